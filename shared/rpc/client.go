@@ -1,0 +1,82 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"session-manager/shared/rpc/workerpb"
+)
+
+// Client is a Worker in another process. It is safe for concurrent use.
+type Client struct {
+	worker workerpb.WorkerClient
+	health grpc_health_v1.HealthClient
+}
+
+var _ Worker = (*Client)(nil)
+
+func newClient(conn grpc.ClientConnInterface) *Client {
+	return &Client{worker: workerpb.NewWorkerClient(conn), health: grpc_health_v1.NewHealthClient(conn)}
+}
+
+// Run implements Worker. An error of emit ends the call and is returned. The
+// end of the worker's process is ErrWorkerGone.
+func (c *Client) Run(ctx context.Context, req RunRequest, emit func(Event) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.worker.Run(ctx, runRequestToProto(req))
+	if err != nil {
+		return fmt.Errorf("cannot run worker: %w", fromStatus(ctx, err))
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot receive event: %w", fromStatus(ctx, err))
+		}
+		e, err := eventFromProto(m)
+		if err != nil {
+			return err
+		}
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+}
+
+// Stop implements Worker.
+func (c *Client) Stop(ctx context.Context) error {
+	if _, err := c.worker.Stop(ctx, &workerpb.StopRequest{}); err != nil {
+		return fmt.Errorf("cannot stop worker: %w", fromStatus(ctx, err))
+	}
+	return nil
+}
+
+// Screenshot implements Worker.
+func (c *Client) Screenshot(ctx context.Context) ([]byte, error) {
+	r, err := c.worker.Screenshot(ctx, &workerpb.ScreenshotRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("cannot take screenshot: %w", fromStatus(ctx, err))
+	}
+	return r.GetPng(), nil
+}
+
+// Healthy asks go-plugin's health service whether the worker's RPC server
+// turns. Unlike go-plugin's own Ping it honours ctx's deadline.
+func (c *Client) Healthy(ctx context.Context) error {
+	r, err := c.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "plugin"})
+	if err != nil {
+		return fmt.Errorf("cannot check worker: %w", fromStatus(ctx, err))
+	}
+	if r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+		return fmt.Errorf("worker's RPC server says %s", r.GetStatus())
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package rpc
+
+import (
+	"fmt"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc/workerpb"
+)
+
+func runRequestToProto(r RunRequest) *workerpb.RunRequest {
+	return &workerpb.RunRequest{
+		Generation:    r.Generation,
+		ChromePath:    r.ChromePath,
+		ChromeVersion: r.ChromeVersion,
+		ChromeArgs:    r.ChromeArgs,
+		Url:           r.URL,
+		ProfileDir:    r.ProfileDir,
+		LeaseFile:     r.LeaseFile,
+		ScratchDir:    r.ScratchDir,
+	}
+}
+
+func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
+	return RunRequest{
+		Generation:    p.GetGeneration(),
+		ChromePath:    p.GetChromePath(),
+		ChromeVersion: p.GetChromeVersion(),
+		ChromeArgs:    p.GetChromeArgs(),
+		URL:           p.GetUrl(),
+		ProfileDir:    p.GetProfileDir(),
+		LeaseFile:     p.GetLeaseFile(),
+		ScratchDir:    p.GetScratchDir(),
+	}
+}
+
+func eventToProto(e Event) (*workerpb.Event, error) {
+	p := &workerpb.Event{Generation: e.Generation, Seq: e.Seq}
+	switch b := e.Body.(type) {
+	case PhaseChanged:
+		p.Body = &workerpb.Event_PhaseChanged{PhaseChanged: &workerpb.PhaseChanged{Phase: string(b.Phase)}}
+	case BrowserStarted:
+		p.Body = &workerpb.Event_BrowserStarted{BrowserStarted: &workerpb.BrowserStarted{
+			Pid: int64(b.PID), Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox,
+		}}
+	case PageObserved:
+		p.Body = &workerpb.Event_PageObserved{PageObserved: &workerpb.PageObserved{
+			Condition: string(b.Condition), Reason: string(b.Reason), Detail: b.Detail,
+			Progress: int32(b.Progress), Registered: b.Registered, PageVersion: b.PageVersion,
+		}}
+	case QRShown:
+		p.Body = &workerpb.Event_QrShown{QrShown: &workerpb.QRShown{
+			Login: string(b.Login), Reader: b.Reader, Seq: b.Seq,
+			TtlMs: b.TTL.Milliseconds(), Renewals: uint32(b.Renewals),
+		}}
+	case QRGone:
+		p.Body = &workerpb.Event_QrGone{QrGone: &workerpb.QRGone{Cause: b.Cause}}
+	case Heartbeat:
+		p.Body = &workerpb.Event_Heartbeat{Heartbeat: &workerpb.Heartbeat{
+			BrowserAgeMs: ageToMillis(b.BrowserAge), MainThreadAgeMs: ageToMillis(b.MainThreadAge),
+			ResidentBytes: b.ResidentBytes, Goroutines: uint32(b.Goroutines),
+		}}
+	case Failure:
+		p.Body = &workerpb.Event_Failure{Failure: &workerpb.Failure{
+			Reason: string(b.Reason), Detail: b.Detail, ChromeExitCode: int32(b.ChromeExitCode),
+			ChromeSignal: b.ChromeSignal, ChromeStderr: b.ChromeStderr,
+		}}
+	default:
+		return nil, fmt.Errorf("internal error: no wire form for event %T", e.Body)
+	}
+	return p, nil
+}
+
+func eventFromProto(p *workerpb.Event) (Event, error) {
+	e := Event{Generation: p.GetGeneration(), Seq: p.GetSeq()}
+	switch b := p.GetBody().(type) {
+	case *workerpb.Event_PhaseChanged:
+		e.Body = PhaseChanged{Phase: Phase(b.PhaseChanged.GetPhase())}
+	case *workerpb.Event_BrowserStarted:
+		e.Body = BrowserStarted{
+			PID: int(b.BrowserStarted.GetPid()), Product: b.BrowserStarted.GetProduct(),
+			UserAgent: b.BrowserStarted.GetUserAgent(), Sandbox: b.BrowserStarted.GetSandbox(),
+		}
+	case *workerpb.Event_PageObserved:
+		e.Body = PageObserved{
+			Condition: Condition(b.PageObserved.GetCondition()), Reason: reason.Code(b.PageObserved.GetReason()),
+			Detail: b.PageObserved.GetDetail(), Progress: int(b.PageObserved.GetProgress()),
+			Registered: b.PageObserved.GetRegistered(), PageVersion: b.PageObserved.GetPageVersion(),
+		}
+	case *workerpb.Event_QrShown:
+		e.Body = QRShown{
+			Login: Login(b.QrShown.GetLogin()), Reader: b.QrShown.GetReader(), Seq: b.QrShown.GetSeq(),
+			TTL: time.Duration(b.QrShown.GetTtlMs()) * time.Millisecond, Renewals: uint(b.QrShown.GetRenewals()),
+		}
+	case *workerpb.Event_QrGone:
+		e.Body = QRGone{Cause: b.QrGone.GetCause()}
+	case *workerpb.Event_Heartbeat:
+		e.Body = Heartbeat{
+			BrowserAge: millisToAge(b.Heartbeat.GetBrowserAgeMs()), MainThreadAge: millisToAge(b.Heartbeat.GetMainThreadAgeMs()),
+			ResidentBytes: b.Heartbeat.GetResidentBytes(), Goroutines: int(b.Heartbeat.GetGoroutines()),
+		}
+	case *workerpb.Event_Failure:
+		e.Body = Failure{
+			Reason: reason.Code(b.Failure.GetReason()), Detail: b.Failure.GetDetail(),
+			ChromeExitCode: int(b.Failure.GetChromeExitCode()), ChromeSignal: b.Failure.GetChromeSignal(),
+			ChromeStderr: b.Failure.GetChromeStderr(),
+		}
+	default:
+		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
+	}
+	return e, nil
+}
+
+// The age of a probe that never answered is any negative duration; on the wire
+// it is exactly -1.
+func ageToMillis(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Milliseconds()
+}
+
+func millisToAge(ms int64) time.Duration {
+	if ms < 0 {
+		return -1
+	}
+	return time.Duration(ms) * time.Millisecond
+}

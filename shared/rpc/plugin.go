@@ -1,0 +1,99 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"session-manager/shared/rpc/workerpb"
+)
+
+// ProtocolVersion is raised by every change of the contract that an older
+// binary would misread. A worker of another version is refused at the handshake.
+const ProtocolVersion = 1
+
+// PluginName is the name under which the worker is dispensed.
+const PluginName = "worker"
+
+// Handshake keeps a worker from being mistaken for a program of its own. The
+// cookie is no secret.
+func Handshake() plugin.HandshakeConfig {
+	return plugin.HandshakeConfig{
+		ProtocolVersion:  ProtocolVersion,
+		MagicCookieKey:   "SESSION_MANAGER_WORKER",
+		MagicCookieValue: "6f0b7a52-worker",
+	}
+}
+
+// Plugins is what the supervisor's go-plugin client can dispense.
+func Plugins() plugin.PluginSet { return plugin.PluginSet{PluginName: &glue{}} }
+
+// Dispense returns the worker behind a started go-plugin client.
+func Dispense(p plugin.ClientProtocol) (*Client, error) {
+	raw, err := p.Dispense(PluginName)
+	if err != nil {
+		return nil, fmt.Errorf("cannot dispense worker: %w", err)
+	}
+	c, ok := raw.(*Client)
+	if !ok {
+		return nil, fmt.Errorf("internal error: dispensed a %T", raw)
+	}
+	return c, nil
+}
+
+// Keepalive times. The server must allow what the client does: its default
+// minimum is five minutes, and it ends the connection of a client that pings
+// more often.
+const (
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 3 * time.Second
+)
+
+// DialOptions bound every call on a connection whose other end has frozen, even
+// one that forgot its deadline.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
+		Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
+	})}
+}
+
+// Serve runs w as this process's plugin server until the supervisor ends it. It
+// does not return before that.
+func Serve(w Worker) {
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: Handshake(),
+		Plugins:         plugin.PluginSet{PluginName: &glue{worker: w}},
+		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+				MinTime: keepaliveTime / 2, PermitWithoutStream: true,
+			}))...)
+		},
+	})
+}
+
+// glue is the go-plugin end of both sides: the worker's has a worker.
+type glue struct {
+	plugin.NetRPCUnsupportedPlugin
+	worker Worker
+}
+
+var _ plugin.GRPCPlugin = (*glue)(nil)
+
+// GRPCServer implements plugin.GRPCPlugin.
+func (g *glue) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
+	if g.worker == nil {
+		return errors.New("internal error: no worker to serve")
+	}
+	workerpb.RegisterWorkerServer(s, &server{worker: g.worker})
+	return nil
+}
+
+// GRPCClient implements plugin.GRPCPlugin.
+func (g *glue) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return newClient(conn), nil
+}

@@ -1,0 +1,44 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+
+	"session-manager/shared/rpc/workerpb"
+)
+
+// server carries a Worker's methods onto the wire.
+type server struct {
+	workerpb.UnimplementedWorkerServer
+	worker Worker
+}
+
+func (s *server) Run(p *workerpb.RunRequest, stream grpc.ServerStreamingServer[workerpb.Event]) error {
+	return toStatus(s.worker.Run(stream.Context(), runRequestFromProto(p), func(e Event) error {
+		m, err := eventToProto(e)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(m); err != nil {
+			return fmt.Errorf("cannot send event: %w", err)
+		}
+		return nil
+	}))
+}
+
+func (s *server) Stop(ctx context.Context, _ *workerpb.StopRequest) (*workerpb.StopResponse, error) {
+	if err := s.worker.Stop(ctx); err != nil {
+		return nil, toStatus(err)
+	}
+	return &workerpb.StopResponse{}, nil
+}
+
+func (s *server) Screenshot(ctx context.Context, _ *workerpb.ScreenshotRequest) (*workerpb.ScreenshotResponse, error) {
+	png, err := s.worker.Screenshot(ctx)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &workerpb.ScreenshotResponse{Png: png}, nil
+}

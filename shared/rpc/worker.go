@@ -1,0 +1,184 @@
+// Package rpc is the contract between the supervisor and the worker: the Go
+// interface that both sides speak, its errors, and the go-plugin glue that
+// carries it over gRPC. No other package names a protobuf or gRPC type.
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"session-manager/shared/reason"
+)
+
+// Worker is the process that owns one Chrome, as the supervisor sees it. The
+// worker implements it; Client implements it over the wire. Every call must
+// carry a deadline, but for Run, which lives as long as the worker does.
+type Worker interface {
+	// Run starts Chrome, opens the page, and calls emit for each event, in
+	// order and from one goroutine, until Chrome has ended. It returns nil when
+	// Stop was asked for, ctx's error when the caller went away, and an error
+	// otherwise. It may be called once.
+	Run(ctx context.Context, req RunRequest, emit func(Event) error) error
+	// Stop closes Chrome cleanly and returns when it has exited. Idempotent.
+	Stop(ctx context.Context) error
+	// Screenshot returns a PNG of the page as it is now. ErrNoPage when there
+	// is none.
+	Screenshot(ctx context.Context) ([]byte, error)
+}
+
+// RunRequest says which browser to start, on which profile, for which page.
+type RunRequest struct {
+	// Generation numbers the worker incarnations of one supervisor from 1. It
+	// comes back in every Event, so that words of a dead worker are dropped.
+	Generation uint64
+	// ChromePath is the absolute path of the browser's binary.
+	ChromePath string
+	// ChromeVersion is its version, "156.0.8078.79".
+	ChromeVersion string
+	// ChromeArgs are further command line flags, each with its dashes.
+	ChromeArgs []string
+	// URL is the page to open.
+	URL string
+	// ProfileDir is the absolute path of Chrome's user-data-dir.
+	ProfileDir string
+	// LeaseFile is the file whose flock Chrome inherits (package lease).
+	LeaseFile string
+	// ScratchDir is private to this generation, exists, and is removed by the
+	// supervisor afterwards. Chrome gets its HOME and TMPDIR below it.
+	ScratchDir string
+}
+
+// Event is one thing that the worker has to tell.
+type Event struct {
+	Generation uint64
+	// Seq counts from 1 within a generation, without gaps.
+	Seq  uint64
+	Body EventBody
+}
+
+// EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown,
+// QRGone, Heartbeat and Failure.
+type EventBody interface{ eventBody() }
+
+// Phase names what the worker is busy with before the page is recognised.
+type Phase string
+
+// The phases of a start, in order. The supervisor adds its own before them.
+const (
+	PhaseBrowserStart Phase = "browser_start"
+	PhaseNavigate     Phase = "navigate"
+	PhaseRecognise    Phase = "recognise"
+	PhasePage         Phase = "page"
+)
+
+// PhaseChanged says that the next phase has begun.
+type PhaseChanged struct{ Phase Phase }
+
+// BrowserStarted says that Chrome answers, and holds our profile.
+type BrowserStarted struct {
+	PID       int
+	Product   string
+	UserAgent string
+	// Sandbox is false when Chrome had to be started without its sandbox.
+	Sandbox bool
+}
+
+// Condition is what the page is in, coarsely: just as finely as the session's
+// state needs it. The reason says the rest.
+type Condition string
+
+// Conditions of the page.
+const (
+	// PageLoading: it boots, or opens its connection, and can't tell yet.
+	PageLoading Condition = "loading"
+	// PageUnlinked: it asks for a phone to be linked.
+	PageUnlinked Condition = "unlinked"
+	// PageSyncing: linked, and fetching chats.
+	PageSyncing Condition = "syncing"
+	// PageReady: linked, connected and usable.
+	PageReady Condition = "ready"
+	// PageDisconnected: linked, without a connection; the reason says why.
+	PageDisconnected Condition = "disconnected"
+	// PageLoggedOut: the link was ended, by the phone or by the server.
+	PageLoggedOut Condition = "logged_out"
+	// PageBlocked: a person must act before this page can go on.
+	PageBlocked Condition = "blocked"
+)
+
+// PageObserved says what the page is in. It is sent on each change, and again
+// at least every ten seconds as fresh evidence.
+type PageObserved struct {
+	Condition Condition
+	// Reason may be empty.
+	Reason reason.Code
+	// Detail is for people and holds no secret. It may be empty.
+	Detail string
+	// Progress of loading or syncing in percent, -1 when the page shows none.
+	Progress int
+	// Registered says that the login is in the page's storage.
+	Registered bool
+	// PageVersion is WhatsApp Web's own version, empty while unknown.
+	PageVersion string
+}
+
+// Login is the string that a QR code encodes. Whoever has it can link a phone
+// to this browser, so it logs and prints as "[redacted]"; convert it to string
+// where the real value is meant.
+type Login string
+
+// LogValue implements slog.LogValuer.
+func (Login) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// String hides the value from fmt.
+func (Login) String() string { return "[redacted]" }
+
+// GoString hides the value from %#v.
+func (Login) GoString() string { return "[redacted]" }
+
+// QRShown says that the page shows this login string now.
+type QRShown struct {
+	Login Login
+	// Reader is the name of the reader that found it.
+	Reader string
+	// Seq counts the different strings of this generation from 1.
+	Seq uint64
+	// TTL is what is left of its life when the event is sent.
+	TTL time.Duration
+	// Renewals counts how often this generation asked the page for new codes.
+	Renewals uint
+}
+
+// QRGone says that the page shows no scannable QR any more.
+type QRGone struct {
+	// Cause is one of scanned, idle, offline, expired, page_changed, navigated.
+	Cause string
+}
+
+// Heartbeat proves once a second that the worker turns, and how old the last
+// good answer of each probe is (-1 while there was none).
+type Heartbeat struct {
+	BrowserAge    time.Duration
+	MainThreadAge time.Duration
+	ResidentBytes uint64
+	Goroutines    int
+}
+
+// Failure is the last event of a generation that did not end by Stop.
+type Failure struct {
+	Reason reason.Code
+	Detail string
+	// ChromeExitCode is -1 when Chrome ended by a signal, or did not end.
+	ChromeExitCode int
+	ChromeSignal   string
+	// ChromeStderr holds its last lines, escaped and redacted.
+	ChromeStderr []string
+}
+
+func (PhaseChanged) eventBody()   {}
+func (BrowserStarted) eventBody() {}
+func (PageObserved) eventBody()   {}
+func (QRShown) eventBody()        {}
+func (QRGone) eventBody()         {}
+func (Heartbeat) eventBody()      {}
+func (Failure) eventBody()        {}
