@@ -1,0 +1,107 @@
+// Package browsertest finds the machine's Chrome and starts it for tests, each
+// time on a profile of its own that is gone afterwards.
+package browsertest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"session-manager/worker/internal/browser"
+)
+
+// wrapped are the real binaries behind the shell scripts of distributors, by
+// the name of the script.
+var wrapped = map[string]string{
+	"google-chrome-stable": "/opt/google/chrome/chrome",
+	"google-chrome":        "/opt/google/chrome/chrome",
+	"chromium":             "/usr/lib/chromium/chromium",
+	"chromium-browser":     "/usr/lib/chromium-browser/chromium-browser",
+}
+
+type installed struct{ path, version string }
+
+var find = sync.OnceValues(func() (installed, error) {
+	var err error
+	for _, name := range []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"} {
+		var path string
+		if path, err = exec.LookPath(name); err != nil {
+			continue
+		}
+		if real := wrapped[name]; isFile(real) {
+			path = real
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		out, verr := exec.CommandContext(ctx, path, "--version").Output()
+		if verr != nil {
+			return installed{}, verr
+		}
+		return installed{path: path, version: regexp.MustCompile(`\d+(\.\d+){3}`).FindString(string(out))}, nil
+	}
+	return installed{}, err
+})
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Options returns what starts this machine's Chrome on a fresh profile. The test
+// is skipped on a machine without one.
+func Options(t testing.TB) browser.Options {
+	t.Helper()
+	chrome, err := find()
+	if err != nil {
+		t.Skipf("no browser on the PATH (google-chrome-stable, google-chrome, chromium): %v", err)
+	}
+	dir := ShortDir(t)
+	profile := filepath.Join(dir, "p")
+	if err := os.Mkdir(profile, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return browser.Options{
+		Path: chrome.path, Version: chrome.version,
+		ProfileDir: profile, LeaseFile: filepath.Join(dir, "lease"), ScratchDir: filepath.Join(dir, "s"),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
+// ShortDir makes a folder whose path is short enough for Chrome's sockets, which
+// that of t.TempDir is not always. It is removed when the test ends.
+func ShortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("cannot remove the test's folder: %v", err)
+		}
+	})
+	return dir
+}
+
+// Start starts Chrome with o and closes it when the test ends.
+func Start(t testing.TB, o browser.Options) *browser.Browser {
+	t.Helper()
+	b, err := browser.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Tests that kill or freeze it have their own expectations.
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = b.Close(ctx)
+		<-b.Done()
+	})
+	return b
+}

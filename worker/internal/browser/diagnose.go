@@ -1,0 +1,103 @@
+package browser
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/shared/reason"
+)
+
+// profileInUse is Chrome's exit code RESULT_CODE_PROFILE_IN_USE. It is also what
+// a profile gives that can't be written (measured), so it proves nothing alone.
+const profileInUse = 21
+
+// sandboxSigns are what Chrome writes when it can't build its sandbox
+// (Chromium's zygote_host_impl_linux.cc and sandbox/linux).
+var sandboxSigns = []string{
+	"No usable sandbox",
+	"without --no-sandbox is not supported",
+	"The SUID sandbox helper binary was found, but is not configured correctly",
+	"Failed to move to new namespace",
+}
+
+// profileState is what the profile's folder looks like after a failed start.
+type profileState struct {
+	// lock is the target of SingletonLock, "host-pid"; empty when there is none.
+	lock string
+	// oddLock is true when SingletonLock is no symbolic link.
+	oddLock bool
+	// unwritable is why the folder can't be written; nil when it can.
+	unwritable error
+}
+
+func inspectProfile(dir string) profileState {
+	var s profileState
+	var err error
+	s.lock, err = os.Readlink(filepath.Join(dir, "SingletonLock"))
+	s.oddLock = errors.Is(err, syscall.EINVAL)
+	s.unwritable = unix.Access(dir, unix.W_OK|unix.X_OK)
+	var fs unix.Statfs_t
+	if s.unwritable == nil && unix.Statfs(dir, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0 {
+		s.unwritable = unix.EROFS
+	}
+	return s
+}
+
+// diagnose names the reason of a start that ended with exit, by facts rather
+// than by Chrome's words where there are facts.
+func diagnose(exit Exit, stderr []string, profile profileState) (reason.Code, string) {
+	for _, line := range stderr {
+		for _, sign := range sandboxSigns {
+			if strings.Contains(line, sign) {
+				return reason.SandboxRefused, "Chrome said: " + line
+			}
+		}
+	}
+	switch {
+	case profile.unwritable != nil:
+		return reason.ProfileUnwritable, fmt.Sprintf("the profile's folder: %v", profile.unwritable)
+	case exit.Code != profileInUse:
+		return reason.BrowserStartFailed, lastWords(stderr)
+	case profile.oddLock:
+		return reason.ProfileUnwritable, "SingletonLock is not a symbolic link"
+	case profile.lock != "":
+		return reason.ProfileInUse, fmt.Sprintf("SingletonLock names %s", profile.lock)
+	}
+	return reason.BrowserStartFailed, lastWords(stderr)
+}
+
+// lastWords returns the line that most likely tells why: the first fatal one, or
+// the last that is not about D-Bus, which Chrome misses on every server.
+func lastWords(stderr []string) string {
+	said := "nothing"
+	for _, line := range stderr {
+		switch {
+		case strings.Contains(line, ":FATAL:"):
+			return "Chrome said: " + line
+		case !strings.Contains(line, "dbus/"):
+			said = line
+		}
+	}
+	return "Chrome said: " + said
+}
+
+// checkLock reports whether the profile in dir is held by our Chrome. Chrome
+// moves to another profile without a word when it can't make ours, and answers
+// every probe from there.
+func checkLock(dir, hostname string, pid int) error {
+	target, err := os.Readlink(filepath.Join(dir, "SingletonLock"))
+	if err != nil {
+		return reason.Wrap(reason.ProfileUnwritable, fmt.Errorf("cannot find Chrome's lock in the profile: %w", err))
+	}
+	if want := hostname + "-" + strconv.Itoa(pid); target != want {
+		return reason.Wrap(reason.ProfileInUse, fmt.Errorf("the profile is held by %s, and our Chrome is %s", target, want))
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
+)
+
+// acceptLanguage is what Chrome sends with --lang=en-US.
+const acceptLanguage = "en-US,en"
+
+var versionPattern = regexp.MustCompile(`^\d+(\.\d+){3}$`)
+
+// userAgentOf returns the user agent of Chrome of this version on Linux, as it
+// is with a window: since Chrome 110 all but the major version is fixed, on
+// every architecture (Chromium's user-agent reduction). Headless it would say
+// "HeadlessChrome", which WhatsApp answers with its page for old browsers.
+func userAgentOf(version string) string {
+	return fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "+
+		"Chrome/%s.0.0.0 Safari/537.36", majorOf(version))
+}
+
+// checkIdentity reports whether the browser that runs is the one that was asked
+// for, and says so to servers. They differ when Chrome was upgraded between the
+// look at its version and its start.
+func checkIdentity(version, product, userAgent string) error {
+	_, running, _ := strings.Cut(product, "/")
+	if majorOf(running) != majorOf(version) {
+		return fmt.Errorf("internal error or upgrade under way: %s was started as version %s", product, version)
+	}
+	if userAgent != userAgentOf(version) {
+		return fmt.Errorf("cannot set the user agent: it is still %q", userAgent)
+	}
+	return nil
+}
+
+func majorOf(version string) string {
+	major, _, _ := strings.Cut(version, ".")
+	return major
+}
+
+// Disguise completes what page tells about the browser. With --user-agent Chrome
+// leaves the detailed client hints (full version list, architecture, bitness)
+// empty, as no browser of a person does. They are filled in with the real
+// values. It must run before the page's first navigation, for it visits an empty
+// document to read the real brands. Service workers are out of its reach; they
+// have the user agent and the brands, and empty details.
+func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
+	page = page.Context(ctx)
+	hints, err := b.clientHints(page)
+	if err != nil {
+		return fmt.Errorf("cannot learn the browser's client hints: %w", err)
+	}
+	err = proto.EmulationSetUserAgentOverride{
+		UserAgent:         b.userAgent,
+		AcceptLanguage:    acceptLanguage,
+		UserAgentMetadata: hints,
+	}.Call(page)
+	if err != nil {
+		return fmt.Errorf("cannot set the client hints: %w", err)
+	}
+	return nil
+}
+
+// clientHints reads the brands from page the first time, and remembers them.
+func (b *Browser) clientHints(page *rod.Page) (*proto.EmulationUserAgentMetadata, error) {
+	b.hintsMu.Lock()
+	defer b.hintsMu.Unlock()
+	if b.hints != nil {
+		return b.hints, nil
+	}
+	brands, err := readBrands(page, filepath.Join(b.scratchDir, "blank.html"))
+	if err != nil {
+		return nil, err
+	}
+	_, full, _ := strings.Cut(b.product, "/")
+	b.hints = hintsOf(brands, full, runtime.GOARCH)
+	return b.hints, nil
+}
+
+// readBrands asks a document of its own, for navigator.userAgentData exists in
+// secure contexts only: about:blank is none, a local file is.
+func readBrands(page *rod.Page, blank string) ([]*proto.EmulationUserAgentBrandVersion, error) {
+	if err := os.WriteFile(blank, []byte("<!doctype html>"), 0o600); err != nil {
+		return nil, err
+	}
+	nav, err := proto.PageNavigate{URL: (&url.URL{Scheme: "file", Path: blank}).String()}.Call(page)
+	if err != nil {
+		return nil, err
+	}
+	if nav.ErrorText != "" {
+		return nil, fmt.Errorf("cannot open %s: %s", blank, nav.ErrorText)
+	}
+	res, err := proto.RuntimeEvaluate{Expression: "JSON.stringify(navigator.userAgentData.brands)"}.Call(page)
+	if err != nil {
+		return nil, err
+	}
+	var brands []*proto.EmulationUserAgentBrandVersion
+	if err := json.Unmarshal([]byte(res.Result.Value.Str()), &brands); err != nil {
+		return nil, fmt.Errorf("cannot decode brands: %w", err)
+	}
+	return brands, nil
+}
+
+// hintsOf completes the brands. A brand with the browser's major version gets
+// the full version; the made-up brand that Chrome adds ends in zeros.
+func hintsOf(brands []*proto.EmulationUserAgentBrandVersion, full, arch string) *proto.EmulationUserAgentMetadata {
+	list := make([]*proto.EmulationUserAgentBrandVersion, 0, len(brands))
+	for _, b := range brands {
+		version := b.Version + ".0.0.0"
+		if b.Version == majorOf(full) {
+			version = full
+		}
+		list = append(list, &proto.EmulationUserAgentBrandVersion{Brand: b.Brand, Version: version})
+	}
+	hints := &proto.EmulationUserAgentMetadata{
+		Brands: brands, FullVersionList: list, FullVersion: full,
+		Platform: "Linux", Bitness: "64", Architecture: "x86",
+	}
+	if arch == "arm64" {
+		hints.Architecture = "arm"
+	}
+	return hints
+}

@@ -1,0 +1,118 @@
+package browser
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// messageLimit is the longest message that is taken from Chrome. The longest
+// that we ask for is a screenshot, below 10 MiB.
+const messageLimit = 64 << 20
+
+// pipe is the DevTools connection over Chrome's file descriptors 3 and 4: JSON
+// messages, each ended by a NUL byte (Chromium's devtools_pipe_handler.cc). Once
+// one direction has failed the whole connection is closed, so that no call can
+// wait for an answer that never comes, and a Chrome that lives closes itself.
+type pipe struct {
+	commands *os.File // our end of Chrome's fd 3
+	answers  *os.File // our end of Chrome's fd 4
+	reader   *bufio.Reader
+	// writeLimit is how long one Send may take.
+	writeLimit time.Duration
+
+	mu     sync.Mutex // serialises Send
+	closed bool       // guarded by mu
+}
+
+func newPipe(commands, answers *os.File) *pipe {
+	return &pipe{commands: commands, answers: answers, reader: bufio.NewReaderSize(answers, 64<<10), writeLimit: writeLimit}
+}
+
+// Send implements cdp.WebSocketable. It does not block for longer than
+// writeLimit; then the connection is given up, for half a message can't be taken
+// back.
+func (p *pipe) Send(data []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return fmt.Errorf("cannot send to Chrome: %w", ErrGone)
+	}
+	err := p.commands.SetWriteDeadline(time.Now().Add(p.writeLimit))
+	if err == nil {
+		_, err = p.commands.Write(append(data, 0))
+	}
+	if err != nil {
+		p.closed = true
+		_ = p.commands.Close()
+		_ = p.answers.Close()
+		return fmt.Errorf("cannot send to Chrome: %w: %w", ErrGone, err)
+	}
+	return nil
+}
+
+// Read implements cdp.WebSocketable. It is called by one goroutine. A message
+// that is no protocol message ends the connection here, because rod's client
+// would panic on it.
+func (p *pipe) Read() ([]byte, error) {
+	data, err := p.readMessage()
+	if err == nil {
+		err = checkEnvelope(data)
+	}
+	if err != nil {
+		// A Send that has begun must fail before the reader fails the calls that
+		// wait; one that has not begun finds the pipe closed.
+		p.Close()
+		return nil, fmt.Errorf("cannot read from Chrome: %w: %w", ErrGone, err)
+	}
+	return data, nil
+}
+
+func (p *pipe) readMessage() ([]byte, error) {
+	var message []byte
+	for {
+		part, err := p.reader.ReadSlice(0)
+		message = append(message, part...)
+		switch {
+		case len(message) > messageLimit:
+			return nil, fmt.Errorf("message is longer than %d bytes", messageLimit)
+		case err == nil:
+			return message[:len(message)-1], nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}
+
+// checkEnvelope reports whether rod's client can decode data.
+func checkEnvelope(data []byte) error {
+	var envelope struct {
+		ID        int             `json:"id"`
+		SessionID string          `json:"sessionId"`
+		Method    string          `json:"method"`
+		Params    json.RawMessage `json:"params"`
+		Result    json.RawMessage `json:"result"`
+		Error     *struct {
+			Code    int    `json:"code"`
+			Message string `json:"message"`
+			Data    string `json:"data"`
+		} `json:"error"`
+	}
+	return json.Unmarshal(data, &envelope)
+}
+
+// Close ends the connection in both directions, which makes a Chrome that lives
+// close itself cleanly. It returns when no Send is under way. It may be called
+// again.
+func (p *pipe) Close() {
+	// Closing needs no lock, and frees a Send that is blocked.
+	_ = p.commands.Close()
+	_ = p.answers.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+}

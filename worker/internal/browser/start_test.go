@@ -1,0 +1,181 @@
+package browser_test
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/shared/lease"
+	"session-manager/shared/reason"
+	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/browser/browsertest"
+)
+
+func TestStartGivesAChromeThatAnswersAndCloseLeavesNothing(t *testing.T) {
+	o := browsertest.Options(t)
+	b := browsertest.Start(t, o)
+	if err := b.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if !strings.HasSuffix(b.Product(), "/"+o.Version) {
+		t.Errorf("product %q, want version %s", b.Product(), o.Version)
+	}
+	if lockOwner(t, o.ProfileDir) != b.PID() {
+		t.Error("the profile's lock does not name our Chrome")
+	}
+	if want := os.Geteuid() != 0; b.Sandbox() != want {
+		t.Errorf("sandbox %v, want %v", b.Sandbox(), want)
+	}
+	pids := tree(t, b.PID(), o.ScratchDir)
+	if len(pids) < 3 {
+		t.Fatalf("found %d processes, want the whole tree", len(pids))
+	}
+
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := b.Exit(); got != (browser.Exit{}) {
+		t.Errorf("exit: %v, want a clean one", got)
+	}
+	if _, err := os.Lstat(filepath.Join(o.ProfileDir, "SingletonLock")); !os.IsNotExist(err) {
+		t.Error("the lock is left")
+	}
+	mustBeGone(t, b.PID(), o.ScratchDir)
+	if err := b.Close(t.Context()); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if err := b.Probe(t.Context()); err == nil {
+		t.Error("a closed browser answers")
+	}
+}
+
+func TestChromeListensOnNoTCPSocket(t *testing.T) {
+	o := browsertest.Options(t)
+	b := browsertest.Start(t, o)
+	for _, p := range tree(t, b.PID(), o.ScratchDir) {
+		if l := listeners(t, p); len(l) > 0 {
+			t.Errorf("process %d listens: %q", p, l)
+		}
+	}
+}
+
+func TestLeaseIsHeldExactlyAsLongAsChromeLives(t *testing.T) {
+	o := browsertest.Options(t)
+	b := browsertest.Start(t, o)
+	if free, err := lease.Free(o.LeaseFile); err != nil || free {
+		t.Fatalf("lease free: %v, %v, while Chrome lives", free, err)
+	}
+	if _, err := browser.Start(t.Context(), o); reason.Of(err, "") != reason.ProfileInUse {
+		t.Errorf("a second start: %v, want reason %s", err, reason.ProfileInUse)
+	}
+	if err := unix.Kill(b.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-b.Done()
+	if got, want := b.Exit(), (browser.Exit{Code: -1, Signal: "killed"}); got != want {
+		t.Errorf("exit: %+v, want %+v", got, want)
+	}
+	if free, err := lease.Free(o.LeaseFile); err != nil || !free {
+		t.Errorf("lease free: %v, %v, after Chrome was killed", free, err)
+	}
+	mustBeGone(t, b.PID(), o.ScratchDir)
+}
+
+func TestChromeClosesCleanlyWhenTheWorkerIsKilled(t *testing.T) {
+	o := browsertest.Options(t)
+	worker := exec.CommandContext(t.Context(), os.Args[0], o.Path, o.Version)
+	worker.Env = append(os.Environ(), asWorker+"="+filepath.Dir(o.ProfileDir))
+	worker.Stderr = t.Output()
+	out, err := worker.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	pid, convErr := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || convErr != nil {
+		t.Fatalf("worker said %q, %v", line, err)
+	}
+	if err := worker.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = worker.Wait()
+	if !ended(pid, 5*time.Second) {
+		_ = unix.Kill(-pid, unix.SIGKILL)
+		t.Fatal("Chrome outlives its worker")
+	}
+	if _, err := os.Lstat(filepath.Join(o.ProfileDir, "SingletonLock")); !os.IsNotExist(err) {
+		t.Error("the lock is left: Chrome did not close cleanly")
+	}
+	mustBeGone(t, pid, o.ScratchDir)
+}
+
+func TestStartOnAProfileThatAnotherChromeHoldsLeavesItAlone(t *testing.T) {
+	o := browsertest.Options(t)
+	holder := browsertest.Start(t, o)
+	o.LeaseFile += ".other"
+	o.ScratchDir += "2"
+	_, err := browser.Start(t.Context(), o)
+	if reason.Of(err, "") != reason.ProfileInUse {
+		t.Errorf("start: %v, want reason %s", err, reason.ProfileInUse)
+	}
+	if err := holder.Probe(t.Context()); err != nil {
+		t.Errorf("the holder was disturbed: %v", err)
+	}
+}
+
+func TestFrozenChromeMissesItsDeadlineAndIsKilled(t *testing.T) {
+	o := browsertest.Options(t)
+	b := browsertest.Start(t, o)
+	if err := unix.Kill(b.PID(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := b.Probe(ctx); err == nil || ctx.Err() == nil {
+		t.Errorf("probe of a frozen Chrome: %v before its deadline", err)
+	}
+	if err := b.Close(t.Context()); err != browser.ErrKilled {
+		t.Errorf("close: %v, want %v", err, browser.ErrKilled)
+	}
+	mustBeGone(t, b.PID(), o.ScratchDir)
+}
+
+func TestCloseByManyAtOnceIsOneCleanExit(t *testing.T) {
+	b := browsertest.Start(t, browsertest.Options(t))
+	errs := make(chan error)
+	for range 4 {
+		go func() { errs <- b.Close(t.Context()) }()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := b.Exit(); got != (browser.Exit{}) {
+		t.Errorf("exit: %v, want a clean one", got)
+	}
+}
+
+func lockOwner(t *testing.T, profile string) int {
+	t.Helper()
+	target, err := os.Readlink(filepath.Join(profile, "SingletonLock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(target[strings.LastIndex(target, "-")+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
