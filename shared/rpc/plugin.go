@@ -25,7 +25,7 @@ const PluginName = "worker"
 func Handshake() plugin.HandshakeConfig {
 	return plugin.HandshakeConfig{
 		ProtocolVersion:  ProtocolVersion,
-		MagicCookieKey:   "SESSION_MANAGER_WORKER",
+		MagicCookieKey:   "SESSION_MANAGER_PLUGIN_COOKIE",
 		MagicCookieValue: "6f0b7a52-worker",
 	}
 }

@@ -136,6 +136,9 @@ func (Login) String() string { return "[redacted]" }
 // GoString hides the value from %#v.
 func (Login) GoString() string { return "[redacted]" }
 
+// MarshalText hides the value from encoding/json, which slog uses for structs.
+func (Login) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
 // QRShown says that the page shows this login string now.
 type QRShown struct {
 	Login Login

@@ -1,0 +1,51 @@
+# Every recipe is one call of Go or of a file in scripts/.
+.DEFAULT_GOAL := help
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
+LINT := scripts/tools/bin/golangci-lint
+
+.PHONY: help run demo build test check lint fmt gen clean FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: build ## install a browser if none is there, build, and start the service on 127.0.0.1:3001
+	@scripts/install/browser.sh
+	@exec bin/supervisor
+
+demo: build bin/demo ## the same against the offline simulator, on a throw-away login in tokens/demo
+	@scripts/install/browser.sh
+	@exec bin/demo $(ARGS)
+
+build: bin/supervisor bin/worker ## build bin/supervisor and bin/worker
+
+bin/supervisor: FORCE
+	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./supervisor
+
+bin/worker: FORCE
+	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./worker
+
+bin/demo: FORCE
+	@go build -trimpath -o $@ ./scripts/demo
+
+test: check ## everything that CI runs: the checks, then all tests with the race detector
+	@scripts/install/browser.sh
+	@scripts/install/packages.sh zbar-tools
+	go test -race -shuffle=on -timeout 10m ./...
+
+check: $(LINT) ## formatting, vet, linters and dependency rules
+	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }
+	go vet ./...
+	$(LINT) run ./...
+
+$(LINT): scripts/tools/golangci-lint/go.mod scripts/tools/golangci-lint/go.sum
+	cd scripts/tools/golangci-lint && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+fmt: $(LINT) ## format the code
+	$(LINT) fmt
+
+gen: ## regenerate the gRPC code from shared/rpc/workerpb/worker.proto
+	@scripts/install/packages.sh protobuf-compiler
+	@scripts/gen/gen.sh
+
+clean: ## remove what was built
+	rm -rf bin scripts/tools/bin

@@ -1,0 +1,172 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-plugin"
+
+	"session-manager/shared/reason"
+)
+
+// fake is a Worker made of functions.
+type fake struct {
+	run        func(context.Context, RunRequest, func(Event) error) error
+	stop       func(context.Context) error
+	screenshot func(context.Context) ([]byte, error)
+}
+
+func (f fake) Run(ctx context.Context, r RunRequest, emit func(Event) error) error {
+	return f.run(ctx, r, emit)
+}
+func (f fake) Stop(ctx context.Context) error                 { return f.stop(ctx) }
+func (f fake) Screenshot(ctx context.Context) ([]byte, error) { return f.screenshot(ctx) }
+
+// dial serves w over a real gRPC connection and returns the other end.
+func dial(t *testing.T, w Worker) *Client {
+	t.Helper()
+	client, _ := plugin.TestPluginGRPCConn(t, false, plugin.PluginSet{PluginName: &glue{worker: w}})
+	// Closing the client asks the server to stop; to stop it from here as well
+	// is a race in go-plugin.
+	t.Cleanup(func() { _ = client.Close() })
+	c, err := Dispense(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestEveryEventArrivesAsItWasSent(t *testing.T) {
+	sent := []Event{
+		{1, 1, PhaseChanged{Phase: PhaseNavigate}},
+		{1, 2, BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
+		{1, 3, PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, PageVersion: "2.3"}},
+		{1, 4, PageObserved{Condition: PageLoading, Progress: -1}},
+		{1, 5, QRShown{Login: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
+		{1, 6, QRGone{Cause: "scanned"}},
+		{1, 7, Heartbeat{BrowserAge: -1, MainThreadAge: time.Second, ResidentBytes: 9, Goroutines: 8}},
+		{1, 8, Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExitCode: -1, ChromeSignal: "killed", ChromeStderr: []string{"a", "b"}}},
+	}
+	want := RunRequest{
+		Generation: 1, ChromePath: "/c", ChromeVersion: "1.2.3.4", ChromeArgs: []string{"--a"}, URL: "http://x",
+		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s",
+	}
+	c := dial(t, fake{run: func(_ context.Context, r RunRequest, emit func(Event) error) error {
+		if d := cmp.Diff(want, r); d != "" {
+			return errors.New(d)
+		}
+		for _, e := range sent {
+			if err := emit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	var got []Event
+	err := c.Run(t.Context(), want, func(e Event) error {
+		got = append(got, e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(sent, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestErrorsKeepTheirMeaning(t *testing.T) {
+	for name, tt := range map[string]struct{ sent, want error }{
+		"no page":     {ErrNoPage, ErrNoPage},
+		"already run": {fmt.Errorf("x: %w", ErrAlreadyRun), ErrAlreadyRun},
+		"deadline":    {context.DeadlineExceeded, context.DeadlineExceeded},
+		"cancelled":   {context.Canceled, ErrWorkerGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, fake{stop: func(context.Context) error { return tt.sent }})
+			if err := c.Stop(t.Context()); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
+	}
+	c := dial(t, fake{screenshot: func(context.Context) ([]byte, error) { return nil, errors.New("the cause") }})
+	if _, err := c.Screenshot(t.Context()); err == nil || !strings.Contains(err.Error(), "the cause") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestScreenshotBringsItsBytes(t *testing.T) {
+	c := dial(t, fake{screenshot: func(context.Context) ([]byte, error) { return []byte("png"), nil }})
+	got, err := c.Screenshot(t.Context())
+	if err != nil || string(got) != "png" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestCallerThatGoesAwayCancelsRun(t *testing.T) {
+	ended := make(chan error, 1)
+	c := dial(t, fake{run: func(ctx context.Context, _ RunRequest, emit func(Event) error) error {
+		if err := emit(Event{1, 1, QRGone{}}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	err := c.Run(ctx, RunRequest{}, func(Event) error {
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the worker saw %v", err)
+	}
+}
+
+func TestErrorOfEmitEndsRun(t *testing.T) {
+	full := errors.New("full")
+	c := dial(t, fake{run: func(ctx context.Context, _ RunRequest, emit func(Event) error) error {
+		if err := emit(Event{1, 1, QRGone{}}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	if err := c.Run(t.Context(), RunRequest{}, func(Event) error { return full }); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHealthyHonoursItsDeadline(t *testing.T) {
+	c := dial(t, fake{})
+	if err := c.Healthy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Healthy(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoginNeverPrints(t *testing.T) {
+	login := Login("2@secret")
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "login", login, "event", QRShown{Login: login})
+	for _, printed := range []string{
+		fmt.Sprint(login), fmt.Sprintf("%s %q %v %#v %+v", login, login, login, login, QRShown{Login: login}), log.String(),
+	} {
+		if strings.Contains(printed, "secret") {
+			t.Errorf("printed %s", printed)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+// Package qr draws login strings as QR codes: as a PNG and as text for a
+// terminal. It proves each picture readable before it hands it out.
+package qr
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"strings"
+
+	"github.com/makiuchi-d/gozxing"
+	zxing "github.com/makiuchi-d/gozxing/qrcode"
+	qrcode "github.com/skip2/go-qrcode"
+
+	"session-manager/shared/rpc"
+)
+
+// MaxLength is the longest login string that is drawn, in bytes. WhatsApp's has
+// about 240; past 400 the code gets too dense to be scanned from a screen.
+const MaxLength = 400
+
+// ErrUnreadable means that the drawn picture did not decode to its string.
+var ErrUnreadable = errors.New("the drawn QR does not decode to its string")
+
+// Code is one login string, drawn. It is immutable.
+type Code struct {
+	login  rpc.Login
+	png    []byte
+	base64 string
+	text   string
+}
+
+// Pixels per module. Whole pixels keep the edges crisp: a picture that was
+// scaled to a round size is not readable by every decoder.
+const pixelsPerModule = 8
+
+// Draw renders login, and decodes the PNG again to prove it. The recovery level
+// is L, as on WhatsApp's own page: fewer, larger modules.
+func Draw(login rpc.Login) (*Code, error) {
+	if len(login) == 0 || len(login) > MaxLength {
+		return nil, fmt.Errorf("cannot draw a login string of %d bytes: 1 to %d are allowed", len(login), MaxLength)
+	}
+	q, err := qrcode.New(string(login), qrcode.Low)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode QR: %w", err)
+	}
+	picture, err := q.PNG(-pixelsPerModule)
+	if err != nil {
+		return nil, fmt.Errorf("cannot draw QR: %w", err)
+	}
+	if err := verify(picture, login); err != nil {
+		return nil, err
+	}
+	return &Code{
+		login:  login,
+		png:    picture,
+		base64: base64.StdEncoding.EncodeToString(picture),
+		text:   terminal(q.Bitmap()),
+	}, nil
+}
+
+// Login returns the string that the code encodes.
+func (c *Code) Login() rpc.Login { return c.login }
+
+// PNG returns the picture: black on white, with a quiet zone of four modules.
+// The caller must not change it.
+func (c *Code) PNG() []byte { return c.png }
+
+// Base64 returns the picture in standard base64, without a data: prefix.
+func (c *Code) Base64() string { return c.base64 }
+
+// Text returns the code drawn with half blocks, two modules a character, for a
+// terminal. Colours are set by escape sequences, so that it is black on white
+// on a dark terminal too.
+func (c *Code) Text() string { return c.text }
+
+func verify(picture []byte, login rpc.Login) error {
+	img, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		return fmt.Errorf("cannot read drawn QR: %w", err)
+	}
+	got, err := decode(img)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	if got != string(login) {
+		return ErrUnreadable
+	}
+	return nil
+}
+
+func decode(img image.Image) (string, error) {
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+	if err != nil {
+		return "", fmt.Errorf("cannot binarise: %w", err)
+	}
+	result, err := zxing.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{
+		gozxing.DecodeHintType_PURE_BARCODE: true,
+	})
+	if err != nil {
+		return "", fmt.Errorf("cannot decode: %w", err)
+	}
+	return result.GetText(), nil
+}
+
+const (
+	blackOnWhite = "\x1b[38;5;16;48;5;231m"
+	resetColours = "\x1b[0m"
+)
+
+// terminal draws the bitmap, quiet zone included, true being dark.
+func terminal(bitmap [][]bool) string {
+	var b strings.Builder
+	for y := 0; y < len(bitmap); y += 2 {
+		b.WriteString(blackOnWhite)
+		for x := range bitmap[y] {
+			upper := bitmap[y][x]
+			lower := y+1 < len(bitmap) && bitmap[y+1][x]
+			b.WriteString(halfBlock(upper, lower))
+		}
+		b.WriteString(resetColours + "\n")
+	}
+	return b.String()
+}
+
+func halfBlock(upper, lower bool) string {
+	switch {
+	case upper && lower:
+		return "█"
+	case upper:
+		return "▀"
+	case lower:
+		return "▄"
+	default:
+		return " "
+	}
+}

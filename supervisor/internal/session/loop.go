@@ -1,0 +1,131 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/supervise"
+)
+
+// loop is what Run's goroutine owns: the machine, and the next snapshot as far
+// as it is not derived from the machine.
+type loop struct {
+	s       *Session
+	m       machine
+	next    Snapshot
+	healthy bool
+}
+
+func (l *loop) handle(in input, now time.Time) {
+	switch n := in.notice.(type) {
+	case nil:
+		l.step(event{kind: Stopping}, now)
+	case supervise.Spawning:
+		l.next.Worker = Worker{Generation: n.Generation, StartedAt: now, Ends: l.next.Worker.Ends}
+		l.next.Browser, l.next.RetryAt = Browser{}, time.Time{}
+		l.step(event{kind: Spawning, generation: n.Generation}, now)
+	case supervise.WorkerStarted:
+		l.next.Worker.PID = n.PID
+		l.update("worker_started", l.m.withPhase(phaseHandshake, now), now)
+	case supervise.FromWorker:
+		if n.Event.Generation == l.m.generation {
+			l.fromWorker(n.Event.Body, in, now)
+		}
+	case supervise.Ended:
+		l.ended(n, now)
+	case supervise.Blocked:
+		l.next.RetryAt = n.RetryAt
+		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)
+	}
+}
+
+func (l *loop) ended(n supervise.Ended, now time.Time) {
+	l.next.Worker.PID, l.next.Browser = 0, Browser{}
+	if n.Class != restart.Planned {
+		l.next.Worker.Ends++
+	}
+	l.next.LastEnd = &End{
+		Generation: n.Generation, At: now, Reason: n.Reason, Detail: n.Detail, Class: string(n.Class),
+		WorkerExit: n.WorkerExit, ChromeExit: n.ChromeExit, Uptime: n.Uptime, Delay: n.Delay, Failures: n.Failures,
+	}
+	l.next.RetryAt = now.Add(n.Delay)
+	l.step(event{kind: WorkerEnded, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
+}
+
+func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
+	switch b := body.(type) {
+	case rpc.PhaseChanged:
+		l.update("phase", l.m.withPhase(string(b.Phase), now), now)
+	case rpc.BrowserStarted:
+		l.next.Browser = Browser{PID: b.PID, Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox}
+		l.update("browser_started", l.m, now)
+	case rpc.PageObserved:
+		if k, ok := kindOf[b.Condition]; ok {
+			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
+		} else {
+			l.s.log.Warn("unknown_condition", "condition", string(b.Condition))
+		}
+	case rpc.QRShown:
+		l.next.QR = &QR{
+			Code: in.code, Generation: l.m.generation, Seq: b.Seq, Reader: b.Reader,
+			IssuedAt: now, ExpiresAt: now.Add(b.TTL), Renewals: b.Renewals,
+		}
+		l.update("qr_shown", l.m.withQR(now.Add(b.TTL), now), now)
+	case rpc.QRGone:
+		l.update("qr_gone", l.m.withQR(time.Time{}, now), now)
+	case rpc.Heartbeat:
+		l.next.Worker.ResidentBytes, l.next.Worker.HeartbeatAt = b.ResidentBytes, now
+		l.update("heartbeat", l.m, now)
+	case rpc.Failure:
+		// The end of the generation that follows says the same, and more.
+	}
+}
+
+func (l *loop) step(e event, now time.Time) { l.update(string(e.kind), l.m.step(e, now), now) }
+
+// update makes to the present machine, logs what changed, and publishes.
+func (l *loop) update(cause string, to machine, now time.Time) {
+	from := l.m
+	l.m = to
+	if to.qrExpires.IsZero() {
+		l.next.QR = nil
+	}
+	l.logChange(cause, from, to)
+	to.fill(&l.next)
+	l.next.Version++
+	l.s.publish(l.next)
+	if h := to.healthy(); h != l.healthy {
+		l.healthy = h
+		l.s.health(h)
+	}
+}
+
+func (l *loop) logChange(cause string, from, to machine) {
+	attrs := []any{
+		logging.KeyGeneration, to.generation, logging.KeyEvent, cause,
+		logging.KeyFrom, string(from.state), logging.KeyTo, string(to.state),
+		logging.KeyReason, string(to.reason), logging.KeyPhase, to.phase,
+	}
+	if to.detail != "" {
+		attrs = append(attrs, logging.KeyDetail, to.detail)
+	}
+	switch {
+	case from.state != to.state:
+		level := slog.LevelInfo
+		if to.state == Error {
+			level = slog.LevelError
+		}
+		attrs = append(attrs, logging.Millis("after_ms", to.since.Sub(from.since)))
+		l.s.log.Log(context.Background(), level, "state", attrs...)
+	case from.reason != to.reason:
+		l.s.log.Info("reason", attrs...)
+	case from.qrExpires.IsZero() != to.qrExpires.IsZero():
+		l.s.log.Info("qr", append(attrs, "available", !to.qrExpires.IsZero())...)
+	case from.phase != to.phase:
+		l.s.log.Debug("phase", attrs...)
+	}
+}

@@ -1,0 +1,229 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+)
+
+// wanted is written out by hand and shares nothing with the table under test.
+var wanted = map[Kind]map[State]State{
+	Spawning:         {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
+	PageLoading:      {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Init},
+	PageUnlinked:     {Init: QRRequired, QRRequired: QRRequired, Authenticated: QRRequired, Ready: QRRequired, Disconnected: QRRequired, Error: QRRequired},
+	PageSyncing:      {Init: Authenticated, QRRequired: Authenticated, Authenticated: Authenticated, Ready: Authenticated, Disconnected: Authenticated, Error: Authenticated},
+	PageReady:        {Init: Ready, QRRequired: Ready, Authenticated: Ready, Ready: Ready, Disconnected: Ready, Error: Ready},
+	PageDisconnected: {Init: Disconnected, QRRequired: Disconnected, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Disconnected},
+	PageLoggedOut:    {Init: Disconnected, QRRequired: QRRequired, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Disconnected},
+	PageBlocked:      {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
+	PageOverdue:      {Init: Error, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
+	EvidenceStale:    {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
+	WorkerEnded:      {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
+	Blocked:          {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
+	Stopping:         {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
+}
+
+func TestNextForEveryStateAndEvent(t *testing.T) {
+	if len(wanted) != len(Kinds()) || len(wanted) != len(transitions) {
+		t.Fatalf("%d kinds wanted, %d listed, %d in the table", len(wanted), len(Kinds()), len(transitions))
+	}
+	for _, k := range Kinds() {
+		for _, s := range States() {
+			if got := Next(s, k); got != wanted[k][s] {
+				t.Errorf("%s in %s gives %s, want %s", k, s, got, wanted[k][s])
+			}
+		}
+	}
+}
+
+func TestNextLeavesTheStateAtUnknownNames(t *testing.T) {
+	if got := Next(Ready, "no_such_kind"); got != Ready {
+		t.Errorf("got %s", got)
+	}
+	if got := Next("NO_SUCH_STATE", Blocked); got != "NO_SUCH_STATE" {
+		t.Errorf("got %s", got)
+	}
+}
+
+var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
+
+// started is a machine whose first worker runs.
+func started() machine {
+	return newMachine(DefaultLimits(), t0).step(event{kind: Spawning, generation: 1}, t0)
+}
+
+func page(c rpc.Condition, code reason.Code) event {
+	return event{kind: kindOf[c], generation: 1, page: rpc.PageObserved{Condition: c, Reason: code, Progress: -1}}
+}
+
+func at(d time.Duration) time.Time { return t0.Add(d) }
+
+func expect(t *testing.T, m machine, s State, code reason.Code) {
+	t.Helper()
+	if m.state != s || m.reason != code {
+		t.Fatalf("got %s (%s), want %s (%s)", m.state, m.reason, s, code)
+	}
+}
+
+func TestEventsOfAnotherGenerationChangeNothing(t *testing.T) {
+	m := started().step(page(rpc.PageReady, ""), at(1))
+	late := page(rpc.PageUnlinked, "")
+	late.generation = 99
+	if got := m.step(late, at(2)); got != m {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestScanGoesThroughAuthenticatedToReady(t *testing.T) {
+	m := started().step(page(rpc.PageLoading, ""), at(1))
+	expect(t, m, Init, reason.PageLoading)
+	m = m.step(page(rpc.PageUnlinked, ""), at(2))
+	expect(t, m, QRRequired, reason.ScanQR)
+	m = m.step(page(rpc.PageLoading, ""), at(3))
+	expect(t, m, QRRequired, reason.ScanQR)
+	m = m.step(page(rpc.PageSyncing, ""), at(4))
+	expect(t, m, Authenticated, reason.Syncing)
+	m = m.step(page(rpc.PageReady, ""), at(5))
+	expect(t, m, Ready, "")
+}
+
+func TestSinceIsWhenTheStateWasEntered(t *testing.T) {
+	m := started().step(page(rpc.PageReady, ""), at(time.Second))
+	m = m.step(page(rpc.PageReady, ""), at(time.Minute))
+	if !m.since.Equal(at(time.Second)) || !m.evidence.Equal(at(time.Minute)) {
+		t.Errorf("since %v, evidence %v", m.since, m.evidence)
+	}
+}
+
+func TestLogoutOnThePhoneStaysTheReasonOfTheNewQR(t *testing.T) {
+	m := started().step(page(rpc.PageReady, ""), at(1))
+	m = m.step(page(rpc.PageLoggedOut, ""), at(2))
+	expect(t, m, Disconnected, reason.LoggedOut)
+	m = m.step(page(rpc.PageUnlinked, ""), at(3))
+	expect(t, m, QRRequired, reason.LoggedOut)
+	m = m.step(page(rpc.PageUnlinked, ""), at(4))
+	expect(t, m, QRRequired, reason.LoggedOut)
+}
+
+func TestCrashOfAReadySessionIsInitWithItsReasonAndNoQR(t *testing.T) {
+	m := started().step(page(rpc.PageUnlinked, ""), at(1)).withQR(at(time.Minute), at(1))
+	m = m.step(event{kind: WorkerEnded, generation: 1, reason: reason.WorkerCrashed}, at(2))
+	expect(t, m, Init, reason.WorkerCrashed)
+	if !m.qrExpires.IsZero() {
+		t.Error("the dead page's QR is still there")
+	}
+	m = m.step(event{kind: Spawning, generation: 2}, at(3))
+	expect(t, m, Init, reason.WorkerCrashed)
+}
+
+func TestQRExpiresByItself(t *testing.T) {
+	m := started().step(page(rpc.PageUnlinked, ""), at(0)).withQR(at(20*time.Second), at(0))
+	if !m.deadline().Equal(at(20 * time.Second)) {
+		t.Fatalf("deadline %v", m.deadline())
+	}
+	if m = m.tick(at(19 * time.Second)); m.qrExpires.IsZero() {
+		t.Fatal("dropped too early")
+	}
+	if m = m.tick(at(20 * time.Second)); !m.qrExpires.IsZero() {
+		t.Fatal("served past its time to live")
+	}
+}
+
+func TestNoQRForTooLongIsAnIncidentUntilThereIsOne(t *testing.T) {
+	m := started().step(page(rpc.PageUnlinked, ""), at(0))
+	m = m.tick(at(14 * time.Second))
+	expect(t, m, QRRequired, reason.ScanQR)
+	m = m.tick(at(15 * time.Second))
+	expect(t, m, QRRequired, reason.QRUnreadable)
+	m = m.step(page(rpc.PageUnlinked, ""), at(16*time.Second))
+	expect(t, m, QRRequired, reason.QRUnreadable)
+	m = m.withQR(at(60*time.Second), at(17*time.Second))
+	expect(t, m, QRRequired, reason.ScanQR)
+}
+
+func TestAnExplainedMissingQRIsNoIncident(t *testing.T) {
+	m := started().step(page(rpc.PageUnlinked, reason.PasskeyRequired), at(0))
+	m = m.tick(at(16 * time.Second))
+	expect(t, m, QRRequired, reason.PasskeyRequired)
+}
+
+func TestPageThatLoadsForTooLongIsAnErrorWithTheReasonItGave(t *testing.T) {
+	for given, want := range map[reason.Code]reason.Code{
+		"":                        reason.PageLoadFailed,
+		reason.NetworkUnreachable: reason.NetworkUnreachable,
+		reason.PageUnrecognised:   reason.PageUnrecognised,
+	} {
+		m := started().step(page(rpc.PageLoading, given), at(0))
+		for s := 10 * time.Second; s < 90*time.Second; s += 10 * time.Second {
+			m = m.step(page(rpc.PageLoading, given), at(s)).tick(at(s))
+		}
+		expect(t, m, Init, orElse(given, reason.PageLoading))
+		m = m.tick(at(90 * time.Second))
+		expect(t, m, Error, want)
+	}
+}
+
+func orElse(c, otherwise reason.Code) reason.Code {
+	if c == "" {
+		return otherwise
+	}
+	return c
+}
+
+func TestReloadOfAReadyPageIsNoDisconnectUntilItTakesTooLong(t *testing.T) {
+	m := started().step(page(rpc.PageReady, ""), at(0))
+	for s := time.Second; s < 90*time.Second; s += 10 * time.Second {
+		m = m.step(page(rpc.PageLoading, ""), at(s)).tick(at(s))
+		expect(t, m, Ready, "")
+	}
+	m = m.step(page(rpc.PageLoading, ""), at(90*time.Second)).tick(at(91 * time.Second))
+	expect(t, m, Init, reason.PageLoading)
+}
+
+func TestReadyNeedsFreshEvidence(t *testing.T) {
+	m := started().step(page(rpc.PageReady, ""), at(0))
+	if m = m.tick(at(29 * time.Second)); m.state != Ready {
+		t.Fatalf("got %s", m.state)
+	}
+	m = m.tick(at(30 * time.Second))
+	expect(t, m, Init, reason.PageHung)
+	if !m.deadline().IsZero() {
+		t.Errorf("a deadline at %v with nothing to wait for", m.deadline())
+	}
+}
+
+func TestBlockedSaysWhyAndSpawningStartsOver(t *testing.T) {
+	m := newMachine(DefaultLimits(), t0).step(event{kind: Blocked, reason: reason.BrowserMissing}, at(1))
+	expect(t, m, Error, reason.BrowserMissing)
+	m = m.step(event{kind: Spawning, generation: 1}, at(2))
+	expect(t, m, Init, reason.Starting)
+}
+
+func TestNothingMovesAStoppingSession(t *testing.T) {
+	m := started().step(page(rpc.PageUnlinked, ""), at(0)).step(event{kind: Stopping}, at(1))
+	expect(t, m, Init, reason.Stopping)
+	m = m.step(page(rpc.PageUnlinked, ""), at(2)).withQR(at(time.Minute), at(2))
+	expect(t, m, Init, reason.Stopping)
+	if !m.qrExpires.IsZero() || !m.deadline().IsZero() {
+		t.Error("a stopping session has a QR or a deadline")
+	}
+}
+
+func TestHealthyNeedsEvidenceOrAQR(t *testing.T) {
+	m := started()
+	if m.healthy() {
+		t.Error("a starting session is healthy")
+	}
+	m = m.step(page(rpc.PageUnlinked, ""), at(1))
+	if m.healthy() {
+		t.Error("healthy without a QR")
+	}
+	if !m.withQR(at(time.Minute), at(1)).healthy() {
+		t.Error("not healthy with a QR")
+	}
+	if !m.step(page(rpc.PageReady, ""), at(2)).healthy() {
+		t.Error("not healthy when ready")
+	}
+}

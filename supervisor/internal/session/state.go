@@ -1,0 +1,92 @@
+package session
+
+// State is what GET /status answers.
+type State string
+
+// The states of a session.
+const (
+	// Init: the worker or the page is starting.
+	Init State = "INIT"
+	// QRRequired: the page asks for a phone to be linked.
+	QRRequired State = "QR_REQUIRED"
+	// Authenticated: linked, chats are still syncing.
+	Authenticated State = "AUTHENTICATED"
+	// Ready: the session is usable.
+	Ready State = "READY"
+	// Disconnected: a session exists and its connection does not.
+	Disconnected State = "DISCONNECTED"
+	// Error: it can't go on by itself, or keeps failing.
+	Error State = "ERROR"
+)
+
+// States returns every state, in the order of a session's life.
+func States() []State {
+	return []State{Init, QRRequired, Authenticated, Ready, Disconnected, Error}
+}
+
+// Kind names what happened, as far as it can change the state.
+type Kind string
+
+// The kinds of events that can change the state.
+const (
+	Spawning         Kind = "spawning"          // a new worker generation begins
+	WorkerEnded      Kind = "worker_ended"      // a generation ended, for whatever cause
+	Blocked          Kind = "blocked"           // nothing runs: the machine or the circuit forbids it
+	PageLoading      Kind = "page_loading"      // the page can't tell yet
+	PageUnlinked     Kind = "page_unlinked"     // the page asks for a phone
+	PageSyncing      Kind = "page_syncing"      // linked, fetching chats
+	PageReady        Kind = "page_ready"        // linked, connected, usable
+	PageDisconnected Kind = "page_disconnected" // linked, no connection
+	PageLoggedOut    Kind = "page_logged_out"   // the link was ended
+	PageBlocked      Kind = "page_blocked"      // a person must act first
+	PageOverdue      Kind = "page_overdue"      // it has been loading for too long
+	EvidenceStale    Kind = "evidence_stale"    // nothing was heard of the page for too long
+	Stopping         Kind = "stopping"          // the service stops
+)
+
+// Kinds returns every kind, in the order of the table in ARCHITECTURE.md.
+func Kinds() []Kind {
+	return []Kind{
+		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageDisconnected, PageLoggedOut,
+		PageBlocked, PageOverdue, EvidenceStale, WorkerEnded, Blocked, Stopping,
+	}
+}
+
+// row is the next state for each present one, in the order of States.
+type row [6]State
+
+func all(s State) row { return row{s, s, s, s, s, s} }
+
+// transitions is the whole state machine. A page that loads again by itself, as
+// WhatsApp's does to update itself, is no disconnect: page_loading keeps what
+// was known, until page_overdue.
+var transitions = map[Kind]row{
+	Spawning:         all(Init),
+	PageLoading:      {Init, QRRequired, Authenticated, Ready, Disconnected, Init},
+	PageUnlinked:     all(QRRequired),
+	PageSyncing:      all(Authenticated),
+	PageReady:        all(Ready),
+	PageDisconnected: all(Disconnected),
+	PageLoggedOut:    {Disconnected, QRRequired, Disconnected, Disconnected, Disconnected, Disconnected},
+	PageBlocked:      all(Error),
+	PageOverdue:      {Error, Init, Init, Init, Init, Error},
+	EvidenceStale:    {Init, Init, Init, Init, Init, Error},
+	WorkerEnded:      all(Init),
+	Blocked:          all(Error),
+	Stopping:         all(Init),
+}
+
+// Next is the state after an event of kind k in state s. It is total: an unknown
+// state or kind leaves the state as it is.
+func Next(s State, k Kind) State {
+	r, ok := transitions[k]
+	if !ok {
+		return s
+	}
+	for i, from := range States() {
+		if from == s {
+			return r[i]
+		}
+	}
+	return s
+}

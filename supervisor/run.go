@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/api"
+	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/proctree"
+	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/supervise"
+)
+
+// Times of the service as a whole.
+const (
+	// A stop that hangs must not take systemd's TimeoutStopSec.
+	stopTimeout = 20 * time.Second
+	// What is left for requests under way once everything below has ended.
+	drainTimeout = 3 * time.Second
+
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	// Longer than the longest ?wait=.
+	writeTimeout = 75 * time.Second
+	idleTimeout  = 2 * time.Minute
+
+	maxHeaderBytes = 16 << 10
+)
+
+// run is the composition root. Errors that end the start are one line on
+// stderr; from then on everything is a log line in JSON.
+func run(args, environ []string, stdout, stderr io.Writer) int {
+	err := start(args, environ, stdout, stderr)
+	if err != nil && !errors.Is(err, config.ErrDone) {
+		_, _ = fmt.Fprintf(stderr, "supervisor: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+func start(args, environ []string, stdout, stderr io.Writer) error {
+	cfg, _, err := config.Load(args, environ, stdout, version)
+	if err != nil {
+		return err
+	}
+	log := logging.New(stderr, "supervisor", cfg.Level())
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return explainListen(cfg.Listen, err)
+	}
+	defer func() { _ = listener.Close() }()
+	if err := proctree.BecomeSubreaper(); err != nil {
+		return err
+	}
+	runtimeDir, err := openRuntimeDir(cfg.Tokens)
+	if err != nil {
+		return err
+	}
+	defer runtimeDir.remove(log)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	// A second signal ends the process at once; the kernel and the pipe to
+	// Chrome then end the rest.
+	context.AfterFunc(ctx, stop)
+	return newService(cfg, log, runtimeDir.path).run(ctx, listener)
+}
+
+// service is the set of loops that make up the process.
+type service struct {
+	log       *slog.Logger
+	session   *session.Session
+	workers   *supervise.Supervisor
+	http      *http.Server
+	draining  chan struct{}
+	startedAt time.Time
+}
+
+func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) *service {
+	s := &service{log: log, draining: make(chan struct{}), startedAt: time.Now()}
+	s.session = session.New(session.Options{
+		Logger: log,
+		Health: func(healthy bool) { s.workers.Report(healthy) },
+	})
+	s.workers = supervise.New(supervise.Options{
+		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		RuntimeDir: runtimeDir, Logger: log, Notify: s.session.Notify,
+	})
+	s.http = &http.Server{
+		Handler: api.New(api.Options{
+			Session: s.session, Commands: s.workers, AllowedHosts: cfg.AllowHosts,
+			Version: version, Logger: log, Draining: s.draining,
+		}),
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// run serves until ctx ends or a loop fails. It stops in reverse: the worker
+// first, while the API still answers, and the API last.
+func (s *service) run(ctx context.Context, listener net.Listener) error {
+	s.log.Info("listening", "address", listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
+	workersCtx, stopWorkers := context.WithCancel(ctx)
+	defer stopWorkers()
+	sessionCtx, stopSession := context.WithCancel(context.Background())
+	defer stopSession()
+
+	failed := make(chan error, 2)
+	workersDone := make(chan struct{})
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("cannot serve HTTP: %w", err)
+		}
+	})
+	loops.Go(func() { s.session.Run(sessionCtx) })
+	loops.Go(func() { s.restartOnHangup(workersCtx) })
+	go func() {
+		defer close(workersDone)
+		if err := s.workers.Run(workersCtx); err != nil {
+			failed <- err
+		}
+	}()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping", "cause", context.Cause(ctx).Error())
+	case err = <-failed:
+	}
+	watchdog := time.AfterFunc(stopTimeout, func() {
+		s.log.Error("stop_timeout", logging.Millis("after_ms", stopTimeout))
+		os.Exit(exitInternal)
+	})
+	defer watchdog.Stop()
+	s.session.Stopping()
+	close(s.draining)
+	stopWorkers()
+	<-workersDone
+	s.drain()
+	stopSession()
+	loops.Wait()
+	s.log.Info("stopped", logging.Millis("uptime_ms", time.Since(s.startedAt)))
+	return err
+}
+
+func (s *service) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+}
+
+// restartOnHangup restarts the worker cleanly for each SIGHUP.
+func (s *service) restartOnHangup(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			if err := s.workers.Restart(ctx); err != nil {
+				s.log.Warn("restart_failed", logging.KeyError, err)
+			}
+		}
+	}
+}

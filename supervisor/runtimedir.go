@@ -1,0 +1,73 @@
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"session-manager/shared/logging"
+)
+
+// maxRuntimeDir is the longest path, in bytes, below which a worker's socket and
+// Chrome's still fit: a socket's path has at most 107, and Chrome aborts when
+// its own, in TMPDIR, gets longer.
+const maxRuntimeDir = 40
+
+// runtimeDir is the private folder for sockets and temporary files of the
+// workers. Its name depends on the tokens folder only, so that a successor finds
+// and wipes what a killed supervisor left.
+type runtimeDir struct {
+	path string
+	ours bool
+}
+
+func openRuntimeDir(tokens string) (*runtimeDir, error) {
+	// systemd gives a colon-separated list (systemd.exec(5), RuntimeDirectory=).
+	if given, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); given != "" {
+		return &runtimeDir{path: given}, nil
+	}
+	sum := sha256.Sum256([]byte(tokens))
+	name := fmt.Sprintf("session-manager-%d-%x", os.Getuid(), sum[:4])
+	path := filepath.Join(os.TempDir(), name)
+	if len(path) > maxRuntimeDir {
+		path = filepath.Join("/tmp", name)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("cannot make runtime folder: %w", err)
+	}
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	return &runtimeDir{path: path, ours: true}, nil
+}
+
+// private refuses a folder that somebody else could have put there.
+func private(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("cannot look at runtime folder: %w", err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || stat.Uid != uint32(os.Getuid()) || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("cannot use %s as runtime folder: it is not a folder of ours with mode 0700; remove it", path)
+	}
+	return nil
+}
+
+// remove deletes the folder when it is empty. What is in it belongs to another
+// supervisor, or will be wiped by the next one.
+func (d *runtimeDir) remove(log *slog.Logger) {
+	if !d.ours {
+		return
+	}
+	err := os.Remove(d.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		log.Warn("runtime_folder_not_removed", logging.KeyPath, d.path, logging.KeyError, err)
+	}
+}
