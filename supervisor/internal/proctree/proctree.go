@@ -1,0 +1,190 @@
+// Package proctree finds, ends and reaps every process below this one,
+// whatever session, process group or parent it gave itself. It needs this
+// process to be a child subreaper: then an orphan becomes our child and stays
+// in the tree.
+//
+// It reaps children by their pid and never with wait4(-1), which would steal
+// the status that an exec.Cmd waits for. Children that somebody else waits for
+// must be named to Below; while a Tree is used no other child may be started.
+package proctree
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The pause between two looks at a tree. There is no event for "no descendant
+// is left" without a cgroup of our own, so the tree is looked at again, soon at
+// first.
+const (
+	firstPause = time.Millisecond
+	lastPause  = 20 * time.Millisecond
+)
+
+// A look at /proc is no snapshot: a child forked during the look by a process
+// that then ends is in neither place. So an empty tree is believed when it was
+// seen twice in a row.
+const looksToBelieve = 2
+
+// BecomeSubreaper makes orphans among this process's descendants its children,
+// for the rest of its life (prctl(2), PR_SET_CHILD_SUBREAPER).
+func BecomeSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot become child subreaper: %w", err)
+	}
+	return nil
+}
+
+// Tree is the set of processes below this process. Its methods may be called
+// from several goroutines.
+type Tree struct {
+	root   int
+	waited map[int]bool
+
+	mu     sync.Mutex
+	killed int
+	exits  map[int]syscall.WaitStatus
+}
+
+// Below returns the tree below this process. The pids in waited are children
+// that their starters wait for: they belong to the tree, are killed with it,
+// and are not reaped here.
+func Below(waited ...int) *Tree {
+	t := &Tree{root: os.Getpid(), waited: make(map[int]bool, len(waited)), exits: make(map[int]syscall.WaitStatus)}
+	for _, pid := range waited {
+		t.waited[pid] = true
+	}
+	return t
+}
+
+// Killed returns how many processes Kill has ended so far.
+func (t *Tree) Killed() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.killed
+}
+
+// Exit returns how the process pid ended, when it was adopted and reaped here.
+func (t *Tree) Exit(pid int) (syscall.WaitStatus, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	status, ok := t.exits[pid]
+	return status, ok
+}
+
+// Reap collects the adopted children that have ended, without waiting.
+func (t *Tree) Reap() error {
+	procs, err := list()
+	if err != nil {
+		return err
+	}
+	t.reap(below(procs, t.root))
+	return nil
+}
+
+// Wait waits until the tree is empty by itself. When ctx ends first the error
+// is a *LeftoverError.
+func (t *Tree) Wait(ctx context.Context) error { return t.untilEmpty(ctx, func([]Process) {}) }
+
+// Kill sends SIGKILL to everything in the tree, again and again, until the tree
+// is empty. When ctx ends first, as with a process in uninterruptible sleep, the
+// error is a *LeftoverError.
+func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill) }
+
+func (t *Tree) untilEmpty(ctx context.Context, act func([]Process)) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	pause := firstPause
+	for empty := 0; ; {
+		procs, err := list()
+		if err != nil {
+			return err
+		}
+		left := t.reap(below(procs, t.root))
+		if len(left) > 0 {
+			empty = 0
+		} else if empty++; empty == looksToBelieve {
+			return nil
+		}
+		act(left)
+		timer.Reset(pause)
+		pause = min(2*pause, lastPause)
+		select {
+		case <-ctx.Done():
+			return &LeftoverError{Processes: left, Err: ctx.Err()}
+		case <-timer.C:
+		}
+	}
+}
+
+// reap collects what has ended among our own children in procs, and returns the
+// rest.
+func (t *Tree) reap(procs []Process) []Process {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	left := procs[:0]
+	for _, p := range procs {
+		if p.State == Zombie && p.PPID == t.root && !t.waited[p.PID] {
+			var status syscall.WaitStatus
+			// A leader whose other threads still run is a zombie that can't be
+			// reaped yet: wait4 returns 0 and it stays in the list.
+			if pid, err := syscall.Wait4(p.PID, &status, syscall.WNOHANG, nil); err != nil || pid == p.PID {
+				t.exits[p.PID] = status
+				continue
+			}
+		}
+		left = append(left, p)
+	}
+	return left
+}
+
+func (t *Tree) kill(procs []Process) {
+	for _, p := range procs {
+		if killOne(p) && p.State != Zombie {
+			t.mu.Lock()
+			t.killed++
+			t.mu.Unlock()
+		}
+	}
+}
+
+// killOne kills exactly the process p. The handle is opened first (os.Process
+// holds a pidfd) and the start time compared afterwards, so that a pid given to
+// another process in between is left alone.
+func killOne(p Process) bool {
+	handle, err := os.FindProcess(p.PID)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = handle.Release() }()
+	now, err := Look(p.PID)
+	if err != nil || now.Start != p.Start {
+		return false
+	}
+	return handle.Kill() == nil
+}
+
+// LeftoverError says which processes were still there when the time was up.
+type LeftoverError struct {
+	Processes []Process
+	Err       error
+}
+
+// Error implements error.
+func (e *LeftoverError) Error() string {
+	names := make([]string, 0, len(e.Processes))
+	for _, p := range e.Processes {
+		names = append(names, fmt.Sprintf("%s (pid %d, state %c)", p.Comm, p.PID, p.State))
+	}
+	return fmt.Sprintf("%d processes are left: %s", len(names), strings.Join(names, ", "))
+}
+
+// Unwrap returns the error of the context that ended.
+func (e *LeftoverError) Unwrap() error { return e.Err }

@@ -1,0 +1,258 @@
+package proctree
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if err := BecomeSubreaper(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// startShell runs a script that prints one line when everything is in place,
+// and returns its command and that line. Its standard output stays open in
+// whatever the script leaves behind.
+func startShell(t *testing.T, script string) (*exec.Cmd, string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := Below().Kill(ctx); err != nil {
+			t.Errorf("cleanup: %v", err)
+		}
+	})
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		t.Fatalf("script said nothing: %v", err)
+	}
+	return cmd, strings.TrimSpace(line)
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func gone(t *testing.T, pids string) {
+	t.Helper()
+	for _, field := range strings.Fields(pids) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := Look(pid); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("process %d is still there: %+v, %v", pid, p, err)
+		}
+	}
+}
+
+func TestKillEndsEveryKindOfDescendant(t *testing.T) {
+	tests := map[string]string{
+		"child":                   `sleep 600 & echo $!; wait`,
+		"ignores signals":         `trap '' TERM INT HUP; sleep 600 & echo $!; wait`,
+		"own session":             `setsid sleep 600 & sleep 0.05; echo $!; wait`,
+		"double fork and session": `(setsid sh -c 'echo $$; exec sleep 600' &) ; exec sleep 600`,
+		"stopped":                 `sleep 600 & kill -STOP $!; echo $!; wait`,
+		"zombie's parent":         `sh -c 'true & exec sleep 600' & echo $!; wait`,
+		"wide and deep":           `for i in 1 2 3 4 5; do sh -c 'sleep 600 & sleep 600 & wait' & p="$p $!"; done; echo $p; wait`,
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, pids := startShell(t, script)
+			tree := Below()
+			if err := tree.Kill(within(t, 10*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			gone(t, pids)
+			if tree.Killed() == 0 {
+				t.Error("Killed() = 0")
+			}
+		})
+	}
+}
+
+func TestKillEndsAProcessThatForksAllTheTime(t *testing.T) {
+	startShell(t, `echo on; while :; do (setsid sleep 600 &); done`)
+	if err := Below().Kill(within(t, 20*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	procs, err := list()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := below(procs, os.Getpid()); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestKillLeavesTheStatusOfWaitedChildrenToTheirStarter(t *testing.T) {
+	cmd, _ := startShell(t, `echo on; exec sleep 600`)
+	tree := Below(cmd.Process.Pid)
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	if err := tree.Kill(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	err := <-done
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		t.Fatalf("Wait() = %v, want an exit status", err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Errorf("status = %v, want killed", exit)
+	}
+}
+
+func TestWaitReturnsWhenTheTreeEmptiesByItselfAndKnowsTheExit(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	// The orphan ends with 7 when its standard input is closed.
+	cmd := exec.Command("/bin/sh", "-c", `sh -c 'read x; exit 7' <&3 >/dev/null 2>&1 & echo $!`)
+	cmd.ExtraFiles = []*os.File{r}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := Below()
+
+	err = tree.Wait(within(t, 50*time.Millisecond))
+	left, ok := errors.AsType[*LeftoverError](err)
+	if !ok || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Wait() = %v, want a LeftoverError at its deadline", err)
+	}
+	if len(left.Processes) != 1 || left.Processes[0].PID != pid {
+		t.Errorf("left = %v, want pid %d", left.Processes, pid)
+	}
+
+	_ = w.Close()
+	if err := tree.Wait(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if status, ok := tree.Exit(pid); !ok || status.ExitStatus() != 7 {
+		t.Errorf("Exit(%d) = %v, %v, want 7", pid, status, ok)
+	}
+	if tree.Killed() != 0 {
+		t.Errorf("Killed() = %d, want 0", tree.Killed())
+	}
+}
+
+func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", `(sleep 600 & echo $!) ; exec sleep 600`)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = Below().Kill(context.Background()) })
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(orphan, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	tree := Below(cmd.Process.Pid)
+	for ctx := within(t, 10*time.Second); ; {
+		if err := tree.Reap(); err != nil {
+			t.Fatal(err)
+		}
+		if status, ok := tree.Exit(orphan); ok {
+			if status.Signal() != syscall.SIGTERM {
+				t.Errorf("status = %v, want terminated", status)
+			}
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the orphan was not reaped")
+		}
+	}
+	if err := syscall.Kill(cmd.Process.Pid, 0); err != nil {
+		t.Errorf("the child is gone: %v", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, stdout)
+	_ = cmd.Wait()
+}
+
+func TestAProcessWithAnotherStartTimeIsNotKilled(t *testing.T) {
+	cmd, _ := startShell(t, `echo on; exec sleep 600`)
+	p, err := Look(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Start--
+	if killOne(p) {
+		t.Error("killOne() = true for a recycled pid")
+	}
+	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("process was hit: %v", err)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	rest := " S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0"
+	tests := []struct {
+		in   string
+		want Process
+		bad  bool
+	}{
+		{in: "12 (sh)" + rest, want: Process{PID: 12, PPID: 7, State: 'S', Comm: "sh", Start: 4711}},
+		{in: "12 (a) Z 1 (b) c)" + rest, want: Process{PID: 12, PPID: 7, State: 'S', Comm: "a) Z 1 (b) c", Start: 4711}},
+		{in: "", bad: true},
+		{in: "12 sh S 7", bad: true},
+		{in: "12 (sh) S 7", bad: true},
+		{in: "x (sh)" + rest, bad: true},
+		{in: "12 (sh)" + strings.Replace(rest, "7", "y", 1), bad: true},
+		{in: "12 (sh)" + strings.Replace(rest, "4711", "-", 1), bad: true},
+	}
+	for _, tt := range tests {
+		got, err := parseStat([]byte(tt.in))
+		if (err != nil) != tt.bad || got != tt.want {
+			t.Errorf("parseStat(%q) = %+v, %v", tt.in, got, err)
+		}
+	}
+}
