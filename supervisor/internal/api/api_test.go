@@ -1,0 +1,387 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/qr"
+	"session-manager/supervisor/internal/session"
+)
+
+// fakeSession is a session whose snapshot the test sets.
+type fakeSession struct {
+	mu       sync.Mutex
+	snapshot *session.Snapshot
+	changed  chan struct{}
+	watched  chan struct{}
+}
+
+func newFakeSession(s session.Snapshot) *fakeSession {
+	return &fakeSession{snapshot: &s, changed: make(chan struct{}), watched: make(chan struct{}, 100)}
+}
+
+func (f *fakeSession) Snapshot() *session.Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.snapshot
+}
+
+func (f *fakeSession) Changed() (*session.Snapshot, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watched <- struct{}{}
+	return f.snapshot, f.changed
+}
+
+func (f *fakeSession) set(s session.Snapshot) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.snapshot = &s
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+type fakeCommands struct {
+	restart error
+	png     []byte
+	err     error
+}
+
+func (f fakeCommands) Restart(context.Context) error              { return f.restart }
+func (f fakeCommands) Screenshot(context.Context) ([]byte, error) { return f.png, f.err }
+
+const testLogin = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
+	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"
+
+func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
+	t.Helper()
+	code, err := qr.Draw(rpc.Login(testLogin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	return session.Snapshot{
+		State: session.QRRequired, Reason: reason.ScanQR, Progress: -1,
+		QR: &session.QR{Code: code, Generation: 3, Seq: 2, Reader: "dom", IssuedAt: now, ExpiresAt: now.Add(ttl)},
+	}
+}
+
+func serve(t *testing.T, f *fakeSession, c Commander) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(New(Options{
+		Session: f, Commands: c, AllowedHosts: []string{"wa.example"}, Version: "v1",
+		Logger: slog.New(slog.DiscardHandler), Draining: make(chan struct{}),
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+type answered struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func ask(t *testing.T, s *httptest.Server, method, path string, change func(*http.Request)) answered {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(r)
+	}
+	resp, err := s.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answered{resp.StatusCode, resp.Header, string(body)}
+}
+
+func get(t *testing.T, s *httptest.Server, path string) answered {
+	t.Helper()
+	return ask(t, s, http.MethodGet, path, nil)
+}
+
+func TestStatusIsExactlyTheContractInEveryState(t *testing.T) {
+	for _, state := range session.States() {
+		s := serve(t, newFakeSession(session.Snapshot{State: state}), fakeCommands{})
+		got := get(t, s, "/status")
+		if got.status != 200 || got.body != `{"status":"`+string(state)+`"}` {
+			t.Errorf("%s: got %d %s", state, got.status, got.body)
+		}
+		if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Content-Type") != "application/json" {
+			t.Errorf("headers %v", got.header)
+		}
+	}
+}
+
+func TestQRIsExactlyTheContract(t *testing.T) {
+	s := serve(t, newFakeSession(withQR(t, time.Minute)), fakeCommands{})
+	got := get(t, s, "/qr")
+	var body map[string]string
+	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
+		t.Fatal(err)
+	}
+	if got.status != 200 || len(body) != 2 || body["status"] != "QR_AVAILABLE" {
+		t.Fatalf("got %d with %d fields, status %q", got.status, len(body), body["status"])
+	}
+	png, err := base64.StdEncoding.DecodeString(body["qr"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if direct := get(t, s, "/qr.png"); direct.body != string(png) {
+		t.Error("/qr and /qr.png show different pictures")
+	}
+	if got.body != `{"status":"QR_AVAILABLE","qr":"`+body["qr"]+`"}` {
+		t.Error("the answer has other bytes than the contract's")
+	}
+}
+
+func TestNoQRInEveryStateThatHasNone(t *testing.T) {
+	expired := withQR(t, -time.Second)
+	linked := withQR(t, time.Minute)
+	linked.State = session.Ready
+	for name, snapshot := range map[string]session.Snapshot{
+		"starting":       {State: session.Init},
+		"none read":      {State: session.QRRequired},
+		"expired":        expired,
+		"already linked": linked,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, newFakeSession(snapshot), fakeCommands{})
+			for _, accept := range []string{"", "image/png", "text/plain"} {
+				got := ask(t, s, "GET", "/qr", func(r *http.Request) { r.Header.Set("Accept", accept) })
+				if got.status != 200 || got.body != `{"status":"NO_QR"}` {
+					t.Errorf("Accept %q: got %d %s", accept, got.status, got.body)
+				}
+			}
+			for _, path := range []string{"/qr.png", "/qr.txt"} {
+				got := get(t, s, path)
+				if got.status != 404 || !strings.Contains(got.body, `"code":"no_qr"`) {
+					t.Errorf("%s: got %d %s", path, got.status, got.body)
+				}
+			}
+		})
+	}
+}
+
+func TestQRComesInTheFormThatAcceptPrefers(t *testing.T) {
+	s := serve(t, newFakeSession(withQR(t, time.Minute)), fakeCommands{})
+	for accept, want := range map[string]string{
+		"":                               "application/json",
+		"*/*":                            "application/json",
+		"image/png":                      "image/png",
+		"text/plain":                     "text/plain; charset=utf-8",
+		"image/*,*/*;q=0.8":              "image/png",
+		"text/html,*/*;q=0.8":            "application/json",
+		"image/png;q=0.1,text/plain":     "text/plain; charset=utf-8",
+		"application/json,image/png":     "application/json",
+		"application/xml":                "application/json",
+		"image/png;q=bad, ;;, text/html": "image/png",
+	} {
+		got := ask(t, s, "GET", "/qr", func(r *http.Request) { r.Header.Set("Accept", accept) })
+		if got.status != 200 || got.header.Get("Content-Type") != want {
+			t.Errorf("Accept %q: got %d %s, want %s", accept, got.status, got.header.Get("Content-Type"), want)
+		}
+	}
+}
+
+func TestPictureTellsItsAgeAndAnswersConditionalRequests(t *testing.T) {
+	f := newFakeSession(withQR(t, time.Minute))
+	s := serve(t, f, fakeCommands{})
+	got := get(t, s, "/qr.png")
+	q := f.Snapshot().QR
+	if got.header.Get("Expires") != q.ExpiresAt.UTC().Format(http.TimeFormat) ||
+		got.header.Get("Last-Modified") != q.IssuedAt.UTC().Format(http.TimeFormat) {
+		t.Errorf("headers %v", got.header)
+	}
+	tag := got.header.Get("ETag")
+	same := ask(t, s, "GET", "/qr.png", func(r *http.Request) { r.Header.Set("If-None-Match", tag) })
+	if tag == "" || same.status != http.StatusNotModified {
+		t.Errorf("tag %q: got %d", tag, same.status)
+	}
+	next := withQR(t, time.Minute)
+	next.QR.Seq++
+	f.set(next)
+	if get(t, s, "/qr.png").header.Get("ETag") == tag {
+		t.Error("the next QR has the same tag")
+	}
+}
+
+func TestWaitHoldsTheAnswerUntilItChanges(t *testing.T) {
+	f := newFakeSession(session.Snapshot{State: session.Init, Version: 1})
+	s := serve(t, f, fakeCommands{})
+	answers := make(chan answered, 1)
+	go func() { answers <- get(t, s, "/status?wait=30s") }()
+	<-f.watched
+	f.set(session.Snapshot{State: session.Init, Version: 2})
+	<-f.watched
+	select {
+	case got := <-answers:
+		t.Fatalf("answered %s before the state changed", got.body)
+	default:
+	}
+	f.set(session.Snapshot{State: session.Ready, Version: 3})
+	if got := <-answers; got.body != `{"status":"READY"}` {
+		t.Errorf("got %s", got.body)
+	}
+}
+
+func TestWaitEndsAtItsTime(t *testing.T) {
+	s := serve(t, newFakeSession(session.Snapshot{State: session.Init}), fakeCommands{})
+	if got := get(t, s, "/qr?wait=20ms"); got.body != `{"status":"NO_QR"}` {
+		t.Errorf("got %s", got.body)
+	}
+}
+
+func TestWaitRefusesWhatIsNoDuration(t *testing.T) {
+	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
+	for _, wait := range []string{"x", "-1s", "10h", "25"} {
+		got := get(t, s, "/status?wait="+wait)
+		if got.status != 400 || !strings.Contains(got.body, `"code":"bad_wait"`) {
+			t.Errorf("%s: got %d %s", wait, got.status, got.body)
+		}
+	}
+}
+
+func TestSessionTellsEverythingButTheLogin(t *testing.T) {
+	snapshot := withQR(t, time.Minute)
+	snapshot.Phase = "page"
+	snapshot.LastEnd = &session.End{Generation: 2, Reason: reason.BrowserCrashed}
+	s := serve(t, newFakeSession(snapshot), fakeCommands{})
+	got := get(t, s, "/session")
+	var body map[string]any
+	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"status", "since", "reason", "phase", "qr", "worker", "last_end", "version"} {
+		if body[key] == nil {
+			t.Errorf("no %s in %s", key, got.body)
+		}
+	}
+	for _, secret := range []string{"2@", "AAAA", "linked_devices"} {
+		if strings.Contains(got.body, secret) {
+			t.Errorf("the answer holds %q of the login string", secret)
+		}
+	}
+}
+
+func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
+	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
+	a := &api{}
+	for _, rt := range a.routes() {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+			if _, ok := rt.methods[method]; ok {
+				continue
+			}
+			got := ask(t, s, method, rt.path, nil)
+			if got.status != 405 || got.header.Get("Allow") == "" {
+				t.Errorf("%s %s: got %d, Allow %q", method, rt.path, got.status, got.header.Get("Allow"))
+			}
+		}
+	}
+	got := get(t, s, "/nowhere")
+	if got.status != 404 || got.header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("got %d %s", got.status, got.header.Get("Content-Type"))
+	}
+}
+
+func TestCommandsAnswerAndFailAsProblems(t *testing.T) {
+	f := newFakeSession(session.Snapshot{})
+	ok := serve(t, f, fakeCommands{png: []byte("picture")})
+	if got := ask(t, ok, "POST", "/session/restart", nil); got.status != 202 {
+		t.Errorf("restart: got %d", got.status)
+	}
+	if got := get(t, ok, "/session/screenshot"); got.status != 200 || got.body != "picture" {
+		t.Errorf("screenshot: got %d", got.status)
+	}
+	bad := serve(t, f, fakeCommands{restart: context.DeadlineExceeded, err: errors.New("no worker")})
+	if got := ask(t, bad, "POST", "/session/restart", nil); got.status != 504 {
+		t.Errorf("restart: got %d", got.status)
+	}
+	if got := get(t, bad, "/session/screenshot"); got.status != 503 {
+		t.Errorf("screenshot: got %d", got.status)
+	}
+}
+
+func TestForeignHostsAndOriginsAreRefused(t *testing.T) {
+	s := serve(t, newFakeSession(withQR(t, time.Minute)), fakeCommands{})
+	port := s.URL[strings.LastIndex(s.URL, ":"):]
+	tests := []struct {
+		name, host, origin, fetchSite string
+		want                          int
+	}{
+		{name: "loopback by number", host: "127.0.0.1" + port, want: 200},
+		{name: "loopback by name", host: "localhost" + port, want: 200},
+		{name: "IPv6 loopback", host: "[::1]" + port, want: 200},
+		{name: "allowed name", host: "wa.example", want: 200},
+		{name: "own page", host: "localhost" + port, origin: "http://localhost" + port, fetchSite: "same-origin", want: 200},
+		{name: "DNS rebinding", host: "evil.example" + port, want: 403},
+		{name: "loopback as a prefix", host: "127.0.0.1.evil.example", want: 403},
+		{name: "other machine", host: "192.168.1.5" + port, want: 403},
+		{name: "no host", host: " ", want: 403},
+		{name: "other origin", host: "localhost" + port, origin: "https://evil.example", want: 403},
+		{name: "opaque origin", host: "localhost" + port, origin: "null", want: 403},
+		{name: "other port's page", host: "localhost" + port, origin: "http://localhost:1", want: 403},
+		{name: "cross-site request without origin", host: "localhost" + port, fetchSite: "cross-site", want: 403},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ask(t, s, "GET", "/qr", func(r *http.Request) {
+				r.Host = tt.host
+				if tt.origin != "" {
+					r.Header.Set("Origin", tt.origin)
+				}
+				if tt.fetchSite != "" {
+					r.Header.Set("Sec-Fetch-Site", tt.fetchSite)
+				}
+			})
+			if got.status != tt.want {
+				t.Errorf("got %d, want %d", got.status, tt.want)
+			}
+			if got.status != 200 && strings.Contains(got.body, "QR_AVAILABLE") {
+				t.Error("the QR was given away")
+			}
+		})
+	}
+}
+
+func TestReadyzTellsServiceAndSession(t *testing.T) {
+	draining := make(chan struct{})
+	h := New(Options{
+		Session: newFakeSession(session.Snapshot{State: session.Init}), Commands: fakeCommands{},
+		Logger: slog.New(slog.DiscardHandler), Draining: draining,
+	})
+	code := func(path string) int {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+		r.Host = "localhost"
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	if code("/healthz") != 200 || code("/readyz") != 200 || code("/readyz?session=1") != 503 {
+		t.Error("a starting service is alive and ready, and its session is not")
+	}
+	close(draining)
+	if code("/healthz") != 200 || code("/readyz") != 503 {
+		t.Error("a stopping service is alive and not ready")
+	}
+}
