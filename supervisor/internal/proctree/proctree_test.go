@@ -190,11 +190,21 @@ func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx := within(t, 10*time.Second)
+	for { // Its parent must be gone, or that may reap it.
+		p, err := Look(orphan)
+		if err != nil || ctx.Err() != nil {
+			t.Fatalf("the orphan was not adopted: %+v, %v", p, err)
+		}
+		if p.PPID == os.Getpid() {
+			break
+		}
+	}
 	if err := syscall.Kill(orphan, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	tree := Below(cmd.Process.Pid)
-	for ctx := within(t, 10*time.Second); ; {
+	for {
 		if err := tree.Reap(); err != nil {
 			t.Fatal(err)
 		}
