@@ -1,0 +1,106 @@
+// Package chrome finds the machine's Chrome, and asks its version. It starts no
+// browser.
+package chrome
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"session-manager/shared/reason"
+)
+
+// Names returns what is looked for on the PATH, in order, when no binary is set.
+func Names() []string {
+	return []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"}
+}
+
+// Binary is a browser that can be started.
+type Binary struct {
+	// Path is the absolute path of the program itself, not of a wrapper script.
+	Path string
+	// id changes when the file does, as at an upgrade.
+	id identity
+}
+
+type identity struct {
+	dev, inode  uint64
+	size, mtime int64
+}
+
+// wrapped maps a distributor's shell wrapper, by the folder that holds it and
+// its name, to the program that it starts. The wrapper is passed over: Google's
+// leaves two cat processes behind, and Debian's adds flags of its own.
+var wrapped = map[string]string{
+	"/usr/bin/chromium":                "/usr/lib/chromium/chromium",
+	"/opt/google/chrome/google-chrome": "/opt/google/chrome/chrome",
+}
+
+// Find returns the browser that setting names, a path or a name on the PATH, or,
+// when it is empty, the first of Names. Its errors carry reason.BrowserMissing
+// and say what to do.
+func Find(setting string) (Binary, error) {
+	if setting != "" {
+		path, err := exec.LookPath(setting)
+		if err != nil {
+			return Binary{}, missing(fmt.Errorf("--chrome: %q is no program that can be run (%w); set it to a Chrome's path, or leave it out", setting, cause(err)))
+		}
+		return open(path)
+	}
+	for _, name := range Names() {
+		if path, err := exec.LookPath(name); err == nil {
+			return open(path)
+		}
+	}
+	return Binary{}, missing(fmt.Errorf("none of %s is on the PATH; install one (apt-get install chromium), or set --chrome", strings.Join(Names(), ", ")))
+}
+
+func missing(err error) error { return reason.Wrap(reason.BrowserMissing, err) }
+
+// cause drops what LookPath repeats of the name.
+func cause(err error) error {
+	var e *exec.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+func open(path string) (Binary, error) {
+	real, err := resolve(path)
+	if err != nil {
+		return Binary{}, missing(err)
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return Binary{}, missing(fmt.Errorf("cannot look at browser: %w", err))
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return Binary{}, missing(fmt.Errorf("%s is no executable file", real))
+	}
+	return Binary{Path: real, id: identity{stat.Dev, stat.Ino, info.Size(), info.ModTime().UnixNano()}}, nil
+}
+
+// resolve follows links and known wrappers.
+func resolve(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot make %s absolute: %w", path, err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return "", fmt.Errorf("cannot resolve browser: %w", err)
+	}
+	if target, ok := wrapped[real]; ok {
+		if _, err := os.Stat(target); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return target, nil
+		}
+	}
+	return real, nil
+}

@@ -1,0 +1,130 @@
+package chrome
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+)
+
+// program writes an executable shell script.
+func program(t *testing.T, dir, name, script string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil { //nolint:gosec // it has to be executable
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFindPrefersGooglesChrome(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	for _, name := range []string{"chromium", "google-chrome", "google-chrome-stable"} {
+		want := program(t, dir, name, "")
+		b, err := Find("")
+		if err != nil || b.Path != want {
+			t.Errorf("got %s, %v, want %s", b.Path, err, want)
+		}
+	}
+}
+
+func TestFindTakesTheSetting(t *testing.T) {
+	want := program(t, t.TempDir(), "my-chrome", "")
+	b, err := Find(want)
+	if err != nil || b.Path != want {
+		t.Errorf("got %s, %v", b.Path, err)
+	}
+}
+
+func TestFindResolvesDebiansWrapper(t *testing.T) {
+	if _, err := os.Stat("/usr/lib/chromium/chromium"); err != nil {
+		t.Skip("Debian's chromium is missing: apt-get install chromium")
+	}
+	b, err := Find("/usr/bin/chromium")
+	if err != nil || b.Path != "/usr/lib/chromium/chromium" {
+		t.Errorf("got %s, %v", b.Path, err)
+	}
+}
+
+func TestMissingBrowserSaysWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for setting, want := range map[string]string{
+		"":          "install",
+		"/no/where": "--chrome",
+		plain:       "--chrome",
+		dir:         "--chrome",
+	} {
+		_, err := Find(setting)
+		if reason.Of(err, "") != reason.BrowserMissing || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v", setting, err)
+		}
+	}
+}
+
+func TestVersionIsAskedOncePerFile(t *testing.T) {
+	dir := t.TempDir()
+	count := filepath.Join(dir, "count")
+	path := program(t, dir, "chrome", "echo x >> "+count+"; echo Chromium 156.0.8078.79 built on Debian")
+	var v Versions
+	for range 3 {
+		b, err := Find(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := v.Of(t.Context(), b); err != nil || got != "156.0.8078.79" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	asked, err := os.ReadFile(count)
+	if err != nil || strings.Count(string(asked), "x") != 1 {
+		t.Errorf("asked %q, %v", asked, err)
+	}
+	program(t, dir, "chrome", "echo Chromium 157.0.0.1")
+	b, err := Find(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.Of(t.Context(), b); err != nil || got != "157.0.0.1" {
+		t.Errorf("after the upgrade: got %q, %v", got, err)
+	}
+}
+
+func TestVersionOfWhatIsNoChromeIsAMissingBrowser(t *testing.T) {
+	for name, script := range map[string]string{
+		"fails":       "exit 1",
+		"says little": "echo hello",
+		"floods":      "head -c 10000000 /dev/zero",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := Find(program(t, t.TempDir(), "chrome", script))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := new(Versions).Of(t.Context(), b); reason.Of(err, "") != reason.BrowserMissing {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestVersionOfAProgramThatHangsEndsWithItsContext(t *testing.T) {
+	b, err := Find(program(t, t.TempDir(), "chrome", "sleep 60"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := new(Versions).Of(ctx, b); err == nil {
+		t.Error("it answered")
+	}
+}
