@@ -1,0 +1,229 @@
+// The connection to the server: opening, backing off, and what arrives on it.
+
+import { after, build, faultIs, scaled, wait } from './config.js';
+import {
+  BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream, StreamInfo, StreamMode, Ui,
+} from './models.js';
+import { encodeB64, keys } from './keys.js';
+import * as storage from './storage.js';
+import * as pairing from './pairing.js';
+import * as session from './session.js';
+import { pageId } from './instrument.js';
+
+// Seconds between attempts, and then ten for ever.
+const BACK_OFF = [1, 1, 2, 3, 5, 8, 10];
+const CONNECT_LIMIT = 20_000;
+const HEALTH_CHECK = 15_000;
+// A socket that is refused so often while the probe blames a proxy is blocked.
+const PROXY_ATTEMPTS = 3;
+
+let socket = null;
+let wanted = false;
+let attempts = 0;
+let retryTimer;
+
+/** Opens the connection, and keeps it open until stop. */
+export function start() {
+  wanted = true;
+  attempts = 0;
+  connect();
+}
+
+export function stop() {
+  wanted = false;
+  pairing.stopPairing();
+  clearTimeout(retryTimer);
+  const old = socket;
+  socket = null;
+  old?.close();
+}
+
+/** Starts the communication anew, which brings fresh refs. */
+export function refreshQR() {
+  stop();
+  Conn.set({ ref: undefined, refTTL: undefined });
+  start();
+}
+
+/** Ends a conflict in favour of this page. */
+export function takeover() {
+  stop();
+  start();
+}
+
+export function send(message) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+}
+
+function connect() {
+  clearTimeout(retryTimer);
+  if (!wanted) return;
+  Socket.set({ state: SOCKET_STATE.OPENING });
+  if (Stream.mode === StreamMode.MAIN) Stream.set({ info: StreamInfo.OPENING });
+  const opened = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/chat`);
+  socket = opened;
+  const tooLong = after(CONNECT_LIMIT, () => opened.close());
+  opened.onopen = () => {
+    clearTimeout(tooLong);
+    hello();
+  };
+  opened.onmessage = ({ data }) => { if (socket === opened) handle(JSON.parse(data)); };
+  opened.onclose = () => {
+    clearTimeout(tooLong);
+    if (socket === opened) lost();
+  };
+}
+
+async function hello() {
+  const registered = storage.lastWid() !== null;
+  if (!registered) Socket.set({ state: SOCKET_STATE.PAIRING });
+  BackendEventBus.trigger('open_socket_stream');
+  send({
+    type: 'hello', page: pageId, registered, noise: encodeB64(keys.noise.staticKeyPair.pubKey), build,
+    synced: registered && (await storage.get('wawc', 'synced')) === true,
+  });
+}
+
+// The socket has closed. Whether there is a network at all is what the probe
+// says: without one a code stays on the screen, and its clock stops.
+async function lost() {
+  socket = null;
+  pairing.stopPairing();
+  BackendEventBus.trigger('socket_stream_disconnected');
+  if (!wanted) return;
+  const status = await probe();
+  if (!wanted || socket) return;
+  NetworkStatus.set({ online: status !== null });
+  if (status !== null) {
+    Socket.set({ state: SOCKET_STATE.OPENING, stream: SOCKET_STREAM.DISCONNECTED });
+  }
+  if (status?.proxy && attempts >= PROXY_ATTEMPTS) {
+    Socket.set({ state: SOCKET_STATE.PROXYBLOCK });
+    Stream.set({ mode: StreamMode.PROXYBLOCK });
+  }
+  if (status === null && Conn.connected) {
+    Socket.set({ state: SOCKET_STATE.OPENING, stream: SOCKET_STREAM.DISCONNECTED });
+    Stream.set({ info: StreamInfo.OFFLINE, displayInfo: StreamInfo.OFFLINE });
+  }
+  if (status === null && Stream.mode === StreamMode.SYNCING && !Conn.connected) Stream.set({ mode: StreamMode.OFFLINE });
+  retryTimer = setTimeout(status === null ? lost : connect, backOff());
+}
+
+function backOff() {
+  const seconds = BACK_OFF[Math.min(attempts, BACK_OFF.length - 1)];
+  attempts++;
+  return Math.max(10, scaled(seconds * 1000));
+}
+
+/** What the status probe says, null when there is no network. */
+async function probe() {
+  try {
+    const response = await fetch('/status.json', { signal: AbortSignal.timeout(10_000) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The regular look at the network, which is all that sees it go while a socket stays. */
+export async function watchNetwork() {
+  for (;;) {
+    await wait(scaled(HEALTH_CHECK));
+    if (!socket || faultIs('offline', 'now')) continue;
+    const status = await probe();
+    if (socket) NetworkStatus.set({ online: status !== null });
+  }
+}
+
+function handle(message) {
+  attempts = 0;
+  switch (message.type) {
+    case 'pair-device':
+      NetworkStatus.set({ online: true });
+      Stream.set({ mode: StreamMode.QR, info: StreamInfo.NORMAL, displayInfo: StreamInfo.CONNECTING });
+      pairing.beginPairing(message.refs);
+      break;
+    case 'companion-reg-refresh': pairing.rotateAdvSecret(); break;
+    case 'pair-success': paired(message); break;
+    case 'passkey': passkeyGate(); break;
+    case 'alt-code': case 'alt-error': pairing.altLinkAnswer(message); break;
+    case 'success':
+      NetworkStatus.set({ online: true });
+      session.loggedIn();
+      break;
+    case 'sync': session.syncProgress(message.progress ?? 0); break;
+    case 'sync-done': session.syncDone(); break;
+    case 'stream-error': streamError(message.reason); break;
+    case 'failure': failure(message.reason); break;
+    default: console.error('unknown message', message.type);
+  }
+}
+
+async function paired(message) {
+  const ok = pairing.offers(message);
+  if (ok) {
+    pairing.stopPairing();
+    await session.rememberPairing(message);
+    Conn.set({ ref: undefined, refTTL: undefined });
+    Socket.set({ state: SOCKET_STATE.PAIRING });
+  }
+  send({ type: 'pair-answer', ok });
+}
+
+// The phone lets go only after this page has made a passkey, which a browser
+// without a person and an authenticator can't.
+function passkeyGate() {
+  pairing.stopPairing();
+  Ui.set({ special: 'PASSKEY' });
+  navigator.credentials?.get({
+    publicKey: { challenge: crypto.getRandomValues(new Uint8Array(32)), userVerification: 'required', timeout: 120_000 },
+  }).catch(() => {}); // The screen stays; a person would try again.
+}
+
+export function cancelPasskey() {
+  Ui.set({ special: null });
+  refreshQR();
+}
+
+function streamError(reason) {
+  switch (reason) {
+    case '515':
+      // The server closes now, and the next connection is a linked device's.
+      socket.onclose = null;
+      socket = null;
+      connect();
+      break;
+    case 'device_removed': stop(); session.logOut(); break;
+    case 'conflict':
+      stop();
+      session.conflict();
+      break;
+    case 'replaced': // Observed: the page looks alive and is not.
+      wanted = false;
+      break;
+    default: console.error('unknown stream error', reason);
+  }
+}
+
+function failure(reason) {
+  stop();
+  switch (reason) {
+    case '401': case '406': session.logOut(); break;
+    case '402':
+      Cmd.trigger('account_temporarily_banned_from_bridge');
+      Ui.set({ special: 'TEMP_BAN' });
+      break;
+    case '405': Ui.set({ special: 'UPDATE' }); break;
+    case '503':
+      Cmd.trigger('service_unavailable_503_from_bridge');
+      Ui.set({ special: 'SERVICE_UNAVAILABLE' });
+      break;
+    case 'tos':
+      Socket.set({ state: SOCKET_STATE.TOS_BLOCK });
+      Stream.set({ mode: StreamMode.TOS_BLOCK });
+      break;
+    default: console.error('unknown failure', reason);
+  }
+}
+
+pairing.onAltLink((phone) => send({ type: 'alt-link', phone }));

@@ -1,0 +1,109 @@
+// The element that carries the code: its attribute, its overlay, its picture,
+// and where in the document it lives.
+
+import { faultIs, profile, wait } from './config.js';
+import { BackendEventBus } from './models.js';
+import { h } from './names.js';
+import { draw, newPicture, setFaint, stopDrawing } from './picture.js';
+import { text } from './texts.js';
+
+// How long after its container the attribute of the 2024 page appears.
+const LATE_ATTRIBUTE = 300;
+const TILE = `position:relative;display:inline-block;padding:20px;background:${profile.paper}`;
+
+/** One container, from the moment that a code is there to show. */
+export class Container {
+  // What is drawn now, '' while nothing is.
+  drawn = '';
+
+  constructor(onDrawn) {
+    this.onDrawn = onDrawn;
+    this.slot = profile.era === '2019' ? h('span') : h('span', {}, null);
+    this.picture = newPicture();
+    this.node = h('div', this.#attributes(), this.slot, this.#logo(), this.picture);
+    this.root = place(this.node);
+    this.overlay = undefined;
+    this.text = '';
+  }
+
+  #attributes() {
+    return {
+      style: TILE,
+      class: { 2019: '_2EZ_m', 2022: '_2UwZ_', 2024: '_akau' }[profile.era] ?? 'x1n2onr6 x78zum5 x6s0dn4',
+      'data-testid': { 2022: 'qrcode', '2026-08': 'link-device-qr-code' }[profile.era] ?? null,
+    };
+  }
+
+  #logo() {
+    if (profile.era < '2024') return null;
+    const shown = profile.logo ? 'display:block;position:absolute;left:50%;top:50%;width:32px;height:32px;' +
+      'margin:-16px;border-radius:16px;background:#25d366' : 'display:none';
+    return h('div', { style: shown });
+  }
+
+  /** Shows a string, and lies an overlay over it: idle, offline or ''. */
+  update(string, overlay) {
+    if (overlay !== this.overlay) this.#cover(overlay);
+    if (string === this.text) return;
+    this.text = string;
+    this.#label(string);
+    draw(this.picture, string).then((done) => {
+      if (!done) return;
+      this.drawn = string;
+      this.onDrawn();
+    });
+  }
+
+  remove() {
+    stopDrawing();
+    this.root.remove();
+  }
+
+  async #label(string) {
+    switch (profile.dataRef) {
+      case 'set': this.node.setAttribute('data-ref', string); break;
+      case 'empty': this.node.setAttribute('data-ref', ''); break;
+      case 'late':
+        if (!this.node.hasAttribute('data-ref')) await wait(LATE_ATTRIBUTE);
+        if (this.text === string) this.node.setAttribute('data-ref', string);
+        break;
+      default:
+    }
+  }
+
+  #cover(overlay) {
+    this.overlay = overlay;
+    setFaint(this.picture, overlay !== '');
+    const buttons = [];
+    if (overlay === 'offline' || (overlay === 'idle' && faultIs('overlay', 'wrong-button'))) {
+      buttons.push(this.#button(text('noInternet'), () => {}));
+    }
+    if (overlay === 'idle') buttons.push(this.#button(text('reload'), () => BackendEventBus.triggerRefreshQR()));
+    this.slot.replaceChildren(...buttons);
+  }
+
+  #button(label, click) {
+    const style = 'position:absolute;left:25%;top:40%;width:50%;padding:12px;border-radius:24px;background:#00a884;color:#fff';
+    if (profile.era === '2019') return h('div', { style, click }, label);
+    const button = h('button', { style, class: /2022|2024/.test(profile.era) ? 'Jht5u' : null, click }, h('div', {}, label));
+    return /2022|2024/.test(profile.era) ? button : h('div', {}, h('span', {}, button));
+  }
+}
+
+// Returns what goes into the page in the node's stead.
+function place(node) {
+  switch (profile.place) {
+    case 'open-shadow': case 'closed-shadow': {
+      const host = h('div', { style: 'display:inline-block' });
+      host.attachShadow({ mode: profile.place === 'open-shadow' ? 'open' : 'closed' }).append(node);
+      return host;
+    }
+    case 'iframe': {
+      const frame = h('iframe', { style: 'border:0;width:280px;height:280px' });
+      const fill = () => frame.contentDocument?.body.append(node);
+      frame.addEventListener('load', fill);
+      return frame;
+    }
+    default: return node;
+  }
+}

@@ -1,0 +1,60 @@
+// The state of the application, and the enumerations it is made of.
+
+import { Emitter, Model } from './emitter.js';
+
+const enumeration = (...names) => Object.freeze(Object.fromEntries(names.map((n) => [n, n])));
+
+export const SOCKET_STATE = enumeration('UNLAUNCHED', 'OPENING', 'PAIRING', 'UNPAIRED', 'UNPAIRED_IDLE',
+  'CONNECTED', 'CONFLICT', 'PROXYBLOCK', 'TOS_BLOCK', 'SMB_TOS_BLOCK', 'SCREEN_LOCKED');
+export const SOCKET_STREAM = enumeration('DISCONNECTED', 'SYNCING', 'RESUMING', 'CONNECTED');
+export const StreamMode = enumeration('QR', 'MAIN', 'SYNCING', 'OFFLINE', 'CONFLICT', 'PROXYBLOCK',
+  'TOS_BLOCK', 'SMB_TOS_BLOCK');
+export const StreamInfo = enumeration('OFFLINE', 'OPENING', 'PAIRING', 'SYNCING', 'RESUMING', 'CONNECTING',
+  'NORMAL');
+
+// hasSynced is undefined, not false, until the first sync has ended.
+export const Socket = new Model({
+  state: SOCKET_STATE.UNLAUNCHED, stream: SOCKET_STREAM.DISCONNECTED, hasSynced: undefined,
+});
+
+export const Conn = new Model({
+  ref: undefined, refTTL: undefined, connected: undefined, wid: undefined, platform: undefined,
+  pushname: undefined,
+});
+
+export const Stream = new Model({
+  mode: undefined, info: StreamInfo.NORMAL, displayInfo: StreamInfo.CONNECTING, available: true,
+  markAvailable() { this.set({ available: true }); },
+  markUnavailable() { this.set({ available: false }); },
+});
+
+export const NetworkStatus = new Model({ online: true });
+
+export const advSecretEventEmitter = new Emitter();
+export const Cmd = new Emitter();
+export const BackendEventBus = new Emitter();
+Object.assign(BackendEventBus, {
+  socketState: Socket.state,
+  triggerRefreshQR() { this.trigger('refresh_qr'); },
+  triggerSetSocketState(state) { this.trigger('set_socket_state', state); },
+  triggerLogout(reason) { this.trigger('logout', reason); },
+});
+Socket.on('change:state', (_, state) => {
+  BackendEventBus.socketState = state;
+  BackendEventBus.triggerSetSocketState(state);
+});
+
+/** What the user interface alone knows. */
+export const Ui = new Model({
+  // special is a screen that no mode stands for, like TEMP_BAN; it wins.
+  special: null,
+  // view is qr, phone or code.
+  view: 'qr',
+  code: '', codeExpired: false, phoneError: '',
+  // modulesReady says that what the code is made of has been loaded.
+  modulesReady: false,
+  autologout: false,
+  // banner is a logout reason, or null.
+  banner: null,
+  progress: -1,
+});

@@ -1,0 +1,108 @@
+// Waiting for a phone: the list of refs and its clock, the ADV secret, and
+// linking by code.
+
+import { after, faultIs, faultOn, scaled } from './config.js';
+import { Conn, Socket, SOCKET_STATE, Ui, NetworkStatus } from './models.js';
+import { newAdvSecret, renewAdvSecret } from './keys.js';
+import { loginString } from './login.js';
+
+// The first ref lives for a minute, but only out of a full list.
+const FULL_LIST = 6;
+const FIRST = 60_000;
+const FURTHER = 20_000;
+const CODE_LIFE = 180_000;
+
+let refs = [];
+let timer;
+let codeTimer;
+
+/** A list of refs has come. Every list brings a new ADV secret. */
+export function beginPairing(list) {
+  stopPairing();
+  refs = [...list];
+  renewAdvSecret();
+  showNext();
+  if (faultOn('idle')) expirePairing();
+}
+
+/** Stops the clock; what is on the screen stays. */
+export function stopPairing() {
+  clearTimeout(timer);
+}
+
+/** The list has run out: the last ref stays in place, dead. */
+export function expirePairing() {
+  stopPairing();
+  refs = [];
+  Socket.set({ state: SOCKET_STATE.UNPAIRED_IDLE });
+}
+
+function showNext() {
+  if (refs.length === 0) {
+    expirePairing();
+    return;
+  }
+  const life = refs.length === FULL_LIST ? FIRST : FURTHER;
+  Conn.set({ ref: refs.shift(), refTTL: scaled(life) });
+  Socket.set({ state: SOCKET_STATE.UNPAIRED });
+  if (faultIs('offline', 'now')) {
+    NetworkStatus.set({ online: false });
+    return;
+  }
+  timer = after(life, showNext);
+}
+
+/** The server wants a new ADV secret under the same ref. */
+export function rotateAdvSecret() {
+  renewAdvSecret();
+}
+
+/** Whether what the phone has is what this page offers. */
+export function offers({ login, code }) {
+  return code ? code === Ui.code && !Ui.codeExpired : login === loginString();
+}
+
+// Linking by code.
+
+let ask = () => {};
+
+/** Tells the server about a phone number through the open socket. */
+export function onAltLink(send) {
+  ask = send;
+}
+
+let answer = null;
+
+export function initializeAltDeviceLinking() {
+  renewAdvSecret(null);
+}
+
+export function initializeQRLinking() {
+  clearTimeout(codeTimer);
+  renewAdvSecret(newAdvSecret());
+  Ui.set({ code: '', codeExpired: false, view: 'qr' });
+}
+
+/** Resolves with the code, or rejects with the reason. */
+export function startAltLinkingFlow(phone) {
+  if (Socket.state !== SOCKET_STATE.UNPAIRED && Socket.state !== SOCKET_STATE.UNPAIRED_IDLE) {
+    return Promise.reject(new Error('invariant: socket is not open for linking'));
+  }
+  return new Promise((resolve, reject) => {
+    answer = { resolve, reject };
+    ask(String(phone).replace(/\D/g, ''));
+  });
+}
+
+export function altLinkAnswer({ code, reason }) {
+  if (code) {
+    clearTimeout(codeTimer);
+    codeTimer = after(CODE_LIFE, () => Ui.set({ codeExpired: true }));
+    Ui.set({ code, codeExpired: false, phoneError: '', view: 'code' });
+    answer?.resolve(code);
+  } else {
+    Ui.set({ phoneError: reason });
+    answer?.reject(new Error(reason));
+  }
+  answer = null;
+}

@@ -1,0 +1,93 @@
+// The picture of the code: how it is drawn, and on what.
+
+import { profile, wait } from './config.js';
+import { h } from './names.js';
+import { qrMatrix } from './qr.js';
+
+// The label is a literal of the page, the same in every language.
+const LABELS = { 2019: 'Scan me!', 2022: 'Scan me!', 2024: 'Scan this QR code to link a device!' };
+const LABEL = LABELS[profile.era] ?? 'Scan this QR code to link a device!';
+// Opacity under any overlay, since the page of August 2026.
+const FAINT = '0.04';
+
+/** An empty picture of the kind that the profile has. */
+export function newPicture() {
+  const style = `display:block;width:${profile.size}px;height:${profile.size}px`;
+  switch (profile.picture) {
+    case 'img': return h('img', { alt: LABEL, role: 'img', style });
+    case 'svg': return h('svg', { role: 'img', 'aria-label': LABEL, style, viewBox: `0 0 ${profile.size} ${profile.size}` });
+    default:
+      return h('canvas', { role: profile.era >= '2024' ? 'img' : null, 'aria-label': LABEL, style,
+        width: profile.size, height: profile.size });
+  }
+}
+
+let drawing = 0;
+
+/** Draws the text. Resolves with false when a later drawing came in between. */
+export async function draw(picture, text) {
+  drawing++;
+  const mine = drawing;
+  if (profile.late > 0) {
+    await wait(profile.late);
+    if (mine !== drawing) return false;
+  }
+  const matrix = qrMatrix(text);
+  switch (profile.picture) {
+    case 'none': return false;
+    case 'svg': drawSvg(picture, matrix); break;
+    case 'img': {
+      const canvas = document.createElement('canvas');
+      canvas.width = canvas.height = profile.size;
+      drawCanvas(canvas, matrix);
+      picture.src = canvas.toDataURL();
+      await picture.decode().catch(() => {}); // A newer source may have come.
+      break;
+    }
+    default: drawCanvas(picture, matrix);
+  }
+  return mine === drawing;
+}
+
+/** Calls off a drawing that is still to come. */
+export function stopDrawing() {
+  drawing++;
+}
+
+export function setFaint(picture, faint) {
+  if (profile.era === '2026-08') picture.style.opacity = faint ? FAINT : '1';
+}
+
+// Modules begin and end on whole pixels. There is no quiet zone in the picture
+// itself; the white tile around it gives it one.
+function modules(matrix, paint) {
+  const edge = (i) => Math.round((i * profile.size) / matrix.length);
+  matrix.forEach((row, y) => row.forEach((dark, x) => {
+    if (dark) paint(edge(x), edge(y), edge(x + 1) - edge(x), edge(y + 1) - edge(y));
+  }));
+}
+
+function drawCanvas(canvas, matrix) {
+  const context = canvas.getContext('2d');
+  context.fillStyle = profile.paper;
+  context.fillRect(0, 0, profile.size, profile.size);
+  context.fillStyle = profile.ink;
+  modules(matrix, (x, y, width, height) => context.fillRect(x, y, width, height));
+}
+
+function drawSvg(svg, matrix) {
+  let path = '';
+  modules(matrix, (x, y, width, height) => { path += `M${x} ${y}h${width}v${height}h${-width}z`; });
+  svg.replaceChildren(
+    h('path', { d: `M0 0h${profile.size}v${profile.size}h${-profile.size}z`, fill: profile.paper }),
+    h('path', { d: path, fill: profile.ink }),
+  );
+}
+
+/** A canvas with a code that links nothing: the download of an application. */
+export function decoy() {
+  const canvas = h('canvas', { role: 'img', 'aria-label': 'WhatsApp for Windows', width: profile.size, height: profile.size,
+    style: 'display:block;width:110px;height:110px' });
+  drawCanvas(canvas, qrMatrix('https://www.whatsapp.com/download?utm_source=web&lang=en&platform=windows'));
+  return canvas;
+}

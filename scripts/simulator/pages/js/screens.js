@@ -1,0 +1,124 @@
+// The screens of a page that is linked or blocked. Each has a name in the words
+// of the page's AppScreen, or one of the simulator's own.
+
+import { fault, profile } from './config.js';
+import { cancelPasskey, send, takeover } from './comms.js';
+import { claimTab } from './mutex.js';
+import { NetworkStatus, Ui } from './models.js';
+import { h } from './names.js';
+import { logOut } from './session.js';
+import { text } from './texts.js';
+
+const CENTRE = 'display:flex;flex-direction:column;align-items:center;gap:16px;padding:120px 40px';
+
+// A screen that never changes while it is shown.
+class Still {
+  constructor(name, ...children) {
+    this.name = name;
+    this.node = h('div', { style: CENTRE }, ...children);
+  }
+
+  update() {}
+
+  remove() {}
+
+  describe() {
+    return { name: this.name };
+  }
+}
+
+const button = (label, click, attributes = {}) => h('button', { ...attributes, click }, h('div', {}, label));
+const line = (label) => h('div', {}, label);
+
+function userLogsOut() {
+  send({ type: 'logout' });
+  logOut();
+}
+
+class Syncing {
+  constructor() {
+    this.title = h('div');
+    this.bar = h('progress', { max: '100', value: '0' });
+    this.node = h('div', { style: CENTRE }, this.title, this.bar, line(text('encrypted')), line(text('dontClose')),
+      button(text('logOut'), userLogsOut));
+  }
+
+  update() {
+    const percent = Math.max(0, Ui.progress);
+    this.title.replaceChildren(h('span', {}, `${text('loading')} [${percent}%]`));
+    this.bar.value = percent;
+  }
+
+  remove() {}
+
+  describe() {
+    return { name: 'SYNCING', progress: Math.max(0, Ui.progress) };
+  }
+}
+
+class Main {
+  constructor() {
+    this.bar = h('div', { role: 'alert' });
+    const old = profile.era < '2024';
+    this.node = h('div', { class: old ? 'app two' : null, tabindex: old ? '-1' : null },
+      this.bar,
+      h('div', { id: 'side' },
+        h('header', {}, h('h1', {}, text('chats')), button(text('logOut'), userLogsOut)),
+        h('div', { role: 'textbox', 'aria-label': text('search') }),
+        h('div', { id: 'pane-side', role: 'region' }, h('div', { role: 'grid', 'aria-label': text('chats') },
+          ['Ada', 'Grace', 'Edsger'].map((name) => h('div', { role: 'listitem' }, h('span', {}, name)))))));
+  }
+
+  update() {
+    this.bar.replaceChildren(...(NetworkStatus.online ? [] : [line(text('offline')), line(text('offlineHint'))]));
+  }
+
+  remove() {}
+
+  describe() {
+    return { name: 'MAIN' };
+  }
+}
+
+function startup() {
+  const screen = new Still('STARTUP', h('progress', { max: '100', value: '50' }), line(text('encrypted')));
+  if (profile.era >= '2024') screen.node = h('div', { id: 'wa_web_initial_startup' }, screen.node);
+  return screen;
+}
+
+function useHere() {
+  if (fault('takeover')) throw new Error('takeover: not possible now');
+  takeover();
+}
+
+function passkey() {
+  return new Still('PASSKEY', h('div', { 'data-testid': 'shortcake_passkey_screen' },
+    h('div', { 'data-testid': 'shortcake_passkey_prompt_card' }, line(text('passkey')), line(text('passkeyHint'))),
+    button(text('cancel'), cancelPasskey, { 'data-testid': 'shortcake_cancel_button' })));
+}
+
+function update() {
+  return new Still('UPDATE', h('div', { role: 'dialog', 'data-testid': 'confirm-popup' }, line(text('update')),
+    line(text('updateHint')), button(text('ok'), () => location.reload(), { 'data-testid': 'popup-controls-ok' })));
+}
+
+/** What makes each screen. */
+export const screens = {
+  STARTUP: startup,
+  SYNCING: () => new Syncing(),
+  MAIN: () => new Main(),
+  OFFLINE: () => new Still('OFFLINE', line(text('offline')), line(text('offlineHint'))),
+  PROXYBLOCK: () => new Still('PROXYBLOCK', line(text('proxy'))),
+  CONFLICT: () => new Still('CONFLICT', line(text('conflict')), button(text('useHere'), useHere),
+    button(text('logOut'), userLogsOut)),
+  ANOTHER_SESSION: () => new Still('ANOTHER_SESSION', line(text('otherTab')), button(text('close'), () => window.close()),
+    button(text('useHere'), claimTab)),
+  TOS_BLOCK: () => new Still('TOS_BLOCK', line(text('tos'))),
+  TEMP_BAN: () => new Still('TEMP_BAN', line(text('ban'))),
+  SERVICE_UNAVAILABLE: () => new Still('SERVICE_UNAVAILABLE', line(text('unavailable'))),
+  LOGOUT: () => new Still('LOGOUT', line(text('loggingOut')), line(text('dontCloseOut'))),
+  SCREEN_LOCK: () => new Still('SCREEN_LOCK', line(text('lock')), h('input', { type: 'password' })),
+  PASSKEY: passkey,
+  UPDATE: update,
+};
+

@@ -1,0 +1,63 @@
+// What the page keeps: localStorage keys and databases. Their names are those
+// of the real page; what is in them is the simulator's own.
+
+const BEFORE_PAIRING = ['wawc_db_enc', 'wawc', 'signal-storage', 'model-storage', 'worker-storage',
+  'jobs-storage', 'sw', 'AsyncStorage'];
+const AFTER_PAIRING = ['status-storage', 'fts-storage', 'offd-storage', 'lru-media-storage-idb'];
+const CREDENTIALS = ['WANoiseInfo', 'WANoiseInfoIv', 'WAWebEncKeySalt', 'WebEncKeySalt', 'last-wid-md', 'WALid',
+  'WAUnknownID', 'me-display-name'];
+const TABLE = 'kv';
+
+const open = new Map();
+
+function settled(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+async function openOne(name) {
+  const request = indexedDB.open(name, 1);
+  request.onupgradeneeded = () => request.result.createObjectStore(TABLE);
+  const db = await settled(request);
+  db.onversionchange = () => db.close();
+  open.set(name, db);
+}
+
+export async function openDatabases() {
+  await Promise.all(BEFORE_PAIRING.map(openOne));
+}
+
+export async function openPairedDatabases() {
+  await Promise.all(AFTER_PAIRING.map(openOne));
+}
+
+export async function deleteDatabases() {
+  for (const db of open.values()) db.close();
+  open.clear();
+  await Promise.all([...BEFORE_PAIRING, ...AFTER_PAIRING].map((name) => settled(indexedDB.deleteDatabase(name))));
+}
+
+export function get(db, key) {
+  return settled(open.get(db).transaction(TABLE).objectStore(TABLE).get(key));
+}
+
+/** Resolves when the value is durable. */
+export function put(db, key, value) {
+  return new Promise((resolve, reject) => {
+    const work = open.get(db).transaction(TABLE, 'readwrite', { durability: 'strict' });
+    work.objectStore(TABLE).put(value, key);
+    work.oncomplete = () => resolve();
+    work.onabort = () => reject(work.error);
+  });
+}
+
+export function forgetCredentials() {
+  for (const key of CREDENTIALS) localStorage.removeItem(key);
+}
+
+/** The own id, which is there only after pairing. */
+export function lastWid() {
+  return localStorage.getItem('last-wid-md');
+}

@@ -1,0 +1,116 @@
+// What the page says, by language. English is what was observed; the others say
+// the same in their own words.
+
+import { profile } from './config.js';
+
+const EN = {
+  login: 'Scan to log in',
+  step1: 'Open WhatsApp on your phone',
+  step2: 'Tap Menu on Android, or Settings on iPhone',
+  step3: 'Tap Linked devices and then Link a device',
+  step4: 'Scan the QR code to confirm',
+  stay: 'Stay logged in on this browser',
+  withPhone: 'Log in with phone number',
+  withQr: 'Log in with QR code',
+  reload: 'Click to reload QR code',
+  noInternet: 'No internet connection',
+  enterPhone: 'Enter phone number',
+  phoneLabel: 'Type your phone number to log in to WhatsApp',
+  next: 'Next',
+  enterCode: 'Enter code on phone',
+  codeExpired: 'Code expired',
+  newCode: 'Click to generate new code',
+  'error-rate': 'Too many attempts. Try again later.',
+  'error-unavailable': 'Limited availability. Try again later or log in with QR code.',
+  'error-bad-request': 'Invalid phone number',
+  encrypted: 'End-to-end encrypted',
+  loading: 'Loading your chats',
+  dontClose: "Don't close this window. Your messages are downloading.",
+  logOut: 'Log out',
+  chats: 'Chats',
+  search: 'Search or start a new chat',
+  pick: 'Download WhatsApp for Windows',
+  conflict: 'WhatsApp is open on another computer or browser. Click “Use here” to use WhatsApp in this window.',
+  otherTab: 'WhatsApp is open in another window. Click “Use here” to use WhatsApp in this window.',
+  useHere: 'Use here',
+  close: 'Close',
+  proxy: "Can't load WhatsApp. You may be on a network that prevents WhatsApp from working.",
+  offline: 'Computer not connected',
+  offlineHint: 'Make sure your computer has an active Internet connection.',
+  tos: 'WhatsApp is updating its Terms and Privacy Policy. Open WhatsApp on your phone to accept them.',
+  ban: "You're temporarily banned from WhatsApp because you may have violated our Terms of Service.",
+  unavailable: 'Service unavailable. Please try again later.',
+  loggingOut: 'Logging out',
+  dontCloseOut: 'Do not close this window',
+  lock: 'App lock is on. Enter your password to unlock WhatsApp.',
+  update: 'Update WhatsApp',
+  updateHint: 'A new version of WhatsApp Web is available.',
+  ok: 'OK',
+  passkey: 'Create a passkey',
+  passkeyHint: 'Continue on WhatsApp Web to finish linking this device.',
+  cancel: 'Cancel',
+  reason0: 'A database error occurred on your browser. Please relink your device.',
+  reason1: 'Your device could not link due to a sync issue. Please relink your device.',
+  reason2: "Couldn't link device. Keep WhatsApp open on your phone when your device is linking.",
+  reason3: 'You have been logged out by the server.',
+  cookies: 'We use cookies to provide our service.',
+  accept: 'Accept',
+};
+
+const TEXTS = {
+  en: EN,
+  es: {
+    login: 'Escanea para iniciar sesión', step1: 'Abre WhatsApp en tu teléfono',
+    step2: 'Toca Menú en Android o Ajustes en iPhone', step3: 'Toca Dispositivos vinculados y luego Vincular un dispositivo',
+    step4: 'Escanea el código QR para confirmar', stay: 'Mantener la sesión iniciada en este navegador',
+    withPhone: 'Iniciar sesión con número de teléfono', withQr: 'Iniciar sesión con código QR',
+    reload: 'Haz clic para volver a cargar el código QR', noInternet: 'Sin conexión a internet',
+    enterPhone: 'Introduce tu número de teléfono', next: 'Siguiente', enterCode: 'Introduce el código en el teléfono',
+    encrypted: 'Cifrado de extremo a extremo', loading: 'Cargando tus chats', logOut: 'Cerrar sesión',
+    dontClose: 'No cierres esta ventana. Se están descargando tus mensajes.', useHere: 'Usar aquí',
+    conflict: 'WhatsApp está abierto en otra computadora o navegador. Haz clic en “Usar aquí” para usar WhatsApp en esta ventana.',
+    offline: 'Computadora sin conexión', search: 'Buscar o iniciar un chat',
+  },
+  pt: {
+    login: 'Escaneie para entrar', step1: 'Abra o WhatsApp no seu celular',
+    step2: 'Toque em Mais opções no Android ou em Configurações no iPhone', step3: 'Toque em Dispositivos conectados e em Conectar dispositivo',
+    step4: 'Escaneie o QR code para confirmar', stay: 'Continuar conectado neste navegador',
+    withPhone: 'Entrar com número de telefone', withQr: 'Entrar com QR code',
+    reload: 'Clique para recarregar o QR code', noInternet: 'Sem conexão com a internet',
+    enterPhone: 'Insira o número de telefone', next: 'Avançar', enterCode: 'Insira o código no celular',
+    encrypted: 'Protegido com a criptografia de ponta a ponta', loading: 'Carregando suas conversas', logOut: 'Sair',
+    dontClose: 'Não feche esta janela. Suas mensagens estão sendo baixadas.', useHere: 'Usar aqui',
+    conflict: 'O WhatsApp está aberto em outro computador ou navegador. Clique em “Usar aqui” para usar o WhatsApp nesta janela.',
+    offline: 'Computador sem conexão', search: 'Pesquisar ou começar uma nova conversa',
+  },
+  de: {
+    login: 'Zum Anmelden scannen', step1: 'Öffne WhatsApp auf deinem Telefon',
+    step2: 'Tippe auf Menü (Android) oder Einstellungen (iPhone)', step3: 'Tippe auf Verknüpfte Geräte und dann auf Gerät hinzufügen',
+    step4: 'Scanne den QR-Code zur Bestätigung', stay: 'In diesem Browser angemeldet bleiben',
+    withPhone: 'Mit Telefonnummer anmelden', withQr: 'Mit QR-Code anmelden',
+    reload: 'Klicke hier, um den QR-Code neu zu laden', noInternet: 'Keine Internetverbindung',
+    enterPhone: 'Telefonnummer eingeben', next: 'Weiter', enterCode: 'Code auf dem Telefon eingeben',
+    encrypted: 'Ende-zu-Ende-verschlüsselt', loading: 'Deine Chats werden geladen', logOut: 'Abmelden',
+    dontClose: 'Schließe dieses Fenster nicht. Deine Nachrichten werden heruntergeladen.', useHere: 'Hier verwenden',
+    conflict: 'WhatsApp ist auf einem anderen Computer oder in einem anderen Browser geöffnet. Klicke auf „Hier verwenden“, um WhatsApp in diesem Fenster zu verwenden.',
+    offline: 'Computer nicht verbunden', search: 'Suchen oder neuen Chat beginnen',
+  },
+  ar: {
+    login: 'امسح لتسجيل الدخول', step1: 'افتح واتساب على هاتفك', step2: 'اضغط على القائمة في أندرويد أو الإعدادات في آيفون',
+    step3: 'اضغط على الأجهزة المرتبطة ثم ربط جهاز', step4: 'امسح رمز الاستجابة السريعة للتأكيد',
+    stay: 'البقاء مسجلا على هذا المتصفح', withPhone: 'تسجيل الدخول برقم الهاتف', withQr: 'تسجيل الدخول برمز الاستجابة السريعة',
+    reload: 'انقر لإعادة تحميل رمز الاستجابة السريعة', noInternet: 'لا يوجد اتصال بالإنترنت', enterPhone: 'أدخل رقم الهاتف',
+    next: 'التالي', enterCode: 'أدخل الرمز على الهاتف', encrypted: 'مشفر تماما بين الطرفين', loading: 'جار تحميل الدردشات',
+    dontClose: 'لا تغلق هذه النافذة. يجري تنزيل رسائلك.', logOut: 'تسجيل الخروج', useHere: 'استخدام هنا',
+    conflict: 'واتساب مفتوح على جهاز كمبيوتر أو متصفح آخر. انقر على "استخدام هنا" لاستخدام واتساب في هذه النافذة.',
+    offline: 'الكمبيوتر غير متصل', search: 'ابحث أو ابدأ دردشة جديدة',
+  },
+};
+
+export const language = Object.keys(TEXTS).find((code) => profile.locale.toLowerCase().startsWith(code)) ?? 'en';
+export const direction = language === 'ar' ? 'rtl' : 'ltr';
+
+/** The text of that name in the page's language. */
+export function text(name) {
+  return TEXTS[language][name] ?? EN[name];
+}

@@ -1,0 +1,147 @@
+package simulator_test
+
+import (
+	"errors"
+	"testing"
+
+	"session-manager/scripts/simulator"
+)
+
+func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.shown()
+	if got := r.eval(`localStorage.getItem('last-wid-md') === null && localStorage.getItem('WANoiseInfo') !== null ? 'unpaired' : 'odd'`); got != "unpaired" {
+		t.Errorf("storage before the scan is %s", got)
+	}
+	check(t, r.Scan(r.ctx))
+	r.untilNamed("SYNCING")
+	r.untilNamed("MAIN")
+	if got := r.eval(`String(!!document.querySelector('#side #pane-side') && require('WAWebSocketModel').Socket.hasSynced)`); got != "true" {
+		t.Error("main screen lacks #pane-side, or hasSynced is not set")
+	}
+	check(t, r.Reload())
+	load := r.OnScreen().Load
+	c := r.until(func(c simulator.Screen) bool { return c.Load > load && c.Name != "STARTUP" })
+	if c.Name != "MAIN" {
+		t.Errorf("after a reload the page shows %v", c)
+	}
+}
+
+func TestPhoneRemovingDeviceWipesLogin(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.link()
+	check(t, r.LogOut())
+	r.until(func(c simulator.Screen) bool { return c.Load > 1 && c.Visible })
+	if got := r.eval(`location.pathname + location.search + localStorage.getItem('last-wid-md')`); got != "/null" {
+		t.Errorf("after the logout address and id are %s", got)
+	}
+}
+
+func TestDeviceRemovedWhileOfflineLearnsItOnReturn(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.link()
+	r.DropNetwork()
+	r.until(func(c simulator.Screen) bool { return !c.Online })
+	check(t, r.LogOut())
+	r.RestoreNetwork()
+	r.until(func(c simulator.Screen) bool { return c.Load > 1 && c.Visible })
+}
+
+func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.link()
+	check(t, r.TakeOver())
+	if c := r.untilNamed("CONFLICT"); c.State != "CONFLICT" {
+		t.Errorf("state under the conflict is %s", c.State)
+	}
+	r.press("Use here")
+	r.untilNamed("MAIN")
+}
+
+func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
+	r := newRig(t, simulator.Options{Speed: 200})
+	r.open("")
+	seen := map[string]bool{}
+	idle := r.until(func(c simulator.Screen) bool {
+		seen[c.Ref] = c.Ref != "" || seen[c.Ref]
+		return c.State == "UNPAIRED_IDLE"
+	})
+	if idle.Login == "" || idle.Visible || idle.Overlay != "idle" {
+		t.Errorf("idle screen is %v", idle)
+	}
+	if got := r.eval(`String(document.querySelector('[data-ref]') !== null) + document.querySelector('canvas').style.opacity`); got != "true0.04" {
+		t.Errorf("idle container and opacity are %s", got)
+	}
+	if err := r.Scan(r.ctx); !errors.Is(err, simulator.ErrNothingToScan) {
+		t.Errorf("scan of a dead code: %v", err)
+	}
+	if err := r.ScanString(r.ctx, idle.Login); !errors.Is(err, simulator.ErrExpired) {
+		t.Errorf("scan of a dead string: %v", err)
+	}
+	r.press("Click to reload QR code")
+	if fresh := r.shown(); fresh.Login == idle.Login {
+		t.Error("the renewed code is the old one")
+	}
+}
+
+func TestRotatedADVSecretChangesStringUnderSameRef(t *testing.T) {
+	r := newRig(t, simulator.Options{Speed: 10})
+	r.open("")
+	before := r.shown()
+	check(t, r.RotateADV())
+	after := r.until(func(c simulator.Screen) bool { return c.Visible && c.Login != before.Login })
+	if after.Ref != before.Ref {
+		t.Error("the ref changed, too")
+	}
+	if err := r.ScanString(r.ctx, before.Login); !errors.Is(err, simulator.ErrRefused) {
+		t.Errorf("scan of the string before the rotation: %v", err)
+	}
+	check(t, r.ScanString(r.ctx, after.Login))
+	r.untilNamed("SYNCING")
+}
+
+func TestDroppedNetworkCoversCodeAndRestoredRenewsIt(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	before := r.shown()
+	r.DropNetwork()
+	c := r.until(func(c simulator.Screen) bool { return !c.Online })
+	if c.Overlay != "offline" || c.Visible {
+		t.Errorf("offline screen is %v", c)
+	}
+	r.RestoreNetwork()
+	if after := r.shown(); after.Login == before.Login {
+		t.Error("the code after the outage is the old one")
+	}
+}
+
+func TestPhoneNumberLinksByCode(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.shown()
+	r.press("Log in with phone number")
+	r.untilNamed("PHONE_NUMBER")
+	if got := r.eval(`String(document.querySelector('[data-ref]'))`); got != "null" {
+		t.Error("data-ref is there beside the phone number")
+	}
+	r.eval(`document.querySelector('input[aria-label]').value = '+1 555 010 0042'`)
+	r.press("Next")
+	c := r.untilNamed("LINK_CODE")
+	check(t, r.EnterCode(r.ctx, c.Code[:4]+"-"+c.Code[4:]))
+	r.untilNamed("MAIN")
+}
+
+func TestSecondTabStepsBack(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.shown()
+	r.page = r.newTab()
+	r.open("")
+	r.untilNamed("ANOTHER_SESSION")
+	r.press("Use here")
+	r.until(func(c simulator.Screen) bool { return c.Load > 2 && c.Visible })
+}
