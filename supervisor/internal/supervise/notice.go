@@ -1,0 +1,61 @@
+package supervise
+
+import (
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/restart"
+)
+
+// Notice is one of Spawning, WorkerStarted, FromWorker, Ended and Blocked. All
+// notices of a generation lie between its Spawning and its Ended.
+type Notice interface{ notice() }
+
+// Spawning says that a new generation begins: everything it needs was there a
+// moment ago.
+type Spawning struct{ Generation uint64 }
+
+// WorkerStarted says that the worker's process runs. It has not said a word yet.
+type WorkerStarted struct {
+	Generation uint64
+	PID        int
+}
+
+// FromWorker carries an event of the live generation.
+type FromWorker struct{ Event rpc.Event }
+
+// Ended says that nothing of a generation is left, and what follows.
+type Ended struct {
+	Generation uint64
+	Reason     reason.Code
+	// Detail is for people and holds no secret.
+	Detail string
+	Class  restart.Class
+	// Uptime is the time since Spawning.
+	Uptime time.Duration
+	// WorkerExit is how the worker's process ended, such as "exit 70" or
+	// "signal killed"; empty when there never was one.
+	WorkerExit string
+	// ChromeExit is the same for Chrome; empty when it is not known.
+	ChromeExit string
+	// Delay is how long the next generation has to wait.
+	Delay time.Duration
+	// Failures counts the failures in the restart policy's window.
+	Failures int
+}
+
+// Blocked says that no generation can be started, and none runs. It is looked at
+// again at RetryAt, and earlier when one of the folders concerned changes.
+type Blocked struct {
+	Reason reason.Code
+	// Detail is for people and holds no secret.
+	Detail  string
+	RetryAt time.Time
+}
+
+func (Spawning) notice()      {}
+func (WorkerStarted) notice() {}
+func (FromWorker) notice()    {}
+func (Ended) notice()         {}
+func (Blocked) notice()       {}

@@ -1,0 +1,2 @@
+// Package supervise owns the worker's process, one generation after the other.
+package supervise
