@@ -1,0 +1,171 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/supervise"
+)
+
+const loginString = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
+	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"
+
+// rig is a session whose loop runs in the bubble of a test.
+type rig struct {
+	*Session
+	log    *bytes.Buffer
+	health []bool
+}
+
+func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{log: &bytes.Buffer{}}
+		r.Session = New(Options{
+			Logger: logging.New(r.log, "supervisor", slog.LevelDebug),
+			Health: func(h bool) { r.health = append(r.health, h) },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.Run(ctx)
+		}()
+		test(t, r)
+		cancel()
+		<-done
+	})
+}
+
+func (r *rig) worker(body rpc.EventBody) {
+	r.workerOf(1, body)
+}
+
+func (r *rig) workerOf(generation uint64, body rpc.EventBody) {
+	r.Notify(supervise.FromWorker{Event: rpc.Event{Generation: generation, Body: body}})
+	synctest.Wait()
+}
+
+func (r *rig) showQR() {
+	r.Notify(supervise.Spawning{Generation: 1})
+	r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
+	r.worker(rpc.QRShown{Login: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second})
+}
+
+func TestQRIsServedUntilItsTimeToLiveAndNotAMomentLonger(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		shown := time.Now()
+		q := r.Snapshot().FreshQR(shown)
+		if q == nil || string(q.Code.Login()) != loginString || q.Reader != "dom" || q.Generation != 1 {
+			t.Fatalf("got %+v", q)
+		}
+		if r.Snapshot().FreshQR(shown.Add(20*time.Second)) != nil {
+			t.Error("a reader who looks too late gets it")
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if r.Snapshot().QR != nil {
+			t.Error("it stays in the snapshot")
+		}
+	})
+}
+
+func TestQRIsDroppedAtOnce(t *testing.T) {
+	for name, drop := range map[string]func(*rig){
+		"when the page says so":       func(r *rig) { r.worker(rpc.QRGone{Cause: "idle"}) },
+		"when the account was linked": func(r *rig) { r.worker(rpc.PageObserved{Condition: rpc.PageSyncing}) },
+		"when the service stops":      func(r *rig) { r.Stopping() },
+		"when the worker died": func(r *rig) {
+			r.Notify(supervise.Ended{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.showQR()
+				drop(r)
+				synctest.Wait()
+				if r.Snapshot().FreshQR(time.Now()) != nil {
+					t.Error("it is still served")
+				}
+			})
+		})
+	}
+}
+
+func TestWordsOfADeadWorkerChangeNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		r.Notify(supervise.Ended{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
+		r.Notify(supervise.Spawning{Generation: 2})
+		r.workerOf(1, rpc.PageObserved{Condition: rpc.PageReady})
+		r.workerOf(1, rpc.QRShown{Login: loginString, Seq: 2, TTL: time.Minute})
+		s := r.Snapshot()
+		if s.State != Init || s.QR != nil || s.Worker.Ends != 1 {
+			t.Errorf("got %s, QR %v, %d ends", s.State, s.QR, s.Worker.Ends)
+		}
+	})
+}
+
+func TestStringThatCantBeDrawnIsNotServed(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		r.worker(rpc.QRGone{Cause: "page_changed"})
+		r.worker(rpc.QRShown{Login: rpc.Login(strings.Repeat("x", 5000)), Seq: 2, TTL: time.Minute})
+		if r.Snapshot().FreshQR(time.Now()) != nil {
+			t.Error("it is served")
+		}
+		if !strings.Contains(r.log.String(), "qr_not_drawn") {
+			t.Error("nothing in the log")
+		}
+	})
+}
+
+func TestWaitersAreWokenByTheNextSnapshot(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		before, changed := r.Changed()
+		r.Notify(supervise.Spawning{Generation: 1})
+		<-changed
+		if after := r.Snapshot(); after.Version <= before.Version {
+			t.Errorf("version %d after %d", after.Version, before.Version)
+		}
+	})
+}
+
+func TestHealthIsReportedOnItsEdges(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		r.worker(rpc.Heartbeat{})
+		r.worker(rpc.QRGone{Cause: "idle"})
+		if len(r.health) != 2 || !r.health[0] || r.health[1] {
+			t.Errorf("got %v", r.health)
+		}
+	})
+}
+
+func TestLogTellsEveryTransitionAndNoSecret(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		r.worker(rpc.PageObserved{Condition: rpc.PageSyncing, Detail: "for +54 9 11 5555 1234, code ABCD-1234, " + loginString})
+		log := r.log.String()
+		for _, want := range []string{`"from":"INIT","to":"QR_REQUIRED"`, `"from":"QR_REQUIRED","to":"AUTHENTICATED"`, `"event":"page_syncing"`} {
+			if !strings.Contains(log, want) {
+				t.Errorf("no %s in %s", want, log)
+			}
+		}
+		for _, secret := range []string{"2@", "AAAAAA", "5555", "ABCD-1234"} {
+			if strings.Contains(log, secret) {
+				t.Errorf("the log holds %q: %s", secret, log)
+			}
+		}
+	})
+}
