@@ -3,7 +3,17 @@
 package depskeep
 
 import (
+	_ "filippo.io/age"
 	_ "github.com/alecthomas/kong"
+	_ "github.com/coreos/go-systemd/v22/activation"
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/getkin/kin-openapi/openapi3"
+	_ "github.com/getkin/kin-openapi/openapi3filter"
+	_ "github.com/getkin/kin-openapi/routers/gorillamux"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "golang.org/x/time/rate"
 	_ "github.com/fsnotify/fsnotify"
 	_ "github.com/go-rod/rod"
 	_ "github.com/gofrs/flock"
