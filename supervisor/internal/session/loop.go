@@ -35,6 +35,8 @@ func (l *loop) handle(in input, now time.Time) {
 		if n.Event.Generation == l.m.generation {
 			l.fromWorker(n.Event.Body, in, now)
 		}
+	case supervise.Ending:
+		l.step(event{kind: WorkerEnded, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case supervise.Ended:
 		l.ended(n, now)
 	case supervise.Blocked:

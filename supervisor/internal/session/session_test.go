@@ -85,8 +85,8 @@ func TestQRIsDroppedAtOnce(t *testing.T) {
 		"when the page says so":       func(r *rig) { r.worker(rpc.QRGone{Cause: "idle"}) },
 		"when the account was linked": func(r *rig) { r.worker(rpc.PageObserved{Condition: rpc.PageSyncing}) },
 		"when the service stops":      func(r *rig) { r.Stopping() },
-		"when the worker died": func(r *rig) {
-			r.Notify(supervise.Ended{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
+		"when the worker's end begins": func(r *rig) {
+			r.Notify(supervise.Ending{Generation: 1, Reason: reason.WorkerCrashed})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
-// Notice is one of Spawning, WorkerStarted, FromWorker, Ended and Blocked. All
+// Notice is one of Spawning, WorkerStarted, FromWorker, Ending, Ended and Blocked. All
 // notices of a generation lie between its Spawning and its Ended.
 type Notice interface{ notice() }
 
@@ -24,6 +24,17 @@ type WorkerStarted struct {
 
 // FromWorker carries an event of the live generation.
 type FromWorker struct{ Event rpc.Event }
+
+// Ending says that a generation is over, before anything of it is killed or
+// tidied: what it showed, its QR above all, is no longer true. It comes as soon
+// as the cause is known, for every generation, planned ends included; Ended
+// follows when nothing is left. No FromWorker of this generation comes after it.
+type Ending struct {
+	Generation uint64
+	Reason     reason.Code
+	// Detail is for people and holds no secret.
+	Detail string
+}
 
 // Ended says that nothing of a generation is left, and what follows.
 type Ended struct {
@@ -57,5 +68,6 @@ type Blocked struct {
 func (Spawning) notice()      {}
 func (WorkerStarted) notice() {}
 func (FromWorker) notice()    {}
+func (Ending) notice()        {}
 func (Ended) notice()         {}
 func (Blocked) notice()       {}
