@@ -1,0 +1,380 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+
+	"session-manager/shared/reason"
+)
+
+// otherHost is a name that this machine does not have.
+const otherHost = "another-host.example"
+
+func host(t *testing.T) string {
+	t.Helper()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// setLock makes a lock of the given age.
+func setLock(t *testing.T, p *Profile, target string, age time.Duration) {
+	t.Helper()
+	path := filepath.Join(p.Dir(), lockFile)
+	symlink(t, target, path)
+	when := unix.NsecToTimespec(time.Now().Add(-age).UnixNano())
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deadPID(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.Pid()
+}
+
+func names(t *testing.T, folder string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+func TestCleanLockRemovesWhatIsStale(t *testing.T) {
+	here := host(t)
+	tests := map[string]struct {
+		target func(t *testing.T) string
+		age    time.Duration
+		want   Verdict
+	}{
+		"dead pid":            {func(t *testing.T) string { return fmt.Sprintf("%s-%d", here, deadPID(t)) }, 0, StaleDead},
+		"other host":          {func(*testing.T) string { return otherHost + "-4242424" }, 0, StaleOtherHost},
+		"other host, our pid": {func(*testing.T) string { return fmt.Sprintf("%s-%d", otherHost, os.Getpid()) }, 0, StaleOtherHost},
+		"before boot":         {func(*testing.T) string { return here + "-1" }, 20 * 365 * 24 * time.Hour, StaleBoot},
+		"pid of a plain process that is older": {func(*testing.T) string {
+			return fmt.Sprintf("%s-%d", here, os.Getpid())
+		}, 0, StaleNotChrome},
+		"pid of a plain process that is younger": {func(t *testing.T) string {
+			return fmt.Sprintf("%s-%d", here, play(t, "sh", "chrome", ""))
+		}, 10 * time.Second, StaleRecycled},
+		"pid of another Chrome that is younger": {func(t *testing.T) string {
+			return fmt.Sprintf("%s-%d", here, play(t, "chrome", "chrome", "", "--user-data-dir="+t.TempDir()))
+		}, 10 * time.Second, StaleRecycled},
+		"pid of another Chrome that is older": {func(t *testing.T) string {
+			return fmt.Sprintf("%s-%d", here, play(t, "chrome", "chrome", "", "--user-data-dir="+t.TempDir()))
+		}, 0, StaleElsewhere},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := open(t)
+			setLock(t, p, tt.target(t), tt.age)
+			symlink(t, "/no/where/SingletonSocket", filepath.Join(p.Dir(), socketFile))
+			symlink(t, "12345", filepath.Join(p.Dir(), "SingletonCookie"))
+			got, err := p.CleanLock(t.Context())
+			if err != nil || got != tt.want {
+				t.Fatalf("CleanLock() = %q, %v; want %q", got, err, tt.want)
+			}
+			if left := names(t, p.Dir()); fmt.Sprint(left) != "[SingletonCookie SingletonSocket]" {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+func TestCleanLockKeepsWhatIsNotProvenStale(t *testing.T) {
+	here := host(t)
+	tests := map[string]struct {
+		target func(t *testing.T, p *Profile) string
+		says   string
+	}{
+		"a Chrome that is older and says nothing": {func(t *testing.T, _ *Profile) string {
+			return fmt.Sprintf("%s-%d", here, play(t, "chromium", "chrome", ""))
+		}, "did not start"},
+		"a Chrome on this profile": {func(t *testing.T, p *Profile) string {
+			return fmt.Sprintf("%s-%d", here, play(t, "chrome", "chrome", "", "--user-data-dir="+p.Dir()))
+		}, "uses the profile"},
+		"other host, a Chrome has that pid here": {func(t *testing.T, _ *Profile) string {
+			return fmt.Sprintf("%s-%d", otherHost, play(t, "chrome", "chrome", ""))
+		}, "another machine"},
+		"other host, but the socket answers": {func(t *testing.T, p *Profile) string {
+			listen(t, p)
+			return otherHost + "-4242424"
+		}, fmt.Sprintf("pid %d", os.Getpid())},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := open(t)
+			target := tt.target(t, p)
+			setLock(t, p, target, 0)
+			before := names(t, p.Dir())
+			_, err := p.CleanLock(t.Context())
+			wantReason(t, err, reason.ProfileInUse)
+			if err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %q does not say %q", err, tt.says)
+			}
+			if after := names(t, p.Dir()); fmt.Sprint(after) != fmt.Sprint(before) {
+				t.Errorf("before %v, after %v", before, after)
+			}
+			if got, err := os.Readlink(filepath.Join(p.Dir(), lockFile)); got != target || err != nil {
+				t.Errorf("lock is %q, %v", got, err)
+			}
+		})
+	}
+}
+
+// listen makes a socket as Chrome's is: a link to one in a folder elsewhere.
+func listen(t *testing.T, p *Profile) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	symlink(t, path, filepath.Join(p.Dir(), socketFile))
+}
+
+func TestASocketThatAnswersMeansInUseEvenWithoutALock(t *testing.T) {
+	p := open(t)
+	listen(t, p)
+	_, err := p.CleanLock(t.Context())
+	wantReason(t, err, reason.ProfileInUse)
+}
+
+func TestALockThatChromeHealsIsLeftToIt(t *testing.T) {
+	for _, target := range []string{"nodash", "-", "vm-", "vm-abc"} {
+		p := open(t)
+		setLock(t, p, target, 0)
+		if got, err := p.CleanLock(t.Context()); got != Unparsable || err != nil {
+			t.Errorf("%q: CleanLock() = %q, %v", target, got, err)
+		}
+		if len(names(t, p.Dir())) != 1 {
+			t.Errorf("%q was touched", target)
+		}
+	}
+}
+
+func TestWhatIsNoLinkIsMovedAside(t *testing.T) {
+	for name, put := range map[string]func(t *testing.T, path string){"file": write, "folder": mkdir} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t)
+			put(t, filepath.Join(p.Dir(), lockFile))
+			if got, err := p.CleanLock(t.Context()); got != NotALink || err != nil {
+				t.Fatalf("CleanLock() = %q, %v", got, err)
+			}
+			left := names(t, p.Dir())
+			if len(left) != 1 || !strings.HasPrefix(left[0], lockFile+".quarantine.") {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+func TestALockMadeMeanwhileIsPutBack(t *testing.T) {
+	p := open(t)
+	setLock(t, p, "new-1", 0)
+	folder, err := os.Open(p.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = folder.Close() }()
+	err = claim(int(folder.Fd()), "old-1")
+	wantReason(t, err, reason.ProfileInUse)
+	if !errors.Is(err, errChanged) {
+		t.Errorf("claim() = %v", err)
+	}
+	if got, err := os.Readlink(filepath.Join(p.Dir(), lockFile)); got != "new-1" || err != nil {
+		t.Errorf("lock is %q, %v", got, err)
+	}
+	if left := names(t, p.Dir()); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestALockRemovedMeanwhileIsNoError(t *testing.T) {
+	folder, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = folder.Close() }()
+	if err := claim(int(folder.Fd()), "old-1"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOurOwnLockIsKnownAfterTheHostWasRenamed(t *testing.T) {
+	p := open(t)
+	pid := play(t, "chrome", "chrome", "")
+	target := fmt.Sprintf("%s-%d", otherHost, pid)
+	setLock(t, p, target, 0)
+	if err := p.RecordLaunch(pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.CleanLock(t.Context()); reason.Of(err, "") != reason.ProfileInUse {
+		t.Fatalf("CleanLock() while it lives = %v", err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() bool { return !lookAt(pid, p.Dir(), time.Time{}).exists })
+	if got, err := p.CleanLock(t.Context()); got != StaleOwn || err != nil {
+		t.Errorf("CleanLock() = %q, %v", got, err)
+	}
+}
+
+func TestRecordLaunchRefusesAChromeOnAnotherProfile(t *testing.T) {
+	p := open(t)
+	wantReason(t, p.RecordLaunch(os.Getpid()), reason.ProfileInUse)
+	setLock(t, p, host(t)+"-1", 0)
+	wantReason(t, p.RecordLaunch(os.Getpid()), reason.ProfileInUse)
+}
+
+func TestARecordThatCannotBeReadIsIgnored(t *testing.T) {
+	p := open(t)
+	if err := os.WriteFile(p.path("launch"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	setLock(t, p, otherHost+"-4242424", 0)
+	if got, err := p.CleanLock(t.Context()); got != StaleOtherHost || err != nil {
+		t.Errorf("CleanLock() = %q, %v", got, err)
+	}
+}
+
+// startChrome runs a real Chrome on the profile and returns when it has locked
+// it. stop ends it as the loss of its worker would.
+func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
+	t.Helper()
+	binary := "/usr/lib/chromium/chromium" // Its wrapper is no parent to wait for.
+	if _, err := os.Stat(binary); err != nil {
+		if binary, err = exec.LookPath("google-chrome-stable"); err != nil {
+			t.Skip("needs chromium (apt-get install chromium) or google-chrome-stable")
+		}
+	}
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watcher.Close() }()
+	if err := watcher.Add(p.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	toChrome, commands, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, fromChrome, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	scratch := t.TempDir()
+	cmd := exec.Command(binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", //nolint:gosec // a browser
+		"--remote-debugging-pipe", "--user-data-dir="+p.Dir(), "about:blank")
+	cmd.Env = []string{"HOME=" + scratch, "TMPDIR=" + scratch, "PATH=/usr/bin:/bin"}
+	cmd.ExtraFiles = []*os.File{toChrome, fromChrome}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = toChrome.Close(), fromChrome.Close()
+	stop = func() {
+		_ = commands.Close()
+		_ = answers.Close()
+		_ = cmd.Wait()
+	}
+	t.Cleanup(stop)
+	timeout := time.After(30 * time.Second)
+	for {
+		if target, err := os.Readlink(filepath.Join(p.Dir(), lockFile)); err == nil {
+			if name, ok := parseLock(target); ok && name.pid == cmd.Process.Pid {
+				if _, err := os.Lstat(filepath.Join(p.Dir(), socketFile)); err == nil {
+					return cmd.Process.Pid, stop
+				}
+			}
+		}
+		select {
+		case <-watcher.Events:
+		case err := <-watcher.Errors:
+			t.Fatal(err)
+		case <-timeout:
+			t.Fatal("Chrome did not lock the profile")
+		}
+	}
+}
+
+func TestARealForeignChromeIsSeenAndSpared(t *testing.T) {
+	p := open(t)
+	pid, stop := startChrome(t, p)
+	_, err := p.CleanLock(t.Context())
+	wantReason(t, err, reason.ProfileInUse)
+	if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("pid %d", pid)) {
+		t.Errorf("error %q does not name pid %d", err, pid)
+	}
+
+	// Its socket is hidden, as by a private /tmp.
+	socket := filepath.Join(p.Dir(), socketFile)
+	if err := os.Rename(socket, socket+".hidden"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.CleanLock(t.Context())
+	wantReason(t, err, reason.ProfileInUse)
+	if err := os.Rename(socket+".hidden", socket); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.RecordLaunch(pid); err != nil {
+		t.Errorf("RecordLaunch() = %v", err)
+	}
+
+	stop()
+	if got, err := p.CleanLock(t.Context()); got != NoLock || err != nil {
+		t.Errorf("CleanLock() after its end = %q, %v", got, err)
+	}
+}
+
+func TestARealChromeStartsAfterTheLockWasCleaned(t *testing.T) {
+	p := open(t)
+	setLock(t, p, otherHost+"-4242424", 0)
+	if got, err := p.CleanLock(t.Context()); got != StaleOtherHost || err != nil {
+		t.Fatalf("CleanLock() = %q, %v", got, err)
+	}
+	pid, _ := startChrome(t, p)
+	if err := p.RecordLaunch(pid); err != nil {
+		t.Error(err)
+	}
+}
+
+// waitUntil polls: the end of a process that is not ours to wait for has no
+// event.
+func waitUntil(t *testing.T, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(10 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatal("it did not happen")
+		}
+	}
+}
