@@ -64,8 +64,7 @@ func missing(err error) error { return reason.Wrap(reason.BrowserMissing, err) }
 
 // cause drops what LookPath repeats of the name.
 func cause(err error) error {
-	var e *exec.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err
 	}
 	return err

@@ -70,10 +70,10 @@ type Decision struct {
 func (s State) Ended(l Limits, class Class, now time.Time, jitter float64) (State, Decision) {
 	s = s.Tick(l, now)
 	s.HealthySince = time.Time{}
-	switch {
-	case class == Planned:
+	switch class {
+	case Planned:
 		return s, s.decision(0)
-	case class == Environmental:
+	case Environmental:
 		s.Circuit = Open
 		return s, s.decision(0)
 	}

@@ -30,7 +30,7 @@ func (l *loop) handle(in input, now time.Time) {
 		l.step(event{kind: Spawning, generation: n.Generation}, now)
 	case supervise.WorkerStarted:
 		l.next.Worker.PID = n.PID
-		l.update("worker_started", l.m.withPhase(phaseHandshake, now), now)
+		l.update("worker_started", l.m.withPhase(phaseHandshake, now))
 	case supervise.FromWorker:
 		if n.Event.Generation == l.m.generation {
 			l.fromWorker(n.Event.Body, in, now)
@@ -61,10 +61,10 @@ func (l *loop) ended(n supervise.Ended, now time.Time) {
 func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
 	switch b := body.(type) {
 	case rpc.PhaseChanged:
-		l.update("phase", l.m.withPhase(string(b.Phase), now), now)
+		l.update("phase", l.m.withPhase(string(b.Phase), now))
 	case rpc.BrowserStarted:
 		l.next.Browser = Browser{PID: b.PID, Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox}
-		l.update("browser_started", l.m, now)
+		l.update("browser_started", l.m)
 	case rpc.PageObserved:
 		if k, ok := kindOf[b.Condition]; ok {
 			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
@@ -76,21 +76,21 @@ func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
 			Code: in.code, Generation: l.m.generation, Seq: b.Seq, Reader: b.Reader,
 			IssuedAt: now, ExpiresAt: now.Add(b.TTL), Renewals: b.Renewals,
 		}
-		l.update("qr_shown", l.m.withQR(now.Add(b.TTL), now), now)
+		l.update("qr_shown", l.m.withQR(now.Add(b.TTL), now))
 	case rpc.QRGone:
-		l.update("qr_gone", l.m.withQR(time.Time{}, now), now)
+		l.update("qr_gone", l.m.withQR(time.Time{}, now))
 	case rpc.Heartbeat:
 		l.next.Worker.ResidentBytes, l.next.Worker.HeartbeatAt = b.ResidentBytes, now
-		l.update("heartbeat", l.m, now)
+		l.update("heartbeat", l.m)
 	case rpc.Failure:
 		// The end of the generation that follows says the same, and more.
 	}
 }
 
-func (l *loop) step(e event, now time.Time) { l.update(string(e.kind), l.m.step(e, now), now) }
+func (l *loop) step(e event, now time.Time) { l.update(string(e.kind), l.m.step(e, now)) }
 
 // update makes to the present machine, logs what changed, and publishes.
-func (l *loop) update(cause string, to machine, now time.Time) {
+func (l *loop) update(cause string, to machine) {
 	from := l.m
 	l.m = to
 	if to.qrExpires.IsZero() {

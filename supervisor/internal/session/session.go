@@ -129,7 +129,7 @@ func (s *Session) Run(ctx context.Context) {
 		case in := <-s.inbox:
 			l.handle(in, time.Now())
 		case <-timer.C:
-			l.update("deadline", l.m.tick(time.Now()), time.Now())
+			l.update("deadline", l.m.tick(time.Now()))
 		}
 	}
 }
