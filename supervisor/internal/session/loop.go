@@ -7,6 +7,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/supervise"
 )
@@ -72,11 +73,7 @@ func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
 			l.s.log.Warn("unknown_condition", "condition", string(b.Condition))
 		}
 	case rpc.QRShown:
-		l.next.QR = &QR{
-			Code: in.code, Generation: l.m.generation, Seq: b.Seq, Reader: b.Reader,
-			IssuedAt: now, ExpiresAt: now.Add(b.TTL), Renewals: b.Renewals,
-		}
-		l.update("qr_shown", l.m.withQR(now.Add(b.TTL), now))
+		l.qrShown(b, in.code, now)
 	case rpc.QRGone:
 		l.update("qr_gone", l.m.withQR(time.Time{}, now))
 	case rpc.Heartbeat:
@@ -85,6 +82,19 @@ func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
 	case rpc.Failure:
 		// The end of the generation that follows says the same, and more.
 	}
+}
+
+// qrShown takes in a new string, or the news that the present one lives on.
+func (l *loop) qrShown(b rpc.QRShown, code *qr.Code, now time.Time) {
+	next := &QR{
+		Code: code, Generation: l.m.generation, Seq: b.Seq, Reader: b.Reader,
+		IssuedAt: now, ExpiresAt: now.Add(b.TTL), Renewals: b.Renewals,
+	}
+	if old := l.next.QR; old != nil && old.Generation == next.Generation && old.Seq == next.Seq {
+		next.IssuedAt = old.IssuedAt
+	}
+	l.next.QR = next
+	l.update("qr_shown", l.m.withQR(next.ExpiresAt, now))
 }
 
 func (l *loop) step(e event, now time.Time) { l.update(string(e.kind), l.m.step(e, now)) }

@@ -1,0 +1,336 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"session-manager/scripts/simulator"
+)
+
+func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
+	needBrowser(t)
+	s := start(t, newPhone(t, simulator.Options{}).url, t.TempDir())
+	v := s.session()
+	if v.Browser != nil {
+		t.Skip("the machine was too slow to look before Chrome was there")
+	}
+	if got := s.status(); got != `{"status":"INIT"}` {
+		t.Errorf("got %s", got)
+	}
+	if _, ok := s.qr(); ok {
+		t.Error("a QR before there is a page")
+	}
+}
+
+func TestServedQRIsTheStringOnTheScreen(t *testing.T) {
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 1})
+	s := start(t, p.url, t.TempDir())
+	s.await("QR_REQUIRED")
+	if got, want := s.awaitQR(), p.OnScreen().Login; got != want {
+		t.Error("/qr decodes to another string than the one on the screen")
+	}
+	if got := s.get("/qr.txt"); got.status != 200 || strings.Count(got.body, "\n") < 20 {
+		t.Errorf("/qr.txt: %d, %d lines", got.status, strings.Count(got.body, "\n"))
+	}
+	if got := s.get("/qr.png"); got.status != 200 || !strings.HasPrefix(got.body, "\x89PNG") {
+		t.Errorf("/qr.png: %d", got.status)
+	}
+}
+
+func TestLoginSurvivesARestartOfEverything(t *testing.T) {
+	needBrowser(t)
+	tokens := t.TempDir()
+	p := newPhone(t, simulator.Options{})
+	first := start(t, p.url, tokens)
+	first.awaitQR()
+	if err := p.Scan(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	first.await("READY")
+	if _, ok := first.qr(); ok {
+		t.Error("a QR is served to a linked account")
+	}
+	below := tree(t, first.cmd.Process.Pid)
+	if code := first.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	gone(t, below)
+	if _, err := os.Lstat(filepath.Join(tokens, "admin", "SingletonLock")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Chrome did not close cleanly: its lock is there (%v)", err)
+	}
+	info, err := os.Stat(filepath.Join(tokens, "admin"))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("profile: %v, %v", info.Mode(), err)
+	}
+
+	second := start(t, p.url, tokens)
+	second.await("READY")
+	if strings.Contains(second.log.String(), `"to":"QR_REQUIRED"`) {
+		t.Error("a scan was asked for")
+	}
+}
+
+func TestStatesFollowTheScan(t *testing.T) {
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 4})
+	s := start(t, p.url, t.TempDir())
+	s.awaitQR()
+	if err := p.Scan(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.await("READY")
+	log := s.log.String()
+	for _, move := range []string{
+		`"from":"INIT","to":"QR_REQUIRED"`, `"from":"QR_REQUIRED","to":"AUTHENTICATED"`, `"from":"AUTHENTICATED","to":"READY"`,
+	} {
+		if !strings.Contains(log, move) {
+			t.Errorf("no %s in the log", move)
+		}
+	}
+}
+
+// prober asks /status and /qr without pause until it is stopped.
+type prober struct {
+	asked, failed atomic.Int64
+	stop          context.CancelFunc
+	loops         sync.WaitGroup
+	mu            sync.Mutex
+	firstError    error // guarded by mu
+}
+
+func probe(s *service) *prober {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &prober{stop: cancel}
+	for _, path := range []string{"/status", "/qr"} {
+		p.loops.Go(func() {
+			for ctx.Err() == nil {
+				a, err := s.try(ctx, path)
+				if err == nil && a.status == 200 {
+					p.asked.Add(1)
+				} else if ctx.Err() == nil {
+					p.fail(err)
+				}
+			}
+		})
+	}
+	s.t.Cleanup(p.end)
+	return p
+}
+
+func (p *prober) fail(err error) {
+	p.failed.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.firstError == nil {
+		p.firstError = err
+	}
+}
+
+func (p *prober) end() {
+	p.stop()
+	p.loops.Wait()
+}
+
+func (p *prober) check(t *testing.T) {
+	t.Helper()
+	p.end()
+	if p.failed.Load() > 0 || p.asked.Load() == 0 {
+		t.Errorf("%d of %d requests failed, first with %v", p.failed.Load(), p.asked.Load()+p.failed.Load(), p.firstError)
+	}
+}
+
+// victims are the processes whose death the API must not notice.
+var victims = map[string]func(sessionView) int{
+	"Chrome":     func(v sessionView) int { return v.Browser.PID },
+	"the worker": func(v sessionView) int { return v.Worker.PID },
+}
+
+func TestKilledProcessCostsNeitherTheAPINorAStaleQR(t *testing.T) {
+	needBrowser(t)
+	for name, victim := range victims {
+		t.Run(name, func(t *testing.T) {
+			p := newPhone(t, simulator.Options{Speed: 1})
+			s := start(t, p.url, t.TempDir())
+			s.awaitQR()
+			before := s.session()
+			below := tree(t, s.cmd.Process.Pid)
+			requests := probe(s)
+			kill(t, victim(before))
+			s.awaitSession("the end of the generation", func(v sessionView) bool { return v.Worker.AbnormalEnds > 0 })
+			v := s.awaitSession("a QR of the next generation", func(v sessionView) bool { return v.QR != nil })
+			if v.QR.Generation == before.QR.Generation {
+				t.Error("the dead page's QR is served")
+			}
+			if got, want := s.awaitQR(), p.OnScreen().Login; got != want {
+				t.Error("/qr decodes to another string than the one on the screen")
+			}
+			requests.check(t)
+			gone(t, below)
+		})
+	}
+}
+
+func TestKilledProcessCostsNotTheLogin(t *testing.T) {
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{})
+	s := start(t, p.url, t.TempDir())
+	s.awaitQR()
+	if err := p.Scan(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.await("READY")
+	for name, victim := range victims {
+		t.Run(name, func(t *testing.T) {
+			before := s.session()
+			kill(t, victim(before))
+			s.awaitSession("the next generation, READY", func(v sessionView) bool {
+				return v.Worker.Generation > before.Worker.Generation && v.Status == "READY"
+			})
+		})
+	}
+	if strings.Contains(s.log.String(), `"from":"INIT","to":"QR_REQUIRED","reason":"logged_out"`) {
+		t.Error("the login was lost on the way")
+	}
+}
+
+func TestKilledSupervisorLeavesNothingRunningAndItsSuccessorStarts(t *testing.T) {
+	needBrowser(t)
+	tokens := t.TempDir()
+	p := newPhone(t, simulator.Options{})
+	first := start(t, p.url, tokens)
+	first.awaitQR()
+	if err := p.Scan(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	first.await("READY")
+	below := tree(t, first.cmd.Process.Pid)
+	first.signal(syscall.SIGKILL)
+	<-first.ended
+	second := start(t, p.url, tokens)
+	gone(t, below)
+	second.await("READY")
+}
+
+func TestNothingListensButTheAPI(t *testing.T) {
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 1})
+	s := start(t, p.url, t.TempDir())
+	s.awaitQR()
+	pids := []int{}
+	for _, child := range tree(t, s.cmd.Process.Pid) {
+		pids = append(pids, child.pid)
+	}
+	if len(pids) < 3 {
+		t.Fatalf("only %d processes below the supervisor", len(pids))
+	}
+	if found := listening(t, pids); len(found) > 0 {
+		t.Errorf("listening: %v", found)
+	}
+	if own := listening(t, []int{s.cmd.Process.Pid}); len(own) != 1 {
+		t.Errorf("the supervisor listens on %v", own)
+	}
+}
+
+func TestLeftoverLocksNeverStopAStart(t *testing.T) {
+	needBrowser(t)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, lock := range map[string]string{
+		"dead pid":     host + "-999999",
+		"reused pid":   host + "-1",
+		"other host":   "some-other-host-4242",
+		"no lock form": "nonsense",
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens := t.TempDir()
+			profile := filepath.Join(tokens, "admin")
+			if err := os.MkdirAll(profile, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for link, target := range map[string]string{
+				"SingletonLock": lock, "SingletonCookie": "1234", "SingletonSocket": "/tmp/nowhere/SingletonSocket",
+			} {
+				if err := os.Symlink(target, filepath.Join(profile, link)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := start(t, newPhone(t, simulator.Options{}).url, tokens)
+			s.await("QR_REQUIRED")
+		})
+	}
+}
+
+func TestCleanRestartKeepsTheAPIAndTheLogin(t *testing.T) {
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{})
+	s := start(t, p.url, t.TempDir())
+	s.awaitQR()
+	if err := p.Scan(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.await("READY")
+	before := s.session()
+	requests := probe(s)
+	s.signal(syscall.SIGHUP)
+	v := s.awaitSession("the next generation, READY", func(v sessionView) bool {
+		return v.Worker.Generation > before.Worker.Generation && v.Status == "READY"
+	})
+	if v.Worker.AbnormalEnds != 0 {
+		t.Error("a planned restart was counted as a failure")
+	}
+	requests.check(t)
+}
+
+func TestLogHoldsNoLoginString(t *testing.T) {
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 20})
+	s := start(t, p.url, t.TempDir())
+	var seen []string
+	for range 3 {
+		seen = append(seen, s.awaitQR())
+		last := p.OnScreen().Ref
+		if err := p.Await(within(t), func(c simulator.Screen) bool { return c.Visible && c.Ref != last }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := s.log.String()
+	for _, login := range seen {
+		for field := range strings.SplitSeq(strings.TrimPrefix(login, "https://wa.me/settings/linked_devices#"), ",") {
+			if len(field) > 8 && strings.Contains(log, field) {
+				t.Error("a part of a login string is in the log")
+			}
+		}
+	}
+}
+
+// A waiting request must not hold up the stop.
+func TestStopEndsRequestsThatWait(t *testing.T) {
+	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--chrome", "/nonexistent")
+	s.await("ERROR")
+	answer := make(chan error, 1)
+	go func() {
+		_, err := s.try(context.Background(), "/status?wait=60s")
+		answer <- err
+	}()
+	began := time.Now()
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if err := <-answer; err != nil {
+		t.Logf("the waiting request ended with %v", err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+}

@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"session-manager/scripts/simulator"
+)
+
+// refused runs the supervisor, which must end by itself, and returns its exit
+// code and what it wrote.
+func refused(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	cmd := exec.CommandContext(within(t), filepath.Join(binaries, "supervisor"), args...)
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatalf("it ran: %s", out)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func TestBadStartIsOneLineThatSaysWhatToDo(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want []string
+	}{
+		{"port taken", []string{"--listen", taken.Addr().String()}, 69, []string{taken.Addr().String(), "taken", "choose another port"}},
+		{"misspelt flag", []string{"--tokns=x"}, 64, []string{"--tokns", "--tokens"}},
+		{"visible browser", []string{"--headless=false"}, 78, []string{"--headless", "never visible"}},
+		{"visible browser by Chrome's flag", []string{"--chrome-arg=--no-headless"}, 78, []string{"--no-headless", "never visible"}},
+		{"open to the network", []string{"--listen", "0.0.0.0:0"}, 77, []string{"--listen"}},
+		{"bad address", []string{"--listen", "nowhere"}, 78, []string{"--listen", "HOST:PORT"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out := refused(t, append(tt.args, "--tokens", t.TempDir())...)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if strings.Count(out, "\n") != 1 {
+				t.Errorf("not one line: %s", out)
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(out, part) {
+					t.Errorf("%q does not name %q", out, part)
+				}
+			}
+		})
+	}
+}
+
+func TestSecondSupervisorOnTheSameTokensNamesTheFirst(t *testing.T) {
+	tokens := t.TempDir()
+	first := start(t, "http://127.0.0.1:1/", tokens, "--chrome", "/nonexistent")
+	first.await("ERROR")
+	second := launch(t, tokens, "--url", "http://127.0.0.1:1/")
+	if code := second.exitCode(); code != 75 {
+		t.Errorf("exit code %d", code)
+	}
+	if want := strconv.Itoa(first.cmd.Process.Pid); !strings.Contains(second.log.String(), want) {
+		t.Errorf("%s does not name the pid %s", second.log, want)
+	}
+	if got := first.status(); got != `{"status":"ERROR"}` {
+		t.Errorf("the first was disturbed: %s", got)
+	}
+}
+
+func TestMissingBrowserIsAnErrorThatHeals(t *testing.T) {
+	needBrowser(t)
+	dir := t.TempDir()
+	browser := filepath.Join(dir, "chrome")
+	s := start(t, newPhone(t, simulator.Options{}).url, t.TempDir(), "--chrome", browser)
+	s.await("ERROR")
+	v := s.session()
+	if v.Reason.Code != "browser_missing" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, browser) {
+		t.Errorf("reason %+v", v.Reason)
+	}
+	installed, err := exec.LookPath("chromium")
+	if err != nil {
+		if installed, err = exec.LookPath("google-chrome-stable"); err != nil {
+			t.Skip("neither chromium nor google-chrome-stable on the PATH")
+		}
+	}
+	if err := os.Symlink(installed, browser); err != nil {
+		t.Fatal(err)
+	}
+	s.await("QR_REQUIRED")
+}
+
+func TestUnwritableTokensAreAnErrorThatHeals(t *testing.T) {
+	needBrowser(t)
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	// A file in the way stops root, too.
+	if err := os.WriteFile(tokens, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, newPhone(t, simulator.Options{}).url, tokens)
+	s.await("ERROR")
+	v := s.session()
+	if v.Reason.Code != "profile_unwritable" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, tokens) {
+		t.Errorf("reason %+v", v.Reason)
+	}
+	if err := os.Remove(tokens); err != nil {
+		t.Fatal(err)
+	}
+	s.await("QR_REQUIRED")
+}

@@ -1,0 +1,386 @@
+// Package e2e tests the two built binaries with a real Chrome against the
+// simulator, by HTTP and signals alone.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"session-manager/scripts/simulator"
+)
+
+// binaries is the folder with supervisor and worker, built once by TestMain.
+var binaries string
+
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	for _, name := range []string{"supervisor", "worker"} {
+		args := []string{"build", "-o", filepath.Join(dir, name)}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		out, err := exec.CommandContext(context.Background(), "go", append(args, "session-manager/"+name)...).CombinedOutput()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", name, err, out)
+			return 1
+		}
+	}
+	binaries = dir
+	return m.Run()
+}
+
+// patience bounds every wait. It only matters when something is broken.
+const patience = 60 * time.Second
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// needBrowser skips the test where no browser is installed.
+func needBrowser(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"} {
+		if _, err := exec.LookPath(name); err == nil {
+			return
+		}
+	}
+	t.Skip("no browser on the PATH: apt-get install chromium")
+}
+
+// phone is a simulator behind a real address.
+type phone struct {
+	*simulator.Server
+	url string
+}
+
+func newPhone(t *testing.T, o simulator.Options) *phone {
+	t.Helper()
+	if o.Speed == 0 {
+		o.Speed = 10
+	}
+	sim, err := simulator.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(sim)
+	t.Cleanup(func() {
+		sim.Close()
+		server.Close()
+	})
+	return &phone{Server: sim, url: server.URL + "/"}
+}
+
+// service is a running supervisor.
+type service struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	base   string
+	tokens string
+	log    *logBuffer
+	ended  chan struct{}
+}
+
+// logBuffer is a buffer for a process's stderr.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// freeAddress is a loopback address that nobody listens on now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// start runs the supervisor on tokens and waits until it listens.
+func start(t *testing.T, url, tokens string, args ...string) *service {
+	t.Helper()
+	s := launch(t, tokens, append([]string{"--url", url}, args...)...)
+	s.awaitListening()
+	return s
+}
+
+func launch(t *testing.T, tokens string, args ...string) *service {
+	t.Helper()
+	address := freeAddress(t)
+	s := &service{t: t, base: "http://" + address, tokens: tokens, log: &logBuffer{}, ended: make(chan struct{})}
+	s.cmd = exec.CommandContext(context.Background(), filepath.Join(binaries, "supervisor"),
+		append([]string{"--listen", address, "--tokens", tokens, "--log-level", "debug"}, args...)...)
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.ended)
+		_ = s.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		s.signal(syscall.SIGTERM)
+		select {
+		case <-s.ended:
+		case <-time.After(patience):
+			s.signal(syscall.SIGKILL)
+			<-s.ended
+			t.Error("the supervisor did not stop")
+		}
+		if t.Failed() {
+			t.Logf("log of the supervisor:\n%s", s.log)
+		}
+	})
+	return s
+}
+
+func (s *service) signal(sig syscall.Signal) { _ = s.cmd.Process.Signal(sig) }
+
+// awaitListening retries until the API answers. There is no event to wait for
+// before that.
+func (s *service) awaitListening() {
+	s.t.Helper()
+	ctx := within(s.t)
+	for {
+		if _, err := s.try(ctx, "/healthz"); err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			s.t.Fatal("the API never answered")
+		case <-s.ended:
+			s.t.Fatal("the supervisor ended")
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+type answered struct {
+	status int
+	body   string
+}
+
+func (s *service) try(ctx context.Context, path string) (answered, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path, nil)
+	if err != nil {
+		return answered{}, err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return answered{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return answered{resp.StatusCode, string(body)}, err
+}
+
+func (s *service) get(path string) answered {
+	s.t.Helper()
+	a, err := s.try(within(s.t), path)
+	if err != nil {
+		s.t.Fatalf("GET %s: %v", path, err)
+	}
+	return a
+}
+
+func (s *service) status() string {
+	s.t.Helper()
+	return s.get("/status").body
+}
+
+// await waits for a state by the API's own long poll.
+func (s *service) await(state string) {
+	s.t.Helper()
+	want := `{"status":"` + state + `"}`
+	ctx := within(s.t)
+	for last := ""; last != want; {
+		path := "/status"
+		if last != "" {
+			path = "/status?wait=1s"
+		}
+		a, err := s.try(ctx, path)
+		if err != nil {
+			s.t.Fatalf("waiting for %s: %v (session %s)", state, err, s.mustSession())
+		}
+		last = a.body
+	}
+}
+
+func (s *service) mustSession() string {
+	a, err := s.try(context.Background(), "/session")
+	if err != nil {
+		return err.Error()
+	}
+	return a.body
+}
+
+// sessionView is the part of GET /session that tests look at.
+type sessionView struct {
+	Status string `json:"status"`
+	Reason struct {
+		Code   string `json:"code"`
+		Action string `json:"action"`
+		Detail string `json:"detail"`
+	} `json:"reason"`
+	Registered bool `json:"registered"`
+	Worker     struct {
+		PID          int    `json:"pid"`
+		Generation   uint64 `json:"generation"`
+		AbnormalEnds int    `json:"abnormal_ends"`
+	} `json:"worker"`
+	Browser *struct {
+		PID int `json:"pid"`
+	} `json:"browser"`
+	QR *struct {
+		Generation uint64 `json:"generation"`
+		Seq        uint64 `json:"seq"`
+	} `json:"qr"`
+}
+
+func (s *service) session() sessionView {
+	s.t.Helper()
+	var v sessionView
+	if err := json.Unmarshal([]byte(s.get("/session").body), &v); err != nil {
+		s.t.Fatal(err)
+	}
+	return v
+}
+
+// awaitSession polls /session, which has no long poll, until ok.
+func (s *service) awaitSession(what string, ok func(sessionView) bool) sessionView {
+	s.t.Helper()
+	ctx := within(s.t)
+	for {
+		v := s.session()
+		if ok(v) {
+			return v
+		}
+		select {
+		case <-ctx.Done():
+			s.t.Fatalf("%s never came; session: %s", what, s.mustSession())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// qr returns the picture of /qr, and false for NO_QR.
+func (s *service) qr() ([]byte, bool) {
+	s.t.Helper()
+	png, err := parseQR(s.get("/qr").body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return png, png != nil
+}
+
+// parseQR returns the picture of a body of /qr, nil for NO_QR. Everything that
+// is not one of the two forms of the contract to the letter is an error.
+func parseQR(body string) ([]byte, error) {
+	if body == `{"status":"NO_QR"}` {
+		return nil, nil
+	}
+	encoded, ok := strings.CutPrefix(body, `{"status":"QR_AVAILABLE","qr":"`)
+	encoded, ok2 := strings.CutSuffix(encoded, `"}`)
+	if !ok || !ok2 {
+		return nil, errors.New("not the contract: " + body)
+	}
+	return base64.StdEncoding.DecodeString(encoded)
+}
+
+// awaitQR waits until /qr serves a picture, and returns its string.
+func (s *service) awaitQR() string {
+	s.t.Helper()
+	ctx := within(s.t)
+	path := "/qr"
+	for {
+		a, err := s.try(ctx, path)
+		if err != nil {
+			s.t.Fatalf("waiting for a QR: %v; session: %s", err, s.mustSession())
+		}
+		png, err := parseQR(a.body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if png != nil {
+			return decode(s.t, png)
+		}
+		path = "/qr?wait=1s"
+	}
+}
+
+// decode reads a QR with zbar, a decoder that shares nothing with ours.
+func decode(t *testing.T, png []byte) string {
+	t.Helper()
+	zbarimg, err := exec.LookPath("zbarimg")
+	if err != nil {
+		t.Skip("zbarimg is missing: apt-get install zbar-tools")
+	}
+	file := filepath.Join(t.TempDir(), "qr.png")
+	if err := os.WriteFile(file, png, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), zbarimg, "--quiet", "--raw", file).Output()
+	if err != nil {
+		t.Fatalf("zbarimg: %v", err)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// stop ends the supervisor as systemd would, and returns its exit code.
+func (s *service) stop() int {
+	s.t.Helper()
+	s.signal(syscall.SIGTERM)
+	return s.exitCode()
+}
+
+func (s *service) exitCode() int {
+	s.t.Helper()
+	select {
+	case <-s.ended:
+		return s.cmd.ProcessState.ExitCode()
+	case <-within(s.t).Done():
+		s.t.Fatal("the supervisor did not end")
+		return -1
+	}
+}
