@@ -1,0 +1,191 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/judge"
+)
+
+// press presses the button that lies over the code, with the mouse as a person
+// would: the page looks at who calls its functions.
+func (l *loop) press(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.t.Call)
+	defer cancel()
+	var at *struct{ X, Y float64 }
+	if l.observer == nil {
+		return errStale
+	}
+	if err := l.call(ctx, l.observer, "button", &at); err != nil {
+		return err
+	}
+	if at == nil {
+		return errors.New("there is nothing to press, or it is covered")
+	}
+	for _, e := range []proto.InputDispatchMouseEvent{
+		{Type: proto.InputDispatchMouseEventTypeMouseMoved, X: at.X, Y: at.Y},
+		{Type: proto.InputDispatchMouseEventTypeMousePressed, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
+		{Type: proto.InputDispatchMouseEventTypeMouseReleased, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
+	} {
+		if err := e.Call(l.rod.Context(ctx)); err != nil {
+			return fmt.Errorf("cannot press button: %w", err)
+		}
+	}
+	return nil
+}
+
+// firstNavigation loads the page and turns what the network says into a reason.
+func (p *Page) firstNavigation(ctx context.Context) error {
+	failure, err := p.navigate(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return reason.Wrap(reason.PageLoadFailed, fmt.Errorf("cannot load page in time: %w", context.Cause(ctx)))
+		}
+		return fmt.Errorf("cannot load page: %w", err)
+	}
+	if failure != "" {
+		return reason.Wrap(reasonOf(failure), fmt.Errorf("cannot load page: %s", failure))
+	}
+	// A page that answers with an error can still have a body.
+	res, err := proto.RuntimeEvaluate{
+		Expression:    `(performance.getEntriesByType("navigation")[0] || {}).responseStatus || 0`,
+		ReturnByValue: true,
+	}.Call(p.rod.Context(ctx))
+	if err != nil || res.ExceptionDetails != nil {
+		return nil // The loop will see.
+	}
+	if status := res.Result.Value.Int(); status >= 400 {
+		return reason.Wrap(reason.HTTPError, fmt.Errorf("cannot load page: the server answered %d", status))
+	}
+	return nil
+}
+
+// navigate goes to the page's address. The first result is Chrome's word for a
+// network error, such as net::ERR_NAME_NOT_RESOLVED. Unlike a reload it revives
+// a crashed page.
+func (p *Page) navigate(ctx context.Context) (string, error) {
+	res, err := proto.PageNavigate{URL: p.o.URL}.Call(p.rod.Context(ctx))
+	if err != nil {
+		return "", err
+	}
+	return res.ErrorText, nil
+}
+
+// reasonOf maps Chrome's network errors.
+func reasonOf(failure string) reason.Code {
+	switch {
+	case strings.Contains(failure, "ERR_CERT_"), strings.Contains(failure, "ERR_SSL_"):
+		return reason.CertificateInvalid
+	case strings.Contains(failure, "ERR_HTTP_RESPONSE_CODE_FAILURE"), strings.Contains(failure, "ERR_INVALID_RESPONSE"),
+		strings.Contains(failure, "ERR_EMPTY_RESPONSE"), strings.Contains(failure, "ERR_TOO_MANY_REDIRECTS"):
+		return reason.HTTPError
+	case strings.Contains(failure, "ERR_ABORTED"), strings.Contains(failure, "ERR_BLOCKED_BY_"):
+		return reason.PageLoadFailed
+	}
+	return reason.NetworkUnreachable
+}
+
+// reload loads the page again; fresh forgets what Chrome has cached of it.
+func (p *Page) reload(ctx context.Context, fresh bool) error {
+	ctx, cancel := context.WithTimeout(ctx, p.t.Navigate)
+	defer cancel()
+	if fresh {
+		if err := p.forget(ctx); err != nil {
+			p.log.Warn("cannot clear the cache", logging.KeyError, err)
+		}
+	}
+	failure, err := p.navigate(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot navigate: %w", err)
+	}
+	if failure != "" {
+		p.log.Warn("the page can't be reached", logging.KeyReason, string(reasonOf(failure)), logging.KeyDetail, failure)
+	}
+	return nil
+}
+
+// forget drops the HTTP cache and the page's service worker, which can keep an
+// error page alive. Everything else in storage is the login.
+func (p *Page) forget(ctx context.Context) error {
+	page := p.rod.Context(ctx)
+	if err := (proto.NetworkClearBrowserCache{}).Call(page); err != nil {
+		return err
+	}
+	u, err := url.Parse(p.o.URL)
+	if err != nil {
+		return err
+	}
+	return proto.StorageClearDataForOrigin{Origin: u.Scheme + "://" + u.Host, StorageTypes: "service_workers"}.Call(page)
+}
+
+// cures are the times of one kind of cure.
+type cures []time.Time
+
+// another adds a cure at now, unless limit were done within the window.
+func (c cures) another(now time.Time, window time.Duration, limit int) (cures, bool) {
+	recent := cures{}
+	for _, at := range c {
+		if now.Sub(at) < window {
+			recent = append(recent, at)
+		}
+	}
+	if len(recent) >= limit {
+		return recent, false
+	}
+	return append(recent, now), true
+}
+
+// cureCrash revives a page whose process has died.
+func (l *loop) cureCrash(ctx context.Context) error {
+	l.observer = nil
+	l.forgetCrash()
+	var ok bool
+	if l.crashes, ok = l.crashes.another(time.Now(), l.t.CureWindow, l.t.CureLimit); !ok {
+		return reason.Wrap(reason.PageCrashed, fmt.Errorf("cannot keep the page alive: it died more than %d times in %v", l.t.CureLimit, l.t.CureWindow))
+	}
+	l.log.Warn("the page's process died; loading it again", logging.KeyReason, string(reason.PageCrashed))
+	l.failing(reason.PageCrashed)
+	return l.revive(ctx, reason.PageCrashed)
+}
+
+// cureHang stops the script that keeps the page's main thread busy, and loads
+// the page again, since the script's work was cut short.
+func (l *loop) cureHang(ctx context.Context) error {
+	l.observer, l.misses = nil, 0
+	var ok bool
+	l.hangs, ok = l.hangs.another(time.Now(), l.t.CureWindow, l.t.CureLimit)
+	if !ok || l.relapse {
+		return reason.Wrap(reason.PageHung, errors.New("cannot get the page to answer: it hung again after it was loaded anew"))
+	}
+	l.relapse = true
+	l.log.Warn("the page hangs; loading it again", logging.KeyReason, string(reason.PageHung))
+	l.failing(reason.PageHung)
+	stop, cancel := context.WithTimeout(ctx, l.t.Call)
+	defer cancel()
+	if err := (proto.RuntimeTerminateExecution{}).Call(l.rod.Context(stop)); err != nil {
+		l.log.Warn("cannot stop the page's script", logging.KeyError, err)
+	}
+	return l.revive(ctx, reason.PageHung)
+}
+
+func (l *loop) failing(code reason.Code) {
+	l.tell(func(now time.Time) (judge.History, []rpc.EventBody) { return l.history.Failing(code, now) })
+}
+
+// revive navigates, which is what a crashed or hung page still reacts to.
+func (l *loop) revive(ctx context.Context, code reason.Code) error {
+	err := l.reload(ctx, false)
+	if err != nil && ctx.Err() == nil {
+		return reason.Wrap(code, fmt.Errorf("cannot revive page: %w", err))
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,252 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/logging"
+	"session-manager/worker/internal/page/judge"
+)
+
+// What ends a look early, or for good.
+var (
+	errCrashed = errors.New("the page's process died")
+	errGone    = errors.New("the page was closed")
+)
+
+// signals is what the listener leaves for the loop.
+type signals struct {
+	hint chan struct{} // capacity 1: look soon
+	lost chan error    // capacity 1: the target is gone
+
+	mu        *sync.Mutex
+	document  int // counts committed documents
+	crashed   bool
+	loggedOut *judge.Logout
+	interrupt context.CancelCauseFunc // of the look in flight
+}
+
+func newSignals() signals {
+	return signals{hint: make(chan struct{}, 1), lost: make(chan error, 1), mu: new(sync.Mutex)}
+}
+
+func (p *Page) hint() {
+	select {
+	case p.signals.hint <- struct{}{}:
+	default:
+	}
+}
+
+// lose tells the loop that the target is gone for good.
+func (p *Page) lose(err error) {
+	select {
+	case p.signals.lost <- err:
+	default:
+	}
+}
+
+// listen handles the events of the browser until the page's life or the
+// connection ends. It must not call Chrome: events are buffered without limit
+// while it is busy.
+func (p *Page) listen(events <-chan *rod.Message) {
+	for msg := range events {
+		p.handleSafely(msg)
+	}
+	if p.life.Err() == nil {
+		p.lose(errGone)
+		p.interrupt(errGone)
+	}
+}
+
+// handleSafely survives an event that doesn't have the shape rod expects: its
+// decoder panics then (go-rod/rod lib/utils, E).
+func (p *Page) handleSafely(msg *rod.Message) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Warn("cannot decode an event of Chrome", logging.KeyEvent, msg.Method, logging.KeyDetail, fmt.Sprint(r))
+		}
+	}()
+	if msg.SessionID == "" {
+		p.handleBrowser(msg)
+	} else if msg.SessionID == p.rod.SessionID {
+		p.handlePage(msg)
+	}
+}
+
+func (p *Page) handleBrowser(msg *rod.Message) {
+	switch msg.Method {
+	case proto.TargetTargetCreated{}.ProtoEvent():
+		var e proto.TargetTargetCreated
+		if msg.Load(&e) && isPage(e.TargetInfo) && e.TargetInfo.TargetID != p.self {
+			p.closeTarget(e.TargetInfo.TargetID)
+		}
+	case proto.TargetTargetDestroyed{}.ProtoEvent():
+		var e proto.TargetTargetDestroyed
+		if msg.Load(&e) && e.TargetID == p.self {
+			p.lose(errGone)
+			p.interrupt(errGone)
+		}
+	case proto.TargetTargetCrashed{}.ProtoEvent():
+		var e proto.TargetTargetCrashed
+		if msg.Load(&e) && e.TargetID == p.self {
+			p.noteCrash()
+		}
+	}
+}
+
+func (p *Page) handlePage(msg *rod.Message) {
+	switch msg.Method {
+	case proto.RuntimeBindingCalled{}.ProtoEvent():
+		p.hint()
+	case proto.PageFrameNavigated{}.ProtoEvent():
+		var e proto.PageFrameNavigated
+		if msg.Load(&e) && e.Frame.ID == p.main {
+			p.noteDocument(e.Frame.URL, true)
+		}
+	case proto.PageNavigatedWithinDocument{}.ProtoEvent():
+		var e proto.PageNavigatedWithinDocument
+		if msg.Load(&e) && e.FrameID == p.main {
+			p.noteDocument(e.URL, false)
+		}
+	case proto.PageJavascriptDialogOpening{}.ProtoEvent():
+		var e proto.PageJavascriptDialogOpening
+		if msg.Load(&e) {
+			p.dismiss(e.Type)
+		}
+	case proto.LogEntryAdded{}.ProtoEvent():
+		var e proto.LogEntryAdded
+		if msg.Load(&e) && e.Entry.Level == proto.LogLogEntryLevelError {
+			p.log.Debug("page complains", logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300)),
+				slog.String("source", string(e.Entry.Source)))
+		}
+	}
+}
+
+// noteCrash ends the look in flight, which would never be answered.
+func (p *Page) noteCrash() {
+	p.signals.mu.Lock()
+	p.signals.crashed = true
+	p.signals.mu.Unlock()
+	p.interrupt(errCrashed)
+	p.hint()
+}
+
+// forgetCrash is called when the page is about to be revived.
+func (p *Page) forgetCrash() {
+	p.signals.mu.Lock()
+	defer p.signals.mu.Unlock()
+	p.signals.crashed = false
+}
+
+// noteDocument counts the documents, and catches the address of an ended
+// session, which the page takes away while it boots.
+func (p *Page) noteDocument(address string, committed bool) {
+	ended := containsAny(address, p.k.URLs.LoggedOut)
+	p.signals.mu.Lock()
+	if committed {
+		p.signals.document++
+	}
+	if ended {
+		p.signals.loggedOut = &judge.Logout{Detail: p.logoutReason(address)}
+	}
+	p.signals.mu.Unlock()
+	if committed || ended {
+		p.hint()
+	}
+}
+
+func (p *Page) logoutReason(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return p.k.LogoutReasons[u.Query().Get(p.k.URLs.LogoutReasonParameter)]
+}
+
+// interrupt ends the look in flight, which on a dead page would never end.
+func (p *Page) interrupt(cause error) {
+	p.signals.mu.Lock()
+	cancel := p.signals.interrupt
+	p.signals.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+// chore is a call to Chrome that an event asks for.
+type chore func(ctx context.Context) error
+
+// doChores runs them beside the loop, since a look can wait for just what a
+// chore takes away, such as a dialog.
+func (p *Page) doChores() {
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case do := <-p.chores:
+			p.doChore(do)
+		}
+	}
+}
+
+func (p *Page) doChore(do chore) {
+	ctx, cancel := context.WithTimeout(p.life, p.t.Call)
+	defer cancel()
+	if err := do(ctx); err != nil && p.life.Err() == nil {
+		p.log.Warn("cannot tidy up the browser", logging.KeyError, err)
+	}
+}
+
+func (p *Page) enqueue(do chore) {
+	select {
+	case p.chores <- do:
+	default:
+		p.log.Warn("too much to tidy up in the browser; something is left")
+	}
+}
+
+func (p *Page) closeTarget(id proto.TargetTargetID) {
+	p.enqueue(func(ctx context.Context) error {
+		if _, err := (proto.TargetCloseTarget{TargetID: id}).Call(p.o.Browser.Context(ctx)); err != nil {
+			return fmt.Errorf("cannot close another page: %w", err)
+		}
+		p.log.Info("closed another page of the browser")
+		return nil
+	})
+}
+
+// dismiss answers a dialog, which holds up every script of the page. Only the
+// question whether to leave is answered with yes: navigation is ours.
+func (p *Page) dismiss(kind proto.PageDialogType) {
+	p.enqueue(func(ctx context.Context) error {
+		accept := kind == proto.PageDialogTypeBeforeunload
+		if err := (proto.PageHandleJavaScriptDialog{Accept: accept}).Call(p.rod.Context(ctx)); err != nil {
+			return fmt.Errorf("cannot dismiss dialog: %w", err)
+		}
+		return nil
+	})
+}
+
+func containsAny(s string, parts []string) bool {
+	for _, part := range parts {
+		if strings.Contains(s, part) {
+			return true
+		}
+	}
+	return false
+}
+
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}

@@ -1,0 +1,78 @@
+// Tells the worker when it is worth looking. It runs in an isolated world, so
+// that the page can neither see it nor call send, and it decides nothing: each
+// hint only makes a look come early.
+(function (k, ping, binding) {
+  "use strict";
+
+  const send = globalThis[binding];
+  const soon = 10; // ms between looks at what may be the code
+  const calmly = 1000; // the same while there are chats, where much moves
+  const seldom = 250; // ms between hints of anything else
+
+  let before = "";
+  let checked = -Infinity;
+  let told = -Infinity;
+  let timer = 0;
+
+  const there = (selector) => {
+    try {
+      return document.querySelector(selector) !== null;
+    } catch {
+      return false;
+    }
+  };
+
+  // signature changes with everything that decides about the code, and with
+  // what tells the screens apart.
+  function signature() {
+    const code = document.querySelector(k.code);
+    const picture = code && code.querySelector(k.picture);
+    return JSON.stringify([
+      code && code.getAttribute(k.attribute),
+      code && code.querySelectorAll(k.overlay).length,
+      picture && picture.style.opacity,
+      k.selectors.map(there),
+    ]);
+  }
+
+  function check() {
+    timer = 0;
+    checked = performance.now();
+    const now = signature();
+    if (now !== before) {
+      before = now;
+      told = checked;
+      send("code");
+    } else if (checked - told >= seldom) {
+      told = checked;
+      send("page");
+    } else {
+      later(seldom - (checked - told));
+    }
+  }
+
+  function later(ms) {
+    if (!timer) timer = setTimeout(check, ms);
+  }
+
+  // The first of a burst is checked at once, the rest together.
+  function changed() {
+    const wait = (k.calm.some(there) ? calmly : soon) - (performance.now() - checked);
+    if (wait > 0) later(wait);
+    else if (timer) {
+      clearTimeout(timer);
+      check();
+    } else check();
+  }
+
+  new MutationObserver(changed).observe(document, {
+    subtree: true,
+    childList: true,
+    attributes: true,
+    attributeFilter: [k.attribute, "style"],
+  });
+  for (const type of ["online", "offline"]) addEventListener(type, () => send("network"));
+  document.addEventListener("visibilitychange", () => send("visibility"));
+  document.addEventListener(ping, () => send("module"));
+  check();
+})

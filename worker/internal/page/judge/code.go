@@ -1,0 +1,227 @@
+package judge
+
+import (
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/knowledge"
+	"session-manager/worker/internal/page/login"
+)
+
+// Causes for which a code stops being scannable, as rpc.QRGone carries them.
+const (
+	causeScanned   = "scanned"
+	causeIdle      = "idle"
+	causeOffline   = "offline"
+	causeExpired   = "expired"
+	causeChanged   = "page_changed"
+	causeNavigated = "navigated"
+)
+
+// faint is the opacity below which a code can't be scanned. Under an overlay
+// WhatsApp Web has drawn it at 0.04 since August 2026.
+const faint = 0.5
+
+// sighting is the last word of one reader.
+type sighting struct {
+	found bool
+	code  login.Code
+	since time.Time // when it first gave this string
+	at    time.Time // when it last looked
+}
+
+// life is that of one reference.
+type life struct {
+	ref      login.Ref
+	since    time.Time
+	ttl      time.Duration
+	told     time.Duration // by the modules; 0 when ttl is a guess
+	document int
+}
+
+// offer is the code that was last told to the outside.
+type offer struct {
+	on       bool
+	code     rpc.Login
+	reader   Reader
+	expires  time.Time
+	document int
+}
+
+// lives are those of the latest references, newest last.
+type lives [8]life
+
+func (ls lives) find(ref login.Ref) (life, bool) {
+	for i := len(ls) - 1; i >= 0; i-- {
+		if ls[i].ref == ref {
+			return ls[i], true
+		}
+	}
+	return life{}, false
+}
+
+// with returns ls with l as its newest, in place of an older one of its ref.
+func (ls lives) with(l life) lives {
+	kept := make([]life, 0, len(ls)+1)
+	for _, old := range ls {
+		if old.ref != l.ref {
+			kept = append(kept, old)
+		}
+	}
+	kept = append(kept, l)
+	var next lives
+	copy(next[:], kept[max(0, len(kept)-len(next)):])
+	return next
+}
+
+// see records what the readers of l say.
+func (h History) see(l Look, now time.Time, hold time.Duration) History {
+	for i, r := range readers {
+		s := h.sightings[i]
+		word, looked := reading(l, r)
+		switch {
+		case looked && !word.Found:
+			s = sighting{at: word.At}
+		case looked && s.found && s.code == word.Code:
+			s.at = word.At
+		case looked:
+			s = sighting{found: true, code: word.Code, since: word.At, at: word.At}
+		case now.Sub(s.at) > hold || l.Document != h.document:
+			s = sighting{}
+		}
+		h.sightings[i] = s
+	}
+	return h
+}
+
+func reading(l Look, r Reader) (Reading, bool) {
+	for _, word := range l.Readings {
+		if word.Reader == r {
+			return word, true
+		}
+	}
+	return Reading{}, false
+}
+
+// pick returns the string to believe: the newest of the DOM's and the modules',
+// or else the newest of the pictures'.
+func (h History) pick() (sighting, Reader, bool) {
+	for _, pair := range [][2]int{{0, 1}, {2, 3}} {
+		a, b := h.sightings[pair[0]], h.sightings[pair[1]]
+		switch {
+		case b.found && (!a.found || b.since.After(a.since)):
+			return b, readers[pair[1]], true
+		case a.found:
+			return a, readers[pair[0]], true
+		}
+	}
+	return sighting{}, "", false
+}
+
+// disagree tells whether the DOM and the modules have given different strings
+// for longer than it takes to draw one.
+func (h History) disagree(now time.Time) bool {
+	a, b := h.sightings[0], h.sightings[1]
+	const drawing = time.Second
+	return a.found && b.found && a.code != b.code && now.Sub(a.since) > drawing && now.Sub(b.since) > drawing
+}
+
+// live brings the life of the picked reference up to date. A reference that
+// comes back in another document, after a renewal, or with another time to live
+// has been given out anew; any other keeps its age, however often it vanishes.
+func (h History) live(l Look, s sighting, now time.Time, t Timings) (History, life) {
+	told := time.Duration(0)
+	if l.RefTTL > 0 && l.Ref == s.code.Ref {
+		told = l.RefTTL
+	}
+	old, known := h.lives.find(s.code.Ref)
+	anew := !known || old.document != l.Document || h.renewal.at.After(old.since) && s.since.After(h.renewal.at) ||
+		told > 0 && old.told > 0 && told != old.told
+	next := old
+	if anew {
+		next = life{ref: s.code.Ref, since: s.since, ttl: t.NextTTL, document: l.Document}
+		if !h.hadCode {
+			next.ttl = t.FirstTTL
+		}
+		if known && old.document == l.Document && told != old.told {
+			next.since = now
+		}
+	}
+	if told > 0 {
+		next.ttl, next.told = told, told
+	}
+	if next != old {
+		h.lives = h.lives.with(next)
+	}
+	return h, next
+}
+
+// overlay says why the code can't be scanned although it is there: causeIdle,
+// causeOffline, or nothing.
+func (h History) overlay(l Look, end time.Time) string {
+	covered := len(l.Buttons) > 0 || l.Opacity < faint
+	switch {
+	case l.button(ButtonOffline):
+		return causeOffline
+	case l.Socket == knowledge.SocketIdle, l.button(ButtonReload):
+		return causeIdle
+	case !covered, l.Socket == knowledge.SocketUnpaired && l.Opacity >= faint:
+		return ""
+	case l.Socket == knowledge.SocketUnpaired:
+		return causeOffline
+	case h.coveredSince.Before(end):
+		// Its text is in no language that we know. The reload button appears
+		// when the last code is used up, the other one at any moment before.
+		return causeOffline
+	}
+	return causeIdle
+}
+
+// verdict on the code of an unlinked page: the empty cause means that it can be
+// scanned until expires.
+type codeVerdict struct {
+	cause   string
+	picked  sighting
+	reader  Reader
+	expires time.Time
+}
+
+func (h History) judgeCode(l Look, now time.Time, t Timings) (History, codeVerdict) {
+	if covered := len(l.Buttons) > 0 || l.Opacity < faint; !covered {
+		h.coveredSince = time.Time{}
+	} else if h.coveredSince.IsZero() {
+		h.coveredSince = now
+	}
+	s, reader, found := h.pick()
+	if !found {
+		h.hadCode = false
+		return h, codeVerdict{cause: h.absence(l, now)}
+	}
+	h, lf := h.live(l, s, now, t)
+	h.hadCode = true
+	v := codeVerdict{picked: s, reader: reader, expires: lf.since.Add(lf.ttl + t.Grace)}
+	switch overlay := h.overlay(l, lf.since.Add(lf.ttl)); {
+	case overlay == causeOffline || l.offline():
+		v.cause = causeOffline
+	case overlay == causeIdle:
+		v.cause = causeIdle
+	case l.Socket != "" && l.Socket != knowledge.SocketUnpaired:
+		v.cause = causeChanged
+	case !now.Before(v.expires):
+		v.cause = causeExpired
+	}
+	return h, v
+}
+
+// absence says why there is no code at all.
+func (h History) absence(l Look, now time.Time) string {
+	switch {
+	case l.offline():
+		return causeOffline
+	case l.Socket == knowledge.SocketIdle, h.overlay(l, now) == causeIdle && l.button(ButtonReload):
+		return causeIdle
+	case l.Document != h.offer.document:
+		return causeNavigated
+	}
+	return causeChanged
+}

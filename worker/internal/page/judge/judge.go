@@ -1,0 +1,259 @@
+package judge
+
+import (
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/knowledge"
+)
+
+// Judge maps observations to what is told and done. It is immutable.
+type Judge struct{ t Timings }
+
+// New returns a Judge; zero timings take their defaults.
+func New(t Timings) Judge { return Judge{t.withDefaults()} }
+
+// Action is what should be done to the page.
+type Action int
+
+// Actions.
+const (
+	// Stay does nothing.
+	Stay Action = iota
+	// Press presses the reload button that lies over the code.
+	Press
+	// Reload navigates to the page's address.
+	Reload
+	// ReloadFresh does so past the cache.
+	ReloadFresh
+	// GiveUp ends this browser, for Verdict.Reason.
+	GiveUp
+)
+
+// Verdict is what follows from a look.
+type Verdict struct {
+	// Events are to be told, in order.
+	Events []rpc.EventBody
+	Action Action
+	// Why is for the log: what made the action, or the reason to give up.
+	Why reason.Code
+	// Disagree names the reader that was not believed, once per string.
+	Disagree Reader
+	// Wake is when to look again at the latest; zero: whenever.
+	Wake time.Time
+}
+
+// span is when a kind was entered and last seen.
+type span struct{ since, last time.Time }
+
+// rejoin is how long another kind may come between, as while the page is loaded
+// again, without a kind's time starting anew.
+const rejoin = 30 * time.Second
+
+// falseLogin is how long the page may ask for a scan although the login is in
+// storage, before it is believed.
+const falseLogin = 10 * time.Second
+
+// History is all that is remembered of former looks. It is a value: a copy is a
+// snapshot. The zero History is that of a page never looked at.
+type History struct {
+	document   int
+	known      bool // the registration has been read
+	registered bool
+	connected  bool // in this document
+	loggedOut  *Logout
+	recognised bool
+
+	spans   [kinds]span
+	lastOK  time.Time // a good kind was seen
+	loads   [kinds]int
+	loadsAt time.Time
+
+	sightings    [len(readers)]sighting
+	lives        lives
+	hadCode      bool
+	coveredSince time.Time
+	disagreed    rpc.Login
+
+	offer   offer
+	seq     uint64
+	latest  rpc.Login // the string that seq counts
+	renewal renewal
+
+	told   rpc.PageObserved
+	toldAt time.Time
+}
+
+// Registered tells whether the login was in storage at the last look.
+func (h History) Registered() bool { return h.registered }
+
+// Linked tells whether the page was last told to be linked, in whatever shape.
+func (h History) Linked() bool {
+	switch h.told.Condition {
+	case rpc.PageReady, rpc.PageSyncing, rpc.PageDisconnected:
+		return true
+	default:
+		return h.registered
+	}
+}
+
+// Calm tells whether the page shows the chats, where hints are many and mean
+// little.
+func (h History) Calm() bool { return h.told.Condition == rpc.PageReady }
+
+// Offers tells whether a code is being offered.
+func (h History) Offers() bool { return h.offer.on }
+
+// Next judges a look. Its time must not run backwards.
+func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
+	var v Verdict
+	if l.Document != h.document {
+		h.document, h.connected, h.hadCode = l.Document, false, false
+	}
+	h, v.Events = h.noteLogout(l, now)
+	if l.Socket == knowledge.SocketConnected || l.surely(knowledge.ScreenMain) {
+		h.connected = true
+	}
+	h = h.see(l, now, j.t.PictureHold)
+
+	k := classify(l, h.registered, h.connected)
+	if k == kindLinking && l.found(ReaderDOM) && now.Sub(h.spanOf(k, now).since) >= falseLogin {
+		k = kindNoCode
+	}
+	var code codeVerdict
+	if k == kindNoCode {
+		h, code = h.judgeCode(l, now, j.t)
+		k = refine(code, l)
+	} else {
+		code.cause = causeOf(k, l, h)
+	}
+	h = h.enter(k, now)
+	h, v = j.offer(h, v, code, now)
+	h, v = j.cure(h, v, k, l, now)
+	h, v = j.tell(h, v, k, l, now)
+	if h.disagree(now) && h.disagreed != code.picked.code.Whole && code.cause == "" {
+		h.disagreed = code.picked.code.Whole
+		v.Disagree = ReaderModules
+		if code.reader == ReaderModules {
+			v.Disagree = ReaderDOM
+		}
+	}
+	return h, v
+}
+
+// noteLogout updates the registration, and tells of its end once.
+func (h History) noteLogout(l Look, now time.Time) (History, []rpc.EventBody) {
+	ended := l.LoggedOut
+	if l.Registered != nil {
+		if h.known && h.registered && !*l.Registered && ended == nil && h.loggedOut == nil {
+			ended = &Logout{Detail: "the login has gone from the page's storage"}
+		}
+		h.known, h.registered = true, *l.Registered
+	}
+	if ended == nil {
+		if h.registered {
+			h.loggedOut = nil
+		}
+		return h, nil
+	}
+	h.loggedOut, h.registered = ended, false
+	h.told = rpc.PageObserved{
+		Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Detail: ended.Detail,
+		Progress: -1, PageVersion: l.Version,
+	}
+	h.toldAt = now
+	h, events := h.withdraw(causeChanged)
+	return h, append(events, h.told)
+}
+
+// refine says which of the unlinked kinds a judged code makes.
+func refine(code codeVerdict, l Look) kind {
+	switch code.cause {
+	case "":
+		return kindCode
+	case causeIdle:
+		return kindRenewing
+	case causeOffline:
+		return kindNoNetwork
+	}
+	if l.Socket == knowledge.SocketOpening || l.Socket == knowledge.SocketPairing {
+		return kindNoServer
+	}
+	return kindNoCode
+}
+
+// causeOf says why a page that asks for no code has none.
+func causeOf(k kind, l Look, h History) string {
+	switch {
+	case k == kindLinking, k == kindSyncing, k == kindReady, k == kindPasskey, h.registered:
+		return causeScanned
+	case k == kindNoNetwork, l.offline():
+		return causeOffline
+	case l.Document != h.offer.document:
+		return causeNavigated
+	}
+	return causeChanged
+}
+
+func (h History) spanOf(k kind, now time.Time) span {
+	s := h.spans[k]
+	if s.last.IsZero() || now.Sub(s.last) > rejoin || h.lastOK.After(s.last) {
+		return span{now, now}
+	}
+	return s
+}
+
+// enter notes that the page is in k now.
+func (h History) enter(k kind, now time.Time) History {
+	s := h.spanOf(k, now)
+	s.last = now
+	h.spans[k] = s
+	if traits[k].good {
+		h.lastOK = now
+		for other := range h.loads {
+			if kind(other) != k {
+				h.loads[other] = 0
+			}
+		}
+	}
+	return h
+}
+
+// tell adds the observation, when it is new or has grown old.
+func (j Judge) tell(h History, v Verdict, k kind, l Look, now time.Time) (History, Verdict) {
+	if !h.recognised && k != kindBlank && k != kindBooting && k != kindErrorPage && k != kindHTTPError {
+		h.recognised = true
+		v.Events = append(v.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
+	}
+	o := h.observe(k, l, now)
+	if o == h.told && now.Sub(h.toldAt) < j.t.Repeat {
+		return h, v
+	}
+	h.told, h.toldAt = o, now
+	v.Events = append(v.Events, o)
+	return h, v
+}
+
+func (h History) observe(k kind, l Look, now time.Time) rpc.PageObserved {
+	t := traits[k]
+	o := rpc.PageObserved{
+		Condition: t.condition, Reason: t.reason, Detail: t.detail,
+		Progress: l.Progress, Registered: h.registered, PageVersion: l.Version,
+	}
+	if t.overdue > 0 && now.Sub(h.spans[k].since) >= t.overdue {
+		o.Condition, o.Reason = t.late, t.lateReason
+	}
+	switch {
+	case h.registered && o.Condition == rpc.PageLoading && (k == kindErrorPage || k == kindHTTPError || k == kindUnavailable):
+		o.Condition = rpc.PageDisconnected
+	case h.loggedOut != nil && (o.Reason == reason.PageLoading || o.Reason == reason.Reconnecting):
+		o.Condition, o.Reason, o.Detail = rpc.PageLoggedOut, reason.LoggedOut, h.loggedOut.Detail
+	case h.loggedOut != nil && o.Reason == reason.ScanQR:
+		o.Reason, o.Detail = reason.LoggedOut, h.loggedOut.Detail
+	}
+	if k == kindConnecting && l.offline() {
+		o.Reason = reason.NetworkUnreachable
+	}
+	return o
+}

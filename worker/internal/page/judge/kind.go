@@ -1,0 +1,321 @@
+package judge
+
+import (
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/knowledge"
+)
+
+// kind is what the page is in, more finely than an rpc.Condition.
+type kind int
+
+const (
+	kindBlank kind = iota
+	kindBooting
+	kindErrorPage
+	kindHTTPError
+	kindUnsupported
+	kindOutdated
+	kindOtherTab
+	kindUnavailable
+	kindProxyBlocked
+	kindTerms
+	kindBanned
+	kindLocked
+	kindPasskey
+	kindLoggingOut
+	kindLinking
+	kindCode
+	kindRenewing
+	kindNoCode
+	kindNoServer
+	kindNoNetwork
+	kindByPhone
+	kindAutoLogout
+	kindSyncing
+	kindReady
+	kindConflict
+	kindConnecting
+	kindReconnecting
+	kindOffline
+	kinds // their number
+)
+
+// trait says what a kind means, how long it may last, and what is done then.
+type trait struct {
+	condition rpc.Condition
+	reason    reason.Code
+	detail    string
+	// After overdue the page is said to be in late instead, for lateReason.
+	overdue    time.Duration
+	late       rpc.Condition
+	lateReason reason.Code
+	// After patience the page is loaded again, and then after twice as long, up
+	// to patienceMax. Zero: never.
+	patience, patienceMax time.Duration
+	// fresh: it is loaded past the cache.
+	fresh bool
+	// giveUp: after so many fruitless loads only a new browser can help.
+	giveUp int
+	// good: troubles that came before are over.
+	good bool
+}
+
+// traits answers the failure catalogue of WhatsApp Web. The durations are those
+// at which users and libraries have seen a page still come round by itself,
+// rounded up.
+var traits = [kinds]trait{
+	kindBlank: {
+		condition: rpc.PageLoading, reason: reason.PageLoading,
+		overdue: time.Minute, late: rpc.PageBlocked, lateReason: reason.PageUnrecognised,
+		patience: time.Minute, patienceMax: 10 * time.Minute,
+	},
+	kindBooting: {
+		condition: rpc.PageLoading, reason: reason.PageLoading,
+		overdue: time.Minute, late: rpc.PageLoading, lateReason: reason.PageLoadFailed,
+		patience: time.Minute, patienceMax: 2 * time.Minute, giveUp: 3,
+	},
+	kindErrorPage: {
+		condition: rpc.PageLoading, reason: reason.NetworkUnreachable, detail: "Chrome can't load the page",
+		patience: 2 * time.Second, patienceMax: 30 * time.Second,
+	},
+	kindHTTPError: {
+		condition: rpc.PageLoading, reason: reason.HTTPError,
+		patience: 5 * time.Second, patienceMax: time.Minute,
+	},
+	kindUnsupported: {
+		condition: rpc.PageBlocked, reason: reason.UnsupportedBrowser,
+		patience: 5 * time.Second, patienceMax: 30 * time.Minute, fresh: true,
+	},
+	kindOutdated: {
+		condition: rpc.PageLoading, reason: reason.PageOutdated,
+		patience: 5 * time.Second, patienceMax: 10 * time.Minute, fresh: true,
+	},
+	kindOtherTab: {
+		condition: rpc.PageLoading, reason: reason.Conflict, detail: "the page thinks that another tab of this browser is open",
+		patience: 3 * time.Second, patienceMax: time.Minute,
+	},
+	kindUnavailable: {
+		condition: rpc.PageLoading, reason: reason.ServiceUnavailable,
+		patience: 30 * time.Second, patienceMax: 5 * time.Minute,
+	},
+	kindProxyBlocked: {
+		condition: rpc.PageBlocked, reason: reason.ProxyBlocked,
+		patience: time.Minute, patienceMax: 10 * time.Minute,
+	},
+	kindTerms:   {condition: rpc.PageBlocked, reason: reason.TermsRequired},
+	kindBanned:  {condition: rpc.PageBlocked, reason: reason.Banned},
+	kindLocked:  {condition: rpc.PageBlocked, reason: reason.ScreenLocked},
+	kindPasskey: {condition: rpc.PageBlocked, reason: reason.PasskeyRequired},
+	kindLoggingOut: {
+		condition: rpc.PageLoading, reason: reason.PageLoading, detail: "the page is ending its session",
+		patience: time.Minute, patienceMax: 2 * time.Minute,
+	},
+	kindLinking: {
+		condition: rpc.PageLoading, reason: reason.Reconnecting, detail: "a phone has scanned the code",
+		patience: time.Minute, patienceMax: 5 * time.Minute,
+	},
+	kindCode: {condition: rpc.PageUnlinked, reason: reason.ScanQR, good: true},
+	kindRenewing: {
+		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the codes are used up; new ones are being asked for",
+		overdue: 20 * time.Second, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
+	},
+	kindNoCode: {
+		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "no code is shown yet",
+		overdue: 15 * time.Second, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
+		patience: 45 * time.Second, patienceMax: 5 * time.Minute,
+	},
+	kindNoServer: {
+		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page is connecting to its server",
+		overdue: 15 * time.Second, late: rpc.PageUnlinked, lateReason: reason.NetworkUnreachable,
+		patience: 45 * time.Second, patienceMax: 5 * time.Minute,
+	},
+	kindNoNetwork: {condition: rpc.PageUnlinked, reason: reason.NetworkUnreachable},
+	kindByPhone: {
+		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page shows its form for a phone number",
+		overdue: 4 * time.Minute, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
+		patience: 4 * time.Minute, patienceMax: 8 * time.Minute,
+	},
+	kindAutoLogout: {
+		condition: rpc.PageUnlinked, reason: reason.QRUnreadable, detail: "the page shows a code whose session would not be kept",
+		patience: 5 * time.Second, patienceMax: time.Minute,
+	},
+	kindSyncing: {
+		condition: rpc.PageSyncing, reason: reason.Syncing, good: true,
+		patience: 10 * time.Minute, patienceMax: 20 * time.Minute,
+	},
+	kindReady:    {condition: rpc.PageReady, good: true},
+	kindConflict: {condition: rpc.PageDisconnected, reason: reason.Conflict},
+	kindConnecting: {
+		condition: rpc.PageLoading, reason: reason.Reconnecting,
+		overdue: 45 * time.Second, late: rpc.PageDisconnected, lateReason: reason.Reconnecting,
+		patience: 2 * time.Minute, patienceMax: 10 * time.Minute,
+	},
+	kindReconnecting: {
+		condition: rpc.PageDisconnected, reason: reason.Reconnecting,
+		patience: 2 * time.Minute, patienceMax: 10 * time.Minute,
+	},
+	kindOffline: {condition: rpc.PageDisconnected, reason: reason.NetworkUnreachable},
+}
+
+// unlinked tells whether the page asks for a phone, with or without a code.
+func (k kind) unlinked() bool { return k >= kindCode && k <= kindAutoLogout }
+
+// classify says what l shows, looking at nothing else but what was known of the
+// registration and of an earlier connection. For a page that asks to be linked
+// it says kindNoCode; the code is judged afterwards.
+func classify(l Look, registered, wasConnected bool) kind {
+	if k, ok := classifyDocument(l); ok {
+		return k
+	}
+	if k, ok := classifySocket(l.Socket); ok {
+		return k
+	}
+	if k, ok := classifyScreen(l); ok {
+		return k
+	}
+	if k, ok := classifyLinked(l, registered, wasConnected); ok {
+		return k
+	}
+	if k, ok := classifyUnlinked(l, registered); ok {
+		return k
+	}
+	switch {
+	case l.has(knowledge.ScreenOffline):
+		if registered {
+			return kindOffline
+		}
+		return kindNoNetwork
+	case l.Splash || l.Mount:
+		return kindBooting
+	}
+	return kindBlank
+}
+
+func classifyDocument(l Look) (kind, bool) {
+	switch {
+	case l.ErrorPage:
+		return kindErrorPage, true
+	case l.Status >= 400 && !l.Mount:
+		return kindHTTPError, true
+	case l.UnsupportedURL, l.has(knowledge.ScreenUnsupported) && !l.Mount && !l.Loader:
+		return kindUnsupported, true
+	}
+	return 0, false
+}
+
+func classifySocket(s knowledge.Socket) (kind, bool) {
+	switch s {
+	case knowledge.SocketConflict:
+		return kindConflict, true
+	case knowledge.SocketProxyBlocked:
+		return kindProxyBlocked, true
+	case knowledge.SocketTerms:
+		return kindTerms, true
+	case knowledge.SocketLocked:
+		return kindLocked, true
+	default:
+		return 0, false
+	}
+}
+
+// screenKinds is in the order of how much a screen stands in the way.
+var screenKinds = []struct {
+	name knowledge.ScreenName
+	kind kind
+}{
+	{knowledge.ScreenPasskey, kindPasskey},
+	{knowledge.ScreenBanned, kindBanned},
+	{knowledge.ScreenConflict, kindConflict},
+	{knowledge.ScreenOtherTab, kindOtherTab},
+	{knowledge.ScreenLocked, kindLocked},
+	{knowledge.ScreenTerms, kindTerms},
+	{knowledge.ScreenServiceUnavailable, kindUnavailable},
+	{knowledge.ScreenProxyBlocked, kindProxyBlocked},
+	{knowledge.ScreenLoggingOut, kindLoggingOut},
+	{knowledge.ScreenOutdated, kindOutdated},
+}
+
+// classifyScreen finds the screens that stand in the way. Their texts prove
+// nothing while a code is shown: its surroundings speak of all sorts of things.
+func classifyScreen(l Look) (kind, bool) {
+	codeShown := l.found(ReaderDOM)
+	for _, s := range screenKinds {
+		if l.surely(s.name) || l.has(s.name) && !codeShown {
+			return s.kind, true
+		}
+	}
+	return 0, false
+}
+
+func classifyLinked(l Look, registered, wasConnected bool) (kind, bool) {
+	switch l.Socket {
+	case knowledge.SocketConnected:
+		return classifyConnected(l, registered), true
+	case knowledge.SocketOpening, knowledge.SocketPairing:
+		switch {
+		case !registered:
+			return 0, false
+		case l.offline():
+			return kindOffline, true
+		case wasConnected:
+			return kindReconnecting, true
+		default:
+			return kindConnecting, true
+		}
+	case "":
+		return classifyLinkedByDOM(l, registered)
+	default:
+		return 0, false
+	}
+}
+
+func classifyConnected(l Look, registered bool) kind {
+	switch {
+	case !registered:
+		return kindLinking
+	case l.offline():
+		return kindOffline
+	case l.HasSynced:
+		return kindReady
+	default:
+		return kindSyncing
+	}
+}
+
+// classifyLinkedByDOM does without the modules.
+func classifyLinkedByDOM(l Look, registered bool) (kind, bool) {
+	switch {
+	case l.has(knowledge.ScreenSyncing) && !l.surely(knowledge.ScreenQR):
+		return kindSyncing, true
+	case !l.surely(knowledge.ScreenMain):
+		return 0, false
+	case !registered:
+		return kindLinking, true
+	case l.offline():
+		return kindOffline, true
+	default:
+		return kindReady, true
+	}
+}
+
+func classifyUnlinked(l Look, registered bool) (kind, bool) {
+	unpaired := l.Socket == knowledge.SocketUnpaired || l.Socket == knowledge.SocketIdle
+	seen := l.found(ReaderPicture) || l.found(ReaderEye)
+	phone := l.has(knowledge.ScreenPhoneEntry) || l.has(knowledge.ScreenPhoneCode)
+	if !unpaired && !seen && !phone && !l.AutoLogoutFrame && !l.has(knowledge.ScreenQR) {
+		return 0, false
+	}
+	switch {
+	case registered:
+		return kindLinking, true
+	case l.AutoLogoutFrame:
+		return kindAutoLogout, true
+	case phone && !l.found(ReaderDOM):
+		return kindByPhone, true
+	default:
+		return kindNoCode, true
+	}
+}

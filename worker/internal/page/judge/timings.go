@@ -1,0 +1,50 @@
+package judge
+
+import "time"
+
+// Timings are the durations by which the code is judged. Zero fields take the
+// defaults.
+type Timings struct {
+	// FirstTTL is the life of the first code after there was none, and NextTTL
+	// that of each further one, where the page's modules don't tell: WhatsApp
+	// Web shows the first of its six references for 60 s and the others for
+	// 20 s.
+	FirstTTL, NextTTL time.Duration
+	// Grace is added to each life: the page's own timer is a little late, and a
+	// code must not vanish for the moment until the next one is drawn.
+	Grace time.Duration
+	// RenewWithin is how soon a new code must follow when the overlay's button
+	// was pressed, before the page is loaded again.
+	RenewWithin time.Duration
+	// RenewPause is the least time between two renewals. It doubles with every
+	// fruitless one up to RenewPauseMax.
+	RenewPause, RenewPauseMax time.Duration
+	// Repeat is how often an unchanged observation is told again, as fresh
+	// evidence.
+	Repeat time.Duration
+	// PictureHold is how long the word of a reader that doesn't look every time
+	// is good for.
+	PictureHold time.Duration
+}
+
+// withDefaults fills in what is zero.
+func (t Timings) withDefaults() Timings {
+	for _, f := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.FirstTTL, time.Minute},
+		{&t.NextTTL, 20 * time.Second},
+		{&t.Grace, time.Second},
+		{&t.RenewWithin, 15 * time.Second},
+		{&t.RenewPause, time.Second},
+		{&t.RenewPauseMax, 30 * time.Second},
+		{&t.Repeat, 10 * time.Second},
+		{&t.PictureHold, 10 * time.Second},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	return t
+}

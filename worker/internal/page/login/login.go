@@ -1,0 +1,129 @@
+// Package login takes apart the string that a QR code of the page encodes, and
+// refuses what no phone would accept.
+package login
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+
+	"session-manager/shared/rpc"
+)
+
+// Limits of what is taken for a login string. The reference's length has never
+// been fixed; a QR code of version 40 at level L holds 2953 bytes.
+const (
+	maxLength = 2048
+	minRef    = 8
+	keyLength = 32
+)
+
+// ErrMalformed is what Parse's errors match. They never hold the string.
+var ErrMalformed = errors.New("malformed login string")
+
+// Code is a well-formed login string.
+type Code struct {
+	// Whole is the string as the page encodes it, prefix included.
+	Whole rpc.Login
+	// Ref is its first field, which the server gives and which has a time to
+	// live. The other fields can change under the same Ref.
+	Ref Ref
+}
+
+// Ref is the server's part of a login string. Like the string it is not logged.
+type Ref string
+
+// String hides the value from fmt.
+func (Ref) String() string { return "[redacted]" }
+
+// GoString hides the value from %#v.
+func (Ref) GoString() string { return "[redacted]" }
+
+// Parse checks the shape of s: one of the prefixes or none, then the ref (a
+// digit, '@' and base64-like text), three keys of 32 bytes in base64, and
+// optionally the platform (one or two digits) and an address. WhatsApp Web has
+// used just these forms from the arrival of several devices to September 2026;
+// three fields, as before, are accepted by no phone.
+func Parse(s string, prefixes []string) (Code, error) {
+	if len(s) > maxLength {
+		return Code{}, malformed("it is too long")
+	}
+	bare := s
+	for _, p := range prefixes {
+		if rest, ok := strings.CutPrefix(s, p); ok {
+			bare = rest
+			break
+		}
+	}
+	fields := strings.Split(bare, ",")
+	if len(fields) < 4 || len(fields) > 6 {
+		return Code{}, malformed("it has neither four, five nor six fields")
+	}
+	if !isRef(fields[0]) {
+		return Code{}, malformed("its first field is no reference")
+	}
+	for _, key := range fields[1:4] {
+		if !isKey(key) {
+			return Code{}, malformed("one of its keys is not 32 bytes in base64")
+		}
+	}
+	if len(fields) > 4 && !isPlatform(fields[4]) {
+		return Code{}, malformed("its platform is no number")
+	}
+	if len(fields) > 5 && !isAddress(fields[5]) {
+		return Code{}, malformed("its last field is no address")
+	}
+	return Code{Whole: rpc.Login(s), Ref: Ref(fields[0])}, nil
+}
+
+func isRef(s string) bool {
+	if len(s) < minRef || s[0] < '0' || s[0] > '9' || s[1] != '@' {
+		return false
+	}
+	for i := 2; i < len(s); i++ {
+		if !isBase64Like(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isBase64Like(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+/=_-", c) >= 0
+}
+
+func isKey(s string) bool {
+	if len(s) != base64.StdEncoding.EncodedLen(keyLength) || strings.ContainsAny(s, "\r\n") {
+		return false
+	}
+	key, err := base64.StdEncoding.DecodeString(s)
+	return err == nil && len(key) == keyLength
+}
+
+func isPlatform(s string) bool {
+	if len(s) < 1 || len(s) > 2 {
+		return false
+	}
+	return strings.Trim(s, "0123456789") == ""
+}
+
+func isAddress(s string) bool {
+	rest, ok := strings.CutPrefix(s, "https://")
+	if !ok || rest == "" {
+		return false
+	}
+	for i := range len(rest) {
+		if rest[i] <= ' ' || rest[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+type malformed string
+
+// Error says which part is wrong, not what it is.
+func (m malformed) Error() string { return ErrMalformed.Error() + ": " + string(m) }
+
+// Is makes every malformed match ErrMalformed.
+func (m malformed) Is(target error) bool { return target == ErrMalformed }

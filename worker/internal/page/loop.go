@@ -1,0 +1,194 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/judge"
+)
+
+// staleRetry is how soon to look again after the document went away, unless its
+// successor hints earlier.
+const staleRetry = 50 * time.Millisecond
+
+// loop is what one Run remembers.
+type loop struct {
+	*Page
+	history  judge.History
+	observer *observer
+	misses   int
+	hangs    cures
+	crashes  cures
+	relapse  bool // cured of a hang, and not looked at since
+}
+
+// Run looks at the page, tells what it shows and mends it, until ctx ends. It
+// then returns ctx's error. It returns another error, with a reason, for what
+// only a new browser can mend. It must be called once.
+func (p *Page) Run(ctx context.Context) error {
+	defer p.close()
+	l := &loop{Page: p}
+	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-p.signals.lost:
+			return reason.Wrap(reason.PageCrashed, err)
+		case <-p.signals.hint:
+		case <-timer.C:
+		}
+		wake, err := l.step(ctx)
+		if err != nil {
+			return err
+		}
+		timer.Reset(max(0, time.Until(wake)))
+	}
+}
+
+// step looks once and acts on it. It returns when to look again at the latest.
+func (l *loop) step(ctx context.Context) (time.Time, error) {
+	start := time.Now()
+	look, err := l.look(ctx)
+	now := time.Now()
+	switch {
+	case err == nil:
+		l.misses, l.relapse = 0, false
+		l.lastGood.Store(int64(time.Since(l.base)))
+		return l.act(ctx, look, now)
+	case ctx.Err() != nil:
+		return now, ctx.Err()
+	case isLost(err):
+		return now, reason.Wrap(reason.PageCrashed, err)
+	case errors.Is(err, errCrashed):
+		return now, l.cureCrash(ctx)
+	}
+	l.tell(l.history.Expired)
+	if errors.Is(err, errStale) {
+		return now.Add(staleRetry), nil
+	}
+	// When we were stopped ourselves, it proves nothing about the page.
+	if now.Sub(start) < 2*l.t.LookDeadline {
+		l.misses++
+	}
+	l.log.Warn("page does not answer", logging.KeyError, err, slog.Int("misses", l.misses))
+	if l.misses >= l.t.Misses {
+		return now, l.cureHang(ctx)
+	}
+	return now, nil
+}
+
+// look evaluates the observer, within its deadline.
+func (l *loop) look(ctx context.Context) (judge.Look, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.t.LookDeadline)
+	defer cancel()
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	document, crashed := l.begin(interrupt)
+	defer l.begin(nil)
+	if crashed {
+		return judge.Look{}, errCrashed
+	}
+	var r record
+	err := l.observe(ctx, document, &r)
+	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errCrashed) || errors.Is(cause, errGone) {
+			err = cause
+		}
+		return judge.Look{}, err
+	}
+	look := l.lookOf(r, document, time.Now())
+	look.LoggedOut = l.takeLogout()
+	return look, nil
+}
+
+// begin registers the look in flight; nil ends it.
+func (p *Page) begin(interrupt context.CancelCauseFunc) (document int, crashed bool) {
+	p.signals.mu.Lock()
+	defer p.signals.mu.Unlock()
+	p.signals.interrupt = interrupt
+	return p.signals.document, p.signals.crashed
+}
+
+func (p *Page) takeLogout() *judge.Logout {
+	p.signals.mu.Lock()
+	defer p.signals.mu.Unlock()
+	ended := p.signals.loggedOut
+	p.signals.loggedOut = nil
+	return ended
+}
+
+func (l *loop) observe(ctx context.Context, document int, r *record) error {
+	if l.observer == nil || l.observer.document != document {
+		o, err := l.install(ctx, document)
+		if err != nil {
+			l.observer = nil
+			return err
+		}
+		l.observer = o
+	}
+	err := l.call(ctx, l.observer, "look", r)
+	if errors.Is(err, errStale) {
+		l.observer = nil
+	}
+	return err
+}
+
+// act has the look judged, and does what follows.
+func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Time, error) {
+	h, v := l.judge.Next(l.history, look, now)
+	l.history = h
+	l.emit(v.Events)
+	if v.Disagree != "" {
+		l.log.Warn("readers disagree about the code; the newest is served",
+			logging.KeyReader, string(v.Disagree), logging.KeyDetail, "not believed")
+	}
+	wake := now.Add(l.t.Interval)
+	if !v.Wake.IsZero() && v.Wake.Before(wake) {
+		wake = v.Wake
+	}
+	switch v.Action {
+	case judge.GiveUp:
+		return wake, reason.Wrap(v.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(v.Why).Message))
+	case judge.Press:
+		if err := l.press(ctx); err != nil {
+			l.log.Warn("cannot press the button for new codes; the page will be loaded again", logging.KeyError, err)
+			l.history = l.history.PressFailed()
+			return now.Add(staleRetry), ctx.Err()
+		}
+		l.log.Info("asked the page for new codes")
+	case judge.Reload, judge.ReloadFresh:
+		l.log.Info("loading the page again", logging.KeyReason, string(v.Why))
+		l.tell(func(time.Time) (judge.History, []rpc.EventBody) { return l.history.Navigated() })
+		if err := l.reload(ctx, v.Action == judge.ReloadFresh); err != nil {
+			l.log.Warn("cannot load the page again", logging.KeyError, err)
+		}
+		return now.Add(staleRetry), ctx.Err()
+	case judge.Stay:
+	}
+	return wake, nil
+}
+
+func (l *loop) emit(events []rpc.EventBody) {
+	for _, e := range events {
+		if shown, ok := e.(rpc.PageObserved); ok {
+			l.log.Debug("page observed", logging.KeyState, string(shown.Condition), logging.KeyReason, string(shown.Reason))
+		}
+		l.o.Emit(e)
+	}
+}
+
+// tell applies a change of history and emits what it brings.
+func (l *loop) tell(change func(now time.Time) (judge.History, []rpc.EventBody)) {
+	h, events := change(time.Now())
+	l.history = h
+	l.emit(events)
+}

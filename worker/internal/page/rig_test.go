@@ -1,0 +1,211 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/browser/browsertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of a test. It is far longer than anything takes.
+const patience = 60 * time.Second
+
+// rig is a Chrome, a simulator and what the page told.
+type rig struct {
+	t       *testing.T
+	sim     *simulator.Server
+	url     string
+	browser *browser.Browser
+	page    *Page
+	told    *telling
+	stop    context.CancelFunc
+	ended   chan error
+}
+
+// event is one thing told, and when.
+type event struct {
+	at   time.Time
+	body rpc.EventBody
+}
+
+// telling keeps the events, and wakes who waits for one.
+type telling struct {
+	mu      sync.Mutex
+	events  []event
+	changed chan struct{}
+}
+
+func newRecord() *telling { return &telling{changed: make(chan struct{})} }
+
+func (r *telling) emit(body rpc.EventBody) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, event{time.Now(), body})
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *telling) all() ([]event, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]event(nil), r.events...), r.changed
+}
+
+// len is a mark for awaitFrom.
+func (r *telling) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.events)
+}
+
+// serve puts a simulator on a loopback address.
+func serve(t *testing.T, o simulator.Options) (*simulator.Server, string) {
+	t.Helper()
+	sim, err := simulator.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(sim)
+	t.Cleanup(func() {
+		sim.Close()
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return sim, srv.URL
+}
+
+// open starts a Chrome and opens the simulator in it.
+func open(t *testing.T, o simulator.Options, change ...func(*Options)) *rig {
+	t.Helper()
+	sim, url := serve(t, o)
+	r := &rig{t: t, sim: sim, url: url, browser: browsertest.Start(t, browsertest.Options(t))}
+	r.open(change...)
+	return r
+}
+
+// open opens the rig's page.
+func (r *rig) open(change ...func(*Options)) {
+	r.t.Helper()
+	r.told = newRecord()
+	options := Options{
+		Browser:  r.browser.Rod(),
+		URL:      r.url,
+		Disguise: r.browser.Disguise,
+		Emit:     r.told.emit,
+		Logger:   slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	p, err := Open(ctx, options)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.page = p
+	run, stop := context.WithCancel(context.Background())
+	r.stop, r.ended = stop, make(chan error, 1)
+	go func() { r.ended <- p.Run(run) }()
+	r.t.Cleanup(r.close)
+}
+
+// close ends Run and checks that it ends as it was asked to.
+func (r *rig) close() {
+	if r.stop == nil {
+		return
+	}
+	r.stop()
+	r.stop = nil
+	select {
+	case err := <-r.ended:
+		if !errors.Is(err, context.Canceled) {
+			r.t.Errorf("Run ended with %v", err)
+		}
+	case <-time.After(patience):
+		r.t.Error("Run did not end")
+	}
+}
+
+// await returns the first event after the mark that want accepts, and the mark
+// behind it.
+func (r *rig) await(mark int, what string, want func(rpc.EventBody) bool) (event, int) {
+	r.t.Helper()
+	deadline := time.After(patience)
+	for {
+		events, changed := r.told.all()
+		for i := mark; i < len(events); i++ {
+			if want(events[i].body) {
+				return events[i], i + 1
+			}
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			for _, e := range events {
+				r.t.Logf("%s %T %+v", e.at.Format("05.000"), e.body, e.body)
+			}
+			r.t.Fatalf("waited in vain for %s; the simulator is at %v", what, r.sim.OnScreen())
+		}
+	}
+}
+
+// awaitCode waits for a code after the mark.
+func (r *rig) awaitCode(mark int) (rpc.QRShown, int) {
+	r.t.Helper()
+	e, next := r.await(mark, "a code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRShown); return ok })
+	return e.body.(rpc.QRShown), next
+}
+
+// awaitGone waits for a code's end after the mark.
+func (r *rig) awaitGone(mark int, cause string) int {
+	r.t.Helper()
+	_, next := r.await(mark, "the end of the code by "+cause, func(b rpc.EventBody) bool {
+		gone, ok := b.(rpc.QRGone)
+		return ok && gone.Cause == cause
+	})
+	return next
+}
+
+// awaitCondition waits for a condition after the mark.
+func (r *rig) awaitCondition(mark int, c rpc.Condition) (rpc.PageObserved, int) {
+	r.t.Helper()
+	e, next := r.await(mark, string(c), func(b rpc.EventBody) bool {
+		o, ok := b.(rpc.PageObserved)
+		return ok && o.Condition == c
+	})
+	return e.body.(rpc.PageObserved), next
+}
+
+func (r *rig) context() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	r.t.Cleanup(cancel)
+	return ctx
+}
+
+// plain serves one page of our own.
+func plain(t *testing.T, body string) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(body)) // The browser may have gone.
+	}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return srv.URL
+}

@@ -1,0 +1,54 @@
+package page
+
+import (
+	"time"
+
+	"session-manager/worker/internal/page/judge"
+)
+
+// Timings are the durations of the package. Zero fields take the defaults.
+type Timings struct {
+	// Open bounds everything that Open does, the first navigation included.
+	Open time.Duration
+	// Interval is the longest time between two looks.
+	Interval time.Duration
+	// LookDeadline is how long the page's main thread may take to answer, and
+	// Misses how often in a row it may fail to before it is cured.
+	LookDeadline time.Duration
+	Misses       int
+	// Navigate bounds a navigation after the first.
+	Navigate time.Duration
+	// CureWindow is the time in which CureLimit cures of a kind (hang, crash)
+	// are allowed.
+	CureWindow time.Duration
+	CureLimit  int
+	// Call bounds every other call to Chrome.
+	Call time.Duration
+	// Judge are the durations by which the code is judged.
+	Judge judge.Timings
+}
+
+func (t Timings) withDefaults() Timings {
+	for _, f := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.Open, time.Minute},
+		{&t.Interval, 2 * time.Second},
+		{&t.LookDeadline, 4 * time.Second},
+		{&t.Navigate, 20 * time.Second},
+		{&t.CureWindow, 10 * time.Minute},
+		{&t.Call, 5 * time.Second},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	if t.Misses == 0 {
+		t.Misses = 3
+	}
+	if t.CureLimit == 0 {
+		t.CureLimit = 3
+	}
+	return t
+}
