@@ -53,7 +53,7 @@ func startChrome() (*rod.Browser, error) {
 		return nil, err
 	}
 	cmd := exec.Command(bin, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-		"--remote-debugging-port=0", "--user-data-dir="+dir,
+		"--remote-debugging-port=0", "--window-size=640,600", "--user-data-dir="+dir,
 		"--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/"+major+".0.0.0 Safari/537.36")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)
@@ -107,6 +107,8 @@ type rig struct {
 	ctx  context.Context
 	page *rod.Page
 	tabs *rod.Browser
+	// before is the page load that open replaced; until looks at later ones.
+	before int
 }
 
 // newRig starts a simulator and an empty tab with storage of its own.
@@ -123,7 +125,7 @@ func newRig(t *testing.T, o simulator.Options) *rig {
 	sim, err := simulator.New(o)
 	check(t, err)
 	web := httptest.NewServer(sim)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	tabs, err := browser.Incognito()
 	check(t, err)
 	t.Cleanup(func() {
@@ -149,16 +151,17 @@ func (r *rig) newTab() *rod.Page {
 // open navigates the tab to the page.
 func (r *rig) open(query string) {
 	r.t.Helper()
+	r.before = max(r.before, r.OnScreen().Load)
 	check(r.t, r.page.Navigate(r.url+"/"+query))
 }
 
-// until waits for a screen, and returns it.
+// until waits for a screen of the page opened last, and returns it.
 func (r *rig) until(want func(simulator.Screen) bool) simulator.Screen {
 	r.t.Helper()
 	var seen simulator.Screen
 	check(r.t, r.Await(r.ctx, func(c simulator.Screen) bool {
 		seen = c
-		return want(c)
+		return c.Load > r.before && want(c)
 	}))
 	return seen
 }
@@ -171,9 +174,7 @@ func (r *rig) untilNamed(name string) simulator.Screen {
 // shown waits for a scannable code.
 func (r *rig) shown() simulator.Screen {
 	r.t.Helper()
-	c, err := r.Shown(r.ctx)
-	check(r.t, err)
-	return c
+	return r.until(func(c simulator.Screen) bool { return c.Visible })
 }
 
 // link scans the code and waits for the end of the first sync.
@@ -209,7 +210,7 @@ func (r *rig) press(label string) {
 	r.t.Helper()
 	pressed := r.eval(`{
 		const all = [...document.querySelectorAll('button, [role=button]')];
-		const found = all.find((b) => b.textContent.trim() === ` + strconv.Quote(label) + `);
+		const found = all.find((b) => b.textContent.trim() === ` + quote(label) + `);
 		found?.click();
 		return String(!!found);
 	}`)
@@ -217,3 +218,10 @@ func (r *rig) press(label string) {
 		r.t.Fatalf("no button says %q", label)
 	}
 }
+
+// evalUntil is what rod's Wait takes for "until this is truthy".
+func evalUntil(expression string) *rod.EvalOptions {
+	return rod.Eval("() => !!(" + expression + ")")
+}
+
+func quote(text string) string { return strconv.Quote(text) }

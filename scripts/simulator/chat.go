@@ -122,8 +122,6 @@ func (c *chat) handle(m message) {
 		c.altLink(m.Phone)
 	case "logout":
 		c.server.unlink(c.noiseKey())
-	case "ping":
-		c.send(message{Type: "pong"})
 	default:
 		c.server.logger.Error("page sent an unknown message", "type", m.Type)
 	}

@@ -230,7 +230,12 @@ func (s *Server) RestoreNetwork() {
 }
 
 // ExpireNow makes the page's list of codes run out, as after 160 seconds.
-func (s *Server) ExpireNow() error { return s.command("idle") }
+func (s *Server) ExpireNow() error {
+	if s.OnScreen().State != "UNPAIRED" {
+		return fmt.Errorf("cannot let the code run out: %w", ErrNothingToScan)
+	}
+	return s.command("idle")
+}
 
 // Hang makes the page's main thread spin for ever.
 func (s *Server) Hang() error { return s.command("hang") }
@@ -254,6 +259,5 @@ func (s *Server) closeChatsLocked() {
 	}
 }
 
-
-// Crash makes the page kill its own renderer.
+// Crash makes the page kill its own renderer, which takes it a second or so.
 func (s *Server) Crash() error { return s.command("crash") }

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"image"
 	"image/color"
 	"image/draw"
@@ -46,11 +47,6 @@ func decode(t *testing.T, url string) string {
 	_, text, _ := strings.Cut(url, ",")
 	raw, err := base64.StdEncoding.DecodeString(text)
 	check(t, err)
-	return decodeImage(t, raw)
-}
-
-func decodeImage(t *testing.T, raw []byte) string {
-	t.Helper()
 	picture, _, err := image.Decode(bytes.NewReader(raw))
 	check(t, err)
 	const quiet = 20
@@ -59,9 +55,23 @@ func decodeImage(t *testing.T, raw []byte) string {
 	draw.Draw(framed, framed.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
 	draw.Draw(framed, image.Rectangle{image.Pt(quiet, quiet), image.Pt(quiet, quiet).Add(size)}, picture,
 		picture.Bounds().Min, draw.Over)
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(framed)
-	check(t, err)
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
-	check(t, err)
-	return result.GetText()
+	return read(t, framed)
+}
+
+func read(t *testing.T, framed image.Image) string {
+	t.Helper()
+	source := gozxing.NewLuminanceSourceFromImage(framed)
+	hints := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
+	var failures []error
+	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
+		bitmap, err := gozxing.NewBinaryBitmap(binarizer)
+		check(t, err)
+		result, err := qrcode.NewQRCodeReader().Decode(bitmap, hints)
+		if err == nil {
+			return result.GetText()
+		}
+		failures = append(failures, err)
+	}
+	t.Fatalf("no code can be read: %v", errors.Join(failures...))
+	return ""
 }

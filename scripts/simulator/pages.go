@@ -213,7 +213,7 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 	}
 	if _, on := faultNamed(cfg.Faults, "csp"); on {
 		w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; "+
-			"img-src 'self' data: blob:; connect-src 'self' ws://"+r.Host+"; object-src 'none'")
+			"img-src 'self' data: blob:; connect-src 'self' ws://"+r.Host+" wss://"+r.Host+"; object-src 'none'")
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write(body.Bytes()) // A reader that left needs no answer.

@@ -26,7 +26,10 @@ type Screen struct {
 	// Login is the whole string of the code that is drawn, also a dead one.
 	// Whoever has it can link a phone, so it must not be logged.
 	Login string `json:"login"`
-	// Ref is the first field of Login.
+	// Offered is the whole string that the page would draw; it differs from
+	// Login while a drawing is late or there is none.
+	Offered string `json:"offered"`
+	// Ref is the first field of Offered.
 	Ref string `json:"ref"`
 	// Overlay is what lies over the code: idle, offline, banner or nothing.
 	Overlay string `json:"overlay"`

@@ -213,4 +213,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-

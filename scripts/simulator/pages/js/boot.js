@@ -2,7 +2,7 @@
 
 import { after, autologout, build, fault, faultIs, faultOn, profile, scaled, wait } from './config.js';
 import * as comms from './comms.js';
-import { connectInstrument, obey } from './instrument.js';
+import { connectInstrument, crash, hang, obey } from './instrument.js';
 import { createKeys, loadKeys } from './keys.js';
 import { openAsAsked } from './loginscreen.js';
 import { BackendEventBus, Socket, SOCKET_STATE, Stream, StreamMode, Ui } from './models.js';
@@ -22,6 +22,8 @@ const VERSION_LATE = 40_000;
 const HIDDEN = 5000;
 // Prefs can't be read at once, even where the version is known already.
 const STORAGE_DELAY = 200;
+// When the switches hang and crash strike.
+const MISBEHAVE = 2000;
 
 function takeOrders() {
   obey('idle', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) expirePairing(); });
@@ -59,7 +61,8 @@ async function storageFailed() {
 
 function misbehave() {
   if (fault('reload')) after(500 + Math.random() * 2500, () => location.reload());
-  if (faultOn('hang')) after(2000, () => { for (;;); });
+  if (faultOn('hang')) after(MISBEHAVE, hang);
+  if (faultOn('crash')) after(MISBEHAVE, crash);
 }
 
 function publishVersion() {

@@ -101,11 +101,11 @@ async function lost() {
     Socket.set({ state: SOCKET_STATE.PROXYBLOCK });
     Stream.set({ mode: StreamMode.PROXYBLOCK });
   }
+  if (status === null && !Conn.connected && !Conn.ref) Stream.set({ mode: StreamMode.OFFLINE });
   if (status === null && Conn.connected) {
     Socket.set({ state: SOCKET_STATE.OPENING, stream: SOCKET_STREAM.DISCONNECTED });
     Stream.set({ info: StreamInfo.OFFLINE, displayInfo: StreamInfo.OFFLINE });
   }
-  if (status === null && Stream.mode === StreamMode.SYNCING && !Conn.connected) Stream.set({ mode: StreamMode.OFFLINE });
   retryTimer = setTimeout(status === null ? lost : connect, backOff());
 }
 

@@ -1,7 +1,7 @@
 // The element that carries the code: its attribute, its overlay, its picture,
 // and where in the document it lives.
 
-import { faultIs, profile, wait } from './config.js';
+import { faultIs, profile, scaled, wait } from './config.js';
 import { BackendEventBus } from './models.js';
 import { h } from './names.js';
 import { draw, newPicture, setFaint, stopDrawing } from './picture.js';
@@ -18,7 +18,7 @@ export class Container {
 
   constructor(onDrawn) {
     this.onDrawn = onDrawn;
-    this.slot = profile.era === '2019' ? h('span') : h('span', {}, null);
+    this.slot = h('span');
     this.picture = newPicture();
     this.node = h('div', this.#attributes(), this.slot, this.#logo(), this.picture);
     this.root = place(this.node);
@@ -64,7 +64,7 @@ export class Container {
       case 'set': this.node.setAttribute('data-ref', string); break;
       case 'empty': this.node.setAttribute('data-ref', ''); break;
       case 'late':
-        if (!this.node.hasAttribute('data-ref')) await wait(LATE_ATTRIBUTE);
+        if (!this.node.hasAttribute('data-ref')) await wait(scaled(LATE_ATTRIBUTE));
         if (this.text === string) this.node.setAttribute('data-ref', string);
         break;
       default:

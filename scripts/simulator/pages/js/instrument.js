@@ -9,12 +9,32 @@ export const pageId = crypto.randomUUID();
 // Without a window on a screen there are no frames to wait for.
 const NO_FRAME = 250;
 
+// Nesting that overflows the stack of the renderer's layout: Chromium 156 dies
+// of 3000 levels within a second. chrome://crash can't be reached from a page,
+// and running out of memory takes long and much of it.
+const DEADLY_DEPTH = 6000;
+
 let socket;
 let latest = null;
-const orders = {
-  reload: () => location.reload(),
-  hang: () => { for (;;); },
-};
+let waitsForFrame = false;
+const orders = { reload: () => location.reload(), hang, crash };
+
+/** Never returns. */
+export function hang() {
+  for (;;);
+}
+
+/** Kills the renderer, some instants later. */
+export function crash() {
+  let nest = document.createElement('div');
+  for (let i = 0; i < DEADLY_DEPTH; i++) {
+    const outer = document.createElement('div');
+    outer.append(nest);
+    nest = outer;
+  }
+  document.body.append(nest);
+  document.body.getBoundingClientRect();
+}
 
 /** Makes the page obey an order. */
 export function obey(name, run) {
@@ -24,7 +44,7 @@ export function obey(name, run) {
 export function connectInstrument() {
   const opened = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/sim/page`);
   socket = opened;
-  opened.onopen = () => { if (latest) deliver(); };
+  opened.onopen = () => { if (latest) deliver(latest); };
   opened.onmessage = ({ data }) => orders[JSON.parse(data).do]?.();
   opened.onclose = () => setTimeout(connectInstrument, Math.max(100, scaled(1000)));
 }
@@ -32,21 +52,26 @@ export function connectInstrument() {
 /** Tells what has been drawn, once it is on the screen. */
 export function report(screen) {
   latest = { ...screen, page: pageId, at: performance.timeOrigin + performance.now() };
-  const mine = latest;
-  painted(() => { if (latest === mine) deliver(); });
+  if (!waitsForFrame) awaitFrame();
 }
 
-function deliver() {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(latest));
+function deliver(screen) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(screen));
 }
 
-function painted(run) {
+function awaitFrame() {
+  waitsForFrame = true;
   let done = false;
-  const once = () => {
+  const drawn = () => {
     if (done) return;
     done = true;
-    run();
+    const inFrame = latest;
+    setTimeout(() => {
+      waitsForFrame = false;
+      deliver(inFrame);
+      if (latest !== inFrame) awaitFrame();
+    });
   };
-  setTimeout(once, document.visibilityState === 'visible' ? NO_FRAME : 0);
-  requestAnimationFrame(() => setTimeout(once));
+  setTimeout(drawn, document.visibilityState === 'visible' ? NO_FRAME : 0);
+  requestAnimationFrame(drawn);
 }

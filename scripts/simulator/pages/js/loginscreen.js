@@ -5,7 +5,7 @@ import { autologout, fault, profile } from './config.js';
 import { Container } from './container.js';
 import { BackendEventBus, Conn, NetworkStatus, Socket, SOCKET_STATE, Ui } from './models.js';
 import { loginString } from './login.js';
-import { h } from './names.js';
+import { h, named, worded } from './names.js';
 import { initializeAltDeviceLinking, initializeQRLinking, startAltLinkingFlow } from './pairing.js';
 import { decoy } from './picture.js';
 import { text } from './texts.js';
@@ -19,18 +19,13 @@ export class QrScreen {
     this.container = null;
     this.spinner = h('div', { style: 'width:228px;height:228px' }, h('svg', { viewBox: '0 0 50 50', role: 'status' }));
     this.frame = null;
-    this.place = h('div', {}, this.spinner);
+    // Older pages had elements that third parties came to depend on.
+    this.place = h('div', { class: profile.era === '2024' ? '_aj-b' : null }, this.spinner);
     this.covered = profile.banner;
     this.node = autologout ? this.place : h('div', { style: CENTRE, class: profile.era < '2024' ? 'landing-window' : null },
       this.#reason(), h('div', { style: 'font-size:24px' }, text('login')), this.#steps(),
       profile.decoy ? h('div', {}, decoy(), text('pick')) : null,
-      this.#around(this.place), this.#toggle(), this.#phoneLink(), this.#banner());
-  }
-
-  // Older pages had elements that third parties came to depend on.
-  #around(place) {
-    if (profile.era !== '2024') return place;
-    return h('div', { class: '_aj-b' }, place);
+      this.place, this.#toggle(), this.#phoneLink(), this.#banner());
   }
 
   #reason() {
@@ -104,7 +99,7 @@ export class QrScreen {
     const drawn = this.container?.drawn ?? '';
     const over = this.covered ? 'banner' : this.container?.overlay ?? '';
     return {
-      name: 'QR', login: drawn, ref: Conn.ref ?? '', overlay: over,
+      name: 'QR', login: drawn, offered: loginString(), ref: Conn.ref ?? '', overlay: over,
       visible: drawn !== '' && drawn === loginString() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
     };
   }
@@ -148,7 +143,7 @@ export class PhoneScreen {
   }
 
   update() {
-    this.error.textContent = Ui.phoneError ? text(`error-${Ui.phoneError}`) : '';
+    this.error.textContent = Ui.phoneError ? worded(text(`error-${Ui.phoneError}`)) : '';
   }
 
   describe() {
@@ -169,10 +164,10 @@ export class CodeScreen {
 
   update() {
     const letters = [...Ui.code];
-    this.cells.setAttribute('aria-label', `${text('enterCode')}: ${letters.join(',')}`);
+    this.cells.setAttribute(named('aria-label'), `${worded(text('enterCode'))}: ${letters.join(',')}`);
     this.cells.replaceChildren(...letters.map((letter, i) => h('span', { style: 'font-size:32px;margin:4px' },
       i === 4 ? `-${letter}` : letter)));
-    this.expiry.replaceChildren(...(Ui.codeExpired ? [text('codeExpired'), h('button', { click: openPhoneView }, text('newCode'))] : []));
+    this.expiry.replaceChildren(...(Ui.codeExpired ? [worded(text('codeExpired')), h('button', { click: openPhoneView }, text('newCode'))] : []));
   }
 
   describe() {

@@ -1,6 +1,6 @@
 // The picture of the code: how it is drawn, and on what.
 
-import { profile, wait } from './config.js';
+import { profile, scaled, wait } from './config.js';
 import { h } from './names.js';
 import { qrMatrix } from './qr.js';
 
@@ -29,7 +29,7 @@ export async function draw(picture, text) {
   drawing++;
   const mine = drawing;
   if (profile.late > 0) {
-    await wait(profile.late);
+    await wait(scaled(profile.late));
     if (mine !== drawing) return false;
   }
   const matrix = qrMatrix(text);

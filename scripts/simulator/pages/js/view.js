@@ -34,9 +34,9 @@ export function startView() {
 // The mount point, the application's box, and a chain of boxes without names.
 function buildShell() {
   if (profile.era < '2024') {
-    const landing = h('div', { class: 'landing-wrapper' });
-    document.getElementById('app').replaceChildren(h('div', {}, landing));
-    return landing;
+    const wrapper = h('div');
+    document.getElementById('app').replaceChildren(h('div', {}, wrapper));
+    return wrapper;
   }
   let inner = h('div', { class: profile.era === '2024' ? 'x1lliihq' : 'x9f619' });
   const box = inner;
@@ -65,6 +65,7 @@ function render() {
     shown?.screen.remove();
     shown = { name, screen: newScreen(name) };
     shell.replaceChildren(shown.screen.node);
+    if (profile.era < '2024') shell.className = name === 'QR' ? 'landing-wrapper' : 'app-wrapper';
   }
   shown.screen.update();
   tell();
@@ -74,7 +75,7 @@ function tell() {
   // The iframe of auto-logout speaks for the page around it.
   const outer = Ui.autologout && shown.name === 'QR' ? { name: 'AUTO_LOGOUT' } : {};
   report({
-    state: Socket.state, mode: Stream.mode ?? '', online: NetworkStatus.online, progress: -1, login: '', ref: '',
+    state: Socket.state, mode: Stream.mode ?? '', online: NetworkStatus.online, progress: -1, login: '', offered: '', ref: '',
     code: '', overlay: '', visible: false, ...shown.screen.describe(), ...outer,
   });
 }
