@@ -1,7 +1,9 @@
 package browser_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"testing"
@@ -15,9 +17,16 @@ import (
 // its value is the folder of the profile and the rest.
 const asWorker = "BROWSER_TEST_AS_WORKER"
 
+// asChrome makes it a Chrome that answers every call alike; its value is the
+// product string.
+const asChrome = "BROWSER_TEST_AS_CHROME"
+
 func TestMain(m *testing.M) {
 	if dir, ok := os.LookupEnv(asWorker); ok {
 		os.Exit(runAsWorker(dir))
+	}
+	if product, ok := os.LookupEnv(asChrome); ok {
+		os.Exit(runAsChrome(product, os.Args[1]))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -36,4 +45,25 @@ func runAsWorker(dir string) int {
 	fmt.Println(b.PID())
 	<-b.Done()
 	return 0
+}
+
+// runAsChrome answers on descriptors 3 and 4 until the pipe is closed.
+func runAsChrome(product, userAgent string) int {
+	commands, answers := bufio.NewReader(os.NewFile(3, "commands")), os.NewFile(4, "answers")
+	for {
+		message, err := commands.ReadBytes(0)
+		if err != nil {
+			return 0
+		}
+		var call struct {
+			ID int `json:"id"`
+		}
+		if err := json.Unmarshal(message[:len(message)-1], &call); err != nil {
+			return 1
+		}
+		_, err = fmt.Fprintf(answers, `{"id":%d,"result":{"product":%q,"userAgent":%q}}`+"\x00", call.ID, product, userAgent)
+		if err != nil {
+			return 1
+		}
+	}
 }

@@ -158,7 +158,7 @@ func (b *Browser) abandon(o Options, cause error) error {
 	}
 	exit := b.Exit()
 	code, detail := diagnose(exit, b.Stderr(), inspectProfile(o.ProfileDir))
-	return reason.Wrap(code, fmt.Errorf("cannot start Chrome: it ended with %v; %s", exit, detail))
+	return reason.Wrap(code, fmt.Errorf("cannot start Chrome: it ended with %v; %s (%w)", exit, detail, cause))
 }
 
 func isClosed(c <-chan struct{}) bool {

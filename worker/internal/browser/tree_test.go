@@ -58,7 +58,7 @@ func ended(p int, limit time.Duration) bool {
 	}
 	defer unix.Close(fd)
 	for deadline := time.Now().Add(limit); ; {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, max(0, int(time.Until(deadline).Milliseconds())))
 		if err != unix.EINTR {
 			return n > 0
 		}
