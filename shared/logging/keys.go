@@ -18,4 +18,5 @@ const (
 	KeySeq        = "seq"
 	KeyPath       = "path"
 	KeyLine       = "line"
+	KeyOrigin     = "origin"
 )

@@ -17,6 +17,10 @@ type Limits struct {
 	// OpenDelay is how long the circuit stays open at first, doubling to
 	// MaxOpenDelay.
 	OpenDelay, MaxOpenDelay time.Duration
+	// ProbeDelay is how long the circuit stays open after an environmental end
+	// of a generation, doubling with each further one to MaxProbeDelay: what
+	// can be seen without a start has been looked at before.
+	ProbeDelay, MaxProbeDelay time.Duration
 	// CloseAfter is the health that closes a half-open circuit, ResetAfter what
 	// forgets the backoff, ResetOpenAfter what forgets the open delay.
 	CloseAfter, ResetAfter, ResetOpenAfter time.Duration
@@ -28,6 +32,7 @@ func DefaultLimits() Limits {
 		FirstDelay: 500 * time.Millisecond, MaxDelay: time.Minute,
 		Burst: 5, Window: 5 * time.Minute,
 		OpenDelay: time.Minute, MaxOpenDelay: 15 * time.Minute,
+		ProbeDelay: 15 * time.Second, MaxProbeDelay: 5 * time.Minute,
 		CloseAfter: time.Minute, ResetAfter: 5 * time.Minute, ResetOpenAfter: 30 * time.Minute,
 	}
 }
@@ -49,8 +54,11 @@ type State struct {
 	// Streak counts the failures since the last reset by health.
 	Streak int `json:"streak"`
 	// Opened counts how often the circuit opened since its last reset.
-	Opened  int     `json:"opened"`
-	Circuit Circuit `json:"circuit,omitempty"`
+	Opened int `json:"opened"`
+	// Environmental counts the environmental ends since health last closed the
+	// circuit.
+	Environmental int     `json:"environmental,omitempty"`
+	Circuit       Circuit `json:"circuit,omitempty"`
 	// HealthySince is zero while the session is not healthy.
 	HealthySince time.Time `json:"healthy_since,omitzero"`
 }
@@ -75,7 +83,9 @@ func (s State) Ended(l Limits, class Class, now time.Time, jitter float64) (Stat
 		return s, s.decision(0)
 	case Environmental:
 		s.Circuit = Open
-		return s, s.decision(0)
+		delay := double(l.ProbeDelay, s.Environmental, l.MaxProbeDelay)
+		s.Environmental++
+		return s, s.decision(scale(delay, 0.8+0.4*jitter))
 	}
 	s.Failures = append(within(s.Failures, l.Window, now), now)
 	if s.Circuit == HalfOpen || len(s.Failures) > l.Burst {
@@ -122,9 +132,11 @@ func (s State) Tick(l Limits, now time.Time) State {
 		return s
 	}
 	healthy := now.Sub(s.HealthySince)
-	if healthy >= l.CloseAfter && s.Circuit != Closed {
-		s.Circuit = Closed
-		s.Failures = nil
+	if healthy >= l.CloseAfter {
+		s.Environmental = 0
+		if s.Circuit == HalfOpen {
+			s.Circuit, s.Failures = Closed, nil
+		}
 	}
 	if healthy >= l.ResetAfter {
 		s.Streak = 0
@@ -143,7 +155,8 @@ func (s State) decision(delay time.Duration) Decision {
 func within(times []time.Time, window time.Duration, now time.Time) []time.Time {
 	var kept []time.Time
 	for _, t := range times {
-		if now.Sub(t) < window {
+		// A time in the future comes from a wall clock that was set back.
+		if age := now.Sub(t); age >= 0 && age < window {
 			kept = append(kept, t)
 		}
 	}

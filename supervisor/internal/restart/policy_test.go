@@ -147,6 +147,27 @@ func TestEnvironmentalEndsOpenTheCircuitAtOnceAndAreNotCounted(t *testing.T) {
 	}
 }
 
+func TestEnvironmentalEndsAreProbedEverMoreSlowly(t *testing.T) {
+	s := State{}
+	for _, want := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		var d Decision
+		if s, d = s.Attempt().Ended(limits, Environmental, t0, 0.5); d.Delay != want {
+			t.Errorf("got %s, want %s", d.Delay, want)
+		}
+	}
+	s = s.Attempt().Health(limits, true, t0).Tick(limits, at(time.Minute))
+	if _, d := s.Ended(limits, Environmental, at(time.Minute), 0.5); d.Delay != 15*time.Second {
+		t.Errorf("got %s after health", d.Delay)
+	}
+}
+
+func TestAClockThatWasSetBackKeepsNoFailures(t *testing.T) {
+	s := State{Failures: []time.Time{at(time.Hour), at(2 * time.Hour)}}
+	if _, d := s.Ended(limits, Transient, t0, 0.5); d.Failures != 1 {
+		t.Errorf("got %d failures", d.Failures)
+	}
+}
+
 func TestStateSurvivesJSON(t *testing.T) {
 	s := State{Failures: []time.Time{t0}, Streak: 2, Opened: 1, Circuit: Open, HealthySince: t0}
 	b, err := json.Marshal(s)
