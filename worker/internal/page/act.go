@@ -16,14 +16,17 @@ import (
 	"session-manager/worker/internal/page/judge"
 )
 
-// press presses the button that lies over the code, with the mouse as a person
-// would: the page looks at who calls its functions.
+// press presses the button that lies over the code, with the mouse or with the
+// keyboard, as a person would: the page looks at who calls its functions.
 func (l *loop) press(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.t.Call)
 	defer cancel()
-	var at *struct{ X, Y float64 }
 	if l.observer == nil {
 		return errStale
+	}
+	var at *struct {
+		X, Y    float64
+		Covered bool
 	}
 	if err := l.call(ctx, l.observer, "button", &at); err != nil {
 		return err
@@ -31,12 +34,21 @@ func (l *loop) press(ctx context.Context) error {
 	if at == nil {
 		return errors.New("there is nothing to press, or it is covered")
 	}
-	for _, e := range []proto.InputDispatchMouseEvent{
-		{Type: proto.InputDispatchMouseEventTypeMouseMoved, X: at.X, Y: at.Y},
-		{Type: proto.InputDispatchMouseEventTypeMousePressed, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
-		{Type: proto.InputDispatchMouseEventTypeMouseReleased, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
-	} {
-		if err := e.Call(l.rod.Context(ctx)); err != nil {
+	input := []proto.Request{
+		proto.InputDispatchMouseEvent{Type: proto.InputDispatchMouseEventTypeMouseMoved, X: at.X, Y: at.Y},
+		proto.InputDispatchMouseEvent{Type: proto.InputDispatchMouseEventTypeMousePressed, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
+		proto.InputDispatchMouseEvent{Type: proto.InputDispatchMouseEventTypeMouseReleased, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
+	}
+	if at.Covered {
+		const enter = 13
+		input = []proto.Request{
+			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: enter},
+			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: enter},
+		}
+	}
+	page := l.rod.Context(ctx)
+	for _, event := range input {
+		if _, err := page.Call(ctx, string(page.SessionID), event.ProtoReq(), event); err != nil {
 			return fmt.Errorf("cannot press button: %w", err)
 		}
 	}

@@ -260,7 +260,8 @@
     },
 
     // button returns where to press for new codes, or null when there is
-    // nothing that may be pressed.
+    // nothing that may be pressed. When something else lies over it, so that the
+    // mouse would miss it, it gets the keyboard's focus if it takes it.
     button() {
       const code = container();
       const found = code ? overlay(code) : [];
@@ -275,7 +276,10 @@
       const x = box.left + box.width / 2;
       const y = box.top + box.height / 2;
       const top = document.elementFromPoint(x, y);
-      return top && button.element.contains(top) ? { x, y } : null;
+      const covered = !top || !button.element.contains(top);
+      if (covered) button.element.focus();
+      const focused = document.activeElement === button.element;
+      return covered && !focused ? null : { x, y, covered };
     },
   };
 })

@@ -1,9 +1,15 @@
 package page
 
 import (
+	"slices"
 	"testing"
+	"time"
+
+	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/scripts/simulator"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 )
 
 func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
@@ -16,8 +22,285 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 	if string(shown.Login) != screen.Login {
 		t.Fatal("the string told is not the one on the screen")
 	}
-	if shown.Reader != "dom" || shown.Seq != 1 || shown.TTL <= 0 {
+	if shown.Reader != "dom" || shown.Seq != 1 || shown.TTL < 55*time.Second || shown.TTL > 62*time.Second {
 		t.Fatalf("got %+v", shown)
 	}
-	t.Logf("%+v", shown)
+	phases := []rpc.Phase{}
+	events, _ := r.told.all()
+	for _, e := range events {
+		if p, ok := e.body.(rpc.PhaseChanged); ok {
+			phases = append(phases, p.Phase)
+		}
+	}
+	if want := []rpc.Phase{rpc.PhaseNavigate, rpc.PhaseRecognise, rpc.PhasePage}; !slices.Equal(phases, want) {
+		t.Fatalf("phases were %v, want %v", phases, want)
+	}
+	if age := r.page.MainThreadAge(); age < 0 || age > 10*time.Second {
+		t.Fatalf("main thread's age is %v", age)
+	}
+}
+
+// TestRotationIsFollowedAtOnce measures from when the page reports that it has
+// drawn a new code to when it is told.
+func TestRotationIsFollowedAtOnce(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 20})
+	var delays []time.Duration
+	mark := 0
+	for len(delays) < 8 {
+		var e event
+		e, mark = r.await(mark, "the next code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRShown); return ok })
+		told := e.body.(rpc.QRShown)
+		var drawn time.Time
+		err := r.sim.Await(r.context(), func(s simulator.Screen) bool {
+			drawn = s.Since
+			return s.Login == string(told.Login) || !s.Visible
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		delays = append(delays, e.at.Sub(drawn))
+	}
+	slices.Sort(delays)
+	t.Logf("delays %v", delays)
+	if median := delays[len(delays)/2]; median > 50*time.Millisecond {
+		t.Errorf("the median delay is %v", median)
+	}
+}
+
+func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
+	r := open(t, simulator.Options{})
+	first, mark := r.awaitCode(0)
+	if err := r.sim.RotateADV(); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := r.awaitCode(mark)
+	if second.Login == first.Login || second.Seq != first.Seq+1 {
+		t.Fatalf("got %+v after %+v", second, first)
+	}
+	if screen := r.sim.OnScreen(); screen.Login != string(second.Login) {
+		t.Fatal("the string told is not the one on the screen")
+	}
+	if second.TTL > first.TTL {
+		t.Fatalf("the reference's life began anew: %v after %v", second.TTL, first.TTL)
+	}
+}
+
+func TestUsedUpCodesAreRenewedByTheButton(t *testing.T) {
+	r := open(t, simulator.Options{})
+	first, mark := r.awaitCode(0)
+	if err := r.sim.ExpireNow(); err != nil {
+		t.Fatal(err)
+	}
+	mark = r.awaitGone(mark, "idle")
+	second, _ := r.awaitCode(mark)
+	if second.Renewals != 1 || second.Login == first.Login {
+		t.Fatalf("got %+v", second)
+	}
+	if screen := r.sim.OnScreen(); screen.Load != 1 {
+		t.Fatal("the page was loaded again")
+	}
+}
+
+func TestScanLeadsThroughSyncingToReady(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 5})
+	_, mark := r.awaitCode(0)
+	if _, err := r.sim.Shown(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Scan(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	mark = r.awaitGone(mark, "scanned")
+	syncing, mark := r.awaitCondition(mark, rpc.PageSyncing)
+	if !syncing.Registered {
+		t.Fatalf("got %+v", syncing)
+	}
+	ready, _ := r.awaitCondition(mark, rpc.PageReady)
+	if !ready.Registered || ready.Reason != "" || ready.PageVersion == "" {
+		t.Fatalf("got %+v", ready)
+	}
+}
+
+// link brings the rig to ready and returns the mark behind it.
+func (r *rig) link() int {
+	r.t.Helper()
+	_, mark := r.awaitCode(0)
+	if _, err := r.sim.Shown(r.context()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.sim.Scan(r.context()); err != nil {
+		r.t.Fatal(err)
+	}
+	_, mark = r.awaitCondition(mark, rpc.PageReady)
+	return mark
+}
+
+func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 20})
+	mark := r.link()
+	if err := r.sim.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.awaitCondition(mark, rpc.PageLoading)
+	_, end := r.awaitCondition(mark, rpc.PageReady)
+	events, _ := r.told.all()
+	for _, e := range events[mark:end] {
+		if o, ok := e.body.(rpc.PageObserved); ok && (o.Condition == rpc.PageDisconnected || o.Condition == rpc.PageLoggedOut || o.Condition == rpc.PageUnlinked) {
+			t.Errorf("told %+v", o)
+		}
+	}
+}
+
+func TestLostNetworkIsToldAndItsReturn(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 20})
+	mark := r.link()
+	r.sim.DropNetwork()
+	_, mark = r.awaitCondition(mark, rpc.PageDisconnected)
+	r.await(mark-1, "that the network is away", func(b rpc.EventBody) bool {
+		o, ok := b.(rpc.PageObserved)
+		return ok && o.Reason == reason.NetworkUnreachable
+	})
+	r.sim.RestoreNetwork()
+	r.awaitCondition(mark, rpc.PageReady)
+}
+
+func TestACodeIsWithdrawnWhileThereIsNoNetwork(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 1})
+	_, mark := r.awaitCode(0)
+	r.sim.DropNetwork()
+	mark = r.awaitGone(mark, "offline")
+	r.sim.RestoreNetwork()
+	r.awaitCode(mark)
+	if screen := r.sim.OnScreen(); screen.Load != 1 {
+		t.Error("the page was loaded again")
+	}
+}
+
+func TestConflictIsTold(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 20})
+	mark := r.link()
+	if err := r.sim.TakeOver(); err != nil {
+		t.Fatal(err)
+	}
+	o, _ := r.awaitCondition(mark, rpc.PageDisconnected)
+	if o.Reason != reason.Conflict {
+		t.Fatalf("got %+v", o)
+	}
+}
+
+func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
+	r := open(t, simulator.Options{Speed: 20})
+	mark := r.link()
+	if err := r.sim.LogOut(); err != nil {
+		t.Fatal(err)
+	}
+	out, mark := r.awaitCondition(mark, rpc.PageLoggedOut)
+	if out.Registered {
+		t.Fatalf("got %+v", out)
+	}
+	_, mark = r.awaitCode(mark)
+	o, _ := r.awaitCondition(mark, rpc.PageUnlinked)
+	if o.Reason != reason.LoggedOut {
+		t.Fatalf("got %+v", o)
+	}
+}
+
+// quick makes hangs short.
+func quick(o *Options) {
+	o.Timings.LookDeadline, o.Timings.Interval = 300*time.Millisecond, 200*time.Millisecond
+}
+
+func TestAHangingPageIsCured(t *testing.T) {
+	r := open(t, simulator.Options{}, quick)
+	_, mark := r.awaitCode(0)
+	if err := r.sim.Hang(); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.await(mark, "that the page hangs", func(b rpc.EventBody) bool {
+		o, ok := b.(rpc.PageObserved)
+		return ok && o.Reason == reason.PageHung
+	})
+	r.awaitCode(mark)
+}
+
+func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
+	r := open(t, simulator.Options{Faults: []string{"hang"}}, quick)
+	select {
+	case err := <-r.ended:
+		if reason.Of(err, "") != reason.PageHung {
+			t.Fatalf("got %v", err)
+		}
+		r.stop()
+		r.stop = nil
+	case <-time.After(patience):
+		t.Fatal("it was not given up")
+	}
+}
+
+func TestACrashedPageIsRevived(t *testing.T) {
+	r := open(t, simulator.Options{})
+	_, mark := r.awaitCode(0)
+	crash(r)
+	_, mark = r.await(mark, "that the page crashed", func(b rpc.EventBody) bool {
+		o, ok := b.(rpc.PageObserved)
+		return ok && o.Reason == reason.PageCrashed
+	})
+	r.awaitCode(mark)
+}
+
+// crash kills the page's process. The call is never answered.
+func crash(r *rig) {
+	go func() { _ = proto.PageCrash{}.Call(r.page.rod) }()
+}
+
+func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
+	r := open(t, simulator.Options{})
+	mark := 0
+	for range 3 {
+		_, mark = r.awaitCode(mark)
+		crash(r)
+		mark = r.awaitGone(mark, "navigated")
+	}
+	r.awaitCode(mark)
+	crash(r)
+	select {
+	case err := <-r.ended:
+		if reason.Of(err, "") != reason.PageCrashed {
+			t.Fatalf("got %v", err)
+		}
+		r.stop()
+		r.stop = nil
+	case <-time.After(patience):
+		t.Fatal("it was not given up")
+	}
+}
+
+func TestOtherTabsAreClosed(t *testing.T) {
+	r := open(t, simulator.Options{})
+	_, mark := r.awaitCode(0)
+	for _, url := range []string{"about:blank", r.url} {
+		if _, err := (proto.TargetCreateTarget{URL: url}).Call(r.browser.Rod()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages := func() int {
+		list, err := proto.TargetGetTargets{}.Call(r.browser.Rod())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, info := range list.TargetInfos {
+			if isPage(info) {
+				n++
+			}
+		}
+		return n
+	}
+	for range 100 {
+		if pages() == 1 {
+			return
+		}
+		_, mark = r.await(mark, "another observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
+	}
+	t.Fatalf("%d pages are left", pages())
 }
