@@ -166,6 +166,13 @@ func (r *rig) until(want func(simulator.Screen) bool) simulator.Screen {
 	return seen
 }
 
+// untilAlso is until, but takes a page that has gone, or was replaced by its own
+// doing, as well.
+func (r *rig) untilAlso(want func(simulator.Screen) bool) {
+	r.t.Helper()
+	check(r.t, r.Await(r.ctx, func(c simulator.Screen) bool { return (c.Load > r.before || c.Load == 0) && want(c) }))
+}
+
 func (r *rig) untilNamed(name string) simulator.Screen {
 	r.t.Helper()
 	return r.until(func(c simulator.Screen) bool { return c.Name == name })

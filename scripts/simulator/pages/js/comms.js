@@ -58,7 +58,7 @@ export function send(message) {
 function connect() {
   clearTimeout(retryTimer);
   if (!wanted) return;
-  Socket.set({ state: SOCKET_STATE.OPENING });
+  if (Stream.mode !== StreamMode.PROXYBLOCK) Socket.set({ state: SOCKET_STATE.OPENING });
   if (Stream.mode === StreamMode.MAIN) Stream.set({ info: StreamInfo.OPENING });
   const opened = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/chat`);
   socket = opened;
@@ -67,7 +67,11 @@ function connect() {
     clearTimeout(tooLong);
     hello();
   };
-  opened.onmessage = ({ data }) => { if (socket === opened) handle(JSON.parse(data)); };
+  // One message after the other, though some take their time.
+  let work = Promise.resolve();
+  opened.onmessage = ({ data }) => {
+    work = work.then(() => (socket === opened ? handle(JSON.parse(data)) : null)).catch(console.error);
+  };
   opened.onclose = () => {
     clearTimeout(tooLong);
     if (socket === opened) lost();
@@ -94,7 +98,7 @@ async function lost() {
   const status = await probe();
   if (!wanted || socket) return;
   NetworkStatus.set({ online: status !== null });
-  if (status !== null) {
+  if (status !== null && Stream.mode !== StreamMode.PROXYBLOCK) {
     Socket.set({ state: SOCKET_STATE.OPENING, stream: SOCKET_STREAM.DISCONNECTED });
   }
   if (status?.proxy && attempts >= PROXY_ATTEMPTS) {
@@ -135,7 +139,7 @@ export async function watchNetwork() {
   }
 }
 
-function handle(message) {
+async function handle(message) {
   attempts = 0;
   switch (message.type) {
     case 'pair-device':
@@ -144,15 +148,15 @@ function handle(message) {
       pairing.beginPairing(message.refs);
       break;
     case 'companion-reg-refresh': pairing.rotateAdvSecret(); break;
-    case 'pair-success': paired(message); break;
+    case 'pair-success': await paired(message); break;
     case 'passkey': passkeyGate(); break;
     case 'alt-code': case 'alt-error': pairing.altLinkAnswer(message); break;
     case 'success':
       NetworkStatus.set({ online: true });
-      session.loggedIn();
+      await session.loggedIn();
       break;
     case 'sync': session.syncProgress(message.progress ?? 0); break;
-    case 'sync-done': session.syncDone(); break;
+    case 'sync-done': await session.syncDone(); break;
     case 'stream-error': streamError(message.reason); break;
     case 'failure': failure(message.reason); break;
     default: console.error('unknown message', message.type);

@@ -12,7 +12,7 @@ const NO_FRAME = 250;
 // Nesting that overflows the stack of the renderer's layout: Chromium 156 dies
 // of 3000 levels within a second. chrome://crash can't be reached from a page,
 // and running out of memory takes long and much of it.
-const DEADLY_DEPTH = 6000;
+const DEADLY_DEPTH = 5000;
 
 let socket;
 let latest = null;

@@ -179,6 +179,6 @@ export class CodeScreen {
 
 /** Applies the switches that choose how the login page opens. */
 export function openAsAsked() {
-  if (fault('autologout')) Ui.set({ autologout: true });
-  if (fault('view')) Ui.set({ view: 'phone' });
+  if (fault('autologout') && !autologout) Ui.set({ autologout: true });
+  if (fault('view') && !autologout) Ui.set({ view: 'phone' });
 }
