@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/api"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
@@ -80,6 +82,7 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 type service struct {
 	log       *slog.Logger
 	session   *session.Session
+	events    *events.Log
 	workers   *supervise.Supervisor
 	http      *http.Server
 	draining  chan struct{}
@@ -90,15 +93,17 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) *servic
 	s := &service{log: log, draining: make(chan struct{}), startedAt: time.Now()}
 	s.session = session.New(session.Options{
 		Logger: log,
-		Health: func(healthy bool) { s.workers.Report(healthy) },
+		Health:  func(healthy bool) { s.workers.Report(healthy) },
+		Observe: func(snapshot *session.Snapshot) { s.events.Observe(snapshot) },
 	})
+	s.events = events.NewLog(rand.Text(), s.session.Snapshot())
 	s.workers = supervise.New(supervise.Options{
 		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		RuntimeDir: runtimeDir, Logger: log, Notify: s.session.Notify,
 	})
 	s.http = &http.Server{
 		Handler: api.New(api.Options{
-			Session: s.session, Commands: s.workers, AllowedHosts: cfg.AllowHosts,
+			Session: s.session, Commands: s.workers, Events: s.events, AllowedHosts: cfg.AllowHosts,
 			Version: version, Logger: log, Draining: s.draining,
 		}),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,

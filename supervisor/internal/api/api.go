@@ -5,14 +5,20 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
-	"sort"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
+	"golang.org/x/time/rate"
 
+	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -37,6 +43,14 @@ type Options struct {
 	// AllowedHosts are host names, beside those of the loopback, that a request
 	// may name in its Host header.
 	AllowedHosts []string
+	// Events of the session.
+	Events *events.Log
+	// Keys returns the API keys in force, or nil when there are none. It may be
+	// nil itself.
+	Keys func() *apikey.Keys
+	// ReadNeedsKey says that not only commands need a key. It is for addresses
+	// beyond the loopback.
+	ReadNeedsKey bool
 	// Version of the service.
 	Version string
 	Logger  *slog.Logger
@@ -48,7 +62,11 @@ type Options struct {
 type api struct {
 	Options
 	// boot makes entity tags of one run differ from those of the next.
-	boot string
+	boot     string
+	commands *rate.Limiter
+	// listeners counts the streams of events that are open.
+	listeners atomic.Int64
+	limits    streamLimits
 }
 
 // answer is one route's handler for one method.
@@ -65,6 +83,7 @@ type response interface {
 // known path with an unknown method in some combinations (gorilla/mux #739).
 type route struct {
 	path    string
+	access  access
 	methods map[string]answer
 }
 
@@ -74,24 +93,35 @@ func (a *api) routes() []route {
 	}
 	post := func(f answer) map[string]answer { return map[string]answer{http.MethodPost: f} }
 	return []route{
-		{"/status", get(a.status)},
-		{"/qr", get(a.qr)},
-		{"/qr.png", get(a.qrPNG)},
-		{"/qr.txt", get(a.qrText)},
-		{"/session", get(a.session)},
-		{"/session/restart", post(a.restart)},
-		{"/session/screenshot", get(a.screenshot)},
-		{"/healthz", get(a.healthz)},
-		{"/readyz", get(a.readyz)},
+		{"/status", read, get(a.status)},
+		{"/qr", read, get(a.qr)},
+		{"/qr.png", read, get(a.qrPNG)},
+		{"/qr.txt", read, get(a.qrText)},
+		{"/session", read, get(a.session)},
+		{"/session/restart", command, post(a.restart)},
+		// It makes Chrome work, and it may show chats.
+		{"/session/screenshot", command, get(a.screenshot)},
+		{"/events", read, get(a.events)},
+		{"/healthz", open, get(a.healthz)},
+		{"/readyz", open, get(a.readyz)},
 	}
 }
 
 // New returns the handler of every route.
-func New(o Options) http.Handler {
-	a := &api{Options: o, boot: time.Now().UTC().Format("20060102T150405.000000")}
-	router := mux.NewRouter()
+func New(o Options) http.Handler { return newAPI(o).router() }
+
+func newAPI(o Options) *api {
+	return &api{
+		Options: o, boot: time.Now().UTC().Format("20060102T150405.000000"),
+		commands: newCommandLimit(), limits: defaultStreamLimits(),
+	}
+}
+
+func (a *api) router() http.Handler {
+	// The path is taken as it is: a redirect would be an answer in no form of ours.
+	router := mux.NewRouter().SkipClean(true)
 	for _, rt := range a.routes() {
-		router.Handle(rt.path, rt)
+		router.Handle(rt.path, a.handler(rt))
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		notFound(r).write(w, r)
@@ -99,21 +129,23 @@ func New(o Options) http.Handler {
 	return a.guard(router)
 }
 
-// ServeHTTP chooses the method.
-func (rt route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f, ok := rt.methods[r.Method]
-	if !ok {
-		allowed := make([]string, 0, len(rt.methods))
-		for m := range rt.methods {
-			allowed = append(allowed, m)
+// handler chooses the method, and lets pass who may.
+func (a *api) handler(rt route) http.Handler {
+	allowed := slices.Sorted(maps.Keys(rt.methods))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f, ok := rt.methods[r.Method]
+		if !ok {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			problem{
+				status: http.StatusMethodNotAllowed, code: "method_not_allowed",
+				detail: fmt.Sprintf("%.20q is not allowed here.", r.Method), hint: "Use " + strings.Join(allowed, " or ") + ".",
+			}.write(w, r)
+			return
 		}
-		sort.Strings(allowed)
-		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		problem{
-			status: http.StatusMethodNotAllowed, code: "method_not_allowed",
-			detail: r.Method + " is not allowed here.", hint: "Use " + strings.Join(allowed, " or ") + ".",
-		}.write(w, r)
-		return
-	}
-	f(r).write(w, r)
+		if bad := a.admit(rt.access, r); bad != nil {
+			bad.write(w, r)
+			return
+		}
+		f(r).write(w, r)
+	})
 }

@@ -14,7 +14,7 @@ import (
 // could read the QR by DNS rebinding, or press buttons by a cross-site request.
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !a.hostAllowed(r.Host) {
+		if !a.hostAllowed(r) {
 			problem{
 				status: http.StatusForbidden, code: "host_refused",
 				detail: "The Host header names a host that this service does not go by.",
@@ -22,7 +22,7 @@ func (a *api) guard(next http.Handler) http.Handler {
 			}.write(w, r)
 			return
 		}
-		if !sameOrigin(r) {
+		if !sameOrigin(r) && !opensPage(r) {
 			problem{
 				status: http.StatusForbidden, code: "origin_refused",
 				detail: "The request was sent by another site's page.",
@@ -33,15 +33,25 @@ func (a *api) guard(next http.Handler) http.Handler {
 	})
 }
 
-func (a *api) hostAllowed(host string) bool {
-	name := hostname(host)
+func (a *api) hostAllowed(r *http.Request) bool {
+	name := hostname(r.Host)
 	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(a.AllowedHosts, func(h string) bool {
 		return strings.EqualFold(h, name)
 	}) {
 		return true
 	}
 	addr, err := netip.ParseAddr(name)
-	return err == nil && addr.IsLoopback()
+	return err == nil && (addr.IsLoopback() || addr.Unmap() == localAddr(r))
+}
+
+// localAddr is the address of ours that the connection came to. A Host that
+// names it by number can't be a rebound name.
+func localAddr(r *http.Request) netip.Addr {
+	tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // hostname is host without its port and brackets.
@@ -50,6 +60,13 @@ func hostname(host string) string {
 		return name
 	}
 	return strings.Trim(host, "[]")
+}
+
+// opensPage says that r is a person who follows another site's link to the page.
+// The other site learns nothing of it, and the page can't be framed.
+func opensPage(r *http.Request) bool {
+	return r.URL.Path == pagePath && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // sameOrigin judges by the two headers that browsers send and pages can't forge.
@@ -66,3 +83,6 @@ func sameOrigin(r *http.Request) bool {
 	u, err := url.Parse(origin)
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
+
+// pagePath is where people look.
+const pagePath = "/"

@@ -19,8 +19,18 @@ const (
 
 const noQR = `{"status":"NO_QR"}`
 
+// freshQR returns the QR that a phone could scan now, or nil. With ?wait= it
+// waits until that is another one, or, for a caller who has a tag, until there
+// is one with another tag.
 func (a *api) freshQR(r *http.Request) (*session.QR, *problem) {
-	s, bad := a.wait(r, func(s *session.Snapshot) string { return a.qrID(s.FreshQR(time.Now())) })
+	known, asked := r.Header.Get("If-None-Match"), time.Now()
+	s, bad := a.wait(r, func(first, now *session.Snapshot) bool {
+		q := now.FreshQR(time.Now())
+		if known == "" {
+			return a.qrID(q) != a.qrID(first.FreshQR(asked))
+		}
+		return q != nil && !strings.Contains(known, a.pngTag(q)) && !strings.Contains(known, a.textTag(q))
+	})
 	if bad != nil {
 		return nil, bad
 	}
@@ -73,10 +83,16 @@ func (a *api) qrAs(r *http.Request, form func(*session.QR) response) response {
 	}
 }
 
-func (a *api) picture(q *session.QR) response { return picture{qr: q, tag: `"` + a.qrID(q) + `"`} }
+func (a *api) pngTag(q *session.QR) string { return `"` + a.qrID(q) + `"` }
+
+func (a *api) textTag(q *session.QR) string { return `"` + a.qrID(q) + `-text"` }
+
+func (a *api) picture(q *session.QR) response {
+	return drawn{qr: q, tag: a.pngTag(q), contentType: pngType, body: q.Code.PNG()}
+}
 
 func (a *api) text(q *session.QR) response {
-	return raw{http.StatusOK, textType + "; charset=utf-8", []byte(q.Code.Text())}
+	return drawn{qr: q, tag: a.textTag(q), contentType: textType + "; charset=utf-8", body: []byte(q.Code.Text())}
 }
 
 func (a *api) noQR() problem {
@@ -87,20 +103,20 @@ func (a *api) noQR() problem {
 	}
 }
 
-// picture is the PNG, with standard headers that tell its age.
-type picture struct {
-	qr  *session.QR
-	tag string
+// drawn is a QR in a form for the eye, with standard headers that tell its age.
+type drawn struct {
+	qr          *session.QR
+	tag         string
+	contentType string
+	body        []byte
 }
 
-func (p picture) write(w http.ResponseWriter, r *http.Request) {
+func (d drawn) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Type", pngType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("ETag", p.tag)
-	h.Set("Expires", p.qr.ExpiresAt.UTC().Format(http.TimeFormat))
-	http.ServeContent(w, r, "", p.qr.IssuedAt, bytes.NewReader(p.qr.Code.PNG()))
+	standard(h, d.contentType)
+	h.Set("ETag", d.tag)
+	h.Set("Expires", d.qr.ExpiresAt.UTC().Format(http.TimeFormat))
+	http.ServeContent(w, r, "", d.qr.IssuedAt, bytes.NewReader(d.body))
 }
 
 // preferred returns the offer that the Accept header likes best; among equals

@@ -2,7 +2,10 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // problem is an error answer: an RFC 9457 problem document with a stable code
@@ -12,6 +15,10 @@ type problem struct {
 	code   string
 	detail string
 	hint   string
+	// retryAfter, where it isn't zero, says when another try makes sense.
+	retryAfter time.Duration
+	// askForKey makes browsers ask for the API key.
+	askForKey bool
 }
 
 type problemBody struct {
@@ -32,13 +39,19 @@ func (p problem) write(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, p.code, p.status)
 		return
 	}
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(seconds(p.retryAfter)))
+	}
+	if p.askForKey {
+		challenge(w.Header())
+	}
 	writeBytes(w, p.status, "application/problem+json", body)
 }
 
 func notFound(r *http.Request) problem {
 	return problem{
 		status: http.StatusNotFound, code: "not_found",
-		detail: "There is nothing at " + r.URL.Path + ".", hint: "GET /status, /qr and /session are good starts.",
+		detail: fmt.Sprintf("There is nothing at %.100q.", r.URL.Path), hint: "GET /status, /qr and /session are good starts.",
 	}
 }
 
@@ -70,10 +83,16 @@ func (o object) write(w http.ResponseWriter, r *http.Request) {
 
 // A failed write means that the client has gone; nobody is left to tell.
 func writeBytes(w http.ResponseWriter, status int, contentType string, body []byte) {
-	h := w.Header()
+	standard(w.Header(), contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// standard sets the headers of every answer: it is of this moment and of no use
+// to other sites.
+func standard(h http.Header, contentType string) {
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"time"
 
-	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/view"
 )
 
 // commandTimeout bounds a command. A planned restart waits for Chrome to flush
@@ -17,126 +17,47 @@ const commandTimeout = 20 * time.Second
 type sessionBody struct {
 	Status          session.State `json:"status"`
 	Since           time.Time     `json:"since"`
-	Reason          reasonBody    `json:"reason"`
-	Phase           phaseBody     `json:"phase"`
+	Reason          view.Reason   `json:"reason"`
+	Phase           view.Phase    `json:"phase"`
 	EvidenceAgeMS   *int64        `json:"evidence_age_ms"`
 	ProgressPercent *int          `json:"progress_percent"`
 	Registered      bool          `json:"registered"`
-	QR              *qrBody       `json:"qr"`
-	Worker          workerBody    `json:"worker"`
-	Browser         *browserBody  `json:"browser"`
+	QR              *view.QR      `json:"qr"`
+	Worker          view.Worker   `json:"worker"`
+	Browser         *view.Browser `json:"browser"`
 	Page            pageBody      `json:"page"`
-	LastEnd         *endBody      `json:"last_end"`
+	LastEnd         *view.End     `json:"last_end"`
 	RetryAt         *time.Time    `json:"retry_at"`
 	Version         string        `json:"version"`
-}
-
-type reasonBody struct {
-	Code    reason.Code `json:"code"`
-	Message string      `json:"message"`
-	Action  string      `json:"action,omitempty"`
-	Detail  string      `json:"detail,omitempty"`
-	Since   time.Time   `json:"since"`
-}
-
-type phaseBody struct {
-	Name  string    `json:"name"`
-	Since time.Time `json:"since"`
-}
-
-type qrBody struct {
-	Generation uint64    `json:"generation"`
-	Seq        uint64    `json:"seq"`
-	Reader     string    `json:"reader"`
-	IssuedAt   time.Time `json:"issued_at"`
-	ExpiresAt  time.Time `json:"expires_at"`
-	Renewals   uint      `json:"renewals"`
-}
-
-type workerBody struct {
-	Generation      uint64     `json:"generation"`
-	PID             int        `json:"pid,omitempty"`
-	StartedAt       *time.Time `json:"started_at"`
-	AbnormalEnds    int        `json:"abnormal_ends"`
-	ResidentBytes   uint64     `json:"resident_bytes,omitempty"`
-	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`
-}
-
-type browserBody struct {
-	PID       int    `json:"pid"`
-	Product   string `json:"product"`
-	UserAgent string `json:"user_agent"`
-	Sandbox   bool   `json:"sandbox"`
 }
 
 type pageBody struct {
 	Version string `json:"version,omitempty"`
 }
 
-type endBody struct {
-	Generation uint64      `json:"generation"`
-	At         time.Time   `json:"at"`
-	Reason     reason.Code `json:"reason"`
-	Detail     string      `json:"detail,omitempty"`
-	Class      string      `json:"class"`
-	WorkerExit string      `json:"worker_exit,omitempty"`
-	ChromeExit string      `json:"chrome_exit,omitempty"`
-	UptimeMS   int64       `json:"uptime_ms"`
-	DelayMS    int64       `json:"delay_ms"`
-	Failures   int         `json:"failures_in_window"`
-}
-
 // session answers GET /session: everything but the login string.
 func (a *api) session(*http.Request) response {
 	now := time.Now()
 	s := a.Session.Snapshot()
-	text := reason.Describe(s.Reason)
 	body := sessionBody{
-		Status: s.State, Since: s.Since.UTC(),
-		Reason: reasonBody{Code: s.Reason, Message: text.Message, Action: text.Action, Detail: s.Detail, Since: s.ReasonSince.UTC()},
-		Phase:  phaseBody{Name: s.Phase, Since: s.PhaseSince.UTC()},
-		Worker: workerBody{
-			Generation: s.Worker.Generation, PID: s.Worker.PID, StartedAt: moment(s.Worker.StartedAt),
-			AbnormalEnds: s.Worker.Ends, ResidentBytes: s.Worker.ResidentBytes, LastHeartbeatAt: moment(s.Worker.HeartbeatAt),
-		},
-		Registered: s.Registered,
-		Page:       pageBody{Version: s.PageVersion},
-		RetryAt:    moment(s.RetryAt),
-		Version:    a.Version,
+		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
+		ProgressPercent: view.ProgressOf(s), Registered: s.Registered,
+		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
+		Page: pageBody{Version: s.PageVersion}, LastEnd: view.EndOf(s.LastEnd),
+		RetryAt: view.Moment(s.RetryAt), Version: a.Version,
 	}
 	if !s.Evidence.IsZero() {
-		age := now.Sub(s.Evidence).Milliseconds()
-		body.EvidenceAgeMS = &age
-	}
-	if s.Progress >= 0 {
-		body.ProgressPercent = &s.Progress
-	}
-	if q := s.FreshQR(now); q != nil {
-		body.QR = &qrBody{q.Generation, q.Seq, q.Reader, q.IssuedAt.UTC(), q.ExpiresAt.UTC(), q.Renewals}
-	}
-	if s.Browser.PID != 0 {
-		body.Browser = &browserBody{s.Browser.PID, s.Browser.Product, s.Browser.UserAgent, s.Browser.Sandbox}
-	}
-	if e := s.LastEnd; e != nil {
-		body.LastEnd = &endBody{
-			e.Generation, e.At.UTC(), e.Reason, e.Detail, e.Class, e.WorkerExit, e.ChromeExit,
-			e.Uptime.Milliseconds(), e.Delay.Milliseconds(), e.Failures,
-		}
+		body.EvidenceAgeMS = new(now.Sub(s.Evidence).Milliseconds())
 	}
 	return object{http.StatusOK, body}
-}
-
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 // restart answers POST /session/restart: the worker and Chrome are closed
 // cleanly and started again, at once even when the circuit is open.
 func (a *api) restart(r *http.Request) response {
+	if bad := input(r, &struct{}{}); bad != nil {
+		return *bad
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
 	if err := a.Commands.Restart(ctx); err != nil {

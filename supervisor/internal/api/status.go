@@ -10,7 +10,7 @@ const jsonType = "application/json"
 
 // status answers GET /status: {"status":"QR_REQUIRED"}, nothing else, always 200.
 func (a *api) status(r *http.Request) response {
-	s, bad := a.wait(r, func(s *session.Snapshot) string { return string(s.State) })
+	s, bad := a.wait(r, func(first, now *session.Snapshot) bool { return now.State != first.State })
 	if bad != nil {
 		return *bad
 	}

@@ -11,9 +11,10 @@ import (
 // maxWait bounds ?wait=. The server's write timeout is longer.
 const maxWait = 60 * time.Second
 
-// wait returns the present snapshot, or, with ?wait=25s, the first one whose key
-// differs from the present one's, or what there is after that time.
-func (a *api) wait(r *http.Request, key func(*session.Snapshot) string) (*session.Snapshot, *problem) {
+// wait returns the present snapshot, or, with ?wait=25s, the first one that has
+// what the caller waits for, or what there is after that time. enough is told
+// the first snapshot, too.
+func (a *api) wait(r *http.Request, enough func(first, now *session.Snapshot) bool) (*session.Snapshot, *problem) {
 	snapshot, changed := a.Session.Changed()
 	text := r.URL.Query().Get("wait")
 	if text == "" {
@@ -29,7 +30,7 @@ func (a *api) wait(r *http.Request, key func(*session.Snapshot) string) (*sessio
 	}
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
-	for first := key(snapshot); key(snapshot) == first; snapshot, changed = a.Session.Changed() {
+	for first := snapshot; !enough(first, snapshot); snapshot, changed = a.Session.Changed() {
 		select {
 		case <-changed:
 		case <-timeout.C:

@@ -23,16 +23,20 @@ type Options struct {
 	// Health is told whenever the session becomes healthy or stops being so. It
 	// may be nil. It is called from the loop and must not block.
 	Health func(healthy bool)
+	// Observe is told of every snapshot, in their order; a reader of Changed may
+	// miss some. It may be nil. It is called from the loop and must not block.
+	Observe func(*Snapshot)
 }
 
 // Session owns the state. Run is its loop; Notify feeds it; Snapshot and Changed
 // serve any number of readers at any time.
 type Session struct {
-	limits Limits
-	log    *slog.Logger
-	health func(bool)
-	inbox  chan input
-	done   chan struct{}
+	limits  Limits
+	log     *slog.Logger
+	health  func(bool)
+	observe func(*Snapshot)
+	inbox   chan input
+	done    chan struct{}
 
 	snapshot atomic.Pointer[published]
 }
@@ -58,7 +62,13 @@ func New(o Options) *Session {
 	if o.Health == nil {
 		o.Health = func(bool) {}
 	}
-	s := &Session{limits: o.Limits, log: o.Logger, health: o.Health, inbox: make(chan input), done: make(chan struct{})}
+	if o.Observe == nil {
+		o.Observe = func(*Snapshot) {}
+	}
+	s := &Session{
+		limits: o.Limits, log: o.Logger, health: o.Health, observe: o.Observe,
+		inbox: make(chan input), done: make(chan struct{}),
+	}
 	first := &Snapshot{}
 	newMachine(o.Limits, time.Now()).fill(first)
 	s.snapshot.Store(&published{snapshot: first, replaced: make(chan struct{})})
@@ -138,4 +148,5 @@ func (s *Session) Run(ctx context.Context) {
 func (s *Session) publish(next Snapshot) {
 	old := s.snapshot.Swap(&published{snapshot: &next, replaced: make(chan struct{})})
 	close(old.replaced)
+	s.observe(&next)
 }

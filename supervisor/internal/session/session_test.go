@@ -22,8 +22,9 @@ const loginString = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAA
 // rig is a session whose loop runs in the bubble of a test.
 type rig struct {
 	*Session
-	log    *bytes.Buffer
-	health []bool
+	log      *bytes.Buffer
+	health   []bool
+	observed []*Snapshot
 }
 
 func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
@@ -31,8 +32,9 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{log: &bytes.Buffer{}}
 		r.Session = New(Options{
-			Logger: logging.New(r.log, "supervisor", slog.LevelDebug),
-			Health: func(h bool) { r.health = append(r.health, h) },
+			Logger:  logging.New(r.log, "supervisor", slog.LevelDebug),
+			Health:  func(h bool) { r.health = append(r.health, h) },
+			Observe: func(s *Snapshot) { r.observed = append(r.observed, s) },
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -137,6 +139,20 @@ func TestWaitersAreWokenByTheNextSnapshot(t *testing.T) {
 		<-changed
 		if after := r.Snapshot(); after.Version <= before.Version {
 			t.Errorf("version %d after %d", after.Version, before.Version)
+		}
+	})
+}
+
+func TestObserverIsToldOfEverySnapshotInOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		for i, s := range r.observed {
+			if s.Version != uint64(i+1) {
+				t.Fatalf("snapshot %d has version %d", i, s.Version)
+			}
+		}
+		if last := r.observed[len(r.observed)-1]; last != r.Snapshot() {
+			t.Errorf("version %d was told last, version %d is the present", last.Version, r.Snapshot().Version)
 		}
 	})
 }

@@ -1,0 +1,288 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/session"
+)
+
+// streaming is a server whose events the test makes.
+type streaming struct {
+	*httptest.Server
+	log      *events.Log
+	draining chan struct{}
+	progress int
+}
+
+func serveEvents(t *testing.T, change func(*api)) *streaming {
+	t.Helper()
+	s := &streaming{log: events.NewLog("boot", &session.Snapshot{State: session.Init}), draining: make(chan struct{})}
+	a := newAPI(Options{
+		Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Events: s.log,
+		Logger: slog.New(slog.DiscardHandler), Draining: s.draining,
+	})
+	if change != nil {
+		change(a)
+	}
+	s.Server = httptest.NewServer(a.router())
+	t.Cleanup(s.Close)
+	return s
+}
+
+// step makes one event of type progress.
+func (s *streaming) step() {
+	s.progress++
+	s.log.Observe(&session.Snapshot{State: session.Init, Progress: s.progress})
+}
+
+// frame is one server-sent event, or a comment.
+type frame struct{ id, event, data, comment string }
+
+// listener reads the stream of one client.
+type listener struct {
+	body  io.Closer
+	lines *bufio.Scanner
+}
+
+func newListener(body io.ReadCloser) *listener {
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, 1<<20)
+	return &listener{body, lines}
+}
+
+func (s *streaming) listen(t *testing.T, path, lastID string) *listener {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lastID != "" {
+		r.Header.Set("Last-Event-ID", lastID)
+	}
+	resp, err := s.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("got %d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
+	}
+	return newListener(resp.Body)
+}
+
+// next returns the next event or comment; false at the stream's end.
+func (l *listener) next() (frame, bool) {
+	var f frame
+	for l.lines.Scan() {
+		name, value, _ := strings.Cut(l.lines.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case name == "id":
+			f.id = value
+		case name == "event":
+			f.event = value
+		case name == "data":
+			f.data = value
+		case name == "" && value != "":
+			f.comment = value
+		case name == "" && f != frame{}:
+			return f, true
+		}
+	}
+	return f, false
+}
+
+func (l *listener) want(t *testing.T, n int) []frame {
+	t.Helper()
+	var frames []frame
+	for len(frames) < n {
+		f, ok := l.next()
+		if !ok {
+			t.Fatalf("the stream ended after %d of %d events", len(frames), n)
+		}
+		frames = append(frames, f)
+	}
+	return frames
+}
+
+func TestEventsBeginWithThePresentAndGoOn(t *testing.T) {
+	s := serveEvents(t, nil)
+	l := s.listen(t, "/events", "")
+	present := l.want(t, 4)
+	seen := map[string]bool{}
+	for i, f := range present {
+		seen[f.event] = true
+		if (f.id != "") != (i == 3) {
+			t.Errorf("event %d has the id %q: only the last of the present has one", i, f.id)
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("got %v", seen)
+	}
+	s.log.Observe(&session.Snapshot{State: session.QRRequired, Reason: reason.ScanQR})
+	f := l.want(t, 1)[0]
+	if f.event != "state" || f.id != "boot-5" || !strings.Contains(f.data, `"status":"QR_REQUIRED","previous_status":"INIT"`) {
+		t.Errorf("got %+v", f)
+	}
+}
+
+func TestListenerWhoComesBackGetsWhatItMissed(t *testing.T) {
+	s := serveEvents(t, nil)
+	l := s.listen(t, "/events", "")
+	last := l.want(t, 4)[3].id
+	_ = l.body.Close()
+	const missed = 300
+	for range missed {
+		s.step()
+	}
+	for i, f := range s.listen(t, "/events", last).want(t, missed) {
+		if want := "boot-" + strconv.Itoa(i+5); f.id != want {
+			t.Fatalf("got %s, want %s", f.id, want)
+		}
+	}
+}
+
+func TestListenerWhoWasAwayForTooLongGetsThePresent(t *testing.T) {
+	s := serveEvents(t, nil)
+	for range events.Capacity + 1 {
+		s.step()
+	}
+	for _, id := range []string{"boot-2", "another-2", "rubbish", "boot-9999999"} {
+		frames := s.listen(t, "/events", id).want(t, 4)
+		if last := frames[3]; last.event != "progress" || last.id == "" {
+			t.Errorf("%s: got %+v", id, last)
+		}
+	}
+}
+
+func TestEventsOfSomeTypesOnly(t *testing.T) {
+	s := serveEvents(t, nil)
+	l := s.listen(t, "/events?types=state,qr", "")
+	l.want(t, 2)
+	s.step()
+	s.log.Observe(&session.Snapshot{State: session.Ready, Progress: s.progress})
+	for {
+		f := l.want(t, 1)[0]
+		if f.event == "progress" {
+			t.Fatal("progress was not asked for")
+		}
+		if f.event == "state" {
+			break
+		}
+	}
+	if got := get(t, s.Server, "/events?types=state,nothing"); got.status != 400 || !strings.Contains(got.body, `"code":"bad_types"`) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
+func TestSilentStreamBeats(t *testing.T) {
+	s := serveEvents(t, func(a *api) { a.limits.heartbeat = 10 * time.Millisecond })
+	l := s.listen(t, "/events", "")
+	l.want(t, 4)
+	for _, f := range l.want(t, 3) {
+		if f.comment != "heartbeat" {
+			t.Errorf("got %+v", f)
+		}
+	}
+}
+
+func TestStreamsEndWhenTheServiceStops(t *testing.T) {
+	s := serveEvents(t, nil)
+	l := s.listen(t, "/events", "")
+	l.want(t, 4)
+	close(s.draining)
+	if f, ok := l.next(); ok {
+		t.Errorf("got %+v", f)
+	}
+}
+
+func TestTooManyListenersAreTurnedAway(t *testing.T) {
+	s := serveEvents(t, func(a *api) { a.limits.listeners = 2 })
+	s.listen(t, "/events", "").want(t, 4)
+	s.listen(t, "/events", "").want(t, 4)
+	got := get(t, s.Server, "/events")
+	if got.status != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "too_many_listeners") {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
+func TestListenerWhoReadsNothingIsDroppedAndHarmsNobody(t *testing.T) {
+	var a *api
+	s := serveEvents(t, func(made *api) {
+		made.limits.take = 50 * time.Millisecond
+		a = made
+	})
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	good := s.listen(t, "/events", "")
+	good.want(t, 4)
+	// The kernel takes some megabytes for the stalled one before it has to wait.
+	detail := strings.Repeat("x", 100_000)
+	for n := 0; a.listeners.Load() > 1; n++ {
+		s.log.Observe(&session.Snapshot{State: session.Init, Detail: detail + strconv.Itoa(n)})
+		if f := good.want(t, 1)[0]; f.id != "boot-"+strconv.Itoa(n+5) {
+			t.Fatalf("event %d: got %s", n+5, f.id)
+		}
+	}
+}
+
+func TestFiveHundredListenersGetEverything(t *testing.T) {
+	s := serveEvents(t, nil)
+	const listeners, steps = 500, 50
+	var ready, done sync.WaitGroup
+	ready.Add(listeners)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for range listeners {
+		done.Go(func() {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/events", nil)
+			if err != nil {
+				t.Error(err)
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				ready.Done()
+				t.Error(err)
+				return
+			}
+			defer func() { _ = resp.Body.Close() }()
+			l := newListener(resp.Body)
+			for i := range 4 + steps {
+				if i == 4 {
+					ready.Done()
+				}
+				f, ok := l.next()
+				if !ok || i >= 4 && f.id != "boot-"+strconv.Itoa(i+1) {
+					t.Errorf("event %d: got %+v, %v", i, f, ok)
+					return
+				}
+			}
+		})
+	}
+	ready.Wait()
+	for range steps {
+		s.step()
+	}
+	done.Wait()
+}

@@ -1,0 +1,85 @@
+package apikey
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestKeyAllowsWhatItsLineSays(t *testing.T) {
+	keys, err := Parse(strings.NewReader(`
+# a comment
+read:reader-reader-reader
+command:commander-commander
+  both-both-both-both-both
+read:twice-twice-twice-twice
+command:twice-twice-twice-twice
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]Scope{
+		"reader-reader-reader":      Read,
+		"commander-commander":       Command,
+		"both-both-both-both-both":  Both,
+		"twice-twice-twice-twice":   Both,
+		"read:reader-reader-reader": 0,
+		"reader-reader-reader ":     0,
+		"reader-reader-reade":       0,
+		"# a comment":               0,
+		"":                          0,
+	} {
+		if got := keys.Scope(key); got != want {
+			t.Errorf("%q allows %b, want %b", key, got, want)
+		}
+	}
+}
+
+func TestUnusableKeysAreRefusedWithTheirLineAndWithoutTheKey(t *testing.T) {
+	for content, want := range map[string]string{
+		"":                                       "no key",
+		"# only a comment\n":                     "no key",
+		"good-good-good-good\nshortsecret\n":     "line 2",
+		"read:shortsecret":                       "line 1",
+		"good-good-good-good\nwith a blank here": "line 2",
+		"schlüsselschlüsselschlüssel":            "line 1",
+		strings.Repeat("x", 128<<10):             "too long",
+	} {
+		_, err := Parse(strings.NewReader(content))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.30q: got %v", content, err)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error holds the key: %v", err)
+		}
+	}
+}
+
+func TestFileKeepsItsKeysWhenTheNextOnesAreUnusable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var f File
+	if f.Load(path) == nil || f.Keys() != nil {
+		t.Fatal("keys of a file that is missing")
+	}
+	write("first-first-first-first")
+	if err := f.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	write("short")
+	if f.Load(path) == nil || !f.Keys().Scope("first-first-first-first").Has(Both) {
+		t.Error("the keys before the error are gone")
+	}
+	write("second-second-second")
+	if err := f.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if f.Keys().Scope("first-first-first-first") != 0 || f.Keys().Scope("second-second-second") != Both {
+		t.Error("not the second keys")
+	}
+}

@@ -1,0 +1,172 @@
+// Package events turns the session's snapshots into a numbered sequence of
+// events, and keeps the newest of them, so that a reader who was away can catch
+// up. Readers share one ring and have no queue of their own: a slow one costs
+// nothing, and finds out that it has missed something.
+package events
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"session-manager/supervisor/internal/session"
+)
+
+// Capacity is how many events are kept. A restart makes about a dozen, a sync at
+// most a hundred; an event has less than 1 kB.
+const Capacity = 1024
+
+// batchSize bounds what a reader holds at once.
+const batchSize = 64
+
+// Type of an event.
+type Type string
+
+// The types.
+const (
+	// StateChanged: the state, or the reason for it, is another one.
+	StateChanged Type = "state"
+	// ProgressChanged: the service is busy with something else, or further.
+	ProgressChanged Type = "progress"
+	// QRChanged: there is a new QR, or none any more.
+	QRChanged Type = "qr"
+	// WorkerChanged: a worker or its Chrome started or ended.
+	WorkerChanged Type = "worker"
+)
+
+// Types returns every type.
+func Types() []Type { return []Type{StateChanged, ProgressChanged, QRChanged, WorkerChanged} }
+
+// Event is one thing that happened. It is immutable.
+type Event struct {
+	// ID names the event across restarts of the service. It has no spaces.
+	ID string
+	// Seq counts from 1 in this process, without gaps.
+	Seq  uint64
+	Type Type
+	At   time.Time
+	// Body is what happened: a State, Progress, QR or Worker.
+	Body any
+	// Data is Body as one line of JSON.
+	Data json.RawMessage
+}
+
+// Log derives events from snapshots and keeps the newest. Its methods are safe
+// for concurrent use.
+type Log struct {
+	boot string
+
+	mu sync.Mutex
+	// seen is the snapshot that the last events were derived from.
+	seen *session.Snapshot // guarded by mu
+	// ring holds event n at n modulo its length.
+	ring []Event // guarded by mu
+	last uint64  // guarded by mu
+	// latest holds the newest event of each type.
+	latest map[Type]Event // guarded by mu
+	// more is closed when the next event is added.
+	more chan struct{} // guarded by mu
+}
+
+// NewLog returns a Log whose first events tell of the snapshot first, one of
+// each type. The ids of one boot differ from those of another.
+func NewLog(boot string, first *session.Snapshot) *Log {
+	l := &Log{boot: boot, ring: make([]Event, Capacity), latest: map[Type]Event{}, more: make(chan struct{})}
+	l.Observe(first)
+	return l
+}
+
+// Observe adds the events that lead from the snapshot before to s. The snapshots
+// must come in their order.
+func (l *Log) Observe(s *session.Snapshot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.last
+	for _, c := range changes(l.seen, s) {
+		l.add(c.kind, c.body)
+	}
+	l.seen = s
+	if l.last != before {
+		close(l.more)
+		l.more = make(chan struct{})
+	}
+}
+
+func (l *Log) add(kind Type, body any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		// Only a type that JSON has no form for gets here; there is none.
+		data = []byte("{}")
+	}
+	l.last++
+	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
+	l.ring[l.last%uint64(len(l.ring))] = e
+	l.latest[kind] = e
+}
+
+// Batch is what a reader gets at once.
+type Batch struct {
+	Events []Event
+	// Last is the position after these events, for the next After.
+	Last uint64
+	// More is closed when there are further events, which may be already.
+	More <-chan struct{}
+}
+
+// Present returns the newest event of each type, oldest first: together they
+// tell the present.
+func (l *Log) Present() Batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := Batch{Last: l.last, More: l.more}
+	for _, kind := range Types() {
+		b.Events = append(b.Events, l.latest[kind])
+	}
+	slices.SortFunc(b.Events, func(x, y Event) int { return cmp.Compare(x.Seq, y.Seq) })
+	return b
+}
+
+// After returns the next events that follow position seq, a limited number at a
+// time. It returns false when the next one is no longer kept, or when there
+// never was such a position.
+func (l *Log) After(seq uint64) (Batch, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seq > l.last || l.last-seq > uint64(len(l.ring)) {
+		return Batch{}, false
+	}
+	b := Batch{Last: min(l.last, seq+batchSize), More: l.more}
+	if b.Last < l.last {
+		b.More = closed
+	}
+	for n := seq + 1; n <= b.Last; n++ {
+		b.Events = append(b.Events, l.ring[n%uint64(len(l.ring))])
+	}
+	return b, true
+}
+
+// closed is the channel of a reader who needs not wait.
+var closed = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// Position returns the position of the event with this id. It returns an error
+// for an id that this process did not give.
+func (l *Log) Position(id string) (uint64, error) {
+	number, ok := strings.CutPrefix(id, l.boot+"-")
+	if !ok {
+		return 0, fmt.Errorf("cannot find event %.60q: it is of another run", id)
+	}
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("cannot find event %.60q: %w", id, err)
+	}
+	return seq, nil
+}

@@ -1,0 +1,237 @@
+package events
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/qr"
+	"session-manager/supervisor/internal/session"
+)
+
+var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func snapshot(change func(*session.Snapshot)) *session.Snapshot {
+	s := &session.Snapshot{State: session.Init, Since: start, Reason: reason.Starting, Phase: "spawn", Progress: -1}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+func withQR(seq uint64, expires time.Time) func(*session.Snapshot) {
+	return func(s *session.Snapshot) {
+		s.State = session.QRRequired
+		s.QR = &session.QR{Generation: 1, Seq: seq, Reader: "dom", IssuedAt: start, ExpiresAt: expires}
+	}
+}
+
+func kinds(events []Event) []Type {
+	list := make([]Type, len(events))
+	for i, e := range events {
+		list[i] = e.Type
+	}
+	return list
+}
+
+func TestEachChangeMakesTheEventsThatTellOfIt(t *testing.T) {
+	tests := []struct {
+		name     string
+		from, to *session.Snapshot
+		want     []Type
+	}{
+		{name: "nothing", from: snapshot(nil), to: snapshot(nil)},
+		{
+			name: "a heartbeat", from: snapshot(nil),
+			to: snapshot(func(s *session.Snapshot) { s.Worker.HeartbeatAt, s.Worker.ResidentBytes = start, 1 }),
+		},
+		{
+			name: "fresh evidence", from: snapshot(nil),
+			to: snapshot(func(s *session.Snapshot) { s.Evidence, s.Version = start, 9 }),
+		},
+		{
+			name: "a reason", from: snapshot(nil),
+			to:   snapshot(func(s *session.Snapshot) { s.Reason = reason.PageLoading }),
+			want: []Type{StateChanged},
+		},
+		{
+			name: "a state", from: snapshot(nil),
+			to:   snapshot(func(s *session.Snapshot) { s.State = session.Ready }),
+			want: []Type{StateChanged},
+		},
+		{
+			name: "a first QR", from: snapshot(func(s *session.Snapshot) { s.State = session.QRRequired }),
+			to: snapshot(withQR(1, start)), want: []Type{QRChanged},
+		},
+		{
+			name: "the next QR", from: snapshot(withQR(1, start)),
+			to: snapshot(withQR(2, start)), want: []Type{QRChanged},
+		},
+		{
+			name: "the same QR told again", from: snapshot(withQR(1, start)),
+			to: snapshot(withQR(1, start.Add(3*time.Millisecond))),
+		},
+		{
+			name: "a QR with a longer life", from: snapshot(withQR(1, start)),
+			to: snapshot(withQR(1, start.Add(20*time.Second))), want: []Type{QRChanged},
+		},
+		{
+			name: "a scan", from: snapshot(withQR(1, start)),
+			to: snapshot(func(s *session.Snapshot) {
+				withQR(1, start)(s)
+				s.State = session.Authenticated
+			}),
+			want: []Type{StateChanged, QRChanged},
+		},
+		{
+			name: "progress", from: snapshot(nil),
+			to: snapshot(func(s *session.Snapshot) { s.Progress = 3 }), want: []Type{ProgressChanged},
+		},
+		{
+			name: "a process", from: snapshot(nil),
+			to: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }), want: []Type{WorkerChanged},
+		},
+		{
+			name: "an end", from: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }),
+			to: snapshot(func(s *session.Snapshot) {
+				s.LastEnd, s.Phase = &session.End{Generation: 1}, "backoff"
+			}),
+			want: []Type{WorkerChanged, ProgressChanged},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := NewLog("boot", tt.from)
+			l.Observe(tt.to)
+			got, ok := l.After(uint64(len(Types())))
+			if !ok || !slices.Equal(kinds(got.Events), tt.want) {
+				t.Errorf("got %v, want %v", kinds(got.Events), tt.want)
+			}
+		})
+	}
+}
+
+func TestStateEventNamesTheStateBefore(t *testing.T) {
+	l := NewLog("boot", snapshot(nil))
+	l.Observe(snapshot(func(s *session.Snapshot) { s.State, s.Reason = session.QRRequired, reason.ScanQR }))
+	got, _ := l.After(4)
+	var body State
+	if err := json.Unmarshal(got.Events[0].Data, &body); err != nil {
+		t.Fatal(err)
+	}
+	if body.Status != session.QRRequired || body.Previous != session.Init || body.Reason.Action == "" {
+		t.Errorf("got %+v", body)
+	}
+}
+
+func TestPresentTellsTheNewestOfEachType(t *testing.T) {
+	l := NewLog("boot", snapshot(nil))
+	for i := range 10 {
+		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = i }))
+	}
+	got := l.Present()
+	if len(got.Events) != len(Types()) || got.Last != 14 {
+		t.Fatalf("%d events up to %d", len(got.Events), got.Last)
+	}
+	if !slices.IsSortedFunc(got.Events, func(a, b Event) int { return int(a.Seq) - int(b.Seq) }) {
+		t.Error("not in their order")
+	}
+	if last := got.Events[3]; last.Type != ProgressChanged || !strings.Contains(string(last.Data), `"progress_percent":9`) {
+		t.Errorf("got %s %s", last.Type, last.Data)
+	}
+}
+
+func TestReaderWhoWasAwayForTooLongIsTold(t *testing.T) {
+	l := NewLog("boot", snapshot(nil))
+	for i := range Capacity {
+		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = i }))
+	}
+	if _, ok := l.After(3); ok {
+		t.Error("position 3: event 4 is no longer kept")
+	}
+	position := uint64(4)
+	for position < 4+Capacity {
+		b, ok := l.After(position)
+		if !ok || len(b.Events) == 0 || len(b.Events) > batchSize {
+			t.Fatalf("%v, %d events after %d", ok, len(b.Events), position)
+		}
+		for _, e := range b.Events {
+			if position++; e.Seq != position {
+				t.Fatalf("event %d at position %d", e.Seq, position)
+			}
+		}
+		select {
+		case <-b.More:
+		default:
+			if position != 4+Capacity {
+				t.Fatal("nothing tells that there is more")
+			}
+		}
+	}
+	if _, ok := l.After(position + 1); ok {
+		t.Error("a position that never was")
+	}
+}
+
+func TestPositionIsThatOfItsEventOnlyInTheSameRun(t *testing.T) {
+	l := NewLog("boot", snapshot(nil))
+	for _, e := range l.Present().Events {
+		if seq, err := l.Position(e.ID); err != nil || seq != e.Seq {
+			t.Errorf("%s: got %d, %v", e.ID, seq, err)
+		}
+	}
+	for _, id := range []string{"", "1", "other-1", "boot-", "boot-x", "boot--1", "boot-99999999999999999999"} {
+		if _, err := l.Position(id); err == nil {
+			t.Errorf("%q was found", id)
+		}
+	}
+}
+
+func TestReadersAreWokenAndMissNothing(t *testing.T) {
+	l := NewLog("boot", snapshot(nil))
+	const events = 200
+	var readers sync.WaitGroup
+	for range 20 {
+		readers.Go(func() {
+			for position := uint64(4); position < 4+events; {
+				b, ok := l.After(position)
+				if !ok {
+					t.Error("missed something")
+					return
+				}
+				for _, e := range b.Events {
+					if position++; e.Seq != position {
+						t.Errorf("event %d at position %d", e.Seq, position)
+					}
+				}
+				if len(b.Events) == 0 {
+					<-b.More
+				}
+			}
+		})
+	}
+	for i := range events {
+		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = i }))
+	}
+	readers.Wait()
+}
+
+func TestNoEventHoldsTheLogin(t *testing.T) {
+	const login = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,1"
+	code, err := qr.Draw(rpc.Login(login))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := snapshot(withQR(1, start))
+	s.QR.Code = code
+	for _, e := range NewLog("boot", s).Present().Events {
+		if strings.Contains(string(e.Data), "2@") || strings.Contains(string(e.Data), "AAAA") || strings.Contains(string(e.Data), code.Base64()[:40]) {
+			t.Errorf("%s holds it: %s", e.Type, e.Data)
+		}
+	}
+}

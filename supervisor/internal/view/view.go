@@ -1,0 +1,135 @@
+// Package view holds the JSON forms of what a snapshot tells, the same in
+// GET /session, in the events and in the webhook. None of them holds the login
+// string. Times are in UTC, as RFC 3339.
+package view
+
+import (
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/session"
+)
+
+// Reason is why the session is in its state.
+type Reason struct {
+	Code reason.Code `json:"code"`
+	// Message is a sentence in English for people.
+	Message string `json:"message"`
+	// Action is what the operator can do, where there is something to do.
+	Action string `json:"action,omitempty"`
+	// Detail is what is particular about this time.
+	Detail string    `json:"detail,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+// Phase is what the service is busy with.
+type Phase struct {
+	Name  string    `json:"name"`
+	Since time.Time `json:"since"`
+}
+
+// QR tells all about a QR but its string.
+type QR struct {
+	Generation uint64    `json:"generation"`
+	Seq        uint64    `json:"seq"`
+	Reader     string    `json:"reader"`
+	IssuedAt   time.Time `json:"issued_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	Renewals   uint      `json:"renewals"`
+}
+
+// Worker is the worker process.
+type Worker struct {
+	Generation uint64 `json:"generation"`
+	// PID is left out while there is no process.
+	PID             int        `json:"pid,omitempty"`
+	StartedAt       *time.Time `json:"started_at"`
+	AbnormalEnds    int        `json:"abnormal_ends"`
+	ResidentBytes   uint64     `json:"resident_bytes,omitempty"`
+	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`
+}
+
+// Browser is the Chrome of the present generation.
+type Browser struct {
+	PID       int    `json:"pid"`
+	Product   string `json:"product"`
+	UserAgent string `json:"user_agent"`
+	Sandbox   bool   `json:"sandbox"`
+}
+
+// End is how a generation ended.
+type End struct {
+	Generation uint64      `json:"generation"`
+	At         time.Time   `json:"at"`
+	Reason     reason.Code `json:"reason"`
+	Detail     string      `json:"detail,omitempty"`
+	Class      string      `json:"class"`
+	WorkerExit string      `json:"worker_exit,omitempty"`
+	ChromeExit string      `json:"chrome_exit,omitempty"`
+	UptimeMS   int64       `json:"uptime_ms"`
+	DelayMS    int64       `json:"delay_ms"`
+	Failures   int         `json:"failures_in_window"`
+}
+
+// ReasonOf returns the reason of s, with its text.
+func ReasonOf(s *session.Snapshot) Reason {
+	text := reason.Describe(s.Reason)
+	return Reason{
+		Code: s.Reason, Message: text.Message, Action: text.Action,
+		Detail: s.Detail, Since: s.ReasonSince.UTC(),
+	}
+}
+
+// PhaseOf returns the phase of s.
+func PhaseOf(s *session.Snapshot) Phase { return Phase{Name: s.Phase, Since: s.PhaseSince.UTC()} }
+
+// ProgressOf returns the progress of loading or syncing in percent, or nil.
+func ProgressOf(s *session.Snapshot) *int {
+	if s.Progress < 0 {
+		return nil
+	}
+	return new(s.Progress)
+}
+
+// QROf returns the form of q, and nil of nil.
+func QROf(q *session.QR) *QR {
+	if q == nil {
+		return nil
+	}
+	return &QR{q.Generation, q.Seq, q.Reader, q.IssuedAt.UTC(), q.ExpiresAt.UTC(), q.Renewals}
+}
+
+// WorkerOf returns the form of w.
+func WorkerOf(w session.Worker) Worker {
+	return Worker{
+		Generation: w.Generation, PID: w.PID, StartedAt: Moment(w.StartedAt), AbnormalEnds: w.Ends,
+		ResidentBytes: w.ResidentBytes, LastHeartbeatAt: Moment(w.HeartbeatAt),
+	}
+}
+
+// BrowserOf returns the form of b, and nil while there is none.
+func BrowserOf(b session.Browser) *Browser {
+	if b.PID == 0 {
+		return nil
+	}
+	return &Browser{b.PID, b.Product, b.UserAgent, b.Sandbox}
+}
+
+// EndOf returns the form of e, and nil of nil.
+func EndOf(e *session.End) *End {
+	if e == nil {
+		return nil
+	}
+	return &End{
+		e.Generation, e.At.UTC(), e.Reason, e.Detail, e.Class, e.WorkerExit, e.ChromeExit,
+		e.Uptime.Milliseconds(), e.Delay.Milliseconds(), e.Failures,
+	}
+}
+
+// Moment returns t, and nil when it is zero.
+func Moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(t.UTC())
+}
