@@ -23,6 +23,7 @@ const (
 	ProfileUnwritable  Code = "profile_unwritable"
 	ProfileInUse       Code = "profile_in_use"
 	DiskFull           Code = "disk_full"
+	RuntimeUnwritable  Code = "runtime_unwritable"
 	RestartStorm       Code = "restart_storm"
 )
 
@@ -94,6 +95,7 @@ var catalogue = map[Code]Text{
 	ProfileUnwritable:  {"The tokens folder, or the Chrome profile in it, can't be written.", "Make the folder writable for the service's user, or set --tokens to another one. The service notices by itself."},
 	ProfileInUse:       {"Another Chrome, not started by this service, holds the profile.", "End that Chrome (its pid is in the detail). The service notices by itself."},
 	DiskFull:           {"There is too little space, or there are no inodes, where the profile lies.", "Free some space. The service notices by itself."},
+	RuntimeUnwritable:  {"The folder for sockets and temporary files can't be written.", "Make it writable for the service's user: it is $RUNTIME_DIRECTORY under systemd, a folder in $TMPDIR otherwise. The service notices by itself."},
 	RestartStorm:       {"The worker keeps failing; restarts have been slowed down.", "The log events worker_exit tell why. POST /session/restart tries at once."},
 
 	PageLoading:        {"The page is loading.", ""},

@@ -103,3 +103,29 @@ func resolve(path string) (string, error) {
 	}
 	return real, nil
 }
+
+// Candidates returns every path where Find would look with the same setting, so
+// that a caller can wait for a browser to be installed.
+func Candidates(setting string) []string {
+	if strings.ContainsRune(setting, filepath.Separator) {
+		return []string{setting}
+	}
+	names := Names()
+	if setting != "" {
+		names = []string{setting}
+	}
+	var paths []string
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		for _, name := range names {
+			path := filepath.Join(dir, name)
+			paths = append(paths, path)
+			if target, ok := wrapped[path]; ok {
+				paths = append(paths, target)
+			}
+		}
+	}
+	return paths
+}

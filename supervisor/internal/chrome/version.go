@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"sync"
@@ -51,6 +52,8 @@ func ask(ctx context.Context, path string) (string, error) {
 	var out limited
 	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Stdout = &out
+	// The host's environment may hold what no other program is to see.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// A child that inherited stdout must not keep us waiting.

@@ -44,14 +44,7 @@ func (p *Profile) RecordLaunch(pid int) error {
 	if err != nil {
 		return fmt.Errorf("cannot record launch: %w", err)
 	}
-	data, err := json.Marshal(launch{Target: target, BootID: boot, PID: pid, Start: process.Start})
-	if err != nil {
-		return fmt.Errorf("cannot record launch: %w", err)
-	}
-	if err := renameio.WriteFile(p.path("launch"), data, 0o600); err != nil {
-		return unwritable("cannot record launch", err)
-	}
-	return nil
+	return p.save("launch", launch{Target: target, BootID: boot, PID: pid, Start: process.Start})
 }
 
 // lastLaunch returns the zero launch when none was recorded, or what is there
@@ -69,6 +62,37 @@ func (p *Profile) lastLaunch() (launch, error) {
 		return launch{}, nil
 	}
 	return l, nil
+}
+
+// SaveRestarts keeps the restart policy's state beside the profile.
+func (p *Profile) SaveRestarts(state any) error { return p.save("restarts", state) }
+
+// LoadRestarts reads into state, a pointer, what SaveRestarts has kept; nothing
+// when there is nothing.
+func (p *Profile) LoadRestarts(state any) error {
+	data, err := os.ReadFile(p.path("restarts"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read restarts: %w", err)
+	}
+	if err := json.Unmarshal(data, state); err != nil {
+		return fmt.Errorf("cannot parse restarts: %w", err)
+	}
+	return nil
+}
+
+// save writes a small file beside the profile as a whole or not at all.
+func (p *Profile) save(name string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("cannot marshal %s: %w", name, err)
+	}
+	if err := renameio.WriteFile(p.path(name), data, 0o600); err != nil {
+		return unwritable("cannot save "+name, err)
+	}
+	return nil
 }
 
 func bootID() (string, error) {

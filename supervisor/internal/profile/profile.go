@@ -5,10 +5,11 @@
 //
 // Layout below the tokens folder:
 //
-//	admin         Chrome's user-data-dir, 0700
-//	admin.lock    flock'ed by the supervisor that uses it, with its pid
-//	admin.lease   flock'ed through every Chrome of ours (package lease)
-//	admin.launch  which Chrome was started last
+//	admin           Chrome's user-data-dir, 0700
+//	admin.lock      flock'ed by the supervisor that uses it, with its pid
+//	admin.lease     flock'ed through every Chrome of ours (package lease)
+//	admin.launch    which Chrome was started last
+//	admin.restarts  what the restart policy remembers
 package profile
 
 import (

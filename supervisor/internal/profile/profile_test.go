@@ -299,6 +299,26 @@ func TestALeaseThatIsHeldMeansInUse(t *testing.T) {
 	}
 }
 
+func TestRestartsAreKept(t *testing.T) {
+	p := open(t)
+	got := map[string]int{}
+	if err := p.LoadRestarts(&got); err != nil || len(got) != 0 {
+		t.Errorf("LoadRestarts() of nothing = %v, %v", got, err)
+	}
+	if err := p.SaveRestarts(map[string]int{"streak": 3}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.LoadRestarts(&got); err != nil || got["streak"] != 3 {
+		t.Errorf("LoadRestarts() = %v, %v", got, err)
+	}
+	if err := os.WriteFile(p.path("restarts"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.LoadRestarts(&got); err == nil {
+		t.Error("LoadRestarts() of a torn file succeeded")
+	}
+}
+
 func write(t *testing.T, path string) {
 	t.Helper()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

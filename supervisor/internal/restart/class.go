@@ -27,7 +27,7 @@ func Classify(c reason.Code) Class {
 	case reason.RestartRequested, reason.Stopping:
 		return Planned
 	case reason.BrowserMissing, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
-		reason.DiskFull, reason.WorkerUnusable:
+		reason.DiskFull, reason.RuntimeUnwritable, reason.WorkerUnusable:
 		return Environmental
 	default:
 		return Transient

@@ -1,2 +1,216 @@
-// Package supervise owns the worker's process, one generation after the other.
+// Package supervise owns the worker's process, one generation after the other:
+// it makes sure that one can be started, starts it, watches it, ends it so that
+// nothing is left of it and the login is not harmed, and starts the next one when
+// the restart policy says so. It knows nothing of the session's state.
 package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/chrome"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/restart"
+)
+
+// ErrNoWorker means that no worker runs, or that it is not connected yet.
+var ErrNoWorker = errors.New("no worker runs")
+
+// Options of a Supervisor.
+type Options struct {
+	// Tokens is the folder that holds the profile.
+	Tokens string
+	// Worker is the path of the worker's binary.
+	Worker string
+	// Chrome names the browser, as chrome.Find takes it. It may be empty.
+	Chrome string
+	// ChromeArgs are further flags for it, each with its dashes.
+	ChromeArgs []string
+	// URL is the page to open.
+	URL string
+	// RuntimeDir is an absolute path of at most 40 bytes, to a folder of mode
+	// 0700 that nobody else uses. Sockets and temporary files are made in it.
+	RuntimeDir string
+	Logger     *slog.Logger
+	// Notify is told what happens, in order and from Run's goroutine.
+	Notify func(Notice)
+	// Timings and Limits have defaults for what is zero.
+	Timings Timings
+	Limits  restart.Limits
+}
+
+// Supervisor runs workers. Run is its loop; the other methods may be called
+// from any goroutine at any time, Notify's too, and don't block on the loop.
+type Supervisor struct {
+	o        Options
+	log      *slog.Logger
+	policy   *policy
+	versions chrome.Versions
+	restarts chan struct{}
+	live     atomic.Pointer[rpc.Client]
+
+	// profile is owned by Run's goroutine.
+	profile *profile.Profile
+}
+
+// New returns a Supervisor that does nothing until Run. The process must be a
+// child subreaper (proctree.BecomeSubreaper), and must start no children of its
+// own while Run lasts: Run kills and reaps every process below it.
+func New(o Options) *Supervisor {
+	o.Timings = o.Timings.withDefaults()
+	if o.Limits == (restart.Limits{}) {
+		o.Limits = restart.DefaultLimits()
+	}
+	return &Supervisor{
+		o: o, log: o.Logger,
+		policy:   newPolicy(o.Limits, rand.Float64),
+		restarts: make(chan struct{}, 1),
+	}
+}
+
+// Run starts workers until ctx ends; then it closes the last one cleanly, which
+// takes less than 12 s, and returns nil. It returns at once, with an error that
+// matches profile.ErrHeld, when another supervisor uses the tokens folder.
+// Everything else that keeps workers from being started is told by Blocked, and
+// tried again.
+func (s *Supervisor) Run(ctx context.Context) error {
+	if err := checkRuntimeDir(s.o.RuntimeDir); err != nil {
+		return err
+	}
+	defer s.closeProfile()
+	for number := uint64(1); ; number++ {
+		plan, err := s.prepare(ctx)
+		if err != nil {
+			return unlessDone(ctx, err)
+		}
+		s.policy.attempted()
+		s.drainRestarts()
+		g := newGeneration(s, number, plan)
+		result := g.run(ctx)
+		if err := s.follow(ctx, result); err != nil {
+			return unlessDone(ctx, err)
+		}
+	}
+}
+
+// unlessDone drops an error that only says that ctx has ended.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// follow tells that a generation has ended, and waits for as long as the policy
+// wants.
+func (s *Supervisor) follow(ctx context.Context, r result) error {
+	class := restart.Classify(r.cause.reason)
+	d := s.policy.ended(class, time.Now())
+	if err := s.policy.save(s.profile); err != nil {
+		s.log.Warn("restart_state_not_saved", logging.KeyError, err)
+	}
+	r.logTo(s.log, class, d)
+	s.o.Notify(Ended{
+		Generation: r.generation, Reason: r.cause.reason, Detail: r.cause.detail, Class: class, Uptime: r.uptime,
+		WorkerExit: r.workerExit, ChromeExit: r.chromeExit, Delay: d.Delay, Failures: d.Failures,
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if d.Delay == 0 {
+		return nil
+	}
+	if d.Circuit != restart.Open {
+		return s.wait(ctx, d.Delay, nil)
+	}
+	retry := time.Now().Add(d.Delay)
+	blocked := Blocked{Reason: r.cause.reason, Detail: r.cause.detail, RetryAt: retry}
+	var paths []string
+	if class == restart.Environmental {
+		paths = s.paths()
+	} else {
+		blocked.Reason, blocked.Detail = reason.RestartStorm, "the last end: "+r.summary()
+	}
+	s.block(blocked)
+	return s.wait(ctx, d.Delay, paths)
+}
+
+// block tells that nothing runs, and logs it.
+func (s *Supervisor) block(b Blocked) {
+	s.log.Warn("blocked", logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail,
+		logging.Millis("retry_ms", time.Until(b.RetryAt)))
+	s.o.Notify(b)
+}
+
+// Restart ends the present generation, closing Chrome cleanly, and starts the
+// next one at once, whatever the restart policy says. While nothing runs it cuts
+// the waiting short. It returns when it has been asked for, not when it is done;
+// requests that come before the next generation begins are one.
+func (s *Supervisor) Restart(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("cannot restart: %w", err)
+	}
+	select {
+	case s.restarts <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// drainRestarts forgets a request that the generation about to begin fulfils.
+func (s *Supervisor) drainRestarts() {
+	select {
+	case <-s.restarts:
+	default:
+	}
+}
+
+// Screenshot returns a PNG of the page as it is now. Errors match ErrNoWorker,
+// rpc.ErrNoPage or rpc.ErrWorkerGone where they apply.
+func (s *Supervisor) Screenshot(ctx context.Context) ([]byte, error) {
+	worker := s.live.Load()
+	if worker == nil {
+		return nil, fmt.Errorf("cannot take screenshot: %w", ErrNoWorker)
+	}
+	return worker.Screenshot(ctx)
+}
+
+// Report tells whether the session is healthy, that is, whether it has fresh
+// evidence that the page does its work. Levels and edges will do. Only health
+// resets what the restart policy has counted.
+func (s *Supervisor) Report(healthy bool) { s.policy.report(healthy, time.Now()) }
+
+func (s *Supervisor) closeProfile() {
+	if s.profile == nil {
+		return
+	}
+	if err := s.profile.Close(); err != nil {
+		s.log.Warn("profile_not_closed", logging.KeyError, err)
+	}
+	s.profile = nil
+}
+
+// environ is what a worker gets from the environment of its host. Everything
+// else stays out: credentials, systemd's sockets, proxies.
+func environ() []string {
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		// rod would take flags from the environment and the command line.
+		"DISABLE_ROD_FLAG=1",
+	}
+	for _, name := range []string{"LANG", "TZ"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}

@@ -1,0 +1,245 @@
+package supervise
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/proctree"
+	"session-manager/supervisor/internal/restart"
+)
+
+// result is the record of a generation that has ended.
+type result struct {
+	generation uint64
+	cause      cause
+	phase      string
+	uptime     time.Duration
+	workerPID  int
+	workerExit string
+	chromePID  int
+	chromeExit string
+	// killed counts the processes that did not end by themselves, the worker
+	// apart.
+	killed int
+	// took is how long the end lasted.
+	took time.Duration
+	// leftover says that processes could not be ended.
+	leftover     error
+	stdoutBytes  int64
+	workerStderr []string
+	chromeStderr []string
+}
+
+// stderrInRecord is how many of the worker's last lines the record holds.
+const stderrInRecord = 20
+
+// end takes the generation apart: fence it, ask Chrome to close, drop its life
+// line, kill what is left, prove that nothing is, tidy. The order is what keeps
+// the login: Chrome must have written it before anything is killed.
+func (g *generation) end(ctx context.Context, c cause) result {
+	began := time.Now()
+	g.s.live.Store(nil)
+	if c.ask && g.worker != nil {
+		g.ask()
+	}
+	tree := g.tree()
+	if g.process != nil {
+		g.endWorker(c)
+	}
+	leftover := g.endTree(ctx, tree, c.frozen || !c.ask && g.worker == nil)
+	g.cancel()
+	g.tidy()
+	return g.record(c, tree, leftover, time.Since(began))
+}
+
+// ask closes Chrome through the worker, and takes what it says meanwhile.
+func (g *generation) ask() {
+	ctx, cancel := context.WithTimeout(context.Background(), g.timings.Stop)
+	defer cancel()
+	stopped := make(chan error, 1)
+	g.tasks.Go(func() { stopped <- g.worker.Stop(ctx) })
+	for {
+		select {
+		case e := <-g.events:
+			g.remember(e)
+		case err := <-stopped:
+			if err != nil {
+				g.log.Warn("chrome_not_closed", logging.KeyError, err)
+			}
+			return
+		case <-g.process.exited:
+			return
+		}
+	}
+}
+
+// endWorker kills the worker's process, which closes the pipe to Chrome, and
+// waits for its end.
+func (g *generation) endWorker(c cause) {
+	if c.dump {
+		g.process.dump()
+		g.awaitExit(g.timings.Dump)
+	}
+	if c.exiting {
+		// How it exits belongs into the record.
+		g.awaitExit(g.timings.LastWords)
+	}
+	g.process.kill()
+	if g.process.pid() != 0 {
+		g.awaitExit(g.timings.Kill)
+	}
+}
+
+// awaitExit waits for the process to end, and takes what the worker still says.
+func (g *generation) awaitExit(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-g.process.exited:
+			return
+		case e := <-g.events:
+			g.remember(e)
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// endTree returns when nothing is left below this process. Chrome gets time to
+// close by itself, unless now is set. Something that can't be killed, such as a
+// process in uninterruptible sleep, is tried again and again: no other Chrome may
+// be started on the profile before. It gives up only when ctx ends.
+func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, now bool) error {
+	if !now {
+		drainCtx, cancel := context.WithTimeout(context.Background(), g.timings.Drain)
+		err := tree.Wait(drainCtx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	for {
+		killCtx, cancel := context.WithTimeout(context.Background(), g.timings.Kill)
+		err := tree.Kill(killCtx)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		g.s.block(Blocked{
+			Reason: reason.ProfileInUse, Detail: "what was started can't be ended: " + err.Error(),
+			RetryAt: time.Now().Add(g.timings.Stuck),
+		})
+		// A restart request changes nothing here; it only shortens the pause.
+		if err := g.s.wait(ctx, g.timings.Stuck, nil); err != nil {
+			continue
+		}
+	}
+}
+
+// tidy frees what go-plugin holds and removes the folders. go-plugin's Kill has
+// no bound of its own.
+func (g *generation) tidy() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.tasks.Wait()
+		if g.client != nil {
+			g.client.Kill()
+		}
+		if g.process != nil {
+			g.process.pipes.Wait()
+		}
+	}()
+	timer := time.NewTimer(g.timings.Tidy)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		g.log.Error("generation_not_tidied", logging.Millis("after_ms", g.timings.Tidy))
+	}
+	if err := remove(g.s.o.RuntimeDir, folderOf(g.number)); err != nil {
+		g.log.Warn("folder_not_removed", logging.KeyError, err)
+	}
+}
+
+func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took time.Duration) result {
+	r := result{
+		generation: g.number, cause: c, phase: g.phase, uptime: time.Since(g.began), took: took,
+		chromePID: g.chromePID, killed: tree.Killed(), leftover: leftover,
+	}
+	if g.process != nil {
+		r.workerPID, r.workerExit = g.process.pid(), g.process.exit()
+		r.stdoutBytes = g.process.stdout.dropped.Load()
+		r.workerStderr = g.process.stderr.last(stderrInRecord)
+	}
+	if g.failure != nil {
+		r.chromeExit, r.chromeStderr = chromeExit(*g.failure), g.failure.ChromeStderr
+	}
+	if status, ok := tree.Exit(g.chromePID); ok && r.chromeExit == "" {
+		r.chromeExit = describe(status)
+	}
+	if c.reason == reason.WorkerCrashed && c.detail == "" && r.workerExit != "" {
+		r.cause.detail = "the worker's process ended: " + r.workerExit
+	}
+	return r
+}
+
+func chromeExit(f rpc.Failure) string {
+	switch {
+	case f.ChromeSignal != "":
+		return "signal " + f.ChromeSignal
+	case f.ChromeExitCode >= 0:
+		return "exit " + strconv.Itoa(f.ChromeExitCode)
+	default:
+		return ""
+	}
+}
+
+// summary is one sentence on the end, for people.
+func (r result) summary() string {
+	if r.cause.detail != "" {
+		return r.cause.detail
+	}
+	return reason.Describe(r.cause.reason).Message
+}
+
+// logTo writes the one event that tells all about the end.
+func (r result) logTo(log *slog.Logger, class restart.Class, d restart.Decision) {
+	level := slog.LevelError
+	if class == restart.Planned {
+		level = slog.LevelInfo
+	}
+	attrs := []slog.Attr{
+		slog.Uint64(logging.KeyGeneration, r.generation),
+		slog.String(logging.KeyReason, string(r.cause.reason)),
+		slog.String(logging.KeyDetail, r.cause.detail),
+		slog.String("class", string(class)),
+		slog.String(logging.KeyPhase, r.phase),
+		logging.Millis("uptime_ms", r.uptime),
+		slog.Int(logging.KeyPID, r.workerPID),
+		slog.String("worker_exit", r.workerExit),
+		slog.Int("chrome_pid", r.chromePID),
+		slog.String("chrome_exit", r.chromeExit),
+		slog.Int("killed", r.killed),
+		logging.Millis("end_ms", r.took),
+		logging.Millis("delay_ms", d.Delay),
+		slog.Int("failures", d.Failures),
+		slog.String("circuit", string(d.Circuit)),
+	}
+	if r.leftover != nil {
+		attrs = append(attrs, slog.String("leftover", r.leftover.Error()))
+	}
+	if r.stdoutBytes > 0 {
+		attrs = append(attrs, slog.Int64("stdout_bytes_dropped", r.stdoutBytes))
+	}
+	if class != restart.Planned {
+		attrs = append(attrs, slog.Any("worker_stderr", r.workerStderr), slog.Any("chrome_stderr", r.chromeStderr))
+	}
+	log.LogAttrs(noContext, level, "worker_exit", attrs...)
+}

@@ -1,0 +1,233 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/proctree"
+)
+
+// cause says why a generation ends, and what its end may still ask of it.
+type cause struct {
+	reason reason.Code
+	// detail is for people; empty means that the worker's exit says it all.
+	detail string
+	// ask: the worker and Chrome are well, so Chrome is closed cleanly first.
+	ask bool
+	// dump: the worker does not answer; its goroutines are worth a look.
+	dump bool
+	// exiting: the worker has said its last word, or its connection is gone, so
+	// that its process ends at any moment.
+	exiting bool
+	// frozen: Chrome does not answer, so it won't close by itself either.
+	frozen bool
+}
+
+// generation is one worker with its Chrome, from the making of its folders until
+// nothing is left of it. Run's goroutine owns it: run is called once, and what is
+// not a channel or documented otherwise belongs to that goroutine.
+type generation struct {
+	s       *Supervisor
+	number  uint64
+	plan    plan
+	timings Timings
+	log     *slog.Logger
+	began   time.Time
+	folder  string
+
+	process *process
+	client  *plugin.Client
+	worker  *rpc.Client // nil until connected
+
+	// tasks are the goroutines below; each ends soon after the process has.
+	tasks     sync.WaitGroup
+	connected chan connection
+	events    chan rpc.Event
+	streamEnd chan error
+	checks    chan error
+	cancel    context.CancelFunc // ends the stream and the checks
+
+	announced bool // WorkerStarted was told
+	phase     string
+	chromePID int
+	failure   *rpc.Failure
+	lastEvent time.Time
+	lastBeat  time.Time
+	watched   time.Time // when the watch began
+	misses    int
+	beats     int
+}
+
+// connection is what connecting came to.
+type connection struct {
+	worker *rpc.Client
+	err    error
+}
+
+func newGeneration(s *Supervisor, number uint64, p plan) *generation {
+	return &generation{
+		s: s, number: number, plan: p, timings: s.o.Timings, began: time.Now(),
+		log:       s.log.With(logging.KeyGeneration, number),
+		connected: make(chan connection, 1),
+		events:    make(chan rpc.Event),
+		streamEnd: make(chan error, 1),
+		checks:    make(chan error),
+		cancel:    func() {},
+		phase:     "spawn",
+	}
+}
+
+// run is the whole life of the generation. It tells Spawning and everything up to
+// Ending; that nothing is left is told by its caller. When ctx ends it closes
+// Chrome cleanly.
+func (g *generation) run(ctx context.Context) result {
+	g.s.o.Notify(Spawning{Generation: g.number})
+	c, ok := g.start(ctx)
+	if ok {
+		c = g.watch(ctx)
+	}
+	g.s.o.Notify(Ending{Generation: g.number, Reason: c.reason, Detail: c.detail})
+	return g.end(ctx, c)
+}
+
+// start brings the worker up to the handshake. It returns false with the cause
+// when that fails or is interrupted.
+func (g *generation) start(ctx context.Context) (cause, bool) {
+	folder, err := makeFolders(g.s.o.RuntimeDir, folderOf(g.number))
+	if err != nil {
+		return cause{reason: reason.RuntimeUnwritable, detail: logging.Redact(err.Error())}, false
+	}
+	g.folder = folder
+	home := filepath.Join(folder, workerFolder)
+	g.process = newProcess(g.s.o.Worker, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
+	g.client = plugin.NewClient(g.clientConfig())
+	g.phase = "handshake"
+	g.tasks.Go(func() {
+		worker, err := g.connect()
+		g.connected <- connection{worker, err}
+	})
+
+	timer := time.NewTimer(g.timings.Handshake)
+	defer timer.Stop()
+	started := g.process.started
+	for {
+		select {
+		case <-started:
+			g.announce()
+			started = nil
+		case c := <-g.connected:
+			return g.startedOr(c)
+		case <-timer.C:
+			return cause{reason: reason.WorkerHung, dump: true,
+				detail: fmt.Sprintf("the worker did not complete the handshake within %s", g.timings.Handshake)}, false
+		case <-g.s.restarts:
+			return cause{reason: reason.RestartRequested}, false
+		case <-ctx.Done():
+			return cause{reason: reason.Stopping}, false
+		}
+	}
+}
+
+func (g *generation) clientConfig() *plugin.ClientConfig {
+	return &plugin.ClientConfig{
+		HandshakeConfig:  rpc.Handshake(),
+		Plugins:          rpc.Plugins(),
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		GRPCDialOptions:  rpc.DialOptions(),
+		AutoMTLS:         true,
+		SkipHostEnv:      true,
+		// A little more than start's own bound, which knows what to do then.
+		StartTimeout:     g.timings.Handshake + g.timings.Kill,
+		Logger:           logging.HCLog(g.log),
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: g.folder},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			g.process.env = append(g.process.env, cmd.Env...)
+			return g.process, nil
+		},
+	}
+}
+
+// connect has no context, since go-plugin takes none: the end of the process ends
+// it.
+func (g *generation) connect() (*rpc.Client, error) {
+	if _, err := g.client.Start(); err != nil {
+		return nil, err
+	}
+	protocol, err := g.client.Client()
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to worker: %w", err)
+	}
+	return rpc.Dispense(protocol)
+}
+
+func (g *generation) announce() {
+	if g.announced {
+		return
+	}
+	g.announced = true
+	g.log.Info("worker_started", logging.KeyPID, g.process.pid())
+	g.s.o.Notify(WorkerStarted{Generation: g.number, PID: g.process.pid()})
+}
+
+// startedOr decides what a finished attempt to connect means.
+func (g *generation) startedOr(c connection) (cause, bool) {
+	if g.process.pid() != 0 {
+		g.announce()
+	}
+	if c.err == nil {
+		g.worker = c.worker
+		return cause{}, true
+	}
+	if err := g.process.stdout.refusal(); err != nil {
+		return cause{reason: reason.Of(err, reason.WorkerUnusable), detail: logging.Redact(err.Error())}, false
+	}
+	if g.process.pid() == 0 {
+		return cause{reason: ofStart(c.err), detail: logging.Redact(c.err.Error())}, false
+	}
+	return cause{reason: reason.WorkerCrashed, exiting: true}, false
+}
+
+// ofStart tells a binary that can't be executed from a machine that can start no
+// process at the moment.
+func ofStart(err error) reason.Code {
+	for _, broken := range []error{os.ErrNotExist, os.ErrPermission, syscall.ENOEXEC, syscall.EISDIR, syscall.ENOTDIR, syscall.ELIBBAD} {
+		if errors.Is(err, broken) {
+			return reason.WorkerUnusable
+		}
+	}
+	return reason.WorkerCrashed
+}
+
+// request is what the worker is asked to run.
+func (g *generation) request() rpc.RunRequest {
+	return rpc.RunRequest{
+		Generation: g.number,
+		ChromePath: g.plan.browser.Path, ChromeVersion: g.plan.version, ChromeArgs: g.s.o.ChromeArgs,
+		URL:        g.s.o.URL,
+		ProfileDir: g.s.profile.Dir(), LeaseFile: g.s.profile.LeaseFile(),
+		ScratchDir: filepath.Join(g.folder, chromeFolder),
+	}
+}
+
+// tree is everything below this process. The worker is waited for by process.
+func (g *generation) tree() *proctree.Tree {
+	if g.process == nil || g.process.pid() == 0 {
+		return proctree.Below()
+	}
+	return proctree.Below(g.process.pid())
+}

@@ -1,0 +1,164 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/shared/lease"
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/chrome"
+	"session-manager/supervisor/internal/profile"
+)
+
+// plan is what a generation is started with.
+type plan struct {
+	browser chrome.Binary
+	version string
+}
+
+// prepare returns when a generation can be started. Until then it tells what is
+// in the way, and looks again after a while, when one of the paths concerned
+// changes, and when a restart is asked for. It returns an error when ctx ends,
+// and when another supervisor uses the tokens folder.
+func (s *Supervisor) prepare(ctx context.Context) (plan, error) {
+	said := ""
+	for {
+		p, err := s.preflight(ctx)
+		switch {
+		case err == nil:
+			return p, nil
+		case ctx.Err() != nil:
+			return plan{}, ctx.Err()
+		case errors.Is(err, profile.ErrHeld):
+			return plan{}, err
+		}
+		b := Blocked{
+			Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error()),
+			RetryAt: time.Now().Add(s.o.Timings.Probe),
+		}
+		if now := string(b.Reason) + b.Detail; now != said {
+			said = now
+			s.block(b)
+		} else {
+			s.o.Notify(b)
+		}
+		if err := s.wait(ctx, s.o.Timings.Probe, s.paths()); err != nil {
+			return plan{}, err
+		}
+	}
+}
+
+// preflight looks at all that a generation needs. It changes nothing but a stale
+// lock of Chrome's.
+func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
+	if err := s.openProfile(); err != nil {
+		return plan{}, err
+	}
+	if err := s.profile.Preflight(); err != nil {
+		return plan{}, err
+	}
+	browser, err := chrome.Find(s.o.Chrome)
+	if err != nil {
+		return plan{}, err
+	}
+	version, err := s.versions.Of(ctx, browser)
+	if err != nil {
+		return plan{}, err
+	}
+	if err := checkWorker(s.o.Worker); err != nil {
+		return plan{}, err
+	}
+	if err := tryRuntimeDir(s.o.RuntimeDir); err != nil {
+		return plan{}, err
+	}
+	if err := s.awaitLease(ctx); err != nil {
+		return plan{}, err
+	}
+	verdict, err := s.profile.CleanLock(ctx)
+	if err != nil {
+		return plan{}, err
+	}
+	if verdict != profile.NoLock {
+		s.log.Info("lock_judged", "verdict", string(verdict))
+	}
+	return plan{browser: browser, version: version}, nil
+}
+
+// openProfile takes the tokens folder at the first time. Once it is ours alone,
+// so is what a predecessor left in the runtime folder.
+func (s *Supervisor) openProfile() error {
+	if s.profile != nil {
+		return nil
+	}
+	p, err := profile.Open(s.o.Tokens)
+	if err != nil {
+		return err
+	}
+	s.profile = p
+	if err := s.policy.load(p); err != nil {
+		s.log.Warn("restart_state_not_loaded", logging.KeyError, err)
+	}
+	if err := wipe(s.o.RuntimeDir); err != nil {
+		s.log.Warn("leftovers_not_removed", logging.KeyPath, s.o.RuntimeDir, logging.KeyError, err)
+	}
+	return nil
+}
+
+// checkWorker finds out whether the worker's binary could be executed. That it is
+// a worker of our version shows at the handshake.
+func checkWorker(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err == nil {
+		if accessErr := unix.Access(path, unix.X_OK); accessErr != nil {
+			err = fmt.Errorf("cannot execute %s: %w", path, accessErr)
+		}
+	}
+	if err != nil {
+		return reason.Wrap(reason.WorkerUnusable, fmt.Errorf("cannot use worker binary: %w", err))
+	}
+	return nil
+}
+
+// awaitLease gives a Chrome of ours that is still closing a moment. If it takes
+// longer, CleanLock tells.
+func (s *Supervisor) awaitLease(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timings.Lease)
+	defer cancel()
+	tick := time.NewTicker(leasePoll)
+	defer tick.Stop()
+	for {
+		free, err := lease.Free(s.profile.LeaseFile())
+		if err != nil {
+			return reason.Wrap(reason.ProfileUnwritable, err)
+		}
+		if free {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// paths are those whose change may mend what keeps a generation from starting.
+func (s *Supervisor) paths() []string {
+	tokens, err := filepath.Abs(s.o.Tokens)
+	if err != nil {
+		tokens = s.o.Tokens
+	}
+	dir := filepath.Join(tokens, "admin")
+	paths := []string{tokens, dir, filepath.Join(dir, "SingletonLock"), s.o.Worker}
+	return append(paths, chrome.Candidates(s.o.Chrome)...)
+}

@@ -1,0 +1,242 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-plugin/runner"
+)
+
+// pipeGrace is how long the pipes of a process that has ended stay open for what
+// is still in them. Something that it left behind may hold their other ends for
+// ever.
+const pipeGrace = 200 * time.Millisecond
+
+// errEnded means that the worker was to be ended before it was started.
+var errEnded = errors.New("the generation has ended")
+
+// process is the worker's process, as go-plugin's runner. go-plugin's own runner
+// would hand its stderr to a parser that panics on hostile lines, take a
+// grandchild that holds the pipes for a living worker, and keep the exit status
+// to itself.
+//
+// The methods may be called from any goroutine.
+type process struct {
+	path string
+	env  []string
+	log  *slog.Logger
+
+	// started is closed when there is a process, exited when it has ended.
+	started chan struct{}
+	exited  chan struct{}
+	stdout  *stdout
+	stderr  *stderr
+	// pipes are the goroutines that read, and the one that waits.
+	pipes sync.WaitGroup
+
+	mu    sync.Mutex
+	ended bool             // guarded by mu
+	cmd   *exec.Cmd        // guarded by mu; nil until started
+	state *os.ProcessState // guarded by mu; nil until exited
+}
+
+var _ runner.Runner = (*process)(nil)
+
+func newProcess(path string, env []string, log *slog.Logger) *process {
+	return &process{
+		path: path, env: env, log: log,
+		started: make(chan struct{}), exited: make(chan struct{}),
+		stdout: newStdout(), stderr: newStderr(log, time.Now),
+	}
+}
+
+// Start implements runner.Runner.
+func (p *process) Start(context.Context) error {
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("cannot make pipe: %w", err)
+	}
+	errR, errW, err := os.Pipe()
+	if err != nil {
+		_, _ = outR.Close(), outW.Close()
+		return fmt.Errorf("cannot make pipe: %w", err)
+	}
+	cmd := exec.Command(p.path) //nolint:gosec // the configured worker; kill and Pdeathsig end it
+	cmd.Env = p.env
+	cmd.Stdout, cmd.Stderr = outW, errW
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+
+	result := make(chan error, 1)
+	p.pipes.Go(func() { p.live(cmd, result) })
+	err = <-result
+	_, _ = outW.Close(), errW.Close()
+	if err != nil {
+		_, _ = outR.Close(), errR.Close()
+		return err
+	}
+	p.pipes.Go(func() { p.stdout.pump(outR) })
+	p.pipes.Go(func() { p.stderr.pump(errR) })
+	p.pipes.Go(func() {
+		<-p.exited
+		p.closeLater(outR, errR)
+	})
+	return nil
+}
+
+// live starts the process and waits for its end. It stays on one thread all the
+// time: the kernel sends the parent-death signal when the thread that forked
+// ends, not when the process does.
+func (p *process) live(cmd *exec.Cmd, result chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := p.fork(cmd); err != nil {
+		result <- err
+		return
+	}
+	result <- nil
+	// The error repeats the state. Since the pipes are files, this waits for
+	// nothing but the process.
+	_ = cmd.Wait()
+	p.mu.Lock()
+	p.state = cmd.ProcessState
+	p.mu.Unlock()
+	close(p.exited)
+}
+
+func (p *process) fork(cmd *exec.Cmd) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return errEnded
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("cannot start worker: %w", err)
+	}
+	p.cmd = cmd
+	close(p.started)
+	return nil
+}
+
+// closeLater closes the pipes when they have been read, or after pipeGrace.
+func (p *process) closeLater(files ...*os.File) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		<-p.stdout.done
+		<-p.stderr.done
+	}()
+	timer := time.NewTimer(pipeGrace)
+	defer timer.Stop()
+	select {
+	case <-read:
+	case <-timer.C:
+	}
+	for _, f := range files {
+		_ = f.Close()
+	}
+	<-read
+}
+
+// kill ends the process at once, and for good: one that was not started yet
+// won't be. It goes by handle (a pidfd that os.Process holds), not by pid.
+func (p *process) kill() { p.signal(os.Kill) }
+
+// dump makes a Go program write the stacks of its goroutines to stderr and end.
+func (p *process) dump() { p.signal(syscall.SIGQUIT) }
+
+func (p *process) signal(sig os.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = p.ended || sig == os.Kill
+	if p.cmd == nil || p.state != nil {
+		return
+	}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.log.Warn("worker_not_signalled", "signal", sig.String(), "err", err)
+	}
+}
+
+// pid returns 0 while there is no process.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
+// exit describes how the process ended; "" while it has not.
+func (p *process) exit() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == nil {
+		return ""
+	}
+	if status, ok := p.state.Sys().(syscall.WaitStatus); ok {
+		return describe(status)
+	}
+	return p.state.String()
+}
+
+// describe puts a wait status into words, such as "exit 70" and "signal killed".
+func describe(status syscall.WaitStatus) string {
+	switch {
+	case status.Signaled() && status.CoreDump():
+		return "signal " + status.Signal().String() + " (core dumped)"
+	case status.Signaled():
+		return "signal " + status.Signal().String()
+	default:
+		return "exit " + strconv.Itoa(status.ExitStatus())
+	}
+}
+
+// Wait implements runner.Runner.
+func (p *process) Wait(context.Context) error {
+	<-p.exited
+	return nil
+}
+
+// Kill implements runner.Runner.
+func (p *process) Kill(context.Context) error {
+	p.kill()
+	return nil
+}
+
+// Stdout implements runner.Runner. It carries the handshake and nothing else.
+func (p *process) Stdout() io.ReadCloser { return p.stdout.handshake }
+
+// Stderr implements runner.Runner. It is empty: go-plugin's parser must not see
+// what the worker writes.
+func (p *process) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name implements runner.Runner.
+func (p *process) Name() string { return p.path }
+
+// ID implements runner.Runner. It is not empty even when there is no process,
+// since go-plugin's Kill would then free nothing.
+func (p *process) ID() string { return strconv.Itoa(p.pid()) }
+
+// Diagnose implements runner.Runner.
+func (p *process) Diagnose(context.Context) string { return "" }
+
+// PluginToHost implements runner.Runner.
+func (p *process) PluginToHost(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (p *process) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}

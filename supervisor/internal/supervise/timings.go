@@ -1,0 +1,83 @@
+package supervise
+
+import "time"
+
+// Timings bounds everything that the supervisor waits for. A field that is zero
+// stands for its default.
+type Timings struct {
+	// Handshake is how long a worker may take from its start to the handshake
+	// and the connection. Measured: 24 ms.
+	Handshake time.Duration
+	// BrowserStart is how long it may take from there until Chrome answers. The
+	// worker's own bound is 30 s; this one is for a worker that forgot it.
+	BrowserStart time.Duration
+	// Silence is the longest pause between two events; a heartbeat is due each
+	// second.
+	Silence time.Duration
+	// Beat is how often silence is looked for and adopted children are reaped.
+	Beat time.Duration
+	// Health is the pause between two checks of the worker's RPC server, and
+	// the bound of each.
+	Health time.Duration
+	// LastWords is how long the events of a worker that has ended may take to
+	// arrive.
+	LastWords time.Duration
+	// Stop is how long a clean close of Chrome may take. Measured: 0.11 to
+	// 0.45 s; the disk bounds it.
+	Stop time.Duration
+	// Dump is how long a hung worker gets to write its goroutines to stderr.
+	Dump time.Duration
+	// Drain is how long Chrome may take to close by itself after its worker was
+	// killed, which closes the pipe to it. Measured: 0.11 to 0.45 s.
+	Drain time.Duration
+	// Kill is how long a tree may take to die of SIGKILL. Measured: 11 to 50 ms.
+	Kill time.Duration
+	// Stuck is the pause between two attempts to end what did not die.
+	Stuck time.Duration
+	// Tidy is how long go-plugin may take to free what it holds. Measured: up
+	// to 0.2 s.
+	Tidy time.Duration
+	// Lease is how long a Chrome that a predecessor left may take to close.
+	Lease time.Duration
+	// Probe is the pause between two looks at what keeps a generation from
+	// being started.
+	Probe time.Duration
+	// Settle is the pause after a change in a folder before it is looked at:
+	// programs are installed in many steps.
+	Settle time.Duration
+}
+
+// healthMisses is how many checks in a row may fail.
+const healthMisses = 3
+
+// leasePoll is the pause between two looks at a held lease. A flock tells
+// nobody that it is free, but those who block on it.
+const leasePoll = 50 * time.Millisecond
+
+func (t Timings) withDefaults() Timings {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.Handshake, 10 * time.Second},
+		{&t.BrowserStart, 45 * time.Second},
+		{&t.Silence, 10 * time.Second},
+		{&t.Beat, time.Second},
+		{&t.Health, 2 * time.Second},
+		{&t.LastWords, 500 * time.Millisecond},
+		{&t.Stop, 8 * time.Second},
+		{&t.Dump, 300 * time.Millisecond},
+		{&t.Drain, 3 * time.Second},
+		{&t.Kill, 5 * time.Second},
+		{&t.Stuck, 5 * time.Second},
+		{&t.Tidy, 5 * time.Second},
+		{&t.Lease, 3 * time.Second},
+		{&t.Probe, 15 * time.Second},
+		{&t.Settle, 100 * time.Millisecond},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return t
+}

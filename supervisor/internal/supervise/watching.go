@@ -1,0 +1,222 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/proctree"
+)
+
+// beatsPerReap: zombies cost next to nothing, a look at all processes some
+// milliseconds.
+const beatsPerReap = 10
+
+// watch runs the connected worker until something ends the generation, and
+// returns what did.
+func (g *generation) watch(ctx context.Context) cause {
+	streamCtx, cancel := context.WithCancel(context.Background())
+	g.cancel = cancel
+	g.phase = string(rpc.PhaseBrowserStart)
+	g.watched = time.Now()
+	g.lastEvent, g.lastBeat = g.watched, g.watched
+	g.tasks.Go(func() { g.streamEnd <- g.worker.Run(streamCtx, g.request(), g.emit(streamCtx)) })
+	g.tasks.Go(func() { g.check(streamCtx) })
+	g.s.live.Store(g.worker)
+
+	beat := time.NewTicker(g.timings.Beat)
+	defer beat.Stop()
+	for {
+		var c cause
+		var over bool
+		select {
+		case e := <-g.events:
+			c, over = g.take(e)
+		case err := <-g.streamEnd:
+			c, over = g.streamEnded(err), true
+		case <-g.process.exited:
+			g.lastWords()
+			c, over = g.workerEnded(), true
+		case err := <-g.checks:
+			c, over = g.checked(err)
+		case <-beat.C:
+			c, over = g.beat(time.Now())
+		case <-g.s.restarts:
+			c, over = cause{reason: reason.RestartRequested, ask: true}, true
+		case <-ctx.Done():
+			c, over = cause{reason: reason.Stopping, ask: true}, true
+		}
+		if over {
+			return c
+		}
+	}
+}
+
+// emit hands the stream's events to the owner. It must not outlive the stream.
+func (g *generation) emit(ctx context.Context) func(rpc.Event) error {
+	return func(e rpc.Event) error {
+		select {
+		case g.events <- e:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take tells an event on, and ends the generation when it is the last one.
+func (g *generation) take(e rpc.Event) (cause, bool) {
+	if !g.remember(e) {
+		return cause{}, false
+	}
+	g.s.o.Notify(FromWorker{Event: e})
+	if g.failure != nil {
+		return g.workerEnded(), true
+	}
+	if b, ok := e.Body.(rpc.BrowserStarted); ok {
+		return g.browserStarted(b)
+	}
+	return cause{}, false
+}
+
+// remember notes what the record of the end needs. It returns false for an event
+// that is not of this generation.
+func (g *generation) remember(e rpc.Event) bool {
+	if e.Generation != g.number {
+		g.log.Warn("foreign_event", "event_gen", e.Generation, logging.KeySeq, e.Seq)
+		return false
+	}
+	g.lastEvent = time.Now()
+	switch b := e.Body.(type) {
+	case rpc.PhaseChanged:
+		g.phase = string(b.Phase)
+	case rpc.BrowserStarted:
+		g.chromePID = b.PID
+	case rpc.Failure:
+		g.failure = &b
+	}
+	return true
+}
+
+// browserStarted makes sure, with its own eyes, that Chrome is on our profile.
+// When Chrome can't write that, it uses another one and looks healthy.
+func (g *generation) browserStarted(b rpc.BrowserStarted) (cause, bool) {
+	err := g.s.profile.RecordLaunch(b.PID)
+	if err == nil {
+		return cause{}, false
+	}
+	if _, lookErr := proctree.Look(b.PID); errors.Is(lookErr, os.ErrNotExist) {
+		return cause{}, false // The worker is about to tell why it died.
+	}
+	if code := reason.Of(err, ""); code == reason.ProfileInUse {
+		return cause{reason: code, detail: logging.Redact(err.Error()), ask: true}, true
+	}
+	g.log.Warn("launch_not_recorded", logging.KeyError, err)
+	return cause{}, false
+}
+
+// streamEnded is called when the worker's Run has returned.
+func (g *generation) streamEnded(err error) cause {
+	if g.failure == nil && err != nil && !errors.Is(err, rpc.ErrWorkerGone) {
+		return cause{reason: reason.WorkerCrashed, detail: "the worker's Run failed: " + logging.Redact(err.Error()), exiting: true}
+	}
+	if g.failure == nil && err == nil {
+		return cause{reason: reason.WorkerCrashed, detail: "the worker ended its session without being asked", exiting: true}
+	}
+	return g.workerEnded()
+}
+
+// workerEnded is the cause when the worker has told its Failure, or is gone.
+func (g *generation) workerEnded() cause {
+	if g.failure == nil {
+		return cause{reason: reason.WorkerCrashed, exiting: true}
+	}
+	c := cause{reason: g.failure.Reason, detail: logging.Redact(g.failure.Detail), exiting: true}
+	if c.reason == "" {
+		c.reason = reason.WorkerCrashed
+	}
+	c.frozen = c.reason == reason.BrowserHung
+	return c
+}
+
+// lastWords takes what a worker that has ended had sent before.
+func (g *generation) lastWords() {
+	timer := time.NewTimer(g.timings.LastWords)
+	defer timer.Stop()
+	for {
+		select {
+		case e := <-g.events:
+			if g.remember(e) {
+				g.s.o.Notify(FromWorker{Event: e})
+			}
+		case <-g.streamEnd:
+			return
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// check asks the worker's RPC server, one question at a time, whether it turns.
+func (g *generation) check(ctx context.Context) {
+	tick := time.NewTicker(g.timings.Health)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		checkCtx, cancel := context.WithTimeout(ctx, g.timings.Health)
+		err := g.worker.Healthy(checkCtx)
+		cancel()
+		select {
+		case g.checks <- err:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *generation) checked(err error) (cause, bool) {
+	if err == nil {
+		g.misses = 0
+		return cause{}, false
+	}
+	if g.misses++; g.misses < healthMisses {
+		return cause{}, false
+	}
+	return cause{reason: reason.WorkerHung, dump: true,
+		detail: fmt.Sprintf("the worker's RPC server failed %d checks: %s", g.misses, logging.Redact(err.Error()))}, true
+}
+
+// beat looks for silence, and reaps what the worker's tree has left to us. When
+// the beat itself comes late, as after a suspend, it was us, and the worker gets
+// its time anew.
+func (g *generation) beat(now time.Time) (cause, bool) {
+	late := now.Sub(g.lastBeat) > 3*g.timings.Beat
+	g.lastBeat = now
+	if g.beats++; g.beats%beatsPerReap == 0 {
+		if err := g.tree().Reap(); err != nil {
+			g.log.Debug("not_reaped", logging.KeyError, err)
+		}
+	}
+	if late {
+		g.lastEvent, g.misses = now, 0
+		return cause{}, false
+	}
+	if silent := now.Sub(g.lastEvent); silent > g.timings.Silence {
+		return cause{reason: reason.WorkerHung, dump: true,
+			detail: fmt.Sprintf("the worker has said nothing for %s", silent.Round(time.Second/10))}, true
+	}
+	if g.chromePID == 0 && now.Sub(g.watched) > g.timings.BrowserStart {
+		return cause{reason: reason.BrowserStartFailed,
+			detail: fmt.Sprintf("Chrome gave no answer within %s, and the worker did not end it", g.timings.BrowserStart)}, true
+	}
+	return cause{}, false
+}
