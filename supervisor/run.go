@@ -75,7 +75,11 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	// A second signal ends the process at once; the kernel and the pipe to
 	// Chrome then end the rest.
 	context.AfterFunc(ctx, stop)
-	return newService(cfg, log, runtimeDir.path).run(ctx, listener)
+	service, err := newService(cfg, log, runtimeDir.path)
+	if err != nil {
+		return err
+	}
+	return service.run(ctx, listener)
 }
 
 // service is the set of loops that make up the process.
@@ -89,10 +93,10 @@ type service struct {
 	startedAt time.Time
 }
 
-func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) *service {
+func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) (*service, error) {
 	s := &service{log: log, draining: make(chan struct{}), startedAt: time.Now()}
 	s.session = session.New(session.Options{
-		Logger: log,
+		Logger:  log,
 		Health:  func(healthy bool) { s.workers.Report(healthy) },
 		Observe: func(snapshot *session.Snapshot) { s.events.Observe(snapshot) },
 	})
@@ -101,16 +105,20 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) *servic
 		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		RuntimeDir: runtimeDir, Logger: log, Notify: s.session.Notify,
 	})
+	handler, err := api.New(api.Options{
+		Session: s.session, Commands: s.workers, Events: s.events, AllowedHosts: cfg.AllowHosts,
+		Version: version, Logger: log, Draining: s.draining,
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.http = &http.Server{
-		Handler: api.New(api.Options{
-			Session: s.session, Commands: s.workers, Events: s.events, AllowedHosts: cfg.AllowHosts,
-			Version: version, Logger: log, Draining: s.draining,
-		}),
+		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	return s
+	return s, nil
 }
 
 // run serves until ctx ends or a loop fails. It stops in reverse: the worker

@@ -20,6 +20,7 @@ import (
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/webui"
 )
 
 // Reader is the session, as far as the API reads it.
@@ -67,6 +68,7 @@ type api struct {
 	// listeners counts the streams of events that are open.
 	listeners atomic.Int64
 	limits    streamLimits
+	ui        *webui.UI
 }
 
 // answer is one route's handler for one method.
@@ -102,19 +104,39 @@ func (a *api) routes() []route {
 		// It makes Chrome work, and it may show chats.
 		{"/session/screenshot", command, get(a.screenshot)},
 		{"/events", read, get(a.events)},
+		{pagePath, read, get(a.page)},
 		{"/healthz", open, get(a.healthz)},
 		{"/readyz", open, get(a.readyz)},
 	}
 }
 
 // New returns the handler of every route.
-func New(o Options) http.Handler { return newAPI(o).router() }
+func New(o Options) (http.Handler, error) {
+	a, err := newAPI(o)
+	if err != nil {
+		return nil, err
+	}
+	return a.router(), nil
+}
 
-func newAPI(o Options) *api {
-	return &api{
+func newAPI(o Options) (*api, error) {
+	a := &api{
 		Options: o, boot: time.Now().UTC().Format("20060102T150405.000000"),
 		commands: newCommandLimit(), limits: defaultStreamLimits(),
 	}
+	ui, err := webui.New(webui.Commands{
+		Restart: a.has("/session/restart"), LogOut: a.has("/session/logout"), Pair: a.has("/session/pair"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.ui = ui
+	return a, nil
+}
+
+// has says whether there is a route with this path.
+func (a *api) has(path string) bool {
+	return slices.ContainsFunc(a.routes(), func(rt route) bool { return rt.path == path })
 }
 
 func (a *api) router() http.Handler {

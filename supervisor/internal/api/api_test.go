@@ -16,6 +16,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 )
@@ -78,12 +79,25 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 	}
 }
 
+// made is an API that the test may still change.
+func made(t *testing.T, o Options) *api {
+	t.Helper()
+	o.Version, o.Logger = "v1", slog.New(slog.DiscardHandler)
+	if o.Events == nil {
+		o.Events = events.NewLog("boot", o.Session.Snapshot())
+	}
+	a, err := newAPI(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 func serve(t *testing.T, f *fakeSession, c Commander) *httptest.Server {
 	t.Helper()
-	s := httptest.NewServer(New(Options{
-		Session: f, Commands: c, AllowedHosts: []string{"wa.example"}, Version: "v1",
-		Logger: slog.New(slog.DiscardHandler), Draining: make(chan struct{}),
-	}))
+	s := httptest.NewServer(made(t, Options{
+		Session: f, Commands: c, AllowedHosts: []string{"wa.example"}, Draining: make(chan struct{}),
+	}).router())
 	t.Cleanup(s.Close)
 	return s
 }
@@ -366,10 +380,9 @@ func TestForeignHostsAndOriginsAreRefused(t *testing.T) {
 
 func TestReadyzTellsServiceAndSession(t *testing.T) {
 	draining := make(chan struct{})
-	h := New(Options{
-		Session: newFakeSession(session.Snapshot{State: session.Init}), Commands: fakeCommands{},
-		Logger: slog.New(slog.DiscardHandler), Draining: draining,
-	})
+	h := made(t, Options{
+		Session: newFakeSession(session.Snapshot{State: session.Init}), Commands: fakeCommands{}, Draining: draining,
+	}).router()
 	code := func(path string) int {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,9 +29,8 @@ type streaming struct {
 func serveEvents(t *testing.T, change func(*api)) *streaming {
 	t.Helper()
 	s := &streaming{log: events.NewLog("boot", &session.Snapshot{State: session.Init}), draining: make(chan struct{})}
-	a := newAPI(Options{
-		Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Events: s.log,
-		Logger: slog.New(slog.DiscardHandler), Draining: s.draining,
+	a := made(t, Options{
+		Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Events: s.log, Draining: s.draining,
 	})
 	if change != nil {
 		change(a)

@@ -83,6 +83,3 @@ func sameOrigin(r *http.Request) bool {
 	u, err := url.Parse(origin)
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
-
-// pagePath is where people look.
-const pagePath = "/"

@@ -1,0 +1,201 @@
+"use strict";
+(() => {
+  const texts = JSON.parse(document.getElementById("texts").textContent);
+  const ui = texts.UI;
+  const el = (id) => document.getElementById(id);
+  const show = (id, text) => {
+    el(id).textContent = text || "";
+    el(id).hidden = !text;
+  };
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+  // What differs between the server's clock and ours, in milliseconds. The Date
+  // header has whole seconds, so half of one is added.
+  let skew = 0;
+  const now = () => Date.now() + skew;
+  const setClock = async () => {
+    const answer = await fetch("healthz", { cache: "no-store" });
+    const date = Date.parse(answer.headers.get("Date"));
+    if (!Number.isNaN(date)) skew = date + 500 - Date.now();
+  };
+
+  const clock = new Intl.DateTimeFormat(texts.Language, { dateStyle: "medium", timeStyle: "medium" });
+  const moment = (iso) => clock.format(new Date(iso));
+  const duration = (ms) => {
+    const s = Math.max(0, Math.round(ms / 1000));
+    if (s < 60) return fill(ui.seconds, { n: s });
+    if (s < 3600) return fill(ui.minutes, { n: Math.round(s / 60) });
+    return fill(ui.hours, { n: Math.round(s / 3600) });
+  };
+  const reasonText = (code, message, action) => texts.Reasons[code] || { Message: message, Action: action };
+
+  // --- what the service says ---
+
+  let state = { status: document.body.dataset.state };
+  let qr = { available: false };
+  let retryAt = 0;
+
+  const showState = (s) => {
+    state = s;
+    document.body.dataset.state = s.status;
+    const text = reasonText(s.reason.code, s.reason.message, s.reason.action);
+    el("code").textContent = s.status;
+    el("headline").textContent = texts.States[s.status] || s.status;
+    el("message").textContent = text.Message;
+    show("action", text.Action);
+    show("detail", s.reason.detail);
+    el("since").textContent = moment(s.since);
+    document.title = (texts.States[s.status] || s.status) + " – " + ui.title;
+    el("link").hidden = s.status !== "QR_REQUIRED";
+  };
+
+  const showProgress = (p) => {
+    const percent = p.progress_percent;
+    const busy = percent !== null || !["page", "blocked", "backoff"].includes(p.phase.name);
+    el("progress").hidden = !busy;
+    el("phase").textContent = texts.Phases[p.phase.name] || p.phase.name;
+    el("percent").textContent = percent === null ? "" : percent + " %";
+    if (percent === null) el("bar").removeAttribute("value");
+    else el("bar").value = percent;
+  };
+
+  const showWorker = (w) => {
+    const worker = w.worker;
+    el("worker").textContent = worker.pid
+      ? fill(ui.running, { n: worker.generation, when: moment(worker.started_at) })
+      : ui.notRunning;
+    el("browser").textContent = w.browser ? w.browser.product + (w.browser.sandbox ? "" : " – " + ui.noSandbox) : "–";
+    el("crashes").textContent = worker.abnormal_ends;
+    const end = w.last_end;
+    el("lastEnd").textContent = end
+      ? moment(end.at) + ": " + reasonText(end.reason, end.reason).Message + " " +
+        fill(ui.afterUptime, { time: duration(end.uptime_ms) }) +
+        (end.worker_exit || end.chrome_exit ? " (" + [end.worker_exit, end.chrome_exit].filter(Boolean).join(", ") + ")" : "")
+      : ui.none;
+    retryAt = w.retry_at ? Date.parse(w.retry_at) : 0;
+  };
+
+  // The picture is fetched, and not named by an URL, so that an old one can never
+  // be shown for a new one.
+  let wanted = 0;
+  const dropPicture = () => {
+    URL.revokeObjectURL(el("qr").src);
+    el("qr").removeAttribute("src");
+    el("qr").hidden = true;
+    el("noqr").hidden = false;
+  };
+  const showQR = async (q) => {
+    qr = q;
+    const turn = ++wanted;
+    if (!q.available) {
+      dropPicture();
+      return;
+    }
+    for (let attempt = 0; attempt < 5 && turn === wanted; attempt++) {
+      try {
+        const answer = await fetch("qr.png", { cache: "no-store" });
+        if (answer.ok) {
+          const picture = await answer.blob();
+          if (turn !== wanted) return;
+          dropPicture();
+          el("qr").src = URL.createObjectURL(picture);
+          el("qr").hidden = false;
+          el("noqr").hidden = true;
+          return;
+        }
+      } catch {
+        // The connection is gone; the next try, or the next event, mends it.
+      }
+      await new Promise((done) => setTimeout(done, 1000));
+    }
+  };
+
+  const tick = () => {
+    const left = qr.available ? Date.parse(qr.qr.expires_at) - now() : 0;
+    if (qr.available && left <= 0) showQR({ available: false });
+    el("countdown").textContent = left > 0 ? fill(ui.newCodeIn, { n: Math.ceil(left / 1000) }) : "";
+    const life = qr.available ? Date.parse(qr.qr.expires_at) - Date.parse(qr.qr.issued_at) : 1;
+    el("life").style.width = Math.max(0, Math.min(100, (100 * left) / life)) + "%";
+    const wait = retryAt - now();
+    show("retry", retryAt && wait > 0 ? fill(ui.retryIn, { time: duration(wait) }) : "");
+  };
+  setInterval(tick, 250);
+
+  const listen = () => {
+    const source = new EventSource("events");
+    const on = (type, handle) =>
+      source.addEventListener(type, (event) => {
+        handle(JSON.parse(event.data));
+        tick();
+      });
+    on("state", showState);
+    on("progress", showProgress);
+    on("worker", showWorker);
+    on("qr", showQR);
+    source.onopen = () => {
+      el("offline").hidden = true;
+      setClock().catch(() => {});
+    };
+    source.onerror = () => {
+      el("offline").hidden = false;
+      showQR({ available: false });
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+    };
+  };
+  listen();
+
+  // --- what a person asks for ---
+
+  const ask = (question, consequence, yes) => {
+    el("question").textContent = question;
+    el("consequence").textContent = consequence;
+    el("yes").textContent = yes;
+    const dialog = el("confirm");
+    dialog.returnValue = "no";
+    dialog.showModal();
+    return new Promise((answer) =>
+      dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"), { once: true }),
+    );
+  };
+
+  const command = async (path, body) => {
+    const answer = await fetch(path, {
+      method: "POST",
+      headers: body ? { "Content-Type": "application/json" } : {},
+      body: body && JSON.stringify(body),
+    });
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(said.detail || answer.statusText);
+    return said;
+  };
+
+  const button = (id, question, consequence, yes, path, done) => {
+    if (!el(id)) return;
+    el(id).addEventListener("click", async () => {
+      if (!(await ask(question, consequence, yes))) return;
+      el(id).disabled = true;
+      el("outcome").textContent = "";
+      try {
+        await command(path);
+        el("outcome").textContent = done;
+      } catch (error) {
+        el("outcome").textContent = fill(ui.failed, { why: error.message });
+      }
+      el(id).disabled = false;
+    });
+  };
+  button("restart", ui.restartQuestion, ui.restartConsequence, ui.restart, "session/restart", ui.restartDone);
+  button("logout", ui.logoutQuestion, ui.logoutConsequence, ui.logout, "session/logout", ui.logoutDone);
+
+  if (el("pair")) {
+    el("pair").addEventListener("submit", async (event) => {
+      event.preventDefault();
+      try {
+        const said = await command("session/pair", { phone: el("phone").value });
+        el("pairCode").textContent = said.code;
+      } catch (error) {
+        el("pairCode").textContent = fill(ui.failed, { why: error.message });
+      }
+    });
+  }
+})();
