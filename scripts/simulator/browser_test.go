@@ -53,7 +53,7 @@ func startChrome() (*rod.Browser, error) {
 		return nil, err
 	}
 	cmd := exec.Command(bin, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-		"--remote-debugging-port=0", "--window-size=640,600", "--user-data-dir="+dir,
+		"--remote-debugging-port=0", "--user-data-dir="+dir,
 		"--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/"+major+".0.0.0 Safari/537.36")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)
@@ -145,6 +145,8 @@ func (r *rig) newTab() *rod.Page {
 	page, err := r.tabs.Context(r.ctx).Page(proto.TargetCreateTarget{URL: "about:blank"})
 	check(r.t, err)
 	check(r.t, proto.EmulationSetFocusEmulationEnabled{Enabled: true}.Call(page))
+	// A small window is quicker to look at.
+	check(r.t, proto.EmulationSetDeviceMetricsOverride{Width: 640, Height: 640, DeviceScaleFactor: 1}.Call(page))
 	return page
 }
 

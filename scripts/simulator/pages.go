@@ -2,7 +2,9 @@ package simulator
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -38,7 +40,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /browsers.html", func(w http.ResponseWriter, _ *http.Request) {
 		s.serveFile(w, http.StatusOK, "unsupported.html")
 	})
-	mux.HandleFunc("GET /rsrc/{file}", s.serveScript)
+	mux.HandleFunc("GET /rsrc/"+s.version+"/{file}", s.serveScript)
 	mux.HandleFunc("GET /sw.js", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
 	})
@@ -201,11 +203,16 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	version := s.version
+	if _, gone := faultNamed(cfg.Faults, "assets"); gone {
+		version = "purged"
+	}
 	var body bytes.Buffer
 	err = page.Execute(&body, map[string]any{
 		"Profile": cfg.Profile,
 		"Config":  template.JS(text),
 		"Comet":   cfg.Profile.Era >= "2024",
+		"Version": version,
 	})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -222,10 +229,29 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 func (s *Server) serveScript(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
 	body, err := fs.ReadFile(files, "pages/js/"+name)
-	if _, gone := s.fault("assets"); gone || err != nil {
+	if err != nil {
 		s.refuseUnknown(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
 	_, _ = w.Write(body) // A reader that left needs no answer.
+}
+
+// scriptsVersion names the scripts by what is in them, so that a browser may
+// keep them, as it keeps the real page's.
+func scriptsVersion() (string, error) {
+	sum := sha256.New()
+	scripts, err := fs.ReadDir(files, "pages/js")
+	if err != nil {
+		return "", fmt.Errorf("cannot list the embedded scripts: %w", err)
+	}
+	for _, script := range scripts {
+		body, err := fs.ReadFile(files, "pages/js/"+script.Name())
+		if err != nil {
+			return "", fmt.Errorf("cannot read an embedded script: %w", err)
+		}
+		_, _ = sum.Write(body) // It never fails.
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:6]), nil
 }

@@ -29,6 +29,8 @@ type Options struct {
 type Server struct {
 	logger *slog.Logger
 	mux    *http.ServeMux
+	// version is part of the scripts' addresses.
+	version string
 	// handlers counts the websocket handlers, for Close.
 	handlers sync.WaitGroup
 	// done is closed by Close.
@@ -84,6 +86,11 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	version, err := scriptsVersion()
+	if err != nil {
+		return nil, err
+	}
+	s.version = version
 	s.mux = s.routes()
 	return s, nil
 }
