@@ -1,0 +1,150 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser"
+)
+
+func TestOutboxKeepsWhatASlowSupervisorNeeds(t *testing.T) {
+	phase := rpc.PhaseChanged{Phase: rpc.PhaseNavigate}
+	ready := rpc.PageObserved{Condition: rpc.PageReady}
+	readyLater := rpc.PageObserved{Condition: rpc.PageReady, PageVersion: "2"}
+	lost := rpc.PageObserved{Condition: rpc.PageDisconnected}
+	first, second := rpc.QRShown{Seq: 1}, rpc.QRShown{Seq: 2}
+	gone := rpc.QRGone{Cause: "idle"}
+	failure := rpc.Failure{Reason: reason.PageHung}
+	tests := []struct {
+		name    string
+		in, out []rpc.EventBody
+	}{
+		{"order", []rpc.EventBody{phase, ready, first}, []rpc.EventBody{phase, ready, first}},
+		{"newest heartbeat", []rpc.EventBody{rpc.Heartbeat{Goroutines: 1}, phase, rpc.Heartbeat{Goroutines: 2}},
+			[]rpc.EventBody{phase, rpc.Heartbeat{Goroutines: 2}}},
+		{"newest QR", []rpc.EventBody{first, phase, second}, []rpc.EventBody{phase, second}},
+		{"gone after shown", []rpc.EventBody{first, gone}, []rpc.EventBody{gone}},
+		{"shown after gone", []rpc.EventBody{first, gone, second}, []rpc.EventBody{second}},
+		{"fresher evidence", []rpc.EventBody{ready, readyLater}, []rpc.EventBody{readyLater}},
+		{"every change", []rpc.EventBody{ready, lost, readyLater}, []rpc.EventBody{lost, readyLater}},
+		{"nothing after a failure", []rpc.EventBody{ready, failure, lost, failure}, []rpc.EventBody{ready, failure}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOutbox()
+			for _, body := range tt.in {
+				o.put(body)
+			}
+			o.close()
+			var got []rpc.EventBody
+			err := o.deliver(1, func(e rpc.Event) error {
+				got = append(got, e.Body)
+				return nil
+			})
+			if diff := cmp.Diff(tt.out, got); diff != "" || err != nil {
+				t.Error(diff, err)
+			}
+		})
+	}
+}
+
+func TestOutboxIsBoundedAndKeepsTheFailure(t *testing.T) {
+	o := newOutbox()
+	o.put(rpc.BrowserStarted{PID: 1})
+	for i := range 10 * historyLimit {
+		o.put(rpc.PageObserved{Condition: rpc.PageReady, Reason: reason.Code(fmt.Sprint(i))})
+		o.put(rpc.QRShown{Seq: uint64(i)})
+		o.put(rpc.Heartbeat{})
+	}
+	o.put(rpc.Failure{})
+	if n := len(o.items); n != historyLimit {
+		t.Errorf("%d events wait", n)
+	}
+	_, started := o.items[0].body.(rpc.BrowserStarted)
+	_, failed := o.items[historyLimit-1].body.(rpc.Failure)
+	if !started || !failed {
+		t.Error("the start or the failure was forgotten")
+	}
+}
+
+func TestOutboxAgesACodeThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox()
+		o.put(rpc.QRShown{TTL: 20 * time.Second})
+		time.Sleep(15 * time.Second)
+		o.close()
+		_ = o.deliver(1, func(e rpc.Event) error {
+			if ttl := e.Body.(rpc.QRShown).TTL; ttl != 5*time.Second {
+				t.Errorf("%v are left", ttl)
+			}
+			return nil
+		})
+	})
+}
+
+func TestOutboxDeliversWhatIsPutWhileItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox()
+		var got []uint64
+		done := make(chan error)
+		go func() {
+			done <- o.deliver(1, func(e rpc.Event) error {
+				got = append(got, e.Seq)
+				return nil
+			})
+		}()
+		for range 3 {
+			synctest.Wait()
+			o.put(rpc.PhaseChanged{})
+		}
+		o.close()
+		if err := <-done; err != nil || !cmp.Equal(got, []uint64{1, 2, 3}) {
+			t.Error(got, err)
+		}
+	})
+}
+
+func TestProbeIsJudgedByWhatItProves(t *testing.T) {
+	timings := Timings{}.withDefaults()
+	tests := []struct {
+		name   string
+		err    error
+		took   time.Duration
+		missed bool
+		fatal  bool
+	}{
+		{"answered", nil, time.Millisecond, false, false},
+		{"no answer", context.DeadlineExceeded, 3 * time.Second, true, false},
+		{"could not be written", context.DeadlineExceeded, 5 * time.Second, true, false},
+		{"we were stopped", context.DeadlineExceeded, 14 * time.Second, false, false},
+		{"gone", fmt.Errorf("x: %w", browser.ErrGone), time.Millisecond, false, true},
+		{"answered with an error", errors.New("x"), time.Millisecond, false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			missed, fatal := judgeProbe(tt.err, tt.took, timings)
+			if missed != tt.missed || (fatal != nil) != tt.fatal {
+				t.Errorf("missed %v, fatal %v", missed, fatal)
+			}
+		})
+	}
+}
+
+func TestTreeMemoryIsThatOfTheWholeTree(t *testing.T) {
+	own := treeMemory(os.Getpid())
+	if own < 1<<20 || own > 1<<30 {
+		t.Errorf("own memory: %d bytes", own)
+	}
+	if gone := treeMemory(1 << 30); gone != 0 {
+		t.Errorf("memory of nobody: %d bytes", gone)
+	}
+}

@@ -1,0 +1,219 @@
+// Package server is the worker: it implements the contract of shared/rpc on one
+// Chrome (package browser) and one page in it (package page). It decides what
+// counts as a failure of either, and knows nothing of what the page shows.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/go-rod/rod"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser"
+)
+
+// Page is the open page, as the server needs it.
+type Page interface {
+	// Run observes the page until ctx ends, or until it can't be cured; then its
+	// error carries a reason.
+	Run(ctx context.Context) error
+	// Screenshot returns a PNG.
+	Screenshot(ctx context.Context) ([]byte, error)
+	// MainThreadAge is how old the main thread's last answer is, -1 for none.
+	MainThreadAge() time.Duration
+}
+
+// PageOptions are what a page is opened with.
+type PageOptions struct {
+	Browser  *rod.Browser
+	URL      string
+	Disguise func(context.Context, *rod.Page) error
+	// Emit takes an event without waiting for anybody.
+	Emit   func(rpc.EventBody)
+	Logger *slog.Logger
+}
+
+// Options configure a Worker.
+type Options struct {
+	// OpenPage opens the page. It returns a nil Page with every error.
+	OpenPage func(context.Context, PageOptions) (Page, error)
+	// Logger must not write to the descriptors that go-plugin replaces.
+	Logger *slog.Logger
+	// Timings are the durations that tests shorten.
+	Timings Timings
+}
+
+// Worker implements rpc.Worker. Its methods may be called concurrently.
+type Worker struct {
+	o Options
+
+	// stopped ends a Run that is under way, or keeps one from starting.
+	stopped context.Context
+	stop    context.CancelFunc
+	// idle is closed when there is no Chrome and never will be.
+	idle chan struct{}
+
+	mu     sync.Mutex
+	begun  bool  // guarded by mu; Run was called, or Stop before it
+	page   Page  // guarded by mu; nil while there is none
+	closed error // guarded by mu; how closing Chrome went; valid when idle is closed
+	failed error // guarded by mu; why the session ended; valid when idle is closed
+}
+
+var _ rpc.Worker = (*Worker)(nil)
+
+// New returns a worker that has not begun.
+func New(o Options) *Worker {
+	o.Timings = o.Timings.withDefaults()
+	w := &Worker{o: o, idle: make(chan struct{})}
+	w.stopped, w.stop = context.WithCancel(context.Background())
+	return w
+}
+
+// Idle is closed when Run's Chrome has ended, or Stop was called before Run. The
+// process has nothing left to do then but to deliver the last events.
+func (w *Worker) Idle() <-chan struct{} { return w.idle }
+
+// Run implements rpc.Worker.
+func (w *Worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Event) error) error {
+	if !w.begin() {
+		if w.stopped.Err() != nil {
+			return nil
+		}
+		return rpc.ErrAlreadyRun
+	}
+	log := w.o.Logger.With(slog.Uint64(logging.KeyGeneration, req.Generation))
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	release := context.AfterFunc(w.stopped, func() { cancel(errStopped) })
+	defer release()
+
+	out := newOutbox()
+	result := make(chan error, 1)
+	go func() {
+		s := &session{worker: w, req: req, out: out, log: log}
+		err := guard(log, func() error { return s.run(ctx) })
+		s.report(ctx, err)
+		if !s.reported {
+			err = nil // the end was asked for
+		}
+		w.finish(s.closed, err)
+		out.close()
+		result <- err
+	}()
+	if err := out.deliver(req.Generation, emit); err != nil {
+		cancel(err)
+	}
+	if err := <-result; err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, errStopped) {
+		return cause
+	}
+	return nil
+}
+
+// errStopped is the cause of a run's end by Stop.
+var errStopped = errors.New("stop was asked for")
+
+// Stop implements rpc.Worker. Its error says that Chrome did not close cleanly,
+// or not in time.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.stop()
+	if w.begin() {
+		w.finish(nil, nil)
+	}
+	select {
+	case <-w.idle:
+	case <-ctx.Done():
+		return fmt.Errorf("cannot stop in time: %w", ctx.Err())
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// Screenshot implements rpc.Worker.
+func (w *Worker) Screenshot(ctx context.Context) (png []byte, err error) {
+	w.mu.Lock()
+	page := w.page
+	w.mu.Unlock()
+	if page == nil {
+		return nil, rpc.ErrNoPage
+	}
+	err = guard(w.o.Logger, func() error {
+		png, err = page.Screenshot(ctx)
+		return err
+	})
+	return png, err
+}
+
+// Err returns the failure that ended the session; nil when its end was asked
+// for. It is valid once Idle is closed.
+func (w *Worker) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
+// begin reports whether the caller is the first.
+func (w *Worker) begin() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := !w.begun
+	w.begun = true
+	return first
+}
+
+func (w *Worker) setPage(p Page) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.page = p
+}
+
+func (w *Worker) finish(closed, failed error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.page, w.closed, w.failed = nil, closed, failed
+	close(w.idle)
+}
+
+// guard turns a panic in f into an error, so that one bad page or message ends
+// in a reported failure. It can't help goroutines that f starts.
+func guard(log *slog.Logger, f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			log.Error("internal error: recovered from a panic", slog.Any(logging.KeyError, fmt.Errorf("%v", r)),
+				slog.String("stack", string(debug.Stack())))
+			err = reason.Wrap(reason.WorkerCrashed, fmt.Errorf("internal error: panic: %v", r))
+		}
+	}()
+	return f()
+}
+
+// failureOf describes an ended run for the supervisor. b is nil when Chrome did
+// not start.
+func failureOf(err error, b *browser.Browser) rpc.Failure {
+	f := rpc.Failure{
+		Reason: reason.Of(err, reason.WorkerCrashed), Detail: logging.Redact(err.Error()), ChromeExitCode: -1,
+	}
+	if b == nil {
+		return f
+	}
+	f.ChromeStderr = b.Stderr()
+	select {
+	case <-b.Done():
+		exit := b.Exit()
+		f.ChromeExitCode, f.ChromeSignal = exit.Code, exit.Signal
+	default:
+	}
+	return f
+}

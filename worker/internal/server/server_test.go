@@ -1,0 +1,339 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"session-manager/shared/lease"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const generation = 7
+
+// fakePage is a page without a document.
+type fakePage struct {
+	run func(context.Context) error
+}
+
+func (p *fakePage) Run(ctx context.Context) error {
+	if p.run == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return p.run(ctx)
+}
+
+func (p *fakePage) Screenshot(context.Context) ([]byte, error) { return []byte("PNG"), nil }
+
+func (p *fakePage) MainThreadAge() time.Duration { return 42 * time.Millisecond }
+
+// rig is a worker under test, and what it tells.
+type rig struct {
+	*Worker
+	t      *testing.T
+	req    rpc.RunRequest
+	events chan rpc.Event
+	ended  chan error
+	seq    uint64
+}
+
+// newRig makes a worker on this machine's Chrome. The page does what run says;
+// nil means that it stays.
+func newRig(t *testing.T, run func(context.Context) error) *rig {
+	o := browsertest.Options(t)
+	return &rig{
+		t: t, events: make(chan rpc.Event, 1000), ended: make(chan error, 1),
+		req: rpc.RunRequest{
+			Generation: generation, ChromePath: o.Path, ChromeVersion: o.Version, URL: "about:blank",
+			ProfileDir: o.ProfileDir, LeaseFile: o.LeaseFile, ScratchDir: o.ScratchDir,
+		},
+		Worker: New(Options{
+			OpenPage: func(context.Context, PageOptions) (Page, error) { return &fakePage{run: run}, nil },
+			Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+			Timings:  Timings{ProbePeriod: 50 * time.Millisecond, ProbeDeadline: 300 * time.Millisecond, Heartbeat: 20 * time.Millisecond},
+		}),
+	}
+}
+
+func (r *rig) emit(e rpc.Event) error {
+	r.events <- e
+	return nil
+}
+
+func (r *rig) start(ctx context.Context) {
+	go func() { r.ended <- r.Run(ctx, r.req, r.emit) }()
+	r.t.Cleanup(func() {
+		if err := r.Stop(context.Background()); err != nil {
+			r.t.Logf("stop: %v", err)
+		}
+	})
+}
+
+// await returns the next event of type T, and checks those before it.
+func await[T rpc.EventBody](r *rig) T {
+	r.t.Helper()
+	timeout := time.NewTimer(30 * time.Second)
+	defer timeout.Stop()
+	for {
+		select {
+		case e := <-r.events:
+			r.seq++
+			if e.Seq != r.seq || e.Generation != generation {
+				r.t.Errorf("event %d of generation %d, want %d of %d", e.Seq, e.Generation, r.seq, generation)
+			}
+			if body, ok := e.Body.(T); ok {
+				return body
+			}
+		case <-timeout.C:
+			var want T
+			r.t.Fatalf("no %T", want)
+		}
+	}
+}
+
+// mustBeGone checks that no Chrome is left on the profile.
+func (r *rig) mustBeGone() {
+	r.t.Helper()
+	<-r.Idle()
+	if free, err := lease.Free(r.req.LeaseFile); err != nil || !free {
+		r.t.Errorf("lease free: %v, %v", free, err)
+	}
+}
+
+// mustHaveClosedCleanly checks that Chrome had the time to flush the profile.
+func (r *rig) mustHaveClosedCleanly() {
+	r.t.Helper()
+	r.mustBeGone()
+	if _, err := os.Lstat(r.req.ProfileDir + "/SingletonLock"); !os.IsNotExist(err) {
+		r.t.Error("Chrome's lock is left")
+	}
+}
+
+func TestRunTellsItsPhasesAndStopEndsIt(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	if got := await[rpc.PhaseChanged](r); got.Phase != rpc.PhaseBrowserStart || r.seq != 1 {
+		t.Errorf("event %d is %+v", r.seq, got)
+	}
+	if beat := await[rpc.Heartbeat](r); beat.BrowserAge != -1 || beat.MainThreadAge != -1 || beat.ResidentBytes == 0 {
+		t.Errorf("heartbeat before the start: %+v", beat)
+	}
+	started := await[rpc.BrowserStarted](r)
+	if started.PID == 0 || started.Product == "" || started.UserAgent == "" {
+		t.Errorf("%+v", started)
+	}
+	for beat := await[rpc.Heartbeat](r); beat.MainThreadAge != 42*time.Millisecond; {
+		beat = await[rpc.Heartbeat](r)
+	}
+	if png, err := r.Screenshot(t.Context()); err != nil || string(png) != "PNG" {
+		t.Errorf("screenshot: %q, %v", png, err)
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	r.mustHaveClosedCleanly()
+	if _, err := r.Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
+		t.Errorf("screenshot afterwards: %v", err)
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Errorf("second stop: %v", err)
+	}
+}
+
+func TestKilledChromeIsReportedWithItsExit(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f := await[rpc.Failure](r)
+	if f.Reason != reason.BrowserCrashed || f.ChromeSignal != "killed" || f.ChromeExitCode != -1 {
+		t.Errorf("%+v", f)
+	}
+	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
+		t.Errorf("run: %v", err)
+	}
+	r.mustBeGone()
+}
+
+func TestPageThatFailsBecauseChromeDiedIsAChromeCrash(t *testing.T) {
+	var r *rig
+	r = newRig(t, func(context.Context) error {
+		if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGKILL); err != nil {
+			return err
+		}
+		return errors.New("the page's call failed")
+	})
+	r.start(t.Context())
+	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
+		t.Errorf("run: %v", err)
+	}
+}
+
+func TestFrozenChromeIsReportedAsHungAndKilled(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if f := await[rpc.Failure](r); f.Reason != reason.BrowserHung {
+		t.Errorf("%+v", f)
+	}
+	r.mustBeGone()
+	if err := <-r.ended; reason.Of(err, "") != reason.BrowserHung {
+		t.Errorf("run: %v", err)
+	}
+}
+
+func TestIncurablePageIsReportedAndChromeClosedCleanly(t *testing.T) {
+	r := newRig(t, func(context.Context) error {
+		return reason.Wrap(reason.PageHung, errors.New("no cure helps"))
+	})
+	r.start(t.Context())
+	if f := await[rpc.Failure](r); f.Reason != reason.PageHung || f.Detail != "no cure helps" {
+		t.Errorf("%+v", f)
+	}
+	<-r.ended
+	r.mustHaveClosedCleanly()
+}
+
+func TestPanicOfThePageIsReported(t *testing.T) {
+	r := newRig(t, func(context.Context) error { panic("a page nobody thought of") })
+	r.start(t.Context())
+	if f := await[rpc.Failure](r); f.Reason != reason.WorkerCrashed {
+		t.Errorf("%+v", f)
+	}
+	<-r.ended
+	r.mustHaveClosedCleanly()
+}
+
+func TestPageThatCannotBeOpenedIsReported(t *testing.T) {
+	r := newRig(t, nil)
+	r.o.OpenPage = func(context.Context, PageOptions) (Page, error) {
+		return nil, reason.Wrap(reason.NetworkUnreachable, errors.New("no route"))
+	}
+	r.start(t.Context())
+	if f := await[rpc.Failure](r); f.Reason != reason.NetworkUnreachable {
+		t.Errorf("%+v", f)
+	}
+	<-r.ended
+	r.mustHaveClosedCleanly()
+}
+
+func TestChromeThatCannotBeStartedIsReported(t *testing.T) {
+	r := newRig(t, nil)
+	r.req.ChromePath += "-not"
+	r.start(t.Context())
+	if f := await[rpc.Failure](r); f.Reason != reason.BrowserMissing || f.ChromeExitCode != -1 {
+		t.Errorf("%+v", f)
+	}
+	if err := <-r.ended; reason.Of(err, "") != reason.BrowserMissing {
+		t.Errorf("run: %v", err)
+	}
+	r.mustBeGone()
+}
+
+func TestCallerThatGoesAwayLeavesACleanlyClosedChrome(t *testing.T) {
+	tests := []struct {
+		name string
+		want error
+		away func(r *rig, cancel context.CancelFunc)
+	}{
+		{"its context ends", context.Canceled, func(r *rig, cancel context.CancelFunc) {
+			await[rpc.BrowserStarted](r)
+			cancel()
+		}},
+		{"it takes no more events", errAway, func(r *rig, _ context.CancelFunc) {}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() {
+				r.ended <- r.Run(ctx, r.req, func(e rpc.Event) error {
+					if _, ok := e.Body.(rpc.BrowserStarted); ok && tt.want == errAway {
+						return errAway
+					}
+					return r.emit(e)
+				})
+			}()
+			tt.away(r, cancel)
+			if err := <-r.ended; !errors.Is(err, tt.want) {
+				t.Errorf("run: %v, want %v", err, tt.want)
+			}
+			r.mustHaveClosedCleanly()
+		})
+	}
+}
+
+var errAway = errors.New("away")
+
+func TestStopBeforeRunKeepsChromeFromStarting(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-r.Idle()
+	r.start(t.Context())
+	if err := <-r.ended; err != nil || len(r.events) > 0 {
+		t.Errorf("run: %v, with %d events", err, len(r.events))
+	}
+}
+
+func TestStopWhileChromeStartsLeavesNothing(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	await[rpc.PhaseChanged](r)
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	r.mustBeGone()
+}
+
+func TestStopSaysWhenItsTimeIsOver(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := r.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("stop: %v", err)
+	}
+	<-r.ended
+	r.mustBeGone()
+}
+
+func TestRunMayBeCalledOnce(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	await[rpc.PhaseChanged](r)
+	if err := r.Run(t.Context(), r.req, r.emit); !errors.Is(err, rpc.ErrAlreadyRun) {
+		t.Errorf("second run: %v", err)
+	}
+}
+
+func TestScreenshotWithoutAPageSaysSo(t *testing.T) {
+	if _, err := New(Options{}).Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,157 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser"
+)
+
+// session is one Run: one Chrome from its start to its end.
+type session struct {
+	worker *Worker
+	req    rpc.RunRequest
+	out    *outbox
+	log    *slog.Logger
+
+	browser  *browser.Browser // nil until Chrome has started
+	closed   error            // how closing it went
+	reported bool
+	pulse    pulse
+}
+
+// run starts Chrome, keeps page and probes going, and returns when the first of
+// them ends or ctx does, after Chrome has ended. Its heart beats all the while.
+func (s *session) run(ctx context.Context) error {
+	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
+	var beats sync.WaitGroup
+	defer beats.Wait()
+	defer stopBeating()
+	s.out.put(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart})
+	beats.Go(func() { _ = guard(s.log, func() error { return s.beat(beating) }) })
+
+	if err := s.startBrowser(ctx); err != nil {
+		s.report(ctx, err)
+		return err
+	}
+	return s.attend(ctx)
+}
+
+func (s *session) startBrowser(ctx context.Context) error {
+	b, err := browser.Start(ctx, browser.Options{
+		Path: s.req.ChromePath, Version: s.req.ChromeVersion, Args: s.req.ChromeArgs,
+		ProfileDir: s.req.ProfileDir, LeaseFile: s.req.LeaseFile, ScratchDir: s.req.ScratchDir, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.browser = b
+	s.pulse.browserAnswered(time.Now())
+	s.log.Info("Chrome started", slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.Product()),
+		slog.Bool("sandbox", b.Sandbox()))
+	s.out.put(rpc.BrowserStarted{PID: b.PID(), Product: b.Product(), UserAgent: b.UserAgent(), Sandbox: b.Sandbox()})
+	return nil
+}
+
+// attend runs what looks after Chrome until the first part of it returns, and
+// closes Chrome.
+func (s *session) attend(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	parts := []func(context.Context) error{s.keepPage, s.probeBrowser, s.awaitExit}
+	ended := make(chan error, len(parts))
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, part := range parts {
+		running.Go(func() { ended <- guard(s.log, func() error { return part(ctx) }) })
+	}
+	err := s.explain(ctx, <-ended)
+	// The supervisor shall know before Chrome has taken its time to close.
+	s.report(ctx, err)
+	cancel()
+	// Closing frees the parts whose calls hang.
+	s.closed = s.closeBrowser(ctx)
+	return err
+}
+
+// report tells the supervisor of a failure, unless the end was asked for. Only
+// the first report counts.
+func (s *session) report(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil || s.reported {
+		return
+	}
+	s.reported = true
+	f := failureOf(err, s.browser)
+	s.log.Error("the session failed", slog.String(logging.KeyReason, string(f.Reason)), slog.Any(logging.KeyError, err))
+	s.out.put(f)
+}
+
+// keepPage opens the page and observes it.
+func (s *session) keepPage(ctx context.Context) error {
+	page, err := s.worker.o.OpenPage(ctx, PageOptions{
+		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise, Emit: s.out.put, Logger: s.log,
+	})
+	if err != nil {
+		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
+	}
+	s.worker.setPage(page)
+	s.pulse.setPage(page)
+	err = page.Run(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == nil {
+		err = errors.New("internal error: the page was given up without a cause")
+	}
+	return reason.Wrap(reason.Of(err, reason.PageCrashed), err)
+}
+
+// awaitExit turns Chrome's exit into a failure.
+func (s *session) awaitExit(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.browser.Done():
+		return reason.Wrap(reason.BrowserCrashed, fmt.Errorf("Chrome ended by itself with %v", s.browser.Exit()))
+	}
+}
+
+// explain finds the root of what a part returned: when Chrome dies, the page's
+// and the probe's calls fail before the exit is known.
+func (s *session) explain(ctx context.Context, err error) error {
+	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {
+		return err
+	}
+	probe, cancel := context.WithTimeout(ctx, s.worker.o.Timings.ProbeDeadline)
+	defer cancel()
+	if !errors.Is(err, browser.ErrGone) && !errors.Is(s.browser.Probe(probe), browser.ErrGone) {
+		return err
+	}
+	exit, cancel := context.WithTimeout(ctx, exitAfterGone)
+	defer cancel()
+	if crashed := s.awaitExit(exit); reason.Of(crashed, "") == reason.BrowserCrashed {
+		return crashed
+	}
+	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome has given up its connection, but stays: %w", err))
+}
+
+// closeBrowser closes Chrome whatever has become of ctx.
+func (s *session) closeBrowser(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.worker.o.Timings.Close)
+	defer cancel()
+	begun := time.Now()
+	if err := s.browser.Close(ctx); err != nil {
+		s.log.Warn("Chrome did not close cleanly", slog.Any(logging.KeyError, err))
+		return err
+	}
+	s.log.Info("Chrome has ended", slog.String("exit", s.browser.Exit().String()),
+		logging.Millis("close_ms", time.Since(begun)))
+	return nil
+}

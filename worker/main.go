@@ -1,0 +1,100 @@
+// Command worker drives one headless Chrome for bin/supervisor, which starts it
+// and talks to it by package rpc. It does nothing by itself.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page"
+	"session-manager/worker/internal/server"
+)
+
+// version is set by the linker (see the Makefile).
+var version = "devel"
+
+// Exit codes, after sysexits.h.
+const (
+	exitClean    = 0
+	exitUsage    = 64
+	exitSoftware = 70 // the session failed; the supervisor has been told why
+)
+
+const (
+	// stopLimit is what Chrome may take to close, with some to spare.
+	stopLimit = 10 * time.Second
+	// farewell is how long the supervisor may take to fetch the last events.
+	farewell = 5 * time.Second
+)
+
+func main() { os.Exit(run(os.Stderr)) }
+
+func run(stderr *os.File) int {
+	handshake := rpc.Handshake()
+	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
+		fmt.Fprintln(stderr, "worker: this program is started by bin/supervisor, and does nothing by itself; run bin/supervisor")
+		return exitUsage
+	}
+	// Made before Serve, which puts a pipe in the place of os.Stderr. What is
+	// worth showing is the supervisor's decision, so all levels go there.
+	log := logging.New(stderr, "worker", slog.LevelDebug)
+	log.Debug("worker started", slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
+
+	// Interrupts are for the supervisor. They are caught rather than ignored: an
+	// ignored signal would stay ignored in Chrome.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+
+	w := server.New(server.Options{OpenPage: openPage, Logger: log})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		rpc.Serve(w)
+	}()
+	select {
+	case <-served: // the supervisor has said goodbye, or is gone
+	case <-w.Idle():
+	case s := <-terminate:
+		log.Info("told to end", slog.String("signal", s.String()))
+	}
+	return end(w, log, served, terminate)
+}
+
+// end closes Chrome, lets the supervisor fetch what is still to be told, and
+// returns the exit code.
+func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <-chan os.Signal) int {
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	if err := w.Stop(ctx); err != nil {
+		log.Warn("cannot end cleanly", slog.Any(logging.KeyError, err))
+	}
+	last := time.NewTimer(farewell)
+	defer last.Stop()
+	select {
+	case <-served:
+	case <-last.C:
+	case <-terminate: // a second one: now
+	}
+	if w.Err() != nil {
+		return exitSoftware
+	}
+	return exitClean
+}
+
+func openPage(ctx context.Context, o server.PageOptions) (server.Page, error) {
+	p, err := page.Open(ctx, page.Options{
+		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Emit: o.Emit, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err // not p: a nil *Page in an interface is not nil
+	}
+	return p, nil
+}
