@@ -99,7 +99,7 @@ func (t *Tree) Wait(ctx context.Context) error { return t.untilEmpty(ctx, func([
 func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill) }
 
 func (t *Tree) untilEmpty(ctx context.Context, act func([]Process)) error {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(lastPause)
 	defer timer.Stop()
 	pause := firstPause
 	for empty := 0; ; {
@@ -116,6 +116,10 @@ func (t *Tree) untilEmpty(ctx context.Context, act func([]Process)) error {
 		act(left)
 		timer.Reset(pause)
 		pause = min(2*pause, lastPause)
+		if len(left) == 0 {
+			<-timer.C
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return &LeftoverError{Processes: left, Err: ctx.Err()}

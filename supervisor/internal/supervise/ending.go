@@ -26,6 +26,8 @@ type result struct {
 	// killed counts the processes that did not end by themselves, the worker
 	// apart.
 	killed int
+	// workerKilled says that the worker did not end by itself, but by us.
+	workerKilled bool
 	// took is how long the end lasted.
 	took time.Duration
 	// leftover says that processes could not be ended.
@@ -131,10 +133,12 @@ func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, now bool)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		g.s.block(Blocked{
+		b := Blocked{
 			Reason: reason.ProfileInUse, Detail: "what was started can't be ended: " + err.Error(),
 			RetryAt: time.Now().Add(g.timings.Stuck),
-		})
+		}
+		g.s.logBlocked(b)
+		g.s.o.Notify(b)
 		// A restart request changes nothing here; it only shortens the pause.
 		if err := g.s.wait(ctx, g.timings.Stuck, nil); err != nil {
 			continue
@@ -174,7 +178,7 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 		chromePID: g.chromePID, killed: tree.Killed(), leftover: leftover,
 	}
 	if g.process != nil {
-		r.workerPID, r.workerExit = g.process.pid(), g.process.exit()
+		r.workerPID, r.workerExit, r.workerKilled = g.process.pid(), g.process.exit(), g.process.wasKilled()
 		r.stdoutBytes = g.process.stdout.dropped.Load()
 		r.workerStderr = g.process.stderr.last(stderrInRecord)
 	}
@@ -224,6 +228,7 @@ func (r result) logTo(log *slog.Logger, class restart.Class, d restart.Decision)
 		logging.Millis("uptime_ms", r.uptime),
 		slog.Int(logging.KeyPID, r.workerPID),
 		slog.String("worker_exit", r.workerExit),
+		slog.Bool("worker_killed_by_us", r.workerKilled),
 		slog.Int("chrome_pid", r.chromePID),
 		slog.String("chrome_exit", r.chromeExit),
 		slog.Int("killed", r.killed),

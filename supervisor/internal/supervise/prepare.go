@@ -30,29 +30,39 @@ type plan struct {
 func (s *Supervisor) prepare(ctx context.Context) (plan, error) {
 	said := ""
 	for {
-		p, err := s.preflight(ctx)
-		switch {
-		case err == nil:
-			return p, nil
-		case ctx.Err() != nil:
-			return plan{}, ctx.Err()
-		case errors.Is(err, profile.ErrHeld):
-			return plan{}, err
+		p, blocked, err := s.attempt(ctx, said)
+		if err != nil || blocked == "" {
+			return p, err
 		}
-		b := Blocked{
-			Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error()),
-			RetryAt: time.Now().Add(s.o.Timings.Probe),
-		}
-		if now := string(b.Reason) + b.Detail; now != said {
-			said = now
-			s.block(b)
-		} else {
-			s.o.Notify(b)
-		}
-		if err := s.wait(ctx, s.o.Timings.Probe, s.paths()); err != nil {
-			return plan{}, err
-		}
+		said = blocked
 	}
+}
+
+// attempt is one look of prepare's, and the pause after it when something is in
+// the way; what, it returns as text. It watches from before the look, so that no
+// change can fall between the two.
+func (s *Supervisor) attempt(ctx context.Context, said string) (plan, string, error) {
+	w := s.watch()
+	defer w.close()
+	p, err := s.preflight(ctx)
+	switch {
+	case err == nil:
+		return p, "", nil
+	case ctx.Err() != nil:
+		return plan{}, "", ctx.Err()
+	case errors.Is(err, profile.ErrHeld):
+		return plan{}, "", err
+	}
+	b := Blocked{
+		Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error()),
+		RetryAt: time.Now().Add(s.o.Timings.Probe),
+	}
+	now := string(b.Reason) + ": " + b.Detail
+	if now != said {
+		s.logBlocked(b)
+	}
+	s.o.Notify(b)
+	return plan{}, now, s.wait(ctx, s.o.Timings.Probe, w)
 }
 
 // preflight looks at all that a generation needs. It changes nothing but a stale
@@ -152,7 +162,8 @@ func (s *Supervisor) awaitLease(ctx context.Context) error {
 	}
 }
 
-// paths are those whose change may mend what keeps a generation from starting.
+// paths are those whose change may mend what keeps a generation from being
+// started.
 func (s *Supervisor) paths() []string {
 	tokens, err := filepath.Abs(s.o.Tokens)
 	if err != nil {

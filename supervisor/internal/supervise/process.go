@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
+
+	"session-manager/shared/logging"
 )
 
 // pipeGrace is how long the pipes of a process that has ended stay open for what
@@ -45,10 +47,11 @@ type process struct {
 	// pipes are the goroutines that read, and the one that waits.
 	pipes sync.WaitGroup
 
-	mu    sync.Mutex
-	ended bool             // guarded by mu
-	cmd   *exec.Cmd        // guarded by mu; nil until started
-	state *os.ProcessState // guarded by mu; nil until exited
+	mu     sync.Mutex
+	ended  bool             // guarded by mu; no process may be started any more
+	killed bool             // guarded by mu; it was killed by us while it lived
+	cmd    *exec.Cmd        // guarded by mu; nil until started
+	state  *os.ProcessState // guarded by mu; nil until exited
 }
 
 var _ runner.Runner = (*process)(nil)
@@ -162,9 +165,20 @@ func (p *process) signal(sig os.Signal) {
 	if p.cmd == nil || p.state != nil {
 		return
 	}
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		p.log.Warn("worker_not_signalled", "signal", sig.String(), "err", err)
+	err := p.cmd.Process.Signal(sig)
+	switch {
+	case err == nil:
+		p.killed = p.killed || sig == os.Kill
+	case !errors.Is(err, os.ErrProcessDone):
+		p.log.Warn("worker_not_signalled", "signal", sig.String(), logging.KeyError, err)
 	}
+}
+
+// wasKilled reports whether kill ended a living process.
+func (p *process) wasKilled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.killed
 }
 
 // pid returns 0 while there is no process.

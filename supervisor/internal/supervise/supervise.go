@@ -132,23 +132,22 @@ func (s *Supervisor) follow(ctx context.Context, r result) error {
 	if d.Circuit != restart.Open {
 		return s.wait(ctx, d.Delay, nil)
 	}
-	retry := time.Now().Add(d.Delay)
-	blocked := Blocked{Reason: r.cause.reason, Detail: r.cause.detail, RetryAt: retry}
-	var paths []string
+	blocked := Blocked{Reason: r.cause.reason, Detail: r.cause.detail, RetryAt: time.Now().Add(d.Delay)}
+	var w *watcher
 	if class == restart.Environmental {
-		paths = s.paths()
+		w = s.watch()
+		defer w.close()
 	} else {
 		blocked.Reason, blocked.Detail = reason.RestartStorm, "the last end: "+r.summary()
 	}
-	s.block(blocked)
-	return s.wait(ctx, d.Delay, paths)
+	s.logBlocked(blocked)
+	s.o.Notify(blocked)
+	return s.wait(ctx, d.Delay, w)
 }
 
-// block tells that nothing runs, and logs it.
-func (s *Supervisor) block(b Blocked) {
+func (s *Supervisor) logBlocked(b Blocked) {
 	s.log.Warn("blocked", logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail,
 		logging.Millis("retry_ms", time.Until(b.RetryAt)))
-	s.o.Notify(b)
 }
 
 // Restart ends the present generation, closing Chrome cleanly, and starts the

@@ -12,19 +12,12 @@ import (
 	"session-manager/shared/logging"
 )
 
-// wait returns nil after d, when one of the paths has changed, or when a restart
-// was asked for; and ctx's error when ctx ends.
-func (s *Supervisor) wait(ctx context.Context, d time.Duration, paths []string) error {
-	changed := make(chan struct{}, 1)
-	if len(paths) > 0 {
-		w, err := watch(paths)
-		if err != nil {
-			// inotify may be exhausted by others; then time alone must do.
-			s.log.Debug("not_watched", logging.KeyError, err)
-		} else {
-			defer w.close()
-			changed = w.changed
-		}
+// wait returns nil after d, when w tells of a change, or when a restart was asked
+// for; and ctx's error when ctx ends. w may be nil.
+func (s *Supervisor) wait(ctx context.Context, d time.Duration, w *watcher) error {
+	var changed chan struct{}
+	if w != nil {
+		changed = w.changed
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -37,9 +30,23 @@ func (s *Supervisor) wait(ctx context.Context, d time.Duration, paths []string) 
 		case <-s.restarts:
 			return nil
 		case <-changed:
+			// Once is enough: it is looked at again when it has settled.
+			changed = nil
 			timer.Reset(min(d, s.o.Timings.Settle))
 		}
 	}
+}
+
+// watch begins to watch everything whose change may mend what keeps a generation
+// from being started. It returns nil when that can't be had, as when others have
+// used inotify up; then time alone must do.
+func (s *Supervisor) watch() *watcher {
+	w, err := newWatcher(s.paths())
+	if err != nil {
+		s.log.Debug("not_watched", logging.KeyError, err)
+		return nil
+	}
+	return w
 }
 
 // watcher tells that one of some paths has come, gone or changed.
@@ -50,10 +57,10 @@ type watcher struct {
 	done    chan struct{}
 }
 
-// watch watches folders, never files: a watch on a file is lost when the file is
+// newWatcher watches folders, never files: a watch on a file is lost when the file is
 // replaced. Of a path that is not there it watches the nearest folder above that
 // is, for the next part of the path.
-func watch(paths []string) (*watcher, error) {
+func newWatcher(paths []string) (*watcher, error) {
 	fs, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch folders: %w", err)
@@ -98,7 +105,11 @@ func (w *watcher) loop(wanted map[string]bool) {
 	}
 }
 
+// close may be called on nil.
 func (w *watcher) close() {
+	if w == nil {
+		return
+	}
 	_ = w.fs.Close()
 	<-w.done
 }

@@ -56,7 +56,7 @@ func main() {
 		fmt.Printf("1|%d|unix|%s|grpc|\n", rpc.ProtocolVersion, filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s"))
 		select {}
 	case "environment":
-		fmt.Fprintln(os.Stderr, "ENV "+strings.Join(os.Environ(), "\x1f"))
+		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(os.Environ(), "\x1f"), "\n", " "))
 	}
 	rpc.Serve(w)
 }

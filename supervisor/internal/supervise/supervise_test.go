@@ -1,0 +1,348 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/restart"
+)
+
+func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
+	r := newRig(t, "runs").start()
+	started := await[WorkerStarted](r)
+	browser := awaitEvent[rpc.BrowserStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	png, err := r.Screenshot(t.Context())
+	if err != nil || string(png) != "picture" {
+		t.Errorf("Screenshot() = %q, %v", png, err)
+	}
+	if target, err := os.Readlink(r.path("tokens/admin/SingletonLock")); err != nil || target == "" {
+		t.Errorf("no lock while it runs: %v", err)
+	}
+
+	if took := r.stop(); took > 3*time.Second {
+		t.Errorf("stop took %v", took)
+	}
+	end := await[Ended](r)
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended")
+	if end.Reason != reason.Stopping || end.Class != restart.Planned || end.Generation != 1 {
+		t.Errorf("Ended: %+v", end)
+	}
+	if exists(r.path("tokens/admin/SingletonLock")) {
+		t.Error("Chrome was not closed cleanly: its lock is left")
+	}
+	line := r.exitLine()
+	if line["pid"] != float64(started.PID) || line["chrome_pid"] != float64(browser.PID) || line["killed"] != float64(0) {
+		t.Errorf("worker_exit: %v", line)
+	}
+	if _, err := r.Screenshot(t.Context()); !errors.Is(err, ErrNoWorker) {
+		t.Errorf("Screenshot() after the end = %v", err)
+	}
+}
+
+func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
+	r := newRig(t, "runs").start()
+	started := await[WorkerStarted](r)
+	browser := awaitEvent[rpc.BrowserStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	kill(t, started.PID, syscall.SIGKILL)
+
+	ending := await[Ending](r)
+	end := await[Ended](r)
+	if ending.Generation != 1 || end.Reason != reason.WorkerCrashed || end.Class != restart.Transient ||
+		end.WorkerExit != "signal killed" || end.ChromeExit != "exit 0" || end.Failures != 1 || end.Delay != 0 {
+		t.Errorf("Ended: %+v", end)
+	}
+	if !strings.Contains(end.Detail, "signal killed") {
+		t.Errorf("detail %q", end.Detail)
+	}
+	if line := r.exitLine(); line["killed"] != float64(0) {
+		t.Errorf("Chrome was killed: %v", line)
+	}
+	gone(t, browser.PID)
+	if again := await[WorkerStarted](r); again.Generation != 2 || again.PID == started.PID {
+		t.Errorf("WorkerStarted: %+v", again)
+	}
+	awaitEvent[rpc.PageObserved](r)
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended " +
+		"Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved")
+}
+
+func TestAFrozenWorkerIsKilled(t *testing.T) {
+	tests := map[string]func(*Timings){
+		"by its silence":         func(tm *Timings) { tm.Silence = time.Second; tm.Health = time.Minute },
+		"by its RPC server":      func(tm *Timings) { tm.Silence = time.Minute; tm.Health = 100 * time.Millisecond },
+		"with both, by defaults": func(tm *Timings) { tm.Silence = 2 * time.Second; tm.Health = 0 },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "runs", func(o *Options) { change(&o.Timings) }).start()
+			started := await[WorkerStarted](r)
+			awaitEvent[rpc.PageObserved](r)
+			kill(t, started.PID, syscall.SIGSTOP)
+			end := await[Ended](r)
+			if end.Reason != reason.WorkerHung || end.WorkerExit != "signal killed" || end.ChromeExit != "exit 0" {
+				t.Errorf("Ended: %+v", end)
+			}
+			awaitEvent[rpc.PageObserved](r)
+		})
+	}
+}
+
+func TestAWorkerThatDeadlocksLeavesItsStacks(t *testing.T) {
+	r := newRig(t, "mute", func(o *Options) { o.Timings.Silence = 300 * time.Millisecond; o.Timings.Dump = 5 * time.Second }).start()
+	end := await[Ended](r)
+	if end.Reason != reason.WorkerHung || end.WorkerExit != "exit 2" || !strings.Contains(end.Detail, "said nothing") {
+		t.Errorf("Ended: %+v", end)
+	}
+	r.stop()
+	if !strings.Contains(r.log.text(), "SIGQUIT: quit") {
+		t.Error("the stacks are not in the log")
+	}
+}
+
+func TestWhatChromeLeavesBehindIsKilled(t *testing.T) {
+	r := newRig(t, "stubborn", func(o *Options) { o.Timings.Drain = 100 * time.Millisecond }).start()
+	started := await[WorkerStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	kill(t, started.PID, syscall.SIGKILL)
+	end := await[Ended](r)
+	if end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed" {
+		t.Errorf("Ended: %+v", end)
+	}
+	// The shell, its sleep, and the one in a session of its own.
+	if line := r.exitLine(); line["killed"] != float64(3) {
+		t.Errorf("killed %v, want 3", line["killed"])
+	}
+}
+
+func TestAFailureIsTakenAtItsWord(t *testing.T) {
+	r := newRig(t, "fails").start()
+	end := await[Ended](r)
+	if end.Reason != reason.BrowserCrashed || end.Detail != "Chrome died" || end.WorkerExit != "exit 70" ||
+		end.ChromeExit != "signal segmentation fault" || end.Class != restart.Transient {
+		t.Errorf("Ended: %+v", end)
+	}
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted Failure Ending Ended")
+	line := r.exitLine()
+	if stderr, ok := line["chrome_stderr"].([]any); !ok || len(stderr) != 1 || stderr[0] != "last line of Chrome" {
+		t.Errorf("worker_exit: %v", line)
+	}
+}
+
+func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
+	short := func(o *Options) { o.Timings.Handshake = 500 * time.Millisecond }
+	tests := map[string]struct {
+		change  func(*Options)
+		reason  reason.Code
+		exit    string
+		says    string
+		stacked bool
+	}{
+		"exit7":           {nil, reason.WorkerCrashed, "exit 7", "exit 7", false},
+		"panic":           {nil, reason.WorkerCrashed, "exit 2", "exit 2", false},
+		"exit3":           {nil, reason.WorkerCrashed, "exit 3", "exit 3", false},
+		"dies connecting": {nil, reason.WorkerCrashed, "exit 9", "exit 9", false},
+		"leaves":          {nil, reason.WorkerCrashed, "signal killed", "without being asked", false},
+		"silent":          {short, reason.WorkerHung, "", "handshake within 500ms", false},
+		"garbage":         {nil, reason.WorkerUnusable, "signal killed", "no worker of this service", false},
+		"endless line":    {nil, reason.WorkerUnusable, "signal killed", "no worker of this service", false},
+		"other version":   {nil, reason.WorkerUnusable, "signal killed", "protocol version 2, the supervisor 1", false},
+		"no browser": {func(o *Options) { o.Timings.BrowserStart = 300 * time.Millisecond },
+			reason.BrowserStartFailed, "signal killed", "Chrome gave no answer", false},
+		"other profile": {nil, reason.ProfileInUse, "", "has not locked our profile", false},
+		"sandbox":       {nil, reason.SandboxRefused, "", "no usable sandbox", false},
+	}
+	for mode, tt := range tests {
+		t.Run(mode, func(t *testing.T) {
+			var changes []func(*Options)
+			if tt.change != nil {
+				changes = append(changes, tt.change)
+			}
+			r := newRig(t, mode, changes...).start()
+			await[WorkerStarted](r)
+			end := await[Ended](r)
+			if end.Reason != tt.reason || end.Class != restart.Classify(tt.reason) ||
+				tt.exit != "" && end.WorkerExit != tt.exit || !strings.Contains(end.Detail, tt.says) {
+				t.Errorf("Ended: %+v", end)
+			}
+			if end.Class != restart.Environmental {
+				await[Spawning](r)
+				return
+			}
+			if b := await[Blocked](r); b.Reason != tt.reason || time.Until(b.RetryAt) < 5*time.Second {
+				t.Errorf("Blocked: %+v", b)
+			}
+		})
+	}
+}
+
+func TestAPanicOfTheWorkerIsInTheRecord(t *testing.T) {
+	r := newRig(t, "panic").start()
+	await[Ended](r)
+	r.stop()
+	lines := r.log.lines(t, "worker_exit")
+	stderr, ok := lines[0]["worker_stderr"].([]any)
+	if !ok || len(stderr) == 0 || !strings.HasPrefix(stderr[0].(string), "panic: the worker's programmer erred") {
+		t.Errorf("worker_exit: %v", lines[0])
+	}
+}
+
+func TestEventsOfAnotherGenerationAreDropped(t *testing.T) {
+	r := newRig(t, "foreign").start()
+	awaitEvent[rpc.PageObserved](r)
+	r.stop()
+	r.drain()
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended")
+	if len(r.log.lines(t, "foreign_event")) != 1 {
+		t.Error("it was not logged")
+	}
+}
+
+func TestRestartClosesChromeAndSkipsThePolicy(t *testing.T) {
+	r := newRig(t, "runs").start()
+	for generation := uint64(1); generation <= 3; generation++ {
+		awaitEvent[rpc.PageObserved](r)
+		if err := r.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		end := await[Ended](r)
+		if end.Generation != generation || end.Reason != reason.RestartRequested || end.Class != restart.Planned ||
+			end.Delay != 0 || end.Failures != 0 {
+			t.Errorf("Ended: %+v", end)
+		}
+		if exists(r.path("tokens/admin/SingletonLock")) {
+			t.Error("Chrome was not closed cleanly")
+		}
+	}
+}
+
+func TestACrashLoopOpensTheCircuitAndARestartTriesAtOnce(t *testing.T) {
+	r := newRig(t, "exit7").start()
+	for n := 1; n <= 6; n++ {
+		if end := await[Ended](r); end.Failures != n {
+			t.Fatalf("end %d: %+v", n, end)
+		}
+	}
+	b := await[Blocked](r)
+	if b.Reason != reason.RestartStorm || !strings.Contains(b.Detail, "exit 7") || time.Until(b.RetryAt) < 30*time.Second {
+		t.Errorf("Blocked: %+v", b)
+	}
+	r.mode("runs")
+	if err := r.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitEvent[rpc.PageObserved](r)
+	if took := r.stop(); took > 3*time.Second {
+		t.Errorf("stop took %v", took)
+	}
+}
+
+func TestTheFailuresOutliveTheSupervisor(t *testing.T) {
+	r := newRig(t, "exit7").start()
+	for range 3 {
+		await[Ended](r)
+	}
+	r.stop()
+	next := newRig(t, "exit7", func(o *Options) { o.Tokens = r.o.Tokens }).start()
+	if end := await[Ended](next); end.Failures < 4 {
+		t.Errorf("Ended: %+v, want the failures before it counted", end)
+	}
+}
+
+func TestASecondSupervisorReturnsAtOnce(t *testing.T) {
+	r := newRig(t, "runs").start()
+	awaitEvent[rpc.PageObserved](r)
+	second := newRig(t, "runs", func(o *Options) { o.Tokens = r.o.Tokens })
+	err := New(second.o).Run(t.Context())
+	if !errors.Is(err, profile.ErrHeld) {
+		t.Errorf("Run() = %v, want ErrHeld", err)
+	}
+	// The first one is undisturbed.
+	if _, err := r.Screenshot(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARuntimeFolderThatCannotWorkIsRefused(t *testing.T) {
+	for _, path := range []string{"relative", "/" + strings.Repeat("x", maxRuntimeDir)} {
+		r := newRig(t, "runs", func(o *Options) { o.RuntimeDir = path })
+		if err := New(r.o).Run(t.Context()); err == nil {
+			t.Errorf("Run() with %q succeeded", path)
+		}
+	}
+}
+
+func TestHealthIsReportedToThePolicy(t *testing.T) {
+	r := newRig(t, "runs", func(o *Options) { o.Limits.ResetAfter = time.Nanosecond }).start()
+	for range 3 {
+		started := await[WorkerStarted](r)
+		awaitEvent[rpc.PageObserved](r)
+		r.Report(true)
+		kill(t, started.PID, syscall.SIGKILL)
+		if end := await[Ended](r); end.Delay != 0 {
+			t.Errorf("Ended: %+v, want no delay after health", end)
+		}
+	}
+}
+
+func TestLeftoversOfAKilledSupervisorAreWiped(t *testing.T) {
+	r := newRig(t, "runs")
+	outside := r.path("precious")
+	for _, path := range []string{outside, r.path("run/g7/c/t"), r.path("run/keep")} {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, r.path("run/g8")); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	awaitEvent[rpc.PageObserved](r)
+	for path, want := range map[string]bool{"run/g7": false, "run/g8": false, "run/keep": true, "precious": true, "run/g1": true} {
+		if exists(r.path(path)) != want {
+			t.Errorf("%s exists: %v", path, !want)
+		}
+	}
+	r.stop()
+	if err := os.Remove(r.path("run/keep")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func kill(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatalf("cannot signal %d: %v", pid, err)
+	}
+}
+
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("process %d is still there: %v", pid, err)
+	}
+}
+
+func TestScreenshotWithoutAWorker(t *testing.T) {
+	r := newRig(t, "runs")
+	if _, err := New(r.o).Screenshot(t.Context()); !errors.Is(err, ErrNoWorker) {
+		t.Errorf("Screenshot() = %v", err)
+	}
+}
+
+func TestRestartWithAnEndedContextIsRefused(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := New(newRig(t, "runs").o).Restart(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Restart() = %v", err)
+	}
+}
