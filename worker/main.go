@@ -31,7 +31,7 @@ const (
 	// stopLimit is what Chrome may take to close, with some to spare.
 	stopLimit = 10 * time.Second
 	// farewell is how long the supervisor may take to fetch the last events.
-	farewell = 5 * time.Second
+	farewell = 2 * time.Second
 )
 
 func main() { os.Exit(run(os.Stderr)) }

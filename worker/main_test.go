@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 // command is the worker as the supervisor, or a person, would run it.
 func command(t *testing.T, cookie bool) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), asItself+"=1")
+	// A worker that is killed leaves its socket in TMPDIR.
+	cmd.Env = append(os.Environ(), asItself+"=1", "TMPDIR="+browsertest.ShortDir(t))
 	if cookie {
 		h := rpc.Handshake()
 		cmd.Env = append(cmd.Env, h.MagicCookieKey+"="+h.MagicCookieValue)
@@ -69,7 +70,6 @@ func TestTerminatedWorkerWithoutASessionExitsCleanly(t *testing.T) {
 	}
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Process.Signal(syscall.SIGTERM) // needs no farewell: nobody listens
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("ended with %v", err)
 	}

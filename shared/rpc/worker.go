@@ -163,8 +163,11 @@ type QRGone struct {
 type Heartbeat struct {
 	BrowserAge    time.Duration
 	MainThreadAge time.Duration
+	// ResidentBytes is what the worker and all of Chrome's processes hold in
+	// memory, without pages of files.
 	ResidentBytes uint64
-	Goroutines    int
+	// Goroutines is the number of the worker's own.
+	Goroutines int
 }
 
 // Failure is the last event of a generation that did not end by Stop.
