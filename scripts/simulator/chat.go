@@ -110,6 +110,9 @@ func (c *chat) read() {
 }
 
 func (c *chat) handle(m message) {
+	if c.server.silence() != nil {
+		return // It was lost on the way.
+	}
 	switch m.Type {
 	case "hello":
 		c.hello(m)
@@ -122,6 +125,8 @@ func (c *chat) handle(m message) {
 		c.altLink(m.Phone)
 	case "logout":
 		c.server.unlink(c.noiseKey())
+	case "ping":
+		c.send(message{Type: "pong"})
 	default:
 		c.server.logger.Error("page sent an unknown message", "type", m.Type)
 	}
@@ -129,6 +134,9 @@ func (c *chat) handle(m message) {
 
 // send drops the connection when the page doesn't take the message.
 func (c *chat) send(m message) {
+	if c.server.silence() != nil {
+		return // It is lost on the way.
+	}
 	if err := send(c.conn, m); err != nil {
 		c.close()
 	}

@@ -24,7 +24,7 @@ const maxBody = 16 << 10
 //	POST /scan                   the phone scans the screen, or {"login": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
 //	POST /logout /takeover /rotate-adv /expire /reload /hang /crash
-//	POST /network/drop /network/restore
+//	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
 //	POST /fault {"fault": "…"}   a switch, DELETE /fault clears all
 //
@@ -41,6 +41,7 @@ func (s *Server) Control() http.Handler {
 		"/hang":            s.Hang,
 		"/crash":           s.Crash,
 		"/network/drop":    func() error { s.DropNetwork(); return nil },
+		"/network/stall":   func() error { s.StallNetwork(); return nil },
 		"/network/restore": func() error { s.RestoreNetwork(); return nil },
 	} {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, _ *http.Request) {

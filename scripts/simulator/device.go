@@ -222,11 +222,26 @@ func (s *Server) DropNetwork() {
 	s.closeChatsLocked()
 }
 
-// RestoreNetwork ends DropNetwork.
+// StallNetwork makes every connection silent until RestoreNetwork, as a router
+// does that lost its table: nothing is closed, nothing arrives, and the page has
+// to find out by itself.
+func (s *Server) StallNetwork() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stalled == nil {
+		s.stalled = make(chan struct{})
+	}
+}
+
+// RestoreNetwork ends DropNetwork and StallNetwork.
 func (s *Server) RestoreNetwork() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = false
+	if s.stalled != nil {
+		close(s.stalled)
+		s.stalled = nil
+	}
 }
 
 // ExpireNow makes the page's list of codes run out, as after 160 seconds.

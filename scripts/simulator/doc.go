@@ -36,7 +36,7 @@
 // # Levers
 //
 // The phone: Scan, ScanString, EnterCode, LogOut. The server: TakeOver,
-// RotateADV, DropNetwork, RestoreNetwork. The page: ExpireNow, Reload, Hang,
+// RotateADV, DropNetwork, StallNetwork, RestoreNetwork. The page: ExpireNow, Reload, Hang,
 // Crash. What is on the screen: OnScreen, Shown, Await. A lever that can't do
 // anything now returns an error that says why.
 //
@@ -48,7 +48,8 @@
 //
 // A switch is a misbehaviour that lasts until it is cleared; ParseFault reads
 // name, name=value or name=value:argument, and FaultNames lists all. A load of
-// the page can have its own: /?sim=renamed&sim.speed=100&sim.fault=idle=now.
+// the page can have its own, for what the page does by itself:
+// /?sim=renamed&sim.speed=100&sim.fault=idle=now.
 //
 //	socket=never              the connection is never answered
 //	socket=flap               every connection ends after 3 s
@@ -100,7 +101,8 @@
 //   - Under either overlay the canvas is faint since August 2026 (observed). The
 //     button "No internet connection" follows the page's own probe, not
 //     navigator.onLine (observed); when exactly the probe runs is assumed: when
-//     a socket closes, and each 15 s.
+//     a socket closes, and each 15 s. A socket is given up after 20 s of silence
+//     (observed).
 //   - States, modes, and what holds in the QR state: hasSynced undefined,
 //     displayInfo CONNECTING (observed). hasSynced, then mode MAIN; 515 after a
 //     scan (observed).

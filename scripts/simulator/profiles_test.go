@@ -103,9 +103,9 @@ func TestEveryProfileShowsItsCode(t *testing.T) {
 	}
 }
 
-// lookAt expects that a camera reads what the page reported. The test's decoder
-// finds about one code in fifty nowhere, as the text around distracts it, so it
-// gets further codes to look at.
+// lookAt expects that a camera reads what the page reported. Now and then the
+// test's decoder takes the text around for a part of the code, so it gets further
+// codes to look at.
 func (r *rig) lookAt(seen screen, how camera) {
 	r.t.Helper()
 	for range 4 {

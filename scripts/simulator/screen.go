@@ -31,6 +31,9 @@ type Screen struct {
 	Offered string `json:"offered"`
 	// Ref is the first field of Offered.
 	Ref string `json:"ref"`
+	// RefTTL is Conn.refTTL: how long the page will show the ref, in milliseconds
+	// of its (scaled) clock.
+	RefTTL float64 `json:"refTTL"`
 	// Overlay is what lies over the code: idle, offline, banner or nothing.
 	Overlay string `json:"overlay"`
 	// Progress is the sync's, in percent; -1 when there is no sync.

@@ -42,6 +42,8 @@ type Server struct {
 	faults  []Fault
 	down    bool
 	closed  bool
+	// stalled is open while the network is silent, and nil otherwise.
+	stalled chan struct{}
 	pages   map[*page]struct{}
 	chats   map[*chat]struct{}
 	devices map[string]*device
@@ -99,6 +101,9 @@ func New(o Options) (*Server, error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.isDown() && r.URL.Path != instrumentPath {
 		hangUp(w)
+		return
+	}
+	if r.URL.Path != instrumentPath && !s.awaitNetwork(r.Context()) {
 		return
 	}
 	if delay, ok := s.fault("slow"); ok {
@@ -179,6 +184,29 @@ func (s *Server) fault(name string) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return faultNamed(s.faults, name)
+}
+
+// awaitNetwork returns when the network isn't silent any more; false means that
+// the request ended first.
+func (s *Server) awaitNetwork(ctx context.Context) bool {
+	silence := s.silence()
+	if silence == nil {
+		return true
+	}
+	select {
+	case <-silence:
+		return true
+	case <-ctx.Done():
+	case <-s.done:
+	}
+	return false
+}
+
+// silence is closed when StallNetwork ends, and nil when it doesn't hold.
+func (s *Server) silence() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stalled
 }
 
 // scaled turns an imitated duration into a real one.

@@ -212,6 +212,7 @@ func TestControlPullsLevers(t *testing.T) {
 		{"POST", "/hang", "", 409, `no page is open`},
 		{"POST", "/crash", "", 409, `no page is open`},
 		{"POST", "/network/drop", "", 200, `{"ok":true}`},
+		{"POST", "/network/stall", "", 200, `{"ok":true}`},
 		{"POST", "/network/restore", "", 200, `{"ok":true}`},
 		{"POST", "/profile/2022", "", 200, `{"ok":true}`},
 		{"POST", "/profile/1999", "", 400, `is none of`},

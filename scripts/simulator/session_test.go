@@ -119,6 +119,18 @@ func TestDroppedNetworkCoversCodeAndRestoredRenewsIt(t *testing.T) {
 	}
 }
 
+func TestSilentNetworkIsNoticedByPage(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.link()
+	r.StallNetwork()
+	if c := r.until(func(c simulator.Screen) bool { return !c.Online && c.State == "OPENING" }); c.Name != "MAIN" {
+		t.Errorf("a linked page without a network shows %v", c)
+	}
+	r.RestoreNetwork()
+	r.until(func(c simulator.Screen) bool { return c.Online && c.State == "CONNECTED" })
+}
+
 func TestPhoneNumberLinksByCode(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.open("")

@@ -14,12 +14,15 @@ import { pageId } from './instrument.js';
 const BACK_OFF = [1, 1, 2, 3, 5, 8, 10];
 const CONNECT_LIMIT = 20_000;
 const HEALTH_CHECK = 15_000;
+const DEAD_SOCKET = 20_000;
+const PROBE_LIMIT = 10_000;
 // A socket that is refused so often while the probe blames a proxy is blocked.
 const PROXY_ATTEMPTS = 3;
 
 let socket = null;
 let wanted = false;
 let attempts = 0;
+let heard = 0;
 let retryTimer;
 
 /** Opens the connection, and keeps it open until stop. */
@@ -65,11 +68,13 @@ function connect() {
   const tooLong = after(CONNECT_LIMIT, () => opened.close());
   opened.onopen = () => {
     clearTimeout(tooLong);
+    heard = Date.now();
     hello();
   };
   // One message after the other, though some take their time.
   let work = Promise.resolve();
   opened.onmessage = ({ data }) => {
+    heard = Date.now();
     work = work.then(() => (socket === opened ? handle(JSON.parse(data)) : null)).catch(console.error);
   };
   opened.onclose = () => {
@@ -113,6 +118,14 @@ async function lost() {
   retryTimer = setTimeout(status === null ? lost : connect, backOff());
 }
 
+// A close would wait for the other side, which is silent.
+function giveUp() {
+  const dead = socket;
+  dead.onclose = null;
+  dead.close();
+  lost();
+}
+
 function backOff() {
   const seconds = BACK_OFF[Math.min(attempts, BACK_OFF.length - 1)];
   attempts++;
@@ -122,20 +135,22 @@ function backOff() {
 /** What the status probe says, null when there is no network. */
 async function probe() {
   try {
-    const response = await fetch('/status.json', { signal: AbortSignal.timeout(10_000) });
+    const response = await fetch('/status.json', { signal: AbortSignal.timeout(Math.max(500, scaled(PROBE_LIMIT))) });
     return response.ok ? await response.json() : null;
   } catch {
     return null;
   }
 }
 
-/** The regular look at the network, which is all that sees it go while a socket stays. */
+/** The regular look at the network, which is all that sees it go while a socket stays open. */
 export async function watchNetwork() {
   for (;;) {
     await wait(scaled(HEALTH_CHECK));
     if (!socket || faultIs('offline', 'now')) continue;
+    send({ type: 'ping' });
     const status = await probe();
     if (socket) NetworkStatus.set({ online: status !== null });
+    if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > scaled(DEAD_SOCKET)) giveUp();
   }
 }
 
@@ -159,6 +174,7 @@ async function handle(message) {
     case 'sync-done': await session.syncDone(); break;
     case 'stream-error': streamError(message.reason); break;
     case 'failure': failure(message.reason); break;
+    case 'pong': break;
     default: console.error('unknown message', message.type);
   }
 }

@@ -99,7 +99,7 @@ export class QrScreen {
     const drawn = this.container?.drawn ?? '';
     const over = this.covered ? 'banner' : this.container?.overlay ?? '';
     return {
-      name: 'QR', login: drawn, offered: loginString(), ref: Conn.ref ?? '', overlay: over,
+      name: 'QR', login: drawn, offered: loginString(), ref: Conn.ref ?? '', refTTL: Conn.refTTL ?? 0, overlay: over,
       visible: drawn !== '' && drawn === loginString() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
     };
   }
