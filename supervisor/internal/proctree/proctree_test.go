@@ -64,7 +64,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 func gone(t *testing.T, pids string) {
 	t.Helper()
-	for _, field := range strings.Fields(pids) {
+	for field := range strings.FieldsSeq(pids) {
 		pid, err := strconv.Atoi(field)
 		if err != nil {
 			t.Fatal(err)

@@ -131,7 +131,7 @@ func lookAt(pid int, profile string, boot time.Time) suspect {
 		return s
 	}
 	s.name, s.start = stat.Comm, stat.Start
-	s.started = boot.Add(time.Duration(stat.Start) * (time.Second / ticksPerSecond)) //nolint:gosec // ticks since boot
+	s.started = boot.Add(time.Duration(stat.Start) * (time.Second / ticksPerSecond))
 	proc, err := procfs.NewProc(pid)
 	if err != nil {
 		return s

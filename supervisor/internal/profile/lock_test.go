@@ -289,7 +289,7 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 		t.Fatal(err)
 	}
 	scratch := t.TempDir()
-	cmd := exec.Command(binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", //nolint:gosec // a browser
+	cmd := exec.Command(binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--remote-debugging-pipe", "--user-data-dir="+p.Dir(), "about:blank")
 	cmd.Env = []string{"HOME=" + scratch, "TMPDIR=" + scratch, "PATH=/usr/bin:/bin"}
 	cmd.ExtraFiles = []*os.File{toChrome, fromChrome}

@@ -58,7 +58,7 @@ func judgeSpace(path string, st *unix.Statfs_t) error {
 	if st.Flags&unix.ST_RDONLY != 0 {
 		return unwritable("cannot use "+path, unix.EROFS)
 	}
-	if free := st.Bavail * uint64(max(st.Bsize, 0)); free < minFreeBytes { //nolint:gosec // not negative
+	if free := st.Bavail * uint64(max(st.Bsize, 0)); free < minFreeBytes {
 		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d MiB are free at %s, %d are needed", free>>20, path, minFreeBytes>>20))
 	}
 	// Btrfs and others make inodes as they need them and say 0 of 0.

@@ -83,7 +83,7 @@ func copyFile(t *testing.T, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(to, data, 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(to, data, 0o700); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -120,7 +120,7 @@ func TestOpenMakesPrivateFolders(t *testing.T) {
 
 func TestOpenTakesAwayWhatOthersMaySeeOfAProfile(t *testing.T) {
 	tokens := t.TempDir()
-	if err := os.Mkdir(filepath.Join(tokens, session), 0o755); err != nil { //nolint:gosec // that is the point
+	if err := os.Mkdir(filepath.Join(tokens, session), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	p, err := Open(tokens)

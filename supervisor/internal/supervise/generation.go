@@ -62,7 +62,8 @@ type generation struct {
 	checks    chan error
 	cancel    context.CancelFunc // ends the stream and the checks
 
-	announced bool // WorkerStarted was told
+	below     *proctree.Tree // see tree
+	announced bool           // WorkerStarted was told
 	phase     string
 	chromePID int
 	failure   *rpc.Failure
@@ -224,10 +225,15 @@ func (g *generation) request() rpc.RunRequest {
 	}
 }
 
-// tree is everything below this process. The worker is waited for by process.
+// tree is everything below this process. The worker is waited for by process. It
+// is one tree all the time, since it remembers how what it reaped had ended.
 func (g *generation) tree() *proctree.Tree {
-	if g.process == nil || g.process.pid() == 0 {
+	switch {
+	case g.below != nil:
+	case g.process == nil || g.process.pid() == 0:
 		return proctree.Below()
+	default:
+		g.below = proctree.Below(g.process.pid())
 	}
-	return proctree.Below(g.process.pid())
+	return g.below
 }

@@ -103,5 +103,6 @@ func value(v any) any {
 }
 
 func (r record) logTo(log *slog.Logger) {
-	log.LogAttrs(noContext, r.level, r.msg, append(r.attrs, slog.String(logging.KeyOrigin, workerOrigin))...)
+	attrs := append(r.attrs, slog.String(logging.KeyOrigin, workerOrigin))
+	log.LogAttrs(noContext, r.level, r.msg, attrs...) //nolint:sloglint // the message is the worker's
 }

@@ -55,7 +55,7 @@ func TestWhatIsInTheWayIsToldAndHealsAtOnce(t *testing.T) {
 		},
 		"the worker is not executable": {
 			func(t *testing.T, r *rig) { replaceWorker(t, r, 0o600) },
-			func(t *testing.T, r *rig) { must(t, os.Chmod(r.path("worker"), 0o700)) }, reason.WorkerUnusable, //nolint:gosec // a program
+			func(t *testing.T, r *rig) { must(t, os.Chmod(r.path("worker"), 0o700)) }, reason.WorkerUnusable,
 		},
 		"the profile is a file": {
 			func(t *testing.T, r *rig) {
@@ -115,7 +115,7 @@ func replaceWorker(t *testing.T, r *rig, mode os.FileMode) {
 func TestATextFileAsWorkerIsUnusable(t *testing.T) {
 	r := newRig(t, "runs")
 	must(t, os.Remove(r.path("worker")))
-	must(t, os.WriteFile(r.path("worker"), []byte("not a program"), 0o700)) //nolint:gosec // to be executed
+	must(t, os.WriteFile(r.path("worker"), []byte("not a program"), 0o700))
 	r.start()
 	if end := await[Ended](r); end.Reason != reason.WorkerUnusable || end.WorkerExit != "" {
 		t.Errorf("Ended: %+v", end)

@@ -75,7 +75,7 @@ func (p *process) Start(context.Context) error {
 		_, _ = outR.Close(), outW.Close()
 		return fmt.Errorf("cannot make pipe: %w", err)
 	}
-	cmd := exec.Command(p.path) //nolint:gosec // the configured worker; kill and Pdeathsig end it
+	cmd := exec.Command(p.path) // Without a context: kill and the parent-death signal end it.
 	cmd.Env = p.env
 	cmd.Stdout, cmd.Stderr = outW, errW
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -45,7 +45,7 @@ func testMain(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	fakeWorker = filepath.Join(dir, "worker")
-	build := exec.Command("go", "build", "-o", fakeWorker, "./testdata/fakeworker") //nolint:gosec // our own program
+	build := exec.Command("go", "build", "-o", fakeWorker, "./testdata/fakeworker")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "cannot build fake worker: %v\n%s", err, out)
 		return 1
@@ -72,8 +72,8 @@ type rig struct {
 func testTimings() Timings {
 	return Timings{
 		Handshake: 10 * time.Second, BrowserStart: 10 * time.Second, Silence: 5 * time.Second,
-		Beat: 20 * time.Millisecond, Health: time.Second, LastWords: 2 * time.Second,
-		Stop: 3 * time.Second, Dump: 200 * time.Millisecond, Drain: time.Second, Kill: 5 * time.Second,
+		Beat: 20 * time.Millisecond, Health: time.Second, LastWords: time.Second,
+		Stop: time.Second, Dump: 200 * time.Millisecond, Drain: 500 * time.Millisecond, Kill: 5 * time.Second,
 		Stuck: time.Second, Tidy: 5 * time.Second, Lease: 200 * time.Millisecond, Probe: time.Minute,
 		Settle: 10 * time.Millisecond,
 	}
@@ -123,7 +123,7 @@ func (r *rig) mode(mode string) {
 func (r *rig) program(name, script string) {
 	r.t.Helper()
 	path := r.path(name + ".new")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
 		r.t.Fatal(err)
 	}
 	if err := os.Rename(path, r.path(name)); err != nil {

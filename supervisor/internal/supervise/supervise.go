@@ -146,8 +146,8 @@ func (s *Supervisor) follow(ctx context.Context, r result) error {
 }
 
 func (s *Supervisor) logBlocked(b Blocked) {
-	s.log.Warn("blocked", logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail,
-		logging.Millis("retry_ms", time.Until(b.RetryAt)))
+	s.log.LogAttrs(noContext, slog.LevelWarn, "blocked", slog.String(logging.KeyReason, string(b.Reason)),
+		slog.String(logging.KeyDetail, b.Detail), logging.Millis("retry_ms", time.Until(b.RetryAt)))
 }
 
 // Restart ends the present generation, closing Chrome cleanly, and starts the

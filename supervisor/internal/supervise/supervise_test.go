@@ -3,8 +3,10 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -141,25 +143,26 @@ func TestAFailureIsTakenAtItsWord(t *testing.T) {
 func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 	short := func(o *Options) { o.Timings.Handshake = 500 * time.Millisecond }
 	tests := map[string]struct {
-		change  func(*Options)
-		reason  reason.Code
-		exit    string
-		says    string
-		stacked bool
+		change func(*Options)
+		reason reason.Code
+		exit   string
+		says   string
 	}{
-		"exit7":           {nil, reason.WorkerCrashed, "exit 7", "exit 7", false},
-		"panic":           {nil, reason.WorkerCrashed, "exit 2", "exit 2", false},
-		"exit3":           {nil, reason.WorkerCrashed, "exit 3", "exit 3", false},
-		"dies connecting": {nil, reason.WorkerCrashed, "exit 9", "exit 9", false},
-		"leaves":          {nil, reason.WorkerCrashed, "signal killed", "without being asked", false},
-		"silent":          {short, reason.WorkerHung, "", "handshake within 500ms", false},
-		"garbage":         {nil, reason.WorkerUnusable, "signal killed", "no worker of this service", false},
-		"endless line":    {nil, reason.WorkerUnusable, "signal killed", "no worker of this service", false},
-		"other version":   {nil, reason.WorkerUnusable, "signal killed", "protocol version 2, the supervisor 1", false},
+		"exit7":           {nil, reason.WorkerCrashed, "exit 7", "exit 7"},
+		"panic":           {nil, reason.WorkerCrashed, "exit 2", "exit 2"},
+		"exit3":           {nil, reason.WorkerCrashed, "exit 3", "exit 3"},
+		"dies connecting": {nil, reason.WorkerCrashed, "exit 9", "exit 9"},
+		"leaves":          {nil, reason.WorkerCrashed, "signal killed", "without being asked"},
+		"silent":          {short, reason.WorkerHung, "", "handshake within 500ms"},
+		"frozen socket":   {short, reason.WorkerHung, "", "handshake within 500ms"},
+		"deaf":            {nil, reason.WorkerCrashed, "", ""},
+		"garbage":         {nil, reason.WorkerUnusable, "signal killed", "no worker of this service"},
+		"endless line":    {nil, reason.WorkerUnusable, "signal killed", "no worker of this service"},
+		"other version":   {nil, reason.WorkerUnusable, "signal killed", "protocol version 2, the supervisor 1"},
 		"no browser": {func(o *Options) { o.Timings.BrowserStart = 300 * time.Millisecond },
-			reason.BrowserStartFailed, "signal killed", "Chrome gave no answer", false},
-		"other profile": {nil, reason.ProfileInUse, "", "has not locked our profile", false},
-		"sandbox":       {nil, reason.SandboxRefused, "", "no usable sandbox", false},
+			reason.BrowserStartFailed, "signal killed", "Chrome gave no answer"},
+		"other profile": {nil, reason.ProfileInUse, "", "has not locked our profile"},
+		"sandbox":       {nil, reason.SandboxRefused, "", "no usable sandbox"},
 	}
 	for mode, tt := range tests {
 		t.Run(mode, func(t *testing.T) {
@@ -183,6 +186,41 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNothingIsStartedWhileSomethingCannotBeEnded uses a frozen control group: a
+// process in it takes no signal, like one in uninterruptible sleep.
+func TestNothingIsStartedWhileSomethingCannotBeEnded(t *testing.T) {
+	group := fmt.Sprintf("/sys/fs/cgroup/freezer/session-manager-test-%d", os.Getpid())
+	if err := os.Mkdir(group, 0o700); err != nil {
+		t.Skipf("needs the freezer of cgroup v1: %v", err)
+	}
+	t.Cleanup(func() { must(t, os.Remove(group)) })
+	r := newRig(t, "runs", func(o *Options) {
+		o.Timings.Drain, o.Timings.Kill, o.Timings.Stuck = 100*time.Millisecond, 300*time.Millisecond, 100*time.Millisecond
+	}).start()
+	started := await[WorkerStarted](r)
+	browser := awaitEvent[rpc.BrowserStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	must(t, os.WriteFile(group+"/tasks", fmt.Append(nil, browser.PID), 0o600))
+	must(t, os.WriteFile(group+"/freezer.state", []byte("FROZEN"), 0o600))
+	thaw := sync.OnceFunc(func() { must(t, os.WriteFile(group+"/freezer.state", []byte("THAWED"), 0o600)) })
+	t.Cleanup(thaw)
+	kill(t, started.PID, syscall.SIGKILL)
+
+	for range 2 {
+		if b := await[Blocked](r); b.Reason != reason.ProfileInUse || !strings.Contains(b.Detail, fmt.Sprint(browser.PID)) {
+			t.Errorf("Blocked: %+v", b)
+		}
+	}
+	must(t, r.Restart(t.Context())) // It must not help.
+	await[Blocked](r)
+	thaw()
+	end := await[Ended](r)
+	if end.ChromeExit != "signal killed" {
+		t.Errorf("Ended: %+v", end)
+	}
+	awaitEvent[rpc.PageObserved](r)
 }
 
 func TestAPanicOfTheWorkerIsInTheRecord(t *testing.T) {

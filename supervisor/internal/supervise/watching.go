@@ -154,7 +154,8 @@ func (g *generation) lastWords() {
 			if g.remember(e) {
 				g.s.o.Notify(FromWorker{Event: e})
 			}
-		case <-g.streamEnd:
+		case err := <-g.streamEnd:
+			g.log.Debug("stream_ended", logging.KeyError, err)
 			return
 		case <-timer.C:
 			return

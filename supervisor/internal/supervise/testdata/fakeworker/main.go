@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,13 @@ func main() {
 		os.Exit(9)
 	case "deaf":
 		fmt.Printf("1|%d|unix|%s|grpc|\n", rpc.ProtocolVersion, filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s"))
+		select {}
+	case "frozen socket":
+		path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
+		if _, err := net.Listen("unix", path); err != nil {
+			fatal(err)
+		}
+		fmt.Printf("1|%d|unix|%s|grpc|\n", rpc.ProtocolVersion, path)
 		select {}
 	case "environment":
 		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(os.Environ(), "\x1f"), "\n", " "))
