@@ -52,5 +52,8 @@ func explainListen(address string, err error) error {
 		return fmt.Errorf("--listen: %s is taken by another program; stop that one (ss -ltnp 'sport = :%s' shows it) "+
 			"or choose another port: %w", address, port, err)
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("--listen: %s is taken; stop the program that listens there, or choose another path: %w", address, err)
+	}
 	return fmt.Errorf("--listen: %s can't be listened on: %w", address, err)
 }

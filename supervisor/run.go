@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -56,11 +55,13 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := logging.New(stderr, "supervisor", cfg.Level())
-	listener, err := net.Listen("tcp", cfg.Listen)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	serving, err := openServing(ctx, cfg, log)
 	if err != nil {
-		return explainListen(cfg.Listen, err)
+		return err
 	}
-	defer func() { _ = listener.Close() }()
+	defer func() { _ = serving.listener.Close() }()
 	if err := proctree.BecomeSubreaper(); err != nil {
 		return err
 	}
@@ -70,16 +71,14 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	}
 	defer runtimeDir.remove(log)
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	// A second signal ends the process at once; the kernel and the pipe to
 	// Chrome then end the rest.
 	context.AfterFunc(ctx, stop)
-	service, err := newService(cfg, log, runtimeDir.path)
+	service, err := newService(cfg, log, runtimeDir.path, serving)
 	if err != nil {
 		return err
 	}
-	return service.run(ctx, listener)
+	return service.run(ctx)
 }
 
 // service is the set of loops that make up the process.
@@ -89,12 +88,13 @@ type service struct {
 	events    *events.Log
 	workers   *supervise.Supervisor
 	http      *http.Server
+	serving   *serving
 	draining  chan struct{}
 	startedAt time.Time
 }
 
-func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) (*service, error) {
-	s := &service{log: log, draining: make(chan struct{}), startedAt: time.Now()}
+func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving *serving) (*service, error) {
+	s := &service{log: log, serving: serving, draining: make(chan struct{}), startedAt: time.Now()}
 	s.session = session.New(session.Options{
 		Logger:  log,
 		Health:  func(healthy bool) { s.workers.Report(healthy) },
@@ -107,6 +107,7 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) (*servi
 	})
 	handler, err := api.New(api.Options{
 		Session: s.session, Commands: s.workers, Events: s.events, AllowedHosts: cfg.AllowHosts,
+		Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
 		Version: version, Logger: log, Draining: s.draining,
 	})
 	if err != nil {
@@ -123,8 +124,8 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string) (*servi
 
 // run serves until ctx ends or a loop fails. It stops in reverse: the worker
 // first, while the API still answers, and the API last.
-func (s *service) run(ctx context.Context, listener net.Listener) error {
-	s.log.Info("listening", "address", listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
+func (s *service) run(ctx context.Context) error {
+	s.log.Info("listening", "address", s.serving.listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
 	workersCtx, stopWorkers := context.WithCancel(ctx)
 	defer stopWorkers()
 	sessionCtx, stopSession := context.WithCancel(context.Background())
@@ -134,12 +135,15 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 	workersDone := make(chan struct{})
 	var loops sync.WaitGroup
 	loops.Go(func() {
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(s.serving.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("cannot serve HTTP: %w", err)
 		}
 	})
 	loops.Go(func() { s.session.Run(sessionCtx) })
 	loops.Go(func() { s.restartOnHangup(workersCtx) })
+	for _, r := range s.serving.reloads {
+		loops.Go(func() { r.watch(sessionCtx, s.log) })
+	}
 	go func() {
 		defer close(workersDone)
 		if err := s.workers.Run(workersCtx); err != nil {

@@ -16,20 +16,40 @@ import (
 
 // Config is every setting. The tags are the documentation that --help prints.
 type Config struct {
-	Listen     string   `default:"127.0.0.1:3001" placeholder:"HOST:PORT" help:"Address of the HTTP API. It must be of the loopback."`
+	Listen     string   `default:"127.0.0.1:3001" placeholder:"ADDRESS" help:"Address of the HTTP API: HOST:PORT, or unix:/PATH. Beyond the loopback it needs --api-key-file."`
 	URL        string   `name:"url" default:"https://web.whatsapp.com" help:"Page to open."`
 	Tokens     string   `default:"tokens" placeholder:"DIR" help:"Folder that holds admin/, the Chrome profile with the login."`
 	Worker     string   `placeholder:"FILE" help:"The worker's binary. Default: worker, beside the supervisor."`
 	Chrome     string   `placeholder:"FILE" help:"Chrome's binary. Default: google-chrome-stable, google-chrome, chromium on the PATH."`
 	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Further flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable."`
+
+	APIKeyFile string   `placeholder:"FILE" help:"File with the keys that callers show, one a line: KEY, read:KEY or command:KEY. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Further host name that requests may name, for a reverse proxy; repeatable."`
-	LogLevel   string   `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
-	Headless   string   `default:"true" hidden:"" help:"Always true: the browser is never visible."`
+	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; with it the API speaks HTTPS. A changed file is taken up at once."`
+	TLSKey     string   `placeholder:"FILE" help:"PEM file with the certificate's key."`
+
+	Webhook        string `placeholder:"URL" help:"Where each change of the state is sent to, as a POST in JSON."`
+	WebhookKeyFile string `placeholder:"FILE" help:"File with the key that signs what is sent there. Default: the systemd credential webhook-key, if there is one."`
+
+	LogLevel string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	Headless string `default:"true" hidden:"" help:"Always true: the browser is never visible."`
 
 	File        string `name:"config" placeholder:"FILE" help:"JSON file with settings, by the names of these flags."`
 	PrintConfig bool   `help:"Print every setting with its source, and exit."`
 	Version     bool   `help:"Print the version, and exit."`
+
+	// Command is what to do: CommandServe, CommandDoctor or CommandCompletion.
+	Command string `kong:"-"`
+	// Shell is the shell to write a completion for.
+	Shell string `kong:"-"`
 }
+
+// What the program can do.
+const (
+	CommandServe      = "serve"
+	CommandDoctor     = "doctor"
+	CommandCompletion = "completion"
+)
 
 // Problem is a setting that can't be used.
 type Problem struct {
@@ -60,7 +80,8 @@ func (c *Config) Level() slog.Level {
 // validate checks every setting by itself, and makes paths absolute.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkListen, c.checkURL, c.checkHeadless, c.checkChromeArgs, c.checkLogLevel, c.resolvePaths,
+		c.checkListen, c.checkTLS, c.checkURL, c.checkWebhook, c.checkHeadless, c.checkChromeArgs,
+		c.checkLogLevel, c.resolvePaths,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -69,8 +90,35 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// unixPrefix marks an address of --listen that is a socket in the file system.
+const unixPrefix = "unix:"
+
+// Address returns the network and the address to listen on, as net.Listen knows
+// them. The Config must be valid.
+func (c *Config) Address() (network, address string) {
+	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok {
+		return "unix", path
+	}
+	return "tcp", c.Listen
+}
+
+// Exposed says whether other machines may reach the API. The Config must be
+// valid.
+func (c *Config) Exposed() bool {
+	network, address := c.Address()
+	host, _, err := net.SplitHostPort(address)
+	if network == "unix" || err != nil || host == "localhost" {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return err != nil || !addr.IsLoopback()
+}
+
 func (c *Config) checkListen() error {
-	const example = "use HOST:PORT, for example 127.0.0.1:3001"
+	const example = "use HOST:PORT, for example 127.0.0.1:3001, or unix:/PATH"
+	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok {
+		return checkSocket(c.Listen, path)
+	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return &Problem{Name: "--listen", Value: c.Listen, Allowed: example}
@@ -78,21 +126,58 @@ func (c *Config) checkListen() error {
 	if _, err := net.LookupPort("tcp", port); err != nil {
 		return &Problem{Name: "--listen", Value: c.Listen, Allowed: example + " (the port is none)"}
 	}
-	if host == "localhost" {
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return &Problem{Name: "--listen", Value: c.Listen, Allowed: example + " (the host must be a number, or localhost)"}
+	}
+	if c.Exposed() && c.APIKeyFile == "" {
+		return &Problem{
+			Name: "--listen", Value: c.Listen, Insecure: true,
+			Allowed: "only the loopback is without an API key, as whoever reaches the API can take the session over; " +
+				"set --api-key-file, or use 127.0.0.1 and reach it by ssh -L or through a reverse proxy that checks who calls",
+		}
+	}
+	return nil
+}
+
+// maxSocketPath is what a socket's path may have in bytes, unix(7).
+const maxSocketPath = 107
+
+func checkSocket(listen, path string) error {
+	if !filepath.IsAbs(path) || len(path) > maxSocketPath {
+		return &Problem{
+			Name: "--listen", Value: listen,
+			Allowed: fmt.Sprintf("a socket needs an absolute path of at most %d bytes, for example unix:/run/session-manager/api.sock", maxSocketPath),
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkTLS() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return &Problem{Name: "--tls-cert and --tls-key", Value: c.TLSCert + c.TLSKey, Allowed: "set both, or none"}
+	}
+	return nil
+}
+
+// The URL of a webhook may hold a secret, so it is never repeated.
+func (c *Config) checkWebhook() error {
+	if c.Webhook == "" {
 		return nil
 	}
-	addr, err := netip.ParseAddr(host)
-	switch {
-	case err == nil && addr.IsLoopback():
-		return nil
-	case err != nil && host != "":
-		return &Problem{Name: "--listen", Value: c.Listen, Allowed: example}
+	u, err := url.Parse(c.Webhook)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return &Problem{Name: "--webhook", Value: masked(c.Webhook), Allowed: "use an http or https address"}
 	}
-	return &Problem{
-		Name: "--listen", Value: c.Listen, Insecure: true,
-		Allowed: "only the loopback is, as whoever reaches the API can take the session over; " +
-			"use 127.0.0.1 and reach it by ssh -L or through a reverse proxy that checks who calls",
+	return nil
+}
+
+// masked shows of an address no more than where it leads.
+func masked(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return "…"
 	}
+	return u.Scheme + "://" + u.Host + "/…"
 }
 
 func (c *Config) checkURL() error {
@@ -160,7 +245,10 @@ func (c *Config) resolvePaths() error {
 		}
 		c.Worker = filepath.Join(filepath.Dir(self), "worker")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Worker} {
+	for _, path := range []*string{&c.Tokens, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile} {
+		if *path == "" {
+			continue
+		}
 		abs, err := filepath.Abs(*path)
 		if err != nil {
 			return fmt.Errorf("cannot make %s absolute: %w", *path, err)

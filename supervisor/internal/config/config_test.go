@@ -84,6 +84,11 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 		{name: "listen on a host name", args: []string{"--listen=example.org:80"}, want: []string{"--listen", "example.org"}},
 		{name: "listen beyond the loopback", args: []string{"--listen=0.0.0.0:3001"}, want: []string{"--listen", "loopback"}, insecure: true},
 		{name: "listen everywhere", args: []string{"--listen=:3001"}, want: []string{"--listen", "loopback"}, insecure: true},
+		{name: "listen on a relative socket", args: []string{"--listen=unix:api.sock"}, want: []string{"--listen", "absolute"}},
+		{name: "listen on a socket with a long name", args: []string{"--listen=unix:/" + strings.Repeat("x", 200)}, want: []string{"--listen", "107"}},
+		{name: "certificate without key", args: []string{"--tls-cert=/c.pem"}, want: []string{"--tls-cert", "--tls-key", "both"}},
+		{name: "webhook without scheme", args: []string{"--webhook=hooks.example/secret"}, want: []string{"--webhook", "https"}},
+		{name: "webhook by a secret that is no address", args: []string{"--webhook=ftp://hooks.example/secret"}, want: []string{"--webhook", "hooks.example"}},
 		{name: "url without scheme", args: []string{"--url=web.whatsapp.com"}, want: []string{"--url", "https"}},
 		{name: "visible browser", args: []string{"--headless=false"}, want: []string{"--headless", "false", "never visible"}},
 		{name: "visible browser by the environment", env: []string{"SESSION_MANAGER_HEADLESS=0"}, want: []string{"--headless", "never visible"}},
@@ -111,6 +116,9 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q is more than one line", err)
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("%q tells a secret", err)
 			}
 			if p.Insecure != tt.insecure {
 				t.Errorf("Insecure is %v", p.Insecure)
@@ -140,5 +148,89 @@ func TestHelpVersionAndPrintConfigEndTheStart(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s printed %q, without %q", args, out.String(), want)
 		}
+	}
+}
+
+func load(t *testing.T, environ []string, args ...string) (*Config, Sources) {
+	t.Helper()
+	c, sources, err := Load(args, environ, &bytes.Buffer{}, "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, sources
+}
+
+func TestAddressesAndWhoCanReachThem(t *testing.T) {
+	for listen, want := range map[string]struct {
+		network, address string
+		exposed          bool
+	}{
+		"127.0.0.1:3001":          {"tcp", "127.0.0.1:3001", false},
+		"localhost:3001":          {"tcp", "localhost:3001", false},
+		"[::1]:3001":              {"tcp", "[::1]:3001", false},
+		"unix:/run/sm/api.sock":   {"unix", "/run/sm/api.sock", false},
+		":3001":                   {"tcp", ":3001", true},
+		"0.0.0.0:3001":            {"tcp", "0.0.0.0:3001", true},
+		"[::]:3001":               {"tcp", "[::]:3001", true},
+		"[::ffff:127.0.0.1]:3001": {"tcp", "[::ffff:127.0.0.1]:3001", false},
+		"192.168.1.5:https":       {"tcp", "192.168.1.5:https", true},
+		"[fe80::1%eth0]:3001":     {"tcp", "[fe80::1%eth0]:3001", true},
+	} {
+		c, _ := load(t, nil, "--listen="+listen, "--api-key-file=/keys")
+		network, address := c.Address()
+		if network != want.network || address != want.address || c.Exposed() != want.exposed {
+			t.Errorf("%s: got %s %s, exposed %v", listen, network, address, c.Exposed())
+		}
+	}
+}
+
+func TestCredentialsOfSystemdAreUsedWhereNoFileIsSet(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "api-key"), nil, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"CREDENTIALS_DIRECTORY=" + dir}
+	c, sources := load(t, environ)
+	if c.APIKeyFile != filepath.Join(dir, "api-key") || sources["api-key-file"] != "credential" {
+		t.Errorf("got %q from %s", c.APIKeyFile, sources["api-key-file"])
+	}
+	if c.WebhookKeyFile != "" {
+		t.Errorf("got %q", c.WebhookKeyFile)
+	}
+	if c, sources := load(t, environ, "--api-key-file=/mine"); c.APIKeyFile != "/mine" || sources["api-key-file"] != "flag" {
+		t.Errorf("got %q from %s", c.APIKeyFile, sources["api-key-file"])
+	}
+	if c, _ := load(t, environ, "--listen=0.0.0.0:3001"); !c.Exposed() {
+		t.Error("a credential is as good as a file")
+	}
+}
+
+func TestCommandsAndTheirSettings(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                         CommandServe,
+		"serve":                    CommandServe,
+		"--log-level=debug":        CommandServe,
+		"doctor":                   CommandDoctor,
+		"--log-level=debug doctor": CommandDoctor,
+		"doctor --log-level=debug": CommandDoctor,
+		"completion zsh":           CommandCompletion,
+	} {
+		c, _ := load(t, nil, strings.Fields(args)...)
+		if c.Command != want || (c.Shell == "zsh") != (want == CommandCompletion) {
+			t.Errorf("%q: got %s %s", args, c.Command, c.Shell)
+		}
+	}
+	for _, args := range [][]string{{"restart"}, {"completion"}, {"completion", "tcsh"}} {
+		if _, _, err := Load(args, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrUsage) {
+			t.Errorf("%v: got %v", args, err)
+		}
+	}
+}
+
+func TestPrintedSettingsHoldNoSecret(t *testing.T) {
+	var out bytes.Buffer
+	_, _, err := Load([]string{"--print-config", "--webhook=https://user:secret@hooks.example/secret?secret"}, nil, &out, "v")
+	if !errors.Is(err, ErrDone) || strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "hooks.example") {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,21 +32,22 @@ var ErrDone = errors.New("nothing more to do")
 var ErrUsage = errors.New("bad usage")
 
 // Sources says for each flag's name where its value comes from: flag,
-// environment, file or default.
+// environment, file, credential or default.
 type Sources map[string]string
 
 // Load reads the settings from args, environ ("NAME=value") and the file that
 // they name. It writes to stdout only what was asked for. Errors are ErrDone,
 // ErrUsage, *Problem, or of the file.
 func Load(args, environ []string, stdout io.Writer, version string) (*Config, Sources, error) {
-	var c Config
+	var g grammar
+	c := &g.Config
 	env := environment(environ)
 	file, err := readFile(args, env)
 	if err != nil {
 		return nil, nil, err
 	}
 	asked := false
-	parser, err := kong.New(&c,
+	parser, err := kong.New(&g,
 		kong.Name(programName), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { asked = true }),
 		kong.Resolvers(&layers{env: env, file: file}),
@@ -68,14 +70,49 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		_, err := fmt.Fprintln(stdout, version)
 		return nil, nil, errors.Join(ErrDone, err)
 	}
+	c.Command, _, _ = strings.Cut(parsed.Command(), " ")
+	c.Shell = g.Completion.Shell
+	sources := sourcesOf(parsed, env, file)
+	c.takeCredentials(environ, sources)
 	if err := c.validate(); err != nil {
 		return nil, nil, err
 	}
-	sources := sourcesOf(parsed, env, file)
 	if c.PrintConfig {
 		return nil, nil, errors.Join(ErrDone, c.print(stdout, parser.Model.Flags, sources))
 	}
-	return &c, sources, nil
+	return c, sources, nil
+}
+
+// grammar is the command line: the settings, and what to do with them.
+type grammar struct {
+	Config
+
+	Serve      struct{} `cmd:"" default:"1" help:"Run the service. This is what happens without a command."`
+	Doctor     struct{} `cmd:"" help:"Check this machine with these settings, and say what to do about each finding."`
+	Completion struct {
+		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+	} `cmd:"" help:"Print a completion script for a shell: source <(supervisor completion bash)."`
+}
+
+// takeCredentials uses what systemd hands over (systemd.exec(5), LoadCredential=)
+// where no file is set.
+func (c *Config) takeCredentials(environ []string, sources Sources) {
+	dir := ""
+	for _, e := range environ {
+		if value, ok := strings.CutPrefix(e, "CREDENTIALS_DIRECTORY="); ok {
+			dir = value
+		}
+	}
+	if dir == "" {
+		return
+	}
+	for name, setting := range map[string]*string{"api-key": &c.APIKeyFile, "webhook-key": &c.WebhookKeyFile} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil && *setting == "" {
+			*setting = path
+			sources[name+"-file"] = "credential"
+		}
+	}
 }
 
 // environment keeps what begins with our prefix.
@@ -207,11 +244,15 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		case "help", "version", "print-config":
 			continue
 		}
-		value, err := json.Marshal(f.Target.Interface())
+		shown := f.Target.Interface()
+		if f.Name == "webhook" && c.Webhook != "" {
+			shown = masked(c.Webhook)
+		}
+		value, err := json.Marshal(shown)
 		if err != nil {
 			return fmt.Errorf("cannot print --%s: %w", f.Name, err)
 		}
-		if _, err := fmt.Fprintf(w, "%-12s %-40s %s\n", f.Name, value, sources[f.Name]); err != nil {
+		if _, err := fmt.Fprintf(w, "%-16s %-40s %s\n", f.Name, value, sources[f.Name]); err != nil {
 			return fmt.Errorf("cannot print the settings: %w", err)
 		}
 	}

@@ -1,0 +1,183 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/session"
+)
+
+const (
+	readKey    = "reader-reader-reader"
+	commandKey = "commander-commander"
+	bothKey    = "both-both-both-both"
+)
+
+func someKeys(t *testing.T) func() *apikey.Keys {
+	t.Helper()
+	keys, err := apikey.Parse(strings.NewReader("read:" + readKey + "\ncommand:" + commandKey + "\n" + bothKey + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() *apikey.Keys { return keys }
+}
+
+func TestEachRouteAsksForItsAccess(t *testing.T) {
+	always := []string{"/healthz", "/readyz"}
+	commands := []string{"/session/restart", "/session/screenshot"}
+	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
+	for _, rt := range a.routes() {
+		want := read
+		for _, path := range always {
+			if rt.path == path {
+				want = open
+			}
+		}
+		for _, path := range commands {
+			if rt.path == path {
+				want = command
+			}
+		}
+		if rt.access != want {
+			t.Errorf("%s asks for access %d, want %d", rt.path, rt.access, want)
+		}
+	}
+}
+
+func TestWhoMayDoWhat(t *testing.T) {
+	tests := []struct {
+		name       string
+		keys       bool
+		beyond     bool
+		key        string
+		read, comm int
+	}{
+		{name: "no keys set", read: 200, comm: 202},
+		{name: "keys set, none shown", keys: true, read: 200, comm: 401},
+		{name: "keys set, a wrong one shown", keys: true, key: "wrong", read: 200, comm: 401},
+		{name: "keys set, a reader's shown", keys: true, key: readKey, read: 200, comm: 403},
+		{name: "keys set, a commander's shown", keys: true, key: commandKey, read: 200, comm: 202},
+		{name: "beyond the loopback, none shown", keys: true, beyond: true, read: 401, comm: 401},
+		{name: "beyond the loopback, a wrong one shown", keys: true, beyond: true, key: "wrong", read: 401, comm: 401},
+		{name: "beyond the loopback, a reader's shown", keys: true, beyond: true, key: readKey, read: 200, comm: 403},
+		{name: "beyond the loopback, a commander's shown", keys: true, beyond: true, key: commandKey, read: 403, comm: 202},
+		{name: "beyond the loopback, one for both", keys: true, beyond: true, key: bothKey, read: 200, comm: 202},
+	}
+	shown := map[string]func(*http.Request, string){
+		"X-API-Key": func(r *http.Request, key string) { r.Header.Set("X-API-Key", key) },
+		"Bearer":    func(r *http.Request, key string) { r.Header.Set("Authorization", "bearer "+key) },
+		"Basic":     func(r *http.Request, key string) { r.SetBasicAuth("anybody", key) },
+	}
+	for _, tt := range tests {
+		for form, show := range shown {
+			t.Run(tt.name+" as "+form, func(t *testing.T) {
+				o := Options{Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, ReadNeedsKey: tt.beyond}
+				if tt.keys {
+					o.Keys = someKeys(t)
+				}
+				h := made(t, o).router()
+				do := func(method, path string) *httptest.ResponseRecorder {
+					r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+					r.Host = "localhost"
+					if tt.key != "" {
+						show(r, tt.key)
+					}
+					w := httptest.NewRecorder()
+					h.ServeHTTP(w, r)
+					return w
+				}
+				for _, path := range []string{"/status", "/qr", "/session", "/"} {
+					if got := do("GET", path); got.Code != tt.read {
+						t.Errorf("%s: got %d, want %d", path, got.Code, tt.read)
+					}
+				}
+				got := do("POST", "/session/restart")
+				if got.Code != tt.comm {
+					t.Errorf("restart: got %d, want %d", got.Code, tt.comm)
+				}
+				if asks := len(got.Header().Values("WWW-Authenticate")) > 0; asks != (got.Code == 401) {
+					t.Errorf("%d with WWW-Authenticate: %v", got.Code, asks)
+				}
+				if got := do("GET", "/healthz"); got.Code != 200 {
+					t.Errorf("healthz: got %d", got.Code)
+				}
+			})
+		}
+	}
+}
+
+func TestKeyInTheAddressIsNone(t *testing.T) {
+	h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Keys: someKeys(t), ReadNeedsKey: true}).router()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/status?api_key="+bothKey+"&key="+bothKey, nil)
+	r.Host = "localhost"
+	h.ServeHTTP(w, r)
+	if w.Code != 401 {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
+func TestTooManyCommandsAreTurnedAwayUntilTheTimeThatIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Keys: someKeys(t)}).router()
+		restart := func(key string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), "POST", "/session/restart", nil)
+			r.Host = "localhost"
+			r.Header.Set("X-API-Key", key)
+			h.ServeHTTP(w, r)
+			return w
+		}
+		for range 100 {
+			if got := restart("wrong"); got.Code != 401 {
+				t.Fatalf("got %d", got.Code)
+			}
+		}
+		for n := range commandBurst {
+			if got := restart(commandKey); got.Code != 202 {
+				t.Fatalf("command %d: got %d; those who may not must not use it up", n, got.Code)
+			}
+		}
+		got := restart(commandKey)
+		after, err := strconv.Atoi(got.Header().Get("Retry-After"))
+		if got.Code != 429 || err != nil || after < 1 {
+			t.Fatalf("got %d, Retry-After %q", got.Code, got.Header().Get("Retry-After"))
+		}
+		time.Sleep(time.Duration(after) * time.Second)
+		if got := restart(commandKey); got.Code != 202 {
+			t.Errorf("after the time that was told: got %d", got.Code)
+		}
+	})
+}
+
+func TestHostMayBeTheAddressThatTheConnectionCameTo(t *testing.T) {
+	h := made(t, Options{Session: newFakeSession(session.Snapshot{})}).router()
+	tests := map[string]struct {
+		local net.Addr
+		want  int
+	}{
+		"192.168.1.5:3001":   {&net.TCPAddr{IP: net.ParseIP("192.168.1.5"), Port: 3001}, 200},
+		"192.168.1.6:3001":   {&net.TCPAddr{IP: net.ParseIP("192.168.1.5"), Port: 3001}, 403},
+		"[2001:db8::1]:3001": {&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 3001}, 200},
+		"evil.example:3001":  {&net.TCPAddr{IP: net.ParseIP("192.168.1.5"), Port: 3001}, 403},
+		"10.0.0.1":           {&net.UnixAddr{Name: "/run/x"}, 403},
+	}
+	for host, tt := range tests {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/status", nil)
+		r.Host = host
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, tt.local))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("%s at %s: got %d, want %d", host, tt.local, w.Code, tt.want)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+// Package listen opens the address of the API: TCP or a socket in the file
+// system, plain or with TLS.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// MaxConnections bounds the connections that are open at once, and with them the
+// memory that callers can make the service use. Further ones wait in the
+// kernel's queue.
+const MaxConnections = 2048
+
+// socketMode lets the owner and the group of the socket's folder connect.
+const socketMode = 0o660
+
+// probeTimeout bounds the question whether a socket is in use.
+const probeTimeout = time.Second
+
+// Open listens on an address of network "tcp" or "unix". Errors wrap those of
+// the system, such as EADDRINUSE.
+func Open(ctx context.Context, network, address string) (net.Listener, error) {
+	if network == "unix" {
+		if err := removeStale(ctx, address); err != nil {
+			return nil, err
+		}
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	if network == "unix" {
+		if err := os.Chmod(address, socketMode); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot set mode of socket: %w", err), l.Close())
+		}
+	}
+	return netutil.LimitListener(l, MaxConnections), nil
+}
+
+// removeStale removes the socket that a killed process left. One that somebody
+// answers at stays, and so does whatever is no socket.
+func removeStale(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot look at socket: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("cannot listen: %s is there and is no socket: %w", path, syscall.EADDRINUSE)
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("cannot listen: %s is in use: %w", path, syscall.EADDRINUSE)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("cannot remove stale socket: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+// Package watch tells when a file has become another one, however that was done:
+// written in place, replaced by rename, or reached by a link that was moved.
+package watch
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Times of a watch.
+const (
+	// settle is how long nothing more must happen before the files are looked at:
+	// a certificate and its key are two writes.
+	settle = 200 * time.Millisecond
+	// look is how often they are looked at anyhow. inotify may lose events, and
+	// tells nothing of network file systems.
+	look = time.Minute
+)
+
+// Files calls changed, from its own goroutine, each time that one of the files
+// at paths has come, or has become another one, until ctx ends. The folders that
+// hold them must exist: folders are watched, as the watch on a file is lost when
+// the file is replaced.
+func Files(ctx context.Context, paths []string, changed func()) error {
+	notifier, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("cannot watch files: %w", err)
+	}
+	defer func() { _ = notifier.Close() }()
+	if err := addFolders(notifier, paths); err != nil {
+		return err
+	}
+	last := signatures(paths)
+	timer := time.NewTimer(look)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-notifier.Events:
+			if !ok {
+				return nil
+			}
+			timer.Reset(settle)
+		case <-notifier.Errors:
+			timer.Reset(settle) // events were lost
+		case <-timer.C:
+			timer.Reset(look)
+			if now := signatures(paths); now.replaces(last) {
+				last = now
+				// A link may lead elsewhere now. Its own folder is watched already.
+				_ = addFolders(notifier, paths)
+				changed()
+			}
+		}
+	}
+}
+
+// addFolders watches the folders of paths, and those that links among them lead
+// to. It may be called again.
+func addFolders(notifier *fsnotify.Watcher, paths []string) error {
+	for _, path := range paths {
+		if err := notifier.Add(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("cannot watch folder of %s: %w", path, err)
+		}
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			_ = notifier.Add(filepath.Dir(target)) // the slow look does without
+		}
+	}
+	return nil
+}
+
+// signature changes whenever the content may have.
+type signature struct {
+	dev, inode  uint64
+	size, mtime int64
+}
+
+type signatureList []signature
+
+func signatures(paths []string) signatureList {
+	list := make(signatureList, len(paths))
+	for i, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		list[i] = signature{size: info.Size(), mtime: info.ModTime().UnixNano()}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			list[i].dev, list[i].inode = stat.Dev, stat.Ino
+		}
+	}
+	return list
+}
+
+// replaces says whether a file differs, and all are there: one that is missing
+// is about to come back.
+func (l signatureList) replaces(old signatureList) bool {
+	differs := false
+	for i := range l {
+		if l[i] == (signature{}) {
+			return false
+		}
+		differs = differs || l[i] != old[i]
+	}
+	return differs
+}

@@ -1,0 +1,141 @@
+package watch
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// watching starts a watch and returns the channel of its calls. The first file
+// is changed by the test until the watch is proven to be there.
+func watching(t *testing.T, paths ...string) <-chan struct{} {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	calls, done := make(chan struct{}, 100), make(chan error, 1)
+	go func() { done <- Files(ctx, paths, func() { calls <- struct{}{} }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	for n := 0; ; n++ {
+		write(t, paths[0], time.Now().String())
+		select {
+		case <-calls:
+			return calls
+		case <-time.After(2 * settle):
+		}
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wait(t *testing.T, calls <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-calls:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was told")
+	}
+}
+
+func TestEachWayToReplaceAFileIsSeen(t *testing.T) {
+	for name, replace := range map[string]func(t *testing.T, path string){
+		"written in place": func(t *testing.T, path string) { write(t, path, "another content") },
+		"by rename": func(t *testing.T, path string) {
+			write(t, path+".new", "another content")
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"removed and made": func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, "another content")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "file")
+			calls := watching(t, path)
+			replace(t, path)
+			wait(t, calls)
+		})
+	}
+}
+
+func TestFileBehindALinkThatMovesIsSeen(t *testing.T) {
+	dir := t.TempDir()
+	for _, version := range []string{"1", "2"} {
+		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, version, "key"), version)
+	}
+	link := func(version string) {
+		t.Helper()
+		if err := os.Symlink(version, filepath.Join(dir, "next")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("1")
+	path := filepath.Join(dir, "key")
+	if err := os.Symlink(filepath.Join("data", "key"), path); err != nil {
+		t.Fatal(err)
+	}
+	calls := watching(t, path)
+	link("2")
+	wait(t, calls)
+}
+
+func TestOtherFilesOfTheFolderAreOfNoInterest(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	calls := watching(t, path)
+	write(t, filepath.Join(dir, "other"), "x")
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-calls:
+		t.Error("told of another file")
+	case <-time.After(3 * settle):
+	}
+}
+
+func TestPairIsToldOfOnce(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	write(t, cert, "0")
+	write(t, key, "0")
+	calls := watching(t, cert, key)
+	write(t, cert, "the next one")
+	write(t, key, "the next one")
+	wait(t, calls)
+	select {
+	case <-calls:
+		t.Error("told twice")
+	case <-time.After(3 * settle):
+	}
+}
+
+func TestMissingFolderIsAnError(t *testing.T) {
+	if err := Files(t.Context(), []string{"/nonexistent/file"}, func() {}); err == nil {
+		t.Error("no error")
+	}
+}

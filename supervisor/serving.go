@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/listen"
+	"session-manager/supervisor/internal/watch"
+)
+
+// serving is what the API is served with: the address, who may ask, and files
+// that may change meanwhile.
+type serving struct {
+	listener net.Listener
+	keys     apikey.File
+	reloads  []reload
+}
+
+// reload reads files again when they have changed.
+type reload struct {
+	what  string
+	files []string
+	read  func() error
+}
+
+// openServing reads the keys and the certificate, and listens.
+func openServing(ctx context.Context, cfg *config.Config, log *slog.Logger) (*serving, error) {
+	s := &serving{}
+	if path := cfg.APIKeyFile; path != "" {
+		read := func() error { return s.keys.Load(path) }
+		if err := read(); err != nil {
+			return nil, &config.Problem{Name: "--api-key-file", Value: path, Allowed: "it must hold usable keys: " + err.Error()}
+		}
+		s.reloads = append(s.reloads, reload{"api_keys", []string{path}, read})
+	}
+	var certificate *listen.Certificate
+	if cfg.TLSCert != "" {
+		var err error
+		if certificate, err = listen.LoadCertificate(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return nil, &config.Problem{Name: "--tls-cert", Value: cfg.TLSCert, Allowed: "it must be usable with --tls-key: " + err.Error()}
+		}
+		s.reloads = append(s.reloads, reload{"certificate", certificate.Files(), certificate.Reload})
+	} else if cfg.Exposed() {
+		log.Warn("keys_in_the_clear", logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
+	}
+	network, address := cfg.Address()
+	listener, err := listen.Open(ctx, network, address)
+	if err != nil {
+		return nil, explainListen(cfg.Listen, err)
+	}
+	if certificate != nil {
+		listener = certificate.Listener(listener)
+	}
+	s.listener = listener
+	return s, nil
+}
+
+// watch keeps to one set of files until ctx ends.
+func (r reload) watch(ctx context.Context, log *slog.Logger) {
+	err := watch.Files(ctx, r.files, func() {
+		if err := r.read(); err != nil {
+			log.Error("reload_failed", "what", r.what, logging.KeyError, err)
+			return
+		}
+		log.Info("reloaded", "what", r.what)
+	})
+	if err != nil {
+		log.Warn("not_watched", "what", r.what, logging.KeyError, fmt.Errorf("changes need a restart: %w", err))
+	}
+}
