@@ -88,6 +88,11 @@
     return undefined;
   }
 
+  // answerable tells whether anything that could give the fact is there.
+  function answerable(name, known) {
+    return k.facts[name].from.some((source) => start(source, known) !== undefined);
+  }
+
   function base64(key) {
     if (typeof key === "string") return key;
     const bytes = ArrayBuffer.isView(key) ? new Uint8Array(key.buffer, key.byteOffset, key.byteLength) : new Uint8Array(key);
@@ -237,7 +242,7 @@
       socket: word(peek("socket_state", known)),
       stream: word(peek("socket_stream", known)),
       mode: word(peek("mode", known)),
-      hasSynced: Boolean(peek("has_synced", known)),
+      hasSynced: answerable("has_synced", known) ? Boolean(peek("has_synced", known)) : null,
       networkOnline: typeof online === "boolean" ? online : null,
       ref: word(peek("ref", known)),
       refTTL: Number(peek("ref_ttl", known)) || 0,

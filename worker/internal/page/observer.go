@@ -98,7 +98,7 @@ type record struct {
 	Socket          string       `json:"socket"`
 	Stream          string       `json:"stream"`
 	Mode            string       `json:"mode"`
-	HasSynced       bool         `json:"hasSynced"`
+	HasSynced       *bool        `json:"hasSynced"`
 	Ref             string       `json:"ref"`
 	RefTTL          float64      `json:"refTTL"`
 	Shown           string       `json:"shown"`
@@ -214,10 +214,13 @@ func (p *Page) lookOf(r record, document int, now time.Time) judge.Look {
 	if !l.ErrorPage {
 		l.Registered = r.Registered
 	}
-	l.Readings = []judge.Reading{
-		p.reading(judge.ReaderDOM, r.Shown, now),
-		p.reading(judge.ReaderModules, r.Assembled, now),
+	dom := p.reading(judge.ReaderDOM, r.Shown, now)
+	if !dom.Found && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
+		// The page shows a code of a form that is new to us. Put together in the
+		// old form it would not be what is on the screen.
+		r.Assembled = ""
 	}
+	l.Readings = []judge.Reading{dom, p.reading(judge.ReaderModules, r.Assembled, now)}
 	return l
 }
 
@@ -227,7 +230,7 @@ func (p *Page) reading(reader judge.Reader, found string, now time.Time) judge.R
 	if found == "" {
 		return r
 	}
-	code, err := login.Parse(found, p.k.Login.Prefixes)
+	code, err := p.shape.Parse(found)
 	if err != nil {
 		p.refused(reader, err)
 		return r

@@ -20,6 +20,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/judge"
 	"session-manager/worker/internal/page/knowledge"
+	"session-manager/worker/internal/page/login"
 )
 
 // Options say which page to open, and where to tell what it shows.
@@ -47,6 +48,7 @@ type Page struct {
 	log   *slog.Logger
 	t     Timings
 	judge judge.Judge
+	shape login.Shape
 
 	rod  *rod.Page
 	main proto.PageFrameID
@@ -115,6 +117,7 @@ func prepare(o Options) (*Page, error) {
 	}
 	return &Page{
 		o: o, k: k, log: log, t: t, judge: judge.New(t.Judge),
+		shape:   login.Shape{Prefixes: k.Login.Prefixes, ExtraFields: k.Login.ExtraFields},
 		scripts: s, signals: newSignals(), chores: make(chan chore, 16), refusals: map[judge.Reader]string{}, base: time.Now(),
 	}, nil
 }

@@ -129,6 +129,9 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 		code.cause = causeOf(k, l, h)
 	}
 	h = h.enter(k, now)
+	if k == kindNoCode {
+		v.Wake = now.Add(j.t.Eager)
+	}
 	h, v = j.offer(h, v, code, now)
 	h, v = j.cure(h, v, k, l, now)
 	h, v = j.tell(h, v, k, l, now)
@@ -176,6 +179,9 @@ func refine(code codeVerdict, l Look) kind {
 		return kindRenewing
 	case causeOffline:
 		return kindNoNetwork
+	}
+	if l.has(knowledge.ScreenStorageFailed) {
+		return kindStorage
 	}
 	if l.Socket == knowledge.SocketOpening || l.Socket == knowledge.SocketPairing {
 		return kindNoServer
@@ -252,8 +258,8 @@ func (h History) observe(k kind, l Look, now time.Time) rpc.PageObserved {
 	case h.loggedOut != nil && o.Reason == reason.ScanQR:
 		o.Reason, o.Detail = reason.LoggedOut, h.loggedOut.Detail
 	}
-	if k == kindConnecting && l.offline() {
-		o.Reason = reason.NetworkUnreachable
+	if o.Condition != rpc.PageLoading && o.Condition != rpc.PageSyncing {
+		o.Progress = -1
 	}
 	return o
 }

@@ -32,8 +32,10 @@ const (
 	kindNoCode
 	kindNoServer
 	kindNoNetwork
-	kindByPhone
+	kindPhoneEntry
+	kindPhoneCode
 	kindAutoLogout
+	kindStorage
 	kindSyncing
 	kindReady
 	kindConflict
@@ -133,14 +135,24 @@ var traits = [kinds]trait{
 		patience: 45 * time.Second, patienceMax: 5 * time.Minute,
 	},
 	kindNoNetwork: {condition: rpc.PageUnlinked, reason: reason.NetworkUnreachable},
-	kindByPhone: {
+	kindPhoneEntry: {
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page shows its form for a phone number",
+		overdue: 45 * time.Second, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
+		patience: 45 * time.Second, patienceMax: 5 * time.Minute,
+	},
+	// A code for the phone is good for three minutes.
+	kindPhoneCode: {
+		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page shows a code to be typed on the phone",
 		overdue: 4 * time.Minute, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
 		patience: 4 * time.Minute, patienceMax: 8 * time.Minute,
 	},
 	kindAutoLogout: {
 		condition: rpc.PageUnlinked, reason: reason.QRUnreadable, detail: "the page shows a code whose session would not be kept",
 		patience: 5 * time.Second, patienceMax: time.Minute,
+	},
+	kindStorage: {
+		condition: rpc.PageUnlinked, reason: reason.StorageFailed,
+		patience: 30 * time.Second, patienceMax: 5 * time.Minute,
 	},
 	kindSyncing: {
 		condition: rpc.PageSyncing, reason: reason.Syncing, good: true,
@@ -161,7 +173,7 @@ var traits = [kinds]trait{
 }
 
 // unlinked tells whether the page asks for a phone, with or without a code.
-func (k kind) unlinked() bool { return k >= kindCode && k <= kindAutoLogout }
+func (k kind) unlinked() bool { return k >= kindCode && k <= kindStorage }
 
 // classify says what l shows, looking at nothing else but what was known of the
 // registration and of an earlier connection. For a page that asks to be linked
@@ -278,7 +290,7 @@ func classifyConnected(l Look, registered bool) kind {
 		return kindLinking
 	case l.offline():
 		return kindOffline
-	case l.HasSynced:
+	case l.HasSynced == nil && l.surely(knowledge.ScreenMain), l.HasSynced != nil && *l.HasSynced:
 		return kindReady
 	default:
 		return kindSyncing
@@ -313,8 +325,10 @@ func classifyUnlinked(l Look, registered bool) (kind, bool) {
 		return kindLinking, true
 	case l.AutoLogoutFrame:
 		return kindAutoLogout, true
-	case phone && !l.found(ReaderDOM):
-		return kindByPhone, true
+	case l.has(knowledge.ScreenPhoneCode) && !l.found(ReaderDOM):
+		return kindPhoneCode, true
+	case l.has(knowledge.ScreenPhoneEntry) && !l.found(ReaderDOM):
+		return kindPhoneEntry, true
 	default:
 		return kindNoCode, true
 	}

@@ -87,8 +87,9 @@ type Look struct {
 	// Online is false when Chrome, or the page's own probe, sees no network.
 	Online bool
 	// Socket is empty when the modules don't tell.
-	Socket    knowledge.Socket
-	HasSynced bool
+	Socket knowledge.Socket
+	// HasSynced tells whether the chats are there; nil when the modules don't.
+	HasSynced *bool
 
 	// Readings holds what each reader found. One that is not mentioned has not
 	// looked.

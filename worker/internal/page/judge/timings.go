@@ -19,6 +19,8 @@ type Timings struct {
 	// RenewPause is the least time between two renewals. It doubles with every
 	// fruitless one up to RenewPauseMax.
 	RenewPause, RenewPauseMax time.Duration
+	// Eager is how soon to look again while a code is due.
+	Eager time.Duration
 	// Repeat is how often an unchanged observation is told again, as fresh
 	// evidence.
 	Repeat time.Duration
@@ -39,6 +41,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.RenewWithin, 15 * time.Second},
 		{&t.RenewPause, time.Second},
 		{&t.RenewPauseMax, 30 * time.Second},
+		{&t.Eager, 500 * time.Millisecond},
 		{&t.Repeat, 10 * time.Second},
 		{&t.PictureHold, 10 * time.Second},
 	} {

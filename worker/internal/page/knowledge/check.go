@@ -31,7 +31,7 @@ var sockets = []Socket{
 var screens = []ScreenName{
 	ScreenMain, ScreenQR, ScreenPhoneEntry, ScreenPhoneCode, ScreenPasskey, ScreenSyncing, ScreenConflict,
 	ScreenOtherTab, ScreenOffline, ScreenProxyBlocked, ScreenTerms, ScreenBanned, ScreenServiceUnavailable,
-	ScreenLoggingOut, ScreenLocked, ScreenUnsupported, ScreenOutdated,
+	ScreenLoggingOut, ScreenLocked, ScreenUnsupported, ScreenOutdated, ScreenStorageFailed,
 }
 
 // check returns the first flaw of k.
@@ -71,6 +71,9 @@ func (k *Knowledge) checkScalars() (flaw, bool) {
 	}
 	if len(k.Storage.Registered) == 0 {
 		return flaw{[]string{"storage", "registered"}, "must name at least one key"}, true
+	}
+	if k.Login.ExtraFields < 0 || k.Login.ExtraFields > 10 {
+		return flaw{[]string{"login", "extra_fields"}, "must be from 0 to 10"}, true
 	}
 	for i, p := range k.Login.Prefixes {
 		if p == "" || strings.ContainsAny(p, ", \n") {

@@ -42,6 +42,8 @@ type Knowledge struct {
 type Login struct {
 	About    string   `json:"about"`
 	Prefixes []string `json:"prefixes"`
+	// ExtraFields is how many fields of unknown form may follow the known six.
+	ExtraFields int `json:"extra_fields"`
 }
 
 // URLs are parts of addresses that give a page away.
@@ -180,6 +182,7 @@ const (
 	ScreenLocked             ScreenName = "locked"
 	ScreenUnsupported        ScreenName = "unsupported"
 	ScreenOutdated           ScreenName = "outdated"
+	ScreenStorageFailed      ScreenName = "storage_failed"
 )
 
 // Screen says how one screen is told: by any selector, or by any text.

@@ -15,6 +15,8 @@ import (
 const (
 	maxLength = 2048
 	minRef    = 8
+	minFields = 4
+	maxFields = 6
 	keyLength = 32
 )
 
@@ -39,25 +41,33 @@ func (Ref) String() string { return "[redacted]" }
 // GoString hides the value from %#v.
 func (Ref) GoString() string { return "[redacted]" }
 
-// Parse checks the shape of s: one of the prefixes or none, then the ref (a
+// Shape is what may vary about login strings.
+type Shape struct {
+	// Prefixes are the addresses that may come before the fields.
+	Prefixes []string
+	// ExtraFields is how many fields of unknown form may follow the known ones.
+	ExtraFields int
+}
+
+// Parse checks the form of s: one of the prefixes or none, then the ref (a
 // digit, '@' and base64-like text), three keys of 32 bytes in base64, and
 // optionally the platform (one or two digits) and an address. WhatsApp Web has
 // used just these forms from the arrival of several devices to September 2026;
 // three fields, as before, are accepted by no phone.
-func Parse(s string, prefixes []string) (Code, error) {
+func (shape Shape) Parse(s string) (Code, error) {
 	if len(s) > maxLength {
 		return Code{}, malformed("it is too long")
 	}
 	bare := s
-	for _, p := range prefixes {
+	for _, p := range shape.Prefixes {
 		if rest, ok := strings.CutPrefix(s, p); ok {
 			bare = rest
 			break
 		}
 	}
 	fields := strings.Split(bare, ",")
-	if len(fields) < 4 || len(fields) > 6 {
-		return Code{}, malformed("it has neither four, five nor six fields")
+	if len(fields) < minFields || len(fields) > maxFields+shape.ExtraFields {
+		return Code{}, malformed("it has too few or too many fields")
 	}
 	if !isRef(fields[0]) {
 		return Code{}, malformed("its first field is no reference")
@@ -70,8 +80,13 @@ func Parse(s string, prefixes []string) (Code, error) {
 	if len(fields) > 4 && !isPlatform(fields[4]) {
 		return Code{}, malformed("its platform is no number")
 	}
-	if len(fields) > 5 && !isAddress(fields[5]) {
-		return Code{}, malformed("its last field is no address")
+	if len(fields) > 5 && shape.ExtraFields == 0 && !isAddress(fields[5]) {
+		return Code{}, malformed("its sixth field is no address")
+	}
+	for _, field := range fields[min(5, len(fields)):] {
+		if !isPrintable(field) {
+			return Code{}, malformed("one of its last fields can't be printed")
+		}
 	}
 	return Code{Whole: rpc.Login(s), Ref: Ref(fields[0])}, nil
 }
@@ -109,11 +124,12 @@ func isPlatform(s string) bool {
 
 func isAddress(s string) bool {
 	rest, ok := strings.CutPrefix(s, "https://")
-	if !ok || rest == "" {
-		return false
-	}
-	for i := range len(rest) {
-		if rest[i] <= ' ' || rest[i] > '~' {
+	return ok && rest != "" && isPrintable(rest)
+}
+
+func isPrintable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
 			return false
 		}
 	}

@@ -11,10 +11,10 @@ import (
 const prefix = "https://phone.example/link#"
 
 var (
-	prefixes = []string{prefix}
-	key      = base64.StdEncoding.EncodeToString(make([]byte, 32))
-	keys     = key + "," + key + "," + key
-	ref      = "2@AbC+/09=_-zz"
+	shape = Shape{Prefixes: []string{prefix}}
+	key   = base64.StdEncoding.EncodeToString(make([]byte, 32))
+	keys  = key + "," + key + "," + key
+	ref   = "2@AbC+/09=_-zz"
 )
 
 func TestParseAcceptsEveryFormThatPhonesTake(t *testing.T) {
@@ -26,7 +26,7 @@ func TestParseAcceptsEveryFormThatPhonesTake(t *testing.T) {
 		{"sixth field an address", ref + "," + keys + ",1,https://faq.example/r/ld"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, err := Parse(tc.login, prefixes)
+			code, err := shape.Parse(tc.login)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestParseRefusesTheRest(t *testing.T) {
 		{"too long", "2@" + strings.Repeat("A", maxLength) + "," + keys + ",1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Parse(tc.login, prefixes)
+			_, err := shape.Parse(tc.login)
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("got %v", err)
 			}
@@ -73,8 +73,26 @@ func TestParseRefusesTheRest(t *testing.T) {
 	}
 }
 
+func TestExtraFieldsAreAcceptedWhenTheyAreKnownToCome(t *testing.T) {
+	later := Shape{Prefixes: []string{prefix}, ExtraFields: 1}
+	for _, tc := range []struct {
+		login string
+		ok    bool
+	}{
+		{prefix + ref + "," + keys + ",1", true},
+		{prefix + ref + "," + keys + ",1,extra", true},
+		{prefix + ref + "," + keys + ",1,https://faq.example/r/ld,extra", true},
+		{prefix + ref + "," + keys + ",1,a,b,c", false},
+		{prefix + ref + "," + keys + ",1,with space", false},
+	} {
+		if _, err := later.Parse(tc.login); (err == nil) != tc.ok {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestCodeHidesItself(t *testing.T) {
-	code, err := Parse(prefix+ref+","+keys+",1", prefixes)
+	code, err := shape.Parse(prefix + ref + "," + keys + ",1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +109,7 @@ func FuzzParseLogin(f *testing.F) {
 	f.Add(ref + "," + keys + ",1,https://faq.example/r/ld")
 	f.Add("undefined,null,,")
 	f.Fuzz(func(t *testing.T, s string) {
-		code, err := Parse(s, prefixes)
+		code, err := shape.Parse(s)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("unexpected error %v", err)
