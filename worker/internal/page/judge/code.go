@@ -74,7 +74,8 @@ func (ls lives) with(l life) lives {
 	return next
 }
 
-// see records what the readers of l say.
+// see records what the readers of l say. Those that don't look every time are
+// believed for a while longer.
 func (h History) see(l Look, now time.Time, hold time.Duration) History {
 	for i, r := range readers {
 		s := h.sightings[i]
@@ -86,7 +87,7 @@ func (h History) see(l Look, now time.Time, hold time.Duration) History {
 			s.at = word.At
 		case looked:
 			s = sighting{found: true, code: word.Code, since: word.At, at: word.At}
-		case now.Sub(s.at) > hold || l.Document != h.document:
+		case r == ReaderDOM, r == ReaderModules, now.Sub(s.at) > hold:
 			s = sighting{}
 		}
 		h.sightings[i] = s

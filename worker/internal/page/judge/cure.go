@@ -108,13 +108,13 @@ func (j Judge) renew(h History, v Verdict, l Look, now time.Time) (History, Verd
 		v.Wake = earlier(v.Wake, r.notBefore)
 		return h, v
 	}
+	const drawing = 2 * time.Second
+	if by := h.spans[kindRenewing].since.Add(drawing); len(l.Buttons) == 0 && now.Before(by) {
+		v.Wake = earlier(v.Wake, by)
+		return h, v
+	}
 	v.Action, v.Why = Press, reason.ScanQR
 	if len(l.Buttons) == 0 {
-		const drawing = 2 * time.Second
-		if by := h.spans[kindRenewing].since.Add(drawing); now.Before(by) {
-			v.Wake = earlier(v.Wake, by)
-			return h, v
-		}
 		v.Action = Reload
 	}
 	h.renewal = renewal{pending: true, at: now, notBefore: now.Add(j.t.RenewPause), fruitless: r.fruitless, total: r.total + 1}

@@ -64,6 +64,8 @@ type History struct {
 	connected  bool // in this document
 	loggedOut  *Logout
 	recognised bool
+	// linkingSince is since when the login is in storage and a code is shown.
+	linkingSince time.Time
 
 	spans   [kinds]span
 	lastOK  time.Time // a good kind was seen
@@ -110,6 +112,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	var v Verdict
 	if l.Document != h.document {
 		h.document, h.connected, h.hadCode = l.Document, false, false
+		h.sightings = [len(readers)]sighting{}
 	}
 	h, v.Events = h.noteLogout(l, now)
 	if l.Socket == knowledge.SocketConnected || l.surely(knowledge.ScreenMain) {
@@ -118,7 +121,12 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	h = h.see(l, now, j.t.PictureHold)
 
 	k := classify(l, h.registered, h.connected)
-	if k == kindLinking && l.found(ReaderDOM) && now.Sub(h.spanOf(k, now).since) >= falseLogin {
+	switch {
+	case k != kindLinking || !l.found(ReaderDOM):
+		h.linkingSince = time.Time{}
+	case h.linkingSince.IsZero():
+		h.linkingSince = now
+	case now.Sub(h.linkingSince) >= falseLogin:
 		k = kindNoCode
 	}
 	var code codeVerdict
@@ -126,7 +134,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 		h, code = h.judgeCode(l, now, j.t)
 		k = refine(code, l)
 	} else {
-		code.cause = causeOf(k, l, h)
+		h.hadCode, code.cause = false, causeOf(k, l, h)
 	}
 	h = h.enter(k, now)
 	if k == kindNoCode {
