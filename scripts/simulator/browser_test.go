@@ -99,6 +99,9 @@ func devtools(stderr io.Reader) (string, error) {
 	return "", fmt.Errorf("chrome ended without an address: %w", lines.Err())
 }
 
+// rowLimit ends what would wait for ever; it is generous, as machines are busy.
+const rowLimit = time.Minute
+
 // rig is a simulator with a page of a real browser that can open it.
 type rig struct {
 	*simulator.Server
@@ -125,7 +128,7 @@ func newRig(t *testing.T, o simulator.Options) *rig {
 	sim, err := simulator.New(o)
 	check(t, err)
 	web := httptest.NewServer(sim)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), rowLimit)
 	tabs, err := browser.Incognito()
 	check(t, err)
 	t.Cleanup(func() {
@@ -138,6 +141,13 @@ func newRig(t *testing.T, o simulator.Options) *rig {
 	r := &rig{Server: sim, t: t, url: web.URL, ctx: ctx, tabs: tabs}
 	r.page = r.newTab()
 	return r
+}
+
+// row gives a row of a table the rig, and a deadline of its own.
+func (r *rig) row(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), rowLimit)
+	t.Cleanup(cancel)
+	r.t, r.ctx, r.page = t, ctx, r.page.Context(ctx)
 }
 
 func (r *rig) newTab() *rod.Page {

@@ -22,8 +22,8 @@ const (
 	syncSteps = 20
 	// flapAfter is the life of a connection under socket=flap.
 	flapAfter = 3 * time.Second
-	// rotateAfter is when adv=rotate strikes after a list of refs was sent.
-	rotateAfter = 5 * time.Second
+	// rotateEvery is how often adv=rotate strikes.
+	rotateEvery = 5 * time.Second
 )
 
 // refsPerList is how many refs the server hands out at once.
@@ -98,9 +98,8 @@ func (c *chat) read() {
 	for {
 		var m message
 		err := websocket.JSON.Receive(c.conn, &m)
-		var syntax *json.SyntaxError
 		if err != nil {
-			if errors.As(err, &syntax) {
+			if _, ok := errors.AsType[*json.SyntaxError](err); ok {
 				c.server.logger.Error("page sent no JSON", "error", err)
 			}
 			return
@@ -215,7 +214,13 @@ func (c *chat) sendRefs() {
 	c.server.mu.Unlock()
 	c.send(message{Type: "pair-device", Refs: refs})
 	if _, on := c.fault("adv", "rotate"); on {
-		c.later(rotateAfter, func() { c.send(message{Type: "companion-reg-refresh"}) })
+		c.work.Go(c.keepRotating)
+	}
+}
+
+func (c *chat) keepRotating() {
+	for pause(c.ctx, c.server.scaled(rotateEvery)) {
+		c.send(message{Type: "companion-reg-refresh"})
 	}
 }
 

@@ -63,7 +63,7 @@
 //	splash=hang, assets=404   the page never starts
 //	idle=now                  every code has run out as soon as it is shown
 //	offline=now               the page believes that it has no network
-//	adv=rotate                the ADV secret is renewed 5 s after each list of refs
+//	adv=rotate                the ADV secret is renewed every 5 s
 //	ref=repeat, ref=empty     all refs of a list are the same, or empty
 //	overlay=wrong-button      a dead button precedes the one that reloads the code
 //	autologout=iframe         the code is in a credentialless iframe

@@ -82,9 +82,13 @@ var unlinkedRows = []faultRow{
 		isTrue: `document.querySelector('[data-ref] button').textContent === 'No internet connection'`},
 	{faults: "offline=now", after: func(c screen) bool { return c.State == "UNPAIRED" && c.Overlay == "offline" },
 		isTrue: `navigator.onLine && !require('WAWebNetworkStatus').online && document.querySelector('canvas').style.opacity === '0.04'`},
-	{faults: "adv=rotate", before: visible, do: func(r *rig) {
-		first := r.shown()
-		r.until(func(c screen) bool { return c.Visible && c.Login != first.Login && c.Ref == first.Ref })
+	{faults: "adv=rotate", do: func(r *rig) {
+		login := map[string]string{}
+		r.until(func(c screen) bool {
+			before := login[c.Ref]
+			login[c.Ref] = c.Login
+			return before != "" && c.Login != "" && c.Login != before
+		})
 	}},
 	{faults: "ref=repeat", query: "?sim.speed=200", before: visible, do: func(r *rig) {
 		first := r.shown()
@@ -148,7 +152,7 @@ func TestSwitchesOfUnlinkedPage(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	for _, row := range unlinkedRows {
 		t.Run(row.faults, func(t *testing.T) {
-			r.t = t
+			r.row(t)
 			r.turnOn(row.faults)
 			r.open(row.query)
 			r.follow(row)
@@ -160,7 +164,7 @@ func TestSwitchesOfLinkedPage(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	for _, row := range linkedRows {
 		t.Run(row.faults, func(t *testing.T) {
-			r.t = t
+			r.row(t)
 			r.ClearFaults()
 			r.open(row.query)
 			seen := r.until(func(c screen) bool { return c.Visible || c.Name == "MAIN" })
@@ -188,7 +192,7 @@ func TestSwitchesOfLinkedPage(t *testing.T) {
 func (r *rig) turnOn(faults string) {
 	r.t.Helper()
 	r.ClearFaults()
-	for _, f := range strings.Fields(faults) {
+	for f := range strings.FieldsSeq(faults) {
 		check(r.t, r.SetFault(f))
 	}
 }

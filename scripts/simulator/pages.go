@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -193,11 +192,6 @@ func (s *Server) serveFile(w http.ResponseWriter, code int, name string) {
 }
 
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
-	text, err := json.Marshal(cfg)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	page, err := template.ParseFS(files, "pages/app.html")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -210,7 +204,7 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 	var body bytes.Buffer
 	err = page.Execute(&body, map[string]any{
 		"Profile": cfg.Profile,
-		"Config":  template.JS(text),
+		"Config":  cfg,
 		"Comet":   cfg.Profile.Era >= "2024",
 		"Version": version,
 	})
@@ -228,14 +222,13 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 
 func (s *Server) serveScript(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
-	body, err := fs.ReadFile(files, "pages/js/"+name)
-	if err != nil {
+	if _, err := fs.Stat(files, "pages/js/"+name); err != nil {
 		s.refuseUnknown(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
-	_, _ = w.Write(body) // A reader that left needs no answer.
+	http.ServeFileFS(w, r, files, "pages/js/"+name)
 }
 
 // scriptsVersion names the scripts by what is in them, so that a browser may

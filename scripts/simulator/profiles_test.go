@@ -81,7 +81,7 @@ func TestEveryProfileShowsItsCode(t *testing.T) {
 	r := newRig(t, simulator.Options{Speed: 10})
 	for _, row := range profileRows {
 		t.Run(row.name, func(t *testing.T) {
-			r.t = t
+			r.row(t)
 			r.open("?sim=" + row.name)
 			if row.first != nil {
 				row.first(r)

@@ -37,7 +37,7 @@ func TestServerChoosesPageByUserAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, url := serve(t, simulator.Options{Faults: row.faults})
-			body, _ := get(t, url, row.agent)
+			body := get(t, url, row.agent).body
 			if got := strings.Contains(body, "wa_web_initial_startup"); got != row.supported {
 				t.Errorf("application served: %t", got)
 			}
@@ -60,7 +60,14 @@ func serve(t *testing.T, o simulator.Options) (*simulator.Server, string) {
 	return sim, web.URL
 }
 
-func get(t *testing.T, url, agent string) (string, *http.Response) {
+// answer is a response that has been read.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func get(t *testing.T, url, agent string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	check(t, err)
@@ -70,15 +77,15 @@ func get(t *testing.T, url, agent string) (string, *http.Response) {
 	defer func() { check(t, response.Body.Close()) }()
 	body, err := io.ReadAll(response.Body)
 	check(t, err)
-	return string(body), response
+	return answer{response.StatusCode, response.Header, string(body)}
 }
 
 func TestStrictPolicyIsSentWhenAsked(t *testing.T) {
 	_, url := serve(t, simulator.Options{})
-	if _, response := get(t, url, goodAgent); response.Header.Get("Content-Security-Policy") != "" {
+	if got := get(t, url, goodAgent); got.header.Get("Content-Security-Policy") != "" {
 		t.Error("there is a policy without the switch")
 	}
-	if _, response := get(t, url+"/?sim.fault=csp=strict", goodAgent); !strings.Contains(response.Header.Get("Content-Security-Policy"), "default-src 'self'") {
+	if got := get(t, url+"/?sim.fault=csp=strict", goodAgent); !strings.Contains(got.header.Get("Content-Security-Policy"), "default-src 'self'") {
 		t.Error("there is no policy with the switch")
 	}
 }
@@ -86,17 +93,16 @@ func TestStrictPolicyIsSentWhenAsked(t *testing.T) {
 func TestBadQueryIsRefused(t *testing.T) {
 	_, url := serve(t, simulator.Options{})
 	for _, query := range []string{"sim=1999", "sim.speed=0", "sim.speed=x", "sim.fault=gravity"} {
-		if _, response := get(t, url+"/?"+query, goodAgent); response.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s is answered with %s", query, response.Status)
+		if got := get(t, url+"/?"+query, goodAgent); got.status != http.StatusBadRequest {
+			t.Errorf("%s is answered with %d", query, got.status)
 		}
 	}
 }
 
 func TestUnknownRequestIsRemembered(t *testing.T) {
 	sim, url := serve(t, simulator.Options{})
-	_, response := get(t, url+"/wp-login.php", goodAgent)
-	if response.StatusCode != http.StatusNotFound {
-		t.Errorf("status is %s", response.Status)
+	if got := get(t, url+"/wp-login.php", goodAgent); got.status != http.StatusNotFound {
+		t.Errorf("status is %d", got.status)
 	}
 	if got := sim.UnknownRequests(); len(got) != 1 || got[0] != "GET /wp-login.php" {
 		t.Errorf("unknown requests are %q", got)
@@ -114,8 +120,8 @@ func TestDroppedNetworkAnswersNothing(t *testing.T) {
 		}
 	}
 	sim.RestoreNetwork()
-	if body, _ := get(t, url+"/status.json", goodAgent); !strings.Contains(body, `"ok":true`) {
-		t.Errorf("status after the restoration is %s", body)
+	if got := get(t, url+"/status.json", goodAgent); !strings.Contains(got.body, `"ok":true`) {
+		t.Errorf("status after the restoration is %s", got.body)
 	}
 }
 
