@@ -18,6 +18,7 @@ import (
 	"session-manager/supervisor/internal/api"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
@@ -95,10 +96,19 @@ type service struct {
 
 func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving *serving) (*service, error) {
 	s := &service{log: log, serving: serving, draining: make(chan struct{}), startedAt: time.Now()}
+	meter, err := metrics.New(metrics.Options{
+		Snapshot: func() *session.Snapshot { return s.session.Snapshot() }, Version: version,
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.session = session.New(session.Options{
-		Logger:  log,
-		Health:  func(healthy bool) { s.workers.Report(healthy) },
-		Observe: func(snapshot *session.Snapshot) { s.events.Observe(snapshot) },
+		Logger: log,
+		Health: func(healthy bool) { s.workers.Report(healthy) },
+		Observe: func(snapshot *session.Snapshot) {
+			s.events.Observe(snapshot)
+			meter.Observe(snapshot)
+		},
 	})
 	s.events = events.NewLog(rand.Text(), s.session.Snapshot())
 	s.workers = supervise.New(supervise.Options{
@@ -106,7 +116,7 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 		RuntimeDir: runtimeDir, Logger: log, Notify: s.session.Notify,
 	})
 	handler, err := api.New(api.Options{
-		Session: s.session, Commands: s.workers, Events: s.events, AllowedHosts: cfg.AllowHosts,
+		Session: s.session, Commands: s.workers, Events: s.events, Meter: meter, AllowedHosts: cfg.AllowHosts,
 		Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
 		Version: version, Logger: log, Draining: s.draining,
 	})

@@ -37,6 +37,18 @@ type Commander interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
+// Meter counts what the API does, and tells it on /metrics.
+type Meter interface {
+	// Request counts an answer; route is the pattern that matched.
+	Request(route, method string, status int, took time.Duration)
+	// InFlight counts one more, or one less, that is being answered.
+	InFlight(delta int)
+	// Listeners says how many streams of events are open.
+	Listeners(n int64)
+	// Handler answers Prometheus.
+	Handler() http.Handler
+}
+
 // Options of the API.
 type Options struct {
 	Session  Reader
@@ -46,6 +58,7 @@ type Options struct {
 	AllowedHosts []string
 	// Events of the session.
 	Events *events.Log
+	Meter  Meter
 	// Keys returns the API keys in force, or nil when there are none. It may be
 	// nil itself.
 	Keys func() *apikey.Keys
@@ -107,6 +120,8 @@ func (a *api) routes() []route {
 		{pagePath, read, get(a.page)},
 		{"/healthz", open, get(a.healthz)},
 		{"/readyz", open, get(a.readyz)},
+		{"/metrics", read, get(a.metrics)},
+		{"/openapi.yaml", open, get(a.openapi)},
 	}
 }
 
@@ -148,13 +163,16 @@ func (a *api) router() http.Handler {
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		notFound(r).write(w, r)
 	})
-	return a.guard(router)
+	return a.measured(a.guard(router))
 }
 
 // handler chooses the method, and lets pass who may.
 func (a *api) handler(rt route) http.Handler {
 	allowed := slices.Sorted(maps.Keys(rt.methods))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m, ok := w.(*measure); ok {
+			m.route = rt.path
+		}
 		f, ok := rt.methods[r.Method]
 		if !ok {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))

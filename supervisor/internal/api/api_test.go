@@ -17,6 +17,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 )
@@ -86,6 +87,11 @@ func made(t *testing.T, o Options) *api {
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}
+	meter, err := metrics.New(metrics.Options{Snapshot: o.Session.Snapshot, Version: o.Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Meter = meter
 	a, err := newAPI(o)
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +132,7 @@ func ask(t *testing.T, s *httptest.Server, method, path string, change func(*htt
 	if err != nil {
 		t.Fatal(err)
 	}
+	conforms(t, r, resp.StatusCode, resp.Header, string(body))
 	return answered{resp.StatusCode, resp.Header, string(body)}
 }
 

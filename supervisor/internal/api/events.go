@@ -69,8 +69,10 @@ type stream struct {
 }
 
 func (s *stream) write(w http.ResponseWriter, r *http.Request) {
-	defer s.listeners.Add(-1)
-	if s.listeners.Add(1) > s.limits.listeners {
+	open := s.listeners.Add(1)
+	s.Meter.Listeners(open)
+	defer func() { s.Meter.Listeners(s.listeners.Add(-1)) }()
+	if open > s.limits.listeners {
 		problem{
 			status: http.StatusServiceUnavailable, code: "too_many_listeners", retryAfter: 10 * time.Second,
 			detail: fmt.Sprintf("%d listeners are connected, and no more are allowed.", s.limits.listeners),

@@ -1,0 +1,237 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/view"
+)
+
+// described loads the description, once.
+var described = sync.OnceValues(func() (*openapi3.T, error) {
+	for _, kind := range []string{"image/png", "text/html", "text/event-stream", "application/yaml", "application/openmetrics-text"} {
+		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
+	}
+	return openapi3.NewLoader().LoadFromData(description)
+})
+
+func doc(t *testing.T) *openapi3.T {
+	t.Helper()
+	d, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// conforms checks an answer against the description. What is not described, a
+// path or a method, must be a problem.
+func conforms(t *testing.T, r *http.Request, status int, header http.Header, body string) {
+	t.Helper()
+	d := doc(t)
+	item := d.Paths.Value(r.URL.Path)
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+		if body != "" {
+			t.Errorf("HEAD %s has a body", r.URL.Path)
+		}
+	}
+	if item == nil || item.GetOperation(method) == nil {
+		if status == http.StatusForbidden || status == http.StatusNotFound && item == nil || status == http.StatusMethodNotAllowed && item != nil {
+			if r.Method != http.MethodHead {
+				valid(t, "Problem", []byte(body))
+			}
+			return
+		}
+		t.Errorf("%s %s is not described, and answers %d", r.Method, r.URL.Path, status)
+		return
+	}
+	operation := item.GetOperation(method)
+	if operation.Responses.Status(status) == nil {
+		t.Errorf("%s %s answers %d, which is not described", r.Method, r.URL.Path, status)
+		return
+	}
+	err := openapi3filter.ValidateResponse(t.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{
+			Request: r,
+			Route:   &routers.Route{Spec: d, Path: r.URL.Path, PathItem: item, Method: method, Operation: operation},
+		},
+		Status: status, Header: header, Body: io.NopCloser(strings.NewReader(body)),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	})
+	if err != nil {
+		t.Errorf("%s %s answers %d, not as described: %v", r.Method, r.URL, status, err)
+	}
+}
+
+// valid checks data against a schema of the description.
+func valid(t *testing.T, schema string, data []byte) {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal(data, &value); err != nil {
+		t.Errorf("%s: %v in %s", schema, err, data)
+		return
+	}
+	s := doc(t).Components.Schemas[schema]
+	if s == nil {
+		t.Fatalf("there is no schema %s", schema)
+	}
+	if err := s.Value.VisitJSON(value, openapi3.EnableJSONSchema2020(), openapi3.EnableFormatValidation()); err != nil {
+		t.Errorf("%s: %v", schema, err)
+	}
+}
+
+func TestDescriptionIsValidAndServed(t *testing.T) {
+	if err := doc(t).Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
+	got := get(t, s, "/openapi.yaml")
+	if got.status != 200 || got.header.Get("Content-Type") != "application/yaml" || got.body != string(description) {
+		t.Errorf("got %d %s", got.status, got.header.Get("Content-Type"))
+	}
+}
+
+func TestDescriptionHasTheRoutesWithTheirMethodsAndAccess(t *testing.T) {
+	names := map[access]string{open: "open", read: "read", command: "command"}
+	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
+	known := map[string]bool{}
+	for _, rt := range a.routes() {
+		known[rt.path] = true
+		item := doc(t).Paths.Value(rt.path)
+		if item == nil {
+			t.Errorf("%s is not described", rt.path)
+			continue
+		}
+		var described []string
+		for method, operation := range item.Operations() {
+			described = append(described, method)
+			if got := operation.Extensions["x-access"]; got != names[rt.access] {
+				t.Errorf("%s: x-access is %v, want %s", rt.path, got, names[rt.access])
+			}
+		}
+		var has []string
+		for method := range rt.methods {
+			if method != http.MethodHead {
+				has = append(has, method)
+			}
+		}
+		slices.Sort(described)
+		slices.Sort(has)
+		if !slices.Equal(described, has) {
+			t.Errorf("%s: %v are described, and there are %v", rt.path, described, has)
+		}
+	}
+	for path := range doc(t).Paths.Map() {
+		if !known[path] {
+			t.Errorf("%s is described, and there is no such route", path)
+		}
+	}
+}
+
+func TestDescriptionHasTheStatesAndTheCodesOfProblems(t *testing.T) {
+	var states []any
+	for _, s := range session.States() {
+		states = append(states, string(s))
+	}
+	if got := doc(t).Components.Schemas["Status"].Value.Enum; !slices.Equal(got, states) {
+		t.Errorf("states: got %v", got)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source bytes.Buffer
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(content)
+		}
+	}
+	enum := doc(t).Components.Schemas["Problem"].Value.Properties["code"].Value.Enum
+	for _, m := range regexp.MustCompile(`\bcode: "(\w+)"`).FindAllStringSubmatch(source.String(), -1) {
+		if !slices.Contains(enum, any(m[1])) {
+			t.Errorf("code %s is not described", m[1])
+		}
+	}
+	for _, code := range enum {
+		if name, ok := code.(string); !ok || !strings.Contains(source.String(), `"`+name+`"`) {
+			t.Errorf("code %v is described, and nothing gives it", code)
+		}
+	}
+}
+
+// full is a snapshot in which nothing is missing.
+func full(t *testing.T) session.Snapshot {
+	t.Helper()
+	now := time.Now()
+	s := withQR(t, time.Minute)
+	s.Since, s.ReasonSince, s.PhaseSince, s.Evidence, s.RetryAt = now, now, now, now, now
+	s.Detail, s.Phase, s.Progress, s.Registered, s.PageVersion = "a detail", "page", 40, true, "2.3000.1"
+	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: now, Ends: 1, ResidentBytes: 1 << 20, HeartbeatAt: now}
+	s.Browser = session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
+	s.LastEnd = &session.End{
+		Generation: 2, At: now, Reason: reason.BrowserCrashed, Detail: "x", Class: "transient",
+		WorkerExit: "exit 70", ChromeExit: "signal killed", Uptime: time.Hour, Delay: time.Second, Failures: 1,
+	}
+	return s
+}
+
+func TestSessionIsAsDescribedWhetherAllOrNothingIsKnown(t *testing.T) {
+	for name, snapshot := range map[string]session.Snapshot{
+		"all": full(t), "nothing": {State: session.Init, Progress: -1},
+	} {
+		s := serve(t, newFakeSession(snapshot), fakeCommands{})
+		if got := get(t, s, "/session"); got.status != 200 {
+			t.Errorf("%s: got %d", name, got.status)
+		}
+	}
+	// That nothing is missing above is what makes the schema's closed objects tell.
+	body, err := json.Marshal(view.EndOf(full(t).LastEnd))
+	if err != nil || bytes.Contains(body, []byte(`""`)) {
+		t.Errorf("%s %v", body, err)
+	}
+}
+
+func TestEventsAreAsDescribed(t *testing.T) {
+	schemas := map[events.Type]string{
+		events.StateChanged: "StateEvent", events.ProgressChanged: "ProgressEvent",
+		events.QRChanged: "QREvent", events.WorkerChanged: "WorkerEvent",
+	}
+	all, nothing := full(t), session.Snapshot{State: session.Init, Progress: -1}
+	for _, s := range []*session.Snapshot{&all, &nothing} {
+		for _, e := range events.NewLog("boot", s).Present().Events {
+			valid(t, schemas[e.Type], e.Data)
+		}
+	}
+}
+
+func TestForeignFieldsAreNotAsDescribed(t *testing.T) {
+	bad := doc(t).Components.Schemas["Problem"].Value.VisitJSON(
+		map[string]any{"type": "about:blank", "title": "x", "status": 400, "code": "bad_wait", "detail": "x", "extra": 1},
+		openapi3.EnableJSONSchema2020())
+	if bad == nil {
+		t.Error("the validator lets everything pass")
+	}
+}

@@ -1,0 +1,207 @@
+package metrics
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/session"
+)
+
+func fresh(t *testing.T, s *session.Snapshot) *Metrics {
+	t.Helper()
+	m, err := New(Options{Snapshot: func() *session.Snapshot { return s }, Version: "v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func compare(t *testing.T, m *Metrics, want string, names ...string) {
+	t.Helper()
+	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
+	m := fresh(t, &session.Snapshot{})
+	start := time.Now()
+	s := session.Snapshot{State: session.Init, Worker: session.Worker{Generation: 1, StartedAt: start}}
+	step := func(change func()) {
+		change()
+		next := s
+		m.Observe(&next)
+		m.Observe(&next)
+	}
+	step(func() {})
+	step(func() {
+		s.State = session.QRRequired
+		s.QR = &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: start.Add(4 * time.Second)}
+	})
+	step(func() {
+		s.QR = &session.QR{Generation: 1, Seq: 2, Reader: "eye", IssuedAt: start.Add(24 * time.Second)}
+	})
+	step(func() {
+		s.State, s.QR = session.Init, nil
+		s.LastEnd = &session.End{Generation: 1, Class: "transient", Reason: reason.BrowserCrashed}
+	})
+	step(func() { s.Worker = session.Worker{Generation: 2, StartedAt: start.Add(30 * time.Second)} })
+	step(func() {
+		s.State = session.QRRequired
+		s.QR = &session.QR{Generation: 2, Seq: 1, Reader: "dom", IssuedAt: start.Add(32 * time.Second)}
+	})
+	compare(t, m, `
+# HELP session_manager_qr_codes_total Different QR codes that the page showed, by what found them.
+# TYPE session_manager_qr_codes_total counter
+session_manager_qr_codes_total{reader="dom"} 2
+session_manager_qr_codes_total{reader="eye"} 1
+# HELP session_manager_session_transitions_total Changes of the session's state.
+# TYPE session_manager_session_transitions_total counter
+session_manager_session_transitions_total{from="INIT",to="QR_REQUIRED"} 2
+session_manager_session_transitions_total{from="QR_REQUIRED",to="INIT"} 1
+# HELP session_manager_worker_ends_total Workers that ended, by cause. The class planned was asked for.
+# TYPE session_manager_worker_ends_total counter
+session_manager_worker_ends_total{class="transient",reason="browser_crashed"} 1
+`, "session_manager_qr_codes_total", "session_manager_session_transitions_total", "session_manager_worker_ends_total")
+	compare(t, m, `
+# HELP session_manager_qr_first_seconds From the start of a worker to its first QR.
+# TYPE session_manager_qr_first_seconds histogram
+session_manager_qr_first_seconds_bucket{le="1"} 0
+session_manager_qr_first_seconds_bucket{le="2"} 1
+session_manager_qr_first_seconds_bucket{le="3"} 1
+session_manager_qr_first_seconds_bucket{le="5"} 2
+session_manager_qr_first_seconds_bucket{le="8"} 2
+session_manager_qr_first_seconds_bucket{le="13"} 2
+session_manager_qr_first_seconds_bucket{le="21"} 2
+session_manager_qr_first_seconds_bucket{le="34"} 2
+session_manager_qr_first_seconds_bucket{le="60"} 2
+session_manager_qr_first_seconds_bucket{le="120"} 2
+session_manager_qr_first_seconds_bucket{le="+Inf"} 2
+session_manager_qr_first_seconds_sum 6
+session_manager_qr_first_seconds_count 2
+`, "session_manager_qr_first_seconds")
+}
+
+func TestHeartbeatsAreTimedWithinOneWorker(t *testing.T) {
+	m := fresh(t, &session.Snapshot{})
+	start := time.Now()
+	for _, beat := range []struct {
+		generation uint64
+		after      time.Duration
+	}{{1, 0}, {1, time.Second}, {1, time.Second}, {1, 3 * time.Second}, {2, 60 * time.Second}, {2, 61 * time.Second}} {
+		m.Observe(&session.Snapshot{Worker: session.Worker{Generation: beat.generation, HeartbeatAt: start.Add(beat.after)}})
+	}
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "session_manager_worker_heartbeat_interval_seconds" {
+			h := f.GetMetric()[0].GetHistogram()
+			if h.GetSampleCount() != 3 || h.GetSampleSum() != 4 {
+				t.Errorf("%d intervals of %g s", h.GetSampleCount(), h.GetSampleSum())
+			}
+		}
+	}
+}
+
+func TestPresentStateIsOneAndTheOthersAreZero(t *testing.T) {
+	m := fresh(t, &session.Snapshot{State: session.Ready})
+	compare(t, m, `
+# HELP session_manager_session_state 1 for the present state, 0 for the others.
+# TYPE session_manager_session_state gauge
+session_manager_session_state{state="AUTHENTICATED"} 0
+session_manager_session_state{state="DISCONNECTED"} 0
+session_manager_session_state{state="ERROR"} 0
+session_manager_session_state{state="INIT"} 0
+session_manager_session_state{state="QR_REQUIRED"} 0
+session_manager_session_state{state="READY"} 1
+# HELP session_manager_qr_available 1 while there is a QR that a phone could scan.
+# TYPE session_manager_qr_available gauge
+session_manager_qr_available 0
+`, "session_manager_session_state", "session_manager_qr_available", "session_manager_qr_age_seconds", "session_manager_session_evidence_age_seconds")
+}
+
+func TestMemoryIsThatOfTheWorkerAndOfAllBelowIt(t *testing.T) {
+	// A shell for the worker, and two sleepers for Chrome.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "sleep 60 & sleep 60 & echo started; read end; kill %1 %2")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_, _ = io.WriteString(in, "\n")
+		_ = cmd.Wait()
+	}()
+	if _, err := out.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	got := measure(cmd.Process.Pid)
+	if got.chrome != 2 || got.bytes["chrome"] == 0 || got.bytes["worker"] == 0 || got.bytes["supervisor"] < 1<<20 {
+		t.Errorf("got %+v", got)
+	}
+	if none := measure(0); none.chrome != 0 || none.bytes["worker"] != 0 || none.bytes["supervisor"] == 0 {
+		t.Errorf("without a worker: got %+v", none)
+	}
+}
+
+func TestMetricsAreNamedAndFormattedAsPrometheusWants(t *testing.T) {
+	now := time.Now()
+	m := fresh(t, &session.Snapshot{
+		State: session.QRRequired, Since: now, Reason: reason.ScanQR, Evidence: now,
+		QR:     &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: now, ExpiresAt: now.Add(time.Minute)},
+		Worker: session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: now, HeartbeatAt: now},
+	})
+	m.Request("/status", http.MethodGet, 200, time.Millisecond)
+	m.Request("/status", "BREW", 405, time.Millisecond)
+	m.Delivery("delivered")
+	m.Listeners(3)
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	for _, want := range []string{
+		`session_manager_http_requests_total{method="other",route="/status",status="405"} 1`,
+		`session_manager_qr_reader{reader="dom"} 1`, `session_manager_session_reason{reason="scan_qr"} 1`,
+		`session_manager_build_info{go="go`, `session_manager_events_listeners 3`, "session_manager_qr_expires_in_seconds 59.",
+	} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestLabelThatIsNoTextDoesNoHarm(t *testing.T) {
+	s := &session.Snapshot{
+		State: session.QRRequired, QR: &session.QR{Generation: 1, Seq: 1, Reader: "\xff", ExpiresAt: time.Now().Add(time.Hour)},
+	}
+	m := fresh(t, s)
+	m.Observe(s)
+	if _, err := m.registry.Gather(); err != nil {
+		t.Error(err)
+	}
+}
