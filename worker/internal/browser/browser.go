@@ -65,6 +65,9 @@ type Browser struct {
 
 	scratchDir string
 
+	closing  sync.Once
+	closeErr error // valid when closing is done
+
 	hintsMu sync.Mutex
 	hints   *proto.EmulationUserAgentMetadata // guarded by hintsMu
 }

@@ -16,8 +16,14 @@ import (
 //
 // It returns nil after a clean exit, ErrKilled after a kill, and another error
 // when Chrome is still there. When ctx ends early the polite steps are cut
-// short, the kill is not. It may be called again, and by many.
+// short, the kill is not. It may be called again, and by many: the first call
+// does the work, the others wait for its result.
 func (b *Browser) Close(ctx context.Context) error {
+	b.closing.Do(func() { b.closeErr = b.close(ctx) })
+	return b.closeErr
+}
+
+func (b *Browser) close(ctx context.Context) error {
 	if b.ask(ctx) {
 		return nil
 	}
@@ -41,8 +47,8 @@ func (b *Browser) ask(ctx context.Context) bool {
 	asked, cancel := context.WithTimeout(ctx, closeAsk)
 	defer cancel()
 	if err := (proto.BrowserClose{}).Call(b.rod.Context(asked)); err != nil {
-		// Gone: the exit is near, or another Close dropped the pipe. No answer:
-		// the browser process hangs, and waiting would not help.
+		// Gone: the exit is near. No answer: the browser process hangs, or is very
+		// slow; the closed pipe is told to it by another way.
 		return wait(b.process.done, 100*time.Millisecond)
 	}
 	ctx, cancel = context.WithTimeout(ctx, closeExit)

@@ -47,6 +47,11 @@ var preloads = strings.Join([]string{
 // baseFlags are the flags of every start. What each does is documented in
 // Chromium's sources beside the switch of that name, unless said otherwise.
 func baseFlags(profileDir, userAgent string) []flag {
+	return append(essentialFlags(profileDir, userAgent), tidyFlags()...)
+}
+
+// essentialFlags are those without which the service would not work.
+func essentialFlags(profileDir, userAgent string) []flag {
 	return []flag{
 		// The full browser without a window; the old mode is another program.
 		{name: "--headless", value: "new"},
@@ -73,6 +78,16 @@ func baseFlags(profileDir, userAgent string) []flag {
 		// The cookies' key is fixed and no keyring or D-Bus is asked, so that a
 		// profile can be read after a restart and on another machine.
 		{name: "--password-store", value: "basic"},
+		// The page must run as if it were looked at.
+		{name: "--disable-background-timer-throttling"},
+		{name: "--disable-backgrounding-occluded-windows"},
+		{name: "--disable-renderer-backgrounding"},
+	}
+}
+
+// tidyFlags keep Chrome from what a person might like, and a service pays for.
+func tidyFlags() []flag {
+	return []flag{
 		{name: "--no-first-run"},
 		{name: "--no-default-browser-check"},
 		// Dialogs and bubbles that nobody would answer.
@@ -80,11 +95,6 @@ func baseFlags(profileDir, userAgent string) []flag {
 		{name: "--hide-crash-restore-bubble"},
 		{name: "--disable-session-crashed-bubble"},
 		{name: "--disable-search-engine-choice-screen"},
-
-		// The page must run as if it were looked at.
-		{name: "--disable-background-timer-throttling"},
-		{name: "--disable-backgrounding-occluded-windows"},
-		{name: "--disable-renderer-backgrounding"},
 
 		// Nothing goes to the network but what the page asks for.
 		{name: "--disable-background-networking"},

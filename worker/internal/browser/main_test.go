@@ -61,7 +61,11 @@ func runAsChrome(product, userAgent string) int {
 		if err := json.Unmarshal(message[:len(message)-1], &call); err != nil {
 			return 1
 		}
-		_, err = fmt.Fprintf(answers, `{"id":%d,"result":{"product":%q,"userAgent":%q}}`+"\x00", call.ID, product, userAgent)
+		answer := fmt.Sprintf(`{"id":%d,"result":{"product":%q,"userAgent":%q}}`, call.ID, product, userAgent)
+		if product == "" {
+			answer = fmt.Sprintf(`{"id":%d,"error":{"code":-1,"message":%q}}`, call.ID, userAgent)
+		}
+		_, err = answers.WriteString(answer + "\x00")
 		if err != nil {
 			return 1
 		}

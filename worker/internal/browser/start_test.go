@@ -3,6 +3,7 @@ package browser_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,7 +146,7 @@ func TestFrozenChromeMissesItsDeadlineAndIsKilled(t *testing.T) {
 	if err := b.Probe(ctx); err == nil || ctx.Err() == nil {
 		t.Errorf("probe of a frozen Chrome: %v before its deadline", err)
 	}
-	if err := b.Close(t.Context()); err != browser.ErrKilled {
+	if err := b.Close(t.Context()); !errors.Is(err, browser.ErrKilled) {
 		t.Errorf("close: %v, want %v", err, browser.ErrKilled)
 	}
 	mustBeGone(t, b.PID(), o.ScratchDir)

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -37,14 +38,10 @@ func (t *tail) readFrom(r io.Reader) {
 		if len(line) > 0 && !continued {
 			t.add(printable(strings.TrimRight(string(line), "\r\n")))
 		}
-		switch err {
-		case nil:
-			continued = false
-		case bufio.ErrBufferFull:
-			continued = true
-		default:
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return
 		}
+		continued = err != nil
 	}
 }
 

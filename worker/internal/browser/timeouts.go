@@ -12,13 +12,16 @@ const (
 	// callLimit bounds every protocol call that brings no earlier deadline. The
 	// slowest legitimate one is a navigation, which its caller bounds by 60 s.
 	callLimit = 90 * time.Second
-	// closeAsk is how long Browser.close may take to be accepted.
-	closeAsk = 1 * time.Second
+	// These three together are the 8 s that a stop may take. They are far longer
+	// than measured, for a kill can cost the login, and a machine can be slow.
+
+	// closeAsk is how long Browser.close may take to be accepted. Measured: 1 ms.
+	closeAsk = 2 * time.Second
 	// closeExit is from the accepted close to the exit. Measured: 0.11 to 0.45 s,
 	// and never when the network service is frozen.
-	closeExit = 3 * time.Second
+	closeExit = 4 * time.Second
 	// pipeExit is from the closed pipe to the exit. Measured: 0.11 to 0.45 s.
-	pipeExit = 1 * time.Second
+	pipeExit = 2 * time.Second
 	// killExit is from SIGKILL to the reaped process; longer means a task in an
 	// uninterruptible wait.
 	killExit = 5 * time.Second
