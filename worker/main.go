@@ -14,6 +14,8 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page"
+	"session-manager/worker/internal/page/knowledge"
+	"session-manager/worker/internal/persist"
 	"session-manager/worker/internal/server"
 )
 
@@ -39,7 +41,7 @@ func main() { os.Exit(run(os.Stderr)) }
 func run(stderr *os.File) int {
 	handshake := rpc.Handshake()
 	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
-		fmt.Fprintln(stderr, "worker: this program is started by bin/supervisor, and does nothing by itself; run bin/supervisor")
+		_, _ = fmt.Fprintln(stderr, "worker: this program is started by bin/supervisor, and does nothing by itself; run bin/supervisor")
 		return exitUsage
 	}
 	// Made before Serve, which puts a pipe in the place of os.Stderr. What is
@@ -53,7 +55,7 @@ func run(stderr *os.File) int {
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM)
 
-	w := server.New(server.Options{OpenPage: openPage, Logger: log})
+	w := server.New(server.Options{OpenPage: openPage, LoginStored: loginStored, Logger: log})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -87,6 +89,14 @@ func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <
 		return exitSoftware
 	}
 	return exitClean
+}
+
+func loginStored(r rpc.RunRequest) (bool, error) {
+	k, err := knowledge.Default()
+	if err != nil {
+		return false, err
+	}
+	return persist.Stored(r.ProfileDir, r.ScratchDir, r.URL, k.Storage.Registered)
 }
 
 func openPage(ctx context.Context, o server.PageOptions) (server.Page, error) {

@@ -42,6 +42,7 @@ const (
 	QRUnreadable       Code = "qr_unreadable"
 	PasskeyRequired    Code = "passkey_required"
 	Syncing            Code = "syncing"
+	SavingLogin        Code = "saving_login"
 	Reconnecting       Code = "reconnecting"
 	Conflict           Code = "conflict"
 	LoggedOut          Code = "logged_out"
@@ -110,6 +111,7 @@ var catalogue = map[Code]Text{
 	ScanQR:             {"The account is not linked.", "Open WhatsApp on the phone, Linked devices, Link a device, and scan the code at /qr."},
 	QRUnreadable:       {"The page asks for a phone to be linked, but no scannable QR could be found in it.", "Look at a screenshot of it; WhatsApp may have changed its page."},
 	PasskeyRequired:    {"WhatsApp asks for a passkey, which a headless browser can't give.", "Link the account in a desktop browser, and import that profile."},
+	SavingLogin:        {"The account is linked and connected; Chrome has not written the login to disk yet.", ""},
 	Syncing:            {"The account is linked; chats are being fetched.", "Keep the phone online."},
 	Reconnecting:       {"The account is linked; the connection is being opened.", ""},
 	Conflict:           {"WhatsApp Web was opened elsewhere with this account.", "Close it there, or restart the session to take over."},

@@ -46,7 +46,7 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 	case PageObserved:
 		p.Body = &workerpb.Event_PageObserved{PageObserved: &workerpb.PageObserved{
 			Condition: string(b.Condition), Reason: string(b.Reason), Detail: b.Detail,
-			Progress: int32(b.Progress), Registered: b.Registered, PageVersion: b.PageVersion,
+			Progress: int32(b.Progress), Registered: b.Registered, Persisted: b.Persisted, PageVersion: b.PageVersion,
 		}}
 	case QRShown:
 		p.Body = &workerpb.Event_QrShown{QrShown: &workerpb.QRShown{
@@ -85,7 +85,7 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 		e.Body = PageObserved{
 			Condition: Condition(b.PageObserved.GetCondition()), Reason: reason.Code(b.PageObserved.GetReason()),
 			Detail: b.PageObserved.GetDetail(), Progress: int(b.PageObserved.GetProgress()),
-			Registered: b.PageObserved.GetRegistered(), PageVersion: b.PageObserved.GetPageVersion(),
+			Registered: b.PageObserved.GetRegistered(), Persisted: b.PageObserved.GetPersisted(), PageVersion: b.PageObserved.GetPageVersion(),
 		}
 	case *workerpb.Event_QrShown:
 		e.Body = QRShown{

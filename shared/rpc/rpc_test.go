@@ -46,7 +46,7 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 	sent := []Event{
 		{1, 1, PhaseChanged{Phase: PhaseNavigate}},
 		{1, 2, BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
-		{1, 3, PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, PageVersion: "2.3"}},
+		{1, 3, PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, Persisted: true, PageVersion: "2.3"}},
 		{1, 4, PageObserved{Condition: PageLoading, Progress: -1}},
 		{1, 5, QRShown{Login: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
 		{1, 6, QRGone{Cause: "scanned"}},

@@ -118,6 +118,9 @@ type PageObserved struct {
 	Progress int
 	// Registered says that the login is in the page's storage.
 	Registered bool
+	// Persisted says that it has reached the disk: a SIGKILL of Chrome can't
+	// take it away any more.
+	Persisted bool
 	// PageVersion is WhatsApp Web's own version, empty while unknown.
 	PageVersion string
 }

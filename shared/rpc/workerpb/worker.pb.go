@@ -427,8 +427,10 @@ type PageObserved struct {
 	// Percent, or -1 when the page shows none.
 	Progress int32 `protobuf:"varint,4,opt,name=progress,proto3" json:"progress,omitempty"`
 	// The login is in the page's storage.
-	Registered    bool   `protobuf:"varint,5,opt,name=registered,proto3" json:"registered,omitempty"`
-	PageVersion   string `protobuf:"bytes,6,opt,name=page_version,json=pageVersion,proto3" json:"page_version,omitempty"`
+	Registered  bool   `protobuf:"varint,5,opt,name=registered,proto3" json:"registered,omitempty"`
+	PageVersion string `protobuf:"bytes,6,opt,name=page_version,json=pageVersion,proto3" json:"page_version,omitempty"`
+	// The login has reached the disk.
+	Persisted     bool `protobuf:"varint,7,opt,name=persisted,proto3" json:"persisted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +505,13 @@ func (x *PageObserved) GetPageVersion() string {
 		return x.PageVersion
 	}
 	return ""
+}
+
+func (x *PageObserved) GetPersisted() bool {
+	if x != nil {
+		return x.Persisted
+	}
+	return false
 }
 
 type QRShown struct {
@@ -972,7 +981,7 @@ const file_worker_proto_rawDesc = "" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\x03 \x01(\tR\tuserAgent\x12\x18\n" +
-	"\asandbox\x18\x04 \x01(\bR\asandbox\"\xbb\x01\n" +
+	"\asandbox\x18\x04 \x01(\bR\asandbox\"\xd9\x01\n" +
 	"\fPageObserved\x12\x1c\n" +
 	"\tcondition\x18\x01 \x01(\tR\tcondition\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -981,7 +990,8 @@ const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"registered\x18\x05 \x01(\bR\n" +
 	"registered\x12!\n" +
-	"\fpage_version\x18\x06 \x01(\tR\vpageVersion\"|\n" +
+	"\fpage_version\x18\x06 \x01(\tR\vpageVersion\x12\x1c\n" +
+	"\tpersisted\x18\a \x01(\bR\tpersisted\"|\n" +
 	"\aQRShown\x12\x14\n" +
 	"\x05login\x18\x01 \x01(\tR\x05login\x12\x16\n" +
 	"\x06reader\x18\x02 \x01(\tR\x06reader\x12\x10\n" +

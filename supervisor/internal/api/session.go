@@ -22,6 +22,7 @@ type sessionBody struct {
 	EvidenceAgeMS   *int64        `json:"evidence_age_ms"`
 	ProgressPercent *int          `json:"progress_percent"`
 	Registered      bool          `json:"registered"`
+	PersistedAt     *time.Time    `json:"persisted_at"`
 	QR              *view.QR      `json:"qr"`
 	Worker          view.Worker   `json:"worker"`
 	Browser         *view.Browser `json:"browser"`
@@ -41,7 +42,7 @@ func (a *api) session(*http.Request) response {
 	s := a.Session.Snapshot()
 	body := sessionBody{
 		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
-		ProgressPercent: view.ProgressOf(s), Registered: s.Registered,
+		ProgressPercent: view.ProgressOf(s), Registered: s.Registered, PersistedAt: view.Moment(s.PersistedAt),
 		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
 		Page: pageBody{Version: s.PageVersion}, LastEnd: view.EndOf(s.LastEnd),
 		RetryAt: view.Moment(s.RetryAt), Version: a.Version,

@@ -68,6 +68,7 @@ func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
 		l.update("browser_started", l.m)
 	case rpc.PageObserved:
 		if k, ok := kindOf[b.Condition]; ok {
+			k, b = unlessUnsaved(k, b)
 			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
 		} else {
 			l.s.log.Warn("unknown_condition", "condition", string(b.Condition))

@@ -51,8 +51,11 @@ type machine struct {
 	// loadingSince is when the page began to load; zero while it doesn't.
 	loadingSince time.Time
 	registered   bool
-	progress     int
-	pageVersion  string
+	// persistedAt is when the present login was first seen on disk; zero while
+	// it wasn't.
+	persistedAt time.Time
+	progress    int
+	pageVersion string
 
 	// qrExpires is zero while there is no QR.
 	qrExpires time.Time
@@ -129,6 +132,12 @@ func (m machine) step(e event, now time.Time) machine {
 func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
 	m.evidence = now
 	m.registered, m.progress, m.pageVersion = e.page.Registered, e.page.Progress, e.page.PageVersion
+	switch {
+	case !e.page.Persisted:
+		m.persistedAt = time.Time{}
+	case m.persistedAt.IsZero():
+		m.persistedAt = now
+	}
 	if e.kind != PageLoading {
 		m.loadingSince = time.Time{}
 	} else if m.loadingSince.IsZero() {
@@ -148,6 +157,16 @@ func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
 		code = m.reason
 	}
 	return m.withReason(code, e.page.Detail, now)
+}
+
+// unlessUnsaved keeps a page that is ready from being called so while its login
+// is not on disk: a crash could still take it away.
+func unlessUnsaved(k Kind, p rpc.PageObserved) (Kind, rpc.PageObserved) {
+	if k != PageReady || p.Persisted {
+		return k, p
+	}
+	p.Reason = reason.SavingLogin
+	return PageSyncing, p
 }
 
 // overdueReason is why a page that has loaded for too long does so: the page's

@@ -227,3 +227,33 @@ func TestHealthyNeedsEvidenceOrAQR(t *testing.T) {
 		t.Error("not healthy when ready")
 	}
 }
+
+func TestReadyNeedsTheLoginOnDisk(t *testing.T) {
+	said := rpc.PageObserved{Condition: rpc.PageReady, Registered: true}
+	if k, p := unlessUnsaved(PageReady, said); k != PageSyncing || p.Reason != reason.SavingLogin {
+		t.Errorf("unsaved: got %s (%s)", k, p.Reason)
+	}
+	said.Persisted = true
+	if k, p := unlessUnsaved(PageReady, said); k != PageReady || p.Reason != "" {
+		t.Errorf("saved: got %s (%s)", k, p.Reason)
+	}
+	if k, _ := unlessUnsaved(PageUnlinked, rpc.PageObserved{}); k != PageUnlinked {
+		t.Errorf("unlinked: got %s", k)
+	}
+}
+
+func TestPersistedAtIsWhenTheLoginWasFirstSeenOnDisk(t *testing.T) {
+	saved := page(rpc.PageReady, "")
+	saved.page.Persisted = true
+	m := started().step(page(rpc.PageSyncing, ""), at(1))
+	if !m.persistedAt.IsZero() {
+		t.Fatal("persisted before it was seen on disk")
+	}
+	m = m.step(saved, at(2)).step(saved, at(3))
+	if !m.persistedAt.Equal(at(2)) {
+		t.Errorf("got %v", m.persistedAt)
+	}
+	if m = m.step(page(rpc.PageUnlinked, ""), at(4)); !m.persistedAt.IsZero() {
+		t.Error("still persisted when the link has ended")
+	}
+}

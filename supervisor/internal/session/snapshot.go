@@ -27,7 +27,10 @@ type Snapshot struct {
 	// Progress of loading or syncing in percent; -1 when there is none to show.
 	Progress int
 	// Registered says that the login is in the page's storage.
-	Registered  bool
+	Registered bool
+	// PersistedAt is when the login was first seen on disk; zero while it
+	// wasn't.
+	PersistedAt time.Time
 	PageVersion string
 
 	// QR is what the page showed last. Use FreshQR to read it.
@@ -106,7 +109,8 @@ func (m machine) fill(s *Snapshot) {
 	s.State, s.Since = m.state, m.since
 	s.Reason, s.ReasonSince, s.Detail = m.reason, m.reasonSince, m.detail
 	s.Phase, s.PhaseSince = m.phase, m.phaseSince
-	s.Evidence, s.Progress, s.Registered, s.PageVersion = m.evidence, m.progress, m.registered, m.pageVersion
+	s.Evidence, s.Progress, s.PageVersion = m.evidence, m.progress, m.pageVersion
+	s.Registered, s.PersistedAt = m.registered, m.persistedAt
 }
 
 var kindOf = map[rpc.Condition]Kind{

@@ -45,6 +45,9 @@ type PageOptions struct {
 type Options struct {
 	// OpenPage opens the page. It returns a nil Page with every error.
 	OpenPage func(context.Context, PageOptions) (Page, error)
+	// LoginStored looks whether the login of the request's page has reached the
+	// disk.
+	LoginStored func(rpc.RunRequest) (bool, error)
 	// Logger must not write to the descriptors that go-plugin replaces.
 	Logger *slog.Logger
 	// Timings are the durations that tests shorten.

@@ -102,6 +102,14 @@ func await[T rpc.EventBody](r *rig) T {
 	}
 }
 
+// mustFail waits for Run to end, and checks that it says why.
+func (r *rig) mustFail() {
+	r.t.Helper()
+	if err := <-r.ended; reason.Of(err, "") == "" {
+		r.t.Errorf("run: %v, want an error with a reason", err)
+	}
+}
+
 // mustBeGone checks that no Chrome is left on the profile.
 func (r *rig) mustBeGone() {
 	r.t.Helper()
@@ -207,7 +215,7 @@ func TestIncurablePageIsReportedAndChromeClosedCleanly(t *testing.T) {
 	if f := await[rpc.Failure](r); f.Reason != reason.PageHung || f.Detail != "no cure helps" {
 		t.Errorf("%+v", f)
 	}
-	<-r.ended
+	r.mustFail()
 	r.mustHaveClosedCleanly()
 }
 
@@ -217,7 +225,7 @@ func TestPanicOfThePageIsReported(t *testing.T) {
 	if f := await[rpc.Failure](r); f.Reason != reason.WorkerCrashed {
 		t.Errorf("%+v", f)
 	}
-	<-r.ended
+	r.mustFail()
 	r.mustHaveClosedCleanly()
 }
 
@@ -230,7 +238,7 @@ func TestPageThatCannotBeOpenedIsReported(t *testing.T) {
 	if f := await[rpc.Failure](r); f.Reason != reason.NetworkUnreachable {
 		t.Errorf("%+v", f)
 	}
-	<-r.ended
+	r.mustFail()
 	r.mustHaveClosedCleanly()
 }
 
@@ -251,13 +259,14 @@ func TestCallerThatGoesAwayLeavesACleanlyClosedChrome(t *testing.T) {
 	tests := []struct {
 		name string
 		want error
+		deaf bool // it refuses an event
 		away func(r *rig, cancel context.CancelFunc)
 	}{
-		{"its context ends", context.Canceled, func(r *rig, cancel context.CancelFunc) {
+		{"its context ends", context.Canceled, false, func(r *rig, cancel context.CancelFunc) {
 			await[rpc.BrowserStarted](r)
 			cancel()
 		}},
-		{"it takes no more events", errAway, func(r *rig, _ context.CancelFunc) {}},
+		{"it takes no more events", errAway, true, func(*rig, context.CancelFunc) {}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -266,7 +275,7 @@ func TestCallerThatGoesAwayLeavesACleanlyClosedChrome(t *testing.T) {
 			defer cancel()
 			go func() {
 				r.ended <- r.Run(ctx, r.req, func(e rpc.Event) error {
-					if _, ok := e.Body.(rpc.BrowserStarted); ok && tt.want == errAway {
+					if _, ok := e.Body.(rpc.BrowserStarted); ok && tt.deaf {
 						return errAway
 					}
 					return r.emit(e)
@@ -319,7 +328,9 @@ func TestStopSaysWhenItsTimeIsOver(t *testing.T) {
 	if err := r.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("stop: %v", err)
 	}
-	<-r.ended
+	if err := <-r.ended; err != nil {
+		t.Errorf("run: %v", err)
+	}
 	r.mustBeGone()
 }
 

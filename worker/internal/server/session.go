@@ -25,6 +25,7 @@ type session struct {
 	closed   error            // how closing it went
 	reported bool
 	pulse    pulse
+	login    *loginWatch
 }
 
 // run starts Chrome, keeps page and probes going, and returns when the first of
@@ -34,6 +35,7 @@ func (s *session) run(ctx context.Context) error {
 	var beats sync.WaitGroup
 	defer beats.Wait()
 	defer stopBeating()
+	s.login = newLoginWatch(func() (bool, error) { return s.worker.o.LoginStored(s.req) }, s.out, s.log)
 	s.out.put(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart})
 	beats.Go(func() { _ = guard(s.log, func() error { return s.beat(beating) }) })
 
@@ -65,7 +67,7 @@ func (s *session) startBrowser(ctx context.Context) error {
 func (s *session) attend(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := []func(context.Context) error{s.keepPage, s.probeBrowser, s.awaitExit}
+	parts := []func(context.Context) error{s.keepPage, s.probeBrowser, s.awaitExit, s.login.run}
 	ended := make(chan error, len(parts))
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -77,7 +79,7 @@ func (s *session) attend(ctx context.Context) error {
 	s.report(ctx, err)
 	cancel()
 	// Closing frees the parts whose calls hang.
-	s.closed = s.closeBrowser(ctx)
+	s.closed = s.closeBrowser(ctx, err)
 	return err
 }
 
@@ -96,7 +98,7 @@ func (s *session) report(ctx context.Context, err error) {
 // keepPage opens the page and observes it.
 func (s *session) keepPage(ctx context.Context) error {
 	page, err := s.worker.o.OpenPage(ctx, PageOptions{
-		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise, Emit: s.out.put, Logger: s.log,
+		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
@@ -129,9 +131,7 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {
 		return err
 	}
-	probe, cancel := context.WithTimeout(ctx, s.worker.o.Timings.ProbeDeadline)
-	defer cancel()
-	if !errors.Is(err, browser.ErrGone) && !errors.Is(s.browser.Probe(probe), browser.ErrGone) {
+	if !errors.Is(err, browser.ErrGone) && s.turns(ctx) {
 		return err
 	}
 	exit, cancel := context.WithTimeout(ctx, exitAfterGone)
@@ -139,12 +139,16 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if crashed := s.awaitExit(exit); reason.Of(crashed, "") == reason.BrowserCrashed {
 		return crashed
 	}
-	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome has given up its connection, but stays: %w", err))
+	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome answers no more, but stays: %w", err))
 }
 
-// closeBrowser closes Chrome whatever has become of ctx.
-func (s *session) closeBrowser(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.worker.o.Timings.Close)
+// closeBrowser closes Chrome whatever has become of ctx; cause is why.
+func (s *session) closeBrowser(ctx context.Context, cause error) error {
+	limit := s.worker.o.Timings.Close
+	if reason.Of(cause, "") == reason.BrowserHung {
+		limit = 0 // it would not hear us
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	begun := time.Now()
 	if err := s.browser.Close(ctx); err != nil {

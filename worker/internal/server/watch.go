@@ -78,6 +78,14 @@ func (s *session) probeBrowser(ctx context.Context) error {
 	}
 }
 
+// turns reports whether Chrome answers now.
+func (s *session) turns(ctx context.Context) bool {
+	t := s.worker.o.Timings
+	begun := time.Now()
+	missed, fatal := judgeProbe(s.probeOnce(ctx), time.Since(begun), t)
+	return !missed && fatal == nil
+}
+
 func (s *session) probeOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.worker.o.Timings.ProbeDeadline)
 	defer cancel()

@@ -1,0 +1,127 @@
+// Package persist looks into a Chrome profile, beside the running Chrome, for
+// what has reached the disk. Chrome keeps localStorage in memory for five
+// seconds and, when a page writes often, up to a minute before it commits it
+// (content/…/storage_area_impl.cc: 60 commits an hour); what a SIGKILL finds
+// there is lost.
+package persist
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/util"
+)
+
+// maxBytes bounds the copy that Stored makes. localStorage holds at most 10 MB
+// an origin, and the profile belongs to one.
+const maxBytes = 64 << 20
+
+// Stored reports whether every one of the localStorage keys of page's origin is
+// on disk in the profile. It reads a copy, made below scratch and removed again,
+// since Chrome holds the database's lock. While Chrome reorganises its files the
+// copy may be torn: that is an error, and worth another try.
+func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
+	origin, err := originOf(page)
+	if err != nil {
+		return false, err
+	}
+	dir, err := os.MkdirTemp(scratch, "ls")
+	if err != nil {
+		return false, fmt.Errorf("cannot make folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	found, err := copyFlat(filepath.Join(profileDir, "Default", "Local Storage", "leveldb"), dir)
+	if err != nil || !found {
+		return false, err
+	}
+	return hasKeys(dir, origin, keys)
+}
+
+func originOf(page string) (string, error) {
+	u, err := url.Parse(page)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("cannot tell the origin of %q", page)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// copyFlat copies the files of a folder. It returns false when there is none.
+func copyFlat(from, to string) (bool, error) {
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot list database: %w", err)
+	}
+	left := int64(maxBytes)
+	for _, e := range entries {
+		if !e.Type().IsRegular() || e.Name() == "LOCK" {
+			continue
+		}
+		n, err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name()), left)
+		if err != nil {
+			return false, err
+		}
+		left -= n
+	}
+	return true, nil
+}
+
+func copyFile(from, to string, limit int64) (int64, error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read database: %w", err)
+	}
+	defer func() { _ = src.Close() }()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("cannot copy database: %w", err)
+	}
+	n, err := io.Copy(dst, io.LimitReader(src, limit+1))
+	if err := errors.Join(err, dst.Close()); err != nil {
+		return n, fmt.Errorf("cannot copy database: %w", err)
+	}
+	if n > limit {
+		return n, fmt.Errorf("cannot copy database: it is larger than %d bytes", maxBytes)
+	}
+	return n, nil
+}
+
+// Markers of how Chrome writes a localStorage key: an underscore, the origin, a
+// NUL, and the key, either Latin-1 behind a 1 or UTF-16 behind a 0
+// (components/services/storage/dom_storage/local_storage_impl.cc).
+const (
+	keyPrefix = "_"
+	latin1Key = "\x00\x01"
+)
+
+func hasKeys(dir, origin string, keys []string) (found bool, err error) {
+	db, err := leveldb.OpenFile(dir, &opt.Options{ReadOnly: true, ErrorIfMissing: true})
+	if err != nil {
+		return false, fmt.Errorf("cannot open copy of database: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	missing := map[string]bool{}
+	for _, k := range keys {
+		missing[k] = true
+	}
+	prefix := []byte(keyPrefix + origin + latin1Key)
+	it := db.NewIterator(util.BytesPrefix(prefix), nil)
+	defer it.Release()
+	for it.Next() {
+		delete(missing, string(bytes.TrimPrefix(it.Key(), prefix)))
+	}
+	if err := it.Error(); err != nil {
+		return false, fmt.Errorf("cannot read copy of database: %w", err)
+	}
+	return len(missing) == 0, nil
+}
