@@ -88,8 +88,9 @@ func (g *generation) endWorker(c cause) {
 		g.awaitExit(g.timings.Dump)
 	}
 	if c.exiting {
-		// How it exits belongs into the record.
-		g.awaitExit(g.timings.LastWords)
+		// It may still be tidying up, and how it exits belongs into the record.
+		g.lastWords(false)
+		g.awaitExit(farewell)
 	}
 	g.process.kill()
 	if g.process.pid() != 0 {
@@ -98,17 +99,18 @@ func (g *generation) endWorker(c cause) {
 }
 
 // awaitExit waits for the process to end, and takes what the worker still says.
-func (g *generation) awaitExit(d time.Duration) {
+// It returns false when the process is still there after d.
+func (g *generation) awaitExit(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		select {
 		case <-g.process.exited:
-			return
+			return true
 		case e := <-g.events:
 			g.remember(e)
 		case <-timer.C:
-			return
+			return false
 		}
 	}
 }

@@ -62,16 +62,17 @@ type generation struct {
 	checks    chan error
 	cancel    context.CancelFunc // ends the stream and the checks
 
-	below     *proctree.Tree // see tree
-	announced bool           // WorkerStarted was told
-	phase     string
-	chromePID int
-	failure   *rpc.Failure
-	lastEvent time.Time
-	lastBeat  time.Time
-	watched   time.Time // when the watch began
-	misses    int
-	beats     int
+	below      *proctree.Tree // see tree
+	announced  bool           // WorkerStarted was told
+	phase      string
+	streamOver bool // streamEnd was received
+	chromePID  int
+	failure    *rpc.Failure
+	lastEvent  time.Time
+	lastBeat   time.Time
+	watched    time.Time // when the watch began
+	misses     int
+	beats      int
 }
 
 // connection is what connecting came to.

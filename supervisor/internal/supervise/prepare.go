@@ -95,14 +95,17 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	// No Chrome of ours lives, so nobody uses what a predecessor has left.
+	if err := wipe(s.o.RuntimeDir); err != nil {
+		s.log.Warn("leftovers_not_removed", logging.KeyPath, s.o.RuntimeDir, logging.KeyError, err)
+	}
 	if verdict != profile.NoLock {
 		s.log.Info("lock_judged", "verdict", string(verdict))
 	}
 	return plan{browser: browser, version: version}, nil
 }
 
-// openProfile takes the tokens folder at the first time. Once it is ours alone,
-// so is what a predecessor left in the runtime folder.
+// openProfile takes the tokens folder at the first time.
 func (s *Supervisor) openProfile() error {
 	if s.profile != nil {
 		return nil
@@ -114,9 +117,6 @@ func (s *Supervisor) openProfile() error {
 	s.profile = p
 	if err := s.policy.load(p); err != nil {
 		s.log.Warn("restart_state_not_loaded", logging.KeyError, err)
-	}
-	if err := wipe(s.o.RuntimeDir); err != nil {
-		s.log.Warn("leftovers_not_removed", logging.KeyPath, s.o.RuntimeDir, logging.KeyError, err)
 	}
 	return nil
 }

@@ -276,8 +276,15 @@ func (b *logBuffer) text() string {
 	return b.buf.String()
 }
 
+// tail returns what is worth a look after a failure.
 func (b *logBuffer) tail(n int) string {
-	text := b.text()
+	var kept strings.Builder
+	for line := range strings.Lines(b.text()) {
+		if !strings.Contains(line, `"level":"DEBUG"`) && !strings.Contains(line, `"msg":"worker stderr"`) {
+			kept.WriteString(line)
+		}
+	}
+	text := kept.String()
 	return text[max(0, len(text)-n):]
 }
 

@@ -155,7 +155,7 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 		"leaves":          {nil, reason.WorkerCrashed, "signal killed", "without being asked"},
 		"silent":          {short, reason.WorkerHung, "", "handshake within 500ms"},
 		"frozen socket":   {short, reason.WorkerHung, "", "handshake within 500ms"},
-		"deaf":            {nil, reason.WorkerCrashed, "", ""},
+		"deaf":            {nil, reason.WorkerHung, "", "connection to the worker was lost"},
 		"garbage":         {nil, reason.WorkerUnusable, "signal killed", "no worker of this service"},
 		"endless line":    {nil, reason.WorkerUnusable, "signal killed", "no worker of this service"},
 		"other version":   {nil, reason.WorkerUnusable, "signal killed", "protocol version 2, the supervisor 1"},

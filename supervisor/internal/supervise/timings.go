@@ -50,6 +50,10 @@ type Timings struct {
 // healthMisses is how many checks in a row may fail.
 const healthMisses = 3
 
+// farewell is how long a worker that has nothing more to say may take to exit by
+// itself.
+const farewell = 100 * time.Millisecond
+
 // leasePoll is the pause between two looks at a held lease. A flock tells
 // nobody that it is free, but those who block on it.
 const leasePoll = 50 * time.Millisecond

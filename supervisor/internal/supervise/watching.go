@@ -38,9 +38,10 @@ func (g *generation) watch(ctx context.Context) cause {
 		case e := <-g.events:
 			c, over = g.take(e)
 		case err := <-g.streamEnd:
+			g.streamOver = true
 			c, over = g.streamEnded(err), true
 		case <-g.process.exited:
-			g.lastWords()
+			g.lastWords(true)
 			c, over = g.workerEnded(), true
 		case err := <-g.checks:
 			c, over = g.checked(err)
@@ -122,13 +123,20 @@ func (g *generation) browserStarted(b rpc.BrowserStarted) (cause, bool) {
 
 // streamEnded is called when the worker's Run has returned.
 func (g *generation) streamEnded(err error) cause {
-	if g.failure == nil && err != nil && !errors.Is(err, rpc.ErrWorkerGone) {
+	switch {
+	case g.failure != nil:
+		return g.workerEnded()
+	case errors.Is(err, rpc.ErrWorkerGone):
+		// The process has ended or is about to, unless it is frozen.
+		if g.awaitExit(g.timings.LastWords) {
+			return g.workerEnded()
+		}
+		return cause{reason: reason.WorkerHung, detail: "the connection to the worker was lost, but its process lives", dump: true}
+	case err != nil:
 		return cause{reason: reason.WorkerCrashed, detail: "the worker's Run failed: " + logging.Redact(err.Error()), exiting: true}
-	}
-	if g.failure == nil && err == nil {
+	default:
 		return cause{reason: reason.WorkerCrashed, detail: "the worker ended its session without being asked", exiting: true}
 	}
-	return g.workerEnded()
 }
 
 // workerEnded is the cause when the worker has told its Failure, or is gone.
@@ -144,17 +152,22 @@ func (g *generation) workerEnded() cause {
 	return c
 }
 
-// lastWords takes what a worker that has ended had sent before.
-func (g *generation) lastWords() {
+// lastWords takes what a worker that has ended, or is about to, had sent before,
+// and tells it on if tell is set.
+func (g *generation) lastWords(tell bool) {
+	if g.streamOver {
+		return
+	}
 	timer := time.NewTimer(g.timings.LastWords)
 	defer timer.Stop()
 	for {
 		select {
 		case e := <-g.events:
-			if g.remember(e) {
+			if g.remember(e) && tell {
 				g.s.o.Notify(FromWorker{Event: e})
 			}
 		case err := <-g.streamEnd:
+			g.streamOver = true
 			g.log.Debug("stream_ended", logging.KeyError, err)
 			return
 		case <-timer.C:
@@ -200,7 +213,7 @@ func (g *generation) checked(err error) (cause, bool) {
 // the beat itself comes late, as after a suspend, it was us, and the worker gets
 // its time anew.
 func (g *generation) beat(now time.Time) (cause, bool) {
-	late := now.Sub(g.lastBeat) > 3*g.timings.Beat
+	late := now.Sub(g.lastBeat) > max(3*g.timings.Beat, time.Second)
 	g.lastBeat = now
 	if g.beats++; g.beats%beatsPerReap == 0 {
 		if err := g.tree().Reap(); err != nil {
