@@ -37,8 +37,10 @@ type identity struct {
 // its name, to the program that it starts. The wrapper is passed over: Google's
 // leaves two cat processes behind, and Debian's adds flags of its own.
 var wrapped = map[string]string{
-	"/usr/bin/chromium":                "/usr/lib/chromium/chromium",
-	"/opt/google/chrome/google-chrome": "/opt/google/chrome/chrome",
+	"/usr/bin/chromium":                                  "/usr/lib/chromium/chromium",
+	"/opt/google/chrome/google-chrome":                   "/opt/google/chrome/chrome",
+	"/opt/google/chrome-beta/google-chrome-beta":         "/opt/google/chrome-beta/chrome",
+	"/opt/google/chrome-unstable/google-chrome-unstable": "/opt/google/chrome-unstable/chrome",
 }
 
 // Find returns the browser that setting names, a path or a name on the PATH, or,

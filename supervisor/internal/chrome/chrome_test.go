@@ -51,6 +51,43 @@ func TestFindResolvesDebiansWrapper(t *testing.T) {
 	}
 }
 
+func TestVersionOfARealChrome(t *testing.T) {
+	b, err := Find("")
+	if err != nil {
+		t.Skip("needs a browser: apt-get install chromium")
+	}
+	version, err := new(Versions).Of(t.Context(), b)
+	if err != nil || !versionPattern.MatchString(version) {
+		t.Errorf("got %q, %v", version, err)
+	}
+}
+
+func TestVersionIsAskedWithoutOurEnvironment(t *testing.T) {
+	t.Setenv("SECRET_TOKEN", "leaked")
+	path := program(t, t.TempDir(), "chrome", `[ -z "$SECRET_TOKEN" ] && echo Chromium 1.2.3.4`)
+	b, err := Find(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := new(Versions).Of(t.Context(), b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCandidatesAreWhereFindLooks(t *testing.T) {
+	t.Setenv("PATH", "/usr/bin:relative:/x")
+	for setting, want := range map[string]string{
+		"/opt/c": "/opt/c",
+		"brave":  "/usr/bin/brave /x/brave",
+		"": "/usr/bin/google-chrome-stable /usr/bin/google-chrome /usr/bin/chromium /usr/lib/chromium/chromium /usr/bin/chromium-browser " +
+			"/x/google-chrome-stable /x/google-chrome /x/chromium /x/chromium-browser",
+	} {
+		if got := strings.Join(Candidates(setting), " "); got != want {
+			t.Errorf("Candidates(%q) = %s, want %s", setting, got, want)
+		}
+	}
+}
+
 func TestMissingBrowserSaysWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)

@@ -37,8 +37,12 @@ type result struct {
 	chromeStderr []string
 }
 
-// stderrInRecord is how many of the worker's last lines the record holds.
-const stderrInRecord = 20
+// The record of an end is one log line, and journald splits at 48 kB: it holds the
+// first lines of a death, or the last lines otherwise.
+const (
+	stderrInRecord      = 20
+	stderrBytesInRecord = 12 << 10
+)
 
 // end takes the generation apart: fence it, ask Chrome to close, drop its life
 // line, kill what is left, prove that nothing is, tidy. The order is what keeps
@@ -182,7 +186,7 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 	if g.process != nil {
 		r.workerPID, r.workerExit, r.workerKilled = g.process.pid(), g.process.exit(), g.process.wasKilled()
 		r.stdoutBytes = g.process.stdout.dropped.Load()
-		r.workerStderr = g.process.stderr.last(stderrInRecord)
+		r.workerStderr = g.process.stderr.record()
 	}
 	if g.failure != nil {
 		r.chromeExit, r.chromeStderr = chromeExit(*g.failure), g.failure.ChromeStderr
@@ -246,7 +250,23 @@ func (r result) logTo(log *slog.Logger, class restart.Class, d restart.Decision)
 		attrs = append(attrs, slog.Int64("stdout_bytes_dropped", r.stdoutBytes))
 	}
 	if class != restart.Planned {
-		attrs = append(attrs, slog.Any("worker_stderr", r.workerStderr), slog.Any("chrome_stderr", r.chromeStderr))
+		attrs = append(attrs, slog.Any("worker_stderr", excerpt(r.workerStderr)), slog.Any("chrome_stderr", excerpt(r.chromeStderr)))
 	}
 	log.LogAttrs(noContext, level, "worker_exit", attrs...)
+}
+
+// excerpt cuts lines down to what a log line may hold.
+func excerpt(lines []string) []string {
+	if len(lines) > 0 && startsDying(lines[0]) {
+		lines = lines[:min(len(lines), 3*stderrInRecord)]
+	} else {
+		lines = lines[max(0, len(lines)-stderrInRecord):]
+	}
+	size := 0
+	for i, line := range lines {
+		if size += len(line); size > stderrBytesInRecord {
+			return lines[:i]
+		}
+	}
+	return lines
 }

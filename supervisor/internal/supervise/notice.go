@@ -54,6 +54,13 @@ type Ended struct {
 	Delay time.Duration
 	// Failures counts the failures in the restart policy's window.
 	Failures int
+	// Phase is what the generation was busy with: "spawn", "handshake", or one
+	// of rpc.Phase.
+	Phase string
+	// WorkerStderr holds the first 200 lines of a panic's or a hang's stacks, or
+	// else the last 200 lines of the worker's stderr; ChromeStderr the last
+	// lines of Chrome's. Both are cut and redacted.
+	WorkerStderr, ChromeStderr []string
 }
 
 // Blocked says that no generation can be started, and none runs. It is looked at

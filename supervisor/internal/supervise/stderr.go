@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ const (
 	maxRaw = 4 << 10
 	// keptLines is how many lines are remembered for the record of the end.
 	keptLines = 200
+	// dyingLines is how many lines are kept of what a Go program writes when it
+	// dies: the first say why, and there may be thousands.
+	dyingLines = 200
 	// linesPerSecond is how many lines are logged; the rest is counted.
 	linesPerSecond = 100
 )
@@ -36,9 +40,10 @@ type stderr struct {
 	rate    rate
 	panicky bool // a Go program has begun to write why it dies
 
-	mu   sync.Mutex
-	kept []string // guarded by mu; a ring
-	next int      // guarded by mu; where the oldest line is
+	mu    sync.Mutex
+	kept  []string // guarded by mu; a ring
+	next  int      // guarded by mu; where the oldest line is
+	dying []string // guarded by mu; from the first line of a panic or dump on
 }
 
 func newStderr(log *slog.Logger, now func() time.Time) *stderr {
@@ -69,6 +74,7 @@ func (s *stderr) take(line []byte) {
 	if text == "" {
 		return
 	}
+	s.panicky = s.panicky || startsDying(text)
 	s.keep(text)
 	allowed, dropped := s.rate.allow(s.now())
 	s.tellDropped(dropped)
@@ -81,9 +87,6 @@ func (s *stderr) write(text string) {
 	if r, ok := parseLine(text); ok {
 		r.logTo(s.log)
 		return
-	}
-	if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") || strings.HasPrefix(text, "SIGQUIT: ") {
-		s.panicky = true
 	}
 	level := slog.LevelInfo
 	if s.panicky {
@@ -98,10 +101,18 @@ func (s *stderr) tellDropped(n int) {
 	}
 }
 
+// startsDying knows the first line of what the Go runtime writes when it gives up.
+func startsDying(text string) bool {
+	return strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") || strings.HasPrefix(text, "SIGQUIT: ")
+}
+
 func (s *stderr) keep(text string) {
 	text = cut(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.panicky && len(s.dying) < dyingLines {
+		s.dying = append(s.dying, text)
+	}
 	if len(s.kept) < keptLines {
 		s.kept = append(s.kept, text)
 		return
@@ -110,14 +121,17 @@ func (s *stderr) keep(text string) {
 	s.next = (s.next + 1) % keptLines
 }
 
-// last returns the last n lines, redacted, the oldest first.
-func (s *stderr) last(n int) []string {
+// record returns what tells most about an end, redacted, the oldest line first:
+// what the worker wrote while it died, or else the last lines.
+func (s *stderr) record() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n = min(n, len(s.kept))
-	lines := make([]string, 0, n)
-	for i := len(s.kept) - n; i < len(s.kept); i++ {
-		lines = append(lines, logging.Redact(s.kept[(s.next+i)%len(s.kept)]))
+	lines := slices.Clone(s.dying)
+	if len(lines) == 0 {
+		lines = append(slices.Clone(s.kept[s.next:]), s.kept[:s.next]...)
+	}
+	for i, line := range lines {
+		lines[i] = logging.Redact(line)
 	}
 	return lines
 }

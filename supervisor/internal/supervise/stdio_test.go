@@ -161,14 +161,15 @@ func TestTheLastLinesAreKeptInOrder(t *testing.T) {
 		text.WriteString(strings.Repeat("x", i%7) + " " + string(rune('a'+i%26)) + "\n")
 	}
 	s.pump(strings.NewReader(text.String() + "call +49 170 1234567\n\n"))
-	got := s.last(3)
+	kept := s.record()
+	got := kept[max(0, len(kept)-3):]
 	all := strings.Split(strings.TrimSpace(text.String()), "\n")
 	want := []string{all[len(all)-2], all[len(all)-1], "call [phone]"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("last lines (-want +got):\n%s", diff)
 	}
-	if got := len(s.last(1000)); got != keptLines {
-		t.Errorf("kept %d", got)
+	if len(kept) != keptLines {
+		t.Errorf("kept %d", len(kept))
 	}
 }
 
@@ -182,6 +183,35 @@ func TestOutputAfterAPanicIsAWarning(t *testing.T) {
 	}
 	if strings.Join(levels, " ") != "INFO WARN WARN" {
 		t.Errorf("levels %v", levels)
+	}
+}
+
+func TestTheFirstLinesOfADeathAreKept(t *testing.T) {
+	s := newStderr(slog.New(slog.DiscardHandler), time.Now)
+	s.pump(strings.NewReader("before\nSIGQUIT: quit\n" + strings.Repeat("\tframe\n", 10*keptLines)))
+	got := s.record()
+	if len(got) != dyingLines || got[0] != "SIGQUIT: quit" {
+		t.Errorf("kept %d lines from %q on", len(got), got[0])
+	}
+	if short := excerpt(got); len(short) == 0 || short[0] != got[0] || len(short) > 100 {
+		t.Errorf("excerpt of %d lines from %q on", len(short), short[0])
+	}
+}
+
+func TestAnExcerptIsSmall(t *testing.T) {
+	long := make([]string, 100)
+	for i := range long {
+		long[i] = strings.Repeat("x", maxRaw)
+	}
+	size := 0
+	for _, line := range excerpt(long) {
+		size += len(line)
+	}
+	if size == 0 || size > stderrBytesInRecord {
+		t.Errorf("excerpt has %d bytes", size)
+	}
+	if got := excerpt([]string{"a", "b"}); len(got) != 2 {
+		t.Errorf("excerpt() = %v", got)
 	}
 }
 

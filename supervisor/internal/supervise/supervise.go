@@ -122,6 +122,7 @@ func (s *Supervisor) follow(ctx context.Context, r result) error {
 	s.o.Notify(Ended{
 		Generation: r.generation, Reason: r.cause.reason, Detail: r.cause.detail, Class: class, Uptime: r.uptime,
 		WorkerExit: r.workerExit, ChromeExit: r.chromeExit, Delay: d.Delay, Failures: d.Failures,
+		Phase: r.phase, WorkerStderr: r.workerStderr, ChromeStderr: r.chromeStderr,
 	})
 	if ctx.Err() != nil {
 		return ctx.Err()

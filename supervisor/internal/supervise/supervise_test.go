@@ -106,8 +106,8 @@ func TestAWorkerThatDeadlocksLeavesItsStacks(t *testing.T) {
 		t.Errorf("Ended: %+v", end)
 	}
 	r.stop()
-	if !strings.Contains(r.log.text(), "SIGQUIT: quit") {
-		t.Error("the stacks are not in the log")
+	if len(end.WorkerStderr) < 20 || end.WorkerStderr[0] != "SIGQUIT: quit" {
+		t.Errorf("stacks: %q", end.WorkerStderr)
 	}
 }
 
@@ -131,6 +131,9 @@ func TestAFailureIsTakenAtItsWord(t *testing.T) {
 	end := await[Ended](r)
 	if end.Reason != reason.BrowserCrashed || end.Detail != "Chrome died" || end.WorkerExit != "exit 70" ||
 		end.ChromeExit != "signal segmentation fault" || end.Class != restart.Transient {
+		t.Errorf("Ended: %+v", end)
+	}
+	if end.Phase != "browser_start" || len(end.ChromeStderr) != 1 {
 		t.Errorf("Ended: %+v", end)
 	}
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted Failure Ending Ended")
