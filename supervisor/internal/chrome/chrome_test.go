@@ -2,6 +2,7 @@ package chrome
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,6 +152,14 @@ func TestVersionOfWhatIsNoChromeIsAMissingBrowser(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestOnlyTheBeginningOfAnAnswerIsKept(t *testing.T) {
+	var l limited
+	n, err := io.Copy(&l, strings.NewReader(strings.Repeat("x", 1<<20)))
+	if n != 1<<20 || err != nil || len(l.String()) != maxOutput {
+		t.Errorf("took %d bytes, kept %d, %v", n, len(l.String()), err)
 	}
 }
 

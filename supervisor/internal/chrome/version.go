@@ -18,6 +18,9 @@ import (
 // versionTimeout bounds --version, which takes 0.1 s when the file is cached.
 const versionTimeout = 10 * time.Second
 
+// maxOutput is what is looked at of the answer.
+const maxOutput = 4 << 10
+
 var versionPattern = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
 
 // Versions asks browsers for their versions, each file once. The zero value is
@@ -68,12 +71,15 @@ func ask(ctx context.Context, path string) (string, error) {
 	return version, nil
 }
 
-// limited keeps the first 4 kB and takes the rest for read.
-type limited struct{ bytes.Buffer }
+// limited keeps the first 4 kB and takes the rest for read. It must not embed the
+// buffer, whose ReadFrom io.Copy would prefer to Write.
+type limited struct{ kept bytes.Buffer }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if room := 4096 - l.Len(); room > 0 {
-		_, _ = l.Buffer.Write(p[:min(room, len(p))])
+	if room := maxOutput - l.kept.Len(); room > 0 {
+		_, _ = l.kept.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
+
+func (l *limited) String() string { return l.kept.String() }
