@@ -55,6 +55,17 @@ func startChrome() (*rod.Browser, error) {
 	cmd := exec.Command(bin, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--remote-debugging-port=0", "--user-data-dir="+dir,
 		"--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/"+major+".0.0.0 Safari/537.36")
+	// Chrome ends when this pipe does, however the test binary ends.
+	lifeline, kept, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	answers, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Args = append(cmd.Args, "--remote-debugging-pipe")
+	cmd.ExtraFiles = []*os.File{lifeline, answers}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)
 	stderr, err := cmd.StderrPipe()
@@ -64,7 +75,10 @@ func startChrome() (*rod.Browser, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	_ = lifeline.Close() // Chrome has it now, and the other one.
+	_ = answers.Close()
 	stopChrome = func() {
+		_ = kept.Close()
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 		_ = os.RemoveAll(dir)

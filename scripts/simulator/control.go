@@ -26,7 +26,7 @@ const maxBody = 16 << 10
 //	POST /logout /takeover /rotate-adv /expire /reload /hang /crash
 //	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
-//	POST /fault {"fault": "…"}   a switch, DELETE /fault clears all
+//	POST /fault/{switch}         like /fault/sync=stuck:99; DELETE /fault clears all
 //
 // Answers are JSON: {"ok": true}, or {"error": "…"} with status 400 for a
 // request that makes no sense and 409 for one that can't be done now.
@@ -53,7 +53,9 @@ func (s *Server) Control() http.Handler {
 	mux.HandleFunc("POST /profile/{name}", func(w http.ResponseWriter, r *http.Request) {
 		answerChoice(w, s.SetProfile(r.PathValue("name")))
 	})
-	mux.HandleFunc("POST /fault", s.controlFault)
+	mux.HandleFunc("POST /fault/{fault}", func(w http.ResponseWriter, r *http.Request) {
+		answerChoice(w, s.SetFault(r.PathValue("fault")))
+	})
 	mux.HandleFunc("DELETE /fault", func(w http.ResponseWriter, _ *http.Request) {
 		s.ClearFaults()
 		answerLever(w, nil)
@@ -78,7 +80,6 @@ func (s *Server) Control() http.Handler {
 type controlBody struct {
 	Login string `json:"login"`
 	Code  string `json:"code"`
-	Fault string `json:"fault"`
 }
 
 type success struct {
@@ -113,14 +114,6 @@ func (s *Server) controlCode(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), leverTimeout)
 	defer cancel()
 	answerLever(w, s.EnterCode(ctx, body.Code))
-}
-
-func (s *Server) controlFault(w http.ResponseWriter, r *http.Request) {
-	body, err := readBody(r)
-	if err == nil {
-		err = s.SetFault(body.Fault)
-	}
-	answerChoice(w, err)
 }
 
 // readBody takes an empty body for an empty object.

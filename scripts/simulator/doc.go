@@ -31,7 +31,8 @@
 // Every imitated duration is divided by Options.Speed: the life of a code, the
 // back-off of the connection, the boot, the sync and its limit. What belongs to
 // the browser is not: drawing, the tab's mutex (a second between pings), and
-// arguments of switches that are in milliseconds.
+// arguments of switches that are in milliseconds. Silence is never taken for a
+// dead network in less than 3 s.
 //
 // # Levers
 //

@@ -222,8 +222,8 @@ func TestControlPullsLevers(t *testing.T) {
 		{"POST", "/network/restore", "", 200, `{"ok":true}`},
 		{"POST", "/profile/2022", "", 200, `{"ok":true}`},
 		{"POST", "/profile/1999", "", 400, `is none of`},
-		{"POST", "/fault", `{"fault":"sync=stuck:99"}`, 200, `{"ok":true}`},
-		{"POST", "/fault", `{"fault":"gravity"}`, 400, `is no switch`},
+		{"POST", "/fault/sync=stuck:99", "", 200, `{"ok":true}`},
+		{"POST", "/fault/gravity", "", 400, `is no switch`},
 		{"DELETE", "/fault", "", 200, `{"ok":true}`},
 		{"GET", "/nowhere", "", 404, `there is no GET /nowhere`},
 	} {

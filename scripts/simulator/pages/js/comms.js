@@ -1,6 +1,6 @@
 // The connection to the server: opening, backing off, and what arrives on it.
 
-import { after, build, faultIs, scaled, wait } from './config.js';
+import { build, faultIs, scaled, wait } from './config.js';
 import {
   BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream, StreamInfo, StreamMode, Ui,
 } from './models.js';
@@ -16,6 +16,8 @@ const CONNECT_LIMIT = 20_000;
 const HEALTH_CHECK = 15_000;
 const DEAD_SOCKET = 20_000;
 const PROBE_LIMIT = 10_000;
+// However fast the clock, a busy machine is not taken for a dead network.
+const PATIENCE = 3000;
 // A socket that is refused so often while the probe blames a proxy is blocked.
 const PROXY_ATTEMPTS = 3;
 
@@ -65,7 +67,7 @@ function connect() {
   if (Stream.mode === StreamMode.MAIN) Stream.set({ info: StreamInfo.OPENING });
   const opened = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/chat`);
   socket = opened;
-  const tooLong = after(CONNECT_LIMIT, () => opened.close());
+  const tooLong = setTimeout(() => opened.close(), Math.max(PATIENCE, scaled(CONNECT_LIMIT)));
   opened.onopen = () => {
     clearTimeout(tooLong);
     heard = Date.now();
@@ -135,7 +137,7 @@ function backOff() {
 /** What the status probe says, null when there is no network. */
 async function probe() {
   try {
-    const response = await fetch('/status.json', { signal: AbortSignal.timeout(Math.max(500, scaled(PROBE_LIMIT))) });
+    const response = await fetch('/status.json', { signal: AbortSignal.timeout(Math.max(PATIENCE, scaled(PROBE_LIMIT))) });
     return response.ok ? await response.json() : null;
   } catch {
     return null;
@@ -150,7 +152,7 @@ export async function watchNetwork() {
     send({ type: 'ping' });
     const status = await probe();
     if (socket) NetworkStatus.set({ online: status !== null });
-    if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > scaled(DEAD_SOCKET)) giveUp();
+    if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > Math.max(PATIENCE, scaled(DEAD_SOCKET))) giveUp();
   }
 }
 
