@@ -53,10 +53,11 @@ func (g *generation) end(ctx context.Context, c cause) result {
 	if c.ask && g.worker != nil {
 		g.ask()
 	}
-	tree := g.tree()
 	if g.process != nil {
 		g.endWorker(c)
 	}
+	// From here on no worker can be started any more, so its pid is known.
+	tree := g.tree()
 	leftover := g.endTree(ctx, tree, c.frozen || !c.ask && g.worker == nil)
 	g.cancel()
 	g.tidy()
@@ -145,10 +146,9 @@ func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, now bool)
 		}
 		g.s.logBlocked(b)
 		g.s.o.Notify(b)
-		// A restart request changes nothing here; it only shortens the pause.
-		if err := g.s.wait(ctx, g.timings.Stuck, nil); err != nil {
-			continue
-		}
+		// A restart request only shortens the pause here, and the end of ctx
+		// allows one last attempt.
+		_ = g.s.wait(ctx, g.timings.Stuck, nil)
 	}
 }
 
