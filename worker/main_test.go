@@ -200,6 +200,8 @@ func TestChromeClosesCleanlyWhenTheCallerGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	<-s.ended
+	if err := <-s.ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("run: %v", err)
+	}
 	s.mustHaveClosedCleanly(t)
 }

@@ -3,7 +3,6 @@ package browser
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/go-rod/rod/lib/proto"
 )
@@ -46,10 +45,13 @@ func (b *Browser) ask(ctx context.Context) bool {
 	}
 	asked, cancel := context.WithTimeout(ctx, closeAsk)
 	defer cancel()
-	if err := (proto.BrowserClose{}).Call(b.rod.Context(asked)); err != nil {
-		// Gone: the exit is near. No answer: the browser process hangs, or is very
-		// slow; the closed pipe is told to it by another way.
-		return wait(b.process.done, 100*time.Millisecond)
+	// A full pipe would hold the request longer than its context lasts.
+	release := context.AfterFunc(asked, b.pipe.Close)
+	err := proto.BrowserClose{}.Call(b.rod.Context(asked))
+	if !release() || err != nil {
+		// Gone, hung or very slow: the closed pipe, which comes next, helps where
+		// help is possible.
+		return false
 	}
 	ctx, cancel = context.WithTimeout(ctx, closeExit)
 	defer cancel()

@@ -152,6 +152,30 @@ func TestFrozenChromeMissesItsDeadlineAndIsKilled(t *testing.T) {
 	mustBeGone(t, b.PID(), o.ScratchDir)
 }
 
+func TestFrozenChromeWithAFullPipeIsKilledInTime(t *testing.T) {
+	o := browsertest.Options(t)
+	b := browsertest.Start(t, o)
+	if err := unix.Kill(b.PID(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	blocked := make(chan error)
+	go func() {
+		_, err := b.Rod().Call(t.Context(), "", "Browser.getVersion", strings.Repeat("x", 1<<20))
+		blocked <- err
+	}()
+	begun := time.Now()
+	if err := b.Close(t.Context()); !errors.Is(err, browser.ErrKilled) {
+		t.Errorf("close: %v, want %v", err, browser.ErrKilled)
+	}
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err := <-blocked; !errors.Is(err, browser.ErrGone) {
+		t.Errorf("the blocked call: %v, want %v", err, browser.ErrGone)
+	}
+	mustBeGone(t, b.PID(), o.ScratchDir)
+}
+
 func TestCloseByManyAtOnceIsOneCleanExit(t *testing.T) {
 	b := browsertest.Start(t, browsertest.Options(t))
 	errs := make(chan error)
