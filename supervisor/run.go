@@ -17,6 +17,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/api"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/proctree"
@@ -88,6 +89,7 @@ type service struct {
 	session   *session.Session
 	events    *events.Log
 	workers   *supervise.Supervisor
+	crashes   *crash.Recorder
 	http      *http.Server
 	serving   *serving
 	draining  chan struct{}
@@ -106,17 +108,27 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 		Logger: log,
 		Health: func(healthy bool) { s.workers.Report(healthy) },
 		Observe: func(snapshot *session.Snapshot) {
+			s.crashes.Observe(snapshot)
 			s.events.Observe(snapshot)
 			meter.Observe(snapshot)
 		},
 	})
 	s.events = events.NewLog(rand.Text(), s.session.Snapshot())
+	crashes := crash.NewStore(cfg.Crashes)
+	s.crashes = crash.NewRecorder(crash.Options{
+		Store: crashes, Version: version, Logger: log,
+		Screenshot: func(ctx context.Context) ([]byte, error) { return s.workers.Screenshot(ctx) },
+	})
 	s.workers = supervise.New(supervise.Options{
 		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
-		RuntimeDir: runtimeDir, Logger: log, Notify: s.session.Notify,
+		RuntimeDir: runtimeDir, Logger: log,
+		Notify: func(n supervise.Notice) {
+			s.crashes.Notice(n)
+			s.session.Notify(n)
+		},
 	})
 	handler, err := api.New(api.Options{
-		Session: s.session, Commands: s.workers, Events: s.events, Meter: meter, AllowedHosts: cfg.AllowHosts,
+		Session: s.session, Commands: s.workers, Crashes: crashes, Events: s.events, Meter: meter, AllowedHosts: cfg.AllowHosts,
 		Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
 		Version: version, Logger: log, Draining: s.draining,
 	})
@@ -150,6 +162,7 @@ func (s *service) run(ctx context.Context) error {
 		}
 	})
 	loops.Go(func() { s.session.Run(sessionCtx) })
+	loops.Go(func() { s.crashes.Run(sessionCtx) })
 	loops.Go(func() { s.restartOnHangup(workersCtx) })
 	for _, r := range s.serving.reloads {
 		loops.Go(func() { r.watch(sessionCtx, s.log) })

@@ -53,6 +53,7 @@ type Meter interface {
 type Options struct {
 	Session  Reader
 	Commands Commander
+	Crashes  Crashes
 	// AllowedHosts are host names, beside those of the loopback, that a request
 	// may name in its Host header.
 	AllowedHosts []string
@@ -116,6 +117,10 @@ func (a *api) routes() []route {
 		{"/session/restart", command, post(a.restart)},
 		// It makes Chrome work, and it may show chats.
 		{"/session/screenshot", command, get(a.screenshot)},
+		{"/crashes", read, get(a.crashes)},
+		{"/crashes/{id}", read, get(a.crash)},
+		// It may show chats, as the screenshot does.
+		{"/crashes/{id}/{file}", command, get(a.crashFile)},
 		{"/events", read, get(a.events)},
 		{pagePath, read, get(a.page)},
 		{"/healthz", open, get(a.healthz)},

@@ -16,6 +16,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/qr"
@@ -84,6 +85,9 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 func made(t *testing.T, o Options) *api {
 	t.Helper()
 	o.Version, o.Logger = "v1", slog.New(slog.DiscardHandler)
+	if o.Crashes == nil {
+		o.Crashes = crash.NewStore(t.TempDir())
+	}
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}

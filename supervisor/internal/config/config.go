@@ -19,6 +19,7 @@ type Config struct {
 	Listen     string   `default:"127.0.0.1:3001" placeholder:"ADDRESS" help:"Address of the HTTP API: HOST:PORT, or unix:/PATH. Beyond the loopback it needs --api-key-file."`
 	URL        string   `name:"url" default:"https://web.whatsapp.com" help:"Page to open."`
 	Tokens     string   `default:"tokens" placeholder:"DIR" help:"Folder that holds admin/, the Chrome profile with the login."`
+	Crashes    string   `placeholder:"DIR" help:"Folder for the reports of crashes. Default: crashes, in the tokens folder."`
 	Worker     string   `placeholder:"FILE" help:"The worker's binary. Default: worker, beside the supervisor."`
 	Chrome     string   `placeholder:"FILE" help:"Chrome's binary. Default: google-chrome-stable, google-chrome, chromium on the PATH."`
 	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Further flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable."`
@@ -245,7 +246,10 @@ func (c *Config) resolvePaths() error {
 		}
 		c.Worker = filepath.Join(filepath.Dir(self), "worker")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile} {
+	if c.Crashes == "" {
+		c.Crashes = filepath.Join(c.Tokens, "crashes")
+	}
+	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile} {
 		if *path == "" {
 			continue
 		}

@@ -1,0 +1,242 @@
+// Package crash keeps a report of each abnormal end of a worker, and of each
+// incident in which the page could not be understood: one folder each, bounded
+// in number and size, readable by the service's user only, and free of login
+// strings, pairing codes and phone numbers.
+package crash
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"session-manager/shared/reason"
+)
+
+const (
+	// keep is how many reports stay; the oldest goes first.
+	keep = 20
+	// maxFile bounds one file of a report.
+	maxFile = 4 << 20
+
+	reportFile = "report.json"
+)
+
+// ErrNotFound means that there is no such report, or no such file in it.
+var ErrNotFound = errors.New("there is no such report")
+
+// Kind of a report.
+type Kind string
+
+// Kinds.
+const (
+	// End is the abnormal end of a worker.
+	End Kind = "end"
+	// Incident is a page that is alive and can't be made use of.
+	Incident Kind = "incident"
+)
+
+// Report says what happened. It is stored as report.json, and holds no secret.
+type Report struct {
+	ID   string    `json:"id"`
+	Kind Kind      `json:"kind"`
+	At   time.Time `json:"at"`
+	// Generation of the worker.
+	Generation uint64      `json:"generation"`
+	Reason     reason.Code `json:"reason"`
+	Message    string      `json:"message"`
+	Detail     string      `json:"detail,omitempty"`
+	// StateBefore and Phase are what the session and the worker were in.
+	StateBefore string `json:"state_before"`
+	Phase       string `json:"phase"`
+	// The rest of an End.
+	Class      string `json:"class,omitempty"`
+	UptimeMS   int64  `json:"uptime_ms,omitempty"`
+	WorkerExit string `json:"worker_exit,omitempty"`
+	ChromeExit string `json:"chrome_exit,omitempty"`
+	DelayMS    int64  `json:"delay_ms"`
+	Failures   int    `json:"failures_in_window"`
+
+	Versions Versions `json:"versions"`
+	// WorkerBytes is the memory of the worker's tree at its last heartbeat.
+	WorkerBytes uint64 `json:"worker_bytes,omitempty"`
+	// Timeline holds the last steps before, the newest last.
+	Timeline []Step `json:"timeline"`
+	// Files are the names of what lies beside report.json.
+	Files []string `json:"files"`
+}
+
+// Versions of what took part.
+type Versions struct {
+	Service string `json:"service"`
+	Browser string `json:"browser,omitempty"`
+	Page    string `json:"page,omitempty"`
+}
+
+// Step is one entry of a timeline.
+type Step struct {
+	At    time.Time `json:"at"`
+	Event string    `json:"event"`
+	Text  string    `json:"text,omitempty"`
+}
+
+// Store is a folder of reports. Its methods may be called from any goroutine,
+// Add from one at a time.
+type Store struct{ dir string }
+
+// NewStore returns the store in dir, which is made when it is needed.
+func NewStore(dir string) *Store { return &Store{dir: dir} }
+
+// validID is the form of an id. It can't leave the folder.
+var validID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$`)
+
+// Add writes r, with files beside it, and removes what is too old. It sets r's
+// ID, and returns it. A report is there whole or not at all.
+func (s *Store) Add(r Report, files map[string][]byte) (string, error) {
+	r.ID = fmt.Sprintf("%s-gen%d-%s", r.At.UTC().Format("20060102T150405.000Z"), r.Generation, r.Reason)
+	for name, content := range files {
+		if len(content) > 0 {
+			r.Files = append(r.Files, name)
+		}
+	}
+	slices.Sort(r.Files)
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return "", fmt.Errorf("cannot make folder for reports: %w", err)
+	}
+	half, err := os.MkdirTemp(s.dir, ".half-")
+	if err != nil {
+		return "", fmt.Errorf("cannot make report: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(half) }()
+	if err := write(half, r, files); err != nil {
+		return "", err
+	}
+	if err := os.Rename(half, filepath.Join(s.dir, r.ID)); err != nil {
+		return "", fmt.Errorf("cannot put report in its place: %w", err)
+	}
+	return r.ID, s.prune()
+}
+
+func write(dir string, r Report, files map[string][]byte) error {
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode report: %w", err)
+	}
+	if err := writeFile(filepath.Join(dir, reportFile), content); err != nil {
+		return err
+	}
+	for _, name := range r.Files {
+		if err := writeFile(filepath.Join(dir, name), files[name][:min(len(files[name]), maxFile)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(path string, content []byte) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("cannot write report: %w", err)
+	}
+	defer func() { _ = f.Cleanup() }()
+	if _, err := f.Write(content); err != nil {
+		return fmt.Errorf("cannot write report: %w", err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("cannot write report: %w", err)
+	}
+	return nil
+}
+
+// prune removes the oldest reports, and halves that a crash of ours left.
+func (s *Store) prune() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("cannot list reports: %w", err)
+	}
+	var whole []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".half-") {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		} else if e.IsDir() && validID.MatchString(e.Name()) {
+			whole = append(whole, e.Name())
+		}
+	}
+	slices.Sort(whole) // the names begin with the time
+	for _, old := range whole[:max(0, len(whole)-keep)] {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, old)))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove old reports: %w", err)
+	}
+	return nil
+}
+
+// List returns the reports, the newest first. Those that can't be read are left
+// out.
+func (s *Store) List() ([]Report, error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []Report{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot list reports: %w", err)
+	}
+	reports := []Report{}
+	for _, e := range entries {
+		if r, err := s.Get(e.Name()); err == nil {
+			reports = append(reports, r)
+		}
+	}
+	slices.SortFunc(reports, func(a, b Report) int { return cmp.Compare(b.ID, a.ID) })
+	return reports, nil
+}
+
+// Get returns one report. Its error matches ErrNotFound when there is none.
+func (s *Store) Get(id string) (Report, error) {
+	content, err := s.read(id, reportFile)
+	if err != nil {
+		return Report{}, err
+	}
+	var r Report
+	if err := json.Unmarshal(content, &r); err != nil {
+		return Report{}, fmt.Errorf("cannot decode report %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// File returns one of a report's files. Its error matches ErrNotFound when there
+// is none.
+func (s *Store) File(id, name string) ([]byte, error) {
+	r, err := s.Get(id)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(r.Files, name) {
+		return nil, fmt.Errorf("file %.60q: %w", name, ErrNotFound)
+	}
+	return s.read(id, name)
+}
+
+func (s *Store) read(id, name string) ([]byte, error) {
+	if !validID.MatchString(id) || !validID.MatchString(name) {
+		return nil, fmt.Errorf("report %.60q: %w", id, ErrNotFound)
+	}
+	content, err := os.ReadFile(filepath.Join(s.dir, id, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("report %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read report: %w", err)
+	}
+	return content, nil
+}
