@@ -26,6 +26,7 @@ type loop struct {
 	hangs    cures
 	crashes  cures
 	relapse  bool // cured of a hang, and not looked at since
+	seeker   *seeker
 }
 
 // Run looks at the page, tells what it shows and mends it, until ctx ends. It
@@ -33,7 +34,8 @@ type loop struct {
 // only a new browser can mend. It must be called once.
 func (p *Page) Run(ctx context.Context) error {
 	defer p.close()
-	l := &loop{Page: p}
+	l := &loop{Page: p, seeker: newSeeker(p)}
+	p.wg.Go(l.seeker.run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -107,6 +109,7 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 	}
 	look := l.lookOf(r, document, time.Now())
 	look.LoggedOut = l.takeLogout()
+	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
 	return look, nil
 }
 
@@ -154,6 +157,11 @@ func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Ti
 	wake := now.Add(l.t.Interval)
 	if !v.Wake.IsZero() && v.Wake.Before(wake) {
 		wake = v.Wake
+	}
+	if v.Search {
+		if next := l.seeker.ask(look.Document, now); next.Before(wake) {
+			wake = next
+		}
 	}
 	switch v.Action {
 	case judge.GiveUp:

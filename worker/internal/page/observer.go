@@ -67,14 +67,15 @@ func newScripts(k *knowledge.Knowledge) (scripts, error) {
 		return scripts{}, fmt.Errorf("cannot encode knowledge: %w", err)
 	}
 	return scripts{
-		observe: fmt.Sprintf("(%s)(%s, %q)", strip(observeJS), all, pingEvent),
-		hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS), some, pingEvent, hintBinding),
+		observe: fmt.Sprintf("(%s)(%s, %q)", strip(observeJS, "(function"), all, pingEvent),
+		hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, pingEvent, hintBinding),
 	}, nil
 }
 
-// strip removes the comment before the function, and the line break after it.
-func strip(script string) string {
-	return strings.TrimSpace(script[strings.Index(script, "(function"):])
+// strip removes what comes before the first words of the code, and the line
+// break after it.
+func strip(script, first string) string {
+	return strings.TrimSpace(script[max(0, strings.Index(script, first)):])
 }
 
 // observer is the object in one document that looks at it.

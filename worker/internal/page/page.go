@@ -17,6 +17,7 @@ import (
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
 
+	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/judge"
 	"session-manager/worker/internal/page/knowledge"
@@ -89,6 +90,9 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	}
 	if err != nil {
 		p.close()
+		if reason.Of(err, "") == "" {
+			err = reason.Wrap(reason.PageLoadFailed, err)
+		}
 		return nil, err
 	}
 	return p, nil

@@ -22,6 +22,9 @@ type Timings struct {
 	// are allowed.
 	CureWindow time.Duration
 	CureLimit  int
+	// Search bounds one search of pictures. SearchAgain is how long after one
+	// the next may begin, doubled after each in vain up to SearchAgainMax.
+	Search, SearchAgain, SearchAgainMax time.Duration
 	// Call bounds every other call to Chrome.
 	Call time.Duration
 	// Judge are the durations by which the code is judged.
@@ -38,6 +41,9 @@ func (t Timings) withDefaults() Timings {
 		{&t.LookDeadline, 4 * time.Second},
 		{&t.Navigate, 20 * time.Second},
 		{&t.CureWindow, 10 * time.Minute},
+		{&t.Search, 4 * time.Second},
+		{&t.SearchAgain, time.Second},
+		{&t.SearchAgainMax, 8 * time.Second},
 		{&t.Call, 5 * time.Second},
 	} {
 		if *f.field == 0 {

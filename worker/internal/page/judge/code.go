@@ -119,6 +119,26 @@ func (h History) pick() (sighting, Reader, bool) {
 	return sighting{}, "", false
 }
 
+// seen tells whether a picture of a code was found lately.
+func (h History) seen() bool { return h.sightings[2].found || h.sightings[3].found }
+
+// search tells whether pictures should be searched for a code now.
+func (h History) search(k kind, l Look, now time.Time, silence time.Duration) (History, bool) {
+	if l.found(ReaderDOM) || l.found(ReaderModules) || h.registered || l.offline() {
+		h.blindSince = time.Time{}
+		return h, false
+	}
+	if h.blindSince.IsZero() {
+		h.blindSince = now
+	}
+	switch k {
+	case kindBlank, kindBooting, kindNoCode, kindCode:
+		return h, now.Sub(h.blindSince) >= silence
+	default:
+		return h, false
+	}
+}
+
 // disagree tells whether the DOM and the modules have given different strings
 // for longer than it takes to draw one.
 func (h History) disagree(now time.Time) bool {

@@ -40,6 +40,9 @@ type Verdict struct {
 	Why reason.Code
 	// Disagree names the reader that was not believed, once per string.
 	Disagree Reader
+	// Search says that pictures should be searched for a code: the page may ask
+	// to be linked, and the readers that cost nothing have been silent.
+	Search bool
 	// Wake is when to look again at the latest; zero: whenever.
 	Wake time.Time
 }
@@ -64,6 +67,7 @@ type History struct {
 	connected  bool // in this document
 	loggedOut  *Logout
 	recognised bool
+	blindSince time.Time // the cheap readers have been silent
 	// linkingSince is since when the login is in storage and a code is shown.
 	linkingSince time.Time
 
@@ -120,7 +124,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	}
 	h = h.see(l, now, j.t.PictureHold)
 
-	k := classify(l, h.registered, h.connected)
+	k := classify(l, facts{registered: h.registered, connected: h.connected, seen: h.seen()})
 	switch {
 	case k != kindLinking || !l.found(ReaderDOM):
 		h.linkingSince = time.Time{}
@@ -143,6 +147,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	h, v = j.offer(h, v, code, now)
 	h, v = j.cure(h, v, k, l, now)
 	h, v = j.tell(h, v, k, l, now)
+	h, v.Search = h.search(k, l, now, j.t.Silence)
 	if h.disagree(now) && h.disagreed != code.picked.code.Whole && code.cause == "" {
 		h.disagreed = code.picked.code.Whole
 		v.Disagree = ReaderModules

@@ -175,10 +175,16 @@ var traits = [kinds]trait{
 // unlinked tells whether the page asks for a phone, with or without a code.
 func (k kind) unlinked() bool { return k >= kindCode && k <= kindStorage }
 
-// classify says what l shows, looking at nothing else but what was known of the
-// registration and of an earlier connection. For a page that asks to be linked
-// it says kindNoCode; the code is judged afterwards.
-func classify(l Look, registered, wasConnected bool) kind {
+// facts are what classify must know besides the look.
+type facts struct {
+	registered bool
+	connected  bool // there was a connection in this document
+	seen       bool // a picture of a code was found lately
+}
+
+// classify says what l shows. For a page that asks to be linked it says
+// kindNoCode; the code is judged afterwards.
+func classify(l Look, f facts) kind {
 	if k, ok := classifyDocument(l); ok {
 		return k
 	}
@@ -188,15 +194,15 @@ func classify(l Look, registered, wasConnected bool) kind {
 	if k, ok := classifyScreen(l); ok {
 		return k
 	}
-	if k, ok := classifyLinked(l, registered, wasConnected); ok {
+	if k, ok := classifyLinked(l, f); ok {
 		return k
 	}
-	if k, ok := classifyUnlinked(l, registered); ok {
+	if k, ok := classifyUnlinked(l, f); ok {
 		return k
 	}
 	switch {
 	case l.has(knowledge.ScreenOffline):
-		if registered {
+		if f.registered {
 			return kindOffline
 		}
 		return kindNoNetwork
@@ -262,23 +268,23 @@ func classifyScreen(l Look) (kind, bool) {
 	return 0, false
 }
 
-func classifyLinked(l Look, registered, wasConnected bool) (kind, bool) {
+func classifyLinked(l Look, f facts) (kind, bool) {
 	switch l.Socket {
 	case knowledge.SocketConnected:
-		return classifyConnected(l, registered), true
+		return classifyConnected(l, f.registered), true
 	case knowledge.SocketOpening, knowledge.SocketPairing:
 		switch {
-		case !registered:
+		case !f.registered:
 			return 0, false
 		case l.offline():
 			return kindOffline, true
-		case wasConnected:
+		case f.connected:
 			return kindReconnecting, true
 		default:
 			return kindConnecting, true
 		}
 	case "":
-		return classifyLinkedByDOM(l, registered)
+		return classifyLinkedByDOM(l, f.registered)
 	default:
 		return 0, false
 	}
@@ -313,15 +319,14 @@ func classifyLinkedByDOM(l Look, registered bool) (kind, bool) {
 	}
 }
 
-func classifyUnlinked(l Look, registered bool) (kind, bool) {
+func classifyUnlinked(l Look, f facts) (kind, bool) {
 	unpaired := l.Socket == knowledge.SocketUnpaired || l.Socket == knowledge.SocketIdle
-	seen := l.found(ReaderPicture) || l.found(ReaderEye)
 	phone := l.has(knowledge.ScreenPhoneEntry) || l.has(knowledge.ScreenPhoneCode)
-	if !unpaired && !seen && !phone && !l.AutoLogoutFrame && !l.has(knowledge.ScreenQR) {
+	if !unpaired && !f.seen && !phone && !l.AutoLogoutFrame && !l.has(knowledge.ScreenQR) {
 		return 0, false
 	}
 	switch {
-	case registered:
+	case f.registered:
 		return kindLinking, true
 	case l.AutoLogoutFrame:
 		return kindAutoLogout, true

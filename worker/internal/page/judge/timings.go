@@ -21,6 +21,9 @@ type Timings struct {
 	RenewPause, RenewPauseMax time.Duration
 	// Eager is how soon to look again while a code is due.
 	Eager time.Duration
+	// Silence is how long the readers that cost nothing must have been silent
+	// before pictures are searched.
+	Silence time.Duration
 	// Repeat is how often an unchanged observation is told again, as fresh
 	// evidence.
 	Repeat time.Duration
@@ -42,6 +45,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.RenewPause, time.Second},
 		{&t.RenewPauseMax, 30 * time.Second},
 		{&t.Eager, 500 * time.Millisecond},
+		{&t.Silence, 3 * time.Second},
 		{&t.Repeat, 10 * time.Second},
 		{&t.PictureHold, 10 * time.Second},
 	} {

@@ -1,0 +1,109 @@
+package page
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	qr "github.com/skip2/go-qrcode"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
+)
+
+// loginOf returns a well-formed login string.
+func loginOf(ref string) string {
+	key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	return fmt.Sprintf("2@%s,%s,%s,%s,1", ref, key, key, key)
+}
+
+// pictureOf returns a data URL of its code.
+func pictureOf(t *testing.T, login string) string {
+	t.Helper()
+	c, err := qr.New(login, qr.Low)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := c.PNG(264)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(img)
+}
+
+// eager searches pictures soon and often, and observes often.
+func eager(o *Options) {
+	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
+	o.Timings.Judge.Silence, o.Timings.Judge.Repeat = 200*time.Millisecond, time.Second
+}
+
+func TestACodeIsFoundInAnyPicture(t *testing.T) {
+	login := loginOf("PicturePicture")
+	data := pictureOf(t, login)
+	img := `<img width=264 height=264 src="` + data + `">`
+	b := browsertest.Start(t, browsertest.Options(t))
+	for _, tc := range []struct{ name, body, reader string }{
+		{"image", img, "picture"},
+		{"canvas", `<canvas width=264 height=264></canvas><script>
+			const i = new Image(); i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0); i.src = "` + data + `"</script>`, "picture"},
+		{"drawing", `<svg width=264 height=264 xmlns:xlink="http://www.w3.org/1999/xlink"><image width=264 height=264 xlink:href="` + data + `"/></svg>`, "picture"},
+		{"open shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "open"}).innerHTML = '` + img + `'</script>`, "picture"},
+		{"closed shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "closed"}).innerHTML = '` + img + `'</script>`, "picture"},
+		{"frame", `<iframe width=300 height=300 srcdoc='` + img + `'></iframe>`, "picture"},
+		{"behind another picture", `<img width=100 height=100 src="` + pictureOf(t, "https://example.org/") + `">` + img, "picture"},
+		{"background, which is no picture", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "eye"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := &rig{t: t, url: plain(t, "<!doctype html><body>"+tc.body), browser: b}
+			r.open(eager)
+			shown, _ := r.awaitCode(0)
+			if string(shown.Login) != login || shown.Reader != tc.reader {
+				t.Fatalf("got %+v", shown)
+			}
+			r.close()
+		})
+	}
+}
+
+func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
+	data := pictureOf(t, loginOf("PicturePicture"))
+	b := browsertest.Start(t, browsertest.Options(t))
+	for _, tc := range []struct{ name, body string }{
+		{"faded", `<div style="opacity:.04"><img width=264 height=264 src="` + data + `"></div>`},
+		{"hidden", `<img style="visibility:hidden" width=264 height=264 src="` + data + `">`},
+		{"under a button", `<div style="position:relative;width:264px"><img width=264 height=264 src="` + data + `">
+			<button style="position:absolute;left:66px;top:80px;width:132px;height:100px">reload</button></div>`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := &rig{t: t, url: plain(t, "<!doctype html><body>"+tc.body), browser: b}
+			r.open(eager)
+			// Some searches must have ended in vain.
+			r.await(0, "some seconds of looking", func(b rpc.EventBody) bool {
+				if _, ok := b.(rpc.QRShown); ok {
+					t.Error("it was taken for a code")
+				}
+				events, _ := r.told.all()
+				return len(events) > 0 && events[len(events)-1].at.Sub(events[0].at) > 3*time.Second
+			})
+			r.close()
+		})
+	}
+}
+
+func TestOnAPageWithNoNameLeftTheCodeIsFoundAndFollowed(t *testing.T) {
+	r := open(t, simulator.Options{Profile: "renamed", Speed: 5})
+	first, mark := r.awaitCode(0)
+	if first.Reader != "picture" && first.Reader != "eye" {
+		t.Fatalf("got %+v", first)
+	}
+	second, _ := r.awaitCode(mark)
+	if second.Login == first.Login {
+		t.Fatal("the second code is the first")
+	}
+	if screen := r.sim.OnScreen(); screen.Login != string(second.Login) {
+		t.Fatal("the string told is not the one on the screen")
+	}
+}
