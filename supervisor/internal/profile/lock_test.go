@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/proctree"
 )
 
 // otherHost is a name that this machine does not have.
@@ -301,6 +303,12 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 		_ = commands.Close()
 		_ = answers.Close()
 		_ = cmd.Wait()
+		// Its helpers still write for a moment, and the folder is about to go.
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if proctree.Below().Wait(ctx) != nil {
+			_ = proctree.Below().Kill(context.Background())
+		}
 	}
 	t.Cleanup(stop)
 	timeout := time.After(30 * time.Second)

@@ -15,6 +15,7 @@ import (
 
 	"session-manager/shared/lease"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/proctree"
 )
 
 // Environment of the test binary when it plays another program: it opens the
@@ -36,6 +37,10 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
+	}
+	if err := proctree.BecomeSubreaper(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
