@@ -41,7 +41,7 @@
     const text = reasonText(s.reason.code, s.reason.message, s.reason.action);
     el("code").textContent = s.status;
     el("headline").textContent = texts.States[s.status] || s.status;
-    el("message").textContent = text.Message;
+    show("message", text.Message || (s.status === "READY" ? ui.readyMessage : ""));
     show("action", text.Action);
     show("detail", s.reason.detail);
     el("since").textContent = moment(s.since);
@@ -53,8 +53,10 @@
     const percent = p.progress_percent;
     const busy = percent !== null || !["page", "blocked", "backoff"].includes(p.phase.name);
     el("progress").hidden = !busy;
-    el("phase").textContent = texts.Phases[p.phase.name] || p.phase.name;
-    el("percent").textContent = percent === null ? "" : percent + " %";
+    el("phase").textContent =
+      p.phase.name === "page" && percent !== null
+        ? fill(ui.progress, { n: percent })
+        : texts.Phases[p.phase.name] || p.phase.name;
     if (percent === null) el("bar").removeAttribute("value");
     else el("bar").value = percent;
   };

@@ -1,0 +1,128 @@
+package uitest
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// gate is a reverse proxy that can be closed.
+type gate struct {
+	url    string
+	closed atomic.Bool
+	server *httptest.Server
+}
+
+func newGate(t *testing.T, to string) *gate {
+	t.Helper()
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		if r.Out.Header.Get("Origin") != "" {
+			r.Out.Header.Set("Origin", target.Scheme+"://"+target.Host)
+		}
+	}, FlushInterval: -1}
+	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.closed.Load() {
+			http.Error(w, "closed", http.StatusBadGateway)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		g.close()
+		g.server.Close()
+	})
+	g.url = g.server.URL
+	return g
+}
+
+func (g *gate) close() {
+	g.closed.Store(true)
+	g.server.CloseClientConnections()
+}
+
+func (g *gate) open() { g.closed.Store(false) }
+
+func TestForeignPageGetsNothingAndMovesNothing(t *testing.T) {
+	b := browser(t, map[string]string{"host-resolver-rules": "MAP evil.example 127.0.0.1"})
+	target := service(t, "--chrome=/nonexistent/chrome")
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(target, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<!doctype html><title>evil</title>")
+	}))
+	defer evil.Close()
+	_, evilPort, err := net.SplitHostPort(evil.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := fetch(t, target+"/metrics")
+	for _, origin := range []string{"http://evil.example:" + evilPort, "http://127.0.0.1:" + evilPort, "http://localhost:" + evilPort} {
+		page := open(t, b, origin, phone)
+		got, err := page.Eval(`async (target) => {
+			const tried = {};
+			const attempt = async (name, f) => { try { tried[name] = await f(); } catch (e) { tried[name] = "refused"; } };
+			await attempt("read", async () => (await fetch(target + "/qr")).text());
+			await attempt("read blindly", async () => (await fetch(target + "/qr", {mode: "no-cors"})).type);
+			await attempt("command", async () => (await fetch(target + "/session/restart", {method: "POST", mode: "no-cors"})).type);
+			await attempt("command as JSON", async () => (await fetch(target + "/session/restart",
+				{method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"})).status);
+			await attempt("picture", () => new Promise((done) => {
+				const img = new Image();
+				img.onload = () => done("seen");
+				img.onerror = () => done("refused");
+				img.src = target + "/qr.png";
+			}));
+			await attempt("events", () => new Promise((done) => {
+				const source = new EventSource(target + "/events");
+				source.onopen = () => done("open");
+				source.onerror = () => { source.close(); done("refused"); };
+			}));
+			await attempt("frame", () => new Promise((done) => {
+				const frame = document.createElement("iframe");
+				frame.onload = () => { try { done(frame.contentDocument ? "same" : "refused"); } catch { done("refused"); } };
+				frame.src = target + "/";
+				document.body.append(frame);
+			}));
+			return JSON.stringify(tried);
+		}`, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{"status", "seen", `"open"`, `"same"`, "202"} {
+			if strings.Contains(got.Value.Str(), bad) {
+				t.Errorf("from %s: %s", origin, got.Value.Str())
+			}
+		}
+	}
+	after := fetch(t, target+"/metrics")
+	for _, body := range []string{before, after} {
+		for line := range strings.Lines(body) {
+			if strings.HasPrefix(line, "session_manager_http_requests_total") && strings.Contains(line, "restart") && strings.Contains(line, `status="2`) {
+				t.Errorf("a command was carried out: %s", line)
+			}
+		}
+	}
+	rebound := open(t, b, "http://evil.example:"+port+"/qr", phone)
+	got, err := rebound.Eval(`() => document.body.innerText`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(got.Value.Str(), "host_refused") {
+		t.Errorf("by a rebound name: %s", got.Value.Str())
+	}
+}

@@ -1,0 +1,150 @@
+package uitest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"image"
+	_ "image/png"
+	"strings"
+	"testing"
+
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
+)
+
+var (
+	phone   = look{width: 390, height: 844, language: "en-US,en"}
+	desktop = look{width: 1280, height: 900, dark: true, language: "es-AR,es;q=0.9"}
+)
+
+func TestPersonLinksAPhoneAndRestartsWithoutAReload(t *testing.T) {
+	b := browser(t, nil)
+	sim, url := simulated(t)
+	page := open(t, b, service(t, "--url="+url), phone)
+	page.do(`() => { window.same = true; }`)
+	page.await(`document.body.dataset.state === "INIT" || document.body.dataset.state === "QR_REQUIRED"`)
+	page.shoot("1-init")
+
+	page.await(`!document.getElementById("qr").hidden && /\d/.test(document.getElementById("countdown").textContent)`)
+	page.shoot("2-qr")
+	if got := page.text("headline"); got != "Link your phone" {
+		t.Errorf("headline %q", got)
+	}
+	page.fits()
+	if err := sim.ScanString(t.Context(), page.decode()); err != nil {
+		t.Fatal(err)
+	}
+	page.await(`document.body.dataset.state === "AUTHENTICATED"`)
+	page.shoot("3-authenticated")
+	page.await(`document.body.dataset.state === "READY"`)
+	page.shoot("4-ready")
+	if !strings.Contains(page.text("worker"), "number 1") {
+		t.Errorf("worker: %q", page.text("worker"))
+	}
+
+	page.do(`() => document.getElementById("restart").click()`)
+	page.await(`document.getElementById("confirm").open`)
+	page.shoot("5-confirm")
+	page.do(`() => document.querySelector("#confirm button[value=no]").click()`)
+	page.await(`!document.getElementById("confirm").open`)
+	page.do(`() => document.getElementById("restart").click()`)
+	page.await(`document.getElementById("confirm").open`)
+	page.do(`() => document.getElementById("yes").click()`)
+	page.await(`document.getElementById("outcome").textContent === "The restart has begun."`)
+	page.await(`document.body.dataset.state === "READY" && /number 2/.test(document.getElementById("worker").textContent)`)
+	page.shoot("6-restarted")
+	if got := page.text("crashes"); got != "0" {
+		t.Errorf("a planned restart is no crash: %q", got)
+	}
+	if got := page.text("lastEnd"); !strings.Contains(got, "A restart was asked for.") {
+		t.Errorf("last end: %q", got)
+	}
+	page.unharmed()
+}
+
+func TestPageSpeaksSpanishInTheDarkAndTellsWhatToDo(t *testing.T) {
+	b := browser(t, nil)
+	page := open(t, b, service(t, "--chrome=/nonexistent/chrome"), desktop)
+	page.await(`document.body.dataset.state === "ERROR"`)
+	page.shoot("error-es-dark")
+	if got := page.text("headline"); got != "Hace falta que intervengas" {
+		t.Errorf("headline %q", got)
+	}
+	if got := page.text("action"); !strings.Contains(got, "apt-get install chromium") {
+		t.Errorf("action %q", got)
+	}
+	page.await(`/Próximo intento/.test(document.getElementById("retry").textContent)`)
+	page.unharmed()
+}
+
+func TestPageFindsBackAfterTheServiceWasAway(t *testing.T) {
+	b := browser(t, nil)
+	gate := newGate(t, service(t, "--chrome=/nonexistent/chrome"))
+	page := open(t, b, gate.url, phone)
+	page.await(`document.body.dataset.state === "ERROR" && document.getElementById("offline").hidden`)
+	gate.close()
+	page.await(`!document.getElementById("offline").hidden`)
+	page.shoot("offline")
+	gate.open()
+	page.await(`document.getElementById("offline").hidden`)
+	page.unharmed()
+}
+
+// decode reads the QR from the picture that the page shows.
+func (p *tab) decode() string {
+	p.t.Helper()
+	got, err := p.Eval(`() => {
+		const img = document.getElementById("qr"), canvas = document.createElement("canvas");
+		canvas.width = img.naturalWidth;
+		canvas.height = img.naturalHeight;
+		canvas.getContext("2d").drawImage(img, 0, 0);
+		return canvas.toDataURL("image/png").split(",")[1];
+	}`)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	png, err := base64.StdEncoding.DecodeString(got.Value.Str())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	img, _, err := image.Decode(bytes.NewReader(png))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	result, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return result.GetText()
+}
+
+// fits checks that nobody has to scroll sideways.
+func (p *tab) fits() {
+	p.t.Helper()
+	got, err := p.Eval(`() => document.documentElement.scrollWidth - innerWidth`)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if got.Value.Int() > 0 {
+		p.t.Errorf("the page is %d px wider than the screen", got.Value.Int())
+	}
+}
+
+// unharmed checks what must hold at the end of every visit: the policy was never
+// in the way, and nothing came from elsewhere.
+func (p *tab) unharmed() {
+	p.t.Helper()
+	got, err := p.Eval(`() => JSON.stringify({
+		violations, elsewhere: performance.getEntriesByType("resource").map((e) => e.name).filter((n) => !n.startsWith(location.origin) && !n.startsWith("blob:" + location.origin)),
+	})`)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if got.Value.Str() != `{"violations":[],"elsewhere":[]}` {
+		p.t.Errorf("got %s", got.Value.Str())
+	}
+}
