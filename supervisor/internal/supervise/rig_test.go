@@ -34,6 +34,9 @@ var fakeWorker string
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if dir := os.Getenv(envRig); dir != "" {
+		return playSupervisor(dir)
+	}
 	if err := proctree.BecomeSubreaper(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -93,17 +96,50 @@ func newRig(t *testing.T, mode string, change ...func(*Options)) *rig {
 	}
 	r.mode(mode)
 	r.program("chrome", "echo Chromium 156.0.8078.79")
-	limits := restart.DefaultLimits()
-	limits.FirstDelay = 10 * time.Millisecond
-	r.o = Options{
-		Tokens: r.path("tokens"), Worker: r.path("worker"), Chrome: r.path("chrome"), URL: "http://127.0.0.1:1/",
-		RuntimeDir: r.path("run"), Logger: logging.New(r.log, "supervisor", slog.LevelDebug),
-		Notify: func(n Notice) { r.notices <- n }, Timings: testTimings(), Limits: limits,
-	}
+	r.o = optionsFor(dir)
+	r.o.Logger = logging.New(r.log, "supervisor", slog.LevelDebug)
+	r.o.Notify = func(n Notice) { r.notices <- n }
 	for _, f := range change {
 		f(&r.o)
 	}
 	return r
+}
+
+// optionsFor are the options of a Supervisor that has everything in dir.
+func optionsFor(dir string) Options {
+	limits := restart.DefaultLimits()
+	limits.FirstDelay = 10 * time.Millisecond
+	return Options{
+		Tokens: dir + "/tokens", Worker: dir + "/worker", Chrome: dir + "/chrome", URL: "http://127.0.0.1:1/",
+		RuntimeDir: dir + "/run", Timings: testTimings(), Limits: limits,
+	}
+}
+
+// envRig names the folder of a rig whose Supervisor this process is to be.
+const envRig = "SUPERVISE_TEST_RIG"
+
+// playSupervisor runs a Supervisor until somebody kills it, and prints the pids of
+// the worker and of Chrome.
+func playSupervisor(dir string) int {
+	if err := proctree.BecomeSubreaper(); err != nil {
+		return 1
+	}
+	o := optionsFor(dir)
+	o.Logger = slog.New(slog.DiscardHandler)
+	o.Notify = func(n Notice) {
+		switch n := n.(type) {
+		case WorkerStarted:
+			fmt.Print(n.PID, " ")
+		case FromWorker:
+			if b, ok := n.Event.Body.(rpc.BrowserStarted); ok {
+				fmt.Println(b.PID)
+			}
+		}
+	}
+	if err := New(o).Run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return 1
 }
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
 )
@@ -359,6 +362,35 @@ func TestLeftoversOfAKilledSupervisorAreWiped(t *testing.T) {
 	}
 }
 
+func TestAKilledSupervisorLeavesNeitherWorkerNorChrome(t *testing.T) {
+	r := newRig(t, "runs")
+	self, err := os.Executable()
+	must(t, err)
+	first := exec.Command(self)
+	first.Env = append(os.Environ(), envRig+"="+r.dir)
+	first.Stderr = os.Stderr
+	stdout, err := first.StdoutPipe()
+	must(t, err)
+	must(t, first.Start())
+	var worker, browser int
+	if _, err := fmt.Fscan(stdout, &worker, &browser); err != nil {
+		t.Fatal(err)
+	}
+	must(t, first.Process.Kill())
+	_, _ = io.Copy(io.Discard, stdout)
+	_ = first.Wait()
+
+	// Its successor starts as soon as the last Chrome has closed by itself.
+	r.o.Timings.Lease = patience
+	r.start()
+	awaitEvent[rpc.PageObserved](r)
+	gone(t, worker)
+	gone(t, browser)
+	if blocked := r.log.lines(t, "blocked"); len(blocked) > 0 {
+		t.Errorf("blocked: %v", blocked)
+	}
+}
+
 func kill(t *testing.T, pid int, sig syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(pid, sig); err != nil {
@@ -366,10 +398,11 @@ func kill(t *testing.T, pid int, sig syscall.Signal) {
 	}
 }
 
+// gone accepts a zombie: a process that was adopted is reaped by and by.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("process %d is still there: %v", pid, err)
+	if p, err := proctree.Look(pid); !errors.Is(err, os.ErrNotExist) && p.State != proctree.Zombie {
+		t.Errorf("process %d is still there: %+v, %v", pid, p, err)
 	}
 }
 
