@@ -23,6 +23,7 @@ import (
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/webhook"
 )
 
 // Times of the service as a whole.
@@ -85,9 +86,11 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 
 // service is the set of loops that make up the process.
 type service struct {
-	log       *slog.Logger
-	session   *session.Session
-	events    *events.Log
+	log     *slog.Logger
+	session *session.Session
+	events  *events.Log
+	// webhook is nil when none is set.
+	webhook   *webhook.Sender
 	workers   *supervise.Supervisor
 	crashes   *crash.Recorder
 	http      *http.Server
@@ -114,6 +117,9 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 		},
 	})
 	s.events = events.NewLog(rand.Text(), s.session.Snapshot())
+	if s.webhook, err = newWebhook(cfg, s.events, meter, log); err != nil {
+		return nil, err
+	}
 	crashes := crash.NewStore(cfg.Crashes)
 	s.crashes = crash.NewRecorder(crash.Options{
 		Store: crashes, Version: version, Logger: log,
@@ -163,6 +169,9 @@ func (s *service) run(ctx context.Context) error {
 	})
 	loops.Go(func() { s.session.Run(sessionCtx) })
 	loops.Go(func() { s.crashes.Run(sessionCtx) })
+	if s.webhook != nil {
+		loops.Go(func() { s.webhook.Run(sessionCtx) })
+	}
 	loops.Go(func() { s.restartOnHangup(workersCtx) })
 	for _, r := range s.serving.reloads {
 		loops.Go(func() { r.watch(sessionCtx, s.log) })

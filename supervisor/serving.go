@@ -9,8 +9,11 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/listen"
+	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/watch"
+	"session-manager/supervisor/internal/webhook"
 )
 
 // serving is what the API is served with: the address, who may ask, and files
@@ -72,4 +75,20 @@ func (r reload) watch(ctx context.Context, log *slog.Logger) {
 	if err != nil {
 		log.Warn("not_watched", "what", r.what, logging.KeyError, fmt.Errorf("changes need a restart: %w", err))
 	}
+}
+
+// newWebhook returns the sender of --webhook, or nil when none is set.
+func newWebhook(cfg *config.Config, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) (*webhook.Sender, error) {
+	if cfg.Webhook == "" {
+		return nil, nil
+	}
+	o := webhook.Options{URL: cfg.Webhook, Events: log, Count: meter.Delivery, Logger: logger, Version: version}
+	if cfg.WebhookKeyFile != "" {
+		key, err := webhook.ReadKey(cfg.WebhookKeyFile)
+		if err != nil {
+			return nil, &config.Problem{Name: "--webhook-key-file", Value: cfg.WebhookKeyFile, Allowed: "it must hold a usable key: " + err.Error()}
+		}
+		o.Key = key
+	}
+	return webhook.New(o), nil
 }
