@@ -107,20 +107,22 @@ func reasonOf(failure string) reason.Code {
 }
 
 // reload loads the page again; fresh forgets what Chrome has cached of it.
-func (p *Page) reload(ctx context.Context, fresh bool) error {
-	ctx, cancel := context.WithTimeout(ctx, p.t.Navigate)
+func (l *loop) reload(ctx context.Context, fresh bool) error {
+	ctx, cancel := context.WithTimeout(ctx, l.t.Navigate)
 	defer cancel()
 	if fresh {
-		if err := p.forget(ctx); err != nil {
-			p.log.Warn("cannot clear the cache", logging.KeyError, err)
+		if err := l.forget(ctx); err != nil {
+			l.log.Warn("cannot clear the cache", logging.KeyError, err)
 		}
 	}
-	failure, err := p.navigate(ctx)
+	l.failure = ""
+	failure, err := l.navigate(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot navigate: %w", err)
 	}
 	if failure != "" {
-		p.log.Warn("the page can't be reached", logging.KeyReason, string(reasonOf(failure)), logging.KeyDetail, failure)
+		l.failure = reasonOf(failure)
+		l.log.Warn("the page can't be reached", logging.KeyReason, string(l.failure), logging.KeyDetail, failure)
 	}
 	return nil
 }
@@ -171,22 +173,22 @@ func (l *loop) cureCrash(ctx context.Context) error {
 
 // cureHang stops the script that keeps the page's main thread busy, and loads
 // the page again, since the script's work was cut short.
-func (l *loop) cureHang(ctx context.Context) error {
+func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 	l.observer, l.misses = nil, 0
 	var ok bool
 	l.hangs, ok = l.hangs.another(time.Now(), l.t.CureWindow, l.t.CureLimit)
 	if !ok || l.relapse {
-		return reason.Wrap(reason.PageHung, errors.New("cannot get the page to answer: it hung again after it was loaded anew"))
+		return reason.Wrap(code, errors.New("cannot get the page to answer: it failed to again after it was loaded anew"))
 	}
 	l.relapse = true
-	l.log.Warn("the page hangs; loading it again", logging.KeyReason, string(reason.PageHung))
-	l.failing(reason.PageHung)
+	l.log.Warn("the page hangs; loading it again", logging.KeyReason, string(code))
+	l.failing(code)
 	stop, cancel := context.WithTimeout(ctx, l.t.Call)
 	defer cancel()
 	if err := (proto.RuntimeTerminateExecution{}).Call(l.rod.Context(stop)); err != nil {
 		l.log.Warn("cannot stop the page's script", logging.KeyError, err)
 	}
-	return l.revive(ctx, reason.PageHung)
+	return l.revive(ctx, code)
 }
 
 func (l *loop) failing(code reason.Code) {

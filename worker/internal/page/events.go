@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 
@@ -74,9 +73,10 @@ func (p *Page) handleSafely(msg *rod.Message) {
 			p.log.Warn("cannot decode an event of Chrome", logging.KeyEvent, msg.Method, logging.KeyDetail, fmt.Sprint(r))
 		}
 	}()
-	if msg.SessionID == "" {
+	switch msg.SessionID {
+	case "":
 		p.handleBrowser(msg)
-	} else if msg.SessionID == p.rod.SessionID {
+	case p.rod.SessionID:
 		p.handlePage(msg)
 	}
 }
@@ -124,7 +124,7 @@ func (p *Page) handlePage(msg *rod.Message) {
 	case proto.LogEntryAdded{}.ProtoEvent():
 		var e proto.LogEntryAdded
 		if msg.Load(&e) && e.Entry.Level == proto.LogLogEntryLevelError {
-			p.log.Debug("page complains", logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300)),
+			p.log.Debug("page complains", slog.String(logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300))),
 				slog.String("source", string(e.Entry.Source)))
 		}
 	}
@@ -149,26 +149,18 @@ func (p *Page) forgetCrash() {
 // noteDocument counts the documents, and catches the address of an ended
 // session, which the page takes away while it boots.
 func (p *Page) noteDocument(address string, committed bool) {
-	ended := containsAny(address, p.k.URLs.LoggedOut)
+	why, ended := p.lens.Load().endsSession(address)
 	p.signals.mu.Lock()
 	if committed {
 		p.signals.document++
 	}
 	if ended {
-		p.signals.loggedOut = &judge.Logout{Detail: p.logoutReason(address)}
+		p.signals.loggedOut = &judge.Logout{Detail: why}
 	}
 	p.signals.mu.Unlock()
 	if committed || ended {
 		p.hint()
 	}
-}
-
-func (p *Page) logoutReason(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return p.k.LogoutReasons[u.Query().Get(p.k.URLs.LogoutReasonParameter)]
 }
 
 // interrupt ends the look in flight, which on a dead page would never end.
@@ -233,15 +225,6 @@ func (p *Page) dismiss(kind proto.PageDialogType) {
 		}
 		return nil
 	})
-}
-
-func containsAny(s string, parts []string) bool {
-	for _, part := range parts {
-		if strings.Contains(s, part) {
-			return true
-		}
-	}
-	return false
 }
 
 func truncate(s string, n int) string {

@@ -14,22 +14,24 @@
   let told = -Infinity;
   let timer = 0;
 
-  const there = (selector) => {
+  // all finds nothing by a selector that this Chrome doesn't understand.
+  const all = (selector, within) => {
     try {
-      return document.querySelector(selector) !== null;
+      return (within || document).querySelectorAll(selector);
     } catch {
-      return false;
+      return [];
     }
   };
+  const there = (selector) => all(selector).length > 0;
 
   // signature changes with everything that decides about the code, and with
   // what tells the screens apart.
   function signature() {
-    const code = document.querySelector(k.code);
-    const picture = code && code.querySelector(k.picture);
+    const code = all(k.code)[0];
+    const picture = code && all(k.picture, code)[0];
     return JSON.stringify([
       code && code.getAttribute(k.attribute),
-      code && code.querySelectorAll(k.overlay).length,
+      code && all(k.overlay, code).length,
       picture && picture.style.opacity,
       k.selectors.map(there),
     ]);

@@ -13,6 +13,9 @@ import (
 	"session-manager/worker/internal/page/judge"
 )
 
+// shortest is the least time between two looks that no hint asked for.
+const shortest = 10 * time.Millisecond
+
 // staleRetry is how soon to look again after the document went away, unless its
 // successor hints earlier.
 const staleRetry = 50 * time.Millisecond
@@ -27,6 +30,10 @@ type loop struct {
 	crashes  cures
 	relapse  bool // cured of a hang, and not looked at since
 	seeker   *seeker
+	through  *lens       // of the look in flight
+	failure  reason.Code // of the last navigation, empty if it went well
+	words    words
+	refusals map[judge.Reader]string // why each reader's string was last not served
 }
 
 // Run looks at the page, tells what it shows and mends it, until ctx ends. It
@@ -34,7 +41,7 @@ type loop struct {
 // only a new browser can mend. It must be called once.
 func (p *Page) Run(ctx context.Context) error {
 	defer p.close()
-	l := &loop{Page: p, seeker: newSeeker(p)}
+	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[judge.Reader]string{}}
 	p.wg.Go(l.seeker.run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
@@ -52,7 +59,7 @@ func (p *Page) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		timer.Reset(max(0, time.Until(wake)))
+		timer.Reset(max(shortest, time.Until(wake)))
 	}
 }
 
@@ -81,9 +88,13 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	if now.Sub(start) < 2*l.t.LookDeadline {
 		l.misses++
 	}
-	l.log.Warn("page does not answer", logging.KeyError, err, slog.Int("misses", l.misses))
+	l.log.Warn("page does not answer", slog.Any(logging.KeyError, err), slog.Int("misses", l.misses))
 	if l.misses >= l.t.Misses {
-		return now, l.cureHang(ctx)
+		code := reason.PageHung
+		if errors.Is(err, errScript) {
+			code = reason.PageUnrecognised
+		}
+		return now, l.cureHang(ctx, code)
 	}
 	return now, nil
 }
@@ -107,6 +118,7 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 		}
 		return judge.Look{}, err
 	}
+	l.note(r)
 	look := l.lookOf(r, document, time.Now())
 	look.LoggedOut = l.takeLogout()
 	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
@@ -130,8 +142,9 @@ func (p *Page) takeLogout() *judge.Logout {
 }
 
 func (l *loop) observe(ctx context.Context, document int, r *record) error {
-	if l.observer == nil || l.observer.document != document {
-		o, err := l.install(ctx, document)
+	l.through = l.lens.Load()
+	if l.observer == nil || l.observer.document != document || l.observer.lens != l.through {
+		o, err := l.install(ctx, document, l.through)
 		if err != nil {
 			l.observer = nil
 			return err

@@ -128,15 +128,17 @@
   }
 
   const visible = (element) => element.getClientRects().length > 0;
-  const all = (selector, within) => Array.from((within || document).querySelectorAll(selector));
 
-  function shown(selector) {
+  // all finds nothing by a selector that this Chrome doesn't understand.
+  function all(selector, within) {
     try {
-      return all(selector).some(visible);
+      return Array.from((within || document).querySelectorAll(selector));
     } catch {
-      return false; // A selector that this Chrome doesn't know.
+      return [];
     }
   }
+
+  const shown = (selector) => all(selector).some(visible);
 
   const lower = (text) => (text || "").toLowerCase().replace(/[\u2018\u2019]/g, "'").replace(/\s+/g, " ");
   const mentions = (text, texts) => Object.values(texts).some((list) => list.some((t) => text.includes(t)));
@@ -170,7 +172,7 @@
   }
 
   function opacity(code) {
-    const picture = code.querySelector(k.dom.picture);
+    const picture = all(k.dom.picture, code)[0];
     let product = 1;
     for (let e = picture; e && e !== code.parentElement; e = e.parentElement) {
       product *= Number(getComputedStyle(e).opacity);
@@ -218,7 +220,7 @@
       url: location.href,
       status: status(),
       splash: shown(k.dom.splash),
-      mount: document.querySelector(k.dom.mount) !== null,
+      mount: all(k.dom.mount).length > 0,
       visible: document.visibilityState === "visible",
       online: navigator.onLine,
       registered: registered(),

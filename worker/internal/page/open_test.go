@@ -33,6 +33,7 @@ func silence(t *testing.T) string {
 }
 
 func TestOpenSaysWhyItFails(t *testing.T) {
+	t.Parallel()
 	refusing, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +76,7 @@ func TestOpenSaysWhyItFails(t *testing.T) {
 }
 
 func TestOpenEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	silent := silence(t)
 	b := browsertest.Start(t, browsertest.Options(t))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -86,12 +88,14 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 }
 
 func TestOpenRefusesWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	if _, err := Open(t.Context(), Options{}); err == nil {
 		t.Fatal("it opened nothing")
 	}
 }
 
 func TestRunEndsWhenChromeDies(t *testing.T) {
+	t.Parallel()
 	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
 	r.open()
 	r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
@@ -110,6 +114,7 @@ func TestRunEndsWhenChromeDies(t *testing.T) {
 }
 
 func TestDialogsDoNotStopThePage(t *testing.T) {
+	t.Parallel()
 	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
 	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+loginOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
 	r.open()
@@ -119,6 +124,7 @@ func TestDialogsDoNotStopThePage(t *testing.T) {
 }
 
 func TestThePageCanNotSeeThatItIsWatched(t *testing.T) {
+	t.Parallel()
 	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
 	// The page shows a code when it finds something of ours, and another when it
 	// has looked for it for a while in vain.

@@ -21,7 +21,6 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/judge"
 	"session-manager/worker/internal/page/knowledge"
-	"session-manager/worker/internal/page/login"
 )
 
 // Options say which page to open, and where to tell what it shows.
@@ -45,11 +44,10 @@ type Options struct {
 // Page is the one page of a browser. Open makes it and Run ends it.
 type Page struct {
 	o     Options
-	k     *knowledge.Knowledge
 	log   *slog.Logger
 	t     Timings
 	judge judge.Judge
-	shape login.Shape
+	lens  atomic.Pointer[lens]
 
 	rod  *rod.Page
 	main proto.PageFrameID
@@ -60,11 +58,8 @@ type Page struct {
 	end  context.CancelFunc
 	wg   sync.WaitGroup
 
-	scripts scripts
 	signals signals
 	chores  chan chore
-	// refusals are the loop's: why each reader's string was last not served.
-	refusals map[judge.Reader]string
 
 	// base is the origin of lastGood: nanoseconds at which the main thread last
 	// answered, 0 for never.
@@ -90,6 +85,9 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	}
 	if err != nil {
 		p.close()
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
 		if reason.Of(err, "") == "" {
 			err = reason.Wrap(reason.PageLoadFailed, err)
 		}
@@ -115,15 +113,23 @@ func prepare(o Options) (*Page, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	t := o.Timings.withDefaults()
-	s, err := newScripts(k)
-	if err != nil {
-		return nil, err
+	p := &Page{
+		o: o, log: log, t: t, judge: judge.New(t.Judge),
+		signals: newSignals(), chores: make(chan chore, 16), base: time.Now(),
 	}
-	return &Page{
-		o: o, k: k, log: log, t: t, judge: judge.New(t.Judge),
-		shape:   login.Shape{Prefixes: k.Login.Prefixes, ExtraFields: k.Login.ExtraFields},
-		scripts: s, signals: newSignals(), chores: make(chan chore, 16), refusals: map[judge.Reader]string{}, base: time.Now(),
-	}, nil
+	return p, p.SetKnowledge(k)
+}
+
+// SetKnowledge makes the page be looked at with k from the next look on. It is
+// safe for concurrent use.
+func (p *Page) SetKnowledge(k *knowledge.Knowledge) error {
+	l, err := newLens(k)
+	if err != nil {
+		return err
+	}
+	p.lens.Store(l)
+	p.hint()
+	return nil
 }
 
 func (p *Page) open(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -10,9 +11,12 @@ import (
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
+	"session-manager/worker/internal/page/knowledge"
 )
 
 func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{})
 	shown, _ := r.awaitCode(0)
 	screen, err := r.sim.Shown(r.context())
@@ -68,6 +72,7 @@ func TestRotationIsFollowedAtOnce(t *testing.T) {
 }
 
 func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{})
 	first, mark := r.awaitCode(0)
 	if err := r.sim.RotateADV(); err != nil {
@@ -86,6 +91,7 @@ func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
 }
 
 func TestUsedUpCodesAreRenewedByTheButton(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{})
 	first, mark := r.awaitCode(0)
 	if err := r.sim.ExpireNow(); err != nil {
@@ -102,6 +108,7 @@ func TestUsedUpCodesAreRenewedByTheButton(t *testing.T) {
 }
 
 func TestScanLeadsThroughSyncingToReady(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5})
 	_, mark := r.awaitCode(0)
 	if _, err := r.sim.Shown(r.context()); err != nil {
@@ -136,6 +143,7 @@ func (r *rig) link() int {
 }
 
 func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
 	if err := r.sim.Reload(); err != nil {
@@ -152,6 +160,7 @@ func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
 }
 
 func TestLostNetworkIsToldAndItsReturn(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
 	r.sim.DropNetwork()
@@ -165,6 +174,7 @@ func TestLostNetworkIsToldAndItsReturn(t *testing.T) {
 }
 
 func TestACodeIsWithdrawnWhileThereIsNoNetwork(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{Speed: 1})
 	_, mark := r.awaitCode(0)
 	r.sim.DropNetwork()
@@ -177,6 +187,7 @@ func TestACodeIsWithdrawnWhileThereIsNoNetwork(t *testing.T) {
 }
 
 func TestConflictIsTold(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
 	if err := r.sim.TakeOver(); err != nil {
@@ -189,6 +200,7 @@ func TestConflictIsTold(t *testing.T) {
 }
 
 func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
 	if err := r.sim.LogOut(); err != nil {
@@ -207,10 +219,14 @@ func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
 
 // quick makes hangs short.
 func quick(o *Options) {
-	o.Timings.LookDeadline, o.Timings.Interval = 300*time.Millisecond, 200*time.Millisecond
+	o.Timings.LookDeadline, o.Timings.Interval = time.Second, 200*time.Millisecond
 }
 
+// once allows one cure of a kind.
+func once(o *Options) { o.Timings.CureLimit = 1 }
+
 func TestAHangingPageIsCured(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{}, quick)
 	_, mark := r.awaitCode(0)
 	if err := r.sim.Hang(); err != nil {
@@ -224,7 +240,8 @@ func TestAHangingPageIsCured(t *testing.T) {
 }
 
 func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
-	r := open(t, simulator.Options{Faults: []string{"hang"}}, quick)
+	t.Parallel()
+	r := open(t, simulator.Options{Faults: []string{"hang"}}, quick, once)
 	select {
 	case err := <-r.ended:
 		if reason.Of(err, "") != reason.PageHung {
@@ -238,6 +255,7 @@ func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
 }
 
 func TestACrashedPageIsRevived(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{})
 	_, mark := r.awaitCode(0)
 	crash(r)
@@ -254,14 +272,11 @@ func crash(r *rig) {
 }
 
 func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
-	r := open(t, simulator.Options{})
-	mark := 0
-	for range 3 {
-		_, mark = r.awaitCode(mark)
-		crash(r)
-		mark = r.awaitGone(mark, "navigated")
-	}
-	r.awaitCode(mark)
+	t.Parallel()
+	r := open(t, simulator.Options{}, once)
+	_, mark := r.awaitCode(0)
+	crash(r)
+	r.awaitCode(r.awaitGone(mark, "navigated"))
 	crash(r)
 	select {
 	case err := <-r.ended:
@@ -275,7 +290,53 @@ func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
+	t.Parallel()
+	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
+	elsewhere := plain(t, "<body>captive portal")
+	k, err := knowledge.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := json.Marshal(k.Storage.Registered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.url = plain(t, `<body>x<script>for (const k of `+string(keys)+`) localStorage.setItem(k, "1");
+		setTimeout(() => location.assign("`+elsewhere+`"), 1000)</script>`)
+	r.open(eager)
+	_, mark := r.await(0, "a login in storage", func(b rpc.EventBody) bool { o, ok := b.(rpc.PageObserved); return ok && o.Registered })
+	for range 4 {
+		var e event
+		e, mark = r.await(mark, "more observations", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
+		if o := e.body.(rpc.PageObserved); !o.Registered || o.Condition == rpc.PageLoggedOut {
+			t.Fatalf("got %+v", o)
+		}
+	}
+}
+
+func TestNewKnowledgeIsUsedWithoutLoadingThePageAgain(t *testing.T) {
+	t.Parallel()
+	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
+	r.url = plain(t, `<body><div data-other="`+loginOf("InAnotherAttribute")+`">x</div>`)
+	r.open()
+	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
+	k, err := knowledge.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.DOM.Code, k.DOM.CodeAttribute = "[data-other]", "data-other"
+	k.Screens[1].Selectors = []string{"[data-other]"}
+	if err := r.page.SetKnowledge(k); err != nil {
+		t.Fatal(err)
+	}
+	if shown, _ := r.awaitCode(mark); shown.Reader != "dom" {
+		t.Fatalf("got %+v", shown)
+	}
+}
+
 func TestOtherTabsAreClosed(t *testing.T) {
+	t.Parallel()
 	r := open(t, simulator.Options{})
 	_, mark := r.awaitCode(0)
 	for _, url := range []string{"about:blank", r.url} {

@@ -64,13 +64,6 @@ func (r *telling) all() ([]event, <-chan struct{}) {
 	return append([]event(nil), r.events...), r.changed
 }
 
-// len is a mark for awaitFrom.
-func (r *telling) len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.events)
-}
-
 // serve puts a simulator on a loopback address.
 func serve(t *testing.T, o simulator.Options) (*simulator.Server, string) {
 	t.Helper()

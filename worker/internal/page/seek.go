@@ -121,15 +121,12 @@ func (s *seeker) search() []judge.Reading {
 // finds was on the screen at least then.
 func (s *seeker) read(ctx context.Context, reader judge.Reader, find func(context.Context, func(string) bool) (string, error)) judge.Reading {
 	r := judge.Reading{Reader: reader, At: time.Now()}
-	accept := func(text string) bool {
-		_, err := s.page.shape.Parse(text)
-		return err == nil
-	}
-	text, err := find(ctx, accept)
+	through := s.page.lens.Load()
+	text, err := find(ctx, through.accepts)
 	if err != nil && ctx.Err() == nil {
 		s.page.log.Debug("cannot search pictures", logging.KeyReader, string(reader), logging.KeyError, err)
 	}
-	if code, err := s.page.shape.Parse(text); err == nil {
+	if code, err := through.shape.Parse(text); err == nil {
 		r.Found, r.Code = true, code
 	}
 	return r
@@ -221,7 +218,7 @@ func (s *seeker) copyOf(ctx context.Context, id proto.DOMBackendNodeID) (image.I
 		return nil, fmt.Errorf("cannot copy picture: %w", err)
 	}
 	if res.ExceptionDetails != nil {
-		return nil, fmt.Errorf("cannot copy picture: %s", exception(res.ExceptionDetails))
+		return nil, fmt.Errorf("cannot copy picture: %w", exception(res.ExceptionDetails))
 	}
 	encoded, ok := strings.CutPrefix(res.Result.Value.Str(), "data:image/png;base64,")
 	if !ok {

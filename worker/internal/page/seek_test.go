@@ -41,6 +41,7 @@ func eager(o *Options) {
 }
 
 func TestACodeIsFoundInAnyPicture(t *testing.T) {
+	t.Parallel()
 	login := loginOf("PicturePicture")
 	data := pictureOf(t, login)
 	img := `<img width=264 height=264 src="` + data + `">`
@@ -69,6 +70,7 @@ func TestACodeIsFoundInAnyPicture(t *testing.T) {
 }
 
 func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
+	t.Parallel()
 	data := pictureOf(t, loginOf("PicturePicture"))
 	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct{ name, body string }{
@@ -94,7 +96,8 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 }
 
 func TestOnAPageWithNoNameLeftTheCodeIsFoundAndFollowed(t *testing.T) {
-	r := open(t, simulator.Options{Profile: "renamed", Speed: 5})
+	t.Parallel()
+	r := open(t, simulator.Options{Profile: "renamed", Speed: 20})
 	first, mark := r.awaitCode(0)
 	if first.Reader != "picture" && first.Reader != "eye" {
 		t.Fatalf("got %+v", first)

@@ -77,7 +77,7 @@ func (a attempt) read(picture *image.Gray) (texts []string) {
 			texts = nil
 		}
 	}()
-	source := gozxing.LuminanceSource(gozxing.NewLuminanceSourceFromImage(picture))
+	source := gozxing.NewLuminanceSourceFromImage(picture)
 	if a.inverted {
 		source = source.Invert()
 	}

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"fmt"
 	"time"
 
 	"session-manager/shared/reason"
@@ -67,6 +68,7 @@ type History struct {
 	connected  bool // in this document
 	loggedOut  *Logout
 	recognised bool
+	scanned    bool      // the login came into storage, and READY has not followed yet
 	blindSince time.Time // the cheap readers have been silent
 	// linkingSince is since when the login is in storage and a code is shown.
 	linkingSince time.Time
@@ -91,26 +93,6 @@ type History struct {
 	toldAt time.Time
 }
 
-// Registered tells whether the login was in storage at the last look.
-func (h History) Registered() bool { return h.registered }
-
-// Linked tells whether the page was last told to be linked, in whatever shape.
-func (h History) Linked() bool {
-	switch h.told.Condition {
-	case rpc.PageReady, rpc.PageSyncing, rpc.PageDisconnected:
-		return true
-	default:
-		return h.registered
-	}
-}
-
-// Calm tells whether the page shows the chats, where hints are many and mean
-// little.
-func (h History) Calm() bool { return h.told.Condition == rpc.PageReady }
-
-// Offers tells whether a code is being offered.
-func (h History) Offers() bool { return h.offer.on }
-
 // Next judges a look. Its time must not run backwards.
 func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	var v Verdict
@@ -126,7 +108,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 
 	k := classify(l, facts{registered: h.registered, connected: h.connected, seen: h.seen()})
 	switch {
-	case k != kindLinking || !l.found(ReaderDOM):
+	case k != kindScanned || !l.found(ReaderDOM):
 		h.linkingSince = time.Time{}
 	case h.linkingSince.IsZero():
 		h.linkingSince = now
@@ -141,6 +123,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 		h.hadCode, code.cause = false, causeOf(k, l, h)
 	}
 	h = h.enter(k, now)
+	h.scanned = h.scanned && k != kindReady
 	if k == kindNoCode {
 		v.Wake = now.Add(j.t.Eager)
 	}
@@ -165,6 +148,7 @@ func (h History) noteLogout(l Look, now time.Time) (History, []rpc.EventBody) {
 		if h.known && h.registered && !*l.Registered && ended == nil && h.loggedOut == nil {
 			ended = &Logout{Detail: "the login has gone from the page's storage"}
 		}
+		h.scanned = h.scanned || h.known && !h.registered && *l.Registered
 		h.known, h.registered = true, *l.Registered
 	}
 	if ended == nil {
@@ -173,7 +157,7 @@ func (h History) noteLogout(l Look, now time.Time) (History, []rpc.EventBody) {
 		}
 		return h, nil
 	}
-	h.loggedOut, h.registered = ended, false
+	h.loggedOut, h.registered, h.scanned = ended, false, false
 	h.told = rpc.PageObserved{
 		Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Detail: ended.Detail,
 		Progress: -1, PageVersion: l.Version,
@@ -205,7 +189,7 @@ func refine(code codeVerdict, l Look) kind {
 // causeOf says why a page that asks for no code has none.
 func causeOf(k kind, l Look, h History) string {
 	switch {
-	case k == kindLinking, k == kindSyncing, k == kindReady, k == kindPasskey, h.registered:
+	case k == kindLinking, k == kindScanned, k == kindSyncing, k == kindReady, k == kindPasskey, h.registered:
 		return causeScanned
 	case k == kindNoNetwork, l.offline():
 		return causeOffline
@@ -264,12 +248,21 @@ func (h History) observe(k kind, l Look, now time.Time) rpc.PageObserved {
 		o.Condition, o.Reason = t.late, t.lateReason
 	}
 	switch {
+	case k == kindErrorPage && l.Failure != "":
+		o.Reason = l.Failure
+	case k == kindHTTPError:
+		o.Detail = fmt.Sprintf("the server answered %d", l.Status)
+	}
+	switch {
 	case h.registered && o.Condition == rpc.PageLoading && (k == kindErrorPage || k == kindHTTPError || k == kindUnavailable):
 		o.Condition = rpc.PageDisconnected
 	case h.loggedOut != nil && (o.Reason == reason.PageLoading || o.Reason == reason.Reconnecting):
 		o.Condition, o.Reason, o.Detail = rpc.PageLoggedOut, reason.LoggedOut, h.loggedOut.Detail
 	case h.loggedOut != nil && o.Reason == reason.ScanQR:
 		o.Reason, o.Detail = reason.LoggedOut, h.loggedOut.Detail
+	}
+	if h.scanned && o.Reason == reason.Reconnecting {
+		o.Condition, o.Reason, o.Detail = rpc.PageSyncing, reason.Syncing, "a phone has scanned the code"
 	}
 	if o.Condition != rpc.PageLoading && o.Condition != rpc.PageSyncing {
 		o.Progress = -1

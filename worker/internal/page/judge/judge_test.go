@@ -111,7 +111,7 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"login in storage, but a code is asked for all the same", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), 12 * time.Second, rpc.PageUnlinked, reason.ScanQR},
 		{"only a picture of a code", look(shows(ReaderEye, "a/1"), noModules, func(l *Look) { l.Mount = false }), 0, rpc.PageUnlinked, reason.ScanQR},
 
-		{"just scanned", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), 0, rpc.PageLoading, reason.Reconnecting},
+		{"linked at an earlier start, and a code for a moment", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), 0, rpc.PageLoading, reason.Reconnecting},
 		{"connecting at start", look(registered, socket(knowledge.SocketOpening)), 0, rpc.PageLoading, reason.Reconnecting},
 		{"connecting for long", look(registered, socket(knowledge.SocketOpening)), 45 * time.Second, rpc.PageDisconnected, reason.Reconnecting},
 		{"connecting while offline", look(registered, socket(knowledge.SocketOpening), offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
@@ -238,6 +238,27 @@ func TestLogoutIsToldBeforeWhatComesAfterIt(t *testing.T) {
 				t.Fatalf("after linking again: %+v", o)
 			}
 		})
+	}
+}
+
+func TestFromTheScanToReadyThePageIsSyncing(t *testing.T) {
+	j, h := New(Timings{}), History{}
+	for i, step := range []struct {
+		look Look
+		want rpc.Condition
+	}{
+		{look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1")), rpc.PageUnlinked},
+		{look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), rpc.PageSyncing},
+		{look(on(knowledge.ScreenQR), socket(knowledge.SocketOpening), registered), rpc.PageSyncing},
+		{look(socket(knowledge.SocketConnected), notSynced, registered), rpc.PageSyncing},
+		{look(on(knowledge.ScreenMain), socket(knowledge.SocketConnected), synced, registered), rpc.PageReady},
+		{look(socket(knowledge.SocketOpening), registered), rpc.PageDisconnected},
+	} {
+		now := epoch.Add(time.Duration(i) * time.Second)
+		h, _ = j.Next(h, at(step.look, now), now)
+		if h.told.Condition != step.want {
+			t.Fatalf("step %d: got %+v, want %s", i, h.told, step.want)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	kindPasskey
 	kindLoggingOut
 	kindLinking
+	kindScanned
 	kindCode
 	kindRenewing
 	kindNoCode
@@ -116,7 +117,11 @@ var traits = [kinds]trait{
 		patience: time.Minute, patienceMax: 2 * time.Minute,
 	},
 	kindLinking: {
-		condition: rpc.PageLoading, reason: reason.Reconnecting, detail: "a phone has scanned the code",
+		condition: rpc.PageLoading, reason: reason.Reconnecting, detail: "the page has a connection, but no login in its storage",
+		patience: time.Minute, patienceMax: 5 * time.Minute,
+	},
+	kindScanned: {
+		condition: rpc.PageLoading, reason: reason.Reconnecting, detail: "the login is in storage, and the page does not use it yet",
 		patience: time.Minute, patienceMax: 5 * time.Minute,
 	},
 	kindCode: {condition: rpc.PageUnlinked, reason: reason.ScanQR, good: true},
@@ -327,7 +332,7 @@ func classifyUnlinked(l Look, f facts) (kind, bool) {
 	}
 	switch {
 	case f.registered:
-		return kindLinking, true
+		return kindScanned, true
 	case l.AutoLogoutFrame:
 		return kindAutoLogout, true
 	case l.has(knowledge.ScreenPhoneCode) && !l.found(ReaderDOM):

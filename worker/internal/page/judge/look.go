@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"session-manager/shared/reason"
 	"session-manager/worker/internal/page/knowledge"
 	"session-manager/worker/internal/page/login"
 )
@@ -68,6 +69,8 @@ type Look struct {
 	LoggedOut *Logout
 	// ErrorPage is true when Chrome shows its own page for a failed navigation.
 	ErrorPage bool
+	// Failure is why, when it is known.
+	Failure reason.Code
 	// UnsupportedURL is true at the address for browsers that lack something.
 	UnsupportedURL bool
 	// Status is the document's HTTP status, 0 when there was none.

@@ -1,0 +1,101 @@
+package page
+
+import (
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"session-manager/worker/internal/page/knowledge"
+	"session-manager/worker/internal/page/login"
+)
+
+//go:embed observe.js
+var observeJS string
+
+//go:embed hint.js
+var hintJS string
+
+// lens is knowledge made ready for use. It is immutable.
+type lens struct {
+	k     *knowledge.Knowledge
+	shape login.Shape
+	// observe and hint are the expressions that set up a document.
+	observe, hint string
+}
+
+// forHints is the part of the knowledge that hint.js needs.
+type forHints struct {
+	Code      string   `json:"code"`
+	Attribute string   `json:"attribute"`
+	Overlay   string   `json:"overlay"`
+	Picture   string   `json:"picture"`
+	Selectors []string `json:"selectors"`
+	Calm      []string `json:"calm"`
+}
+
+func newLens(k *knowledge.Knowledge) (*lens, error) {
+	all, err := json.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode knowledge: %w", err)
+	}
+	h := forHints{
+		Code: k.DOM.Code, Attribute: k.DOM.CodeAttribute, Overlay: k.DOM.Overlay, Picture: k.DOM.Picture,
+		Selectors: []string{k.DOM.Splash, k.DOM.AutoLogoutFrame}, Calm: []string{},
+	}
+	for _, s := range k.Screens {
+		h.Selectors = append(h.Selectors, s.Selectors...)
+		if s.Name == knowledge.ScreenMain {
+			h.Calm = append(h.Calm, s.Selectors...)
+		}
+	}
+	some, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode knowledge: %w", err)
+	}
+	// The page could see the DOM event that takes a hint from its world to ours,
+	// if it knew its name.
+	ping := rand.Text()
+	return &lens{
+		k:       k,
+		shape:   login.Shape{Prefixes: k.Login.Prefixes, ExtraFields: k.Login.ExtraFields},
+		observe: fmt.Sprintf("(%s)(%s, %q)", strip(observeJS, "(function"), all, ping),
+		hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, ping, hintBinding),
+	}, nil
+}
+
+// strip removes what comes before the first words of the code, and the line
+// break after it.
+func strip(script, first string) string {
+	return strings.TrimSpace(script[max(0, strings.Index(script, first)):])
+}
+
+// accepts tells whether text is a login string.
+func (l *lens) accepts(text string) bool {
+	_, err := l.shape.Parse(text)
+	return err == nil
+}
+
+// endsSession tells whether an address is that of an ended session, and if so
+// why it ended, for people.
+func (l *lens) endsSession(address string) (why string, ended bool) {
+	if !containsAny(address, l.k.URLs.LoggedOut) {
+		return "", false
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", true
+	}
+	return l.k.LogoutReasons[u.Query().Get(l.k.URLs.LogoutReasonParameter)], true
+}
+
+func containsAny(s string, parts []string) bool {
+	for _, part := range parts {
+		if strings.Contains(s, part) {
+			return true
+		}
+	}
+	return false
+}

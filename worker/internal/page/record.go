@@ -1,0 +1,130 @@
+package page
+
+import (
+	"log/slog"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/login"
+)
+
+// record is what observe.js returns.
+type record struct {
+	URL             string       `json:"url"`
+	Status          int          `json:"status"`
+	Splash          bool         `json:"splash"`
+	Mount           bool         `json:"mount"`
+	Loader          bool         `json:"loader"`
+	Version         string       `json:"version"`
+	Visible         bool         `json:"visible"`
+	Online          bool         `json:"online"`
+	NetworkOnline   *bool        `json:"networkOnline"`
+	Registered      *bool        `json:"registered"`
+	Socket          string       `json:"socket"`
+	Stream          string       `json:"stream"`
+	Mode            string       `json:"mode"`
+	HasSynced       *bool        `json:"hasSynced"`
+	Ref             string       `json:"ref"`
+	RefTTL          float64      `json:"refTTL"`
+	Shown           string       `json:"shown"`
+	Assembled       string       `json:"assembled"`
+	Buttons         []string     `json:"buttons"`
+	Opacity         float64      `json:"opacity"`
+	AutoLogoutFrame bool         `json:"autoLogoutFrame"`
+	Screens         []judge.Sign `json:"screens"`
+	Progress        float64      `json:"progress"`
+}
+
+// lookOf translates a record for the judge.
+func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
+	look := judge.Look{
+		Document:       document,
+		ErrorPage:      strings.HasPrefix(r.URL, "chrome-error:"),
+		UnsupportedURL: containsAny(r.URL, l.through.k.URLs.Unsupported),
+		Status:         r.Status,
+		Splash:         r.Splash, Mount: r.Mount, Loader: r.Loader, Version: r.Version,
+		Screens: r.Screens, Progress: percent(r.Progress),
+		Online: r.Online && (r.NetworkOnline == nil || *r.NetworkOnline),
+		Socket: l.through.k.SocketStates[r.Socket], HasSynced: r.HasSynced,
+		Ref: login.Ref(r.Ref), RefTTL: time.Duration(r.RefTTL * float64(time.Millisecond)),
+		Buttons: r.Buttons, Opacity: r.Opacity, AutoLogoutFrame: r.AutoLogoutFrame,
+	}
+	if look.ErrorPage {
+		look.Failure = l.failure
+	}
+	if sameOrigin(r.URL, l.o.URL) {
+		look.Registered = r.Registered // The storage of another site proves nothing.
+	}
+	dom := l.reading(judge.ReaderDOM, r.Shown, now)
+	if !dom.Found && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
+		// The page shows a code of a form that is new to us. Put together in the
+		// old form it would not be what is on the screen.
+		r.Assembled = ""
+	}
+	look.Readings = []judge.Reading{dom, l.reading(judge.ReaderModules, r.Assembled, now)}
+	return look
+}
+
+// reading parses what a reader found. What no phone would accept is nothing.
+func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.Reading {
+	r := judge.Reading{Reader: reader, At: now}
+	if found == "" {
+		return r
+	}
+	code, err := l.through.shape.Parse(found)
+	if err != nil {
+		l.refused(reader, err)
+		return r
+	}
+	r.Found, r.Code = true, code
+	return r
+}
+
+// refused logs why a reader's string is not served, once per reader and reason.
+func (l *loop) refused(reader judge.Reader, err error) {
+	if l.refusals[reader] == err.Error() {
+		return
+	}
+	l.refusals[reader] = err.Error()
+	l.log.Warn("what the page shows is no login string", logging.KeyReader, string(reader), logging.KeyError, err)
+}
+
+// words are what the page's modules call their states.
+type words struct {
+	socket, stream, mode string
+	visible              bool
+}
+
+// note logs the page's own words for its state when they change.
+func (l *loop) note(r record) {
+	now := words{r.Socket, r.Stream, r.Mode, r.Visible}
+	if now == l.words {
+		return
+	}
+	l.words = now
+	_, known := l.through.k.SocketStates[r.Socket]
+	level := slog.LevelDebug
+	if r.Socket != "" && !known || !r.Visible {
+		level = slog.LevelWarn // It will be misjudged, or it will be slow.
+	}
+	l.log.Log(l.life, level, "page's own state", slog.String(logging.KeyState, r.Socket),
+		slog.String("stream", r.Stream), slog.String("mode", r.Mode), slog.Bool("visible", r.Visible))
+}
+
+// sameOrigin tells whether two addresses share their storage.
+func sameOrigin(a, b string) bool {
+	x, errX := url.Parse(a)
+	y, errY := url.Parse(b)
+	return errX == nil && errY == nil && x.Scheme == y.Scheme && x.Host == y.Host
+}
+
+func percent(f float64) int {
+	if math.IsNaN(f) || f < 0 {
+		return -1
+	}
+	return int(math.Min(math.Round(f), 100))
+}
