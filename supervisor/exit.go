@@ -11,10 +11,12 @@ import (
 )
 
 // Exit codes, after sysexits.h where it has one. A missing or broken Chrome is
-// none of them: the API stays up and tells.
+// none of the service's: the API stays up and tells.
 const (
 	exitClean     = 0
+	exitFindings  = 1 // of the command doctor
 	exitUsage     = 64
+	exitNoChrome  = 66 // of the command doctor alone
 	exitInUse     = 69 // the address of --listen is taken
 	exitInternal  = 70
 	exitHeld      = 75 // another supervisor holds the tokens folder
@@ -28,6 +30,10 @@ func exitCode(err error) int {
 	switch {
 	case err == nil, errors.Is(err, config.ErrDone):
 		return exitClean
+	case errors.Is(err, errNoChrome):
+		return exitNoChrome
+	case errors.Is(err, errFindings):
+		return exitFindings
 	case errors.Is(err, config.ErrUsage):
 		return exitUsage
 	case errors.As(err, &p) && p.Insecure:

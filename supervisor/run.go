@@ -57,6 +57,12 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	switch cfg.Command {
+	case config.CommandDoctor:
+		return checkUp(cfg, stdout)
+	case config.CommandCompletion:
+		return config.WriteCompletion(stdout, cfg.Shell)
+	}
 	log := logging.New(stderr, "supervisor", cfg.Level())
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // Certificate is a pair of files that can be read again while it is used. Its
@@ -36,6 +37,9 @@ func (c *Certificate) Reload() error {
 	c.pair.Store(&pair)
 	return nil
 }
+
+// NotAfter is when the certificate ends.
+func (c *Certificate) NotAfter() time.Time { return c.pair.Load().Leaf.NotAfter }
 
 // Listener speaks TLS on the connections of l, HTTP/2 included.
 func (c *Certificate) Listener(l net.Listener) net.Listener {

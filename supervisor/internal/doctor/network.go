@@ -1,0 +1,169 @@
+package doctor
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/listen"
+	"session-manager/supervisor/internal/webhook"
+)
+
+func (o Options) checkAddress(ctx context.Context) Finding {
+	if o.Network == "unix" {
+		return o.checkSocket(ctx)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, o.Network, o.Address)
+	if err == nil {
+		_ = l.Close()
+		return good("%s is free", o.Address)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && o.answers(ctx) {
+		return good("%s, and the service answers there", o.Address)
+	}
+	_, port, _ := net.SplitHostPort(o.Address)
+	return bad("%v", err).do("see who has it with ss -ltnp 'sport = :%s', or set --listen", port)
+}
+
+func (o Options) checkSocket(ctx context.Context) Finding {
+	if o.answers(ctx) {
+		return good("%s, and the service answers there", o.Address)
+	}
+	parent := existing(o.Address)
+	if err := syscall.Access(parent, 2); err != nil {
+		return bad("no socket can be made in %s: %v", parent, err).do("make the folder for the service's user, or set --listen")
+	}
+	return good("%s can be made", o.Address)
+}
+
+// answers says whether the service is at the address.
+func (o Options) answers(ctx context.Context) bool {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, o.Network, o.Address)
+	}}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/healthz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 100))
+	return err == nil && resp.StatusCode == http.StatusOK && strings.Contains(string(body), `"ok":true`)
+}
+
+// expirySoon is when a certificate should have been renewed.
+const expirySoon = 14 * 24 * time.Hour
+
+func (o Options) checkFiles(context.Context) Finding {
+	var keys apikey.File
+	if path := o.Files.APIKeys; path != "" {
+		if err := keys.Load(path); err != nil {
+			return bad("%v", err).do("write one key of 16 or more characters a line")
+		}
+	}
+	if path := o.Files.WebhookKey; path != "" {
+		if _, err := webhook.ReadKey(path); err != nil {
+			return bad("%v", err).do("write 16 or more characters into it, or whsec_ and base64")
+		}
+	}
+	if o.Files.TLSCert != "" {
+		c, err := listen.LoadCertificate(o.Files.TLSCert, o.Files.TLSKey)
+		if err != nil {
+			return bad("%v", err).do("the key must belong to the first certificate of the chain")
+		}
+		if left := time.Until(c.NotAfter()); left < expirySoon {
+			return warning("the certificate ends in %d days", int(left.Hours()/24)).do("renew it; the service takes it up by itself")
+		}
+	}
+	for _, path := range []string{o.Files.APIKeys, o.Files.WebhookKey, o.Files.TLSKey} {
+		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o007 != 0 {
+			return warning("%s can be read by everybody (mode %o)", path, info.Mode().Perm()).do("chmod 600 %s", path)
+		}
+	}
+	if o.Files == (Files{}) {
+		return good("none set; the loopback needs none")
+	}
+	return good("usable")
+}
+
+// What the clock may be off by. TLS certificates and WhatsApp's own tokens fail
+// when it is wrong by more.
+const (
+	slightlyOff = time.Minute
+	farOff      = 10 * time.Minute
+)
+
+// checkPage asks for the page as Chrome will, and compares the clocks.
+func (o Options) checkPage(ctx context.Context) Finding {
+	transport := &http.Transport{Proxy: o.proxy, ResponseHeaderTimeout: 15 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
+	defer transport.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL, nil)
+	if err != nil {
+		return bad("--url: %v", err).do("set it to an address")
+	}
+	start := time.Now()
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		return unreachable(err)
+	}
+	_ = resp.Body.Close()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		off := time.Since(date).Abs()
+		if off > slightlyOff {
+			f := warning("it answers, and its clock differs from this machine's by %s", off.Round(time.Second)).do("timedatectl set-ntp true")
+			if off > farOff {
+				f.Mark = Bad
+			}
+			return f
+		}
+	}
+	if resp.StatusCode >= 400 {
+		return warning("%s answers %s", r.URL.Host, resp.Status).do("check --url, and that no proxy stands in between")
+	}
+	return good("%s answers in %s, and the clock is right", r.URL.Host, time.Since(start).Round(10*time.Millisecond))
+}
+
+// proxy is the one that Chrome is told to use, or that of the environment.
+func (o Options) proxy(r *http.Request) (*url.URL, error) {
+	for _, arg := range o.ChromeArgs {
+		if server, ok := strings.CutPrefix(arg, "--proxy-server="); ok {
+			if !strings.Contains(server, "://") {
+				server = "http://" + server
+			}
+			return url.Parse(server)
+		}
+	}
+	return http.ProxyFromEnvironment(r)
+}
+
+func unreachable(err error) Finding {
+	var dns *net.DNSError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	f := bad("it can't be reached: %v", err)
+	switch {
+	case errors.As(err, &dns):
+		return f.do("check /etc/resolv.conf, and that this machine is online")
+	case errors.As(err, &invalid):
+		return f.do("check this machine's clock: timedatectl")
+	case errors.As(err, &authority):
+		return f.do("a proxy intercepts TLS, or ca-certificates is missing: apt-get install ca-certificates")
+	default:
+		return f.do("check the network, the firewall (port 443 outwards) and the proxy (--chrome-arg=--proxy-server=…)")
+	}
+}
