@@ -1,0 +1,52 @@
+package metrics
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/supervisor/internal/session"
+)
+
+// The alerts and the dashboard can't be loaded here, but each of their metrics
+// must exist.
+func TestAlertsAndDashboardAskForMetricsThatThereAre(t *testing.T) {
+	now := time.Now()
+	all := &session.Snapshot{
+		State: session.QRRequired, Since: now, Evidence: now, Reason: "scan_qr",
+		QR:      &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: now, ExpiresAt: now.Add(time.Hour)},
+		Worker:  session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: now, HeartbeatAt: now},
+		LastEnd: &session.End{Generation: 1},
+	}
+	m := fresh(t, all)
+	m.Observe(&session.Snapshot{State: session.Init})
+	m.Observe(all)
+	m.Request("/status", "GET", 200, time.Millisecond)
+	m.Delivery("delivered")
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, f := range families {
+		known[f.GetName()] = true
+	}
+	for _, name := range []string{"alerts.yml", "dashboard.json"} {
+		content, err := os.ReadFile(filepath.Join("../../../scripts/monitoring", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, ".json") && !json.Valid(content) {
+			t.Errorf("%s is no JSON", name)
+		}
+		for _, metric := range regexp.MustCompile(`\bsession_manager_\w+`).FindAllString(string(content), -1) {
+			if !known[strings.TrimSuffix(metric, "_bucket")] {
+				t.Errorf("%s asks for %s, which there is not", name, metric)
+			}
+		}
+	}
+}
