@@ -89,6 +89,15 @@ func open(t *testing.T, o simulator.Options, change ...func(*Options)) *rig {
 	return r
 }
 
+// variant opens a simulator in a Chrome that others have used.
+func variant(t *testing.T, b *browser.Browser, o simulator.Options, change ...func(*Options)) *rig {
+	t.Helper()
+	sim, url := serve(t, o)
+	r := &rig{t: t, sim: sim, url: url, browser: b}
+	r.open(change...)
+	return r
+}
+
 // open opens the rig's page.
 func (r *rig) open(change ...func(*Options)) {
 	r.t.Helper()

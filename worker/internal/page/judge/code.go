@@ -105,10 +105,14 @@ func reading(l Look, r Reader) (Reading, bool) {
 }
 
 // pick returns the string to believe: the newest of the DOM's and the modules',
-// or else the newest of the pictures'.
-func (h History) pick() (sighting, Reader, bool) {
+// or else the newest of the pictures'. What the modules say counts only when it
+// has had time to be drawn.
+func (h History) pick(now time.Time, drawing time.Duration) (sighting, Reader, bool) {
 	for _, pair := range [][2]int{{0, 1}, {2, 3}} {
 		a, b := h.sightings[pair[0]], h.sightings[pair[1]]
+		if readers[pair[1]] == ReaderModules && now.Sub(b.since) < drawing {
+			b.found = false
+		}
 		switch {
 		case b.found && (!a.found || b.since.After(a.since)):
 			return b, readers[pair[1]], true
@@ -143,8 +147,8 @@ func (h History) search(k kind, l Look, now time.Time, silence time.Duration) (H
 // for longer than it takes to draw one.
 func (h History) disagree(now time.Time) bool {
 	a, b := h.sightings[0], h.sightings[1]
-	const drawing = time.Second
-	return a.found && b.found && a.code != b.code && now.Sub(a.since) > drawing && now.Sub(b.since) > drawing
+	const lasting = time.Second
+	return a.found && b.found && a.code != b.code && now.Sub(a.since) > lasting && now.Sub(b.since) > lasting
 }
 
 // live brings the life of the picked reference up to date. A reference that
@@ -198,6 +202,14 @@ func (h History) overlay(l Look, end time.Time) string {
 	return causeIdle
 }
 
+// drawnBy is when the modules' string will have had time to be drawn, if that is
+// still to come.
+func (h History) drawnBy(now time.Time, drawing time.Duration) (time.Time, bool) {
+	m := h.sightings[1]
+	by := m.since.Add(drawing)
+	return by, m.found && now.Before(by)
+}
+
 // verdict on the code of an unlinked page: the empty cause means that it can be
 // scanned until expires.
 type codeVerdict struct {
@@ -213,7 +225,7 @@ func (h History) judgeCode(l Look, now time.Time, t Timings) (History, codeVerdi
 	} else if h.coveredSince.IsZero() {
 		h.coveredSince = now
 	}
-	s, reader, found := h.pick()
+	s, reader, found := h.pick(now, t.Drawing)
 	if !found {
 		h.hadCode = false
 		return h, codeVerdict{cause: h.absence(l, now)}

@@ -169,12 +169,17 @@ func TestTheNewestStringIsBelieved(t *testing.T) {
 	}{
 		{"the DOM, when both are new", []step{{0, both("a/1", "a/2"), "a/1 by dom #1 61s r0"}}},
 		{"the modules go ahead", []step{
-			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), "b/1 by modules #2 21s r0"}, {1.01, both("b/1", "b/1"), ""},
+			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), ""}, {1.02, both("b/1", "b/1"), "b/1 by dom #2 21s r0"},
+		}},
+		{"the modules, when the DOM does not follow", []step{
+			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), ""}, {1.25, both("a/1", "b/1"), ""}, {1.3, both("a/1", "b/1"), "b/1 by modules #2 21s r0"},
 		}},
 		{"the DOM goes ahead", []step{
 			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("b/1", "a/1"), "b/1 by dom #2 21s r0"},
 		}},
-		{"the modules alone", []step{{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), "a/1 by modules #1 61s r0"}}},
+		{"the modules alone", []step{
+			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), ""}, {0.3, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), "a/1 by modules #1 61s r0"},
+		}},
 		{"the modules, idle", []step{
 			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(knowledge.SocketIdle)), ""},
 			{2, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(knowledge.SocketIdle)), "reload"},

@@ -19,6 +19,9 @@ type Timings struct {
 	// RenewPause is the least time between two renewals. It doubles with every
 	// fruitless one up to RenewPauseMax.
 	RenewPause, RenewPauseMax time.Duration
+	// Drawing is how long the page may take to draw a code that its modules
+	// already know.
+	Drawing time.Duration
 	// Eager is how soon to look again while a code is due.
 	Eager time.Duration
 	// Silence is how long the readers that cost nothing must have been silent
@@ -44,6 +47,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.RenewWithin, 15 * time.Second},
 		{&t.RenewPause, time.Second},
 		{&t.RenewPauseMax, 30 * time.Second},
+		{&t.Drawing, 300 * time.Millisecond},
 		{&t.Eager, 500 * time.Millisecond},
 		{&t.Silence, 3 * time.Second},
 		{&t.Repeat, 10 * time.Second},

@@ -1,0 +1,132 @@
+package page
+
+import (
+	"testing"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
+)
+
+func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
+	t.Parallel()
+	b := browsertest.Start(t, browsertest.Options(t))
+	for _, tc := range []struct{ profile, reader string }{
+		{"2022", "dom"},
+		{"2024", ""},
+		{"2026-04", "dom"},
+		{"ar", "dom"},
+		{"sixth-field", "dom"},
+		{"two-canvases", "dom"},
+		{"cookie-banner", "dom"},
+		{"no-data-ref", "modules"},
+		{"empty-data-ref", "modules"},
+		{"closed-shadow", "modules"},
+		{"modules-only", "modules"},
+		{"picture-only", "picture"},
+	} {
+		t.Run(tc.profile, func(t *testing.T) {
+			r := variant(t, b, simulator.Options{Profile: tc.profile}, eager)
+			shown, _ := r.awaitCode(0)
+			err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Offered == string(shown.Login) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.reader != "" && shown.Reader != tc.reader {
+				t.Errorf("it was read by %s, want %s", shown.Reader, tc.reader)
+			}
+			r.close()
+		})
+	}
+}
+
+func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
+	t.Parallel()
+	b := browsertest.Start(t, browsertest.Options(t))
+	for _, tc := range []struct {
+		profile, fault string
+		condition      rpc.Condition
+		reason         reason.Code
+	}{
+		{"", "socket=proxyblock", rpc.PageBlocked, reason.ProxyBlocked},
+		{"", "tos", rpc.PageBlocked, reason.TermsRequired},
+		{"", "503", rpc.PageLoading, reason.ServiceUnavailable},
+		{"2022", "503", rpc.PageLoading, reason.ServiceUnavailable},
+		{"", "405", rpc.PageLoading, reason.PageOutdated},
+		{"", "quota", rpc.PageUnlinked, reason.StorageFailed},
+		{"", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"2022", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"", "autologout=iframe", rpc.PageUnlinked, reason.QRUnreadable},
+		{"", "mutex=other-tab", rpc.PageLoading, reason.Conflict},
+		{"extra-field", "", rpc.PageUnlinked, reason.QRUnreadable},
+		{"unsupported", "", rpc.PageBlocked, reason.UnsupportedBrowser},
+	} {
+		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
+			o := simulator.Options{Profile: tc.profile, Speed: 5}
+			if tc.fault != "" {
+				o.Faults = []string{tc.fault}
+			}
+			r := variant(t, b, o)
+			r.await(0, string(tc.reason), func(b rpc.EventBody) bool {
+				if _, ok := b.(rpc.QRShown); ok {
+					t.Error("a code was told")
+				}
+				o, ok := b.(rpc.PageObserved)
+				return ok && o.Condition == tc.condition && o.Reason == tc.reason
+			})
+			r.close()
+		})
+	}
+}
+
+func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
+	t.Parallel()
+	b := browsertest.Start(t, browsertest.Options(t))
+	for _, tc := range []struct {
+		profile, fault string
+		condition      rpc.Condition
+		reason         reason.Code
+	}{
+		{"", "passkey=gate", rpc.PageBlocked, reason.PasskeyRequired},
+		{"", "ban=temp", rpc.PageBlocked, reason.Banned},
+		{"", "logout=reason:2", rpc.PageLoggedOut, reason.LoggedOut},
+		{"", "logout=mid-sync", rpc.PageLoggedOut, reason.LoggedOut},
+		{"2022", "logout=phone", rpc.PageLoggedOut, reason.LoggedOut},
+		{"", "conflict=now", rpc.PageDisconnected, reason.Conflict},
+		{"2022", "conflict=now", rpc.PageDisconnected, reason.Conflict},
+		{"", "modules=missing:WAWebSocketModel", rpc.PageReady, ""},
+		{"2022", "", rpc.PageReady, ""},
+	} {
+		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
+			o := simulator.Options{Profile: tc.profile, Speed: 5}
+			if tc.fault != "" {
+				o.Faults = []string{tc.fault}
+			}
+			r := variant(t, b, o)
+			_, mark := r.awaitCode(0)
+			if _, err := r.sim.Shown(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sim.Scan(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			r.await(mark, string(tc.reason), func(b rpc.EventBody) bool {
+				o, ok := b.(rpc.PageObserved)
+				return ok && o.Condition == tc.condition && o.Reason == tc.reason
+			})
+			r.close()
+		})
+	}
+}
+
+// TestTheOfflineButtonIsNeverPressed lets the codes run out under both buttons.
+func TestTheOfflineButtonIsNeverPressed(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Faults: []string{"overlay=wrong-button"}})
+	_, mark := r.awaitCode(0)
+	if err := r.sim.ExpireNow(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitGone(mark, "offline")
+}
