@@ -49,15 +49,24 @@ type Tree struct {
 	waited map[int]bool
 
 	mu     sync.Mutex
-	killed int
-	exits  map[int]syscall.WaitStatus
+	killed map[identity]bool          // guarded by mu
+	exits  map[int]syscall.WaitStatus // guarded by mu
+}
+
+// identity names a process for good.
+type identity struct {
+	pid   int
+	start uint64
 }
 
 // Below returns the tree below this process. The pids in waited are children
 // that their starters wait for: they belong to the tree, are killed with it,
 // and are not reaped here.
 func Below(waited ...int) *Tree {
-	t := &Tree{root: os.Getpid(), waited: make(map[int]bool, len(waited)), exits: make(map[int]syscall.WaitStatus)}
+	t := &Tree{
+		root: os.Getpid(), waited: make(map[int]bool, len(waited)),
+		killed: make(map[identity]bool), exits: make(map[int]syscall.WaitStatus),
+	}
 	for _, pid := range waited {
 		t.waited[pid] = true
 	}
@@ -68,7 +77,7 @@ func Below(waited ...int) *Tree {
 func (t *Tree) Killed() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.killed
+	return len(t.killed)
 }
 
 // Exit returns how the process pid ended, when it was adopted and reaped here.
@@ -153,7 +162,7 @@ func (t *Tree) kill(procs []Process) {
 	for _, p := range procs {
 		if killOne(p) && p.State != Zombie {
 			t.mu.Lock()
-			t.killed++
+			t.killed[identity{p.PID, p.Start}] = true
 			t.mu.Unlock()
 		}
 	}
