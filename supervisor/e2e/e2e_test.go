@@ -200,7 +200,7 @@ func TestKilledProcessCostsNotTheLogin(t *testing.T) {
 		})
 	}
 	s.stop()
-	if n := strings.Count(s.log.String(), `"to":"QR_REQUIRED"`); n != 1 {
+	if n := strings.Count(s.log.String(), `"from":"INIT","to":"QR_REQUIRED"`); n != 1 {
 		t.Errorf("a scan was asked for %d times", n)
 	}
 }
