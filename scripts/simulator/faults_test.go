@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/scripts/simulator"
 )
 
@@ -76,7 +78,7 @@ var unlinkedRows = []faultRow{
 	{faults: "modules=throw-not-initialized:60000", after: visible,
 		isTrue: throws(`require('WAWebUserPrefsMultiDevice').getADVSecretKey()`, `Storage must be initialized before accessing a table!`)},
 	{faults: "debug=absent", after: visible, isTrue: `!window.Debug`},
-	{faults: "debug=late", after: visible, isTrue: `!window.Debug?.VERSION`},
+	{faults: "debug=late", query: "?sim.speed=5", after: visible, isTrue: `!window.Debug?.VERSION`},
 	{faults: "idle=now", after: func(c screen) bool { return c.State == "UNPAIRED_IDLE" && c.Overlay == "idle" }},
 	{faults: "idle=now overlay=wrong-button", after: func(c screen) bool { return c.State == "UNPAIRED_IDLE" },
 		isTrue: `document.querySelector('[data-ref] button').textContent === 'No internet connection'`},
@@ -243,8 +245,11 @@ func TestCrashedRendererLeavesNoPage(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()
+	check(t, proto.InspectorEnable{}.Call(r.page))
+	crashed := r.page.WaitEvent(&proto.InspectorTargetCrashed{})
 	check(t, r.Crash())
 	check(t, r.Await(r.ctx, func(c screen) bool { return c.Load == 0 }))
+	crashed()
 	r.open("")
 	r.shown()
 }
