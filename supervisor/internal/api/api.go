@@ -79,6 +79,8 @@ type api struct {
 	// boot makes entity tags of one run differ from those of the next.
 	boot     string
 	commands *rate.Limiter
+	// lastQR is the answer of /qr that was given last.
+	lastQR atomic.Pointer[availableBody]
 	// listeners counts the streams of events that are open.
 	listeners atomic.Int64
 	limits    streamLimits

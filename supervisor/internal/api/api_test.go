@@ -44,7 +44,9 @@ func (f *fakeSession) Snapshot() *session.Snapshot {
 func (f *fakeSession) Changed() (*session.Snapshot, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watched <- struct{}{}
+	if f.watched != nil {
+		f.watched <- struct{}{}
+	}
 	return f.snapshot, f.changed
 }
 
@@ -82,7 +84,7 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 }
 
 // made is an API that the test may still change.
-func made(t *testing.T, o Options) *api {
+func made(t testing.TB, o Options) *api {
 	t.Helper()
 	o.Version, o.Logger = "v1", slog.New(slog.DiscardHandler)
 	if o.Crashes == nil {

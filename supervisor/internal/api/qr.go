@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -61,8 +62,25 @@ func (a *api) qr(r *http.Request) response {
 	case textType:
 		return a.text(q)
 	default:
-		return raw{http.StatusOK, jsonType, []byte(`{"status":"QR_AVAILABLE","qr":"` + q.Code.Base64() + `"}`)}
+		return raw{http.StatusOK, jsonType, a.available(q.Code)}
 	}
+}
+
+// availableBody is the contract's answer for one code.
+type availableBody struct {
+	code *qr.Code
+	body []byte
+}
+
+// available returns the answer for code. It is kept, as pollers ask for the same
+// code again and again.
+func (a *api) available(code *qr.Code) []byte {
+	if kept := a.lastQR.Load(); kept != nil && kept.code == code {
+		return kept.body
+	}
+	body := []byte(`{"status":"QR_AVAILABLE","qr":"` + code.Base64() + `"}`)
+	a.lastQR.Store(&availableBody{code, body})
+	return body
 }
 
 // qrPNG answers GET /qr.png: the picture, or 404 when there is none.

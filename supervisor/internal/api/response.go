@@ -83,7 +83,10 @@ func (o object) write(w http.ResponseWriter, r *http.Request) {
 
 // A failed write means that the client has gone; nobody is left to tell.
 func writeBytes(w http.ResponseWriter, status int, contentType string, body []byte) {
-	standard(w.Header(), contentType)
+	h := w.Header()
+	standard(h, contentType)
+	// net/http counts short answers only, and sends long ones in chunks.
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
