@@ -2,7 +2,6 @@ package api
 
 import (
 	"fmt"
-	"log/slog"
 	"math"
 	"net/http"
 	"strings"
@@ -85,7 +84,7 @@ func (a *api) authorise(need access, r *http.Request) *problem {
 	}
 	if key != "" {
 		p.code, p.detail = "key_unknown", "This API key is not known."
-		a.Logger.Warn("key_refused", "remote", r.RemoteAddr, slog.String("route", r.URL.Path))
+		a.Logger.Warn("key_refused", "remote", r.RemoteAddr, "route", r.URL.Path)
 	}
 	return &p
 }

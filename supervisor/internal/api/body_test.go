@@ -2,11 +2,13 @@ package api
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -72,49 +74,52 @@ func slow(t *testing.T) *httptest.Server {
 	return s
 }
 
-// say sends text as it is, and returns the answer, or nil when there is none.
-func say(t *testing.T, s *httptest.Server, text string) *http.Response {
+// say sends text as it is, and returns the answer; its status is 0 when the
+// connection ended without one.
+func say(t *testing.T, s *httptest.Server, text string) answered {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	// The server may close while much is being sent.
 	_, _ = io.WriteString(conn, text)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return nil
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("the server keeps waiting")
+		}
+		return answered{}
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return answered{resp.StatusCode, resp.Header, string(body)}
 }
 
 func TestHalfSentBodyIsGivenUp(t *testing.T) {
 	s := slow(t)
-	resp := say(t, s, "POST /session/restart HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
-	if resp == nil || resp.StatusCode != http.StatusRequestTimeout {
-		t.Fatalf("got %v", resp)
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || !strings.Contains(string(body), `"code":"body_timeout"`) {
-		t.Errorf("got %s, %v", body, err)
+	got := say(t, s, "POST /session/restart HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
+	if got.status != http.StatusRequestTimeout || !strings.Contains(got.body, `"code":"body_timeout"`) {
+		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
 
 func TestHalfSentHeadersEndTheConnection(t *testing.T) {
-	s := slow(t)
-	if resp := say(t, s, "GET /status HTTP/1.1\r\nHost: local"); resp != nil && resp.StatusCode != http.StatusRequestTimeout {
-		t.Errorf("got %d", resp.StatusCode)
+	got := say(t, slow(t), "GET /status HTTP/1.1\r\nHost: local")
+	if got.status != 0 && got.status != http.StatusRequestTimeout {
+		t.Errorf("got %d", got.status)
 	}
 }
 
 func TestHugeHeadersAreRefused(t *testing.T) {
-	s := slow(t)
-	resp := say(t, s, "GET /status HTTP/1.1\r\nHost: localhost\r\nX-Long: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
-	if resp != nil && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("got %d", resp.StatusCode)
+	got := say(t, slow(t), "GET /status HTTP/1.1\r\nHost: localhost\r\nX-Long: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
+	if got.status != 0 && got.status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("got %d", got.status)
 	}
 }
 

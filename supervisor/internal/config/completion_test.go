@@ -57,7 +57,7 @@ func TestBashCompletesFlagsCommandsAndValues(t *testing.T) {
 }
 
 func TestEachShellsScriptNamesEverything(t *testing.T) {
-	for _, shell := range strings.Fields(shells) {
+	for shell := range strings.FieldsSeq(shells) {
 		content, err := os.ReadFile(script(t, shell))
 		if err != nil {
 			t.Fatal(err)

@@ -48,7 +48,10 @@ func Files(ctx context.Context, paths []string, changed func()) error {
 				return nil
 			}
 			timer.Reset(settle)
-		case <-notifier.Errors:
+		case _, ok := <-notifier.Errors:
+			if !ok {
+				return nil
+			}
 			timer.Reset(settle) // events were lost
 		case <-timer.C:
 			timer.Reset(look)

@@ -61,8 +61,7 @@ func Signature(key []byte, id, timestamp string, body []byte) string {
 // withoutURL drops the address, and with it what may be secret, from an error of
 // net/http.
 func withoutURL(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("cannot reach the receiver: %w", e.Err)
 	}
 	return errors.New("cannot use the receiver's address")

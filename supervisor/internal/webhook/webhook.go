@@ -165,7 +165,7 @@ func (s *Sender) deliver(ctx context.Context, e events.Event) {
 			s.Logger.Error("webhook_dropped", logging.KeyEvent, e.ID, "host", host(s.URL), logging.KeyError, err)
 			return
 		}
-		s.Logger.Warn("webhook_failed", logging.KeyEvent, e.ID, "host", host(s.URL), logging.Millis("retry_ms", wait), logging.KeyError, err)
+		s.Logger.Warn("webhook_failed", logging.KeyEvent, e.ID, "host", host(s.URL), "retry_ms", wait.Milliseconds(), logging.KeyError, err)
 		select {
 		case <-ctx.Done():
 			return
