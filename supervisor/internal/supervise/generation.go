@@ -67,6 +67,8 @@ type generation struct {
 	phase      string
 	streamOver bool // streamEnd was received
 	chromePID  int
+	browserAt  time.Time // when chromePID was told
+	verified   bool      // Chrome was seen on our profile
 	failure    *rpc.Failure
 	lastEvent  time.Time
 	lastBeat   time.Time

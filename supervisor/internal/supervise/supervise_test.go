@@ -146,6 +146,13 @@ func TestAFailureIsTakenAtItsWord(t *testing.T) {
 	}
 }
 
+func TestAChromeThatClosesIsNotTakenForOneOnAnotherProfile(t *testing.T) {
+	r := newRig(t, "closes early").start()
+	if end := await[Ended](r); end.Reason != reason.BrowserCrashed || end.Class != restart.Transient {
+		t.Errorf("Ended: %+v", end)
+	}
+}
+
 func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 	short := func(o *Options) { o.Timings.Handshake = 500 * time.Millisecond }
 	tests := map[string]struct {

@@ -79,8 +79,8 @@ func (g *generation) take(e rpc.Event) (cause, bool) {
 	if g.failure != nil {
 		return g.workerEnded(), true
 	}
-	if b, ok := e.Body.(rpc.BrowserStarted); ok {
-		return g.browserStarted(b)
+	if _, ok := e.Body.(rpc.BrowserStarted); ok {
+		return g.verify(g.lastEvent)
 	}
 	return cause{}, false
 }
@@ -97,26 +97,38 @@ func (g *generation) remember(e rpc.Event) bool {
 	case rpc.PhaseChanged:
 		g.phase = string(b.Phase)
 	case rpc.BrowserStarted:
-		g.chromePID = b.PID
+		g.chromePID, g.browserAt = b.PID, g.lastEvent
 	case rpc.Failure:
 		g.failure = &b
 	}
 	return true
 }
 
-// browserStarted makes sure, with its own eyes, that Chrome is on our profile.
-// When Chrome can't write that, it uses another one and looks healthy.
-func (g *generation) browserStarted(b rpc.BrowserStarted) (cause, bool) {
-	err := g.s.profile.RecordLaunch(b.PID)
-	if err == nil {
+// verify makes sure, with its own eyes, that Chrome is on our profile. When Chrome
+// can't write that, it uses another one and looks healthy. A Chrome that closes
+// takes its lock away shortly before it ends, so one look proves nothing: it is
+// repeated with each beat until Timings.Verify is over.
+func (g *generation) verify(now time.Time) (cause, bool) {
+	if g.verified {
 		return cause{}, false
 	}
-	if _, lookErr := proctree.Look(b.PID); errors.Is(lookErr, os.ErrNotExist) {
+	err := g.s.profile.RecordLaunch(g.chromePID)
+	if err == nil {
+		g.verified = true
+		return cause{}, false
+	}
+	if _, lookErr := proctree.Look(g.chromePID); errors.Is(lookErr, os.ErrNotExist) {
 		return cause{}, false // The worker is about to tell why it died.
+	}
+	if now.Sub(g.browserAt) < g.timings.Verify {
+		return cause{}, false
 	}
 	if code := reason.Of(err, ""); code == reason.ProfileInUse {
 		return cause{reason: code, detail: logging.Redact(err.Error()), ask: true}, true
 	}
+	// It runs where it should, which can't be written down; that is one proof
+	// less for CleanLock.
+	g.verified = true
 	g.log.Warn("launch_not_recorded", logging.KeyError, err)
 	return cause{}, false
 }
@@ -228,7 +240,10 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 		return cause{reason: reason.WorkerHung, dump: true,
 			detail: fmt.Sprintf("the worker has said nothing for %s", silent.Round(time.Second/10))}, true
 	}
-	if g.chromePID == 0 && now.Sub(g.watched) > g.timings.BrowserStart {
+	if g.chromePID != 0 {
+		return g.verify(now)
+	}
+	if now.Sub(g.watched) > g.timings.BrowserStart {
 		return cause{reason: reason.BrowserStartFailed,
 			detail: fmt.Sprintf("Chrome gave no answer within %s, and the worker did not end it", g.timings.BrowserStart)}, true
 	}

@@ -37,7 +37,7 @@ func TestBeatFindsSilenceButNotItsOwnLateness(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := watched(t0)
 			if !tt.start {
-				g.chromePID = 1
+				g.chromePID, g.verified = 1, true
 			}
 			now := t0.Add(tt.after)
 			g.lastBeat = now.Add(-tt.gap)

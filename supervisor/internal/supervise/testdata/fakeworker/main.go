@@ -105,7 +105,12 @@ func (w *worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Even
 		_ = chrome.Wait()
 		close(w.chromeEnded)
 	}()
-	if err := say(rpc.BrowserStarted{PID: chrome.Process.Pid, Product: "Fake/1"}); err != nil {
+	started := rpc.BrowserStarted{PID: chrome.Process.Pid, Product: "Fake/1"}
+	if w.mode == "closes early" {
+		if err := errors.Join(os.Remove(filepath.Join(req.ProfileDir, "SingletonLock")), say(started)); err != nil {
+			return err
+		}
+	} else if err := say(started); err != nil {
 		return err
 	}
 	if err := w.misbehave(req, say, emit); err != nil {
@@ -167,6 +172,10 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 				return err
 			}
 		}
+	case "closes early":
+		// Its lock is gone, and Chrome lives a moment longer.
+		time.Sleep(4 * beat)
+		return errors.Join(say(rpc.Failure{Reason: reason.BrowserCrashed, Detail: "Chrome closed"}), errors.New("closed"))
 	case "fails":
 		err := say(rpc.Failure{
 			Reason: reason.BrowserCrashed, Detail: "Chrome died", ChromeExitCode: -1, ChromeSignal: "segmentation fault",
