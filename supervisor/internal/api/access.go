@@ -84,7 +84,7 @@ func (a *api) authorise(need access, r *http.Request) *problem {
 	}
 	if key != "" {
 		p.code, p.detail = "key_unknown", "This API key is not known."
-		a.Logger.Warn("key_refused", "remote", r.RemoteAddr, "route", r.URL.Path)
+		a.refusals.Do(func() { a.Logger.Warn("key_refused", "remote", r.RemoteAddr, "route", r.URL.Path) })
 	}
 	return &p
 }

@@ -79,6 +79,8 @@ type api struct {
 	// boot makes entity tags of one run differ from those of the next.
 	boot     string
 	commands *rate.Limiter
+	// refusals keeps a guesser from filling the log.
+	refusals rate.Sometimes
 	// lastQR is the answer of /qr that was given last.
 	lastQR atomic.Pointer[availableBody]
 	// listeners counts the streams of events that are open.
@@ -144,7 +146,7 @@ func New(o Options) (http.Handler, error) {
 func newAPI(o Options) (*api, error) {
 	a := &api{
 		Options: o, boot: time.Now().UTC().Format("20060102T150405.000000"),
-		commands: newCommandLimit(), limits: defaultStreamLimits(),
+		commands: newCommandLimit(), refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}, limits: defaultStreamLimits(),
 	}
 	ui, err := webui.New(webui.Commands{
 		Restart: a.has("/session/restart"), LogOut: a.has("/session/logout"), Pair: a.has("/session/pair"),
