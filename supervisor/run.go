@@ -63,7 +63,9 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	case config.CommandCompletion:
 		return config.WriteCompletion(stdout, cfg.Shell)
 	}
-	log := logging.New(stderr, "supervisor", cfg.Level())
+	var level slog.LevelVar
+	level.Set(cfg.Level())
+	log := logging.New(stderr, "supervisor", &level)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	serving, err := openServing(ctx, cfg, log)
@@ -71,6 +73,9 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = serving.listener.Close() }()
+	if cfg.File != "" {
+		serving.reloads = append(serving.reloads, settingsReload(cfg, args, environ, &level, log))
+	}
 	if err := proctree.BecomeSubreaper(); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 
@@ -61,6 +62,28 @@ func openServing(ctx context.Context, cfg *config.Config, log *slog.Logger) (*se
 	}
 	s.listener = listener
 	return s, nil
+}
+
+// settingsReload takes up a changed --config file as far as that can be done
+// while the service runs, and names what has to wait for a restart.
+func settingsReload(running *config.Config, args, environ []string, level *slog.LevelVar, log *slog.Logger) reload {
+	return reload{"settings", []string{running.File}, func() error {
+		next, _, err := config.Load(args, environ, io.Discard, version)
+		if err != nil {
+			return err
+		}
+		level.Set(next.Level())
+		changed, err := config.Changed(running, next)
+		if err != nil {
+			return err
+		}
+		for _, name := range changed {
+			if name != "log-level" {
+				log.Warn("setting_waits_for_restart", "setting", name)
+			}
+		}
+		return nil
+	}}
 }
 
 // watch keeps to one set of files until ctx ends.

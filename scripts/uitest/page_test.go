@@ -5,6 +5,9 @@ import (
 	"encoding/base64"
 	"image"
 	_ "image/png"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -147,4 +150,31 @@ func (p *tab) unharmed() {
 	if got.Value.Str() != `{"violations":[],"elsewhere":[]}` {
 		p.t.Errorf("got %s", got.Value.Str())
 	}
+}
+
+func TestBrowserAsksForTheKeyOnceAndThePageWorks(t *testing.T) {
+	b := browser(t, nil)
+	const key = "a-key-a-key-a-key-a-key"
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := service(t, "--chrome=/nonexistent/chrome", "--api-key-file="+file, "--listen=0.0.0.0:0")
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(address, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan error, 1)
+	wait := b.HandleAuth("anybody", key)
+	go func() { asked <- wait() }()
+	page := open(t, b, "http://127.0.0.1:"+port+"/", phone)
+	page.await(`document.body.dataset.state === "ERROR" && document.getElementById("worker").textContent === "not running"`)
+	if err := <-asked; err != nil {
+		t.Fatal(err)
+	}
+	page.do(`() => document.getElementById("restart").click()`)
+	page.await(`document.getElementById("confirm").open`)
+	page.do(`() => document.getElementById("yes").click()`)
+	page.await(`document.getElementById("outcome").textContent === "The restart has begun."`)
+	page.unharmed()
 }

@@ -150,6 +150,7 @@ func newAPI(o Options) (*api, error) {
 	}
 	ui, err := webui.New(webui.Commands{
 		Restart: a.has("/session/restart"), LogOut: a.has("/session/logout"), Pair: a.has("/session/pair"),
+		Crashes: a.has("/crashes"),
 	})
 	if err != nil {
 		return nil, err

@@ -207,6 +207,28 @@ func TestStreamsEndWhenTheServiceStops(t *testing.T) {
 	}
 }
 
+func TestStreamOverHTTP2OutlivesTheTimeToTakeAnEvent(t *testing.T) {
+	s := serveEvents(t, func(a *api) { a.limits.take, a.limits.heartbeat = 300*time.Millisecond, 500*time.Millisecond })
+	secure := httptest.NewUnstartedServer(s.Config.Handler)
+	secure.EnableHTTP2 = true
+	secure.Config.WriteTimeout = 400 * time.Millisecond
+	secure.StartTLS()
+	defer secure.Close()
+	s.Server = secure
+	l := s.listen(t, "/events", "")
+	l.want(t, 4)
+	for range 3 {
+		if f := l.want(t, 1)[0]; f.comment != "heartbeat" {
+			t.Errorf("got %+v", f)
+		}
+	}
+	s.step()
+	if f := l.want(t, 1)[0]; f.event != "progress" {
+		t.Errorf("got %+v", f)
+	}
+	_ = l.body.Close()
+}
+
 func TestTooManyListenersAreTurnedAway(t *testing.T) {
 	s := serveEvents(t, func(a *api) { a.limits.listeners = 2 })
 	s.listen(t, "/events", "").want(t, 4)

@@ -234,3 +234,19 @@ func TestPrintedSettingsHoldNoSecret(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }
+
+func TestChangedNamesTheSettingsThatDiffer(t *testing.T) {
+	a, _ := load(t, nil, "--log-level=debug", "--chrome-arg=--a")
+	b, _ := load(t, nil, "--log-level=info", "--chrome-arg=--b", "--tokens=/elsewhere")
+	got, err := Changed(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The folder of the reports lies below the tokens folder.
+	if d := cmp.Diff([]string{"chrome-arg", "crashes", "log-level", "tokens"}, got); d != "" {
+		t.Error(d)
+	}
+	if got, err := Changed(a, a); err != nil || len(got) != 0 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}

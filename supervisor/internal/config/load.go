@@ -213,6 +213,37 @@ func words(s string) []any {
 	return list
 }
 
+// Changed returns the names of the settings whose values differ.
+func Changed(a, b *Config) ([]string, error) {
+	before, err := values(a)
+	if err != nil {
+		return nil, err
+	}
+	after, err := values(b)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if !reflect.DeepEqual(before[name], after[name]) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func values(c *Config) (map[string]any, error) {
+	parser, err := kong.New(&grammar{Config: *c}, kong.Name(programName))
+	if err != nil {
+		return nil, fmt.Errorf("internal error: %w", err)
+	}
+	list := map[string]any{}
+	for _, f := range parser.Model.Flags {
+		list[f.Name] = f.Target.Interface()
+	}
+	return list, nil
+}
+
 func sourcesOf(parsed *kong.Context, env map[string]string, file map[string]any) Sources {
 	given := map[string]bool{}
 	for _, p := range parsed.Path {

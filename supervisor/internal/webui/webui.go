@@ -30,8 +30,8 @@ var english []byte
 //go:embed es.json
 var spanish []byte
 
-// Commands says which buttons the page shows.
-type Commands struct{ Restart, LogOut, Pair bool }
+// Commands says which buttons and links the page shows.
+type Commands struct{ Restart, LogOut, Pair, Crashes bool }
 
 // UI renders the page. It is immutable.
 type UI struct {

@@ -119,7 +119,7 @@ func TestScriptNamesOnlyTextsAndElementsThatThereAre(t *testing.T) {
 }
 
 func TestPageNamesNoOtherHost(t *testing.T) {
-	page := render(t, Commands{true, true, true}, session.Snapshot{State: session.Init}, "")
+	page := render(t, Commands{true, true, true, true}, session.Snapshot{State: session.Init}, "")
 	if found := regexp.MustCompile(`(?i)(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//`).FindString(page); found != "" {
 		t.Errorf("found %s", found)
 	}
@@ -164,9 +164,10 @@ func TestPageTellsTheStateBeforeItsScriptRuns(t *testing.T) {
 func TestButtonsAreThoseOfTheCommandsThatThereAre(t *testing.T) {
 	s := session.Snapshot{State: session.Init}
 	for element, can := range map[string]Commands{
-		`id="restart"`: {Restart: true},
-		`id="logout"`:  {LogOut: true},
-		`id="pair"`:    {Pair: true},
+		`id="restart"`:   {Restart: true},
+		`id="logout"`:    {LogOut: true},
+		`id="pair"`:      {Pair: true},
+		`href="crashes"`: {Crashes: true},
 	} {
 		if !strings.Contains(render(t, can, s, ""), element) {
 			t.Errorf("%s is missing", element)
