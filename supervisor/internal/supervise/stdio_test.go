@@ -38,8 +38,11 @@ func TestHostileStderrIsLoggedAndHarmsNothing(t *testing.T) {
 	}
 }
 
+// patient is for a worker that does not beat while it writes.
+func patient(o *Options) { o.Timings.Silence = patience }
+
 func TestAFloodOnStderrBlocksNobodyAndIsCounted(t *testing.T) {
-	r := newRig(t, "flood").start() // 100 MB
+	r := newRig(t, "flood", patient).start() // 100 MB
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
 	if size := len(r.log.text()); size > 1<<20 {
@@ -56,7 +59,7 @@ func TestAFloodOnStderrBlocksNobodyAndIsCounted(t *testing.T) {
 }
 
 func TestStdoutAfterTheHandshakeIsCountedAndDropped(t *testing.T) {
-	r := newRig(t, "stdout flood").start() // 100 MB
+	r := newRig(t, "stdout flood", patient).start() // 100 MB
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
 	if got := r.exitLine()["stdout_bytes_dropped"]; got != float64(100<<20) {
