@@ -30,7 +30,7 @@ bin/demo: FORCE
 test: check ## everything that CI runs: the checks, then all tests with the race detector
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh zbar-tools
-	go test -race -shuffle=on -timeout 10m ./...
+	go test -race -shuffle=on -count=1 -timeout 15m ./...
 
 check: $(LINT) ## formatting, vet, linters and dependency rules
 	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }

@@ -28,7 +28,7 @@ type serving struct {
 // reload reads files again when they have changed.
 type reload struct {
 	what  string
-	files []string
+	files watch.Set
 	read  func() error
 }
 
@@ -36,19 +36,20 @@ type reload struct {
 func openServing(ctx context.Context, cfg *config.Config, log *slog.Logger) (*serving, error) {
 	s := &serving{}
 	if path := cfg.APIKeyFile; path != "" {
-		read := func() error { return s.keys.Load(path) }
+		files, read := watch.Look(path), func() error { return s.keys.Load(path) }
 		if err := read(); err != nil {
 			return nil, &config.Problem{Name: "--api-key-file", Value: path, Allowed: "it must hold usable keys: " + err.Error()}
 		}
-		s.reloads = append(s.reloads, reload{"api_keys", []string{path}, read})
+		s.reloads = append(s.reloads, reload{"api_keys", files, read})
 	}
 	var certificate *listen.Certificate
 	if cfg.TLSCert != "" {
 		var err error
+		files := watch.Look(cfg.TLSCert, cfg.TLSKey)
 		if certificate, err = listen.LoadCertificate(cfg.TLSCert, cfg.TLSKey); err != nil {
 			return nil, &config.Problem{Name: "--tls-cert", Value: cfg.TLSCert, Allowed: "it must be usable with --tls-key: " + err.Error()}
 		}
-		s.reloads = append(s.reloads, reload{"certificate", certificate.Files(), certificate.Reload})
+		s.reloads = append(s.reloads, reload{"certificate", files, certificate.Reload})
 	} else if cfg.Exposed() {
 		log.Warn("keys_in_the_clear", logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
 	}
@@ -67,7 +68,7 @@ func openServing(ctx context.Context, cfg *config.Config, log *slog.Logger) (*se
 // settingsReload takes up a changed --config file as far as that can be done
 // while the service runs, and names what has to wait for a restart.
 func settingsReload(running *config.Config, args, environ []string, level *slog.LevelVar, log *slog.Logger) reload {
-	return reload{"settings", []string{running.File}, func() error {
+	return reload{"settings", watch.Look(running.File), func() error {
 		next, _, err := config.Load(args, environ, io.Discard, version)
 		if err != nil {
 			return err
@@ -88,7 +89,7 @@ func settingsReload(running *config.Config, args, environ []string, level *slog.
 
 // watch keeps to one set of files until ctx ends.
 func (r reload) watch(ctx context.Context, log *slog.Logger) {
-	err := watch.Files(ctx, r.files, func() {
+	err := r.files.Watch(ctx, func() {
 		if err := r.read(); err != nil {
 			log.Error("reload_failed", "what", r.what, logging.KeyError, err)
 			return

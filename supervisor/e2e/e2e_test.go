@@ -16,11 +16,16 @@ import (
 )
 
 func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
-	needBrowser(t)
-	s := start(t, newPhone(t, simulator.Options{}).url, t.TempDir())
-	v := s.session()
-	if v.Browser != nil {
-		t.Skip("the machine was too slow to look before Chrome was there")
+	t.Parallel()
+	slow := filepath.Join(t.TempDir(), "chrome")
+	const script = "#!/bin/sh\n[ \"$1\" != --version ] || exec echo Chromium 156.0.8078.79\nexec sleep 600\n"
+	if err := os.WriteFile(slow, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--chrome", slow)
+	s.awaitSession("a worker that waits for its browser", func(v sessionView) bool { return v.Worker.PID != 0 })
+	if v := s.session(); v.Browser != nil {
+		t.Errorf("there is a browser: %+v", v.Browser)
 	}
 	if got := s.status(); got != `{"status":"INIT"}` {
 		t.Errorf("got %s", got)
@@ -31,6 +36,7 @@ func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
 }
 
 func TestServedQRIsTheStringOnTheScreen(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 1})
 	s := start(t, p.url, t.TempDir())
@@ -47,6 +53,7 @@ func TestServedQRIsTheStringOnTheScreen(t *testing.T) {
 }
 
 func TestLoginSurvivesARestartOfEverything(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{})
@@ -81,6 +88,7 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 }
 
 func TestStatesFollowTheScan(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 4})
 	s := start(t, p.url, t.TempDir())
@@ -157,9 +165,11 @@ var victims = map[string]func(sessionView) int{
 }
 
 func TestKilledProcessCostsNeitherTheAPINorAStaleQR(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	for name, victim := range victims {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPhone(t, simulator.Options{Speed: 1})
 			s := start(t, p.url, t.TempDir())
 			s.awaitQR()
@@ -182,6 +192,7 @@ func TestKilledProcessCostsNeitherTheAPINorAStaleQR(t *testing.T) {
 }
 
 func TestKilledProcessCostsNotTheLogin(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{})
 	s := start(t, p.url, t.TempDir())
@@ -206,6 +217,7 @@ func TestKilledProcessCostsNotTheLogin(t *testing.T) {
 }
 
 func TestKilledSupervisorLeavesNothingRunningAndItsSuccessorStarts(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{})
@@ -224,6 +236,7 @@ func TestKilledSupervisorLeavesNothingRunningAndItsSuccessorStarts(t *testing.T)
 }
 
 func TestNothingListensButTheAPI(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 1})
 	s := start(t, p.url, t.TempDir())
@@ -244,6 +257,7 @@ func TestNothingListensButTheAPI(t *testing.T) {
 }
 
 func TestLeftoverLocksNeverStopAStart(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	host, err := os.Hostname()
 	if err != nil {
@@ -256,6 +270,7 @@ func TestLeftoverLocksNeverStopAStart(t *testing.T) {
 		"no lock form": "nonsense",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tokens := t.TempDir()
 			profile := filepath.Join(tokens, "admin")
 			if err := os.MkdirAll(profile, 0o700); err != nil {
@@ -275,6 +290,7 @@ func TestLeftoverLocksNeverStopAStart(t *testing.T) {
 }
 
 func TestCleanRestartKeepsTheAPIAndTheLogin(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{})
 	s := start(t, p.url, t.TempDir())
@@ -296,6 +312,7 @@ func TestCleanRestartKeepsTheAPIAndTheLogin(t *testing.T) {
 }
 
 func TestLogHoldsNoLoginString(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 20})
 	s := start(t, p.url, t.TempDir())
@@ -320,6 +337,7 @@ func TestLogHoldsNoLoginString(t *testing.T) {
 
 // A waiting request must not hold up the stop.
 func TestStopEndsRequestsThatWait(t *testing.T) {
+	t.Parallel()
 	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--chrome", "/nonexistent")
 	s.await("ERROR")
 	answer := make(chan error, 1)

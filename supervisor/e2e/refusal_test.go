@@ -25,6 +25,7 @@ func refused(t *testing.T, args ...string) (int, string) {
 }
 
 func TestBadStartIsOneLineThatSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +63,7 @@ func TestBadStartIsOneLineThatSaysWhatToDo(t *testing.T) {
 }
 
 func TestSecondSupervisorOnTheSameTokensNamesTheFirst(t *testing.T) {
+	t.Parallel()
 	tokens := t.TempDir()
 	first := start(t, "http://127.0.0.1:1/", tokens, "--chrome", "/nonexistent")
 	first.await("ERROR")
@@ -78,6 +80,7 @@ func TestSecondSupervisorOnTheSameTokensNamesTheFirst(t *testing.T) {
 }
 
 func TestMissingBrowserIsAnErrorThatHeals(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	dir := t.TempDir()
 	browser := filepath.Join(dir, "chrome")
@@ -100,6 +103,7 @@ func TestMissingBrowserIsAnErrorThatHeals(t *testing.T) {
 }
 
 func TestUnwritableTokensAreAnErrorThatHeals(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	// A file in the way stops root, too.

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -126,15 +127,27 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// freeAddress is a loopback address that nobody listens on now.
+// nextPort hands each test a port of its own, below those that the kernel gives
+// to outgoing connections.
+var nextPort atomic.Int32
+
+// freeAddress is a loopback address that nobody listens on now, and that no
+// other test of this run gets.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last = 20000, 32000
+	nextPort.CompareAndSwap(0, int32(first+os.Getpid()%(last-first)))
+	for range last - first {
+		port := first + int(nextPort.Add(1))%(last-first)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		return l.Addr().String()
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // start runs the supervisor on tokens and waits until it listens.

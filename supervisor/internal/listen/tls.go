@@ -24,9 +24,6 @@ func LoadCertificate(cert, key string) (*Certificate, error) {
 	return c, nil
 }
 
-// Files returns the paths of both files.
-func (c *Certificate) Files() []string { return []string{c.cert, c.key} }
-
 // Reload reads both files again. After an error the pair before it stays in use.
 // Connections that are open keep theirs.
 func (c *Certificate) Reload() error {

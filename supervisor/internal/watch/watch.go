@@ -23,11 +23,22 @@ const (
 	look = time.Minute
 )
 
-// Files calls changed, from its own goroutine, each time that one of the files
-// at paths has come, or has become another one, until ctx ends. The folders that
-// hold them must exist: folders are watched, as the watch on a file is lost when
-// the file is replaced.
-func Files(ctx context.Context, paths []string, changed func()) error {
+// Set is files as they were at one moment.
+type Set struct {
+	paths []string
+	last  signatureList
+}
+
+// Look notes how the files at paths are now. It is called before they are read,
+// so that no change between the reading and the watching is missed.
+func Look(paths ...string) Set { return Set{paths: paths, last: signatures(paths)} }
+
+// Watch calls changed, from its own goroutine, each time that one of the files
+// has come, or has become another one than at Look, until ctx ends. The folders
+// that hold them must exist: folders are watched, as the watch on a file is lost
+// when the file is replaced.
+func (s Set) Watch(ctx context.Context, changed func()) error {
+	paths, last := s.paths, s.last
 	notifier, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("cannot watch files: %w", err)
@@ -36,8 +47,7 @@ func Files(ctx context.Context, paths []string, changed func()) error {
 	if err := addFolders(notifier, paths); err != nil {
 		return err
 	}
-	last := signatures(paths)
-	timer := time.NewTimer(look)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {

@@ -18,7 +18,7 @@ func watching(t *testing.T, paths ...string) <-chan struct{} {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	calls, done := make(chan struct{}, 100), make(chan error, 1)
-	go func() { done <- Files(ctx, paths, func() { calls <- struct{}{} }) }()
+	go func() { done <- Look(paths...).Watch(ctx, func() { calls <- struct{}{} }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -135,7 +135,7 @@ func TestPairIsToldOfOnce(t *testing.T) {
 }
 
 func TestMissingFolderIsAnError(t *testing.T) {
-	if err := Files(t.Context(), []string{"/nonexistent/file"}, func() {}); err == nil {
+	if err := Look("/nonexistent/file").Watch(t.Context(), func() {}); err == nil {
 		t.Error("no error")
 	}
 }

@@ -82,8 +82,10 @@ func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
 	if second.Login == first.Login || second.Seq != first.Seq+1 {
 		t.Fatalf("got %+v after %+v", second, first)
 	}
-	if screen := r.sim.OnScreen(); screen.Login != string(second.Login) {
-		t.Fatal("the string told is not the one on the screen")
+	// The simulator hears of what was drawn a moment after the worker has seen it.
+	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Login == string(second.Login) })
+	if err != nil {
+		t.Fatalf("the string told never came on the screen: %v", err)
 	}
 	if second.TTL > first.TTL {
 		t.Fatalf("the reference's life began anew: %v after %v", second.TTL, first.TTL)
