@@ -11,10 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page"
-	"session-manager/worker/internal/page/knowledge"
 	"session-manager/worker/internal/persist"
 	"session-manager/worker/internal/server"
 )
@@ -101,7 +101,7 @@ func loginStored(r rpc.RunRequest) (bool, error) {
 
 func openPage(ctx context.Context, o server.PageOptions) (server.Page, error) {
 	p, err := page.Open(ctx, page.Options{
-		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Emit: o.Emit, Logger: o.Logger,
+		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Knowledge: o.Knowledge, Emit: o.Emit, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err // not p: a nil *Page in an interface is not nil

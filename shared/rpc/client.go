@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -66,6 +67,40 @@ func (c *Client) Screenshot(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("cannot take screenshot: %w", fromStatus(ctx, err))
 	}
 	return r.GetPng(), nil
+}
+
+// Pair implements Worker.
+func (c *Client) Pair(ctx context.Context, phone Secret) (Pairing, error) {
+	r, err := c.worker.Pair(ctx, &workerpb.PairRequest{Phone: string(phone)})
+	if err != nil {
+		return Pairing{}, fmt.Errorf("cannot pair: %w", fromStatus(ctx, err))
+	}
+	return Pairing{Code: Secret(r.GetCode()), TTL: time.Duration(r.GetTtlMs()) * time.Millisecond}, nil
+}
+
+// LogOut implements Worker.
+func (c *Client) LogOut(ctx context.Context) error {
+	if _, err := c.worker.LogOut(ctx, &workerpb.LogOutRequest{}); err != nil {
+		return fmt.Errorf("cannot log out: %w", fromStatus(ctx, err))
+	}
+	return nil
+}
+
+// Learn implements Worker.
+func (c *Client) Learn(ctx context.Context, file []byte) error {
+	if _, err := c.worker.Learn(ctx, &workerpb.LearnRequest{File: file}); err != nil {
+		return fmt.Errorf("cannot take up knowledge: %w", fromStatus(ctx, err))
+	}
+	return nil
+}
+
+// Diagnose implements Worker.
+func (c *Client) Diagnose(ctx context.Context) (Diagnosis, error) {
+	r, err := c.worker.Diagnose(ctx, &workerpb.DiagnoseRequest{})
+	if err != nil {
+		return Diagnosis{}, fmt.Errorf("cannot diagnose page: %w", fromStatus(ctx, err))
+	}
+	return diagnosisFromProto(r), nil
 }
 
 // Healthy asks go-plugin's health service whether the worker's RPC server

@@ -18,6 +18,7 @@ func runRequestToProto(r RunRequest) *workerpb.RunRequest {
 		ProfileDir:    r.ProfileDir,
 		LeaseFile:     r.LeaseFile,
 		ScratchDir:    r.ScratchDir,
+		Knowledge:     r.Knowledge,
 	}
 }
 
@@ -31,6 +32,7 @@ func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 		ProfileDir:    p.GetProfileDir(),
 		LeaseFile:     p.GetLeaseFile(),
 		ScratchDir:    p.GetScratchDir(),
+		Knowledge:     p.GetKnowledge(),
 	}
 }
 
@@ -125,4 +127,24 @@ func millisToAge(ms int64) time.Duration {
 		return -1
 	}
 	return time.Duration(ms) * time.Millisecond
+}
+
+func diagnosisToProto(d Diagnosis) *workerpb.DiagnoseResponse {
+	p := &workerpb.DiagnoseResponse{
+		Url: d.URL, PageVersion: d.PageVersion, UserAgent: d.UserAgent, Outline: d.Outline, Console: d.Console,
+	}
+	for _, r := range d.Readers {
+		p.Readers = append(p.Readers, &workerpb.DiagnoseResponse_Reader{Reader: r.Reader, Saw: r.Saw})
+	}
+	return p
+}
+
+func diagnosisFromProto(p *workerpb.DiagnoseResponse) Diagnosis {
+	d := Diagnosis{
+		URL: p.GetUrl(), PageVersion: p.GetPageVersion(), UserAgent: p.GetUserAgent(), Outline: p.GetOutline(), Console: p.GetConsole(),
+	}
+	for _, r := range p.GetReaders() {
+		d.Readers = append(d.Readers, ReaderView{Reader: r.GetReader(), Saw: r.GetSaw()})
+	}
+	return d
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -17,24 +18,58 @@ var (
 	// ErrWorkerGone means that the worker's process, or the connection to it,
 	// ended while the call was under way.
 	ErrWorkerGone = errors.New("the worker is gone")
+	// ErrNotUnlinked means that the page does not ask for a phone to be linked.
+	ErrNotUnlinked = errors.New("the page does not ask for a phone to be linked")
+	// ErrNotLinked means that there is no link to end.
+	ErrNotLinked = errors.New("no phone is linked")
+	// ErrPhoneRefused means that the page takes the phone number for wrong.
+	ErrPhoneRefused = errors.New("the page refuses this phone number")
+	// ErrTooManyAttempts means that the page gives no more codes for a while.
+	ErrTooManyAttempts = errors.New("too many attempts")
+	// ErrPairingUnavailable means that the page offers no pairing by number.
+	ErrPairingUnavailable = errors.New("the page offers no pairing by phone number")
+	// ErrKnowledge means that a knowledge file is not valid.
+	ErrKnowledge = errors.New("the knowledge file is not valid")
 )
+
+// domain names our errors among those that a gRPC status may carry.
+const domain = "session-manager"
+
+// wire are the errors that a caller can match on the other side, with the code
+// for those who look at the wire and the name by which they are found again.
+var wire = []struct {
+	err  error
+	code codes.Code
+	name string
+}{
+	{ErrNoPage, codes.NotFound, "NO_PAGE"},
+	{ErrAlreadyRun, codes.FailedPrecondition, "ALREADY_RUN"},
+	{ErrNotUnlinked, codes.FailedPrecondition, "NOT_UNLINKED"},
+	{ErrNotLinked, codes.FailedPrecondition, "NOT_LINKED"},
+	{ErrPhoneRefused, codes.InvalidArgument, "PHONE_REFUSED"},
+	{ErrTooManyAttempts, codes.ResourceExhausted, "TOO_MANY_ATTEMPTS"},
+	{ErrPairingUnavailable, codes.Unimplemented, "PAIRING_UNAVAILABLE"},
+	{ErrKnowledge, codes.InvalidArgument, "KNOWLEDGE"},
+	{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE"},
+	{context.Canceled, codes.Canceled, "CANCELED"},
+}
 
 // toStatus turns an error of a Worker's method into what travels.
 func toStatus(err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, ErrNoPage):
-		return status.Error(codes.NotFound, err.Error())
-	case errors.Is(err, ErrAlreadyRun):
-		return status.Error(codes.FailedPrecondition, err.Error())
-	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, err.Error())
-	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, err.Error())
-	default:
-		return status.Error(codes.Unknown, err.Error())
 	}
+	for _, w := range wire {
+		if !errors.Is(err, w.err) {
+			continue
+		}
+		st, detailErr := status.New(w.code, err.Error()).WithDetails(&errdetails.ErrorInfo{Reason: w.name, Domain: domain})
+		if detailErr != nil {
+			return status.Error(w.code, err.Error())
+		}
+		return st.Err()
+	}
+	return status.Error(codes.Unknown, err.Error())
 }
 
 // fromStatus turns what travelled back into an error that callers can match. A
@@ -47,16 +82,33 @@ func fromStatus(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	st := status.Convert(err)
+	for _, detail := range st.Details() {
+		info, ok := detail.(*errdetails.ErrorInfo)
+		if !ok || info.GetDomain() != domain {
+			continue
+		}
+		for _, w := range wire {
+			if w.name == info.GetReason() && w.name != "CANCELED" {
+				return &travelled{message: st.Message(), is: w.err}
+			}
+		}
+	}
 	switch st.Code() {
-	case codes.NotFound:
-		return ErrNoPage
-	case codes.FailedPrecondition:
-		return ErrAlreadyRun
 	case codes.DeadlineExceeded:
-		return fmt.Errorf("%s: %w", st.Message(), context.DeadlineExceeded)
+		return &travelled{message: st.Message(), is: context.DeadlineExceeded}
 	case codes.Unavailable, codes.Canceled:
 		return fmt.Errorf("%w: %s", ErrWorkerGone, st.Message())
 	default:
 		return errors.New(st.Message())
 	}
 }
+
+// travelled is an error of the other side: its words, and what it matches.
+type travelled struct {
+	message string
+	is      error
+}
+
+func (e *travelled) Error() string { return e.message }
+
+func (e *travelled) Unwrap() error { return e.is }

@@ -17,9 +17,13 @@ import (
 
 // fake is a Worker made of functions.
 type fake struct {
+	Worker     // whatever has no function below panics
 	run        func(context.Context, RunRequest, func(Event) error) error
 	stop       func(context.Context) error
 	screenshot func(context.Context) ([]byte, error)
+	pair       func(context.Context, Secret) (Pairing, error)
+	learn      func(context.Context, []byte) error
+	diagnose   func(context.Context) (Diagnosis, error)
 }
 
 func (f fake) Run(ctx context.Context, r RunRequest, emit func(Event) error) error {
@@ -27,6 +31,12 @@ func (f fake) Run(ctx context.Context, r RunRequest, emit func(Event) error) err
 }
 func (f fake) Stop(ctx context.Context) error                 { return f.stop(ctx) }
 func (f fake) Screenshot(ctx context.Context) ([]byte, error) { return f.screenshot(ctx) }
+func (f fake) Pair(ctx context.Context, phone Secret) (Pairing, error) {
+	return f.pair(ctx, phone)
+}
+func (f fake) LogOut(ctx context.Context) error                { return f.stop(ctx) }
+func (f fake) Learn(ctx context.Context, file []byte) error    { return f.learn(ctx, file) }
+func (f fake) Diagnose(ctx context.Context) (Diagnosis, error) { return f.diagnose(ctx) }
 
 // dial serves w over a real gRPC connection and returns the other end.
 func dial(t *testing.T, w Worker) *Client {
@@ -55,7 +65,7 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 	}
 	want := RunRequest{
 		Generation: 1, ChromePath: "/c", ChromeVersion: "1.2.3.4", ChromeArgs: []string{"--a"}, URL: "http://x",
-		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s",
+		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Knowledge: []byte("{}"),
 	}
 	c := dial(t, fake{run: func(_ context.Context, r RunRequest, emit func(Event) error) error {
 		if d := cmp.Diff(want, r); d != "" {
@@ -85,13 +95,21 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 	for name, tt := range map[string]struct{ sent, want error }{
 		"no page":     {ErrNoPage, ErrNoPage},
 		"already run": {fmt.Errorf("x: %w", ErrAlreadyRun), ErrAlreadyRun},
+		"linked":      {ErrNotUnlinked, ErrNotUnlinked},
+		"not linked":  {ErrNotLinked, ErrNotLinked},
+		"phone":       {fmt.Errorf("x: %w", ErrPhoneRefused), ErrPhoneRefused},
+		"attempts":    {ErrTooManyAttempts, ErrTooManyAttempts},
+		"no pairing":  {ErrPairingUnavailable, ErrPairingUnavailable},
+		"knowledge":   {ErrKnowledge, ErrKnowledge},
 		"deadline":    {context.DeadlineExceeded, context.DeadlineExceeded},
 		"cancelled":   {context.Canceled, ErrWorkerGone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, fake{stop: func(context.Context) error { return tt.sent }})
-			if err := c.Stop(t.Context()); !errors.Is(err, tt.want) {
-				t.Errorf("got %v, want %v", err, tt.want)
+			for call, err := range map[string]error{"stop": c.Stop(t.Context()), "log out": c.LogOut(t.Context())} {
+				if !errors.Is(err, tt.want) {
+					t.Errorf("%s: got %v, want %v", call, err, tt.want)
+				}
 			}
 		})
 	}
@@ -106,6 +124,31 @@ func TestScreenshotBringsItsBytes(t *testing.T) {
 	got, err := c.Screenshot(t.Context())
 	if err != nil || string(got) != "png" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestPairingKnowledgeAndDiagnosisTravelWhole(t *testing.T) {
+	pairing := Pairing{Code: "ABCD1234", TTL: 180 * time.Second}
+	diagnosis := Diagnosis{
+		URL: "http://x/", PageVersion: "2", UserAgent: "u", Outline: "html\n body", Console: []string{"a", "b"},
+		Readers: []ReaderView{{"dom", "nothing"}, {"eye", "a fresh string"}},
+	}
+	var phone Secret
+	var learnt string
+	c := dial(t, fake{
+		pair:     func(_ context.Context, p Secret) (Pairing, error) { phone = p; return pairing, nil },
+		learn:    func(_ context.Context, file []byte) error { learnt = string(file); return nil },
+		diagnose: func(context.Context) (Diagnosis, error) { return diagnosis, nil },
+	})
+	if got, err := c.Pair(t.Context(), "4915112345678"); err != nil || got != pairing || phone != "4915112345678" {
+		t.Errorf("Pair() = %v, %v", got, err)
+	}
+	if err := c.Learn(t.Context(), []byte("{}")); err != nil || learnt != "{}" {
+		t.Errorf("Learn() = %v", err)
+	}
+	got, err := c.Diagnose(t.Context())
+	if d := cmp.Diff(diagnosis, got); err != nil || d != "" {
+		t.Errorf("Diagnose() = %v\n%s", err, d)
 	}
 }
 

@@ -42,3 +42,33 @@ func (s *server) Screenshot(ctx context.Context, _ *workerpb.ScreenshotRequest) 
 	}
 	return &workerpb.ScreenshotResponse{Png: png}, nil
 }
+
+func (s *server) Pair(ctx context.Context, p *workerpb.PairRequest) (*workerpb.PairResponse, error) {
+	pairing, err := s.worker.Pair(ctx, Secret(p.GetPhone()))
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &workerpb.PairResponse{Code: string(pairing.Code), TtlMs: pairing.TTL.Milliseconds()}, nil
+}
+
+func (s *server) LogOut(ctx context.Context, _ *workerpb.LogOutRequest) (*workerpb.LogOutResponse, error) {
+	if err := s.worker.LogOut(ctx); err != nil {
+		return nil, toStatus(err)
+	}
+	return &workerpb.LogOutResponse{}, nil
+}
+
+func (s *server) Learn(ctx context.Context, p *workerpb.LearnRequest) (*workerpb.LearnResponse, error) {
+	if err := s.worker.Learn(ctx, p.GetFile()); err != nil {
+		return nil, toStatus(err)
+	}
+	return &workerpb.LearnResponse{}, nil
+}
+
+func (s *server) Diagnose(ctx context.Context, _ *workerpb.DiagnoseRequest) (*workerpb.DiagnoseResponse, error) {
+	d, err := s.worker.Diagnose(ctx)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return diagnosisToProto(d), nil
+}

@@ -25,6 +25,21 @@ type Worker interface {
 	// Screenshot returns a PNG of the page as it is now. ErrNoPage when there
 	// is none.
 	Screenshot(ctx context.Context) ([]byte, error)
+	// Pair makes the page offer a code that links the phone with this number:
+	// E.164, digits only. It returns when the page has the code. ErrNoPage,
+	// ErrNotUnlinked, ErrPhoneRefused, ErrTooManyAttempts or
+	// ErrPairingUnavailable when there is none to be had.
+	Pair(ctx context.Context, phone Secret) (Pairing, error)
+	// LogOut ends the link through the page, and returns when the page has
+	// wiped its login. ErrNoPage, or ErrNotLinked when there is no link.
+	LogOut(ctx context.Context) error
+	// Learn makes the page be looked at with this knowledge file from now on;
+	// an empty one stands for the one built in. ErrKnowledge says what is wrong
+	// with it, and where; then nothing has changed.
+	Learn(ctx context.Context, file []byte) error
+	// Diagnose tells what the page is made of and what each reader sees in it.
+	// It holds no secret. ErrNoPage when there is none.
+	Diagnose(ctx context.Context) (Diagnosis, error)
 }
 
 // RunRequest says which browser to start, on which profile, for which page.
@@ -47,6 +62,42 @@ type RunRequest struct {
 	// ScratchDir is private to this generation, exists, and is removed by the
 	// supervisor afterwards. Chrome gets its HOME and TMPDIR below it.
 	ScratchDir string
+	// Knowledge is the file that Learn would be given, empty for the one built
+	// in.
+	Knowledge []byte
+}
+
+// Pairing is a code by which a phone is linked without a camera.
+type Pairing struct {
+	// Code has eight characters, without a hyphen. It is as good as a QR.
+	Code Secret
+	// TTL is what is left of its life.
+	TTL time.Duration
+}
+
+// Diagnosis is what a person needs to see why a page is not understood. Its
+// texts are cut to a bound and redacted.
+type Diagnosis struct {
+	// URL without query and fragment.
+	URL string
+	// PageVersion is WhatsApp Web's own version, empty while unknown.
+	PageVersion string
+	// UserAgent of the page.
+	UserAgent string
+	// Outline has one element a line, indented by its depth, with the
+	// attributes that a reader might look for.
+	Outline string
+	// Console are the last errors and warnings, oldest first.
+	Console []string
+	// Readers say what each of them saw last.
+	Readers []ReaderView
+}
+
+// ReaderView is what one reader saw last.
+type ReaderView struct {
+	Reader string
+	// Saw is a sentence: a fresh string, a stale one, nothing, or an error.
+	Saw string
 }
 
 // Event is one thing that the worker has to tell.
@@ -125,22 +176,26 @@ type PageObserved struct {
 	PageVersion string
 }
 
-// Login is the string that a QR code encodes. Whoever has it can link a phone
-// to this browser, so it logs and prints as "[redacted]"; convert it to string
-// where the real value is meant.
-type Login string
+// Secret is a string that must not be seen: a login string, a phone number, a
+// pairing code. It logs and prints as "[redacted]"; convert it to string where
+// the real value is meant.
+type Secret string
 
 // LogValue implements slog.LogValuer.
-func (Login) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 // String hides the value from fmt.
-func (Login) String() string { return "[redacted]" }
+func (Secret) String() string { return "[redacted]" }
 
 // GoString hides the value from %#v.
-func (Login) GoString() string { return "[redacted]" }
+func (Secret) GoString() string { return "[redacted]" }
 
 // MarshalText hides the value from encoding/json, which slog uses for structs.
-func (Login) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Login is the string that a QR code encodes. Whoever has it can link a phone
+// to this browser.
+type Login = Secret
 
 // QRShown says that the page shows this login string now.
 type QRShown struct {

@@ -35,7 +35,9 @@ type RunRequest struct {
 	// Absolute path of the file whose flock every Chrome inherits.
 	LeaseFile string `protobuf:"bytes,7,opt,name=lease_file,json=leaseFile,proto3" json:"lease_file,omitempty"`
 	// Private folder of this generation: HOME and TMPDIR of Chrome.
-	ScratchDir    string `protobuf:"bytes,8,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
+	ScratchDir string `protobuf:"bytes,8,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
+	// A knowledge file; empty for the one built in.
+	Knowledge     []byte `protobuf:"bytes,9,opt,name=knowledge,proto3" json:"knowledge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -124,6 +126,13 @@ func (x *RunRequest) GetScratchDir() string {
 		return x.ScratchDir
 	}
 	return ""
+}
+
+func (x *RunRequest) GetKnowledge() []byte {
+	if x != nil {
+		return x.Knowledge
+	}
+	return nil
 }
 
 type Event struct {
@@ -938,11 +947,433 @@ func (x *ScreenshotResponse) GetPng() []byte {
 	return nil
 }
 
+type PairRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E.164, digits only. A secret: never logged.
+	Phone         string `protobuf:"bytes,1,opt,name=phone,proto3" json:"phone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairRequest) Reset() {
+	*x = PairRequest{}
+	mi := &file_worker_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairRequest) ProtoMessage() {}
+
+func (x *PairRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
+func (*PairRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PairRequest) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+type PairResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Eight characters. A secret: never logged.
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	TtlMs         int64  `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairResponse) Reset() {
+	*x = PairResponse{}
+	mi := &file_worker_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairResponse) ProtoMessage() {}
+
+func (x *PairResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
+func (*PairResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PairResponse) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *PairResponse) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+type LogOutRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogOutRequest) Reset() {
+	*x = LogOutRequest{}
+	mi := &file_worker_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogOutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogOutRequest) ProtoMessage() {}
+
+func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
+func (*LogOutRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{15}
+}
+
+type LogOutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogOutResponse) Reset() {
+	*x = LogOutResponse{}
+	mi := &file_worker_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogOutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogOutResponse) ProtoMessage() {}
+
+func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
+func (*LogOutResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{16}
+}
+
+type LearnRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          []byte                 `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearnRequest) Reset() {
+	*x = LearnRequest{}
+	mi := &file_worker_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearnRequest) ProtoMessage() {}
+
+func (x *LearnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearnRequest.ProtoReflect.Descriptor instead.
+func (*LearnRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LearnRequest) GetFile() []byte {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+type LearnResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LearnResponse) Reset() {
+	*x = LearnResponse{}
+	mi := &file_worker_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LearnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LearnResponse) ProtoMessage() {}
+
+func (x *LearnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LearnResponse.ProtoReflect.Descriptor instead.
+func (*LearnResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{18}
+}
+
+type DiagnoseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseRequest) Reset() {
+	*x = DiagnoseRequest{}
+	mi := &file_worker_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseRequest) ProtoMessage() {}
+
+func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
+func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{19}
+}
+
+type DiagnoseResponse struct {
+	state         protoimpl.MessageState     `protogen:"open.v1"`
+	Url           string                     `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	PageVersion   string                     `protobuf:"bytes,2,opt,name=page_version,json=pageVersion,proto3" json:"page_version,omitempty"`
+	UserAgent     string                     `protobuf:"bytes,3,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Outline       string                     `protobuf:"bytes,4,opt,name=outline,proto3" json:"outline,omitempty"`
+	Console       []string                   `protobuf:"bytes,5,rep,name=console,proto3" json:"console,omitempty"`
+	Readers       []*DiagnoseResponse_Reader `protobuf:"bytes,6,rep,name=readers,proto3" json:"readers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseResponse) Reset() {
+	*x = DiagnoseResponse{}
+	mi := &file_worker_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseResponse) ProtoMessage() {}
+
+func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
+func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DiagnoseResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *DiagnoseResponse) GetPageVersion() string {
+	if x != nil {
+		return x.PageVersion
+	}
+	return ""
+}
+
+func (x *DiagnoseResponse) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *DiagnoseResponse) GetOutline() string {
+	if x != nil {
+		return x.Outline
+	}
+	return ""
+}
+
+func (x *DiagnoseResponse) GetConsole() []string {
+	if x != nil {
+		return x.Console
+	}
+	return nil
+}
+
+func (x *DiagnoseResponse) GetReaders() []*DiagnoseResponse_Reader {
+	if x != nil {
+		return x.Readers
+	}
+	return nil
+}
+
+type DiagnoseResponse_Reader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reader        string                 `protobuf:"bytes,1,opt,name=reader,proto3" json:"reader,omitempty"`
+	Saw           string                 `protobuf:"bytes,2,opt,name=saw,proto3" json:"saw,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiagnoseResponse_Reader) Reset() {
+	*x = DiagnoseResponse_Reader{}
+	mi := &file_worker_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiagnoseResponse_Reader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiagnoseResponse_Reader) ProtoMessage() {}
+
+func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
+func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{20, 0}
+}
+
+func (x *DiagnoseResponse_Reader) GetReader() string {
+	if x != nil {
+		return x.Reader
+	}
+	return ""
+}
+
+func (x *DiagnoseResponse_Reader) GetSaw() string {
+	if x != nil {
+		return x.Saw
+	}
+	return ""
+}
+
 var File_worker_proto protoreflect.FileDescriptor
 
 const file_worker_proto_rawDesc = "" +
 	"\n" +
-	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x88\x02\n" +
+	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\xa6\x02\n" +
 	"\n" +
 	"RunRequest\x12\x1e\n" +
 	"\n" +
@@ -959,7 +1390,8 @@ const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"lease_file\x18\a \x01(\tR\tleaseFile\x12\x1f\n" +
 	"\vscratch_dir\x18\b \x01(\tR\n" +
-	"scratchDir\"\xb5\x04\n" +
+	"scratchDir\x12\x1c\n" +
+	"\tknowledge\x18\t \x01(\fR\tknowledge\"\xb5\x04\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -1017,12 +1449,38 @@ const file_worker_proto_rawDesc = "" +
 	"\fStopResponse\"\x13\n" +
 	"\x11ScreenshotRequest\"&\n" +
 	"\x12ScreenshotResponse\x12\x10\n" +
-	"\x03png\x18\x01 \x01(\fR\x03png2\x98\x02\n" +
+	"\x03png\x18\x01 \x01(\fR\x03png\"#\n" +
+	"\vPairRequest\x12\x14\n" +
+	"\x05phone\x18\x01 \x01(\tR\x05phone\"9\n" +
+	"\fPairResponse\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x15\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\x0f\n" +
+	"\rLogOutRequest\"\x10\n" +
+	"\x0eLogOutResponse\"\"\n" +
+	"\fLearnRequest\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\fR\x04file\"\x0f\n" +
+	"\rLearnResponse\"\x11\n" +
+	"\x0fDiagnoseRequest\"\x9b\x02\n" +
+	"\x10DiagnoseResponse\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12!\n" +
+	"\fpage_version\x18\x02 \x01(\tR\vpageVersion\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x03 \x01(\tR\tuserAgent\x12\x18\n" +
+	"\aoutline\x18\x04 \x01(\tR\aoutline\x12\x18\n" +
+	"\aconsole\x18\x05 \x03(\tR\aconsole\x12K\n" +
+	"\areaders\x18\x06 \x03(\v21.sessionmanager.worker.v1.DiagnoseResponse.ReaderR\areaders\x1a2\n" +
+	"\x06Reader\x12\x16\n" +
+	"\x06reader\x18\x01 \x01(\tR\x06reader\x12\x10\n" +
+	"\x03saw\x18\x02 \x01(\tR\x03saw2\x89\x05\n" +
 	"\x06Worker\x12N\n" +
 	"\x03Run\x12$.sessionmanager.worker.v1.RunRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
 	"\n" +
-	"Screenshot\x12+.sessionmanager.worker.v1.ScreenshotRequest\x1a,.sessionmanager.worker.v1.ScreenshotResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
+	"Screenshot\x12+.sessionmanager.worker.v1.ScreenshotRequest\x1a,.sessionmanager.worker.v1.ScreenshotResponse\x12U\n" +
+	"\x04Pair\x12%.sessionmanager.worker.v1.PairRequest\x1a&.sessionmanager.worker.v1.PairResponse\x12[\n" +
+	"\x06LogOut\x12'.sessionmanager.worker.v1.LogOutRequest\x1a(.sessionmanager.worker.v1.LogOutResponse\x12X\n" +
+	"\x05Learn\x12&.sessionmanager.worker.v1.LearnRequest\x1a'.sessionmanager.worker.v1.LearnResponse\x12a\n" +
+	"\bDiagnose\x12).sessionmanager.worker.v1.DiagnoseRequest\x1a*.sessionmanager.worker.v1.DiagnoseResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
 
 var (
 	file_worker_proto_rawDescOnce sync.Once
@@ -1036,21 +1494,30 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_worker_proto_goTypes = []any{
-	(*RunRequest)(nil),         // 0: sessionmanager.worker.v1.RunRequest
-	(*Event)(nil),              // 1: sessionmanager.worker.v1.Event
-	(*PhaseChanged)(nil),       // 2: sessionmanager.worker.v1.PhaseChanged
-	(*BrowserStarted)(nil),     // 3: sessionmanager.worker.v1.BrowserStarted
-	(*PageObserved)(nil),       // 4: sessionmanager.worker.v1.PageObserved
-	(*QRShown)(nil),            // 5: sessionmanager.worker.v1.QRShown
-	(*QRGone)(nil),             // 6: sessionmanager.worker.v1.QRGone
-	(*Heartbeat)(nil),          // 7: sessionmanager.worker.v1.Heartbeat
-	(*Failure)(nil),            // 8: sessionmanager.worker.v1.Failure
-	(*StopRequest)(nil),        // 9: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),       // 10: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),  // 11: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil), // 12: sessionmanager.worker.v1.ScreenshotResponse
+	(*RunRequest)(nil),              // 0: sessionmanager.worker.v1.RunRequest
+	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
+	(*PhaseChanged)(nil),            // 2: sessionmanager.worker.v1.PhaseChanged
+	(*BrowserStarted)(nil),          // 3: sessionmanager.worker.v1.BrowserStarted
+	(*PageObserved)(nil),            // 4: sessionmanager.worker.v1.PageObserved
+	(*QRShown)(nil),                 // 5: sessionmanager.worker.v1.QRShown
+	(*QRGone)(nil),                  // 6: sessionmanager.worker.v1.QRGone
+	(*Heartbeat)(nil),               // 7: sessionmanager.worker.v1.Heartbeat
+	(*Failure)(nil),                 // 8: sessionmanager.worker.v1.Failure
+	(*StopRequest)(nil),             // 9: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 10: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 11: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 12: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 13: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 14: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 15: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 16: sessionmanager.worker.v1.LogOutResponse
+	(*LearnRequest)(nil),            // 17: sessionmanager.worker.v1.LearnRequest
+	(*LearnResponse)(nil),           // 18: sessionmanager.worker.v1.LearnResponse
+	(*DiagnoseRequest)(nil),         // 19: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 20: sessionmanager.worker.v1.DiagnoseResponse
+	(*DiagnoseResponse_Reader)(nil), // 21: sessionmanager.worker.v1.DiagnoseResponse.Reader
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -1060,17 +1527,26 @@ var file_worker_proto_depIdxs = []int32{
 	6,  // 4: sessionmanager.worker.v1.Event.qr_gone:type_name -> sessionmanager.worker.v1.QRGone
 	7,  // 5: sessionmanager.worker.v1.Event.heartbeat:type_name -> sessionmanager.worker.v1.Heartbeat
 	8,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
-	0,  // 7: sessionmanager.worker.v1.Worker.Run:input_type -> sessionmanager.worker.v1.RunRequest
-	9,  // 8: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	11, // 9: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	1,  // 10: sessionmanager.worker.v1.Worker.Run:output_type -> sessionmanager.worker.v1.Event
-	10, // 11: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	12, // 12: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	21, // 7: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	0,  // 8: sessionmanager.worker.v1.Worker.Run:input_type -> sessionmanager.worker.v1.RunRequest
+	9,  // 9: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	11, // 10: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	13, // 11: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	15, // 12: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	17, // 13: sessionmanager.worker.v1.Worker.Learn:input_type -> sessionmanager.worker.v1.LearnRequest
+	19, // 14: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	1,  // 15: sessionmanager.worker.v1.Worker.Run:output_type -> sessionmanager.worker.v1.Event
+	10, // 16: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	12, // 17: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	14, // 18: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	16, // 19: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	18, // 20: sessionmanager.worker.v1.Worker.Learn:output_type -> sessionmanager.worker.v1.LearnResponse
+	20, // 21: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	15, // [15:22] is the sub-list for method output_type
+	8,  // [8:15] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -1093,7 +1569,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

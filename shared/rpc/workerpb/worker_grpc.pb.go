@@ -22,6 +22,10 @@ const (
 	Worker_Run_FullMethodName        = "/sessionmanager.worker.v1.Worker/Run"
 	Worker_Stop_FullMethodName       = "/sessionmanager.worker.v1.Worker/Stop"
 	Worker_Screenshot_FullMethodName = "/sessionmanager.worker.v1.Worker/Screenshot"
+	Worker_Pair_FullMethodName       = "/sessionmanager.worker.v1.Worker/Pair"
+	Worker_LogOut_FullMethodName     = "/sessionmanager.worker.v1.Worker/LogOut"
+	Worker_Learn_FullMethodName      = "/sessionmanager.worker.v1.Worker/Learn"
+	Worker_Diagnose_FullMethodName   = "/sessionmanager.worker.v1.Worker/Diagnose"
 )
 
 // WorkerClient is the client API for Worker service.
@@ -44,6 +48,15 @@ type WorkerClient interface {
 	Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*StopResponse, error)
 	// Screenshot photographs the page as it is on the screen now.
 	Screenshot(ctx context.Context, in *ScreenshotRequest, opts ...grpc.CallOption) (*ScreenshotResponse, error)
+	// Pair makes the page offer a code that links the phone with this number.
+	Pair(ctx context.Context, in *PairRequest, opts ...grpc.CallOption) (*PairResponse, error)
+	// LogOut ends the link through the page, and answers when it has ended.
+	LogOut(ctx context.Context, in *LogOutRequest, opts ...grpc.CallOption) (*LogOutResponse, error)
+	// Learn replaces what the page is looked at with. A file that is not valid is
+	// refused, and changes nothing.
+	Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error)
+	// Diagnose tells what the page is made of and what each reader sees in it.
+	Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error)
 }
 
 type workerClient struct {
@@ -93,6 +106,46 @@ func (c *workerClient) Screenshot(ctx context.Context, in *ScreenshotRequest, op
 	return out, nil
 }
 
+func (c *workerClient) Pair(ctx context.Context, in *PairRequest, opts ...grpc.CallOption) (*PairResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PairResponse)
+	err := c.cc.Invoke(ctx, Worker_Pair_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerClient) LogOut(ctx context.Context, in *LogOutRequest, opts ...grpc.CallOption) (*LogOutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogOutResponse)
+	err := c.cc.Invoke(ctx, Worker_LogOut_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerClient) Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LearnResponse)
+	err := c.cc.Invoke(ctx, Worker_Learn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerClient) Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiagnoseResponse)
+	err := c.cc.Invoke(ctx, Worker_Diagnose_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkerServer is the server API for Worker service.
 // All implementations must embed UnimplementedWorkerServer
 // for forward compatibility.
@@ -113,6 +166,15 @@ type WorkerServer interface {
 	Stop(context.Context, *StopRequest) (*StopResponse, error)
 	// Screenshot photographs the page as it is on the screen now.
 	Screenshot(context.Context, *ScreenshotRequest) (*ScreenshotResponse, error)
+	// Pair makes the page offer a code that links the phone with this number.
+	Pair(context.Context, *PairRequest) (*PairResponse, error)
+	// LogOut ends the link through the page, and answers when it has ended.
+	LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error)
+	// Learn replaces what the page is looked at with. A file that is not valid is
+	// refused, and changes nothing.
+	Learn(context.Context, *LearnRequest) (*LearnResponse, error)
+	// Diagnose tells what the page is made of and what each reader sees in it.
+	Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error)
 	mustEmbedUnimplementedWorkerServer()
 }
 
@@ -131,6 +193,18 @@ func (UnimplementedWorkerServer) Stop(context.Context, *StopRequest) (*StopRespo
 }
 func (UnimplementedWorkerServer) Screenshot(context.Context, *ScreenshotRequest) (*ScreenshotResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Screenshot not implemented")
+}
+func (UnimplementedWorkerServer) Pair(context.Context, *PairRequest) (*PairResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pair not implemented")
+}
+func (UnimplementedWorkerServer) LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LogOut not implemented")
+}
+func (UnimplementedWorkerServer) Learn(context.Context, *LearnRequest) (*LearnResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Learn not implemented")
+}
+func (UnimplementedWorkerServer) Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Diagnose not implemented")
 }
 func (UnimplementedWorkerServer) mustEmbedUnimplementedWorkerServer() {}
 func (UnimplementedWorkerServer) testEmbeddedByValue()                {}
@@ -200,6 +274,78 @@ func _Worker_Screenshot_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Worker_Pair_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PairRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Pair(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Pair_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Pair(ctx, req.(*PairRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Worker_LogOut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogOutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).LogOut(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_LogOut_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).LogOut(ctx, req.(*LogOutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Worker_Learn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LearnRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Learn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Learn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Learn(ctx, req.(*LearnRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Worker_Diagnose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiagnoseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Diagnose(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Diagnose_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Diagnose(ctx, req.(*DiagnoseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Worker_ServiceDesc is the grpc.ServiceDesc for Worker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -214,6 +360,22 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Screenshot",
 			Handler:    _Worker_Screenshot_Handler,
+		},
+		{
+			MethodName: "Pair",
+			Handler:    _Worker_Pair_Handler,
+		},
+		{
+			MethodName: "LogOut",
+			Handler:    _Worker_LogOut_Handler,
+		},
+		{
+			MethodName: "Learn",
+			Handler:    _Worker_Learn_Handler,
+		},
+		{
+			MethodName: "Diagnose",
+			Handler:    _Worker_Diagnose_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"session-manager/worker/internal/page/knowledge"
+	"session-manager/shared/knowledge"
 	"session-manager/worker/internal/page/login"
 )
 

@@ -17,10 +17,10 @@ import (
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
 
+	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/judge"
-	"session-manager/worker/internal/page/knowledge"
 )
 
 // Options say which page to open, and where to tell what it shows.
@@ -31,8 +31,9 @@ type Options struct {
 	URL string
 	// Disguise, if there is one, is applied to the page before it goes anywhere.
 	Disguise func(context.Context, *rod.Page) error
-	// Knowledge is what to look for; nil means the embedded one.
-	Knowledge *knowledge.Knowledge
+	// Knowledge is the file that says what to look for; empty means the one
+	// built in. One that is not valid is as good as an empty one.
+	Knowledge []byte
 	// Emit is called with each event, never by two goroutines at once. It must
 	// return soon.
 	Emit func(rpc.EventBody)
@@ -101,35 +102,24 @@ func prepare(o Options) (*Page, error) {
 	if o.Browser == nil || o.Emit == nil || o.URL == "" {
 		return nil, errors.New("cannot open page: browser, address and emit are needed")
 	}
-	k := o.Knowledge
-	if k == nil {
-		var err error
-		if k, err = knowledge.Default(); err != nil {
-			return nil, err
-		}
-	}
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	t := o.Timings.withDefaults()
+	l, err := parseLens(o.Knowledge)
+	if err != nil {
+		log.Error("cannot use the knowledge file; the built-in one is used", logging.KeyError, err)
+		if l, err = parseLens(nil); err != nil {
+			return nil, err
+		}
+	}
 	p := &Page{
 		o: o, log: log, t: t, judge: judge.New(t.Judge),
 		signals: newSignals(), chores: make(chan chore, 16), base: time.Now(),
 	}
-	return p, p.SetKnowledge(k)
-}
-
-// SetKnowledge makes the page be looked at with k from the next look on. It is
-// safe for concurrent use.
-func (p *Page) SetKnowledge(k *knowledge.Knowledge) error {
-	l, err := newLens(k)
-	if err != nil {
-		return err
-	}
 	p.lens.Store(l)
-	p.hint()
-	return nil
+	return p, nil
 }
 
 func (p *Page) open(ctx context.Context) error {

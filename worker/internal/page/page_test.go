@@ -9,10 +9,10 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/scripts/simulator"
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser/browsertest"
-	"session-manager/worker/internal/page/knowledge"
 )
 
 func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
@@ -329,7 +329,11 @@ func TestNewKnowledgeIsUsedWithoutLoadingThePageAgain(t *testing.T) {
 	}
 	k.DOM.Code, k.DOM.CodeAttribute = "[data-other]", "data-other"
 	k.Screens[1].Selectors = []string{"[data-other]"}
-	if err := r.page.SetKnowledge(k); err != nil {
+	file, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.page.Learn(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	if shown, _ := r.awaitCode(mark); shown.Reader != "dom" {

@@ -27,6 +27,11 @@ type Page interface {
 	Run(ctx context.Context) error
 	// Screenshot returns a PNG.
 	Screenshot(ctx context.Context) ([]byte, error)
+	// Pair, LogOut, Learn and Diagnose are those of rpc.Worker.
+	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
+	LogOut(ctx context.Context) error
+	Learn(ctx context.Context, file []byte) error
+	Diagnose(ctx context.Context) (rpc.Diagnosis, error)
 	// MainThreadAge is how old the main thread's last answer is, -1 for none.
 	MainThreadAge() time.Duration
 }
@@ -36,6 +41,8 @@ type PageOptions struct {
 	Browser  *rod.Browser
 	URL      string
 	Disguise func(context.Context, *rod.Page) error
+	// Knowledge is a knowledge file, empty for the one built in.
+	Knowledge []byte
 	// Emit takes an event without waiting for anybody.
 	Emit   func(rpc.EventBody)
 	Logger *slog.Logger
@@ -146,17 +153,44 @@ func (w *Worker) Stop(ctx context.Context) error {
 
 // Screenshot implements rpc.Worker.
 func (w *Worker) Screenshot(ctx context.Context) (png []byte, err error) {
+	return ask(w, func(p Page) ([]byte, error) { return p.Screenshot(ctx) })
+}
+
+// Pair implements rpc.Worker.
+func (w *Worker) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
+	return ask(w, func(p Page) (rpc.Pairing, error) { return p.Pair(ctx, phone) })
+}
+
+// LogOut implements rpc.Worker.
+func (w *Worker) LogOut(ctx context.Context) error {
+	_, err := ask(w, func(p Page) (struct{}, error) { return struct{}{}, p.LogOut(ctx) })
+	return err
+}
+
+// Learn implements rpc.Worker.
+func (w *Worker) Learn(ctx context.Context, file []byte) error {
+	_, err := ask(w, func(p Page) (struct{}, error) { return struct{}{}, p.Learn(ctx, file) })
+	return err
+}
+
+// Diagnose implements rpc.Worker.
+func (w *Worker) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
+	return ask(w, func(p Page) (rpc.Diagnosis, error) { return p.Diagnose(ctx) })
+}
+
+// ask calls f with the page, if there is one.
+func ask[T any](w *Worker, f func(Page) (T, error)) (answer T, err error) {
 	w.mu.Lock()
 	page := w.page
 	w.mu.Unlock()
 	if page == nil {
-		return nil, rpc.ErrNoPage
+		return answer, rpc.ErrNoPage
 	}
 	err = guard(w.o.Logger, func() error {
-		png, err = page.Screenshot(ctx)
+		answer, err = f(page)
 		return err
 	})
-	return png, err
+	return answer, err
 }
 
 // Err returns the failure that ended the session; nil when its end was asked

@@ -36,6 +36,18 @@ func (p *fakePage) Run(ctx context.Context) error {
 
 func (p *fakePage) Screenshot(context.Context) ([]byte, error) { return []byte("PNG"), nil }
 
+func (p *fakePage) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
+	return rpc.Pairing{Code: "ABCD1234", TTL: time.Minute}, nil
+}
+
+func (p *fakePage) LogOut(context.Context) error { return rpc.ErrNotLinked }
+
+func (p *fakePage) Learn(context.Context, []byte) error { return rpc.ErrKnowledge }
+
+func (p *fakePage) Diagnose(context.Context) (rpc.Diagnosis, error) {
+	return rpc.Diagnosis{Outline: "html"}, nil
+}
+
 func (p *fakePage) MainThreadAge() time.Duration { return 42 * time.Millisecond }
 
 // rig is a worker under test, and what it tells.

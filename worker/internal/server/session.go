@@ -98,7 +98,8 @@ func (s *session) report(ctx context.Context, err error) {
 // keepPage opens the page and observes it.
 func (s *session) keepPage(ctx context.Context) error {
 	page, err := s.worker.o.OpenPage(ctx, PageOptions{
-		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise, Emit: s.login.put, Logger: s.log,
+		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
+		Knowledge: s.req.Knowledge, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))

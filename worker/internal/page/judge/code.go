@@ -3,8 +3,8 @@ package judge
 import (
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/knowledge"
 	"session-manager/worker/internal/page/login"
 )
 

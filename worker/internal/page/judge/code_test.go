@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/knowledge"
 )
 
 // step is a look at a time, and what must follow from it: codes and their ends

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/knowledge"
 )
 
 // Judge maps observations to what is told and done. It is immutable.

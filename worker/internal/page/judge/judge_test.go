@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/knowledge"
 	"session-manager/worker/internal/page/login"
 )
 

@@ -3,9 +3,9 @@ package judge
 import (
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/knowledge"
 )
 
 // kind is what the page is in, more finely than an rpc.Condition.

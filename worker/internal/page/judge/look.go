@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
-	"session-manager/worker/internal/page/knowledge"
 	"session-manager/worker/internal/page/login"
 )
 

@@ -259,3 +259,20 @@ func (w *worker) Stop(ctx context.Context) error {
 
 // Screenshot implements rpc.Worker.
 func (w *worker) Screenshot(context.Context) ([]byte, error) { return []byte("picture"), nil }
+
+func (w *worker) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
+	return rpc.Pairing{Code: "ABCD1234", TTL: time.Minute}, nil
+}
+
+func (w *worker) LogOut(context.Context) error { return nil }
+
+func (w *worker) Learn(_ context.Context, file []byte) error {
+	if string(file) == "broken" {
+		return fmt.Errorf("line 1: %w", rpc.ErrKnowledge)
+	}
+	return nil
+}
+
+func (w *worker) Diagnose(context.Context) (rpc.Diagnosis, error) {
+	return rpc.Diagnosis{Outline: "html"}, nil
+}

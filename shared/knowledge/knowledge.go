@@ -193,6 +193,14 @@ type Screen struct {
 	Texts     Texts      `json:"texts"`
 }
 
+// Read parses a file; an empty one stands for the one that is built in.
+func Read(file []byte) (*Knowledge, error) {
+	if len(file) == 0 {
+		return Default()
+	}
+	return Parse(file)
+}
+
 // Default returns the embedded knowledge.
 func Default() (*Knowledge, error) { return Parse(embedded) }
 
