@@ -20,6 +20,7 @@ import (
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
+	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
@@ -73,6 +74,7 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = serving.listener.Close() }()
+	override := override.New(cfg.Knowledge)
 	if cfg.File != "" {
 		serving.reloads = append(serving.reloads, settingsReload(cfg, args, environ, &level, log))
 	}
@@ -88,7 +90,7 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	// A second signal ends the process at once; the kernel and the pipe to
 	// Chrome then end the rest.
 	context.AfterFunc(ctx, stop)
-	service, err := newService(cfg, log, runtimeDir.path, serving)
+	service, err := newService(cfg, log, runtimeDir.path, serving, override)
 	if err != nil {
 		return err
 	}
@@ -110,7 +112,7 @@ type service struct {
 	startedAt time.Time
 }
 
-func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving *serving) (*service, error) {
+func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving *serving, override *override.File) (*service, error) {
 	s := &service{log: log, serving: serving, draining: make(chan struct{}), startedAt: time.Now()}
 	meter, err := metrics.New(metrics.Options{
 		Snapshot: func() *session.Snapshot { return s.session.Snapshot() }, Version: version,
@@ -138,6 +140,7 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 	})
 	s.workers = supervise.New(supervise.Options{
 		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		Knowledge:  func() []byte { return override.State().File },
 		RuntimeDir: runtimeDir, Logger: log,
 		Notify: func(n supervise.Notice) {
 			s.crashes.Notice(n)
@@ -147,10 +150,14 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 	handler, err := api.New(api.Options{
 		Session: s.session, Commands: s.workers, Crashes: crashes, Events: s.events, Meter: meter, AllowedHosts: cfg.AllowHosts,
 		Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
-		Version: version, Logger: log, Draining: s.draining,
+		Knowledge: override,
+		Version:   version, Logger: log, Draining: s.draining,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if override.Path() != "" {
+		serving.reloads = append(serving.reloads, s.knowledgeReload(override))
 	}
 	s.http = &http.Server{
 		Handler:           handler,

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/apikey"
@@ -13,6 +14,7 @@ import (
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/metrics"
+	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/watch"
 	"session-manager/supervisor/internal/webhook"
 )
@@ -86,6 +88,28 @@ func settingsReload(running *config.Config, args, environ []string, level *slog.
 		return nil
 	}}
 }
+
+// knowledgeReload reads the file for the first time, so that the first worker
+// gets it, and hands each newer one to the worker that runs.
+func (s *service) knowledgeReload(file *override.File) reload {
+	files := watch.LookOptional(file.Path())
+	if err := file.Load(); err != nil {
+		s.log.Error("knowledge_refused", logging.KeyError, err)
+	} else if len(file.State().File) > 0 {
+		s.log.Info("knowledge_taken", "file", file.Path())
+	}
+	return reload{"knowledge", files, func() error {
+		if err := file.Load(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
+		defer cancel()
+		return s.workers.Learn(ctx)
+	}}
+}
+
+// learnTimeout bounds the handing over of a file to the worker.
+const learnTimeout = 10 * time.Second
 
 // watch keeps to one set of files until ctx ends.
 func (r reload) watch(ctx context.Context, log *slog.Logger) {

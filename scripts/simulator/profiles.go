@@ -21,6 +21,8 @@ type profile struct {
 	Modules bool `json:"modules"`
 	// DataRef is how the container carries the string: set, absent, empty, late.
 	DataRef string `json:"dataRef"`
+	// Attribute names the container's attribute.
+	Attribute string `json:"attribute"`
 	// Picture is what shows the code: canvas, img, svg, none.
 	Picture string `json:"picture"`
 	// Place is where the container lives: document, open-shadow, closed-shadow,
@@ -70,7 +72,7 @@ func allProfiles() []profile {
 	latest := func(name string, change func(*profile)) profile {
 		p := profile{
 			Name: name, Era: "2026-08", Fields: 5, Prefix: true, Modules: true,
-			DataRef: "set", Picture: "canvas", Place: "document", Size: 228,
+			DataRef: "set", Attribute: "data-ref", Picture: "canvas", Place: "document", Size: 228,
 			Ink: "#122e31", Paper: "#ffffff", Background: "#f7f5f3", Locale: "en",
 		}
 		if change != nil {
@@ -86,6 +88,7 @@ func allProfiles() []profile {
 		latest(DefaultProfile, nil),
 		latest("no-data-ref", func(p *profile) { p.DataRef = "absent" }),
 		latest("empty-data-ref", func(p *profile) { p.DataRef = "empty" }),
+		latest("other-attribute", func(p *profile) { p.Attribute, p.Modules = "data-link-string", false }),
 		latest("svg", func(p *profile) { p.Picture, p.DataRef = "svg", "absent" }),
 		latest("img", func(p *profile) { p.Picture, p.DataRef = "img", "absent" }),
 		latest("iframe", func(p *profile) { p.Place = "iframe" }),

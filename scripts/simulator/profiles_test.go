@@ -50,6 +50,7 @@ var profileRows = []profileRow{
 		document.title === 'WhatsApp' && require('__debug').modulesMap.WAWebConnModel`, look: plain},
 	{name: "no-data-ref", isTrue: noDataRef + ` && document.querySelector('canvas')`},
 	{name: "empty-data-ref", isTrue: `document.querySelector('[data-ref]').dataset.ref === ''`},
+	{name: "other-attribute", isTrue: noDataRef + ` && document.querySelector('[data-link-string] > canvas') && !window.require`},
 	{name: "svg", isTrue: noDataRef + ` && document.querySelector('svg[role=img]')`, look: plain},
 	{name: "img", isTrue: noDataRef + ` && document.querySelector('img').src.startsWith('data:image/png')`, look: plain},
 	{name: "iframe", isTrue: noDataRef + ` && document.querySelector('iframe').contentDocument.querySelector('[data-ref]')`, look: plain},

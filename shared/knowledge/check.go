@@ -23,6 +23,8 @@ var facts = []Fact{
 	FactNoiseKey, FactIdentityKey, FactADVSecret, FactPlatform, FactPrefixed, FactProgress,
 }
 
+var readers = []Reader{ReaderDOM, ReaderModules, ReaderPicture, ReaderEye}
+
 var sockets = []Socket{
 	SocketOpening, SocketPairing, SocketUnpaired, SocketIdle, SocketConnected, SocketConflict, SocketProxyBlocked,
 	SocketTerms, SocketLocked,
@@ -37,7 +39,7 @@ var screens = []ScreenName{
 // check returns the first flaw of k.
 func (k *Knowledge) check() (flaw, bool) {
 	for _, check := range []func() (flaw, bool){
-		k.checkScalars, k.checkFacts, k.checkEvents, k.checkSockets, k.checkTexts, k.checkScreens,
+		k.checkScalars, k.checkReaders, k.checkFacts, k.checkEvents, k.checkSockets, k.checkTexts, k.checkScreens,
 	} {
 		if f, bad := check(); bad {
 			return f, true
@@ -78,6 +80,19 @@ func (k *Knowledge) checkScalars() (flaw, bool) {
 	for i, p := range k.Login.Prefixes {
 		if p == "" || strings.ContainsAny(p, ", \n") {
 			return flaw{[]string{"login", "prefixes", strconv.Itoa(i)}, "must be an address without commas and spaces"}, true
+		}
+	}
+	return flaw{}, false
+}
+
+func (k *Knowledge) checkReaders() (flaw, bool) {
+	path := []string{"readers", "use"}
+	if len(k.Readers.Use) == 0 {
+		return flaw{path, "must name at least one reader"}, true
+	}
+	for i, r := range k.Readers.Use {
+		if !slices.Contains(readers, r) {
+			return flaw{append(path, strconv.Itoa(i)), fmt.Sprintf("is none of %q", readers)}, true
 		}
 	}
 	return flaw{}, false

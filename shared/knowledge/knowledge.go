@@ -25,6 +25,7 @@ var embedded []byte
 type Knowledge struct {
 	Format        int               `json:"format"`
 	About         string            `json:"about"`
+	Readers       Readers           `json:"readers"`
 	Login         Login             `json:"login"`
 	URLs          URLs              `json:"urls"`
 	LogoutReasons map[string]string `json:"logout_reasons"`
@@ -37,6 +38,23 @@ type Knowledge struct {
 	Buttons       Buttons           `json:"buttons"`
 	Screens       []Screen          `json:"screens"`
 }
+
+// Readers says who may tell the login string.
+type Readers struct {
+	About string   `json:"about"`
+	Use   []Reader `json:"use"`
+}
+
+// Reader is the name of a way to get at the login string.
+type Reader string
+
+// The readers, from the cheapest to the dearest.
+const (
+	ReaderDOM     Reader = "dom"
+	ReaderModules Reader = "modules"
+	ReaderPicture Reader = "picture"
+	ReaderEye     Reader = "eye"
+)
 
 // Login says how the string behind the QR code begins.
 type Login struct {

@@ -288,7 +288,15 @@ type sessionView struct {
 	QR *struct {
 		Generation uint64 `json:"generation"`
 		Seq        uint64 `json:"seq"`
+		Reader     string `json:"reader"`
 	} `json:"qr"`
+	Page struct {
+		Knowledge struct {
+			Source  string `json:"source"`
+			Path    string `json:"path"`
+			Refused string `json:"refused"`
+		} `json:"knowledge"`
+	} `json:"page"`
 }
 
 func (s *service) session() sessionView {

@@ -19,6 +19,7 @@ import (
 
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/webui"
 )
@@ -35,6 +36,12 @@ type Commander interface {
 	Restart(ctx context.Context) error
 	// Screenshot photographs the page.
 	Screenshot(ctx context.Context) ([]byte, error)
+}
+
+// Knowledge is the file that may stand in the place of the built-in knowledge.
+type Knowledge interface {
+	Path() string
+	State() override.State
 }
 
 // Meter counts what the API does, and tells it on /metrics.
@@ -66,6 +73,8 @@ type Options struct {
 	// ReadNeedsKey says that not only commands need a key. It is for addresses
 	// beyond the loopback.
 	ReadNeedsKey bool
+	// Knowledge is what the page is read by. It may be nil.
+	Knowledge Knowledge
 	// Version of the service.
 	Version string
 	Logger  *slog.Logger

@@ -33,7 +33,31 @@ type sessionBody struct {
 }
 
 type pageBody struct {
-	Version string `json:"version,omitempty"`
+	Version   string         `json:"version,omitempty"`
+	Knowledge *knowledgeBody `json:"knowledge,omitempty"`
+}
+
+// knowledgeBody says by which knowledge the page is read.
+type knowledgeBody struct {
+	// Source is built_in or file.
+	Source string `json:"source"`
+	// Path is where a file is looked for.
+	Path  string    `json:"path,omitempty"`
+	Since time.Time `json:"since"`
+	// Refused says where and why the newest file was not taken.
+	Refused string `json:"refused,omitempty"`
+}
+
+func (a *api) knowledge() *knowledgeBody {
+	if a.Knowledge == nil {
+		return nil
+	}
+	s := a.Knowledge.State()
+	b := &knowledgeBody{Source: "built_in", Path: a.Knowledge.Path(), Since: s.Since.UTC(), Refused: s.Refused}
+	if len(s.File) > 0 {
+		b.Source = "file"
+	}
+	return b
 }
 
 // session answers GET /session: everything but the login string.
@@ -44,7 +68,7 @@ func (a *api) session(*http.Request) response {
 		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
 		ProgressPercent: view.ProgressOf(s), Registered: s.Registered, PersistedAt: view.Moment(s.PersistedAt),
 		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
-		Page: pageBody{Version: s.PageVersion}, LastEnd: view.EndOf(s.LastEnd),
+		Page: pageBody{Version: s.PageVersion, Knowledge: a.knowledge()}, LastEnd: view.EndOf(s.LastEnd),
 		RetryAt: view.Moment(s.RetryAt), Version: a.Version,
 	}
 	if !s.Evidence.IsZero() {

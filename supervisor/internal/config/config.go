@@ -24,6 +24,8 @@ type Config struct {
 	Chrome     string   `placeholder:"FILE" help:"Chrome's binary. Default: google-chrome-stable, google-chrome, chromium on the PATH."`
 	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Further flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable."`
 
+	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
+
 	APIKeyFile string   `placeholder:"FILE" help:"File with the keys that callers show, one a line: KEY, read:KEY or command:KEY. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Further host name that requests may name, for a reverse proxy; repeatable."`
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; with it the API speaks HTTPS. A changed file is taken up at once."`
@@ -249,7 +251,7 @@ func (c *Config) resolvePaths() error {
 	if c.Crashes == "" {
 		c.Crashes = filepath.Join(c.Tokens, "crashes")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile} {
+	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile, &c.Knowledge} {
 		if *path == "" {
 			continue
 		}

@@ -74,6 +74,7 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 	c.Shell = g.Completion.Shell
 	sources := sourcesOf(parsed, env, file)
 	c.takeCredentials(environ, sources)
+	c.findKnowledge(environ)
 	if err := c.validate(); err != nil {
 		return nil, nil, err
 	}
@@ -111,6 +112,24 @@ func (c *Config) takeCredentials(environ []string, sources Sources) {
 		if _, err := os.Stat(path); err == nil && *setting == "" {
 			*setting = path
 			sources[name+"-file"] = "credential"
+		}
+	}
+}
+
+// findKnowledge looks for the file in the configuration folder (systemd.exec(5),
+// ConfigurationDirectory=) where none is set. It may come later.
+func (c *Config) findKnowledge(environ []string) {
+	const name = "whatsapp.json"
+	switch {
+	case c.Knowledge != "":
+	case c.File != "":
+		c.Knowledge = filepath.Join(filepath.Dir(c.File), name)
+	default:
+		for _, e := range environ {
+			if dirs, ok := strings.CutPrefix(e, "CONFIGURATION_DIRECTORY="); ok && dirs != "" {
+				dir, _, _ := strings.Cut(dirs, ":")
+				c.Knowledge = filepath.Join(dir, name)
+			}
 		}
 	}
 }

@@ -225,6 +225,7 @@ func (g *generation) request() rpc.RunRequest {
 		URL:        g.s.o.URL,
 		ProfileDir: g.s.profile.Dir(), LeaseFile: g.s.profile.LeaseFile(),
 		ScratchDir: filepath.Join(g.folder, chromeFolder),
+		Knowledge:  g.s.o.Knowledge(),
 	}
 }
 

@@ -37,6 +37,9 @@ type Options struct {
 	ChromeArgs []string
 	// URL is the page to open.
 	URL string
+	// Knowledge returns the knowledge file in force, empty for the built-in one.
+	// It may be nil.
+	Knowledge func() []byte
 	// RuntimeDir is an absolute path of at most 40 bytes, to a folder of mode
 	// 0700 that nobody else uses. Sockets and temporary files are made in it.
 	RuntimeDir string
@@ -67,6 +70,9 @@ type Supervisor struct {
 // own while Run lasts: Run kills and reaps every process below it.
 func New(o Options) *Supervisor {
 	o.Timings = o.Timings.withDefaults()
+	if o.Knowledge == nil {
+		o.Knowledge = func() []byte { return nil }
+	}
 	if o.Limits == (restart.Limits{}) {
 		o.Limits = restart.DefaultLimits()
 	}
@@ -182,6 +188,16 @@ func (s *Supervisor) Screenshot(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("cannot take screenshot: %w", ErrNoWorker)
 	}
 	return worker.Screenshot(ctx)
+}
+
+// Learn hands the knowledge file in force to the worker; without a worker the
+// next one gets it. It is called when Options.Knowledge returns another one.
+func (s *Supervisor) Learn(ctx context.Context) error {
+	worker := s.live.Load()
+	if worker == nil {
+		return nil
+	}
+	return worker.Learn(ctx, s.o.Knowledge())
 }
 
 // Report tells whether the session is healthy, that is, whether it has fresh

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,11 @@ func (g *generation) watch(ctx context.Context) cause {
 	g.phase = string(rpc.PhaseBrowserStart)
 	g.watched = time.Now()
 	g.lastEvent, g.lastBeat = g.watched, g.watched
-	g.tasks.Go(func() { g.streamEnd <- g.worker.Run(streamCtx, g.request(), g.emit(streamCtx)) })
+	request := g.request()
+	g.tasks.Go(func() { g.streamEnd <- g.worker.Run(streamCtx, request, g.emit(streamCtx)) })
 	g.tasks.Go(func() { g.check(streamCtx) })
 	g.s.live.Store(g.worker)
+	g.tasks.Go(func() { g.catchUp(streamCtx, request.Knowledge) })
 
 	beat := time.NewTicker(g.timings.Beat)
 	defer beat.Stop()
@@ -55,6 +58,20 @@ func (g *generation) watch(ctx context.Context) cause {
 		if over {
 			return c
 		}
+	}
+}
+
+// catchUp hands over the knowledge that came into force after the request was
+// made and before Learn could reach this worker.
+func (g *generation) catchUp(ctx context.Context, requested []byte) {
+	now := g.s.o.Knowledge()
+	if bytes.Equal(now, requested) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.timings.Stop)
+	defer cancel()
+	if err := g.worker.Learn(ctx, now); err != nil && ctx.Err() == nil {
+		g.log.Error("knowledge_not_taken", logging.KeyError, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,13 +26,22 @@ const (
 
 // Set is files as they were at one moment.
 type Set struct {
-	paths []string
-	last  signatureList
+	paths    []string
+	last     signatureList
+	optional bool
 }
 
 // Look notes how the files at paths are now. It is called before they are read,
 // so that no change between the reading and the watching is missed.
 func Look(paths ...string) Set { return Set{paths: paths, last: signatures(paths)} }
+
+// LookOptional is Look for files that need not be there: that one has gone is a
+// change, too.
+func LookOptional(paths ...string) Set {
+	s := Look(paths...)
+	s.optional = true
+	return s
+}
 
 // Watch calls changed, from its own goroutine, each time that one of the files
 // has come, or has become another one than at Look, until ctx ends. The folders
@@ -65,7 +75,7 @@ func (s Set) Watch(ctx context.Context, changed func()) error {
 			timer.Reset(settle) // events were lost
 		case <-timer.C:
 			timer.Reset(look)
-			if now := signatures(paths); now.replaces(last) {
+			if now := signatures(paths); now.replaces(last) || s.optional && !slices.Equal(now, last) {
 				last = now
 				// A link may lead elsewhere now. Its own folder is watched already.
 				_ = addFolders(notifier, paths)

@@ -139,3 +139,21 @@ func TestMissingFolderIsAnError(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestFileThatMayBeMissingIsSeenToCome(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	calls, done := make(chan struct{}, 100), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	set := LookOptional(path)
+	go func() { done <- set.Watch(ctx, func() { calls <- struct{}{} }) }()
+	write(t, path, "here")
+	wait(t, calls)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, calls)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"session-manager/shared/knowledge"
+	"session-manager/worker/internal/page/judge"
 	"session-manager/worker/internal/page/login"
 )
 
@@ -70,6 +72,11 @@ func newLens(k *knowledge.Knowledge) (*lens, error) {
 // break after it.
 func strip(script, first string) string {
 	return strings.TrimSpace(script[max(0, strings.Index(script, first)):])
+}
+
+// uses tells whether the reader may tell the login string.
+func (l *lens) uses(reader judge.Reader) bool {
+	return slices.Contains(l.k.Readers.Use, knowledge.Reader(reader))
 }
 
 // accepts tells whether text is a login string.

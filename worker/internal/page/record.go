@@ -72,7 +72,7 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 // reading parses what a reader found. What no phone would accept is nothing.
 func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.Reading {
 	r := judge.Reading{Reader: reader, At: now}
-	if found == "" {
+	if found == "" || !l.through.uses(reader) {
 		return r
 	}
 	code, err := l.through.shape.Parse(found)

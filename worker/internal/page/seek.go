@@ -122,6 +122,9 @@ func (s *seeker) search() []judge.Reading {
 func (s *seeker) read(ctx context.Context, reader judge.Reader, find func(context.Context, func(string) bool) (string, error)) judge.Reading {
 	r := judge.Reading{Reader: reader, At: time.Now()}
 	through := s.page.lens.Load()
+	if !through.uses(reader) {
+		return r
+	}
 	text, err := find(ctx, through.accepts)
 	if err != nil && ctx.Err() == nil {
 		s.page.log.Debug("cannot search pictures", logging.KeyReader, string(reader), logging.KeyError, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-rod/rod"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
@@ -71,11 +72,14 @@ type Worker struct {
 	// idle is closed when there is no Chrome and never will be.
 	idle chan struct{}
 
-	mu     sync.Mutex
-	begun  bool  // guarded by mu; Run was called, or Stop before it
-	page   Page  // guarded by mu; nil while there is none
-	closed error // guarded by mu; how closing Chrome went; valid when idle is closed
-	failed error // guarded by mu; why the session ended; valid when idle is closed
+	mu    sync.Mutex
+	begun bool // guarded by mu; Run was called, or Stop before it
+	page  Page // guarded by mu; nil while there is none
+	// file is the newest knowledge file, for the page that is about to be opened.
+	file   []byte // guarded by mu
+	learnt bool   // guarded by mu; file came by Learn
+	closed error  // guarded by mu; how closing Chrome went; valid when idle is closed
+	failed error  // guarded by mu; why the session ended; valid when idle is closed
 }
 
 var _ rpc.Worker = (*Worker)(nil)
@@ -100,6 +104,7 @@ func (w *Worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Even
 		}
 		return rpc.ErrAlreadyRun
 	}
+	w.setKnowledge(req.Knowledge)
 	log := w.o.Logger.With(slog.Uint64(logging.KeyGeneration, req.Generation))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -167,10 +172,20 @@ func (w *Worker) LogOut(ctx context.Context) error {
 	return err
 }
 
-// Learn implements rpc.Worker.
+// Learn implements rpc.Worker. A file that comes before there is a page is kept
+// for it.
 func (w *Worker) Learn(ctx context.Context, file []byte) error {
-	_, err := ask(w, func(p Page) (struct{}, error) { return struct{}{}, p.Learn(ctx, file) })
-	return err
+	if _, err := knowledge.Read(file); err != nil {
+		return fmt.Errorf("%w: %w", rpc.ErrKnowledge, err)
+	}
+	w.mu.Lock()
+	page := w.page
+	w.file, w.learnt = file, true
+	w.mu.Unlock()
+	if page == nil {
+		return nil
+	}
+	return guard(w.o.Logger, func() error { return page.Learn(ctx, file) })
 }
 
 // Diagnose implements rpc.Worker.
@@ -210,10 +225,21 @@ func (w *Worker) begin() bool {
 	return first
 }
 
-func (w *Worker) setPage(p Page) {
+// setKnowledge takes the request's file, unless a newer one has come.
+func (w *Worker) setKnowledge(file []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.learnt {
+		w.file = file
+	}
+}
+
+// setPage takes the open page, and returns the knowledge file that came last.
+func (w *Worker) setPage(p Page) (file []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.page = p
+	return w.file
 }
 
 func (w *Worker) finish(closed, failed error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,11 @@ func (s *session) keepPage(ctx context.Context) error {
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
 	}
-	s.worker.setPage(page)
+	if file := s.worker.setPage(page); !bytes.Equal(file, s.req.Knowledge) {
+		if err := page.Learn(ctx, file); err != nil {
+			s.log.Error("cannot take up the knowledge file", slog.Any(logging.KeyError, err))
+		}
+	}
 	s.pulse.setPage(page)
 	err = page.Run(ctx)
 	if ctx.Err() != nil {

@@ -61,11 +61,11 @@ export class Container {
 
   async #label(string) {
     switch (profile.dataRef) {
-      case 'set': this.node.setAttribute('data-ref', string); break;
-      case 'empty': this.node.setAttribute('data-ref', ''); break;
+      case 'set': this.node.setAttribute(profile.attribute, string); break;
+      case 'empty': this.node.setAttribute(profile.attribute, ''); break;
       case 'late':
-        if (!this.node.hasAttribute('data-ref')) await wait(scaled(LATE_ATTRIBUTE));
-        if (this.text === string) this.node.setAttribute('data-ref', string);
+        if (!this.node.hasAttribute(profile.attribute)) await wait(scaled(LATE_ATTRIBUTE));
+        if (this.text === string) this.node.setAttribute(profile.attribute, string);
         break;
       default:
     }
