@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/api"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/crash"
@@ -120,7 +121,10 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 	if err != nil {
 		return nil, err
 	}
+	limits := session.DefaultLimits()
+	limits.FirstQR = cfg.QRTimeout
 	s.session = session.New(session.Options{
+		Limits: limits,
 		Logger: log,
 		Health: func(healthy bool) { s.workers.Report(healthy) },
 		Observe: func(snapshot *session.Snapshot) {
@@ -137,6 +141,7 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 	s.crashes = crash.NewRecorder(crash.Options{
 		Store: crashes, Version: version, Logger: log,
 		Screenshot: func(ctx context.Context) ([]byte, error) { return s.workers.Screenshot(ctx) },
+		Diagnose:   func(ctx context.Context) (rpc.Diagnosis, error) { return s.workers.Diagnose(ctx) },
 	})
 	s.workers = supervise.New(supervise.Options{
 		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Config is every setting. The tags are the documentation that --help prints.
@@ -23,6 +24,8 @@ type Config struct {
 	Worker     string   `placeholder:"FILE" help:"The worker's binary. Default: worker, beside the supervisor."`
 	Chrome     string   `placeholder:"FILE" help:"Chrome's binary. Default: google-chrome-stable, google-chrome, chromium on the PATH."`
 	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Further flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable."`
+
+	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without a scannable QR before that is an incident, reason qr_unreadable. At least 5s."`
 
 	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
 
@@ -84,7 +87,7 @@ func (c *Config) Level() slog.Level {
 func (c *Config) validate() error {
 	for _, check := range []func() error{
 		c.checkListen, c.checkTLS, c.checkURL, c.checkWebhook, c.checkHeadless, c.checkChromeArgs,
-		c.checkLogLevel, c.resolvePaths,
+		c.checkLogLevel, c.checkDurations, c.resolvePaths,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -235,6 +238,16 @@ func (c *Config) checkLogLevel() error {
 		return nil
 	}
 	return &Problem{Name: "--log-level", Value: c.LogLevel, Allowed: "use debug, info, warn or error"}
+}
+
+// minQRTimeout is what the slowest reader needs to find a code for the first time.
+const minQRTimeout = 5 * time.Second
+
+func (c *Config) checkDurations() error {
+	if c.QRTimeout < minQRTimeout {
+		return &Problem{Name: "--qr-timeout", Value: c.QRTimeout.String(), Allowed: "use a duration of at least 5s, for example 15s"}
+	}
+	return nil
 }
 
 func (c *Config) resolvePaths() error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,7 +176,7 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 	}
 	got := list[0]
 	if got.Kind != End || got.StateBefore != "READY" || got.Phase != "page" || got.UptimeMS != 60000 || got.WorkerBytes != 77 ||
-		got.WorkerExit != "exit 70" || got.ChromeExit != "signal killed" || got.Versions != (Versions{"v1", "Chrome/156", "2.3000"}) {
+		got.WorkerExit != "exit 70" || got.ChromeExit != "signal killed" || got.Versions != (Versions{Service: "v1", Browser: "Chrome/156", Page: "2.3000"}) {
 		t.Errorf("got %+v", got)
 	}
 	var events []string
@@ -199,9 +200,14 @@ func TestPlannedEndLeavesNoReport(t *testing.T) {
 	}
 }
 
-func TestIncidentIsPhotographedOnceInAWhile(t *testing.T) {
+func TestIncidentIsLookedAtOnceInAWhile(t *testing.T) {
 	photos := 0
-	o := Options{Screenshot: func(context.Context) ([]byte, error) {
+	o := Options{Diagnose: func(context.Context) (rpc.Diagnosis, error) {
+		return rpc.Diagnosis{
+			URL: "https://web.whatsapp.com/", PageVersion: "2.3000", UserAgent: "Chrome", Outline: "html\n body",
+			Console: []string{"an error about +49 151 12345678"}, Readers: []rpc.ReaderView{{Reader: "eye", Saw: "nothing"}},
+		}, nil
+	}, Screenshot: func(context.Context) ([]byte, error) {
 		photos++
 		return []byte("png"), nil
 	}}
@@ -212,7 +218,14 @@ func TestIncidentIsPhotographedOnceInAWhile(t *testing.T) {
 		}
 	})
 	if len(list) != 1 || photos != 1 || list[0].Kind != Incident || list[0].Reason != reason.QRUnreadable {
-		t.Errorf("%d photos, %+v", photos, list)
+		t.Fatalf("%d photos, %+v", photos, list)
+	}
+	got := list[0]
+	if got.URL == "" || got.Versions.Page != "2.3000" || got.Versions.UserAgent != "Chrome" || len(got.Readers) != 1 || got.Readers[0].Name != "eye" {
+		t.Errorf("got %+v", got)
+	}
+	if want := []string{"console.txt", "outline.txt", "screenshot.png"}; !slices.Equal(got.Files, want) {
+		t.Errorf("got the files %q, want %q", got.Files, want)
 	}
 }
 

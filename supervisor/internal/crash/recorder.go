@@ -25,8 +25,8 @@ const (
 	backlog = 8
 	// incidentPause is the least time between two incidents of one reason.
 	incidentPause = 10 * time.Minute
-	// photoTimeout bounds the screenshot of an incident.
-	photoTimeout = 5 * time.Second
+	// lookTimeout bounds each of the looks at the page of an incident.
+	lookTimeout = 5 * time.Second
 )
 
 // Options of a Recorder.
@@ -34,9 +34,11 @@ type Options struct {
 	Store *Store
 	// Version of the service.
 	Version string
-	// Screenshot photographs the page, for incidents.
+	// Screenshot photographs the page, for incidents. It may be nil.
 	Screenshot func(context.Context) ([]byte, error)
-	Logger     *slog.Logger
+	// Diagnose tells what the page is made of, for incidents. It may be nil.
+	Diagnose func(context.Context) (rpc.Diagnosis, error)
+	Logger   *slog.Logger
 }
 
 // Recorder turns what happens into reports. Notice and Observe only take note,
@@ -56,7 +58,8 @@ type Recorder struct {
 type job struct {
 	report Report
 	files  map[string][]byte
-	photo  bool
+	// page says that the page is worth a look before the report is written.
+	page bool
 }
 
 // NewRecorder returns a Recorder that writes nothing before Run.
@@ -85,14 +88,8 @@ func (r *Recorder) Run(ctx context.Context) {
 }
 
 func (r *Recorder) write(ctx context.Context, j job) {
-	if j.photo && r.o.Screenshot != nil {
-		ctx, cancel := context.WithTimeout(ctx, photoTimeout)
-		png, err := r.o.Screenshot(ctx)
-		cancel()
-		if err != nil {
-			r.o.Logger.Debug("incident_not_photographed", logging.KeyError, err)
-		}
-		j.files["screenshot.png"] = png
+	if j.page {
+		r.lookAtPage(ctx, &j)
 	}
 	id, err := r.o.Store.Add(j.report, j.files)
 	if err != nil {
@@ -102,6 +99,39 @@ func (r *Recorder) write(ctx context.Context, j job) {
 		r.o.Logger.Info("report_written", logging.KeyGeneration, j.report.Generation, "kind", string(j.report.Kind),
 			logging.KeyReason, string(j.report.Reason), "id", id)
 	}
+}
+
+// lookAtPage adds what the page shows and is made of. What can't be had is left
+// out: a page that is not understood may not answer either.
+func (r *Recorder) lookAtPage(ctx context.Context, j *job) {
+	if r.o.Screenshot != nil {
+		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		png, err := r.o.Screenshot(ctx)
+		cancel()
+		if err != nil {
+			r.o.Logger.Warn("incident_not_photographed", logging.KeyError, err)
+		}
+		j.files["screenshot.png"] = png
+	}
+	if r.o.Diagnose == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	d, err := r.o.Diagnose(ctx)
+	if err != nil {
+		r.o.Logger.Warn("incident_not_diagnosed", logging.KeyError, err)
+		return
+	}
+	j.report.URL, j.report.Versions.UserAgent = logging.Redact(d.URL), d.UserAgent
+	if d.PageVersion != "" {
+		j.report.Versions.Page = d.PageVersion
+	}
+	for _, view := range d.Readers {
+		j.report.Readers = append(j.report.Readers, Reader{Name: view.Reader, Saw: logging.Redact(view.Saw)})
+	}
+	j.files["outline.txt"] = lines([]string{d.Outline})
+	j.files["console.txt"] = lines(d.Console)
 }
 
 // Notice takes note of what the supervisor of workers tells. It is called before
@@ -138,7 +168,7 @@ func (r *Recorder) Observe(s *session.Snapshot) {
 	}
 	r.incidents[s.Reason] = now
 	report := r.reportLocked(Incident, s, now)
-	r.enqueueLocked(job{report: report, files: map[string][]byte{}, photo: true})
+	r.enqueueLocked(job{report: report, files: map[string][]byte{}, page: true})
 }
 
 // incidentReasons are those for which a page that lives is worth a report.
@@ -244,8 +274,9 @@ func describeEvent(body rpc.EventBody) (event, text string) {
 }
 
 func lines(list []string) []byte {
-	if len(list) == 0 {
+	text := strings.Join(list, "\n")
+	if text == "" {
 		return nil
 	}
-	return []byte(logging.Redact(strings.Join(list, "\n")) + "\n")
+	return []byte(logging.Redact(text) + "\n")
 }

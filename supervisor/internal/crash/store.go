@@ -66,6 +66,11 @@ type Report struct {
 	DelayMS    int64  `json:"delay_ms"`
 	Failures   int    `json:"failures_in_window"`
 
+	// The rest of an Incident: the page's address without its query, and what
+	// each reader saw in it last.
+	URL     string   `json:"url,omitempty"`
+	Readers []Reader `json:"readers,omitempty"`
+
 	Versions Versions `json:"versions"`
 	// WorkerBytes is the memory of the worker's tree at its last heartbeat.
 	WorkerBytes uint64 `json:"worker_bytes,omitempty"`
@@ -80,6 +85,14 @@ type Versions struct {
 	Service string `json:"service"`
 	Browser string `json:"browser,omitempty"`
 	Page    string `json:"page,omitempty"`
+	// UserAgent is what the page is told.
+	UserAgent string `json:"user_agent,omitempty"`
+}
+
+// Reader is what one of the readers of the page saw last.
+type Reader struct {
+	Name string `json:"name"`
+	Saw  string `json:"saw"`
 }
 
 // Step is one entry of a timeline.

@@ -200,6 +200,15 @@ func (s *Supervisor) Learn(ctx context.Context) error {
 	return worker.Learn(ctx, s.o.Knowledge())
 }
 
+// Diagnose tells what the page is made of. Errors are those of Screenshot.
+func (s *Supervisor) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
+	worker := s.live.Load()
+	if worker == nil {
+		return rpc.Diagnosis{}, fmt.Errorf("cannot diagnose page: %w", ErrNoWorker)
+	}
+	return worker.Diagnose(ctx)
+}
+
 // Report tells whether the session is healthy, that is, whether it has fresh
 // evidence that the page does its work. Levels and edges will do. Only health
 // resets what the restart policy has counted.
