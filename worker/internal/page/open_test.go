@@ -46,12 +46,11 @@ func TestOpenSaysWhyItFails(t *testing.T) {
 		w.WriteHeader(http.StatusBadGateway)
 		_, _ = w.Write([]byte("<body>bad gateway"))
 	}))
-	defer broken.Close()
+	t.Cleanup(broken.Close)
 	silent := silence(t)
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
-	defer untrusted.Close()
+	t.Cleanup(untrusted.Close)
 
-	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct {
 		name, url string
 		want      reason.Code
@@ -64,8 +63,9 @@ func TestOpenSaysWhyItFails(t *testing.T) {
 		{"no answer", silent, reason.PageLoadFailed, 2 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			_, err := Open(t.Context(), Options{
-				Browser: b.Rod(), URL: tc.url, Emit: func(rpc.EventBody) {},
+				Browser: chromes.Take(t).Rod(), URL: tc.url, Emit: func(rpc.EventBody) {},
 				Timings: Timings{Open: tc.limit},
 			})
 			if got := reason.Of(err, ""); got != tc.want {
@@ -78,7 +78,7 @@ func TestOpenSaysWhyItFails(t *testing.T) {
 func TestOpenEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	silent := silence(t)
-	b := browsertest.Start(t, browsertest.Options(t))
+	b := chromes.Take(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := Open(ctx, Options{Browser: b.Rod(), URL: silent, Emit: func(rpc.EventBody) {}})
@@ -115,7 +115,7 @@ func TestRunEndsWhenChromeDies(t *testing.T) {
 
 func TestDialogsDoNotStopThePage(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
+	r := &rig{t: t, browser: chromes.Take(t)}
 	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+loginOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
 	r.open()
 	if shown, _ := r.awaitCode(0); string(shown.Login) != loginOf("AfterTheDialog") {
@@ -125,7 +125,7 @@ func TestDialogsDoNotStopThePage(t *testing.T) {
 
 func TestThePageCanNotSeeThatItIsWatched(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
+	r := &rig{t: t, browser: chromes.Take(t)}
 	// The page shows a code when it finds something of ours, and another when it
 	// has looked for it for a while in vain.
 	r.url = plain(t, `<body><script>

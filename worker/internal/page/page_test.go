@@ -12,7 +12,6 @@ import (
 	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/browser/browsertest"
 )
 
 func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
@@ -47,7 +46,7 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 // TestRotationIsFollowedAtOnce measures from when the page reports that it has
 // drawn a new code to when it is told.
 func TestRotationIsFollowedAtOnce(t *testing.T) {
-	r := open(t, simulator.Options{Speed: 20})
+	r := open(t, simulator.Options{Speed: 60})
 	var delays []time.Duration
 	mark := 0
 	for len(delays) < 8 {
@@ -212,8 +211,8 @@ func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
 	if out.Registered {
 		t.Fatalf("got %+v", out)
 	}
-	_, mark = r.awaitCode(mark)
 	o, _ := r.awaitCondition(mark, rpc.PageUnlinked)
+	r.awaitCode(mark)
 	if o.Reason != reason.LoggedOut {
 		t.Fatalf("got %+v", o)
 	}
@@ -221,7 +220,7 @@ func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
 
 // quick makes hangs short.
 func quick(o *Options) {
-	o.Timings.LookDeadline, o.Timings.Interval = time.Second, 200*time.Millisecond
+	o.Timings.LookDeadline, o.Timings.Interval, o.Timings.Misses = 700*time.Millisecond, 200*time.Millisecond, 2
 }
 
 // once allows one cure of a kind.
@@ -229,7 +228,7 @@ func once(o *Options) { o.Timings.CureLimit = 1 }
 
 func TestAHangingPageIsCured(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{}, quick)
+	r := openAlone(t, simulator.Options{Speed: 5}, quick)
 	_, mark := r.awaitCode(0)
 	if err := r.sim.Hang(); err != nil {
 		t.Fatal(err)
@@ -243,7 +242,7 @@ func TestAHangingPageIsCured(t *testing.T) {
 
 func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Faults: []string{"hang"}}, quick, once)
+	r := openAlone(t, simulator.Options{Faults: []string{"hang"}, Speed: 20}, quick, once)
 	select {
 	case err := <-r.ended:
 		if reason.Of(err, "") != reason.PageHung {
@@ -258,7 +257,7 @@ func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
 
 func TestACrashedPageIsRevived(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{})
+	r := openAlone(t, simulator.Options{Speed: 5})
 	_, mark := r.awaitCode(0)
 	crash(r)
 	_, mark = r.await(mark, "that the page crashed", func(b rpc.EventBody) bool {
@@ -275,7 +274,7 @@ func crash(r *rig) {
 
 func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{}, once)
+	r := openAlone(t, simulator.Options{Speed: 5}, once)
 	_, mark := r.awaitCode(0)
 	crash(r)
 	r.awaitCode(r.awaitGone(mark, "navigated"))
@@ -294,7 +293,7 @@ func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
 
 func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
+	r := &rig{t: t, browser: chromes.Take(t)}
 	elsewhere := plain(t, "<body>captive portal")
 	k, err := knowledge.Default()
 	if err != nil {
@@ -319,7 +318,7 @@ func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
 
 func TestNewKnowledgeIsUsedWithoutLoadingThePageAgain(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: browsertest.Start(t, browsertest.Options(t))}
+	r := &rig{t: t, browser: chromes.Take(t)}
 	r.url = plain(t, `<body><div data-other="`+loginOf("InAnotherAttribute")+`">x</div>`)
 	r.open()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
@@ -343,7 +342,7 @@ func TestNewKnowledgeIsUsedWithoutLoadingThePageAgain(t *testing.T) {
 
 func TestOtherTabsAreClosed(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{})
+	r := open(t, simulator.Options{Speed: 5}, eager)
 	_, mark := r.awaitCode(0)
 	for _, url := range []string{"about:blank", r.url} {
 		if _, err := (proto.TargetCreateTarget{URL: url}).Call(r.browser.Rod()); err != nil {

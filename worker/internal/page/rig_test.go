@@ -3,9 +3,11 @@ package page
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +20,22 @@ import (
 	"session-manager/worker/internal/browser/browsertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// chromes are shared by the tests: each opens a page of its own, on an origin of
+// its own.
+var chromes browsertest.Pool //nolint:gochecknoglobals // what TestMain ends
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := chromes.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // patience bounds every wait of a test. It is far longer than anything takes.
 const patience = 60 * time.Second
@@ -33,6 +50,13 @@ type rig struct {
 	told    *telling
 	stop    context.CancelFunc
 	ended   chan error
+}
+
+// fast is as impatient with the page as the simulator's clock at speed 20 asks
+// for.
+func fast(o *Options) {
+	o.Timings.Interval = 500 * time.Millisecond
+	o.Timings.Judge.Pace = 5
 }
 
 // event is one thing told, and when.
@@ -80,20 +104,31 @@ func serve(t *testing.T, o simulator.Options) (*simulator.Server, string) {
 	return sim, srv.URL
 }
 
-// open starts a Chrome and opens the simulator in it.
+// open opens the simulator in a Chrome.
 func open(t *testing.T, o simulator.Options, change ...func(*Options)) *rig {
 	t.Helper()
+	return openIn(t, chromes.Take(t), o, change...)
+}
+
+// openAlone opens it in a Chrome of its own, for a page that would trouble the
+// next one.
+func openAlone(t *testing.T, o simulator.Options, change ...func(*Options)) *rig {
+	t.Helper()
+	return openIn(t, browsertest.Start(t, browsertest.Options(t)), o, change...)
+}
+
+func openIn(t *testing.T, b *browser.Browser, o simulator.Options, change ...func(*Options)) *rig {
+	t.Helper()
 	sim, url := serve(t, o)
-	r := &rig{t: t, sim: sim, url: url, browser: browsertest.Start(t, browsertest.Options(t))}
+	r := &rig{t: t, sim: sim, url: url, browser: b}
 	r.open(change...)
 	return r
 }
 
-// variant opens a simulator in a Chrome that others have used.
-func variant(t *testing.T, b *browser.Browser, o simulator.Options, change ...func(*Options)) *rig {
+// openPlain opens a page of our own in a Chrome.
+func openPlain(t *testing.T, body string, change ...func(*Options)) *rig {
 	t.Helper()
-	sim, url := serve(t, o)
-	r := &rig{t: t, sim: sim, url: url, browser: b}
+	r := &rig{t: t, url: plain(t, body), browser: chromes.Take(t)}
 	r.open(change...)
 	return r
 }

@@ -11,7 +11,6 @@ import (
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/browser/browsertest"
 )
 
 // loginOf returns a well-formed login string.
@@ -45,7 +44,6 @@ func TestACodeIsFoundInAnyPicture(t *testing.T) {
 	login := loginOf("PicturePicture")
 	data := pictureOf(t, login)
 	img := `<img width=264 height=264 src="` + data + `">`
-	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct{ name, body, reader string }{
 		{"image", img, "picture"},
 		{"canvas", `<canvas width=264 height=264></canvas><script>
@@ -58,13 +56,12 @@ func TestACodeIsFoundInAnyPicture(t *testing.T) {
 		{"background, which is no picture", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "eye"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := &rig{t: t, url: plain(t, "<!doctype html><body>"+tc.body), browser: b}
-			r.open(eager)
+			t.Parallel()
+			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
 			shown, _ := r.awaitCode(0)
 			if string(shown.Login) != login || shown.Reader != tc.reader {
 				t.Fatalf("got %+v", shown)
 			}
-			r.close()
 		})
 	}
 }
@@ -72,7 +69,6 @@ func TestACodeIsFoundInAnyPicture(t *testing.T) {
 func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 	t.Parallel()
 	data := pictureOf(t, loginOf("PicturePicture"))
-	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct{ name, body string }{
 		{"faded", `<div style="opacity:.04"><img width=264 height=264 src="` + data + `"></div>`},
 		{"hidden", `<img style="visibility:hidden" width=264 height=264 src="` + data + `">`},
@@ -80,8 +76,8 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 			<button style="position:absolute;left:66px;top:80px;width:132px;height:100px">reload</button></div>`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := &rig{t: t, url: plain(t, "<!doctype html><body>"+tc.body), browser: b}
-			r.open(eager)
+			t.Parallel()
+			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
 			// Some searches must have ended in vain.
 			r.await(0, "some seconds of looking", func(b rpc.EventBody) bool {
 				if _, ok := b.(rpc.QRShown); ok {
@@ -90,7 +86,6 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 				events, _ := r.told.all()
 				return len(events) > 0 && events[len(events)-1].at.Sub(events[0].at) > 3*time.Second
 			})
-			r.close()
 		})
 	}
 }

@@ -6,12 +6,10 @@ import (
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/browser/browsertest"
 )
 
 func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 	t.Parallel()
-	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct{ profile, reader string }{
 		{"2022", "dom"},
 		{"2024", ""},
@@ -27,7 +25,8 @@ func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 		{"picture-only", "picture"},
 	} {
 		t.Run(tc.profile, func(t *testing.T) {
-			r := variant(t, b, simulator.Options{Profile: tc.profile}, eager)
+			t.Parallel()
+			r := open(t, simulator.Options{Profile: tc.profile, Speed: 5}, eager)
 			shown, _ := r.awaitCode(0)
 			err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Offered == string(shown.Login) })
 			if err != nil {
@@ -36,14 +35,12 @@ func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 			if tc.reader != "" && shown.Reader != tc.reader {
 				t.Errorf("it was read by %s, want %s", shown.Reader, tc.reader)
 			}
-			r.close()
 		})
 	}
 }
 
 func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 	t.Parallel()
-	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct {
 		profile, fault string
 		condition      rpc.Condition
@@ -63,11 +60,12 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 		{"unsupported", "", rpc.PageBlocked, reason.UnsupportedBrowser},
 	} {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
-			o := simulator.Options{Profile: tc.profile, Speed: 5}
+			t.Parallel()
+			o := simulator.Options{Profile: tc.profile, Speed: 20}
 			if tc.fault != "" {
 				o.Faults = []string{tc.fault}
 			}
-			r := variant(t, b, o)
+			r := open(t, o, fast)
 			r.await(0, string(tc.reason), func(b rpc.EventBody) bool {
 				if _, ok := b.(rpc.QRShown); ok {
 					t.Error("a code was told")
@@ -75,14 +73,12 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 				o, ok := b.(rpc.PageObserved)
 				return ok && o.Condition == tc.condition && o.Reason == tc.reason
 			})
-			r.close()
 		})
 	}
 }
 
 func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 	t.Parallel()
-	b := browsertest.Start(t, browsertest.Options(t))
 	for _, tc := range []struct {
 		profile, fault string
 		condition      rpc.Condition
@@ -99,11 +95,12 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 		{"2022", "", rpc.PageReady, ""},
 	} {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
-			o := simulator.Options{Profile: tc.profile, Speed: 5}
+			t.Parallel()
+			o := simulator.Options{Profile: tc.profile, Speed: 20}
 			if tc.fault != "" {
 				o.Faults = []string{tc.fault}
 			}
-			r := variant(t, b, o)
+			r := open(t, o, fast)
 			_, mark := r.awaitCode(0)
 			if _, err := r.sim.Shown(r.context()); err != nil {
 				t.Fatal(err)
@@ -115,7 +112,6 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 				o, ok := b.(rpc.PageObserved)
 				return ok && o.Condition == tc.condition && o.Reason == tc.reason
 			})
-			r.close()
 		})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"sync"
 	"testing"
@@ -61,16 +60,11 @@ func Options(t testing.TB) browser.Options {
 	if err != nil {
 		t.Skipf("no browser on the PATH (google-chrome-stable, google-chrome, chromium): %v", err)
 	}
-	dir := ShortDir(t)
-	profile := filepath.Join(dir, "p")
-	if err := os.Mkdir(profile, 0o700); err != nil {
+	o := optionsIn(chrome, ShortDir(t), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err := os.Mkdir(o.ProfileDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return browser.Options{
-		Path: chrome.path, Version: chrome.version,
-		ProfileDir: profile, LeaseFile: filepath.Join(dir, "lease"), ScratchDir: filepath.Join(dir, "s"),
-		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}
+	return o
 }
 
 // ShortDir makes a folder whose path is short enough for Chrome's sockets, which

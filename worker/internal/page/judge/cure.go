@@ -65,7 +65,7 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 		}
 		return j.renewalFailed(h, v, now)
 	}
-	t := traits[k]
+	t := j.trait(k)
 	if t.patience == 0 {
 		return h, v
 	}
@@ -79,7 +79,7 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 		v.Wake = earlier(v.Wake, due)
 		return h, v
 	}
-	v.Why = h.observe(k, l, now).Reason
+	v.Why = j.observe(h, k, l, now).Reason
 	if t.giveUp > 0 && n >= t.giveUp {
 		v.Action = GiveUp
 		return h, v

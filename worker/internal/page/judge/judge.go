@@ -232,7 +232,7 @@ func (j Judge) tell(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 		h.recognised = true
 		v.Events = append(v.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
 	}
-	o := h.observe(k, l, now)
+	o := j.observe(h, k, l, now)
 	if o == h.told && now.Sub(h.toldAt) < j.t.Repeat {
 		return h, v
 	}
@@ -241,8 +241,8 @@ func (j Judge) tell(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 	return h, v
 }
 
-func (h History) observe(k kind, l Look, now time.Time) rpc.PageObserved {
-	t := traits[k]
+func (j Judge) observe(h History, k kind, l Look, now time.Time) rpc.PageObserved {
+	t := j.trait(k)
 	o := rpc.PageObserved{
 		Condition: t.condition, Reason: t.reason, Detail: t.detail,
 		Progress: l.Progress, Registered: h.registered, PageVersion: l.Version,

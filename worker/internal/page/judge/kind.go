@@ -177,6 +177,13 @@ var traits = [kinds]trait{
 	kindOffline: {condition: rpc.PageDisconnected, reason: reason.NetworkUnreachable},
 }
 
+// trait returns that of k, at the page's pace.
+func (j Judge) trait(k kind) trait {
+	t := traits[k]
+	t.overdue, t.patience, t.patienceMax = j.t.paced(t.overdue), j.t.paced(t.patience), j.t.paced(t.patienceMax)
+	return t
+}
+
 // unlinked tells whether the page asks for a phone, with or without a code.
 func (k kind) unlinked() bool { return k >= kindCode && k <= kindStorage }
 

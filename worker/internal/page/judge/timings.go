@@ -33,6 +33,9 @@ type Timings struct {
 	// PictureHold is how long the word of a reader that doesn't look every time
 	// is good for.
 	PictureHold time.Duration
+	// Pace divides the patience that there is with each screen, for a page that
+	// lives faster than WhatsApp Web does. Zero stands for 1.
+	Pace float64
 }
 
 // withDefaults fills in what is zero.
@@ -57,5 +60,11 @@ func (t Timings) withDefaults() Timings {
 			*f.field = f.value
 		}
 	}
+	if t.Pace == 0 {
+		t.Pace = 1
+	}
 	return t
 }
+
+// paced is d at the page's pace.
+func (t Timings) paced(d time.Duration) time.Duration { return time.Duration(float64(d) / t.Pace) }
