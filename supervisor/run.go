@@ -143,18 +143,10 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 		Screenshot: func(ctx context.Context) ([]byte, error) { return s.workers.Screenshot(ctx) },
 		Diagnose:   func(ctx context.Context) (rpc.Diagnosis, error) { return s.workers.Diagnose(ctx) },
 	})
-	s.workers = supervise.New(supervise.Options{
-		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
-		Knowledge:  func() []byte { return override.State().File },
-		RuntimeDir: runtimeDir, Logger: log,
-		Notify: func(n supervise.Notice) {
-			s.crashes.Notice(n)
-			s.session.Notify(n)
-		},
-	})
+	keeper := s.newWorkers(cfg, runtimeDir, override)
 	handler, err := api.New(api.Options{
-		Session: s.session, Commands: s.workers, Crashes: crashes, Events: s.events, Meter: meter, AllowedHosts: cfg.AllowHosts,
-		Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
+		Session: s.session, Commands: commands{s.workers, keeper, s.session}, Crashes: crashes, Events: s.events, Meter: meter,
+		AllowedHosts: cfg.AllowHosts, Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
 		Knowledge: override,
 		Version:   version, Logger: log, Draining: s.draining,
 	})
@@ -246,7 +238,7 @@ func (s *service) restartOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			if err := s.workers.Restart(ctx); err != nil {
+			if _, err := s.workers.Restart(ctx, supervise.Calm); err != nil {
 				s.log.Warn("restart_failed", logging.KeyError, err)
 			}
 		}

@@ -12,6 +12,8 @@ const (
 	Starting           Code = "starting"
 	Stopping           Code = "stopping"
 	RestartRequested   Code = "restart_requested"
+	LoginCare          Code = "login_care"
+	ProfileReplaced    Code = "profile_replaced"
 	WorkerCrashed      Code = "worker_crashed"
 	WorkerHung         Code = "worker_hung"
 	WorkerUnusable     Code = "worker_unusable"
@@ -53,6 +55,9 @@ const (
 	ScreenLocked       Code = "screen_locked"
 	StorageFailed      Code = "storage_failed"
 	PageOutdated       Code = "page_outdated"
+	PairingCodeShown   Code = "pairing_code_shown"
+	SyncStuck          Code = "sync_stuck"
+	ConnectionSilent   Code = "connection_silent"
 )
 
 // Text is what a person reads about a Code.
@@ -85,6 +90,8 @@ var catalogue = map[Code]Text{
 	Starting:           {"The worker and Chrome are starting.", ""},
 	Stopping:           {"The service is stopping.", ""},
 	RestartRequested:   {"A restart was asked for.", ""},
+	LoginCare:          {"Chrome is closed for a moment, so that the login can be copied, moved away or brought back.", ""},
+	ProfileReplaced:    {"The folder with the login was removed or replaced while Chrome ran; a new Chrome is being started on what is there now.", ""},
 	WorkerCrashed:      {"The worker process died; a new one is being started.", ""},
 	WorkerHung:         {"The worker process stopped answering and was killed; a new one is being started.", ""},
 	WorkerUnusable:     {"The worker binary can't be run, or speaks another protocol version than the supervisor.", "Run make build, so that bin/supervisor and bin/worker are of one version, or set --worker to the right file."},
@@ -114,7 +121,7 @@ var catalogue = map[Code]Text{
 	SavingLogin:        {"The account is linked and connected; Chrome has not written the login to disk yet.", ""},
 	Syncing:            {"The account is linked; chats are being fetched.", "Keep the phone online."},
 	Reconnecting:       {"The account is linked; the connection is being opened.", ""},
-	Conflict:           {"WhatsApp Web was opened elsewhere with this account.", "Close it there, or restart the session to take over."},
+	Conflict:           {"WhatsApp Web was opened elsewhere with this account.", "Close it there. It is taken back after a minute, at most three times an hour."},
 	LoggedOut:          {"The phone, or WhatsApp, ended the link.", "Scan the new code at /qr."},
 	Banned:             {"WhatsApp has banned this account, for some time or for good.", "Open WhatsApp on the phone; it says more."},
 	TermsRequired:      {"WhatsApp wants its terms of service accepted.", "Open WhatsApp on the phone and accept them."},
@@ -122,6 +129,9 @@ var catalogue = map[Code]Text{
 	ServiceUnavailable: {"WhatsApp's service is not available.", "Wait; the service goes on by itself."},
 	ScreenLocked:       {"WhatsApp Web's app lock is on.", "Turn it off from a desktop browser with this profile."},
 	StorageFailed:      {"The page can't use its database in the profile.", "Check the disk; the account may have to be linked again."},
+	PairingCodeShown:   {"The page shows a code to be typed on the phone; meanwhile there is no QR.", "Open WhatsApp on the phone, Linked devices, Link a device, Link with phone number instead, and type the code. The QR comes back when the code has run out."},
+	SyncStuck:          {"The account is linked; fetching the chats makes no progress, and the page is loaded again.", "Keep the phone online, with WhatsApp open."},
+	ConnectionSilent:   {"The page says that it is connected, but nothing comes over its connection; it is loaded again.", "Make sure that no other service uses a copy of this profile."},
 	PageOutdated:       {"WhatsApp says this version of its page is too old.", "The page is loaded again by itself; upgrade Chrome if this stays."},
 }
 

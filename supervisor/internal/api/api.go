@@ -17,10 +17,12 @@ import (
 	"github.com/gorilla/mux"
 	"golang.org/x/time/rate"
 
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/supervise"
 	"session-manager/supervisor/internal/webui"
 )
 
@@ -32,8 +34,15 @@ type Reader interface {
 
 // Commander does what the POST routes ask for.
 type Commander interface {
-	// Restart ends the worker cleanly and starts the next one at once.
-	Restart(ctx context.Context) error
+	// Restart ends the worker cleanly and starts the next one. until is when it
+	// will be done at the latest, zero for at once.
+	Restart(ctx context.Context, u supervise.Urgency) (until time.Time, err error)
+	// Pair makes the page offer a code for the phone with this number, E.164,
+	// digits only.
+	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
+	// LogOut ends the link, and moves the login away, or erases it. It returns
+	// when that is done, with the name of the folder that it was moved to.
+	LogOut(ctx context.Context, purge bool) (moved string, err error)
 	// Screenshot photographs the page.
 	Screenshot(ctx context.Context) ([]byte, error)
 }
@@ -128,6 +137,8 @@ func (a *api) routes() []route {
 		{"/qr.txt", read, get(a.qrText)},
 		{"/session", read, get(a.session)},
 		{"/session/restart", command, post(a.restart)},
+		{"/session/pair", command, post(a.pair)},
+		{"/session/logout", command, post(a.logOut)},
 		// It makes Chrome work, and it may show chats.
 		{"/session/screenshot", command, get(a.screenshot)},
 		{"/crashes", read, get(a.crashes)},

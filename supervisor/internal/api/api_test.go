@@ -21,6 +21,7 @@ import (
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/supervise"
 )
 
 // fakeSession is a session whose snapshot the test sets.
@@ -60,12 +61,26 @@ func (f *fakeSession) set(s session.Snapshot) {
 
 type fakeCommands struct {
 	restart error
+	until   time.Time
 	png     []byte
 	err     error
+	pair    func(rpc.Secret) (rpc.Pairing, error)
+	logOut  func(purge bool) (string, error)
 }
 
-func (f fakeCommands) Restart(context.Context) error              { return f.restart }
-func (f fakeCommands) Screenshot(context.Context) ([]byte, error) { return f.png, f.err }
+func (f fakeCommands) Restart(_ context.Context, u supervise.Urgency) (time.Time, error) {
+	if u == supervise.Now {
+		return time.Time{}, f.restart
+	}
+	return f.until, f.restart
+}
+
+func (f fakeCommands) Pair(_ context.Context, phone rpc.Secret) (rpc.Pairing, error) {
+	return f.pair(phone)
+}
+
+func (f fakeCommands) LogOut(_ context.Context, purge bool) (string, error) { return f.logOut(purge) }
+func (f fakeCommands) Screenshot(context.Context) ([]byte, error)           { return f.png, f.err }
 
 const testLogin = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
 	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"

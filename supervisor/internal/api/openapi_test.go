@@ -20,6 +20,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/view"
 )
@@ -203,6 +204,11 @@ func full(t *testing.T) session.Snapshot {
 	s := withQR(t, time.Minute)
 	s.Since, s.ReasonSince, s.PhaseSince, s.Evidence, s.RetryAt = now, now, now, now, now
 	s.Detail, s.Phase, s.Progress, s.Registered, s.PageVersion = "a detail", "page", 40, true, "2.3000.1"
+	s.PairingExpires = now.Add(time.Minute)
+	s.Login = login.Status{HeldUntil: now, Memory: login.Memory{
+		Stamp: "x", LinkedAt: now, PersistedAt: now, ReadyAt: now, LoggedOutAt: now, LostAt: now, SnapshotAt: now, TriedAt: now,
+		RestoredAt: now, RestoredFrom: "a", QuarantinedAt: now, Quarantined: "b",
+	}}
 	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: now, Ends: 1, ResidentBytes: 1 << 20, HeartbeatAt: now}
 	s.Browser = session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
 	s.LastEnd = &session.End{

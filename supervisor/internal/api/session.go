@@ -2,11 +2,11 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/supervise"
 	"session-manager/supervisor/internal/view"
 )
 
@@ -23,6 +23,8 @@ type sessionBody struct {
 	ProgressPercent *int          `json:"progress_percent"`
 	Registered      bool          `json:"registered"`
 	PersistedAt     *time.Time    `json:"persisted_at"`
+	Login           view.Login    `json:"login"`
+	Pairing         *view.Pairing `json:"pairing"`
 	QR              *view.QR      `json:"qr"`
 	Worker          view.Worker   `json:"worker"`
 	Browser         *view.Browser `json:"browser"`
@@ -67,6 +69,7 @@ func (a *api) session(*http.Request) response {
 	body := sessionBody{
 		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
 		ProgressPercent: view.ProgressOf(s), Registered: s.Registered, PersistedAt: view.Moment(s.PersistedAt),
+		Login: view.LoginOf(s.Login), Pairing: view.PairingOf(s.Pairing(now)),
 		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
 		Page: pageBody{Version: s.PageVersion, Knowledge: a.knowledge()}, LastEnd: view.EndOf(s.LastEnd),
 		RetryAt: view.Moment(s.RetryAt), Version: a.Version,
@@ -77,18 +80,34 @@ func (a *api) session(*http.Request) response {
 	return object{http.StatusOK, body}
 }
 
+type restartBody struct {
+	Accepted bool `json:"accepted"`
+	// DeferredUntil is left out when it happens at once.
+	DeferredUntil *time.Time `json:"deferred_until,omitempty"`
+}
+
 // restart answers POST /session/restart: the worker and Chrome are closed
-// cleanly and started again, at once even when the circuit is open.
+// cleanly and started again, at once even when the circuit is open. While a phone
+// is being linked it waits, unless ?now=true says that it must not.
 func (a *api) restart(r *http.Request) response {
 	if bad := input(r, &struct{}{}); bad != nil {
 		return *bad
 	}
+	now, bad := flag(r, "now")
+	if bad != nil {
+		return *bad
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
-	if err := a.Commands.Restart(ctx); err != nil {
+	urgency := supervise.Soon
+	if now {
+		urgency = supervise.Now
+	}
+	until, err := a.Commands.Restart(ctx, urgency)
+	if err != nil {
 		return a.commandFailed("restart", err)
 	}
-	return raw{http.StatusAccepted, jsonType, []byte(`{"accepted":true}`)}
+	return object{http.StatusAccepted, restartBody{Accepted: true, DeferredUntil: view.Moment(until)}}
 }
 
 // screenshot answers GET /session/screenshot: what Chrome shows now. It may show
@@ -101,16 +120,4 @@ func (a *api) screenshot(r *http.Request) response {
 		return a.commandFailed("screenshot", err)
 	}
 	return raw{http.StatusOK, pngType, png}
-}
-
-func (a *api) commandFailed(command string, err error) problem {
-	a.Logger.Warn("command_failed", "command", command, "err", err)
-	p := problem{
-		status: http.StatusServiceUnavailable, code: "command_failed",
-		detail: "The worker could not do it now.", hint: "GET /session says what it is busy with.",
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		p.status, p.code, p.detail = http.StatusGatewayTimeout, "command_timeout", "The worker did not answer in time."
-	}
-	return p
 }

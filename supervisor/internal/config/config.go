@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,6 +29,9 @@ type Config struct {
 	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without a scannable QR before that is an incident, reason qr_unreadable. At least 5s."`
 
 	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
+
+	SettleTime   time.Duration `default:"60s" placeholder:"TIME" help:"How long after a phone was linked planned restarts wait, so that they can't cost the new login."`
+	SnapshotHour string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to copy the login when the last copy is older than a day; off for never."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the keys that callers show, one a line: KEY, read:KEY or command:KEY. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Further host name that requests may name, for a reverse proxy; repeatable."`
@@ -87,7 +91,7 @@ func (c *Config) Level() slog.Level {
 func (c *Config) validate() error {
 	for _, check := range []func() error{
 		c.checkListen, c.checkTLS, c.checkURL, c.checkWebhook, c.checkHeadless, c.checkChromeArgs,
-		c.checkLogLevel, c.checkDurations, c.resolvePaths,
+		c.checkLogLevel, c.checkDurations, c.checkLogin, c.resolvePaths,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -248,6 +252,31 @@ func (c *Config) checkDurations() error {
 		return &Problem{Name: "--qr-timeout", Value: c.QRTimeout.String(), Allowed: "use a duration of at least 5s, for example 15s"}
 	}
 	return nil
+}
+
+func (c *Config) checkLogin() error {
+	if c.SettleTime < 0 {
+		return &Problem{Name: "--settle-time", Value: c.SettleTime.String(), Allowed: "use a duration such as 60s, or 0s"}
+	}
+	if _, ok := c.quietHour(); !ok {
+		return &Problem{Name: "--snapshot-hour", Value: c.SnapshotHour, Allowed: "use an hour from 0 to 23, or off"}
+	}
+	return nil
+}
+
+// QuietHour is SnapshotHour as a number, and negative when it is off. The Config
+// must be valid.
+func (c *Config) QuietHour() int {
+	hour, _ := c.quietHour()
+	return hour
+}
+
+func (c *Config) quietHour() (int, bool) {
+	if c.SnapshotHour == "off" {
+		return -1, true
+	}
+	hour, err := strconv.Atoi(c.SnapshotHour)
+	return hour, err == nil && hour >= 0 && hour < 24
 }
 
 func (c *Config) resolvePaths() error {

@@ -69,16 +69,18 @@ func (p *Profile) SaveRestarts(state any) error { return p.save("restarts", stat
 
 // LoadRestarts reads into state, a pointer, what SaveRestarts has kept; nothing
 // when there is nothing.
-func (p *Profile) LoadRestarts(state any) error {
-	data, err := os.ReadFile(p.path("restarts"))
+func (p *Profile) LoadRestarts(state any) error { return p.load("restarts", state) }
+
+func (p *Profile) load(name string, value any) error {
+	data, err := os.ReadFile(p.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read restarts: %w", err)
+		return fmt.Errorf("cannot read %s: %w", name, err)
 	}
-	if err := json.Unmarshal(data, state); err != nil {
-		return fmt.Errorf("cannot parse restarts: %w", err)
+	if err := json.Unmarshal(data, value); err != nil {
+		return fmt.Errorf("cannot parse %s: %w", name, err)
 	}
 	return nil
 }

@@ -26,12 +26,16 @@ const (
 //
 // Errors match ErrHeld, or carry reason.ProfileUnwritable or reason.DiskFull.
 func (p *Profile) Preflight() error {
-	for _, path := range []string{p.tokens, p.Dir()} {
-		if err := makeFolder(path); err != nil {
-			return err
-		}
+	if err := makeFolder(p.tokens); err != nil {
+		return err
 	}
 	if err := p.keepLock(); err != nil {
+		return err
+	}
+	if err := p.mend(); err != nil {
+		return err
+	}
+	if err := makeFolder(p.Dir()); err != nil {
 		return err
 	}
 	// Space first: a full disk fails the test of writing as well.

@@ -10,6 +10,10 @@
 //	admin.lease     flock'ed through every Chrome of ours (package lease)
 //	admin.launch    which Chrome was started last
 //	admin.restarts  what the restart policy remembers
+//	admin.login     what is known of the login in the profile
+//	admin.quarantine/<time>-<why>   former profiles, the newest 3
+//	admin.snapshots/<time>          copies of the closed profile, the newest 3
+//	admin.incoming                  a profile that is about to replace it
 package profile
 
 import (
@@ -75,11 +79,11 @@ func Open(tokens string) (*Profile, error) {
 	if err := makeFolder(abs); err != nil {
 		return nil, err
 	}
-	if err := makeFolder(p.Dir()); err != nil {
-		return nil, err
-	}
 	if p.lock, err = takeLock(p.path("lock")); err != nil {
 		return nil, err
+	}
+	if err := errors.Join(p.mend(), makeFolder(p.Dir())); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }

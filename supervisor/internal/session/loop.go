@@ -24,7 +24,7 @@ type loop struct {
 func (l *loop) handle(in input, now time.Time) {
 	switch n := in.notice.(type) {
 	case nil:
-		l.step(event{kind: Stopping}, now)
+		l.told(in, now)
 	case supervise.Spawning:
 		l.next.Worker = Worker{Generation: n.Generation, StartedAt: now, Ends: l.next.Worker.Ends}
 		l.next.Browser, l.next.RetryAt = Browser{}, time.Time{}
@@ -43,6 +43,20 @@ func (l *loop) handle(in input, now time.Time) {
 	case supervise.Blocked:
 		l.next.RetryAt = n.RetryAt
 		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)
+	}
+}
+
+// told takes in what does not come from the supervisor of the workers.
+func (l *loop) told(in input, now time.Time) {
+	switch {
+	case in.login != nil:
+		l.next.Login = *in.login
+		l.update("login", l.m)
+	case !in.paired.IsZero():
+		l.next.PairingExpires = in.paired
+		l.update("paired", l.m)
+	default:
+		l.step(event{kind: Stopping}, now)
 	}
 }
 
@@ -106,6 +120,9 @@ func (l *loop) update(cause string, to machine) {
 	l.m = to
 	if to.qrExpires.IsZero() {
 		l.next.QR = nil
+	}
+	if to.state != QRRequired {
+		l.next.PairingExpires = time.Time{}
 	}
 	l.logChange(cause, from, to)
 	to.fill(&l.next)

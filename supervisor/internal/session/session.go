@@ -11,6 +11,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/supervise"
 )
@@ -47,11 +48,14 @@ type published struct {
 	replaced chan struct{}
 }
 
-// input is a notice, with its QR already drawn where it has one. Without a
-// notice it says that the service stops.
+// input is a notice, with its QR already drawn where it has one, or one of the
+// other things that the loop is told. An empty one says that the service stops.
 type input struct {
 	notice supervise.Notice
 	code   *qr.Code
+	login  *login.Status
+	// paired is until when a pairing code is good.
+	paired time.Time
 }
 
 // New returns a Session in INIT. It does nothing until Run.
@@ -100,6 +104,12 @@ func (s *Session) Notify(n supervise.Notice) {
 	}
 	s.put(in)
 }
+
+// LoginKnown takes in what is known of the login.
+func (s *Session) LoginKnown(status login.Status) { s.put(input{login: &status}) }
+
+// Paired takes in that a code was given out by which a phone can be linked.
+func (s *Session) Paired(expires time.Time) { s.put(input{paired: expires}) }
 
 // Stopping tells the session that the service stops. From then on no QR is
 // served.

@@ -5,6 +5,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
 )
 
@@ -32,6 +33,11 @@ type Snapshot struct {
 	// wasn't.
 	PersistedAt time.Time
 	PageVersion string
+	// Login is what is known of it beyond this worker.
+	Login login.Status
+	// PairingExpires is until when a phone can be linked by a code; zero while there
+	// is none. Use Pairing to read it.
+	PairingExpires time.Time
 
 	// QR is what the page showed last. Use FreshQR to read it.
 	QR *QR
@@ -52,6 +58,15 @@ func (s *Snapshot) FreshQR(now time.Time) *QR {
 		return nil
 	}
 	return s.QR
+}
+
+// Pairing returns until when the code that was asked for is good at now, and
+// zero when there is none.
+func (s *Snapshot) Pairing(now time.Time) time.Time {
+	if s.State != QRRequired || !now.Before(s.PairingExpires) {
+		return time.Time{}
+	}
+	return s.PairingExpires
 }
 
 // QR is a code that the page shows, drawn and proven readable.

@@ -28,6 +28,10 @@ type result struct {
 	killed int
 	// workerKilled says that the worker did not end by itself, but by us.
 	workerKilled bool
+	// closed says that Chrome has closed when it was asked to.
+	closed bool
+	// version is Chrome's.
+	version string
 	// took is how long the end lasted.
 	took time.Duration
 	// leftover says that processes could not be ended.
@@ -75,7 +79,7 @@ func (g *generation) ask() {
 		case e := <-g.events:
 			g.remember(e)
 		case err := <-stopped:
-			if err != nil {
+			if g.closed = err == nil; !g.closed {
 				g.log.Warn("chrome_not_closed", logging.KeyError, err)
 			}
 			return
@@ -182,6 +186,7 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 	r := result{
 		generation: g.number, cause: c, phase: g.phase, uptime: time.Since(g.began), took: took,
 		chromePID: g.chromePID, killed: tree.Killed(), leftover: leftover,
+		closed: g.closed && leftover == nil, version: g.plan.version,
 	}
 	if g.process != nil {
 		r.workerPID, r.workerExit, r.workerKilled = g.process.pid(), g.process.exit(), g.process.wasKilled()
@@ -209,6 +214,11 @@ func chromeExit(f rpc.Failure) string {
 	default:
 		return ""
 	}
+}
+
+// closing is what the keeper of the login needs to know.
+func (r result) closing(ctx context.Context) Closing {
+	return Closing{Reason: r.cause.reason, Clean: r.closed, ChromeVersion: r.version, Stopping: ctx.Err() != nil}
 }
 
 // summary is one sentence on the end, for people.

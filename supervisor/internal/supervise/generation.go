@@ -65,7 +65,9 @@ type generation struct {
 	below      *proctree.Tree // see tree
 	announced  bool           // WorkerStarted was told
 	phase      string
-	streamOver bool // streamEnd was received
+	streamOver bool  // streamEnd was received
+	closed     bool  // Chrome has closed when it was asked to
+	wish       *Wish // waits to be granted
 	chromePID  int
 	browserAt  time.Time // when chromePID was told
 	verified   bool      // Chrome was seen on our profile
@@ -139,8 +141,8 @@ func (g *generation) start(ctx context.Context) (cause, bool) {
 		case <-timer.C:
 			return cause{reason: reason.WorkerHung, dump: true,
 				detail: fmt.Sprintf("the worker did not complete the handshake within %s", g.timings.Handshake)}, false
-		case <-g.s.restarts:
-			return cause{reason: reason.RestartRequested}, false
+		case w := <-g.s.wishes:
+			return cause{reason: w.Reason, detail: w.Detail}, false
 		case <-ctx.Done():
 			return cause{reason: reason.Stopping}, false
 		}

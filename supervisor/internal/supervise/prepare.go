@@ -102,6 +102,9 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if verdict != profile.NoLock {
 		s.log.Info("lock_judged", "verdict", string(verdict))
 	}
+	if err := s.o.Keeper.Before(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
+		return plan{}, err
+	}
 	return plan{browser: browser, version: version}, nil
 }
 

@@ -85,7 +85,7 @@ func TestWhatIsInTheWayIsToldAndHealsAtOnce(t *testing.T) {
 			func(t *testing.T, r *rig) { must(t, os.WriteFile(r.path("run"), nil, 0o600)) },
 			func(t *testing.T, r *rig) {
 				must(t, os.Remove(r.path("run")))
-				must(t, r.Restart(t.Context())) // Its folder is not watched.
+				must(t, restarted(r)) // Its folder is not watched.
 			}, reason.RuntimeUnwritable,
 		},
 	}
@@ -168,7 +168,7 @@ func TestTheRuntimeFolderMayVanishMeanwhile(t *testing.T) {
 	r := newRig(t, "runs").start()
 	awaitEvent[rpc.PageObserved](r)
 	must(t, os.RemoveAll(r.path("run")))
-	must(t, r.Restart(t.Context()))
+	must(t, restarted(r))
 	await[Ended](r)
 	awaitEvent[rpc.PageObserved](r)
 }
@@ -180,7 +180,7 @@ func TestTheTokensFolderTakenByAnotherEndsRun(t *testing.T) {
 	other, err := profile.Open(r.path("tokens"))
 	must(t, err)
 	defer func() { _ = other.Close() }()
-	must(t, r.Restart(t.Context()))
+	must(t, restarted(r))
 	if err := r.wait(); !errors.Is(err, profile.ErrHeld) {
 		t.Errorf("Run() = %v, want ErrHeld", err)
 	}

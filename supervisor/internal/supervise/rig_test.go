@@ -350,6 +350,12 @@ func (r *rig) exitLine() map[string]any {
 	return lines[len(lines)-1]
 }
 
+// restarted asks for a restart as an operator does.
+func restarted(r *rig) error {
+	_, err := r.Restart(r.t.Context(), Soon)
+	return err
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, os.ErrNotExist)

@@ -32,7 +32,7 @@ func TestAStopEndsEveryPhaseInTime(t *testing.T) {
 		"running, stubborn": {mode: "stubborn", reach: func(r *rig) { awaitEvent[rpc.PageObserved](r) }, bound: 6 * time.Second},
 		"ending": {mode: "stubborn", change: func(o *Options) { o.Timings.Drain = 2 * time.Second }, reach: func(r *rig) {
 			awaitEvent[rpc.PageObserved](r)
-			if err := r.Restart(r.t.Context()); err != nil {
+			if err := restarted(r); err != nil {
 				r.t.Error(err)
 			}
 			await[Ending](r)

@@ -46,6 +46,8 @@ type Options struct {
 	Logger     *slog.Logger
 	// Notify is told what happens, in order and from Run's goroutine.
 	Notify func(Notice)
+	// Keeper looks after the login. It may be nil.
+	Keeper Keeper
 	// Timings and Limits have defaults for what is zero.
 	Timings Timings
 	Limits  restart.Limits
@@ -58,7 +60,7 @@ type Supervisor struct {
 	log      *slog.Logger
 	policy   *policy
 	versions chrome.Versions
-	restarts chan struct{}
+	wishes   chan Wish
 	live     atomic.Pointer[rpc.Client]
 
 	// profile is owned by Run's goroutine.
@@ -70,6 +72,9 @@ type Supervisor struct {
 // own while Run lasts: Run kills and reaps every process below it.
 func New(o Options) *Supervisor {
 	o.Timings = o.Timings.withDefaults()
+	if o.Keeper == nil {
+		o.Keeper = noKeeper{}
+	}
 	if o.Knowledge == nil {
 		o.Knowledge = func() []byte { return nil }
 	}
@@ -78,8 +83,8 @@ func New(o Options) *Supervisor {
 	}
 	return &Supervisor{
 		o: o, log: o.Logger,
-		policy:   newPolicy(o.Limits, rand.Float64),
-		restarts: make(chan struct{}, 1),
+		policy: newPolicy(o.Limits, rand.Float64),
+		wishes: make(chan Wish, wishLimit),
 	}
 }
 
@@ -99,9 +104,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return unlessDone(ctx, err)
 		}
 		s.policy.attempted()
-		s.drainRestarts()
+		s.drainWishes()
 		g := newGeneration(s, number, plan)
 		result := g.run(ctx)
+		s.o.Keeper.After(ctx, s.profile, result.closing(ctx))
 		if err := s.follow(ctx, result); err != nil {
 			return unlessDone(ctx, err)
 		}
@@ -157,29 +163,6 @@ func (s *Supervisor) logBlocked(b Blocked) {
 		slog.String(logging.KeyDetail, b.Detail), logging.Millis("retry_ms", time.Until(b.RetryAt)))
 }
 
-// Restart ends the present generation, closing Chrome cleanly, and starts the
-// next one at once, whatever the restart policy says. While nothing runs it cuts
-// the waiting short. It returns when it has been asked for, not when it is done;
-// requests that come before the next generation begins are one.
-func (s *Supervisor) Restart(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("cannot restart: %w", err)
-	}
-	select {
-	case s.restarts <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// drainRestarts forgets a request that the generation about to begin fulfils.
-func (s *Supervisor) drainRestarts() {
-	select {
-	case <-s.restarts:
-	default:
-	}
-}
-
 // Screenshot returns a PNG of the page as it is now. Errors match ErrNoWorker,
 // rpc.ErrNoPage or rpc.ErrWorkerGone where they apply.
 func (s *Supervisor) Screenshot(ctx context.Context) ([]byte, error) {
@@ -188,6 +171,28 @@ func (s *Supervisor) Screenshot(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("cannot take screenshot: %w", ErrNoWorker)
 	}
 	return worker.Screenshot(ctx)
+}
+
+// Pair makes the page offer a code that links the phone with this number: E.164,
+// digits only. Errors match ErrNoWorker, rpc.ErrWorkerGone, or those of
+// rpc.Worker's Pair.
+func (s *Supervisor) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
+	worker := s.live.Load()
+	if worker == nil {
+		return rpc.Pairing{}, fmt.Errorf("cannot pair: %w", ErrNoWorker)
+	}
+	return worker.Pair(ctx, phone)
+}
+
+// LogOut ends the link through the page, and returns when the page has wiped its
+// login. Errors match ErrNoWorker, rpc.ErrWorkerGone, rpc.ErrNoPage or
+// rpc.ErrNotLinked.
+func (s *Supervisor) LogOut(ctx context.Context) error {
+	worker := s.live.Load()
+	if worker == nil {
+		return fmt.Errorf("cannot log out: %w", ErrNoWorker)
+	}
+	return worker.LogOut(ctx)
 }
 
 // Learn hands the knowledge file in force to the worker; without a worker the

@@ -171,7 +171,7 @@ func TestNothingIsStartedWhileSomethingCannotBeEnded(t *testing.T) {
 			t.Errorf("Blocked: %+v", b)
 		}
 	}
-	must(t, r.Restart(t.Context())) // It must not help.
+	must(t, restarted(r)) // It must not help.
 	await[Blocked](r)
 	thaw()
 	end := await[Ended](r)
@@ -207,7 +207,7 @@ func TestRestartClosesChromeAndSkipsThePolicy(t *testing.T) {
 	r := newRig(t, "runs").start()
 	for generation := uint64(1); generation <= 3; generation++ {
 		awaitEvent[rpc.PageObserved](r)
-		if err := r.Restart(t.Context()); err != nil {
+		if err := restarted(r); err != nil {
 			t.Fatal(err)
 		}
 		end := await[Ended](r)
@@ -233,7 +233,7 @@ func TestACrashLoopOpensTheCircuitAndARestartTriesAtOnce(t *testing.T) {
 		t.Errorf("Blocked: %+v", b)
 	}
 	r.mode("runs")
-	if err := r.Restart(t.Context()); err != nil {
+	if err := restarted(r); err != nil {
 		t.Fatal(err)
 	}
 	awaitEvent[rpc.PageObserved](r)
@@ -368,7 +368,7 @@ func TestScreenshotWithoutAWorker(t *testing.T) {
 func TestRestartWithAnEndedContextIsRefused(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := New(newRig(t, "runs").o).Restart(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := New(newRig(t, "runs").o).Restart(ctx, Now); !errors.Is(err, context.Canceled) {
 		t.Errorf("Restart() = %v", err)
 	}
 }

@@ -27,7 +27,7 @@ func (s *Supervisor) wait(ctx context.Context, d time.Duration, w *watcher) erro
 			return ctx.Err()
 		case <-timer.C:
 			return nil
-		case <-s.restarts:
+		case <-s.wishes:
 			return nil
 		case <-changed:
 			// Once is enough: it is looked at again when it has settled.

@@ -50,8 +50,8 @@ func (g *generation) watch(ctx context.Context) cause {
 			c, over = g.checked(err)
 		case <-beat.C:
 			c, over = g.beat(time.Now())
-		case <-g.s.restarts:
-			c, over = cause{reason: reason.RestartRequested, ask: true}, true
+		case w := <-g.s.wishes:
+			c, over = g.wished(w, time.Now())
 		case <-ctx.Done():
 			c, over = cause{reason: reason.Stopping, ask: true}, true
 		}
@@ -252,6 +252,9 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 	if late {
 		g.lastEvent, g.misses = now, 0
 		return cause{}, false
+	}
+	if c, over := g.grant(now); over {
+		return c, true
 	}
 	if silent := now.Sub(g.lastEvent); silent > g.timings.Silence {
 		return cause{reason: reason.WorkerHung, dump: true,

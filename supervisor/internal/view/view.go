@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -69,6 +70,51 @@ type End struct {
 	UptimeMS   int64       `json:"uptime_ms"`
 	DelayMS    int64       `json:"delay_ms"`
 	Failures   int         `json:"failures_in_window"`
+}
+
+// Login is what is known of the login, whatever the worker does.
+type Login struct {
+	// LinkedAt and PersistedAt are when it was first seen in the page, and on
+	// disk; null while there is none.
+	LinkedAt    *time.Time `json:"linked_at"`
+	PersistedAt *time.Time `json:"persisted_at"`
+	// SettledAt is from when on planned restarts don't wait for it any more.
+	SettledAt *time.Time `json:"settled_at"`
+	// LoggedOutAt is when it was ended, LostAt when it was found gone.
+	LoggedOutAt *time.Time `json:"logged_out_at"`
+	LostAt      *time.Time `json:"lost_at"`
+	// SnapshotAt is when the last copy was made.
+	SnapshotAt *time.Time `json:"snapshot_at"`
+	// RestoredAt is when a copy was last brought back, or that was tried.
+	RestoredAt   *time.Time `json:"restored_at"`
+	RestoredFrom string     `json:"restored_from,omitempty"`
+	// QuarantinedAt is when a profile was last moved away, to the folder of that
+	// name in admin.quarantine.
+	QuarantinedAt *time.Time `json:"quarantined_at"`
+	Quarantined   string     `json:"quarantined,omitempty"`
+}
+
+// Pairing tells that a code was given out, and not which.
+type Pairing struct {
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// LoginOf returns the form of s.
+func LoginOf(s login.Status) Login {
+	return Login{
+		LinkedAt: Moment(s.LinkedAt), PersistedAt: Moment(s.PersistedAt), SettledAt: Moment(s.HeldUntil),
+		LoggedOutAt: Moment(s.LoggedOutAt), LostAt: Moment(s.LostAt), SnapshotAt: Moment(s.SnapshotAt),
+		RestoredAt: Moment(s.RestoredAt), RestoredFrom: s.RestoredFrom,
+		QuarantinedAt: Moment(s.QuarantinedAt), Quarantined: s.Quarantined,
+	}
+}
+
+// PairingOf returns the form of a pairing code's expiry, and nil when it is zero.
+func PairingOf(expires time.Time) *Pairing {
+	if expires.IsZero() {
+		return nil
+	}
+	return &Pairing{expires.UTC()}
 }
 
 // ReasonOf returns the reason of s, with its text.

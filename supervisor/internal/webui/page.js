@@ -194,7 +194,7 @@
       event.preventDefault();
       try {
         const said = await command("session/pair", { phone: el("phone").value });
-        el("pairCode").textContent = said.code;
+        el("pairCode").textContent = said.code.slice(0, 4) + "-" + said.code.slice(4);
       } catch (error) {
         el("pairCode").textContent = fill(ui.failed, { why: error.message });
       }

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/override"
+	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/supervise"
+)
+
+// commands is who the API passes its commands to.
+type commands struct {
+	*supervise.Supervisor
+	keeper  *login.Keeper
+	session *session.Session
+}
+
+// Pair implements api.Commander. The code goes to the caller alone, its expiry to
+// everybody.
+func (c commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
+	pairing, err := c.Supervisor.Pair(ctx, phone)
+	if err == nil {
+		c.session.Paired(time.Now().Add(pairing.TTL))
+	}
+	return pairing, err
+}
+
+// LogOut implements api.Commander.
+func (c commands) LogOut(ctx context.Context, purge bool) (string, error) {
+	return c.keeper.LogOut(ctx, purge)
+}
+
+// newWorkers makes who runs the workers, and who looks after their login. Each
+// notice goes to all who follow them, in one order.
+func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *override.File) *login.Keeper {
+	limits := login.DefaultLimits()
+	limits.Settle, limits.QuietHour = cfg.SettleTime, cfg.QuietHour()
+	keeper := login.New(login.Options{
+		Limits: limits, Logger: s.log,
+		Tell:    func(status login.Status) { s.session.LoginKnown(status) },
+		Workers: func() login.Workers { return s.workers },
+	})
+	s.workers = supervise.New(supervise.Options{
+		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		Knowledge:  func() []byte { return override.State().File },
+		RuntimeDir: runtimeDir, Logger: s.log, Keeper: keeper,
+		Notify: func(n supervise.Notice) {
+			s.crashes.Notice(n)
+			keeper.Notice(n)
+			s.session.Notify(n)
+		},
+	})
+	return keeper
+}

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/supervise"
+)
+
+func TestPhoneNumbersAreTakenInInternationalFormOnly(t *testing.T) {
+	tests := map[string]string{
+		"+54 9 11 5555-1234":     "5491155551234",
+		" +34600000000 ":         "34600000000",
+		"+1 (212) 555\u20110199": "12125550199",
+		"+12345678":              "12345678",
+		"+123456789012345":       "123456789012345",
+		"+1234567":               "",
+		"+1234567890123456":      "",
+		"34600000000":            "",
+		"0034600000000":          "",
+		"+0034600000000":         "",
+		"++34600000000":          "",
+		"+34 600 000 OOO":        "",
+		"+٣٤٦٠٠٠٠٠٠٠٠":           "",
+		"+34.600.000.000":        "",
+		"+":                      "",
+		"":                       "",
+	}
+	for text, want := range tests {
+		got, ok := parsePhone(text)
+		if string(got) != want || ok != (want != "") {
+			t.Errorf("%q: got %q, %v", text, string(got), ok)
+		}
+	}
+}
+
+// post sends a body in JSON.
+func post(body string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Body = http.NoBody
+		if body != "" {
+			n, _ := http.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Body, r.ContentLength, r.GetBody = n.Body, n.ContentLength, n.GetBody
+			r.Header.Set("Content-Type", "application/json")
+		}
+	}
+}
+
+func TestPairAnswersTheCodeWithItsExpiry(t *testing.T) {
+	c := fakeCommands{pair: func(phone rpc.Secret) (rpc.Pairing, error) {
+		if string(phone) != "5491155551234" {
+			return rpc.Pairing{}, fmt.Errorf("asked for %q", string(phone))
+		}
+		return rpc.Pairing{Code: "ABCD1234", TTL: time.Hour}, nil
+	}}
+	s := serve(t, newFakeSession(session.Snapshot{State: session.QRRequired}), c)
+	got := ask(t, s, http.MethodPost, "/session/pair", post(`{"phone":"+54 9 11 5555-1234"}`))
+	expiry := time.Now().Add(time.Hour).UTC().Format("2006-01-02T")
+	if got.status != 200 || !strings.Contains(got.body, `"code": "ABCD1234"`) || !strings.Contains(got.body, `"expires_at": "`+expiry) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
+func TestCommandsThatCannotBeDoneSayWhy(t *testing.T) {
+	const number = `{"phone":"+5491155551234"}`
+	tests := []struct {
+		path, body string
+		err        error
+		status     int
+		code       string
+	}{
+		{"/session/pair", "", nil, 422, "phone_invalid"},
+		{"/session/pair", `{"phone":"123"}`, nil, 422, "phone_invalid"},
+		{"/session/pair", `{"phone":5}`, nil, 400, "bad_body"},
+		{"/session/pair", `{"fone":"1"}`, nil, 400, "bad_body"},
+		{"/session/pair", number, rpc.ErrPhoneRefused, 422, "phone_refused"},
+		{"/session/pair", number, rpc.ErrNotUnlinked, 409, "not_unlinked"},
+		{"/session/pair", number, rpc.ErrTooManyAttempts, 429, "too_many_attempts"},
+		{"/session/pair", number, rpc.ErrPairingUnavailable, 501, "pairing_unavailable"},
+		{"/session/pair", number, supervise.ErrNoWorker, 503, "no_page"},
+		{"/session/pair", number, rpc.ErrNoPage, 503, "no_page"},
+		{"/session/pair", number, rpc.ErrWorkerGone, 503, "no_page"},
+		{"/session/pair", number, context.DeadlineExceeded, 504, "command_timeout"},
+		{"/session/pair", number, errors.New("odd"), 503, "command_failed"},
+		{"/session/logout", "", rpc.ErrNotLinked, 409, "not_linked"},
+		{"/session/logout?purge=maybe", "", nil, 400, "bad_parameter"},
+		{"/session/logout", `{"purge":true}`, nil, 400, "bad_body"},
+		{"/session/logout", "", supervise.ErrNoWorker, 503, "no_page"},
+		{"/session/restart?now=perhaps", "", nil, 400, "bad_parameter"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.path+" "+tt.code, func(t *testing.T) {
+			c := fakeCommands{
+				pair:   func(rpc.Secret) (rpc.Pairing, error) { return rpc.Pairing{}, fmt.Errorf("cannot: %w", tt.err) },
+				logOut: func(bool) (string, error) { return "", tt.err },
+			}
+			s := serve(t, newFakeSession(session.Snapshot{}), c)
+			got := ask(t, s, http.MethodPost, tt.path, post(tt.body))
+			if got.status != tt.status || !strings.Contains(got.body, `"code":"`+tt.code+`"`) {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+			if (got.header.Get("Retry-After") != "") != (tt.status == 429) {
+				t.Errorf("Retry-After: %q", got.header.Get("Retry-After"))
+			}
+		})
+	}
+}
+
+func TestLogOutSaysWhereTheOldLoginLies(t *testing.T) {
+	c := fakeCommands{logOut: func(purge bool) (string, error) {
+		if purge {
+			return "", nil
+		}
+		return "20261124T030000Z-logged_out", nil
+	}}
+	s := serve(t, newFakeSession(session.Snapshot{}), c)
+	if got := ask(t, s, http.MethodPost, "/session/logout", nil); got.status != 200 || !strings.Contains(got.body, `"quarantined": "20261124T030000Z-logged_out"`) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if got := ask(t, s, http.MethodPost, "/session/logout?purge=true", nil); got.status != 200 || strings.Contains(got.body, "quarantined") {
+		t.Errorf("purged: got %d %s", got.status, got.body)
+	}
+}
+
+func TestRestartThatHasToWaitSaysUntilWhen(t *testing.T) {
+	until := time.Date(2026, 11, 24, 3, 1, 0, 0, time.UTC)
+	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{until: until})
+	if got := ask(t, s, http.MethodPost, "/session/restart", nil); got.status != 202 || !strings.Contains(got.body, `"deferred_until": "2026-11-24T03:01:00Z"`) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if got := ask(t, s, http.MethodPost, "/session/restart?now=true", nil); got.status != 202 || strings.Contains(got.body, "deferred") {
+		t.Errorf("now: got %d %s", got.status, got.body)
+	}
+}

@@ -1,0 +1,186 @@
+package login
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/supervise"
+)
+
+// Workers is what a Keeper asks of the worker that runs.
+type Workers interface {
+	// Ask ends the present generation.
+	Ask(ctx context.Context, w supervise.Wish) (time.Time, error)
+	// LogOut ends the link through the page.
+	LogOut(ctx context.Context) error
+}
+
+// Options of a Keeper.
+type Options struct {
+	// Limits; the zero value means DefaultLimits.
+	Limits Limits
+	Logger *slog.Logger
+	// Workers returns who is asked. It is not called before the first notice.
+	Workers func() Workers
+	// Tell is told of every change of the status, in order. It may be nil. It must
+	// not call back.
+	Tell func(Status)
+	// Now is the clock, time.Now when nil.
+	Now func() time.Time
+}
+
+// Status is what others are told of the login. Times are zero while what they
+// tell has not happened.
+type Status struct {
+	Memory
+	// HeldUntil is until when planned restarts wait.
+	HeldUntil time.Time
+}
+
+// Keeper looks after the login. Its methods may be called from any goroutine;
+// those of supervise.Keeper and Notice are called by the supervisor's.
+type Keeper struct {
+	o Options
+
+	mu      sync.Mutex
+	memory  Memory           // guarded by mu
+	saved   Memory           // guarded by mu; what is on disk
+	glimpse glimpse          // guarded by mu
+	copies  bool             // guarded by mu; there are snapshots of the present login
+	pending plan             // guarded by mu; what Before has to do
+	why     string           // guarded by mu; why it has to
+	starts  int              // guarded by mu; starts of Chrome that failed in a row
+	logout  *operation       // guarded by mu; nil while none is under way
+	folder  *profile.Profile // guarded by mu
+
+	status atomic.Pointer[Status]
+}
+
+var _ supervise.Keeper = (*Keeper)(nil)
+
+// New returns a Keeper that knows nothing until Before is called.
+func New(o Options) *Keeper {
+	if o.Limits == (Limits{}) {
+		o.Limits = DefaultLimits()
+	}
+	if o.Tell == nil {
+		o.Tell = func(Status) {}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	k := &Keeper{o: o}
+	k.status.Store(&Status{})
+	return k
+}
+
+// Hold implements supervise.Keeper.
+func (k *Keeper) Hold(u supervise.Urgency) time.Time {
+	return k.o.Limits.hold(k.status.Load().Memory, u)
+}
+
+// Notice takes in what the supervisor tells, heartbeats too: they are the clock
+// by which decisions ripen.
+func (k *Keeper) Notice(n supervise.Notice) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch n := n.(type) {
+	case supervise.Spawning:
+		k.glimpse = glimpse{}
+	case supervise.FromWorker:
+		k.event(n.Event.Body, k.o.Now())
+	}
+}
+
+// event is called with mu held.
+func (k *Keeper) event(body rpc.EventBody, now time.Time) {
+	switch b := body.(type) {
+	case rpc.BrowserStarted:
+		k.starts = 0
+	case rpc.PageObserved:
+		before := k.memory
+		k.memory, k.glimpse = observe(k.memory, k.glimpse, b, now)
+		k.say(before)
+		k.save()
+	}
+	if k.logout != nil || k.pending != leave {
+		return
+	}
+	p, why := decide(k.o.Limits, k.memory, k.glimpse, k.copies, now)
+	if p != leave {
+		k.begin(p, why, now)
+	}
+}
+
+// begin acts on a decision. It is called with mu held.
+func (k *Keeper) begin(p plan, why string, now time.Time) {
+	wish := supervise.Wish{Reason: reason.LoginCare}
+	switch p {
+	case forget:
+		k.o.Logger.Error("login_lost", logging.KeyDetail, "the login is gone from the profile, though nobody logged out, and no copy of it can be brought back")
+		k.memory = k.memory.without()
+		k.memory.LostAt = now
+		k.save()
+		return
+	case snapshot:
+		k.memory.TriedAt = now
+		wish.Detail = "a copy of the login is due"
+	case restore:
+		k.pending, k.why = p, why
+		wish.Detail = "the login is lost, a copy of it is brought back"
+	default:
+		k.pending, k.why = p, why
+		wish.Detail = "the link was ended, the old login is moved away"
+	}
+	k.glimpse.asked = true
+	k.save()
+	k.ask(wish)
+}
+
+// ask does not block: the wish is only put down.
+func (k *Keeper) ask(w supervise.Wish) {
+	if _, err := k.o.Workers().Ask(context.Background(), w); err != nil {
+		k.o.Logger.Error("restart_failed", logging.KeyError, err)
+	}
+}
+
+// say logs what has happened to the login. It is called with mu held.
+func (k *Keeper) say(before Memory) {
+	for _, step := range []struct {
+		was, is time.Time
+		message string
+	}{
+		{before.LinkedAt, k.memory.LinkedAt, "login_linked"},
+		{before.PersistedAt, k.memory.PersistedAt, "login_persisted"},
+		{before.ReadyAt, k.memory.ReadyAt, "login_ready"},
+		{before.LoggedOutAt, k.memory.LoggedOutAt, "login_ended"},
+	} {
+		if !step.is.IsZero() && !step.is.Equal(step.was) {
+			k.o.Logger.LogAttrs(context.Background(), slog.LevelInfo, step.message)
+		}
+	}
+}
+
+// save keeps what has changed, and tells it. What can't be kept now is kept at the
+// next change, or at the next start of a generation. It is called with mu held.
+func (k *Keeper) save() {
+	if k.memory != k.saved && k.folder != nil {
+		if err := k.folder.SaveLogin(k.memory); err != nil {
+			k.o.Logger.Warn("login_not_noted", logging.KeyError, err)
+		} else {
+			k.saved = k.memory
+		}
+	}
+	status := Status{Memory: k.memory, HeldUntil: k.o.Limits.hold(k.memory, supervise.Calm)}
+	if status != *k.status.Load() {
+		k.status.Store(&status)
+		k.o.Tell(status)
+	}
+}

@@ -1,0 +1,204 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/supervise"
+)
+
+// startFailures is how many starts of Chrome in a row must fail before the
+// profile is suspected.
+const startFailures = 3
+
+// Before implements supervise.Keeper: it does what is pending. What can't be done
+// is logged and left: the profile that is there may still be of use. Only what
+// keeps Chrome from using it at all is returned.
+func (k *Keeper) Before(ctx context.Context, p *profile.Profile, s supervise.Start) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.o.Now()
+	if k.folder != p {
+		k.folder = p
+		k.load()
+	}
+	changed, err := k.recognise()
+	if err != nil {
+		return err
+	}
+	if changed && k.pending != erase {
+		k.pending = leave // It was about another profile.
+	}
+	pending, why := k.pending, k.why
+	k.pending, k.why = leave, ""
+	var name string
+	switch pending {
+	case retire:
+		name, err = k.retire(why, now)
+	case erase:
+		err = k.erase()
+	case restore:
+		k.restore(ctx, s, why, now)
+	}
+	k.logout.done(name, err)
+	if _, err := k.recognise(); err != nil {
+		return err
+	}
+	k.prune()
+	k.save()
+	return nil
+}
+
+func (k *Keeper) load() {
+	if err := k.folder.LoadLogin(&k.memory); err != nil {
+		k.o.Logger.Warn("login_not_recalled", logging.KeyError, err)
+	}
+	k.saved = k.memory
+}
+
+// recognise finds out whether the profile is the remembered one, and which
+// snapshots are of its login. It says whether the profile is another one.
+func (k *Keeper) recognise() (changed bool, err error) {
+	stamp, err := k.folder.Stamp()
+	if err != nil {
+		return false, err
+	}
+	if known := k.memory; known.Stamp != stamp {
+		k.memory, changed = known.of(stamp), true
+		if !known.LinkedAt.IsZero() {
+			k.o.Logger.Warn("profile_is_another", logging.KeyDetail,
+				"the profile that held the login was removed or replaced; nothing is known of the one that is there")
+		}
+	}
+	found, err := k.snapshots()
+	if err != nil {
+		k.o.Logger.Warn("snapshots_not_listed", logging.KeyError, err)
+	}
+	k.copies = len(found) > 0
+	if k.copies && k.memory.SnapshotAt.IsZero() {
+		k.memory.SnapshotAt = found[0].At
+	}
+	return changed, nil
+}
+
+// snapshots are those of the present login, newest first.
+func (k *Keeper) snapshots() ([]profile.Snapshot, error) {
+	all, err := k.folder.Snapshots()
+	var ours []profile.Snapshot
+	for _, s := range all {
+		if s.Stamp == k.memory.Stamp && s.LinkedAt.Equal(k.memory.LinkedAt) {
+			ours = append(ours, s)
+		}
+	}
+	return ours, err
+}
+
+func (k *Keeper) retire(why string, now time.Time) (string, error) {
+	name, err := k.folder.Quarantine(why, now)
+	k.memory = k.memory.without()
+	if err != nil {
+		// The page has emptied it, so it will do.
+		k.o.Logger.Error("profile_not_quarantined", logging.KeyError, err)
+		return "", fmt.Errorf("cannot move login away: %w", err)
+	}
+	k.quarantined(name, now)
+	return name, nil
+}
+
+func (k *Keeper) quarantined(name string, now time.Time) {
+	k.memory.Quarantined, k.memory.QuarantinedAt = name, now
+	k.o.Logger.Info("profile_quarantined", logging.KeyPath, name)
+}
+
+func (k *Keeper) erase() error {
+	k.memory = Memory{}
+	if err := k.folder.Erase(); err != nil {
+		k.o.Logger.Error("login_not_erased", logging.KeyError, err)
+		return fmt.Errorf("cannot erase login: %w", err)
+	}
+	k.o.Logger.Info("login_erased")
+	return nil
+}
+
+// restore brings back the newest copy that is whole. That it was tried is noted
+// first: whatever happens then, it does not happen again soon.
+func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now time.Time) {
+	found, err := k.snapshots()
+	k.memory.RestoredAt, k.memory.RestoredFrom = now, ""
+	k.save()
+	for _, copied := range found {
+		if s.Older(copied.ChromeVersion) {
+			k.o.Logger.Warn("snapshot_too_new", logging.KeyPath, copied.Name, logging.KeyDetail, "it was made with Chrome "+copied.ChromeVersion)
+			continue
+		}
+		name, restoreErr := k.folder.Restore(ctx, copied, why, now)
+		if restoreErr == nil {
+			k.quarantined(name, now)
+			k.memory.RestoredFrom = copied.Name
+			k.memory.ReadyAt, k.memory.PersistedAt = copied.ReadyAt, copied.PersistedAt
+			k.o.Logger.Warn("login_restored", logging.KeyPath, copied.Name, logging.KeyReason, why)
+			return
+		}
+		err = errors.Join(err, restoreErr)
+	}
+	k.o.Logger.Error("login_not_restored", logging.KeyReason, why, logging.KeyError, err)
+}
+
+func (k *Keeper) prune() {
+	pruned, err := k.folder.PruneCaches()
+	for _, c := range pruned {
+		k.o.Logger.Info("cache_removed", logging.KeyPath, c.Path, "bytes", c.Bytes)
+	}
+	if err != nil {
+		k.o.Logger.Warn("caches_not_pruned", logging.KeyError, err)
+	}
+}
+
+// After implements supervise.Keeper: it copies a profile that was closed cleanly
+// while its login was usable.
+func (k *Keeper) After(ctx context.Context, p *profile.Profile, end supervise.Closing) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if end.Reason == reason.BrowserStartFailed {
+		if k.starts++; k.starts >= startFailures {
+			k.suspectProfile()
+		}
+	}
+	if !end.Clean || !k.glimpse.ready || k.pending != leave || k.logout != nil || k.folder != p {
+		return
+	}
+	bound := k.o.Limits.Copy
+	if end.Stopping {
+		// ctx has ended; somebody waits for the process to do so.
+		ctx, bound = context.WithoutCancel(ctx), k.o.Limits.CopyAtStop
+	}
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	began := k.o.Now()
+	name, err := p.Snapshot(ctx, profile.Manifest{
+		At: began, Stamp: k.memory.Stamp, LinkedAt: k.memory.LinkedAt,
+		PersistedAt: k.memory.PersistedAt, ReadyAt: k.memory.ReadyAt, ChromeVersion: end.ChromeVersion,
+	})
+	if err != nil {
+		k.o.Logger.Warn("login_not_copied", logging.KeyError, err)
+		return
+	}
+	k.memory.SnapshotAt, k.copies = began, true
+	k.o.Logger.Info("login_copied", logging.KeyPath, name, logging.Millis("took_ms", k.o.Now().Sub(began)))
+	k.save()
+}
+
+// suspectProfile is called when Chrome does not start again and again. Whether
+// the profile is to blame is found out in Before.
+func (k *Keeper) suspectProfile() {
+	k.starts = 0
+	if k.pending == leave && k.copies && !k.memory.PersistedAt.IsZero() && k.memory.LoggedOutAt.IsZero() &&
+		k.memory.mayRestore(k.o.Limits, k.o.Now()) {
+		k.pending, k.why = restore, whyNoStart
+	}
+}

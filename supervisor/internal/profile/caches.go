@@ -1,0 +1,79 @@
+package profile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// caches are folders of a profile that Chrome fills anew, by their path in it; a
+// star stands for any one name. They are left out of copies. CacheStorage is none:
+// WhatsApp's page keeps preferences there.
+var caches = []string{
+	"*/Cache", "*/Code Cache", "*/GPUCache", "*/DawnCache", "*/DawnGraphiteCache", "*/DawnWebGPUCache",
+	"*/blob_storage", "*/VideoDecodeStats", "*/optimization_guide_hint_cache_store",
+	"ShaderCache", "GrShaderCache", "GraphiteDawnCache", "component_crx_cache", "extensions_crx_cache",
+	"BrowserMetrics", "DeferredBrowserMetrics", "Crashpad", "Crash Reports", "Safe Browsing",
+	"OptGuideOnDeviceModel", "optimization_guide_model_store", "WidevineCdm", "Webstore Downloads",
+}
+
+// cacheLimit is how large, in bytes, a cache may have grown when a generation
+// starts; a larger one is removed. Chrome's flags bound the HTTP cache to 100 MB,
+// and say nothing of the others.
+const cacheLimit = 160 << 20
+
+func isCache(rel string) bool {
+	return slices.ContainsFunc(caches, func(pattern string) bool {
+		ok, err := path.Match(pattern, rel)
+		return err == nil && ok
+	})
+}
+
+// Pruned is what PruneCaches has removed.
+type Pruned struct {
+	// Path in the profile.
+	Path  string
+	Bytes int64
+}
+
+// PruneCaches removes those caches of the profile that have grown too large, and
+// what a Chrome that was killed left of its measurements. Chrome must not run.
+func (p *Profile) PruneCaches() ([]Pruned, error) {
+	var pruned []Pruned
+	var failed []error
+	for _, pattern := range caches {
+		found, err := filepath.Glob(filepath.Join(p.Dir(), filepath.FromSlash(pattern)))
+		if err != nil {
+			failed = append(failed, err)
+		}
+		for _, folder := range found {
+			size, err := sizeOf(folder)
+			if err == nil && (size > cacheLimit || strings.HasSuffix(folder, "BrowserMetrics") && size > 0) {
+				err = os.RemoveAll(folder)
+				rel, _ := filepath.Rel(p.Dir(), folder)
+				pruned = append(pruned, Pruned{rel, size})
+			}
+			failed = append(failed, err)
+		}
+	}
+	return pruned, errors.Join(failed...)
+}
+
+// sizeOf adds up the sizes of the regular files below folder.
+func sizeOf(folder string) (int64, error) {
+	var size int64
+	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+			size += info.Size()
+		}
+		return nil
+	})
+	return size, err
+}

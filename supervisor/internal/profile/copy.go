@@ -1,0 +1,151 @@
+package profile
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is one file of a copied profile.
+type File struct {
+	// Path is relative to the profile, with slashes.
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// ErrDamaged means that a copy of a profile is not what its manifest says.
+var ErrDamaged = errors.New("the copy of the profile is damaged")
+
+// walk calls visit for each file and folder of a closed profile that belongs
+// into a copy, folders before what they hold: neither caches, nor Chrome's lock
+// and sockets, nor what is no regular file.
+func walk(dir string, visit func(path string, d fs.DirEntry) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("cannot walk profile: %w", err)
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return fmt.Errorf("cannot walk profile: %w", err)
+		}
+		rel = filepath.ToSlash(rel)
+		switch {
+		case rel == ".":
+			return nil
+		case d.IsDir() && isCache(rel):
+			return fs.SkipDir
+		case strings.HasPrefix(rel, "Singleton"), !d.IsDir() && !d.Type().IsRegular():
+			return nil
+		}
+		return visit(rel, d)
+	})
+}
+
+// copyTree copies a closed profile into the empty folder to, private to this
+// user, and returns what it copied. Where the file system can, the copies share
+// their blocks with the originals.
+func copyTree(ctx context.Context, from, to string) ([]File, error) {
+	var files []File
+	err := walk(from, func(rel string, d fs.DirEntry) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		target := filepath.Join(to, filepath.FromSlash(rel))
+		if d.IsDir() {
+			return os.Mkdir(target, 0o700)
+		}
+		f, err := copyOne(ctx, filepath.Join(from, filepath.FromSlash(rel)), target)
+		f.Path = rel
+		files = append(files, f)
+		return err
+	})
+	if err == nil {
+		err = syncAll(to)
+	}
+	if err != nil {
+		return nil, unwritable("cannot copy profile", err)
+	}
+	return files, nil
+}
+
+// copyOne copies one file and hashes what it wrote.
+func copyOne(ctx context.Context, from, to string) (f File, err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return File{}, err
+	}
+	defer func() { _ = src.Close() }()
+	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return File{}, err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	sum := sha256.New()
+	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil {
+		f.Size, err = io.Copy(sum, &reader{ctx, dst})
+	} else {
+		// One pass: the bytes have to go through us for their checksum anyhow.
+		f.Size, err = io.Copy(io.MultiWriter(sum, dst), &reader{ctx, src})
+	}
+	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return f, err
+}
+
+// check compares the files of a copied profile with what a manifest says. What
+// is missing, changed or too much is ErrDamaged.
+func check(want, got []File) error {
+	known := make(map[string]File, len(want))
+	for _, f := range want {
+		known[f.Path] = f
+	}
+	for _, f := range got {
+		if known[f.Path] != f {
+			return fmt.Errorf("%w: %s is not as it was copied", ErrDamaged, f.Path)
+		}
+		delete(known, f.Path)
+	}
+	for path := range known {
+		return fmt.Errorf("%w: %s is missing", ErrDamaged, path)
+	}
+	if len(want) == 0 {
+		return fmt.Errorf("%w: it is empty", ErrDamaged)
+	}
+	return nil
+}
+
+// syncAll brings everything in the file system of folder to the disk: one call
+// for hundreds of small files.
+func syncAll(folder string) error {
+	f, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("cannot sync %s: %w", folder, err)
+	}
+	return nil
+}
+
+// reader ends with its context.
+type reader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

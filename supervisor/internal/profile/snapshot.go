@@ -1,0 +1,200 @@
+package profile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Manifest describes a copy of the profile.
+type Manifest struct {
+	// Format is manifestFormat.
+	Format int `json:"format"`
+	// At is when the copy was made.
+	At time.Time `json:"at"`
+	// Stamp names the profile, and LinkedAt the login in it.
+	Stamp    string    `json:"stamp"`
+	LinkedAt time.Time `json:"linked_at"`
+	// PersistedAt and ReadyAt say that the login was on disk and usable.
+	PersistedAt   time.Time `json:"persisted_at"`
+	ReadyAt       time.Time `json:"ready_at"`
+	ChromeVersion string    `json:"chrome_version"`
+	Files         []File    `json:"files"`
+}
+
+const manifestFormat = 1
+
+// Names in a snapshot's folder.
+const (
+	manifestFile  = "manifest.json"
+	profileFolder = "profile"
+)
+
+// maxManifest bounds a manifest, in bytes. One of a large profile has 100 kB.
+const maxManifest = 16 << 20
+
+// spacing is how far apart in time kept snapshots should be. One that is made
+// sooner replaces the last one, so that a few restarts in a row don't push out
+// all that is older.
+const spacing = time.Hour
+
+// Snapshot is a copy of the profile on disk.
+type Snapshot struct {
+	// Name of its folder in admin.snapshots.
+	Name string
+	Manifest
+}
+
+// Snapshot copies the closed profile, without its caches, to a dated folder,
+// whole or not at all, and keeps the newest three. Chrome must have closed
+// cleanly. It fills in m's Format and Files. When ctx ends there is no snapshot.
+func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
+	folder := p.path("snapshots")
+	if err := makeFolder(folder); err != nil {
+		return "", err
+	}
+	making := filepath.Join(folder, partial+suffix())
+	defer func() { _ = os.RemoveAll(making) }()
+	if err := os.MkdirAll(filepath.Join(making, profileFolder), 0o700); err != nil {
+		return "", unwritable("cannot make snapshot", err)
+	}
+	var err error
+	if m.Files, err = copyTree(ctx, p.Dir(), filepath.Join(making, profileFolder)); err != nil {
+		return "", err
+	}
+	m.Format = manifestFormat
+	if err := writeManifest(filepath.Join(making, manifestFile), m); err != nil {
+		return "", err
+	}
+	before, err := dated(folder)
+	if err != nil {
+		return "", err
+	}
+	name := m.At.UTC().Format(stampLayout)
+	if err := os.Rename(making, filepath.Join(folder, name)); err != nil {
+		return "", unwritable("cannot keep snapshot", err)
+	}
+	syncFolder(folder)
+	if len(before) > 1 && tooClose(before[0], m.At) {
+		_ = os.RemoveAll(filepath.Join(folder, before[0]))
+	}
+	// What can't be removed now is removed the next time.
+	_ = prune(folder, keepSnapshots)
+	return name, nil
+}
+
+// tooClose says that the snapshot called name was made shortly before at.
+func tooClose(name string, at time.Time) bool {
+	made, err := time.Parse(stampLayout, name)
+	return err == nil && at.Sub(made) >= 0 && at.Sub(made) < spacing
+}
+
+func writeManifest(path string, m Manifest) error {
+	data, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return fmt.Errorf("cannot marshal manifest: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return unwritable("cannot write manifest", err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return unwritable("cannot write manifest", err)
+	}
+	return nil
+}
+
+// ParseManifest reads a manifest; what is none, or of another format, is
+// ErrDamaged.
+func ParseManifest(data []byte) (Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if m.Format != manifestFormat {
+		return Manifest{}, fmt.Errorf("%w: its format is %d, and this version knows %d", ErrDamaged, m.Format, manifestFormat)
+	}
+	return m, nil
+}
+
+// Snapshots returns the snapshots whose manifest can be read, newest first. Their
+// files are not looked at.
+func (p *Profile) Snapshots() ([]Snapshot, error) {
+	folder := p.path("snapshots")
+	names, err := dated(folder)
+	if err != nil {
+		return nil, err
+	}
+	var found []Snapshot
+	for _, name := range names {
+		data, err := readBounded(filepath.Join(folder, name, manifestFile), maxManifest)
+		if err != nil {
+			continue
+		}
+		if m, err := ParseManifest(data); err == nil {
+			found = append(found, Snapshot{name, m})
+		}
+	}
+	return found, nil
+}
+
+// Restore replaces the profile by a snapshot, all or nothing: half a profile
+// makes the page delete the other half. Everything is copied and checked first;
+// a damaged snapshot is ErrDamaged, and then nothing has changed. The replaced
+// profile goes to quarantine under the returned name. Chrome must not run.
+func (p *Profile) Restore(ctx context.Context, s Snapshot, why string, now time.Time) (string, error) {
+	making := p.path(partial + suffix())
+	defer func() { _ = os.RemoveAll(making) }()
+	if err := os.Mkdir(making, 0o700); err != nil {
+		return "", unwritable("cannot make folder", err)
+	}
+	files, err := copyTree(ctx, filepath.Join(p.path("snapshots"), s.Name, profileFolder), making)
+	if err != nil {
+		return "", err
+	}
+	if err := check(s.Files, files); err != nil {
+		return "", err
+	}
+	return p.Replace(making, why, now)
+}
+
+// Replace makes the folder made, which lies beside the profile, the profile, and
+// moves the present one to quarantine under the returned name. A death in the
+// middle is finished, or undone, at the next Open. Chrome must not run.
+func (p *Profile) Replace(made, why string, now time.Time) (string, error) {
+	incoming := p.path("incoming")
+	if err := os.Rename(made, incoming); err != nil {
+		return "", unwritable("cannot replace profile", err)
+	}
+	syncFolder(p.tokens)
+	name, err := p.moveAside(why, now)
+	if err != nil {
+		return "", errors.Join(err, p.erase(incoming))
+	}
+	if err := os.Rename(incoming, p.Dir()); err != nil {
+		return name, unwritable("cannot replace profile", err)
+	}
+	syncFolder(p.tokens)
+	return name, nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	case !info.Mode().IsRegular() || info.Size() > limit:
+		return nil, fmt.Errorf("cannot read %s: %w", path, fs.ErrInvalid)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return data, nil
+}

@@ -1,0 +1,319 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
+
+// fill makes a profile such as Chrome leaves, in small.
+func fill(t *testing.T, p *Profile, login string) {
+	t.Helper()
+	for path, content := range map[string]string{
+		"Local State":         "{}",
+		"Default/Preferences": "{}",
+		"Default/Local Storage/leveldb/000003.log": login,
+		"Default/Local Storage/leveldb/CURRENT":    "MANIFEST-000001\n",
+		"Default/IndexedDB/wa/000004.ldb":          strings.Repeat(login, 10_000),
+		"Default/Service Worker/CacheStorage/x/y":  "preferences of the page",
+		"Default/Cache/Cache_Data/data_0":          "cache",
+		"Default/Code Cache/js/index":              "cache",
+		"GrShaderCache/data_0":                     "cache",
+		"Crashpad/settings.dat":                    "cache",
+		"SingletonCookie":                          "123",
+	} {
+		put(t, filepath.Join(p.Dir(), path), content)
+	}
+	for link, target := range map[string]string{"SingletonLock": "host-1", "SingletonSocket": "/nowhere"} {
+		if err := os.Symlink(target, filepath.Join(p.Dir(), link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func put(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents are the regular files below folder.
+func contents(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(folder, path)
+		found[rel] = string(data)
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func snapshot(t *testing.T, p *Profile, at time.Time) Snapshot {
+	t.Helper()
+	name, err := p.Snapshot(t.Context(), Manifest{At: at, Stamp: "s", LinkedAt: t0, ChromeVersion: "156.0.1.2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := p.Snapshots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("%s is not among %v", name, all)
+	return Snapshot{}
+}
+
+func namesIn(t *testing.T, folder string) []string {
+	t.Helper()
+	found, err := list(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestSnapshotHoldsTheLoginAndNeitherCachesNorLocks(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	s := snapshot(t, p, t0)
+	copied := contents(t, filepath.Join(p.path("snapshots"), s.Name, profileFolder))
+	for _, path := range []string{"Local State", "Default/Local Storage/leveldb/000003.log", "Default/IndexedDB/wa/000004.ldb", "Default/Service Worker/CacheStorage/x/y"} {
+		if copied[path] == "" {
+			t.Errorf("%s is missing", path)
+		}
+	}
+	if len(copied) != 6 || len(s.Files) != 6 {
+		t.Errorf("copied %v", s.Files)
+	}
+	err := filepath.WalkDir(p.path("snapshots"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s can be read by others: %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRestoreBringsBackEverythingAndKeepsWhatItReplaced(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	s := snapshot(t, p, t0)
+	want := contents(t, filepath.Join(p.path("snapshots"), s.Name, profileFolder))
+	put(t, filepath.Join(p.Dir(), "Default/Local Storage/leveldb/000003.log"), "broken")
+	moved, err := p.Restore(t.Context(), s, "login_missing", t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, contents(t, p.Dir())); d != "" {
+		t.Error(d)
+	}
+	if moved != "20261124T030000.000Z-login_missing" {
+		t.Errorf("moved to %s", moved)
+	}
+	broken := contents(t, filepath.Join(p.path("quarantine"), moved))
+	if broken["Default/Local Storage/leveldb/000003.log"] != "broken" || broken["Default/Cache/Cache_Data/data_0"] == "" {
+		t.Errorf("in quarantine: %v", broken)
+	}
+}
+
+func TestDamagedSnapshotChangesNothing(t *testing.T) {
+	for name, damage := range map[string]func(folder string) error{
+		"a changed byte": func(f string) error {
+			return os.WriteFile(filepath.Join(f, "Default/Preferences"), []byte("[]"), 0o600)
+		},
+		"a missing file": func(f string) error { return os.Remove(filepath.Join(f, "Local State")) },
+		"one file more":  func(f string) error { return os.WriteFile(filepath.Join(f, "more"), nil, 0o600) },
+		"nothing left":   os.RemoveAll,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t)
+			fill(t, p, "login")
+			s := snapshot(t, p, t0)
+			if err := damage(filepath.Join(p.path("snapshots"), s.Name, profileFolder)); err != nil {
+				t.Fatal(err)
+			}
+			before := contents(t, p.Dir())
+			_, err := p.Restore(t.Context(), s, "login_missing", t0)
+			if err == nil || name != "nothing left" && !errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v", err)
+			}
+			if d := cmp.Diff(before, contents(t, p.Dir())); d != "" {
+				t.Error(d)
+			}
+			if left := namesIn(t, p.path("quarantine")); len(left) > 0 {
+				t.Errorf("in quarantine: %v", left)
+			}
+		})
+	}
+}
+
+func TestInterruptedSnapshotIsNone(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Snapshot(ctx, Manifest{At: t0}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left := namesIn(t, p.path("snapshots")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestOldSnapshotsGoAndThoseInARowCountAsOne(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	for _, after := range []time.Duration{0, 5 * time.Hour, 10 * time.Hour, 15 * time.Hour, 15*time.Hour + time.Minute, 15*time.Hour + 2*time.Minute} {
+		snapshot(t, p, t0.Add(after))
+	}
+	want := []string{"20261124T080000.000Z", "20261124T130000.000Z", "20261124T180200.000Z"}
+	if got := namesIn(t, p.path("snapshots")); !cmp.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestQuarantineKeepsTheNewestThree(t *testing.T) {
+	p := open(t)
+	for i := range 5 {
+		fill(t, p, "login")
+		if _, err := p.Quarantine("logged_out", t0.Add(time.Duration(i)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if left := namesIn(t, p.Dir()); len(left) > 0 {
+			t.Fatalf("the new profile holds %v", left)
+		}
+	}
+	got, err := p.Quarantined()
+	if err != nil || len(got) != 3 || got[0] != "20261124T030004.000Z-logged_out" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestEraseLeavesNothing(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	snapshot(t, p, t0)
+	if _, err := p.Quarantine("logged_out", t0); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, p, "login")
+	if err := p.Erase(); err != nil {
+		t.Fatal(err)
+	}
+	if got := namesIn(t, p.tokens); !cmp.Equal(got, []string{"admin", "admin.lock"}) {
+		t.Errorf("left: %v", got)
+	}
+}
+
+// A death between any two steps of a restore leaves one whole profile.
+func TestDeathInTheMiddleOfARestoreIsMended(t *testing.T) {
+	for name, want := range map[string]string{"before the old one went": "old", "after the old one went": "new"} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t)
+			put(t, filepath.Join(p.Dir(), "Default/x"), "old")
+			put(t, filepath.Join(p.path("incoming"), "Default/x"), "new")
+			put(t, filepath.Join(p.path(partial+"1"), "Default/x"), "half")
+			put(t, filepath.Join(p.path("snapshots"), partial+"2", "x"), "half")
+			if want == "new" {
+				if _, err := p.moveAside("login_missing", t0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Open(p.tokens)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = again.Close() }()
+			if got := contents(t, again.Dir()); got["Default/x"] != want || len(got) != 1 {
+				t.Errorf("got %v", got)
+			}
+			for _, left := range append(namesIn(t, p.tokens), namesIn(t, p.path("snapshots"))...) {
+				if strings.Contains(left, partial) || strings.Contains(left, "incoming") {
+					t.Errorf("%s is left", left)
+				}
+			}
+		})
+	}
+}
+
+func TestStampNamesAProfileAndTravelsWithIt(t *testing.T) {
+	p := open(t)
+	first, err := p.Stamp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := p.Stamp(); err != nil || again != first {
+		t.Errorf("again: %s, %v", again, err)
+	}
+	s := snapshot(t, p, t0)
+	if _, err := p.Quarantine("logged_out", t0); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := p.Stamp(); err != nil || other == first {
+		t.Errorf("another profile: %s, %v", other, err)
+	}
+	if _, err := p.Restore(t.Context(), s, "x", t0.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := p.Stamp(); err != nil || back != first {
+		t.Errorf("restored: %s, %v", back, err)
+	}
+}
+
+func TestCachesThatHaveGrownTooLargeGo(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	huge := filepath.Join(p.Dir(), "Default/Code Cache/js/huge")
+	put(t, huge, "")
+	if err := os.Truncate(huge, cacheLimit+1); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(p.Dir(), "BrowserMetrics/x.pma"), "left by a Chrome that was killed")
+	database := filepath.Join(p.Dir(), "Default/IndexedDB/wa/large")
+	put(t, database, "")
+	if err := os.Truncate(database, 10*cacheLimit); err != nil {
+		t.Fatal(err)
+	}
+	pruned, err := p.PruneCaches()
+	if err != nil || len(pruned) != 2 {
+		t.Errorf("got %v, %v", pruned, err)
+	}
+	left := namesIn(t, filepath.Join(p.Dir(), "Default"))
+	if want := []string{"Cache", "IndexedDB", "Local Storage", "Preferences", "Service Worker"}; !cmp.Equal(left, want) {
+		t.Errorf("left: %v", left)
+	}
+}
