@@ -19,11 +19,15 @@ type Limits struct {
 	// FirstQR is how long the page may ask for a phone without a scannable QR
 	// before that is an incident.
 	FirstQR time.Duration
+	// Wavering is how long a page that was ready may be without its connection,
+	// or fetch chats again, before the session is not READY any more. WhatsApp's
+	// page opens its connection anew many times a day, within a second or two.
+	Wavering time.Duration
 }
 
 // DefaultLimits returns the limits in force when none are set.
 func DefaultLimits() Limits {
-	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: 15 * time.Second}
+	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: 15 * time.Second, Wavering: 3 * time.Second}
 }
 
 // machine is everything that decides about the state. It is a value: step
@@ -56,6 +60,13 @@ type machine struct {
 	persistedAt time.Time
 	progress    int
 	pageVersion string
+
+	// loggedOut says that the last link was ended, and none has followed.
+	loggedOut bool
+	// waveringSince is since when a READY page has not been ready; zero while it
+	// is. wavering is the last thing that was heard of it.
+	waveringSince time.Time
+	wavering      event
 
 	// qrExpires is zero while there is no QR.
 	qrExpires time.Time
@@ -94,11 +105,17 @@ func (m machine) step(e event, now time.Time) machine {
 	if stale || m.phase == phaseStopping {
 		return m
 	}
+	if m.wavers(e, now) {
+		return m.waver(e, now)
+	}
 	from := m.state
 	linked := from == Authenticated || from == Ready || from == Disconnected
 	m.state = Next(from, e.kind)
 	if m.state != from {
 		m.since = now
+	}
+	if m.state != Ready || e.kind == PageReady {
+		m.waveringSince, m.wavering = time.Time{}, event{}
 	}
 	switch e.kind {
 	case Spawning:
@@ -128,6 +145,25 @@ func (m machine) step(e event, now time.Time) machine {
 	return m.withQRClock(now)
 }
 
+// wavers says whether e, of a page that is READY, does not count yet. That it was
+// opened elsewhere is certain at once.
+func (m machine) wavers(e event, now time.Time) bool {
+	if m.state != Ready || e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict {
+		return false
+	}
+	return m.waveringSince.IsZero() || now.Before(m.waveringSince.Add(m.limits.Wavering))
+}
+
+// waver notes e, and that the page was heard of, and leaves the rest.
+func (m machine) waver(e event, now time.Time) machine {
+	if m.waveringSince.IsZero() {
+		m.waveringSince = now
+	}
+	m.wavering, m.evidence, m.loadingSince = e, now, time.Time{}
+	m.state = Next(m.state, PageWavering)
+	return m
+}
+
 // observed takes in what the worker said about the page.
 func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
 	m.evidence = now
@@ -148,13 +184,19 @@ func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
 		code = defaultReason[e.kind]
 	}
 	switch {
-	case e.kind == PageUnlinked && code == reason.ScanQR && (wasLinked || m.reason == reason.LoggedOut):
+	case e.kind == PageUnlinked && code == reason.ScanQR && (wasLinked || m.loggedOut):
 		code = reason.LoggedOut
 	case code == reason.ScanQR && m.reason == reason.QRUnreadable && m.qrExpires.IsZero():
 		code = reason.QRUnreadable
 	case e.kind == PageLoading && m.state != Init:
 		// What was known stays true until the page says otherwise.
 		code = m.reason
+	}
+	switch {
+	case code == reason.LoggedOut:
+		m.loggedOut = true
+	case e.kind == PageSyncing, e.kind == PageReady:
+		m.loggedOut = false
 	}
 	return m.withReason(code, e.page.Detail, now)
 }
@@ -249,6 +291,7 @@ func (m machine) deadline() time.Time {
 	if m.running {
 		consider(m.evidence, m.limits.Evidence)
 		consider(m.loadingSince, m.limits.PageLoading)
+		consider(m.waveringSince, m.limits.Wavering)
 		if m.qrExpected() {
 			consider(m.noQRSince, m.limits.FirstQR)
 		}
@@ -270,6 +313,9 @@ func (m machine) tick(now time.Time) machine {
 	}
 	if passed(m.evidence, m.limits.Evidence) {
 		return m.step(event{kind: EvidenceStale, generation: m.generation}, now)
+	}
+	if passed(m.waveringSince, m.limits.Wavering) {
+		return m.step(m.wavering, now)
 	}
 	if passed(m.loadingSince, m.limits.PageLoading) {
 		return m.step(event{kind: PageOverdue, generation: m.generation}, now)
