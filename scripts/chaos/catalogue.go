@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// catalogue returns every fault, in the order of the deterministic part.
+func catalogue() []fault {
+	var all []fault
+	all = append(all, workerFaults()...)
+	all = append(all, chromeFaults()...)
+	all = append(all, helperFaults()...)
+	all = append(all, pageFaults()...)
+	all = append(all, surroundings()...)
+	return append(all, supervisorFaults()...)
+}
+
+// injection is how a fault is brought about.
+type injection = func(context.Context, *rig, target) error
+
+func toWorker(sig syscall.Signal) injection {
+	return func(_ context.Context, _ *rig, t target) error { return signalAll([]int{t.view.Worker.PID}, sig) }
+}
+
+func toChrome(sig syscall.Signal) injection {
+	return func(_ context.Context, _ *rig, t target) error { return signalAll([]int{t.view.Browser.PID}, sig) }
+}
+
+// toAll signals all helpers of a kind.
+func toAll(kind string, sig syscall.Signal) injection {
+	return func(_ context.Context, _ *rig, t target) error { return signalAll(t.tree.of(kind), sig) }
+}
+
+func workerFaults() []fault {
+	crashed, hung := []string{"worker_crashed"}, []string{"worker_hung"}
+	return []fault{
+		{name: "worker killed", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGKILL)},
+		{name: "worker crashes, with stacks", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGQUIT)},
+		{name: "worker segfaults", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGSEGV)},
+		{name: "worker told to end by somebody", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGTERM)},
+		{name: "worker stopped", expect: restarts, reasons: hung, random: true, inject: toWorker(syscall.SIGSTOP)},
+		{name: "worker stopped for a moment", expect: nothing, hold: 5 * time.Second, random: true, inject: toWorker(syscall.SIGSTOP),
+			mend: func(ctx context.Context, r *rig, t target) error { return toWorker(syscall.SIGCONT)(ctx, r, t) }},
+	}
+}
+
+func chromeFaults() []fault {
+	crashed, hung := []string{"browser_crashed"}, []string{"browser_hung"}
+	return []fault{
+		{name: "Chrome killed", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGKILL)},
+		{name: "Chrome segfaults", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGSEGV)},
+		{name: "Chrome terminated by somebody", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGTERM)},
+		{name: "Chrome closed by somebody", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGINT)},
+		{name: "Chrome stopped", expect: restarts, reasons: hung, random: true, inject: toChrome(syscall.SIGSTOP)},
+		{name: "worker and Chrome stopped", expect: restarts, reasons: []string{"worker_hung"}, random: true,
+			inject: func(_ context.Context, _ *rig, t target) error { return signalAll(t.tree.pids(), syscall.SIGSTOP) }},
+		{name: "crash handler stopped, Chrome killed", expect: restarts, reasons: crashed, random: true,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				// Chrome may run without one.
+				_ = signalAll(t.tree.of("chrome_crashpad"), syscall.SIGSTOP)
+				return toChrome(syscall.SIGKILL)(ctx, r, t)
+			}},
+		{name: "worker and Chrome killed at once", expect: restarts, reasons: []string{"worker_crashed", "browser_crashed"}, random: true,
+			inject: func(_ context.Context, _ *rig, t target) error {
+				return signalAll([]int{t.view.Worker.PID, t.view.Browser.PID}, syscall.SIGKILL)
+			}},
+	}
+}
+
+func helperFaults() []fault {
+	const heals = 6 * time.Second
+	return []fault{
+		{name: "GPU process killed", expect: nothing, hold: heals, random: true, inject: toAll("gpu-process", syscall.SIGKILL)},
+		{name: "network process killed", expect: nothing, hold: heals, random: true, inject: toAll("network", syscall.SIGKILL)},
+		{name: "storage process killed", expect: nothing, hold: heals, random: true, inject: toAll("storage", syscall.SIGKILL)},
+		{name: "zygotes killed", expect: nothing, hold: heals, random: true, inject: toAll("zygote", syscall.SIGKILL)},
+		{name: "renderer killed", expect: cured, reasons: []string{"page_crashed"}, random: true, inject: toAll("renderer", syscall.SIGKILL)},
+		{name: "renderer stopped", expect: cured, reasons: []string{"page_hung"}, inject: toAll("renderer", syscall.SIGSTOP)},
+		{name: "GPU process stopped", expect: restarts, reasons: []string{"painting_hung"}, inject: toAll("gpu-process", syscall.SIGSTOP)},
+		{name: "network process stopped", expect: restarts, reasons: []string{"network_hung"}, inject: toAll("network", syscall.SIGSTOP)},
+	}
+}
+
+func pageFaults() []fault {
+	return []fault{
+		{name: "page in an endless loop", expect: cured, reasons: []string{"page_hung"}, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Hang() }},
+		{name: "page crashes", expect: cured, reasons: []string{"page_crashed"}, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Crash() }},
+		{name: "page loads itself again", expect: nothing, hold: 3 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Reload() }},
+		{name: "network lost", expect: waits, reasons: []string{"network_unreachable", "reconnecting"}, hold: 8 * time.Second,
+			inject: func(_ context.Context, r *rig, _ target) error { r.sim.DropNetwork(); return nil },
+			mend:   func(_ context.Context, r *rig, _ target) error { r.sim.RestoreNetwork(); return nil }},
+		{name: "network silent", expect: waits, reasons: []string{"network_unreachable", "reconnecting"}, hold: 8 * time.Second,
+			inject: func(_ context.Context, r *rig, _ target) error { r.sim.StallNetwork(); return nil },
+			mend:   func(_ context.Context, r *rig, _ target) error { r.sim.RestoreNetwork(); return nil }},
+	}
+}
+
+// surroundings are faults of what the service lives on. Chrome is killed as well
+// where it takes a start to meet them.
+func surroundings() []fault {
+	return []fault{
+		{name: "Chrome gone from the disk", expect: blocked, reasons: []string{"browser_missing"}, hold: time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				return andKill(os.Rename(r.places.chrome, r.places.chrome+".away"))(ctx, r, t)
+			},
+			mend: func(_ context.Context, r *rig, _ target) error {
+				return os.Rename(r.places.chrome+".away", r.places.chrome)
+			}},
+		{name: "runtime folder wiped", expect: restarts, reasons: []string{"browser_crashed"},
+			inject: func(ctx context.Context, r *rig, t target) error {
+				return andKill(os.RemoveAll(r.places.runtime))(ctx, r, t)
+			}},
+		{name: "crash folder unusable", expect: restarts, reasons: []string{"browser_crashed"},
+			prepare: func(_ context.Context, r *rig) error {
+				return replaceByFile(filepath.Join(r.places.tokens, "crashes"))
+			},
+			clear:  func(_ context.Context, r *rig) error { return os.Remove(filepath.Join(r.places.tokens, "crashes")) },
+			inject: toChrome(syscall.SIGKILL)},
+		{name: "disk full", expect: blocked, reasons: []string{"disk_full"}, hold: time.Second,
+			prepare: mountSmall, clear: unmountSmall,
+			inject: func(ctx context.Context, r *rig, t target) error { return andKill(fillDisk(r))(ctx, r, t) },
+			mend:   func(_ context.Context, r *rig, _ target) error { return os.Remove(filler(r)) }},
+		{name: "no file descriptors left", expect: restarts, reasons: []string{"worker_crashed"}, hold: 3 * time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				if err := r.limitFiles(2); err != nil {
+					return err
+				}
+				return toWorker(syscall.SIGKILL)(ctx, r, t)
+			},
+			mend: func(_ context.Context, r *rig, _ target) error { return r.limitFiles(1000) }},
+	}
+}
+
+// andKill kills Chrome, unless what went before failed.
+func andKill(err error) injection {
+	return func(ctx context.Context, r *rig, t target) error {
+		if err != nil {
+			return err
+		}
+		return toChrome(syscall.SIGKILL)(ctx, r, t)
+	}
+}
+
+func replaceByFile(path string) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o600)
+}
+
+// smallDisk is what the tokens folder is on for the fault "disk full". The
+// service wants 256 MiB to be free.
+const smallDisk = "size=500m"
+
+// mountSmall puts a small file system over the tokens folder, with the same
+// content.
+func mountSmall(ctx context.Context, r *rig) error {
+	aside := r.places.tokens + ".aside"
+	if err := run1(ctx, "cp", "-a", r.places.tokens, aside); err != nil {
+		return err
+	}
+	if err := unix.Mount("none", r.places.tokens, "tmpfs", 0, smallDisk+",mode=0700"); err != nil {
+		return fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
+	}
+	return run1(ctx, "cp", "-a", aside+"/.", r.places.tokens)
+}
+
+func unmountSmall(_ context.Context, r *rig) error {
+	_ = os.RemoveAll(r.places.tokens + ".aside")
+	return unix.Unmount(r.places.tokens, 0)
+}
+
+func run1(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot run %s: %w: %s", name, err, out)
+	}
+	return nil
+}
+
+func filler(r *rig) string { return filepath.Join(r.places.tokens, "filler") }
+
+// fillDisk leaves less than the service wants, and more than Chrome needs to go
+// on for a moment.
+func fillDisk(r *rig) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.places.tokens, &st); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filler(r), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	const left = 8 << 20
+	return unix.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-left)
+}
+
+func supervisorFaults() []fault {
+	return []fault{
+		{name: "everything suspended for 15 s", expect: nothing, excused: true, hold: 20 * time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error { return r.suspend(ctx, t, 15*time.Second) }},
+		{name: "supervisor stopped for 3 s", expect: nothing, excused: true, hold: 8 * time.Second,
+			inject: func(ctx context.Context, r *rig, _ target) error { return r.suspend(ctx, target{}, 3*time.Second) }},
+		{name: "supervisor killed", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, _ target) error {
+			r.service.kill()
+			return r.start(ctx)
+		}},
+		{name: "supervisor killed, foreign lock left", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, t target) error {
+			r.service.kill()
+			t.tree.left(10*time.Second, nil)
+			lock := filepath.Join(r.places.profile(), "SingletonLock")
+			_ = os.Remove(lock)
+			if err := os.Symlink("another-host-4242", lock); err != nil {
+				return err
+			}
+			return r.start(ctx)
+		}},
+	}
+}

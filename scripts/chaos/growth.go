@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// size is what the supervisor's process holds.
+type size struct {
+	RSS        int64 `json:"rss_bytes"`
+	Goroutines int   `json:"goroutines"`
+	Files      int   `json:"files"`
+}
+
+// growth compares two moments in the life of one supervisor, in the same state.
+type growth struct {
+	From size `json:"from"`
+	To   size `json:"to"`
+}
+
+// What a supervisor may hold more after any number of faults. Go's heap, and the
+// connections that clients keep open, breathe.
+const (
+	moreGoroutines = 8
+	moreFiles      = 8
+	moreRSS        = 16 << 20
+)
+
+// tooMuch says what has grown too much; it is empty when nothing has.
+func (g growth) tooMuch() string {
+	var found []string
+	if n := g.To.Goroutines - g.From.Goroutines; n > moreGoroutines {
+		found = append(found, fmt.Sprintf("%d goroutines more", n))
+	}
+	if n := g.To.Files - g.From.Files; n > moreFiles {
+		found = append(found, fmt.Sprintf("%d files more", n))
+	}
+	if n := g.To.RSS - g.From.RSS; n > moreRSS {
+		found = append(found, fmt.Sprintf("%d MiB more", n>>20))
+	}
+	return strings.Join(found, ", ")
+}
+
+// String implements fmt.Stringer.
+func (g growth) String() string {
+	if g == (growth{}) {
+		return "growth not measured"
+	}
+	return fmt.Sprintf("supervisor: %.1f to %.1f MiB, %d to %d goroutines, %d to %d files",
+		float64(g.From.RSS)/(1<<20), float64(g.To.RSS)/(1<<20), g.From.Goroutines, g.To.Goroutines, g.From.Files, g.To.Files)
+}
+
+func (r *rig) size(ctx context.Context) (size, error) {
+	var s size
+	var err error
+	if s.Files, err = r.openFiles(); err != nil {
+		return s, err
+	}
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", r.service.pid()))
+	if err != nil {
+		return s, fmt.Errorf("cannot read memory: %w", err)
+	}
+	if fields := strings.Fields(string(statm)); len(fields) > 1 {
+		pages, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return s, fmt.Errorf("cannot read memory: %w", err)
+		}
+		s.RSS = pages * int64(os.Getpagesize())
+	}
+	metrics, err := r.service.get(ctx, "/metrics")
+	if err != nil {
+		return s, err
+	}
+	for line := range strings.Lines(string(metrics)) {
+		if n, ok := strings.CutPrefix(line, "go_goroutines "); ok {
+			s.Goroutines, err = strconv.Atoi(strings.TrimSpace(n))
+		}
+	}
+	if err != nil || s.Goroutines == 0 {
+		return s, fmt.Errorf("cannot read the number of goroutines: %w", err)
+	}
+	return s, nil
+}

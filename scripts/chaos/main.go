@@ -1,0 +1,188 @@
+// Command chaos starts the real supervisor, worker and Chrome on the simulator,
+// brings one fault after the other upon them while a client asks for /status and
+// /qr without pause, and measures what that costs. It ends with an error when a
+// goal is missed:
+//
+//   - no request fails, and none takes longer than 250 ms, whatever dies below the
+//     supervisor;
+//   - the cause is named by its own reason on /session;
+//   - all is well again within 1.3 cold starts, measured in the same run, and the
+//     backoff that the service states;
+//   - nothing is left: no process, no lock, no socket, no temporary file;
+//   - a linked account stays linked.
+//
+// First comes every fault of the catalogue once, each on a service that was
+// started anew: while a code is shown, and then while an account is linked. Then
+// faults are drawn at random for a while, on one service. "chaos soak" kills
+// Chrome and the worker in turns and looks at what the supervisor holds.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		_, _ = fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	supervisor, worker, chrome string
+	json                       string
+	only                       string
+	seed                       uint64
+	random                     time.Duration
+	speed                      float64
+	cycles                     int
+	keep, list                 bool
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	self, err := os.Executable()
+	if err != nil {
+		return o, fmt.Errorf("cannot find the binaries: %w", err)
+	}
+	bin := filepath.Dir(self)
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.StringVar(&o.supervisor, "supervisor", filepath.Join(bin, "supervisor"), "binary of the supervisor")
+	flags.StringVar(&o.worker, "worker", filepath.Join(bin, "worker"), "binary of the worker")
+	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome; by default it is looked for on the PATH")
+	flags.StringVar(&o.json, "json", filepath.Join(bin, "chaos.json"), "file for the measurements; empty for none")
+	flags.StringVar(&o.only, "only", "", "do only the faults whose names contain one of these, separated by commas")
+	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the random part")
+	flags.DurationVar(&o.random, "for", 0, "how long to go on with faults drawn at random")
+	flags.Float64Var(&o.speed, "speed", 4, "speed of the simulator's clock")
+	flags.IntVar(&o.cycles, "cycles", 500, "soak: how often something is killed")
+	flags.BoolVar(&o.keep, "keep", false, "keep the folder of the run, with the log")
+	flags.BoolVar(&o.list, "list", false, "list the faults, and end")
+	return o, flags.Parse(args)
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	soaking := len(args) > 0 && args[0] == "soak"
+	if soaking {
+		args = args[1:]
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		for _, f := range catalogue() {
+			_, _ = fmt.Fprintln(out, f.name)
+		}
+		return nil
+	}
+	r, err := newRig(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if o.keep {
+		_, _ = fmt.Fprintln(out, "everything of the run is in", r.places.root)
+	}
+	if soaking {
+		return r.soak(ctx, out)
+	}
+	return r.chaos(ctx, out)
+}
+
+// chaos is the whole run but for the soak.
+func (r *rig) chaos(ctx context.Context, out io.Writer) error {
+	rep := report{Seed: r.o.seed, Chrome: r.places.chrome, At: time.Now().UTC()}
+	err := r.everything(ctx, out, &rep)
+	rep.Seconds = time.Since(rep.At).Seconds()
+	if r.service != nil {
+		rep.AtEnd = r.atTheEnd()
+	}
+	if writeErr := rep.write(out, r.o.json); err == nil {
+		err = writeErr
+	}
+	if err == nil && rep.missed() > 0 {
+		err = errors.New("goals were missed")
+	}
+	return err
+}
+
+func (r *rig) everything(ctx context.Context, out io.Writer, rep *report) error {
+	for _, linked := range []bool{false, true} {
+		if linked {
+			if err := r.link(ctx); err != nil {
+				return err
+			}
+		}
+		if err := r.measureCold(ctx, rep); err != nil {
+			return err
+		}
+		for _, f := range catalogue() {
+			if !f.named(r.o.only) {
+				continue
+			}
+			if err := r.round(ctx, out, f, rep, true); err != nil {
+				return err
+			}
+		}
+	}
+	if r.o.random == 0 {
+		return nil
+	}
+	return r.randomly(ctx, out, rep)
+}
+
+func (f fault) named(only string) bool {
+	for part := range strings.SplitSeq(only, ",") {
+		if strings.Contains(f.name, strings.TrimSpace(part)) {
+			return true
+		}
+	}
+	return false
+}
+
+// randomly goes on with faults drawn at random, on one service.
+func (r *rig) randomly(ctx context.Context, out io.Writer, rep *report) error {
+	if _, err := r.fresh(ctx, nil); err != nil {
+		return err
+	}
+	var some []fault
+	for _, f := range catalogue() {
+		if f.random && f.named(r.o.only) {
+			some = append(some, f)
+		}
+	}
+	if len(some) == 0 {
+		return errors.New("none of the faults named by --only may be drawn at random")
+	}
+	r.hurried = true
+	random := rand.New(rand.NewPCG(r.o.seed, 0)) //nolint:gosec // to be repeated, not to be secret
+	var err error
+	for until := time.Now().Add(r.o.random); time.Now().Before(until); {
+		if err := r.round(ctx, out, some[random.IntN(len(some))], rep, false); err != nil {
+			return err
+		}
+		if rep.Growth.From == (size{}) {
+			if rep.Growth.From, err = r.size(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	rep.Growth.To, err = r.size(ctx)
+	return err
+}
