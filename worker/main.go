@@ -59,7 +59,7 @@ func run(stderr *os.File) int {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		rpc.Serve(w)
+		rpc.Serve(w, log)
 	}()
 	select {
 	case <-served: // the supervisor has said goodbye, or is gone

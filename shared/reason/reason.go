@@ -20,6 +20,8 @@ const (
 	BrowserMissing     Code = "browser_missing"
 	BrowserCrashed     Code = "browser_crashed"
 	BrowserHung        Code = "browser_hung"
+	PaintingHung       Code = "painting_hung"
+	NetworkHung        Code = "network_hung"
 	BrowserStartFailed Code = "browser_start_failed"
 	SandboxRefused     Code = "sandbox_refused"
 	ProfileUnwritable  Code = "profile_unwritable"
@@ -98,6 +100,8 @@ var catalogue = map[Code]Text{
 	BrowserMissing:     {"No usable Chrome or Chromium was found.", "Install one (apt-get install chromium, or Google's google-chrome-stable), or set --chrome to its path. The service notices by itself."},
 	BrowserCrashed:     {"Chrome died; a new one is being started.", ""},
 	BrowserHung:        {"Chrome stopped answering and was killed; a new one is being started.", ""},
+	PaintingHung:       {"The part of Chrome that paints stopped answering, so that no QR could be shown; a new Chrome is being started.", ""},
+	NetworkHung:        {"The part of Chrome that loads from the network stopped answering; a new Chrome is being started.", ""},
 	BrowserStartFailed: {"Chrome ended, or gave no answer, while it was starting.", "The log event worker_exit holds Chrome's last lines."},
 	SandboxRefused:     {"Chrome can't use its sandbox on this machine.", "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu install Google's package with its AppArmor profile)."},
 	ProfileUnwritable:  {"The tokens folder, or the Chrome profile in it, can't be written.", "Make the folder writable for the service's user, or set --tokens to another one. The service notices by itself."},

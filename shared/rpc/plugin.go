@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"session-manager/shared/logging"
 	"session-manager/shared/rpc/workerpb"
 )
 
@@ -63,9 +65,11 @@ func DialOptions() []grpc.DialOption {
 }
 
 // Serve runs w as this process's plugin server until the supervisor ends it. It
-// does not return before that.
-func Serve(w Worker) {
+// does not return before that. What go-plugin has to say goes to log, which must
+// not write to os.Stdout or os.Stderr: go-plugin replaces them.
+func Serve(w Worker, log *slog.Logger) {
 	plugin.Serve(&plugin.ServeConfig{
+		Logger:          logging.HCLog(log),
 		HandshakeConfig: Handshake(),
 		Plugins:         plugin.PluginSet{PluginName: &glue{worker: w}},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {

@@ -12,8 +12,13 @@ import (
 
 var errNoStat = errors.New("unexpected format of stat")
 
-// Zombie is the State of a process that has ended and was not reaped yet.
-const Zombie = 'Z'
+// States of a process that others must know.
+const (
+	// Zombie: it has ended and was not reaped yet.
+	Zombie = 'Z'
+	// Stopped: somebody sent it SIGSTOP.
+	Stopped = 'T'
+)
 
 // Process is one line of the process table (proc_pid_stat(5)).
 type Process struct {

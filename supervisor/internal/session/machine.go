@@ -188,8 +188,9 @@ func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
 		code = reason.LoggedOut
 	case code == reason.ScanQR && m.reason == reason.QRUnreadable && m.qrExpires.IsZero():
 		code = reason.QRUnreadable
-	case e.kind == PageLoading && m.state != Init:
-		// What was known stays true until the page says otherwise.
+	case e.kind == PageLoading && m.state != Init && code != reason.PageCrashed && code != reason.PageHung:
+		// What was known stays true until the page says otherwise. A page that is
+		// loaded again because it died is no page that loads again by itself.
 		code = m.reason
 	}
 	switch {

@@ -119,6 +119,18 @@ func TestCrashOfAReadySessionIsInitWithItsReasonAndNoQR(t *testing.T) {
 	expect(t, m, Init, reason.WorkerCrashed)
 }
 
+func TestPageThatDiedOrHangsIsNamedWhileItIsMended(t *testing.T) {
+	for _, code := range []reason.Code{reason.PageCrashed, reason.PageHung} {
+		m := started().step(page(rpc.PageUnlinked, ""), at(1))
+		m = m.step(page(rpc.PageLoading, code), at(2))
+		expect(t, m, QRRequired, code)
+		m = m.step(page(rpc.PageLoading, ""), at(3))
+		expect(t, m, QRRequired, code)
+		m = m.step(page(rpc.PageUnlinked, ""), at(4))
+		expect(t, m, QRRequired, reason.ScanQR)
+	}
+}
+
 func TestQRExpiresByItself(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(0)).withQR(at(20*time.Second), at(0))
 	if !m.deadline().Equal(at(20 * time.Second)) {

@@ -2,7 +2,9 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"strconv"
 	"time"
 
@@ -62,7 +64,7 @@ func (g *generation) end(ctx context.Context, c cause) result {
 	}
 	// From here on no worker can be started any more, so its pid is known.
 	tree := g.tree()
-	leftover := g.endTree(ctx, tree, c.frozen || !c.ask && g.worker == nil)
+	leftover := g.endTree(ctx, tree, g.drain(c))
 	g.cancel()
 	g.tidy()
 	return g.record(c, tree, leftover, time.Since(began))
@@ -124,13 +126,48 @@ func (g *generation) awaitExit(d time.Duration) bool {
 	}
 }
 
-// endTree returns when nothing is left below this process. Chrome gets time to
-// close by itself, unless now is set. Something that can't be killed, such as a
-// process in uninterruptible sleep, is tried again and again: no other Chrome may
-// be started on the profile before. It gives up only when ctx ends.
-func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, now bool) error {
-	if !now {
-		drainCtx, cancel := context.WithTimeout(context.Background(), g.timings.Drain)
+// drain is how long the tree may take to empty by itself.
+func (g *generation) drain(c cause) time.Duration {
+	if c.frozen || !c.ask && g.worker == nil {
+		return 0
+	}
+	if g.chromePID == 0 {
+		return g.timings.Drain
+	}
+	return drainOf(g.timings, stateOf(g.chromePID))
+}
+
+// stateOf is the state of a process as /proc knows it, proctree.Zombie when it is
+// gone.
+func stateOf(pid int) byte {
+	p, err := proctree.Look(pid)
+	if errors.Is(err, os.ErrNotExist) {
+		return proctree.Zombie
+	}
+	return p.State
+}
+
+// drainOf is the same by the state of Chrome's main process: one that runs closes
+// by itself, one that has ended leaves only helpers behind, and one that somebody
+// has stopped hears nothing.
+func drainOf(t Timings, state byte) time.Duration {
+	switch state {
+	case proctree.Stopped:
+		return 0
+	case proctree.Zombie:
+		return min(t.Helpers, t.Drain)
+	default:
+		return t.Drain
+	}
+}
+
+// endTree returns when nothing is left below this process, which gets some time
+// to empty by itself. Something that can't be killed, such as a process in
+// uninterruptible sleep, is tried again and again: no other Chrome may be started
+// on the profile before. It gives up only when ctx ends.
+func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, drain time.Duration) error {
+	if drain > 0 {
+		drainCtx, cancel := context.WithTimeout(context.Background(), drain)
 		err := tree.Wait(drainCtx)
 		cancel()
 		if err == nil {
@@ -190,6 +227,9 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 	}
 	if g.process != nil {
 		r.workerPID, r.workerExit, r.workerKilled = g.process.pid(), g.process.exit(), g.process.wasKilled()
+		if r.workerKilled && r.workerExit != "" {
+			r.workerExit += killedByUs
+		}
 		r.stdoutBytes = g.process.stdout.dropped.Load()
 		r.workerStderr = g.process.stderr.record()
 	}
@@ -204,6 +244,10 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 	}
 	return r
 }
+
+// killedByUs follows the exit of a worker that did not end by itself: a planned
+// end must not look like a crash.
+const killedByUs = ", by the supervisor"
 
 func chromeExit(f rpc.Failure) string {
 	switch {

@@ -45,8 +45,9 @@ type Ended struct {
 	Class  restart.Class
 	// Uptime is the time since Spawning.
 	Uptime time.Duration
-	// WorkerExit is how the worker's process ended, such as "exit 70" or
-	// "signal killed"; empty when there never was one.
+	// WorkerExit is how the worker's process ended, such as "exit 70", "signal
+	// killed", or "signal killed, by the supervisor"; empty when there never was
+	// one.
 	WorkerExit string
 	// ChromeExit is the same for Chrome; empty when it is not known.
 	ChromeExit string

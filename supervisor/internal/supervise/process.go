@@ -174,11 +174,16 @@ func (p *process) signal(sig os.Signal) {
 	}
 }
 
-// wasKilled reports whether kill ended a living process.
+// wasKilled reports whether kill ended a living process. One that was about to
+// exit may have been quicker.
 func (p *process) wasKilled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.killed
+	if !p.killed || p.state == nil {
+		return p.killed
+	}
+	status, ok := p.state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // pid returns 0 while there is no process.

@@ -94,7 +94,7 @@ func TestAFrozenWorkerIsKilled(t *testing.T) {
 			awaitEvent[rpc.PageObserved](r)
 			kill(t, started.PID, syscall.SIGSTOP)
 			end := await[Ended](r)
-			if end.Reason != reason.WorkerHung || end.WorkerExit != "signal killed" || end.ChromeExit != "exit 0" {
+			if end.Reason != reason.WorkerHung || end.WorkerExit != "signal killed, by the supervisor" || end.ChromeExit != "exit 0" {
 				t.Errorf("Ended: %+v", end)
 			}
 			awaitEvent[rpc.PageObserved](r)
@@ -127,6 +127,19 @@ func TestWhatChromeLeavesBehindIsKilled(t *testing.T) {
 	if line := r.exitLine(); line["killed"] != float64(3) {
 		t.Errorf("killed %v, want 3", line["killed"])
 	}
+}
+
+func TestAStoppedChromeIsNotWaitedFor(t *testing.T) {
+	r := newRig(t, "runs", func(o *Options) { o.Timings.Drain = patience }).start()
+	started := await[WorkerStarted](r)
+	browser := awaitEvent[rpc.BrowserStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	kill(t, browser.PID, syscall.SIGSTOP)
+	kill(t, started.PID, syscall.SIGKILL)
+	if end := await[Ended](r); end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed" {
+		t.Errorf("Ended: %+v", end)
+	}
+	awaitEvent[rpc.PageObserved](r)
 }
 
 func TestAFailureIsTakenAtItsWord(t *testing.T) {

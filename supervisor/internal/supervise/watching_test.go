@@ -8,6 +8,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/proctree"
 )
 
 // watched is a generation that has been watched since t0 and has just spoken.
@@ -104,5 +105,17 @@ func TestTheDefaultsLetAStopEndInTwelveSeconds(t *testing.T) {
 	}
 	if own := (Timings{Stop: time.Second}).withDefaults(); own.Stop != time.Second || own.Kill != d.Kill {
 		t.Errorf("withDefaults() = %+v", own)
+	}
+}
+
+func TestATreeGetsTheTimeThatItsChromeCanUse(t *testing.T) {
+	timings := Timings{}.withDefaults()
+	for state, want := range map[byte]time.Duration{
+		'S': timings.Drain, 'R': timings.Drain, 'D': timings.Drain, 0: timings.Drain,
+		proctree.Zombie: timings.Helpers, proctree.Stopped: 0,
+	} {
+		if got := drainOf(timings, state); got != want {
+			t.Errorf("%q: %s, want %s", state, got, want)
+		}
 	}
 }

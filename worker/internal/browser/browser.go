@@ -65,6 +65,8 @@ type Browser struct {
 
 	scratchDir string
 
+	probed probed
+
 	closing  sync.Once
 	closeErr error // valid when closing is done
 
@@ -97,16 +99,14 @@ func (b *Browser) Done() <-chan struct{} { return b.process.done }
 func (b *Browser) Exit() Exit { return b.process.exitStatus() }
 
 // Stderr returns the last lines that Chrome and its helpers wrote, oldest first,
-// with control characters escaped and secrets redacted.
-func (b *Browser) Stderr() []string { return b.process.stderr.last() }
-
-// Probe asks the browser process for its version. A nil error proves that the
-// process turns; it proves nothing about pages, painting or the network.
-func (b *Browser) Probe(ctx context.Context) error {
-	if _, err := (proto.BrowserGetVersion{}).Call(b.rod.Context(ctx)); err != nil {
-		return fmt.Errorf("cannot get the browser's version: %w", err)
+// with control characters escaped and secrets redacted. What Chrome complains of
+// on every server is left out; the first line says how much that was.
+func (b *Browser) Stderr() []string {
+	lines := b.process.stderr.last()
+	if n := b.process.stderr.leftOut(); n > 0 {
+		lines = append([]string{fmt.Sprintf("(%d lines about D-Bus and the like are left out)", n)}, lines...)
 	}
-	return nil
+	return lines
 }
 
 // connect speaks to Chrome for the first time, and learns who it is.

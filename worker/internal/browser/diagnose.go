@@ -74,15 +74,12 @@ func diagnose(exit Exit, stderr []string, profile profileState) (reason.Code, st
 }
 
 // lastWords returns the line that most likely tells why: the first fatal one, or
-// the last that is not about D-Bus, which Chrome misses on every server.
+// the last.
 func lastWords(stderr []string) string {
 	said := "nothing"
 	for _, line := range stderr {
-		switch {
-		case strings.Contains(line, ":FATAL:"):
-			return "Chrome said: " + line
-		case !strings.Contains(line, "dbus/"):
-			said = line
+		if said = line; strings.Contains(line, ":FATAL:") {
+			break
 		}
 	}
 	return "Chrome said: " + said

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,12 +20,21 @@ const (
 	tailLineSize = 4 << 10
 )
 
-// tail keeps the last lines of a stream. Its memory is bounded whatever comes: a
+// noise is in lines that Chrome writes on every server, where there is no desktop,
+// and that would push out of the tail what matters.
+var noise = []string{":ERROR:dbus/", "/cpufreq/scaling_", ":ERROR:google_apis/gcm/"}
+
+func isNoise(line string) bool {
+	return slices.ContainsFunc(noise, func(part string) bool { return strings.Contains(line, part) })
+}
+
+// tail keeps the last lines of a stream, without the noise. Its memory is bounded whatever comes: a
 // web page can make Chrome write.
 type tail struct {
 	mu    sync.Mutex
 	lines []string // guarded by mu; a ring once it is full
 	next  int      // guarded by mu; where the next line goes in a full ring
+	noise int      // guarded by mu; how many lines were left out
 }
 
 func newTail() *tail { return &tail{} }
@@ -52,6 +62,10 @@ func (t *tail) add(line string) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if isNoise(line) {
+		t.noise++
+		return
+	}
 	if len(t.lines) < tailLines {
 		t.lines = append(t.lines, line)
 		return
@@ -67,6 +81,13 @@ func (t *tail) last() []string {
 	lines := make([]string, 0, len(t.lines))
 	lines = append(lines, t.lines[t.next:]...)
 	return append(lines, t.lines[:t.next]...)
+}
+
+// leftOut is how many lines were noise.
+func (t *tail) leftOut() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.noise
 }
 
 // printable escapes everything that a terminal or a log reader could take for

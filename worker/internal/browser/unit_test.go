@@ -148,6 +148,20 @@ func TestTailKeepsTheLastLinesHarmless(t *testing.T) {
 	}
 }
 
+func TestTailLeavesOutWhatChromeSaysOnEveryServer(t *testing.T) {
+	const missing = "[1:2:1124/104334.425:ERROR:dbus/bus.cc:405] Failed to connect to the bus: no such file\n"
+	tail := newTail()
+	tail.readFrom(strings.NewReader("cause\n" + strings.Repeat(missing, 2*tailLines) +
+		"[1:2:ERROR:third_party/x.cc:145] open /sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq: none\n" +
+		"a page about dbus/bus.cc\n"))
+	if diff := cmp.Diff([]string{"cause", "a page about dbus/bus.cc"}, tail.last()); diff != "" {
+		t.Error(diff)
+	}
+	if n := tail.leftOut(); n != 2*tailLines+1 {
+		t.Errorf("%d lines left out", n)
+	}
+}
+
 func TestDiagnoseGoesByFacts(t *testing.T) {
 	inUse := Exit{Code: profileInUse}
 	tests := []struct {
@@ -164,7 +178,7 @@ func TestDiagnoseGoesByFacts(t *testing.T) {
 		{"read-only before lock", inUse, nil, profileState{lock: "vm-7", unwritable: syscall.EACCES}, reason.ProfileUnwritable, "permission"},
 		{"sandbox before all", inUse, []string{"x:FATAL:y No usable sandbox!"}, profileState{lock: "vm-7"}, reason.SandboxRefused, "No usable"},
 		{"fatal line", Exit{Code: -1, Signal: "aborted"}, []string{"a", "b:FATAL:c", "d"}, profileState{}, reason.BrowserStartFailed, "b:FATAL:c"},
-		{"no D-Bus", Exit{Code: 1}, []string{"cause", "x dbus/bus.cc y"}, profileState{}, reason.BrowserStartFailed, "cause"},
+		{"last line", Exit{Code: 1}, []string{"a", "cause"}, profileState{}, reason.BrowserStartFailed, "cause"},
 		{"silence", Exit{Code: 1}, nil, profileState{}, reason.BrowserStartFailed, "nothing"},
 	}
 	for _, tt := range tests {

@@ -114,7 +114,7 @@ func TestOutboxDeliversWhatIsPutWhileItWaits(t *testing.T) {
 }
 
 func TestProbeIsJudgedByWhatItProves(t *testing.T) {
-	timings := Timings{}.withDefaults()
+	p := probe{period: 5 * time.Second, deadline: 3 * time.Second}
 	tests := []struct {
 		name   string
 		err    error
@@ -131,7 +131,7 @@ func TestProbeIsJudgedByWhatItProves(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			missed, fatal := judgeProbe(tt.err, tt.took, timings)
+			missed, fatal := judgeProbe(tt.err, tt.took, p)
 			if missed != tt.missed || (fatal != nil) != tt.fatal {
 				t.Errorf("missed %v, fatal %v", missed, fatal)
 			}

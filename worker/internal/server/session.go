@@ -68,7 +68,7 @@ func (s *session) startBrowser(ctx context.Context) error {
 func (s *session) attend(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := []func(context.Context) error{s.keepPage, s.probeBrowser, s.awaitExit, s.login.run}
+	parts := []func(context.Context) error{s.keepPage, s.probeBrowser, s.probePaint, s.probeNetwork, s.awaitExit, s.login.run}
 	ended := make(chan error, len(parts))
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -137,13 +137,21 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {
 		return err
 	}
-	if !errors.Is(err, browser.ErrGone) && s.turns(ctx) {
+	turns := !errors.Is(err, browser.ErrGone) && s.turns(ctx)
+	limit := exitAfterGone
+	switch {
+	case turns && reason.Of(err, "") == reason.PageCrashed:
+		limit = exitAfterPage
+	case turns:
 		return err
 	}
-	exit, cancel := context.WithTimeout(ctx, exitAfterGone)
+	exit, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if crashed := s.awaitExit(exit); reason.Of(crashed, "") == reason.BrowserCrashed {
 		return crashed
+	}
+	if turns {
+		return err
 	}
 	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome answers no more, but stays: %w", err))
 }
@@ -151,8 +159,9 @@ func (s *session) explain(ctx context.Context, err error) error {
 // closeBrowser closes Chrome whatever has become of ctx; cause is why.
 func (s *session) closeBrowser(ctx context.Context, cause error) error {
 	limit := s.worker.o.Timings.Close
-	if reason.Of(cause, "") == reason.BrowserHung {
-		limit = 0 // it would not hear us
+	switch reason.Of(cause, "") {
+	case reason.BrowserHung, reason.NetworkHung:
+		limit = 0 // it would not hear us, or hear us and stay
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()

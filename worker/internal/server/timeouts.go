@@ -9,6 +9,9 @@ const (
 	// exitAfterGone is how long a lost connection may precede the exit. Measured:
 	// 15 ms, and up to a second until the helpers are gone.
 	exitAfterGone = 3 * time.Second
+	// exitAfterPage is how long the page may precede a Chrome that somebody else
+	// closes. Measured: 0.2 s.
+	exitAfterPage = time.Second
 	// memoryBeats is how many heartbeats share one reading of the memory.
 	memoryBeats = 5
 )
@@ -20,6 +23,9 @@ type Timings struct {
 	// ProbeDeadline is what one probe may take: 3 s. A browser under load answers
 	// in milliseconds.
 	ProbeDeadline time.Duration
+	// PartPeriod and PartDeadline are the same for the parts of Chrome that paint,
+	// and that load: 15 s, and 5 s. With two misses that takes 40 s at most.
+	PartPeriod, PartDeadline time.Duration
 	// Heartbeat is the period of heartbeats: 1 s.
 	Heartbeat time.Duration
 	// Close bounds the clean end of Chrome: 8 s.
@@ -33,6 +39,8 @@ func (t Timings) withDefaults() Timings {
 	}{
 		{&t.ProbePeriod, 5 * time.Second},
 		{&t.ProbeDeadline, 3 * time.Second},
+		{&t.PartPeriod, 15 * time.Second},
+		{&t.PartDeadline, 5 * time.Second},
 		{&t.Heartbeat, time.Second},
 		{&t.Close, 8 * time.Second},
 	} {
@@ -42,3 +50,7 @@ func (t Timings) withDefaults() Timings {
 	}
 	return t
 }
+
+// fresh is how old an answer of the layer below may be for the one above to be
+// asked.
+func (t Timings) fresh() time.Duration { return t.ProbePeriod + t.ProbeDeadline }

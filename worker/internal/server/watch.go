@@ -2,16 +2,12 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"sync"
 	"time"
 
-	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/browser"
 )
 
 // pulse keeps when each layer last answered.
@@ -47,68 +43,6 @@ func (p *pulse) ages(now time.Time) (browserAge, mainThreadAge time.Duration) {
 		mainThreadAge = page.MainThreadAge()
 	}
 	return browserAge, mainThreadAge
-}
-
-// probeBrowser asks Chrome again and again whether it turns, and returns an error
-// when it does not.
-func (s *session) probeBrowser(ctx context.Context) error {
-	t := s.worker.o.Timings
-	for misses := 0; ; {
-		begun := time.Now()
-		err := s.probeOnce(ctx)
-		missed, err := judgeProbe(err, time.Since(begun), t)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			return err
-		case missed:
-			misses++
-		default:
-			misses = 0
-			s.pulse.browserAnswered(time.Now())
-		}
-		if misses == probeMisses {
-			return reason.Wrap(reason.BrowserHung,
-				fmt.Errorf("Chrome did not answer %d probes of %v each", misses, t.ProbeDeadline))
-		}
-		if !sleep(ctx, t.ProbePeriod) {
-			return ctx.Err()
-		}
-	}
-}
-
-// turns reports whether Chrome answers now.
-func (s *session) turns(ctx context.Context) bool {
-	t := s.worker.o.Timings
-	begun := time.Now()
-	missed, fatal := judgeProbe(s.probeOnce(ctx), time.Since(begun), t)
-	return !missed && fatal == nil
-}
-
-func (s *session) probeOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.worker.o.Timings.ProbeDeadline)
-	defer cancel()
-	return s.browser.Probe(ctx)
-}
-
-// judgeProbe says what a probe proves. A probe that took far longer than its
-// deadline allows proves that this process, or the machine, was stopped, and
-// nothing of Chrome: it counts as good.
-func judgeProbe(err error, took time.Duration, t Timings) (missed bool, fatal error) {
-	switch {
-	case err == nil:
-		return false, nil
-	case errors.Is(err, browser.ErrGone):
-		return false, err
-	case took > t.ProbeDeadline+2*t.ProbePeriod:
-		return false, nil
-	case errors.Is(err, context.DeadlineExceeded):
-		return true, nil
-	default:
-		// It answered with an error, so it turns.
-		return false, nil
-	}
 }
 
 // beat sends a heartbeat each period.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"session-manager/shared/lease"
+	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 )
@@ -66,7 +68,7 @@ func main() {
 	case "environment":
 		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(os.Environ(), "\x1f"), "\n", " "))
 	}
-	rpc.Serve(w)
+	rpc.Serve(w, logging.New(w.stderr, "worker", slog.LevelDebug))
 }
 
 func fatal(err error) {
