@@ -8,6 +8,8 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/chrome"
+	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/supervise"
 )
@@ -128,6 +130,9 @@ func (k *Keeper) erase() error {
 // restore brings back the newest copy that is whole. That it was tried is noted
 // first: whatever happens then, it does not happen again soon.
 func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now time.Time) {
+	if why == whyNoStart && !k.profileIsToBlame(ctx, s) {
+		return
+	}
 	found, err := k.snapshots()
 	k.memory.RestoredAt, k.memory.RestoredFrom = now, ""
 	k.save()
@@ -147,6 +152,20 @@ func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now
 		err = errors.Join(err, restoreErr)
 	}
 	k.o.Logger.Error("login_not_restored", logging.KeyReason, why, logging.KeyError, err)
+}
+
+// profileIsToBlame says whether Chrome starts on an empty profile, so that it is
+// this one which keeps it from starting. What that Chrome leaves running is ended:
+// nothing else may be below this process now.
+func (k *Keeper) profileIsToBlame(ctx context.Context, s supervise.Start) bool {
+	err := chrome.Try(ctx, s.Chrome)
+	if killErr := proctree.Below().Kill(ctx); killErr != nil {
+		k.o.Logger.Warn("not_ended", logging.KeyError, killErr)
+	}
+	if err != nil {
+		k.o.Logger.Info("profile_not_to_blame", logging.KeyError, logging.Redact(err.Error()))
+	}
+	return err == nil
 }
 
 func (k *Keeper) prune() {

@@ -1,0 +1,21 @@
+package chrome
+
+import (
+	"testing"
+)
+
+func TestTryTellsWhetherABrowserStarts(t *testing.T) {
+	if err := Try(t.Context(), "/bin/false"); err == nil {
+		t.Error("one that fails is said to start")
+	}
+	if err := Try(t.Context(), "/nonexistent"); err == nil {
+		t.Error("one that is missing is said to start")
+	}
+	browser, err := Find("")
+	if err != nil {
+		t.Skip("no browser: apt-get install chromium")
+	}
+	if err := Try(t.Context(), browser.Path); err != nil {
+		t.Error(err)
+	}
+}

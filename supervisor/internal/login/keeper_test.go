@@ -1,0 +1,414 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/supervise"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a Keeper with a real tokens folder, and a worker that only takes notes.
+type rig struct {
+	*Keeper
+	t      *testing.T
+	tokens string
+	folder *profile.Profile
+	now    time.Time
+	asked  chan supervise.Wish
+	logOut error
+
+	mu     sync.Mutex
+	status Status // guarded by mu
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, tokens: filepath.Join(t.TempDir(), "tokens"), now: t0, asked: make(chan supervise.Wish, 10)}
+	r.start()
+	return r
+}
+
+// start is the start of a supervisor on the folder, up to that of its first
+// generation.
+func (r *rig) start() {
+	r.t.Helper()
+	if r.folder != nil {
+		_ = r.folder.Close()
+	}
+	folder, err := profile.Open(r.tokens)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = folder.Close() })
+	r.folder = folder
+	r.Keeper = New(Options{
+		Logger: slog.New(slog.DiscardHandler), Workers: func() Workers { return r },
+		Now: func() time.Time { return r.now },
+		Tell: func(s Status) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.status = s
+		},
+	})
+	r.spawn()
+}
+
+// Ask implements Workers.
+func (r *rig) Ask(_ context.Context, w supervise.Wish) (time.Time, error) {
+	r.asked <- w
+	return time.Time{}, nil
+}
+
+// LogOut implements Workers.
+func (r *rig) LogOut(context.Context) error { return r.logOut }
+
+func (r *rig) told() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+func (r *rig) spawn() {
+	r.t.Helper()
+	if err := r.Before(r.t.Context(), r.folder, supervise.Start{ChromeVersion: "156.0.1.2"}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.Notice(supervise.Spawning{Generation: 1})
+}
+
+// see lets time pass, and then the worker tell of the page.
+func (r *rig) see(after time.Duration, o rpc.PageObserved) {
+	r.now = r.now.Add(after)
+	r.Notice(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: o}})
+}
+
+func (r *rig) beat(after time.Duration) {
+	r.now = r.now.Add(after)
+	r.Notice(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: rpc.Heartbeat{}}})
+}
+
+func (r *rig) end(why reason.Code, clean bool) {
+	r.After(r.t.Context(), r.folder, supervise.Closing{Reason: why, Clean: clean, ChromeVersion: "156.0.1.2"})
+}
+
+// link brings a login into the profile, up to READY.
+func (r *rig) link() {
+	r.t.Helper()
+	r.put("login")
+	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+}
+
+func (r *rig) path() string { return filepath.Join(r.folder.Dir(), "Default", "login") }
+
+func (r *rig) put(content string) {
+	r.t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(r.path()), 0o700), os.WriteFile(r.path(), []byte(content), 0o600)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) holds(want string) {
+	r.t.Helper()
+	got, err := os.ReadFile(r.path())
+	if string(got) != want || (err != nil) != (want == "") {
+		r.t.Errorf("the profile holds %q, %v, want %q", got, err, want)
+	}
+}
+
+func (r *rig) wish(urgency supervise.Urgency) {
+	r.t.Helper()
+	select {
+	case w := <-r.asked:
+		if w.Reason != reason.LoginCare || w.Detail == "" || w.Urgency != urgency {
+			r.t.Errorf("asked for %+v", w)
+		}
+	default:
+		r.t.Fatal("no restart was asked for")
+	}
+}
+
+func (r *rig) noWish() {
+	r.t.Helper()
+	select {
+	case w := <-r.asked:
+		r.t.Errorf("asked for %+v", w)
+	default:
+	}
+}
+
+var (
+	aQR      = rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.ScanQR}
+	aLogout  = rpc.PageObserved{Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut}
+	afterOne = rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.LoggedOut}
+)
+
+func TestLogoutOnThePhoneMovesTheProfileAwayOnce(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.see(time.Minute, aLogout)
+	r.see(time.Second, afterOne)
+	r.noWish()
+	r.beat(3 * time.Second)
+	r.wish(supervise.Calm)
+	r.beat(time.Minute)
+	r.noWish()
+	r.end(reason.LoginCare, true)
+	r.spawn()
+	r.holds("")
+	s := r.told()
+	if !strings.HasSuffix(s.Quarantined, "-logged_out") || !s.LinkedAt.IsZero() || !s.SnapshotAt.IsZero() {
+		t.Errorf("told %+v", s)
+	}
+	r.see(time.Second, afterOne)
+	r.beat(time.Hour)
+	r.noWish()
+}
+
+func TestLogoutThatTheSupervisorDiedOverIsFinishedByTheNextOne(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.see(time.Minute, aLogout)
+	r.start()
+	r.holds("login")
+	r.see(time.Second, aQR) // A page that is opened anew knows of no logout.
+	r.beat(3 * time.Second)
+	r.wish(supervise.Calm)
+	r.spawn()
+	r.holds("")
+}
+
+func TestLostLoginIsBroughtBackOnce(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.end(reason.RestartRequested, true)
+	if s := r.told(); !s.SnapshotAt.Equal(r.now) {
+		t.Fatalf("told %+v", s)
+	}
+	r.put("torn")
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(6 * time.Second)
+	r.wish(supervise.Calm)
+	r.end(reason.LoginCare, true)
+	r.spawn()
+	r.holds("login")
+	s := r.told()
+	if s.RestoredFrom == "" || !strings.HasSuffix(s.Quarantined, "-login_missing") || s.PersistedAt.IsZero() {
+		t.Errorf("told %+v", s)
+	}
+	// It was of no use. That is the end of it.
+	r.put("torn again")
+	r.see(time.Second, aQR)
+	r.beat(6 * time.Second)
+	r.noWish()
+	if s := r.told(); s.LostAt.IsZero() || !s.PersistedAt.IsZero() {
+		t.Errorf("told %+v", s)
+	}
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(time.Hour)
+	r.noWish()
+	r.holds("torn again")
+}
+
+func TestDamagedCopyIsPassedOver(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.end(reason.RestartRequested, true)
+	r.put("later")
+	r.now = r.now.Add(2 * time.Hour)
+	r.spawn()
+	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+	r.end(reason.RestartRequested, true)
+	copies, err := r.folder.Snapshots()
+	if err != nil || len(copies) != 2 {
+		t.Fatalf("copies: %v, %v", copies, err)
+	}
+	newest := filepath.Join(r.tokens, "admin.snapshots", copies[0].Name, "profile", "Default", "login")
+	if err := os.WriteFile(newest, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(6 * time.Second)
+	r.spawn()
+	r.holds("login")
+}
+
+func TestRemovedProfileIsNotBroughtBack(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.end(reason.RestartRequested, true)
+	if err := os.RemoveAll(r.folder.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(time.Minute)
+	r.noWish()
+	if s := r.told(); !s.LinkedAt.IsZero() || !s.LostAt.IsZero() {
+		t.Errorf("told %+v", s)
+	}
+}
+
+func TestOnlyAProfileThatWasClosedCleanlyAndReadyIsCopied(t *testing.T) {
+	for name, scene := range map[string]func(r *rig){
+		"Chrome was killed":   func(r *rig) { r.link(); r.end(reason.Stopping, false) },
+		"it was never linked": func(r *rig) { r.see(0, aQR); r.end(reason.Stopping, true) },
+		"it was logged out":   func(r *rig) { r.link(); r.see(0, aLogout); r.end(reason.Stopping, true) },
+		"it had lost the network": func(r *rig) {
+			r.link()
+			r.see(0, rpc.PageObserved{Condition: rpc.PageDisconnected, Registered: true, Persisted: true})
+			r.end(reason.Stopping, true)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			scene(r)
+			if copies, err := r.folder.Snapshots(); err != nil || len(copies) > 0 {
+				t.Errorf("copies: %v, %v", copies, err)
+			}
+		})
+	}
+}
+
+func TestChromeThatDoesNotStartIsNotTheProfilesFaultUnlessProven(t *testing.T) {
+	for name, tt := range map[string]struct{ chrome, want string }{
+		"it starts on an empty profile":  {"/bin/true", "login"},
+		"it does not start there either": {"/bin/false", "torn"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.link()
+			r.end(reason.RestartRequested, true)
+			r.put("torn")
+			for range startFailures {
+				r.spawn()
+				r.end(reason.BrowserStartFailed, false)
+			}
+			if err := r.Before(t.Context(), r.folder, supervise.Start{Chrome: tt.chrome, ChromeVersion: "156.0.1.2"}); err != nil {
+				t.Fatal(err)
+			}
+			r.holds(tt.want)
+		})
+	}
+}
+
+func TestCopyOfANewerChromeIsNotBroughtBack(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.end(reason.RestartRequested, true)
+	r.put("torn")
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(6 * time.Second)
+	if err := r.Before(t.Context(), r.folder, supervise.Start{ChromeVersion: "155.0.1.2"}); err != nil {
+		t.Fatal(err)
+	}
+	r.holds("torn")
+}
+
+// command runs LogOut, and the restart that it asks for.
+func (r *rig) command(purge bool) (string, error) {
+	r.t.Helper()
+	type outcome struct {
+		name string
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		name, err := r.Keeper.LogOut(r.t.Context(), purge)
+		done <- outcome{name, err}
+	}()
+	for {
+		select {
+		case o := <-done:
+			return o.name, o.err
+		case w := <-r.asked:
+			if w.Urgency != supervise.Now {
+				r.t.Errorf("asked for %+v", w)
+			}
+			r.end(w.Reason, true)
+			r.spawn()
+		}
+	}
+}
+
+func TestLogOutByCommandMovesTheLoginAway(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	name, err := r.command(false)
+	if err != nil || name == "" || name != r.told().Quarantined {
+		t.Errorf("got %q, %v", name, err)
+	}
+	r.holds("")
+	if copies, err := r.folder.Snapshots(); err != nil || len(copies) > 0 {
+		t.Errorf("copies: %v, %v", copies, err)
+	}
+}
+
+func TestLogOutWithPurgeLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.end(reason.RestartRequested, true)
+	r.spawn()
+	r.link()
+	if name, err := r.command(true); err != nil || name != "" {
+		t.Errorf("got %q, %v", name, err)
+	}
+	r.holds("")
+	left, err := filepath.Glob(filepath.Join(r.tokens, "admin.*"))
+	if err != nil || strings.Contains(strings.Join(left, " "), "snapshots") || strings.Contains(strings.Join(left, " "), "quarantine") {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestLogOutThatThePageCannotDoChangesNothing(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.logOut = rpc.ErrNoPage
+	if _, err := r.command(true); !errors.Is(err, rpc.ErrNoPage) {
+		t.Errorf("got %v", err)
+	}
+	r.spawn()
+	r.holds("login")
+}
+
+func TestPurgeWithoutALinkErasesWhatIsLeft(t *testing.T) {
+	r := newRig(t)
+	r.put("something")
+	r.logOut = rpc.ErrNotLinked
+	if _, err := r.command(false); !errors.Is(err, rpc.ErrNotLinked) {
+		t.Errorf("got %v", err)
+	}
+	r.holds("something")
+	if _, err := r.command(true); err != nil {
+		t.Errorf("got %v", err)
+	}
+	r.holds("")
+}
+
+func TestMemoryOutlivesTheSupervisor(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	before := r.told()
+	r.now = r.now.Add(time.Hour)
+	r.start()
+	if got := r.told(); got != before {
+		t.Errorf("got %+v, want %+v", got, before)
+	}
+}
