@@ -291,7 +291,7 @@ func (c *chat) altLink(phone string) {
 	for reason, refused := range map[string]bool{
 		"rate":        c.isOn("code", "rate"),
 		"unavailable": c.isOn("code", "unavailable"),
-		"bad-request": !digits,
+		"bad-request": !digits || c.isOn("code", "bad-number"),
 	} {
 		if refused {
 			c.send(message{Type: "alt-error", Reason: reason})

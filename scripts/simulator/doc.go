@@ -69,7 +69,7 @@
 //	overlay=wrong-button      a dead button precedes the one that reloads the code
 //	autologout=iframe         the code is in a credentialless iframe
 //	view=phone                the page opens with the phone number
-//	code=rate, code=unavailable   no pairing codes are given out
+//	code=rate, code=unavailable, code=bad-number   no pairing codes are given out
 //	mutex=other-tab           another tab seems to be open
 //	conflict=now              opened elsewhere as soon as it is synced
 //	takeover=throws           a conflict can't be ended

@@ -70,7 +70,7 @@ var grammar = map[string]map[string]argument{
 	"sync":            {"stuck": anyNumber, "timeout": 0},
 	"logout":          {"phone": 0, "reason": anyNumber, "mid-sync": 0},
 	"ban":             {"temp": 0, "perm": 0},
-	"code":            {"rate": 0, "unavailable": 0},
+	"code":            {"rate": 0, "unavailable": 0, "bad-number": 0},
 	"503":             {"": 0},
 	"405":             {"": 0},
 	"tos":             {"": 0},

@@ -21,6 +21,7 @@ var step = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$]*(\(\))?$`)
 var facts = []Fact{
 	FactVersion, FactSocketState, FactSocketStream, FactMode, FactHasSynced, FactNetworkOnline, FactRef, FactRefTTL,
 	FactNoiseKey, FactIdentityKey, FactADVSecret, FactPlatform, FactPrefixed, FactProgress,
+	FactLinkMethod,
 }
 
 var readers = []Reader{ReaderDOM, ReaderModules, ReaderPicture, ReaderEye}
@@ -29,6 +30,8 @@ var sockets = []Socket{
 	SocketOpening, SocketPairing, SocketUnpaired, SocketIdle, SocketConnected, SocketConflict, SocketProxyBlocked,
 	SocketTerms, SocketLocked,
 }
+
+var methods = []Method{MethodQR, MethodCode, MethodPasskey}
 
 var screens = []ScreenName{
 	ScreenMain, ScreenQR, ScreenPhoneEntry, ScreenPhoneCode, ScreenPasskey, ScreenSyncing, ScreenConflict,
@@ -39,7 +42,7 @@ var screens = []ScreenName{
 // check returns the first flaw of k.
 func (k *Knowledge) check() (flaw, bool) {
 	for _, check := range []func() (flaw, bool){
-		k.checkScalars, k.checkReaders, k.checkFacts, k.checkEvents, k.checkSockets, k.checkTexts, k.checkScreens,
+		k.checkScalars, k.checkReaders, k.checkFacts, k.checkEvents, k.checkSockets, k.checkCommands, k.checkTexts, k.checkScreens,
 	} {
 		if f, bad := check(); bad {
 			return f, true
@@ -142,15 +145,68 @@ func (k *Knowledge) checkSockets() (flaw, bool) {
 	return flaw{}, false
 }
 
-func (k *Knowledge) checkTexts() (flaw, bool) {
-	if f, bad := k.Buttons.Reload.Texts.check("buttons", "reload", "texts"); bad {
-		return f, true
+// checkCommands checks what a person can ask the page to do.
+func (k *Knowledge) checkCommands() (flaw, bool) {
+	for _, name := range slices.Sorted(maps.Keys(k.Methods)) {
+		if !slices.Contains(methods, k.Methods[name]) {
+			return flaw{[]string{"link_methods", name}, fmt.Sprintf("%q is none of %v", k.Methods[name], methods)}, true
+		}
 	}
-	if f, bad := k.Buttons.Offline.Texts.check("buttons", "offline", "texts"); bad {
-		return f, true
+	if k.Pairing.CodeSeconds < 1 || k.Pairing.CodeSeconds > 3600 {
+		return flaw{[]string{"pairing", "code_seconds"}, "must be from 1 to 3600"}, true
+	}
+	for _, of := range []struct {
+		path  string
+		calls []Call
+	}{{"pairing", k.Pairing.Calls}, {"log_out", k.LogOut.Calls}} {
+		for i, c := range of.calls {
+			path := []string{of.path, "calls", strconv.Itoa(i)}
+			switch {
+			case c.Module == "":
+				return flaw{append(path, "module"), "must not be empty"}, true
+			case checkPath(c.Path) != "" || strings.Contains(c.Path, "("):
+				return flaw{append(path, "path"), "must be names separated by dots"}, true
+			}
+		}
+	}
+	for _, s := range []struct{ name, value string }{
+		{"input", k.Pairing.Input}, {"code", k.Pairing.Code}, {"code_attribute", k.Pairing.CodeAttribute}, {"refusal", k.Pairing.Refusal},
+	} {
+		if strings.TrimSpace(s.value) == "" {
+			return flaw{[]string{"pairing", s.name}, "must not be empty"}, true
+		}
+	}
+	return flaw{}, false
+}
+
+// named are a part of a file that is told by texts, and its path.
+type named struct {
+	path  []string
+	texts Texts
+}
+
+func (k *Knowledge) checkTexts() (flaw, bool) {
+	b, r := k.Buttons, k.Pairing.Refusals
+	all := []named{
+		{[]string{"buttons", "reload"}, b.Reload.Texts}, {[]string{"buttons", "offline"}, b.Offline.Texts},
+		{[]string{"buttons", "with_phone"}, b.WithPhone.Texts}, {[]string{"buttons", "with_qr"}, b.WithQR.Texts},
+		{[]string{"buttons", "use_here"}, b.UseHere.Texts},
+		{[]string{"pairing", "refusals", "phone"}, r.Phone.Texts}, {[]string{"pairing", "refusals", "too_many"}, r.TooMany.Texts},
+		{[]string{"pairing", "refusals", "unavailable"}, r.Unavailable.Texts},
 	}
 	for i, s := range k.Screens {
-		if f, bad := s.Texts.check("screens", strconv.Itoa(i), "texts"); bad {
+		all = append(all, named{[]string{"screens", strconv.Itoa(i)}, s.Texts})
+	}
+	for _, n := range all {
+		if f, bad := n.texts.check(shortest, append(n.path, "texts")...); bad {
+			return f, true
+		}
+	}
+	// What is looked for among buttons only may be as short as theirs are.
+	for _, n := range []named{
+		{[]string{"buttons", "next"}, b.Next.Texts}, {[]string{"buttons", "menu"}, b.Menu.Texts}, {[]string{"buttons", "log_out"}, b.LogOut.Texts},
+	} {
+		if f, bad := n.texts.check(1, append(n.path, "texts")...); bad {
 			return f, true
 		}
 	}
@@ -184,13 +240,16 @@ func (k *Knowledge) checkScreens() (flaw, bool) {
 	return flaw{}, false
 }
 
+// shortest is the least length of a fragment that is looked for in any text.
+const shortest = 5
+
 // check refuses what can never match or would always match: the page's text is
 // compared in lower case.
-func (t Texts) check(path ...string) (flaw, bool) {
+func (t Texts) check(shortest int, path ...string) (flaw, bool) {
 	for _, lang := range slices.Sorted(maps.Keys(t)) {
 		for i, text := range t[lang] {
 			at := append(slices.Clone(path), lang, strconv.Itoa(i))
-			if len([]rune(text)) < 5 {
+			if len([]rune(text)) < shortest {
 				return flaw{at, "is too short to be told from other text"}, true
 			}
 			if text != strings.ToLower(text) {

@@ -34,6 +34,9 @@ type Knowledge struct {
 	Facts         map[Fact]Source   `json:"facts"`
 	Events        []Event           `json:"events"`
 	SocketStates  map[string]Socket `json:"socket_states"`
+	Methods       map[string]Method `json:"link_methods"`
+	Pairing       Pairing           `json:"pairing"`
+	LogOut        LogOut            `json:"log_out"`
 	DOM           DOM               `json:"dom"`
 	Buttons       Buttons           `json:"buttons"`
 	Screens       []Screen          `json:"screens"`
@@ -77,6 +80,9 @@ type Storage struct {
 	About string `json:"about"`
 	// Registered are the keys that are all there when the account is linked.
 	Registered []string `json:"registered"`
+	// Remains are keys that only a linked account leaves: one of them without all
+	// of the others is what is left of a login.
+	Remains []string `json:"remains"`
 }
 
 // Loader names the globals of the page's module loader.
@@ -108,6 +114,7 @@ const (
 	FactPlatform      Fact = "platform"
 	FactPrefixed      Fact = "prefixed"
 	FactProgress      Fact = "progress"
+	FactLinkMethod    Fact = "link_method"
 )
 
 // Source lists where a fact comes from; the first that answers wins.
@@ -149,6 +156,63 @@ const (
 	SocketLocked       Socket = "locked"
 )
 
+// Method is our word for the way in which the page means to be linked.
+type Method string
+
+// Ways to link. The empty one means that the modules don't tell.
+const (
+	MethodQR      Method = "qr"
+	MethodCode    Method = "code"
+	MethodPasskey Method = "passkey"
+)
+
+// Call is a function of a module, and what it is called with. Unlike a Path it
+// acts, so it is only called when a person has asked for it.
+type Call struct {
+	Module string `json:"module"`
+	Path   string `json:"path"`
+	// Arguments are JSON values; the string "$phone" stands for the phone number,
+	// digits only.
+	Arguments []any `json:"arguments"`
+}
+
+// Pairing says how a code is had that links a phone without a camera.
+type Pairing struct {
+	About string `json:"about"`
+	// CodeSeconds is how long a code can be used.
+	CodeSeconds int `json:"code_seconds"`
+	// Calls are made in order; the last one returns the code.
+	Calls []Call `json:"calls"`
+	// Input takes the phone number; Code shows the code, in CodeAttribute if it
+	// has it, and in its text otherwise; Refusal tells why there is none.
+	Input         string `json:"input"`
+	Code          string `json:"code"`
+	CodeAttribute string `json:"code_attribute"`
+	Refusal       string `json:"refusal"`
+	// Refusals are told by fragments, in lower case, of an error's name and
+	// message, or of what the page says.
+	Refusals Refusals `json:"refusals"`
+}
+
+// Refusals are the reasons for which the page gives no code.
+type Refusals struct {
+	Phone       Refusal `json:"phone"`
+	TooMany     Refusal `json:"too_many"`
+	Unavailable Refusal `json:"unavailable"`
+}
+
+// Refusal is one of them.
+type Refusal struct {
+	Errors []string `json:"errors"`
+	Texts  Texts    `json:"texts"`
+}
+
+// LogOut says how the page is made to end its link.
+type LogOut struct {
+	About string `json:"about"`
+	Calls []Call `json:"calls"`
+}
+
 // DOM holds the selectors of what carries no text.
 type DOM struct {
 	About           string `json:"about"`
@@ -163,19 +227,26 @@ type DOM struct {
 	AutoLogoutFrame string `json:"auto_logout_frame"`
 }
 
-// Buttons are the two that can lie over a code.
+// Buttons are those that are pressed, and one that never is.
 type Buttons struct {
-	Reload  Button `json:"reload"`
-	Offline Button `json:"offline"`
+	Reload    Button `json:"reload"`
+	Offline   Button `json:"offline"`
+	WithPhone Button `json:"with_phone"`
+	Next      Button `json:"next"`
+	WithQR    Button `json:"with_qr"`
+	UseHere   Button `json:"use_here"`
+	Menu      Button `json:"menu"`
+	LogOut    Button `json:"log_out"`
 }
 
 // Texts are fragments in lower case by language ("en", "pt").
 type Texts map[string][]string
 
-// Button is told by its text.
+// Button is told by a selector, or else by its text or label.
 type Button struct {
-	About string `json:"about"`
-	Texts Texts  `json:"texts"`
+	About     string   `json:"about"`
+	Selectors []string `json:"selectors,omitempty"`
+	Texts     Texts    `json:"texts"`
 }
 
 // ScreenName is our word for a screen of the page.

@@ -16,43 +16,16 @@ import (
 	"session-manager/worker/internal/page/judge"
 )
 
-// press presses the button that lies over the code, with the mouse or with the
-// keyboard, as a person would: the page looks at who calls its functions.
-func (l *loop) press(ctx context.Context) error {
+// press presses a button of the page's, as a person would.
+func (l *loop) press(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, l.t.Call)
 	defer cancel()
-	if l.observer == nil {
-		return errStale
-	}
-	var at *struct {
-		X, Y    float64
-		Covered bool
-	}
-	if err := l.call(ctx, l.observer, "button", &at); err != nil {
+	h, err := l.reach(ctx)
+	if err != nil {
 		return err
 	}
-	if at == nil {
-		return errors.New("there is nothing to press, or it is covered")
-	}
-	input := []proto.Request{
-		proto.InputDispatchMouseEvent{Type: proto.InputDispatchMouseEventTypeMouseMoved, X: at.X, Y: at.Y},
-		proto.InputDispatchMouseEvent{Type: proto.InputDispatchMouseEventTypeMousePressed, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
-		proto.InputDispatchMouseEvent{Type: proto.InputDispatchMouseEventTypeMouseReleased, X: at.X, Y: at.Y, Button: proto.InputMouseButtonLeft, ClickCount: 1},
-	}
-	if at.Covered {
-		const enter = 13
-		input = []proto.Request{
-			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: enter},
-			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: enter},
-		}
-	}
-	page := l.rod.Context(ctx)
-	for _, event := range input {
-		if _, err := page.Call(ctx, string(page.SessionID), event.ProtoReq(), event); err != nil {
-			return fmt.Errorf("cannot press button: %w", err)
-		}
-	}
-	return nil
+	defer h.release()
+	return h.press(ctx, name)
 }
 
 // firstNavigation loads the page and turns what the network says into a reason.
@@ -185,11 +158,7 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 	l.failing(code)
 	stop, cancel := context.WithTimeout(ctx, l.t.Call)
 	defer cancel()
-	if err := (proto.RuntimeTerminateExecution{}).Call(l.rod.Context(stop)); errors.Is(err, context.DeadlineExceeded) {
-		// Not the script hangs but its process, and the page would get the same
-		// one again.
-		return reason.Wrap(code, errors.New("cannot get the page to answer: its process is frozen"))
-	} else if err != nil {
+	if err := (proto.RuntimeTerminateExecution{}).Call(l.rod.Context(stop)); err != nil {
 		l.log.Warn("cannot stop the page's script", logging.KeyError, err)
 	}
 	return l.revive(ctx, code)

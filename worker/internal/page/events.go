@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
@@ -30,7 +31,13 @@ type signals struct {
 	document  int // counts committed documents
 	crashed   bool
 	loggedOut *judge.Logout
-	interrupt context.CancelCauseFunc // of the look in flight
+	pairing   pairing
+	// console and browser are the last complaints; marked is closed when the
+	// binding is called with mark.
+	console, browser []string
+	mark             string
+	marked           chan struct{}
+	interrupt        context.CancelCauseFunc // of the look in flight
 }
 
 func newSignals() signals {
@@ -105,7 +112,22 @@ func (p *Page) handleBrowser(msg *rod.Message) {
 func (p *Page) handlePage(msg *rod.Message) {
 	switch msg.Method {
 	case proto.RuntimeBindingCalled{}.ProtoEvent():
+		var e proto.RuntimeBindingCalled
+		if msg.Load(&e) {
+			p.noteMark(e.Payload)
+		}
 		p.hint()
+	case proto.ConsoleMessageAdded{}.ProtoEvent():
+		var e proto.ConsoleMessageAdded
+		if msg.Load(&e) && e.Message != nil {
+			line := 0
+			if e.Message.Line != nil {
+				line = *e.Message.Line
+			}
+			p.noteConsole(string(e.Message.Level), e.Message.Text, e.Message.URL, line)
+		}
+	case proto.NetworkWebSocketFrameReceived{}.ProtoEvent():
+		p.lastFrame.Store(int64(time.Since(p.base)))
 	case proto.PageFrameNavigated{}.ProtoEvent():
 		var e proto.PageFrameNavigated
 		if msg.Load(&e) && e.Frame.ID == p.main {
@@ -123,7 +145,11 @@ func (p *Page) handlePage(msg *rod.Message) {
 		}
 	case proto.LogEntryAdded{}.ProtoEvent():
 		var e proto.LogEntryAdded
-		if msg.Load(&e) && e.Entry.Level == proto.LogLogEntryLevelError {
+		if !msg.Load(&e) || e.Entry == nil {
+			return
+		}
+		p.noteComplaint(e.Entry)
+		if e.Entry.Level == proto.LogLogEntryLevelError {
 			p.log.Debug("page complains", slog.String(logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300))),
 				slog.String("source", string(e.Entry.Source)))
 		}
@@ -153,6 +179,8 @@ func (p *Page) noteDocument(address string, committed bool) {
 	p.signals.mu.Lock()
 	if committed {
 		p.signals.document++
+		p.lastFrame.Store(0)
+		p.signals.browser = nil
 	}
 	if ended {
 		p.signals.loggedOut = &judge.Logout{Detail: why}

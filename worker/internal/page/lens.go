@@ -17,6 +17,12 @@ import (
 //go:embed observe.js
 var observeJS string
 
+//go:embed tools.js
+var toolsJS string
+
+//go:embed act.js
+var actJS string
+
 //go:embed hint.js
 var hintJS string
 
@@ -24,8 +30,8 @@ var hintJS string
 type lens struct {
 	k     *knowledge.Knowledge
 	shape login.Shape
-	// observe and hint are the expressions that set up a document.
-	observe, hint string
+	// observe, act and hint are the expressions that set up a document.
+	observe, act, hint string
 }
 
 // forHints is the part of the knowledge that hint.js needs.
@@ -60,10 +66,12 @@ func newLens(k *knowledge.Knowledge) (*lens, error) {
 	// The page could see the DOM event that takes a hint from its world to ours,
 	// if it knew its name.
 	ping := rand.Text()
+	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
 	return &lens{
 		k:       k,
 		shape:   login.Shape{Prefixes: k.Login.Prefixes, ExtraFields: k.Login.ExtraFields},
-		observe: fmt.Sprintf("(%s)(%s, %q)", strip(observeJS, "(function"), all, ping),
+		observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
+		act:     fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, ping, hintBinding),
 	}, nil
 }

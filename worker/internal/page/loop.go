@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/login"
 )
 
 // shortest is the least time between two looks that no hint asked for.
@@ -34,6 +36,8 @@ type loop struct {
 	failure  reason.Code // of the last navigation, empty if it went well
 	words    words
 	refusals map[judge.Reader]string // why each reader's string was last not served
+	saw      map[judge.Reader]string // what each has seen, in words
+	address  string                  // of the document
 }
 
 // Run looks at the page, tells what it shows and mends it, until ctx ends. It
@@ -41,7 +45,7 @@ type loop struct {
 // only a new browser can mend. It must be called once.
 func (p *Page) Run(ctx context.Context) error {
 	defer p.close()
-	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[judge.Reader]string{}}
+	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[judge.Reader]string{}, saw: map[judge.Reader]string{}}
 	p.wg.Go(l.seeker.run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
@@ -119,6 +123,7 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 		return judge.Look{}, err
 	}
 	l.note(r)
+	l.address = r.URL
 	look := l.lookOf(r, document, time.Now())
 	look.LoggedOut = l.takeLogout()
 	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
@@ -163,6 +168,7 @@ func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Ti
 	h, v := l.judge.Next(l.history, look, now)
 	l.history = h
 	l.emit(v.Events)
+	l.publish(look, v)
 	if v.Disagree != "" {
 		l.log.Warn("readers disagree about the code; the newest is served",
 			logging.KeyReader, string(v.Disagree), logging.KeyDetail, "not believed")
@@ -180,7 +186,7 @@ func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Ti
 	case judge.GiveUp:
 		return wake, reason.Wrap(v.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(v.Why).Message))
 	case judge.Press:
-		if err := l.press(ctx); err != nil {
+		if err := l.press(ctx, toReload); err != nil {
 			l.log.Warn("cannot press the button for new codes; the page will be loaded again", logging.KeyError, err)
 			l.history = l.history.PressFailed()
 			return now.Add(staleRetry), ctx.Err()
@@ -188,14 +194,67 @@ func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Ti
 		l.log.Info("asked the page for new codes")
 	case judge.Reload, judge.ReloadFresh:
 		l.log.Info("loading the page again", logging.KeyReason, string(v.Why))
-		l.tell(func(time.Time) (judge.History, []rpc.EventBody) { return l.history.Navigated() })
-		if err := l.reload(ctx, v.Action == judge.ReloadFresh); err != nil {
-			l.log.Warn("cannot load the page again", logging.KeyError, err)
-		}
-		return now.Add(staleRetry), ctx.Err()
+		return l.loadAgain(ctx, v.Action == judge.ReloadFresh, now)
+	case judge.Return, judge.UseHere:
+		return l.pressOrReload(ctx, v, now)
 	case judge.Stay:
 	}
 	return wake, nil
+}
+
+// pressOrReload presses a button that changes the screen; loading the page again
+// comes to the same.
+func (l *loop) pressOrReload(ctx context.Context, v judge.Verdict, now time.Time) (time.Time, error) {
+	var err error
+	if v.Action == judge.Return {
+		l.log.Info("leading the page back to its QR")
+		err = l.goBack(ctx)
+	} else {
+		l.log.Info("taking the session over", logging.KeyReason, string(v.Why))
+		err = l.press(ctx, toUseHere)
+	}
+	if err == nil || ctx.Err() != nil {
+		return now.Add(staleRetry), ctx.Err()
+	}
+	l.log.Warn("cannot press the page's button; the page will be loaded again", logging.KeyError, err)
+	return l.loadAgain(ctx, false, now)
+}
+
+// loadAgain navigates to the page's address.
+func (l *loop) loadAgain(ctx context.Context, fresh bool, now time.Time) (time.Time, error) {
+	l.tell(func(time.Time) (judge.History, []rpc.EventBody) { return l.history.Navigated() })
+	if err := l.reload(ctx, fresh); err != nil {
+		l.log.Warn("cannot load the page again", logging.KeyError, err)
+	}
+	return now.Add(staleRetry), ctx.Err()
+}
+
+// publish tells the commands what the look and the verdict on it say.
+func (l *loop) publish(look judge.Look, v judge.Verdict) {
+	for _, r := range look.Readings {
+		l.saw[r.Reader] = l.sight(r, v.Cause)
+	}
+	l.views.set(view{
+		looked: true, document: look.Document, shown: l.history.Told(), socket: look.Socket,
+		address: l.address, saw: maps.Clone(l.saw),
+	})
+}
+
+// sight says in words what a reader has seen; never the string.
+func (l *loop) sight(r judge.Reading, cause string) string {
+	switch {
+	case !l.through.uses(r.Reader):
+		return "not asked: the knowledge file leaves it out"
+	case r.Found && cause == "":
+		return "a fresh login string"
+	case r.Found:
+		return "a login string that can't be scanned now: " + cause
+	case r.Err != nil && errors.Is(r.Err, login.ErrMalformed):
+		return "a string that no phone would accept: " + r.Err.Error()
+	case r.Err != nil:
+		return "an error: " + logging.Redact(truncate(r.Err.Error(), 200))
+	}
+	return "nothing"
 }
 
 func (l *loop) emit(events []rpc.EventBody) {

@@ -1,62 +1,13 @@
 // Makes the observer of one document. It runs in the page's main world, since
 // only that can reach the page's modules, and is passive: it reads, listens,
 // and leaves no trace on any object of the page. Everything that it looks for
-// comes in k, the knowledge; ping is the name of the DOM event by which it
-// tells the isolated world that a listener was called.
-(function (k, ping) {
+// comes in k, the knowledge; t are the tools; ping is the name of the DOM event
+// by which it tells the isolated world that a listener was called.
+(function (k, t, ping) {
   "use strict";
 
-  const loaded = new Map(); // name -> module
-  const missing = new Map(); // name -> when to ask again, without a registry
+  const { registry, start, follow, visible, all, shown, lower, mentions, container, overlay } = t;
   const listening = new Set(); // indexes of k.events
-
-  // registry returns the loader's list of modules, if it gives one. Asking for
-  // a module that is not in it would be reported by the page as an error.
-  function registry() {
-    try {
-      return window[k.loader.require](k.loader.registry_module)[k.loader.registry];
-    } catch {
-      return undefined;
-    }
-  }
-
-  function load(name, known) {
-    if (loaded.has(name)) return loaded.get(name);
-    if (known ? !(name in known) : performance.now() < missing.get(name)) return undefined;
-    for (const loader of [k.loader.namespace, k.loader.require]) {
-      try {
-        const module = window[loader](name);
-        if (module !== undefined && module !== null) {
-          loaded.set(name, module);
-          return module;
-        }
-      } catch {
-        // Not loaded yet.
-      }
-    }
-    missing.set(name, performance.now() + 1000);
-    return undefined;
-  }
-
-  // start is the object on which a path begins: the global object, a module, or
-  // a module's default export.
-  function start(source, known) {
-    if (!source.module) return window;
-    const module = load(source.module, known);
-    if (module === undefined) return undefined;
-    const first = source.path.split(".")[0].replace("()", "");
-    return first in Object(module) || module.default === undefined || module.default === null ? module : module.default;
-  }
-
-  // follow walks a path. With calls, what they return is awaited.
-  async function follow(source, known) {
-    let value = start(source, known);
-    for (const step of source.path.split(".")) {
-      if (value === undefined || value === null) return undefined;
-      value = step.endsWith("()") ? await value[step.slice(0, -2)]() : value[step];
-    }
-    return value;
-  }
 
   // peek walks a path without calls, at once.
   function peek(name, known) {
@@ -127,48 +78,12 @@
     });
   }
 
-  const visible = (element) => element.getClientRects().length > 0;
-
-  // all finds nothing by a selector that this Chrome doesn't understand.
-  function all(selector, within) {
-    try {
-      return Array.from((within || document).querySelectorAll(selector));
-    } catch {
-      return [];
-    }
-  }
-
-  const shown = (selector) => all(selector).some(visible);
-
-  const lower = (text) => (text || "").toLowerCase().replace(/[\u2018\u2019]/g, "'").replace(/\s+/g, " ");
-  const mentions = (text, texts) => Object.values(texts).some((list) => list.some((t) => text.includes(t)));
-
   // wording is the text that may tell a screen: of the dialogs only, once there
   // are chats, for people write anything.
   function wording(main) {
     const parts = all(k.dom.dialog).filter(visible).map((d) => d.innerText);
     if (!main && document.body) parts.push(document.body.innerText.slice(0, 2000));
     return lower(parts.join(" ").slice(0, 3000));
-  }
-
-  // container is the element that carries the code, or would.
-  function container() {
-    const found = all(k.dom.code);
-    const full = found.filter((e) => e.getAttribute(k.dom.code_attribute));
-    return full.find(visible) || full[0] || found[0];
-  }
-
-  // overlay returns the innermost things that lie over the code.
-  function overlay(code) {
-    const isButton = (e) => e.matches("button, [role=button]");
-    const found = all(k.dom.overlay, code).filter((e) => visible(e) && (isButton(e) || e.innerText.trim() !== ""));
-    return found
-      .filter((e) => !found.some((other) => other !== e && e.contains(other)))
-      .map((element) => {
-        const text = lower(element.innerText + " " + (element.getAttribute("aria-label") || ""));
-        if (mentions(text, k.buttons.offline.texts)) return { element, kind: "offline" };
-        return { element, kind: mentions(text, k.buttons.reload.texts) ? "reload" : "other" };
-      });
   }
 
   function opacity(code) {
@@ -185,6 +100,14 @@
       return k.storage.registered.every((key) => localStorage.getItem(key) !== null);
     } catch {
       return null;
+    }
+  }
+
+  function remains() {
+    try {
+      return k.storage.remains.some((key) => localStorage.getItem(key) !== null);
+    } catch {
+      return false;
     }
   }
 
@@ -224,6 +147,7 @@
       visible: document.visibilityState === "visible",
       online: navigator.onLine,
       registered: registered(),
+      remains: remains(),
       shown: code ? code.getAttribute(k.dom.code_attribute) || "" : "",
       buttons: code ? overlay(code).map((b) => b.kind) : [],
       opacity: code ? opacity(code) : 1,
@@ -258,35 +182,15 @@
       listen(known);
       const before = k.socket_states[word(peek("socket_state", known))];
       const unpaired = before === "unpaired" || before === "idle";
-      const finish = unpaired ? await assemble(known) : () => "";
-      const record = Object.assign(page(), modules(known), { assembled: finish() });
+      const [finish, method] = await Promise.all([
+        unpaired ? assemble(known) : () => "",
+        before === "connected" ? "" : ask("link_method", known, 200),
+      ]);
+      const record = Object.assign(page(), modules(known), { linkMethod: word(method), assembled: finish() });
       if (record.progress < 0 && before === "connected" && !record.hasSynced) {
         record.progress = Number(await ask("progress", known, 200)) || -1;
       }
       return record;
-    },
-
-    // button returns where to press for new codes, or null when there is
-    // nothing that may be pressed. When something else lies over it, so that the
-    // mouse would miss it, it gets the keyboard's focus if it takes it.
-    button() {
-      const code = container();
-      const found = code ? overlay(code) : [];
-      if (found.some((b) => b.kind === "offline")) return null;
-      const button = found.find((b) => b.kind === "reload") || found[0];
-      if (!button) return null;
-      let box = button.element.getBoundingClientRect();
-      if (box.top < 0 || box.left < 0 || box.bottom > innerHeight || box.right > innerWidth) {
-        button.element.scrollIntoView({ block: "center", inline: "center" });
-        box = button.element.getBoundingClientRect();
-      }
-      const x = box.left + box.width / 2;
-      const y = box.top + box.height / 2;
-      const top = document.elementFromPoint(x, y);
-      const covered = !top || !button.element.contains(top);
-      if (covered) button.element.focus();
-      const focused = document.activeElement === button.element;
-      return covered && !focused ? null : { x, y, covered };
     },
   };
 })

@@ -44,16 +44,16 @@ func (p *Page) install(ctx context.Context, document int, through *lens) (*obser
 		return nil, fmt.Errorf("cannot install observer: %w", exception(made.ExceptionDetails))
 	}
 	// A binding that is added before its document would need the Runtime domain.
-	world, err := proto.PageCreateIsolatedWorld{FrameID: p.main, WorldName: hintWorld}.Call(page)
+	world, err := p.isolated(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot create world for hints: %w", stale(err))
+		return nil, err
 	}
 	// rod's type lacks the name of the context.
 	binding := map[string]string{"name": hintBinding, "executionContextName": hintWorld}
 	if _, err := page.Call(ctx, string(page.SessionID), proto.RuntimeAddBinding{}.ProtoReq(), binding); err != nil {
 		return nil, fmt.Errorf("cannot add binding for hints: %w", stale(err))
 	}
-	hinted, err := proto.RuntimeEvaluate{Expression: through.hint, ContextID: world.ExecutionContextID}.Call(page)
+	hinted, err := proto.RuntimeEvaluate{Expression: through.hint, ContextID: world}.Call(page)
 	if err != nil {
 		return nil, fmt.Errorf("cannot install hints: %w", stale(err))
 	}
@@ -65,24 +65,27 @@ func (p *Page) install(ctx context.Context, document int, through *lens) (*obser
 
 // call runs a method of the observer and decodes what it returns into v.
 func (p *Page) call(ctx context.Context, o *observer, method string, v any) error {
+	return p.evaluate(ctx, o.object, "function () { return this."+method+"(); }", v)
+}
+
+// evaluate calls a function on one of our objects in the page, awaits what it
+// returns, and decodes it into v.
+func (p *Page) evaluate(ctx context.Context, on proto.RuntimeRemoteObjectID, function string, v any) error {
 	res, err := proto.RuntimeCallFunctionOn{
-		ObjectID:            o.object,
-		FunctionDeclaration: "function () { return this." + method + "(); }",
-		ReturnByValue:       true,
-		AwaitPromise:        true,
+		ObjectID: on, FunctionDeclaration: function, ReturnByValue: true, AwaitPromise: true,
 	}.Call(p.rod.Context(ctx))
 	if err != nil {
-		return fmt.Errorf("cannot observe page: %w", stale(err))
+		return fmt.Errorf("cannot ask page: %w", stale(err))
 	}
 	if res.ExceptionDetails != nil {
-		return fmt.Errorf("cannot observe page: %w", exception(res.ExceptionDetails))
+		return fmt.Errorf("cannot ask page: %w", exception(res.ExceptionDetails))
 	}
 	raw, err := res.Result.Value.MarshalJSON()
 	if err != nil {
-		return fmt.Errorf("cannot read observation: %w", err)
+		return fmt.Errorf("cannot read the page's answer: %w", err)
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("cannot read observation: %w", err)
+		return fmt.Errorf("cannot read the page's answer: %w", err)
 	}
 	return nil
 }

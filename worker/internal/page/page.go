@@ -61,11 +61,19 @@ type Page struct {
 
 	signals signals
 	chores  chan chore
+	views   *views
+	// commands holds one token, of the command under way; busy says that there
+	// is one.
+	commands chan struct{}
+	busy     atomic.Bool
 
 	// base is the origin of lastGood: nanoseconds at which the main thread last
 	// answered, 0 for never.
 	base     time.Time
 	lastGood atomic.Int64
+	// lastFrame is when something last came over a websocket of the document,
+	// in the same way.
+	lastFrame atomic.Int64
 }
 
 // Open takes a blank page target of the browser or makes one, closes every
@@ -117,6 +125,7 @@ func prepare(o Options) (*Page, error) {
 	p := &Page{
 		o: o, log: log, t: t, judge: judge.New(t.Judge),
 		signals: newSignals(), chores: make(chan chore, 16), base: time.Now(),
+		views: newViews(), commands: make(chan struct{}, 1),
 	}
 	p.lens.Store(l)
 	return p, nil
@@ -156,6 +165,11 @@ func (p *Page) dress(ctx context.Context) error {
 	// what the browser itself has to complain of.
 	if err := (proto.LogEnable{}).Call(page); err != nil {
 		return fmt.Errorf("cannot listen to the log: %w", err)
+	}
+	// Of the network only the frames of the page's connection are of interest;
+	// nothing of what is loaded is kept for us.
+	if err := (proto.NetworkEnable{MaxTotalBufferSize: new(0), MaxResourceBufferSize: new(0)}).Call(page); err != nil {
+		return fmt.Errorf("cannot listen to the network: %w", err)
 	}
 	if p.o.Disguise == nil {
 		return nil

@@ -26,6 +26,8 @@ type record struct {
 	Registered      *bool        `json:"registered"`
 	Socket          string       `json:"socket"`
 	Stream          string       `json:"stream"`
+	LinkMethod      string       `json:"linkMethod"`
+	Remains         bool         `json:"remains"`
 	Mode            string       `json:"mode"`
 	HasSynced       *bool        `json:"hasSynced"`
 	Ref             string       `json:"ref"`
@@ -52,12 +54,13 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 		Socket: l.through.k.SocketStates[r.Socket], HasSynced: r.HasSynced,
 		Ref: login.Ref(r.Ref), RefTTL: time.Duration(r.RefTTL * float64(time.Millisecond)),
 		Buttons: r.Buttons, Opacity: r.Opacity, AutoLogoutFrame: r.AutoLogoutFrame,
+		Method: l.through.k.Methods[r.LinkMethod], PairingUntil: l.pairingUntil(document), Busy: l.busy.Load(), Quiet: l.quiet(now),
 	}
 	if look.ErrorPage {
 		look.Failure = l.failure
 	}
 	if sameOrigin(r.URL, l.o.URL) {
-		look.Registered = r.Registered // The storage of another site proves nothing.
+		look.Registered, look.Remains = r.Registered, r.Remains // The storage of another site proves nothing.
 	}
 	dom := l.reading(judge.ReaderDOM, r.Shown, now)
 	if !dom.Found && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
@@ -69,6 +72,16 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 	return look
 }
 
+// quiet is for how long nothing has come over the document's connection, 0 if
+// nothing ever has.
+func (p *Page) quiet(now time.Time) time.Duration {
+	at := p.lastFrame.Load()
+	if at == 0 {
+		return 0
+	}
+	return now.Sub(p.base) - time.Duration(at)
+}
+
 // reading parses what a reader found. What no phone would accept is nothing.
 func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.Reading {
 	r := judge.Reading{Reader: reader, At: now}
@@ -78,6 +91,7 @@ func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.R
 	code, err := l.through.shape.Parse(found)
 	if err != nil {
 		l.refused(reader, err)
+		r.Err = err
 		return r
 	}
 	r.Found, r.Code = true, code

@@ -22,11 +22,8 @@ import (
 //go:embed picture.js
 var pictureJS string
 
-// Bounds of one search.
-const (
-	mostPictures = 16
-	mostNodes    = 20_000
-)
+// mostPictures bounds one search.
+const mostPictures = 16
 
 // search is one request for a search, and what came of it.
 type search struct {
@@ -128,6 +125,7 @@ func (s *seeker) read(ctx context.Context, reader judge.Reader, find func(contex
 	text, err := find(ctx, through.accepts)
 	if err != nil && ctx.Err() == nil {
 		s.page.log.Debug("cannot search pictures", logging.KeyReader, string(reader), logging.KeyError, err)
+		r.Err = err
 	}
 	if code, err := through.shape.Parse(text); err == nil {
 		r.Found, r.Code = true, code
@@ -151,18 +149,12 @@ func (s *seeker) screenshot(ctx context.Context, accept func(string) bool) (stri
 // pictures tries each picture of the document, of its shadow trees, the closed
 // ones too, and of those frames that live in the page's process.
 func (s *seeker) pictures(ctx context.Context, accept func(string) bool) (string, error) {
-	page := s.page.rod.Context(ctx)
-	depth := -1
-	tree, err := proto.DOMGetDocument{Depth: &depth, Pierce: true}.Call(page)
+	root, err := s.page.tree(ctx)
 	if err != nil {
-		return "", fmt.Errorf("cannot read document: %w", err)
-	}
-	// The call has turned on events for every change of the document.
-	if err := (proto.DOMDisable{}).Call(page); err != nil {
-		return "", fmt.Errorf("cannot silence document: %w", err)
+		return "", err
 	}
 	var last error
-	for _, id := range picturesIn(tree.Root) {
+	for _, id := range picturesIn(root) {
 		picture, err := s.copyOf(ctx, id)
 		if err != nil {
 			last = err

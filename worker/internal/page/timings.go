@@ -27,6 +27,10 @@ type Timings struct {
 	Search, SearchAgain, SearchAgainMax time.Duration
 	// Call bounds every other call to Chrome.
 	Call time.Duration
+	// Command bounds what a person can ask the page to do, whatever time the
+	// caller gives. Answer is how long the page may take to do what it was told,
+	// with its server; Press is how long what follows a press may take.
+	Command, Answer, Press time.Duration
 	// Judge are the durations by which the code is judged.
 	Judge judge.Timings
 }
@@ -45,6 +49,9 @@ func (t Timings) withDefaults() Timings {
 		{&t.SearchAgain, time.Second},
 		{&t.SearchAgainMax, 8 * time.Second},
 		{&t.Call, 5 * time.Second},
+		{&t.Command, 90 * time.Second},
+		{&t.Answer, 25 * time.Second},
+		{&t.Press, 1500 * time.Millisecond},
 	} {
 		if *f.field == 0 {
 			*f.field = f.value

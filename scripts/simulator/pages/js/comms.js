@@ -196,6 +196,7 @@ async function paired(message) {
 // without a person and an authenticator can't.
 function passkeyGate() {
   pairing.stopPairing();
+  pairing.setPairingType('SHORTCAKE_PASSKEY');
   Ui.set({ special: 'PASSKEY' });
   navigator.credentials?.get({
     publicKey: { challenge: crypto.getRandomValues(new Uint8Array(32)), userVerification: 'required', timeout: 120_000 },
@@ -203,6 +204,7 @@ function passkeyGate() {
 }
 
 export function cancelPasskey() {
+  pairing.setPairingType('QR_CODE');
   Ui.set({ special: null });
   refreshQR();
 }

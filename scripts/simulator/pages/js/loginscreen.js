@@ -157,6 +157,7 @@ export class PhoneScreen {
 export class CodeScreen {
   constructor() {
     this.cells = h('div', { 'data-testid': testid('link-with-phone-number-code-cells') });
+    this.attribute = profile.era >= '2024' ? named('data-link-code') : null;
     this.expiry = h('div');
     this.node = h('div', { style: CENTRE }, h('div', {}, text('enterCode')), this.cells, this.expiry,
       h('div', { role: 'button', tabindex: '0', click: backToQr }, text('withQr')));
@@ -165,6 +166,7 @@ export class CodeScreen {
   update() {
     const letters = [...Ui.code];
     this.cells.setAttribute(named('aria-label'), `${worded(text('enterCode'))}: ${letters.join(',')}`);
+    if (this.attribute) this.cells.setAttribute(this.attribute, letters.join(','));
     this.cells.replaceChildren(...letters.map((letter, i) => h('span', { style: 'font-size:32px;margin:4px' },
       i === 4 ? `-${letter}` : letter)));
     this.expiry.replaceChildren(...(Ui.codeExpired ? [worded(text('codeExpired')), h('button', { click: openPhoneView }, text('newCode'))] : []));

@@ -46,7 +46,10 @@ function define(modules) {
 /** What is there as soon as the application starts. */
 export function defineFirstWave() {
   Object.assign(Socket, {
-    logout: () => logOut(),
+    logout() {
+      comms.send({ type: 'logout' });
+      return logOut();
+    },
     takeover() {
       if (Socket.state !== SOCKET_STATE.CONFLICT || fault('takeover')) throw new Error('takeover: there is no conflict');
       comms.takeover();
@@ -87,7 +90,8 @@ export function defineSecondWave() {
     WAWebNativeCameraQRLinkedDeviceUtils: { isNativeCameraQRLinkedDeviceTest: () => profile.prefix },
     WAWebCmd: { Cmd },
     WAWebAltDeviceLinkingApi: {
-      setPairingType() {}, initializeAltDeviceLinking: pairing.initializeAltDeviceLinking,
+      getPairingType: pairing.getPairingType, setPairingType: pairing.setPairingType,
+      initializeAltDeviceLinking: pairing.initializeAltDeviceLinking,
       startAltLinkingFlow: pairing.startAltLinkingFlow, initializeQRLinking: pairing.initializeQRLinking,
     },
     WAWebLinkDeviceAction: { genLinkDeviceCodeForPhoneNumber: pairing.startAltLinkingFlow },

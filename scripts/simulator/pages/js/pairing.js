@@ -73,14 +73,40 @@ export function onAltLink(send) {
 
 let answer = null;
 
+// How this page means to be linked: QR_CODE, ALT_DEVICE_LINKING, SHORTCAKE_PASSKEY.
+let pairingType = 'QR_CODE';
+
+export const getPairingType = () => pairingType;
+
+export function setPairingType(type) {
+  pairingType = type;
+}
+
 export function initializeAltDeviceLinking() {
+  pairingType = 'ALT_DEVICE_LINKING';
   renewAdvSecret(null);
 }
 
 export function initializeQRLinking() {
   clearTimeout(codeTimer);
+  pairingType = 'QR_CODE';
   renewAdvSecret(newAdvSecret());
-  Ui.set({ code: '', codeExpired: false, view: 'qr' });
+  Ui.set({ code: '', codeExpired: false, phoneError: '', view: 'qr' });
+}
+
+// What the server's refusals are called by the page's modules.
+const REFUSALS = {
+  rate: { name: 'IQErrorRateOverlimit', value: { code: 429, text: 'rate-overlimit' } },
+  unavailable: { name: 'IQErrorFeatureNotAvailable', value: { code: 403, text: 'feature-not-available' } },
+  'bad-request': { name: 'IQErrorBadRequest', value: { code: 400, text: 'bad-request' } },
+};
+
+class CompanionHelloError extends Error {
+  constructor(reason) {
+    super('companion hello failed');
+    this.name = 'CompanionHelloError';
+    this.type = REFUSALS[reason];
+  }
 }
 
 /** Resolves with the code, or rejects with the reason. */
@@ -102,7 +128,7 @@ export function altLinkAnswer({ code, reason }) {
     answer?.resolve(code);
   } else {
     Ui.set({ phoneError: reason });
-    answer?.reject(new Error(reason));
+    answer?.reject(new CompanionHelloError(reason));
   }
   answer = null;
 }

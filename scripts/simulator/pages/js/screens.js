@@ -56,6 +56,17 @@ class Syncing {
   }
 }
 
+// The menu above the chats, whose item asks once more before it logs out.
+function menu() {
+  const open = h('div');
+  const toggle = () => open.replaceChildren(...(open.firstChild ? [] : [h('ul', { role: 'menu' },
+    h('li', { role: 'menuitem', tabindex: '0' }, text('settings')),
+    h('li', { role: 'menuitem', tabindex: '0', click: ask }, text('logOut')))]));
+  const ask = () => open.replaceChildren(h('div', { role: 'dialog', style: 'position:fixed;inset:30%;background:#fff' },
+    line(text('logOutQuestion')), button(text('cancel'), () => open.replaceChildren()), button(text('logOut'), userLogsOut)));
+  return h('div', {}, h('div', { role: 'button', tabindex: '0', 'aria-label': text('menu'), click: toggle }, '⋮'), open);
+}
+
 class Main {
   constructor() {
     this.bar = h('div', { role: 'alert' });
@@ -63,7 +74,7 @@ class Main {
     this.node = h('div', { class: old ? 'app two' : null, tabindex: old ? '-1' : null },
       this.bar,
       h('div', { id: 'side' },
-        h('header', {}, h('h1', {}, text('chats')), button(text('logOut'), userLogsOut)),
+        h('header', {}, h('h1', {}, text('chats')), old ? button(text('logOut'), userLogsOut) : menu()),
         h('div', { role: 'textbox', 'aria-label': text('search') }),
         h('div', { id: 'pane-side', role: 'region' }, h('div', { role: 'grid', 'aria-label': text('chats') },
           ['Ada', 'Grace', 'Edsger'].map((name) => h('div', { role: 'listitem' }, h('span', {}, name)))))));

@@ -27,6 +27,9 @@ const EN = {
   loading: 'Loading your chats',
   dontClose: "Don't close this window. Your messages are downloading.",
   logOut: 'Log out',
+  logOutQuestion: 'Log out? Are you sure you want to log out?',
+  menu: 'Menu',
+  settings: 'Settings',
   chats: 'Chats',
   search: 'Search or start a new chat',
   pick: 'Download WhatsApp for Windows',
@@ -60,6 +63,9 @@ const EN = {
 const TEXTS = {
   en: EN,
   es: {
+    'error-rate': 'Demasiados intentos. Inténtalo más tarde.', 'error-unavailable': 'Disponibilidad limitada. Inicia sesión con el código QR.', 'error-bad-request': 'Número de teléfono no válido',
+    codeExpired: 'El código ha caducado', newCode: 'Haz clic para generar otro código', menu: 'Menú', settings: 'Ajustes', cancel: 'Cancelar',
+    logOutQuestion: '¿Cerrar sesión? ¿Seguro que quieres hacerlo?', otherTab: 'WhatsApp está abierto en otra ventana. Haz clic en “Usar aquí”.', close: 'Cerrar',
     login: 'Escanea para iniciar sesión', step1: 'Abre WhatsApp en tu teléfono',
     step2: 'Toca Menú en Android o Ajustes en iPhone', step3: 'Toca Dispositivos vinculados y luego Vincular un dispositivo',
     step4: 'Escanea el código QR para confirmar', stay: 'Mantener la sesión iniciada en este navegador',
@@ -72,6 +78,9 @@ const TEXTS = {
     offline: 'Computadora sin conexión', search: 'Buscar o iniciar un chat',
   },
   pt: {
+    'error-rate': 'Muitas tentativas. Tente mais tarde.', 'error-unavailable': 'Disponibilidade limitada. Entre com o QR code.', 'error-bad-request': 'Número de telefone inválido',
+    codeExpired: 'O código expirou', newCode: 'Clique para gerar outro código', menu: 'Menu', settings: 'Configurações', cancel: 'Cancelar',
+    logOutQuestion: 'Quer mesmo sair?', otherTab: 'O WhatsApp está aberto em outra janela. Clique em “Usar aqui”.', close: 'Fechar',
     login: 'Escaneie para entrar', step1: 'Abra o WhatsApp no seu celular',
     step2: 'Toque em Mais opções no Android ou em Configurações no iPhone', step3: 'Toque em Dispositivos conectados e em Conectar dispositivo',
     step4: 'Escaneie o QR code para confirmar', stay: 'Continuar conectado neste navegador',
@@ -84,6 +93,9 @@ const TEXTS = {
     offline: 'Computador sem conexão', search: 'Pesquisar ou começar uma nova conversa',
   },
   de: {
+    'error-rate': 'Zu viele Versuche. Versuche es später noch einmal.', 'error-unavailable': 'Eingeschränkte Verfügbarkeit. Melde dich mit dem QR-Code an.', 'error-bad-request': 'Ungültige Telefonnummer',
+    codeExpired: 'Der Code ist abgelaufen', newCode: 'Klicke, um einen neuen Code zu erhalten', menu: 'Menü', settings: 'Einstellungen', cancel: 'Abbrechen',
+    logOutQuestion: 'Abmelden? Möchtest du dich wirklich abmelden?', otherTab: 'WhatsApp ist in einem anderen Fenster geöffnet. Klicke auf „Hier verwenden“.', close: 'Schließen',
     login: 'Zum Anmelden scannen', step1: 'Öffne WhatsApp auf deinem Telefon',
     step2: 'Tippe auf Menü (Android) oder Einstellungen (iPhone)', step3: 'Tippe auf Verknüpfte Geräte und dann auf Gerät hinzufügen',
     step4: 'Scanne den QR-Code zur Bestätigung', stay: 'In diesem Browser angemeldet bleiben',
@@ -96,6 +108,9 @@ const TEXTS = {
     offline: 'Computer nicht verbunden', search: 'Suchen oder neuen Chat beginnen',
   },
   ar: {
+    'error-rate': 'محاولات كثيرة. حاول لاحقا.', 'error-unavailable': 'توفر محدود. سجل الدخول برمز الاستجابة السريعة.', 'error-bad-request': 'رقم الهاتف غير صالح',
+    codeExpired: 'انتهت صلاحية الرمز', newCode: 'انقر لإنشاء رمز جديد', menu: 'القائمة', settings: 'الإعدادات', cancel: 'إلغاء',
+    logOutQuestion: 'هل تريد تسجيل الخروج؟', otherTab: 'واتساب مفتوح في نافذة أخرى. انقر على "استخدام هنا".', close: 'إغلاق',
     login: 'امسح لتسجيل الدخول', step1: 'افتح واتساب على هاتفك', step2: 'اضغط على القائمة في أندرويد أو الإعدادات في آيفون',
     step3: 'اضغط على الأجهزة المرتبطة ثم ربط جهاز', step4: 'امسح رمز الاستجابة السريعة للتأكيد',
     stay: 'البقاء مسجلا على هذا المتصفح', withPhone: 'تسجيل الدخول برقم الهاتف', withQr: 'تسجيل الدخول برمز الاستجابة السريعة',

@@ -14,7 +14,8 @@ import (
 )
 
 // step is a look at a time, and what must follow from it: codes and their ends
-// as summary prints them, and "press", "reload", "reload fresh", "give up".
+// as summary prints them, and "press", "reload", "reload fresh", "give up",
+// "return", "use here".
 type step struct {
 	at   float64 // seconds
 	look Look
@@ -40,6 +41,10 @@ func summary(v Verdict) string {
 		parts = append(parts, "reload fresh")
 	case GiveUp:
 		parts = append(parts, "give up")
+	case Return:
+		parts = append(parts, "return")
+	case UseHere:
+		parts = append(parts, "use here")
 	case Stay:
 	}
 	return strings.Join(parts, ", ")
@@ -303,9 +308,6 @@ func TestCures(t *testing.T) {
 		}},
 		{"offline is waited for", []step{
 			{0, mod(shows(ReaderDOM, "a/1"), offline), ""}, {20, mod(offline), ""}, {400, mod(offline), ""},
-		}},
-		{"conflict is nothing to mend", []step{
-			{0, look(registered, socket(knowledge.SocketConflict)), ""}, {900, look(registered, socket(knowledge.SocketConflict)), ""},
 		}},
 		{"ready resets the patience", []step{
 			{0, failed, ""}, {2, failed, "reload"}, {6, failed, "reload"}, {8, look(registered, on(knowledge.ScreenMain), noModules), ""}, {20, failed, ""}, {22, failed, "reload"},

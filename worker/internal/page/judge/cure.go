@@ -3,6 +3,7 @@ package judge
 import (
 	"time"
 
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 )
@@ -55,8 +56,13 @@ func (h History) withdraw(cause string) (History, []rpc.EventBody) {
 
 // cure decides what to do about a page in k.
 func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (History, Verdict) {
-	if k == kindRenewing {
+	switch {
+	case l.Busy:
+		return h, v
+	case k == kindRenewing:
 		return j.renew(h, v, l, now)
+	case k == kindConflict:
+		return j.takeOver(h, v, now)
 	}
 	if h.renewal.pending && k.unlinked() && k != kindNoNetwork {
 		if by := h.renewal.at.Add(j.t.RenewWithin); now.Before(by) {
@@ -71,11 +77,15 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 	}
 	n := h.loads[k]
 	wait := min(t.patience<<min(n, 10), t.patienceMax)
-	from := h.spans[k].since
+	from := h.since(k)
 	if h.loadsAt.After(from) {
 		from = h.loadsAt
 	}
-	if due := from.Add(wait); now.Before(due) {
+	due := from.Add(wait)
+	if k == kindPhoneCode && n == 0 && !l.PairingUntil.IsZero() {
+		due = h.pairingEnds(l, now, j.t.paced(pairingGrace))
+	}
+	if now.Before(due) {
 		v.Wake = earlier(v.Wake, due)
 		return h, v
 	}
@@ -87,10 +97,26 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 	h.loads[k]++
 	h.loadsAt = now
 	v.Action = Reload
-	if t.fresh {
+	switch {
+	case t.fresh:
 		v.Action = ReloadFresh
+	case k == kindOtherTab && n == 0:
+		v.Action = UseHere
+	case k == kindPhoneCode && n == 0, k == kindPhoneEntry && n == 0:
+		v.Action = Return
 	}
 	return h, v
+}
+
+// pairingGrace is for a code that is being used in its last moment.
+const pairingGrace = 5 * time.Second
+
+// pairingEnds is when the page should show its QR again.
+func (h History) pairingEnds(l Look, now time.Time, grace time.Duration) time.Time {
+	if h.voided && l.Socket != knowledge.SocketOpening && l.Socket != knowledge.SocketPairing {
+		return now
+	}
+	return l.PairingUntil.Add(grace)
 }
 
 // renew asks an idle page for new codes: by its button, or without one by

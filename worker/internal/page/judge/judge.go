@@ -24,6 +24,10 @@ const (
 	Stay Action = iota
 	// Press presses the reload button that lies over the code.
 	Press
+	// Return presses the button that leads from a pairing code back to the QR.
+	Return
+	// UseHere presses the button that takes the session over.
+	UseHere
 	// Reload navigates to the page's address.
 	Reload
 	// ReloadFresh does so past the cache.
@@ -39,6 +43,8 @@ type Verdict struct {
 	Action Action
 	// Why is for the log: what made the action, or the reason to give up.
 	Why reason.Code
+	// Cause is why no code can be scanned; empty when one can.
+	Cause string
 	// Disagree names the reader that was not believed, once per string.
 	Disagree Reader
 	// Search says that pictures should be searched for a code: the page may ask
@@ -84,6 +90,14 @@ type History struct {
 	coveredSince time.Time
 	disagreed    rpc.Login
 
+	// pairing is the code of which voided tells that its connection was lost.
+	pairing time.Time
+	voided  bool
+	// progress of a sync, and when it last moved.
+	progress   int
+	progressAt time.Time
+	takeovers  takeovers
+
 	offer   offer
 	seq     uint64
 	latest  rpc.Login // the string that seq counts
@@ -106,7 +120,9 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	}
 	h = h.see(l, now, j.t.PictureHold)
 
-	k := classify(l, facts{registered: h.registered, connected: h.connected, seen: h.seen()})
+	k := classify(l, facts{
+		registered: h.registered, connected: h.connected, seen: h.seen(), quiet: l.Quiet >= j.t.Quiet,
+	})
 	switch {
 	case k != kindScanned || !l.found(ReaderDOM):
 		h.linkingSince = time.Time{}
@@ -122,7 +138,8 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	} else {
 		h.hadCode, code.cause = false, causeOf(k, l, h)
 	}
-	h = h.enter(k, now)
+	v.Cause = code.cause
+	h = h.enter(k, now).follow(k, l, now)
 	h.scanned = h.scanned && k != kindReady
 	if k == kindNoCode {
 		v.Wake = now.Add(j.t.Eager)
@@ -144,12 +161,18 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	return h, v
 }
 
+// Told is the observation that was told last.
+func (h History) Told() rpc.PageObserved { return h.told }
+
 // noteLogout updates the registration, and tells of its end once.
 func (h History) noteLogout(l Look, now time.Time) (History, []rpc.EventBody) {
 	ended := l.LoggedOut
 	if l.Registered != nil {
 		if h.known && h.registered && !*l.Registered && ended == nil && h.loggedOut == nil {
 			ended = &Logout{Detail: "the login has gone from the page's storage"}
+		}
+		if !h.known && !*l.Registered && l.Remains && ended == nil {
+			ended = &Logout{Detail: "the profile held a part of a login only"}
 		}
 		h.scanned = h.scanned || h.known && !h.registered && *l.Registered
 		h.known, h.registered = true, *l.Registered
@@ -202,6 +225,32 @@ func causeOf(k kind, l Look, h History) string {
 	return causeChanged
 }
 
+// silentAgain is how long after a silence the next one counts as the first.
+const silentAgain = 30 * time.Minute
+
+// follow notes what else moves while the page is in k.
+func (h History) follow(k kind, l Look, now time.Time) History {
+	if k == kindSyncing && (l.Progress != h.progress || h.spans[k].since.Equal(now)) {
+		h.progress, h.progressAt = l.Progress, now
+	}
+	if !l.PairingUntil.Equal(h.pairing) {
+		h.pairing, h.voided = l.PairingUntil, false
+	}
+	// A code that was given over a connection ends with it.
+	if k == kindPhoneCode && l.Socket == knowledge.SocketOpening {
+		h.voided = true
+	}
+	return h
+}
+
+// since is when the page began to be in k as it is now.
+func (h History) since(k kind) time.Time {
+	if k == kindSyncing {
+		return h.progressAt
+	}
+	return h.spans[k].since
+}
+
 func (h History) spanOf(k kind, now time.Time) span {
 	s := h.spans[k]
 	if s.last.IsZero() || now.Sub(s.last) > rejoin || h.lastOK.After(s.last) {
@@ -218,7 +267,8 @@ func (h History) enter(k kind, now time.Time) History {
 	if traits[k].good {
 		h.lastOK = now
 		for other := range h.loads {
-			if kind(other) != k {
+			// A connection that falls silent again and again looks good in between.
+			if kind(other) != k && (kind(other) != kindSilent || now.Sub(h.spans[other].last) > silentAgain) {
 				h.loads[other] = 0
 			}
 		}
@@ -247,10 +297,12 @@ func (j Judge) observe(h History, k kind, l Look, now time.Time) rpc.PageObserve
 		Condition: t.condition, Reason: t.reason, Detail: t.detail,
 		Progress: l.Progress, Registered: h.registered, PageVersion: l.Version,
 	}
-	if t.overdue > 0 && now.Sub(h.spans[k].since) >= t.overdue {
+	if t.overdue > 0 && now.Sub(h.since(k)) >= t.overdue {
 		o.Condition, o.Reason = t.late, t.lateReason
 	}
 	switch {
+	case k == kindConflict:
+		o.Detail = h.takeovers.detail(now, j.t.TakeOver)
 	case k == kindErrorPage && l.Failure != "":
 		o.Reason = l.Failure
 	case k == kindHTTPError:

@@ -74,6 +74,15 @@ func ttl(ref string, d time.Duration) func(*Look) {
 	return func(l *Look) { l.Ref, l.RefTTL = login.Ref(ref), d }
 }
 
+// codeUntil says that we have asked for a pairing code, and until when it lives.
+func codeUntil(seconds float64) func(*Look) {
+	return func(l *Look) { l.PairingUntil = epoch.Add(time.Duration(seconds * float64(time.Second))) }
+}
+
+func quiet(d time.Duration) func(*Look) { return func(l *Look) { l.Quiet = d } }
+
+func method(m knowledge.Method) func(*Look) { return func(l *Look) { l.Method = m } }
+
 func TestEachScreenHasItsCondition(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
@@ -103,7 +112,9 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"offline before login", look(byText(knowledge.ScreenOffline), noModules), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"phone number entry", look(on(knowledge.ScreenPhoneEntry), socket(knowledge.SocketUnpaired)), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"phone number entry, without modules", look(byText(knowledge.ScreenPhoneEntry), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"link code", look(on(knowledge.ScreenPhoneCode), socket(knowledge.SocketUnpaired)), time.Minute, rpc.PageUnlinked, reason.ScanQR},
+		{"link code", look(on(knowledge.ScreenPhoneCode), socket(knowledge.SocketUnpaired)), time.Minute, rpc.PageUnlinked, reason.PairingCodeShown},
+		{"link code that only we know of", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1"), codeUntil(180)), 0, rpc.PageUnlinked, reason.PairingCodeShown},
+		{"link code that was used", look(registered, on(knowledge.ScreenPhoneCode), socket(knowledge.SocketOpening), codeUntil(180)), 0, rpc.PageLoading, reason.Reconnecting},
 		{"auto-logout frame", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), func(l *Look) { l.AutoLogoutFrame = true }), 0, rpc.PageUnlinked, reason.QRUnreadable},
 		{"database failed", look(on(knowledge.ScreenQR), byText(knowledge.ScreenStorageFailed)), 0, rpc.PageUnlinked, reason.StorageFailed},
 		{"database failed earlier", look(on(knowledge.ScreenQR), byText(knowledge.ScreenStorageFailed), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
@@ -118,6 +129,9 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"connected, syncing", look(registered, socket(knowledge.SocketConnected), notSynced), 0, rpc.PageSyncing, reason.Syncing},
 		{"syncing, without modules", look(registered, byText(knowledge.ScreenSyncing), noModules), 0, rpc.PageSyncing, reason.Syncing},
 		{"ready", look(registered, on(knowledge.ScreenMain), socket(knowledge.SocketConnected), synced), 0, rpc.PageReady, ""},
+		{"connected, but nothing comes", look(registered, on(knowledge.ScreenMain), socket(knowledge.SocketConnected), synced, quiet(time.Hour)), 0, rpc.PageDisconnected, reason.ConnectionSilent},
+		{"connected, and nothing has come for a moment", look(registered, on(knowledge.ScreenMain), socket(knowledge.SocketConnected), synced, quiet(time.Minute)), 0, rpc.PageReady, ""},
+		{"syncing, but stuck", look(registered, socket(knowledge.SocketConnected), notSynced), 4 * time.Minute, rpc.PageSyncing, reason.SyncStuck},
 		{"ready, without modules", look(registered, on(knowledge.ScreenMain), noModules), 0, rpc.PageReady, ""},
 		{"ready, without the module of the sync", look(registered, on(knowledge.ScreenMain), socket(knowledge.SocketConnected)), 0, rpc.PageReady, ""},
 		{"chats, but no login in storage", look(on(knowledge.ScreenMain), noModules), 0, rpc.PageLoading, reason.Reconnecting},
@@ -136,6 +150,8 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"service unavailable to a linked page", look(registered, byText(knowledge.ScreenServiceUnavailable)), 0, rpc.PageDisconnected, reason.ServiceUnavailable},
 		{"app lock", look(registered, socket(knowledge.SocketLocked)), 0, rpc.PageBlocked, reason.ScreenLocked},
 		{"passkey", look(on(knowledge.ScreenPasskey), socket(knowledge.SocketUnpaired)), 0, rpc.PageBlocked, reason.PasskeyRequired},
+		{"passkey, by the modules only", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), method(knowledge.MethodPasskey)), 0, rpc.PageBlocked, reason.PasskeyRequired},
+		{"passkey given up, and a code again", look(on(knowledge.ScreenQR), socket(knowledge.SocketUnpaired), method(knowledge.MethodPasskey), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"too old", look(byText(knowledge.ScreenOutdated)), 0, rpc.PageLoading, reason.PageOutdated},
 		{"texts around a code prove nothing", look(on(knowledge.ScreenQR), byText(knowledge.ScreenOutdated, knowledge.ScreenConflict), socket(knowledge.SocketUnpaired), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 	} {

@@ -40,6 +40,7 @@ const (
 	kindSyncing
 	kindReady
 	kindConflict
+	kindSilent
 	kindConnecting
 	kindReconnecting
 	kindOffline
@@ -65,6 +66,10 @@ type trait struct {
 	// good: troubles that came before are over.
 	good bool
 }
+
+// syncStuck is how long the sync may show the same progress. The first one is
+// ended by the page itself after three minutes without the most important part.
+const syncStuck = 3*time.Minute + 10*time.Second
 
 // traits answers the failure catalogue of WhatsApp Web. The durations are those
 // at which users and libraries have seen a page still come round by itself,
@@ -145,11 +150,12 @@ var traits = [kinds]trait{
 		overdue: 45 * time.Second, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
 		patience: 45 * time.Second, patienceMax: 5 * time.Minute,
 	},
-	// A code for the phone is good for three minutes.
+	// A code for the phone is good for three minutes; that of one that we asked
+	// for ourselves is known exactly.
 	kindPhoneCode: {
-		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page shows a code to be typed on the phone",
-		overdue: 4 * time.Minute, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
-		patience: 4 * time.Minute, patienceMax: 8 * time.Minute,
+		condition: rpc.PageUnlinked, reason: reason.PairingCodeShown,
+		overdue: 6 * time.Minute, late: rpc.PageUnlinked, lateReason: reason.QRUnreadable,
+		patience: 200 * time.Second, patienceMax: 10 * time.Minute,
 	},
 	kindAutoLogout: {
 		condition: rpc.PageUnlinked, reason: reason.QRUnreadable, detail: "the page shows a code whose session would not be kept",
@@ -161,10 +167,17 @@ var traits = [kinds]trait{
 	},
 	kindSyncing: {
 		condition: rpc.PageSyncing, reason: reason.Syncing, good: true,
-		patience: 10 * time.Minute, patienceMax: 20 * time.Minute,
+		overdue: syncStuck, late: rpc.PageSyncing, lateReason: reason.SyncStuck,
+		patience: syncStuck, patienceMax: 12 * time.Minute,
 	},
 	kindReady:    {condition: rpc.PageReady, good: true},
 	kindConflict: {condition: rpc.PageDisconnected, reason: reason.Conflict},
+	// When the server replaces a connection by another one the page stays as it
+	// is, and nothing comes over it any more.
+	kindSilent: {
+		condition: rpc.PageDisconnected, reason: reason.ConnectionSilent,
+		patience: 5 * time.Second, patienceMax: 10 * time.Minute,
+	},
 	kindConnecting: {
 		condition: rpc.PageLoading, reason: reason.Reconnecting,
 		overdue: 45 * time.Second, late: rpc.PageDisconnected, lateReason: reason.Reconnecting,
@@ -192,6 +205,7 @@ type facts struct {
 	registered bool
 	connected  bool // there was a connection in this document
 	seen       bool // a picture of a code was found lately
+	quiet      bool // nothing comes over the connection
 }
 
 // classify says what l shows. For a page that asks to be linked it says
@@ -206,7 +220,13 @@ func classify(l Look, f facts) kind {
 	if k, ok := classifyScreen(l); ok {
 		return k
 	}
+	if k, ok := classifyPairing(l, f); ok {
+		return k
+	}
 	if k, ok := classifyLinked(l, f); ok {
+		if f.quiet && (k == kindReady || k == kindSyncing) {
+			return kindSilent
+		}
 		return k
 	}
 	if k, ok := classifyUnlinked(l, f); ok {
@@ -276,6 +296,20 @@ func classifyScreen(l Look) (kind, bool) {
 		if l.surely(s.name) || l.has(s.name) && !codeShown {
 			return s.kind, true
 		}
+	}
+	return 0, false
+}
+
+// classifyPairing finds the ways to be linked that are none by QR, by what the
+// modules and we ourselves know of them.
+func classifyPairing(l Look, f facts) (kind, bool) {
+	switch {
+	case f.registered:
+		return 0, false
+	case l.Method == knowledge.MethodPasskey && !l.found(ReaderDOM):
+		return kindPasskey, true
+	case !l.PairingUntil.IsZero() && l.Socket != knowledge.SocketConnected:
+		return kindPhoneCode, true
 	}
 	return 0, false
 }

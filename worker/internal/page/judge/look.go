@@ -37,6 +37,8 @@ type Reading struct {
 	// Found is false when it looked and found nothing.
 	Found bool
 	Code  login.Code
+	// Err is why what it found is no code, or why it could not look.
+	Err error
 	// At is when it looked.
 	At time.Time
 }
@@ -105,6 +107,20 @@ type Look struct {
 	Buttons []string
 	// Opacity of the code's picture, 1 when there is none.
 	Opacity float64
+	// Method is the way in which the page means to be linked; empty when the
+	// modules don't tell.
+	Method knowledge.Method
+	// PairingUntil is set while the page was asked for a pairing code, in this
+	// document: it is when the code's life ends. Whatever the page draws
+	// meanwhile, no QR of it can be used.
+	PairingUntil time.Time
+	// Busy is true while a person's command is being carried out in the page.
+	Busy bool
+	// Quiet is for how long nothing has come over the page's connection; 0 while
+	// that is not known.
+	Quiet time.Duration
+	// Remains is true when storage holds parts of a login, but not all of it.
+	Remains bool
 	// AutoLogoutFrame is true when the code shown is that of a frame whose
 	// session would not be kept.
 	AutoLogoutFrame bool

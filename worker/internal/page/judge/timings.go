@@ -33,6 +33,13 @@ type Timings struct {
 	// PictureHold is how long the word of a reader that doesn't look every time
 	// is good for.
 	PictureHold time.Duration
+	// TakeOver is how long the account may be open elsewhere before the page is
+	// made to take it back.
+	TakeOver time.Duration
+	// Quiet is how long nothing may come over the connection of a page that says
+	// it is connected. WhatsApp Web asks its server for a sign of life every
+	// 15 s, and gives it up after 20 s.
+	Quiet time.Duration
 	// Pace divides the patience that there is with each screen, for a page that
 	// lives faster than WhatsApp Web does. Zero stands for 1.
 	Pace float64
@@ -55,6 +62,8 @@ func (t Timings) withDefaults() Timings {
 		{&t.Silence, 3 * time.Second},
 		{&t.Repeat, 10 * time.Second},
 		{&t.PictureHold, 10 * time.Second},
+		{&t.TakeOver, time.Minute},
+		{&t.Quiet, 75 * time.Second},
 	} {
 		if *f.field == 0 {
 			*f.field = f.value

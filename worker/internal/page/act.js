@@ -1,0 +1,173 @@
+// Makes the hands: what a person asks the page to do. They find where to press
+// and type, wait for what follows, and call those functions of the page that a
+// person's command stands for. Whatever can be pressed is pressed from outside,
+// with the mouse or the keyboard. k is the knowledge, t are the tools.
+(function (k, t) {
+  "use strict";
+
+  const { registry, start, visible, all, lower, mentions, container, overlay } = t;
+
+  const PRESSABLE = "button, [role=button], [role=menuitem], [role=link], a[href], [tabindex]";
+  const CODE = /^[1-9A-Z]{8}$/;
+
+  const enabled = (e) => !e.disabled && e.getAttribute("aria-disabled") !== "true";
+  const innermost = (list) => list.filter((e) => !list.some((other) => other !== e && e.contains(other)));
+  const labelled = (e) => [e.innerText, e.getAttribute("aria-label"), e.getAttribute("title")].map((s) => lower(s).trim());
+
+  // named returns a button of the knowledge: by a selector, by a text that it
+  // has alone, or by one that it contains.
+  function named(name, within) {
+    const button = k.buttons[name];
+    const texts = Object.values(button.texts).flat();
+    const usable = (list) => innermost(list.filter((e) => visible(e) && enabled(e)));
+    for (const selector of button.selectors || []) {
+      const found = usable(all(selector, within))[0];
+      if (found) return found;
+    }
+    const list = usable(all(PRESSABLE, within));
+    const by = (matches) => list.find((e) => labelled(e).some((label) => texts.some((text) => matches(label, text))));
+    return by((label, text) => label === text) || by((label, text) => text.length >= 5 && label.includes(text));
+  }
+
+  // place says where to press an element, or null. When something else lies over
+  // it, so that the mouse would miss it, it gets the keyboard's focus if it
+  // takes it.
+  function place(element) {
+    if (!element) return null;
+    let box = element.getBoundingClientRect();
+    if (box.top < 0 || box.left < 0 || box.bottom > innerHeight || box.right > innerWidth) {
+      element.scrollIntoView({ block: "center", inline: "center" });
+      box = element.getBoundingClientRect();
+    }
+    const x = box.left + box.width / 2;
+    const y = box.top + box.height / 2;
+    const top = document.elementFromPoint(x, y);
+    const covered = !top || !element.contains(top);
+    if (covered) element.focus();
+    const focused = document.activeElement === element;
+    return covered && !focused ? null : { x, y, covered };
+  }
+
+  // reload is the button over a code whose list is used up.
+  function reload() {
+    const code = container();
+    const found = code ? overlay(code) : [];
+    if (found.some((b) => b.kind === "offline")) return undefined;
+    return (found.find((b) => b.kind === "reload") || found[0] || {}).element;
+  }
+
+  // exit is the button that logs out: in a dialog if there is one.
+  function exit() {
+    for (const dialog of all(k.dom.dialog).filter(visible)) {
+      const found = named("log_out", dialog);
+      if (found) return found;
+    }
+    return named("log_out");
+  }
+
+  const input = () => all(k.pairing.input).find(visible);
+
+  // codes are all texts that look like a code, those of their own element first.
+  function codes() {
+    const found = all(k.pairing.code).filter(visible).map((e) => e.getAttribute(k.pairing.code_attribute) || e.textContent);
+    return found.map((text) => text.replace(/[\s,\u2010-\u2015-]/g, "")).filter((text) => CODE.test(text));
+  }
+
+  function refusal() {
+    const text = lower(all(k.pairing.refusal).filter(visible).map((e) => e.innerText).join(" "));
+    const found = Object.entries(k.pairing.refusals).find(([, r]) => mentions(text, r.texts));
+    return found ? found[0] : "";
+  }
+
+  // until resolves with the first value of look that is none of undefined, null
+  // and false, or with null after ms.
+  function until(look, ms) {
+    return new Promise((resolve) => {
+      let timer = 0;
+      const end = performance.now() + ms;
+      const observer = new MutationObserver(check);
+      function check() {
+        const value = look();
+        if (!value && performance.now() < end) return;
+        observer.disconnect();
+        clearInterval(timer);
+        resolve(value || null);
+      }
+      observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+      timer = setInterval(check, 100); // What layout alone changes.
+      check();
+    });
+  }
+
+  // explain gives an error's names and message, for the knowledge to tell it by.
+  function explain(error) {
+    const type = (error && error.type) || {};
+    const value = type.value || {};
+    const words = [error && error.name, error && error.message, type.name, value.code, value.text, String(error)];
+    return lower(words.filter(Boolean).join(" ").slice(0, 500));
+  }
+
+  const known = (words) => {
+    const found = Object.entries(k.pairing.refusals).find(([, r]) => (r.errors || []).some((part) => words.includes(part)));
+    return found ? found[0] : "";
+  };
+
+  const find = { reload, exit, input };
+
+  return {
+    // where returns the place of what is to be pressed, or null.
+    where(name) {
+      return place(find[name] ? find[name]() : named(name));
+    },
+
+    // appears waits until it can be pressed, and tells whether it can.
+    async appears(name, ms) {
+      return Boolean(await until(() => (find[name] ? find[name]() : named(name)), ms));
+    },
+
+    // typed are the digits in the input.
+    typed() {
+      const field = input();
+      return field ? field.value.replace(/\D/g, "") : "";
+    },
+
+    // codes are those on the screen.
+    codes,
+
+    // outcome waits for a code that was not there before, or for the reason why
+    // there is none.
+    async outcome(before, ms) {
+      const fresh = () => codes().find((code) => !before.includes(code));
+      const seen = await until(() => fresh() || refusal(), ms);
+      return { code: fresh() || "", refusal: fresh() ? "" : seen || "" };
+    },
+
+    // invoke makes calls, and returns what the last one did. What is missing has
+    // not been called, nor has anything after it.
+    async invoke(calls, phone, ms) {
+      const list = registry();
+      const targets = calls.map((call) => ({ call, on: start(call, list) }));
+      if (targets.some(({ on }) => on === undefined)) return { missing: true };
+      const late = new Promise((resolve) => setTimeout(resolve, ms, { late: true }));
+      try {
+        let value;
+        for (const { call, on } of targets) {
+          const steps = call.path.split(".");
+          const method = steps.pop();
+          const owner = steps.reduce((object, step) => (object ? object[step] : undefined), on);
+          if (!owner || typeof owner[method] !== "function") return { missing: true };
+          const made = Promise.resolve(owner[method](...(call.arguments || []).map((a) => (a === "$phone" ? phone : a))));
+          made.catch(() => {}); // When it is too late it is nobody's.
+          const ended = await Promise.race([made.then((result) => ({ result })), late]);
+          if (ended.late) return { late: true };
+          value = ended.result;
+        }
+        return { value: typeof value === "string" ? value : "" };
+      } catch (error) {
+        const words = explain(error);
+        if (words.includes("unknown module")) return { missing: true };
+        return { failed: true, refusal: known(words) };
+      }
+    },
+  };
+})

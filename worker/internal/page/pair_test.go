@@ -1,0 +1,234 @@
+package page
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/knowledge"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+)
+
+const (
+	somePhone    = rpc.Secret("5491150000000")
+	anotherPhone = rpc.Secret("5491150000001")
+)
+
+// byHand takes from the page the module that gives codes.
+const byHand = "modules=missing:WAWebAltDeviceLinkingApi"
+
+// withKnowledge has the page looked at with a changed file.
+func withKnowledge(t *testing.T, change func(*knowledge.Knowledge)) func(*Options) {
+	t.Helper()
+	k, err := knowledge.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(k)
+	file, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(o *Options) { o.Knowledge = file }
+}
+
+// awaitReason waits for an observation with a reason after the mark.
+func (r *rig) awaitReason(mark int, c reason.Code) (rpc.PageObserved, int) {
+	r.t.Helper()
+	e, next := r.await(mark, string(c), func(b rpc.EventBody) bool {
+		o, ok := b.(rpc.PageObserved)
+		return ok && o.Reason == c
+	})
+	return e.body.(rpc.PageObserved), next
+}
+
+// awaitScreen waits until the simulator shows a screen.
+func (r *rig) awaitScreen(want func(simulator.Screen) bool) {
+	r.t.Helper()
+	if err := r.sim.Await(r.context(), want); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestAPairingCodeLinksInsteadOfAScan(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ profile, fault string }{
+		{"", ""}, {"", byHand}, {"2026-04", byHand}, {"es", byHand}, {"pt", byHand}, {"de", byHand}, {"ar", byHand},
+	} {
+		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
+			t.Parallel()
+			o := simulator.Options{Profile: tc.profile, Speed: 20}
+			if tc.fault != "" {
+				o.Faults = []string{tc.fault}
+			}
+			r := open(t, o)
+			_, mark := r.awaitCode(0)
+			made, err := r.page.Pair(r.context(), somePhone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.awaitScreen(func(s simulator.Screen) bool { return s.Code == string(made.Code) && s.Code != "" })
+			if made.TTL < 175*time.Second || made.TTL > 180*time.Second {
+				t.Errorf("the code's life is %v", made.TTL)
+			}
+			mark = r.awaitGone(mark, "page_changed")
+			shown, mark := r.awaitReason(mark, reason.PairingCodeShown)
+			if shown.Condition != rpc.PageUnlinked {
+				t.Errorf("got %+v", shown)
+			}
+			if err := r.sim.EnterCode(r.context(), string(made.Code)); err != nil {
+				t.Fatal(err)
+			}
+			_, mark = r.awaitCondition(mark, rpc.PageSyncing)
+			r.awaitCondition(mark, rpc.PageReady)
+		})
+	}
+}
+
+func TestWhyThereIsNoPairingCodeIsToldAndTheQRComesBack(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		fault string
+		want  error
+	}{
+		{"code=rate", rpc.ErrTooManyAttempts},
+		{"code=unavailable", rpc.ErrPairingUnavailable},
+		{"code=bad-number", rpc.ErrPhoneRefused},
+	} {
+		for _, way := range []string{"debug=absent", byHand} {
+			t.Run(tc.fault+" "+way, func(t *testing.T) {
+				t.Parallel()
+				r := open(t, simulator.Options{Speed: 5, Faults: []string{tc.fault, way}}, fast)
+				_, mark := r.awaitCode(0)
+				if _, err := r.page.Pair(r.context(), somePhone); !errors.Is(err, tc.want) {
+					t.Fatalf("got %v", err)
+				}
+				r.awaitCode(r.awaitGone(mark, "page_changed"))
+			})
+		}
+	}
+}
+
+func TestTheQRComesBackWhenThePairingCodeHasRunOut(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 5}, fast, withKnowledge(t, func(k *knowledge.Knowledge) { k.Pairing.CodeSeconds = 2 }))
+	_, mark := r.awaitCode(0)
+	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.awaitReason(mark, reason.PairingCodeShown)
+	r.awaitCode(mark)
+	if screen := r.sim.OnScreen(); screen.Load != 1 {
+		t.Error("the page was loaded again, instead of its button pressed")
+	}
+}
+
+func TestTheQRComesBackByLoadingWhenThereIsNoButton(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 5}, fast, withKnowledge(t, func(k *knowledge.Knowledge) {
+		k.Pairing.CodeSeconds, k.Buttons.WithQR.Texts = 2, knowledge.Texts{}
+	}))
+	_, mark := r.awaitCode(0)
+	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.awaitReason(mark, reason.PairingCodeShown)
+	r.awaitCode(mark)
+	if screen := r.sim.OnScreen(); screen.Load != 2 {
+		t.Error("the page was not loaded again")
+	}
+}
+
+func TestThePairingCodeOfAPhoneIsGivenAgainAndAnotherPhoneGetsAnother(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"debug=absent", byHand} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 5, Faults: []string{way}})
+			r.awaitCode(0)
+			first, err := r.page.Pair(r.context(), somePhone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := r.page.Pair(r.context(), somePhone)
+			if err != nil || again.Code != first.Code || again.TTL > first.TTL {
+				t.Fatalf("got %v", err)
+			}
+			other, err := r.page.Pair(r.context(), anotherPhone)
+			if err != nil || other.Code == first.Code {
+				t.Fatalf("got %v", err)
+			}
+			if err := r.sim.EnterCode(r.context(), string(other.Code)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestACodeWhoseConnectionIsLostMakesWayForTheQR(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 5}, fast)
+	r.awaitCode(0)
+	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
+		t.Fatal(err)
+	}
+	_, mark := r.awaitReason(0, reason.PairingCodeShown)
+	r.sim.DropNetwork()
+	r.awaitScreen(func(s simulator.Screen) bool { return !s.Online || s.State == "OPENING" })
+	r.sim.RestoreNetwork()
+	r.awaitCode(mark)
+}
+
+func TestALinkedPageGivesNoPairingCodeAndLogsOut(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		profile, fault string
+		conflict       bool
+	}{
+		{"", "", false},
+		{"", "modules=missing:WAWebSocketModel", false},
+		{"de", "modules=missing:WAWebSocketModel", false},
+		{"ar", "modules=missing:WAWebSocketModel", false},
+		{"2022", "", false},
+		{"es", "modules=missing:WAWebSocketModel", true},
+	} {
+		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
+			t.Parallel()
+			o := simulator.Options{Profile: tc.profile, Speed: 20}
+			if tc.fault != "" {
+				o.Faults = []string{tc.fault}
+			}
+			r := open(t, o)
+			mark := r.link()
+			if _, err := r.page.Pair(r.context(), somePhone); !errors.Is(err, rpc.ErrNotUnlinked) {
+				t.Errorf("Pair: %v", err)
+			}
+			if tc.conflict {
+				if err := r.sim.TakeOver(); err != nil {
+					t.Fatal(err)
+				}
+				r.awaitCondition(mark, rpc.PageDisconnected)
+			}
+			if err := r.page.LogOut(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			_, mark = r.awaitCondition(mark, rpc.PageLoggedOut)
+			r.awaitCode(mark)
+			if err := r.page.LogOut(r.context()); !errors.Is(err, rpc.ErrNotLinked) {
+				t.Errorf("LogOut of an unlinked page: %v", err)
+			}
+		})
+	}
+}
+
+func TestAWrongPhoneNumberIsRefusedBeforeThePageSeesIt(t *testing.T) {
+	t.Parallel()
+	for _, number := range []rpc.Secret{"", "0123456789", "+5491150000000", "1234567", "1234567890123456", "12345678a"} {
+		if _, err := new(Page).Pair(t.Context(), number); !errors.Is(err, rpc.ErrPhoneRefused) {
+			t.Errorf("%d characters: %v", len(number), err)
+		}
+	}
+}
