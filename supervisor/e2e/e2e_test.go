@@ -293,7 +293,7 @@ func TestCleanRestartKeepsTheAPIAndTheLogin(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{})
-	s := start(t, p.url, t.TempDir())
+	s := start(t, p.url, t.TempDir(), "--settle-time", "0s")
 	s.awaitQR()
 	if err := p.Scan(within(t)); err != nil {
 		t.Fatal(err)

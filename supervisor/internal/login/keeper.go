@@ -135,6 +135,8 @@ func (k *Keeper) begin(p plan, why string, now time.Time) {
 	case restore:
 		k.pending, k.why = p, why
 		wish.Detail = "the login is lost, a copy of it is brought back"
+		// There is none that could be disturbed, and the next scan is near.
+		wish.Urgency = supervise.Now
 	default:
 		k.pending, k.why = p, why
 		wish.Detail = "the link was ended, the old login is moved away"

@@ -202,7 +202,7 @@ func TestLostLoginIsBroughtBackOnce(t *testing.T) {
 	r.start()
 	r.see(time.Second, aQR)
 	r.beat(6 * time.Second)
-	r.wish(supervise.Calm)
+	r.wish(supervise.Now)
 	r.end(reason.LoginCare, true)
 	r.spawn()
 	r.holds("login")
