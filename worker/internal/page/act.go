@@ -158,7 +158,11 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 	l.failing(code)
 	stop, cancel := context.WithTimeout(ctx, l.t.Call)
 	defer cancel()
-	if err := (proto.RuntimeTerminateExecution{}).Call(l.rod.Context(stop)); err != nil {
+	if err := (proto.RuntimeTerminateExecution{}).Call(l.rod.Context(stop)); errors.Is(err, context.DeadlineExceeded) {
+		// Not the script hangs but its process, and the page would get the same
+		// one again.
+		return reason.Wrap(code, errors.New("cannot get the page to answer: its process is frozen"))
+	} else if err != nil {
 		l.log.Warn("cannot stop the page's script", logging.KeyError, err)
 	}
 	return l.revive(ctx, code)

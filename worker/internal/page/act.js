@@ -5,14 +5,14 @@
 (function (k, t) {
   "use strict";
 
-  const { registry, start, visible, all, lower, mentions, container, overlay } = t;
+  const { registry, start, cut, visible, all, wordsOf, lower, mentions, container, overlay } = t;
 
   const PRESSABLE = "button, [role=button], [role=menuitem], [role=link], a[href], [tabindex]";
   const CODE = /^[1-9A-Z]{8}$/;
 
   const enabled = (e) => !e.disabled && e.getAttribute("aria-disabled") !== "true";
   const innermost = (list) => list.filter((e) => !list.some((other) => other !== e && e.contains(other)));
-  const labelled = (e) => [e.innerText, e.getAttribute("aria-label"), e.getAttribute("title")].map((s) => lower(s).trim());
+  const labelled = (e) => [wordsOf(e, 200), e.getAttribute("aria-label"), e.getAttribute("title")].map((s) => lower(s).trim());
 
   // named returns a button of the knowledge: by a selector, by a text that it
   // has alone, or by one that it contains.
@@ -69,12 +69,12 @@
 
   // codes are all texts that look like a code, those of their own element first.
   function codes() {
-    const found = all(k.pairing.code).filter(visible).map((e) => e.getAttribute(k.pairing.code_attribute) || e.textContent);
+    const found = all(k.pairing.code).filter(visible).map((e) => e.getAttribute(k.pairing.code_attribute) || wordsOf(e, 40));
     return found.map((text) => text.replace(/[\s,\u2010-\u2015-]/g, "")).filter((text) => CODE.test(text));
   }
 
   function refusal() {
-    const text = lower(all(k.pairing.refusal).filter(visible).map((e) => e.innerText).join(" "));
+    const text = lower(all(k.pairing.refusal).filter(visible).map((e) => wordsOf(e, 500)).join(" "));
     const found = Object.entries(k.pairing.refusals).find(([, r]) => mentions(text, r.texts));
     return found ? found[0] : "";
   }
@@ -162,7 +162,7 @@
           if (ended.late) return { late: true };
           value = ended.result;
         }
-        return { value: typeof value === "string" ? value : "" };
+        return { value: cut(value) };
       } catch (error) {
         const words = explain(error);
         if (words.includes("unknown module")) return { missing: true };

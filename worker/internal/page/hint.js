@@ -8,11 +8,14 @@
   const soon = 10; // ms between looks at what may be the code
   const calmly = 1000; // the same while there are chats, where much moves
   const seldom = 250; // ms between hints of anything else
+  const burst = 20; // prompt hints in a second, after which they come seldom
 
   let before = "";
   let checked = -Infinity;
   let told = -Infinity;
   let timer = 0;
+  let second = 0;
+  let inSecond = 0;
 
   // all finds nothing by a selector that this Chrome doesn't understand.
   const all = (selector, within) => {
@@ -30,7 +33,7 @@
     const code = all(k.code)[0];
     const picture = code && all(k.picture, code)[0];
     return JSON.stringify([
-      code && code.getAttribute(k.attribute),
+      code && (code.getAttribute(k.attribute) || "").slice(0, 4096),
       code && all(k.overlay, code).length,
       picture && picture.style.opacity,
       k.selectors.map(there),
@@ -41,7 +44,7 @@
     timer = 0;
     checked = performance.now();
     const now = signature();
-    if (now !== before) {
+    if (now !== before && (inBurst() || checked - told >= seldom)) {
       before = now;
       told = checked;
       send("code");
@@ -51,6 +54,15 @@
     } else {
       later(seldom - (checked - told));
     }
+  }
+
+  // inBurst counts the hints of this second, and tells whether one more may be.
+  function inBurst() {
+    if (checked - second >= 1000) {
+      second = checked;
+      inSecond = 0;
+    }
+    return ++inSecond <= burst;
   }
 
   function later(ms) {
@@ -73,8 +85,14 @@
     attributes: true,
     attributeFilter: [k.attribute, "style"],
   });
-  for (const type of ["online", "offline"]) addEventListener(type, () => send("network"));
-  document.addEventListener("visibilitychange", () => send("visibility"));
-  document.addEventListener(ping, () => send("module"));
+  // What else is worth a look, as long as it doesn't come all the time.
+  const hint = (what) => () => {
+    checked = performance.now();
+    if (inBurst()) send(what);
+    else later(seldom);
+  };
+  for (const type of ["online", "offline"]) addEventListener(type, hint("network"));
+  document.addEventListener("visibilitychange", hint("visibility"));
+  document.addEventListener(ping, hint("module"));
   check();
 })

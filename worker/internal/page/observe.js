@@ -6,7 +6,7 @@
 (function (k, t, ping) {
   "use strict";
 
-  const { registry, start, follow, visible, all, shown, lower, mentions, container, overlay } = t;
+  const { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay } = t;
   const listening = new Set(); // indexes of k.events
 
   // peek walks a path without calls, at once.
@@ -81,8 +81,8 @@
   // wording is the text that may tell a screen: of the dialogs only, once there
   // are chats, for people write anything.
   function wording(main) {
-    const parts = all(k.dom.dialog).filter(visible).map((d) => d.innerText);
-    if (!main && document.body) parts.push(document.body.innerText.slice(0, 2000));
+    const parts = all(k.dom.dialog).filter(visible).map((d) => wordsOf(d, 1000));
+    if (!main && document.body) parts.push(wordsOf(document.body, 2000));
     return lower(parts.join(" ").slice(0, 3000));
   }
 
@@ -140,7 +140,7 @@
     const text = wording(main);
     const code = container();
     return {
-      url: location.href,
+      url: cut(location.href),
       status: status(),
       splash: shown(k.dom.splash),
       mount: all(k.dom.mount).length > 0,
@@ -148,8 +148,8 @@
       online: navigator.onLine,
       registered: registered(),
       remains: remains(),
-      shown: code ? code.getAttribute(k.dom.code_attribute) || "" : "",
-      buttons: code ? overlay(code).map((b) => b.kind) : [],
+      shown: code ? cut(code.getAttribute(k.dom.code_attribute)) : "",
+      buttons: code ? overlay(code).map((b) => b.kind).slice(0, 10) : [],
       opacity: code ? opacity(code) : 1,
       autoLogoutFrame: shown(k.dom.auto_logout_frame),
       screens: screens(text),
@@ -157,7 +157,7 @@
     };
   }
 
-  const word = (value) => (typeof value === "string" ? value : "");
+  const word = cut;
 
   // modules reads what they tell at once.
   function modules(known) {
@@ -186,7 +186,7 @@
         unpaired ? assemble(known) : () => "",
         before === "connected" ? "" : ask("link_method", known, 200),
       ]);
-      const record = Object.assign(page(), modules(known), { linkMethod: word(method), assembled: finish() });
+      const record = Object.assign(page(), modules(known), { linkMethod: word(method), assembled: cut(finish()) });
       if (record.progress < 0 && before === "connected" && !record.hasSynced) {
         record.progress = Number(await ask("progress", known, 200)) || -1;
       }

@@ -59,6 +59,12 @@ func fast(o *Options) {
 	o.Timings.Judge.Pace = 5
 }
 
+// hasty is as impatient as the simulator is fast at speed 20.
+func hasty(o *Options) {
+	o.Timings.Interval = 500 * time.Millisecond
+	o.Timings.Judge.Pace, o.Timings.Judge.Quiet = 20, 2*time.Second
+}
+
 // event is one thing told, and when.
 type event struct {
 	at   time.Time
@@ -195,7 +201,11 @@ func (r *rig) await(mark int, what string, want func(rpc.EventBody) bool) (event
 			for _, e := range events {
 				r.t.Logf("%s %T %+v", e.at.Format("05.000"), e.body, e.body)
 			}
-			r.t.Fatalf("waited in vain for %s; the simulator is at %v", what, r.sim.OnScreen())
+			screen := "elsewhere"
+			if r.sim != nil {
+				screen = r.sim.OnScreen().String()
+			}
+			r.t.Fatalf("waited in vain for %s; the simulator is at %s", what, screen)
 		}
 	}
 }

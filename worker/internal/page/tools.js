@@ -55,18 +55,39 @@
     return value;
   }
 
+  // Bounds, so that a document of any size is looked at in time.
+  const MOST_ELEMENTS = 500;
+  const MOST_TEXTS = 3000;
+  const LONGEST = 4096;
+
+  const cut = (text) => (typeof text === "string" ? text.slice(0, LONGEST) : "");
+
   const visible = (element) => element.getClientRects().length > 0;
 
   // all finds nothing by a selector that this Chrome doesn't understand.
   function all(selector, within) {
     try {
-      return Array.from((within || document).querySelectorAll(selector));
+      const found = (within || document).querySelectorAll(selector);
+      return Array.prototype.slice.call(found, 0, MOST_ELEMENTS);
     } catch {
       return [];
     }
   }
 
   const shown = (selector) => all(selector).some(visible);
+
+  // wordsOf is the beginning of the text that is drawn below an element. Unlike
+  // innerText it doesn't need the layout of all of it.
+  function wordsOf(element, length) {
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    let words = "";
+    let node = walker.nextNode();
+    for (let n = 0; node && n < MOST_TEXTS && words.length < length; n++, node = walker.nextNode()) {
+      const text = node.nodeValue.slice(0, length);
+      if (text.trim() !== "" && visible(node.parentElement)) words += " " + text;
+    }
+    return words.slice(0, length);
+  }
 
   const lower = (text) => (text || "").toLowerCase().replace(/[\u2018\u2019]/g, "'").replace(/\s+/g, " ");
   const mentions = (text, texts) => Object.values(texts).some((list) => list.some((t) => text.includes(t)));
@@ -81,15 +102,15 @@
   // overlay returns the innermost things that lie over the code.
   function overlay(code) {
     const isButton = (e) => e.matches("button, [role=button]");
-    const found = all(k.dom.overlay, code).filter((e) => visible(e) && (isButton(e) || e.innerText.trim() !== ""));
+    const found = all(k.dom.overlay, code).filter((e) => visible(e) && (isButton(e) || wordsOf(e, 10).trim() !== ""));
     return found
       .filter((e) => !found.some((other) => other !== e && e.contains(other)))
       .map((element) => {
-        const text = lower(element.innerText + " " + (element.getAttribute("aria-label") || ""));
+        const text = lower(wordsOf(element, 200) + " " + (element.getAttribute("aria-label") || ""));
         if (mentions(text, k.buttons.offline.texts)) return { element, kind: "offline" };
         return { element, kind: mentions(text, k.buttons.reload.texts) ? "reload" : "other" };
       });
   }
 
-  return { registry, start, follow, visible, all, shown, lower, mentions, container, overlay };
+  return { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay };
 })

@@ -2,6 +2,7 @@ package page
 
 import (
 	"testing"
+	"time"
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
@@ -58,6 +59,10 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 		{"", "mutex=other-tab", rpc.PageLoading, reason.Conflict},
 		{"extra-field", "", rpc.PageUnlinked, reason.QRUnreadable},
 		{"unsupported", "", rpc.PageBlocked, reason.UnsupportedBrowser},
+		{"", "splash=hang", rpc.PageLoading, reason.PageLoadFailed},
+		{"", "assets=404", rpc.PageBlocked, reason.PageUnrecognised},
+		{"captive-portal", "", rpc.PageBlocked, reason.PageUnrecognised},
+		{"", "socket=never", rpc.PageUnlinked, reason.NetworkUnreachable},
 	} {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
@@ -65,7 +70,7 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 			if tc.fault != "" {
 				o.Faults = []string{tc.fault}
 			}
-			r := open(t, o, fast)
+			r := open(t, o, hasty)
 			r.await(0, string(tc.reason), func(b rpc.EventBody) bool {
 				if _, ok := b.(rpc.QRShown); ok {
 					t.Error("a code was told")
@@ -87,6 +92,10 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 		{"", "passkey=gate", rpc.PageBlocked, reason.PasskeyRequired},
 		{"", "ban=temp", rpc.PageBlocked, reason.Banned},
 		{"", "logout=reason:2", rpc.PageLoggedOut, reason.LoggedOut},
+		{"", "sync=timeout", rpc.PageLoggedOut, reason.LoggedOut},
+		{"", "sync=stuck:50", rpc.PageSyncing, reason.SyncStuck},
+		{"", "socket=replaced", rpc.PageDisconnected, reason.ConnectionSilent},
+		{"", "ban=perm", rpc.PageLoggedOut, reason.LoggedOut},
 		{"", "logout=mid-sync", rpc.PageLoggedOut, reason.LoggedOut},
 		{"2022", "logout=phone", rpc.PageLoggedOut, reason.LoggedOut},
 		{"", "conflict=now", rpc.PageDisconnected, reason.Conflict},
@@ -100,7 +109,7 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 			if tc.fault != "" {
 				o.Faults = []string{tc.fault}
 			}
-			r := open(t, o, fast)
+			r := open(t, o, hasty)
 			_, mark := r.awaitCode(0)
 			if _, err := r.sim.Shown(r.context()); err != nil {
 				t.Fatal(err)
@@ -114,6 +123,86 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{
+		"modules=late:1500", "modules=throw-not-initialized:1500", "debug=absent", "reload=random", "socket=flap", "view=phone",
+		"mutex=other-tab", "csp=strict",
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{fault}}, hasty)
+			r.awaitCode(0)
+		})
+	}
+}
+
+func TestAStuckSyncAndASilentConnectionAreLoadedAgain(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"sync=stuck:50", "socket=replaced"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{fault}}, hasty)
+			r.awaitCode(0)
+			if _, err := r.sim.Shown(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sim.Scan(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			r.awaitScreen(func(s simulator.Screen) bool { return s.Load == 2 })
+			r.sim.ClearFaults()
+			r.awaitCondition(0, rpc.PageReady)
+		})
+	}
+}
+
+func TestAConflictIsEndedByUseHere(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"2026-08", "es", "pt", "de", "ar"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Profile: profile, Speed: 20}, func(o *Options) { o.Timings.Judge.TakeOver = 200 * time.Millisecond })
+			mark := r.link()
+			if err := r.sim.TakeOver(); err != nil {
+				t.Fatal(err)
+			}
+			_, mark = r.awaitReason(mark, reason.Conflict)
+			r.awaitCondition(mark, rpc.PageReady)
+			if screen := r.sim.OnScreen(); screen.Load != 1 {
+				t.Error("the page was loaded again, instead of its button pressed")
+			}
+		})
+	}
+}
+
+func TestTheRemainsOfALoginAreToldWithTheNewCode(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 20})
+	mark := r.link()
+	if err := r.sim.SetFault("partial-profile"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.awaitCondition(mark, rpc.PageLoggedOut)
+	r.awaitCode(mark)
+}
+
+func TestALockedPageIsBlocked(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 20})
+	mark := r.link()
+	if err := r.sim.SetFault("lock"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitReason(mark, reason.ScreenLocked)
 }
 
 // TestTheOfflineButtonIsNeverPressed lets the codes run out under both buttons.

@@ -1,0 +1,124 @@
+package page
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/rpc"
+)
+
+func TestADiagnosisShowsWhatThePageIsMadeOfAndNoSecret(t *testing.T) {
+	t.Parallel()
+	login := loginOf("NotInTheDiagnosis")
+	r := openPlain(t, `<!doctype html><title>x</title><body>
+		<div id="landing" class="a b c" data-testid="link-device-qr-code"><canvas role="img" aria-label="Scan this QR code"></canvas></div>
+		<p>Scan to log in</p><p>+54 9 11 5000 0000</p><p aria-label="Enter code on phone: A,B,C,D,1,2,3,4">ABCD-1234</p><span>K</span>
+		<section></section><iframe srcdoc="<button>inside the frame</button>"></iframe>
+		<script>
+			document.querySelector("section").attachShadow({mode: "closed"}).innerHTML = "<b>inside the shadow</b>";
+			console.warn("a warning of the page", {secret: 1}); console.log("no warning"); console.error("for +5491150000000");
+			fetch("/missing?token=secret").then(() => fetch("http://127.0.0.1:1/")).catch(() => {});
+			setTimeout(() => { throw new Error("uncaught") }, 0);
+			setTimeout(() => document.querySelector("div").setAttribute("data-ref", "`+login+`"), 300);
+		</script>`, eager)
+	r.awaitCode(0)
+	d, err := r.page.Diagnose(r.context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s\n%s\n%s\n%q\n%v", d.URL, d.UserAgent, d.Outline, d.Console, d.Readers)
+	for _, want := range []string{
+		`div id="landing" class×3`, ` data-ref`, `data-testid="link-device-qr-code"`, `aria-label="Scan this QR code"`, `"Scan to log in"`,
+		"#shadow-root closed", "inside the shadow", "#document of the frame", "inside the frame",
+	} {
+		if !strings.Contains(d.Outline, want) {
+			t.Errorf("the outline lacks %s", want)
+		}
+	}
+	whole := d.URL + d.Outline + strings.Join(d.Console, "\n")
+	for _, secret := range []string{"NotInTheDiagnosis", "ABCD", "A,B,C", "5000", "5491150000000", "token", `"K"`} {
+		if strings.Contains(whole, secret) {
+			t.Errorf("the diagnosis holds %q", secret)
+		}
+	}
+	if !slices.ContainsFunc(d.Console, func(s string) bool { return strings.HasPrefix(s, "warning: a warning of the page") }) ||
+		!slices.ContainsFunc(d.Console, func(s string) bool { return strings.Contains(s, "uncaught") }) {
+		t.Errorf("the console lacks the page's complaints: %q", d.Console)
+	}
+	if !strings.Contains(d.UserAgent, "Chrome/") || !strings.HasPrefix(r.url, d.URL[:len(d.URL)-1]) {
+		t.Errorf("got %q, %q", d.UserAgent, d.URL)
+	}
+	want := []rpc.ReaderView{
+		{Reader: "dom", Saw: "a fresh login string"}, {Reader: "modules", Saw: "nothing"},
+		{Reader: "picture", Saw: "has not looked"}, {Reader: "eye", Saw: "has not looked"},
+	}
+	if !slices.Equal(d.Readers, want) {
+		t.Errorf("the readers saw %v", d.Readers)
+	}
+}
+
+func TestTheDiagnosisOfALinkedPageHoldsNoWordOfAChat(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 20})
+	r.link()
+	d, err := r.page.Diagnose(r.context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.PageVersion == "" || !strings.Contains(d.Outline, `id="pane-side"`) {
+		t.Errorf("got %+v", d)
+	}
+	for _, name := range []string{"Ada", "Grace", "Edsger", "Chats"} {
+		if strings.Contains(d.Outline, name) {
+			t.Errorf("the outline holds %q", name)
+		}
+	}
+}
+
+func TestTheReadersSayWhyTheyGiveNoCode(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Profile: "extra-field", Speed: 5}, fast, eager)
+	r.await(0, "a search", func(rpc.EventBody) bool {
+		v, _ := r.page.views.get()
+		return v.saw["eye"] != "" && v.saw["dom"] != "nothing"
+	})
+	d, err := r.page.Diagnose(r.context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, view := range d.Readers {
+		if view.Reader == "dom" && !strings.HasPrefix(view.Saw, "a string that no phone would accept") {
+			t.Errorf("got %+v", view)
+		}
+	}
+}
+
+func TestAnOutlineIsBounded(t *testing.T) {
+	t.Parallel()
+	deep := &proto.DOMNode{NodeType: nodeElement, NodeName: "DIV"}
+	for range 3000 {
+		deep = &proto.DOMNode{NodeType: nodeElement, NodeName: "DIV", Children: []*proto.DOMNode{deep}}
+	}
+	long := &proto.DOMNode{NodeType: nodeText, NodeValue: strings.Repeat("word ", 1e6)}
+	var wide []string
+	for range 1000 {
+		wide = append(wide, "data-"+strings.Repeat("x", 1000), "")
+	}
+	all := &proto.DOMNode{NodeType: nodeElement, NodeName: "BODY", Attributes: wide, Children: []*proto.DOMNode{long, deep}}
+	for range 2000 {
+		all.Children = append(all.Children, long)
+	}
+	out := outline(all, false)
+	if len(out) > outlineLimit+100 || !strings.HasSuffix(out, "more follows\n") {
+		t.Errorf("%d bytes", len(out))
+	}
+	for line := range strings.Lines(out) {
+		if len(line) > 1000 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}
