@@ -50,10 +50,16 @@ type Snapshot struct {
 	Manifest
 }
 
+// ErrNotClosed means that Chrome's lock is in the profile: it runs, or was killed.
+var ErrNotClosed = errors.New("Chrome has not closed cleanly")
+
 // Snapshot copies the closed profile, without its caches, to a dated folder,
 // whole or not at all, and keeps the newest three. Chrome must have closed
-// cleanly. It fills in m's Format and Files. When ctx ends there is no snapshot.
+// cleanly, or it is ErrNotClosed. It fills in m's Format and Files. When ctx ends there is no snapshot.
 func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
+	if _, err := os.Lstat(filepath.Join(p.Dir(), lockFile)); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("cannot copy profile: %w", ErrNotClosed)
+	}
 	folder := p.path("snapshots")
 	if err := makeFolder(folder); err != nil {
 		return "", err

@@ -33,10 +33,8 @@ func fill(t *testing.T, p *Profile, login string) {
 	} {
 		put(t, filepath.Join(p.Dir(), path), content)
 	}
-	for link, target := range map[string]string{"SingletonLock": "host-1", "SingletonSocket": "/nowhere"} {
-		if err := os.Symlink(target, filepath.Join(p.Dir(), link)); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Symlink("/nowhere", filepath.Join(p.Dir(), "SingletonSocket")); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -188,6 +186,17 @@ func TestInterruptedSnapshotIsNone(t *testing.T) {
 	}
 	if left := namesIn(t, p.path("snapshots")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+func TestProfileOfAChromeThatWasKilledIsNotCopied(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	if err := os.Symlink("host-1", filepath.Join(p.Dir(), "SingletonLock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Snapshot(t.Context(), Manifest{At: t0}); !errors.Is(err, ErrNotClosed) {
+		t.Errorf("got %v", err)
 	}
 }
 

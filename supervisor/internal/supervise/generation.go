@@ -20,6 +20,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/proctree"
+	"session-manager/supervisor/internal/profile"
 )
 
 // cause says why a generation ends, and what its end may still ask of it.
@@ -69,8 +70,10 @@ type generation struct {
 	closed     bool  // Chrome has closed when it was asked to
 	wish       *Wish // waits to be granted
 	chromePID  int
-	browserAt  time.Time // when chromePID was told
-	verified   bool      // Chrome was seen on our profile
+	browserAt  time.Time        // when chromePID was told
+	verified   bool             // Chrome was seen on our profile
+	home       profile.Identity // what Chrome lives in
+	astray     int              // beats for which that was not at its path
 	failure    *rpc.Failure
 	lastEvent  time.Time
 	lastBeat   time.Time

@@ -53,6 +53,10 @@ type Timings struct {
 	Settle time.Duration
 }
 
+// homeMisses is for how many beats the profile must be another one: a folder may
+// be put back.
+const homeMisses = 2
+
 // healthMisses is how many checks in a row may fail.
 const healthMisses = 3
 

@@ -150,6 +150,26 @@ func (g *generation) verify(now time.Time) (cause, bool) {
 	return cause{}, false
 }
 
+// checkHome ends the generation when its profile was removed, emptied or replaced:
+// what Chrome still knows is of no use to what is there now. It is killed, as it
+// would write its settings there when it closes. A look with each beat needs no
+// watch that could be lost, and no room for one.
+func (g *generation) checkHome() (cause, bool) {
+	there := g.s.profile.Identity()
+	switch {
+	case !g.verified, !g.home.Complete():
+		g.home = there
+		return cause{}, false
+	case g.home.Is(there):
+		g.astray = 0
+		return cause{}, false
+	}
+	if g.astray++; g.astray < homeMisses {
+		return cause{}, false
+	}
+	return cause{reason: reason.ProfileReplaced, detail: g.s.profile.Dir() + " is not the folder that Chrome was started on", frozen: true}, true
+}
+
 // streamEnded is called when the worker's Run has returned.
 func (g *generation) streamEnded(err error) cause {
 	switch {
@@ -261,7 +281,10 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 			detail: fmt.Sprintf("the worker has said nothing for %s", silent.Round(time.Second/10))}, true
 	}
 	if g.chromePID != 0 {
-		return g.verify(now)
+		if c, over := g.verify(now); over {
+			return c, true
+		}
+		return g.checkHome()
 	}
 	if now.Sub(g.watched) > g.timings.BrowserStart {
 		return cause{reason: reason.BrowserStartFailed,
