@@ -47,7 +47,7 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 	s.workers = supervise.New(supervise.Options{
 		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		Knowledge:  func() []byte { return override.State().File },
-		RuntimeDir: runtimeDir, Logger: s.log, Keeper: keeper,
+		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Keeper: keeper,
 		Notify: func(n supervise.Notice) {
 			s.crashes.Notice(n)
 			keeper.Notice(n)

@@ -17,6 +17,8 @@ const (
 	WorkerCrashed      Code = "worker_crashed"
 	WorkerHung         Code = "worker_hung"
 	WorkerUnusable     Code = "worker_unusable"
+	WorkerReplaced     Code = "worker_replaced"
+	MemoryLimit        Code = "memory_limit"
 	BrowserMissing     Code = "browser_missing"
 	BrowserCrashed     Code = "browser_crashed"
 	BrowserHung        Code = "browser_hung"
@@ -97,6 +99,8 @@ var catalogue = map[Code]Text{
 	WorkerCrashed:      {"The worker process died; a new one is being started.", ""},
 	WorkerHung:         {"The worker process stopped answering and was killed; a new one is being started.", ""},
 	WorkerUnusable:     {"The worker binary can't be run, or speaks another protocol version than the supervisor.", "Run make build, so that bin/supervisor and bin/worker are of one version, or set --worker to the right file."},
+	WorkerReplaced:     {"The worker's binary was replaced; the new one takes over.", ""},
+	MemoryLimit:        {"The worker and Chrome held more memory than --memory-limit allows; they are being started anew.", ""},
 	BrowserMissing:     {"No usable Chrome or Chromium was found.", "Install one (apt-get install chromium, or Google's google-chrome-stable), or set --chrome to its path. The service notices by itself."},
 	BrowserCrashed:     {"Chrome died; a new one is being started.", ""},
 	BrowserHung:        {"Chrome stopped answering and was killed; a new one is being started.", ""},

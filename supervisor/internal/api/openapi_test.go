@@ -209,7 +209,7 @@ func full(t *testing.T) session.Snapshot {
 		Stamp: "x", LinkedAt: now, PersistedAt: now, ReadyAt: now, LoggedOutAt: now, LostAt: now, SnapshotAt: now, TriedAt: now,
 		RestoredAt: now, RestoredFrom: "a", QuarantinedAt: now, Quarantined: "b",
 	}}
-	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: now, Ends: 1, ResidentBytes: 1 << 20, HeartbeatAt: now}
+	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: now, Ends: 1, ResidentBytes: 1 << 20, Refused: "it ended before the handshake", HeartbeatAt: now}
 	s.Browser = session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
 	s.LastEnd = &session.End{
 		Generation: 2, At: now, Reason: reason.BrowserCrashed, Detail: "x", Class: "transient",

@@ -31,6 +31,7 @@ type Config struct {
 	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
 
 	SettleTime   time.Duration `default:"60s" placeholder:"TIME" help:"How long after a phone was linked planned restarts wait, so that they can't cost the new login."`
+	MemoryLimit  string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may hold together before they are restarted, at a calm moment: a number with K, M or G, 0 for no limit."`
 	SnapshotHour string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to copy the login when the last copy is older than a day; off for never."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the keys that callers show, one a line: KEY, read:KEY or command:KEY. Default: the systemd credential api-key, if there is one."`
@@ -91,7 +92,7 @@ func (c *Config) Level() slog.Level {
 func (c *Config) validate() error {
 	for _, check := range []func() error{
 		c.checkListen, c.checkTLS, c.checkURL, c.checkWebhook, c.checkHeadless, c.checkChromeArgs,
-		c.checkLogLevel, c.checkDurations, c.checkLogin, c.resolvePaths,
+		c.checkLogLevel, c.checkDurations, c.checkLogin, c.checkMemory, c.resolvePaths,
 	} {
 		if err := check(); err != nil {
 			return err

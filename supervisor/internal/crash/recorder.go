@@ -245,6 +245,8 @@ func describe(n supervise.Notice) (event, text string) {
 		return "ending", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case supervise.Ended:
 		return "ended", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
+	case supervise.WorkerBinary:
+		return "worker_binary", n.Refused
 	case supervise.Blocked:
 		return "blocked", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case supervise.FromWorker:

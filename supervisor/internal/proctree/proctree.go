@@ -45,10 +45,10 @@ func BecomeSubreaper() error {
 // Tree is the set of processes below this process. Its methods may be called
 // from several goroutines.
 type Tree struct {
-	root   int
-	waited map[int]bool
+	root int
 
 	mu     sync.Mutex
+	waited map[int]bool               // guarded by mu
 	killed map[identity]bool          // guarded by mu
 	exits  map[int]syscall.WaitStatus // guarded by mu
 }
@@ -71,6 +71,13 @@ func Below(waited ...int) *Tree {
 		t.waited[pid] = true
 	}
 	return t
+}
+
+// Spare adds a child to those that its starter waits for.
+func (t *Tree) Spare(pid int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waited[pid] = true
 }
 
 // Killed returns how many processes Kill has ended so far.

@@ -26,7 +26,7 @@ func (l *loop) handle(in input, now time.Time) {
 	case nil:
 		l.told(in, now)
 	case supervise.Spawning:
-		l.next.Worker = Worker{Generation: n.Generation, StartedAt: now, Ends: l.next.Worker.Ends}
+		l.next.Worker = Worker{Generation: n.Generation, StartedAt: now, Ends: l.next.Worker.Ends, Refused: l.next.Worker.Refused}
 		l.next.Browser, l.next.RetryAt = Browser{}, time.Time{}
 		l.step(event{kind: Spawning, generation: n.Generation}, now)
 	case supervise.WorkerStarted:
@@ -40,6 +40,9 @@ func (l *loop) handle(in input, now time.Time) {
 		l.step(event{kind: WorkerEnded, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case supervise.Ended:
 		l.ended(n, now)
+	case supervise.WorkerBinary:
+		l.next.Worker.Refused = n.Refused
+		l.update("worker_binary", l.m)
 	case supervise.Blocked:
 		l.next.RetryAt = n.RetryAt
 		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)

@@ -92,6 +92,9 @@ type Worker struct {
 	// Ends counts the generations that ended abnormally.
 	Ends          int
 	ResidentBytes uint64
+	// Refused is why the file at --worker is not in use, and the last one that
+	// worked is; empty when it is in use.
+	Refused string
 	// HeartbeatAt is when the last heartbeat came.
 	HeartbeatAt time.Time
 }

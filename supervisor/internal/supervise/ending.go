@@ -30,6 +30,9 @@ type result struct {
 	killed int
 	// workerKilled says that the worker did not end by itself, but by us.
 	workerKilled bool
+	// program is what the worker ran, and proven says that it works.
+	program program
+	proven  bool
 	// closed says that Chrome has closed when it was asked to.
 	closed bool
 	// version is Chrome's.
@@ -56,6 +59,9 @@ const (
 func (g *generation) end(ctx context.Context, c cause) result {
 	began := time.Now()
 	g.s.live.Store(nil)
+	if g.trial != nil {
+		g.trial.process.kill()
+	}
 	if c.ask && g.worker != nil {
 		g.ask()
 	}
@@ -214,8 +220,10 @@ func (g *generation) tidy() {
 	case <-timer.C:
 		g.log.Error("generation_not_tidied", logging.Millis("after_ms", g.timings.Tidy))
 	}
-	if err := remove(g.s.o.RuntimeDir, folderOf(g.number)); err != nil {
-		g.log.Warn("folder_not_removed", logging.KeyError, err)
+	for _, folder := range []string{folderOf(g.number), trialFolder} {
+		if err := remove(g.s.o.RuntimeDir, folder); err != nil {
+			g.log.Warn("folder_not_removed", logging.KeyError, err)
+		}
 	}
 }
 
@@ -224,6 +232,7 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 		generation: g.number, cause: c, phase: g.phase, uptime: time.Since(g.began), took: took,
 		chromePID: g.chromePID, killed: tree.Killed(), leftover: leftover,
 		closed: g.closed && leftover == nil, version: g.plan.version,
+		program: g.plan.program, proven: g.proven,
 	}
 	if g.process != nil {
 		r.workerPID, r.workerExit, r.workerKilled = g.process.pid(), g.process.exit(), g.process.wasKilled()

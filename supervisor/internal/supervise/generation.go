@@ -66,9 +66,12 @@ type generation struct {
 	below      *proctree.Tree // see tree
 	announced  bool           // WorkerStarted was told
 	phase      string
-	streamOver bool  // streamEnd was received
-	closed     bool  // Chrome has closed when it was asked to
-	wish       *Wish // waits to be granted
+	streamOver bool      // streamEnd was received
+	closed     bool      // Chrome has closed when it was asked to
+	wish       *Wish     // waits to be granted
+	trial      *trial    // nil while there is none
+	pageAt     time.Time // when the page was first observed
+	proven     bool      // the binary has shown that it works
 	chromePID  int
 	browserAt  time.Time        // when chromePID was told
 	verified   bool             // Chrome was seen on our profile
@@ -123,7 +126,7 @@ func (g *generation) start(ctx context.Context) (cause, bool) {
 	}
 	g.folder = folder
 	home := filepath.Join(folder, workerFolder)
-	g.process = newProcess(g.s.o.Worker, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
+	g.process = newProcess(g.plan.program, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
 	g.client = plugin.NewClient(g.clientConfig())
 	g.phase = "handshake"
 	g.tasks.Go(func() {

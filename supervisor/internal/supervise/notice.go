@@ -8,8 +8,8 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
-// Notice is one of Spawning, WorkerStarted, FromWorker, Ending, Ended and Blocked. All
-// notices of a generation lie between its Spawning and its Ended.
+// Notice is one of Spawning, WorkerStarted, FromWorker, Ending, Ended, Blocked and
+// WorkerBinary. All notices of a generation lie between its Spawning and its Ended.
 type Notice interface{ notice() }
 
 // Spawning says that a new generation begins: everything it needs was there a
@@ -73,6 +73,15 @@ type Blocked struct {
 	RetryAt time.Time
 }
 
+// WorkerBinary says whether the file at Options.Worker is in use. It comes when
+// that changes.
+type WorkerBinary struct {
+	// Refused is why it is not, and the last one that worked is: for people,
+	// without a secret. It is empty when the file is in use.
+	Refused string
+}
+
+func (WorkerBinary) notice()  {}
 func (Spawning) notice()      {}
 func (WorkerStarted) notice() {}
 func (FromWorker) notice()    {}

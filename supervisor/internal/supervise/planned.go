@@ -141,6 +141,9 @@ func (s *Supervisor) drainWishes() {
 
 // wished takes in a wish, and grants it unless it has to wait.
 func (g *generation) wished(w Wish, now time.Time) (cause, bool) {
+	if w.Reason == reason.RestartRequested {
+		g.s.binaries.forgive()
+	}
 	first := g.wish == nil
 	if first || w.Urgency > g.wish.Urgency {
 		g.wish = &w

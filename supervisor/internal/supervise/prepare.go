@@ -21,6 +21,7 @@ import (
 type plan struct {
 	browser chrome.Binary
 	version string
+	program program
 }
 
 // prepare returns when a generation can be started. Until then it tells what is
@@ -82,7 +83,9 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	if err := checkWorker(s.o.Worker); err != nil {
+	worker, err := s.binaries.choose()
+	s.tellBinary()
+	if err != nil {
 		return plan{}, err
 	}
 	if err := tryRuntimeDir(s.o.RuntimeDir); err != nil {
@@ -105,7 +108,7 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err := s.o.Keeper.Before(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
 		return plan{}, err
 	}
-	return plan{browser: browser, version: version}, nil
+	return plan{browser: browser, version: version, program: worker}, nil
 }
 
 // openProfile takes the tokens folder at the first time.

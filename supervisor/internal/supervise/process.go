@@ -35,9 +35,9 @@ var errEnded = errors.New("the generation has ended")
 //
 // The methods may be called from any goroutine.
 type process struct {
-	path string
-	env  []string
-	log  *slog.Logger
+	program program
+	env     []string
+	log     *slog.Logger
 
 	// started is closed when there is a process, exited when it has ended.
 	started chan struct{}
@@ -56,9 +56,9 @@ type process struct {
 
 var _ runner.Runner = (*process)(nil)
 
-func newProcess(path string, env []string, log *slog.Logger) *process {
+func newProcess(what program, env []string, log *slog.Logger) *process {
 	return &process{
-		path: path, env: env, log: log,
+		program: what, env: env, log: log,
 		started: make(chan struct{}), exited: make(chan struct{}),
 		stdout: newStdout(), stderr: newStderr(log, time.Now),
 	}
@@ -75,7 +75,10 @@ func (p *process) Start(context.Context) error {
 		_, _ = outR.Close(), outW.Close()
 		return fmt.Errorf("cannot make pipe: %w", err)
 	}
-	cmd := exec.Command(p.path) // Without a context: kill and the parent-death signal end it.
+	cmd := exec.Command(p.program.path) // Without a context: kill and the parent-death signal end it.
+	if p.program.kept {
+		cmd.Args[0] = "worker" // not the number of a file
+	}
 	cmd.Env = p.env
 	cmd.Stdout, cmd.Stderr = outW, errW
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -241,7 +244,7 @@ func (p *process) Stdout() io.ReadCloser { return p.stdout.handshake }
 func (p *process) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
 
 // Name implements runner.Runner.
-func (p *process) Name() string { return p.path }
+func (p *process) Name() string { return p.program.path }
 
 // ID implements runner.Runner. It is not empty even when there is no process,
 // since go-plugin's Kill would then free nothing.

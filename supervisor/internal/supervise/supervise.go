@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,10 @@ type Options struct {
 	// RuntimeDir is an absolute path of at most 40 bytes, to a folder of mode
 	// 0700 that nobody else uses. Sockets and temporary files are made in it.
 	RuntimeDir string
-	Logger     *slog.Logger
+	// MemoryLimit is what the worker and Chrome may hold together, in bytes, before
+	// they are started anew; 0 means that there is no limit.
+	MemoryLimit uint64
+	Logger      *slog.Logger
 	// Notify is told what happens, in order and from Run's goroutine.
 	Notify func(Notice)
 	// Keeper looks after the login. It may be nil.
@@ -62,9 +66,14 @@ type Supervisor struct {
 	versions chrome.Versions
 	wishes   chan Wish
 	live     atomic.Pointer[rpc.Client]
+	// replaced holds a token when the worker's file may have changed.
+	replaced chan struct{}
 
-	// profile is owned by Run's goroutine.
-	profile *profile.Profile
+	// What follows is owned by Run's goroutine.
+	profile  *profile.Profile
+	binaries binaries
+	told     string // of binaries.why
+	memory   memory
 }
 
 // New returns a Supervisor that does nothing until Run. The process must be a
@@ -83,8 +92,11 @@ func New(o Options) *Supervisor {
 	}
 	return &Supervisor{
 		o: o, log: o.Logger,
-		policy: newPolicy(o.Limits, rand.Float64),
-		wishes: make(chan Wish, wishLimit),
+		policy:   newPolicy(o.Limits, rand.Float64),
+		wishes:   make(chan Wish, wishLimit),
+		replaced: make(chan struct{}, 1),
+		binaries: binaries{path: o.Worker},
+		memory:   memory{limit: o.MemoryLimit},
 	}
 }
 
@@ -98,6 +110,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.closeProfile()
+	defer s.binaries.close()
+	watching, stop := context.WithCancel(ctx)
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	defer stop()
+	watches.Go(func() { s.watchWorker(watching) })
 	for number := uint64(1); ; number++ {
 		plan, err := s.prepare(ctx)
 		if err != nil {
@@ -126,7 +144,12 @@ func unlessDone(ctx context.Context, err error) error {
 // wants.
 func (s *Supervisor) follow(ctx context.Context, r result) error {
 	class := restart.Classify(r.cause.reason)
-	d := s.policy.ended(class, time.Now())
+	counted := class
+	if s.binaries.accuses(r) {
+		s.binaries.refuse(r.program.file, "the new worker binary is not used, but the last one that worked: "+r.summary())
+		counted = restart.Planned // its cause is gone
+	}
+	d := s.policy.ended(counted, time.Now())
 	if err := s.policy.save(s.profile); err != nil {
 		s.log.Warn("restart_state_not_saved", logging.KeyError, err)
 	}

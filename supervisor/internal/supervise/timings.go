@@ -48,6 +48,13 @@ type Timings struct {
 	// Probe is the pause between two looks at what keeps a generation from
 	// being started.
 	Probe time.Duration
+	// Prove is how long a worker must have had a page before its binary counts as
+	// one that works.
+	Prove time.Duration
+	// Bloat is how long the worker and Chrome must hold more memory than they may
+	// before they are started anew, and BloatPause the least time between two such
+	// starts. A page that loads holds more for a moment.
+	Bloat, BloatPause time.Duration
 	// Settle is the pause after a change in a folder before it is looked at:
 	// programs are installed in many steps.
 	Settle time.Duration
@@ -89,6 +96,9 @@ func (t Timings) withDefaults() Timings {
 		{&t.Tidy, 5 * time.Second},
 		{&t.Lease, 3 * time.Second},
 		{&t.Probe, 15 * time.Second},
+		{&t.Prove, time.Minute},
+		{&t.Bloat, 30 * time.Second},
+		{&t.BloatPause, 10 * time.Minute},
 		{&t.Settle, 100 * time.Millisecond},
 	} {
 		if *d.field == 0 {

@@ -52,6 +52,10 @@ func (g *generation) watch(ctx context.Context) cause {
 			c, over = g.beat(time.Now())
 		case w := <-g.s.wishes:
 			c, over = g.wished(w, time.Now())
+		case <-g.s.replaced:
+			g.replacement()
+		case err := <-g.results():
+			c, over = g.tried(err)
 		case <-ctx.Done():
 			c, over = cause{reason: reason.Stopping, ask: true}, true
 		}
@@ -96,8 +100,13 @@ func (g *generation) take(e rpc.Event) (cause, bool) {
 	if g.failure != nil {
 		return g.workerEnded(), true
 	}
-	if _, ok := e.Body.(rpc.BrowserStarted); ok {
+	switch b := e.Body.(type) {
+	case rpc.BrowserStarted:
 		return g.verify(g.lastEvent)
+	case rpc.Heartbeat:
+		if wish, ok := g.s.memory.sample(g.timings, b.ResidentBytes, g.lastEvent); ok {
+			return g.wished(wish, g.lastEvent)
+		}
 	}
 	return cause{}, false
 }
@@ -115,6 +124,10 @@ func (g *generation) remember(e rpc.Event) bool {
 		g.phase = string(b.Phase)
 	case rpc.BrowserStarted:
 		g.chromePID, g.browserAt = b.PID, g.lastEvent
+	case rpc.PageObserved:
+		if g.pageAt.IsZero() {
+			g.pageAt = g.lastEvent
+		}
 	case rpc.Failure:
 		g.failure = &b
 	}
@@ -276,6 +289,7 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 	if c, over := g.grant(now); over {
 		return c, true
 	}
+	g.prove(now)
 	if silent := now.Sub(g.lastEvent); silent > g.timings.Silence {
 		return cause{reason: reason.WorkerHung, dump: true,
 			detail: fmt.Sprintf("the worker has said nothing for %s", silent.Round(time.Second/10))}, true
@@ -291,4 +305,15 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 			detail: fmt.Sprintf("Chrome gave no answer within %s, and the worker did not end it", g.timings.BrowserStart)}, true
 	}
 	return cause{}, false
+}
+
+// prove remembers the worker's binary as one that works, when it has for a while.
+func (g *generation) prove(now time.Time) {
+	if g.proven || g.pageAt.IsZero() || now.Sub(g.pageAt) < g.timings.Prove {
+		return
+	}
+	g.proven = true
+	if err := g.s.binaries.keep(g.plan.program, g.process.pid()); err != nil {
+		g.log.Warn("worker_not_kept", logging.KeyError, err)
+	}
 }

@@ -43,10 +43,12 @@ type QR struct {
 type Worker struct {
 	Generation uint64 `json:"generation"`
 	// PID is left out while there is no process.
-	PID             int        `json:"pid,omitempty"`
-	StartedAt       *time.Time `json:"started_at"`
-	AbnormalEnds    int        `json:"abnormal_ends"`
-	ResidentBytes   uint64     `json:"resident_bytes,omitempty"`
+	PID           int        `json:"pid,omitempty"`
+	StartedAt     *time.Time `json:"started_at"`
+	AbnormalEnds  int        `json:"abnormal_ends"`
+	ResidentBytes uint64     `json:"resident_bytes,omitempty"`
+	// Refused is why the file at --worker is not in use.
+	Refused         string     `json:"binary_refused,omitempty"`
 	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`
 }
 
@@ -149,7 +151,7 @@ func QROf(q *session.QR) *QR {
 func WorkerOf(w session.Worker) Worker {
 	return Worker{
 		Generation: w.Generation, PID: w.PID, StartedAt: Moment(w.StartedAt), AbnormalEnds: w.Ends,
-		ResidentBytes: w.ResidentBytes, LastHeartbeatAt: Moment(w.HeartbeatAt),
+		ResidentBytes: w.ResidentBytes, Refused: w.Refused, LastHeartbeatAt: Moment(w.HeartbeatAt),
 	}
 }
 

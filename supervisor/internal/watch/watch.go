@@ -99,25 +99,37 @@ func addFolders(notifier *fsnotify.Watcher, paths []string) error {
 	return nil
 }
 
-// signature changes whenever the content may have.
-type signature struct {
+// Signature changes whenever the content of a file may have. The zero value is
+// that of a file that is missing.
+type Signature struct {
 	dev, inode  uint64
 	size, mtime int64
 }
 
-type signatureList []signature
+// Sign returns the signature of the file at path, and follows links.
+func Sign(path string) Signature {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Signature{}
+	}
+	return SignatureOf(info)
+}
+
+// SignatureOf returns the signature of a file that was looked at.
+func SignatureOf(info os.FileInfo) Signature {
+	s := Signature{size: info.Size(), mtime: info.ModTime().UnixNano()}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.dev, s.inode = stat.Dev, stat.Ino
+	}
+	return s
+}
+
+type signatureList []Signature
 
 func signatures(paths []string) signatureList {
 	list := make(signatureList, len(paths))
 	for i, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue
-		}
-		list[i] = signature{size: info.Size(), mtime: info.ModTime().UnixNano()}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			list[i].dev, list[i].inode = stat.Dev, stat.Ino
-		}
+		list[i] = Sign(path)
 	}
 	return list
 }
@@ -127,7 +139,7 @@ func signatures(paths []string) signatureList {
 func (l signatureList) replaces(old signatureList) bool {
 	differs := false
 	for i := range l {
-		if l[i] == (signature{}) {
+		if l[i] == (Signature{}) {
 			return false
 		}
 		differs = differs || l[i] != old[i]

@@ -145,7 +145,11 @@ func (w *worker) live(ctx context.Context, say func(rpc.EventBody) error) error 
 			if w.mode == "mute" {
 				continue
 			}
-			if err := say(rpc.Heartbeat{Goroutines: 1}); err != nil {
+			beat := rpc.Heartbeat{Goroutines: 1}
+			if w.mode == "bloated" {
+				beat.ResidentBytes = 1 << 30
+			}
+			if err := say(beat); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,183 @@
+package supervise
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/restart"
+)
+
+// proves lets a worker's binary count as one that works at once.
+func proves(o *Options) { o.Timings.Prove = time.Nanosecond }
+
+// awaitProof waits until the generation's binary counts as one that works.
+func awaitProof(r *rig) {
+	r.t.Helper()
+	awaitEvent[rpc.PageObserved](r)
+	// Beats and heartbeats are of the same order; the proof comes with a beat.
+	for range 3 {
+		awaitEvent[rpc.Heartbeat](r)
+	}
+}
+
+// replaced puts content in the worker's place, as an installer does.
+func replaced(r *rig, content []byte) {
+	r.t.Helper()
+	must(r.t, os.WriteFile(r.path("worker.new"), content, 0o700))
+	must(r.t, os.Rename(r.path("worker.new"), r.path("worker")))
+}
+
+func workerBinary(t *testing.T) []byte {
+	t.Helper()
+	content, err := os.ReadFile(fakeWorker)
+	must(t, err)
+	return content
+}
+
+func TestAReplacedWorkerTakesOverAndChromeIsClosedCleanly(t *testing.T) {
+	r := newRig(t, "runs", proves).start()
+	first := await[WorkerStarted](r)
+	awaitProof(r)
+	replaced(r, workerBinary(t))
+	end := await[Ended](r)
+	if end.Reason != reason.WorkerReplaced || end.Class != restart.Planned || end.Delay != 0 || end.Failures != 0 {
+		t.Errorf("Ended: %+v", end)
+	}
+	if exists(r.path("tokens/admin/SingletonLock")) {
+		t.Error("Chrome was not closed cleanly")
+	}
+	if next := await[WorkerStarted](r); next.PID == first.PID {
+		t.Errorf("WorkerStarted: %+v", next)
+	}
+	awaitEvent[rpc.PageObserved](r)
+	if refused := r.log.lines(t, "worker_refused"); len(refused) > 0 {
+		t.Errorf("refused: %v", refused)
+	}
+}
+
+func TestAFileThatIsNoWorkerCostsNothing(t *testing.T) {
+	whole := workerBinary(t)
+	tests := map[string]struct {
+		content []byte
+		mode    string
+		says    string
+	}{
+		"a text":               {[]byte("not a program"), "runs", "exec format error"},
+		"half a binary":        {whole[:len(whole)/2], "runs", ""},
+		"a program":            {[]byte("#!/bin/sh\necho hello\n"), "runs", "no worker of this service"},
+		"one that dies":        {whole, "exit7", "ended before the handshake"},
+		"of another version":   {whole, "other version", "protocol version"},
+		"one that says nought": {whole, "silent", "said nothing within"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "runs", proves, func(o *Options) {
+				if tt.mode == "silent" {
+					o.Timings.Handshake = time.Second
+				}
+			}).start()
+			awaitProof(r)
+			r.mode(tt.mode)
+			replaced(r, tt.content)
+			if n := await[WorkerBinary](r); !strings.Contains(n.Refused, tt.says) || n.Refused == "" {
+				t.Errorf("told: %+v", n)
+			}
+			if lines := r.log.lines(t, "worker_refused"); len(lines) != 1 {
+				t.Errorf("logged: %v", lines)
+			}
+			if _, err := r.Screenshot(t.Context()); err != nil {
+				t.Errorf("the worker that runs was disturbed: %v", err)
+			}
+			// The one that works goes on to be used, and a good file takes over.
+			r.mode("runs")
+			replaced(r, whole)
+			if end := await[Ended](r); end.Reason != reason.WorkerReplaced {
+				t.Errorf("Ended: %+v", end)
+			}
+			if n := await[WorkerBinary](r); n.Refused != "" {
+				t.Errorf("told: %+v", n)
+			}
+			awaitEvent[rpc.PageObserved](r)
+		})
+	}
+}
+
+func TestANewWorkerThatDiesIsRolledBackUntilARestartIsAskedFor(t *testing.T) {
+	r := newRig(t, "runs", proves).start()
+	awaitProof(r)
+	replaced(r, append(workerBinary(t), "new"...))
+	if end := await[Ended](r); end.Reason != reason.WorkerReplaced {
+		t.Fatalf("Ended: %+v", end)
+	}
+	started := await[WorkerStarted](r)
+	kill(t, started.PID, syscall.SIGKILL)
+	end := await[Ended](r)
+	if end.Reason != reason.WorkerCrashed || end.Delay != 0 {
+		t.Errorf("Ended: %+v", end)
+	}
+	if n := await[WorkerBinary](r); !strings.Contains(n.Refused, "last one that worked") {
+		t.Errorf("told: %+v", n)
+	}
+	awaitEvent[rpc.PageObserved](r)
+	must(t, restarted(r))
+	if n := await[WorkerBinary](r); n.Refused != "" {
+		t.Errorf("told: %+v", n)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
+
+func TestAWorkerThatVanishesIsReplacedByTheOneThatWorked(t *testing.T) {
+	r := newRig(t, "runs", proves).start()
+	started := await[WorkerStarted](r)
+	awaitProof(r)
+	must(t, os.Remove(r.path("worker")))
+	kill(t, started.PID, syscall.SIGKILL)
+	if n := await[WorkerBinary](r); !strings.Contains(n.Refused, "no such file") {
+		t.Errorf("told: %+v", n)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
+
+func TestTooMuchMemoryForTooLongIsAPlannedEnd(t *testing.T) {
+	m := memory{limit: 100}
+	timings := Timings{}.withDefaults()
+	now := time.Now()
+	for _, step := range []struct {
+		after time.Duration
+		held  uint64
+		want  bool
+	}{
+		{0, 101, false},
+		{29 * time.Second, 101, false},
+		{30 * time.Second, 100, false}, // a pause
+		{31 * time.Second, 101, false},
+		{61 * time.Second, 101, true},
+		{62 * time.Second, 101, false},
+		{3 * time.Minute, 101, false}, // too soon after the last
+		{12 * time.Minute, 101, true},
+	} {
+		if wish, got := m.sample(timings, step.held, now.Add(step.after)); got != step.want || got && restart.Classify(wish.Reason) != restart.Planned {
+			t.Errorf("after %s: %+v, %v", step.after, wish, got)
+		}
+	}
+	if _, got := (&memory{}).sample(timings, 1<<60, now); got {
+		t.Error("a limit that is not set was passed")
+	}
+}
+
+func TestAWorkerThatHoldsTooMuchIsStartedAnew(t *testing.T) {
+	r := newRig(t, "bloated", func(o *Options) {
+		o.MemoryLimit = 1 << 20
+		o.Timings.Bloat = 100 * time.Millisecond
+	}).start()
+	end := await[Ended](r)
+	if end.Reason != reason.MemoryLimit || end.Class != restart.Planned || !strings.Contains(end.Detail, "1024 MiB") {
+		t.Errorf("Ended: %+v", end)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
