@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT := scripts/tools/bin/golangci-lint
 
-.PHONY: help run demo build test check lint fmt gen clean FORCE
+.PHONY: help run demo chaos soak build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,14 @@ demo: build bin/demo ## the same against the offline simulator, on a throw-away 
 	@scripts/install/browser.sh
 	@exec bin/demo $(ARGS)
 
+chaos: build bin/chaos ## bring every fault upon the real binaries, and measure what that costs; ARGS="--seed 7 --for 2m"
+	@scripts/install/browser.sh
+	@exec bin/chaos $(ARGS)
+
+soak: build bin/chaos ## kill Chrome and the worker 500 times, and look at what the supervisor holds; ARGS="--cycles 40"
+	@scripts/install/browser.sh
+	@exec bin/chaos soak $(ARGS)
+
 build: bin/supervisor bin/worker ## build bin/supervisor and bin/worker
 
 bin/supervisor: FORCE
@@ -26,6 +34,9 @@ bin/worker: FORCE
 
 bin/demo: FORCE
 	@go build -trimpath -o $@ ./scripts/demo
+
+bin/chaos: FORCE
+	@go build -trimpath -o $@ ./scripts/chaos
 
 test: check ## everything that CI runs: the checks, then all tests with the race detector
 	@scripts/install/browser.sh
