@@ -219,6 +219,10 @@ func (s *service) try(ctx context.Context, path string) (answered, error) {
 	if err != nil {
 		return answered{}, err
 	}
+	return do(r)
+}
+
+func do(r *http.Request) (answered, error) {
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return answered{}, err

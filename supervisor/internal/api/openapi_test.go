@@ -204,6 +204,7 @@ func full(t *testing.T) session.Snapshot {
 	s := withQR(t, time.Minute)
 	s.Since, s.ReasonSince, s.PhaseSince, s.Evidence, s.RetryAt = now, now, now, now, now
 	s.Detail, s.Phase, s.Progress, s.Registered, s.PageVersion = "a detail", "page", 40, true, "2.3000.1"
+	s.Strain, s.StrainDetail, s.StrainSince = reason.DiskFull, "a detail", now
 	s.PairingExpires = now.Add(time.Minute)
 	s.Login = login.Status{HeldUntil: now, Memory: login.Memory{
 		Stamp: "x", LinkedAt: now, PersistedAt: now, ReadyAt: now, LoggedOutAt: now, LostAt: now, SnapshotAt: now, TriedAt: now,

@@ -23,6 +23,7 @@ type sessionBody struct {
 	ProgressPercent *int          `json:"progress_percent"`
 	Registered      bool          `json:"registered"`
 	PersistedAt     *time.Time    `json:"persisted_at"`
+	Warning         *view.Reason  `json:"warning"`
 	Login           view.Login    `json:"login"`
 	Pairing         *view.Pairing `json:"pairing"`
 	QR              *view.QR      `json:"qr"`
@@ -69,7 +70,7 @@ func (a *api) session(*http.Request) response {
 	body := sessionBody{
 		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
 		ProgressPercent: view.ProgressOf(s), Registered: s.Registered, PersistedAt: view.Moment(s.PersistedAt),
-		Login: view.LoginOf(s.Login), Pairing: view.PairingOf(s.Pairing(now)),
+		Warning: view.StrainOf(s), Login: view.LoginOf(s.Login), Pairing: view.PairingOf(s.Pairing(now)),
 		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
 		Page: pageBody{Version: s.PageVersion, Knowledge: a.knowledge()}, LastEnd: view.EndOf(s.LastEnd),
 		RetryAt: view.Moment(s.RetryAt), Version: a.Version,

@@ -26,10 +26,10 @@ type File struct {
 // ErrDamaged means that a copy of a profile is not what its manifest says.
 var ErrDamaged = errors.New("the copy of the profile is damaged")
 
-// walk calls visit for each file and folder of a closed profile that belongs
+// Walk calls visit for each file and folder of a closed profile that belongs
 // into a copy, folders before what they hold: neither caches, nor Chrome's lock
-// and sockets, nor what is no regular file.
-func walk(dir string, visit func(path string, d fs.DirEntry) error) error {
+// and sockets, nor what is no regular file. Paths are relative, with slashes.
+func Walk(dir string, visit func(path string, folder bool) error) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("cannot walk profile: %w", err)
@@ -47,7 +47,7 @@ func walk(dir string, visit func(path string, d fs.DirEntry) error) error {
 		case strings.HasPrefix(rel, "Singleton"), !d.IsDir() && !d.Type().IsRegular():
 			return nil
 		}
-		return visit(rel, d)
+		return visit(rel, d.IsDir())
 	})
 }
 
@@ -56,12 +56,12 @@ func walk(dir string, visit func(path string, d fs.DirEntry) error) error {
 // their blocks with the originals.
 func copyTree(ctx context.Context, from, to string) ([]File, error) {
 	var files []File
-	err := walk(from, func(rel string, d fs.DirEntry) error {
+	err := Walk(from, func(rel string, folder bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		target := filepath.Join(to, filepath.FromSlash(rel))
-		if d.IsDir() {
+		if folder {
 			return os.Mkdir(target, 0o700)
 		}
 		f, err := copyOne(ctx, filepath.Join(from, filepath.FromSlash(rel)), target)
@@ -101,9 +101,9 @@ func copyOne(ctx context.Context, from, to string) (f File, err error) {
 	return f, err
 }
 
-// check compares the files of a copied profile with what a manifest says. What
+// Check compares the files of a copied profile with what a manifest says. What
 // is missing, changed or too much is ErrDamaged.
-func check(want, got []File) error {
+func Check(want, got []File) error {
 	known := make(map[string]File, len(want))
 	for _, f := range want {
 		known[f.Path] = f

@@ -17,6 +17,9 @@ import (
 const (
 	minFreeBytes  = 256 << 20
 	minFreeInodes = 1024
+	// A Chrome that runs already is left alone with less, but not in silence.
+	scarceBytes  = 64 << 20
+	scarceInodes = 256
 )
 
 // Preflight finds out whether Chrome could use the profile, in a few
@@ -55,19 +58,29 @@ func checkSpace(path string) error {
 	if err := unix.Statfs(path, &st); err != nil {
 		return unwritable("cannot look at file system of "+path, err)
 	}
-	return judgeSpace(path, &st)
+	return judgeSpace(path, &st, minFreeBytes, minFreeInodes)
 }
 
-func judgeSpace(path string, st *unix.Statfs_t) error {
+// CheckRoom finds out whether a Chrome that runs could still write what it has to
+// keep. Errors are those of Preflight. It costs one call of statfs.
+func (p *Profile) CheckRoom() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(p.Dir(), &st); err != nil {
+		return unwritable("cannot look at file system of "+p.Dir(), err)
+	}
+	return judgeSpace(p.Dir(), &st, scarceBytes, scarceInodes)
+}
+
+func judgeSpace(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
 	if st.Flags&unix.ST_RDONLY != 0 {
 		return unwritable("cannot use "+path, unix.EROFS)
 	}
-	if free := st.Bavail * uint64(max(st.Bsize, 0)); free < minFreeBytes {
-		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d MiB are free at %s, %d are needed", free>>20, path, minFreeBytes>>20))
+	if free := st.Bavail * uint64(max(st.Bsize, 0)); free < bytes {
+		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d MiB are free at %s, %d are needed", free>>20, path, bytes>>20))
 	}
 	// Btrfs and others make inodes as they need them and say 0 of 0.
-	if st.Files > 0 && st.Ffree < minFreeInodes {
-		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d inodes are free at %s, %d are needed", st.Ffree, path, minFreeInodes))
+	if st.Files > 0 && st.Ffree < inodes {
+		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d inodes are free at %s, %d are needed", st.Ffree, path, inodes))
 	}
 	return nil
 }

@@ -284,7 +284,7 @@ func TestJudgeSpace(t *testing.T) {
 	for name, tt := range tests {
 		st := full
 		tt.change(&st)
-		if got := reason.Of(judgeSpace("/x", &st), ""); got != tt.want {
+		if got := reason.Of(judgeSpace("/x", &st, minFreeBytes, minFreeInodes), ""); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // Manifest describes a copy of the profile.
 type Manifest struct {
-	// Format is manifestFormat.
+	// Format is ManifestFormat.
 	Format int `json:"format"`
 	// At is when the copy was made.
 	At time.Time `json:"at"`
@@ -27,7 +27,8 @@ type Manifest struct {
 	Files         []File    `json:"files"`
 }
 
-const manifestFormat = 1
+// ManifestFormat is the form of manifests that this version writes and reads.
+const ManifestFormat = 1
 
 // Names in a snapshot's folder.
 const (
@@ -73,7 +74,7 @@ func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
 	if m.Files, err = copyTree(ctx, p.Dir(), filepath.Join(making, profileFolder)); err != nil {
 		return "", err
 	}
-	m.Format = manifestFormat
+	m.Format = ManifestFormat
 	if err := writeManifest(filepath.Join(making, manifestFile), m); err != nil {
 		return "", err
 	}
@@ -123,8 +124,8 @@ func ParseManifest(data []byte) (Manifest, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if m.Format != manifestFormat {
-		return Manifest{}, fmt.Errorf("%w: its format is %d, and this version knows %d", ErrDamaged, m.Format, manifestFormat)
+	if m.Format != ManifestFormat {
+		return Manifest{}, fmt.Errorf("%w: its format is %d, and this version knows %d", ErrDamaged, m.Format, ManifestFormat)
 	}
 	return m, nil
 }
@@ -164,7 +165,7 @@ func (p *Profile) Restore(ctx context.Context, s Snapshot, why string, now time.
 	if err != nil {
 		return "", err
 	}
-	if err := check(s.Files, files); err != nil {
+	if err := Check(s.Files, files); err != nil {
 		return "", err
 	}
 	return p.Replace(making, why, now)

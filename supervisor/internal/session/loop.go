@@ -36,6 +36,9 @@ func (l *loop) handle(in input, now time.Time) {
 		if n.Event.Generation == l.m.generation {
 			l.fromWorker(n.Event.Body, in, now)
 		}
+	case supervise.Strained:
+		l.next.Strain, l.next.StrainDetail, l.next.StrainSince = n.Reason, n.Detail, now
+		l.update("strained", l.m)
 	case supervise.Ending:
 		l.step(event{kind: WorkerEnded, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case supervise.Ended:
@@ -65,6 +68,7 @@ func (l *loop) told(in input, now time.Time) {
 
 func (l *loop) ended(n supervise.Ended, now time.Time) {
 	l.next.Worker.PID, l.next.Browser = 0, Browser{}
+	l.next.Strain, l.next.StrainDetail = "", ""
 	if n.Class != restart.Planned {
 		l.next.Worker.Ends++
 	}

@@ -33,6 +33,11 @@ type Snapshot struct {
 	// wasn't.
 	PersistedAt time.Time
 	PageVersion string
+	// Strain is what is wrong around the session although it goes on; empty for
+	// nothing. StrainDetail adds what is particular.
+	Strain       reason.Code
+	StrainDetail string
+	StrainSince  time.Time
 	// Login is what is known of it beyond this worker.
 	Login login.Status
 	// PairingExpires is until when a phone can be linked by a code; zero while there

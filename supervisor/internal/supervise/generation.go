@@ -76,6 +76,7 @@ type generation struct {
 	browserAt  time.Time        // when chromePID was told
 	verified   bool             // Chrome was seen on our profile
 	home       profile.Identity // what Chrome lives in
+	strain     Strained         // told last
 	astray     int              // beats for which that was not at its path
 	failure    *rpc.Failure
 	lastEvent  time.Time

@@ -8,8 +8,9 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
-// Notice is one of Spawning, WorkerStarted, FromWorker, Ending, Ended, Blocked and
-// WorkerBinary. All notices of a generation lie between its Spawning and its Ended.
+// Notice is one of Spawning, WorkerStarted, FromWorker, Strained, Ending, Ended,
+// Blocked and WorkerBinary. All notices of a generation lie between its Spawning
+// and its Ended.
 type Notice interface{ notice() }
 
 // Spawning says that a new generation begins: everything it needs was there a
@@ -24,6 +25,14 @@ type WorkerStarted struct {
 
 // FromWorker carries an event of the live generation.
 type FromWorker struct{ Event rpc.Event }
+
+// Strained says that the live generation goes on, with something wrong around it
+// that a person should mend; with an empty reason, that this is over.
+type Strained struct {
+	Reason reason.Code
+	// Detail is for people and holds no secret.
+	Detail string
+}
 
 // Ending says that a generation is over, before anything of it is killed or
 // tidied: what it showed, its QR above all, is no longer true. It comes as soon
@@ -85,6 +94,7 @@ func (WorkerBinary) notice()  {}
 func (Spawning) notice()      {}
 func (WorkerStarted) notice() {}
 func (FromWorker) notice()    {}
+func (Strained) notice()      {}
 func (Ending) notice()        {}
 func (Ended) notice()         {}
 func (Blocked) notice()       {}

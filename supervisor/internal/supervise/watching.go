@@ -15,7 +15,7 @@ import (
 )
 
 // beatsPerReap: zombies cost next to nothing, a look at all processes some
-// milliseconds.
+// milliseconds. The disk is looked at as often.
 const beatsPerReap = 10
 
 // watch runs the connected worker until something ends the generation, and
@@ -163,6 +163,25 @@ func (g *generation) verify(now time.Time) (cause, bool) {
 	return cause{}, false
 }
 
+// checkRoom tells of a disk that is about to be full. Chrome goes on: to end it
+// would lose what it could not write, and mend nothing.
+func (g *generation) checkRoom() {
+	var now Strained
+	if err := g.s.profile.CheckRoom(); err != nil {
+		now = Strained{Reason: reason.Of(err, reason.ProfileUnwritable), Detail: logging.Redact(err.Error())}
+	}
+	if now.Reason == g.strain.Reason {
+		return
+	}
+	g.strain = now
+	if now.Reason == "" {
+		g.log.Info("strain_over")
+	} else {
+		g.log.Error("strained", logging.KeyReason, string(now.Reason), logging.KeyDetail, now.Detail)
+	}
+	g.s.o.Notify(now)
+}
+
 // checkHome ends the generation when its profile was removed, emptied or replaced:
 // what Chrome still knows is of no use to what is there now. It is killed, as it
 // would write its settings there when it closes. A look with each beat needs no
@@ -281,6 +300,7 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 		if err := g.tree().Reap(); err != nil {
 			g.log.Debug("not_reaped", logging.KeyError, err)
 		}
+		g.checkRoom()
 	}
 	if late {
 		g.lastEvent, g.misses = now, 0

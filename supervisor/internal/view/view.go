@@ -128,6 +128,15 @@ func ReasonOf(s *session.Snapshot) Reason {
 	}
 }
 
+// StrainOf returns what is wrong around s although it goes on, and nil for nothing.
+func StrainOf(s *session.Snapshot) *Reason {
+	if s.Strain == "" {
+		return nil
+	}
+	text := reason.Describe(s.Strain)
+	return &Reason{Code: s.Strain, Message: text.Message, Action: text.Action, Detail: s.StrainDetail, Since: s.StrainSince.UTC()}
+}
+
 // PhaseOf returns the phase of s.
 func PhaseOf(s *session.Snapshot) Phase { return Phase{Name: s.Phase, Since: s.PhaseSince.UTC()} }
 

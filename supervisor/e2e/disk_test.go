@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/simulator"
+)
+
+// smallDisk mounts a file system with room for a start of Chrome and little more.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV, "size=340m,mode=0700"); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill takes all room but this many bytes.
+func fill(t *testing.T, dir string, but uint64) (empty func()) {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail*uint64(st.Bsize)-but)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(f.Name()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// command sends a POST without a body.
+func (s *service) command(path string) answered {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(within(s.t), http.MethodPost, s.base+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	a, err := do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a
+}
+
+func (s *service) warning() string {
+	s.t.Helper()
+	var v struct{ Warning *struct{ Code string } }
+	if err := json.Unmarshal([]byte(s.get("/session").body), &v); err != nil {
+		s.t.Fatal(err)
+	}
+	if v.Warning == nil {
+		return ""
+	}
+	return v.Warning.Code
+}
+
+func TestFullDiskIsToldLosesNothingAndHeals(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	disk := smallDisk(t)
+	tokens := filepath.Join(disk, "tokens")
+	p := newPhone(t, simulator.Options{})
+	s := linked(t, p, tokens)
+
+	empty := fill(t, disk, 0)
+	s.awaitSession("a warning", func(sessionView) bool { return s.warning() == "disk_full" })
+	if got := s.status(); got != `{"status":"READY"}` {
+		t.Errorf("a Chrome that runs was disturbed: %s", got)
+	}
+	kill(t, s.session().Browser.PID)
+	blocked(s, "disk_full")
+	empty()
+	back(s)
+
+	s.stop()
+	if n := strings.Count(s.log.String(), `"from":"INIT","to":"QR_REQUIRED"`); n != 1 {
+		t.Errorf("a scan was asked for %d times", n)
+	}
+}
+
+// blocked waits until nothing runs, for this reason.
+func blocked(s *service, reason string) {
+	s.t.Helper()
+	s.awaitSession("ERROR for "+reason, func(v sessionView) bool { return v.Status == "ERROR" && v.Reason.Code == reason })
+}
+
+// back looks again now, rather than at the next probe, and waits for READY.
+func back(s *service) {
+	s.t.Helper()
+	if a := s.command("/session/restart"); a.status != http.StatusAccepted {
+		s.t.Fatalf("restart: %d %s", a.status, a.body)
+	}
+	s.await("READY")
+}
