@@ -40,6 +40,7 @@ type view struct {
 	shown    rpc.PageObserved
 	socket   knowledge.Socket
 	address  string
+	uncaught []string
 	saw      map[judge.Reader]string
 }
 

@@ -29,8 +29,10 @@ const (
 // The console is read without the Runtime domain, which a page can tell is on:
 // the browser's own complaints come all the time by the Log domain, and the
 // page's are those that V8 keeps of a document (at most a thousand), handed out
-// when the Console domain is turned on for a moment. Missing are those of
-// workers and of frames in other processes, and those of earlier documents.
+// when the Console domain is turned on for a moment. Errors that no script has
+// caught are not among them; the observer listens to these from when it is there.
+// Missing are those before it, those of workers and of frames in other processes,
+// and those of earlier documents.
 func (p *Page) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
 	v, _ := p.views.get()
 	if !v.looked {
@@ -54,7 +56,7 @@ func (p *Page) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
 	default:
 		errs = append(errs, err)
 	}
-	if d.Console, err = p.complaints(ctx); err != nil {
+	if d.Console, err = p.complaints(ctx, v.uncaught); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 && d.Outline == "" {
@@ -98,9 +100,9 @@ func (p *Page) userAgent(ctx context.Context) (string, error) {
 	return truncate(res.Result.Value.Str(), longestComplaint), nil
 }
 
-// complaints returns the last errors and warnings of browser and page, oldest
-// first.
-func (p *Page) complaints(ctx context.Context) ([]string, error) {
+// complaints returns the last errors and warnings: of the browser, of the page,
+// and those that nobody caught, each oldest first.
+func (p *Page) complaints(ctx context.Context, uncaught []string) ([]string, error) {
 	page := p.rod.Context(ctx)
 	p.signals.mu.Lock()
 	p.signals.console = nil
@@ -117,6 +119,9 @@ func (p *Page) complaints(ctx context.Context) ([]string, error) {
 	p.signals.mu.Lock()
 	defer p.signals.mu.Unlock()
 	all := slices.Concat(p.signals.browser, p.signals.console)
+	for _, text := range uncaught {
+		all = append(all, complaint("error", text, "", 0))
+	}
 	return all[max(0, len(all)-mostComplaints):], nil
 }
 

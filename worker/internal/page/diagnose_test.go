@@ -22,8 +22,7 @@ func TestADiagnosisShowsWhatThePageIsMadeOfAndNoSecret(t *testing.T) {
 			document.querySelector("section").attachShadow({mode: "closed"}).innerHTML = "<b>inside the shadow</b>";
 			console.warn("a warning of the page", {secret: 1}); console.log("no warning"); console.error("for +5491150000000");
 			fetch("/missing?token=secret").then(() => fetch("http://127.0.0.1:1/")).catch(() => {});
-			setTimeout(() => { throw new Error("uncaught") }, 0);
-			setTimeout(() => document.querySelector("div").setAttribute("data-ref", "`+login+`"), 300);
+			setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => document.querySelector("div").setAttribute("data-ref", "`+login+`"), 500); throw new Error("uncaught"); }, 1000);
 		</script>`, eager)
 	r.awaitCode(0)
 	d, err := r.page.Diagnose(r.context())

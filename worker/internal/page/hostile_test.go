@@ -57,7 +57,7 @@ func TestAHostilePageIsLookedAtInTime(t *testing.T) {
 		{"a hundred codes", picture + strings.Repeat(`<img width=120 height=120 style="margin-top:280px" src="`+decoy+`">`, 100), true},
 		{"a code of three thousand letters", `<img width=1000 height=1000 src="` + pictureOf(t, strings.Repeat("k", 2900)) + `">
 			<div data-ref="2@` + strings.Repeat("A", 3000) + `">x</div>`, false},
-		{"an attribute of 20 MB", `<div>x</div>` + picture + `<script>document.querySelector("div").setAttribute("data-ref", "2@".padEnd(20e6, "A"))</script>`, true},
+		{"an attribute of 5 MB", `<div>x</div>` + picture + `<script>document.querySelector("div").setAttribute("data-ref", "2@".padEnd(5e6, "A"))</script>`, true},
 		{"50 MB of elements", `<script>
 			const text = "t".repeat(2000);
 			for (let i = 0; i < 250; i++) {
@@ -85,7 +85,7 @@ func TestAHostilePageIsLookedAtInTime(t *testing.T) {
 			if tc.found {
 				r.awaitCode(0)
 			}
-			before, events := runtime.NumGoroutine(), r.watch(login, 1500*time.Millisecond)
+			before, events := runtime.NumGoroutine(), r.watch(login, time.Second)
 			if n := len(events); n > 100 {
 				t.Errorf("%d events were told", n)
 			}

@@ -38,6 +38,7 @@ type loop struct {
 	refusals map[judge.Reader]string // why each reader's string was last not served
 	saw      map[judge.Reader]string // what each has seen, in words
 	address  string                  // of the document
+	uncaught []string                // errors of its scripts
 }
 
 // Run looks at the page, tells what it shows and mends it, until ctx ends. It
@@ -123,7 +124,7 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 		return judge.Look{}, err
 	}
 	l.note(r)
-	l.address = r.URL
+	l.address, l.uncaught = r.URL, r.Uncaught
 	look := l.lookOf(r, document, time.Now())
 	look.LoggedOut = l.takeLogout()
 	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
@@ -167,8 +168,8 @@ func (l *loop) observe(ctx context.Context, document int, r *record) error {
 func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Time, error) {
 	h, v := l.judge.Next(l.history, look, now)
 	l.history = h
-	l.emit(v.Events)
 	l.publish(look, v)
+	l.emit(v.Events)
 	if v.Disagree != "" {
 		l.log.Warn("readers disagree about the code; the newest is served",
 			logging.KeyReader, string(v.Disagree), logging.KeyDetail, "not believed")
@@ -236,7 +237,7 @@ func (l *loop) publish(look judge.Look, v judge.Verdict) {
 	}
 	l.views.set(view{
 		looked: true, document: look.Document, shown: l.history.Told(), socket: look.Socket,
-		address: l.address, saw: maps.Clone(l.saw),
+		address: l.address, uncaught: l.uncaught, saw: maps.Clone(l.saw),
 	})
 }
 

@@ -8,6 +8,18 @@
 
   const { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay } = t;
   const listening = new Set(); // indexes of k.events
+  const uncaught = []; // the last errors that nobody has caught
+
+  // What no domain tells that a page can't notice: errors of its own.
+  const keep = (text) => {
+    uncaught.push(cut(String(text)).slice(0, 300));
+    if (uncaught.length > 10) uncaught.shift();
+  };
+  window.addEventListener("error", (e) => e.message && keep(e.message + " at line " + e.lineno));
+  window.addEventListener("unhandledrejection", (e) => {
+    const r = e.reason;
+    keep("unhandled rejection: " + (r instanceof Error ? r.name + ": " + r.message : typeof r));
+  });
 
   // peek walks a path without calls, at once.
   function peek(name, known) {
@@ -154,6 +166,7 @@
       autoLogoutFrame: shown(k.dom.auto_logout_frame),
       screens: screens(text),
       progress: progress(text, main),
+      uncaught,
     };
   }
 

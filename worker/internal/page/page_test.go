@@ -147,13 +147,16 @@ func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
+	before, _ := r.page.views.get()
 	if err := r.sim.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	_, mark = r.awaitCondition(mark, rpc.PageLoading)
-	_, end := r.awaitCondition(mark, rpc.PageReady)
+	again := func(v view) bool { return v.document > before.document && v.shown.Condition == rpc.PageReady }
+	if _, err := r.page.views.await(r.context(), again); err != nil {
+		t.Fatal(err)
+	}
 	events, _ := r.told.all()
-	for _, e := range events[mark:end] {
+	for _, e := range events[mark:] {
 		if o, ok := e.body.(rpc.PageObserved); ok && (o.Condition == rpc.PageDisconnected || o.Condition == rpc.PageLoggedOut || o.Condition == rpc.PageUnlinked) {
 			t.Errorf("told %+v", o)
 		}
@@ -184,19 +187,6 @@ func TestACodeIsWithdrawnWhileThereIsNoNetwork(t *testing.T) {
 	r.awaitCode(mark)
 	if screen := r.sim.OnScreen(); screen.Load != 1 {
 		t.Error("the page was loaded again")
-	}
-}
-
-func TestConflictIsTold(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{Speed: 20})
-	mark := r.link()
-	if err := r.sim.TakeOver(); err != nil {
-		t.Fatal(err)
-	}
-	o, _ := r.awaitCondition(mark, rpc.PageDisconnected)
-	if o.Reason != reason.Conflict {
-		t.Fatalf("got %+v", o)
 	}
 }
 

@@ -39,6 +39,7 @@ type record struct {
 	AutoLogoutFrame bool         `json:"autoLogoutFrame"`
 	Screens         []judge.Sign `json:"screens"`
 	Progress        float64      `json:"progress"`
+	Uncaught        []string     `json:"uncaught"`
 }
 
 // lookOf translates a record for the judge.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-rod/rod/lib/proto"
 	"go.uber.org/goleak"
 
 	"session-manager/scripts/simulator"
@@ -180,6 +181,18 @@ func (r *rig) close() {
 		}
 	case <-time.After(patience):
 		r.t.Error("Run did not end")
+	}
+	r.leave()
+}
+
+// leave ends the page, which would go on in its Chrome, and leaves a blank one
+// to the next test. The Chrome may be gone.
+func (r *rig) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	b := r.browser.Rod().Context(ctx)
+	if _, err := (proto.TargetCreateTarget{URL: "about:blank"}).Call(b); err == nil {
+		_, _ = proto.TargetCloseTarget{TargetID: r.page.self}.Call(b)
 	}
 }
 

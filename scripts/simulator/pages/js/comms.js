@@ -222,8 +222,8 @@ function streamError(reason) {
       stop();
       session.conflict();
       break;
-    case 'replaced': // Observed: the page looks alive and is not.
-      wanted = false;
+    case 'replaced': // Observed: the page stops its communication, and looks alive.
+      stop();
       break;
     default: console.error('unknown stream error', reason);
   }
