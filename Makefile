@@ -40,7 +40,7 @@ bin/chaos: FORCE
 
 test: check ## everything that CI runs: the checks, then all tests with the race detector
 	@scripts/install/browser.sh
-	@scripts/install/packages.sh zbar-tools
+	@scripts/install/packages.sh zbar-tools zxing-cpp-tools
 	go test -race -shuffle=on -count=1 -timeout 15m ./...
 
 check: $(LINT) ## formatting, vet, linters and dependency rules

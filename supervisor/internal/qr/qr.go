@@ -33,9 +33,11 @@ type Code struct {
 	text   string
 }
 
-// Pixels per module. Whole pixels keep the edges crisp: a picture that was
-// scaled to a round size is not readable by every decoder.
-const pixelsPerModule = 8
+// pixelsPerModule are the scales that are tried, the best first. Whole pixels
+// keep the edges crisp: a picture that was scaled to a round size is not readable
+// by every decoder. One picture in a hundred is not found by every decoder at one
+// scale, though it is at another.
+var pixelsPerModule = [...]int{8, 9, 7, 10}
 
 // Draw renders login, and decodes the PNG again to prove it. The recovery level
 // is L, as on WhatsApp's own page: fewer, larger modules.
@@ -47,11 +49,8 @@ func Draw(login rpc.Login) (*Code, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode QR: %w", err)
 	}
-	picture, err := q.PNG(-pixelsPerModule)
+	picture, err := draw(q, login)
 	if err != nil {
-		return nil, fmt.Errorf("cannot draw QR: %w", err)
-	}
-	if err := verify(picture, login); err != nil {
 		return nil, err
 	}
 	return &Code{
@@ -77,12 +76,53 @@ func (c *Code) Base64() string { return c.base64 }
 // on a dark terminal too.
 func (c *Code) Text() string { return c.text }
 
-func verify(picture []byte, login rpc.Login) error {
-	img, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		return fmt.Errorf("cannot read drawn QR: %w", err)
+// draw returns a PNG that decodes to login both as it is and when it has to be
+// found in a picture, as a camera does. Where no scale satisfies the second, the
+// first that satisfies the first will do.
+func draw(q *qrcode.QRCode, login rpc.Login) ([]byte, error) {
+	var good []byte
+	var last error
+	for _, scale := range pixelsPerModule {
+		// go-qrcode's own PNG compresses harder, for no fewer bytes and three
+		// times as long.
+		var encoded bytes.Buffer
+		if err := png.Encode(&encoded, q.Image(-scale)); err != nil {
+			return nil, fmt.Errorf("cannot draw QR: %w", err)
+		}
+		picture := encoded.Bytes()
+		drawn, err := png.Decode(bytes.NewReader(picture))
+		if err != nil {
+			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
+		}
+		if err := verify(drawn, login, pure); err != nil {
+			last = err
+			continue
+		}
+		if verify(drawn, login, searched) == nil {
+			return picture, nil
+		}
+		if good == nil {
+			good = picture
+		}
 	}
-	got, err := decode(img)
+	if good == nil {
+		return nil, last
+	}
+	return good, nil
+}
+
+// decoding is how a decoder looks at a picture.
+type decoding map[gozxing.DecodeHintType]any
+
+var (
+	// pure takes the picture for nothing but a code.
+	pure = decoding{gozxing.DecodeHintType_PURE_BARCODE: true}
+	// searched looks for a code in it.
+	searched decoding
+)
+
+func verify(picture image.Image, login rpc.Login, how decoding) error {
+	got, err := decode(picture, how)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
@@ -92,14 +132,12 @@ func verify(picture []byte, login rpc.Login) error {
 	return nil
 }
 
-func decode(img image.Image) (string, error) {
+func decode(img image.Image, how decoding) (string, error) {
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
 	if err != nil {
 		return "", fmt.Errorf("cannot binarise: %w", err)
 	}
-	result, err := zxing.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{
-		gozxing.DecodeHintType_PURE_BARCODE: true,
-	})
+	result, err := zxing.NewQRCodeReader().Decode(bitmap, how)
 	if err != nil {
 		return "", fmt.Errorf("cannot decode: %w", err)
 	}
