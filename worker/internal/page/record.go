@@ -64,7 +64,7 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 		look.Registered, look.Remains = r.Registered, r.Remains // The storage of another site proves nothing.
 	}
 	dom := l.reading(judge.ReaderDOM, r.Shown, now)
-	if !dom.Found && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
+	if !dom.Found && l.through.uses(judge.ReaderDOM) && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
 		// The page shows a code of a form that is new to us. Put together in the
 		// old form it would not be what is on the screen.
 		r.Assembled = ""

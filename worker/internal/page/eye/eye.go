@@ -5,7 +5,6 @@ package eye
 import (
 	"context"
 	"image"
-	"image/color"
 	"image/draw"
 
 	"github.com/makiuchi-d/gozxing"
@@ -47,8 +46,7 @@ func Read(ctx context.Context, picture image.Image, accept func(string) bool) (s
 	if size.X <= 0 || size.Y <= 0 || size.X > MaxPixels/size.Y {
 		return "", false
 	}
-	gray := toGray(picture)
-	scaled := map[int]*image.Gray{1: gray}
+	sheets := map[sheet]*image.Gray{}
 	for _, a := range attempts {
 		if ctx.Err() != nil {
 			return "", false
@@ -56,16 +54,32 @@ func Read(ctx context.Context, picture image.Image, accept func(string) bool) (s
 		if size.X*a.scale > MaxPixels/(size.Y*a.scale) {
 			continue
 		}
-		if scaled[a.scale] == nil {
-			scaled[a.scale] = enlarge(gray, a.scale)
-		}
-		for _, text := range a.read(scaled[a.scale]) {
+		for _, text := range a.read(sheetOf(picture, sheet{a.scale, a.inverted}, sheets)) {
 			if accept(text) {
 				return text, true
 			}
 		}
 	}
 	return "", false
+}
+
+// sheet is a picture made ready for attempts.
+type sheet struct {
+	scale int
+	dark  bool // the margin is, for a code that is light on dark
+}
+
+// sheetOf returns the picture as that sheet, from made or for it.
+func sheetOf(picture image.Image, s sheet, made map[sheet]*image.Gray) *image.Gray {
+	if made[s] != nil {
+		return made[s]
+	}
+	if s.scale == 1 {
+		made[s] = toGray(picture, s.dark)
+	} else {
+		made[s] = enlarge(sheetOf(picture, sheet{1, s.dark}, made), s.scale)
+	}
+	return made[s]
 }
 
 // read returns what it can decode.
@@ -107,12 +121,17 @@ func (a attempt) read(picture *image.Gray) (texts []string) {
 	return []string{result.GetText()}
 }
 
-// toGray lays the picture on white paper, with a margin as codes need it.
-func toGray(picture image.Image) *image.Gray {
+// toGray lays the picture on white paper, with a margin as codes need it: of the
+// colour of their light modules, or of what is taken for them.
+func toGray(picture image.Image, darkMargin bool) *image.Gray {
 	const margin = 16
 	b := picture.Bounds()
 	gray := image.NewGray(image.Rect(0, 0, b.Dx()+2*margin, b.Dy()+2*margin))
-	draw.Draw(gray, gray.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
+	inner := image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy())
+	if !darkMargin { // what is new is black
+		inner = gray.Bounds()
+	}
+	draw.Draw(gray, inner, image.White, image.Point{}, draw.Src)
 	draw.Draw(gray, image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy()), picture, b.Min, draw.Over)
 	return gray
 }

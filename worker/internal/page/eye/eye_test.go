@@ -27,6 +27,17 @@ func code(t testing.TB, text string, size int, ink, paper color.Color) image.Ima
 	return c.Image(size)
 }
 
+// bare is a code without its quiet zone.
+func bare(t testing.TB, text string, pixelsPerModule int, ink, paper color.Color) image.Image {
+	t.Helper()
+	c, err := qr.New(text, qr.Low)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ForegroundColor, c.BackgroundColor, c.DisableBorder = ink, paper, true
+	return c.Image(-pixelsPerModule)
+}
+
 // page lays pictures on a background, side by side.
 func page(background color.Color, pictures ...image.Image) *image.RGBA {
 	p := image.NewRGBA(image.Rect(0, 0, 750, 500))
@@ -52,6 +63,8 @@ func TestReadFindsACodeHoweverItIsShown(t *testing.T) {
 		{"on a page", page(color.White, plain)},
 		{"on a dark page", page(dark, plain)},
 		{"light on dark", page(dark, code(t, text, 264, color.White, ink))},
+		{"light on dark, without a margin", bare(t, text, 4, color.White, ink)},
+		{"without a margin", bare(t, text, 4, ink, paper)},
 		{"small", page(color.White, code(t, text, 150, ink, paper))},
 		{"beside another code", page(color.White, code(t, "https://example.org/app", 264, ink, paper), plain)},
 		{"with an odd origin", page(color.White, plain).SubImage(image.Rect(20, 50, 400, 450))},

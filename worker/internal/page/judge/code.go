@@ -106,11 +106,11 @@ func reading(l Look, r Reader) (Reading, bool) {
 
 // pick returns the string to believe: the newest of the DOM's and the modules',
 // or else the newest of the pictures'. What the modules say counts only when it
-// has had time to be drawn.
-func (h History) pick(now time.Time, drawing time.Duration) (sighting, Reader, bool) {
+// has had its time, as patience has it.
+func (h History) pick(now time.Time, t Timings) (sighting, Reader, bool) {
 	for _, pair := range [][2]int{{0, 1}, {2, 3}} {
 		a, b := h.sightings[pair[0]], h.sightings[pair[1]]
-		if readers[pair[1]] == ReaderModules && now.Sub(b.since) < drawing {
+		if readers[pair[1]] == ReaderModules && now.Sub(b.since) < h.patience(t) {
 			b.found = false
 		}
 		switch {
@@ -202,11 +202,21 @@ func (h History) overlay(l Look, end time.Time) string {
 	return causeIdle
 }
 
+// patience is how old the modules' string must be: so old that it has been drawn
+// where that can be seen. Where the modules are the only ones to tell, it must
+// just have outlived a change of secret and reference one after the other.
+func (h History) patience(t Timings) time.Duration {
+	if !h.sightings[0].found && h.offer.reader == ReaderModules {
+		return t.Settling
+	}
+	return t.Drawing
+}
+
 // drawnBy is when the modules' string will have had time to be drawn, if that is
 // still to come.
-func (h History) drawnBy(now time.Time, drawing time.Duration) (time.Time, bool) {
+func (h History) drawnBy(now time.Time, t Timings) (time.Time, bool) {
 	m := h.sightings[1]
-	by := m.since.Add(drawing)
+	by := m.since.Add(h.patience(t))
 	return by, m.found && now.Before(by)
 }
 
@@ -225,9 +235,10 @@ func (h History) judgeCode(l Look, now time.Time, t Timings) (History, codeVerdi
 	} else if h.coveredSince.IsZero() {
 		h.coveredSince = now
 	}
-	s, reader, found := h.pick(now, t.Drawing)
+	s, reader, found := h.pick(now, t)
 	if !found {
-		h.hadCode = false
+		_, comes := h.drawnBy(now, t)
+		h.hadCode = h.hadCode && comes
 		return h, codeVerdict{cause: h.absence(l, now)}
 	}
 	h, lf := h.live(l, s, now, t)

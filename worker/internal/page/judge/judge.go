@@ -145,7 +145,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 		v.Wake = now.Add(j.t.Eager)
 	}
 	h, v = j.offer(h, v, code, now)
-	if by, wait := h.drawnBy(now, j.t.Drawing); wait {
+	if by, wait := h.drawnBy(now, j.t); wait {
 		v.Wake = earlier(v.Wake, by)
 	}
 	h, v = j.cure(h, v, k, l, now)

@@ -22,6 +22,9 @@ type Timings struct {
 	// Drawing is how long the page may take to draw a code that its modules
 	// already know.
 	Drawing time.Duration
+	// Settling is how long parts of the login string may change one after the
+	// other.
+	Settling time.Duration
 	// Eager is how soon to look again while a code is due.
 	Eager time.Duration
 	// Silence is how long the readers that cost nothing must have been silent
@@ -58,6 +61,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.RenewPause, time.Second},
 		{&t.RenewPauseMax, 30 * time.Second},
 		{&t.Drawing, 300 * time.Millisecond},
+		{&t.Settling, 20 * time.Millisecond},
 		{&t.Eager, 500 * time.Millisecond},
 		{&t.Silence, 3 * time.Second},
 		{&t.Repeat, 10 * time.Second},

@@ -1,0 +1,291 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"image/png"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/makiuchi-d/gozxing"
+	zxing "github.com/makiuchi-d/gozxing/qrcode"
+
+	"session-manager/scripts/simulator"
+)
+
+// Variants of the page by what the cheapest reader needs of them.
+var (
+	// withAttribute carry the string in the attribute that is known.
+	withAttribute = []string{
+		"2022", "2024", "2026-04", "2026-08", "sixth-field", "two-canvases", "dark", "inverted", "logo", "late", "small",
+		"cookie-banner", "es", "pt", "de", "ar",
+	}
+	// withModules offer the modules, and a string of the known five fields.
+	withModules = []string{
+		"2026-04", "2026-08", "no-data-ref", "empty-data-ref", "svg", "img", "iframe", "open-shadow", "closed-shadow",
+		"two-canvases", "modules-only", "dark", "inverted", "logo", "late", "small", "cookie-banner", "es", "pt", "de", "ar",
+	}
+	// withPicture show a code that a program can copy out of the page.
+	withPicture = []string{"inverted",
+		"2022", "2024", "2026-04", "2026-08", "no-data-ref", "empty-data-ref", "other-attribute", "svg", "img", "iframe", "open-shadow",
+		"closed-shadow", "two-canvases", "sixth-field", "picture-only", "dark", "inverted", "logo", "late", "small", "ar", "renamed",
+	}
+)
+
+func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
+	for _, tc := range []struct {
+		reader   string
+		variants []string
+		// rotations of each variant.
+		rotations int
+		// lag is how long a code may be served that is not on the screen any more.
+		lag time.Duration
+	}{
+		{"dom", withAttribute, 7, 2 * time.Second},
+		{"modules", withModules, 5, 2 * time.Second},
+		{"picture", withPicture, 1, 6 * time.Second},
+		{"eye", withPicture, 1, 8 * time.Second},
+	} {
+		t.Run(tc.reader, func(t *testing.T) {
+			t.Parallel()
+			needBrowser(t)
+			p := newPhone(t, simulator.Options{Speed: 5, Profile: tc.variants[0]})
+			s := start(t, p.url, t.TempDir(), "--knowledge", knowledgeWith(t, tc.reader))
+			w := witness(t, p)
+			for i, variant := range tc.variants {
+				if i > 0 {
+					p.turnInto(t, variant)
+				}
+				r := readAtRandom(t, s)
+				for range tc.rotations {
+					served := s.awaitNewQR(variant)
+					if reader := s.session().QR; reader != nil && reader.Reader != tc.reader {
+						t.Fatalf("%s: read by %s", variant, reader.Reader)
+					}
+					w.mustShow(t, variant, served)
+					if err := p.RotateADV(); err != nil {
+						t.Fatalf("%s: %v", variant, err)
+					}
+				}
+				s.awaitNewQR(variant)
+				r.end()
+				for _, read := range r.reads {
+					if late := w.lateness(read); late > tc.lag {
+						t.Errorf("%s: served a code %v after it had left the screen", variant, late)
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// knowledgeWith writes a knowledge file in which only the readers are left.
+func knowledgeWith(t *testing.T, readers ...string) string {
+	t.Helper()
+	content, err := os.ReadFile("../../shared/knowledge/whatsapp.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(content, &all); err != nil {
+		t.Fatal(err)
+	}
+	use, err := json.Marshal(map[string]any{"about": "a test's", "use": readers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["readers"] = use
+	if content, err = json.Marshal(all); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "whatsapp.json")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// turnInto makes the page another one, as an update of WhatsApp's would.
+func (p *phone) turnInto(t *testing.T, variant string) {
+	t.Helper()
+	if err := p.SetProfile(variant); err != nil {
+		t.Fatal(err)
+	}
+	before := p.OnScreen().Load
+	if err := p.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Await(within(t), func(c simulator.Screen) bool { return c.Load > before && c.Offered != "" }); err != nil {
+		t.Fatalf("%s: %v", variant, err)
+	}
+}
+
+// span is a time during which a code was on the screen.
+type span struct {
+	login       string
+	from, until time.Time // until is zero while it lasts
+}
+
+// screenLog remembers what was on the screen, by the page's own report.
+type screenLog struct {
+	mu    sync.Mutex
+	spans []span
+	// changed is closed and replaced at each report.
+	changed chan struct{}
+}
+
+func witness(t *testing.T, p *phone) *screenLog {
+	w := &screenLog{changed: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = p.Await(ctx, func(c simulator.Screen) bool {
+			w.note(c)
+			return false
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return w
+}
+
+func (w *screenLog) note(c simulator.Screen) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	var shown []string
+	if c.State == "UNPAIRED" && c.Overlay != "idle" && c.Overlay != "offline" {
+		shown = []string{c.Login, c.Offered}
+	}
+	for i := range w.spans {
+		if w.spans[i].until.IsZero() && !slices.Contains(shown, w.spans[i].login) {
+			w.spans[i].until = now
+		}
+	}
+	for _, login := range shown {
+		open := func(s span) bool { return s.login == login && s.until.IsZero() }
+		if login != "" && !slices.ContainsFunc(w.spans, open) {
+			w.spans = append(w.spans, span{login: login, from: now})
+		}
+	}
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// mustShow waits until the page has said that it shows the code: its report and
+// the product's take different ways.
+func (w *screenLog) mustShow(t *testing.T, variant, login string) {
+	t.Helper()
+	ctx := within(t)
+	for {
+		w.mu.Lock()
+		seen := slices.ContainsFunc(w.spans, func(s span) bool { return s.login == login })
+		changed := w.changed
+		w.mu.Unlock()
+		if seen {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("%s: a code is served that the page has never shown", variant)
+		}
+	}
+}
+
+// lateness is how long before it was read the code had left the screen.
+func (w *screenLog) lateness(r read) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	late := time.Duration(math.MaxInt64) // it never was there
+	for _, s := range w.spans {
+		switch {
+		case s.login != r.login:
+		case s.until.IsZero():
+			return 0
+		default:
+			late = min(late, r.at.Sub(s.until))
+		}
+	}
+	return late
+}
+
+// read is one answer of /qr that held a code.
+type read struct {
+	login string
+	at    time.Time // when it was asked for
+}
+
+// reader asks for /qr at random moments.
+type reader struct {
+	stop  context.CancelFunc
+	done  chan struct{}
+	reads []read // valid once done is closed
+}
+
+func readAtRandom(t *testing.T, s *service) *reader {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &reader{stop: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		known := map[string]string{}
+		for ctx.Err() == nil {
+			at := time.Now()
+			a, err := s.try(ctx, "/qr")
+			if err != nil {
+				continue
+			}
+			if login, ok := known[a.body]; ok {
+				r.reads = append(r.reads, read{login, at})
+			} else if picture, err := parseQR(a.body); err == nil && picture != nil {
+				known[a.body] = scan(t, picture)
+				r.reads = append(r.reads, read{known[a.body], at})
+			} else if err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(rand.N(50 * time.Millisecond)):
+			}
+		}
+	}()
+	t.Cleanup(r.end)
+	return r
+}
+
+func (r *reader) end() {
+	r.stop()
+	<-r.done
+}
+
+// scan decodes a picture within this process.
+func scan(t *testing.T, picture []byte) string {
+	img, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		t.Errorf("a torn picture: %v", err)
+		return ""
+	}
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	result, err := zxing.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
+	if err != nil {
+		t.Errorf("a picture that can't be scanned: %v", err)
+		return ""
+	}
+	return result.GetText()
+}
