@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT := scripts/tools/bin/golangci-lint
 
-.PHONY: help run demo chaos soak build test check lint fmt gen clean FORCE
+.PHONY: help kills run demo chaos soak build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test: check ## everything that CI runs: the checks, then all tests with the race
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh zbar-tools zxing-cpp-tools
 	go test -race -shuffle=on -count=1 -timeout 15m ./...
+
+kills: ## kill at 200 random moments; no login that was on disk may be lost (20 minutes)
+	go test -race -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
 check: $(LINT) ## formatting, vet, linters and dependency rules
 	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }

@@ -6,7 +6,9 @@ import (
 	"net"
 	"syscall"
 
+	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/profile"
 )
 
@@ -16,9 +18,11 @@ const (
 	exitClean     = 0
 	exitFindings  = 1 // of the command doctor
 	exitUsage     = 64
+	exitBadData   = 65 // of the command session import: a bad file or passphrase
 	exitNoChrome  = 66 // of the command doctor alone
 	exitInUse     = 69 // the address of --listen is taken
 	exitInternal  = 70
+	exitNotMade   = 73 // of the command session export: the file exists
 	exitHeld      = 75 // another supervisor holds the tokens folder
 	exitInsecure  = 77
 	exitBadConfig = 78
@@ -44,6 +48,12 @@ func exitCode(err error) int {
 		return exitInUse
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EACCES):
 		return exitBadConfig
+	case errors.Is(err, archive.ErrPassphrase), errors.Is(err, archive.ErrDamaged), errors.Is(err, profile.ErrDamaged):
+		return exitBadData
+	case errors.Is(err, login.ErrNothing):
+		return exitFindings
+	case errors.Is(err, login.ErrExists):
+		return exitNotMade
 	case errors.Is(err, profile.ErrHeld):
 		return exitHeld
 	default:

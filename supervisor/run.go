@@ -64,6 +64,8 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 		return checkUp(cfg, stdout)
 	case config.CommandCompletion:
 		return config.WriteCompletion(stdout, cfg.Shell)
+	case config.CommandExport, config.CommandImport:
+		return transfer(cfg, stdout)
 	}
 	var level slog.LevelVar
 	level.Set(cfg.Level())

@@ -50,31 +50,32 @@ const (
 const Work = 18
 
 // Write encrypts the closed profile in dir, described by m, for passphrase. It
-// fills in m's Format and Files.
-func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, m profile.Manifest) error {
+// returns m with its Format and Files filled in.
+func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
-		return fmt.Errorf("cannot use passphrase: %w", err)
+		return m, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	recipient.SetWorkFactor(work)
+	m.Files = nil
 	sealed, err := age.Encrypt(w, recipient)
 	if err != nil {
-		return fmt.Errorf("cannot encrypt login: %w", err)
+		return m, fmt.Errorf("cannot encrypt login: %w", err)
 	}
 	packed := gzip.NewWriter(sealed)
 	t := tar.NewWriter(packed)
-	if err := writeAll(ctx, t, dir, m); err != nil {
-		return fmt.Errorf("cannot export login: %w", err)
+	if err := writeAll(ctx, t, dir, &m); err != nil {
+		return m, fmt.Errorf("cannot export login: %w", err)
 	}
 	for _, c := range []io.Closer{t, packed, sealed} {
 		if err := c.Close(); err != nil {
-			return fmt.Errorf("cannot export login: %w", err)
+			return m, fmt.Errorf("cannot export login: %w", err)
 		}
 	}
-	return nil
+	return m, nil
 }
 
-func writeAll(ctx context.Context, t *tar.Writer, dir string, m profile.Manifest) error {
+func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifest) error {
 	err := profile.Walk(dir, func(rel string, folder bool) error {
 		if err := ctx.Err(); err != nil {
 			return err

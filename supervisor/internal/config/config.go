@@ -42,6 +42,8 @@ type Config struct {
 	Webhook        string `placeholder:"URL" help:"Where each change of the state is sent to, as a POST in JSON."`
 	WebhookKeyFile string `placeholder:"FILE" help:"File with the key that signs what is sent there. Default: the systemd credential webhook-key, if there is one."`
 
+	PassphraseFile string `placeholder:"FILE" help:"File with the passphrase of session export and import, on its first line. Default: SESSION_MANAGER_PASSPHRASE in the environment, or a prompt."`
+
 	LogLevel string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	Headless string `default:"true" hidden:"" help:"Always true: the browser is never visible."`
 
@@ -49,8 +51,14 @@ type Config struct {
 	PrintConfig bool   `help:"Print every setting with its source, and exit."`
 	Version     bool   `help:"Print the version, and exit."`
 
-	// Command is what to do: CommandServe, CommandDoctor or CommandCompletion.
+	// Command is what to do, one of the commands below.
 	Command string `kong:"-"`
+	// Archive is the file to export to, or to import.
+	Archive string `kong:"-"`
+	// Snapshot says that the newest copy is exported, not the profile.
+	Snapshot bool `kong:"-"`
+	// Passphrase of the archive, where the environment gives it.
+	Passphrase string `kong:"-" json:"-"`
 	// Shell is the shell to write a completion for.
 	Shell string `kong:"-"`
 }
@@ -60,6 +68,8 @@ const (
 	CommandServe      = "serve"
 	CommandDoctor     = "doctor"
 	CommandCompletion = "completion"
+	CommandExport     = "session export"
+	CommandImport     = "session import"
 )
 
 // Problem is a setting that can't be used.
@@ -294,7 +304,7 @@ func (c *Config) resolvePaths() error {
 	if c.Crashes == "" {
 		c.Crashes = filepath.Join(c.Tokens, "crashes")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile, &c.Knowledge} {
+	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile, &c.PassphraseFile, &c.Archive, &c.Knowledge} {
 		if *path == "" {
 			continue
 		}

@@ -42,6 +42,8 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 	var g grammar
 	c := &g.Config
 	env := environment(environ)
+	passphrase := env[passphraseEnv]
+	delete(env, passphraseEnv) // It is no setting: a flag would show it to others.
 	file, err := readFile(args, env)
 	if err != nil {
 		return nil, nil, err
@@ -70,8 +72,8 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		_, err := fmt.Fprintln(stdout, version)
 		return nil, nil, errors.Join(ErrDone, err)
 	}
-	c.Command, _, _ = strings.Cut(parsed.Command(), " ")
-	c.Shell = g.Completion.Shell
+	g.choose(parsed.Command())
+	c.Passphrase = passphrase
 	sources := sourcesOf(parsed, env, file)
 	c.takeCredentials(environ, sources)
 	c.findKnowledge(environ)
@@ -93,6 +95,31 @@ type grammar struct {
 	Completion struct {
 		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 	} `cmd:"" help:"Print a completion script for a shell: source <(supervisor completion bash)."`
+	Session struct {
+		Export struct {
+			File     string `arg:"" help:"File to make. It must not exist."`
+			Snapshot bool   `help:"Export the newest copy of the login. That can be done while the service runs."`
+		} `cmd:"" help:"Write the login to a file, encrypted by a passphrase. The service must not run. The same login must never run in two places."`
+		Import struct {
+			File string `arg:"" help:"File that session export has made."`
+		} `cmd:"" help:"Replace the login by that in a file. The service must not run; the old login goes to admin.quarantine."`
+	} `cmd:"" help:"Carry the login to another machine."`
+}
+
+// passphraseEnv may hold the passphrase of session export and import.
+const passphraseEnv = envPrefix + "_PASSPHRASE"
+
+// choose takes over what the command line says to do, in kong's words, such as
+// "session export <file>".
+func (g *grammar) choose(command string) {
+	words := strings.Fields(command)
+	g.Command, g.Shell = words[0], g.Completion.Shell
+	switch command = strings.Join(words[:min(2, len(words))], " "); command {
+	case CommandExport:
+		g.Command, g.Archive, g.Config.Snapshot = command, g.Session.Export.File, g.Session.Export.Snapshot
+	case CommandImport:
+		g.Command, g.Archive = command, g.Session.Import.File
+	}
 }
 
 // takeCredentials uses what systemd hands over (systemd.exec(5), LoadCredential=)

@@ -88,6 +88,16 @@ func Open(tokens string) (*Profile, error) {
 	return p, nil
 }
 
+// View returns the tokens folder as it is, without its lock. Only the accessors
+// and Snapshots may be called; another process may use the folder.
+func View(tokens string) (*Profile, error) {
+	abs, err := filepath.Abs(tokens)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make tokens folder absolute: %w", err)
+	}
+	return &Profile{tokens: abs}, nil
+}
+
 // Dir returns the absolute path of Chrome's user-data-dir.
 func (p *Profile) Dir() string { return filepath.Join(p.tokens, session) }
 

@@ -151,30 +151,47 @@ func (p *Profile) Snapshots() ([]Snapshot, error) {
 	return found, nil
 }
 
-// Restore replaces the profile by a snapshot, all or nothing: half a profile
-// makes the page delete the other half. Everything is copied and checked first;
-// a damaged snapshot is ErrDamaged, and then nothing has changed. The replaced
-// profile goes to quarantine under the returned name. Chrome must not run.
-func (p *Profile) Restore(ctx context.Context, s Snapshot, why string, now time.Time) (string, error) {
+// Path returns where the files of s lie.
+func (p *Profile) Path(s Snapshot) string {
+	return filepath.Join(p.path("snapshots"), s.Name, profileFolder)
+}
+
+// Fill makes a private folder beside the profile, lets fill put a whole profile into
+// it, and replaces the present one by it, which goes to quarantine under the returned
+// name. When fill fails, nothing has changed. Chrome must not run.
+func (p *Profile) Fill(fill func(folder string) error, why string, now time.Time) (string, error) {
 	making := p.path(partial + suffix())
 	defer func() { _ = os.RemoveAll(making) }()
 	if err := os.Mkdir(making, 0o700); err != nil {
 		return "", unwritable("cannot make folder", err)
 	}
-	files, err := copyTree(ctx, filepath.Join(p.path("snapshots"), s.Name, profileFolder), making)
-	if err != nil {
+	if err := fill(making); err != nil {
 		return "", err
 	}
-	if err := Check(s.Files, files); err != nil {
-		return "", err
+	if err := syncAll(making); err != nil {
+		return "", unwritable("cannot keep profile", err)
 	}
-	return p.Replace(making, why, now)
+	return p.replace(making, why, now)
 }
 
-// Replace makes the folder made, which lies beside the profile, the profile, and
+// Restore replaces the profile by a snapshot, all or nothing: half a profile
+// makes the page delete the other half. Everything is copied and checked first;
+// a damaged snapshot is ErrDamaged, and then nothing has changed. The replaced
+// profile goes to quarantine under the returned name. Chrome must not run.
+func (p *Profile) Restore(ctx context.Context, s Snapshot, why string, now time.Time) (string, error) {
+	return p.Fill(func(folder string) error {
+		files, err := copyTree(ctx, p.Path(s), folder)
+		if err != nil {
+			return err
+		}
+		return Check(s.Files, files)
+	}, why, now)
+}
+
+// replace makes the folder made, which lies beside the profile, the profile, and
 // moves the present one to quarantine under the returned name. A death in the
 // middle is finished, or undone, at the next Open. Chrome must not run.
-func (p *Profile) Replace(made, why string, now time.Time) (string, error) {
+func (p *Profile) replace(made, why string, now time.Time) (string, error) {
 	incoming := p.path("incoming")
 	if err := os.Rename(made, incoming); err != nil {
 		return "", unwritable("cannot replace profile", err)

@@ -1,0 +1,112 @@
+package login
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/profile"
+)
+
+const passphrase = "correct horse battery staple"
+
+func (r *rig) export(file string) Export {
+	return Export{Tokens: r.tokens, File: file, Passphrase: passphrase, Work: 4}
+}
+
+func TestLoginTravelsToAnotherFolder(t *testing.T) {
+	from, to := newRig(t), newRig(t)
+	from.link()
+	linkedAt := from.told().LinkedAt
+	to.put("what was there")
+	_, _ = from.folder.Close(), to.folder.Close()
+
+	file := filepath.Join(t.TempDir(), "login.age")
+	if _, err := from.export(file).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: %v %v", info, err)
+	}
+	_, moved, err := Import(t.Context(), to.tokens, file, passphrase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to.start()
+	to.holds("login")
+	if s := to.told(); !s.LinkedAt.Equal(linkedAt) || s.Quarantined != moved || !strings.HasSuffix(moved, "-import") {
+		t.Errorf("told %+v", s)
+	}
+	old, err := os.ReadFile(filepath.Join(to.tokens, "admin.quarantine", moved, "Default", "login"))
+	if err != nil || string(old) != "what was there" {
+		t.Errorf("in quarantine: %q, %v", old, err)
+	}
+}
+
+func TestExportIsRefusedWhenItWouldBeTornOrOverwrite(t *testing.T) {
+	r := newRig(t)
+	file := filepath.Join(t.TempDir(), "login.age")
+	if _, err := r.export(file).Run(t.Context()); !errors.Is(err, profile.ErrHeld) {
+		t.Errorf("a supervisor runs: %v", err)
+	}
+	fromCopy := r.export(file)
+	fromCopy.Snapshot = true
+	if _, err := fromCopy.Run(t.Context()); !errors.Is(err, ErrNothing) {
+		t.Errorf("no copy yet: %v", err)
+	}
+	r.link()
+	r.end(reason.RestartRequested, true)
+	if _, err := fromCopy.Run(t.Context()); err != nil {
+		t.Errorf("a copy, while a supervisor runs: %v", err)
+	}
+	if _, err := fromCopy.Run(t.Context()); !errors.Is(err, ErrExists) {
+		t.Errorf("once more: %v", err)
+	}
+	_ = r.folder.Close()
+	empty := Export{Tokens: filepath.Join(t.TempDir(), "none"), File: file + "2", Passphrase: passphrase, Work: 4}
+	if _, err := empty.Run(t.Context()); !errors.Is(err, ErrNothing) {
+		t.Errorf("no folder: %v", err)
+	}
+	if _, err := os.Stat(empty.Tokens); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the export made the folder")
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file), ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestImportThatFailsChangesNothing(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good"), filepath.Join(dir, "bad")
+	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	if err := os.WriteFile(bad, []byte("no archive"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, profile.ErrHeld) {
+		t.Errorf("a supervisor runs: %v", err)
+	}
+	_ = r.folder.Close()
+	if _, err := r.export(good).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.put("later")
+	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, archive.ErrDamaged) {
+		t.Errorf("a bad file: %v", err)
+	}
+	if _, _, err := Import(t.Context(), r.tokens, good, "wrong"); !errors.Is(err, archive.ErrPassphrase) {
+		t.Errorf("a bad passphrase: %v", err)
+	}
+	r.holds("later")
+	if left, err := filepath.Glob(filepath.Join(r.tokens, "admin.*")); err != nil || strings.Contains(strings.Join(left, " "), "partial") || strings.Contains(strings.Join(left, " "), "quarantine") {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
