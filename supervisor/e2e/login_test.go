@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -134,5 +137,100 @@ func TestPlannedRestartWaitsUntilANewLoginHasSettled(t *testing.T) {
 	s.stop()
 	if !strings.Contains(s.log.String(), `"msg":"restart_deferred"`) {
 		t.Error("the log does not say that it waits")
+	}
+}
+
+// run ends with its output and exit code.
+func run(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.CommandContext(within(t), filepath.Join(binaries, "supervisor"), args...)
+	cmd.Env = append(os.Environ(), "SESSION_MANAGER_PASSPHRASE=correct horse battery staple")
+	out, err := cmd.CombinedOutput()
+	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func TestExportedLoginWorksElsewhere(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	tokens, elsewhere, file := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "login.age")
+	p := newPhone(t, simulator.Options{})
+	first := linked(t, p, tokens)
+	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 75 || !strings.Contains(out, "--snapshot") {
+		t.Errorf("while it runs: exit code %d, %s", code, out)
+	}
+	first.stop()
+	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 0 {
+		t.Fatalf("export: exit code %d, %s", code, out)
+	}
+	if out, code := run(t, "session", "import", file, "--tokens", elsewhere); code != 0 {
+		t.Fatalf("import: exit code %d, %s", code, out)
+	}
+	second := start(t, p.url, elsewhere)
+	second.await("READY")
+	second.stop()
+	if strings.Contains(second.log.String(), `"to":"QR_REQUIRED"`) {
+		t.Error("a scan was asked for")
+	}
+}
+
+func (s *service) post(path, body string) answered {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(within(s.t), http.MethodPost, s.base+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	a, err := do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a
+}
+
+func TestLinkByPhoneNumberThenLogOutByCommand(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	tokens := t.TempDir()
+	p := newPhone(t, simulator.Options{Speed: 4})
+	s := start(t, p.url, tokens)
+	s.awaitQR()
+	if a := s.post("/session/logout", ""); a.status != 409 || !strings.Contains(a.body, `"not_linked"`) {
+		t.Errorf("a logout without a link: %d %s", a.status, a.body)
+	}
+	a := s.post("/session/pair", `{"phone": "+54 9 11 5555-1234"}`)
+	var paired struct {
+		Code      string
+		ExpiresAt time.Time `json:"expires_at"`
+	}
+	if err := json.Unmarshal([]byte(a.body), &paired); err != nil || a.status != 200 || len(paired.Code) != 8 || time.Until(paired.ExpiresAt) <= 0 {
+		t.Fatalf("pair: %d %s, %v", a.status, a.body, err)
+	}
+	if told := s.get("/session").body; !strings.Contains(told, `"pairing": {`) || strings.Contains(told, paired.Code) {
+		t.Errorf("the session tells %s", told)
+	}
+	if err := p.EnterCode(within(t), paired.Code); err != nil {
+		t.Fatal(err)
+	}
+	s.await("READY")
+	if a := s.post("/session/pair", `{"phone": "+54 9 11 5555-1234"}`); a.status != 409 || !strings.Contains(a.body, `"not_unlinked"`) {
+		t.Errorf("pair with a link: %d %s", a.status, a.body)
+	}
+	before := s.session()
+	if a := s.post("/session/logout", ""); a.status != 200 || !strings.Contains(a.body, "-logged_out") {
+		t.Errorf("logout: %d %s", a.status, a.body)
+	}
+	v := s.awaitSession("a QR of the next generation", func(v sessionView) bool { return v.QR != nil })
+	if v.Worker.Generation != before.Worker.Generation+1 || v.Worker.AbnormalEnds != 0 || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 1 {
+		t.Errorf("got %+v", v.Worker)
+	}
+	s.stop()
+	log := s.log.String()
+	for _, secret := range []string{paired.Code, paired.Code[:4] + "-" + paired.Code[4:], "5491155551234", "5555-1234"} {
+		if strings.Contains(log, secret) {
+			t.Error("the code or the number is in the log")
+		}
 	}
 }

@@ -106,9 +106,12 @@ func stuckAfterLogout(c rpc.Condition) bool {
 	return c == rpc.PageLoggedOut || c == rpc.PageLoading || c == rpc.PageDisconnected
 }
 
+// maxAttempts is how often a restore may be begun without an end.
+const maxAttempts = 3
+
 // mayRestore says whether a copy may be brought back: not twice in a row.
 func (m Memory) mayRestore(l Limits, now time.Time) bool {
-	return m.RestoredAt.IsZero() || now.Sub(m.RestoredAt) >= l.Again
+	return m.Attempts < maxAttempts && (m.RestoredAt.IsZero() || now.Sub(m.RestoredAt) >= l.Again)
 }
 
 // snapshotDue says whether a restart for the sake of a copy is worth it now.

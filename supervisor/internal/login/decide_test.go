@@ -110,6 +110,7 @@ func TestDecisions(t *testing.T) {
 		{"a QR that stays, without a copy", held(), []seen{unlinked(0, reason.ScanQR)}, false, 5 * time.Second, forget, whyMissing},
 		{"a QR after a copy was brought back", restored(time.Minute), []seen{unlinked(0, reason.ScanQR)}, true, 5 * time.Second, forget, whyMissing},
 		{"a QR a day after", restored(25 * time.Hour), []seen{unlinked(0, reason.ScanQR)}, true, 5 * time.Second, restore, whyMissing},
+		{"a QR after three restores that did not end", Memory{LinkedAt: at(-time.Hour), PersistedAt: at(-time.Hour), Attempts: maxAttempts}, []seen{unlinked(0, reason.ScanQR)}, true, 5 * time.Second, forget, whyMissing},
 		{"a QR after the login was seen", held(), []seen{linked(0, rpc.PageDisconnected, true), unlinked(time.Second, reason.ScanQR)}, true, time.Minute, leave, ""},
 		{"a QR over a login that never reached the disk", Memory{LinkedAt: at(-time.Minute)}, []seen{unlinked(0, reason.ScanQR)}, true, time.Minute, leave, ""},
 		{"storage failed", held(), []seen{{0, rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.StorageFailed}}}, true, 10 * time.Second, restore, whyFailed},

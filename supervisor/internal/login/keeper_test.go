@@ -225,6 +225,27 @@ func TestLostLoginIsBroughtBackOnce(t *testing.T) {
 	r.holds("torn again")
 }
 
+func TestStopInTheMiddleOfARestoreDoesNotUseItUp(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.end(reason.RestartRequested, true)
+	r.put("torn")
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(6 * time.Second)
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Before(stopped, r.folder, supervise.Start{ChromeVersion: "156.0.1.2"}); err != nil {
+		t.Fatal(err)
+	}
+	r.holds("torn")
+	r.start()
+	r.see(time.Second, aQR)
+	r.beat(6 * time.Second)
+	r.spawn()
+	r.holds("login")
+}
+
 func TestDamagedCopyIsPassedOver(t *testing.T) {
 	r := newRig(t)
 	r.link()

@@ -34,10 +34,12 @@ type Memory struct {
 	// asked for in order to make one.
 	SnapshotAt time.Time `json:"snapshot_at,omitzero"`
 	TriedAt    time.Time `json:"tried_at,omitzero"`
-	// RestoredAt is when a copy was last brought back, or that was tried;
-	// RestoredFrom is its name, empty when none was fit.
+	// RestoredAt is when a copy was last brought back, or none was found fit;
+	// RestoredFrom is its name, empty when none was. Attempts counts those begun
+	// since: a death in the middle must not use up the only one.
 	RestoredAt   time.Time `json:"restored_at,omitzero"`
 	RestoredFrom string    `json:"restored_from,omitempty"`
+	Attempts     int       `json:"attempts,omitempty"`
 	// QuarantinedAt is when a profile was last moved away, and Quarantined the
 	// name of its folder.
 	QuarantinedAt time.Time `json:"quarantined_at,omitzero"`
@@ -46,7 +48,7 @@ type Memory struct {
 
 // without is what is left to know when the login is no more.
 func (m Memory) without() Memory {
-	m.LinkedAt, m.PersistedAt, m.ReadyAt, m.LoggedOutAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	m.LinkedAt, m.PersistedAt, m.ReadyAt, m.LoggedOutAt, m.Attempts = time.Time{}, time.Time{}, time.Time{}, time.Time{}, 0
 	return m
 }
 
@@ -90,8 +92,11 @@ func observe(m Memory, g glimpse, o rpc.PageObserved, now time.Time) (Memory, gl
 		}
 	}
 	g.ready = o.Condition == rpc.PageReady && o.Registered && o.Persisted
-	if g.ready && m.ReadyAt.IsZero() {
-		m.ReadyAt = now
+	if g.ready {
+		m.Attempts = 0
+		if m.ReadyAt.IsZero() {
+			m.ReadyAt = now
+		}
 	}
 	unlinked := o.Condition == rpc.PageUnlinked && !o.Registered
 	if o.Condition == rpc.PageLoggedOut || unlinked && o.Reason == reason.LoggedOut {

@@ -127,14 +127,14 @@ func (k *Keeper) erase() error {
 	return nil
 }
 
-// restore brings back the newest copy that is whole. That it was tried is noted
-// first: whatever happens then, it does not happen again soon.
+// restore brings back the newest copy that is whole. That it was begun is noted
+// first: whatever happens then, it does not happen for ever.
 func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now time.Time) {
 	if why == whyNoStart && !k.profileIsToBlame(ctx, s) {
 		return
 	}
 	found, err := k.snapshots()
-	k.memory.RestoredAt, k.memory.RestoredFrom = now, ""
+	k.memory.Attempts++
 	k.save()
 	for _, copied := range found {
 		if s.Older(copied.ChromeVersion) {
@@ -144,13 +144,17 @@ func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now
 		name, restoreErr := k.folder.Restore(ctx, copied, why, now)
 		if restoreErr == nil {
 			k.quarantined(name, now)
-			k.memory.RestoredFrom = copied.Name
+			k.memory.RestoredAt, k.memory.RestoredFrom, k.memory.Attempts = now, copied.Name, 0
 			k.memory.ReadyAt, k.memory.PersistedAt = copied.ReadyAt, copied.PersistedAt
 			k.o.Logger.Warn("login_restored", logging.KeyPath, copied.Name, logging.KeyReason, why)
 			return
 		}
 		err = errors.Join(err, restoreErr)
+		if ctx.Err() != nil {
+			return // The next start decides again.
+		}
 	}
+	k.memory.RestoredAt, k.memory.RestoredFrom = now, ""
 	k.o.Logger.Error("login_not_restored", logging.KeyReason, why, logging.KeyError, err)
 }
 

@@ -61,6 +61,7 @@ func (l *loop) told(in input, now time.Time) {
 	case !in.paired.IsZero():
 		l.next.PairingExpires = in.paired
 		l.update("paired", l.m)
+		close(in.published)
 	default:
 		l.step(event{kind: Stopping}, now)
 	}

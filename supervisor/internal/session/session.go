@@ -54,8 +54,10 @@ type input struct {
 	notice supervise.Notice
 	code   *qr.Code
 	login  *login.Status
-	// paired is until when a pairing code is good.
-	paired time.Time
+	// paired is until when a pairing code is good; published is closed when that
+	// can be read.
+	paired    time.Time
+	published chan struct{}
 }
 
 // New returns a Session in INIT. It does nothing until Run.
@@ -108,8 +110,16 @@ func (s *Session) Notify(n supervise.Notice) {
 // LoginKnown takes in what is known of the login.
 func (s *Session) LoginKnown(status login.Status) { s.put(input{login: &status}) }
 
-// Paired takes in that a code was given out by which a phone can be linked.
-func (s *Session) Paired(expires time.Time) { s.put(input{paired: expires}) }
+// Paired takes in that a code was given out by which a phone can be linked. When it
+// returns, the snapshot tells.
+func (s *Session) Paired(expires time.Time) {
+	in := input{paired: expires, published: make(chan struct{})}
+	s.put(in)
+	select {
+	case <-in.published:
+	case <-s.done:
+	}
+}
 
 // Stopping tells the session that the service stops. From then on no QR is
 // served.

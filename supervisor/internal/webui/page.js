@@ -47,6 +47,8 @@
     el("since").textContent = moment(s.since);
     document.title = (texts.States[s.status] || s.status) + " – " + ui.title;
     el("link").hidden = s.status !== "QR_REQUIRED";
+    // A code is of no use any more once the page is in another state.
+    if (el("link").hidden && el("pairCode")) el("pairCode").textContent = "";
   };
 
   const showProgress = (p) => {
