@@ -114,6 +114,12 @@
 //     shows one, and the address is cleaned at once (observed; that a removal by
 //     the phone carries no reason is assumed).
 //   - The user agents that get the page "works with Google Chrome 100+" (observed).
+//   - Linking by code: the modules' functions, the attribute data-link-code, the
+//     names of the server's refusals, and the three ways to be linked that
+//     getPairingType tells (observed). That the page shows the code, too, when
+//     somebody else called its functions is assumed, the harder case.
+//   - The menu above the chats, and the question before a logout (assumed: their
+//     labels were observed, their elements not).
 //   - A hidden page waits up to 5 s before it connects; a second tab steps back
 //     (observed). A tab that died without a word is outlived after 1.5 s (assumed).
 //   - Screens other than the login page have the texts and elements that were

@@ -25,6 +25,10 @@ func (l *loop) press(ctx context.Context, name string) error {
 		return err
 	}
 	defer h.release()
+	// The modules know of a screen before it is drawn.
+	if _, err := h.appears(ctx, name, l.t.Press); err != nil {
+		return err
+	}
 	return h.press(ctx, name)
 }
 

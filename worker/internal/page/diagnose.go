@@ -41,6 +41,12 @@ func (p *Page) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.t.Command)
 	defer cancel()
 	defer context.AfterFunc(p.life, cancel)()
+	select {
+	case p.diagnoses <- struct{}{}:
+		defer func() { <-p.diagnoses }()
+	case <-ctx.Done():
+		return rpc.Diagnosis{}, p.explain(ctx.Err())
+	}
 	d := rpc.Diagnosis{URL: addressOf(v.address), PageVersion: v.shown.PageVersion, Readers: readersOf(v)}
 	var errs []error
 	var err error

@@ -66,6 +66,8 @@ type Page struct {
 	// is one.
 	commands chan struct{}
 	busy     atomic.Bool
+	// diagnoses holds one token, too.
+	diagnoses chan struct{}
 
 	// base is the origin of lastGood: nanoseconds at which the main thread last
 	// answered, 0 for never.
@@ -125,7 +127,7 @@ func prepare(o Options) (*Page, error) {
 	p := &Page{
 		o: o, log: log, t: t, judge: judge.New(t.Judge),
 		signals: newSignals(), chores: make(chan chore, 16), base: time.Now(),
-		views: newViews(), commands: make(chan struct{}, 1),
+		views: newViews(), commands: make(chan struct{}, 1), diagnoses: make(chan struct{}, 1),
 	}
 	p.lens.Store(l)
 	return p, nil

@@ -218,7 +218,7 @@ func once(o *Options) { o.Timings.CureLimit = 1 }
 
 func TestAHangingPageIsCured(t *testing.T) {
 	t.Parallel()
-	r := openAlone(t, simulator.Options{Speed: 5}, quick)
+	r := open(t, simulator.Options{Speed: 5}, quick)
 	_, mark := r.awaitCode(0)
 	if err := r.sim.Hang(); err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
 
 func TestACrashedPageIsRevived(t *testing.T) {
 	t.Parallel()
-	r := openAlone(t, simulator.Options{Speed: 5})
+	r := open(t, simulator.Options{Speed: 5})
 	_, mark := r.awaitCode(0)
 	crash(r)
 	_, mark = r.await(mark, "that the page crashed", func(b rpc.EventBody) bool {
@@ -259,12 +259,13 @@ func TestACrashedPageIsRevived(t *testing.T) {
 
 // crash kills the page's process. The call is never answered.
 func crash(r *rig) {
-	go func() { _ = proto.PageCrash{}.Call(r.page.rod) }()
+	page := r.page.rod.Context(r.context())
+	go func() { _ = proto.PageCrash{}.Call(page) }()
 }
 
 func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
 	t.Parallel()
-	r := openAlone(t, simulator.Options{Speed: 5}, once)
+	r := open(t, simulator.Options{Speed: 5}, once)
 	_, mark := r.awaitCode(0)
 	crash(r)
 	r.awaitCode(r.awaitGone(mark, "navigated"))

@@ -199,15 +199,20 @@ func (h *hands) openForm(ctx context.Context) error {
 	if _, err := h.appears(ctx, toPhone, h.page.t.Call); err != nil {
 		return err
 	}
-	if err := h.press(ctx, toPhone); err != nil {
-		return err
+	// What is being drawn moves, and a click misses it then.
+	for range presses {
+		if err := h.press(ctx, toPhone); err != nil && !errors.Is(err, errNothingToPress) {
+			return err
+		}
+		if there, err := h.appears(ctx, toInput, h.page.t.Press); err != nil || there {
+			return err
+		}
 	}
-	there, err := h.appears(ctx, toInput, h.page.t.Call)
-	if err == nil && !there {
-		err = errors.New("its form for a phone number did not open")
-	}
-	return err
+	return errors.New("its form for a phone number did not open")
 }
+
+// presses is how often a button is pressed that has no effect.
+const presses = 3
 
 // refusalOf translates the names by which act.js calls the refusals.
 func refusalOf(name string) error {

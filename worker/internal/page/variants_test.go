@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"session-manager/scripts/simulator"
+	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 )
@@ -102,7 +103,7 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 	} {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
-			o := simulator.Options{Profile: tc.profile, Speed: 20}
+			o := simulator.Options{Profile: tc.profile, Speed: 40}
 			if tc.fault != "" {
 				o.Faults = []string{tc.fault}
 			}
@@ -185,6 +186,25 @@ func TestTheRemainsOfALoginAreToldWithTheNewCode(t *testing.T) {
 	}
 	_, mark = r.awaitCondition(mark, rpc.PageLoggedOut)
 	r.awaitCode(mark)
+}
+
+func TestAPasskeyIsToldByThePagesLinkMethodToo(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, withKnowledge(t, func(k *knowledge.Knowledge) {
+		for i := range k.Screens {
+			if k.Screens[i].Name == knowledge.ScreenPasskey {
+				k.Screens[i].Selectors, k.Screens[i].Texts = []string{"#nowhere"}, nil
+			}
+		}
+	}))
+	_, mark := r.awaitCode(0)
+	if _, err := r.sim.Shown(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Scan(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitReason(mark, reason.PasskeyRequired)
 }
 
 func TestALockedPageIsBlocked(t *testing.T) {

@@ -76,16 +76,7 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 		return h, v
 	}
 	n := h.loads[k]
-	wait := min(t.patience<<min(n, 10), t.patienceMax)
-	from := h.since(k)
-	if h.loadsAt.After(from) {
-		from = h.loadsAt
-	}
-	due := from.Add(wait)
-	if k == kindPhoneCode && n == 0 && !l.PairingUntil.IsZero() {
-		due = h.pairingEnds(l, now, j.t.paced(pairingGrace))
-	}
-	if now.Before(due) {
+	if due := j.due(h, k, l, now); now.Before(due) {
 		v.Wake = earlier(v.Wake, due)
 		return h, v
 	}
@@ -106,6 +97,19 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 		v.Action = Return
 	}
 	return h, v
+}
+
+// due is when something must be done about a page in k.
+func (j Judge) due(h History, k kind, l Look, now time.Time) time.Time {
+	t, n := j.trait(k), h.loads[k]
+	if k == kindPhoneCode && n == 0 && !l.PairingUntil.IsZero() {
+		return h.pairingEnds(l, now, j.t.paced(pairingGrace))
+	}
+	from := h.since(k)
+	if h.loadsAt.After(from) {
+		from = h.loadsAt
+	}
+	return from.Add(min(t.patience<<min(n, 10), t.patienceMax))
 }
 
 // pairingGrace is for a code that is being used in its last moment.

@@ -123,14 +123,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	k := classify(l, facts{
 		registered: h.registered, connected: h.connected, seen: h.seen(), quiet: l.Quiet >= j.t.Quiet,
 	})
-	switch {
-	case k != kindScanned || !l.found(ReaderDOM):
-		h.linkingSince = time.Time{}
-	case h.linkingSince.IsZero():
-		h.linkingSince = now
-	case now.Sub(h.linkingSince) >= falseLogin:
-		k = kindNoCode
-	}
+	h, k = h.doubt(k, l, now)
 	var code codeVerdict
 	if k == kindNoCode {
 		h, code = h.judgeCode(l, now, j.t)
@@ -159,6 +152,20 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 		}
 	}
 	return h, v
+}
+
+// doubt disbelieves the login in storage when a code is shown all the same, for
+// longer than a scan takes.
+func (h History) doubt(k kind, l Look, now time.Time) (History, kind) {
+	switch {
+	case k != kindScanned || !l.found(ReaderDOM):
+		h.linkingSince = time.Time{}
+	case h.linkingSince.IsZero():
+		h.linkingSince = now
+	case now.Sub(h.linkingSince) >= falseLogin:
+		return h, kindNoCode
+	}
+	return h, k
 }
 
 // Told is the observation that was told last.
