@@ -4,10 +4,12 @@ import (
 	"context"
 	"time"
 
+	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/override"
+	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
 )
@@ -44,8 +46,11 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		Tell:    func(status login.Status) { s.session.LoginKnown(status) },
 		Workers: func() login.Workers { return s.workers },
 	})
+	group, err := proctree.Delegated()
+	s.log.Info("containment", "control_group", err == nil, logging.KeyPath, group)
 	s.workers = supervise.New(supervise.Options{
-		Tokens: cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		ControlGroup: group,
+		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		Knowledge:  func() []byte { return override.State().File },
 		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Keeper: keeper,
 		Notify: func(n supervise.Notice) {

@@ -83,7 +83,7 @@ func helperFaults() []fault {
 		{name: "storage process killed", expect: nothing, hold: heals, random: true, inject: toAll("storage", syscall.SIGKILL)},
 		{name: "zygotes killed", expect: nothing, hold: heals, random: true, inject: toAll("zygote", syscall.SIGKILL)},
 		{name: "renderer killed", expect: cured, reasons: []string{"page_crashed"}, random: true, inject: toAll("renderer", syscall.SIGKILL)},
-		{name: "renderer stopped", expect: cured, reasons: []string{"page_hung"}, inject: toAll("renderer", syscall.SIGSTOP)},
+		{name: "renderer stopped", expect: restarts, reasons: []string{"page_hung"}, inject: toAll("renderer", syscall.SIGSTOP)},
 		{name: "GPU process stopped", expect: restarts, reasons: []string{"painting_hung"}, inject: toAll("gpu-process", syscall.SIGSTOP)},
 		{name: "network process stopped", expect: restarts, reasons: []string{"network_hung"}, inject: toAll("network", syscall.SIGSTOP)},
 	}
@@ -107,6 +107,26 @@ func pageFaults() []fault {
 // where it takes a start to meet them.
 func surroundings() []fault {
 	return []fault{
+		{name: "worker binary replaced", expect: rolls, reasons: []string{"worker_replaced"}, random: true,
+			inject: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(nil) }},
+		{name: "worker binary replaced by half of one, and then by a whole one", expect: rolls, reasons: []string{"worker_replaced"},
+			hold: 3 * time.Second, random: true,
+			inject: func(_ context.Context, r *rig, _ target) error {
+				return r.replaceWorker(func(whole []byte) []byte { return whole[:len(whole)/2] })
+			},
+			mend: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(nil) }},
+		{name: "worker binary gone, worker killed", expect: restarts, reasons: []string{"worker_crashed"},
+			prepare: func(context.Context, *rig) error { return nil },
+			clear:   func(_ context.Context, r *rig) error { return r.replaceWorker(nil) },
+			inject: func(ctx context.Context, r *rig, t target) error {
+				if err := r.waitUntilProven(ctx); err != nil {
+					return err
+				}
+				if err := os.Remove(r.places.worker); err != nil {
+					return err
+				}
+				return toWorker(syscall.SIGKILL)(ctx, r, t)
+			}},
 		{name: "Chrome gone from the disk", expect: blocked, reasons: []string{"browser_missing"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
 				return andKill(os.Rename(r.places.chrome, r.places.chrome+".away"))(ctx, r, t)

@@ -78,9 +78,13 @@ func (v view) noticed(before view) bool {
 type passed struct {
 	// detected is when the service first knew; zero if never.
 	detected time.Time
+	// ended is when the generation was first seen to be over; zero if never.
+	ended time.Time
 	// mended is when the cause was taken away, or a long pause cut short; zero
 	// if never.
 	mended time.Time
+	// stated is when the service said, before that, that it would look again.
+	stated time.Time
 	// back is when all was well again; zero if never.
 	back time.Time
 	// reasons are the codes that were given, in their order.
@@ -91,6 +95,9 @@ type passed struct {
 func (p *passed) note(v view, before view, now time.Time) {
 	if p.detected.IsZero() && v.noticed(before) {
 		p.detected = now
+	}
+	if p.ended.IsZero() && v.Phase.Name != before.Phase.Name {
+		p.ended = now
 	}
 	codes := []string{v.Reason.Code}
 	if e := v.LastEnd; e != nil && (before.LastEnd == nil || e.Generation != before.LastEnd.Generation) {
@@ -121,7 +128,7 @@ func (f fault) over(p *passed, before view, linked bool) bool {
 	}
 	switch f.expect {
 	case restarts, rolls, blocked:
-		return v.Worker.Generation > before.Worker.Generation
+		return v.Worker.Generation > before.Worker.Generation && (f.mend == nil || !p.mended.IsZero())
 	case cured:
 		return !p.detected.IsZero()
 	case waits:
@@ -161,6 +168,9 @@ func (r *rig) follow(ctx context.Context, f fault, t target, begun time.Time) (*
 				return p, fmt.Errorf("cannot mend: %w", err)
 			}
 			p.mended = time.Now()
+			if v.RetryAt != nil {
+				p.stated = *v.RetryAt
+			}
 		} else if r.impatient(p, now) {
 			if err := r.service.restart(ctx); err != nil {
 				return p, err

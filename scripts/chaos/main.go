@@ -51,6 +51,7 @@ type options struct {
 	random                     time.Duration
 	speed                      float64
 	cycles                     int
+	when                       string
 	keep, list                 bool
 }
 
@@ -67,6 +68,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome; by default it is looked for on the PATH")
 	flags.StringVar(&o.json, "json", filepath.Join(bin, "chaos.json"), "file for the measurements; empty for none")
 	flags.StringVar(&o.only, "only", "", "do only the faults whose names contain one of these, separated by commas")
+	flags.StringVar(&o.when, "when", "", "QR or READY: bring the faults about in this state only")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the random part")
 	flags.DurationVar(&o.random, "for", 0, "how long to go on with faults drawn at random")
 	flags.Float64Var(&o.speed, "speed", 4, "speed of the simulator's clock")
@@ -128,6 +130,12 @@ func (r *rig) everything(ctx context.Context, out io.Writer, rep *report) error 
 			if err := r.link(ctx); err != nil {
 				return err
 			}
+		}
+		if o := r.o.when; o != "" && (o == "READY") != linked {
+			if err := r.ready(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := r.measureCold(ctx, rep); err != nil {
 			return err

@@ -182,6 +182,39 @@ func (r *rig) limitFiles(spare int) error {
 	return nil
 }
 
+// replaceWorker puts a new worker in the old one's place, as an installer does.
+// change may be nil.
+func (r *rig) replaceWorker(change func([]byte) []byte) error {
+	content, err := os.ReadFile(r.o.worker)
+	if err != nil {
+		return fmt.Errorf("cannot read the worker's binary: %w", err)
+	}
+	if change != nil {
+		content = change(content)
+	}
+	next := r.places.worker + ".new"
+	if err := os.WriteFile(next, content, 0o700); err != nil { //nolint:gosec // a program must be executable
+		return fmt.Errorf("cannot write the worker's binary: %w", err)
+	}
+	return os.Rename(next, r.places.worker)
+}
+
+// provenAfter is when the service believes in a worker's binary, and a little
+// more.
+const provenAfter = 63 * time.Second
+
+// waitUntilProven waits until the worker has run for so long.
+func (r *rig) waitUntilProven(ctx context.Context) error {
+	timer := time.NewTimer(provenAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (r *rig) openFiles() (int, error) {
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.service.pid()))
 	if err != nil {

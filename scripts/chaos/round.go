@@ -15,10 +15,8 @@ const coldStarts = 3
 // measureCold measures starts on a profile that exists, under the same requests
 // as the faults.
 func (r *rig) measureCold(ctx context.Context, rep *report) error {
-	if r.service == nil { // the first start of all makes the profile
-		if _, err := r.fresh(ctx, nil); err != nil {
-			return err
-		}
+	if err := r.ready(ctx); err != nil {
+		return err
 	}
 	var took []time.Duration
 	for range coldStarts {
@@ -37,6 +35,16 @@ func (r *rig) measureCold(ctx context.Context, rep *report) error {
 	r.cold = took[coldStarts/2]
 	rep.Cold = append(rep.Cold, took...)
 	return nil
+}
+
+// ready starts the service, unless it runs. The first start of all makes the
+// profile.
+func (r *rig) ready(ctx context.Context) error {
+	if r.service != nil {
+		return nil
+	}
+	_, err := r.fresh(ctx, nil)
+	return err
 }
 
 func (r *rig) coldStart(ctx context.Context) (time.Duration, error) {
@@ -134,10 +142,16 @@ func (r *rig) hit(ctx context.Context, f fault, t target, w *row) {
 	if e := p.last.LastEnd; e != nil && e.Generation >= t.view.Worker.Generation {
 		w.Delay = time.Duration(e.DelayMS) * time.Millisecond
 	}
+	if p.stated.After(p.mended) {
+		w.Delay = p.stated.Sub(p.mended)
+	}
 	from := begun
 	if !p.detected.IsZero() {
 		w.Detected = p.detected.Sub(begun)
 		from = p.detected
+	}
+	if p.ended.After(from) {
+		from = p.ended
 	}
 	if p.mended.After(from) {
 		from = p.mended

@@ -19,8 +19,9 @@ type row struct {
 	Seconds float64  `json:"seconds"`
 	Tally   tally    `json:"requests"`
 	Reasons []string `json:"reasons"`
-	// Detected counts from the fault, Back from the detection, or from when the
-	// cause was taken away; both are zero where there is none.
+	// Detected counts from the fault; Back from the detection, the end of the
+	// generation or the moment at which the cause was taken away, whichever was
+	// last. Both are zero where there is none.
 	Detected time.Duration `json:"detected"`
 	Back     time.Duration `json:"back"`
 	// Delay is the backoff that the service stated.

@@ -104,7 +104,7 @@ func startService(ctx context.Context, binary, address, url string, p places, ar
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
 	args = append([]string{"--listen", address, "--url", url, "--tokens", p.tokens,
-		"--worker", p.worker, "--chrome", p.chrome, "--log-level", "debug"}, args...)
+		"--worker", p.worker, "--settle-time", "0s", "--chrome", p.chrome, "--log-level", "debug"}, args...)
 	s := &service{
 		base: "http://" + address, log: log, ended: make(chan struct{}),
 		cmd:    exec.CommandContext(context.WithoutCancel(ctx), binary, args...), // end and kill are its kill path

@@ -23,8 +23,15 @@ func replace(_ []string, a slog.Attr) slog.Attr {
 	case slog.KindDuration:
 		return slog.Int64(a.Key, a.Value.Duration().Milliseconds())
 	case slog.KindAny:
-		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(Redact(err.Error()))
+		switch v := a.Value.Any().(type) {
+		case error:
+			a.Value = slog.StringValue(Redact(v.Error()))
+		case []string:
+			redacted := make([]string, len(v))
+			for i := range v {
+				redacted[i] = Redact(v[i])
+			}
+			a.Value = slog.AnyValue(redacted)
 		}
 	case slog.KindString:
 		a.Value = slog.StringValue(Redact(a.Value.String()))

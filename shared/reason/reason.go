@@ -18,6 +18,7 @@ const (
 	WorkerHung         Code = "worker_hung"
 	WorkerUnusable     Code = "worker_unusable"
 	WorkerReplaced     Code = "worker_replaced"
+	BrowserReplaced    Code = "browser_replaced"
 	MemoryLimit        Code = "memory_limit"
 	BrowserMissing     Code = "browser_missing"
 	BrowserCrashed     Code = "browser_crashed"
@@ -30,6 +31,7 @@ const (
 	ProfileInUse       Code = "profile_in_use"
 	DiskFull           Code = "disk_full"
 	RuntimeUnwritable  Code = "runtime_unwritable"
+	ResourcesExhausted Code = "resources_exhausted"
 	RestartStorm       Code = "restart_storm"
 )
 
@@ -100,6 +102,7 @@ var catalogue = map[Code]Text{
 	WorkerHung:         {"The worker process stopped answering and was killed; a new one is being started.", ""},
 	WorkerUnusable:     {"The worker binary can't be run, or speaks another protocol version than the supervisor.", "Run make build, so that bin/supervisor and bin/worker are of one version, or set --worker to the right file."},
 	WorkerReplaced:     {"The worker's binary was replaced; the new one takes over.", ""},
+	BrowserReplaced:    {"Chrome was replaced on disk; the new one takes over.", ""},
 	MemoryLimit:        {"The worker and Chrome held more memory than --memory-limit allows; they are being started anew.", ""},
 	BrowserMissing:     {"No usable Chrome or Chromium was found.", "Install one (apt-get install chromium, or Google's google-chrome-stable), or set --chrome to its path. The service notices by itself."},
 	BrowserCrashed:     {"Chrome died; a new one is being started.", ""},
@@ -112,6 +115,7 @@ var catalogue = map[Code]Text{
 	ProfileInUse:       {"Another Chrome, not started by this service, holds the profile.", "End that Chrome (its pid is in the detail). The service notices by itself."},
 	DiskFull:           {"There is too little space, or there are no inodes, where the profile lies.", "Free some space. The service notices by itself."},
 	RuntimeUnwritable:  {"The folder for sockets and temporary files can't be written.", "Make it writable for the service's user: it is $RUNTIME_DIRECTORY under systemd, a folder in $TMPDIR otherwise. The service notices by itself."},
+	ResourcesExhausted: {"There are no file descriptors, processes or memory left to start a worker with.", "Raise the limits of the service (LimitNOFILE and TasksMax in its unit), or free memory. The service tries again by itself."},
 	RestartStorm:       {"The worker keeps failing; restarts have been slowed down.", "The log events worker_exit tell why. POST /session/restart tries at once."},
 
 	PageLoading:        {"The page is loading.", ""},

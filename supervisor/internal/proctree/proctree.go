@@ -45,7 +45,8 @@ func BecomeSubreaper() error {
 // Tree is the set of processes below this process. Its methods may be called
 // from several goroutines.
 type Tree struct {
-	root int
+	root  int
+	group *Group // nil without one
 
 	mu     sync.Mutex
 	waited map[int]bool               // guarded by mu
@@ -70,6 +71,13 @@ func Below(waited ...int) *Tree {
 	for _, pid := range waited {
 		t.waited[pid] = true
 	}
+	return t
+}
+
+// In makes Kill end the group's members at once, before it looks for what is
+// left. It must be called before the other methods are.
+func (t *Tree) In(g *Group) *Tree {
+	t.group = g
 	return t
 }
 
@@ -166,6 +174,9 @@ func (t *Tree) reap(procs []Process) []Process {
 }
 
 func (t *Tree) kill(procs []Process) {
+	if t.group != nil && len(procs) > 0 {
+		_ = t.group.Kill() // what it misses is killed one by one
+	}
 	for _, p := range procs {
 		if killOne(p) && p.State != Zombie {
 			t.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -347,6 +348,16 @@ func TestARealForeignChromeIsSeenAndSpared(t *testing.T) {
 	_, err = p.CleanLock(t.Context())
 	wantReason(t, err, reason.ProfileInUse)
 	if err := os.Rename(socket+".hidden", socket); err != nil {
+		t.Fatal(err)
+	}
+
+	// It is stopped, and answers nobody. Another Chrome would kill it after 20 s.
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.CleanLock(t.Context())
+	wantReason(t, err, reason.ProfileInUse)
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RecordLaunch(pid); err != nil {

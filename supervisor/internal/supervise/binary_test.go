@@ -143,6 +143,16 @@ func TestAWorkerThatVanishesIsReplacedByTheOneThatWorked(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 }
 
+func TestAReplacedChromeTakesOverWhenItsFileHasSettled(t *testing.T) {
+	r := newRig(t, "runs").start()
+	awaitEvent[rpc.PageObserved](r)
+	r.program("chrome", "echo Chromium 157.0.1.2")
+	if end := await[Ended](r); end.Reason != reason.BrowserReplaced || end.Class != restart.Planned {
+		t.Errorf("Ended: %+v", end)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
+
 func TestTooMuchMemoryForTooLongIsAPlannedEnd(t *testing.T) {
 	m := memory{limit: 100}
 	timings := Timings{}.withDefaults()

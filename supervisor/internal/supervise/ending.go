@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -70,7 +71,10 @@ func (g *generation) end(ctx context.Context, c cause) result {
 	}
 	// From here on no worker can be started any more, so its pid is known.
 	tree := g.tree()
-	leftover := g.endTree(ctx, tree, g.drain(c))
+	var leftover error
+	if !g.drained(tree, c) {
+		leftover = g.endTree(ctx, tree)
+	}
 	g.cancel()
 	g.tidy()
 	return g.record(c, tree, leftover, time.Since(began))
@@ -132,15 +136,33 @@ func (g *generation) awaitExit(d time.Duration) bool {
 	}
 }
 
-// drain is how long the tree may take to empty by itself.
-func (g *generation) drain(c cause) time.Duration {
+// drainLook is how often Chrome is looked at while its tree empties.
+const drainLook = 100 * time.Millisecond
+
+// drained gives the tree time to empty by itself, as long as that is of use, and
+// reports whether it has.
+func (g *generation) drained(tree *proctree.Tree, c cause) bool {
 	if c.frozen || !c.ask && g.worker == nil {
-		return 0
+		return false
 	}
-	if g.chromePID == 0 {
-		return g.timings.Drain
+	deadline := time.Now().Add(g.timings.Drain)
+	seen := byte(0)
+	for {
+		if g.chromePID != 0 {
+			if state := stateOf(g.chromePID); state != seen {
+				seen = state
+				if limit := time.Now().Add(drainOf(g.timings, state)); limit.Before(deadline) {
+					deadline = limit
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), min(drainLook, time.Until(deadline)))
+		err := tree.Wait(ctx)
+		cancel()
+		if err == nil || !time.Now().Before(deadline) {
+			return err == nil
+		}
 	}
-	return drainOf(g.timings, stateOf(g.chromePID))
 }
 
 // stateOf is the state of a process as /proc knows it, proctree.Zombie when it is
@@ -167,19 +189,11 @@ func drainOf(t Timings, state byte) time.Duration {
 	}
 }
 
-// endTree returns when nothing is left below this process, which gets some time
-// to empty by itself. Something that can't be killed, such as a process in
+// endTree kills what is below this process, and returns when nothing is left.
+// Something that can't be killed, such as a process in
 // uninterruptible sleep, is tried again and again: no other Chrome may be started
 // on the profile before. It gives up only when ctx ends.
-func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, drain time.Duration) error {
-	if drain > 0 {
-		drainCtx, cancel := context.WithTimeout(context.Background(), drain)
-		err := tree.Wait(drainCtx)
-		cancel()
-		if err == nil {
-			return nil
-		}
-	}
+func (g *generation) endTree(ctx context.Context, tree *proctree.Tree) error {
 	for {
 		killCtx, cancel := context.WithTimeout(context.Background(), g.timings.Kill)
 		err := tree.Kill(killCtx)
@@ -190,6 +204,9 @@ func (g *generation) endTree(ctx context.Context, tree *proctree.Tree, drain tim
 		b := Blocked{
 			Reason: reason.ProfileInUse, Detail: "what was started can't be ended: " + err.Error(),
 			RetryAt: time.Now().Add(g.timings.Stuck),
+		}
+		if exhausted(err) {
+			b.Reason = reason.ResourcesExhausted // whether something is left can't even be seen
 		}
 		g.s.logBlocked(b)
 		g.s.o.Notify(b)
@@ -243,7 +260,7 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 		r.workerStderr = g.process.stderr.record()
 	}
 	if g.failure != nil {
-		r.chromeExit, r.chromeStderr = chromeExit(*g.failure), g.failure.ChromeStderr
+		r.chromeExit, r.chromeStderr = chromeExit(*g.failure), presentable(g.failure.ChromeStderr)
 	}
 	if status, ok := tree.Exit(g.chromePID); ok && r.chromeExit == "" {
 		r.chromeExit = describe(status)
@@ -252,6 +269,16 @@ func (g *generation) record(c cause, tree *proctree.Tree, leftover error, took t
 		r.cause.detail = "the worker's process ended: " + r.workerExit
 	}
 	return r
+}
+
+// presentable cuts and redacts lines that the worker has sent. It has done the
+// same, if it is well.
+func presentable(lines []string) []string {
+	lines = slices.Clone(lines[max(0, len(lines)-keptLines):])
+	for i, line := range lines {
+		lines[i] = logging.Redact(cut(line))
+	}
+	return lines
 }
 
 // killedByUs follows the exit of a worker that did not end by itself: a planned

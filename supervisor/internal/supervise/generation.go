@@ -21,6 +21,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/watch"
 )
 
 // cause says why a generation ends, and what its end may still ask of it.
@@ -66,12 +67,13 @@ type generation struct {
 	below      *proctree.Tree // see tree
 	announced  bool           // WorkerStarted was told
 	phase      string
-	streamOver bool      // streamEnd was received
-	closed     bool      // Chrome has closed when it was asked to
-	wish       *Wish     // waits to be granted
-	trial      *trial    // nil while there is none
-	pageAt     time.Time // when the page was first observed
-	proven     bool      // the binary has shown that it works
+	streamOver bool            // streamEnd was received
+	closed     bool            // Chrome has closed when it was asked to
+	wish       *Wish           // waits to be granted
+	newChrome  watch.Signature // the browser's file, when it was last seen to be another one
+	trial      *trial          // nil while there is none
+	pageAt     time.Time       // when the page was first observed
+	proven     bool            // the binary has shown that it works
 	chromePID  int
 	browserAt  time.Time        // when chromePID was told
 	verified   bool             // Chrome was seen on our profile
@@ -128,6 +130,7 @@ func (g *generation) start(ctx context.Context) (cause, bool) {
 	g.folder = folder
 	home := filepath.Join(folder, workerFolder)
 	g.process = newProcess(g.plan.program, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
+	g.process.group = g.s.group
 	g.client = plugin.NewClient(g.clientConfig())
 	g.phase = "handshake"
 	g.tasks.Go(func() {
@@ -218,12 +221,26 @@ func (g *generation) startedOr(c connection) (cause, bool) {
 // ofStart tells a binary that can't be executed from a machine that can start no
 // process at the moment.
 func ofStart(err error) reason.Code {
+	if exhausted(err) {
+		return reason.ResourcesExhausted
+	}
 	for _, broken := range []error{os.ErrNotExist, os.ErrPermission, syscall.ENOEXEC, syscall.EISDIR, syscall.ENOTDIR, syscall.ELIBBAD} {
 		if errors.Is(err, broken) {
 			return reason.WorkerUnusable
 		}
 	}
 	return reason.WorkerCrashed
+}
+
+// exhausted says that err comes from a limit of this process or of the machine,
+// whatever it was that could not be done.
+func exhausted(err error) bool {
+	for _, limit := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
+		if errors.Is(err, limit) {
+			return true
+		}
+	}
+	return false
 }
 
 // request is what the worker is asked to run.
@@ -244,9 +261,9 @@ func (g *generation) tree() *proctree.Tree {
 	switch {
 	case g.below != nil:
 	case g.process == nil || g.process.pid() == 0:
-		return proctree.Below()
+		return proctree.Below().In(g.s.group)
 	default:
-		g.below = proctree.Below(g.process.pid())
+		g.below = proctree.Below(g.process.pid()).In(g.s.group)
 	}
 	return g.below
 }

@@ -57,10 +57,10 @@ func build(fields map[string]any, levelKey, msgKey string) (record, bool) {
 	if !ok {
 		return record{}, false
 	}
-	r := record{level: level, msg: cut(msg)}
+	r := record{level: level, msg: cut(logging.Redact(msg))}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if key != levelKey && key != msgKey && !ours(key) {
-			r.attrs = append(r.attrs, slog.Any(key, value(fields[key])))
+			r.attrs = append(r.attrs, slog.Any(logging.Redact(key), value(fields[key])))
 		}
 	}
 	return r, true
@@ -87,8 +87,24 @@ func parseLevel(text string) (slog.Level, bool) {
 	return level, true
 }
 
-// value gives a number back its type; everything else stays what JSON made of it.
+// value gives a number back its type, and takes from text what JSON's escapes have
+// hidden from the redaction of the line.
 func value(v any) any {
+	switch v := v.(type) {
+	case string:
+		return logging.Redact(v)
+	case []any:
+		for i := range v {
+			v[i] = value(v[i])
+		}
+		return v
+	case map[string]any:
+		redacted := make(map[string]any, len(v))
+		for key, inner := range v {
+			redacted[logging.Redact(key)] = value(inner)
+		}
+		return redacted
+	}
 	number, ok := v.(json.Number)
 	if !ok {
 		return v

@@ -15,12 +15,15 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/chrome"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/watch"
 )
 
 // plan is what a generation is started with.
 type plan struct {
 	browser chrome.Binary
 	version string
+	// chrome identifies the browser's file, and program is the worker's.
+	chrome  watch.Signature
 	program program
 }
 
@@ -54,16 +57,21 @@ func (s *Supervisor) attempt(ctx context.Context, said string) (plan, string, er
 	case errors.Is(err, profile.ErrHeld):
 		return plan{}, "", err
 	}
-	b := Blocked{
-		Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error()),
-		RetryAt: time.Now().Add(s.o.Timings.Probe),
+	b := Blocked{Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error())}
+	if exhausted(err) {
+		b.Reason = reason.ResourcesExhausted
 	}
+	pause := s.o.Timings.Probe
+	if b.Reason == reason.DiskFull || b.Reason == reason.ResourcesExhausted {
+		pause = min(pause, s.o.Timings.Space) // nothing tells of what was freed
+	}
+	b.RetryAt = time.Now().Add(pause)
 	now := string(b.Reason) + ": " + b.Detail
 	if now != said {
 		s.logBlocked(b)
 	}
 	s.o.Notify(b)
-	return plan{}, now, s.wait(ctx, s.o.Timings.Probe, w)
+	return plan{}, now, s.wait(ctx, pause, w)
 }
 
 // preflight looks at all that a generation needs. It changes nothing but a stale
@@ -79,6 +87,7 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	file := watch.Sign(browser.Path)
 	version, err := s.versions.Of(ctx, browser)
 	if err != nil {
 		return plan{}, err
@@ -108,7 +117,7 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err := s.o.Keeper.Before(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
 		return plan{}, err
 	}
-	return plan{browser: browser, version: version, program: worker}, nil
+	return plan{browser: browser, version: version, chrome: file, program: worker}, nil
 }
 
 // openProfile takes the tokens folder at the first time.

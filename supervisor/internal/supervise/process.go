@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/proctree"
 )
 
 // pipeGrace is how long the pipes of a process that has ended stay open for what
@@ -38,6 +39,8 @@ type process struct {
 	program program
 	env     []string
 	log     *slog.Logger
+	// group takes the process and all that it starts; nil without one.
+	group *proctree.Group
 
 	// started is closed when there is a process, exited when it has ended.
 	started chan struct{}
@@ -130,6 +133,13 @@ func (p *process) fork(cmd *exec.Cmd) error {
 		return fmt.Errorf("cannot start worker: %w", err)
 	}
 	p.cmd = cmd
+	if p.group != nil {
+		// The worker starts nothing before it is asked to, so nothing escapes.
+		// UseCgroupFD would need clone3, which RestrictNamespaces= forbids.
+		if err := p.group.Add(cmd.Process.Pid); err != nil {
+			p.log.Warn("not_in_control_group", logging.KeyError, err)
+		}
+	}
 	close(p.started)
 	return nil
 }

@@ -37,7 +37,8 @@ func tryRuntimeDir(path string) error {
 	if err == nil {
 		var probe string
 		if probe, err = os.MkdirTemp(path, "probe"); err == nil {
-			err = os.Remove(probe)
+			// A folder may fit into a file system in which no byte does.
+			err = errors.Join(os.WriteFile(filepath.Join(probe, "byte"), []byte{0}, 0o600), os.RemoveAll(probe))
 		}
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/chrome"
+	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
 )
@@ -44,6 +45,10 @@ type Options struct {
 	// RuntimeDir is an absolute path of at most 40 bytes, to a folder of mode
 	// 0700 that nobody else uses. Sockets and temporary files are made in it.
 	RuntimeDir string
+	// ControlGroup is the path of a cgroup v2 in which a group for the worker may be
+	// made (proctree.Delegated). It may be empty: then processes are followed by
+	// who started whom alone.
+	ControlGroup string
 	// MemoryLimit is what the worker and Chrome may hold together, in bytes, before
 	// they are started anew; 0 means that there is no limit.
 	MemoryLimit uint64
@@ -74,6 +79,7 @@ type Supervisor struct {
 	binaries binaries
 	told     string // of binaries.why
 	memory   memory
+	group    *proctree.Group // nil without one
 }
 
 // New returns a Supervisor that does nothing until Run. The process must be a
@@ -111,6 +117,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	defer s.closeProfile()
 	defer s.binaries.close()
+	s.openGroup(ctx)
+	defer s.closeGroup()
 	watching, stop := context.WithCancel(ctx)
 	var watches sync.WaitGroup
 	defer watches.Wait()
@@ -129,6 +137,33 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		if err := s.follow(ctx, result); err != nil {
 			return unlessDone(ctx, err)
 		}
+	}
+}
+
+// groupName is the worker's control group, the same for all generations.
+const groupName = "worker"
+
+// openGroup makes the worker's control group, where that is possible.
+func (s *Supervisor) openGroup(ctx context.Context) {
+	if s.o.ControlGroup == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timings.Kill)
+	defer cancel()
+	group, err := proctree.NewGroup(ctx, s.o.ControlGroup, groupName)
+	if err != nil {
+		s.log.Warn("no_control_group", logging.KeyPath, s.o.ControlGroup, logging.KeyError, err)
+		return
+	}
+	s.group = group
+}
+
+func (s *Supervisor) closeGroup() {
+	if s.group == nil {
+		return
+	}
+	if err := s.group.Close(); err != nil {
+		s.log.Warn("control_group_not_removed", logging.KeyError, err)
 	}
 }
 

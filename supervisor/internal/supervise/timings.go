@@ -48,6 +48,8 @@ type Timings struct {
 	// Probe is the pause between two looks at what keeps a generation from
 	// being started.
 	Probe time.Duration
+	// Space is the same for a disk that is full, and for limits of the machine.
+	Space time.Duration
 	// Prove is how long a worker must have had a page before its binary counts as
 	// one that works.
 	Prove time.Duration
@@ -96,6 +98,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.Tidy, 5 * time.Second},
 		{&t.Lease, 3 * time.Second},
 		{&t.Probe, 15 * time.Second},
+		{&t.Space, 3 * time.Second},
 		{&t.Prove, time.Minute},
 		{&t.Bloat, 30 * time.Second},
 		{&t.BloatPause, 10 * time.Minute},

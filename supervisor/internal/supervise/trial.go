@@ -56,6 +56,7 @@ func (g *generation) try(file watch.Signature) (*trial, error) {
 		"HOME="+home, "TMPDIR="+home, "PLUGIN_UNIX_SOCKET_DIR="+home,
 		"PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(rpc.ProtocolVersion),
 		handshake.MagicCookieKey+"="+handshake.MagicCookieValue), g.log.With("trial", true))}
+	t.process.group = g.s.group
 	if err := t.process.Start(noContext); err != nil {
 		return nil, err
 	}

@@ -310,6 +310,11 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 		return c, true
 	}
 	g.prove(now)
+	if g.beats%beatsPerReap == 0 && g.wish == nil {
+		if w, ok := g.upgraded(); ok {
+			return g.wished(w, now)
+		}
+	}
 	if silent := now.Sub(g.lastEvent); silent > g.timings.Silence {
 		return cause{reason: reason.WorkerHung, dump: true,
 			detail: fmt.Sprintf("the worker has said nothing for %s", silent.Round(time.Second/10))}, true

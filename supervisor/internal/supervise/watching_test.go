@@ -9,12 +9,18 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/proctree"
+	"session-manager/supervisor/internal/profile"
 )
 
 // watched is a generation that has been watched since t0 and has just spoken.
-func watched(t0 time.Time) *generation {
-	o := Options{Logger: slog.New(slog.DiscardHandler), Notify: func(Notice) {}}
-	g := newGeneration(New(o), 1, plan{})
+func watched(t *testing.T, t0 time.Time) *generation {
+	t.Helper()
+	s := New(Options{Logger: slog.New(slog.DiscardHandler), Notify: func(Notice) {}})
+	var err error
+	s.profile, err = profile.Open(t.TempDir())
+	must(t, err)
+	t.Cleanup(s.closeProfile)
+	g := newGeneration(s, 1, plan{})
 	g.watched, g.lastEvent, g.lastBeat = t0, t0, t0
 	return g
 }
@@ -36,7 +42,7 @@ func TestBeatFindsSilenceButNotItsOwnLateness(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			g := watched(t0)
+			g := watched(t, t0)
 			if !tt.start {
 				g.chromePID, g.verified = 1, true
 			}
@@ -52,7 +58,7 @@ func TestBeatFindsSilenceButNotItsOwnLateness(t *testing.T) {
 
 func TestBeatBoundsTheStartOfChrome(t *testing.T) {
 	t0 := time.Now()
-	g := watched(t0)
+	g := watched(t, t0)
 	for _, tt := range []struct {
 		after time.Duration
 		want  reason.Code
@@ -66,7 +72,7 @@ func TestBeatBoundsTheStartOfChrome(t *testing.T) {
 }
 
 func TestThreeMissedChecksInARowAreAHang(t *testing.T) {
-	g := watched(time.Now())
+	g := watched(t, time.Now())
 	miss := errors.New("no answer")
 	for i, err := range []error{miss, miss, nil, miss, miss} {
 		if c, over := g.checked(err); over {
@@ -90,7 +96,7 @@ func TestTheCauseFollowsFromTheLastWords(t *testing.T) {
 		"frozen":   {failure(reason.BrowserHung), cause{reason: reason.BrowserHung, detail: "call [phone]", exiting: true, frozen: true}},
 	}
 	for name, tt := range tests {
-		g := watched(time.Now())
+		g := watched(t, time.Now())
 		g.failure = tt.failure
 		if got := g.workerEnded(); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tt.want)

@@ -164,6 +164,8 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 		fmt.Fprint(w.stderr, "\x1b[31mred\x00 2@ABCDEFGHIJKLMNOP,key,key\n")
 		fmt.Fprint(w.stderr, strings.Repeat("y", 10<<20)+"\n")
 		fmt.Fprint(w.stderr, "end of poison\n")
+	case "secrets":
+		return w.leak(say)
 	case "flood":
 		line := []byte(strings.Repeat("z", 99) + "\n")
 		block := bytes.Repeat(line, 10_000)
@@ -200,6 +202,38 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 		return emit(rpc.Event{Generation: req.Generation + 7, Seq: 99, Body: rpc.QRShown{Login: "x"}})
 	}
 	return nil
+}
+
+// secrets are one of each kind. The tests look for them everywhere.
+var secrets = []string{
+	"2@Zm9vYmFyYmF6cXV4,c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmU=,YW5vdGhlcnNlY3JldGFub3RoZXJzZWNyZXRhbm90aGU=,YWR2c2VjcmV0YWR2c2VjcmV0YWR2c2VjcmV0YWR2c2U=,1",
+	"https://wa.me/settings/linked_devices#2@bGlua2VkbGlua2VkbGlua2Vk,b25lb25lb25l,dHdvdHdvdHdv,dGhyZWV0aHJlZQ==,1,",
+	"WXYZ-9876", "+49 170 7654321", "491707654321@s.whatsapp.net",
+}
+
+// leak puts every secret into everything that a worker can say.
+func (w *worker) leak(say func(rpc.EventBody) error) error {
+	var all []string
+	for _, secret := range secrets {
+		escaped := strings.ReplaceAll(strings.ReplaceAll(secret, "@", `\u0040`), "-", `\u002d`)
+		for _, form := range []string{
+			"%s", "x %s y", `{"level":"INFO","msg":"%s"}`, `{"level":"INFO","msg":"m","k":"%s","l":{"%s":["%s"]}}`,
+			`{"@level":"warn","@message":"%s","@module":"%s"}`, `{"msg":"%s"`,
+		} {
+			fmt.Fprintln(w.stderr, strings.ReplaceAll(form, "%s", secret))
+			if strings.HasSuffix(form, "}") { // JSON undoes the escapes
+				fmt.Fprintln(w.stderr, strings.ReplaceAll(form, "%s", escaped))
+			}
+		}
+		fmt.Fprintln(w.stdout, secret)
+		all = append(all, secret)
+	}
+	told := strings.Join(all, " and ")
+	observed := say(rpc.PageObserved{Condition: rpc.PageUnlinked, Detail: told, Progress: -1})
+	shown := say(rpc.QRShown{Login: rpc.Login(secrets[0]), Reader: "dom", Seq: 1, TTL: time.Minute})
+	failed := say(rpc.Failure{Reason: reason.BrowserCrashed, Detail: told, ChromeStderr: all})
+	time.AfterFunc(50*time.Millisecond, func() { panic(told) })
+	return errors.Join(observed, shown, failed, errors.New(told))
 }
 
 // startChrome starts a process that holds the lease, has made the profile's lock,

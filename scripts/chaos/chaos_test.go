@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestFaultsCostNoRequestNoLoginAndLeaveNothing is a short run on one service. It
+// judges what happened, not how fast: tests run beside it.
+func TestFaultsCostNoRequestNoLoginAndLeaveNothing(t *testing.T) {
+	if _, err := findBrowser(""); err != nil {
+		t.Skip(err)
+	}
+	bin := t.TempDir()
+	for _, name := range []string{"supervisor", "worker"} {
+		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), "session-manager/"+name).CombinedOutput()
+		if err != nil {
+			t.Fatalf("go build %s: %v\n%s", name, err, out)
+		}
+	}
+	o := options{supervisor: filepath.Join(bin, "supervisor"), worker: filepath.Join(bin, "worker"), speed: 10, keep: true}
+	r, err := newRig(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.close()
+		if t.Failed() {
+			log, _ := os.ReadFile(r.places.log)
+			t.Logf("log of the service:\n%s", log[max(0, len(log)-32<<10):])
+		}
+		_ = os.RemoveAll(r.places.root)
+	})
+	if _, err := r.fresh(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.link(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.hurried = true
+	var rep report
+	for _, name := range []string{"renderer killed", "worker stopped", "worker binary replaced", "runtime folder wiped"} {
+		f := mustFind(t, name)
+		if err := r.round(t.Context(), io.Discard, f, &rep, false); err != nil {
+			t.Fatal(err)
+		}
+		row := rep.Rows[len(rep.Rows)-1]
+		row.Tally.Longest, row.cold = 0, 0
+		if missed := row.judge(); len(missed) > 0 {
+			t.Errorf("%s: %s", name, strings.Join(missed, "; "))
+		}
+		if row.Tally.Asked == 0 {
+			t.Errorf("%s: nobody asked", name)
+		}
+	}
+	if left := r.atTheEnd(); len(left) > 0 {
+		t.Errorf("left at the end: %v", left)
+	}
+}
+
+func mustFind(t *testing.T, name string) fault {
+	t.Helper()
+	for _, f := range catalogue() {
+		if f.name == name {
+			return f
+		}
+	}
+	t.Fatalf("there is no fault %q", name)
+	return fault{}
+}
+
+func TestRowIsJudgedByTheGoals(t *testing.T) {
+	good := row{Expect: restarts, Tally: tally{Asked: 9, Longest: slowest}, Reasons: []string{"a", "b"}, wanted: []string{"b", "c"},
+		Back: 2300 * time.Millisecond, Delay: time.Second, cold: time.Second}
+	tests := map[string]struct {
+		change func(*row)
+		missed string
+	}{
+		"good":                     {func(*row) {}, ""},
+		"a failed request":         {func(r *row) { r.Tally.Failed, r.Tally.First = 1, "refused" }, "1 requests failed: refused"},
+		"a slow answer":            {func(r *row) { r.Tally.Longest += time.Millisecond }, "an answer took 251ms"},
+		"excused of both":          {func(r *row) { r.excused, r.Tally.Failed, r.Tally.Longest = true, 1, time.Hour }, ""},
+		"no name":                  {func(r *row) { r.Reasons = []string{"a"} }, "the cause was not named b or c"},
+		"nothing to name":          {func(r *row) { r.Reasons, r.wanted = nil, nil }, ""},
+		"late":                     {func(r *row) { r.Back += time.Millisecond }, "back after 2.301s, the bound is 2.3s"},
+		"late, in the page's time": {func(r *row) { r.Back, r.Expect = time.Hour, waits }, ""},
+		"something left":           {func(r *row) { r.Left = []string{"x"} }, "left: x"},
+		"linked anew":              {func(r *row) { r.Relogin = true }, "the login was lost"},
+		"an error":                 {func(r *row) { r.Error = "e" }, "e"},
+		"skipped":                  {func(r *row) { r.Skipped, r.Error = "no", "e" }, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := good
+			tt.change(&r)
+			if got := strings.Join(r.judge(), "; "); got != tt.missed {
+				t.Errorf("judge() = %q, want %q", got, tt.missed)
+			}
+		})
+	}
+}
+
+func TestGrowthHasBounds(t *testing.T) {
+	from := size{RSS: 30 << 20, Goroutines: 40, Files: 20}
+	for to, want := range map[size]string{
+		from: "",
+		{RSS: 10 << 20, Goroutines: 10, Files: 5}:                                       "",
+		{RSS: 30<<20 + moreRSS, Goroutines: 40 + moreGoroutines, Files: 20 + moreFiles}: "",
+		{RSS: 60 << 20, Goroutines: 60, Files: 40}:                                      "20 goroutines more, 20 files more, 30 MiB more",
+	} {
+		if got := (growth{from, to}).tooMuch(); got != want {
+			t.Errorf("tooMuch() = %q, want %q", got, want)
+		}
+	}
+}
+
+func TestFaultsHaveDistinctNamesAndListIsComplete(t *testing.T) {
+	var out strings.Builder
+	if err := run(context.Background(), []string{"--list"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, f := range catalogue() {
+		if seen[f.name] || !strings.Contains(out.String(), f.name+"\n") {
+			t.Errorf("%s is there twice, or not listed", f.name)
+		}
+		seen[f.name] = true
+	}
+}

@@ -1,0 +1,165 @@
+package proctree
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoGroup means that this process has no control group of its own in which it
+// may make others.
+var ErrNoGroup = errors.New("no delegated control group")
+
+// Group is a control group (cgroup v2, Linux 5.14 or newer) for a worker and
+// everything below it. Its end takes all members at once, also those that fork
+// faster than anybody could look, and the kernel says when it is empty. It needs no controllers,
+// so nobody has to be moved out of its parent.
+type Group struct{ path string }
+
+// Delegated returns the control group that systemd has given to this process to
+// manage (Delegate=, systemd.resource-control(5)). The error matches ErrNoGroup
+// when there is none: what is not ours stays as it is, even for root.
+func Delegated() (string, error) {
+	membership, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNoGroup, err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNoGroup, err)
+	}
+	path, ok := groupPath(membership, mounts)
+	if !ok {
+		return "", fmt.Errorf("%w: this process is in no cgroup v2 that is mounted", ErrNoGroup)
+	}
+	if !isDelegated(path) {
+		return "", fmt.Errorf("%w: systemd does not say that %s is", ErrNoGroup, path)
+	}
+	return path, nil
+}
+
+// isDelegated looks for systemd's mark: an attribute that it sets for root, and
+// since version 251 another one that everybody may read.
+func isDelegated(path string) bool {
+	for _, name := range []string{"trusted.delegate", "user.delegate"} {
+		value := make([]byte, 8)
+		if n, err := unix.Getxattr(path, name, value); err == nil && string(value[:n]) == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// groupPath finds this process's cgroup v2 in the file system, from the contents
+// of /proc/self/cgroup and /proc/self/mountinfo (cgroups(7),
+// proc_pid_mountinfo(5)).
+func groupPath(membership, mounts []byte) (string, bool) {
+	own, ok := "", false
+	for line := range bytes.Lines(membership) {
+		if path, found := strings.CutPrefix(strings.TrimSpace(string(line)), "0::"); found {
+			own, ok = path, true
+		}
+	}
+	if !ok {
+		return "", false
+	}
+	for line := range bytes.Lines(mounts) {
+		about, kind, _ := strings.Cut(string(line), " - ")
+		fields := strings.Fields(about)
+		if !strings.HasPrefix(kind, "cgroup2 ") || len(fields) < 5 {
+			continue
+		}
+		// What is mounted may be a part of the hierarchy only.
+		if below, inside := strings.CutPrefix(own, strings.TrimSuffix(fields[3], "/")); inside {
+			return filepath.Join(fields[4], below), true
+		}
+	}
+	return "", false
+}
+
+// NewGroup makes the group name in parent. What is in it already, as after the
+// death of a predecessor, is killed.
+func NewGroup(ctx context.Context, parent, name string) (*Group, error) {
+	g := &Group{path: filepath.Join(parent, name)}
+	if err := os.Mkdir(g.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("cannot make control group: %w", err)
+	}
+	// Linux before 5.14 has no such file.
+	if err := g.Kill(); err != nil {
+		_ = os.Remove(g.path)
+		return nil, err
+	}
+	if err := g.awaitEmpty(ctx); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Add moves the process pid into the group. What it forks from then on is in the
+// group, too.
+func (g *Group) Add(pid int) error {
+	return g.write("cgroup.procs", strconv.Itoa(pid))
+}
+
+// Kill sends SIGKILL to every member at once.
+func (g *Group) Kill() error { return g.write("cgroup.kill", "1") }
+
+// Empty reports whether the group has no member that lives. One that has ended
+// and was not reaped is none.
+func (g *Group) Empty() (bool, error) {
+	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
+	if err != nil {
+		return false, fmt.Errorf("cannot look into control group: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "populated "); ok {
+			return value == "0", nil
+		}
+	}
+	return false, errors.New("cannot look into control group: cgroup.events does not say")
+}
+
+// Close removes the group, which must be empty.
+func (g *Group) Close() error {
+	if err := os.Remove(g.path); err != nil {
+		return fmt.Errorf("cannot remove control group: %w", err)
+	}
+	return nil
+}
+
+func (g *Group) write(name, value string) error {
+	if err := os.WriteFile(filepath.Join(g.path, name), []byte(value), 0o600); err != nil {
+		return fmt.Errorf("cannot write to control group: %w", err)
+	}
+	return nil
+}
+
+// groupPause is the pause between two looks at a group whose members were killed.
+const groupPause = 5 * time.Millisecond
+
+func (g *Group) awaitEmpty(ctx context.Context) error {
+	tick := time.NewTicker(groupPause)
+	defer tick.Stop()
+	for {
+		empty, err := g.Empty()
+		if err != nil || empty {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cannot empty control group: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
