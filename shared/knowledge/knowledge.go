@@ -73,6 +73,8 @@ type URLs struct {
 	LoggedOut             []string `json:"logged_out"`
 	LogoutReasonParameter string   `json:"logout_reason_parameter"`
 	Unsupported           []string `json:"unsupported"`
+	// Socket are parts of the address of the page's connection to its server.
+	Socket []string `json:"socket"`
 }
 
 // Storage names keys of localStorage.

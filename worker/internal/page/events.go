@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
@@ -32,6 +31,7 @@ type signals struct {
 	crashed   bool
 	loggedOut *judge.Logout
 	pairing   pairing
+	sockets   map[proto.NetworkRequestID]struct{} // the document's connections
 	// console and browser are the last complaints; marked is closed when the
 	// binding is called with mark.
 	console, browser []string
@@ -41,7 +41,7 @@ type signals struct {
 }
 
 func newSignals() signals {
-	return signals{hint: make(chan struct{}, 1), lost: make(chan error, 1), mu: new(sync.Mutex)}
+	return signals{hint: make(chan struct{}, 1), lost: make(chan error, 1), mu: new(sync.Mutex), sockets: map[proto.NetworkRequestID]struct{}{}}
 }
 
 func (p *Page) hint() {
@@ -126,8 +126,6 @@ func (p *Page) handlePage(msg *rod.Message) {
 			}
 			p.noteConsole(string(e.Message.Level), e.Message.Text, e.Message.URL, line)
 		}
-	case proto.NetworkWebSocketFrameReceived{}.ProtoEvent():
-		p.lastFrame.Store(int64(time.Since(p.base)))
 	case proto.PageFrameNavigated{}.ProtoEvent():
 		var e proto.PageFrameNavigated
 		if msg.Load(&e) && e.Frame.ID == p.main {
@@ -153,6 +151,8 @@ func (p *Page) handlePage(msg *rod.Message) {
 			p.log.Debug("page complains", slog.String(logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300))),
 				slog.String("source", string(e.Entry.Source)))
 		}
+	default:
+		p.noteSocket(msg)
 	}
 }
 
@@ -179,6 +179,7 @@ func (p *Page) noteDocument(address string, committed bool) {
 	p.signals.mu.Lock()
 	if committed {
 		p.signals.document++
+		clear(p.signals.sockets)
 		p.lastFrame.Store(0)
 		p.signals.browser = nil
 	}

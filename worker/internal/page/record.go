@@ -73,16 +73,6 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 	return look
 }
 
-// quiet is for how long nothing has come over the document's connection, 0 if
-// nothing ever has.
-func (p *Page) quiet(now time.Time) time.Duration {
-	at := p.lastFrame.Load()
-	if at == 0 {
-		return 0
-	}
-	return now.Sub(p.base) - time.Duration(at)
-}
-
 // reading parses what a reader found. What no phone would accept is nothing.
 func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.Reading {
 	r := judge.Reading{Reader: reader, At: now}

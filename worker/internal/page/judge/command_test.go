@@ -33,6 +33,10 @@ func TestThePageIsLedBackToItsQRWhenAPairingCodeEnds(t *testing.T) {
 			{0, screen(codeUntil(180)), ""}, {10, opening, ""}, {12, screen(codeUntil(180)), "return"},
 		}},
 		{"not while a command is at work", []step{{0, busy, ""}, {100, busy, ""}, {101, screen(codeUntil(10)), "return"}}},
+		{"and not because new codes were asked for before", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(ReaderDOM, "a/1"), socket(knowledge.SocketIdle), buttons(ButtonReload)), "idle, press"},
+			{6, screen(codeUntil(180)), ""}, {185, screen(codeUntil(180)), "return"},
+		}},
 		{"also one that nobody asked us for", []step{{0, screen(), ""}, {200, screen(), "return"}}},
 		{"and so is a form that was left open", []step{{0, form, ""}, {45, form, "return"}, {135, form, "reload"}}},
 	} {

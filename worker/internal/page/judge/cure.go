@@ -64,6 +64,9 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 	case k == kindConflict:
 		return j.takeOver(h, v, now)
 	}
+	if k == kindPhoneCode || k == kindPhoneEntry {
+		h.renewal.pending = false // Another way to be linked was chosen meanwhile.
+	}
 	if h.renewal.pending && k.unlinked() && k != kindNoNetwork {
 		if by := h.renewal.at.Add(j.t.RenewWithin); now.Before(by) {
 			v.Wake = earlier(v.Wake, by)
