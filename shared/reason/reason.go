@@ -134,7 +134,7 @@ var catalogue = map[Code]Text{
 	Syncing:            {"The account is linked; chats are being fetched.", "Keep the phone online."},
 	Reconnecting:       {"The account is linked; the connection is being opened.", ""},
 	Conflict:           {"WhatsApp Web was opened elsewhere with this account.", "Close it there. It is taken back after a minute, at most three times an hour."},
-	LoggedOut:          {"The phone, or WhatsApp, ended the link.", "Scan the new code at /qr."},
+	LoggedOut:          {"The link was ended: on the phone, by WhatsApp, or by a command.", "Scan the new code at /qr."},
 	Banned:             {"WhatsApp has banned this account, for some time or for good.", "Open WhatsApp on the phone; it says more."},
 	TermsRequired:      {"WhatsApp wants its terms of service accepted.", "Open WhatsApp on the phone and accept them."},
 	ProxyBlocked:       {"The network blocks WhatsApp.", "Use another network or proxy."},

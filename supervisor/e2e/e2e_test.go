@@ -289,22 +289,21 @@ func TestLeftoverLocksNeverStopAStart(t *testing.T) {
 	}
 }
 
-func TestCleanRestartKeepsTheAPIAndTheLogin(t *testing.T) {
+func TestCleanRestartWaitsForANewLoginAndKeepsItAndTheAPI(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{})
-	s := start(t, p.url, t.TempDir(), "--settle-time", "0s")
-	s.awaitQR()
-	if err := p.Scan(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	s.await("READY")
+	s := linked(t, p, t.TempDir(), "--settle-time", "3s")
+	settled := s.login().SettledAt
 	before := s.session()
 	requests := probe(s)
 	s.signal(syscall.SIGHUP)
 	v := s.awaitSession("the next generation, READY", func(v sessionView) bool {
 		return v.Worker.Generation > before.Worker.Generation && v.Status == "READY"
 	})
+	if settled == nil || time.Now().Before(*settled) {
+		t.Errorf("it did not wait until %v", settled)
+	}
 	if v.Worker.AbnormalEnds != 0 {
 		t.Error("a planned restart was counted as a failure")
 	}

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -92,54 +91,6 @@ func TestLogoutOnThePhoneBringsAFreshQRAndKeepsTheOldProfile(t *testing.T) {
 	}
 }
 
-func TestLostLoginIsBroughtBackFromTheCopyThatTheStopMade(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{})
-	first := linked(t, p, tokens)
-	if code := first.stop(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	copies := folders(t, filepath.Join(tokens, "admin.snapshots"))
-	if len(copies) != 1 {
-		t.Fatalf("copies: %v", copies)
-	}
-	if err := os.RemoveAll(filepath.Join(tokens, "admin", "Default", "Local Storage")); err != nil {
-		t.Fatal(err)
-	}
-	second := start(t, p.url, tokens)
-	second.await("READY")
-	if v := second.login(); v.RestoredFrom != filepath.Base(copies[0]) || v.RestoredAt == nil || v.PersistedAt == nil || !strings.HasSuffix(v.Quarantined, "-login_missing") {
-		t.Errorf("told %+v", v)
-	}
-	if v := second.session(); v.Worker.AbnormalEnds != 0 || v.Worker.Generation != 2 {
-		t.Errorf("got %+v", v.Worker)
-	}
-}
-
-func TestPlannedRestartWaitsUntilANewLoginHasSettled(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, t.TempDir(), "--settle-time", "4s")
-	settled := s.login().SettledAt
-	if settled == nil || time.Until(*settled) > 4*time.Second {
-		t.Fatalf("settled at %v", settled)
-	}
-	s.signal(syscall.SIGHUP)
-	v := s.awaitSession("the next generation, READY", func(v sessionView) bool {
-		return v.Worker.Generation == 2 && v.Status == "READY"
-	})
-	if time.Now().Before(*settled) {
-		t.Errorf("it did not wait: %+v", v)
-	}
-	s.stop()
-	if !strings.Contains(s.log.String(), `"msg":"restart_deferred"`) {
-		t.Error("the log does not say that it waits")
-	}
-}
-
 // run ends with its output and exit code.
 func run(t *testing.T, args ...string) (string, int) {
 	t.Helper()
@@ -152,26 +103,46 @@ func run(t *testing.T, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-func TestExportedLoginWorksElsewhere(t *testing.T) {
+func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens, elsewhere, file := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "login.age")
 	p := newPhone(t, simulator.Options{})
 	first := linked(t, p, tokens)
 	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 75 || !strings.Contains(out, "--snapshot") {
-		t.Errorf("while it runs: exit code %d, %s", code, out)
+		t.Errorf("export while it runs: exit code %d, %s", code, out)
 	}
-	first.stop()
+	if code := first.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	copies := folders(t, filepath.Join(tokens, "admin.snapshots"))
+	if len(copies) != 1 {
+		t.Fatalf("copies: %v", copies)
+	}
 	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 0 {
 		t.Fatalf("export: exit code %d, %s", code, out)
 	}
+
+	if err := os.RemoveAll(filepath.Join(tokens, "admin", "Default", "Local Storage")); err != nil {
+		t.Fatal(err)
+	}
+	restored := start(t, p.url, tokens)
+	restored.await("READY")
+	if v := restored.login(); v.RestoredFrom != filepath.Base(copies[0]) || v.RestoredAt == nil || v.PersistedAt == nil || !strings.HasSuffix(v.Quarantined, "-login_missing") {
+		t.Errorf("told %+v", v)
+	}
+	if v := restored.session(); v.Worker.AbnormalEnds != 0 || v.Worker.Generation != 2 {
+		t.Errorf("got %+v", v.Worker)
+	}
+	restored.stop()
+
 	if out, code := run(t, "session", "import", file, "--tokens", elsewhere); code != 0 {
 		t.Fatalf("import: exit code %d, %s", code, out)
 	}
-	second := start(t, p.url, elsewhere)
-	second.await("READY")
-	second.stop()
-	if strings.Contains(second.log.String(), `"to":"QR_REQUIRED"`) {
+	imported := start(t, p.url, elsewhere)
+	imported.await("READY")
+	imported.stop()
+	if strings.Contains(imported.log.String(), `"to":"QR_REQUIRED"`) {
 		t.Error("a scan was asked for")
 	}
 }

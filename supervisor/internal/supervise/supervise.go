@@ -107,7 +107,7 @@ func New(o Options) *Supervisor {
 }
 
 // Run starts workers until ctx ends; then it closes the last one cleanly, which
-// takes less than 12 s, and returns nil. It returns at once, with an error that
+// takes less than 12 s and what the Keeper takes, and returns nil. It returns at once, with an error that
 // matches profile.ErrHeld, when another supervisor uses the tokens folder.
 // Everything else that keeps workers from being started is told by Blocked, and
 // tried again.
