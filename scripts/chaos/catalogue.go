@@ -19,6 +19,7 @@ func catalogue() []fault {
 	all = append(all, chromeFaults()...)
 	all = append(all, helperFaults()...)
 	all = append(all, pageFaults()...)
+	all = append(all, binaryFaults()...)
 	all = append(all, surroundings()...)
 	return append(all, supervisorFaults()...)
 }
@@ -103,9 +104,8 @@ func pageFaults() []fault {
 	}
 }
 
-// surroundings are faults of what the service lives on. Chrome is killed as well
-// where it takes a start to meet them.
-func surroundings() []fault {
+// binaryFaults are what happens to the worker's binary while it runs.
+func binaryFaults() []fault {
 	return []fault{
 		{name: "worker binary replaced", expect: rolls, reasons: []string{"worker_replaced"}, random: true,
 			inject: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(nil) }},
@@ -127,6 +127,13 @@ func surroundings() []fault {
 				}
 				return toWorker(syscall.SIGKILL)(ctx, r, t)
 			}},
+	}
+}
+
+// surroundings are faults of what the service lives on. Chrome is killed as well
+// where it takes a start to meet them.
+func surroundings() []fault {
+	return []fault{
 		{name: "Chrome gone from the disk", expect: blocked, reasons: []string{"browser_missing"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
 				return andKill(os.Rename(r.places.chrome, r.places.chrome+".away"))(ctx, r, t)

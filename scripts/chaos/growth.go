@@ -53,6 +53,16 @@ func (g growth) String() string {
 		float64(g.From.RSS)/(1<<20), float64(g.To.RSS)/(1<<20), g.From.Goroutines, g.To.Goroutines, g.From.Files, g.To.Files)
 }
 
+// loadAverage is that of the last 1, 5 and 15 minutes.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(text))
+	return strings.Join(fields[:min(3, len(fields))], " ")
+}
+
 func (r *rig) size(ctx context.Context) (size, error) {
 	var s size
 	var err error

@@ -112,6 +112,7 @@ func (r *rig) chaos(ctx context.Context, out io.Writer) error {
 	rep := report{Seed: r.o.seed, Chrome: r.places.chrome, At: time.Now().UTC()}
 	err := r.everything(ctx, out, &rep)
 	rep.Seconds = time.Since(rep.At).Seconds()
+	rep.Load = loadAverage()
 	if r.service != nil {
 		rep.AtEnd = r.atTheEnd()
 	}

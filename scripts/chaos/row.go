@@ -86,9 +86,12 @@ func (r row) bounded() bool {
 
 // report is everything that a run came to.
 type report struct {
-	Seed    uint64          `json:"seed"`
-	Chrome  string          `json:"chrome"`
-	At      time.Time       `json:"at"`
+	Seed   uint64    `json:"seed"`
+	Chrome string    `json:"chrome"`
+	At     time.Time `json:"at"`
+	// Load is the machine's load average when the run ended: times mean little
+	// on a machine that has other work.
+	Load    string          `json:"load_average"`
 	Cold    []time.Duration `json:"cold_starts"`
 	Rows    []row           `json:"rows"`
 	AtEnd   []string        `json:"left_at_the_end"`
@@ -142,7 +145,7 @@ func (r report) table(out io.Writer) {
 			strings.Join(row.Reasons, ","), verdict)
 	}
 	_ = w.Flush()
-	_, _ = fmt.Fprintf(out, "\ncold starts: %v; seed %d; %s\n", r.Cold, r.Seed, r.Growth)
+	_, _ = fmt.Fprintf(out, "\ncold starts: %v; load average %s; seed %d; %s\n", r.Cold, r.Load, r.Seed, r.Growth)
 	if len(r.AtEnd) > 0 {
 		_, _ = fmt.Fprintf(out, "left at the end: %s\n", strings.Join(r.AtEnd, ", "))
 	}

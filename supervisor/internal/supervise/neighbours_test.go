@@ -134,3 +134,14 @@ func TestInAControlGroupTheSameHoldsAsWithoutOne(t *testing.T) {
 		t.Error("the group is left")
 	}
 }
+
+func TestWithoutMemoryTheKernelTakesChromeFirst(t *testing.T) {
+	r := newRig(t, "runs").start()
+	started := await[WorkerStarted](r)
+	for _, pid := range []int{started.PID, awaitEvent[rpc.BrowserStarted](r).PID} {
+		score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+		if err != nil || strings.TrimSpace(string(score)) != oomScore {
+			t.Errorf("oom_score_adj of %d is %q, %v", pid, score, err)
+		}
+	}
+}

@@ -133,15 +133,28 @@ func (p *process) fork(cmd *exec.Cmd) error {
 		return fmt.Errorf("cannot start worker: %w", err)
 	}
 	p.cmd = cmd
-	if p.group != nil {
-		// The worker starts nothing before it is asked to, so nothing escapes.
-		// UseCgroupFD would need clone3, which RestrictNamespaces= forbids.
-		if err := p.group.Add(cmd.Process.Pid); err != nil {
-			p.log.Warn("not_in_control_group", logging.KeyError, err)
-		}
-	}
+	p.contain(cmd.Process.Pid)
 	close(p.started)
 	return nil
+}
+
+// oomScore makes the kernel take the worker and its Chrome, which inherit it, when
+// the machine has no memory left, and not the API (proc_pid_oom_score_adj(5)).
+const oomScore = "300"
+
+// contain does what must be done before the worker starts anything, which it does
+// not before it is asked to.
+func (p *process) contain(pid int) {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScore), 0); err != nil {
+		p.log.Debug("oom_score_not_raised", logging.KeyError, err)
+	}
+	if p.group == nil {
+		return
+	}
+	// UseCgroupFD would need clone3, which RestrictNamespaces= forbids.
+	if err := p.group.Add(pid); err != nil {
+		p.log.Warn("not_in_control_group", logging.KeyError, err)
+	}
 }
 
 // closeLater closes the pipes when they have been read, or after pipeGrace.

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -13,7 +11,6 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/browser"
 )
 
 func TestOutboxKeepsWhatASlowSupervisorNeeds(t *testing.T) {
@@ -111,32 +108,6 @@ func TestOutboxDeliversWhatIsPutWhileItWaits(t *testing.T) {
 			t.Error(got, err)
 		}
 	})
-}
-
-func TestProbeIsJudgedByWhatItProves(t *testing.T) {
-	p := probe{period: 5 * time.Second, deadline: 3 * time.Second}
-	tests := []struct {
-		name   string
-		err    error
-		took   time.Duration
-		missed bool
-		fatal  bool
-	}{
-		{"answered", nil, time.Millisecond, false, false},
-		{"no answer", context.DeadlineExceeded, 3 * time.Second, true, false},
-		{"could not be written", context.DeadlineExceeded, 5 * time.Second, true, false},
-		{"we were stopped", context.DeadlineExceeded, 14 * time.Second, false, false},
-		{"gone", fmt.Errorf("x: %w", browser.ErrGone), time.Millisecond, false, true},
-		{"answered with an error", errors.New("x"), time.Millisecond, false, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			missed, fatal := judgeProbe(tt.err, tt.took, p)
-			if missed != tt.missed || (fatal != nil) != tt.fatal {
-				t.Errorf("missed %v, fatal %v", missed, fatal)
-			}
-		})
-	}
 }
 
 func TestTreeMemoryIsThatOfTheWholeTree(t *testing.T) {

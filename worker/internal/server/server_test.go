@@ -3,14 +3,11 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-rod/rod/lib/proto"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -219,62 +216,6 @@ func TestChromeThatSomebodyClosesIsNoCrashOfThePage(t *testing.T) {
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
 		t.Errorf("run: %v", err)
 	}
-}
-
-func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
-	for kind, want := range map[string]reason.Code{
-		"--type=gpu-process":                 reason.PaintingHung,
-		"network.mojom.NetworkService":       reason.NetworkHung,
-		"--type=renderer, which answers yes": "",
-	} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, nil)
-			r.o.Timings.PartPeriod, r.o.Timings.PartDeadline = 100*time.Millisecond, 2*time.Second
-			r.o.Timings.ProbeDeadline = 3 * time.Second
-			r.o.OpenPage = func(ctx context.Context, o PageOptions) (Page, error) {
-				_, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(o.Browser.Context(ctx))
-				return &fakePage{}, err
-			}
-			r.start(t.Context())
-			chrome := await[rpc.BrowserStarted](r).PID
-			if want == "" {
-				// All is well: nothing must be found for many rounds.
-				for range 50 {
-					await[rpc.Heartbeat](r)
-				}
-				return
-			}
-			pid := helper(t, chrome, kind)
-			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			if f := await[rpc.Failure](r); f.Reason != want {
-				t.Errorf("%+v", f)
-			}
-			r.mustFail()
-			r.mustBeGone()
-		})
-	}
-}
-
-// helper returns the pid of that helper of Chrome's whose command line holds arg.
-// It is waited for, since Chrome starts its helpers when they are needed.
-func helper(t *testing.T, chrome int, arg string) int {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
-		for queue := []int{chrome}; len(queue) > 0; queue = queue[1:] {
-			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", queue[0]))
-			if err == nil && queue[0] != chrome && strings.Contains(string(cmdline), arg) {
-				return queue[0]
-			}
-			queue = append(queue, childrenOf(queue[0])...)
-		}
-	}
-	t.Fatalf("Chrome has no %s", arg)
-	return 0
 }
 
 func TestFrozenChromeIsReportedAsHungAndKilled(t *testing.T) {
