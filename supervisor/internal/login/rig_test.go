@@ -1,0 +1,150 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/supervise"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a Keeper with a real tokens folder, and a worker that only takes notes.
+type rig struct {
+	*Keeper
+	t      *testing.T
+	tokens string
+	folder *profile.Profile
+	now    time.Time
+	asked  chan supervise.Wish
+	logOut error
+
+	mu     sync.Mutex
+	status Status // guarded by mu
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, tokens: filepath.Join(t.TempDir(), "tokens"), now: t0, asked: make(chan supervise.Wish, 10)}
+	r.start()
+	return r
+}
+
+// start is the start of a supervisor on the folder, up to that of its first
+// generation.
+func (r *rig) start() {
+	r.t.Helper()
+	if r.folder != nil {
+		_ = r.folder.Close()
+	}
+	folder, err := profile.Open(r.tokens)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = folder.Close() })
+	r.folder = folder
+	r.Keeper = New(Options{
+		Logger: slog.New(slog.DiscardHandler), Workers: func() Workers { return r },
+		Now: func() time.Time { return r.now },
+		Tell: func(s Status) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.status = s
+		},
+	})
+	r.spawn()
+}
+
+// Ask implements Workers.
+func (r *rig) Ask(_ context.Context, w supervise.Wish) (time.Time, error) {
+	r.asked <- w
+	return time.Time{}, nil
+}
+
+// LogOut implements Workers.
+func (r *rig) LogOut(context.Context) error { return r.logOut }
+
+func (r *rig) told() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+func (r *rig) spawn() {
+	r.t.Helper()
+	if err := r.Before(r.t.Context(), r.folder, supervise.Start{ChromeVersion: "156.0.1.2"}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.Notice(supervise.Spawning{Generation: 1})
+}
+
+// see lets time pass, and then the worker tell of the page.
+func (r *rig) see(after time.Duration, o rpc.PageObserved) {
+	r.now = r.now.Add(after)
+	r.Notice(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: o}})
+}
+
+func (r *rig) beat(after time.Duration) {
+	r.now = r.now.Add(after)
+	r.Notice(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: rpc.Heartbeat{}}})
+}
+
+func (r *rig) end(why reason.Code, clean bool) {
+	r.After(r.t.Context(), r.folder, supervise.Closing{Reason: why, Clean: clean, ChromeVersion: "156.0.1.2"})
+}
+
+// link brings a login into the profile, up to READY.
+func (r *rig) link() {
+	r.t.Helper()
+	r.put("login")
+	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+}
+
+func (r *rig) path() string { return filepath.Join(r.folder.Dir(), "Default", "login") }
+
+func (r *rig) put(content string) {
+	r.t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(r.path()), 0o700), os.WriteFile(r.path(), []byte(content), 0o600)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) holds(want string) {
+	r.t.Helper()
+	got, err := os.ReadFile(r.path())
+	if string(got) != want || (err != nil) != (want == "") {
+		r.t.Errorf("the profile holds %q, %v, want %q", got, err, want)
+	}
+}
+
+func (r *rig) wish(urgency supervise.Urgency) {
+	r.t.Helper()
+	select {
+	case w := <-r.asked:
+		if w.Reason != reason.LoginCare || w.Detail == "" || w.Urgency != urgency {
+			r.t.Errorf("asked for %+v", w)
+		}
+	default:
+		r.t.Fatal("no restart was asked for")
+	}
+}
+
+func (r *rig) noWish() {
+	r.t.Helper()
+	select {
+	case w := <-r.asked:
+		r.t.Errorf("asked for %+v", w)
+	default:
+	}
+}
