@@ -32,6 +32,13 @@ bin/supervisor: FORCE
 bin/worker: FORCE
 	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./worker
 
+bench: build bin/bench ## measure against a bare Chrome and a bare handler, and compare with the last run
+	@scripts/install/browser.sh
+	@exec bin/bench $(ARGS)
+
+bin/bench: FORCE
+	@go build -trimpath -o $@ ./scripts/bench
+
 bin/demo: FORCE
 	@go build -trimpath -o $@ ./scripts/demo
 

@@ -79,6 +79,7 @@ var profileRows = []profileRow{
 }
 
 func TestEveryProfileShowsItsCode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 10})
 	for _, row := range profileRows {
 		t.Run(row.name, func(t *testing.T) {
@@ -149,6 +150,7 @@ func negative(picture image.Image) image.Image {
 }
 
 func TestStaticPagesAreNoApplication(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	for name, text := range map[string]string{
 		"blank":          "",

@@ -8,6 +8,7 @@ import (
 )
 
 func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()
@@ -29,6 +30,7 @@ func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
 }
 
 func TestPhoneRemovingDeviceWipesLogin(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.link()
@@ -40,6 +42,7 @@ func TestPhoneRemovingDeviceWipesLogin(t *testing.T) {
 }
 
 func TestDeviceRemovedWhileOfflineLearnsItOnReturn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.link()
@@ -51,6 +54,7 @@ func TestDeviceRemovedWhileOfflineLearnsItOnReturn(t *testing.T) {
 }
 
 func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.link()
@@ -63,6 +67,7 @@ func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
 }
 
 func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 200})
 	r.open("")
 	seen := map[string]bool{}
@@ -89,6 +94,7 @@ func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
 }
 
 func TestRotatedADVSecretChangesStringUnderSameRef(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 10})
 	r.open("")
 	before := r.shown()
@@ -105,6 +111,7 @@ func TestRotatedADVSecretChangesStringUnderSameRef(t *testing.T) {
 }
 
 func TestDroppedNetworkCoversCodeAndRestoredRenewsIt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	before := r.shown()
@@ -132,6 +139,7 @@ func TestSilentNetworkIsNoticedByPage(t *testing.T) {
 }
 
 func TestPhoneNumberLinksByCode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()

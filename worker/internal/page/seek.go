@@ -105,23 +105,23 @@ func (s *seeker) run() {
 // search looks at the pictures in the document, and if there is no code among
 // them at the whole page.
 func (s *seeker) search() []judge.Reading {
-	ctx, cancel := context.WithTimeout(s.page.life, s.page.t.Search)
-	defer cancel()
-	picture := s.read(ctx, judge.ReaderPicture, s.pictures)
+	picture := s.read(judge.ReaderPicture, s.pictures)
 	if picture.Found {
 		return []judge.Reading{picture, {Reader: judge.ReaderEye, At: picture.At}}
 	}
-	return []judge.Reading{picture, s.read(ctx, judge.ReaderEye, s.screenshot)}
+	return []judge.Reading{picture, s.read(judge.ReaderEye, s.screenshot)}
 }
 
 // read has one reader find a code. The time is that of its beginning: what it
 // finds was on the screen at least then.
-func (s *seeker) read(ctx context.Context, reader judge.Reader, find func(context.Context, func(string) bool) (string, error)) judge.Reading {
+func (s *seeker) read(reader judge.Reader, find func(context.Context, func(string) bool) (string, error)) judge.Reading {
 	r := judge.Reading{Reader: reader, At: time.Now()}
 	through := s.page.lens.Load()
 	if !through.uses(reader) {
 		return r
 	}
+	ctx, cancel := context.WithTimeout(s.page.life, s.page.t.Search)
+	defer cancel()
 	text, err := find(ctx, through.accepts)
 	if err != nil && ctx.Err() == nil {
 		s.page.log.Debug("cannot search pictures", logging.KeyReader, string(reader), logging.KeyError, err)

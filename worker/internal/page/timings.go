@@ -22,7 +22,8 @@ type Timings struct {
 	// are allowed.
 	CureWindow time.Duration
 	CureLimit  int
-	// Search bounds one search of pictures. SearchAgain is how long after one
+	// Search bounds one search by one reader; a busy machine needs seconds for
+	// what an idle one does at once. SearchAgain is how long after one
 	// the next may begin, doubled after each in vain up to SearchAgainMax.
 	Search, SearchAgain, SearchAgainMax time.Duration
 	// Call bounds every other call to Chrome.
@@ -45,7 +46,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.LookDeadline, 4 * time.Second},
 		{&t.Navigate, 20 * time.Second},
 		{&t.CureWindow, 10 * time.Minute},
-		{&t.Search, 4 * time.Second},
+		{&t.Search, 10 * time.Second},
 		{&t.SearchAgain, time.Second},
 		{&t.SearchAgainMax, 8 * time.Second},
 		{&t.Call, 5 * time.Second},

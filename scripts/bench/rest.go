@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/procfs"
+
+	"session-manager/scripts/simulator"
+)
+
+// settle is how long a start goes on working after the code is there.
+const settle = 10 * time.Second
+
+// measureRest compares memory and CPU of a service that shows a code with those
+// of the floor's Chrome.
+func (b *bench) measureRest(ctx context.Context) error {
+	p, err := openSimulator(simulator.Options{})
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	folder, err := b.fresh()
+	if err != nil {
+		return err
+	}
+	f, err := startFloor(ctx, b.browser, folder, b.userAgent)
+	if err != nil {
+		return err
+	}
+	tab, err := f.openPage(p.url)
+	if err == nil {
+		_, err = f.await(tab, attribute)
+	}
+	var floor usage
+	if err == nil {
+		floor, err = b.watch(ctx, f.cmd.Process.Pid)
+	}
+	f.close()
+	if err != nil {
+		return err
+	}
+	ours, chrome, err := b.oursAtRest(ctx, p)
+	if err != nil {
+		return err
+	}
+	b.table.Rows = append(b.table.Rows,
+		row{Name: "memory at rest (PSS), whole tree", Unit: "MB", Ours: ours.megabytes, Floor: floor.megabytes,
+			Judged: ours.megabytes - floor.megabytes, Limit: 45},
+		absolute("memory of supervisor and worker", "MB", ours.megabytes-chrome.megabytes, 0),
+		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: ours.percent, Floor: floor.percent,
+			Judged: ours.percent - floor.percent, Limit: 0.5})
+	return nil
+}
+
+func (b *bench) oursAtRest(ctx context.Context, p *page) (all, chrome usage, err error) {
+	folder, err := b.fresh()
+	if err != nil {
+		return usage{}, usage{}, err
+	}
+	s, err := b.start(ctx, p, folder)
+	if err != nil {
+		return usage{}, usage{}, err
+	}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	if _, _, err := s.NextQR(ctx, ""); err != nil {
+		return usage{}, usage{}, err
+	}
+	if all, err = b.watch(ctx, s.PID()); err != nil {
+		return usage{}, usage{}, err
+	}
+	v, err := s.View(ctx)
+	if err != nil || v.Browser == nil {
+		return usage{}, usage{}, fmt.Errorf("no browser on /session: %w", err)
+	}
+	chrome, err = usageOf(v.Browser.PID)
+	return all, chrome, err
+}
+
+// usage is what a process and all below it use.
+type usage struct {
+	megabytes float64
+	seconds   float64 // of CPU, so far
+	percent   float64 // of a core, while it was watched
+}
+
+// watch lets the tree come to rest, and then takes its CPU for a while and its
+// memory at the end.
+func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
+	if err := pause(ctx, settle); err != nil {
+		return usage{}, err
+	}
+	before, err := usageOf(pid)
+	if err != nil {
+		return usage{}, err
+	}
+	if err := pause(ctx, b.rest); err != nil {
+		return usage{}, err
+	}
+	after, err := usageOf(pid)
+	after.percent = 100 * (after.seconds - before.seconds) / b.rest.Seconds()
+	return after, err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func usageOf(root int) (usage, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return usage{}, fmt.Errorf("cannot list processes: %w", err)
+	}
+	stats := map[int]procfs.ProcStat{}
+	for _, p := range all {
+		if stat, err := p.Stat(); err == nil { // or it has ended
+			stats[p.PID] = stat
+		}
+	}
+	var u usage
+	for pid, stat := range stats {
+		if !below(stats, pid, root) {
+			continue
+		}
+		u.seconds += stat.CPUTime()
+		pss, err := pssOf(pid)
+		if err != nil {
+			return usage{}, err
+		}
+		u.megabytes += pss
+	}
+	return u, nil
+}
+
+func below(stats map[int]procfs.ProcStat, pid, root int) bool {
+	for ; pid > 1; pid = stats[pid].PPID {
+		if pid == root {
+			return true
+		}
+	}
+	return false
+}
+
+// pssOf is the proportional set size in MB: memory that is shared counts for each
+// process by its share.
+func pssOf(pid int) (float64, error) {
+	content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read memory: %w", err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) == 3 && fields[0] == "Pss:" {
+			kilobytes, err := strconv.ParseFloat(fields[1], 64)
+			return kilobytes / 1024, err
+		}
+	}
+	return 0, errors.New("cannot find Pss")
+}

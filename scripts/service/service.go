@@ -1,0 +1,235 @@
+// Package service runs the built supervisor for programs under scripts/ that
+// measure it: from its start to its end, in folders of its own, by HTTP and
+// signals alone.
+package service
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// patience bounds what is waited for without a context of the caller's.
+const patience = 30 * time.Second
+
+// Options of a Service.
+type Options struct {
+	// Supervisor is the binary.
+	Supervisor string
+	// URL is the page to open.
+	URL string
+	// Folder holds tokens, runtime folder and log. It must be short, as sockets
+	// are made below it.
+	Folder string
+	// Args are further flags.
+	Args []string
+}
+
+// Service is one supervisor process. Its methods are safe for concurrent use.
+type Service struct {
+	// Base is the address of the API.
+	Base string
+	// StartedAt is just before the exec.
+	StartedAt time.Time
+
+	cmd    *exec.Cmd
+	client *http.Client
+	ended  chan struct{}
+}
+
+// Start starts the supervisor and returns when it answers. End it with Stop or
+// Kill.
+func Start(ctx context.Context, o Options) (*Service, error) {
+	address, err := FreeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"run", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(o.Folder, name), 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make folder: %w", err)
+		}
+	}
+	log, err := os.OpenFile(filepath.Join(o.Folder, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	args := append([]string{"--listen", address, "--url", o.URL, "--tokens", filepath.Join(o.Folder, "tokens")}, o.Args...)
+	s := &Service{
+		Base: "http://" + address, ended: make(chan struct{}),
+		cmd:    exec.CommandContext(context.WithoutCancel(ctx), o.Supervisor, args...), // Stop and Kill are its kill path
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
+	}
+	s.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+filepath.Join(o.Folder, "run"), "TMPDIR="+filepath.Join(o.Folder, "tmp"))
+	s.cmd.Stderr = log
+	// A group of its own, so that Ctrl-C reaches it through us only.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	s.StartedAt = time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the service: %w", err)
+	}
+	go func() {
+		defer close(s.ended)
+		_ = s.cmd.Wait()
+	}()
+	if err := s.awaitAnswer(ctx); err != nil {
+		s.Kill()
+		return nil, err
+	}
+	return s, nil
+}
+
+// FreeAddress returns a loopback address that nobody listens on now.
+func FreeAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("cannot find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// awaitAnswer retries until the API answers: before that there is no event to
+// wait for.
+func (s *Service) awaitAnswer(ctx context.Context) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := s.Get(ctx, "/healthz"); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ended:
+			return fmt.Errorf("the service ended at once: %s", s.cmd.ProcessState)
+		case <-tick.C:
+		}
+	}
+}
+
+// PID is that of the supervisor.
+func (s *Service) PID() int { return s.cmd.Process.Pid }
+
+// Stop ends the service cleanly, and by force when that takes too long, which is
+// an error.
+func (s *Service) Stop() error {
+	defer s.client.CloseIdleConnections()
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-s.ended:
+	case <-timer.C:
+		s.Kill()
+		return fmt.Errorf("the service did not stop within %s", patience)
+	}
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("the service ended with %s", s.cmd.ProcessState)
+	}
+	return nil
+}
+
+// Kill ends the service as kill -9 does, and waits for its end.
+func (s *Service) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+	s.client.CloseIdleConnections()
+}
+
+// Get returns the body of an answer with status 200.
+func (s *Service) Get(ctx context.Context, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Base+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the service: %w", err)
+	}
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the service: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the service's answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the service answers %s to %s: %s", resp.Status, path, body)
+	}
+	return body, nil
+}
+
+// NextQR waits until /qr serves a picture whose body differs from last, and
+// returns the body and the picture.
+func (s *Service) NextQR(ctx context.Context, last string) (body string, png []byte, err error) {
+	for path := "/qr"; ; path = "/qr?wait=5s" {
+		answer, err := s.Get(ctx, path)
+		if err != nil {
+			return "", nil, err
+		}
+		body := string(answer)
+		if body == last || body == `{"status":"NO_QR"}` {
+			continue
+		}
+		encoded, ok := strings.CutPrefix(body, `{"status":"QR_AVAILABLE","qr":"`)
+		encoded, ok2 := strings.CutSuffix(encoded, `"}`)
+		if !ok || !ok2 {
+			return "", nil, errors.New("/qr does not answer as it must")
+		}
+		png, err := base64.StdEncoding.DecodeString(encoded)
+		return body, png, err
+	}
+}
+
+// AwaitStatus waits until /status says want.
+func (s *Service) AwaitStatus(ctx context.Context, want string) error {
+	for path := "/status"; ; path = "/status?wait=5s" {
+		body, err := s.Get(ctx, path)
+		if err != nil {
+			return err
+		}
+		if string(body) == `{"status":"`+want+`"}` {
+			return nil
+		}
+	}
+}
+
+// View is what GET /session says, as far as it matters to programs here.
+type View struct {
+	Status string `json:"status"`
+	QR     *struct {
+		Generation uint64 `json:"generation"`
+		Seq        uint64 `json:"seq"`
+		Reader     string `json:"reader"`
+		Renewals   uint   `json:"renewals"`
+	} `json:"qr"`
+	Worker struct {
+		PID        int    `json:"pid"`
+		Generation uint64 `json:"generation"`
+	} `json:"worker"`
+	Browser *struct {
+		PID int `json:"pid"`
+	} `json:"browser"`
+}
+
+// View asks for it.
+func (s *Service) View(ctx context.Context) (View, error) {
+	var v View
+	body, err := s.Get(ctx, "/session")
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(body, &v); err != nil {
+		return v, fmt.Errorf("cannot read /session: %w", err)
+	}
+	return v, nil
+}
