@@ -27,10 +27,13 @@ func TestThePageIsLedBackToItsQRWhenAPairingCodeEnds(t *testing.T) {
 			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, screen(codeUntil(100)), "page_changed"}, {105, screen(codeUntil(100)), "return"}, {106, mod(shows(ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
 		}},
 		{"and is loaded when that brings nothing", []step{
-			{0, screen(codeUntil(0)), ""}, {5, screen(codeUntil(0)), "return"}, {404, screen(codeUntil(0)), ""}, {406, screen(codeUntil(0)), "reload"},
+			{0, screen(codeUntil(0)), ""}, {5, screen(codeUntil(0)), "return"}, {19, screen(codeUntil(0)), ""}, {20, screen(codeUntil(0)), "reload"},
 		}},
 		{"when its connection was lost", []step{
 			{0, screen(codeUntil(180)), ""}, {10, opening, ""}, {12, screen(codeUntil(180)), "return"},
+		}},
+		{"but not a code that was given after a vain attempt", []step{
+			{0, screen(codeUntil(0)), ""}, {5, screen(codeUntil(0)), "return"}, {10, screen(codeUntil(190)), ""}, {195, screen(codeUntil(190)), "reload"},
 		}},
 		{"not while a command is at work", []step{{0, busy, ""}, {100, busy, ""}, {101, screen(codeUntil(10)), "return"}}},
 		{"and not because new codes were asked for before", []step{
@@ -38,7 +41,7 @@ func TestThePageIsLedBackToItsQRWhenAPairingCodeEnds(t *testing.T) {
 			{6, screen(codeUntil(180)), ""}, {185, screen(codeUntil(180)), "return"},
 		}},
 		{"also one that nobody asked us for", []step{{0, screen(), ""}, {200, screen(), "return"}}},
-		{"and so is a form that was left open", []step{{0, form, ""}, {45, form, "return"}, {135, form, "reload"}}},
+		{"and so is a form that was left open", []step{{0, form, ""}, {45, form, "return"}, {60, form, "reload"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
 	}

@@ -105,8 +105,13 @@ func (j Judge) cure(h History, v Verdict, k kind, l Look, now time.Time) (Histor
 // due is when something must be done about a page in k.
 func (j Judge) due(h History, k kind, l Look, now time.Time) time.Time {
 	t, n := j.trait(k), h.loads[k]
-	if k == kindPhoneCode && n == 0 && !l.PairingUntil.IsZero() {
-		return h.pairingEnds(l, now, j.t.paced(pairingGrace))
+	if k == kindPhoneCode && !l.PairingUntil.IsZero() {
+		if ends := h.pairingEnds(l, now, j.t.paced(pairingGrace)); h.loadsAt.Before(ends) {
+			return ends
+		}
+	}
+	if n == 1 && (k == kindPhoneCode || k == kindPhoneEntry) {
+		return h.loadsAt.Add(j.t.RenewWithin) // The button had no effect.
 	}
 	from := h.since(k)
 	if h.loadsAt.After(from) {
@@ -120,10 +125,14 @@ const pairingGrace = 5 * time.Second
 
 // pairingEnds is when the page should show its QR again.
 func (h History) pairingEnds(l Look, now time.Time, grace time.Duration) time.Time {
-	if h.voided && l.Socket != knowledge.SocketOpening && l.Socket != knowledge.SocketPairing {
-		return now
+	switch {
+	case h.voided.IsZero():
+		return l.PairingUntil.Add(grace)
+	case l.Socket == knowledge.SocketOpening, l.Socket == knowledge.SocketPairing:
+		return now.Add(time.Second) // It has nothing else to show yet.
+	default:
+		return h.voided
 	}
-	return l.PairingUntil.Add(grace)
 }
 
 // renew asks an idle page for new codes: by its button, or without one by

@@ -90,9 +90,9 @@ type History struct {
 	coveredSince time.Time
 	disagreed    rpc.Login
 
-	// pairing is the code of which voided tells that its connection was lost.
+	// pairing is the code of which voided tells when its connection was lost.
 	pairing time.Time
-	voided  bool
+	voided  time.Time
 	// progress of a sync, and when it last moved.
 	progress   int
 	progressAt time.Time
@@ -241,11 +241,11 @@ func (h History) follow(k kind, l Look, now time.Time) History {
 		h.progress, h.progressAt = l.Progress, now
 	}
 	if !l.PairingUntil.Equal(h.pairing) {
-		h.pairing, h.voided = l.PairingUntil, false
+		h.pairing, h.voided = l.PairingUntil, time.Time{}
 	}
 	// A code that was given over a connection ends with it.
-	if k == kindPhoneCode && l.Socket == knowledge.SocketOpening {
-		h.voided = true
+	if k == kindPhoneCode && l.Socket == knowledge.SocketOpening && h.voided.IsZero() {
+		h.voided = now
 	}
 	return h
 }
