@@ -185,7 +185,7 @@ func TestTheNewestStringIsBelieved(t *testing.T) {
 		{"the modules alone", []step{
 			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), ""}, {0.3, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), "a/1 by modules #1 61s r0"},
 			{5, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "page_changed"},
-			{5.02, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "b/1 by modules #2 21s r0"},
+			{5.01, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "b/1 by modules #2 21s r0"},
 		}},
 		{"the modules, idle", []step{
 			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(knowledge.SocketIdle)), ""},

@@ -61,7 +61,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.RenewPause, time.Second},
 		{&t.RenewPauseMax, 30 * time.Second},
 		{&t.Drawing, 300 * time.Millisecond},
-		{&t.Settling, 20 * time.Millisecond},
+		{&t.Settling, 10 * time.Millisecond},
 		{&t.Eager, 500 * time.Millisecond},
 		{&t.Silence, 3 * time.Second},
 		{&t.Repeat, 10 * time.Second},
