@@ -62,6 +62,18 @@ func TestMemoryFollowsALogin(t *testing.T) {
 	}
 }
 
+func TestLoginThatNeverReachedTheDiskIsForgottenWhenItIsGone(t *testing.T) {
+	m, _ := follow(Memory{Stamp: "a"}, glimpse{}, linked(0, rpc.PageSyncing, false))
+	m, g := follow(m, glimpse{}, unlinked(time.Minute, reason.ScanQR))
+	if m != (Memory{Stamp: "a"}) {
+		t.Errorf("got %+v", m)
+	}
+	m, _ = follow(m, g, linked(time.Hour, rpc.PageSyncing, false))
+	if got := DefaultLimits().hold(m, supervise.Calm); !got.Equal(at(time.Hour + 5*time.Minute)) {
+		t.Errorf("the next one is held until %v", got)
+	}
+}
+
 func TestAnotherProfileIsKnownNothingOf(t *testing.T) {
 	m := held()
 	m.RestoredAt, m.Quarantined, m.SnapshotAt = at(-time.Minute), "x", at(-time.Minute)

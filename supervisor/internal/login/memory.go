@@ -104,6 +104,9 @@ func observe(m Memory, g glimpse, o rpc.PageObserved, now time.Time) (Memory, gl
 			m.LoggedOutAt = now
 		}
 	}
+	if unlinked && !g.linked && m.PersistedAt.IsZero() && m.LoggedOutAt.IsZero() {
+		m = m.without() // A death took it away before it was on disk.
+	}
 	g.condition, g.why = o.Condition, o.Reason
 	g.unlinkedSince = since(g.unlinkedSince, unlinked, now)
 	g.failedSince = since(g.failedSince, o.Reason == reason.StorageFailed, now)
