@@ -7,6 +7,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/watch"
 )
 
@@ -34,6 +35,9 @@ type binaries struct {
 	// when the file has changed, or when an operator asks for a restart.
 	bad watch.Signature
 	why string
+	// suspect is a new one of which ends generations have failed.
+	suspect watch.Signature
+	ends    int
 }
 
 // choose returns what to run. The error, which carries a reason, says that there
@@ -92,18 +96,28 @@ func (b *binaries) close() {
 	}
 }
 
-// accuses says whether an end speaks against the binary: the worker could not be
-// used, died or hung, before it was proven, and there is another one that worked.
+// suspicions is how many ends in a row, each of which could have another cause,
+// speak against a new binary.
+const suspicions = 2
+
+// accuses says whether an end speaks against the binary, which was not proven yet
+// while there is another one that worked. A worker that could not be used, died or
+// hung does at once; one whose Chrome or page failed does when that happens again.
 func (b *binaries) accuses(r result) bool {
 	if b.good == nil || r.program.kept || r.program.file == b.goodFile || r.proven {
 		return false
 	}
-	switch r.cause.reason {
-	case reason.WorkerUnusable, reason.WorkerCrashed, reason.WorkerHung:
+	switch code := r.cause.reason; {
+	case code == reason.WorkerUnusable, code == reason.WorkerCrashed, code == reason.WorkerHung:
 		return true
-	default:
+	case restart.Classify(code) != restart.Transient:
 		return false
 	}
+	if b.suspect != r.program.file {
+		b.suspect, b.ends = r.program.file, 0
+	}
+	b.ends++
+	return b.ends >= suspicions
 }
 
 // watchWorker tells of each change of the worker's file until ctx ends.

@@ -10,6 +10,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/watch"
 )
 
 // proves lets a worker's binary count as one that works at once.
@@ -129,6 +130,43 @@ func TestANewWorkerThatDiesIsRolledBackUntilARestartIsAskedFor(t *testing.T) {
 		t.Errorf("told: %+v", n)
 	}
 	awaitEvent[rpc.PageObserved](r)
+}
+
+func TestOnlyWhatCanBeTheNewWorkersFaultSpeaksAgainstIt(t *testing.T) {
+	self, err := os.Open("/proc/self/exe")
+	must(t, err)
+	info, err := self.Stat()
+	must(t, err)
+	good, fresh := watch.SignatureOf(info), watch.Sign(t.TempDir())
+	tests := map[string]struct {
+		end  result
+		ends int // after which it is refused; 0 for never
+	}{
+		"it can't be used":       {result{cause: cause{reason: reason.WorkerUnusable}}, 1},
+		"it dies":                {result{cause: cause{reason: reason.WorkerCrashed}}, 1},
+		"it hangs":               {result{cause: cause{reason: reason.WorkerHung}}, 1},
+		"its Chrome dies":        {result{cause: cause{reason: reason.BrowserCrashed}}, 2},
+		"its Chrome can't start": {result{cause: cause{reason: reason.BrowserStartFailed}}, 2},
+		"the disk is full":       {result{cause: cause{reason: reason.DiskFull}}, 0},
+		"a restart":              {result{cause: cause{reason: reason.RestartRequested}}, 0},
+		"it had worked":          {result{cause: cause{reason: reason.WorkerCrashed}, proven: true}, 0},
+		"it is the other one":    {result{cause: cause{reason: reason.WorkerCrashed}, program: program{kept: true}}, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := binaries{good: self, goodFile: good}
+			tt.end.program.file = fresh
+			for n := 1; n <= 3; n++ {
+				if got := b.accuses(tt.end); got != (tt.ends != 0 && n >= tt.ends) {
+					t.Errorf("end %d: %v", n, got)
+				}
+			}
+			if (&binaries{}).accuses(tt.end) {
+				t.Error("refused, though there is no other one")
+			}
+		})
+	}
+	must(t, self.Close())
 }
 
 func TestAWorkerThatVanishesIsReplacedByTheOneThatWorked(t *testing.T) {

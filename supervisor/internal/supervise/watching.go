@@ -294,7 +294,8 @@ func (g *generation) checked(err error) (cause, bool) {
 // the beat itself comes late, as after a suspend, it was us, and the worker gets
 // its time anew.
 func (g *generation) beat(now time.Time) (cause, bool) {
-	late := now.Sub(g.lastBeat) > max(3*g.timings.Beat, time.Second)
+	pause := now.Sub(g.lastBeat)
+	late := pause > max(3*g.timings.Beat, time.Second)
 	g.lastBeat = now
 	if g.beats++; g.beats%beatsPerReap == 0 {
 		if err := g.tree().Reap(); err != nil {
@@ -303,6 +304,8 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 		g.checkRoom()
 	}
 	if late {
+		g.log.Warn("supervisor_was_stopped", logging.Millis("for_ms", pause),
+			logging.KeyDetail, "the machine slept, or is too busy; the worker gets its time anew")
 		g.lastEvent, g.misses = now, 0
 		return cause{}, false
 	}
