@@ -91,6 +91,7 @@ func (o Options) checks() []check {
 		{"memory", checkMemory},
 		{"worker", o.checkWorker},
 		{"login folder", o.checkFolder},
+		{"login", o.checkLogin},
 		{"disk", o.checkDisk},
 		{"address", o.checkAddress},
 		{"keys and certificate", o.checkFiles},

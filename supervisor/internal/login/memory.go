@@ -5,10 +5,12 @@
 package login
 
 import (
+	"fmt"
 	"time"
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
 )
 
 // Memory is what is known of the login, and outlives the supervisor. All times
@@ -44,6 +46,20 @@ type Memory struct {
 	// name of its folder.
 	QuarantinedAt time.Time `json:"quarantined_at,omitzero"`
 	Quarantined   string    `json:"quarantined,omitempty"`
+}
+
+// Recall reads what a supervisor, which may be running, has noted of the login in
+// the tokens folder; the zero Memory when there is nothing.
+func Recall(tokens string) (Memory, error) {
+	folder, err := profile.View(tokens)
+	if err != nil {
+		return Memory{}, err
+	}
+	var m Memory
+	if err := folder.LoadLogin(&m); err != nil {
+		return Memory{}, fmt.Errorf("cannot recall login: %w", err)
+	}
+	return m, nil
 }
 
 // without is what is left to know when the login is no more.

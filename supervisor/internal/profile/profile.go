@@ -88,8 +88,8 @@ func Open(tokens string) (*Profile, error) {
 	return p, nil
 }
 
-// View returns the tokens folder as it is, without its lock. Only the accessors
-// and Snapshots may be called; another process may use the folder.
+// View returns the tokens folder as it is, without its lock. Only the accessors,
+// Snapshots and LoadLogin may be called; another process may use the folder.
 func View(tokens string) (*Profile, error) {
 	abs, err := filepath.Abs(tokens)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Manifest describes a copy of the profile.
@@ -56,13 +58,18 @@ var ErrNotClosed = errors.New("Chrome has not closed cleanly")
 
 // Snapshot copies the closed profile, without its caches, to a dated folder,
 // whole or not at all, and keeps the newest three. Chrome must have closed
-// cleanly, or it is ErrNotClosed. It fills in m's Format and Files. When ctx ends there is no snapshot.
+// cleanly, or it is ErrNotClosed. It fills in m's Format and Files. There is no
+// snapshot when ctx ends, nor (reason.DiskFull) when it would leave too little
+// room for Chrome.
 func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
 	if _, err := os.Lstat(filepath.Join(p.Dir(), lockFile)); !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("cannot copy profile: %w", ErrNotClosed)
 	}
 	folder := p.path("snapshots")
 	if err := makeFolder(folder); err != nil {
+		return "", err
+	}
+	if err := p.roomForCopy(); err != nil {
 		return "", err
 	}
 	making := filepath.Join(folder, partial+suffix())
@@ -93,6 +100,26 @@ func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
 	// What can't be removed now is removed the next time.
 	_ = prune(folder, keepSnapshots)
 	return name, nil
+}
+
+// roomForCopy makes sure that copies never are what fills the disk.
+func (p *Profile) roomForCopy() error {
+	var size, count uint64
+	err := Walk(p.Dir(), func(rel string, _ bool) error {
+		info, err := os.Lstat(filepath.Join(p.Dir(), filepath.FromSlash(rel)))
+		if err == nil {
+			size, count = size+uint64(max(info.Size(), 0)), count+1
+		}
+		return err
+	})
+	if err != nil {
+		return unwritable("cannot measure profile", err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(p.Dir(), &st); err != nil {
+		return unwritable("cannot look at file system of "+p.Dir(), err)
+	}
+	return judgeSpace(p.Dir(), &st, size+2*minFreeBytes, count+2*minFreeInodes)
 }
 
 // tooClose says that the snapshot called name was made shortly before at.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"session-manager/shared/reason"
 )
 
 var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
@@ -186,6 +188,26 @@ func TestInterruptedSnapshotIsNone(t *testing.T) {
 	}
 	if left := namesIn(t, p.path("snapshots")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+func TestCopyIsNotWhatFillsTheDisk(t *testing.T) {
+	p := open(t)
+	mount(t, p.tokens, 0, "size=600m")
+	if err := makeFolder(p.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, p, "login")
+	snapshot(t, p, t0)
+	large := filepath.Join(p.Dir(), "Default/IndexedDB/large")
+	put(t, large, "")
+	if err := os.Truncate(large, 150<<20); err != nil { // 600 would do, but not 512 more
+		t.Fatal(err)
+	}
+	_, err := p.Snapshot(t.Context(), Manifest{At: t0.Add(time.Hour)})
+	wantReason(t, err, reason.DiskFull)
+	if got := namesIn(t, p.path("snapshots")); len(got) != 1 {
+		t.Errorf("copies: %v", got)
 	}
 }
 

@@ -1,0 +1,34 @@
+package doctor
+
+import (
+	"context"
+	"time"
+
+	"session-manager/supervisor/internal/login"
+)
+
+// staleCopy is how old the last copy of a login may be before that is worth a
+// word: one is made each night.
+const staleCopy = 3 * 24 * time.Hour
+
+// checkLogin tells what is known of the login, and how well it is kept.
+func (o Options) checkLogin(context.Context) Finding {
+	known, err := login.Recall(o.Tokens)
+	if err != nil {
+		return warning("what is known of it can't be read: %v", err).do("let this user read %s", o.Tokens)
+	}
+	day := func(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+	switch {
+	case !known.LostAt.IsZero():
+		return warning("it was lost on %s, and no copy could be brought back", day(known.LostAt)).do("link the phone again")
+	case known.LinkedAt.IsZero(), !known.LoggedOutAt.IsZero():
+		return good("no phone is linked")
+	case known.SnapshotAt.IsZero():
+		return warning("linked on %s; there is no copy of it yet", day(known.LinkedAt)).
+			do("one is made at the next stop or restart, and at --snapshot-hour")
+	case time.Since(known.SnapshotAt) > staleCopy:
+		return warning("linked on %s; its last copy is of %s", day(known.LinkedAt), day(known.SnapshotAt)).
+			do("see the log for login_not_copied, and --snapshot-hour")
+	}
+	return good("linked on %s, last copied on %s", day(known.LinkedAt), day(known.SnapshotAt))
+}
