@@ -18,7 +18,7 @@
   // has alone, or by one that it contains.
   function named(name, within) {
     const button = k.buttons[name];
-    const texts = Object.values(button.texts).flat();
+    const texts = Object.values(button.texts || {}).flat();
     const usable = (list) => innermost(list.filter((e) => visible(e) && enabled(e)));
     for (const selector of button.selectors || []) {
       const found = usable(all(selector, within))[0];

@@ -51,6 +51,9 @@ func (p *Page) tree(ctx context.Context) (*proto.DOMNode, error) {
 	case !fits.Result.Value.Bool():
 		return nil, fmt.Errorf("cannot read document: %w", errTooLarge)
 	}
+	// Turning the events off would take them from another search.
+	p.dom.Lock()
+	defer p.dom.Unlock()
 	depth := -1
 	tree, err := proto.DOMGetDocument{Depth: &depth, Pierce: true}.Call(page)
 	if err != nil {

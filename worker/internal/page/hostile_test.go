@@ -39,8 +39,8 @@ func (r *rig) watch(code string, d time.Duration) []event {
 
 // hurried repeats its observations often.
 func hurried(o *Options) {
-	eager(o)
-	o.Timings.Judge.Repeat = 500 * time.Millisecond
+	o.Timings.Interval = 200 * time.Millisecond
+	o.Timings.Judge.Silence, o.Timings.Judge.Repeat = 200*time.Millisecond, 500*time.Millisecond
 }
 
 func TestAHostilePageIsLookedAtInTime(t *testing.T) {

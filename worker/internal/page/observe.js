@@ -23,7 +23,7 @@
 
   // peek walks a path without calls, at once.
   function peek(name, known) {
-    for (const source of k.facts[name].from) {
+    for (const source of k.facts[name].from || []) {
       try {
         let value = start(source, known);
         for (const step of source.path.split(".")) {
@@ -39,7 +39,7 @@
 
   // ask walks a path with calls, for no longer than ms.
   async function ask(name, known, ms) {
-    for (const source of k.facts[name].from) {
+    for (const source of k.facts[name].from || []) {
       try {
         const late = new Promise((resolve) => setTimeout(resolve, ms));
         const value = await Promise.race([follow(source, known), late]);
@@ -53,7 +53,7 @@
 
   // answerable tells whether anything that could give the fact is there.
   function answerable(name, known) {
-    return k.facts[name].from.some((source) => start(source, known) !== undefined);
+    return (k.facts[name].from || []).some((source) => start(source, known) !== undefined);
   }
 
   function base64(key) {
@@ -72,12 +72,12 @@
       if (!ref || !noise || !identity || !secret) return "";
       const fields = [ref, base64(noise), base64(identity), base64(secret)];
       if (platform !== undefined) fields.push(String(platform));
-      return (prefixed && k.login.prefixes.length ? k.login.prefixes[0] : "") + fields.join(",");
+      return (prefixed && k.login.prefixes && k.login.prefixes.length ? k.login.prefixes[0] : "") + fields.join(",");
     };
   }
 
   function listen(known) {
-    k.events.forEach((event, i) => {
+    (k.events || []).forEach((event, i) => {
       if (listening.has(i)) return;
       try {
         let target = start({ module: event.module, path: event.path || "on" }, known);
@@ -135,7 +135,7 @@
   function screens(text) {
     const found = [];
     for (const screen of k.screens) {
-      const sure = screen.selectors.some(shown);
+      const sure = (screen.selectors || []).some(shown);
       if (sure || mentions(text, screen.texts)) found.push({ name: screen.name, text: !sure });
     }
     return found;
@@ -148,7 +148,7 @@
 
   // page reads what the document shows.
   function page() {
-    const main = k.screens.some((s) => s.name === "main" && s.selectors.some(shown));
+    const main = k.screens.some((s) => s.name === "main" && (s.selectors || []).some(shown));
     const text = wording(main);
     const code = container();
     return {

@@ -59,6 +59,9 @@ type Page struct {
 	end  context.CancelFunc
 	wg   sync.WaitGroup
 
+	// dom serialises the reading of whole documents.
+	dom sync.Mutex
+
 	signals signals
 	chores  chan chore
 	views   *views

@@ -90,7 +90,7 @@
   }
 
   const lower = (text) => (text || "").toLowerCase().replace(/[\u2018\u2019]/g, "'").replace(/\s+/g, " ");
-  const mentions = (text, texts) => Object.values(texts).some((list) => list.some((t) => text.includes(t)));
+  const mentions = (text, texts) => Object.values(texts || {}).some((list) => list.some((t) => text.includes(t)));
 
   // container is the element that carries the code, or would.
   function container() {
