@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -53,6 +54,25 @@ func folders(t *testing.T, path string) []string {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// size adds up the files below folder.
+func size(t *testing.T, folder string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
 }
 
 func TestLogoutOnThePhoneBringsAFreshQRAndKeepsTheOldProfile(t *testing.T) {
@@ -121,6 +141,10 @@ func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 	}
 	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 0 {
 		t.Fatalf("export: exit code %d, %s", code, out)
+	}
+	profile, copied := size(t, filepath.Join(tokens, "admin")), size(t, copies[0])
+	if t.Logf("the profile has %d kB, its copy %d kB", profile>>10, copied>>10); profile > 160<<20 || copied > profile {
+		t.Error("that is more than caches are allowed to hold")
 	}
 
 	if err := os.RemoveAll(filepath.Join(tokens, "admin", "Default", "Local Storage")); err != nil {

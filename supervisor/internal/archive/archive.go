@@ -43,6 +43,7 @@ const (
 	maxFiles    = 200_000
 	maxBytes    = 64 << 30
 	maxManifest = 64 << 20
+	maxTail     = 64 << 10
 )
 
 // Work is how costly the passphrase is made to guess: scrypt's log2(N). 18 takes
@@ -144,9 +145,9 @@ func Read(ctx context.Context, r io.Reader, passphrase, into string) (profile.Ma
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	// What follows the tar is part of what age vouches for.
-	if _, err := io.Copy(io.Discard, packed); err != nil {
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	// What follows is the tar's end and part of what age vouches for.
+	if _, err := io.CopyN(io.Discard, packed, maxTail); !errors.Is(err, io.EOF) {
+		return profile.Manifest{}, fmt.Errorf("%w: its end is not what it should be: %w", ErrDamaged, err)
 	}
 	if err := profile.Check(m.Files, u.files); err != nil {
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)

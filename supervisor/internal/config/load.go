@@ -116,7 +116,7 @@ func (g *grammar) choose(command string) {
 	g.Command, g.Shell = words[0], g.Completion.Shell
 	switch command = strings.Join(words[:min(2, len(words))], " "); command {
 	case CommandExport:
-		g.Command, g.Archive, g.Config.Snapshot = command, g.Session.Export.File, g.Session.Export.Snapshot
+		g.Command, g.Archive, g.Snapshot = command, g.Session.Export.File, g.Session.Export.Snapshot
 	case CommandImport:
 		g.Command, g.Archive = command, g.Session.Import.File
 	}

@@ -155,18 +155,18 @@ func (k *Keeper) ask(w supervise.Wish) {
 
 // say logs what has happened to the login. It is called with mu held.
 func (k *Keeper) say(before Memory) {
-	for _, step := range []struct {
-		was, is time.Time
-		message string
-	}{
-		{before.LinkedAt, k.memory.LinkedAt, "login_linked"},
-		{before.PersistedAt, k.memory.PersistedAt, "login_persisted"},
-		{before.ReadyAt, k.memory.ReadyAt, "login_ready"},
-		{before.LoggedOutAt, k.memory.LoggedOutAt, "login_ended"},
-	} {
-		if !step.is.IsZero() && !step.is.Equal(step.was) {
-			k.o.Logger.LogAttrs(context.Background(), slog.LevelInfo, step.message)
-		}
+	happened := func(was, is time.Time) bool { return !is.IsZero() && !is.Equal(was) }
+	if happened(before.LinkedAt, k.memory.LinkedAt) {
+		k.o.Logger.Info("login_linked")
+	}
+	if happened(before.PersistedAt, k.memory.PersistedAt) {
+		k.o.Logger.Info("login_persisted")
+	}
+	if happened(before.ReadyAt, k.memory.ReadyAt) {
+		k.o.Logger.Info("login_ready")
+	}
+	if happened(before.LoggedOutAt, k.memory.LoggedOutAt) {
+		k.o.Logger.Info("login_ended")
 	}
 }
 

@@ -46,7 +46,7 @@ func (k *Keeper) LogOut(ctx context.Context, purge bool) (string, error) {
 
 	err := k.o.Workers().LogOut(ctx)
 	k.mu.Lock()
-	if err != nil && !(o.purge && errors.Is(err, rpc.ErrNotLinked)) {
+	if err != nil && (!o.purge || !errors.Is(err, rpc.ErrNotLinked)) {
 		o.done("", err)
 		k.mu.Unlock()
 		return "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"session-manager/shared/logging"
@@ -212,7 +213,7 @@ func (k *Keeper) After(ctx context.Context, p *profile.Profile, end supervise.Cl
 		return
 	}
 	k.memory.SnapshotAt, k.copies = began, true
-	k.o.Logger.Info("login_copied", logging.KeyPath, name, logging.Millis("took_ms", k.o.Now().Sub(began)))
+	k.o.Logger.Info("login_copied", slog.String(logging.KeyPath, name), logging.Millis("took_ms", k.o.Now().Sub(began)))
 	k.save()
 }
 
