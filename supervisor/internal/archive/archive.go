@@ -146,8 +146,11 @@ func Read(ctx context.Context, r io.Reader, passphrase, into string) (profile.Ma
 		return profile.Manifest{}, err
 	}
 	// What follows is the tar's end and part of what age vouches for.
-	if _, err := io.CopyN(io.Discard, packed, maxTail); !errors.Is(err, io.EOF) {
-		return profile.Manifest{}, fmt.Errorf("%w: its end is not what it should be: %w", ErrDamaged, err)
+	switch _, err := io.CopyN(io.Discard, packed, maxTail); {
+	case err == nil:
+		return profile.Manifest{}, fmt.Errorf("%w: too much follows the manifest", ErrDamaged)
+	case !errors.Is(err, io.EOF):
+		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err := profile.Check(m.Files, u.files); err != nil {
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
