@@ -273,6 +273,37 @@ func TestLogOutThatThePageCannotDoChangesNothing(t *testing.T) {
 	r.holds("login")
 }
 
+// A second caller asks while the worker of the first one's logout dies.
+func TestLogOutWhoseWorkerDiesIsNotSaidToBeDone(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.hold, r.logOut = make(chan struct{}), rpc.ErrWorkerGone
+	outcomes := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := r.Keeper.LogOut(t.Context(), false)
+			outcomes <- err
+		}()
+	}
+	<-r.hold // the first one has reached the worker
+	r.spawn()
+	r.hold <- struct{}{}
+	if err := <-outcomes; !errors.Is(err, rpc.ErrWorkerGone) {
+		t.Errorf("got %v", err)
+	}
+	// The other one waited for it, or came too late and failed by itself.
+	select {
+	case err := <-outcomes:
+		if !errors.Is(err, rpc.ErrWorkerGone) {
+			t.Errorf("the other one got %v", err)
+		}
+	case <-r.hold:
+		r.hold <- struct{}{}
+		<-outcomes
+	}
+	r.holds("login")
+}
+
 func TestPurgeWithoutALinkErasesWhatIsLeft(t *testing.T) {
 	r := newRig(t)
 	r.put("something")

@@ -29,6 +29,8 @@ type rig struct {
 	now    time.Time
 	asked  chan supervise.Wish
 	logOut error
+	// hold stops LogOut in its middle, when it is set.
+	hold chan struct{}
 
 	mu     sync.Mutex
 	status Status // guarded by mu
@@ -73,7 +75,13 @@ func (r *rig) Ask(_ context.Context, w supervise.Wish) (time.Time, error) {
 }
 
 // LogOut implements Workers.
-func (r *rig) LogOut(context.Context) error { return r.logOut }
+func (r *rig) LogOut(context.Context) error {
+	if r.hold != nil {
+		r.hold <- struct{}{}
+		<-r.hold
+	}
+	return r.logOut
+}
 
 func (r *rig) told() Status {
 	r.mu.Lock()

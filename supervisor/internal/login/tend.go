@@ -48,7 +48,9 @@ func (k *Keeper) Before(ctx context.Context, p *profile.Profile, s supervise.Sta
 	case restore:
 		k.restore(ctx, s, why, now)
 	}
-	k.logout.done(name, err)
+	if pending == retire || pending == erase {
+		k.logout.done(name, err)
+	}
 	if _, err := k.recognise(); err != nil {
 		return err
 	}
