@@ -47,6 +47,10 @@
     el("since").textContent = moment(s.since);
     document.title = (texts.States[s.status] || s.status) + " – " + ui.title;
     el("link").hidden = s.status !== "QR_REQUIRED";
+    const typing = s.reason.code === "pairing_code_shown";
+    el("scan").hidden = typing;
+    el("steps").hidden = typing;
+    if (el("logout")) el("logout").hidden = !["AUTHENTICATED", "READY", "DISCONNECTED"].includes(s.status);
     // A code is of no use any more once the page is in another state.
     if (el("link").hidden && el("pairCode")) el("pairCode").textContent = "";
   };
