@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -104,20 +105,11 @@ func (p *passed) note(v view, before view, now time.Time) {
 		codes = append(codes, e.Reason)
 	}
 	for _, code := range codes {
-		if code != "" && (len(p.reasons) == 0 || !contains(p.reasons, code)) && code != before.Reason.Code {
+		if code != "" && (len(p.reasons) == 0 || !slices.Contains(p.reasons, code)) && code != before.Reason.Code {
 			p.reasons = append(p.reasons, code)
 		}
 	}
 	p.last = v
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 // over says whether the fault has been dealt with.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -115,6 +116,10 @@ func (t tree) of(kind string) []int {
 		}
 	}
 	return pids
+}
+
+func (t tree) has(pid int) bool {
+	return slices.ContainsFunc(t, func(p process) bool { return p.pid == pid })
 }
 
 func (t tree) pids() []int {

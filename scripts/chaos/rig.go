@@ -236,25 +236,16 @@ func (r *rig) leftovers(old tree, v view) []string {
 	for _, p := range now {
 		alive[p.pid] = true
 	}
-	if v.Browser != nil && contains1(old, v.Browser.PID) {
+	if v.Browser != nil && old.has(v.Browser.PID) {
 		// The same Chrome lives: its helpers may be the same, too.
 		return r.leftFiles(v)
 	}
 	for pid := range alive {
-		if contains1(old, pid) {
+		if old.has(pid) {
 			delete(alive, pid) // it should be gone
 		}
 	}
 	return append(old.left(settling, alive), r.leftFiles(v)...)
-}
-
-func contains1(t tree, pid int) bool {
-	for _, p := range t {
-		if p.pid == pid {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *rig) leftFiles(v view) []string {

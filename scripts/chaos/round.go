@@ -166,5 +166,5 @@ func (r *rig) hit(ctx context.Context, f fault, t target, w *row) {
 		w.Error = "the end was not planned"
 	}
 	w.Left = r.leftovers(t.tree, p.last)
-	w.Relogin = r.linked && contains(p.reasons, "scan_qr")
+	w.Relogin = r.linked && slices.Contains(p.reasons, "scan_qr")
 }

@@ -107,7 +107,7 @@ func startService(ctx context.Context, binary, address, url string, p places, ar
 		"--worker", p.worker, "--settle-time", "0s", "--chrome", p.chrome, "--log-level", "debug"}, args...)
 	s := &service{
 		base: "http://" + address, log: log, ended: make(chan struct{}),
-		cmd:    exec.CommandContext(context.WithoutCancel(ctx), binary, args...), // end and kill are its kill path
+		cmd:    exec.CommandContext(context.WithoutCancel(ctx), binary, args...), //nolint:gosec // the operator's binary; stop and kill are its kill path
 		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}},
 	}
 	s.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+p.runtime, "TMPDIR="+p.tmp)
@@ -147,13 +147,6 @@ func (s *service) awaitAnswer(ctx context.Context) error {
 
 func (s *service) pid() int { return s.cmd.Process.Pid }
 
-func (s *service) signal(sig syscall.Signal) error {
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		return fmt.Errorf("cannot signal the service: %w", err)
-	}
-	return nil
-}
-
 // stop ends the service cleanly, and by force when that takes too long.
 func (s *service) stop() error {
 	const patience = 30 * time.Second
@@ -192,11 +185,11 @@ func (s *service) restart(ctx context.Context) error {
 }
 
 func (s *service) ask(ctx context.Context, method, path string) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(nil))
+	r, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(nil)) //nolint:gosec // the service under test
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the service: %w", err)
 	}
-	resp, err := s.client.Do(r)
+	resp, err := s.client.Do(r) //nolint:gosec // the same
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the service: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -79,7 +80,7 @@ func (r *rig) cycle(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if contains(p.reasons, "scan_qr") {
+	if slices.Contains(p.reasons, "scan_qr") {
 		return errors.New("the login was lost")
 	}
 	if left := r.leftovers(procs, p.last); len(left) > 0 {

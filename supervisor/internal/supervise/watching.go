@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -304,8 +305,8 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 		g.checkRoom()
 	}
 	if late {
-		g.log.Warn("supervisor_was_stopped", logging.Millis("for_ms", pause),
-			logging.KeyDetail, "the machine slept, or is too busy; the worker gets its time anew")
+		g.log.LogAttrs(noContext, slog.LevelWarn, "supervisor_was_stopped", logging.Millis("for_ms", pause),
+			slog.String(logging.KeyDetail, "the machine slept, or is too busy; the worker gets its time anew"))
 		g.lastEvent, g.misses = now, 0
 		return cause{}, false
 	}
