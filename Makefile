@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT := scripts/tools/bin/golangci-lint
 
-.PHONY: help kills run demo chaos soak build test check lint fmt gen clean FORCE
+.PHONY: help kills run demo chaos soak peers build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,11 @@ chaos: build bin/chaos ## bring every fault upon the real binaries, and measure 
 soak: build bin/chaos ## kill Chrome and the worker 500 times, and look at what the supervisor holds; ARGS="--cycles 40"
 	@scripts/install/browser.sh
 	@exec bin/chaos soak $(ARGS)
+
+peers: build bin/peers ## other programs that read WhatsApp Web, unmodified from npm, on the simulator: do they see what they should?
+	@scripts/install/browser.sh
+	@scripts/peers/install.sh
+	@bin/peers $(ARGS)
 
 build: bin/supervisor bin/worker ## build bin/supervisor and bin/worker
 
@@ -44,6 +49,9 @@ bin/demo: FORCE
 
 bin/chaos: FORCE
 	@go build -trimpath -o $@ ./scripts/chaos
+
+bin/peers: FORCE
+	@go build -trimpath -o $@ ./scripts/peers
 
 test: check ## everything that CI runs: the checks, then all tests with the race detector
 	@scripts/install/browser.sh

@@ -43,7 +43,7 @@ var profileRows = []profileRow{
 	{name: "2022", isTrue: `document.querySelector('body > div > div > .landing-wrapper [data-testid=qrcode][data-ref]') &&
 		document.querySelector('[data-ref]').dataset.ref.split(',').length === 4 && window.webpackChunkwhatsapp_web_client`, look: plain},
 	{name: "2024", isTrue: `document.querySelector('div._aj-b > div._akau > canvas') &&
-		document.querySelector('body > div > div > div > div > div.x1lliihq') && require('WAWebCmd').Cmd.refreshQR`, look: plain},
+		document.querySelector('body > div > div > div > div > div > .x1lliihq') && require('WAWebCmd').Cmd.refreshQR`, look: plain},
 	{name: "2026-04", isTrue: hasRef + ` && !document.querySelector('[data-testid]') && !require('WAWebCmd').Cmd.refreshQR`, look: plain},
 	{name: "2026-08", isTrue: hasRef + ` && document.querySelector('[data-ref] > span + div + canvas[role=img][aria-label="Scan this QR code to link a device!"]').width === 228 &&
 		document.querySelector('[data-testid=link-device-qr-code][data-ref]') && document.querySelector('#app .app-wrapper-web') &&

@@ -1,9 +1,11 @@
 // Command cmd serves the offline WhatsApp Web on loopback: the page on one
-// address, the levers on another.
+// address, with --tls by a certificate made for the occasion, the levers on
+// another.
 package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -35,6 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", "127.0.0.1:3002", "loopback `address` of the page")
 	control := flags.String("control", "127.0.0.1:3003", "loopback `address` of the levers")
+	secure := flags.Bool("tls", false, "serve the page by https")
 	flags.Float64Var(&options.Speed, "speed", 1, "`factor` that divides every duration")
 	flags.StringVar(&options.Profile, "profile", simulator.DefaultProfile, "`name` of the page to serve")
 	flags.Func("fault", "`switch` to turn on, like sync=stuck:99; may be repeated", func(text string) error {
@@ -47,20 +50,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 2
 	}
-	if err := serve(ctx, options, *listen, *control, stdout); err != nil {
+	if err := serve(ctx, options, *listen, *control, *secure, stdout); err != nil {
 		_, _ = fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, options simulator.Options, page, control string, stdout io.Writer) error {
+func serve(ctx context.Context, options simulator.Options, page, control string, secure bool, stdout io.Writer) error {
 	sim, err := simulator.New(options)
 	if err != nil {
 		return err
 	}
 	defer sim.Close()
-	pages, err := listenLoopback(page)
+	pages, scheme, err := listenPages(page, secure)
 	if err != nil {
 		return err
 	}
@@ -68,7 +71,7 @@ func serve(ctx context.Context, options simulator.Options, page, control string,
 	if err != nil {
 		return errors.Join(err, pages.Close())
 	}
-	_, _ = fmt.Fprintf(stdout, "page http://%s/  levers http://%s/\n", pages.Addr(), levers.Addr())
+	_, _ = fmt.Fprintf(stdout, "page %s://%s/  levers http://%s/\n", scheme, pages.Addr(), levers.Addr())
 	ended := make(chan error, 2)
 	servers := []*http.Server{start(pages, sim, ended), start(levers, sim.Control(), ended)}
 	select {
@@ -90,6 +93,19 @@ func start(l net.Listener, handler http.Handler, ended chan<- error) *http.Serve
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() { ended <- server.Serve(l) }() // Ends with Shutdown or Close.
 	return server
+}
+
+// listenPages returns the page's listener and the scheme that it speaks.
+func listenPages(address string, secure bool) (net.Listener, string, error) {
+	l, err := listenLoopback(address)
+	if err != nil || !secure {
+		return l, "http", err
+	}
+	certificate, err := simulator.NewCertificate()
+	if err != nil {
+		return nil, "", errors.Join(err, l.Close())
+	}
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), "https", nil
 }
 
 // listenLoopback refuses to show the page, and its secrets, to other machines.

@@ -98,6 +98,8 @@ export function defineSecondWave() {
     WAWebUserPrefsMeUser: {
       getMaybeMePnUser: stored(wid), getMaybeMeLidUser: stored(wid), getMaybeMeUser: stored(wid),
     },
+    // Its real name is not known: wa-js finds it by what it exports.
+    WAWebUserPrefsLogin: { isLoggedIn: stored(() => wid() !== undefined) },
     WAWebOfflineHandler: { OfflineMessageHandler: { getOfflineDeliveryProgress: () => Math.max(0, Ui.progress) } },
     WAWebMiscBrowserUtils: { info: () => ({ name: 'Chrome', version: navigator.userAgent.match(/Chrome\/(\d+)/)?.[1] }) },
     ...stubs(),

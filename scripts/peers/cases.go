@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// silence is how long a program is listened to before it is held to say nothing.
+// Each of them looks at the page at least every five seconds.
+const silence = 8 * time.Second
+
+// finding is one prediction, and what came of it. Neither text holds a login.
+type finding struct {
+	predicted, observed string
+	holds               bool
+}
+
+// reading is a program that runs on a stage.
+type reading struct {
+	*stage
+	*program
+	findings []finding
+}
+
+// testCase is a program on a page.
+type testCase struct {
+	program, profile string
+	script           func(context.Context, *reading) error
+}
+
+func cases() []testCase {
+	return []testCase{
+		{"whatsapp-web.js", "2024", fiveFields},
+		{"whatsapp-web.js", "2026-04", fiveFields},
+		{"whatsapp-web.js", "2026-08", fiveFieldsThenStale},
+		{"wppconnect", "2026-04", attribute},
+		{"wppconnect", "2026-08", attributeThenIdle},
+		{"venom", "2022", getsPast},
+		{"venom", "2024", getsPast},
+		{"venom", "2026-04", hangs},
+		{"venom", "2026-08", hangs},
+		{ours, "2026-04", whole},
+		{ours, "2026-08", whole},
+	}
+}
+
+// observe runs the program on a new stage.
+func (c testCase) observe(ctx context.Context, o options) ([]finding, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.limit)
+	defer cancel()
+	s, err := openStage(ctx, c.profile)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	r := &reading{stage: s}
+	if c.program == ours {
+		r.program, err = startOurs(ctx, o, s)
+	} else {
+		r.program, err = startProgram(ctx, o, s, c.program)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	err = c.script(ctx, r)
+	return r.findings, err
+}
+
+func (r *reading) find(holds bool, predicted, format string, args ...any) {
+	r.findings = append(r.findings, finding{predicted, fmt.Sprintf(format, args...), holds})
+}
+
+// firstCode waits until the program has published a code and the page shows one,
+// and returns both.
+func (r *reading) firstCode(ctx context.Context) (published, shown string, err error) {
+	screen, err := r.sim.Shown(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	if !r.await(ctx, 40*time.Second, func(e event) bool { return e.Event == "qr" }) {
+		return "", "", fmt.Errorf("no code was published; %s", r.complaint())
+	}
+	codes := r.events("qr")
+	return codes[len(codes)-1], screen.Login, nil
+}
+
+// fiveFields: whatsapp-web.js puts its string together from the page's modules.
+func fiveFields(ctx context.Context, r *reading) error {
+	published, shown, err := r.firstCode(ctx)
+	if err != nil {
+		return err
+	}
+	_, bare, _ := strings.Cut(shown, "#")
+	if bare == "" {
+		bare = shown
+	}
+	r.find(fields(published) == 5 && !prefixed(published) && published == bare,
+		"qr: the page's five fields, no prefix", "%s; the page's string without prefix: %t", describe(published), published == bare)
+	return nil
+}
+
+// fiveFieldsThenStale: it follows the ref alone, and nothing renews the list.
+func fiveFieldsThenStale(ctx context.Context, r *reading) error {
+	if err := fiveFields(ctx, r); err != nil {
+		return err
+	}
+	before := len(r.events("qr"))
+	screen, err := r.rotate(ctx)
+	if err != nil {
+		return err
+	}
+	r.await(ctx, silence, func(event) bool { return len(r.events("qr")) > before })
+	codes := r.events("qr")
+	last := codes[len(codes)-1]
+	r.find(!strings.HasSuffix(screen.Login, last), "after a new ADV secret: its last qr isn't the page's",
+		"%d more; equals the page's: %t", len(codes)-before, strings.HasSuffix(screen.Login, last))
+	return idle(ctx, r)
+}
+
+// idle: a code that has run out is published by nobody.
+func idle(ctx context.Context, r *reading) error {
+	known := r.events("qr")
+	dead := r.sim.OnScreen().Login
+	if err := r.expire(ctx); err != nil {
+		return err
+	}
+	r.await(ctx, silence, func(event) bool { return len(r.events("qr")) > len(known) })
+	stale := 0
+	later := r.events("qr")[len(known):]
+	for _, code := range later {
+		if code != "" && (strings.HasSuffix(dead, code) || slices.Contains(known, code)) {
+			stale++
+		}
+	}
+	r.find(stale == 0, "after idle: no dead code is published", "%d more, %d of them dead", len(later), stale)
+	return nil
+}
+
+// attribute: wppconnect reads the attribute; wa-js, which it brings along, puts
+// its own together.
+func attribute(ctx context.Context, r *reading) error {
+	published, shown, err := r.firstCode(ctx)
+	if err != nil {
+		return err
+	}
+	r.find(published == shown, "catchQR: the attribute, whole", "%s; equals the attribute: %t", describe(published), published == shown)
+	if !r.await(ctx, 20*time.Second, func(e event) bool { return e.Event == "authcode" }) {
+		return fmt.Errorf("wa-js gave no code; %s", r.complaint())
+	}
+	code := r.events("authcode")[0]
+	r.find(fields(code) == 4 && !prefixed(code), "wa-js getAuthCode: four fields, no prefix", "%s", describe(code))
+	return nil
+}
+
+func attributeThenIdle(ctx context.Context, r *reading) error {
+	if err := attribute(ctx, r); err != nil {
+		return err
+	}
+	return idle(ctx, r)
+}
+
+// getsPast: on the pages of its time venom sees that nobody is logged in.
+func getsPast(ctx context.Context, r *reading) error {
+	if _, err := r.sim.Shown(ctx); err != nil {
+		return fmt.Errorf("%w; %s", err, r.complaint())
+	}
+	past := r.await(ctx, 20*time.Second, notLogged)
+	if past {
+		r.await(ctx, silence, func(e event) bool { return e.Event == "qr" })
+	}
+	r.find(past, "getInterfaceStatus answers", "status notLogged: %t; %s", past, describeAll(r.events("qr")))
+	return nil
+}
+
+// hangs: on the pages of today it waits for elements that are gone.
+func hangs(ctx context.Context, r *reading) error {
+	if _, err := r.sim.Shown(ctx); err != nil {
+		return fmt.Errorf("%w; %s", err, r.complaint())
+	}
+	if !r.await(ctx, 20*time.Second, func(e event) bool { return e.Event == "status" && e.Value == "successPageWhatsapp" }) {
+		return fmt.Errorf("it didn't get to the page; %s", r.complaint())
+	}
+	past := r.await(ctx, silence, notLogged)
+	r.find(!past && len(r.events("qr")) == 0, "hangs: catchQR is never called",
+		"status notLogged: %t; %s", past, describeAll(r.events("qr")))
+	return nil
+}
+
+func notLogged(e event) bool { return e.Event == "status" && e.Value == "notLogged" }
+
+// whole: our own binaries follow what is on the screen.
+func whole(ctx context.Context, r *reading) error {
+	published, shown, err := r.firstCode(ctx)
+	if err != nil {
+		return err
+	}
+	r.find(published == shown && prefixed(published), "/qr: the page's string, prefix and all",
+		"%s; equals the attribute: %t", describe(published), published == shown)
+	screen, err := r.rotate(ctx)
+	if err != nil {
+		return err
+	}
+	followed := r.await(ctx, silence, func(e event) bool { return e.Value == screen.Login })
+	r.find(followed, "after a new ADV secret: /qr is the page's", "equals the attribute: %t", followed)
+	return idle(ctx, r)
+}
+
+func fields(login string) int {
+	if login == "" {
+		return 0
+	}
+	return strings.Count(login, ",") + 1
+}
+
+func prefixed(login string) bool { return strings.HasPrefix(login, "http") }
+
+// describe says what a login string looks like.
+func describe(login string) string {
+	prefix := "no prefix"
+	if prefixed(login) {
+		prefix = "prefix"
+	}
+	return fmt.Sprintf("%d fields, %s", fields(login), prefix)
+}
+
+func describeAll(codes []string) string {
+	if len(codes) == 0 {
+		return "no qr"
+	}
+	return fmt.Sprintf("%d qr, the last with %s", len(codes), describe(codes[len(codes)-1]))
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Puts the programs that package-lock.json pins into .cache, as npm has them and
+# without running anything of theirs. Nothing of it is committed or shipped.
+set -eu
+cd "$(dirname "$0")"
+command -v npm >/dev/null || { echo "peers: node and npm are needed (apt-get install nodejs npm)" >&2; exit 1; }
+if [ -e .cache/package-lock.json ] && cmp -s package-lock.json .cache/package-lock.json; then
+	exit 0
+fi
+mkdir -p .cache
+cp package.json package-lock.json .cache/
+(cd .cache && npm ci --ignore-scripts --no-audit --no-fund) || { rm -f .cache/package-lock.json; exit 1; }

@@ -1,0 +1,102 @@
+// Command peers is the acceptance of the simulator: it runs programs that read
+// the login of the real WhatsApp Web, unmodified as npm has them, and this
+// project's own binaries, on the simulator, and compares what they tell their
+// callers with what their sources let expect of the real page. A simulator on
+// which they do something else imitates something else.
+//
+// It ends with an error when a prediction misses. Chrome finds the simulator
+// under the name web.whatsapp.com; no other name leads anywhere.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		_, _ = fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	chrome, modules, driver, supervisor string
+	only                                string
+	limit                               time.Duration
+	verbose                             bool
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("peers", flag.ContinueOnError)
+	flags.StringVar(&o.chrome, "chrome", "/usr/bin/chromium", "binary of Chrome")
+	flags.StringVar(&o.modules, "modules", "scripts/peers/.cache/node_modules", "where npm has put the programs")
+	flags.StringVar(&o.driver, "driver", "scripts/peers/drive.cjs", "script that runs one of them")
+	flags.StringVar(&o.supervisor, "supervisor", "bin/supervisor", "binary of this project's supervisor")
+	flags.StringVar(&o.only, "only", "", "run only those whose name contains this")
+	flags.DurationVar(&o.limit, "limit", 90*time.Second, "how long one program may take")
+	flags.BoolVar(&o.verbose, "verbose", false, "show what the programs write")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	for _, path := range []*string{&o.modules, &o.driver, &o.supervisor} {
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return o, fmt.Errorf("cannot find %s: %w", *path, err)
+		}
+		*path = absolute
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	missed := 0
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "PROGRAM\tPAGE\tPREDICTION\tOBSERVED\t\t")
+	for _, c := range cases() {
+		if !strings.Contains(c.program, o.only) {
+			continue
+		}
+		findings, err := c.observe(ctx, o)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			findings = append(findings, finding{predicted: "it runs", observed: err.Error()})
+		}
+		for _, f := range findings {
+			verdict := "ok"
+			if !f.holds {
+				verdict = "MISSED"
+				missed++
+			}
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", c.program, c.profile, f.predicted, f.observed, verdict)
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("cannot write the table: %w", err)
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d predictions missed", missed)
+	}
+	return nil
+}
