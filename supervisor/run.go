@@ -25,6 +25,7 @@ import (
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/systemd"
 	"session-manager/supervisor/internal/webhook"
 )
 
@@ -72,7 +73,11 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	log := logging.New(stderr, "supervisor", &level)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	serving, err := openServing(ctx, cfg, log)
+	manager, err := systemd.Find(log)
+	if err != nil {
+		return err
+	}
+	serving, err := openServing(ctx, cfg, manager, log)
 	if err != nil {
 		return err
 	}
@@ -185,6 +190,7 @@ func (s *service) run(ctx context.Context) error {
 		}
 	})
 	loops.Go(func() { s.session.Run(sessionCtx) })
+	loops.Go(func() { s.serving.manager.Run(sessionCtx, toldToSystemd(s.session)) })
 	loops.Go(func() { s.crashes.Run(sessionCtx) })
 	if s.webhook != nil {
 		loops.Go(func() { s.webhook.Run(sessionCtx) })
@@ -200,6 +206,7 @@ func (s *service) run(ctx context.Context) error {
 		}
 	}()
 
+	s.serving.manager.Ready()
 	var err error
 	select {
 	case <-ctx.Done():
@@ -211,6 +218,7 @@ func (s *service) run(ctx context.Context) error {
 		os.Exit(exitInternal)
 	})
 	defer watchdog.Stop()
+	s.serving.manager.Stopping()
 	s.session.Stopping()
 	close(s.draining)
 	stopWorkers()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/override"
+	"session-manager/supervisor/internal/systemd"
 	"session-manager/supervisor/internal/watch"
 	"session-manager/supervisor/internal/webhook"
 )
@@ -23,6 +25,7 @@ import (
 // that may change meanwhile.
 type serving struct {
 	listener net.Listener
+	manager  *systemd.Manager
 	keys     apikey.File
 	reloads  []reload
 }
@@ -35,8 +38,8 @@ type reload struct {
 }
 
 // openServing reads the keys and the certificate, and listens.
-func openServing(ctx context.Context, cfg *config.Config, log *slog.Logger) (*serving, error) {
-	s := &serving{}
+func openServing(ctx context.Context, cfg *config.Config, manager *systemd.Manager, log *slog.Logger) (*serving, error) {
+	s := &serving{manager: manager}
 	if path := cfg.APIKeyFile; path != "" {
 		files, read := watch.Look(path), func() error { return s.keys.Load(path) }
 		if err := read(); err != nil {
@@ -55,16 +58,38 @@ func openServing(ctx context.Context, cfg *config.Config, log *slog.Logger) (*se
 	} else if cfg.Exposed() {
 		log.Warn("keys_in_the_clear", logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
 	}
-	network, address := cfg.Address()
-	listener, err := listen.Open(ctx, network, address)
+	listener, err := openListener(ctx, cfg, manager, log)
 	if err != nil {
-		return nil, explainListen(cfg.Listen, err)
+		return nil, err
 	}
 	if certificate != nil {
 		listener = certificate.Listener(listener)
 	}
 	s.listener = listener
 	return s, nil
+}
+
+// openListener takes the socket that systemd hands over, or opens one and hands
+// that to systemd for the successor.
+func openListener(ctx context.Context, cfg *config.Config, manager *systemd.Manager, log *slog.Logger) (net.Listener, error) {
+	listener, err := manager.Listener(cfg.Address())
+	if err != nil {
+		return nil, err
+	}
+	if listener != nil {
+		if err := cfg.ListenOn(listener.Addr()); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		return listen.Limited(listener), nil
+	}
+	network, address := cfg.Address()
+	if listener, err = listen.Open(ctx, network, address); err != nil {
+		return nil, explainListen(cfg.Listen, err)
+	}
+	if err := manager.Keep(listener); err != nil {
+		log.Warn("socket_not_kept", logging.KeyError, err)
+	}
+	return listen.Limited(listener), nil
 }
 
 // settingsReload takes up a changed --config file as far as that can be done

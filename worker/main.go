@@ -48,6 +48,9 @@ func run(stderr *os.File) int {
 	// worth showing is the supervisor's decision, so all levels go there.
 	log := logging.New(stderr, "worker", slog.LevelDebug)
 	log.Debug("worker started", slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
+	if err := raiseOOMScore("/proc/self/oom_score_adj"); err != nil {
+		log.Warn("OOM score stays", slog.Any(logging.KeyError, err))
+	}
 
 	// Interrupts are for the supervisor. They are caught rather than ignored: an
 	// ignored signal would stay ignored in Chrome.

@@ -123,6 +123,16 @@ func (c *Config) Address() (network, address string) {
 	return "tcp", c.Listen
 }
 
+// ListenOn puts the address of a socket that is open already in the place of
+// Listen. The error is a *Problem when the rest of the Config doesn't allow it.
+func (c *Config) ListenOn(a net.Addr) error {
+	c.Listen = a.String()
+	if a.Network() == "unix" {
+		c.Listen = unixPrefix + c.Listen
+	}
+	return c.checkListen()
+}
+
 // Exposed says whether other machines may reach the API. The Config must be
 // valid.
 func (c *Config) Exposed() bool {

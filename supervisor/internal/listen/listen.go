@@ -43,8 +43,11 @@ func Open(ctx context.Context, network, address string) (net.Listener, error) {
 			return nil, errors.Join(fmt.Errorf("cannot set mode of socket: %w", err), l.Close())
 		}
 	}
-	return netutil.LimitListener(l, MaxConnections), nil
+	return l, nil
 }
+
+// Limited serves at most MaxConnections of l at once.
+func Limited(l net.Listener) net.Listener { return netutil.LimitListener(l, MaxConnections) }
 
 // removeStale removes the socket that a killed process left. One that somebody
 // answers at stays, and so does whatever is no socket.

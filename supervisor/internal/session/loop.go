@@ -55,6 +55,8 @@ func (l *loop) handle(in input, now time.Time) {
 // told takes in what does not come from the supervisor of the workers.
 func (l *loop) told(in input, now time.Time) {
 	switch {
+	case in.turned != nil:
+		close(in.turned)
 	case in.login != nil:
 		l.next.Login = *in.login
 		l.update("login", l.m)

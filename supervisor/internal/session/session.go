@@ -58,6 +58,8 @@ type input struct {
 	// can be read.
 	paired    time.Time
 	published chan struct{}
+	// turned is closed when the loop gets to it.
+	turned chan struct{}
 }
 
 // New returns a Session in INIT. It does nothing until Run.
@@ -124,6 +126,27 @@ func (s *Session) Paired(expires time.Time) {
 // Stopping tells the session that the service stops. From then on no QR is
 // served.
 func (s *Session) Stopping() { s.put(input{}) }
+
+// Alive returns nil when the loop has turned, and the error of ctx when it ends
+// before. A loop that has ended as it should counts as alive.
+func (s *Session) Alive(ctx context.Context) error {
+	in := input{turned: make(chan struct{})}
+	select {
+	case s.inbox <- in:
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-in.turned:
+		return nil
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (s *Session) put(in input) {
 	select {
