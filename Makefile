@@ -2,8 +2,9 @@
 .DEFAULT_GOAL := help
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT := scripts/tools/bin/golangci-lint
+NFPM := scripts/tools/bin/nfpm
 
-.PHONY: help kills run demo chaos soak peers build test check lint fmt gen clean FORCE
+.PHONY: help kills run demo chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,13 +30,20 @@ peers: build bin/peers ## other programs that read WhatsApp Web, unmodified from
 	@scripts/peers/install.sh
 	@bin/peers $(ARGS)
 
+deb: build $(NFPM) ## the Debian package: binaries, unit, configuration, man page; into bin/
+	@scripts/package/build.sh
+
+test-systemd: build $(NFPM) ## install the package on a real systemd, in a container, and let it live through everything (root, apt-get)
+	@scripts/install/browser.sh
+	@scripts/package/test-systemd.sh
+
 build: bin/supervisor bin/worker ## build bin/supervisor and bin/worker
 
 bin/supervisor: FORCE
-	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./supervisor
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./supervisor
 
 bin/worker: FORCE
-	@go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./worker
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./worker
 
 bench: build bin/bench ## measure against a bare Chrome and a bare handler, and compare with the last run
 	@scripts/install/browser.sh
@@ -68,6 +76,9 @@ check: $(LINT) ## formatting, vet, linters and dependency rules
 
 $(LINT): scripts/tools/golangci-lint/go.mod scripts/tools/golangci-lint/go.sum
 	cd scripts/tools/golangci-lint && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(NFPM): scripts/tools/nfpm/go.mod scripts/tools/nfpm/go.sum
+	cd scripts/tools/nfpm && go build -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 
 fmt: $(LINT) ## format the code
 	$(LINT) fmt

@@ -43,7 +43,11 @@ const programs = {
       catchQR: (image, text, attempt, code) => tell('qr', code),
       statusFind: (status) => tell('status', status),
     });
-    await client.page.waitForFunction(() => window.WPP?.isReady, { timeout: 40000 });
+    await client.page.waitForFunction(() => window.WPP?.isReady, { timeout: 40000 }).catch(async () => {
+      throw new Error(`wa-js isn't ready: ${await client.page.evaluate(() => JSON.stringify({
+        address: location.href, injected: window.WPP?.isInjected, loader: window.WPP?.loader.loaderType, version: window.Debug?.VERSION,
+      }))}`);
+    });
     const code = await client.page.evaluate(() => WPP.conn.getAuthCode());
     tell('authcode', code?.fullCode);
     return () => client.close();

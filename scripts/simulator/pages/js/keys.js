@@ -7,7 +7,7 @@ export function encodeB64(buffer) {
   return btoa(String.fromCharCode(...new Uint8Array(buffer)));
 }
 
-function decodeB64(text) {
+export function decodeB64(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 }
 

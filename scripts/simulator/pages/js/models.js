@@ -28,10 +28,11 @@ export const Stream = new Model({
   markUnavailable() { this.set({ available: false }); },
 });
 
-export const NetworkStatus = new Model({ online: true });
+export const NetworkStatus = new Model({ online: true, checkOnline() { return this.online; } });
 
 export const advSecretEventEmitter = new Emitter();
 export const Cmd = new Emitter();
+export const BackendEvent = enumeration('set_socket_state', 'refresh_qr', 'logout');
 export const BackendEventBus = new Emitter();
 Object.assign(BackendEventBus, {
   socketState: Socket.state,

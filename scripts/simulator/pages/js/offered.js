@@ -2,9 +2,9 @@
 
 import { build, fault, faultIs } from './config.js';
 import * as comms from './comms.js';
-import { encodeB64, keys, newAdvSecret, platform } from './keys.js';
+import { decodeB64, encodeB64, keys, newAdvSecret, platform } from './keys.js';
 import {
-  advSecretEventEmitter, BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream,
+  advSecretEventEmitter, BackendEvent, BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream,
   StreamInfo, StreamMode, Ui,
 } from './models.js';
 import * as pairing from './pairing.js';
@@ -63,7 +63,7 @@ export function defineFirstWave() {
     WAWebStreamModel: { Stream, StreamMode, StreamInfo },
     WAWebSocketConstants: { SOCKET_STATE, SOCKET_STREAM },
     WAWebNetworkStatus: { default: NetworkStatus },
-    WAWebBackendEventBus: { BackendEventBus },
+    WAWebBackendEventBus: { BackendEventBus, BackendEvent },
     WAWebLaunchSocketUtils: { refreshQR: comms.refreshQR, startCommsAndHandleRequests: comms.start },
     WAWebUpdaterVersion: { SANITIZED_VERSION_STR: build },
   });
@@ -77,6 +77,7 @@ export function defineSecondWave() {
     WAWebUserPrefsInfoStore: { waNoiseInfo: { get: stored(async () => keys.noise) } },
     WAWebUserPrefsMultiDevice: {
       getADVSecretKey: stored(() => keys.advSecret), isRegistered: stored(() => wid() !== undefined), advSecretEventEmitter,
+      setADVSignedIdentity() {},
     },
     WAWebAdvSignatureApi: {
       generateADVSecretKey: newAdvSecret,
@@ -85,10 +86,10 @@ export function defineSecondWave() {
         return keys.advSecret;
       }),
     },
-    WABase64: { encodeB64 },
+    WABase64: { encodeB64, decodeB64 },
     WAWebCompanionRegClientUtils: { DEVICE_PLATFORM: platform() },
     WAWebNativeCameraQRLinkedDeviceUtils: { isNativeCameraQRLinkedDeviceTest: () => profile.prefix },
-    WAWebCmd: { Cmd },
+    WAWebCmd: { Cmd, CmdImpl: Cmd.constructor },
     WAWebAltDeviceLinkingApi: {
       getPairingType: pairing.getPairingType, setPairingType: pairing.setPairingType,
       initializeAltDeviceLinking: pairing.initializeAltDeviceLinking,

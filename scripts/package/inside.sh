@@ -1,0 +1,170 @@
+#!/bin/bash
+# Runs in the container of test-systemd.sh: "life", and after a reboot "reboot".
+set -u
+unit=session-manager.service
+api=http://127.0.0.1:3001
+bad=0
+ok() { printf 'ok    %s\n' "$*"; }
+no() { printf 'FAIL  %s\n' "$*"; bad=1; }
+is() { if [ "$2" = "$3" ]; then ok "$1: $2"; else no "$1: $2, not $3"; fi; }
+has() { case $2 in *"$3"*) ok "$1" ;; *) no "$1: $2" ;; esac; }
+yes() { local what=$1; shift; if "$@" >/dev/null 2>&1; then ok "$what"; else no "$what"; fi; }
+not() { local what=$1; shift; if "$@" >/dev/null 2>&1; then no "$what"; else ok "$what"; fi; }
+
+prop() { systemctl show -P "$1" ${2:-$unit}; }
+pid() { prop MainPID; }
+status() { curl -s -m 40 "$api/status$1" | sed 's/.*:"\(.*\)"}/\1/'; }
+# await STATE SECONDS: waits for it, and notes what was seen on the way.
+await() {
+	local end=$((SECONDS + $2)) now=
+	seen=
+	while [ $SECONDS -lt $end ]; do
+		now=$(status "")
+		case $seen in *" $now") ;; *) seen="$seen $now" ;; esac
+		[ "$now" = "$1" ] && return 0
+		sleep 0.2
+	done
+	return 1
+}
+reaches() { local s=$SECONDS; if await "$2" "$3"; then ok "$1: $2 after $((SECONDS - s)) s"; else no "$1:$seen within $3 s, not $2"; curl -s $api/session; echo; fi; }
+# without_scan WHAT: READY comes, and no code was asked for on the way.
+without_scan() { reaches "$1" READY 60; case $seen in *QR_REQUIRED*) no "$1 needed a scan" ;; esac; }
+another_pid() { local end=$((SECONDS + 40)); while [ $SECONDS -lt $end ]; do p=$(pid); [ "$p" != 0 ] && [ "$p" != "$1" ] && return 0; sleep 0.1; done; return 1; }
+below() { pgrep -u session-manager -f "$1" | head -1; }
+
+# asking COMMAND…: a client asks while the command runs, and none of its
+# requests may fail.
+asking() {
+	rm -f /tmp/asking /tmp/asked; touch /tmp/asking
+	( n=0 failed=0 slowest=0
+	while [ -e /tmp/asking ]; do
+		t=$(curl -s -f -m 30 -o /dev/null -w '%{time_total}' $api/status) || failed=$((failed + 1))
+		n=$((n + 1)); ms=$(awk "BEGIN{print int($t*1000)}"); [ "$ms" -gt "$slowest" ] && slowest=$ms
+	done
+	echo "$failed failed, $n asked, the slowest $slowest ms" >/tmp/asked ) &
+	local asker=$!
+	"$@" >/tmp/command.log 2>&1 || { no "$*"; cat /tmp/command.log; }
+	sleep 2
+	rm -f /tmp/asking; wait $asker
+	case $(cat /tmp/asked) in "0 failed"*) ok "meanwhile $(cat /tmp/asked)" ;; *) no "meanwhile $(cat /tmp/asked)" ;; esac
+}
+
+start_simulator() {
+	cat >/etc/systemd/system/simulator.service <<-U
+	[Service]
+	ExecStart=/usr/local/bin/simulator --speed=20
+	[Install]
+	WantedBy=multi-user.target
+	U
+	systemctl daemon-reload; systemctl -q enable --now simulator.service
+}
+
+installs() {
+	DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.1.deb >/tmp/install.log 2>&1 || { no install; cat /tmp/install.log; }
+	is "after the installation" "$(prop ActiveState)" active
+	is "enabled" "$(systemctl is-enabled $unit)" enabled
+	is "mode and owner of the key" "$(stat -c '%a %U' /etc/session-manager/api-key)" "600 root"
+	is "mode and owner of the login" "$(stat -c '%a %U' /var/lib/session-manager)" "700 session-manager"
+	yes "man page" test -s /usr/share/man/man8/session-manager.8.gz
+	yes "command" session-manager --version
+	has "the API answers without any network" "$(curl -s $api/status)" '"status"'
+	printf '{"listen": "127.0.0.1:3001", "url": "http://127.0.0.1:3002/"}\n' >/etc/session-manager/config.json
+	systemctl restart $unit
+}
+
+links() {
+	reaches "the simulated page" QR_REQUIRED 60
+	has "status in words" "$(prop StatusText)" "QR_REQUIRED: "
+	is "a code" "$(curl -s -o /dev/null -w '%{http_code}' "$api/qr.png?wait=20s")" 200
+	curl -s -X POST 127.0.0.1:3003/scan >/dev/null
+	reaches "after the scan" READY 90
+	has "Chrome's sandbox is on" "$(curl -s $api/session | tr -d ' \n')" '"sandbox":true'
+	is "seccomp of a renderer" "$(awk '/^Seccomp:/{print $2}' "/proc/$(below type=renderer)/status")" 2
+	is "commands need the key" "$(curl -s -o /dev/null -w '%{http_code}' -X POST $api/session/restart)" 401
+	is "the key is the right one" "$(curl -s -o /dev/null -w '%{http_code}' -X POST -H "Authorization: Bearer $(cat /etc/session-manager/api-key)" "$api/session/restart?now=true")" 202
+	reaches "restart by command" READY 60
+	is "OOM scores: supervisor" "$(cat "/proc/$(pid)/oom_score_adj")" -500
+	is "OOM scores: worker" "$(cat "/proc/$(below lib/session-manager/worker)/oom_score_adj")" 300
+	echo "      systemd-analyze security: $(systemd-analyze security --no-pager $unit | tail -1)"
+}
+
+confined() {
+	local p; p=$(pid)
+	mkdir -p /home/somebody; echo secret >/home/somebody/file
+	not "/home can't be read" nsenter -t "$p" -m cat /home/somebody/file
+	not "/root can't be read" nsenter -t "$p" -m ls /root/0.1.deb
+	for folder in /etc /usr /var /opt /boot /etc/session-manager; do
+		not "$folder can't be written" nsenter -t "$p" -m touch $folder/x
+	done
+	yes "its own folder can" nsenter -t "$p" -m touch /var/lib/session-manager/x
+	rm -f /var/lib/session-manager/x
+}
+
+stops() {
+	local s=$SECONDS
+	systemctl stop $unit; ok "stop took $((SECONDS - s)) s"
+	is "result" "$(prop Result)" success
+	is "processes left" "$(pgrep -u session-manager | wc -l)" 0
+	not "the socket is closed" curl -s -m 5 $api/status
+	not "runtime folder left" test -e /run/session-manager
+	not "Chrome's lock left" test -L /var/lib/session-manager/tokens/admin/SingletonLock
+	systemctl start $unit; without_scan "start"
+}
+
+crashes() {
+	local p; p=$(pid)
+	kill -9 "$(below 'chromium.*--user-data-dir' || echo 0)"; sleep 1; without_scan "Chrome killed"
+	kill -9 "$(below lib/session-manager/worker)"; sleep 1; without_scan "worker killed"
+	is "the supervisor lives on" "$(pid)" "$p"
+	kill -9 "$p"; yes "supervisor killed: another one" another_pid "$p"; without_scan "supervisor killed"
+}
+
+hangs() {
+	date '+%Y-%m-%d %H:%M:%S' >/root/before-the-hang; sleep 1
+	mkdir -p /run/systemd/system/$unit.d
+	printf '[Service]\nWatchdogSec=6s\n' >/run/systemd/system/$unit.d/test.conf
+	systemctl daemon-reload; systemctl restart $unit; without_scan "restart"
+	local p s=$SECONDS; p=$(pid)
+	kill -STOP "$p"; yes "supervisor stopped: the watchdog brings another" another_pid "$p"; ok "after $((SECONDS - s)) s"
+	has "for this reason" "$(journalctl -u $unit --no-pager | tail -400)" "Watchdog timeout"
+	without_scan "watchdog"
+	is "never given up" "$(prop StartLimitIntervalUSec)" 0
+	rm -r /run/systemd/system/$unit.d; systemctl daemon-reload
+}
+
+template() {
+	printf 'SESSION_MANAGER_URL=http://127.0.0.1:3002/\n' >/etc/session-manager/3011.env
+	systemctl start session-manager@3011
+	has "an instance on a port of its own" "$(curl -s 127.0.0.1:3011/status)" '"status"'
+	yes "with a folder of its own" test -d /var/lib/session-manager@3011/tokens
+	is "the first one beside it" "$(status "")" READY
+	systemctl stop session-manager@3011
+}
+
+life() {
+	start_simulator
+	installs; links; confined; stops; crashes
+	asking systemctl restart $unit; without_scan "restart while a client asks"
+	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade while a client asks"
+	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
+	template; hangs
+}
+
+after_reboot() {
+	is "after the reboot" "$(prop ActiveState)" active
+	without_scan "reboot"
+	dpkg -r session-manager >/tmp/remove.log 2>&1 || { no remove; cat /tmp/remove.log; }
+	yes "the login survives the removal" test -d /var/lib/session-manager/tokens/admin
+	is "processes left" "$(pgrep -u session-manager | wc -l)" 0
+	dpkg -P session-manager >/tmp/purge.log 2>&1 || { no purge; cat /tmp/purge.log; }
+	for folder in /var/lib/session-manager /var/log/session-manager /var/cache/session-manager /etc/session-manager; do
+		not "$folder after the purge" test -e $folder
+	done
+	yes "other packages are untouched" dpkg --audit
+}
+
+case $1 in
+life) life ;;
+reboot) after_reboot ;;
+esac
+exit $bad

@@ -1,0 +1,33 @@
+#!/bin/sh
+set -e
+
+unit=session-manager.service
+key=/etc/session-manager/api-key
+
+if [ "$1" = configure ]; then
+	systemd-sysusers session-manager.conf
+	systemd-tmpfiles --create session-manager.conf || true
+
+	# Callers of commands must show it; the service gets it as a credential.
+	if [ ! -e "$key" ]; then
+		(umask 077 && head -c 32 /dev/urandom | base64 | tr -d '\n=' | tr '+/' '-_' >"$key.new" && echo >>"$key.new")
+		mv "$key.new" "$key"
+	fi
+
+	deb-systemd-helper unmask $unit >/dev/null || true
+	if deb-systemd-helper --quiet was-enabled $unit; then
+		deb-systemd-helper enable $unit >/dev/null || true
+	else
+		deb-systemd-helper update-state $unit >/dev/null || true
+	fi
+	if [ -d /run/systemd/system ]; then
+		systemctl --system daemon-reload >/dev/null || true
+		if [ -n "$2" ]; then
+			# One process follows the other; the socket stays open meanwhile.
+			deb-systemd-invoke restart $unit >/dev/null || true
+			systemctl try-restart 'session-manager@*.service' >/dev/null || true
+		else
+			deb-systemd-invoke start $unit >/dev/null || true
+		fi
+	fi
+fi

@@ -1,0 +1,25 @@
+#!/bin/sh
+set -e
+
+if [ "$1" = remove ]; then
+	if [ -x /usr/bin/deb-systemd-helper ]; then
+		deb-systemd-helper mask session-manager.service >/dev/null || true
+	fi
+fi
+
+if [ "$1" = purge ]; then
+	if [ -x /usr/bin/deb-systemd-helper ]; then
+		deb-systemd-helper purge session-manager.service >/dev/null || true
+		deb-systemd-helper unmask session-manager.service >/dev/null || true
+	fi
+	# The login goes here, and nowhere before. The user stays, as its number
+	# must not fall to somebody else.
+	for kind in lib log cache; do
+		rm -rf "/var/$kind/session-manager" "/var/$kind/session-manager@"*
+	done
+	rm -rf /etc/session-manager
+fi
+
+if [ -d /run/systemd/system ]; then
+	systemctl --system daemon-reload >/dev/null || true
+fi

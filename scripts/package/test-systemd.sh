@@ -1,0 +1,40 @@
+#!/bin/bash
+# Boots a Debian with a real systemd in a container (see boot), installs the
+# package, and lets the service live through what happens to services: stop,
+# kill, hang, crash, upgrade, reboot, removal. The simulator runs beside it.
+# Each line is a check; the exit status says whether all have held.
+set -u -o pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.."
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "test-systemd: needs root and apt-get, as it boots a container; nothing was tested" >&2
+	exit 1
+fi
+export LAB_NAME=${LAB_NAME:-session-manager}
+boot=scripts/package/boot
+work=$(mktemp -d)
+trap '$boot kill; rm -rf "$work"' EXIT
+
+CGO_ENABLED=0 go build -o "$work/simulator" ./scripts/simulator/cmd || exit 1
+for version in 0.1 0.2; do
+	VERSION=$version~test scripts/package/build.sh >/dev/null || exit 1
+	mv "bin/session-manager_$version~test_$(go env GOARCH).deb" "$work/$version.deb"
+done
+
+$boot up --root debian --pkgs "chromium init-system-helpers" --bin "$work/simulator" || exit 1
+$boot put "$work/0.1.deb" /root/0.1.deb
+$boot put "$work/0.2.deb" /root/0.2.deb
+$boot put scripts/package/inside.sh /root/inside.sh 755
+bad=0
+$boot exec /root/inside.sh life || bad=1
+# The dump of a hung process, further below, is no event.
+lines=$($boot exec journalctl -q -o cat --no-pager _SYSTEMD_UNIT=session-manager.service _COMM=supervisor --until "$($boot exec cat /root/before-the-hang)")
+if [ -n "$lines" ] && ! grep -qv '^{.*}$' <<<"$lines"; then
+	echo "ok    the log is one JSON object a line: $(wc -l <<<"$lines") lines"
+else
+	echo "FAIL  lines of the log that are no JSON object:"; grep -v '^{.*}$' <<<"$lines" | head -5
+	bad=1
+fi
+$boot reboot || exit 1
+$boot exec /root/inside.sh reboot || bad=1
+$boot down
+exit $bad
