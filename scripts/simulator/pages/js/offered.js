@@ -65,6 +65,9 @@ export function defineFirstWave() {
     WAWebNetworkStatus: { default: NetworkStatus },
     WAWebBackendEventBus: { BackendEventBus, BackendEvent },
     WAWebLaunchSocketUtils: { refreshQR: comms.refreshQR, startCommsAndHandleRequests: comms.start },
+    // Its real name is not known: wa-js finds it by what it exports, as soon as no
+    // more modules come, and never gets ready without it.
+    WAWebUserPrefsLogin: { isLoggedIn: () => wid() !== undefined },
     WAWebUpdaterVersion: { SANITIZED_VERSION_STR: build },
   });
 }
@@ -99,8 +102,6 @@ export function defineSecondWave() {
     WAWebUserPrefsMeUser: {
       getMaybeMePnUser: stored(wid), getMaybeMeLidUser: stored(wid), getMaybeMeUser: stored(wid),
     },
-    // Its real name is not known: wa-js finds it by what it exports.
-    WAWebUserPrefsLogin: { isLoggedIn: stored(() => wid() !== undefined) },
     WAWebOfflineHandler: { OfflineMessageHandler: { getOfflineDeliveryProgress: () => Math.max(0, Ui.progress) } },
     WAWebMiscBrowserUtils: { info: () => ({ name: 'Chrome', version: navigator.userAgent.match(/Chrome\/(\d+)/)?.[1] }) },
     ...stubs(),
