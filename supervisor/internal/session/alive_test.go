@@ -1,0 +1,41 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+)
+
+func TestAliveAnswersOnlyWhileTheLoopTurns(t *testing.T) {
+	observed, release := make(chan struct{}, 1), make(chan struct{})
+	s := New(Options{Logger: slog.New(slog.DiscardHandler), Observe: func(*Snapshot) {
+		select {
+		case observed <- struct{}{}:
+		default:
+		}
+		<-release
+	}})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Run(ctx)
+	}()
+	if err := s.Alive(t.Context()); err != nil {
+		t.Errorf("a loop that turns: %v", err)
+	}
+	go s.Stopping() // publishes, and hangs in Observe
+	<-observed
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Alive(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("a loop that hangs: %v", err)
+	}
+	close(release)
+	stop()
+	<-ended
+	if err := s.Alive(t.Context()); err != nil {
+		t.Errorf("a loop that has ended: %v", err)
+	}
+}
