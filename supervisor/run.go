@@ -189,16 +189,8 @@ func (s *service) run(ctx context.Context) error {
 			failed <- fmt.Errorf("cannot serve HTTP: %w", err)
 		}
 	})
-	loops.Go(func() { s.session.Run(sessionCtx) })
-	loops.Go(func() { s.serving.manager.Run(sessionCtx, toldToSystemd(s.session)) })
-	loops.Go(func() { s.crashes.Run(sessionCtx) })
-	if s.webhook != nil {
-		loops.Go(func() { s.webhook.Run(sessionCtx) })
-	}
+	s.watchSession(sessionCtx, &loops)
 	loops.Go(func() { s.restartOnHangup(workersCtx) })
-	for _, r := range s.serving.reloads {
-		loops.Go(func() { r.watch(sessionCtx, s.log) })
-	}
 	go func() {
 		defer close(workersDone)
 		if err := s.workers.Run(workersCtx); err != nil {
@@ -228,6 +220,19 @@ func (s *service) run(ctx context.Context) error {
 	loops.Wait()
 	s.log.Info("stopped", logging.Millis("uptime_ms", time.Since(s.startedAt)))
 	return err
+}
+
+// watchSession starts the session's loop, and those that tell of it or feed it.
+func (s *service) watchSession(ctx context.Context, loops *sync.WaitGroup) {
+	loops.Go(func() { s.session.Run(ctx) })
+	loops.Go(func() { s.serving.manager.Run(ctx, toldToSystemd(s.session)) })
+	loops.Go(func() { s.crashes.Run(ctx) })
+	if s.webhook != nil {
+		loops.Go(func() { s.webhook.Run(ctx) })
+	}
+	for _, r := range s.serving.reloads {
+		loops.Go(func() { r.watch(ctx, s.log) })
+	}
 }
 
 func (s *service) drain() {
