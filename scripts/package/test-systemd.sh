@@ -1,8 +1,8 @@
 #!/bin/bash
-# Boots a Debian with a real systemd in a container (see boot), installs the
-# package, and lets the service live through what happens to services: stop,
-# kill, hang, crash, upgrade, reboot, removal. The simulator runs beside it.
-# Each line is a check; the exit status says whether all have held.
+# Boots this Debian once more, with a real systemd, in a container (see boot),
+# installs the package, and lets the service live through what happens to
+# services: stop, kill, hang, crash, upgrade, reboot, removal. The simulator runs
+# beside it. Each line is a check; the exit status says whether all have held.
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -20,7 +20,9 @@ for version in 0.1 0.2; do
 	mv "bin/session-manager_$version~test_$(go env GOARCH).deb" "$work/$version.deb"
 done
 
-$boot up --root debian --pkgs "chromium init-system-helpers" --bin "$work/simulator" || exit 1
+$boot up --root host --bin "$work/simulator" || exit 1
+# /var is empty in there, but what is installed here is there.
+tar -C /var/lib -c dpkg | $boot exec tar -C /var/lib -x || exit 1
 $boot put "$work/0.1.deb" /root/0.1.deb
 $boot put "$work/0.2.deb" /root/0.2.deb
 $boot put scripts/package/inside.sh /root/inside.sh 755
