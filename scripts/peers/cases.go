@@ -12,6 +12,10 @@ import (
 // Each of them looks at the page at least every five seconds.
 const silence = 8 * time.Second
 
+// codeLife is the life of the first code. Who missed it, as wppconnect does when
+// it asks while the page's stored values can't be read yet, sees the second.
+const codeLife = 60 * time.Second
+
 // finding is one prediction, and what came of it. Neither text holds a login.
 type finding struct {
 	predicted, observed string
@@ -77,15 +81,14 @@ func (r *reading) find(holds bool, predicted, format string, args ...any) {
 // firstCode waits until the program has published a code and the page shows one,
 // and returns both.
 func (r *reading) firstCode(ctx context.Context) (published, shown string, err error) {
-	screen, err := r.sim.Shown(ctx)
-	if err != nil {
+	if _, err := r.sim.Shown(ctx); err != nil {
 		return "", "", err
 	}
-	if !r.await(ctx, 40*time.Second, func(e event) bool { return e.Event == "qr" }) {
+	if !r.await(ctx, codeLife+15*time.Second, func(e event) bool { return e.Event == "qr" }) {
 		return "", "", fmt.Errorf("no code was published; %s", r.complaint())
 	}
 	codes := r.events("qr")
-	return codes[len(codes)-1], screen.Login, nil
+	return codes[len(codes)-1], r.sim.OnScreen().Login, nil
 }
 
 // fiveFields: whatsapp-web.js puts its string together from the page's modules.

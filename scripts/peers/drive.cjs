@@ -48,8 +48,10 @@ const programs = {
         address: location.href, injected: window.WPP?.isInjected, loader: window.WPP?.loader.loaderType, version: window.Debug?.VERSION,
       }))}`);
     });
-    const code = await client.page.evaluate(() => WPP.conn.getAuthCode());
-    tell('authcode', code?.fullCode);
+    // For a moment of the boot the page's stored values can't be read.
+    const code = await client.page.waitForFunction(
+      async () => (await WPP.conn.getAuthCode().catch(() => null))?.fullCode, { timeout: 20000, polling: 200 });
+    tell('authcode', await code.jsonValue());
     return () => client.close();
   },
 

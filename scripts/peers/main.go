@@ -49,7 +49,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.driver, "driver", "scripts/peers/drive.cjs", "script that runs one of them")
 	flags.StringVar(&o.supervisor, "supervisor", "bin/supervisor", "binary of this project's supervisor")
 	flags.StringVar(&o.only, "only", "", "run only those whose name contains this")
-	flags.DurationVar(&o.limit, "limit", 90*time.Second, "how long one program may take")
+	flags.DurationVar(&o.limit, "limit", 150*time.Second, "how long one program may take")
 	flags.BoolVar(&o.verbose, "verbose", false, "show what the programs write")
 	if err := flags.Parse(args); err != nil {
 		return o, err
