@@ -7,7 +7,7 @@ bad=0
 ok() { printf 'ok    %s\n' "$*"; }
 no() { printf 'FAIL  %s\n' "$*"; bad=1; }
 is() { if [ "$2" = "$3" ]; then ok "$1: $2"; else no "$1: $2, not $3"; fi; }
-has() { case $2 in *"$3"*) ok "$1" ;; *) no "$1: $2" ;; esac; }
+has() { case $2 in *"$3"*) ok "$1" ;; *) no "$1: ${2:0:300}" ;; esac; }
 yes() { local what=$1; shift; if "$@" >/dev/null 2>&1; then ok "$what"; else no "$what"; fi; }
 not() { local what=$1; shift; if "$@" >/dev/null 2>&1; then no "$what"; else ok "$what"; fi; }
 
@@ -88,7 +88,11 @@ links() {
 	is "commands need the key" "$(curl -s -o /dev/null -w '%{http_code}' -X POST $api/session/restart)" 401
 	is "the key is the right one" "$(curl -s -o /dev/null -w '%{http_code}' -X POST -H "Authorization: Bearer $(cat /etc/session-manager/api-key)" "$api/session/restart?now=true")" 202
 	reaches "restart by command" READY 60
-	is "OOM scores: supervisor" "$(cat "/proc/$(pid)/oom_score_adj")" -500
+	if sh -c 'echo -500 >/proc/self/oom_score_adj' 2>/dev/null; then
+		is "OOM scores: supervisor" "$(cat "/proc/$(pid)/oom_score_adj")" -500
+	else
+		echo "      OOM scores: supervisor: no container here may lower them, so not tested"
+	fi
 	is "OOM scores: worker" "$(cat "/proc/$(below lib/session-manager/worker)/oom_score_adj")" 300
 	echo "      systemd-analyze security: $(systemd-analyze security --no-pager $unit | tail -1)"
 }
@@ -98,9 +102,10 @@ confined() {
 	mkdir -p /home/somebody; echo secret >/home/somebody/file
 	not "/home can't be read" nsenter -t "$p" -m cat /home/somebody/file
 	not "/root can't be read" nsenter -t "$p" -m ls /root/0.1.deb
-	for folder in /etc /usr /var /opt /boot /etc/session-manager; do
+	for folder in /etc /usr /var /opt /boot; do
 		not "$folder can't be written" nsenter -t "$p" -m touch $folder/x
 	done
+	not "its configuration can't be written" nsenter -t "$p" -m --setuid "$(id -u session-manager)" touch /etc/session-manager/x
 	yes "its own folder can" nsenter -t "$p" -m touch /var/lib/session-manager/x
 	rm -f /var/lib/session-manager/x
 }
@@ -111,8 +116,8 @@ stops() {
 	is "result" "$(prop Result)" success
 	is "processes left" "$(pgrep -u session-manager | wc -l)" 0
 	not "the socket is closed" curl -s -m 5 $api/status
-	not "runtime folder left" test -e /run/session-manager
-	not "Chrome's lock left" test -L /var/lib/session-manager/tokens/admin/SingletonLock
+	not "no runtime folder is left" test -e /run/session-manager
+	not "no lock of Chrome's is left" test -L /var/lib/session-manager/tokens/admin/SingletonLock
 	systemctl start $unit; without_scan "start"
 }
 
@@ -131,7 +136,7 @@ hangs() {
 	systemctl daemon-reload; systemctl restart $unit; without_scan "restart"
 	local p s=$SECONDS; p=$(pid)
 	kill -STOP "$p"; yes "supervisor stopped: the watchdog brings another" another_pid "$p"; ok "after $((SECONDS - s)) s"
-	has "for this reason" "$(journalctl -u $unit --no-pager | tail -400)" "Watchdog timeout"
+	yes "for this reason" sh -c "journalctl -u $unit --no-pager | grep -q \"result 'watchdog'\""
 	without_scan "watchdog"
 	is "never given up" "$(prop StartLimitIntervalUSec)" 0
 	rm -r /run/systemd/system/$unit.d; systemctl daemon-reload
@@ -165,7 +170,7 @@ after_reboot() {
 	is "processes left" "$(pgrep -u session-manager | wc -l)" 0
 	dpkg -P session-manager >/tmp/purge.log 2>&1 || { no purge; cat /tmp/purge.log; }
 	for folder in /var/lib/session-manager /var/log/session-manager /var/cache/session-manager /etc/session-manager; do
-		not "$folder after the purge" test -e $folder
+		not "$folder is gone after the purge" test -e $folder
 	done
 	yes "other packages are untouched" dpkg --audit
 }
