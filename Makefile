@@ -7,7 +7,7 @@ NFPM := scripts/tools/bin/nfpm
 .PHONY: help kills run demo chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 run: build ## install a browser if none is there, build, and start the service on 127.0.0.1:3001
 	@scripts/install/browser.sh
