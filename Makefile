@@ -4,7 +4,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT := scripts/tools/bin/golangci-lint
 NFPM := scripts/tools/bin/nfpm
 
-.PHONY: help kills run demo chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
+.PHONY: help kills readers run demo bench chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ test: check ## everything that CI runs: the checks, then all tests with the race
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh zbar-tools zxing-cpp-tools
 	go test -race -shuffle=on -count=1 -timeout 15m ./...
+
+readers: ## let each reader alone follow every variant of the page (4 minutes)
+	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -every-variant
 
 kills: ## kill at 200 random moments; no login that was on disk may be lost (20 minutes)
 	go test -race -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200

@@ -109,7 +109,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		return fmt.Errorf("cannot ask Chrome for its version: %w", err)
 	}
 	major := "150"
-	for _, word := range strings.Fields(string(version)) {
+	for word := range strings.FieldsSeq(string(version)) {
 		if first, _, ok := strings.Cut(word, "."); ok {
 			major = first
 			break

@@ -151,7 +151,6 @@ var linkedRows = []faultRow{
 }
 
 func TestSwitchesOfUnlinkedPage(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	for _, row := range unlinkedRows {
 		t.Run(row.faults, func(t *testing.T) {
@@ -164,7 +163,6 @@ func TestSwitchesOfUnlinkedPage(t *testing.T) {
 }
 
 func TestSwitchesOfLinkedPage(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	for _, row := range linkedRows {
 		t.Run(row.faults, func(t *testing.T) {
@@ -220,7 +218,6 @@ func (r *rig) follow(row faultRow) {
 }
 
 func TestSplashHangsWhenAsked(t *testing.T) {
-	t.Parallel()
 	for _, fault := range []string{"splash=hang", "assets=404"} {
 		r := newRig(t, simulator.Options{Faults: []string{fault}})
 		r.open("")
@@ -232,7 +229,6 @@ func TestSplashHangsWhenAsked(t *testing.T) {
 }
 
 func TestHungPageDoesNotAnswer(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()
@@ -246,7 +242,6 @@ func TestHungPageDoesNotAnswer(t *testing.T) {
 }
 
 func TestCrashedRendererLeavesNoPage(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()

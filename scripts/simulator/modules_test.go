@@ -21,7 +21,6 @@ const assembled = `(async () => {
 })()`
 
 func TestModulesGiveWhatIsOnScreen(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 5})
 	r.open("")
 	seen := r.shown()
@@ -47,7 +46,6 @@ func TestModulesGiveWhatIsOnScreen(t *testing.T) {
 // TestStatesPassInOrder follows the states by their events, which the screen,
 // drawn less often, doesn't all show.
 func TestStatesPassInOrder(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 10})
 	r.open("")
 	r.shown()

@@ -18,7 +18,6 @@ import (
 )
 
 func TestCodeOnCanvasEqualsDataRef(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 10})
 	r.open("")
 	seen := r.shown()

@@ -79,7 +79,6 @@ var profileRows = []profileRow{
 }
 
 func TestEveryProfileShowsItsCode(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 10})
 	for _, row := range profileRows {
 		t.Run(row.name, func(t *testing.T) {
@@ -150,7 +149,6 @@ func negative(picture image.Image) image.Image {
 }
 
 func TestStaticPagesAreNoApplication(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	for name, text := range map[string]string{
 		"blank":          "",

@@ -241,7 +241,6 @@ func TestControlPullsLevers(t *testing.T) {
 }
 
 func TestLoginOutlivesSimulator(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	second, err := simulator.New(simulator.Options{Speed: 50})
 	check(t, err)
@@ -270,7 +269,6 @@ func TestPageAsksForNothingUnknown(t *testing.T) {
 }
 
 func TestPageOpenedWithoutServerSaysComputerNotConnected(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Faults: []string{"socket=never"}})
 	r.open("")
 	r.until(func(c screen) bool { return c.State == "OPENING" })

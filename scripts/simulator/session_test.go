@@ -8,7 +8,6 @@ import (
 )
 
 func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()
@@ -30,7 +29,6 @@ func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
 }
 
 func TestPhoneRemovingDeviceWipesLogin(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.link()
@@ -42,7 +40,6 @@ func TestPhoneRemovingDeviceWipesLogin(t *testing.T) {
 }
 
 func TestDeviceRemovedWhileOfflineLearnsItOnReturn(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.link()
@@ -54,7 +51,6 @@ func TestDeviceRemovedWhileOfflineLearnsItOnReturn(t *testing.T) {
 }
 
 func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.link()
@@ -67,7 +63,6 @@ func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
 }
 
 func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 200})
 	r.open("")
 	seen := map[string]bool{}
@@ -94,7 +89,6 @@ func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
 }
 
 func TestRotatedADVSecretChangesStringUnderSameRef(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{Speed: 10})
 	r.open("")
 	before := r.shown()
@@ -111,7 +105,6 @@ func TestRotatedADVSecretChangesStringUnderSameRef(t *testing.T) {
 }
 
 func TestDroppedNetworkCoversCodeAndRestoredRenewsIt(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	before := r.shown()
@@ -139,7 +132,6 @@ func TestSilentNetworkIsNoticedByPage(t *testing.T) {
 }
 
 func TestPhoneNumberLinksByCode(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()

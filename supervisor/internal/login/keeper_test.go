@@ -299,7 +299,7 @@ func TestLogOutWhoseWorkerDiesIsNotSaidToBeDone(t *testing.T) {
 		}
 	case <-r.hold:
 		r.hold <- struct{}{}
-		<-outcomes
+		_ = <-outcomes
 	}
 	r.holds("login")
 }
