@@ -67,7 +67,7 @@ test: check ## everything that CI runs: the checks, then all tests with the race
 	go test -race -shuffle=on -count=1 -timeout 15m ./...
 
 readers: ## let each reader alone follow every variant of the page (4 minutes)
-	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -every-variant
+	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
 
 kills: ## kill at 200 random moments; no login that was on disk may be lost (20 minutes)
 	go test -race -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200

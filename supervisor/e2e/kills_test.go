@@ -11,7 +11,7 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-var kills = flag.Int("kills", 7, "how many processes TestKillsAtRandomMomentsLoseNoLoginThatWasOnDisk kills")
+var kills = flag.Int("kills", 2, "how many processes TestKillsAtRandomMomentsLoseNoLoginThatWasOnDisk kills")
 
 // killer kills what belongs to a service at moments that a seed decides.
 type killer struct {

@@ -48,11 +48,15 @@ func FuzzRecord(f *testing.F) {
 // through.
 func FuzzOutline(f *testing.F) {
 	f.Add("div", "aria-label", "Enter code on phone: A,B,C,D,1,2,3,4", "ABCD-1234", false)
-	f.Add("x", "data-ref", loginOf("SecretSecret"), loginOf("SecretSecret"), false)
+	f.Add("x", "data-ref", "2@ref,", "a word before it", false)
 	f.Add("p", "title", "+54 9 11 5000 0000", "Ada", true)
 	f.Fuzz(func(t *testing.T, tag, name, value, text string, secret bool) {
-		root := &proto.DOMNode{NodeType: nodeElement, NodeName: tag, Attributes: []string{name, value}, Children: []*proto.DOMNode{
-			{NodeType: nodeText, NodeValue: text},
+		if strings.Contains(tag+name+value+text, "SecretSecret") {
+			t.Skip("a part of a login string is none")
+		}
+		login := loginOf("SecretSecret")
+		root := &proto.DOMNode{NodeType: nodeElement, NodeName: tag, Attributes: []string{name, value + " " + login}, Children: []*proto.DOMNode{
+			{NodeType: nodeText, NodeValue: text + " " + login},
 		}}
 		out := outline(root, secret)
 		if len(out) > outlineLimit+100 {

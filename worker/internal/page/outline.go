@@ -16,6 +16,7 @@ const (
 	outlineLimit  = 64 << 10
 	longestText   = 48
 	longestLabel  = 80
+	longestRead   = 4 << 10
 	deepestIndent = 40
 )
 
@@ -117,11 +118,13 @@ func (o *outliner) attributes(list []string) string {
 
 // mask takes from a text what could be private.
 func (o *outliner) mask(text string, longest int) string {
+	// A secret must be whole to be known for one, so it is taken away first.
+	text = logging.Redact(truncate(text, longestRead))
 	text = strings.Join(strings.Fields(truncate(text, 4*longest)), " ")
 	if o.secret || codeLike.MatchString(text) {
 		return truncate(maskAll(text), longest)
 	}
-	text = spelled.ReplaceAllString(logging.Redact(text), "[code]")
+	text = spelled.ReplaceAllString(text, "[code]")
 	return truncate(maskDigits(text), longest)
 }
 
