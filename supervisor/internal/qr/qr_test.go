@@ -36,6 +36,15 @@ func login(t testing.TB) rpc.Login {
 // The picture as it is, and as a browser scales it; decoders that share nothing
 // with each other nor with the product.
 func TestPNGDecodesWithTwoIndependentDecodersAtEachUsualSize(t *testing.T) {
+	dir, wanted := t.TempDir(), map[string]rpc.Login{}
+	for n, side := range []int{0, 0, 200, 264, 300, 400, 500, 600} {
+		want := fixed(n)
+		file := filepath.Join(dir, fmt.Sprintf("%d-%d.png", n, side))
+		if err := os.WriteFile(file, drawn(t, want, side), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wanted[file] = want
+	}
 	for _, decoder := range []struct {
 		name, debian string
 		args         []string
@@ -48,17 +57,10 @@ func TestPNGDecodesWithTwoIndependentDecodersAtEachUsualSize(t *testing.T) {
 			if err != nil {
 				t.Skipf("%s is missing: apt-get install %s", decoder.name, decoder.debian)
 			}
-			for _, side := range []int{0, 200, 264, 300, 400, 500, 600} {
-				for n := range 3 {
-					want := fixed(n)
-					file := filepath.Join(t.TempDir(), "qr.png")
-					if err := os.WriteFile(file, drawn(t, want, side), 0o600); err != nil {
-						t.Fatal(err)
-					}
-					out, err := exec.CommandContext(t.Context(), program, append(decoder.args, file)...).Output()
-					if got := strings.TrimSuffix(string(out), "\n"); err != nil || got != string(want) {
-						t.Errorf("%d px: %v", side, err)
-					}
+			for file, want := range wanted {
+				out, err := exec.CommandContext(t.Context(), program, append(decoder.args, file)...).Output()
+				if got := strings.TrimSuffix(string(out), "\n"); err != nil || got != string(want) {
+					t.Errorf("%s: %v", filepath.Base(file), err)
 				}
 			}
 		})
