@@ -140,6 +140,9 @@ func ask(ctx context.Context, url string) (float64, error) {
 	if n := failures.Load(); n > 0 {
 		return 0, fmt.Errorf("%d requests to %s failed", n, url)
 	}
+	if answers.Load() == 0 {
+		return 0, fmt.Errorf("%s gave no answer in %s", url, burst)
+	}
 	return float64(answers.Load()) / time.Since(begun).Seconds(), nil
 }
 
