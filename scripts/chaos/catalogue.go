@@ -238,11 +238,11 @@ func supervisorFaults() []fault {
 		{name: "supervisor stopped for 3 s", expect: nothing, excused: true, hold: 8 * time.Second,
 			inject: func(ctx context.Context, r *rig, _ target) error { return r.suspend(ctx, target{}, 3*time.Second) }},
 		{name: "supervisor killed", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, _ target) error {
-			r.service.kill()
+			r.service.Kill()
 			return r.start(ctx)
 		}},
 		{name: "supervisor killed, foreign lock left", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, t target) error {
-			r.service.kill()
+			r.service.Kill()
 			t.tree.left(10*time.Second, nil)
 			lock := filepath.Join(r.places.profile(), "SingletonLock")
 			_ = os.Remove(lock)

@@ -148,7 +148,7 @@ func (r *rig) follow(ctx context.Context, f fault, t target, begun time.Time) (*
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		v, err := r.service.view(ctx)
+		v, err := viewOf(ctx, r.service)
 		now := time.Now()
 		if err == nil {
 			p.note(v, t.view, now)
@@ -164,7 +164,7 @@ func (r *rig) follow(ctx context.Context, f fault, t target, begun time.Time) (*
 				p.stated = *v.RetryAt
 			}
 		} else if r.impatient(p, now) {
-			if err := r.service.restart(ctx); err != nil {
+			if err := r.service.Restart(ctx); err != nil {
 				return p, err
 			}
 			p.mended = now

@@ -69,7 +69,7 @@ func (r *rig) size(ctx context.Context) (size, error) {
 	if s.Files, err = r.openFiles(); err != nil {
 		return s, err
 	}
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", r.service.pid()))
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", r.service.PID()))
 	if err != nil {
 		return s, fmt.Errorf("cannot read memory: %w", err)
 	}
@@ -80,7 +80,7 @@ func (r *rig) size(ctx context.Context) (size, error) {
 		}
 		s.RSS = pages * int64(os.Getpagesize())
 	}
-	metrics, err := r.service.get(ctx, "/metrics")
+	metrics, err := r.service.Get(ctx, "/metrics")
 	if err != nil {
 		return s, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"session-manager/scripts/service"
 	"session-manager/scripts/simulator"
 )
 
@@ -28,7 +29,7 @@ type rig struct {
 	url     string
 	sim     *simulator.Server
 	web     *http.Server
-	service *service
+	service *service.Service
 	// linked says that a phone has scanned the code.
 	linked bool
 	// hurried says that long backoffs are cut short.
@@ -63,14 +64,14 @@ func (r *rig) open(ctx context.Context) (err error) {
 	r.url = "http://" + l.Addr().String() + "/"
 	r.web = &http.Server{Handler: r.sim, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = r.web.Serve(l) }() // ends with Close
-	r.address, err = freeAddress(ctx)
+	r.address, err = service.FreeAddress(ctx)
 	return err
 }
 
 // close ends everything and removes the folders.
 func (r *rig) close() {
 	if r.service != nil {
-		_ = r.service.stop()
+		_ = r.service.Stop()
 	}
 	if r.sim != nil {
 		r.sim.Close()
@@ -85,16 +86,20 @@ func (r *rig) close() {
 }
 
 // start starts the service; it returns when the API answers.
-func (r *rig) start(ctx context.Context) (err error) {
-	r.service, err = startService(ctx, r.o.supervisor, r.address, r.url, r.places)
-	return err
+func (r *rig) start(ctx context.Context) error {
+	s, err := startService(ctx, r.o.supervisor, r.address, r.url, r.places)
+	if err != nil {
+		return err
+	}
+	r.service = s
+	return nil
 }
 
 // fresh starts the service anew, with a restart policy that remembers nothing,
 // and returns when all is well. between runs while it is stopped; it may be nil.
 func (r *rig) fresh(ctx context.Context, between func(context.Context, *rig) error) (time.Duration, error) {
 	if r.service != nil {
-		if err := r.service.stop(); err != nil {
+		if err := r.service.Stop(); err != nil {
 			return 0, err
 		}
 	}
@@ -122,7 +127,7 @@ func (r *rig) await(ctx context.Context, what string, ok func(view) bool) (view,
 	defer tick.Stop()
 	var last view
 	for {
-		v, err := r.service.view(ctx)
+		v, err := viewOf(ctx, r.service)
 		if err == nil {
 			if ok(v) {
 				return v, nil
@@ -152,7 +157,7 @@ func (r *rig) link(ctx context.Context) error {
 
 // suspend stops the service and all of t for d, as a machine that sleeps does.
 func (r *rig) suspend(ctx context.Context, t target, d time.Duration) error {
-	pids := append(t.tree.pids(), r.service.pid())
+	pids := append(t.tree.pids(), r.service.PID())
 	if err := signalAll(pids, syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -172,11 +177,11 @@ func (r *rig) limitFiles(spare int) error {
 		return err
 	}
 	var old unix.Rlimit
-	if err := unix.Prlimit(r.service.pid(), unix.RLIMIT_NOFILE, nil, &old); err != nil {
+	if err := unix.Prlimit(r.service.PID(), unix.RLIMIT_NOFILE, nil, &old); err != nil {
 		return fmt.Errorf("cannot read the limit of files: %w", err)
 	}
 	limit := unix.Rlimit{Cur: min(uint64(open+spare), old.Max), Max: old.Max}
-	if err := unix.Prlimit(r.service.pid(), unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+	if err := unix.Prlimit(r.service.PID(), unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 		return fmt.Errorf("cannot limit files: %w", err)
 	}
 	return nil
@@ -216,7 +221,7 @@ func (r *rig) waitUntilProven(ctx context.Context) error {
 }
 
 func (r *rig) openFiles() (int, error) {
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.service.pid()))
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.service.PID()))
 	if err != nil {
 		return 0, fmt.Errorf("cannot count open files: %w", err)
 	}
@@ -227,7 +232,7 @@ func (r *rig) openFiles() (int, error) {
 // before the fault, v is the present.
 func (r *rig) leftovers(old tree, v view) []string {
 	const settling = 3 * time.Second
-	now, err := below(r.service.pid())
+	now, err := below(r.service.PID())
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -285,13 +290,13 @@ func list(folder string) []string {
 
 // atTheEnd stops the service and names what is left of it.
 func (r *rig) atTheEnd() []string {
-	all, err := below(r.service.pid())
+	all, err := below(r.service.PID())
 	if err != nil {
 		return []string{err.Error()}
 	}
 	defer all.close()
 	var found []string
-	if err := r.service.stop(); err != nil {
+	if err := r.service.Stop(); err != nil {
 		found = append(found, err.Error())
 	}
 	r.service = nil

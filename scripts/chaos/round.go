@@ -20,7 +20,7 @@ func (r *rig) measureCold(ctx context.Context, rep *report) error {
 	}
 	var took []time.Duration
 	for range coldStarts {
-		if err := r.service.stop(); err != nil {
+		if err := r.service.Stop(); err != nil {
 			return err
 		}
 		asking := newClient("http://" + r.address)
@@ -94,7 +94,7 @@ func (r *rig) try(ctx context.Context, f fault, fresh bool) (row, error) {
 	if err != nil {
 		return w, err
 	}
-	procs, err := below(r.service.pid())
+	procs, err := below(r.service.PID())
 	if err != nil {
 		return w, err
 	}
@@ -114,7 +114,7 @@ func (r *rig) try(ctx context.Context, f fault, fresh bool) (row, error) {
 // undo stops the service, for clear needs that, and the next round starts it.
 func (r *rig) undo(ctx context.Context, f fault) {
 	if r.service != nil {
-		_ = r.service.stop()
+		_ = r.service.Stop()
 		r.service = nil
 	}
 	_ = f.clear(context.WithoutCancel(ctx), r)

@@ -67,7 +67,7 @@ func (r *rig) cycle(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	procs, err := below(r.service.pid())
+	procs, err := below(r.service.PID())
 	if err != nil {
 		return err
 	}

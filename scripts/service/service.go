@@ -27,6 +27,8 @@ const patience = 30 * time.Second
 type Options struct {
 	// Supervisor is the binary.
 	Supervisor string
+	// Address to listen on; a free one when empty.
+	Address string
 	// URL is the page to open.
 	URL string
 	// Folder holds tokens, runtime folder and log. It must be short, as sockets
@@ -51,9 +53,12 @@ type Service struct {
 // Start starts the supervisor and returns when it answers. End it with Stop or
 // Kill.
 func Start(ctx context.Context, o Options) (*Service, error) {
-	address, err := FreeAddress(ctx)
-	if err != nil {
-		return nil, err
+	address := o.Address
+	if address == "" {
+		var err error
+		if address, err = FreeAddress(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range []string{"run", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(o.Folder, name), 0o700); err != nil {
@@ -69,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{
 		Base: "http://" + address, ended: make(chan struct{}),
 		cmd:    exec.CommandContext(context.WithoutCancel(ctx), o.Supervisor, args...), // Stop and Kill are its kill path
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
+		client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
 	}
 	s.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+filepath.Join(o.Folder, "run"), "TMPDIR="+filepath.Join(o.Folder, "tmp"))
 	s.cmd.Stderr = log
@@ -147,9 +152,19 @@ func (s *Service) Kill() {
 	s.client.CloseIdleConnections()
 }
 
-// Get returns the body of an answer with status 200.
+// Get returns the body of a good answer.
 func (s *Service) Get(ctx context.Context, path string) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Base+path, nil)
+	return s.ask(ctx, http.MethodGet, path)
+}
+
+// Restart asks for a clean restart, which also cuts a backoff short.
+func (s *Service) Restart(ctx context.Context) error {
+	_, err := s.ask(ctx, http.MethodPost, "/session/restart")
+	return err
+}
+
+func (s *Service) ask(ctx context.Context, method, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, s.Base+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the service: %w", err)
 	}
@@ -162,8 +177,8 @@ func (s *Service) Get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the service's answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the service answers %s to %s: %s", resp.Status, path, body)
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return nil, fmt.Errorf("the service answers %s to %s %s: %s", resp.Status, method, path, body)
 	}
 	return body, nil
 }
@@ -206,7 +221,15 @@ func (s *Service) AwaitStatus(ctx context.Context, want string) error {
 // View is what GET /session says, as far as it matters to programs here.
 type View struct {
 	Status string `json:"status"`
-	QR     *struct {
+	Reason struct {
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	} `json:"reason"`
+	Phase struct {
+		Name string `json:"name"`
+	} `json:"phase"`
+	Registered bool `json:"registered"`
+	QR         *struct {
 		Generation uint64 `json:"generation"`
 		Seq        uint64 `json:"seq"`
 		Reader     string `json:"reader"`
@@ -219,6 +242,17 @@ type View struct {
 	Browser *struct {
 		PID int `json:"pid"`
 	} `json:"browser"`
+	LastEnd *End       `json:"last_end"`
+	RetryAt *time.Time `json:"retry_at"`
+}
+
+// End is how the last generation ended.
+type End struct {
+	Generation uint64 `json:"generation"`
+	Reason     string `json:"reason"`
+	Detail     string `json:"detail"`
+	Class      string `json:"class"`
+	DelayMS    int64  `json:"delay_ms"`
 }
 
 // View asks for it.
