@@ -120,6 +120,7 @@ func (b *bench) compare(ctx context.Context, url, content, folder string) (ours,
 func ask(ctx context.Context, url string) (float64, error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
 	defer client.CloseIdleConnections()
+	interrupted := ctx
 	ctx, cancel := context.WithTimeout(ctx, burst)
 	defer cancel()
 	var answers, failures atomic.Int64
@@ -139,6 +140,9 @@ func ask(ctx context.Context, url string) (float64, error) {
 	askers.Wait()
 	if n := failures.Load(); n > 0 {
 		return 0, fmt.Errorf("%d requests to %s failed", n, url)
+	}
+	if err := interrupted.Err(); err != nil {
+		return 0, err
 	}
 	if answers.Load() == 0 {
 		return 0, fmt.Errorf("%s gave no answer in %s", url, burst)
