@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,8 +26,8 @@ type pipe struct {
 	// writeLimit is how long one Send may take.
 	writeLimit time.Duration
 
-	mu     sync.Mutex // serialises Send
-	closed bool       // guarded by mu
+	mu    sync.Mutex            // serialises Send
+	cause atomic.Pointer[error] // why the connection ended, first cause first; nil while it lives
 }
 
 func newPipe(commands, answers *os.File) *pipe {
@@ -39,18 +40,15 @@ func newPipe(commands, answers *os.File) *pipe {
 func (p *pipe) Send(data []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return fmt.Errorf("cannot send to Chrome: %w", ErrGone)
+	if cause := p.cause.Load(); cause != nil {
+		return fmt.Errorf("cannot send to Chrome: %w", *cause)
 	}
 	err := p.commands.SetWriteDeadline(time.Now().Add(p.writeLimit))
 	if err == nil {
 		_, err = p.commands.Write(append(data, 0))
 	}
 	if err != nil {
-		p.closed = true
-		_ = p.commands.Close()
-		_ = p.answers.Close()
-		return fmt.Errorf("cannot send to Chrome: %w: %w", ErrGone, err)
+		return fmt.Errorf("cannot send to Chrome: %w", p.end(err))
 	}
 	return nil
 }
@@ -66,10 +64,25 @@ func (p *pipe) Read() ([]byte, error) {
 	if err != nil {
 		// A Send that has begun must fail before the reader fails the calls that
 		// wait; one that has not begun finds the pipe closed.
-		p.Close()
-		return nil, fmt.Errorf("cannot read from Chrome: %w: %w", ErrGone, err)
+		cause := p.end(err)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return nil, fmt.Errorf("cannot read from Chrome: %w", cause)
 	}
 	return data, nil
+}
+
+// end closes both directions, which frees a Send that is blocked, and returns why
+// the connection ended: err, unless it had ended before.
+func (p *pipe) end(err error) error {
+	cause := ErrGone
+	if err != nil {
+		cause = fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	p.cause.CompareAndSwap(nil, &cause)
+	_ = p.commands.Close()
+	_ = p.answers.Close()
+	return *p.cause.Load()
 }
 
 func (p *pipe) readMessage() ([]byte, error) {
@@ -109,10 +122,7 @@ func checkEnvelope(data []byte) error {
 // close itself cleanly. It returns when no Send is under way. It may be called
 // again.
 func (p *pipe) Close() {
-	// Closing needs no lock, and frees a Send that is blocked.
-	_ = p.commands.Close()
-	_ = p.answers.Close()
+	_ = p.end(nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
 }
