@@ -157,6 +157,7 @@ func TestStaticPagesAreNoApplication(t *testing.T) {
 		"unsupported":    "WhatsApp works with Google Chrome 100+",
 	} {
 		r.open("?sim=" + name)
+		check(t, r.page.WaitLoad())
 		if got := r.eval(`String(document.body.textContent.includes(` + quote(text) + `) && !document.querySelector('#app'))`); got != "true" {
 			t.Errorf("%s shows something else", name)
 		}

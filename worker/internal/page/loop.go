@@ -33,6 +33,7 @@ type loop struct {
 	relapse  bool // cured of a hang, and not looked at since
 	seeker   *seeker
 	through  *lens       // of the look in flight
+	passkeys passkeys
 	failure  reason.Code // of the last navigation, empty if it went well
 	words    words
 	refusals map[judge.Reader]string // why each reader's string was last not served
@@ -128,7 +129,8 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 	look := l.lookOf(r, document, time.Now())
 	look.LoggedOut = l.takeLogout()
 	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
-	return look, nil
+	look.PasskeyAsked, err = l.passkeys.look(ctx, l.Page, look)
+	return look, err
 }
 
 // begin registers the look in flight; nil ends it.

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"strings"
 	"testing"
 
 	"session-manager/scripts/simulator"
@@ -188,23 +189,35 @@ func TestTheRemainsOfALoginAreToldWithTheNewCode(t *testing.T) {
 	r.awaitCode(mark)
 }
 
-func TestAPasskeyIsToldByThePagesLinkMethodToo(t *testing.T) {
+// named calls the simulator by a name: an address can be no party to a passkey.
+func named(o *Options) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost", 1) }
+
+func TestAPasskeyIsToldWithoutItsScreenToo(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, withKnowledge(t, func(k *knowledge.Knowledge) {
-		for i := range k.Screens {
-			if k.Screens[i].Name == knowledge.ScreenPasskey {
-				k.Screens[i].Selectors, k.Screens[i].Texts = []string{"#nowhere"}, nil
+	for name, change := range map[string]func(k *knowledge.Knowledge){
+		"by the page's link method":     func(*knowledge.Knowledge) {},
+		"by its request to the browser": func(k *knowledge.Knowledge) { k.Methods = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, withKnowledge(t, func(k *knowledge.Knowledge) {
+				for i := range k.Screens {
+					if k.Screens[i].Name == knowledge.ScreenPasskey {
+						k.Screens[i].Selectors, k.Screens[i].Texts = []string{"#nowhere"}, nil
+					}
+				}
+				change(k)
+			}), named)
+			_, mark := r.awaitCode(0)
+			if _, err := r.sim.Shown(r.context()); err != nil {
+				t.Fatal(err)
 			}
-		}
-	}))
-	_, mark := r.awaitCode(0)
-	if _, err := r.sim.Shown(r.context()); err != nil {
-		t.Fatal(err)
+			if err := r.sim.Scan(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			r.awaitReason(mark, reason.PasskeyRequired)
+		})
 	}
-	if err := r.sim.Scan(r.context()); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitReason(mark, reason.PasskeyRequired)
 }
 
 func TestALockedPageIsBlocked(t *testing.T) {

@@ -301,12 +301,14 @@ func classifyScreen(l Look) (kind, bool) {
 }
 
 // classifyPairing finds the ways to be linked that are none by QR, by what the
-// modules and we ourselves know of them.
+// modules, Chrome and we ourselves know of them.
 func classifyPairing(l Look, f facts) (kind, bool) {
 	switch {
 	case f.registered:
 		return 0, false
 	case l.Method == knowledge.MethodPasskey && !l.found(ReaderDOM):
+		return kindPasskey, true
+	case l.PasskeyAsked && !f.seen:
 		return kindPasskey, true
 	case !l.PairingUntil.IsZero() && l.Socket != knowledge.SocketConnected:
 		return kindPhoneCode, true

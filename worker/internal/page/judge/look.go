@@ -110,6 +110,9 @@ type Look struct {
 	// Method is the way in which the page means to be linked; empty when the
 	// modules don't tell.
 	Method knowledge.Method
+	// PasskeyAsked is true while the page waits for its browser to give it a
+	// passkey. It is asked only where a scan could have come before.
+	PasskeyAsked bool
 	// PairingUntil is set while the page was asked for a pairing code, in this
 	// document: it is when the code's life ends. Whatever the page draws
 	// meanwhile, no QR of it can be used.
