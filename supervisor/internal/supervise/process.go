@@ -24,7 +24,7 @@ import (
 // pipeGrace is how long the pipes of a process that has ended stay open for what
 // is still in them. Something that it left behind may hold their other ends for
 // ever.
-const pipeGrace = 200 * time.Millisecond
+const pipeGrace = time.Second
 
 // errEnded means that the worker was to be ended before it was started.
 var errEnded = errors.New("the generation has ended")

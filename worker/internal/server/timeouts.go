@@ -11,7 +11,7 @@ const (
 	exitAfterGone = 3 * time.Second
 	// exitAfterPage is how long the page may precede a Chrome that somebody else
 	// closes. Measured: 0.2 s.
-	exitAfterPage = time.Second
+	exitAfterPage = 2 * time.Second
 	// memoryBeats is how many heartbeats share one reading of the memory.
 	memoryBeats = 5
 )
