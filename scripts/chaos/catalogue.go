@@ -21,7 +21,9 @@ func catalogue() []fault {
 	all = append(all, pageFaults()...)
 	all = append(all, binaryFaults()...)
 	all = append(all, surroundings()...)
-	return append(all, supervisorFaults()...)
+	all = append(all, startFaults()...)
+	all = append(all, supervisorFaults()...)
+	return append(all, successorFaults()...)
 }
 
 // injection is how a fault is brought about.
@@ -229,27 +231,4 @@ func fillDisk(r *rig) error {
 	defer func() { _ = f.Close() }()
 	const left = 8 << 20
 	return unix.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-left)
-}
-
-func supervisorFaults() []fault {
-	return []fault{
-		{name: "everything suspended for 15 s", expect: nothing, excused: true, hold: 20 * time.Second,
-			inject: func(ctx context.Context, r *rig, t target) error { return r.suspend(ctx, t, 15*time.Second) }},
-		{name: "supervisor stopped for 3 s", expect: nothing, excused: true, hold: 8 * time.Second,
-			inject: func(ctx context.Context, r *rig, _ target) error { return r.suspend(ctx, target{}, 3*time.Second) }},
-		{name: "supervisor killed", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, _ target) error {
-			r.service.Kill()
-			return r.start(ctx)
-		}},
-		{name: "supervisor killed, foreign lock left", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, t target) error {
-			r.service.Kill()
-			t.tree.left(10*time.Second, nil)
-			lock := filepath.Join(r.places.profile(), "SingletonLock")
-			_ = os.Remove(lock)
-			if err := os.Symlink("another-host-4242", lock); err != nil {
-				return err
-			}
-			return r.start(ctx)
-		}},
-	}
 }

@@ -160,7 +160,7 @@ func (r *rig) follow(ctx context.Context, f fault, t target, begun time.Time) (*
 				return p, fmt.Errorf("cannot mend: %w", err)
 			}
 			p.mended = time.Now()
-			if v.RetryAt != nil {
+			if v, err := viewOf(ctx, r.service); err == nil && v.RetryAt != nil {
 				p.stated = *v.RetryAt
 			}
 		} else if r.impatient(p, now) {

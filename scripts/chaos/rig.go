@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -30,6 +31,9 @@ type rig struct {
 	sim     *simulator.Server
 	web     *http.Server
 	service *service.Service
+	// foreign is a Chrome that is not the service's; its Cancel ends it.
+	foreign   *exec.Cmd
+	listeners []net.Listener
 	// linked says that a phone has scanned the code.
 	linked bool
 	// hurried says that long backoffs are cut short.

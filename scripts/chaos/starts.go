@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// startFaults are met by a start of Chrome: each kills the one that runs.
+func startFaults() []fault {
+	failed := []string{"browser_start_failed"}
+	return []fault{
+		chromeReplaced("Chrome is a folder", []string{"browser_missing"}, func(path string) error { return os.Mkdir(path, 0o700) }),
+		chromeReplaced("Chrome must not be executed", []string{"browser_missing"}, func(path string) error { return os.WriteFile(path, nil, 0o600) }),
+		chromeReplaced("Chrome ends at once", failed, script("exit 1")),
+		chromeReplaced("Chrome ends at once, as if its profile was in use", failed, script("exit 21")),
+		chromeReplaced("Chrome aborts at once", failed, script("kill -ABRT $$")),
+		chromeReplaced("Chrome never answers", failed, script("exec sleep 1000")),
+		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
+		{name: "a foreign Chrome has the profile", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error { return r.occupy(ctx, t) },
+			mend:   func(_ context.Context, r *rig, _ target) error { return r.foreign.Cancel() }},
+		{name: "the profile is a file", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				profile := r.places.profile()
+				if err := os.Rename(profile, profile+".away"); err != nil {
+					return err
+				}
+				return andKill(os.WriteFile(profile, nil, 0o600))(ctx, r, t)
+			},
+			mend: func(_ context.Context, r *rig, _ target) error {
+				profile := r.places.profile()
+				if err := os.Remove(profile); err != nil {
+					return err
+				}
+				return os.Rename(profile+".away", profile)
+			}},
+		{name: "the profile is read-only", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.mountReadOnly())(ctx, r, t) },
+			mend: func(_ context.Context, r *rig, _ target) error {
+				return unix.Unmount(r.places.profile(), unix.MNT_DETACH)
+			}},
+		{name: "ports of other tools are taken", expect: restarts, reasons: []string{"browser_crashed"},
+			prepare: func(ctx context.Context, r *rig) error { return r.listen(ctx, "127.0.0.1:9222", "127.0.0.1:2978") },
+			clear:   func(_ context.Context, r *rig) error { return r.unlisten() },
+			inject:  toChrome(syscall.SIGKILL)},
+		{name: "a helper of Chrome's has forked away", expect: restarts, reasons: []string{"browser_crashed"},
+			prepare: func(_ context.Context, r *rig) error { return r.wrapChrome() },
+			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
+			inject: func(ctx context.Context, r *rig, t target) error {
+				if len(t.tree.of("sleep")) == 0 {
+					return fmt.Errorf("%w: nothing has forked away", errSkipped)
+				}
+				return toChrome(syscall.SIGKILL)(ctx, r, t)
+			}},
+	}
+}
+
+// chromeReplaced is a fault in which something else lies in Chrome's place.
+func chromeReplaced(name string, reasons []string, put func(path string) error) fault {
+	return fault{
+		name: name, expect: blocked, reasons: reasons, hold: time.Second,
+		inject: func(ctx context.Context, r *rig, t target) error {
+			if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
+				return err
+			}
+			return andKill(put(r.places.chrome))(ctx, r, t)
+		},
+		// The pause after many failures is long; a person would not wait for it.
+		mend: func(ctx context.Context, r *rig, _ target) error {
+			return errors.Join(r.restoreChrome(), r.service.Restart(ctx))
+		},
+	}
+}
+
+func script(body string) func(path string) error {
+	return func(path string) error {
+		const version = `[ "$1" = --version ] && { echo 'Chromium 156.0.1.2'; exit 0; }` + "\n"
+		return os.WriteFile(path, []byte("#!/bin/sh\n"+version+body+"\n"), 0o700) //nolint:gosec // a program must be executable
+	}
+}
+
+// wrapChrome makes Chrome leave something behind that is in a session of its own,
+// and has all of Chrome's open files.
+func (r *rig) wrapChrome() error {
+	browser, err := os.Readlink(r.places.chrome)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
+		return err
+	}
+	return script(`setsid sh -c 'sleep 1000 &'` + "\nexec " + browser + ` "$@"`)(r.places.chrome)
+}
+
+func (r *rig) restoreChrome() error {
+	if err := os.RemoveAll(r.places.chrome); err != nil {
+		return err
+	}
+	return os.Rename(r.places.chrome+".away", r.places.chrome)
+}
+
+// occupy ends Chrome, and starts one on its profile that is none of the service's.
+func (r *rig) occupy(ctx context.Context, t target) error {
+	browser, err := os.Readlink(r.places.chrome)
+	if err != nil {
+		return err
+	}
+	// Meanwhile the service can't start its own.
+	if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
+		return err
+	}
+	if err := toChrome(syscall.SIGKILL)(ctx, r, t); err != nil {
+		return err
+	}
+	if _, err := r.await(ctx, "an error", func(v view) bool { return v.Status == "ERROR" }); err != nil {
+		return err
+	}
+	if r.foreign, err = startForeign(ctx, browser, r.places.profile()); err != nil {
+		return err
+	}
+	if err := r.restoreChrome(); err != nil {
+		return err
+	}
+	_, err = r.await(ctx, "profile_in_use", func(v view) bool { return v.Reason.Code == "profile_in_use" })
+	return err
+}
+
+// startForeign starts a Chrome on a profile, and returns when it has it. Its
+// Cancel ends it.
+func startForeign(ctx context.Context, browser, profile string) (*exec.Cmd, error) {
+	args := []string{"--headless=new", "--no-first-run", "--user-data-dir=" + profile, "about:blank"}
+	if os.Geteuid() == 0 {
+		args = append(args, "--no-sandbox")
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	cmd := exec.CommandContext(ctx, browser, args...) //nolint:gosec // the Chrome of this machine
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		stop()
+		return nil, fmt.Errorf("cannot start a foreign Chrome: %w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	cmd.Cancel = func() error {
+		defer stop()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-ended
+		return nil
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pollEvery) {
+		lock, err := os.Readlink(filepath.Join(profile, "SingletonLock"))
+		if err == nil && strings.HasSuffix(lock, fmt.Sprintf("-%d", cmd.Process.Pid)) {
+			return cmd, nil
+		}
+	}
+	_ = cmd.Cancel()
+	return nil, fmt.Errorf("the foreign Chrome did not take the profile")
+}
+
+// mountReadOnly lets nobody write into the profile who has no file of it open.
+func (r *rig) mountReadOnly() error {
+	profile := r.places.profile()
+	if err := unix.Mount(profile, profile, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
+	}
+	if err := unix.Mount("", profile, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return errors.Join(fmt.Errorf("cannot mount read-only: %w", err), unix.Unmount(profile, unix.MNT_DETACH))
+	}
+	return nil
+}
+
+func (r *rig) listen(ctx context.Context, addresses ...string) error {
+	for _, address := range addresses {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errSkipped, err)
+		}
+		r.listeners = append(r.listeners, l)
+	}
+	return nil
+}
+
+func (r *rig) unlisten() error {
+	for _, l := range r.listeners {
+		_ = l.Close()
+	}
+	r.listeners = nil
+	return nil
+}
