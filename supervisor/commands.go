@@ -55,6 +55,7 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Keeper: keeper,
 		Notify: func(n supervise.Notice) {
 			s.crashes.Notice(n)
+			s.trace.Notice(n)
 			keeper.Notice(n)
 			s.session.Notify(n)
 		},

@@ -26,6 +26,7 @@ import (
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/supervise"
 	"session-manager/supervisor/internal/systemd"
+	"session-manager/supervisor/internal/trace"
 	"session-manager/supervisor/internal/webhook"
 )
 
@@ -56,6 +57,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 }
 
 func start(args, environ []string, stdout, stderr io.Writer) error {
+	begun := time.Now()
 	cfg, _, err := config.Load(args, environ, stdout, version)
 	if err != nil {
 		return err
@@ -98,7 +100,7 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 	// A second signal ends the process at once; the kernel and the pipe to
 	// Chrome then end the rest.
 	context.AfterFunc(ctx, stop)
-	service, err := newService(cfg, log, runtimeDir.path, serving, override)
+	service, err := newService(cfg, log, begun, runtimeDir.path, serving, override)
 	if err != nil {
 		return err
 	}
@@ -114,14 +116,15 @@ type service struct {
 	webhook   *webhook.Sender
 	workers   *supervise.Supervisor
 	crashes   *crash.Recorder
+	trace     *trace.Recorder
 	http      *http.Server
 	serving   *serving
 	draining  chan struct{}
 	startedAt time.Time
 }
 
-func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving *serving, override *override.File) (*service, error) {
-	s := &service{log: log, serving: serving, draining: make(chan struct{}), startedAt: time.Now()}
+func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir string, serving *serving, override *override.File) (*service, error) {
+	s := &service{log: log, serving: serving, draining: make(chan struct{}), startedAt: begun}
 	meter, err := metrics.New(metrics.Options{
 		Snapshot: func() *session.Snapshot { return s.session.Snapshot() }, Version: version,
 	})
@@ -150,6 +153,7 @@ func newService(cfg *config.Config, log *slog.Logger, runtimeDir string, serving
 		Screenshot: func(ctx context.Context) ([]byte, error) { return s.workers.Screenshot(ctx) },
 		Diagnose:   func(ctx context.Context) (rpc.Diagnosis, error) { return s.workers.Diagnose(ctx) },
 	})
+	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
 	keeper := s.newWorkers(cfg, runtimeDir, override)
 	handler, err := api.New(api.Options{
 		Session: s.session, Commands: commands{s.workers, keeper, s.session}, Crashes: crashes, Events: s.events, Meter: meter,
@@ -198,6 +202,7 @@ func (s *service) run(ctx context.Context) error {
 		}
 	}()
 
+	s.trace.Listening()
 	s.serving.manager.Ready()
 	var err error
 	select {

@@ -44,6 +44,8 @@ type Config struct {
 
 	PassphraseFile string `placeholder:"FILE" help:"File with the passphrase of session export and import, on its first line. Default: SESSION_MANAGER_PASSPHRASE in the environment, or a prompt."`
 
+	Trace string `placeholder:"FILE" help:"File to write the times of the first start to, up to the first QR or READY, for ui.perfetto.dev."`
+
 	LogLevel string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	Headless string `default:"true" hidden:"" help:"Always true: the browser is never visible."`
 
