@@ -145,7 +145,7 @@ func (r *Recorder) write(reached string, now time.Time) {
 		r.log.Warn("trace_not_written", logging.KeyPath, r.file, logging.KeyError, err)
 		return
 	}
-	r.log.Info("trace_written", logging.KeyPath, r.file, logging.Millis("start_ms", now.Sub(r.begun)))
+	r.log.Info("trace_written", slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
 }
 
 func (r *Recorder) events(reached string, now time.Time) []event {
