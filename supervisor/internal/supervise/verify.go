@@ -68,6 +68,7 @@ func (s *Supervisor) VerifyCopy(ctx context.Context, copied string) error {
 	case verdict.Exit != rpc.VerifyOpens:
 		return fmt.Errorf("cannot verify copy: %s", logging.Redact(verdict.Reason))
 	}
+	s.log.Debug("copy_opened", logging.KeyPath, copied, "databases", verdict.Databases)
 	return nil
 }
 

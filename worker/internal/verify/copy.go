@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,7 +14,7 @@ import (
 // none of the page's can run, at a sync in the background neither.
 const workers = "Default/Service Worker/Database"
 
-// copyTree copies the folder from to the new folder to, all but workers. Where the
+// copyTree copies the folder from into the empty folder to, all but workers. Where the
 // file system can, the copies share their blocks with the originals.
 func copyTree(ctx context.Context, from, to string) error {
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
@@ -29,6 +30,8 @@ func copyTree(ctx context.Context, from, to string) error {
 		}
 		target := filepath.Join(to, rel)
 		switch {
+		case rel == ".":
+			return nil
 		case d.IsDir() && filepath.ToSlash(rel) == workers:
 			return fs.SkipDir
 		case d.IsDir():
@@ -64,14 +67,15 @@ func copyFile(ctx context.Context, from, to string) (err error) {
 	}()
 	for {
 		// From file to file this is copy_file_range(2).
-		n, err := io.CopyN(dst, src, portion)
-		switch {
-		case n < portion && (err == nil || err == io.EOF):
+		_, err := io.CopyN(dst, src, portion)
+		if errors.Is(err, io.EOF) {
 			return nil
-		case err != nil:
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
 		}
 	}
 }

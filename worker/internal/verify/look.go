@@ -21,8 +21,8 @@ var lookScript string
 // blank is served as the page. Its icon keeps Chrome from asking for one.
 const blank = `<!doctype html><title>-</title><link rel="icon" href="data:,">`
 
-// seen is what look.js has found.
-type seen struct {
+// stored is what look.js has found.
+type stored struct {
 	Origin string `json:"origin"`
 	// Missing are the keys of a login that localStorage lacks.
 	Missing []string `json:"missing"`
@@ -35,7 +35,7 @@ type seen struct {
 // database, all of which open. Chrome throws a database away that it finds torn,
 // with all others of the page, and what decrypts a login lies in one. Which
 // databases there must be is not asked: that changes with the page.
-func (s seen) judge() error {
+func (s stored) judge() error {
 	switch {
 	case len(s.Broken) > 0:
 		name := slices.Sorted(maps.Keys(s.Broken))[0]
@@ -50,20 +50,20 @@ func (s seen) judge() error {
 
 // look opens an empty document at the page's address, and finds out what is stored
 // for it.
-func look(ctx context.Context, chrome *rod.Browser, address string, keys []string) (seen, error) {
+func look(ctx context.Context, chrome *rod.Browser, address string, keys []string) (stored, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return seen{}, fmt.Errorf("cannot tell the origin of %q", address)
+		return stored{}, fmt.Errorf("cannot tell the origin of %q", address)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	page, err := chrome.Context(ctx).Page(proto.TargetCreateTarget{})
 	if err != nil {
-		return seen{}, fmt.Errorf("cannot open page: %w", err)
+		return stored{}, fmt.Errorf("cannot open page: %w", err)
 	}
 	loaded, ended, err := intercept(page)
 	if err != nil {
-		return seen{}, err
+		return stored{}, err
 	}
 	defer func() {
 		cancel()
@@ -74,12 +74,12 @@ func look(ctx context.Context, chrome *rod.Browser, address string, keys []strin
 		err = errors.New(nav.ErrorText)
 	}
 	if err != nil {
-		return seen{}, fmt.Errorf("cannot open page: %w", err)
+		return stored{}, fmt.Errorf("cannot open page: %w", err)
 	}
 	select {
 	case <-loaded:
 	case <-ctx.Done():
-		return seen{}, fmt.Errorf("cannot open page: %w", ctx.Err())
+		return stored{}, fmt.Errorf("cannot open page: %w", ctx.Err())
 	}
 	found, err := ask(page, keys)
 	if err == nil && found.Origin != u.Scheme+"://"+u.Host {
@@ -134,23 +134,23 @@ func serve(page *rod.Page, id proto.FetchRequestID) error {
 }
 
 // ask runs look.js in the page, where no other script is.
-func ask(page *rod.Page, keys []string) (seen, error) {
+func ask(page *rod.Page, keys []string) (stored, error) {
 	list, err := json.Marshal(keys)
 	if err != nil {
-		return seen{}, fmt.Errorf("cannot marshal keys: %w", err)
+		return stored{}, fmt.Errorf("cannot marshal keys: %w", err)
 	}
 	res, err := proto.RuntimeEvaluate{
 		Expression: fmt.Sprintf("(%s)(%s)", strings.TrimSpace(lookScript), list), AwaitPromise: true, ReturnByValue: true,
 	}.Call(page)
 	if err != nil {
-		return seen{}, fmt.Errorf("cannot ask page: %w", err)
+		return stored{}, fmt.Errorf("cannot ask page: %w", err)
 	}
 	if res.ExceptionDetails != nil {
-		return seen{}, fmt.Errorf("cannot ask page: %s", res.ExceptionDetails.Exception.Description)
+		return stored{}, fmt.Errorf("cannot ask page: %s", res.ExceptionDetails.Exception.Description)
 	}
-	var found seen
+	var found stored
 	if err := res.Result.Value.Unmarshal(&found); err != nil {
-		return seen{}, fmt.Errorf("cannot read answer of page: %w", err)
+		return stored{}, fmt.Errorf("cannot read answer of page: %w", err)
 	}
 	return found, nil
 }

@@ -18,21 +18,21 @@ async (keys) => {
 		}
 		db.close();
 	};
-	const seen = {origin: location.origin, missing: [], databases: [], broken: {}};
-	seen.missing = keys.filter((key) => localStorage.getItem(key) === null);
+	const found = {origin: location.origin, missing: [], databases: [], broken: {}};
+	found.missing = keys.filter((key) => localStorage.getItem(key) === null);
 	let listed = [];
 	try {
 		listed = await indexedDB.databases();
 	} catch (e) {
-		seen.broken['the list of databases'] = text(e);
+		found.broken['the list of databases'] = text(e);
 	}
 	for (const one of listed) {
 		try {
 			await read(one);
-			seen.databases.push(one.name);
+			found.databases.push(one.name);
 		} catch (e) {
-			seen.broken[one.name] = text(e);
+			found.broken[one.name] = text(e);
 		}
 	}
-	return seen;
+	return found;
 }

@@ -189,7 +189,6 @@ func TestOnlyAWholeCopyOfALoginOpensAndNobodyIsAsked(t *testing.T) {
 	}{
 		{"it is whole", whole, r.chrome.Path, rpc.VerifyOpens, ""},
 		{"localStorage is gone", removing("Local Storage"), r.chrome.Path, rpc.VerifyRefused, "localStorage lacks WANoiseInfo"},
-		{"localStorage is torn", tearing("Local Storage/leveldb/*.log"), r.chrome.Path, rpc.VerifyRefused, "localStorage lacks"},
 		{"the databases are gone", removing("IndexedDB"), r.chrome.Path, rpc.VerifyRefused, "no database"},
 		{"the databases are torn", tearing("IndexedDB/*.leveldb/*.log"), r.chrome.Path, rpc.VerifyRefused, "can't be opened"},
 		{"Chrome does not start on it", odd, picky(t, r.chrome.Path), rpc.VerifyRefused, "starts on an empty profile"},
