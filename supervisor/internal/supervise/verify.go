@@ -22,6 +22,9 @@ import (
 // holds no login.
 var ErrCopyRefused = errors.New("the copy of the profile is of no use")
 
+// errNoVerdict is for a program that is no worker of this version, or that died.
+var errNoVerdict = errors.New("cannot verify copy: the worker gave no verdict")
+
 const (
 	// verifyFolder is the folder of a verification in the runtime folder. There is
 	// no trial meanwhile.
@@ -117,7 +120,7 @@ func (s *Supervisor) verify(ctx context.Context, p program, home string, req rpc
 	}
 	var v rpc.Verdict
 	if json.Unmarshal(answer.data, &v) != nil || v.Exit != cmd.ProcessState.ExitCode() {
-		return rpc.Verdict{}, fmt.Errorf("cannot verify copy: the worker gave no verdict: %w", err)
+		return rpc.Verdict{}, errors.Join(errNoVerdict, err)
 	}
 	return v, nil
 }
