@@ -1,5 +1,6 @@
 // Command worker drives one headless Chrome for bin/supervisor, which starts it
-// and talks to it by package rpc. It does nothing by itself.
+// and talks to it by package rpc. It does nothing by itself. As "worker verify" it
+// finds out whether a copy of a profile opens (rpc.VerifyCommand).
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -36,7 +38,12 @@ const (
 	farewell = 2 * time.Second
 )
 
-func main() { os.Exit(run(os.Stderr)) }
+func main() {
+	if slices.Equal(os.Args[1:], []string{rpc.VerifyCommand}) {
+		os.Exit(verifyCopy(os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(run(os.Stderr))
+}
 
 func run(stderr *os.File) int {
 	handshake := rpc.Handshake()

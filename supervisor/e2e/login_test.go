@@ -21,6 +21,7 @@ type loginView struct {
 	PersistedAt  *time.Time `json:"persisted_at"`
 	SettledAt    *time.Time `json:"settled_at"`
 	SnapshotAt   *time.Time `json:"snapshot_at"`
+	VerifiedAt   *time.Time `json:"snapshot_verified_at"`
 	RestoredAt   *time.Time `json:"restored_at"`
 	RestoredFrom string     `json:"restored_from"`
 	LostAt       *time.Time `json:"lost_at"`
@@ -158,6 +159,10 @@ func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 	restored := start(t, p.url, tokens)
 	restored.await("READY")
 	if v := restored.login(); v.RestoredFrom != filepath.Base(copies[0]) || v.RestoredAt == nil || v.PersistedAt == nil || !strings.HasSuffix(v.Quarantined, "-login_missing") {
+		t.Errorf("told %+v", v)
+	}
+	// It was made at a stop, so it was opened on trial now.
+	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.log.String(), "copy_not_verified") {
 		t.Errorf("told %+v", v)
 	}
 	if v := restored.session(); v.Worker.AbnormalEnds != 0 || v.Worker.Generation != 2 {

@@ -207,7 +207,7 @@ func full(t *testing.T) session.Snapshot {
 	s.Strain, s.StrainDetail, s.StrainSince = reason.DiskFull, "a detail", now
 	s.PairingExpires = now.Add(time.Minute)
 	s.Login = login.Status{HeldUntil: now, Memory: login.Memory{
-		Stamp: "x", LinkedAt: now, PersistedAt: now, ReadyAt: now, LoggedOutAt: now, LostAt: now, SnapshotAt: now, TriedAt: now,
+		Stamp: "x", LinkedAt: now, PersistedAt: now, ReadyAt: now, LoggedOutAt: now, LostAt: now, SnapshotAt: now, SnapshotVerifiedAt: now, TriedAt: now,
 		RestoredAt: now, RestoredFrom: "a", QuarantinedAt: now, Quarantined: "b",
 	}}
 	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: now, Ends: 1, ResidentBytes: 1 << 20, Refused: "it ended before the handshake", HeartbeatAt: now}

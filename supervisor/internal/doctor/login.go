@@ -28,7 +28,11 @@ func (o Options) checkLogin(context.Context) Finding {
 			do("one is made at the next stop or restart, and at --snapshot-hour")
 	case time.Since(known.SnapshotAt) > staleCopy:
 		return warning("linked on %s; its last copy is of %s", day(known.LinkedAt), day(known.SnapshotAt)).
-			do("see the log for login_not_copied, and --snapshot-hour")
+			do("see the log for login_not_copied and copy_rejected, and --snapshot-hour")
 	}
-	return good("linked on %s, last copied on %s", day(known.LinkedAt), day(known.SnapshotAt))
+	verified := "was opened on trial"
+	if known.SnapshotVerifiedAt.IsZero() {
+		verified = "was not opened on trial yet"
+	}
+	return good("linked on %s, last copied on %s; that copy %s", day(known.LinkedAt), day(known.SnapshotAt), verified)
 }

@@ -14,12 +14,15 @@ import (
 	"session-manager/supervisor/internal/supervise"
 )
 
-// Workers is what a Keeper asks of the worker that runs.
+// Workers is what a Keeper asks of the worker that runs, and of one for a copy.
 type Workers interface {
 	// Ask ends the present generation.
 	Ask(ctx context.Context, w supervise.Wish) (time.Time, error)
 	// LogOut ends the link through the page.
 	LogOut(ctx context.Context) error
+	// VerifyCopy finds out whether the copy in folder opens in a Chrome. Its error
+	// matches supervise.ErrCopyRefused when it does not.
+	VerifyCopy(ctx context.Context, folder string) error
 }
 
 // Options of a Keeper.
@@ -27,7 +30,7 @@ type Options struct {
 	// Limits; the zero value means DefaultLimits.
 	Limits Limits
 	Logger *slog.Logger
-	// Workers returns who is asked. It is not called before the first notice.
+	// Workers returns who is asked. It is not called before Before is.
 	Workers func() Workers
 	// Tell is told of every change of the status, in order. It may be nil. It must
 	// not call back.

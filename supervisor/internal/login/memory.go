@@ -32,10 +32,12 @@ type Memory struct {
 	// copy could be brought back.
 	LostAt time.Time `json:"lost_at,omitzero"`
 
-	// SnapshotAt is when the last copy was made, TriedAt when a restart was last
-	// asked for in order to make one.
-	SnapshotAt time.Time `json:"snapshot_at,omitzero"`
-	TriedAt    time.Time `json:"tried_at,omitzero"`
+	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when that was
+	// opened on trial, and TriedAt when a restart was last asked for in order to
+	// make one.
+	SnapshotAt         time.Time `json:"snapshot_at,omitzero"`
+	SnapshotVerifiedAt time.Time `json:"snapshot_verified_at,omitzero"`
+	TriedAt            time.Time `json:"tried_at,omitzero"`
 	// RestoredAt is when a copy was last brought back, or none was found fit;
 	// RestoredFrom is its name, empty when none was. Attempts counts those begun
 	// since: a death in the middle must not use up the only one.
@@ -75,7 +77,8 @@ func (m Memory) of(stamp string) Memory {
 		return m
 	}
 	m = m.without()
-	m.Stamp, m.LostAt, m.SnapshotAt, m.TriedAt = stamp, time.Time{}, time.Time{}, time.Time{}
+	m.Stamp, m.LostAt = stamp, time.Time{}
+	m.SnapshotAt, m.SnapshotVerifiedAt, m.TriedAt = time.Time{}, time.Time{}, time.Time{}
 	return m
 }
 

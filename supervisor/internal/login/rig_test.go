@@ -3,9 +3,11 @@ package login
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +31,9 @@ type rig struct {
 	now    time.Time
 	asked  chan supervise.Wish
 	logOut error
+	// opened are the copies that were opened on trial, by what they hold. Those that
+	// hold "bad" don't open; with those that hold "odd" it can't be found out.
+	opened []string
 	// hold stops LogOut in its middle, when it is set.
 	hold chan struct{}
 
@@ -81,6 +86,19 @@ func (r *rig) LogOut(context.Context) error {
 		<-r.hold
 	}
 	return r.logOut
+}
+
+// VerifyCopy implements Workers.
+func (r *rig) VerifyCopy(_ context.Context, folder string) error {
+	held, err := os.ReadFile(filepath.Join(folder, "Default", "login"))
+	r.opened = append(r.opened, string(held))
+	switch {
+	case strings.Contains(string(held), "bad"):
+		return fmt.Errorf("%w: it lacks the login", supervise.ErrCopyRefused)
+	case strings.Contains(string(held), "odd"):
+		return errors.New("no memory")
+	}
+	return err
 }
 
 func (r *rig) told() Status {

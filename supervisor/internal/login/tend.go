@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"session-manager/shared/logging"
@@ -85,22 +84,13 @@ func (k *Keeper) recognise() (changed bool, err error) {
 		k.o.Logger.Warn("snapshots_not_listed", logging.KeyError, err)
 	}
 	k.copies = len(found) > 0
-	if k.copies && k.memory.SnapshotAt.IsZero() {
-		k.memory.SnapshotAt = found[0].At
+	if k.copies {
+		if k.memory.SnapshotAt.IsZero() {
+			k.memory.SnapshotAt = found[0].At
+		}
+		k.memory.SnapshotVerifiedAt = found[0].VerifiedAt
 	}
 	return changed, nil
-}
-
-// snapshots are those of the present login, newest first.
-func (k *Keeper) snapshots() ([]profile.Snapshot, error) {
-	all, err := k.folder.Snapshots()
-	var ours []profile.Snapshot
-	for _, s := range all {
-		if s.Stamp == k.memory.Stamp && s.LinkedAt.Equal(k.memory.LinkedAt) {
-			ours = append(ours, s)
-		}
-	}
-	return ours, err
 }
 
 func (k *Keeper) retire(why string, now time.Time) (string, error) {
@@ -130,8 +120,9 @@ func (k *Keeper) erase() error {
 	return nil
 }
 
-// restore brings back the newest copy that is whole. That it was begun is noted
-// first: whatever happens then, it does not happen for ever.
+// restore brings back the newest copy that opens, as far as that can be found out,
+// and is whole. That it was begun is noted first: whatever happens then, it does not
+// happen for ever.
 func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now time.Time) {
 	if why == whyNoStart && !k.profileIsToBlame(ctx, s) {
 		return
@@ -142,6 +133,9 @@ func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now
 	for _, copied := range found {
 		if s.Older(copied.ChromeVersion) {
 			k.o.Logger.Warn("snapshot_too_new", logging.KeyPath, copied.Name, logging.KeyDetail, "it was made with Chrome "+copied.ChromeVersion)
+			continue
+		}
+		if _, fit := k.verify(ctx, copied); !fit {
 			continue
 		}
 		name, restoreErr := k.folder.Restore(ctx, copied, why, now)
@@ -195,28 +189,9 @@ func (k *Keeper) After(ctx context.Context, p *profile.Profile, end supervise.Cl
 			k.suspectProfile()
 		}
 	}
-	if !end.Clean || !k.glimpse.ready || k.pending != leave || k.logout != nil || k.folder != p {
-		return
+	if end.Clean && k.glimpse.ready && k.pending == leave && k.logout == nil && k.folder == p {
+		k.copyProfile(ctx, end)
 	}
-	bound := k.o.Limits.Copy
-	if end.Stopping {
-		// ctx has ended; somebody waits for the process to do so.
-		ctx, bound = context.WithoutCancel(ctx), k.o.Limits.CopyAtStop
-	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	began := k.o.Now()
-	name, err := p.Snapshot(ctx, profile.Manifest{
-		At: began, Stamp: k.memory.Stamp, LinkedAt: k.memory.LinkedAt,
-		PersistedAt: k.memory.PersistedAt, ReadyAt: k.memory.ReadyAt, ChromeVersion: end.ChromeVersion,
-	})
-	if err != nil {
-		k.o.Logger.Warn("login_not_copied", logging.KeyError, err)
-		return
-	}
-	k.memory.SnapshotAt, k.copies = began, true
-	k.o.Logger.Info("login_copied", slog.String(logging.KeyPath, name), logging.Millis("took_ms", k.o.Now().Sub(began)))
-	k.save()
 }
 
 // suspectProfile is called when Chrome does not start again and again. Whether

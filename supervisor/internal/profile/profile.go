@@ -12,7 +12,7 @@
 //	admin.restarts  what the restart policy remembers
 //	admin.login     what is known of the login in the profile
 //	admin.quarantine/<time>-<why>   former profiles, the newest 3
-//	admin.snapshots/<time>          copies of the closed profile, the newest 3
+//	admin.snapshots/<time>          copies of the closed profile, 3 (see Thin)
 //	admin.incoming                  a profile that is about to replace it
 package profile
 

@@ -26,7 +26,10 @@ type Manifest struct {
 	PersistedAt   time.Time `json:"persisted_at"`
 	ReadyAt       time.Time `json:"ready_at"`
 	ChromeVersion string    `json:"chrome_version"`
-	Files         []File    `json:"files"`
+	// VerifiedAt is when the copy was opened in a Chrome on trial, zero if it never
+	// was.
+	VerifiedAt time.Time `json:"verified_at,omitzero"`
+	Files      []File    `json:"files"`
 }
 
 // ManifestFormat is the form of manifests that this version writes and reads.
@@ -57,7 +60,7 @@ type Snapshot struct {
 var ErrNotClosed = errors.New("Chrome has not closed cleanly")
 
 // Snapshot copies the closed profile, without its caches, to a dated folder,
-// whole or not at all, and keeps the newest three. Chrome must have closed
+// whole or not at all. None that is there goes before Thin. Chrome must have closed
 // cleanly, or it is ErrNotClosed. It fills in m's Format and Files. There is no
 // snapshot when ctx ends, nor (reason.DiskFull) when it would leave too little
 // room for Chrome.
@@ -85,20 +88,11 @@ func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
 	if err := writeManifest(filepath.Join(making, manifestFile), m); err != nil {
 		return "", err
 	}
-	before, err := dated(folder)
-	if err != nil {
-		return "", err
-	}
 	name := m.At.UTC().Format(stampLayout)
 	if err := os.Rename(making, filepath.Join(folder, name)); err != nil {
 		return "", unwritable("cannot keep snapshot", err)
 	}
 	syncFolder(folder)
-	if len(before) > 1 && tooClose(before[0], m.At) {
-		_ = os.RemoveAll(filepath.Join(folder, before[0]))
-	}
-	// What can't be removed now is removed the next time.
-	_ = prune(folder, keepSnapshots)
 	return name, nil
 }
 
@@ -120,12 +114,6 @@ func (p *Profile) roomForCopy() error {
 		return unwritable("cannot look at file system of "+p.Dir(), err)
 	}
 	return judgeSpace(p.Dir(), &st, size+2*minFreeBytes, count+2*minFreeInodes)
-}
-
-// tooClose says that the snapshot called name was made shortly before at.
-func tooClose(name string, at time.Time) bool {
-	made, err := time.Parse(stampLayout, name)
-	return err == nil && at.Sub(made) >= 0 && at.Sub(made) < spacing
 }
 
 func writeManifest(path string, m Manifest) error {

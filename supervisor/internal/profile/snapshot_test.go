@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func contents(t *testing.T, folder string) map[string]string {
 func snapshot(t *testing.T, p *Profile, at time.Time) Snapshot {
 	t.Helper()
 	name, err := p.Snapshot(t.Context(), Manifest{At: at, Stamp: "s", LinkedAt: t0, ChromeVersion: "156.0.1.2"})
-	if err != nil {
+	if err := errors.Join(err, p.Thin()); err != nil {
 		t.Fatal(err)
 	}
 	all, err := p.Snapshots()
@@ -231,6 +232,61 @@ func TestOldSnapshotsGoAndThoseInARowCountAsOne(t *testing.T) {
 	want := []string{"20261124T080000.000Z", "20261124T130000.000Z", "20261124T180200.000Z"}
 	if got := namesIn(t, p.path("snapshots")); !cmp.Equal(got, want) {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestVerifiedSnapshotGivesWayToNoOther(t *testing.T) {
+	// A star marks the verified ones.
+	for name, tt := range map[string]struct{ before, want string }{
+		"none is verified":                 {"18:00 13:00 08:00 03:00", "18:00 13:00 08:00"},
+		"all are":                          {"18:00* 13:00* 08:00* 03:00*", "18:00* 13:00* 08:00*"},
+		"the oldest is":                    {"18:00 13:00 08:00 03:00*", "18:00 13:00 03:00*"},
+		"the newest is":                    {"18:00* 13:00 08:00 03:00", "18:00* 13:00 08:00"},
+		"soon after one that is":           {"18:00 17:50* 08:00", "18:00 17:50* 08:00"},
+		"verified, soon after one that is": {"18:00* 17:50* 08:00", "18:00* 08:00"},
+		"verified, soon after one":         {"18:00* 17:50 08:00", "18:00* 08:00"},
+		"soon after one":                   {"18:00 17:50 17:40*", "18:00 17:40*"},
+		"the only other one stays":         {"18:00* 17:50*", "18:00* 17:50*"},
+		"there is none":                    {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			verified, label := map[string]bool{}, map[string]string{}
+			var names []string
+			for word := range strings.FieldsSeq(tt.before) {
+				at, star := strings.CutSuffix(word, "*")
+				stamp := "20261124T" + strings.ReplaceAll(at, ":", "") + "00.000Z"
+				names, verified[stamp], label[stamp] = append(names, stamp), star, word
+			}
+			gone := surplus(slices.Clone(names), verified)
+			var left []string
+			for _, stamp := range names {
+				if !slices.Contains(gone, stamp) {
+					left = append(left, label[stamp])
+				}
+			}
+			if got := strings.Join(left, " "); got != tt.want {
+				t.Errorf("left: %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestVerdictIsKeptWithTheSnapshot(t *testing.T) {
+	p := open(t)
+	fill(t, p, "login")
+	s := snapshot(t, p, t0)
+	if err := p.Verified(s.Name, t0.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := p.Snapshots()
+	if err != nil || len(all) != 1 || !all[0].VerifiedAt.Equal(t0.Add(time.Minute)) || !cmp.Equal(all[0].Files, s.Files) {
+		t.Errorf("got %+v, %v", all, err)
+	}
+	if err := errors.Join(p.Discard(s.Name), p.Discard(s.Name)); err != nil {
+		t.Error(err)
+	}
+	if left := namesIn(t, p.path("snapshots")); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -133,7 +133,7 @@ func (p *process) fork(cmd *exec.Cmd) error {
 		return fmt.Errorf("cannot start worker: %w", err)
 	}
 	p.cmd = cmd
-	p.contain(cmd.Process.Pid)
+	contain(p.group, p.log, cmd.Process.Pid)
 	close(p.started)
 	return nil
 }
@@ -142,18 +142,18 @@ func (p *process) fork(cmd *exec.Cmd) error {
 // the machine has no memory left, and not the API (proc_pid_oom_score_adj(5)).
 const oomScore = "300"
 
-// contain does what must be done before the worker starts anything, which it does
-// not before it is asked to.
-func (p *process) contain(pid int) {
+// contain does what must be done before a worker starts anything, which it does
+// not before it is asked to. The group may be nil.
+func contain(group *proctree.Group, log *slog.Logger, pid int) {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScore), 0); err != nil {
-		p.log.Debug("oom_score_not_raised", logging.KeyError, err)
+		log.Debug("oom_score_not_raised", logging.KeyError, err)
 	}
-	if p.group == nil {
+	if group == nil {
 		return
 	}
 	// UseCgroupFD would need clone3, which RestrictNamespaces= forbids.
-	if err := p.group.Add(pid); err != nil {
-		p.log.Warn("not_in_control_group", logging.KeyError, err)
+	if err := group.Add(pid); err != nil {
+		log.Warn("not_in_control_group", logging.KeyError, err)
 	}
 }
 

@@ -85,8 +85,10 @@ type Login struct {
 	// LoggedOutAt is when it was ended, LostAt when it was found gone.
 	LoggedOutAt *time.Time `json:"logged_out_at"`
 	LostAt      *time.Time `json:"lost_at"`
-	// SnapshotAt is when the last copy was made.
-	SnapshotAt *time.Time `json:"snapshot_at"`
+	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when that was
+	// opened in a Chrome on trial.
+	SnapshotAt         *time.Time `json:"snapshot_at"`
+	SnapshotVerifiedAt *time.Time `json:"snapshot_verified_at"`
 	// RestoredAt is when a copy was last brought back, or that was tried.
 	RestoredAt   *time.Time `json:"restored_at"`
 	RestoredFrom string     `json:"restored_from,omitempty"`
@@ -106,7 +108,8 @@ func LoginOf(s login.Status) Login {
 	return Login{
 		LinkedAt: Moment(s.LinkedAt), PersistedAt: Moment(s.PersistedAt), SettledAt: Moment(s.HeldUntil),
 		LoggedOutAt: Moment(s.LoggedOutAt), LostAt: Moment(s.LostAt), SnapshotAt: Moment(s.SnapshotAt),
-		RestoredAt: Moment(s.RestoredAt), RestoredFrom: s.RestoredFrom,
+		SnapshotVerifiedAt: Moment(s.SnapshotVerifiedAt),
+		RestoredAt:         Moment(s.RestoredAt), RestoredFrom: s.RestoredFrom,
 		QuarantinedAt: Moment(s.QuarantinedAt), Quarantined: s.Quarantined,
 	}
 }

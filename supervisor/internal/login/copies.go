@@ -1,0 +1,84 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/supervise"
+)
+
+// snapshots are those of the present login, newest first.
+func (k *Keeper) snapshots() ([]profile.Snapshot, error) {
+	all, err := k.folder.Snapshots()
+	var ours []profile.Snapshot
+	for _, s := range all {
+		if s.Stamp == k.memory.Stamp && s.LinkedAt.Equal(k.memory.LinkedAt) {
+			ours = append(ours, s)
+		}
+	}
+	return ours, err
+}
+
+// copyProfile makes a copy, and opens it on trial unless somebody waits for this process
+// to end. One that does not open is none. It is called with mu held.
+func (k *Keeper) copyProfile(ctx context.Context, end supervise.Closing) {
+	copying, bound := ctx, k.o.Limits.Copy
+	if end.Stopping {
+		copying, bound = context.WithoutCancel(ctx), k.o.Limits.CopyAtStop // ctx has ended
+	}
+	copying, cancel := context.WithTimeout(copying, bound)
+	defer cancel()
+	copied := profile.Snapshot{Manifest: profile.Manifest{
+		At: k.o.Now(), Stamp: k.memory.Stamp, LinkedAt: k.memory.LinkedAt,
+		PersistedAt: k.memory.PersistedAt, ReadyAt: k.memory.ReadyAt, ChromeVersion: end.ChromeVersion,
+	}}
+	var err error
+	if copied.Name, err = k.folder.Snapshot(copying, copied.Manifest); err != nil {
+		k.o.Logger.Warn("login_not_copied", logging.KeyError, err)
+		return
+	}
+	took := k.o.Now().Sub(copied.At)
+	if !end.Stopping {
+		var fit bool
+		if copied.VerifiedAt, fit = k.verify(ctx, copied); !fit {
+			if err := k.folder.Discard(copied.Name); err != nil {
+				k.o.Logger.Warn("copy_not_removed", logging.KeyPath, copied.Name, logging.KeyError, err)
+			}
+			return
+		}
+	}
+	if err := k.folder.Thin(); err != nil {
+		k.o.Logger.Warn("old_copies_not_removed", logging.KeyError, err)
+	}
+	k.memory.SnapshotAt, k.memory.SnapshotVerifiedAt, k.copies = copied.At, copied.VerifiedAt, true
+	k.o.Logger.Info("login_copied", slog.String(logging.KeyPath, copied.Name), logging.Millis("took_ms", took),
+		slog.Bool("verified", !copied.VerifiedAt.IsZero()))
+	k.save()
+}
+
+// verify opens a copy on trial, unless that was done before, and notes with it when
+// that was. It returns false when the copy is of no use. What can't be found out does
+// not speak against it: its checksums say that it is what a clean close has left.
+func (k *Keeper) verify(ctx context.Context, copied profile.Snapshot) (at time.Time, fit bool) {
+	if !copied.VerifiedAt.IsZero() {
+		return copied.VerifiedAt, true
+	}
+	err := k.o.Workers().VerifyCopy(ctx, k.folder.Path(copied))
+	switch {
+	case errors.Is(err, supervise.ErrCopyRefused):
+		k.o.Logger.Error("copy_rejected", logging.KeyPath, copied.Name, logging.KeyError, err)
+		return time.Time{}, false
+	case err != nil:
+		k.o.Logger.Warn("copy_not_verified", logging.KeyPath, copied.Name, logging.KeyError, err)
+		return time.Time{}, true
+	}
+	at = k.o.Now()
+	if err := k.folder.Verified(copied.Name, at); err != nil {
+		k.o.Logger.Warn("copy_not_noted_as_verified", logging.KeyPath, copied.Name, logging.KeyError, err)
+	}
+	return at, true
+}

@@ -1,0 +1,156 @@
+package verify
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
+)
+
+//go:embed look.js
+var lookScript string
+
+// blank is served as the page. Its icon keeps Chrome from asking for one.
+const blank = `<!doctype html><title>-</title><link rel="icon" href="data:,">`
+
+// stored is what look.js has found.
+type stored struct {
+	Origin string `json:"origin"`
+	// Missing are the keys of a login that localStorage lacks.
+	Missing []string `json:"missing"`
+	// Databases are those that were opened, and Broken says why others were not.
+	Databases []string          `json:"databases"`
+	Broken    map[string]string `json:"broken"`
+}
+
+// judge returns a *refusal unless it is a login: all its keys, and at least one
+// database, all of which open. Chrome throws a database away that it finds torn,
+// with all others of the page, and what decrypts a login lies in one. Which
+// databases there must be is not asked: that changes with the page.
+func (s stored) judge() error {
+	switch {
+	case len(s.Broken) > 0:
+		name := slices.Sorted(maps.Keys(s.Broken))[0]
+		return &refusal{fmt.Sprintf("%d databases can't be opened, %s among them: %s", len(s.Broken), name, s.Broken[name])}
+	case len(s.Missing) > 0:
+		return &refusal{"localStorage lacks " + strings.Join(s.Missing, ", ")}
+	case len(s.Databases) == 0:
+		return &refusal{"the page has no database"}
+	}
+	return nil
+}
+
+// look opens an empty document at the page's address, and finds out what is stored
+// for it.
+func look(ctx context.Context, chrome *rod.Browser, address string, keys []string) (stored, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return stored{}, fmt.Errorf("cannot tell the origin of %q", address)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	page, err := chrome.Context(ctx).Page(proto.TargetCreateTarget{})
+	if err != nil {
+		return stored{}, fmt.Errorf("cannot open page: %w", err)
+	}
+	loaded, ended, err := intercept(page)
+	if err != nil {
+		return stored{}, err
+	}
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	nav, err := proto.PageNavigate{URL: address}.Call(page)
+	if err == nil && nav.ErrorText != "" {
+		err = errors.New(nav.ErrorText)
+	}
+	if err != nil {
+		return stored{}, fmt.Errorf("cannot open page: %w", err)
+	}
+	select {
+	case <-loaded:
+	case <-ctx.Done():
+		return stored{}, fmt.Errorf("cannot open page: %w", ctx.Err())
+	}
+	found, err := ask(page, keys)
+	if err == nil && found.Origin != u.Scheme+"://"+u.Host {
+		err = fmt.Errorf("cannot open page: its origin is %q", found.Origin)
+	}
+	return found, err
+}
+
+// intercept answers every request of the page from here: that for the document
+// with blank, the others with an error. It returns what is closed when the document
+// has been loaded, and what is closed when it answers no more, after the page's
+// context has ended.
+func intercept(page *rod.Page) (loaded, ended <-chan struct{}, err error) {
+	for _, command := range []interface{ Call(proto.Client) error }{
+		proto.NetworkEnable{},
+		// A service worker would answer in the network's place.
+		proto.NetworkSetBypassServiceWorker{Bypass: true},
+		proto.FetchEnable{}, // without patterns: every request
+	} {
+		if err := command.Call(page); err != nil {
+			return nil, nil, fmt.Errorf("cannot keep page from the network: %w", err)
+		}
+	}
+	load, over := make(chan struct{}), make(chan struct{})
+	served, told := false, false
+	wait := page.EachEvent(func(e *proto.FetchRequestPaused) {
+		// When an answer fails nothing is ever loaded, and the limit ends it.
+		if e.ResourceType == proto.NetworkResourceTypeDocument && e.FrameID == page.FrameID {
+			served = serve(page, e.RequestID) == nil
+			return
+		}
+		_ = proto.FetchFailRequest{RequestID: e.RequestID, ErrorReason: proto.NetworkErrorReasonBlockedByClient}.Call(page)
+	}, func(*proto.PageLoadEventFired) {
+		if served && !told {
+			told = true
+			close(load)
+		}
+	})
+	go func() {
+		defer close(over)
+		wait()
+	}()
+	return load, over, nil
+}
+
+// serve answers a request with blank.
+func serve(page *rod.Page, id proto.FetchRequestID) error {
+	return proto.FetchFulfillRequest{
+		RequestID: id, ResponseCode: 200, Body: []byte(blank),
+		ResponseHeaders: []*proto.FetchHeaderEntry{{Name: "Content-Type", Value: "text/html; charset=utf-8"}},
+	}.Call(page)
+}
+
+// ask runs look.js in the page, where no other script is.
+func ask(page *rod.Page, keys []string) (stored, error) {
+	list, err := json.Marshal(keys)
+	if err != nil {
+		return stored{}, fmt.Errorf("cannot marshal keys: %w", err)
+	}
+	res, err := proto.RuntimeEvaluate{
+		Expression: fmt.Sprintf("(%s)(%s)", strings.TrimSpace(lookScript), list), AwaitPromise: true, ReturnByValue: true,
+	}.Call(page)
+	if err != nil {
+		return stored{}, fmt.Errorf("cannot ask page: %w", err)
+	}
+	if res.ExceptionDetails != nil {
+		return stored{}, fmt.Errorf("cannot ask page: %s", res.ExceptionDetails.Exception.Description)
+	}
+	var found stored
+	if err := res.Result.Value.Unmarshal(&found); err != nil {
+		return stored{}, fmt.Errorf("cannot read answer of page: %w", err)
+	}
+	return found, nil
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/verify"
+)
+
+// maxRequest bounds what is read of a request, in bytes. Most of it is the
+// knowledge file.
+const maxRequest = 4 << 20
+
+// verifyCopy is rpc.VerifyCommand. A signal ends it early, and nothing is left.
+func verifyCopy(stdin io.Reader, stdout, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log := logging.New(stderr, "worker", slog.LevelDebug)
+	if err := raiseOOMScore("/proc/self/oom_score_adj"); err != nil {
+		log.Warn("OOM score stays", slog.Any(logging.KeyError, err))
+	}
+	var req rpc.VerifyRequest
+	if err := json.NewDecoder(io.LimitReader(stdin, maxRequest)).Decode(&req); err != nil {
+		_, _ = fmt.Fprintln(stderr, "worker: cannot read what to verify from the standard input:", err)
+		return exitUsage
+	}
+	verdict := verify.Copy(ctx, req, log)
+	if err := json.NewEncoder(stdout).Encode(verdict); err != nil {
+		log.Warn("cannot tell the verdict", slog.Any(logging.KeyError, err))
+	}
+	return verdict.Exit
+}
