@@ -32,7 +32,7 @@ type loop struct {
 	crashes  cures
 	relapse  bool // cured of a hang, and not looked at since
 	seeker   *seeker
-	through  *lens       // of the look in flight
+	through  *lens // of the look in flight
 	passkeys passkeys
 	failure  reason.Code // of the last navigation, empty if it went well
 	words    words

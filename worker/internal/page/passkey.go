@@ -11,12 +11,12 @@ import (
 	"session-manager/worker/internal/page/judge"
 )
 
-// askPasskey asks the browser for a passkey of a relying party that can't be:
+// pendingScript asks the browser for a passkey of a relying party that can't be:
 // Chrome refuses that with a SecurityError before it looks for any. Before that
 // it refuses a second request of a tab with an OperationError while it has not
 // answered the first (Chromium's authenticator_common_impl.cc). So it starts
 // nothing, and leaves no trace on any object of the page.
-const askPasskey = `(async () => {
+const pendingScript = `(async () => {
 	if (!navigator.credentials) return false;
 	const asked = navigator.credentials.get({ publicKey: { challenge: new Uint8Array(32), rpId: "" } })
 		.then(() => false, (e) => e.name === "OperationError");
@@ -62,7 +62,7 @@ func (p *Page) passkeyAsked(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	res, err := proto.RuntimeEvaluate{
-		Expression: askPasskey, ContextID: world, AwaitPromise: true, ReturnByValue: true,
+		Expression: pendingScript, ContextID: world, AwaitPromise: true, ReturnByValue: true,
 	}.Call(p.rod.Context(ctx))
 	if err != nil {
 		return false, fmt.Errorf("cannot ask for pending requests for a passkey: %w", stale(err))
