@@ -24,7 +24,7 @@ func startFaults() []fault {
 		chromeReplaced("Chrome ends at once", failed, script("exit 1")),
 		chromeReplaced("Chrome ends at once, as if its profile was in use", failed, script("exit 21")),
 		chromeReplaced("Chrome aborts at once", failed, script("kill -ABRT $$")),
-		chromeReplaced("Chrome never answers", failed, script("exec sleep 1000")),
+		afterItsDeadline(chromeReplaced("Chrome never answers", failed, script("exec sleep 1000"))),
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		{name: "a foreign Chrome has the profile", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error { return r.occupy(ctx, t) },
@@ -80,6 +80,13 @@ func chromeReplaced(name string, reasons []string, put func(path string) error) 
 			return errors.Join(r.restoreChrome(), r.service.Restart(ctx))
 		},
 	}
+}
+
+// afterItsDeadline lets f last until a start has been given up once, which is no
+// error yet.
+func afterItsDeadline(f fault) fault {
+	f.expect, f.hold = restarts, 40*time.Second
+	return f
 }
 
 func script(body string) func(path string) error {

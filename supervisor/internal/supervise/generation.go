@@ -36,7 +36,7 @@ type cause struct {
 	// exiting: the worker has said its last word, or its connection is gone, so
 	// that its process ends at any moment.
 	exiting bool
-	// frozen: Chrome does not answer, so it won't close by itself either.
+	// frozen: Chrome won't close by itself.
 	frozen bool
 }
 

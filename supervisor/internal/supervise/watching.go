@@ -230,7 +230,8 @@ func (g *generation) workerEnded() cause {
 	if c.reason == "" {
 		c.reason = reason.WorkerCrashed
 	}
-	c.frozen = c.reason == reason.BrowserHung
+	// Without its network process Chrome takes the order to close, and stays.
+	c.frozen = c.reason == reason.BrowserHung || c.reason == reason.NetworkHung
 	return c
 }
 

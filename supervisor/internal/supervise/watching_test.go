@@ -90,10 +90,11 @@ func TestTheCauseFollowsFromTheLastWords(t *testing.T) {
 		failure *rpc.Failure
 		want    cause
 	}{
-		"none":     {nil, cause{reason: reason.WorkerCrashed, exiting: true}},
-		"nameless": {failure(""), cause{reason: reason.WorkerCrashed, detail: "call [phone]", exiting: true}},
-		"a page":   {failure(reason.PageHung), cause{reason: reason.PageHung, detail: "call [phone]", exiting: true}},
-		"frozen":   {failure(reason.BrowserHung), cause{reason: reason.BrowserHung, detail: "call [phone]", exiting: true, frozen: true}},
+		"none":       {nil, cause{reason: reason.WorkerCrashed, exiting: true}},
+		"nameless":   {failure(""), cause{reason: reason.WorkerCrashed, detail: "call [phone]", exiting: true}},
+		"a page":     {failure(reason.PageHung), cause{reason: reason.PageHung, detail: "call [phone]", exiting: true}},
+		"no network": {failure(reason.NetworkHung), cause{reason: reason.NetworkHung, detail: "call [phone]", exiting: true, frozen: true}},
+		"frozen":     {failure(reason.BrowserHung), cause{reason: reason.BrowserHung, detail: "call [phone]", exiting: true, frozen: true}},
 	}
 	for name, tt := range tests {
 		g := watched(t, time.Now())
