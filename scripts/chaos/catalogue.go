@@ -140,9 +140,7 @@ func surroundings() []fault {
 			inject: func(ctx context.Context, r *rig, t target) error {
 				return andKill(os.Rename(r.places.chrome, r.places.chrome+".away"))(ctx, r, t)
 			},
-			mend: func(_ context.Context, r *rig, _ target) error {
-				return os.Rename(r.places.chrome+".away", r.places.chrome)
-			}},
+			mend: func(_ context.Context, r *rig, _ target) error { return r.restoreChrome() }},
 		{name: "runtime folder wiped", expect: restarts, reasons: []string{"browser_crashed"},
 			inject: func(ctx context.Context, r *rig, t target) error {
 				return andKill(os.RemoveAll(r.places.runtime))(ctx, r, t)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,8 +30,8 @@ type rig struct {
 	sim     *simulator.Server
 	web     *http.Server
 	service *service.Service
-	// foreign is a Chrome that is not the service's; its Cancel ends it.
-	foreign   *exec.Cmd
+	// foreign is a Chrome that is not the service's; nil before there is one.
+	foreign   *foreign
 	listeners []net.Listener
 	// linked says that a phone has scanned the code.
 	linked bool
@@ -77,6 +76,9 @@ func (r *rig) close() {
 	if r.service != nil {
 		_ = r.service.Stop()
 	}
+	if r.foreign != nil {
+		r.foreign.kill()
+	}
 	if r.sim != nil {
 		r.sim.Close()
 	}
@@ -115,12 +117,22 @@ func (r *rig) fresh(ctx context.Context, between func(context.Context, *rig) err
 			return 0, err
 		}
 	}
+	return r.coldStart(ctx)
+}
+
+// coldStart starts the service, and returns how long it took until all was well.
+func (r *rig) coldStart(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	if err := r.start(ctx); err != nil {
 		return 0, err
 	}
-	_, err := r.await(ctx, "a good start", func(v view) bool { return v.settled(r.linked) })
+	_, err := r.awaitSettled(ctx)
 	return time.Since(begun), err
+}
+
+// awaitSettled looks at /session until all is well.
+func (r *rig) awaitSettled(ctx context.Context) (view, error) {
+	return r.await(ctx, "a good state", func(v view) bool { return v.settled(r.linked) })
 }
 
 // await looks at /session until ok.
@@ -155,7 +167,7 @@ func (r *rig) link(ctx context.Context) error {
 		return err
 	}
 	r.linked = true
-	_, err := r.await(ctx, "READY", func(v view) bool { return v.settled(true) })
+	_, err := r.awaitSettled(ctx)
 	return err
 }
 

@@ -47,15 +47,6 @@ func (r *rig) ready(ctx context.Context) error {
 	return err
 }
 
-func (r *rig) coldStart(ctx context.Context) (time.Duration, error) {
-	begun := time.Now()
-	if err := r.start(ctx); err != nil {
-		return 0, err
-	}
-	_, err := r.await(ctx, "a good start", func(v view) bool { return v.settled(r.linked) })
-	return time.Since(begun), err
-}
-
 // round brings one fault about, on a fresh service or on the present one, and
 // adds a row. Its error ends the run.
 func (r *rig) round(ctx context.Context, out io.Writer, f fault, rep *report, fresh bool) error {
@@ -90,7 +81,7 @@ func (r *rig) try(ctx context.Context, f fault, fresh bool) (row, error) {
 		}
 	}
 	begun := time.Now()
-	before, err := r.await(ctx, "a good state", func(v view) bool { return v.settled(r.linked) })
+	before, err := r.awaitSettled(ctx)
 	if err != nil {
 		return w, err
 	}

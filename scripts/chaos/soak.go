@@ -63,7 +63,7 @@ func (r *rig) cycle(ctx context.Context, n int) error {
 	if n%2 == 0 {
 		victim = chromeFaults()[0]
 	}
-	before, err := r.await(ctx, "READY", func(v view) bool { return v.settled(true) })
+	before, err := r.awaitSettled(ctx)
 	if err != nil {
 		return err
 	}

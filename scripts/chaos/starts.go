@@ -28,7 +28,10 @@ func startFaults() []fault {
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		{name: "a foreign Chrome has the profile", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error { return r.occupy(ctx, t) },
-			mend:   func(_ context.Context, r *rig, _ target) error { return r.foreign.Cancel() }},
+			mend: func(_ context.Context, r *rig, _ target) error {
+				r.foreign.kill()
+				return nil
+			}},
 		{name: "the profile is a file", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
 				profile := r.places.profile()
@@ -142,39 +145,54 @@ func (r *rig) occupy(ctx context.Context, t target) error {
 	return err
 }
 
-// startForeign starts a Chrome on a profile, and returns when it has it. Its
-// Cancel ends it.
-func startForeign(ctx context.Context, browser, profile string) (*exec.Cmd, error) {
+// foreign is a Chrome that was not started by the service.
+type foreign struct {
+	pid   int
+	ended chan struct{}
+}
+
+// startForeign starts a Chrome on a profile, and returns when it has it.
+func startForeign(ctx context.Context, browser, profile string) (*foreign, error) {
 	args := []string{"--headless=new", "--no-first-run", "--user-data-dir=" + profile, "about:blank"}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	cmd := exec.CommandContext(ctx, browser, args...) //nolint:gosec // the Chrome of this machine
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), browser, args...) //nolint:gosec // the Chrome of this machine; kill is its kill path
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		stop()
 		return nil, fmt.Errorf("cannot start a foreign Chrome: %w", err)
 	}
-	ended := make(chan struct{})
+	f := &foreign{pid: cmd.Process.Pid, ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
+		defer close(f.ended)
 		_ = cmd.Wait()
 	}()
-	cmd.Cancel = func() error {
-		defer stop()
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-ended
-		return nil
-	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pollEvery) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && !f.over(); time.Sleep(pollEvery) {
 		lock, err := os.Readlink(filepath.Join(profile, "SingletonLock"))
-		if err == nil && strings.HasSuffix(lock, fmt.Sprintf("-%d", cmd.Process.Pid)) {
-			return cmd, nil
+		if err == nil && strings.HasSuffix(lock, fmt.Sprintf("-%d", f.pid)) {
+			return f, nil
 		}
 	}
-	_ = cmd.Cancel()
-	return nil, fmt.Errorf("the foreign Chrome did not take the profile")
+	f.kill()
+	return nil, errors.New("the foreign Chrome did not take the profile")
+}
+
+// over says whether it has ended.
+func (f *foreign) over() bool {
+	select {
+	case <-f.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends it with its helpers. It may be called again.
+func (f *foreign) kill() {
+	if !f.over() {
+		_ = syscall.Kill(-f.pid, syscall.SIGKILL)
+		<-f.ended
+	}
 }
 
 // mountReadOnly lets nobody write into the profile who has no file of it open.

@@ -89,16 +89,16 @@ func successorFaults() []fault {
 					return err
 				}
 				defer func() {
-					_ = r.foreign.Cancel()
+					r.foreign.kill()
 					_ = os.RemoveAll(profile)
 				}()
-				if err := r.succeed(ctx, t, lock(fmt.Sprintf("%s-%d", host, r.foreign.Process.Pid))); err != nil {
+				if err := r.succeed(ctx, t, lock(fmt.Sprintf("%s-%d", host, r.foreign.pid))); err != nil {
 					return err
 				}
-				if _, err := r.await(ctx, "a good start", func(v view) bool { return v.settled(r.linked) }); err != nil {
+				if _, err := r.awaitSettled(ctx); err != nil {
 					return err
 				}
-				if r.foreign.ProcessState != nil {
+				if r.foreign.over() {
 					return errors.New("the other Chrome was ended")
 				}
 				return nil
@@ -131,7 +131,7 @@ func noLockLeft(what string, put func(path string) error) fault {
 			if err := r.succeed(ctx, t, put); err != nil {
 				return err
 			}
-			if _, err := r.await(ctx, "a good start", func(v view) bool { return v.settled(r.linked) }); err != nil {
+			if _, err := r.awaitSettled(ctx); err != nil {
 				return err
 			}
 			kept, err := filepath.Glob(filepath.Join(r.places.profile(), "SingletonLock.quarantine.*"))

@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
@@ -172,12 +172,8 @@ func (r *Recorder) save(events []event) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode trace: %w", err)
 	}
-	temporary := r.file + ".new"
-	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+	if err := renameio.WriteFile(r.file, content, 0o600); err != nil {
 		return fmt.Errorf("cannot write trace: %w", err)
-	}
-	if err := os.Rename(temporary, filepath.Clean(r.file)); err != nil {
-		return fmt.Errorf("cannot put trace in place: %w", err)
 	}
 	return nil
 }

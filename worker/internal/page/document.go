@@ -36,19 +36,11 @@ const measure = `(nodes, bytes) => {
 // large for that.
 func (p *Page) tree(ctx context.Context) (*proto.DOMNode, error) {
 	page := p.rod.Context(ctx)
-	world, err := p.isolated(ctx)
+	fits, err := p.holds(ctx, fmt.Sprintf("(%s)(%d, %d)", measure, mostNodes, mostBytes))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot measure document: %w", err)
 	}
-	fits, err := proto.RuntimeEvaluate{
-		Expression: fmt.Sprintf("(%s)(%d, %d)", measure, mostNodes, mostBytes), ContextID: world, ReturnByValue: true,
-	}.Call(page)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("cannot measure document: %w", stale(err))
-	case fits.ExceptionDetails != nil:
-		return nil, fmt.Errorf("cannot measure document: %w", exception(fits.ExceptionDetails))
-	case !fits.Result.Value.Bool():
+	if !fits {
 		return nil, fmt.Errorf("cannot read document: %w", errTooLarge)
 	}
 	// Turning the events off would take them from another search.
@@ -74,4 +66,23 @@ func (p *Page) isolated(ctx context.Context) (proto.RuntimeExecutionContextID, e
 		return 0, fmt.Errorf("cannot create world for hints: %w", stale(err))
 	}
 	return world.ExecutionContextID, nil
+}
+
+// holds tells whether an expression is true, or its promise is kept with true, in
+// the world of the hints.
+func (p *Page) holds(ctx context.Context, expression string) (bool, error) {
+	world, err := p.isolated(ctx)
+	if err != nil {
+		return false, err
+	}
+	res, err := proto.RuntimeEvaluate{
+		Expression: expression, ContextID: world, AwaitPromise: true, ReturnByValue: true,
+	}.Call(p.rod.Context(ctx))
+	if err != nil {
+		return false, stale(err)
+	}
+	if res.ExceptionDetails != nil {
+		return false, exception(res.ExceptionDetails)
+	}
+	return res.Result.Value.Bool(), nil
 }

@@ -3,10 +3,7 @@ package page
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
-
-	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/worker/internal/page/judge"
 )
@@ -37,38 +34,21 @@ type passkeys struct {
 // look tells whether the page waits for a passkey. It asks only where a scan
 // could have come before.
 func (k *passkeys) look(ctx context.Context, p *Page, look judge.Look) (bool, error) {
-	if slices.ContainsFunc(look.Readings, func(r judge.Reading) bool { return r.Found }) {
-		k.offered = true
+	drawn := false
+	for _, r := range look.Readings {
+		k.offered = k.offered || r.Found
+		drawn = drawn || r.Found && r.Reader != judge.ReaderModules
 	}
-	drawn := slices.ContainsFunc(look.Readings, func(r judge.Reading) bool { return r.Found && r.Reader != judge.ReaderModules })
 	if !k.offered || drawn || look.Registered == nil || *look.Registered {
 		return false, nil
 	}
 	if k.document == look.Document && time.Since(k.at) < passkeyInterval {
 		return k.asked, nil
 	}
-	asked, err := p.passkeyAsked(ctx)
-	if err == nil {
-		k.document, k.at, k.asked = look.Document, time.Now(), asked
-	}
-	return asked, err
-}
-
-// passkeyAsked tells whether the page has asked its browser for a passkey, or to
-// make one, and waits for the answer.
-func (p *Page) passkeyAsked(ctx context.Context) (bool, error) {
-	world, err := p.isolated(ctx)
+	asked, err := p.holds(ctx, pendingScript)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("cannot ask for pending requests for a passkey: %w", err)
 	}
-	res, err := proto.RuntimeEvaluate{
-		Expression: pendingScript, ContextID: world, AwaitPromise: true, ReturnByValue: true,
-	}.Call(p.rod.Context(ctx))
-	if err != nil {
-		return false, fmt.Errorf("cannot ask for pending requests for a passkey: %w", stale(err))
-	}
-	if res.ExceptionDetails != nil {
-		return false, fmt.Errorf("cannot ask for pending requests for a passkey: %w", exception(res.ExceptionDetails))
-	}
-	return res.Result.Value.Bool(), nil
+	k.document, k.at, k.asked = look.Document, time.Now(), asked
+	return asked, nil
 }
