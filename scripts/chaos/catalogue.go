@@ -206,7 +206,7 @@ func unmountSmall(_ context.Context, r *rig) error {
 }
 
 func run1(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // names are ours, paths the operator's
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("cannot run %s: %w: %s", name, err, out)
 	}

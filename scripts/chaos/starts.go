@@ -157,7 +157,7 @@ func startForeign(ctx context.Context, browser, profile string) (*foreign, error
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), browser, args...) //nolint:gosec // the Chrome of this machine; kill is its kill path
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), browser, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start a foreign Chrome: %w", err)

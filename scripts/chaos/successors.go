@@ -38,7 +38,7 @@ func supervisorFaults() []fault {
 func (r *rig) second(ctx context.Context, address, tokens string) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, r.o.supervisor, "--listen", address, "--url", r.url, "--tokens", tokens, //nolint:gosec // our own binary
+	cmd := exec.CommandContext(ctx, r.o.supervisor, "--listen", address, "--url", r.url, "--tokens", tokens,
 		"--worker", r.places.worker, "--chrome", r.places.chrome)
 	runtime := filepath.Join(r.places.root, "second-run")
 	if err := os.MkdirAll(runtime, 0o700); err != nil {

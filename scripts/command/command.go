@@ -1,0 +1,26 @@
+// Package command is how the programs under scripts/ begin and end.
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Main runs a program with its arguments and standard output. SIGINT and SIGTERM
+// end its context. An error goes to standard error, after the program's name, and
+// makes the exit code 1; flag.ErrHelp is none.
+func Main(name string, run func(ctx context.Context, args []string, out io.Writer) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		_, _ = fmt.Fprintln(os.Stderr, name+":", err)
+		os.Exit(1)
+	}
+}
