@@ -30,9 +30,9 @@ func (o Options) checkLogin(context.Context) Finding {
 		return warning("linked on %s; its last copy is of %s", day(known.LinkedAt), day(known.SnapshotAt)).
 			do("see the log for login_not_copied and copy_rejected, and --snapshot-hour")
 	}
-	verified := "was opened on trial"
-	if known.SnapshotVerifiedAt.IsZero() {
-		verified = "was not opened on trial yet"
+	verified := "none was opened on trial yet"
+	if at := known.SnapshotVerifiedAt; !at.IsZero() {
+		verified = "one was opened on trial on " + day(at)
 	}
-	return good("linked on %s, last copied on %s; that copy %s", day(known.LinkedAt), day(known.SnapshotAt), verified)
+	return good("linked on %s, last copied on %s; of its copies %s", day(known.LinkedAt), day(known.SnapshotAt), verified)
 }

@@ -19,8 +19,8 @@ func TestLoginTellsHowWellItIsKept(t *testing.T) {
 	}{
 		"nothing known":   {nil, Good, "no phone"},
 		"logged out":      {&login.Memory{LinkedAt: now, LoggedOutAt: now}, Good, "no phone"},
-		"linked":          {&login.Memory{LinkedAt: now, SnapshotAt: now}, Good, "not opened on trial"},
-		"copy verified":   {&login.Memory{LinkedAt: now, SnapshotAt: now, SnapshotVerifiedAt: now}, Good, "was opened on trial"},
+		"linked":          {&login.Memory{LinkedAt: now, SnapshotAt: now}, Good, "none was opened on trial"},
+		"copy verified":   {&login.Memory{LinkedAt: now, SnapshotAt: now, SnapshotVerifiedAt: now}, Good, "one was opened on trial"},
 		"never copied":    {&login.Memory{LinkedAt: now}, Warning, "--snapshot-hour"},
 		"copied long ago": {&login.Memory{LinkedAt: now, SnapshotAt: now.Add(-100 * time.Hour)}, Warning, "login_not_copied"},
 		"lost":            {&login.Memory{LostAt: now}, Warning, "link the phone again"},

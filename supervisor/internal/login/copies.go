@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/supervise"
 )
@@ -23,8 +24,9 @@ func (k *Keeper) snapshots() ([]profile.Snapshot, error) {
 	return ours, err
 }
 
-// copyProfile makes a copy, and opens it on trial unless somebody waits for this process
-// to end. One that does not open is none. It is called with mu held.
+// copyProfile makes a copy. One for whose sake the restart was made is opened on trial,
+// and is none when it does not open; after any other end somebody waits for the next
+// Chrome. It is called with mu held.
 func (k *Keeper) copyProfile(ctx context.Context, end supervise.Closing) {
 	copying, bound := ctx, k.o.Limits.Copy
 	if end.Stopping {
@@ -42,7 +44,7 @@ func (k *Keeper) copyProfile(ctx context.Context, end supervise.Closing) {
 		return
 	}
 	took := k.o.Now().Sub(copied.At)
-	if !end.Stopping {
+	if end.Reason == reason.LoginCare {
 		var fit bool
 		if copied.VerifiedAt, fit = k.verify(ctx, copied); !fit {
 			if err := k.folder.Discard(copied.Name); err != nil {
@@ -54,7 +56,10 @@ func (k *Keeper) copyProfile(ctx context.Context, end supervise.Closing) {
 	if err := k.folder.Thin(); err != nil {
 		k.o.Logger.Warn("old_copies_not_removed", logging.KeyError, err)
 	}
-	k.memory.SnapshotAt, k.memory.SnapshotVerifiedAt, k.copies = copied.At, copied.VerifiedAt, true
+	k.memory.SnapshotAt, k.copies = copied.At, true
+	if !copied.VerifiedAt.IsZero() {
+		k.memory.SnapshotVerifiedAt = copied.VerifiedAt
+	}
 	k.o.Logger.Info("login_copied", slog.String(logging.KeyPath, copied.Name), logging.Millis("took_ms", took),
 		slog.Bool("verified", !copied.VerifiedAt.IsZero()))
 	k.save()

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,15 +14,15 @@ import (
 )
 
 // copyOf makes a copy of a profile that holds content, two hours after the last one,
-// at a planned restart or, when stopping, at a stop.
-func (r *rig) copyOf(content string, stopping bool) {
+// at an end for that reason.
+func (r *rig) copyOf(content string, why reason.Code) {
 	r.t.Helper()
 	r.put(content)
 	r.now = r.now.Add(2 * time.Hour)
 	r.spawn()
 	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
 	r.After(r.t.Context(), r.folder, supervise.Closing{
-		Reason: reason.RestartRequested, Clean: true, ChromeVersion: "156.0.1.2", Stopping: stopping,
+		Reason: why, Clean: true, ChromeVersion: "156.0.1.2", Stopping: why == reason.Stopping,
 	})
 }
 
@@ -48,9 +49,10 @@ func (r *rig) copies() (held []string) {
 }
 
 func TestCopyIsOpenedOnTrialWhenNobodyWaits(t *testing.T) {
+	const forCopy, forOther, stop = reason.LoginCare, reason.WorkerReplaced, reason.Stopping
 	type made struct {
-		content  string
-		stopping bool
+		content string
+		why     reason.Code
 	}
 	for name, tt := range map[string]struct {
 		made             []made
@@ -58,18 +60,22 @@ func TestCopyIsOpenedOnTrialWhenNobodyWaits(t *testing.T) {
 		opened           []string
 		counts, verified bool
 	}{
-		"it opens":                      {[]made{{"a", false}}, []string{"a*"}, []string{"a"}, true, true},
-		"it does not":                   {[]made{{"bad", false}}, nil, []string{"bad"}, false, false},
-		"that can't be found out":       {[]made{{"odd", false}}, []string{"odd"}, []string{"odd"}, true, false},
-		"at a stop":                     {[]made{{"bad", true}}, []string{"bad"}, nil, true, false},
-		"the earlier ones stay":         {[]made{{"a", false}, {"b", false}, {"c", false}, {"bad", false}}, []string{"c*", "b*", "a*"}, []string{"a", "b", "c", "bad"}, false, true},
-		"a good one replaces them":      {[]made{{"a", false}, {"b", false}, {"c", false}, {"d", false}}, []string{"d*", "c*", "b*"}, []string{"a", "b", "c", "d"}, true, true},
-		"many stops spare the last one": {[]made{{"a", false}, {"b", true}, {"c", true}, {"d", true}}, []string{"d", "c", "a*"}, []string{"a"}, true, false},
+		"it opens":                   {[]made{{"a", forCopy}}, []string{"a*"}, []string{"a"}, true, true},
+		"it does not":                {[]made{{"bad", forCopy}}, nil, []string{"bad"}, false, false},
+		"that can't be found out":    {[]made{{"odd", forCopy}}, []string{"odd"}, []string{"odd"}, true, false},
+		"at a stop":                  {[]made{{"bad", stop}}, []string{"bad"}, nil, true, false},
+		"at another planned restart": {[]made{{"bad", forOther}}, []string{"bad"}, nil, true, false},
+		"the earlier ones stay": {[]made{{"a", forCopy}, {"b", forCopy}, {"c", forCopy}, {"bad", forCopy}},
+			[]string{"c*", "b*", "a*"}, []string{"a", "b", "c", "bad"}, false, true},
+		"a good one replaces them": {[]made{{"a", forCopy}, {"b", forCopy}, {"c", forCopy}, {"d", forCopy}},
+			[]string{"d*", "c*", "b*"}, []string{"a", "b", "c", "d"}, true, true},
+		"many others spare the last one": {[]made{{"a", forCopy}, {"b", stop}, {"c", forOther}, {"d", stop}},
+			[]string{"d", "c", "a*"}, []string{"a"}, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			for _, m := range tt.made {
-				r.copyOf(m.content, m.stopping)
+				r.copyOf(m.content, m.why)
 			}
 			if got := r.copies(); !slices.Equal(got, tt.want) || !slices.Equal(r.opened, tt.opened) {
 				t.Errorf("copies %v, opened %v", got, r.opened)
@@ -104,11 +110,12 @@ func TestCopyIsOpenedOnTrialBeforeItIsBroughtBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			for _, content := range tt.made {
-				bare := content
-				if content[len(content)-1] == '*' {
-					bare = content[:len(content)-1]
+				why := reason.Stopping
+				bare, verified := strings.CutSuffix(content, "*")
+				if verified {
+					why = reason.LoginCare
 				}
-				r.copyOf(bare, bare == content)
+				r.copyOf(bare, why)
 			}
 			r.opened = nil
 			r.put("torn")

@@ -29,8 +29,9 @@ type Limits struct {
 	// Again is how long after a copy was brought back no other one is: it makes
 	// a loop impossible.
 	Again time.Duration
-	// SnapshotAge is how old the last copy must be for one to be made at the
-	// quiet hour. It is less than a day, so that the hour does not drift.
+	// SnapshotAge is how long ago a copy must last have been opened on trial for
+	// one to be made at the quiet hour. It is less than a day, so that the hour
+	// does not drift.
 	SnapshotAge time.Duration
 	// QuietHour, 0 to 23 in local time, is when a copy may cost a restart;
 	// negative: never.
@@ -118,7 +119,7 @@ func (m Memory) mayRestore(l Limits, now time.Time) bool {
 func (l Limits) snapshotDue(m Memory, g glimpse, now time.Time) bool {
 	old := func(t time.Time) bool { return t.IsZero() || now.Sub(t) >= l.SnapshotAge }
 	return l.QuietHour >= 0 && now.Hour() == l.QuietHour && g.ready && !l.hold(m, supervise.Calm).After(now) &&
-		old(m.SnapshotAt) && old(m.TriedAt)
+		old(m.SnapshotVerifiedAt) && old(m.TriedAt)
 }
 
 // hold returns until when a planned restart of this urgency would endanger the

@@ -95,7 +95,7 @@ func TestDecisions(t *testing.T) {
 	}
 	copied := func(ago time.Duration) Memory {
 		m := held()
-		m.SnapshotAt = at(-ago)
+		m.SnapshotAt, m.SnapshotVerifiedAt = at(-time.Hour), at(-ago)
 		return m
 	}
 	const quiet = 65 * time.Minute // 04:05
@@ -129,8 +129,8 @@ func TestDecisions(t *testing.T) {
 		{"storage failed, without a copy", held(), []seen{{0, rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.StorageFailed}}}, false, time.Hour, leave, ""},
 		{"storage failed, after a copy was brought back", restored(time.Minute), []seen{{0, rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.StorageFailed}}}, true, time.Hour, leave, ""},
 		{"the quiet hour", held(), []seen{linked(0, rpc.PageReady, true)}, false, quiet, snapshot, ""},
-		{"the quiet hour, copied the day before", copied(23 * time.Hour), []seen{linked(0, rpc.PageReady, true)}, true, quiet, snapshot, ""},
-		{"the quiet hour, copied lately", copied(20 * time.Hour), []seen{linked(0, rpc.PageReady, true)}, true, quiet, leave, ""},
+		{"the quiet hour, a copy was opened the day before", copied(23 * time.Hour), []seen{linked(0, rpc.PageReady, true)}, true, quiet, snapshot, ""},
+		{"the quiet hour, a copy was opened lately", copied(20 * time.Hour), []seen{linked(0, rpc.PageReady, true)}, true, quiet, leave, ""},
 		{"the quiet hour, without a connection", held(), []seen{linked(0, rpc.PageDisconnected, true)}, false, quiet, leave, ""},
 		{"the quiet hour, just linked", Memory{LinkedAt: at(quiet - time.Minute)}, []seen{linked(quiet-10*time.Second, rpc.PageReady, true)}, false, quiet, leave, ""},
 		{"any other hour", held(), []seen{linked(0, rpc.PageReady, true)}, false, 59 * time.Minute, leave, ""},

@@ -32,9 +32,9 @@ type Memory struct {
 	// copy could be brought back.
 	LostAt time.Time `json:"lost_at,omitzero"`
 
-	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when that was
-	// opened on trial, and TriedAt when a restart was last asked for in order to
-	// make one.
+	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when one that
+	// is kept was last opened on trial, and TriedAt when a restart was last asked
+	// for in order to make one.
 	SnapshotAt         time.Time `json:"snapshot_at,omitzero"`
 	SnapshotVerifiedAt time.Time `json:"snapshot_verified_at,omitzero"`
 	TriedAt            time.Time `json:"tried_at,omitzero"`

@@ -88,7 +88,12 @@ func (k *Keeper) recognise() (changed bool, err error) {
 		if k.memory.SnapshotAt.IsZero() {
 			k.memory.SnapshotAt = found[0].At
 		}
-		k.memory.SnapshotVerifiedAt = found[0].VerifiedAt
+		k.memory.SnapshotVerifiedAt = time.Time{}
+		for _, s := range found {
+			if s.VerifiedAt.After(k.memory.SnapshotVerifiedAt) {
+				k.memory.SnapshotVerifiedAt = s.VerifiedAt
+			}
+		}
 	}
 	return changed, nil
 }

@@ -85,8 +85,8 @@ type Login struct {
 	// LoggedOutAt is when it was ended, LostAt when it was found gone.
 	LoggedOutAt *time.Time `json:"logged_out_at"`
 	LostAt      *time.Time `json:"lost_at"`
-	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when that was
-	// opened in a Chrome on trial.
+	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when one that is
+	// kept was last opened in a Chrome on trial.
 	SnapshotAt         *time.Time `json:"snapshot_at"`
 	SnapshotVerifiedAt *time.Time `json:"snapshot_verified_at"`
 	// RestoredAt is when a copy was last brought back, or that was tried.
