@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -51,6 +52,8 @@ func run(stderr *os.File) int {
 		_, _ = fmt.Fprintln(stderr, "worker: this program is started by bin/supervisor, and does nothing by itself; run bin/supervisor")
 		return exitUsage
 	}
+	// As in the supervisor: half the cost at rest, and the other cores are Chrome's.
+	runtime.GOMAXPROCS(1)
 	// Made before Serve, which puts a pipe in the place of os.Stderr. What is
 	// worth showing is the supervisor's decision, so all levels go there.
 	log := logging.New(stderr, "worker", slog.LevelDebug)

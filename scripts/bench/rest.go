@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -87,9 +89,12 @@ func (b *bench) oursAtRest(ctx context.Context, p *page) (all, chrome usage, err
 // usage is what a process and all below it use.
 type usage struct {
 	megabytes float64
-	seconds   float64 // of CPU, so far
 	percent   float64 // of a core, while it was watched
 }
+
+// codesLive is how long the CPU is watched at most: a page that nobody touches runs
+// out of codes, and does less then.
+const codesLive = 2 * time.Minute
 
 // watch lets the tree come to rest, and then takes its CPU for a while and its
 // memory at the end.
@@ -97,16 +102,26 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 	if err := pause(ctx, settle); err != nil {
 		return usage{}, err
 	}
-	before, err := usageOf(pid)
+	before, err := ranOf(pid)
 	if err != nil {
 		return usage{}, err
 	}
-	if err := pause(ctx, b.rest); err != nil {
+	busy := min(b.rest, codesLive)
+	if err := pause(ctx, busy); err != nil {
 		return usage{}, err
 	}
-	after, err := usageOf(pid)
-	after.percent = 100 * (after.seconds - before.seconds) / b.rest.Seconds()
-	return after, err
+	after, err := ranOf(pid)
+	if err != nil {
+		return usage{}, err
+	}
+	if err := pause(ctx, b.rest-busy); err != nil {
+		return usage{}, err
+	}
+	u, err := usageOf(pid)
+	for thread, ran := range after {
+		u.percent += 100 * (ran - before[thread]).Seconds() / busy.Seconds()
+	}
+	return u, err
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -118,10 +133,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func usageOf(root int) (usage, error) {
+// tree is the processes at and below root.
+func tree(root int) ([]int, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
-		return usage{}, fmt.Errorf("cannot list processes: %w", err)
+		return nil, fmt.Errorf("cannot list processes: %w", err)
 	}
 	stats := map[int]procfs.ProcStat{}
 	for _, p := range all {
@@ -129,12 +145,22 @@ func usageOf(root int) (usage, error) {
 			stats[p.PID] = stat
 		}
 	}
-	var u usage
-	for pid, stat := range stats {
-		if !below(stats, pid, root) {
-			continue
+	var pids []int
+	for pid := range stats {
+		if below(stats, pid, root) {
+			pids = append(pids, pid)
 		}
-		u.seconds += stat.CPUTime()
+	}
+	return pids, nil
+}
+
+func usageOf(root int) (usage, error) {
+	pids, err := tree(root)
+	if err != nil {
+		return usage{}, err
+	}
+	var u usage
+	for _, pid := range pids {
 		pss, err := pssOf(pid)
 		if err != nil {
 			return usage{}, err
@@ -142,6 +168,46 @@ func usageOf(root int) (usage, error) {
 		u.megabytes += pss
 	}
 	return u, nil
+}
+
+// ranOf is how long each thread of the tree has run so far, by the scheduler's own
+// clock. The times in stat are samples, of which work that begins with a timer gets
+// too many.
+func ranOf(root int) (map[string]time.Duration, error) {
+	pids, err := tree(root)
+	if err != nil {
+		return nil, err
+	}
+	ran := map[string]time.Duration{}
+	for _, pid := range pids {
+		threads, err := threadsOf(pid)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(ran, threads)
+	}
+	return ran, nil
+}
+
+func threadsOf(pid int) (map[string]time.Duration, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list threads: %w", err)
+	}
+	ran := map[string]time.Duration{}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		first, _, _ := strings.Cut(string(content), " ")
+		ns, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read %s: %w", file, err)
+		}
+		ran[file] = time.Duration(ns)
+	}
+	return ran, nil
 }
 
 func below(stats map[int]procfs.ProcStat, pid, root int) bool {

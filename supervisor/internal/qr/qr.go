@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"image"
 	"image/png"
 	"strings"
 
@@ -94,11 +93,15 @@ func draw(q *qrcode.QRCode, login rpc.Login) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
 		}
-		if err := verify(drawn, login, pure); err != nil {
+		bitmap, err := gozxing.NewBinaryBitmapFromImage(drawn)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
+		}
+		if err := verify(bitmap, login, pure); err != nil {
 			last = err
 			continue
 		}
-		if verify(drawn, login, searched) == nil {
+		if verify(bitmap, login, searched) == nil {
 			return picture, nil
 		}
 		if good == nil {
@@ -121,27 +124,15 @@ var (
 	searched decoding
 )
 
-func verify(picture image.Image, login rpc.Login, how decoding) error {
-	got, err := decode(picture, how)
+func verify(picture *gozxing.BinaryBitmap, login rpc.Login, how decoding) error {
+	result, err := zxing.NewQRCodeReader().Decode(picture, how)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	if got != string(login) {
+	if result.GetText() != string(login) {
 		return ErrUnreadable
 	}
 	return nil
-}
-
-func decode(img image.Image, how decoding) (string, error) {
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	if err != nil {
-		return "", fmt.Errorf("cannot binarise: %w", err)
-	}
-	result, err := zxing.NewQRCodeReader().Decode(bitmap, how)
-	if err != nil {
-		return "", fmt.Errorf("cannot decode: %w", err)
-	}
-	return result.GetText(), nil
 }
 
 const (

@@ -52,13 +52,14 @@ func memoryOf(pid int) uint64 {
 // childrenOf reads each thread's children, for a child belongs to the thread
 // that forked it.
 func childrenOf(pid int) []int {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	tasks := fmt.Sprintf("/proc/%d/task", pid)
+	threads, err := os.ReadDir(tasks)
 	if err != nil {
 		return nil
 	}
 	var children []int
-	for _, file := range files {
-		data, err := os.ReadFile(file)
+	for _, thread := range threads {
+		data, err := os.ReadFile(filepath.Join(tasks, thread.Name(), "children"))
 		if err != nil {
 			continue
 		}

@@ -12,8 +12,9 @@ const (
 	// exitAfterPage is how long the page may precede a Chrome that somebody else
 	// closes. Measured: 0.2 s.
 	exitAfterPage = 2 * time.Second
-	// memoryBeats is how many heartbeats share one reading of the memory.
-	memoryBeats = 5
+	// memoryBeats is how many heartbeats share one reading of the memory, which
+	// costs more than all else that a worker at rest does.
+	memoryBeats = 10
 )
 
 // Timings are the durations that tests shorten. A zero field means the default.
