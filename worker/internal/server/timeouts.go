@@ -14,7 +14,7 @@ const (
 	exitAfterPage = 2 * time.Second
 	// memoryBeats is how many heartbeats share one reading of the memory, which
 	// costs more than all else that a worker at rest does.
-	memoryBeats = 10
+	memoryBeats = 5
 )
 
 // Timings are the durations that tests shorten. A zero field means the default.
@@ -27,7 +27,7 @@ type Timings struct {
 	// PartPeriod and PartDeadline are the same for the parts of Chrome that paint,
 	// and that load: 15 s, and 5 s. With two misses that takes 40 s at most.
 	PartPeriod, PartDeadline time.Duration
-	// Heartbeat is the period of heartbeats: 1 s.
+	// Heartbeat is the period of heartbeats: 2 s. The supervisor waits for 10 s.
 	Heartbeat time.Duration
 	// Close bounds the clean end of Chrome: 8 s.
 	Close time.Duration
@@ -42,7 +42,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.ProbeDeadline, 3 * time.Second},
 		{&t.PartPeriod, 15 * time.Second},
 		{&t.PartDeadline, 5 * time.Second},
-		{&t.Heartbeat, time.Second},
+		{&t.Heartbeat, 2 * time.Second},
 		{&t.Close, 8 * time.Second},
 	} {
 		if *f.value == 0 {
