@@ -22,6 +22,7 @@ func catalogue() []fault {
 	all = append(all, binaryFaults()...)
 	all = append(all, surroundings()...)
 	all = append(all, startFaults()...)
+	all = append(all, machineFaults()...)
 	all = append(all, supervisorFaults()...)
 	return append(all, successorFaults()...)
 }
@@ -97,6 +98,14 @@ func pageFaults() []fault {
 		{name: "page in an endless loop", expect: cured, reasons: []string{"page_hung"}, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Hang() }},
 		{name: "page crashes", expect: cured, reasons: []string{"page_crashed"}, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Crash() }},
 		{name: "page loads itself again", expect: nothing, hold: 3 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Reload() }},
+		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Ask() }},
+		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Chatter() }},
+		{name: "page unreachable when Chrome starts", expect: waits, reasons: []string{"network_unreachable", "http_error"}, hold: 15 * time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				r.sim.DropNetwork()
+				return toChrome(syscall.SIGKILL)(ctx, r, t)
+			},
+			mend: func(_ context.Context, r *rig, _ target) error { r.sim.RestoreNetwork(); return nil }},
 		{name: "network lost", expect: waits, reasons: []string{"network_unreachable", "reconnecting"}, hold: 8 * time.Second,
 			inject: func(_ context.Context, r *rig, _ target) error { r.sim.DropNetwork(); return nil },
 			mend:   func(_ context.Context, r *rig, _ target) error { r.sim.RestoreNetwork(); return nil }},
@@ -117,6 +126,12 @@ func binaryFaults() []fault {
 				return r.replaceWorker(func(whole []byte) []byte { return whole[:len(whole)/2] })
 			},
 			mend: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(nil) }},
+		{name: "Chrome replaced by another", expect: rolls, reasons: []string{"browser_replaced"},
+			prepare: func(context.Context, *rig) error { return nil },
+			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
+			inject: func(_ context.Context, r *rig, _ target) error {
+				return r.wrapChrome("")
+			}},
 		{name: "worker binary gone, worker killed", expect: restarts, reasons: []string{"worker_crashed"},
 			prepare: func(context.Context, *rig) error { return nil },
 			clear:   func(_ context.Context, r *rig) error { return r.replaceWorker(nil) },

@@ -33,6 +33,10 @@ type rig struct {
 	// foreign is a Chrome that is not the service's; nil before there is one.
 	foreign   *foreign
 	listeners []net.Listener
+	// group is the control group of the present fault.
+	group group
+	// rightly is the time, by both clocks, at which the machine's was set ahead.
+	rightly time.Time
 	// linked says that a phone has scanned the code.
 	linked bool
 	// hurried says that long backoffs are cut short.

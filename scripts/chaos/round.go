@@ -116,7 +116,10 @@ func (r *rig) hit(ctx context.Context, f fault, t target, w *row) {
 	asking := newClient("http://" + r.address)
 	defer asking.close()
 	begun := time.Now()
-	if err := f.inject(ctx, r, t); err != nil {
+	if err := f.inject(ctx, r, t); errors.Is(err, errSkipped) {
+		w.Skipped = err.Error()
+		return
+	} else if err != nil {
 		w.Error = "not brought about: " + err.Error()
 		return
 	}

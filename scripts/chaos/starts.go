@@ -26,6 +26,8 @@ func startFaults() []fault {
 		chromeReplaced("Chrome aborts at once", failed, script("kill -ABRT $$")),
 		afterItsDeadline(chromeReplaced("Chrome never answers", failed, script("exec sleep 1000"))),
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
+		chromeWrapped("Chrome may open few files", failed, "ulimit -n 64"),
+		chromeWrapped("Chrome dies 2 s after each start", []string{"restart_storm"}, "{ sleep 2; kill -KILL $$; } &"),
 		{name: "a foreign Chrome has the profile", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error { return r.occupy(ctx, t) },
 			mend: func(_ context.Context, r *rig, _ target) error {
@@ -57,7 +59,7 @@ func startFaults() []fault {
 			clear:   func(_ context.Context, r *rig) error { return r.unlisten() },
 			inject:  toChrome(syscall.SIGKILL)},
 		{name: "a helper of Chrome's has forked away", expect: restarts, reasons: []string{"browser_crashed"},
-			prepare: func(_ context.Context, r *rig) error { return r.wrapChrome() },
+			prepare: func(_ context.Context, r *rig) error { return r.wrapChrome(`setsid sh -c 'sleep 1000 &'`) },
 			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
 			inject: func(ctx context.Context, r *rig, t target) error {
 				if len(t.tree.of("sleep")) == 0 {
@@ -85,6 +87,13 @@ func chromeReplaced(name string, reasons []string, put func(path string) error) 
 	}
 }
 
+// chromeWrapped is the same with a Chrome that does something first.
+func chromeWrapped(name string, reasons []string, first string) fault {
+	f := chromeReplaced(name, reasons, nil)
+	f.inject = func(ctx context.Context, r *rig, t target) error { return andKill(r.wrapChrome(first))(ctx, r, t) }
+	return f
+}
+
 // afterItsDeadline lets f last until a start has been given up once, which is no
 // error yet.
 func afterItsDeadline(f fault) fault {
@@ -99,9 +108,9 @@ func script(body string) func(path string) error {
 	}
 }
 
-// wrapChrome makes Chrome leave something behind that is in a session of its own,
-// and has all of Chrome's open files.
-func (r *rig) wrapChrome() error {
+// wrapChrome puts a script in Chrome's place that does something first. What it
+// leaves running has all of Chrome's open files.
+func (r *rig) wrapChrome(first string) error {
 	browser, err := os.Readlink(r.places.chrome)
 	if err != nil {
 		return err
@@ -109,7 +118,7 @@ func (r *rig) wrapChrome() error {
 	if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
 		return err
 	}
-	return script(`setsid sh -c 'sleep 1000 &'` + "\nexec " + browser + ` "$@"`)(r.places.chrome)
+	return script(first + "\nexec " + browser + ` "$@"`)(r.places.chrome)
 }
 
 func (r *rig) restoreChrome() error {

@@ -23,7 +23,7 @@ const maxBody = 16 << 10
 //	GET  /profiles, /faults      what there is to choose from
 //	POST /scan                   the phone scans the screen, or {"login": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
-//	POST /logout /takeover /rotate-adv /expire /reload /hang /crash
+//	POST /logout /takeover /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
 //	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
 //	POST /fault/{switch}         like /fault/sync=stuck:99; DELETE /fault clears all
@@ -40,6 +40,9 @@ func (s *Server) Control() http.Handler {
 		"/reload":          s.Reload,
 		"/hang":            s.Hang,
 		"/crash":           s.Crash,
+		"/ask":             s.Ask,
+		"/chatter":         s.Chatter,
+		"/hoard":           s.Hoard,
 		"/network/drop":    func() error { s.DropNetwork(); return nil },
 		"/network/stall":   func() error { s.StallNetwork(); return nil },
 		"/network/restore": func() error { s.RestoreNetwork(); return nil },

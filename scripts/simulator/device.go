@@ -259,6 +259,15 @@ func (s *Server) ExpireNow() error {
 // Hang makes the page's main thread spin for ever.
 func (s *Server) Hang() error { return s.command("hang") }
 
+// Ask makes the page open a dialog, which holds up all its scripts.
+func (s *Server) Ask() error { return s.command("ask") }
+
+// Chatter makes the page write 100,000 lines to the console.
+func (s *Server) Chatter() error { return s.command("chatter") }
+
+// Hoard makes the page take memory until there is none.
+func (s *Server) Hoard() error { return s.command("hoard") }
+
 // Reload makes the page reload itself, as it does for an update.
 func (s *Server) Reload() error { return s.command("reload") }
 

@@ -38,7 +38,7 @@
 //
 // The phone: Scan, ScanString, EnterCode, LogOut. The server: TakeOver,
 // RotateADV, DropNetwork, StallNetwork, RestoreNetwork. The page: ExpireNow, Reload, Hang,
-// Crash. What is on the screen: OnScreen, Shown, Await. A lever that can't do
+// Crash, Ask, Chatter, Hoard. What is on the screen: OnScreen, Shown, Await. A lever that can't do
 // anything now returns an error that says why.
 //
 // Devices that linked are remembered in memory. One that the server doesn't

@@ -19,9 +19,9 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/chrome"
 	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/watch"
 )
 
 // cause says why a generation ends, and what its end may still ask of it.
@@ -67,13 +67,13 @@ type generation struct {
 	below      *proctree.Tree // see tree
 	announced  bool           // WorkerStarted was told
 	phase      string
-	streamOver bool            // streamEnd was received
-	closed     bool            // Chrome has closed when it was asked to
-	wish       *Wish           // waits to be granted
-	newChrome  watch.Signature // the browser's file, when it was last seen to be another one
-	trial      *trial          // nil while there is none
-	pageAt     time.Time       // when the page was first observed
-	proven     bool            // the binary has shown that it works
+	streamOver bool          // streamEnd was received
+	closed     bool          // Chrome has closed when it was asked to
+	wish       *Wish         // waits to be granted
+	newChrome  chrome.Binary // the browser, when it was last seen to be another one
+	trial      *trial        // nil while there is none
+	pageAt     time.Time     // when the page was first observed
+	proven     bool          // the binary has shown that it works
 	chromePID  int
 	browserAt  time.Time        // when chromePID was told
 	verified   bool             // Chrome was seen on our profile

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,15 +16,12 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/chrome"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/watch"
 )
 
 // plan is what a generation is started with.
 type plan struct {
 	browser chrome.Binary
 	version string
-	// chrome identifies the browser's file, and program is the worker's.
-	chrome  watch.Signature
 	program program
 }
 
@@ -62,7 +60,7 @@ func (s *Supervisor) attempt(ctx context.Context, said string) (plan, string, er
 		b.Reason = reason.ResourcesExhausted
 	}
 	pause := s.o.Timings.Probe
-	if b.Reason == reason.DiskFull || b.Reason == reason.ResourcesExhausted {
+	if b.Reason == reason.DiskFull || b.Reason == reason.ResourcesExhausted || errors.Is(err, syscall.ENOSPC) {
 		pause = min(pause, s.o.Timings.Space) // nothing tells of what was freed
 	}
 	b.RetryAt = time.Now().Add(pause)
@@ -87,7 +85,6 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	file := watch.Sign(browser.Path)
 	version, err := s.versions.Of(ctx, browser)
 	if err != nil {
 		return plan{}, err
@@ -117,7 +114,7 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err := s.o.Keeper.Before(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
 		return plan{}, err
 	}
-	return plan{browser: browser, version: version, chrome: file, program: worker}, nil
+	return plan{browser: browser, version: version, program: worker}, nil
 }
 
 // openProfile takes the tokens folder at the first time.

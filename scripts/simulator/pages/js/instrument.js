@@ -17,7 +17,7 @@ const DEADLY_DEPTH = 5000;
 let socket;
 let latest = null;
 let waitsForFrame = false;
-const orders = { reload: () => location.reload(), hang, crash };
+const orders = { reload: () => location.reload(), hang, crash, ask, chatter, hoard };
 
 /** Never returns. */
 export function hang() {
@@ -34,6 +34,23 @@ export function crash() {
   }
   document.body.append(nest);
   document.body.getBoundingClientRect();
+}
+
+/** Holds every script of the page up until somebody answers. */
+function ask() {
+  confirm('Use this window?');
+}
+
+/** Writes more to the console than anybody can keep. */
+function chatter() {
+  const line = 'x'.repeat(100);
+  for (let i = 0; i < 1e5; i++) console.log(i, line);
+}
+
+/** Takes 64 MB of memory 20 times a second, and never gives any back. */
+function hoard() {
+  const kept = [];
+  setInterval(() => kept.push(new Uint8Array(1 << 26).fill(1)), 50);
 }
 
 /** Makes the page obey an order. */
