@@ -45,7 +45,7 @@ func TestFaultsCostNoRequestNoLoginAndLeaveNothing(t *testing.T) {
 	}
 	r.hurried = true
 	var rep report
-	for _, name := range []string{"renderer killed", "worker stopped", "worker binary replaced", "runtime folder wiped"} {
+	for _, name := range []string{"renderer killed", "Chrome killed", "worker binary replaced", "runtime folder wiped"} {
 		f := mustFind(t, name)
 		if err := r.round(t.Context(), io.Discard, f, &rep, false); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -193,7 +194,8 @@ func (s *Server) serveFile(w http.ResponseWriter, code int, name string) {
 
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 	page, err := template.ParseFS(files, "pages/app.html")
-	if err != nil {
+	scripts, listErr := fs.ReadDir(files, "pages/js")
+	if err = errors.Join(err, listErr); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -201,12 +203,18 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 	if _, gone := faultNamed(cfg.Faults, "assets"); gone {
 		version = "purged"
 	}
+	// All are asked for at once, rather than each by the one that imports it.
+	names := make([]string, 0, len(scripts))
+	for _, script := range scripts {
+		names = append(names, script.Name())
+	}
 	var body bytes.Buffer
 	err = page.Execute(&body, map[string]any{
 		"Profile": cfg.Profile,
 		"Config":  cfg,
 		"Comet":   cfg.Profile.Era >= "2024",
 		"Version": version,
+		"Scripts": names,
 	})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -122,6 +122,20 @@ func (t *Tree) Wait(ctx context.Context) error { return t.untilEmpty(ctx, func([
 // error is a *LeftoverError.
 func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill) }
 
+// Continue lets the stopped processes of the tree run on, apart from the one named.
+func (t *Tree) Continue(but int) error {
+	procs, err := list()
+	if err != nil {
+		return err
+	}
+	for _, p := range below(procs, t.root) {
+		if p.State == Stopped && p.PID != but {
+			signalOne(p, syscall.SIGCONT)
+		}
+	}
+	return nil
+}
+
 func (t *Tree) untilEmpty(ctx context.Context, act func([]Process)) error {
 	timer := time.NewTimer(lastPause)
 	defer timer.Stop()
@@ -178,7 +192,7 @@ func (t *Tree) kill(procs []Process) {
 		_ = t.group.Kill() // what it misses is killed one by one
 	}
 	for _, p := range procs {
-		if killOne(p) && p.State != Zombie {
+		if signalOne(p, syscall.SIGKILL) && p.State != Zombie {
 			t.mu.Lock()
 			t.killed[identity{p.PID, p.Start}] = true
 			t.mu.Unlock()
@@ -186,10 +200,10 @@ func (t *Tree) kill(procs []Process) {
 	}
 }
 
-// killOne kills exactly the process p. The handle is opened first (os.Process
+// signalOne signals exactly the process p. The handle is opened first (os.Process
 // holds a pidfd) and the start time compared afterwards, so that a pid given to
 // another process in between is left alone.
-func killOne(p Process) bool {
+func signalOne(p Process, sig syscall.Signal) bool {
 	handle, err := os.FindProcess(p.PID)
 	if err != nil {
 		return false
@@ -199,7 +213,7 @@ func killOne(p Process) bool {
 	if err != nil || now.Start != p.Start {
 		return false
 	}
-	return handle.Kill() == nil
+	return handle.Signal(sig) == nil
 }
 
 // LeftoverError says which processes were still there when the time was up.

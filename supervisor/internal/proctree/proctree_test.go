@@ -235,8 +235,8 @@ func TestAProcessWithAnotherStartTimeIsNotKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Start--
-	if killOne(p) {
-		t.Error("killOne() = true for a recycled pid")
+	if signalOne(p, syscall.SIGKILL) {
+		t.Error("signalOne() = true for a recycled pid")
 	}
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("process was hit: %v", err)
@@ -263,6 +263,28 @@ func TestParseStat(t *testing.T) {
 		got, err := parseStat([]byte(tt.in))
 		if (err != nil) != tt.bad || got != tt.want {
 			t.Errorf("parseStat(%q) = %+v, %v", tt.in, got, err)
+		}
+	}
+}
+
+func TestContinueWakesWhatWasStoppedButTheOneNamed(t *testing.T) {
+	_, line := startShell(t, `sleep 100 & a=$!; sleep 100 & b=$!; kill -STOP $a $b; echo $a $b; wait`)
+	first, second, _ := strings.Cut(line, " ")
+	but, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	woken, err := strconv.Atoi(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Below().Continue(but); err != nil {
+		t.Fatal(err)
+	}
+	for pid, stopped := range map[int]bool{but: true, woken: false} {
+		p, err := Look(pid)
+		if err != nil || (p.State == Stopped) != stopped {
+			t.Errorf("process %d: state %c, %v; stopped should be %v", pid, p.State, err, stopped)
 		}
 	}
 }
