@@ -35,6 +35,16 @@ func minimal(profile string) []string {
 
 // startFloor starts the browser with HOME and TMPDIR in folder.
 func startFloor(ctx context.Context, browser, folder, userAgent string) (*floor, error) {
+	args := minimal(filepath.Join(folder, "profile"))
+	if userAgent != "" {
+		args = append([]string{"--user-agent=" + userAgent}, args...)
+	}
+	return startChrome(ctx, browser, folder, args)
+}
+
+// startChrome starts the browser with these arguments, and HOME and TMPDIR in
+// folder.
+func startChrome(ctx context.Context, browser, folder string, args []string) (*floor, error) {
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make pipe: %w", err)
@@ -42,11 +52,6 @@ func startFloor(ctx context.Context, browser, folder, userAgent string) (*floor,
 	ourIn, theirOut, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make pipe: %w", err)
-	}
-	profile := filepath.Join(folder, "profile")
-	args := minimal(profile)
-	if userAgent != "" {
-		args = append([]string{"--user-agent=" + userAgent}, args...)
 	}
 	f := &floor{
 		cmd: exec.CommandContext(context.WithoutCancel(ctx), browser, args...), // close is its kill path
@@ -123,6 +128,21 @@ func (f *floor) call(session, method string, params any, result any) error {
 
 // openPage loads url in the first tab and returns its session.
 func (f *floor) openPage(url string) (string, error) {
+	target, err := f.tab()
+	if err != nil {
+		return "", err
+	}
+	var attached struct {
+		SessionID string `json:"sessionId"`
+	}
+	if err := f.call("", "Target.attachToTarget", map[string]any{"targetId": target, "flatten": true}, &attached); err != nil {
+		return "", err
+	}
+	return attached.SessionID, f.call(attached.SessionID, "Page.navigate", map[string]any{"url": url}, nil)
+}
+
+// tab returns the first tab; it makes one where Chrome was started without.
+func (f *floor) tab() (string, error) {
 	var targets struct {
 		TargetInfos []struct {
 			TargetID string `json:"targetId"`
@@ -133,18 +153,15 @@ func (f *floor) openPage(url string) (string, error) {
 		return "", err
 	}
 	for _, t := range targets.TargetInfos {
-		if t.Type != "page" {
-			continue
+		if t.Type == "page" {
+			return t.TargetID, nil
 		}
-		var attached struct {
-			SessionID string `json:"sessionId"`
-		}
-		if err := f.call("", "Target.attachToTarget", map[string]any{"targetId": t.TargetID, "flatten": true}, &attached); err != nil {
-			return "", err
-		}
-		return attached.SessionID, f.call(attached.SessionID, "Page.navigate", map[string]any{"url": url}, nil)
 	}
-	return "", errors.New("Chrome has no page")
+	var made struct {
+		TargetID string `json:"targetId"`
+	}
+	err := f.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &made)
+	return made.TargetID, err
 }
 
 // await evaluates an expression in the page until it is not null, by a promise

@@ -33,20 +33,26 @@ type bench struct {
 	rest       time.Duration
 	night      time.Duration
 	speed      float64
+	growth     float64
+	leaveOut   leaveOut
 	folder     string
 	table      table
 }
 
-// parts are what can be measured, in this order.
+// parts are what can be measured, in this order. Those that are not of every run
+// must be named.
 var parts = []struct {
 	name    string
 	measure func(*bench, context.Context) error
+	named   bool
 }{
-	{"start", (*bench).measureStart},
-	{"qr", (*bench).measureReaders},
-	{"load", (*bench).measureLoad},
-	{"rest", (*bench).measureRest},
-	{"night", (*bench).measureNight},
+	{name: "start", measure: (*bench).measureStart},
+	{name: "qr", measure: (*bench).measureReaders},
+	{name: "load", measure: (*bench).measureLoad},
+	{name: "rest", measure: (*bench).measureRest},
+	{name: "night", measure: (*bench).measureNight},
+	{name: "growth", measure: (*bench).measureGrowth},
+	{name: "flags", measure: (*bench).measureFlags, named: true},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -61,7 +67,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "age at which memory at rest is taken; CPU is watched for its first two minutes")
 	flags.DurationVar(&b.night, "night", 12*time.Hour, "simulated length of a night without a scan")
 	flags.Float64Var(&b.speed, "speed", 360, "speed of the simulator's clock in that night")
-	only := flags.String("only", "", "parts to measure, separated by commas: start, qr, load, rest, night; all when empty")
+	only := flags.String("only", "", "parts to measure, separated by commas: start, qr, load, rest, night, growth, flags; all but flags when empty")
+	flags.Float64Var(&b.growth, "growth", 1, "part of the full counts of growth: 10000 codes and changes, 1000 restarts, 1000000 requests")
+	b.leaveOut.define(flags)
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
 	bare := flags.String("bare", "", "serve the file at this path and nothing else, as the floor of the load")
 	if err := flags.Parse(args); err != nil {
@@ -75,7 +83,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer func() { _ = os.RemoveAll(b.folder) }()
 	for _, part := range parts {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), part.name) {
+		asked := slices.Contains(strings.Split(*only, ","), part.name)
+		if !asked && (*only != "" || part.named) {
 			continue
 		}
 		if err := part.measure(b, ctx); err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"session-manager/scripts/service"
 )
 
 // TestFaultsCostNoRequestNoLoginAndLeaveNothing is a short run on one service. It
@@ -107,8 +109,8 @@ func TestRowIsJudgedByTheGoals(t *testing.T) {
 }
 
 func TestGrowthHasBounds(t *testing.T) {
-	from := size{RSS: 30 << 20, Goroutines: 40, Files: 20}
-	for to, want := range map[size]string{
+	from := service.Size{RSS: 30 << 20, Goroutines: 40, Files: 20}
+	for to, want := range map[service.Size]string{
 		from: "",
 		{RSS: 10 << 20, Goroutines: 10, Files: 5}:                                       "",
 		{RSS: 30<<20 + moreRSS, Goroutines: 40 + moreGoroutines, Files: 20 + moreFiles}: "",

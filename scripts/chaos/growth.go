@@ -1,24 +1,17 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
-)
 
-// size is what the supervisor's process holds.
-type size struct {
-	RSS        int64 `json:"rss_bytes"`
-	Goroutines int   `json:"goroutines"`
-	Files      int   `json:"files"`
-}
+	"session-manager/scripts/service"
+)
 
 // growth compares two moments in the life of one supervisor, in the same state.
 type growth struct {
-	From size `json:"from"`
-	To   size `json:"to"`
+	From service.Size `json:"from"`
+	To   service.Size `json:"to"`
 }
 
 // What a supervisor may hold more after any number of faults. Go's heap, and the
@@ -61,36 +54,4 @@ func loadAverage() string {
 	}
 	fields := strings.Fields(string(text))
 	return strings.Join(fields[:min(3, len(fields))], " ")
-}
-
-func (r *rig) size(ctx context.Context) (size, error) {
-	var s size
-	var err error
-	if s.Files, err = r.openFiles(); err != nil {
-		return s, err
-	}
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", r.service.PID()))
-	if err != nil {
-		return s, fmt.Errorf("cannot read memory: %w", err)
-	}
-	if fields := strings.Fields(string(statm)); len(fields) > 1 {
-		pages, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			return s, fmt.Errorf("cannot read memory: %w", err)
-		}
-		s.RSS = pages * int64(os.Getpagesize())
-	}
-	metrics, err := r.service.Get(ctx, "/metrics")
-	if err != nil {
-		return s, err
-	}
-	for line := range strings.Lines(string(metrics)) {
-		if n, ok := strings.CutPrefix(line, "go_goroutines "); ok {
-			s.Goroutines, err = strconv.Atoi(strings.TrimSpace(n))
-		}
-	}
-	if err != nil || s.Goroutines == 0 {
-		return s, fmt.Errorf("cannot read the number of goroutines: %w", err)
-	}
-	return s, nil
 }

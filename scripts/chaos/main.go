@@ -30,6 +30,8 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
+
+	"session-manager/scripts/service"
 )
 
 func main() { command.Main("chaos", run) }
@@ -178,12 +180,12 @@ func (r *rig) randomly(ctx context.Context, out io.Writer, rep *report) error {
 		if err := r.round(ctx, out, some[random.IntN(len(some))], rep, false); err != nil {
 			return err
 		}
-		if rep.Growth.From == (size{}) {
-			if rep.Growth.From, err = r.size(ctx); err != nil {
+		if rep.Growth.From == (service.Size{}) {
+			if rep.Growth.From, err = r.service.Size(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	rep.Growth.To, err = r.size(ctx)
+	rep.Growth.To, err = r.service.Size(ctx)
 	return err
 }

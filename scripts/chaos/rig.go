@@ -192,7 +192,7 @@ func (r *rig) suspend(ctx context.Context, t target, d time.Duration) error {
 
 // limitFiles lets the service open no more than spare files from now on.
 func (r *rig) limitFiles(spare int) error {
-	open, err := r.openFiles()
+	open, err := service.OpenFiles(r.service.PID())
 	if err != nil {
 		return err
 	}
@@ -238,14 +238,6 @@ func (r *rig) waitUntilProven(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func (r *rig) openFiles() (int, error) {
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.service.PID()))
-	if err != nil {
-		return 0, fmt.Errorf("cannot count open files: %w", err)
-	}
-	return len(fds), nil
 }
 
 // leftovers names what should not be there any more. old are the processes from

@@ -43,7 +43,7 @@ func (r *rig) soak(ctx context.Context, out io.Writer) error {
 			continue
 		}
 		var err error
-		if g.To, err = r.size(ctx); err != nil {
+		if g.To, err = r.service.Size(ctx); err != nil {
 			return err
 		}
 		if n == warmUp {

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"session-manager/scripts/service"
+	"session-manager/scripts/simulator"
+)
+
+// What a supervisor may hold more at the end than after the warm-up. Go's heap,
+// and the connections that clients keep open, breathe.
+const (
+	moreGoroutines = 8
+	moreFiles      = 8
+	moreMemory     = 16 // MB
+	moreLatency    = 2  // times
+)
+
+// warmUp is the part of a count after which the first size is taken.
+const warmUp = 0.02
+
+// asked is how many requests make one latency.
+const asked = 500
+
+// grower repeats one thing on a service of its own.
+type grower struct {
+	name  string
+	count int // in full
+	speed float64
+	// until repeats until count are done since the service began.
+	until func(ctx context.Context, g *growing, count int) error
+}
+
+// growing is a grower's service in the making of its count.
+type growing struct {
+	*service.Service
+	page *page
+	body string // last code
+	done int
+}
+
+var growers = []grower{
+	{"rotations", 10_000, 360, rotate},
+	{"state changes", 10_000, 360, change},
+	{"restarts", 1_000, 1, restart},
+	{"requests", 1_000_000, 1, request},
+}
+
+// measureGrowth repeats what a service does all its life, and compares what the
+// supervisor and, where it lives on, the worker hold with what they held early.
+// Both sizes are taken while a code is shown.
+func (b *bench) measureGrowth(ctx context.Context) error {
+	for _, g := range growers {
+		if err := b.grow(ctx, g); err != nil {
+			return fmt.Errorf("%s: %w", g.name, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) grow(ctx context.Context, g grower) (err error) {
+	p, err := openSimulator(simulator.Options{Speed: g.speed})
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	folder, err := b.fresh()
+	if err != nil {
+		return err
+	}
+	s, err := b.start(ctx, p, folder)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	now := &growing{Service: s, page: p}
+	count := max(2, int(float64(g.count)*b.growth))
+	early, err := now.after(ctx, g, max(1, int(float64(count)*warmUp)))
+	if err != nil {
+		return err
+	}
+	late, err := now.after(ctx, g, count)
+	if err != nil {
+		return err
+	}
+	b.table.Rows = append(b.table.Rows, grown(fmt.Sprintf("%d %s: ", now.done, g.name), early, late)...)
+	return nil
+}
+
+// holding is what is compared.
+type holding struct {
+	service.Size
+	worker     int // PID
+	workerRSS  int64
+	workerFile int
+	latency    float64 // ms, median
+}
+
+// after repeats until so many are done, and takes the sizes beside a fresh code.
+func (g *growing) after(ctx context.Context, what grower, count int) (holding, error) {
+	var h holding
+	err := what.until(ctx, g, count)
+	if err != nil {
+		return h, err
+	}
+	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
+		return h, err
+	}
+	var took []time.Duration
+	for range asked {
+		begun := time.Now()
+		if _, err := g.Get(ctx, "/status"); err != nil {
+			return h, err
+		}
+		took = append(took, time.Since(begun))
+	}
+	h.latency = median(took)
+	v, err := g.View(ctx)
+	if err != nil {
+		return h, err
+	}
+	h.worker = v.Worker.PID
+	if h.workerRSS, err = service.RSS(h.worker); err != nil {
+		return h, err
+	}
+	if h.workerFile, err = service.OpenFiles(h.worker); err != nil {
+		return h, err
+	}
+	h.Size, err = g.Size(ctx)
+	return h, err
+}
+
+func grown(name string, early, late holding) []row {
+	more := func(what, unit string, from, to, limit float64) row {
+		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Judged: to - from, Limit: limit}
+	}
+	megabytes := func(n int64) float64 { return float64(n) / (1 << 20) }
+	rows := []row{
+		more("supervisor's memory", "MB", megabytes(early.RSS), megabytes(late.RSS), moreMemory),
+		more("supervisor's goroutines", "", float64(early.Goroutines), float64(late.Goroutines), moreGoroutines),
+		more("supervisor's files", "", float64(early.Files), float64(late.Files), moreFiles),
+		ratio(name+"/status, median", "ms", late.latency, early.latency, moreLatency),
+	}
+	if early.worker == late.worker {
+		rows = append(rows,
+			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), moreMemory),
+			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), moreFiles))
+	}
+	return rows
+}
+
+// rotate waits for other codes.
+func rotate(ctx context.Context, g *growing, count int) error {
+	for ; g.done < count; g.done++ {
+		var err error
+		if g.body, _, err = g.NextQR(ctx, g.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change links a phone and logs it out again: of all that the simulator can do,
+// this changes the state at once each time and at no limit of the product's own. A
+// lost network is waited out for 3 s, and an account opened elsewhere is taken
+// back three times an hour. The supervisor's metric counts.
+func change(ctx context.Context, g *growing, count int) error {
+	for g.done < count {
+		if _, _, err := g.NextQR(ctx, ""); err != nil {
+			return err
+		}
+		if err := g.page.Scan(ctx); errors.Is(err, simulator.ErrNothingToScan) {
+			continue // it was just being replaced
+		} else if err != nil {
+			return err
+		}
+		if err := g.AwaitStatus(ctx, "READY"); err != nil {
+			return err
+		}
+		if err := g.page.LogOut(); err != nil {
+			return err
+		}
+		if err := g.AwaitStatus(ctx, "QR_REQUIRED"); err != nil {
+			return err
+		}
+		metrics, err := g.Get(ctx, "/metrics")
+		if err != nil {
+			return err
+		}
+		if g.done, err = transitions(string(metrics)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transitions sums the metric of that name.
+func transitions(metrics string) (int, error) {
+	sum := 0
+	for line := range strings.Lines(metrics) {
+		if !strings.HasPrefix(line, "session_manager_session_transitions_total{") {
+			continue
+		}
+		fields := strings.Fields(line)
+		n, err := strconv.Atoi(fields[len(fields)-1])
+		if err != nil {
+			return 0, fmt.Errorf("cannot read the number of changes: %w", err)
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// restart asks for the next generation as soon as the last has a Chrome.
+func restart(ctx context.Context, g *growing, count int) error {
+	tick := time.NewTicker(10 * time.Millisecond) // /session has no event for Chrome's PID
+	defer tick.Stop()
+	for asked := uint64(0); g.done < count; {
+		v, err := g.View(ctx)
+		if err != nil {
+			return err
+		}
+		g.done = max(g.done, int(v.Worker.Generation)-1) //nolint:gosec // it begins at 1
+		if g.done >= count {
+			return nil
+		}
+		if v.Browser != nil && v.Worker.Generation > asked {
+			asked = v.Worker.Generation
+			if err := g.Restart(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// request asks on many connections that are kept, each for /status and /qr by
+// turns.
+func request(ctx context.Context, g *growing, count int) error {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
+	defer client.CloseIdleConnections()
+	var begun, failed atomic.Int64
+	begun.Store(int64(g.done))
+	var askers sync.WaitGroup
+	for range connections {
+		askers.Go(func() {
+			for n := begun.Add(1); n <= int64(count) && ctx.Err() == nil; n = begun.Add(1) {
+				path := "/status"
+				if n%2 == 0 {
+					path = "/qr"
+				}
+				if askOnce(ctx, client, g.Base+path) != nil {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	askers.Wait()
+	if n := failed.Load(); n > 0 && ctx.Err() == nil {
+		return fmt.Errorf("%d requests failed", n)
+	}
+	g.done = count
+	return ctx.Err()
+}
