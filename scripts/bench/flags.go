@@ -82,7 +82,7 @@ func (b *bench) measureFlags(ctx context.Context) error {
 	}
 	list := b.leaveOut.variants(args)
 	for range b.leaveOut.rounds {
-		order := rand.Perm(len(list) - 1)
+		order := rand.Perm(len(list) - 1) //nolint:gosec // to mix, not to be secret
 		// The whole list is in each group: it tells how much is noise.
 		for group := range slices.Chunk(order, max(1, b.leaveOut.together-1)) {
 			members := []*variant{list[0]}

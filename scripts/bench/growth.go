@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,14 +47,14 @@ type growing struct {
 
 var growers = []grower{
 	{"rotations", 10_000, 360, rotate},
-	{"state changes", 10_000, 360, change},
 	{"restarts", 1_000, 1, restart},
 	{"requests", 1_000_000, 1, request},
 }
 
 // measureGrowth repeats what a service does all its life, and compares what the
 // supervisor and, where it lives on, the worker hold with what they held early.
-// Both sizes are taken while a code is shown.
+// Both sizes are taken while a code is shown. Each restart changes the state, too;
+// 10,000 changes, for which a page takes hours, are a test of the package session.
 func (b *bench) measureGrowth(ctx context.Context) error {
 	for _, g := range growers {
 		if err := b.grow(ctx, g); err != nil {
@@ -168,57 +166,6 @@ func rotate(ctx context.Context, g *growing, count int) error {
 	return nil
 }
 
-// change links a phone and logs it out again: of all that the simulator can do,
-// this changes the state at once each time and at no limit of the product's own. A
-// lost network is waited out for 3 s, and an account opened elsewhere is taken
-// back three times an hour. The supervisor's metric counts.
-func change(ctx context.Context, g *growing, count int) error {
-	for g.done < count {
-		if _, _, err := g.NextQR(ctx, ""); err != nil {
-			return err
-		}
-		if err := g.page.Scan(ctx); errors.Is(err, simulator.ErrNothingToScan) {
-			continue // it was just being replaced
-		} else if err != nil {
-			return err
-		}
-		if err := g.AwaitStatus(ctx, "READY"); err != nil {
-			return err
-		}
-		if err := g.page.LogOut(); err != nil {
-			return err
-		}
-		if err := g.AwaitStatus(ctx, "QR_REQUIRED"); err != nil {
-			return err
-		}
-		metrics, err := g.Get(ctx, "/metrics")
-		if err != nil {
-			return err
-		}
-		if g.done, err = transitions(string(metrics)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// transitions sums the metric of that name.
-func transitions(metrics string) (int, error) {
-	sum := 0
-	for line := range strings.Lines(metrics) {
-		if !strings.HasPrefix(line, "session_manager_session_transitions_total{") {
-			continue
-		}
-		fields := strings.Fields(line)
-		n, err := strconv.Atoi(fields[len(fields)-1])
-		if err != nil {
-			return 0, fmt.Errorf("cannot read the number of changes: %w", err)
-		}
-		sum += n
-	}
-	return sum, nil
-}
-
 // restart asks for the next generation as soon as the last has a Chrome.
 func restart(ctx context.Context, g *growing, count int) error {
 	tick := time.NewTicker(10 * time.Millisecond) // /session has no event for Chrome's PID
@@ -228,7 +175,7 @@ func restart(ctx context.Context, g *growing, count int) error {
 		if err != nil {
 			return err
 		}
-		g.done = max(g.done, int(v.Worker.Generation)-1) //nolint:gosec // it begins at 1
+		g.done = max(g.done, int(v.Worker.Generation)-1)
 		if g.done >= count {
 			return nil
 		}

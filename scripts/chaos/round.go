@@ -11,7 +11,7 @@ import (
 )
 
 // coldStarts is how many starts the median is taken of.
-const coldStarts = 3
+const coldStarts = 5
 
 // measureCold measures starts on a profile that exists, under the same requests
 // as the faults.
