@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -120,12 +121,16 @@ func binaryFaults() []fault {
 	return []fault{
 		{name: "worker binary replaced", expect: rolls, reasons: []string{"worker_replaced"}, random: true,
 			inject: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(nil) }},
-		{name: "worker binary replaced by half of one, and then by a whole one", expect: rolls, reasons: []string{"worker_replaced"},
-			hold: 3 * time.Second, random: true,
-			inject: func(_ context.Context, r *rig, _ target) error {
-				return r.replaceWorker(func(whole []byte) []byte { return whole[:len(whole)/2] })
-			},
-			mend: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(nil) }},
+		brokenWorker("half of one", func(whole []byte) []byte { return whole[:len(whole)/2] }),
+		brokenWorker("one for another machine", func(whole []byte) []byte {
+			const machine = 18 // where an ELF file names it
+			whole[machine] ^= 0xff
+			return whole
+		}),
+		brokenWorker("one that says nothing", program("exec sleep 1000")),
+		brokenWorker("one that ends at once", program("exit 7")),
+		brokenWorker("one that floods what it should answer on", program("exec yes")),
+		brokenWorker("one whose log is hostile", program(`while echo '{"@message":5}' >&2; do :; done`)),
 		{name: "Chrome replaced by another", expect: rolls, reasons: []string{"browser_replaced"},
 			prepare: func(context.Context, *rig) error { return nil },
 			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
@@ -145,6 +150,28 @@ func binaryFaults() []fault {
 				return toWorker(syscall.SIGKILL)(ctx, r, t)
 			}},
 	}
+}
+
+// brokenWorker is a fault in which the worker's binary is replaced by a broken one,
+// and then by a whole one. The one that runs must not mind the first.
+func brokenWorker(what string, change func([]byte) []byte) fault {
+	return fault{
+		name: "worker binary replaced by " + what + ", and then by a whole one", expect: rolls, reasons: []string{"worker_replaced"},
+		hold: 3 * time.Second, random: true,
+		inject: func(_ context.Context, r *rig, _ target) error { return r.replaceWorker(change) },
+		mend: func(ctx context.Context, r *rig, t target) error {
+			v, err := viewOf(ctx, r.service)
+			if err == nil && v.Worker.Generation != t.view.Worker.Generation {
+				err = errors.New("the broken worker was used")
+			}
+			return errors.Join(err, r.replaceWorker(nil))
+		},
+	}
+}
+
+// program is a script in the place of a binary.
+func program(body string) func([]byte) []byte {
+	return func([]byte) []byte { return []byte("#!/bin/sh\n" + body + "\n") }
 }
 
 // surroundings are faults of what the service lives on. Chrome is killed as well

@@ -97,7 +97,13 @@ func chromeWrapped(name string, reasons []string, first string) fault {
 // afterItsDeadline lets f last until a start has been given up once, which is no
 // error yet.
 func afterItsDeadline(f fault) fault {
-	f.expect, f.hold = restarts, 40*time.Second
+	f.expect, f.hold = restarts, 20*time.Second
+	f.mend = func(ctx context.Context, r *rig, _ target) error {
+		_, err := r.await(ctx, "the end of a start", func(v view) bool {
+			return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
+		})
+		return errors.Join(err, r.restoreChrome())
+	}
 	return f
 }
 
