@@ -6,7 +6,7 @@
 //   - no request fails, and none takes longer than 250 ms, whatever dies below the
 //     supervisor;
 //   - the cause is named by its own reason on /session;
-//   - all is well again within 1.3 cold starts, measured in the same run, and the
+//   - all is well again within 1.3 cold starts, the slowest of five in the same run, and the
 //     backoff that the service states;
 //   - nothing is left: no process, no lock, no socket, no temporary file;
 //   - a linked account stays linked.

@@ -41,7 +41,7 @@ type rig struct {
 	linked bool
 	// hurried says that long backoffs are cut short.
 	hurried bool
-	// cold is the median of the cold starts in the present state.
+	// cold is the slowest of the cold starts in the present state.
 	cold time.Duration
 }
 

@@ -66,8 +66,8 @@ func (r row) judge() []string {
 	if len(r.wanted) > 0 && !slices.ContainsFunc(r.wanted, func(code string) bool { return slices.Contains(r.Reasons, code) }) {
 		miss("the cause was not named %s", strings.Join(r.wanted, " or "))
 	}
-	if r.late() {
-		miss("back after %s, the bound is %s", r.Back.Round(time.Millisecond), r.bound().Round(time.Millisecond))
+	if bound := time.Duration(backFactor*float64(r.cold)) + r.Delay; r.bounded() && r.Back > bound {
+		miss("back after %s, the bound is %s", r.Back.Round(time.Millisecond), bound.Round(time.Millisecond))
 	}
 	if len(r.Left) > 0 {
 		miss("left: %s", strings.Join(r.Left, ", "))
@@ -77,11 +77,6 @@ func (r row) judge() []string {
 	}
 	return missed
 }
-
-// bound is the longest that a recovery may take.
-func (r row) bound() time.Duration { return time.Duration(backFactor*float64(r.cold)) + r.Delay }
-
-func (r row) late() bool { return r.bounded() && r.Back > r.bound() }
 
 // bounded says whether the time to recover is the service's own: a page that is
 // cured, or waits for its network, takes the page's time.
