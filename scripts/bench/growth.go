@@ -40,7 +40,6 @@ type grower struct {
 // growing is a grower's service in the making of its count.
 type growing struct {
 	*service.Service
-	page *page
 	body string // last code
 	done int
 }
@@ -65,21 +64,12 @@ func (b *bench) measureGrowth(ctx context.Context) error {
 }
 
 func (b *bench) grow(ctx context.Context, g grower) (err error) {
-	p, err := openSimulator(simulator.Options{Speed: g.speed})
+	s, end, err := b.serve(ctx, simulator.Options{Speed: g.speed})
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	folder, err := b.fresh()
-	if err != nil {
-		return err
-	}
-	s, err := b.start(ctx, p, folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	now := &growing{Service: s, page: p}
+	defer func() { err = errors.Join(err, end()) }()
+	now := &growing{Service: s}
 	count := max(2, int(float64(g.count)*b.growth))
 	early, err := now.after(ctx, g, max(1, int(float64(count)*warmUp)))
 	if err != nil {

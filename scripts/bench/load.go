@@ -32,20 +32,11 @@ const (
 // measureLoad compares requests a second with a bare net/http handler that
 // writes the same bytes, and takes the median of /status while Chrome starts.
 func (b *bench) measureLoad(ctx context.Context) (err error) {
-	p, err := openSimulator(simulator.Options{Speed: 0.1})
+	s, end, err := b.serve(ctx, simulator.Options{Speed: 0.1})
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	folder, err := b.fresh()
-	if err != nil {
-		return err
-	}
-	s, err := b.start(ctx, p, folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
+	defer func() { err = errors.Join(err, end()) }()
 	starting, err := latencies(ctx, s)
 	if err != nil {
 		return err
@@ -55,7 +46,7 @@ func (b *bench) measureLoad(ctx context.Context) (err error) {
 		return err
 	}
 	for path, content := range map[string]string{"/status": `{"status":"QR_REQUIRED"}`, "/qr": body} {
-		ours, floor, err := b.compare(ctx, s.Base+path, content, folder)
+		ours, floor, err := b.compare(ctx, s.Base+path, content)
 		if err != nil {
 			return err
 		}
@@ -89,8 +80,8 @@ func latencies(ctx context.Context, s *service.Service) ([]time.Duration, error)
 	}
 }
 
-func (b *bench) compare(ctx context.Context, url, content, folder string) (ours, floor float64, err error) {
-	file := filepath.Join(folder, "content")
+func (b *bench) compare(ctx context.Context, url, content string) (ours, floor float64, err error) {
+	file := filepath.Join(b.folder, "content")
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		return 0, 0, fmt.Errorf("cannot write content: %w", err)
 	}

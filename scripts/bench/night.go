@@ -12,20 +12,11 @@ import (
 // measureNight leaves the code unscanned for a night of the simulator's clock:
 // there must be a fresh one all the time, and no growth of memory.
 func (b *bench) measureNight(ctx context.Context) (err error) {
-	p, err := openSimulator(simulator.Options{Speed: b.speed})
+	s, end, err := b.serve(ctx, simulator.Options{Speed: b.speed})
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	folder, err := b.fresh()
-	if err != nil {
-		return err
-	}
-	s, err := b.start(ctx, p, folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
+	defer func() { err = errors.Join(err, end()) }()
 	body, _, err := s.NextQR(ctx, "")
 	if err != nil {
 		return err

@@ -39,6 +39,27 @@ func (b *bench) start(ctx context.Context, p *page, folder string, args ...strin
 	return service.Start(ctx, service.Options{Supervisor: b.supervisor, URL: p.url, Folder: folder, Args: args})
 }
 
+// serve runs the service on a simulator of its own, in a fresh folder, until end is
+// called.
+func (b *bench) serve(ctx context.Context, o simulator.Options) (s *service.Service, end func() error, err error) {
+	folder, err := b.fresh()
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := openSimulator(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s, err = b.start(ctx, p, folder); err != nil {
+		p.close()
+		return nil, nil, err
+	}
+	return s, func() error {
+		defer p.close()
+		return s.Stop()
+	}, nil
+}
+
 const attribute = `document.querySelector('[data-ref]')?.dataset.ref`
 
 // measureStart compares from the exec to the code, from the death of Chrome to
