@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -122,14 +123,14 @@ func (t *Tree) Wait(ctx context.Context) error { return t.untilEmpty(ctx, func([
 // error is a *LeftoverError.
 func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill) }
 
-// Continue lets the stopped processes of the tree run on, apart from the one named.
-func (t *Tree) Continue(but int) error {
+// Continue lets the stopped processes of the tree run on, apart from those named.
+func (t *Tree) Continue(but ...int) error {
 	procs, err := list()
 	if err != nil {
 		return err
 	}
 	for _, p := range below(procs, t.root) {
-		if p.State == Stopped && p.PID != but {
+		if p.State == Stopped && !slices.Contains(but, p.PID) {
 			signalOne(p, syscall.SIGCONT)
 		}
 	}

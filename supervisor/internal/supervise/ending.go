@@ -64,9 +64,11 @@ func (g *generation) end(ctx context.Context, c cause) result {
 		g.trial.process.kill()
 	}
 	// A helper that somebody has stopped holds up the end of Chrome, which waits for
-	// it. Chrome itself would run on in the state in which it was judged.
-	if err := g.tree().Continue(g.chromePID); err != nil {
-		g.log.Debug("not_continued", logging.KeyError, err)
+	// it. Chrome itself and the worker have been judged as they are.
+	if g.process != nil {
+		if err := g.tree().Continue(g.chromePID, g.process.pid()); err != nil {
+			g.log.Debug("not_continued", logging.KeyError, err)
+		}
 	}
 	if c.ask && g.worker != nil {
 		g.ask()
