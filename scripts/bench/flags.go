@@ -218,13 +218,9 @@ func (c *cost) take(root int) error {
 	if err != nil {
 		return err
 	}
-	u, err := usageOf(root)
-	if err != nil {
-		return err
-	}
-	c.megabytes, c.processes, c.written = u.megabytes, len(pids), writtenBy(root)
-	c.kinds = utilities(pids)
-	return nil
+	c.processes, c.written, c.kinds = len(pids), writtenBy(pids), utilities(pids)
+	c.megabytes, err = memoryOf(pids)
+	return err
 }
 
 // utilities names the services that run in utility processes.

@@ -13,14 +13,8 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// What a supervisor may hold more at the end than after the warm-up. Go's heap,
-// and the connections that clients keep open, breathe.
-const (
-	moreGoroutines = 8
-	moreFiles      = 8
-	moreMemory     = 16 // MB
-	moreLatency    = 2  // times
-)
+// moreLatency is how many times as long an answer may take at the end.
+const moreLatency = 2
 
 // warmUp is the part of a count after which the first size is taken.
 const warmUp = 0.02
@@ -132,15 +126,15 @@ func grown(name string, early, late holding) []row {
 	}
 	megabytes := func(n int64) float64 { return float64(n) / (1 << 20) }
 	rows := []row{
-		more("supervisor's memory", "MB", megabytes(early.RSS), megabytes(late.RSS), moreMemory),
-		more("supervisor's goroutines", "", float64(early.Goroutines), float64(late.Goroutines), moreGoroutines),
-		more("supervisor's files", "", float64(early.Files), float64(late.Files), moreFiles),
+		more("supervisor's memory", "MB", megabytes(early.RSS), megabytes(late.RSS), megabytes(service.MoreRSS)),
+		more("supervisor's goroutines", "", float64(early.Goroutines), float64(late.Goroutines), service.MoreGoroutines),
+		more("supervisor's files", "", float64(early.Files), float64(late.Files), service.MoreFiles),
 		ratio(name+"/status, median", "ms", late.latency, early.latency, moreLatency),
 	}
 	if early.worker == late.worker {
 		rows = append(rows,
-			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), moreMemory),
-			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), moreFiles))
+			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(service.MoreRSS)),
+			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), service.MoreFiles))
 	}
 	return rows
 }

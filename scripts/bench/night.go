@@ -21,7 +21,7 @@ func (b *bench) measureNight(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var early usage
+	var early float64
 	var longest time.Duration
 	codes := 1
 	length := time.Duration(float64(b.night) / b.speed)
@@ -31,13 +31,13 @@ func (b *bench) measureNight(ctx context.Context) (err error) {
 			return fmt.Errorf("after %s: %w", time.Since(begun).Round(time.Second), err)
 		}
 		longest = max(longest, time.Since(waited))
-		if early.megabytes == 0 && time.Since(begun) > length/8 {
-			if early, err = usageOf(s.PID()); err != nil {
+		if early == 0 && time.Since(begun) > length/8 {
+			if early, err = memoryBelow(s.PID()); err != nil {
 				return err
 			}
 		}
 	}
-	late, err := usageOf(s.PID())
+	late, err := memoryBelow(s.PID())
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,6 @@ func (b *bench) measureNight(ctx context.Context) (err error) {
 		absolute("night: codes served", "", float64(codes), 0),
 		absolute("night: renewals", "", float64(v.QR.Renewals), 0),
 		absolute("night: longest wait for another code", "s", longest.Seconds(), 0),
-		row{Name: "night: memory at its end", Unit: "MB", Ours: late.megabytes, Floor: early.megabytes, Judged: late.megabytes / early.megabytes, Limit: 1.15})
+		row{Name: "night: memory at its end", Unit: "MB", Ours: late, Floor: early, Judged: late / early, Limit: 1.15})
 	return nil
 }

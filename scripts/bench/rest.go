@@ -56,7 +56,7 @@ func (b *bench) measureRest(ctx context.Context) error {
 	b.table.Rows = append(b.table.Rows,
 		row{Name: "memory at rest (PSS), whole tree", Unit: "MB", Ours: ours.megabytes, Floor: floor.megabytes,
 			Judged: ours.megabytes - floor.megabytes, Limit: 45},
-		absolute("memory of supervisor and worker", "MB", ours.megabytes-chrome.megabytes, 0),
+		absolute("memory of supervisor and worker", "MB", ours.megabytes-chrome, 0),
 		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: ours.percent, Floor: floor.percent,
 			Judged: ours.percent - floor.percent, Limit: 0.5},
 		row{Name: "disk written at rest, whole tree", Unit: "MB/h", Ours: ours.written, Floor: floor.written,
@@ -64,27 +64,27 @@ func (b *bench) measureRest(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) oursAtRest(ctx context.Context, p *page) (all, chrome usage, err error) {
+func (b *bench) oursAtRest(ctx context.Context, p *page) (all usage, chrome float64, err error) {
 	folder, err := b.fresh()
 	if err != nil {
-		return usage{}, usage{}, err
+		return usage{}, 0, err
 	}
 	s, err := b.start(ctx, p, folder)
 	if err != nil {
-		return usage{}, usage{}, err
+		return usage{}, 0, err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	if _, _, err := s.NextQR(ctx, ""); err != nil {
-		return usage{}, usage{}, err
+		return usage{}, 0, err
 	}
 	if all, err = b.watch(ctx, s.PID()); err != nil {
-		return usage{}, usage{}, err
+		return usage{}, 0, err
 	}
 	v, err := s.View(ctx)
 	if err != nil || v.Browser == nil {
-		return usage{}, usage{}, fmt.Errorf("no browser on /session: %w", err)
+		return usage{}, 0, fmt.Errorf("no browser on /session: %w", err)
 	}
-	chrome, err = usageOf(v.Browser.PID)
+	chrome, err = memoryBelow(v.Browser.PID)
 	return all, chrome, err
 }
 
@@ -109,8 +109,12 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 	if err := pause(ctx, settle); err != nil {
 		return usage{}, err
 	}
-	begun, wrote := time.Now(), writtenBy(pid)
-	before, err := ranOf(pid)
+	early, err := tree(pid)
+	if err != nil {
+		return usage{}, err
+	}
+	begun, wrote := time.Now(), writtenBy(early)
+	before, err := ranOf(early)
 	if err != nil {
 		return usage{}, err
 	}
@@ -118,15 +122,22 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 	if err := pause(ctx, busy); err != nil {
 		return usage{}, err
 	}
-	after, err := ranOf(pid)
+	late, err := tree(pid)
+	if err != nil {
+		return usage{}, err
+	}
+	after, err := ranOf(late)
 	if err != nil {
 		return usage{}, err
 	}
 	if err := pause(ctx, b.rest-busy); err != nil {
 		return usage{}, err
 	}
-	u, err := usageOf(pid)
-	u.written = (writtenBy(pid) - wrote) / time.Since(begun).Hours()
+	if late, err = tree(pid); err != nil {
+		return usage{}, err
+	}
+	u := usage{written: (writtenBy(late) - wrote) / time.Since(begun).Hours()}
+	u.megabytes, err = memoryOf(late)
 	for thread, ran := range after {
 		u.percent += 100 * (ran - before[thread]).Seconds() / busy.Seconds()
 	}
@@ -163,30 +174,30 @@ func tree(root int) ([]int, error) {
 	return pids, nil
 }
 
-func usageOf(root int) (usage, error) {
+// memoryBelow is the memory of the processes at and below root, in MB.
+func memoryBelow(root int) (float64, error) {
 	pids, err := tree(root)
 	if err != nil {
-		return usage{}, err
+		return 0, err
 	}
-	var u usage
+	return memoryOf(pids)
+}
+
+func memoryOf(pids []int) (megabytes float64, err error) {
 	for _, pid := range pids {
 		pss, err := pssOf(pid)
 		if err != nil {
-			return usage{}, err
+			return 0, err
 		}
-		u.megabytes += pss
+		megabytes += pss
 	}
-	return u, nil
+	return megabytes, nil
 }
 
-// ranOf is how long each thread of the tree has run so far, by the scheduler's own
+// ranOf is how long each thread of the processes has run so far, by the scheduler's own
 // clock. The times in stat are samples, of which work that begins with a timer gets
 // too many.
-func ranOf(root int) (map[string]time.Duration, error) {
-	pids, err := tree(root)
-	if err != nil {
-		return nil, err
-	}
+func ranOf(pids []int) (map[string]time.Duration, error) {
 	ran := map[string]time.Duration{}
 	for _, pid := range pids {
 		threads, err := threadsOf(pid)
@@ -219,13 +230,9 @@ func threadsOf(pid int) (map[string]time.Duration, error) {
 	return ran, nil
 }
 
-// writtenBy is how many MB the processes of the tree have had written to disk. What
+// writtenBy is how many MB the processes have had written to disk. What
 // those wrote that have ended is lost: there are none in a tree at rest.
-func writtenBy(root int) float64 {
-	pids, err := tree(root)
-	if err != nil {
-		return 0
-	}
+func writtenBy(pids []int) float64 {
 	var bytes uint64
 	for _, pid := range pids {
 		p, err := procfs.NewProc(pid)

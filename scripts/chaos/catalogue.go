@@ -132,14 +132,12 @@ func binaryFaults() []fault {
 		brokenWorker("one that floods what it should answer on", program("exec yes")),
 		brokenWorker("one whose log is hostile", program(`while echo '{"@message":5}' >&2; do :; done`)),
 		{name: "Chrome replaced by another", expect: rolls, reasons: []string{"browser_replaced"},
-			prepare: func(context.Context, *rig) error { return nil },
-			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
+			clear: func(_ context.Context, r *rig) error { return r.restoreChrome() },
 			inject: func(_ context.Context, r *rig, _ target) error {
 				return r.wrapChrome("")
 			}},
 		{name: "worker binary gone, worker killed", expect: restarts, reasons: []string{"worker_crashed"},
-			prepare: func(context.Context, *rig) error { return nil },
-			clear:   func(_ context.Context, r *rig) error { return r.replaceWorker(nil) },
+			clear: func(_ context.Context, r *rig) error { return r.replaceWorker(nil) },
 			inject: func(ctx context.Context, r *rig, t target) error {
 				if err := r.waitUntilProven(ctx); err != nil {
 					return err

@@ -112,9 +112,9 @@ func TestGrowthHasBounds(t *testing.T) {
 	from := service.Size{RSS: 30 << 20, Goroutines: 40, Files: 20}
 	for to, want := range map[service.Size]string{
 		from: "",
-		{RSS: 10 << 20, Goroutines: 10, Files: 5}:                                       "",
-		{RSS: 30<<20 + moreRSS, Goroutines: 40 + moreGoroutines, Files: 20 + moreFiles}: "",
-		{RSS: 60 << 20, Goroutines: 60, Files: 40}:                                      "20 goroutines more, 20 files more, 30 MiB more",
+		{RSS: 10 << 20, Goroutines: 10, Files: 5}: "",
+		{RSS: 30<<20 + service.MoreRSS, Goroutines: 40 + service.MoreGoroutines, Files: 20 + service.MoreFiles}: "",
+		{RSS: 60 << 20, Goroutines: 60, Files: 40}:                                                              "20 goroutines more, 20 files more, 30 MiB more",
 	} {
 		if got := (growth{from, to}).tooMuch(); got != want {
 			t.Errorf("tooMuch() = %q, want %q", got, want)

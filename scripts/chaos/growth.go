@@ -14,24 +14,16 @@ type growth struct {
 	To   service.Size `json:"to"`
 }
 
-// What a supervisor may hold more after any number of faults. Go's heap, and the
-// connections that clients keep open, breathe.
-const (
-	moreGoroutines = 8
-	moreFiles      = 8
-	moreRSS        = 16 << 20
-)
-
 // tooMuch says what has grown too much; it is empty when nothing has.
 func (g growth) tooMuch() string {
 	var found []string
-	if n := g.To.Goroutines - g.From.Goroutines; n > moreGoroutines {
+	if n := g.To.Goroutines - g.From.Goroutines; n > service.MoreGoroutines {
 		found = append(found, fmt.Sprintf("%d goroutines more", n))
 	}
-	if n := g.To.Files - g.From.Files; n > moreFiles {
+	if n := g.To.Files - g.From.Files; n > service.MoreFiles {
 		found = append(found, fmt.Sprintf("%d files more", n))
 	}
-	if n := g.To.RSS - g.From.RSS; n > moreRSS {
+	if n := g.To.RSS - g.From.RSS; n > service.MoreRSS {
 		found = append(found, fmt.Sprintf("%d MiB more", n>>20))
 	}
 	return strings.Join(found, ", ")

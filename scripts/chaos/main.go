@@ -30,7 +30,6 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
-
 	"session-manager/scripts/service"
 )
 

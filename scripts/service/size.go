@@ -17,6 +17,14 @@ type Size struct {
 	Files int `json:"files"`
 }
 
+// What a supervisor may hold more at the end of a long run than early in it. Go's
+// heap, and the connections that clients keep open, breathe.
+const (
+	MoreGoroutines = 8
+	MoreFiles      = 8
+	MoreRSS        = 16 << 20 // bytes
+)
+
 // Size of the supervisor now, by /proc and by its own metrics.
 func (s *Service) Size(ctx context.Context) (Size, error) {
 	var now Size

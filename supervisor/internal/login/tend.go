@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"session-manager/shared/logging"
@@ -88,12 +89,9 @@ func (k *Keeper) recognise() (changed bool, err error) {
 		if k.memory.SnapshotAt.IsZero() {
 			k.memory.SnapshotAt = found[0].At
 		}
-		k.memory.SnapshotVerifiedAt = time.Time{}
-		for _, s := range found {
-			if s.VerifiedAt.After(k.memory.SnapshotVerifiedAt) {
-				k.memory.SnapshotVerifiedAt = s.VerifiedAt
-			}
-		}
+		k.memory.SnapshotVerifiedAt = slices.MaxFunc(found, func(a, b profile.Snapshot) int {
+			return a.VerifiedAt.Compare(b.VerifiedAt)
+		}).VerifiedAt
 	}
 	return changed, nil
 }

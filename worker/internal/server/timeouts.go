@@ -13,7 +13,7 @@ const (
 	// closes. Measured: 0.2 s.
 	exitAfterPage = 2 * time.Second
 	// memoryBeats is how many heartbeats share one reading of the memory, which
-	// costs more than all else that a worker at rest does.
+	// costs a worker at rest more than anything else does.
 	memoryBeats = 5
 )
 
