@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -69,6 +70,7 @@ func run(stderr *os.File) int {
 	signal.Notify(terminate, syscall.SIGTERM)
 
 	w := server.New(server.Options{OpenPage: openPage, LoginStored: loginStored, Logger: log})
+	go beginAhead(w, log)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -81,6 +83,18 @@ func run(stderr *os.File) int {
 		log.Info("told to end", slog.String("signal", s.String()))
 	}
 	return end(w, log, served, terminate)
+}
+
+// beginAhead begins what the supervisor has sent ahead, if anything. It lasts as
+// long as the process does when standard input stays open.
+func beginAhead(w *server.Worker, log *slog.Logger) {
+	req, err := rpc.ReceiveAhead(os.Stdin)
+	switch {
+	case err == nil:
+		w.Begin(req)
+	case !errors.Is(err, rpc.ErrNoRequest):
+		log.Warn("nothing begun ahead", slog.Any(logging.KeyError, err)) // Run will begin it
+	}
 }
 
 // end closes Chrome, lets the supervisor fetch what is still to be told, and

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -23,7 +27,8 @@ type leaveOut struct {
 	// together is how many Chromes live at once. All of a group share the pages of
 	// the binary, so that groups of one size compare.
 	together int
-	// try are features that are disabled beside the product's.
+	// try are features that are disabled beside the product's, and flags that are
+	// added to them.
 	try string
 	// tryOnly leaves no flag out, so that only those of try are weighed.
 	tryOnly bool
@@ -33,7 +38,7 @@ func (l *leaveOut) define(flags *flag.FlagSet) {
 	flags.IntVar(&l.rounds, "flags-rounds", 3, "flags: how often each is left out")
 	flags.DurationVar(&l.age, "flags-age", 20*time.Second, "flags: age of a Chrome at which its memory is taken")
 	flags.IntVar(&l.together, "flags-together", 12, "flags: Chromes that live at once")
-	flags.StringVar(&l.try, "flags-try", "", "flags: features to disable beside ours, separated by commas")
+	flags.StringVar(&l.try, "flags-try", "", "flags: features to disable, and flags to add, beside ours; separated by blanks")
 	flags.BoolVar(&l.tryOnly, "flags-try-only", false, "flags: weigh only what --flags-try names")
 }
 
@@ -62,6 +67,7 @@ type cost struct {
 	processes int
 	written   float64 // MB
 	kinds     string  // of its utility processes
+	asked     string  // hosts of others that it wanted something of
 }
 
 // whole is the name of the product's command line as it is.
@@ -83,8 +89,10 @@ func (b *bench) measureFlags(ctx context.Context) error {
 	list := b.leaveOut.variants(args)
 	for range b.leaveOut.rounds {
 		order := rand.Perm(len(list) - 1) //nolint:gosec // to mix, not to be secret
-		// The whole list is in each group: it tells how much is noise.
-		for group := range slices.Chunk(order, max(1, b.leaveOut.together-1)) {
+		// The whole list is in each group: it tells how much is noise. Groups are of
+		// one size, since all in a group share the pages of the binary.
+		groups := (len(order) + b.leaveOut.together - 2) / max(1, b.leaveOut.together-1)
+		for group := range slices.Chunk(order, (len(order)+groups-1)/max(1, groups)) {
 			members := []*variant{list[0]}
 			for _, i := range group {
 				members = append(members, list[i+1])
@@ -128,10 +136,12 @@ func (l leaveOut) variants(args []string) []*variant {
 	for i, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")
 		if name == disableFeatures {
-			for feature := range strings.SplitSeq(l.try, ",") {
-				if feature != "" {
-					list = append(list, changed("+ "+feature, args, i, name+"="+value+","+feature))
+			for try := range strings.FieldsSeq(l.try) {
+				more := changed("+ "+try, args, i, arg+","+try)
+				if strings.HasPrefix(try, "--") {
+					more.args = append(slices.Clone(args), try)
 				}
+				list = append(list, more)
 			}
 		}
 		if l.tryOnly || !strings.HasPrefix(name, "--") || slices.Contains(needed, name) {
@@ -165,9 +175,13 @@ func changed(name string, args []string, i int, by string) *variant {
 func (b *bench) weigh(ctx context.Context, p *page, members []*variant) error {
 	begun := make([]time.Time, len(members))
 	chromes := make([]*floor, 0, len(members))
+	strangers := make([]*proxy, 0, len(members))
 	defer func() {
 		for _, f := range chromes {
 			f.close()
+		}
+		for _, p := range strangers {
+			p.http.Close()
 		}
 	}()
 	for i, v := range members {
@@ -175,8 +189,11 @@ func (b *bench) weigh(ctx context.Context, p *page, members []*variant) error {
 		if err != nil {
 			return err
 		}
+		stranger := newProxy()
+		strangers = append(strangers, stranger)
+		args := append(inFolder(v.args, folder), "--proxy-server="+stranger.http.URL)
 		begun[i] = time.Now()
-		f, err := startChrome(ctx, b.browser, folder, inFolder(v.args, folder))
+		f, err := startChrome(ctx, b.browser, folder, args)
 		if err != nil {
 			return err
 		}
@@ -194,11 +211,42 @@ func (b *bench) weigh(ctx context.Context, p *page, members []*variant) error {
 		if err := pause(ctx, time.Until(begun[i].Add(b.leaveOut.age))); err != nil {
 			return err
 		}
-		if err := v.got[len(v.got)-1].take(chromes[i].cmd.Process.Pid); err != nil {
+		got := &v.got[len(v.got)-1]
+		if err := got.take(chromes[i].cmd.Process.Pid); err != nil {
 			return err
 		}
+		got.asked = strangers[i].asked()
 	}
 	return nil
+}
+
+// proxy stands for all the network but this machine, which Chrome asks directly. It
+// answers nothing, and remembers who was asked for.
+type proxy struct {
+	http  *httptest.Server
+	mu    sync.Mutex
+	hosts map[string]int // guarded by mu
+}
+
+func newProxy() *proxy {
+	p := &proxy{hosts: map[string]int{}}
+	p.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		p.hosts[r.URL.Hostname()]++
+		p.mu.Unlock()
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	return p
+}
+
+func (p *proxy) asked() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []string
+	for _, host := range slices.Sorted(maps.Keys(p.hosts)) {
+		all = append(all, fmt.Sprintf("%s x%d", host, p.hosts[host]))
+	}
+	return strings.Join(all, " ")
 }
 
 // inFolder gives the command line a profile of its own.
@@ -243,15 +291,15 @@ func utilities(pids []int) string {
 // printFlags prints each variant's medians as differences to the whole list.
 func (b *bench) printFlags(list []*variant) error {
 	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "left out\tstart ms\tPSS MB\tprocesses\twritten MB\tservices")
+	_, _ = fmt.Fprintln(w, "left out\tstart ms\tPSS MB\tprocesses\twritten MB\tservices\thosts asked")
 	all := list[0]
 	base := [...]float64{middle(all.got, milliseconds), middle(all.got, pss), middle(all.got, processes), middle(all.got, written)}
-	_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.1f\t%.0f\t%.2f\t%s\n", all.name, base[0], base[1], base[2], base[3], all.got[0].kinds)
-	_, _ = fmt.Fprintf(w, "  (its spread)\t%.0f\t%.1f\t%.0f\t%.2f\t\n",
+	_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.1f\t%.0f\t%.2f\t%s\t%s\n", all.name, base[0], base[1], base[2], base[3], all.got[0].kinds, all.got[0].asked)
+	_, _ = fmt.Fprintf(w, "  (its spread)\t%.0f\t%.1f\t%.0f\t%.2f\t\t\n",
 		spread(all.got, milliseconds), spread(all.got, pss), spread(all.got, processes), spread(all.got, written))
 	for _, v := range list[1:] {
-		_, _ = fmt.Fprintf(w, "%s\t%+.0f\t%+.1f\t%+.0f\t%+.2f\t%s\n", v.name, middle(v.got, milliseconds)-base[0],
-			middle(v.got, pss)-base[1], middle(v.got, processes)-base[2], middle(v.got, written)-base[3], v.got[len(v.got)-1].kinds)
+		_, _ = fmt.Fprintf(w, "%s\t%+.0f\t%+.1f\t%+.0f\t%+.2f\t%s\t%s\n", v.name, middle(v.got, milliseconds)-base[0],
+			middle(v.got, pss)-base[1], middle(v.got, processes)-base[2], middle(v.got, written)-base[3], v.got[len(v.got)-1].kinds, v.got[len(v.got)-1].asked)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("cannot print the flags: %w", err)

@@ -21,6 +21,7 @@ func catalogue() []fault {
 	all = append(all, helperFaults()...)
 	all = append(all, pageFaults()...)
 	all = append(all, binaryFaults()...)
+	all = append(all, waywardFaults()...)
 	all = append(all, surroundings()...)
 	all = append(all, startFaults()...)
 	all = append(all, machineFaults()...)

@@ -13,6 +13,13 @@ import (
 	"session-manager/scripts/service"
 )
 
+func TestMain(m *testing.M) {
+	if startedAsWorker() {
+		os.Exit(playWorker())
+	}
+	os.Exit(m.Run())
+}
+
 // TestFaultsCostNoRequestNoLoginAndLeaveNothing is a short run on one service. It
 // judges what happened, not how fast: tests run beside it.
 func TestFaultsCostNoRequestNoLoginAndLeaveNothing(t *testing.T) {

@@ -26,6 +26,10 @@ func machineFaults() []fault {
 			mend: func(_ context.Context, r *rig, _ target) error {
 				return unix.Unmount(r.places.runtime, unix.MNT_DETACH)
 			}},
+		{name: "no memory left on the machine", expect: blocked, reasons: []string{"resources_exhausted"}, hold: time.Second,
+			clear:  func(_ context.Context, r *rig) error { return r.tellMemory() },
+			inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.hideMemory())(ctx, r, t) },
+			mend:   func(_ context.Context, r *rig, _ target) error { return r.tellMemory() }},
 		inGroup("memory", fault{name: "no memory left for the page", expect: cured, reasons: []string{"page_crashed"},
 			inject: func(_ context.Context, r *rig, t target) error {
 				// What they had before is not counted.
@@ -133,6 +137,29 @@ func setClock(now time.Time) error {
 	ts := unix.NsecToTimespec(now.UnixNano())
 	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
 		return fmt.Errorf("%w: cannot set the clock: %w", errSkipped, err)
+	}
+	return nil
+}
+
+const memoryInfo = "/proc/meminfo"
+
+// hideMemory makes the machine tell that it has none left: to take a big one's memory
+// away would hit all that runs on it.
+func (r *rig) hideMemory() error {
+	told := filepath.Join(r.places.root, "meminfo")
+	if err := os.WriteFile(told, []byte("MemTotal: 1000000 kB\nMemAvailable: 100000 kB\nSwapFree: 0 kB\n"), 0o600); err != nil {
+		return fmt.Errorf("cannot write file: %w", err)
+	}
+	if err := unix.Mount(told, memoryInfo, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
+	}
+	return nil
+}
+
+// tellMemory undoes hideMemory; it may be called again.
+func (r *rig) tellMemory() error {
+	if err := unix.Unmount(memoryInfo, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("cannot unmount: %w", err)
 	}
 	return nil
 }

@@ -33,7 +33,12 @@ import (
 	"session-manager/scripts/service"
 )
 
-func main() { command.Main("chaos", run) }
+func main() {
+	if startedAsWorker() {
+		os.Exit(playWorker())
+	}
+	command.Main("chaos", run)
+}
 
 // options are the flags.
 type options struct {
@@ -120,15 +125,17 @@ func (r *rig) chaos(ctx context.Context, out io.Writer) error {
 
 func (r *rig) everything(ctx context.Context, out io.Writer, rep *report) error {
 	for _, linked := range []bool{false, true} {
+		if linked && r.o.when == "QR" {
+			break
+		}
+		if err := r.ready(ctx); err != nil {
+			return err
+		}
 		if linked {
 			if err := r.link(ctx); err != nil {
 				return err
 			}
-		}
-		if o := r.o.when; o != "" && (o == "READY") != linked {
-			if err := r.ready(ctx); err != nil {
-				return err
-			}
+		} else if r.o.when == "READY" {
 			continue
 		}
 		if err := r.measureCold(ctx, rep); err != nil {

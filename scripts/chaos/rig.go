@@ -33,6 +33,9 @@ type rig struct {
 	// foreign is a Chrome that is not the service's; nil before there is one.
 	foreign   *foreign
 	listeners []net.Listener
+	// args and env are further flags and variables of the service, for the present
+	// fault.
+	args, env []string
 	// group is the control group of the present fault.
 	group group
 	// rightly is the time, by both clocks, at which the machine's was set ahead.
@@ -97,7 +100,7 @@ func (r *rig) close() {
 
 // start starts the service; it returns when the API answers.
 func (r *rig) start(ctx context.Context) error {
-	s, err := startService(ctx, r.o.supervisor, r.address, r.url, r.places)
+	s, err := startService(ctx, r.o.supervisor, r.address, r.url, r.places, r.args, r.env)
 	if err != nil {
 		return err
 	}

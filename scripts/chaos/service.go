@@ -76,10 +76,10 @@ func copyFile(from, to string) error {
 
 // startService starts the supervisor on the run's folders, and returns when it
 // answers.
-func startService(ctx context.Context, binary, address, url string, p places) (*service.Service, error) {
+func startService(ctx context.Context, binary, address, url string, p places, args, env []string) (*service.Service, error) {
 	return service.Start(ctx, service.Options{
 		Supervisor: binary, Address: address, URL: url, Folder: p.root,
-		Args: []string{"--worker", p.worker, "--settle-time", "0s", "--chrome", p.chrome, "--log-level", "debug"},
+		Args: append([]string{"--worker", p.worker, "--settle-time", "0s", "--chrome", p.chrome, "--log-level", "debug"}, args...), Env: env,
 	})
 }
 

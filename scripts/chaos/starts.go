@@ -58,6 +58,12 @@ func startFaults() []fault {
 			prepare: func(ctx context.Context, r *rig) error { return r.listen(ctx, "127.0.0.1:9222", "127.0.0.1:2978") },
 			clear:   func(_ context.Context, r *rig) error { return r.unlisten() },
 			inject:  toChrome(syscall.SIGKILL)},
+		inTemp("temporary folder missing", func(r *rig) (string, error) { return filepath.Join(r.places.root, "none"), nil }),
+		inTemp("temporary folder with a long name", func(r *rig) (string, error) {
+			long := filepath.Join(r.places.root, strings.Repeat("t", 100)) // a socket's address holds 108 bytes
+			return long, os.MkdirAll(long, 0o700)
+		}),
+		inTemp("temporary folder full", (*rig).fullTemp),
 		{name: "a helper of Chrome's has forked away", expect: restarts, reasons: []string{"browser_crashed"},
 			prepare: func(_ context.Context, r *rig) error { return r.wrapChrome(`setsid sh -c 'sleep 1000 &'`) },
 			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
@@ -68,6 +74,36 @@ func startFaults() []fault {
 				return toChrome(syscall.SIGKILL)(ctx, r, t)
 			}},
 	}
+}
+
+// inTemp is a fault in which the service has no use for its TMPDIR.
+func inTemp(name string, folder func(*rig) (string, error)) fault {
+	return fault{
+		name: name, expect: restarts, reasons: []string{"browser_crashed"}, inject: toChrome(syscall.SIGKILL),
+		prepare: func(_ context.Context, r *rig) error {
+			path, err := folder(r)
+			r.env = []string{"TMPDIR=" + path}
+			return err
+		},
+		clear: func(_ context.Context, r *rig) error {
+			path := strings.TrimPrefix(r.env[0], "TMPDIR=")
+			r.env = nil
+			_ = unix.Unmount(path, unix.MNT_DETACH) // EINVAL: none was mounted
+			return os.RemoveAll(path)
+		},
+	}
+}
+
+// fullTemp is a folder on a file system with no space.
+func (r *rig) fullTemp() (string, error) {
+	path := filepath.Join(r.places.root, "full")
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return path, err
+	}
+	if err := unix.Mount("none", path, "tmpfs", 0, "size=4k,nr_inodes=1,mode=0700"); err != nil {
+		return path, fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
+	}
+	return path, nil
 }
 
 // chromeReplaced is a fault in which something else lies in Chrome's place.

@@ -34,8 +34,8 @@ type Options struct {
 	// Folder holds tokens, runtime folder and log. It must be short, as sockets
 	// are made below it.
 	Folder string
-	// Args are further flags.
-	Args []string
+	// Args are further flags, and Env further variables.
+	Args, Env []string
 }
 
 // Service is one supervisor process. Its methods are safe for concurrent use.
@@ -77,6 +77,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 		client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
 	}
 	s.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+filepath.Join(o.Folder, "run"), "TMPDIR="+filepath.Join(o.Folder, "tmp"))
+	s.cmd.Env = append(s.cmd.Env, o.Env...)
 	s.cmd.Stderr = log
 	// A group of its own, so that Ctrl-C reaches it through us only.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -37,7 +37,7 @@ func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 }
 
 func eventToProto(e Event) (*workerpb.Event, error) {
-	p := &workerpb.Event{Generation: e.Generation, Seq: e.Seq}
+	p := &workerpb.Event{Generation: e.Generation, Seq: e.Seq, WaitedMs: e.Waited.Milliseconds()}
 	switch b := e.Body.(type) {
 	case PhaseChanged:
 		p.Body = &workerpb.Event_PhaseChanged{PhaseChanged: &workerpb.PhaseChanged{Phase: string(b.Phase)}}
@@ -74,7 +74,7 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 }
 
 func eventFromProto(p *workerpb.Event) (Event, error) {
-	e := Event{Generation: p.GetGeneration(), Seq: p.GetSeq()}
+	e := Event{Generation: p.GetGeneration(), Seq: p.GetSeq(), Waited: time.Duration(p.GetWaitedMs()) * time.Millisecond}
 	switch b := p.GetBody().(type) {
 	case *workerpb.Event_PhaseChanged:
 		e.Body = PhaseChanged{Phase: Phase(b.PhaseChanged.GetPhase())}

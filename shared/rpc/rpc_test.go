@@ -54,14 +54,14 @@ func dial(t *testing.T, w Worker) *Client {
 
 func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 	sent := []Event{
-		{1, 1, PhaseChanged{Phase: PhaseNavigate}},
-		{1, 2, BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
-		{1, 3, PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, Persisted: true, PageVersion: "2.3"}},
-		{1, 4, PageObserved{Condition: PageLoading, Progress: -1}},
-		{1, 5, QRShown{Login: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
-		{1, 6, QRGone{Cause: "scanned"}},
-		{1, 7, Heartbeat{BrowserAge: -1, MainThreadAge: time.Second, ResidentBytes: 9, Goroutines: 8}},
-		{1, 8, Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExitCode: -1, ChromeSignal: "killed", ChromeStderr: []string{"a", "b"}}},
+		{Generation: 1, Seq: 1, Waited: 80 * time.Millisecond, Body: PhaseChanged{Phase: PhaseNavigate}},
+		{Generation: 1, Seq: 2, Body: BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
+		{Generation: 1, Seq: 3, Body: PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, Persisted: true, PageVersion: "2.3"}},
+		{Generation: 1, Seq: 4, Body: PageObserved{Condition: PageLoading, Progress: -1}},
+		{Generation: 1, Seq: 5, Body: QRShown{Login: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
+		{Generation: 1, Seq: 6, Body: QRGone{Cause: "scanned"}},
+		{Generation: 1, Seq: 7, Body: Heartbeat{BrowserAge: -1, MainThreadAge: time.Second, ResidentBytes: 9, Goroutines: 8}},
+		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExitCode: -1, ChromeSignal: "killed", ChromeStderr: []string{"a", "b"}}},
 	}
 	want := RunRequest{
 		Generation: 1, ChromePath: "/c", ChromeVersion: "1.2.3.4", ChromeArgs: []string{"--a"}, URL: "http://x",
@@ -155,7 +155,7 @@ func TestPairingKnowledgeAndDiagnosisTravelWhole(t *testing.T) {
 func TestCallerThatGoesAwayCancelsRun(t *testing.T) {
 	ended := make(chan error, 1)
 	c := dial(t, fake{run: func(ctx context.Context, _ RunRequest, emit func(Event) error) error {
-		if err := emit(Event{1, 1, QRGone{}}); err != nil {
+		if err := emit(Event{Generation: 1, Seq: 1, Body: QRGone{}}); err != nil {
 			return err
 		}
 		<-ctx.Done()
@@ -178,7 +178,7 @@ func TestCallerThatGoesAwayCancelsRun(t *testing.T) {
 func TestErrorOfEmitEndsRun(t *testing.T) {
 	full := errors.New("full")
 	c := dial(t, fake{run: func(ctx context.Context, _ RunRequest, emit func(Event) error) error {
-		if err := emit(Event{1, 1, QRGone{}}); err != nil {
+		if err := emit(Event{Generation: 1, Seq: 1, Body: QRGone{}}); err != nil {
 			return err
 		}
 		<-ctx.Done()

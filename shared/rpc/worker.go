@@ -104,8 +104,11 @@ type ReaderView struct {
 type Event struct {
 	Generation uint64
 	// Seq counts from 1 within a generation, without gaps.
-	Seq  uint64
-	Body EventBody
+	Seq uint64
+	// Waited is how long it waited in the worker for the supervisor to take it: a
+	// start that is sent ahead has things to tell before it is listened to.
+	Waited time.Duration
+	Body   EventBody
 }
 
 // EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown,

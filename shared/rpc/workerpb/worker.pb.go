@@ -140,6 +140,8 @@ type Event struct {
 	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Counts from 1 within a generation, without gaps.
 	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// How long it waited in the worker for the supervisor to take it.
+	WaitedMs int64 `protobuf:"varint,3,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Event_PhaseChanged
@@ -194,6 +196,13 @@ func (x *Event) GetGeneration() uint64 {
 func (x *Event) GetSeq() uint64 {
 	if x != nil {
 		return x.Seq
+	}
+	return 0
+}
+
+func (x *Event) GetWaitedMs() int64 {
+	if x != nil {
+		return x.WaitedMs
 	}
 	return 0
 }
@@ -1391,12 +1400,13 @@ const file_worker_proto_rawDesc = "" +
 	"lease_file\x18\a \x01(\tR\tleaseFile\x12\x1f\n" +
 	"\vscratch_dir\x18\b \x01(\tR\n" +
 	"scratchDir\x12\x1c\n" +
-	"\tknowledge\x18\t \x01(\fR\tknowledge\"\xb5\x04\n" +
+	"\tknowledge\x18\t \x01(\fR\tknowledge\"\xd2\x04\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12M\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1b\n" +
+	"\twaited_ms\x18\x03 \x01(\x03R\bwaitedMs\x12M\n" +
 	"\rphase_changed\x18\n" +
 	" \x01(\v2&.sessionmanager.worker.v1.PhaseChangedH\x00R\fphaseChanged\x12S\n" +
 	"\x0fbrowser_started\x18\v \x01(\v2(.sessionmanager.worker.v1.BrowserStartedH\x00R\x0ebrowserStarted\x12M\n" +

@@ -37,7 +37,8 @@ const (
 // speaks its Go types.
 type WorkerClient interface {
 	// Run starts Chrome on the profile, opens the page and streams what happens,
-	// first event at once, until Chrome has ended. It is called once in a
+	// first event at once, until Chrome has ended. The same request, sent ahead on
+	// standard input, begins all that before the call. It is called once in a
 	// worker's life; a second call is FAILED_PRECONDITION. The end of the stream
 	// without a Failure event means that Stop was asked for. When the caller goes
 	// away the worker closes Chrome cleanly and exits.
@@ -155,7 +156,8 @@ func (c *workerClient) Diagnose(ctx context.Context, in *DiagnoseRequest, opts .
 // speaks its Go types.
 type WorkerServer interface {
 	// Run starts Chrome on the profile, opens the page and streams what happens,
-	// first event at once, until Chrome has ended. It is called once in a
+	// first event at once, until Chrome has ended. The same request, sent ahead on
+	// standard input, begins all that before the call. It is called once in a
 	// worker's life; a second call is FAILED_PRECONDITION. The end of the stream
 	// without a Failure event means that Stop was asked for. When the caller goes
 	// away the worker closes Chrome cleanly and exits.

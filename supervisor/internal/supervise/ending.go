@@ -147,9 +147,9 @@ func (g *generation) awaitExit(d time.Duration) bool {
 const drainLook = 100 * time.Millisecond
 
 // drained gives the tree time to empty by itself, as long as that is of use, and
-// reports whether it has.
+// reports whether it has. Chrome may be there before the worker is connected.
 func (g *generation) drained(tree *proctree.Tree, c cause) bool {
-	if c.frozen || !c.ask && g.worker == nil {
+	if c.frozen || g.process == nil {
 		return false
 	}
 	deadline := time.Now().Add(g.timings.Drain)

@@ -51,6 +51,7 @@ type generation struct {
 	log     *slog.Logger
 	began   time.Time
 	folder  string
+	request rpc.RunRequest // what the worker is to run; known from start on
 
 	process *process
 	client  *plugin.Client
@@ -131,6 +132,8 @@ func (g *generation) start(ctx context.Context) (cause, bool) {
 	home := filepath.Join(folder, workerFolder)
 	g.process = newProcess(g.plan.program, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
 	g.process.group = g.s.group
+	g.request = g.makeRequest()
+	g.process.ahead = &g.request
 	g.client = plugin.NewClient(g.clientConfig())
 	g.phase = "handshake"
 	g.tasks.Go(func() {
@@ -243,8 +246,8 @@ func exhausted(err error) bool {
 	return false
 }
 
-// request is what the worker is asked to run.
-func (g *generation) request() rpc.RunRequest {
+// makeRequest says what the worker is to run.
+func (g *generation) makeRequest() rpc.RunRequest {
 	return rpc.RunRequest{
 		Generation: g.number,
 		ChromePath: g.plan.browser.Path, ChromeVersion: g.plan.version, ChromeArgs: g.s.o.ChromeArgs,

@@ -4,8 +4,44 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/procfs"
+
 	"session-manager/shared/reason"
 )
+
+// minMemory is what the machine must have left, in bytes, for a Chrome to be started.
+// It holds 150 MB before the page has loaded (shared with others: the binary), and
+// with less than that the kernel would end it, or something that is more needed.
+const minMemory = 150 << 20
+
+// lookAtMemory finds out whether the machine has memory for a Chrome. Its errors
+// carry reason.ResourcesExhausted. A machine that does not tell has.
+func lookAtMemory() error {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	info, err := proc.Meminfo()
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	return judgeMemory(info)
+}
+
+func judgeMemory(m procfs.Meminfo) error {
+	if m.MemAvailableBytes == nil {
+		return nil
+	}
+	left := *m.MemAvailableBytes
+	if m.SwapFreeBytes != nil {
+		left += *m.SwapFreeBytes
+	}
+	if left >= minMemory {
+		return nil
+	}
+	return reason.Wrap(reason.ResourcesExhausted,
+		fmt.Errorf("only %d MiB of memory are left on this machine, %d are needed to start Chrome", left>>20, minMemory>>20))
+}
 
 // memory follows what the worker and its Chrome hold, over all generations.
 // Run's goroutine owns it.

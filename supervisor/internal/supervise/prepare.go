@@ -97,6 +97,9 @@ func (s *Supervisor) preflight(ctx context.Context) (plan, error) {
 	if err := tryRuntimeDir(s.o.RuntimeDir); err != nil {
 		return plan{}, err
 	}
+	if err := lookAtMemory(); err != nil {
+		return plan{}, err
+	}
 	if err := s.awaitLease(ctx); err != nil {
 		return plan{}, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/proctree"
 )
 
@@ -41,6 +42,8 @@ type process struct {
 	log     *slog.Logger
 	// group takes the process and all that it starts; nil without one.
 	group *proctree.Group
+	// ahead is sent to the worker as soon as it runs; nil when there is nothing.
+	ahead *rpc.RunRequest
 
 	// started is closed when there is a process, exited when it has ended.
 	started chan struct{}
@@ -69,38 +72,66 @@ func newProcess(what program, env []string, log *slog.Logger) *process {
 
 // Start implements runner.Runner.
 func (p *process) Start(context.Context) error {
-	outR, outW, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("cannot make pipe: %w", err)
+	var stdio [3]pipe
+	for i := range stdio {
+		var err error
+		if stdio[i], err = openPipe(); err != nil {
+			closePipes(stdio[:i])
+			return err
+		}
 	}
-	errR, errW, err := os.Pipe()
-	if err != nil {
-		_, _ = outR.Close(), outW.Close()
-		return fmt.Errorf("cannot make pipe: %w", err)
-	}
+	stdin, stdout, stderr := stdio[0], stdio[1], stdio[2]
 	cmd := exec.Command(p.program.path) // Without a context: kill and the parent-death signal end it.
 	if p.program.kept {
 		cmd.Args[0] = "worker" // not the number of a file
 	}
 	cmd.Env = p.env
-	cmd.Stdout, cmd.Stderr = outW, errW
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin.read, stdout.write, stderr.write
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 
 	result := make(chan error, 1)
 	p.pipes.Go(func() { p.live(cmd, result) })
-	err = <-result
-	_, _ = outW.Close(), errW.Close()
-	if err != nil {
-		_, _ = outR.Close(), errR.Close()
+	if err := <-result; err != nil {
+		closePipes(stdio[:])
 		return err
 	}
-	p.pipes.Go(func() { p.stdout.pump(outR) })
-	p.pipes.Go(func() { p.stderr.pump(errR) })
+	_, _, _ = stdin.read.Close(), stdout.write.Close(), stderr.write.Close()
+	p.pipes.Go(func() { p.sendAhead(stdin.write) })
+	p.pipes.Go(func() { p.stdout.pump(stdout.read) })
+	p.pipes.Go(func() { p.stderr.pump(stderr.read) })
 	p.pipes.Go(func() {
 		<-p.exited
-		p.closeLater(outR, errR)
+		p.closeLater(stdin.write, stdout.read, stderr.read)
 	})
 	return nil
+}
+
+type pipe struct{ read, write *os.File }
+
+func openPipe() (pipe, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return pipe{}, fmt.Errorf("cannot make pipe: %w", err)
+	}
+	return pipe{r, w}, nil
+}
+
+func closePipes(all []pipe) {
+	for _, one := range all {
+		_, _ = one.read.Close(), one.write.Close()
+	}
+}
+
+// sendAhead gives the worker its request, or lets it know that there is none. A
+// worker that does not read it is asked by Run.
+func (p *process) sendAhead(stdin *os.File) {
+	if p.ahead == nil {
+		_ = stdin.Close()
+		return
+	}
+	if err := rpc.SendAhead(stdin, *p.ahead); err != nil {
+		p.log.Debug("not_sent_ahead", logging.KeyError, err)
+	}
 }
 
 // live starts the process and waits for its end. It stays on one thread all the

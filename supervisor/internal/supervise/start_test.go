@@ -63,3 +63,17 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 		})
 	}
 }
+
+func TestChromeThatWasStartedAheadClosesCleanlyWhenTheHandshakeFails(t *testing.T) {
+	r := newRig(t, "begins ahead", func(o *Options) { o.Timings.Handshake = 2 * time.Second }).start()
+	end := await[Ended](r)
+	if end.Reason != reason.WorkerHung || !exists(r.path("tokens/admin/begun")) {
+		t.Errorf("Ended: %+v", end)
+	}
+	if line := r.exitLine(); line["killed"] != float64(0) {
+		t.Errorf("Chrome was killed: %v", line)
+	}
+	if exists(r.path("tokens/admin/SingletonLock")) {
+		t.Error("its lock is left")
+	}
+}

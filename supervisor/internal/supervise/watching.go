@@ -27,11 +27,10 @@ func (g *generation) watch(ctx context.Context) cause {
 	g.phase = string(rpc.PhaseBrowserStart)
 	g.watched = time.Now()
 	g.lastEvent, g.lastBeat = g.watched, g.watched
-	request := g.request()
-	g.tasks.Go(func() { g.streamEnd <- g.worker.Run(streamCtx, request, g.emit(streamCtx)) })
+	g.tasks.Go(func() { g.streamEnd <- g.worker.Run(streamCtx, g.request, g.emit(streamCtx)) })
 	g.tasks.Go(func() { g.check(streamCtx) })
 	g.s.live.Store(g.worker)
-	g.tasks.Go(func() { g.catchUp(streamCtx, request.Knowledge) })
+	g.tasks.Go(func() { g.catchUp(streamCtx, g.request.Knowledge) })
 
 	beat := time.NewTicker(g.timings.Beat)
 	defer beat.Stop()

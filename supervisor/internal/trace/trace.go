@@ -34,11 +34,12 @@ type Recorder struct {
 const (
 	trackSupervisor = "supervisor"
 	trackWorker     = "worker"
+	trackChrome     = "chrome"
 	trackPage       = "page"
 )
 
 // tracks in the order in which they are drawn.
-var tracks = []string{trackSupervisor, trackWorker, trackPage}
+var tracks = []string{trackSupervisor, trackWorker, trackChrome, trackPage}
 
 type span struct {
 	track, name string
@@ -63,7 +64,9 @@ func (r *Recorder) Listening() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.next(trackSupervisor, "serving", r.now())
+	now := r.now()
+	r.next(trackSupervisor, "serving", now)
+	r.next(trackWorker, "preflight, with chrome --version", now)
 }
 
 // Notice takes in what the supervisor tells of its worker.
@@ -83,23 +86,26 @@ func (r *Recorder) Notice(n supervise.Notice) {
 	case supervise.WorkerStarted:
 		r.next(trackWorker, "handshake", now)
 	case supervise.FromWorker:
-		r.event(n.Event.Body, now)
+		r.next(trackWorker, "serving", now)
+		r.event(n.Event.Body, now, now.Add(-n.Event.Waited))
 	case supervise.Ending:
 		r.next(trackPage, "", now)
+		r.next(trackChrome, "", now)
 		r.next(trackWorker, "ending", now)
 	}
 }
 
-func (r *Recorder) event(body rpc.EventBody, now time.Time) {
+// event takes in what happened at a time, and was heard of later.
+func (r *Recorder) event(body rpc.EventBody, now, at time.Time) {
 	switch b := body.(type) {
 	case rpc.PhaseChanged:
-		r.next(trackWorker, string(b.Phase), now)
+		r.next(trackChrome, string(b.Phase), at)
 	case rpc.PageObserved:
 		name := string(b.Condition)
 		if b.Reason != "" {
 			name += ": " + string(b.Reason)
 		}
-		r.next(trackPage, name, now)
+		r.next(trackPage, name, at)
 		if b.Condition == rpc.PageReady {
 			r.write("READY", now)
 		}

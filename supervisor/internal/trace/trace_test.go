@@ -33,10 +33,12 @@ func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 	begun := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "trace.json")
 	r := New(file, begun, clock(begun), slog.New(slog.DiscardHandler))
-	r.Listening()                                                                             // 1
-	r.Notice(supervise.Spawning{Generation: 1})                                               // 2
-	r.Notice(supervise.WorkerStarted{Generation: 1, PID: 7})                                  // 3
-	r.Notice(from(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart}))                            // 4
+	r.Listening()                                            // 1
+	r.Notice(supervise.Spawning{Generation: 1})              // 2
+	r.Notice(supervise.WorkerStarted{Generation: 1, PID: 7}) // 3
+	r.Notice(supervise.FromWorker{Event: rpc.Event{          // 4, but it is of 2.5
+		Generation: 1, Waited: 1500 * time.Microsecond, Body: rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart},
+	}})
 	r.Notice(from(rpc.PhaseChanged{Phase: rpc.PhaseNavigate}))                                // 5
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageLoading, Reason: reason.PageLoading}))  // 6
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageLoading, Reason: reason.PageLoading}))  // 7
@@ -53,14 +55,17 @@ func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 	want := []event{
 		{Name: "thread_name", Phase: "M", PID: 1, TID: 1, Args: map[string]any{"name": "supervisor"}},
 		{Name: "thread_name", Phase: "M", PID: 1, TID: 2, Args: map[string]any{"name": "worker"}},
-		{Name: "thread_name", Phase: "M", PID: 1, TID: 3, Args: map[string]any{"name": "page"}},
+		{Name: "thread_name", Phase: "M", PID: 1, TID: 3, Args: map[string]any{"name": "chrome"}},
+		{Name: "thread_name", Phase: "M", PID: 1, TID: 4, Args: map[string]any{"name": "page"}},
 		{Name: "settings, keys, listener", Phase: "X", PID: 1, TID: 1, At: 0, Lasts: 1000},
 		{Name: "serving", Phase: "X", PID: 1, TID: 1, At: 1000, Lasts: 7000},
+		{Name: "preflight, with chrome --version", Phase: "X", PID: 1, TID: 2, At: 1000, Lasts: 1000},
 		{Name: "spawn", Phase: "X", PID: 1, TID: 2, At: 2000, Lasts: 1000},
 		{Name: "handshake", Phase: "X", PID: 1, TID: 2, At: 3000, Lasts: 1000},
-		{Name: "browser_start", Phase: "X", PID: 1, TID: 2, At: 4000, Lasts: 1000},
-		{Name: "navigate", Phase: "X", PID: 1, TID: 2, At: 5000, Lasts: 3000},
-		{Name: "loading: page_loading", Phase: "X", PID: 1, TID: 3, At: 6000, Lasts: 2000},
+		{Name: "serving", Phase: "X", PID: 1, TID: 2, At: 4000, Lasts: 4000},
+		{Name: "browser_start", Phase: "X", PID: 1, TID: 3, At: 2500, Lasts: 2500},
+		{Name: "navigate", Phase: "X", PID: 1, TID: 3, At: 5000, Lasts: 3000},
+		{Name: "loading: page_loading", Phase: "X", PID: 1, TID: 4, At: 6000, Lasts: 2000},
 		{Name: "QR", Phase: "i", Scope: "g", PID: 1, TID: 1, At: 8000},
 	}
 	if d := cmp.Diff(want, got.TraceEvents); d != "" {

@@ -216,11 +216,14 @@ func TestCommandLineEndsWithTheOperatorsFlags(t *testing.T) {
 	}
 }
 
-func TestCommandLineNamesEachFlagOnce(t *testing.T) {
+func TestCommandLineNamesEachFlagOnceAndSaysWhatItIsFor(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range baseFlags("/p", "UA") {
 		if seen[f.name] || !strings.HasPrefix(f.name, "--") {
 			t.Errorf("%s is there twice, or is no flag", f.name)
+		}
+		if f.saves == "" || f.risks == "" {
+			t.Errorf("%s: saves %q, risks %q", f.name, f.saves, f.risks)
 		}
 		seen[f.name] = true
 	}

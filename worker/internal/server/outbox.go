@@ -87,8 +87,8 @@ func (o *outbox) deliver(generation uint64, emit func(rpc.Event) error) error {
 		if !ok {
 			return nil
 		}
-		body := aged(it.body, time.Since(it.at))
-		if err := emit(rpc.Event{Generation: generation, Seq: seq, Body: body}); err != nil {
+		waited := time.Since(it.at)
+		if err := emit(rpc.Event{Generation: generation, Seq: seq, Waited: waited, Body: aged(it.body, waited)}); err != nil {
 			return fmt.Errorf("cannot deliver event %d: %w", seq, err)
 		}
 	}

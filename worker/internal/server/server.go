@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -73,7 +74,8 @@ type Worker struct {
 	idle chan struct{}
 
 	mu    sync.Mutex
-	begun bool // guarded by mu; Run was called, or Stop before it
+	begun bool // guarded by mu; Begin or Run was called, or Stop before them
+	run   *run // guarded by mu; nil until begun, and when Run has taken it
 	page  Page // guarded by mu; nil while there is none
 	// file is the newest knowledge file, for the page that is about to be opened.
 	file   []byte // guarded by mu
@@ -96,41 +98,77 @@ func New(o Options) *Worker {
 // process has nothing left to do then but to deliver the last events.
 func (w *Worker) Idle() <-chan struct{} { return w.idle }
 
-// Run implements rpc.Worker.
-func (w *Worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Event) error) error {
-	if !w.begin() {
-		if w.stopped.Err() != nil {
-			return nil
-		}
-		return rpc.ErrAlreadyRun
+// run is what Begin has begun and Run attends.
+type run struct {
+	req    rpc.RunRequest
+	out    *outbox
+	cancel context.CancelCauseFunc
+	// cause is why it was cancelled, nil while it is not.
+	cause func() error
+	// taken is closed by Run. What ended before waits for it with its last words.
+	taken chan struct{}
+	// result holds why the session ended.
+	result chan error
+}
+
+// Begin starts Chrome and opens the page before Run asks for it; what happens is
+// kept for Run, which must be called with the same request. Without it Run does
+// both. It does nothing when Run or Stop came first.
+func (w *Worker) Begin(req rpc.RunRequest) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	r := &run{
+		req: req, out: newOutbox(), cancel: cancel, cause: func() error { return context.Cause(ctx) },
+		taken: make(chan struct{}), result: make(chan error, 1),
+	}
+	if !w.begin(r) {
+		cancel(nil)
+		return
 	}
 	w.setKnowledge(req.Knowledge)
 	log := w.o.Logger.With(slog.Uint64(logging.KeyGeneration, req.Generation))
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	release := context.AfterFunc(w.stopped, func() { cancel(errStopped) })
-	defer release()
-
-	out := newOutbox()
-	result := make(chan error, 1)
 	go func() {
-		s := &session{worker: w, req: req, out: out, log: log}
+		defer cancel(nil)
+		defer release()
+		s := &session{worker: w, req: req, out: r.out, log: log}
 		err := guard(log, func() error { return s.run(ctx) })
 		s.report(ctx, err)
 		if !s.reported {
 			err = nil // the end was asked for
 		}
+		r.out.close()
+		select {
+		case <-r.taken:
+		case <-w.stopped.Done():
+		}
 		w.finish(s.closed, err)
-		out.close()
-		result <- err
+		r.result <- err
 	}()
-	if err := out.deliver(req.Generation, emit); err != nil {
-		cancel(err)
+}
+
+// Run implements rpc.Worker.
+func (w *Worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Event) error) error {
+	w.Begin(req)
+	r := w.takeRun()
+	if r == nil {
+		if w.stopped.Err() != nil {
+			return nil
+		}
+		return rpc.ErrAlreadyRun
 	}
-	if err := <-result; err != nil {
+	release := context.AfterFunc(ctx, func() { r.cancel(context.Cause(ctx)) })
+	defer release()
+	if !reflect.DeepEqual(r.req, req) {
+		r.cancel(errors.New("internal error: what was begun is not what is asked for"))
+	}
+	close(r.taken)
+	if err := r.out.deliver(req.Generation, emit); err != nil {
+		r.cancel(err)
+	}
+	if err := <-r.result; err != nil {
 		return err
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, errStopped) {
+	if cause := r.cause(); !errors.Is(cause, errStopped) {
 		return cause
 	}
 	return nil
@@ -143,7 +181,7 @@ var errStopped = errors.New("stop was asked for")
 // or not in time.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stop()
-	if w.begin() {
+	if w.begin(nil) {
 		w.finish(nil, nil)
 	}
 	select {
@@ -216,13 +254,24 @@ func (w *Worker) Err() error {
 	return w.failed
 }
 
-// begin reports whether the caller is the first.
-func (w *Worker) begin() bool {
+// begin reports whether the caller is the first, and leaves r for Run then.
+func (w *Worker) begin(r *run) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	first := !w.begun
-	w.begun = true
-	return first
+	if w.begun {
+		return false
+	}
+	w.begun, w.run = true, r
+	return true
+}
+
+// takeRun returns what was begun, once.
+func (w *Worker) takeRun() *run {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.run
+	w.run = nil
+	return r
 }
 
 // setKnowledge takes the request's file, unless a newer one has come.

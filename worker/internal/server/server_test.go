@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -367,6 +368,62 @@ func TestRunMayBeCalledOnce(t *testing.T) {
 	if err := r.Run(t.Context(), r.req, r.emit); !errors.Is(err, rpc.ErrAlreadyRun) {
 		t.Errorf("second run: %v", err)
 	}
+}
+
+func TestWhatWasBegunAheadIsToldToRunFromItsFirstEvent(t *testing.T) {
+	opened := make(chan struct{})
+	r := newRig(t, func(ctx context.Context) error {
+		close(opened)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	r.Begin(r.req)
+	<-opened // before anybody asks for it
+	r.start(t.Context())
+	if got := await[rpc.PhaseChanged](r); got.Phase != rpc.PhaseBrowserStart || r.seq != 1 {
+		t.Errorf("event %d is %+v", r.seq, got)
+	}
+	await[rpc.BrowserStarted](r)
+	r.Begin(r.req) // comes too late, and does nothing
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	r.mustHaveClosedCleanly()
+}
+
+func TestAFailureOfWhatWasBegunAheadWaitsForRun(t *testing.T) {
+	r := newRig(t, nil)
+	r.req.ChromePath = "/no/chrome"
+	r.Begin(r.req)
+	r.start(t.Context())
+	if f := await[rpc.Failure](r); f.Reason != reason.BrowserMissing {
+		t.Errorf("%+v", f)
+	}
+	r.mustFail()
+	<-r.Idle()
+}
+
+func TestStopEndsWhatWasBegunAheadThoughNobodyAskedForIt(t *testing.T) {
+	r := newRig(t, nil)
+	r.Begin(r.req)
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.mustBeGone()
+}
+
+func TestRunOfAnotherRequestThanWasBegunEndsIt(t *testing.T) {
+	r := newRig(t, nil)
+	r.Begin(r.req)
+	other := r.req
+	other.URL = "about:srcdoc"
+	if err := r.Run(t.Context(), other, r.emit); err == nil || !strings.Contains(err.Error(), "not what is asked for") {
+		t.Errorf("run: %v", err)
+	}
+	r.mustBeGone()
 }
 
 func TestScreenshotWithoutAPageSaysSo(t *testing.T) {

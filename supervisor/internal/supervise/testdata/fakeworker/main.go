@@ -65,6 +65,18 @@ func main() {
 		}
 		fmt.Printf("1|%d|unix|%s|grpc|\n", rpc.ProtocolVersion, path)
 		select {}
+	case "begins ahead":
+		req, err := rpc.ReceiveAhead(os.Stdin)
+		if err != nil {
+			fatal(err)
+		}
+		if _, _, err := w.startChrome(req); err != nil { // the kernel closes its life line
+			fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(req.ProfileDir, "begun"), nil, 0o600); err != nil {
+			fatal(err)
+		}
+		select {}
 	case "environment":
 		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(os.Environ(), "\x1f"), "\n", " "))
 	}
