@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -89,7 +88,7 @@ func (s *stream) write(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(&out.buffer, "retry: %d\n\n", reconnectAfter)
 	batch := s.first(r.Header.Get("Last-Event-ID"), out)
 	if out.flush() == nil {
-		s.follow(r.Context(), batch, out)
+		s.follow(r, batch, out)
 	}
 }
 
@@ -112,7 +111,9 @@ func (s *stream) first(lastID string, out *eventWriter) events.Batch {
 	return batch
 }
 
-func (s *stream) follow(ctx context.Context, batch events.Batch, out *eventWriter) {
+// follow ends when the connection does, or the key that it was opened with.
+func (s *stream) follow(r *http.Request, batch events.Batch, out *eventWriter) {
+	ctx := r.Context()
 	heartbeat := time.NewTicker(s.limits.heartbeat)
 	defer heartbeat.Stop()
 	for {
@@ -130,7 +131,7 @@ func (s *stream) follow(ctx context.Context, batch events.Batch, out *eventWrite
 		case <-ctx.Done():
 			return
 		}
-		if out.flush() != nil {
+		if s.authorise(read, r) != nil || out.flush() != nil {
 			return
 		}
 	}

@@ -10,10 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/session"
 )
@@ -61,7 +63,7 @@ func newListener(body io.ReadCloser) *listener {
 	return &listener{body, lines}
 }
 
-func (s *streaming) listen(t *testing.T, path, lastID string) *listener {
+func (s *streaming) listen(t *testing.T, path, lastID string, key ...string) *listener {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
 	if err != nil {
@@ -69,6 +71,9 @@ func (s *streaming) listen(t *testing.T, path, lastID string) *listener {
 	}
 	if lastID != "" {
 		r.Header.Set("Last-Event-ID", lastID)
+	}
+	for _, k := range key {
+		r.Header.Set("X-Api-Key", k)
 	}
 	resp, err := s.Client().Do(r)
 	if err != nil {
@@ -134,6 +139,25 @@ func TestEventsBeginWithThePresentAndGoOn(t *testing.T) {
 	f := l.want(t, 1)[0]
 	if f.event != "state" || f.id != "boot-5" || !strings.Contains(f.data, `"status":"QR_REQUIRED","previous_status":"INIT"`) {
 		t.Errorf("got %+v", f)
+	}
+}
+
+func TestListenerWhoseKeyIsRevokedIsToldNoMore(t *testing.T) {
+	var keys atomic.Pointer[apikey.Keys]
+	keys.Store(someKeys(t)())
+	s := serveEvents(t, func(a *api) { a.Keys, a.ReadNeedsKey = keys.Load, true })
+	l := s.listen(t, "/events", "", readKey)
+	l.want(t, 4)
+	s.step()
+	l.want(t, 1)
+	others, err := apikey.Parse(strings.NewReader(commandKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Store(others)
+	s.step()
+	if f, ok := l.next(); ok {
+		t.Errorf("it was told %+v", f)
 	}
 }
 

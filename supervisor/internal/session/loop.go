@@ -114,9 +114,10 @@ func (l *loop) qrShown(b rpc.QRShown, code *qr.Code, now time.Time) {
 	next := &QR{
 		Code: code, Generation: l.m.generation, Seq: b.Seq, Reader: b.Reader,
 		IssuedAt: now, ExpiresAt: now.Add(b.TTL), Renewals: b.Renewals,
+		timed: true, asleep: asleep(),
 	}
 	if old := l.next.QR; old != nil && old.Generation == next.Generation && old.Seq == next.Seq {
-		next.IssuedAt = old.IssuedAt
+		next.IssuedAt, next.asleep = old.IssuedAt, old.asleep
 	}
 	l.next.QR = next
 	l.update("qr_shown", l.m.withQR(next.ExpiresAt, now))

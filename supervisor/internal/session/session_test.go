@@ -82,6 +82,30 @@ func TestQRIsServedUntilItsTimeToLiveAndNotAMomentLonger(t *testing.T) {
 	})
 }
 
+func TestQRLivesNoLongerWhenTheMachineWasSuspended(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		q := r.Snapshot().QR
+		q.asleep -= 15 * time.Second // since it was shown
+		if r.Snapshot().FreshQR(time.Now()) == nil {
+			t.Error("it is not served while it lives")
+		}
+		r.worker(rpc.QRShown{Login: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second}) // to the page no time has passed
+		if got := r.Snapshot().QR; got.asleep != q.asleep {
+			t.Error("the sleep was forgotten")
+		}
+		q = r.Snapshot().QR
+		q.asleep -= 5 * time.Second
+		if r.Snapshot().FreshQR(time.Now()) != nil {
+			t.Error("it is served though the server has ended its life")
+		}
+		r.worker(rpc.QRShown{Login: loginString + "x", Reader: "dom", Seq: 2, TTL: 20 * time.Second})
+		if r.Snapshot().FreshQR(time.Now()) == nil {
+			t.Error("the next one is not served")
+		}
+	})
+}
+
 func TestQRIsDroppedAtOnce(t *testing.T) {
 	for name, drop := range map[string]func(*rig){
 		"when the page says so":       func(r *rig) { r.worker(rpc.QRGone{Cause: "idle"}) },

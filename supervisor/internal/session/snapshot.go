@@ -59,6 +59,9 @@ type Snapshot struct {
 
 // FreshQR returns the QR that a phone could scan at now, or nil.
 func (s *Snapshot) FreshQR(now time.Time) *QR {
+	if s.QR != nil && s.QR.timed {
+		now = now.Add(asleep() - s.QR.asleep)
+	}
 	if s.State != QRRequired || s.QR == nil || !now.Before(s.QR.ExpiresAt) {
 		return nil
 	}
@@ -86,6 +89,10 @@ type QR struct {
 	ExpiresAt time.Time
 	// Renewals counts how often this generation asked the page for new codes.
 	Renewals uint
+
+	// timed says that asleep is what it was when the string was first shown.
+	timed  bool
+	asleep time.Duration
 }
 
 // Worker is the worker process.

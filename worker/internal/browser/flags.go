@@ -119,7 +119,7 @@ func savingFlags() []flag {
 			saves: "six requests to accounts.google.com, which asks whose Google accounts are in the profile",
 			risks: "nobody can sign in to Google in this profile"},
 		{name: "--component-updater", value: "url-source=" + nowhere, list: true,
-			saves: "four requests to update.googleapis.com, and what they would download into the profile; --disable-component-update stops neither, and makes Chrome tell that it is automated",
+			saves: "four requests to update.googleapis.com, and what they would download into the profile; --disable-component-update stopped none, and is said to give automation away (seleniumbase/SeleniumBase 3329)",
 			risks: "no new lists of revoked certificates but those of the package"},
 		{name: "--disable-sync",
 			saves: "a request to redirector.gvt1.com",
