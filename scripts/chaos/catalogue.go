@@ -130,6 +130,7 @@ func binaryFaults() []fault {
 		}),
 		brokenWorker("one that says nothing", program("exec sleep 1000")),
 		brokenWorker("one that ends at once", program("exit 7")),
+		brokenWorker("one of another version", program("echo '1|99|unix|/no/where|grpc|'; exec sleep 1000")),
 		brokenWorker("one that floods what it should answer on", program("exec yes")),
 		brokenWorker("one whose log is hostile", program(`while echo '{"@message":5}' >&2; do :; done`)),
 		{name: "Chrome replaced by another", expect: rolls, reasons: []string{"browser_replaced"},
@@ -196,6 +197,21 @@ func surroundings() []fault {
 			prepare: mountSmall, clear: unmountSmall,
 			inject: func(ctx context.Context, r *rig, t target) error { return andKill(fillDisk(r))(ctx, r, t) },
 			mend:   func(_ context.Context, r *rig, _ target) error { return os.Remove(filler(r)) }},
+		{name: "disk nearly full for a while", expect: nothing, hold: time.Second,
+			prepare: mountSmall, clear: unmountSmall,
+			inject: func(ctx context.Context, r *rig, _ target) error {
+				if err := fillDisk(r); err != nil {
+					return err
+				}
+				if _, err := r.await(ctx, "a warning", func(v view) bool { return v.Warning != nil && v.Warning.Code == "disk_full" }); err != nil {
+					return errors.Join(err, os.Remove(filler(r)))
+				}
+				if err := os.Remove(filler(r)); err != nil {
+					return err
+				}
+				_, err := r.await(ctx, "the end of the warning", func(v view) bool { return v.Warning == nil })
+				return err
+			}},
 		{name: "no file descriptors left", expect: restarts, reasons: []string{"worker_crashed"}, hold: 3 * time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
 				if err := r.limitFiles(2); err != nil {

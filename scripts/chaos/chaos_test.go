@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestFaultsCostNoRequestNoLoginAndLeaveNothing is a short run on one service. It
+// TestFaultsCostNoRequestNoLoginAndLeaveNothing is a short run: the faults that are
+// over in seconds, on one service, and one with a worker that goes wrong by itself. It
 // judges what happened, not how fast: tests run beside it.
 func TestFaultsCostNoRequestNoLoginAndLeaveNothing(t *testing.T) {
 	if _, err := findBrowser(""); err != nil {
@@ -54,9 +55,13 @@ func TestFaultsCostNoRequestNoLoginAndLeaveNothing(t *testing.T) {
 	}
 	r.hurried = true
 	var rep report
-	for _, name := range []string{"renderer killed", "Chrome killed", "worker binary replaced", "runtime folder wiped"} {
+	for _, name := range []string{
+		"renderer killed", "Chrome killed", "crash handler stopped, Chrome killed",
+		"worker killed", "worker crashes, with stacks", "worker and Chrome killed at once", "worker binary replaced",
+		"runtime folder wiped", "worker leaves a child with its pipes, and dies",
+	} {
 		f := mustFind(t, name)
-		if err := r.round(t.Context(), io.Discard, f, &rep, false); err != nil {
+		if err := r.round(t.Context(), io.Discard, f, &rep, f.prepare != nil); err != nil {
 			t.Fatal(err)
 		}
 		row := rep.Rows[len(rep.Rows)-1]
@@ -66,6 +71,11 @@ func TestFaultsCostNoRequestNoLoginAndLeaveNothing(t *testing.T) {
 		}
 		if row.Tally.Asked == 0 {
 			t.Errorf("%s: nobody asked", name)
+		}
+	}
+	if r.service == nil { // the last fault was cleared away
+		if _, err := r.fresh(t.Context(), nil); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if left := r.atTheEnd(); len(left) > 0 {

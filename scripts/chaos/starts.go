@@ -24,7 +24,7 @@ func startFaults() []fault {
 		chromeReplaced("Chrome ends at once", failed, script("exit 1")),
 		chromeReplaced("Chrome ends at once, as if its profile was in use", failed, script("exit 21")),
 		chromeReplaced("Chrome aborts at once", failed, script("kill -ABRT $$")),
-		afterItsDeadline(chromeReplaced("Chrome never answers", failed, script("exec sleep 1000"))),
+		afterItsDeadline(chromeReplaced("Chrome never answers", failed, script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000"))),
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		chromeWrapped("Chrome may open few files", failed, "ulimit -n 64"),
 		chromeWrapped("Chrome dies 2 s after each start", []string{"restart_storm"}, "{ sleep 2; kill -KILL $$; } &"),
@@ -34,21 +34,19 @@ func startFaults() []fault {
 				r.foreign.kill()
 				return nil
 			}},
-		{name: "the profile is a file", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
+		{name: "a foreign Chrome has the profile, and hides its socket", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
-				profile := r.places.profile()
-				if err := os.Rename(profile, profile+".away"); err != nil {
+				if err := r.occupy(ctx, t); err != nil {
 					return err
 				}
-				return andKill(os.WriteFile(profile, nil, 0o600))(ctx, r, t)
+				return os.Remove(filepath.Join(r.places.profile(), "SingletonSocket"))
 			},
 			mend: func(_ context.Context, r *rig, _ target) error {
-				profile := r.places.profile()
-				if err := os.Remove(profile); err != nil {
-					return err
-				}
-				return os.Rename(profile+".away", profile)
+				r.foreign.kill()
+				return nil
 			}},
+		profileReplaced("the profile is a file", func(path string) error { return os.WriteFile(path, nil, 0o600) }),
+		profileReplaced("the profile is a link to nowhere", func(path string) error { return os.Symlink("/no/where", path) }),
 		{name: "the profile is read-only", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.mountReadOnly())(ctx, r, t) },
 			mend: func(_ context.Context, r *rig, _ target) error {
@@ -104,6 +102,27 @@ func (r *rig) fullTemp() (string, error) {
 		return path, fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
 	}
 	return path, nil
+}
+
+// profileReplaced is a fault in which something else lies in the profile's place.
+func profileReplaced(name string, put func(path string) error) fault {
+	return fault{
+		name: name, expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
+		inject: func(ctx context.Context, r *rig, t target) error {
+			profile := r.places.profile()
+			if err := os.Rename(profile, profile+".away"); err != nil {
+				return err
+			}
+			return andKill(put(profile))(ctx, r, t)
+		},
+		mend: func(_ context.Context, r *rig, _ target) error {
+			profile := r.places.profile()
+			if err := os.Remove(profile); err != nil {
+				return err
+			}
+			return os.Rename(profile+".away", profile)
+		},
+	}
 }
 
 // chromeReplaced is a fault in which something else lies in Chrome's place.

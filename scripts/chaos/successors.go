@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"session-manager/scripts/service"
@@ -27,6 +28,25 @@ func supervisorFaults() []fault {
 				}
 				return r.second(ctx, address, r.places.tokens)
 			}},
+		{name: "eight supervisors at once on the same profile", expect: nothing, hold: time.Second,
+			inject: func(ctx context.Context, r *rig, _ target) error {
+				const rivals = 8
+				ended := make(chan error, rivals)
+				for range rivals {
+					go func() {
+						address, err := service.FreeAddress(ctx)
+						if err == nil {
+							err = r.second(ctx, address, r.places.tokens)
+						}
+						ended <- err
+					}()
+				}
+				var err error
+				for range rivals {
+					err = errors.Join(err, <-ended)
+				}
+				return err
+			}},
 		{name: "a second supervisor on the same port", expect: nothing, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, _ target) error {
 				return r.second(ctx, r.address, filepath.Join(r.places.root, "second"))
@@ -40,8 +60,8 @@ func (r *rig) second(ctx context.Context, address, tokens string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.o.supervisor, "--listen", address, "--url", r.url, "--tokens", tokens,
 		"--worker", r.places.worker, "--chrome", r.places.chrome)
-	runtime := filepath.Join(r.places.root, "second-run")
-	if err := os.MkdirAll(runtime, 0o700); err != nil {
+	runtime, err := os.MkdirTemp(r.places.root, "r")
+	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(runtime) }()
@@ -69,6 +89,41 @@ func successorFaults() []fault {
 			}
 			return r.start(ctx)
 		}},
+		{name: "supervisor told to end at each moment of its start", expect: succeeded, excused: true,
+			inject: func(ctx context.Context, r *rig, _ target) error { return r.stopEarly(ctx) }},
+		{name: "supervisor told to end three times at once", expect: succeeded, excused: true,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				for range 3 {
+					if err := signalAll([]int{r.service.PID()}, syscall.SIGTERM); err != nil {
+						return err
+					}
+				}
+				if left := t.tree.left(10*time.Second, nil); len(left) > 0 {
+					return fmt.Errorf("left: %v", left)
+				}
+				r.service.Kill() // unless it has ended
+				return r.start(ctx)
+			}},
+		{name: "supervisor told to end while it waits to try again", expect: succeeded, excused: true,
+			inject: func(ctx context.Context, r *rig, t target) error {
+				if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
+					return err
+				}
+				if err := andKill(script("exit 1")(r.places.chrome))(ctx, r, t); err != nil {
+					return err
+				}
+				_, err := r.await(ctx, "an open circuit", func(v view) bool { return v.Reason.Code == "restart_storm" })
+				if err == nil {
+					err = r.stopSoon()
+				}
+				if err := errors.Join(err, r.restoreChrome()); err != nil {
+					return err
+				}
+				if err := os.Remove(filepath.Join(r.places.tokens, "admin.restarts")); err != nil {
+					return err
+				}
+				return r.start(ctx)
+			}},
 		{name: "supervisor killed", expect: succeeded, excused: true, inject: func(ctx context.Context, r *rig, _ target) error {
 			r.service.Kill()
 			return r.start(ctx)
@@ -112,6 +167,40 @@ func successorFaults() []fault {
 				return r.start(ctx)
 			}},
 	}
+}
+
+// stopSoon ends the service as systemd does, within what an operator waits for.
+func (r *rig) stopSoon() error {
+	const soon = 3 * time.Second
+	begun := time.Now()
+	if err := r.service.Stop(); err != nil {
+		return err
+	}
+	if took := time.Since(begun); took > soon {
+		return fmt.Errorf("it took %s to stop", took.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// stopEarly ends the service again and again, each time a little later in its start.
+func (r *rig) stopEarly(ctx context.Context) error {
+	const step, steps = 75 * time.Millisecond, 12
+	for i := range steps {
+		if err := r.stopSoon(); err != nil {
+			return err
+		}
+		if err := r.start(ctx); err != nil {
+			return err
+		}
+		timer := time.NewTimer(time.Duration(i) * step)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // lockLeft is a fault after which Chrome's lock is something else.

@@ -229,6 +229,9 @@ type View struct {
 	Phase struct {
 		Name string `json:"name"`
 	} `json:"phase"`
+	Warning *struct {
+		Code string `json:"code"`
+	} `json:"warning"`
 	Registered bool `json:"registered"`
 	QR         *struct {
 		Generation uint64 `json:"generation"`
