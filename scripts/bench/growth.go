@@ -165,7 +165,7 @@ func restart(ctx context.Context, g *growing, count int) error {
 		}
 		if v.Browser != nil && v.Worker.Generation > asked {
 			asked = v.Worker.Generation
-			if err := g.Restart(ctx); err != nil {
+			if err := g.HangUp(); err != nil {
 				return err
 			}
 		}

@@ -82,16 +82,22 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.folder) }()
+	// What has been measured is told, whatever becomes of the rest.
+	return errors.Join(b.measure(ctx, *only), b.table.finish(out, *file))
+}
+
+// measure takes the parts that are named in only, or all of them.
+func (b *bench) measure(ctx context.Context, only string) error {
 	for _, part := range parts {
-		asked := slices.Contains(strings.Split(*only, ","), part.name)
-		if !asked && (*only != "" || part.named) {
+		asked := slices.Contains(strings.Split(only, ","), part.name)
+		if !asked && (only != "" || part.named) {
 			continue
 		}
 		if err := part.measure(b, ctx); err != nil {
 			return fmt.Errorf("cannot measure %s: %w", part.name, err)
 		}
 	}
-	return b.table.finish(out, *file)
+	return nil
 }
 
 // prepare makes the folder and finds the browser.

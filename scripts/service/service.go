@@ -146,6 +146,15 @@ func (s *Service) Stop() error {
 	return nil
 }
 
+// HangUp asks for a clean restart as SIGHUP does, which may be asked for as often as
+// one likes.
+func (s *Service) HangUp() error {
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return fmt.Errorf("cannot signal the service: %w", err)
+	}
+	return nil
+}
+
 // Kill ends the service as kill -9 does, and waits for its end.
 func (s *Service) Kill() {
 	_ = s.cmd.Process.Kill()
