@@ -219,7 +219,7 @@ type QRGone struct {
 	Cause string
 }
 
-// Heartbeat proves once a second that the worker turns, and how old the last
+// Heartbeat proves every few seconds that the worker turns, and how old the last
 // good answer of each probe is (-1 while there was none).
 type Heartbeat struct {
 	BrowserAge    time.Duration

@@ -75,7 +75,7 @@ type rig struct {
 func testTimings() Timings {
 	return Timings{
 		Handshake: 10 * time.Second, BrowserStart: 10 * time.Second, Verify: 2 * time.Second, Silence: 5 * time.Second,
-		Beat: 20 * time.Millisecond, Health: time.Second, LastWords: time.Second,
+		Beat: 20 * time.Millisecond, Health: time.Second, Answer: time.Second, LastWords: time.Second,
 		Stop: time.Second, Dump: 200 * time.Millisecond, Drain: 2 * time.Second, Kill: 5 * time.Second,
 		Stuck: time.Second, Tidy: 5 * time.Second, Lease: 200 * time.Millisecond, Probe: time.Minute,
 		Settle: 10 * time.Millisecond,

@@ -83,9 +83,12 @@ func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
 
 func TestAFrozenWorkerIsKilled(t *testing.T) {
 	tests := map[string]func(*Timings){
-		"by its silence":         func(tm *Timings) { tm.Silence = time.Second; tm.Health = time.Minute },
-		"by its RPC server":      func(tm *Timings) { tm.Silence = time.Minute; tm.Health = 100 * time.Millisecond },
-		"with both, by defaults": func(tm *Timings) { tm.Silence = 2 * time.Second; tm.Health = 0 },
+		"by its silence": func(tm *Timings) { tm.Silence = time.Second; tm.Health = time.Minute },
+		"by its RPC server": func(tm *Timings) {
+			tm.Silence = time.Minute
+			tm.Health, tm.Answer = 100*time.Millisecond, 100*time.Millisecond
+		},
+		"with both, by defaults": func(tm *Timings) { tm.Silence = 2 * time.Second; tm.Health, tm.Answer = 0, 0 },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {

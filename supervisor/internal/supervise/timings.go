@@ -14,14 +14,14 @@ type Timings struct {
 	// Verify is how long Chrome's lock may be missing from our profile while it
 	// runs. A Chrome that closes ends within 0.45 s, measured.
 	Verify time.Duration
-	// Silence is the longest pause between two events; a heartbeat is due each
-	// second.
+	// Silence is the longest pause between two events; a heartbeat is due every
+	// three seconds.
 	Silence time.Duration
 	// Beat is how often silence is looked for and adopted children are reaped.
 	Beat time.Duration
-	// Health is the pause between two checks of the worker's RPC server, and
-	// the bound of each.
-	Health time.Duration
+	// Health is the time between two checks of the worker's RPC server, and Answer
+	// what one may take. Two misses take 10 s at most.
+	Health, Answer time.Duration
 	// LastWords is how long the events of a worker that has ended may take to
 	// arrive.
 	LastWords time.Duration
@@ -74,7 +74,7 @@ const homeMisses = 2
 const defaultVerifyCopy = 20 * time.Second
 
 // healthMisses is how many checks in a row may fail.
-const healthMisses = 3
+const healthMisses = 2
 
 // farewell is how long a worker that has nothing more to say may take to exit by
 // itself.
@@ -94,7 +94,8 @@ func (t Timings) withDefaults() Timings {
 		{&t.Verify, 3 * time.Second},
 		{&t.Silence, 10 * time.Second},
 		{&t.Beat, time.Second},
-		{&t.Health, 2 * time.Second},
+		{&t.Health, 4 * time.Second},
+		{&t.Answer, 2 * time.Second},
 		{&t.LastWords, 500 * time.Millisecond},
 		{&t.Stop, 8 * time.Second},
 		{&t.Dump, 300 * time.Millisecond},

@@ -15,9 +15,11 @@ import (
 	"session-manager/supervisor/internal/proctree"
 )
 
-// beatsPerReap: zombies cost next to nothing, a look at all processes some
-// milliseconds. The disk is looked at as often.
+// beatsPerReap: zombies cost next to nothing. The disk is looked at as often.
 const beatsPerReap = 10
+
+// beatsPerHome: to look where the profile is costs more than all else that a beat does.
+const beatsPerHome = 2
 
 // watch runs the connected worker until something ends the generation, and
 // returns what did.
@@ -268,7 +270,7 @@ func (g *generation) check(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		checkCtx, cancel := context.WithTimeout(ctx, g.timings.Health)
+		checkCtx, cancel := context.WithTimeout(ctx, g.timings.Answer)
 		err := g.worker.Healthy(checkCtx)
 		cancel()
 		select {
@@ -327,7 +329,10 @@ func (g *generation) beat(now time.Time) (cause, bool) {
 		if c, over := g.verify(now); over {
 			return c, true
 		}
-		return g.checkHome()
+		if g.beats%beatsPerHome == 0 {
+			return g.checkHome()
+		}
+		return cause{}, false
 	}
 	if now.Sub(g.watched) > g.timings.BrowserStart {
 		return cause{reason: reason.BrowserStartFailed,

@@ -177,6 +177,9 @@ func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Ti
 			logging.KeyReader, string(v.Disagree), logging.KeyDetail, "not believed")
 	}
 	wake := now.Add(l.t.Interval)
+	if v.Rest {
+		wake = now.Add(max(l.t.Interval, l.t.Rest))
+	}
 	if !v.Wake.IsZero() && v.Wake.Before(wake) {
 		wake = v.Wake
 	}

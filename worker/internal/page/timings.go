@@ -10,8 +10,9 @@ import (
 type Timings struct {
 	// Open bounds everything that Open does, the first navigation included.
 	Open time.Duration
-	// Interval is the longest time between two looks.
-	Interval time.Duration
+	// Interval is the longest time between two looks, and Rest the same while the page
+	// is well and tells of its changes: a look costs it, Chrome and us a millisecond.
+	Interval, Rest time.Duration
 	// LookDeadline is how long the page's main thread may take to answer, and
 	// Misses how often in a row it may fail to before it is cured.
 	LookDeadline time.Duration
@@ -43,6 +44,7 @@ func (t Timings) withDefaults() Timings {
 	}{
 		{&t.Open, time.Minute},
 		{&t.Interval, 2 * time.Second},
+		{&t.Rest, 4 * time.Second},
 		{&t.LookDeadline, 4 * time.Second},
 		{&t.Navigate, 20 * time.Second},
 		{&t.CureWindow, 10 * time.Minute},

@@ -27,7 +27,7 @@ type Timings struct {
 	// PartPeriod and PartDeadline are the same for the parts of Chrome that paint,
 	// and that load: 15 s, and 5 s. With two misses that takes 40 s at most.
 	PartPeriod, PartDeadline time.Duration
-	// Heartbeat is the period of heartbeats: 2 s. The supervisor waits for 10 s.
+	// Heartbeat is the period of heartbeats: 3 s. The supervisor waits for 10 s.
 	Heartbeat time.Duration
 	// Close bounds the clean end of Chrome: 8 s.
 	Close time.Duration
@@ -42,7 +42,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.ProbeDeadline, 3 * time.Second},
 		{&t.PartPeriod, 15 * time.Second},
 		{&t.PartDeadline, 5 * time.Second},
-		{&t.Heartbeat, 2 * time.Second},
+		{&t.Heartbeat, 3 * time.Second},
 		{&t.Close, 8 * time.Second},
 	} {
 		if *f.value == 0 {

@@ -52,6 +52,9 @@ type Verdict struct {
 	Search bool
 	// Wake is when to look again at the latest; zero: whenever.
 	Wake time.Time
+	// Rest says that the page is well and tells of its changes: the account works, or
+	// there is a code that the document or the modules give, not a picture.
+	Rest bool
 }
 
 // span is when a kind was entered and last seen.
@@ -144,6 +147,7 @@ func (j Judge) Next(h History, l Look, now time.Time) (History, Verdict) {
 	h, v = j.cure(h, v, k, l, now)
 	h, v = j.tell(h, v, k, l, now)
 	h, v.Search = h.search(k, l, now, j.t.Silence)
+	v.Rest = k == kindReady || k == kindCode && (code.reader == ReaderDOM || code.reader == ReaderModules)
 	if h.disagree(now) && h.disagreed != code.picked.code.Whole && code.cause == "" {
 		h.disagreed = code.picked.code.Whole
 		v.Disagree = ReaderModules
