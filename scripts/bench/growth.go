@@ -27,6 +27,8 @@ type grower struct {
 	name  string
 	count int // in full
 	speed float64
+	// standIn says that the worker is none of the product's.
+	standIn bool
 	// until repeats until count are done since the service began.
 	until func(ctx context.Context, g *growing, count int) error
 }
@@ -39,16 +41,18 @@ type growing struct {
 }
 
 var growers = []grower{
-	{"rotations", 10_000, 360, rotate},
-	{"restarts", 1_000, 1, restart},
-	{"requests", 1_000_000, 1, request},
+	{name: "rotations", count: 10_000, speed: 360, until: rotate},
+	{name: "restarts", count: 1_000, speed: 1, until: restart},
+	{name: "requests", count: 1_000_000, speed: 1, until: request},
 }
 
 // measureGrowth repeats what a service does all its life, and compares what the
 // supervisor and, where it lives on, the worker hold with what they held early.
-// Both sizes are taken while a code is shown. Each restart changes the state, too;
-// 10,000 changes, for which a page takes hours, are a test of the package session.
+// Both sizes are taken while a code is shown, where there is a page.
 func (b *bench) measureGrowth(ctx context.Context) error {
+	if err := b.growByChanges(ctx); err != nil {
+		return fmt.Errorf("changes: %w", err)
+	}
 	for _, g := range growers {
 		if err := b.grow(ctx, g); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
@@ -63,6 +67,11 @@ func (b *bench) grow(ctx context.Context, g grower) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
+	return b.growOn(ctx, s, g)
+}
+
+// growOn takes what a service holds early and late.
+func (b *bench) growOn(ctx context.Context, s *service.Service, g grower) error {
 	now := &growing{Service: s}
 	count := max(2, int(float64(g.count)*b.growth))
 	early, err := now.after(ctx, g, max(1, int(float64(count)*warmUp)))
@@ -73,7 +82,7 @@ func (b *bench) grow(ctx context.Context, g grower) (err error) {
 	if err != nil {
 		return err
 	}
-	b.table.Rows = append(b.table.Rows, grown(fmt.Sprintf("%d %s: ", now.done, g.name), early, late)...)
+	b.table.Rows = append(b.table.Rows, grown(fmt.Sprintf("%d %s: ", now.done, g.name), early, late, !g.standIn)...)
 	return nil
 }
 
@@ -93,8 +102,10 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 	if err != nil {
 		return h, err
 	}
-	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
-		return h, err
+	if !what.standIn {
+		if g.body, _, err = g.NextQR(ctx, ""); err != nil {
+			return h, err
+		}
 	}
 	var took []time.Duration
 	for range asked {
@@ -120,7 +131,7 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 	return h, err
 }
 
-func grown(name string, early, late holding) []row {
+func grown(name string, early, late holding, worker bool) []row {
 	more := func(what, unit string, from, to, limit float64) row {
 		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Judged: to - from, Limit: limit}
 	}
@@ -131,7 +142,7 @@ func grown(name string, early, late holding) []row {
 		more("supervisor's files", "", float64(early.Files), float64(late.Files), service.MoreFiles),
 		ratio(name+"/status, median", "ms", late.latency, early.latency, moreLatency),
 	}
-	if early.worker == late.worker {
+	if worker && early.worker == late.worker {
 		rows = append(rows,
 			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(service.MoreRSS)),
 			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), service.MoreFiles))

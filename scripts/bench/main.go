@@ -21,7 +21,16 @@ import (
 	"session-manager/scripts/command"
 )
 
-func main() { command.Main("bench", run) }
+func main() {
+	if startedAsWorker() {
+		if err := playWorker(); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	command.Main("bench", run)
+}
 
 // bench is one run.
 type bench struct {

@@ -242,7 +242,10 @@ type View struct {
 		Code string `json:"code"`
 	} `json:"warning"`
 	Registered bool `json:"registered"`
-	QR         *struct {
+	Page       struct {
+		Version string `json:"version"`
+	} `json:"page"`
+	QR *struct {
 		Generation uint64 `json:"generation"`
 		Seq        uint64 `json:"seq"`
 		Reader     string `json:"reader"`
