@@ -81,12 +81,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	b.leaveOut.define(flags)
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
 	bare := flags.String("bare", "", "serve the file at this path and nothing else, as the floor of the load")
-	spinning := flags.Bool("spin", false, "keep a core awake, as the measurement of rest needs it")
 	if err := flags.Parse(args); err != nil {
 		return err
-	}
-	if *spinning {
-		return spin(ctx)
 	}
 	if *bare != "" {
 		return serveBare(ctx, *bare, out)

@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/simulator"
 )
@@ -63,7 +59,6 @@ func (b *bench) measureRest(ctx context.Context) error {
 		absolute("memory of supervisor and worker", "MB", ours.megabytes-chrome, 0),
 		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: ours.percent, Floor: floor.percent,
 			Judged: ours.percent - floor.percent, Limit: 0.5},
-		ratio("CPU at rest, of a core that sleeps between", "% of a core", ours.drowsy, floor.drowsy, 0),
 		row{Name: "disk written at rest, whole tree", Unit: "MB/h", Ours: ours.written, Floor: floor.written,
 			Judged: ours.written, Limit: mostWritten})
 	return nil
@@ -96,8 +91,7 @@ func (b *bench) oursAtRest(ctx context.Context, p *page) (all usage, chrome floa
 // usage is what a process and all below it use.
 type usage struct {
 	megabytes float64
-	percent   float64 // of a core that is awake, while it was watched
-	drowsy    float64 // the same of a core that sleeps between
+	percent   float64 // of a core, while it was watched
 	written   float64 // MB an hour to disk, over the whole watch
 }
 
@@ -109,8 +103,8 @@ const mostWritten = 50
 // out of codes, and does less then.
 const codesLive = 2 * time.Minute
 
-// watch lets the tree come to rest, and then takes its CPU for a while, half of it with
-// cores that are kept awake, and its memory at the end.
+// watch lets the tree come to rest, and then takes its CPU for a while and its
+// memory at the end.
 func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 	if err := pause(ctx, settle); err != nil {
 		return usage{}, err
@@ -120,98 +114,34 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 		return usage{}, err
 	}
 	begun, wrote := time.Now(), writtenBy(early)
+	before, err := ranOf(early)
+	if err != nil {
+		return usage{}, err
+	}
 	busy := min(b.rest, codesLive)
-	var u usage
-	if u.drowsy, err = percentOf(ctx, pid, busy/2); err != nil {
-		return u, err
-	}
-	awake, err := keepAwake(ctx)
-	if err != nil {
-		return u, err
-	}
-	u.percent, err = percentOf(ctx, pid, busy/2)
-	awake()
-	if err != nil {
-		return u, err
-	}
-	if err := pause(ctx, b.rest-busy); err != nil {
-		return u, err
+	if err := pause(ctx, busy); err != nil {
+		return usage{}, err
 	}
 	late, err := tree(pid)
 	if err != nil {
-		return u, err
+		return usage{}, err
 	}
-	u.written = (writtenBy(late) - wrote) / time.Since(begun).Hours()
+	after, err := ranOf(late)
+	if err != nil {
+		return usage{}, err
+	}
+	if err := pause(ctx, b.rest-busy); err != nil {
+		return usage{}, err
+	}
+	if late, err = tree(pid); err != nil {
+		return usage{}, err
+	}
+	u := usage{written: (writtenBy(late) - wrote) / time.Since(begun).Hours()}
 	u.megabytes, err = memoryOf(late)
+	for thread, ran := range after {
+		u.percent += 100 * (ran - before[thread]).Seconds() / busy.Seconds()
+	}
 	return u, err
-}
-
-// percentOf is the part of a core that the tree uses for a while.
-func percentOf(ctx context.Context, pid int, while time.Duration) (float64, error) {
-	ran := func() (map[string]time.Duration, error) {
-		pids, err := tree(pid)
-		if err != nil {
-			return nil, err
-		}
-		return ranOf(pids)
-	}
-	before, err := ran()
-	if err != nil {
-		return 0, err
-	}
-	if err := pause(ctx, while); err != nil {
-		return 0, err
-	}
-	after, err := ran()
-	if err != nil {
-		return 0, err
-	}
-	var percent float64
-	for thread, now := range after {
-		percent += 100 * (now - before[thread]).Seconds() / while.Seconds()
-	}
-	return percent, nil
-}
-
-// keepAwake lets no core sleep until the function that it returns is called. A core
-// that is woken for half a millisecond of work is slow, and what it takes to get up is
-// charged to that work: the same looks at a page cost two to four times as much.
-func keepAwake(ctx context.Context) (func(), error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("cannot find this program: %w", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var spinning []*exec.Cmd
-	stop := func() {
-		cancel()
-		for _, cmd := range spinning {
-			_ = cmd.Wait() // it was killed
-		}
-	}
-	for range runtime.NumCPU() {
-		cmd := exec.CommandContext(ctx, self, "--spin")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			stop()
-			return nil, fmt.Errorf("cannot keep the cores awake: %w", err)
-		}
-		spinning = append(spinning, cmd)
-	}
-	return stop, nil
-}
-
-// spin uses what nobody else wants of a core, until ctx ends or it is killed.
-func spin(ctx context.Context) error {
-	runtime.GOMAXPROCS(1)
-	runtime.LockOSThread()
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
-	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
-		return fmt.Errorf("cannot step back behind all others: %w", err)
-	}
-	for ctx.Err() == nil {
-	}
-	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
