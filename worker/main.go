@@ -48,8 +48,7 @@ func main() {
 }
 
 func run(stderr *os.File) int {
-	handshake := rpc.Handshake()
-	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
+	if !rpc.StartedAsWorker() {
 		_, _ = fmt.Fprintln(stderr, "worker: this program is started by bin/supervisor, and does nothing by itself; run bin/supervisor")
 		return exitUsage
 	}

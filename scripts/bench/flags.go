@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"session-manager/scripts/command"
 	"session-manager/scripts/simulator"
 )
 
@@ -91,8 +92,9 @@ func (b *bench) measureFlags(ctx context.Context) error {
 		order := rand.Perm(len(list) - 1) //nolint:gosec // to mix, not to be secret
 		// The whole list is in each group: it tells how much is noise. Groups are of
 		// one size, since all in a group share the pages of the binary.
-		groups := (len(order) + b.leaveOut.together - 2) / max(1, b.leaveOut.together-1)
-		for group := range slices.Chunk(order, (len(order)+groups-1)/max(1, groups)) {
+		each := max(1, b.leaveOut.together-1)
+		groups := max(1, (len(order)+each-1)/each)
+		for group := range slices.Chunk(order, max(1, (len(order)+groups-1)/groups)) {
 			members := []*variant{list[0]}
 			for _, i := range group {
 				members = append(members, list[i+1])
@@ -208,7 +210,7 @@ func (b *bench) weigh(ctx context.Context, p *page, members []*variant) error {
 		v.got = append(v.got, cost{start: time.Since(begun[i])})
 	}
 	for i, v := range members {
-		if err := pause(ctx, time.Until(begun[i].Add(b.leaveOut.age))); err != nil {
+		if err := command.Pause(ctx, time.Until(begun[i].Add(b.leaveOut.age))); err != nil {
 			return err
 		}
 		got := &v.got[len(v.got)-1]

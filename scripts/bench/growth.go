@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,8 @@ type grower struct {
 	name  string
 	count int // in full
 	speed float64
-	// standIn says that the worker is none of the product's.
-	standIn bool
+	// standIn is the path of what takes the worker's place; empty for the product's.
+	standIn string
 	// until repeats until count are done since the service began.
 	until func(ctx context.Context, g *growing, count int) error
 }
@@ -50,10 +51,12 @@ var growers = []grower{
 // supervisor and, where it lives on, the worker hold with what they held early.
 // Both sizes are taken while a code is shown, where there is a page.
 func (b *bench) measureGrowth(ctx context.Context) error {
-	if err := b.growByChanges(ctx); err != nil {
-		return fmt.Errorf("changes: %w", err)
+	worker := filepath.Join(b.folder, "worker")
+	if err := service.PlaceSelf(worker); err != nil {
+		return err
 	}
-	for _, g := range growers {
+	changes := grower{name: "changes of the state", count: 10_000, speed: 1, standIn: worker, until: change(worker)}
+	for _, g := range append([]grower{changes}, growers...) {
 		if err := b.grow(ctx, g); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
@@ -62,16 +65,15 @@ func (b *bench) measureGrowth(ctx context.Context) error {
 }
 
 func (b *bench) grow(ctx context.Context, g grower) (err error) {
-	s, end, err := b.serve(ctx, simulator.Options{Speed: g.speed})
+	var args []string
+	if g.standIn != "" {
+		args = []string{"--worker", g.standIn}
+	}
+	s, end, err := b.serve(ctx, simulator.Options{Speed: g.speed}, args...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	return b.growOn(ctx, s, g)
-}
-
-// growOn takes what a service holds early and late.
-func (b *bench) growOn(ctx context.Context, s *service.Service, g grower) error {
 	now := &growing{Service: s}
 	count := max(2, int(float64(g.count)*b.growth))
 	early, err := now.after(ctx, g, max(1, int(float64(count)*warmUp)))
@@ -82,14 +84,14 @@ func (b *bench) growOn(ctx context.Context, s *service.Service, g grower) error 
 	if err != nil {
 		return err
 	}
-	b.table.Rows = append(b.table.Rows, grown(fmt.Sprintf("%d %s: ", now.done, g.name), early, late, !g.standIn)...)
+	b.table.Rows = append(b.table.Rows, grown(fmt.Sprintf("%d %s: ", now.done, g.name), early, late)...)
 	return nil
 }
 
 // holding is what is compared.
 type holding struct {
 	service.Size
-	worker     int // PID
+	worker     int // PID; 0 for a stand-in, which is not compared
 	workerRSS  int64
 	workerFile int
 	latency    float64 // ms, median
@@ -102,7 +104,7 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 	if err != nil {
 		return h, err
 	}
-	if !what.standIn {
+	if what.standIn == "" {
 		if g.body, _, err = g.NextQR(ctx, ""); err != nil {
 			return h, err
 		}
@@ -116,6 +118,9 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 		took = append(took, time.Since(begun))
 	}
 	h.latency = median(took)
+	if h.Size, err = g.Size(ctx); err != nil || what.standIn != "" {
+		return h, err
+	}
 	v, err := g.View(ctx)
 	if err != nil {
 		return h, err
@@ -124,14 +129,11 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 	if h.workerRSS, err = service.RSS(h.worker); err != nil {
 		return h, err
 	}
-	if h.workerFile, err = service.OpenFiles(h.worker); err != nil {
-		return h, err
-	}
-	h.Size, err = g.Size(ctx)
+	h.workerFile, err = service.OpenFiles(h.worker)
 	return h, err
 }
 
-func grown(name string, early, late holding, worker bool) []row {
+func grown(name string, early, late holding) []row {
 	more := func(what, unit string, from, to, limit float64) row {
 		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Judged: to - from, Limit: limit}
 	}
@@ -142,7 +144,7 @@ func grown(name string, early, late holding, worker bool) []row {
 		more("supervisor's files", "", float64(early.Files), float64(late.Files), service.MoreFiles),
 		ratio(name+"/status, median", "ms", late.latency, early.latency, moreLatency),
 	}
-	if worker && early.worker == late.worker {
+	if early.worker != 0 && early.worker == late.worker {
 		rows = append(rows,
 			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(service.MoreRSS)),
 			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), service.MoreFiles))

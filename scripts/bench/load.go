@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"session-manager/scripts/command"
 	"session-manager/scripts/service"
 	"session-manager/scripts/simulator"
 )
@@ -72,10 +73,8 @@ func latencies(ctx context.Context, s *service.Service) ([]time.Duration, error)
 		if !strings.Contains(string(body), "INIT") {
 			return took, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(2 * time.Millisecond):
+		if err := command.Pause(ctx, 2*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -19,18 +19,10 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
+	"session-manager/shared/rpc"
 )
 
-func main() {
-	if startedAsWorker() {
-		if err := playWorker(); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	command.Main("bench", run)
-}
+func main() { command.Main("bench", run) }
 
 // bench is one run.
 type bench struct {
@@ -65,6 +57,9 @@ var parts = []struct {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
+	if rpc.StartedAsWorker() {
+		return playWorker()
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find the binaries: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/procfs"
 
+	"session-manager/scripts/command"
 	"session-manager/scripts/simulator"
 )
 
@@ -106,7 +107,7 @@ const codesLive = 2 * time.Minute
 // watch lets the tree come to rest, and then takes its CPU for a while and its
 // memory at the end.
 func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
-	if err := pause(ctx, settle); err != nil {
+	if err := command.Pause(ctx, settle); err != nil {
 		return usage{}, err
 	}
 	early, err := tree(pid)
@@ -119,7 +120,7 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 		return usage{}, err
 	}
 	busy := min(b.rest, codesLive)
-	if err := pause(ctx, busy); err != nil {
+	if err := command.Pause(ctx, busy); err != nil {
 		return usage{}, err
 	}
 	late, err := tree(pid)
@@ -130,7 +131,7 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	if err := pause(ctx, b.rest-busy); err != nil {
+	if err := command.Pause(ctx, b.rest-busy); err != nil {
 		return usage{}, err
 	}
 	if late, err = tree(pid); err != nil {
@@ -142,15 +143,6 @@ func (b *bench) watch(ctx context.Context, pid int) (usage, error) {
 		u.percent += 100 * (ran - before[thread]).Seconds() / busy.Seconds()
 	}
 	return u, err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // tree is the processes at and below root.

@@ -2,18 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"session-manager/scripts/simulator"
+	"session-manager/scripts/command"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 )
@@ -27,12 +25,6 @@ type restless struct {
 	told       chan os.Signal
 	stop       chan struct{}
 	count      int
-}
-
-// startedAsWorker says that the supervisor runs this process as its worker.
-func startedAsWorker() bool {
-	handshake := rpc.Handshake()
-	return os.Getenv(handshake.MagicCookieKey) == handshake.MagicCookieValue
 }
 
 // playWorker serves as the worker until the supervisor ends it.
@@ -109,56 +101,45 @@ func (w *restless) Stop(context.Context) error {
 	return nil
 }
 
-// changes lets the worker make them, and waits until the supervisor has taken them in.
-func changes(worker string) func(context.Context, *growing, int) error {
+// change lets the worker make the changes, and waits until the supervisor has taken
+// them in.
+func change(worker string) func(context.Context, *growing, int) error {
 	return func(ctx context.Context, g *growing, count int) error {
 		if err := os.WriteFile(goal(worker), []byte(strconv.Itoa(count)), 0o600); err != nil {
 			return fmt.Errorf("cannot tell the worker: %w", err)
 		}
-		v, err := g.View(ctx)
-		for ; err == nil && v.Page.Version == ""; v, err = g.View(ctx) {
-			if err := pause(ctx, 10*time.Millisecond); err != nil {
+		told := 0 // the worker's PID, once it has made a change by itself and was told
+		for {
+			v, err := g.View(ctx)
+			switch {
+			case err != nil:
 				return err
-			}
-		}
-		if err != nil {
-			return err
-		}
-		worker := v.Worker.PID
-		if err := syscall.Kill(worker, syscall.SIGUSR1); err != nil {
-			return fmt.Errorf("cannot tell the worker: %w", err)
-		}
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for v.Page.Version != strconv.Itoa(count) {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-tick.C:
-			}
-			if v, err = g.View(ctx); err != nil {
-				return err
-			}
-			if v.Worker.PID != worker {
+			case told != 0 && v.Worker.PID != told:
 				return fmt.Errorf("the worker has ended: %s (%s)", v.Reason.Code, v.Reason.Detail)
+			case v.Page.Version == strconv.Itoa(count):
+				g.done = count
+				return verify(ctx, g)
+			case told == 0 && v.Page.Version != "":
+				told = v.Worker.PID
+				if err := syscall.Kill(told, syscall.SIGUSR1); err != nil {
+					return fmt.Errorf("cannot tell the worker: %w", err)
+				}
+			}
+			if err := command.Pause(ctx, 10*time.Millisecond); err != nil {
+				return err
 			}
 		}
-		counted, err := transitions(ctx, g)
-		if err == nil && counted < count {
-			err = fmt.Errorf("the state changed %d times, not %d", counted, count)
-		}
-		g.done = count
-		return err
 	}
 }
 
-// transitions is how often the state has changed, as the service counts it.
-func transitions(ctx context.Context, g *growing) (int, error) {
+// verify compares what was done with how often the state has changed, as the service
+// counts it.
+func verify(ctx context.Context, g *growing) error {
 	metrics, err := g.Get(ctx, "/metrics")
 	if err != nil {
-		return 0, err
+		return err
 	}
-	sum := 0
+	counted := 0
 	for line := range strings.Lines(string(metrics)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
 		if !strings.Contains(name, "session_transitions_total{") {
@@ -166,41 +147,12 @@ func transitions(ctx context.Context, g *growing) (int, error) {
 		}
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			return 0, fmt.Errorf("cannot read metric %s: %w", name, err)
+			return fmt.Errorf("cannot read metric %s: %w", name, err)
 		}
-		sum += n
+		counted += n
 	}
-	return sum, nil
-}
-
-// growByChanges compares what the supervisor holds before and after 10,000 changes of
-// the state.
-func (b *bench) growByChanges(ctx context.Context) (err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("cannot find this program: %w", err)
+	if counted < g.done {
+		return fmt.Errorf("the state changed %d times, not %d", counted, g.done)
 	}
-	folder, err := b.fresh()
-	if err != nil {
-		return err
-	}
-	worker := filepath.Join(folder, "worker")
-	program, err := os.ReadFile(self)
-	if err == nil {
-		err = os.WriteFile(worker, program, 0o700) //nolint:gosec // a program must be executable
-	}
-	if err != nil {
-		return fmt.Errorf("cannot place the worker: %w", err)
-	}
-	p, err := openSimulator(simulator.Options{})
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	s, err := b.start(ctx, p, folder, "--worker", worker)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	return b.growOn(ctx, s, grower{name: "changes of the state", count: 10_000, standIn: true, until: changes(worker)})
+	return nil
 }

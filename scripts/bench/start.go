@@ -41,7 +41,7 @@ func (b *bench) start(ctx context.Context, p *page, folder string, args ...strin
 
 // serve runs the service on a simulator of its own, in a fresh folder, until end is
 // called.
-func (b *bench) serve(ctx context.Context, o simulator.Options) (s *service.Service, end func() error, err error) {
+func (b *bench) serve(ctx context.Context, o simulator.Options, args ...string) (s *service.Service, end func() error, err error) {
 	folder, err := b.fresh()
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +50,7 @@ func (b *bench) serve(ctx context.Context, o simulator.Options) (s *service.Serv
 	if err != nil {
 		return nil, nil, err
 	}
-	if s, err = b.start(ctx, p, folder); err != nil {
+	if s, err = b.start(ctx, p, folder, args...); err != nil {
 		p.close()
 		return nil, nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/command"
 )
 
 // catalogue returns every fault, in the order of the deterministic part.
@@ -141,7 +143,7 @@ func binaryFaults() []fault {
 		{name: "worker binary gone, worker killed", expect: restarts, reasons: []string{"worker_crashed"},
 			clear: func(_ context.Context, r *rig) error { return r.replaceWorker(nil) },
 			inject: func(ctx context.Context, r *rig, t target) error {
-				if err := r.waitUntilProven(ctx); err != nil {
+				if err := command.Pause(ctx, provenAfter); err != nil {
 					return err
 				}
 				if err := os.Remove(r.places.worker); err != nil {

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"session-manager/scripts/service"
+	"session-manager/shared/rpc"
 )
 
 func TestMain(m *testing.M) {
-	if startedAsWorker() {
-		os.Exit(playWorker())
+	if rpc.StartedAsWorker() {
+		main()
+		return
 	}
 	os.Exit(m.Run())
 }

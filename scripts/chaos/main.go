@@ -31,14 +31,10 @@ import (
 
 	"session-manager/scripts/command"
 	"session-manager/scripts/service"
+	"session-manager/shared/rpc"
 )
 
-func main() {
-	if startedAsWorker() {
-		os.Exit(playWorker())
-	}
-	command.Main("chaos", run)
-}
+func main() { command.Main("chaos", run) }
 
 // options are the flags.
 type options struct {
@@ -77,6 +73,9 @@ func parse(args []string) (options, error) {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
+	if rpc.StartedAsWorker() {
+		return playWorker()
+	}
 	soaking := len(args) > 0 && args[0] == "soak"
 	if soaking {
 		args = args[1:]

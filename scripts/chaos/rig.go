@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"session-manager/scripts/command"
 	"session-manager/scripts/service"
 	"session-manager/scripts/simulator"
 )
@@ -184,12 +185,7 @@ func (r *rig) suspend(ctx context.Context, t target, d time.Duration) error {
 	if err := signalAll(pids, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	_ = command.Pause(ctx, d) // whatever ends it, they go on
 	return signalAll(pids, syscall.SIGCONT)
 }
 
@@ -230,18 +226,6 @@ func (r *rig) replaceWorker(change func([]byte) []byte) error {
 // provenAfter is when the service believes in a worker's binary, and a little
 // more.
 const provenAfter = 63 * time.Second
-
-// waitUntilProven waits until the worker has run for so long.
-func (r *rig) waitUntilProven(ctx context.Context) error {
-	timer := time.NewTimer(provenAfter)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // leftovers names what should not be there any more. old are the processes from
 // before the fault, v is the present.

@@ -37,7 +37,7 @@ func makePlaces(o options) (places, error) {
 			return p, fmt.Errorf("cannot make folder: %w", err)
 		}
 	}
-	if err := copyFile(o.worker, p.worker); err != nil {
+	if err := service.CopyProgram(o.worker, p.worker); err != nil {
 		return p, err
 	}
 	browser, err := findBrowser(o.chrome)
@@ -61,17 +61,6 @@ func findBrowser(given string) (string, error) {
 		}
 	}
 	return "", errors.New("no browser on the PATH; install one, or name it with --chrome")
-}
-
-func copyFile(from, to string) error {
-	content, err := os.ReadFile(from)
-	if err != nil {
-		return fmt.Errorf("cannot copy binary: %w", err)
-	}
-	if err := os.WriteFile(to, content, 0o700); err != nil { //nolint:gosec // a program must be executable
-		return fmt.Errorf("cannot copy binary: %w", err)
-	}
-	return nil
 }
 
 // startService starts the supervisor on the run's folders, and returns when it

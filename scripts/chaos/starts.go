@@ -28,23 +28,10 @@ func startFaults() []fault {
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		chromeWrapped("Chrome may open few files", failed, "ulimit -n 64"),
 		chromeWrapped("Chrome dies 2 s after each start", []string{"restart_storm"}, "{ sleep 2; kill -KILL $$; } &"),
-		{name: "a foreign Chrome has the profile", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
-			inject: func(ctx context.Context, r *rig, t target) error { return r.occupy(ctx, t) },
-			mend: func(_ context.Context, r *rig, _ target) error {
-				r.foreign.kill()
-				return nil
-			}},
-		{name: "a foreign Chrome has the profile, and hides its socket", expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
-			inject: func(ctx context.Context, r *rig, t target) error {
-				if err := r.occupy(ctx, t); err != nil {
-					return err
-				}
-				return os.Remove(filepath.Join(r.places.profile(), "SingletonSocket"))
-			},
-			mend: func(_ context.Context, r *rig, _ target) error {
-				r.foreign.kill()
-				return nil
-			}},
+		profileOccupied("a foreign Chrome has the profile", func(*rig) error { return nil }),
+		profileOccupied("a foreign Chrome has the profile, and hides its socket", func(r *rig) error {
+			return os.Remove(filepath.Join(r.places.profile(), "SingletonSocket"))
+		}),
 		profileReplaced("the profile is a file", func(path string) error { return os.WriteFile(path, nil, 0o600) }),
 		profileReplaced("the profile is a link to nowhere", func(path string) error { return os.Symlink("/no/where", path) }),
 		{name: "the profile is read-only", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
@@ -104,6 +91,23 @@ func (r *rig) fullTemp() (string, error) {
 	return path, nil
 }
 
+// profileOccupied is a fault in which a Chrome of somebody else's runs on the profile.
+func profileOccupied(name string, then func(*rig) error) fault {
+	return fault{
+		name: name, expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
+		inject: func(ctx context.Context, r *rig, t target) error {
+			if err := r.occupy(ctx, t); err != nil {
+				return err
+			}
+			return then(r)
+		},
+		mend: func(_ context.Context, r *rig, _ target) error {
+			r.foreign.kill()
+			return nil
+		},
+	}
+}
+
 // profileReplaced is a fault in which something else lies in the profile's place.
 func profileReplaced(name string, put func(path string) error) fault {
 	return fault{
@@ -129,12 +133,7 @@ func profileReplaced(name string, put func(path string) error) fault {
 func chromeReplaced(name string, reasons []string, put func(path string) error) fault {
 	return fault{
 		name: name, expect: blocked, reasons: reasons, hold: time.Second,
-		inject: func(ctx context.Context, r *rig, t target) error {
-			if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
-				return err
-			}
-			return andKill(put(r.places.chrome))(ctx, r, t)
-		},
+		inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.replaceChrome(put))(ctx, r, t) },
 		// The pause after many failures is long; a person would not wait for it.
 		mend: func(ctx context.Context, r *rig, _ target) error {
 			return errors.Join(r.restoreChrome(), r.service.Restart(ctx))
@@ -176,10 +175,15 @@ func (r *rig) wrapChrome(first string) error {
 	if err != nil {
 		return err
 	}
+	return r.replaceChrome(script(first + "\nexec " + browser + ` "$@"`))
+}
+
+// replaceChrome puts something else in Chrome's place, until restoreChrome.
+func (r *rig) replaceChrome(put func(path string) error) error {
 	if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
 		return err
 	}
-	return script(first + "\nexec " + browser + ` "$@"`)(r.places.chrome)
+	return put(r.places.chrome)
 }
 
 func (r *rig) restoreChrome() error {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"session-manager/scripts/command"
 	"session-manager/scripts/service"
 )
 
@@ -106,10 +107,7 @@ func successorFaults() []fault {
 			}},
 		{name: "supervisor told to end while it waits to try again", expect: succeeded, excused: true,
 			inject: func(ctx context.Context, r *rig, t target) error {
-				if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
-					return err
-				}
-				if err := andKill(script("exit 1")(r.places.chrome))(ctx, r, t); err != nil {
+				if err := andKill(r.replaceChrome(script("exit 1")))(ctx, r, t); err != nil {
 					return err
 				}
 				_, err := r.await(ctx, "an open circuit", func(v view) bool { return v.Reason.Code == "restart_storm" })
@@ -192,12 +190,8 @@ func (r *rig) stopEarly(ctx context.Context) error {
 		if err := r.start(ctx); err != nil {
 			return err
 		}
-		timer := time.NewTimer(time.Duration(i) * step)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		if err := command.Pause(ctx, time.Duration(i)*step); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 
+	"session-manager/scripts/service"
 	"session-manager/shared/rpc"
 )
 
@@ -43,9 +45,9 @@ func waywardFaults() []fault {
 		return f
 	}
 	memory := waywardly("worker leaks memory", leak, rolls, "memory_limit")
-	memory.prepare = func(ctx context.Context, r *rig) error {
+	memory.prepare = func(_ context.Context, r *rig) error {
 		r.args = []string{"--memory-limit", "1G"}
-		return r.placeWayward(ctx)
+		return r.placeWayward()
 	}
 	return []fault{
 		waywardly("worker deadlocked", deadlock, restarts, "worker_hung"),
@@ -60,7 +62,7 @@ func waywardFaults() []fault {
 func waywardly(name, deed string, expect effect, reasons ...string) fault {
 	return fault{
 		name: name, expect: expect, reasons: reasons,
-		prepare: func(ctx context.Context, r *rig) error { return r.placeWayward(ctx) },
+		prepare: func(_ context.Context, r *rig) error { return r.placeWayward() },
 		clear: func(_ context.Context, r *rig) error {
 			r.args = nil
 			return r.replaceWorker(nil)
@@ -79,21 +81,8 @@ func realWorker(worker string) string { return worker + ".real" }
 func deedFile(worker string) string   { return worker + ".deed" }
 
 // placeWayward puts this program in the worker's place.
-func (r *rig) placeWayward(context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("cannot find this program: %w", err)
-	}
-	if err := copyFile(r.o.worker, realWorker(r.places.worker)); err != nil {
-		return err
-	}
-	return copyFile(self, r.places.worker)
-}
-
-// startedAsWorker says that the supervisor runs this process as its worker.
-func startedAsWorker() bool {
-	handshake := rpc.Handshake()
-	return os.Getenv(handshake.MagicCookieKey) == handshake.MagicCookieValue
+func (r *rig) placeWayward() error {
+	return errors.Join(service.CopyProgram(r.o.worker, realWorker(r.places.worker)), service.PlaceSelf(r.places.worker))
 }
 
 // wayward is the worker, as the supervisor sees it.
@@ -101,18 +90,17 @@ type wayward struct {
 	*rpc.Client
 	self           string
 	stdout, stderr *os.File
-	hoarded        atomic.Uint64
+	hoard          [][]byte      // misbehave's own
+	hoarded        atomic.Uint64 // its bytes
 
 	mu sync.Mutex // every event passes it
 }
 
-// playWorker serves as the worker until the supervisor ends it, and returns the exit
-// code.
-func playWorker() int {
+// playWorker serves as the worker until the supervisor ends it.
+func playWorker() error {
 	self, err := os.Executable()
 	if err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
+		return fmt.Errorf("cannot find this program: %w", err)
 	}
 	// Serve puts pipes of its own in the place of these.
 	w := &wayward{self: self, stdout: os.Stdout, stderr: os.Stderr}
@@ -129,8 +117,7 @@ func playWorker() int {
 		w.Client, err = rpc.Dispense(protocol)
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		return 1
+		return fmt.Errorf("cannot run the real worker: %w", err)
 	}
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGUSR1)
@@ -140,7 +127,7 @@ func playWorker() int {
 		}
 	}()
 	rpc.Serve(w, slog.New(slog.DiscardHandler))
-	return 0
+	return nil
 }
 
 // Run implements rpc.Worker.
@@ -168,12 +155,9 @@ func (w *wayward) misbehave() {
 	case deadlock:
 		w.mu.Lock()
 	case leak:
-		var kept [][]byte
 		for ; w.hoarded.Load() < gigabyte; w.hoarded.Add(16 * chunk) {
-			kept = append(kept, bytes.Repeat([]byte("x"), 16*chunk))
+			w.hoard = append(w.hoard, bytes.Repeat([]byte("x"), 16*chunk))
 		}
-		defer func() { _ = kept }()
-		select {}
 	case hostileLog:
 		_, _ = io.WriteString(w.stderr, `{"@message":5}`+"\n"+`{"@level":true,"@message":"x"}`+"\n"+
 			"<0>\x00\x1b[2J\n"+strings.Repeat("y", 10*chunk)+"\n")

@@ -1,4 +1,4 @@
-// Package command is how the programs under scripts/ begin and end.
+// Package command is how the programs under scripts/ begin, wait, and end.
 package command
 
 import (
@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Main runs a program with its arguments and standard output. SIGINT and SIGTERM
@@ -22,5 +23,17 @@ func Main(name string, run func(ctx context.Context, args []string, out io.Write
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		_, _ = fmt.Fprintln(os.Stderr, name+":", err)
 		os.Exit(1)
+	}
+}
+
+// Pause returns nil after d, and ctx's error when ctx ends before.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -96,6 +96,28 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
+// CopyProgram copies a binary, such as a worker that is to be replaced.
+func CopyProgram(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("cannot copy binary: %w", err)
+	}
+	if err := os.WriteFile(to, content, 0o700); err != nil { //nolint:gosec // a program must be executable
+		return fmt.Errorf("cannot copy binary: %w", err)
+	}
+	return nil
+}
+
+// PlaceSelf copies the program that runs: for one that plays the worker (package
+// rpc, StartedAsWorker).
+func PlaceSelf(to string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find this program: %w", err)
+	}
+	return CopyProgram(self, to)
+}
+
 // FreeAddress returns a loopback address that nobody listens on now.
 func FreeAddress(ctx context.Context) (string, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/hashicorp/go-plugin"
@@ -30,6 +31,12 @@ func Handshake() plugin.HandshakeConfig {
 		MagicCookieKey:   "SESSION_MANAGER_PLUGIN_COOKIE",
 		MagicCookieValue: "6f0b7a52-worker",
 	}
+}
+
+// StartedAsWorker says that the supervisor runs this process as its worker.
+func StartedAsWorker() bool {
+	handshake := Handshake()
+	return os.Getenv(handshake.MagicCookieKey) == handshake.MagicCookieValue
 }
 
 // Plugins is what the supervisor's go-plugin client can dispense.

@@ -113,7 +113,6 @@ func (s *stream) first(lastID string, out *eventWriter) events.Batch {
 
 // follow ends when the connection does, or the key that it was opened with.
 func (s *stream) follow(r *http.Request, batch events.Batch, out *eventWriter) {
-	ctx := r.Context()
 	heartbeat := time.NewTicker(s.limits.heartbeat)
 	defer heartbeat.Stop()
 	for {
@@ -128,7 +127,7 @@ func (s *stream) follow(r *http.Request, batch events.Batch, out *eventWriter) {
 			out.buffer.WriteString(": heartbeat\n\n")
 		case <-s.Draining:
 			return
-		case <-ctx.Done():
+		case <-r.Context().Done():
 			return
 		}
 		if s.authorise(read, r) != nil || out.flush() != nil {
