@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.supervisor, "supervisor", filepath.Join(filepath.Dir(self), "supervisor"), "binary of the service")
 	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
-	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "age at which memory at rest is taken; CPU is watched for its first two minutes")
+	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "age at which memory at rest is taken; CPU is watched for two minutes at most")
 	flags.DurationVar(&b.night, "night", 12*time.Hour, "simulated length of a night without a scan")
 	flags.Float64Var(&b.speed, "speed", 360, "speed of the simulator's clock in that night")
 	only := flags.String("only", "", "parts to measure, separated by commas: start, qr, load, rest, night, growth, flags; all but flags when empty")

@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"session-manager/scripts/command"
 )
 
-// client asks /status and /qr without pause, each over a connection of its own,
+// client asks /status and /qr again and again, each over a connection of its own,
 // as impatient users would.
 type client struct {
+	pause time.Duration // between an answer and the next request
 	stop  context.CancelFunc
 	loops sync.WaitGroup
 
@@ -28,9 +31,9 @@ type tally struct {
 	First string `json:"first_failure,omitempty"`
 }
 
-func newClient(base string) *client {
+func newClient(base string, pause time.Duration) *client {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &client{stop: cancel}
+	c := &client{pause: pause, stop: cancel}
 	for _, path := range []string{"/status", "/qr"} {
 		transport := &http.Transport{}
 		c.loops.Go(func() {
@@ -49,6 +52,9 @@ func (c *client) loop(ctx context.Context, by *http.Client, url string) {
 			return // it was cut off by us
 		}
 		c.note(time.Since(begun), err)
+		if c.pause > 0 {
+			_ = command.Pause(ctx, c.pause) // or it is to end
+		}
 	}
 }
 

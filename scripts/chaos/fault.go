@@ -39,6 +39,8 @@ type fault struct {
 	// random: it may be drawn in the random part, where the service is not
 	// started anew before each fault.
 	random bool
+	// everywhere: it hits all that runs on the machine.
+	everywhere bool
 	// hold is how long the fault lasts before mend, or how long nothing must
 	// happen.
 	hold time.Duration

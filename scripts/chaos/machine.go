@@ -18,7 +18,7 @@ import (
 // SIGKILL does not end it, as a process that waits for a dead disk.
 func machineFaults() []fault {
 	return []fault{
-		{name: "clock set an hour ahead, and back", expect: nothing, hold: 15 * time.Second,
+		{name: "clock set an hour ahead, and back", expect: nothing, hold: 15 * time.Second, everywhere: true,
 			inject: func(_ context.Context, r *rig, _ target) error { return r.advanceClock(time.Hour) },
 			mend:   func(_ context.Context, r *rig, _ target) error { return r.restoreClock() }},
 		{name: "no space in the runtime folder", expect: blocked, reasons: []string{"runtime_unwritable"}, hold: time.Second,
@@ -26,7 +26,7 @@ func machineFaults() []fault {
 			mend: func(_ context.Context, r *rig, _ target) error {
 				return unix.Unmount(r.places.runtime, unix.MNT_DETACH)
 			}},
-		{name: "no memory left on the machine", expect: blocked, reasons: []string{"resources_exhausted"}, hold: time.Second,
+		{name: "no memory left on the machine", expect: blocked, reasons: []string{"resources_exhausted"}, hold: time.Second, everywhere: true,
 			clear:  func(_ context.Context, r *rig) error { return r.tellMemory() },
 			inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.hideMemory())(ctx, r, t) },
 			mend:   func(_ context.Context, r *rig, _ target) error { return r.tellMemory() }},

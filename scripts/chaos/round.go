@@ -26,7 +26,7 @@ func (r *rig) measureCold(ctx context.Context, rep *report) error {
 		if err := r.service.Stop(); err != nil {
 			return err
 		}
-		asking := newClient("http://" + r.address)
+		asking := newClient("http://"+r.address, r.o.pause)
 		d, err := r.coldStart(ctx)
 		asking.close()
 		if err != nil {
@@ -71,7 +71,10 @@ func (r *rig) round(ctx context.Context, out io.Writer, f fault, rep *report, fr
 func (r *rig) try(ctx context.Context, f fault, fresh bool) (row, error) {
 	w := row{Fault: f.name, Linked: r.linked, Expect: f.expect, wanted: f.reasons, excused: f.excused, cold: r.cold}
 	if fresh {
-		_, err := r.fresh(ctx, f.prepare)
+		began, err := r.fresh(ctx, f.prepare)
+		if f.prepare != nil {
+			w.cold = max(w.cold, began) // what was prepared has its part in every start
+		}
 		if f.clear != nil {
 			defer r.undo(ctx, f)
 		}
@@ -116,7 +119,7 @@ func (r *rig) undo(ctx context.Context, f fault) {
 
 // hit is the fault itself, and what follows.
 func (r *rig) hit(ctx context.Context, f fault, t target, w *row) {
-	asking := newClient("http://" + r.address)
+	asking := newClient("http://"+r.address, r.o.pause)
 	defer asking.close()
 	begun := time.Now()
 	if err := f.inject(ctx, r, t); errors.Is(err, errSkipped) {

@@ -32,7 +32,7 @@ func (r *rig) soak(ctx context.Context, out io.Writer) error {
 	}
 	r.hurried = true
 	begun := time.Now()
-	asking := newClient("http://" + r.address)
+	asking := newClient("http://"+r.address, r.o.pause)
 	defer asking.close()
 	var g growth
 	for n := 1; n <= r.o.cycles; n++ {

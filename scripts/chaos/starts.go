@@ -28,6 +28,9 @@ func startFaults() []fault {
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		chromeWrapped("Chrome may open few files", failed, "ulimit -n 64"),
 		chromeWrapped("Chrome dies 2 s after each start", []string{"restart_storm"}, "{ sleep 2; kill -KILL $$; } &"),
+		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: []string{"restart_storm"}, hold: time.Second,
+			inject: func(ctx context.Context, r *rig, t target) error { return r.killUntilStorm(ctx, t.view) },
+			mend:   func(ctx context.Context, r *rig, _ target) error { return r.service.Restart(ctx) }},
 		profileOccupied("a foreign Chrome has the profile", func(*rig) error { return nil }),
 		profileOccupied("a foreign Chrome has the profile, and hides its socket", func(r *rig) error {
 			return os.Remove(filepath.Join(r.places.profile(), "SingletonSocket"))
@@ -59,6 +62,25 @@ func startFaults() []fault {
 				return toChrome(syscall.SIGKILL)(ctx, r, t)
 			}},
 	}
+}
+
+// killUntilStorm kills each Chrome as soon as it works. That it worked must not make
+// the service forget how often that was.
+func (r *rig) killUntilStorm(ctx context.Context, v view) error {
+	const storm, most = "restart_storm", 10
+	for range most {
+		killed := v.Worker.Generation
+		err := signalAll([]int{v.Browser.PID}, syscall.SIGKILL)
+		if err == nil {
+			v, err = r.await(ctx, "a good state, or an open circuit", func(v view) bool {
+				return v.Reason.Code == storm || v.settled(r.linked) && v.Worker.Generation > killed
+			})
+		}
+		if err != nil || v.Reason.Code == storm {
+			return err
+		}
+	}
+	return fmt.Errorf("it was started anew %d times", most)
 }
 
 // inTemp is a fault in which the service has no use for its TMPDIR.

@@ -60,8 +60,8 @@ func New(o Options) (*Metrics, error) {
 		ends:        counters("worker", "ends_total", "Workers that ended, by cause. The class planned was asked for.", "class", "reason"),
 		timeToQR: histogram("qr", "first_seconds", "From the start of a worker to its first QR.",
 			1, 2, 3, 5, 8, 13, 21, 34, 60, 120),
-		heartbeats: histogram("worker", "heartbeat_interval_seconds", "Between two heartbeats of a worker, of which one is due each second.",
-			0.5, 0.9, 1.1, 1.5, 2, 3, 5, 10),
+		heartbeats: histogram("worker", "heartbeat_interval_seconds", "Between two heartbeats of a worker, of which one is due every three seconds.",
+			1, 2, 2.9, 3.1, 3.5, 4, 6, 10),
 		requests: counters("http", "requests_total", "Requests answered.", "route", "method", "status"),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: "http", Name: "request_seconds",

@@ -100,7 +100,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.Stop, 8 * time.Second},
 		{&t.Dump, 300 * time.Millisecond},
 		{&t.Drain, 3 * time.Second},
-		{&t.Helpers, time.Second},
+		{&t.Helpers, 500 * time.Millisecond},
 		{&t.Kill, 5 * time.Second},
 		{&t.Stuck, 5 * time.Second},
 		{&t.Tidy, 5 * time.Second},
