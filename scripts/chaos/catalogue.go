@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/command"
+	"session-manager/scripts/simulator"
 )
 
 // catalogue returns every fault, in the order of the deterministic part.
@@ -45,6 +46,18 @@ func toChrome(sig syscall.Signal) injection {
 // toAll signals all helpers of a kind.
 func toAll(kind string, sig syscall.Signal) injection {
 	return func(_ context.Context, _ *rig, t target) error { return signalAll(t.tree.of(kind), sig) }
+}
+
+// onPage tells the page to do something, once it listens.
+func onPage(do func(*simulator.Server) error) injection {
+	return func(ctx context.Context, r *rig, _ target) error {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		if err := r.sim.Await(ctx, func(c simulator.Screen) bool { return c.Load != 0 }); err != nil {
+			return err
+		}
+		return do(r.sim)
+	}
 }
 
 func workerFaults() []fault {
@@ -99,11 +112,11 @@ func helperFaults() []fault {
 
 func pageFaults() []fault {
 	return []fault{
-		{name: "page in an endless loop", expect: cured, reasons: []string{"page_hung"}, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Hang() }},
-		{name: "page crashes", expect: cured, reasons: []string{"page_crashed"}, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Crash() }},
-		{name: "page loads itself again", expect: nothing, hold: 3 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Reload() }},
-		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Ask() }},
-		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: func(_ context.Context, r *rig, _ target) error { return r.sim.Chatter() }},
+		{name: "page in an endless loop", expect: cured, reasons: []string{"page_hung"}, inject: onPage((*simulator.Server).Hang)},
+		{name: "page crashes", expect: cured, reasons: []string{"page_crashed"}, random: true, inject: onPage((*simulator.Server).Crash)},
+		{name: "page loads itself again", expect: nothing, hold: 3 * time.Second, random: true, inject: onPage((*simulator.Server).Reload)},
+		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage((*simulator.Server).Ask)},
+		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage((*simulator.Server).Chatter)},
 		{name: "page unreachable when Chrome starts", expect: waits, reasons: []string{"network_unreachable", "http_error"}, hold: 15 * time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
 				r.sim.DropNetwork()

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/simulator"
 )
 
 // machineFaults are what the machine does to the service. Those with control groups
@@ -31,13 +33,13 @@ func machineFaults() []fault {
 			inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.hideMemory())(ctx, r, t) },
 			mend:   func(_ context.Context, r *rig, _ target) error { return r.tellMemory() }},
 		inGroup("memory", fault{name: "no memory left for the page", expect: cured, reasons: []string{"page_crashed"},
-			inject: func(_ context.Context, r *rig, t target) error {
+			inject: func(ctx context.Context, r *rig, t target) error {
 				// What they had before is not counted.
 				const more = "300M"
 				if err := r.group.add(append(t.tree.pids(), r.service.PID())...); err != nil {
 					return err
 				}
-				return errors.Join(r.group.set("memory.limit_in_bytes", more), r.sim.Hoard())
+				return errors.Join(r.group.set("memory.limit_in_bytes", more), onPage((*simulator.Server).Hoard)(ctx, r, t))
 			}}),
 		inGroup("pids", fault{name: "no threads left for Chrome", expect: blocked, reasons: []string{"restart_storm"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {

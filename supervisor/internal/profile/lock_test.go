@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -224,6 +226,76 @@ func TestALockRemovedMeanwhileIsNoError(t *testing.T) {
 	defer func() { _ = folder.Close() }()
 	if err := claim(int(folder.Fd()), "old-1"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoRaceForTheLockHasTwoWinners lets two cleaners, which the flock keeps apart in
+// life, and two Chromes meet one stale lock. A Chrome has won when it has made the lock.
+func TestNoRaceForTheLockHasTwoWinners(t *testing.T) {
+	const rounds = 10_000
+	p := open(t)
+	lock := filepath.Join(p.Dir(), lockFile)
+	var chromes [2]string
+	for i := range chromes {
+		chromes[i] = fmt.Sprintf("%s-%d", host(t), play(t, "chrome", "chrome", "", "--user-data-dir="+p.Dir()))
+	}
+	var removed, met, conflicts int
+	for range rounds {
+		symlink(t, otherHost+"-4242424", lock)
+		var (
+			all      sync.WaitGroup
+			won      [2]bool
+			verdicts [2]Verdict
+			errs     [2]error
+		)
+		for i, chrome := range chromes {
+			all.Go(func() {
+				for range 100 {
+					if os.Symlink(chrome, lock) == nil {
+						won[i] = true
+						return
+					}
+					runtime.Gosched()
+				}
+			})
+			all.Go(func() { verdicts[i], errs[i] = p.CleanLock(t.Context()) })
+		}
+		all.Wait()
+		conflict := errors.Is(errs[0], errChanged) || errors.Is(errs[1], errChanged)
+		switch held, err := os.Readlink(lock); {
+		case won[0] && won[1]:
+			conflicts++
+			if !conflict {
+				t.Fatalf("two Chromes have won, and nobody says so: %v; %v", verdicts, errs)
+			}
+		case !won[0] && !won[1]:
+			if !errors.Is(err, os.ErrNotExist) {
+				t.Fatalf("no Chrome has won, and the lock is %q, %v: %v; %v", held, err, verdicts, errs)
+			}
+		case won[0] && held != chromes[0] || won[1] && held != chromes[1]:
+			t.Fatalf("the lock of the winner is gone: %q, %v: %v; %v", held, err, verdicts, errs)
+		default:
+			met++
+		}
+		if verdicts[0] == StaleOtherHost || verdicts[1] == StaleOtherHost {
+			removed++
+		}
+		if err := os.RemoveAll(lock); err != nil {
+			t.Fatal(err)
+		}
+		aside, err := filepath.Glob(lock + ".*")
+		if err != nil || len(aside) > 0 && !conflict {
+			t.Fatalf("left: %v, %v: %v", aside, err, errs)
+		}
+		for _, left := range aside {
+			if err := os.Remove(left); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d rounds: the stale lock was removed in %d, one Chrome won in %d, a conflict was found in %d", rounds, removed, met, conflicts)
+	if removed != rounds || met == 0 {
+		t.Errorf("the stale lock was removed in %d of %d rounds, and one Chrome won in %d", removed, rounds, met)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -386,5 +387,45 @@ func TestRestartWithAnEndedContextIsRefused(t *testing.T) {
 	cancel()
 	if _, err := New(newRig(t, "runs").o).Restart(ctx, Now); !errors.Is(err, context.Canceled) {
 		t.Errorf("Restart() = %v", err)
+	}
+}
+
+// The kernel sends the parent-death signal when the thread that forked ends.
+func TestTheEndOfThreadsOfTheSupervisorIsNotTheEndOfTheWorker(t *testing.T) {
+	r := newRig(t, "runs").start()
+	started := await[WorkerStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	threads := func() int {
+		entries, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	before := threads()
+	// More at once than there are threads, so that each idle one is taken.
+	var locked, ended sync.WaitGroup
+	end := make(chan struct{})
+	for range 4 * before {
+		locked.Add(1)
+		ended.Go(func() {
+			runtime.LockOSThread() // it ends with its goroutine
+			locked.Done()
+			<-end
+		})
+	}
+	locked.Wait()
+	most := threads()
+	close(end)
+	ended.Wait()
+	for deadline := time.Now().Add(5 * time.Second); threads() > most-before && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // the kernel tells nobody of the end of a thread
+	}
+	if left := threads(); left >= most {
+		t.Fatalf("%d threads, and %d after the end of %d", most, left, 4*before)
+	}
+	r.stop()
+	if e := await[Ended](r); e.Reason != reason.Stopping || e.Generation != 1 {
+		t.Errorf("worker %d: %+v", started.PID, e)
 	}
 }
