@@ -13,7 +13,9 @@
 //
 // First comes every fault of the catalogue once, each on a service that was
 // started anew: while a code is shown, and then while an account is linked. Then
-// faults are drawn at random for a while, on one service. "chaos soak" kills
+// faults are drawn at random for a while, on one service. Two that can't be brought about
+// from outside are tests of the packages concerned: 10,000 races for Chrome's lock
+// (profile), and the end of the supervisor's threads (supervise). "chaos soak" kills
 // Chrome and the worker in turns and looks at what the supervisor holds.
 package main
 

@@ -26,7 +26,11 @@ func watching(t *testing.T, paths ...string) <-chan struct{} {
 		}
 	})
 	for n := 0; ; n++ {
-		write(t, paths[0], time.Now().String())
+		// By rename, which is one change: a file that is written is empty before.
+		write(t, paths[0]+".new", time.Now().String())
+		if err := os.Rename(paths[0]+".new", paths[0]); err != nil {
+			t.Fatal(err)
+		}
 		select {
 		case <-calls:
 			if n > 0 {
