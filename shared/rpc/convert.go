@@ -19,6 +19,8 @@ func runRequestToProto(r RunRequest) *workerpb.RunRequest {
 		LeaseFile:     r.LeaseFile,
 		ScratchDir:    r.ScratchDir,
 		Knowledge:     r.Knowledge,
+
+		DeadlineFactor: r.DeadlineFactor,
 	}
 }
 
@@ -33,6 +35,8 @@ func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 		LeaseFile:     p.GetLeaseFile(),
 		ScratchDir:    p.GetScratchDir(),
 		Knowledge:     p.GetKnowledge(),
+
+		DeadlineFactor: p.GetDeadlineFactor(),
 	}
 }
 

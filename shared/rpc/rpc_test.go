@@ -65,7 +65,7 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 	}
 	want := RunRequest{
 		Generation: 1, ChromePath: "/c", ChromeVersion: "1.2.3.4", ChromeArgs: []string{"--a"}, URL: "http://x",
-		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Knowledge: []byte("{}"),
+		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Knowledge: []byte("{}"), DeadlineFactor: 1.5,
 	}
 	c := dial(t, fake{run: func(_ context.Context, r RunRequest, emit func(Event) error) error {
 		if d := cmp.Diff(want, r); d != "" {
@@ -210,6 +210,14 @@ func TestLoginNeverPrints(t *testing.T) {
 	} {
 		if strings.Contains(printed, "secret") {
 			t.Errorf("printed %s", printed)
+		}
+	}
+}
+
+func TestDeadlineFactorStretchesWhatIsUsual(t *testing.T) {
+	for factor, want := range map[float64]time.Duration{0: 4 * time.Second, 1: 4 * time.Second, 0.5: 2 * time.Second, 2.5: 10 * time.Second} {
+		if got := (RunRequest{DeadlineFactor: factor}).Deadline(4 * time.Second); got != want {
+			t.Errorf("Deadline() with %v = %v, want %v", factor, got, want)
 		}
 	}
 }

@@ -37,9 +37,11 @@ type RunRequest struct {
 	// Private folder of this generation: HOME and TMPDIR of Chrome.
 	ScratchDir string `protobuf:"bytes,8,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
 	// A knowledge file; empty for the one built in.
-	Knowledge     []byte `protobuf:"bytes,9,opt,name=knowledge,proto3" json:"knowledge,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Knowledge []byte `protobuf:"bytes,9,opt,name=knowledge,proto3" json:"knowledge,omitempty"`
+	// How many times the usual an answer may take; 0 is 1.
+	DeadlineFactor float64 `protobuf:"fixed64,10,opt,name=deadline_factor,json=deadlineFactor,proto3" json:"deadline_factor,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RunRequest) Reset() {
@@ -133,6 +135,13 @@ func (x *RunRequest) GetKnowledge() []byte {
 		return x.Knowledge
 	}
 	return nil
+}
+
+func (x *RunRequest) GetDeadlineFactor() float64 {
+	if x != nil {
+		return x.DeadlineFactor
+	}
+	return 0
 }
 
 type Event struct {
@@ -1382,7 +1391,7 @@ var File_worker_proto protoreflect.FileDescriptor
 
 const file_worker_proto_rawDesc = "" +
 	"\n" +
-	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\xa6\x02\n" +
+	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\xcf\x02\n" +
 	"\n" +
 	"RunRequest\x12\x1e\n" +
 	"\n" +
@@ -1400,7 +1409,9 @@ const file_worker_proto_rawDesc = "" +
 	"lease_file\x18\a \x01(\tR\tleaseFile\x12\x1f\n" +
 	"\vscratch_dir\x18\b \x01(\tR\n" +
 	"scratchDir\x12\x1c\n" +
-	"\tknowledge\x18\t \x01(\fR\tknowledge\"\xd2\x04\n" +
+	"\tknowledge\x18\t \x01(\fR\tknowledge\x12'\n" +
+	"\x0fdeadline_factor\x18\n" +
+	" \x01(\x01R\x0edeadlineFactor\"\xd2\x04\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +

@@ -28,6 +28,8 @@ type Config struct {
 
 	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without a scannable QR before that is an incident, reason qr_unreadable. At least 5s."`
 
+	DeadlineFactor float64 `default:"1" placeholder:"NUMBER" help:"How many times the usual the worker, Chrome, its parts and the page may take to start and to answer before they count as hung: more than 1 on a slow machine. 0.5 to 10."`
+
 	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
 
 	SettleTime   time.Duration `default:"60s" placeholder:"TIME" help:"How long after a phone was linked planned restarts wait, so that they can't cost the new login."`
@@ -270,9 +272,17 @@ func (c *Config) checkLogLevel() error {
 // minQRTimeout is what the slowest reader needs to find a code for the first time.
 const minQRTimeout = 5 * time.Second
 
+// The bounds of DeadlineFactor: with less a busy machine looks hung, with more a hung one
+// looks busy for minutes.
+const leastFactor, mostFactor = 0.5, 10
+
 func (c *Config) checkDurations() error {
 	if c.QRTimeout < minQRTimeout {
 		return &Problem{Name: "--qr-timeout", Value: c.QRTimeout.String(), Allowed: "use a duration of at least 5s, for example 15s"}
+	}
+	// Not what is between: NaN.
+	if f := c.DeadlineFactor; !(f >= leastFactor && f <= mostFactor) {
+		return &Problem{Name: "--deadline-factor", Value: strconv.FormatFloat(f, 'g', -1, 64), Allowed: "use a number from 0.5 to 10"}
 	}
 	return nil
 }

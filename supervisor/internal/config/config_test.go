@@ -96,6 +96,8 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 		{name: "DevTools port", args: []string{"--chrome-arg=--remote-debugging-port=9222"}, want: []string{"--chrome-arg", "DevTools"}},
 		{name: "Chrome flag without dashes", args: []string{"--chrome-arg=proxy"}, want: []string{"--chrome-arg", "two dashes"}},
 		{name: "log level", args: []string{"--log-level=loud"}, want: []string{"--log-level", "loud", "debug"}},
+		{name: "deadline factor too small", args: []string{"--deadline-factor=0.1"}, want: []string{"--deadline-factor", "0.1", "0.5 to 10"}},
+		{name: "deadline factor that is none", args: []string{"--deadline-factor=NaN"}, want: []string{"--deadline-factor", "NaN", "0.5 to 10"}},
 		{name: "no tokens folder", args: []string{"--tokens="}, want: []string{"--tokens"}},
 	}
 	for _, tt := range tests {

@@ -254,7 +254,7 @@ func (g *generation) makeRequest() rpc.RunRequest {
 		URL:        g.s.o.URL,
 		ProfileDir: g.s.profile.Dir(), LeaseFile: g.s.profile.LeaseFile(),
 		ScratchDir: filepath.Join(g.folder, chromeFolder),
-		Knowledge:  g.s.o.Knowledge(),
+		Knowledge:  g.s.o.Knowledge(), DeadlineFactor: g.s.o.DeadlineFactor,
 	}
 }
 

@@ -9,6 +9,15 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
+func TestASlowMachineGetsLongerDeadlines(t *testing.T) {
+	r := newRig(t, "silent", func(o *Options) {
+		o.Timings.Handshake, o.DeadlineFactor = 100*time.Millisecond, 3
+	}).start()
+	if end := await[Ended](r); !strings.Contains(end.Detail, "handshake within 300ms") {
+		t.Errorf("Ended: %+v", end)
+	}
+}
+
 func TestAChromeThatClosesIsNotTakenForOneOnAnotherProfile(t *testing.T) {
 	r := newRig(t, "closes early").start()
 	if end := await[Ended](r); end.Reason != reason.BrowserCrashed || end.Class != restart.Transient {

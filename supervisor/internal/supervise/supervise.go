@@ -57,6 +57,9 @@ type Options struct {
 	Notify func(Notice)
 	// Keeper looks after the login. It may be nil.
 	Keeper Keeper
+	// DeadlineFactor is how many times the usual the worker and Chrome may take to
+	// answer before they count as hung; 0 stands for 1.
+	DeadlineFactor float64
 	// Timings and Limits have defaults for what is zero.
 	Timings Timings
 	Limits  restart.Limits
@@ -86,7 +89,7 @@ type Supervisor struct {
 // child subreaper (proctree.BecomeSubreaper), and must start no children of its
 // own while Run lasts: Run kills and reaps every process below it.
 func New(o Options) *Supervisor {
-	o.Timings = o.Timings.withDefaults()
+	o.Timings = o.Timings.withDefaults().stretched(o.DeadlineFactor)
 	if o.Keeper == nil {
 		o.Keeper = noKeeper{}
 	}

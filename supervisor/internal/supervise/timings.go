@@ -119,3 +119,14 @@ func (t Timings) withDefaults() Timings {
 	}
 	return t
 }
+
+// stretched gives the worker and Chrome factor times as long to answer; 0 stands for 1.
+func (t Timings) stretched(factor float64) Timings {
+	if factor == 0 {
+		return t
+	}
+	for _, d := range []*time.Duration{&t.Handshake, &t.BrowserStart, &t.Verify, &t.Silence, &t.Answer} {
+		*d = time.Duration(factor * float64(*d))
+	}
+	return t
+}

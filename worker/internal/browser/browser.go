@@ -48,7 +48,7 @@ type Options struct {
 	ScratchDir string
 	// Logger takes warnings. Nil means none.
 	Logger *slog.Logger
-	// StartTimeout bounds the time to the first answer; zero means 30 s.
+	// StartTimeout bounds the time to the first answer; zero means StartTimeout.
 	StartTimeout time.Duration
 }
 

@@ -52,7 +52,7 @@ func (o *Options) complete() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.StartTimeout == 0 {
-		o.StartTimeout = defaultStartTimeout
+		o.StartTimeout = StartTimeout
 	}
 	for name, path := range map[string]string{
 		"Path": o.Path, "ProfileDir": o.ProfileDir, "LeaseFile": o.LeaseFile, "ScratchDir": o.ScratchDir,

@@ -3,9 +3,9 @@ package browser
 import "time"
 
 const (
-	// defaultStartTimeout is from exec to Chrome's first answer. Measured: 0.2 to
+	// StartTimeout is from exec to Chrome's first answer. Measured: 0.2 to
 	// 0.6 s warm, up to 2.6 s on a contended disk.
-	defaultStartTimeout = 30 * time.Second
+	StartTimeout = 30 * time.Second
 	// writeLimit is how long one command may wait for Chrome to take it from the
 	// pipe. A Chrome that reads nothing for so long is frozen.
 	writeLimit = 5 * time.Second

@@ -37,6 +37,19 @@ type Timings struct {
 	Judge judge.Timings
 }
 
+// Stretched returns the defaults, but the page gets factor times as long to load and to
+// answer; 0 stands for 1.
+func Stretched(factor float64) Timings {
+	t := Timings{}.withDefaults()
+	if factor == 0 {
+		return t
+	}
+	for _, d := range []*time.Duration{&t.Open, &t.LookDeadline, &t.Navigate, &t.Call} {
+		*d = time.Duration(factor * float64(*d))
+	}
+	return t
+}
+
 func (t Timings) withDefaults() Timings {
 	for _, f := range []struct {
 		field *time.Duration

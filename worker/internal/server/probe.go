@@ -31,7 +31,7 @@ type probe struct {
 func (s *session) probeBrowser(ctx context.Context) error {
 	t := s.worker.o.Timings
 	return s.probe(ctx, probe{
-		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: t.ProbeDeadline,
+		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.Deadline(t.ProbeDeadline),
 		hung: reason.BrowserHung, says: "Chrome", good: s.pulse.browserAnswered,
 	})
 }
@@ -39,7 +39,7 @@ func (s *session) probeBrowser(ctx context.Context) error {
 func (s *session) probePaint(ctx context.Context) error {
 	t := s.worker.o.Timings
 	return s.probe(ctx, probe{
-		ask: s.browser.ProbePaint, fits: s.mainThreadTurns, period: t.PartPeriod, deadline: t.PartDeadline,
+		ask: s.browser.ProbePaint, fits: s.mainThreadTurns, period: t.PartPeriod, deadline: s.req.Deadline(t.PartDeadline),
 		hung: reason.PaintingHung, says: "the part of Chrome that paints",
 	})
 }
@@ -47,7 +47,7 @@ func (s *session) probePaint(ctx context.Context) error {
 func (s *session) probeNetwork(ctx context.Context) error {
 	t := s.worker.o.Timings
 	return s.probe(ctx, probe{
-		ask: s.browser.ProbeNetwork, fits: s.browserTurns, period: t.PartPeriod, deadline: t.PartDeadline,
+		ask: s.browser.ProbeNetwork, fits: s.browserTurns, period: t.PartPeriod, deadline: s.req.Deadline(t.PartDeadline),
 		hung: reason.NetworkHung, says: "Chrome's network process",
 	})
 }
@@ -55,13 +55,13 @@ func (s *session) probeNetwork(ctx context.Context) error {
 // browserTurns reports whether Chrome's main process answered lately.
 func (s *session) browserTurns() bool {
 	age, _ := s.pulse.ages(time.Now())
-	return age >= 0 && age < s.worker.o.Timings.fresh()
+	return age >= 0 && age < s.req.Deadline(s.worker.o.Timings.fresh())
 }
 
 // mainThreadTurns reports whether the page's main thread answered lately.
 func (s *session) mainThreadTurns() bool {
 	_, age := s.pulse.ages(time.Now())
-	return age >= 0 && age < s.worker.o.Timings.fresh() && s.browserTurns()
+	return age >= 0 && age < s.req.Deadline(s.worker.o.Timings.fresh()) && s.browserTurns()
 }
 
 // probe asks until ctx ends, and returns an error with a reason when probeMisses
@@ -109,7 +109,7 @@ func (s *session) probeOnce(ctx context.Context, p probe) (missed bool, fatal er
 func (s *session) turns(ctx context.Context) bool {
 	t := s.worker.o.Timings
 	missed, fatal := s.probeOnce(ctx, probe{
-		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: t.ProbeDeadline,
+		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.Deadline(t.ProbeDeadline),
 	})
 	return !missed && fatal == nil
 }

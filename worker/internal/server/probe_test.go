@@ -52,8 +52,9 @@ func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, nil)
-			r.o.Timings.PartPeriod, r.o.Timings.PartDeadline = 100*time.Millisecond, 2*time.Second
-			r.o.Timings.ProbeDeadline = 3 * time.Second
+			r.o.Timings.PartPeriod, r.o.Timings.PartDeadline = 100*time.Millisecond, time.Second
+			r.o.Timings.ProbeDeadline = 1500 * time.Millisecond
+			r.req.DeadlineFactor = 2
 			r.o.OpenPage = func(ctx context.Context, o PageOptions) (Page, error) {
 				_, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(o.Browser.Context(ctx))
 				return &fakePage{}, err
@@ -71,7 +72,7 @@ func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
 			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			if f := await[rpc.Failure](r); f.Reason != want {
+			if f := await[rpc.Failure](r); f.Reason != want || !strings.Contains(f.Detail, "2 probes of 2s each") {
 				t.Errorf("%+v", f)
 			}
 			r.mustFail()

@@ -45,6 +45,8 @@ type PageOptions struct {
 	Disguise func(context.Context, *rod.Page) error
 	// Knowledge is a knowledge file, empty for the one built in.
 	Knowledge []byte
+	// DeadlineFactor is as in rpc.RunRequest.
+	DeadlineFactor float64
 	// Emit takes an event without waiting for anybody.
 	Emit   func(rpc.EventBody)
 	Logger *slog.Logger

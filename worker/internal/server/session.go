@@ -51,6 +51,7 @@ func (s *session) startBrowser(ctx context.Context) error {
 	b, err := browser.Start(ctx, browser.Options{
 		Path: s.req.ChromePath, Version: s.req.ChromeVersion, Args: s.req.ChromeArgs,
 		ProfileDir: s.req.ProfileDir, LeaseFile: s.req.LeaseFile, ScratchDir: s.req.ScratchDir, Logger: s.log,
+		StartTimeout: s.req.Deadline(browser.StartTimeout),
 	})
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (s *session) report(ctx context.Context, err error) {
 func (s *session) keepPage(ctx context.Context) error {
 	page, err := s.worker.o.OpenPage(ctx, PageOptions{
 		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
-		Knowledge: s.req.Knowledge, Emit: s.login.put, Logger: s.log,
+		Knowledge: s.req.Knowledge, DeadlineFactor: s.req.DeadlineFactor, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
