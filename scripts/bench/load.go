@@ -80,18 +80,11 @@ func latencies(ctx context.Context, s *service.Service) ([]time.Duration, error)
 }
 
 func (b *bench) compare(ctx context.Context, url, content string) (ours, floor float64, err error) {
-	file := filepath.Join(b.folder, "content")
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		return 0, 0, fmt.Errorf("cannot write content: %w", err)
-	}
-	bare, address, err := startBare(ctx, file)
+	address, end, err := b.serveBare(ctx, content)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer func() {
-		_ = bare.Process.Kill()
-		_ = bare.Wait()
-	}()
+	defer end()
 	for range bursts {
 		n, err := ask(ctx, url)
 		if err != nil {
@@ -152,6 +145,22 @@ func askOnce(ctx context.Context, client *http.Client, url string) error {
 	defer func() { _ = resp.Body.Close() }()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
+}
+
+// serveBare lets the floor answer with content until end is called.
+func (b *bench) serveBare(ctx context.Context, content string) (address string, end func(), err error) {
+	file := filepath.Join(b.folder, "content")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		return "", nil, fmt.Errorf("cannot write content: %w", err)
+	}
+	bare, address, err := startBare(ctx, file)
+	if err != nil {
+		return "", nil, err
+	}
+	return address, func() {
+		_ = bare.Process.Kill()
+		_ = bare.Wait()
+	}, nil
 }
 
 // startBare runs this program as the floor, in a process of its own as the
