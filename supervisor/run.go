@@ -140,6 +140,9 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	}
 	limits := session.DefaultLimits()
 	limits.FirstQR = cfg.QRTimeout
+	for _, d := range []*time.Duration{&limits.Evidence, &limits.PageLoading} {
+		*d = time.Duration(cfg.DeadlineFactor * float64(*d))
+	}
 	s.session = session.New(session.Options{
 		Limits: limits,
 		Logger: log,

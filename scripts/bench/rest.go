@@ -102,11 +102,11 @@ func (b *bench) oursHolds(ctx context.Context) (all holds, chrome float64, err e
 	if all, err = b.watch(ctx, s.PID()); err != nil {
 		return holds{}, 0, err
 	}
-	v, err := s.View(ctx)
-	if err != nil || v.Browser == nil {
-		return holds{}, 0, fmt.Errorf("no browser on /session: %w", err)
+	pid, err := chromeOf(ctx, s)
+	if err != nil {
+		return holds{}, 0, err
 	}
-	chrome, err = memoryBelow(v.Browser.PID)
+	chrome, err = memoryBelow(pid)
 	return all, chrome, err
 }
 
@@ -159,14 +159,14 @@ func (b *bench) measureCPU(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	v, err := s.View(ctx)
-	if err != nil || v.Browser == nil {
-		return fmt.Errorf("no browser on /session: %w", err)
+	chrome, err := chromeOf(ctx, s)
+	if err != nil {
+		return err
 	}
 	if err := command.Pause(ctx, settle); err != nil {
 		return err
 	}
-	roots := []int{floor, s.PID(), v.Browser.PID}
+	roots := []int{floor, s.PID(), chrome}
 	before := make([]map[string]time.Duration, len(roots))
 	for i, root := range roots {
 		if before[i], err = ranBelow(root); err != nil {
@@ -194,7 +194,19 @@ func (b *bench) measureCPU(ctx context.Context) (err error) {
 	return nil
 }
 
-// tree is the processes at and below root.
+// chromeOf is the process of the service's Chrome.
+func chromeOf(ctx context.Context, s *service.Service) (pid int, err error) {
+	v, err := s.View(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if v.Browser == nil {
+		return 0, errors.New("no browser on /session")
+	}
+	return v.Browser.PID, nil
+}
+
+// tree is the processes at and below root, which must be there.
 func tree(root int) ([]int, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -211,6 +223,9 @@ func tree(root int) ([]int, error) {
 		if below(stats, pid, root) {
 			pids = append(pids, pid)
 		}
+	}
+	if len(pids) == 0 {
+		return nil, fmt.Errorf("process %d has ended", root)
 	}
 	return pids, nil
 }

@@ -43,7 +43,8 @@ func TestEveryFaultCostsNoRequestNoLoginAndLeavesNothing(t *testing.T) {
 		}
 	}
 	o := options{
-		supervisor: filepath.Join(bin, "supervisor"), worker: filepath.Join(bin, "worker"), speed: 4, keep: true,
+		supervisor: filepath.Join(bin, "supervisor"), worker: filepath.Join(bin, "worker"), speed: 4,
+		soon:  time.Minute,
 		pause: 50 * time.Millisecond, // the processors are for the services, and for other tests
 	}
 	all := slices.DeleteFunc(catalogue(), func(f fault) bool { return f.everywhere })
@@ -71,28 +72,27 @@ func bringAbout(t *testing.T, o options, linked bool, faults <-chan fault) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		r.close()
-		_ = os.RemoveAll(r.places.root)
-	})
-	if _, err := r.fresh(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if linked {
-		if err := r.link(t.Context()); err != nil {
-			t.Fatal(err)
+	t.Cleanup(r.close)
+	must := func(t *testing.T, from int64, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%v\nlog of the service:\n%s", err, r.logSince(from))
 		}
+	}
+	_, err = r.fresh(t.Context(), nil)
+	must(t, 0, err)
+	if linked {
+		must(t, 0, r.link(t.Context()))
 	}
 	var rep report
 	fresh := false
 	for f := range faults {
 		fresh = fresh || !f.random
 		r.hurried = !fresh
-		t.Run(f.name, func(t *testing.T) {
-			from := r.logged()
-			if err := r.round(t.Context(), io.Discard, f, &rep, fresh); err != nil {
-				t.Fatal(err)
-			}
+		from := r.logged()
+		passed := t.Run(f.name, func(t *testing.T) {
+			err = r.round(t.Context(), io.Discard, f, &rep, fresh)
+			must(t, from, err)
 			row := rep.Rows[len(rep.Rows)-1]
 			row.Tally.Longest, row.cold = 0, 0
 			if row.Skipped != "" {
@@ -105,11 +105,14 @@ func bringAbout(t *testing.T, o options, linked bool, faults <-chan fault) {
 				t.Error("nobody asked")
 			}
 		})
-		fresh = !f.random
+		if err != nil {
+			return // others bring the rest about
+		}
+		fresh = !passed || !f.random
 	}
-	if _, err := r.fresh(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
+	from := r.logged()
+	_, err = r.fresh(t.Context(), nil)
+	must(t, from, err)
 	if left := r.atTheEnd(); len(left) > 0 {
 		t.Errorf("left at the end: %v", left)
 	}

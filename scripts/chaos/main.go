@@ -6,8 +6,8 @@
 //   - no request fails, and none takes longer than 250 ms, whatever dies below the
 //     supervisor;
 //   - the cause is named by its own reason on /session;
-//   - all is well again within 1.3 cold starts, the slowest of five in the same run, and the
-//     backoff that the service states;
+//   - all is well again within 1.3 cold starts, the slowest of five in the same run (and of the
+//     one that what a fault prepared has a part in), and the backoff that the service states;
 //   - nothing is left: no process, no lock, no socket, no temporary file;
 //   - a linked account stays linked.
 //
@@ -51,10 +51,12 @@ type options struct {
 	keep, list                 bool
 	// pause is between two requests of a client.
 	pause time.Duration
+	// soon is how long a stop may take.
+	soon time.Duration
 }
 
 func parse(args []string) (options, error) {
-	var o options
+	o := options{soon: 3 * time.Second} // what an operator waits for
 	self, err := os.Executable()
 	if err != nil {
 		return o, fmt.Errorf("cannot find the binaries: %w", err)

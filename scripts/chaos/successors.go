@@ -169,12 +169,11 @@ func successorFaults() []fault {
 
 // stopSoon ends the service as systemd does, within what an operator waits for.
 func (r *rig) stopSoon() error {
-	const soon = 3 * time.Second
 	begun := time.Now()
 	if err := r.service.Stop(); err != nil {
 		return err
 	}
-	if took := time.Since(begun); took > soon {
+	if took := time.Since(begun); took > r.o.soon {
 		return fmt.Errorf("it took %s to stop", took.Round(time.Millisecond))
 	}
 	return nil

@@ -28,7 +28,7 @@ type Config struct {
 
 	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without a scannable QR before that is an incident, reason qr_unreadable. At least 5s."`
 
-	DeadlineFactor float64 `default:"1" placeholder:"NUMBER" help:"How many times the usual the worker, Chrome, its parts and the page may take to start and to answer before they count as hung: more than 1 on a slow machine. 0.5 to 10."`
+	DeadlineFactor float64 `default:"1" placeholder:"NUMBER" help:"How many times the usual the worker, Chrome, its parts and the page may take to start and to answer before they count as hung, and a copy of the login to open: more than 1 on a slow machine. 0.5 to 10."`
 
 	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
 

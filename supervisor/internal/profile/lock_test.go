@@ -229,9 +229,9 @@ func TestALockRemovedMeanwhileIsNoError(t *testing.T) {
 	}
 }
 
-// TestNoRaceForTheLockHasTwoWinners lets two cleaners, which the flock keeps apart in
-// life, and two Chromes meet one stale lock. A Chrome has won when it has made the lock.
-func TestNoRaceForTheLockHasTwoWinners(t *testing.T) {
+// TestARaceForTheLockHasOneWinnerOrIsTold lets two cleaners, which the flock keeps apart
+// in life, and two Chromes meet one stale lock. A Chrome has won when it has made the lock.
+func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
 	const rounds = 10_000
 	p := open(t)
 	lock := filepath.Join(p.Dir(), lockFile)

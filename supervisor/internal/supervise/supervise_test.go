@@ -424,6 +424,9 @@ func TestTheEndOfThreadsOfTheSupervisorIsNotTheEndOfTheWorker(t *testing.T) {
 	if left := threads(); left >= most {
 		t.Fatalf("%d threads, and %d after the end of %d", most, left, 4*before)
 	}
+	for range 3 { // the first may have been sent before
+		awaitEvent[rpc.Heartbeat](r)
+	}
 	r.stop()
 	if e := await[Ended](r); e.Reason != reason.Stopping || e.Generation != 1 {
 		t.Errorf("worker %d: %+v", started.PID, e)

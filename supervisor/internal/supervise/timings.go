@@ -125,7 +125,7 @@ func (t Timings) stretched(factor float64) Timings {
 	if factor == 0 {
 		return t
 	}
-	for _, d := range []*time.Duration{&t.Handshake, &t.BrowserStart, &t.Verify, &t.Silence, &t.Answer} {
+	for _, d := range []*time.Duration{&t.Handshake, &t.BrowserStart, &t.Verify, &t.Silence, &t.Answer, &t.VerifyCopy} {
 		*d = time.Duration(factor * float64(*d))
 	}
 	return t

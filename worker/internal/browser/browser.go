@@ -150,7 +150,10 @@ type boundedClient struct{ *cdp.Client }
 
 // Call implements rod.CDPClient.
 func (c *boundedClient) Call(ctx context.Context, session, method string, params any) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	ctx, cancel := context.WithCancel(ctx)
+	if _, bounded := ctx.Deadline(); !bounded {
+		ctx, cancel = context.WithTimeout(ctx, callLimit)
+	}
 	defer cancel()
 	res, err := c.Client.Call(ctx, session, method, params)
 	if err != nil {

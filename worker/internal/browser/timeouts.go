@@ -9,8 +9,7 @@ const (
 	// writeLimit is how long one command may wait for Chrome to take it from the
 	// pipe. A Chrome that reads nothing for so long is frozen.
 	writeLimit = 5 * time.Second
-	// callLimit bounds every protocol call that brings no earlier deadline. The
-	// slowest legitimate one is a navigation, which its caller bounds by 60 s.
+	// callLimit bounds every protocol call that brings no deadline.
 	callLimit = 90 * time.Second
 	// These three together are the 8 s that a stop may take. They are far longer
 	// than measured, for a kill can cost the login, and a machine can be slow.

@@ -32,41 +32,29 @@ func (l *loop) press(ctx context.Context, name string) error {
 	return h.press(ctx, name)
 }
 
-// firstNavigation loads the page and turns what the network says into a reason.
+// firstNavigation loads the page. An address that can't be reached, or answers with an
+// error, is loaded again by Run: a new Chrome would find nothing else.
 func (p *Page) firstNavigation(ctx context.Context) error {
-	failure, err := p.navigate(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return reason.Wrap(reason.PageLoadFailed, fmt.Errorf("cannot load page in time: %w", context.Cause(ctx)))
-		}
-		return fmt.Errorf("cannot load page: %w", err)
+	err := p.navigate(ctx)
+	if err != nil && ctx.Err() != nil {
+		return reason.Wrap(reason.PageLoadFailed, fmt.Errorf("cannot load page in time: %w", context.Cause(ctx)))
 	}
-	if failure != "" {
-		return reason.Wrap(reasonOf(failure), fmt.Errorf("cannot load page: %s", failure))
-	}
-	// A page that answers with an error can still have a body.
-	res, err := proto.RuntimeEvaluate{
-		Expression:    `(performance.getEntriesByType("navigation")[0] || {}).responseStatus || 0`,
-		ReturnByValue: true,
-	}.Call(p.rod.Context(ctx))
-	if err != nil || res.ExceptionDetails != nil {
-		return nil // The loop will see.
-	}
-	if status := res.Result.Value.Int(); status >= 400 {
-		return reason.Wrap(reason.HTTPError, fmt.Errorf("cannot load page: the server answered %d", status))
-	}
-	return nil
+	return err
 }
 
-// navigate goes to the page's address. The first result is Chrome's word for a
-// network error, such as net::ERR_NAME_NOT_RESOLVED. Unlike a reload it revives
-// a crashed page.
-func (p *Page) navigate(ctx context.Context) (string, error) {
+// navigate goes to the page's address, and notes when that can't be reached. Unlike a
+// reload it revives a crashed page.
+func (p *Page) navigate(ctx context.Context) error {
+	p.failure = ""
 	res, err := proto.PageNavigate{URL: p.o.URL}.Call(p.rod.Context(ctx))
 	if err != nil {
-		return "", err
+		return fmt.Errorf("cannot navigate: %w", err)
 	}
-	return res.ErrorText, nil
+	if res.ErrorText != "" { // such as net::ERR_NAME_NOT_RESOLVED
+		p.failure = reasonOf(res.ErrorText)
+		p.log.Warn("the page can't be reached", logging.KeyReason, string(p.failure), logging.KeyDetail, res.ErrorText)
+	}
+	return nil
 }
 
 // reasonOf maps Chrome's network errors.
@@ -92,16 +80,7 @@ func (l *loop) reload(ctx context.Context, fresh bool) error {
 			l.log.Warn("cannot clear the cache", logging.KeyError, err)
 		}
 	}
-	l.failure = ""
-	failure, err := l.navigate(ctx)
-	if err != nil {
-		return fmt.Errorf("cannot navigate: %w", err)
-	}
-	if failure != "" {
-		l.failure = reasonOf(failure)
-		l.log.Warn("the page can't be reached", logging.KeyReason, string(l.failure), logging.KeyDetail, failure)
-	}
-	return nil
+	return l.navigate(ctx)
 }
 
 // forget drops the HTTP cache and the page's service worker, which can keep an

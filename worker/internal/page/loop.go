@@ -34,7 +34,6 @@ type loop struct {
 	seeker   *seeker
 	through  *lens // of the look in flight
 	passkeys passkeys
-	failure  reason.Code // of the last navigation, empty if it went well
 	words    words
 	refusals map[judge.Reader]string // why each reader's string was last not served
 	saw      map[judge.Reader]string // what each has seen, in words

@@ -3,9 +3,11 @@ package page
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +34,7 @@ func silence(t *testing.T) string {
 	return srv.URL
 }
 
-func TestOpenSaysWhyItFails(t *testing.T) {
+func TestAPageThatCanNotBeLoadedIsToldAndLoadedAgain(t *testing.T) {
 	t.Parallel()
 	refusing, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,36 +44,62 @@ func TestOpenSaysWhyItFails(t *testing.T) {
 	if err := refusing.Close(); err != nil {
 		t.Fatal(err)
 	}
-	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusBadGateway)
-		_, _ = w.Write([]byte("<body>bad gateway"))
-	}))
-	t.Cleanup(broken.Close)
-	silent := silence(t)
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
-
+	// It answers with an error, then not at all, and then well.
+	var asked atomic.Int32
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			http.NotFound(w, r)
+			return
+		}
+		switch asked.Add(1) {
+		case 1:
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = w.Write([]byte("<body>bad gateway"))
+		case 2:
+			panic(http.ErrAbortHandler)
+		default:
+			_, _ = fmt.Fprintf(w, `<body><div data-ref="%s">x</div>`, loginOf("AfterTheErrors"))
+		}
+	}))
+	t.Cleanup(broken.Close)
 	for _, tc := range []struct {
 		name, url string
 		want      reason.Code
-		limit     time.Duration
+		heals     bool
 	}{
-		{"connection refused", refused, reason.NetworkUnreachable, patience},
-		{"unknown host", "http://whatever.invalid/", reason.NetworkUnreachable, patience},
-		{"certificate", untrusted.URL, reason.CertificateInvalid, patience},
-		{"server error", broken.URL, reason.HTTPError, patience},
-		{"no answer", silent, reason.PageLoadFailed, 2 * time.Second},
+		{"connection refused", refused, reason.NetworkUnreachable, false},
+		{"unknown host", "http://whatever.invalid/", reason.NetworkUnreachable, false},
+		{"certificate", untrusted.URL, reason.CertificateInvalid, false},
+		{"server error", broken.URL, reason.HTTPError, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Open(t.Context(), Options{
-				Browser: chromes.Take(t).Rod(), URL: tc.url, Emit: func(rpc.EventBody) {},
-				Timings: Timings{Open: tc.limit},
+			r := &rig{t: t, browser: chromes.Take(t), url: tc.url}
+			r.open()
+			_, mark := r.await(0, string(tc.want), func(b rpc.EventBody) bool {
+				o, ok := b.(rpc.PageObserved)
+				return ok && o.Condition == rpc.PageLoading && o.Reason == tc.want
 			})
-			if got := reason.Of(err, ""); got != tc.want {
-				t.Fatalf("got %q (%v), want %q", got, err, tc.want)
+			if !tc.heals {
+				return
+			}
+			if shown, _ := r.awaitCode(mark); string(shown.Login) != loginOf("AfterTheErrors") {
+				t.Errorf("got %+v", shown)
 			}
 		})
+	}
+}
+
+func TestOpenGivesUpAPageThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	_, err := Open(t.Context(), Options{
+		Browser: chromes.Take(t).Rod(), URL: silence(t), Emit: func(rpc.EventBody) {},
+		Timings: Timings{Open: 2 * time.Second},
+	})
+	if got := reason.Of(err, ""); got != reason.PageLoadFailed {
+		t.Fatalf("got %q (%v)", got, err)
 	}
 }
 

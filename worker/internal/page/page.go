@@ -53,6 +53,9 @@ type Page struct {
 	rod  *rod.Page
 	main proto.PageFrameID
 	self proto.TargetTargetID
+	// failure is why the last navigation reached nothing, empty if it did. It is Open's,
+	// and then Run's.
+	failure reason.Code
 
 	// life ends all goroutines of the page; wg waits for them.
 	life context.Context
@@ -83,7 +86,8 @@ type Page struct {
 
 // Open takes a blank page target of the browser or makes one, closes every
 // other, and navigates to the address. It is bounded by ctx and Timings.Open.
-// Its errors carry a reason. After success Run must be called, which also
+// That the address can't be reached, or answers with an error, is none of its errors: Run
+// tells it, and loads the page again. Its errors carry a reason. After success Run must be called, which also
 // releases what Open took.
 func Open(ctx context.Context, o Options) (*Page, error) {
 	p, err := prepare(o)

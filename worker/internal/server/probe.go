@@ -55,13 +55,19 @@ func (s *session) probeNetwork(ctx context.Context) error {
 // browserTurns reports whether Chrome's main process answered lately.
 func (s *session) browserTurns() bool {
 	age, _ := s.pulse.ages(time.Now())
-	return age >= 0 && age < s.req.Deadline(s.worker.o.Timings.fresh())
+	return age >= 0 && age < s.fresh()
 }
 
 // mainThreadTurns reports whether the page's main thread answered lately.
 func (s *session) mainThreadTurns() bool {
 	_, age := s.pulse.ages(time.Now())
-	return age >= 0 && age < s.req.Deadline(s.worker.o.Timings.fresh()) && s.browserTurns()
+	return age >= 0 && age < s.fresh() && s.browserTurns()
+}
+
+// fresh is how old an answer of the layer below may be for the one above to be asked.
+func (s *session) fresh() time.Duration {
+	t := s.worker.o.Timings
+	return t.ProbePeriod + s.req.Deadline(t.ProbeDeadline)
 }
 
 // probe asks until ctx ends, and returns an error with a reason when probeMisses

@@ -51,7 +51,3 @@ func (t Timings) withDefaults() Timings {
 	}
 	return t
 }
-
-// fresh is how old an answer of the layer below may be for the one above to be
-// asked.
-func (t Timings) fresh() time.Duration { return t.ProbePeriod + t.ProbeDeadline }

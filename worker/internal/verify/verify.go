@@ -120,6 +120,7 @@ func startOn(ctx context.Context, req rpc.VerifyRequest, scratch, profile string
 	return browser.Start(ctx, browser.Options{
 		Path: req.ChromePath, Version: req.ChromeVersion, Args: append(slices.Clone(req.ChromeArgs), noNetwork),
 		ProfileDir: profile, LeaseFile: filepath.Join(scratch, "lease"), ScratchDir: scratch, Logger: log,
+		StartTimeout: req.Limit,
 	})
 }
 
