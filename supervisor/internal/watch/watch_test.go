@@ -25,10 +25,14 @@ func watching(t *testing.T, paths ...string) <-chan struct{} {
 			t.Error(err)
 		}
 	})
+	first := paths[0]
+	if target, err := filepath.EvalSymlinks(first); err == nil {
+		first = target
+	}
 	for n := 0; ; n++ {
 		// By rename, which is one change: a file that is written is empty before.
-		write(t, paths[0]+".new", time.Now().String())
-		if err := os.Rename(paths[0]+".new", paths[0]); err != nil {
+		write(t, first+".new", time.Now().String())
+		if err := os.Rename(first+".new", first); err != nil {
 			t.Fatal(err)
 		}
 		select {
