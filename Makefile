@@ -64,7 +64,7 @@ bin/peers: FORCE
 test: check ## everything that CI runs: the checks, then all tests with the race detector
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh zbar-tools zxing-cpp-tools
-	go test -race -shuffle=on -count=1 -timeout 15m ./...
+	go test -race -p 3 -shuffle=on -count=1 -timeout 15m ./... # three packages at once, as those with Chrome wait half of their time
 
 readers: ## let each reader alone follow every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough

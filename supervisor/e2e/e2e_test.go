@@ -191,50 +191,6 @@ func TestKilledProcessCostsNeitherTheAPINorAStaleQR(t *testing.T) {
 	}
 }
 
-func TestKilledProcessCostsNotTheLogin(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{})
-	s := start(t, p.url, t.TempDir())
-	s.awaitQR()
-	if err := p.Scan(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	s.await("READY")
-	for name, victim := range victims {
-		t.Run(name, func(t *testing.T) {
-			before := s.session()
-			kill(t, victim(before))
-			s.awaitSession("the next generation, READY", func(v sessionView) bool {
-				return v.Worker.Generation > before.Worker.Generation && v.Status == "READY"
-			})
-		})
-	}
-	s.stop()
-	if n := strings.Count(s.log.String(), `"from":"INIT","to":"QR_REQUIRED"`); n != 1 {
-		t.Errorf("a scan was asked for %d times", n)
-	}
-}
-
-func TestKilledSupervisorLeavesNothingRunningAndItsSuccessorStarts(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{})
-	first := start(t, p.url, tokens)
-	first.awaitQR()
-	if err := p.Scan(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	first.await("READY")
-	below := tree(t, first.cmd.Process.Pid)
-	first.signal(syscall.SIGKILL)
-	<-first.ended
-	second := start(t, p.url, tokens)
-	gone(t, below)
-	second.await("READY")
-}
-
 func TestNothingListensButTheAPI(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
@@ -253,39 +209,6 @@ func TestNothingListensButTheAPI(t *testing.T) {
 	}
 	if own := listening(t, []int{s.cmd.Process.Pid}); len(own) != 1 {
 		t.Errorf("the supervisor listens on %v", own)
-	}
-}
-
-func TestLeftoverLocksNeverStopAStart(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	host, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, lock := range map[string]string{
-		"dead pid":     host + "-999999",
-		"reused pid":   host + "-1",
-		"other host":   "some-other-host-4242",
-		"no lock form": "nonsense",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			tokens := t.TempDir()
-			profile := filepath.Join(tokens, "admin")
-			if err := os.MkdirAll(profile, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			for link, target := range map[string]string{
-				"SingletonLock": lock, "SingletonCookie": "1234", "SingletonSocket": "/tmp/nowhere/SingletonSocket",
-			} {
-				if err := os.Symlink(target, filepath.Join(profile, link)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			s := start(t, newPhone(t, simulator.Options{}).url, tokens)
-			s.await("QR_REQUIRED")
-		})
 	}
 }
 
