@@ -74,8 +74,8 @@ type Browser struct {
 	hints   *proto.EmulationUserAgentMetadata // guarded by hintsMu
 }
 
-// Rod returns the connected browser. Each call on it ends after callLimit at the
-// latest, and with ErrGone when Chrome is gone.
+// Rod returns the connected browser. A call on it that brings no deadline ends after
+// callLimit at the latest, and each with ErrGone when Chrome is gone.
 func (b *Browser) Rod() *rod.Browser { return b.rod }
 
 // PID returns the process id of Chrome's main process.
@@ -150,10 +150,11 @@ type boundedClient struct{ *cdp.Client }
 
 // Call implements rod.CDPClient.
 func (c *boundedClient) Call(ctx context.Context, session, method string, params any) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	if _, bounded := ctx.Deadline(); !bounded {
-		ctx, cancel = context.WithTimeout(ctx, callLimit)
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(callLimit)
 	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	res, err := c.Client.Call(ctx, session, method, params)
 	if err != nil {
