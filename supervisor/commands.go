@@ -53,7 +53,7 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		Knowledge:  func() []byte { return override.State().File },
 		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Keeper: keeper,
-		DeadlineFactor: cfg.DeadlineFactor,
+		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor),
 		Notify: func(n supervise.Notice) {
 			s.crashes.Notice(n)
 			s.trace.Notice(n)

@@ -140,9 +140,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	}
 	limits := session.DefaultLimits()
 	limits.FirstQR = cfg.QRTimeout
-	for _, d := range []*time.Duration{&limits.Evidence, &limits.PageLoading} {
-		*d = time.Duration(cfg.DeadlineFactor * float64(*d))
-	}
+	rpc.DeadlineFactor(cfg.DeadlineFactor).Stretch(&limits.Evidence, &limits.PageLoading)
 	s.session = session.New(session.Options{
 		Limits: limits,
 		Logger: log,

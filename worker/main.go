@@ -128,7 +128,7 @@ func loginStored(r rpc.RunRequest) (bool, error) {
 func openPage(ctx context.Context, o server.PageOptions) (server.Page, error) {
 	p, err := page.Open(ctx, page.Options{
 		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Knowledge: o.Knowledge, Emit: o.Emit, Logger: o.Logger,
-		Timings: page.Stretched(o.DeadlineFactor),
+		DeadlineFactor: o.DeadlineFactor,
 	})
 	if err != nil {
 		return nil, err // not p: a nil *Page in an interface is not nil

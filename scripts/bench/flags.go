@@ -200,11 +200,7 @@ func (b *bench) weigh(ctx context.Context, p *page, members []*variant) error {
 			return err
 		}
 		chromes = append(chromes, f)
-		tab, err := f.openPage(p.url)
-		if err == nil {
-			_, err = f.await(tab, attribute)
-		}
-		if err != nil {
+		if _, err := f.shows(p.url, attribute); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
 		v.got = append(v.got, cost{start: time.Since(begun[i])})

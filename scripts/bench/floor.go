@@ -126,6 +126,16 @@ func (f *floor) call(session, method string, params any, result any) error {
 	}
 }
 
+// shows loads url in the first tab, waits until expression is something, and returns
+// the tab's session.
+func (f *floor) shows(url, expression string) (string, error) {
+	tab, err := f.openPage(url)
+	if err == nil {
+		_, err = f.await(tab, expression)
+	}
+	return tab, err
+}
+
 // openPage loads url in the first tab and returns its session.
 func (f *floor) openPage(url string) (string, error) {
 	target, err := f.tab()

@@ -44,13 +44,12 @@ func (b *bench) measureRest(ctx context.Context) error {
 
 // showFloor lets a bare Chrome show a code until end is called.
 func (b *bench) showFloor(ctx context.Context) (pid int, end func(), err error) {
-	p, err := openSimulator(simulator.Options{})
+	folder, err := b.fresh()
 	if err != nil {
 		return 0, nil, err
 	}
-	folder, err := b.fresh()
+	p, err := openSimulator(simulator.Options{})
 	if err != nil {
-		p.close()
 		return 0, nil, err
 	}
 	f, err := startFloor(ctx, b.browser, folder, b.userAgent)
@@ -62,11 +61,7 @@ func (b *bench) showFloor(ctx context.Context) (pid int, end func(), err error) 
 		f.close()
 		p.close()
 	}
-	tab, err := f.openPage(p.url)
-	if err == nil {
-		_, err = f.await(tab, attribute)
-	}
-	if err != nil {
+	if _, err := f.shows(p.url, attribute); err != nil {
 		end()
 		return 0, nil, err
 	}
@@ -177,6 +172,7 @@ func (b *bench) measureCPU(ctx context.Context) (err error) {
 	if err := command.Pause(ctx, min(b.rest, codesLive)); err != nil {
 		return err
 	}
+	watched := time.Since(begun)
 	percent := make([]float64, len(roots))
 	for i, root := range roots {
 		after, err := ranBelow(root)
@@ -184,7 +180,7 @@ func (b *bench) measureCPU(ctx context.Context) (err error) {
 			return err
 		}
 		for thread, ran := range after {
-			percent[i] += 100 * (ran - before[i][thread]).Seconds() / time.Since(begun).Seconds()
+			percent[i] += 100 * (ran - before[i][thread]).Seconds() / watched.Seconds()
 		}
 	}
 	b.table.Rows = append(b.table.Rows,

@@ -101,11 +101,7 @@ func (b *bench) floorStart(ctx context.Context, p *page) (time.Duration, error) 
 		return 0, err
 	}
 	defer f.close()
-	tab, err := f.openPage(p.url)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := f.await(tab, attribute); err != nil {
+	if _, err := f.shows(p.url, attribute); err != nil {
 		return 0, err
 	}
 	return time.Since(begun), nil
@@ -164,10 +160,7 @@ func (b *bench) measureWarm(ctx context.Context, p *page) error {
 		if err != nil {
 			return err
 		}
-		tab, err := f.openPage(p.url)
-		if err == nil {
-			_, err = f.await(tab, chats)
-		}
+		_, err = f.shows(p.url, chats)
 		floors = append(floors, time.Since(begun))
 		f.close()
 		if err != nil {
@@ -210,11 +203,8 @@ func (b *bench) linkFloor(ctx context.Context, p *page, folder string) error {
 		return err
 	}
 	defer f.close() // a clean end, which flushes the profile
-	tab, err := f.openPage(p.url)
+	tab, err := f.shows(p.url, attribute)
 	if err != nil {
-		return err
-	}
-	if _, err := f.await(tab, attribute); err != nil {
 		return err
 	}
 	if _, err := p.Shown(ctx); err != nil {

@@ -49,10 +49,9 @@ type options struct {
 	cycles                     int
 	when                       string
 	keep, list                 bool
-	// pause is between two requests of a client.
-	pause time.Duration
-	// soon is how long a stop may take.
-	soon time.Duration
+	// pause is between an answer and the client's next request, and soon how long a
+	// stop may take. They are no flags: only a test is milder.
+	pause, soon time.Duration
 }
 
 func parse(args []string) (options, error) {
@@ -68,7 +67,6 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome; by default it is looked for on the PATH")
 	flags.StringVar(&o.json, "json", filepath.Join(bin, "chaos.json"), "file for the measurements; empty for none")
 	flags.StringVar(&o.only, "only", "", "do only the faults whose names contain one of these, separated by commas")
-	flags.DurationVar(&o.pause, "pause", 0, "pause of the client between an answer and the next request")
 	flags.StringVar(&o.when, "when", "", "QR or READY: bring the faults about in this state only")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the random part")
 	flags.DurationVar(&o.random, "for", 0, "how long to go on with faults drawn at random")

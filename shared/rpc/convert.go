@@ -10,33 +10,31 @@ import (
 
 func runRequestToProto(r RunRequest) *workerpb.RunRequest {
 	return &workerpb.RunRequest{
-		Generation:    r.Generation,
-		ChromePath:    r.ChromePath,
-		ChromeVersion: r.ChromeVersion,
-		ChromeArgs:    r.ChromeArgs,
-		Url:           r.URL,
-		ProfileDir:    r.ProfileDir,
-		LeaseFile:     r.LeaseFile,
-		ScratchDir:    r.ScratchDir,
-		Knowledge:     r.Knowledge,
-
-		DeadlineFactor: r.DeadlineFactor,
+		Generation:     r.Generation,
+		ChromePath:     r.ChromePath,
+		ChromeVersion:  r.ChromeVersion,
+		ChromeArgs:     r.ChromeArgs,
+		Url:            r.URL,
+		ProfileDir:     r.ProfileDir,
+		LeaseFile:      r.LeaseFile,
+		ScratchDir:     r.ScratchDir,
+		Knowledge:      r.Knowledge,
+		DeadlineFactor: float64(r.DeadlineFactor),
 	}
 }
 
 func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 	return RunRequest{
-		Generation:    p.GetGeneration(),
-		ChromePath:    p.GetChromePath(),
-		ChromeVersion: p.GetChromeVersion(),
-		ChromeArgs:    p.GetChromeArgs(),
-		URL:           p.GetUrl(),
-		ProfileDir:    p.GetProfileDir(),
-		LeaseFile:     p.GetLeaseFile(),
-		ScratchDir:    p.GetScratchDir(),
-		Knowledge:     p.GetKnowledge(),
-
-		DeadlineFactor: p.GetDeadlineFactor(),
+		Generation:     p.GetGeneration(),
+		ChromePath:     p.GetChromePath(),
+		ChromeVersion:  p.GetChromeVersion(),
+		ChromeArgs:     p.GetChromeArgs(),
+		URL:            p.GetUrl(),
+		ProfileDir:     p.GetProfileDir(),
+		LeaseFile:      p.GetLeaseFile(),
+		ScratchDir:     p.GetScratchDir(),
+		Knowledge:      p.GetKnowledge(),
+		DeadlineFactor: DeadlineFactor(p.GetDeadlineFactor()),
 	}
 }
 

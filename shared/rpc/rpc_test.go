@@ -215,9 +215,11 @@ func TestLoginNeverPrints(t *testing.T) {
 }
 
 func TestDeadlineFactorStretchesWhatIsUsual(t *testing.T) {
-	for factor, want := range map[float64]time.Duration{0: 4 * time.Second, 1: 4 * time.Second, 0.5: 2 * time.Second, 2.5: 10 * time.Second} {
-		if got := (RunRequest{DeadlineFactor: factor}).Deadline(4 * time.Second); got != want {
-			t.Errorf("Deadline() with %v = %v, want %v", factor, got, want)
+	for factor, want := range map[DeadlineFactor]time.Duration{0: 4 * time.Second, 1: 4 * time.Second, 0.5: 2 * time.Second, 2.5: 10 * time.Second} {
+		got := 4 * time.Second
+		factor.Stretch(&got)
+		if got != want {
+			t.Errorf("Stretch() by %v = %v, want %v", factor, got, want)
 		}
 	}
 }

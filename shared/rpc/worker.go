@@ -65,17 +65,8 @@ type RunRequest struct {
 	// Knowledge is the file that Learn would be given, empty for the one built
 	// in.
 	Knowledge []byte
-	// DeadlineFactor is how many times the usual Chrome, its parts and the page may
-	// take to answer before they count as hung; 0 stands for 1.
-	DeadlineFactor float64
-}
-
-// Deadline is how long an answer may take that usually may take so long.
-func (r RunRequest) Deadline(usual time.Duration) time.Duration {
-	if r.DeadlineFactor == 0 {
-		return usual
-	}
-	return time.Duration(r.DeadlineFactor * float64(usual))
+	// DeadlineFactor is for the answers of Chrome, its parts and the page.
+	DeadlineFactor DeadlineFactor
 }
 
 // Pairing is a code by which a phone is linked without a camera.

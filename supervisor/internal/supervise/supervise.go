@@ -57,9 +57,8 @@ type Options struct {
 	Notify func(Notice)
 	// Keeper looks after the login. It may be nil.
 	Keeper Keeper
-	// DeadlineFactor is how many times the usual the worker and Chrome may take to
-	// answer before they count as hung; 0 stands for 1.
-	DeadlineFactor float64
+	// DeadlineFactor is for the answers of the worker and Chrome.
+	DeadlineFactor rpc.DeadlineFactor
 	// Timings and Limits have defaults for what is zero.
 	Timings Timings
 	Limits  restart.Limits

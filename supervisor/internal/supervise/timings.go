@@ -1,6 +1,10 @@
 package supervise
 
-import "time"
+import (
+	"time"
+
+	"session-manager/shared/rpc"
+)
 
 // Timings bounds everything that the supervisor waits for. A field that is zero
 // stands for its default.
@@ -120,13 +124,8 @@ func (t Timings) withDefaults() Timings {
 	return t
 }
 
-// stretched gives the worker and Chrome factor times as long to answer; 0 stands for 1.
-func (t Timings) stretched(factor float64) Timings {
-	if factor == 0 {
-		return t
-	}
-	for _, d := range []*time.Duration{&t.Handshake, &t.BrowserStart, &t.Verify, &t.Silence, &t.Answer, &t.VerifyCopy} {
-		*d = time.Duration(factor * float64(*d))
-	}
+// stretched gives the worker and Chrome more time to answer.
+func (t Timings) stretched(by rpc.DeadlineFactor) Timings {
+	by.Stretch(&t.Handshake, &t.BrowserStart, &t.Verify, &t.Silence, &t.Answer, &t.VerifyCopy)
 	return t
 }

@@ -32,16 +32,6 @@ func (l *loop) press(ctx context.Context, name string) error {
 	return h.press(ctx, name)
 }
 
-// firstNavigation loads the page. An address that can't be reached, or answers with an
-// error, is loaded again by Run: a new Chrome would find nothing else.
-func (p *Page) firstNavigation(ctx context.Context) error {
-	err := p.navigate(ctx)
-	if err != nil && ctx.Err() != nil {
-		return reason.Wrap(reason.PageLoadFailed, fmt.Errorf("cannot load page in time: %w", context.Cause(ctx)))
-	}
-	return err
-}
-
 // navigate goes to the page's address, and notes when that can't be reached. Unlike a
 // reload it revives a crashed page.
 func (p *Page) navigate(ctx context.Context) error {

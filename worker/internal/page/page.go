@@ -40,6 +40,8 @@ type Options struct {
 	// Logger gets what a person may want to know. Login strings never reach it.
 	Logger  *slog.Logger
 	Timings Timings
+	// DeadlineFactor is for the answers of the page.
+	DeadlineFactor rpc.DeadlineFactor
 }
 
 // Page is the one page of a browser. Open makes it and Run ends it.
@@ -86,9 +88,9 @@ type Page struct {
 
 // Open takes a blank page target of the browser or makes one, closes every
 // other, and navigates to the address. It is bounded by ctx and Timings.Open.
-// That the address can't be reached, or answers with an error, is none of its errors: Run
-// tells it, and loads the page again. Its errors carry a reason. After success Run must be called, which also
-// releases what Open took.
+// That the address can't be reached, or answers with an error, is none of its
+// errors: Run tells it, and loads the page again. Its errors carry a reason. After
+// success Run must be called, which also releases what Open took.
 func Open(ctx context.Context, o Options) (*Page, error) {
 	p, err := prepare(o)
 	if err != nil {
@@ -123,7 +125,7 @@ func prepare(o Options) (*Page, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	t := o.Timings.withDefaults()
+	t := o.Timings.withDefaults().stretched(o.DeadlineFactor)
 	l, err := parseLens(o.Knowledge)
 	if err != nil {
 		log.Error("cannot use the knowledge file; the built-in one is used", logging.KeyError, err)
@@ -160,7 +162,9 @@ func (p *Page) open(ctx context.Context) error {
 	if err := p.dress(ctx); err != nil {
 		return err
 	}
-	return p.firstNavigation(ctx)
+	// An address that can't be reached, or answers with an error, is loaded again by Run:
+	// a new Chrome would find nothing else.
+	return p.navigate(ctx)
 }
 
 // dress makes the page visible to itself, and applies the disguise.

@@ -3,6 +3,7 @@ package page
 import (
 	"time"
 
+	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/judge"
 )
 
@@ -37,16 +38,9 @@ type Timings struct {
 	Judge judge.Timings
 }
 
-// Stretched returns the defaults, but the page gets factor times as long to load and to
-// answer; 0 stands for 1.
-func Stretched(factor float64) Timings {
-	t := Timings{}.withDefaults()
-	if factor == 0 {
-		return t
-	}
-	for _, d := range []*time.Duration{&t.Open, &t.LookDeadline, &t.Navigate, &t.Call} {
-		*d = time.Duration(factor * float64(*d))
-	}
+// stretched gives the page more time to load and to answer.
+func (t Timings) stretched(by rpc.DeadlineFactor) Timings {
+	by.Stretch(&t.Open, &t.LookDeadline, &t.Navigate, &t.Call)
 	return t
 }
 

@@ -7,11 +7,11 @@ import (
 
 func TestStretchedGivesThePageLonger(t *testing.T) {
 	usual := Timings{}.withDefaults()
-	if got := Stretched(0); got != usual {
-		t.Errorf("Stretched(0) = %+v", got)
+	if got := usual.stretched(0); got != usual {
+		t.Errorf("stretched(0) = %+v", got)
 	}
-	got := Stretched(2.5)
+	got := usual.stretched(2.5)
 	if got.LookDeadline != 10*time.Second || got.Open != 150*time.Second || got.Rest != usual.Rest {
-		t.Errorf("Stretched(2.5) = %+v", got)
+		t.Errorf("stretched(2.5) = %+v", got)
 	}
 }

@@ -31,7 +31,7 @@ type probe struct {
 func (s *session) probeBrowser(ctx context.Context) error {
 	t := s.worker.o.Timings
 	return s.probe(ctx, probe{
-		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.Deadline(t.ProbeDeadline),
+		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.DeadlineFactor.Of(t.ProbeDeadline),
 		hung: reason.BrowserHung, says: "Chrome", good: s.pulse.browserAnswered,
 	})
 }
@@ -39,7 +39,7 @@ func (s *session) probeBrowser(ctx context.Context) error {
 func (s *session) probePaint(ctx context.Context) error {
 	t := s.worker.o.Timings
 	return s.probe(ctx, probe{
-		ask: s.browser.ProbePaint, fits: s.mainThreadTurns, period: t.PartPeriod, deadline: s.req.Deadline(t.PartDeadline),
+		ask: s.browser.ProbePaint, fits: s.mainThreadTurns, period: t.PartPeriod, deadline: s.req.DeadlineFactor.Of(t.PartDeadline),
 		hung: reason.PaintingHung, says: "the part of Chrome that paints",
 	})
 }
@@ -47,7 +47,7 @@ func (s *session) probePaint(ctx context.Context) error {
 func (s *session) probeNetwork(ctx context.Context) error {
 	t := s.worker.o.Timings
 	return s.probe(ctx, probe{
-		ask: s.browser.ProbeNetwork, fits: s.browserTurns, period: t.PartPeriod, deadline: s.req.Deadline(t.PartDeadline),
+		ask: s.browser.ProbeNetwork, fits: s.browserTurns, period: t.PartPeriod, deadline: s.req.DeadlineFactor.Of(t.PartDeadline),
 		hung: reason.NetworkHung, says: "Chrome's network process",
 	})
 }
@@ -67,7 +67,7 @@ func (s *session) mainThreadTurns() bool {
 // fresh is how old an answer of the layer below may be for the one above to be asked.
 func (s *session) fresh() time.Duration {
 	t := s.worker.o.Timings
-	return t.ProbePeriod + s.req.Deadline(t.ProbeDeadline)
+	return t.ProbePeriod + s.req.DeadlineFactor.Of(t.ProbeDeadline)
 }
 
 // probe asks until ctx ends, and returns an error with a reason when probeMisses
@@ -115,7 +115,7 @@ func (s *session) probeOnce(ctx context.Context, p probe) (missed bool, fatal er
 func (s *session) turns(ctx context.Context) bool {
 	t := s.worker.o.Timings
 	missed, fatal := s.probeOnce(ctx, probe{
-		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.Deadline(t.ProbeDeadline),
+		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.DeadlineFactor.Of(t.ProbeDeadline),
 	})
 	return !missed && fatal == nil
 }

@@ -46,7 +46,7 @@ type PageOptions struct {
 	// Knowledge is a knowledge file, empty for the one built in.
 	Knowledge []byte
 	// DeadlineFactor is as in rpc.RunRequest.
-	DeadlineFactor float64
+	DeadlineFactor rpc.DeadlineFactor
 	// Emit takes an event without waiting for anybody.
 	Emit   func(rpc.EventBody)
 	Logger *slog.Logger

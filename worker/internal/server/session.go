@@ -51,7 +51,7 @@ func (s *session) startBrowser(ctx context.Context) error {
 	b, err := browser.Start(ctx, browser.Options{
 		Path: s.req.ChromePath, Version: s.req.ChromeVersion, Args: s.req.ChromeArgs,
 		ProfileDir: s.req.ProfileDir, LeaseFile: s.req.LeaseFile, ScratchDir: s.req.ScratchDir, Logger: s.log,
-		StartTimeout: s.req.Deadline(browser.StartTimeout),
+		StartTimeout: s.req.DeadlineFactor.Of(browser.StartTimeout),
 	})
 	if err != nil {
 		return err
