@@ -127,11 +127,8 @@ func (h *hands) codeByModules(ctx context.Context, phone rpc.Secret) (rpc.Secret
 	if len(h.k.Pairing.Calls) == 0 {
 		return "", errNoModules
 	}
-	// The page's functions need its connection.
-	short, cancel := context.WithTimeout(ctx, h.page.t.Answer)
-	defer cancel()
-	if _, err := h.page.views.await(short, func(v view) bool { return canAsk(v.socket) }); err != nil {
-		return "", fmt.Errorf("%w: the page has no connection", rpc.ErrPairingUnavailable)
+	if err := h.connected(ctx); err != nil {
+		return "", err
 	}
 	var made invoked
 	if err := h.ask(ctx, &made, "invoke", h.k.Pairing.Calls, string(phone), h.page.t.Answer.Milliseconds()); err != nil {
@@ -148,6 +145,17 @@ func (h *hands) codeByModules(ctx context.Context, phone rpc.Secret) (rpc.Secret
 		return "", fmt.Errorf("%w: they failed", errNoModules)
 	}
 	return rpc.Secret(made.Value), nil
+}
+
+// connected waits until the page can ask its server for a code. Asked earlier it says
+// no to its modules, and nothing to who presses its button.
+func (h *hands) connected(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, h.page.t.Answer)
+	defer cancel()
+	if _, err := h.page.views.await(short, func(v view) bool { return canAsk(v.socket) }); err != nil {
+		return fmt.Errorf("%w: the page has no connection", rpc.ErrPairingUnavailable)
+	}
+	return nil
 }
 
 // canAsk tells whether the page can ask its server for a code, as far as is known.
@@ -174,18 +182,26 @@ func (h *hands) codeByHand(ctx context.Context, phone rpc.Secret) (rpc.Secret, e
 	if err := h.ask(ctx, &before, "codes"); err != nil {
 		return "", err
 	}
-	if err := h.press(ctx, toNext); err != nil {
-		return "", fmt.Errorf("%w: %w", rpc.ErrPairingUnavailable, err)
-	}
-	var seen struct{ Code, Refusal string }
-	if err := h.ask(ctx, &seen, "outcome", before, h.page.t.Answer.Milliseconds()); err != nil {
+	// To open the form can make the page connect anew.
+	if err := h.connected(ctx); err != nil {
 		return "", err
 	}
-	switch {
-	case seen.Code != "":
-		return rpc.Secret(seen.Code), nil
-	case seen.Refusal != "":
-		return "", refusalOf(seen.Refusal)
+	// The connection may be gone again, or nothing be known of it: who sees nothing
+	// happen presses again, if there still is something to press.
+	for try := range presses {
+		if err := h.press(ctx, toNext); err != nil && (try == 0 || !errors.Is(err, errNothingToPress)) {
+			return "", fmt.Errorf("%w: %w", rpc.ErrPairingUnavailable, err)
+		}
+		var seen struct{ Code, Refusal string }
+		if err := h.ask(ctx, &seen, "outcome", before, h.page.t.Answer.Milliseconds()/presses); err != nil {
+			return "", err
+		}
+		switch {
+		case seen.Code != "":
+			return rpc.Secret(seen.Code), nil
+		case seen.Refusal != "":
+			return "", refusalOf(seen.Refusal)
+		}
 	}
 	return "", fmt.Errorf("%w: no code came in %v", rpc.ErrPairingUnavailable, h.page.t.Answer)
 }

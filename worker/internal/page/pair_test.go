@@ -199,6 +199,36 @@ func TestThePairingCodeOfAPhoneIsGivenAgainAndAnotherPhoneGetsAnother(t *testing
 	}
 }
 
+// TestAPageThatConnectsAnewIsAskedWhenItCanAsk has the page ignore a press on its
+// button, as it does without a connection.
+func TestAPageThatConnectsAnewIsAskedWhenItCanAsk(t *testing.T) {
+	t.Parallel()
+	for name, blind := range map[string]bool{"the connection is known of": false, "nothing is known of it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 5}, withKnowledge(t, func(k *knowledge.Knowledge) {
+				k.Pairing.Calls = nil
+				if blind {
+					k.Facts[knowledge.FactSocketState] = knowledge.Source{From: []knowledge.Path{}}
+				}
+			}), func(o *Options) { o.Timings.Answer = 9 * time.Second })
+			r.awaitCode(0)
+			first, err := r.page.Pair(r.context(), somePhone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sim.SetFault("slow=2000"); err != nil {
+				t.Fatal(err)
+			}
+			other, err := r.page.Pair(r.context(), anotherPhone)
+			if err != nil || other.Code == first.Code {
+				t.Fatalf("got %v", err)
+			}
+			r.awaitScreen(func(s simulator.Screen) bool { return s.Code == string(other.Code) })
+		})
+	}
+}
+
 func TestACodeWhoseConnectionIsLostMakesWayForTheQR(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, fast)

@@ -34,7 +34,9 @@ type stored struct {
 // judge returns a *refusal unless it is a login: all its keys, and at least one
 // database, all of which open. Chrome throws a database away that it finds torn,
 // with all others of the page, and what decrypts a login lies in one. Which
-// databases there must be is not asked: that changes with the page.
+// databases there must be is not asked: that changes with the page. A log that
+// was cut short opens as what it was before (LevelDB's log_reader.cc): only the copy's
+// checksums tell.
 func (s stored) judge() error {
 	switch {
 	case len(s.Broken) > 0:
