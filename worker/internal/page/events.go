@@ -141,6 +141,11 @@ func (p *Page) handlePage(msg *rod.Message) {
 		if msg.Load(&e) {
 			p.dismiss(e.Type)
 		}
+	case proto.InspectorDetached{}.ProtoEvent():
+		var e proto.InspectorDetached
+		if msg.Load(&e) && e.Reason == goneQuietly {
+			p.noteCrash()
+		}
 	case proto.LogEntryAdded{}.ProtoEvent():
 		var e proto.LogEntryAdded
 		if !msg.Load(&e) || e.Entry == nil {
@@ -155,6 +160,12 @@ func (p *Page) handlePage(msg *rod.Message) {
 		p.noteSocket(msg)
 	}
 }
+
+// goneQuietly is how Chrome calls it when the page's process ended without a fault, or
+// in a way that it can't find out: its zygote knows, and may have died before
+// (render_frame_devtools_agent_host.cc; measured). Without a zygote there is no other
+// process for the page, so that it then crashes again as often as it is revived.
+const goneQuietly = "Render process gone."
 
 // noteCrash ends the look in flight, which would never be answered.
 func (p *Page) noteCrash() {
