@@ -10,17 +10,15 @@ const CLAIM = 'whatsapp-mutex-claim';
 const PING = 1000;
 const STALE = 3000;
 
-function read() {
+function parse(text) {
   try {
-    return JSON.parse(localStorage.getItem(KEY));
+    return JSON.parse(text);
   } catch {
     return null;
   }
 }
 
-function ping() {
-  localStorage.setItem(KEY, JSON.stringify({ id: pageId, at: Date.now() }));
-}
+const read = () => parse(localStorage.getItem(KEY));
 
 /** Reloads with the right to take over from another tab. */
 export function claimTab() {
@@ -36,6 +34,8 @@ export async function takeMutex(onLost) {
     Ui.set({ special: 'ANOTHER_SESSION' });
     return false;
   }
+  const since = Date.now();
+  const ping = () => localStorage.setItem(KEY, JSON.stringify({ id: pageId, at: Date.now(), since }));
   ping();
   const pinging = setInterval(ping, PING);
   const release = () => {
@@ -43,9 +43,11 @@ export async function takeMutex(onLost) {
     if (read()?.id === pageId) localStorage.removeItem(KEY);
   };
   addEventListener('pagehide', release);
-  addEventListener('storage', ({ key }) => {
-    const holder = key === KEY ? read() : null;
+  addEventListener('storage', ({ key, newValue }) => {
+    const holder = key === KEY ? parse(newValue) : null;
     if (!holder || holder.id === pageId) return;
+    // The ping of a tab that doesn't know yet that it has lost.
+    if (holder.since < since) return;
     clearInterval(pinging);
     Ui.set({ special: 'ANOTHER_SESSION' });
     onLost();
