@@ -97,7 +97,7 @@ func TestAPersonsWayIsFoundInEveryLanguage(t *testing.T) {
 	for _, profile := range []string{"2026-04", "es", "pt", "de", "ar"} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Profile: profile, Speed: 20}, without, func(o *Options) { o.Timings.Judge.TakeOver = 200 * time.Millisecond })
+			r := open(t, simulator.Options{Profile: profile, Speed: 20}, without, func(o *Options) { o.Timings.Judge.TakeOver = 2 * time.Second })
 			mark := r.pair()
 			if err := r.sim.TakeOver(); err != nil {
 				t.Fatal(err)
