@@ -52,13 +52,11 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 		hardest []string
 		// rotations of each variant.
 		rotations int
-		// lag is how long a code may be served that is not on the screen any more.
-		lag time.Duration
 	}{
-		{"dom", withAttribute, []string{"2022", "sixth-field", "two-canvases", "late", "ar"}, 7, 3 * time.Second},
-		{"modules", withModules, []string{"2026-04", "modules-only", "closed-shadow", "iframe", "late"}, 5, 3 * time.Second},
-		{"picture", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1, 10 * time.Second},
-		{"eye", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1, 10 * time.Second},
+		{"dom", withAttribute, []string{"2022", "sixth-field", "two-canvases", "late", "ar"}, 7},
+		{"modules", withModules, []string{"2026-04", "modules-only", "closed-shadow", "iframe", "late"}, 5},
+		{"picture", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
+		{"eye", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
 	} {
 		if !*thorough {
 			tc.variants, tc.rotations = tc.hardest, min(tc.rotations, 2)
@@ -86,12 +84,7 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 				}
 				s.awaitNewQR(variant)
 				r.end()
-				for _, read := range r.reads {
-					if late := w.lateness(read); late > tc.lag {
-						t.Errorf("%s: served a code %v after it had left the screen", variant, late)
-						break
-					}
-				}
+				w.mustHaveShown(t, variant, r.reads)
 			}
 		})
 	}
@@ -212,6 +205,41 @@ func (w *screenLog) mustShow(t *testing.T, variant, login string) {
 			t.Fatalf("%s: a code is served that the page has never shown", variant)
 		}
 	}
+}
+
+// longestLag is how long a code may be served that is not on the screen any more, by
+// the slowest reader on a machine that has more to do; how long it takes is for the
+// benchmark to say.
+const longestLag = 10 * time.Second
+
+// mustHaveShown wants what was served to have been on the screen not long before, and
+// no code again after its successor.
+func (w *screenLog) mustHaveShown(t *testing.T, variant string, reads []read) {
+	t.Helper()
+	var newest time.Time
+	for _, r := range reads {
+		from := w.from(r.login)
+		switch late := w.lateness(r); {
+		case late > longestLag:
+			t.Errorf("%s: served a code %v after it had left the screen", variant, late)
+			return
+		case from.Before(newest):
+			t.Errorf("%s: served a code again after its successor", variant)
+			return
+		}
+		newest = from
+	}
+}
+
+// from is when a code came to the screen.
+func (w *screenLog) from(login string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.spans, func(s span) bool { return s.login == login })
+	if i < 0 {
+		return time.Time{}
+	}
+	return w.spans[i].from
 }
 
 // lateness is how long before it was read the code had left the screen.

@@ -19,7 +19,7 @@ func (r *rig) watch(code string, d time.Duration) []event {
 	start := time.Now()
 	for time.Since(start) < d {
 		_, mark = r.await(mark, "more observations", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
-		if age := r.page.MainThreadAge(); age > 5*time.Second {
+		if age := r.page.MainThreadAge(); age > patience/3 {
 			r.t.Errorf("the page was last looked at %v ago", age)
 		}
 	}

@@ -43,30 +43,16 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 	}
 }
 
-// TestRotationIsFollowedAtOnce measures from when the page reports that it has
-// drawn a new code to when it is told.
-func TestRotationIsFollowedAtOnce(t *testing.T) {
-	r := open(t, simulator.Options{Speed: 60})
-	var delays []time.Duration
-	mark := 0
-	for len(delays) < 8 {
+// TestARotationIsFollowedAtOnce takes it that no code is found by looking now and
+// then, which would be too late for all of them; how long it takes, the benchmark tells.
+func TestARotationIsFollowedAtOnce(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 10}, func(o *Options) { o.Timings.Interval = 2 * patience })
+	codes := map[rpc.Secret]bool{}
+	for mark := 0; len(codes) < 5; {
 		var e event
 		e, mark = r.await(mark, "the next code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRShown); return ok })
-		told := e.body.(rpc.QRShown)
-		var drawn time.Time
-		err := r.sim.Await(r.context(), func(s simulator.Screen) bool {
-			drawn = s.Since
-			return s.Login == string(told.Login) || !s.Visible
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		delays = append(delays, e.at.Sub(drawn))
-	}
-	slices.Sort(delays)
-	t.Logf("delays %v", delays)
-	if median := delays[len(delays)/2]; median > 50*time.Millisecond {
-		t.Errorf("the median delay is %v", median)
+		codes[e.body.(rpc.QRShown).Login] = true
 	}
 }
 
