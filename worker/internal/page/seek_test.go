@@ -36,7 +36,7 @@ func pictureOf(t *testing.T, login string) string {
 // eager searches pictures soon and often, and observes often.
 func eager(o *Options) {
 	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
-	o.Timings.Search, o.Timings.Rest = 1500*time.Millisecond, 200*time.Millisecond
+	o.Timings.Rest = 200 * time.Millisecond
 	o.Timings.Judge.Silence, o.Timings.Judge.Repeat = 200*time.Millisecond, time.Second
 }
 
