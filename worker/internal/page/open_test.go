@@ -1,16 +1,12 @@
 package page
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -136,15 +132,7 @@ func TestRunEndsWhenChromeDies(t *testing.T) {
 	if err := r.browser.Close(r.context()); err != nil {
 		t.Fatal(err)
 	}
-	r.stop, r.page = nil, nil
-	select {
-	case err := <-r.ended:
-		if reason.Of(err, "") != reason.PageCrashed {
-			t.Fatalf("got %v", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("it did not end")
-	}
+	r.awaitEnd(reason.PageCrashed)
 }
 
 func TestACrashIsSeenByAChromeThatHasLostItsZygotes(t *testing.T) {
@@ -152,49 +140,13 @@ func TestACrashIsSeenByAChromeThatHasLostItsZygotes(t *testing.T) {
 	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
 	r.open(func(o *Options) { o.Timings.LookDeadline = patience })
 	r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
-	killZygotes(t, r.browser.PID())
+	for _, zygote := range browsertest.Helpers(t, r.browser.PID(), "--type=zygote") {
+		if err := unix.Kill(zygote, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
 	crash(r)
-	select {
-	case err := <-r.ended:
-		if reason.Of(err, "") != reason.PageCrashed {
-			t.Fatalf("got %v", err)
-		}
-		r.stop()
-		r.stop = nil
-	case <-time.After(patience):
-		t.Fatal("it did not end")
-	}
-}
-
-// killZygotes kills those of a Chrome.
-func killZygotes(t *testing.T, chrome int) {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed := 0
-	for _, file := range files {
-		args, err := os.ReadFile(file)
-		if err != nil || !bytes.Contains(args, []byte("--type=zygote")) {
-			continue // most have ended
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		// All of a Chrome's processes are in its group.
-		if group, err := unix.Getpgid(pid); err != nil || group != chrome {
-			continue
-		}
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		killed++
-	}
-	if killed == 0 {
-		t.Fatal("there is no zygote")
-	}
+	r.awaitEnd(reason.PageCrashed)
 }
 
 func TestDialogsDoNotStopThePage(t *testing.T) {

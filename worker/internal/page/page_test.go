@@ -219,16 +219,7 @@ func TestAHangingPageIsCured(t *testing.T) {
 func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := openAlone(t, simulator.Options{Faults: []string{"hang"}, Speed: 20}, quick, once)
-	select {
-	case err := <-r.ended:
-		if reason.Of(err, "") != reason.PageHung {
-			t.Fatalf("got %v", err)
-		}
-		r.stop()
-		r.stop = nil
-	case <-time.After(patience):
-		t.Fatal("it was not given up")
-	}
+	r.awaitEnd(reason.PageHung)
 }
 
 func TestACrashedPageIsRevived(t *testing.T) {
@@ -256,16 +247,7 @@ func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
 	crash(r)
 	r.awaitCode(r.awaitGone(mark, "navigated"))
 	crash(r)
-	select {
-	case err := <-r.ended:
-		if reason.Of(err, "") != reason.PageCrashed {
-			t.Fatalf("got %v", err)
-		}
-		r.stop()
-		r.stop = nil
-	case <-time.After(patience):
-		t.Fatal("it was not given up")
-	}
+	r.awaitEnd(reason.PageCrashed)
 }
 
 func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"session-manager/scripts/simulator"
+	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
@@ -183,6 +184,21 @@ func (r *rig) close() {
 		r.t.Error("Run did not end")
 	}
 	r.leave()
+}
+
+// awaitEnd waits until Run ends by itself, for this reason.
+func (r *rig) awaitEnd(want reason.Code) {
+	r.t.Helper()
+	select {
+	case err := <-r.ended:
+		r.stop()
+		r.stop = nil
+		if reason.Of(err, "") != want {
+			r.t.Fatalf("Run ended with %v, want reason %s", err, want)
+		}
+	case <-time.After(patience):
+		r.t.Fatal("Run did not end")
+	}
 }
 
 // leave ends the page, which would go on in its Chrome, and leaves a blank one

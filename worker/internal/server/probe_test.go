@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/browser/browsertest"
 )
 
 func TestProbeIsJudgedByWhatItProves(t *testing.T) {
@@ -68,7 +68,7 @@ func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
 				}
 				return
 			}
-			pid := helper(t, chrome, kind)
+			pid := browsertest.Helpers(t, chrome, kind)[0]
 			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
@@ -79,23 +79,4 @@ func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
 			r.mustBeGone()
 		})
 	}
-}
-
-// helper returns the pid of that helper of Chrome's whose command line holds arg.
-// It is waited for, since Chrome starts its helpers when they are needed.
-func helper(t *testing.T, chrome int, arg string) int {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
-		for queue := []int{chrome}; len(queue) > 0; queue = queue[1:] {
-			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", queue[0]))
-			if err == nil && queue[0] != chrome && strings.Contains(string(cmdline), arg) {
-				return queue[0]
-			}
-			queue = append(queue, childrenOf(queue[0])...)
-		}
-	}
-	t.Fatalf("Chrome has no %s", arg)
-	return 0
 }

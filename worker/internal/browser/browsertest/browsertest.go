@@ -7,10 +7,15 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"session-manager/worker/internal/browser"
 )
@@ -98,4 +103,36 @@ func Start(t testing.TB, o browser.Options) *browser.Browser {
 		<-b.Done()
 	})
 	return b
+}
+
+// Helpers returns the pids of a Chrome's processes whose command line holds arg, its
+// main one left out. They are waited for, since Chrome starts its helpers when they are
+// needed. All but its crash handlers are in its group.
+func Helpers(t testing.TB, chrome int, arg string) []int {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found []int
+		for _, file := range files {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			if err != nil || pid == chrome {
+				continue
+			}
+			// What can't be asked has ended.
+			group, _ := unix.Getpgid(pid)
+			if cmdline, _ := os.ReadFile(file); group == chrome && strings.Contains(string(cmdline), arg) {
+				found = append(found, pid)
+			}
+		}
+		if len(found) > 0 {
+			return found
+		}
+	}
+	t.Fatalf("Chrome has no %s", arg)
+	return nil
 }
