@@ -5,18 +5,18 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/override"
-	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // commands is who the API passes its commands to.
 type commands struct {
-	*supervise.Supervisor
+	*worker.Manager
 	keeper  *login.Keeper
 	session *session.Session
 }
@@ -24,7 +24,7 @@ type commands struct {
 // Pair implements api.Commander. The code goes to the caller alone, its expiry to
 // everybody.
 func (c commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
-	pairing, err := c.Supervisor.Pair(ctx, phone)
+	pairing, err := c.Manager.Pair(ctx, phone)
 	if err == nil {
 		c.session.Paired(time.Now().Add(pairing.TTL))
 	}
@@ -43,18 +43,18 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 	limits.Settle, limits.QuietHour = cfg.SettleTime, cfg.QuietHour()
 	keeper := login.New(login.Options{
 		Limits: limits, Logger: s.log,
-		Tell:    func(status login.Status) { s.session.LoginKnown(status) },
+		Tell:    func(status login.Status) { s.session.SetLogin(status) },
 		Workers: func() login.Workers { return s.workers },
 	})
 	group, err := proctree.Delegated()
 	s.log.Info("containment", "control_group", err == nil, logging.KeyPath, group)
-	s.workers = supervise.New(supervise.Options{
+	s.workers = worker.New(worker.Options{
 		ControlGroup: group,
 		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
-		Knowledge:  func() []byte { return override.State().File },
-		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Keeper: keeper,
+		Selectors:  func() []byte { return override.State().File },
+		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Hooks: keeper,
 		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor),
-		Notify: func(n supervise.Notice) {
+		Notify: func(n worker.Notice) {
 			s.crashes.Notice(n)
 			s.trace.Notice(n)
 			keeper.Notice(n)

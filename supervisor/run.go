@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/api"
 	"session-manager/supervisor/internal/config"
@@ -23,12 +24,11 @@ import (
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/override"
-	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
 	"session-manager/supervisor/internal/systemd"
 	"session-manager/supervisor/internal/trace"
 	"session-manager/supervisor/internal/webhook"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Times of the service as a whole.
@@ -91,7 +91,7 @@ func start(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = serving.listener.Close() }()
-	override := override.New(cfg.Knowledge)
+	override := override.New(cfg.Selectors)
 	if cfg.File != "" {
 		serving.reloads = append(serving.reloads, settingsReload(cfg, args, environ, &level, log))
 	}
@@ -121,7 +121,7 @@ type service struct {
 	events  *events.Log
 	// webhook is nil when none is set.
 	webhook   *webhook.Sender
-	workers   *supervise.Supervisor
+	workers   *worker.Manager
 	crashes   *crash.Recorder
 	trace     *trace.Recorder
 	http      *http.Server
@@ -166,14 +166,14 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	handler, err := api.New(api.Options{
 		Session: s.session, Commands: commands{s.workers, keeper, s.session}, Crashes: crashes, Events: s.events, Meter: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
-		Knowledge: override,
+		Selectors: override,
 		Version:   version, Logger: log, Draining: s.draining,
 	})
 	if err != nil {
 		return nil, err
 	}
 	if override.Path() != "" {
-		serving.reloads = append(serving.reloads, s.knowledgeReload(override))
+		serving.reloads = append(serving.reloads, s.selectorsReload(override))
 	}
 	s.http = &http.Server{
 		Handler:           handler,
@@ -266,7 +266,7 @@ func (s *service) restartOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			if _, err := s.workers.Restart(ctx, supervise.Calm); err != nil {
+			if _, err := s.workers.Restart(ctx, worker.WhenIdle); err != nil {
 				s.log.Warn("restart_failed", logging.KeyError, err)
 			}
 		}

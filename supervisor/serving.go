@@ -114,22 +114,22 @@ func settingsReload(running *config.Config, args, environ []string, level *slog.
 	}}
 }
 
-// knowledgeReload reads the file for the first time, so that the first worker
+// selectorsReload reads the file for the first time, so that the first worker
 // gets it, and hands each newer one to the worker that runs.
-func (s *service) knowledgeReload(file *override.File) reload {
+func (s *service) selectorsReload(file *override.File) reload {
 	files := watch.LookOptional(file.Path())
 	if err := file.Load(); err != nil {
-		s.log.Error("knowledge_refused", logging.KeyError, err)
+		s.log.Error("selectors_refused", logging.KeyError, err)
 	} else if len(file.State().File) > 0 {
-		s.log.Info("knowledge_taken", "file", file.Path())
+		s.log.Info("selectors_loaded", "file", file.Path())
 	}
-	return reload{"knowledge", files, func() error {
+	return reload{"selectors", files, func() error {
 		if err := file.Load(); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 		defer cancel()
-		return s.workers.Learn(ctx)
+		return s.workers.SetSelectors(ctx)
 	}}
 }
 

@@ -37,10 +37,10 @@ func transfer(cfg *config.Config, stdout io.Writer) error {
 		return err
 	}
 	m, err := login.Export{
-		Tokens: cfg.Tokens, File: cfg.Archive, Passphrase: passphrase, Snapshot: cfg.Snapshot, Work: archive.Work,
+		Tokens: cfg.Tokens, File: cfg.Archive, Passphrase: passphrase, Backup: cfg.Backup, Work: archive.Work,
 	}.Run(ctx)
 	if errors.Is(err, profile.ErrHeld) {
-		return fmt.Errorf("%w; or export the newest copy with --snapshot", err)
+		return fmt.Errorf("%w; or export the newest copy with --backup", err)
 	}
 	if err != nil {
 		return err

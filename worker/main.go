@@ -15,9 +15,9 @@ import (
 	"syscall"
 	"time"
 
-	"session-manager/shared/knowledge"
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page"
 	"session-manager/worker/internal/persist"
 	"session-manager/worker/internal/server"
@@ -118,7 +118,7 @@ func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <
 }
 
 func loginStored(r rpc.RunRequest) (bool, error) {
-	k, err := knowledge.Default()
+	k, err := selectors.Default()
 	if err != nil {
 		return false, err
 	}
@@ -127,7 +127,7 @@ func loginStored(r rpc.RunRequest) (bool, error) {
 
 func openPage(ctx context.Context, o server.PageOptions) (server.Page, error) {
 	p, err := page.Open(ctx, page.Options{
-		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Knowledge: o.Knowledge, Emit: o.Emit, Logger: o.Logger,
+		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Selectors: o.Selectors, Emit: o.Emit, Logger: o.Logger,
 		DeadlineFactor: o.DeadlineFactor,
 	})
 	if err != nil {

@@ -150,7 +150,7 @@ func TestWorkerShowsTheCodeOverTheWireAndStops(t *testing.T) {
 	go s.run(t.Context())
 	select {
 	case code := <-s.codes:
-		if code.Login == "" || code.TTL <= 0 {
+		if code.Payload == "" || code.TTL <= 0 {
 			t.Errorf("%+v", code)
 		}
 	case err := <-s.ended:

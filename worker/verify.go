@@ -16,7 +16,7 @@ import (
 )
 
 // maxRequest bounds what is read of a request, in bytes. Most of it is the
-// knowledge file.
+// selectors file.
 const maxRequest = 4 << 20
 
 // verifyCopy is rpc.VerifyCommand. A signal ends it early, and nothing is left.

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -37,7 +37,7 @@ type grower struct {
 
 // growing is a grower's service in the making of its count.
 type growing struct {
-	*service.Service
+	*harness.Service
 	bare string // address of a bare handler
 	body string // last code
 	done int
@@ -54,7 +54,7 @@ var growers = []grower{
 // Both sizes are taken while a code is shown, where there is a page.
 func (b *bench) measureGrowth(ctx context.Context) error {
 	worker := filepath.Join(b.folder, "worker")
-	if err := service.PlaceSelf(worker); err != nil {
+	if err := harness.PlaceSelf(worker); err != nil {
 		return err
 	}
 	changes := grower{name: "changes of the state", count: 10_000, speed: 1, standIn: worker, until: change(worker)}
@@ -97,7 +97,7 @@ func (b *bench) grow(ctx context.Context, g grower) (err error) {
 
 // holding is what is compared.
 type holding struct {
-	service.Size
+	harness.Size
 	worker     int // PID; 0 for a stand-in, which is not compared
 	workerRSS  int64
 	workerFile int
@@ -127,10 +127,10 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 		return h, err
 	}
 	h.worker = v.Worker.PID
-	if h.workerRSS, err = service.RSS(h.worker); err != nil {
+	if h.workerRSS, err = harness.RSS(h.worker); err != nil {
 		return h, err
 	}
-	h.workerFile, err = service.OpenFiles(h.worker)
+	h.workerFile, err = harness.OpenFiles(h.worker)
 	return h, err
 }
 
@@ -157,15 +157,15 @@ func grown(name string, early, late holding) []row {
 	}
 	megabytes := func(n int64) float64 { return float64(n) / (1 << 20) }
 	rows := []row{
-		more("supervisor's memory", "MB", megabytes(early.RSS), megabytes(late.RSS), megabytes(service.MoreRSS)),
-		more("supervisor's goroutines", "", float64(early.Goroutines), float64(late.Goroutines), service.MoreGoroutines),
-		more("supervisor's files", "", float64(early.Files), float64(late.Files), service.MoreFiles),
+		more("supervisor's memory", "MB", megabytes(early.RSS), megabytes(late.RSS), megabytes(harness.MoreRSS)),
+		more("supervisor's goroutines", "", float64(early.Goroutines), float64(late.Goroutines), harness.MoreGoroutines),
+		more("supervisor's files", "", float64(early.Files), float64(late.Files), harness.MoreFiles),
 		ratio(name+"/status, in answers of a bare handler", "", late.latency, early.latency, moreLatency),
 	}
 	if early.worker != 0 && early.worker == late.worker {
 		rows = append(rows,
-			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(service.MoreRSS)),
-			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), service.MoreFiles))
+			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(harness.MoreRSS)),
+			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), harness.MoreFiles))
 	}
 	return rows
 }

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -61,7 +61,7 @@ func (b *bench) measureLoad(ctx context.Context) (err error) {
 }
 
 // latencies asks /status, one request after the other, until there is a QR.
-func latencies(ctx context.Context, s *service.Service) ([]time.Duration, error) {
+func latencies(ctx context.Context, s *harness.Service) ([]time.Duration, error) {
 	var took []time.Duration
 	for {
 		begun := time.Now()

@@ -27,7 +27,7 @@ func (b *bench) measureReaders(ctx context.Context) error {
 		reader, profile string
 		limit           float64
 	}{
-		{"dom", "2026-08", 50}, {"modules", "modules-only", 50}, {"picture", "picture-only", 1500}, {"eye", "renamed", 1500},
+		{"dom", "2026-08", 50}, {"modules", "modules-only", 50}, {"image", "picture-only", 1500}, {"screenshot", "renamed", 1500},
 	} {
 		took, err := b.follow(ctx, r.reader, r.profile)
 		if err != nil {
@@ -52,7 +52,7 @@ func (b *bench) follow(ctx context.Context, reader, profile string) (took []time
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.start(ctx, p, folder, "--knowledge", file)
+	s, err := b.start(ctx, p, folder, "--selectors", file)
 	if err != nil {
 		return nil, err
 	}
@@ -89,23 +89,23 @@ func (b *bench) follow(ctx context.Context, reader, profile string) (took []time
 	return took, nil
 }
 
-// only writes a knowledge file with one reader.
+// only writes a selectors file with one reader.
 func only(folder, reader string) (string, error) {
-	content, err := os.ReadFile(knowledge)
+	content, err := os.ReadFile(selectors)
 	if err != nil {
-		return "", fmt.Errorf("cannot read the built-in knowledge, is this the repository's top folder? %w", err)
+		return "", fmt.Errorf("cannot read the built-in selectors, is this the repository's top folder? %w", err)
 	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(content, &all); err != nil {
-		return "", fmt.Errorf("cannot read the built-in knowledge: %w", err)
+		return "", fmt.Errorf("cannot read the built-in selectors: %w", err)
 	}
 	all["readers"] = json.RawMessage(fmt.Sprintf(`{"about": "one alone", "use": [%q]}`, reader))
 	if content, err = json.Marshal(all); err != nil {
-		return "", fmt.Errorf("cannot encode knowledge: %w", err)
+		return "", fmt.Errorf("cannot encode selectors: %w", err)
 	}
-	file := filepath.Join(folder, "whatsapp.json")
+	file := filepath.Join(folder, "selectors.json")
 	if err := os.WriteFile(file, content, 0o600); err != nil {
-		return "", fmt.Errorf("cannot write knowledge: %w", err)
+		return "", fmt.Errorf("cannot write selectors: %w", err)
 	}
 	return file, nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"session-manager/scripts/command"
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -69,7 +69,7 @@ func (b *bench) showFloor(ctx context.Context) (pid int, end func(), err error) 
 }
 
 // showOurs is the same with the service.
-func (b *bench) showOurs(ctx context.Context) (s *service.Service, end func() error, err error) {
+func (b *bench) showOurs(ctx context.Context) (s *harness.Service, end func() error, err error) {
 	if s, end, err = b.serve(ctx, simulator.Options{}); err != nil {
 		return nil, nil, err
 	}
@@ -191,7 +191,7 @@ func (b *bench) measureCPU(ctx context.Context) (err error) {
 }
 
 // chromeOf is the process of the service's Chrome.
-func chromeOf(ctx context.Context, s *service.Service) (pid int, err error) {
+func chromeOf(ctx context.Context, s *harness.Service) (pid int, err error) {
 	v, err := s.View(ctx)
 	if err != nil {
 		return 0, err

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -35,13 +35,13 @@ func (p *page) close() {
 }
 
 // start runs the service in a folder, on the page.
-func (b *bench) start(ctx context.Context, p *page, folder string, args ...string) (*service.Service, error) {
-	return service.Start(ctx, service.Options{Supervisor: b.supervisor, URL: p.url, Folder: folder, Args: args})
+func (b *bench) start(ctx context.Context, p *page, folder string, args ...string) (*harness.Service, error) {
+	return harness.Start(ctx, harness.Options{Supervisor: b.supervisor, URL: p.url, Folder: folder, Args: args})
 }
 
 // serve runs the service on a simulator of its own, in a fresh folder, until end is
 // called.
-func (b *bench) serve(ctx context.Context, o simulator.Options, args ...string) (s *service.Service, end func() error, err error) {
+func (b *bench) serve(ctx context.Context, o simulator.Options, args ...string) (s *harness.Service, end func() error, err error) {
 	folder, err := b.fresh()
 	if err != nil {
 		return nil, nil, err
@@ -217,6 +217,6 @@ func (b *bench) linkFloor(ctx context.Context, p *page, folder string) error {
 	return err
 }
 
-// knowledge is where the built-in knowledge lies in this repository, for files
+// selectors is where the built-in selectors lies in this repository, for files
 // that leave readers out.
-var knowledge = filepath.Join("shared", "knowledge", "whatsapp.json")
+var selectors = filepath.Join("shared", "selectors", "selectors.json")

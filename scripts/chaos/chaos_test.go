@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/shared/rpc"
 )
 
@@ -166,11 +166,11 @@ func TestRowIsJudgedByTheGoals(t *testing.T) {
 }
 
 func TestGrowthHasBounds(t *testing.T) {
-	from := service.Size{RSS: 30 << 20, Goroutines: 40, Files: 20}
-	for to, want := range map[service.Size]string{
+	from := harness.Size{RSS: 30 << 20, Goroutines: 40, Files: 20}
+	for to, want := range map[harness.Size]string{
 		from: "",
 		{RSS: 10 << 20, Goroutines: 10, Files: 5}: "",
-		{RSS: 30<<20 + service.MoreRSS, Goroutines: 40 + service.MoreGoroutines, Files: 20 + service.MoreFiles}: "",
+		{RSS: 30<<20 + harness.MoreRSS, Goroutines: 40 + harness.MoreGoroutines, Files: 20 + harness.MoreFiles}: "",
 		{RSS: 60 << 20, Goroutines: 60, Files: 40}:                                                              "20 goroutines more, 20 files more, 30 MiB more",
 	} {
 		if got := (growth{from, to}).tooMuch(); got != want {

@@ -197,6 +197,6 @@ func (f fault) dueAt(p *passed, begun time.Time) time.Time {
 // follows the other, and the restart policy slows down as it should.
 func (r *rig) impatient(p *passed, now time.Time) bool {
 	v := p.last
-	return r.hurried && p.mended.IsZero() && v.RetryAt != nil && (v.Phase.Name == "backoff" || v.Reason.Code == "restart_storm") &&
+	return r.hurried && p.mended.IsZero() && v.RetryAt != nil && (v.Phase.Name == "backoff" || v.Reason.Code == "crash_loop") &&
 		v.RetryAt.Sub(now) > longPause
 }

@@ -5,25 +5,25 @@ import (
 	"os"
 	"strings"
 
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 )
 
 // growth compares two moments in the life of one supervisor, in the same state.
 type growth struct {
-	From service.Size `json:"from"`
-	To   service.Size `json:"to"`
+	From harness.Size `json:"from"`
+	To   harness.Size `json:"to"`
 }
 
 // tooMuch says what has grown too much; it is empty when nothing has.
 func (g growth) tooMuch() string {
 	var found []string
-	if n := g.To.Goroutines - g.From.Goroutines; n > service.MoreGoroutines {
+	if n := g.To.Goroutines - g.From.Goroutines; n > harness.MoreGoroutines {
 		found = append(found, fmt.Sprintf("%d goroutines more", n))
 	}
-	if n := g.To.Files - g.From.Files; n > service.MoreFiles {
+	if n := g.To.Files - g.From.Files; n > harness.MoreFiles {
 		found = append(found, fmt.Sprintf("%d files more", n))
 	}
-	if n := g.To.RSS - g.From.RSS; n > service.MoreRSS {
+	if n := g.To.RSS - g.From.RSS; n > harness.MoreRSS {
 		found = append(found, fmt.Sprintf("%d MiB more", n>>20))
 	}
 	return strings.Join(found, ", ")

@@ -41,7 +41,7 @@ func machineFaults() []fault {
 				}
 				return errors.Join(r.group.set("memory.limit_in_bytes", more), onPage((*simulator.Server).Hoard)(ctx, r, t))
 			}}),
-		inGroup("pids", fault{name: "no threads left for Chrome", expect: blocked, reasons: []string{"restart_storm"}, hold: time.Second,
+		inGroup("pids", fault{name: "no threads left for Chrome", expect: blocked, reasons: []string{"crash_loop"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error {
 				// The worker needs some, and Chrome more than a hundred.
 				const more = "60"

@@ -32,7 +32,7 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/shared/rpc"
 )
 
@@ -190,7 +190,7 @@ func (r *rig) randomly(ctx context.Context, out io.Writer, rep *report) error {
 		if err := r.round(ctx, out, some[random.IntN(len(some))], rep, false); err != nil {
 			return err
 		}
-		if rep.Growth.From == (service.Size{}) {
+		if rep.Growth.From == (harness.Size{}) {
 			if rep.Growth.From, err = r.service.Size(ctx); err != nil {
 				return err
 			}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/command"
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -30,7 +30,7 @@ type rig struct {
 	url     string
 	sim     *simulator.Server
 	web     *http.Server
-	service *service.Service
+	service *harness.Service
 	// foreign is a Chrome that is not the service's; nil before there is one.
 	foreign   *foreign
 	listeners []net.Listener
@@ -75,7 +75,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	r.url = "http://" + l.Addr().String() + "/"
 	r.web = &http.Server{Handler: r.sim, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = r.web.Serve(l) }() // ends with Close
-	r.address, err = service.FreeAddress(ctx)
+	r.address, err = harness.FreeAddress(ctx)
 	return err
 }
 
@@ -191,7 +191,7 @@ func (r *rig) suspend(ctx context.Context, t target, d time.Duration) error {
 
 // limitFiles lets the service open no more than spare files from now on.
 func (r *rig) limitFiles(spare int) error {
-	open, err := service.OpenFiles(r.service.PID())
+	open, err := harness.OpenFiles(r.service.PID())
 	if err != nil {
 		return err
 	}

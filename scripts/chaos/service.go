@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 )
 
 // places are the folders and files of a run. All of it is private to the run, so
@@ -37,7 +37,7 @@ func makePlaces(o options) (places, error) {
 			return p, fmt.Errorf("cannot make folder: %w", err)
 		}
 	}
-	if err := service.CopyProgram(o.worker, p.worker); err != nil {
+	if err := harness.CopyProgram(o.worker, p.worker); err != nil {
 		return p, err
 	}
 	browser, err := findBrowser(o.chrome)
@@ -65,17 +65,17 @@ func findBrowser(given string) (string, error) {
 
 // startService starts the supervisor on the run's folders, and returns when it
 // answers.
-func startService(ctx context.Context, binary, address, url string, p places, args, env []string) (*service.Service, error) {
-	return service.Start(ctx, service.Options{
+func startService(ctx context.Context, binary, address, url string, p places, args, env []string) (*harness.Service, error) {
+	return harness.Start(ctx, harness.Options{
 		Supervisor: binary, Address: address, URL: url, Folder: p.root,
 		Args: append([]string{"--worker", p.worker, "--settle-time", "0s", "--chrome", p.chrome, "--log-level", "debug"}, args...), Env: env,
 	})
 }
 
 // view is what GET /session says, as far as it matters here.
-type view service.View
+type view harness.View
 
-func viewOf(ctx context.Context, s *service.Service) (view, error) {
+func viewOf(ctx context.Context, s *harness.Service) (view, error) {
 	v, err := s.View(ctx)
 	return view(v), err
 }

@@ -27,8 +27,8 @@ func startFaults() []fault {
 		afterItsDeadline(chromeReplaced("Chrome never answers", failed, script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000"))),
 		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		chromeWrapped("Chrome may open few files", failed, "ulimit -n 64"),
-		chromeWrapped("Chrome dies 2 s after each start", []string{"restart_storm"}, "{ sleep 2; kill -KILL $$; } &"),
-		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: []string{"restart_storm"}, hold: time.Second,
+		chromeWrapped("Chrome dies 2 s after each start", []string{"crash_loop"}, "{ sleep 2; kill -KILL $$; } &"),
+		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: []string{"crash_loop"}, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, t target) error { return r.killUntilStorm(ctx, t.view) },
 			mend:   func(ctx context.Context, r *rig, _ target) error { return r.service.Restart(ctx) }},
 		profileOccupied("a foreign Chrome has the profile", func(*rig) error { return nil }),
@@ -67,7 +67,7 @@ func startFaults() []fault {
 // killUntilStorm kills each Chrome as soon as it works. That it worked must not make
 // the service forget how often that was.
 func (r *rig) killUntilStorm(ctx context.Context, v view) error {
-	const storm, most = "restart_storm", 10
+	const storm, most = "crash_loop", 10
 	for range most {
 		killed := v.Worker.Generation
 		err := signalAll([]int{v.Browser.PID}, syscall.SIGKILL)

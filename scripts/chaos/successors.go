@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 )
 
 // supervisorFaults hit the supervisor itself, or stand beside it.
@@ -23,7 +23,7 @@ func supervisorFaults() []fault {
 			inject: func(ctx context.Context, r *rig, _ target) error { return r.suspend(ctx, target{}, 3*time.Second) }},
 		{name: "a second supervisor on the same profile", expect: nothing, hold: time.Second,
 			inject: func(ctx context.Context, r *rig, _ target) error {
-				address, err := service.FreeAddress(ctx)
+				address, err := harness.FreeAddress(ctx)
 				if err != nil {
 					return err
 				}
@@ -35,7 +35,7 @@ func supervisorFaults() []fault {
 				ended := make(chan error, rivals)
 				for range rivals {
 					go func() {
-						address, err := service.FreeAddress(ctx)
+						address, err := harness.FreeAddress(ctx)
 						if err == nil {
 							err = r.second(ctx, address, r.places.tokens)
 						}
@@ -110,7 +110,7 @@ func successorFaults() []fault {
 				if err := andKill(r.replaceChrome(script("exit 1")))(ctx, r, t); err != nil {
 					return err
 				}
-				_, err := r.await(ctx, "an open circuit", func(v view) bool { return v.Reason.Code == "restart_storm" })
+				_, err := r.await(ctx, "an open circuit", func(v view) bool { return v.Reason.Code == "crash_loop" })
 				if err == nil {
 					err = r.stopSoon()
 				}

@@ -20,7 +20,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 
-	"session-manager/scripts/service"
+	"session-manager/scripts/harness"
 	"session-manager/shared/rpc"
 )
 
@@ -82,7 +82,7 @@ func deedFile(worker string) string   { return worker + ".deed" }
 
 // placeWayward puts this program in the worker's place.
 func (r *rig) placeWayward() error {
-	return errors.Join(service.CopyProgram(r.o.worker, realWorker(r.places.worker)), service.PlaceSelf(r.places.worker))
+	return errors.Join(harness.CopyProgram(r.o.worker, realWorker(r.places.worker)), harness.PlaceSelf(r.places.worker))
 }
 
 // wayward is the worker, as the supervisor sees it.

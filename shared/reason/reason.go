@@ -12,7 +12,7 @@ const (
 	Starting           Code = "starting"
 	Stopping           Code = "stopping"
 	RestartRequested   Code = "restart_requested"
-	LoginCare          Code = "login_care"
+	Maintenance        Code = "maintenance"
 	ProfileReplaced    Code = "profile_replaced"
 	WorkerCrashed      Code = "worker_crashed"
 	WorkerHung         Code = "worker_hung"
@@ -32,7 +32,7 @@ const (
 	DiskFull           Code = "disk_full"
 	RuntimeUnwritable  Code = "runtime_unwritable"
 	ResourcesExhausted Code = "resources_exhausted"
-	RestartStorm       Code = "restart_storm"
+	CrashLoop          Code = "crash_loop"
 )
 
 // Reasons that the page gives.
@@ -96,7 +96,7 @@ var catalogue = map[Code]Text{
 	Starting:           {"The worker and Chrome are starting.", ""},
 	Stopping:           {"The service is stopping.", ""},
 	RestartRequested:   {"A restart was asked for.", ""},
-	LoginCare:          {"Chrome is closed for a moment, so that the login can be copied, moved away or brought back.", ""},
+	Maintenance:        {"Chrome is closed for a moment, so that the login can be copied, moved away or brought back.", ""},
 	ProfileReplaced:    {"The folder with the login was removed or replaced while Chrome ran; a new Chrome is being started on what is there now.", ""},
 	WorkerCrashed:      {"The worker process died; a new one is being started.", ""},
 	WorkerHung:         {"The worker process stopped answering and was killed; a new one is being started.", ""},
@@ -116,7 +116,7 @@ var catalogue = map[Code]Text{
 	DiskFull:           {"There is too little space, or there are no inodes, where the profile lies.", "Free some space. The service notices by itself."},
 	RuntimeUnwritable:  {"The folder for sockets and temporary files can't be written.", "Make it writable for the service's user: it is $RUNTIME_DIRECTORY under systemd, a folder in $TMPDIR otherwise. The service notices by itself."},
 	ResourcesExhausted: {"There are no file descriptors, processes or memory left to start a worker with.", "Raise the limits of the service (LimitNOFILE and TasksMax in its unit), or free memory. The service tries again by itself."},
-	RestartStorm:       {"The worker keeps failing; restarts have been slowed down.", "The log events worker_exit tell why. POST /session/restart tries at once."},
+	CrashLoop:          {"The worker keeps failing; restarts have been slowed down.", "The log events worker_exit tell why. POST /session/restart tries at once."},
 
 	PageLoading:        {"The page is loading.", ""},
 	PageLoadFailed:     {"The page did not load in time.", "Check that this machine reaches the URL."},

@@ -10,7 +10,7 @@ import (
 	"session-manager/shared/rpc/workerpb"
 )
 
-// maxRequest bounds what a worker reads of its standard input. Knowledge files, the
+// maxRequest bounds what a worker reads of its standard input. Selectors files, the
 // only part of any size, have a bound of their own far below it.
 const maxRequest = 8 << 20
 

@@ -13,7 +13,7 @@ import (
 func TestARequestSentAheadArrivesAsItWasSent(t *testing.T) {
 	want := RunRequest{
 		Generation: 3, ChromePath: "/c", ChromeVersion: "156.0.0.1", ChromeArgs: []string{"--a"}, URL: "http://u/",
-		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Knowledge: bytes.Repeat([]byte("k"), 1<<20), DeadlineFactor: 2,
+		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Selectors: bytes.Repeat([]byte("k"), 1<<20), DeadlineFactor: 2,
 	}
 	r, w := io.Pipe()
 	sent := make(chan error, 1)

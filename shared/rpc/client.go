@@ -86,10 +86,10 @@ func (c *Client) LogOut(ctx context.Context) error {
 	return nil
 }
 
-// Learn implements Worker.
-func (c *Client) Learn(ctx context.Context, file []byte) error {
-	if _, err := c.worker.Learn(ctx, &workerpb.LearnRequest{File: file}); err != nil {
-		return fmt.Errorf("cannot take up knowledge: %w", fromStatus(ctx, err))
+// SetSelectors implements Worker.
+func (c *Client) SetSelectors(ctx context.Context, file []byte) error {
+	if _, err := c.worker.SetSelectors(ctx, &workerpb.SetSelectorsRequest{File: file}); err != nil {
+		return fmt.Errorf("cannot take up selectors: %w", fromStatus(ctx, err))
 	}
 	return nil
 }

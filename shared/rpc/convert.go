@@ -18,7 +18,7 @@ func runRequestToProto(r RunRequest) *workerpb.RunRequest {
 		ProfileDir:     r.ProfileDir,
 		LeaseFile:      r.LeaseFile,
 		ScratchDir:     r.ScratchDir,
-		Knowledge:      r.Knowledge,
+		Selectors:      r.Selectors,
 		DeadlineFactor: float64(r.DeadlineFactor),
 	}
 }
@@ -33,7 +33,7 @@ func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 		ProfileDir:     p.GetProfileDir(),
 		LeaseFile:      p.GetLeaseFile(),
 		ScratchDir:     p.GetScratchDir(),
-		Knowledge:      p.GetKnowledge(),
+		Selectors:      p.GetSelectors(),
 		DeadlineFactor: DeadlineFactor(p.GetDeadlineFactor()),
 	}
 }
@@ -54,7 +54,7 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		}}
 	case QRShown:
 		p.Body = &workerpb.Event_QrShown{QrShown: &workerpb.QRShown{
-			Login: string(b.Login), Reader: b.Reader, Seq: b.Seq,
+			Payload: string(b.Payload), Reader: b.Reader, Seq: b.Seq,
 			TtlMs: b.TTL.Milliseconds(), Renewals: uint32(b.Renewals),
 		}}
 	case QRGone:
@@ -93,7 +93,7 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 		}
 	case *workerpb.Event_QrShown:
 		e.Body = QRShown{
-			Login: Login(b.QrShown.GetLogin()), Reader: b.QrShown.GetReader(), Seq: b.QrShown.GetSeq(),
+			Payload: QRPayload(b.QrShown.GetPayload()), Reader: b.QrShown.GetReader(), Seq: b.QrShown.GetSeq(),
 			TTL: time.Duration(b.QrShown.GetTtlMs()) * time.Millisecond, Renewals: uint(b.QrShown.GetRenewals()),
 		}
 	case *workerpb.Event_QrGone:

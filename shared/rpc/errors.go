@@ -28,8 +28,8 @@ var (
 	ErrTooManyAttempts = errors.New("too many attempts")
 	// ErrPairingUnavailable means that the page offers no pairing by number.
 	ErrPairingUnavailable = errors.New("the page offers no pairing by phone number")
-	// ErrKnowledge means that a knowledge file is not valid.
-	ErrKnowledge = errors.New("the knowledge file is not valid")
+	// ErrSelectors means that a selectors file is not valid.
+	ErrSelectors = errors.New("the selectors file is not valid")
 )
 
 // domain names our errors among those that a gRPC status may carry.
@@ -49,7 +49,7 @@ var wire = []struct {
 	{ErrPhoneRefused, codes.InvalidArgument, "PHONE_REFUSED"},
 	{ErrTooManyAttempts, codes.ResourceExhausted, "TOO_MANY_ATTEMPTS"},
 	{ErrPairingUnavailable, codes.Unimplemented, "PAIRING_UNAVAILABLE"},
-	{ErrKnowledge, codes.InvalidArgument, "KNOWLEDGE"},
+	{ErrSelectors, codes.InvalidArgument, "SELECTORS"},
 	{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE"},
 	{context.Canceled, codes.Canceled, "CANCELED"},
 }

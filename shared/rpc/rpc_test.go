@@ -34,9 +34,9 @@ func (f fake) Screenshot(ctx context.Context) ([]byte, error) { return f.screens
 func (f fake) Pair(ctx context.Context, phone Secret) (Pairing, error) {
 	return f.pair(ctx, phone)
 }
-func (f fake) LogOut(ctx context.Context) error                { return f.stop(ctx) }
-func (f fake) Learn(ctx context.Context, file []byte) error    { return f.learn(ctx, file) }
-func (f fake) Diagnose(ctx context.Context) (Diagnosis, error) { return f.diagnose(ctx) }
+func (f fake) LogOut(ctx context.Context) error                    { return f.stop(ctx) }
+func (f fake) SetSelectors(ctx context.Context, file []byte) error { return f.learn(ctx, file) }
+func (f fake) Diagnose(ctx context.Context) (Diagnosis, error)     { return f.diagnose(ctx) }
 
 // dial serves w over a real gRPC connection and returns the other end.
 func dial(t *testing.T, w Worker) *Client {
@@ -58,14 +58,14 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 		{Generation: 1, Seq: 2, Body: BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
 		{Generation: 1, Seq: 3, Body: PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, Persisted: true, PageVersion: "2.3"}},
 		{Generation: 1, Seq: 4, Body: PageObserved{Condition: PageLoading, Progress: -1}},
-		{Generation: 1, Seq: 5, Body: QRShown{Login: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
+		{Generation: 1, Seq: 5, Body: QRShown{Payload: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
 		{Generation: 1, Seq: 6, Body: QRGone{Cause: "scanned"}},
 		{Generation: 1, Seq: 7, Body: Heartbeat{BrowserAge: -1, MainThreadAge: time.Second, ResidentBytes: 9, Goroutines: 8}},
 		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExitCode: -1, ChromeSignal: "killed", ChromeStderr: []string{"a", "b"}}},
 	}
 	want := RunRequest{
 		Generation: 1, ChromePath: "/c", ChromeVersion: "1.2.3.4", ChromeArgs: []string{"--a"}, URL: "http://x",
-		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Knowledge: []byte("{}"), DeadlineFactor: 1.5,
+		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Selectors: []byte("{}"), DeadlineFactor: 1.5,
 	}
 	c := dial(t, fake{run: func(_ context.Context, r RunRequest, emit func(Event) error) error {
 		if d := cmp.Diff(want, r); d != "" {
@@ -100,7 +100,7 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 		"phone":       {fmt.Errorf("x: %w", ErrPhoneRefused), ErrPhoneRefused},
 		"attempts":    {ErrTooManyAttempts, ErrTooManyAttempts},
 		"no pairing":  {ErrPairingUnavailable, ErrPairingUnavailable},
-		"knowledge":   {ErrKnowledge, ErrKnowledge},
+		"selectors":   {ErrSelectors, ErrSelectors},
 		"deadline":    {context.DeadlineExceeded, context.DeadlineExceeded},
 		"cancelled":   {context.Canceled, ErrWorkerGone},
 	} {
@@ -127,11 +127,11 @@ func TestScreenshotBringsItsBytes(t *testing.T) {
 	}
 }
 
-func TestPairingKnowledgeAndDiagnosisTravelWhole(t *testing.T) {
+func TestPairingSelectorsAndDiagnosisTravelWhole(t *testing.T) {
 	pairing := Pairing{Code: "ABCD1234", TTL: 180 * time.Second}
 	diagnosis := Diagnosis{
 		URL: "http://x/", PageVersion: "2", UserAgent: "u", Outline: "html\n body", Console: []string{"a", "b"},
-		Readers: []ReaderView{{"dom", "nothing"}, {"eye", "a fresh string"}},
+		Readers: []ReaderView{{"dom", "nothing"}, {"screenshot", "a fresh string"}},
 	}
 	var phone Secret
 	var learnt string
@@ -143,8 +143,8 @@ func TestPairingKnowledgeAndDiagnosisTravelWhole(t *testing.T) {
 	if got, err := c.Pair(t.Context(), "4915112345678"); err != nil || got != pairing || phone != "4915112345678" {
 		t.Errorf("Pair() = %v, %v", got, err)
 	}
-	if err := c.Learn(t.Context(), []byte("{}")); err != nil || learnt != "{}" {
-		t.Errorf("Learn() = %v", err)
+	if err := c.SetSelectors(t.Context(), []byte("{}")); err != nil || learnt != "{}" {
+		t.Errorf("SetSelectors() = %v", err)
 	}
 	got, err := c.Diagnose(t.Context())
 	if d := cmp.Diff(diagnosis, got); err != nil || d != "" {
@@ -201,12 +201,12 @@ func TestHealthyHonoursItsDeadline(t *testing.T) {
 	}
 }
 
-func TestLoginNeverPrints(t *testing.T) {
-	login := Login("2@secret")
+func TestQRPayloadNeverPrints(t *testing.T) {
+	login := QRPayload("2@secret")
 	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "login", login, "event", QRShown{Login: login})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "login", login, "event", QRShown{Payload: login})
 	for _, printed := range []string{
-		fmt.Sprint(login), fmt.Sprintf("%s %q %v %#v %+v", login, login, login, login, QRShown{Login: login}), log.String(),
+		fmt.Sprint(login), fmt.Sprintf("%s %q %v %#v %+v", login, login, login, login, QRShown{Payload: login}), log.String(),
 	} {
 		if strings.Contains(printed, "secret") {
 			t.Errorf("printed %s", printed)

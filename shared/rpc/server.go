@@ -58,11 +58,11 @@ func (s *server) LogOut(ctx context.Context, _ *workerpb.LogOutRequest) (*worker
 	return &workerpb.LogOutResponse{}, nil
 }
 
-func (s *server) Learn(ctx context.Context, p *workerpb.LearnRequest) (*workerpb.LearnResponse, error) {
-	if err := s.worker.Learn(ctx, p.GetFile()); err != nil {
+func (s *server) SetSelectors(ctx context.Context, p *workerpb.SetSelectorsRequest) (*workerpb.SetSelectorsResponse, error) {
+	if err := s.worker.SetSelectors(ctx, p.GetFile()); err != nil {
 		return nil, toStatus(err)
 	}
-	return &workerpb.LearnResponse{}, nil
+	return &workerpb.SetSelectorsResponse{}, nil
 }
 
 func (s *server) Diagnose(ctx context.Context, _ *workerpb.DiagnoseRequest) (*workerpb.DiagnoseResponse, error) {

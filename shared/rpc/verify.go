@@ -27,14 +27,14 @@ type VerifyRequest struct {
 	// Nothing is left in either, unless the program is killed.
 	RoomDir    string `json:"room_dir"`
 	ScratchDir string `json:"scratch_dir"`
-	// ChromePath, ChromeVersion, ChromeArgs, URL and Knowledge are those of a
+	// ChromePath, ChromeVersion, ChromeArgs, URL and Selectors are those of a
 	// RunRequest. The address is never asked: its page would be a second session
 	// of the same login.
 	ChromePath    string   `json:"chrome_path"`
 	ChromeVersion string   `json:"chrome_version"`
 	ChromeArgs    []string `json:"chrome_args,omitempty"`
 	URL           string   `json:"url"`
-	Knowledge     []byte   `json:"knowledge,omitempty"`
+	Selectors     []byte   `json:"selectors,omitempty"`
 	// Limit bounds all of it but Chrome's end, in nanoseconds; zero means 20 s.
 	Limit time.Duration `json:"limit,omitempty"`
 }

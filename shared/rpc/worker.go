@@ -33,10 +33,10 @@ type Worker interface {
 	// LogOut ends the link through the page, and returns when the page has
 	// wiped its login. ErrNoPage, or ErrNotLinked when there is no link.
 	LogOut(ctx context.Context) error
-	// Learn makes the page be looked at with this knowledge file from now on;
-	// an empty one stands for the one built in. ErrKnowledge says what is wrong
+	// SetSelectors makes the page be looked at with this selectors file from now on;
+	// an empty one stands for the one built in. ErrSelectors says what is wrong
 	// with it, and where; then nothing has changed.
-	Learn(ctx context.Context, file []byte) error
+	SetSelectors(ctx context.Context, file []byte) error
 	// Diagnose tells what the page is made of and what each reader sees in it.
 	// It holds no secret. ErrNoPage when there is none.
 	Diagnose(ctx context.Context) (Diagnosis, error)
@@ -62,9 +62,9 @@ type RunRequest struct {
 	// ScratchDir is private to this generation, exists, and is removed by the
 	// supervisor afterwards. Chrome gets its HOME and TMPDIR below it.
 	ScratchDir string
-	// Knowledge is the file that Learn would be given, empty for the one built
+	// Selectors is the file that SetSelectors would be given, empty for the one built
 	// in.
-	Knowledge []byte
+	Selectors []byte
 	// DeadlineFactor is for the answers of Chrome, its parts and the page.
 	DeadlineFactor DeadlineFactor
 }
@@ -198,13 +198,13 @@ func (Secret) GoString() string { return "[redacted]" }
 // MarshalText hides the value from encoding/json, which slog uses for structs.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
-// Login is the string that a QR code encodes. Whoever has it can link a phone
+// Payload is the string that a QR code encodes. Whoever has it can link a phone
 // to this browser.
-type Login = Secret
+type QRPayload = Secret
 
 // QRShown says that the page shows this login string now.
 type QRShown struct {
-	Login Login
+	Payload QRPayload
 	// Reader is the name of the reader that found it.
 	Reader string
 	// Seq counts the different strings of this generation from 1.

@@ -20,8 +20,8 @@ import (
 type loginView struct {
 	PersistedAt  *time.Time `json:"persisted_at"`
 	SettledAt    *time.Time `json:"settled_at"`
-	SnapshotAt   *time.Time `json:"snapshot_at"`
-	VerifiedAt   *time.Time `json:"snapshot_verified_at"`
+	SnapshotAt   *time.Time `json:"backup_at"`
+	VerifiedAt   *time.Time `json:"backup_verified_at"`
 	RestoredAt   *time.Time `json:"restored_at"`
 	RestoredFrom string     `json:"restored_from"`
 	LostAt       *time.Time `json:"lost_at"`
@@ -133,13 +133,13 @@ func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 	tokens, elsewhere, file := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "login.age")
 	p := newPhone(t, simulator.Options{})
 	first := linked(t, p, tokens)
-	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 75 || !strings.Contains(out, "--snapshot") {
+	if out, code := run(t, "session", "export", file, "--tokens", tokens); code != 75 || !strings.Contains(out, "--backup") {
 		t.Errorf("export while it runs: exit code %d, %s", code, out)
 	}
 	if code := first.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	copies := folders(t, filepath.Join(tokens, "admin.snapshots"))
+	copies := folders(t, filepath.Join(tokens, "admin.backups"))
 	if len(copies) != 1 {
 		t.Fatalf("copies: %v", copies)
 	}

@@ -55,8 +55,8 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 	}{
 		{"dom", withAttribute, []string{"2022", "sixth-field", "two-canvases", "late", "ar"}, 7},
 		{"modules", withModules, []string{"2026-04", "modules-only", "closed-shadow", "iframe", "late"}, 5},
-		{"picture", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
-		{"eye", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
+		{"image", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
+		{"screenshot", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
 	} {
 		if !*thorough {
 			tc.variants, tc.rotations = tc.hardest, min(tc.rotations, 2)
@@ -65,7 +65,7 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 			t.Parallel()
 			needBrowser(t)
 			p := newPhone(t, simulator.Options{Speed: 5, Profile: tc.variants[0]})
-			s := start(t, p.url, t.TempDir(), "--knowledge", knowledgeWith(t, tc.reader))
+			s := start(t, p.url, t.TempDir(), "--selectors", selectorsWith(t, tc.reader))
 			w := witness(t, p)
 			for i, variant := range tc.variants {
 				if i > 0 {
@@ -90,10 +90,10 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 	}
 }
 
-// knowledgeWith writes a knowledge file in which only the readers are left.
-func knowledgeWith(t *testing.T, readers ...string) string {
+// selectorsWith writes a selectors file in which only the readers are left.
+func selectorsWith(t *testing.T, readers ...string) string {
 	t.Helper()
-	content, err := os.ReadFile("../../shared/knowledge/whatsapp.json")
+	content, err := os.ReadFile("../../shared/selectors/selectors.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func knowledgeWith(t *testing.T, readers ...string) string {
 	if content, err = json.Marshal(all); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "whatsapp.json")
+	file := filepath.Join(t.TempDir(), "selectors.json")
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		t.Fatal(err)
 	}

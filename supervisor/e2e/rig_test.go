@@ -296,11 +296,11 @@ type sessionView struct {
 		Reader     string `json:"reader"`
 	} `json:"qr"`
 	Page struct {
-		Knowledge struct {
+		Selectors struct {
 			Source  string `json:"source"`
 			Path    string `json:"path"`
 			Refused string `json:"refused"`
-		} `json:"knowledge"`
+		} `json:"selectors"`
 	} `json:"page"`
 }
 

@@ -36,8 +36,8 @@ type RunRequest struct {
 	LeaseFile string `protobuf:"bytes,7,opt,name=lease_file,json=leaseFile,proto3" json:"lease_file,omitempty"`
 	// Private folder of this generation: HOME and TMPDIR of Chrome.
 	ScratchDir string `protobuf:"bytes,8,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
-	// A knowledge file; empty for the one built in.
-	Knowledge []byte `protobuf:"bytes,9,opt,name=knowledge,proto3" json:"knowledge,omitempty"`
+	// A selectors file; empty for the one built in.
+	Selectors []byte `protobuf:"bytes,9,opt,name=selectors,proto3" json:"selectors,omitempty"`
 	// How many times the usual an answer may take; 0 is 1.
 	DeadlineFactor float64 `protobuf:"fixed64,10,opt,name=deadline_factor,json=deadlineFactor,proto3" json:"deadline_factor,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -130,9 +130,9 @@ func (x *RunRequest) GetScratchDir() string {
 	return ""
 }
 
-func (x *RunRequest) GetKnowledge() []byte {
+func (x *RunRequest) GetSelectors() []byte {
 	if x != nil {
-		return x.Knowledge
+		return x.Selectors
 	}
 	return nil
 }
@@ -543,9 +543,9 @@ func (x *PageObserved) GetPersisted() bool {
 
 type QRShown struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The whole login string. A secret: never logged.
-	Login  string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
-	Reader string `protobuf:"bytes,2,opt,name=reader,proto3" json:"reader,omitempty"`
+	// The whole QR payload. A secret: never logged.
+	Payload string `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
+	Reader  string `protobuf:"bytes,2,opt,name=reader,proto3" json:"reader,omitempty"`
 	// Counts the different strings of this generation from 1.
 	Seq uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Time left to live, as of the sending of this event.
@@ -586,9 +586,9 @@ func (*QRShown) Descriptor() ([]byte, []int) {
 	return file_worker_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *QRShown) GetLogin() string {
+func (x *QRShown) GetPayload() string {
 	if x != nil {
-		return x.Login
+		return x.Payload
 	}
 	return ""
 }
@@ -1135,27 +1135,27 @@ func (*LogOutResponse) Descriptor() ([]byte, []int) {
 	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
-type LearnRequest struct {
+type SetSelectorsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	File          []byte                 `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *LearnRequest) Reset() {
-	*x = LearnRequest{}
+func (x *SetSelectorsRequest) Reset() {
+	*x = SetSelectorsRequest{}
 	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *LearnRequest) String() string {
+func (x *SetSelectorsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*LearnRequest) ProtoMessage() {}
+func (*SetSelectorsRequest) ProtoMessage() {}
 
-func (x *LearnRequest) ProtoReflect() protoreflect.Message {
+func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1167,38 +1167,38 @@ func (x *LearnRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use LearnRequest.ProtoReflect.Descriptor instead.
-func (*LearnRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
+func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
 	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *LearnRequest) GetFile() []byte {
+func (x *SetSelectorsRequest) GetFile() []byte {
 	if x != nil {
 		return x.File
 	}
 	return nil
 }
 
-type LearnResponse struct {
+type SetSelectorsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *LearnResponse) Reset() {
-	*x = LearnResponse{}
+func (x *SetSelectorsResponse) Reset() {
+	*x = SetSelectorsResponse{}
 	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *LearnResponse) String() string {
+func (x *SetSelectorsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*LearnResponse) ProtoMessage() {}
+func (*SetSelectorsResponse) ProtoMessage() {}
 
-func (x *LearnResponse) ProtoReflect() protoreflect.Message {
+func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1210,8 +1210,8 @@ func (x *LearnResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use LearnResponse.ProtoReflect.Descriptor instead.
-func (*LearnResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
+func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
 	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
@@ -1409,7 +1409,7 @@ const file_worker_proto_rawDesc = "" +
 	"lease_file\x18\a \x01(\tR\tleaseFile\x12\x1f\n" +
 	"\vscratch_dir\x18\b \x01(\tR\n" +
 	"scratchDir\x12\x1c\n" +
-	"\tknowledge\x18\t \x01(\fR\tknowledge\x12'\n" +
+	"\tselectors\x18\t \x01(\fR\tselectors\x12'\n" +
 	"\x0fdeadline_factor\x18\n" +
 	" \x01(\x01R\x0edeadlineFactor\"\xd2\x04\n" +
 	"\x05Event\x12\x1e\n" +
@@ -1444,9 +1444,9 @@ const file_worker_proto_rawDesc = "" +
 	"registered\x18\x05 \x01(\bR\n" +
 	"registered\x12!\n" +
 	"\fpage_version\x18\x06 \x01(\tR\vpageVersion\x12\x1c\n" +
-	"\tpersisted\x18\a \x01(\bR\tpersisted\"|\n" +
-	"\aQRShown\x12\x14\n" +
-	"\x05login\x18\x01 \x01(\tR\x05login\x12\x16\n" +
+	"\tpersisted\x18\a \x01(\bR\tpersisted\"\x80\x01\n" +
+	"\aQRShown\x12\x18\n" +
+	"\apayload\x18\x01 \x01(\tR\apayload\x12\x16\n" +
 	"\x06reader\x18\x02 \x01(\tR\x06reader\x12\x10\n" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x15\n" +
 	"\x06ttl_ms\x18\x04 \x01(\x03R\x05ttlMs\x12\x1a\n" +
@@ -1477,10 +1477,10 @@ const file_worker_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\x0f\n" +
 	"\rLogOutRequest\"\x10\n" +
-	"\x0eLogOutResponse\"\"\n" +
-	"\fLearnRequest\x12\x12\n" +
-	"\x04file\x18\x01 \x01(\fR\x04file\"\x0f\n" +
-	"\rLearnResponse\"\x11\n" +
+	"\x0eLogOutResponse\")\n" +
+	"\x13SetSelectorsRequest\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\fR\x04file\"\x16\n" +
+	"\x14SetSelectorsResponse\"\x11\n" +
 	"\x0fDiagnoseRequest\"\x9b\x02\n" +
 	"\x10DiagnoseResponse\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12!\n" +
@@ -1492,15 +1492,15 @@ const file_worker_proto_rawDesc = "" +
 	"\areaders\x18\x06 \x03(\v21.sessionmanager.worker.v1.DiagnoseResponse.ReaderR\areaders\x1a2\n" +
 	"\x06Reader\x12\x16\n" +
 	"\x06reader\x18\x01 \x01(\tR\x06reader\x12\x10\n" +
-	"\x03saw\x18\x02 \x01(\tR\x03saw2\x89\x05\n" +
+	"\x03saw\x18\x02 \x01(\tR\x03saw2\x9e\x05\n" +
 	"\x06Worker\x12N\n" +
 	"\x03Run\x12$.sessionmanager.worker.v1.RunRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
 	"\n" +
 	"Screenshot\x12+.sessionmanager.worker.v1.ScreenshotRequest\x1a,.sessionmanager.worker.v1.ScreenshotResponse\x12U\n" +
 	"\x04Pair\x12%.sessionmanager.worker.v1.PairRequest\x1a&.sessionmanager.worker.v1.PairResponse\x12[\n" +
-	"\x06LogOut\x12'.sessionmanager.worker.v1.LogOutRequest\x1a(.sessionmanager.worker.v1.LogOutResponse\x12X\n" +
-	"\x05Learn\x12&.sessionmanager.worker.v1.LearnRequest\x1a'.sessionmanager.worker.v1.LearnResponse\x12a\n" +
+	"\x06LogOut\x12'.sessionmanager.worker.v1.LogOutRequest\x1a(.sessionmanager.worker.v1.LogOutResponse\x12m\n" +
+	"\fSetSelectors\x12-.sessionmanager.worker.v1.SetSelectorsRequest\x1a..sessionmanager.worker.v1.SetSelectorsResponse\x12a\n" +
 	"\bDiagnose\x12).sessionmanager.worker.v1.DiagnoseRequest\x1a*.sessionmanager.worker.v1.DiagnoseResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
 
 var (
@@ -1534,8 +1534,8 @@ var file_worker_proto_goTypes = []any{
 	(*PairResponse)(nil),            // 14: sessionmanager.worker.v1.PairResponse
 	(*LogOutRequest)(nil),           // 15: sessionmanager.worker.v1.LogOutRequest
 	(*LogOutResponse)(nil),          // 16: sessionmanager.worker.v1.LogOutResponse
-	(*LearnRequest)(nil),            // 17: sessionmanager.worker.v1.LearnRequest
-	(*LearnResponse)(nil),           // 18: sessionmanager.worker.v1.LearnResponse
+	(*SetSelectorsRequest)(nil),     // 17: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 18: sessionmanager.worker.v1.SetSelectorsResponse
 	(*DiagnoseRequest)(nil),         // 19: sessionmanager.worker.v1.DiagnoseRequest
 	(*DiagnoseResponse)(nil),        // 20: sessionmanager.worker.v1.DiagnoseResponse
 	(*DiagnoseResponse_Reader)(nil), // 21: sessionmanager.worker.v1.DiagnoseResponse.Reader
@@ -1554,14 +1554,14 @@ var file_worker_proto_depIdxs = []int32{
 	11, // 10: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
 	13, // 11: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
 	15, // 12: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	17, // 13: sessionmanager.worker.v1.Worker.Learn:input_type -> sessionmanager.worker.v1.LearnRequest
+	17, // 13: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
 	19, // 14: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
 	1,  // 15: sessionmanager.worker.v1.Worker.Run:output_type -> sessionmanager.worker.v1.Event
 	10, // 16: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
 	12, // 17: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
 	14, // 18: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
 	16, // 19: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	18, // 20: sessionmanager.worker.v1.Worker.Learn:output_type -> sessionmanager.worker.v1.LearnResponse
+	18, // 20: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
 	20, // 21: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
 	15, // [15:22] is the sub-list for method output_type
 	8,  // [8:15] is the sub-list for method input_type

@@ -19,13 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Worker_Run_FullMethodName        = "/sessionmanager.worker.v1.Worker/Run"
-	Worker_Stop_FullMethodName       = "/sessionmanager.worker.v1.Worker/Stop"
-	Worker_Screenshot_FullMethodName = "/sessionmanager.worker.v1.Worker/Screenshot"
-	Worker_Pair_FullMethodName       = "/sessionmanager.worker.v1.Worker/Pair"
-	Worker_LogOut_FullMethodName     = "/sessionmanager.worker.v1.Worker/LogOut"
-	Worker_Learn_FullMethodName      = "/sessionmanager.worker.v1.Worker/Learn"
-	Worker_Diagnose_FullMethodName   = "/sessionmanager.worker.v1.Worker/Diagnose"
+	Worker_Run_FullMethodName          = "/sessionmanager.worker.v1.Worker/Run"
+	Worker_Stop_FullMethodName         = "/sessionmanager.worker.v1.Worker/Stop"
+	Worker_Screenshot_FullMethodName   = "/sessionmanager.worker.v1.Worker/Screenshot"
+	Worker_Pair_FullMethodName         = "/sessionmanager.worker.v1.Worker/Pair"
+	Worker_LogOut_FullMethodName       = "/sessionmanager.worker.v1.Worker/LogOut"
+	Worker_SetSelectors_FullMethodName = "/sessionmanager.worker.v1.Worker/SetSelectors"
+	Worker_Diagnose_FullMethodName     = "/sessionmanager.worker.v1.Worker/Diagnose"
 )
 
 // WorkerClient is the client API for Worker service.
@@ -53,9 +53,9 @@ type WorkerClient interface {
 	Pair(ctx context.Context, in *PairRequest, opts ...grpc.CallOption) (*PairResponse, error)
 	// LogOut ends the link through the page, and answers when it has ended.
 	LogOut(ctx context.Context, in *LogOutRequest, opts ...grpc.CallOption) (*LogOutResponse, error)
-	// Learn replaces what the page is looked at with. A file that is not valid is
+	// SetSelectors replaces what the page is looked at with. A file that is not valid is
 	// refused, and changes nothing.
-	Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error)
+	SetSelectors(ctx context.Context, in *SetSelectorsRequest, opts ...grpc.CallOption) (*SetSelectorsResponse, error)
 	// Diagnose tells what the page is made of and what each reader sees in it.
 	Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error)
 }
@@ -127,10 +127,10 @@ func (c *workerClient) LogOut(ctx context.Context, in *LogOutRequest, opts ...gr
 	return out, nil
 }
 
-func (c *workerClient) Learn(ctx context.Context, in *LearnRequest, opts ...grpc.CallOption) (*LearnResponse, error) {
+func (c *workerClient) SetSelectors(ctx context.Context, in *SetSelectorsRequest, opts ...grpc.CallOption) (*SetSelectorsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(LearnResponse)
-	err := c.cc.Invoke(ctx, Worker_Learn_FullMethodName, in, out, cOpts...)
+	out := new(SetSelectorsResponse)
+	err := c.cc.Invoke(ctx, Worker_SetSelectors_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -172,9 +172,9 @@ type WorkerServer interface {
 	Pair(context.Context, *PairRequest) (*PairResponse, error)
 	// LogOut ends the link through the page, and answers when it has ended.
 	LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error)
-	// Learn replaces what the page is looked at with. A file that is not valid is
+	// SetSelectors replaces what the page is looked at with. A file that is not valid is
 	// refused, and changes nothing.
-	Learn(context.Context, *LearnRequest) (*LearnResponse, error)
+	SetSelectors(context.Context, *SetSelectorsRequest) (*SetSelectorsResponse, error)
 	// Diagnose tells what the page is made of and what each reader sees in it.
 	Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error)
 	mustEmbedUnimplementedWorkerServer()
@@ -202,8 +202,8 @@ func (UnimplementedWorkerServer) Pair(context.Context, *PairRequest) (*PairRespo
 func (UnimplementedWorkerServer) LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LogOut not implemented")
 }
-func (UnimplementedWorkerServer) Learn(context.Context, *LearnRequest) (*LearnResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Learn not implemented")
+func (UnimplementedWorkerServer) SetSelectors(context.Context, *SetSelectorsRequest) (*SetSelectorsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetSelectors not implemented")
 }
 func (UnimplementedWorkerServer) Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Diagnose not implemented")
@@ -312,20 +312,20 @@ func _Worker_LogOut_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Worker_Learn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(LearnRequest)
+func _Worker_SetSelectors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetSelectorsRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(WorkerServer).Learn(ctx, in)
+		return srv.(WorkerServer).SetSelectors(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: Worker_Learn_FullMethodName,
+		FullMethod: Worker_SetSelectors_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(WorkerServer).Learn(ctx, req.(*LearnRequest))
+		return srv.(WorkerServer).SetSelectors(ctx, req.(*SetSelectorsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -372,8 +372,8 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Worker_LogOut_Handler,
 		},
 		{
-			MethodName: "Learn",
-			Handler:    _Worker_Learn_Handler,
+			MethodName: "SetSelectors",
+			Handler:    _Worker_SetSelectors_Handler,
 		},
 		{
 			MethodName: "Diagnose",

@@ -22,8 +22,8 @@ import (
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
 	"session-manager/supervisor/internal/webui"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Reader is the session, as far as the API reads it.
@@ -36,7 +36,7 @@ type Reader interface {
 type Commander interface {
 	// Restart ends the worker cleanly and starts the next one. until is when it
 	// will be done at the latest, zero for at once.
-	Restart(ctx context.Context, u supervise.Urgency) (until time.Time, err error)
+	Restart(ctx context.Context, u worker.Urgency) (until time.Time, err error)
 	// Pair makes the page offer a code for the phone with this number, E.164,
 	// digits only.
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
@@ -47,8 +47,8 @@ type Commander interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
-// Knowledge is the file that may stand in the place of the built-in knowledge.
-type Knowledge interface {
+// Selectors is the file that may stand in the place of the built-in selectors.
+type Selectors interface {
 	Path() string
 	State() override.State
 }
@@ -82,8 +82,8 @@ type Options struct {
 	// ReadNeedsKey says that not only commands need a key. It is for addresses
 	// beyond the loopback.
 	ReadNeedsKey bool
-	// Knowledge is what the page is read by. It may be nil.
-	Knowledge Knowledge
+	// Selectors is what the page is read by. It may be nil.
+	Selectors Selectors
 	// Version of the service.
 	Version string
 	Logger  *slog.Logger

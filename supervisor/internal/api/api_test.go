@@ -21,7 +21,7 @@ import (
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // fakeSession is a session whose snapshot the test sets.
@@ -68,8 +68,8 @@ type fakeCommands struct {
 	logOut  func(purge bool) (string, error)
 }
 
-func (f fakeCommands) Restart(_ context.Context, u supervise.Urgency) (time.Time, error) {
-	if u == supervise.Now {
+func (f fakeCommands) Restart(_ context.Context, u worker.Urgency) (time.Time, error) {
+	if u == worker.Immediately {
 		return time.Time{}, f.restart
 	}
 	return f.until, f.restart
@@ -87,7 +87,7 @@ const testLogin = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAA
 
 func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 	t.Helper()
-	code, err := qr.Draw(rpc.Login(testLogin))
+	code, err := qr.Draw(rpc.QRPayload(testLogin))
 	if err != nil {
 		t.Fatal(err)
 	}

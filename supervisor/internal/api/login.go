@@ -9,7 +9,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Bounds of what the page does for a command. Both stay below the server's write
@@ -151,7 +151,7 @@ var refusals = []struct {
 		status: http.StatusGatewayTimeout, code: "command_timeout",
 		detail: "The worker did not answer in time.", hint: "GET /session says what it is busy with.",
 	}},
-	{supervise.ErrNoWorker, noPage},
+	{worker.ErrNoWorker, noPage},
 	{rpc.ErrWorkerGone, noPage},
 	{rpc.ErrNoPage, noPage},
 }

@@ -11,7 +11,7 @@ import (
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 func TestPhoneNumbersAreTakenInInternationalFormOnly(t *testing.T) {
@@ -84,7 +84,7 @@ func TestCommandsThatCannotBeDoneSayWhy(t *testing.T) {
 		{"/session/pair", number, rpc.ErrNotUnlinked, 409, "not_unlinked"},
 		{"/session/pair", number, rpc.ErrTooManyAttempts, 429, "too_many_attempts"},
 		{"/session/pair", number, rpc.ErrPairingUnavailable, 501, "pairing_unavailable"},
-		{"/session/pair", number, supervise.ErrNoWorker, 503, "no_page"},
+		{"/session/pair", number, worker.ErrNoWorker, 503, "no_page"},
 		{"/session/pair", number, rpc.ErrNoPage, 503, "no_page"},
 		{"/session/pair", number, rpc.ErrWorkerGone, 503, "no_page"},
 		{"/session/pair", number, context.DeadlineExceeded, 504, "command_timeout"},
@@ -92,7 +92,7 @@ func TestCommandsThatCannotBeDoneSayWhy(t *testing.T) {
 		{"/session/logout", "", rpc.ErrNotLinked, 409, "not_linked"},
 		{"/session/logout?purge=maybe", "", nil, 400, "bad_parameter"},
 		{"/session/logout", `{"purge":true}`, nil, 400, "bad_body"},
-		{"/session/logout", "", supervise.ErrNoWorker, 503, "no_page"},
+		{"/session/logout", "", worker.ErrNoWorker, 503, "no_page"},
 		{"/session/restart?now=perhaps", "", nil, 400, "bad_parameter"},
 	}
 	for _, tt := range tests {

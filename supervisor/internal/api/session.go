@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
 	"session-manager/supervisor/internal/view"
+	"session-manager/supervisor/internal/worker"
 )
 
 // commandTimeout bounds a command. A planned restart waits for Chrome to flush
@@ -37,11 +37,11 @@ type sessionBody struct {
 
 type pageBody struct {
 	Version   string         `json:"version,omitempty"`
-	Knowledge *knowledgeBody `json:"knowledge,omitempty"`
+	Selectors *selectorsBody `json:"selectors,omitempty"`
 }
 
-// knowledgeBody says by which knowledge the page is read.
-type knowledgeBody struct {
+// selectorsBody says by which selectors the page is read.
+type selectorsBody struct {
 	// Source is built_in or file.
 	Source string `json:"source"`
 	// Path is where a file is looked for.
@@ -51,12 +51,12 @@ type knowledgeBody struct {
 	Refused string `json:"refused,omitempty"`
 }
 
-func (a *api) knowledge() *knowledgeBody {
-	if a.Knowledge == nil {
+func (a *api) selectors() *selectorsBody {
+	if a.Selectors == nil {
 		return nil
 	}
-	s := a.Knowledge.State()
-	b := &knowledgeBody{Source: "built_in", Path: a.Knowledge.Path(), Since: s.Since.UTC(), Refused: s.Refused}
+	s := a.Selectors.State()
+	b := &selectorsBody{Source: "built_in", Path: a.Selectors.Path(), Since: s.Since.UTC(), Refused: s.Refused}
 	if len(s.File) > 0 {
 		b.Source = "file"
 	}
@@ -70,9 +70,9 @@ func (a *api) session(*http.Request) response {
 	body := sessionBody{
 		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
 		ProgressPercent: view.ProgressOf(s), Registered: s.Registered, PersistedAt: view.Moment(s.PersistedAt),
-		Warning: view.StrainOf(s), Login: view.LoginOf(s.Login), Pairing: view.PairingOf(s.Pairing(now)),
+		Warning: view.WarningOf(s), Login: view.LoginOf(s.Login), Pairing: view.PairingOf(s.Pairing(now)),
 		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
-		Page: pageBody{Version: s.PageVersion, Knowledge: a.knowledge()}, LastEnd: view.EndOf(s.LastEnd),
+		Page: pageBody{Version: s.PageVersion, Selectors: a.selectors()}, LastEnd: view.EndOf(s.LastEnd),
 		RetryAt: view.Moment(s.RetryAt), Version: a.Version,
 	}
 	if !s.Evidence.IsZero() {
@@ -100,9 +100,9 @@ func (a *api) restart(r *http.Request) response {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
-	urgency := supervise.Soon
+	urgency := worker.AfterPairing
 	if now {
-		urgency = supervise.Now
+		urgency = worker.Immediately
 	}
 	until, err := a.Commands.Restart(ctx, urgency)
 	if err != nil {

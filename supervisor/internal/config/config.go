@@ -30,11 +30,11 @@ type Config struct {
 
 	DeadlineFactor float64 `default:"1" placeholder:"NUMBER" help:"How many times the usual the worker, Chrome, its parts and the page may take to start and to answer before they count as hung, and a copy of the login to open: more than 1 on a slow machine. 0.5 to 10."`
 
-	Knowledge string `placeholder:"FILE" help:"File in the place of the built-in knowledge of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: whatsapp.json in the folder of --config, or in systemd's configuration folder."`
+	Selectors string `placeholder:"FILE" help:"File in the place of the built-in selectors of WhatsApp's page: names, selectors, texts. A changed file is taken up at once. Default: selectors.json in the folder of --config, or in systemd's configuration folder."`
 
-	SettleTime   time.Duration `default:"60s" placeholder:"TIME" help:"How long after a phone was linked planned restarts wait, so that they can't cost the new login."`
-	MemoryLimit  string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may hold together before they are restarted, at a calm moment: a number with K, M or G, 0 for no limit."`
-	SnapshotHour string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to copy the login when the last copy is older than a day; off for never."`
+	SettleTime  time.Duration `default:"60s" placeholder:"TIME" help:"How long after a phone was linked planned restarts wait, so that they can't cost the new login."`
+	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may hold together before they are restarted, at a calm moment: a number with K, M or G, 0 for no limit."`
+	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to copy the login when the last copy is older than a day; off for never."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the keys that callers show, one a line: KEY, read:KEY or command:KEY. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Further host name that requests may name, for a reverse proxy; repeatable."`
@@ -59,8 +59,8 @@ type Config struct {
 	Command string `kong:"-"`
 	// Archive is the file to export to, or to import.
 	Archive string `kong:"-"`
-	// Snapshot says that the newest copy is exported, not the profile.
-	Snapshot bool `kong:"-"`
+	// Backup says that the newest copy is exported, not the profile.
+	Backup bool `kong:"-"`
 	// Passphrase of the archive, where the environment gives it.
 	Passphrase string `kong:"-" json:"-"`
 	// Shell is the shell to write a completion for.
@@ -292,12 +292,12 @@ func (c *Config) checkLogin() error {
 		return &Problem{Name: "--settle-time", Value: c.SettleTime.String(), Allowed: "use a duration such as 60s, or 0s"}
 	}
 	if _, ok := c.quietHour(); !ok {
-		return &Problem{Name: "--snapshot-hour", Value: c.SnapshotHour, Allowed: "use an hour from 0 to 23, or off"}
+		return &Problem{Name: "--backup-hour", Value: c.BackupHour, Allowed: "use an hour from 0 to 23, or off"}
 	}
 	return nil
 }
 
-// QuietHour is SnapshotHour as a number, and negative when it is off. The Config
+// QuietHour is BackupHour as a number, and negative when it is off. The Config
 // must be valid.
 func (c *Config) QuietHour() int {
 	hour, _ := c.quietHour()
@@ -305,10 +305,10 @@ func (c *Config) QuietHour() int {
 }
 
 func (c *Config) quietHour() (int, bool) {
-	if c.SnapshotHour == "off" {
+	if c.BackupHour == "off" {
 		return -1, true
 	}
-	hour, err := strconv.Atoi(c.SnapshotHour)
+	hour, err := strconv.Atoi(c.BackupHour)
 	return hour, err == nil && hour >= 0 && hour < 24
 }
 
@@ -326,7 +326,7 @@ func (c *Config) resolvePaths() error {
 	if c.Crashes == "" {
 		c.Crashes = filepath.Join(c.Tokens, "crashes")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile, &c.PassphraseFile, &c.Archive, &c.Knowledge} {
+	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile, &c.PassphraseFile, &c.Archive, &c.Selectors} {
 		if *path == "" {
 			continue
 		}

@@ -76,7 +76,7 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 	c.Passphrase = passphrase
 	sources := sourcesOf(parsed, env, file)
 	c.takeCredentials(environ, sources)
-	c.findKnowledge(environ)
+	c.findSelectors(environ)
 	if err := c.validate(); err != nil {
 		return nil, nil, err
 	}
@@ -116,7 +116,7 @@ func (g *grammar) choose(command string) {
 	g.Command, g.Shell = words[0], g.Completion.Shell
 	switch command = strings.Join(words[:min(2, len(words))], " "); command {
 	case CommandExport:
-		g.Command, g.Archive, g.Snapshot = command, g.Session.Export.File, g.Session.Export.Snapshot
+		g.Command, g.Archive, g.Backup = command, g.Session.Export.File, g.Session.Export.Snapshot
 	case CommandImport:
 		g.Command, g.Archive = command, g.Session.Import.File
 	}
@@ -143,19 +143,19 @@ func (c *Config) takeCredentials(environ []string, sources Sources) {
 	}
 }
 
-// findKnowledge looks for the file in the configuration folder (systemd.exec(5),
+// findSelectors looks for the file in the configuration folder (systemd.exec(5),
 // ConfigurationDirectory=) where none is set. It may come later.
-func (c *Config) findKnowledge(environ []string) {
-	const name = "whatsapp.json"
+func (c *Config) findSelectors(environ []string) {
+	const name = "selectors.json"
 	switch {
-	case c.Knowledge != "":
+	case c.Selectors != "":
 	case c.File != "":
-		c.Knowledge = filepath.Join(filepath.Dir(c.File), name)
+		c.Selectors = filepath.Join(filepath.Dir(c.File), name)
 	default:
 		for _, e := range environ {
 			if dirs, ok := strings.CutPrefix(e, "CONFIGURATION_DIRECTORY="); ok && dirs != "" {
 				dir, _, _ := strings.Cut(dirs, ":")
-				c.Knowledge = filepath.Join(dir, name)
+				c.Selectors = filepath.Join(dir, name)
 			}
 		}
 	}

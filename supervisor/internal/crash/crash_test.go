@@ -20,7 +20,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
@@ -149,13 +149,13 @@ func recorded(t *testing.T, o Options, feed func(*Recorder)) []Report {
 	return list
 }
 
-func event(body rpc.EventBody) supervise.Notice {
-	return supervise.FromWorker{Event: rpc.Event{Generation: 3, Body: body}}
+func event(body rpc.EventBody) worker.Notice {
+	return worker.FromWorker{Event: rpc.Event{Generation: 3, Body: body}}
 }
 
 func TestAbnormalEndTellsItsStory(t *testing.T) {
 	list := recorded(t, Options{}, func(r *Recorder) {
-		r.Notice(supervise.Spawning{Generation: 3})
+		r.Notice(worker.Spawning{Generation: 3})
 		r.Notice(event(rpc.BrowserStarted{PID: 42, Product: "Chrome/156"}))
 		for range 5 {
 			r.Notice(event(rpc.PageObserved{Condition: rpc.PageReady}))
@@ -164,9 +164,9 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 			State: session.Ready, PageVersion: "2.3000", Browser: session.Browser{Product: "Chrome/156"},
 			Worker: session.Worker{Generation: 3, ResidentBytes: 77},
 		})
-		r.Notice(supervise.Ending{Generation: 3, Reason: reason.BrowserCrashed})
+		r.Notice(worker.Exiting{Generation: 3, Reason: reason.BrowserCrashed})
 		r.Observe(&session.Snapshot{State: session.Init, Reason: reason.BrowserCrashed})
-		r.Notice(supervise.Ended{
+		r.Notice(worker.Exited{
 			Generation: 3, Reason: reason.BrowserCrashed, Class: restart.Transient, Phase: "page", Uptime: time.Minute,
 			WorkerExit: "exit 70", ChromeExit: "signal killed", WorkerStderr: []string{"a", "b"}, Failures: 1,
 		})
@@ -193,7 +193,7 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 
 func TestPlannedEndLeavesNoReport(t *testing.T) {
 	list := recorded(t, Options{}, func(r *Recorder) {
-		r.Notice(supervise.Ended{Generation: 1, Reason: reason.RestartRequested, Class: restart.Planned})
+		r.Notice(worker.Exited{Generation: 1, Reason: reason.RestartRequested, Class: restart.Planned})
 	})
 	if len(list) != 0 {
 		t.Errorf("got %v", list)
@@ -205,7 +205,7 @@ func TestIncidentIsLookedAtOnceInAWhile(t *testing.T) {
 	o := Options{Diagnose: func(context.Context) (rpc.Diagnosis, error) {
 		return rpc.Diagnosis{
 			URL: "https://web.whatsapp.com/", PageVersion: "2.3000", UserAgent: "Chrome", Outline: "html\n body",
-			Console: []string{"an error about +49 151 12345678"}, Readers: []rpc.ReaderView{{Reader: "eye", Saw: "nothing"}},
+			Console: []string{"an error about +49 151 12345678"}, Readers: []rpc.ReaderView{{Reader: "screenshot", Saw: "nothing"}},
 		}, nil
 	}, Screenshot: func(context.Context) ([]byte, error) {
 		photos++
@@ -221,7 +221,7 @@ func TestIncidentIsLookedAtOnceInAWhile(t *testing.T) {
 		t.Fatalf("%d photos, %+v", photos, list)
 	}
 	got := list[0]
-	if got.URL == "" || got.Versions.Page != "2.3000" || got.Versions.UserAgent != "Chrome" || len(got.Readers) != 1 || got.Readers[0].Name != "eye" {
+	if got.URL == "" || got.Versions.Page != "2.3000" || got.Versions.UserAgent != "Chrome" || len(got.Readers) != 1 || got.Readers[0].Name != "screenshot" {
 		t.Errorf("got %+v", got)
 	}
 	if want := []string{"console.txt", "outline.txt", "screenshot.png"}; !slices.Equal(got.Files, want) {
@@ -232,9 +232,9 @@ func TestIncidentIsLookedAtOnceInAWhile(t *testing.T) {
 func TestTimelineIsBounded(t *testing.T) {
 	list := recorded(t, Options{}, func(r *Recorder) {
 		for n := range 1000 {
-			r.Notice(supervise.Spawning{Generation: uint64(n)})
+			r.Notice(worker.Spawning{Generation: uint64(n)})
 		}
-		r.Notice(supervise.Ended{Generation: 999, Reason: reason.WorkerCrashed, Class: restart.Transient})
+		r.Notice(worker.Exited{Generation: 999, Reason: reason.WorkerCrashed, Class: restart.Transient})
 	})
 	if len(list) != 1 || len(list[0].Timeline) != steps {
 		t.Errorf("got %d reports", len(list))
@@ -245,7 +245,7 @@ func TestReportsThatComeTooFastAreDroppedAndSaidSo(t *testing.T) {
 	var log bytes.Buffer
 	list := recorded(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(r *Recorder) {
 		for n := range backlog + 1 {
-			r.Notice(supervise.Ended{Generation: uint64(n), Reason: reason.WorkerCrashed, Class: restart.Transient})
+			r.Notice(worker.Exited{Generation: uint64(n), Reason: reason.WorkerCrashed, Class: restart.Transient})
 		}
 	})
 	if len(list) != backlog || !strings.Contains(log.String(), "report_dropped") {
@@ -260,12 +260,12 @@ func TestNoSecretGetsIntoAReport(t *testing.T) {
 	o := Options{Store: NewStore(t.TempDir())}
 	dir := o.Store.dir
 	r := NewRecorder(Options{Store: o.Store, Logger: slog.New(slog.DiscardHandler)})
-	r.Notice(event(rpc.QRShown{Login: rpc.Login(login), Seq: 1, Reader: "dom"}))
+	r.Notice(event(rpc.QRShown{Payload: rpc.QRPayload(login), Seq: 1, Reader: "dom"}))
 	r.Notice(event(rpc.PageObserved{Condition: rpc.PageUnlinked, Detail: secrets}))
 	r.Notice(event(rpc.Failure{Reason: reason.PageCrashed, Detail: secrets}))
 	r.Observe(&session.Snapshot{Reason: reason.QRUnreadable, Detail: secrets})
-	r.Notice(supervise.Ending{Reason: reason.PageCrashed, Detail: secrets})
-	r.Notice(supervise.Ended{
+	r.Notice(worker.Exiting{Reason: reason.PageCrashed, Detail: secrets})
+	r.Notice(worker.Exited{
 		Reason: reason.PageCrashed, Detail: secrets, Class: restart.Transient,
 		WorkerStderr: []string{secrets}, ChromeStderr: []string{secrets},
 	})

@@ -14,7 +14,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 const (
@@ -136,7 +136,7 @@ func (r *Recorder) lookAtPage(ctx context.Context, j *job) {
 
 // Notice takes note of what the supervisor of workers tells. It is called before
 // the session is told the same.
-func (r *Recorder) Notice(n supervise.Notice) {
+func (r *Recorder) Notice(n worker.Notice) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,9 +144,9 @@ func (r *Recorder) Notice(n supervise.Notice) {
 		r.noteLocked(now, event, text)
 	}
 	switch n := n.(type) {
-	case supervise.Ending:
+	case worker.Exiting:
 		r.before = r.last
-	case supervise.Ended:
+	case worker.Exited:
 		if n.Class != restart.Planned {
 			r.enqueueLocked(r.endLocked(n, now))
 		}
@@ -177,7 +177,7 @@ var incidentReasons = []reason.Code{
 	reason.UnsupportedBrowser, reason.ProxyBlocked, reason.StorageFailed, reason.Banned, reason.TermsRequired,
 }
 
-func (r *Recorder) endLocked(n supervise.Ended, now time.Time) job {
+func (r *Recorder) endLocked(n worker.Exited, now time.Time) job {
 	before := r.before
 	if before == nil {
 		before = r.last
@@ -235,21 +235,21 @@ func (r *Recorder) saidLocked(event string) string {
 
 // describe puts a notice into words; an empty event means that it is not worth
 // an entry. It never names a login string.
-func describe(n supervise.Notice) (event, text string) {
+func describe(n worker.Notice) (event, text string) {
 	switch n := n.(type) {
-	case supervise.Spawning:
+	case worker.Spawning:
 		return "spawning", fmt.Sprintf("generation %d", n.Generation)
-	case supervise.WorkerStarted:
+	case worker.WorkerStarted:
 		return "worker_started", fmt.Sprintf("pid %d", n.PID)
-	case supervise.Ending:
+	case worker.Exiting:
 		return "ending", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
-	case supervise.Ended:
+	case worker.Exited:
 		return "ended", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
-	case supervise.WorkerBinary:
+	case worker.WorkerBinary:
 		return "worker_binary", n.Refused
-	case supervise.Blocked:
+	case worker.Blocked:
 		return "blocked", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
-	case supervise.FromWorker:
+	case worker.FromWorker:
 		return describeEvent(n.Event.Body)
 	default:
 		return "", ""

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"session-manager/supervisor/internal/chrome"
+	"session-manager/shared/chrome"
 )
 
 func (o Options) checkChrome(ctx context.Context) Finding {

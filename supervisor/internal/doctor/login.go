@@ -25,10 +25,10 @@ func (o Options) checkLogin(context.Context) Finding {
 		return good("no phone is linked")
 	case known.SnapshotAt.IsZero():
 		return warning("linked on %s; there is no copy of it yet", day(known.LinkedAt)).
-			do("one is made at the next stop or restart, and at --snapshot-hour")
+			do("one is made at the next stop or restart, and at --backup-hour")
 	case time.Since(known.SnapshotAt) > staleCopy:
 		return warning("linked on %s; its last copy is of %s", day(known.LinkedAt), day(known.SnapshotAt)).
-			do("see the log for login_not_copied and copy_rejected, and --snapshot-hour")
+			do("see the log for login_not_copied and copy_rejected, and --backup-hour")
 	}
 	verified := "none was opened on trial yet"
 	if at := known.SnapshotVerifiedAt; !at.IsZero() {

@@ -223,7 +223,7 @@ func TestReadersAreWokenAndMissNothing(t *testing.T) {
 
 func TestNoEventHoldsTheLogin(t *testing.T) {
 	const login = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,1"
-	code, err := qr.Draw(rpc.Login(login))
+	code, err := qr.Draw(rpc.QRPayload(login))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,13 +9,13 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // snapshots are those of the present login, newest first.
-func (k *Keeper) snapshots() ([]profile.Snapshot, error) {
-	all, err := k.folder.Snapshots()
-	var ours []profile.Snapshot
+func (k *Keeper) backups() ([]profile.Backup, error) {
+	all, err := k.folder.Backups()
+	var ours []profile.Backup
 	for _, s := range all {
 		if s.Stamp == k.memory.Stamp && s.LinkedAt.Equal(k.memory.LinkedAt) {
 			ours = append(ours, s)
@@ -27,24 +27,24 @@ func (k *Keeper) snapshots() ([]profile.Snapshot, error) {
 // copyProfile makes a copy. One for whose sake the restart was made is opened on trial,
 // and is none when it does not open; after any other end somebody waits for the next
 // Chrome. It is called with mu held.
-func (k *Keeper) copyProfile(ctx context.Context, end supervise.Closing) {
+func (k *Keeper) backUp(ctx context.Context, end worker.Closing) {
 	copying, bound := ctx, k.o.Limits.Copy
 	if end.Stopping {
 		copying, bound = context.WithoutCancel(ctx), k.o.Limits.CopyAtStop // ctx has ended
 	}
 	copying, cancel := context.WithTimeout(copying, bound)
 	defer cancel()
-	copied := profile.Snapshot{Manifest: profile.Manifest{
+	copied := profile.Backup{Manifest: profile.Manifest{
 		At: k.o.Now(), Stamp: k.memory.Stamp, LinkedAt: k.memory.LinkedAt,
 		PersistedAt: k.memory.PersistedAt, ReadyAt: k.memory.ReadyAt, ChromeVersion: end.ChromeVersion,
 	}}
 	var err error
-	if copied.Name, err = k.folder.Snapshot(copying, copied.Manifest); err != nil {
+	if copied.Name, err = k.folder.Backup(copying, copied.Manifest); err != nil {
 		k.o.Logger.Warn("login_not_copied", logging.KeyError, err)
 		return
 	}
 	took := k.o.Now().Sub(copied.At)
-	if end.Reason == reason.LoginCare {
+	if end.Reason == reason.Maintenance {
 		var fit bool
 		if copied.VerifiedAt, fit = k.verify(ctx, copied); !fit {
 			if err := k.folder.Discard(copied.Name); err != nil {
@@ -68,13 +68,13 @@ func (k *Keeper) copyProfile(ctx context.Context, end supervise.Closing) {
 // verify opens a copy on trial, unless that was done before, and notes with it when
 // that was. It returns false when the copy is of no use. What can't be found out does
 // not speak against it: its checksums say that it is what a clean close has left.
-func (k *Keeper) verify(ctx context.Context, copied profile.Snapshot) (at time.Time, fit bool) {
+func (k *Keeper) verify(ctx context.Context, copied profile.Backup) (at time.Time, fit bool) {
 	if !copied.VerifiedAt.IsZero() {
 		return copied.VerifiedAt, true
 	}
-	err := k.o.Workers().VerifyCopy(ctx, k.folder.Path(copied))
+	err := k.o.Workers().VerifyBackup(ctx, k.folder.Path(copied))
 	switch {
-	case errors.Is(err, supervise.ErrCopyRefused):
+	case errors.Is(err, worker.ErrCopyRefused):
 		k.o.Logger.Error("copy_rejected", logging.KeyPath, copied.Name, logging.KeyError, err)
 		return time.Time{}, false
 	case err != nil:
@@ -82,7 +82,7 @@ func (k *Keeper) verify(ctx context.Context, copied profile.Snapshot) (at time.T
 		return time.Time{}, true
 	}
 	at = k.o.Now()
-	if err := k.folder.Verified(copied.Name, at); err != nil {
+	if err := k.folder.MarkVerified(copied.Name, at); err != nil {
 		k.o.Logger.Warn("copy_not_noted_as_verified", logging.KeyPath, copied.Name, logging.KeyError, err)
 	}
 	return at, true

@@ -10,7 +10,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // copyOf makes a copy of a profile that holds content, two hours after the last one,
@@ -21,7 +21,7 @@ func (r *rig) copyOf(content string, why reason.Code) {
 	r.now = r.now.Add(2 * time.Hour)
 	r.spawn()
 	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
-	r.After(r.t.Context(), r.folder, supervise.Closing{
+	r.AfterStop(r.t.Context(), r.folder, worker.Closing{
 		Reason: why, Clean: true, ChromeVersion: "156.0.1.2", Stopping: why == reason.Stopping,
 	})
 }
@@ -30,7 +30,7 @@ func (r *rig) copyOf(content string, why reason.Code) {
 // trial with a star.
 func (r *rig) copies() (held []string) {
 	r.t.Helper()
-	found, err := r.folder.Snapshots()
+	found, err := r.folder.Backups()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func (r *rig) copies() (held []string) {
 }
 
 func TestCopyIsOpenedOnTrialWhenNobodyWaits(t *testing.T) {
-	const forCopy, forOther, stop = reason.LoginCare, reason.WorkerReplaced, reason.Stopping
+	const forCopy, forOther, stop = reason.Maintenance, reason.WorkerReplaced, reason.Stopping
 	type made struct {
 		content string
 		why     reason.Code
@@ -113,7 +113,7 @@ func TestCopyIsOpenedOnTrialBeforeItIsBroughtBack(t *testing.T) {
 				why := reason.Stopping
 				bare, verified := strings.CutSuffix(content, "*")
 				if verified {
-					why = reason.LoginCare
+					why = reason.Maintenance
 				}
 				r.copyOf(bare, why)
 			}

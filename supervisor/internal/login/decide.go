@@ -5,7 +5,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Limits of the decisions. Their reasons are in the comments; the times on
@@ -95,7 +95,7 @@ func decide(l Limits, m Memory, g glimpse, copies bool, now time.Time) (plan, st
 		return forget, whyMissing
 	case held && passed(g.failedSince, l.Failed) && copies && m.mayRestore(l, now):
 		return restore, whyFailed
-	case l.snapshotDue(m, g, now):
+	case l.backupDue(m, g, now):
 		return snapshot, ""
 	}
 	return leave, ""
@@ -116,21 +116,21 @@ func (m Memory) mayRestore(l Limits, now time.Time) bool {
 }
 
 // snapshotDue says whether a restart for the sake of a copy is worth it now.
-func (l Limits) snapshotDue(m Memory, g glimpse, now time.Time) bool {
+func (l Limits) backupDue(m Memory, g glimpse, now time.Time) bool {
 	old := func(t time.Time) bool { return t.IsZero() || now.Sub(t) >= l.SnapshotAge }
-	return l.QuietHour >= 0 && now.Hour() == l.QuietHour && g.ready && !l.hold(m, supervise.Calm).After(now) &&
+	return l.QuietHour >= 0 && now.Hour() == l.QuietHour && g.ready && !l.hold(m, worker.WhenIdle).After(now) &&
 		old(m.SnapshotVerifiedAt) && old(m.TriedAt)
 }
 
 // hold returns until when a planned restart of this urgency would endanger the
 // login.
-func (l Limits) hold(m Memory, u supervise.Urgency) time.Time {
+func (l Limits) hold(m Memory, u worker.Urgency) time.Time {
 	switch {
 	case m.LinkedAt.IsZero() || !m.LoggedOutAt.IsZero():
 		return time.Time{}
 	case m.ReadyAt.IsZero():
 		return m.LinkedAt.Add(l.Sync)
-	case u != supervise.Calm:
+	case u != worker.WhenIdle:
 		return time.Time{}
 	}
 	return m.ReadyAt.Add(l.Settle)

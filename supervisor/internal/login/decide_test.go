@@ -6,7 +6,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
@@ -69,7 +69,7 @@ func TestLoginThatNeverReachedTheDiskIsForgottenWhenItIsGone(t *testing.T) {
 		t.Errorf("got %+v", m)
 	}
 	m, _ = follow(m, g, linked(time.Hour, rpc.PageSyncing, false))
-	if got := DefaultLimits().hold(m, supervise.Calm); !got.Equal(at(time.Hour + 5*time.Minute)) {
+	if got := DefaultLimits().hold(m, worker.WhenIdle); !got.Equal(at(time.Hour + 5*time.Minute)) {
 		t.Errorf("the next one is held until %v", got)
 	}
 }
@@ -207,7 +207,7 @@ func TestHold(t *testing.T) {
 		{"logged out", Memory{LinkedAt: t0, ReadyAt: t0, LoggedOutAt: t0}, time.Time{}, time.Time{}},
 	}
 	for _, tt := range tests {
-		calm, soon := l.hold(tt.memory, supervise.Calm), l.hold(tt.memory, supervise.Soon)
+		calm, soon := l.hold(tt.memory, worker.WhenIdle), l.hold(tt.memory, worker.AfterPairing)
 		if !calm.Equal(tt.calm) || !soon.Equal(tt.soon) {
 			t.Errorf("%s: got %v and %v", tt.name, calm, soon)
 		}

@@ -11,18 +11,18 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Workers is what a Keeper asks of the worker that runs, and of one for a copy.
 type Workers interface {
-	// Ask ends the present generation.
-	Ask(ctx context.Context, w supervise.Wish) (time.Time, error)
+	// RequestRestart ends the present generation.
+	RequestRestart(ctx context.Context, w worker.RestartRequest) (time.Time, error)
 	// LogOut ends the link through the page.
 	LogOut(ctx context.Context) error
-	// VerifyCopy finds out whether the copy in folder opens in a Chrome. Its error
-	// matches supervise.ErrCopyRefused when it does not.
-	VerifyCopy(ctx context.Context, folder string) error
+	// VerifyBackup finds out whether the copy in folder opens in a Chrome. Its error
+	// matches worker.ErrCopyRefused when it does not.
+	VerifyBackup(ctx context.Context, folder string) error
 }
 
 // Options of a Keeper.
@@ -48,7 +48,7 @@ type Status struct {
 }
 
 // Keeper looks after the login. Its methods may be called from any goroutine;
-// those of supervise.Keeper and Notice are called by the supervisor's.
+// those of worker.Hooks and Notice are called by the supervisor's.
 type Keeper struct {
 	o Options
 
@@ -66,7 +66,7 @@ type Keeper struct {
 	status atomic.Pointer[Status]
 }
 
-var _ supervise.Keeper = (*Keeper)(nil)
+var _ worker.Hooks = (*Keeper)(nil)
 
 // New returns a Keeper that knows nothing until Before is called.
 func New(o Options) *Keeper {
@@ -84,20 +84,20 @@ func New(o Options) *Keeper {
 	return k
 }
 
-// Hold implements supervise.Keeper.
-func (k *Keeper) Hold(u supervise.Urgency) time.Time {
+// Hold implements worker.Hooks.
+func (k *Keeper) Hold(u worker.Urgency) time.Time {
 	return k.o.Limits.hold(k.status.Load().Memory, u)
 }
 
 // Notice takes in what the supervisor tells, heartbeats too: they are the clock
 // by which decisions ripen.
-func (k *Keeper) Notice(n supervise.Notice) {
+func (k *Keeper) Notice(n worker.Notice) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch n := n.(type) {
-	case supervise.Spawning:
+	case worker.Spawning:
 		k.glimpse = glimpse{}
-	case supervise.FromWorker:
+	case worker.FromWorker:
 		k.event(n.Event.Body, k.o.Now())
 	}
 }
@@ -124,7 +124,7 @@ func (k *Keeper) event(body rpc.EventBody, now time.Time) {
 
 // begin acts on a decision. It is called with mu held.
 func (k *Keeper) begin(p plan, why string, now time.Time) {
-	wish := supervise.Wish{Reason: reason.LoginCare}
+	wish := worker.RestartRequest{Reason: reason.Maintenance}
 	switch p {
 	case forget:
 		k.o.Logger.Error("login_lost", logging.KeyDetail, "the login is gone from the profile, though nobody logged out, and no copy of it can be brought back")
@@ -139,7 +139,7 @@ func (k *Keeper) begin(p plan, why string, now time.Time) {
 		k.pending, k.why = p, why
 		wish.Detail = "the login is lost, a copy of it is brought back"
 		// There is none that could be disturbed, and the next scan is near.
-		wish.Urgency = supervise.Now
+		wish.Urgency = worker.Immediately
 	default:
 		k.pending, k.why = p, why
 		wish.Detail = "the link was ended, the old login is moved away"
@@ -150,8 +150,8 @@ func (k *Keeper) begin(p plan, why string, now time.Time) {
 }
 
 // ask does not block: the wish is only put down.
-func (k *Keeper) ask(w supervise.Wish) {
-	if _, err := k.o.Workers().Ask(context.Background(), w); err != nil {
+func (k *Keeper) ask(w worker.RestartRequest) {
+	if _, err := k.o.Workers().RequestRestart(context.Background(), w); err != nil {
 		k.o.Logger.Error("restart_failed", logging.KeyError, err)
 	}
 }
@@ -183,7 +183,7 @@ func (k *Keeper) save() {
 			k.saved = k.memory
 		}
 	}
-	status := Status{Memory: k.memory, HeldUntil: k.o.Limits.hold(k.memory, supervise.Calm)}
+	status := Status{Memory: k.memory, HeldUntil: k.o.Limits.hold(k.memory, worker.WhenIdle)}
 	if status != *k.status.Load() {
 		k.status.Store(&status)
 		k.o.Tell(status)

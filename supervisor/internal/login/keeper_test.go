@@ -11,7 +11,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 var (
@@ -27,10 +27,10 @@ func TestLogoutOnThePhoneMovesTheProfileAwayOnce(t *testing.T) {
 	r.see(time.Second, afterOne)
 	r.noWish()
 	r.beat(3 * time.Second)
-	r.wish(supervise.Calm)
+	r.wish(worker.WhenIdle)
 	r.beat(time.Minute)
 	r.noWish()
-	r.end(reason.LoginCare, true)
+	r.end(reason.Maintenance, true)
 	r.spawn()
 	r.holds("")
 	s := r.told()
@@ -50,7 +50,7 @@ func TestLogoutThatTheSupervisorDiedOverIsFinishedByTheNextOne(t *testing.T) {
 	r.holds("login")
 	r.see(time.Second, aQR) // A page that is opened anew knows of no logout.
 	r.beat(3 * time.Second)
-	r.wish(supervise.Calm)
+	r.wish(worker.WhenIdle)
 	r.spawn()
 	r.holds("")
 }
@@ -66,8 +66,8 @@ func TestLostLoginIsBroughtBackOnce(t *testing.T) {
 	r.start()
 	r.see(time.Second, aQR)
 	r.beat(6 * time.Second)
-	r.wish(supervise.Now)
-	r.end(reason.LoginCare, true)
+	r.wish(worker.Immediately)
+	r.end(reason.Maintenance, true)
 	r.spawn()
 	r.holds("login")
 	s := r.told()
@@ -99,7 +99,7 @@ func TestStopInTheMiddleOfARestoreDoesNotUseItUp(t *testing.T) {
 	r.beat(6 * time.Second)
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.Before(stopped, r.folder, supervise.Start{ChromeVersion: "156.0.1.2"}); err != nil {
+	if err := r.BeforeStart(stopped, r.folder, worker.Start{ChromeVersion: "156.0.1.2"}); err != nil {
 		t.Fatal(err)
 	}
 	r.holds("torn")
@@ -119,11 +119,11 @@ func TestDamagedCopyIsPassedOver(t *testing.T) {
 	r.spawn()
 	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
 	r.end(reason.RestartRequested, true)
-	copies, err := r.folder.Snapshots()
+	copies, err := r.folder.Backups()
 	if err != nil || len(copies) != 2 {
 		t.Fatalf("copies: %v, %v", copies, err)
 	}
-	newest := filepath.Join(r.tokens, "admin.snapshots", copies[0].Name, "profile", "Default", "login")
+	newest := filepath.Join(r.tokens, "admin.backups", copies[0].Name, "profile", "Default", "login")
 	if err := os.WriteFile(newest, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestOnlyAProfileThatWasClosedCleanlyAndReadyIsCopied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			scene(r)
-			if copies, err := r.folder.Snapshots(); err != nil || len(copies) > 0 {
+			if copies, err := r.folder.Backups(); err != nil || len(copies) > 0 {
 				t.Errorf("copies: %v, %v", copies, err)
 			}
 		})
@@ -185,7 +185,7 @@ func TestChromeThatDoesNotStartIsNotTheProfilesFaultUnlessProven(t *testing.T) {
 				r.spawn()
 				r.end(reason.BrowserStartFailed, false)
 			}
-			if err := r.Before(t.Context(), r.folder, supervise.Start{Chrome: tt.chrome, ChromeVersion: "156.0.1.2"}); err != nil {
+			if err := r.BeforeStart(t.Context(), r.folder, worker.Start{Chrome: tt.chrome, ChromeVersion: "156.0.1.2"}); err != nil {
 				t.Fatal(err)
 			}
 			r.holds(tt.want)
@@ -201,7 +201,7 @@ func TestCopyOfANewerChromeIsNotBroughtBack(t *testing.T) {
 	r.start()
 	r.see(time.Second, aQR)
 	r.beat(6 * time.Second)
-	if err := r.Before(t.Context(), r.folder, supervise.Start{ChromeVersion: "155.0.1.2"}); err != nil {
+	if err := r.BeforeStart(t.Context(), r.folder, worker.Start{ChromeVersion: "155.0.1.2"}); err != nil {
 		t.Fatal(err)
 	}
 	r.holds("torn")
@@ -224,7 +224,7 @@ func (r *rig) command(purge bool) (string, error) {
 		case o := <-done:
 			return o.name, o.err
 		case w := <-r.asked:
-			if w.Urgency != supervise.Now {
+			if w.Urgency != worker.Immediately {
 				r.t.Errorf("asked for %+v", w)
 			}
 			r.end(w.Reason, true)
@@ -241,7 +241,7 @@ func TestLogOutByCommandMovesTheLoginAway(t *testing.T) {
 		t.Errorf("got %q, %v", name, err)
 	}
 	r.holds("")
-	if copies, err := r.folder.Snapshots(); err != nil || len(copies) > 0 {
+	if copies, err := r.folder.Backups(); err != nil || len(copies) > 0 {
 		t.Errorf("copies: %v, %v", copies, err)
 	}
 }

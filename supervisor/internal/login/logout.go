@@ -6,7 +6,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // operation is a logout that is under way. Those who ask meanwhile wait for it.
@@ -31,7 +31,7 @@ func (o *operation) done(name string, err error) {
 // login to quarantine, or, when purge is set, erases it with everything that was
 // kept of earlier ones. It returns, when that is done, the name of the folder in
 // quarantine. A second caller waits for the first one's. Errors match those of
-// supervise.Supervisor's LogOut; without a link, purge erases what there is.
+// worker.Manager's LogOut; without a link, purge erases what there is.
 func (k *Keeper) LogOut(ctx context.Context, purge bool) (string, error) {
 	k.mu.Lock()
 	if under := k.logout; under != nil {
@@ -61,7 +61,7 @@ func (k *Keeper) LogOut(ctx context.Context, purge bool) (string, error) {
 	k.glimpse.asked = true
 	k.save()
 	k.mu.Unlock()
-	k.ask(supervise.Wish{Reason: reason.LoginCare, Detail: "the session was logged out by command", Urgency: supervise.Now})
+	k.ask(worker.RestartRequest{Reason: reason.Maintenance, Detail: "the session was logged out by command", Urgency: worker.Immediately})
 	return o.wait(ctx)
 }
 

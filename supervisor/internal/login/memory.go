@@ -35,8 +35,8 @@ type Memory struct {
 	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when one that
 	// is kept was last opened on trial, and TriedAt when a restart was last asked
 	// for in order to make one.
-	SnapshotAt         time.Time `json:"snapshot_at,omitzero"`
-	SnapshotVerifiedAt time.Time `json:"snapshot_verified_at,omitzero"`
+	SnapshotAt         time.Time `json:"backup_at,omitzero"`
+	SnapshotVerifiedAt time.Time `json:"backup_verified_at,omitzero"`
 	TriedAt            time.Time `json:"tried_at,omitzero"`
 	// RestoredAt is when a copy was last brought back, or none was found fit;
 	// RestoredFrom is its name, empty when none was. Attempts counts those begun

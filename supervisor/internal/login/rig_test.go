@@ -17,7 +17,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +29,7 @@ type rig struct {
 	tokens string
 	folder *profile.Profile
 	now    time.Time
-	asked  chan supervise.Wish
+	asked  chan worker.RestartRequest
 	logOut error
 	// opened are the copies that were opened on trial, by what they hold. Those that
 	// hold "bad" don't open; with those that hold "odd" it can't be found out.
@@ -43,7 +43,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, tokens: filepath.Join(t.TempDir(), "tokens"), now: t0, asked: make(chan supervise.Wish, 10)}
+	r := &rig{t: t, tokens: filepath.Join(t.TempDir(), "tokens"), now: t0, asked: make(chan worker.RestartRequest, 10)}
 	r.start()
 	return r
 }
@@ -73,8 +73,8 @@ func (r *rig) start() {
 	r.spawn()
 }
 
-// Ask implements Workers.
-func (r *rig) Ask(_ context.Context, w supervise.Wish) (time.Time, error) {
+// RequestRestart implements Workers.
+func (r *rig) RequestRestart(_ context.Context, w worker.RestartRequest) (time.Time, error) {
 	r.asked <- w
 	return time.Time{}, nil
 }
@@ -88,13 +88,13 @@ func (r *rig) LogOut(context.Context) error {
 	return r.logOut
 }
 
-// VerifyCopy implements Workers.
-func (r *rig) VerifyCopy(_ context.Context, folder string) error {
+// VerifyBackup implements Workers.
+func (r *rig) VerifyBackup(_ context.Context, folder string) error {
 	held, err := os.ReadFile(filepath.Join(folder, "Default", "login"))
 	r.opened = append(r.opened, string(held))
 	switch {
 	case strings.Contains(string(held), "bad"):
-		return fmt.Errorf("%w: it lacks the login", supervise.ErrCopyRefused)
+		return fmt.Errorf("%w: it lacks the login", worker.ErrCopyRefused)
 	case strings.Contains(string(held), "odd"):
 		return errors.New("no memory")
 	}
@@ -109,25 +109,25 @@ func (r *rig) told() Status {
 
 func (r *rig) spawn() {
 	r.t.Helper()
-	if err := r.Before(r.t.Context(), r.folder, supervise.Start{ChromeVersion: "156.0.1.2"}); err != nil {
+	if err := r.BeforeStart(r.t.Context(), r.folder, worker.Start{ChromeVersion: "156.0.1.2"}); err != nil {
 		r.t.Fatal(err)
 	}
-	r.Notice(supervise.Spawning{Generation: 1})
+	r.Notice(worker.Spawning{Generation: 1})
 }
 
 // see lets time pass, and then the worker tell of the page.
 func (r *rig) see(after time.Duration, o rpc.PageObserved) {
 	r.now = r.now.Add(after)
-	r.Notice(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: o}})
+	r.Notice(worker.FromWorker{Event: rpc.Event{Generation: 1, Body: o}})
 }
 
 func (r *rig) beat(after time.Duration) {
 	r.now = r.now.Add(after)
-	r.Notice(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: rpc.Heartbeat{}}})
+	r.Notice(worker.FromWorker{Event: rpc.Event{Generation: 1, Body: rpc.Heartbeat{}}})
 }
 
 func (r *rig) end(why reason.Code, clean bool) {
-	r.After(r.t.Context(), r.folder, supervise.Closing{Reason: why, Clean: clean, ChromeVersion: "156.0.1.2"})
+	r.AfterStop(r.t.Context(), r.folder, worker.Closing{Reason: why, Clean: clean, ChromeVersion: "156.0.1.2"})
 }
 
 // link brings a login into the profile, up to READY.
@@ -154,11 +154,11 @@ func (r *rig) holds(want string) {
 	}
 }
 
-func (r *rig) wish(urgency supervise.Urgency) {
+func (r *rig) wish(urgency worker.Urgency) {
 	r.t.Helper()
 	select {
 	case w := <-r.asked:
-		if w.Reason != reason.LoginCare || w.Detail == "" || w.Urgency != urgency {
+		if w.Reason != reason.Maintenance || w.Detail == "" || w.Urgency != urgency {
 			r.t.Errorf("asked for %+v", w)
 		}
 	default:

@@ -7,22 +7,22 @@ import (
 	"slices"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
-	"session-manager/supervisor/internal/chrome"
-	"session-manager/supervisor/internal/proctree"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // startFailures is how many starts of Chrome in a row must fail before the
 // profile is suspected.
 const startFailures = 3
 
-// Before implements supervise.Keeper: it does what is pending. What can't be done
+// Before implements worker.Hooks: it does what is pending. What can't be done
 // is logged and left: the profile that is there may still be of use. Only what
 // keeps Chrome from using it at all is returned.
-func (k *Keeper) Before(ctx context.Context, p *profile.Profile, s supervise.Start) error {
+func (k *Keeper) BeforeStart(ctx context.Context, p *profile.Profile, s worker.Start) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.o.Now()
@@ -80,7 +80,7 @@ func (k *Keeper) recognise() (changed bool, err error) {
 				"the profile that held the login was removed or replaced; nothing is known of the one that is there")
 		}
 	}
-	found, err := k.snapshots()
+	found, err := k.backups()
 	if err != nil {
 		k.o.Logger.Warn("snapshots_not_listed", logging.KeyError, err)
 	}
@@ -89,7 +89,7 @@ func (k *Keeper) recognise() (changed bool, err error) {
 		if k.memory.SnapshotAt.IsZero() {
 			k.memory.SnapshotAt = found[0].At
 		}
-		k.memory.SnapshotVerifiedAt = slices.MaxFunc(found, func(a, b profile.Snapshot) int {
+		k.memory.SnapshotVerifiedAt = slices.MaxFunc(found, func(a, b profile.Backup) int {
 			return a.VerifiedAt.Compare(b.VerifiedAt)
 		}).VerifiedAt
 	}
@@ -126,11 +126,11 @@ func (k *Keeper) erase() error {
 // restore brings back the newest copy that opens, as far as that can be found out,
 // and is whole. That it was begun is noted first: whatever happens then, it does not
 // happen for ever.
-func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now time.Time) {
+func (k *Keeper) restore(ctx context.Context, s worker.Start, why string, now time.Time) {
 	if why == whyNoStart && !k.profileIsToBlame(ctx, s) {
 		return
 	}
-	found, err := k.snapshots()
+	found, err := k.backups()
 	k.memory.Attempts++
 	k.save()
 	for _, copied := range found {
@@ -161,7 +161,7 @@ func (k *Keeper) restore(ctx context.Context, s supervise.Start, why string, now
 // profileIsToBlame says whether Chrome starts on an empty profile, so that it is
 // this one which keeps it from starting. What that Chrome leaves running is ended:
 // nothing else may be below this process now.
-func (k *Keeper) profileIsToBlame(ctx context.Context, s supervise.Start) bool {
+func (k *Keeper) profileIsToBlame(ctx context.Context, s worker.Start) bool {
 	err := chrome.Try(ctx, s.Chrome)
 	if killErr := proctree.Below().Kill(ctx); killErr != nil {
 		k.o.Logger.Warn("not_ended", logging.KeyError, killErr)
@@ -182,9 +182,9 @@ func (k *Keeper) prune() {
 	}
 }
 
-// After implements supervise.Keeper: it copies a profile that was closed cleanly
+// After implements worker.Hooks: it copies a profile that was closed cleanly
 // while its login was usable.
-func (k *Keeper) After(ctx context.Context, p *profile.Profile, end supervise.Closing) {
+func (k *Keeper) AfterStop(ctx context.Context, p *profile.Profile, end worker.Closing) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if end.Reason == reason.BrowserStartFailed {
@@ -193,7 +193,7 @@ func (k *Keeper) After(ctx context.Context, p *profile.Profile, end supervise.Cl
 		}
 	}
 	if end.Clean && k.glimpse.ready && k.pending == leave && k.logout == nil && k.folder == p {
-		k.copyProfile(ctx, end)
+		k.backUp(ctx, end)
 	}
 }
 

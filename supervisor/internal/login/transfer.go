@@ -27,9 +27,9 @@ const whyImported = "import"
 // Export says what to export.
 type Export struct {
 	Tokens, File, Passphrase string
-	// Snapshot takes the newest copy, which may be done while a supervisor runs;
+	// Backup takes the newest copy, which may be done while a supervisor runs;
 	// otherwise it is the profile itself.
-	Snapshot bool
+	Backup bool
 	// Work is archive.Work, but in tests.
 	Work int
 }
@@ -44,7 +44,7 @@ func (e Export) Run(ctx context.Context) (profile.Manifest, error) {
 	if _, err := os.Stat(e.Tokens); err != nil {
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrNothing, err)
 	}
-	if e.Snapshot {
+	if e.Backup {
 		return e.snapshot(ctx)
 	}
 	return e.profile(ctx)
@@ -55,7 +55,7 @@ func (e Export) snapshot(ctx context.Context) (profile.Manifest, error) {
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	copies, err := folder.Snapshots()
+	copies, err := folder.Backups()
 	if err != nil {
 		return profile.Manifest{}, err
 	}

@@ -55,7 +55,7 @@ func TestExportIsRefusedWhenItWouldBeTornOrOverwrite(t *testing.T) {
 		t.Errorf("a supervisor runs: %v", err)
 	}
 	fromCopy := r.export(file)
-	fromCopy.Snapshot = true
+	fromCopy.Backup = true
 	if _, err := fromCopy.Run(t.Context()); !errors.Is(err, ErrNothing) {
 		t.Errorf("no copy yet: %v", err)
 	}

@@ -49,7 +49,7 @@ func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
 		s.QR = &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: start.Add(4 * time.Second)}
 	})
 	step(func() {
-		s.QR = &session.QR{Generation: 1, Seq: 2, Reader: "eye", IssuedAt: start.Add(24 * time.Second)}
+		s.QR = &session.QR{Generation: 1, Seq: 2, Reader: "screenshot", IssuedAt: start.Add(24 * time.Second)}
 	})
 	step(func() {
 		s.State, s.QR = session.Init, nil
@@ -64,7 +64,7 @@ func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
 # HELP session_manager_qr_codes_total Different QR codes that the page showed, by what found them.
 # TYPE session_manager_qr_codes_total counter
 session_manager_qr_codes_total{reader="dom"} 2
-session_manager_qr_codes_total{reader="eye"} 1
+session_manager_qr_codes_total{reader="screenshot"} 1
 # HELP session_manager_session_transitions_total Changes of the session's state.
 # TYPE session_manager_session_transitions_total counter
 session_manager_session_transitions_total{from="INIT",to="QR_REQUIRED"} 2

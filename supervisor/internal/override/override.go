@@ -1,4 +1,4 @@
-// Package override keeps the knowledge file that an operator may put in the
+// Package override keeps the selectors file that an operator may put in the
 // place of the built-in one: the last good version of it, and what became of the
 // newest.
 package override
@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"session-manager/shared/knowledge"
+	"session-manager/shared/selectors"
 )
 
 // maxSize bounds the file. The built-in one has 20 kB.
@@ -20,7 +20,7 @@ const maxSize = 1 << 20
 
 // State is what the page is read by, and what became of the newest file.
 type State struct {
-	// File is the content in force, empty for the built-in knowledge. It must
+	// File is the content in force, empty for the built-in selectors. It must
 	// not be changed.
 	File []byte
 	// Since is when it came into force.
@@ -52,12 +52,12 @@ func (f *File) State() State { return *f.state.Load() }
 
 // Load reads the file. One that is not valid is refused with its line and the
 // reason, and what was in force stays so; one that is gone gives way to the
-// built-in knowledge.
+// built-in selectors.
 func (f *File) Load() error {
 	next := f.State()
 	content, err := f.read()
 	if err == nil {
-		_, err = knowledge.Read(content)
+		_, err = selectors.Read(content)
 	}
 	if err != nil {
 		next.Refused = err.Error()
@@ -85,7 +85,7 @@ func (f *File) read() ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(content) == 0:
-		return nil, errors.New("line 1: the file is empty; remove it to go back to the built-in knowledge")
+		return nil, errors.New("line 1: the file is empty; remove it to go back to the built-in selectors")
 	case len(content) > maxSize:
 		return nil, fmt.Errorf("it is larger than %d bytes", maxSize)
 	}

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-const good = "../../../shared/knowledge/whatsapp.json"
+const good = "../../../shared/selectors/selectors.json"
 
 func TestLastGoodFileStaysInForce(t *testing.T) {
 	valid, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "whatsapp.json")
+	path := filepath.Join(t.TempDir(), "selectors.json")
 	f := New(path)
 	put := func(content string) error {
 		t.Helper()

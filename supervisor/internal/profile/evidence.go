@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
-	"session-manager/supervisor/internal/proctree"
+	"session-manager/shared/proctree"
 )
 
 // probeTimeout bounds the connect to SingletonSocket. A live Chrome accepts at

@@ -10,32 +10,32 @@ import (
 	"session-manager/shared/reason"
 )
 
-// Verdict says what CleanLock found, and so what it did.
-type Verdict string
+// LockState says what CleanLock found, and so what it did.
+type LockState string
 
 // Verdicts. All but NoLock, Unparsable and NotALink mean that a stale lock was
 // removed.
 const (
 	// NoLock: there is nothing to clean.
-	NoLock Verdict = "no_lock"
+	NoLock LockState = "no_lock"
 	// Unparsable: the lock names nobody; it stays, since Chrome replaces it.
-	Unparsable Verdict = "unparsable"
+	Unparsable LockState = "unparsable"
 	// NotALink: something that is no symlink was moved out of the way.
-	NotALink Verdict = "not_a_link"
+	NotALink LockState = "not_a_link"
 	// StaleOwn: it is that of the Chrome we started last, and that is gone.
-	StaleOwn Verdict = "stale_own"
+	StaleOwn LockState = "stale_own"
 	// StaleBoot: it was made before this machine was started.
-	StaleBoot Verdict = "stale_boot"
+	StaleBoot LockState = "stale_boot"
 	// StaleDead: no process has its pid.
-	StaleDead Verdict = "stale_dead"
+	StaleDead LockState = "stale_dead"
 	// StaleRecycled: its pid was given to a process that is younger than it.
-	StaleRecycled Verdict = "stale_recycled"
+	StaleRecycled LockState = "stale_recycled"
 	// StaleNotChrome: its pid is that of another program.
-	StaleNotChrome Verdict = "stale_not_chrome"
+	StaleNotChrome LockState = "stale_not_chrome"
 	// StaleElsewhere: its pid is that of a Chrome on another profile.
-	StaleElsewhere Verdict = "stale_elsewhere"
+	StaleElsewhere LockState = "stale_elsewhere"
 	// StaleOtherHost: it names another machine, but lies on a disk of this one.
-	StaleOtherHost Verdict = "stale_other_host"
+	StaleOtherHost LockState = "stale_other_host"
 )
 
 // clockSlack is how much later than the lock a process must have started to be
@@ -112,7 +112,7 @@ type evidence struct {
 // judge decides whether the lock is stale. Its caller has made sure that no
 // Chrome of ours lives. What can't be proven stale is an error that carries
 // reason.ProfileInUse.
-func judge(e evidence) (Verdict, error) {
+func judge(e evidence) (LockState, error) {
 	sameHost := e.lock.host == e.host
 	switch {
 	case e.socket == socketAlive:
@@ -139,7 +139,7 @@ func judge(e evidence) (Verdict, error) {
 
 // judgeOwn looks at a lock that the Chrome we started last has made. The lease
 // says that this Chrome is gone, whatever the machine's name is by now.
-func judgeOwn(e evidence) (Verdict, error) {
+func judgeOwn(e evidence) (LockState, error) {
 	if e.process.exists && e.launched.BootID == e.bootID && e.launched.Start == e.process.start {
 		return "", inUse("the Chrome that this service started last (pid %d) lives, but lost its lease", e.lock.pid)
 	}
@@ -147,7 +147,7 @@ func judgeOwn(e evidence) (Verdict, error) {
 }
 
 // judgeHere looks at a lock that was made on this machine since it was started.
-func judgeHere(e evidence) (Verdict, error) {
+func judgeHere(e evidence) (LockState, error) {
 	switch {
 	case !e.process.exists:
 		return StaleDead, nil

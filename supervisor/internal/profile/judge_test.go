@@ -34,10 +34,10 @@ func younger(e *evidence) {
 }
 
 func TestJudge(t *testing.T) {
-	const inUse = Verdict("")
+	const inUse = LockState("")
 	tests := map[string]struct {
 		change func(*evidence)
-		want   Verdict
+		want   LockState
 		says   string
 	}{
 		"dead pid":                      {func(*evidence) {}, StaleDead, ""},

@@ -12,10 +12,10 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Verified notes with the snapshot called name that it was opened on trial at that
+// MarkVerified notes with the snapshot called name that it was opened on trial at that
 // time.
-func (p *Profile) Verified(name string, at time.Time) error {
-	path := filepath.Join(p.path("snapshots"), name, manifestFile)
+func (p *Profile) MarkVerified(name string, at time.Time) error {
+	path := filepath.Join(p.path("backups"), name, manifestFile)
 	data, err := readBounded(path, maxManifest)
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (p *Profile) Verified(name string, at time.Time) error {
 
 // Discard removes the snapshot called name.
 func (p *Profile) Discard(name string) error {
-	folder := p.path("snapshots")
+	folder := p.path("backups")
 	// Half of it must never be taken for the whole.
 	doomed := filepath.Join(folder, partial+suffix())
 	if err := os.Rename(filepath.Join(folder, name), doomed); err != nil {
@@ -55,11 +55,11 @@ func (p *Profile) Discard(name string) error {
 // known what the newest one is worth. What can't be removed now is removed the next
 // time.
 func (p *Profile) Thin() error {
-	names, err := dated(p.path("snapshots"))
+	names, err := dated(p.path("backups"))
 	if err != nil {
 		return err
 	}
-	known, err := p.Snapshots()
+	known, err := p.Backups()
 	if err != nil {
 		return err
 	}
@@ -113,11 +113,11 @@ func tooClose(before, after string) bool {
 	return err == nil && afterErr == nil && to.Sub(from) >= 0 && to.Sub(from) < spacing
 }
 
-// Room makes a private folder on the profile's file system, for one more copy, and
+// TempDir makes a private folder on the profile's file system, for one more copy, and
 // returns what removes it. What a death leaves of it goes at the next Open. The
 // error carries reason.DiskFull when a copy would leave too little room for Chrome.
-func (p *Profile) Room() (path string, remove func() error, err error) {
-	if err := p.roomForCopy(); err != nil {
+func (p *Profile) TempDir() (path string, remove func() error, err error) {
+	if err := p.spaceForBackup(); err != nil {
 		return "", nil, err
 	}
 	path = p.path(partial + suffix())

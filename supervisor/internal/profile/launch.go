@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"session-manager/supervisor/internal/proctree"
+	"session-manager/shared/proctree"
 )
 
 // launch names one Chrome for good: a pid alone comes again.

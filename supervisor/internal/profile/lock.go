@@ -30,7 +30,7 @@ const (
 // The caller must have proven that nothing of an earlier generation is left, and
 // start one Chrome only, since Chrome has a race with itself here. A lock that is
 // not proven stale, and a held lease, are errors that carry reason.ProfileInUse.
-func (p *Profile) CleanLock(ctx context.Context) (Verdict, error) {
+func (p *Profile) CleanLock(ctx context.Context) (LockState, error) {
 	if err := p.checkLease(); err != nil {
 		return "", err
 	}
@@ -84,7 +84,7 @@ func (p *Profile) checkLease() error {
 
 // cleanNoLink handles a lock that is missing, or no symlink. Even without a lock
 // a socket that answers proves a live Chrome.
-func (p *Profile) cleanNoLink(ctx context.Context, dir int, cause error) (Verdict, error) {
+func (p *Profile) cleanNoLink(ctx context.Context, dir int, cause error) (LockState, error) {
 	if state, peer := probeSocket(ctx, dir); state == socketAlive {
 		return "", inUse("a Chrome that this service did not start%s uses the profile, although its lock is gone", withPID(peer))
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
+	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
-	"session-manager/supervisor/internal/proctree"
 )
 
 // otherHost is a name that this machine does not have.
@@ -72,7 +72,7 @@ func TestCleanLockRemovesWhatIsStale(t *testing.T) {
 	tests := map[string]struct {
 		target func(t *testing.T) string
 		age    time.Duration
-		want   Verdict
+		want   LockState
 	}{
 		"dead pid":            {func(t *testing.T) string { return fmt.Sprintf("%s-%d", here, deadPID(t)) }, 0, StaleDead},
 		"other host":          {func(*testing.T) string { return otherHost + "-4242424" }, 0, StaleOtherHost},
@@ -245,7 +245,7 @@ func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
 		var (
 			all      sync.WaitGroup
 			won      [2]bool
-			verdicts [2]Verdict
+			verdicts [2]LockState
 			errs     [2]error
 		)
 		for i, chrome := range chromes {

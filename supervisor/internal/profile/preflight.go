@@ -61,9 +61,9 @@ func checkSpace(path string) error {
 	return judgeSpace(path, &st, minFreeBytes, minFreeInodes)
 }
 
-// CheckRoom finds out whether a Chrome that runs could still write what it has to
+// CheckSpace finds out whether a Chrome that runs could still write what it has to
 // keep. Errors are those of Preflight. It costs one call of statfs.
-func (p *Profile) CheckRoom() error {
+func (p *Profile) CheckSpace() error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(p.Dir(), &st); err != nil {
 		return unwritable("cannot look at file system of "+p.Dir(), err)

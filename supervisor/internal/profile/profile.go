@@ -12,7 +12,7 @@
 //	admin.restarts  what the restart policy remembers
 //	admin.login     what is known of the login in the profile
 //	admin.quarantine/<time>-<why>   former profiles, the newest 3
-//	admin.snapshots/<time>          copies of the closed profile, 3 (see Thin)
+//	admin.backups/<time>          copies of the closed profile, 3 (see Thin)
 //	admin.incoming                  a profile that is about to replace it
 package profile
 
@@ -89,7 +89,7 @@ func Open(tokens string) (*Profile, error) {
 }
 
 // View returns the tokens folder as it is, without its lock. Only the accessors,
-// Snapshots and LoadLogin may be called; another process may use the folder.
+// Backups and LoadLogin may be called; another process may use the folder.
 func View(tokens string) (*Profile, error) {
 	abs, err := filepath.Abs(tokens)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/lease"
+	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
-	"session-manager/supervisor/internal/proctree"
 )
 
 // Environment of the test binary when it plays another program: it opens the

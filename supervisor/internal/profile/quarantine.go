@@ -56,7 +56,7 @@ func (p *Profile) moveAside(why string, now time.Time) (string, error) {
 // begins an empty profile. Chrome must not run.
 func (p *Profile) Erase() error {
 	var failed []error
-	for _, path := range []string{p.Dir(), p.path("quarantine"), p.path("snapshots")} {
+	for _, path := range []string{p.Dir(), p.path("quarantine"), p.path("backups")} {
 		failed = append(failed, p.erase(path))
 	}
 	failed = append(failed, makeFolder(p.Dir()))
@@ -92,7 +92,7 @@ func (p *Profile) mend() error {
 			return err
 		}
 	}
-	for _, folder := range []string{p.tokens, p.path("snapshots")} {
+	for _, folder := range []string{p.tokens, p.path("backups")} {
 		names, err := list(folder)
 		if err != nil {
 			return err

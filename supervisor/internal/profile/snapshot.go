@@ -49,9 +49,9 @@ const maxManifest = 16 << 20
 // all that is older.
 const spacing = time.Hour
 
-// Snapshot is a copy of the profile on disk.
-type Snapshot struct {
-	// Name of its folder in admin.snapshots.
+// Backup is a copy of the profile on disk.
+type Backup struct {
+	// Name of its folder in admin.backups.
 	Name string
 	Manifest
 }
@@ -59,20 +59,20 @@ type Snapshot struct {
 // ErrNotClosed means that Chrome's lock is in the profile: it runs, or was killed.
 var ErrNotClosed = errors.New("Chrome has not closed cleanly")
 
-// Snapshot copies the closed profile, without its caches, to a dated folder,
+// Backup copies the closed profile, without its caches, to a dated folder,
 // whole or not at all. None that is there goes before Thin. Chrome must have closed
 // cleanly, or it is ErrNotClosed. It fills in m's Format and Files. There is no
 // snapshot when ctx ends, nor (reason.DiskFull) when it would leave too little
 // room for Chrome.
-func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
+func (p *Profile) Backup(ctx context.Context, m Manifest) (string, error) {
 	if _, err := os.Lstat(filepath.Join(p.Dir(), lockFile)); !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("cannot copy profile: %w", ErrNotClosed)
 	}
-	folder := p.path("snapshots")
+	folder := p.path("backups")
 	if err := makeFolder(folder); err != nil {
 		return "", err
 	}
-	if err := p.roomForCopy(); err != nil {
+	if err := p.spaceForBackup(); err != nil {
 		return "", err
 	}
 	making := filepath.Join(folder, partial+suffix())
@@ -97,7 +97,7 @@ func (p *Profile) Snapshot(ctx context.Context, m Manifest) (string, error) {
 }
 
 // roomForCopy makes sure that copies never are what fills the disk.
-func (p *Profile) roomForCopy() error {
+func (p *Profile) spaceForBackup() error {
 	var size, count uint64
 	err := Walk(p.Dir(), func(rel string, _ bool) error {
 		info, err := os.Lstat(filepath.Join(p.Dir(), filepath.FromSlash(rel)))
@@ -145,30 +145,30 @@ func ParseManifest(data []byte) (Manifest, error) {
 	return m, nil
 }
 
-// Snapshots returns the snapshots whose manifest can be read, newest first. Their
+// Backups returns the snapshots whose manifest can be read, newest first. Their
 // files are not looked at.
-func (p *Profile) Snapshots() ([]Snapshot, error) {
-	folder := p.path("snapshots")
+func (p *Profile) Backups() ([]Backup, error) {
+	folder := p.path("backups")
 	names, err := dated(folder)
 	if err != nil {
 		return nil, err
 	}
-	var found []Snapshot
+	var found []Backup
 	for _, name := range names {
 		data, err := readBounded(filepath.Join(folder, name, manifestFile), maxManifest)
 		if err != nil {
 			continue
 		}
 		if m, err := ParseManifest(data); err == nil {
-			found = append(found, Snapshot{name, m})
+			found = append(found, Backup{name, m})
 		}
 	}
 	return found, nil
 }
 
 // Path returns where the files of s lie.
-func (p *Profile) Path(s Snapshot) string {
-	return filepath.Join(p.path("snapshots"), s.Name, profileFolder)
+func (p *Profile) Path(s Backup) string {
+	return filepath.Join(p.path("backups"), s.Name, profileFolder)
 }
 
 // Fill makes a private folder beside the profile, lets fill put a whole profile into
@@ -193,7 +193,7 @@ func (p *Profile) Fill(fill func(folder string) error, why string, now time.Time
 // makes the page delete the other half. Everything is copied and checked first;
 // a damaged snapshot is ErrDamaged, and then nothing has changed. The replaced
 // profile goes to quarantine under the returned name. Chrome must not run.
-func (p *Profile) Restore(ctx context.Context, s Snapshot, why string, now time.Time) (string, error) {
+func (p *Profile) Restore(ctx context.Context, s Backup, why string, now time.Time) (string, error) {
 	return p.Fill(func(folder string) error {
 		files, err := copyTree(ctx, p.Path(s), folder)
 		if err != nil {

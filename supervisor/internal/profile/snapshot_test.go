@@ -70,13 +70,13 @@ func contents(t *testing.T, folder string) map[string]string {
 	return found
 }
 
-func snapshot(t *testing.T, p *Profile, at time.Time) Snapshot {
+func snapshot(t *testing.T, p *Profile, at time.Time) Backup {
 	t.Helper()
-	name, err := p.Snapshot(t.Context(), Manifest{At: at, Stamp: "s", LinkedAt: t0, ChromeVersion: "156.0.1.2"})
+	name, err := p.Backup(t.Context(), Manifest{At: at, Stamp: "s", LinkedAt: t0, ChromeVersion: "156.0.1.2"})
 	if err := errors.Join(err, p.Thin()); err != nil {
 		t.Fatal(err)
 	}
-	all, err := p.Snapshots()
+	all, err := p.Backups()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func snapshot(t *testing.T, p *Profile, at time.Time) Snapshot {
 		}
 	}
 	t.Fatalf("%s is not among %v", name, all)
-	return Snapshot{}
+	return Backup{}
 }
 
 func namesIn(t *testing.T, folder string) []string {
@@ -102,7 +102,7 @@ func TestSnapshotHoldsTheLoginAndNeitherCachesNorLocks(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	s := snapshot(t, p, t0)
-	copied := contents(t, filepath.Join(p.path("snapshots"), s.Name, profileFolder))
+	copied := contents(t, filepath.Join(p.path("backups"), s.Name, profileFolder))
 	for _, path := range []string{"Local State", "Default/Local Storage/leveldb/000003.log", "Default/IndexedDB/wa/000004.ldb", "Default/Service Worker/CacheStorage/x/y"} {
 		if copied[path] == "" {
 			t.Errorf("%s is missing", path)
@@ -111,7 +111,7 @@ func TestSnapshotHoldsTheLoginAndNeitherCachesNorLocks(t *testing.T) {
 	if len(copied) != 6 || len(s.Files) != 6 {
 		t.Errorf("copied %v", s.Files)
 	}
-	err := filepath.WalkDir(p.path("snapshots"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(p.path("backups"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func TestRestoreBringsBackEverythingAndKeepsWhatItReplaced(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	s := snapshot(t, p, t0)
-	want := contents(t, filepath.Join(p.path("snapshots"), s.Name, profileFolder))
+	want := contents(t, filepath.Join(p.path("backups"), s.Name, profileFolder))
 	put(t, filepath.Join(p.Dir(), "Default/Local Storage/leveldb/000003.log"), "broken")
 	moved, err := p.Restore(t.Context(), s, "login_missing", t0)
 	if err != nil {
@@ -161,7 +161,7 @@ func TestDamagedSnapshotChangesNothing(t *testing.T) {
 			p := open(t)
 			fill(t, p, "login")
 			s := snapshot(t, p, t0)
-			if err := damage(filepath.Join(p.path("snapshots"), s.Name, profileFolder)); err != nil {
+			if err := damage(filepath.Join(p.path("backups"), s.Name, profileFolder)); err != nil {
 				t.Fatal(err)
 			}
 			before := contents(t, p.Dir())
@@ -184,10 +184,10 @@ func TestInterruptedSnapshotIsNone(t *testing.T) {
 	fill(t, p, "login")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.Snapshot(ctx, Manifest{At: t0}); !errors.Is(err, context.Canceled) {
+	if _, err := p.Backup(ctx, Manifest{At: t0}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if left := namesIn(t, p.path("snapshots")); len(left) > 0 {
+	if left := namesIn(t, p.path("backups")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -205,9 +205,9 @@ func TestCopyIsNotWhatFillsTheDisk(t *testing.T) {
 	if err := os.Truncate(large, 150<<20); err != nil { // 600 would do, but not 512 more
 		t.Fatal(err)
 	}
-	_, err := p.Snapshot(t.Context(), Manifest{At: t0.Add(time.Hour)})
+	_, err := p.Backup(t.Context(), Manifest{At: t0.Add(time.Hour)})
 	wantReason(t, err, reason.DiskFull)
-	if got := namesIn(t, p.path("snapshots")); len(got) != 1 {
+	if got := namesIn(t, p.path("backups")); len(got) != 1 {
 		t.Errorf("copies: %v", got)
 	}
 }
@@ -218,7 +218,7 @@ func TestProfileOfAChromeThatWasKilledIsNotCopied(t *testing.T) {
 	if err := os.Symlink("host-1", filepath.Join(p.Dir(), "SingletonLock")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Snapshot(t.Context(), Manifest{At: t0}); !errors.Is(err, ErrNotClosed) {
+	if _, err := p.Backup(t.Context(), Manifest{At: t0}); !errors.Is(err, ErrNotClosed) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -230,7 +230,7 @@ func TestOldSnapshotsGoAndThoseInARowCountAsOne(t *testing.T) {
 		snapshot(t, p, t0.Add(after))
 	}
 	want := []string{"20261124T080000.000Z", "20261124T130000.000Z", "20261124T180200.000Z"}
-	if got := namesIn(t, p.path("snapshots")); !cmp.Equal(got, want) {
+	if got := namesIn(t, p.path("backups")); !cmp.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -275,17 +275,17 @@ func TestVerdictIsKeptWithTheSnapshot(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	s := snapshot(t, p, t0)
-	if err := p.Verified(s.Name, t0.Add(time.Minute)); err != nil {
+	if err := p.MarkVerified(s.Name, t0.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	all, err := p.Snapshots()
+	all, err := p.Backups()
 	if err != nil || len(all) != 1 || !all[0].VerifiedAt.Equal(t0.Add(time.Minute)) || !cmp.Equal(all[0].Files, s.Files) {
 		t.Errorf("got %+v, %v", all, err)
 	}
 	if err := errors.Join(p.Discard(s.Name), p.Discard(s.Name)); err != nil {
 		t.Error(err)
 	}
-	if left := namesIn(t, p.path("snapshots")); len(left) > 0 {
+	if left := namesIn(t, p.path("backups")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -331,7 +331,7 @@ func TestDeathInTheMiddleOfARestoreIsMended(t *testing.T) {
 			put(t, filepath.Join(p.Dir(), "Default/x"), "old")
 			put(t, filepath.Join(p.path("incoming"), "Default/x"), "new")
 			put(t, filepath.Join(p.path(partial+"1"), "Default/x"), "half")
-			put(t, filepath.Join(p.path("snapshots"), partial+"2", "x"), "half")
+			put(t, filepath.Join(p.path("backups"), partial+"2", "x"), "half")
 			if want == "new" {
 				if _, err := p.moveAside("login_missing", t0); err != nil {
 					t.Fatal(err)
@@ -348,7 +348,7 @@ func TestDeathInTheMiddleOfARestoreIsMended(t *testing.T) {
 			if got := contents(t, again.Dir()); got["Default/x"] != want || len(got) != 1 {
 				t.Errorf("got %v", got)
 			}
-			for _, left := range append(namesIn(t, p.tokens), namesIn(t, p.path("snapshots"))...) {
+			for _, left := range append(namesIn(t, p.tokens), namesIn(t, p.path("backups"))...) {
 				if strings.Contains(left, partial) || strings.Contains(left, "incoming") {
 					t.Errorf("%s is left", left)
 				}

@@ -26,7 +26,7 @@ var ErrUnreadable = errors.New("the drawn QR does not decode to its string")
 
 // Code is one login string, drawn. It is immutable.
 type Code struct {
-	login  rpc.Login
+	login  rpc.QRPayload
 	png    []byte
 	base64 string
 	text   string
@@ -40,7 +40,7 @@ var pixelsPerModule = [...]int{8, 9, 7, 10}
 
 // Draw renders login, and decodes the PNG again to prove it. The recovery level
 // is L, as on WhatsApp's own page: fewer, larger modules.
-func Draw(login rpc.Login) (*Code, error) {
+func Draw(login rpc.QRPayload) (*Code, error) {
 	if len(login) == 0 || len(login) > MaxLength {
 		return nil, fmt.Errorf("cannot draw a login string of %d bytes: 1 to %d are allowed", len(login), MaxLength)
 	}
@@ -61,7 +61,7 @@ func Draw(login rpc.Login) (*Code, error) {
 }
 
 // Login returns the string that the code encodes.
-func (c *Code) Login() rpc.Login { return c.login }
+func (c *Code) Login() rpc.QRPayload { return c.login }
 
 // PNG returns the picture: black on white, with a quiet zone of four modules.
 // The caller must not change it.
@@ -78,7 +78,7 @@ func (c *Code) Text() string { return c.text }
 // draw returns a PNG that decodes to login both as it is and when it has to be
 // found in a picture, as a camera does. Where no scale satisfies the second, the
 // first that satisfies the first will do.
-func draw(q *qrcode.QRCode, login rpc.Login) ([]byte, error) {
+func draw(q *qrcode.QRCode, login rpc.QRPayload) ([]byte, error) {
 	var good []byte
 	var last error
 	for _, scale := range pixelsPerModule {
@@ -124,7 +124,7 @@ var (
 	searched decoding
 )
 
-func verify(picture *gozxing.BinaryBitmap, login rpc.Login, how decoding) error {
+func verify(picture *gozxing.BinaryBitmap, login rpc.QRPayload, how decoding) error {
 	result, err := zxing.NewQRCodeReader().Decode(picture, how)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)

@@ -29,16 +29,16 @@ func key(t testing.TB) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-func login(t testing.TB) rpc.Login {
+func login(t testing.TB) rpc.QRPayload {
 	t.Helper()
-	return rpc.Login(fmt.Sprintf("https://wa.me/settings/linked_devices#2@%s%s,%s,%s,%s,1",
+	return rpc.QRPayload(fmt.Sprintf("https://wa.me/settings/linked_devices#2@%s%s,%s,%s,%s,1",
 		strings.TrimRight(key(t), "="), strings.TrimRight(key(t), "="), key(t), key(t), key(t)))
 }
 
 // The picture as it is, and as a browser scales it; decoders that share nothing
 // with each other nor with the product.
 func TestPNGDecodesWithTwoIndependentDecodersAtEachUsualSize(t *testing.T) {
-	dir, wanted := t.TempDir(), map[string]rpc.Login{}
+	dir, wanted := t.TempDir(), map[string]rpc.QRPayload{}
 	for n, side := range []int{0, 0, 200, 264, 300, 400, 500, 600} {
 		want := fixed(n)
 		file := filepath.Join(dir, fmt.Sprintf("%d-%d.png", n, side))
@@ -71,17 +71,17 @@ func TestPNGDecodesWithTwoIndependentDecodersAtEachUsualSize(t *testing.T) {
 
 // fixed is a string that is the same in each run: scaled to a size that is no
 // multiple of its modules, one picture in a hundred is beyond one of the decoders.
-func fixed(n int) rpc.Login {
+func fixed(n int) rpc.QRPayload {
 	part := func(name string) string {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, n))
 		return base64.StdEncoding.EncodeToString(sum[:])
 	}
-	return rpc.Login(fmt.Sprintf("https://wa.me/settings/linked_devices#2@%s%s,%s,%s,%s,1",
+	return rpc.QRPayload(fmt.Sprintf("https://wa.me/settings/linked_devices#2@%s%s,%s,%s,%s,1",
 		strings.TrimRight(part("ref"), "="), strings.TrimRight(part("ref2"), "="), part("noise"), part("identity"), part("adv")))
 }
 
 // drawn returns a PNG of the code with the given side; 0 is its own.
-func drawn(t *testing.T, want rpc.Login, side int) []byte {
+func drawn(t *testing.T, want rpc.QRPayload, side int) []byte {
 	t.Helper()
 	code, err := Draw(want)
 	if err != nil {
@@ -202,7 +202,7 @@ func fill(img *image.Gray, x0, y0, n int, dark bool) {
 }
 
 func TestDrawRefusesEmptyAndOverlongStrings(t *testing.T) {
-	for _, l := range []rpc.Login{"", rpc.Login(strings.Repeat("a", MaxLength+1))} {
+	for _, l := range []rpc.QRPayload{"", rpc.QRPayload(strings.Repeat("a", MaxLength+1))} {
 		if _, err := Draw(l); err == nil {
 			t.Errorf("a string of %d bytes was drawn", len(l))
 		} else if strings.Contains(err.Error(), "aaa") {

@@ -24,7 +24,7 @@ const (
 // failed to cure them in place, so they are transient, too.
 func Classify(c reason.Code) Class {
 	switch c {
-	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.LoginCare, reason.ProfileReplaced, reason.Stopping:
+	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.Maintenance, reason.ProfileReplaced, reason.Stopping:
 		return Planned
 	case reason.BrowserMissing, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
 		reason.DiskFull, reason.RuntimeUnwritable, reason.WorkerUnusable:

@@ -20,7 +20,7 @@ func at(d time.Duration) time.Time { return t0.Add(d) }
 func TestClassify(t *testing.T) {
 	for code, want := range map[reason.Code]Class{
 		reason.RestartRequested:  Planned,
-		reason.LoginCare:         Planned,
+		reason.Maintenance:       Planned,
 		reason.ProfileReplaced:   Planned,
 		reason.Stopping:          Planned,
 		reason.BrowserMissing:    Environmental,

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Two changes a round, with a code drawn in every five hundredth.
@@ -29,9 +29,9 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 		s.Run(ctx)
 	}()
 	tell := func(body rpc.EventBody) {
-		s.Notify(supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: body}})
+		s.Notify(worker.FromWorker{Event: rpc.Event{Generation: 1, Body: body}})
 	}
-	s.Notify(supervise.Spawning{Generation: 1})
+	s.Notify(worker.Spawning{Generation: 1})
 	var before, after runtime.MemStats
 	var goroutines int
 	measure := func(m *runtime.MemStats) {
@@ -41,7 +41,7 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 	for n := range rounds {
 		tell(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
 		if n%500 == 0 {
-			tell(rpc.QRShown{Login: loginString, Reader: "dom", Seq: uint64(n), TTL: time.Minute})
+			tell(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: uint64(n), TTL: time.Minute})
 		}
 		tell(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true, Progress: -1})
 		if n == early {

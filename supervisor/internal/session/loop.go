@@ -9,7 +9,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/restart"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // loop is what Run's goroutine owns: the machine, and the next snapshot as far
@@ -25,28 +25,28 @@ func (l *loop) handle(in input, now time.Time) {
 	switch n := in.notice.(type) {
 	case nil:
 		l.told(in, now)
-	case supervise.Spawning:
+	case worker.Spawning:
 		l.next.Worker = Worker{Generation: n.Generation, StartedAt: now, Ends: l.next.Worker.Ends, Refused: l.next.Worker.Refused}
 		l.next.Browser, l.next.RetryAt = Browser{}, time.Time{}
 		l.step(event{kind: Spawning, generation: n.Generation}, now)
-	case supervise.WorkerStarted:
+	case worker.WorkerStarted:
 		l.next.Worker.PID = n.PID
 		l.update("worker_started", l.m.withPhase(phaseHandshake, now))
-	case supervise.FromWorker:
+	case worker.FromWorker:
 		if n.Event.Generation == l.m.generation {
 			l.fromWorker(n.Event.Body, in, now)
 		}
-	case supervise.Strained:
+	case worker.Warned:
 		l.next.Strain, l.next.StrainDetail, l.next.StrainSince = n.Reason, n.Detail, now
 		l.update("strained", l.m)
-	case supervise.Ending:
+	case worker.Exiting:
 		l.step(event{kind: WorkerEnded, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
-	case supervise.Ended:
+	case worker.Exited:
 		l.ended(n, now)
-	case supervise.WorkerBinary:
+	case worker.WorkerBinary:
 		l.next.Worker.Refused = n.Refused
 		l.update("worker_binary", l.m)
-	case supervise.Blocked:
+	case worker.Blocked:
 		l.next.RetryAt = n.RetryAt
 		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)
 	}
@@ -69,7 +69,7 @@ func (l *loop) told(in input, now time.Time) {
 	}
 }
 
-func (l *loop) ended(n supervise.Ended, now time.Time) {
+func (l *loop) ended(n worker.Exited, now time.Time) {
 	l.next.Worker.PID, l.next.Browser = 0, Browser{}
 	l.next.Strain, l.next.StrainDetail = "", ""
 	if n.Class != restart.Planned {

@@ -19,15 +19,15 @@ type Limits struct {
 	// FirstQR is how long the page may ask for a phone without a scannable QR
 	// before that is an incident.
 	FirstQR time.Duration
-	// Wavering is how long a page that was ready may be without its connection,
+	// Flapping is how long a page that was ready may be without its connection,
 	// or fetch chats again, before the session is not READY any more. WhatsApp's
 	// page opens its connection anew many times a day, within a second or two.
-	Wavering time.Duration
+	Flapping time.Duration
 }
 
 // DefaultLimits returns the limits in force when none are set.
 func DefaultLimits() Limits {
-	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: 15 * time.Second, Wavering: 3 * time.Second}
+	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: 15 * time.Second, Flapping: 3 * time.Second}
 }
 
 // machine is everything that decides about the state. It is a value: step
@@ -64,9 +64,9 @@ type machine struct {
 	// loggedOut says that the last link was ended, and none has followed.
 	loggedOut bool
 	// waveringSince is since when a READY page has not been ready; zero while it
-	// is. wavering is the last thing that was heard of it.
-	waveringSince time.Time
-	wavering      event
+	// is. flapping is the last thing that was heard of it.
+	flappingSince time.Time
+	flapping      event
 
 	// qrExpires is zero while there is no QR.
 	qrExpires time.Time
@@ -105,8 +105,8 @@ func (m machine) step(e event, now time.Time) machine {
 	if stale || m.phase == phaseStopping {
 		return m
 	}
-	if m.wavers(e, now) {
-		return m.waver(e, now)
+	if m.flaps(e, now) {
+		return m.flap(e, now)
 	}
 	from := m.state
 	linked := from == Authenticated || from == Ready || from == Disconnected
@@ -115,7 +115,7 @@ func (m machine) step(e event, now time.Time) machine {
 		m.since = now
 	}
 	if m.state != Ready || e.kind == PageReady {
-		m.waveringSince, m.wavering = time.Time{}, event{}
+		m.flappingSince, m.flapping = time.Time{}, event{}
 	}
 	switch e.kind {
 	case Spawning:
@@ -147,20 +147,20 @@ func (m machine) step(e event, now time.Time) machine {
 
 // wavers says whether e, of a page that is READY, does not count yet. That it was
 // opened elsewhere is certain at once.
-func (m machine) wavers(e event, now time.Time) bool {
+func (m machine) flaps(e event, now time.Time) bool {
 	if m.state != Ready || e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict {
 		return false
 	}
-	return m.waveringSince.IsZero() || now.Before(m.waveringSince.Add(m.limits.Wavering))
+	return m.flappingSince.IsZero() || now.Before(m.flappingSince.Add(m.limits.Flapping))
 }
 
 // waver notes e, and that the page was heard of, and leaves the rest.
-func (m machine) waver(e event, now time.Time) machine {
-	if m.waveringSince.IsZero() {
-		m.waveringSince = now
+func (m machine) flap(e event, now time.Time) machine {
+	if m.flappingSince.IsZero() {
+		m.flappingSince = now
 	}
-	m.wavering, m.evidence, m.loadingSince = e, now, time.Time{}
-	m.state = Next(m.state, PageWavering)
+	m.flapping, m.evidence, m.loadingSince = e, now, time.Time{}
+	m.state = Next(m.state, PageFlapping)
 	return m
 }
 
@@ -292,7 +292,7 @@ func (m machine) deadline() time.Time {
 	if m.running {
 		consider(m.evidence, m.limits.Evidence)
 		consider(m.loadingSince, m.limits.PageLoading)
-		consider(m.waveringSince, m.limits.Wavering)
+		consider(m.flappingSince, m.limits.Flapping)
 		if m.qrExpected() {
 			consider(m.noQRSince, m.limits.FirstQR)
 		}
@@ -315,8 +315,8 @@ func (m machine) tick(now time.Time) machine {
 	if passed(m.evidence, m.limits.Evidence) {
 		return m.step(event{kind: EvidenceStale, generation: m.generation}, now)
 	}
-	if passed(m.waveringSince, m.limits.Wavering) {
-		return m.step(m.wavering, now)
+	if passed(m.flappingSince, m.limits.Flapping) {
+		return m.step(m.flapping, now)
 	}
 	if passed(m.loadingSince, m.limits.PageLoading) {
 		return m.step(event{kind: PageOverdue, generation: m.generation}, now)

@@ -16,7 +16,7 @@ var wanted = map[Kind]map[State]State{
 	PageSyncing:      {Init: Authenticated, QRRequired: Authenticated, Authenticated: Authenticated, Ready: Authenticated, Disconnected: Authenticated, Error: Authenticated},
 	PageReady:        {Init: Ready, QRRequired: Ready, Authenticated: Ready, Ready: Ready, Disconnected: Ready, Error: Ready},
 	PageDisconnected: {Init: Disconnected, QRRequired: Disconnected, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Disconnected},
-	PageWavering:     {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Error},
+	PageFlapping:     {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Error},
 	PageLoggedOut:    {Init: Disconnected, QRRequired: QRRequired, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Disconnected},
 	PageBlocked:      {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
 	PageOverdue:      {Init: Error, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},

@@ -13,7 +13,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Options of a Session.
@@ -51,7 +51,7 @@ type published struct {
 // input is a notice, with its QR already drawn where it has one, or one of the
 // other things that the loop is told. An empty one says that the service stops.
 type input struct {
-	notice supervise.Notice
+	notice worker.Notice
 	code   *qr.Code
 	login  *login.Status
 	// paired is until when a pairing code is good; published is closed when that
@@ -96,10 +96,10 @@ func (s *Session) Changed() (*Snapshot, <-chan struct{}) {
 // Notify hands a notice to the loop, in the order of the calls. A QR is drawn
 // here, in the caller's goroutine, to keep the loop free. After Run has returned
 // notices are dropped.
-func (s *Session) Notify(n supervise.Notice) {
+func (s *Session) Notify(n worker.Notice) {
 	in := input{notice: n}
 	if shown, ok := qrOf(n); ok {
-		code, err := qr.Draw(shown.Login)
+		code, err := qr.Draw(shown.Payload)
 		if err != nil {
 			s.log.Error("qr_not_drawn", logging.KeyReader, shown.Reader, logging.KeyError, err)
 			return
@@ -109,8 +109,8 @@ func (s *Session) Notify(n supervise.Notice) {
 	s.put(in)
 }
 
-// LoginKnown takes in what is known of the login.
-func (s *Session) LoginKnown(status login.Status) { s.put(input{login: &status}) }
+// SetLogin takes in what is known of the login.
+func (s *Session) SetLogin(status login.Status) { s.put(input{login: &status}) }
 
 // Paired takes in that a code was given out by which a phone can be linked. When it
 // returns, the snapshot tells.
@@ -155,8 +155,8 @@ func (s *Session) put(in input) {
 	}
 }
 
-func qrOf(n supervise.Notice) (rpc.QRShown, bool) {
-	w, ok := n.(supervise.FromWorker)
+func qrOf(n worker.Notice) (rpc.QRShown, bool) {
+	w, ok := n.(worker.FromWorker)
 	if !ok {
 		return rpc.QRShown{}, false
 	}

@@ -13,7 +13,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/restart"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 const loginString = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
@@ -53,14 +53,14 @@ func (r *rig) worker(body rpc.EventBody) {
 }
 
 func (r *rig) workerOf(generation uint64, body rpc.EventBody) {
-	r.Notify(supervise.FromWorker{Event: rpc.Event{Generation: generation, Body: body}})
+	r.Notify(worker.FromWorker{Event: rpc.Event{Generation: generation, Body: body}})
 	synctest.Wait()
 }
 
 func (r *rig) showQR() {
-	r.Notify(supervise.Spawning{Generation: 1})
+	r.Notify(worker.Spawning{Generation: 1})
 	r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
-	r.worker(rpc.QRShown{Login: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second})
+	r.worker(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second})
 }
 
 func TestQRIsServedUntilItsTimeToLiveAndNotAMomentLonger(t *testing.T) {
@@ -90,7 +90,7 @@ func TestQRLivesNoLongerWhenTheMachineWasSuspended(t *testing.T) {
 		if r.Snapshot().FreshQR(time.Now()) == nil {
 			t.Error("it is not served while it lives")
 		}
-		r.worker(rpc.QRShown{Login: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second}) // to the page no time has passed
+		r.worker(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second}) // to the page no time has passed
 		if got := r.Snapshot().QR; got.asleep != q.asleep {
 			t.Error("the sleep was forgotten")
 		}
@@ -99,7 +99,7 @@ func TestQRLivesNoLongerWhenTheMachineWasSuspended(t *testing.T) {
 		if r.Snapshot().FreshQR(time.Now()) != nil {
 			t.Error("it is served though the server has ended its life")
 		}
-		r.worker(rpc.QRShown{Login: loginString + "x", Reader: "dom", Seq: 2, TTL: 20 * time.Second})
+		r.worker(rpc.QRShown{Payload: loginString + "x", Reader: "dom", Seq: 2, TTL: 20 * time.Second})
 		if r.Snapshot().FreshQR(time.Now()) == nil {
 			t.Error("the next one is not served")
 		}
@@ -112,7 +112,7 @@ func TestQRIsDroppedAtOnce(t *testing.T) {
 		"when the account was linked": func(r *rig) { r.worker(rpc.PageObserved{Condition: rpc.PageSyncing}) },
 		"when the service stops":      func(r *rig) { r.Stopping() },
 		"when the worker's end begins": func(r *rig) {
-			r.Notify(supervise.Ending{Generation: 1, Reason: reason.WorkerCrashed})
+			r.Notify(worker.Exiting{Generation: 1, Reason: reason.WorkerCrashed})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,10 +131,10 @@ func TestQRIsDroppedAtOnce(t *testing.T) {
 func TestWordsOfADeadWorkerChangeNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
-		r.Notify(supervise.Ended{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
-		r.Notify(supervise.Spawning{Generation: 2})
+		r.Notify(worker.Exited{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
+		r.Notify(worker.Spawning{Generation: 2})
 		r.workerOf(1, rpc.PageObserved{Condition: rpc.PageReady})
-		r.workerOf(1, rpc.QRShown{Login: loginString, Seq: 2, TTL: time.Minute})
+		r.workerOf(1, rpc.QRShown{Payload: loginString, Seq: 2, TTL: time.Minute})
 		s := r.Snapshot()
 		if s.State != Init || s.QR != nil || s.Worker.Ends != 1 {
 			t.Errorf("got %s, QR %v, %d ends", s.State, s.QR, s.Worker.Ends)
@@ -146,7 +146,7 @@ func TestStringThatCantBeDrawnIsNotServed(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		r.worker(rpc.QRGone{Cause: "page_changed"})
-		r.worker(rpc.QRShown{Login: rpc.Login(strings.Repeat("x", 5000)), Seq: 2, TTL: time.Minute})
+		r.worker(rpc.QRShown{Payload: rpc.QRPayload(strings.Repeat("x", 5000)), Seq: 2, TTL: time.Minute})
 		if r.Snapshot().FreshQR(time.Now()) != nil {
 			t.Error("it is served")
 		}
@@ -159,7 +159,7 @@ func TestStringThatCantBeDrawnIsNotServed(t *testing.T) {
 func TestWaitersAreWokenByTheNextSnapshot(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		before, changed := r.Changed()
-		r.Notify(supervise.Spawning{Generation: 1})
+		r.Notify(worker.Spawning{Generation: 1})
 		<-changed
 		if after := r.Snapshot(); after.Version <= before.Version {
 			t.Errorf("version %d after %d", after.Version, before.Version)

@@ -37,7 +37,7 @@ const (
 	PageSyncing      Kind = "page_syncing"      // linked, fetching chats
 	PageReady        Kind = "page_ready"        // linked, connected, usable
 	PageDisconnected Kind = "page_disconnected" // linked, no connection
-	PageWavering     Kind = "page_wavering"     // ready a moment ago, and perhaps again in a moment
+	PageFlapping     Kind = "page_flapping"     // ready a moment ago, and perhaps again in a moment
 	PageLoggedOut    Kind = "page_logged_out"   // the link was ended
 	PageBlocked      Kind = "page_blocked"      // a person must act first
 	PageOverdue      Kind = "page_overdue"      // it has been loading for too long
@@ -48,7 +48,7 @@ const (
 // Kinds returns every kind, in the order of the table in ARCHITECTURE.md.
 func Kinds() []Kind {
 	return []Kind{
-		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageWavering, PageDisconnected, PageLoggedOut,
+		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageFlapping, PageDisconnected, PageLoggedOut,
 		PageBlocked, PageOverdue, EvidenceStale, WorkerEnded, Blocked, Stopping,
 	}
 }
@@ -67,7 +67,7 @@ var transitions = map[Kind]row{
 	PageUnlinked:     all(QRRequired),
 	PageSyncing:      all(Authenticated),
 	PageReady:        all(Ready),
-	PageWavering:     {Init, QRRequired, Authenticated, Ready, Disconnected, Error},
+	PageFlapping:     {Init, QRRequired, Authenticated, Ready, Disconnected, Error},
 	PageDisconnected: all(Disconnected),
 	PageLoggedOut:    {Disconnected, QRRequired, Disconnected, Disconnected, Disconnected, Disconnected},
 	PageBlocked:      all(Error),

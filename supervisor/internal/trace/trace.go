@@ -13,7 +13,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // Recorder follows the first start, up to the first QR or the first READY, and
@@ -70,7 +70,7 @@ func (r *Recorder) Listening() {
 }
 
 // Notice takes in what the supervisor tells of its worker.
-func (r *Recorder) Notice(n supervise.Notice) {
+func (r *Recorder) Notice(n worker.Notice) {
 	if r == nil {
 		return
 	}
@@ -81,14 +81,14 @@ func (r *Recorder) Notice(n supervise.Notice) {
 	}
 	now := r.now()
 	switch n := n.(type) {
-	case supervise.Spawning:
+	case worker.Spawning:
 		r.next(trackWorker, "spawn", now)
-	case supervise.WorkerStarted:
+	case worker.WorkerStarted:
 		r.next(trackWorker, "handshake", now)
-	case supervise.FromWorker:
+	case worker.FromWorker:
 		r.next(trackWorker, "serving", now)
 		r.event(n.Event.Body, now, now.Add(-n.Event.Waited))
-	case supervise.Ending:
+	case worker.Exiting:
 		r.next(trackPage, "", now)
 		r.next(trackChrome, "", now)
 		r.next(trackWorker, "ending", now)

@@ -13,7 +13,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/supervise"
+	"session-manager/supervisor/internal/worker"
 )
 
 // clock moves a millisecond at each look.
@@ -25,24 +25,24 @@ func clock(begun time.Time) func() time.Time {
 	}
 }
 
-func from(body rpc.EventBody) supervise.Notice {
-	return supervise.FromWorker{Event: rpc.Event{Generation: 1, Body: body}}
+func from(body rpc.EventBody) worker.Notice {
+	return worker.FromWorker{Event: rpc.Event{Generation: 1, Body: body}}
 }
 
 func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 	begun := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "trace.json")
 	r := New(file, begun, clock(begun), slog.New(slog.DiscardHandler))
-	r.Listening()                                            // 1
-	r.Notice(supervise.Spawning{Generation: 1})              // 2
-	r.Notice(supervise.WorkerStarted{Generation: 1, PID: 7}) // 3
-	r.Notice(supervise.FromWorker{Event: rpc.Event{          // 4, but it is of 2.5
+	r.Listening()                                         // 1
+	r.Notice(worker.Spawning{Generation: 1})              // 2
+	r.Notice(worker.WorkerStarted{Generation: 1, PID: 7}) // 3
+	r.Notice(worker.FromWorker{Event: rpc.Event{          // 4, but it is of 2.5
 		Generation: 1, Waited: 1500 * time.Microsecond, Body: rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart},
 	}})
 	r.Notice(from(rpc.PhaseChanged{Phase: rpc.PhaseNavigate}))                                // 5
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageLoading, Reason: reason.PageLoading}))  // 6
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageLoading, Reason: reason.PageLoading}))  // 7
-	r.Notice(from(rpc.QRShown{Login: "2@secret"}))                                            // 8
+	r.Notice(from(rpc.QRShown{Payload: "2@secret"}))                                          // 8
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.ScreenLocked})) // too late
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -81,8 +81,8 @@ func TestTraceOfAStartThatFailedShowsTheNextOneToo(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace.json")
 	r := New(file, begun, clock(begun), slog.New(slog.DiscardHandler))
 	for range 2 {
-		r.Notice(supervise.Spawning{Generation: 1})
-		r.Notice(supervise.Ending{Generation: 1})
+		r.Notice(worker.Spawning{Generation: 1})
+		r.Notice(worker.Exiting{Generation: 1})
 	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
 		t.Errorf("written before anything was reached: %v", err)
@@ -100,5 +100,5 @@ func TestTraceOfAStartThatFailedShowsTheNextOneToo(t *testing.T) {
 func TestNoFileMeansNoTrace(*testing.T) {
 	r := New("", time.Time{}, time.Now, nil)
 	r.Listening()
-	r.Notice(supervise.Spawning{})
+	r.Notice(worker.Spawning{})
 }

@@ -87,8 +87,8 @@ type Login struct {
 	LostAt      *time.Time `json:"lost_at"`
 	// SnapshotAt is when the last copy was made, SnapshotVerifiedAt when one that is
 	// kept was last opened in a Chrome on trial.
-	SnapshotAt         *time.Time `json:"snapshot_at"`
-	SnapshotVerifiedAt *time.Time `json:"snapshot_verified_at"`
+	SnapshotAt         *time.Time `json:"backup_at"`
+	SnapshotVerifiedAt *time.Time `json:"backup_verified_at"`
 	// RestoredAt is when a copy was last brought back, or that was tried.
 	RestoredAt   *time.Time `json:"restored_at"`
 	RestoredFrom string     `json:"restored_from,omitempty"`
@@ -131,8 +131,8 @@ func ReasonOf(s *session.Snapshot) Reason {
 	}
 }
 
-// StrainOf returns what is wrong around s although it goes on, and nil for nothing.
-func StrainOf(s *session.Snapshot) *Reason {
+// WarningOf returns what is wrong around s although it goes on, and nil for nothing.
+func WarningOf(s *session.Snapshot) *Reason {
 	if s.Strain == "" {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
 )
 
 // press presses a button of the page's, as a person would.
@@ -142,7 +142,7 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 }
 
 func (l *loop) failing(code reason.Code) {
-	l.tell(func(now time.Time) (judge.History, []rpc.EventBody) { return l.history.Failing(code, now) })
+	l.tell(func(now time.Time) (classify.History, []rpc.EventBody) { return l.history.Failing(code, now) })
 }
 
 // revive navigates, which is what a crashed or hung page still reacts to.

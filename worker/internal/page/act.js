@@ -1,7 +1,7 @@
 // Makes the hands: what a person asks the page to do. They find where to press
 // and type, wait for what follows, and call those functions of the page that a
 // person's command stands for. Whatever can be pressed is pressed from outside,
-// with the mouse or the keyboard. k is the knowledge, t are the tools.
+// with the mouse or the keyboard. k is the selectors, t are the tools.
 (function (k, t) {
   "use strict";
 
@@ -14,7 +14,7 @@
   const innermost = (list) => list.filter((e) => !list.some((other) => other !== e && e.contains(other)));
   const labelled = (e) => [wordsOf(e, 200), e.getAttribute("aria-label"), e.getAttribute("title")].map((s) => lower(s).trim());
 
-  // named returns a button of the knowledge: by a selector, by a text that it
+  // named returns a button of the selectors: by a selector, by a text that it
   // has alone, or by one that it contains.
   function named(name, within) {
     const button = k.buttons[name];
@@ -99,7 +99,7 @@
     });
   }
 
-  // explain gives an error's names and message, for the knowledge to tell it by.
+  // explain gives an error's names and message, for the selectors to tell it by.
   function explain(error) {
     const type = (error && error.type) || {};
     const value = type.value || {};

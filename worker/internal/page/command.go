@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"sync"
 
-	"session-manager/shared/knowledge"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/judge"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/classify"
 )
 
-// Learn makes the page be looked at with another knowledge file from the next
+// SetSelectors makes the page be looked at with another selectors file from the next
 // look on; an empty one stands for the one built in. It is safe for concurrent
 // use.
-func (p *Page) Learn(_ context.Context, file []byte) error {
+func (p *Page) SetSelectors(_ context.Context, file []byte) error {
 	l, err := parseLens(file)
 	if err != nil {
 		return err
@@ -24,10 +24,10 @@ func (p *Page) Learn(_ context.Context, file []byte) error {
 	return nil
 }
 
-func parseLens(file []byte) (*lens, error) {
-	k, err := knowledge.Read(file)
+func parseLens(file []byte) (*compiled, error) {
+	k, err := selectors.Read(file)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", rpc.ErrKnowledge, err)
+		return nil, fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
 	}
 	return newLens(k)
 }
@@ -38,10 +38,10 @@ type view struct {
 	looked   bool
 	document int
 	shown    rpc.PageObserved
-	socket   knowledge.Socket
+	socket   selectors.Socket
 	address  string
 	uncaught []string
-	saw      map[judge.Reader]string
+	saw      map[classify.Reader]string
 }
 
 // views keeps the latest view, and wakes who waits for another.

@@ -53,7 +53,7 @@ func TestADiagnosisShowsWhatThePageIsMadeOfAndNoSecret(t *testing.T) {
 	}
 	want := []rpc.ReaderView{
 		{Reader: "dom", Saw: "a fresh login string"}, {Reader: "modules", Saw: "nothing"},
-		{Reader: "picture", Saw: "has not looked"}, {Reader: "eye", Saw: "has not looked"},
+		{Reader: "image", Saw: "has not looked"}, {Reader: "screenshot", Saw: "has not looked"},
 	}
 	if !slices.Equal(d.Readers, want) {
 		t.Errorf("the readers saw %v", d.Readers)
@@ -83,7 +83,7 @@ func TestTheReadersSayWhyTheyGiveNoCode(t *testing.T) {
 	r := open(t, simulator.Options{Profile: "extra-field", Speed: 5}, fast, eager)
 	r.await(0, "a search", func(rpc.EventBody) bool {
 		v, _ := r.page.views.get()
-		return v.saw["eye"] != "" && v.saw["dom"] != "nothing"
+		return v.saw["screenshot"] != "" && v.saw["dom"] != "nothing"
 	})
 	d, err := r.page.Diagnose(r.context())
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/logging"
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
 )
 
 // What ends a look early, or for good.
@@ -29,7 +29,7 @@ type signals struct {
 	mu        *sync.Mutex
 	document  int // counts committed documents
 	crashed   bool
-	loggedOut *judge.Logout
+	loggedOut *classify.Logout
 	pairing   pairing
 	sockets   map[proto.NetworkRequestID]struct{} // the document's connections
 	// console and browser are the last complaints; marked is closed when the
@@ -195,7 +195,7 @@ func (p *Page) noteDocument(address string, committed bool) {
 		p.signals.browser = nil
 	}
 	if ended {
-		p.signals.loggedOut = &judge.Logout{Detail: why}
+		p.signals.loggedOut = &classify.Logout{Detail: why}
 	}
 	p.signals.mu.Unlock()
 	if committed || ended {

@@ -17,7 +17,7 @@ type frameReceived struct {
 func (frameReceived) ProtoEvent() string { return proto.NetworkWebSocketFrameReceived{}.ProtoEvent() }
 
 // noteSocket handles the events of the page's websockets: of those that the
-// knowledge names it keeps when something last came over one. A connection that
+// selectors names it keeps when something last came over one. A connection that
 // lives in a worker of the page's is not seen, and never said to be quiet.
 func (p *Page) noteSocket(msg *rod.Message) {
 	switch msg.Method {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-rod/rod/lib/proto"
 
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
 )
 
 // FuzzRecord reads any answer of the observer's as a record, and has it judged.
@@ -27,7 +27,7 @@ func FuzzRecord(f *testing.F) {
 			t.Fatal(err)
 		}
 		p := &Page{o: Options{URL: "https://web.whatsapp.com/"}, log: slog.New(slog.DiscardHandler), signals: newSignals(), base: time.Now()}
-		l := &loop{Page: p, through: through, refusals: map[judge.Reader]string{}, saw: map[judge.Reader]string{}}
+		l := &loop{Page: p, through: through, refusals: map[classify.Reader]string{}, saw: map[classify.Reader]string{}}
 		now := time.Now()
 		look := l.lookOf(r, 1, now)
 		if look.Progress < -1 || look.Progress > 100 {
@@ -38,8 +38,8 @@ func FuzzRecord(f *testing.F) {
 				t.Fatal("what is no login string was read as one")
 			}
 		}
-		j := judge.New(judge.Timings{})
-		h, _ := j.Next(judge.History{}, look, now)
+		j := classify.New(classify.Timings{})
+		h, _ := j.Next(classify.History{}, look, now)
 		j.Next(h, look, now.Add(time.Minute))
 	})
 }

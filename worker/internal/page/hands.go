@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-rod/rod/lib/proto"
 
-	"session-manager/shared/knowledge"
+	"session-manager/shared/selectors"
 )
 
 // errNothingToPress means that a button is not there, or that something lies
@@ -18,10 +18,10 @@ var errNothingToPress = errors.New("there is nothing to press, or it is covered"
 
 // hands is the object in one document that finds what a person would press, and
 // makes the calls that a person's command stands for.
-type hands struct {
+type input struct {
 	page   *Page
 	object proto.RuntimeRemoteObjectID
-	k      *knowledge.Knowledge
+	k      *selectors.Set
 }
 
 // Names by which act.js knows more than one button.
@@ -37,7 +37,7 @@ const (
 )
 
 // reach puts hands into the current document.
-func (p *Page) reach(ctx context.Context) (*hands, error) {
+func (p *Page) reach(ctx context.Context) (*input, error) {
 	through := p.lens.Load()
 	made, err := proto.RuntimeEvaluate{Expression: through.act}.Call(p.rod.Context(ctx))
 	if err != nil {
@@ -46,18 +46,18 @@ func (p *Page) reach(ctx context.Context) (*hands, error) {
 	if made.ExceptionDetails != nil {
 		return nil, fmt.Errorf("cannot reach into page: %w", exception(made.ExceptionDetails))
 	}
-	return &hands{page: p, object: made.Result.ObjectID, k: through.k}, nil
+	return &input{page: p, object: made.Result.ObjectID, k: through.k}, nil
 }
 
 // release lets go of the object; it dies with its document anyway.
-func (h *hands) release() {
+func (h *input) release() {
 	ctx, cancel := context.WithTimeout(h.page.life, h.page.t.Call)
 	defer cancel()
 	_ = proto.RuntimeReleaseObject{ObjectID: h.object}.Call(h.page.rod.Context(ctx))
 }
 
 // ask runs a method of the object and decodes what it returns into v.
-func (h *hands) ask(ctx context.Context, v any, method string, args ...any) error {
+func (h *input) ask(ctx context.Context, v any, method string, args ...any) error {
 	encoded, err := json.Marshal(append([]any{}, args...))
 	if err != nil {
 		return fmt.Errorf("cannot encode arguments: %w", err)
@@ -73,7 +73,7 @@ type place struct {
 
 // press presses a button as a person would, since the page looks at who calls
 // its functions.
-func (h *hands) press(ctx context.Context, name string) error {
+func (h *input) press(ctx context.Context, name string) error {
 	var at *place
 	if err := h.ask(ctx, &at, "where", name); err != nil {
 		return err
@@ -89,14 +89,14 @@ func (h *hands) press(ctx context.Context, name string) error {
 }
 
 // appears waits until a button is there, and tells whether it is.
-func (h *hands) appears(ctx context.Context, name string, within time.Duration) (bool, error) {
+func (h *input) appears(ctx context.Context, name string, within time.Duration) (bool, error) {
 	var there bool
 	err := h.ask(ctx, &there, "appears", name, within.Milliseconds())
 	return there, err
 }
 
 // typeOver replaces what an input holds.
-func (h *hands) typeOver(ctx context.Context, name, text string) error {
+func (h *input) typeOver(ctx context.Context, name, text string) error {
 	if err := h.press(ctx, name); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (h *hands) typeOver(ctx context.Context, name, text string) error {
 
 const modifierControl = 2
 
-func (h *hands) send(ctx context.Context, input []proto.Request) error {
+func (h *input) send(ctx context.Context, input []proto.Request) error {
 	page := h.page.rod.Context(ctx)
 	for _, event := range input {
 		if _, err := page.Call(ctx, string(page.SessionID), event.ProtoReq(), event); err != nil {

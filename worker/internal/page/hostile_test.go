@@ -25,7 +25,7 @@ func (r *rig) watch(code string, d time.Duration) []event {
 	}
 	events, _ := r.told.all()
 	for _, e := range events {
-		if shown, ok := e.body.(rpc.QRShown); ok && string(shown.Login) != code {
+		if shown, ok := e.body.(rpc.QRShown); ok && string(shown.Payload) != code {
 			r.t.Error("something else than the code was told")
 		}
 	}

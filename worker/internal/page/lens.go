@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"session-manager/shared/knowledge"
-	"session-manager/worker/internal/page/judge"
-	"session-manager/worker/internal/page/login"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/qrpayload"
 )
 
 //go:embed observe.js
@@ -26,15 +26,15 @@ var actJS string
 //go:embed hint.js
 var hintJS string
 
-// lens is knowledge made ready for use. It is immutable.
-type lens struct {
-	k     *knowledge.Knowledge
-	shape login.Shape
+// lens is selectors made ready for use. It is immutable.
+type compiled struct {
+	k     *selectors.Set
+	shape qrpayload.Shape
 	// observe, act and hint are the expressions that set up a document.
 	observe, act, hint string
 }
 
-// forHints is the part of the knowledge that hint.js needs.
+// forHints is the part of the selectors that hint.js needs.
 type forHints struct {
 	Code      string   `json:"code"`
 	Attribute string   `json:"attribute"`
@@ -44,10 +44,10 @@ type forHints struct {
 	Calm      []string `json:"calm"`
 }
 
-func newLens(k *knowledge.Knowledge) (*lens, error) {
+func newLens(k *selectors.Set) (*compiled, error) {
 	all, err := json.Marshal(k)
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode knowledge: %w", err)
+		return nil, fmt.Errorf("cannot encode selectors: %w", err)
 	}
 	h := forHints{
 		Code: k.DOM.Code, Attribute: k.DOM.CodeAttribute, Overlay: k.DOM.Overlay, Picture: k.DOM.Picture,
@@ -55,21 +55,21 @@ func newLens(k *knowledge.Knowledge) (*lens, error) {
 	}
 	for _, s := range k.Screens {
 		h.Selectors = append(h.Selectors, s.Selectors...)
-		if s.Name == knowledge.ScreenMain {
+		if s.Name == selectors.ScreenMain {
 			h.Calm = append(h.Calm, s.Selectors...)
 		}
 	}
 	some, err := json.Marshal(h)
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode knowledge: %w", err)
+		return nil, fmt.Errorf("cannot encode selectors: %w", err)
 	}
 	// The page could see the DOM event that takes a hint from its world to ours,
 	// if it knew its name.
 	ping := rand.Text()
 	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
-	return &lens{
+	return &compiled{
 		k:       k,
-		shape:   login.Shape{Prefixes: k.Login.Prefixes, ExtraFields: k.Login.ExtraFields},
+		shape:   qrpayload.Shape{Prefixes: k.Login.Prefixes, ExtraFields: k.Login.ExtraFields},
 		observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
 		act:     fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, ping, hintBinding),
@@ -83,19 +83,19 @@ func strip(script, first string) string {
 }
 
 // uses tells whether the reader may tell the login string.
-func (l *lens) uses(reader judge.Reader) bool {
-	return slices.Contains(l.k.Readers.Use, knowledge.Reader(reader))
+func (l *compiled) uses(reader classify.Reader) bool {
+	return slices.Contains(l.k.Readers.Use, selectors.Reader(reader))
 }
 
 // accepts tells whether text is a login string.
-func (l *lens) accepts(text string) bool {
+func (l *compiled) accepts(text string) bool {
 	_, err := l.shape.Parse(text)
 	return err == nil
 }
 
 // endsSession tells whether an address is that of an ended session, and if so
 // why it ended, for people.
-func (l *lens) endsSession(address string) (why string, ended bool) {
+func (l *compiled) endsSession(address string) (why string, ended bool) {
 	if !containsAny(address, l.k.URLs.LoggedOut) {
 		return "", false
 	}

@@ -42,7 +42,7 @@ func (p *Page) wiped(ctx context.Context, within time.Duration) error {
 	return err
 }
 
-// logOutByModules makes the calls of the knowledge. The page goes away while
+// logOutByModules makes the calls of the selectors. The page goes away while
 // they are under way.
 func (p *Page) logOutByModules(ctx context.Context) error {
 	h, err := p.reach(ctx)

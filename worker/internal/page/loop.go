@@ -11,8 +11,8 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/judge"
-	"session-manager/worker/internal/page/login"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/qrpayload"
 )
 
 // shortest is the least time between two looks that no hint asked for.
@@ -25,20 +25,20 @@ const staleRetry = 50 * time.Millisecond
 // loop is what one Run remembers.
 type loop struct {
 	*Page
-	history  judge.History
+	history  classify.History
 	observer *observer
 	misses   int
 	hangs    cures
 	crashes  cures
 	relapse  bool // cured of a hang, and not looked at since
 	seeker   *seeker
-	through  *lens // of the look in flight
+	through  *compiled // of the look in flight
 	passkeys passkeys
 	words    words
-	refusals map[judge.Reader]string // why each reader's string was last not served
-	saw      map[judge.Reader]string // what each has seen, in words
-	address  string                  // of the document
-	uncaught []string                // errors of its scripts
+	refusals map[classify.Reader]string // why each reader's string was last not served
+	saw      map[classify.Reader]string // what each has seen, in words
+	address  string                     // of the document
+	uncaught []string                   // errors of its scripts
 }
 
 // Run looks at the page, tells what it shows and mends it, until ctx ends. It
@@ -46,7 +46,7 @@ type loop struct {
 // only a new browser can mend. It must be called once.
 func (p *Page) Run(ctx context.Context) error {
 	defer p.close()
-	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[judge.Reader]string{}, saw: map[judge.Reader]string{}}
+	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[classify.Reader]string{}, saw: map[classify.Reader]string{}}
 	p.wg.Go(l.seeker.run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
@@ -105,7 +105,7 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 }
 
 // look evaluates the observer, within its deadline.
-func (l *loop) look(ctx context.Context) (judge.Look, error) {
+func (l *loop) look(ctx context.Context) (classify.Observation, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.t.LookDeadline)
 	defer cancel()
 	ctx, interrupt := context.WithCancelCause(ctx)
@@ -113,7 +113,7 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 	document, crashed := l.begin(interrupt)
 	defer l.begin(nil)
 	if crashed {
-		return judge.Look{}, errCrashed
+		return classify.Observation{}, errCrashed
 	}
 	var r record
 	err := l.observe(ctx, document, &r)
@@ -121,7 +121,7 @@ func (l *loop) look(ctx context.Context) (judge.Look, error) {
 		if cause := context.Cause(ctx); errors.Is(cause, errCrashed) || errors.Is(cause, errGone) {
 			err = cause
 		}
-		return judge.Look{}, err
+		return classify.Observation{}, err
 	}
 	l.note(r)
 	l.address, l.uncaught = r.URL, r.Uncaught
@@ -140,7 +140,7 @@ func (p *Page) begin(interrupt context.CancelCauseFunc) (document int, crashed b
 	return p.signals.document, p.signals.crashed
 }
 
-func (p *Page) takeLogout() *judge.Logout {
+func (p *Page) takeLogout() *classify.Logout {
 	p.signals.mu.Lock()
 	defer p.signals.mu.Unlock()
 	ended := p.signals.loggedOut
@@ -166,7 +166,7 @@ func (l *loop) observe(ctx context.Context, document int, r *record) error {
 }
 
 // act has the look judged, and does what follows.
-func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Time, error) {
+func (l *loop) act(ctx context.Context, look classify.Observation, now time.Time) (time.Time, error) {
 	h, v := l.judge.Next(l.history, look, now)
 	l.history = h
 	l.publish(look, v)
@@ -188,30 +188,30 @@ func (l *loop) act(ctx context.Context, look judge.Look, now time.Time) (time.Ti
 		}
 	}
 	switch v.Action {
-	case judge.GiveUp:
+	case classify.GiveUp:
 		return wake, reason.Wrap(v.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(v.Why).Message))
-	case judge.Press:
+	case classify.Press:
 		if err := l.press(ctx, toReload); err != nil {
 			l.log.Warn("cannot press the button for new codes; the page will be loaded again", logging.KeyError, err)
 			l.history = l.history.PressFailed()
 			return now.Add(staleRetry), ctx.Err()
 		}
 		l.log.Info("asked the page for new codes")
-	case judge.Reload, judge.ReloadFresh:
+	case classify.Reload, classify.ReloadFresh:
 		l.log.Info("loading the page again", logging.KeyReason, string(v.Why))
-		return l.loadAgain(ctx, v.Action == judge.ReloadFresh, now)
-	case judge.Return, judge.UseHere:
+		return l.loadAgain(ctx, v.Action == classify.ReloadFresh, now)
+	case classify.Return, classify.UseHere:
 		return l.pressOrReload(ctx, v, now)
-	case judge.Stay:
+	case classify.Stay:
 	}
 	return wake, nil
 }
 
 // pressOrReload presses a button that changes the screen; loading the page again
 // comes to the same.
-func (l *loop) pressOrReload(ctx context.Context, v judge.Verdict, now time.Time) (time.Time, error) {
+func (l *loop) pressOrReload(ctx context.Context, v classify.Decision, now time.Time) (time.Time, error) {
 	var err error
-	if v.Action == judge.Return {
+	if v.Action == classify.Return {
 		l.log.Info("leading the page back to its QR")
 		err = l.goBack(ctx)
 	} else {
@@ -227,7 +227,7 @@ func (l *loop) pressOrReload(ctx context.Context, v judge.Verdict, now time.Time
 
 // loadAgain navigates to the page's address.
 func (l *loop) loadAgain(ctx context.Context, fresh bool, now time.Time) (time.Time, error) {
-	l.tell(func(time.Time) (judge.History, []rpc.EventBody) { return l.history.Navigated() })
+	l.tell(func(time.Time) (classify.History, []rpc.EventBody) { return l.history.Navigated() })
 	if err := l.reload(ctx, fresh); err != nil {
 		l.log.Warn("cannot load the page again", logging.KeyError, err)
 	}
@@ -235,7 +235,7 @@ func (l *loop) loadAgain(ctx context.Context, fresh bool, now time.Time) (time.T
 }
 
 // publish tells the commands what the look and the verdict on it say.
-func (l *loop) publish(look judge.Look, v judge.Verdict) {
+func (l *loop) publish(look classify.Observation, v classify.Decision) {
 	for _, r := range look.Readings {
 		l.saw[r.Reader] = l.sight(r, v.Cause)
 	}
@@ -246,15 +246,15 @@ func (l *loop) publish(look judge.Look, v judge.Verdict) {
 }
 
 // sight says in words what a reader has seen; never the string.
-func (l *loop) sight(r judge.Reading, cause string) string {
+func (l *loop) sight(r classify.Reading, cause string) string {
 	switch {
 	case !l.through.uses(r.Reader):
-		return "not asked: the knowledge file leaves it out"
+		return "not asked: the selectors file leaves it out"
 	case r.Found && cause == "":
 		return "a fresh login string"
 	case r.Found:
 		return "a login string that can't be scanned now: " + cause
-	case r.Err != nil && errors.Is(r.Err, login.ErrMalformed):
+	case r.Err != nil && errors.Is(r.Err, qrpayload.ErrMalformed):
 		return "a string that no phone would accept: " + r.Err.Error()
 	case r.Err != nil:
 		return "an error: " + logging.Redact(truncate(r.Err.Error(), 200))
@@ -272,7 +272,7 @@ func (l *loop) emit(events []rpc.EventBody) {
 }
 
 // tell applies a change of history and emits what it brings.
-func (l *loop) tell(change func(now time.Time) (judge.History, []rpc.EventBody)) {
+func (l *loop) tell(change func(now time.Time) (classify.History, []rpc.EventBody)) {
 	h, events := change(time.Now())
 	l.history = h
 	l.emit(events)

@@ -1,7 +1,7 @@
 // Makes the observer of one document. It runs in the page's main world, since
 // only that can reach the page's modules, and is passive: it reads, listens,
 // and leaves no trace on any object of the page. Everything that it looks for
-// comes in k, the knowledge; t are the tools; ping is the name of the DOM event
+// comes in k, the selectors; t are the tools; ping is the name of the DOM event
 // by which it tells the isolated world that a listener was called.
 (function (k, t, ping) {
   "use strict";

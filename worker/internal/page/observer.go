@@ -29,12 +29,12 @@ var errScript = errors.New("the observer's script failed")
 // observer is the object in one document that looks at it through one lens.
 type observer struct {
 	document int
-	lens     *lens
+	lens     *compiled
 	object   proto.RuntimeRemoteObjectID
 }
 
 // install puts the observer and the hints into the current document.
-func (p *Page) install(ctx context.Context, document int, through *lens) (*observer, error) {
+func (p *Page) install(ctx context.Context, document int, through *compiled) (*observer, error) {
 	page := p.rod.Context(ctx)
 	made, err := proto.RuntimeEvaluate{Expression: through.observe}.Call(page)
 	if err != nil {

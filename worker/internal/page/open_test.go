@@ -87,7 +87,7 @@ func TestAPageThatCanNotBeLoadedIsToldAndLoadedAgain(t *testing.T) {
 			if !tc.heals {
 				return
 			}
-			if shown, _ := r.awaitCode(mark); string(shown.Login) != loginOf("AfterTheErrors") {
+			if shown, _ := r.awaitCode(mark); string(shown.Payload) != loginOf("AfterTheErrors") {
 				t.Errorf("got %+v", shown)
 			}
 		})
@@ -154,7 +154,7 @@ func TestDialogsDoNotStopThePage(t *testing.T) {
 	r := &rig{t: t, browser: chromes.Take(t)}
 	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+loginOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
 	r.open()
-	if shown, _ := r.awaitCode(0); string(shown.Login) != loginOf("AfterTheDialog") {
+	if shown, _ := r.awaitCode(0); string(shown.Payload) != loginOf("AfterTheDialog") {
 		t.Fatalf("got %+v", shown)
 	}
 }
@@ -177,7 +177,7 @@ func TestThePageCanNotSeeThatItIsWatched(t *testing.T) {
 			else if (++rounds === 30) { clearInterval(timer); show("`+loginOf("NotWatchedAtAll")+`") }
 		}, 100)</script>`)
 	r.open(func(o *Options) { o.Disguise = r.browser.Disguise })
-	if shown, _ := r.awaitCode(0); string(shown.Login) != loginOf("NotWatchedAtAll") {
+	if shown, _ := r.awaitCode(0); string(shown.Payload) != loginOf("NotWatchedAtAll") {
 		t.Fatal("the page has found something")
 	}
 }

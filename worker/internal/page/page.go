@@ -1,7 +1,7 @@
 // Package page reads what the WhatsApp Web page shows: the state of the session
 // and the login string of its QR code. It owns one page target of a Chrome that
 // somebody else started, keeps it alive, and tells what it sees. It knows CDP
-// and documents, not processes; what it looks for is package knowledge's, and
+// and documents, not processes; what it looks for is package selectors's, and
 // what follows from it is package judge's.
 package page
 
@@ -20,7 +20,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
 )
 
 // Options say which page to open, and where to tell what it shows.
@@ -31,9 +31,9 @@ type Options struct {
 	URL string
 	// Disguise, if there is one, is applied to the page before it goes anywhere.
 	Disguise func(context.Context, *rod.Page) error
-	// Knowledge is the file that says what to look for; empty means the one
+	// Selectors is the file that says what to look for; empty means the one
 	// built in. One that is not valid is as good as an empty one.
-	Knowledge []byte
+	Selectors []byte
 	// Emit is called with each event, never by two goroutines at once. It must
 	// return soon.
 	Emit func(rpc.EventBody)
@@ -49,8 +49,8 @@ type Page struct {
 	o     Options
 	log   *slog.Logger
 	t     Timings
-	judge judge.Judge
-	lens  atomic.Pointer[lens]
+	judge classify.Classifier
+	lens  atomic.Pointer[compiled]
 
 	rod  *rod.Page
 	main proto.PageFrameID
@@ -126,15 +126,15 @@ func prepare(o Options) (*Page, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	t := o.Timings.withDefaults().stretched(o.DeadlineFactor)
-	l, err := parseLens(o.Knowledge)
+	l, err := parseLens(o.Selectors)
 	if err != nil {
-		log.Error("cannot use the knowledge file; the built-in one is used", logging.KeyError, err)
+		log.Error("cannot use the selectors file; the built-in one is used", logging.KeyError, err)
 		if l, err = parseLens(nil); err != nil {
 			return nil, err
 		}
 	}
 	p := &Page{
-		o: o, log: log, t: t, judge: judge.New(t.Judge),
+		o: o, log: log, t: t, judge: classify.New(t.Judge),
 		signals: newSignals(), chores: make(chan chore, 16), base: time.Now(),
 		views: newViews(), commands: make(chan struct{}, 1), diagnoses: make(chan struct{}, 1),
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/scripts/simulator"
-	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
@@ -22,7 +22,7 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(shown.Login) != screen.Login {
+	if string(shown.Payload) != screen.Login {
 		t.Fatal("the string told is not the one on the screen")
 	}
 	if shown.Reader != "dom" || shown.Seq != 1 || shown.TTL < 55*time.Second || shown.TTL > 62*time.Second {
@@ -52,7 +52,7 @@ func TestARotationIsFollowedAtOnce(t *testing.T) {
 	for mark := 0; len(codes) < 5; {
 		var e event
 		e, mark = r.await(mark, "the next code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRShown); return ok })
-		codes[e.body.(rpc.QRShown).Login] = true
+		codes[e.body.(rpc.QRShown).Payload] = true
 	}
 }
 
@@ -64,11 +64,11 @@ func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	second, _ := r.awaitCode(mark)
-	if second.Login == first.Login || second.Seq != first.Seq+1 {
+	if second.Payload == first.Payload || second.Seq != first.Seq+1 {
 		t.Fatalf("got %+v after %+v", second, first)
 	}
 	// The simulator hears of what was drawn a moment after the worker has seen it.
-	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Login == string(second.Login) })
+	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Login == string(second.Payload) })
 	if err != nil {
 		t.Fatalf("the string told never came on the screen: %v", err)
 	}
@@ -86,7 +86,7 @@ func TestUsedUpCodesAreRenewedByTheButton(t *testing.T) {
 	}
 	mark = r.awaitGone(mark, "idle")
 	second, _ := r.awaitCode(mark)
-	if second.Renewals != 1 || second.Login == first.Login {
+	if second.Renewals != 1 || second.Payload == first.Payload {
 		t.Fatalf("got %+v", second)
 	}
 	if screen := r.sim.OnScreen(); screen.Load != 1 {
@@ -254,7 +254,7 @@ func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.Take(t)}
 	elsewhere := plain(t, "<body>captive portal")
-	k, err := knowledge.Default()
+	k, err := selectors.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,13 +275,13 @@ func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
 	}
 }
 
-func TestNewKnowledgeIsUsedWithoutLoadingThePageAgain(t *testing.T) {
+func TestNewSelectorsIsUsedWithoutLoadingThePageAgain(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.Take(t)}
 	r.url = plain(t, `<body><div data-other="`+loginOf("InAnotherAttribute")+`">x</div>`)
 	r.open()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
-	k, err := knowledge.Default()
+	k, err := selectors.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestNewKnowledgeIsUsedWithoutLoadingThePageAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.page.Learn(t.Context(), file); err != nil {
+	if err := r.page.SetSelectors(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	if shown, _ := r.awaitCode(mark); shown.Reader != "dom" {

@@ -7,9 +7,9 @@ import (
 	"regexp"
 	"time"
 
-	"session-manager/shared/knowledge"
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 var (
@@ -122,8 +122,8 @@ type invoked struct {
 	Value, Refusal        string
 }
 
-// codeByModules makes the calls of the knowledge.
-func (h *hands) codeByModules(ctx context.Context, phone rpc.Secret) (rpc.Secret, error) {
+// codeByModules makes the calls of the selectors.
+func (h *input) codeByModules(ctx context.Context, phone rpc.Secret) (rpc.Secret, error) {
 	if len(h.k.Pairing.Calls) == 0 {
 		return "", errNoModules
 	}
@@ -149,7 +149,7 @@ func (h *hands) codeByModules(ctx context.Context, phone rpc.Secret) (rpc.Secret
 
 // connected waits until the page can ask its server for a code. Asked earlier it says
 // no to its modules, and nothing to who presses its button.
-func (h *hands) connected(ctx context.Context) error {
+func (h *input) connected(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, h.page.t.Answer)
 	defer cancel()
 	if _, err := h.page.views.await(short, func(v view) bool { return canAsk(v.socket) }); err != nil {
@@ -159,12 +159,12 @@ func (h *hands) connected(ctx context.Context) error {
 }
 
 // canAsk tells whether the page can ask its server for a code, as far as is known.
-func canAsk(s knowledge.Socket) bool {
-	return s == "" || s == knowledge.SocketUnpaired || s == knowledge.SocketIdle
+func canAsk(s selectors.Socket) bool {
+	return s == "" || s == selectors.SocketUnpaired || s == selectors.SocketIdle
 }
 
 // codeByHand fills in the page's form.
-func (h *hands) codeByHand(ctx context.Context, phone rpc.Secret) (rpc.Secret, error) {
+func (h *input) codeByHand(ctx context.Context, phone rpc.Secret) (rpc.Secret, error) {
 	if err := h.openForm(ctx); err != nil {
 		return "", fmt.Errorf("%w: %w", rpc.ErrPairingUnavailable, err)
 	}
@@ -208,7 +208,7 @@ func (h *hands) codeByHand(ctx context.Context, phone rpc.Secret) (rpc.Secret, e
 
 // openForm gets the page from wherever it is to its form for a phone number. A
 // form or a code that is open already is left first, with what is in it.
-func (h *hands) openForm(ctx context.Context) error {
+func (h *input) openForm(ctx context.Context) error {
 	if err := h.press(ctx, toQR); err != nil && !errors.Is(err, errNothingToPress) {
 		return err
 	}

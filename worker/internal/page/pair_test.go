@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"session-manager/scripts/simulator"
-	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 const (
@@ -20,10 +20,10 @@ const (
 // byHand takes from the page the module that gives codes.
 const byHand = "modules=missing:WAWebAltDeviceLinkingApi"
 
-// withKnowledge has the page looked at with a changed file.
-func withKnowledge(t *testing.T, change func(*knowledge.Knowledge)) func(*Options) {
+// withSelectors has the page looked at with a changed file.
+func withSelectors(t *testing.T, change func(*selectors.Set)) func(*Options) {
 	t.Helper()
-	k, err := knowledge.Default()
+	k, err := selectors.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func withKnowledge(t *testing.T, change func(*knowledge.Knowledge)) func(*Option
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(o *Options) { o.Knowledge = file }
+	return func(o *Options) { o.Selectors = file }
 }
 
 // awaitReason waits for an observation with a reason after the mark.
@@ -93,7 +93,7 @@ func (r *rig) pair() int {
 // nothing but what a person would press.
 func TestAPersonsWayIsFoundInEveryLanguage(t *testing.T) {
 	t.Parallel()
-	without := withKnowledge(t, func(k *knowledge.Knowledge) { k.Pairing.Calls, k.LogOut.Calls = nil, nil })
+	without := withSelectors(t, func(k *selectors.Set) { k.Pairing.Calls, k.LogOut.Calls = nil, nil })
 	for _, profile := range []string{"2026-04", "es", "pt", "de", "ar"} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
@@ -145,7 +145,7 @@ func TestWhyThereIsNoPairingCodeIsToldAndTheQRComesBack(t *testing.T) {
 
 func TestTheQRComesBackWhenThePairingCodeHasRunOut(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 5}, fast, withKnowledge(t, func(k *knowledge.Knowledge) { k.Pairing.CodeSeconds = 2 }))
+	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) { k.Pairing.CodeSeconds = 2 }))
 	_, mark := r.awaitCode(0)
 	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
 		t.Fatal(err)
@@ -159,8 +159,8 @@ func TestTheQRComesBackWhenThePairingCodeHasRunOut(t *testing.T) {
 
 func TestTheQRComesBackByLoadingWhenThereIsNoButton(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 5}, fast, withKnowledge(t, func(k *knowledge.Knowledge) {
-		k.Pairing.CodeSeconds, k.Buttons.WithQR.Texts = 2, knowledge.Texts{}
+	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) {
+		k.Pairing.CodeSeconds, k.Buttons.WithQR.Texts = 2, selectors.Texts{}
 	}))
 	_, mark := r.awaitCode(0)
 	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
@@ -206,10 +206,10 @@ func TestAPageThatConnectsAnewIsAskedWhenItCanAsk(t *testing.T) {
 	for name, blind := range map[string]bool{"the connection is known of": false, "nothing is known of it": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 5}, withKnowledge(t, func(k *knowledge.Knowledge) {
+			r := open(t, simulator.Options{Speed: 5}, withSelectors(t, func(k *selectors.Set) {
 				k.Pairing.Calls = nil
 				if blind {
-					k.Facts[knowledge.FactSocketState] = knowledge.Source{From: []knowledge.Path{}}
+					k.Facts[selectors.FactSocketState] = selectors.Source{From: []selectors.Path{}}
 				}
 			}), func(o *Options) { o.Timings.Answer = 9 * time.Second })
 			r.awaitCode(0)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
 )
 
 // pendingScript asks the browser for a passkey of a relying party that can't be:
@@ -33,11 +33,11 @@ type passkeys struct {
 
 // look tells whether the page waits for a passkey. It asks only where a scan
 // could have come before.
-func (k *passkeys) look(ctx context.Context, p *Page, look judge.Look) (bool, error) {
+func (k *passkeys) look(ctx context.Context, p *Page, look classify.Observation) (bool, error) {
 	drawn := false
 	for _, r := range look.Readings {
 		k.offered = k.offered || r.Found
-		drawn = drawn || r.Found && r.Reader != judge.ReaderModules
+		drawn = drawn || r.Found && r.Reader != classify.ReaderModules
 	}
 	if !k.offered || drawn || look.Registered == nil || *look.Registered {
 		return false, nil

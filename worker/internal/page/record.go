@@ -8,43 +8,43 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
-	"session-manager/worker/internal/page/judge"
-	"session-manager/worker/internal/page/login"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/qrpayload"
 )
 
 // record is what observe.js returns.
 type record struct {
-	URL             string       `json:"url"`
-	Status          int          `json:"status"`
-	Splash          bool         `json:"splash"`
-	Mount           bool         `json:"mount"`
-	Loader          bool         `json:"loader"`
-	Version         string       `json:"version"`
-	Visible         bool         `json:"visible"`
-	Online          bool         `json:"online"`
-	NetworkOnline   *bool        `json:"networkOnline"`
-	Registered      *bool        `json:"registered"`
-	Socket          string       `json:"socket"`
-	Stream          string       `json:"stream"`
-	LinkMethod      string       `json:"linkMethod"`
-	Remains         bool         `json:"remains"`
-	Mode            string       `json:"mode"`
-	HasSynced       *bool        `json:"hasSynced"`
-	Ref             string       `json:"ref"`
-	RefTTL          float64      `json:"refTTL"`
-	Shown           string       `json:"shown"`
-	Assembled       string       `json:"assembled"`
-	Buttons         []string     `json:"buttons"`
-	Opacity         float64      `json:"opacity"`
-	AutoLogoutFrame bool         `json:"autoLogoutFrame"`
-	Screens         []judge.Sign `json:"screens"`
-	Progress        float64      `json:"progress"`
-	Uncaught        []string     `json:"uncaught"`
+	URL             string          `json:"url"`
+	Status          int             `json:"status"`
+	Splash          bool            `json:"splash"`
+	Mount           bool            `json:"mount"`
+	Loader          bool            `json:"loader"`
+	Version         string          `json:"version"`
+	Visible         bool            `json:"visible"`
+	Online          bool            `json:"online"`
+	NetworkOnline   *bool           `json:"networkOnline"`
+	Registered      *bool           `json:"registered"`
+	Socket          string          `json:"socket"`
+	Stream          string          `json:"stream"`
+	LinkMethod      string          `json:"linkMethod"`
+	Remains         bool            `json:"remains"`
+	Mode            string          `json:"mode"`
+	HasSynced       *bool           `json:"hasSynced"`
+	Ref             string          `json:"ref"`
+	RefTTL          float64         `json:"refTTL"`
+	Shown           string          `json:"shown"`
+	Assembled       string          `json:"assembled"`
+	Buttons         []string        `json:"buttons"`
+	Opacity         float64         `json:"opacity"`
+	AutoLogoutFrame bool            `json:"autoLogoutFrame"`
+	Screens         []classify.Sign `json:"screens"`
+	Progress        float64         `json:"progress"`
+	Uncaught        []string        `json:"uncaught"`
 }
 
 // lookOf translates a record for the judge.
-func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
-	look := judge.Look{
+func (l *loop) lookOf(r record, document int, now time.Time) classify.Observation {
+	look := classify.Observation{
 		Document:       document,
 		ErrorPage:      strings.HasPrefix(r.URL, "chrome-error:"),
 		UnsupportedURL: containsAny(r.URL, l.through.k.URLs.Unsupported),
@@ -53,7 +53,7 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 		Screens: r.Screens, Progress: percent(r.Progress),
 		Online: r.Online && (r.NetworkOnline == nil || *r.NetworkOnline),
 		Socket: l.through.k.SocketStates[r.Socket], HasSynced: r.HasSynced,
-		Ref: login.Ref(r.Ref), RefTTL: time.Duration(r.RefTTL * float64(time.Millisecond)),
+		Ref: qrpayload.Ref(r.Ref), RefTTL: time.Duration(r.RefTTL * float64(time.Millisecond)),
 		Buttons: r.Buttons, Opacity: r.Opacity, AutoLogoutFrame: r.AutoLogoutFrame,
 		Method: l.through.k.Methods[r.LinkMethod], PairingUntil: l.pairingUntil(document), Busy: l.busy.Load(), Quiet: l.quiet(now),
 	}
@@ -63,19 +63,19 @@ func (l *loop) lookOf(r record, document int, now time.Time) judge.Look {
 	if sameOrigin(r.URL, l.o.URL) {
 		look.Registered, look.Remains = r.Registered, r.Remains // The storage of another site proves nothing.
 	}
-	dom := l.reading(judge.ReaderDOM, r.Shown, now)
-	if !dom.Found && l.through.uses(judge.ReaderDOM) && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
+	dom := l.reading(classify.ReaderDOM, r.Shown, now)
+	if !dom.Found && l.through.uses(classify.ReaderDOM) && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
 		// The page shows a code of a form that is new to us. Put together in the
 		// old form it would not be what is on the screen.
 		r.Assembled = ""
 	}
-	look.Readings = []judge.Reading{dom, l.reading(judge.ReaderModules, r.Assembled, now)}
+	look.Readings = []classify.Reading{dom, l.reading(classify.ReaderModules, r.Assembled, now)}
 	return look
 }
 
 // reading parses what a reader found. What no phone would accept is nothing.
-func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.Reading {
-	r := judge.Reading{Reader: reader, At: now}
+func (l *loop) reading(reader classify.Reader, found string, now time.Time) classify.Reading {
+	r := classify.Reading{Reader: reader, At: now}
 	if found == "" || !l.through.uses(reader) {
 		return r
 	}
@@ -90,7 +90,7 @@ func (l *loop) reading(reader judge.Reader, found string, now time.Time) judge.R
 }
 
 // refused logs why a reader's string is not served, once per reader and reason.
-func (l *loop) refused(reader judge.Reader, err error) {
+func (l *loop) refused(reader classify.Reader, err error) {
 	if l.refusals[reader] == err.Error() {
 		return
 	}

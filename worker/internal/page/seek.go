@@ -15,8 +15,8 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/logging"
-	"session-manager/worker/internal/page/eye"
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/screenshot"
 )
 
 //go:embed picture.js
@@ -28,7 +28,7 @@ const mostPictures = 16
 // search is one request for a search, and what came of it.
 type search struct {
 	document int
-	readings []judge.Reading
+	readings []classify.Reading
 }
 
 // seeker searches pictures for a code, beside the loop: it takes long, and
@@ -64,7 +64,7 @@ func (s *seeker) ask(document int, now time.Time) time.Time {
 }
 
 // take returns the result of a search that has ended.
-func (s *seeker) take(document int, now time.Time) []judge.Reading {
+func (s *seeker) take(document int, now time.Time) []classify.Reading {
 	select {
 	case result := <-s.done:
 		s.busy = false
@@ -104,18 +104,18 @@ func (s *seeker) run() {
 
 // search looks at the pictures in the document, and if there is no code among
 // them at the whole page.
-func (s *seeker) search() []judge.Reading {
-	picture := s.read(judge.ReaderPicture, s.pictures)
+func (s *seeker) search() []classify.Reading {
+	picture := s.read(classify.ReaderImage, s.pictures)
 	if picture.Found {
-		return []judge.Reading{picture, {Reader: judge.ReaderEye, At: picture.At}}
+		return []classify.Reading{picture, {Reader: classify.ReaderScreenshot, At: picture.At}}
 	}
-	return []judge.Reading{picture, s.read(judge.ReaderEye, s.screenshot)}
+	return []classify.Reading{picture, s.read(classify.ReaderScreenshot, s.screenshot)}
 }
 
 // read has one reader find a code. The time is that of its beginning: what it
 // finds was on the screen at least then.
-func (s *seeker) read(reader judge.Reader, find func(context.Context, func(string) bool) (string, error)) judge.Reading {
-	r := judge.Reading{Reader: reader, At: time.Now()}
+func (s *seeker) read(reader classify.Reader, find func(context.Context, func(string) bool) (string, error)) classify.Reading {
+	r := classify.Reading{Reader: reader, At: time.Now()}
 	through := s.page.lens.Load()
 	if !through.uses(reader) {
 		return r
@@ -142,7 +142,7 @@ func (s *seeker) screenshot(ctx context.Context, accept func(string) bool) (stri
 	if err != nil {
 		return "", err
 	}
-	text, _ := eye.Read(ctx, picture, accept)
+	text, _ := screenshot.Read(ctx, picture, accept)
 	return text, nil
 }
 
@@ -163,7 +163,7 @@ func (s *seeker) pictures(ctx context.Context, accept func(string) bool) (string
 		if picture == nil {
 			continue
 		}
-		if text, ok := eye.Read(ctx, picture, accept); ok {
+		if text, ok := screenshot.Read(ctx, picture, accept); ok {
 			return text, nil
 		}
 	}
@@ -235,7 +235,7 @@ func decodePNG(data []byte) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read picture: %w", err)
 	}
-	if size.Width <= 0 || size.Height <= 0 || size.Width > eye.MaxPixels/size.Height {
+	if size.Width <= 0 || size.Height <= 0 || size.Width > screenshot.MaxPixels/size.Height {
 		return nil, errTooLarge
 	}
 	picture, err := png.Decode(bytes.NewReader(data))

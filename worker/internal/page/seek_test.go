@@ -46,21 +46,21 @@ func TestACodeIsFoundInAnyPicture(t *testing.T) {
 	data := pictureOf(t, login)
 	img := `<img width=264 height=264 src="` + data + `">`
 	for _, tc := range []struct{ name, body, reader string }{
-		{"image", img, "picture"},
+		{"image", img, "image"},
 		{"canvas", `<canvas width=264 height=264></canvas><script>
-			const i = new Image(); i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0); i.src = "` + data + `"</script>`, "picture"},
-		{"drawing", `<svg width=264 height=264 xmlns:xlink="http://www.w3.org/1999/xlink"><image width=264 height=264 xlink:href="` + data + `"/></svg>`, "picture"},
-		{"open shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "open"}).innerHTML = '` + img + `'</script>`, "picture"},
-		{"closed shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "closed"}).innerHTML = '` + img + `'</script>`, "picture"},
-		{"frame", `<iframe width=300 height=300 srcdoc='` + img + `'></iframe>`, "picture"},
-		{"behind another picture", `<img width=100 height=100 src="` + pictureOf(t, "https://example.org/") + `">` + img, "picture"},
-		{"background, which is no picture", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "eye"},
+			const i = new Image(); i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0); i.src = "` + data + `"</script>`, "image"},
+		{"drawing", `<svg width=264 height=264 xmlns:xlink="http://www.w3.org/1999/xlink"><image width=264 height=264 xlink:href="` + data + `"/></svg>`, "image"},
+		{"open shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "open"}).innerHTML = '` + img + `'</script>`, "image"},
+		{"closed shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "closed"}).innerHTML = '` + img + `'</script>`, "image"},
+		{"frame", `<iframe width=300 height=300 srcdoc='` + img + `'></iframe>`, "image"},
+		{"behind another picture", `<img width=100 height=100 src="` + pictureOf(t, "https://example.org/") + `">` + img, "image"},
+		{"background, which is no picture", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "screenshot"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
 			shown, _ := r.awaitCode(0)
-			if string(shown.Login) != login || shown.Reader != tc.reader {
+			if string(shown.Payload) != login || shown.Reader != tc.reader {
 				t.Fatalf("got %+v", shown)
 			}
 		})
@@ -85,7 +85,7 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 					t.Error("it was taken for a code")
 				}
 				v, _ := r.page.views.get()
-				return v.saw["eye"] != ""
+				return v.saw["screenshot"] != ""
 			})
 		})
 	}
@@ -95,15 +95,15 @@ func TestOnAPageWithNoNameLeftTheCodeIsFoundAndFollowed(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Profile: "renamed", Speed: 20})
 	first, mark := r.awaitCode(0)
-	if first.Reader != "picture" && first.Reader != "eye" {
+	if first.Reader != "image" && first.Reader != "screenshot" {
 		t.Fatalf("got %+v", first)
 	}
 	second, mark := r.awaitCode(mark)
-	if second.Login == first.Login {
+	if second.Payload == first.Payload {
 		t.Fatal("the second code is the first")
 	}
 	// The screen may go on between the two looks.
-	for tries := 5; r.sim.OnScreen().Login != string(second.Login); second, mark = r.awaitCode(mark) {
+	for tries := 5; r.sim.OnScreen().Login != string(second.Payload); second, mark = r.awaitCode(mark) {
 		if tries--; tries == 0 {
 			t.Fatal("the strings told are not those on the screen")
 		}

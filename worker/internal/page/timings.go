@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/judge"
+	"session-manager/worker/internal/page/classify"
 )
 
 // Timings are the durations of the package. Zero fields take the defaults.
@@ -35,7 +35,7 @@ type Timings struct {
 	// with its server; Press is how long what follows a press may take.
 	Command, Answer, Press time.Duration
 	// Judge are the durations by which the code is judged.
-	Judge judge.Timings
+	Judge classify.Timings
 }
 
 // stretched gives the page more time to load and to answer.

@@ -1,6 +1,6 @@
 // What the observer and the hands have in common: ways to the page's modules and
 // elements. It runs in the page's main world and leaves no trace on any object
-// of the page. Everything that it looks for comes in k, the knowledge.
+// of the page. Everything that it looks for comes in k, the selectors.
 (function (k) {
   "use strict";
 

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"session-manager/scripts/simulator"
-	"session-manager/shared/knowledge"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
@@ -34,7 +34,7 @@ func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 				}
 			})
 			shown, _ := r.awaitCode(0)
-			err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Offered == string(shown.Login) })
+			err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Offered == string(shown.Payload) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,15 +198,15 @@ func named(o *Options) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost"
 
 func TestAPasskeyIsToldWithoutItsScreenToo(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(k *knowledge.Knowledge){
-		"by the page's link method":     func(*knowledge.Knowledge) {},
-		"by its request to the browser": func(k *knowledge.Knowledge) { k.Methods = nil },
+	for name, change := range map[string]func(k *selectors.Set){
+		"by the page's link method":     func(*selectors.Set) {},
+		"by its request to the browser": func(k *selectors.Set) { k.Methods = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, withKnowledge(t, func(k *knowledge.Knowledge) {
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, withSelectors(t, func(k *selectors.Set) {
 				for i := range k.Screens {
-					if k.Screens[i].Name == knowledge.ScreenPasskey {
+					if k.Screens[i].Name == selectors.ScreenPasskey {
 						k.Screens[i].Selectors, k.Screens[i].Texts = []string{"#nowhere"}, nil
 					}
 				}

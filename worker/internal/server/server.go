@@ -15,10 +15,10 @@ import (
 
 	"github.com/go-rod/rod"
 
-	"session-manager/shared/knowledge"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
 )
 
@@ -29,10 +29,10 @@ type Page interface {
 	Run(ctx context.Context) error
 	// Screenshot returns a PNG.
 	Screenshot(ctx context.Context) ([]byte, error)
-	// Pair, LogOut, Learn and Diagnose are those of rpc.Worker.
+	// Pair, LogOut, SetSelectors and Diagnose are those of rpc.Worker.
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
 	LogOut(ctx context.Context) error
-	Learn(ctx context.Context, file []byte) error
+	SetSelectors(ctx context.Context, file []byte) error
 	Diagnose(ctx context.Context) (rpc.Diagnosis, error)
 	// MainThreadAge is how old the main thread's last answer is, -1 for none.
 	MainThreadAge() time.Duration
@@ -43,8 +43,8 @@ type PageOptions struct {
 	Browser  *rod.Browser
 	URL      string
 	Disguise func(context.Context, *rod.Page) error
-	// Knowledge is a knowledge file, empty for the one built in.
-	Knowledge []byte
+	// Selectors is a selectors file, empty for the one built in.
+	Selectors []byte
 	// DeadlineFactor is as in rpc.RunRequest.
 	DeadlineFactor rpc.DeadlineFactor
 	// Emit takes an event without waiting for anybody.
@@ -79,9 +79,9 @@ type Worker struct {
 	begun bool // guarded by mu; Begin or Run was called, or Stop before them
 	run   *run // guarded by mu; nil until begun, and when Run has taken it
 	page  Page // guarded by mu; nil while there is none
-	// file is the newest knowledge file, for the page that is about to be opened.
+	// file is the newest selectors file, for the page that is about to be opened.
 	file   []byte // guarded by mu
-	learnt bool   // guarded by mu; file came by Learn
+	learnt bool   // guarded by mu; file came by SetSelectors
 	closed error  // guarded by mu; how closing Chrome went; valid when idle is closed
 	failed error  // guarded by mu; why the session ended; valid when idle is closed
 }
@@ -126,7 +126,7 @@ func (w *Worker) Begin(req rpc.RunRequest) {
 		cancel(nil)
 		return
 	}
-	w.setKnowledge(req.Knowledge)
+	w.setSelectors(req.Selectors)
 	log := w.o.Logger.With(slog.Uint64(logging.KeyGeneration, req.Generation))
 	release := context.AfterFunc(w.stopped, func() { cancel(errStopped) })
 	go func() {
@@ -212,11 +212,11 @@ func (w *Worker) LogOut(ctx context.Context) error {
 	return err
 }
 
-// Learn implements rpc.Worker. A file that comes before there is a page is kept
+// SetSelectors implements rpc.Worker. A file that comes before there is a page is kept
 // for it.
-func (w *Worker) Learn(ctx context.Context, file []byte) error {
-	if _, err := knowledge.Read(file); err != nil {
-		return fmt.Errorf("%w: %w", rpc.ErrKnowledge, err)
+func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
+	if _, err := selectors.Read(file); err != nil {
+		return fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
 	}
 	w.mu.Lock()
 	page := w.page
@@ -225,7 +225,7 @@ func (w *Worker) Learn(ctx context.Context, file []byte) error {
 	if page == nil {
 		return nil
 	}
-	return guard(w.o.Logger, func() error { return page.Learn(ctx, file) })
+	return guard(w.o.Logger, func() error { return page.SetSelectors(ctx, file) })
 }
 
 // Diagnose implements rpc.Worker.
@@ -276,8 +276,8 @@ func (w *Worker) takeRun() *run {
 	return r
 }
 
-// setKnowledge takes the request's file, unless a newer one has come.
-func (w *Worker) setKnowledge(file []byte) {
+// setSelectors takes the request's file, unless a newer one has come.
+func (w *Worker) setSelectors(file []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.learnt {
@@ -285,7 +285,7 @@ func (w *Worker) setKnowledge(file []byte) {
 	}
 }
 
-// setPage takes the open page, and returns the knowledge file that came last.
+// setPage takes the open page, and returns the selectors file that came last.
 func (w *Worker) setPage(p Page) (file []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

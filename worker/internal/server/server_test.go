@@ -43,7 +43,7 @@ func (p *fakePage) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
 
 func (p *fakePage) LogOut(context.Context) error { return rpc.ErrNotLinked }
 
-func (p *fakePage) Learn(context.Context, []byte) error { return rpc.ErrKnowledge }
+func (p *fakePage) SetSelectors(context.Context, []byte) error { return rpc.ErrSelectors }
 
 func (p *fakePage) Diagnose(context.Context) (rpc.Diagnosis, error) {
 	return rpc.Diagnosis{Outline: "html"}, nil

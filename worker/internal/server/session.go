@@ -101,14 +101,14 @@ func (s *session) report(ctx context.Context, err error) {
 func (s *session) keepPage(ctx context.Context) error {
 	page, err := s.worker.o.OpenPage(ctx, PageOptions{
 		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
-		Knowledge: s.req.Knowledge, DeadlineFactor: s.req.DeadlineFactor, Emit: s.login.put, Logger: s.log,
+		Selectors: s.req.Selectors, DeadlineFactor: s.req.DeadlineFactor, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
 	}
-	if file := s.worker.setPage(page); !bytes.Equal(file, s.req.Knowledge) {
-		if err := page.Learn(ctx, file); err != nil {
-			s.log.Error("cannot take up the knowledge file", slog.Any(logging.KeyError, err))
+	if file := s.worker.setPage(page); !bytes.Equal(file, s.req.Selectors) {
+		if err := page.SetSelectors(ctx, file); err != nil {
+			s.log.Error("cannot take up the selectors file", slog.Any(logging.KeyError, err))
 		}
 	}
 	s.pulse.setPage(page)

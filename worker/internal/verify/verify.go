@@ -15,10 +15,10 @@ import (
 	"strings"
 	"time"
 
-	"session-manager/shared/knowledge"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
 )
 
@@ -71,7 +71,7 @@ func Copy(ctx context.Context, req rpc.VerifyRequest, log *slog.Logger) rpc.Verd
 
 // try is a *refusal when the copy does not open, or lacks the login.
 func try(ctx context.Context, req rpc.VerifyRequest, log *slog.Logger) (found stored, err error) {
-	k, err := knowledge.Read(req.Knowledge)
+	k, err := selectors.Read(req.Selectors)
 	if err != nil {
 		return found, err
 	}

@@ -1,0 +1,315 @@
+// Package selectors holds what the worker knows about the page that it drives:
+// names of modules, selectors, texts and addresses. It is data, embedded from
+// selectors.json and replaceable at run time, so that a change of the page is
+// answered by editing a file. Nothing else in the worker names any of it.
+package selectors
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Format is the version of the file's layout that this package reads.
+const Format = 1
+
+//go:embed selectors.json
+var embedded []byte
+
+// Set is one such file. It is immutable after Parse, and safe for
+// concurrent use.
+type Set struct {
+	Format        int               `json:"format"`
+	About         string            `json:"about"`
+	Readers       Readers           `json:"readers"`
+	Login         Login             `json:"login"`
+	URLs          URLs              `json:"urls"`
+	LogoutReasons map[string]string `json:"logout_reasons"`
+	Storage       Storage           `json:"storage"`
+	Loader        Loader            `json:"loader"`
+	Facts         map[Fact]Source   `json:"facts"`
+	Events        []Event           `json:"events"`
+	SocketStates  map[string]Socket `json:"socket_states"`
+	Methods       map[string]Method `json:"link_methods"`
+	Pairing       Pairing           `json:"pairing"`
+	LogOut        LogOut            `json:"log_out"`
+	DOM           DOM               `json:"dom"`
+	Buttons       Buttons           `json:"buttons"`
+	Screens       []Screen          `json:"screens"`
+}
+
+// Readers says who may tell the login string.
+type Readers struct {
+	About string   `json:"about"`
+	Use   []Reader `json:"use"`
+}
+
+// Reader is the name of a way to get at the login string.
+type Reader string
+
+// The readers, from the cheapest to the dearest.
+const (
+	ReaderDOM        Reader = "dom"
+	ReaderModules    Reader = "modules"
+	ReaderImage      Reader = "image"
+	ReaderScreenshot Reader = "screenshot"
+)
+
+// Login says how the string behind the QR code begins.
+type Login struct {
+	About    string   `json:"about"`
+	Prefixes []string `json:"prefixes"`
+	// ExtraFields is how many fields of unknown form may follow the known six.
+	ExtraFields int `json:"extra_fields"`
+}
+
+// URLs are parts of addresses that give a page away.
+type URLs struct {
+	About                 string   `json:"about"`
+	LoggedOut             []string `json:"logged_out"`
+	LogoutReasonParameter string   `json:"logout_reason_parameter"`
+	Unsupported           []string `json:"unsupported"`
+	// Socket are parts of the address of the page's connection to its server.
+	Socket []string `json:"socket"`
+}
+
+// Storage names keys of localStorage.
+type Storage struct {
+	About string `json:"about"`
+	// Registered are the keys that are all there when the account is linked.
+	Registered []string `json:"registered"`
+	// Remains are keys that only a linked account leaves: one of them without all
+	// of the others is what is left of a login.
+	Remains []string `json:"remains"`
+}
+
+// Loader names the globals of the page's module loader.
+type Loader struct {
+	About          string `json:"about"`
+	Namespace      string `json:"namespace"`
+	Require        string `json:"require"`
+	RegistryModule string `json:"registry_module"`
+	Registry       string `json:"registry"`
+}
+
+// Fact names something that the page's modules tell.
+type Fact string
+
+// The facts that the observer asks for. A file must say where each comes from,
+// even if that is an empty list.
+const (
+	FactVersion       Fact = "version"
+	FactSocketState   Fact = "socket_state"
+	FactSocketStream  Fact = "socket_stream"
+	FactMode          Fact = "mode"
+	FactHasSynced     Fact = "has_synced"
+	FactNetworkOnline Fact = "network_online"
+	FactRef           Fact = "ref"
+	FactRefTTL        Fact = "ref_ttl"
+	FactNoiseKey      Fact = "noise_key"
+	FactIdentityKey   Fact = "identity_key"
+	FactADVSecret     Fact = "adv_secret"
+	FactPlatform      Fact = "platform"
+	FactPrefixed      Fact = "prefixed"
+	FactProgress      Fact = "progress"
+	FactLinkMethod    Fact = "link_method"
+)
+
+// Source lists where a fact comes from; the first that answers wins.
+type Source struct {
+	About string `json:"about"`
+	From  []Path `json:"from"`
+}
+
+// Path leads to a value: from a module, or from the global object when Module
+// is empty. Steps are separated by dots; one that ends in "()" is called
+// without arguments, and what it returns is awaited.
+type Path struct {
+	Module string `json:"module,omitempty"`
+	Path   string `json:"path"`
+}
+
+// Event is something that an emitter in the page tells its listeners. It only
+// triggers an early look.
+type Event struct {
+	About  string `json:"about"`
+	Module string `json:"module"`
+	Path   string `json:"path"`
+	Event  string `json:"event"`
+}
+
+// Socket is our word for a state of the page's connection.
+type Socket string
+
+// States of the connection. The empty one means that the modules don't tell.
+const (
+	SocketOpening      Socket = "opening"
+	SocketPairing      Socket = "pairing"
+	SocketUnpaired     Socket = "unpaired"
+	SocketIdle         Socket = "idle"
+	SocketConnected    Socket = "connected"
+	SocketConflict     Socket = "conflict"
+	SocketProxyBlocked Socket = "proxy_blocked"
+	SocketTerms        Socket = "terms"
+	SocketLocked       Socket = "locked"
+)
+
+// Method is our word for the way in which the page means to be linked.
+type Method string
+
+// Ways to link. The empty one means that the modules don't tell.
+const (
+	MethodQR      Method = "qr"
+	MethodCode    Method = "code"
+	MethodPasskey Method = "passkey"
+)
+
+// Call is a function of a module, and what it is called with. Unlike a Path it
+// acts, so it is only called when a person has asked for it.
+type Call struct {
+	Module string `json:"module"`
+	Path   string `json:"path"`
+	// Arguments are JSON values; the string "$phone" stands for the phone number,
+	// digits only.
+	Arguments []any `json:"arguments"`
+}
+
+// Pairing says how a code is had that links a phone without a camera.
+type Pairing struct {
+	About string `json:"about"`
+	// CodeSeconds is how long a code can be used.
+	CodeSeconds int `json:"code_seconds"`
+	// Calls are made in order; the last one returns the code.
+	Calls []Call `json:"calls"`
+	// Input takes the phone number; Code shows the code, in CodeAttribute if it
+	// has it, and in its text otherwise; Refusal tells why there is none.
+	Input         string `json:"input"`
+	Code          string `json:"code"`
+	CodeAttribute string `json:"code_attribute"`
+	Refusal       string `json:"refusal"`
+	// Refusals are told by fragments, in lower case, of an error's name and
+	// message, or of what the page says.
+	Refusals Refusals `json:"refusals"`
+}
+
+// Refusals are the reasons for which the page gives no code.
+type Refusals struct {
+	Phone       Refusal `json:"phone"`
+	TooMany     Refusal `json:"too_many"`
+	Unavailable Refusal `json:"unavailable"`
+}
+
+// Refusal is one of them.
+type Refusal struct {
+	Errors []string `json:"errors"`
+	Texts  Texts    `json:"texts"`
+}
+
+// LogOut says how the page is made to end its link.
+type LogOut struct {
+	About string `json:"about"`
+	Calls []Call `json:"calls"`
+}
+
+// DOM holds the selectors of what carries no text.
+type DOM struct {
+	About           string `json:"about"`
+	Code            string `json:"code"`
+	CodeAttribute   string `json:"code_attribute"`
+	Overlay         string `json:"overlay"`
+	Picture         string `json:"picture"`
+	Splash          string `json:"splash"`
+	Mount           string `json:"mount"`
+	Progress        string `json:"progress"`
+	Dialog          string `json:"dialog"`
+	AutoLogoutFrame string `json:"auto_logout_frame"`
+}
+
+// Buttons are those that are pressed, and one that never is.
+type Buttons struct {
+	Reload    Button `json:"reload"`
+	Offline   Button `json:"offline"`
+	WithPhone Button `json:"with_phone"`
+	Next      Button `json:"next"`
+	WithQR    Button `json:"with_qr"`
+	UseHere   Button `json:"use_here"`
+	Menu      Button `json:"menu"`
+	LogOut    Button `json:"log_out"`
+}
+
+// Texts are fragments in lower case by language ("en", "pt").
+type Texts map[string][]string
+
+// Button is told by a selector, or else by its text or label.
+type Button struct {
+	About     string   `json:"about"`
+	Selectors []string `json:"selectors,omitempty"`
+	Texts     Texts    `json:"texts"`
+}
+
+// ScreenName is our word for a screen of the page.
+type ScreenName string
+
+// The screens that the worker tells apart.
+const (
+	ScreenMain               ScreenName = "main"
+	ScreenQR                 ScreenName = "qr"
+	ScreenPhoneEntry         ScreenName = "phone_entry"
+	ScreenPhoneCode          ScreenName = "phone_code"
+	ScreenPasskey            ScreenName = "passkey"
+	ScreenSyncing            ScreenName = "syncing"
+	ScreenConflict           ScreenName = "conflict"
+	ScreenOtherTab           ScreenName = "other_tab"
+	ScreenOffline            ScreenName = "offline"
+	ScreenProxyBlocked       ScreenName = "proxy_blocked"
+	ScreenTerms              ScreenName = "terms"
+	ScreenBanned             ScreenName = "banned"
+	ScreenServiceUnavailable ScreenName = "service_unavailable"
+	ScreenLoggingOut         ScreenName = "logging_out"
+	ScreenLocked             ScreenName = "locked"
+	ScreenUnsupported        ScreenName = "unsupported"
+	ScreenOutdated           ScreenName = "outdated"
+	ScreenStorageFailed      ScreenName = "storage_failed"
+)
+
+// Screen says how one screen is told: by any selector, or by any text.
+type Screen struct {
+	Name      ScreenName `json:"name"`
+	About     string     `json:"about"`
+	Selectors []string   `json:"selectors"`
+	Texts     Texts      `json:"texts"`
+}
+
+// Read parses a file; an empty one stands for the one that is built in.
+func Read(file []byte) (*Set, error) {
+	if len(file) == 0 {
+		return Default()
+	}
+	return Parse(file)
+}
+
+// Default returns the embedded selectors.
+func Default() (*Set, error) { return Parse(embedded) }
+
+// Parse reads a file. Its error says in which line what is wrong; keys that the
+// worker doesn't know are refused, since a misspelt one would silently blind a
+// reader.
+func Parse(data []byte) (*Set, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	k := new(Set)
+	if err := dec.Decode(k); err != nil {
+		return nil, fmt.Errorf("cannot read selectors: line %d: %w", lineOfError(data, dec, err), err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("cannot read selectors: line %d: more follows after the object", lineAt(data, dec.InputOffset()))
+	}
+	if f, bad := k.check(); bad {
+		return nil, fmt.Errorf("cannot read selectors: line %d: %s: %s", lineOf(data, f.path), strings.Join(f.path, "."), f.reason)
+	}
+	return k, nil
+}

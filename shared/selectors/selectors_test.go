@@ -1,0 +1,92 @@
+package selectors
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestTheEmbeddedSelectorsIsValid(t *testing.T) {
+	k, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range k.Screens {
+		if s.About == "" {
+			t.Errorf("screen %s does not say what it is", s.Name)
+		}
+		for _, lang := range []string{"en", "es", "pt", "de", "ar"} {
+			if len(s.Texts) > 0 && len(s.Texts[lang]) == 0 {
+				t.Errorf("screen %s has no text in %s", s.Name, lang)
+			}
+		}
+	}
+	for name, f := range k.Facts {
+		if f.About == "" {
+			t.Errorf("fact %s does not say what it is", name)
+		}
+	}
+}
+
+func TestParseNamesTheLineAndTheReason(t *testing.T) {
+	for _, tc := range []struct {
+		name, old, new string
+		want           string
+	}{
+		{"syntax", `"format": 1,`, `"format": 1,,`, "line 2: invalid character ','"},
+		{"unknown key", `"splash":`, `"splsh":`, `unknown field "splsh"`},
+		{"wrong type", `"registered": [`, `"registered": [3, `, "cannot unmarshal number"},
+		{"format of another version", `"format": 1,`, `"format": 2,`, "line 2: format: is 2, this worker reads 1"},
+		{"unknown screen", `"name": "conflict"`, `"name": "conflct"`, `"conflct" is none of`},
+		{"missing fact", `"noise_key": {`, `"nose_key": {`, `"noise_key" is missing`},
+		{"unknown state", `"OPENING": "opening"`, `"OPENING": "open"`, "socket_states.OPENING"},
+		{"path that is code", `"path": "Socket.state"`, `"path": "Socket.logout('x')"`, "is no name"},
+		{"event path with a call", `"path": "Conn", "event"`, `"path": "Conn()", "event"`, "must be names"},
+		{"text in upper case", `"service unavailable"`, `"Service unavailable"`, "must be in lower case"},
+		{"text that always matches", `"service unavailable"`, `"a"`, "too short"},
+		{"empty selector", `"code": "[data-ref]"`, `"code": " "`, "dom.code: must not be empty"},
+		{"prefix with a comma", `linked_devices#"`, `linked_devices#,"`, "login.prefixes.0"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if !bytes.Contains(embedded, []byte(tc.old)) {
+				t.Fatalf("the embedded file has no %s", tc.old)
+			}
+			broken := bytes.Replace(embedded, []byte(tc.old), []byte(tc.new), 1)
+			_, err := Parse(broken)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("got %v, want it to contain %q", err, tc.want)
+			}
+			if !strings.Contains(err.Error(), "line ") {
+				t.Fatalf("%v names no line", err)
+			}
+		})
+	}
+}
+
+func TestParsePointsAtTheFlawedLine(t *testing.T) {
+	broken := bytes.Replace(embedded, []byte(`"service unavailable"`), []byte(`"Service Unavailable"`), 1)
+	want := 1 + bytes.Count(broken[:bytes.Index(broken, []byte(`"Service Unavailable"`))], []byte{'\n'})
+	_, err := Parse(broken)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("line %d:", want)) {
+		t.Fatalf("got %v, want line %d", err, want)
+	}
+}
+
+func TestParseRefusesTrailingData(t *testing.T) {
+	if _, err := Parse(append(bytes.Clone(embedded), '{')); err == nil {
+		t.Fatal("a second object was accepted")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(embedded)
+	f.Add([]byte(`{"format":1}`))
+	f.Add([]byte(`{"screens":[{"name":"x"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		k, err := Parse(data)
+		if (k == nil) == (err == nil) {
+			t.Fatalf("k %v, err %v", k, err)
+		}
+	})
+}

@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"session-manager/scripts/simulator"
+)
+
+func TestSelectorsFileMakesTheCheapReaderWorkAgainWithoutARestart(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	known, err := os.ReadFile("../../shared/selectors/selectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := strings.NewReplacer(`[data-ref]`, `[data-link-string]`, `"data-ref"`, `"data-link-string"`).Replace(string(known))
+	file := filepath.Join(t.TempDir(), "selectors.json")
+	put := func(content string) {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newPhone(t, simulator.Options{Profile: "other-attribute"})
+	s := start(t, p.url, t.TempDir(), "--selectors", file)
+	s.awaitQR()
+	before := s.session()
+	if reader := before.QR.Reader; reader == "dom" || before.Page.Selectors.Source != "built_in" {
+		t.Fatalf("read by %q, with %+v", reader, before.Page.Selectors)
+	}
+
+	put(renamed)
+	after := s.awaitSession("the attribute is read", func(now sessionView) bool { return now.QR != nil && now.QR.Reader == "dom" })
+	if after.Worker.PID != before.Worker.PID || after.Browser.PID != before.Browser.PID {
+		t.Error("worker or Chrome was started anew")
+	}
+	if after.Page.Selectors.Source != "file" || after.Page.Selectors.Path != file {
+		t.Errorf("got %+v", after.Page.Selectors)
+	}
+
+	put(renamed[:len(renamed)/2])
+	refused := s.awaitSession("the broken file is refused", func(now sessionView) bool { return now.Page.Selectors.Refused != "" })
+	if !strings.Contains(refused.Page.Selectors.Refused, "line ") || refused.Page.Selectors.Source != "file" {
+		t.Errorf("got %+v", refused.Page.Selectors)
+	}
+	if err := p.ExpireNow(); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitSession("the last good one reads the next code", func(now sessionView) bool {
+		return now.QR != nil && now.QR.Reader == "dom" && now.QR.Seq > after.QR.Seq
+	})
+	if log := s.log.String(); !strings.Contains(log, `"reload_failed"`) {
+		t.Error("the log doesn't say that a file was refused")
+	}
+}

@@ -1,0 +1,346 @@
+package classify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
+)
+
+// step is a look at a time, and what must follow from it: codes and their ends
+// as summary prints them, and "press", "reload", "reload fresh", "give up",
+// "return", "use here".
+type step struct {
+	at   float64 // seconds
+	look Observation
+	want string
+}
+
+func summary(v Decision) string {
+	var parts []string
+	for _, e := range v.Events {
+		switch e := e.(type) {
+		case rpc.QRShown:
+			parts = append(parts, fmt.Sprintf("%s by %s #%d %.0fs r%d", string(e.Payload), e.Reader, e.Seq, e.TTL.Seconds(), e.Renewals))
+		case rpc.QRGone:
+			parts = append(parts, e.Cause)
+		}
+	}
+	switch v.Action {
+	case Press:
+		parts = append(parts, "press")
+	case Reload:
+		parts = append(parts, "reload")
+	case ReloadFresh:
+		parts = append(parts, "reload fresh")
+	case GiveUp:
+		parts = append(parts, "give up")
+	case Return:
+		parts = append(parts, "return")
+	case UseHere:
+		parts = append(parts, "use here")
+	case Stay:
+	}
+	return strings.Join(parts, ", ")
+}
+
+// play runs the steps and compares. Between them it looks every two seconds at
+// the same, and nothing must follow from that.
+func play(t *testing.T, steps []step) History {
+	t.Helper()
+	j, h := New(Timings{}), History{}
+	var got, want []string
+	look := func(seconds float64, l Observation) string {
+		now := epoch.Add(time.Duration(seconds * float64(time.Second)))
+		var v Decision
+		h, v = j.Next(h, at(l, now), now)
+		return summary(v)
+	}
+	for i, s := range steps {
+		if i > 0 {
+			for between := steps[i-1].at + 2; between < s.at; between += 2 {
+				if said := look(between, steps[i-1].look); said != "" {
+					got = append(got, fmt.Sprintf("%v: %s", between, said))
+				}
+			}
+		}
+		got = append(got, fmt.Sprintf("%v: %s", s.at, look(s.at, s.look)))
+		want = append(want, fmt.Sprintf("%v: %s", s.at, s.want))
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatalf("want -, got +\n%s", d)
+	}
+	return h
+}
+
+func buttons(kinds ...string) func(*Observation) { return func(l *Observation) { l.Buttons = kinds } }
+
+func faded(l *Observation) { l.Opacity = 0.04 }
+
+// dom and mod are a QR page without and with modules.
+func dom(change ...func(*Observation)) Observation {
+	return look(append([]func(*Observation){on(selectors.ScreenQR), noModules}, change...)...)
+}
+
+func mod(change ...func(*Observation)) Observation {
+	return look(append([]func(*Observation){on(selectors.ScreenQR), socket(selectors.SocketUnpaired)}, change...)...)
+}
+
+var (
+	domA  = dom(shows(ReaderDOM, "a/1"))
+	domB  = dom(shows(ReaderDOM, "b/1"))
+	empty = dom(nothing(ReaderDOM))
+)
+
+func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
+	opening := look(on(selectors.ScreenQR), socket(selectors.SocketOpening))
+	for _, tc := range []struct {
+		name  string
+		steps []step
+	}{
+		{"rotation, without modules", []step{
+			{0, empty, ""}, {1, domA, "a/1 by dom #1 61s r0"}, {31, domA, ""}, {61, domB, "b/1 by dom #2 21s r0"}, {81, domB, ""}, {82, domB, "expired"}, {83, domB, ""},
+		}},
+		{"the first lives for a minute, without modules", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {60, domA, ""}, {61, domA, "expired"},
+		}},
+		{"the modules know the time to live", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {20, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), ""}, {21, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
+		}},
+		{"the modules tell it later", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 16s r0"},
+		}},
+		{"the same reference is given out anew", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {60, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {81, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
+		}},
+		{"a new secret under the same reference", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {20, mod(shows(ReaderDOM, "a/2"), ttl("a", 60*time.Second)), "a/2 by dom #2 41s r0"}, {61, mod(shows(ReaderDOM, "a/2"), ttl("a", 60*time.Second)), "expired"},
+		}},
+		{"scanned", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(ReaderDOM, "a/1"), registered), "scanned"}, {6, look(registered, socket(selectors.SocketConnected), notSynced), ""},
+		}},
+		{"scanned, and a passkey is asked for", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, look(on(selectors.ScreenPasskey), socket(selectors.SocketPairing)), "scanned"},
+		}},
+		{"the connection is lost", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, opening, "page_changed"}, {9, mod(shows(ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
+		}},
+		{"a string that stays in place while connecting", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketOpening)), ""},
+		}},
+		{"offline and back", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, mod(shows(ReaderDOM, "a/1"), offline), "offline"}, {20, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 41s r0"},
+		}},
+		{"offline overlay, without modules", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(ReaderDOM, "a/1"), buttons(ButtonOffline), faded), "offline"}, {90, dom(shows(ReaderDOM, "a/1"), buttons(ButtonOffline), faded), ""},
+		}},
+		{"the page is loaded again", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {5, look(noModules, func(l *Observation) { l.Document, l.Splash = 1, true }), "navigated"},
+		}},
+		{"a string that comes back is not young again", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {10, empty, "page_changed"}, {20, domA, "a/1 by dom #1 41s r0"}, {61, domA, "expired"},
+		}},
+		{"it is in another document", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(ReaderDOM, "a/1"), func(l *Observation) { l.Document = 1 }), "a/1 by dom #1 61s r0"},
+		}},
+		{"by phone number: the modules' string is not on the screen", []step{
+			{0, look(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired), nothing(ReaderDOM), shows(ReaderModules, "a/1")), ""},
+		}},
+		{"auto-logout: neither is the frame's", []step{
+			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), shows(ReaderImage, "z/1"), func(l *Observation) { l.AutoLogoutFrame = true }), ""},
+		}},
+		{"a harmless button beside the code", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), buttons(ButtonOther)), "a/1 by dom #1 61s r0"},
+		}},
+		{"a cover of which nothing is known", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), buttons(ButtonOther), faded), ""},
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
+	}
+}
+
+func TestTheNewestStringIsBelieved(t *testing.T) {
+	both := func(d, m string) Observation { return mod(shows(ReaderDOM, d), shows(ReaderModules, m)) }
+	for _, tc := range []struct {
+		name  string
+		steps []step
+	}{
+		{"the DOM, when both are new", []step{{0, both("a/1", "a/2"), "a/1 by dom #1 61s r0"}}},
+		{"the modules go ahead", []step{
+			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), ""}, {1.02, both("b/1", "b/1"), "b/1 by dom #2 21s r0"},
+		}},
+		{"the modules, when the DOM does not follow", []step{
+			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), ""}, {1.25, both("a/1", "b/1"), ""}, {1.3, both("a/1", "b/1"), "b/1 by modules #2 21s r0"},
+		}},
+		{"the DOM goes ahead", []step{
+			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("b/1", "a/1"), "b/1 by dom #2 21s r0"},
+		}},
+		{"the modules alone", []step{
+			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), ""}, {0.3, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), "a/1 by modules #1 61s r0"},
+			{5, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "page_changed"},
+			{5.01, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "b/1 by modules #2 21s r0"},
+		}},
+		{"the modules, idle", []step{
+			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(selectors.SocketIdle)), ""},
+			{2, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(selectors.SocketIdle)), "reload"},
+		}},
+		{"a picture, when the others have nothing", []step{
+			{0, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), "a/1 by image #1 61s r0"},
+			{5, dom(nothing(ReaderDOM), nothing(ReaderModules)), ""},
+			{10, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), ""},
+			{61, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), "expired"},
+			{70, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), ""},
+			{71, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "b/1")), "b/1 by image #2 21s r0"},
+		}},
+		{"the DOM before any picture", []step{
+			{0, dom(nothing(ReaderDOM), shows(ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {2, dom(shows(ReaderDOM, "b/1"), shows(ReaderScreenshot, "a/1")), "b/1 by dom #2 21s r0"},
+		}},
+		{"the eye goes on when it has not looked for long", []step{
+			{0, dom(shows(ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {1, dom(), ""}, {10, dom(), ""}, {11, dom(), "page_changed"},
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
+	}
+}
+
+func TestOnlyLastingDisagreementIsReportedAndOnce(t *testing.T) {
+	j, h := New(Timings{}), History{}
+	var said []string
+	for i := range 40 {
+		now := epoch.Add(time.Duration(i) * 250 * time.Millisecond)
+		l := mod(shows(ReaderDOM, "a/1"), shows(ReaderModules, "a/2"))
+		if i < 2 {
+			l = mod(shows(ReaderDOM, "a/1"), shows(ReaderModules, "a/1"))
+		}
+		var v Decision
+		h, v = j.Next(h, at(l, now), now)
+		if v.Disagree != "" {
+			said = append(said, fmt.Sprintf("%d %s", i, v.Disagree))
+		}
+	}
+	if !slices.Equal(said, []string{"7 dom"}) {
+		t.Fatalf("got %v", said)
+	}
+}
+
+func TestRenewal(t *testing.T) {
+	idle := mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), faded)
+	opening := look(on(selectors.ScreenQR), socket(selectors.SocketOpening))
+	domIdle := dom(shows(ReaderDOM, "a/1"), buttons(ButtonReload))
+	strange := dom(shows(ReaderDOM, "a/1"), buttons(ButtonOther), faded)
+	for _, tc := range []struct {
+		name  string
+		steps []step
+	}{
+		{"pressed once, and a new code comes", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {50, idle, "idle, press"}, {50.1, idle, ""}, {51, opening, ""}, {53, mod(shows(ReaderDOM, "b/1")), "b/1 by dom #2 61s r1"},
+		}},
+		{"pressed in vain, so loaded again, ever more slowly", []step{
+			{0, idle, "press"}, {14, idle, ""}, {15, idle, "reload"}, {15.5, idle, ""}, {16, idle, "press"}, {31, idle, "reload"}, {32, idle, ""}, {33, idle, "press"}, {48, idle, "reload"}, {51, idle, ""}, {52, idle, "press"},
+		}},
+		{"pressed, and no code comes", []step{
+			{0, idle, "press"}, {1, opening, ""}, {14, opening, ""}, {15, opening, "reload"},
+		}},
+		{"the same reference comes back alive", []step{
+			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {61, idle, "idle, press"}, {62, opening, ""}, {63, mod(nothing(ReaderDOM)), ""}, {64, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r1"},
+		}},
+		{"without modules, by its text", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {30, domIdle, "idle, press"}, {31, empty, ""}, {33, domB, "b/1 by dom #2 61s r1"},
+		}},
+		{"without modules, in no language we know: covered when the code's life was over", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {60, domA, ""}, {61.5, strange, "idle, press"},
+		}},
+		{"covered before: it is the other button", []step{
+			{0, domA, "a/1 by dom #1 61s r0"}, {30, strange, "offline"}, {100, strange, ""}, {200, strange, ""},
+		}},
+		{"never while offline", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonOffline)), ""},
+			{1, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonOffline, ButtonReload)), ""},
+			{2, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), offline), ""},
+			{90, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), offline), ""},
+		}},
+		{"no button is drawn", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle)), ""}, {1, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle)), ""}, {2, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle)), "reload"},
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
+	}
+}
+
+func TestAPressThatFailsLoadsThePageAgainAtOnce(t *testing.T) {
+	j := New(Timings{})
+	idle := mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload))
+	h, v := j.Next(History{}, at(idle, epoch), epoch)
+	if v.Action != Press {
+		t.Fatalf("got %v", v.Action)
+	}
+	h = h.PressFailed()
+	_, v = j.Next(h, at(idle, epoch.Add(time.Second)), epoch.Add(time.Second))
+	if v.Action != Reload {
+		t.Fatalf("got %v", v.Action)
+	}
+}
+
+func TestCures(t *testing.T) {
+	splash := look(noModules, func(l *Observation) { l.Splash, l.Mount = true, false })
+	failed := look(noModules, func(l *Observation) { l.ErrorPage, l.Registered = true, nil })
+	unsupported := look(noModules, byText(selectors.ScreenUnsupported), func(l *Observation) { l.Mount = false })
+	for _, tc := range []struct {
+		name  string
+		steps []step
+	}{
+		{"a splash that hangs is loaded again, and given up at last", []step{
+			{0, splash, ""}, {59, splash, ""}, {60, splash, "reload"}, {90, splash, ""}, {179, splash, ""}, {180, splash, "reload"}, {210, splash, ""}, {300, splash, "reload"}, {330, splash, ""}, {420, splash, "give up"},
+		}},
+		{"a page that can't be reached is tried ever more slowly", []step{
+			{0, failed, ""}, {2, failed, "reload"}, {5, failed, ""}, {6, failed, "reload"}, {14, failed, "reload"}, {29, failed, ""}, {30, failed, "reload"}, {60, failed, "reload"}, {89, failed, ""}, {90, failed, "reload"},
+		}},
+		{"an unsupported browser is tried past the cache", []step{
+			{0, unsupported, ""}, {5, unsupported, "reload fresh"}, {14, unsupported, ""}, {15, unsupported, "reload fresh"},
+		}},
+		{"no code for long", []step{
+			{0, mod(), ""}, {20, mod(), ""}, {44, mod(), ""}, {45, mod(), "reload"}, {46, splash, ""}, {50, mod(), ""}, {134, mod(), ""}, {135, mod(), "reload"},
+		}},
+		{"offline is waited for", []step{
+			{0, mod(shows(ReaderDOM, "a/1"), offline), ""}, {20, mod(offline), ""}, {400, mod(offline), ""},
+		}},
+		{"ready resets the patience", []step{
+			{0, failed, ""}, {2, failed, "reload"}, {6, failed, "reload"}, {8, look(registered, on(selectors.ScreenMain), noModules), ""}, {20, failed, ""}, {22, failed, "reload"},
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
+	}
+}
+
+func TestACodeExpiresThoughThePageCanNotBeLookedAt(t *testing.T) {
+	h := play(t, []step{{0, domA, "a/1 by dom #1 61s r0"}})
+	if _, events := h.Expired(epoch.Add(60 * time.Second)); len(events) != 0 {
+		t.Fatalf("too early: %v", events)
+	}
+	h, events := h.Expired(epoch.Add(61 * time.Second))
+	if len(events) != 1 || events[0] != (rpc.QRGone{Cause: "expired"}) {
+		t.Fatalf("got %v", events)
+	}
+	if _, again := h.Expired(epoch.Add(62 * time.Second)); len(again) != 0 {
+		t.Fatalf("told twice: %v", again)
+	}
+}
+
+func TestNextDoesNotTouchTheHistoryItIsGiven(t *testing.T) {
+	j := New(Timings{})
+	h := play(t, []step{{0, domA, "a/1 by dom #1 61s r0"}})
+	before := fmt.Sprintf("%#v", h)
+	_, _ = j.Next(h, at(domB, epoch.Add(time.Second)), epoch.Add(time.Second))
+	_, _ = h.Navigated()
+	_, _ = h.Failing("page_hung", epoch)
+	if after := fmt.Sprintf("%#v", h); after != before {
+		t.Fatal("the history was changed")
+	}
+}

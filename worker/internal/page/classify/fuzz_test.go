@@ -1,0 +1,94 @@
+package classify
+
+import (
+	"testing"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
+)
+
+// lookFrom makes a look of three bytes.
+func lookFrom(a, b, c byte, now time.Time) Observation {
+	sockets := []selectors.Socket{
+		"", selectors.SocketOpening, selectors.SocketPairing, selectors.SocketUnpaired, selectors.SocketIdle,
+		selectors.SocketConnected, selectors.SocketConflict, selectors.SocketLocked,
+	}
+	screens := []selectors.ScreenName{
+		selectors.ScreenQR, selectors.ScreenMain, selectors.ScreenPhoneCode, selectors.ScreenPhoneEntry,
+		selectors.ScreenConflict, selectors.ScreenOtherTab, selectors.ScreenSyncing, selectors.ScreenPasskey,
+	}
+	l := Observation{Document: int(a & 1), Online: a&2 == 0, Mount: a&4 == 0, Opacity: 1, Progress: int(c) - 1, Remains: a&8 != 0, Busy: a&16 != 0}
+	l.Socket = sockets[b&7]
+	l.Screens = []Sign{{Name: screens[b>>3&7], Text: b&64 != 0}}
+	switch a >> 5 & 3 {
+	case 1:
+		l.Registered = yes
+	case 2:
+		l.Registered = no
+	}
+	names := []string{"a/1", "a/2", "b/1", "c/1"}
+	if b&128 != 0 {
+		shows(ReaderDOM, names[c&3])(&l)
+	}
+	if a&128 != 0 {
+		shows(ReaderModules, names[c>>2&3])(&l)
+	}
+	if c&16 != 0 {
+		l.RefTTL, l.Ref = 20*time.Second, "a"
+	}
+	if c&32 != 0 {
+		l.PairingUntil = epoch.Add(time.Minute)
+	}
+	if c&64 != 0 {
+		l.Buttons = []string{ButtonReload}
+	}
+	if c&128 != 0 {
+		l.Quiet = 2 * time.Minute
+	}
+	return at(l, now)
+}
+
+// FuzzNext plays any looks in any order. Whatever they are, a code is told only
+// with a life, an end only after a code, and no more is pressed than an hour
+// allows.
+func FuzzNext(f *testing.F) {
+	f.Add([]byte{0, 0x83, 0, 2, 0, 0x83, 1, 30})
+	f.Add([]byte{0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60})
+	f.Add([]byte{0x40, 0x13, 0x20, 90, 0x40, 0x13, 0x20, 90})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		j, h, now := New(Timings{}), History{}, epoch
+		shown, presses := false, 0
+		for ; len(data) >= 4; data = data[4:] {
+			now = now.Add(time.Duration(data[3]) * time.Second)
+			var v Decision
+			h, v = j.Next(h, lookFrom(data[0], data[1], data[2], now), now)
+			for _, e := range v.Events {
+				switch e := e.(type) {
+				case rpc.QRShown:
+					if e.TTL <= 0 || e.Payload == "" {
+						t.Fatalf("told %+v", e)
+					}
+					shown = true
+				case rpc.QRGone:
+					if !shown || e.Cause == "" {
+						t.Fatalf("told %+v without a code", e)
+					}
+					shown = false
+				case rpc.PageObserved:
+					if e.Condition == "" || e.Condition == rpc.PageReady && shown {
+						t.Fatalf("told %+v", e)
+					}
+				}
+			}
+			if shown != (v.Cause == "") {
+				t.Fatalf("a code is told: %v, but the cause is %q", shown, v.Cause)
+			}
+			if v.Action == UseHere && v.Why == "conflict" && now.Sub(epoch) < time.Hour {
+				if presses++; presses > len(takeovers{})+1 {
+					t.Fatalf("taken over %d times", presses)
+				}
+			}
+		}
+	})
+}
