@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,8 +28,6 @@ type grower struct {
 	name  string
 	count int // in full
 	speed float64
-	// standIn is the path of what takes the worker's place; empty for the product's.
-	standIn string
 	// until repeats until count are done since the service began.
 	until func(ctx context.Context, g *growing, count int) error
 }
@@ -44,21 +41,16 @@ type growing struct {
 }
 
 var growers = []grower{
-	{name: "rotations", count: 10_000, speed: 360, until: rotate},
-	{name: "restarts", count: 1_000, speed: 1, until: restart},
-	{name: "requests", count: 1_000_000, speed: 1, until: request},
+	{name: "rotations", count: 1_000, speed: 360, until: rotate},
+	{name: "restarts", count: 100, speed: 1, until: restart},
+	{name: "requests", count: 100_000, speed: 1, until: request},
 }
 
 // measureGrowth repeats what a service does all its life, and compares what the
 // supervisor and, where it lives on, the worker hold with what they held early.
 // Both sizes are taken while a code is shown, where there is a page.
 func (b *bench) measureGrowth(ctx context.Context) error {
-	worker := filepath.Join(b.folder, "worker")
-	if err := harness.PlaceSelf(worker); err != nil {
-		return err
-	}
-	changes := grower{name: "changes of the state", count: 10_000, speed: 1, standIn: worker, until: change(worker)}
-	for _, g := range append([]grower{changes}, growers...) {
+	for _, g := range growers {
 		if err := b.grow(ctx, g); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
@@ -67,11 +59,7 @@ func (b *bench) measureGrowth(ctx context.Context) error {
 }
 
 func (b *bench) grow(ctx context.Context, g grower) (err error) {
-	var args []string
-	if g.standIn != "" {
-		args = []string{"--worker", g.standIn}
-	}
-	s, end, err := b.serve(ctx, simulator.Options{Speed: g.speed}, args...)
+	s, end, err := b.serve(ctx, simulator.Options{Speed: g.speed})
 	if err != nil {
 		return err
 	}
@@ -98,7 +86,7 @@ func (b *bench) grow(ctx context.Context, g grower) (err error) {
 // holding is what is compared.
 type holding struct {
 	harness.Size
-	worker     int // PID; 0 for a stand-in, which is not compared
+	worker     int // PID
 	workerRSS  int64
 	workerFile int
 	latency    float64 // median, in those of the bare handler
@@ -111,15 +99,13 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 	if err != nil {
 		return h, err
 	}
-	if what.standIn == "" {
-		if g.body, _, err = g.NextQR(ctx, ""); err != nil {
-			return h, err
-		}
+	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
+		return h, err
 	}
 	if h.latency, err = g.latency(ctx); err != nil {
 		return h, err
 	}
-	if h.Size, err = g.Size(ctx); err != nil || what.standIn != "" {
+	if h.Size, err = g.Size(ctx); err != nil {
 		return h, err
 	}
 	v, err := g.View(ctx)
@@ -162,7 +148,7 @@ func grown(name string, early, late holding) []row {
 		more("supervisor's files", "", float64(early.Files), float64(late.Files), harness.MoreFiles),
 		ratio(name+"/status, in answers of a bare handler", "", late.latency, early.latency, moreLatency),
 	}
-	if early.worker != 0 && early.worker == late.worker {
+	if early.worker == late.worker {
 		rows = append(rows,
 			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(harness.MoreRSS)),
 			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), harness.MoreFiles))

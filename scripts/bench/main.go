@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"session-manager/scripts/command"
-	"session-manager/shared/rpc"
 )
 
 func main() { command.Main("bench", run) }
@@ -32,34 +31,24 @@ type bench struct {
 	userAgent  string
 	rounds     int
 	rest       time.Duration
-	night      time.Duration
-	speed      float64
 	growth     float64
-	leaveOut   leaveOut
 	folder     string
 	table      table
 }
 
-// parts are what can be measured, in this order. Those that are not of every run
-// must be named.
+// parts are what can be measured, in this order.
 var parts = []struct {
 	name    string
 	measure func(*bench, context.Context) error
-	named   bool
 }{
-	{name: "start", measure: (*bench).measureStart},
-	{name: "qr", measure: (*bench).measureReaders},
-	{name: "load", measure: (*bench).measureLoad},
-	{name: "rest", measure: (*bench).measureRest},
-	{name: "night", measure: (*bench).measureNight},
-	{name: "growth", measure: (*bench).measureGrowth},
-	{name: "flags", measure: (*bench).measureFlags, named: true},
+	{"start", (*bench).measureStart},
+	{"qr", (*bench).measureReaders},
+	{"load", (*bench).measureLoad},
+	{"rest", (*bench).measureRest},
+	{"growth", (*bench).measureGrowth},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	if rpc.StartedAsWorker() {
-		return playWorker()
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find the binaries: %w", err)
@@ -69,11 +58,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&b.supervisor, "supervisor", filepath.Join(filepath.Dir(self), "supervisor"), "binary of the service")
 	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "age at which memory at rest is taken; CPU is watched for two minutes at most")
-	flags.DurationVar(&b.night, "night", 12*time.Hour, "simulated length of a night without a scan")
-	flags.Float64Var(&b.speed, "speed", 360, "speed of the simulator's clock in that night")
-	only := flags.String("only", "", "parts to measure, separated by commas: start, qr, load, rest, night, growth, flags; all but flags when empty")
-	flags.Float64Var(&b.growth, "growth", 1, "part of the full counts of growth: 10000 codes and changes, 1000 restarts, 1000000 requests")
-	b.leaveOut.define(flags)
+	only := flags.String("only", "", "parts to measure, separated by commas: start, qr, load, rest, growth; all when empty")
+	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 1000 codes, 100 restarts, 100000 requests")
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
 	bare := flags.String("bare", "", "serve the file at this path and nothing else, as the floor of the load")
 	if err := flags.Parse(args); err != nil {
@@ -93,8 +79,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // measure takes the parts that are named in only, or all of them.
 func (b *bench) measure(ctx context.Context, only string) error {
 	for _, part := range parts {
-		asked := slices.Contains(strings.Split(only, ","), part.name)
-		if !asked && (only != "" || part.named) {
+		if only != "" && !slices.Contains(strings.Split(only, ","), part.name) {
 			continue
 		}
 		if err := part.measure(b, ctx); err != nil {
