@@ -72,9 +72,10 @@ readers: ## let each reader alone follow every variant of the page (4 minutes)
 kills: ## kill at 200 random moments; no login that was on disk may be lost (20 minutes)
 	go test -race -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
-check: $(LINT) ## formatting, vet, linters and dependency rules
+check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording
 	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }
 	go vet ./...
+	go test ./scripts/deps
 	$(LINT) run ./...
 
 $(LINT): scripts/tools/golangci-lint/go.mod scripts/tools/golangci-lint/go.sum

@@ -2,25 +2,24 @@ package deps
 
 import (
 	"go/ast"
-	"go/parser"
 	"go/token"
-	"io/fs"
-	"path/filepath"
-	"strings"
 	"testing"
+	"unicode"
 )
 
-// The limits keep a type small enough to be read as one thing.
+// The limits keep a type or a function small enough to be read as one thing.
 const (
-	maxFields  = 15
-	maxMethods = 20
+	maxFields   = 15
+	maxMethods  = 20
+	maxBranches = 12
+	maxWords    = 8 // in the name of a test, "Test" excluded
 )
 
 // large are the types that may exceed the limits, each with its reason.
 var large = map[string]string{}
 
 func TestTypesStaySmall(t *testing.T) {
-	fields, methods := measureTypes(t, "../..")
+	fields, methods := measureTypes(goSources(t))
 	for name, n := range fields {
 		if n > maxFields && large[name] == "" {
 			t.Errorf("%s has %d fields, more than %d", name, n, maxFields)
@@ -38,52 +37,26 @@ func TestTypesStaySmall(t *testing.T) {
 	}
 }
 
-// measureTypes counts the fields and the methods of every type below root, tests
-// and generated code excluded. Types are named by folder and name.
-func measureTypes(t *testing.T, root string) (fields, methods map[string]int) {
-	t.Helper()
+// measureTypes counts the fields and the methods of every type outside of tests.
+// Types are named by folder and name.
+func measureTypes(files []source) (fields, methods map[string]int) {
 	fields, methods = map[string]int{}, map[string]int{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == "tools" || d.Name() == "node_modules" || d.Name() == ".git") {
-			return filepath.SkipDir
-		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
-		if err != nil {
-			return err
-		}
-		if ast.IsGenerated(file) {
-			return nil
-		}
-		folder, err := filepath.Rel(root, filepath.Dir(path))
-		if err != nil {
-			return err
+	for _, file := range files {
+		if file.isTest() {
+			continue
 		}
 		for _, decl := range file.Decls {
-			switch d := decl.(type) {
-			case *ast.GenDecl:
-				for _, spec := range d.Specs {
-					if s, ok := spec.(*ast.TypeSpec); ok {
-						if body, ok := s.Type.(*ast.StructType); ok {
-							fields[folder+"."+s.Name.Name] = body.Fields.NumFields()
-						}
-					}
-				}
-			case *ast.FuncDecl:
-				if d.Recv != nil {
-					methods[folder+"."+receiver(d.Recv.List[0].Type)]++
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv != nil {
+				methods[file.folder()+"."+receiver(fn.Recv.List[0].Type)]++
+			}
+		}
+		for spec := range ast.Preorder(file.File) {
+			if s, ok := spec.(*ast.TypeSpec); ok {
+				if body, ok := s.Type.(*ast.StructType); ok {
+					fields[file.folder()+"."+s.Name.Name] = body.Fields.NumFields()
 				}
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return fields, methods
 }
@@ -99,4 +72,68 @@ func receiver(e ast.Expr) string {
 		return e.Name
 	}
 	return ""
+}
+
+func TestFunctionsHaveFewBranches(t *testing.T) {
+	for _, file := range goSources(t) {
+		for _, decl := range file.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok {
+				if n := branches(fn); n > maxBranches {
+					t.Errorf("%s:%d: %s has %d branches, more than %d", file.path, file.line(fn), fn.Name.Name, n, maxBranches)
+				}
+			}
+		}
+	}
+}
+
+// branches counts the points at which the control flow of fn forks, those of its function
+// literals included: the cyclomatic complexity less one.
+func branches(fn *ast.FuncDecl) (n int) {
+	for node := range ast.Preorder(fn) {
+		switch s := node.(type) {
+		case *ast.IfStmt, *ast.ForStmt, *ast.RangeStmt:
+			n++
+		case *ast.CaseClause:
+			if s.List != nil {
+				n++
+			}
+		case *ast.CommClause:
+			if s.Comm != nil {
+				n++
+			}
+		case *ast.BinaryExpr:
+			if s.Op == token.LAND || s.Op == token.LOR {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func TestTestNamesAreShort(t *testing.T) {
+	for _, file := range goSources(t) {
+		for _, decl := range file.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok || !file.isTest() || fn.Recv != nil || len(fn.Name.Name) < 4 || fn.Name.Name[:4] != "Test" {
+				continue
+			}
+			if n := words(fn.Name.Name[4:]); n > maxWords {
+				t.Errorf("%s:%d: %s has %d words, more than %d", file.path, file.line(fn), fn.Name.Name, n, maxWords)
+			}
+		}
+	}
+}
+
+// words counts the words of a name in camel case, in which an acronym is one word.
+func words(name string) (n int) {
+	runes := []rune(name)
+	for i, r := range runes {
+		if !unicode.IsUpper(r) {
+			continue
+		}
+		if i == 0 || !unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1]) {
+			n++
+		}
+	}
+	return n
 }
