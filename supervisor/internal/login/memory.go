@@ -1,7 +1,3 @@
-// Package login looks after the login in the profile: it remembers what is known
-// of it, takes cold copies of it, moves it away when it has ended, and brings a
-// copy back, once, when it was lost. What it does is decided by pure functions;
-// all of it happens between two generations, when no Chrome uses the profile.
 package login
 
 import (
