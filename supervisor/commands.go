@@ -8,6 +8,7 @@ import (
 	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
@@ -47,7 +48,7 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		Workers: func() login.Workers { return s.workers },
 	})
 	group, err := proctree.Delegated()
-	s.log.Info("containment", "control_group", err == nil, logging.KeyPath, group)
+	s.log.Info(logid.ContainmentSelected, "control_group", err == nil, logging.KeyPath, group)
 	s.workers = worker.New(worker.Options{
 		ControlGroup: group,
 		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,

@@ -22,6 +22,7 @@ import (
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
@@ -187,7 +188,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 // run serves until ctx ends or a loop fails. It stops in reverse: the worker
 // first, while the API still answers, and the API last.
 func (s *service) run(ctx context.Context) error {
-	s.log.Info("listening", "address", s.serving.listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
+	s.log.Info(logid.ServiceStarted, "address", s.serving.listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
 	workersCtx, stopWorkers := context.WithCancel(ctx)
 	defer stopWorkers()
 	sessionCtx, stopSession := context.WithCancel(context.Background())
@@ -215,11 +216,11 @@ func (s *service) run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		s.log.Info("stopping", "cause", context.Cause(ctx).Error())
+		s.log.Info(logid.StopRequested, "cause", context.Cause(ctx).Error())
 	case err = <-failed:
 	}
 	watchdog := time.AfterFunc(stopTimeout, func() {
-		s.log.Error("stop_timeout", logging.Millis("after_ms", stopTimeout))
+		s.log.Error(logid.ServiceStopFailed, logging.Millis("after_ms", stopTimeout))
 		os.Exit(exitInternal)
 	})
 	defer watchdog.Stop()
@@ -231,7 +232,7 @@ func (s *service) run(ctx context.Context) error {
 	s.drain()
 	stopSession()
 	loops.Wait()
-	s.log.Info("stopped", logging.Millis("uptime_ms", time.Since(s.startedAt)))
+	s.log.Info(logid.ServiceStopped, logging.Millis("uptime_ms", time.Since(s.startedAt)))
 	return err
 }
 
@@ -267,7 +268,7 @@ func (s *service) restartOnHangup(ctx context.Context) {
 			return
 		case <-hangups:
 			if _, err := s.workers.Restart(ctx, worker.WhenIdle); err != nil {
-				s.log.Warn("restart_failed", logging.KeyError, err)
+				s.log.Warn(logid.WorkerRestartFailed, logging.KeyError, err)
 			}
 		}
 	}

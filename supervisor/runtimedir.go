@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
 )
 
 // maxRuntimeDir is the longest path, in bytes, below which a worker's socket and
@@ -68,6 +69,6 @@ func (d *runtimeDir) remove(log *slog.Logger) {
 	}
 	err := os.Remove(d.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-		log.Warn("runtime_folder_not_removed", logging.KeyPath, d.path, logging.KeyError, err)
+		log.Warn(logid.RuntimeFolderRemoveFailed, logging.KeyPath, d.path, logging.KeyError, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/listen"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/systemd"
@@ -56,7 +57,7 @@ func openServing(ctx context.Context, cfg *config.Config, manager *systemd.Manag
 		}
 		s.reloads = append(s.reloads, reload{"certificate", files, certificate.Reload})
 	} else if cfg.Exposed() {
-		log.Warn("keys_in_the_clear", logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
+		log.Warn(logid.KeysExposed, logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
 	}
 	listener, err := openListener(ctx, cfg, manager, log)
 	if err != nil {
@@ -87,7 +88,7 @@ func openListener(ctx context.Context, cfg *config.Config, manager *systemd.Mana
 		return nil, explainListen(cfg.Listen, err)
 	}
 	if err := manager.Keep(listener); err != nil {
-		log.Warn("socket_not_kept", logging.KeyError, err)
+		log.Warn(logid.SocketStoreFailed, logging.KeyError, err)
 	}
 	return listen.Limited(listener), nil
 }
@@ -107,7 +108,7 @@ func settingsReload(running *config.Config, args, environ []string, level *slog.
 		}
 		for _, name := range changed {
 			if name != "log-level" {
-				log.Warn("setting_waits_for_restart", "setting", name)
+				log.Warn(logid.SettingDeferred, "setting", name)
 			}
 		}
 		return nil
@@ -119,9 +120,9 @@ func settingsReload(running *config.Config, args, environ []string, level *slog.
 func (s *service) selectorsReload(file *override.File) reload {
 	files := watch.LookOptional(file.Path())
 	if err := file.Load(); err != nil {
-		s.log.Error("selectors_refused", logging.KeyError, err)
+		s.log.Error(logid.SelectorsRejected, logging.KeyError, err)
 	} else if len(file.State().File) > 0 {
-		s.log.Info("selectors_loaded", "file", file.Path())
+		s.log.Info(logid.SelectorsLoaded, "file", file.Path())
 	}
 	return reload{"selectors", files, func() error {
 		if err := file.Load(); err != nil {
@@ -140,13 +141,13 @@ const learnTimeout = 10 * time.Second
 func (r reload) watch(ctx context.Context, log *slog.Logger) {
 	err := r.files.Watch(ctx, func() {
 		if err := r.read(); err != nil {
-			log.Error("reload_failed", "what", r.what, logging.KeyError, err)
+			log.Error(logid.FileReloadFailed, "what", r.what, logging.KeyError, err)
 			return
 		}
-		log.Info("reloaded", "what", r.what)
+		log.Info(logid.FileReloaded, "what", r.what)
 	})
 	if err != nil {
-		log.Warn("not_watched", "what", r.what, logging.KeyError, fmt.Errorf("changes need a restart: %w", err))
+		log.Warn(logid.FileWatchFailed, "what", r.what, logging.KeyError, fmt.Errorf("changes need a restart: %w", err))
 	}
 }
 

@@ -107,7 +107,7 @@ func service(t *testing.T, args ...string) string {
 		defer close(ended)
 		for s := bufio.NewScanner(log); s.Scan(); {
 			var line struct{ Msg, Address string }
-			if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "listening" {
+			if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "service_started" {
 				listening <- line.Address
 			}
 			lines = append(lines, s.Text())

@@ -124,7 +124,7 @@ func TestKillsAtRandomMomentsLoseNoLoginThatWasOnDisk(t *testing.T) {
 	if v := k.s.login(); v.LostAt != nil || v.RestoredAt != nil || v.Quarantined != "" {
 		t.Errorf("it was kept by other means: %+v", v)
 	}
-	if strings.Contains(k.s.log.String(), `"msg":"profile_is_another"`) {
+	if strings.Contains(k.s.log.String(), `"msg":"profile_replaced"`) {
 		t.Error("the profile was taken for another one")
 	}
 	t.Logf("%d kills, %d scans", *kills, scans)

@@ -162,7 +162,7 @@ func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 		t.Errorf("told %+v", v)
 	}
 	// It was made at a stop, so it was opened on trial now.
-	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.log.String(), "copy_not_verified") {
+	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.log.String(), "backup_verify_failed") {
 		t.Errorf("told %+v", v)
 	}
 	if v := restored.session(); v.Worker.AbnormalEnds != 0 || v.Worker.Generation != 2 {

@@ -51,7 +51,7 @@ func TestSelectorsFileMakesTheCheapReaderWorkAgainWithoutARestart(t *testing.T) 
 	s.awaitSession("the last good one reads the next code", func(now sessionView) bool {
 		return now.QR != nil && now.QR.Reader == "dom" && now.QR.Seq > after.QR.Seq
 	})
-	if log := s.log.String(); !strings.Contains(log, `"reload_failed"`) {
+	if log := s.log.String(); !strings.Contains(log, `"file_reload_failed"`) {
 		t.Error("the log doesn't say that a file was refused")
 	}
 }

@@ -85,7 +85,7 @@ func TestKeysAreAskedForAndTakenUpWithoutARestart(t *testing.T) {
 	write(t, keys, "the-next-key-the-next-key")
 	eventually(t, "the next key", func() bool { return ask("POST", "/session/restart", "commander-commander") == 401 })
 	write(t, keys, "short")
-	eventually(t, "the complaint", func() bool { return strings.Contains(s.log.String(), "reload_failed") })
+	eventually(t, "the complaint", func() bool { return strings.Contains(s.log.String(), "file_reload_failed") })
 	if got := ask("GET", "/session/screenshot", "the-next-key-the-next-key"); got != 503 && got != 429 {
 		t.Errorf("a broken file must change nothing: got %d", got)
 	}
@@ -114,7 +114,7 @@ func TestBeyondTheLoopbackReadingNeedsAKeyToo(t *testing.T) {
 	if got := code(t, http.DefaultClient, "GET", s.base+"/status", "a-key-a-key-a-key-a-key"); got != 200 {
 		t.Errorf("got %d", got)
 	}
-	if !strings.Contains(s.log.String(), "keys_in_the_clear") {
+	if !strings.Contains(s.log.String(), "keys_exposed") {
 		t.Error("nobody is warned that keys go in the clear")
 	}
 }
@@ -263,8 +263,8 @@ func TestLogLevelOfTheFileIsTakenUpWithoutARestart(t *testing.T) {
 	write(t, file, `{"log-level": "warn", "url": "http://127.0.0.1:2/", "chrome": "/nonexistent"}`)
 	eventually(t, "the note about the other setting", func() bool { return strings.Contains(log.String(), `"setting":"url"`) })
 	write(t, file, `{"log-level": "loud"}`)
-	eventually(t, "the complaint", func() bool { return strings.Contains(log.String(), "reload_failed") })
-	if strings.Contains(log.String(), `"msg":"reloaded"`) {
+	eventually(t, "the complaint", func() bool { return strings.Contains(log.String(), "file_reload_failed") })
+	if strings.Contains(log.String(), `"msg":"file_reloaded"`) {
 		t.Error("the level is not the next one: an Info was written")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/logid"
 )
 
 // access is what a route asks of its caller. It is part of the route's row, so
@@ -84,7 +85,7 @@ func (a *api) authorise(need access, r *http.Request) *problem {
 	}
 	if key != "" {
 		p.code, p.detail = "key_unknown", "This API key is not known."
-		a.refusals.Do(func() { a.Logger.Warn("key_refused", "remote", r.RemoteAddr, "route", r.URL.Path) })
+		a.refusals.Do(func() { a.Logger.Warn(logid.KeyRejected, "remote", r.RemoteAddr, "route", r.URL.Path) })
 	}
 	return &p
 }

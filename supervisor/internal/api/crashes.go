@@ -9,6 +9,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/crash"
+	"session-manager/supervisor/internal/logid"
 )
 
 // Crashes are the reports of abnormal ends and incidents.
@@ -66,9 +67,9 @@ func (a *api) reportFailed(err error) problem {
 			hint: "GET /crashes lists them; the newest 20 are kept.",
 		}
 	}
-	a.Logger.Warn("reports_not_read", logging.KeyError, err)
+	a.Logger.Warn(logid.ReportsReadFailed, logging.KeyError, err)
 	return problem{
-		status: http.StatusInternalServerError, code: "reports_not_read", detail: "The reports could not be read.",
+		status: http.StatusInternalServerError, code: "reports_read_failed", detail: "The reports could not be read.",
 		hint: "The log says why.",
 	}
 }

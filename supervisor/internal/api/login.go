@@ -9,6 +9,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -164,7 +165,7 @@ var noPage = problem{
 // commandFailed answers for a command that could not be done. Its error may
 // repeat what the page said.
 func (a *api) commandFailed(command string, err error) problem {
-	a.Logger.Warn("command_failed", "command", command, logging.KeyError, logging.Redact(err.Error()))
+	a.Logger.Warn(logid.CommandFailed, "command", command, logging.KeyError, logging.Redact(err.Error()))
 	for _, refusal := range refusals {
 		if errors.Is(err, refusal.err) {
 			return refusal.problem

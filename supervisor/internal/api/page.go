@@ -1,6 +1,11 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
+)
 
 // pagePath is where people look.
 const pagePath = "/"
@@ -9,7 +14,7 @@ const pagePath = "/"
 func (a *api) page(r *http.Request) response {
 	html, language, err := a.ui.Render(a.Session.Snapshot(), r.Header.Get("Accept-Language"))
 	if err != nil {
-		a.Logger.Error("page_not_rendered", "err", err)
+		a.Logger.Error(logid.PageRenderFailed, logging.KeyError, err)
 		return problem{status: http.StatusInternalServerError, code: "internal", detail: "The page could not be written."}
 	}
 	return pageAnswer{html: html, language: language, policy: a.ui.Policy()}

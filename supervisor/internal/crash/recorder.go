@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/worker"
@@ -93,10 +94,10 @@ func (r *Recorder) write(ctx context.Context, j job) {
 	}
 	id, err := r.o.Store.Add(j.report, j.files)
 	if err != nil {
-		r.o.Logger.Error("report_not_written", logging.KeyGeneration, j.report.Generation, logging.KeyError, err)
+		r.o.Logger.Error(logid.ReportWriteFailed, logging.KeyGeneration, j.report.Generation, logging.KeyError, err)
 	}
 	if id != "" {
-		r.o.Logger.Info("report_written", logging.KeyGeneration, j.report.Generation, "kind", string(j.report.Kind),
+		r.o.Logger.Info(logid.ReportWritten, logging.KeyGeneration, j.report.Generation, "kind", string(j.report.Kind),
 			logging.KeyReason, string(j.report.Reason), "id", id)
 	}
 }
@@ -109,7 +110,7 @@ func (r *Recorder) lookAtPage(ctx context.Context, j *job) {
 		png, err := r.o.Screenshot(ctx)
 		cancel()
 		if err != nil {
-			r.o.Logger.Warn("incident_not_photographed", logging.KeyError, err)
+			r.o.Logger.Warn(logid.ReportScreenshotFailed, logging.KeyError, err)
 		}
 		j.files["screenshot.png"] = png
 	}
@@ -120,7 +121,7 @@ func (r *Recorder) lookAtPage(ctx context.Context, j *job) {
 	defer cancel()
 	d, err := r.o.Diagnose(ctx)
 	if err != nil {
-		r.o.Logger.Warn("incident_not_diagnosed", logging.KeyError, err)
+		r.o.Logger.Warn(logid.ReportDiagnoseFailed, logging.KeyError, err)
 		return
 	}
 	j.report.URL, j.report.Versions.UserAgent = logging.Redact(d.URL), d.UserAgent
@@ -209,7 +210,7 @@ func (r *Recorder) enqueueLocked(j job) {
 	select {
 	case r.jobs <- j:
 	default:
-		r.o.Logger.Warn("report_dropped", logging.KeyGeneration, j.report.Generation, logging.KeyReason, string(j.report.Reason))
+		r.o.Logger.Warn(logid.ReportDropped, logging.KeyGeneration, j.report.Generation, logging.KeyReason, string(j.report.Reason))
 	}
 }
 

@@ -28,7 +28,7 @@ func (o Options) checkLogin(context.Context) Finding {
 			do("one is made at the next stop or restart, and at --backup-hour")
 	case time.Since(known.SnapshotAt) > staleCopy:
 		return warning("linked on %s; its last copy is of %s", day(known.LinkedAt), day(known.SnapshotAt)).
-			do("see the log for login_not_copied and copy_rejected, and --backup-hour")
+			do("see the log for backup_create_failed and backup_rejected, and --backup-hour")
 	}
 	verified := "none was opened on trial yet"
 	if at := known.SnapshotVerifiedAt; !at.IsZero() {

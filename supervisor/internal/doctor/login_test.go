@@ -22,7 +22,7 @@ func TestLoginTellsHowWellItIsKept(t *testing.T) {
 		"linked":          {&login.Memory{LinkedAt: now, SnapshotAt: now}, Good, "none was opened on trial"},
 		"copy verified":   {&login.Memory{LinkedAt: now, SnapshotAt: now, SnapshotVerifiedAt: now}, Good, "one was opened on trial"},
 		"never copied":    {&login.Memory{LinkedAt: now}, Warning, "--backup-hour"},
-		"copied long ago": {&login.Memory{LinkedAt: now, SnapshotAt: now.Add(-100 * time.Hour)}, Warning, "login_not_copied"},
+		"copied long ago": {&login.Memory{LinkedAt: now, SnapshotAt: now.Add(-100 * time.Hour)}, Warning, "backup_create_failed"},
 		"lost":            {&login.Memory{LostAt: now}, Warning, "link the phone again"},
 	} {
 		t.Run(name, func(t *testing.T) {

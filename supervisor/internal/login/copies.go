@@ -8,6 +8,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/worker"
 )
@@ -40,7 +41,7 @@ func (k *Keeper) backUp(ctx context.Context, end worker.Closing) {
 	}}
 	var err error
 	if copied.Name, err = k.folder.Backup(copying, copied.Manifest); err != nil {
-		k.o.Logger.Warn("login_not_copied", logging.KeyError, err)
+		k.o.Logger.Warn(logid.BackupCreateFailed, logging.KeyError, err)
 		return
 	}
 	took := k.o.Now().Sub(copied.At)
@@ -48,19 +49,19 @@ func (k *Keeper) backUp(ctx context.Context, end worker.Closing) {
 		var fit bool
 		if copied.VerifiedAt, fit = k.verify(ctx, copied); !fit {
 			if err := k.folder.Discard(copied.Name); err != nil {
-				k.o.Logger.Warn("copy_not_removed", logging.KeyPath, copied.Name, logging.KeyError, err)
+				k.o.Logger.Warn(logid.BackupRemoveFailed, logging.KeyPath, copied.Name, logging.KeyError, err)
 			}
 			return
 		}
 	}
 	if err := k.folder.Thin(); err != nil {
-		k.o.Logger.Warn("old_copies_not_removed", logging.KeyError, err)
+		k.o.Logger.Warn(logid.BackupsPruneFailed, logging.KeyError, err)
 	}
 	k.memory.SnapshotAt, k.copies = copied.At, true
 	if !copied.VerifiedAt.IsZero() {
 		k.memory.SnapshotVerifiedAt = copied.VerifiedAt
 	}
-	k.o.Logger.Info("login_copied", slog.String(logging.KeyPath, copied.Name), logging.Millis("took_ms", took),
+	k.o.Logger.Info(logid.BackupCreated, slog.String(logging.KeyPath, copied.Name), logging.Millis("took_ms", took),
 		slog.Bool("verified", !copied.VerifiedAt.IsZero()))
 	k.save()
 }
@@ -75,15 +76,15 @@ func (k *Keeper) verify(ctx context.Context, copied profile.Backup) (at time.Tim
 	err := k.o.Workers().VerifyBackup(ctx, k.folder.Path(copied))
 	switch {
 	case errors.Is(err, worker.ErrCopyRefused):
-		k.o.Logger.Error("copy_rejected", logging.KeyPath, copied.Name, logging.KeyError, err)
+		k.o.Logger.Error(logid.BackupRejected, logging.KeyPath, copied.Name, logging.KeyError, err)
 		return time.Time{}, false
 	case err != nil:
-		k.o.Logger.Warn("copy_not_verified", logging.KeyPath, copied.Name, logging.KeyError, err)
+		k.o.Logger.Warn(logid.BackupVerifyFailed, logging.KeyPath, copied.Name, logging.KeyError, err)
 		return time.Time{}, true
 	}
 	at = k.o.Now()
 	if err := k.folder.MarkVerified(copied.Name, at); err != nil {
-		k.o.Logger.Warn("copy_not_noted_as_verified", logging.KeyPath, copied.Name, logging.KeyError, err)
+		k.o.Logger.Warn(logid.BackupRecordFailed, logging.KeyPath, copied.Name, logging.KeyError, err)
 	}
 	return at, true
 }

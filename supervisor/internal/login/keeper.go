@@ -10,6 +10,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/worker"
 )
@@ -127,7 +128,7 @@ func (k *Keeper) begin(p plan, why string, now time.Time) {
 	wish := worker.RestartRequest{Reason: reason.Maintenance}
 	switch p {
 	case forget:
-		k.o.Logger.Error("login_lost", logging.KeyDetail, "the login is gone from the profile, though nobody logged out, and no copy of it can be brought back")
+		k.o.Logger.Error(logid.LoginLost, logging.KeyDetail, "the login is gone from the profile, though nobody logged out, and no copy of it can be brought back")
 		k.memory = k.memory.without()
 		k.memory.LostAt = now
 		k.save()
@@ -152,7 +153,7 @@ func (k *Keeper) begin(p plan, why string, now time.Time) {
 // ask does not block: the wish is only put down.
 func (k *Keeper) ask(w worker.RestartRequest) {
 	if _, err := k.o.Workers().RequestRestart(context.Background(), w); err != nil {
-		k.o.Logger.Error("restart_failed", logging.KeyError, err)
+		k.o.Logger.Warn(logid.WorkerRestartFailed, logging.KeyError, err)
 	}
 }
 
@@ -160,16 +161,16 @@ func (k *Keeper) ask(w worker.RestartRequest) {
 func (k *Keeper) say(before Memory) {
 	happened := func(was, is time.Time) bool { return !is.IsZero() && !is.Equal(was) }
 	if happened(before.LinkedAt, k.memory.LinkedAt) {
-		k.o.Logger.Info("login_linked")
+		k.o.Logger.Info(logid.LoginLinked)
 	}
 	if happened(before.PersistedAt, k.memory.PersistedAt) {
-		k.o.Logger.Info("login_persisted")
+		k.o.Logger.Info(logid.LoginPersisted)
 	}
 	if happened(before.ReadyAt, k.memory.ReadyAt) {
-		k.o.Logger.Info("login_ready")
+		k.o.Logger.Info(logid.LoginConfirmed)
 	}
 	if happened(before.LoggedOutAt, k.memory.LoggedOutAt) {
-		k.o.Logger.Info("login_ended")
+		k.o.Logger.Info(logid.LoginEnded)
 	}
 }
 
@@ -178,7 +179,7 @@ func (k *Keeper) say(before Memory) {
 func (k *Keeper) save() {
 	if k.memory != k.saved && k.folder != nil {
 		if err := k.folder.SaveLogin(k.memory); err != nil {
-			k.o.Logger.Warn("login_not_noted", logging.KeyError, err)
+			k.o.Logger.Warn(logid.LoginRecordFailed, logging.KeyError, err)
 		} else {
 			k.saved = k.memory
 		}

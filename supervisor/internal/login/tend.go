@@ -11,6 +11,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/worker"
 )
@@ -61,7 +62,7 @@ func (k *Keeper) BeforeStart(ctx context.Context, p *profile.Profile, s worker.S
 
 func (k *Keeper) load() {
 	if err := k.folder.LoadLogin(&k.memory); err != nil {
-		k.o.Logger.Warn("login_not_recalled", logging.KeyError, err)
+		k.o.Logger.Warn(logid.LoginReadFailed, logging.KeyError, err)
 	}
 	k.saved = k.memory
 }
@@ -76,13 +77,13 @@ func (k *Keeper) recognise() (changed bool, err error) {
 	if known := k.memory; known.Stamp != stamp {
 		k.memory, changed = known.of(stamp), true
 		if !known.LinkedAt.IsZero() {
-			k.o.Logger.Warn("profile_is_another", logging.KeyDetail,
+			k.o.Logger.Warn(logid.ProfileReplaced, logging.KeyDetail,
 				"the profile that held the login was removed or replaced; nothing is known of the one that is there")
 		}
 	}
 	found, err := k.backups()
 	if err != nil {
-		k.o.Logger.Warn("snapshots_not_listed", logging.KeyError, err)
+		k.o.Logger.Warn(logid.BackupsListFailed, logging.KeyError, err)
 	}
 	k.copies = len(found) > 0
 	if k.copies {
@@ -101,7 +102,7 @@ func (k *Keeper) retire(why string, now time.Time) (string, error) {
 	k.memory = k.memory.without()
 	if err != nil {
 		// The page has emptied it, so it will do.
-		k.o.Logger.Error("profile_not_quarantined", logging.KeyError, err)
+		k.o.Logger.Error(logid.ProfileQuarantineFailed, logging.KeyError, err)
 		return "", fmt.Errorf("cannot move login away: %w", err)
 	}
 	k.quarantined(name, now)
@@ -110,16 +111,16 @@ func (k *Keeper) retire(why string, now time.Time) (string, error) {
 
 func (k *Keeper) quarantined(name string, now time.Time) {
 	k.memory.Quarantined, k.memory.QuarantinedAt = name, now
-	k.o.Logger.Info("profile_quarantined", logging.KeyPath, name)
+	k.o.Logger.Info(logid.ProfileQuarantined, logging.KeyPath, name)
 }
 
 func (k *Keeper) erase() error {
 	k.memory = Memory{}
 	if err := k.folder.Erase(); err != nil {
-		k.o.Logger.Error("login_not_erased", logging.KeyError, err)
+		k.o.Logger.Error(logid.LoginEraseFailed, logging.KeyError, err)
 		return fmt.Errorf("cannot erase login: %w", err)
 	}
-	k.o.Logger.Info("login_erased")
+	k.o.Logger.Info(logid.LoginErased)
 	return nil
 }
 
@@ -135,7 +136,7 @@ func (k *Keeper) restore(ctx context.Context, s worker.Start, why string, now ti
 	k.save()
 	for _, copied := range found {
 		if s.Older(copied.ChromeVersion) {
-			k.o.Logger.Warn("snapshot_too_new", logging.KeyPath, copied.Name, logging.KeyDetail, "it was made with Chrome "+copied.ChromeVersion)
+			k.o.Logger.Warn(logid.BackupSkipped, logging.KeyPath, copied.Name, logging.KeyDetail, "it was made with Chrome "+copied.ChromeVersion)
 			continue
 		}
 		if _, fit := k.verify(ctx, copied); !fit {
@@ -146,7 +147,7 @@ func (k *Keeper) restore(ctx context.Context, s worker.Start, why string, now ti
 			k.quarantined(name, now)
 			k.memory.RestoredAt, k.memory.RestoredFrom, k.memory.Attempts = now, copied.Name, 0
 			k.memory.ReadyAt, k.memory.PersistedAt = copied.ReadyAt, copied.PersistedAt
-			k.o.Logger.Warn("login_restored", logging.KeyPath, copied.Name, logging.KeyReason, why)
+			k.o.Logger.Warn(logid.LoginRestored, logging.KeyPath, copied.Name, logging.KeyReason, why)
 			return
 		}
 		err = errors.Join(err, restoreErr)
@@ -155,7 +156,7 @@ func (k *Keeper) restore(ctx context.Context, s worker.Start, why string, now ti
 		}
 	}
 	k.memory.RestoredAt, k.memory.RestoredFrom = now, ""
-	k.o.Logger.Error("login_not_restored", logging.KeyReason, why, logging.KeyError, err)
+	k.o.Logger.Error(logid.LoginRestoreFailed, logging.KeyReason, why, logging.KeyError, err)
 }
 
 // profileIsToBlame says whether Chrome starts on an empty profile, so that it is
@@ -164,10 +165,10 @@ func (k *Keeper) restore(ctx context.Context, s worker.Start, why string, now ti
 func (k *Keeper) profileIsToBlame(ctx context.Context, s worker.Start) bool {
 	err := chrome.Try(ctx, s.Chrome)
 	if killErr := proctree.Below().Kill(ctx); killErr != nil {
-		k.o.Logger.Warn("not_ended", logging.KeyError, killErr)
+		k.o.Logger.Warn(logid.ProcessKillFailed, logging.KeyError, killErr)
 	}
 	if err != nil {
-		k.o.Logger.Info("profile_not_to_blame", logging.KeyError, logging.Redact(err.Error()))
+		k.o.Logger.Info(logid.ChromeTrialFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
 	return err == nil
 }
@@ -175,10 +176,10 @@ func (k *Keeper) profileIsToBlame(ctx context.Context, s worker.Start) bool {
 func (k *Keeper) prune() {
 	pruned, err := k.folder.PruneCaches()
 	for _, c := range pruned {
-		k.o.Logger.Info("cache_removed", logging.KeyPath, c.Path, "bytes", c.Bytes)
+		k.o.Logger.Info(logid.CacheRemoved, logging.KeyPath, c.Path, "bytes", c.Bytes)
 	}
 	if err != nil {
-		k.o.Logger.Warn("caches_not_pruned", logging.KeyError, err)
+		k.o.Logger.Warn(logid.CachesPruneFailed, logging.KeyError, err)
 	}
 }
 

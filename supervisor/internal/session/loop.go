@@ -7,6 +7,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/worker"
@@ -95,7 +96,7 @@ func (l *loop) fromWorker(body rpc.EventBody, in input, now time.Time) {
 			k, b = unlessUnsaved(k, b)
 			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
 		} else {
-			l.s.log.Warn("unknown_condition", "condition", string(b.Condition))
+			l.s.log.Warn(logid.ConditionIgnored, "condition", string(b.Condition))
 		}
 	case rpc.QRShown:
 		l.qrShown(b, in.code, now)
@@ -161,12 +162,12 @@ func (l *loop) logChange(cause string, from, to machine) {
 			level = slog.LevelError
 		}
 		attrs = append(attrs, logging.Millis("after_ms", to.since.Sub(from.since)))
-		l.s.log.Log(context.Background(), level, "state", attrs...)
+		l.s.log.Log(context.Background(), level, logid.StateChanged, attrs...)
 	case from.reason != to.reason:
-		l.s.log.Info("reason", attrs...)
+		l.s.log.Info(logid.ReasonChanged, attrs...)
 	case from.qrExpires.IsZero() != to.qrExpires.IsZero():
-		l.s.log.Info("qr", append(attrs, "available", !to.qrExpires.IsZero())...)
+		l.s.log.Info(logid.QRChanged, append(attrs, "available", !to.qrExpires.IsZero())...)
 	case from.phase != to.phase:
-		l.s.log.Debug("phase", attrs...)
+		l.s.log.Debug(logid.PhaseChanged, attrs...)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/worker"
@@ -101,7 +102,7 @@ func (s *Session) Notify(n worker.Notice) {
 	if shown, ok := qrOf(n); ok {
 		code, err := qr.Draw(shown.Payload)
 		if err != nil {
-			s.log.Error("qr_not_drawn", logging.KeyReader, shown.Reader, logging.KeyError, err)
+			s.log.Error(logid.QRDrawFailed, logging.KeyReader, shown.Reader, logging.KeyError, err)
 			return
 		}
 		in.code = code

@@ -150,7 +150,7 @@ func TestStringThatCantBeDrawnIsNotServed(t *testing.T) {
 		if r.Snapshot().FreshQR(time.Now()) != nil {
 			t.Error("it is served")
 		}
-		if !strings.Contains(r.log.String(), "qr_not_drawn") {
+		if !strings.Contains(r.log.String(), "qr_draw_failed") {
 			t.Error("nothing in the log")
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
 )
 
 // storedName names our listening socket among what systemd keeps for us.
@@ -32,7 +33,7 @@ func (m *Manager) Listener(network, address string) (net.Listener, error) {
 			m.notify("FDSTOREREMOVE=1\nFDNAME=" + storedName)
 			_ = l.Close()
 		case found != nil:
-			m.log.Warn("socket_left_out", "address", l.Addr().String(), logging.KeyDetail, "the API is served at one address")
+			m.log.Warn(logid.SocketIgnored, "address", l.Addr().String(), logging.KeyDetail, "the API is served at one address")
 			_ = l.Close()
 		default:
 			found = l

@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
 )
 
 // beatsPerTimeout is how often the watchdog is fed within its time; sd_notify(3)
@@ -88,7 +89,7 @@ func (m *Manager) feed(ctx context.Context, alive func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout/beatsPerTimeout)
 	defer cancel()
 	if err := alive(ctx); err != nil {
-		m.log.Error("watchdog_not_fed", logging.KeyError, fmt.Errorf("the session's loop does not turn: %w", err))
+		m.log.Error(logid.WatchdogFeedFailed, logging.KeyError, fmt.Errorf("the session's loop does not turn: %w", err))
 		return
 	}
 	m.notify(daemon.SdNotifyWatchdog)
@@ -97,6 +98,6 @@ func (m *Manager) feed(ctx context.Context, alive func(context.Context) error) {
 // notify is best effort: a systemd that can't be told must not stop the service.
 func (m *Manager) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		m.log.Warn("systemd_not_told", logging.KeyError, err)
+		m.log.Warn(logid.SystemdNotifyFailed, logging.KeyError, err)
 	}
 }

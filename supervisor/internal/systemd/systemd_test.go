@@ -175,7 +175,7 @@ func TestWatchdogIsFedOnlyWhileTheLoopTurns(t *testing.T) {
 	if n, err := told.Read(make([]byte, 99)); err == nil {
 		t.Errorf("%d bytes more were told", n)
 	}
-	if !strings.Contains(log.String(), "watchdog_not_fed") {
+	if !strings.Contains(log.String(), "watchdog_feed_failed") {
 		t.Errorf("log is %s", &log)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -148,10 +149,10 @@ type event struct {
 func (r *Recorder) write(reached string, now time.Time) {
 	r.done = true
 	if err := r.save(r.events(reached, now)); err != nil {
-		r.log.Warn("trace_not_written", logging.KeyPath, r.file, logging.KeyError, err)
+		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
 		return
 	}
-	r.log.Info("trace_written", slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
+	r.log.Info(logid.TraceWritten, slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
 }
 
 func (r *Recorder) events(reached string, now time.Time) []event {

@@ -17,6 +17,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -88,11 +89,11 @@ func New(o Options) *Sender {
 // Run delivers until ctx ends.
 func (s *Sender) Run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
-	s.Logger.Info("webhook", "host", host(s.URL), "signed", len(s.Key) > 0)
+	s.Logger.Info(logid.WebhookConfigured, "host", host(s.URL), "signed", len(s.Key) > 0)
 	for {
 		batch, ok := s.Events.After(s.position)
 		if !ok {
-			s.Logger.Error("webhook_events_lost", logging.KeyDetail, "the receiver was away for too long; the present state follows")
+			s.Logger.Error(logid.WebhookEventsLost, logging.KeyDetail, "the receiver was away for too long; the present state follows")
 			batch = s.Events.Present()
 		}
 		for _, e := range batch.Events {
@@ -146,7 +147,7 @@ const messageType = "session.state"
 func (s *Sender) deliver(ctx context.Context, e events.Event) {
 	body, err := json.Marshal(message{messageType, e.At, e.Data})
 	if err != nil {
-		s.Logger.Error("webhook_not_written", logging.KeyError, err)
+		s.Logger.Error(logid.WebhookEncodeFailed, logging.KeyError, err)
 		return
 	}
 	for pause := s.Timings.First; ; pause = min(2*pause, s.Timings.Max) {
@@ -162,10 +163,10 @@ func (s *Sender) deliver(ctx context.Context, e events.Event) {
 		wait := max(after, jitter(pause))
 		if time.Since(e.At)+wait > s.Timings.GiveUp {
 			s.Count(Dropped)
-			s.Logger.Error("webhook_dropped", logging.KeyEvent, e.ID, "host", host(s.URL), logging.KeyError, err)
+			s.Logger.Error(logid.WebhookEventDropped, logging.KeyEvent, e.ID, "host", host(s.URL), logging.KeyError, err)
 			return
 		}
-		s.Logger.Warn("webhook_failed", logging.KeyEvent, e.ID, "host", host(s.URL), "retry_ms", wait.Milliseconds(), logging.KeyError, err)
+		s.Logger.Warn(logid.WebhookSendFailed, logging.KeyEvent, e.ID, "host", host(s.URL), "retry_ms", wait.Milliseconds(), logging.KeyError, err)
 		select {
 		case <-ctx.Done():
 			return

@@ -7,6 +7,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/watch"
 )
@@ -129,7 +130,7 @@ func (s *Manager) watchWorker(ctx context.Context) {
 		}
 	})
 	if err != nil {
-		s.log.Warn("not_watched", "what", "worker", logging.KeyError, fmt.Errorf("a new worker needs a restart: %w", err))
+		s.log.Warn(logid.FileWatchFailed, "what", "worker", logging.KeyError, fmt.Errorf("a new worker needs a restart: %w", err))
 	}
 }
 
@@ -140,7 +141,7 @@ func (s *Manager) tellBinary() {
 	}
 	s.told = s.binaries.why
 	if s.told != "" {
-		s.log.Error("worker_refused", logging.KeyPath, s.o.Worker, logging.KeyDetail, s.told)
+		s.log.Error(logid.WorkerRejected, logging.KeyPath, s.o.Worker, logging.KeyDetail, s.told)
 	}
 	s.o.Notify(WorkerBinary{Refused: logging.Redact(s.told)})
 }

@@ -56,7 +56,7 @@ func TestAReplacedWorkerTakesOverAndChromeIsClosedCleanly(t *testing.T) {
 		t.Errorf("WorkerStarted: %+v", next)
 	}
 	awaitEvent[rpc.PageObserved](r)
-	if refused := r.log.lines(t, "worker_refused"); len(refused) > 0 {
+	if refused := r.log.lines(t, "worker_rejected"); len(refused) > 0 {
 		t.Errorf("refused: %v", refused)
 	}
 }
@@ -88,7 +88,7 @@ func TestAFileThatIsNoWorkerCostsNothing(t *testing.T) {
 			if n := await[WorkerBinary](r); !strings.Contains(n.Refused, tt.says) || n.Refused == "" {
 				t.Errorf("told: %+v", n)
 			}
-			if lines := r.log.lines(t, "worker_refused"); len(lines) != 1 {
+			if lines := r.log.lines(t, "worker_rejected"); len(lines) != 1 {
 				t.Errorf("logged: %v", lines)
 			}
 			if _, err := r.Screenshot(t.Context()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/restart"
 )
 
@@ -67,7 +68,7 @@ func (g *instance) end(ctx context.Context, c cause) result {
 	// it. Chrome itself and the worker have been judged as they are.
 	if g.process != nil {
 		if err := g.tree().Continue(g.chromePID, g.process.pid()); err != nil {
-			g.log.Debug("not_continued", logging.KeyError, err)
+			g.log.Debug(logid.ProcessResumeFailed, logging.KeyError, err)
 		}
 	}
 	if c.ask && g.worker != nil {
@@ -99,7 +100,7 @@ func (g *instance) ask() {
 			g.remember(e)
 		case err := <-stopped:
 			if g.closed = err == nil; !g.closed {
-				g.log.Warn("chrome_not_closed", logging.KeyError, err)
+				g.log.Warn(logid.ChromeCloseFailed, logging.KeyError, err)
 			}
 			return
 		case <-g.process.exited:
@@ -242,11 +243,11 @@ func (g *instance) tidy() {
 	select {
 	case <-done:
 	case <-timer.C:
-		g.log.Error("generation_not_tidied", logging.Millis("after_ms", g.timings.Tidy))
+		g.log.Error(logid.GenerationCleanupFailed, logging.Millis("after_ms", g.timings.Tidy))
 	}
 	for _, folder := range []string{folderOf(g.number), trialFolder} {
 		if err := remove(g.s.o.RuntimeDir, folder); err != nil {
-			g.log.Warn("folder_not_removed", logging.KeyError, err)
+			g.log.Warn(logid.FolderRemoveFailed, logging.KeyError, err)
 		}
 	}
 }
@@ -349,7 +350,7 @@ func (r result) logTo(log *slog.Logger, class restart.Class, d restart.Decision)
 	if class != restart.Planned {
 		attrs = append(attrs, slog.Any("worker_stderr", excerpt(r.workerStderr)), slog.Any("chrome_stderr", excerpt(r.chromeStderr)))
 	}
-	log.LogAttrs(noContext, level, "worker_exit", attrs...)
+	log.LogAttrs(noContext, level, logid.WorkerExited, attrs...)
 }
 
 // excerpt cuts lines down to what a log line may hold.

@@ -21,6 +21,7 @@ import (
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 )
 
@@ -199,7 +200,7 @@ func (g *instance) announce() {
 		return
 	}
 	g.announced = true
-	g.log.Info("worker_started", logging.KeyPID, g.process.pid())
+	g.log.Info(logid.WorkerStarted, logging.KeyPID, g.process.pid())
 	g.s.o.Notify(WorkerStarted{Generation: g.number, PID: g.process.pid()})
 }
 

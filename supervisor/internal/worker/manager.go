@@ -20,6 +20,7 @@ import (
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
 )
@@ -154,7 +155,7 @@ func (s *Manager) openGroup(ctx context.Context) {
 	defer cancel()
 	group, err := proctree.NewGroup(ctx, s.o.ControlGroup, groupName)
 	if err != nil {
-		s.log.Warn("no_control_group", logging.KeyPath, s.o.ControlGroup, logging.KeyError, err)
+		s.log.Warn(logid.ControlGroupCreateFailed, logging.KeyPath, s.o.ControlGroup, logging.KeyError, err)
 		return
 	}
 	s.group = group
@@ -165,7 +166,7 @@ func (s *Manager) closeGroup() {
 		return
 	}
 	if err := s.group.Close(); err != nil {
-		s.log.Warn("control_group_not_removed", logging.KeyError, err)
+		s.log.Warn(logid.ControlGroupRemoveFailed, logging.KeyError, err)
 	}
 }
 
@@ -188,7 +189,7 @@ func (s *Manager) follow(ctx context.Context, r result) error {
 	}
 	d := s.policy.ended(counted, time.Now())
 	if err := s.policy.save(s.profile); err != nil {
-		s.log.Warn("restart_state_not_saved", logging.KeyError, err)
+		s.log.Warn(logid.RestartStateSaveFailed, logging.KeyError, err)
 	}
 	r.logTo(s.log, class, d)
 	s.o.Notify(Exited{
@@ -219,7 +220,7 @@ func (s *Manager) follow(ctx context.Context, r result) error {
 }
 
 func (s *Manager) logBlocked(b Blocked) {
-	s.log.LogAttrs(noContext, slog.LevelWarn, "blocked", slog.String(logging.KeyReason, string(b.Reason)),
+	s.log.LogAttrs(noContext, slog.LevelWarn, logid.WorkerBlocked, slog.String(logging.KeyReason, string(b.Reason)),
 		slog.String(logging.KeyDetail, b.Detail), logging.Millis("retry_ms", time.Until(b.RetryAt)))
 }
 
@@ -284,7 +285,7 @@ func (s *Manager) closeProfile() {
 		return
 	}
 	if err := s.profile.Close(); err != nil {
-		s.log.Warn("profile_not_closed", logging.KeyError, err)
+		s.log.Warn(logid.ProfileCloseFailed, logging.KeyError, err)
 	}
 	s.profile = nil
 }

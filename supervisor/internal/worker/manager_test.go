@@ -47,7 +47,7 @@ func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
 	}
 	line := r.exitLine()
 	if line["pid"] != float64(started.PID) || line["chrome_pid"] != float64(browser.PID) || line["killed"] != float64(0) {
-		t.Errorf("worker_exit: %v", line)
+		t.Errorf("worker_exited: %v", line)
 	}
 	if _, err := r.Screenshot(t.Context()); !errors.Is(err, ErrNoWorker) {
 		t.Errorf("Screenshot() after the end = %v", err)
@@ -159,7 +159,7 @@ func TestAFailureIsTakenAtItsWord(t *testing.T) {
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted Failure Ending Ended")
 	line := r.exitLine()
 	if stderr, ok := line["chrome_stderr"].([]any); !ok || len(stderr) != 1 || stderr[0] != "last line of Chrome" {
-		t.Errorf("worker_exit: %v", line)
+		t.Errorf("worker_exited: %v", line)
 	}
 }
 
@@ -202,10 +202,10 @@ func TestAPanicOfTheWorkerIsInTheRecord(t *testing.T) {
 	r := newRig(t, "panic").start()
 	await[Exited](r)
 	r.stop()
-	lines := r.log.lines(t, "worker_exit")
+	lines := r.log.lines(t, "worker_exited")
 	stderr, ok := lines[0]["worker_stderr"].([]any)
 	if !ok || len(stderr) == 0 || !strings.HasPrefix(stderr[0].(string), "panic: the worker's programmer erred") {
-		t.Errorf("worker_exit: %v", lines[0])
+		t.Errorf("worker_exited: %v", lines[0])
 	}
 }
 
@@ -215,7 +215,7 @@ func TestEventsOfAnotherGenerationAreDropped(t *testing.T) {
 	r.stop()
 	r.drain()
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended")
-	if len(r.log.lines(t, "foreign_event")) != 1 {
+	if len(r.log.lines(t, "event_ignored")) != 1 {
 		t.Error("it was not logged")
 	}
 }
@@ -355,7 +355,7 @@ func TestAKilledSupervisorLeavesNeitherWorkerNorChrome(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 	gone(t, worker)
 	gone(t, browser)
-	if blocked := r.log.lines(t, "blocked"); len(blocked) > 0 {
+	if blocked := r.log.lines(t, "worker_blocked"); len(blocked) > 0 {
 		t.Errorf("blocked: %v", blocked)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 )
 
@@ -150,7 +151,7 @@ func (g *instance) wished(w RestartRequest, now time.Time) (cause, bool) {
 	}
 	c, over := g.grant(now)
 	if !over && first {
-		g.log.Info("restart_deferred", logging.KeyReason, string(w.Reason), "until", g.s.until(w, now).UTC())
+		g.log.Info(logid.RestartDeferred, logging.KeyReason, string(w.Reason), "until", g.s.until(w, now).UTC())
 	}
 	return c, over
 }

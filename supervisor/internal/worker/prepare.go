@@ -15,6 +15,7 @@ import (
 	"session-manager/shared/lease"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 )
 
@@ -109,10 +110,10 @@ func (s *Manager) preflight(ctx context.Context) (plan, error) {
 	}
 	// No Chrome of ours lives, so nobody uses what a predecessor has left.
 	if err := wipe(s.o.RuntimeDir); err != nil {
-		s.log.Warn("leftovers_not_removed", logging.KeyPath, s.o.RuntimeDir, logging.KeyError, err)
+		s.log.Warn(logid.LeftoversRemoveFailed, logging.KeyPath, s.o.RuntimeDir, logging.KeyError, err)
 	}
 	if verdict != profile.NoLock {
-		s.log.Info("lock_judged", "verdict", string(verdict))
+		s.log.Info(logid.LockChecked, "verdict", string(verdict))
 	}
 	if err := s.o.Hooks.BeforeStart(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
 		return plan{}, err
@@ -131,7 +132,7 @@ func (s *Manager) openProfile() error {
 	}
 	s.profile = p
 	if err := s.policy.load(p); err != nil {
-		s.log.Warn("restart_state_not_loaded", logging.KeyError, err)
+		s.log.Warn(logid.RestartStateLoadFailed, logging.KeyError, err)
 	}
 	return nil
 }

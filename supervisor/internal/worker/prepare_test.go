@@ -135,7 +135,7 @@ func TestAHeldLeaseIsWaitedForAndThenTold(t *testing.T) {
 	}
 	must(t, held.Close())
 	awaitEvent[rpc.PageObserved](r)
-	if got := len(r.log.lines(t, "blocked")); got != 1 {
+	if got := len(r.log.lines(t, "worker_blocked")); got != 1 {
 		t.Errorf("logged %d times, want once", got)
 	}
 }
@@ -158,9 +158,9 @@ func TestAStaleLockIsRemovedBeforeTheStart(t *testing.T) {
 	must(t, os.Symlink("another-host-4242424", r.path("tokens/admin/SingletonLock")))
 	r.start()
 	awaitEvent[rpc.BrowserStarted](r)
-	lines := r.log.lines(t, "lock_judged")
+	lines := r.log.lines(t, "lock_checked")
 	if len(lines) != 1 || lines[0]["verdict"] != string(profile.StaleOtherHost) {
-		t.Errorf("lock_judged: %v", lines)
+		t.Errorf("lock_checked: %v", lines)
 	}
 }
 

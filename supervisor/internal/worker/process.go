@@ -20,6 +20,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 )
 
 // pipeGrace is how long the pipes of a process that has ended stay open for what
@@ -130,7 +131,7 @@ func (p *process) sendAhead(stdin *os.File) {
 		return
 	}
 	if err := rpc.SendAhead(stdin, *p.ahead); err != nil {
-		p.log.Debug("not_sent_ahead", logging.KeyError, err)
+		p.log.Debug(logid.RequestSendFailed, logging.KeyError, err)
 	}
 }
 
@@ -177,14 +178,14 @@ const oomScore = "300"
 // not before it is asked to. The group may be nil.
 func contain(group *proctree.Group, log *slog.Logger, pid int) {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScore), 0); err != nil {
-		log.Debug("oom_score_not_raised", logging.KeyError, err)
+		log.Debug(logid.OOMScoreRaiseFailed, logging.KeyError, err)
 	}
 	if group == nil {
 		return
 	}
 	// UseCgroupFD would need clone3, which RestrictNamespaces= forbids.
 	if err := group.Add(pid); err != nil {
-		log.Warn("not_in_control_group", logging.KeyError, err)
+		log.Warn(logid.ControlGroupJoinFailed, logging.KeyError, err)
 	}
 }
 
@@ -227,7 +228,7 @@ func (p *process) signal(sig os.Signal) {
 	case err == nil:
 		p.killed = p.killed || sig == os.Kill
 	case !errors.Is(err, os.ErrProcessDone):
-		p.log.Warn("worker_not_signalled", "signal", sig.String(), logging.KeyError, err)
+		p.log.Warn(logid.WorkerSignalFailed, "signal", sig.String(), logging.KeyError, err)
 	}
 }
 

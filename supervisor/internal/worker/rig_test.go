@@ -316,7 +316,7 @@ func (b *logBuffer) text() string {
 func (b *logBuffer) tail(n int) string {
 	var kept strings.Builder
 	for line := range strings.Lines(b.text()) {
-		if !strings.Contains(line, `"level":"DEBUG"`) && !strings.Contains(line, `"msg":"worker stderr"`) {
+		if !strings.Contains(line, `"level":"DEBUG"`) && !strings.Contains(line, `"msg":"worker_stderr_received"`) {
 			kept.WriteString(line)
 		}
 	}
@@ -340,12 +340,12 @@ func (b *logBuffer) lines(t *testing.T, msg string) []map[string]any {
 	return found
 }
 
-// exitLine returns the last worker_exit line.
+// exitLine returns the last worker_exited line.
 func (r *rig) exitLine() map[string]any {
 	r.t.Helper()
-	lines := r.log.lines(r.t, "worker_exit")
+	lines := r.log.lines(r.t, "worker_exited")
 	if len(lines) == 0 {
-		r.t.Fatal("worker_exit was not logged")
+		r.t.Fatal("worker_exited was not logged")
 	}
 	return lines[len(lines)-1]
 }

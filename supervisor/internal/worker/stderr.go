@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
 )
 
 // Bounds of what a worker's stderr may cost.
@@ -92,12 +93,12 @@ func (s *stderr) write(text string) {
 	if s.panicky {
 		level = slog.LevelWarn
 	}
-	s.log.Log(noContext, level, "worker stderr", logging.KeyOrigin, workerOrigin, logging.KeyLine, cut(text))
+	s.log.Log(noContext, level, logid.WorkerStderrReceived, logging.KeyOrigin, workerOrigin, logging.KeyLine, cut(text))
 }
 
 func (s *stderr) tellDropped(n int) {
 	if n > 0 {
-		s.log.Warn("worker_stderr_dropped", logging.KeyOrigin, workerOrigin, "lines", n)
+		s.log.Warn(logid.WorkerStderrDropped, logging.KeyOrigin, workerOrigin, "lines", n)
 	}
 }
 

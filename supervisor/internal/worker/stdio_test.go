@@ -20,7 +20,7 @@ func TestHostileStderrIsLoggedAndHarmsNothing(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
 	var raw []string
-	for _, line := range r.log.lines(t, "worker stderr") {
+	for _, line := range r.log.lines(t, "worker_stderr_received") {
 		if line["origin"] != "worker" || line["gen"] != float64(1) {
 			t.Errorf("line without its origin: %v", line)
 		}
@@ -52,7 +52,7 @@ func TestAFloodOnStderrBlocksNobodyAndIsCounted(t *testing.T) {
 	for _, line := range r.log.lines(t, "worker_stderr_dropped") {
 		dropped += line["lines"].(float64)
 	}
-	logged := len(r.log.lines(t, "worker stderr"))
+	logged := len(r.log.lines(t, "worker_stderr_received"))
 	if int(dropped)+logged < 1_000_000 {
 		t.Errorf("%v dropped and %d logged of 1000000 lines", dropped, logged)
 	}
@@ -76,7 +76,7 @@ func TestTheWorkerSeesOnlyTheEnvironmentThatIsMeantForIt(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
 	var env string
-	for _, line := range r.log.lines(t, "worker stderr") {
+	for _, line := range r.log.lines(t, "worker_stderr_received") {
 		env, _ = strings.CutPrefix(line["line"].(string), "ENV ")
 	}
 	got := map[string]string{}
@@ -181,7 +181,7 @@ func TestOutputAfterAPanicIsAWarning(t *testing.T) {
 	s := newStderr(logging.New(&b, "supervisor", slog.LevelInfo), time.Now)
 	s.pump(strings.NewReader("before\npanic: oh\n\ngoroutine 1 [running]:\n"))
 	var levels []string
-	for _, line := range b.lines(t, "worker stderr") {
+	for _, line := range b.lines(t, "worker_stderr_received") {
 		levels = append(levels, line["level"].(string))
 	}
 	if strings.Join(levels, " ") != "INFO WARN WARN" {

@@ -94,8 +94,8 @@ func TestAStopThatChromeIgnoresIsStillBounded(t *testing.T) {
 	r.stop()
 	r.drain()
 	end := r.exitLine()
-	if end["reason"] != string(reason.Stopping) || len(r.log.lines(t, "chrome_not_closed")) != 1 {
-		t.Errorf("worker_exit: %v", end)
+	if end["reason"] != string(reason.Stopping) || len(r.log.lines(t, "chrome_close_failed")) != 1 {
+		t.Errorf("worker_exited: %v", end)
 	}
 	if exists(r.path("tokens/admin/SingletonLock")) {
 		t.Error("Chrome got no chance to close by the pipe")

@@ -11,6 +11,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/watch"
 )
 
@@ -95,7 +96,7 @@ func (g *instance) tried(err error) (cause, bool) {
 	file := g.trial.file
 	g.trial = nil
 	if removeErr := remove(g.s.o.RuntimeDir, trialFolder); removeErr != nil {
-		g.log.Warn("folder_not_removed", logging.KeyError, removeErr)
+		g.log.Warn(logid.FolderRemoveFailed, logging.KeyError, removeErr)
 	}
 	if watch.Sign(g.s.o.Worker) != file {
 		g.replacement() // it has changed meanwhile

@@ -16,6 +16,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 )
 
 // ErrCopyRefused means that a copy of the profile does not open in a Chrome, or
@@ -60,7 +61,7 @@ func (s *Manager) VerifyBackup(ctx context.Context, copied string) error {
 	verdict, err := s.verify(ctx, p, filepath.Join(folder, workerFolder), req)
 	for _, err := range []error{s.endVerification(), removeRoom(), remove(s.o.RuntimeDir, verifyFolder)} {
 		if err != nil {
-			s.log.Warn("verification_not_tidied", logging.KeyError, err)
+			s.log.Warn(logid.VerificationCleanupFailed, logging.KeyError, err)
 		}
 	}
 	switch {
@@ -71,7 +72,7 @@ func (s *Manager) VerifyBackup(ctx context.Context, copied string) error {
 	case verdict.Exit != rpc.VerifyOpens:
 		return fmt.Errorf("cannot verify copy: %s", logging.Redact(verdict.Reason))
 	}
-	s.log.Debug("copy_opened", logging.KeyPath, copied, "databases", verdict.Databases)
+	s.log.Debug(logid.BackupVerified, logging.KeyPath, copied, "databases", verdict.Databases)
 	return nil
 }
 

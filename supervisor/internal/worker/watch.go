@@ -10,6 +10,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
 )
 
 // wait returns nil after d, when w tells of a change, or when a restart was asked
@@ -43,7 +44,7 @@ func (s *Manager) wait(ctx context.Context, d time.Duration, w *watcher) error {
 func (s *Manager) watch() *watcher {
 	w, err := newWatcher(s.paths())
 	if err != nil {
-		s.log.Debug("not_watched", logging.KeyError, err)
+		s.log.Debug(logid.StartWatchFailed, logging.KeyError, err)
 		return nil
 	}
 	return w

@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 )
 
 // beatsPerReap: zombies cost next to nothing. The disk is looked at as often.
@@ -77,7 +78,7 @@ func (g *instance) catchUp(ctx context.Context, requested []byte) {
 	ctx, cancel := context.WithTimeout(ctx, g.timings.Stop)
 	defer cancel()
 	if err := g.worker.SetSelectors(ctx, now); err != nil && ctx.Err() == nil {
-		g.log.Error("selectors_load_failed", logging.KeyError, err)
+		g.log.Error(logid.SelectorsLoadFailed, logging.KeyError, err)
 	}
 }
 
@@ -117,7 +118,7 @@ func (g *instance) take(e rpc.Event) (cause, bool) {
 // that is not of this generation.
 func (g *instance) remember(e rpc.Event) bool {
 	if e.Generation != g.number {
-		g.log.Warn("foreign_event", "event_gen", e.Generation, logging.KeySeq, e.Seq)
+		g.log.Warn(logid.EventIgnored, "event_gen", e.Generation, logging.KeySeq, e.Seq)
 		return false
 	}
 	g.lastEvent = time.Now()
@@ -161,7 +162,7 @@ func (g *instance) verify(now time.Time) (cause, bool) {
 	// It runs where it should, which can't be written down; that is one proof
 	// less for CleanLock.
 	g.verified = true
-	g.log.Warn("launch_not_recorded", logging.KeyError, err)
+	g.log.Warn(logid.LaunchRecordFailed, logging.KeyError, err)
 	return cause{}, false
 }
 
@@ -177,9 +178,9 @@ func (g *instance) checkRoom() {
 	}
 	g.strain = now
 	if now.Reason == "" {
-		g.log.Info("strain_over")
+		g.log.Info(logid.WarningCleared)
 	} else {
-		g.log.Error("strained", logging.KeyReason, string(now.Reason), logging.KeyDetail, now.Detail)
+		g.log.Error(logid.WarningRaised, logging.KeyReason, string(now.Reason), logging.KeyDetail, now.Detail)
 	}
 	g.s.o.Notify(now)
 }
@@ -252,7 +253,7 @@ func (g *instance) lastWords(tell bool) {
 			}
 		case err := <-g.streamEnd:
 			g.streamOver = true
-			g.log.Debug("stream_ended", logging.KeyError, err)
+			g.log.Debug(logid.EventStreamClosed, logging.KeyError, err)
 			return
 		case <-timer.C:
 			return
@@ -302,12 +303,12 @@ func (g *instance) beat(now time.Time) (cause, bool) {
 	g.lastBeat = now
 	if g.beats++; g.beats%beatsPerReap == 0 {
 		if err := g.tree().Reap(); err != nil {
-			g.log.Debug("not_reaped", logging.KeyError, err)
+			g.log.Debug(logid.ChildReapFailed, logging.KeyError, err)
 		}
 		g.checkRoom()
 	}
 	if late {
-		g.log.LogAttrs(noContext, slog.LevelWarn, "supervisor_was_stopped", logging.Millis("for_ms", pause),
+		g.log.LogAttrs(noContext, slog.LevelWarn, logid.SupervisorSuspended, logging.Millis("for_ms", pause),
 			slog.String(logging.KeyDetail, "the machine slept, or is too busy; the worker gets its time anew"))
 		g.lastEvent, g.misses = now, 0
 		return cause{}, false
@@ -348,6 +349,6 @@ func (g *instance) prove(now time.Time) {
 	}
 	g.proven = true
 	if err := g.s.binaries.keep(g.plan.program, g.process.pid()); err != nil {
-		g.log.Warn("worker_not_kept", logging.KeyError, err)
+		g.log.Warn(logid.WorkerKeepFailed, logging.KeyError, err)
 	}
 }
