@@ -11,6 +11,7 @@ import (
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/override"
+	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/worker"
 )
@@ -53,14 +54,13 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		ControlGroup: group,
 		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		Selectors:  func() []byte { return override.State().File },
-		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log, Hooks: keeper,
+		RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: s.log,
 		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor),
-		Notify: func(n worker.Notice) {
-			s.crashes.Notice(n)
-			s.trace.Notice(n)
-			keeper.Notice(n)
-			s.session.Notify(n)
-		},
+		Timings:        worker.DefaultTimings(), Limits: restart.DefaultLimits(),
 	})
+	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, keeper.Notice, s.session.Notify} {
+		s.workers.Subscribe(observe)
+	}
+	s.hooks = keeper
 	return keeper
 }

@@ -123,6 +123,7 @@ type service struct {
 	// webhook is nil when none is set.
 	webhook   *webhook.Sender
 	workers   *worker.Manager
+	hooks     worker.Hooks
 	crashes   *crash.Recorder
 	trace     *trace.Recorder
 	http      *http.Server
@@ -206,7 +207,7 @@ func (s *service) run(ctx context.Context) error {
 	loops.Go(func() { s.restartOnHangup(workersCtx) })
 	go func() {
 		defer close(workersDone)
-		if err := s.workers.Run(workersCtx); err != nil {
+		if err := s.workers.Run(workersCtx, s.hooks); err != nil {
 			failed <- err
 		}
 	}()

@@ -143,5 +143,5 @@ func (s *Manager) tellBinary() {
 	if s.told != "" {
 		s.log.Error(logid.WorkerRejected, logging.KeyPath, s.o.Worker, logging.KeyDetail, s.told)
 	}
-	s.o.Notify(WorkerBinary{Refused: logging.Redact(s.told)})
+	s.notify(WorkerBinary{Refused: logging.Redact(s.told)})
 }

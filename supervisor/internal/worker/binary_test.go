@@ -193,7 +193,7 @@ func TestAReplacedChromeTakesOverWhenItsFileHasSettled(t *testing.T) {
 
 func TestTooMuchMemoryForTooLongIsAPlannedEnd(t *testing.T) {
 	m := memory{limit: 100}
-	timings := Timings{}.withDefaults()
+	timings := DefaultTimings()
 	now := time.Now()
 	for _, step := range []struct {
 		after time.Duration

@@ -217,7 +217,7 @@ func (g *instance) endTree(ctx context.Context, tree *proctree.Tree) error {
 			b.Reason = reason.ResourcesExhausted // whether something is left can't even be seen
 		}
 		g.s.logBlocked(b)
-		g.s.o.Notify(b)
+		g.s.notify(b)
 		// A restart request only shortens the pause here, and the end of ctx
 		// allows one last attempt.
 		_ = g.s.wait(ctx, g.timings.Stuck, nil)

@@ -113,12 +113,12 @@ func newInstance(s *Manager, number uint64, p plan) *instance {
 // Exiting; that nothing is left is told by its caller. When ctx ends it closes
 // Chrome cleanly.
 func (g *instance) run(ctx context.Context) result {
-	g.s.o.Notify(Spawning{Generation: g.number})
+	g.s.notify(Spawning{Generation: g.number})
 	c, ok := g.start(ctx)
 	if ok {
 		c = g.watch(ctx)
 	}
-	g.s.o.Notify(Exiting{Generation: g.number, Reason: c.reason, Detail: c.detail})
+	g.s.notify(Exiting{Generation: g.number, Reason: c.reason, Detail: c.detail})
 	return g.end(ctx, c)
 }
 
@@ -201,7 +201,7 @@ func (g *instance) announce() {
 	}
 	g.announced = true
 	g.log.Info(logid.WorkerStarted, logging.KeyPID, g.process.pid())
-	g.s.o.Notify(WorkerStarted{Generation: g.number, PID: g.process.pid()})
+	g.s.notify(WorkerStarted{Generation: g.number, PID: g.process.pid()})
 }
 
 // startedOr decides what a finished attempt to connect means.

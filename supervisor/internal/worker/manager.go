@@ -41,7 +41,6 @@ type Options struct {
 	// URL is the page to open.
 	URL string
 	// Selectors returns the selectors file in force, empty for the built-in one.
-	// It may be nil.
 	Selectors func() []byte
 	// RuntimeDir is an absolute path of at most 40 bytes, to a folder of mode
 	// 0700 that nobody else uses. Sockets and temporary files are made in it.
@@ -54,13 +53,9 @@ type Options struct {
 	// they are started anew; 0 means that there is no limit.
 	MemoryLimit uint64
 	Logger      *slog.Logger
-	// Notify is told what happens, in order and from Run's goroutine.
-	Notify func(Notice)
-	// Hooks looks after the login. It may be nil.
-	Hooks Hooks
 	// DeadlineFactor is for the answers of the worker and Chrome.
 	DeadlineFactor rpc.DeadlineFactor
-	// Timings and Limits have defaults for what is zero.
+	// Timings are DefaultTimings, and Limits restart.DefaultLimits, except in tests.
 	Timings Timings
 	Limits  restart.Limits
 }
@@ -77,6 +72,10 @@ type Manager struct {
 	// replaced holds a token when the worker's file may have changed.
 	replaced chan struct{}
 
+	// observers and hooks are set before Run's loop begins.
+	observers []func(Notice)
+	hooks     Hooks
+
 	// What follows is owned by Run's goroutine.
 	profile  *profile.Profile
 	binaries binaries
@@ -89,16 +88,7 @@ type Manager struct {
 // child subreaper (proctree.BecomeSubreaper), and must start no children of its
 // own while Run lasts: Run kills and reaps every process below it.
 func New(o Options) *Manager {
-	o.Timings = o.Timings.withDefaults().stretched(o.DeadlineFactor)
-	if o.Hooks == nil {
-		o.Hooks = noHooks{}
-	}
-	if o.Selectors == nil {
-		o.Selectors = func() []byte { return nil }
-	}
-	if o.Limits == (restart.Limits{}) {
-		o.Limits = restart.DefaultLimits()
-	}
+	o.Timings = o.Timings.stretched(o.DeadlineFactor)
 	return &Manager{
 		o: o, log: o.Logger,
 		policy:   newPolicy(o.Limits, rand.Float64),
@@ -109,12 +99,23 @@ func New(o Options) *Manager {
 	}
 }
 
+// Subscribe makes observe receive every Notice, in order and from Run's goroutine.
+// It must be called before Run, and observe must not block.
+func (s *Manager) Subscribe(observe func(Notice)) { s.observers = append(s.observers, observe) }
+
+func (s *Manager) notify(n Notice) {
+	for _, observe := range s.observers {
+		observe(n)
+	}
+}
+
 // Run starts workers until ctx ends; then it closes the last one cleanly, which
 // takes less than 12 s and what the Hooks takes, and returns nil. It returns at once, with an error that
 // matches profile.ErrHeld, when another supervisor uses the tokens folder.
 // Everything else that keeps workers from being started is told by Blocked, and
 // tried again.
-func (s *Manager) Run(ctx context.Context) error {
+func (s *Manager) Run(ctx context.Context, hooks Hooks) error {
+	s.hooks = hooks
 	if err := checkRuntimeDir(s.o.RuntimeDir); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (s *Manager) Run(ctx context.Context) error {
 		s.drainRequests()
 		g := newInstance(s, number, plan)
 		result := g.run(ctx)
-		s.o.Hooks.AfterStop(ctx, s.profile, result.closing(ctx))
+		s.hooks.AfterStop(ctx, s.profile, result.closing(ctx))
 		if err := s.follow(ctx, result); err != nil {
 			return unlessDone(ctx, err)
 		}
@@ -192,7 +193,7 @@ func (s *Manager) follow(ctx context.Context, r result) error {
 		s.log.Warn(logid.RestartStateSaveFailed, logging.KeyError, err)
 	}
 	r.logTo(s.log, class, d)
-	s.o.Notify(Exited{
+	s.notify(Exited{
 		Generation: r.generation, Reason: r.cause.reason, Detail: r.cause.detail, Class: class, Uptime: r.uptime,
 		WorkerExit: r.workerExit, ChromeExit: r.chromeExit, Delay: d.Delay, Failures: d.Failures,
 		Phase: r.phase, WorkerStderr: r.workerStderr, ChromeStderr: r.chromeStderr,
@@ -215,7 +216,7 @@ func (s *Manager) follow(ctx context.Context, r result) error {
 		blocked.Reason, blocked.Detail = reason.CrashLoop, "the last end: "+r.summary()
 	}
 	s.logBlocked(blocked)
-	s.o.Notify(blocked)
+	s.notify(blocked)
 	return s.wait(ctx, d.Delay, w)
 }
 

@@ -38,7 +38,7 @@ func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
 		t.Errorf("stop took %v", took)
 	}
 	end := await[Exited](r)
-	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended")
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Exiting Exited")
 	if end.Reason != reason.Stopping || end.Class != restart.Planned || end.Generation != 1 {
 		t.Errorf("Ended: %+v", end)
 	}
@@ -78,7 +78,7 @@ func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
 		t.Errorf("WorkerStarted: %+v", again)
 	}
 	awaitEvent[rpc.PageObserved](r)
-	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended " +
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Exiting Exited " +
 		"Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved")
 }
 
@@ -89,7 +89,10 @@ func TestAFrozenWorkerIsKilled(t *testing.T) {
 			tm.Silence = time.Minute
 			tm.Health, tm.Answer = 100*time.Millisecond, 100*time.Millisecond
 		},
-		"with both, by defaults": func(tm *Timings) { tm.Silence = 2 * time.Second; tm.Health, tm.Answer = 0, 0 },
+		"with both, by defaults": func(tm *Timings) {
+			tm.Silence = 2 * time.Second
+			tm.Health, tm.Answer = DefaultTimings().Health, DefaultTimings().Answer
+		},
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -156,7 +159,7 @@ func TestAFailureIsTakenAtItsWord(t *testing.T) {
 	if end.Phase != "browser_start" || len(end.ChromeStderr) != 1 {
 		t.Errorf("Ended: %+v", end)
 	}
-	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted Failure Ending Ended")
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted Failure Exiting Exited")
 	line := r.exitLine()
 	if stderr, ok := line["chrome_stderr"].([]any); !ok || len(stderr) != 1 || stderr[0] != "last line of Chrome" {
 		t.Errorf("worker_exited: %v", line)
@@ -214,7 +217,7 @@ func TestEventsOfAnotherGenerationAreDropped(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
 	r.drain()
-	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Ending Ended")
+	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Exiting Exited")
 	if len(r.log.lines(t, "event_ignored")) != 1 {
 		t.Error("it was not logged")
 	}
@@ -275,7 +278,7 @@ func TestASecondSupervisorReturnsAtOnce(t *testing.T) {
 	r := newRig(t, "runs").start()
 	awaitEvent[rpc.PageObserved](r)
 	second := newRig(t, "runs", func(o *Options) { o.Tokens = r.o.Tokens })
-	err := New(second.o).Run(t.Context())
+	err := New(second.o).Run(t.Context(), idleHooks{})
 	if !errors.Is(err, profile.ErrHeld) {
 		t.Errorf("Run() = %v, want ErrHeld", err)
 	}
@@ -288,7 +291,7 @@ func TestASecondSupervisorReturnsAtOnce(t *testing.T) {
 func TestARuntimeFolderThatCannotWorkIsRefused(t *testing.T) {
 	for _, path := range []string{"relative", "/" + strings.Repeat("x", maxRuntimeDir)} {
 		r := newRig(t, "runs", func(o *Options) { o.RuntimeDir = path })
-		if err := New(r.o).Run(t.Context()); err == nil {
+		if err := New(r.o).Run(t.Context(), idleHooks{}); err == nil {
 			t.Errorf("Run() with %q succeeded", path)
 		}
 	}

@@ -83,13 +83,6 @@ type Closing struct {
 	Stopping bool
 }
 
-// noKeeper lets everything pass.
-type noHooks struct{}
-
-func (noHooks) Hold(Urgency) time.Time                                     { return time.Time{} }
-func (noHooks) BeforeStart(context.Context, *profile.Profile, Start) error { return nil }
-func (noHooks) AfterStop(context.Context, *profile.Profile, Closing)       {}
-
 // wishLimit is how many wishes may wait to be seen. They are one, so what is
 // beyond it is dropped.
 const requestLimit = 4
@@ -118,7 +111,7 @@ func (s *Manager) until(w RestartRequest, now time.Time) time.Time {
 	if w.Urgency == Immediately {
 		return time.Time{}
 	}
-	if hold := s.o.Hooks.Hold(w.Urgency); hold.After(now) {
+	if hold := s.hooks.Hold(w.Urgency); hold.After(now) {
 		return hold
 	}
 	return time.Time{}

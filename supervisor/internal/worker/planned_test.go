@@ -47,7 +47,9 @@ func (k *fakeHooks) AfterStop(_ context.Context, _ *profile.Profile, end Closing
 func kept(t *testing.T, mode string) (*rig, *fakeHooks) {
 	t.Helper()
 	k := &fakeHooks{after: make(chan Closing, 100)}
-	return newRig(t, mode, func(o *Options) { o.Hooks = k }), k
+	r := newRig(t, mode)
+	r.hooks = k
+	return r, k
 }
 
 func TestAPlannedEndWaitsForTheLoginButNotForEver(t *testing.T) {

@@ -69,7 +69,7 @@ func (s *Manager) attempt(ctx context.Context, said string) (plan, string, error
 	if now != said {
 		s.logBlocked(b)
 	}
-	s.o.Notify(b)
+	s.notify(b)
 	return plan{}, now, s.wait(ctx, pause, w)
 }
 
@@ -115,7 +115,7 @@ func (s *Manager) preflight(ctx context.Context) (plan, error) {
 	if verdict != profile.NoLock {
 		s.log.Info(logid.LockChecked, "verdict", string(verdict))
 	}
-	if err := s.o.Hooks.BeforeStart(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
+	if err := s.hooks.BeforeStart(ctx, s.profile, Start{Chrome: browser.Path, ChromeVersion: version}); err != nil {
 		return plan{}, err
 	}
 	return plan{browser: browser, version: version, program: worker}, nil

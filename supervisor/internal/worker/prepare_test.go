@@ -121,7 +121,7 @@ func TestATextFileAsWorkerIsUnusable(t *testing.T) {
 		t.Errorf("Ended: %+v", end)
 	}
 	await[Blocked](r)
-	r.wantOrder("Spawning Ending Ended Blocked")
+	r.wantOrder("Spawning Exiting Exited Blocked")
 }
 
 func TestAHeldLeaseIsWaitedForAndThenTold(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
 )
 
@@ -61,6 +62,7 @@ type rig struct {
 	*Manager
 	t       *testing.T
 	o       Options
+	hooks   Hooks
 	dir     string
 	log     *logBuffer
 	notices chan Notice
@@ -73,14 +75,21 @@ type rig struct {
 // testTimings are short where a test waits for them, and long where they must not
 // matter on a slow machine.
 func testTimings() Timings {
-	return Timings{
-		Handshake: 10 * time.Second, BrowserStart: 10 * time.Second, Verify: 2 * time.Second, Silence: 5 * time.Second,
-		Beat: 20 * time.Millisecond, Health: time.Second, Answer: time.Second, LastWords: time.Second,
-		Stop: time.Second, Dump: 200 * time.Millisecond, Drain: 2 * time.Second, Kill: 5 * time.Second,
-		Stuck: time.Second, Tidy: 5 * time.Second, Lease: 200 * time.Millisecond, Probe: time.Minute,
-		Settle: 10 * time.Millisecond,
-	}
+	t := DefaultTimings()
+	t.Handshake, t.BrowserStart, t.Verify, t.Silence = 10*time.Second, 10*time.Second, 2*time.Second, 5*time.Second
+	t.Beat, t.Health, t.Answer, t.LastWords = 20*time.Millisecond, time.Second, time.Second, time.Second
+	t.Stop, t.Dump, t.Drain, t.Kill = time.Second, 200*time.Millisecond, 2*time.Second, 5*time.Second
+	t.Stuck, t.Tidy, t.Lease, t.Probe = time.Second, 5*time.Second, 200*time.Millisecond, time.Minute
+	t.Settle = 10 * time.Millisecond
+	return t
 }
+
+// idleHooks does nothing between two instances.
+type idleHooks struct{}
+
+func (idleHooks) Hold(Urgency) time.Time                                     { return time.Time{} }
+func (idleHooks) BeforeStart(context.Context, *profile.Profile, Start) error { return nil }
+func (idleHooks) AfterStop(context.Context, *profile.Profile, Closing)       {}
 
 func newRig(t *testing.T, mode string, change ...func(*Options)) *rig {
 	t.Helper()
@@ -90,7 +99,7 @@ func newRig(t *testing.T, mode string, change ...func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, log: &logBuffer{}, notices: make(chan Notice, 1<<16), done: make(chan error, 1)}
+	r := &rig{t: t, dir: dir, hooks: idleHooks{}, log: &logBuffer{}, notices: make(chan Notice, 1<<16), done: make(chan error, 1)}
 	if err := os.Link(fakeWorker, r.path("worker")); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +107,6 @@ func newRig(t *testing.T, mode string, change ...func(*Options)) *rig {
 	r.program("chrome", "echo Chromium 156.0.8078.79")
 	r.o = optionsFor(dir)
 	r.o.Logger = logging.New(r.log, "supervisor", slog.LevelDebug)
-	r.o.Notify = func(n Notice) { r.notices <- n }
 	for _, f := range change {
 		f(&r.o)
 	}
@@ -111,7 +119,7 @@ func optionsFor(dir string) Options {
 	limits.FirstDelay = 10 * time.Millisecond
 	return Options{
 		Tokens: dir + "/tokens", Worker: dir + "/worker", Chrome: dir + "/chrome", URL: "http://127.0.0.1:1/",
-		RuntimeDir: dir + "/run", Timings: testTimings(), Limits: limits,
+		RuntimeDir: dir + "/run", Selectors: func() []byte { return nil }, Timings: testTimings(), Limits: limits,
 	}
 }
 
@@ -126,7 +134,8 @@ func playSupervisor(dir string) int {
 	}
 	o := optionsFor(dir)
 	o.Logger = slog.New(slog.DiscardHandler)
-	o.Notify = func(n Notice) {
+	m := New(o)
+	m.Subscribe(func(n Notice) {
 		switch n := n.(type) {
 		case WorkerStarted:
 			fmt.Print(n.PID, " ")
@@ -135,8 +144,8 @@ func playSupervisor(dir string) int {
 				fmt.Println(b.PID)
 			}
 		}
-	}
-	if err := New(o).Run(context.Background()); err != nil {
+	})
+	if err := m.Run(context.Background(), idleHooks{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return 1
@@ -172,9 +181,10 @@ func (r *rig) program(name, script string) {
 func (r *rig) start() *rig {
 	r.t.Helper()
 	r.Manager = New(r.o)
+	r.Subscribe(func(n Notice) { r.notices <- n })
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	go func() { r.done <- r.Run(ctx) }()
+	go func() { r.done <- r.Run(ctx, r.hooks) }()
 	r.t.Cleanup(func() {
 		if !r.ended {
 			r.stop()
@@ -265,7 +275,7 @@ func awaitEvent[B rpc.EventBody](r *rig) B {
 }
 
 func (r *rig) note(n Notice) {
-	name := strings.TrimPrefix(fmt.Sprintf("%T", n), "supervise.")
+	name := strings.TrimPrefix(fmt.Sprintf("%T", n), "worker.")
 	if f, ok := n.(FromWorker); ok {
 		if _, beat := f.Event.Body.(rpc.Heartbeat); beat {
 			return

@@ -63,7 +63,7 @@ func TestAStopEndsEveryPhaseInTime(t *testing.T) {
 				t.Errorf("stop took %v", took)
 			}
 			r.drain()
-			if last := r.order; len(last) > 0 && last[len(last)-1] != "Ended" && last[len(last)-1] != "Blocked" {
+			if last := r.order; len(last) > 0 && last[len(last)-1] != "Exited" && last[len(last)-1] != "Blocked" {
 				t.Errorf("told: %v", last)
 			}
 		})

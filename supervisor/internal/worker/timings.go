@@ -6,8 +6,7 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// Timings bounds everything that the supervisor waits for. A field that is zero
-// stands for its default.
+// Timings bounds everything that the Manager waits for.
 type Timings struct {
 	// Handshake is how long a worker may take from its start to the handshake
 	// and the connection. Measured: 24 ms.
@@ -88,40 +87,33 @@ const farewell = 100 * time.Millisecond
 // nobody that it is free, but those who block on it.
 const leasePoll = 50 * time.Millisecond
 
-func (t Timings) withDefaults() Timings {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&t.Handshake, 10 * time.Second},
-		{&t.BrowserStart, 45 * time.Second},
-		{&t.Verify, 3 * time.Second},
-		{&t.Silence, 10 * time.Second},
-		{&t.Beat, time.Second},
-		{&t.Health, 4 * time.Second},
-		{&t.Answer, 2 * time.Second},
-		{&t.LastWords, 500 * time.Millisecond},
-		{&t.Stop, 8 * time.Second},
-		{&t.Dump, 300 * time.Millisecond},
-		{&t.Drain, 3 * time.Second},
-		{&t.Helpers, 500 * time.Millisecond},
-		{&t.Kill, 5 * time.Second},
-		{&t.Stuck, 5 * time.Second},
-		{&t.Tidy, 5 * time.Second},
-		{&t.Lease, 3 * time.Second},
-		{&t.Probe, 15 * time.Second},
-		{&t.Space, 3 * time.Second},
-		{&t.Prove, time.Minute},
-		{&t.Bloat, 30 * time.Second},
-		{&t.BloatPause, 10 * time.Minute},
-		{&t.VerifyCopy, defaultVerifyCopy},
-		{&t.Settle, 100 * time.Millisecond},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
+// DefaultTimings are those of the product.
+func DefaultTimings() Timings {
+	return Timings{
+		Handshake:    10 * time.Second,
+		BrowserStart: 45 * time.Second,
+		Verify:       3 * time.Second,
+		Silence:      10 * time.Second,
+		Beat:         time.Second,
+		Health:       4 * time.Second,
+		Answer:       2 * time.Second,
+		LastWords:    500 * time.Millisecond,
+		Stop:         8 * time.Second,
+		Dump:         300 * time.Millisecond,
+		Drain:        3 * time.Second,
+		Helpers:      500 * time.Millisecond,
+		Kill:         5 * time.Second,
+		Stuck:        5 * time.Second,
+		Tidy:         5 * time.Second,
+		Lease:        3 * time.Second,
+		Probe:        15 * time.Second,
+		Space:        3 * time.Second,
+		Prove:        time.Minute,
+		Bloat:        30 * time.Second,
+		BloatPause:   10 * time.Minute,
+		VerifyCopy:   defaultVerifyCopy,
+		Settle:       100 * time.Millisecond,
 	}
-	return t
 }
 
 // stretched gives the worker and Chrome more time to answer.

@@ -17,13 +17,13 @@ import (
 // verifier is a Hooks that has copies verified before the first generation, and
 // lets none begin.
 type verifier struct {
-	noHooks
+	idleHooks
 	verify func(ctx context.Context)
 	done   chan struct{}
 }
 
-// Before implements Hooks.
-func (v verifier) Before(ctx context.Context, _ *profile.Profile, _ Start) error {
+// BeforeStart implements Hooks.
+func (v verifier) BeforeStart(ctx context.Context, _ *profile.Profile, _ Start) error {
 	select {
 	case <-v.done:
 	default:
@@ -41,9 +41,10 @@ func verifying(t *testing.T, verify func(ctx context.Context, r *rig)) *rig {
 	v := verifier{done: make(chan struct{})}
 	v.verify = func(ctx context.Context) { verify(ctx, r) }
 	r = newRig(t, "", func(o *Options) {
-		o.Hooks, o.ChromeArgs = v, []string{"--lang=es"}
+		o.ChromeArgs = []string{"--lang=es"}
 		o.Selectors = func() []byte { return []byte("selectors") }
 	})
+	r.hooks = v
 	r.start()
 	<-v.done
 	if left, err := filepath.Glob(r.path("tokens/admin.partial*")); err != nil || len(left) > 0 {

@@ -99,7 +99,7 @@ func (g *instance) take(e rpc.Event) (cause, bool) {
 	if !g.remember(e) {
 		return cause{}, false
 	}
-	g.s.o.Notify(FromWorker{Event: e})
+	g.s.notify(FromWorker{Event: e})
 	if g.failure != nil {
 		return g.workerEnded(), true
 	}
@@ -182,7 +182,7 @@ func (g *instance) checkRoom() {
 	} else {
 		g.log.Error(logid.WarningRaised, logging.KeyReason, string(now.Reason), logging.KeyDetail, now.Detail)
 	}
-	g.s.o.Notify(now)
+	g.s.notify(now)
 }
 
 // checkHome ends the generation when its profile was removed, emptied or replaced:
@@ -249,7 +249,7 @@ func (g *instance) lastWords(tell bool) {
 		select {
 		case e := <-g.events:
 			if g.remember(e) && tell {
-				g.s.o.Notify(FromWorker{Event: e})
+				g.s.notify(FromWorker{Event: e})
 			}
 		case err := <-g.streamEnd:
 			g.streamOver = true

@@ -15,7 +15,7 @@ import (
 // watched is a generation that has been watched since t0 and has just spoken.
 func watched(t *testing.T, t0 time.Time) *instance {
 	t.Helper()
-	s := New(Options{Logger: slog.New(slog.DiscardHandler), Notify: func(Notice) {}})
+	s := New(Options{Logger: slog.New(slog.DiscardHandler), Timings: DefaultTimings()})
 	var err error
 	s.profile, err = profile.Open(t.TempDir())
 	must(t, err)
@@ -106,17 +106,14 @@ func TestTheCauseFollowsFromTheLastWords(t *testing.T) {
 }
 
 func TestTheDefaultsLetAStopEndInTwelveSeconds(t *testing.T) {
-	d := Timings{}.withDefaults()
+	d := DefaultTimings()
 	if sum := d.Stop + farewell + d.Drain; sum >= 12*time.Second {
 		t.Errorf("stop, farewell and drain take %v", sum)
-	}
-	if own := (Timings{Stop: time.Second}).withDefaults(); own.Stop != time.Second || own.Kill != d.Kill {
-		t.Errorf("withDefaults() = %+v", own)
 	}
 }
 
 func TestATreeGetsTheTimeThatItsChromeCanUse(t *testing.T) {
-	timings := Timings{}.withDefaults()
+	timings := DefaultTimings()
 	for state, want := range map[byte]time.Duration{
 		'S': timings.Drain, 'R': timings.Drain, 'D': timings.Drain, 0: timings.Drain,
 		proctree.Zombie: timings.Helpers, proctree.Stopped: 0,

@@ -211,7 +211,7 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 	case "exit3":
 		os.Exit(3)
 	case "foreign":
-		return emit(rpc.Event{Generation: req.Generation + 7, Seq: 99, Body: rpc.QRShown{Login: "x"}})
+		return emit(rpc.Event{Generation: req.Generation + 7, Seq: 99, Body: rpc.QRShown{Payload: "x"}})
 	}
 	return nil
 }
@@ -242,7 +242,7 @@ func (w *worker) leak(say func(rpc.EventBody) error) error {
 	}
 	told := strings.Join(all, " and ")
 	observed := say(rpc.PageObserved{Condition: rpc.PageUnlinked, Detail: told, Progress: -1})
-	shown := say(rpc.QRShown{Login: rpc.Login(secrets[0]), Reader: "dom", Seq: 1, TTL: time.Minute})
+	shown := say(rpc.QRShown{Payload: rpc.QRPayload(secrets[0]), Reader: "dom", Seq: 1, TTL: time.Minute})
 	failed := say(rpc.Failure{Reason: reason.BrowserCrashed, Detail: told, ChromeStderr: all})
 	time.AfterFunc(50*time.Millisecond, func() { panic(told) })
 	return errors.Join(observed, shown, failed, errors.New(told))
@@ -318,7 +318,7 @@ func (w *worker) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
 
 func (w *worker) LogOut(context.Context) error { return nil }
 
-func (w *worker) Learn(_ context.Context, file []byte) error {
+func (w *worker) SetSelectors(_ context.Context, file []byte) error {
 	if string(file) == "broken" {
 		return fmt.Errorf("line 1: %w", rpc.ErrSelectors)
 	}
