@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"session-manager/shared/chrome"
 )
 
 // Config is every setting. The tags are the documentation that --help prints.
@@ -223,39 +225,18 @@ func (c *Config) checkURL() error {
 	return nil
 }
 
-const neverVisible = "the browser is never visible here: leave the setting out"
-
 func (c *Config) checkHeadless() error {
 	switch strings.ToLower(c.Headless) {
 	case "true", "1", "yes", "on", "new":
 		return nil
 	}
-	return &Problem{Name: "--headless", Value: c.Headless, Allowed: neverVisible}
-}
-
-// Flags of Chrome that belong to the service, and why they are refused.
-var ownChromeFlags = map[string]string{
-	"--headless":                 neverVisible,
-	"--no-headless":              neverVisible,
-	"--headful":                  neverVisible,
-	"--display":                  neverVisible,
-	"--ozone-platform":           neverVisible,
-	"--ozone-platform-hint":      neverVisible,
-	"--remote-debugging-port":    "an open DevTools port would give the session to every local user",
-	"--remote-debugging-pipe":    "the worker sets it",
-	"--remote-debugging-address": "an open DevTools port would give the session to every local user",
-	"--user-data-dir":            "use --tokens",
-	"--profile-directory":        "use --tokens",
+	return &Problem{Name: "--headless", Value: c.Headless, Allowed: "Chrome is never visible here; leave the setting out"}
 }
 
 func (c *Config) checkChromeArgs() error {
 	for _, arg := range c.ChromeArgs {
-		name, _, _ := strings.Cut(arg, "=")
-		if !strings.HasPrefix(name, "--") || len(name) == 2 {
-			return &Problem{Name: "--chrome-arg", Value: arg, Allowed: "a flag of Chrome begins with two dashes, for example --chrome-arg=--proxy-server=127.0.0.1:8080"}
-		}
-		if why, ok := ownChromeFlags[name]; ok {
-			return &Problem{Name: "--chrome-arg", Value: arg, Allowed: why}
+		if err := chrome.CheckArg(arg); err != nil {
+			return &Problem{Name: "--chrome-arg", Value: arg, Allowed: err.Error()}
 		}
 	}
 	return nil

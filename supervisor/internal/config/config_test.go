@@ -94,6 +94,7 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 		{name: "visible browser by the environment", env: []string{"SESSION_MANAGER_HEADLESS=0"}, want: []string{"--headless", "never visible"}},
 		{name: "visible browser by Chrome's flag", args: []string{"--chrome-arg=--headless=false"}, want: []string{"--chrome-arg", "never visible"}},
 		{name: "DevTools port", args: []string{"--chrome-arg=--remote-debugging-port=9222"}, want: []string{"--chrome-arg", "DevTools"}},
+		{name: "private window", args: []string{"--chrome-arg=--incognito"}, want: []string{"--chrome-arg", "--incognito", "login would not be kept"}},
 		{name: "Chrome flag without dashes", args: []string{"--chrome-arg=proxy"}, want: []string{"--chrome-arg", "two dashes"}},
 		{name: "log level", args: []string{"--log-level=loud"}, want: []string{"--log-level", "loud", "debug"}},
 		{name: "deadline factor too small", args: []string{"--deadline-factor=0.1"}, want: []string{"--deadline-factor", "0.1", "0.5 to 10"}},

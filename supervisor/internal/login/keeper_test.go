@@ -172,8 +172,12 @@ func TestOnlyAProfileThatWasClosedCleanlyAndReadyIsCopied(t *testing.T) {
 }
 
 func TestChromeThatDoesNotStartIsNotTheProfilesFaultUnlessProven(t *testing.T) {
+	starts := filepath.Join(t.TempDir(), "chrome")
+	if err := os.WriteFile(starts, []byte("#!/bin/sh\necho '<html></html>'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct{ chrome, want string }{
-		"it starts on an empty profile":  {"/bin/true", "login"},
+		"it starts on an empty profile":  {starts, "login"},
 		"it does not start there either": {"/bin/false", "torn"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -163,7 +163,7 @@ func (k *Keeper) restore(ctx context.Context, s worker.Start, why string, now ti
 // this one which keeps it from starting. What that Chrome leaves running is ended:
 // nothing else may be below this process now.
 func (k *Keeper) profileIsToBlame(ctx context.Context, s worker.Start) bool {
-	err := chrome.Try(ctx, s.Chrome)
+	err := chrome.Try(ctx, s.Chrome, nil)
 	if killErr := proctree.Below().Kill(ctx); killErr != nil {
 		k.o.Logger.Warn(logid.ProcessKillFailed, logging.KeyError, killErr)
 	}

@@ -11,21 +11,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
 )
 
 // profileInUse is Chrome's exit code RESULT_CODE_PROFILE_IN_USE. It is also what
 // a profile gives that can't be written (measured), so it proves nothing alone.
 const profileInUse = 21
-
-// sandboxSigns are what Chrome writes when it can't build its sandbox
-// (Chromium's zygote_host_impl_linux.cc and sandbox/linux).
-var sandboxSigns = []string{
-	"No usable sandbox",
-	"without --no-sandbox is not supported",
-	"The SUID sandbox helper binary was found, but is not configured correctly",
-	"Failed to move to new namespace",
-}
 
 // profileState is what the profile's folder looks like after a failed start.
 type profileState struct {
@@ -54,10 +46,8 @@ func inspectProfile(dir string) profileState {
 // than by Chrome's words where there are facts.
 func diagnose(exit Exit, stderr []string, profile profileState) (reason.Code, string) {
 	for _, line := range stderr {
-		for _, sign := range sandboxSigns {
-			if strings.Contains(line, sign) {
-				return reason.SandboxRefused, "Chrome said: " + line
-			}
+		if chrome.SandboxRefused(line) {
+			return reason.SandboxRefused, "Chrome said: " + line
 		}
 	}
 	switch {

@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -168,47 +167,4 @@ func mergeList(flags []flag, arg string) bool {
 	}
 	flags[i].value += "," + value
 	return true
-}
-
-// refused are the switches that the operator can't give, and why.
-var refused = map[string]string{
-	"headless":                 "Chrome always runs headless",
-	"no-headless":              "Chrome always runs headless",
-	"remote-debugging-pipe":    "it is the service's own connection",
-	"remote-debugging-port":    "it would let other users of this machine into the session",
-	"remote-debugging-address": "it would let others into the session",
-	"user-data-dir":            "the profile lies in the tokens folder",
-	"profile-directory":        "the profile lies in the tokens folder",
-	"incognito":                "the login would not be kept",
-	"guest":                    "the login would not be kept",
-	"user-agent":               "WhatsApp serves by it; it is made of Chrome's real version",
-	"enable-automation":        "it tells the page that a program drives the browser",
-	"type":                     "it is for Chrome's own helper processes",
-	"version":                  "Chrome would print it and exit",
-	"app":                      "the page is opened by the service",
-}
-
-// CheckArg reports whether arg may be given to Chrome beside our own flags. The
-// error names the switch and says why not.
-func CheckArg(arg string) error {
-	name := strings.TrimLeft(arg, "-")
-	// Chrome takes one dash and two alike.
-	if name == arg || name == "" || strings.HasPrefix(name, "=") {
-		return fmt.Errorf("%q is not a flag: it must begin with dashes and a name", arg)
-	}
-	if strings.ContainsRune(arg, 0) {
-		return fmt.Errorf("%q holds a NUL byte", arg)
-	}
-	name, _, _ = strings.Cut(name, "=")
-	if why, ok := refused[name]; ok {
-		return fmt.Errorf("--%s can't be set: %s", name, why)
-	}
-	return nil
-}
-
-// disablesSandbox reports whether a command line turns Chrome's sandbox off.
-func disablesSandbox(args []string) bool {
-	return slices.ContainsFunc(args, func(arg string) bool {
-		return strings.TrimLeft(arg, "-") == "no-sandbox" && strings.HasPrefix(arg, "-")
-	})
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/lease"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
@@ -65,8 +66,8 @@ func (o *Options) complete() error {
 		return reason.Wrap(reason.BrowserStartFailed, fmt.Errorf("cannot use version %q: want four numbers", o.Version))
 	}
 	for _, arg := range o.Args {
-		if err := CheckArg(arg); err != nil {
-			return reason.Wrap(reason.BrowserStartFailed, fmt.Errorf("cannot use Chrome's flag: %w", err))
+		if err := chrome.CheckArg(arg); err != nil {
+			return reason.Wrap(reason.BrowserStartFailed, fmt.Errorf("cannot pass %q to Chrome: %w", arg, err))
 		}
 	}
 	// Chrome would silently use another profile.
@@ -88,7 +89,7 @@ func launch(o Options, h host, held *os.File) (*Browser, error) {
 		return nil, reason.Wrap(reason.BrowserStartFailed, err)
 	}
 	args := commandLine(o.ProfileDir, userAgentOf(o.Version), h, o.Args)
-	b := &Browser{log: o.Logger, scratchDir: o.ScratchDir, sandbox: !disablesSandbox(args)}
+	b := &Browser{log: o.Logger, scratchDir: o.ScratchDir, sandbox: !chrome.DisablesSandbox(args)}
 	if !b.sandbox {
 		o.Logger.Warn("Chrome runs without its sandbox: a page that breaks out of it has this user's rights",
 			slog.Bool("root", h.root))

@@ -16,6 +16,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 	"github.com/google/go-cmp/cmp"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
 )
 
@@ -205,10 +206,10 @@ func TestCommandLineEndsWithTheOperatorsFlags(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
-	if disablesSandbox(args) {
+	if chrome.DisablesSandbox(args) {
 		t.Error("the sandbox is off without need")
 	}
-	if !disablesSandbox(commandLine("/p", "UA", host{root: true}, nil)) {
+	if !chrome.DisablesSandbox(commandLine("/p", "UA", host{root: true}, nil)) {
 		t.Error("root can't run Chrome with the sandbox")
 	}
 	if !slices.Contains(commandLine("/p", "UA", host{smallSharedMemory: true}, nil), "--disable-dev-shm-usage") {
@@ -226,23 +227,6 @@ func TestCommandLineNamesEachFlagOnceAndSaysWhatItIsFor(t *testing.T) {
 			t.Errorf("%s: saves %q, risks %q", f.name, f.saves, f.risks)
 		}
 		seen[f.name] = true
-	}
-}
-
-func TestCheckArgRefusesWhatBreaksTheContract(t *testing.T) {
-	for _, arg := range []string{
-		"", "-", "--", "url", "--=x", "--headless", "-headless=old", "--headless=new", "--no-headless",
-		"--remote-debugging-port=9222", "--remote-debugging-pipe", "--remote-debugging-address=::",
-		"--user-data-dir=/x", "--profile-directory=x", "--incognito", "--user-agent=x", "--type=gpu", "--a\x00b",
-	} {
-		if err := CheckArg(arg); err == nil {
-			t.Errorf("%q is taken", arg)
-		}
-	}
-	for _, arg := range []string{"--proxy-server=http://p:1", "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"} {
-		if err := CheckArg(arg); err != nil {
-			t.Errorf("%q: %v", arg, err)
-		}
 	}
 }
 

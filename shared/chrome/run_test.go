@@ -4,18 +4,18 @@ import (
 	"testing"
 )
 
-func TestTryTellsWhetherABrowserStarts(t *testing.T) {
-	if err := Try(t.Context(), "/bin/false"); err == nil {
+func TestTryReportsWhetherABrowserStarts(t *testing.T) {
+	if err := Try(t.Context(), "/bin/false", nil); err == nil {
 		t.Error("one that fails is said to start")
 	}
-	if err := Try(t.Context(), "/nonexistent"); err == nil {
+	if err := Try(t.Context(), "/nonexistent", nil); err == nil {
 		t.Error("one that is missing is said to start")
 	}
 	browser, err := Find("")
 	if err != nil {
 		t.Skip("no browser: apt-get install chromium")
 	}
-	if err := Try(t.Context(), browser.Path); err != nil {
+	if err := Try(t.Context(), browser.Path, nil); err != nil {
 		t.Error(err)
 	}
 }
