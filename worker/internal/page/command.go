@@ -8,7 +8,6 @@ import (
 
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
-	"session-manager/worker/internal/page/classify"
 )
 
 // SetSelectors makes the page be looked at with another selectors file from the next
@@ -41,7 +40,7 @@ type view struct {
 	socket   selectors.Socket
 	address  string
 	uncaught []string
-	saw      map[classify.Reader]string
+	saw      map[selectors.Reader]string
 }
 
 // views keeps the latest view, and wakes who waits for another.

@@ -14,7 +14,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/page/classify"
+	"session-manager/shared/selectors"
 )
 
 // Bounds of what the console tells.
@@ -83,7 +83,7 @@ func addressOf(address string) string {
 
 func readersOf(v view) []rpc.ReaderView {
 	var views []rpc.ReaderView
-	for _, r := range []classify.Reader{classify.ReaderDOM, classify.ReaderModules, classify.ReaderImage, classify.ReaderScreenshot} {
+	for _, r := range []selectors.Reader{selectors.ReaderDOM, selectors.ReaderModules, selectors.ReaderImage, selectors.ReaderScreenshot} {
 		saw, ok := v.saw[r]
 		if !ok {
 			saw = "has not looked"

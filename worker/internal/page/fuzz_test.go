@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-rod/rod/lib/proto"
 
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/classify"
 )
 
@@ -27,11 +28,11 @@ func FuzzRecord(f *testing.F) {
 			t.Fatal(err)
 		}
 		p := &Page{o: Options{URL: "https://web.whatsapp.com/"}, log: slog.New(slog.DiscardHandler), signals: newSignals(), base: time.Now()}
-		l := &loop{Page: p, through: through, refusals: map[classify.Reader]string{}, saw: map[classify.Reader]string{}}
+		l := &loop{Page: p, through: through, refusals: map[selectors.Reader]string{}, saw: map[selectors.Reader]string{}}
 		now := time.Now()
 		look := l.lookOf(r, 1, now)
-		if look.Progress < -1 || look.Progress > 100 {
-			t.Fatalf("progress is %d", look.Progress)
+		if look.Drawn.Progress < -1 || look.Drawn.Progress > 100 {
+			t.Fatalf("progress is %d", look.Drawn.Progress)
 		}
 		for _, found := range look.Readings {
 			if found.Found && !through.accepts(string(found.Code.Whole)) {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"session-manager/shared/selectors"
-	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/qrpayload"
 )
 
@@ -83,7 +82,7 @@ func strip(script, first string) string {
 }
 
 // uses tells whether the reader may tell the login string.
-func (l *compiled) uses(reader classify.Reader) bool {
+func (l *compiled) uses(reader selectors.Reader) bool {
 	return slices.Contains(l.k.Readers.Use, selectors.Reader(reader))
 }
 

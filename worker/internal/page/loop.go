@@ -11,6 +11,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/qrpayload"
 )
@@ -35,10 +36,10 @@ type loop struct {
 	through  *compiled // of the look in flight
 	passkeys passkeys
 	words    words
-	refusals map[classify.Reader]string // why each reader's string was last not served
-	saw      map[classify.Reader]string // what each has seen, in words
-	address  string                     // of the document
-	uncaught []string                   // errors of its scripts
+	refusals map[selectors.Reader]string // why each reader's string was last not served
+	saw      map[selectors.Reader]string // what each has seen, in words
+	address  string                      // of the document
+	uncaught []string                    // errors of its scripts
 }
 
 // Run looks at the page, tells what it shows and mends it, until ctx ends. It
@@ -46,7 +47,7 @@ type loop struct {
 // only a new browser can mend. It must be called once.
 func (p *Page) Run(ctx context.Context) error {
 	defer p.close()
-	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[classify.Reader]string{}, saw: map[classify.Reader]string{}}
+	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[selectors.Reader]string{}, saw: map[selectors.Reader]string{}}
 	p.wg.Go(l.seeker.run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
@@ -126,7 +127,7 @@ func (l *loop) look(ctx context.Context) (classify.Observation, error) {
 	l.note(r)
 	l.address, l.uncaught = r.URL, r.Uncaught
 	look := l.lookOf(r, document, time.Now())
-	look.LoggedOut = l.takeLogout()
+	look.Navigation.LoggedOut = l.takeLogout()
 	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
 	look.PasskeyAsked, err = l.passkeys.look(ctx, l.Page, look)
 	return look, err
@@ -240,7 +241,7 @@ func (l *loop) publish(look classify.Observation, v classify.Decision) {
 		l.saw[r.Reader] = l.sight(r, v.Cause)
 	}
 	l.views.set(view{
-		looked: true, document: look.Document, shown: l.history.Told(), socket: look.Socket,
+		looked: true, document: look.Document, shown: l.history.Reported(), socket: look.Modules.Socket,
 		address: l.address, uncaught: l.uncaught, saw: maps.Clone(l.saw),
 	})
 }

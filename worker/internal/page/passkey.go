@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/classify"
 )
 
@@ -37,9 +38,9 @@ func (k *passkeys) look(ctx context.Context, p *Page, look classify.Observation)
 	drawn := false
 	for _, r := range look.Readings {
 		k.offered = k.offered || r.Found
-		drawn = drawn || r.Found && r.Reader != classify.ReaderModules
+		drawn = drawn || r.Found && r.Reader != selectors.ReaderModules
 	}
-	if !k.offered || drawn || look.Registered == nil || *look.Registered {
+	if !k.offered || drawn || look.Storage.Registered == nil || *look.Storage.Registered {
 		return false, nil
 	}
 	if k.document == look.Document && time.Since(k.at) < passkeyInterval {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/qrpayload"
 )
@@ -45,36 +46,41 @@ type record struct {
 // lookOf translates a record for the judge.
 func (l *loop) lookOf(r record, document int, now time.Time) classify.Observation {
 	look := classify.Observation{
-		Document:       document,
-		ErrorPage:      strings.HasPrefix(r.URL, "chrome-error:"),
-		UnsupportedURL: containsAny(r.URL, l.through.k.URLs.Unsupported),
-		Status:         r.Status,
-		Splash:         r.Splash, Mount: r.Mount, Loader: r.Loader, Version: r.Version,
-		Screens: r.Screens, Progress: percent(r.Progress),
-		Online: r.Online && (r.NetworkOnline == nil || *r.NetworkOnline),
-		Socket: l.through.k.SocketStates[r.Socket], HasSynced: r.HasSynced,
-		Ref: qrpayload.Ref(r.Ref), RefTTL: time.Duration(r.RefTTL * float64(time.Millisecond)),
-		Buttons: r.Buttons, Opacity: r.Opacity, AutoLogoutFrame: r.AutoLogoutFrame,
-		Method: l.through.k.Methods[r.LinkMethod], PairingUntil: l.pairingUntil(document), Busy: l.busy.Load(), Quiet: l.quiet(now),
+		Document: document,
+		Navigation: classify.Navigation{
+			ErrorPage:      strings.HasPrefix(r.URL, "chrome-error:"),
+			UnsupportedURL: containsAny(r.URL, l.through.k.URLs.Unsupported),
+			Status:         r.Status,
+		},
+		Drawn: classify.Drawn{
+			Splash: r.Splash, Mount: r.Mount, Screens: r.Screens, Progress: percent(r.Progress),
+			Buttons: r.Buttons, Opacity: r.Opacity, AutoLogoutFrame: r.AutoLogoutFrame,
+		},
+		Modules: classify.Modules{
+			Loader: r.Loader, Version: r.Version, Socket: l.through.k.SocketStates[r.Socket], Method: l.through.k.Methods[r.LinkMethod],
+			HasSynced: r.HasSynced, Ref: qrpayload.Ref(r.Ref), RefTTL: time.Duration(r.RefTTL * float64(time.Millisecond)),
+		},
+		Online:       r.Online && (r.NetworkOnline == nil || *r.NetworkOnline),
+		PairingUntil: l.pairingUntil(document), Busy: l.busy.Load(), Quiet: l.quiet(now),
 	}
-	if look.ErrorPage {
-		look.Failure = l.failure
+	if look.Navigation.ErrorPage {
+		look.Navigation.Failure = l.failure
 	}
-	if sameOrigin(r.URL, l.o.URL) {
-		look.Registered, look.Remains = r.Registered, r.Remains // The storage of another site proves nothing.
+	if sameOrigin(r.URL, l.o.URL) { // The storage of another site proves nothing.
+		look.Storage = classify.Storage{Registered: r.Registered, Remains: r.Remains}
 	}
-	dom := l.reading(classify.ReaderDOM, r.Shown, now)
-	if !dom.Found && l.through.uses(classify.ReaderDOM) && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
+	dom := l.reading(selectors.ReaderDOM, r.Shown, now)
+	if !dom.Found && l.through.uses(selectors.ReaderDOM) && r.Ref != "" && strings.Contains(r.Shown, r.Ref) {
 		// The page shows a code of a form that is new to us. Put together in the
 		// old form it would not be what is on the screen.
 		r.Assembled = ""
 	}
-	look.Readings = []classify.Reading{dom, l.reading(classify.ReaderModules, r.Assembled, now)}
+	look.Readings = []classify.Reading{dom, l.reading(selectors.ReaderModules, r.Assembled, now)}
 	return look
 }
 
 // reading parses what a reader found. What no phone would accept is nothing.
-func (l *loop) reading(reader classify.Reader, found string, now time.Time) classify.Reading {
+func (l *loop) reading(reader selectors.Reader, found string, now time.Time) classify.Reading {
 	r := classify.Reading{Reader: reader, At: now}
 	if found == "" || !l.through.uses(reader) {
 		return r
@@ -90,7 +96,7 @@ func (l *loop) reading(reader classify.Reader, found string, now time.Time) clas
 }
 
 // refused logs why a reader's string is not served, once per reader and reason.
-func (l *loop) refused(reader classify.Reader, err error) {
+func (l *loop) refused(reader selectors.Reader, err error) {
 	if l.refusals[reader] == err.Error() {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/screenshot"
 )
@@ -105,16 +106,16 @@ func (s *seeker) run() {
 // search looks at the pictures in the document, and if there is no code among
 // them at the whole page.
 func (s *seeker) search() []classify.Reading {
-	picture := s.read(classify.ReaderImage, s.pictures)
+	picture := s.read(selectors.ReaderImage, s.pictures)
 	if picture.Found {
-		return []classify.Reading{picture, {Reader: classify.ReaderScreenshot, At: picture.At}}
+		return []classify.Reading{picture, {Reader: selectors.ReaderScreenshot, At: picture.At}}
 	}
-	return []classify.Reading{picture, s.read(classify.ReaderScreenshot, s.screenshot)}
+	return []classify.Reading{picture, s.read(selectors.ReaderScreenshot, s.screenshot)}
 }
 
 // read has one reader find a code. The time is that of its beginning: what it
 // finds was on the screen at least then.
-func (s *seeker) read(reader classify.Reader, find func(context.Context, func(string) bool) (string, error)) classify.Reading {
+func (s *seeker) read(reader selectors.Reader, find func(context.Context, func(string) bool) (string, error)) classify.Reading {
 	r := classify.Reading{Reader: reader, At: time.Now()}
 	through := s.page.lens.Load()
 	if !through.uses(reader) {

@@ -1,3 +1,9 @@
+// Package classify decides what state the page is in, whether its QR code can be
+// scanned, and what should be done about it, from what was observed. It is pure:
+// it does no input or output, and the caller passes the time.
+//
+// What it recognises, reports and does is listed in CATALOGUE.md, which is
+// generated from the table in kind.go.
 package classify
 
 import (
@@ -9,7 +15,7 @@ import (
 	"session-manager/shared/selectors"
 )
 
-// Classifier maps observations to what is told and done. It is immutable.
+// Classifier maps observations to what is reported and done. It is immutable.
 type Classifier struct{ t Timings }
 
 // New returns a Classifier; zero timings take their defaults.
@@ -22,7 +28,7 @@ type Action int
 const (
 	// Stay does nothing.
 	Stay Action = iota
-	// Press presses the reload button that lies over the code.
+	// Press presses the reload button that covers the code.
 	Press
 	// Return presses the button that leads from a pairing code back to the QR.
 	Return
@@ -32,306 +38,190 @@ const (
 	Reload
 	// ReloadFresh does so past the cache.
 	ReloadFresh
-	// GiveUp ends this browser, for Decision.Reason.
+	// GiveUp ends this browser, for Decision.Why.
 	GiveUp
 )
 
-// Decision is what follows from a look.
+// Decision is what follows from an observation.
 type Decision struct {
-	// Events are to be told, in order.
+	// Events are to be reported, in order.
 	Events []rpc.EventBody
 	Action Action
-	// Why is for the log: what made the action, or the reason to give up.
+	// Why is the reason for the action.
 	Why reason.Code
 	// Cause is why no code can be scanned; empty when one can.
 	Cause string
-	// Disagree names the reader that was not believed, once per string.
-	Disagree Reader
-	// Search says that pictures should be searched for a code: the page may ask
-	// to be linked, and the readers that cost nothing have been silent.
+	// Disagree names the reader that was not believed, once per QR payload.
+	Disagree selectors.Reader
+	// Search asks for a search of images for a code: the page may ask to be
+	// linked, and the cheap readers have been silent.
 	Search bool
-	// Wake is when to look again at the latest; zero: whenever.
+	// Wake is when to observe again at the latest; zero means no preference.
 	Wake time.Time
-	// Rest says that the page is well and tells of its changes: the account works, or
-	// there is a code that the document or the modules give, not a picture.
+	// Rest means that the page is well and reports its changes: the account works,
+	// or there is a code that the document or the modules give, not an image.
 	Rest bool
 }
 
-// span is when a kind was entered and last seen.
-type span struct{ since, last time.Time }
+// wakeBy moves Wake forward to at.
+func (d *Decision) wakeBy(at time.Time) {
+	if d.Wake.IsZero() || at.Before(d.Wake) {
+		d.Wake = at
+	}
+}
 
-// rejoin is how long another kind may come between, as while the page is loaded
-// again, without a kind's time starting anew.
-const rejoin = 30 * time.Second
-
-// falseLogin is how long the page may ask for a scan although the login is in
-// storage, before it is believed.
-const falseLogin = 10 * time.Second
-
-// History is all that is remembered of former looks. It is a value: a copy is a
-// snapshot. The zero History is that of a page never looked at.
+// History is what is remembered of earlier observations. It is a value: a copy is
+// independent of the original. The zero History is that of a page never observed.
 type History struct {
-	document   int
-	known      bool // the registration has been read
-	registered bool
-	connected  bool // in this document
-	loggedOut  *Logout
-	recognised bool
-	scanned    bool      // the login came into storage, and READY has not followed yet
-	blindSince time.Time // the cheap readers have been silent
-	// linkingSince is since when the login is in storage and a code is shown.
-	linkingSince time.Time
-
-	spans   [kinds]span
-	lastOK  time.Time // a good kind was seen
-	loads   [kinds]int
-	loadsAt time.Time
-
-	sightings    [len(readers)]sighting
-	lives        lives
-	hadCode      bool
-	coveredSince time.Time
-	disagreed    rpc.QRPayload
-
-	// pairing is the code of which voided tells when its connection was lost.
-	pairing time.Time
-	voided  time.Time
-	// progress of a sync, and when it last moved.
-	progress   int
-	progressAt time.Time
-	takeovers  takeovers
-
-	offer   offer
-	seq     uint64
-	latest  rpc.QRPayload // the string that seq counts
-	renewal renewal
-
-	told   rpc.PageObserved
-	toldAt time.Time
+	account  account
+	qr       qr
+	attempts attempts
+	reported reported
 }
 
-// Next judges a look. Its time must not run backwards.
-func (j Classifier) Next(h History, l Observation, now time.Time) (History, Decision) {
-	var v Decision
-	if l.Document != h.document {
-		h.document, h.connected, h.hadCode = l.Document, false, false
-		h.sightings = [len(readers)]sighting{}
-	}
-	h, v.Events = h.noteLogout(l, now)
-	if l.Socket == selectors.SocketConnected || l.surely(selectors.ScreenMain) {
-		h.connected = true
-	}
-	h = h.see(l, now, j.t.PictureHold)
+// reported is what was reported last.
+type reported struct {
+	recognised bool // the page has shown something that we know
+	last       rpc.PageObserved
+	at         time.Time
+}
 
-	k := classify(l, facts{
-		registered: h.registered, connected: h.connected, seen: h.seen(), quiet: l.Quiet >= j.t.Quiet,
-	})
-	h, k = h.doubt(k, l, now)
-	var code codeVerdict
-	if k == kindNoCode {
-		h, code = h.judgeCode(l, now, j.t)
-		k = refine(code, l)
+// step is the classification of one observation.
+type step struct {
+	t    Timings
+	h    History
+	o    Observation
+	now  time.Time
+	kind kind
+	d    Decision
+}
+
+// Next classifies an observation. Time must not run backwards.
+func (c Classifier) Next(h History, o Observation, now time.Time) (History, Decision) {
+	s := &step{t: c.t, h: h, o: o, now: now}
+	if o.Document != s.h.account.document {
+		s.h.account.document, s.h.account.connected = o.Document, false
+		s.h.qr.readings, s.h.qr.continued = readings{}, false
+	}
+	if ended := s.h.account.update(o); ended != nil {
+		s.h.qr.withdraw(&s.d, causeChanged)
+		s.report(rpc.PageObserved{
+			Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Detail: ended.Detail,
+			Progress: -1, PageVersion: o.Modules.Version,
+		})
+	}
+	s.h.qr.read(o, now, c.t.ImageHold)
+	s.kind = s.h.account.doubt(s.classify(), o, now)
+	var code candidate
+	if s.kind == kindNoCode {
+		code = s.assess()
+		s.kind = refine(code.cause, o)
 	} else {
-		h.hadCode, code.cause = false, causeOf(k, l, h)
+		s.h.qr.continued, code.cause = false, s.causeOfAbsence()
 	}
-	v.Cause = code.cause
-	h = h.enter(k, now).follow(k, l, now)
-	h.scanned = h.scanned && k != kindReady
-	if k == kindNoCode {
-		v.Wake = now.Add(j.t.Eager)
+	s.d.Cause = code.cause
+	s.h.attempts.enter(s.kind, o.Drawn.Progress, now)
+	s.h.account.follow(s.kind, o, now)
+	if s.kind == kindNoCode {
+		s.d.wakeBy(now.Add(c.t.Eager))
 	}
-	h, v = j.offer(h, v, code, now)
-	if by, wait := h.drawnBy(now, j.t); wait {
-		v.Wake = earlier(v.Wake, by)
+	s.offer(code)
+	if by, wait := s.h.qr.drawnBy(now, c.t); wait {
+		s.d.wakeBy(by)
 	}
-	h, v = j.cure(h, v, k, l, now)
-	h, v = j.tell(h, v, k, l, now)
-	h, v.Search = h.search(k, l, now, j.t.Silence)
-	v.Rest = k == kindReady || k == kindCode && (code.reader == ReaderDOM || code.reader == ReaderModules)
-	if h.disagree(now) && h.disagreed != code.picked.code.Whole && code.cause == "" {
-		h.disagreed = code.picked.code.Whole
-		v.Disagree = ReaderModules
-		if code.reader == ReaderModules {
-			v.Disagree = ReaderDOM
-		}
+	s.cure()
+	s.observe()
+	s.d.Search = s.search()
+	s.d.Rest = s.kind == kindReady || s.kind == kindCode && (code.reader == selectors.ReaderDOM || code.reader == selectors.ReaderModules)
+	if code.cause == "" {
+		s.d.Disagree = s.h.qr.disagreement(code.reading, now)
 	}
-	return h, v
+	return s.h, s.d
 }
 
-// doubt disbelieves the login in storage when a code is shown all the same, for
-// longer than a scan takes.
-func (h History) doubt(k kind, l Observation, now time.Time) (History, kind) {
-	switch {
-	case k != kindScanned || !l.found(ReaderDOM):
-		h.linkingSince = time.Time{}
-	case h.linkingSince.IsZero():
-		h.linkingSince = now
-	case now.Sub(h.linkingSince) >= falseLogin:
-		return h, kindNoCode
-	}
-	return h, k
-}
+// Reported is the observation that was reported last.
+func (h History) Reported() rpc.PageObserved { return h.reported.last }
 
-// Told is the observation that was told last.
-func (h History) Told() rpc.PageObserved { return h.told }
-
-// noteLogout updates the registration, and tells of its end once.
-func (h History) noteLogout(l Observation, now time.Time) (History, []rpc.EventBody) {
-	ended := l.LoggedOut
-	if l.Registered != nil {
-		if h.known && h.registered && !*l.Registered && ended == nil && h.loggedOut == nil {
-			ended = &Logout{Detail: "the login has gone from the page's storage"}
-		}
-		if !h.known && !*l.Registered && l.Remains && ended == nil {
-			ended = &Logout{Detail: "the profile held a part of a login only"}
-		}
-		h.scanned = h.scanned || h.known && !h.registered && *l.Registered
-		h.known, h.registered = true, *l.Registered
-	}
-	if ended == nil {
-		if h.registered {
-			h.loggedOut = nil
-		}
-		return h, nil
-	}
-	h.loggedOut, h.registered, h.scanned = ended, false, false
-	h.told = rpc.PageObserved{
-		Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Detail: ended.Detail,
-		Progress: -1, PageVersion: l.Version,
-	}
-	h.toldAt = now
-	h, events := h.withdraw(causeChanged)
-	return h, append(events, h.told)
-}
-
-// refine says which of the unlinked kinds a judged code makes.
-func refine(code codeVerdict, l Observation) kind {
-	switch code.cause {
-	case "":
-		return kindCode
-	case causeIdle:
-		return kindRenewing
-	case causeOffline:
-		return kindNoNetwork
-	}
-	if l.has(selectors.ScreenStorageFailed) {
-		return kindStorage
-	}
-	if l.Socket == selectors.SocketOpening || l.Socket == selectors.SocketPairing {
-		return kindNoServer
-	}
-	return kindNoCode
-}
-
-// causeOf says why a page that asks for no code has none.
-func causeOf(k kind, l Observation, h History) string {
-	switch {
-	case k == kindLinking, k == kindScanned, k == kindSyncing, k == kindReady, k == kindPasskey, h.registered:
-		return causeScanned
-	case k == kindNoNetwork, l.offline():
-		return causeOffline
-	case l.Document != h.offer.document:
-		return causeNavigated
-	}
-	return causeChanged
-}
-
-// silentAgain is how long after a silence the next one counts as the first.
-const silentAgain = 30 * time.Minute
-
-// follow notes what else moves while the page is in k.
-func (h History) follow(k kind, l Observation, now time.Time) History {
-	if k == kindSyncing && (l.Progress != h.progress || h.spans[k].since.Equal(now)) {
-		h.progress, h.progressAt = l.Progress, now
-	}
-	if !l.PairingUntil.Equal(h.pairing) {
-		h.pairing, h.voided = l.PairingUntil, time.Time{}
-	}
-	// A code that was given over a connection ends with it.
-	if k == kindPhoneCode && l.Socket == selectors.SocketOpening && h.voided.IsZero() {
-		h.voided = now
-	}
+// PressFailed notes that the button could not be pressed, so that the page is
+// reloaded without waiting for a code.
+func (h History) PressFailed() History {
+	h.qr.renewal.at = time.Time{}
 	return h
 }
 
-// since is when the page began to be in k as it is now.
-func (h History) since(k kind) time.Time {
-	if k == kindSyncing {
-		return h.progressAt
-	}
-	return h.spans[k].since
+// Navigated notes that the worker is loading the page again; meanwhile no code
+// can be scanned.
+func (h History) Navigated() (History, []rpc.EventBody) {
+	var d Decision
+	h.qr.withdraw(&d, causeNavigated)
+	return h, d.Events
 }
 
-func (h History) spanOf(k kind, now time.Time) span {
-	s := h.spans[k]
-	if s.last.IsZero() || now.Sub(s.last) > rejoin || h.lastOK.After(s.last) {
-		return span{now, now}
+// Expired withdraws the code when its life is over although the page could not
+// be observed.
+func (h History) Expired(now time.Time) (History, []rpc.EventBody) {
+	var d Decision
+	if !now.Before(h.qr.offer.expires) {
+		h.qr.withdraw(&d, causeExpired)
 	}
-	return s
+	return h, d.Events
 }
 
-// enter notes that the page is in k now.
-func (h History) enter(k kind, now time.Time) History {
-	s := h.spanOf(k, now)
-	s.last = now
-	h.spans[k] = s
-	if traits[k].good {
-		h.lastOK = now
-		for other := range h.loads {
-			// A connection that falls silent again and again looks good in between.
-			if kind(other) != k && (kind(other) != kindSilent || now.Sub(h.spans[other].last) > silentAgain) {
-				h.loads[other] = 0
-			}
+// Failing reports that the page cannot be observed, for the reason r, and is
+// being reloaded.
+func (h History) Failing(r reason.Code, now time.Time) (History, []rpc.EventBody) {
+	s := &step{h: h, now: now}
+	s.h.qr.withdraw(&s.d, causeNavigated)
+	s.report(rpc.PageObserved{
+		Condition: rpc.PageLoading, Reason: r, Progress: -1,
+		Registered: h.account.registered, PageVersion: h.reported.last.PageVersion,
+	})
+	return s.h, s.d.Events
+}
+
+func (s *step) report(o rpc.PageObserved) {
+	s.h.reported.last, s.h.reported.at = o, s.now
+	s.d.Events = append(s.d.Events, o)
+}
+
+// observe reports the page's state, when it is new or was last reported long ago.
+func (s *step) observe() {
+	switch s.kind {
+	case kindBlank, kindBooting, kindErrorPage, kindHTTPError:
+	default:
+		if !s.h.reported.recognised {
+			s.h.reported.recognised = true
+			s.d.Events = append(s.d.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
 		}
 	}
-	return h
+	if o := s.describe(); o != s.h.reported.last || s.now.Sub(s.h.reported.at) >= s.t.Repeat {
+		s.report(o)
+	}
 }
 
-// tell adds the observation, when it is new or has grown old.
-func (j Classifier) tell(h History, v Decision, k kind, l Observation, now time.Time) (History, Decision) {
-	if !h.recognised && k != kindBlank && k != kindBooting && k != kindErrorPage && k != kindHTTPError {
-		h.recognised = true
-		v.Events = append(v.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
-	}
-	o := j.observe(h, k, l, now)
-	if o == h.told && now.Sub(h.toldAt) < j.t.Repeat {
-		return h, v
-	}
-	h.told, h.toldAt = o, now
-	v.Events = append(v.Events, o)
-	return h, v
-}
-
-func (j Classifier) observe(h History, k kind, l Observation, now time.Time) rpc.PageObserved {
-	t := j.trait(k)
-	o := rpc.PageObserved{
+// describe returns the observation to report.
+func (s *step) describe() rpc.PageObserved {
+	t := s.kind.trait(s.t)
+	r := rpc.PageObserved{
 		Condition: t.condition, Reason: t.reason, Detail: t.detail,
-		Progress: l.Progress, Registered: h.registered, PageVersion: l.Version,
+		Progress: s.o.Drawn.Progress, Registered: s.h.account.registered, PageVersion: s.o.Modules.Version,
 	}
-	if t.overdue > 0 && now.Sub(h.since(k)) >= t.overdue {
-		o.Condition, o.Reason = t.late, t.lateReason
+	if t.overdue > 0 && s.now.Sub(s.h.attempts.since(s.kind)) >= t.overdue {
+		r.Condition, r.Reason = t.late, t.lateReason
 	}
-	switch {
-	case k == kindConflict:
-		o.Detail = h.takeovers.detail(now, j.t.TakeOver)
-	case k == kindErrorPage && l.Failure != "":
-		o.Reason = l.Failure
-	case k == kindHTTPError:
-		o.Detail = fmt.Sprintf("the server answered %d", l.Status)
+	switch s.kind {
+	case kindConflict:
+		r.Detail = s.h.attempts.takeovers.detail(s.now, s.t.TakeOver)
+	case kindErrorPage:
+		if s.o.Navigation.Failure != "" {
+			r.Reason = s.o.Navigation.Failure
+		}
+	case kindHTTPError:
+		r.Detail = fmt.Sprintf("the server answered %d", s.o.Navigation.Status)
 	}
-	switch {
-	case h.registered && o.Condition == rpc.PageLoading && (k == kindErrorPage || k == kindHTTPError || k == kindUnavailable):
-		o.Condition = rpc.PageDisconnected
-	case h.loggedOut != nil && (o.Reason == reason.PageLoading || o.Reason == reason.Reconnecting):
-		o.Condition, o.Reason, o.Detail = rpc.PageLoggedOut, reason.LoggedOut, h.loggedOut.Detail
-	case h.loggedOut != nil && o.Reason == reason.ScanQR:
-		o.Reason, o.Detail = reason.LoggedOut, h.loggedOut.Detail
+	r = s.h.account.amend(r, s.kind)
+	if r.Condition != rpc.PageLoading && r.Condition != rpc.PageSyncing {
+		r.Progress = -1
 	}
-	if h.scanned && o.Reason == reason.Reconnecting {
-		o.Condition, o.Reason, o.Detail = rpc.PageSyncing, reason.Syncing, "a phone has scanned the code"
-	}
-	if o.Condition != rpc.PageLoading && o.Condition != rpc.PageSyncing {
-		o.Progress = -1
-	}
-	return o
+	return r
 }

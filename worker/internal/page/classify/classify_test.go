@@ -18,18 +18,24 @@ var yes, no = new(true), new(false)
 
 // look returns a document that is loaded, online and unlinked, changed by each
 // of change.
-func look(change ...func(*Observation)) Observation {
-	l := Observation{Status: 200, Mount: true, Loader: true, Online: true, Registered: no, Progress: -1, Opacity: 1, Version: "2.3000.1"}
-	for _, c := range change {
-		c(&l)
+func observed(change ...func(*Observation)) Observation {
+	o := Observation{
+		Navigation: Navigation{Status: 200},
+		Drawn:      Drawn{Mount: true, Progress: -1, Opacity: 1},
+		Modules:    Modules{Loader: true, Version: "2.3000.1"},
+		Storage:    Storage{Registered: no},
+		Online:     true,
 	}
-	return l
+	for _, c := range change {
+		c(&o)
+	}
+	return o
 }
 
 func on(names ...selectors.ScreenName) func(*Observation) {
 	return func(l *Observation) {
 		for _, n := range names {
-			l.Screens = append(l.Screens, Sign{Name: n})
+			l.Drawn.Screens = append(l.Drawn.Screens, Sign{Name: n})
 		}
 	}
 }
@@ -37,27 +43,31 @@ func on(names ...selectors.ScreenName) func(*Observation) {
 func byText(names ...selectors.ScreenName) func(*Observation) {
 	return func(l *Observation) {
 		for _, n := range names {
-			l.Screens = append(l.Screens, Sign{Name: n, Text: true})
+			l.Drawn.Screens = append(l.Drawn.Screens, Sign{Name: n, Text: true})
 		}
 	}
 }
 
-func socket(s selectors.Socket) func(*Observation) { return func(l *Observation) { l.Socket = s } }
+func socket(s selectors.Socket) func(*Observation) {
+	return func(l *Observation) { l.Modules.Socket = s }
+}
 
-func registered(l *Observation) { l.Registered = yes }
+func registered(l *Observation) { l.Storage.Registered = yes }
 
-func synced(l *Observation) { l.HasSynced = yes }
+func synced(l *Observation) { l.Modules.HasSynced = yes }
 
-func notSynced(l *Observation) { l.HasSynced = no }
+func notSynced(l *Observation) { l.Modules.HasSynced = no }
 
 func offline(l *Observation) { l.Online = false }
 
 // noModules is a page whose modules are not to be had.
-func noModules(l *Observation) { l.Socket, l.Loader, l.HasSynced, l.Version = "", false, nil, "" }
+func noModules(l *Observation) {
+	l.Modules.Socket, l.Modules.Loader, l.Modules.HasSynced, l.Modules.Version = "", false, nil, ""
+}
 
 // shows makes a reader find the code of that name, whose reference is the part
 // before the slash.
-func shows(r Reader, name string) func(*Observation) {
+func shows(r selectors.Reader, name string) func(*Observation) {
 	return func(l *Observation) {
 		l.Readings = append(l.Readings, Reading{Reader: r, Found: true, Code: code(name)})
 	}
@@ -68,12 +78,12 @@ func code(name string) qrpayload.Code {
 	return qrpayload.Code{Whole: rpc.QRPayload(name), Ref: qrpayload.Ref(ref)}
 }
 
-func nothing(r Reader) func(*Observation) {
+func nothing(r selectors.Reader) func(*Observation) {
 	return func(l *Observation) { l.Readings = append(l.Readings, Reading{Reader: r}) }
 }
 
 func ttl(ref string, d time.Duration) func(*Observation) {
-	return func(l *Observation) { l.Ref, l.RefTTL = qrpayload.Ref(ref), d }
+	return func(l *Observation) { l.Modules.Ref, l.Modules.RefTTL = qrpayload.Ref(ref), d }
 }
 
 // codeUntil says that we have asked for a pairing code, and until when it lives.
@@ -83,7 +93,9 @@ func codeUntil(seconds float64) func(*Observation) {
 
 func quiet(d time.Duration) func(*Observation) { return func(l *Observation) { l.Quiet = d } }
 
-func method(m selectors.Method) func(*Observation) { return func(l *Observation) { l.Method = m } }
+func method(m selectors.Method) func(*Observation) {
+	return func(l *Observation) { l.Modules.Method = m }
+}
 
 func TestEachScreenHasItsCondition(t *testing.T) {
 	for _, tc := range []struct {
@@ -93,69 +105,69 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		condition rpc.Condition
 		reason    reason.Code
 	}{
-		{"splash", look(func(l *Observation) { l.Splash, l.Mount = true, false }), 0, rpc.PageLoading, reason.PageLoading},
-		{"splash that hangs", look(func(l *Observation) { l.Splash, l.Mount = true, false }), time.Minute, rpc.PageLoading, reason.PageLoadFailed},
-		{"blank", look(func(l *Observation) { l.Mount = false }), 0, rpc.PageLoading, reason.PageLoading},
-		{"a page that is none we know", look(func(l *Observation) { l.Mount = false }), time.Minute, rpc.PageBlocked, reason.PageUnrecognised},
-		{"network error", look(func(l *Observation) { l.ErrorPage, l.Registered = true, nil }), 0, rpc.PageLoading, reason.NetworkUnreachable},
-		{"server error", look(func(l *Observation) { l.Status, l.Mount = 502, false }), 0, rpc.PageLoading, reason.HTTPError},
-		{"unsupported browser", look(byText(selectors.ScreenUnsupported), func(l *Observation) { l.Mount, l.Loader = false, false }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
-		{"missing capability", look(func(l *Observation) { l.UnsupportedURL = true }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
+		{"splash", observed(func(l *Observation) { l.Drawn.Splash, l.Drawn.Mount = true, false }), 0, rpc.PageLoading, reason.PageLoading},
+		{"splash that hangs", observed(func(l *Observation) { l.Drawn.Splash, l.Drawn.Mount = true, false }), time.Minute, rpc.PageLoading, reason.PageLoadFailed},
+		{"blank", observed(func(l *Observation) { l.Drawn.Mount = false }), 0, rpc.PageLoading, reason.PageLoading},
+		{"a page that is none we know", observed(func(l *Observation) { l.Drawn.Mount = false }), time.Minute, rpc.PageBlocked, reason.PageUnrecognised},
+		{"network error", observed(func(l *Observation) { l.Navigation.ErrorPage, l.Storage.Registered = true, nil }), 0, rpc.PageLoading, reason.NetworkUnreachable},
+		{"server error", observed(func(l *Observation) { l.Navigation.Status, l.Drawn.Mount = 502, false }), 0, rpc.PageLoading, reason.HTTPError},
+		{"unsupported browser", observed(byText(selectors.ScreenUnsupported), func(l *Observation) { l.Drawn.Mount, l.Modules.Loader = false, false }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
+		{"missing capability", observed(func(l *Observation) { l.Navigation.UnsupportedURL = true }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
 
-		{"code on the screen", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"code, without modules", look(on(selectors.ScreenQR), shows(ReaderDOM, "a/1"), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"spinner", look(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"spinner for ever", look(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 15 * time.Second, rpc.PageUnlinked, reason.NetworkUnreachable},
-		{"no code where one is due", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired)), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
-		{"no code, without modules", look(byText(selectors.ScreenQR), noModules), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
-		{"used up codes", look(on(selectors.ScreenQR), socket(selectors.SocketIdle), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"code while offline", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1"), offline), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
-		{"offline overlay, without modules", look(on(selectors.ScreenQR), shows(ReaderDOM, "a/1"), noModules, func(l *Observation) { l.Buttons = []string{ButtonOffline} }), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
-		{"offline before login", look(byText(selectors.ScreenOffline), noModules), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
-		{"phone number entry", look(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired)), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"phone number entry, without modules", look(byText(selectors.ScreenPhoneEntry), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"link code", look(on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)), time.Minute, rpc.PageUnlinked, reason.PairingCodeShown},
-		{"link code that only we know of", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1"), codeUntil(180)), 0, rpc.PageUnlinked, reason.PairingCodeShown},
-		{"link code that was used", look(registered, on(selectors.ScreenPhoneCode), socket(selectors.SocketOpening), codeUntil(180)), 0, rpc.PageLoading, reason.Reconnecting},
-		{"auto-logout frame", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(l *Observation) { l.AutoLogoutFrame = true }), 0, rpc.PageUnlinked, reason.QRUnreadable},
-		{"database failed", look(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed)), 0, rpc.PageUnlinked, reason.StorageFailed},
-		{"database failed earlier", look(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"storage keys before the scan only", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"login in storage, but a code is asked for all the same", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), 12 * time.Second, rpc.PageUnlinked, reason.ScanQR},
-		{"only a picture of a code", look(shows(ReaderScreenshot, "a/1"), noModules, func(l *Observation) { l.Mount = false }), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"code on the screen", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"code, without modules", observed(on(selectors.ScreenQR), shows(selectors.ReaderDOM, "a/1"), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"spinner", observed(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"spinner for ever", observed(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 15 * time.Second, rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"no code where one is due", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired)), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
+		{"no code, without modules", observed(byText(selectors.ScreenQR), noModules), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
+		{"used up codes", observed(on(selectors.ScreenQR), socket(selectors.SocketIdle), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"code while offline", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), offline), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"offline overlay, without modules", observed(on(selectors.ScreenQR), shows(selectors.ReaderDOM, "a/1"), noModules, func(l *Observation) { l.Drawn.Buttons = []string{ButtonOffline} }), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"offline before login", observed(byText(selectors.ScreenOffline), noModules), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"phone number entry", observed(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired)), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"phone number entry, without modules", observed(byText(selectors.ScreenPhoneEntry), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"link code", observed(on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)), time.Minute, rpc.PageUnlinked, reason.PairingCodeShown},
+		{"link code that only we know of", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), codeUntil(180)), 0, rpc.PageUnlinked, reason.PairingCodeShown},
+		{"link code that was used", observed(registered, on(selectors.ScreenPhoneCode), socket(selectors.SocketOpening), codeUntil(180)), 0, rpc.PageLoading, reason.Reconnecting},
+		{"auto-logout frame", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(l *Observation) { l.Drawn.AutoLogoutFrame = true }), 0, rpc.PageUnlinked, reason.QRUnreadable},
+		{"database failed", observed(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed)), 0, rpc.PageUnlinked, reason.StorageFailed},
+		{"database failed earlier", observed(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"storage keys before the scan only", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"login in storage, but a code is asked for all the same", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), registered), 12 * time.Second, rpc.PageUnlinked, reason.ScanQR},
+		{"only a picture of a code", observed(shows(selectors.ReaderScreenshot, "a/1"), noModules, func(l *Observation) { l.Drawn.Mount = false }), 0, rpc.PageUnlinked, reason.ScanQR},
 
-		{"linked at an earlier start, and a code for a moment", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), 0, rpc.PageLoading, reason.Reconnecting},
-		{"connecting at start", look(registered, socket(selectors.SocketOpening)), 0, rpc.PageLoading, reason.Reconnecting},
-		{"connecting for long", look(registered, socket(selectors.SocketOpening)), 45 * time.Second, rpc.PageDisconnected, reason.Reconnecting},
-		{"connecting while offline", look(registered, socket(selectors.SocketOpening), offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
-		{"connected, syncing", look(registered, socket(selectors.SocketConnected), notSynced), 0, rpc.PageSyncing, reason.Syncing},
-		{"syncing, without modules", look(registered, byText(selectors.ScreenSyncing), noModules), 0, rpc.PageSyncing, reason.Syncing},
-		{"ready", look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced), 0, rpc.PageReady, ""},
-		{"connected, but nothing comes", look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(time.Hour)), 0, rpc.PageDisconnected, reason.ConnectionSilent},
-		{"connected, and nothing has come for a moment", look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(time.Minute)), 0, rpc.PageReady, ""},
-		{"syncing, but stuck", look(registered, socket(selectors.SocketConnected), notSynced), 4 * time.Minute, rpc.PageSyncing, reason.SyncStuck},
-		{"ready, without modules", look(registered, on(selectors.ScreenMain), noModules), 0, rpc.PageReady, ""},
-		{"ready, without the module of the sync", look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected)), 0, rpc.PageReady, ""},
-		{"chats, but no login in storage", look(on(selectors.ScreenMain), noModules), 0, rpc.PageLoading, reason.Reconnecting},
-		{"connected, but no login in storage", look(on(selectors.ScreenMain), socket(selectors.SocketConnected), synced), 0, rpc.PageLoading, reason.Reconnecting},
-		{"ready, but offline", look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
-		{"ready and offline, without modules", look(registered, on(selectors.ScreenMain), noModules, offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
+		{"linked at an earlier start, and a code for a moment", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), registered), 0, rpc.PageLoading, reason.Reconnecting},
+		{"connecting at start", observed(registered, socket(selectors.SocketOpening)), 0, rpc.PageLoading, reason.Reconnecting},
+		{"connecting for long", observed(registered, socket(selectors.SocketOpening)), 45 * time.Second, rpc.PageDisconnected, reason.Reconnecting},
+		{"connecting while offline", observed(registered, socket(selectors.SocketOpening), offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
+		{"connected, syncing", observed(registered, socket(selectors.SocketConnected), notSynced), 0, rpc.PageSyncing, reason.Syncing},
+		{"syncing, without modules", observed(registered, byText(selectors.ScreenSyncing), noModules), 0, rpc.PageSyncing, reason.Syncing},
+		{"ready", observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced), 0, rpc.PageReady, ""},
+		{"connected, but nothing comes", observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(time.Hour)), 0, rpc.PageDisconnected, reason.ConnectionSilent},
+		{"connected, and nothing has come for a moment", observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(time.Minute)), 0, rpc.PageReady, ""},
+		{"syncing, but stuck", observed(registered, socket(selectors.SocketConnected), notSynced), 4 * time.Minute, rpc.PageSyncing, reason.SyncStuck},
+		{"ready, without modules", observed(registered, on(selectors.ScreenMain), noModules), 0, rpc.PageReady, ""},
+		{"ready, without the module of the sync", observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected)), 0, rpc.PageReady, ""},
+		{"chats, but no login in storage", observed(on(selectors.ScreenMain), noModules), 0, rpc.PageLoading, reason.Reconnecting},
+		{"connected, but no login in storage", observed(on(selectors.ScreenMain), socket(selectors.SocketConnected), synced), 0, rpc.PageLoading, reason.Reconnecting},
+		{"ready, but offline", observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
+		{"ready and offline, without modules", observed(registered, on(selectors.ScreenMain), noModules, offline), 0, rpc.PageDisconnected, reason.NetworkUnreachable},
 
-		{"conflict", look(registered, socket(selectors.SocketConflict)), 0, rpc.PageDisconnected, reason.Conflict},
-		{"conflict, without modules", look(registered, byText(selectors.ScreenConflict), noModules), 0, rpc.PageDisconnected, reason.Conflict},
-		{"another tab", look(registered, byText(selectors.ScreenOtherTab)), 0, rpc.PageLoading, reason.Conflict},
-		{"proxy", look(socket(selectors.SocketProxyBlocked)), 0, rpc.PageBlocked, reason.ProxyBlocked},
-		{"proxy, without modules", look(byText(selectors.ScreenProxyBlocked), noModules), 0, rpc.PageBlocked, reason.ProxyBlocked},
-		{"terms", look(registered, socket(selectors.SocketTerms)), 0, rpc.PageBlocked, reason.TermsRequired},
-		{"banned", look(registered, byText(selectors.ScreenBanned)), 0, rpc.PageBlocked, reason.Banned},
-		{"service unavailable", look(byText(selectors.ScreenServiceUnavailable), socket(selectors.SocketPairing)), 0, rpc.PageLoading, reason.ServiceUnavailable},
-		{"service unavailable to a linked page", look(registered, byText(selectors.ScreenServiceUnavailable)), 0, rpc.PageDisconnected, reason.ServiceUnavailable},
-		{"app lock", look(registered, socket(selectors.SocketLocked)), 0, rpc.PageBlocked, reason.ScreenLocked},
-		{"passkey", look(on(selectors.ScreenPasskey), socket(selectors.SocketUnpaired)), 0, rpc.PageBlocked, reason.PasskeyRequired},
-		{"passkey, by the modules only", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), method(selectors.MethodPasskey)), 0, rpc.PageBlocked, reason.PasskeyRequired},
-		{"passkey given up, and a code again", look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), method(selectors.MethodPasskey), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
-		{"too old", look(byText(selectors.ScreenOutdated)), 0, rpc.PageLoading, reason.PageOutdated},
-		{"texts around a code prove nothing", look(on(selectors.ScreenQR), byText(selectors.ScreenOutdated, selectors.ScreenConflict), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"conflict", observed(registered, socket(selectors.SocketConflict)), 0, rpc.PageDisconnected, reason.Conflict},
+		{"conflict, without modules", observed(registered, byText(selectors.ScreenConflict), noModules), 0, rpc.PageDisconnected, reason.Conflict},
+		{"another tab", observed(registered, byText(selectors.ScreenOtherTab)), 0, rpc.PageLoading, reason.Conflict},
+		{"proxy", observed(socket(selectors.SocketProxyBlocked)), 0, rpc.PageBlocked, reason.ProxyBlocked},
+		{"proxy, without modules", observed(byText(selectors.ScreenProxyBlocked), noModules), 0, rpc.PageBlocked, reason.ProxyBlocked},
+		{"terms", observed(registered, socket(selectors.SocketTerms)), 0, rpc.PageBlocked, reason.TermsRequired},
+		{"banned", observed(registered, byText(selectors.ScreenBanned)), 0, rpc.PageBlocked, reason.Banned},
+		{"service unavailable", observed(byText(selectors.ScreenServiceUnavailable), socket(selectors.SocketPairing)), 0, rpc.PageLoading, reason.ServiceUnavailable},
+		{"service unavailable to a linked page", observed(registered, byText(selectors.ScreenServiceUnavailable)), 0, rpc.PageDisconnected, reason.ServiceUnavailable},
+		{"app lock", observed(registered, socket(selectors.SocketLocked)), 0, rpc.PageBlocked, reason.ScreenLocked},
+		{"passkey", observed(on(selectors.ScreenPasskey), socket(selectors.SocketUnpaired)), 0, rpc.PageBlocked, reason.PasskeyRequired},
+		{"passkey, by the modules only", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), method(selectors.MethodPasskey)), 0, rpc.PageBlocked, reason.PasskeyRequired},
+		{"passkey given up, and a code again", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), method(selectors.MethodPasskey), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"too old", observed(byText(selectors.ScreenOutdated)), 0, rpc.PageLoading, reason.PageOutdated},
+		{"texts around a code prove nothing", observed(on(selectors.ScreenQR), byText(selectors.ScreenOutdated, selectors.ScreenConflict), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			j, h, now := New(Timings{}), History{}, epoch
@@ -166,8 +178,8 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 				}
 				now = now.Add(time.Second)
 			}
-			if h.told.Condition != tc.condition || h.told.Reason != tc.reason {
-				t.Fatalf("got %s (%s), want %s (%s)", h.told.Condition, h.told.Reason, tc.condition, tc.reason)
+			if h.reported.last.Condition != tc.condition || h.reported.last.Reason != tc.reason {
+				t.Fatalf("got %s (%s), want %s (%s)", h.reported.last.Condition, h.reported.last.Reason, tc.condition, tc.reason)
 			}
 		})
 	}
@@ -209,7 +221,7 @@ func TestAnObservationIsToldOnChangeAndAgainWhenOld(t *testing.T) {
 		}
 		return n
 	}
-	ready := look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
+	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	for _, step := range []struct {
 		after time.Duration
 		look  Observation
@@ -220,7 +232,7 @@ func TestAnObservationIsToldOnChangeAndAgainWhenOld(t *testing.T) {
 		{9 * time.Second, ready, 0},
 		{10 * time.Second, ready, 1},
 		{12 * time.Second, ready, 0},
-		{13 * time.Second, look(registered, socket(selectors.SocketOpening)), 1},
+		{13 * time.Second, observed(registered, socket(selectors.SocketOpening)), 1},
 	} {
 		if got := count(step.look, epoch.Add(step.after)); got != step.want {
 			t.Errorf("after %v: told %d times, want %d", step.after, got, step.want)
@@ -230,13 +242,13 @@ func TestAnObservationIsToldOnChangeAndAgainWhenOld(t *testing.T) {
 
 func TestLogoutIsToldBeforeWhatComesAfterIt(t *testing.T) {
 	j := New(Timings{})
-	ready := look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
-	qr := look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1"))
+	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
+	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"))
 	for _, tc := range []struct {
 		name string
 		next Observation
 	}{
-		{"seen by its address", func() Observation { l := qr; l.Document, l.LoggedOut = 1, &Logout{Detail: "why"}; return l }()},
+		{"seen by its address", func() Observation { l := qr; l.Document, l.Navigation.LoggedOut = 1, &Logout{Detail: "why"}; return l }()},
 		{"seen by the storage", qr},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -265,33 +277,33 @@ func TestFromTheScanToReadyThePageIsSyncing(t *testing.T) {
 		look Observation
 		want rpc.Condition
 	}{
-		{look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1")), rpc.PageUnlinked},
-		{look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(ReaderDOM, "a/1"), registered), rpc.PageSyncing},
-		{look(on(selectors.ScreenQR), socket(selectors.SocketOpening), registered), rpc.PageSyncing},
-		{look(socket(selectors.SocketConnected), notSynced, registered), rpc.PageSyncing},
-		{look(on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, registered), rpc.PageReady},
-		{look(socket(selectors.SocketOpening), registered), rpc.PageDisconnected},
+		{observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), rpc.PageUnlinked},
+		{observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), registered), rpc.PageSyncing},
+		{observed(on(selectors.ScreenQR), socket(selectors.SocketOpening), registered), rpc.PageSyncing},
+		{observed(socket(selectors.SocketConnected), notSynced, registered), rpc.PageSyncing},
+		{observed(on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, registered), rpc.PageReady},
+		{observed(socket(selectors.SocketOpening), registered), rpc.PageDisconnected},
 	} {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		h, _ = j.Next(h, at(step.look, now), now)
-		if h.told.Condition != step.want {
-			t.Fatalf("step %d: got %+v, want %s", i, h.told, step.want)
+		if h.reported.last.Condition != step.want {
+			t.Fatalf("step %d: got %+v, want %s", i, h.reported.last, step.want)
 		}
 	}
 }
 
 func TestALostConnectionIsReconnectingOnlyAfterThereWasOne(t *testing.T) {
 	j := New(Timings{})
-	opening := look(registered, socket(selectors.SocketOpening))
-	ready := look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
+	opening := observed(registered, socket(selectors.SocketOpening))
+	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	h, _ := j.Next(History{}, ready, epoch)
 	lost, _ := j.Next(h, opening, epoch.Add(time.Second))
-	if lost.told.Condition != rpc.PageDisconnected || lost.told.Reason != reason.Reconnecting {
-		t.Fatalf("got %+v", lost.told)
+	if lost.reported.last.Condition != rpc.PageDisconnected || lost.reported.last.Reason != reason.Reconnecting {
+		t.Fatalf("got %+v", lost.reported.last)
 	}
 	opening.Document = 1
 	reloaded, _ := j.Next(h, opening, epoch.Add(time.Second))
-	if reloaded.told.Condition != rpc.PageLoading {
-		t.Fatalf("a reload was told as %+v", reloaded.told)
+	if reloaded.reported.last.Condition != rpc.PageLoading {
+		t.Fatalf("a reload was told as %+v", reloaded.reported.last)
 	}
 }

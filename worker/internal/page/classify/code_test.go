@@ -13,10 +13,10 @@ import (
 	"session-manager/shared/selectors"
 )
 
-// step is a look at a time, and what must follow from it: codes and their ends
+// moment is an observation at a time, and what must follow from it: codes and their ends
 // as summary prints them, and "press", "reload", "reload fresh", "give up",
 // "return", "use here".
-type step struct {
+type moment struct {
 	at   float64 // seconds
 	look Observation
 	want string
@@ -52,11 +52,11 @@ func summary(v Decision) string {
 
 // play runs the steps and compares. Between them it looks every two seconds at
 // the same, and nothing must follow from that.
-func play(t *testing.T, steps []step) History {
+func play(t *testing.T, steps []moment) History {
 	t.Helper()
 	j, h := New(Timings{}), History{}
 	var got, want []string
-	look := func(seconds float64, l Observation) string {
+	play := func(seconds float64, l Observation) string {
 		now := epoch.Add(time.Duration(seconds * float64(time.Second)))
 		var v Decision
 		h, v = j.Next(h, at(l, now), now)
@@ -65,12 +65,12 @@ func play(t *testing.T, steps []step) History {
 	for i, s := range steps {
 		if i > 0 {
 			for between := steps[i-1].at + 2; between < s.at; between += 2 {
-				if said := look(between, steps[i-1].look); said != "" {
+				if said := play(between, steps[i-1].look); said != "" {
 					got = append(got, fmt.Sprintf("%v: %s", between, said))
 				}
 			}
 		}
-		got = append(got, fmt.Sprintf("%v: %s", s.at, look(s.at, s.look)))
+		got = append(got, fmt.Sprintf("%v: %s", s.at, play(s.at, s.look)))
 		want = append(want, fmt.Sprintf("%v: %s", s.at, s.want))
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -79,87 +79,89 @@ func play(t *testing.T, steps []step) History {
 	return h
 }
 
-func buttons(kinds ...string) func(*Observation) { return func(l *Observation) { l.Buttons = kinds } }
+func buttons(kinds ...string) func(*Observation) {
+	return func(l *Observation) { l.Drawn.Buttons = kinds }
+}
 
-func faded(l *Observation) { l.Opacity = 0.04 }
+func faded(l *Observation) { l.Drawn.Opacity = 0.04 }
 
 // dom and mod are a QR page without and with modules.
 func dom(change ...func(*Observation)) Observation {
-	return look(append([]func(*Observation){on(selectors.ScreenQR), noModules}, change...)...)
+	return observed(append([]func(*Observation){on(selectors.ScreenQR), noModules}, change...)...)
 }
 
 func mod(change ...func(*Observation)) Observation {
-	return look(append([]func(*Observation){on(selectors.ScreenQR), socket(selectors.SocketUnpaired)}, change...)...)
+	return observed(append([]func(*Observation){on(selectors.ScreenQR), socket(selectors.SocketUnpaired)}, change...)...)
 }
 
 var (
-	domA  = dom(shows(ReaderDOM, "a/1"))
-	domB  = dom(shows(ReaderDOM, "b/1"))
-	empty = dom(nothing(ReaderDOM))
+	domA  = dom(shows(selectors.ReaderDOM, "a/1"))
+	domB  = dom(shows(selectors.ReaderDOM, "b/1"))
+	empty = dom(nothing(selectors.ReaderDOM))
 )
 
 func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
-	opening := look(on(selectors.ScreenQR), socket(selectors.SocketOpening))
+	opening := observed(on(selectors.ScreenQR), socket(selectors.SocketOpening))
 	for _, tc := range []struct {
 		name  string
-		steps []step
+		steps []moment
 	}{
-		{"rotation, without modules", []step{
+		{"rotation, without modules", []moment{
 			{0, empty, ""}, {1, domA, "a/1 by dom #1 61s r0"}, {31, domA, ""}, {61, domB, "b/1 by dom #2 21s r0"}, {81, domB, ""}, {82, domB, "expired"}, {83, domB, ""},
 		}},
-		{"the first lives for a minute, without modules", []step{
+		{"the first lives for a minute, without modules", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {60, domA, ""}, {61, domA, "expired"},
 		}},
-		{"the modules know the time to live", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {20, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), ""}, {21, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
+		{"the modules know the time to live", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {20, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), ""}, {21, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
 		}},
-		{"the modules tell it later", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 16s r0"},
+		{"the modules tell it later", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 16s r0"},
 		}},
-		{"the same reference is given out anew", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {60, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {81, mod(shows(ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
+		{"the same reference is given out anew", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {60, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {81, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
 		}},
-		{"a new secret under the same reference", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {20, mod(shows(ReaderDOM, "a/2"), ttl("a", 60*time.Second)), "a/2 by dom #2 41s r0"}, {61, mod(shows(ReaderDOM, "a/2"), ttl("a", 60*time.Second)), "expired"},
+		{"a new secret under the same reference", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {20, mod(shows(selectors.ReaderDOM, "a/2"), ttl("a", 60*time.Second)), "a/2 by dom #2 41s r0"}, {61, mod(shows(selectors.ReaderDOM, "a/2"), ttl("a", 60*time.Second)), "expired"},
 		}},
-		{"scanned", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(ReaderDOM, "a/1"), registered), "scanned"}, {6, look(registered, socket(selectors.SocketConnected), notSynced), ""},
+		{"scanned", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(selectors.ReaderDOM, "a/1"), registered), "scanned"}, {6, observed(registered, socket(selectors.SocketConnected), notSynced), ""},
 		}},
-		{"scanned, and a passkey is asked for", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, look(on(selectors.ScreenPasskey), socket(selectors.SocketPairing)), "scanned"},
+		{"scanned, and a passkey is asked for", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, observed(on(selectors.ScreenPasskey), socket(selectors.SocketPairing)), "scanned"},
 		}},
-		{"the connection is lost", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, opening, "page_changed"}, {9, mod(shows(ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
+		{"the connection is lost", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, opening, "page_changed"}, {9, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
 		}},
-		{"a string that stays in place while connecting", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketOpening)), ""},
+		{"a string that stays in place while connecting", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketOpening)), ""},
 		}},
-		{"offline and back", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, mod(shows(ReaderDOM, "a/1"), offline), "offline"}, {20, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 41s r0"},
+		{"offline and back", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, mod(shows(selectors.ReaderDOM, "a/1"), offline), "offline"}, {20, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 41s r0"},
 		}},
-		{"offline overlay, without modules", []step{
-			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(ReaderDOM, "a/1"), buttons(ButtonOffline), faded), "offline"}, {90, dom(shows(ReaderDOM, "a/1"), buttons(ButtonOffline), faded), ""},
+		{"offline overlay, without modules", []moment{
+			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOffline), faded), "offline"}, {90, dom(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOffline), faded), ""},
 		}},
-		{"the page is loaded again", []step{
-			{0, domA, "a/1 by dom #1 61s r0"}, {5, look(noModules, func(l *Observation) { l.Document, l.Splash = 1, true }), "navigated"},
+		{"the page is loaded again", []moment{
+			{0, domA, "a/1 by dom #1 61s r0"}, {5, observed(noModules, func(l *Observation) { l.Document, l.Drawn.Splash = 1, true }), "navigated"},
 		}},
-		{"a string that comes back is not young again", []step{
+		{"a string that comes back is not young again", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {10, empty, "page_changed"}, {20, domA, "a/1 by dom #1 41s r0"}, {61, domA, "expired"},
 		}},
-		{"it is in another document", []step{
-			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(ReaderDOM, "a/1"), func(l *Observation) { l.Document = 1 }), "a/1 by dom #1 61s r0"},
+		{"it is in another document", []moment{
+			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(selectors.ReaderDOM, "a/1"), func(l *Observation) { l.Document = 1 }), "a/1 by dom #1 61s r0"},
 		}},
-		{"by phone number: the modules' string is not on the screen", []step{
-			{0, look(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired), nothing(ReaderDOM), shows(ReaderModules, "a/1")), ""},
+		{"by phone number: the modules' string is not on the screen", []moment{
+			{0, observed(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired), nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1")), ""},
 		}},
-		{"auto-logout: neither is the frame's", []step{
-			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), shows(ReaderImage, "z/1"), func(l *Observation) { l.AutoLogoutFrame = true }), ""},
+		{"auto-logout: neither is the frame's", []moment{
+			{0, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), shows(selectors.ReaderImage, "z/1"), func(l *Observation) { l.Drawn.AutoLogoutFrame = true }), ""},
 		}},
-		{"a harmless button beside the code", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), buttons(ButtonOther)), "a/1 by dom #1 61s r0"},
+		{"a harmless button beside the code", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOther)), "a/1 by dom #1 61s r0"},
 		}},
-		{"a cover of which nothing is known", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), buttons(ButtonOther), faded), ""},
+		{"a cover of which nothing is known", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOther), faded), ""},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
@@ -167,43 +169,45 @@ func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
 }
 
 func TestTheNewestStringIsBelieved(t *testing.T) {
-	both := func(d, m string) Observation { return mod(shows(ReaderDOM, d), shows(ReaderModules, m)) }
+	both := func(d, m string) Observation {
+		return mod(shows(selectors.ReaderDOM, d), shows(selectors.ReaderModules, m))
+	}
 	for _, tc := range []struct {
 		name  string
-		steps []step
+		steps []moment
 	}{
-		{"the DOM, when both are new", []step{{0, both("a/1", "a/2"), "a/1 by dom #1 61s r0"}}},
-		{"the modules go ahead", []step{
+		{"the DOM, when both are new", []moment{{0, both("a/1", "a/2"), "a/1 by dom #1 61s r0"}}},
+		{"the modules go ahead", []moment{
 			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), ""}, {1.02, both("b/1", "b/1"), "b/1 by dom #2 21s r0"},
 		}},
-		{"the modules, when the DOM does not follow", []step{
+		{"the modules, when the DOM does not follow", []moment{
 			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("a/1", "b/1"), ""}, {1.25, both("a/1", "b/1"), ""}, {1.3, both("a/1", "b/1"), "b/1 by modules #2 21s r0"},
 		}},
-		{"the DOM goes ahead", []step{
+		{"the DOM goes ahead", []moment{
 			{0, both("a/1", "a/1"), "a/1 by dom #1 61s r0"}, {1, both("b/1", "a/1"), "b/1 by dom #2 21s r0"},
 		}},
-		{"the modules alone", []step{
-			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), ""}, {0.3, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1")), "a/1 by modules #1 61s r0"},
-			{5, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "page_changed"},
-			{5.01, mod(nothing(ReaderDOM), shows(ReaderModules, "b/1")), "b/1 by modules #2 21s r0"},
+		{"the modules alone", []moment{
+			{0, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1")), ""}, {0.3, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1")), "a/1 by modules #1 61s r0"},
+			{5, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "b/1")), "page_changed"},
+			{5.01, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "b/1")), "b/1 by modules #2 21s r0"},
 		}},
-		{"the modules, idle", []step{
-			{0, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(selectors.SocketIdle)), ""},
-			{2, mod(nothing(ReaderDOM), shows(ReaderModules, "a/1"), socket(selectors.SocketIdle)), "reload"},
+		{"the modules, idle", []moment{
+			{0, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), socket(selectors.SocketIdle)), ""},
+			{2, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), socket(selectors.SocketIdle)), "reload"},
 		}},
-		{"a picture, when the others have nothing", []step{
-			{0, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), "a/1 by image #1 61s r0"},
-			{5, dom(nothing(ReaderDOM), nothing(ReaderModules)), ""},
-			{10, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), ""},
-			{61, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), "expired"},
-			{70, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "a/1")), ""},
-			{71, dom(nothing(ReaderDOM), nothing(ReaderModules), shows(ReaderImage, "b/1")), "b/1 by image #2 21s r0"},
+		{"a picture, when the others have nothing", []moment{
+			{0, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), "a/1 by image #1 61s r0"},
+			{5, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules)), ""},
+			{10, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), ""},
+			{61, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), "expired"},
+			{70, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), ""},
+			{71, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "b/1")), "b/1 by image #2 21s r0"},
 		}},
-		{"the DOM before any picture", []step{
-			{0, dom(nothing(ReaderDOM), shows(ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {2, dom(shows(ReaderDOM, "b/1"), shows(ReaderScreenshot, "a/1")), "b/1 by dom #2 21s r0"},
+		{"the DOM before any picture", []moment{
+			{0, dom(nothing(selectors.ReaderDOM), shows(selectors.ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {2, dom(shows(selectors.ReaderDOM, "b/1"), shows(selectors.ReaderScreenshot, "a/1")), "b/1 by dom #2 21s r0"},
 		}},
-		{"the eye goes on when it has not looked for long", []step{
-			{0, dom(shows(ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {1, dom(), ""}, {10, dom(), ""}, {11, dom(), "page_changed"},
+		{"the eye goes on when it has not looked for long", []moment{
+			{0, dom(shows(selectors.ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {1, dom(), ""}, {10, dom(), ""}, {11, dom(), "page_changed"},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
@@ -215,9 +219,9 @@ func TestOnlyLastingDisagreementIsReportedAndOnce(t *testing.T) {
 	var said []string
 	for i := range 40 {
 		now := epoch.Add(time.Duration(i) * 250 * time.Millisecond)
-		l := mod(shows(ReaderDOM, "a/1"), shows(ReaderModules, "a/2"))
+		l := mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/2"))
 		if i < 2 {
-			l = mod(shows(ReaderDOM, "a/1"), shows(ReaderModules, "a/1"))
+			l = mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/1"))
 		}
 		var v Decision
 		h, v = j.Next(h, at(l, now), now)
@@ -231,43 +235,43 @@ func TestOnlyLastingDisagreementIsReportedAndOnce(t *testing.T) {
 }
 
 func TestRenewal(t *testing.T) {
-	idle := mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), faded)
-	opening := look(on(selectors.ScreenQR), socket(selectors.SocketOpening))
-	domIdle := dom(shows(ReaderDOM, "a/1"), buttons(ButtonReload))
-	strange := dom(shows(ReaderDOM, "a/1"), buttons(ButtonOther), faded)
+	idle := mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), faded)
+	opening := observed(on(selectors.ScreenQR), socket(selectors.SocketOpening))
+	domIdle := dom(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonReload))
+	strange := dom(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOther), faded)
 	for _, tc := range []struct {
 		name  string
-		steps []step
+		steps []moment
 	}{
-		{"pressed once, and a new code comes", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {50, idle, "idle, press"}, {50.1, idle, ""}, {51, opening, ""}, {53, mod(shows(ReaderDOM, "b/1")), "b/1 by dom #2 61s r1"},
+		{"pressed once, and a new code comes", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {50, idle, "idle, press"}, {50.1, idle, ""}, {51, opening, ""}, {53, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r1"},
 		}},
-		{"pressed in vain, so loaded again, ever more slowly", []step{
+		{"pressed in vain, so loaded again, ever more slowly", []moment{
 			{0, idle, "press"}, {14, idle, ""}, {15, idle, "reload"}, {15.5, idle, ""}, {16, idle, "press"}, {31, idle, "reload"}, {32, idle, ""}, {33, idle, "press"}, {48, idle, "reload"}, {51, idle, ""}, {52, idle, "press"},
 		}},
-		{"pressed, and no code comes", []step{
+		{"pressed, and no code comes", []moment{
 			{0, idle, "press"}, {1, opening, ""}, {14, opening, ""}, {15, opening, "reload"},
 		}},
-		{"the same reference comes back alive", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {61, idle, "idle, press"}, {62, opening, ""}, {63, mod(nothing(ReaderDOM)), ""}, {64, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r1"},
+		{"the same reference comes back alive", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {61, idle, "idle, press"}, {62, opening, ""}, {63, mod(nothing(selectors.ReaderDOM)), ""}, {64, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r1"},
 		}},
-		{"without modules, by its text", []step{
+		{"without modules, by its text", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {30, domIdle, "idle, press"}, {31, empty, ""}, {33, domB, "b/1 by dom #2 61s r1"},
 		}},
-		{"without modules, in no language we know: covered when the code's life was over", []step{
+		{"without modules, in no language we know: covered when the code's life was over", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {60, domA, ""}, {61.5, strange, "idle, press"},
 		}},
-		{"covered before: it is the other button", []step{
+		{"covered before: it is the other button", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {30, strange, "offline"}, {100, strange, ""}, {200, strange, ""},
 		}},
-		{"never while offline", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonOffline)), ""},
-			{1, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonOffline, ButtonReload)), ""},
-			{2, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), offline), ""},
-			{90, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), offline), ""},
+		{"never while offline", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonOffline)), ""},
+			{1, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonOffline, ButtonReload)), ""},
+			{2, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), offline), ""},
+			{90, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload), offline), ""},
 		}},
-		{"no button is drawn", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle)), ""}, {1, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle)), ""}, {2, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle)), "reload"},
+		{"no button is drawn", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle)), ""}, {1, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle)), ""}, {2, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle)), "reload"},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
@@ -276,7 +280,7 @@ func TestRenewal(t *testing.T) {
 
 func TestAPressThatFailsLoadsThePageAgainAtOnce(t *testing.T) {
 	j := New(Timings{})
-	idle := mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload))
+	idle := mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload))
 	h, v := j.Next(History{}, at(idle, epoch), epoch)
 	if v.Action != Press {
 		t.Fatalf("got %v", v.Action)
@@ -289,30 +293,30 @@ func TestAPressThatFailsLoadsThePageAgainAtOnce(t *testing.T) {
 }
 
 func TestCures(t *testing.T) {
-	splash := look(noModules, func(l *Observation) { l.Splash, l.Mount = true, false })
-	failed := look(noModules, func(l *Observation) { l.ErrorPage, l.Registered = true, nil })
-	unsupported := look(noModules, byText(selectors.ScreenUnsupported), func(l *Observation) { l.Mount = false })
+	splash := observed(noModules, func(l *Observation) { l.Drawn.Splash, l.Drawn.Mount = true, false })
+	failed := observed(noModules, func(l *Observation) { l.Navigation.ErrorPage, l.Storage.Registered = true, nil })
+	unsupported := observed(noModules, byText(selectors.ScreenUnsupported), func(l *Observation) { l.Drawn.Mount = false })
 	for _, tc := range []struct {
 		name  string
-		steps []step
+		steps []moment
 	}{
-		{"a splash that hangs is loaded again, and given up at last", []step{
+		{"a splash that hangs is loaded again, and given up at last", []moment{
 			{0, splash, ""}, {59, splash, ""}, {60, splash, "reload"}, {90, splash, ""}, {179, splash, ""}, {180, splash, "reload"}, {210, splash, ""}, {300, splash, "reload"}, {330, splash, ""}, {420, splash, "give up"},
 		}},
-		{"a page that can't be reached is tried ever more slowly", []step{
+		{"a page that can't be reached is tried ever more slowly", []moment{
 			{0, failed, ""}, {2, failed, "reload"}, {5, failed, ""}, {6, failed, "reload"}, {14, failed, "reload"}, {29, failed, ""}, {30, failed, "reload"}, {60, failed, "reload"}, {89, failed, ""}, {90, failed, "reload"},
 		}},
-		{"an unsupported browser is tried past the cache", []step{
+		{"an unsupported browser is tried past the cache", []moment{
 			{0, unsupported, ""}, {5, unsupported, "reload fresh"}, {14, unsupported, ""}, {15, unsupported, "reload fresh"},
 		}},
-		{"no code for long", []step{
+		{"no code for long", []moment{
 			{0, mod(), ""}, {20, mod(), ""}, {44, mod(), ""}, {45, mod(), "reload"}, {46, splash, ""}, {50, mod(), ""}, {134, mod(), ""}, {135, mod(), "reload"},
 		}},
-		{"offline is waited for", []step{
-			{0, mod(shows(ReaderDOM, "a/1"), offline), ""}, {20, mod(offline), ""}, {400, mod(offline), ""},
+		{"offline is waited for", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1"), offline), ""}, {20, mod(offline), ""}, {400, mod(offline), ""},
 		}},
-		{"ready resets the patience", []step{
-			{0, failed, ""}, {2, failed, "reload"}, {6, failed, "reload"}, {8, look(registered, on(selectors.ScreenMain), noModules), ""}, {20, failed, ""}, {22, failed, "reload"},
+		{"ready resets the patience", []moment{
+			{0, failed, ""}, {2, failed, "reload"}, {6, failed, "reload"}, {8, observed(registered, on(selectors.ScreenMain), noModules), ""}, {20, failed, ""}, {22, failed, "reload"},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
@@ -320,7 +324,7 @@ func TestCures(t *testing.T) {
 }
 
 func TestACodeExpiresThoughThePageCanNotBeLookedAt(t *testing.T) {
-	h := play(t, []step{{0, domA, "a/1 by dom #1 61s r0"}})
+	h := play(t, []moment{{0, domA, "a/1 by dom #1 61s r0"}})
 	if _, events := h.Expired(epoch.Add(60 * time.Second)); len(events) != 0 {
 		t.Fatalf("too early: %v", events)
 	}
@@ -335,7 +339,7 @@ func TestACodeExpiresThoughThePageCanNotBeLookedAt(t *testing.T) {
 
 func TestNextDoesNotTouchTheHistoryItIsGiven(t *testing.T) {
 	j := New(Timings{})
-	h := play(t, []step{{0, domA, "a/1 by dom #1 61s r0"}})
+	h := play(t, []moment{{0, domA, "a/1 by dom #1 61s r0"}})
 	before := fmt.Sprintf("%#v", h)
 	_, _ = j.Next(h, at(domB, epoch.Add(time.Second)), epoch.Add(time.Second))
 	_, _ = h.Navigated()

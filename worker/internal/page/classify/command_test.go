@@ -12,45 +12,45 @@ import (
 
 func TestThePageIsLedBackToItsQRWhenAPairingCodeEnds(t *testing.T) {
 	screen := func(change ...func(*Observation)) Observation {
-		return look(append([]func(*Observation){on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)}, change...)...)
+		return observed(append([]func(*Observation){on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)}, change...)...)
 	}
 	opening := screen(codeUntil(180))
-	opening.Socket = selectors.SocketOpening
+	opening.Modules.Socket = selectors.SocketOpening
 	busy := screen(codeUntil(10))
 	busy.Busy = true
-	form := look(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired))
+	form := observed(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired))
 	for _, tc := range []struct {
 		name  string
-		steps []step
+		steps []moment
 	}{
-		{"when its life has ended", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, screen(codeUntil(100)), "page_changed"}, {105, screen(codeUntil(100)), "return"}, {106, mod(shows(ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
+		{"when its life has ended", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, screen(codeUntil(100)), "page_changed"}, {105, screen(codeUntil(100)), "return"}, {106, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
 		}},
-		{"and is loaded when that brings nothing", []step{
+		{"and is loaded when that brings nothing", []moment{
 			{0, screen(codeUntil(0)), ""}, {5, screen(codeUntil(0)), "return"}, {19, screen(codeUntil(0)), ""}, {20, screen(codeUntil(0)), "reload"},
 		}},
-		{"when its connection was lost", []step{
+		{"when its connection was lost", []moment{
 			{0, screen(codeUntil(180)), ""}, {10, opening, ""}, {12, screen(codeUntil(180)), "return"},
 		}},
-		{"but not a code that was given after a vain attempt", []step{
+		{"but not a code that was given after a vain attempt", []moment{
 			{0, screen(codeUntil(0)), ""}, {5, screen(codeUntil(0)), "return"}, {10, screen(codeUntil(190)), ""}, {195, screen(codeUntil(190)), "reload"},
 		}},
-		{"not while a command is at work", []step{{0, busy, ""}, {100, busy, ""}, {101, screen(codeUntil(10)), "return"}}},
-		{"and not because new codes were asked for before", []step{
-			{0, mod(shows(ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload)), "idle, press"},
+		{"not while a command is at work", []moment{{0, busy, ""}, {100, busy, ""}, {101, screen(codeUntil(10)), "return"}}},
+		{"and not because new codes were asked for before", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload)), "idle, press"},
 			{6, screen(codeUntil(180)), ""}, {185, screen(codeUntil(180)), "return"},
 		}},
-		{"also one that nobody asked us for", []step{{0, screen(), ""}, {200, screen(), "return"}}},
-		{"and so is a form that was left open", []step{{0, form, ""}, {45, form, "return"}, {60, form, "reload"}}},
+		{"also one that nobody asked us for", []moment{{0, screen(), ""}, {200, screen(), "return"}}},
+		{"and so is a form that was left open", []moment{{0, form, ""}, {45, form, "return"}, {60, form, "reload"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { play(t, tc.steps) })
 	}
 }
 
 func TestAConflictIsEndedThreeTimesAnHour(t *testing.T) {
-	conflict := look(registered, socket(selectors.SocketConflict))
-	ready := look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
-	play(t, []step{
+	conflict := observed(registered, socket(selectors.SocketConflict))
+	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
+	play(t, []moment{
 		{0, ready, ""}, {10, conflict, ""}, {70, conflict, "use here"}, {72, ready, ""}, {100, conflict, ""},
 		{160, conflict, "use here"}, {220, conflict, "use here"}, {1000, conflict, ""}, {3600, conflict, ""}, {3670, conflict, "use here"},
 	})
@@ -62,7 +62,7 @@ func TestWhatIsDoneAboutAConflictIsTold(t *testing.T) {
 	for i := range 12 {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		var v Decision
-		h, v = j.Next(h, look(registered, socket(selectors.SocketConflict)), now)
+		h, v = j.Next(h, observed(registered, socket(selectors.SocketConflict)), now)
 		for _, e := range v.Events {
 			if o, ok := e.(rpc.PageObserved); ok && o.Reason == reason.Conflict {
 				told = append(told, o.Detail)
@@ -70,8 +70,8 @@ func TestWhatIsDoneAboutAConflictIsTold(t *testing.T) {
 		}
 	}
 	want := []string{
-		"it is taken over after 2s", "it was taken over 1 of at most 3 times within the hour",
-		"it was taken over 2 of at most 3 times within the hour", "it was taken over 3 times within the hour, and is left alone now",
+		"the session is taken over after 2s", "the session was taken over 1 of at most 3 times within the hour",
+		"the session was taken over 2 of at most 3 times within the hour", "the session was taken over 3 times within the hour, and is now left alone",
 	}
 	if strings.Join(told, "\n") != strings.Join(want, "\n") {
 		t.Fatalf("told %q", told)
@@ -79,14 +79,14 @@ func TestWhatIsDoneAboutAConflictIsTold(t *testing.T) {
 }
 
 func TestAnotherTabIsTakenOverOnceAndThenThePageIsLoaded(t *testing.T) {
-	tab := look(byText(selectors.ScreenOtherTab))
-	play(t, []step{{0, tab, ""}, {3, tab, "use here"}, {9, tab, "reload"}, {21, tab, "reload"}})
+	tab := observed(byText(selectors.ScreenOtherTab))
+	play(t, []moment{{0, tab, ""}, {3, tab, "use here"}, {9, tab, "reload"}, {21, tab, "reload"}})
 }
 
 func TestASilentConnectionIsLoadedAgainAndLessOftenEachTime(t *testing.T) {
-	ready := look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
-	silent := look(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(76*time.Second))
-	play(t, []step{
+	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
+	silent := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(76*time.Second))
+	play(t, []moment{
 		{0, ready, ""}, {100, silent, ""}, {105, silent, "reload"}, {110, ready, ""},
 		{200, silent, ""}, {206, silent, ""}, {210, silent, "reload"}, {215, ready, ""},
 		{3000, silent, ""}, {3005, silent, "reload"},
@@ -95,9 +95,9 @@ func TestASilentConnectionIsLoadedAgainAndLessOftenEachTime(t *testing.T) {
 
 func TestASyncIsLoadedAgainOnlyWhenItStandsStill(t *testing.T) {
 	at := func(percent int) Observation {
-		return look(registered, socket(selectors.SocketConnected), notSynced, func(l *Observation) { l.Progress = percent })
+		return observed(registered, socket(selectors.SocketConnected), notSynced, func(l *Observation) { l.Drawn.Progress = percent })
 	}
-	play(t, []step{
+	play(t, []moment{
 		{0, at(1), ""}, {180, at(2), ""}, {360, at(3), ""}, {549, at(3), ""}, {550, at(3), "reload"}, {920, at(3), ""}, {930, at(3), "reload"},
 		{940, at(4), ""},
 	})
@@ -105,7 +105,7 @@ func TestASyncIsLoadedAgainOnlyWhenItStandsStill(t *testing.T) {
 
 func TestTheRemainsOfALoginAreToldAsItsEnd(t *testing.T) {
 	j := New(Timings{})
-	qr := look(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(l *Observation) { l.Remains = true })
+	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(l *Observation) { l.Storage.Remains = true })
 	h, v := j.Next(History{}, qr, epoch)
 	first, ok := v.Events[0].(rpc.PageObserved)
 	if !ok || first.Condition != rpc.PageLoggedOut || first.Detail == "" {

@@ -18,30 +18,34 @@ func lookFrom(a, b, c byte, now time.Time) Observation {
 		selectors.ScreenQR, selectors.ScreenMain, selectors.ScreenPhoneCode, selectors.ScreenPhoneEntry,
 		selectors.ScreenConflict, selectors.ScreenOtherTab, selectors.ScreenSyncing, selectors.ScreenPasskey,
 	}
-	l := Observation{Document: int(a & 1), Online: a&2 == 0, Mount: a&4 == 0, Opacity: 1, Progress: int(c) - 1, Remains: a&8 != 0, Busy: a&16 != 0}
-	l.Socket = sockets[b&7]
-	l.Screens = []Sign{{Name: screens[b>>3&7], Text: b&64 != 0}}
+	l := Observation{
+		Document: int(a & 1), Online: a&2 == 0, Busy: a&16 != 0,
+		Drawn:   Drawn{Mount: a&4 == 0, Opacity: 1, Progress: int(c) - 1},
+		Storage: Storage{Remains: a&8 != 0},
+	}
+	l.Modules.Socket = sockets[b&7]
+	l.Drawn.Screens = []Sign{{Name: screens[b>>3&7], Text: b&64 != 0}}
 	switch a >> 5 & 3 {
 	case 1:
-		l.Registered = yes
+		l.Storage.Registered = yes
 	case 2:
-		l.Registered = no
+		l.Storage.Registered = no
 	}
 	names := []string{"a/1", "a/2", "b/1", "c/1"}
 	if b&128 != 0 {
-		shows(ReaderDOM, names[c&3])(&l)
+		shows(selectors.ReaderDOM, names[c&3])(&l)
 	}
 	if a&128 != 0 {
-		shows(ReaderModules, names[c>>2&3])(&l)
+		shows(selectors.ReaderModules, names[c>>2&3])(&l)
 	}
 	if c&16 != 0 {
-		l.RefTTL, l.Ref = 20*time.Second, "a"
+		l.Modules.RefTTL, l.Modules.Ref = 20*time.Second, "a"
 	}
 	if c&32 != 0 {
 		l.PairingUntil = epoch.Add(time.Minute)
 	}
 	if c&64 != 0 {
-		l.Buttons = []string{ButtonReload}
+		l.Drawn.Buttons = []string{ButtonReload}
 	}
 	if c&128 != 0 {
 		l.Quiet = 2 * time.Minute

@@ -33,9 +33,9 @@ type Timings struct {
 	// Repeat is how often an unchanged observation is told again, as fresh
 	// evidence.
 	Repeat time.Duration
-	// PictureHold is how long the word of a reader that doesn't look every time
+	// ImageHold is how long the word of a reader that doesn't look every time
 	// is good for.
-	PictureHold time.Duration
+	ImageHold time.Duration
 	// TakeOver is how long the account may be open elsewhere before the page is
 	// made to take it back.
 	TakeOver time.Duration
@@ -65,7 +65,7 @@ func (t Timings) withDefaults() Timings {
 		{&t.Eager, 500 * time.Millisecond},
 		{&t.Silence, 3 * time.Second},
 		{&t.Repeat, 10 * time.Second},
-		{&t.PictureHold, 10 * time.Second},
+		{&t.ImageHold, 10 * time.Second},
 		{&t.TakeOver, time.Minute},
 		{&t.Quiet, 75 * time.Second},
 	} {

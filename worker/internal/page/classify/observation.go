@@ -1,0 +1,159 @@
+package classify
+
+import (
+	"slices"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/qrpayload"
+)
+
+// Observation is what was found out about the page at one time.
+type Observation struct {
+	// Document counts the documents that the page has loaded.
+	Document   int
+	Navigation Navigation
+	Drawn      Drawn
+	Modules    Modules
+	Storage    Storage
+	// Readings holds what each reader found. One that is not mentioned has not
+	// looked.
+	Readings []Reading
+	// Online is false when Chrome, or the page's own probe, sees no network.
+	Online bool
+	// Quiet is for how long nothing has come over the page's connection; 0 while
+	// that is not known.
+	Quiet time.Duration
+	// PasskeyAsked is true while the page waits for its browser to give it a
+	// passkey. It is checked only where a scan could have come before.
+	PasskeyAsked bool
+	// PairingUntil is set while the page was asked for a pairing code, in this
+	// document: it is when the code's life ends. Meanwhile no QR of the page can
+	// be used.
+	PairingUntil time.Time
+	// Busy is true while a person's command is being carried out in the page.
+	Busy bool
+}
+
+// Navigation is how the document was reached.
+type Navigation struct {
+	// LoggedOut is set once after the page went to its address for ended sessions.
+	LoggedOut *Logout
+	// ErrorPage is true when Chrome shows its own page for a failed navigation,
+	// and Failure is why, when it is known.
+	ErrorPage bool
+	Failure   reason.Code
+	// UnsupportedURL is true at the address for browsers that lack something.
+	UnsupportedURL bool
+	// Status is the document's HTTP status, 0 when there was none.
+	Status int
+}
+
+// Logout is a navigation of the page to its address for ended sessions.
+type Logout struct {
+	// Detail is why, for people; it may be empty.
+	Detail string
+}
+
+// Drawn is what the document shows.
+type Drawn struct {
+	// Splash, Mount: the page's boot picture, and the element that it draws into.
+	Splash, Mount bool
+	Screens       []Sign
+	// Progress in percent, -1 when the page shows none.
+	Progress int
+	// Buttons are the kinds of those that cover the code.
+	Buttons []string
+	// Opacity of the code's image, 1 when there is none.
+	Opacity float64
+	// AutoLogoutFrame is true when the code shown is that of a frame whose
+	// session would not be kept.
+	AutoLogoutFrame bool
+}
+
+// Sign is one screen that the observer recognised.
+type Sign struct {
+	Name selectors.ScreenName `json:"name"`
+	// Text is true when it was recognised by its text only.
+	Text bool `json:"text"`
+}
+
+// Kinds of overlay buttons, which the observer distinguishes by their texts.
+const (
+	ButtonReload  = "reload"
+	ButtonOffline = "offline"
+	ButtonOther   = "other"
+)
+
+// Modules is what the page's own modules answer.
+type Modules struct {
+	// Loader is true when the page's module loader is there.
+	Loader  bool
+	Version string
+	// Socket and Method are empty when the modules don't answer. Method is how
+	// the page means to be linked.
+	Socket selectors.Socket
+	Method selectors.Method
+	// HasSynced reports whether the chats are there; nil when the modules don't
+	// answer.
+	HasSynced *bool
+	// Ref and RefTTL are the current reference; RefTTL is 0 when it is unknown.
+	Ref    qrpayload.Ref
+	RefTTL time.Duration
+}
+
+// Storage is what the page's storage holds.
+type Storage struct {
+	// Registered reports whether the login is there; nil when storage could not
+	// be read.
+	Registered *bool
+	// Remains is true when parts of a login are there, but not all of it.
+	Remains bool
+}
+
+// Reading is what one reader has found.
+type Reading struct {
+	Reader selectors.Reader
+	// Found is false when it looked and found nothing.
+	Found bool
+	Code  qrpayload.Code
+	// Err is why what it found is not a code, or why it could not look.
+	Err error
+	// At is when it looked.
+	At time.Time
+}
+
+// has reports whether the observer recognised a screen, by selector or text.
+func (o Observation) has(name selectors.ScreenName) bool {
+	return slices.ContainsFunc(o.Drawn.Screens, func(s Sign) bool { return s.Name == name })
+}
+
+// surely reports whether it recognised the screen by more than text.
+func (o Observation) surely(name selectors.ScreenName) bool {
+	return slices.ContainsFunc(o.Drawn.Screens, func(s Sign) bool { return s.Name == name && !s.Text })
+}
+
+func (o Observation) button(kind string) bool { return slices.Contains(o.Drawn.Buttons, kind) }
+
+// covered reports whether something covers the code.
+func (o Observation) covered() bool { return len(o.Drawn.Buttons) > 0 || o.Drawn.Opacity < faint }
+
+// offline reports whether anything means that there is no network.
+func (o Observation) offline() bool {
+	return !o.Online || o.button(ButtonOffline) || o.has(selectors.ScreenOffline)
+}
+
+// reading returns what a reader found, and whether it has looked.
+func (o Observation) reading(by selectors.Reader) (Reading, bool) {
+	i := slices.IndexFunc(o.Readings, func(r Reading) bool { return r.Reader == by })
+	if i < 0 {
+		return Reading{}, false
+	}
+	return o.Readings[i], true
+}
+
+func (o Observation) found(by selectors.Reader) bool {
+	r, _ := o.reading(by)
+	return r.Found
+}

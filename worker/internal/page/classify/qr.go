@@ -1,0 +1,351 @@
+package classify
+
+import (
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/qrpayload"
+)
+
+// Causes for which a code stops being scannable, as rpc.QRGone carries them.
+const (
+	causeScanned   = "scanned"
+	causeIdle      = "idle"
+	causeOffline   = "offline"
+	causeExpired   = "expired"
+	causeChanged   = "page_changed"
+	causeNavigated = "navigated"
+)
+
+// faint is the opacity below which a code can't be scanned. Under an overlay
+// WhatsApp Web has drawn it at 0.04 since August 2026.
+const faint = 0.5
+
+// qr is what is known of the QR code: what the readers found, how long its
+// payloads live, which one is offered, and how new ones are asked for.
+type qr struct {
+	readings  readings
+	lives     lives
+	continued bool // there was a code a moment ago, so that the next is not the first
+	// coveredSince is when the code was covered, blindSince when the cheap
+	// readers fell silent; zero means that they are not.
+	coveredSince, blindSince time.Time
+	disagreed                rpc.QRPayload // the last payload that readers disagreed about
+	offer                    offer
+	seq                      uint64
+	latest                   rpc.QRPayload // the payload that seq counts
+	renewal                  renewal
+}
+
+// reading is the latest that one reader found.
+type reading struct {
+	reader selectors.Reader
+	found  bool
+	code   qrpayload.Code
+	since  time.Time // when it first found this code
+	at     time.Time // when it last looked
+}
+
+// readings holds the reading of each reader.
+type readings struct{ dom, modules, image, screenshot reading }
+
+// life is that of one reference.
+type life struct {
+	ref      qrpayload.Ref
+	since    time.Time
+	ttl      time.Duration
+	exact    time.Duration // from the modules; 0 when ttl is a guess
+	document int
+}
+
+// lives are those of the latest references, newest last.
+type lives [8]life
+
+func (ls lives) find(ref qrpayload.Ref) (life, bool) {
+	for i := len(ls) - 1; i >= 0; i-- {
+		if ls[i].ref == ref {
+			return ls[i], true
+		}
+	}
+	return life{}, false
+}
+
+// with returns ls with l as its newest, in place of an older one of its ref.
+func (ls lives) with(l life) lives {
+	kept := make([]life, 0, len(ls)+1)
+	for _, old := range ls {
+		if old.ref != l.ref {
+			kept = append(kept, old)
+		}
+	}
+	kept = append(kept, l)
+	var next lives
+	copy(next[:], kept[max(0, len(kept)-len(next)):])
+	return next
+}
+
+// offer is the code that was last reported.
+type offer struct {
+	on       bool
+	code     rpc.QRPayload
+	reader   selectors.Reader
+	expires  time.Time
+	document int
+}
+
+// read updates the readings. Those of the readers that don't look each time are
+// kept for hold.
+func (q *qr) read(o Observation, now time.Time, hold time.Duration) {
+	q.readings = readings{
+		dom:        q.readings.dom.next(o, selectors.ReaderDOM, now, 0),
+		modules:    q.readings.modules.next(o, selectors.ReaderModules, now, 0),
+		image:      q.readings.image.next(o, selectors.ReaderImage, now, hold),
+		screenshot: q.readings.screenshot.next(o, selectors.ReaderScreenshot, now, hold),
+	}
+}
+
+// next returns the reading after an observation.
+func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold time.Duration) reading {
+	found, looked := o.reading(by)
+	switch {
+	case looked && !found.Found:
+		return reading{reader: by, at: found.At}
+	case looked && r.found && r.code == found.Code:
+		r.at = found.At
+	case looked:
+		return reading{reader: by, found: true, code: found.Code, since: found.At, at: found.At}
+	case hold == 0 || now.Sub(r.at) > hold:
+		return reading{reader: by}
+	}
+	return r
+}
+
+// best returns the reading to serve. The document beats decoded images; within
+// each pair the newer one wins. A payload that only the modules know does not
+// count until the page has had time to draw it.
+func (q *qr) best(now time.Time, t Timings) reading {
+	modules := q.readings.modules
+	modules.found = modules.found && now.Sub(modules.since) >= q.drawDelay(t)
+	if r := newer(q.readings.dom, modules); r.found {
+		return r
+	}
+	return newer(q.readings.image, q.readings.screenshot)
+}
+
+// newer returns the one of two readings that found its code last, the first if
+// both did at once.
+func newer(a, b reading) reading {
+	if b.found && (!a.found || b.since.After(a.since)) {
+		return b
+	}
+	return a
+}
+
+// drawDelay is how old the modules' payload must be to be served: as old as it
+// takes to draw it, where that can be seen. Where only the modules answer, it
+// must just have outlived a change of secret and reference one after the other.
+func (q *qr) drawDelay(t Timings) time.Duration {
+	if !q.readings.dom.found && q.offer.reader == selectors.ReaderModules {
+		return t.Settling
+	}
+	return t.Drawing
+}
+
+// drawnBy is when the modules' payload will have had time to be drawn, and
+// whether that is still to come.
+func (q *qr) drawnBy(now time.Time, t Timings) (time.Time, bool) {
+	by := q.readings.modules.since.Add(q.drawDelay(t))
+	return by, q.readings.modules.found && now.Before(by)
+}
+
+// seen reports whether a code was found in an image lately.
+func (q *qr) seen() bool { return q.readings.image.found || q.readings.screenshot.found }
+
+// disagreement names the reader that is not believed, when the document and the
+// modules have given different payloads for longer than it takes to draw one.
+// It does so once for each payload that is served instead.
+func (q *qr) disagreement(served reading, now time.Time) selectors.Reader {
+	a, b := q.readings.dom, q.readings.modules
+	const lasting = time.Second
+	lasts := a.found && b.found && a.code != b.code && now.Sub(a.since) > lasting && now.Sub(b.since) > lasting
+	if !lasts || q.disagreed == served.code.Whole {
+		return ""
+	}
+	q.disagreed = served.code.Whole
+	if served.reader == selectors.ReaderModules {
+		return selectors.ReaderDOM
+	}
+	return selectors.ReaderModules
+}
+
+// live brings the life of the served reference up to date. A reference that
+// comes back in another document, after a renewal, or with another time to live
+// was issued again; any other keeps its age, however often it vanishes.
+func (q *qr) live(o Observation, served reading, now time.Time, t Timings) life {
+	exact := time.Duration(0)
+	if o.Modules.RefTTL > 0 && o.Modules.Ref == served.code.Ref {
+		exact = o.Modules.RefTTL
+	}
+	old, known := q.lives.find(served.code.Ref)
+	next := old
+	renewed := q.renewal.at.After(old.since) && served.since.After(q.renewal.at)
+	if !known || old.document != o.Document || renewed || exact > 0 && old.exact > 0 && exact != old.exact {
+		next = life{ref: served.code.Ref, since: served.since, ttl: t.NextTTL, document: o.Document}
+		if !q.continued {
+			next.ttl = t.FirstTTL
+		}
+		if known && old.document == o.Document && exact != old.exact {
+			next.since = now
+		}
+	}
+	if exact > 0 {
+		next.ttl, next.exact = exact, exact
+	}
+	if next != old {
+		q.lives = q.lives.with(next)
+	}
+	return next
+}
+
+// overlay returns why the code can't be scanned although it is there: causeIdle,
+// causeOffline, or nothing. The code's life ends at end.
+func (q *qr) overlay(o Observation, end time.Time) string {
+	switch {
+	case o.button(ButtonOffline):
+		return causeOffline
+	case o.Modules.Socket == selectors.SocketIdle, o.button(ButtonReload):
+		return causeIdle
+	case !o.covered(), o.Modules.Socket == selectors.SocketUnpaired && o.Drawn.Opacity >= faint:
+		return ""
+	case o.Modules.Socket == selectors.SocketUnpaired:
+		return causeOffline
+	case q.coveredSince.Before(end):
+		// Its text is in no language that we know. The reload button appears
+		// when the last code is used up, the other one at any moment before.
+		return causeOffline
+	}
+	return causeIdle
+}
+
+// withdraw reports that the offered code can no longer be scanned, if there is one.
+func (q *qr) withdraw(d *Decision, cause string) {
+	if q.offer.on {
+		q.offer.on = false
+		d.Events = append(d.Events, rpc.QRGone{Cause: cause})
+	}
+}
+
+// candidate is the code of an unlinked page. The empty cause means that it can be
+// scanned until expires.
+type candidate struct {
+	reading
+	cause   string
+	expires time.Time
+}
+
+// assess finds the code of an unlinked page, and whether it can be scanned.
+func (s *step) assess() candidate {
+	q := &s.h.qr
+	if !s.o.covered() {
+		q.coveredSince = time.Time{}
+	} else if q.coveredSince.IsZero() {
+		q.coveredSince = s.now
+	}
+	served := q.best(s.now, s.t)
+	if !served.found {
+		_, comes := q.drawnBy(s.now, s.t)
+		q.continued = q.continued && comes
+		return candidate{cause: s.absence()}
+	}
+	life := q.live(s.o, served, s.now, s.t)
+	q.continued = true
+	end := life.since.Add(life.ttl)
+	c := candidate{reading: served, expires: end.Add(s.t.Grace)}
+	switch overlay := q.overlay(s.o, end); {
+	case overlay == causeOffline || s.o.offline():
+		c.cause = causeOffline
+	case overlay == causeIdle:
+		c.cause = causeIdle
+	case s.o.Modules.Socket != "" && s.o.Modules.Socket != selectors.SocketUnpaired:
+		c.cause = causeChanged
+	case !s.now.Before(c.expires):
+		c.cause = causeExpired
+	}
+	return c
+}
+
+// absence returns why an unlinked page shows no code at all.
+func (s *step) absence() string {
+	switch {
+	case s.o.offline():
+		return causeOffline
+	case s.o.Modules.Socket == selectors.SocketIdle, s.h.qr.overlay(s.o, s.now) == causeIdle && s.o.button(ButtonReload):
+		return causeIdle
+	}
+	return s.moved()
+}
+
+// causeOfAbsence returns why a page that does not ask to be linked has no code.
+func (s *step) causeOfAbsence() string {
+	switch {
+	case s.kind == kindLinking, s.kind == kindScanned, s.kind == kindSyncing, s.kind == kindReady, s.kind == kindPasskey,
+		s.h.account.registered:
+		return causeScanned
+	case s.kind == kindNoNetwork, s.o.offline():
+		return causeOffline
+	}
+	return s.moved()
+}
+
+// moved returns whether the code's document was left or only changed.
+func (s *step) moved() string {
+	if s.o.Document != s.h.qr.offer.document {
+		return causeNavigated
+	}
+	return causeChanged
+}
+
+// offer reports a code that can be scanned, and that the last one no longer can.
+func (s *step) offer(c candidate) {
+	q := &s.h.qr
+	if c.cause != "" {
+		q.withdraw(&s.d, c.cause)
+		return
+	}
+	s.d.wakeBy(c.expires)
+	if !c.since.Before(q.renewal.at) {
+		q.renewal.pending, q.renewal.fruitless = false, 0
+	}
+	const same = 500 * time.Millisecond
+	whole := c.code.Whole
+	if q.offer.on && q.offer.code == whole && c.expires.Sub(q.offer.expires).Abs() < same {
+		return
+	}
+	if q.latest != whole {
+		q.latest = whole
+		q.seq++
+	}
+	q.offer = offer{on: true, code: whole, reader: c.reader, expires: c.expires, document: s.o.Document}
+	s.d.Events = append(s.d.Events, rpc.QRShown{
+		Payload: whole, Reader: string(c.reader), Seq: q.seq, TTL: c.expires.Sub(s.now), Renewals: q.renewal.total,
+	})
+}
+
+// search reports whether images should be searched for a code now.
+func (s *step) search() bool {
+	q := &s.h.qr
+	if s.o.found(selectors.ReaderDOM) || s.o.found(selectors.ReaderModules) || s.h.account.registered || s.o.offline() {
+		q.blindSince = time.Time{}
+		return false
+	}
+	if q.blindSince.IsZero() {
+		q.blindSince = s.now
+	}
+	switch s.kind {
+	case kindBlank, kindBooting, kindNoCode, kindCode:
+		return s.now.Sub(q.blindSince) >= s.t.Silence
+	default:
+		return false
+	}
+}
