@@ -8,7 +8,6 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/shared/selectors"
 )
 
 // LogOut ends the link through the page, and returns when the page has wiped its
