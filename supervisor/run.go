@@ -134,25 +134,14 @@ type service struct {
 
 func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir string, serving *serving, override *override.File) (*service, error) {
 	s := &service{log: log, serving: serving, draining: make(chan struct{}), startedAt: begun}
-	meter, err := metrics.New(metrics.Options{
-		Snapshot: func() *session.Snapshot { return s.session.Snapshot() }, Version: version,
-	})
-	if err != nil {
-		return nil, err
-	}
 	limits := session.DefaultLimits()
 	limits.FirstQR = cfg.QRTimeout
 	rpc.DeadlineFactor(cfg.DeadlineFactor).Stretch(&limits.Evidence, &limits.PageLoading)
-	s.session = session.New(session.Options{
-		Limits: limits,
-		Logger: log,
-		Health: func(healthy bool) { s.workers.Report(healthy) },
-		Observe: func(snapshot *session.Snapshot) {
-			s.crashes.Observe(snapshot)
-			s.events.Observe(snapshot)
-			meter.Observe(snapshot)
-		},
-	})
+	s.session = session.New(limits, log)
+	meter, err := metrics.New(version, s.session.Snapshot())
+	if err != nil {
+		return nil, err
+	}
 	s.events = events.NewLog(rand.Text(), s.session.Snapshot())
 	if s.webhook, err = newWebhook(cfg, s.events, meter, log); err != nil {
 		return nil, err
@@ -165,6 +154,8 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	})
 	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
 	keeper := s.newWorkers(cfg, runtimeDir, override)
+	s.session.Subscribe(s.crashes.Observe, s.events.Observe, meter.Observe)
+	s.session.OnHealth(s.workers.Report)
 	handler, err := api.New(api.Options{
 		Session: s.session, Commands: commands{s.workers, keeper, s.session}, Crashes: crashes, Events: s.events, Meter: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/systemd"
 )
@@ -19,8 +18,8 @@ func toldToSystemd(s *session.Session) systemd.Session {
 
 // describeState is the state, and why it is what it is.
 func describeState(s *session.Snapshot) string {
-	if s.Reason == "" {
+	if s.Reason.Code == "" {
 		return string(s.State)
 	}
-	return string(s.State) + ": " + reason.Describe(s.Reason).Message
+	return string(s.State) + ": " + s.Reason.Message
 }

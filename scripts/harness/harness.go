@@ -280,7 +280,7 @@ type View struct {
 	Browser *struct {
 		PID int `json:"pid"`
 	} `json:"browser"`
-	LastEnd *End       `json:"last_end"`
+	LastEnd *End       `json:"last_exit"`
 	RetryAt *time.Time `json:"retry_at"`
 }
 

@@ -285,7 +285,7 @@ type sessionView struct {
 	Worker     struct {
 		PID          int    `json:"pid"`
 		Generation   uint64 `json:"generation"`
-		AbnormalEnds int    `json:"abnormal_ends"`
+		AbnormalEnds int    `json:"abnormal_exits"`
 	} `json:"worker"`
 	Browser *struct {
 		PID int `json:"pid"`

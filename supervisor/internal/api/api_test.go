@@ -85,6 +85,8 @@ func (f fakeCommands) Screenshot(context.Context) ([]byte, error)           { re
 const testLogin = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
 	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"
 
+func moment(t time.Time) session.Moment { return session.Moment{Time: t} }
+
 func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 	t.Helper()
 	code, err := qr.Draw(rpc.QRPayload(testLogin))
@@ -93,8 +95,8 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 	}
 	now := time.Now()
 	return session.Snapshot{
-		State: session.QRRequired, Reason: reason.ScanQR, Progress: -1,
-		QR: &session.QR{Code: code, Generation: 3, Seq: 2, Reader: "dom", IssuedAt: now, ExpiresAt: now.Add(ttl)},
+		State: session.QRRequired, Since: moment(now), Phase: session.Phase{Name: "page", Since: moment(now)}, Reason: session.NewReason(reason.ScanQR, "", now), Evidence: session.Evidence{Progress: -1},
+		QR: &session.QR{Code: code, Generation: 3, Seq: 2, Reader: "dom", IssuedAt: moment(now), ExpiresAt: moment(now.Add(ttl))},
 	}
 }
 
@@ -108,7 +110,7 @@ func made(t testing.TB, o Options) *api {
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}
-	meter, err := metrics.New(metrics.Options{Snapshot: o.Session.Snapshot, Version: o.Version})
+	meter, err := metrics.New(o.Version, o.Session.Snapshot())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,15 +272,14 @@ func TestPictureTellsItsAgeAndAnswersConditionalRequests(t *testing.T) {
 
 func TestSessionTellsEverythingButTheLogin(t *testing.T) {
 	snapshot := withQR(t, time.Minute)
-	snapshot.Phase = "page"
-	snapshot.LastEnd = &session.End{Generation: 2, Reason: reason.BrowserCrashed}
+	snapshot.LastExit = &session.Exit{Generation: 2, At: moment(time.Now()), Class: "transient", Reason: reason.BrowserCrashed}
 	s := serve(t, newFakeSession(snapshot), fakeCommands{})
 	got := get(t, s, "/session")
 	var body map[string]any
 	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"status", "since", "reason", "phase", "qr", "worker", "last_end", "version"} {
+	for _, key := range []string{"status", "since", "reason", "phase", "qr", "worker", "last_exit", "version"} {
 		if body[key] == nil {
 			t.Errorf("no %s in %s", key, got.body)
 		}

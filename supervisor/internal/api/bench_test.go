@@ -26,7 +26,7 @@ func BenchmarkAnswers(b *testing.B) {
 	}
 	now := time.Now()
 	f := newFakeSession(session.Snapshot{
-		State: session.QRRequired, QR: &session.QR{Code: code, Generation: 1, Seq: 1, IssuedAt: now, ExpiresAt: now.Add(time.Hour)},
+		State: session.QRRequired, QR: &session.QR{Code: code, Generation: 1, Seq: 1, IssuedAt: moment(now), ExpiresAt: moment(now.Add(time.Hour))},
 	})
 	f.watched = nil
 	ours := httptest.NewServer(made(b, Options{Session: f}).router())

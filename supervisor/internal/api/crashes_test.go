@@ -15,7 +15,7 @@ import (
 func TestCrashesAreListedReadAndTakenApart(t *testing.T) {
 	store := crash.NewStore(t.TempDir())
 	id, err := store.Add(crash.Report{
-		Kind: crash.End, At: time.Now(), Generation: 3, Reason: reason.BrowserCrashed, Message: "m", StateBefore: "READY",
+		Kind: crash.Exit, Exit: session.Exit{At: moment(time.Now()), Generation: 3, Reason: reason.BrowserCrashed}, Message: "m", StateBefore: "READY",
 		Timeline: []crash.Step{{At: time.Now(), Event: "spawning"}}, Files: []string{},
 	}, map[string][]byte{"worker.stderr": []byte("last words"), "screenshot.png": []byte("\x89PNG")})
 	if err != nil {

@@ -45,7 +45,7 @@ func serveEvents(t *testing.T, change func(*api)) *streaming {
 // step makes one event of type progress.
 func (s *streaming) step() {
 	s.progress++
-	s.log.Observe(&session.Snapshot{State: session.Init, Progress: s.progress})
+	s.log.Observe(&session.Snapshot{State: session.Init, Evidence: session.Evidence{Progress: session.Percent(s.progress)}})
 }
 
 // frame is one server-sent event, or a comment.
@@ -135,7 +135,7 @@ func TestEventsBeginWithThePresentAndGoOn(t *testing.T) {
 	if len(seen) != 4 {
 		t.Errorf("got %v", seen)
 	}
-	s.log.Observe(&session.Snapshot{State: session.QRRequired, Reason: reason.ScanQR})
+	s.log.Observe(&session.Snapshot{State: session.QRRequired, Reason: session.Reason{Code: reason.ScanQR}})
 	f := l.want(t, 1)[0]
 	if f.event != "state" || f.id != "boot-5" || !strings.Contains(f.data, `"status":"QR_REQUIRED","previous_status":"INIT"`) {
 		t.Errorf("got %+v", f)
@@ -195,7 +195,7 @@ func TestEventsOfSomeTypesOnly(t *testing.T) {
 	l := s.listen(t, "/events?types=state,qr", "")
 	l.want(t, 2)
 	s.step()
-	s.log.Observe(&session.Snapshot{State: session.Ready, Progress: s.progress})
+	s.log.Observe(&session.Snapshot{State: session.Ready, Evidence: session.Evidence{Progress: session.Percent(s.progress)}})
 	for {
 		f := l.want(t, 1)[0]
 		if f.event == "progress" {
@@ -282,7 +282,7 @@ func TestListenerWhoReadsNothingIsDroppedAndHarmsNobody(t *testing.T) {
 	// The kernel takes some megabytes for the stalled one before it has to wait.
 	detail := strings.Repeat("x", 100_000)
 	for n := 0; a.listeners.Load() > 1; n++ {
-		s.log.Observe(&session.Snapshot{State: session.Init, Detail: detail + strconv.Itoa(n)})
+		s.log.Observe(&session.Snapshot{State: session.Init, Reason: session.Reason{Detail: detail + strconv.Itoa(n)}})
 		if f := good.want(t, 1)[0]; f.id != "boot-"+strconv.Itoa(n+5) {
 			t.Fatalf("event %d: got %s", n+5, f.id)
 		}

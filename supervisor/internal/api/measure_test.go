@@ -8,7 +8,7 @@ import (
 )
 
 func TestRequestsAreCountedByRouteMethodAndStatus(t *testing.T) {
-	s := serve(t, newFakeSession(session.Snapshot{State: session.Init, Progress: -1}), fakeCommands{})
+	s := serve(t, newFakeSession(session.Snapshot{State: session.Init, Evidence: session.Evidence{Progress: -1}}), fakeCommands{})
 	for _, path := range []string{"/status", "/status", "/qr.png", "/status?wait=x", "/nowhere", "/elsewhere"} {
 		get(t, s, path)
 	}

@@ -20,9 +20,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/events"
-	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/view"
 )
 
 // described loads the description, once.
@@ -197,31 +195,41 @@ func TestDescriptionHasTheStatesAndTheCodesOfProblems(t *testing.T) {
 	}
 }
 
+// nothing is a snapshot in which everything is missing that may be.
+func nothing() session.Snapshot {
+	at := moment(time.Now())
+	return session.Snapshot{
+		State: session.Init, Since: at, Phase: session.Phase{Since: at}, Reason: session.Reason{Since: at},
+		Evidence: session.Evidence{Progress: -1},
+	}
+}
+
 // full is a snapshot in which nothing is missing.
 func full(t *testing.T) session.Snapshot {
 	t.Helper()
 	now := time.Now()
 	s := withQR(t, time.Minute)
-	s.Since, s.ReasonSince, s.PhaseSince, s.Evidence, s.RetryAt = now, now, now, now, now
-	s.Detail, s.Phase, s.Progress, s.Registered, s.PageVersion = "a detail", "page", 40, true, "2.3000.1"
-	s.Strain, s.StrainDetail, s.StrainSince = reason.DiskFull, "a detail", now
-	s.PairingExpires = now.Add(time.Minute)
-	s.Login = login.Status{HeldUntil: now, Memory: login.Memory{
-		Stamp: "x", LinkedAt: now, PersistedAt: now, ReadyAt: now, LoggedOutAt: now, LostAt: now, SnapshotAt: now, SnapshotVerifiedAt: now, TriedAt: now,
-		RestoredAt: now, RestoredFrom: "a", QuarantinedAt: now, Quarantined: "b",
-	}}
-	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: now, Ends: 1, ResidentBytes: 1 << 20, Refused: "it ended before the handshake", HeartbeatAt: now}
-	s.Browser = session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
-	s.LastEnd = &session.End{
-		Generation: 2, At: now, Reason: reason.BrowserCrashed, Detail: "x", Class: "transient",
-		WorkerExit: "exit 70", ChromeExit: "signal killed", Uptime: time.Hour, Delay: time.Second, Failures: 1,
+	at := moment(now)
+	s.Since, s.Phase, s.Reason = at, session.Phase{Name: "page", Since: at}, session.NewReason(reason.ScanQR, "a detail", now)
+	s.Evidence = session.Evidence{EvidenceAt: at, Progress: 40, Registered: true, PersistedAt: at}
+	s.Page.Version, s.RetryAt, s.Pairing = "2.3000.1", at, &session.Pairing{ExpiresAt: moment(now.Add(time.Minute))}
+	s.Warning = new(session.NewReason(reason.DiskFull, "a detail", now))
+	s.Login = session.Login{
+		LinkedAt: at, PersistedAt: at, SettledAt: at, LoggedOutAt: at, LostAt: at, BackupAt: at, BackupVerifiedAt: at,
+		RestoredAt: at, RestoredFrom: "a", QuarantinedAt: at, Quarantined: "b",
+	}
+	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: at, AbnormalExits: 1, ResidentBytes: 1 << 20, Refused: "it ended before the handshake", HeartbeatAt: at}
+	s.Browser = &session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
+	s.LastExit = &session.Exit{
+		Generation: 2, At: at, Reason: reason.BrowserCrashed, Detail: "x", Class: "transient",
+		WorkerExit: "exit 70", ChromeExit: "signal killed", UptimeMS: 3600_000, DelayMS: 1000, Failures: 1,
 	}
 	return s
 }
 
 func TestSessionIsAsDescribedWhetherAllOrNothingIsKnown(t *testing.T) {
 	for name, snapshot := range map[string]session.Snapshot{
-		"all": full(t), "nothing": {State: session.Init, Progress: -1},
+		"all": full(t), "nothing": nothing(),
 	} {
 		s := serve(t, newFakeSession(snapshot), fakeCommands{})
 		if got := get(t, s, "/session"); got.status != 200 {
@@ -229,7 +237,7 @@ func TestSessionIsAsDescribedWhetherAllOrNothingIsKnown(t *testing.T) {
 		}
 	}
 	// That nothing is missing above is what makes the schema's closed objects tell.
-	body, err := json.Marshal(view.EndOf(full(t).LastEnd))
+	body, err := json.Marshal(full(t).LastExit)
 	if err != nil || bytes.Contains(body, []byte(`""`)) {
 		t.Errorf("%s %v", body, err)
 	}
@@ -240,8 +248,8 @@ func TestEventsAreAsDescribed(t *testing.T) {
 		events.StateChanged: "StateEvent", events.ProgressChanged: "ProgressEvent",
 		events.QRChanged: "QREvent", events.WorkerChanged: "WorkerEvent",
 	}
-	all, nothing := full(t), session.Snapshot{State: session.Init, Progress: -1}
-	for _, s := range []*session.Snapshot{&all, &nothing} {
+	all, none := full(t), nothing()
+	for _, s := range []*session.Snapshot{&all, &none} {
 		for _, e := range events.NewLog("boot", s).Present().Events {
 			valid(t, schemas[e.Type], e.Data)
 		}

@@ -134,7 +134,7 @@ func (d drawn) write(w http.ResponseWriter, r *http.Request) {
 	standard(h, d.contentType)
 	h.Set("ETag", d.tag)
 	h.Set("Expires", d.qr.ExpiresAt.UTC().Format(http.TimeFormat))
-	http.ServeContent(w, r, "", d.qr.IssuedAt, bytes.NewReader(d.body))
+	http.ServeContent(w, r, "", d.qr.IssuedAt.Time, bytes.NewReader(d.body))
 }
 
 // preferred returns the offer that the Accept header likes best; among equals

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/view"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -14,29 +13,15 @@ import (
 // its profile.
 const commandTimeout = 20 * time.Second
 
+// sessionBody is the snapshot with what the session does not know of.
 type sessionBody struct {
-	Status          session.State `json:"status"`
-	Since           time.Time     `json:"since"`
-	Reason          view.Reason   `json:"reason"`
-	Phase           view.Phase    `json:"phase"`
-	EvidenceAgeMS   *int64        `json:"evidence_age_ms"`
-	ProgressPercent *int          `json:"progress_percent"`
-	Registered      bool          `json:"registered"`
-	PersistedAt     *time.Time    `json:"persisted_at"`
-	Warning         *view.Reason  `json:"warning"`
-	Login           view.Login    `json:"login"`
-	Pairing         *view.Pairing `json:"pairing"`
-	QR              *view.QR      `json:"qr"`
-	Worker          view.Worker   `json:"worker"`
-	Browser         *view.Browser `json:"browser"`
-	Page            pageBody      `json:"page"`
-	LastEnd         *view.End     `json:"last_end"`
-	RetryAt         *time.Time    `json:"retry_at"`
-	Version         string        `json:"version"`
+	*session.Snapshot
+	Page    pageBody `json:"page"`
+	Version string   `json:"version"`
 }
 
 type pageBody struct {
-	Version   string         `json:"version,omitempty"`
+	session.Page
 	Selectors *selectorsBody `json:"selectors,omitempty"`
 }
 
@@ -63,28 +48,16 @@ func (a *api) selectors() *selectorsBody {
 	return b
 }
 
-// session answers GET /session: everything but the login string.
+// session answers GET /session: everything but the QR itself.
 func (a *api) session(*http.Request) response {
-	now := time.Now()
-	s := a.Session.Snapshot()
-	body := sessionBody{
-		Status: s.State, Since: s.Since.UTC(), Reason: view.ReasonOf(s), Phase: view.PhaseOf(s),
-		ProgressPercent: view.ProgressOf(s), Registered: s.Registered, PersistedAt: view.Moment(s.PersistedAt),
-		Warning: view.WarningOf(s), Login: view.LoginOf(s.Login), Pairing: view.PairingOf(s.Pairing(now)),
-		QR: view.QROf(s.FreshQR(now)), Worker: view.WorkerOf(s.Worker), Browser: view.BrowserOf(s.Browser),
-		Page: pageBody{Version: s.PageVersion, Selectors: a.selectors()}, LastEnd: view.EndOf(s.LastEnd),
-		RetryAt: view.Moment(s.RetryAt), Version: a.Version,
-	}
-	if !s.Evidence.IsZero() {
-		body.EvidenceAgeMS = new(now.Sub(s.Evidence).Milliseconds())
-	}
-	return object{http.StatusOK, body}
+	s := a.Session.Snapshot().At(time.Now())
+	return object{http.StatusOK, sessionBody{s, pageBody{s.Page, a.selectors()}, a.Version}}
 }
 
 type restartBody struct {
 	Accepted bool `json:"accepted"`
 	// DeferredUntil is left out when it happens at once.
-	DeferredUntil *time.Time `json:"deferred_until,omitempty"`
+	DeferredUntil session.Moment `json:"deferred_until,omitzero"`
 }
 
 // restart answers POST /session/restart: the worker and Chrome are closed
@@ -108,7 +81,7 @@ func (a *api) restart(r *http.Request) response {
 	if err != nil {
 		return a.commandFailed("restart", err)
 	}
-	return object{http.StatusAccepted, restartBody{Accepted: true, DeferredUntil: view.Moment(until)}}
+	return object{http.StatusAccepted, restartBody{Accepted: true, DeferredUntil: session.Moment{Time: until}}}
 }
 
 // screenshot answers GET /session/screenshot: what Chrome shows now. It may show

@@ -27,7 +27,7 @@ var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 
 func report(n int) Report {
 	return Report{
-		Kind: End, At: t0.Add(time.Duration(n) * time.Second), Generation: uint64(n), Reason: reason.BrowserCrashed,
+		Kind: Exit, Exit: session.Exit{At: session.Moment{Time: t0.Add(time.Duration(n) * time.Second)}, Generation: uint64(n), Reason: reason.BrowserCrashed},
 		Timeline: []Step{}, Files: []string{},
 	}
 }
@@ -137,6 +137,9 @@ func recorded(t *testing.T, o Options, feed func(*Recorder)) []Report {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Screenshot == nil {
+		o.Screenshot, o.Diagnose = noPhoto, noDiagnosis
+	}
 	r := NewRecorder(o)
 	feed(r)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -147,6 +150,14 @@ func recorded(t *testing.T, o Options, feed func(*Recorder)) []Report {
 		t.Fatal(err)
 	}
 	return list
+}
+
+func because(c reason.Code, detail string) session.Reason { return session.NewReason(c, detail, t0) }
+
+func noPhoto(context.Context) ([]byte, error) { return nil, errors.New("no page") }
+
+func noDiagnosis(context.Context) (rpc.Diagnosis, error) {
+	return rpc.Diagnosis{}, errors.New("no page")
 }
 
 func event(body rpc.EventBody) worker.Notice {
@@ -161,11 +172,13 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 			r.Notice(event(rpc.PageObserved{Condition: rpc.PageReady}))
 		}
 		r.Observe(&session.Snapshot{
-			State: session.Ready, PageVersion: "2.3000", Browser: session.Browser{Product: "Chrome/156"},
-			Worker: session.Worker{Generation: 3, ResidentBytes: 77},
+			State: session.Ready, Page: session.Page{Version: "2.3000"},
+			Processes: session.Processes{
+				Worker: session.Worker{Generation: 3, ResidentBytes: 77}, Browser: &session.Browser{Product: "Chrome/156"},
+			},
 		})
 		r.Notice(worker.Exiting{Generation: 3, Reason: reason.BrowserCrashed})
-		r.Observe(&session.Snapshot{State: session.Init, Reason: reason.BrowserCrashed})
+		r.Observe(&session.Snapshot{State: session.Init, Reason: because(reason.BrowserCrashed, "")})
 		r.Notice(worker.Exited{
 			Generation: 3, Reason: reason.BrowserCrashed, Class: restart.Transient, Phase: "page", Uptime: time.Minute,
 			WorkerExit: "exit 70", ChromeExit: "signal killed", WorkerStderr: []string{"a", "b"}, Failures: 1,
@@ -175,7 +188,7 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 		t.Fatalf("%d reports", len(list))
 	}
 	got := list[0]
-	if got.Kind != End || got.StateBefore != "READY" || got.Phase != "page" || got.UptimeMS != 60000 || got.WorkerBytes != 77 ||
+	if got.Kind != Exit || got.StateBefore != "READY" || got.Phase != "page" || got.UptimeMS != 60000 || got.WorkerBytes != 77 ||
 		got.WorkerExit != "exit 70" || got.ChromeExit != "signal killed" || got.Versions != (Versions{Service: "v1", Browser: "Chrome/156", Page: "2.3000"}) {
 		t.Errorf("got %+v", got)
 	}
@@ -183,7 +196,7 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 	for _, s := range got.Timeline {
 		events = append(events, s.Event)
 	}
-	if d := cmp.Diff([]string{"spawning", "browser_started", "page", "state", "ending", "state", "ended"}, events); d != "" {
+	if d := cmp.Diff([]string{"spawning", "browser_started", "page", "state", "exiting", "state", "exited"}, events); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]string{"worker.stderr"}, got.Files); d != "" {
@@ -213,8 +226,8 @@ func TestIncidentIsLookedAtOnceInAWhile(t *testing.T) {
 	}}
 	list := recorded(t, o, func(r *Recorder) {
 		for range 5 {
-			r.Observe(&session.Snapshot{State: session.QRRequired, Reason: reason.ScanQR})
-			r.Observe(&session.Snapshot{State: session.QRRequired, Reason: reason.QRUnreadable})
+			r.Observe(&session.Snapshot{State: session.QRRequired, Reason: because(reason.ScanQR, "")})
+			r.Observe(&session.Snapshot{State: session.QRRequired, Reason: because(reason.QRUnreadable, "")})
 		}
 	})
 	if len(list) != 1 || photos != 1 || list[0].Kind != Incident || list[0].Reason != reason.QRUnreadable {
@@ -259,11 +272,13 @@ func TestNoSecretGetsIntoAReport(t *testing.T) {
 	secrets := fmt.Sprintf("%s and ABCD-1234 and +54 9 11 5555 1234", login)
 	o := Options{Store: NewStore(t.TempDir())}
 	dir := o.Store.dir
-	r := NewRecorder(Options{Store: o.Store, Logger: slog.New(slog.DiscardHandler)})
+	r := NewRecorder(Options{
+		Store: o.Store, Screenshot: noPhoto, Diagnose: noDiagnosis, Logger: slog.New(slog.DiscardHandler),
+	})
 	r.Notice(event(rpc.QRShown{Payload: rpc.QRPayload(login), Seq: 1, Reader: "dom"}))
 	r.Notice(event(rpc.PageObserved{Condition: rpc.PageUnlinked, Detail: secrets}))
 	r.Notice(event(rpc.Failure{Reason: reason.PageCrashed, Detail: secrets}))
-	r.Observe(&session.Snapshot{Reason: reason.QRUnreadable, Detail: secrets})
+	r.Observe(&session.Snapshot{Reason: because(reason.QRUnreadable, secrets)})
 	r.Notice(worker.Exiting{Reason: reason.PageCrashed, Detail: secrets})
 	r.Notice(worker.Exited{
 		Reason: reason.PageCrashed, Detail: secrets, Class: restart.Transient,

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,12 +23,12 @@ const (
 	// steps is the length of the timeline.
 	steps = 100
 	// backlog is how many reports may wait to be written. Recovery never waits
-	// for them: one too many is dropped, and said so in the log.
+	// for them: one too many is dropped, and the log says so.
 	backlog = 8
 	// incidentPause is the least time between two incidents of one reason.
 	incidentPause = 10 * time.Minute
-	// lookTimeout bounds each of the looks at the page of an incident.
-	lookTimeout = 5 * time.Second
+	// inspectTimeout bounds each request to the page of an incident.
+	inspectTimeout = 5 * time.Second
 )
 
 // Options of a Recorder.
@@ -35,32 +36,34 @@ type Options struct {
 	Store *Store
 	// Version of the service.
 	Version string
-	// Screenshot photographs the page, for incidents. It may be nil.
+	// Screenshot photographs the page of an incident.
 	Screenshot func(context.Context) ([]byte, error)
-	// Diagnose tells what the page is made of, for incidents. It may be nil.
+	// Diagnose describes the page of an incident.
 	Diagnose func(context.Context) (rpc.Diagnosis, error)
 	Logger   *slog.Logger
 }
 
-// Recorder turns what happens into reports. Notice and Observe only take note,
-// and never block; Run writes.
+// Recorder turns what happens into reports. Notice and Observe never block; Run
+// writes.
 type Recorder struct {
 	o    Options
 	jobs chan job
 
 	mu       sync.Mutex
 	timeline []Step // guarded by mu
-	// last is the newest snapshot, before the one that the present notice makes.
-	last      *session.Snapshot         // guarded by mu
-	before    *session.Snapshot         // guarded by mu; at the beginning of the end
+	// last is the newest snapshot, from before the notice that is being handled.
+	last *session.Snapshot // guarded by mu
+	// before is the last one of a generation that is exiting.
+	before *session.Snapshot // guarded by mu
+	// incidents has the time of the last one of each reason.
 	incidents map[reason.Code]time.Time // guarded by mu
 }
 
 type job struct {
 	report Report
 	files  map[string][]byte
-	// page says that the page is worth a look before the report is written.
-	page bool
+	// inspect reports whether the page is to be inspected first.
+	inspect bool
 }
 
 // NewRecorder returns a Recorder that writes nothing before Run.
@@ -68,29 +71,27 @@ func NewRecorder(o Options) *Recorder {
 	return &Recorder{o: o, jobs: make(chan job, backlog), last: &session.Snapshot{}, incidents: map[reason.Code]time.Time{}}
 }
 
-// Run writes reports until ctx ends, and then those that wait.
+// Run writes reports until ctx ends, and then those that still wait.
 func (r *Recorder) Run(ctx context.Context) {
 	for {
 		select {
 		case j := <-r.jobs:
 			r.write(ctx, j)
 			continue
-		case <-ctx.Done():
+		default:
 		}
-		for {
-			select {
-			case j := <-r.jobs:
-				r.write(ctx, j)
-			default:
-				return
-			}
+		select {
+		case j := <-r.jobs:
+			r.write(ctx, j)
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
 func (r *Recorder) write(ctx context.Context, j job) {
-	if j.page {
-		r.lookAtPage(ctx, &j)
+	if j.inspect {
+		r.inspectPage(ctx, &j)
 	}
 	id, err := r.o.Store.Add(j.report, j.files)
 	if err != nil {
@@ -102,22 +103,17 @@ func (r *Recorder) write(ctx context.Context, j job) {
 	}
 }
 
-// lookAtPage adds what the page shows and is made of. What can't be had is left
-// out: a page that is not understood may not answer either.
-func (r *Recorder) lookAtPage(ctx context.Context, j *job) {
-	if r.o.Screenshot != nil {
-		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-		png, err := r.o.Screenshot(ctx)
-		cancel()
-		if err != nil {
-			r.o.Logger.Warn(logid.ReportScreenshotFailed, logging.KeyError, err)
-		}
-		j.files["screenshot.png"] = png
+// inspectPage adds what the page shows and is made of. What cannot be had is left
+// out: a page that is not understood may not respond either.
+func (r *Recorder) inspectPage(ctx context.Context, j *job) {
+	photographing, cancel := context.WithTimeout(ctx, inspectTimeout)
+	png, err := r.o.Screenshot(photographing)
+	cancel()
+	if err != nil {
+		r.o.Logger.Warn(logid.ReportScreenshotFailed, logging.KeyError, err)
 	}
-	if r.o.Diagnose == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	j.files["screenshot.png"] = png
+	ctx, cancel = context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	d, err := r.o.Diagnose(ctx)
 	if err != nil {
@@ -125,18 +121,16 @@ func (r *Recorder) lookAtPage(ctx context.Context, j *job) {
 		return
 	}
 	j.report.URL, j.report.Versions.UserAgent = logging.Redact(d.URL), d.UserAgent
-	if d.PageVersion != "" {
-		j.report.Versions.Page = d.PageVersion
-	}
-	for _, view := range d.Readers {
-		j.report.Readers = append(j.report.Readers, Reader{Name: view.Reader, Saw: logging.Redact(view.Saw)})
+	j.report.Versions.Page = cmp.Or(d.PageVersion, j.report.Versions.Page)
+	for _, reader := range d.Readers {
+		j.report.Readers = append(j.report.Readers, Reader{Name: reader.Reader, Saw: logging.Redact(reader.Saw)})
 	}
 	j.files["outline.txt"] = lines([]string{d.Outline})
 	j.files["console.txt"] = lines(d.Console)
 }
 
-// Notice takes note of what the supervisor of workers tells. It is called before
-// the session is told the same.
+// Notice records a notice of the worker. It must be called before the session gets
+// the same notice.
 func (r *Recorder) Notice(n worker.Notice) {
 	now := time.Now()
 	r.mu.Lock()
@@ -149,61 +143,61 @@ func (r *Recorder) Notice(n worker.Notice) {
 		r.before = r.last
 	case worker.Exited:
 		if n.Class != restart.Planned {
-			r.enqueueLocked(r.endLocked(n, now))
+			r.enqueueLocked(r.exitLocked(n, now))
 		}
 	}
 }
 
-// Observe takes note of the session's newest snapshot.
+// Observe records the session's newest snapshot.
 func (r *Recorder) Observe(s *session.Snapshot) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	from := r.last
 	r.last = s
-	if s.State != from.State || s.Reason != from.Reason {
-		r.noteLocked(now, "state", fmt.Sprintf("%s (%s)", s.State, s.Reason))
+	if s.State != from.State || s.Reason.Code != from.Reason.Code {
+		r.noteLocked(now, "state", fmt.Sprintf("%s (%s)", s.State, s.Reason.Code))
 	}
-	if s.Reason == from.Reason || !slices.Contains(incidentReasons, s.Reason) || now.Sub(r.incidents[s.Reason]) < incidentPause {
+	if s.Reason.Code == from.Reason.Code || !slices.Contains(incidentReasons, s.Reason.Code) || now.Sub(r.incidents[s.Reason.Code]) < incidentPause {
 		return
 	}
-	r.incidents[s.Reason] = now
+	r.incidents[s.Reason.Code] = now
 	report := r.reportLocked(Incident, s, now)
-	r.enqueueLocked(job{report: report, files: map[string][]byte{}, page: true})
+	r.enqueueLocked(job{report: report, files: map[string][]byte{}, inspect: true})
 }
 
-// incidentReasons are those for which a page that lives is worth a report.
+// incidentReasons are those for which a page that responds is worth a report.
 var incidentReasons = []reason.Code{
 	reason.QRUnreadable, reason.PageUnrecognised, reason.PageLoadFailed, reason.PasskeyRequired,
 	reason.UnsupportedBrowser, reason.ProxyBlocked, reason.StorageFailed, reason.Banned, reason.TermsRequired,
 }
 
-func (r *Recorder) endLocked(n worker.Exited, now time.Time) job {
-	before := r.before
-	if before == nil {
-		before = r.last
-	}
+func (r *Recorder) exitLocked(n worker.Exited, now time.Time) job {
+	report := r.reportLocked(Exit, cmp.Or(r.before, r.last), now)
 	r.before = nil
-	report := r.reportLocked(End, before, now)
-	report.Generation, report.Reason, report.Detail = n.Generation, n.Reason, logging.Redact(n.Detail)
-	report.Message = reason.Describe(n.Reason).Message
-	report.Class, report.Phase, report.UptimeMS = string(n.Class), n.Phase, n.Uptime.Milliseconds()
-	report.WorkerExit, report.ChromeExit = n.WorkerExit, n.ChromeExit
-	report.DelayMS, report.Failures = n.Delay.Milliseconds(), n.Failures
+	report.Exit = session.NewExit(n, now)
+	report.Detail = logging.Redact(n.Detail)
+	report.Message, report.Phase = reason.Describe(n.Reason).Message, n.Phase
 	return job{report: report, files: map[string][]byte{
 		"worker.stderr": lines(n.WorkerStderr), "chrome.stderr": lines(n.ChromeStderr),
 	}}
 }
 
 func (r *Recorder) reportLocked(kind Kind, s *session.Snapshot, now time.Time) Report {
-	return Report{
-		Kind: kind, At: now.UTC(), Generation: s.Worker.Generation,
-		Reason: s.Reason, Message: reason.Describe(s.Reason).Message, Detail: logging.Redact(s.Detail),
-		StateBefore: string(s.State), Phase: s.Phase,
-		Versions:    Versions{Service: r.o.Version, Browser: s.Browser.Product, Page: s.PageVersion},
+	report := Report{
+		Kind: kind, Message: s.Reason.Message, StateBefore: s.State, Phase: s.Phase.Name,
+		Exit: session.Exit{
+			Generation: s.Worker.Generation, At: session.Moment{Time: now.UTC()},
+			Reason: s.Reason.Code, Detail: logging.Redact(s.Reason.Detail),
+		},
+		Versions:    Versions{Service: r.o.Version, Page: s.Page.Version},
 		WorkerBytes: s.Worker.ResidentBytes,
 		Timeline:    slices.Clone(r.timeline), Files: []string{},
 	}
+	if s.Browser != nil {
+		report.Versions.Browser = s.Browser.Product
+	}
+	return report
 }
 
 func (r *Recorder) enqueueLocked(j job) {
@@ -215,8 +209,8 @@ func (r *Recorder) enqueueLocked(j job) {
 }
 
 func (r *Recorder) noteLocked(now time.Time, event, text string) {
-	if event == "page" && r.saidLocked(event) == logging.Redact(text) {
-		return // the worker repeats itself as evidence
+	if event == "page" && r.lastTextLocked(event) == logging.Redact(text) {
+		return // the worker repeats its observations as evidence
 	}
 	if len(r.timeline) == steps {
 		r.timeline = slices.Delete(r.timeline, 0, 1)
@@ -224,8 +218,8 @@ func (r *Recorder) noteLocked(now time.Time, event, text string) {
 	r.timeline = append(r.timeline, Step{At: now.UTC(), Event: event, Text: logging.Redact(text)})
 }
 
-// saidLocked is the text of the last step of that event.
-func (r *Recorder) saidLocked(event string) string {
+// lastTextLocked returns the text of the last step of that event.
+func (r *Recorder) lastTextLocked(event string) string {
 	for _, step := range slices.Backward(r.timeline) {
 		if step.Event == event {
 			return step.Text
@@ -234,8 +228,8 @@ func (r *Recorder) saidLocked(event string) string {
 	return ""
 }
 
-// describe puts a notice into words; an empty event means that it is not worth
-// an entry. It never names a login string.
+// describe puts a notice into words, without the QR payload. An empty event means
+// that the notice is not worth an entry.
 func describe(n worker.Notice) (event, text string) {
 	switch n := n.(type) {
 	case worker.Spawning:
@@ -243,9 +237,9 @@ func describe(n worker.Notice) (event, text string) {
 	case worker.WorkerStarted:
 		return "worker_started", fmt.Sprintf("pid %d", n.PID)
 	case worker.Exiting:
-		return "ending", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
+		return "exiting", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case worker.Exited:
-		return "ended", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
+		return "exited", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
 	case worker.WorkerBinary:
 		return "worker_binary", n.Refused
 	case worker.Blocked:

@@ -1,7 +1,7 @@
-// Package crash keeps a report of each abnormal end of a worker, and of each
-// incident in which the page could not be understood: one folder each, bounded
-// in number and size, readable by the service's user only, and free of login
-// strings, pairing codes and phone numbers.
+// Package crash keeps a report of each abnormal exit of a worker, and of each
+// incident in which the page could not be understood. A report is a folder,
+// bounded in number and size, readable by the service's user only, and free of QR
+// payloads, pairing codes and phone numbers.
 package crash
 
 import (
@@ -19,11 +19,11 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/session"
 )
 
 const (
-	// keep is how many reports stay; the oldest goes first.
+	// keep is how many reports are kept.
 	keep = 20
 	// maxFile bounds one file of a report.
 	maxFile = 4 << 20
@@ -39,44 +39,34 @@ type Kind string
 
 // Kinds.
 const (
-	// End is the abnormal end of a worker.
-	End Kind = "end"
-	// Incident is a page that is alive and can't be made use of.
+	// Exit is the abnormal exit of a worker.
+	Exit Kind = "exit"
+	// Incident is a page that responds and cannot be used.
 	Incident Kind = "incident"
 )
 
-// Report says what happened. It is stored as report.json, and holds no secret.
+// Report describes what happened. It is stored as report.json, and holds no secret.
 type Report struct {
-	ID   string    `json:"id"`
-	Kind Kind      `json:"kind"`
-	At   time.Time `json:"at"`
-	// Generation of the worker.
-	Generation uint64      `json:"generation"`
-	Reason     reason.Code `json:"reason"`
-	Message    string      `json:"message"`
-	Detail     string      `json:"detail,omitempty"`
+	ID   string `json:"id"`
+	Kind Kind   `json:"kind"`
+	// Exit is how the worker exited. Of an incident it has only the generation, the
+	// time, the reason and the detail.
+	session.Exit
+	Message string `json:"message"`
 	// StateBefore and Phase are what the session and the worker were in.
-	StateBefore string `json:"state_before"`
-	Phase       string `json:"phase"`
-	// The rest of an End.
-	Class      string `json:"class,omitempty"`
-	UptimeMS   int64  `json:"uptime_ms,omitempty"`
-	WorkerExit string `json:"worker_exit,omitempty"`
-	ChromeExit string `json:"chrome_exit,omitempty"`
-	DelayMS    int64  `json:"delay_ms"`
-	Failures   int    `json:"failures_in_window"`
+	StateBefore session.State `json:"state_before"`
+	Phase       string        `json:"phase"`
 
-	// The rest of an Incident: the page's address without its query, and what
-	// each reader saw in it last.
+	// URL, without its query, and Readers are what the page of an incident showed.
 	URL     string   `json:"url,omitempty"`
 	Readers []Reader `json:"readers,omitempty"`
 
 	Versions Versions `json:"versions"`
-	// WorkerBytes is the memory of the worker's tree at its last heartbeat.
+	// WorkerBytes is the memory of the worker's process tree at its last heartbeat.
 	WorkerBytes uint64 `json:"worker_bytes,omitempty"`
-	// Timeline holds the last steps before, the newest last.
+	// Timeline holds the steps that led here, the newest last.
 	Timeline []Step `json:"timeline"`
-	// Files are the names of what lies beside report.json.
+	// Files are the names of the files next to report.json.
 	Files []string `json:"files"`
 }
 
@@ -85,7 +75,7 @@ type Versions struct {
 	Service string `json:"service"`
 	Browser string `json:"browser,omitempty"`
 	Page    string `json:"page,omitempty"`
-	// UserAgent is what the page is told.
+	// UserAgent is what Chrome sends to the page.
 	UserAgent string `json:"user_agent,omitempty"`
 }
 
@@ -106,14 +96,14 @@ type Step struct {
 // Add from one at a time.
 type Store struct{ dir string }
 
-// NewStore returns the store in dir, which is made when it is needed.
+// NewStore returns the store in dir, which is created when it is needed.
 func NewStore(dir string) *Store { return &Store{dir: dir} }
 
-// validID is the form of an id. It can't leave the folder.
+// validID is the form of an id, which cannot leave the folder.
 var validID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$`)
 
-// Add writes r, with files beside it, and removes what is too old. It sets r's
-// ID, and returns it. A report is there whole or not at all.
+// Add writes r with its files, removes what is too old, and returns r's new ID. A
+// report is stored whole or not at all.
 func (s *Store) Add(r Report, files map[string][]byte) (string, error) {
 	r.ID = fmt.Sprintf("%s-gen%d-%s", r.At.UTC().Format("20060102T150405.000Z"), r.Generation, r.Reason)
 	for name, content := range files {
@@ -123,18 +113,18 @@ func (s *Store) Add(r Report, files map[string][]byte) (string, error) {
 	}
 	slices.Sort(r.Files)
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return "", fmt.Errorf("cannot make folder for reports: %w", err)
+		return "", fmt.Errorf("cannot create folder for reports: %w", err)
 	}
 	half, err := os.MkdirTemp(s.dir, ".half-")
 	if err != nil {
-		return "", fmt.Errorf("cannot make report: %w", err)
+		return "", fmt.Errorf("cannot create report: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(half) }()
 	if err := write(half, r, files); err != nil {
 		return "", err
 	}
 	if err := os.Rename(half, filepath.Join(s.dir, r.ID)); err != nil {
-		return "", fmt.Errorf("cannot put report in its place: %w", err)
+		return "", fmt.Errorf("cannot rename report: %w", err)
 	}
 	return r.ID, s.prune()
 }
@@ -144,33 +134,19 @@ func write(dir string, r Report, files map[string][]byte) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode report: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, reportFile), content); err != nil {
-		return err
+	if err := renameio.WriteFile(filepath.Join(dir, reportFile), content, 0o600); err != nil {
+		return fmt.Errorf("cannot write report: %w", err)
 	}
 	for _, name := range r.Files {
-		if err := writeFile(filepath.Join(dir, name), files[name][:min(len(files[name]), maxFile)]); err != nil {
-			return err
+		content := files[name][:min(len(files[name]), maxFile)]
+		if err := renameio.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return fmt.Errorf("cannot write report: %w", err)
 		}
 	}
 	return nil
 }
 
-func writeFile(path string, content []byte) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return fmt.Errorf("cannot write report: %w", err)
-	}
-	defer func() { _ = f.Cleanup() }()
-	if _, err := f.Write(content); err != nil {
-		return fmt.Errorf("cannot write report: %w", err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("cannot write report: %w", err)
-	}
-	return nil
-}
-
-// prune removes the oldest reports, and halves that a crash of ours left.
+// prune removes the oldest reports, and unfinished ones that a crash left behind.
 func (s *Store) prune() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -194,8 +170,7 @@ func (s *Store) prune() error {
 	return nil
 }
 
-// List returns the reports, the newest first. Those that can't be read are left
-// out.
+// List returns the reports, the newest first, without those that cannot be read.
 func (s *Store) List() ([]Report, error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -170,3 +170,86 @@ func (l *Log) Position(id string) (uint64, error) {
 	}
 	return seq, nil
 }
+
+// State is the body of StateChanged.
+type State struct {
+	Status session.State `json:"status"`
+	// Previous is the state before this event; the same when only the reason
+	// changed.
+	Previous session.State  `json:"previous_status"`
+	Since    session.Moment `json:"since"`
+	Reason   session.Reason `json:"reason"`
+}
+
+// Progress is the body of ProgressChanged.
+type Progress struct {
+	Phase   session.Phase   `json:"phase"`
+	Percent session.Percent `json:"progress_percent"`
+}
+
+// QR is the body of QRChanged.
+type QR struct {
+	Available bool `json:"available"`
+	// QR is nil when none is available.
+	QR *session.QR `json:"qr"`
+}
+
+type change struct {
+	kind Type
+	body any
+}
+
+// changes returns what differs between two snapshots, and everything if the first
+// is nil. A heartbeat alone is not a change.
+func changes(from, to *session.Snapshot) []change {
+	previous := to.State
+	if from != nil {
+		previous = from.State
+	}
+	var list []change
+	if from == nil || keyOf(from) != keyOf(to) {
+		list = append(list, change{WorkerChanged, to.Processes})
+	}
+	if from == nil || from.State != to.State || from.Reason.Code != to.Reason.Code || from.Reason.Detail != to.Reason.Detail {
+		list = append(list, change{StateChanged, State{to.State, previous, to.Since, to.Reason}})
+	}
+	if from == nil || from.Phase.Name != to.Phase.Name || from.Progress != to.Progress {
+		list = append(list, change{ProgressChanged, Progress{to.Phase, to.Progress}})
+	}
+	if from == nil || !sameQR(served(from), served(to)) {
+		list = append(list, change{QRChanged, QR{served(to) != nil, served(to)}})
+	}
+	return list
+}
+
+// served is the QR that is served in s. The session drops it when it expires.
+func served(s *session.Snapshot) *session.QR {
+	if s.State != session.QRRequired {
+		return nil
+	}
+	return s.QR
+}
+
+// sameQR reports whether readers have nothing new to learn. When a worker repeats
+// a QR, its expiry moves by the few milliseconds that the message took.
+func sameQR(a, b *session.QR) bool {
+	return a.Same(b) && (a == nil || a.ExpiresAt.Sub(b.ExpiresAt.Time).Abs() < time.Second)
+}
+
+type workerKey struct {
+	generation  uint64
+	pid, chrome int
+	exited      uint64
+	retryAt     session.Moment
+}
+
+func keyOf(s *session.Snapshot) workerKey {
+	k := workerKey{generation: s.Worker.Generation, pid: s.Worker.PID, retryAt: s.RetryAt}
+	if s.Browser != nil {
+		k.chrome = s.Browser.PID
+	}
+	if s.LastExit != nil {
+		k.exited = s.LastExit.Generation
+	}
+	return k
+}

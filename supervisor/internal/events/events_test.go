@@ -16,8 +16,12 @@ import (
 
 var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
+func moment(t time.Time) session.Moment { return session.Moment{Time: t} }
+
+func because(c reason.Code) session.Reason { return session.NewReason(c, "", start) }
+
 func snapshot(change func(*session.Snapshot)) *session.Snapshot {
-	s := &session.Snapshot{State: session.Init, Since: start, Reason: reason.Starting, Phase: "spawn", Progress: -1}
+	s := &session.Snapshot{State: session.Init, Since: moment(start), Reason: because(reason.Starting), Phase: session.Phase{Name: "spawn"}, Evidence: session.Evidence{Progress: -1}}
 	if change != nil {
 		change(s)
 	}
@@ -27,7 +31,7 @@ func snapshot(change func(*session.Snapshot)) *session.Snapshot {
 func withQR(seq uint64, expires time.Time) func(*session.Snapshot) {
 	return func(s *session.Snapshot) {
 		s.State = session.QRRequired
-		s.QR = &session.QR{Generation: 1, Seq: seq, Reader: "dom", IssuedAt: start, ExpiresAt: expires}
+		s.QR = &session.QR{Generation: 1, Seq: seq, Reader: "dom", IssuedAt: moment(start), ExpiresAt: moment(expires)}
 	}
 }
 
@@ -48,15 +52,15 @@ func TestEachChangeMakesTheEventsThatTellOfIt(t *testing.T) {
 		{name: "nothing", from: snapshot(nil), to: snapshot(nil)},
 		{
 			name: "a heartbeat", from: snapshot(nil),
-			to: snapshot(func(s *session.Snapshot) { s.Worker.HeartbeatAt, s.Worker.ResidentBytes = start, 1 }),
+			to: snapshot(func(s *session.Snapshot) { s.Worker.HeartbeatAt, s.Worker.ResidentBytes = moment(start), 1 }),
 		},
 		{
 			name: "fresh evidence", from: snapshot(nil),
-			to: snapshot(func(s *session.Snapshot) { s.Evidence, s.Version = start, 9 }),
+			to: snapshot(func(s *session.Snapshot) { s.EvidenceAt, s.Version = moment(start), 9 }),
 		},
 		{
 			name: "a reason", from: snapshot(nil),
-			to:   snapshot(func(s *session.Snapshot) { s.Reason = reason.PageLoading }),
+			to:   snapshot(func(s *session.Snapshot) { s.Reason = because(reason.PageLoading) }),
 			want: []Type{StateChanged},
 		},
 		{
@@ -99,7 +103,7 @@ func TestEachChangeMakesTheEventsThatTellOfIt(t *testing.T) {
 		{
 			name: "an end", from: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }),
 			to: snapshot(func(s *session.Snapshot) {
-				s.LastEnd, s.Phase = &session.End{Generation: 1}, "backoff"
+				s.LastExit, s.Phase.Name = &session.Exit{Generation: 1}, "backoff"
 			}),
 			want: []Type{WorkerChanged, ProgressChanged},
 		},
@@ -118,7 +122,7 @@ func TestEachChangeMakesTheEventsThatTellOfIt(t *testing.T) {
 
 func TestStateEventNamesTheStateBefore(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
-	l.Observe(snapshot(func(s *session.Snapshot) { s.State, s.Reason = session.QRRequired, reason.ScanQR }))
+	l.Observe(snapshot(func(s *session.Snapshot) { s.State, s.Reason = session.QRRequired, because(reason.ScanQR) }))
 	got, _ := l.After(4)
 	var body State
 	if err := json.Unmarshal(got.Events[0].Data, &body); err != nil {
@@ -132,7 +136,7 @@ func TestStateEventNamesTheStateBefore(t *testing.T) {
 func TestPresentTellsTheNewestOfEachType(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	for i := range 10 {
-		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = i }))
+		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
 	}
 	got := l.Present()
 	if len(got.Events) != len(Types()) || got.Last != 14 {
@@ -149,7 +153,7 @@ func TestPresentTellsTheNewestOfEachType(t *testing.T) {
 func TestReaderWhoWasAwayForTooLongIsTold(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	for i := range Capacity {
-		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = i }))
+		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
 	}
 	if _, ok := l.After(3); ok {
 		t.Error("position 3: event 4 is no longer kept")
@@ -216,7 +220,7 @@ func TestReadersAreWokenAndMissNothing(t *testing.T) {
 		})
 	}
 	for i := range events {
-		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = i }))
+		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
 	}
 	readers.Wait()
 }

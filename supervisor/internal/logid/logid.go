@@ -26,7 +26,7 @@ const (
 
 // The session.
 const (
-	StateChanged     = "state_changed"     // INFO, WARN: The session's state changed; WARN when READY was lost.
+	StateChanged     = "state_changed"     // INFO, WARN, ERROR: The session's state changed; WARN when READY was lost, ERROR when a person must act.
 	ReasonChanged    = "reason_changed"    // INFO: The reason of the state changed, and the state did not.
 	PhaseChanged     = "phase_changed"     // DEBUG: The worker reached another phase.
 	QRChanged        = "qr_changed"        // INFO: A QR appeared, changed or went away.

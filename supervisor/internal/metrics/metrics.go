@@ -19,14 +19,6 @@ import (
 
 const namespace = "session_manager"
 
-// Options of the metrics.
-type Options struct {
-	// Snapshot returns the session as it is now.
-	Snapshot func() *session.Snapshot
-	// Version of the service.
-	Version string
-}
-
 // Metrics counts what happens, and is asked by Prometheus. Its methods are safe
 // for concurrent use.
 type Metrics struct {
@@ -34,7 +26,7 @@ type Metrics struct {
 
 	transitions *prometheus.CounterVec
 	codes       *prometheus.CounterVec
-	ends        *prometheus.CounterVec
+	exits       *prometheus.CounterVec
 	timeToQR    prometheus.Histogram
 	heartbeats  prometheus.Histogram
 
@@ -51,13 +43,15 @@ type Metrics struct {
 	timed uint64 // guarded by mu
 }
 
-// New returns Metrics that nothing has been counted in yet.
-func New(o Options) (*Metrics, error) {
+// New returns Metrics without counts, for a service of this version whose first
+// snapshot is first.
+func New(version string, first *session.Snapshot) (*Metrics, error) {
 	m := &Metrics{
+		seen:        first,
 		registry:    prometheus.NewRegistry(),
 		transitions: counters("session", "transitions_total", "Changes of the session's state.", "from", "to"),
 		codes:       counters("qr", "codes_total", "Different QR codes that the page showed, by what found them.", "reader"),
-		ends:        counters("worker", "ends_total", "Workers that ended, by cause. The class planned was asked for.", "class", "reason"),
+		exits:       counters("worker", "exits_total", "Workers that exited, by cause. Those of the class planned were asked to.", "class", "reason"),
 		timeToQR: histogram("qr", "first_seconds", "From the start of a worker to its first QR.",
 			1, 2, 3, 5, 8, 13, 21, 34, 60, 120),
 		heartbeats: histogram("worker", "heartbeat_interval_seconds", "Between two heartbeats of a worker, of which one is due every three seconds.",
@@ -73,8 +67,8 @@ func New(o Options) (*Metrics, error) {
 		webhooks:  counters("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many.", "result"),
 	}
 	for _, c := range []prometheus.Collector{
-		m.transitions, m.codes, m.ends, m.timeToQR, m.heartbeats, m.requests, m.durations, m.inFlight, m.listeners, m.webhooks,
-		build(o.Version), &state{snapshot: o.Snapshot}, collectors.NewGoCollector(),
+		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.inFlight, m.listeners, m.webhooks,
+		build(version), &state{snapshot: m.snapshot}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := m.registry.Register(c); err != nil {
@@ -122,22 +116,25 @@ func (m *Metrics) Observe(s *session.Snapshot) {
 	defer m.mu.Unlock()
 	before := m.seen
 	m.seen = s
-	if before == nil {
-		before = &session.Snapshot{State: s.State}
-	}
 	if s.State != before.State {
 		count(m.transitions, string(before.State), string(s.State))
 	}
-	if e := s.LastEnd; e != nil && (before.LastEnd == nil || before.LastEnd.Generation != e.Generation) {
-		count(m.ends, e.Class, string(e.Reason))
+	if e := s.LastExit; e != nil && (before.LastExit == nil || before.LastExit.Generation != e.Generation) {
+		count(m.exits, e.Class, string(e.Reason))
 	}
-	if q := s.QR; q != nil && (before.QR == nil || before.QR.Generation != q.Generation || before.QR.Seq != q.Seq) {
+	if q := s.QR; q != nil && !q.Same(before.QR) {
 		m.countQR(q, s.Worker)
 	}
 	beat, last := s.Worker.HeartbeatAt, before.Worker.HeartbeatAt
-	if beat.After(last) && !last.IsZero() && s.Worker.Generation == before.Worker.Generation {
-		m.heartbeats.Observe(beat.Sub(last).Seconds())
+	if beat.After(last.Time) && !last.IsZero() && s.Worker.Generation == before.Worker.Generation {
+		m.heartbeats.Observe(beat.Sub(last.Time).Seconds())
 	}
+}
+
+func (m *Metrics) snapshot() *session.Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.seen
 }
 
 // countQR needs mu.
@@ -145,7 +142,7 @@ func (m *Metrics) countQR(q *session.QR, w session.Worker) {
 	count(m.codes, q.Reader)
 	if m.timed < q.Generation && q.Generation == w.Generation && !w.StartedAt.IsZero() {
 		m.timed = q.Generation
-		m.timeToQR.Observe(q.IssuedAt.Sub(w.StartedAt).Seconds())
+		m.timeToQR.Observe(q.IssuedAt.Sub(w.StartedAt.Time).Seconds())
 	}
 }
 

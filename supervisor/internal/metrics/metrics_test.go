@@ -17,9 +17,11 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
+func moment(t time.Time) session.Moment { return session.Moment{Time: t} }
+
 func fresh(t *testing.T, s *session.Snapshot) *Metrics {
 	t.Helper()
-	m, err := New(Options{Snapshot: func() *session.Snapshot { return s }, Version: "v1"})
+	m, err := New("v1", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +36,9 @@ func compare(t *testing.T, m *Metrics, want string, names ...string) {
 }
 
 func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
-	m := fresh(t, &session.Snapshot{})
+	m := fresh(t, &session.Snapshot{State: session.Init})
 	start := time.Now()
-	s := session.Snapshot{State: session.Init, Worker: session.Worker{Generation: 1, StartedAt: start}}
+	s := session.Snapshot{State: session.Init, Processes: session.Processes{Worker: session.Worker{Generation: 1, StartedAt: moment(start)}}}
 	step := func(change func()) {
 		change()
 		next := s
@@ -46,19 +48,19 @@ func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
 	step(func() {})
 	step(func() {
 		s.State = session.QRRequired
-		s.QR = &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: start.Add(4 * time.Second)}
+		s.QR = &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: moment(start.Add(4 * time.Second))}
 	})
 	step(func() {
-		s.QR = &session.QR{Generation: 1, Seq: 2, Reader: "screenshot", IssuedAt: start.Add(24 * time.Second)}
+		s.QR = &session.QR{Generation: 1, Seq: 2, Reader: "screenshot", IssuedAt: moment(start.Add(24 * time.Second))}
 	})
 	step(func() {
 		s.State, s.QR = session.Init, nil
-		s.LastEnd = &session.End{Generation: 1, Class: "transient", Reason: reason.BrowserCrashed}
+		s.LastExit = &session.Exit{Generation: 1, Class: "transient", Reason: reason.BrowserCrashed}
 	})
-	step(func() { s.Worker = session.Worker{Generation: 2, StartedAt: start.Add(30 * time.Second)} })
+	step(func() { s.Worker = session.Worker{Generation: 2, StartedAt: moment(start.Add(30 * time.Second))} })
 	step(func() {
 		s.State = session.QRRequired
-		s.QR = &session.QR{Generation: 2, Seq: 1, Reader: "dom", IssuedAt: start.Add(32 * time.Second)}
+		s.QR = &session.QR{Generation: 2, Seq: 1, Reader: "dom", IssuedAt: moment(start.Add(32 * time.Second))}
 	})
 	compare(t, m, `
 # HELP session_manager_qr_codes_total Different QR codes that the page showed, by what found them.
@@ -69,10 +71,10 @@ session_manager_qr_codes_total{reader="screenshot"} 1
 # TYPE session_manager_session_transitions_total counter
 session_manager_session_transitions_total{from="INIT",to="QR_REQUIRED"} 2
 session_manager_session_transitions_total{from="QR_REQUIRED",to="INIT"} 1
-# HELP session_manager_worker_ends_total Workers that ended, by cause. The class planned was asked for.
-# TYPE session_manager_worker_ends_total counter
-session_manager_worker_ends_total{class="transient",reason="browser_crashed"} 1
-`, "session_manager_qr_codes_total", "session_manager_session_transitions_total", "session_manager_worker_ends_total")
+# HELP session_manager_worker_exits_total Workers that exited, by cause. Those of the class planned were asked to.
+# TYPE session_manager_worker_exits_total counter
+session_manager_worker_exits_total{class="transient",reason="browser_crashed"} 1
+`, "session_manager_qr_codes_total", "session_manager_session_transitions_total", "session_manager_worker_exits_total")
 	compare(t, m, `
 # HELP session_manager_qr_first_seconds From the start of a worker to its first QR.
 # TYPE session_manager_qr_first_seconds histogram
@@ -99,7 +101,9 @@ func TestHeartbeatsAreTimedWithinOneWorker(t *testing.T) {
 		generation uint64
 		after      time.Duration
 	}{{1, 0}, {1, time.Second}, {1, time.Second}, {1, 3 * time.Second}, {2, 60 * time.Second}, {2, 61 * time.Second}} {
-		m.Observe(&session.Snapshot{Worker: session.Worker{Generation: beat.generation, HeartbeatAt: start.Add(beat.after)}})
+		m.Observe(&session.Snapshot{Processes: session.Processes{
+			Worker: session.Worker{Generation: beat.generation, HeartbeatAt: moment(start.Add(beat.after))},
+		}})
 	}
 	families, err := m.registry.Gather()
 	if err != nil {
@@ -167,9 +171,9 @@ func TestMemoryIsThatOfTheWorkerAndOfAllBelowIt(t *testing.T) {
 func TestMetricsAreNamedAndFormattedAsPrometheusWants(t *testing.T) {
 	now := time.Now()
 	m := fresh(t, &session.Snapshot{
-		State: session.QRRequired, Since: now, Reason: reason.ScanQR, Evidence: now,
-		QR:     &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: now, ExpiresAt: now.Add(time.Minute)},
-		Worker: session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: now, HeartbeatAt: now},
+		State: session.QRRequired, Since: moment(now), Reason: session.Reason{Code: reason.ScanQR}, Evidence: session.Evidence{EvidenceAt: moment(now)},
+		QR:        &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: moment(now), ExpiresAt: moment(now.Add(time.Minute))},
+		Processes: session.Processes{Worker: session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: moment(now), HeartbeatAt: moment(now)}},
 	})
 	m.Request("/status", http.MethodGet, 200, time.Millisecond)
 	m.Request("/status", "BREW", 405, time.Millisecond)
@@ -197,9 +201,9 @@ func TestMetricsAreNamedAndFormattedAsPrometheusWants(t *testing.T) {
 
 func TestLabelThatIsNoTextDoesNoHarm(t *testing.T) {
 	s := &session.Snapshot{
-		State: session.QRRequired, QR: &session.QR{Generation: 1, Seq: 1, Reader: "\xff", ExpiresAt: time.Now().Add(time.Hour)},
+		State: session.QRRequired, QR: &session.QR{Generation: 1, Seq: 1, Reader: "\xff", ExpiresAt: moment(time.Now().Add(time.Hour))},
 	}
-	m := fresh(t, s)
+	m := fresh(t, &session.Snapshot{})
 	m.Observe(s)
 	if _, err := m.registry.Gather(); err != nil {
 		t.Error(err)

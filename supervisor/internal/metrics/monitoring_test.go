@@ -17,10 +17,12 @@ import (
 func TestAlertsAndDashboardAskForMetricsThatThereAre(t *testing.T) {
 	now := time.Now()
 	all := &session.Snapshot{
-		State: session.QRRequired, Since: now, Evidence: now, Reason: "scan_qr",
-		QR:      &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: now, ExpiresAt: now.Add(time.Hour)},
-		Worker:  session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: now, HeartbeatAt: now},
-		LastEnd: &session.End{Generation: 1},
+		State: session.QRRequired, Since: moment(now), Evidence: session.Evidence{EvidenceAt: moment(now)}, Reason: session.Reason{Code: "scan_qr"},
+		QR: &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: moment(now), ExpiresAt: moment(now.Add(time.Hour))},
+		Processes: session.Processes{
+			Worker:   session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: moment(now), HeartbeatAt: moment(now)},
+			LastExit: &session.Exit{Generation: 1},
+		},
 	}
 	m := fresh(t, all)
 	m.Observe(&session.Snapshot{State: session.Init})

@@ -54,17 +54,17 @@ func (c *state) Collect(ch chan<- prometheus.Metric) {
 			ch <- m
 		}
 	}
-	age := func(d *prometheus.Desc, t time.Time) {
+	age := func(d *prometheus.Desc, t session.Moment) {
 		if !t.IsZero() {
-			send(d, now.Sub(t).Seconds())
+			send(d, now.Sub(t.Time).Seconds())
 		}
 	}
 	for _, known := range session.States() {
 		send(sessionState, number(s.State == known), string(known))
 	}
-	send(sessionReason, 1, string(s.Reason))
-	send(sessionSince, seconds(s.Since))
-	age(evidenceAge, s.Evidence)
+	send(sessionReason, 1, string(s.Reason.Code))
+	send(sessionSince, seconds(s.Since.Time))
+	age(evidenceAge, s.EvidenceAt)
 
 	q := s.FreshQR(now)
 	send(qrAvailable, number(q != nil))
@@ -77,7 +77,7 @@ func (c *state) Collect(ch chan<- prometheus.Metric) {
 	send(workerUp, number(s.Worker.PID != 0))
 	send(workerGeneration, float64(s.Worker.Generation))
 	if s.Worker.PID != 0 {
-		send(workerStarted, seconds(s.Worker.StartedAt))
+		send(workerStarted, seconds(s.Worker.StartedAt.Time))
 		age(heartbeatAge, s.Worker.HeartbeatAt)
 	}
 	m := measure(s.Worker.PID)

@@ -9,13 +9,14 @@ import (
 
 func TestAliveAnswersOnlyWhileTheLoopTurns(t *testing.T) {
 	observed, release := make(chan struct{}, 1), make(chan struct{})
-	s := New(Options{Logger: slog.New(slog.DiscardHandler), Observe: func(*Snapshot) {
+	s := New(DefaultLimits(), slog.New(slog.DiscardHandler))
+	s.Subscribe(func(*Snapshot) {
 		select {
 		case observed <- struct{}{}:
 		default:
 		}
 		<-release
-	}})
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {

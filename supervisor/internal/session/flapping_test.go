@@ -74,7 +74,7 @@ func TestFlappingPageDoesNotFlapTheStatus(t *testing.T) {
 						t.Fatalf("got %v, want %v", states, tt.states)
 					}
 				}
-				if got := r.Snapshot().Reason; got != tt.reason {
+				if got := r.Snapshot().Reason.Code; got != tt.reason {
 					t.Errorf("reason %q, want %q", got, tt.reason)
 				}
 			})
@@ -90,15 +90,15 @@ func TestDeathOfAWaveringPageIsNoDisconnectionLater(t *testing.T) {
 		r.Notify(worker.Exiting{Generation: 1, Reason: reason.WorkerCrashed})
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if s := r.Snapshot(); s.State != Init || s.Reason != reason.WorkerCrashed {
-			t.Errorf("got %s (%s)", s.State, s.Reason)
+		if s := r.Snapshot(); s.State != Init || s.Reason.Code != reason.WorkerCrashed {
+			t.Errorf("got %s (%s)", s.State, s.Reason.Code)
 		}
 	})
 }
 
 func TestLogoutStaysTheReasonOfTheNextWorkersQR(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(1)).step(page(rpc.PageLoggedOut, ""), at(2))
-	m = m.step(event{kind: WorkerEnded, generation: 1, reason: reason.Maintenance}, at(3))
+	m = m.step(event{kind: WorkerExited, generation: 1, reason: reason.Maintenance}, at(3))
 	m = m.step(event{kind: Spawning, generation: 2}, at(4))
 	next := func(c rpc.Condition) event {
 		e := page(c, "")
@@ -120,15 +120,15 @@ func TestPairingIsTellableUntilItEnds(t *testing.T) {
 		until := time.Now().Add(time.Minute)
 		r.Paired(until)
 		synctest.Wait()
-		if got := r.Snapshot().Pairing(time.Now()); !got.Equal(until) {
+		if got := r.Snapshot().At(time.Now()).Pairing; got == nil || !got.ExpiresAt.Equal(until) {
 			t.Errorf("got %v", got)
 		}
-		if got := r.Snapshot().Pairing(until); !got.IsZero() {
+		if got := r.Snapshot().At(until).Pairing; got != nil {
 			t.Errorf("past its life: %v", got)
 		}
 		r.worker(syncing)
-		if got := r.Snapshot(); !got.PairingExpires.IsZero() {
-			t.Errorf("linked: %v", got.PairingExpires)
+		if got := r.Snapshot().Pairing; got != nil {
+			t.Errorf("linked: %v", got)
 		}
 	})
 }

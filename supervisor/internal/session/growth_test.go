@@ -16,12 +16,13 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 	const rounds, early = 5_000, 100
 	changes := 0
 	last := Init
-	s := New(Options{Logger: slog.New(slog.DiscardHandler), Health: func(bool) {}, Observe: func(s *Snapshot) {
+	s := New(DefaultLimits(), slog.New(slog.DiscardHandler))
+	s.Subscribe(func(s *Snapshot) {
 		if s.State != last {
 			changes++
 			last = s.State
 		}
-	}})
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"time"
 
 	"session-manager/shared/reason"
@@ -8,24 +9,24 @@ import (
 )
 
 // Limits are the session's own deadlines. Those of a worker's start belong to
-// package supervise and to the worker.
+// package worker and to the worker.
 type Limits struct {
 	// PageLoading is how long a page may load, or load again, before it is
 	// overdue.
 	PageLoading time.Duration
-	// Evidence is how old the last word about the page may be. The worker
-	// repeats itself every ten seconds.
+	// Evidence is how old the last observation of the page may be. The worker
+	// repeats it every ten seconds.
 	Evidence time.Duration
 	// FirstQR is how long the page may ask for a phone without a scannable QR
 	// before that is an incident.
 	FirstQR time.Duration
 	// Flapping is how long a page that was ready may be without its connection,
-	// or fetch chats again, before the session is not READY any more. WhatsApp's
-	// page opens its connection anew many times a day, within a second or two.
+	// or fetch chats again, before the session is no longer READY. WhatsApp's
+	// page reopens its connection many times a day, within a second or two.
 	Flapping time.Duration
 }
 
-// DefaultLimits returns the limits in force when none are set.
+// DefaultLimits returns the usual limits.
 func DefaultLimits() Limits {
 	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: 15 * time.Second, Flapping: 3 * time.Second}
 }
@@ -34,44 +35,45 @@ func DefaultLimits() Limits {
 // returns the next one, and neither reads a clock nor has an effect.
 type machine struct {
 	limits Limits
-
-	state State
-	since time.Time
-
-	reason reason.Code
-	detail string
-	// reasonSince is when this reason was first given.
-	reasonSince time.Time
+	state  State
+	since  time.Time
+	reason Reason
+	phase  Phase
 
 	// Only events of this generation count.
 	generation uint64
-	phase      string
-	phaseSince time.Time
-
-	// running says that a worker of this generation lives.
+	// running reports whether a worker of this generation lives.
 	running bool
-	// evidence is when the page was last heard of; zero while it wasn't.
-	evidence time.Time
+	page    pageState
+	flap    flap
+	qr      qrClock
+	// loggedOut reports whether the last link was ended, and none has followed.
+	loggedOut bool
+}
+
+// pageState is what is known of the page. Observations change it, and the end of
+// its worker.
+type pageState struct {
+	Evidence
+	version string
 	// loadingSince is when the page began to load; zero while it doesn't.
 	loadingSince time.Time
-	registered   bool
-	// persistedAt is when the present login was first seen on disk; zero while
-	// it wasn't.
-	persistedAt time.Time
-	progress    int
-	pageVersion string
+}
 
-	// loggedOut says that the last link was ended, and none has followed.
-	loggedOut bool
-	// waveringSince is since when a READY page has not been ready; zero while it
-	// is. flapping is the last thing that was heard of it.
-	flappingSince time.Time
-	flapping      event
+// flap is a READY page that reconnects or syncs, perhaps for a moment only.
+type flap struct {
+	// since is zero while the page does not flap.
+	since time.Time
+	// last is what was observed last; it counts once the limit has passed.
+	last event
+}
 
-	// qrExpires is zero while there is no QR.
-	qrExpires time.Time
-	// noQRSince is since when the page has asked for a phone without a QR.
-	noQRSince time.Time
+// qrClock has the times of the QR.
+type qrClock struct {
+	// expires is zero while there is no QR.
+	expires time.Time
+	// missingSince is since when the page has asked for a phone without a QR.
+	missingSince time.Time
 }
 
 // event is what happened. Only the fields that its kind needs are set.
@@ -83,13 +85,6 @@ type event struct {
 	page       rpc.PageObserved
 }
 
-func newMachine(limits Limits, now time.Time) machine {
-	return machine{
-		limits: limits, state: Init, since: now, reason: reason.Starting, reasonSince: now,
-		phase: phaseSpawn, phaseSince: now, progress: -1,
-	}
-}
-
 // Phases of the supervisor's own, before and after those of the worker.
 const (
 	phaseSpawn     = "spawn"
@@ -99,100 +94,85 @@ const (
 	phaseStopping  = "stopping"
 )
 
+func newMachine(limits Limits, now time.Time) machine {
+	return machine{
+		limits: limits, state: Init, since: now, reason: NewReason(reason.Starting, "", now),
+		phase: Phase{phaseSpawn, Moment{now}}, page: pageState{Evidence: Evidence{Progress: -1}},
+	}
+}
+
+// fill copies into s what the machine decides.
+func (m machine) fill(s *Snapshot) {
+	s.State, s.Since, s.Reason, s.Phase = m.state, Moment{m.since}, m.reason, m.phase
+	s.Evidence, s.Page = m.page.Evidence, Page{m.page.version}
+}
+
 // step is the pure transition function.
 func (m machine) step(e event, now time.Time) machine {
 	stale := e.generation != 0 && e.kind != Spawning && e.generation != m.generation
-	if stale || m.phase == phaseStopping {
+	if stale || m.phase.Name == phaseStopping {
 		return m
 	}
 	if m.flaps(e, now) {
-		return m.flap(e, now)
+		return m.flapped(e, now)
 	}
 	from := m.state
-	linked := from == Authenticated || from == Ready || from == Disconnected
 	m.state = Next(from, e.kind)
 	if m.state != from {
 		m.since = now
 	}
 	if m.state != Ready || e.kind == PageReady {
-		m.flappingSince, m.flapping = time.Time{}, event{}
+		m.flap = flap{}
 	}
 	switch e.kind {
 	case Spawning:
 		m.generation, m.running = e.generation, true
 		m = m.withoutPage().withPhase(phaseHandshake, now)
-		if m.reason == "" || from == Error || from == QRRequired {
+		if m.reason.Code == "" || from == Error || from == QRRequired {
 			m = m.withReason(reason.Starting, "", now)
 		}
-	case WorkerEnded:
+	case WorkerExited, Blocked, Stopping:
 		m.running = false
-		m = m.withoutPage().withPhase(phaseBackoff, now).withReason(e.reason, e.detail, now)
-	case Blocked:
-		m.running = false
-		m = m.withoutPage().withPhase(phaseBlocked, now).withReason(e.reason, e.detail, now)
-	case Stopping:
-		m.running = false
-		m = m.withoutPage().withPhase(phaseStopping, now).withReason(reason.Stopping, "", now)
+		m = m.withoutPage().withPhase(phaseAfter[e.kind], now)
+		m = m.withReason(cmp.Or(e.reason, defaultReason[e.kind]), e.detail, now)
 	case PageOverdue:
-		m.loadingSince = time.Time{}
-		m = m.withReason(overdueReason(m.state, m.reason), m.detail, now)
+		m.page.loadingSince = time.Time{}
+		m = m.withReason(overdueReason(m.state, m.reason.Code), m.reason.Detail, now)
 	case EvidenceStale:
-		m.evidence = time.Time{}
+		m.page.EvidenceAt = Moment{}
 		m = m.withReason(reason.PageHung, "", now)
 	default:
-		m = m.observed(e, linked, now)
+		m = m.observed(e, from, now)
 	}
 	return m.withQRClock(now)
 }
 
-// wavers says whether e, of a page that is READY, does not count yet. That it was
-// opened elsewhere is certain at once.
+var phaseAfter = map[Kind]string{WorkerExited: phaseBackoff, Blocked: phaseBlocked, Stopping: phaseStopping}
+
+// flaps reports whether e, of a page that is READY, does not count yet. A page
+// that was opened elsewhere does not come back, so that counts at once.
 func (m machine) flaps(e event, now time.Time) bool {
 	if m.state != Ready || e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict {
 		return false
 	}
-	return m.flappingSince.IsZero() || now.Before(m.flappingSince.Add(m.limits.Flapping))
+	return m.flap.since.IsZero() || now.Before(m.flap.since.Add(m.limits.Flapping))
 }
 
-// waver notes e, and that the page was heard of, and leaves the rest.
-func (m machine) flap(e event, now time.Time) machine {
-	if m.flappingSince.IsZero() {
-		m.flappingSince = now
+// flapped remembers e, and that the page was observed, and changes nothing else.
+func (m machine) flapped(e event, now time.Time) machine {
+	if m.flap.since.IsZero() {
+		m.flap.since = now
 	}
-	m.flapping, m.evidence, m.loadingSince = e, now, time.Time{}
+	m.flap.last = e
+	m.page.EvidenceAt, m.page.loadingSince = Moment{now}, time.Time{}
 	m.state = Next(m.state, PageFlapping)
 	return m
 }
 
-// observed takes in what the worker said about the page.
-func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
-	m.evidence = now
-	m.registered, m.progress, m.pageVersion = e.page.Registered, e.page.Progress, e.page.PageVersion
-	switch {
-	case !e.page.Persisted:
-		m.persistedAt = time.Time{}
-	case m.persistedAt.IsZero():
-		m.persistedAt = now
-	}
-	if e.kind != PageLoading {
-		m.loadingSince = time.Time{}
-	} else if m.loadingSince.IsZero() {
-		m.loadingSince = now
-	}
-	code := e.page.Reason
-	if code == "" {
-		code = defaultReason[e.kind]
-	}
-	switch {
-	case e.kind == PageUnlinked && code == reason.ScanQR && (wasLinked || m.loggedOut):
-		code = reason.LoggedOut
-	case code == reason.ScanQR && m.reason == reason.QRUnreadable && m.qrExpires.IsZero():
-		code = reason.QRUnreadable
-	case e.kind == PageLoading && m.state != Init && code != reason.PageCrashed && code != reason.PageHung:
-		// What was known stays true until the page says otherwise. A page that is
-		// loaded again because it died is no page that loads again by itself.
-		code = m.reason
-	}
+// observed applies what the worker observed of the page.
+func (m machine) observed(e event, from State, now time.Time) machine {
+	m.page = m.page.observed(e, now)
+	code := m.explain(e, from)
 	switch {
 	case code == reason.LoggedOut:
 		m.loggedOut = true
@@ -202,8 +182,44 @@ func (m machine) observed(e event, wasLinked bool, now time.Time) machine {
 	return m.withReason(code, e.page.Detail, now)
 }
 
-// unlessUnsaved keeps a page that is ready from being called so while its login
-// is not on disk: a crash could still take it away.
+func (p pageState) observed(e event, now time.Time) pageState {
+	p.EvidenceAt, p.Registered, p.Progress = Moment{now}, e.page.Registered, Percent(e.page.Progress)
+	p.version = e.page.PageVersion
+	switch {
+	case !e.page.Persisted:
+		p.PersistedAt = Moment{}
+	case p.PersistedAt.IsZero():
+		p.PersistedAt = Moment{now}
+	}
+	switch {
+	case e.kind != PageLoading:
+		p.loadingSince = time.Time{}
+	case p.loadingSince.IsZero():
+		p.loadingSince = now
+	}
+	return p
+}
+
+// explain returns the reason for an observation in the state from: the page's own,
+// unless more is known.
+func (m machine) explain(e event, from State) reason.Code {
+	code := cmp.Or(e.page.Reason, defaultReason[e.kind])
+	linked := from == Authenticated || from == Ready || from == Disconnected
+	switch {
+	case e.kind == PageUnlinked && code == reason.ScanQR && (linked || m.loggedOut):
+		return reason.LoggedOut
+	case code == reason.ScanQR && m.reason.Code == reason.QRUnreadable && m.qr.expires.IsZero():
+		return reason.QRUnreadable
+	case e.kind == PageLoading && m.state != Init && code != reason.PageCrashed && code != reason.PageHung:
+		// What was known stays true until the page reports otherwise. A page that
+		// crashed or hung, however, does not load again of its own accord.
+		return m.reason.Code
+	}
+	return code
+}
+
+// unlessUnsaved keeps a page from being called ready while its login is not on
+// disk: a crash could still lose it.
 func unlessUnsaved(k Kind, p rpc.PageObserved) (Kind, rpc.PageObserved) {
 	if k != PageReady || p.Persisted {
 		return k, p
@@ -212,8 +228,8 @@ func unlessUnsaved(k Kind, p rpc.PageObserved) (Kind, rpc.PageObserved) {
 	return PageSyncing, p
 }
 
-// overdueReason is why a page that has loaded for too long does so: the page's
-// own word where it gave one.
+// overdueReason is why a page has been loading for too long: the page's own
+// reason where it gave one.
 func overdueReason(s State, given reason.Code) reason.Code {
 	switch given {
 	case reason.NetworkUnreachable, reason.CertificateInvalid, reason.HTTPError, reason.PageUnrecognised:
@@ -225,6 +241,16 @@ func overdueReason(s State, given reason.Code) reason.Code {
 	return reason.PageLoading
 }
 
+var kindOf = map[rpc.Condition]Kind{
+	rpc.PageLoading:      PageLoading,
+	rpc.PageUnlinked:     PageUnlinked,
+	rpc.PageSyncing:      PageSyncing,
+	rpc.PageReady:        PageReady,
+	rpc.PageDisconnected: PageDisconnected,
+	rpc.PageLoggedOut:    PageLoggedOut,
+	rpc.PageBlocked:      PageBlocked,
+}
+
 var defaultReason = map[Kind]reason.Code{
 	PageLoading:      reason.PageLoading,
 	PageUnlinked:     reason.ScanQR,
@@ -232,114 +258,119 @@ var defaultReason = map[Kind]reason.Code{
 	PageDisconnected: reason.Reconnecting,
 	PageLoggedOut:    reason.LoggedOut,
 	PageBlocked:      reason.PageUnrecognised,
+	Stopping:         reason.Stopping,
 }
 
 // withQRClock starts or stops the clock of the first QR.
 func (m machine) withQRClock(now time.Time) machine {
-	waiting := m.state == QRRequired && m.qrExpires.IsZero()
+	waiting := m.state == QRRequired && m.qr.expires.IsZero()
 	switch {
 	case !waiting:
-		m.noQRSince = time.Time{}
-	case m.noQRSince.IsZero():
-		m.noQRSince = now
+		m.qr.missingSince = time.Time{}
+	case m.qr.missingSince.IsZero():
+		m.qr.missingSince = now
 	}
 	return m
 }
 
 func (m machine) withReason(c reason.Code, detail string, now time.Time) machine {
-	if c != m.reason {
-		m.reason, m.reasonSince = c, now
+	since := now
+	if c == m.reason.Code {
+		since = m.reason.Since.Time
 	}
-	m.detail = detail
+	m.reason = NewReason(c, detail, since)
 	return m
 }
 
-func (m machine) withPhase(p string, now time.Time) machine {
-	if p != m.phase {
-		m.phase, m.phaseSince = p, now
+func (m machine) withPhase(name string, now time.Time) machine {
+	if name != m.phase.Name {
+		m.phase = Phase{name, Moment{now}}
 	}
 	return m
 }
 
-// withoutPage forgets what was true of a page that is no more.
+// withoutPage forgets what was true of a page that no longer exists.
 func (m machine) withoutPage() machine {
-	m.evidence, m.loadingSince, m.qrExpires = time.Time{}, time.Time{}, time.Time{}
-	m.progress = -1
+	m.page.EvidenceAt, m.page.loadingSince, m.page.Progress = Moment{}, time.Time{}, -1
+	m.qr.expires = time.Time{}
 	return m
 }
 
-// withQR says that a QR is on the screen until it expires; a zero time says that
-// there is none any more.
+// withQR means that a QR is on the screen until it expires; with a zero time, that
+// it is gone.
 func (m machine) withQR(expires, now time.Time) machine {
-	if m.phase == phaseStopping {
+	if m.phase.Name == phaseStopping {
 		return m
 	}
-	m.qrExpires = expires
-	if !expires.IsZero() && m.reason == reason.QRUnreadable {
+	m.qr.expires = expires
+	if !expires.IsZero() && m.reason.Code == reason.QRUnreadable {
 		m = m.withReason(reason.ScanQR, "", now)
 	}
 	return m.withQRClock(now)
 }
 
+// due is what happens at a time unless an event comes first.
+type due struct {
+	at   time.Time
+	then func(m machine, now time.Time) machine
+}
+
+// deadlines returns what is due, the most important first.
+func (m machine) deadlines() []due {
+	var list []due
+	add := func(base time.Time, after time.Duration, then func(m machine, now time.Time) machine) {
+		if !base.IsZero() {
+			list = append(list, due{base.Add(after), then})
+		}
+	}
+	step := func(e event) func(machine, time.Time) machine {
+		return func(m machine, now time.Time) machine { return m.step(e, now) }
+	}
+	add(m.qr.expires, 0, func(m machine, now time.Time) machine { return m.withQR(time.Time{}, now) })
+	if !m.running {
+		return list
+	}
+	add(m.page.EvidenceAt.Time, m.limits.Evidence, step(event{kind: EvidenceStale, generation: m.generation}))
+	add(m.flap.since, m.limits.Flapping, step(m.flap.last))
+	add(m.page.loadingSince, m.limits.PageLoading, step(event{kind: PageOverdue, generation: m.generation}))
+	// A missing QR may have another explanation already.
+	if m.reason.Code == reason.ScanQR || m.reason.Code == reason.LoggedOut {
+		add(m.qr.missingSince, m.limits.FirstQR, func(m machine, now time.Time) machine {
+			return m.withReason(reason.QRUnreadable, "", now)
+		})
+	}
+	return list
+}
+
 // deadline is when tick must be called next; zero when nothing is due.
 func (m machine) deadline() time.Time {
 	var next time.Time
-	consider := func(base time.Time, d time.Duration) {
-		if t := base.Add(d); !base.IsZero() && (next.IsZero() || t.Before(next)) {
-			next = t
+	for _, d := range m.deadlines() {
+		if next.IsZero() || d.at.Before(next) {
+			next = d.at
 		}
 	}
-	if m.running {
-		consider(m.evidence, m.limits.Evidence)
-		consider(m.loadingSince, m.limits.PageLoading)
-		consider(m.flappingSince, m.limits.Flapping)
-		if m.qrExpected() {
-			consider(m.noQRSince, m.limits.FirstQR)
-		}
-	}
-	consider(m.qrExpires, 0)
 	return next
 }
 
-// tick applies every deadline that has passed.
+// tick applies the most important deadline that has passed.
 func (m machine) tick(now time.Time) machine {
-	passed := func(base time.Time, d time.Duration) bool {
-		return !base.IsZero() && !now.Before(base.Add(d))
-	}
-	if passed(m.qrExpires, 0) {
-		m = m.withQR(time.Time{}, now)
-	}
-	if !m.running {
-		return m
-	}
-	if passed(m.evidence, m.limits.Evidence) {
-		return m.step(event{kind: EvidenceStale, generation: m.generation}, now)
-	}
-	if passed(m.flappingSince, m.limits.Flapping) {
-		return m.step(m.flapping, now)
-	}
-	if passed(m.loadingSince, m.limits.PageLoading) {
-		return m.step(event{kind: PageOverdue, generation: m.generation}, now)
-	}
-	if m.qrExpected() && passed(m.noQRSince, m.limits.FirstQR) {
-		m = m.withReason(reason.QRUnreadable, "", now)
+	for _, d := range m.deadlines() {
+		if !now.Before(d.at) {
+			return d.then(m, now)
+		}
 	}
 	return m
 }
 
-// qrExpected says whether a missing QR has no other explanation yet.
-func (m machine) qrExpected() bool {
-	return m.reason == reason.ScanQR || m.reason == reason.LoggedOut
-}
-
-// healthy says whether the page was heard of lately and does what it should, as
-// the restart policy understands it.
+// healthy reports whether the page was observed lately and does what it should,
+// as the restart policy understands it.
 func (m machine) healthy() bool {
 	switch m.state {
 	case Ready, Authenticated:
-		return !m.evidence.IsZero()
+		return !m.page.EvidenceAt.IsZero()
 	case QRRequired:
-		return !m.qrExpires.IsZero()
+		return !m.qr.expires.IsZero()
 	default:
 		return false
 	}

@@ -21,7 +21,7 @@ var wanted = map[Kind]map[State]State{
 	PageBlocked:      {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
 	PageOverdue:      {Init: Error, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
 	EvidenceStale:    {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
-	WorkerEnded:      {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
+	WorkerExited:     {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
 	Blocked:          {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
 	Stopping:         {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
 }
@@ -63,8 +63,8 @@ func at(d time.Duration) time.Time { return t0.Add(d) }
 
 func expect(t *testing.T, m machine, s State, code reason.Code) {
 	t.Helper()
-	if m.state != s || m.reason != code {
-		t.Fatalf("got %s (%s), want %s (%s)", m.state, m.reason, s, code)
+	if m.state != s || m.reason.Code != code {
+		t.Fatalf("got %s (%s), want %s (%s)", m.state, m.reason.Code, s, code)
 	}
 }
 
@@ -93,8 +93,8 @@ func TestScanGoesThroughAuthenticatedToReady(t *testing.T) {
 func TestSinceIsWhenTheStateWasEntered(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(time.Second))
 	m = m.step(page(rpc.PageReady, ""), at(time.Minute))
-	if !m.since.Equal(at(time.Second)) || !m.evidence.Equal(at(time.Minute)) {
-		t.Errorf("since %v, evidence %v", m.since, m.evidence)
+	if !m.since.Equal(at(time.Second)) || !m.page.EvidenceAt.Equal(at(time.Minute)) {
+		t.Errorf("since %v, evidence %v", m.since, m.page.EvidenceAt)
 	}
 }
 
@@ -110,9 +110,9 @@ func TestLogoutOnThePhoneStaysTheReasonOfTheNewQR(t *testing.T) {
 
 func TestCrashOfAReadySessionIsInitWithItsReasonAndNoQR(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(1)).withQR(at(time.Minute), at(1))
-	m = m.step(event{kind: WorkerEnded, generation: 1, reason: reason.WorkerCrashed}, at(2))
+	m = m.step(event{kind: WorkerExited, generation: 1, reason: reason.WorkerCrashed}, at(2))
 	expect(t, m, Init, reason.WorkerCrashed)
-	if !m.qrExpires.IsZero() {
+	if !m.qr.expires.IsZero() {
 		t.Error("the dead page's QR is still there")
 	}
 	m = m.step(event{kind: Spawning, generation: 2}, at(3))
@@ -136,10 +136,10 @@ func TestQRExpiresByItself(t *testing.T) {
 	if !m.deadline().Equal(at(20 * time.Second)) {
 		t.Fatalf("deadline %v", m.deadline())
 	}
-	if m = m.tick(at(19 * time.Second)); m.qrExpires.IsZero() {
+	if m = m.tick(at(19 * time.Second)); m.qr.expires.IsZero() {
 		t.Fatal("dropped too early")
 	}
-	if m = m.tick(at(20 * time.Second)); !m.qrExpires.IsZero() {
+	if m = m.tick(at(20 * time.Second)); !m.qr.expires.IsZero() {
 		t.Fatal("served past its time to live")
 	}
 }
@@ -219,7 +219,7 @@ func TestNothingMovesAStoppingSession(t *testing.T) {
 	expect(t, m, Init, reason.Stopping)
 	m = m.step(page(rpc.PageUnlinked, ""), at(2)).withQR(at(time.Minute), at(2))
 	expect(t, m, Init, reason.Stopping)
-	if !m.qrExpires.IsZero() || !m.deadline().IsZero() {
+	if !m.qr.expires.IsZero() || !m.deadline().IsZero() {
 		t.Error("a stopping session has a QR or a deadline")
 	}
 }
@@ -259,14 +259,14 @@ func TestPersistedAtIsWhenTheLoginWasFirstSeenOnDisk(t *testing.T) {
 	saved := page(rpc.PageReady, "")
 	saved.page.Persisted = true
 	m := started().step(page(rpc.PageSyncing, ""), at(1))
-	if !m.persistedAt.IsZero() {
+	if !m.page.PersistedAt.IsZero() {
 		t.Fatal("persisted before it was seen on disk")
 	}
 	m = m.step(saved, at(2)).step(saved, at(3))
-	if !m.persistedAt.Equal(at(2)) {
-		t.Errorf("got %v", m.persistedAt)
+	if !m.page.PersistedAt.Equal(at(2)) {
+		t.Errorf("got %v", m.page.PersistedAt)
 	}
-	if m = m.step(page(rpc.PageUnlinked, ""), at(4)); !m.persistedAt.IsZero() {
+	if m = m.step(page(rpc.PageUnlinked, ""), at(4)); !m.page.PersistedAt.IsZero() {
 		t.Error("still persisted when the link has ended")
 	}
 }

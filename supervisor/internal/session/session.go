@@ -1,4 +1,4 @@
-// Package session is the one WhatsApp login that the service exists for: its
+// Package session is the one WhatsApp session that the service exists for: its
 // state machine, the loop that owns it, and immutable snapshots for readers. It
 // knows neither HTTP nor processes.
 package session
@@ -14,31 +14,20 @@ import (
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
+	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/worker"
 )
-
-// Options of a Session.
-type Options struct {
-	// Limits; the zero value means DefaultLimits.
-	Limits Limits
-	Logger *slog.Logger
-	// Health is told whenever the session becomes healthy or stops being so. It
-	// may be nil. It is called from the loop and must not block.
-	Health func(healthy bool)
-	// Observe is told of every snapshot, in their order; a reader of Changed may
-	// miss some. It may be nil. It is called from the loop and must not block.
-	Observe func(*Snapshot)
-}
 
 // Session owns the state. Run is its loop; Notify feeds it; Snapshot and Changed
 // serve any number of readers at any time.
 type Session struct {
-	limits  Limits
-	log     *slog.Logger
-	health  func(bool)
-	observe func(*Snapshot)
-	inbox   chan input
-	done    chan struct{}
+	limits    Limits
+	log       *slog.Logger
+	health    func(bool)
+	observers []func(*Snapshot)
+	// inbox holds what the loop is to do next.
+	inbox chan func(*loop, time.Time)
+	done  chan struct{}
 
 	snapshot atomic.Pointer[published]
 }
@@ -49,40 +38,29 @@ type published struct {
 	replaced chan struct{}
 }
 
-// input is a notice, with its QR already drawn where it has one, or one of the
-// other things that the loop is told. An empty one says that the service stops.
-type input struct {
-	notice worker.Notice
-	code   *qr.Code
-	login  *login.Status
-	// paired is until when a pairing code is good; published is closed when that
-	// can be read.
-	paired    time.Time
-	published chan struct{}
-	// turned is closed when the loop gets to it.
-	turned chan struct{}
-}
-
 // New returns a Session in INIT. It does nothing until Run.
-func New(o Options) *Session {
-	if o.Limits == (Limits{}) {
-		o.Limits = DefaultLimits()
-	}
-	if o.Health == nil {
-		o.Health = func(bool) {}
-	}
-	if o.Observe == nil {
-		o.Observe = func(*Snapshot) {}
-	}
+func New(limits Limits, log *slog.Logger) *Session {
 	s := &Session{
-		limits: o.Limits, log: o.Logger, health: o.Health, observe: o.Observe,
-		inbox: make(chan input), done: make(chan struct{}),
+		limits: limits, log: log, health: func(bool) {},
+		inbox: make(chan func(*loop, time.Time)), done: make(chan struct{}),
 	}
 	first := &Snapshot{}
-	newMachine(o.Limits, time.Now()).fill(first)
+	newMachine(limits, time.Now()).fill(first)
 	s.snapshot.Store(&published{snapshot: first, replaced: make(chan struct{})})
 	return s
 }
+
+// Subscribe has each observer called with every new snapshot, in order; a reader
+// of Changed may miss some. Observers are called from the loop and must not block.
+// Subscribe must be called before Run.
+func (s *Session) Subscribe(observers ...func(*Snapshot)) {
+	s.observers = append(s.observers, observers...)
+}
+
+// OnHealth has report called whenever the session becomes healthy, or no longer
+// is. It is called from the loop and must not block. OnHealth must be called
+// before Run.
+func (s *Session) OnHealth(report func(healthy bool)) { s.health = report }
 
 // Snapshot returns the session as it is now. It never blocks.
 func (s *Session) Snapshot() *Snapshot { return s.snapshot.Load().snapshot }
@@ -98,71 +76,81 @@ func (s *Session) Changed() (*Snapshot, <-chan struct{}) {
 // here, in the caller's goroutine, to keep the loop free. After Run has returned
 // notices are dropped.
 func (s *Session) Notify(n worker.Notice) {
-	in := input{notice: n}
-	if shown, ok := qrOf(n); ok {
-		code, err := qr.Draw(shown.Payload)
-		if err != nil {
+	var code *qr.Code
+	if shown, ok := shownQR(n); ok {
+		var err error
+		if code, err = qr.Draw(shown.Payload); err != nil {
 			s.log.Error(logid.QRDrawFailed, logging.KeyReader, shown.Reader, logging.KeyError, err)
 			return
 		}
-		in.code = code
 	}
-	s.put(in)
+	s.post(func(l *loop, now time.Time) { l.handle(n, code, now) })
 }
 
-// SetLogin takes in what is known of the login.
-func (s *Session) SetLogin(status login.Status) { s.put(input{login: &status}) }
-
-// Paired takes in that a code was given out by which a phone can be linked. When it
-// returns, the snapshot tells.
-func (s *Session) Paired(expires time.Time) {
-	in := input{paired: expires, published: make(chan struct{})}
-	s.put(in)
-	select {
-	case <-in.published:
-	case <-s.done:
-	}
-}
-
-// Stopping tells the session that the service stops. From then on no QR is
-// served.
-func (s *Session) Stopping() { s.put(input{}) }
-
-// Alive returns nil when the loop has turned, and the error of ctx when it ends
-// before. A loop that has ended as it should counts as alive.
-func (s *Session) Alive(ctx context.Context) error {
-	in := input{turned: make(chan struct{})}
-	select {
-	case s.inbox <- in:
-	case <-s.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-in.turned:
-		return nil
-	case <-s.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *Session) put(in input) {
-	select {
-	case s.inbox <- in:
-	case <-s.done:
-	}
-}
-
-func qrOf(n worker.Notice) (rpc.QRShown, bool) {
+func shownQR(n worker.Notice) (rpc.QRShown, bool) {
 	w, ok := n.(worker.FromWorker)
 	if !ok {
 		return rpc.QRShown{}, false
 	}
 	shown, ok := w.Event.Body.(rpc.QRShown)
 	return shown, ok
+}
+
+// SetLogin updates what is known of the login.
+func (s *Session) SetLogin(status login.Status) {
+	s.post(func(l *loop, _ time.Time) {
+		l.next.Login = loginOf(status)
+		l.update("login", l.m)
+	})
+}
+
+// Paired records that a code to link a phone was given out. When it returns, the
+// snapshot shows it.
+func (s *Session) Paired(expires time.Time) {
+	shown := make(chan struct{})
+	s.post(func(l *loop, _ time.Time) {
+		l.next.Pairing = &Pairing{Moment{expires}}
+		l.update("paired", l.m)
+		close(shown)
+	})
+	select {
+	case <-shown:
+	case <-s.done:
+	}
+}
+
+// Stopping records that the service stops. From then on no QR is served.
+func (s *Session) Stopping() {
+	s.post(func(l *loop, now time.Time) { l.step(event{kind: Stopping}, now) })
+}
+
+// post returns when the loop has accepted f, or has ended.
+func (s *Session) post(f func(*loop, time.Time)) {
+	select {
+	case s.inbox <- f:
+	case <-s.done:
+	}
+}
+
+// Alive returns nil when the loop responds, and the error of ctx if it does not
+// before ctx ends. A loop that has ended as it should counts as alive.
+func (s *Session) Alive(ctx context.Context) error {
+	responded := make(chan struct{})
+	select {
+	case s.inbox <- func(*loop, time.Time) { close(responded) }:
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-responded:
+		return nil
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Run is the loop. It returns when ctx ends.
@@ -180,8 +168,8 @@ func (s *Session) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case in := <-s.inbox:
-			l.handle(in, time.Now())
+		case f := <-s.inbox:
+			f(l, time.Now())
 		case <-timer.C:
 			l.update("deadline", l.m.tick(time.Now()))
 		}
@@ -192,5 +180,146 @@ func (s *Session) Run(ctx context.Context) {
 func (s *Session) publish(next Snapshot) {
 	old := s.snapshot.Swap(&published{snapshot: &next, replaced: make(chan struct{})})
 	close(old.replaced)
-	s.observe(&next)
+	for _, observe := range s.observers {
+		observe(&next)
+	}
+}
+
+// loop is what Run's goroutine owns: the machine, and the next snapshot as far
+// as it is not derived from the machine.
+type loop struct {
+	s       *Session
+	m       machine
+	next    Snapshot
+	healthy bool
+}
+
+// handle applies a notice; code is the drawn QR if it brings one.
+func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
+	switch n := n.(type) {
+	case worker.Spawning:
+		old := l.next.Worker
+		l.next.Worker = Worker{Generation: n.Generation, StartedAt: Moment{now}, AbnormalExits: old.AbnormalExits, Refused: old.Refused}
+		l.next.Browser, l.next.RetryAt = nil, Moment{}
+		l.step(event{kind: Spawning, generation: n.Generation}, now)
+	case worker.WorkerStarted:
+		l.next.Worker.PID = n.PID
+		l.update("worker_started", l.m.withPhase(phaseHandshake, now))
+	case worker.FromWorker:
+		if n.Event.Generation == l.m.generation {
+			l.fromWorker(n.Event.Body, code, now)
+		}
+	case worker.Warned:
+		l.next.Warning = nil
+		if n.Reason != "" {
+			l.next.Warning = new(NewReason(n.Reason, n.Detail, now))
+		}
+		l.update("warned", l.m)
+	case worker.Exiting:
+		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
+	case worker.Exited:
+		l.next.Worker.PID, l.next.Browser, l.next.Warning = 0, nil, nil
+		if n.Class != restart.Planned {
+			l.next.Worker.AbnormalExits++
+		}
+		l.next.LastExit, l.next.RetryAt = new(NewExit(n, now)), Moment{now.Add(n.Delay)}
+		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
+	case worker.WorkerBinary:
+		l.next.Worker.Refused = n.Refused
+		l.update("worker_binary", l.m)
+	case worker.Blocked:
+		l.next.RetryAt = Moment{n.RetryAt}
+		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)
+	}
+}
+
+func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
+	switch b := body.(type) {
+	case rpc.PhaseChanged:
+		l.update("phase", l.m.withPhase(string(b.Phase), now))
+	case rpc.BrowserStarted:
+		l.next.Browser = &Browser{PID: b.PID, Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox}
+		l.update("browser_started", l.m)
+	case rpc.PageObserved:
+		if k, ok := kindOf[b.Condition]; ok {
+			k, b = unlessUnsaved(k, b)
+			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
+		} else {
+			l.s.log.Warn(logid.ConditionIgnored, "condition", string(b.Condition))
+		}
+	case rpc.QRShown:
+		l.qrShown(b, code, now)
+	case rpc.QRGone:
+		l.update("qr_gone", l.m.withQR(time.Time{}, now))
+	case rpc.Heartbeat:
+		l.next.Worker.ResidentBytes, l.next.Worker.HeartbeatAt = b.ResidentBytes, Moment{now}
+		l.update("heartbeat", l.m)
+	case rpc.Failure:
+		// The exit of the generation follows, and reports more.
+	}
+}
+
+// qrShown applies a new payload, or a longer life of the present one.
+func (l *loop) qrShown(b rpc.QRShown, code *qr.Code, now time.Time) {
+	next := &QR{
+		Code: code, Generation: l.m.generation, Seq: b.Seq, Reader: b.Reader,
+		IssuedAt: Moment{now}, ExpiresAt: Moment{now.Add(b.TTL)}, Renewals: b.Renewals,
+		timed: true, asleep: asleep(),
+	}
+	if old := l.next.QR; old != nil && old.Same(next) {
+		next.IssuedAt, next.asleep = old.IssuedAt, old.asleep
+	}
+	l.next.QR = next
+	l.update("qr_shown", l.m.withQR(next.ExpiresAt.Time, now))
+}
+
+func (l *loop) step(e event, now time.Time) { l.update(string(e.kind), l.m.step(e, now)) }
+
+// update makes to the present machine, logs what changed, and publishes.
+func (l *loop) update(cause string, to machine) {
+	from := l.m
+	l.m = to
+	if to.qr.expires.IsZero() {
+		l.next.QR = nil
+	}
+	if to.state != QRRequired {
+		l.next.Pairing = nil
+	}
+	l.logChange(cause, from, to)
+	to.fill(&l.next)
+	l.next.Version++
+	l.s.publish(l.next)
+	if h := to.healthy(); h != l.healthy {
+		l.healthy = h
+		l.s.health(h)
+	}
+}
+
+func (l *loop) logChange(cause string, from, to machine) {
+	attrs := []any{
+		logging.KeyGeneration, to.generation, logging.KeyEvent, cause,
+		logging.KeyFrom, string(from.state), logging.KeyTo, string(to.state),
+		logging.KeyReason, string(to.reason.Code), logging.KeyPhase, to.phase.Name,
+	}
+	if to.reason.Detail != "" {
+		attrs = append(attrs, logging.KeyDetail, to.reason.Detail)
+	}
+	switch {
+	case from.state != to.state:
+		level := slog.LevelInfo
+		switch {
+		case to.state == Error:
+			level = slog.LevelError
+		case from.state == Ready && to.phase.Name != phaseStopping:
+			level = slog.LevelWarn
+		}
+		attrs = append(attrs, logging.Millis("after_ms", to.since.Sub(from.since)))
+		l.s.log.Log(context.Background(), level, logid.StateChanged, attrs...)
+	case from.reason.Code != to.reason.Code:
+		l.s.log.Info(logid.ReasonChanged, attrs...)
+	case from.qr.expires.IsZero() != to.qr.expires.IsZero():
+		l.s.log.Info(logid.QRChanged, append(attrs, "available", !to.qr.expires.IsZero())...)
+	case from.phase.Name != to.phase.Name:
+		l.s.log.Debug(logid.PhaseChanged, attrs...)
+	}
 }

@@ -31,11 +31,9 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{log: &bytes.Buffer{}}
-		r.Session = New(Options{
-			Logger:  logging.New(r.log, "supervisor", slog.LevelDebug),
-			Health:  func(h bool) { r.health = append(r.health, h) },
-			Observe: func(s *Snapshot) { r.observed = append(r.observed, s) },
-		})
+		r.Session = New(DefaultLimits(), logging.New(r.log, "supervisor", slog.LevelDebug))
+		r.OnHealth(func(h bool) { r.health = append(r.health, h) })
+		r.Subscribe(func(s *Snapshot) { r.observed = append(r.observed, s) })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -136,8 +134,8 @@ func TestWordsOfADeadWorkerChangeNothing(t *testing.T) {
 		r.workerOf(1, rpc.PageObserved{Condition: rpc.PageReady})
 		r.workerOf(1, rpc.QRShown{Payload: loginString, Seq: 2, TTL: time.Minute})
 		s := r.Snapshot()
-		if s.State != Init || s.QR != nil || s.Worker.Ends != 1 {
-			t.Errorf("got %s, QR %v, %d ends", s.State, s.QR, s.Worker.Ends)
+		if s.State != Init || s.QR != nil || s.Worker.AbnormalExits != 1 {
+			t.Errorf("got %s, QR %v, %d ends", s.State, s.QR, s.Worker.AbnormalExits)
 		}
 	})
 }

@@ -1,60 +1,52 @@
 package session
 
 import (
+	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/shared/reason"
-	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
+	"session-manager/supervisor/internal/worker"
 )
 
-// Snapshot is the session at one moment. It is immutable: readers share it.
+// Snapshot is the session at one moment. It is immutable: readers share it. Its
+// JSON is what GET /session serves, and parts of it are the bodies of events and
+// of crash reports; it never holds the QR payload.
 type Snapshot struct {
-	State State
+	State State `json:"status"`
 	// Since is when this state was entered.
-	Since  time.Time
-	Reason reason.Code
-	// ReasonSince is when this reason was first given.
-	ReasonSince time.Time
-	// Detail adds to the reason what is particular; it may be empty.
-	Detail string
-	// Phase is what the service is busy with: spawn, handshake, browser_start,
-	// navigate, recognise, page, backoff, blocked or stopping.
-	Phase      string
-	PhaseSince time.Time
-	// Evidence is when the page was last heard of; zero while it wasn't.
-	Evidence time.Time
-	// Progress of loading or syncing in percent; -1 when there is none to show.
-	Progress int
-	// Registered says that the login is in the page's storage.
-	Registered bool
-	// PersistedAt is when the login was first seen on disk; zero while it
-	// wasn't.
-	PersistedAt time.Time
-	PageVersion string
-	// Strain is what is wrong around the session although it goes on; empty for
-	// nothing. StrainDetail adds what is particular.
-	Strain       reason.Code
-	StrainDetail string
-	StrainSince  time.Time
-	// Login is what is known of it beyond this worker.
-	Login login.Status
-	// PairingExpires is until when a phone can be linked by a code; zero while there
-	// is none. Use Pairing to read it.
-	PairingExpires time.Time
-
+	Since  Moment `json:"since"`
+	Reason Reason `json:"reason"`
+	Phase  Phase  `json:"phase"`
+	Evidence
+	// Warning is a problem that leaves the state alone, or nil.
+	Warning *Reason `json:"warning"`
+	Login   Login   `json:"login"`
+	// Pairing is nil while no code has been given out.
+	Pairing *Pairing `json:"pairing"`
 	// QR is what the page showed last. Use FreshQR to read it.
-	QR *QR
-
-	Worker  Worker
-	Browser Browser
-	// LastEnd is nil while no generation has ended.
-	LastEnd *End
-	// RetryAt is when the next attempt is due; zero when none is waited for.
-	RetryAt time.Time
+	QR *QR `json:"qr"`
+	Processes
+	Page Page `json:"page"`
 	// Version counts the snapshots.
-	Version uint64
+	Version uint64 `json:"-"`
+}
+
+// At returns s as it is at now: with the age of the evidence, and without a QR or
+// a pairing code that has expired.
+func (s *Snapshot) At(now time.Time) *Snapshot {
+	c := *s
+	c.QR = s.FreshQR(now)
+	if c.Pairing != nil && !now.Before(c.Pairing.ExpiresAt.Time) {
+		c.Pairing = nil
+	}
+	if !c.EvidenceAt.IsZero() {
+		c.EvidenceAgeMS = new(now.Sub(c.EvidenceAt.Time).Milliseconds())
+	}
+	return &c
 }
 
 // FreshQR returns the QR that a phone could scan at now, or nil.
@@ -62,93 +54,213 @@ func (s *Snapshot) FreshQR(now time.Time) *QR {
 	if s.QR != nil && s.QR.timed {
 		now = now.Add(asleep() - s.QR.asleep)
 	}
-	if s.State != QRRequired || s.QR == nil || !now.Before(s.QR.ExpiresAt) {
+	if s.State != QRRequired || s.QR == nil || !now.Before(s.QR.ExpiresAt.Time) {
 		return nil
 	}
 	return s.QR
 }
 
-// Pairing returns until when the code that was asked for is good at now, and
-// zero when there is none.
-func (s *Snapshot) Pairing(now time.Time) time.Time {
-	if s.State != QRRequired || !now.Before(s.PairingExpires) {
-		return time.Time{}
+// Moment is a point in time. Its JSON is in UTC, and null for the zero Moment.
+type Moment struct{ time.Time }
+
+// MarshalJSON implements json.Marshaler.
+func (m Moment) MarshalJSON() ([]byte, error) {
+	if m.IsZero() {
+		return []byte("null"), nil
 	}
-	return s.PairingExpires
+	return m.UTC().MarshalJSON()
 }
 
-// QR is a code that the page shows, drawn and proven readable.
-type QR struct {
-	Code *qr.Code
-	// Generation of the worker and Seq within it identify the string.
-	Generation uint64
-	Seq        uint64
-	// Reader found the string in the page.
-	Reader    string
-	IssuedAt  time.Time
-	ExpiresAt time.Time
-	// Renewals counts how often this generation asked the page for new codes.
-	Renewals uint
+// Percent is a progress; a negative one is unknown, and null in JSON.
+type Percent int
 
-	// timed says that asleep is what it was when the string was first shown.
+// MarshalJSON implements json.Marshaler.
+func (p Percent) MarshalJSON() ([]byte, error) {
+	if p < 0 {
+		return []byte("null"), nil
+	}
+	return strconv.AppendInt(nil, int64(p), 10), nil
+}
+
+// Reason is why the session is in its state, or what a warning is about.
+type Reason struct {
+	Code reason.Code `json:"code"`
+	// Message is a sentence in English for people.
+	Message string `json:"message"`
+	// Action is what the operator can do, if anything.
+	Action string `json:"action,omitempty"`
+	// Detail is specific to this occurrence.
+	Detail string `json:"detail,omitempty"`
+	// Since is when this reason was first given.
+	Since Moment `json:"since"`
+}
+
+// NewReason returns a Reason with the texts of its code.
+func NewReason(c reason.Code, detail string, since time.Time) Reason {
+	text := reason.Describe(c)
+	return Reason{Code: c, Message: text.Message, Action: text.Action, Detail: detail, Since: Moment{since}}
+}
+
+// Phase is what the service is busy with.
+type Phase struct {
+	// Name is spawn, handshake, browser_start, navigate, recognise, page, backoff,
+	// blocked or stopping.
+	Name  string `json:"name"`
+	Since Moment `json:"since"`
+}
+
+// Evidence is what the page last showed of itself.
+type Evidence struct {
+	// EvidenceAt is when the page was last observed; zero while it isn't.
+	EvidenceAt Moment `json:"-"`
+	// EvidenceAgeMS is set by Snapshot.At.
+	EvidenceAgeMS *int64 `json:"evidence_age_ms"`
+	// Progress of loading or syncing.
+	Progress Percent `json:"progress_percent"`
+	// Registered reports whether the login is in the page's storage.
+	Registered bool `json:"registered"`
+	// PersistedAt is when the present login was first seen on disk.
+	PersistedAt Moment `json:"persisted_at"`
+}
+
+// Page is WhatsApp's page.
+type Page struct {
+	Version string `json:"version,omitempty"`
+}
+
+// Login is what is known of the login, independently of the worker. A moment is
+// zero while the thing has not happened.
+type Login struct {
+	// LinkedAt and PersistedAt are when it was first seen in the page, and on disk.
+	LinkedAt    Moment `json:"linked_at"`
+	PersistedAt Moment `json:"persisted_at"`
+	// SettledAt is when planned restarts stop waiting for it.
+	SettledAt   Moment `json:"settled_at"`
+	LoggedOutAt Moment `json:"logged_out_at"`
+	// LostAt is when it was found missing.
+	LostAt   Moment `json:"lost_at"`
+	BackupAt Moment `json:"backup_at"`
+	// BackupVerifiedAt is when one of the present backups was last opened in a Chrome.
+	BackupVerifiedAt Moment `json:"backup_verified_at"`
+	// RestoredAt is when a backup was last restored, or none was fit to be.
+	RestoredAt   Moment `json:"restored_at"`
+	RestoredFrom string `json:"restored_from,omitempty"`
+	// QuarantinedAt is when a profile was last moved to the folder Quarantined in
+	// admin.quarantine.
+	QuarantinedAt Moment `json:"quarantined_at"`
+	Quarantined   string `json:"quarantined,omitempty"`
+}
+
+func loginOf(s login.Status) Login {
+	return Login{
+		LinkedAt: Moment{s.LinkedAt}, PersistedAt: Moment{s.PersistedAt}, SettledAt: Moment{s.HeldUntil},
+		LoggedOutAt: Moment{s.LoggedOutAt}, LostAt: Moment{s.LostAt},
+		BackupAt: Moment{s.SnapshotAt}, BackupVerifiedAt: Moment{s.SnapshotVerifiedAt},
+		RestoredAt: Moment{s.RestoredAt}, RestoredFrom: s.RestoredFrom,
+		QuarantinedAt: Moment{s.QuarantinedAt}, Quarantined: s.Quarantined,
+	}
+}
+
+// Pairing means that a code to link a phone was given out, not which.
+type Pairing struct {
+	ExpiresAt Moment `json:"expires_at"`
+}
+
+// QR is a code that the page shows, drawn and proven readable. Its JSON holds
+// everything but the code itself.
+type QR struct {
+	Code *qr.Code `json:"-"`
+	// Generation of the worker and Seq within it identify the payload.
+	Generation uint64 `json:"generation"`
+	Seq        uint64 `json:"seq"`
+	// Reader found the payload in the page.
+	Reader    string `json:"reader"`
+	IssuedAt  Moment `json:"issued_at"`
+	ExpiresAt Moment `json:"expires_at"`
+	// Renewals counts how often this generation asked the page for new codes.
+	Renewals uint `json:"renewals"`
+
+	// timed reports whether asleep was measured when the payload was first shown.
 	timed  bool
 	asleep time.Duration
 }
 
+// Same reports whether q and other encode the same payload.
+func (q *QR) Same(other *QR) bool {
+	if q == nil || other == nil {
+		return q == other
+	}
+	return q.Generation == other.Generation && q.Seq == other.Seq
+}
+
+// asleep is how long the machine has been suspended since it was booted. Go's
+// monotonic clock stands still meanwhile, as does the page's; WhatsApp's server,
+// which decides when a code expires, does not sleep.
+func asleep() time.Duration {
+	var all, awake unix.Timespec
+	// These clocks exist on every Linux that Chrome runs on (clock_gettime(2)).
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &all) != nil {
+		return 0
+	}
+	// Some time passes between the two readings.
+	return time.Duration(all.Nano() - awake.Nano()).Round(time.Second)
+}
+
+// Processes are the worker, its Chrome, and what became of the last ones.
+type Processes struct {
+	Worker Worker `json:"worker"`
+	// Browser is nil while no Chrome runs.
+	Browser *Browser `json:"browser"`
+	// LastExit is nil until a generation has exited.
+	LastExit *Exit `json:"last_exit"`
+	// RetryAt is when the next attempt is due; zero when none is scheduled.
+	RetryAt Moment `json:"retry_at"`
+}
+
 // Worker is the worker process.
 type Worker struct {
-	Generation uint64
+	Generation uint64 `json:"generation"`
 	// PID is 0 while there is no process.
-	PID       int
-	StartedAt time.Time
-	// Ends counts the generations that ended abnormally.
-	Ends          int
-	ResidentBytes uint64
+	PID       int    `json:"pid,omitempty"`
+	StartedAt Moment `json:"started_at"`
+	// AbnormalExits counts the generations whose exit was not planned.
+	AbnormalExits int    `json:"abnormal_exits"`
+	ResidentBytes uint64 `json:"resident_bytes,omitempty"`
 	// Refused is why the file at --worker is not in use, and the last one that
 	// worked is; empty when it is in use.
-	Refused string
-	// HeartbeatAt is when the last heartbeat came.
-	HeartbeatAt time.Time
+	Refused     string `json:"binary_refused,omitempty"`
+	HeartbeatAt Moment `json:"last_heartbeat_at"`
 }
 
-// Browser is the Chrome of the present generation, zero while there is none.
+// Browser is the Chrome of the present generation.
 type Browser struct {
-	PID       int
-	Product   string
-	UserAgent string
-	Sandbox   bool
+	PID       int    `json:"pid"`
+	Product   string `json:"product"`
+	UserAgent string `json:"user_agent"`
+	Sandbox   bool   `json:"sandbox"`
 }
 
-// End is how a generation ended.
-type End struct {
-	Generation uint64
-	At         time.Time
-	Reason     reason.Code
-	Detail     string
-	Class      string
-	WorkerExit string
-	ChromeExit string
-	Uptime     time.Duration
-	// Delay before the next start.
-	Delay time.Duration
-	// Failures counted in the restart policy's window.
-	Failures int
+// Exit is how a generation exited.
+type Exit struct {
+	Generation uint64      `json:"generation"`
+	At         Moment      `json:"at"`
+	Reason     reason.Code `json:"reason"`
+	Detail     string      `json:"detail,omitempty"`
+	Class      string      `json:"class,omitempty"`
+	WorkerExit string      `json:"worker_exit,omitempty"`
+	ChromeExit string      `json:"chrome_exit,omitempty"`
+	UptimeMS   int64       `json:"uptime_ms"`
+	// DelayMS is the pause before the next start.
+	DelayMS int64 `json:"delay_ms"`
+	// Failures counts those in the restart policy's window.
+	Failures int `json:"failures_in_window"`
 }
 
-func (m machine) fill(s *Snapshot) {
-	s.State, s.Since = m.state, m.since
-	s.Reason, s.ReasonSince, s.Detail = m.reason, m.reasonSince, m.detail
-	s.Phase, s.PhaseSince = m.phase, m.phaseSince
-	s.Evidence, s.Progress, s.PageVersion = m.evidence, m.progress, m.pageVersion
-	s.Registered, s.PersistedAt = m.registered, m.persistedAt
-}
-
-var kindOf = map[rpc.Condition]Kind{
-	rpc.PageLoading:      PageLoading,
-	rpc.PageUnlinked:     PageUnlinked,
-	rpc.PageSyncing:      PageSyncing,
-	rpc.PageReady:        PageReady,
-	rpc.PageDisconnected: PageDisconnected,
-	rpc.PageLoggedOut:    PageLoggedOut,
-	rpc.PageBlocked:      PageBlocked,
+// NewExit returns the Exit that n reports.
+func NewExit(n worker.Exited, at time.Time) Exit {
+	return Exit{
+		Generation: n.Generation, At: Moment{at}, Reason: n.Reason, Detail: n.Detail, Class: string(n.Class),
+		WorkerExit: n.WorkerExit, ChromeExit: n.ChromeExit,
+		UptimeMS: n.Uptime.Milliseconds(), DelayMS: n.Delay.Milliseconds(), Failures: n.Failures,
+	}
 }

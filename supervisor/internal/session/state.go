@@ -15,7 +15,7 @@ const (
 	Ready State = "READY"
 	// Disconnected: a session exists and its connection does not.
 	Disconnected State = "DISCONNECTED"
-	// Error: it can't go on by itself, or keeps failing.
+	// Error: it cannot recover automatically, or keeps failing.
 	Error State = "ERROR"
 )
 
@@ -29,10 +29,10 @@ type Kind string
 
 // The kinds of events that can change the state.
 const (
-	Spawning         Kind = "spawning"          // a new worker generation begins
-	WorkerEnded      Kind = "worker_ended"      // a generation ended, for whatever cause
-	Blocked          Kind = "blocked"           // nothing runs: the machine or the circuit forbids it
-	PageLoading      Kind = "page_loading"      // the page can't tell yet
+	Spawning         Kind = "spawning"          // a new worker generation starts
+	WorkerExited     Kind = "worker_exited"     // a generation exits or has exited, for any cause
+	Blocked          Kind = "blocked"           // nothing runs: the machine or the restart policy does not allow it
+	PageLoading      Kind = "page_loading"      // the page is not ready to be read
 	PageUnlinked     Kind = "page_unlinked"     // the page asks for a phone
 	PageSyncing      Kind = "page_syncing"      // linked, fetching chats
 	PageReady        Kind = "page_ready"        // linked, connected, usable
@@ -41,7 +41,7 @@ const (
 	PageLoggedOut    Kind = "page_logged_out"   // the link was ended
 	PageBlocked      Kind = "page_blocked"      // a person must act first
 	PageOverdue      Kind = "page_overdue"      // it has been loading for too long
-	EvidenceStale    Kind = "evidence_stale"    // nothing was heard of the page for too long
+	EvidenceStale    Kind = "evidence_stale"    // the page was not observed for too long
 	Stopping         Kind = "stopping"          // the service stops
 )
 
@@ -49,7 +49,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageFlapping, PageDisconnected, PageLoggedOut,
-		PageBlocked, PageOverdue, EvidenceStale, WorkerEnded, Blocked, Stopping,
+		PageBlocked, PageOverdue, EvidenceStale, WorkerExited, Blocked, Stopping,
 	}
 }
 
@@ -58,9 +58,9 @@ type row [6]State
 
 func all(s State) row { return row{s, s, s, s, s, s} }
 
-// transitions is the whole state machine. A page that loads again by itself, as
-// WhatsApp's does to update itself, is no disconnect: page_loading keeps what
-// was known, until page_overdue.
+// transitions is the whole state machine. A page that reloads, as WhatsApp's does
+// to update itself, is not disconnected: page_loading keeps what was known, until
+// page_overdue.
 var transitions = map[Kind]row{
 	Spawning:         all(Init),
 	PageLoading:      {Init, QRRequired, Authenticated, Ready, Disconnected, Init},
@@ -73,7 +73,7 @@ var transitions = map[Kind]row{
 	PageBlocked:      all(Error),
 	PageOverdue:      {Error, Init, Init, Init, Init, Error},
 	EvidenceStale:    {Init, Init, Init, Init, Init, Error},
-	WorkerEnded:      all(Init),
+	WorkerExited:     all(Init),
 	Blocked:          all(Error),
 	Stopping:         all(Init),
 }

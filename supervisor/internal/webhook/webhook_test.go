@@ -123,7 +123,7 @@ func start(t *testing.T, answering func(n int, w http.ResponseWriter), change fu
 }
 
 func (r *rig) becomes(s session.State, c reason.Code, detail string) {
-	r.now = &session.Snapshot{State: s, Reason: c, Detail: detail}
+	r.now = &session.Snapshot{State: s, Reason: session.NewReason(c, detail, time.Now())}
 	r.log.Observe(r.now)
 }
 
@@ -255,14 +255,18 @@ func TestOldNewsAreDropped(t *testing.T) {
 }
 
 func TestReceiverThatWasAwayForTooLongIsToldThePresent(t *testing.T) {
-	away := make(chan struct{})
+	called, away := make(chan struct{}), make(chan struct{})
 	r := start(t, func(n int, _ http.ResponseWriter) {
 		if n == 1 {
+			close(called)
 			<-away
 		}
 	}, nil)
 	r.becomes(session.QRRequired, reason.ScanQR, "")
-	// Its handler waits, so nothing more is taken meanwhile.
+	// Once the receiver's handler waits, nothing more is delivered. Before, the
+	// sender might still miss the first event: with GOMAXPROCS=1 it would not run
+	// until the loop below has ended.
+	<-called
 	for range events.Capacity {
 		r.becomes(session.Init, reason.Starting, "")
 		r.becomes(session.Ready, "", "")

@@ -73,8 +73,8 @@
       ? fill(ui.running, { n: worker.generation, when: moment(worker.started_at) })
       : ui.notRunning;
     el("browser").textContent = w.browser ? w.browser.product + (w.browser.sandbox ? "" : " – " + ui.noSandbox) : "–";
-    el("crashes").textContent = worker.abnormal_ends;
-    const end = w.last_end;
+    el("crashes").textContent = worker.abnormal_exits;
+    const end = w.last_exit;
     el("lastEnd").textContent = end
       ? moment(end.at) + ": " + reasonText(end.reason, end.reason).Message + " " +
         fill(ui.afterUptime, { time: duration(end.uptime_ms) }) +

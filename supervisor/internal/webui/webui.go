@@ -103,9 +103,9 @@ type view struct {
 // prefers, and that language. It tells of s until the page's script takes over.
 func (u *UI) Render(s *session.Snapshot, acceptLanguage string) (page []byte, language string, err error) {
 	t := u.languages[choose(acceptLanguage)]
-	text, ok := t.Reasons[s.Reason]
+	text, ok := t.Reasons[s.Reason.Code]
 	if !ok {
-		text = reason.Describe(s.Reason)
+		text = reason.Describe(s.Reason.Code)
 	}
 	var out bytes.Buffer
 	err = u.page.Execute(&out, view{

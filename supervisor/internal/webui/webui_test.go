@@ -147,7 +147,7 @@ func TestPolicyAllowsExactlyTheInlineScriptAndStyle(t *testing.T) {
 }
 
 func TestPageTellsTheStateBeforeItsScriptRuns(t *testing.T) {
-	s := session.Snapshot{State: session.Error, Reason: reason.BrowserMissing}
+	s := session.Snapshot{State: session.Error, Reason: session.Reason{Code: reason.BrowserMissing}}
 	for accept, want := range map[string][]string{
 		"en": {`<html lang="en">`, "Something needs you", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
 		"es": {`<html lang="es">`, "Hace falta que intervengas", "ningún Chrome", "apt-get install chromium"},
@@ -179,7 +179,7 @@ func TestButtonsAreThoseOfTheCommandsThatThereAre(t *testing.T) {
 }
 
 func TestTextsOfThePageCantEndItsScript(t *testing.T) {
-	page := render(t, Commands{}, session.Snapshot{State: `</script><b>`, Reason: `</script><i>`}, "")
+	page := render(t, Commands{}, session.Snapshot{State: `</script><b>`, Reason: session.Reason{Code: `</script><i>`}}, "")
 	if strings.Contains(page, "<b>") || strings.Contains(page, "<i>") {
 		t.Error("not escaped")
 	}
