@@ -1,7 +1,7 @@
 # Every recipe is one call of Go or of a file in scripts/.
 .DEFAULT_GOAL := help
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
-LINT := scripts/tools/bin/golangci-lint
+LINT := scripts/tools/bin/lint
 NFPM := scripts/tools/bin/nfpm
 
 .PHONY: help kills readers run demo bench chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
@@ -76,16 +76,16 @@ check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording
 	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }
 	go vet ./...
 	go test ./scripts/deps
-	$(LINT) run ./...
+	$(LINT) ./...
 
-$(LINT): scripts/tools/golangci-lint/go.mod scripts/tools/golangci-lint/go.sum
-	cd scripts/tools/golangci-lint && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(LINT): $(wildcard scripts/tools/lint/*)
+	go build -C scripts/tools/lint -o ../bin/lint .
 
 $(NFPM): scripts/tools/nfpm/go.mod scripts/tools/nfpm/go.sum
-	cd scripts/tools/nfpm && go build -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	go build -C scripts/tools/nfpm -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 
-fmt: $(LINT) ## format the code
-	$(LINT) fmt
+fmt: ## format the code
+	gofmt -w supervisor worker shared scripts
 
 gen: ## regenerate the gRPC code from shared/rpc/workerpb/worker.proto
 	@scripts/install/packages.sh protobuf-compiler

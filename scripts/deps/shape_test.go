@@ -1,8 +1,10 @@
 package deps
 
 import (
+	"cmp"
 	"go/ast"
 	"go/token"
+	"iter"
 	"testing"
 	"unicode"
 )
@@ -108,6 +110,48 @@ func branches(fn *ast.FuncDecl) (n int) {
 		}
 	}
 	return n
+}
+
+// TestExportedNamesHaveComments checks what a package exports by name; fields and methods of types
+// that are not exported themselves may do without.
+func TestExportedNamesHaveComments(t *testing.T) {
+	for _, file := range goSources(t) {
+		if file.isTest() || file.Name.Name == "main" {
+			continue
+		}
+		for _, decl := range file.Decls {
+			for name, comments := range exported(decl) {
+				if comments == nil {
+					t.Errorf("%s:%d: %s has no comment", file.path, file.line(name), name.Name)
+				}
+			}
+		}
+	}
+}
+
+// exported yields the names that decl exports, each with its comment or that of its group.
+func exported(decl ast.Decl) iter.Seq2[*ast.Ident, *ast.CommentGroup] {
+	return func(yield func(*ast.Ident, *ast.CommentGroup) bool) {
+		switch d := decl.(type) {
+		case *ast.FuncDecl:
+			if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d.Recv.List[0].Type))) {
+				yield(d.Name, d.Doc)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch s := spec.(type) {
+				case *ast.TypeSpec:
+					if s.Name.IsExported() && !yield(s.Name, cmp.Or(s.Doc, d.Doc)) {
+						return
+					}
+				case *ast.ValueSpec:
+					if s.Names[0].IsExported() && !yield(s.Names[0], cmp.Or(s.Doc, s.Comment, d.Doc)) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 func TestTestNamesAreShort(t *testing.T) {
