@@ -54,7 +54,7 @@ func described(m profile.Manifest) string {
 	if m.LinkedAt.IsZero() {
 		return fmt.Sprintf("(%d files, of unknown age)", len(m.Files))
 	}
-	return fmt.Sprintf("(%d files, linked on %s, copied on %s)", len(m.Files), m.LinkedAt.Format(time.RFC3339), m.At.Format(time.RFC3339))
+	return fmt.Sprintf("(%d files, linked on %s, copied on %s)", len(m.Files), m.LinkedAt.Format(time.RFC3339), m.CreatedAt.Format(time.RFC3339))
 }
 
 // passphraseOf takes it from the file, the environment or a person; twice from a

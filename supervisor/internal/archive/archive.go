@@ -77,7 +77,7 @@ func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir st
 }
 
 func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifest) error {
-	err := profile.Walk(dir, func(rel string, folder bool) error {
+	err := profile.WalkFiles(dir, func(rel string, folder bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func Read(ctx context.Context, r io.Reader, passphrase, into string) (profile.Ma
 	case !errors.Is(err, io.EOF):
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if err := profile.Check(m.Files, u.files); err != nil {
+	if err := profile.CheckFiles(m.Files, u.files); err != nil {
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return m, nil

@@ -34,7 +34,7 @@ func sealed(t *testing.T) []byte {
 		}
 	}
 	var b bytes.Buffer
-	m := profile.Manifest{At: time.Unix(1, 0).UTC(), Stamp: "a", LinkedAt: time.Unix(2, 0).UTC(), ChromeVersion: "156.0.1.2"}
+	m := profile.Manifest{CreatedAt: time.Unix(1, 0).UTC(), Stamp: "a", LinkedAt: time.Unix(2, 0).UTC(), ChromeVersion: "156.0.1.2"}
 	if _, err := Write(t.Context(), &b, passphrase, cheap, dir, m); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 // snapshots are those of the present login, newest first.
 func (k *Keeper) backups() ([]profile.Backup, error) {
-	all, err := k.folder.Backups()
+	all, err := k.folder.Backups.List()
 	var ours []profile.Backup
 	for _, s := range all {
 		if s.Stamp == k.memory.Stamp && s.LinkedAt.Equal(k.memory.LinkedAt) {
@@ -36,28 +36,28 @@ func (k *Keeper) backUp(ctx context.Context, end worker.Closing) {
 	copying, cancel := context.WithTimeout(copying, bound)
 	defer cancel()
 	copied := profile.Backup{Manifest: profile.Manifest{
-		At: k.o.Now(), Stamp: k.memory.Stamp, LinkedAt: k.memory.LinkedAt,
+		CreatedAt: k.o.Now(), Stamp: k.memory.Stamp, LinkedAt: k.memory.LinkedAt,
 		PersistedAt: k.memory.PersistedAt, ReadyAt: k.memory.ReadyAt, ChromeVersion: end.ChromeVersion,
 	}}
 	var err error
-	if copied.Name, err = k.folder.Backup(copying, copied.Manifest); err != nil {
+	if copied.Name, err = k.folder.Backups.Create(copying, copied.Manifest); err != nil {
 		k.o.Logger.Warn(logid.BackupCreateFailed, logging.KeyError, err)
 		return
 	}
-	took := k.o.Now().Sub(copied.At)
+	took := k.o.Now().Sub(copied.CreatedAt)
 	if end.Reason == reason.Maintenance {
 		var fit bool
 		if copied.VerifiedAt, fit = k.verify(ctx, copied); !fit {
-			if err := k.folder.Discard(copied.Name); err != nil {
+			if err := k.folder.Backups.Remove(copied.Name); err != nil {
 				k.o.Logger.Warn(logid.BackupRemoveFailed, logging.KeyPath, copied.Name, logging.KeyError, err)
 			}
 			return
 		}
 	}
-	if err := k.folder.Thin(); err != nil {
+	if err := k.folder.Backups.Thin(); err != nil {
 		k.o.Logger.Warn(logid.BackupsPruneFailed, logging.KeyError, err)
 	}
-	k.memory.SnapshotAt, k.copies = copied.At, true
+	k.memory.SnapshotAt, k.copies = copied.CreatedAt, true
 	if !copied.VerifiedAt.IsZero() {
 		k.memory.SnapshotVerifiedAt = copied.VerifiedAt
 	}
@@ -73,7 +73,7 @@ func (k *Keeper) verify(ctx context.Context, copied profile.Backup) (at time.Tim
 	if !copied.VerifiedAt.IsZero() {
 		return copied.VerifiedAt, true
 	}
-	err := k.o.Workers().VerifyBackup(ctx, k.folder.Path(copied))
+	err := k.o.Workers().VerifyBackup(ctx, k.folder.Backups.Path(copied))
 	switch {
 	case errors.Is(err, worker.ErrCopyRefused):
 		k.o.Logger.Error(logid.BackupRejected, logging.KeyPath, copied.Name, logging.KeyError, err)
@@ -83,7 +83,7 @@ func (k *Keeper) verify(ctx context.Context, copied profile.Backup) (at time.Tim
 		return time.Time{}, true
 	}
 	at = k.o.Now()
-	if err := k.folder.MarkVerified(copied.Name, at); err != nil {
+	if err := k.folder.Backups.MarkVerified(copied.Name, at); err != nil {
 		k.o.Logger.Warn(logid.BackupRecordFailed, logging.KeyPath, copied.Name, logging.KeyError, err)
 	}
 	return at, true

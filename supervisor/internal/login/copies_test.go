@@ -30,12 +30,12 @@ func (r *rig) copyOf(content string, why reason.Code) {
 // trial with a star.
 func (r *rig) copies() (held []string) {
 	r.t.Helper()
-	found, err := r.folder.Backups()
+	found, err := r.folder.Backups.List()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for _, s := range found {
-		content, err := os.ReadFile(filepath.Join(r.folder.Path(s), "Default", "login"))
+		content, err := os.ReadFile(filepath.Join(r.folder.Backups.Path(s), "Default", "login"))
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -178,7 +178,7 @@ func (k *Keeper) say(before Memory) {
 // next change, or at the next start of a generation. It is called with mu held.
 func (k *Keeper) save() {
 	if k.memory != k.saved && k.folder != nil {
-		if err := k.folder.SaveLogin(k.memory); err != nil {
+		if err := k.folder.Login.Save(k.memory); err != nil {
 			k.o.Logger.Warn(logid.LoginRecordFailed, logging.KeyError, err)
 		} else {
 			k.saved = k.memory

@@ -119,7 +119,7 @@ func TestDamagedCopyIsPassedOver(t *testing.T) {
 	r.spawn()
 	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
 	r.end(reason.RestartRequested, true)
-	copies, err := r.folder.Backups()
+	copies, err := r.folder.Backups.List()
 	if err != nil || len(copies) != 2 {
 		t.Fatalf("copies: %v, %v", copies, err)
 	}
@@ -164,7 +164,7 @@ func TestOnlyAProfileThatWasClosedCleanlyAndReadyIsCopied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			scene(r)
-			if copies, err := r.folder.Backups(); err != nil || len(copies) > 0 {
+			if copies, err := r.folder.Backups.List(); err != nil || len(copies) > 0 {
 				t.Errorf("copies: %v, %v", copies, err)
 			}
 		})
@@ -245,7 +245,7 @@ func TestLogOutByCommandMovesTheLoginAway(t *testing.T) {
 		t.Errorf("got %q, %v", name, err)
 	}
 	r.holds("")
-	if copies, err := r.folder.Backups(); err != nil || len(copies) > 0 {
+	if copies, err := r.folder.Backups.List(); err != nil || len(copies) > 0 {
 		t.Errorf("copies: %v, %v", copies, err)
 	}
 }

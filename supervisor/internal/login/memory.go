@@ -54,7 +54,7 @@ func Recall(tokens string) (Memory, error) {
 		return Memory{}, err
 	}
 	var m Memory
-	if err := folder.LoadLogin(&m); err != nil {
+	if err := folder.Login.Load(&m); err != nil {
 		return Memory{}, fmt.Errorf("cannot recall login: %w", err)
 	}
 	return m, nil

@@ -61,7 +61,7 @@ func (k *Keeper) BeforeStart(ctx context.Context, p *profile.Profile, s worker.S
 }
 
 func (k *Keeper) load() {
-	if err := k.folder.LoadLogin(&k.memory); err != nil {
+	if err := k.folder.Login.Load(&k.memory); err != nil {
 		k.o.Logger.Warn(logid.LoginReadFailed, logging.KeyError, err)
 	}
 	k.saved = k.memory
@@ -88,7 +88,7 @@ func (k *Keeper) recognise() (changed bool, err error) {
 	k.copies = len(found) > 0
 	if k.copies {
 		if k.memory.SnapshotAt.IsZero() {
-			k.memory.SnapshotAt = found[0].At
+			k.memory.SnapshotAt = found[0].CreatedAt
 		}
 		k.memory.SnapshotVerifiedAt = slices.MaxFunc(found, func(a, b profile.Backup) int {
 			return a.VerifiedAt.Compare(b.VerifiedAt)

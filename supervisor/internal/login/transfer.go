@@ -55,7 +55,7 @@ func (e Export) snapshot(ctx context.Context) (profile.Manifest, error) {
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	copies, err := folder.Backups()
+	copies, err := folder.Backups.List()
 	if err != nil {
 		return profile.Manifest{}, err
 	}
@@ -64,11 +64,11 @@ func (e Export) snapshot(ctx context.Context) (profile.Manifest, error) {
 	}
 	want := copies[0]
 	return e.write(func(w io.Writer) (profile.Manifest, error) {
-		m, err := archive.Write(ctx, w, e.Passphrase, e.Work, folder.Path(want), want.Manifest)
+		m, err := archive.Write(ctx, w, e.Passphrase, e.Work, folder.Backups.Path(want), want.Manifest)
 		if err != nil {
 			return m, err
 		}
-		return m, profile.Check(want.Files, m.Files)
+		return m, profile.CheckFiles(want.Files, m.Files)
 	})
 }
 
@@ -78,14 +78,14 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, err
 	}
 	defer func() { _ = folder.Close() }()
-	if _, err := folder.CleanLock(ctx); err != nil {
+	if _, err := folder.ChromeLock.Clean(); err != nil {
 		return profile.Manifest{}, err
 	}
 	if _, err := os.Stat(filepath.Join(folder.Dir(), "Default")); errors.Is(err, fs.ErrNotExist) {
 		return profile.Manifest{}, fmt.Errorf("%w: the profile is empty", ErrNothing)
 	}
 	var known Memory
-	if err := folder.LoadLogin(&known); err != nil {
+	if err := folder.Login.Load(&known); err != nil {
 		return profile.Manifest{}, err
 	}
 	stamp, err := folder.Stamp()
@@ -95,7 +95,7 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 	known = known.of(stamp)
 	return e.write(func(w io.Writer) (profile.Manifest, error) {
 		return archive.Write(ctx, w, e.Passphrase, e.Work, folder.Dir(), profile.Manifest{
-			At: time.Now().UTC(), Stamp: stamp, LinkedAt: known.LinkedAt, PersistedAt: known.PersistedAt, ReadyAt: known.ReadyAt,
+			CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: known.LinkedAt, PersistedAt: known.PersistedAt, ReadyAt: known.ReadyAt,
 		})
 	})
 }
@@ -137,18 +137,18 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 		return m, "", err
 	}
 	defer func() { _ = folder.Close() }()
-	if _, err := folder.CleanLock(ctx); err != nil {
+	if _, err := folder.ChromeLock.Clean(); err != nil {
 		return m, "", err
 	}
 	now := time.Now()
-	moved, err = folder.Fill(func(into string) error {
+	moved, err = folder.Replace(func(into string) error {
 		m, err = archive.Read(ctx, src, passphrase, into)
 		return err
 	}, whyImported, now)
 	if err != nil {
 		return m, "", err
 	}
-	return m, moved, folder.SaveLogin(Memory{
+	return m, moved, folder.Login.Save(Memory{
 		Stamp: m.Stamp, LinkedAt: m.LinkedAt, PersistedAt: m.PersistedAt, ReadyAt: m.ReadyAt,
 		Quarantined: moved, QuarantinedAt: now,
 	})

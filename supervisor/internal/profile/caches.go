@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// caches are folders of a profile that Chrome fills anew, by their path in it; a
-// star stands for any one name. They are left out of copies. CacheStorage is none:
-// WhatsApp's page keeps preferences there.
+// caches are folders of a profile that Chrome refills, by their path in it; a star
+// stands for one name. Backups leave them out. CacheStorage is not a cache: WhatsApp's
+// page keeps preferences there.
 var caches = []string{
 	"*/Cache", "*/Code Cache", "*/GPUCache", "*/DawnCache", "*/DawnGraphiteCache", "*/DawnWebGPUCache",
 	"*/blob_storage", "*/VideoDecodeStats", "*/optimization_guide_hint_cache_store",
@@ -21,9 +21,8 @@ var caches = []string{
 	"OptGuideOnDeviceModel", "optimization_guide_model_store", "WidevineCdm", "Webstore Downloads",
 }
 
-// cacheLimit is how large, in bytes, a cache may have grown when a generation
-// starts; a larger one is removed. Chrome's flags bound the HTTP cache to 100 MB,
-// and say nothing of the others.
+// cacheLimit is the size in bytes beyond which a cache is removed before the next
+// start. Chrome's flags bound the HTTP cache to 100 MB, and no other cache.
 const cacheLimit = 160 << 20
 
 func isCache(rel string) bool {
@@ -33,15 +32,15 @@ func isCache(rel string) bool {
 	})
 }
 
-// Pruned is what PruneCaches has removed.
+// Pruned is a cache that was removed.
 type Pruned struct {
-	// Path in the profile.
+	// Path relative to the profile.
 	Path  string
 	Bytes int64
 }
 
-// PruneCaches removes those caches of the profile that have grown too large, and
-// what a Chrome that was killed left of its measurements. Chrome must not run.
+// PruneCaches removes the caches of the profile that have grown too large, and the
+// metrics that a killed Chrome left behind. Chrome must not run.
 func (p *Profile) PruneCaches() ([]Pruned, error) {
 	var pruned []Pruned
 	var failed []error

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is one file of a copied profile.
+// File is one file in a backup.
 type File struct {
 	// Path is relative to the profile, with slashes.
 	Path   string `json:"path"`
@@ -23,13 +23,13 @@ type File struct {
 	SHA256 string `json:"sha256"`
 }
 
-// ErrDamaged means that a copy of a profile is not what its manifest says.
-var ErrDamaged = errors.New("the copy of the profile is damaged")
+// ErrDamaged means that a backup differs from its manifest.
+var ErrDamaged = errors.New("the backup of the profile is damaged")
 
-// Walk calls visit for each file and folder of a closed profile that belongs
-// into a copy, folders before what they hold: neither caches, nor Chrome's lock
-// and sockets, nor what is no regular file. Paths are relative, with slashes.
-func Walk(dir string, visit func(path string, folder bool) error) error {
+// WalkFiles calls visit for each file and folder of a closed profile that belongs in
+// a backup, folders first. Caches, Chrome's lock and sockets, and everything that is
+// not a regular file are left out. Paths are relative, with slashes.
+func WalkFiles(dir string, visit func(path string, folder bool) error) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("cannot walk profile: %w", err)
@@ -52,11 +52,11 @@ func Walk(dir string, visit func(path string, folder bool) error) error {
 }
 
 // copyTree copies a closed profile into the empty folder to, private to this
-// user, and returns what it copied. Where the file system can, the copies share
-// their blocks with the originals.
+// user, and returns what it copied. Where the file system supports it, the copies
+// share their blocks with the originals.
 func copyTree(ctx context.Context, from, to string) ([]File, error) {
 	var files []File
-	err := Walk(from, func(rel string, folder bool) error {
+	err := WalkFiles(from, func(rel string, folder bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -94,23 +94,23 @@ func copyOne(ctx context.Context, from, to string) (f File, err error) {
 	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil {
 		f.Size, err = io.Copy(sum, &reader{ctx, dst})
 	} else {
-		// One pass: the bytes have to go through us for their checksum anyhow.
+		// One pass: the checksum needs the bytes anyway.
 		f.Size, err = io.Copy(io.MultiWriter(sum, dst), &reader{ctx, src})
 	}
 	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return f, err
 }
 
-// Check compares the files of a copied profile with what a manifest says. What
-// is missing, changed or too much is ErrDamaged.
-func Check(want, got []File) error {
+// CheckFiles compares the files of a backup with its manifest. A missing, changed or
+// additional file is ErrDamaged.
+func CheckFiles(want, got []File) error {
 	known := make(map[string]File, len(want))
 	for _, f := range want {
 		known[f.Path] = f
 	}
 	for _, f := range got {
 		if known[f.Path] != f {
-			return fmt.Errorf("%w: %s is not as it was copied", ErrDamaged, f.Path)
+			return fmt.Errorf("%w: %s has changed", ErrDamaged, f.Path)
 		}
 		delete(known, f.Path)
 	}
@@ -123,8 +123,8 @@ func Check(want, got []File) error {
 	return nil
 }
 
-// syncAll brings everything in the file system of folder to the disk: one call
-// for hundreds of small files.
+// syncAll flushes the file system of folder to the disk: one call for hundreds of
+// small files.
 func syncAll(folder string) error {
 	f, err := os.Open(folder)
 	if err != nil {
@@ -137,7 +137,7 @@ func syncAll(folder string) error {
 	return nil
 }
 
-// reader ends with its context.
+// reader fails once its context is done.
 type reader struct {
 	ctx context.Context
 	io.Reader

@@ -12,40 +12,40 @@ import (
 	"session-manager/shared/reason"
 )
 
-// What must be free where the profile lies. Chrome starts on a full disk too,
-// looks healthy, and loses what it should keep.
+// What must be free where the profile is. Chrome starts on a full disk too, looks
+// healthy, and loses what it should keep.
 const (
 	minFreeBytes  = 256 << 20
 	minFreeInodes = 1024
-	// A Chrome that runs already is left alone with less, but not in silence.
+	// A running Chrome keeps running with less, but with a warning.
 	scarceBytes  = 64 << 20
 	scarceInodes = 256
 )
 
-// Preflight finds out whether Chrome could use the profile, in a few
-// milliseconds. It makes the folder where it is missing. When Chrome can't write
-// the folder it exits with 21 as if the profile were in use, or, when it can't
-// make it, uses $HOME/.config/chromium without a word.
+// Preflight finds out within a few milliseconds whether Chrome could use the profile.
+// It makes the folder if it is missing. A Chrome that can't write to the folder exits
+// with 21 as if the profile were in use; one that can't make it silently uses
+// $HOME/.config/chromium.
 //
 // Errors match ErrHeld, or carry reason.ProfileUnwritable or reason.DiskFull.
 func (p *Profile) Preflight() error {
-	if err := makeFolder(p.tokens); err != nil {
+	if err := makeFolder(string(p.tokens)); err != nil {
 		return err
 	}
-	if err := p.keepLock(); err != nil {
+	if err := p.owner.keep(); err != nil {
 		return err
 	}
-	if err := p.mend(); err != nil {
+	if err := p.tokens.repair(); err != nil {
 		return err
 	}
 	if err := makeFolder(p.Dir()); err != nil {
 		return err
 	}
 	// Space first: a full disk fails the test of writing as well.
-	if err := checkSpace(p.Dir()); err != nil {
+	if err := checkSpace(p.Dir(), minFreeBytes, minFreeInodes); err != nil {
 		return err
 	}
-	for _, path := range []string{p.tokens, p.Dir()} {
+	for _, path := range []string{string(p.tokens), p.Dir()} {
 		if err := tryWrite(path); err != nil {
 			return err
 		}
@@ -53,22 +53,32 @@ func (p *Profile) Preflight() error {
 	return nil
 }
 
-func checkSpace(path string) error {
+// CheckSpace finds out whether a running Chrome could still write what it has to
+// keep. Errors are those of Preflight. It costs one call of statfs.
+func (p *Profile) CheckSpace() error { return checkSpace(p.Dir(), scarceBytes, scarceInodes) }
+
+// checkSpaceForCopy makes sure that a copy of the profile leaves room for Chrome.
+func checkSpaceForCopy(profile string) error {
+	var size, count uint64
+	err := WalkFiles(profile, func(rel string, _ bool) error {
+		info, err := os.Lstat(filepath.Join(profile, filepath.FromSlash(rel)))
+		if err == nil {
+			size, count = size+uint64(max(info.Size(), 0)), count+1
+		}
+		return err
+	})
+	if err != nil {
+		return unwritable("cannot measure profile", err)
+	}
+	return checkSpace(profile, size+2*minFreeBytes, count+2*minFreeInodes)
+}
+
+func checkSpace(path string, bytes, inodes uint64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return unwritable("cannot look at file system of "+path, err)
 	}
-	return judgeSpace(path, &st, minFreeBytes, minFreeInodes)
-}
-
-// CheckSpace finds out whether a Chrome that runs could still write what it has to
-// keep. Errors are those of Preflight. It costs one call of statfs.
-func (p *Profile) CheckSpace() error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(p.Dir(), &st); err != nil {
-		return unwritable("cannot look at file system of "+p.Dir(), err)
-	}
-	return judgeSpace(p.Dir(), &st, scarceBytes, scarceInodes)
+	return judgeSpace(path, &st, bytes, inodes)
 }
 
 func judgeSpace(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
@@ -76,38 +86,35 @@ func judgeSpace(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
 		return unwritable("cannot use "+path, unix.EROFS)
 	}
 	if free := st.Bavail * uint64(max(st.Bsize, 0)); free < bytes {
-		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d MiB are free at %s, %d are needed", free>>20, path, bytes>>20))
+		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d MiB are free at %s, %d MiB are needed", free>>20, path, bytes>>20))
 	}
-	// Btrfs and others make inodes as they need them and say 0 of 0.
+	// Btrfs and others make inodes as they need them, and report 0 of 0.
 	if st.Files > 0 && st.Ffree < inodes {
 		return reason.Wrap(reason.DiskFull, fmt.Errorf("only %d inodes are free at %s, %d are needed", st.Ffree, path, inodes))
 	}
 	return nil
 }
 
-// tryWrite does in the folder what Chrome does with its files. To look at
-// permission bits is not enough: they don't bind root, and say nothing of a
-// read-only mount.
-func tryWrite(folder string) (err error) {
+// tryWrite does in the folder what Chrome does with its files. Permission bits prove
+// little: they don't bind root, and a mount may be read-only.
+func tryWrite(folder string) error {
 	f, err := os.CreateTemp(folder, ".probe-*")
 	if err != nil {
 		return unwritable("cannot write in folder", err)
 	}
-	name := f.Name()
-	defer func() {
-		if rmErr := os.Remove(name); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) && err == nil {
-			err = unwritable("cannot remove from folder", rmErr)
-		}
-	}()
 	_, err = f.WriteString("probe\n")
 	err = errors.Join(err, f.Sync(), f.Close())
+	name, moved := f.Name(), f.Name()+".moved"
+	if err == nil {
+		err = os.Rename(name, moved)
+	}
+	for _, path := range []string{name, moved} {
+		if rmErr := os.Remove(path); !errors.Is(rmErr, fs.ErrNotExist) {
+			err = errors.Join(err, rmErr)
+		}
+	}
 	if err != nil {
-		return unwritable("cannot write file", err)
+		return unwritable("cannot write in folder", err)
 	}
-	moved := filepath.Join(folder, filepath.Base(name)+".moved")
-	if err := os.Rename(name, moved); err != nil {
-		return unwritable("cannot rename in folder", err)
-	}
-	name = moved
 	return nil
 }

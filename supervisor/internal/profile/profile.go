@@ -1,196 +1,168 @@
-// Package profile guards the folder that holds the login: it lets one supervisor
-// use it at a time, finds out before a start what would make Chrome fail or,
-// worse, move to another profile in silence, and judges the lock that Chrome
-// itself keeps there.
+// Package profile owns the tokens folder: Chrome's profile, which holds the login,
+// and what is kept next to it. It lets one supervisor use the folder at a time,
+// finds out before a start what would make Chrome fail or silently use another
+// profile, and removes Chrome's own lock once it is proven stale.
 //
-// Layout below the tokens folder:
+// In the tokens folder:
 //
-//	admin           Chrome's user-data-dir, 0700
-//	admin.lock      flock'ed by the supervisor that uses it, with its pid
-//	admin.lease     flock'ed through every Chrome of ours (package lease)
-//	admin.launch    which Chrome was started last
-//	admin.restarts  what the restart policy remembers
-//	admin.login     what is known of the login in the profile
+//	admin                           Chrome's user-data-dir, mode 0700
+//	admin.lock                      flock'ed by the supervisor, with its pid
+//	admin.lease                     flock'ed by the worker and its Chrome (package lease)
+//	admin.launch                    the lock of the Chrome that was started last
+//	admin.restarts                  the state of the restart policy
+//	admin.login                     what is known about the login
 //	admin.quarantine/<time>-<why>   former profiles, the newest 3
-//	admin.backups/<time>          copies of the closed profile, 3 (see Thin)
-//	admin.incoming                  a profile that is about to replace it
+//	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
+//	admin.incoming                  a profile that is about to replace admin
+//	admin.partial-<number>          a folder that is being made or removed
 package profile
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/google/renameio/v2"
 
 	"session-manager/shared/reason"
 )
 
-// session is the name of the one session there is.
+// session is the name of the only session.
 const session = "admin"
 
-// ErrHeld means that another supervisor uses the tokens folder.
-var ErrHeld = errors.New("the tokens folder is held by another supervisor")
+// tokens is the path of a tokens folder. Its methods name what is in it.
+type tokens string
 
-// HeldError is ErrHeld with the holder's pid.
-type HeldError struct {
-	// Path is the lock file.
-	Path string
-	// PID is zero when the holder has not written it yet.
-	PID int
-}
+func (t tokens) profile() string { return filepath.Join(string(t), session) }
 
-// Error implements error.
-func (e *HeldError) Error() string {
-	who := "another supervisor"
-	if e.PID > 0 {
-		who = fmt.Sprintf("another supervisor (pid %d)", e.PID)
-	}
-	return fmt.Sprintf("%s holds %s; stop that one, or set --tokens to another folder", who, e.Path)
-}
+func (t tokens) path(extension string) string { return t.profile() + "." + extension }
 
-// Is makes the error match ErrHeld.
-func (e *HeldError) Is(target error) bool { return target == ErrHeld }
+// partial returns the path of a new folder that is to be made or removed. The next
+// Preflight removes what is left of it.
+func (t tokens) partial() string { return t.path(partial + suffix()) }
 
-// Profile is an opened tokens folder. Its methods are for one goroutine, but for
-// Close and the accessors.
+// Profile is a tokens folder that this process may use. Its methods are for one
+// goroutine, but for Close, Dir and LeaseFile.
 type Profile struct {
-	tokens string
+	Backups    Backups
+	ChromeLock ChromeLock
+	// Login keeps what is known about the login, Restarts the state of the restart policy.
+	Login, Restarts StateFile
 
-	mu   sync.Mutex
-	lock *os.File // guarded by mu
+	tokens tokens
+	owner  *owner
 }
 
-// Open makes the folders where they are missing and takes the lock, which is
-// kept until Close or the end of this process. Errors are a *HeldError, or carry
+// Open makes the missing folders and takes the lock, which is kept until Close or
+// the end of this process. An error matches ErrHeld or carries
 // reason.ProfileUnwritable or reason.DiskFull.
-func Open(tokens string) (*Profile, error) {
-	abs, err := filepath.Abs(tokens)
+func Open(folder string) (*Profile, error) {
+	p, err := View(folder)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make tokens folder absolute: %w", err)
-	}
-	p := &Profile{tokens: abs}
-	if err := makeFolder(abs); err != nil {
 		return nil, err
 	}
-	if p.lock, err = takeLock(p.path("lock")); err != nil {
+	if err := makeFolder(string(p.tokens)); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(p.mend(), makeFolder(p.Dir())); err != nil {
+	if err := p.owner.take(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(p.tokens.repair(), makeFolder(p.Dir())); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-// View returns the tokens folder as it is, without its lock. Only the accessors,
-// Backups and LoadLogin may be called; another process may use the folder.
-func View(tokens string) (*Profile, error) {
-	abs, err := filepath.Abs(tokens)
+// View returns the tokens folder without taking its lock; another process may use
+// it. Only Dir, Backups.List, Backups.Path and Login.Load may be used.
+func View(folder string) (*Profile, error) {
+	abs, err := filepath.Abs(folder)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make tokens folder absolute: %w", err)
 	}
-	return &Profile{tokens: abs}, nil
+	t := tokens(abs)
+	return &Profile{
+		Backups: Backups{t}, ChromeLock: ChromeLock{t},
+		Login: StateFile(t.path("login")), Restarts: StateFile(t.path("restarts")),
+		tokens: t, owner: &owner{path: t.path("lock")},
+	}, nil
 }
+
+// Close gives up the lock.
+func (p *Profile) Close() error { return p.owner.release() }
 
 // Dir returns the absolute path of Chrome's user-data-dir.
-func (p *Profile) Dir() string { return filepath.Join(p.tokens, session) }
+func (p *Profile) Dir() string { return p.tokens.profile() }
 
 // LeaseFile returns the absolute path of the lease.
-func (p *Profile) LeaseFile() string { return p.path("lease") }
+func (p *Profile) LeaseFile() string { return p.tokens.path("lease") }
 
-func (p *Profile) path(extension string) string {
-	return filepath.Join(p.tokens, session+"."+extension)
-}
-
-// Close gives up the lock. The lock file stays: to remove it would let two
-// supervisors each lock a file of their own.
-func (p *Profile) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.lock == nil {
+// Home returns the folder that Chrome makes in the profile at its first start and
+// never moves, or nil if there is none. os.SameFile tells whether a running Chrome's
+// profile was removed, emptied or replaced, by a backup of itself too, which has the
+// same Stamp. It costs one call of stat.
+func (p *Profile) Home() os.FileInfo {
+	info, err := os.Stat(filepath.Join(p.Dir(), "Default"))
+	if err != nil {
 		return nil
 	}
-	err := p.lock.Close()
-	p.lock = nil
-	return err
+	return info
 }
 
-// keepLock takes the lock anew when the lock file is not the one that was locked
-// any more, as after the tokens folder was removed or moved away.
-func (p *Profile) keepLock() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.lock == nil {
-		return fmt.Errorf("cannot use profile: %w", os.ErrClosed)
-	}
-	ours, err := p.lock.Stat()
-	if err != nil {
-		return fmt.Errorf("cannot look at lock file: %w", err)
-	}
-	if there, err := os.Stat(p.path("lock")); err == nil && os.SameFile(ours, there) {
-		return nil
-	}
-	lock, err := takeLock(p.path("lock"))
-	if err != nil {
-		return err
-	}
-	_ = p.lock.Close()
-	p.lock = lock
-	return nil
-}
+// stampFile is in the profile and is copied and moved with it. Chrome ignores files
+// that it does not know.
+const stampFile = ".session-manager"
 
-// takeLock locks the file at path and writes our pid into it, for people and
-// for HeldError.
-func takeLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, unwritable("cannot open lock file", err)
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = &HeldError{Path: path, PID: holder(f)}
-		_ = f.Close()
-		return nil, err
-	}
+// maxStamp bounds the stamp, in bytes.
+const maxStamp = 256
+
+// Stamp returns the random name that identifies the profile, also in its backups
+// and exports. A profile without one is new, or was put there by somebody else, and
+// gets one now.
+func (p *Profile) Stamp() (string, error) {
+	path := filepath.Join(p.Dir(), stampFile)
+	data, err := readBounded(path, maxStamp)
 	if err == nil {
-		err = writePID(f)
+		if stamp := strings.TrimSpace(string(data)); stamp != "" {
+			return stamp, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		// Whatever is there, it is not a stamp.
+		if err := os.RemoveAll(path); err != nil {
+			return "", unwritable("cannot stamp profile", err)
+		}
 	}
-	if err != nil {
-		_ = f.Close()
-		return nil, unwritable("cannot take lock "+path, err)
+	stamp := rand.Text()
+	if err := renameio.WriteFile(path, []byte(stamp+"\n"), 0o600); err != nil {
+		return "", unwritable("cannot stamp profile", err)
 	}
-	return f, nil
+	return stamp, nil
 }
 
-func writePID(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+// TempDir makes a private folder on the profile's file system, with room for a copy
+// of the profile, and returns a function that removes it. If the process dies first,
+// the next Open removes it. The error carries reason.DiskFull when a copy would leave
+// too little room for Chrome.
+func (p *Profile) TempDir() (path string, remove func() error, err error) {
+	if err := checkSpaceForCopy(p.Dir()); err != nil {
+		return "", nil, err
 	}
-	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	return err
+	path = p.tokens.partial()
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return "", nil, unwritable("cannot make folder", err)
+	}
+	return path, func() error { return os.RemoveAll(path) }, nil
 }
 
-func holder(f *os.File) int {
-	data := make([]byte, 32)
-	n, err := f.ReadAt(data, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n])))
-	if err != nil {
-		return 0
-	}
-	return pid
-}
-
-// makeFolder makes the folder at path, and those above it, with mode 0700. One
-// that is there already keeps its mode, but nobody else may read a profile.
+// makeFolder makes the folder at path, and those above it, with mode 0700. An
+// existing folder keeps its mode, except that nobody else may read a profile.
 func makeFolder(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return unwritable("cannot make folder", err)
@@ -207,8 +179,8 @@ func makeFolder(path string) error {
 	return nil
 }
 
-// unwritable gives err the reason that fits it. A full disk is a reason of its
-// own, since another cure helps.
+// unwritable wraps err with the reason disk_full or profile_unwritable: they need
+// different remedies.
 func unwritable(what string, err error) error {
 	code := reason.ProfileUnwritable
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
@@ -216,3 +188,5 @@ func unwritable(what string, err error) error {
 	}
 	return reason.Wrap(code, fmt.Errorf("%s: %w", what, err))
 }
+
+func suffix() string { return strconv.FormatInt(time.Now().UnixNano(), 10) }

@@ -18,8 +18,8 @@ import (
 	"session-manager/shared/reason"
 )
 
-// Environment of the test binary when it plays another program: it opens the
-// profile as said and then waits for the end of its standard input.
+// Environment of the test binary when it plays another program, which waits for the
+// end of its standard input.
 const (
 	envRole   = "PROFILE_TEST_ROLE"
 	envFolder = "PROFILE_TEST_FOLDER"
@@ -77,7 +77,7 @@ func play(t *testing.T, name, role, folder string, args ...string) int {
 	line := make([]byte, 100)
 	n, err := stdout.Read(line)
 	if err != nil || string(line[:n]) != "ready\n" {
-		t.Fatalf("%s says %q, %v", role, line[:n], err)
+		t.Fatalf("%s printed %q, %v", role, line[:n], err)
 	}
 	return cmd.Process.Pid
 }
@@ -112,7 +112,7 @@ func wantReason(t *testing.T, err error, want reason.Code) {
 
 func TestOpenMakesPrivateFolders(t *testing.T) {
 	p := open(t)
-	for _, path := range []string{p.tokens, p.Dir()} {
+	for _, path := range []string{string(p.tokens), p.Dir()} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
@@ -123,7 +123,7 @@ func TestOpenMakesPrivateFolders(t *testing.T) {
 	}
 }
 
-func TestOpenTakesAwayWhatOthersMaySeeOfAProfile(t *testing.T) {
+func TestOpenMakesAReadableProfilePrivate(t *testing.T) {
 	tokens := t.TempDir()
 	if err := os.Mkdir(filepath.Join(tokens, session), 0o755); err != nil {
 		t.Fatal(err)
@@ -138,28 +138,27 @@ func TestOpenTakesAwayWhatOthersMaySeeOfAProfile(t *testing.T) {
 	}
 }
 
-func TestASecondSupervisorIsRefusedAndToldTheHolder(t *testing.T) {
+func TestSecondSupervisorIsRefusedWithTheHoldersPID(t *testing.T) {
 	tokens := t.TempDir()
 	pid := play(t, "supervisor", "supervisor", tokens)
 	_, err := Open(tokens)
-	held, ok := errors.AsType[*HeldError](err)
-	if !ok || !errors.Is(err, ErrHeld) {
+	if !errors.Is(err, ErrHeld) {
 		t.Fatalf("Open() = %v, want ErrHeld", err)
 	}
-	if held.PID != pid || !strings.Contains(err.Error(), fmt.Sprint(pid)) {
-		t.Errorf("holder %d in %q, want %d", held.PID, err, pid)
+	if !strings.Contains(err.Error(), fmt.Sprintf("(pid %d)", pid)) {
+		t.Errorf("%q does not name pid %d", err, pid)
 	}
 }
 
-func TestCloseLetsTheNextOneIn(t *testing.T) {
+func TestCloseLetsTheNextSupervisorIn(t *testing.T) {
 	p := open(t)
-	if _, err := Open(p.tokens); !errors.Is(err, ErrHeld) {
-		t.Fatalf("Open() beside = %v, want ErrHeld", err)
+	if _, err := Open(string(p.tokens)); !errors.Is(err, ErrHeld) {
+		t.Fatalf("Open() of a second one = %v, want ErrHeld", err)
 	}
 	if err := errors.Join(p.Close(), p.Close()); err != nil {
 		t.Fatal(err)
 	}
-	next, err := Open(p.tokens)
+	next, err := Open(string(p.tokens))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +168,7 @@ func TestCloseLetsTheNextOneIn(t *testing.T) {
 	}
 }
 
-func TestWhatIsInTheWayIsUnwritable(t *testing.T) {
+func TestFolderThatCannotBeMadeIsUnwritable(t *testing.T) {
 	tests := map[string]func(t *testing.T, tokens, profile string){
 		"tokens is a file": func(t *testing.T, tokens, _ string) { write(t, tokens) },
 		"profile is a file": func(t *testing.T, tokens, profile string) {
@@ -206,12 +205,12 @@ func TestPreflightPassesAndLeavesNothing(t *testing.T) {
 	if err != nil || len(entries) > 0 {
 		t.Errorf("left %v, %v", entries, err)
 	}
-	if entries, err = os.ReadDir(p.tokens); err != nil || len(entries) != 2 {
+	if entries, err = os.ReadDir(string(p.tokens)); err != nil || len(entries) != 2 {
 		t.Errorf("in tokens: %v, %v; want admin and admin.lock", entries, err)
 	}
 }
 
-func TestPreflightFindsWhatHasChangedSinceOpen(t *testing.T) {
+func TestPreflightNoticesChangesSinceOpen(t *testing.T) {
 	tests := map[string]struct {
 		change func(t *testing.T, p *Profile)
 		want   reason.Code
@@ -246,19 +245,19 @@ func TestPreflightAcceptsALinkToAnotherDisk(t *testing.T) {
 
 func TestPreflightRestoresARemovedTokensFolder(t *testing.T) {
 	p := open(t)
-	remove(t, p.tokens)
+	remove(t, string(p.tokens))
 	if err := p.Preflight(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(p.tokens); !errors.Is(err, ErrHeld) {
+	if _, err := Open(string(p.tokens)); !errors.Is(err, ErrHeld) {
 		t.Errorf("Open() = %v, want ErrHeld: the new lock file must be locked", err)
 	}
 }
 
-func TestPreflightSeesThatAnotherSupervisorTookTheNewFolder(t *testing.T) {
+func TestPreflightNoticesAnotherSupervisorInTheNewFolder(t *testing.T) {
 	p := open(t)
-	remove(t, p.tokens)
-	other, err := Open(p.tokens)
+	remove(t, string(p.tokens))
+	other, err := Open(string(p.tokens))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,37 +289,37 @@ func TestJudgeSpace(t *testing.T) {
 	}
 }
 
-func TestALeaseThatIsHeldMeansInUse(t *testing.T) {
+func TestHeldLeaseMeansInUse(t *testing.T) {
 	p := open(t)
 	f, err := lease.Acquire(p.LeaseFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.CleanLock(t.Context())
+	_, err = p.ChromeLock.Clean()
 	wantReason(t, err, reason.ProfileInUse)
 	_ = f.Close()
-	if v, err := p.CleanLock(t.Context()); v != NoLock || err != nil {
-		t.Errorf("CleanLock() = %q, %v", v, err)
+	if v, err := p.ChromeLock.Clean(); v != NoLock || err != nil {
+		t.Errorf("Clean() = %q, %v", v, err)
 	}
 }
 
-func TestRestartsAreKept(t *testing.T) {
+func TestStateIsKept(t *testing.T) {
 	p := open(t)
 	got := map[string]int{}
-	if err := p.LoadRestarts(&got); err != nil || len(got) != 0 {
-		t.Errorf("LoadRestarts() of nothing = %v, %v", got, err)
+	if err := p.Restarts.Load(&got); err != nil || len(got) != 0 {
+		t.Errorf("Load() of nothing = %v, %v", got, err)
 	}
-	if err := p.SaveRestarts(map[string]int{"streak": 3}); err != nil {
+	if err := p.Restarts.Save(map[string]int{"streak": 3}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.LoadRestarts(&got); err != nil || got["streak"] != 3 {
-		t.Errorf("LoadRestarts() = %v, %v", got, err)
+	if err := p.Restarts.Load(&got); err != nil || got["streak"] != 3 {
+		t.Errorf("Load() = %v, %v", got, err)
 	}
-	if err := os.WriteFile(p.path("restarts"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(string(p.Restarts), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.LoadRestarts(&got); err == nil {
-		t.Error("LoadRestarts() of a torn file succeeded")
+	if err := p.Restarts.Load(&got); err == nil {
+		t.Error("Load() of a torn file succeeded")
 	}
 }
 

@@ -1,8 +1,8 @@
 package profile
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,123 +13,164 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is kept beside the profile, of each the newest.
-const (
-	keepQuarantined = 3
-	keepSnapshots   = 3
-)
+// keepQuarantined is how many former profiles are kept.
+const keepQuarantined = 3
 
-// stampLayout names folders by their time, so that they sort.
-const stampLayout = "20060102T150405.000Z"
+// timeLayout names folders by their time, so that they sort.
+const timeLayout = "20060102T150405.000Z"
 
-// partial marks folders that are being made or erased. None outlives the next
-// Preflight.
+// partial marks folders that are being made or removed. The next Preflight removes
+// them.
 const partial = "partial-"
 
-// Quarantine moves the profile aside, as a whole and on its own file system, to
-// a folder named by now and why, and begins an empty one. No login is ever lost
-// by it: the newest three are kept. Chrome must not run.
+// Quarantine moves the profile, as a whole and within its file system, to a folder
+// named by now and why, and begins an empty one. It loses no login: the newest three
+// are kept. Chrome must not run.
 func (p *Profile) Quarantine(why string, now time.Time) (name string, err error) {
-	if name, err = p.moveAside(why, now); err != nil {
+	if name, err = p.tokens.quarantine(why, now); err != nil {
 		return "", err
 	}
 	return name, makeFolder(p.Dir())
 }
 
-func (p *Profile) moveAside(why string, now time.Time) (string, error) {
-	folder := p.path("quarantine")
+// Replace lets write put a whole profile into an empty folder, and makes that the
+// profile. The present one goes to quarantine under the returned name. When write
+// fails, nothing has changed. Chrome must not run.
+func (p *Profile) Replace(write func(folder string) error, why string, now time.Time) (string, error) {
+	making := p.tokens.partial()
+	defer func() { _ = os.RemoveAll(making) }()
+	if err := os.Mkdir(making, 0o700); err != nil {
+		return "", unwritable("cannot make folder", err)
+	}
+	if err := write(making); err != nil {
+		return "", err
+	}
+	if err := syncAll(making); err != nil {
+		return "", unwritable("cannot keep profile", err)
+	}
+	return p.tokens.replaceBy(making, why, now)
+}
+
+// Restore replaces the profile with a backup, all or nothing: half a profile makes
+// the page delete the other half. Everything is copied and checked first; if the
+// backup is ErrDamaged, nothing has changed. The replaced profile goes to quarantine
+// under the returned name. Chrome must not run.
+func (p *Profile) Restore(ctx context.Context, b Backup, why string, now time.Time) (string, error) {
+	return p.Replace(func(folder string) error {
+		files, err := copyTree(ctx, p.Backups.Path(b), folder)
+		if err != nil {
+			return err
+		}
+		return CheckFiles(b.Files, files)
+	}, why, now)
+}
+
+// Erase removes the profile, the quarantine and every backup, and begins an empty
+// profile. Chrome must not run.
+func (p *Profile) Erase() error {
+	return errors.Join(
+		p.tokens.erase(p.Dir()),
+		p.tokens.erase(p.tokens.path("quarantine")),
+		p.tokens.erase(p.tokens.path("backups")),
+		makeFolder(p.Dir()),
+	)
+}
+
+// quarantine leaves no profile.
+func (t tokens) quarantine(why string, now time.Time) (string, error) {
+	folder := t.path("quarantine")
 	if err := makeFolder(folder); err != nil {
 		return "", err
 	}
-	name := now.UTC().Format(stampLayout) + "-" + why
-	if err := os.Rename(p.Dir(), filepath.Join(folder, name)); err != nil {
+	name := now.UTC().Format(timeLayout) + "-" + why
+	if err := os.Rename(t.profile(), filepath.Join(folder, name)); err != nil {
 		return "", unwritable("cannot move profile to quarantine", err)
 	}
 	syncFolder(folder)
-	syncFolder(p.tokens)
-	// What can't be removed now is removed the next time.
-	_ = prune(folder, keepQuarantined)
+	syncFolder(string(t))
+	if names, err := dated(folder); err == nil {
+		for _, old := range names[min(keepQuarantined, len(names)):] {
+			// What can't be removed now is removed the next time.
+			_ = os.RemoveAll(filepath.Join(folder, old))
+		}
+	}
 	return name, nil
 }
 
-// Erase removes the profile, what is in quarantine, and every snapshot, and
-// begins an empty profile. Chrome must not run.
-func (p *Profile) Erase() error {
-	var failed []error
-	for _, path := range []string{p.Dir(), p.path("quarantine"), p.path("backups")} {
-		failed = append(failed, p.erase(path))
+// replaceBy makes the folder made the profile, and returns the name in quarantine of
+// the present one. If the process dies in between, repair completes or undoes it.
+func (t tokens) replaceBy(made, why string, now time.Time) (string, error) {
+	incoming := t.path("incoming")
+	if err := os.Rename(made, incoming); err != nil {
+		return "", unwritable("cannot replace profile", err)
 	}
-	failed = append(failed, makeFolder(p.Dir()))
-	return errors.Join(failed...)
+	syncFolder(string(t))
+	name, err := t.quarantine(why, now)
+	if err != nil {
+		return "", errors.Join(err, t.erase(incoming))
+	}
+	if err := os.Rename(incoming, t.profile()); err != nil {
+		return name, unwritable("cannot replace profile", err)
+	}
+	syncFolder(string(t))
+	return name, nil
 }
 
-// erase renames before it removes, so that a half removed folder is never taken
+// erase renames before it removes, so that a half removed folder is never mistaken
 // for a profile.
-func (p *Profile) erase(path string) error {
-	doomed := p.path(partial + suffix())
-	if err := os.Rename(path, doomed); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return unwritable("cannot erase "+path, err)
+func (t tokens) erase(path string) error {
+	doomed := t.partial()
+	err := os.Rename(path, doomed)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	syncFolder(p.tokens)
-	if err := os.RemoveAll(doomed); err != nil {
+	if err == nil {
+		syncFolder(string(t))
+		err = os.RemoveAll(doomed)
+	}
+	if err != nil {
 		return unwritable("cannot erase "+path, err)
 	}
 	return nil
 }
 
-// mend finishes or undoes what a death in the middle has left.
-func (p *Profile) mend() error {
-	incoming := p.path("incoming")
+// repair completes or undoes what a process that died left unfinished.
+func (t tokens) repair() error {
+	incoming := t.path("incoming")
 	if _, err := os.Lstat(incoming); err == nil {
-		if _, err := os.Lstat(p.Dir()); errors.Is(err, fs.ErrNotExist) {
-			if err := os.Rename(incoming, p.Dir()); err != nil {
-				return unwritable("cannot finish restore", err)
+		if _, err := os.Lstat(t.profile()); errors.Is(err, fs.ErrNotExist) {
+			if err := os.Rename(incoming, t.profile()); err != nil {
+				return unwritable("cannot complete restore", err)
 			}
-		} else if err := p.erase(incoming); err != nil {
+		} else if err := t.erase(incoming); err != nil {
 			return err
 		}
 	}
-	for _, folder := range []string{p.tokens, p.path("backups")} {
+	for _, folder := range []string{string(t), t.path("backups")} {
 		names, err := list(folder)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			if strings.HasPrefix(name, session+"."+partial) || strings.HasPrefix(name, partial) {
-				if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
-					return unwritable("cannot remove leftover", err)
-				}
+			if !strings.HasPrefix(strings.TrimPrefix(name, session+"."), partial) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
+				return unwritable("cannot remove unfinished folder", err)
 			}
 		}
 	}
 	return nil
 }
 
-// prune removes all but the newest folders.
-func prune(folder string, keep int) error {
-	names, err := dated(folder)
-	if err != nil {
-		return err
-	}
-	for _, name := range names[min(keep, len(names)):] {
-		if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
-			return unwritable("cannot remove old copy", err)
-		}
-	}
-	return nil
-}
-
-// dated lists what a folder holds that is named by its time, newest first.
+// dated lists what is named by its time in a folder, newest first.
 func dated(folder string) ([]string, error) {
 	names, err := list(folder)
 	if err != nil {
 		return nil, err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		_, err := time.Parse(stampLayout, name[:min(len(stampLayout), len(name))])
+		_, err := time.Parse(timeLayout, name[:min(len(timeLayout), len(name))])
 		return err != nil
 	})
 	slices.Sort(names)
@@ -137,7 +178,7 @@ func dated(folder string) ([]string, error) {
 	return names, nil
 }
 
-// list returns nothing for a folder that is not there.
+// list returns nothing for a folder that does not exist.
 func list(folder string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -150,8 +191,8 @@ func list(folder string) ([]string, error) {
 	return names, nil
 }
 
-// syncFolder makes a rename in folder outlive a power cut. Where the file system
-// can't do that the rename holds all the same.
+// syncFolder makes a rename in folder survive a power cut. Where the file system
+// can't do that, the rename is valid all the same.
 func syncFolder(folder string) {
 	f, err := os.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -159,13 +200,4 @@ func syncFolder(folder string) {
 	}
 	defer func() { _ = f.Close() }()
 	_ = f.Sync()
-}
-
-// Quarantined returns the names of the folders in quarantine, newest first.
-func (p *Profile) Quarantined() ([]string, error) {
-	names, err := dated(p.path("quarantine"))
-	if err != nil {
-		return nil, fmt.Errorf("cannot list quarantine: %w", err)
-	}
-	return names, nil
 }

@@ -22,7 +22,6 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
-	"session-manager/supervisor/internal/profile"
 )
 
 // cause says why a generation ends, and what its end may still ask of it.
@@ -77,11 +76,11 @@ type instance struct {
 	pageAt     time.Time       // when the page was first observed
 	proven     bool            // the binary has shown that it works
 	chromePID  int
-	browserAt  time.Time        // when chromePID was told
-	verified   bool             // Chrome was seen on our profile
-	home       profile.Identity // what Chrome lives in
-	strain     Warned           // told last
-	astray     int              // beats for which that was not at its path
+	browserAt  time.Time   // when chromePID was told
+	verified   bool        // Chrome was seen on our profile
+	home       os.FileInfo // what Chrome lives in
+	strain     Warned      // told last
+	astray     int         // beats for which that was not at its path
 	failure    *rpc.Failure
 	lastEvent  time.Time
 	lastBeat   time.Time

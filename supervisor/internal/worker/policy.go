@@ -47,13 +47,13 @@ func (p *policy) save(to *profile.Profile) error {
 	p.mu.Lock()
 	state := p.state
 	p.mu.Unlock()
-	return to.SaveRestarts(state)
+	return to.Restarts.Save(state)
 }
 
 // load takes up what a predecessor saved, but for its health.
 func (p *policy) load(from *profile.Profile) error {
 	var state restart.State
-	if err := from.LoadRestarts(&state); err != nil {
+	if err := from.Restarts.Load(&state); err != nil {
 		return err
 	}
 	state.HealthySince = time.Time{}

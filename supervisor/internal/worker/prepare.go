@@ -104,7 +104,7 @@ func (s *Manager) preflight(ctx context.Context) (plan, error) {
 	if err := s.awaitLease(ctx); err != nil {
 		return plan{}, err
 	}
-	verdict, err := s.profile.CleanLock(ctx)
+	verdict, err := s.profile.ChromeLock.Clean()
 	if err != nil {
 		return plan{}, err
 	}
@@ -156,7 +156,7 @@ func checkWorker(path string) error {
 }
 
 // awaitLease gives a Chrome of ours that is still closing a moment. If it takes
-// longer, CleanLock tells.
+// longer, ChromeLock.Clean reports it.
 func (s *Manager) awaitLease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timings.Lease)
 	defer cancel()

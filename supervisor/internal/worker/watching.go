@@ -145,7 +145,7 @@ func (g *instance) verify(now time.Time) (cause, bool) {
 	if g.verified {
 		return cause{}, false
 	}
-	err := g.s.profile.RecordLaunch(g.chromePID)
+	err := g.s.profile.ChromeLock.Record(g.chromePID)
 	if err == nil {
 		g.verified = true
 		return cause{}, false
@@ -160,7 +160,7 @@ func (g *instance) verify(now time.Time) (cause, bool) {
 		return cause{reason: code, detail: logging.Redact(err.Error()), ask: true}, true
 	}
 	// It runs where it should, which can't be written down; that is one proof
-	// less for CleanLock.
+	// less for ChromeLock.Clean.
 	g.verified = true
 	g.log.Warn(logid.LaunchRecordFailed, logging.KeyError, err)
 	return cause{}, false
@@ -190,12 +190,12 @@ func (g *instance) checkRoom() {
 // would write its settings there when it closes. A look with each beat needs no
 // watch that could be lost, and no room for one.
 func (g *instance) checkHome() (cause, bool) {
-	there := g.s.profile.Identity()
+	there := g.s.profile.Home()
 	switch {
-	case !g.verified, !g.home.Complete():
+	case !g.verified, g.home == nil:
 		g.home = there
 		return cause{}, false
-	case g.home.Is(there):
+	case os.SameFile(g.home, there):
 		g.astray = 0
 		return cause{}, false
 	}

@@ -18,7 +18,7 @@ import (
 
 var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 
-// fill makes a profile such as Chrome leaves, in small.
+// fill makes a small profile like Chrome's.
 func fill(t *testing.T, p *Profile, login string) {
 	t.Helper()
 	for path, content := range map[string]string{
@@ -70,13 +70,13 @@ func contents(t *testing.T, folder string) map[string]string {
 	return found
 }
 
-func snapshot(t *testing.T, p *Profile, at time.Time) Backup {
+func backUp(t *testing.T, p *Profile, at time.Time) Backup {
 	t.Helper()
-	name, err := p.Backup(t.Context(), Manifest{At: at, Stamp: "s", LinkedAt: t0, ChromeVersion: "156.0.1.2"})
-	if err := errors.Join(err, p.Thin()); err != nil {
+	name, err := p.Backups.Create(t.Context(), Manifest{CreatedAt: at, Stamp: "s", LinkedAt: t0, ChromeVersion: "156.0.1.2"})
+	if err := errors.Join(err, p.Backups.Thin()); err != nil {
 		t.Fatal(err)
 	}
-	all, err := p.Backups()
+	all, err := p.Backups.List()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +98,11 @@ func namesIn(t *testing.T, folder string) []string {
 	return found
 }
 
-func TestSnapshotHoldsTheLoginAndNeitherCachesNorLocks(t *testing.T) {
+func TestBackupHoldsNeitherCachesNorLocks(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
-	s := snapshot(t, p, t0)
-	copied := contents(t, filepath.Join(p.path("backups"), s.Name, profileFolder))
+	s := backUp(t, p, t0)
+	copied := contents(t, p.Backups.Path(s))
 	for _, path := range []string{"Local State", "Default/Local Storage/leveldb/000003.log", "Default/IndexedDB/wa/000004.ldb", "Default/Service Worker/CacheStorage/x/y"} {
 		if copied[path] == "" {
 			t.Errorf("%s is missing", path)
@@ -111,7 +111,7 @@ func TestSnapshotHoldsTheLoginAndNeitherCachesNorLocks(t *testing.T) {
 	if len(copied) != 6 || len(s.Files) != 6 {
 		t.Errorf("copied %v", s.Files)
 	}
-	err := filepath.WalkDir(p.path("backups"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(p.tokens.path("backups"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -126,11 +126,11 @@ func TestSnapshotHoldsTheLoginAndNeitherCachesNorLocks(t *testing.T) {
 	}
 }
 
-func TestRestoreBringsBackEverythingAndKeepsWhatItReplaced(t *testing.T) {
+func TestRestoreBringsEverythingBackAndQuarantinesTheRest(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
-	s := snapshot(t, p, t0)
-	want := contents(t, filepath.Join(p.path("backups"), s.Name, profileFolder))
+	s := backUp(t, p, t0)
+	want := contents(t, p.Backups.Path(s))
 	put(t, filepath.Join(p.Dir(), "Default/Local Storage/leveldb/000003.log"), "broken")
 	moved, err := p.Restore(t.Context(), s, "login_missing", t0)
 	if err != nil {
@@ -142,13 +142,13 @@ func TestRestoreBringsBackEverythingAndKeepsWhatItReplaced(t *testing.T) {
 	if moved != "20261124T030000.000Z-login_missing" {
 		t.Errorf("moved to %s", moved)
 	}
-	broken := contents(t, filepath.Join(p.path("quarantine"), moved))
+	broken := contents(t, filepath.Join(p.tokens.path("quarantine"), moved))
 	if broken["Default/Local Storage/leveldb/000003.log"] != "broken" || broken["Default/Cache/Cache_Data/data_0"] == "" {
 		t.Errorf("in quarantine: %v", broken)
 	}
 }
 
-func TestDamagedSnapshotChangesNothing(t *testing.T) {
+func TestDamagedBackupChangesNothing(t *testing.T) {
 	for name, damage := range map[string]func(folder string) error{
 		"a changed byte": func(f string) error {
 			return os.WriteFile(filepath.Join(f, "Default/Preferences"), []byte("[]"), 0o600)
@@ -160,8 +160,8 @@ func TestDamagedSnapshotChangesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := open(t)
 			fill(t, p, "login")
-			s := snapshot(t, p, t0)
-			if err := damage(filepath.Join(p.path("backups"), s.Name, profileFolder)); err != nil {
+			s := backUp(t, p, t0)
+			if err := damage(p.Backups.Path(s)); err != nil {
 				t.Fatal(err)
 			}
 			before := contents(t, p.Dir())
@@ -172,70 +172,70 @@ func TestDamagedSnapshotChangesNothing(t *testing.T) {
 			if d := cmp.Diff(before, contents(t, p.Dir())); d != "" {
 				t.Error(d)
 			}
-			if left := namesIn(t, p.path("quarantine")); len(left) > 0 {
+			if left := namesIn(t, p.tokens.path("quarantine")); len(left) > 0 {
 				t.Errorf("in quarantine: %v", left)
 			}
 		})
 	}
 }
 
-func TestInterruptedSnapshotIsNone(t *testing.T) {
+func TestInterruptedBackupLeavesNothing(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.Backup(ctx, Manifest{At: t0}); !errors.Is(err, context.Canceled) {
+	if _, err := p.Backups.Create(ctx, Manifest{CreatedAt: t0}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if left := namesIn(t, p.path("backups")); len(left) > 0 {
+	if left := namesIn(t, p.tokens.path("backups")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
 
-func TestCopyIsNotWhatFillsTheDisk(t *testing.T) {
+func TestBackupDoesNotFillTheDisk(t *testing.T) {
 	p := open(t)
-	mount(t, p.tokens, 0, "size=600m")
+	mount(t, string(p.tokens), 0, "size=600m")
 	if err := makeFolder(p.Dir()); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, p, "login")
-	snapshot(t, p, t0)
+	backUp(t, p, t0)
 	large := filepath.Join(p.Dir(), "Default/IndexedDB/large")
 	put(t, large, "")
 	if err := os.Truncate(large, 150<<20); err != nil { // 600 would do, but not 512 more
 		t.Fatal(err)
 	}
-	_, err := p.Backup(t.Context(), Manifest{At: t0.Add(time.Hour)})
+	_, err := p.Backups.Create(t.Context(), Manifest{CreatedAt: t0.Add(time.Hour)})
 	wantReason(t, err, reason.DiskFull)
-	if got := namesIn(t, p.path("backups")); len(got) != 1 {
-		t.Errorf("copies: %v", got)
+	if got := namesIn(t, p.tokens.path("backups")); len(got) != 1 {
+		t.Errorf("backups: %v", got)
 	}
 }
 
-func TestProfileOfAChromeThatWasKilledIsNotCopied(t *testing.T) {
+func TestProfileOfAKilledChromeIsNotBackedUp(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	if err := os.Symlink("host-1", filepath.Join(p.Dir(), "SingletonLock")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Backup(t.Context(), Manifest{At: t0}); !errors.Is(err, ErrNotClosed) {
+	if _, err := p.Backups.Create(t.Context(), Manifest{CreatedAt: t0}); !errors.Is(err, ErrNotClosed) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestOldSnapshotsGoAndThoseInARowCountAsOne(t *testing.T) {
+func TestOldBackupsGoAndFrequentOnesCountAsOne(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	for _, after := range []time.Duration{0, 5 * time.Hour, 10 * time.Hour, 15 * time.Hour, 15*time.Hour + time.Minute, 15*time.Hour + 2*time.Minute} {
-		snapshot(t, p, t0.Add(after))
+		backUp(t, p, t0.Add(after))
 	}
 	want := []string{"20261124T080000.000Z", "20261124T130000.000Z", "20261124T180200.000Z"}
-	if got := namesIn(t, p.path("backups")); !cmp.Equal(got, want) {
+	if got := namesIn(t, p.tokens.path("backups")); !cmp.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
 }
 
-func TestVerifiedSnapshotGivesWayToNoOther(t *testing.T) {
+func TestVerifiedBackupIsKept(t *testing.T) {
 	// A star marks the verified ones.
 	for name, tt := range map[string]struct{ before, want string }{
 		"none is verified":                 {"18:00 13:00 08:00 03:00", "18:00 13:00 08:00"},
@@ -271,21 +271,21 @@ func TestVerifiedSnapshotGivesWayToNoOther(t *testing.T) {
 	}
 }
 
-func TestVerdictIsKeptWithTheSnapshot(t *testing.T) {
+func TestVerificationIsRecordedInTheManifest(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
-	s := snapshot(t, p, t0)
-	if err := p.MarkVerified(s.Name, t0.Add(time.Minute)); err != nil {
+	s := backUp(t, p, t0)
+	if err := p.Backups.MarkVerified(s.Name, t0.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	all, err := p.Backups()
+	all, err := p.Backups.List()
 	if err != nil || len(all) != 1 || !all[0].VerifiedAt.Equal(t0.Add(time.Minute)) || !cmp.Equal(all[0].Files, s.Files) {
 		t.Errorf("got %+v, %v", all, err)
 	}
-	if err := errors.Join(p.Discard(s.Name), p.Discard(s.Name)); err != nil {
+	if err := errors.Join(p.Backups.Remove(s.Name), p.Backups.Remove(s.Name)); err != nil {
 		t.Error(err)
 	}
-	if left := namesIn(t, p.path("backups")); len(left) > 0 {
+	if left := namesIn(t, p.tokens.path("backups")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -301,7 +301,7 @@ func TestQuarantineKeepsTheNewestThree(t *testing.T) {
 			t.Fatalf("the new profile holds %v", left)
 		}
 	}
-	got, err := p.Quarantined()
+	got, err := dated(p.tokens.path("quarantine"))
 	if err != nil || len(got) != 3 || got[0] != "20261124T030004.000Z-logged_out" {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -310,7 +310,7 @@ func TestQuarantineKeepsTheNewestThree(t *testing.T) {
 func TestEraseLeavesNothing(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
-	snapshot(t, p, t0)
+	backUp(t, p, t0)
 	if _, err := p.Quarantine("logged_out", t0); err != nil {
 		t.Fatal(err)
 	}
@@ -318,29 +318,29 @@ func TestEraseLeavesNothing(t *testing.T) {
 	if err := p.Erase(); err != nil {
 		t.Fatal(err)
 	}
-	if got := namesIn(t, p.tokens); !cmp.Equal(got, []string{"admin", "admin.lock"}) {
+	if got := namesIn(t, string(p.tokens)); !cmp.Equal(got, []string{"admin", "admin.lock"}) {
 		t.Errorf("left: %v", got)
 	}
 }
 
 // A death between any two steps of a restore leaves one whole profile.
-func TestDeathInTheMiddleOfARestoreIsMended(t *testing.T) {
+func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 	for name, want := range map[string]string{"before the old one went": "old", "after the old one went": "new"} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t)
 			put(t, filepath.Join(p.Dir(), "Default/x"), "old")
-			put(t, filepath.Join(p.path("incoming"), "Default/x"), "new")
-			put(t, filepath.Join(p.path(partial+"1"), "Default/x"), "half")
-			put(t, filepath.Join(p.path("backups"), partial+"2", "x"), "half")
+			put(t, filepath.Join(p.tokens.path("incoming"), "Default/x"), "new")
+			put(t, filepath.Join(p.tokens.path(partial+"1"), "Default/x"), "half")
+			put(t, filepath.Join(p.tokens.path("backups"), partial+"2", "x"), "half")
 			if want == "new" {
-				if _, err := p.moveAside("login_missing", t0); err != nil {
+				if _, err := p.tokens.quarantine("login_missing", t0); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := p.Close(); err != nil {
 				t.Fatal(err)
 			}
-			again, err := Open(p.tokens)
+			again, err := Open(string(p.tokens))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -348,7 +348,7 @@ func TestDeathInTheMiddleOfARestoreIsMended(t *testing.T) {
 			if got := contents(t, again.Dir()); got["Default/x"] != want || len(got) != 1 {
 				t.Errorf("got %v", got)
 			}
-			for _, left := range append(namesIn(t, p.tokens), namesIn(t, p.path("backups"))...) {
+			for _, left := range append(namesIn(t, string(p.tokens)), namesIn(t, p.tokens.path("backups"))...) {
 				if strings.Contains(left, partial) || strings.Contains(left, "incoming") {
 					t.Errorf("%s is left", left)
 				}
@@ -357,7 +357,7 @@ func TestDeathInTheMiddleOfARestoreIsMended(t *testing.T) {
 	}
 }
 
-func TestStampNamesAProfileAndTravelsWithIt(t *testing.T) {
+func TestStampIdentifiesAProfileAndItsBackups(t *testing.T) {
 	p := open(t)
 	first, err := p.Stamp()
 	if err != nil {
@@ -366,7 +366,7 @@ func TestStampNamesAProfileAndTravelsWithIt(t *testing.T) {
 	if again, err := p.Stamp(); err != nil || again != first {
 		t.Errorf("again: %s, %v", again, err)
 	}
-	s := snapshot(t, p, t0)
+	s := backUp(t, p, t0)
 	if _, err := p.Quarantine("logged_out", t0); err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestStampNamesAProfileAndTravelsWithIt(t *testing.T) {
 	}
 }
 
-func TestCachesThatHaveGrownTooLargeGo(t *testing.T) {
+func TestOversizedCachesAreRemoved(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	huge := filepath.Join(p.Dir(), "Default/Code Cache/js/huge")

@@ -22,7 +22,7 @@ import (
 	"session-manager/shared/reason"
 )
 
-// otherHost is a name that this machine does not have.
+// otherHost is not the name of this machine.
 const otherHost = "another-host.example"
 
 func host(t *testing.T) string {
@@ -67,7 +67,7 @@ func names(t *testing.T, folder string) []string {
 	return all
 }
 
-func TestCleanLockRemovesWhatIsStale(t *testing.T) {
+func TestStaleLockIsRemoved(t *testing.T) {
 	here := host(t)
 	tests := map[string]struct {
 		target func(t *testing.T) string
@@ -77,19 +77,19 @@ func TestCleanLockRemovesWhatIsStale(t *testing.T) {
 		"dead pid":            {func(t *testing.T) string { return fmt.Sprintf("%s-%d", here, deadPID(t)) }, 0, StaleDead},
 		"other host":          {func(*testing.T) string { return otherHost + "-4242424" }, 0, StaleOtherHost},
 		"other host, our pid": {func(*testing.T) string { return fmt.Sprintf("%s-%d", otherHost, os.Getpid()) }, 0, StaleOtherHost},
-		"before boot":         {func(*testing.T) string { return here + "-1" }, 20 * 365 * 24 * time.Hour, StaleBoot},
+		"before boot":         {func(*testing.T) string { return here + "-1" }, 20 * 365 * 24 * time.Hour, StaleDead},
 		"pid of a plain process that is older": {func(*testing.T) string {
 			return fmt.Sprintf("%s-%d", here, os.Getpid())
-		}, 0, StaleNotChrome},
+		}, 0, StaleDead},
 		"pid of a plain process that is younger": {func(t *testing.T) string {
 			return fmt.Sprintf("%s-%d", here, play(t, "sh", "chrome", ""))
-		}, 10 * time.Second, StaleRecycled},
+		}, 10 * time.Second, StaleDead},
 		"pid of another Chrome that is younger": {func(t *testing.T) string {
 			return fmt.Sprintf("%s-%d", here, play(t, "chrome", "chrome", "", "--user-data-dir="+t.TempDir()))
-		}, 10 * time.Second, StaleRecycled},
+		}, 10 * time.Second, StaleDead},
 		"pid of another Chrome that is older": {func(t *testing.T) string {
 			return fmt.Sprintf("%s-%d", here, play(t, "chrome", "chrome", "", "--user-data-dir="+t.TempDir()))
-		}, 0, StaleElsewhere},
+		}, 0, StaleDead},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -97,9 +97,9 @@ func TestCleanLockRemovesWhatIsStale(t *testing.T) {
 			setLock(t, p, tt.target(t), tt.age)
 			symlink(t, "/no/where/SingletonSocket", filepath.Join(p.Dir(), socketFile))
 			symlink(t, "12345", filepath.Join(p.Dir(), "SingletonCookie"))
-			got, err := p.CleanLock(t.Context())
+			got, err := p.ChromeLock.Clean()
 			if err != nil || got != tt.want {
-				t.Fatalf("CleanLock() = %q, %v; want %q", got, err, tt.want)
+				t.Fatalf("Clean() = %q, %v; want %q", got, err, tt.want)
 			}
 			if left := names(t, p.Dir()); fmt.Sprint(left) != "[SingletonCookie SingletonSocket]" {
 				t.Errorf("left: %v", left)
@@ -108,13 +108,13 @@ func TestCleanLockRemovesWhatIsStale(t *testing.T) {
 	}
 }
 
-func TestCleanLockKeepsWhatIsNotProvenStale(t *testing.T) {
+func TestLockThatMayBeInUseStays(t *testing.T) {
 	here := host(t)
 	tests := map[string]struct {
-		target func(t *testing.T, p *Profile) string
-		says   string
+		target  func(t *testing.T, p *Profile) string
+		message string
 	}{
-		"a Chrome that is older and says nothing": {func(t *testing.T, _ *Profile) string {
+		"an older Chrome without a known profile": {func(t *testing.T, _ *Profile) string {
 			return fmt.Sprintf("%s-%d", here, play(t, "chromium", "chrome", ""))
 		}, "did not start"},
 		"a Chrome on this profile": {func(t *testing.T, p *Profile) string {
@@ -127,6 +127,14 @@ func TestCleanLockKeepsWhatIsNotProvenStale(t *testing.T) {
 			listen(t, p)
 			return otherHost + "-4242424"
 		}, fmt.Sprintf("pid %d", os.Getpid())},
+		"own lock, but the socket answers": {func(t *testing.T, p *Profile) string {
+			listen(t, p)
+			target := fmt.Sprintf("%s-%d", here, deadPID(t))
+			if err := p.ChromeLock.launch().Save(target); err != nil {
+				t.Fatal(err)
+			}
+			return target
+		}, "socket"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -134,10 +142,10 @@ func TestCleanLockKeepsWhatIsNotProvenStale(t *testing.T) {
 			target := tt.target(t, p)
 			setLock(t, p, target, 0)
 			before := names(t, p.Dir())
-			_, err := p.CleanLock(t.Context())
+			_, err := p.ChromeLock.Clean()
 			wantReason(t, err, reason.ProfileInUse)
-			if err != nil && !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("error %q does not say %q", err, tt.says)
+			if err != nil && !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("error %q does not contain %q", err, tt.message)
 			}
 			if after := names(t, p.Dir()); fmt.Sprint(after) != fmt.Sprint(before) {
 				t.Errorf("before %v, after %v", before, after)
@@ -161,19 +169,19 @@ func listen(t *testing.T, p *Profile) {
 	symlink(t, path, filepath.Join(p.Dir(), socketFile))
 }
 
-func TestASocketThatAnswersMeansInUseEvenWithoutALock(t *testing.T) {
+func TestAnsweringSocketMeansInUseWithoutALock(t *testing.T) {
 	p := open(t)
 	listen(t, p)
-	_, err := p.CleanLock(t.Context())
+	_, err := p.ChromeLock.Clean()
 	wantReason(t, err, reason.ProfileInUse)
 }
 
-func TestALockThatChromeHealsIsLeftToIt(t *testing.T) {
+func TestUnparsableLockIsLeftToChrome(t *testing.T) {
 	for _, target := range []string{"nodash", "-", "vm-", "vm-abc"} {
 		p := open(t)
 		setLock(t, p, target, 0)
-		if got, err := p.CleanLock(t.Context()); got != Unparsable || err != nil {
-			t.Errorf("%q: CleanLock() = %q, %v", target, got, err)
+		if got, err := p.ChromeLock.Clean(); got != Unparsable || err != nil {
+			t.Errorf("%q: Clean() = %q, %v", target, got, err)
 		}
 		if len(names(t, p.Dir())) != 1 {
 			t.Errorf("%q was touched", target)
@@ -181,13 +189,13 @@ func TestALockThatChromeHealsIsLeftToIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLinkIsMovedAside(t *testing.T) {
+func TestLockThatIsNotALinkIsMovedAside(t *testing.T) {
 	for name, put := range map[string]func(t *testing.T, path string){"file": write, "folder": mkdir} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t)
 			put(t, filepath.Join(p.Dir(), lockFile))
-			if got, err := p.CleanLock(t.Context()); got != NotALink || err != nil {
-				t.Fatalf("CleanLock() = %q, %v", got, err)
+			if got, err := p.ChromeLock.Clean(); got != NotALink || err != nil {
+				t.Fatalf("Clean() = %q, %v", got, err)
 			}
 			left := names(t, p.Dir())
 			if len(left) != 1 || !strings.HasPrefix(left[0], lockFile+".quarantine.") {
@@ -197,7 +205,7 @@ func TestWhatIsNoLinkIsMovedAside(t *testing.T) {
 	}
 }
 
-func TestALockMadeMeanwhileIsPutBack(t *testing.T) {
+func TestLockMadeMeanwhileIsPutBack(t *testing.T) {
 	p := open(t)
 	setLock(t, p, "new-1", 0)
 	folder, err := os.Open(p.Dir())
@@ -205,10 +213,10 @@ func TestALockMadeMeanwhileIsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = folder.Close() }()
-	err = claim(int(folder.Fd()), "old-1")
+	err = removeUnchanged(int(folder.Fd()), "old-1")
 	wantReason(t, err, reason.ProfileInUse)
 	if !errors.Is(err, errChanged) {
-		t.Errorf("claim() = %v", err)
+		t.Errorf("removeUnchanged() = %v", err)
 	}
 	if got, err := os.Readlink(filepath.Join(p.Dir(), lockFile)); got != "new-1" || err != nil {
 		t.Errorf("lock is %q, %v", got, err)
@@ -218,20 +226,21 @@ func TestALockMadeMeanwhileIsPutBack(t *testing.T) {
 	}
 }
 
-func TestALockRemovedMeanwhileIsNoError(t *testing.T) {
+func TestLockRemovedMeanwhileIsNotAnError(t *testing.T) {
 	folder, err := os.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = folder.Close() }()
-	if err := claim(int(folder.Fd()), "old-1"); err != nil {
+	if err := removeUnchanged(int(folder.Fd()), "old-1"); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestARaceForTheLockHasOneWinnerOrIsTold lets two cleaners, which the flock keeps apart
-// in life, and two Chromes meet one stale lock. A Chrome has won when it has made the lock.
-func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
+// TestRaceForTheLockHasOneWinnerOrAnError lets two cleaners, which the supervisor's lock
+// prevents outside of tests, and two Chromes meet at one stale lock. A Chrome has won
+// when it has made the lock.
+func TestRaceForTheLockHasOneWinnerOrAnError(t *testing.T) {
 	const rounds = 10_000
 	p := open(t)
 	lock := filepath.Join(p.Dir(), lockFile)
@@ -243,10 +252,10 @@ func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
 	for range rounds {
 		symlink(t, otherHost+"-4242424", lock)
 		var (
-			all      sync.WaitGroup
-			won      [2]bool
-			verdicts [2]LockState
-			errs     [2]error
+			all    sync.WaitGroup
+			won    [2]bool
+			states [2]LockState
+			errs   [2]error
 		)
 		for i, chrome := range chromes {
 			all.Go(func() {
@@ -258,7 +267,7 @@ func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
 					runtime.Gosched()
 				}
 			})
-			all.Go(func() { verdicts[i], errs[i] = p.CleanLock(t.Context()) })
+			all.Go(func() { states[i], errs[i] = p.ChromeLock.Clean() })
 		}
 		all.Wait()
 		conflict := errors.Is(errs[0], errChanged) || errors.Is(errs[1], errChanged)
@@ -266,18 +275,18 @@ func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
 		case won[0] && won[1]:
 			conflicts++
 			if !conflict {
-				t.Fatalf("two Chromes have won, and nobody says so: %v; %v", verdicts, errs)
+				t.Fatalf("two Chromes have won, and there is no error: %v; %v", states, errs)
 			}
 		case !won[0] && !won[1]:
 			if !errors.Is(err, os.ErrNotExist) {
-				t.Fatalf("no Chrome has won, and the lock is %q, %v: %v; %v", held, err, verdicts, errs)
+				t.Fatalf("no Chrome has won, and the lock is %q, %v: %v; %v", held, err, states, errs)
 			}
 		case won[0] && held != chromes[0] || won[1] && held != chromes[1]:
-			t.Fatalf("the lock of the winner is gone: %q, %v: %v; %v", held, err, verdicts, errs)
+			t.Fatalf("the winner's lock is gone: %q, %v: %v; %v", held, err, states, errs)
 		default:
 			met++
 		}
-		if verdicts[0] == StaleOtherHost || verdicts[1] == StaleOtherHost {
+		if states[0] == StaleOtherHost || states[1] == StaleOtherHost {
 			removed++
 		}
 		if err := os.RemoveAll(lock); err != nil {
@@ -299,49 +308,49 @@ func TestARaceForTheLockHasOneWinnerOrIsTold(t *testing.T) {
 	}
 }
 
-func TestOurOwnLockIsKnownAfterTheHostWasRenamed(t *testing.T) {
+func TestOwnLockIsRecognisedAfterTheHostWasRenamed(t *testing.T) {
 	p := open(t)
 	pid := play(t, "chrome", "chrome", "")
 	target := fmt.Sprintf("%s-%d", otherHost, pid)
 	setLock(t, p, target, 0)
-	if err := p.RecordLaunch(pid); err != nil {
+	if err := p.ChromeLock.Record(pid); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.CleanLock(t.Context()); reason.Of(err, "") != reason.ProfileInUse {
-		t.Fatalf("CleanLock() while it lives = %v", err)
+	if _, err := p.ChromeLock.Clean(); reason.Of(err, "") != reason.ProfileInUse {
+		t.Fatalf("Clean() while it lives = %v", err)
 	}
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, func() bool { return !lookAt(pid, p.Dir(), time.Time{}).exists })
-	if got, err := p.CleanLock(t.Context()); got != StaleOwn || err != nil {
-		t.Errorf("CleanLock() = %q, %v", got, err)
+	waitUntil(t, func() bool { return lookAt(pid, p.Dir()) == (process{}) })
+	if got, err := p.ChromeLock.Clean(); got != StaleOwn || err != nil {
+		t.Errorf("Clean() = %q, %v", got, err)
 	}
 }
 
-func TestRecordLaunchRefusesAChromeOnAnotherProfile(t *testing.T) {
+func TestRecordRefusesAChromeOnAnotherProfile(t *testing.T) {
 	p := open(t)
-	wantReason(t, p.RecordLaunch(os.Getpid()), reason.ProfileInUse)
+	wantReason(t, p.ChromeLock.Record(os.Getpid()), reason.ProfileInUse)
 	setLock(t, p, host(t)+"-1", 0)
-	wantReason(t, p.RecordLaunch(os.Getpid()), reason.ProfileInUse)
+	wantReason(t, p.ChromeLock.Record(os.Getpid()), reason.ProfileInUse)
 }
 
-func TestARecordThatCannotBeReadIsIgnored(t *testing.T) {
+func TestUnreadableRecordIsIgnored(t *testing.T) {
 	p := open(t)
-	if err := os.WriteFile(p.path("launch"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(p.tokens.path("launch"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	setLock(t, p, otherHost+"-4242424", 0)
-	if got, err := p.CleanLock(t.Context()); got != StaleOtherHost || err != nil {
-		t.Errorf("CleanLock() = %q, %v", got, err)
+	if got, err := p.ChromeLock.Clean(); got != StaleOtherHost || err != nil {
+		t.Errorf("Clean() = %q, %v", got, err)
 	}
 }
 
-// startChrome runs a real Chrome on the profile and returns when it has locked
-// it. stop ends it as the loss of its worker would.
+// startChrome runs a real Chrome on the profile and returns when it has locked it.
+// stop closes it, as a worker that ends does.
 func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 	t.Helper()
-	binary := "/usr/lib/chromium/chromium" // Its wrapper is no parent to wait for.
+	binary := "/usr/lib/chromium/chromium" // Not the wrapper, whose child it would be.
 	if _, err := os.Stat(binary); err != nil {
 		if binary, err = exec.LookPath("google-chrome-stable"); err != nil {
 			t.Skip("needs chromium (apt-get install chromium) or google-chrome-stable")
@@ -363,7 +372,12 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scratch := t.TempDir()
+	// Chrome makes its socket there, and the path of a socket has at most 107 bytes.
+	scratch, err := os.MkdirTemp("/tmp", "chrome-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(scratch) })
 	cmd := exec.Command(binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--remote-debugging-pipe", "--user-data-dir="+p.Dir(), "about:blank")
 	cmd.Env = []string{"HOME=" + scratch, "TMPDIR=" + scratch, "PATH=/usr/bin:/bin"}
@@ -403,10 +417,10 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 	}
 }
 
-func TestARealForeignChromeIsSeenAndSpared(t *testing.T) {
+func TestForeignChromeIsNoticedAndSpared(t *testing.T) {
 	p := open(t)
 	pid, stop := startChrome(t, p)
-	_, err := p.CleanLock(t.Context())
+	_, err := p.ChromeLock.Clean()
 	wantReason(t, err, reason.ProfileInUse)
 	if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("pid %d", pid)) {
 		t.Errorf("error %q does not name pid %d", err, pid)
@@ -417,7 +431,7 @@ func TestARealForeignChromeIsSeenAndSpared(t *testing.T) {
 	if err := os.Rename(socket, socket+".hidden"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.CleanLock(t.Context())
+	_, err = p.ChromeLock.Clean()
 	wantReason(t, err, reason.ProfileInUse)
 	if err := os.Rename(socket+".hidden", socket); err != nil {
 		t.Fatal(err)
@@ -427,35 +441,34 @@ func TestARealForeignChromeIsSeenAndSpared(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.CleanLock(t.Context())
+	_, err = p.ChromeLock.Clean()
 	wantReason(t, err, reason.ProfileInUse)
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RecordLaunch(pid); err != nil {
-		t.Errorf("RecordLaunch() = %v", err)
+	if err := p.ChromeLock.Record(pid); err != nil {
+		t.Errorf("Record() = %v", err)
 	}
 
 	stop()
-	if got, err := p.CleanLock(t.Context()); got != NoLock || err != nil {
-		t.Errorf("CleanLock() after its end = %q, %v", got, err)
+	if got, err := p.ChromeLock.Clean(); got != NoLock || err != nil {
+		t.Errorf("Clean() after its end = %q, %v", got, err)
 	}
 }
 
-func TestARealChromeStartsAfterTheLockWasCleaned(t *testing.T) {
+func TestRealChromeStartsAfterTheLockWasCleaned(t *testing.T) {
 	p := open(t)
 	setLock(t, p, otherHost+"-4242424", 0)
-	if got, err := p.CleanLock(t.Context()); got != StaleOtherHost || err != nil {
-		t.Fatalf("CleanLock() = %q, %v", got, err)
+	if got, err := p.ChromeLock.Clean(); got != StaleOtherHost || err != nil {
+		t.Fatalf("Clean() = %q, %v", got, err)
 	}
 	pid, _ := startChrome(t, p)
-	if err := p.RecordLaunch(pid); err != nil {
+	if err := p.ChromeLock.Record(pid); err != nil {
 		t.Error(err)
 	}
 }
 
-// waitUntil polls: the end of a process that is not ours to wait for has no
-// event.
+// waitUntil polls: there is no event for the end of a process that is not a child.
 func waitUntil(t *testing.T, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -465,7 +478,124 @@ func waitUntil(t *testing.T, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatal("it did not happen")
+			t.Fatal("timed out")
+		}
+	}
+}
+
+var (
+	boot = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	made = boot.Add(time.Hour)
+)
+
+// lockOf is evidence of a lock made on this host after boot, on a local disk, and no
+// process has its pid.
+func lockOf(change func(*evidence)) evidence {
+	e := evidence{
+		lock: lockName{host: "here", pid: 4242}, made: made, host: "here", local: true,
+	}
+	change(&e)
+	return e
+}
+
+// older and younger than the lock, respectively.
+func older(e *evidence) {
+	e.holder = process{name: "x", started: made.Add(-time.Minute)}
+}
+
+func younger(e *evidence) {
+	e.holder = process{name: "x", started: made.Add(time.Minute)}
+}
+
+func TestJudge(t *testing.T) {
+	const inUse = LockState("")
+	tests := map[string]struct {
+		change  func(*evidence)
+		want    LockState
+		message string
+	}{
+		"dead pid":                         {func(*evidence) {}, StaleDead, ""},
+		"pid given to a plain process":     {func(e *evidence) { younger(e) }, StaleDead, ""},
+		"pid given to another Chrome":      {func(e *evidence) { younger(e); e.holder.chrome = true }, StaleDead, ""},
+		"started with the lock":            {func(e *evidence) { older(e); e.holder.started = made; e.holder.chrome = true }, inUse, "pid 4242"},
+		"older, but no Chrome":             {older, StaleDead, ""},
+		"older Chrome, another profile":    {func(e *evidence) { older(e); e.holder.chrome, e.holder.elsewhere = true, true }, StaleDead, ""},
+		"older Chrome, nothing else known": {func(e *evidence) { older(e); e.holder.chrome = true }, inUse, "pid 4242"},
+		"older, has our files open":        {func(e *evidence) { older(e); e.holder.holds = true }, inUse, "pid 4242"},
+		"younger, has our files open":      {func(e *evidence) { younger(e); e.holder.holds = true }, inUse, "pid 4242"},
+		"made before boot":                 {func(e *evidence) { e.made = boot.Add(-time.Hour) }, StaleDead, ""},
+		"before boot, old Chrome":          {func(e *evidence) { e.made = boot.Add(-time.Hour); older(e); e.holder.chrome = true }, StaleDead, ""},
+		"before boot, other host":          {func(e *evidence) { e.made = boot.Add(-time.Hour); e.lock.host = "there" }, StaleOtherHost, ""},
+		"other host, local disk":           {func(e *evidence) { e.lock.host = "there" }, StaleOtherHost, ""},
+		"other host, plain process":        {func(e *evidence) { e.lock.host = "there"; older(e) }, StaleOtherHost, ""},
+		"other host, a Chrome here":        {func(e *evidence) { e.lock.host = "there"; older(e); e.holder.chrome = true }, inUse, "4242"},
+		"other host, shared disk":          {func(e *evidence) { e.lock.host = "there"; e.local = false }, inUse, "remove SingletonLock"},
+		"own, host renamed, shared disk": {func(e *evidence) {
+			e.lock.host, e.local, e.own = "there", false, true
+		}, StaleOwn, ""},
+		"own, pid given to another Chrome": {func(e *evidence) {
+			younger(e)
+			e.holder.chrome, e.own = true, true
+		}, StaleOwn, ""},
+		"own, lives without its lease": {func(e *evidence) {
+			older(e)
+			e.holder.chrome, e.own = true, true
+		}, inUse, "lost its lease"},
+		"own, pid of a plain process": {func(e *evidence) {
+			older(e)
+			e.own = true
+		}, StaleOwn, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := judge(lockOf(tt.change))
+			if got != tt.want || (err != nil) != (tt.want == inUse) {
+				t.Fatalf("judge() = %q, %v; want %q", got, err, tt.want)
+			}
+			if err == nil {
+				return
+			}
+			if code := reason.Of(err, ""); code != reason.ProfileInUse {
+				t.Errorf("reason %q", code)
+			}
+			if !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("error %q does not contain %q", err, tt.message)
+			}
+		})
+	}
+}
+
+func TestParseLock(t *testing.T) {
+	for target, want := range map[string]lockName{
+		"vm-12":        {"vm", 12},
+		"web-1.eu-7-9": {"web-1.eu-7", 9},
+		"-5":           {"", 5},
+		"nodash":       {},
+		"-":            {},
+		"vm-":          {},
+		"vm-abc":       {},
+		"vm-0":         {},
+		"":             {},
+	} {
+		if got, ok := parseLock(target); got != want || ok != (want.pid != 0) {
+			t.Errorf("parseLock(%q) = %+v, %v", target, got, ok)
+		}
+	}
+}
+
+func TestIsChrome(t *testing.T) {
+	for exe, want := range map[string]bool{
+		"/opt/google/chrome/chrome":            true,
+		"/opt/google/chrome/chrome (deleted)":  true,
+		"/usr/lib/chromium/chromium":           true,
+		"/x/chrome-headless-shell":             true,
+		"/x/headless_shell":                    true,
+		"/usr/bin/bash":                        false,
+		"/home/chromium/bin/python3":           false,
+		"/home/chromium/bin/python3 (deleted)": false,
+	} {
+		if got := isChrome(exe); got != want {
+			t.Errorf("isChrome(%q) = %v", exe, got)
 		}
 	}
 }
