@@ -2,8 +2,12 @@ package api
 
 import (
 	"fmt"
-	"math"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +17,12 @@ import (
 	"session-manager/supervisor/internal/logid"
 )
 
-// access is what a route asks of its caller. It is part of the route's row, so
-// that none can be forgotten.
+// access is what a route requires of its caller. It is part of the route's row,
+// so that none can be forgotten.
 type access int
 
 const (
-	// open: anybody. Such an answer tells nothing about the account.
+	// open: anybody. Such an answer reveals nothing about the account.
 	open access = iota
 	// read: with a key when the API can be reached from beyond the loopback.
 	read
@@ -33,18 +37,35 @@ const (
 	commandBurst = 5
 )
 
-func newCommandLimit() *rate.Limiter { return rate.NewLimiter(rate.Every(commandEvery), commandBurst) }
+// gate decides who may call which route.
+type gate struct {
+	hosts        []string
+	keys         func() *apikey.Keys
+	readNeedsKey bool
+	commands     *rate.Limiter
+	// refusals keeps a guesser from filling the log.
+	refusals rate.Sometimes
+	log      *slog.Logger
+}
 
-// admit returns what to answer instead when r may not use a route with this
+func newGate(o Options) *gate {
+	return &gate{
+		hosts: o.AllowedHosts, keys: o.Keys, readNeedsKey: o.ReadNeedsKey, log: o.Logger,
+		commands: rate.NewLimiter(rate.Every(commandEvery), commandBurst),
+		refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second},
+	}
+}
+
+// admit returns the problem to answer with if r may not use a route with this
 // access.
-func (a *api) admit(need access, r *http.Request) *problem {
-	if bad := a.authorise(need, r); bad != nil {
+func (g *gate) admit(need access, r *http.Request) *problem {
+	if bad := g.authorise(need, r); bad != nil {
 		return bad
 	}
 	if need != command {
 		return nil
 	}
-	turn := a.commands.Reserve()
+	turn := g.commands.Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
 		return nil
@@ -52,16 +73,13 @@ func (a *api) admit(need access, r *http.Request) *problem {
 	turn.Cancel()
 	return &problem{
 		status: http.StatusTooManyRequests, code: "too_many_commands", retryAfter: wait,
-		detail: fmt.Sprintf("At most %d commands in a row are allowed, then one each %s.", commandBurst, commandEvery),
+		detail: fmt.Sprintf("At most %d commands in a row are allowed, then one every %s.", commandBurst, commandEvery),
 	}
 }
 
-func (a *api) authorise(need access, r *http.Request) *problem {
-	if a.Keys == nil {
-		return nil
-	}
-	keys := a.Keys()
-	if keys == nil || need == open || need == read && !a.ReadNeedsKey {
+func (g *gate) authorise(need access, r *http.Request) *problem {
+	keys := g.keys()
+	if keys == nil || need == open || need == read && !g.readNeedsKey {
 		return nil
 	}
 	want := apikey.Read
@@ -76,22 +94,22 @@ func (a *api) authorise(need access, r *http.Request) *problem {
 	case scope != 0:
 		return &problem{
 			status: http.StatusForbidden, code: "scope_missing",
-			detail: "This key does not allow it.", hint: "Use a key of the other scope, or one without.",
+			detail: "The scope of this API key does not include this route.", hint: "Use a key with the other scope, or one without a scope.",
 		}
 	}
 	p := problem{
 		status: http.StatusUnauthorized, code: "key_required", askForKey: true,
-		detail: "This needs an API key.", hint: "Send it as X-API-Key, or as Authorization: Bearer.",
+		detail: "An API key is required.", hint: "Send it as X-API-Key, or as Authorization: Bearer.",
 	}
 	if key != "" {
 		p.code, p.detail = "key_unknown", "This API key is not known."
-		a.refusals.Do(func() { a.Logger.Warn(logid.KeyRejected, "remote", r.RemoteAddr, "route", r.URL.Path) })
+		g.refusals.Do(func() { g.log.Warn(logid.KeyRejected, "remote", r.RemoteAddr, "route", r.URL.Path) })
 	}
 	return &p
 }
 
 // presentedKey returns the key that r carries, or nothing. A browser sends it as
-// the password of Basic authentication; the user's name is of no interest.
+// the password of Basic authentication; the user name is ignored.
 func presentedKey(r *http.Request) string {
 	if key := r.Header.Get("X-Api-Key"); key != "" {
 		return key
@@ -106,11 +124,77 @@ func presentedKey(r *http.Request) string {
 	return ""
 }
 
-// challenge makes browsers ask for the key, and from then on send it with every
-// request of the page.
-func challenge(h http.Header) {
-	h.Add("WWW-Authenticate", `Bearer realm="session-manager"`)
-	h.Add("WWW-Authenticate", `Basic realm="session-manager: the API key is the password", charset="UTF-8"`)
+// guard passes on a request only if it names this service as its host, and does
+// not come from another site's page. Otherwise a web page that the operator visits
+// could read the QR by DNS rebinding, or press buttons by a cross-site request.
+func (g *gate) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.hostAllowed(r) {
+			problem{
+				status: http.StatusForbidden, code: "host_refused",
+				detail: "The Host header does not name this service.",
+				hint:   "Use localhost or 127.0.0.1, or start the supervisor with --allow-host.",
+			}.write(w, r)
+			return
+		}
+		if !sameOrigin(r) && !opensPage(r) {
+			problem{
+				status: http.StatusForbidden, code: "origin_refused",
+				detail: "The request was sent by another site's page.",
+			}.write(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
-func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+func (g *gate) hostAllowed(r *http.Request) bool {
+	name := hostname(r.Host)
+	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(g.hosts, func(h string) bool {
+		return strings.EqualFold(h, name)
+	}) {
+		return true
+	}
+	addr, err := netip.ParseAddr(name)
+	return err == nil && (addr.IsLoopback() || addr.Unmap() == localAddr(r))
+}
+
+// localAddr is the address of this machine that the connection came to. A Host
+// header with that address cannot be a rebound name.
+func localAddr(r *http.Request) netip.Addr {
+	tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// hostname is host without its port and brackets.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.Trim(host, "[]")
+}
+
+// opensPage reports whether r is a person who follows another site's link to the
+// page. The other site learns nothing from it, and the page can't be framed.
+func opensPage(r *http.Request) bool {
+	return r.URL.Path == pagePath && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+}
+
+// sameOrigin decides by the two headers that browsers send and pages can't forge.
+// Other clients send neither.
+func sameOrigin(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return false
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}

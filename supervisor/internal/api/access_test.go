@@ -34,7 +34,7 @@ func TestEachRouteAsksForItsAccess(t *testing.T) {
 	always := []string{"/healthz", "/readyz", "/openapi.yaml"}
 	commands := []string{"/session/restart", "/session/pair", "/session/logout", "/session/screenshot", "/crashes/{id}/{file}"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
-	for _, rt := range a.routes() {
+	for _, rt := range a.routes {
 		want := read
 		for _, path := range always {
 			if rt.path == path {

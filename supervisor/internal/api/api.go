@@ -1,6 +1,7 @@
-// Package api is the HTTP face of the service. It answers from snapshots of the
-// session, never from the worker, so that it keeps answering whatever happens
-// below it.
+// Package api is the HTTP interface of the service. It answers from snapshots of
+// the session, never from the worker, so that it responds no matter what happens
+// to the processes below it. Each resource is a small type whose methods answer
+// its routes; the gate decides who may call them.
 package api
 
 import (
@@ -11,11 +12,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
-	"golang.org/x/time/rate"
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/apikey"
@@ -32,12 +31,12 @@ type Reader interface {
 	Changed() (*session.Snapshot, <-chan struct{})
 }
 
-// Commander does what the POST routes ask for.
+// Commander does what the commands of the API ask for.
 type Commander interface {
-	// Restart ends the worker cleanly and starts the next one. until is when it
-	// will be done at the latest, zero for at once.
+	// Restart stops the worker cleanly and starts the next one. until is when that
+	// happens at the latest, zero for at once.
 	Restart(ctx context.Context, u worker.Urgency) (until time.Time, err error)
-	// Pair makes the page offer a code for the phone with this number, E.164,
+	// Pair makes the page offer a code for the phone with this number: E.164,
 	// digits only.
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
 	// LogOut ends the link, and moves the login away, or erases it. It returns
@@ -47,19 +46,19 @@ type Commander interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
-// Selectors is the file that may stand in the place of the built-in selectors.
+// Selectors is the file that may replace the built-in selectors.
 type Selectors interface {
 	Path() string
 	State() override.State
 }
 
-// Meter counts what the API does, and tells it on /metrics.
+// Meter counts what the API does, and serves it as /metrics.
 type Meter interface {
 	// Request counts an answer; route is the pattern that matched.
 	Request(route, method string, status int, took time.Duration)
-	// InFlight counts one more, or one less, that is being answered.
+	// InFlight counts one more request, or one less, that is being answered.
 	InFlight(delta int)
-	// Listeners says how many streams of events are open.
+	// Listeners sets how many event streams are open.
 	Listeners(n int64)
 	// Handler answers Prometheus.
 	Handler() http.Handler
@@ -70,88 +69,44 @@ type Options struct {
 	Session  Reader
 	Commands Commander
 	Crashes  Crashes
-	// AllowedHosts are host names, beside those of the loopback, that a request
-	// may name in its Host header.
+	// AllowedHosts are host names, next to those of the loopback, that a request
+	// may have in its Host header.
 	AllowedHosts []string
-	// Events of the session.
-	Events *events.Log
-	Meter  Meter
-	// Keys returns the API keys in force, or nil when there are none. It may be
-	// nil itself.
+	Events       *events.Log
+	Meter        Meter
+	// Keys returns the API keys in force, or nil when there are none.
 	Keys func() *apikey.Keys
-	// ReadNeedsKey says that not only commands need a key. It is for addresses
-	// beyond the loopback.
+	// ReadNeedsKey makes reading need a key, too. It is for addresses beyond the
+	// loopback.
 	ReadNeedsKey bool
 	// Selectors is what the page is read by. It may be nil.
 	Selectors Selectors
 	// Version of the service.
 	Version string
 	Logger  *slog.Logger
-	// Draining is closed when the service begins to stop: waiting requests end,
-	// and /readyz says 503.
+	// Draining is closed when the service begins to stop: waiting requests are
+	// answered, and /readyz is 503.
 	Draining <-chan struct{}
 }
 
+// api is every route, and the gate before them.
 type api struct {
-	Options
-	// boot makes entity tags of one run differ from those of the next.
-	boot     string
-	commands *rate.Limiter
-	// refusals keeps a guesser from filling the log.
-	refusals rate.Sometimes
-	// lastQR is the answer of /qr that was given last.
-	lastQR atomic.Pointer[availableBody]
-	// listeners counts the streams of events that are open.
-	listeners atomic.Int64
-	limits    streamLimits
-	ui        *webui.UI
+	gate    *gate
+	meter   Meter
+	streams *streams
+	routes  []route
 }
 
 // answer is one route's handler for one method.
 type answer func(*http.Request) response
 
-// response writes itself. It is what an answer returns instead of touching the
-// ResponseWriter.
-type response interface {
-	write(w http.ResponseWriter, r *http.Request)
-}
-
-// route is one path with the methods it knows. There is one route a path, and
+// route is one path with the methods it knows. There is one route per path, and
 // the method is chosen here and not by the router: gorilla/mux answers 404 for a
 // known path with an unknown method in some combinations (gorilla/mux #739).
 type route struct {
 	path    string
 	access  access
 	methods map[string]answer
-}
-
-func (a *api) routes() []route {
-	get := func(f answer) map[string]answer {
-		return map[string]answer{http.MethodGet: f, http.MethodHead: f}
-	}
-	post := func(f answer) map[string]answer { return map[string]answer{http.MethodPost: f} }
-	return []route{
-		{"/status", read, get(a.status)},
-		{"/qr", read, get(a.qr)},
-		{"/qr.png", read, get(a.qrPNG)},
-		{"/qr.txt", read, get(a.qrText)},
-		{"/session", read, get(a.session)},
-		{"/session/restart", command, post(a.restart)},
-		{"/session/pair", command, post(a.pair)},
-		{"/session/logout", command, post(a.logOut)},
-		// It makes Chrome work, and it may show chats.
-		{"/session/screenshot", command, get(a.screenshot)},
-		{"/crashes", read, get(a.crashes)},
-		{"/crashes/{id}", read, get(a.crash)},
-		// It may show chats, as the screenshot does.
-		{"/crashes/{id}/{file}", command, get(a.crashFile)},
-		{"/events", read, get(a.events)},
-		{pagePath, read, get(a.page)},
-		{"/healthz", open, get(a.healthz)},
-		{"/readyz", open, get(a.readyz)},
-		{"/metrics", read, get(a.metrics)},
-		{"/openapi.yaml", open, get(a.openapi)},
-	}
 }
 
 // New returns the handler of every route.
@@ -164,39 +119,64 @@ func New(o Options) (http.Handler, error) {
 }
 
 func newAPI(o Options) (*api, error) {
-	a := &api{
-		Options: o, boot: time.Now().UTC().Format("20060102T150405.000000"),
-		commands: newCommandLimit(), refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}, limits: defaultStreamLimits(),
-	}
-	ui, err := webui.New(webui.Commands{
-		Restart: a.has("/session/restart"), LogOut: a.has("/session/logout"), Pair: a.has("/session/pair"),
-		Crashes: a.has("/crashes"),
-	})
+	ui, err := webui.New()
 	if err != nil {
 		return nil, err
 	}
-	a.ui = ui
-	return a, nil
-}
+	gate := newGate(o)
+	wait := waiter{o.Session, o.Draining}
+	sessions := &sessions{wait, o.Selectors, o.Version}
+	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
+	commands := &commands{o.Commands, o.Logger}
+	crashes := &crashes{o.Crashes, o.Logger}
+	streams := &streams{log: o.Events, gate: gate, meter: o.Meter, draining: o.Draining, limits: defaultStreamLimits()}
+	page := &page{ui, o.Session, o.Logger}
 
-// has says whether there is a route with this path.
-func (a *api) has(path string) bool {
-	return slices.ContainsFunc(a.routes(), func(rt route) bool { return rt.path == path })
+	get := func(f answer) map[string]answer {
+		return map[string]answer{http.MethodGet: f, http.MethodHead: f}
+	}
+	post := func(f answer) map[string]answer { return map[string]answer{http.MethodPost: f} }
+	return &api{gate: gate, meter: o.Meter, streams: streams, routes: []route{
+		{"/status", read, get(sessions.status)},
+		{"/qr", read, get(codes.any)},
+		{"/qr.png", read, get(codes.png)},
+		{"/qr.txt", read, get(codes.text)},
+		{"/session", read, get(sessions.session)},
+		{"/session/restart", command, post(commands.restart)},
+		{"/session/pair", command, post(commands.pair)},
+		{"/session/logout", command, post(commands.logOut)},
+		// It makes Chrome work, and it may show chats.
+		{"/session/screenshot", command, get(commands.screenshot)},
+		{"/crashes", read, get(crashes.list)},
+		{"/crashes/{id}", read, get(crashes.report)},
+		// It may show chats, as the screenshot does.
+		{"/crashes/{id}/{file}", command, get(crashes.file)},
+		{"/events", read, get(streams.open)},
+		{pagePath, read, get(page.show)},
+		{"/healthz", open, get(healthz)},
+		{"/readyz", open, get(sessions.readyz)},
+		{"/metrics", read, get(func(*http.Request) response { return handled{o.Meter.Handler()} })},
+		{"/openapi.yaml", open, get(openapi)},
+	}}, nil
 }
 
 func (a *api) router() http.Handler {
-	// The path is taken as it is: a redirect would be an answer in no form of ours.
+	// Paths are taken as they are: a redirect would not be a documented answer.
 	router := mux.NewRouter().SkipClean(true)
-	for _, rt := range a.routes() {
+	for _, rt := range a.routes {
 		router.Handle(rt.path, a.handler(rt))
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		notFound(r).write(w, r)
+		problem{
+			status: http.StatusNotFound, code: "not_found",
+			detail: fmt.Sprintf("There is nothing at %.100q.", r.URL.Path),
+			hint:   "Try /status, /qr or /session; /openapi.yaml describes everything.",
+		}.write(w, r)
 	})
-	return a.measured(a.guard(router))
+	return a.measured(a.gate.guard(router))
 }
 
-// handler chooses the method, and lets pass who may.
+// handler chooses the method, and admits the caller.
 func (a *api) handler(rt route) http.Handler {
 	allowed := slices.Sorted(maps.Keys(rt.methods))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -212,10 +192,48 @@ func (a *api) handler(rt route) http.Handler {
 			}.write(w, r)
 			return
 		}
-		if bad := a.admit(rt.access, r); bad != nil {
+		if bad := a.gate.admit(rt.access, r); bad != nil {
 			bad.write(w, r)
 			return
 		}
 		f(r).write(w, r)
 	})
 }
+
+// noRoute is the route of requests that were refused before one was found.
+const noRoute = "none"
+
+// measured counts each answer of next.
+func (a *api) measured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m := &measure{ResponseWriter: w, route: noRoute}
+		start := time.Now()
+		a.meter.InFlight(1)
+		defer func() {
+			a.meter.InFlight(-1)
+			if m.status == 0 {
+				m.status = http.StatusOK
+			}
+			a.meter.Request(m.route, r.Method, m.status, time.Since(start))
+		}()
+		next.ServeHTTP(m, r)
+	})
+}
+
+// measure is a ResponseWriter that remembers what the answer was.
+type measure struct {
+	http.ResponseWriter
+	route  string
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (m *measure) WriteHeader(status int) {
+	if m.status == 0 {
+		m.status = status
+	}
+	m.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (m *measure) Unwrap() http.ResponseWriter { return m.ResponseWriter }

@@ -16,6 +16,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
@@ -106,6 +107,9 @@ func made(t testing.TB, o Options) *api {
 	o.Version, o.Logger = "v1", slog.New(slog.DiscardHandler)
 	if o.Crashes == nil {
 		o.Crashes = crash.NewStore(t.TempDir())
+	}
+	if o.Keys == nil {
+		o.Keys = func() *apikey.Keys { return nil }
 	}
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
@@ -293,8 +297,8 @@ func TestSessionTellsEverythingButTheLogin(t *testing.T) {
 
 func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
-	a := &api{}
-	for _, rt := range a.routes() {
+	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
+	for _, rt := range a.routes {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 			if _, ok := rt.methods[method]; ok {
 				continue

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 	"session-manager/supervisor/internal/logid"
 )
 
-// Crashes are the reports of abnormal ends and incidents.
+// Crashes are the reports of abnormal exits and incidents.
 type Crashes interface {
 	List() ([]crash.Report, error)
 	Get(id string) (crash.Report, error)
@@ -23,12 +24,18 @@ type crashesBody struct {
 	Crashes []crash.Report `json:"crashes"`
 }
 
-// crashes answers GET /crashes: every report, the newest first, without its
+// crashes answers for the reports.
+type crashes struct {
+	Crashes
+	log *slog.Logger
+}
+
+// list answers GET /crashes: every report, the newest first, without its
 // timeline.
-func (a *api) crashes(*http.Request) response {
-	list, err := a.Crashes.List()
+func (c *crashes) list(*http.Request) response {
+	list, err := c.List()
 	if err != nil {
-		return a.reportFailed(err)
+		return c.failed(err)
 	}
 	for i := range list {
 		list[i].Timeline = []crash.Step{}
@@ -36,23 +43,23 @@ func (a *api) crashes(*http.Request) response {
 	return object{http.StatusOK, crashesBody{Crashes: list}}
 }
 
-// crash answers GET /crashes/{id}: one report, whole.
-func (a *api) crash(r *http.Request) response {
-	report, err := a.Crashes.Get(mux.Vars(r)["id"])
+// report answers GET /crashes/{id}: one report, whole.
+func (c *crashes) report(r *http.Request) response {
+	report, err := c.Get(mux.Vars(r)["id"])
 	if err != nil {
-		return a.reportFailed(err)
+		return c.failed(err)
 	}
 	return object{http.StatusOK, report}
 }
 
-// crashFile answers GET /crashes/{id}/{file}: one of a report's files. A
-// screenshot in it may show the QR of then, or chats.
-func (a *api) crashFile(r *http.Request) response {
+// file answers GET /crashes/{id}/{file}: one of a report's files. A
+// screenshot may show the QR of that time, or chats.
+func (c *crashes) file(r *http.Request) response {
 	name := mux.Vars(r)["file"]
-	content, err := a.Crashes.File(mux.Vars(r)["id"], name)
+	content, err := c.File(mux.Vars(r)["id"], name)
 	switch {
 	case err != nil:
-		return a.reportFailed(err)
+		return c.failed(err)
 	case strings.HasSuffix(name, ".png"):
 		return raw{http.StatusOK, pngType, content}
 	default:
@@ -60,16 +67,16 @@ func (a *api) crashFile(r *http.Request) response {
 	}
 }
 
-func (a *api) reportFailed(err error) problem {
+func (c *crashes) failed(err error) problem {
 	if errors.Is(err, crash.ErrNotFound) {
 		return problem{
-			status: http.StatusNotFound, code: "no_such_report", detail: "There is no such report, or no such file in it.",
-			hint: "GET /crashes lists them; the newest 20 are kept.",
+			status: http.StatusNotFound, code: "no_such_report", detail: "There is no such report, or it has no such file.",
+			hint: "GET /crashes lists the reports; the newest 20 are kept.",
 		}
 	}
-	a.Logger.Warn(logid.ReportsReadFailed, logging.KeyError, err)
+	c.log.Warn(logid.ReportsReadFailed, logging.KeyError, err)
 	return problem{
 		status: http.StatusInternalServerError, code: "reports_read_failed", detail: "The reports could not be read.",
-		hint: "The log says why.",
+		hint: "The log explains why.",
 	}
 }

@@ -7,15 +7,16 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"session-manager/supervisor/internal/events"
 )
 
-// reconnectAfter is what browsers are told to wait for, in milliseconds.
+// reconnectAfter is how long browsers wait before they reconnect, in milliseconds.
 const reconnectAfter = 1000
 
-// streamLimits are those of the events' listeners.
+// streamLimits are the limits of event streams.
 type streamLimits struct {
 	// listeners bounds the streams that are open at once. Each costs a connection
 	// and two goroutines.
@@ -23,8 +24,8 @@ type streamLimits struct {
 	// heartbeat is shorter than the minute after which proxies close a silent
 	// connection (nginx, proxy_read_timeout).
 	heartbeat time.Duration
-	// take is how long a listener may take to accept what is written. One that
-	// doesn't is dropped; its client comes back with Last-Event-ID.
+	// take is how long a listener may take to accept what is written. A slower one
+	// is dropped; its client reconnects with Last-Event-ID.
 	take time.Duration
 }
 
@@ -32,14 +33,25 @@ func defaultStreamLimits() streamLimits {
 	return streamLimits{listeners: 1000, heartbeat: 15 * time.Second, take: 10 * time.Second}
 }
 
-// events answers GET /events: server-sent events. It begins with the present,
-// one event of each type, or, with Last-Event-ID, with what the listener missed.
-func (a *api) events(r *http.Request) response {
+// streams answers for the events.
+type streams struct {
+	log      *events.Log
+	gate     *gate
+	meter    Meter
+	draining <-chan struct{}
+	limits   streamLimits
+	// listeners counts the streams that are open.
+	listeners atomic.Int64
+}
+
+// open answers GET /events: server-sent events. It begins with the present, one
+// event of each type, or, with Last-Event-ID, with what the listener missed.
+func (s *streams) open(r *http.Request) response {
 	types, bad := eventTypes(r)
 	if bad != nil {
 		return *bad
 	}
-	return &stream{api: a, types: types}
+	return &stream{s, types}
 }
 
 func eventTypes(r *http.Request) ([]events.Type, *problem) {
@@ -52,7 +64,7 @@ func eventTypes(r *http.Request) ([]events.Type, *problem) {
 		if !slices.Contains(events.Types(), events.Type(name)) {
 			return nil, &problem{
 				status: http.StatusBadRequest, code: "bad_types",
-				detail: fmt.Sprintf("types=%.40q names no type of event.", name),
+				detail: fmt.Sprintf("types=%.40q has an unknown type of event.", name),
 				hint:   fmt.Sprintf("Use some of %v, separated by commas.", events.Types()),
 			}
 		}
@@ -63,18 +75,18 @@ func eventTypes(r *http.Request) ([]events.Type, *problem) {
 
 // stream is one listener of the events.
 type stream struct {
-	*api
+	*streams
 	types []events.Type
 }
 
 func (s *stream) write(w http.ResponseWriter, r *http.Request) {
 	open := s.listeners.Add(1)
-	s.Meter.Listeners(open)
-	defer func() { s.Meter.Listeners(s.listeners.Add(-1)) }()
+	s.meter.Listeners(open)
+	defer func() { s.meter.Listeners(s.listeners.Add(-1)) }()
 	if open > s.limits.listeners {
 		problem{
 			status: http.StatusServiceUnavailable, code: "too_many_listeners", retryAfter: 10 * time.Second,
-			detail: fmt.Sprintf("%d listeners are connected, and no more are allowed.", s.limits.listeners),
+			detail: fmt.Sprintf("%d listeners are connected, which is the maximum.", s.limits.listeners),
 		}.write(w, r)
 		return
 	}
@@ -93,16 +105,16 @@ func (s *stream) write(w http.ResponseWriter, r *http.Request) {
 }
 
 // first writes what the listener has to know at once. Of the present only the
-// last event has an id: a listener who lost the connection before it came begins
-// anew.
+// last event has an id: a listener that loses the connection before it starts
+// over.
 func (s *stream) first(lastID string, out *eventWriter) events.Batch {
-	if position, err := s.Events.Position(lastID); err == nil {
-		if batch, ok := s.Events.After(position); ok {
+	if position, err := s.log.Position(lastID); err == nil {
+		if batch, ok := s.log.After(position); ok {
 			s.add(batch, out)
 			return batch
 		}
 	}
-	batch := s.Events.Present()
+	batch := s.log.Present()
 	last := len(batch.Events) - 1
 	for i := range batch.Events[:last] {
 		batch.Events[i].ID = ""
@@ -111,7 +123,7 @@ func (s *stream) first(lastID string, out *eventWriter) events.Batch {
 	return batch
 }
 
-// follow ends when the connection does, or the key that it was opened with.
+// follow returns when the connection closes, or its key is withdrawn.
 func (s *stream) follow(r *http.Request, batch events.Batch, out *eventWriter) {
 	heartbeat := time.NewTicker(s.limits.heartbeat)
 	defer heartbeat.Stop()
@@ -119,25 +131,25 @@ func (s *stream) follow(r *http.Request, batch events.Batch, out *eventWriter) {
 		select {
 		case <-batch.More:
 			var ok bool
-			if batch, ok = s.Events.After(batch.Last); !ok {
+			if batch, ok = s.log.After(batch.Last); !ok {
 				return
 			}
 			s.add(batch, out)
 		case <-heartbeat.C:
 			out.buffer.WriteString(": heartbeat\n\n")
-		case <-s.Draining:
+		case <-s.draining:
 			return
 		case <-r.Context().Done():
 			return
 		}
-		if s.authorise(read, r) != nil || out.flush() != nil {
+		if s.gate.authorise(read, r) != nil || out.flush() != nil {
 			return
 		}
 	}
 }
 
-// add writes the events of the types asked for. Of the others it keeps the id,
-// so that they are not looked through again after a reconnect.
+// add writes the events of the types asked for. Of the others it writes the id, so
+// that they are skipped after a reconnect.
 func (s *stream) add(batch events.Batch, out *eventWriter) {
 	for _, e := range batch.Events {
 		if slices.Contains(s.types, e.Type) {

@@ -145,7 +145,7 @@ func TestEventsBeginWithThePresentAndGoOn(t *testing.T) {
 func TestListenerWhoseKeyIsRevokedIsToldNoMore(t *testing.T) {
 	var keys atomic.Pointer[apikey.Keys]
 	keys.Store(someKeys(t)())
-	s := serveEvents(t, func(a *api) { a.Keys, a.ReadNeedsKey = keys.Load, true })
+	s := serveEvents(t, func(a *api) { a.gate.keys, a.gate.readNeedsKey = keys.Load, true })
 	l := s.listen(t, "/events", "", readKey)
 	l.want(t, 4)
 	s.step()
@@ -211,7 +211,7 @@ func TestEventsOfSomeTypesOnly(t *testing.T) {
 }
 
 func TestSilentStreamBeats(t *testing.T) {
-	s := serveEvents(t, func(a *api) { a.limits.heartbeat = 10 * time.Millisecond })
+	s := serveEvents(t, func(a *api) { a.streams.limits.heartbeat = 10 * time.Millisecond })
 	l := s.listen(t, "/events", "")
 	l.want(t, 4)
 	for _, f := range l.want(t, 3) {
@@ -232,7 +232,9 @@ func TestStreamsEndWhenTheServiceStops(t *testing.T) {
 }
 
 func TestStreamOverHTTP2OutlivesTheTimeToTakeAnEvent(t *testing.T) {
-	s := serveEvents(t, func(a *api) { a.limits.take, a.limits.heartbeat = 300*time.Millisecond, 500*time.Millisecond })
+	s := serveEvents(t, func(a *api) {
+		a.streams.limits.take, a.streams.limits.heartbeat = 300*time.Millisecond, 500*time.Millisecond
+	})
 	secure := httptest.NewUnstartedServer(s.Config.Handler)
 	secure.EnableHTTP2 = true
 	secure.Config.WriteTimeout = 400 * time.Millisecond
@@ -254,7 +256,7 @@ func TestStreamOverHTTP2OutlivesTheTimeToTakeAnEvent(t *testing.T) {
 }
 
 func TestTooManyListenersAreTurnedAway(t *testing.T) {
-	s := serveEvents(t, func(a *api) { a.limits.listeners = 2 })
+	s := serveEvents(t, func(a *api) { a.streams.limits.listeners = 2 })
 	s.listen(t, "/events", "").want(t, 4)
 	s.listen(t, "/events", "").want(t, 4)
 	got := get(t, s.Server, "/events")
@@ -266,7 +268,7 @@ func TestTooManyListenersAreTurnedAway(t *testing.T) {
 func TestListenerWhoReadsNothingIsDroppedAndHarmsNobody(t *testing.T) {
 	var a *api
 	s := serveEvents(t, func(made *api) {
-		made.limits.take = 2 * time.Second
+		made.streams.limits.take = 2 * time.Second
 		a = made
 	})
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
@@ -281,7 +283,7 @@ func TestListenerWhoReadsNothingIsDroppedAndHarmsNobody(t *testing.T) {
 	good.want(t, 4)
 	// The kernel takes some megabytes for the stalled one before it has to wait.
 	detail := strings.Repeat("x", 100_000)
-	for n := 0; a.listeners.Load() > 1; n++ {
+	for n := 0; a.streams.listeners.Load() > 1; n++ {
 		s.log.Observe(&session.Snapshot{State: session.Init, Reason: session.Reason{Detail: detail + strconv.Itoa(n)}})
 		if f := good.want(t, 1)[0]; f.id != "boot-"+strconv.Itoa(n+5) {
 			t.Fatalf("event %d: got %s", n+5, f.id)

@@ -127,7 +127,7 @@ func TestDescriptionHasTheRoutesWithTheirMethodsAndAccess(t *testing.T) {
 	names := map[access]string{open: "open", read: "read", command: "command"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
 	known := map[string]bool{}
-	for _, rt := range a.routes() {
+	for _, rt := range a.routes {
 		known[rt.path] = true
 		item := doc(t).Paths.Value(rt.path)
 		if item == nil {

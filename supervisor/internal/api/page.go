@@ -1,23 +1,33 @@
 package api
 
 import (
+	_ "embed"
+	"log/slog"
 	"net/http"
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/webui"
 )
 
 // pagePath is where people look.
 const pagePath = "/"
 
-// page answers GET /: the page for people.
-func (a *api) page(r *http.Request) response {
-	html, language, err := a.ui.Render(a.Session.Snapshot(), r.Header.Get("Accept-Language"))
+// page is the page for people.
+type page struct {
+	ui      *webui.UI
+	session Reader
+	log     *slog.Logger
+}
+
+// show answers GET /.
+func (p *page) show(r *http.Request) response {
+	html, language, err := p.ui.Render(p.session.Snapshot(), r.Header.Get("Accept-Language"))
 	if err != nil {
-		a.Logger.Error(logid.PageRenderFailed, logging.KeyError, err)
-		return problem{status: http.StatusInternalServerError, code: "internal", detail: "The page could not be written."}
+		p.log.Error(logid.PageRenderFailed, logging.KeyError, err)
+		return problem{status: http.StatusInternalServerError, code: "internal", detail: "The page could not be rendered."}
 	}
-	return pageAnswer{html: html, language: language, policy: a.ui.Policy()}
+	return pageAnswer{html: html, language: language, policy: p.ui.Policy()}
 }
 
 // pageAnswer is the page with the headers that keep other sites out of it.
@@ -35,4 +45,12 @@ func (p pageAnswer) write(w http.ResponseWriter, _ *http.Request) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	writeBytes(w, http.StatusOK, "text/html; charset=utf-8", p.html)
+}
+
+//go:embed openapi.yaml
+var description []byte
+
+// openapi answers GET /openapi.yaml: this API, described for programs.
+func openapi(*http.Request) response {
+	return raw{http.StatusOK, "application/yaml", description}
 }

@@ -25,19 +25,6 @@ func TestPageComesWithHeadersThatKeepOtherSitesOut(t *testing.T) {
 	}
 }
 
-func TestPageHasButtonsForTheRoutesThatThereAre(t *testing.T) {
-	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
-	page := get(t, s, "/").body
-	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
-	for path, element := range map[string]string{
-		"/session/restart": `id="restart"`, "/session/logout": `id="logout"`, "/session/pair": `id="pair"`,
-	} {
-		if a.has(path) != strings.Contains(page, element) {
-			t.Errorf("route %s: %v, %s in the page: %v", path, a.has(path), element, !a.has(path))
-		}
-	}
-}
-
 func TestLinkOfAnotherSiteOpensThePageAndNothingElse(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
 	follow := func(method, path, mode, dest string) int {

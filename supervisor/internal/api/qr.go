@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"session-manager/supervisor/internal/qr"
@@ -18,19 +19,26 @@ const (
 	textType = "text/plain"
 )
 
-const noQR = `{"status":"NO_QR"}`
+// codes answers for the QR, in several forms.
+type codes struct {
+	waiter
+	// boot makes entity tags of one run differ from those of the next.
+	boot string
+	// last is the answer of /qr that was given last.
+	last atomic.Pointer[availableBody]
+}
 
-// freshQR returns the QR that a phone could scan now, or nil. With ?wait= it
-// waits until that is another one, or, for a caller who has a tag, until there
-// is one with another tag.
-func (a *api) freshQR(r *http.Request) (*session.QR, *problem) {
+// fresh returns the QR that a phone could scan now, or nil. With ?wait= it waits
+// until the QR changes, or, for a caller with a tag, until there is one with
+// another tag.
+func (c *codes) fresh(r *http.Request) (*session.QR, *problem) {
 	known, asked := r.Header.Get("If-None-Match"), time.Now()
-	s, bad := a.wait(r, func(first, now *session.Snapshot) bool {
+	s, bad := c.wait(r, func(first, now *session.Snapshot) bool {
 		q := now.FreshQR(time.Now())
 		if known == "" {
-			return a.qrID(q) != a.qrID(first.FreshQR(asked))
+			return !q.Same(first.FreshQR(asked))
 		}
-		return q != nil && !strings.Contains(known, a.pngTag(q)) && !strings.Contains(known, a.textTag(q))
+		return q != nil && !strings.Contains(known, c.tag(q, "")) && !strings.Contains(known, c.tag(q, textSuffix))
 	})
 	if bad != nil {
 		return nil, bad
@@ -38,31 +46,30 @@ func (a *api) freshQR(r *http.Request) (*session.QR, *problem) {
 	return s.FreshQR(time.Now()), nil
 }
 
-// qrID identifies a QR without telling anything about its string.
-func (a *api) qrID(q *session.QR) string {
-	if q == nil {
-		return ""
-	}
-	return fmt.Sprintf("%s-%d-%d", a.boot, q.Generation, q.Seq)
+const textSuffix = "-text"
+
+// tag identifies a form of a QR without revealing its payload.
+func (c *codes) tag(q *session.QR, suffix string) string {
+	return fmt.Sprintf(`"%s-%d-%d%s"`, c.boot, q.Generation, q.Seq, suffix)
 }
 
-// qr answers GET /qr: the contract's JSON, always 200. Where there is a QR, and
-// Accept asks for it, the answer is the picture or text instead.
-func (a *api) qr(r *http.Request) response {
-	q, bad := a.freshQR(r)
+// any answers GET /qr: the contract's JSON, always 200. Where there is a QR, and
+// Accept asks for it, the answer is the image or text instead.
+func (c *codes) any(r *http.Request) response {
+	q, bad := c.fresh(r)
 	switch {
 	case bad != nil:
 		return *bad
 	case q == nil:
-		return raw{http.StatusOK, jsonType, []byte(noQR)}
+		return raw{http.StatusOK, jsonType, []byte(`{"status":"NO_QR"}`)}
 	}
 	switch preferred(r.Header.Get("Accept"), jsonType, pngType, textType) {
 	case pngType:
-		return a.picture(q)
+		return c.image(q)
 	case textType:
-		return a.text(q)
+		return c.terminal(q)
 	default:
-		return raw{http.StatusOK, jsonType, a.available(q.Code)}
+		return raw{http.StatusOK, jsonType, c.available(q.Code)}
 	}
 }
 
@@ -72,56 +79,48 @@ type availableBody struct {
 	body []byte
 }
 
-// available returns the answer for code. It is kept, as pollers ask for the same
-// code again and again.
-func (a *api) available(code *qr.Code) []byte {
-	if kept := a.lastQR.Load(); kept != nil && kept.code == code {
+// available returns the answer for code. It is kept, because pollers ask for the
+// same code again and again.
+func (c *codes) available(code *qr.Code) []byte {
+	if kept := c.last.Load(); kept != nil && kept.code == code {
 		return kept.body
 	}
 	body := []byte(`{"status":"QR_AVAILABLE","qr":"` + code.Base64() + `"}`)
-	a.lastQR.Store(&availableBody{code, body})
+	c.last.Store(&availableBody{code, body})
 	return body
 }
 
-// qrPNG answers GET /qr.png: the picture, or 404 when there is none.
-func (a *api) qrPNG(r *http.Request) response { return a.qrAs(r, a.picture) }
+// png answers GET /qr.png: the image, or 404 when there is none.
+func (c *codes) png(r *http.Request) response { return c.as(r, c.image) }
 
-// qrText answers GET /qr.txt: the code drawn for a terminal, or 404.
-func (a *api) qrText(r *http.Request) response { return a.qrAs(r, a.text) }
+// text answers GET /qr.txt: the code drawn for a terminal, or 404.
+func (c *codes) text(r *http.Request) response { return c.as(r, c.terminal) }
 
-func (a *api) qrAs(r *http.Request, form func(*session.QR) response) response {
-	q, bad := a.freshQR(r)
+func (c *codes) as(r *http.Request, form func(*session.QR) response) response {
+	q, bad := c.fresh(r)
 	switch {
 	case bad != nil:
 		return *bad
 	case q == nil:
-		return a.noQR()
+		return problem{
+			status: http.StatusNotFound, code: "no_qr",
+			detail: "There is no QR to scan now; the session's state is " + string(c.Snapshot().State) + ".",
+			hint:   "GET /session explains why. /qr.png?wait=25s waits for the next one.",
+		}
 	default:
 		return form(q)
 	}
 }
 
-func (a *api) pngTag(q *session.QR) string { return `"` + a.qrID(q) + `"` }
-
-func (a *api) textTag(q *session.QR) string { return `"` + a.qrID(q) + `-text"` }
-
-func (a *api) picture(q *session.QR) response {
-	return drawn{qr: q, tag: a.pngTag(q), contentType: pngType, body: q.Code.PNG()}
+func (c *codes) image(q *session.QR) response {
+	return drawn{qr: q, tag: c.tag(q, ""), contentType: pngType, body: q.Code.PNG()}
 }
 
-func (a *api) text(q *session.QR) response {
-	return drawn{qr: q, tag: a.textTag(q), contentType: textType + "; charset=utf-8", body: []byte(q.Code.Text())}
+func (c *codes) terminal(q *session.QR) response {
+	return drawn{qr: q, tag: c.tag(q, textSuffix), contentType: textType + "; charset=utf-8", body: []byte(q.Code.Text())}
 }
 
-func (a *api) noQR() problem {
-	return problem{
-		status: http.StatusNotFound, code: "no_qr",
-		detail: "There is no QR to scan now; the session's state is " + string(a.Session.Snapshot().State) + ".",
-		hint:   "GET /session says why. /qr.png?wait=25s waits for the next one.",
-	}
-}
-
-// drawn is a QR in a form for the eye, with standard headers that tell its age.
+// drawn is a QR in a form for people, with standard headers for its age.
 type drawn struct {
 	qr          *session.QR
 	tag         string
@@ -137,8 +136,8 @@ func (d drawn) write(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", d.qr.IssuedAt.Time, bytes.NewReader(d.body))
 }
 
-// preferred returns the offer that the Accept header likes best; among equals
-// the first one. The first offer also answers a header that accepts none.
+// preferred returns the offer that the Accept header prefers; among equals the
+// first one. The first offer also answers a header that accepts none.
 func preferred(accept string, offers ...string) string {
 	best, bestQ := offers[0], 0.0
 	for _, offer := range offers {

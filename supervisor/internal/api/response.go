@@ -2,11 +2,17 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
 )
+
+// response writes itself. It is what an answer returns instead of touching the
+// ResponseWriter.
+type response interface {
+	write(w http.ResponseWriter, r *http.Request)
+}
 
 // problem is an error answer: an RFC 9457 problem document with a stable code
 // for programs, and a hint for people.
@@ -15,7 +21,7 @@ type problem struct {
 	code   string
 	detail string
 	hint   string
-	// retryAfter, where it isn't zero, says when another try makes sense.
+	// retryAfter is when another attempt makes sense; zero if that is unknown.
 	retryAfter time.Duration
 	// askForKey makes browsers ask for the API key.
 	askForKey bool
@@ -40,19 +46,14 @@ func (p problem) write(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	if p.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(seconds(p.retryAfter)))
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
 	}
 	if p.askForKey {
-		challenge(w.Header())
+		// Browsers ask for the key, and then send it with every request of the page.
+		w.Header().Add("WWW-Authenticate", `Bearer realm="session-manager"`)
+		w.Header().Add("WWW-Authenticate", `Basic realm="session-manager: the API key is the password", charset="UTF-8"`)
 	}
 	writeBytes(w, p.status, "application/problem+json", body)
-}
-
-func notFound(r *http.Request) problem {
-	return problem{
-		status: http.StatusNotFound, code: "not_found",
-		detail: fmt.Sprintf("There is nothing at %.100q.", r.URL.Path), hint: "GET /status, /qr and /session are good starts.",
-	}
 }
 
 // raw is an answer whose bytes are ready.
@@ -75,13 +76,13 @@ type object struct {
 func (o object) write(w http.ResponseWriter, r *http.Request) {
 	body, err := json.MarshalIndent(o.value, "", "  ")
 	if err != nil {
-		problem{status: http.StatusInternalServerError, code: "internal", detail: "The answer could not be written."}.write(w, r)
+		problem{status: http.StatusInternalServerError, code: "internal", detail: "The answer could not be encoded."}.write(w, r)
 		return
 	}
 	writeBytes(w, o.status, "application/json", append(body, '\n'))
 }
 
-// A failed write means that the client has gone; nobody is left to tell.
+// writeBytes ignores a failed write: the client has gone.
 func writeBytes(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
 	standard(h, contentType)
@@ -91,11 +92,20 @@ func writeBytes(w http.ResponseWriter, status int, contentType string, body []by
 	_, _ = w.Write(body)
 }
 
-// standard sets the headers of every answer: it is of this moment and of no use
-// to other sites.
+// standard sets the headers of every answer: it is not to be cached, and not for
+// other sites.
 func standard(h http.Header, contentType string) {
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// handled is an answer that another handler writes.
+type handled struct{ http.Handler }
+
+func (h handled) write(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h.ServeHTTP(w, r)
 }

@@ -1,19 +1,31 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"time"
 
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/worker"
 )
 
-// commandTimeout bounds a command. A planned restart waits for Chrome to flush
-// its profile.
-const commandTimeout = 20 * time.Second
+const jsonType = "application/json"
 
-// sessionBody is the snapshot with what the session does not know of.
+// sessions answers for the state of the session.
+type sessions struct {
+	waiter
+	file    Selectors
+	version string
+}
+
+// status answers GET /status: {"status":"QR_REQUIRED"}, nothing else, always 200.
+func (s *sessions) status(r *http.Request) response {
+	snapshot, bad := s.wait(r, func(first, now *session.Snapshot) bool { return now.State != first.State })
+	if bad != nil {
+		return *bad
+	}
+	return raw{http.StatusOK, jsonType, []byte(`{"status":"` + string(snapshot.State) + `"}`)}
+}
+
+// sessionBody is the snapshot, with what the session itself does not know.
 type sessionBody struct {
 	*session.Snapshot
 	Page    pageBody `json:"page"`
@@ -25,73 +37,50 @@ type pageBody struct {
 	Selectors *selectorsBody `json:"selectors,omitempty"`
 }
 
-// selectorsBody says by which selectors the page is read.
+// selectorsBody is the selectors that the page is read by.
 type selectorsBody struct {
 	// Source is built_in or file.
 	Source string `json:"source"`
 	// Path is where a file is looked for.
-	Path  string    `json:"path,omitempty"`
-	Since time.Time `json:"since"`
-	// Refused says where and why the newest file was not taken.
+	Path  string         `json:"path,omitempty"`
+	Since session.Moment `json:"since"`
+	// Refused is where and why the newest file was refused.
 	Refused string `json:"refused,omitempty"`
 }
 
-func (a *api) selectors() *selectorsBody {
-	if a.Selectors == nil {
-		return nil
-	}
-	s := a.Selectors.State()
-	b := &selectorsBody{Source: "built_in", Path: a.Selectors.Path(), Since: s.Since.UTC(), Refused: s.Refused}
-	if len(s.File) > 0 {
-		b.Source = "file"
-	}
-	return b
-}
-
 // session answers GET /session: everything but the QR itself.
-func (a *api) session(*http.Request) response {
-	s := a.Session.Snapshot().At(time.Now())
-	return object{http.StatusOK, sessionBody{s, pageBody{s.Page, a.selectors()}, a.Version}}
+func (s *sessions) session(*http.Request) response {
+	snapshot := s.Snapshot().At(time.Now())
+	body := sessionBody{snapshot, pageBody{Page: snapshot.Page}, s.version}
+	if s.file != nil {
+		state := s.file.State()
+		body.Page.Selectors = &selectorsBody{"built_in", s.file.Path(), session.Moment{Time: state.Since}, state.Refused}
+		if len(state.File) > 0 {
+			body.Page.Selectors.Source = "file"
+		}
+	}
+	return object{http.StatusOK, body}
 }
 
-type restartBody struct {
-	Accepted bool `json:"accepted"`
-	// DeferredUntil is left out when it happens at once.
-	DeferredUntil session.Moment `json:"deferred_until,omitzero"`
-}
+var ok = raw{http.StatusOK, jsonType, []byte(`{"ok":true}`)}
 
-// restart answers POST /session/restart: the worker and Chrome are closed
-// cleanly and started again, at once even when the circuit is open. While a phone
-// is being linked it waits, unless ?now=true says that it must not.
-func (a *api) restart(r *http.Request) response {
-	if bad := input(r, &struct{}{}); bad != nil {
-		return *bad
-	}
-	now, bad := flag(r, "now")
-	if bad != nil {
-		return *bad
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
-	defer cancel()
-	urgency := worker.AfterPairing
-	if now {
-		urgency = worker.Immediately
-	}
-	until, err := a.Commands.Restart(ctx, urgency)
-	if err != nil {
-		return a.commandFailed("restart", err)
-	}
-	return object{http.StatusAccepted, restartBody{Accepted: true, DeferredUntil: session.Moment{Time: until}}}
-}
+// healthz answers GET /healthz: the process responds. It is the only route whose
+// failure is a reason to restart the service.
+func healthz(*http.Request) response { return ok }
 
-// screenshot answers GET /session/screenshot: what Chrome shows now. It may show
-// the QR, or chats.
-func (a *api) screenshot(r *http.Request) response {
-	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
-	defer cancel()
-	png, err := a.Commands.Screenshot(ctx)
-	if err != nil {
-		return a.commandFailed("screenshot", err)
+// readyz answers GET /readyz: the API is usable; with ?session=1 the session is,
+// too.
+func (s *sessions) readyz(r *http.Request) response {
+	select {
+	case <-s.draining:
+		return problem{status: http.StatusServiceUnavailable, code: "draining", detail: "The service is stopping."}
+	default:
 	}
-	return raw{http.StatusOK, pngType, png}
+	if state := s.Snapshot().State; r.URL.Query().Get("session") != "" && state != session.Ready {
+		return problem{
+			status: http.StatusServiceUnavailable, code: "session_not_ready",
+			detail: "The session's state is " + string(state) + ".", hint: "GET /session explains why.",
+		}
+	}
+	return ok
 }

@@ -50,9 +50,9 @@
     const typing = s.reason.code === "pairing_code_shown";
     el("scan").hidden = typing;
     el("steps").hidden = typing;
-    if (el("logout")) el("logout").hidden = !["AUTHENTICATED", "READY", "DISCONNECTED"].includes(s.status);
+    el("logout").hidden = !["AUTHENTICATED", "READY", "DISCONNECTED"].includes(s.status);
     // A code is of no use any more once the page is in another state.
-    if (el("link").hidden && el("pairCode")) el("pairCode").textContent = "";
+    if (el("link").hidden) el("pairCode").textContent = "";
   };
 
   const showProgress = (p) => {
@@ -178,7 +178,6 @@
   };
 
   const button = (id, question, consequence, yes, path, done) => {
-    if (!el(id)) return;
     el(id).addEventListener("click", async () => {
       if (!(await ask(question, consequence, yes))) return;
       el(id).disabled = true;
@@ -195,15 +194,13 @@
   button("restart", ui.restartQuestion, ui.restartConsequence, ui.restart, "session/restart", ui.restartDone);
   button("logout", ui.logoutQuestion, ui.logoutConsequence, ui.logout, "session/logout", ui.logoutDone);
 
-  if (el("pair")) {
-    el("pair").addEventListener("submit", async (event) => {
-      event.preventDefault();
-      try {
-        const said = await command("session/pair", { phone: el("phone").value });
-        el("pairCode").textContent = said.code.slice(0, 4) + "-" + said.code.slice(4);
-      } catch (error) {
-        el("pairCode").textContent = fill(ui.failed, { why: error.message });
-      }
-    });
-  }
+  el("pair").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const said = await command("session/pair", { phone: el("phone").value });
+      el("pairCode").textContent = said.code.slice(0, 4) + "-" + said.code.slice(4);
+    } catch (error) {
+      el("pairCode").textContent = fill(ui.failed, { why: error.message });
+    }
+  });
 })();

@@ -1,5 +1,5 @@
-// Package webui is the page for people: one HTML file that needs nothing else,
-// in English and Spanish. It follows the session by server-sent events.
+// Package webui is the page for people: one self-contained HTML file, in English
+// and Spanish. It follows the session by server-sent events.
 package webui
 
 import (
@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"strconv"
+	"strings"
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
@@ -30,19 +32,15 @@ var english []byte
 //go:embed es.json
 var spanish []byte
 
-// Commands says which buttons and links the page shows.
-type Commands struct{ Restart, LogOut, Pair, Crashes bool }
-
 // UI renders the page. It is immutable.
 type UI struct {
 	page      *template.Template
 	languages map[string]texts
-	can       Commands
 	policy    string
 }
 
-// texts is everything that the page says in one language. The page's script
-// reads it under these names.
+// texts is every text of the page in one language. The page's script reads it
+// under these names.
 type texts struct {
 	Language string
 	States   map[session.State]string
@@ -52,13 +50,13 @@ type texts struct {
 	Reasons  map[reason.Code]reason.Text
 }
 
-// New prepares the page with buttons for the commands that there are.
-func New(can Commands) (*UI, error) {
+// New prepares the page.
+func New() (*UI, error) {
 	page, err := template.New("page").Parse(pageHTML)
 	if err != nil {
 		return nil, fmt.Errorf("internal error: cannot parse the page: %w", err)
 	}
-	u := &UI{page: page, can: can, languages: map[string]texts{}, policy: policy()}
+	u := &UI{page: page, languages: map[string]texts{}, policy: policy()}
 	for _, content := range [][]byte{english, spanish} {
 		t := texts{Reasons: map[reason.Code]reason.Text{}}
 		for _, c := range reason.Codes() {
@@ -72,8 +70,8 @@ func New(can Commands) (*UI, error) {
 	return u, nil
 }
 
-// policy lets run exactly the page's own script and style, and nothing that
-// another host serves.
+// policy allows exactly the page's own script and style, and nothing that another
+// host serves.
 func policy() string {
 	return "default-src 'none'; script-src '" + hash(pageJS) + "'; style-src '" + hash(pageCSS) + "'; " +
 		"img-src 'self' blob: data:; connect-src 'self'; form-action 'self'; base-uri 'none'; " +
@@ -88,19 +86,18 @@ func hash(content string) string {
 // Policy is the page's Content-Security-Policy.
 func (u *UI) Policy() string { return u.policy }
 
-// view is what the template is given. Style and Script are embedded files, and
+// view is the template's data. Style and Script are embedded files, and
 // must not be escaped: the policy names their hashes.
 type view struct {
 	Language, Headline, Message, Action string
 	State                               session.State
 	Text                                texts
-	Can                                 Commands
 	Style                               template.CSS
 	Script                              template.JS
 }
 
 // Render returns the page in the language that the Accept-Language header
-// prefers, and that language. It tells of s until the page's script takes over.
+// prefers, and that language. The page shows s until its script takes over.
 func (u *UI) Render(s *session.Snapshot, acceptLanguage string) (page []byte, language string, err error) {
 	t := u.languages[choose(acceptLanguage)]
 	text, ok := t.Reasons[s.Reason.Code]
@@ -110,11 +107,43 @@ func (u *UI) Render(s *session.Snapshot, acceptLanguage string) (page []byte, la
 	var out bytes.Buffer
 	err = u.page.Execute(&out, view{
 		Language: t.Language, State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
-		Text: t, Can: u.can,
+		Text:  t,
 		Style: template.CSS(pageCSS), Script: template.JS(pageJS), //nolint:gosec // embedded, and named by hash in the policy
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot render the page: %w", err)
 	}
 	return out.Bytes(), t.Language, nil
+}
+
+// languages of the page; the first one is for people who prefer none of them.
+var languages = []string{"en", "es"}
+
+// choose returns the language that an Accept-Language header (RFC 9110, 12.5.4)
+// gives the highest weight; among equals the one named first.
+func choose(accept string) string {
+	best, bestQ := languages[0], 0.0
+	for part := range strings.SplitSeq(accept, ",") {
+		tag, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+		primary, _, _ := strings.Cut(strings.ToLower(tag), "-")
+		for _, l := range languages {
+			if q := weight(params); primary == l && q > bestQ {
+				best, bestQ = l, q
+			}
+		}
+	}
+	return best
+}
+
+// weight reads "q=0.5"; anything else counts as 1.
+func weight(params string) float64 {
+	text, ok := strings.CutPrefix(strings.TrimSpace(params), "q=")
+	if !ok {
+		return 1
+	}
+	q, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 1
+	}
+	return q
 }

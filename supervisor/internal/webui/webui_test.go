@@ -11,9 +11,9 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-func render(t *testing.T, can Commands, s session.Snapshot, accept string) string {
+func render(t *testing.T, s session.Snapshot, accept string) string {
 	t.Helper()
-	u, err := New(can)
+	u, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestPageSpeaksTheLanguageThatIsPreferred(t *testing.T) {
 }
 
 func TestEachLanguageHasEveryText(t *testing.T) {
-	u, err := New(Commands{})
+	u, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func same(t *testing.T, a, b map[string]string) {
 }
 
 func TestScriptNamesOnlyTextsAndElementsThatThereAre(t *testing.T) {
-	u, err := New(Commands{})
+	u, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,18 +119,18 @@ func TestScriptNamesOnlyTextsAndElementsThatThereAre(t *testing.T) {
 }
 
 func TestPageNamesNoOtherHost(t *testing.T) {
-	page := render(t, Commands{true, true, true, true}, session.Snapshot{State: session.Init}, "")
+	page := render(t, session.Snapshot{State: session.Init}, "")
 	if found := regexp.MustCompile(`(?i)(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//`).FindString(page); found != "" {
 		t.Errorf("found %s", found)
 	}
 }
 
 func TestPolicyAllowsExactlyTheInlineScriptAndStyle(t *testing.T) {
-	u, err := New(Commands{})
+	u, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := render(t, Commands{}, session.Snapshot{State: session.Init}, "")
+	page := render(t, session.Snapshot{State: session.Init}, "")
 	for _, tag := range []string{"script", "style"} {
 		_, rest, _ := strings.Cut(page, "<"+tag+">")
 		content, _, ok := strings.Cut(rest, "</"+tag+">")
@@ -152,7 +152,7 @@ func TestPageTellsTheStateBeforeItsScriptRuns(t *testing.T) {
 		"en": {`<html lang="en">`, "Something needs you", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
 		"es": {`<html lang="es">`, "Hace falta que intervengas", "ningún Chrome", "apt-get install chromium"},
 	} {
-		page := render(t, Commands{}, s, accept)
+		page := render(t, s, accept)
 		for _, part := range want {
 			if !strings.Contains(page, part) {
 				t.Errorf("%s: no %q", accept, part)
@@ -161,25 +161,8 @@ func TestPageTellsTheStateBeforeItsScriptRuns(t *testing.T) {
 	}
 }
 
-func TestButtonsAreThoseOfTheCommandsThatThereAre(t *testing.T) {
-	s := session.Snapshot{State: session.Init}
-	for element, can := range map[string]Commands{
-		`id="restart"`:   {Restart: true},
-		`id="logout"`:    {LogOut: true},
-		`id="pair"`:      {Pair: true},
-		`href="crashes"`: {Crashes: true},
-	} {
-		if !strings.Contains(render(t, can, s, ""), element) {
-			t.Errorf("%s is missing", element)
-		}
-		if strings.Contains(render(t, Commands{}, s, ""), element) {
-			t.Errorf("%s is there without its command", element)
-		}
-	}
-}
-
 func TestTextsOfThePageCantEndItsScript(t *testing.T) {
-	page := render(t, Commands{}, session.Snapshot{State: `</script><b>`, Reason: session.Reason{Code: `</script><i>`}}, "")
+	page := render(t, session.Snapshot{State: `</script><b>`, Reason: session.Reason{Code: `</script><i>`}}, "")
 	if strings.Contains(page, "<b>") || strings.Contains(page, "<i>") {
 		t.Error("not escaped")
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -10,21 +11,72 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/worker"
 )
 
-// Bounds of what the page does for a command. Both stay below the server's write
-// timeout.
+// Time limits of commands, all below the server's write timeout.
 const (
+	// commandTimeout: a planned restart waits for Chrome to flush its profile.
+	commandTimeout = 20 * time.Second
 	// pairTimeout: the page may have to be operated as a person would.
 	pairTimeout = 45 * time.Second
-	// logOutTimeout: the page tells the server and wipes its login, Chrome
+	// logOutTimeout: the page informs the server and wipes its login, Chrome
 	// closes, the profile is moved.
 	logOutTimeout = 60 * time.Second
-	// pairRetry is what is told to wait when the page gives no more codes. It
-	// does not say for how long; refusals of half an hour have been reported.
-	pairRetry = 5 * time.Minute
 )
+
+// pairRetry is how long callers should wait when the page gives no more codes. The
+// page does not say for how long; refusals of half an hour have been reported.
+const pairRetry = 5 * time.Minute
+
+// commands answers the routes that make the worker do something.
+type commands struct {
+	Commander
+	log *slog.Logger
+}
+
+type restartBody struct {
+	Accepted bool `json:"accepted"`
+	// DeferredUntil is left out when the restart happens at once.
+	DeferredUntil session.Moment `json:"deferred_until,omitzero"`
+}
+
+// restart answers POST /session/restart: the worker and Chrome are closed cleanly
+// and started again, even during a crash loop. While a phone is being linked it
+// waits, except with ?now=true.
+func (c *commands) restart(r *http.Request) response {
+	if bad := input(r, &struct{}{}); bad != nil {
+		return *bad
+	}
+	now, bad := flag(r, "now")
+	if bad != nil {
+		return *bad
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
+	defer cancel()
+	urgency := worker.AfterPairing
+	if now {
+		urgency = worker.Immediately
+	}
+	until, err := c.Restart(ctx, urgency)
+	if err != nil {
+		return c.failed("restart", err)
+	}
+	return object{http.StatusAccepted, restartBody{Accepted: true, DeferredUntil: session.Moment{Time: until}}}
+}
+
+// screenshot answers GET /session/screenshot: what Chrome shows now. It may show
+// the QR, or chats.
+func (c *commands) screenshot(r *http.Request) response {
+	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
+	defer cancel()
+	png, err := c.Screenshot(ctx)
+	if err != nil {
+		return c.failed("screenshot", err)
+	}
+	return raw{http.StatusOK, pngType, png}
+}
 
 // The digits of a phone number, E.164: at most 15 with the country code, which
 // does not begin with a zero.
@@ -38,14 +90,14 @@ type pairRequest struct {
 }
 
 type pairBody struct {
-	// Code is as good as a QR. This answer is the only place that it goes to.
+	// Code links a phone as a QR does. It is in this answer and nowhere else.
 	Code      string    `json:"code"`
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // pair answers POST /session/pair: a code that links the phone with that number
-// when it is typed there.
-func (a *api) pair(r *http.Request) response {
+// when it is entered there.
+func (c *commands) pair(r *http.Request) response {
 	var asked pairRequest
 	if bad := input(r, &asked); bad != nil {
 		return *bad
@@ -60,15 +112,15 @@ func (a *api) pair(r *http.Request) response {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pairTimeout)
 	defer cancel()
-	pairing, err := a.Commands.Pair(ctx, phone)
+	pairing, err := c.Pair(ctx, phone)
 	if err != nil {
-		return a.commandFailed("pair", err)
+		return c.failed("pair", err)
 	}
 	return object{http.StatusOK, pairBody{Code: string(pairing.Code), ExpiresAt: time.Now().Add(pairing.TTL).UTC()}}
 }
 
-// parsePhone returns the digits of a number in international form. What people
-// put between them does not matter.
+// parsePhone returns the digits of a number in international form, without the
+// separators that people use.
 func parsePhone(text string) (rpc.Secret, bool) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "+")
 	digits := strings.Map(func(r rune) rune {
@@ -85,14 +137,14 @@ func parsePhone(text string) (rpc.Secret, bool) {
 
 type logOutBody struct {
 	LoggedOut bool `json:"logged_out"`
-	// Quarantined names the folder that the old login lies in now.
+	// Quarantined names the folder that the old login was moved to.
 	Quarantined string `json:"quarantined,omitempty"`
 }
 
 // logOut answers POST /session/logout: the link is ended on both sides, and the
-// next QR is one of an empty profile. With ?purge=true nothing of the login, nor
-// of earlier ones, is kept on disk.
-func (a *api) logOut(r *http.Request) response {
+// next QR is that of an empty profile. With ?purge=true neither this login nor
+// earlier ones are kept on disk.
+func (c *commands) logOut(r *http.Request) response {
 	if bad := input(r, &struct{}{}); bad != nil {
 		return *bad
 	}
@@ -100,49 +152,36 @@ func (a *api) logOut(r *http.Request) response {
 	if bad != nil {
 		return *bad
 	}
-	// It is done to the end though the caller may have left.
+	// It is completed even if the caller disconnects.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), logOutTimeout)
 	defer cancel()
-	moved, err := a.Commands.LogOut(ctx, purge)
+	moved, err := c.LogOut(ctx, purge)
 	if err != nil {
-		return a.commandFailed("logout", err)
+		return c.failed("logout", err)
 	}
 	return object{http.StatusOK, logOutBody{LoggedOut: true, Quarantined: moved}}
 }
 
-// flag reads a parameter that is true or false, and false when it is missing.
-func flag(r *http.Request, name string) (bool, *problem) {
-	switch r.URL.Query().Get(name) {
-	case "", "false", "0":
-		return false, nil
-	case "true", "1":
-		return true, nil
-	}
-	return false, &problem{
-		status: http.StatusBadRequest, code: "bad_parameter",
-		detail: "The parameter " + name + " is neither true nor false.",
-	}
-}
-
-// refusals are what the page, or the present state, answers to a command.
+// refusals are the answers to commands that the page, or the present state, does
+// not allow.
 var refusals = []struct {
 	err error
 	problem
 }{
 	{rpc.ErrPhoneRefused, problem{
 		status: http.StatusUnprocessableEntity, code: "phone_refused",
-		detail: "WhatsApp takes the phone number for wrong.", hint: "Check the number; it must have a WhatsApp account.",
+		detail: "WhatsApp rejects the phone number.", hint: "Check the number; it must have a WhatsApp account.",
 	}},
 	{rpc.ErrNotUnlinked, problem{
 		status: http.StatusConflict, code: "not_unlinked",
-		detail: "The page does not ask for a phone to be linked.", hint: "GET /status must say QR_REQUIRED.",
+		detail: "The page does not ask for a phone.", hint: "Pairing works while GET /status is QR_REQUIRED.",
 	}},
 	{rpc.ErrNotLinked, problem{
 		status: http.StatusConflict, code: "not_linked", detail: "No phone is linked, so there is nothing to log out of.",
 	}},
 	{rpc.ErrTooManyAttempts, problem{
 		status: http.StatusTooManyRequests, code: "too_many_attempts", retryAfter: pairRetry,
-		detail: "WhatsApp gives no more codes for a while.", hint: "Scan the QR instead, or wait.",
+		detail: "WhatsApp gives no more codes for now.", hint: "Scan the QR instead, or wait.",
 	}},
 	{rpc.ErrPairingUnavailable, problem{
 		status: http.StatusNotImplemented, code: "pairing_unavailable",
@@ -150,7 +189,7 @@ var refusals = []struct {
 	}},
 	{context.DeadlineExceeded, problem{
 		status: http.StatusGatewayTimeout, code: "command_timeout",
-		detail: "The worker did not answer in time.", hint: "GET /session says what it is busy with.",
+		detail: "The worker did not answer in time.", hint: "GET /session shows what it is busy with.",
 	}},
 	{worker.ErrNoWorker, noPage},
 	{rpc.ErrWorkerGone, noPage},
@@ -159,13 +198,13 @@ var refusals = []struct {
 
 var noPage = problem{
 	status: http.StatusServiceUnavailable, code: "no_page",
-	detail: "There is no page to act on now.", hint: "GET /session says what the service is busy with.",
+	detail: "There is no page at the moment.", hint: "GET /session shows what the service is busy with.",
 }
 
 // commandFailed answers for a command that could not be done. Its error may
 // repeat what the page said.
-func (a *api) commandFailed(command string, err error) problem {
-	a.Logger.Warn(logid.CommandFailed, "command", command, logging.KeyError, logging.Redact(err.Error()))
+func (c *commands) failed(command string, err error) problem {
+	c.log.Warn(logid.CommandFailed, "command", command, logging.KeyError, logging.Redact(err.Error()))
 	for _, refusal := range refusals {
 		if errors.Is(err, refusal.err) {
 			return refusal.problem
@@ -173,6 +212,6 @@ func (a *api) commandFailed(command string, err error) problem {
 	}
 	return problem{
 		status: http.StatusServiceUnavailable, code: "command_failed",
-		detail: "The worker could not do it now.", hint: "GET /session says what it is busy with.",
+		detail: "The worker could not do this now.", hint: "GET /session shows what it is busy with.",
 	}
 }
