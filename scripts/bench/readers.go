@@ -27,7 +27,7 @@ func (b *bench) measureReaders(ctx context.Context) error {
 		reader, profile string
 		limit           float64
 	}{
-		{"dom", "2026-08", 50}, {"modules", "modules-only", 50}, {"image", "picture-only", 1500}, {"screenshot", "renamed", 1500},
+		{"dom", "2026-08", 50}, {"modules", "modules-only", 50}, {"image", "image-only", 1500}, {"screenshot", "renamed", 1500},
 	} {
 		took, err := b.follow(ctx, r.reader, r.profile)
 		if err != nil {
@@ -79,7 +79,7 @@ func (b *bench) follow(ctx context.Context, reader, profile string) (took []time
 		var drawn time.Time
 		err = p.Await(ctx, func(c simulator.Screen) bool {
 			drawn = c.Since
-			return c.Login == login || c.Offered == login
+			return c.Payload == login || c.Offered == login
 		})
 		if err != nil {
 			return nil, err

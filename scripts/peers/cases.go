@@ -88,7 +88,7 @@ func (r *reading) firstCode(ctx context.Context) (published, shown string, err e
 		return "", "", fmt.Errorf("no code was published; %s", r.complaint())
 	}
 	codes := r.events("qr")
-	return codes[len(codes)-1], r.sim.OnScreen().Login, nil
+	return codes[len(codes)-1], r.sim.OnScreen().Payload, nil
 }
 
 // fiveFields: whatsapp-web.js puts its string together from the page's modules.
@@ -119,15 +119,15 @@ func fiveFieldsThenStale(ctx context.Context, r *reading) error {
 	r.await(ctx, silence, func(event) bool { return len(r.events("qr")) > before })
 	codes := r.events("qr")
 	last := codes[len(codes)-1]
-	r.find(!strings.HasSuffix(screen.Login, last), "after a new ADV secret: its last qr isn't the page's",
-		"%d more; equals the page's: %t", len(codes)-before, strings.HasSuffix(screen.Login, last))
+	r.find(!strings.HasSuffix(screen.Payload, last), "after a new ADV secret: its last qr isn't the page's",
+		"%d more; equals the page's: %t", len(codes)-before, strings.HasSuffix(screen.Payload, last))
 	return idle(ctx, r)
 }
 
 // idle: a code that has run out is published by nobody.
 func idle(ctx context.Context, r *reading) error {
 	known := r.events("qr")
-	dead := r.sim.OnScreen().Login
+	dead := r.sim.OnScreen().Payload
 	if err := r.expire(ctx); err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func whole(ctx context.Context, r *reading) error {
 	if err != nil {
 		return err
 	}
-	followed := r.await(ctx, silence, func(e event) bool { return e.Value == screen.Login })
+	followed := r.await(ctx, silence, func(e event) bool { return e.Value == screen.Payload })
 	r.find(followed, "after a new ADV secret: /qr is the page's", "equals the attribute: %t", followed)
 	return idle(ctx, r)
 }

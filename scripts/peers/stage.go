@@ -120,7 +120,7 @@ func (s *stage) rotate(ctx context.Context) (simulator.Screen, error) {
 	var after simulator.Screen
 	err := s.sim.Await(ctx, func(c simulator.Screen) bool {
 		after = c
-		return c.Visible && c.Login != before.Login
+		return c.Visible && c.Payload != before.Payload
 	})
 	if err == nil && after.Ref != before.Ref {
 		err = errors.New("the ref has changed with the secret")

@@ -41,11 +41,11 @@ type message struct {
 	// pair-device
 	Refs []string `json:"refs,omitempty"`
 	// pair-success carries the string or the code that the phone was given.
-	Login string `json:"login,omitempty"`
-	Code  string `json:"code,omitempty"`
-	Wid   string `json:"wid,omitempty"`
-	Lid   string `json:"lid,omitempty"`
-	Name  string `json:"name,omitempty"`
+	Payload string `json:"payload,omitempty"`
+	Code    string `json:"code,omitempty"`
+	Wid     string `json:"wid,omitempty"`
+	Lid     string `json:"lid,omitempty"`
+	Name    string `json:"name,omitempty"`
 	// pair-answer
 	OK bool `json:"ok,omitempty"`
 	// alt-link

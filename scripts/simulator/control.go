@@ -81,8 +81,8 @@ func (s *Server) Control() http.Handler {
 
 // controlBody is what a control request may say.
 type controlBody struct {
-	Login string `json:"login"`
-	Code  string `json:"code"`
+	Payload string `json:"payload"`
+	Code    string `json:"code"`
 }
 
 type success struct {
@@ -101,8 +101,8 @@ func (s *Server) controlScan(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), leverTimeout)
 	defer cancel()
-	if body.Login != "" {
-		answerLever(w, s.ScanString(ctx, body.Login))
+	if body.Payload != "" {
+		answerLever(w, s.ScanPayload(ctx, body.Payload))
 		return
 	}
 	answerLever(w, s.Scan(ctx))

@@ -29,27 +29,27 @@ var (
 func (s *Server) Scan(ctx context.Context) error {
 	for {
 		now := s.OnScreen()
-		if !now.Visible || now.Login == "" {
+		if !now.Visible || now.Payload == "" {
 			return fmt.Errorf("cannot scan: %w", ErrNothingToScan)
 		}
-		err := s.ScanString(ctx, now.Login)
+		err := s.ScanPayload(ctx, now.Payload)
 		// A code that ran out while the phone was aimed at it is no answer.
-		if errors.Is(err, ErrExpired) && s.OnScreen().Login != now.Login && ctx.Err() == nil {
+		if errors.Is(err, ErrExpired) && s.OnScreen().Payload != now.Payload && ctx.Err() == nil {
 			continue
 		}
 		return err
 	}
 }
 
-// ScanString is the phone scanning a code that was seen elsewhere, say in the
+// ScanPayload is the phone scanning a code that was seen elsewhere, say in the
 // product's answer. It must be what the page shows now.
-func (s *Server) ScanString(ctx context.Context, login string) error {
+func (s *Server) ScanPayload(ctx context.Context, login string) error {
 	ref, _, _ := strings.Cut(login[strings.Index(login, "#")+1:], ",")
 	c, err := s.offering(func(c *chat) bool { return slices.Contains(c.refs, ref) }, ref)
 	if err != nil {
 		return fmt.Errorf("cannot scan: %w", err)
 	}
-	return s.pair(ctx, c, message{Login: login})
+	return s.pair(ctx, c, message{Payload: login})
 }
 
 // EnterCode is the phone's owner typing a pairing code; a dash doesn't matter.

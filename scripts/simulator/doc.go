@@ -17,7 +17,7 @@
 //
 //	sim, err := simulator.New(simulator.Options{Speed: 50})
 //	web := httptest.NewServer(sim)   // open web.URL in Chrome
-//	shown, err := sim.Shown(ctx)     // a code is on the screen, shown.Login
+//	shown, err := sim.Shown(ctx)     // a code is on the screen, shown.Payload
 //	err = sim.Scan(ctx)              // the phone scans it
 //	err = sim.Await(ctx, func(c simulator.Screen) bool { return c.Name == "MAIN" })
 //	sim.Close(); web.Close()         // in this order
@@ -36,7 +36,7 @@
 //
 // # Levers
 //
-// The phone: Scan, ScanString, EnterCode, LogOut. The server: TakeOver,
+// The phone: Scan, ScanPayload, EnterCode, LogOut. The server: TakeOver,
 // RotateADV, DropNetwork, StallNetwork, RestoreNetwork. The page: ExpireNow, Reload, Hang,
 // Crash, Ask, Chatter, Hoard. What is on the screen: OnScreen, Shown, Await. A lever that can't do
 // anything now returns an error that says why.

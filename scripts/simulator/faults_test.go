@@ -88,14 +88,14 @@ var unlinkedRows = []faultRow{
 		login := map[string]string{}
 		r.until(func(c screen) bool {
 			before := login[c.Ref]
-			login[c.Ref] = c.Login
-			return before != "" && c.Login != "" && c.Login != before
+			login[c.Ref] = c.Payload
+			return before != "" && c.Payload != "" && c.Payload != before
 		})
 	}},
 	{faults: "ref=repeat", query: "?sim.speed=200", before: visible, do: func(r *rig) {
 		first := r.shown()
 		idle := r.until(func(c screen) bool { return c.State == "UNPAIRED_IDLE" })
-		if idle.Login != first.Login {
+		if idle.Payload != first.Payload {
 			r.t.Error("the repeated ref makes another string")
 		}
 	}},

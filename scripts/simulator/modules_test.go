@@ -25,7 +25,7 @@ func TestModulesGiveWhatIsOnScreen(t *testing.T) {
 	r.open("")
 	seen := r.shown()
 	check(t, r.page.Wait(evalUntil(`window.Debug?.VERSION`)))
-	if got := r.eval(assembled); got != seen.Login && got != r.OnScreen().Login {
+	if got := r.eval(assembled); got != seen.Payload && got != r.OnScreen().Payload {
 		t.Error("modules give another string")
 	}
 	for name, expression := range map[string]string{

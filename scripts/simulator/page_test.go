@@ -22,7 +22,7 @@ func TestCodeOnCanvasEqualsDataRef(t *testing.T) {
 	r.open("")
 	seen := r.shown()
 	ref := r.eval(`document.querySelector('[data-ref]').getAttribute('data-ref')`)
-	if ref != seen.Login {
+	if ref != seen.Payload {
 		t.Error("data-ref is not what the page reported")
 	}
 	url := r.eval(`document.querySelector('canvas[role=img]').toDataURL()`)
@@ -47,21 +47,21 @@ func decode(t *testing.T, url string) string {
 	_, text, _ := strings.Cut(url, ",")
 	raw, err := base64.StdEncoding.DecodeString(text)
 	check(t, err)
-	picture, _, err := image.Decode(bytes.NewReader(raw))
+	img, _, err := image.Decode(bytes.NewReader(raw))
 	check(t, err)
 	const quiet = 20
-	size := picture.Bounds().Size()
+	size := img.Bounds().Size()
 	framed := image.NewRGBA(image.Rect(0, 0, size.X+2*quiet, size.Y+2*quiet))
 	draw.Draw(framed, framed.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
-	draw.Draw(framed, image.Rectangle{image.Pt(quiet, quiet), image.Pt(quiet, quiet).Add(size)}, picture,
-		picture.Bounds().Min, draw.Over)
+	draw.Draw(framed, image.Rectangle{image.Pt(quiet, quiet), image.Pt(quiet, quiet).Add(size)}, img,
+		img.Bounds().Min, draw.Over)
 	login, err := read(framed)
 	check(t, err)
 	return login
 }
 
-func read(picture image.Image) (string, error) {
-	source := gozxing.NewLuminanceSourceFromImage(picture)
+func read(img image.Image) (string, error) {
+	source := gozxing.NewLuminanceSourceFromImage(img)
 	hints := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
 	var failures []error
 	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {

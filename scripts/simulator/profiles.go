@@ -23,23 +23,23 @@ type profile struct {
 	DataRef string `json:"dataRef"`
 	// Attribute names the container's attribute.
 	Attribute string `json:"attribute"`
-	// Picture is what shows the code: canvas, img, svg, none.
-	Picture string `json:"picture"`
+	// Image is the element that shows the code: canvas, img, svg, none.
+	Image string `json:"image"`
 	// Place is where the container lives: document, open-shadow, closed-shadow,
 	// iframe.
 	Place string `json:"place"`
-	// Size is the picture's side in CSS pixels.
+	// Size is the image's side in CSS pixels.
 	Size int `json:"size"`
-	// Ink and Paper are the picture's colours.
+	// Ink and Paper are the image's colours.
 	Ink   string `json:"ink"`
 	Paper string `json:"paper"`
 	// Background is the page's colour.
 	Background string `json:"background"`
-	// Late delays the drawing of each picture by so many milliseconds.
+	// Late delays the drawing of each image by so many milliseconds.
 	Late int `json:"late"`
 	// Decoy adds an earlier canvas with a code that is no login.
 	Decoy bool `json:"decoy"`
-	// Logo draws a picture over the middle of the code.
+	// Logo draws an icon over the middle of the code.
 	Logo bool `json:"logo"`
 	// Banner covers the page until a button is pressed.
 	Banner bool `json:"banner"`
@@ -72,7 +72,7 @@ func allProfiles() []profile {
 	latest := func(name string, change func(*profile)) profile {
 		p := profile{
 			Name: name, Era: "2026-08", Fields: 5, Prefix: true, Modules: true,
-			DataRef: "set", Attribute: "data-ref", Picture: "canvas", Place: "document", Size: 228,
+			DataRef: "set", Attribute: "data-ref", Image: "canvas", Place: "document", Size: 228,
 			Ink: "#122e31", Paper: "#ffffff", Background: "#f7f5f3", Locale: "en",
 		}
 		if change != nil {
@@ -89,16 +89,16 @@ func allProfiles() []profile {
 		latest("no-data-ref", func(p *profile) { p.DataRef = "absent" }),
 		latest("empty-data-ref", func(p *profile) { p.DataRef = "empty" }),
 		latest("other-attribute", func(p *profile) { p.Attribute, p.Modules = "data-link-string", false }),
-		latest("svg", func(p *profile) { p.Picture, p.DataRef = "svg", "absent" }),
-		latest("img", func(p *profile) { p.Picture, p.DataRef = "img", "absent" }),
+		latest("svg", func(p *profile) { p.Image, p.DataRef = "svg", "absent" }),
+		latest("img", func(p *profile) { p.Image, p.DataRef = "img", "absent" }),
 		latest("iframe", func(p *profile) { p.Place = "iframe" }),
 		latest("open-shadow", func(p *profile) { p.Place = "open-shadow" }),
 		latest("closed-shadow", func(p *profile) { p.Place = "closed-shadow" }),
 		latest("two-canvases", func(p *profile) { p.Decoy = true }),
 		latest("sixth-field", func(p *profile) { p.Fields, p.Prefix = 6, false }),
 		latest("extra-field", func(p *profile) { p.Fields = 7 }),
-		latest("modules-only", func(p *profile) { p.DataRef, p.Picture = "absent", "none" }),
-		latest("picture-only", func(p *profile) { p.DataRef, p.Modules = "absent", false }),
+		latest("modules-only", func(p *profile) { p.DataRef, p.Image = "absent", "none" }),
+		latest("image-only", func(p *profile) { p.DataRef, p.Modules = "absent", false }),
 		latest("dark", func(p *profile) { p.Background = "#161717" }),
 		latest("inverted", func(p *profile) { p.Ink, p.Paper, p.Background = "#ffffff", "#122e31", "#161717" }),
 		latest("logo", func(p *profile) { p.Logo = true }),

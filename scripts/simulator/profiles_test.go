@@ -60,14 +60,14 @@ var profileRows = []profileRow{
 	{name: "sixth-field", isTrue: `document.querySelector('[data-ref]').dataset.ref.endsWith(',1,https://faq.whatsapp.com/r/ld')`},
 	{name: "extra-field", isTrue: hasRef + ` && document.querySelector('[data-ref]').dataset.ref.split(',').length === 7`},
 	{name: "modules-only", isTrue: noDataRef + ` && require('WAWebConnModel').Conn.ref`, hidden: true},
-	{name: "picture-only", isTrue: noDataRef + ` && !window.require`, look: plain},
+	{name: "image-only", isTrue: noDataRef + ` && !window.require`, look: plain},
 	{name: "dark", isTrue: hasRef, look: plain},
 	{name: "inverted", isTrue: hasRef, look: inverting},
 	{name: "logo", isTrue: hasRef, look: plain},
 	{name: "late", isTrue: hasRef},
 	{name: "small", isTrue: `document.querySelector('canvas').width === 130`, look: plain},
 	{name: "cookie-banner", isTrue: hasRef, first: func(r *rig) {
-		r.until(func(c simulator.Screen) bool { return c.Overlay == "banner" && c.Login != "" })
+		r.until(func(c simulator.Screen) bool { return c.Overlay == "banner" && c.Payload != "" })
 		r.press("Accept")
 	}},
 	{name: "es", isTrue: `document.body.textContent.includes('Escanea para iniciar sesión')`},
@@ -112,14 +112,14 @@ func (r *rig) lookAt(seen screen, how camera) {
 	for range 4 {
 		got, err := r.look(how == inverting)
 		if err == nil {
-			if got != seen.Login && got != r.OnScreen().Login {
+			if got != seen.Payload && got != r.OnScreen().Payload {
 				r.t.Error("what is seen on the screen is not what the page reported")
 			}
 			return
 		}
 		r.t.Log(err)
 		check(r.t, r.RotateADV())
-		seen = r.until(func(c screen) bool { return c.Visible && c.Login != seen.Login })
+		seen = r.until(func(c screen) bool { return c.Visible && c.Payload != seen.Payload })
 	}
 	r.t.Error("no code can be read")
 }
@@ -129,17 +129,17 @@ func (r *rig) look(inverted bool) (string, error) {
 	r.t.Helper()
 	raw, err := r.page.Screenshot(false, nil)
 	check(r.t, err)
-	picture, _, err := image.Decode(bytes.NewReader(raw))
+	shot, _, err := image.Decode(bytes.NewReader(raw))
 	check(r.t, err)
 	if inverted {
-		picture = negative(picture)
+		shot = negative(shot)
 	}
-	return read(picture)
+	return read(shot)
 }
 
-func negative(picture image.Image) image.Image {
-	result := image.NewRGBA(picture.Bounds())
-	draw.Draw(result, result.Bounds(), picture, picture.Bounds().Min, draw.Src)
+func negative(shot image.Image) image.Image {
+	result := image.NewRGBA(shot.Bounds())
+	draw.Draw(result, result.Bounds(), shot, shot.Bounds().Min, draw.Src)
 	for i := range result.Pix {
 		if i%4 != 3 {
 			result.Pix[i] = ^result.Pix[i]

@@ -23,11 +23,11 @@ type Screen struct {
 	// Visible says that a phone could scan the code now: it is drawn, not
 	// covered, and has not run out.
 	Visible bool `json:"visible"`
-	// Login is the whole string of the code that is drawn, also a dead one.
+	// Payload is the whole string of the code that is drawn, also a dead one.
 	// Whoever has it can link a phone, so it must not be logged.
-	Login string `json:"login"`
+	Payload string `json:"payload"`
 	// Offered is the whole string that the page would draw; it differs from
-	// Login while a drawing is late or there is none.
+	// Payload while a drawing is late or there is none.
 	Offered string `json:"offered"`
 	// Ref is the first field of Offered.
 	Ref string `json:"ref"`

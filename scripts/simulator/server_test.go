@@ -170,7 +170,7 @@ func TestLeversWithoutPageSayWhy(t *testing.T) {
 		want error
 	}{
 		"scan":      {func() error { return sim.Scan(t.Context()) }, simulator.ErrNothingToScan},
-		"string":    {func() error { return sim.ScanString(t.Context(), "2@x,a,b,c,1") }, simulator.ErrExpired},
+		"string":    {func() error { return sim.ScanPayload(t.Context(), "2@x,a,b,c,1") }, simulator.ErrExpired},
 		"code":      {func() error { return sim.EnterCode(t.Context(), "") }, simulator.ErrExpired},
 		"log out":   {sim.LogOut, simulator.ErrNotLinked},
 		"take over": {sim.TakeOver, simulator.ErrNotLinked},
@@ -187,7 +187,7 @@ func TestLeversWithoutPageSayWhy(t *testing.T) {
 }
 
 func TestScreenDescribesItselfWithoutSecrets(t *testing.T) {
-	c := simulator.Screen{Login: "secret", Offered: "secret", Ref: "secret", Code: "secret"}
+	c := simulator.Screen{Payload: "secret", Offered: "secret", Ref: "secret", Code: "secret"}
 	if text := c.String(); strings.Contains(text, "secret") {
 		t.Errorf("a screen reads %q", text)
 	}
@@ -207,7 +207,7 @@ func TestControlPullsLevers(t *testing.T) {
 		{"GET", "/profiles", "", 200, `"2026-08"`},
 		{"GET", "/faults", "", 200, `"sync=stuck:N"`},
 		{"POST", "/scan", "", 409, `no scannable code`},
-		{"POST", "/scan", `{"login":"2@a,b,c,d,1"}`, 409, `expired`},
+		{"POST", "/scan", `{"payload":"2@a,b,c,d,1"}`, 409, `expired`},
 		{"POST", "/scan", `{"logn":"2@a,b,c,d,1"}`, 400, `unknown field`},
 		{"POST", "/code", `{"code":"ABCD-1234"}`, 409, `expired`},
 		{"POST", "/logout", "", 409, `no linked device`},

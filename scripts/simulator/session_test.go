@@ -70,7 +70,7 @@ func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
 		seen[c.Ref] = c.Ref != "" || seen[c.Ref]
 		return c.State == "UNPAIRED_IDLE"
 	})
-	if idle.Login == "" || idle.Visible || idle.Overlay != "idle" {
+	if idle.Payload == "" || idle.Visible || idle.Overlay != "idle" {
 		t.Errorf("idle screen is %v", idle)
 	}
 	if got := r.eval(`String(document.querySelector('[data-ref]') !== null) + document.querySelector('canvas').style.opacity`); got != "true0.04" {
@@ -79,11 +79,11 @@ func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
 	if err := r.Scan(r.ctx); !errors.Is(err, simulator.ErrNothingToScan) {
 		t.Errorf("scan of a dead code: %v", err)
 	}
-	if err := r.ScanString(r.ctx, idle.Login); !errors.Is(err, simulator.ErrExpired) {
+	if err := r.ScanPayload(r.ctx, idle.Payload); !errors.Is(err, simulator.ErrExpired) {
 		t.Errorf("scan of a dead string: %v", err)
 	}
 	r.press("Click to reload QR code")
-	if fresh := r.shown(); fresh.Login == idle.Login {
+	if fresh := r.shown(); fresh.Payload == idle.Payload {
 		t.Error("the renewed code is the old one")
 	}
 }
@@ -93,14 +93,14 @@ func TestRotatedADVSecretChangesStringUnderSameRef(t *testing.T) {
 	r.open("")
 	before := r.shown()
 	check(t, r.RotateADV())
-	after := r.until(func(c simulator.Screen) bool { return c.Visible && c.Login != before.Login })
+	after := r.until(func(c simulator.Screen) bool { return c.Visible && c.Payload != before.Payload })
 	if after.Ref != before.Ref {
 		t.Error("the ref changed, too")
 	}
-	if err := r.ScanString(r.ctx, before.Login); !errors.Is(err, simulator.ErrRefused) {
+	if err := r.ScanPayload(r.ctx, before.Payload); !errors.Is(err, simulator.ErrRefused) {
 		t.Errorf("scan of the string before the rotation: %v", err)
 	}
-	check(t, r.ScanString(r.ctx, after.Login))
+	check(t, r.ScanPayload(r.ctx, after.Payload))
 	r.untilNamed("SYNCING")
 }
 
@@ -114,7 +114,7 @@ func TestDroppedNetworkCoversCodeAndRestoredRenewsIt(t *testing.T) {
 		t.Errorf("offline screen is %v", c)
 	}
 	r.RestoreNetwork()
-	if after := r.shown(); after.Login == before.Login {
+	if after := r.shown(); after.Payload == before.Payload {
 		t.Error("the code after the outage is the old one")
 	}
 }

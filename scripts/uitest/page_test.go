@@ -34,7 +34,7 @@ func TestPersonLinksAPhoneAndRestartsWithoutAReload(t *testing.T) {
 		t.Errorf("headline %q", got)
 	}
 	page.fits()
-	if err := sim.ScanString(t.Context(), page.decode()); err != nil {
+	if err := sim.ScanPayload(t.Context(), page.decode()); err != nil {
 		t.Fatal(err)
 	}
 	page.await(`document.body.dataset.state === "AUTHENTICATED"`)

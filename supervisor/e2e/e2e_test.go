@@ -41,7 +41,7 @@ func TestServedQRIsTheStringOnTheScreen(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 1})
 	s := start(t, p.url, t.TempDir())
 	s.await("QR_REQUIRED")
-	if got, want := s.awaitQR(), p.OnScreen().Login; got != want {
+	if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
 		t.Error("/qr decodes to another string than the one on the screen")
 	}
 	if got := s.get("/qr.txt"); got.status != 200 || strings.Count(got.body, "\n") < 20 {
@@ -182,7 +182,7 @@ func TestKilledProcessCostsNeitherTheAPINorAStaleQR(t *testing.T) {
 			if v.QR.Generation == before.QR.Generation {
 				t.Error("the dead page's QR is served")
 			}
-			if got, want := s.awaitQR(), p.OnScreen().Login; got != want {
+			if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
 				t.Error("/qr decodes to another string than the one on the screen")
 			}
 			requests.check(t)

@@ -93,7 +93,7 @@ func TestLogoutOnThePhoneBringsAFreshQRAndKeepsTheOldProfile(t *testing.T) {
 	if v.Status != "QR_REQUIRED" || v.Reason.Code != "logged_out" || v.Worker.AbnormalEnds != 0 {
 		t.Errorf("got %+v", v)
 	}
-	if got, want := s.awaitQR(), p.OnScreen().Login; got != want {
+	if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
 		t.Error("/qr decodes to another string than the one on the screen")
 	}
 	old := folders(t, filepath.Join(tokens, "admin.quarantine"))

@@ -36,7 +36,7 @@ var (
 	// withPicture show a code that a program can copy out of the page.
 	withPicture = []string{"inverted",
 		"2022", "2024", "2026-04", "2026-08", "no-data-ref", "empty-data-ref", "other-attribute", "svg", "img", "iframe", "open-shadow",
-		"closed-shadow", "two-canvases", "sixth-field", "picture-only", "dark", "inverted", "logo", "late", "small", "ar", "renamed",
+		"closed-shadow", "two-canvases", "sixth-field", "image-only", "dark", "inverted", "logo", "late", "small", "ar", "renamed",
 	}
 )
 
@@ -169,7 +169,7 @@ func (w *screenLog) note(c simulator.Screen) {
 	now := time.Now()
 	var shown []string
 	if c.State == "UNPAIRED" && c.Overlay != "idle" && c.Overlay != "offline" {
-		shown = []string{c.Login, c.Offered}
+		shown = []string{c.Payload, c.Offered}
 	}
 	for i := range w.spans {
 		if w.spans[i].until.IsZero() && !slices.Contains(shown, w.spans[i].login) {

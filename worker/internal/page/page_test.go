@@ -22,7 +22,7 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(shown.Payload) != screen.Login {
+	if string(shown.Payload) != screen.Payload {
 		t.Fatal("the string told is not the one on the screen")
 	}
 	if shown.Reader != "dom" || shown.Seq != 1 || shown.TTL < 55*time.Second || shown.TTL > 62*time.Second {
@@ -68,7 +68,7 @@ func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
 		t.Fatalf("got %+v after %+v", second, first)
 	}
 	// The simulator hears of what was drawn a moment after the worker has seen it.
-	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Login == string(second.Payload) })
+	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Payload == string(second.Payload) })
 	if err != nil {
 		t.Fatalf("the string told never came on the screen: %v", err)
 	}

@@ -103,7 +103,7 @@ func TestOnAPageWithNoNameLeftTheCodeIsFoundAndFollowed(t *testing.T) {
 		t.Fatal("the second code is the first")
 	}
 	// The screen may go on between the two looks.
-	for tries := 5; r.sim.OnScreen().Login != string(second.Payload); second, mark = r.awaitCode(mark) {
+	for tries := 5; r.sim.OnScreen().Payload != string(second.Payload); second, mark = r.awaitCode(mark) {
 		if tries--; tries == 0 {
 			t.Fatal("the strings told are not those on the screen")
 		}

@@ -24,7 +24,7 @@ func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 		{"empty-data-ref", "modules"},
 		{"closed-shadow", "modules"},
 		{"modules-only", "modules"},
-		{"picture-only", ""}, // by the picture, or by the eye when that was drawn too late for it
+		{"image-only", ""}, // by the picture, or by the eye when that was drawn too late for it
 	} {
 		t.Run(tc.profile, func(t *testing.T) {
 			t.Parallel()

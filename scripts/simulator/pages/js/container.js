@@ -1,10 +1,10 @@
-// The element that carries the code: its attribute, its overlay, its picture,
+// The element that carries the code: its attribute, its overlay, its image,
 // and where in the document it lives.
 
 import { faultIs, profile, scaled, wait } from './config.js';
 import { BackendEventBus } from './models.js';
 import { h } from './names.js';
-import { draw, newPicture, setFaint, stopDrawing } from './picture.js';
+import { draw, newImage, setFaint, stopDrawing } from './image.js';
 import { text } from './texts.js';
 
 // How long after its container the attribute of the 2024 page appears.
@@ -19,8 +19,8 @@ export class Container {
   constructor(onDrawn) {
     this.onDrawn = onDrawn;
     this.slot = h('span');
-    this.picture = newPicture();
-    this.node = h('div', this.#attributes(), this.slot, this.#logo(), this.picture);
+    this.image = newImage();
+    this.node = h('div', this.#attributes(), this.slot, this.#logo(), this.image);
     this.root = place(this.node);
     this.overlay = undefined;
     this.text = '';
@@ -47,7 +47,7 @@ export class Container {
     if (string === this.text) return;
     this.text = string;
     this.#label(string);
-    draw(this.picture, string).then((done) => {
+    draw(this.image, string).then((done) => {
       if (!done) return;
       this.drawn = string;
       this.onDrawn();
@@ -73,7 +73,7 @@ export class Container {
 
   #cover(overlay) {
     this.overlay = overlay;
-    setFaint(this.picture, overlay !== '');
+    setFaint(this.image, overlay !== '');
     const buttons = [];
     if (overlay === 'offline' || (overlay === 'idle' && faultIs('overlay', 'wrong-button'))) {
       buttons.push(this.#button(text('noInternet'), () => {}));

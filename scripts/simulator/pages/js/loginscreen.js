@@ -4,10 +4,10 @@
 import { autologout, fault, profile } from './config.js';
 import { Container } from './container.js';
 import { BackendEventBus, Conn, NetworkStatus, Socket, SOCKET_STATE, Ui } from './models.js';
-import { loginString } from './login.js';
+import { qrPayload } from './payload.js';
 import { h, named, worded } from './names.js';
 import { initializeAltDeviceLinking, initializeQRLinking, startAltLinkingFlow } from './pairing.js';
-import { decoy } from './picture.js';
+import { decoy } from './image.js';
 import { text } from './texts.js';
 
 const CENTRE = 'display:flex;flex-direction:column;align-items:center;gap:16px;padding:40px';
@@ -67,7 +67,7 @@ export class QrScreen {
 
   update() {
     this.#updateFrame();
-    const string = loginString();
+    const string = qrPayload();
     const shown = Ui.modulesReady && string !== '' && !Ui.autologout &&
       (Socket.state === SOCKET_STATE.UNPAIRED || Socket.state === SOCKET_STATE.UNPAIRED_IDLE);
     if (shown && !this.container) {
@@ -99,8 +99,8 @@ export class QrScreen {
     const drawn = this.container?.drawn ?? '';
     const over = this.covered ? 'banner' : this.container?.overlay ?? '';
     return {
-      name: 'QR', login: drawn, offered: loginString(), ref: Conn.ref ?? '', refTTL: Conn.refTTL ?? 0, overlay: over,
-      visible: drawn !== '' && drawn === loginString() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
+      name: 'QR', payload: drawn, offered: qrPayload(), ref: Conn.ref ?? '', refTTL: Conn.refTTL ?? 0, overlay: over,
+      visible: drawn !== '' && drawn === qrPayload() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
     };
   }
 

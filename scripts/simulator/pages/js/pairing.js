@@ -4,7 +4,7 @@
 import { after, faultIs, faultOn, scaled } from './config.js';
 import { Conn, Socket, SOCKET_STATE, Ui, NetworkStatus } from './models.js';
 import { newAdvSecret, renewAdvSecret } from './keys.js';
-import { loginString } from './login.js';
+import { qrPayload } from './payload.js';
 
 // The first ref lives for a minute, but only out of a full list.
 const FULL_LIST = 6;
@@ -58,8 +58,8 @@ export function rotateAdvSecret() {
 }
 
 /** Whether what the phone has is what this page offers. */
-export function offers({ login, code }) {
-  return code ? code === Ui.code && !Ui.codeExpired : login === loginString();
+export function offers({ payload, code }) {
+  return code ? code === Ui.code && !Ui.codeExpired : payload === qrPayload();
 }
 
 // Linking by code.

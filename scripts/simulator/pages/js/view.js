@@ -68,21 +68,21 @@ function render() {
     if (profile.era < '2024') shell.className = name === 'QR' ? 'landing-wrapper' : 'app-wrapper';
   }
   shown.screen.update();
-  tell();
+  reportScreen();
 }
 
-function tell() {
+function reportScreen() {
   // The iframe of auto-logout speaks for the page around it.
   const outer = Ui.autologout && shown.name === 'QR' ? { name: 'AUTO_LOGOUT' } : {};
   report({
-    state: Socket.state, mode: Stream.mode ?? '', online: NetworkStatus.online, progress: -1, login: '', offered: '', ref: '',
+    state: Socket.state, mode: Stream.mode ?? '', online: NetworkStatus.online, progress: -1, payload: '', offered: '', ref: '',
     code: '', overlay: '', visible: false, ...shown.screen.describe(), ...outer,
   });
 }
 
 function newScreen(name) {
   switch (name) {
-    case 'QR': return new QrScreen(tell);
+    case 'QR': return new QrScreen(reportScreen);
     case 'PHONE_NUMBER': return new PhoneScreen();
     case 'LINK_CODE': return new CodeScreen();
     default: return screens[name]();

@@ -1,4 +1,4 @@
-// The picture of the code: how it is drawn, and on what.
+// The image of the code: how it is drawn, and on what.
 
 import { profile, scaled, wait } from './config.js';
 import { h } from './names.js';
@@ -10,10 +10,10 @@ const LABEL = LABELS[profile.era] ?? 'Scan this QR code to link a device!';
 // Opacity under any overlay, since the page of August 2026.
 const FAINT = '0.04';
 
-/** An empty picture of the kind that the profile has. */
-export function newPicture() {
+/** An empty image of the kind that the profile has. */
+export function newImage() {
   const style = `display:block;width:${profile.size}px;height:${profile.size}px`;
-  switch (profile.picture) {
+  switch (profile.image) {
     case 'img': return h('img', { alt: LABEL, role: 'img', style });
     case 'svg': return h('svg', { role: 'img', 'aria-label': LABEL, style, viewBox: `0 0 ${profile.size} ${profile.size}` });
     default:
@@ -25,7 +25,7 @@ export function newPicture() {
 let drawing = 0;
 
 /** Draws the text. Resolves with false when a later drawing came in between. */
-export async function draw(picture, text) {
+export async function draw(image, text) {
   drawing++;
   const mine = drawing;
   if (profile.late > 0) {
@@ -33,18 +33,18 @@ export async function draw(picture, text) {
     if (mine !== drawing) return false;
   }
   const matrix = qrMatrix(text);
-  switch (profile.picture) {
+  switch (profile.image) {
     case 'none': return false;
-    case 'svg': drawSvg(picture, matrix); break;
+    case 'svg': drawSvg(image, matrix); break;
     case 'img': {
       const canvas = document.createElement('canvas');
       canvas.width = canvas.height = profile.size;
       drawCanvas(canvas, matrix);
-      picture.src = canvas.toDataURL();
-      await picture.decode().catch(() => {}); // A newer source may have come.
+      image.src = canvas.toDataURL();
+      await image.decode().catch(() => {}); // A newer source may have come.
       break;
     }
-    default: drawCanvas(picture, matrix);
+    default: drawCanvas(image, matrix);
   }
   return mine === drawing;
 }
@@ -54,11 +54,11 @@ export function stopDrawing() {
   drawing++;
 }
 
-export function setFaint(picture, faint) {
-  if (profile.era === '2026-08') picture.style.opacity = faint ? FAINT : '1';
+export function setFaint(image, faint) {
+  if (profile.era === '2026-08') image.style.opacity = faint ? FAINT : '1';
 }
 
-// Modules begin and end on whole pixels. There is no quiet zone in the picture
+// Modules begin and end on whole pixels. There is no quiet zone in the image
 // itself; the white tile around it gives it one.
 function modules(matrix, paint) {
   const edge = (i) => Math.round((i * profile.size) / matrix.length);

@@ -8,7 +8,7 @@ const PREFIX = 'https://wa.me/settings/linked_devices#';
 const HELP = 'https://faq.whatsapp.com/r/ld';
 
 /** The whole string, or '' as long as a part of it is missing. */
-export function loginString() {
+export function qrPayload() {
   if (!Conn.ref || Conn.connected || !keys.noise || !keys.registration) return '';
   const noise = encodeB64(keys.noise.staticKeyPair.pubKey);
   if (profile.fields === 3) return [Conn.ref, noise, encodeB64(keys.noise.recoveryToken)].join(',');
