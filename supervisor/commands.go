@@ -19,7 +19,7 @@ import (
 // commands is who the API passes its commands to.
 type commands struct {
 	*worker.Manager
-	keeper  *login.Keeper
+	keeper  *login.Manager
 	session *session.Session
 }
 
@@ -40,14 +40,9 @@ func (c commands) LogOut(ctx context.Context, purge bool) (string, error) {
 
 // newWorkers makes who runs the workers, and who looks after their login. Each
 // notice goes to all who follow them, in one order.
-func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *override.File) *login.Keeper {
+func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *override.File) *login.Manager {
 	limits := login.DefaultLimits()
-	limits.Settle, limits.QuietHour = cfg.SettleTime, cfg.QuietHour()
-	keeper := login.New(login.Options{
-		Limits: limits, Logger: s.log,
-		Tell:    func(status login.Status) { s.session.SetLogin(status) },
-		Workers: func() login.Workers { return s.workers },
-	})
+	limits.SettleTime, limits.BackupHour = cfg.SettleTime, cfg.QuietHour()
 	group, err := proctree.Delegated()
 	s.log.Info(logid.ContainmentSelected, "control_group", err == nil, logging.KeyPath, group)
 	s.workers = worker.New(worker.Options{
@@ -58,6 +53,7 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor),
 		Timings:        worker.DefaultTimings(), Limits: restart.DefaultLimits(),
 	})
+	keeper := login.New(s.workers, login.Options{Limits: limits, Logger: s.log, Publish: s.session.SetLogin, Now: time.Now})
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, keeper.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}

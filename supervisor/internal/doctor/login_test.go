@@ -13,17 +13,17 @@ import (
 func TestLoginTellsHowWellItIsKept(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {
-		memory *login.Memory
+		memory *login.Record
 		mark   Mark
 		word   string
 	}{
 		"nothing known":   {nil, Good, "no phone"},
-		"logged out":      {&login.Memory{LinkedAt: now, LoggedOutAt: now}, Good, "no phone"},
-		"linked":          {&login.Memory{LinkedAt: now, SnapshotAt: now}, Good, "none was opened on trial"},
-		"copy verified":   {&login.Memory{LinkedAt: now, SnapshotAt: now, SnapshotVerifiedAt: now}, Good, "one was opened on trial"},
-		"never copied":    {&login.Memory{LinkedAt: now}, Warning, "--backup-hour"},
-		"copied long ago": {&login.Memory{LinkedAt: now, SnapshotAt: now.Add(-100 * time.Hour)}, Warning, "backup_create_failed"},
-		"lost":            {&login.Memory{LostAt: now}, Warning, "link the phone again"},
+		"logged out":      {&login.Record{LinkedAt: now, LoggedOutAt: now}, Good, "no phone"},
+		"linked":          {&login.Record{LinkedAt: now, BackupAt: now}, Good, "none was opened on trial"},
+		"copy verified":   {&login.Record{LinkedAt: now, BackupAt: now, BackupVerifiedAt: now}, Good, "one was opened on trial"},
+		"never copied":    {&login.Record{LinkedAt: now}, Warning, "--backup-hour"},
+		"copied long ago": {&login.Record{LinkedAt: now, BackupAt: now.Add(-100 * time.Hour)}, Warning, "backup_create_failed"},
+		"lost":            {&login.Record{LostAt: now}, Warning, "link the phone again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tokens := t.TempDir()

@@ -8,130 +8,137 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-// Limits of the decisions. Their reasons are in the comments; the times on
-// WhatsApp are from field reports.
+// Limits of the decisions. What they assume of WhatsApp is from field reports.
 type Limits struct {
-	// Settle is how long after the first READY of a login no planned restart
-	// disturbs it. Peers lost logins that were closed too soon after the scan;
-	// their makers advise to wait for a minute.
-	Settle time.Duration
-	// Sync bounds how long a login may take from the scan to READY before it is
-	// no longer protected. The page itself gives up after three minutes.
-	Sync time.Duration
-	// Wiped is how long the page must have asked for a phone after a logout: it
-	// deletes its databases meanwhile. WipedAnyhow is when that is not waited
-	// for any more.
-	Wiped, WipedAnyhow time.Duration
-	// Missing is how long the page must have asked for a phone although a login
-	// should be there, before that login is held to be lost. Failed is the same
-	// for storage that can't be used.
-	Missing, Failed time.Duration
-	// Again is how long after a copy was brought back no other one is: it makes
-	// a loop impossible.
-	Again time.Duration
-	// SnapshotAge is how long ago a copy must last have been opened on trial for
-	// one to be made at the quiet hour. It is less than a day, so that the hour
-	// does not drift.
-	SnapshotAge time.Duration
-	// QuietHour, 0 to 23 in local time, is when a copy may cost a restart;
+	// SettleTime is how long after the first READY of a login no planned restart
+	// disturbs it. Similar projects lost logins that were closed too soon after the
+	// scan; their authors advise to wait for a minute.
+	SettleTime time.Duration
+	// SyncTime is how long a login is protected that has not become READY. The page
+	// itself gives up after three minutes.
+	SyncTime time.Duration
+	// WipeTime is how long the page must have asked for a phone after a logout: it
+	// deletes its databases meanwhile. MaxWipeTime is when that is no longer waited
+	// for.
+	WipeTime, MaxWipeTime time.Duration
+	// MissingTime is how long the page must have asked for a phone, and FailedTime
+	// how long its storage must have failed, although there should be a login, before
+	// that login counts as lost.
+	MissingTime, FailedTime time.Duration
+	// RestoreInterval is the least time between two restores: it prevents a loop.
+	RestoreInterval time.Duration
+	// BackupInterval is how long ago a backup must have been verified for the next
+	// one to be made at the backup hour. It is less than a day, so that the hour does
+	// not drift.
+	BackupInterval time.Duration
+	// BackupHour, 0 to 23 in local time, is when a backup may cost a restart;
 	// negative: never.
-	QuietHour int
-	// Copy and CopyAtStop bound the making of a copy.
-	Copy, CopyAtStop time.Duration
+	BackupHour int
+	// BackupTime bounds the making of a backup, and StopBackupTime that at a stop.
+	BackupTime, StopBackupTime time.Duration
 }
 
-// DefaultLimits returns the limits in force when none are set.
+// DefaultLimits returns the limits of the service when nothing is configured.
 func DefaultLimits() Limits {
 	return Limits{
-		Settle: time.Minute, Sync: 5 * time.Minute,
-		Wiped: 2 * time.Second, WipedAnyhow: 30 * time.Second,
-		Missing: 5 * time.Second, Failed: 10 * time.Second, Again: 24 * time.Hour,
-		SnapshotAge: 23 * time.Hour, QuietHour: 4,
-		Copy: 20 * time.Second, CopyAtStop: 5 * time.Second,
+		SettleTime: time.Minute, SyncTime: 5 * time.Minute,
+		WipeTime: 2 * time.Second, MaxWipeTime: 30 * time.Second,
+		MissingTime: 5 * time.Second, FailedTime: 10 * time.Second, RestoreInterval: 24 * time.Hour,
+		BackupInterval: 23 * time.Hour, BackupHour: 4,
+		BackupTime: 20 * time.Second, StopBackupTime: 5 * time.Second,
 	}
 }
 
-// plan is what should be done with the profile.
-type plan string
+// action is what should be done with the profile.
+type action string
 
 const (
-	// leave it as it is.
-	leave plan = ""
-	// retire moves it to quarantine: its login has ended.
-	retire plan = "retire"
-	// erase removes it, and all that was kept of earlier ones.
-	erase plan = "erase"
-	// restore replaces it by a copy.
-	restore plan = "restore"
-	// forget notes that its login is lost.
-	forget plan = "forget"
-	// snapshot restarts it for the sake of a copy.
-	snapshot plan = "snapshot"
+	nothing action = ""
+	// quarantine moves it away: its login has ended.
+	quarantine action = "quarantine"
+	// erase removes it, its backups and the quarantine.
+	erase action = "erase"
+	// restore replaces it with a backup.
+	restore action = "restore"
+	// giveUp records that its login is lost.
+	giveUp action = "give_up"
+	// backUp restarts the worker for the sake of a backup.
+	backUp action = "back_up"
 )
 
-// Why a profile goes, as part of its name in quarantine.
+// Why a profile is moved away, as part of its name in quarantine.
 const (
-	whyLoggedOut = "logged_out"
-	whyMissing   = "login_missing"
-	whyFailed    = "storage_failed"
-	whyNoStart   = "no_start"
+	whyLoggedOut     = "logged_out"
+	whyMissing       = "login_missing"
+	whyStorageFailed = "storage_failed"
+	whyNoStart       = "no_start"
+	whyImported      = "import"
 )
 
-// decide says what to do, and why, at now. copies says that there is a snapshot
-// of this very login.
-func decide(l Limits, m Memory, g glimpse, copies bool, now time.Time) (plan, string) {
-	passed := func(since time.Time, d time.Duration) bool { return !since.IsZero() && now.Sub(since) >= d }
-	held := !m.PersistedAt.IsZero() && m.LoggedOutAt.IsZero()
+// decide returns what to do at now, and why. hasBackup: there is a backup of this
+// login.
+func decide(l Limits, r Record, p page, hasBackup bool, now time.Time) (action, string) {
+	canRestore := hasBackup && r.canRestore(l, now)
 	switch {
-	case g.asked, g.why == reason.PairingCodeShown:
-		return leave, ""
-	case !m.LinkedAt.IsZero() && (passed(g.unlinkedSince, l.Wiped) && !m.LoggedOutAt.IsZero() ||
-		passed(m.LoggedOutAt, l.WipedAnyhow) && stuckAfterLogout(g.condition)):
-		return retire, whyLoggedOut
-	case held && !g.linked && passed(g.unlinkedSince, l.Missing):
-		if copies && m.mayRestore(l, now) {
+	case p.asked, p.reason == reason.PairingCodeShown:
+		return nothing, ""
+	case l.wiped(r, p, now):
+		return quarantine, whyLoggedOut
+	case r.expected() && !p.linked && passed(p.unlinkedSince, l.MissingTime, now):
+		if canRestore {
 			return restore, whyMissing
 		}
-		return forget, whyMissing
-	case held && passed(g.failedSince, l.Failed) && copies && m.mayRestore(l, now):
-		return restore, whyFailed
-	case l.backupDue(m, g, now):
-		return snapshot, ""
+		return giveUp, whyMissing
+	case r.expected() && passed(p.failedSince, l.FailedTime, now) && canRestore:
+		return restore, whyStorageFailed
+	case l.backupDue(r, p, now):
+		return backUp, ""
 	}
-	return leave, ""
+	return nothing, ""
 }
 
-// stuckAfterLogout says that a page which was logged out neither asks for a phone
-// nor is being linked again.
-func stuckAfterLogout(c rpc.Condition) bool {
-	return c == rpc.PageLoggedOut || c == rpc.PageLoading || c == rpc.PageDisconnected
+// wiped reports whether the page has had the time to delete what a logout leaves, or
+// will not: then it neither asks for a phone nor is it being linked again.
+func (l Limits) wiped(r Record, p page, now time.Time) bool {
+	if r.LinkedAt.IsZero() || r.LoggedOutAt.IsZero() {
+		return false
+	}
+	switch p.condition {
+	case rpc.PageLoggedOut, rpc.PageLoading, rpc.PageDisconnected:
+		return passed(r.LoggedOutAt, l.MaxWipeTime, now)
+	}
+	return passed(p.unlinkedSince, l.WipeTime, now)
 }
 
-// maxAttempts is how often a restore may be begun without an end.
+// passed reports whether something has been so for this long.
+func passed(since time.Time, d time.Duration, now time.Time) bool {
+	return !since.IsZero() && now.Sub(since) >= d
+}
+
+// maxAttempts is how many restores in a row may be interrupted.
 const maxAttempts = 3
 
-// mayRestore says whether a copy may be brought back: not twice in a row.
-func (m Memory) mayRestore(l Limits, now time.Time) bool {
-	return m.Attempts < maxAttempts && (m.RestoredAt.IsZero() || now.Sub(m.RestoredAt) >= l.Again)
+// canRestore reports whether a backup may be restored: not twice in a row.
+func (r Record) canRestore(l Limits, now time.Time) bool {
+	return r.Attempts < maxAttempts && (r.RestoredAt.IsZero() || now.Sub(r.RestoredAt) >= l.RestoreInterval)
 }
 
-// snapshotDue says whether a restart for the sake of a copy is worth it now.
-func (l Limits) backupDue(m Memory, g glimpse, now time.Time) bool {
-	old := func(t time.Time) bool { return t.IsZero() || now.Sub(t) >= l.SnapshotAge }
-	return l.QuietHour >= 0 && now.Hour() == l.QuietHour && g.ready && !l.hold(m, worker.WhenIdle).After(now) &&
-		old(m.SnapshotVerifiedAt) && old(m.TriedAt)
+// backupDue reports whether it is time to restart for the sake of a backup.
+func (l Limits) backupDue(r Record, p page, now time.Time) bool {
+	old := func(t time.Time) bool { return t.IsZero() || passed(t, l.BackupInterval, now) }
+	return l.BackupHour >= 0 && now.Hour() == l.BackupHour && p.ready && !l.hold(r, worker.WhenIdle).After(now) &&
+		old(r.BackupVerifiedAt) && old(r.BackupTriedAt)
 }
 
-// hold returns until when a planned restart of this urgency would endanger the
-// login.
-func (l Limits) hold(m Memory, u worker.Urgency) time.Time {
+// hold returns until when a planned restart of this urgency would endanger the login.
+func (l Limits) hold(r Record, u worker.Urgency) time.Time {
 	switch {
-	case m.LinkedAt.IsZero() || !m.LoggedOutAt.IsZero():
+	case r.LinkedAt.IsZero() || !r.LoggedOutAt.IsZero():
 		return time.Time{}
-	case m.ReadyAt.IsZero():
-		return m.LinkedAt.Add(l.Sync)
+	case r.ReadyAt.IsZero():
+		return r.LinkedAt.Add(l.SyncTime)
 	case u != worker.WhenIdle:
 		return time.Time{}
 	}
-	return m.ReadyAt.Add(l.Settle)
+	return r.ReadyAt.Add(l.SettleTime)
 }

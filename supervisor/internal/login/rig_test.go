@@ -22,19 +22,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a Keeper with a real tokens folder, and a worker that only takes notes.
+// rig is a Manager with a real tokens folder, and a worker that only takes notes.
 type rig struct {
-	*Keeper
-	t      *testing.T
-	tokens string
-	folder *profile.Profile
-	now    time.Time
-	asked  chan worker.RestartRequest
-	logOut error
-	// opened are the copies that were opened on trial, by what they hold. Those that
-	// hold "bad" don't open; with those that hold "odd" it can't be found out.
-	opened []string
-	// hold stops LogOut in its middle, when it is set.
+	*Manager
+	t        *testing.T
+	tokens   string
+	folder   *profile.Profile
+	now      time.Time
+	requests chan worker.RestartRequest
+	logOut   error
+	// verified are the contents of the backups that were to be verified. "bad" ones
+	// don't open; for "odd" ones that can't be found out.
+	verified []string
+	// hold stops LogOut halfway, if it is set.
 	hold chan struct{}
 
 	mu     sync.Mutex
@@ -43,13 +43,12 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, tokens: filepath.Join(t.TempDir(), "tokens"), now: t0, asked: make(chan worker.RestartRequest, 10)}
+	r := &rig{t: t, tokens: filepath.Join(t.TempDir(), "tokens"), now: t0, requests: make(chan worker.RestartRequest, 10)}
 	r.start()
 	return r
 }
 
-// start is the start of a supervisor on the folder, up to that of its first
-// generation.
+// start starts a supervisor on the folder, up to its first worker instance.
 func (r *rig) start() {
 	r.t.Helper()
 	if r.folder != nil {
@@ -61,10 +60,10 @@ func (r *rig) start() {
 	}
 	r.t.Cleanup(func() { _ = folder.Close() })
 	r.folder = folder
-	r.Keeper = New(Options{
-		Logger: slog.New(slog.DiscardHandler), Workers: func() Workers { return r },
+	r.Manager = New(r, Options{
+		Limits: DefaultLimits(), Logger: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return r.now },
-		Tell: func(s Status) {
+		Publish: func(s Status) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.status = s
@@ -75,7 +74,7 @@ func (r *rig) start() {
 
 // RequestRestart implements Workers.
 func (r *rig) RequestRestart(_ context.Context, w worker.RestartRequest) (time.Time, error) {
-	r.asked <- w
+	r.requests <- w
 	return time.Time{}, nil
 }
 
@@ -91,7 +90,7 @@ func (r *rig) LogOut(context.Context) error {
 // VerifyBackup implements Workers.
 func (r *rig) VerifyBackup(_ context.Context, folder string) error {
 	held, err := os.ReadFile(filepath.Join(folder, "Default", "login"))
-	r.opened = append(r.opened, string(held))
+	r.verified = append(r.verified, string(held))
 	switch {
 	case strings.Contains(string(held), "bad"):
 		return fmt.Errorf("%w: it lacks the login", worker.ErrCopyRefused)
@@ -101,7 +100,7 @@ func (r *rig) VerifyBackup(_ context.Context, folder string) error {
 	return err
 }
 
-func (r *rig) told() Status {
+func (r *rig) published() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
@@ -115,7 +114,7 @@ func (r *rig) spawn() {
 	r.Notice(worker.Spawning{Generation: 1})
 }
 
-// see lets time pass, and then the worker tell of the page.
+// see lets time pass, and then the worker observe the page.
 func (r *rig) see(after time.Duration, o rpc.PageObserved) {
 	r.now = r.now.Add(after)
 	r.Notice(worker.FromWorker{Event: rpc.Event{Generation: 1, Body: o}})
@@ -130,7 +129,7 @@ func (r *rig) end(why reason.Code, clean bool) {
 	r.AfterStop(r.t.Context(), r.folder, worker.Closing{Reason: why, Clean: clean, ChromeVersion: "156.0.1.2"})
 }
 
-// link brings a login into the profile, up to READY.
+// link puts a login into the profile, up to READY.
 func (r *rig) link() {
 	r.t.Helper()
 	r.put("login")
@@ -154,23 +153,23 @@ func (r *rig) holds(want string) {
 	}
 }
 
-func (r *rig) wish(urgency worker.Urgency) {
+func (r *rig) wantRequest(urgency worker.Urgency) {
 	r.t.Helper()
 	select {
-	case w := <-r.asked:
+	case w := <-r.requests:
 		if w.Reason != reason.Maintenance || w.Detail == "" || w.Urgency != urgency {
-			r.t.Errorf("asked for %+v", w)
+			r.t.Errorf("requested %+v", w)
 		}
 	default:
-		r.t.Fatal("no restart was asked for")
+		r.t.Fatal("no restart was requested")
 	}
 }
 
-func (r *rig) noWish() {
+func (r *rig) wantNoRequest() {
 	r.t.Helper()
 	select {
-	case w := <-r.asked:
-		r.t.Errorf("asked for %+v", w)
+	case w := <-r.requests:
+		r.t.Errorf("requested %+v", w)
 	default:
 	}
 }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/profile"
@@ -17,26 +18,23 @@ import (
 var (
 	// ErrNothing means that there is no login to export.
 	ErrNothing = errors.New("there is no login to export")
-	// ErrExists means that the file to export to is there already.
+	// ErrExists means that the file to export to exists already.
 	ErrExists = errors.New("the file exists; it is not overwritten")
 )
 
-// whyImported is why a profile goes that an imported one replaces.
-const whyImported = "import"
-
-// Export says what to export.
+// Export is what to export, and where to.
 type Export struct {
 	Tokens, File, Passphrase string
-	// Backup takes the newest copy, which may be done while a supervisor runs;
-	// otherwise it is the profile itself.
+	// Backup exports the newest backup, even while a supervisor runs, instead of the
+	// profile itself.
 	Backup bool
-	// Work is archive.Work, but in tests.
+	// Work is archive.Work, except in tests.
 	Work int
 }
 
-// Run writes an encrypted file with the login, for nobody else to read, whole or
-// not at all. Errors match profile.ErrHeld when a supervisor runs on the profile
-// itself, ErrNothing, and ErrExists.
+// Run writes an encrypted file with the login, private to this user, whole or not at
+// all. Errors match ErrNothing, ErrExists and, when the profile itself is exported
+// while a supervisor runs, profile.ErrHeld.
 func (e Export) Run(ctx context.Context) (profile.Manifest, error) {
 	if _, err := os.Lstat(e.File); err == nil {
 		return profile.Manifest{}, fmt.Errorf("cannot export to %s: %w", e.File, ErrExists)
@@ -45,111 +43,113 @@ func (e Export) Run(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrNothing, err)
 	}
 	if e.Backup {
-		return e.snapshot(ctx)
+		return e.backup(ctx)
 	}
 	return e.profile(ctx)
 }
 
-func (e Export) snapshot(ctx context.Context) (profile.Manifest, error) {
-	folder, err := profile.View(e.Tokens)
+func (e Export) backup(ctx context.Context) (profile.Manifest, error) {
+	p, err := profile.View(e.Tokens)
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	copies, err := folder.Backups.List()
+	found, err := p.Backups.List()
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	if len(copies) == 0 {
-		return profile.Manifest{}, fmt.Errorf("%w: no copy has been made yet", ErrNothing)
+	if len(found) == 0 {
+		return profile.Manifest{}, fmt.Errorf("%w: there is no backup yet", ErrNothing)
 	}
-	want := copies[0]
+	newest := found[0]
 	return e.write(func(w io.Writer) (profile.Manifest, error) {
-		m, err := archive.Write(ctx, w, e.Passphrase, e.Work, folder.Backups.Path(want), want.Manifest)
+		m, err := archive.Write(ctx, w, e.Passphrase, e.Work, p.Backups.Path(newest), newest.Manifest)
 		if err != nil {
 			return m, err
 		}
-		return m, profile.CheckFiles(want.Files, m.Files)
+		return m, profile.CheckFiles(newest.Files, m.Files)
 	})
 }
 
 func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
-	folder, err := profile.Open(e.Tokens)
+	p, err := openClosed(e.Tokens)
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	defer func() { _ = folder.Close() }()
-	if _, err := folder.ChromeLock.Clean(); err != nil {
-		return profile.Manifest{}, err
-	}
-	if _, err := os.Stat(filepath.Join(folder.Dir(), "Default")); errors.Is(err, fs.ErrNotExist) {
+	defer func() { _ = p.Close() }()
+	if p.Home() == nil {
 		return profile.Manifest{}, fmt.Errorf("%w: the profile is empty", ErrNothing)
 	}
-	var known Memory
-	if err := folder.Login.Load(&known); err != nil {
+	var r Record
+	if err := p.Login.Load(&r); err != nil {
 		return profile.Manifest{}, err
 	}
-	stamp, err := folder.Stamp()
+	stamp, err := p.Stamp()
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	known = known.of(stamp)
+	r = r.forProfile(stamp)
 	return e.write(func(w io.Writer) (profile.Manifest, error) {
-		return archive.Write(ctx, w, e.Passphrase, e.Work, folder.Dir(), profile.Manifest{
-			CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: known.LinkedAt, PersistedAt: known.PersistedAt, ReadyAt: known.ReadyAt,
+		return archive.Write(ctx, w, e.Passphrase, e.Work, p.Dir(), profile.Manifest{
+			CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: r.LinkedAt, PersistedAt: r.PersistedAt, ReadyAt: r.ReadyAt,
 		})
 	})
 }
 
-// write makes the file under another name first, so that nobody takes half of it
+// write makes the file under another name first, so that nobody mistakes half of it
 // for the whole.
-func (e Export) write(write func(io.Writer) (profile.Manifest, error)) (m profile.Manifest, err error) {
-	f, err := os.CreateTemp(filepath.Dir(e.File), ".export-*")
+func (e Export) write(write func(io.Writer) (profile.Manifest, error)) (profile.Manifest, error) {
+	f, err := renameio.NewPendingFile(e.File, renameio.WithTempDir(filepath.Dir(e.File)), renameio.WithPermissions(0o600))
 	if err != nil {
-		return m, fmt.Errorf("cannot export: %w", err)
+		return profile.Manifest{}, fmt.Errorf("cannot export: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	m, err = write(f)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	defer func() { _ = f.Cleanup() }()
+	m, err := write(f)
+	if err != nil {
 		return m, err
 	}
-	if err := os.Rename(f.Name(), e.File); err != nil {
+	if err := f.CloseAtomicallyReplace(); err != nil {
 		return m, fmt.Errorf("cannot export: %w", err)
 	}
 	return m, nil
 }
 
-// Import replaces the login in the tokens folder by that in the file. What it
-// replaces goes to quarantine under the returned name. Errors match
-// profile.ErrHeld while a supervisor runs, archive.ErrPassphrase and
-// archive.ErrDamaged; then nothing has changed.
+// Import replaces the login in the tokens folder with the one in the file. The
+// replaced profile goes to quarantine under the returned name. Errors match
+// archive.ErrPassphrase, archive.ErrDamaged and, while a supervisor runs,
+// profile.ErrHeld; then nothing has changed.
 func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, err error) {
 	src, err := os.Open(file)
 	if err != nil {
 		return m, "", fmt.Errorf("cannot import: %w", err)
 	}
 	defer func() { _ = src.Close() }()
-	folder, err := profile.Open(tokens)
+	p, err := openClosed(tokens)
 	if err != nil {
 		return m, "", err
 	}
-	defer func() { _ = folder.Close() }()
-	if _, err := folder.ChromeLock.Clean(); err != nil {
-		return m, "", err
-	}
+	defer func() { _ = p.Close() }()
 	now := time.Now()
-	moved, err = folder.Replace(func(into string) error {
-		m, err = archive.Read(ctx, src, passphrase, into)
+	moved, err = p.Replace(func(folder string) error {
+		m, err = archive.Read(ctx, src, passphrase, folder)
 		return err
 	}, whyImported, now)
 	if err != nil {
 		return m, "", err
 	}
-	return m, moved, folder.Login.Save(Memory{
+	return m, moved, p.Login.Save(Record{
 		Stamp: m.Stamp, LinkedAt: m.LinkedAt, PersistedAt: m.PersistedAt, ReadyAt: m.ReadyAt,
 		Quarantined: moved, QuarantinedAt: now,
 	})
+}
+
+// openClosed opens a profile that neither a supervisor nor a Chrome uses.
+func openClosed(tokens string) (*profile.Profile, error) {
+	p, err := profile.Open(tokens)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.ChromeLock.Clean(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
 }

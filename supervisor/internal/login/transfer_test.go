@@ -19,10 +19,10 @@ func (r *rig) export(file string) Export {
 	return Export{Tokens: r.tokens, File: file, Passphrase: passphrase, Work: 4}
 }
 
-func TestLoginTravelsToAnotherFolder(t *testing.T) {
+func TestExportedLoginCanBeImported(t *testing.T) {
 	from, to := newRig(t), newRig(t)
 	from.link()
-	linkedAt := from.told().LinkedAt
+	linkedAt := from.published().LinkedAt
 	to.put("what was there")
 	_, _ = from.folder.Close(), to.folder.Close()
 
@@ -39,8 +39,8 @@ func TestLoginTravelsToAnotherFolder(t *testing.T) {
 	}
 	to.start()
 	to.holds("login")
-	if s := to.told(); !s.LinkedAt.Equal(linkedAt) || s.Quarantined != moved || !strings.HasSuffix(moved, "-import") {
-		t.Errorf("told %+v", s)
+	if s := to.published(); !s.LinkedAt.Equal(linkedAt) || s.Quarantined != moved || !strings.HasSuffix(moved, "-import") {
+		t.Errorf("published %+v", s)
 	}
 	old, err := os.ReadFile(filepath.Join(to.tokens, "admin.quarantine", moved, "Default", "login"))
 	if err != nil || string(old) != "what was there" {
@@ -48,23 +48,23 @@ func TestLoginTravelsToAnotherFolder(t *testing.T) {
 	}
 }
 
-func TestExportIsRefusedWhenItWouldBeTornOrOverwrite(t *testing.T) {
+func TestExportNeverTearsOrOverwrites(t *testing.T) {
 	r := newRig(t)
 	file := filepath.Join(t.TempDir(), "login.age")
 	if _, err := r.export(file).Run(t.Context()); !errors.Is(err, profile.ErrHeld) {
 		t.Errorf("a supervisor runs: %v", err)
 	}
-	fromCopy := r.export(file)
-	fromCopy.Backup = true
-	if _, err := fromCopy.Run(t.Context()); !errors.Is(err, ErrNothing) {
-		t.Errorf("no copy yet: %v", err)
+	fromBackup := r.export(file)
+	fromBackup.Backup = true
+	if _, err := fromBackup.Run(t.Context()); !errors.Is(err, ErrNothing) {
+		t.Errorf("no backup yet: %v", err)
 	}
 	r.link()
 	r.end(reason.RestartRequested, true)
-	if _, err := fromCopy.Run(t.Context()); err != nil {
-		t.Errorf("a copy, while a supervisor runs: %v", err)
+	if _, err := fromBackup.Run(t.Context()); err != nil {
+		t.Errorf("a backup, while a supervisor runs: %v", err)
 	}
-	if _, err := fromCopy.Run(t.Context()); !errors.Is(err, ErrExists) {
+	if _, err := fromBackup.Run(t.Context()); !errors.Is(err, ErrExists) {
 		t.Errorf("once more: %v", err)
 	}
 	_ = r.folder.Close()
@@ -80,7 +80,7 @@ func TestExportIsRefusedWhenItWouldBeTornOrOverwrite(t *testing.T) {
 	}
 }
 
-func TestImportThatFailsChangesNothing(t *testing.T) {
+func TestFailedImportChangesNothing(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	dir := t.TempDir()

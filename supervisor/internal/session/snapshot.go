@@ -155,7 +155,7 @@ func loginOf(s login.Status) Login {
 	return Login{
 		LinkedAt: Moment{s.LinkedAt}, PersistedAt: Moment{s.PersistedAt}, SettledAt: Moment{s.HeldUntil},
 		LoggedOutAt: Moment{s.LoggedOutAt}, LostAt: Moment{s.LostAt},
-		BackupAt: Moment{s.SnapshotAt}, BackupVerifiedAt: Moment{s.SnapshotVerifiedAt},
+		BackupAt: Moment{s.BackupAt}, BackupVerifiedAt: Moment{s.BackupVerifiedAt},
 		RestoredAt: Moment{s.RestoredAt}, RestoredFrom: s.RestoredFrom,
 		QuarantinedAt: Moment{s.QuarantinedAt}, Quarantined: s.Quarantined,
 	}

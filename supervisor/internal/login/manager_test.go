@@ -15,87 +15,87 @@ import (
 )
 
 var (
-	aQR      = rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.ScanQR}
-	aLogout  = rpc.PageObserved{Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut}
-	afterOne = rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.LoggedOut}
+	qrShown             = rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.ScanQR}
+	logoutShown         = rpc.PageObserved{Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut}
+	unlinkedAfterLogout = rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.LoggedOut}
 )
 
-func TestLogoutOnThePhoneMovesTheProfileAwayOnce(t *testing.T) {
+func TestLogoutOnThePhoneQuarantinesTheProfileOnce(t *testing.T) {
 	r := newRig(t)
 	r.link()
-	r.see(time.Minute, aLogout)
-	r.see(time.Second, afterOne)
-	r.noWish()
+	r.see(time.Minute, logoutShown)
+	r.see(time.Second, unlinkedAfterLogout)
+	r.wantNoRequest()
 	r.beat(3 * time.Second)
-	r.wish(worker.WhenIdle)
+	r.wantRequest(worker.WhenIdle)
 	r.beat(time.Minute)
-	r.noWish()
+	r.wantNoRequest()
 	r.end(reason.Maintenance, true)
 	r.spawn()
 	r.holds("")
-	s := r.told()
-	if !strings.HasSuffix(s.Quarantined, "-logged_out") || !s.LinkedAt.IsZero() || !s.SnapshotAt.IsZero() {
-		t.Errorf("told %+v", s)
+	s := r.published()
+	if !strings.HasSuffix(s.Quarantined, "-logged_out") || !s.LinkedAt.IsZero() || !s.BackupAt.IsZero() {
+		t.Errorf("published %+v", s)
 	}
-	r.see(time.Second, afterOne)
+	r.see(time.Second, unlinkedAfterLogout)
 	r.beat(time.Hour)
-	r.noWish()
+	r.wantNoRequest()
 }
 
-func TestLogoutThatTheSupervisorDiedOverIsFinishedByTheNextOne(t *testing.T) {
+func TestInterruptedLogoutIsCompletedByTheNextSupervisor(t *testing.T) {
 	r := newRig(t)
 	r.link()
-	r.see(time.Minute, aLogout)
+	r.see(time.Minute, logoutShown)
 	r.start()
 	r.holds("login")
-	r.see(time.Second, aQR) // A page that is opened anew knows of no logout.
+	r.see(time.Second, qrShown) // A page that was loaded again does not know about the logout.
 	r.beat(3 * time.Second)
-	r.wish(worker.WhenIdle)
+	r.wantRequest(worker.WhenIdle)
 	r.spawn()
 	r.holds("")
 }
 
-func TestLostLoginIsBroughtBackOnce(t *testing.T) {
+func TestLostLoginIsRestoredOnce(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.end(reason.RestartRequested, true)
-	if s := r.told(); !s.SnapshotAt.Equal(r.now) {
-		t.Fatalf("told %+v", s)
+	if s := r.published(); !s.BackupAt.Equal(r.now) {
+		t.Fatalf("published %+v", s)
 	}
 	r.put("torn")
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(6 * time.Second)
-	r.wish(worker.Immediately)
+	r.wantRequest(worker.Immediately)
 	r.end(reason.Maintenance, true)
 	r.spawn()
 	r.holds("login")
-	s := r.told()
+	s := r.published()
 	if s.RestoredFrom == "" || !strings.HasSuffix(s.Quarantined, "-login_missing") || s.PersistedAt.IsZero() {
-		t.Errorf("told %+v", s)
+		t.Errorf("published %+v", s)
 	}
-	// It was of no use. That is the end of it.
+	// That was of no use, and is not repeated.
 	r.put("torn again")
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(6 * time.Second)
-	r.noWish()
-	if s := r.told(); s.LostAt.IsZero() || !s.PersistedAt.IsZero() {
-		t.Errorf("told %+v", s)
+	r.wantNoRequest()
+	if s := r.published(); s.LostAt.IsZero() || !s.PersistedAt.IsZero() {
+		t.Errorf("published %+v", s)
 	}
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(time.Hour)
-	r.noWish()
+	r.wantNoRequest()
 	r.holds("torn again")
 }
 
-func TestStopInTheMiddleOfARestoreDoesNotUseItUp(t *testing.T) {
+func TestInterruptedRestoreIsTriedAgain(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.end(reason.RestartRequested, true)
 	r.put("torn")
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(6 * time.Second)
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -104,13 +104,13 @@ func TestStopInTheMiddleOfARestoreDoesNotUseItUp(t *testing.T) {
 	}
 	r.holds("torn")
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(6 * time.Second)
 	r.spawn()
 	r.holds("login")
 }
 
-func TestDamagedCopyIsPassedOver(t *testing.T) {
+func TestDamagedBackupIsSkipped(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.end(reason.RestartRequested, true)
@@ -121,20 +121,20 @@ func TestDamagedCopyIsPassedOver(t *testing.T) {
 	r.end(reason.RestartRequested, true)
 	copies, err := r.folder.Backups.List()
 	if err != nil || len(copies) != 2 {
-		t.Fatalf("copies: %v, %v", copies, err)
+		t.Fatalf("backups: %v, %v", copies, err)
 	}
 	newest := filepath.Join(r.tokens, "admin.backups", copies[0].Name, "profile", "Default", "login")
 	if err := os.WriteFile(newest, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(6 * time.Second)
 	r.spawn()
 	r.holds("login")
 }
 
-func TestRemovedProfileIsNotBroughtBack(t *testing.T) {
+func TestRemovedProfileIsNotRestored(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.end(reason.RestartRequested, true)
@@ -142,19 +142,19 @@ func TestRemovedProfileIsNotBroughtBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(time.Minute)
-	r.noWish()
-	if s := r.told(); !s.LinkedAt.IsZero() || !s.LostAt.IsZero() {
-		t.Errorf("told %+v", s)
+	r.wantNoRequest()
+	if s := r.published(); !s.LinkedAt.IsZero() || !s.LostAt.IsZero() {
+		t.Errorf("published %+v", s)
 	}
 }
 
-func TestOnlyAProfileThatWasClosedCleanlyAndReadyIsCopied(t *testing.T) {
+func TestOnlyACleanlyClosedReadyProfileIsBackedUp(t *testing.T) {
 	for name, scene := range map[string]func(r *rig){
 		"Chrome was killed":   func(r *rig) { r.link(); r.end(reason.Stopping, false) },
-		"it was never linked": func(r *rig) { r.see(0, aQR); r.end(reason.Stopping, true) },
-		"it was logged out":   func(r *rig) { r.link(); r.see(0, aLogout); r.end(reason.Stopping, true) },
+		"it was never linked": func(r *rig) { r.see(0, qrShown); r.end(reason.Stopping, true) },
+		"it was logged out":   func(r *rig) { r.link(); r.see(0, logoutShown); r.end(reason.Stopping, true) },
 		"it had lost the network": func(r *rig) {
 			r.link()
 			r.see(0, rpc.PageObserved{Condition: rpc.PageDisconnected, Registered: true, Persisted: true})
@@ -165,13 +165,13 @@ func TestOnlyAProfileThatWasClosedCleanlyAndReadyIsCopied(t *testing.T) {
 			r := newRig(t)
 			scene(r)
 			if copies, err := r.folder.Backups.List(); err != nil || len(copies) > 0 {
-				t.Errorf("copies: %v, %v", copies, err)
+				t.Errorf("backups: %v, %v", copies, err)
 			}
 		})
 	}
 }
 
-func TestChromeThatDoesNotStartIsNotTheProfilesFaultUnlessProven(t *testing.T) {
+func TestProfileIsReplacedOnlyIfItKeepsChromeFromStarting(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "chrome")
 	if err := os.WriteFile(starts, []byte("#!/bin/sh\necho '<html></html>'\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -197,13 +197,13 @@ func TestChromeThatDoesNotStartIsNotTheProfilesFaultUnlessProven(t *testing.T) {
 	}
 }
 
-func TestCopyOfANewerChromeIsNotBroughtBack(t *testing.T) {
+func TestBackupOfANewerChromeIsNotRestored(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.end(reason.RestartRequested, true)
 	r.put("torn")
 	r.start()
-	r.see(time.Second, aQR)
+	r.see(time.Second, qrShown)
 	r.beat(6 * time.Second)
 	if err := r.BeforeStart(t.Context(), r.folder, worker.Start{ChromeVersion: "155.0.1.2"}); err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestCopyOfANewerChromeIsNotBroughtBack(t *testing.T) {
 	r.holds("torn")
 }
 
-// command runs LogOut, and the restart that it asks for.
+// command runs LogOut, and the restart that it requests.
 func (r *rig) command(purge bool) (string, error) {
 	r.t.Helper()
 	type outcome struct {
@@ -220,16 +220,16 @@ func (r *rig) command(purge bool) (string, error) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		name, err := r.Keeper.LogOut(r.t.Context(), purge)
+		name, err := r.Manager.LogOut(r.t.Context(), purge)
 		done <- outcome{name, err}
 	}()
 	for {
 		select {
 		case o := <-done:
 			return o.name, o.err
-		case w := <-r.asked:
+		case w := <-r.requests:
 			if w.Urgency != worker.Immediately {
-				r.t.Errorf("asked for %+v", w)
+				r.t.Errorf("requested %+v", w)
 			}
 			r.end(w.Reason, true)
 			r.spawn()
@@ -237,16 +237,16 @@ func (r *rig) command(purge bool) (string, error) {
 	}
 }
 
-func TestLogOutByCommandMovesTheLoginAway(t *testing.T) {
+func TestLogOutByCommandQuarantinesTheLogin(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	name, err := r.command(false)
-	if err != nil || name == "" || name != r.told().Quarantined {
+	if err != nil || name == "" || name != r.published().Quarantined {
 		t.Errorf("got %q, %v", name, err)
 	}
 	r.holds("")
 	if copies, err := r.folder.Backups.List(); err != nil || len(copies) > 0 {
-		t.Errorf("copies: %v, %v", copies, err)
+		t.Errorf("backups: %v, %v", copies, err)
 	}
 }
 
@@ -266,7 +266,7 @@ func TestLogOutWithPurgeLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestLogOutThatThePageCannotDoChangesNothing(t *testing.T) {
+func TestFailedLogOutChangesNothing(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.logOut = rpc.ErrNoPage
@@ -277,15 +277,15 @@ func TestLogOutThatThePageCannotDoChangesNothing(t *testing.T) {
 	r.holds("login")
 }
 
-// A second caller asks while the worker of the first one's logout dies.
-func TestLogOutWhoseWorkerDiesIsNotSaidToBeDone(t *testing.T) {
+// The second caller comes while the worker of the first one's logout dies.
+func TestLogOutFailsWhenItsWorkerDies(t *testing.T) {
 	r := newRig(t)
 	r.link()
 	r.hold, r.logOut = make(chan struct{}), rpc.ErrWorkerGone
 	outcomes := make(chan error, 2)
 	for range 2 {
 		go func() {
-			_, err := r.Keeper.LogOut(t.Context(), false)
+			_, err := r.Manager.LogOut(t.Context(), false)
 			outcomes <- err
 		}()
 	}
@@ -295,7 +295,7 @@ func TestLogOutWhoseWorkerDiesIsNotSaidToBeDone(t *testing.T) {
 	if err := <-outcomes; !errors.Is(err, rpc.ErrWorkerGone) {
 		t.Errorf("got %v", err)
 	}
-	// The other one waited for it, or came too late and failed by itself.
+	// The other caller waited for it, or came too late and failed on its own.
 	select {
 	case err := <-outcomes:
 		if !errors.Is(err, rpc.ErrWorkerGone) {
@@ -308,7 +308,7 @@ func TestLogOutWhoseWorkerDiesIsNotSaidToBeDone(t *testing.T) {
 	r.holds("login")
 }
 
-func TestPurgeWithoutALinkErasesWhatIsLeft(t *testing.T) {
+func TestPurgeWithoutALinkErasesTheProfile(t *testing.T) {
 	r := newRig(t)
 	r.put("something")
 	r.logOut = rpc.ErrNotLinked
@@ -322,13 +322,13 @@ func TestPurgeWithoutALinkErasesWhatIsLeft(t *testing.T) {
 	r.holds("")
 }
 
-func TestMemoryOutlivesTheSupervisor(t *testing.T) {
+func TestRecordOutlivesTheSupervisor(t *testing.T) {
 	r := newRig(t)
 	r.link()
-	before := r.told()
+	before := r.published()
 	r.now = r.now.Add(time.Hour)
 	r.start()
-	if got := r.told(); got != before {
+	if got := r.published(); got != before {
 		t.Errorf("got %+v, want %+v", got, before)
 	}
 }
