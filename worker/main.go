@@ -69,7 +69,7 @@ func run(stderr *os.File) int {
 	signal.Notify(terminate, syscall.SIGTERM)
 
 	w := server.New(server.Options{OpenPage: openPage, LoginStored: loginStored, Logger: log})
-	go beginAhead(w, log)
+	go begin(w, log)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -84,16 +84,16 @@ func run(stderr *os.File) int {
 	return end(w, log, served, terminate)
 }
 
-// beginAhead begins what the supervisor has sent ahead, if anything. It lasts as
-// long as the process does when standard input stays open.
-func beginAhead(w *server.Worker, log *slog.Logger) {
-	req, err := rpc.ReceiveAhead(os.Stdin)
-	switch {
-	case err == nil:
-		w.Begin(req)
-	case !errors.Is(err, rpc.ErrNoRequest):
-		log.Warn("nothing begun ahead", slog.Any(logging.KeyError, err)) // Run will begin it
+// begin does what the request on standard input asks for. It lasts as long as the
+// process does when standard input stays open.
+func begin(w *server.Worker, log *slog.Logger) {
+	req, err := rpc.ReceiveRequest(os.Stdin)
+	if err != nil {
+		log.Warn("request_read_failed", slog.Any(logging.KeyError, err))
+		w.Refuse(err)
+		return
 	}
+	w.Begin(req)
 }
 
 // end closes Chrome, lets the supervisor fetch what is still to be told, and
@@ -111,7 +111,7 @@ func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <
 	case <-last.C:
 	case <-terminate: // a second one: now
 	}
-	if w.Err() != nil {
+	if err := w.Err(); err != nil && !errors.Is(err, rpc.ErrNoRequest) {
 		return exitSoftware
 	}
 	return exitClean

@@ -85,6 +85,22 @@ type serving struct {
 	ended  chan error
 }
 
+// withRequest makes cmd read req from its standard input, which go-plugin would
+// replace.
+func withRequest(t *testing.T, cmd *exec.Cmd, req rpc.RunRequest) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "request")
+	file, err := os.Create(path)
+	if err == nil {
+		err = rpc.SendRequest(file, req)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Args = []string{"/bin/sh", "-c", `exec "$0" < "$1"`, cmd.Path, path}
+	cmd.Path = "/bin/sh"
+}
+
 func serve(t *testing.T) *serving {
 	t.Helper()
 	chrome := browsertest.Options(t)
@@ -105,6 +121,7 @@ func serve(t *testing.T) *serving {
 			ProfileDir: chrome.ProfileDir, LeaseFile: chrome.LeaseFile, ScratchDir: chrome.ScratchDir,
 		},
 	}
+	withRequest(t, s.cmd, s.req)
 	s.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: rpc.Handshake(), Plugins: rpc.Plugins(), Cmd: s.cmd, GRPCDialOptions: rpc.DialOptions(),
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true,
@@ -122,7 +139,7 @@ func serve(t *testing.T) *serving {
 }
 
 func (s *serving) run(ctx context.Context) {
-	s.ended <- s.worker.Run(ctx, s.req, func(e rpc.Event) error {
+	s.ended <- s.worker.Events(ctx, func(e rpc.Event) error {
 		if code, ok := e.Body.(rpc.QRShown); ok {
 			s.codes <- code
 		}

@@ -12,7 +12,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/worker/internal/verify"
+	"session-manager/worker/internal/backupcheck"
 )
 
 // maxRequest bounds what is read of a request, in bytes. Most of it is the
@@ -32,7 +32,17 @@ func verifyCopy(stdin io.Reader, stdout, stderr *os.File) int {
 		_, _ = fmt.Fprintln(stderr, "worker: cannot read what to verify from the standard input:", err)
 		return exitUsage
 	}
-	verdict := verify.Copy(ctx, req, log)
+	checked := backupcheck.Check(ctx, rpc.RunRequest{
+		ProfileDir: req.RoomDir, BackupDir: req.CopyDir, ScratchDir: req.ScratchDir, ChromePath: req.ChromePath,
+		ChromeVersion: req.ChromeVersion, ChromeArgs: req.ChromeArgs, URL: req.URL, Selectors: req.Selectors, VerifyLimit: req.Limit,
+	}, log)
+	verdict := rpc.Verdict{Exit: rpc.VerifyUntried, Reason: checked.Detail, Databases: checked.Databases}
+	switch checked.Outcome {
+	case rpc.BackupVerified:
+		verdict.Exit = rpc.VerifyOpens
+	case rpc.BackupRejected:
+		verdict.Exit = rpc.VerifyRefused
+	}
 	if err := json.NewEncoder(stdout).Encode(verdict); err != nil {
 		log.Warn("cannot tell the verdict", slog.Any(logging.KeyError, err))
 	}

@@ -107,7 +107,7 @@ func playWorker() error {
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: rpc.Handshake(), Plugins: rpc.Plugins(), GRPCDialOptions: rpc.DialOptions(), AutoMTLS: true,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		// Its standard input is ours, and with it what is sent ahead.
+		// Its standard input is ours, and with it the request.
 		Cmd:    exec.Command(realWorker(self)), // the end of the connection ends it
 		Stderr: w.stderr, Logger: hclog.NewNullLogger(),
 	})
@@ -130,9 +130,9 @@ func playWorker() error {
 	return nil
 }
 
-// Run implements rpc.Worker.
-func (w *wayward) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Event) error) error {
-	return w.Client.Run(ctx, req, func(e rpc.Event) error {
+// Events implements rpc.Worker.
+func (w *wayward) Events(ctx context.Context, emit func(rpc.Event) error) error {
+	return w.Client.Events(ctx, func(e rpc.Event) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if beat, ok := e.Body.(rpc.Heartbeat); ok {

@@ -25,14 +25,14 @@ func newClient(conn grpc.ClientConnInterface) *Client {
 	return &Client{worker: workerpb.NewWorkerClient(conn), health: grpc_health_v1.NewHealthClient(conn)}
 }
 
-// Run implements Worker. An error of emit ends the call and is returned. The
+// Events implements Worker. An error of emit ends the call and is returned. The
 // end of the worker's process is ErrWorkerGone.
-func (c *Client) Run(ctx context.Context, req RunRequest, emit func(Event) error) error {
+func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.worker.Run(ctx, runRequestToProto(req))
+	stream, err := c.worker.Events(ctx, &workerpb.EventsRequest{})
 	if err != nil {
-		return fmt.Errorf("cannot run worker: %w", fromStatus(ctx, err))
+		return fmt.Errorf("cannot stream events: %w", fromStatus(ctx, err))
 	}
 	for {
 		m, err := stream.Recv()

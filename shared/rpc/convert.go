@@ -10,6 +10,7 @@ import (
 
 func runRequestToProto(r RunRequest) *workerpb.RunRequest {
 	return &workerpb.RunRequest{
+		Mode:           string(r.Mode),
 		Generation:     r.Generation,
 		ChromePath:     r.ChromePath,
 		ChromeVersion:  r.ChromeVersion,
@@ -20,11 +21,14 @@ func runRequestToProto(r RunRequest) *workerpb.RunRequest {
 		ScratchDir:     r.ScratchDir,
 		Selectors:      r.Selectors,
 		DeadlineFactor: float64(r.DeadlineFactor),
+		BackupDir:      r.BackupDir,
+		VerifyLimitMs:  r.VerifyLimit.Milliseconds(),
 	}
 }
 
 func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 	return RunRequest{
+		Mode:           Mode(p.GetMode()),
 		Generation:     p.GetGeneration(),
 		ChromePath:     p.GetChromePath(),
 		ChromeVersion:  p.GetChromeVersion(),
@@ -35,6 +39,8 @@ func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
 		ScratchDir:     p.GetScratchDir(),
 		Selectors:      p.GetSelectors(),
 		DeadlineFactor: DeadlineFactor(p.GetDeadlineFactor()),
+		BackupDir:      p.GetBackupDir(),
+		VerifyLimit:    time.Duration(p.GetVerifyLimitMs()) * time.Millisecond,
 	}
 }
 
@@ -68,6 +74,10 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		p.Body = &workerpb.Event_Failure{Failure: &workerpb.Failure{
 			Reason: string(b.Reason), Detail: b.Detail, ChromeExitCode: int32(b.ChromeExitCode),
 			ChromeSignal: b.ChromeSignal, ChromeStderr: b.ChromeStderr,
+		}}
+	case BackupChecked:
+		p.Body = &workerpb.Event_BackupChecked{BackupChecked: &workerpb.BackupChecked{
+			Outcome: string(b.Outcome), Detail: b.Detail, Databases: uint32(b.Databases),
 		}}
 	default:
 		return nil, fmt.Errorf("internal error: no wire form for event %T", e.Body)
@@ -108,6 +118,11 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 			Reason: reason.Code(b.Failure.GetReason()), Detail: b.Failure.GetDetail(),
 			ChromeExitCode: int(b.Failure.GetChromeExitCode()), ChromeSignal: b.Failure.GetChromeSignal(),
 			ChromeStderr: b.Failure.GetChromeStderr(),
+		}
+	case *workerpb.Event_BackupChecked:
+		e.Body = BackupChecked{
+			Outcome: Outcome(b.BackupChecked.GetOutcome()), Detail: b.BackupChecked.GetDetail(),
+			Databases: int(b.BackupChecked.GetDatabases()),
 		}
 	default:
 		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)

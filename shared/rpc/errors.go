@@ -13,8 +13,10 @@ import (
 var (
 	// ErrNoPage means that the worker has no page to act on (yet).
 	ErrNoPage = errors.New("there is no page")
-	// ErrAlreadyRun means that Run was called twice on one worker.
-	ErrAlreadyRun = errors.New("the worker runs already")
+	// ErrNoRequest means that the worker's standard input held no request.
+	ErrNoRequest = errors.New("the worker was given no request")
+	// ErrAlreadyStreaming means that Events was called twice on one worker.
+	ErrAlreadyStreaming = errors.New("the worker's events are streamed already")
 	// ErrWorkerGone means that the worker's process, or the connection to it,
 	// ended while the call was under way.
 	ErrWorkerGone = errors.New("the worker is gone")
@@ -43,7 +45,8 @@ var wire = []struct {
 	name string
 }{
 	{ErrNoPage, codes.NotFound, "NO_PAGE"},
-	{ErrAlreadyRun, codes.FailedPrecondition, "ALREADY_RUN"},
+	{ErrNoRequest, codes.FailedPrecondition, "NO_REQUEST"},
+	{ErrAlreadyStreaming, codes.FailedPrecondition, "ALREADY_STREAMING"},
 	{ErrNotUnlinked, codes.FailedPrecondition, "NOT_UNLINKED"},
 	{ErrNotLinked, codes.FailedPrecondition, "NOT_LINKED"},
 	{ErrPhoneRefused, codes.InvalidArgument, "PHONE_REFUSED"},

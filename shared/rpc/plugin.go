@@ -18,7 +18,7 @@ import (
 
 // ProtocolVersion is raised by every change of the contract that an older
 // binary would misread. A worker of another version is refused at the handshake.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // PluginName is the name under which the worker is dispensed.
 const PluginName = "worker"

@@ -18,7 +18,7 @@ import (
 // fake is a Worker made of functions.
 type fake struct {
 	Worker     // whatever has no function below panics
-	run        func(context.Context, RunRequest, func(Event) error) error
+	events     func(context.Context, func(Event) error) error
 	stop       func(context.Context) error
 	screenshot func(context.Context) ([]byte, error)
 	pair       func(context.Context, Secret) (Pairing, error)
@@ -26,8 +26,8 @@ type fake struct {
 	diagnose   func(context.Context) (Diagnosis, error)
 }
 
-func (f fake) Run(ctx context.Context, r RunRequest, emit func(Event) error) error {
-	return f.run(ctx, r, emit)
+func (f fake) Events(ctx context.Context, emit func(Event) error) error {
+	return f.events(ctx, emit)
 }
 func (f fake) Stop(ctx context.Context) error                 { return f.stop(ctx) }
 func (f fake) Screenshot(ctx context.Context) ([]byte, error) { return f.screenshot(ctx) }
@@ -62,15 +62,9 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 		{Generation: 1, Seq: 6, Body: QRGone{Cause: "scanned"}},
 		{Generation: 1, Seq: 7, Body: Heartbeat{BrowserAge: -1, MainThreadAge: time.Second, ResidentBytes: 9, Goroutines: 8}},
 		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExitCode: -1, ChromeSignal: "killed", ChromeStderr: []string{"a", "b"}}},
+		{Generation: 1, Seq: 9, Body: BackupChecked{Outcome: BackupRejected, Detail: "d", Databases: 3}},
 	}
-	want := RunRequest{
-		Generation: 1, ChromePath: "/c", ChromeVersion: "1.2.3.4", ChromeArgs: []string{"--a"}, URL: "http://x",
-		ProfileDir: "/p", LeaseFile: "/l", ScratchDir: "/s", Selectors: []byte("{}"), DeadlineFactor: 1.5,
-	}
-	c := dial(t, fake{run: func(_ context.Context, r RunRequest, emit func(Event) error) error {
-		if d := cmp.Diff(want, r); d != "" {
-			return errors.New(d)
-		}
+	c := dial(t, fake{events: func(_ context.Context, emit func(Event) error) error {
 		for _, e := range sent {
 			if err := emit(e); err != nil {
 				return err
@@ -79,7 +73,7 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 		return nil
 	}})
 	var got []Event
-	err := c.Run(t.Context(), want, func(e Event) error {
+	err := c.Events(t.Context(), func(e Event) error {
 		got = append(got, e)
 		return nil
 	})
@@ -93,16 +87,17 @@ func TestEveryEventArrivesAsItWasSent(t *testing.T) {
 
 func TestErrorsKeepTheirMeaning(t *testing.T) {
 	for name, tt := range map[string]struct{ sent, want error }{
-		"no page":     {ErrNoPage, ErrNoPage},
-		"already run": {fmt.Errorf("x: %w", ErrAlreadyRun), ErrAlreadyRun},
-		"linked":      {ErrNotUnlinked, ErrNotUnlinked},
-		"not linked":  {ErrNotLinked, ErrNotLinked},
-		"phone":       {fmt.Errorf("x: %w", ErrPhoneRefused), ErrPhoneRefused},
-		"attempts":    {ErrTooManyAttempts, ErrTooManyAttempts},
-		"no pairing":  {ErrPairingUnavailable, ErrPairingUnavailable},
-		"selectors":   {ErrSelectors, ErrSelectors},
-		"deadline":    {context.DeadlineExceeded, context.DeadlineExceeded},
-		"cancelled":   {context.Canceled, ErrWorkerGone},
+		"no page":    {ErrNoPage, ErrNoPage},
+		"no request": {ErrNoRequest, ErrNoRequest},
+		"streaming":  {fmt.Errorf("x: %w", ErrAlreadyStreaming), ErrAlreadyStreaming},
+		"linked":     {ErrNotUnlinked, ErrNotUnlinked},
+		"not linked": {ErrNotLinked, ErrNotLinked},
+		"phone":      {fmt.Errorf("x: %w", ErrPhoneRefused), ErrPhoneRefused},
+		"attempts":   {ErrTooManyAttempts, ErrTooManyAttempts},
+		"no pairing": {ErrPairingUnavailable, ErrPairingUnavailable},
+		"selectors":  {ErrSelectors, ErrSelectors},
+		"deadline":   {context.DeadlineExceeded, context.DeadlineExceeded},
+		"cancelled":  {context.Canceled, ErrWorkerGone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, fake{stop: func(context.Context) error { return tt.sent }})
@@ -152,9 +147,9 @@ func TestPairingSelectorsAndDiagnosisTravelWhole(t *testing.T) {
 	}
 }
 
-func TestCallerThatGoesAwayCancelsRun(t *testing.T) {
+func TestCallerThatGoesAwayCancelsTheStream(t *testing.T) {
 	ended := make(chan error, 1)
-	c := dial(t, fake{run: func(ctx context.Context, _ RunRequest, emit func(Event) error) error {
+	c := dial(t, fake{events: func(ctx context.Context, emit func(Event) error) error {
 		if err := emit(Event{Generation: 1, Seq: 1, Body: QRGone{}}); err != nil {
 			return err
 		}
@@ -163,7 +158,7 @@ func TestCallerThatGoesAwayCancelsRun(t *testing.T) {
 		return ctx.Err()
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
-	err := c.Run(ctx, RunRequest{}, func(Event) error {
+	err := c.Events(ctx, func(Event) error {
 		cancel()
 		return nil
 	})
@@ -175,16 +170,16 @@ func TestCallerThatGoesAwayCancelsRun(t *testing.T) {
 	}
 }
 
-func TestErrorOfEmitEndsRun(t *testing.T) {
+func TestErrorOfEmitEndsTheStream(t *testing.T) {
 	full := errors.New("full")
-	c := dial(t, fake{run: func(ctx context.Context, _ RunRequest, emit func(Event) error) error {
+	c := dial(t, fake{events: func(ctx context.Context, emit func(Event) error) error {
 		if err := emit(Event{Generation: 1, Seq: 1, Body: QRGone{}}); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		return ctx.Err()
 	}})
-	if err := c.Run(t.Context(), RunRequest{}, func(Event) error { return full }); !errors.Is(err, full) {
+	if err := c.Events(t.Context(), func(Event) error { return full }); !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -15,8 +15,8 @@ type server struct {
 	worker Worker
 }
 
-func (s *server) Run(p *workerpb.RunRequest, stream grpc.ServerStreamingServer[workerpb.Event]) error {
-	return toStatus(s.worker.Run(stream.Context(), runRequestFromProto(p), func(e Event) error {
+func (s *server) Events(_ *workerpb.EventsRequest, stream grpc.ServerStreamingServer[workerpb.Event]) error {
+	return toStatus(s.worker.Events(stream.Context(), func(e Event) error {
 		m, err := eventToProto(e)
 		if err != nil {
 			return err

@@ -11,15 +11,16 @@ import (
 	"session-manager/shared/reason"
 )
 
-// Worker is the process that owns one Chrome, as the supervisor sees it. The
-// worker implements it; Client implements it over the wire. Every call must
-// carry a deadline, but for Run, which lives as long as the worker does.
+// Worker is the process that owns one Chrome, as the supervisor sees it. What it
+// does is fixed by the RunRequest on its standard input. The worker implements
+// Worker; Client implements it over the wire. Every call must carry a deadline,
+// except Events, which lasts as long as the work does.
 type Worker interface {
-	// Run starts Chrome, opens the page, and calls emit for each event, in
-	// order and from one goroutine, until Chrome has ended. It returns nil when
-	// Stop was asked for, ctx's error when the caller went away, and an error
-	// otherwise. It may be called once.
-	Run(ctx context.Context, req RunRequest, emit func(Event) error) error
+	// Events calls emit for each event, from the first one on, in order and from
+	// one goroutine, until the work has ended. It returns nil after Stop, ctx's
+	// error when the caller went away, and an error otherwise. It may be called
+	// once; ErrAlreadyStreaming after that.
+	Events(ctx context.Context, emit func(Event) error) error
 	// Stop closes Chrome cleanly and returns when it has exited. Idempotent.
 	Stop(ctx context.Context) error
 	// Screenshot returns a PNG of the page as it is now. ErrNoPage when there
@@ -42,8 +43,24 @@ type Worker interface {
 	Diagnose(ctx context.Context) (Diagnosis, error)
 }
 
-// RunRequest says which browser to start, on which profile, for which page.
+// Mode is what a worker is started for.
+type Mode string
+
+// The modes of a worker.
+const (
+	// ModeSession runs the page on a profile. It is the default.
+	ModeSession Mode = "session"
+	// ModeVerify checks whether a backup of the profile opens in Chrome and holds
+	// a login, reports BackupChecked, and waits for Stop. The page's server is
+	// never contacted: that would be a second session of the same login.
+	ModeVerify Mode = "verify"
+)
+
+// RunRequest tells a worker what to do. The supervisor writes it to the worker's
+// standard input (SendRequest).
 type RunRequest struct {
+	// Mode is empty for ModeSession.
+	Mode Mode
 	// Generation numbers the worker incarnations of one supervisor from 1. It
 	// comes back in every Event, so that words of a dead worker are dropped.
 	Generation uint64
@@ -55,7 +72,9 @@ type RunRequest struct {
 	ChromeArgs []string
 	// URL is the page to open.
 	URL string
-	// ProfileDir is the absolute path of Chrome's user-data-dir.
+	// ProfileDir is the absolute path of Chrome's user-data-dir. ModeVerify needs
+	// an empty folder instead, with room for a copy of the backup, which it
+	// leaves empty.
 	ProfileDir string
 	// LeaseFile is the file whose flock Chrome inherits (package lease).
 	LeaseFile string
@@ -67,6 +86,11 @@ type RunRequest struct {
 	Selectors []byte
 	// DeadlineFactor is for the answers of Chrome, its parts and the page.
 	DeadlineFactor DeadlineFactor
+	// BackupDir is the absolute path of the backup that ModeVerify checks. It is
+	// only read.
+	BackupDir string
+	// VerifyLimit bounds ModeVerify, Chrome's exit not included; 0 means 20 s.
+	VerifyLimit time.Duration
 }
 
 // Pairing is a code by which a phone is linked without a camera.
@@ -114,7 +138,7 @@ type Event struct {
 }
 
 // EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown,
-// QRGone, Heartbeat and Failure.
+// QRGone, Heartbeat, Failure and BackupChecked.
 type EventBody interface{ eventBody() }
 
 // Phase names what the worker is busy with before the page is recognised.
@@ -244,6 +268,28 @@ type Failure struct {
 	ChromeStderr []string
 }
 
+// Outcome is what checking a backup came to.
+type Outcome string
+
+// The outcomes of ModeVerify.
+const (
+	// BackupVerified: the backup opens, and holds a login.
+	BackupVerified Outcome = "verified"
+	// BackupRejected: it does not, twice in a row, and Chrome was not to blame.
+	BackupRejected Outcome = "rejected"
+	// BackupInconclusive: it could not be found out.
+	BackupInconclusive Outcome = "inconclusive"
+)
+
+// BackupChecked is the result of ModeVerify.
+type BackupChecked struct {
+	Outcome Outcome
+	// Detail explains every outcome but BackupVerified. It holds no secret.
+	Detail string
+	// Databases is how many of the page's databases were opened.
+	Databases int
+}
+
 func (PhaseChanged) eventBody()   {}
 func (BrowserStarted) eventBody() {}
 func (PageObserved) eventBody()   {}
@@ -251,3 +297,4 @@ func (QRShown) eventBody()        {}
 func (QRGone) eventBody()         {}
 func (Heartbeat) eventBody()      {}
 func (Failure) eventBody()        {}
+func (BackupChecked) eventBody()  {}

@@ -21,6 +21,42 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type EventsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventsRequest) Reset() {
+	*x = EventsRequest{}
+	mi := &file_worker_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsRequest) ProtoMessage() {}
+
+func (x *EventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
+func (*EventsRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{0}
+}
+
 type RunRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -30,7 +66,7 @@ type RunRequest struct {
 	// Extra command line flags, each with its dashes.
 	ChromeArgs []string `protobuf:"bytes,4,rep,name=chrome_args,json=chromeArgs,proto3" json:"chrome_args,omitempty"`
 	Url        string   `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
-	// Absolute path of the user-data-dir.
+	// Absolute path of the user-data-dir; with verify, of an empty folder.
 	ProfileDir string `protobuf:"bytes,6,opt,name=profile_dir,json=profileDir,proto3" json:"profile_dir,omitempty"`
 	// Absolute path of the file whose flock every Chrome inherits.
 	LeaseFile string `protobuf:"bytes,7,opt,name=lease_file,json=leaseFile,proto3" json:"lease_file,omitempty"`
@@ -40,13 +76,19 @@ type RunRequest struct {
 	Selectors []byte `protobuf:"bytes,9,opt,name=selectors,proto3" json:"selectors,omitempty"`
 	// How many times the usual an answer may take; 0 is 1.
 	DeadlineFactor float64 `protobuf:"fixed64,10,opt,name=deadline_factor,json=deadlineFactor,proto3" json:"deadline_factor,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// "session", or "verify" to check a backup instead.
+	Mode string `protobuf:"bytes,11,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Absolute path of the backup that verify opens a copy of.
+	BackupDir string `protobuf:"bytes,12,opt,name=backup_dir,json=backupDir,proto3" json:"backup_dir,omitempty"`
+	// Limit of verify, Chrome's exit not included; 0 for the default.
+	VerifyLimitMs int64 `protobuf:"varint,13,opt,name=verify_limit_ms,json=verifyLimitMs,proto3" json:"verify_limit_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_worker_proto_msgTypes[0]
+	mi := &file_worker_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -58,7 +100,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[0]
+	mi := &file_worker_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -71,7 +113,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{0}
+	return file_worker_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *RunRequest) GetGeneration() uint64 {
@@ -144,6 +186,27 @@ func (x *RunRequest) GetDeadlineFactor() float64 {
 	return 0
 }
 
+func (x *RunRequest) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *RunRequest) GetBackupDir() string {
+	if x != nil {
+		return x.BackupDir
+	}
+	return ""
+}
+
+func (x *RunRequest) GetVerifyLimitMs() int64 {
+	if x != nil {
+		return x.VerifyLimitMs
+	}
+	return 0
+}
+
 type Event struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -160,6 +223,7 @@ type Event struct {
 	//	*Event_QrGone
 	//	*Event_Heartbeat
 	//	*Event_Failure
+	//	*Event_BackupChecked
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -167,7 +231,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_worker_proto_msgTypes[1]
+	mi := &file_worker_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -179,7 +243,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[1]
+	mi := &file_worker_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -192,7 +256,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{1}
+	return file_worker_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Event) GetGeneration() uint64 {
@@ -286,6 +350,15 @@ func (x *Event) GetFailure() *Failure {
 	return nil
 }
 
+func (x *Event) GetBackupChecked() *BackupChecked {
+	if x != nil {
+		if x, ok := x.Body.(*Event_BackupChecked); ok {
+			return x.BackupChecked
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -318,6 +391,10 @@ type Event_Failure struct {
 	Failure *Failure `protobuf:"bytes,16,opt,name=failure,proto3,oneof"`
 }
 
+type Event_BackupChecked struct {
+	BackupChecked *BackupChecked `protobuf:"bytes,17,opt,name=backup_checked,json=backupChecked,proto3,oneof"`
+}
+
 func (*Event_PhaseChanged) isEvent_Body() {}
 
 func (*Event_BrowserStarted) isEvent_Body() {}
@@ -332,6 +409,8 @@ func (*Event_Heartbeat) isEvent_Body() {}
 
 func (*Event_Failure) isEvent_Body() {}
 
+func (*Event_BackupChecked) isEvent_Body() {}
+
 type PhaseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Phase         string                 `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
@@ -341,7 +420,7 @@ type PhaseChanged struct {
 
 func (x *PhaseChanged) Reset() {
 	*x = PhaseChanged{}
-	mi := &file_worker_proto_msgTypes[2]
+	mi := &file_worker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +432,7 @@ func (x *PhaseChanged) String() string {
 func (*PhaseChanged) ProtoMessage() {}
 
 func (x *PhaseChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[2]
+	mi := &file_worker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +445,7 @@ func (x *PhaseChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseChanged.ProtoReflect.Descriptor instead.
 func (*PhaseChanged) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{2}
+	return file_worker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PhaseChanged) GetPhase() string {
@@ -389,7 +468,7 @@ type BrowserStarted struct {
 
 func (x *BrowserStarted) Reset() {
 	*x = BrowserStarted{}
-	mi := &file_worker_proto_msgTypes[3]
+	mi := &file_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +480,7 @@ func (x *BrowserStarted) String() string {
 func (*BrowserStarted) ProtoMessage() {}
 
 func (x *BrowserStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[3]
+	mi := &file_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +493,7 @@ func (x *BrowserStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrowserStarted.ProtoReflect.Descriptor instead.
 func (*BrowserStarted) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{3}
+	return file_worker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BrowserStarted) GetPid() int64 {
@@ -464,7 +543,7 @@ type PageObserved struct {
 
 func (x *PageObserved) Reset() {
 	*x = PageObserved{}
-	mi := &file_worker_proto_msgTypes[4]
+	mi := &file_worker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +555,7 @@ func (x *PageObserved) String() string {
 func (*PageObserved) ProtoMessage() {}
 
 func (x *PageObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[4]
+	mi := &file_worker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +568,7 @@ func (x *PageObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageObserved.ProtoReflect.Descriptor instead.
 func (*PageObserved) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{4}
+	return file_worker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PageObserved) GetCondition() string {
@@ -558,7 +637,7 @@ type QRShown struct {
 
 func (x *QRShown) Reset() {
 	*x = QRShown{}
-	mi := &file_worker_proto_msgTypes[5]
+	mi := &file_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +649,7 @@ func (x *QRShown) String() string {
 func (*QRShown) ProtoMessage() {}
 
 func (x *QRShown) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[5]
+	mi := &file_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +662,7 @@ func (x *QRShown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QRShown.ProtoReflect.Descriptor instead.
 func (*QRShown) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{5}
+	return file_worker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *QRShown) GetPayload() string {
@@ -631,7 +710,7 @@ type QRGone struct {
 
 func (x *QRGone) Reset() {
 	*x = QRGone{}
-	mi := &file_worker_proto_msgTypes[6]
+	mi := &file_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +722,7 @@ func (x *QRGone) String() string {
 func (*QRGone) ProtoMessage() {}
 
 func (x *QRGone) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[6]
+	mi := &file_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +735,7 @@ func (x *QRGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QRGone.ProtoReflect.Descriptor instead.
 func (*QRGone) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{6}
+	return file_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QRGone) GetCause() string {
@@ -679,7 +758,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_worker_proto_msgTypes[7]
+	mi := &file_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +770,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[7]
+	mi := &file_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +783,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{7}
+	return file_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Heartbeat) GetBrowserAgeMs() int64 {
@@ -750,7 +829,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_worker_proto_msgTypes[8]
+	mi := &file_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +841,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[8]
+	mi := &file_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +854,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{8}
+	return file_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Failure) GetReason() string {
@@ -813,6 +892,69 @@ func (x *Failure) GetChromeStderr() []string {
 	return nil
 }
 
+type BackupChecked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// verified, rejected, inconclusive
+	Outcome string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// For people; never a secret. Empty when verified.
+	Detail string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	// How many of the page's databases were opened.
+	Databases     uint32 `protobuf:"varint,3,opt,name=databases,proto3" json:"databases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupChecked) Reset() {
+	*x = BackupChecked{}
+	mi := &file_worker_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupChecked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupChecked) ProtoMessage() {}
+
+func (x *BackupChecked) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupChecked.ProtoReflect.Descriptor instead.
+func (*BackupChecked) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BackupChecked) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *BackupChecked) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *BackupChecked) GetDatabases() uint32 {
+	if x != nil {
+		return x.Databases
+	}
+	return 0
+}
+
 type StopRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -821,7 +963,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[9]
+	mi := &file_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +975,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[9]
+	mi := &file_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +988,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{9}
+	return file_worker_proto_rawDescGZIP(), []int{11}
 }
 
 type StopResponse struct {
@@ -857,7 +999,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[10]
+	mi := &file_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +1011,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[10]
+	mi := &file_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1024,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{10}
+	return file_worker_proto_rawDescGZIP(), []int{12}
 }
 
 type ScreenshotRequest struct {
@@ -893,7 +1035,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +1047,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +1060,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{11}
+	return file_worker_proto_rawDescGZIP(), []int{13}
 }
 
 type ScreenshotResponse struct {
@@ -930,7 +1072,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1084,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1097,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{12}
+	return file_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -975,7 +1117,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1129,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1142,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{13}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -1021,7 +1163,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1175,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1188,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1071,7 +1213,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1225,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1238,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 type LogOutResponse struct {
@@ -1107,7 +1249,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1261,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1274,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 type SetSelectorsRequest struct {
@@ -1144,7 +1286,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1298,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1311,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1187,7 +1329,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1341,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1354,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 type DiagnoseRequest struct {
@@ -1223,7 +1365,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1377,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1390,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 type DiagnoseResponse struct {
@@ -1265,7 +1407,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1419,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1432,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1345,7 +1487,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1499,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1512,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20, 0}
+	return file_worker_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -1391,7 +1533,8 @@ var File_worker_proto protoreflect.FileDescriptor
 
 const file_worker_proto_rawDesc = "" +
 	"\n" +
-	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\xcf\x02\n" +
+	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
+	"\rEventsRequest\"\xaa\x03\n" +
 	"\n" +
 	"RunRequest\x12\x1e\n" +
 	"\n" +
@@ -1411,7 +1554,11 @@ const file_worker_proto_rawDesc = "" +
 	"scratchDir\x12\x1c\n" +
 	"\tselectors\x18\t \x01(\fR\tselectors\x12'\n" +
 	"\x0fdeadline_factor\x18\n" +
-	" \x01(\x01R\x0edeadlineFactor\"\xd2\x04\n" +
+	" \x01(\x01R\x0edeadlineFactor\x12\x12\n" +
+	"\x04mode\x18\v \x01(\tR\x04mode\x12\x1d\n" +
+	"\n" +
+	"backup_dir\x18\f \x01(\tR\tbackupDir\x12&\n" +
+	"\x0fverify_limit_ms\x18\r \x01(\x03R\rverifyLimitMs\"\xa4\x05\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -1425,7 +1572,8 @@ const file_worker_proto_rawDesc = "" +
 	"\bqr_shown\x18\r \x01(\v2!.sessionmanager.worker.v1.QRShownH\x00R\aqrShown\x12;\n" +
 	"\aqr_gone\x18\x0e \x01(\v2 .sessionmanager.worker.v1.QRGoneH\x00R\x06qrGone\x12C\n" +
 	"\theartbeat\x18\x0f \x01(\v2#.sessionmanager.worker.v1.HeartbeatH\x00R\theartbeat\x12=\n" +
-	"\afailure\x18\x10 \x01(\v2!.sessionmanager.worker.v1.FailureH\x00R\afailureB\x06\n" +
+	"\afailure\x18\x10 \x01(\v2!.sessionmanager.worker.v1.FailureH\x00R\afailure\x12P\n" +
+	"\x0ebackup_checked\x18\x11 \x01(\v2'.sessionmanager.worker.v1.BackupCheckedH\x00R\rbackupCheckedB\x06\n" +
 	"\x04body\"$\n" +
 	"\fPhaseChanged\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\"u\n" +
@@ -1465,7 +1613,11 @@ const file_worker_proto_rawDesc = "" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12(\n" +
 	"\x10chrome_exit_code\x18\x03 \x01(\x05R\x0echromeExitCode\x12#\n" +
 	"\rchrome_signal\x18\x04 \x01(\tR\fchromeSignal\x12#\n" +
-	"\rchrome_stderr\x18\x05 \x03(\tR\fchromeStderr\"\r\n" +
+	"\rchrome_stderr\x18\x05 \x03(\tR\fchromeStderr\"_\n" +
+	"\rBackupChecked\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1c\n" +
+	"\tdatabases\x18\x03 \x01(\rR\tdatabases\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
 	"\fStopResponse\"\x13\n" +
 	"\x11ScreenshotRequest\"&\n" +
@@ -1492,9 +1644,9 @@ const file_worker_proto_rawDesc = "" +
 	"\areaders\x18\x06 \x03(\v21.sessionmanager.worker.v1.DiagnoseResponse.ReaderR\areaders\x1a2\n" +
 	"\x06Reader\x12\x16\n" +
 	"\x06reader\x18\x01 \x01(\tR\x06reader\x12\x10\n" +
-	"\x03saw\x18\x02 \x01(\tR\x03saw2\x9e\x05\n" +
-	"\x06Worker\x12N\n" +
-	"\x03Run\x12$.sessionmanager.worker.v1.RunRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
+	"\x03saw\x18\x02 \x01(\tR\x03saw2\xa4\x05\n" +
+	"\x06Worker\x12T\n" +
+	"\x06Events\x12'.sessionmanager.worker.v1.EventsRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
 	"\n" +
 	"Screenshot\x12+.sessionmanager.worker.v1.ScreenshotRequest\x1a,.sessionmanager.worker.v1.ScreenshotResponse\x12U\n" +
@@ -1515,59 +1667,62 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_worker_proto_goTypes = []any{
-	(*RunRequest)(nil),              // 0: sessionmanager.worker.v1.RunRequest
-	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
-	(*PhaseChanged)(nil),            // 2: sessionmanager.worker.v1.PhaseChanged
-	(*BrowserStarted)(nil),          // 3: sessionmanager.worker.v1.BrowserStarted
-	(*PageObserved)(nil),            // 4: sessionmanager.worker.v1.PageObserved
-	(*QRShown)(nil),                 // 5: sessionmanager.worker.v1.QRShown
-	(*QRGone)(nil),                  // 6: sessionmanager.worker.v1.QRGone
-	(*Heartbeat)(nil),               // 7: sessionmanager.worker.v1.Heartbeat
-	(*Failure)(nil),                 // 8: sessionmanager.worker.v1.Failure
-	(*StopRequest)(nil),             // 9: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 10: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 11: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 12: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 13: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 14: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 15: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 16: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 17: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 18: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 19: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 20: sessionmanager.worker.v1.DiagnoseResponse
-	(*DiagnoseResponse_Reader)(nil), // 21: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
+	(*RunRequest)(nil),              // 1: sessionmanager.worker.v1.RunRequest
+	(*Event)(nil),                   // 2: sessionmanager.worker.v1.Event
+	(*PhaseChanged)(nil),            // 3: sessionmanager.worker.v1.PhaseChanged
+	(*BrowserStarted)(nil),          // 4: sessionmanager.worker.v1.BrowserStarted
+	(*PageObserved)(nil),            // 5: sessionmanager.worker.v1.PageObserved
+	(*QRShown)(nil),                 // 6: sessionmanager.worker.v1.QRShown
+	(*QRGone)(nil),                  // 7: sessionmanager.worker.v1.QRGone
+	(*Heartbeat)(nil),               // 8: sessionmanager.worker.v1.Heartbeat
+	(*Failure)(nil),                 // 9: sessionmanager.worker.v1.Failure
+	(*BackupChecked)(nil),           // 10: sessionmanager.worker.v1.BackupChecked
+	(*StopRequest)(nil),             // 11: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 12: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 13: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 14: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 15: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 16: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 17: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 18: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 19: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 20: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 21: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 22: sessionmanager.worker.v1.DiagnoseResponse
+	(*DiagnoseResponse_Reader)(nil), // 23: sessionmanager.worker.v1.DiagnoseResponse.Reader
 }
 var file_worker_proto_depIdxs = []int32{
-	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
-	3,  // 1: sessionmanager.worker.v1.Event.browser_started:type_name -> sessionmanager.worker.v1.BrowserStarted
-	4,  // 2: sessionmanager.worker.v1.Event.page_observed:type_name -> sessionmanager.worker.v1.PageObserved
-	5,  // 3: sessionmanager.worker.v1.Event.qr_shown:type_name -> sessionmanager.worker.v1.QRShown
-	6,  // 4: sessionmanager.worker.v1.Event.qr_gone:type_name -> sessionmanager.worker.v1.QRGone
-	7,  // 5: sessionmanager.worker.v1.Event.heartbeat:type_name -> sessionmanager.worker.v1.Heartbeat
-	8,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
-	21, // 7: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
-	0,  // 8: sessionmanager.worker.v1.Worker.Run:input_type -> sessionmanager.worker.v1.RunRequest
-	9,  // 9: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	11, // 10: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	13, // 11: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	15, // 12: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	17, // 13: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	19, // 14: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	1,  // 15: sessionmanager.worker.v1.Worker.Run:output_type -> sessionmanager.worker.v1.Event
-	10, // 16: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	12, // 17: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	14, // 18: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	16, // 19: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	18, // 20: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	20, // 21: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	3,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
+	4,  // 1: sessionmanager.worker.v1.Event.browser_started:type_name -> sessionmanager.worker.v1.BrowserStarted
+	5,  // 2: sessionmanager.worker.v1.Event.page_observed:type_name -> sessionmanager.worker.v1.PageObserved
+	6,  // 3: sessionmanager.worker.v1.Event.qr_shown:type_name -> sessionmanager.worker.v1.QRShown
+	7,  // 4: sessionmanager.worker.v1.Event.qr_gone:type_name -> sessionmanager.worker.v1.QRGone
+	8,  // 5: sessionmanager.worker.v1.Event.heartbeat:type_name -> sessionmanager.worker.v1.Heartbeat
+	9,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
+	10, // 7: sessionmanager.worker.v1.Event.backup_checked:type_name -> sessionmanager.worker.v1.BackupChecked
+	23, // 8: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	0,  // 9: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
+	11, // 10: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	13, // 11: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	15, // 12: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	17, // 13: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	19, // 14: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	21, // 15: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	2,  // 16: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	12, // 17: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	14, // 18: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	16, // 19: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	18, // 20: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	20, // 21: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	22, // 22: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -1575,7 +1730,7 @@ func file_worker_proto_init() {
 	if File_worker_proto != nil {
 		return
 	}
-	file_worker_proto_msgTypes[1].OneofWrappers = []any{
+	file_worker_proto_msgTypes[2].OneofWrappers = []any{
 		(*Event_PhaseChanged)(nil),
 		(*Event_BrowserStarted)(nil),
 		(*Event_PageObserved)(nil),
@@ -1583,6 +1738,7 @@ func file_worker_proto_init() {
 		(*Event_QrGone)(nil),
 		(*Event_Heartbeat)(nil),
 		(*Event_Failure)(nil),
+		(*Event_BackupChecked)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1590,7 +1746,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

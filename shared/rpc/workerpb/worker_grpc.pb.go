@@ -19,7 +19,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Worker_Run_FullMethodName          = "/sessionmanager.worker.v1.Worker/Run"
+	Worker_Events_FullMethodName       = "/sessionmanager.worker.v1.Worker/Events"
 	Worker_Stop_FullMethodName         = "/sessionmanager.worker.v1.Worker/Stop"
 	Worker_Screenshot_FullMethodName   = "/sessionmanager.worker.v1.Worker/Screenshot"
 	Worker_Pair_FullMethodName         = "/sessionmanager.worker.v1.Worker/Pair"
@@ -34,15 +34,15 @@ const (
 //
 // Worker is what the supervisor may ask of the process that owns Chrome. Only
 // package session-manager/shared/rpc sees these messages; everything else
-// speaks its Go types.
+// speaks its Go types. What the worker does is fixed by the RunRequest that it
+// reads from its standard input when it starts.
 type WorkerClient interface {
-	// Run starts Chrome on the profile, opens the page and streams what happens,
-	// first event at once, until Chrome has ended. The same request, sent ahead on
-	// standard input, begins all that before the call. It is called once in a
-	// worker's life; a second call is FAILED_PRECONDITION. The end of the stream
-	// without a Failure event means that Stop was asked for. When the caller goes
-	// away the worker closes Chrome cleanly and exits.
-	Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+	// Events streams what happens, from the first event on, until the work has
+	// ended. It is called once in a worker's life; a second call is
+	// FAILED_PRECONDITION. The end of the stream without a Failure event means that
+	// Stop was called. When the caller goes away the worker closes Chrome cleanly
+	// and exits.
+	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	// Stop closes Chrome through CDP, so that the profile is flushed, and answers
 	// when the browser process has exited, or DEADLINE_EXCEEDED when it did not.
 	// Idempotent.
@@ -68,13 +68,13 @@ func NewWorkerClient(cc grpc.ClientConnInterface) WorkerClient {
 	return &workerClient{cc}
 }
 
-func (c *workerClient) Run(ctx context.Context, in *RunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+func (c *workerClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Worker_ServiceDesc.Streams[0], Worker_Run_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Worker_ServiceDesc.Streams[0], Worker_Events_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[RunRequest, Event]{ClientStream: stream}
+	x := &grpc.GenericClientStream[EventsRequest, Event]{ClientStream: stream}
 	if err := x.ClientStream.SendMsg(in); err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (c *workerClient) Run(ctx context.Context, in *RunRequest, opts ...grpc.Cal
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Worker_RunClient = grpc.ServerStreamingClient[Event]
+type Worker_EventsClient = grpc.ServerStreamingClient[Event]
 
 func (c *workerClient) Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*StopResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -153,15 +153,15 @@ func (c *workerClient) Diagnose(ctx context.Context, in *DiagnoseRequest, opts .
 //
 // Worker is what the supervisor may ask of the process that owns Chrome. Only
 // package session-manager/shared/rpc sees these messages; everything else
-// speaks its Go types.
+// speaks its Go types. What the worker does is fixed by the RunRequest that it
+// reads from its standard input when it starts.
 type WorkerServer interface {
-	// Run starts Chrome on the profile, opens the page and streams what happens,
-	// first event at once, until Chrome has ended. The same request, sent ahead on
-	// standard input, begins all that before the call. It is called once in a
-	// worker's life; a second call is FAILED_PRECONDITION. The end of the stream
-	// without a Failure event means that Stop was asked for. When the caller goes
-	// away the worker closes Chrome cleanly and exits.
-	Run(*RunRequest, grpc.ServerStreamingServer[Event]) error
+	// Events streams what happens, from the first event on, until the work has
+	// ended. It is called once in a worker's life; a second call is
+	// FAILED_PRECONDITION. The end of the stream without a Failure event means that
+	// Stop was called. When the caller goes away the worker closes Chrome cleanly
+	// and exits.
+	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
 	// Stop closes Chrome through CDP, so that the profile is flushed, and answers
 	// when the browser process has exited, or DEADLINE_EXCEEDED when it did not.
 	// Idempotent.
@@ -187,8 +187,8 @@ type WorkerServer interface {
 // pointer dereference when methods are called.
 type UnimplementedWorkerServer struct{}
 
-func (UnimplementedWorkerServer) Run(*RunRequest, grpc.ServerStreamingServer[Event]) error {
-	return status.Error(codes.Unimplemented, "method Run not implemented")
+func (UnimplementedWorkerServer) Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Events not implemented")
 }
 func (UnimplementedWorkerServer) Stop(context.Context, *StopRequest) (*StopResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stop not implemented")
@@ -229,16 +229,16 @@ func RegisterWorkerServer(s grpc.ServiceRegistrar, srv WorkerServer) {
 	s.RegisterService(&Worker_ServiceDesc, srv)
 }
 
-func _Worker_Run_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(RunRequest)
+func _Worker_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(EventsRequest)
 	if err := stream.RecvMsg(m); err != nil {
 		return err
 	}
-	return srv.(WorkerServer).Run(m, &grpc.GenericServerStream[RunRequest, Event]{ServerStream: stream})
+	return srv.(WorkerServer).Events(m, &grpc.GenericServerStream[EventsRequest, Event]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Worker_RunServer = grpc.ServerStreamingServer[Event]
+type Worker_EventsServer = grpc.ServerStreamingServer[Event]
 
 func _Worker_Stop_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StopRequest)
@@ -382,8 +382,8 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 	},
 	Streams: []grpc.StreamDesc{
 		{
-			StreamName:    "Run",
-			Handler:       _Worker_Run_Handler,
+			StreamName:    "Events",
+			Handler:       _Worker_Events_Handler,
 			ServerStreams: true,
 		},
 	},

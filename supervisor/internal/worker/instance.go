@@ -133,7 +133,7 @@ func (g *instance) start(ctx context.Context) (cause, bool) {
 	g.process = newProcess(g.plan.program, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
 	g.process.group = g.s.group
 	g.request = g.makeRequest()
-	g.process.ahead = &g.request
+	g.process.request = &g.request
 	g.client = plugin.NewClient(g.clientConfig())
 	g.phase = "handshake"
 	g.tasks.Go(func() {

@@ -43,8 +43,9 @@ type process struct {
 	log     *slog.Logger
 	// group takes the process and all that it starts; nil without one.
 	group *proctree.Group
-	// ahead is sent to the worker as soon as it runs; nil when there is nothing.
-	ahead *rpc.RunRequest
+	// request is sent to the worker as soon as it runs; nil for a worker that only
+	// shakes hands.
+	request *rpc.RunRequest
 
 	// started is closed when there is a process, exited when it has ended.
 	started chan struct{}
@@ -97,7 +98,7 @@ func (p *process) Start(context.Context) error {
 		return err
 	}
 	_, _, _ = stdin.read.Close(), stdout.write.Close(), stderr.write.Close()
-	p.pipes.Go(func() { p.sendAhead(stdin.write) })
+	p.pipes.Go(func() { p.sendRequest(stdin.write) })
 	p.pipes.Go(func() { p.stdout.pump(stdout.read) })
 	p.pipes.Go(func() { p.stderr.pump(stderr.read) })
 	p.pipes.Go(func() {
@@ -123,14 +124,14 @@ func closePipes(all []pipe) {
 	}
 }
 
-// sendAhead gives the worker its request, or lets it know that there is none. A
-// worker that does not read it is asked by Run.
-func (p *process) sendAhead(stdin *os.File) {
-	if p.ahead == nil {
+// sendRequest tells the worker what to do. A worker that does not read it ends its
+// stream of events with an error.
+func (p *process) sendRequest(stdin *os.File) {
+	if p.request == nil {
 		_ = stdin.Close()
 		return
 	}
-	if err := rpc.SendAhead(stdin, *p.ahead); err != nil {
+	if err := rpc.SendRequest(stdin, *p.request); err != nil {
 		p.log.Debug(logid.RequestSendFailed, logging.KeyError, err)
 	}
 }

@@ -73,8 +73,8 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 	}
 }
 
-func TestChromeThatWasStartedAheadClosesCleanlyWhenTheHandshakeFails(t *testing.T) {
-	r := newRig(t, "begins ahead", func(o *Options) { o.Timings.Handshake = 2 * time.Second }).start()
+func TestChromeClosesCleanlyWhenTheHandshakeFails(t *testing.T) {
+	r := newRig(t, "starts Chrome at once", func(o *Options) { o.Timings.Handshake = 2 * time.Second }).start()
 	end := await[Exited](r)
 	if end.Reason != reason.WorkerHung || !exists(r.path("tokens/admin/begun")) {
 		t.Errorf("Ended: %+v", end)

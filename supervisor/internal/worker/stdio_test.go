@@ -220,13 +220,13 @@ func TestAnExcerptIsSmall(t *testing.T) {
 
 func TestCheckHandshake(t *testing.T) {
 	for line, says := range map[string]string{
-		"1|1|unix|/tmp/s|grpc|Q0VSVA\n": "",
+		"1|2|unix|/tmp/s|grpc|Q0VSVA\n": "",
 		"":                              "no handshake",
 		"hello":                         "no handshake",
 		"1|x|unix|/tmp/s":               "no handshake",
-		"2|1|unix|/tmp/s|grpc":          "go-plugin's protocol",
-		"1|2|unix|/tmp/s|grpc":          "protocol version 2",
-		"1|1|tcp|127.0.0.1:1|grpc":      "not on a unix socket",
+		"2|2|unix|/tmp/s|grpc":          "go-plugin's protocol",
+		"1|1|unix|/tmp/s|grpc":          "protocol version 1",
+		"1|2|tcp|127.0.0.1:1|grpc":      "not on a unix socket",
 	} {
 		err := checkHandshake(line)
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {

@@ -30,7 +30,7 @@ func (g *instance) watch(ctx context.Context) cause {
 	g.phase = string(rpc.PhaseBrowserStart)
 	g.watched = time.Now()
 	g.lastEvent, g.lastBeat = g.watched, g.watched
-	g.tasks.Go(func() { g.streamEnd <- g.worker.Run(streamCtx, g.request, g.emit(streamCtx)) })
+	g.tasks.Go(func() { g.streamEnd <- g.worker.Events(streamCtx, g.emit(streamCtx)) })
 	g.tasks.Go(func() { g.check(streamCtx) })
 	g.s.live.Store(g.worker)
 	g.tasks.Go(func() { g.catchUp(streamCtx, g.request.Selectors) })

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -69,19 +68,21 @@ type Options struct {
 type Worker struct {
 	o Options
 
-	// stopped ends a Run that is under way, or keeps one from starting.
+	// stopped ends the work that is under way, or keeps it from starting.
 	stopped context.Context
 	stop    context.CancelFunc
+	// begun is closed by Begin or Refuse.
+	begun chan struct{}
 	// idle is closed when there is no Chrome and never will be.
 	idle chan struct{}
 
-	mu    sync.Mutex
-	begun bool // guarded by mu; Begin or Run was called, or Stop before them
-	run   *run // guarded by mu; nil until begun, and when Run has taken it
-	page  Page // guarded by mu; nil while there is none
+	mu      sync.Mutex
+	started bool  // guarded by mu; Begin, Refuse or Stop was called
+	work    *work // guarded by mu; nil until begun, and when Events has taken it
+	page    Page  // guarded by mu; nil while there is none
 	// file is the newest selectors file, for the page that is about to be opened.
 	file   []byte // guarded by mu
-	learnt bool   // guarded by mu; file came by SetSelectors
+	newer  bool   // guarded by mu; file came by SetSelectors
 	closed error  // guarded by mu; how closing Chrome went; valid when idle is closed
 	failed error  // guarded by mu; why the session ended; valid when idle is closed
 }
@@ -91,99 +92,115 @@ var _ rpc.Worker = (*Worker)(nil)
 // New returns a worker that has not begun.
 func New(o Options) *Worker {
 	o.Timings = o.Timings.withDefaults()
-	w := &Worker{o: o, idle: make(chan struct{})}
+	w := &Worker{o: o, begun: make(chan struct{}), idle: make(chan struct{})}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
 }
 
-// Idle is closed when Run's Chrome has ended, or Stop was called before Run. The
+// Idle is closed when Chrome has exited, or Stop was called before Begin. The
 // process has nothing left to do then but to deliver the last events.
 func (w *Worker) Idle() <-chan struct{} { return w.idle }
 
-// run is what Begin has begun and Run attends.
-type run struct {
-	req    rpc.RunRequest
-	out    *outbox
-	cancel context.CancelCauseFunc
+// work is what Begin has begun and Events reports.
+type work struct {
+	generation uint64
+	out        *outbox
+	cancel     context.CancelCauseFunc
 	// cause is why it was cancelled, nil while it is not.
 	cause func() error
-	// taken is closed by Run. What ended before waits for it with its last words.
+	// taken is closed by Events. What ended before waits for it with its last words.
 	taken chan struct{}
-	// result holds why the session ended.
+	// result holds why the work ended, nil when its end was asked for.
 	result chan error
 }
 
-// Begin starts Chrome and opens the page before Run asks for it; what happens is
-// kept for Run, which must be called with the same request. Without it Run does
-// both. It does nothing when Run or Stop came first.
+// Begin does what req asks for. What happens is kept for Events. It does nothing
+// after Stop, or when it is called again.
 func (w *Worker) Begin(req rpc.RunRequest) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	r := &run{
-		req: req, out: newOutbox(), cancel: cancel, cause: func() error { return context.Cause(ctx) },
-		taken: make(chan struct{}), result: make(chan error, 1),
-	}
-	if !w.begin(r) {
-		cancel(nil)
-		return
-	}
 	w.setSelectors(req.Selectors)
 	log := w.o.Logger.With(slog.Uint64(logging.KeyGeneration, req.Generation))
-	release := context.AfterFunc(w.stopped, func() { cancel(errStopped) })
-	go func() {
-		defer cancel(nil)
-		defer release()
-		s := &session{worker: w, req: req, out: r.out, log: log}
+	w.begin(req.Generation, func(ctx context.Context, out *outbox) (closed, failed error) {
+		s := &session{worker: w, req: req, out: out, log: log}
 		err := guard(log, func() error { return s.run(ctx) })
 		s.report(ctx, err)
 		if !s.reported {
 			err = nil // the end was asked for
 		}
-		r.out.close()
+		return s.closed, err
+	})
+}
+
+// Refuse makes Events fail with err. It is called in Begin's place when there is
+// no valid request.
+func (w *Worker) Refuse(err error) {
+	w.begin(0, func(context.Context, *outbox) (closed, failed error) { return nil, err })
+}
+
+func (w *Worker) begin(generation uint64, do func(context.Context, *outbox) (closed, failed error)) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	k := &work{
+		generation: generation, out: newOutbox(), cancel: cancel, cause: func() error { return context.Cause(ctx) },
+		taken: make(chan struct{}), result: make(chan error, 1),
+	}
+	if !w.first(k) {
+		cancel(nil)
+		return
+	}
+	close(w.begun)
+	release := context.AfterFunc(w.stopped, func() { cancel(errStopped) })
+	go func() {
+		defer cancel(nil)
+		defer release()
+		closed, failed := do(ctx, k.out)
+		k.out.close()
 		select {
-		case <-r.taken:
+		case <-k.taken:
 		case <-w.stopped.Done():
 		}
-		w.finish(s.closed, err)
-		r.result <- err
+		w.finish(closed, failed)
+		k.result <- failed
 	}()
 }
 
-// Run implements rpc.Worker.
-func (w *Worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Event) error) error {
-	w.Begin(req)
-	r := w.takeRun()
-	if r == nil {
+// Events implements rpc.Worker. It waits for Begin.
+func (w *Worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
+	select {
+	case <-w.begun:
+	case <-w.stopped.Done():
+	case <-ctx.Done():
+		_ = w.Stop(ctx) // which does not wait
+		return ctx.Err()
+	}
+	k := w.takeWork()
+	if k == nil {
 		if w.stopped.Err() != nil {
 			return nil
 		}
-		return rpc.ErrAlreadyRun
+		return rpc.ErrAlreadyStreaming
 	}
-	release := context.AfterFunc(ctx, func() { r.cancel(context.Cause(ctx)) })
+	release := context.AfterFunc(ctx, func() { k.cancel(context.Cause(ctx)) })
 	defer release()
-	if !reflect.DeepEqual(r.req, req) {
-		r.cancel(errors.New("internal error: what was begun is not what is asked for"))
+	close(k.taken)
+	if err := k.out.deliver(k.generation, emit); err != nil {
+		k.cancel(err)
 	}
-	close(r.taken)
-	if err := r.out.deliver(req.Generation, emit); err != nil {
-		r.cancel(err)
-	}
-	if err := <-r.result; err != nil {
+	if err := <-k.result; err != nil {
 		return err
 	}
-	if cause := r.cause(); !errors.Is(cause, errStopped) {
+	if cause := k.cause(); !errors.Is(cause, errStopped) {
 		return cause
 	}
 	return nil
 }
 
-// errStopped is the cause of a run's end by Stop.
+// errStopped is the cause of the work's end by Stop.
 var errStopped = errors.New("stop was asked for")
 
 // Stop implements rpc.Worker. Its error says that Chrome did not close cleanly,
 // or not in time.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stop()
-	if w.begin(nil) {
+	if w.first(nil) {
 		w.finish(nil, nil)
 	}
 	select {
@@ -220,7 +237,7 @@ func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
 	}
 	w.mu.Lock()
 	page := w.page
-	w.file, w.learnt = file, true
+	w.file, w.newer = file, true
 	w.mu.Unlock()
 	if page == nil {
 		return nil
@@ -256,31 +273,32 @@ func (w *Worker) Err() error {
 	return w.failed
 }
 
-// begin reports whether the caller is the first, and leaves r for Run then.
-func (w *Worker) begin(r *run) bool {
+// first reports whether the caller is the first to start or stop the worker, and
+// leaves k for Events then.
+func (w *Worker) first(k *work) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.begun {
+	if w.started {
 		return false
 	}
-	w.begun, w.run = true, r
+	w.started, w.work = true, k
 	return true
 }
 
-// takeRun returns what was begun, once.
-func (w *Worker) takeRun() *run {
+// takeWork returns what was begun, once.
+func (w *Worker) takeWork() *work {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := w.run
-	w.run = nil
-	return r
+	k := w.work
+	w.work = nil
+	return k
 }
 
 // setSelectors takes the request's file, unless a newer one has come.
 func (w *Worker) setSelectors(file []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.learnt {
+	if !w.newer {
 		w.file = file
 	}
 }

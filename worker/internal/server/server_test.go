@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -85,7 +84,8 @@ func (r *rig) emit(e rpc.Event) error {
 }
 
 func (r *rig) start(ctx context.Context) {
-	go func() { r.ended <- r.Run(ctx, r.req, r.emit) }()
+	r.Begin(r.req)
+	go func() { r.ended <- r.Events(ctx, r.emit) }()
 	r.t.Cleanup(func() {
 		if err := r.Stop(context.Background()); err != nil {
 			r.t.Logf("stop: %v", err)
@@ -300,8 +300,9 @@ func TestCallerThatGoesAwayLeavesACleanlyClosedChrome(t *testing.T) {
 			r := newRig(t, nil)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			r.Begin(r.req)
 			go func() {
-				r.ended <- r.Run(ctx, r.req, func(e rpc.Event) error {
+				r.ended <- r.Events(ctx, func(e rpc.Event) error {
 					if _, ok := e.Body.(rpc.BrowserStarted); ok && tt.deaf {
 						return errAway
 					}
@@ -319,7 +320,7 @@ func TestCallerThatGoesAwayLeavesACleanlyClosedChrome(t *testing.T) {
 
 var errAway = errors.New("away")
 
-func TestStopBeforeRunKeepsChromeFromStarting(t *testing.T) {
+func TestStopBeforeBeginKeepsChromeFromStarting(t *testing.T) {
 	r := newRig(t, nil)
 	if err := r.Stop(t.Context()); err != nil {
 		t.Error(err)
@@ -361,16 +362,16 @@ func TestStopSaysWhenItsTimeIsOver(t *testing.T) {
 	r.mustBeGone()
 }
 
-func TestRunMayBeCalledOnce(t *testing.T) {
+func TestEventsMayBeStreamedOnce(t *testing.T) {
 	r := newRig(t, nil)
 	r.start(t.Context())
 	await[rpc.PhaseChanged](r)
-	if err := r.Run(t.Context(), r.req, r.emit); !errors.Is(err, rpc.ErrAlreadyRun) {
-		t.Errorf("second run: %v", err)
+	if err := r.Events(t.Context(), r.emit); !errors.Is(err, rpc.ErrAlreadyStreaming) {
+		t.Errorf("second stream: %v", err)
 	}
 }
 
-func TestWhatWasBegunAheadIsToldToRunFromItsFirstEvent(t *testing.T) {
+func TestEventsAreStreamedFromTheFirstOne(t *testing.T) {
 	opened := make(chan struct{})
 	r := newRig(t, func(ctx context.Context) error {
 		close(opened)
@@ -394,7 +395,7 @@ func TestWhatWasBegunAheadIsToldToRunFromItsFirstEvent(t *testing.T) {
 	r.mustHaveClosedCleanly()
 }
 
-func TestAFailureOfWhatWasBegunAheadWaitsForRun(t *testing.T) {
+func TestEarlyFailureWaitsForTheStream(t *testing.T) {
 	r := newRig(t, nil)
 	r.req.ChromePath = "/no/chrome"
 	r.Begin(r.req)
@@ -406,7 +407,7 @@ func TestAFailureOfWhatWasBegunAheadWaitsForRun(t *testing.T) {
 	<-r.Idle()
 }
 
-func TestStopEndsWhatWasBegunAheadThoughNobodyAskedForIt(t *testing.T) {
+func TestStopEndsASessionThatNobodyStreams(t *testing.T) {
 	r := newRig(t, nil)
 	r.Begin(r.req)
 	if err := r.Stop(t.Context()); err != nil {
@@ -415,15 +416,13 @@ func TestStopEndsWhatWasBegunAheadThoughNobodyAskedForIt(t *testing.T) {
 	r.mustBeGone()
 }
 
-func TestRunOfAnotherRequestThanWasBegunEndsIt(t *testing.T) {
-	r := newRig(t, nil)
-	r.Begin(r.req)
-	other := r.req
-	other.URL = "about:srcdoc"
-	if err := r.Run(t.Context(), other, r.emit); err == nil || !strings.Contains(err.Error(), "not what is asked for") {
-		t.Errorf("run: %v", err)
+func TestAWorkerWithoutARequestReportsThat(t *testing.T) {
+	w := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	w.Refuse(rpc.ErrNoRequest)
+	if err := w.Events(t.Context(), nil); !errors.Is(err, rpc.ErrNoRequest) {
+		t.Errorf("events: %v", err)
 	}
-	r.mustBeGone()
+	<-w.Idle()
 }
 
 func TestScreenshotWithoutAPageSaysSo(t *testing.T) {

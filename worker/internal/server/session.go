@@ -12,10 +12,11 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/backupcheck"
 	"session-manager/worker/internal/browser"
 )
 
-// session is one Run: one Chrome from its start to its end.
+// session is one Chrome from its start to its end.
 type session struct {
 	worker *Worker
 	req    rpc.RunRequest
@@ -36,15 +37,24 @@ func (s *session) run(ctx context.Context) error {
 	var beats sync.WaitGroup
 	defer beats.Wait()
 	defer stopBeating()
-	s.login = newLoginWatch(func() (bool, error) { return s.worker.o.LoginStored(s.req) }, s.out, s.log)
 	s.out.put(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart})
 	beats.Go(func() { _ = guard(s.log, func() error { return s.beat(beating) }) })
-
+	if s.req.Mode == rpc.ModeVerify {
+		return s.verify(ctx)
+	}
+	s.login = newLoginWatch(func() (bool, error) { return s.worker.o.LoginStored(s.req) }, s.out, s.log)
 	if err := s.startBrowser(ctx); err != nil {
 		s.report(ctx, err)
 		return err
 	}
 	return s.attend(ctx)
+}
+
+// verify checks the backup, reports the outcome, and waits for Stop.
+func (s *session) verify(ctx context.Context) error {
+	s.out.put(backupcheck.Check(ctx, s.req, s.log))
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (s *session) startBrowser(ctx context.Context) error {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"session-manager/shared/lease"
@@ -65,8 +66,8 @@ func main() {
 		}
 		fmt.Printf("1|%d|unix|%s|grpc|\n", rpc.ProtocolVersion, path)
 		select {}
-	case "begins ahead":
-		req, err := rpc.ReceiveAhead(os.Stdin)
+	case "starts Chrome at once":
+		req, err := rpc.ReceiveRequest(os.Stdin)
 		if err != nil {
 			fatal(err)
 		}
@@ -91,13 +92,21 @@ func fatal(err error) {
 type worker struct {
 	mode           string
 	stdout, stderr *os.File
+	streamed       atomic.Bool
 	once           sync.Once
 	stop           chan struct{}
 	chromeEnded    chan struct{}
 }
 
-// Run implements rpc.Worker.
-func (w *worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Event) error) error {
+// Events implements rpc.Worker.
+func (w *worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
+	if w.streamed.Swap(true) {
+		return rpc.ErrAlreadyStreaming
+	}
+	req, err := rpc.ReceiveRequest(os.Stdin)
+	if err != nil {
+		return err
+	}
 	var seq uint64
 	say := func(body rpc.EventBody) error {
 		seq++
@@ -105,6 +114,9 @@ func (w *worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Even
 	}
 	if err := say(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart}); err != nil {
 		return err
+	}
+	if req.Mode == rpc.ModeVerify {
+		return errors.Join(say(w.checkBackup(req)), w.live(ctx, say))
 	}
 	if w.mode == "no browser" {
 		return w.live(ctx, say)
@@ -142,6 +154,16 @@ func (w *worker) Run(ctx context.Context, req rpc.RunRequest, emit func(rpc.Even
 		<-w.chromeEnded
 	}
 	return err
+}
+
+// checkBackup finds what the mode says, such as "rejected".
+func (w *worker) checkBackup(req rpc.RunRequest) rpc.BackupChecked {
+	switch outcome := rpc.Outcome(w.mode); outcome {
+	case rpc.BackupRejected, rpc.BackupInconclusive:
+		return rpc.BackupChecked{Outcome: outcome, Detail: "the fake worker says so of " + req.BackupDir}
+	default:
+		return rpc.BackupChecked{Outcome: rpc.BackupVerified, Databases: 3}
+	}
 }
 
 func (w *worker) live(ctx context.Context, say func(rpc.EventBody) error) error {

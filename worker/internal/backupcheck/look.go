@@ -1,4 +1,4 @@
-package verify
+package backupcheck
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type stored struct {
 	Broken    map[string]string `json:"broken"`
 }
 
-// judge returns a *refusal unless it is a login: all its keys, and at least one
+// judge returns a *rejection unless it is a login: all its keys, and at least one
 // database, all of which open. Chrome throws a database away that it finds torn,
 // with all others of the page, and what decrypts a login lies in one. Which
 // databases there must be is not asked: that changes with the page. A log that
@@ -41,11 +41,11 @@ func (s stored) judge() error {
 	switch {
 	case len(s.Broken) > 0:
 		name := slices.Sorted(maps.Keys(s.Broken))[0]
-		return &refusal{fmt.Sprintf("%d databases can't be opened, %s among them: %s", len(s.Broken), name, s.Broken[name])}
+		return &rejection{fmt.Sprintf("%d databases can't be opened, %s among them: %s", len(s.Broken), name, s.Broken[name])}
 	case len(s.Missing) > 0:
-		return &refusal{"localStorage lacks " + strings.Join(s.Missing, ", ")}
+		return &rejection{"localStorage lacks " + strings.Join(s.Missing, ", ")}
 	case len(s.Databases) == 0:
-		return &refusal{"the page has no database"}
+		return &rejection{"the page has no database"}
 	}
 	return nil
 }

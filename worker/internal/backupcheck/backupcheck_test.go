@@ -1,4 +1,4 @@
-package verify_test
+package backupcheck_test
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ import (
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/backupcheck"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
-	"session-manager/worker/internal/verify"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,22 +84,22 @@ func (r *rig) link(t *testing.T, sim *simulator.Server) {
 }
 
 // request is for a copy of the profile that change has had its way with.
-func (r *rig) request(t *testing.T, change func(t *testing.T, profile string)) rpc.VerifyRequest {
+func (r *rig) request(t *testing.T, change func(t *testing.T, profile string)) rpc.RunRequest {
 	t.Helper()
 	dir := browsertest.ShortDir(t)
-	req := rpc.VerifyRequest{
-		CopyDir: dir + "/copy", RoomDir: dir + "/r", ScratchDir: dir + "/s",
-		ChromePath: r.chrome.Path, ChromeVersion: r.chrome.Version, URL: r.url, Limit: patience,
+	req := rpc.RunRequest{
+		BackupDir: dir + "/copy", ProfileDir: dir + "/r", ScratchDir: dir + "/s",
+		ChromePath: r.chrome.Path, ChromeVersion: r.chrome.Version, URL: r.url, VerifyLimit: patience,
 	}
-	if err := os.CopyFS(req.CopyDir, os.DirFS(r.chrome.ProfileDir)); err != nil {
+	if err := os.CopyFS(req.BackupDir, os.DirFS(r.chrome.ProfileDir)); err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range []string{req.RoomDir, req.ScratchDir} {
+	for _, folder := range []string{req.ProfileDir, req.ScratchDir} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	change(t, filepath.Join(req.CopyDir, "Default"))
+	change(t, filepath.Join(req.BackupDir, "Default"))
 	return req
 }
 
@@ -187,28 +187,28 @@ func TestOnlyAWholeCopyOfALoginOpensAndNobodyIsAsked(t *testing.T) {
 		name   string
 		change func(*testing.T, string)
 		chrome string
-		want   int
+		want   rpc.Outcome
 		reason string
 	}{
-		{"it is whole", whole, r.chrome.Path, rpc.VerifyOpens, ""},
-		{"localStorage is gone", removing("Local Storage"), r.chrome.Path, rpc.VerifyRefused, "localStorage lacks WANoiseInfo"},
-		{"the databases are gone", removing("IndexedDB"), r.chrome.Path, rpc.VerifyRefused, "no database"},
-		{"the databases are torn", tearing("IndexedDB/*.leveldb/*.log"), r.chrome.Path, rpc.VerifyRefused, "can't be opened"},
-		{"Chrome does not start on it", odd, picky(t, r.chrome.Path), rpc.VerifyRefused, "starts on an empty profile"},
-		{"Chrome does not start at all", whole, "/bin/false", rpc.VerifyUntried, "cannot start Chrome"},
-		{"there is no Chrome", whole, "/nowhere", rpc.VerifyUntried, "cannot run /nowhere"},
+		{"it is whole", whole, r.chrome.Path, rpc.BackupVerified, ""},
+		{"localStorage is gone", removing("Local Storage"), r.chrome.Path, rpc.BackupRejected, "localStorage lacks WANoiseInfo"},
+		{"the databases are gone", removing("IndexedDB"), r.chrome.Path, rpc.BackupRejected, "no database"},
+		{"the databases are torn", tearing("IndexedDB/*.leveldb/*.log"), r.chrome.Path, rpc.BackupRejected, "can't be opened"},
+		{"Chrome does not start on it", odd, picky(t, r.chrome.Path), rpc.BackupRejected, "starts on an empty profile"},
+		{"Chrome does not start at all", whole, "/bin/false", rpc.BackupInconclusive, "cannot start Chrome"},
+		{"there is no Chrome", whole, "/nowhere", rpc.BackupInconclusive, "cannot run /nowhere"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			req := r.request(t, tt.change)
 			req.ChromePath = tt.chrome
-			before := sums(t, filepath.Dir(req.CopyDir))
-			got := verify.Copy(t.Context(), req, slog.New(slog.DiscardHandler))
-			if got.Exit != tt.want || !strings.Contains(got.Reason, tt.reason) || (got.Reason == "") != (tt.want == rpc.VerifyOpens) {
+			before := sums(t, filepath.Dir(req.BackupDir))
+			got := backupcheck.Check(t.Context(), req, slog.New(slog.DiscardHandler))
+			if got.Outcome != tt.want || !strings.Contains(got.Detail, tt.reason) || (got.Detail == "") != (tt.want == rpc.BackupVerified) {
 				t.Errorf("got %+v", got)
 			}
 			// Neither has the copy changed, nor is anything left beside it.
-			if d := cmp.Diff(before, sums(t, filepath.Dir(req.CopyDir))); d != "" {
+			if d := cmp.Diff(before, sums(t, filepath.Dir(req.BackupDir))); d != "" {
 				t.Error(d)
 			}
 		})

@@ -10,31 +10,27 @@ import (
 	"session-manager/shared/rpc/workerpb"
 )
 
-// maxRequest bounds what a worker reads of its standard input. Selectors files, the
-// only part of any size, have a bound of their own far below it.
+// maxRequest bounds what a worker reads of its standard input, in bytes. Selectors
+// files, the only part of any size, have a bound of their own far below it.
 const maxRequest = 8 << 20
 
-// ErrNoRequest says that nothing was written.
-var ErrNoRequest = errors.New("no request was sent ahead")
-
-// SendAhead writes to the standard input of a worker what Run will ask of it, and
-// closes it. The worker begins at once, and Chrome starts while go-plugin shakes
-// hands, which takes as long as a tenth of a second. A worker of which nothing is
-// asked ahead begins at Run.
-func SendAhead(stdin io.WriteCloser, r RunRequest) error {
+// SendRequest writes r to the standard input of a worker, and closes it. The worker
+// begins at once: Chrome starts while go-plugin shakes hands, which takes as long as
+// a tenth of a second.
+func SendRequest(stdin io.WriteCloser, r RunRequest) error {
 	encoded, err := proto.Marshal(runRequestToProto(r))
 	if err == nil {
 		_, err = stdin.Write(encoded)
 	}
 	if err := errors.Join(err, stdin.Close()); err != nil {
-		return fmt.Errorf("cannot send request ahead: %w", err)
+		return fmt.Errorf("cannot send request: %w", err)
 	}
 	return nil
 }
 
-// ReceiveAhead reads what SendAhead writes, and returns when that is closed.
+// ReceiveRequest reads what SendRequest writes, and returns when that is closed.
 // ErrNoRequest when it is closed without a request.
-func ReceiveAhead(stdin io.Reader) (RunRequest, error) {
+func ReceiveRequest(stdin io.Reader) (RunRequest, error) {
 	encoded, err := io.ReadAll(io.LimitReader(stdin, maxRequest+1))
 	switch {
 	case err != nil:
