@@ -157,7 +157,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.session.Subscribe(s.crashes.Observe, s.events.Observe, meter.Observe)
 	s.session.OnHealth(s.workers.Report)
 	handler, err := api.New(api.Options{
-		Session: s.session, Commands: commands{s.workers, keeper, s.session}, Crashes: crashes, Events: s.events, Meter: meter,
+		Session: s.session, Commands: commands{s.workers, keeper, s.session}, Crashes: crashes, Events: s.events, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: serving.keys.Keys, ReadNeedsKey: cfg.Exposed(),
 		Selectors: override,
 		Version:   version, Logger: log, Draining: s.draining,

@@ -114,7 +114,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-func TestKeyInTheAddressIsNone(t *testing.T) {
+func TestKeyInTheURLDoesNotCount(t *testing.T) {
 	h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Keys: someKeys(t), ReadNeedsKey: true}).router()
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), "GET", "/status?api_key="+bothKey+"&key="+bothKey, nil)
@@ -125,7 +125,7 @@ func TestKeyInTheAddressIsNone(t *testing.T) {
 	}
 }
 
-func TestTooManyCommandsAreTurnedAwayUntilTheTimeThatIsTold(t *testing.T) {
+func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Keys: someKeys(t)}).router()
 		restart := func(key string) *httptest.ResponseRecorder {
@@ -158,7 +158,7 @@ func TestTooManyCommandsAreTurnedAwayUntilTheTimeThatIsTold(t *testing.T) {
 	})
 }
 
-func TestHostMayBeTheAddressThatTheConnectionCameTo(t *testing.T) {
+func TestHostMayBeTheLocalAddress(t *testing.T) {
 	h := made(t, Options{Session: newFakeSession(session.Snapshot{})}).router()
 	tests := map[string]struct {
 		local net.Addr

@@ -18,7 +18,9 @@ import (
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/webui"
@@ -46,41 +48,23 @@ type Commander interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
-// Selectors is the file that may replace the built-in selectors.
-type Selectors interface {
-	Path() string
-	State() override.State
-}
-
-// Meter counts what the API does, and serves it as /metrics.
-type Meter interface {
-	// Request counts an answer; route is the pattern that matched.
-	Request(route, method string, status int, took time.Duration)
-	// InFlight counts one more request, or one less, that is being answered.
-	InFlight(delta int)
-	// Listeners sets how many event streams are open.
-	Listeners(n int64)
-	// Handler answers Prometheus.
-	Handler() http.Handler
-}
-
 // Options of the API.
 type Options struct {
 	Session  Reader
 	Commands Commander
-	Crashes  Crashes
+	Crashes  *crash.Store
 	// AllowedHosts are host names, next to those of the loopback, that a request
 	// may have in its Host header.
 	AllowedHosts []string
 	Events       *events.Log
-	Meter        Meter
+	Metrics      *metrics.Metrics
 	// Keys returns the API keys in force, or nil when there are none.
 	Keys func() *apikey.Keys
 	// ReadNeedsKey makes reading need a key, too. It is for addresses beyond the
 	// loopback.
 	ReadNeedsKey bool
-	// Selectors is what the page is read by. It may be nil.
-	Selectors Selectors
+	// Selectors is the file that may replace the built-in selectors.
+	Selectors *override.File
 	// Version of the service.
 	Version string
 	Logger  *slog.Logger
@@ -92,7 +76,7 @@ type Options struct {
 // api is every route, and the gate before them.
 type api struct {
 	gate    *gate
-	meter   Meter
+	metrics *metrics.Metrics
 	streams *streams
 	routes  []route
 }
@@ -129,14 +113,14 @@ func newAPI(o Options) (*api, error) {
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Commands, o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}
-	streams := &streams{log: o.Events, gate: gate, meter: o.Meter, draining: o.Draining, limits: defaultStreamLimits()}
+	streams := &streams{log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining, limits: defaultStreamLimits()}
 	page := &page{ui, o.Session, o.Logger}
 
 	get := func(f answer) map[string]answer {
 		return map[string]answer{http.MethodGet: f, http.MethodHead: f}
 	}
 	post := func(f answer) map[string]answer { return map[string]answer{http.MethodPost: f} }
-	return &api{gate: gate, meter: o.Meter, streams: streams, routes: []route{
+	return &api{gate: gate, metrics: o.Metrics, streams: streams, routes: []route{
 		{"/status", read, get(sessions.status)},
 		{"/qr", read, get(codes.any)},
 		{"/qr.png", read, get(codes.png)},
@@ -155,7 +139,7 @@ func newAPI(o Options) (*api, error) {
 		{pagePath, read, get(page.show)},
 		{"/healthz", open, get(healthz)},
 		{"/readyz", open, get(sessions.readyz)},
-		{"/metrics", read, get(func(*http.Request) response { return handled{o.Meter.Handler()} })},
+		{"/metrics", read, get(func(*http.Request) response { return handled{o.Metrics.Handler()} })},
 		{"/openapi.yaml", open, get(openapi)},
 	}}, nil
 }
@@ -208,13 +192,13 @@ func (a *api) measured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m := &measure{ResponseWriter: w, route: noRoute}
 		start := time.Now()
-		a.meter.InFlight(1)
+		a.metrics.InFlight(1)
 		defer func() {
-			a.meter.InFlight(-1)
+			a.metrics.InFlight(-1)
 			if m.status == 0 {
 				m.status = http.StatusOK
 			}
-			a.meter.Request(m.route, r.Method, m.status, time.Since(start))
+			a.metrics.Request(m.route, r.Method, m.status, time.Since(start))
 		}()
 		next.ServeHTTP(m, r)
 	})

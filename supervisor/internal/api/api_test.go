@@ -20,6 +20,7 @@ import (
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
+	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/worker"
@@ -111,6 +112,7 @@ func made(t testing.TB, o Options) *api {
 	if o.Keys == nil {
 		o.Keys = func() *apikey.Keys { return nil }
 	}
+	o.Selectors = override.New("")
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}
@@ -118,7 +120,7 @@ func made(t testing.TB, o Options) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Meter = meter
+	o.Metrics = meter
 	a, err := newAPI(o)
 	if err != nil {
 		t.Fatal(err)
@@ -252,7 +254,7 @@ func TestQRComesInTheFormThatAcceptPrefers(t *testing.T) {
 	}
 }
 
-func TestPictureTellsItsAgeAndAnswersConditionalRequests(t *testing.T) {
+func TestImageHasItsAgeAndAnswersConditionalRequests(t *testing.T) {
 	f := newFakeSession(withQR(t, time.Minute))
 	s := serve(t, f, fakeCommands{})
 	got := get(t, s, "/qr.png")
@@ -274,7 +276,7 @@ func TestPictureTellsItsAgeAndAnswersConditionalRequests(t *testing.T) {
 	}
 }
 
-func TestSessionTellsEverythingButTheLogin(t *testing.T) {
+func TestSessionHasEverythingButTheQRPayload(t *testing.T) {
 	snapshot := withQR(t, time.Minute)
 	snapshot.LastExit = &session.Exit{Generation: 2, At: moment(time.Now()), Class: "transient", Reason: reason.BrowserCrashed}
 	s := serve(t, newFakeSession(snapshot), fakeCommands{})
@@ -333,7 +335,7 @@ func TestCommandsAnswerAndFailAsProblems(t *testing.T) {
 	}
 }
 
-func TestReadyzTellsServiceAndSession(t *testing.T) {
+func TestReadyzReportsServiceAndSession(t *testing.T) {
 	draining := make(chan struct{})
 	h := made(t, Options{
 		Session: newFakeSession(session.Snapshot{State: session.Init}), Commands: fakeCommands{}, Draining: draining,

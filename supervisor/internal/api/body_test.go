@@ -16,7 +16,7 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-func TestBodiesThatMakeNoSenseAreProblems(t *testing.T) {
+func TestInvalidBodiesAreProblems(t *testing.T) {
 	tests := []struct {
 		name, contentType, body string
 		want                    int
@@ -101,7 +101,7 @@ func say(t *testing.T, s *httptest.Server, text string) answered {
 	return answered{resp.StatusCode, resp.Header, string(body)}
 }
 
-func TestHalfSentBodyIsGivenUp(t *testing.T) {
+func TestIncompleteBodyTimesOut(t *testing.T) {
 	s := slow(t)
 	got := say(t, s, "POST /session/restart HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
 	if got.status != http.StatusRequestTimeout || !strings.Contains(got.body, `"code":"body_timeout"`) {
@@ -109,21 +109,21 @@ func TestHalfSentBodyIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestHalfSentHeadersEndTheConnection(t *testing.T) {
+func TestIncompleteHeadersCloseTheConnection(t *testing.T) {
 	got := say(t, slow(t), "GET /status HTTP/1.1\r\nHost: local")
 	if got.status != 0 && got.status != http.StatusRequestTimeout {
 		t.Errorf("got %d", got.status)
 	}
 }
 
-func TestHugeHeadersAreRefused(t *testing.T) {
+func TestHugeHeadersAreRejected(t *testing.T) {
 	got := say(t, slow(t), "GET /status HTTP/1.1\r\nHost: localhost\r\nX-Long: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
 	if got.status != 0 && got.status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("got %d", got.status)
 	}
 }
 
-func TestSlowClientsHoldNobodyUp(t *testing.T) {
+func TestSlowClientsDelayNobody(t *testing.T) {
 	s := slow(t)
 	for range 100 {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
@@ -140,7 +140,7 @@ func TestSlowClientsHoldNobodyUp(t *testing.T) {
 	}
 }
 
-func TestPathsAreTakenAsTheyAre(t *testing.T) {
+func TestPathsAreNotCleaned(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
 	for _, path := range []string{"//status", "/status/", "/./status", "/session/../qr", "/STATUS", "/%2e%2e/status", "/status%00"} {
 		got := get(t, s, path)

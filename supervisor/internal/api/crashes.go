@@ -13,20 +13,13 @@ import (
 	"session-manager/supervisor/internal/logid"
 )
 
-// Crashes are the reports of abnormal exits and incidents.
-type Crashes interface {
-	List() ([]crash.Report, error)
-	Get(id string) (crash.Report, error)
-	File(id, name string) ([]byte, error)
-}
-
 type crashesBody struct {
 	Crashes []crash.Report `json:"crashes"`
 }
 
 // crashes answers for the reports.
 type crashes struct {
-	Crashes
+	*crash.Store
 	log *slog.Logger
 }
 

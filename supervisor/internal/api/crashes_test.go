@@ -12,7 +12,9 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-func TestCrashesAreListedReadAndTakenApart(t *testing.T) {
+// withReport serves a report, and returns its id.
+func withReport(t *testing.T) (*httptest.Server, string) {
+	t.Helper()
 	store := crash.NewStore(t.TempDir())
 	id, err := store.Add(crash.Report{
 		Kind: crash.Exit, Exit: session.Exit{At: moment(time.Now()), Generation: 3, Reason: reason.BrowserCrashed}, Message: "m", StateBefore: "READY",
@@ -23,7 +25,11 @@ func TestCrashesAreListedReadAndTakenApart(t *testing.T) {
 	}
 	s := httptest.NewServer(made(t, Options{Session: newFakeSession(session.Snapshot{}), Crashes: store}).router())
 	t.Cleanup(s.Close)
+	return s, id
+}
 
+func TestReportsAreListedAndRead(t *testing.T) {
+	s, id := withReport(t)
 	var list struct{ Crashes []crash.Report }
 	if err := json.Unmarshal([]byte(get(t, s, "/crashes").body), &list); err != nil {
 		t.Fatal(err)
@@ -38,6 +44,10 @@ func TestCrashesAreListedReadAndTakenApart(t *testing.T) {
 	if whole.ID != id || len(whole.Timeline) != 1 || len(whole.Files) != 2 {
 		t.Errorf("report: %+v", whole)
 	}
+}
+
+func TestOnlyFilesOfReportsAreServed(t *testing.T) {
+	s, id := withReport(t)
 	if got := get(t, s, "/crashes/"+id+"/worker.stderr"); got.body != "last words" || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain") {
 		t.Errorf("stderr: %d %s", got.status, got.body)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/metrics"
 )
 
 // reconnectAfter is how long browsers wait before they reconnect, in milliseconds.
@@ -37,7 +38,7 @@ func defaultStreamLimits() streamLimits {
 type streams struct {
 	log      *events.Log
 	gate     *gate
-	meter    Meter
+	metrics  *metrics.Metrics
 	draining <-chan struct{}
 	limits   streamLimits
 	// listeners counts the streams that are open.
@@ -81,8 +82,8 @@ type stream struct {
 
 func (s *stream) write(w http.ResponseWriter, r *http.Request) {
 	open := s.listeners.Add(1)
-	s.meter.Listeners(open)
-	defer func() { s.meter.Listeners(s.listeners.Add(-1)) }()
+	s.metrics.Listeners(open)
+	defer func() { s.metrics.Listeners(s.listeners.Add(-1)) }()
 	if open > s.limits.listeners {
 		problem{
 			status: http.StatusServiceUnavailable, code: "too_many_listeners", retryAfter: 10 * time.Second,

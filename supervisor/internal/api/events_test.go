@@ -121,7 +121,7 @@ func (l *listener) want(t *testing.T, n int) []frame {
 	return frames
 }
 
-func TestEventsBeginWithThePresentAndGoOn(t *testing.T) {
+func TestEventsBeginWithThePresentAndContinue(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events", "")
 	present := l.want(t, 4)
@@ -142,7 +142,7 @@ func TestEventsBeginWithThePresentAndGoOn(t *testing.T) {
 	}
 }
 
-func TestListenerWhoseKeyIsRevokedIsToldNoMore(t *testing.T) {
+func TestListenerWithARevokedKeyIsDisconnected(t *testing.T) {
 	var keys atomic.Pointer[apikey.Keys]
 	keys.Store(someKeys(t)())
 	s := serveEvents(t, func(a *api) { a.gate.keys, a.gate.readNeedsKey = keys.Load, true })
@@ -161,7 +161,7 @@ func TestListenerWhoseKeyIsRevokedIsToldNoMore(t *testing.T) {
 	}
 }
 
-func TestListenerWhoComesBackGetsWhatItMissed(t *testing.T) {
+func TestReconnectedListenerGetsWhatItMissed(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events", "")
 	last := l.want(t, 4)[3].id
@@ -177,7 +177,7 @@ func TestListenerWhoComesBackGetsWhatItMissed(t *testing.T) {
 	}
 }
 
-func TestListenerWhoWasAwayForTooLongGetsThePresent(t *testing.T) {
+func TestListenerThatMissedTooMuchGetsThePresent(t *testing.T) {
 	s := serveEvents(t, nil)
 	for range events.Capacity + 1 {
 		s.step()
@@ -190,7 +190,7 @@ func TestListenerWhoWasAwayForTooLongGetsThePresent(t *testing.T) {
 	}
 }
 
-func TestEventsOfSomeTypesOnly(t *testing.T) {
+func TestOnlyRequestedTypesOfEventsAreSent(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events?types=state,qr", "")
 	l.want(t, 2)
@@ -210,7 +210,7 @@ func TestEventsOfSomeTypesOnly(t *testing.T) {
 	}
 }
 
-func TestSilentStreamBeats(t *testing.T) {
+func TestSilentStreamHasHeartbeats(t *testing.T) {
 	s := serveEvents(t, func(a *api) { a.streams.limits.heartbeat = 10 * time.Millisecond })
 	l := s.listen(t, "/events", "")
 	l.want(t, 4)
@@ -231,7 +231,7 @@ func TestStreamsEndWhenTheServiceStops(t *testing.T) {
 	}
 }
 
-func TestStreamOverHTTP2OutlivesTheTimeToTakeAnEvent(t *testing.T) {
+func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
 	s := serveEvents(t, func(a *api) {
 		a.streams.limits.take, a.streams.limits.heartbeat = 300*time.Millisecond, 500*time.Millisecond
 	})
@@ -255,7 +255,7 @@ func TestStreamOverHTTP2OutlivesTheTimeToTakeAnEvent(t *testing.T) {
 	_ = l.body.Close()
 }
 
-func TestTooManyListenersAreTurnedAway(t *testing.T) {
+func TestTooManyListenersAreRejected(t *testing.T) {
 	s := serveEvents(t, func(a *api) { a.streams.limits.listeners = 2 })
 	s.listen(t, "/events", "").want(t, 4)
 	s.listen(t, "/events", "").want(t, 4)
@@ -265,7 +265,7 @@ func TestTooManyListenersAreTurnedAway(t *testing.T) {
 	}
 }
 
-func TestListenerWhoReadsNothingIsDroppedAndHarmsNobody(t *testing.T) {
+func TestListenerThatReadsNothingIsDropped(t *testing.T) {
 	var a *api
 	s := serveEvents(t, func(made *api) {
 		made.streams.limits.take = 2 * time.Second

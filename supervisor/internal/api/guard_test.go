@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestForeignHostsAndOriginsAreRefused(t *testing.T) {
+func TestForeignHostsAndOriginsAreRejected(t *testing.T) {
 	s := serve(t, newFakeSession(withQR(t, time.Minute)), fakeCommands{})
 	port := s.URL[strings.LastIndex(s.URL, ":"):]
 	tests := []struct {

@@ -14,7 +14,7 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-func TestPhoneNumbersAreTakenInInternationalFormOnly(t *testing.T) {
+func TestPhoneNumbersMustBeInternational(t *testing.T) {
 	tests := map[string]string{
 		"+54 9 11 5555-1234":     "5491155551234",
 		" +34600000000 ":         "34600000000",
@@ -68,7 +68,7 @@ func TestPairAnswersTheCodeWithItsExpiry(t *testing.T) {
 	}
 }
 
-func TestCommandsThatCannotBeDoneSayWhy(t *testing.T) {
+func TestFailedCommandsExplainWhy(t *testing.T) {
 	const number = `{"phone":"+5491155551234"}`
 	tests := []struct {
 		path, body string
@@ -113,7 +113,7 @@ func TestCommandsThatCannotBeDoneSayWhy(t *testing.T) {
 	}
 }
 
-func TestLogOutSaysWhereTheOldLoginLies(t *testing.T) {
+func TestLogOutNamesTheQuarantineFolder(t *testing.T) {
 	c := fakeCommands{logOut: func(purge bool) (string, error) {
 		if purge {
 			return "", nil
@@ -129,7 +129,7 @@ func TestLogOutSaysWhereTheOldLoginLies(t *testing.T) {
 	}
 }
 
-func TestRestartThatHasToWaitSaysUntilWhen(t *testing.T) {
+func TestDeferredRestartAnswersItsTime(t *testing.T) {
 	until := time.Date(2026, 11, 24, 3, 1, 0, 0, time.UTC)
 	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{until: until})
 	if got := ask(t, s, http.MethodPost, "/session/restart", nil); got.status != 202 || !strings.Contains(got.body, `"deferred_until": "2026-11-24T03:01:00Z"`) {

@@ -123,7 +123,7 @@ func TestDescriptionIsValidAndServed(t *testing.T) {
 	}
 }
 
-func TestDescriptionHasTheRoutesWithTheirMethodsAndAccess(t *testing.T) {
+func TestDescriptionListsRoutesMethodsAndAccess(t *testing.T) {
 	names := map[access]string{open: "open", read: "read", command: "command"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
 	known := map[string]bool{}
@@ -160,7 +160,7 @@ func TestDescriptionHasTheRoutesWithTheirMethodsAndAccess(t *testing.T) {
 	}
 }
 
-func TestDescriptionHasTheStatesAndTheCodesOfProblems(t *testing.T) {
+func TestDescriptionListsStatesAndProblemCodes(t *testing.T) {
 	var states []any
 	for _, s := range session.States() {
 		states = append(states, string(s))
@@ -227,7 +227,7 @@ func full(t *testing.T) session.Snapshot {
 	return s
 }
 
-func TestSessionIsAsDescribedWhetherAllOrNothingIsKnown(t *testing.T) {
+func TestSessionConformsToItsDescription(t *testing.T) {
 	for name, snapshot := range map[string]session.Snapshot{
 		"all": full(t), "nothing": nothing(),
 	} {

@@ -8,7 +8,7 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-func TestPageComesWithHeadersThatKeepOtherSitesOut(t *testing.T) {
+func TestPageHeadersKeepOtherSitesOut(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{State: session.Ready}), fakeCommands{})
 	got := ask(t, s, "GET", "/", func(r *http.Request) { r.Header.Set("Accept-Language", "es-MX") })
 	if got.status != 200 || got.header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(got.body, `lang="es"`) {
@@ -25,7 +25,7 @@ func TestPageComesWithHeadersThatKeepOtherSitesOut(t *testing.T) {
 	}
 }
 
-func TestLinkOfAnotherSiteOpensThePageAndNothingElse(t *testing.T) {
+func TestCrossSiteLinkOpensOnlyThePage(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
 	follow := func(method, path, mode, dest string) int {
 		return ask(t, s, method, path, func(r *http.Request) {

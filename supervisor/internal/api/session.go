@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -12,8 +13,8 @@ const jsonType = "application/json"
 // sessions answers for the state of the session.
 type sessions struct {
 	waiter
-	file    Selectors
-	version string
+	selectors *override.File
+	version   string
 }
 
 // status answers GET /status: {"status":"QR_REQUIRED"}, nothing else, always 200.
@@ -34,7 +35,7 @@ type sessionBody struct {
 
 type pageBody struct {
 	session.Page
-	Selectors *selectorsBody `json:"selectors,omitempty"`
+	Selectors selectorsBody `json:"selectors"`
 }
 
 // selectorsBody is the selectors that the page is read by.
@@ -51,15 +52,12 @@ type selectorsBody struct {
 // session answers GET /session: everything but the QR itself.
 func (s *sessions) session(*http.Request) response {
 	snapshot := s.Snapshot().At(time.Now())
-	body := sessionBody{snapshot, pageBody{Page: snapshot.Page}, s.version}
-	if s.file != nil {
-		state := s.file.State()
-		body.Page.Selectors = &selectorsBody{"built_in", s.file.Path(), session.Moment{Time: state.Since}, state.Refused}
-		if len(state.File) > 0 {
-			body.Page.Selectors.Source = "file"
-		}
+	state := s.selectors.State()
+	selectors := selectorsBody{"built_in", s.selectors.Path(), session.Moment{Time: state.Since}, state.Refused}
+	if len(state.File) > 0 {
+		selectors.Source = "file"
 	}
-	return object{http.StatusOK, body}
+	return object{http.StatusOK, sessionBody{snapshot, pageBody{snapshot.Page, selectors}, s.version}}
 }
 
 var ok = raw{http.StatusOK, jsonType, []byte(`{"ok":true}`)}

@@ -28,14 +28,14 @@ func TestWaitHoldsTheAnswerUntilItChanges(t *testing.T) {
 	}
 }
 
-func TestWaitEndsAtItsTime(t *testing.T) {
+func TestWaitTimesOut(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{State: session.Init}), fakeCommands{})
 	if got := get(t, s, "/qr?wait=20ms"); got.body != `{"status":"NO_QR"}` {
 		t.Errorf("got %s", got.body)
 	}
 }
 
-func TestWaitRefusesWhatIsNoDuration(t *testing.T) {
+func TestWaitRejectsInvalidDurations(t *testing.T) {
 	s := serve(t, newFakeSession(session.Snapshot{}), fakeCommands{})
 	for _, wait := range []string{"x", "-1s", "10h", "25"} {
 		got := get(t, s, "/status?wait="+wait)
@@ -45,7 +45,7 @@ func TestWaitRefusesWhatIsNoDuration(t *testing.T) {
 	}
 }
 
-func TestWaitWithATagHoldsTheAnswerUntilThereIsAnotherQR(t *testing.T) {
+func TestWaitWithATagWaitsForAnotherQR(t *testing.T) {
 	f := newFakeSession(withQR(t, time.Minute))
 	s := serve(t, f, fakeCommands{})
 	for _, path := range []string{"/qr.png", "/qr.txt"} {

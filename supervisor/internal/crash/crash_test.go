@@ -72,7 +72,7 @@ func TestReportsAreForTheServicesUserOnly(t *testing.T) {
 	}
 }
 
-func TestOnlyTheNewestReportsStay(t *testing.T) {
+func TestOnlyTheNewestReportsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	s := NewStore(dir)
 	if err := os.Mkdir(filepath.Join(dir, ".half-left"), 0o700); err != nil {
@@ -93,7 +93,7 @@ func TestOnlyTheNewestReportsStay(t *testing.T) {
 	}
 }
 
-func TestListOfNothingIsEmpty(t *testing.T) {
+func TestListWithoutReportsIsEmpty(t *testing.T) {
 	list, err := NewStore("/nonexistent").List()
 	if err != nil || list == nil || len(list) != 0 {
 		t.Errorf("got %v, %v", list, err)
@@ -120,7 +120,7 @@ func TestNamesCantLeaveTheFolder(t *testing.T) {
 	}
 }
 
-func TestAddSaysWhenItCantWrite(t *testing.T) {
+func TestAddReturnsItsWriteError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func event(body rpc.EventBody) worker.Notice {
 	return worker.FromWorker{Event: rpc.Event{Generation: 3, Body: body}}
 }
 
-func TestAbnormalEndTellsItsStory(t *testing.T) {
+func TestAbnormalExitIsReported(t *testing.T) {
 	list := recorded(t, Options{}, func(r *Recorder) {
 		r.Notice(worker.Spawning{Generation: 3})
 		r.Notice(event(rpc.BrowserStarted{PID: 42, Product: "Chrome/156"}))
@@ -188,10 +188,6 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 		t.Fatalf("%d reports", len(list))
 	}
 	got := list[0]
-	if got.Kind != Exit || got.StateBefore != "READY" || got.Phase != "page" || got.UptimeMS != 60000 || got.WorkerBytes != 77 ||
-		got.WorkerExit != "exit 70" || got.ChromeExit != "signal killed" || got.Versions != (Versions{Service: "v1", Browser: "Chrome/156", Page: "2.3000"}) {
-		t.Errorf("got %+v", got)
-	}
 	var events []string
 	for _, s := range got.Timeline {
 		events = append(events, s.Event)
@@ -199,12 +195,21 @@ func TestAbnormalEndTellsItsStory(t *testing.T) {
 	if d := cmp.Diff([]string{"spawning", "browser_started", "page", "state", "exiting", "state", "exited"}, events); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"worker.stderr"}, got.Files); d != "" {
+	want := Report{
+		ID: got.ID, Kind: Exit, Message: reason.Describe(reason.BrowserCrashed).Message, StateBefore: "READY", Phase: "page", WorkerBytes: 77,
+		Exit: session.Exit{
+			Generation: 3, At: got.At, Reason: reason.BrowserCrashed, Class: "transient", UptimeMS: 60000,
+			WorkerExit: "exit 70", ChromeExit: "signal killed", Failures: 1,
+		},
+		Versions: Versions{Service: "v1", Browser: "Chrome/156", Page: "2.3000"},
+		Timeline: got.Timeline, Files: []string{"worker.stderr"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }
 
-func TestPlannedEndLeavesNoReport(t *testing.T) {
+func TestPlannedExitLeavesNoReport(t *testing.T) {
 	list := recorded(t, Options{}, func(r *Recorder) {
 		r.Notice(worker.Exited{Generation: 1, Reason: reason.RestartRequested, Class: restart.Planned})
 	})
@@ -213,7 +218,7 @@ func TestPlannedEndLeavesNoReport(t *testing.T) {
 	}
 }
 
-func TestIncidentIsLookedAtOnceInAWhile(t *testing.T) {
+func TestIncidentIsInspectedOnceInAWhile(t *testing.T) {
 	photos := 0
 	o := Options{Diagnose: func(context.Context) (rpc.Diagnosis, error) {
 		return rpc.Diagnosis{
@@ -254,7 +259,7 @@ func TestTimelineIsBounded(t *testing.T) {
 	}
 }
 
-func TestReportsThatComeTooFastAreDroppedAndSaidSo(t *testing.T) {
+func TestTooManyReportsAreDroppedAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	list := recorded(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(r *Recorder) {
 		for n := range backlog + 1 {

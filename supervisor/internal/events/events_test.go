@@ -43,7 +43,7 @@ func kinds(events []Event) []Type {
 	return list
 }
 
-func TestEachChangeMakesTheEventsThatTellOfIt(t *testing.T) {
+func TestEachChangeMakesItsEvents(t *testing.T) {
 	tests := []struct {
 		name     string
 		from, to *session.Snapshot
@@ -133,7 +133,7 @@ func TestStateEventNamesTheStateBefore(t *testing.T) {
 	}
 }
 
-func TestPresentTellsTheNewestOfEachType(t *testing.T) {
+func TestPresentIsTheNewestOfEachType(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	for i := range 10 {
 		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
@@ -150,7 +150,7 @@ func TestPresentTellsTheNewestOfEachType(t *testing.T) {
 	}
 }
 
-func TestReaderWhoWasAwayForTooLongIsTold(t *testing.T) {
+func TestReaderThatMissedTooMuchLearnsIt(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	for i := range Capacity {
 		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
@@ -182,7 +182,7 @@ func TestReaderWhoWasAwayForTooLongIsTold(t *testing.T) {
 	}
 }
 
-func TestPositionIsThatOfItsEventOnlyInTheSameRun(t *testing.T) {
+func TestPositionIsKnownOnlyInTheSameRun(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	for _, e := range l.Present().Events {
 		if seq, err := l.Position(e.ID); err != nil || seq != e.Seq {
@@ -225,7 +225,7 @@ func TestReadersAreWokenAndMissNothing(t *testing.T) {
 	readers.Wait()
 }
 
-func TestNoEventHoldsTheLogin(t *testing.T) {
+func TestNoEventHoldsTheQRPayload(t *testing.T) {
 	const login = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,1"
 	code, err := qr.Draw(rpc.QRPayload(login))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package metrics tells Prometheus about the service, from a registry of its
-// own. Every name is in this file and in state.go.
+// Package metrics exports metrics of the service to Prometheus, from a registry of
+// its own.
 package metrics
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const namespace = "session_manager"
 
-// Metrics counts what happens, and is asked by Prometheus. Its methods are safe
+// Metrics counts what happens, and serves it to Prometheus. Its methods are safe
 // for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -49,27 +49,28 @@ func New(version string, first *session.Snapshot) (*Metrics, error) {
 	m := &Metrics{
 		seen:        first,
 		registry:    prometheus.NewRegistry(),
-		transitions: counters("session", "transitions_total", "Changes of the session's state.", "from", "to"),
-		codes:       counters("qr", "codes_total", "Different QR codes that the page showed, by what found them.", "reader"),
-		exits:       counters("worker", "exits_total", "Workers that exited, by cause. Those of the class planned were asked to.", "class", "reason"),
-		timeToQR: histogram("qr", "first_seconds", "From the start of a worker to its first QR.",
-			1, 2, 3, 5, 8, 13, 21, 34, 60, 120),
-		heartbeats: histogram("worker", "heartbeat_interval_seconds", "Between two heartbeats of a worker, of which one is due every three seconds.",
-			1, 2, 2.9, 3.1, 3.5, 4, 6, 10),
-		requests: counters("http", "requests_total", "Requests answered.", "route", "method", "status"),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Subsystem: "http", Name: "request_seconds",
-			Help:    "How long answers took, those that were asked to wait included.",
-			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60},
-		}, []string{"route"}),
-		inFlight:  gauge("http", "requests_in_flight", "Requests that are being answered, listeners of events included."),
-		listeners: gauge("events", "listeners", "Open streams of events."),
-		webhooks:  counters("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many.", "result"),
+		transitions: counter("session", "transitions_total", "Changes of the session's state.", "from", "to"),
+		codes:       counter("qr", "codes_total", "Different QR codes that the page showed, by the reader that found them.", "reader"),
+		exits:       counter("worker", "exits_total", "Workers that exited, by cause. Those of the class planned were asked to.", "class", "reason"),
+		timeToQR: prometheus.NewHistogram(histogram("qr", "first_seconds", "Time from the start of a worker to its first QR.",
+			1, 2, 3, 5, 8, 13, 21, 34, 60, 120)),
+		heartbeats: prometheus.NewHistogram(histogram("worker", "heartbeat_interval_seconds", "Time between two heartbeats of a worker, which sends one every three seconds.",
+			1, 2, 2.9, 3.1, 3.5, 4, 6, 10)),
+		requests: counter("http", "requests_total", "Requests answered.", "route", "method", "status"),
+		durations: prometheus.NewHistogramVec(histogram("http", "request_seconds", "Time to answer a request, including the time that the caller asked to wait.",
+			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60), []string{"route"}),
+		inFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
+		listeners: gauge("events", "listeners", "Open event streams."),
+		webhooks:  counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
 	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1, with the version of the service in its labels.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
+	})
+	build.Set(1)
 	for _, c := range []prometheus.Collector{
 		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.inFlight, m.listeners, m.webhooks,
-		build(version), &state{snapshot: m.snapshot}, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := m.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("internal error: cannot register metrics: %w", err)
@@ -78,39 +79,28 @@ func New(version string, first *session.Snapshot) (*Metrics, error) {
 	return m, nil
 }
 
-// count adds one. A label that is no text, which only a foreign worker could
-// send, is not counted.
-func count(c *prometheus.CounterVec, labels ...string) {
-	if one, err := c.GetMetricWithLabelValues(labels...); err == nil {
-		one.Inc()
-	}
-}
-
-func counters(subsystem, name, help string, labels ...string) *prometheus.CounterVec {
+func counter(subsystem, name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
 }
 
-func histogram(subsystem, name, help string, buckets ...float64) prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: buckets,
-	})
+func histogram(subsystem, name, help string, buckets ...float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: buckets}
 }
 
 func gauge(subsystem, name, help string) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
 }
 
-func build(version string) prometheus.Collector {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "1, with the version of the service in its labels.",
-		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
-	})
-	g.Set(1)
-	return g
+// count adds one. A label that is not valid UTF-8, which only a foreign worker
+// could send, is not counted.
+func count(c *prometheus.CounterVec, labels ...string) {
+	if one, err := c.GetMetricWithLabelValues(labels...); err == nil {
+		one.Inc()
+	}
 }
 
-// Observe counts what leads from the snapshot before to s. The snapshots must
-// come in their order.
+// Observe counts what changed between the previous snapshot and s. Snapshots must
+// come in order.
 func (m *Metrics) Observe(s *session.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -123,7 +113,11 @@ func (m *Metrics) Observe(s *session.Snapshot) {
 		count(m.exits, e.Class, string(e.Reason))
 	}
 	if q := s.QR; q != nil && !q.Same(before.QR) {
-		m.countQR(q, s.Worker)
+		count(m.codes, q.Reader)
+		if m.timed < q.Generation && q.Generation == s.Worker.Generation && !s.Worker.StartedAt.IsZero() {
+			m.timed = q.Generation
+			m.timeToQR.Observe(q.IssuedAt.Sub(s.Worker.StartedAt.Time).Seconds())
+		}
 	}
 	beat, last := s.Worker.HeartbeatAt, before.Worker.HeartbeatAt
 	if beat.After(last.Time) && !last.IsZero() && s.Worker.Generation == before.Worker.Generation {
@@ -131,23 +125,8 @@ func (m *Metrics) Observe(s *session.Snapshot) {
 	}
 }
 
-func (m *Metrics) snapshot() *session.Snapshot {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.seen
-}
-
-// countQR needs mu.
-func (m *Metrics) countQR(q *session.QR, w session.Worker) {
-	count(m.codes, q.Reader)
-	if m.timed < q.Generation && q.Generation == w.Generation && !w.StartedAt.IsZero() {
-		m.timed = q.Generation
-		m.timeToQR.Observe(q.IssuedAt.Sub(w.StartedAt.Time).Seconds())
-	}
-}
-
 // Request counts an answer. route is the pattern that matched, so that callers
-// can't make up new ones.
+// can't invent new ones.
 func (m *Metrics) Request(route, method string, status int, took time.Duration) {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
@@ -161,13 +140,13 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 // InFlight counts one more request that is being answered, or, with -1, one less.
 func (m *Metrics) InFlight(delta int) { m.inFlight.Add(float64(delta)) }
 
-// Listeners says how many streams of events are open.
+// Listeners sets how many event streams are open.
 func (m *Metrics) Listeners(n int64) { m.listeners.Set(float64(n)) }
 
 // Delivery counts an attempt of the webhook: delivered, failed or dropped.
 func (m *Metrics) Delivery(result string) { count(m.webhooks, result) }
 
-// maxScrapes bounds the scrapes at once: each looks through /proc.
+// maxScrapes bounds concurrent scrapes: each reads /proc.
 const maxScrapes = 2
 
 // Handler answers in the format that the caller accepts.
@@ -175,4 +154,94 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.ContinueOnError,
 	})
+}
+
+// What is true at the moment of the scrape. A metric without a value is left out.
+var (
+	sessionState  = describe("session", "state", "1 for the present state, 0 for the others.", "state")
+	sessionSince  = describe("session", "state_since_timestamp_seconds", "When the present state was entered.")
+	sessionReason = describe("session", "reason", "Always 1, with the reason for the state in its label.", "reason")
+	evidenceAge   = describe("session", "evidence_age_seconds", "Time since the page was last observed.")
+
+	qrAvailable = describe("qr", "available", "1 while there is a QR that a phone could scan.")
+	qrAge       = describe("qr", "age_seconds", "Time for which the present QR has been shown.")
+	qrExpiry    = describe("qr", "expires_in_seconds", "Time for which the present QR can still be scanned.")
+	qrReader    = describe("qr", "reader", "Always 1, with the reader that found the present QR in its label.", "reader")
+
+	workerUp         = describe("worker", "up", "1 while there is a worker process.")
+	workerGeneration = describe("worker", "generation", "The number of the present worker.")
+	workerStarted    = describe("worker", "start_timestamp_seconds", "When the present worker was started.")
+	heartbeatAge     = describe("worker", "heartbeat_age_seconds", "Time since the worker's last heartbeat.")
+
+	memoryBytes = describe("", "memory_bytes", "Memory of the supervisor, the worker and all of Chrome. Pages shared by Chrome's processes are counted once where the kernel allows it.", "process")
+	processes   = describe("", "processes", "Number of Chrome's processes.", "process")
+)
+
+func describe(subsystem, name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+}
+
+// present collects what is true of the last snapshot.
+type present struct{ m *Metrics }
+
+// Describe implements prometheus.Collector. It describes nothing, because what is
+// collected depends on the snapshot.
+func (present) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (p present) Collect(ch chan<- prometheus.Metric) {
+	p.m.mu.Lock()
+	s := p.m.seen
+	p.m.mu.Unlock()
+	now := time.Now()
+	send := func(d *prometheus.Desc, value float64, labels ...string) {
+		if m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, value, labels...); err == nil {
+			ch <- m
+		}
+	}
+	since := func(d *prometheus.Desc, t session.Moment) {
+		if !t.IsZero() {
+			send(d, now.Sub(t.Time).Seconds())
+		}
+	}
+	for _, known := range session.States() {
+		send(sessionState, number(s.State == known), string(known))
+	}
+	send(sessionReason, 1, string(s.Reason.Code))
+	send(sessionSince, unix(s.Since))
+	since(evidenceAge, s.EvidenceAt)
+
+	q := s.FreshQR(now)
+	send(qrAvailable, number(q != nil))
+	if q != nil {
+		since(qrAge, q.IssuedAt)
+		send(qrExpiry, q.ExpiresAt.Sub(now).Seconds())
+		send(qrReader, 1, q.Reader)
+	}
+
+	send(workerUp, number(s.Worker.PID != 0))
+	send(workerGeneration, float64(s.Worker.Generation))
+	if s.Worker.PID != 0 {
+		send(workerStarted, unix(s.Worker.StartedAt))
+		since(heartbeatAge, s.Worker.HeartbeatAt)
+	}
+	m := measure(s.Worker.PID)
+	for name, bytes := range m.bytes {
+		send(memoryBytes, float64(bytes), name)
+	}
+	send(processes, float64(m.chrome), "chrome")
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func unix(t session.Moment) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }

@@ -35,7 +35,7 @@ func compare(t *testing.T, m *Metrics, want string, names ...string) {
 	}
 }
 
-func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
+func TestTransitionsExitsAndCodesAreCountedOnce(t *testing.T) {
 	m := fresh(t, &session.Snapshot{State: session.Init})
 	start := time.Now()
 	s := session.Snapshot{State: session.Init, Processes: session.Processes{Worker: session.Worker{Generation: 1, StartedAt: moment(start)}}}
@@ -63,7 +63,7 @@ func TestTransitionsEndsAndCodesAreCountedOnceEach(t *testing.T) {
 		s.QR = &session.QR{Generation: 2, Seq: 1, Reader: "dom", IssuedAt: moment(start.Add(32 * time.Second))}
 	})
 	compare(t, m, `
-# HELP session_manager_qr_codes_total Different QR codes that the page showed, by what found them.
+# HELP session_manager_qr_codes_total Different QR codes that the page showed, by the reader that found them.
 # TYPE session_manager_qr_codes_total counter
 session_manager_qr_codes_total{reader="dom"} 2
 session_manager_qr_codes_total{reader="screenshot"} 1
@@ -76,7 +76,7 @@ session_manager_session_transitions_total{from="QR_REQUIRED",to="INIT"} 1
 session_manager_worker_exits_total{class="transient",reason="browser_crashed"} 1
 `, "session_manager_qr_codes_total", "session_manager_session_transitions_total", "session_manager_worker_exits_total")
 	compare(t, m, `
-# HELP session_manager_qr_first_seconds From the start of a worker to its first QR.
+# HELP session_manager_qr_first_seconds Time from the start of a worker to its first QR.
 # TYPE session_manager_qr_first_seconds histogram
 session_manager_qr_first_seconds_bucket{le="1"} 0
 session_manager_qr_first_seconds_bucket{le="2"} 1
@@ -119,7 +119,7 @@ func TestHeartbeatsAreTimedWithinOneWorker(t *testing.T) {
 	}
 }
 
-func TestPresentStateIsOneAndTheOthersAreZero(t *testing.T) {
+func TestPresentStateIsOneOthersAreZero(t *testing.T) {
 	m := fresh(t, &session.Snapshot{State: session.Ready})
 	compare(t, m, `
 # HELP session_manager_session_state 1 for the present state, 0 for the others.
@@ -136,7 +136,7 @@ session_manager_qr_available 0
 `, "session_manager_session_state", "session_manager_qr_available", "session_manager_qr_age_seconds", "session_manager_session_evidence_age_seconds")
 }
 
-func TestMemoryIsThatOfTheWorkerAndOfAllBelowIt(t *testing.T) {
+func TestMemoryIncludesAllBelowTheWorker(t *testing.T) {
 	// A shell for the worker, and two sleepers for Chrome.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -199,7 +199,7 @@ func TestMetricsAreNamedAndFormattedAsPrometheusWants(t *testing.T) {
 	}
 }
 
-func TestLabelThatIsNoTextDoesNoHarm(t *testing.T) {
+func TestInvalidUTF8InALabelIsHarmless(t *testing.T) {
 	s := &session.Snapshot{
 		State: session.QRRequired, QR: &session.QR{Generation: 1, Seq: 1, Reader: "\xff", ExpiresAt: moment(time.Now().Add(time.Hour))},
 	}

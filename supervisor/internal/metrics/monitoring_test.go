@@ -14,7 +14,7 @@ import (
 
 // The alerts and the dashboard can't be loaded here, but each of their metrics
 // must exist.
-func TestAlertsAndDashboardAskForMetricsThatThereAre(t *testing.T) {
+func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 	now := time.Now()
 	all := &session.Snapshot{
 		State: session.QRRequired, Since: moment(now), Evidence: session.Evidence{EvidenceAt: moment(now)}, Reason: session.Reason{Code: "scan_qr"},

@@ -37,7 +37,7 @@ func login(t testing.TB) rpc.QRPayload {
 
 // The picture as it is, and as a browser scales it; decoders that share nothing
 // with each other nor with the product.
-func TestPNGDecodesWithTwoIndependentDecodersAtEachUsualSize(t *testing.T) {
+func TestPNGDecodesWithTwoDecodersAtUsualSizes(t *testing.T) {
 	dir, wanted := t.TempDir(), map[string]rpc.QRPayload{}
 	for n, side := range []int{0, 0, 200, 264, 300, 400, 500, 600} {
 		want := fixed(n)
@@ -159,7 +159,7 @@ func white(img image.Image, x, y int) bool {
 	return color.GrayModel.Convert(img.At(x, y)) == color.Gray{Y: 255}
 }
 
-func TestTextDecodesToItsString(t *testing.T) {
+func TestTextDecodesToItsPayload(t *testing.T) {
 	want := login(t)
 	code, err := Draw(want)
 	if err != nil {
@@ -201,7 +201,7 @@ func fill(img *image.Gray, x0, y0, n int, dark bool) {
 	}
 }
 
-func TestDrawRefusesEmptyAndOverlongStrings(t *testing.T) {
+func TestDrawRejectsEmptyAndOverlongPayloads(t *testing.T) {
 	for _, l := range []rpc.QRPayload{"", rpc.QRPayload(strings.Repeat("a", MaxLength+1))} {
 		if _, err := Draw(l); err == nil {
 			t.Errorf("a string of %d bytes was drawn", len(l))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAliveAnswersOnlyWhileTheLoopTurns(t *testing.T) {
+func TestAliveAnswersOnlyWhileTheLoopRuns(t *testing.T) {
 	observed, release := make(chan struct{}, 1), make(chan struct{})
 	s := New(DefaultLimits(), slog.New(slog.DiscardHandler))
 	s.Subscribe(func(*Snapshot) {

@@ -82,7 +82,7 @@ func TestFlappingPageDoesNotFlapTheStatus(t *testing.T) {
 	}
 }
 
-func TestDeathOfAWaveringPageIsNoDisconnectionLater(t *testing.T) {
+func TestCrashWhileFlappingIsNotADisconnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.Notify(worker.Spawning{Generation: 1})
 		r.worker(ready)
@@ -96,7 +96,7 @@ func TestDeathOfAWaveringPageIsNoDisconnectionLater(t *testing.T) {
 	})
 }
 
-func TestLogoutStaysTheReasonOfTheNextWorkersQR(t *testing.T) {
+func TestLoggedOutOutlivesTheWorker(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(1)).step(page(rpc.PageLoggedOut, ""), at(2))
 	m = m.step(event{kind: WorkerExited, generation: 1, reason: reason.Maintenance}, at(3))
 	m = m.step(event{kind: Spawning, generation: 2}, at(4))
@@ -113,7 +113,7 @@ func TestLogoutStaysTheReasonOfTheNextWorkersQR(t *testing.T) {
 	expect(t, m.step(last, at(9)), QRRequired, reason.ScanQR)
 }
 
-func TestPairingIsTellableUntilItEnds(t *testing.T) {
+func TestPairingIsShownUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.Notify(worker.Spawning{Generation: 1})
 		r.worker(unlinked)

@@ -72,7 +72,7 @@ type flap struct {
 type qrClock struct {
 	// expires is zero while there is no QR.
 	expires time.Time
-	// missingSince is since when the page has asked for a phone without a QR.
+	// missingSince is when the page began to ask for a phone without a QR.
 	missingSince time.Time
 }
 
@@ -109,8 +109,7 @@ func (m machine) fill(s *Snapshot) {
 
 // step is the pure transition function.
 func (m machine) step(e event, now time.Time) machine {
-	stale := e.generation != 0 && e.kind != Spawning && e.generation != m.generation
-	if stale || m.phase.Name == phaseStopping {
+	if m.phase.Name == phaseStopping || m.stale(e) {
 		return m
 	}
 	if m.flaps(e, now) {
@@ -126,11 +125,7 @@ func (m machine) step(e event, now time.Time) machine {
 	}
 	switch e.kind {
 	case Spawning:
-		m.generation, m.running = e.generation, true
-		m = m.withoutPage().withPhase(phaseHandshake, now)
-		if m.reason.Code == "" || from == Error || from == QRRequired {
-			m = m.withReason(reason.Starting, "", now)
-		}
+		m = m.spawned(e.generation, from, now)
 	case WorkerExited, Blocked, Stopping:
 		m.running = false
 		m = m.withoutPage().withPhase(phaseAfter[e.kind], now)
@@ -145,6 +140,20 @@ func (m machine) step(e event, now time.Time) machine {
 		m = m.observed(e, from, now)
 	}
 	return m.withQRClock(now)
+}
+
+// stale reports whether e is of another generation than the present one.
+func (m machine) stale(e event) bool {
+	return e.generation != 0 && e.kind != Spawning && e.generation != m.generation
+}
+
+func (m machine) spawned(generation uint64, from State, now time.Time) machine {
+	m.generation, m.running = generation, true
+	m = m.withoutPage().withPhase(phaseHandshake, now)
+	if m.reason.Code == "" || from == Error || from == QRRequired {
+		m = m.withReason(reason.Starting, "", now)
+	}
+	return m
 }
 
 var phaseAfter = map[Kind]string{WorkerExited: phaseBackoff, Blocked: phaseBlocked, Stopping: phaseStopping}
@@ -204,16 +213,21 @@ func (p pageState) observed(e event, now time.Time) pageState {
 // unless more is known.
 func (m machine) explain(e event, from State) reason.Code {
 	code := cmp.Or(e.page.Reason, defaultReason[e.kind])
-	linked := from == Authenticated || from == Ready || from == Disconnected
-	switch {
-	case e.kind == PageUnlinked && code == reason.ScanQR && (linked || m.loggedOut):
-		return reason.LoggedOut
-	case code == reason.ScanQR && m.reason.Code == reason.QRUnreadable && m.qr.expires.IsZero():
-		return reason.QRUnreadable
-	case e.kind == PageLoading && m.state != Init && code != reason.PageCrashed && code != reason.PageHung:
-		// What was known stays true until the page reports otherwise. A page that
-		// crashed or hung, however, does not load again of its own accord.
-		return m.reason.Code
+	switch code {
+	case reason.ScanQR:
+		if from == Authenticated || from == Ready || from == Disconnected || m.loggedOut {
+			return reason.LoggedOut
+		}
+		if m.reason.Code == reason.QRUnreadable && m.qr.expires.IsZero() {
+			return reason.QRUnreadable
+		}
+	case reason.PageCrashed, reason.PageHung:
+		// Such a page does not reload of its own accord.
+	default:
+		// While a page reloads, what was known stays true.
+		if e.kind == PageLoading && m.state != Init {
+			return m.reason.Code
+		}
 	}
 	return code
 }

@@ -98,7 +98,7 @@ func TestSinceIsWhenTheStateWasEntered(t *testing.T) {
 	}
 }
 
-func TestLogoutOnThePhoneStaysTheReasonOfTheNewQR(t *testing.T) {
+func TestLoggedOutStaysTheReasonOfTheNewQR(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(1))
 	m = m.step(page(rpc.PageLoggedOut, ""), at(2))
 	expect(t, m, Disconnected, reason.LoggedOut)
@@ -108,7 +108,7 @@ func TestLogoutOnThePhoneStaysTheReasonOfTheNewQR(t *testing.T) {
 	expect(t, m, QRRequired, reason.LoggedOut)
 }
 
-func TestCrashOfAReadySessionIsInitWithItsReasonAndNoQR(t *testing.T) {
+func TestCrashIsInitWithItsReasonAndNoQR(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(1)).withQR(at(time.Minute), at(1))
 	m = m.step(event{kind: WorkerExited, generation: 1, reason: reason.WorkerCrashed}, at(2))
 	expect(t, m, Init, reason.WorkerCrashed)
@@ -119,7 +119,7 @@ func TestCrashOfAReadySessionIsInitWithItsReasonAndNoQR(t *testing.T) {
 	expect(t, m, Init, reason.WorkerCrashed)
 }
 
-func TestPageThatDiedOrHangsIsNamedWhileItIsMended(t *testing.T) {
+func TestCrashedOrHungPageStaysTheReason(t *testing.T) {
 	for _, code := range []reason.Code{reason.PageCrashed, reason.PageHung} {
 		m := started().step(page(rpc.PageUnlinked, ""), at(1))
 		m = m.step(page(rpc.PageLoading, code), at(2))
@@ -131,7 +131,7 @@ func TestPageThatDiedOrHangsIsNamedWhileItIsMended(t *testing.T) {
 	}
 }
 
-func TestQRExpiresByItself(t *testing.T) {
+func TestQRExpires(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(0)).withQR(at(20*time.Second), at(0))
 	if !m.deadline().Equal(at(20 * time.Second)) {
 		t.Fatalf("deadline %v", m.deadline())
@@ -144,7 +144,7 @@ func TestQRExpiresByItself(t *testing.T) {
 	}
 }
 
-func TestNoQRForTooLongIsAnIncidentUntilThereIsOne(t *testing.T) {
+func TestMissingQRIsAnIncident(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(0))
 	m = m.tick(at(14 * time.Second))
 	expect(t, m, QRRequired, reason.ScanQR)
@@ -156,13 +156,13 @@ func TestNoQRForTooLongIsAnIncidentUntilThereIsOne(t *testing.T) {
 	expect(t, m, QRRequired, reason.ScanQR)
 }
 
-func TestAnExplainedMissingQRIsNoIncident(t *testing.T) {
+func TestExplainedMissingQRIsNotAnIncident(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, reason.PasskeyRequired), at(0))
 	m = m.tick(at(16 * time.Second))
 	expect(t, m, QRRequired, reason.PasskeyRequired)
 }
 
-func TestPageThatLoadsForTooLongIsAnErrorWithTheReasonItGave(t *testing.T) {
+func TestOverduePageIsAnErrorWithItsReason(t *testing.T) {
 	for given, want := range map[reason.Code]reason.Code{
 		"":                        reason.PageLoadFailed,
 		reason.NetworkUnreachable: reason.NetworkUnreachable,
@@ -185,7 +185,7 @@ func orElse(c, otherwise reason.Code) reason.Code {
 	return c
 }
 
-func TestReloadOfAReadyPageIsNoDisconnectUntilItTakesTooLong(t *testing.T) {
+func TestReloadKeepsReadyUntilItIsOverdue(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(0))
 	for s := time.Second; s < 90*time.Second; s += 10 * time.Second {
 		m = m.step(page(rpc.PageLoading, ""), at(s)).tick(at(s))
@@ -207,7 +207,7 @@ func TestReadyNeedsFreshEvidence(t *testing.T) {
 	}
 }
 
-func TestBlockedSaysWhyAndSpawningStartsOver(t *testing.T) {
+func TestBlockedHasItsReasonUntilSpawning(t *testing.T) {
 	m := newMachine(DefaultLimits(), t0).step(event{kind: Blocked, reason: reason.BrowserMissing}, at(1))
 	expect(t, m, Error, reason.BrowserMissing)
 	m = m.step(event{kind: Spawning, generation: 1}, at(2))
@@ -255,7 +255,7 @@ func TestReadyNeedsTheLoginOnDisk(t *testing.T) {
 	}
 }
 
-func TestPersistedAtIsWhenTheLoginWasFirstSeenOnDisk(t *testing.T) {
+func TestPersistedAtIsTheFirstSightOnDisk(t *testing.T) {
 	saved := page(rpc.PageReady, "")
 	saved.page.Persisted = true
 	m := started().step(page(rpc.PageSyncing, ""), at(1))

@@ -107,16 +107,10 @@ func (s *Session) SetLogin(status login.Status) {
 // Paired records that a code to link a phone was given out. When it returns, the
 // snapshot shows it.
 func (s *Session) Paired(expires time.Time) {
-	shown := make(chan struct{})
-	s.post(func(l *loop, _ time.Time) {
+	_ = s.do(context.Background(), func(l *loop) {
 		l.next.Pairing = &Pairing{Moment{expires}}
 		l.update("paired", l.m)
-		close(shown)
 	})
-	select {
-	case <-shown:
-	case <-s.done:
-	}
 }
 
 // Stopping records that the service stops. From then on no QR is served.
@@ -134,17 +128,20 @@ func (s *Session) post(f func(*loop, time.Time)) {
 
 // Alive returns nil when the loop responds, and the error of ctx if it does not
 // before ctx ends. A loop that has ended as it should counts as alive.
-func (s *Session) Alive(ctx context.Context) error {
-	responded := make(chan struct{})
+func (s *Session) Alive(ctx context.Context) error { return s.do(ctx, func(*loop) {}) }
+
+// do returns when the loop has done f, or has ended, or else the error of ctx.
+func (s *Session) do(ctx context.Context, f func(*loop)) error {
+	done := make(chan struct{})
 	select {
-	case s.inbox <- func(*loop, time.Time) { close(responded) }:
+	case s.inbox <- func(l *loop, _ time.Time) { f(l); close(done) }:
 	case <-s.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
-	case <-responded:
+	case <-done:
 		return nil
 	case <-s.done:
 		return nil

@@ -61,7 +61,7 @@ func (r *rig) showQR() {
 	r.worker(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second})
 }
 
-func TestQRIsServedUntilItsTimeToLiveAndNotAMomentLonger(t *testing.T) {
+func TestQRIsServedUntilItExpires(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		shown := time.Now()
@@ -80,7 +80,7 @@ func TestQRIsServedUntilItsTimeToLiveAndNotAMomentLonger(t *testing.T) {
 	})
 }
 
-func TestQRLivesNoLongerWhenTheMachineWasSuspended(t *testing.T) {
+func TestSuspendedTimeCountsForTheQR(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		q := r.Snapshot().QR
@@ -126,7 +126,7 @@ func TestQRIsDroppedAtOnce(t *testing.T) {
 	}
 }
 
-func TestWordsOfADeadWorkerChangeNothing(t *testing.T) {
+func TestEventsOfAnExitedWorkerChangeNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		r.Notify(worker.Exited{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
@@ -140,7 +140,7 @@ func TestWordsOfADeadWorkerChangeNothing(t *testing.T) {
 	})
 }
 
-func TestStringThatCantBeDrawnIsNotServed(t *testing.T) {
+func TestPayloadThatCantBeDrawnIsNotServed(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		r.worker(rpc.QRGone{Cause: "page_changed"})
@@ -165,7 +165,7 @@ func TestWaitersAreWokenByTheNextSnapshot(t *testing.T) {
 	})
 }
 
-func TestObserverIsToldOfEverySnapshotInOrder(t *testing.T) {
+func TestObserversGetEverySnapshotInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		for i, s := range r.observed {
@@ -179,7 +179,7 @@ func TestObserverIsToldOfEverySnapshotInOrder(t *testing.T) {
 	})
 }
 
-func TestHealthIsReportedOnItsEdges(t *testing.T) {
+func TestHealthIsReportedWhenItChanges(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		r.worker(rpc.Heartbeat{})
@@ -190,7 +190,7 @@ func TestHealthIsReportedOnItsEdges(t *testing.T) {
 	})
 }
 
-func TestLogTellsEveryTransitionAndNoSecret(t *testing.T) {
+func TestLogHasEveryTransitionAndNoSecret(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
 		r.worker(rpc.PageObserved{Condition: rpc.PageSyncing, Detail: "for +54 9 11 5555 1234, code ABCD-1234, " + loginString})

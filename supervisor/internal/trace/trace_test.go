@@ -76,7 +76,7 @@ func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 	}
 }
 
-func TestTraceOfAStartThatFailedShowsTheNextOneToo(t *testing.T) {
+func TestTraceIncludesTheStartAfterAFailure(t *testing.T) {
 	begun := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "trace.json")
 	r := New(file, begun, clock(begun), slog.New(slog.DiscardHandler))
@@ -97,7 +97,7 @@ func TestTraceOfAStartThatFailedShowsTheNextOneToo(t *testing.T) {
 	}
 }
 
-func TestNoFileMeansNoTrace(*testing.T) {
+func TestWithoutAFileThereIsNoTrace(*testing.T) {
 	r := New("", time.Time{}, time.Now, nil)
 	r.Listening()
 	r.Notice(worker.Spawning{})

@@ -138,7 +138,7 @@ func (r *rig) next(t *testing.T) delivery {
 	}
 }
 
-func TestStatesAndReasonsThatNeedSomebodyAreToldInOrder(t *testing.T) {
+func TestRelevantStatesAndReasonsAreDeliveredInOrder(t *testing.T) {
 	r := start(t, nil, nil)
 	r.becomes(session.Init, reason.PageLoading, "")
 	r.becomes(session.QRRequired, reason.ScanQR, "no code yet")
@@ -185,7 +185,7 @@ func TestWithoutAKeyNothingIsSigned(t *testing.T) {
 	}
 }
 
-func TestFailedDeliveryIsRepeatedWithTheSameIDUntilItIsTaken(t *testing.T) {
+func TestFailedDeliveryIsRepeatedWithTheSameID(t *testing.T) {
 	answers := []int{500, 404, 429, 301, 200}
 	r := start(t, func(n int, w http.ResponseWriter) {
 		w.Header().Set("Location", "/elsewhere")
@@ -205,7 +205,7 @@ func TestFailedDeliveryIsRepeatedWithTheSameIDUntilItIsTaken(t *testing.T) {
 	}
 }
 
-func TestReceiverThatBreaksTheConnectionGetsItAgain(t *testing.T) {
+func TestBrokenConnectionIsTriedAgain(t *testing.T) {
 	r := start(t, func(n int, w http.ResponseWriter) {
 		if n > 1 {
 			return
@@ -220,7 +220,7 @@ func TestReceiverThatBreaksTheConnectionGetsItAgain(t *testing.T) {
 	}
 }
 
-func TestReceiverThatHangsIsGivenUpOnInTime(t *testing.T) {
+func TestHangingReceiverIsTriedAgain(t *testing.T) {
 	release := make(chan struct{})
 	r := start(t, func(n int, _ http.ResponseWriter) {
 		if n == 1 {
@@ -235,7 +235,7 @@ func TestReceiverThatHangsIsGivenUpOnInTime(t *testing.T) {
 	r.next(t)
 }
 
-func TestOldNewsAreDropped(t *testing.T) {
+func TestOldEventsAreDropped(t *testing.T) {
 	r := start(t, func(n int, w http.ResponseWriter) {
 		if n <= 3 {
 			w.WriteHeader(http.StatusBadGateway)
@@ -254,7 +254,7 @@ func TestOldNewsAreDropped(t *testing.T) {
 	}
 }
 
-func TestReceiverThatWasAwayForTooLongIsToldThePresent(t *testing.T) {
+func TestReceiverThatMissedTooMuchGetsThePresent(t *testing.T) {
 	called, away := make(chan struct{}), make(chan struct{})
 	r := start(t, func(n int, _ http.ResponseWriter) {
 		if n == 1 {
@@ -288,7 +288,7 @@ func (r *rig) last() string {
 	return r.log.Present().Events[len(events.Types())-1].ID
 }
 
-func TestRetryAfterIsRespectedWithinReason(t *testing.T) {
+func TestRetryAfterIsRespectedUpToALimit(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "999999999999": 0, "3600": maxRetryAfter,
 		"Tue, 24 Nov 2026 08:00:00 GMT": 0,

@@ -24,7 +24,7 @@ func render(t *testing.T, s session.Snapshot, accept string) string {
 	return string(page)
 }
 
-func TestPageSpeaksTheLanguageThatIsPreferred(t *testing.T) {
+func TestPageIsInThePreferredLanguage(t *testing.T) {
 	for accept, want := range map[string]string{
 		"":                              "en",
 		"es":                            "es",
@@ -96,7 +96,7 @@ func same(t *testing.T, a, b map[string]string) {
 	}
 }
 
-func TestScriptNamesOnlyTextsAndElementsThatThereAre(t *testing.T) {
+func TestScriptUsesExistingTextsAndElements(t *testing.T) {
 	u, err := New()
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestPolicyAllowsExactlyTheInlineScriptAndStyle(t *testing.T) {
 	}
 }
 
-func TestPageTellsTheStateBeforeItsScriptRuns(t *testing.T) {
+func TestPageShowsTheStateBeforeItsScriptRuns(t *testing.T) {
 	s := session.Snapshot{State: session.Error, Reason: session.Reason{Code: reason.BrowserMissing}}
 	for accept, want := range map[string][]string{
 		"en": {`<html lang="en">`, "Something needs you", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
