@@ -41,8 +41,6 @@ func (c commands) LogOut(ctx context.Context, purge bool) (string, error) {
 // newWorkers makes who runs the workers, and who looks after their login. Each
 // notice goes to all who follow them, in one order.
 func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *override.File) *login.Manager {
-	limits := login.DefaultLimits()
-	limits.SettleTime, limits.BackupHour = cfg.SettleTime, cfg.QuietHour()
 	group, err := proctree.Delegated()
 	s.log.Info(logid.ContainmentSelected, "control_group", err == nil, logging.KeyPath, group)
 	s.workers = worker.New(worker.Options{
@@ -53,7 +51,10 @@ func (s *service) newWorkers(cfg *config.Config, runtimeDir string, override *ov
 		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor),
 		Timings:        worker.DefaultTimings(), Limits: restart.DefaultLimits(),
 	})
-	keeper := login.New(s.workers, login.Options{Limits: limits, Logger: s.log, Publish: s.session.SetLogin, Now: time.Now})
+	keeper := login.New(s.workers, login.Options{
+		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.QuietHour()}, Logger: s.log,
+		Publish: s.session.SetLogin, Now: time.Now,
+	})
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, keeper.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}

@@ -11,6 +11,8 @@ import (
 
 var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 
+func defaultLimits() Limits { return Limits{SettleTime: time.Minute, BackupHour: 4} }
+
 func at(d time.Duration) time.Time { return t0.Add(d) }
 
 // seen is an observation of the page at a time after t0.
@@ -69,7 +71,7 @@ func TestLoginThatNeverReachedTheDiskIsForgotten(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	r, _ = follow(r, g, linked(time.Hour, rpc.PageSyncing, false))
-	if got := DefaultLimits().hold(r, worker.WhenIdle); !got.Equal(at(time.Hour + 5*time.Minute)) {
+	if got := defaultLimits().hold(r, worker.WhenIdle); !got.Equal(at(time.Hour + 5*time.Minute)) {
 		t.Errorf("the next one is held until %v", got)
 	}
 }
@@ -87,7 +89,7 @@ func TestNothingIsKnownAboutAnotherProfile(t *testing.T) {
 }
 
 func TestDecide(t *testing.T) {
-	l := DefaultLimits()
+	l := defaultLimits()
 	restored := func(ago time.Duration) Record {
 		r := held()
 		r.RestoredAt = at(-ago)
@@ -150,7 +152,7 @@ func TestDecide(t *testing.T) {
 }
 
 func TestBackupIsTriedOnceADayOrNever(t *testing.T) {
-	l := DefaultLimits()
+	l := defaultLimits()
 	r, g := follow(held(), page{}, linked(0, rpc.PageReady, true))
 	r.BackupTriedAt = at(61 * time.Minute)
 	if got, _ := decide(l, r, g, false, at(65*time.Minute)); got != nothing {
@@ -166,7 +168,7 @@ func TestBackupIsTriedOnceADayOrNever(t *testing.T) {
 // Regardless of what the page shows and how often it restarts, a backup is restored
 // at most once a day, and a profile quarantined at most once per login.
 func TestDecisionsDoNotLoop(t *testing.T) {
-	l := DefaultLimits()
+	l := defaultLimits()
 	for name, shown := range map[string]seen{
 		"a QR": unlinked(0, reason.ScanQR), "a logout": unlinked(0, reason.LoggedOut), "logged out": loggedOut(0),
 		"failed storage": {0, rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.StorageFailed}},
@@ -195,7 +197,7 @@ func TestDecisionsDoNotLoop(t *testing.T) {
 }
 
 func TestHold(t *testing.T) {
-	l := DefaultLimits()
+	l := defaultLimits()
 	tests := []struct {
 		name                   string
 		record                 Record

@@ -286,7 +286,7 @@ func (m *Manager) AfterStop(ctx context.Context, p *profile.Profile, end worker.
 	}
 	if m.failedStarts >= startFailures {
 		m.failedStarts = 0
-		if m.pending.action == nothing && m.hasBackup && m.record.expected() && m.record.canRestore(m.limits, m.now()) {
+		if m.pending.action == nothing && m.hasBackup && m.record.expected() && m.record.canRestore(m.now()) {
 			m.pending = plan{restore, whyNoStart}
 		}
 	}
@@ -295,12 +295,15 @@ func (m *Manager) AfterStop(ctx context.Context, p *profile.Profile, end worker.
 	}
 }
 
+// backupTime bounds the making of a backup, and stopBackupTime that at a stop.
+const backupTime, stopBackupTime = 20 * time.Second, 5 * time.Second
+
 // backUp makes a backup. One that the restart was for is verified; after any other
 // end somebody waits for the next Chrome. It is called with mu held.
 func (m *Manager) backUp(ctx context.Context, end worker.Closing) {
-	making, bound := ctx, m.limits.BackupTime
+	making, bound := ctx, backupTime
 	if end.Stopping {
-		making, bound = context.WithoutCancel(ctx), m.limits.StopBackupTime // ctx has ended
+		making, bound = context.WithoutCancel(ctx), stopBackupTime // ctx has ended
 	}
 	making, cancel := context.WithTimeout(making, bound)
 	defer cancel()

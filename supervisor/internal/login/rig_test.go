@@ -61,7 +61,7 @@ func (r *rig) start() {
 	r.t.Cleanup(func() { _ = folder.Close() })
 	r.folder = folder
 	r.Manager = New(r, Options{
-		Limits: DefaultLimits(), Logger: slog.New(slog.DiscardHandler),
+		Limits: defaultLimits(), Logger: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return r.now },
 		Publish: func(s Status) {
 			r.mu.Lock()
