@@ -18,6 +18,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page"
 	"session-manager/worker/internal/persist"
 	"session-manager/worker/internal/server"
@@ -57,9 +58,9 @@ func run(stderr *os.File) int {
 	// Made before Serve, which puts a pipe in the place of os.Stderr. What is
 	// worth showing is the supervisor's decision, so all levels go there.
 	log := logging.New(stderr, "worker", slog.LevelDebug)
-	log.Debug("worker started", slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
+	log.Debug(logid.WorkerStarted, slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
 	if err := raiseOOMScore("/proc/self/oom_score_adj"); err != nil {
-		log.Warn("OOM score stays", slog.Any(logging.KeyError, err))
+		log.Warn(logid.OOMScoreRaiseFailed, slog.Any(logging.KeyError, err))
 	}
 
 	// Interrupts are for the supervisor. They are caught rather than ignored: an
@@ -79,7 +80,7 @@ func run(stderr *os.File) int {
 	case <-served: // the supervisor has said goodbye, or is gone
 	case <-w.Idle():
 	case s := <-terminate:
-		log.Info("told to end", slog.String("signal", s.String()))
+		log.Info(logid.StopRequested, slog.String("signal", s.String()))
 	}
 	return end(w, log, served, terminate)
 }
@@ -89,7 +90,7 @@ func run(stderr *os.File) int {
 func begin(w *server.Worker, log *slog.Logger) {
 	req, err := rpc.ReceiveRequest(os.Stdin)
 	if err != nil {
-		log.Warn("request_read_failed", slog.Any(logging.KeyError, err))
+		log.Warn(logid.RequestReadFailed, slog.Any(logging.KeyError, err))
 		w.Refuse(err)
 		return
 	}
@@ -102,7 +103,7 @@ func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
 	if err := w.Stop(ctx); err != nil {
-		log.Warn("cannot end cleanly", slog.Any(logging.KeyError, err))
+		log.Warn(logid.StopFailed, slog.Any(logging.KeyError, err))
 	}
 	last := time.NewTimer(farewell)
 	defer last.Stop()

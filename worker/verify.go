@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/backupcheck"
+	"session-manager/worker/internal/logid"
 )
 
 // maxRequest bounds what is read of a request, in bytes. Most of it is the
@@ -25,7 +26,7 @@ func verifyCopy(stdin io.Reader, stdout, stderr *os.File) int {
 	defer stop()
 	log := logging.New(stderr, "worker", slog.LevelDebug)
 	if err := raiseOOMScore("/proc/self/oom_score_adj"); err != nil {
-		log.Warn("OOM score stays", slog.Any(logging.KeyError, err))
+		log.Warn(logid.OOMScoreRaiseFailed, slog.Any(logging.KeyError, err))
 	}
 	var req rpc.VerifyRequest
 	if err := json.NewDecoder(io.LimitReader(stdin, maxRequest)).Decode(&req); err != nil {
@@ -44,7 +45,7 @@ func verifyCopy(stdin io.Reader, stdout, stderr *os.File) int {
 		verdict.Exit = rpc.VerifyRefused
 	}
 	if err := json.NewEncoder(stdout).Encode(verdict); err != nil {
-		log.Warn("cannot tell the verdict", slog.Any(logging.KeyError, err))
+		log.Warn(logid.StopFailed, slog.Any(logging.KeyError, err))
 	}
 	return verdict.Exit
 }

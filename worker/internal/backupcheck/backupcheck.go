@@ -20,6 +20,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/logid"
 )
 
 const (
@@ -136,14 +137,14 @@ func (c check) startOn(ctx context.Context, scratch, profile string) (*browser.B
 // nothing is lost by a kill.
 func (c check) end(ctx context.Context, b *browser.Browser) {
 	if err := b.Close(ctx); err != nil && !errors.Is(err, browser.ErrKilled) {
-		c.log.Warn("cannot end Chrome", slog.Any(logging.KeyError, err))
+		c.log.Warn(logid.ChromeCloseFailed, slog.Any(logging.KeyError, err))
 	}
 	<-b.Done()
 }
 
 func (c check) remove(path string) {
 	if err := os.RemoveAll(path); err != nil {
-		c.log.Warn("cannot remove folder", slog.Any(logging.KeyError, err))
+		c.log.Warn(logid.FolderRemoveFailed, slog.Any(logging.KeyError, err))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"session-manager/shared/lease"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/worker/internal/logid"
 )
 
 // Start starts Chrome and returns when it answers and holds our profile. ctx
@@ -91,8 +92,8 @@ func launch(o Options, h host, held *os.File) (*Browser, error) {
 	args := commandLine(o.ProfileDir, userAgentOf(o.Version), h, o.Args)
 	b := &Browser{log: o.Logger, scratchDir: o.ScratchDir, sandbox: !chrome.DisablesSandbox(args)}
 	if !b.sandbox {
-		o.Logger.Warn("Chrome runs without its sandbox: a page that breaks out of it has this user's rights",
-			slog.Bool("root", h.root))
+		o.Logger.Warn(logid.SandboxDisabled, slog.Bool("root", h.root),
+			slog.String(logging.KeyDetail, "a page that breaks out of Chrome has this user's rights"))
 	}
 	if err := b.exec(o.Path, args, env, held); err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
@@ -140,7 +141,7 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 	if err := checkLock(o.ProfileDir, hostname, b.PID()); err != nil {
 		return err
 	}
-	b.log.Debug("Chrome answers", slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.product),
+	b.log.Debug(logid.ChromeConnected, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.product),
 		logging.Millis("start_ms", time.Since(begun)))
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 )
 
@@ -42,7 +43,7 @@ func (p *Page) navigate(ctx context.Context) error {
 	}
 	if res.ErrorText != "" { // such as net::ERR_NAME_NOT_RESOLVED
 		p.failure = reasonOf(res.ErrorText)
-		p.log.Warn("the page can't be reached", logging.KeyReason, string(p.failure), logging.KeyDetail, res.ErrorText)
+		p.log.Warn(logid.NavigationFailed, logging.KeyReason, string(p.failure), logging.KeyDetail, res.ErrorText)
 	}
 	return nil
 }
@@ -67,7 +68,7 @@ func (l *loop) reload(ctx context.Context, fresh bool) error {
 	defer cancel()
 	if fresh {
 		if err := l.forget(ctx); err != nil {
-			l.log.Warn("cannot clear the cache", logging.KeyError, err)
+			l.log.Warn(logid.CacheClearFailed, logging.KeyError, err)
 		}
 	}
 	return l.navigate(ctx)
@@ -112,7 +113,7 @@ func (l *loop) cureCrash(ctx context.Context) error {
 	if l.crashes, ok = l.crashes.another(time.Now(), l.t.CureWindow, l.t.CureLimit); !ok {
 		return reason.Wrap(reason.PageCrashed, fmt.Errorf("cannot keep the page alive: it died more than %d times in %v", l.t.CureLimit, l.t.CureWindow))
 	}
-	l.log.Warn("the page's process died; loading it again", logging.KeyReason, string(reason.PageCrashed))
+	l.log.Warn(logid.PageCrashed, logging.KeyReason, string(reason.PageCrashed))
 	l.failing(reason.PageCrashed)
 	return l.revive(ctx, reason.PageCrashed)
 }
@@ -127,7 +128,7 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 		return reason.Wrap(code, errors.New("cannot get the page to answer: it failed to again after it was loaded anew"))
 	}
 	l.relapse = true
-	l.log.Warn("the page hangs; loading it again", logging.KeyReason, string(code))
+	l.log.Warn(logid.PageStalled, logging.KeyReason, string(code))
 	l.failing(code)
 	stop, cancel := context.WithTimeout(ctx, l.t.Call)
 	defer cancel()
@@ -136,7 +137,7 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 		// one again.
 		return reason.Wrap(code, errors.New("cannot get the page to answer: its process is frozen"))
 	} else if err != nil {
-		l.log.Warn("cannot stop the page's script", logging.KeyError, err)
+		l.log.Warn(logid.ScriptStopFailed, logging.KeyError, err)
 	}
 	return l.revive(ctx, code)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/logging"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 )
 
@@ -77,7 +78,7 @@ func (p *Page) listen(events <-chan *rod.Message) {
 func (p *Page) handleSafely(msg *rod.Message) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.log.Warn("cannot decode an event of Chrome", logging.KeyEvent, msg.Method, logging.KeyDetail, fmt.Sprint(r))
+			p.log.Warn(logid.EventDecodeFailed, logging.KeyEvent, msg.Method, logging.KeyDetail, fmt.Sprint(r))
 		}
 	}()
 	switch msg.SessionID {
@@ -153,7 +154,7 @@ func (p *Page) handlePage(msg *rod.Message) {
 		}
 		p.noteComplaint(e.Entry)
 		if e.Entry.Level == proto.LogLogEntryLevelError {
-			p.log.Debug("page complains", slog.String(logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300))),
+			p.log.Debug(logid.ConsoleMessageReceived, slog.String(logging.KeyLine, logging.Redact(truncate(e.Entry.Text, 300))),
 				slog.String("source", string(e.Entry.Source)))
 		}
 	default:
@@ -233,7 +234,7 @@ func (p *Page) doChore(do chore) {
 	ctx, cancel := context.WithTimeout(p.life, p.t.Call)
 	defer cancel()
 	if err := do(ctx); err != nil && p.life.Err() == nil {
-		p.log.Warn("cannot tidy up the browser", logging.KeyError, err)
+		p.log.Warn(logid.TidyFailed, logging.KeyError, err)
 	}
 }
 
@@ -241,7 +242,7 @@ func (p *Page) enqueue(do chore) {
 	select {
 	case p.chores <- do:
 	default:
-		p.log.Warn("too much to tidy up in the browser; something is left")
+		p.log.Warn(logid.TidyDropped)
 	}
 }
 
@@ -250,7 +251,7 @@ func (p *Page) closeTarget(id proto.TargetTargetID) {
 		if _, err := (proto.TargetCloseTarget{TargetID: id}).Call(p.o.Browser.Context(ctx)); err != nil {
 			return fmt.Errorf("cannot close another page: %w", err)
 		}
-		p.log.Info("closed another page of the browser")
+		p.log.Info(logid.TabClosed)
 		return nil
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
 )
 
 // LogOut ends the link through the page, and returns when the page has wiped its
@@ -23,7 +24,7 @@ func (p *Page) LogOut(ctx context.Context) error {
 			return rpc.ErrNotLinked
 		}
 		if err := p.logOutByModules(ctx); err != nil {
-			p.log.Info("logging out as a person would", logging.KeyDetail, err.Error())
+			p.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
 			return p.logOutByHand(ctx)
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/qrpayload"
 )
@@ -94,7 +95,7 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	if now.Sub(start) < 2*l.t.LookDeadline {
 		l.misses++
 	}
-	l.log.Warn("page does not answer", slog.Any(logging.KeyError, err), slog.Int("misses", l.misses))
+	l.log.Warn(logid.ObservationFailed, slog.Any(logging.KeyError, err), slog.Int("misses", l.misses))
 	if l.misses >= l.t.Misses {
 		code := reason.PageHung
 		if errors.Is(err, errScript) {
@@ -173,7 +174,7 @@ func (l *loop) act(ctx context.Context, look classify.Observation, now time.Time
 	l.publish(look, v)
 	l.emit(v.Events)
 	if v.Disagree != "" {
-		l.log.Warn("readers disagree about the code; the newest is served",
+		l.log.Warn(logid.ReaderContradicted,
 			logging.KeyReader, string(v.Disagree), logging.KeyDetail, "not believed")
 	}
 	wake := now.Add(l.t.Interval)
@@ -193,13 +194,13 @@ func (l *loop) act(ctx context.Context, look classify.Observation, now time.Time
 		return wake, reason.Wrap(v.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(v.Why).Message))
 	case classify.Press:
 		if err := l.press(ctx, toReload); err != nil {
-			l.log.Warn("cannot press the button for new codes; the page will be loaded again", logging.KeyError, err)
+			l.log.Warn(logid.QRRenewFailed, logging.KeyError, err)
 			l.history = l.history.PressFailed()
 			return now.Add(staleRetry), ctx.Err()
 		}
-		l.log.Info("asked the page for new codes")
+		l.log.Info(logid.QRRenewed)
 	case classify.Reload, classify.ReloadFresh:
-		l.log.Info("loading the page again", logging.KeyReason, string(v.Why))
+		l.log.Info(logid.PageReloaded, logging.KeyReason, string(v.Why))
 		return l.loadAgain(ctx, v.Action == classify.ReloadFresh, now)
 	case classify.Return, classify.UseHere:
 		return l.pressOrReload(ctx, v, now)
@@ -213,16 +214,16 @@ func (l *loop) act(ctx context.Context, look classify.Observation, now time.Time
 func (l *loop) pressOrReload(ctx context.Context, v classify.Decision, now time.Time) (time.Time, error) {
 	var err error
 	if v.Action == classify.Return {
-		l.log.Info("leading the page back to its QR")
+		l.log.Info(logid.PageReturned)
 		err = l.goBack(ctx)
 	} else {
-		l.log.Info("taking the session over", logging.KeyReason, string(v.Why))
+		l.log.Info(logid.SessionClaimed, logging.KeyReason, string(v.Why))
 		err = l.press(ctx, toUseHere)
 	}
 	if err == nil || ctx.Err() != nil {
 		return now.Add(staleRetry), ctx.Err()
 	}
-	l.log.Warn("cannot press the page's button; the page will be loaded again", logging.KeyError, err)
+	l.log.Warn(logid.ButtonPressFailed, logging.KeyError, err)
 	return l.loadAgain(ctx, false, now)
 }
 
@@ -230,7 +231,7 @@ func (l *loop) pressOrReload(ctx context.Context, v classify.Decision, now time.
 func (l *loop) loadAgain(ctx context.Context, fresh bool, now time.Time) (time.Time, error) {
 	l.tell(func(time.Time) (classify.History, []rpc.EventBody) { return l.history.Navigated() })
 	if err := l.reload(ctx, fresh); err != nil {
-		l.log.Warn("cannot load the page again", logging.KeyError, err)
+		l.log.Warn(logid.PageReloadFailed, logging.KeyError, err)
 	}
 	return now.Add(staleRetry), ctx.Err()
 }
@@ -266,7 +267,7 @@ func (l *loop) sight(r classify.Reading, cause string) string {
 func (l *loop) emit(events []rpc.EventBody) {
 	for _, e := range events {
 		if shown, ok := e.(rpc.PageObserved); ok {
-			l.log.Debug("page observed", logging.KeyState, string(shown.Condition), logging.KeyReason, string(shown.Reason))
+			l.log.Debug(logid.PageObserved, logging.KeyState, string(shown.Condition), logging.KeyReason, string(shown.Reason))
 		}
 		l.o.Emit(e)
 	}

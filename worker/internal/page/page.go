@@ -20,6 +20,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 )
 
@@ -128,7 +129,7 @@ func prepare(o Options) (*Page, error) {
 	t := o.Timings.withDefaults().stretched(o.DeadlineFactor)
 	l, err := parseLens(o.Selectors)
 	if err != nil {
-		log.Error("cannot use the selectors file; the built-in one is used", logging.KeyError, err)
+		log.Warn(logid.SelectorsRejected, logging.KeyError, err)
 		if l, err = parseLens(nil); err != nil {
 			return nil, err
 		}

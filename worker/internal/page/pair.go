@@ -10,6 +10,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
 )
 
 var (
@@ -101,7 +102,7 @@ func (p *Page) makeCode(ctx context.Context, v view, phone rpc.Secret) (rpc.Pair
 	p.setPairing(pairing{document: v.document, until: time.Now().Add(life)})
 	code, err := h.codeByModules(ctx, phone)
 	if errors.Is(err, errNoModules) {
-		p.log.Info("asking for a pairing code as a person would", logging.KeyDetail, err.Error())
+		p.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
 		code, err = h.codeByHand(ctx, phone)
 	}
 	if err == nil && !pairingCode.MatchString(string(code)) {
@@ -111,7 +112,7 @@ func (p *Page) makeCode(ctx context.Context, v view, phone rpc.Secret) (rpc.Pair
 		p.setPairing(pairing{document: v.document, until: time.Now()})
 		return rpc.Pairing{}, err
 	}
-	p.log.Info("the page shows a pairing code")
+	p.log.Info(logid.PairingCodeReceived)
 	p.setPairing(pairing{document: v.document, phone: phone, code: code, until: time.Now().Add(life)})
 	return rpc.Pairing{Code: code, TTL: life}, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/qrpayload"
 )
@@ -101,7 +102,7 @@ func (l *loop) refused(reader selectors.Reader, err error) {
 		return
 	}
 	l.refusals[reader] = err.Error()
-	l.log.Warn("what the page shows is no login string", logging.KeyReader, string(reader), logging.KeyError, err)
+	l.log.Warn(logid.QRPayloadRejected, logging.KeyReader, string(reader), logging.KeyError, err)
 }
 
 // words are what the page's modules call their states.
@@ -122,7 +123,7 @@ func (l *loop) note(r record) {
 	if r.Socket != "" && !known || !r.Visible {
 		level = slog.LevelWarn // It will be misjudged, or it will be slow.
 	}
-	l.log.Log(l.life, level, "page's own state", slog.String(logging.KeyState, r.Socket),
+	l.log.Log(l.life, level, logid.PageStateChanged, slog.String(logging.KeyState, r.Socket),
 		slog.String("stream", r.Stream), slog.String("mode", r.Mode), slog.Bool("visible", r.Visible))
 }
 

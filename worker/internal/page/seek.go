@@ -16,6 +16,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/screenshot"
 )
@@ -125,7 +126,7 @@ func (s *seeker) read(reader selectors.Reader, find func(context.Context, func(s
 	defer cancel()
 	text, err := find(ctx, through.accepts)
 	if err != nil && ctx.Err() == nil {
-		s.page.log.Debug("cannot search pictures", logging.KeyReader, string(reader), logging.KeyError, err)
+		s.page.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(reader), logging.KeyError, err)
 		r.Err = err
 	}
 	if code, err := through.shape.Parse(text); err == nil {

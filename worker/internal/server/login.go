@@ -8,6 +8,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
 )
 
 const (
@@ -83,11 +84,11 @@ func (w *loginWatch) await(ctx context.Context) error {
 	for w.wanted() {
 		stored, err := w.stored()
 		if err != nil {
-			w.log.Debug("login_not_looked_up", slog.Any(logging.KeyError, err))
+			w.log.Debug(logid.LoginReadFailed, slog.Any(logging.KeyError, err))
 		}
 		late := time.Since(began) > loginPatience
 		if late && !stored {
-			w.log.Warn("login_not_proven_on_disk", logging.Millis("after_ms", loginPatience))
+			w.log.Warn(logid.LoginPersistenceAssumed, logging.Millis("after_ms", loginPatience))
 		}
 		if stored || late {
 			w.proven()

@@ -10,6 +10,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/logid"
 )
 
 // probe is one question that is asked again and again, and what it means when
@@ -82,7 +83,7 @@ func (s *session) probe(ctx context.Context, p probe) error {
 			return err
 		case missed:
 			misses++
-			s.log.Warn("no answer to a probe", slog.String(logging.KeyReason, string(p.hung)), slog.Int("misses", misses))
+			s.log.Warn(logid.ProbeMissed, slog.String(logging.KeyReason, string(p.hung)), slog.Int("misses", misses))
 		default:
 			misses = 0
 		}

@@ -19,6 +19,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/logid"
 )
 
 // Page is the open page, as the server needs it.
@@ -323,7 +324,7 @@ func (w *Worker) finish(closed, failed error) {
 func guard(log *slog.Logger, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			log.Error("internal error: recovered from a panic", slog.Any(logging.KeyError, fmt.Errorf("%v", r)),
+			log.Error(logid.PanicRecovered, slog.Any(logging.KeyError, fmt.Errorf("%v", r)),
 				slog.String("stack", string(debug.Stack())))
 			err = reason.Wrap(reason.WorkerCrashed, fmt.Errorf("internal error: panic: %v", r))
 		}

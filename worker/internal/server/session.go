@@ -14,6 +14,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/backupcheck"
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/logid"
 )
 
 // session is one Chrome from its start to its end.
@@ -68,7 +69,7 @@ func (s *session) startBrowser(ctx context.Context) error {
 	}
 	s.browser = b
 	s.pulse.browserAnswered(time.Now())
-	s.log.Info("Chrome started", slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.Product()),
+	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.Product()),
 		slog.Bool("sandbox", b.Sandbox()))
 	s.out.put(rpc.BrowserStarted{PID: b.PID(), Product: b.Product(), UserAgent: b.UserAgent(), Sandbox: b.Sandbox()})
 	return nil
@@ -103,7 +104,7 @@ func (s *session) report(ctx context.Context, err error) {
 	}
 	s.reported = true
 	f := failureOf(err, s.browser)
-	s.log.Error("the session failed", slog.String(logging.KeyReason, string(f.Reason)), slog.Any(logging.KeyError, err))
+	s.log.Warn(logid.SessionFailed, slog.String(logging.KeyReason, string(f.Reason)), slog.Any(logging.KeyError, err))
 	s.out.put(f)
 }
 
@@ -118,7 +119,7 @@ func (s *session) keepPage(ctx context.Context) error {
 	}
 	if file := s.worker.setPage(page); !bytes.Equal(file, s.req.Selectors) {
 		if err := page.SetSelectors(ctx, file); err != nil {
-			s.log.Error("cannot take up the selectors file", slog.Any(logging.KeyError, err))
+			s.log.Warn(logid.SelectorsApplyFailed, slog.Any(logging.KeyError, err))
 		}
 	}
 	s.pulse.setPage(page)
@@ -178,10 +179,10 @@ func (s *session) closeBrowser(ctx context.Context, cause error) error {
 	defer cancel()
 	begun := time.Now()
 	if err := s.browser.Close(ctx); err != nil {
-		s.log.Warn("Chrome did not close cleanly", slog.Any(logging.KeyError, err))
+		s.log.Warn(logid.ChromeCloseFailed, slog.Any(logging.KeyError, err))
 		return err
 	}
-	s.log.Info("Chrome has ended", slog.String("exit", s.browser.Exit().String()),
+	s.log.Info(logid.ChromeExited, slog.String("exit", s.browser.Exit().String()),
 		logging.Millis("close_ms", time.Since(begun)))
 	return nil
 }
