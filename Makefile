@@ -1,10 +1,10 @@
 # Every recipe is one call of Go or of a file in scripts/.
 .DEFAULT_GOAL := help
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
-LINT := scripts/tools/bin/lint
+LINT := scripts/tools/bin/golangci-lint
 NFPM := scripts/tools/bin/nfpm
 
-.PHONY: help kills readers run demo bench chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
+.PHONY: help go-test kills readers run demo bench chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -61,10 +61,13 @@ bin/chaos: FORCE
 bin/peers: FORCE
 	@go build -trimpath -o $@ ./scripts/peers
 
-test: check ## everything that CI runs: the checks, then all tests with the race detector
+test: ## everything that CI runs: the checks, and all tests with the race detector
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh zbar-tools zxing-cpp-tools
-	go test -race -p 3 -shuffle=on -count=1 -timeout 15m ./... # three packages at once, as those with Chrome wait half of their time
+	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
+
+go-test:
+	go test -race -p 3 -shuffle=on -count=1 -timeout 15m ./... # three packages at once, for the same reason
 
 readers: ## let each reader alone follow every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
@@ -76,16 +79,16 @@ check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording
 	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }
 	go vet ./...
 	go test ./scripts/deps
-	$(LINT) ./...
+	nice $(LINT) run ./...
 
-$(LINT): $(wildcard scripts/tools/lint/*)
-	go build -C scripts/tools/lint -o ../bin/lint .
+$(LINT): scripts/tools/golangci-lint/go.mod scripts/tools/golangci-lint/go.sum
+	cd scripts/tools/golangci-lint && nice go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(NFPM): scripts/tools/nfpm/go.mod scripts/tools/nfpm/go.sum
-	go build -C scripts/tools/nfpm -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	cd scripts/tools/nfpm && go build -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 
-fmt: ## format the code
-	gofmt -w supervisor worker shared scripts
+fmt: $(LINT) ## format the code
+	$(LINT) fmt
 
 gen: ## regenerate the gRPC code from shared/rpc/workerpb/worker.proto
 	@scripts/install/packages.sh protobuf-compiler
