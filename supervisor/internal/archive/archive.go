@@ -1,7 +1,7 @@
-// Package archive carries a login from one machine to another: a closed profile,
-// as a stream that is encrypted by a passphrase (age, with its scrypt recipient),
-// compressed, and a tar inside. The manifest comes last, when all is known; a
-// stream that is cut, changed or of another passphrase is none.
+// Package archive carries a login from one machine to another, as a closed profile in
+// a tar, compressed, and encrypted with a passphrase (age, scrypt). The manifest comes
+// last, when everything is known. A stream that was cut or changed, or that has another
+// passphrase, is refused.
 package archive
 
 import (
@@ -9,15 +9,15 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 
@@ -25,10 +25,10 @@ import (
 )
 
 var (
-	// ErrPassphrase means that the passphrase is not that of the file.
-	ErrPassphrase = errors.New("the passphrase is not that of this file")
-	// ErrDamaged means that a file is no archive of a login, or not whole.
-	ErrDamaged = errors.New("the file is damaged, or no exported login")
+	// ErrPassphrase means that the file was encrypted with another passphrase.
+	ErrPassphrase = errors.New("wrong passphrase for this file")
+	// ErrDamaged means that a file is not an exported login, or not a whole one.
+	ErrDamaged = errors.New("the file is damaged or is not an exported login")
 )
 
 // Names in the tar.
@@ -37,8 +37,8 @@ const (
 	profilePath  = "profile/"
 )
 
-// Bounds of what is unpacked. Real profiles have some hundred files and up to a
-// few GB.
+// Limits of what is unpacked. Real profiles have some hundred files and up to a few
+// GB.
 const (
 	maxFiles    = 200_000
 	maxBytes    = 64 << 30
@@ -46,52 +46,49 @@ const (
 	maxTail     = 64 << 10
 )
 
-// Work is how costly the passphrase is made to guess: scrypt's log2(N). 18 takes
-// a second, and 256 MB.
+// Work is what guessing the passphrase costs: scrypt's log2(N). 18 takes a second and
+// 256 MB.
 const Work = 18
 
-// Write encrypts the closed profile in dir, described by m, for passphrase. It
-// returns m with its Format and Files filled in.
+// Write encrypts the closed profile in dir, described by m, for passphrase. It returns
+// m with its Format and Files filled in.
 func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return m, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	recipient.SetWorkFactor(work)
-	m.Files = nil
-	sealed, err := age.Encrypt(w, recipient)
+	m.Format, m.Files = profile.ManifestFormat, nil
+	encrypted, err := age.Encrypt(w, recipient)
 	if err != nil {
 		return m, fmt.Errorf("cannot encrypt login: %w", err)
 	}
-	packed := gzip.NewWriter(sealed)
+	packed := gzip.NewWriter(encrypted)
 	t := tar.NewWriter(packed)
-	if err := writeAll(ctx, t, dir, &m); err != nil {
-		return m, fmt.Errorf("cannot export login: %w", err)
-	}
-	for _, c := range []io.Closer{t, packed, sealed} {
-		if err := c.Close(); err != nil {
-			return m, fmt.Errorf("cannot export login: %w", err)
+	err = writeAll(ctx, t, dir, &m)
+	for _, c := range []io.Closer{t, packed, encrypted} {
+		if err == nil {
+			err = c.Close()
 		}
+	}
+	if err != nil {
+		return m, fmt.Errorf("cannot export login: %w", err)
 	}
 	return m, nil
 }
 
 func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifest) error {
 	err := profile.WalkFiles(dir, func(rel string, folder bool) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		if folder {
 			return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: profilePath + rel + "/", Mode: 0o700})
 		}
-		f, err := writeFile(t, dir, rel)
+		f, err := writeFile(ctx, t, dir, rel)
 		m.Files = append(m.Files, f)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	m.Format = profile.ManifestFormat
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -103,7 +100,7 @@ func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifes
 	return err
 }
 
-func writeFile(t *tar.Writer, dir, rel string) (profile.File, error) {
+func writeFile(ctx context.Context, t *tar.Writer, dir, rel string) (profile.File, error) {
 	src, err := os.Open(filepath.Join(dir, filepath.FromSlash(rel)))
 	if err != nil {
 		return profile.File{}, err
@@ -116,56 +113,64 @@ func writeFile(t *tar.Writer, dir, rel string) (profile.File, error) {
 	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: profilePath + rel, Mode: 0o600, Size: info.Size()}); err != nil {
 		return profile.File{}, err
 	}
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(t, sum), src)
-	return profile.File{Path: rel, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, err
+	return profile.CopyFile(ctx, rel, t, src)
 }
 
-// Read decrypts a login, unpacks it into the empty folder into, and checks it
-// against its manifest. On an error, ErrPassphrase or ErrDamaged where they
-// apply, what is in the folder is of no use.
-func Read(ctx context.Context, r io.Reader, passphrase, into string) (profile.Manifest, error) {
+// Read decrypts a login, unpacks it into the empty folder, and checks it against its
+// manifest. After an error, which matches ErrPassphrase or ErrDamaged where they apply,
+// the content of the folder is of no use.
+func Read(ctx context.Context, r io.Reader, passphrase, folder string) (profile.Manifest, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return profile.Manifest{}, fmt.Errorf("cannot use passphrase: %w", err)
 	}
+	u := unpacker{ctx: ctx, folder: folder, left: maxBytes}
+	m, err := u.unpack(r, identity)
+	if err == nil {
+		return m, nil
+	}
+	_, wrongPassphrase := errors.AsType[*age.NoIdentityMatchError](err)
+	_, fileSystem := errors.AsType[*fs.PathError](err)
+	switch {
+	case wrongPassphrase:
+		return m, ErrPassphrase
+	case fileSystem, ctx.Err() != nil:
+		return m, fmt.Errorf("cannot unpack login: %w", err)
+	}
+	return m, fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// unpacker takes nothing from a tar but folders and plain files.
+type unpacker struct {
+	ctx    context.Context
+	folder string
+	left   int64
+	files  []profile.File
+}
+
+func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest, error) {
 	opened, err := age.Decrypt(bufio.NewReader(r), identity)
 	if err != nil {
-		if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
-			return profile.Manifest{}, ErrPassphrase
-		}
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return profile.Manifest{}, err
 	}
 	packed, err := gzip.NewReader(opened)
 	if err != nil {
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return profile.Manifest{}, err
 	}
-	u := unpacker{ctx: ctx, into: into, left: maxBytes}
 	m, err := u.all(tar.NewReader(packed))
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	// What follows is the tar's end and part of what age vouches for.
-	switch _, err := io.CopyN(io.Discard, packed, maxTail); {
-	case err == nil:
-		return profile.Manifest{}, fmt.Errorf("%w: too much follows the manifest", ErrDamaged)
-	case !errors.Is(err, io.EOF):
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	// What follows is the end of the tar. age vouches for everything only at its end.
+	if _, err := io.CopyN(io.Discard, packed, maxTail); err == nil {
+		return profile.Manifest{}, errors.New("too much follows the manifest")
+	} else if !errors.Is(err, io.EOF) {
+		return profile.Manifest{}, err
 	}
-	if err := profile.CheckFiles(m.Files, u.files); err != nil {
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return m, nil
+	return m, profile.CheckFiles(m.Files, u.files)
 }
 
-// unpacker takes nothing from a tar but folders and plain files below into.
-type unpacker struct {
-	ctx   context.Context
-	into  string
-	left  int64
-	files []profile.File
-}
-
+// all unpacks everything up to the manifest.
 func (u *unpacker) all(t *tar.Reader) (profile.Manifest, error) {
 	for {
 		if err := u.ctx.Err(); err != nil {
@@ -173,88 +178,40 @@ func (u *unpacker) all(t *tar.Reader) (profile.Manifest, error) {
 		}
 		h, err := t.Next()
 		if err != nil {
-			return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		if h.Name == manifestName {
-			return readManifest(t)
-		}
-		if err := u.one(h, t); err != nil {
 			return profile.Manifest{}, err
 		}
+		if h.Name != manifestName {
+			if err := u.one(h, t); err != nil {
+				return profile.Manifest{}, err
+			}
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(t, maxManifest))
+		if err != nil {
+			return profile.Manifest{}, err
+		}
+		return profile.ParseManifest(data)
 	}
 }
 
 func (u *unpacker) one(h *tar.Header, t io.Reader) error {
-	rel := path.Clean(h.Name)
-	inside, ok := cutPrefix(rel)
-	if !ok || !filepath.IsLocal(inside) || len(u.files) >= maxFiles || h.Size > u.left {
-		return fmt.Errorf("%w: it holds %.100q", ErrDamaged, h.Name)
+	rel, ok := strings.CutPrefix(path.Clean(h.Name), profilePath)
+	if !ok || !filepath.IsLocal(rel) || len(u.files) >= maxFiles || h.Size > u.left {
+		return fmt.Errorf("it contains %.100q", h.Name)
 	}
-	target := filepath.Join(u.into, filepath.FromSlash(inside))
+	target := filepath.Join(u.folder, filepath.FromSlash(rel))
 	switch h.Typeflag {
 	case tar.TypeDir:
-		if err := os.Mkdir(target, 0o700); err != nil {
-			return fmt.Errorf("cannot unpack login: %w", err)
-		}
-		return nil
+		return os.Mkdir(target, 0o700)
 	case tar.TypeReg:
-		f, err := unpackFile(target, t)
-		f.Path = inside
+		dst, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		f, err := profile.CopyFile(u.ctx, rel, dst, t)
 		u.left -= f.Size
 		u.files = append(u.files, f)
-		return err
+		return errors.Join(err, dst.Close())
 	}
-	return fmt.Errorf("%w: %.100q is neither a file nor a folder", ErrDamaged, h.Name)
-}
-
-func cutPrefix(name string) (string, bool) {
-	if len(name) <= len(profilePath) || name[:len(profilePath)] != profilePath {
-		return "", false
-	}
-	return name[len(profilePath):], true
-}
-
-func unpackFile(target string, src io.Reader) (f profile.File, err error) {
-	dst, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return f, fmt.Errorf("cannot unpack login: %w", err)
-	}
-	sum := sha256.New()
-	to := &writer{w: io.MultiWriter(dst, sum)}
-	f.Size, err = io.Copy(to, src)
-	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	switch {
-	case to.err != nil:
-		err = fmt.Errorf("cannot unpack login: %w", to.err)
-	case err != nil:
-		err = fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if closeErr := dst.Close(); err == nil && closeErr != nil {
-		err = fmt.Errorf("cannot unpack login: %w", closeErr)
-	}
-	return f, err
-}
-
-// writer remembers its error, so that a full disk can be told from a bad file.
-type writer struct {
-	w   io.Writer
-	err error
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.err = err
-	return n, err
-}
-
-func readManifest(t io.Reader) (profile.Manifest, error) {
-	data, err := io.ReadAll(io.LimitReader(t, maxManifest))
-	if err != nil {
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	m, err := profile.ParseManifest(data)
-	if err != nil {
-		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return m, nil
+	return fmt.Errorf("%.100q is neither a file nor a folder", h.Name)
 }

@@ -57,7 +57,7 @@ func read(t *testing.T, data []byte, phrase string) (profile.Manifest, map[strin
 	return m, found, err
 }
 
-func TestWhatWasExportedCanBeImported(t *testing.T) {
+func TestExportedLoginCanBeRead(t *testing.T) {
 	m, found, err := read(t, sealed(t), passphrase)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestStreamHoldsNothingInTheClear(t *testing.T) {
 	}
 }
 
-func TestWrongPassphraseIsToldApart(t *testing.T) {
+func TestWrongPassphraseHasItsOwnError(t *testing.T) {
 	if _, _, err := read(t, sealed(t), "wrong"); !errors.Is(err, ErrPassphrase) {
 		t.Errorf("got %v", err)
 	}
@@ -138,7 +138,7 @@ func TestForgedFilesWriteNothingElsewhere(t *testing.T) {
 	for name, entries := range map[string][]tar.Header{
 		"a path upwards":        {{Typeflag: tar.TypeReg, Name: "profile/../../evil"}},
 		"an absolute path":      {{Typeflag: tar.TypeReg, Name: "/tmp/evil"}},
-		"beside the profile":    {{Typeflag: tar.TypeReg, Name: "evil"}},
+		"next to the profile":   {{Typeflag: tar.TypeReg, Name: "evil"}},
 		"a link":                {{Typeflag: tar.TypeSymlink, Name: "profile/link", Linkname: "/etc"}},
 		"a device":              {{Typeflag: tar.TypeChar, Name: "profile/null", Devmajor: 1, Devminor: 3}},
 		"a file twice":          {{Typeflag: tar.TypeReg, Name: "profile/a"}, {Typeflag: tar.TypeReg, Name: "profile/a"}},
@@ -148,7 +148,7 @@ func TestForgedFilesWriteNothingElsewhere(t *testing.T) {
 		"a file without folder": {{Typeflag: tar.TypeReg, Name: "profile/no/such"}},
 	} {
 		if _, _, err := read(t, forged(t, entries...), passphrase); err == nil {
-			t.Errorf("%s: it was taken", name)
+			t.Errorf("%s: it was accepted", name)
 		}
 	}
 }

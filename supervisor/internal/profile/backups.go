@@ -105,7 +105,7 @@ func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error
 	if err := checkSpaceForCopy(profile); err != nil {
 		return "", err
 	}
-	making := filepath.Join(b.folder(), partial+suffix())
+	making := newPartial(b.folder())
 	defer func() { _ = os.RemoveAll(making) }()
 	copied := filepath.Join(making, profileFolder)
 	if err := os.MkdirAll(copied, 0o700); err != nil {
@@ -137,21 +137,7 @@ func (b Backups) MarkVerified(name string, at time.Time) error {
 }
 
 // Remove removes the backup called name, if there is one.
-func (b Backups) Remove(name string) error {
-	// Half of it must never be mistaken for the whole.
-	doomed := filepath.Join(b.folder(), partial+suffix())
-	err := os.Rename(filepath.Join(b.folder(), name), doomed)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = os.RemoveAll(doomed)
-	}
-	if err != nil {
-		return unwritable("cannot remove backup", err)
-	}
-	return nil
-}
+func (b Backups) Remove(name string) error { return erase(filepath.Join(b.folder(), name)) }
 
 // Thin removes the backups that need not be kept. Call it once it is known whether
 // the newest one is of use. What can't be removed now is removed the next time.

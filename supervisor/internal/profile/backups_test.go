@@ -330,7 +330,7 @@ func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 			p := open(t)
 			put(t, filepath.Join(p.Dir(), "Default/x"), "old")
 			put(t, filepath.Join(p.tokens.path("incoming"), "Default/x"), "new")
-			put(t, filepath.Join(p.tokens.path(partial+"1"), "Default/x"), "half")
+			put(t, filepath.Join(string(p.tokens), partial+"1", "Default/x"), "half")
 			put(t, filepath.Join(p.tokens.path("backups"), partial+"2", "x"), "half")
 			if want == "new" {
 				if _, err := p.tokens.quarantine("login_missing", t0); err != nil {

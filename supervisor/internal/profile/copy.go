@@ -57,15 +57,10 @@ func WalkFiles(dir string, visit func(path string, folder bool) error) error {
 func copyTree(ctx context.Context, from, to string) ([]File, error) {
 	var files []File
 	err := WalkFiles(from, func(rel string, folder bool) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		target := filepath.Join(to, filepath.FromSlash(rel))
 		if folder {
-			return os.Mkdir(target, 0o700)
+			return os.Mkdir(filepath.Join(to, filepath.FromSlash(rel)), 0o700)
 		}
-		f, err := copyOne(ctx, filepath.Join(from, filepath.FromSlash(rel)), target)
-		f.Path = rel
+		f, err := copyOne(ctx, rel, from, to)
 		files = append(files, f)
 		return err
 	})
@@ -78,27 +73,30 @@ func copyTree(ctx context.Context, from, to string) ([]File, error) {
 	return files, nil
 }
 
-// copyOne copies one file and hashes what it wrote.
-func copyOne(ctx context.Context, from, to string) (f File, err error) {
-	src, err := os.Open(from)
+// copyOne copies the file rel from one folder to another.
+func copyOne(ctx context.Context, rel, from, to string) (f File, err error) {
+	src, err := os.Open(filepath.Join(from, filepath.FromSlash(rel)))
 	if err != nil {
 		return File{}, err
 	}
 	defer func() { _ = src.Close() }()
-	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	dst, err := os.OpenFile(filepath.Join(to, filepath.FromSlash(rel)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return File{}, err
 	}
 	defer func() { err = errors.Join(err, dst.Close()) }()
-	sum := sha256.New()
 	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil {
-		f.Size, err = io.Copy(sum, &reader{ctx, dst})
-	} else {
-		// One pass: the checksum needs the bytes anyway.
-		f.Size, err = io.Copy(io.MultiWriter(sum, dst), &reader{ctx, src})
+		return CopyFile(ctx, rel, io.Discard, dst)
 	}
-	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	return f, err
+	return CopyFile(ctx, rel, dst, src)
+}
+
+// CopyFile copies the content of the file called path until ctx ends, and describes
+// it.
+func CopyFile(ctx context.Context, path string, dst io.Writer, src io.Reader) (File, error) {
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(dst, sum), &reader{ctx, src})
+	return File{Path: path, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, err
 }
 
 // CheckFiles compares the files of a backup with its manifest. A missing, changed or

@@ -14,7 +14,7 @@
 //	admin.quarantine/<time>-<why>   former profiles, the newest 3
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
 //	admin.incoming                  a profile that is about to replace admin
-//	admin.partial-<number>          a folder that is being made or removed
+//	partial-<number>                a folder that is being made or removed
 package profile
 
 import (
@@ -43,10 +43,6 @@ type tokens string
 func (t tokens) profile() string { return filepath.Join(string(t), session) }
 
 func (t tokens) path(extension string) string { return t.profile() + "." + extension }
-
-// partial returns the path of a new folder that is to be made or removed. The next
-// Preflight removes what is left of it.
-func (t tokens) partial() string { return t.path(partial + suffix()) }
 
 // Profile is a tokens folder that this process may use. Its methods are for one
 // goroutine, but for Close, Dir and LeaseFile.
@@ -154,7 +150,7 @@ func (p *Profile) TempDir() (path string, remove func() error, err error) {
 	if err := checkSpaceForCopy(p.Dir()); err != nil {
 		return "", nil, err
 	}
-	path = p.tokens.partial()
+	path = newPartial(string(p.tokens))
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return "", nil, unwritable("cannot make folder", err)
 	}

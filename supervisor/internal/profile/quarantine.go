@@ -23,6 +23,9 @@ const timeLayout = "20060102T150405.000Z"
 // them.
 const partial = "partial-"
 
+// newPartial returns the path of a new folder in folder that is to be made or removed.
+func newPartial(folder string) string { return filepath.Join(folder, partial+suffix()) }
+
 // Quarantine moves the profile, as a whole and within its file system, to a folder
 // named by now and why, and begins an empty one. It loses no login: the newest three
 // are kept. Chrome must not run.
@@ -37,7 +40,7 @@ func (p *Profile) Quarantine(why string, now time.Time) (name string, err error)
 // profile. The present one goes to quarantine under the returned name. When write
 // fails, nothing has changed. Chrome must not run.
 func (p *Profile) Replace(write func(folder string) error, why string, now time.Time) (string, error) {
-	making := p.tokens.partial()
+	making := newPartial(string(p.tokens))
 	defer func() { _ = os.RemoveAll(making) }()
 	if err := os.Mkdir(making, 0o700); err != nil {
 		return "", unwritable("cannot make folder", err)
@@ -69,9 +72,9 @@ func (p *Profile) Restore(ctx context.Context, b Backup, why string, now time.Ti
 // profile. Chrome must not run.
 func (p *Profile) Erase() error {
 	return errors.Join(
-		p.tokens.erase(p.Dir()),
-		p.tokens.erase(p.tokens.path("quarantine")),
-		p.tokens.erase(p.tokens.path("backups")),
+		erase(p.Dir()),
+		erase(p.tokens.path("quarantine")),
+		erase(p.tokens.path("backups")),
 		makeFolder(p.Dir()),
 	)
 }
@@ -107,7 +110,7 @@ func (t tokens) replaceBy(made, why string, now time.Time) (string, error) {
 	syncFolder(string(t))
 	name, err := t.quarantine(why, now)
 	if err != nil {
-		return "", errors.Join(err, t.erase(incoming))
+		return "", errors.Join(err, erase(incoming))
 	}
 	if err := os.Rename(incoming, t.profile()); err != nil {
 		return name, unwritable("cannot replace profile", err)
@@ -117,15 +120,15 @@ func (t tokens) replaceBy(made, why string, now time.Time) (string, error) {
 }
 
 // erase renames before it removes, so that a half removed folder is never mistaken
-// for a profile.
-func (t tokens) erase(path string) error {
-	doomed := t.partial()
+// for a whole one.
+func erase(path string) error {
+	doomed := newPartial(filepath.Dir(path))
 	err := os.Rename(path, doomed)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		syncFolder(string(t))
+		syncFolder(filepath.Dir(path))
 		err = os.RemoveAll(doomed)
 	}
 	if err != nil {
@@ -142,7 +145,7 @@ func (t tokens) repair() error {
 			if err := os.Rename(incoming, t.profile()); err != nil {
 				return unwritable("cannot complete restore", err)
 			}
-		} else if err := t.erase(incoming); err != nil {
+		} else if err := erase(incoming); err != nil {
 			return err
 		}
 	}
@@ -152,11 +155,10 @@ func (t tokens) repair() error {
 			return err
 		}
 		for _, name := range names {
-			if !strings.HasPrefix(strings.TrimPrefix(name, session+"."), partial) {
-				continue
-			}
-			if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
-				return unwritable("cannot remove unfinished folder", err)
+			if strings.HasPrefix(name, partial) {
+				if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
+					return unwritable("cannot remove unfinished folder", err)
+				}
 			}
 		}
 	}

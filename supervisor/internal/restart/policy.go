@@ -1,13 +1,46 @@
+// Package restart decides when the next worker instance may start. It is pure: the
+// time and the random number come from the caller, and the state is a value that can
+// be saved.
 package restart
 
 import (
 	"math"
 	"time"
+
+	"session-manager/shared/reason"
 )
 
-// Limits of the policy. Their reasons: OTP advises short bursts over a long
-// window; a recovery takes about a second, so shorter delays only heat a dying
-// machine; and nobody watches a server at night, so there is no giving up.
+// Class is a kind of reason why a worker instance ended. It decides what follows.
+type Class string
+
+const (
+	// Planned ends were requested. The next start is at once, and nothing is counted.
+	Planned Class = "planned"
+	// Transient ends may not happen again. They are counted and delay the next start.
+	Transient Class = "transient"
+	// Environmental ends have a cause that a restart can't remove. The circuit opens
+	// at once, and the cause is probed cheaply.
+	Environmental Class = "environmental"
+)
+
+// Classify returns the class of a reason, Transient unless listed here. Faults of the
+// page are transient too: they end an instance only after the worker failed to recover
+// in place.
+func Classify(c reason.Code) Class {
+	switch c {
+	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.Maintenance, reason.ProfileReplaced, reason.Stopping:
+		return Planned
+	case reason.BrowserMissing, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
+		reason.DiskFull, reason.RuntimeUnwritable, reason.WorkerUnusable:
+		return Environmental
+	default:
+		return Transient
+	}
+}
+
+// Limits of the policy. OTP advises short bursts over a long window; a recovery takes
+// about a second, so shorter delays only heat a failing machine; and nobody watches a
+// server at night, so the policy never gives up.
 type Limits struct {
 	// FirstDelay is the base of the exponential backoff, MaxDelay its ceiling.
 	FirstDelay, MaxDelay time.Duration
@@ -17,16 +50,16 @@ type Limits struct {
 	// OpenDelay is how long the circuit stays open at first, doubling to
 	// MaxOpenDelay.
 	OpenDelay, MaxOpenDelay time.Duration
-	// ProbeDelay is how long the circuit stays open after an environmental end
-	// of a generation, doubling with each further one to MaxProbeDelay: what
-	// can be seen without a start has been looked at before.
+	// ProbeDelay is how long the circuit stays open after an environmental end,
+	// doubling with each further one to MaxProbeDelay. What can be noticed without a
+	// start was checked before it.
 	ProbeDelay, MaxProbeDelay time.Duration
-	// CloseAfter is the health that closes a half-open circuit, ResetAfter what
-	// forgets the backoff, ResetOpenAfter what forgets the open delay.
+	// CloseAfter is the time in health that closes a half-open circuit, ResetAfter
+	// that resets the backoff, ResetOpenAfter that resets the open delay.
 	CloseAfter, ResetAfter, ResetOpenAfter time.Duration
 }
 
-// DefaultLimits returns the limits in force when none are set.
+// DefaultLimits returns the limits of the service.
 func DefaultLimits() Limits {
 	return Limits{
 		FirstDelay: 500 * time.Millisecond, MaxDelay: time.Minute,
@@ -37,7 +70,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Circuit is the breaker's position.
+// Circuit is the position of the circuit breaker.
 type Circuit string
 
 // Positions of the circuit.
@@ -47,16 +80,15 @@ const (
 	HalfOpen Circuit = "half_open"
 )
 
-// State is the policy's memory. The zero value is that of a fresh service.
+// State is what the policy remembers. The zero value is that of a new service.
 type State struct {
 	// Failures holds the times of the counted failures in the window.
 	Failures []time.Time `json:"failures,omitempty"`
 	// Streak counts the failures since the last reset by health.
 	Streak int `json:"streak"`
-	// Opened counts how often the circuit opened since its last reset.
+	// Opened counts how often the circuit opened since the last reset.
 	Opened int `json:"opened"`
-	// Environmental counts the environmental ends since health last closed the
-	// circuit.
+	// Environmental counts the environmental ends since health last closed the circuit.
 	Environmental int     `json:"environmental,omitempty"`
 	Circuit       Circuit `json:"circuit,omitempty"`
 	// HealthySince is zero while the session is not healthy.
@@ -73,8 +105,8 @@ type Decision struct {
 	Failures int
 }
 
-// Ended takes in the end of a generation at now. jitter is a random number in
-// [0,1).
+// Ended returns the state after the end of an instance at now, and what to do next.
+// jitter is a random number in [0,1).
 func (s State) Ended(l Limits, class Class, now time.Time, jitter float64) (State, Decision) {
 	s = s.Tick(l, now)
 	s.HealthySince = time.Time{}
@@ -103,8 +135,8 @@ func (s State) Ended(l Limits, class Class, now time.Time, jitter float64) (Stat
 	return s, s.decision(delay)
 }
 
-// Attempt says that the next generation starts. With an open circuit it is the
-// one attempt that half-opens it.
+// Attempt returns the state when the next instance starts. It half-opens an open
+// circuit.
 func (s State) Attempt() State {
 	if s.Circuit == Open {
 		s.Circuit = HalfOpen
@@ -112,7 +144,7 @@ func (s State) Attempt() State {
 	return s
 }
 
-// Health says whether the session is healthy from now on.
+// Health returns the state when the session is healthy, or not, from now on.
 func (s State) Health(l Limits, healthy bool, now time.Time) State {
 	s = s.Tick(l, now)
 	switch {
@@ -124,8 +156,8 @@ func (s State) Health(l Limits, healthy bool, now time.Time) State {
 	return s
 }
 
-// Tick applies what the length of the present health entitles to. Uptime alone
-// resets nothing: a frozen Chrome has an excellent one.
+// Tick resets what the present time in health allows to reset. Uptime alone resets
+// nothing: a frozen Chrome has an excellent one.
 func (s State) Tick(l Limits, now time.Time) State {
 	s.Failures = within(s.Failures, l.Window, now)
 	if s.HealthySince.IsZero() {
@@ -151,11 +183,11 @@ func (s State) decision(delay time.Duration) Decision {
 	return Decision{Delay: delay, Circuit: s.Circuit, Failures: len(s.Failures)}
 }
 
-// within returns, in a slice of its own, the times that are no older than window.
+// within returns, in a new slice, the times that are not older than window.
 func within(times []time.Time, window time.Duration, now time.Time) []time.Time {
 	var kept []time.Time
 	for _, t := range times {
-		// A time in the future comes from a wall clock that was set back.
+		// A time in the future is from before the clock was set back.
 		if age := now.Sub(t); age >= 0 && age < window {
 			kept = append(kept, t)
 		}
