@@ -12,15 +12,21 @@ import (
 	"session-manager/supervisor/internal/profile"
 )
 
-// Exit codes, after sysexits.h where it has one. A missing or broken Chrome is
-// none of the service's: the API stays up and tells.
+// What the command doctor may have found.
+var (
+	errNoChrome = errors.New("no Chrome could be started")
+	errFindings = errors.New("the service can't work on this machine as it is")
+)
+
+// Exit codes, as in sysexits.h where it has one. The service does not exit because of a
+// missing or broken Chrome: the API stays up and reports it.
 const (
 	exitClean     = 0
 	exitFindings  = 1 // of the command doctor
 	exitUsage     = 64
 	exitBadData   = 65 // of the command session import: a bad file or passphrase
 	exitNoChrome  = 66 // of the command doctor alone
-	exitInUse     = 69 // the address of --listen is taken
+	exitInUse     = 69 // the address of --listen is already in use
 	exitInternal  = 70
 	exitNotMade   = 73 // of the command session export: the file exists
 	exitHeld      = 75 // another supervisor holds the tokens folder
@@ -28,48 +34,45 @@ const (
 	exitBadConfig = 78
 )
 
-// exitCode maps what stopped the service to its exit code.
+// exitCode returns the exit code for what stopped the program: that of the first
+// error in the table that err is.
 func exitCode(err error) int {
-	var p *config.Problem
-	switch {
-	case err == nil, errors.Is(err, config.ErrDone):
-		return exitClean
-	case errors.Is(err, errNoChrome):
-		return exitNoChrome
-	case errors.Is(err, errFindings):
-		return exitFindings
-	case errors.Is(err, config.ErrUsage):
-		return exitUsage
-	case errors.As(err, &p) && p.Insecure:
-		return exitInsecure
-	case errors.As(err, &p):
-		return exitBadConfig
-	case errors.Is(err, syscall.EADDRINUSE):
-		return exitInUse
-	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EACCES):
-		return exitBadConfig
-	case errors.Is(err, archive.ErrPassphrase), errors.Is(err, archive.ErrDamaged), errors.Is(err, profile.ErrDamaged):
-		return exitBadData
-	case errors.Is(err, login.ErrNothing):
-		return exitFindings
-	case errors.Is(err, login.ErrExists):
-		return exitNotMade
-	case errors.Is(err, profile.ErrHeld):
-		return exitHeld
-	default:
-		return exitInternal
+	for _, e := range []struct {
+		err  error
+		code int
+	}{
+		{nil, exitClean},
+		{config.ErrDone, exitClean},
+		{errNoChrome, exitNoChrome},
+		{errFindings, exitFindings},
+		{config.ErrUsage, exitUsage},
+		{config.ErrInsecure, exitInsecure},
+		{config.ErrSetting, exitBadConfig},
+		{syscall.EADDRINUSE, exitInUse},
+		{syscall.EADDRNOTAVAIL, exitBadConfig},
+		{syscall.EACCES, exitBadConfig},
+		{archive.ErrPassphrase, exitBadData},
+		{archive.ErrDamaged, exitBadData},
+		{profile.ErrDamaged, exitBadData},
+		{login.ErrNothing, exitFindings},
+		{login.ErrExists, exitNotMade},
+		{profile.ErrHeld, exitHeld},
+	} {
+		if errors.Is(err, e.err) {
+			return e.code
+		}
 	}
+	return exitInternal
 }
 
-// explainListen says what to do about an address that can't be listened on.
+// explainListen adds to an error of listening what to do about it.
 func explainListen(address string, err error) error {
 	_, port, splitErr := net.SplitHostPort(address)
-	if errors.Is(err, syscall.EADDRINUSE) && splitErr == nil {
-		return fmt.Errorf("--listen: %s is taken by another program; stop that one (ss -ltnp 'sport = :%s' shows it) "+
-			"or choose another port: %w", address, port, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && splitErr == nil:
+		return fmt.Errorf("--listen: port %s is already in use (see ss -ltnp 'sport = :%s'); stop that program or choose another port: %w", port, port, err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("--listen: %s is already in use; stop the program that listens there or choose another path: %w", address, err)
 	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("--listen: %s is taken; stop the program that listens there, or choose another path: %w", address, err)
-	}
-	return fmt.Errorf("--listen: %s can't be listened on: %w", address, err)
+	return fmt.Errorf("--listen: cannot listen on %s: %w", address, err)
 }

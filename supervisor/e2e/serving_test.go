@@ -241,34 +241,6 @@ func TestWebhookTellsOfTheStateSigned(t *testing.T) {
 	}
 }
 
-func TestLogLevelOfTheFileIsTakenUpWithoutARestart(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "config.json")
-	write(t, file, `{"log-level": "info", "url": "http://127.0.0.1:1/", "chrome": "/nonexistent"}`)
-	tokens := t.TempDir()
-	// launch sets the level by a flag, which wins; so this one starts it itself.
-	var log logBuffer
-	ctx, cancel := context.WithCancel(within(t))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(binaries, "supervisor"), "--config", file, "--tokens", tokens, "--listen", freeAddress(t))
-	cmd.Stderr = &log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		_ = cmd.Wait()
-	}()
-	eventually(t, "the first state", func() bool { return strings.Contains(log.String(), "browser_missing") })
-	write(t, file, `{"log-level": "warn", "url": "http://127.0.0.1:2/", "chrome": "/nonexistent"}`)
-	eventually(t, "the note about the other setting", func() bool { return strings.Contains(log.String(), `"setting":"url"`) })
-	write(t, file, `{"log-level": "loud"}`)
-	eventually(t, "the complaint", func() bool { return strings.Contains(log.String(), "file_reload_failed") })
-	if strings.Contains(log.String(), `"msg":"file_reloaded"`) {
-		t.Error("the level is not the next one: an Info was written")
-	}
-}
-
 func TestUnusableFilesStopTheStart(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	write(t, empty, "")

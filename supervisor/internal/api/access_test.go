@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +22,7 @@ const (
 
 func someKeys(t *testing.T) func() *apikey.Keys {
 	t.Helper()
-	keys, err := apikey.Parse(strings.NewReader("read:" + readKey + "\ncommand:" + commandKey + "\n" + bothKey + "\n"))
+	keys, err := apikey.Parse([]byte("read:" + readKey + "\ncommand:" + commandKey + "\n" + bothKey + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +78,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	for _, tt := range tests {
 		for form, show := range shown {
 			t.Run(tt.name+" as "+form, func(t *testing.T) {
-				o := Options{Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, ReadNeedsKey: tt.beyond}
+				o := Options{Session: newFakeSession(session.Snapshot{}), Workers: fakeCommands{}, Login: fakeCommands{}, ReadNeedsKey: tt.beyond}
 				if tt.keys {
 					o.Keys = someKeys(t)
 				}
@@ -127,7 +126,7 @@ func TestKeyInTheURLDoesNotCount(t *testing.T) {
 
 func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Keys: someKeys(t)}).router()
+		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Workers: fakeCommands{}, Login: fakeCommands{}, Keys: someKeys(t)}).router()
 		restart := func(key string) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(t.Context(), "POST", "/session/restart", nil)

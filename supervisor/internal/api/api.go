@@ -21,38 +21,45 @@ import (
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
-	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/watch"
 	"session-manager/supervisor/internal/webui"
 	"session-manager/supervisor/internal/worker"
 )
 
-// Reader is the session, as far as the API reads it.
-type Reader interface {
+// Session is what the API reads and reports to.
+type Session interface {
 	Snapshot() *session.Snapshot
 	Changed() (*session.Snapshot, <-chan struct{})
+	// Paired reports that a pairing code is shown until expires.
+	Paired(expires time.Time)
 }
 
-// Commander does what the commands of the API ask for.
-type Commander interface {
+// Workers does what the commands of the API ask of the worker.
+type Workers interface {
 	// Restart stops the worker cleanly and starts the next one. until is when that
 	// happens at the latest, zero for at once.
 	Restart(ctx context.Context, u worker.Urgency) (until time.Time, err error)
 	// Pair makes the page offer a code for the phone with this number: E.164,
 	// digits only.
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
-	// LogOut ends the link, and moves the login away, or erases it. It returns
-	// when that is done, with the name of the folder that it was moved to.
-	LogOut(ctx context.Context, purge bool) (moved string, err error)
 	// Screenshot photographs the page.
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
+// Login is ended by the API.
+type Login interface {
+	// LogOut ends the link, and moves the login away, or erases it. It returns
+	// when that is done, with the name of the folder that it was moved to.
+	LogOut(ctx context.Context, purge bool) (moved string, err error)
+}
+
 // Options of the API.
 type Options struct {
-	Session  Reader
-	Commands Commander
-	Crashes  *crash.Store
+	Session Session
+	Workers Workers
+	Login   Login
+	Crashes *crash.Store
 	// AllowedHosts are host names, next to those of the loopback, that a request
 	// may have in its Host header.
 	AllowedHosts []string
@@ -64,7 +71,7 @@ type Options struct {
 	// loopback.
 	ReadNeedsKey bool
 	// Selectors is the file that may replace the built-in selectors.
-	Selectors *override.File
+	Selectors *watch.File[[]byte]
 	// Version of the service.
 	Version string
 	Logger  *slog.Logger
@@ -111,7 +118,7 @@ func newAPI(o Options) (*api, error) {
 	wait := waiter{o.Session, o.Draining}
 	sessions := &sessions{wait, o.Selectors, o.Version}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
-	commands := &commands{o.Commands, o.Logger}
+	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}
 	streams := &streams{log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining, limits: defaultStreamLimits()}
 	page := &page{ui, o.Session, o.Logger}

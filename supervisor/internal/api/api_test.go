@@ -20,9 +20,9 @@ import (
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/metrics"
-	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/watch"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -52,6 +52,8 @@ func (f *fakeSession) Changed() (*session.Snapshot, <-chan struct{}) {
 	}
 	return f.snapshot, f.changed
 }
+
+func (f *fakeSession) Paired(time.Time) {}
 
 func (f *fakeSession) set(s session.Snapshot) {
 	f.mu.Lock()
@@ -112,7 +114,7 @@ func made(t testing.TB, o Options) *api {
 	if o.Keys == nil {
 		o.Keys = func() *apikey.Keys { return nil }
 	}
-	o.Selectors = override.New("")
+	o.Selectors = watch.NewOptional(func(content []byte) ([]byte, error) { return content, nil }, "")
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}
@@ -128,10 +130,10 @@ func made(t testing.TB, o Options) *api {
 	return a
 }
 
-func serve(t *testing.T, f *fakeSession, c Commander) *httptest.Server {
+func serve(t *testing.T, f *fakeSession, c fakeCommands) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(made(t, Options{
-		Session: f, Commands: c, AllowedHosts: []string{"wa.example"}, Draining: make(chan struct{}),
+		Session: f, Workers: c, Login: c, AllowedHosts: []string{"wa.example"}, Draining: make(chan struct{}),
 	}).router())
 	t.Cleanup(s.Close)
 	return s
@@ -338,7 +340,7 @@ func TestCommandsAnswerAndFailAsProblems(t *testing.T) {
 func TestReadyzReportsServiceAndSession(t *testing.T) {
 	draining := make(chan struct{})
 	h := made(t, Options{
-		Session: newFakeSession(session.Snapshot{State: session.Init}), Commands: fakeCommands{}, Draining: draining,
+		Session: newFakeSession(session.Snapshot{State: session.Init}), Workers: fakeCommands{}, Login: fakeCommands{}, Draining: draining,
 	}).router()
 	code := func(path string) int {
 		w := httptest.NewRecorder()

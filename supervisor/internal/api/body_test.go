@@ -65,7 +65,7 @@ func TestInvalidBodiesAreProblems(t *testing.T) {
 // slow is a server with the shortest of patience.
 func slow(t *testing.T) *httptest.Server {
 	t.Helper()
-	h := made(t, Options{Session: newFakeSession(session.Snapshot{State: session.Init}), Commands: fakeCommands{}}).router()
+	h := made(t, Options{Session: newFakeSession(session.Snapshot{State: session.Init}), Workers: fakeCommands{}, Login: fakeCommands{}}).router()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ReadHeaderTimeout, s.Config.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
 	s.Config.MaxHeaderBytes = 16 << 10

@@ -32,8 +32,10 @@ const pairRetry = 5 * time.Minute
 
 // commands answers the routes that make the worker do something.
 type commands struct {
-	Commander
-	log *slog.Logger
+	workers Workers
+	login   Login
+	session Session
+	log     *slog.Logger
 }
 
 type restartBody struct {
@@ -59,7 +61,7 @@ func (c *commands) restart(r *http.Request) response {
 	if now {
 		urgency = worker.Immediately
 	}
-	until, err := c.Restart(ctx, urgency)
+	until, err := c.workers.Restart(ctx, urgency)
 	if err != nil {
 		return c.failed("restart", err)
 	}
@@ -71,7 +73,7 @@ func (c *commands) restart(r *http.Request) response {
 func (c *commands) screenshot(r *http.Request) response {
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
-	png, err := c.Screenshot(ctx)
+	png, err := c.workers.Screenshot(ctx)
 	if err != nil {
 		return c.failed("screenshot", err)
 	}
@@ -112,11 +114,14 @@ func (c *commands) pair(r *http.Request) response {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pairTimeout)
 	defer cancel()
-	pairing, err := c.Pair(ctx, phone)
+	pairing, err := c.workers.Pair(ctx, phone)
 	if err != nil {
 		return c.failed("pair", err)
 	}
-	return object{http.StatusOK, pairBody{Code: string(pairing.Code), ExpiresAt: time.Now().Add(pairing.TTL).UTC()}}
+	// The code goes to the caller alone, its expiry to everybody.
+	expires := time.Now().Add(pairing.TTL).UTC()
+	c.session.Paired(expires)
+	return object{http.StatusOK, pairBody{Code: string(pairing.Code), ExpiresAt: expires}}
 }
 
 // parsePhone returns the digits of a number in international form, without the
@@ -155,7 +160,7 @@ func (c *commands) logOut(r *http.Request) response {
 	// It is completed even if the caller disconnects.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), logOutTimeout)
 	defer cancel()
-	moved, err := c.LogOut(ctx, purge)
+	moved, err := c.login.LogOut(ctx, purge)
 	if err != nil {
 		return c.failed("logout", err)
 	}

@@ -32,7 +32,7 @@ func serveEvents(t *testing.T, change func(*api)) *streaming {
 	t.Helper()
 	s := &streaming{log: events.NewLog("boot", &session.Snapshot{State: session.Init}), draining: make(chan struct{})}
 	a := made(t, Options{
-		Session: newFakeSession(session.Snapshot{}), Commands: fakeCommands{}, Events: s.log, Draining: s.draining,
+		Session: newFakeSession(session.Snapshot{}), Workers: fakeCommands{}, Login: fakeCommands{}, Events: s.log, Draining: s.draining,
 	})
 	if change != nil {
 		change(a)
@@ -150,7 +150,7 @@ func TestListenerWithARevokedKeyIsDisconnected(t *testing.T) {
 	l.want(t, 4)
 	s.step()
 	l.want(t, 1)
-	others, err := apikey.Parse(strings.NewReader(commandKey))
+	others, err := apikey.Parse([]byte(commandKey))
 	if err != nil {
 		t.Fatal(err)
 	}

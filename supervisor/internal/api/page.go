@@ -16,7 +16,7 @@ const pagePath = "/"
 // page is the page for people.
 type page struct {
 	ui      *webui.UI
-	session Reader
+	session Session
 	log     *slog.Logger
 }
 

@@ -97,7 +97,7 @@ const maxWait = 60 * time.Second
 
 // waiter waits for a change of the session.
 type waiter struct {
-	Reader
+	Session
 	draining <-chan struct{}
 }
 

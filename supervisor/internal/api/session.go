@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"time"
 
-	"session-manager/supervisor/internal/override"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/watch"
 )
 
 const jsonType = "application/json"
@@ -13,7 +13,7 @@ const jsonType = "application/json"
 // sessions answers for the state of the session.
 type sessions struct {
 	waiter
-	selectors *override.File
+	selectors *watch.File[[]byte]
 	version   string
 }
 
@@ -53,9 +53,12 @@ type selectorsBody struct {
 func (s *sessions) session(*http.Request) response {
 	snapshot := s.Snapshot().At(time.Now())
 	state := s.selectors.State()
-	selectors := selectorsBody{"built_in", s.selectors.Path(), session.Moment{Time: state.Since}, state.Refused}
-	if len(state.File) > 0 {
+	selectors := selectorsBody{"built_in", s.selectors.Path(), session.Moment{Time: state.Since}, ""}
+	if state.Value != nil {
 		selectors.Source = "file"
+	}
+	if state.Err != nil {
+		selectors.Refused = state.Err.Error()
 	}
 	return object{http.StatusOK, sessionBody{snapshot, pageBody{snapshot.Page, selectors}, s.version}}
 }

@@ -1,20 +1,20 @@
-// Package apikey holds the keys that callers of the API show, and what each of
-// them may do. It keeps their hashes only.
+// Package apikey holds the keys that callers of the API send, and what each of
+// them allows. It keeps only their hashes.
 package apikey
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-	"sync/atomic"
+
+	"session-manager/supervisor/internal/watch"
 )
 
-// Scope is a set of what a key allows.
+// Scope is the set of things that a key allows.
 type Scope uint8
 
 // What a key may allow.
@@ -31,10 +31,7 @@ const Both = Read | Command
 // MinLength is the shortest key, in bytes, that can't be found by trying.
 const MinLength = 16
 
-// maxFile bounds a file of keys, in bytes.
-const maxFile = 64 << 10
-
-// Has says whether s includes all of want.
+// Has reports whether s includes all of want.
 func (s Scope) Has(want Scope) bool { return s&want == want }
 
 // Keys is a set of keys. It is immutable, and never empty.
@@ -46,11 +43,11 @@ type entry struct {
 }
 
 // Parse reads one key a line: "read:KEY", "command:KEY", or "KEY" for both.
-// Empty lines and lines that begin with # are passed over. Its errors name the
+// Empty lines and lines that begin with # are skipped. Its errors name the
 // line and never the key.
-func Parse(r io.Reader) (*Keys, error) {
+func Parse(content []byte) (*Keys, error) {
 	var keys Keys
-	lines := bufio.NewScanner(io.LimitReader(r, maxFile))
+	lines := bufio.NewScanner(bytes.NewReader(content))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -69,7 +66,7 @@ func Parse(r io.Reader) (*Keys, error) {
 		return nil, fmt.Errorf("cannot read keys: %w", err)
 	}
 	if len(keys.entries) == 0 {
-		return nil, errors.New("there is no key in it; write one a line")
+		return nil, errors.New("it holds no key; write one key a line")
 	}
 	return &keys, nil
 }
@@ -84,7 +81,7 @@ func split(line string) (Scope, string) {
 	return Both, line
 }
 
-// unprintable says that r can't be sent in a header as it is.
+// unprintable reports whether r can't be sent in a header as it is.
 func unprintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // Scope returns what key allows; nothing for a key that is not in the set. It
@@ -99,24 +96,7 @@ func (k *Keys) Scope(key string) Scope {
 	return scope
 }
 
-// File is a file of keys that can be read again while it is used. The zero value
-// holds no keys. Its methods are safe for concurrent use.
-type File struct{ keys atomic.Pointer[Keys] }
-
-// Load reads the keys from path. After an error the keys before it stay.
-func (f *File) Load(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("cannot read API keys: %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	keys, err := Parse(file)
-	if err != nil {
-		return fmt.Errorf("cannot use API keys of %s: %w", path, err)
-	}
-	f.keys.Store(keys)
-	return nil
+// Open returns the keys that the file at path holds. It reads nothing.
+func Open(path string) *watch.File[*Keys] {
+	return watch.New(func(contents [][]byte) (*Keys, error) { return Parse(contents[0]) }, path)
 }
-
-// Keys returns the keys, or nil when there are none.
-func (f *File) Keys() *Keys { return f.keys.Load() }

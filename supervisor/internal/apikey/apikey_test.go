@@ -8,7 +8,7 @@ import (
 )
 
 func TestKeyAllowsWhatItsLineSays(t *testing.T) {
-	keys, err := Parse(strings.NewReader(`
+	keys, err := Parse([]byte(`
 # a comment
 read:reader-reader-reader
 command:commander-commander
@@ -46,7 +46,7 @@ func TestUnusableKeysAreRefusedWithTheirLineAndWithoutTheKey(t *testing.T) {
 		"schlüsselschlüsselschlüssel":            "line 1",
 		strings.Repeat("x", 128<<10):             "too long",
 	} {
-		_, err := Parse(strings.NewReader(content))
+		_, err := Parse([]byte(content))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.30q: got %v", content, err)
 		} else if strings.Contains(err.Error(), "secret") {
@@ -63,23 +63,23 @@ func TestFileKeepsItsKeysWhenTheNextOnesAreUnusable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var f File
-	if f.Load(path) == nil || f.Keys() != nil {
+	f := Open(path)
+	if f.Load() == nil || f.Value() != nil {
 		t.Fatal("keys of a file that is missing")
 	}
 	write("first-first-first-first")
-	if err := f.Load(path); err != nil {
+	if err := f.Load(); err != nil {
 		t.Fatal(err)
 	}
 	write("short")
-	if f.Load(path) == nil || !f.Keys().Scope("first-first-first-first").Has(Both) {
+	if f.Load() == nil || !f.Value().Scope("first-first-first-first").Has(Both) {
 		t.Error("the keys before the error are gone")
 	}
 	write("second-second-second")
-	if err := f.Load(path); err != nil {
+	if err := f.Load(); err != nil {
 		t.Fatal(err)
 	}
-	if f.Keys().Scope("first-first-first-first") != 0 || f.Keys().Scope("second-second-second") != Both {
+	if f.Value().Scope("first-first-first-first") != 0 || f.Value().Scope("second-second-second") != Both {
 		t.Error("not the second keys")
 	}
 }

@@ -76,6 +76,7 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 		insecure bool
 	}{
 		{name: "unknown environment name", env: []string{"SESSION_MANAGER_LISTN=x"}, want: []string{"SESSION_MANAGER_LISTN", "no such setting"}},
+		{name: "environment name in the file", file: `{"SESSION_MANAGER_LISTEN":"x"}`, want: []string{"no such setting"}},
 		{name: "unknown key in the file", file: `{"listn":"x"}`, want: []string{"listn", "no such setting", "listen"}},
 		{name: "file that is no JSON", file: `{`, want: []string{"--config", "JSON"}},
 		{name: "file that is missing", args: []string{"--config=/nonexistent.json"}, want: []string{"/nonexistent.json"}},
@@ -98,7 +99,7 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 		{name: "Chrome flag without dashes", args: []string{"--chrome-arg=proxy"}, want: []string{"--chrome-arg", "two dashes"}},
 		{name: "log level", args: []string{"--log-level=loud"}, want: []string{"--log-level", "loud", "debug"}},
 		{name: "deadline factor too small", args: []string{"--deadline-factor=0.1"}, want: []string{"--deadline-factor", "0.1", "0.5 to 10"}},
-		{name: "deadline factor that is none", args: []string{"--deadline-factor=NaN"}, want: []string{"--deadline-factor", "NaN", "0.5 to 10"}},
+		{name: "deadline factor that is not a number", args: []string{"--deadline-factor=NaN"}, want: []string{"--deadline-factor", "NaN", "0.5 to 10"}},
 		{name: "no tokens folder", args: []string{"--tokens="}, want: []string{"--tokens"}},
 	}
 	for _, tt := range tests {
@@ -121,9 +122,9 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 				t.Errorf("%q is more than one line", err)
 			}
 			if strings.Contains(err.Error(), "secret") {
-				t.Errorf("%q tells a secret", err)
+				t.Errorf("%q has a secret", err)
 			}
-			if p.Insecure != tt.insecure {
+			if p.Insecure != tt.insecure || errors.Is(err, ErrInsecure) != tt.insecure || !errors.Is(err, ErrSetting) {
 				t.Errorf("Insecure is %v", p.Insecure)
 			}
 		})
@@ -216,11 +217,11 @@ func TestCommandsAndTheirSettings(t *testing.T) {
 		"doctor":                   CommandDoctor,
 		"--log-level=debug doctor": CommandDoctor,
 		"doctor --log-level=debug": CommandDoctor,
-		"completion zsh":           CommandCompletion,
+		"completion bash":          CommandCompletion,
 	} {
 		c, _ := load(t, nil, strings.Fields(args)...)
-		if c.Command != want || (c.Shell == "zsh") != (want == CommandCompletion) {
-			t.Errorf("%q: got %s %s", args, c.Command, c.Shell)
+		if c.Command != want {
+			t.Errorf("%q: got %s", args, c.Command)
 		}
 	}
 	for _, args := range [][]string{{"restart"}, {"completion"}, {"completion", "tcsh"}} {
@@ -238,18 +239,17 @@ func TestPrintedSettingsHoldNoSecret(t *testing.T) {
 	}
 }
 
-func TestChangedNamesTheSettingsThatDiffer(t *testing.T) {
-	a, _ := load(t, nil, "--log-level=debug", "--chrome-arg=--a")
-	b, _ := load(t, nil, "--log-level=info", "--chrome-arg=--b", "--tokens=/elsewhere")
-	got, err := Changed(a, b)
-	if err != nil {
-		t.Fatal(err)
+func TestMemoryLimit(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"0": 0, "2G": 2 << 30, "1500M": 1500 << 20, "1500m": 1500 << 20, "2000000K": 2000000 << 10, "300000000": 300000000,
+	} {
+		if c, _ := load(t, nil, "--memory-limit="+text); c.MemoryBytes() != want {
+			t.Errorf("%q is %d; want %d", text, c.MemoryBytes(), want)
+		}
 	}
-	// The folder of the reports lies below the tokens folder.
-	if d := cmp.Diff([]string{"chrome-arg", "crashes", "log-level", "tokens"}, got); d != "" {
-		t.Error(d)
-	}
-	if got, err := Changed(a, a); err != nil || len(got) != 0 {
-		t.Errorf("got %v, %v", got, err)
+	for _, text := range []string{"", "off", "-1", "1.5G", "100M", "1", "99999999999999999999", "99999999999999G", "G"} {
+		if _, _, err := Load([]string{"--memory-limit=" + text}, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrSetting) {
+			t.Errorf("%q: got %v", text, err)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,16 +11,23 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
+
+	"session-manager/supervisor/internal/watch"
 )
 
 const (
 	programName = "supervisor"
-	envPrefix   = "SESSION_MANAGER"
-	description = "Holds one WhatsApp Web session in a headless Chrome, and answers GET /status and GET /qr.\n\n" +
-		"Every flag has an environment name: --listen is " + envPrefix + "_LISTEN, and so on. " +
-		"A flag wins over the environment, that over the file, that over the default."
+	envPrefix   = "SESSION_MANAGER_"
+	description = "Holds one WhatsApp Web session in a headless Chrome and answers GET /status and GET /qr.\n\n" +
+		"Every flag can be set in the environment, --listen as " + envPrefix + "LISTEN and so on. " +
+		"Precedence: flags, environment, file, defaults."
+
+	// passphraseEnv may hold the passphrase of session export and import. It is not a
+	// setting: a flag would show it to other users.
+	passphraseEnv = envPrefix + "PASSPHRASE"
 )
 
 // ErrDone means that --help, --version or --print-config was all there was to
@@ -31,20 +37,22 @@ var ErrDone = errors.New("nothing more to do")
 // ErrUsage means that the command line could not be understood.
 var ErrUsage = errors.New("bad usage")
 
-// Sources says for each flag's name where its value comes from: flag,
-// environment, file, credential or default.
+// Sources has for each flag's name where its value comes from: flag, environment,
+// file, credential or default.
 type Sources map[string]string
 
 // Load reads the settings from args, environ ("NAME=value") and the file that
 // they name. It writes to stdout only what was asked for. Errors are ErrDone,
-// ErrUsage, *Problem, or of the file.
+// ErrUsage or *Problem.
 func Load(args, environ []string, stdout io.Writer, version string) (*Config, Sources, error) {
 	var g grammar
 	c := &g.Config
-	env := environment(environ)
-	passphrase := env[passphraseEnv]
-	delete(env, passphraseEnv) // It is no setting: a flag would show it to others.
-	file, err := readFile(args, env)
+	env := map[string]string{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	l, err := readLayers(args, env)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -52,13 +60,13 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 	parser, err := kong.New(&g,
 		kong.Name(programName), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { asked = true }),
-		kong.Resolvers(&layers{env: env, file: file}),
+		kong.Resolvers(l),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
 		return nil, nil, fmt.Errorf("internal error: %w", err)
 	}
-	if err := checkNames(parser.Model.Flags, env, file); err != nil {
+	if err := l.checkNames(parser.Model.Flags); err != nil {
 		return nil, nil, err
 	}
 	parsed, err := parser.Parse(args)
@@ -73,10 +81,10 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		return nil, nil, errors.Join(ErrDone, err)
 	}
 	g.choose(parsed.Command())
-	c.Passphrase = passphrase
-	sources := sourcesOf(parsed, env, file)
-	c.takeCredentials(environ, sources)
-	c.findSelectors(environ)
+	c.Passphrase = env[passphraseEnv]
+	sources := l.sources(parsed)
+	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], sources)
+	c.findSelectors(env["CONFIGURATION_DIRECTORY"])
 	if err := c.validate(); err != nil {
 		return nil, nil, err
 	}
@@ -90,33 +98,30 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 type grammar struct {
 	Config
 
-	Serve      struct{} `cmd:"" default:"1" help:"Run the service. This is what happens without a command."`
+	Serve      struct{} `cmd:"" default:"1" help:"Run the service. This is the default command."`
 	Doctor     struct{} `cmd:"" help:"Check this machine with these settings, and say what to do about each finding."`
 	Completion struct {
-		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
-	} `cmd:"" help:"Print a completion script for a shell: source <(supervisor completion bash)."`
+		Shell string `arg:"" enum:"bash" help:"bash."`
+	} `cmd:"" help:"Print a completion script: source <(supervisor completion bash)."`
 	Session struct {
 		Export struct {
-			File     string `arg:"" help:"File to make. It must not exist."`
-			Snapshot bool   `help:"Export the newest copy of the login. That can be done while the service runs."`
-		} `cmd:"" help:"Write the login to a file, encrypted by a passphrase. The service must not run. The same login must never run in two places."`
+			File   string `arg:"" help:"File to create. It must not exist."`
+			Backup bool   `help:"Export the newest backup of the login, which works while the service runs."`
+		} `cmd:"" help:"Write the login to a file, encrypted with a passphrase. The service must be stopped. Never run the same login in two places."`
 		Import struct {
-			File string `arg:"" help:"File that session export has made."`
-		} `cmd:"" help:"Replace the login by that in a file. The service must not run; the old login goes to admin.quarantine."`
-	} `cmd:"" help:"Carry the login to another machine."`
+			File string `arg:"" help:"File created by session export."`
+		} `cmd:"" help:"Replace the login with the one in a file. The service must be stopped; the old login goes to admin.quarantine."`
+	} `cmd:"" help:"Move the login to another machine."`
 }
 
-// passphraseEnv may hold the passphrase of session export and import.
-const passphraseEnv = envPrefix + "_PASSPHRASE"
-
-// choose takes over what the command line says to do, in kong's words, such as
+// choose takes over the command from the command line, in kong's words, such as
 // "session export <file>".
 func (g *grammar) choose(command string) {
 	words := strings.Fields(command)
-	g.Command, g.Shell = words[0], g.Completion.Shell
+	g.Command = words[0]
 	switch command = strings.Join(words[:min(2, len(words))], " "); command {
 	case CommandExport:
-		g.Command, g.Archive, g.Backup = command, g.Session.Export.File, g.Session.Export.Snapshot
+		g.Command, g.Archive, g.Backup = command, g.Session.Export.File, g.Session.Export.Backup
 	case CommandImport:
 		g.Command, g.Archive = command, g.Session.Import.File
 	}
@@ -124,13 +129,7 @@ func (g *grammar) choose(command string) {
 
 // takeCredentials uses what systemd hands over (systemd.exec(5), LoadCredential=)
 // where no file is set.
-func (c *Config) takeCredentials(environ []string, sources Sources) {
-	dir := ""
-	for _, e := range environ {
-		if value, ok := strings.CutPrefix(e, "CREDENTIALS_DIRECTORY="); ok {
-			dir = value
-		}
-	}
+func (c *Config) takeCredentials(dir string, sources Sources) {
 	if dir == "" {
 		return
 	}
@@ -143,87 +142,20 @@ func (c *Config) takeCredentials(environ []string, sources Sources) {
 	}
 }
 
-// findSelectors looks for the file in the configuration folder (systemd.exec(5),
-// ConfigurationDirectory=) where none is set. It may come later.
-func (c *Config) findSelectors(environ []string) {
-	const name = "selectors.json"
-	switch {
-	case c.Selectors != "":
-	case c.File != "":
-		c.Selectors = filepath.Join(filepath.Dir(c.File), name)
-	default:
-		for _, e := range environ {
-			if dirs, ok := strings.CutPrefix(e, "CONFIGURATION_DIRECTORY="); ok && dirs != "" {
-				dir, _, _ := strings.Cut(dirs, ":")
-				c.Selectors = filepath.Join(dir, name)
-			}
-		}
+// findSelectors looks for the file where --config is, or in systemd's configuration
+// folders (systemd.exec(5), ConfigurationDirectory=). It may be created later.
+func (c *Config) findSelectors(dirs string) {
+	dir, _, _ := strings.Cut(dirs, ":")
+	if c.File != "" {
+		dir = filepath.Dir(c.File)
 	}
-}
-
-// environment keeps what begins with our prefix.
-func environment(environ []string) map[string]string {
-	env := map[string]string{}
-	for _, e := range environ {
-		if name, value, _ := strings.Cut(e, "="); strings.HasPrefix(name, envPrefix+"_") {
-			env[name] = value
-		}
+	if c.Selectors == "" && dir != "" {
+		c.Selectors = filepath.Join(dir, "selectors.json")
 	}
-	return env
 }
 
 func envName(flag string) string {
-	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// readFile reads the file that --config or its environment name gives. It has
-// to be known before the rest is parsed.
-func readFile(args []string, env map[string]string) (map[string]any, error) {
-	path := env[envName("config")]
-	for i, arg := range args {
-		if value, ok := strings.CutPrefix(arg, "--config="); ok {
-			path = value
-		} else if arg == "--config" && i+1 < len(args) {
-			path = args[i+1]
-		}
-	}
-	if path == "" {
-		return nil, nil
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, &Problem{Name: "--config", Value: path, Allowed: "it must be a JSON file that can be read (" + err.Error() + ")"}
-	}
-	var settings map[string]any
-	d := json.NewDecoder(bytes.NewReader(content))
-	if err := d.Decode(&settings); err != nil {
-		return nil, &Problem{Name: "--config", Value: path, Allowed: "it must hold one JSON object (" + err.Error() + ")"}
-	}
-	return settings, nil
-}
-
-// checkNames refuses names that no flag goes by.
-func checkNames(flags []*kong.Flag, env map[string]string, file map[string]any) error {
-	known := map[string]bool{}
-	for _, f := range flags {
-		known[f.Name] = true
-	}
-	names := slices.Sorted(maps.Keys(known))
-	knownEnv := map[string]bool{}
-	for _, n := range names {
-		knownEnv[envName(n)] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if !knownEnv[name] {
-			return &Problem{Name: name, Value: env[name], Allowed: "there is no such setting: " + envName("listen") + ", …; supervisor --help lists them"}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(file)) {
-		if !known[name] || name == "config" {
-			return &Problem{Name: name + " (in the --config file)", Value: fmt.Sprint(file[name]), Allowed: "there is no such setting: " + strings.Join(names, ", ")}
-		}
-	}
-	return nil
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // layers gives kong the environment first, then the file. (kong's own order of
@@ -233,64 +165,76 @@ type layers struct {
 	file map[string]any
 }
 
+// readLayers reads the file that --config or its environment name gives, which has to
+// be known before the rest is parsed.
+func readLayers(args []string, environ map[string]string) (*layers, error) {
+	l := &layers{env: map[string]string{}}
+	for name, value := range environ {
+		if strings.HasPrefix(name, envPrefix) && name != passphraseEnv {
+			l.env[name] = value
+		}
+	}
+	path := l.env[envName("config")]
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config="); ok {
+			path = value
+		} else if arg == "--config" && i+1 < len(args) {
+			path = args[i+1]
+		}
+	}
+	if path == "" {
+		return l, nil
+	}
+	content, err := watch.Read(path)
+	if err != nil {
+		return nil, &Problem{Name: "--config", Allowed: "it must be a readable JSON file: " + err.Error()}
+	}
+	if err := json.Unmarshal(content, &l.file); err != nil {
+		return nil, &Problem{Name: "--config", Value: path, Allowed: "it must hold one JSON object: " + err.Error()}
+	}
+	return l, nil
+}
+
+// checkNames refuses names that are not a flag's.
+func (l *layers) checkNames(flags []*kong.Flag) error {
+	known := map[string]bool{}
+	for _, f := range flags {
+		known[f.Name], known[envName(f.Name)] = true, true
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.env)) {
+		if !known[name] {
+			return &Problem{Name: name, Value: l.env[name], Allowed: "there is no such setting: " + envName("listen") + ", …; supervisor --help lists them"}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.file)) {
+		if !known[name] || name == "config" || strings.HasPrefix(name, envPrefix) {
+			return &Problem{Name: name + " (in the --config file)", Value: fmt.Sprint(l.file[name]), Allowed: "there is no such setting: listen, …; supervisor --help lists them"}
+		}
+	}
+	return nil
+}
+
 // Validate implements kong.Resolver; checkNames has done it.
 func (l *layers) Validate(*kong.Application) error { return nil }
 
-// Resolve implements kong.Resolver.
+// Resolve implements kong.Resolver. In the environment the values of a repeatable flag
+// are separated by white space.
 func (l *layers) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if v, ok := l.env[envName(flag.Name)]; ok {
-		if flag.Target.Kind() == reflect.Slice {
-			return words(v), nil
-		}
+	v, ok := l.env[envName(flag.Name)]
+	switch {
+	case !ok:
+		return l.file[flag.Name], nil
+	case flag.Target.Kind() != reflect.Slice:
 		return v, nil
 	}
-	if v, ok := l.file[flag.Name]; ok {
-		return v, nil
-	}
-	return nil, nil
-}
-
-// words splits the environment's form of a repeatable flag at white space.
-func words(s string) []any {
 	var list []any
-	for word := range strings.FieldsSeq(s) {
+	for word := range strings.FieldsSeq(v) {
 		list = append(list, word)
-	}
-	return list
-}
-
-// Changed returns the names of the settings whose values differ.
-func Changed(a, b *Config) ([]string, error) {
-	before, err := values(a)
-	if err != nil {
-		return nil, err
-	}
-	after, err := values(b)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		if !reflect.DeepEqual(before[name], after[name]) {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-func values(c *Config) (map[string]any, error) {
-	parser, err := kong.New(&grammar{Config: *c}, kong.Name(programName))
-	if err != nil {
-		return nil, fmt.Errorf("internal error: %w", err)
-	}
-	list := map[string]any{}
-	for _, f := range parser.Model.Flags {
-		list[f.Name] = f.Target.Interface()
 	}
 	return list, nil
 }
 
-func sourcesOf(parsed *kong.Context, env map[string]string, file map[string]any) Sources {
+func (l *layers) sources(parsed *kong.Context) Sources {
 	given := map[string]bool{}
 	for _, p := range parsed.Path {
 		if p.Flag != nil && !p.Resolved {
@@ -299,8 +243,8 @@ func sourcesOf(parsed *kong.Context, env map[string]string, file map[string]any)
 	}
 	sources := Sources{}
 	for _, f := range parsed.Model.Flags {
-		_, inEnv := env[envName(f.Name)]
-		_, inFile := file[f.Name]
+		_, inEnv := l.env[envName(f.Name)]
+		_, inFile := l.file[f.Name]
 		switch {
 		case given[f.Name]:
 			sources[f.Name] = "flag"
@@ -315,6 +259,7 @@ func sourcesOf(parsed *kong.Context, env map[string]string, file map[string]any)
 	return sources
 }
 
+// print writes each setting with its source, for --print-config.
 func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 	for _, f := range flags {
 		switch f.Name {
@@ -322,6 +267,9 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 			continue
 		}
 		shown := f.Target.Interface()
+		if d, ok := shown.(time.Duration); ok {
+			shown = d.String()
+		}
 		if f.Name == "webhook" && c.Webhook != "" {
 			shown = masked(c.Webhook)
 		}

@@ -70,9 +70,8 @@ func (o Options) answers(ctx context.Context) bool {
 const expirySoon = 14 * 24 * time.Hour
 
 func (o Options) checkFiles(context.Context) Finding {
-	var keys apikey.File
 	if path := o.Files.APIKeys; path != "" {
-		if err := keys.Load(path); err != nil {
+		if err := apikey.Open(path).Load(); err != nil {
 			return bad("%v", err).do("write one key of 16 or more characters a line")
 		}
 	}
@@ -82,11 +81,11 @@ func (o Options) checkFiles(context.Context) Finding {
 		}
 	}
 	if o.Files.TLSCert != "" {
-		c, err := listen.LoadCertificate(o.Files.TLSCert, o.Files.TLSKey)
-		if err != nil {
+		c := listen.Certificate(o.Files.TLSCert, o.Files.TLSKey)
+		if err := c.Load(); err != nil {
 			return bad("%v", err).do("the key must belong to the first certificate of the chain")
 		}
-		if left := time.Until(c.NotAfter()); left < expirySoon {
+		if left := time.Until(c.Value().Leaf.NotAfter); left < expirySoon {
 			return warning("the certificate ends in %d days", int(left.Hours()/24)).do("renew it; the service takes it up by itself")
 		}
 	}

@@ -155,16 +155,16 @@ func writePair(t *testing.T, cert, key, name string) *x509.CertPool {
 	return pool
 }
 
-func TestCertificateIsTakenUpWithoutARestart(t *testing.T) {
+func TestCertificateIsReplacedWithoutARestart(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	first := writePair(t, cert, key, "first.example")
-	c, err := LoadCertificate(cert, key)
-	if err != nil {
+	c := Certificate(cert, key)
+	if err := c.Load(); err != nil {
 		t.Fatal(err)
 	}
 	plain := open(t, "tcp", "127.0.0.1:0")
-	serve(t, c.Listener(plain))
+	serve(t, TLS(plain, c))
 	url := "https://" + plain.Addr().String() + "/"
 	ask := func(pool *x509.CertPool, name string) string {
 		t.Helper()
@@ -180,11 +180,11 @@ func TestCertificateIsTakenUpWithoutARestart(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c.Reload() == nil || ask(first, "first.example") != "hello" {
+	if c.Load() == nil || ask(first, "first.example") != "hello" {
 		t.Error("a broken file must change nothing")
 	}
 	second := writePair(t, cert, key, "second.example")
-	if err := c.Reload(); err != nil {
+	if err := c.Load(); err != nil {
 		t.Fatal(err)
 	}
 	if ask(second, "second.example") != "hello" {
@@ -195,12 +195,12 @@ func TestCertificateIsTakenUpWithoutARestart(t *testing.T) {
 func TestMissingOrForeignKeyIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if _, err := LoadCertificate(cert, key); err == nil {
+	if err := Certificate(cert, key).Load(); err == nil {
 		t.Error("missing files")
 	}
 	writePair(t, cert, filepath.Join(dir, "other.pem"), "a.example")
 	writePair(t, filepath.Join(dir, "unused.pem"), key, "b.example")
-	if _, err := LoadCertificate(cert, key); err == nil {
+	if err := Certificate(cert, key).Load(); err == nil {
 		t.Error("another certificate's key")
 	}
 }

@@ -14,8 +14,6 @@ const (
 	WatchdogFeedFailed        = "watchdog_feed_failed"         // ERROR: The session's loop does not respond; systemd is about to kill the service.
 	FileReloaded              = "file_reloaded"                // INFO: A file that had changed was read again.
 	FileReloadFailed          = "file_reload_failed"           // ERROR: A file that has changed can't be used; the previous content stays in use.
-	FileWatchFailed           = "file_watch_failed"            // WARN: A file can't be watched; changes take effect after a restart.
-	SettingDeferred           = "setting_deferred"             // WARN: A changed setting takes effect after a restart.
 	SelectorsLoaded           = "selectors_loaded"             // INFO: The page is read with the selectors of a file instead of the built-in ones.
 	SelectorsRejected         = "selectors_rejected"           // ERROR: The selectors file can't be used; the built-in selectors are in use.
 	StopRequested             = "stop_requested"               // INFO: The service was asked to stop.

@@ -1,9 +1,8 @@
-// Package systemd is the service's side of the talk with the systemd that runs
-// it: readiness, state in words and watchdog (sd_notify(3)), and the listening
-// socket, which systemd keeps open while one process follows the other, so that
-// a client which asks meanwhile waits in the kernel's queue and isn't refused
-// (sd_listen_fds(3); FDSTORE= in sd_notify(3)). Without a systemd nothing of it
-// does anything.
+// Package systemd talks to the systemd that runs the service: readiness, status and
+// watchdog (sd_notify(3)), and the listening socket, which systemd keeps open during
+// a restart of the service, so that clients wait in the kernel's queue instead of
+// being refused (sd_listen_fds(3); FDSTORE= in sd_notify(3)). Without systemd it does
+// nothing.
 package systemd
 
 import (
@@ -41,25 +40,16 @@ func Find(log *slog.Logger) (*Manager, error) {
 	return &Manager{log: log, socket: os.Getenv("NOTIFY_SOCKET"), timeout: timeout}, nil
 }
 
-// Ready tells that the API answers. What follows in the unit's order may start.
+// Ready reports that the API answers, so that units ordered after this one may start.
 func (m *Manager) Ready() { m.notify(daemon.SdNotifyReady) }
 
-// Stopping tells that the service has begun to stop.
+// Stopping reports that the service has begun to stop.
 func (m *Manager) Stopping() { m.notify(daemon.SdNotifyStopping) }
 
-// Session is what systemd is told about.
-type Session struct {
-	// Changed returns the state in a few words, and a channel that is closed when
-	// there may be others.
-	Changed func() (string, <-chan struct{})
-	// Alive returns nil as soon as the loop that owns the session has proven that
-	// it turns.
-	Alive func(context.Context) error
-}
-
-// Run shows the session's state as the unit's status and feeds the watchdog for
-// as long as the session's loop turns. It returns when ctx ends.
-func (m *Manager) Run(ctx context.Context, s Session) {
+// Run shows the session's status in a few words, and feeds the watchdog, until ctx
+// ends. The channel of status is closed when the words may have changed; alive returns
+// nil as soon as the loop that owns the session has proven that it runs.
+func (m *Manager) Run(ctx context.Context, status func() (string, <-chan struct{}), alive func(context.Context) error) {
 	var beats <-chan time.Time
 	if m.timeout > 0 {
 		ticker := time.NewTicker(m.timeout / beatsPerTimeout)
@@ -68,7 +58,7 @@ func (m *Manager) Run(ctx context.Context, s Session) {
 	}
 	shown := ""
 	for {
-		text, changed := s.Changed()
+		text, changed := status()
 		if text != shown {
 			m.notify("STATUS=" + text)
 			shown = text
@@ -78,24 +68,24 @@ func (m *Manager) Run(ctx context.Context, s Session) {
 			return
 		case <-changed:
 		case <-beats:
-			m.feed(ctx, s.Alive)
+			m.feed(ctx, alive)
 		}
 	}
 }
 
-// feed lets a loop that has stopped be found by systemd, which then kills the
-// process and starts another.
+// feed leaves the watchdog unfed while the session's loop does not respond: systemd
+// then kills the process and starts another.
 func (m *Manager) feed(ctx context.Context, alive func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout/beatsPerTimeout)
 	defer cancel()
 	if err := alive(ctx); err != nil {
-		m.log.Error(logid.WatchdogFeedFailed, logging.KeyError, fmt.Errorf("the session's loop does not turn: %w", err))
+		m.log.Error(logid.WatchdogFeedFailed, logging.KeyError, fmt.Errorf("the session's loop does not respond: %w", err))
 		return
 	}
 	m.notify(daemon.SdNotifyWatchdog)
 }
 
-// notify is best effort: a systemd that can't be told must not stop the service.
+// notify is best effort: a systemd that can't be reached must not stop the service.
 func (m *Manager) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		m.log.Warn(logid.SystemdNotifyFailed, logging.KeyError, err)

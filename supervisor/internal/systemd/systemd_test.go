@@ -117,7 +117,7 @@ func TestStatesAndStatusAreTold(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		m.Run(ctx, Session{Changed: func() (string, <-chan struct{}) { return <-words, changes }})
+		m.Run(ctx, func() (string, <-chan struct{}) { return <-words, changes }, nil)
 	}()
 	changes <- struct{}{}
 	changes <- struct{}{}
@@ -148,19 +148,16 @@ func TestWatchdogIsFedOnlyWhileTheLoopTurns(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		m.Run(ctx, Session{
-			Changed: func() (string, <-chan struct{}) { return "", nil },
-			Alive: func(ctx context.Context) error {
-				if asked++; asked == 2 {
-					<-ctx.Done() // the loop hangs
-					return ctx.Err()
-				}
-				if asked == 4 {
-					cancel()
-					return errors.New("never fed")
-				}
-				return nil
-			},
+		m.Run(ctx, func() (string, <-chan struct{}) { return "", nil }, func(ctx context.Context) error {
+			if asked++; asked == 2 {
+				<-ctx.Done() // the loop hangs
+				return ctx.Err()
+			}
+			if asked == 4 {
+				cancel()
+				return errors.New("never fed")
+			}
+			return nil
 		})
 	}()
 	<-ended

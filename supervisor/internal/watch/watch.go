@@ -1,10 +1,11 @@
-// Package watch tells when a file has become another one, however that was done:
-// written in place, replaced by rename, or reached by a link that was moved.
+// Package watch reads the files that settings name, and notices when they have become
+// others, however that was done: written in place, replaced by rename, or reached by
+// a link that was moved.
 package watch
 
 import (
 	"context"
-	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,88 +20,84 @@ const (
 	// settle is how long nothing more must happen before the files are looked at:
 	// a certificate and its key are two writes.
 	settle = 200 * time.Millisecond
-	// look is how often they are looked at anyhow. inotify may lose events, and
-	// tells nothing of network file systems.
+	// look is how often they are looked at anyhow. inotify may be used up, may lose
+	// events, and does not notice changes of network file systems.
 	look = time.Minute
 )
 
 // Set is files as they were at one moment.
 type Set struct {
 	paths    []string
-	last     signatureList
+	last     []status
 	optional bool
 }
 
 // Look notes how the files at paths are now. It is called before they are read,
-// so that no change between the reading and the watching is missed.
-func Look(paths ...string) Set { return Set{paths: paths, last: signatures(paths)} }
+// so that no change between the reading and the watching is missed. While one of
+// them is missing, nothing counts as changed: it is about to come back.
+func Look(paths ...string) Set { return Set{paths: paths, last: statuses(paths)} }
 
-// LookOptional is Look for files that need not be there: that one has gone is a
-// change, too.
+// LookOptional is Look for files and folders that need not exist. That one has come
+// or gone, or got another owner or mode, is a change, too.
 func LookOptional(paths ...string) Set {
 	s := Look(paths...)
 	s.optional = true
 	return s
 }
 
-// Watch calls changed, from its own goroutine, each time that one of the files
-// has come, or has become another one than at Look, until ctx ends. The folders
-// that hold them must exist: folders are watched, as the watch on a file is lost
-// when the file is replaced.
-func (s Set) Watch(ctx context.Context, changed func()) error {
-	paths, last := s.paths, s.last
-	notifier, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("cannot watch files: %w", err)
+// Watch calls changed, from its own goroutine, each time that one of the files has
+// changed since Look, until ctx ends. It watches folders, as the watch on a file is
+// lost when the file is replaced.
+func (s Set) Watch(ctx context.Context, changed func()) {
+	var events <-chan fsnotify.Event
+	var lost <-chan error
+	follow := func() {}
+	if notifier, err := fsnotify.NewWatcher(); err == nil { // otherwise the slow look must do
+		defer func() { _ = notifier.Close() }()
+		events, lost = notifier.Events, notifier.Errors
+		follow = func() { addFolders(notifier, s.paths) }
 	}
-	defer func() { _ = notifier.Close() }()
-	if err := addFolders(notifier, paths); err != nil {
-		return err
-	}
+	follow()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case _, ok := <-notifier.Events:
-			if !ok {
-				return nil
-			}
+			return
+		case <-events:
 			timer.Reset(settle)
-		case _, ok := <-notifier.Errors:
-			if !ok {
-				return nil
-			}
-			timer.Reset(settle) // events were lost
+		case <-lost:
+			timer.Reset(settle)
 		case <-timer.C:
 			timer.Reset(look)
-			if now := signatures(paths); now.replaces(last) || s.optional && !slices.Equal(now, last) {
-				last = now
-				// A link may lead elsewhere now. Its own folder is watched already.
-				_ = addFolders(notifier, paths)
+			follow() // folders may have come, and links may lead elsewhere
+			if now := statuses(s.paths); s.differ(now) {
+				s.last = now
 				changed()
 			}
 		}
 	}
 }
 
-// addFolders watches the folders of paths, and those that links among them lead
-// to. It may be called again.
-func addFolders(notifier *fsnotify.Watcher, paths []string) error {
+// addFolders watches the folders of paths, or the nearest ones above that exist, and
+// those that links among them lead to. It may be called again.
+func addFolders(notifier *fsnotify.Watcher, paths []string) {
 	for _, path := range paths {
-		if err := notifier.Add(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("cannot watch folder of %s: %w", path, err)
+		folder := filepath.Dir(path)
+		for ; folder != "/" && folder != "."; folder = filepath.Dir(folder) {
+			if info, err := os.Stat(folder); err == nil && info.IsDir() {
+				break
+			}
 		}
+		_ = notifier.Add(folder) // the slow look does without
 		if target, err := filepath.EvalSymlinks(path); err == nil {
-			_ = notifier.Add(filepath.Dir(target)) // the slow look does without
+			_ = notifier.Add(filepath.Dir(target))
 		}
 	}
-	return nil
 }
 
 // Signature changes whenever the content of a file may have. The zero value is
-// that of a file that is missing.
+// that of a missing file.
 type Signature struct {
 	dev, inode  uint64
 	size, mtime int64
@@ -115,7 +112,7 @@ func Sign(path string) Signature {
 	return SignatureOf(info)
 }
 
-// SignatureOf returns the signature of a file that was looked at.
+// SignatureOf returns the signature of a file from what os.Stat returned.
 func SignatureOf(info os.FileInfo) Signature {
 	s := Signature{size: info.Size(), mtime: info.ModTime().UnixNano()}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
@@ -124,25 +121,37 @@ func SignatureOf(info os.FileInfo) Signature {
 	return s
 }
 
-type signatureList []Signature
+// status is a path at one moment.
+type status struct {
+	file Signature
+	// link is the path itself where that is a link, which may lead nowhere.
+	link Signature
+	mode fs.FileMode
+	uid  uint32
+}
 
-func signatures(paths []string) signatureList {
-	list := make(signatureList, len(paths))
+func statuses(paths []string) []status {
+	list := make([]status, len(paths))
 	for i, path := range paths {
-		list[i] = Sign(path)
+		if info, err := os.Lstat(path); err == nil {
+			list[i].link = SignatureOf(info)
+		}
+		if info, err := os.Stat(path); err == nil {
+			list[i].file, list[i].mode = SignatureOf(info), info.Mode()
+			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+				list[i].uid = stat.Uid
+			}
+		}
 	}
 	return list
 }
 
-// replaces says whether a file differs, and all are there: one that is missing
-// is about to come back.
-func (l signatureList) replaces(old signatureList) bool {
-	differs := false
-	for i := range l {
-		if l[i] == (Signature{}) {
-			return false
-		}
-		differs = differs || l[i] != old[i]
+// differ reports whether now counts as a change.
+func (s Set) differ(now []status) bool {
+	if s.optional {
+		return !slices.Equal(now, s.last)
 	}
-	return differs
+	missing := func(f status) bool { return f.file == Signature{} }
+	same := func(a, b status) bool { return a.file == b.file }
+	return !slices.ContainsFunc(now, missing) && !slices.EqualFunc(now, s.last, same)
 }

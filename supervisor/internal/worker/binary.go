@@ -123,15 +123,12 @@ func (b *binaries) accuses(r result) bool {
 
 // watchWorker tells of each change of the worker's file until ctx ends.
 func (s *Manager) watchWorker(ctx context.Context) {
-	err := watch.Look(s.o.Worker).Watch(ctx, func() {
+	watch.Look(s.o.Worker).Watch(ctx, func() {
 		select {
 		case s.replaced <- struct{}{}:
 		default:
 		}
 	})
-	if err != nil {
-		s.log.Warn(logid.FileWatchFailed, "what", "worker", logging.KeyError, fmt.Errorf("a new worker needs a restart: %w", err))
-	}
 }
 
 // tellBinary tells why the newest binary is not in use, when that has changed.

@@ -6,65 +6,88 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/watch"
 )
 
-// transfer is the commands session export and session import.
-func transfer(cfg *config.Config, stdout io.Writer) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	exporting := cfg.Command == config.CommandExport
-	passphrase, err := passphraseOf(ctx, cfg, exporting)
-	if err != nil {
+// checkUp is the command doctor.
+func checkUp(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
+	network, address := cfg.Address()
+	worst, err := doctor.Run(ctx, doctor.Options{
+		Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, Worker: cfg.Worker, Tokens: cfg.Tokens, URL: cfg.URL,
+		Network: network, Address: address,
+		Files: doctor.Files{APIKeys: cfg.APIKeyFile, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey, WebhookKey: cfg.WebhookKeyFile},
+	}, stdout)
+	switch {
+	case err != nil:
 		return err
+	case worst == doctor.NoChrome:
+		return errNoChrome
+	case worst == doctor.Bad:
+		return errFindings
+	default:
+		return nil
 	}
-	if !exporting {
-		m, moved, err := login.Import(ctx, cfg.Tokens, cfg.Archive, passphrase)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(stdout, "imported the login %s from %s\nthe profile that was there is now %s in admin.quarantine\n", described(m), cfg.Archive, moved)
+}
+
+// exportLogin is the command session export.
+func exportLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
+	passphrase, err := readPassphrase(ctx, cfg, true)
+	if err != nil {
 		return err
 	}
 	m, err := login.Export{
 		Tokens: cfg.Tokens, File: cfg.Archive, Passphrase: passphrase, Backup: cfg.Backup, Work: archive.Work,
 	}.Run(ctx)
 	if errors.Is(err, profile.ErrHeld) {
-		return fmt.Errorf("%w; or export the newest copy with --backup", err)
+		return fmt.Errorf("%w; or export the newest backup with --backup", err)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "exported the login %s to %s\nstart the service with it in one place only\n", described(m), cfg.Archive)
+	_, err = fmt.Fprintf(stdout, "exported the login %s to %s\nuse it in one place only\n", describe(m), cfg.Archive)
 	return err
 }
 
-// described tells which login it is.
-func described(m profile.Manifest) string {
+// importLogin is the command session import.
+func importLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
+	passphrase, err := readPassphrase(ctx, cfg, false)
+	if err != nil {
+		return err
+	}
+	m, moved, err := login.Import(ctx, cfg.Tokens, cfg.Archive, passphrase)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "imported the login %s from %s\nthe previous profile is now %s in admin.quarantine\n", describe(m), cfg.Archive, moved)
+	return err
+}
+
+// describe identifies a login to a person.
+func describe(m profile.Manifest) string {
 	if m.LinkedAt.IsZero() {
 		return fmt.Sprintf("(%d files, of unknown age)", len(m.Files))
 	}
-	return fmt.Sprintf("(%d files, linked on %s, copied on %s)", len(m.Files), m.LinkedAt.Format(time.RFC3339), m.CreatedAt.Format(time.RFC3339))
+	return fmt.Sprintf("(%d files, linked on %s, backed up on %s)", len(m.Files), m.LinkedAt.Format(time.RFC3339), m.CreatedAt.Format(time.RFC3339))
 }
 
-// passphraseOf takes it from the file, the environment or a person; twice from a
-// person who could mistype what nobody can guess later.
-func passphraseOf(ctx context.Context, cfg *config.Config, twice bool) (string, error) {
+// readPassphrase takes it from the file, the environment or a person; twice from a
+// person, if asked to, as nobody can guess a mistyped one later.
+func readPassphrase(ctx context.Context, cfg *config.Config, twice bool) (string, error) {
 	switch {
 	case cfg.PassphraseFile != "":
-		data, err := os.ReadFile(cfg.PassphraseFile)
+		data, err := watch.Read(cfg.PassphraseFile)
 		if err != nil {
-			return "", &config.Problem{Name: "--passphrase-file", Value: cfg.PassphraseFile, Allowed: "it must be a file that can be read (" + err.Error() + ")"}
+			return "", &config.Problem{Name: "--passphrase-file", Allowed: err.Error()}
 		}
 		first, _, _ := strings.Cut(string(data), "\n")
 		return notEmpty(strings.TrimSuffix(first, "\r"))
@@ -73,7 +96,7 @@ func passphraseOf(ctx context.Context, cfg *config.Config, twice bool) (string, 
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", &config.Problem{Name: "--passphrase-file", Value: "", Allowed: "there is no terminal to ask for the passphrase, so name a file that holds it"}
+		return "", &config.Problem{Name: "--passphrase-file", Allowed: "there is no terminal to ask for the passphrase, so name a file that holds it"}
 	}
 	defer func() { _ = tty.Close() }()
 	passphrase, err := ask(ctx, tty, "Passphrase: ")

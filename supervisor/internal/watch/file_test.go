@@ -1,0 +1,74 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLastGoodVersionStaysInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	parse := func(content []byte) (string, error) {
+		if !strings.HasPrefix(string(content), "good") {
+			return "", errors.New("line 1: it is not good")
+		}
+		return string(content), nil
+	}
+	if err := NewOptional(parse, "").Load(); err != nil {
+		t.Errorf("no path: %v", err)
+	}
+	f := NewOptional(parse, path)
+	put := func(content string) error {
+		t.Helper()
+		write(t, path, content)
+		return f.Load()
+	}
+	if err := f.Load(); err != nil || f.Value() != "" {
+		t.Fatalf("without a file: %v", err)
+	}
+	if err := put("good 1"); err != nil || f.Value() != "good 1" || f.Path() != path {
+		t.Fatalf("a good file: %v", err)
+	}
+	since := f.State().Since
+	for name, bad := range map[string]string{"empty": "", "bad": "bad", "too large": "good" + strings.Repeat(" ", MaxSize)} {
+		if err := put(bad); err == nil || !strings.Contains(err.Error(), path) || f.State().Err == nil || f.Value() != "good 1" || f.State().Since != since {
+			t.Errorf("%s: got %v, %+v", name, err, f.State())
+		}
+	}
+	if err := put("good 2"); err != nil || f.State().Err != nil || f.Value() != "good 2" {
+		t.Errorf("fixed: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Load(); err != nil || f.Value() != "" {
+		t.Errorf("removed: %v", err)
+	}
+}
+
+func TestRequiredFileThatIsMissingIsAnError(t *testing.T) {
+	f := New(func(contents [][]byte) (int, error) { return len(contents), nil }, "/nonexistent/a", "/nonexistent/b")
+	if err := f.Load(); !errors.Is(err, os.ErrNotExist) || f.State().Err == nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestChangeAfterTheLoadIsLoaded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "1")
+	f := New(func(contents [][]byte) (string, error) { return string(contents[0]), nil }, path)
+	if err := f.Load(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "another one")
+	ctx, cancel := context.WithCancel(t.Context())
+	f.Watch(ctx, func(err error) {
+		if err != nil || f.Value() != "another one" {
+			t.Errorf("got %q, %v", f.Value(), err)
+		}
+		cancel()
+	})
+}

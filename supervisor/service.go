@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/api"
+	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/crash"
+	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/metrics"
+	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/systemd"
+	"session-manager/supervisor/internal/trace"
+	"session-manager/supervisor/internal/webhook"
+	"session-manager/supervisor/internal/worker"
+)
+
+// Time limits of the service as a whole.
+const (
+	// A stop that hangs must not take systemd's TimeoutStopSec.
+	stopTimeout = 20 * time.Second
+	// What is left for requests under way once everything below has ended.
+	drainTimeout = 3 * time.Second
+	// For handing changed selectors to the worker.
+	selectorsTimeout = 10 * time.Second
+
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	// Longer than the longest ?wait=.
+	writeTimeout = 75 * time.Second
+	idleTimeout  = 2 * time.Minute
+
+	maxHeaderBytes = 16 << 10
+)
+
+// service is the set of loops that make up the process.
+type service struct {
+	log     *slog.Logger
+	files   *files
+	workers *worker.Manager
+	session *session.Session
+	login   *login.Manager
+	crashes *crash.Recorder
+	trace   *trace.Recorder
+	// webhook is nil when none is set.
+	webhook   *webhook.Sender
+	http      *http.Server
+	draining  chan struct{}
+	startedAt time.Time
+}
+
+// newService is the composition root: leaves first, then what observes them.
+func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir string, files *files) (*service, error) {
+	s := &service{log: log, files: files, draining: make(chan struct{}), startedAt: begun}
+	factor := rpc.DeadlineFactor(cfg.DeadlineFactor)
+	group, err := proctree.Delegated()
+	log.Info(logid.ContainmentSelected, "control_group", err == nil, logging.KeyPath, group)
+	s.workers = worker.New(worker.Options{
+		ControlGroup: group,
+		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		Selectors: files.selectors.Value, RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: log,
+		DeadlineFactor: factor, Timings: worker.DefaultTimings(), Limits: restart.DefaultLimits(),
+	})
+	crashes := crash.NewStore(cfg.Crashes)
+	s.crashes = crash.NewRecorder(crash.Options{
+		Store: crashes, Version: version, Logger: log,
+		Screenshot: s.workers.Screenshot, Diagnose: s.workers.Diagnose,
+	})
+	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
+
+	limits := session.DefaultLimits()
+	limits.FirstQR = cfg.QRTimeout
+	factor.Stretch(&limits.Evidence, &limits.PageLoading)
+	s.session = session.New(limits, log)
+	s.session.OnHealth(s.workers.Report)
+	meter, err := metrics.New(version, s.session.Snapshot())
+	if err != nil {
+		return nil, err
+	}
+	changes := events.NewLog(rand.Text(), s.session.Snapshot())
+	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe)
+	if s.webhook, err = newWebhook(cfg, changes, meter, log); err != nil {
+		return nil, err
+	}
+
+	s.login = login.New(s.workers, login.Options{
+		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.QuietHour()}, Logger: log,
+		Publish: s.session.SetLogin, Now: time.Now,
+	})
+	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.session.Notify} {
+		s.workers.Subscribe(observe)
+	}
+	handler, err := api.New(api.Options{
+		Session: s.session, Workers: s.workers, Login: s.login,
+		Crashes: crashes, Events: changes, Metrics: meter,
+		AllowedHosts: cfg.AllowHosts, Keys: files.keys.Value, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
+		Version: version, Logger: log, Draining: s.draining,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// newWebhook returns the sender of --webhook, or nil when none is set.
+func newWebhook(cfg *config.Config, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) (*webhook.Sender, error) {
+	if cfg.Webhook == "" {
+		return nil, nil
+	}
+	o := webhook.Options{URL: cfg.Webhook, Events: log, Count: meter.Delivery, Logger: logger, Version: version}
+	if cfg.WebhookKeyFile != "" {
+		key, err := webhook.ReadKey(cfg.WebhookKeyFile)
+		if err != nil {
+			return nil, &config.Problem{Name: "--webhook-key-file", Allowed: err.Error()}
+		}
+		o.Key = key
+	}
+	return webhook.New(o), nil
+}
+
+// run serves until ctx ends or a loop fails. It stops in reverse: the worker
+// first, while the API still answers, and the API last.
+func (s *service) run(ctx context.Context, listener net.Listener, manager *systemd.Manager) error {
+	s.log.Info(logid.ServiceStarted, "address", listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
+	workersCtx, stopWorkers := context.WithCancel(ctx)
+	defer stopWorkers()
+	sessionCtx, stopSession := context.WithCancel(context.Background())
+	defer stopSession()
+
+	failed := make(chan error, 2)
+	workersDone := make(chan struct{})
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("cannot serve HTTP: %w", err)
+		}
+	})
+	loops.Go(func() { s.session.Run(sessionCtx) })
+	loops.Go(func() { manager.Run(sessionCtx, s.status, s.session.Alive) })
+	loops.Go(func() { s.crashes.Run(sessionCtx) })
+	if s.webhook != nil {
+		loops.Go(func() { s.webhook.Run(sessionCtx) })
+	}
+	loops.Go(func() { s.files.watch(sessionCtx, s.workers) })
+	loops.Go(func() { s.restartOnHangup(workersCtx) })
+	go func() {
+		defer close(workersDone)
+		if err := s.workers.Run(workersCtx, s.login); err != nil {
+			failed <- err
+		}
+	}()
+
+	s.trace.Listening()
+	manager.Ready()
+	var err error
+	select {
+	case <-ctx.Done():
+		s.log.Info(logid.StopRequested, "cause", context.Cause(ctx).Error())
+	case err = <-failed:
+	}
+	watchdog := time.AfterFunc(stopTimeout, func() {
+		s.log.Error(logid.ServiceStopFailed, logging.Millis("after_ms", stopTimeout))
+		os.Exit(exitInternal)
+	})
+	defer watchdog.Stop()
+	manager.Stopping()
+	s.session.Stopping()
+	close(s.draining)
+	stopWorkers()
+	<-workersDone
+	s.drain()
+	stopSession()
+	loops.Wait()
+	s.log.Info(logid.ServiceStopped, logging.Millis("uptime_ms", time.Since(s.startedAt)))
+	return err
+}
+
+// status returns what systemctl status shows, and a channel that is closed when that
+// may have changed.
+func (s *service) status() (string, <-chan struct{}) {
+	snapshot, changed := s.session.Changed()
+	text := string(snapshot.State)
+	if snapshot.Reason.Code != "" {
+		text += ": " + snapshot.Reason.Message
+	}
+	return text, changed
+}
+
+// drain waits for the requests under way.
+func (s *service) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+}
+
+// restartOnHangup restarts the worker cleanly for each SIGHUP.
+func (s *service) restartOnHangup(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			if _, err := s.workers.Restart(ctx, worker.WhenIdle); err != nil {
+				s.log.Warn(logid.WorkerRestartFailed, logging.KeyError, err)
+			}
+		}
+	}
+}
