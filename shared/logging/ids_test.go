@@ -121,6 +121,11 @@ func checkCalls(t *testing.T, root string, table map[string]*entry) {
 			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if e := table[s.Sel.Name]; e != nil && isPackage(s.X, "logid") {
+					e.used = true
+				}
+			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
@@ -176,23 +181,23 @@ func isLogger(x ast.Expr) bool {
 
 func check(table map[string]*entry, level string, msg ast.Expr) string {
 	s, ok := msg.(*ast.SelectorExpr)
-	if !ok {
-		return "the message is not a constant of package logid"
-	}
-	p, ok := s.X.(*ast.Ident)
 	switch {
-	case s.Sel.Name == "msg":
-		return "" // a line of the worker's that is passed on
-	case !ok || p.Name != "logid":
+	case ok && (s.Sel.Name == "msg" || s.Sel.Name == "id"):
+		return "" // a line of the worker's that is passed on, or an id from a table
+	case !ok || !isPackage(s.X, "logid"):
 		return "the message is not a constant of package logid"
 	}
 	e := table[s.Sel.Name]
 	if e == nil {
 		return s.Sel.Name + " is not in " + strings.Join(slices.Sorted(maps.Keys(table)), ", ")
 	}
-	e.used = true
 	if level == "" && len(e.levels) < 2 || level != "" && !slices.Contains(e.levels, level) {
 		return fmt.Sprintf("%s is logged at %q, the table has %v", e.id, level, e.levels)
 	}
 	return ""
+}
+
+func isPackage(x ast.Expr, name string) bool {
+	p, ok := x.(*ast.Ident)
+	return ok && p.Name == name
 }
