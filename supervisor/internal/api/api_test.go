@@ -86,14 +86,14 @@ func (f fakeCommands) Pair(_ context.Context, phone rpc.Secret) (rpc.Pairing, er
 func (f fakeCommands) LogOut(_ context.Context, purge bool) (string, error) { return f.logOut(purge) }
 func (f fakeCommands) Screenshot(context.Context) ([]byte, error)           { return f.png, f.err }
 
-const testLogin = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
+const testPayload = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
 	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"
 
 func moment(t time.Time) session.Moment { return session.Moment{Time: t} }
 
 func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 	t.Helper()
-	code, err := qr.Draw(rpc.QRPayload(testLogin))
+	code, err := qr.Draw(rpc.QRPayload(testPayload))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const connections = 64
 // BenchmarkAnswers compares /status and /qr with a bare handler that writes the
 // same bytes. The ratio of their throughputs should not be below 0.8.
 func BenchmarkAnswers(b *testing.B) {
-	code, err := qr.Draw(rpc.QRPayload(testLogin))
+	code, err := qr.Draw(rpc.QRPayload(testPayload))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestReportsAreForTheServicesUserOnly(t *testing.T) {
 func TestOnlyTheNewestReportsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	s := NewStore(dir)
-	if err := os.Mkdir(filepath.Join(dir, ".half-left"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, ".unfinished-left"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for n := range keep + 5 {
@@ -107,7 +107,7 @@ func TestNamesCantLeaveTheFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "..", "../x", "a/b", ".half-1", strings.Repeat("a", 200), "a\x00b", id + "/.."} {
+	for _, bad := range []string{"", "..", "../x", "a/b", ".unfinished-1", strings.Repeat("a", 200), "a\x00b", id + "/.."} {
 		if _, err := s.Get(bad); !errors.Is(err, ErrNotFound) {
 			t.Errorf("report %q: got %v", bad, err)
 		}

@@ -23,7 +23,7 @@ const (
 	// steps is the length of the timeline.
 	steps = 100
 	// backlog is how many reports may wait to be written. Recovery never waits
-	// for them: one too many is dropped, and the log says so.
+	// for them: one too many is dropped and logged.
 	backlog = 8
 	// incidentPause is the least time between two incidents of one reason.
 	incidentPause = 10 * time.Minute
@@ -51,6 +51,8 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	timeline []Step // guarded by mu
+	// page is the text of the last step of the event page.
+	page string // guarded by mu
 	// last is the newest snapshot, from before the notice that is being handled.
 	last *session.Snapshot // guarded by mu
 	// before is the last one of a generation that is exiting.
@@ -158,12 +160,12 @@ func (r *Recorder) Observe(s *session.Snapshot) {
 	if s.State != from.State || s.Reason.Code != from.Reason.Code {
 		r.noteLocked(now, "state", fmt.Sprintf("%s (%s)", s.State, s.Reason.Code))
 	}
-	if s.Reason.Code == from.Reason.Code || !slices.Contains(incidentReasons, s.Reason.Code) || now.Sub(r.incidents[s.Reason.Code]) < incidentPause {
+	code := s.Reason.Code
+	if code == from.Reason.Code || !slices.Contains(incidentReasons, code) || now.Sub(r.incidents[code]) < incidentPause {
 		return
 	}
-	r.incidents[s.Reason.Code] = now
-	report := r.reportLocked(Incident, s, now)
-	r.enqueueLocked(job{report: report, files: map[string][]byte{}, inspect: true})
+	r.incidents[code] = now
+	r.enqueueLocked(job{report: r.reportLocked(Incident, s, now), files: map[string][]byte{}, inspect: true})
 }
 
 // incidentReasons are those for which a page that responds is worth a report.
@@ -209,23 +211,17 @@ func (r *Recorder) enqueueLocked(j job) {
 }
 
 func (r *Recorder) noteLocked(now time.Time, event, text string) {
-	if event == "page" && r.lastTextLocked(event) == logging.Redact(text) {
-		return // the worker repeats its observations as evidence
+	text = logging.Redact(text)
+	if event == "page" {
+		if r.page == text {
+			return // the worker repeats its observations as evidence
+		}
+		r.page = text
 	}
 	if len(r.timeline) == steps {
 		r.timeline = slices.Delete(r.timeline, 0, 1)
 	}
-	r.timeline = append(r.timeline, Step{At: now.UTC(), Event: event, Text: logging.Redact(text)})
-}
-
-// lastTextLocked returns the text of the last step of that event.
-func (r *Recorder) lastTextLocked(event string) string {
-	for _, step := range slices.Backward(r.timeline) {
-		if step.Event == event {
-			return step.Text
-		}
-	}
-	return ""
+	r.timeline = append(r.timeline, Step{At: now.UTC(), Event: event, Text: text})
 }
 
 // describe puts a notice into words, without the QR payload. An empty event means

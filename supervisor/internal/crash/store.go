@@ -5,7 +5,6 @@
 package crash
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -28,7 +26,8 @@ const (
 	// maxFile bounds one file of a report.
 	maxFile = 4 << 20
 
-	reportFile = "report.json"
+	reportFile       = "report.json"
+	unfinishedPrefix = ".unfinished-"
 )
 
 // ErrNotFound means that there is no such report, or no such file in it.
@@ -106,63 +105,50 @@ var validID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$`)
 // report is stored whole or not at all.
 func (s *Store) Add(r Report, files map[string][]byte) (string, error) {
 	r.ID = fmt.Sprintf("%s-gen%d-%s", r.At.UTC().Format("20060102T150405.000Z"), r.Generation, r.Reason)
+	all := map[string][]byte{}
 	for name, content := range files {
 		if len(content) > 0 {
+			all[name] = content[:min(len(content), maxFile)]
 			r.Files = append(r.Files, name)
 		}
 	}
 	slices.Sort(r.Files)
+	var err error
+	if all[reportFile], err = json.MarshalIndent(r, "", "  "); err != nil {
+		return "", fmt.Errorf("cannot encode report: %w", err)
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", fmt.Errorf("cannot create folder for reports: %w", err)
 	}
-	half, err := os.MkdirTemp(s.dir, ".half-")
+	unfinished, err := os.MkdirTemp(s.dir, unfinishedPrefix)
 	if err != nil {
 		return "", fmt.Errorf("cannot create report: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(half) }()
-	if err := write(half, r, files); err != nil {
-		return "", err
+	defer func() { _ = os.RemoveAll(unfinished) }()
+	for name, content := range all {
+		if err := renameio.WriteFile(filepath.Join(unfinished, name), content, 0o600); err != nil {
+			return "", fmt.Errorf("cannot write report: %w", err)
+		}
 	}
-	if err := os.Rename(half, filepath.Join(s.dir, r.ID)); err != nil {
+	if err := os.Rename(unfinished, filepath.Join(s.dir, r.ID)); err != nil {
 		return "", fmt.Errorf("cannot rename report: %w", err)
 	}
 	return r.ID, s.prune()
 }
 
-func write(dir string, r Report, files map[string][]byte) error {
-	content, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("cannot encode report: %w", err)
-	}
-	if err := renameio.WriteFile(filepath.Join(dir, reportFile), content, 0o600); err != nil {
-		return fmt.Errorf("cannot write report: %w", err)
-	}
-	for _, name := range r.Files {
-		content := files[name][:min(len(files[name]), maxFile)]
-		if err := renameio.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return fmt.Errorf("cannot write report: %w", err)
-		}
-	}
-	return nil
-}
-
 // prune removes the oldest reports, and unfinished ones that a crash left behind.
 func (s *Store) prune() error {
-	entries, err := os.ReadDir(s.dir)
+	ids, err := s.ids()
 	if err != nil {
-		return fmt.Errorf("cannot list reports: %w", err)
+		return err
 	}
-	var whole []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".half-") {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
-		} else if e.IsDir() && validID.MatchString(e.Name()) {
-			whole = append(whole, e.Name())
-		}
+	old := ids[min(keep, len(ids)):]
+	for _, name := range old {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, name)))
 	}
-	slices.Sort(whole) // the names begin with the time
-	for _, old := range whole[:max(0, len(whole)-keep)] {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, old)))
+	unfinished, _ := filepath.Glob(filepath.Join(s.dir, unfinishedPrefix+"*")) // the pattern is valid
+	for _, path := range unfinished {
+		err = errors.Join(err, os.RemoveAll(path))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remove old reports: %w", err)
@@ -170,26 +156,37 @@ func (s *Store) prune() error {
 	return nil
 }
 
-// List returns the reports, the newest first, without those that cannot be read.
-func (s *Store) List() ([]Report, error) {
+// ids returns the ids of the reports, the newest first: they begin with the time.
+func (s *Store) ids() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return []Report{}, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot list reports: %w", err)
 	}
+	var ids []string
+	for _, e := range slices.Backward(entries) {
+		if e.IsDir() && validID.MatchString(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// List returns the reports, the newest first, without those that cannot be read.
+func (s *Store) List() ([]Report, error) {
+	ids, err := s.ids()
+	if err != nil {
+		return nil, err
+	}
 	reports := []Report{}
-	for _, e := range entries {
-		if r, err := s.Get(e.Name()); err == nil {
+	for _, id := range ids {
+		if r, err := s.Get(id); err == nil {
 			reports = append(reports, r)
 		}
 	}
-	slices.SortFunc(reports, func(a, b Report) int { return cmp.Compare(b.ID, a.ID) })
 	return reports, nil
 }
 
-// Get returns one report. Its error matches ErrNotFound when there is none.
+// Get returns one report. Its error matches ErrNotFound if there is no such report.
 func (s *Store) Get(id string) (Report, error) {
 	content, err := s.read(id, reportFile)
 	if err != nil {
@@ -202,8 +199,8 @@ func (s *Store) Get(id string) (Report, error) {
 	return r, nil
 }
 
-// File returns one of a report's files. Its error matches ErrNotFound when there
-// is none.
+// File returns one of a report's files. Its error matches ErrNotFound if there is
+// no such report, or no such file in it.
 func (s *Store) File(id, name string) ([]byte, error) {
 	r, err := s.Get(id)
 	if err != nil {

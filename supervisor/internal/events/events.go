@@ -1,7 +1,7 @@
 // Package events turns the session's snapshots into a numbered sequence of
 // events, and keeps the newest of them, so that a reader who was away can catch
 // up. Readers share one ring and have no queue of their own: a slow one costs
-// nothing, and finds out that it has missed something.
+// nothing, and learns that it has missed something.
 package events
 
 import (
@@ -21,7 +21,7 @@ import (
 // most a hundred; an event has less than 1 kB.
 const Capacity = 1024
 
-// batchSize bounds what a reader holds at once.
+// batchSize bounds what a reader gets at once.
 const batchSize = 64
 
 // Type of an event.
@@ -29,147 +29,19 @@ type Type string
 
 // The types.
 const (
-	// StateChanged: the state, or the reason for it, is another one.
+	// StateChanged: the state, or the reason for it, changed. The body is a State.
 	StateChanged Type = "state"
-	// ProgressChanged: the service is busy with something else, or further.
+	// ProgressChanged: the phase changed, or the progress. The body is a Progress.
 	ProgressChanged Type = "progress"
-	// QRChanged: there is a new QR, or none any more.
+	// QRChanged: there is a new QR, or no longer one. The body is a QR.
 	QRChanged Type = "qr"
-	// WorkerChanged: a worker or its Chrome started or ended.
+	// WorkerChanged: a worker or its Chrome started or exited. The body is a
+	// session.Processes.
 	WorkerChanged Type = "worker"
 )
 
 // Types returns every type.
 func Types() []Type { return []Type{StateChanged, ProgressChanged, QRChanged, WorkerChanged} }
-
-// Event is one thing that happened. It is immutable.
-type Event struct {
-	// ID names the event across restarts of the service. It has no spaces.
-	ID string
-	// Seq counts from 1 in this process, without gaps.
-	Seq  uint64
-	Type Type
-	At   time.Time
-	// Body is what happened: a State, Progress, QR or Worker.
-	Body any
-	// Data is Body as one line of JSON.
-	Data json.RawMessage
-}
-
-// Log derives events from snapshots and keeps the newest. Its methods are safe
-// for concurrent use.
-type Log struct {
-	boot string
-
-	mu sync.Mutex
-	// seen is the snapshot that the last events were derived from.
-	seen *session.Snapshot // guarded by mu
-	// ring holds event n at n modulo its length.
-	ring []Event // guarded by mu
-	last uint64  // guarded by mu
-	// latest holds the newest event of each type.
-	latest map[Type]Event // guarded by mu
-	// more is closed when the next event is added.
-	more chan struct{} // guarded by mu
-}
-
-// NewLog returns a Log whose first events tell of the snapshot first, one of
-// each type. The ids of one boot differ from those of another.
-func NewLog(boot string, first *session.Snapshot) *Log {
-	l := &Log{boot: boot, ring: make([]Event, Capacity), latest: map[Type]Event{}, more: make(chan struct{})}
-	l.Observe(first)
-	return l
-}
-
-// Observe adds the events that lead from the snapshot before to s. The snapshots
-// must come in their order.
-func (l *Log) Observe(s *session.Snapshot) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := l.last
-	for _, c := range changes(l.seen, s) {
-		l.add(c.kind, c.body)
-	}
-	l.seen = s
-	if l.last != before {
-		close(l.more)
-		l.more = make(chan struct{})
-	}
-}
-
-func (l *Log) add(kind Type, body any) {
-	data, err := json.Marshal(body)
-	if err != nil {
-		// Only a type that JSON has no form for gets here; there is none.
-		data = []byte("{}")
-	}
-	l.last++
-	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
-	l.ring[l.last%uint64(len(l.ring))] = e
-	l.latest[kind] = e
-}
-
-// Batch is what a reader gets at once.
-type Batch struct {
-	Events []Event
-	// Last is the position after these events, for the next After.
-	Last uint64
-	// More is closed when there are further events, which may be already.
-	More <-chan struct{}
-}
-
-// Present returns the newest event of each type, oldest first: together they
-// tell the present.
-func (l *Log) Present() Batch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := Batch{Last: l.last, More: l.more}
-	for _, kind := range Types() {
-		b.Events = append(b.Events, l.latest[kind])
-	}
-	slices.SortFunc(b.Events, func(x, y Event) int { return cmp.Compare(x.Seq, y.Seq) })
-	return b
-}
-
-// After returns the next events that follow position seq, a limited number at a
-// time. It returns false when the next one is no longer kept, or when there
-// never was such a position.
-func (l *Log) After(seq uint64) (Batch, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if seq > l.last || l.last-seq > uint64(len(l.ring)) {
-		return Batch{}, false
-	}
-	b := Batch{Last: min(l.last, seq+batchSize), More: l.more}
-	if b.Last < l.last {
-		b.More = closed
-	}
-	for n := seq + 1; n <= b.Last; n++ {
-		b.Events = append(b.Events, l.ring[n%uint64(len(l.ring))])
-	}
-	return b, true
-}
-
-// closed is the channel of a reader who needs not wait.
-var closed = func() <-chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
-// Position returns the position of the event with this id. It returns an error
-// for an id that this process did not give.
-func (l *Log) Position(id string) (uint64, error) {
-	number, ok := strings.CutPrefix(id, l.boot+"-")
-	if !ok {
-		return 0, fmt.Errorf("cannot find event %.60q: it is of another run", id)
-	}
-	seq, err := strconv.ParseUint(number, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("cannot find event %.60q: %w", id, err)
-	}
-	return seq, nil
-}
 
 // State is the body of StateChanged.
 type State struct {
@@ -194,32 +66,89 @@ type QR struct {
 	QR *session.QR `json:"qr"`
 }
 
-type change struct {
-	kind Type
-	body any
+// Event is one thing that happened. It is immutable.
+type Event struct {
+	// ID names the event across restarts of the service. It has no spaces.
+	ID string
+	// Seq counts from 1 in this process, without gaps.
+	Seq  uint64
+	Type Type
+	At   time.Time
+	// Body depends on the type.
+	Body any
+	// Data is Body as one line of JSON.
+	Data json.RawMessage
 }
 
-// changes returns what differs between two snapshots, and everything if the first
-// is nil. A heartbeat alone is not a change.
-func changes(from, to *session.Snapshot) []change {
-	previous := to.State
-	if from != nil {
-		previous = from.State
+// Log derives events from snapshots and keeps the newest. Its methods are safe
+// for concurrent use.
+type Log struct {
+	boot string
+
+	mu sync.Mutex
+	// seen is the snapshot that the last events were derived from.
+	seen *session.Snapshot // guarded by mu
+	// ring holds event n at n modulo its length.
+	ring []Event // guarded by mu
+	last uint64  // guarded by mu
+	// latest has the newest event of each type.
+	latest map[Type]Event // guarded by mu
+	// more is closed when the next event is added.
+	more chan struct{} // guarded by mu
+}
+
+// NewLog returns a Log that begins with the snapshot first, as one event of each
+// type. The ids of one boot differ from those of another.
+func NewLog(boot string, first *session.Snapshot) *Log {
+	l := &Log{boot: boot, ring: make([]Event, Capacity), latest: map[Type]Event{}, more: make(chan struct{})}
+	l.Observe(first)
+	return l
+}
+
+// Observe adds the events for what changed between the previous snapshot and s.
+// Snapshots must come in order.
+func (l *Log) Observe(s *session.Snapshot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.last
+	from := l.seen
+	l.seen = s
+	// A heartbeat alone is not a change.
+	if from == nil || keyOf(from) != keyOf(s) {
+		l.addLocked(WorkerChanged, s.Processes)
 	}
-	var list []change
-	if from == nil || keyOf(from) != keyOf(to) {
-		list = append(list, change{WorkerChanged, to.Processes})
+	if from == nil || from.State != s.State || from.Reason.Code != s.Reason.Code || from.Reason.Detail != s.Reason.Detail {
+		l.addLocked(StateChanged, State{s.State, stateOf(from, s), s.Since, s.Reason})
 	}
-	if from == nil || from.State != to.State || from.Reason.Code != to.Reason.Code || from.Reason.Detail != to.Reason.Detail {
-		list = append(list, change{StateChanged, State{to.State, previous, to.Since, to.Reason}})
+	if from == nil || from.Phase.Name != s.Phase.Name || from.Progress != s.Progress {
+		l.addLocked(ProgressChanged, Progress{s.Phase, s.Progress})
 	}
-	if from == nil || from.Phase.Name != to.Phase.Name || from.Progress != to.Progress {
-		list = append(list, change{ProgressChanged, Progress{to.Phase, to.Progress}})
+	if q := served(s); from == nil || !sameQR(served(from), q) {
+		l.addLocked(QRChanged, QR{q != nil, q})
 	}
-	if from == nil || !sameQR(served(from), served(to)) {
-		list = append(list, change{QRChanged, QR{served(to) != nil, served(to)}})
+	if l.last != before {
+		close(l.more)
+		l.more = make(chan struct{})
 	}
-	return list
+}
+
+func (l *Log) addLocked(kind Type, body any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		data = []byte("{}") // unreachable: every body has a JSON form
+	}
+	l.last++
+	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
+	l.ring[l.last%uint64(len(l.ring))] = e
+	l.latest[kind] = e
+}
+
+// stateOf is the state before s: that of from, unless there was no snapshot yet.
+func stateOf(from, s *session.Snapshot) session.State {
+	if from == nil {
+		return s.State
+	}
+	return from.State
 }
 
 // served is the QR that is served in s. The session drops it when it expires.
@@ -236,15 +165,15 @@ func sameQR(a, b *session.QR) bool {
 	return a.Same(b) && (a == nil || a.ExpiresAt.Sub(b.ExpiresAt.Time).Abs() < time.Second)
 }
 
-type workerKey struct {
-	generation  uint64
-	pid, chrome int
-	exited      uint64
-	retryAt     session.Moment
+// key is what makes one session.Processes differ from another.
+type key struct {
+	generation, exited uint64
+	pid, chrome        int
+	retryAt            session.Moment
 }
 
-func keyOf(s *session.Snapshot) workerKey {
-	k := workerKey{generation: s.Worker.Generation, pid: s.Worker.PID, retryAt: s.RetryAt}
+func keyOf(s *session.Snapshot) key {
+	k := key{generation: s.Worker.Generation, pid: s.Worker.PID, retryAt: s.RetryAt}
 	if s.Browser != nil {
 		k.chrome = s.Browser.PID
 	}
@@ -252,4 +181,61 @@ func keyOf(s *session.Snapshot) workerKey {
 		k.exited = s.LastExit.Generation
 	}
 	return k
+}
+
+// Batch is what a reader gets at once.
+type Batch struct {
+	Events []Event
+	// Last is the position after these events, for the next After.
+	Last uint64
+	// More is closed when there are further events, which may be already.
+	More <-chan struct{}
+}
+
+// Present returns the newest event of each type, oldest first: together they
+// describe the present.
+func (l *Log) Present() Batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := Batch{Last: l.last, More: l.more}
+	for _, kind := range Types() {
+		b.Events = append(b.Events, l.latest[kind])
+	}
+	slices.SortFunc(b.Events, func(x, y Event) int { return cmp.Compare(x.Seq, y.Seq) })
+	return b
+}
+
+// After returns the next events that follow position seq, a limited number at a
+// time. It returns false when the next one is no longer kept, or when there
+// never was such a position.
+func (l *Log) After(seq uint64) (Batch, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seq > l.last || l.last-seq > uint64(len(l.ring)) {
+		return Batch{}, false
+	}
+	b := Batch{Last: min(l.last, seq+batchSize), More: l.more}
+	if b.Last < l.last {
+		more := make(chan struct{})
+		close(more)
+		b.More = more
+	}
+	for n := seq + 1; n <= b.Last; n++ {
+		b.Events = append(b.Events, l.ring[n%uint64(len(l.ring))])
+	}
+	return b, true
+}
+
+// Position returns the position of the event with this id. It returns an error
+// for an id that this process did not assign.
+func (l *Log) Position(id string) (uint64, error) {
+	number, ok := strings.CutPrefix(id, l.boot+"-")
+	if !ok {
+		return 0, fmt.Errorf("cannot find event %.60q: it is from another run", id)
+	}
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("cannot find event %.60q: %w", id, err)
+	}
+	return seq, nil
 }

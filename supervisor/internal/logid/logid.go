@@ -123,5 +123,4 @@ const (
 	WebhookSendFailed   = "webhook_send_failed"   // WARN: The webhook's receiver did not take an event; it is sent again.
 	WebhookEventDropped = "webhook_event_dropped" // ERROR: The webhook's receiver did not take an event for too long; the event is lost.
 	WebhookEventsLost   = "webhook_events_lost"   // ERROR: The webhook's receiver was away for too long; the present state follows.
-	WebhookEncodeFailed = "webhook_encode_failed" // ERROR: An event can't be encoded.
 )

@@ -1,5 +1,5 @@
-// Package qr draws login strings as QR codes: as a PNG and as text for a
-// terminal. It proves each picture readable before it hands it out.
+// Package qr draws QR payloads as QR codes: as a PNG and as text for a terminal. It
+// proves that each PNG is readable before it returns it.
 package qr
 
 import (
@@ -17,79 +17,71 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// MaxLength is the longest login string that is drawn, in bytes. WhatsApp's has
-// about 240; past 400 the code gets too dense to be scanned from a screen.
+// MaxLength is the longest payload that is drawn, in bytes. WhatsApp's has about
+// 240; past 400 the code gets too dense to be scanned from a screen.
 const MaxLength = 400
 
-// ErrUnreadable means that the drawn picture did not decode to its string.
-var ErrUnreadable = errors.New("the drawn QR does not decode to its string")
+// ErrUnreadable means that the drawn QR did not decode to its payload.
+var ErrUnreadable = errors.New("the drawn QR does not decode to its payload")
 
-// Code is one login string, drawn. It is immutable.
+// Code is one payload, drawn. It is immutable.
 type Code struct {
-	login  rpc.QRPayload
-	png    []byte
-	base64 string
-	text   string
+	payload rpc.QRPayload
+	png     []byte
+	base64  string
+	text    string
 }
 
 // pixelsPerModule are the scales that are tried, the best first. Whole pixels
-// keep the edges crisp: a picture that was scaled to a round size is not readable
-// by every decoder. One picture in a hundred is not found by every decoder at one
-// scale, though it is at another.
+// keep the edges crisp: an image that was scaled to a round size is not readable
+// by every decoder. At a given scale, one image in a hundred is not found by every
+// decoder.
 var pixelsPerModule = [...]int{8, 9, 7, 10}
 
-// Draw renders login, and decodes the PNG again to prove it. The recovery level
-// is L, as on WhatsApp's own page: fewer, larger modules.
-func Draw(login rpc.QRPayload) (*Code, error) {
-	if len(login) == 0 || len(login) > MaxLength {
-		return nil, fmt.Errorf("cannot draw a login string of %d bytes: 1 to %d are allowed", len(login), MaxLength)
+// Draw draws payload, and decodes the PNG again to prove it. The recovery level is
+// L, as on WhatsApp's own page: fewer, larger modules.
+func Draw(payload rpc.QRPayload) (*Code, error) {
+	if len(payload) == 0 || len(payload) > MaxLength {
+		return nil, fmt.Errorf("cannot draw a QR payload of %d bytes: 1 to %d are allowed", len(payload), MaxLength)
 	}
-	q, err := qrcode.New(string(login), qrcode.Low)
+	q, err := qrcode.New(string(payload), qrcode.Low)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode QR: %w", err)
 	}
-	picture, err := draw(q, login)
+	image, err := draw(q, payload)
 	if err != nil {
 		return nil, err
 	}
-	return &Code{
-		login:  login,
-		png:    picture,
-		base64: base64.StdEncoding.EncodeToString(picture),
-		text:   terminal(q.Bitmap()),
-	}, nil
+	return &Code{payload, image, base64.StdEncoding.EncodeToString(image), terminal(q.Bitmap())}, nil
 }
 
-// Login returns the string that the code encodes.
-func (c *Code) Login() rpc.QRPayload { return c.login }
+// Payload returns the string that the code encodes.
+func (c *Code) Payload() rpc.QRPayload { return c.payload }
 
-// PNG returns the picture: black on white, with a quiet zone of four modules.
-// The caller must not change it.
+// PNG returns the image: black on white, with a quiet zone of four modules. The
+// caller must not change it.
 func (c *Code) PNG() []byte { return c.png }
 
-// Base64 returns the picture in standard base64, without a data: prefix.
+// Base64 returns the image in standard base64, without a data: prefix.
 func (c *Code) Base64() string { return c.base64 }
 
 // Text returns the code drawn with half blocks, two modules a character, for a
-// terminal. Colours are set by escape sequences, so that it is black on white
-// on a dark terminal too.
+// terminal. Escape sequences make it black on white on a dark terminal, too.
 func (c *Code) Text() string { return c.text }
 
-// draw returns a PNG that decodes to login both as it is and when it has to be
-// found in a picture, as a camera does. Where no scale satisfies the second, the
-// first that satisfies the first will do.
-func draw(q *qrcode.QRCode, login rpc.QRPayload) ([]byte, error) {
-	var good []byte
-	var last error
+// draw returns a PNG that decodes to payload both as it is and when it has to be
+// found in an image, as a camera does. If no scale satisfies the second, it returns
+// the first that satisfies the first.
+func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
+	var readable []byte
+	var unreadable error
 	for _, scale := range pixelsPerModule {
-		// go-qrcode's own PNG compresses harder, for no fewer bytes and three
-		// times as long.
+		// go-qrcode's own PNG is no smaller, and takes three times as long.
 		var encoded bytes.Buffer
 		if err := png.Encode(&encoded, q.Image(-scale)); err != nil {
 			return nil, fmt.Errorf("cannot draw QR: %w", err)
 		}
-		picture := encoded.Bytes()
-		drawn, err := png.Decode(bytes.NewReader(picture))
+		drawn, err := png.Decode(bytes.NewReader(encoded.Bytes()))
 		if err != nil {
 			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
 		}
@@ -97,39 +89,39 @@ func draw(q *qrcode.QRCode, login rpc.QRPayload) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
 		}
-		if err := verify(bitmap, login, pure); err != nil {
-			last = err
+		if err := verify(bitmap, payload, pure); err != nil {
+			unreadable = err
 			continue
 		}
-		if verify(bitmap, login, searched) == nil {
-			return picture, nil
+		if verify(bitmap, payload, searched) == nil {
+			return encoded.Bytes(), nil
 		}
-		if good == nil {
-			good = picture
+		if readable == nil {
+			readable = encoded.Bytes()
 		}
 	}
-	if good == nil {
-		return nil, last
+	if readable == nil {
+		return nil, unreadable
 	}
-	return good, nil
+	return readable, nil
 }
 
-// decoding is how a decoder looks at a picture.
+// decoding is how a decoder treats an image.
 type decoding map[gozxing.DecodeHintType]any
 
 var (
-	// pure takes the picture for nothing but a code.
+	// pure expects nothing but a code.
 	pure = decoding{gozxing.DecodeHintType_PURE_BARCODE: true}
-	// searched looks for a code in it.
+	// searched looks for a code.
 	searched decoding
 )
 
-func verify(picture *gozxing.BinaryBitmap, login rpc.QRPayload, how decoding) error {
-	result, err := zxing.NewQRCodeReader().Decode(picture, how)
+func verify(image *gozxing.BinaryBitmap, payload rpc.QRPayload, how decoding) error {
+	result, err := zxing.NewQRCodeReader().Decode(image, how)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	if result.GetText() != string(login) {
+	if result.GetText() != string(payload) {
 		return ErrUnreadable
 	}
 	return nil
@@ -140,30 +132,20 @@ const (
 	resetColours = "\x1b[0m"
 )
 
-// terminal draws the bitmap, quiet zone included, true being dark.
+// halfBlocks has the character for each pair of an upper and a lower module, true
+// being dark.
+var halfBlocks = map[[2]bool]rune{{true, true}: '█', {true, false}: '▀', {false, true}: '▄', {false, false}: ' '}
+
+// terminal draws the bitmap, including its quiet zone.
 func terminal(bitmap [][]bool) string {
 	var b strings.Builder
 	for y := 0; y < len(bitmap); y += 2 {
 		b.WriteString(blackOnWhite)
-		for x := range bitmap[y] {
-			upper := bitmap[y][x]
+		for x, upper := range bitmap[y] {
 			lower := y+1 < len(bitmap) && bitmap[y+1][x]
-			b.WriteString(halfBlock(upper, lower))
+			b.WriteRune(halfBlocks[[2]bool{upper, lower}])
 		}
 		b.WriteString(resetColours + "\n")
 	}
 	return b.String()
-}
-
-func halfBlock(upper, lower bool) string {
-	switch {
-	case upper && lower:
-		return "█"
-	case upper:
-		return "▀"
-	case lower:
-		return "▄"
-	default:
-		return " "
-	}
 }

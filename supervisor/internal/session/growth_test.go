@@ -42,7 +42,7 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 	for n := range rounds {
 		tell(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
 		if n%500 == 0 {
-			tell(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: uint64(n), TTL: time.Minute})
+			tell(rpc.QRShown{Payload: payload, Reader: "dom", Seq: uint64(n), TTL: time.Minute})
 		}
 		tell(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true, Progress: -1})
 		if n == early {

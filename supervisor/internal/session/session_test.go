@@ -16,7 +16,7 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-const loginString = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
+const payload = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
 	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"
 
 // rig is a session whose loop runs in the bubble of a test.
@@ -58,7 +58,7 @@ func (r *rig) workerOf(generation uint64, body rpc.EventBody) {
 func (r *rig) showQR() {
 	r.Notify(worker.Spawning{Generation: 1})
 	r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
-	r.worker(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second})
+	r.worker(rpc.QRShown{Payload: payload, Reader: "dom", Seq: 1, TTL: 20 * time.Second})
 }
 
 func TestQRIsServedUntilItExpires(t *testing.T) {
@@ -66,7 +66,7 @@ func TestQRIsServedUntilItExpires(t *testing.T) {
 		r.showQR()
 		shown := time.Now()
 		q := r.Snapshot().FreshQR(shown)
-		if q == nil || string(q.Code.Login()) != loginString || q.Reader != "dom" || q.Generation != 1 {
+		if q == nil || string(q.Code.Payload()) != payload || q.Reader != "dom" || q.Generation != 1 {
 			t.Fatalf("got %+v", q)
 		}
 		if r.Snapshot().FreshQR(shown.Add(20*time.Second)) != nil {
@@ -88,7 +88,7 @@ func TestSuspendedTimeCountsForTheQR(t *testing.T) {
 		if r.Snapshot().FreshQR(time.Now()) == nil {
 			t.Error("it is not served while it lives")
 		}
-		r.worker(rpc.QRShown{Payload: loginString, Reader: "dom", Seq: 1, TTL: 20 * time.Second}) // to the page no time has passed
+		r.worker(rpc.QRShown{Payload: payload, Reader: "dom", Seq: 1, TTL: 20 * time.Second}) // to the page no time has passed
 		if got := r.Snapshot().QR; got.asleep != q.asleep {
 			t.Error("the sleep was forgotten")
 		}
@@ -97,7 +97,7 @@ func TestSuspendedTimeCountsForTheQR(t *testing.T) {
 		if r.Snapshot().FreshQR(time.Now()) != nil {
 			t.Error("it is served though the server has ended its life")
 		}
-		r.worker(rpc.QRShown{Payload: loginString + "x", Reader: "dom", Seq: 2, TTL: 20 * time.Second})
+		r.worker(rpc.QRShown{Payload: payload + "x", Reader: "dom", Seq: 2, TTL: 20 * time.Second})
 		if r.Snapshot().FreshQR(time.Now()) == nil {
 			t.Error("the next one is not served")
 		}
@@ -132,7 +132,7 @@ func TestEventsOfAnExitedWorkerChangeNothing(t *testing.T) {
 		r.Notify(worker.Exited{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
 		r.Notify(worker.Spawning{Generation: 2})
 		r.workerOf(1, rpc.PageObserved{Condition: rpc.PageReady})
-		r.workerOf(1, rpc.QRShown{Payload: loginString, Seq: 2, TTL: time.Minute})
+		r.workerOf(1, rpc.QRShown{Payload: payload, Seq: 2, TTL: time.Minute})
 		s := r.Snapshot()
 		if s.State != Init || s.QR != nil || s.Worker.AbnormalExits != 1 {
 			t.Errorf("got %s, QR %v, %d ends", s.State, s.QR, s.Worker.AbnormalExits)
@@ -193,7 +193,7 @@ func TestHealthIsReportedWhenItChanges(t *testing.T) {
 func TestLogHasEveryTransitionAndNoSecret(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.showQR()
-		r.worker(rpc.PageObserved{Condition: rpc.PageSyncing, Detail: "for +54 9 11 5555 1234, code ABCD-1234, " + loginString})
+		r.worker(rpc.PageObserved{Condition: rpc.PageSyncing, Detail: "for +54 9 11 5555 1234, code ABCD-1234, " + payload})
 		log := r.log.String()
 		for _, want := range []string{`"from":"INIT","to":"QR_REQUIRED"`, `"from":"QR_REQUIRED","to":"AUTHENTICATED"`, `"event":"page_syncing"`} {
 			if !strings.Contains(log, want) {

@@ -1,5 +1,5 @@
-// Package trace shows where the time of a start goes: a file in the trace event
-// format, which ui.perfetto.dev and chrome://tracing open.
+// Package trace records how long the phases of a start take, in a file of the trace
+// event format, which ui.perfetto.dev and chrome://tracing open.
 package trace
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 // Recorder follows the first start, up to the first QR or the first READY, and
-// writes its file then. Its methods may be called from any goroutine; a nil
+// then writes its file. Its methods may be called from any goroutine; a nil
 // Recorder does nothing.
 type Recorder struct {
 	file  string
@@ -31,20 +31,24 @@ type Recorder struct {
 	done  bool   // guarded by mu
 }
 
-// Tracks, from the outside in.
+// track is a row of the trace.
+type track int
+
+// The tracks, in the order in which they are drawn. They count from 1, as thread
+// ids do.
 const (
-	trackSupervisor = "supervisor"
-	trackWorker     = "worker"
-	trackChrome     = "chrome"
-	trackPage       = "page"
+	trackSupervisor track = iota + 1
+	trackWorker
+	trackChrome
+	trackPage
 )
 
-// tracks in the order in which they are drawn.
-var tracks = []string{trackSupervisor, trackWorker, trackChrome, trackPage}
+var trackNames = map[track]string{trackSupervisor: "supervisor", trackWorker: "worker", trackChrome: "chrome", trackPage: "page"}
 
 type span struct {
-	track, name string
-	from, until time.Time // until is zero while it lasts
+	track       track
+	name        string
+	from, until time.Time // until is zero while it is open
 }
 
 // New returns a Recorder that writes to file, or nil when that is empty. begun is
@@ -58,7 +62,7 @@ func New(file string, begun time.Time, now func() time.Time, log *slog.Logger) *
 	return r
 }
 
-// Listening says that the API answers.
+// Listening records that the API responds.
 func (r *Recorder) Listening() {
 	if r == nil {
 		return
@@ -66,11 +70,11 @@ func (r *Recorder) Listening() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	r.next(trackSupervisor, "serving", now)
-	r.next(trackWorker, "preflight, with chrome --version", now)
+	r.nextLocked(trackSupervisor, "serving", now)
+	r.nextLocked(trackWorker, "preflight, with chrome --version", now)
 }
 
-// Notice takes in what the supervisor tells of its worker.
+// Notice records a notice of the worker.
 func (r *Recorder) Notice(n worker.Notice) {
 	if r == nil {
 		return
@@ -83,43 +87,43 @@ func (r *Recorder) Notice(n worker.Notice) {
 	now := r.now()
 	switch n := n.(type) {
 	case worker.Spawning:
-		r.next(trackWorker, "spawn", now)
+		r.nextLocked(trackWorker, "spawn", now)
 	case worker.WorkerStarted:
-		r.next(trackWorker, "handshake", now)
+		r.nextLocked(trackWorker, "handshake", now)
 	case worker.FromWorker:
-		r.next(trackWorker, "serving", now)
-		r.event(n.Event.Body, now, now.Add(-n.Event.Waited))
+		r.nextLocked(trackWorker, "serving", now)
+		r.eventLocked(n.Event.Body, now, now.Add(-n.Event.Waited))
 	case worker.Exiting:
-		r.next(trackPage, "", now)
-		r.next(trackChrome, "", now)
-		r.next(trackWorker, "ending", now)
+		r.nextLocked(trackPage, "", now)
+		r.nextLocked(trackChrome, "", now)
+		r.nextLocked(trackWorker, "exiting", now)
 	}
 }
 
-// event takes in what happened at a time, and was heard of later.
-func (r *Recorder) event(body rpc.EventBody, now, at time.Time) {
+// eventLocked records an event that happened at a time, and arrived now.
+func (r *Recorder) eventLocked(body rpc.EventBody, now, at time.Time) {
 	switch b := body.(type) {
 	case rpc.PhaseChanged:
-		r.next(trackChrome, string(b.Phase), at)
+		r.nextLocked(trackChrome, string(b.Phase), at)
 	case rpc.PageObserved:
 		name := string(b.Condition)
 		if b.Reason != "" {
 			name += ": " + string(b.Reason)
 		}
-		r.next(trackPage, name, at)
+		r.nextLocked(trackPage, name, at)
 		if b.Condition == rpc.PageReady {
-			r.write("READY", now)
+			r.finishLocked("READY", now)
 		}
 	case rpc.QRShown:
-		r.write("QR", now)
+		r.finishLocked("QR", now)
 	}
 }
 
-// next ends the track's present span and begins another, unless it is the same or
-// has no name.
-func (r *Recorder) next(track, name string, now time.Time) {
+// nextLocked closes the track's open span and opens the next, unless that has the
+// same name, or none.
+func (r *Recorder) nextLocked(t track, name string, now time.Time) {
 	for i := len(r.spans) - 1; i >= 0; i-- {
-		if s := &r.spans[i]; s.track == track && s.until.IsZero() {
+		if s := &r.spans[i]; s.track == t && s.until.IsZero() {
 			if s.name == name {
 				return
 			}
@@ -128,8 +132,18 @@ func (r *Recorder) next(track, name string, now time.Time) {
 		}
 	}
 	if name != "" {
-		r.spans = append(r.spans, span{track: track, name: name, from: now})
+		r.spans = append(r.spans, span{track: t, name: name, from: now})
 	}
+}
+
+// finishLocked ends the recording.
+func (r *Recorder) finishLocked(reached string, now time.Time) {
+	r.done = true
+	if err := r.save(r.events(reached, now)); err != nil {
+		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
+		return
+	}
+	r.log.Info(logid.TraceWritten, logging.KeyPath, r.file, logging.Millis("start_ms", now.Sub(r.begun)))
 }
 
 // event is one entry of the format ("Trace Event Format", Google, 2016): times in
@@ -140,38 +154,26 @@ type event struct {
 	At    int64          `json:"ts"`
 	Lasts int64          `json:"dur,omitempty"`
 	PID   int            `json:"pid"`
-	TID   int            `json:"tid"`
+	TID   track          `json:"tid"`
 	Scope string         `json:"s,omitempty"`
 	Args  map[string]any `json:"args,omitempty"`
 }
 
-// write ends the recording. It is called with mu held.
-func (r *Recorder) write(reached string, now time.Time) {
-	r.done = true
-	if err := r.save(r.events(reached, now)); err != nil {
-		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
-		return
-	}
-	r.log.Info(logid.TraceWritten, slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
-}
-
 func (r *Recorder) events(reached string, now time.Time) []event {
 	var all []event
-	numbers := map[string]int{}
-	for i, track := range tracks {
-		numbers[track] = i + 1
-		all = append(all, event{Name: "thread_name", Phase: "M", PID: 1, TID: i + 1, Args: map[string]any{"name": track}})
+	for t := trackSupervisor; t <= trackPage; t++ {
+		all = append(all, event{Name: "thread_name", Phase: "M", PID: 1, TID: t, Args: map[string]any{"name": trackNames[t]}})
 	}
 	for _, s := range r.spans {
 		if s.until.IsZero() {
 			s.until = now
 		}
 		all = append(all, event{
-			Name: s.name, Phase: "X", PID: 1, TID: numbers[s.track],
+			Name: s.name, Phase: "X", PID: 1, TID: s.track,
 			At: s.from.Sub(r.begun).Microseconds(), Lasts: s.until.Sub(s.from).Microseconds(),
 		})
 	}
-	return append(all, event{Name: reached, Phase: "i", Scope: "g", PID: 1, TID: 1, At: now.Sub(r.begun).Microseconds()})
+	return append(all, event{Name: reached, Phase: "i", Scope: "g", PID: 1, TID: trackSupervisor, At: now.Sub(r.begun).Microseconds()})
 }
 
 func (r *Recorder) save(events []event) error {

@@ -1,17 +1,25 @@
-// Package webhook tells another service of the session's state, so that a person
-// learns that a QR has to be scanned. It delivers at least once and in order, as
-// Standard Webhooks describes it (standardwebhooks.com): the same webhook-id on
-// every attempt, and a signature over id, time and body.
+// Package webhook informs another service about the session's state, so that a
+// person learns that a QR has to be scanned. It delivers at least once and in
+// order, as Standard Webhooks describes it (standardwebhooks.com): the same
+// webhook-id on every attempt, and a signature over id, time and body.
 package webhook
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"session-manager/shared/logging"
@@ -27,17 +35,17 @@ type Timings struct {
 	Attempt time.Duration
 	// First is the pause after the first failure; it doubles up to Max.
 	First, Max time.Duration
-	// GiveUp is how old news may become before they are dropped: a QR that was
-	// needed an hour ago is none any more.
+	// GiveUp is how old an event may become before it is dropped: a QR that was
+	// needed an hour ago is no longer of interest.
 	GiveUp time.Duration
 }
 
-// DefaultTimings returns the timings in force when none are set.
+// DefaultTimings returns the usual timings.
 func DefaultTimings() Timings {
 	return Timings{Attempt: 10 * time.Second, First: time.Second, Max: time.Minute, GiveUp: time.Hour}
 }
 
-// Results of an attempt, as Options.Count is told them.
+// Results of an attempt, for Options.Count.
 const (
 	Delivered = "delivered"
 	Failed    = "failed"
@@ -46,15 +54,15 @@ const (
 
 // Options of a Sender.
 type Options struct {
-	// URL is where to. It may hold a secret, and is never logged.
+	// URL of the receiver. It may contain a secret, and is never logged.
 	URL string
-	// Key signs what is sent; without one it goes unsigned.
+	// Key signs what is sent; without one it is not signed.
 	Key []byte
 	// Events of the session.
 	Events *events.Log
 	// Timings; the zero value means DefaultTimings.
 	Timings Timings
-	// Count is told the result of each attempt.
+	// Count gets the result of each attempt.
 	Count  func(result string)
 	Logger *slog.Logger
 	// Version of the service.
@@ -65,13 +73,13 @@ type Options struct {
 type Sender struct {
 	Options
 	client *http.Client
-	// position is that of the last event looked at.
+	// position is that of the last event considered.
 	position uint64
-	// told is the reason last seen, to tell a new one from a new detail.
-	told reason.Code
+	// reason is the one last seen, to distinguish a new one from a new detail.
+	reason reason.Code
 }
 
-// New returns a Sender that tells of what happens from now on.
+// New returns a Sender for the events that follow.
 func New(o Options) *Sender {
 	if o.Timings == (Timings{}) {
 		o.Timings = DefaultTimings()
@@ -80,7 +88,7 @@ func New(o Options) *Sender {
 		Options: o, position: o.Events.Present().Last,
 		client: &http.Client{
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
-			// What is signed for one address is not sent to another.
+			// What is signed for one receiver is not sent to another.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -89,11 +97,11 @@ func New(o Options) *Sender {
 // Run delivers until ctx ends.
 func (s *Sender) Run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
-	s.Logger.Info(logid.WebhookConfigured, "host", host(s.URL), "signed", len(s.Key) > 0)
+	s.Logger.Info(logid.WebhookConfigured, "host", s.host(), "signed", len(s.Key) > 0)
 	for {
 		batch, ok := s.Events.After(s.position)
 		if !ok {
-			s.Logger.Error(logid.WebhookEventsLost, logging.KeyDetail, "the receiver was away for too long; the present state follows")
+			s.Logger.Error(logid.WebhookEventsLost, logging.KeyDetail, "the receiver was unavailable for too long; the present state follows")
 			batch = s.Events.Present()
 		}
 		for _, e := range batch.Events {
@@ -113,43 +121,26 @@ func (s *Sender) Run(ctx context.Context) {
 	}
 }
 
-// matters says whether a person or program out there wants to know: a new state,
-// or a new reason in a state in which somebody may have to act.
+// matters reports whether e is delivered: a new state, or a new reason in a state
+// in which somebody may have to act.
 func (s *Sender) matters(e events.Event) bool {
 	body, ok := e.Body.(events.State)
 	if !ok {
 		return false
 	}
-	fresh := body.Reason.Code != s.told
-	s.told = body.Reason.Code
-	if body.Status != body.Previous {
-		return true
-	}
+	fresh := body.Reason.Code != s.reason
+	s.reason = body.Reason.Code
 	switch body.Status {
 	case session.QRRequired, session.Disconnected, session.Error:
-		return fresh
+		return fresh || body.Status != body.Previous
 	default:
-		return false
+		return body.Status != body.Previous
 	}
 }
 
-// message is the body of a delivery.
-type message struct {
-	Type      string          `json:"type"`
-	Timestamp time.Time       `json:"timestamp"`
-	Data      json.RawMessage `json:"data"`
-}
-
-// messageType names the only kind of message.
-const messageType = "session.state"
-
-// deliver tries until it is done, e is too old, or ctx ends.
+// deliver tries until it succeeds, e is too old, or ctx ends.
 func (s *Sender) deliver(ctx context.Context, e events.Event) {
-	body, err := json.Marshal(message{messageType, e.At, e.Data})
-	if err != nil {
-		s.Logger.Error(logid.WebhookEncodeFailed, logging.KeyError, err)
-		return
-	}
+	body := fmt.Appendf(nil, `{"type":"session.state","timestamp":"%s","data":%s}`, e.At.Format(time.RFC3339Nano), e.Data)
 	for pause := s.Timings.First; ; pause = min(2*pause, s.Timings.Max) {
 		after, err := s.attempt(ctx, e.ID, body)
 		switch {
@@ -160,13 +151,15 @@ func (s *Sender) deliver(ctx context.Context, e events.Event) {
 			return
 		}
 		s.Count(Failed)
-		wait := max(after, jitter(pause))
+		// Half of the pause is random, so that many services do not retry at once.
+		wait := max(after, pause/2+rand.N(pause/2+1)) //nolint:gosec // no secret depends on it
+		log := s.Logger.With(logging.KeyEvent, e.ID, "host", s.host(), logging.KeyError, err)
 		if time.Since(e.At)+wait > s.Timings.GiveUp {
 			s.Count(Dropped)
-			s.Logger.Error(logid.WebhookEventDropped, logging.KeyEvent, e.ID, "host", host(s.URL), logging.KeyError, err)
+			log.Error(logid.WebhookEventDropped)
 			return
 		}
-		s.Logger.Warn(logid.WebhookSendFailed, logging.KeyEvent, e.ID, "host", host(s.URL), "retry_ms", wait.Milliseconds(), logging.KeyError, err)
+		log.Warn(logid.WebhookSendFailed, "retry_ms", wait.Milliseconds())
 		select {
 		case <-ctx.Done():
 			return
@@ -175,23 +168,99 @@ func (s *Sender) deliver(ctx context.Context, e events.Event) {
 	}
 }
 
-// jitter spreads the attempts of many services over half the pause.
-func jitter(pause time.Duration) time.Duration {
-	return pause/2 + rand.N(pause/2+1) //nolint:gosec // no secret depends on it
-}
-
-// host is all of the address that may be logged.
-func host(address string) string {
-	u, err := url.Parse(address)
+// host is the only part of the URL that may be logged.
+func (s *Sender) host() string {
+	u, err := url.Parse(s.URL)
 	if err != nil {
 		return ""
 	}
 	return u.Host
 }
 
+// maxAnswer bounds what is read of an answer, in bytes: a connection is reused
+// only if it was read.
+const maxAnswer = 64 << 10
+
+// attempt posts body once. Any answer but 2xx is an error; after is how long the
+// receiver asks to wait.
+func (s *Sender) attempt(ctx context.Context, id string, body []byte) (after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timings.Attempt)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, bytes.NewReader(body))
+	if err != nil {
+		return 0, withoutURL(err)
+	}
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "session-manager/"+s.Version)
+	r.Header.Set("Webhook-Id", id)
+	r.Header.Set("Webhook-Timestamp", now)
+	if len(s.Key) > 0 {
+		r.Header.Set("Webhook-Signature", Signature(s.Key, id, now, body))
+	}
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return 0, withoutURL(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return retryAfter(resp.Header.Get("Retry-After")),
+			fmt.Errorf("the receiver answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	}
+	return 0, nil
+}
+
+// Signature is what Webhook-Signature must be for a delivery: "v1," and the base64
+// of HMAC-SHA256 over "id.timestamp.body".
+func Signature(key []byte, id, timestamp string, body []byte) string {
+	mac := hmac.New(sha256.New, key)
+	_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// withoutURL removes the URL, which may contain a secret, from an error of
+// net/http.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("cannot reach the receiver: %w", e.Err)
+	}
+	return errors.New("the receiver's URL is not valid")
+}
+
 // maxRetryAfter bounds what a receiver may ask for.
 const maxRetryAfter = 5 * time.Minute
 
-func errStatus(code int) error {
-	return fmt.Errorf("the receiver answered %d %s", code, http.StatusText(code))
+// retryAfter reads the form in seconds; the other one, a date, is rare.
+func retryAfter(text string) time.Duration {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return min(time.Duration(min(n, 3600))*time.Second, maxRetryAfter)
+}
+
+// minKey is the shortest key that is accepted, in bytes.
+const minKey = 16
+
+// secretPrefix marks a key in base64, as Standard Webhooks writes it.
+const secretPrefix = "whsec_"
+
+// ReadKey reads the signing key from a file: "whsec_" and base64, or the key
+// itself.
+func ReadKey(path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read webhook key: %w", err)
+	}
+	key := bytes.TrimSpace(content)
+	if text, ok := strings.CutPrefix(string(key), secretPrefix); ok {
+		if key, err = base64.StdEncoding.DecodeString(text); err != nil {
+			return nil, fmt.Errorf("cannot use webhook key of %s: what follows %s is not base64", path, secretPrefix)
+		}
+	}
+	if len(key) < minKey {
+		return nil, fmt.Errorf("cannot use webhook key of %s: it needs at least %d bytes (openssl rand -hex 24 makes a good one)", path, minKey)
+	}
+	return key, nil
 }
