@@ -17,34 +17,23 @@ import (
 // fewest flags over a pipe, one page, one question to it. It shares nothing with
 // the product.
 type floor struct {
-	cmd   *exec.Cmd
-	out   *os.File
-	in    *bufio.Reader
-	ended chan struct{}
-	id    int
+	cmd    *exec.Cmd
+	out    *os.File
+	in     *bufio.Reader
+	exited chan struct{}
+	id     int
 }
 
-// minimal are the flags without which it would not be the same task.
-func minimal(profile string) []string {
-	flags := []string{"--headless", "--remote-debugging-pipe", "--user-data-dir=" + profile, "--no-first-run"}
+// startFloor starts the browser with HOME, TMPDIR and profile in folder, and with the
+// flags without which it would not be the same task.
+func startFloor(ctx context.Context, b *bench, folder string) (*floor, error) {
+	args := []string{
+		"--user-agent=" + b.userAgent, "--headless", "--remote-debugging-pipe", "--user-data-dir=" + filepath.Join(folder, "profile"),
+		"--no-first-run", "about:blank",
+	}
 	if os.Geteuid() == 0 {
-		flags = append(flags, "--no-sandbox") // Chrome does not start otherwise
+		args = append(args, "--no-sandbox") // Chrome does not start otherwise
 	}
-	return append(flags, "about:blank")
-}
-
-// startFloor starts the browser with HOME and TMPDIR in folder.
-func startFloor(ctx context.Context, browser, folder, userAgent string) (*floor, error) {
-	args := minimal(filepath.Join(folder, "profile"))
-	if userAgent != "" {
-		args = append([]string{"--user-agent=" + userAgent}, args...)
-	}
-	return startChrome(ctx, browser, folder, args)
-}
-
-// startChrome starts the browser with these arguments, and HOME and TMPDIR in
-// folder.
-func startChrome(ctx context.Context, browser, folder string, args []string) (*floor, error) {
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make pipe: %w", err)
@@ -54,8 +43,8 @@ func startChrome(ctx context.Context, browser, folder string, args []string) (*f
 		return nil, fmt.Errorf("cannot make pipe: %w", err)
 	}
 	f := &floor{
-		cmd: exec.CommandContext(context.WithoutCancel(ctx), browser, args...), // close is its kill path
-		out: ourOut, in: bufio.NewReaderSize(ourIn, 1<<20), ended: make(chan struct{}),
+		cmd: exec.CommandContext(context.WithoutCancel(ctx), b.browser, args...), // close is its kill path
+		out: ourOut, in: bufio.NewReaderSize(ourIn, 1<<20), exited: make(chan struct{}),
 	}
 	f.cmd.ExtraFiles = []*os.File{theirIn, theirOut}
 	f.cmd.Env = append(os.Environ(), "HOME="+folder, "TMPDIR="+folder)
@@ -66,23 +55,23 @@ func startChrome(ctx context.Context, browser, folder string, args []string) (*f
 	_ = theirIn.Close()
 	_ = theirOut.Close()
 	go func() {
-		defer close(f.ended)
+		defer close(f.exited)
 		_ = f.cmd.Wait()
 	}()
 	return f, nil
 }
 
-// close lets Chrome end by itself, as it does when the pipe is gone, and kills it
-// when it does not.
+// close lets Chrome exit, as it does when the pipe is gone, and kills it when it does
+// not.
 func (f *floor) close() {
 	_ = f.out.Close()
 	timer := time.NewTimer(10 * time.Second)
 	defer timer.Stop()
 	select {
-	case <-f.ended:
+	case <-f.exited:
 	case <-timer.C:
 		_ = syscall.Kill(-f.cmd.Process.Pid, syscall.SIGKILL)
-		<-f.ended
+		<-f.exited
 	}
 }
 
@@ -126,33 +115,9 @@ func (f *floor) call(session, method string, params any, result any) error {
 	}
 }
 
-// shows loads url in the first tab, waits until expression is something, and returns
+// shows loads url in the first tab, waits until expression has a value, and returns
 // the tab's session.
-func (f *floor) shows(url, expression string) (string, error) {
-	tab, err := f.openPage(url)
-	if err == nil {
-		_, err = f.await(tab, expression)
-	}
-	return tab, err
-}
-
-// openPage loads url in the first tab and returns its session.
-func (f *floor) openPage(url string) (string, error) {
-	target, err := f.tab()
-	if err != nil {
-		return "", err
-	}
-	var attached struct {
-		SessionID string `json:"sessionId"`
-	}
-	if err := f.call("", "Target.attachToTarget", map[string]any{"targetId": target, "flatten": true}, &attached); err != nil {
-		return "", err
-	}
-	return attached.SessionID, f.call(attached.SessionID, "Page.navigate", map[string]any{"url": url}, nil)
-}
-
-// tab returns the first tab; it makes one where Chrome was started without.
-func (f *floor) tab() (string, error) {
+func (f *floor) shows(url, expression string) (session string, err error) {
 	var targets struct {
 		TargetInfos []struct {
 			TargetID string `json:"targetId"`
@@ -163,20 +128,26 @@ func (f *floor) tab() (string, error) {
 		return "", err
 	}
 	for _, t := range targets.TargetInfos {
-		if t.Type == "page" {
-			return t.TargetID, nil
+		if t.Type != "page" {
+			continue
 		}
+		var attached struct {
+			SessionID string `json:"sessionId"`
+		}
+		if err := f.call("", "Target.attachToTarget", map[string]any{"targetId": t.TargetID, "flatten": true}, &attached); err != nil {
+			return "", err
+		}
+		if err := f.call(attached.SessionID, "Page.navigate", map[string]any{"url": url}, nil); err != nil {
+			return "", err
+		}
+		return attached.SessionID, f.await(attached.SessionID, expression)
 	}
-	var made struct {
-		TargetID string `json:"targetId"`
-	}
-	err := f.call("", "Target.createTarget", map[string]any{"url": "about:blank"}, &made)
-	return made.TargetID, err
+	return "", errors.New("Chrome has no tab")
 }
 
-// await evaluates an expression in the page until it is not null, by a promise
-// that the page's own changes resolve, and returns its value.
-func (f *floor) await(session, expression string) (string, error) {
+// await evaluates an expression in the page until it has a value, by a promise
+// that the page's own changes resolve.
+func (f *floor) await(session, expression string) error {
 	script := `new Promise((done) => { const look = () => { const v = ` + expression + `; if (v) { watch.disconnect(); done(v); } };
 		const watch = new MutationObserver(look); watch.observe(document, {subtree: true, childList: true, attributes: true}); look(); })`
 	for {
@@ -187,11 +158,11 @@ func (f *floor) await(session, expression string) (string, error) {
 		}
 		err := f.call(session, "Runtime.evaluate", map[string]any{"expression": script, "awaitPromise": true, "returnByValue": true}, &answer)
 		if err == nil && answer.Result.Value != "" {
-			return answer.Result.Value, nil
+			return nil
 		}
 		select {
-		case <-f.ended:
-			return "", errors.New("Chrome has ended")
+		case <-f.exited:
+			return errors.New("Chrome has exited")
 		default: // the document was replaced under the question
 		}
 	}

@@ -2,101 +2,90 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
-// moreLatency is how many times as long an answer may take at the end, in those of a bare
-// handler, which what else the machine does hits as well.
-const moreLatency = 1.5
+const (
+	// moreLatency is how many times as long an answer may take at the end, in those of a
+	// bare handler, which what else the machine does hits as well.
+	moreLatency = 1.5
+	// warmUp is the part of a count after which the first size is taken.
+	warmUp = 0.02
+	// asked is how many requests make one latency.
+	asked = 500
+)
 
-// warmUp is the part of a count after which the first size is taken.
-const warmUp = 0.02
-
-// asked is how many requests make one latency.
-const asked = 500
-
-// grower repeats one thing on a service of its own.
-type grower struct {
-	name  string
-	count int // in full
-	speed float64
-	// until repeats until count are done since the service began.
-	until func(ctx context.Context, g *growing, count int) error
-}
-
-// growing is a grower's service in the making of its count.
+// growing is a service in the middle of a count.
 type growing struct {
-	*harness.Service
-	bare string // address of a bare handler
-	body string // last code
+	*side
+	bare *bareHandler
+	body string // of /qr
 	done int
 }
 
-var growers = []grower{
-	{name: "rotations", count: 1_000, speed: 360, until: rotate},
-	{name: "restarts", count: 100, speed: 1, until: restart},
-	{name: "requests", count: 100_000, speed: 1, until: request},
+// repetition repeats something until count are done.
+type repetition func(ctx context.Context, g *growing, count int) error
+
+// growers are what a service does all its life, each repeated on a service of its own
+// until count are done since it began.
+var growers = []struct {
+	name   string
+	count  int // in full
+	speed  float64
+	repeat repetition
+}{
+	{"rotations", 1_000, 360, rotate},
+	{"restarts", 100, 1, restart},
+	{"requests", 100_000, 1, request},
 }
 
-// measureGrowth repeats what a service does all its life, and compares what the
-// supervisor and, where it lives on, the worker hold with what they held early.
-// Both sizes are taken while a code is shown, where there is a page.
-func (b *bench) measureGrowth(ctx context.Context) error {
-	for _, g := range growers {
-		if err := b.grow(ctx, g); err != nil {
-			return fmt.Errorf("%s: %w", g.name, err)
+// measureGrowth compares what the supervisor and, where it lives on, the worker hold at
+// the end of each count with what they held early. Both sizes are taken while a QR is
+// shown.
+func measureGrowth(ctx context.Context, b *bench) error {
+	for _, what := range growers {
+		count := max(2, int(float64(what.count)*b.growth))
+		early, late, err := grow(ctx, b, what.speed, count, what.repeat)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what.name, err)
 		}
+		b.table.add(grown(fmt.Sprintf("%d %s: ", count, what.name), early, late)...)
 	}
 	return nil
 }
 
-func (b *bench) grow(ctx context.Context, g grower) (err error) {
-	s, end, err := b.serve(ctx, simulator.Options{Speed: g.speed})
-	if err != nil {
-		return err
+func grow(ctx context.Context, b *bench, speed float64, count int, repeat repetition) (early, late holding, err error) {
+	g := &growing{}
+	if g.side, err = b.serve(ctx, simulator.Options{Speed: speed}, nil); err != nil {
+		return early, late, err
 	}
-	defer func() { err = errors.Join(err, end()) }()
-	bare, endBare, err := b.serveBare(ctx, `{"status":"QR_REQUIRED"}`)
-	if err != nil {
-		return err
+	defer g.end(&err)
+	if g.bare, err = startBare(ctx, b, `{"status":"QR_REQUIRED"}`); err != nil {
+		return early, late, err
 	}
-	defer endBare()
-	now := &growing{Service: s, bare: bare}
-	count := max(2, int(float64(g.count)*b.growth))
-	early, err := now.after(ctx, g, max(1, int(float64(count)*warmUp)))
-	if err != nil {
-		return err
+	defer g.bare.close()
+	if early, err = g.after(ctx, repeat, max(1, int(float64(count)*warmUp))); err == nil {
+		late, err = g.after(ctx, repeat, count)
 	}
-	late, err := now.after(ctx, g, count)
-	if err != nil {
-		return err
-	}
-	b.table.Rows = append(b.table.Rows, grown(fmt.Sprintf("%d %s: ", now.done, g.name), early, late)...)
-	return nil
+	return early, late, err
 }
 
 // holding is what is compared.
 type holding struct {
-	harness.Size
-	worker     int // PID
-	workerRSS  int64
-	workerFile int
-	latency    float64 // median, in those of the bare handler
+	supervisor, worker harness.Size
+	workerPID          int
+	latency            float64 // median, in those of the bare handler
 }
 
-// after repeats until so many are done, and takes the sizes beside a fresh code.
-func (g *growing) after(ctx context.Context, what grower, count int) (holding, error) {
-	var h holding
-	err := what.until(ctx, g, count)
-	if err != nil {
+// after repeats until count are done, waits for a QR, and takes the sizes.
+func (g *growing) after(ctx context.Context, repeat repetition, count int) (h holding, err error) {
+	if err := repeat(ctx, g, count); err != nil {
 		return h, err
 	}
 	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
@@ -105,30 +94,27 @@ func (g *growing) after(ctx context.Context, what grower, count int) (holding, e
 	if h.latency, err = g.latency(ctx); err != nil {
 		return h, err
 	}
-	if h.Size, err = g.Size(ctx); err != nil {
+	if h.supervisor, err = g.Size(ctx); err != nil {
 		return h, err
 	}
-	v, err := g.View(ctx)
+	v, err := g.Session(ctx)
 	if err != nil {
 		return h, err
 	}
-	h.worker = v.Worker.PID
-	if h.workerRSS, err = harness.RSS(h.worker); err != nil {
-		return h, err
-	}
-	h.workerFile, err = harness.OpenFiles(h.worker)
+	h.workerPID = v.Worker.PID
+	h.worker, err = harness.SizeOf(v.Worker.PID)
 	return h, err
 }
 
-// latency asks both by turns.
+// latency asks both in turns.
 func (g *growing) latency(ctx context.Context) (float64, error) {
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	var took [2][]time.Duration
 	for range asked {
-		for i, url := range []string{g.Base + "/status", g.bare} {
+		for i, url := range []string{g.Base + "/status", g.bare.url} {
 			begun := time.Now()
-			if err := askOnce(ctx, client, url); err != nil {
+			if err := harness.Fetch(ctx, client, url); err != nil {
 				return 0, err
 			}
 			took[i] = append(took[i], time.Since(begun))
@@ -141,22 +127,22 @@ func grown(name string, early, late holding) []row {
 	more := func(what, unit string, from, to, limit float64) row {
 		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Judged: to - from, Limit: limit}
 	}
-	megabytes := func(n int64) float64 { return float64(n) / (1 << 20) }
-	rows := []row{
-		more("supervisor's memory", "MB", megabytes(early.RSS), megabytes(late.RSS), megabytes(harness.MoreRSS)),
-		more("supervisor's goroutines", "", float64(early.Goroutines), float64(late.Goroutines), harness.MoreGoroutines),
-		more("supervisor's files", "", float64(early.Files), float64(late.Files), harness.MoreFiles),
-		ratio(name+"/status, in answers of a bare handler", "", late.latency, early.latency, moreLatency),
+	sizes := func(whose string, from, to harness.Size) []row {
+		return []row{
+			more(whose+" memory", "MB", megabytes(from.RSS), megabytes(to.RSS), megabytes(int64(harness.MoreRSS))),
+			more(whose+" files", "", float64(from.Files), float64(to.Files), harness.MoreFiles),
+		}
 	}
-	if early.worker == late.worker {
-		rows = append(rows,
-			more("worker's memory", "MB", megabytes(early.workerRSS), megabytes(late.workerRSS), megabytes(harness.MoreRSS)),
-			more("worker's files", "", float64(early.workerFile), float64(late.workerFile), harness.MoreFiles))
+	rows := append(sizes("supervisor's", early.supervisor, late.supervisor),
+		more("supervisor's goroutines", "", float64(early.supervisor.Goroutines), float64(late.supervisor.Goroutines), harness.MoreGoroutines),
+		ratio(name+"/status, in answers of a bare handler", "", late.latency, early.latency, moreLatency))
+	if early.workerPID == late.workerPID {
+		rows = append(rows, sizes("worker's", early.worker, late.worker)...)
 	}
 	return rows
 }
 
-// rotate waits for other codes.
+// rotate waits for other QRs.
 func rotate(ctx context.Context, g *growing, count int) error {
 	for ; g.done < count; g.done++ {
 		var err error
@@ -167,59 +153,27 @@ func rotate(ctx context.Context, g *growing, count int) error {
 	return nil
 }
 
-// restart asks for the next generation as soon as the last has a Chrome.
+// restart asks for the next generation as soon as the last has a Chrome. SIGHUP may be
+// sent as often as one likes.
 func restart(ctx context.Context, g *growing, count int) error {
-	tick := time.NewTicker(10 * time.Millisecond) // /session has no event for Chrome's PID
-	defer tick.Stop()
-	for asked := uint64(0); g.done < count; {
-		v, err := g.View(ctx)
+	for ; g.done < count; g.done++ {
+		v, err := g.Await(ctx, "the next generation", func(v harness.Session) bool {
+			return v.Browser != nil && v.Worker.Generation > uint64(g.done)
+		})
 		if err != nil {
 			return err
 		}
-		g.done = max(g.done, int(v.Worker.Generation)-1)
-		if g.done >= count {
-			return nil
-		}
-		if v.Browser != nil && v.Worker.Generation > asked {
-			asked = v.Worker.Generation
-			if err := g.HangUp(); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		g.done = int(v.Worker.Generation) - 1
+		if err := g.Signal(syscall.SIGHUP); err != nil {
+			return err
 		}
 	}
-	return nil
+	_, err := g.Await(ctx, "the last generation", func(v harness.Session) bool { return v.Worker.Generation > uint64(count) })
+	return err
 }
 
-// request asks on many connections that are kept, each for /status and /qr by
-// turns.
 func request(ctx context.Context, g *growing, count int) error {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
-	defer client.CloseIdleConnections()
-	var begun, failed atomic.Int64
-	begun.Store(int64(g.done))
-	var askers sync.WaitGroup
-	for range connections {
-		askers.Go(func() {
-			for n := begun.Add(1); n <= int64(count) && ctx.Err() == nil; n = begun.Add(1) {
-				path := "/status"
-				if n%2 == 0 {
-					path = "/qr"
-				}
-				if askOnce(ctx, client, g.Base+path) != nil {
-					failed.Add(1)
-				}
-			}
-		})
-	}
-	askers.Wait()
-	if n := failed.Load(); n > 0 && ctx.Err() == nil {
-		return fmt.Errorf("%d requests failed", n)
-	}
+	_, err := askMany(ctx, int64(count-g.done), g.Base+"/status", g.Base+"/qr")
 	g.done = count
-	return ctx.Err()
+	return err
 }

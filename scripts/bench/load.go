@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"session-manager/scripts/command"
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
@@ -30,14 +29,14 @@ const (
 	bursts = 4
 )
 
-// measureLoad compares requests a second with a bare net/http handler that
-// writes the same bytes, and takes the median of /status while Chrome starts.
-func (b *bench) measureLoad(ctx context.Context) (err error) {
-	s, end, err := b.serve(ctx, simulator.Options{Speed: 0.1})
+// measureLoad compares requests a second with a bare net/http handler that writes the
+// same bytes, and takes the median of /status while Chrome starts.
+func measureLoad(ctx context.Context, b *bench) (err error) {
+	s, err := b.serve(ctx, simulator.Options{Speed: 0.1}, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, end()) }()
+	defer s.end(&err)
 	starting, err := latencies(ctx, s)
 	if err != nil {
 		return err
@@ -47,21 +46,21 @@ func (b *bench) measureLoad(ctx context.Context) (err error) {
 		return err
 	}
 	for path, content := range map[string]string{"/status": `{"status":"QR_REQUIRED"}`, "/qr": body} {
-		ours, floor, err := b.compare(ctx, s.Base+path, content)
+		ours, floor, err := compare(ctx, b, s.Base+path, content)
 		if err != nil {
 			return err
 		}
-		b.table.Rows = append(b.table.Rows, row{
+		b.table.add(row{
 			Name: fmt.Sprintf("%s, %d connections", path, connections), Unit: "1/s",
 			Ours: ours, Floor: floor, Judged: ours / floor, Limit: 0.8, AtLeast: true,
 		})
 	}
-	b.table.Rows = append(b.table.Rows, absolute("/status while Chrome starts, median", "ms", median(starting), 1))
+	b.table.add(absolute("/status while Chrome starts, median", "ms", median(starting), 1))
 	return nil
 }
 
 // latencies asks /status, one request after the other, until there is a QR.
-func latencies(ctx context.Context, s *harness.Service) ([]time.Duration, error) {
+func latencies(ctx context.Context, s *side) ([]time.Duration, error) {
 	var took []time.Duration
 	for {
 		begun := time.Now()
@@ -70,120 +69,103 @@ func latencies(ctx context.Context, s *harness.Service) ([]time.Duration, error)
 			return nil, err
 		}
 		took = append(took, time.Since(begun))
-		if !strings.Contains(string(body), "INIT") {
+		if !strings.Contains(body, "INIT") {
 			return took, nil
 		}
-		if err := command.Pause(ctx, 2*time.Millisecond); err != nil {
+		if err := harness.Pause(ctx, 2*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func (b *bench) compare(ctx context.Context, url, content string) (ours, floor float64, err error) {
-	address, end, err := b.serveBare(ctx, content)
+// compare returns how many answers a second both give.
+func compare(ctx context.Context, b *bench, url, content string) (ours, floor float64, err error) {
+	bare, err := startBare(ctx, b, content)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer end()
+	defer bare.close()
 	for range bursts {
-		n, err := ask(ctx, url)
-		if err != nil {
-			return 0, 0, err
+		for url, sum := range map[string]*float64{url: &ours, bare.url: &floor} {
+			timed, cancel := context.WithTimeout(ctx, burst)
+			begun := time.Now()
+			answers, err := askMany(timed, math.MaxInt64, url)
+			cancel()
+			if err == nil && answers == 0 {
+				err = fmt.Errorf("%s gave no answer in %s", url, burst)
+			}
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return 0, 0, err
+			}
+			*sum += float64(answers) / time.Since(begun).Seconds() / bursts
 		}
-		ours += n / bursts
-		if n, err = ask(ctx, address); err != nil {
-			return 0, 0, err
-		}
-		floor += n / bursts
 	}
 	return ours, floor, nil
 }
 
-// ask returns how many answers a second all connections get together.
-func ask(ctx context.Context, url string) (float64, error) {
+// askMany asks the URLs in turn, on many connections that are kept, until count
+// requests were made or ctx ends.
+func askMany(ctx context.Context, count int64, urls ...string) (answers int64, err error) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
 	defer client.CloseIdleConnections()
-	interrupted := ctx
-	ctx, cancel := context.WithTimeout(ctx, burst)
-	defer cancel()
-	var answers, failures atomic.Int64
+	var begun, answered, failed atomic.Int64
 	var askers sync.WaitGroup
-	begun := time.Now()
 	for range connections {
 		askers.Go(func() {
-			for ctx.Err() == nil {
-				if err := askOnce(ctx, client, url); err == nil {
-					answers.Add(1)
+			for n := begun.Add(1); n <= count && ctx.Err() == nil; n = begun.Add(1) {
+				if harness.Fetch(ctx, client, urls[n%int64(len(urls))]) == nil {
+					answered.Add(1)
 				} else if ctx.Err() == nil {
-					failures.Add(1)
+					failed.Add(1)
 				}
 			}
 		})
 	}
 	askers.Wait()
-	if n := failures.Load(); n > 0 {
-		return 0, fmt.Errorf("%d requests to %s failed", n, url)
+	if n := failed.Load(); n > 0 {
+		return 0, fmt.Errorf("%d requests to %v failed", n, urls)
 	}
-	if err := interrupted.Err(); err != nil {
-		return 0, err
-	}
-	if answers.Load() == 0 {
-		return 0, fmt.Errorf("%s gave no answer in %s", url, burst)
-	}
-	return float64(answers.Load()) / time.Since(begun).Seconds(), nil
+	return answered.Load(), nil
 }
 
-func askOnce(ctx context.Context, client *http.Client, url string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
+// bareHandler is the least that an HTTP server has to do, in a process of its own as
+// the service is: this program, with --bare.
+type bareHandler struct {
+	url string
+	cmd *exec.Cmd
 }
 
-// serveBare lets the floor answer with content until end is called.
-func (b *bench) serveBare(ctx context.Context, content string) (address string, end func(), err error) {
+// startBare lets a bare handler answer with content.
+func startBare(ctx context.Context, b *bench, content string) (*bareHandler, error) {
 	file := filepath.Join(b.folder, "content")
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		return "", nil, fmt.Errorf("cannot write content: %w", err)
+		return nil, fmt.Errorf("cannot write content: %w", err)
 	}
-	bare, address, err := startBare(ctx, file)
-	if err != nil {
-		return "", nil, err
-	}
-	return address, func() {
-		_ = bare.Process.Kill()
-		_ = bare.Wait()
-	}, nil
-}
-
-// startBare runs this program as the floor, in a process of its own as the
-// service is.
-func startBare(ctx context.Context, file string) (*exec.Cmd, string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot find this program: %w", err)
+		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "--bare", file)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
+	h := &bareHandler{cmd: exec.CommandContext(ctx, self, "--bare", file)}
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := h.cmd.StdoutPipe()
+	if err == nil {
+		err = h.cmd.Start()
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot start the floor: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, "", fmt.Errorf("cannot start the floor: %w", err)
+		return nil, fmt.Errorf("cannot start the floor: %w", err)
 	}
 	address, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("cannot start the floor: %w", err), cmd.Process.Kill())
+		h.close()
+		return nil, fmt.Errorf("cannot start the floor: %w", err)
 	}
-	return cmd, strings.TrimSpace(address), nil
+	h.url = strings.TrimSpace(address)
+	return h, nil
+}
+
+func (h *bareHandler) close() {
+	_ = h.cmd.Process.Kill()
+	_ = h.cmd.Wait()
 }
 
 // serveBare answers every request with the file's content.
@@ -192,17 +174,17 @@ func serveBare(ctx context.Context, file string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot read content: %w", err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
-	}
-	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	site, err := harness.Serve(ctx, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(content)
-	})}
-	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if _, err := fmt.Fprintf(out, "http://%s/\n", l.Addr()); err != nil {
-		return fmt.Errorf("cannot tell the address: %w", err)
+	}), nil)
+	if err != nil {
+		return err
 	}
-	return server.Serve(l)
+	defer site.Close()
+	if _, err := fmt.Fprintf(out, "http://%s/\n", site.Address); err != nil {
+		return fmt.Errorf("cannot report the address: %w", err)
+	}
+	<-ctx.Done()
+	return nil
 }

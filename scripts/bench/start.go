@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http/httptest"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -13,101 +11,56 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// page is a simulator behind an address.
-type page struct {
-	*simulator.Server
-	url  string
-	http *httptest.Server
-}
+// What a page shows: a QR, or the chats of a linked account.
+const (
+	qrShown    = `document.querySelector('[data-ref]')?.dataset.ref`
+	chatsShown = `document.querySelector('#pane-side, #side') ? 'yes' : ''`
+)
 
-func openSimulator(o simulator.Options) (*page, error) {
-	sim, err := simulator.New(o)
-	if err != nil {
-		return nil, err
-	}
-	server := httptest.NewServer(sim)
-	return &page{Server: sim, url: server.URL + "/", http: server}, nil
-}
-
-func (p *page) close() {
-	p.Close()
-	p.http.Close()
-}
-
-// start runs the service in a folder, on the page.
-func (b *bench) start(ctx context.Context, p *page, folder string, args ...string) (*harness.Service, error) {
-	return harness.Start(ctx, harness.Options{Supervisor: b.supervisor, URL: p.url, Folder: folder, Args: args})
-}
-
-// serve runs the service on a simulator of its own, in a fresh folder, until end is
-// called.
-func (b *bench) serve(ctx context.Context, o simulator.Options, args ...string) (s *harness.Service, end func() error, err error) {
-	folder, err := b.fresh()
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := openSimulator(o)
-	if err != nil {
-		return nil, nil, err
-	}
-	if s, err = b.start(ctx, p, folder, args...); err != nil {
-		p.close()
-		return nil, nil, err
-	}
-	return s, func() error {
-		defer p.close()
-		return s.Stop()
-	}, nil
-}
-
-const attribute = `document.querySelector('[data-ref]')?.dataset.ref`
-
-// measureStart compares from the exec to the code, from the death of Chrome to
-// the next code, and from the exec to READY on a profile that is linked.
-func (b *bench) measureStart(ctx context.Context) error {
-	p, err := openSimulator(simulator.Options{})
+// measureStart compares from the exec to the QR, from the death of Chrome to the next
+// QR, and from the exec to READY on a profile that is linked.
+func measureStart(ctx context.Context, b *bench) error {
+	p, err := harness.NewPhone(ctx, simulator.Options{})
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	var ours, floors, again []time.Duration
+	defer p.Close()
+	var ours, floors, recoveries []time.Duration
 	for range b.rounds {
-		took, err := b.floorStart(ctx, p)
+		folder, err := b.fresh()
+		if err != nil {
+			return err
+		}
+		took, err := floorStart(ctx, b, p, folder, qrShown)
 		if err != nil {
 			return err
 		}
 		floors = append(floors, took)
-		first, next, err := b.oursStart(ctx, p)
+		first, next, err := oursStart(ctx, b, p)
 		if err != nil {
 			return err
 		}
-		ours, again = append(ours, first), append(again, next)
+		ours, recoveries = append(ours, first), append(recoveries, next)
 	}
 	least := median(floors)
-	b.table.Rows = append(b.table.Rows,
-		ratio("exec to QR on /qr", "ms", median(ours), least, 1.15),
-		ratio("SIGKILL of Chrome to next QR", "ms", median(again), least, 1.15))
-	return b.measureWarm(ctx, p)
+	b.table.add(ratio("exec to QR on /qr", "ms", median(ours), least, 1.15),
+		ratio("SIGKILL of Chrome to next QR", "ms", median(recoveries), least, 1.15))
+	return measureWarm(ctx, b, p)
 }
 
-func (b *bench) floorStart(ctx context.Context, p *page) (time.Duration, error) {
-	folder, err := b.fresh()
-	if err != nil {
-		return 0, err
-	}
+// floorStart returns how long a bare Chrome takes until the page shows something.
+func floorStart(ctx context.Context, b *bench, p *harness.Phone, folder, expression string) (time.Duration, error) {
 	begun := time.Now()
-	f, err := startFloor(ctx, b.browser, folder, b.userAgent)
+	f, err := startFloor(ctx, b, folder)
 	if err != nil {
 		return 0, err
 	}
 	defer f.close()
-	if _, err := f.shows(p.url, attribute); err != nil {
-		return 0, err
-	}
-	return time.Since(begun), nil
+	_, err = f.shows(p.URL, expression)
+	return time.Since(begun), err
 }
 
-func (b *bench) oursStart(ctx context.Context, p *page) (first, next time.Duration, err error) {
+func oursStart(ctx context.Context, b *bench, p *harness.Phone) (first, next time.Duration, err error) {
 	folder, err := b.fresh()
 	if err != nil {
 		return 0, 0, err
@@ -122,23 +75,21 @@ func (b *bench) oursStart(ctx context.Context, p *page) (first, next time.Durati
 		return 0, 0, err
 	}
 	first = time.Since(s.StartedAt)
-	v, err := s.View(ctx)
-	if err != nil || v.Browser == nil {
-		return 0, 0, fmt.Errorf("no browser on /session: %w", err)
-	}
-	begun := time.Now()
-	if err := syscall.Kill(v.Browser.PID, syscall.SIGKILL); err != nil {
-		return 0, 0, fmt.Errorf("cannot kill Chrome: %w", err)
-	}
-	if _, _, err := s.NextQR(ctx, body); err != nil {
+	pid, err := (&side{Service: s}).chrome(ctx)
+	if err != nil {
 		return 0, 0, err
 	}
-	return first, time.Since(begun), nil
+	begun := time.Now()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return 0, 0, fmt.Errorf("cannot kill Chrome: %w", err)
+	}
+	_, _, err = s.NextQR(ctx, body)
+	return first, time.Since(begun), err
 }
 
-// measureWarm links both once, and starts both again. The floor is ready when
-// the chats are there.
-func (b *bench) measureWarm(ctx context.Context, p *page) error {
+// measureWarm links both once, and starts both again. The floor is ready when the
+// chats are there.
+func measureWarm(ctx context.Context, b *bench, p *harness.Phone) error {
 	oursFolder, err := b.fresh()
 	if err != nil {
 		return err
@@ -147,25 +98,23 @@ func (b *bench) measureWarm(ctx context.Context, p *page) error {
 	if err != nil {
 		return err
 	}
-	if err := b.linkOurs(ctx, p, oursFolder); err != nil {
+	s, err := b.start(ctx, p, oursFolder)
+	if err != nil {
 		return err
 	}
-	if err := b.linkFloor(ctx, p, floorFolder); err != nil {
+	if err := errors.Join(p.Link(ctx, s), s.Stop()); err != nil {
+		return err
+	}
+	if err := linkFloor(ctx, b, p, floorFolder); err != nil {
 		return err
 	}
 	var ours, floors []time.Duration
 	for range b.rounds {
-		begun := time.Now()
-		f, err := startFloor(ctx, b.browser, floorFolder, b.userAgent)
+		took, err := floorStart(ctx, b, p, floorFolder, chatsShown)
 		if err != nil {
 			return err
 		}
-		_, err = f.shows(p.url, chats)
-		floors = append(floors, time.Since(begun))
-		f.close()
-		if err != nil {
-			return err
-		}
+		floors = append(floors, took)
 		s, err := b.start(ctx, p, oursFolder)
 		if err != nil {
 			return err
@@ -176,34 +125,17 @@ func (b *bench) measureWarm(ctx context.Context, p *page) error {
 			return err
 		}
 	}
-	b.table.Rows = append(b.table.Rows, ratio("exec to READY, linked", "ms", median(ours), median(floors), 1.15))
+	b.table.add(ratio("exec to READY, linked", "ms", median(ours), median(floors), 1.15))
 	return nil
 }
 
-const chats = `document.querySelector('#pane-side, #side') ? 'yes' : ''`
-
-func (b *bench) linkOurs(ctx context.Context, p *page, folder string) (err error) {
-	s, err := b.start(ctx, p, folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	if _, _, err := s.NextQR(ctx, ""); err != nil {
-		return err
-	}
-	if err := p.Scan(ctx); err != nil {
-		return err
-	}
-	return s.AwaitStatus(ctx, "READY")
-}
-
-func (b *bench) linkFloor(ctx context.Context, p *page, folder string) error {
-	f, err := startFloor(ctx, b.browser, folder, b.userAgent)
+func linkFloor(ctx context.Context, b *bench, p *harness.Phone, folder string) error {
+	f, err := startFloor(ctx, b, folder)
 	if err != nil {
 		return err
 	}
 	defer f.close() // a clean end, which flushes the profile
-	tab, err := f.shows(p.url, attribute)
+	tab, err := f.shows(p.URL, qrShown)
 	if err != nil {
 		return err
 	}
@@ -213,10 +145,5 @@ func (b *bench) linkFloor(ctx context.Context, p *page, folder string) error {
 	if err := p.Scan(ctx); err != nil {
 		return err
 	}
-	_, err = f.await(tab, chats)
-	return err
+	return f.await(tab, chatsShown)
 }
-
-// selectors is where the built-in selectors lies in this repository, for files
-// that leave readers out.
-var selectors = filepath.Join("shared", "selectors", "selectors.json")

@@ -54,6 +54,8 @@ type table struct {
 	Rows []row     `json:"rows"`
 }
 
+func (t *table) add(rows ...row) { t.Rows = append(t.Rows, rows...) }
+
 // errMissed says that a limit was not kept; the table tells which.
 var errMissed = errors.New("a limit was missed")
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"session-manager/scripts/harness"
+	"session-manager/shared/chrome"
 	"session-manager/shared/rpc"
 )
 
@@ -24,30 +24,47 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// sample is one fault of each kind, in the order of the catalogue; make chaos injects
+// them all. Every other one is injected while an account is linked.
+var sample = []string{
+	"worker killed",
+	"Chrome killed",
+	"renderer killed",
+	"page in an endless loop",
+	"page floods the console",
+	"network lost",
+	"worker binary replaced by half of one, and then by a whole one",
+	"worker deadlocked",
+	"disk full",
+	"no file descriptors left",
+	"Chrome exits at once",
+	"the profile is a link to nowhere",
+	"a foreign Chrome has the profile",
+	"supervisor terminated three times at once",
+	"supervisor killed, a lock left that is a file",
+}
+
 // services is how many are hit side by side in each state: most of a fault is waiting
-// for it to be noticed.
+// for it to be detected.
 const services = 2
 
-// TestEveryFaultCostsNoRequestNoLoginAndLeavesNothing is the deterministic part, every
-// other fault on a linked account. It judges what happened, not how fast: tests run
-// beside it. For the same reason it leaves out what would hit them, too.
-func TestEveryFaultCostsNoRequestNoLoginAndLeavesNothing(t *testing.T) {
-	if _, err := findBrowser(""); err != nil {
+// The sample is judged by what happened, not by how fast: tests run next to it.
+func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
+	if _, err := chrome.Find(""); err != nil {
 		t.Skip(err)
 	}
-	bin := t.TempDir()
-	for _, name := range []string{"supervisor", "worker"} {
-		out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), "session-manager/"+name).CombinedOutput()
-		if err != nil {
-			t.Fatalf("go build %s: %v\n%s", name, err, out)
-		}
+	binaries, err := harness.Build(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
 	}
 	o := options{
-		supervisor: filepath.Join(bin, "supervisor"), worker: filepath.Join(bin, "worker"), speed: 4,
-		soon:  time.Minute,
+		Binaries: binaries, speed: 4, stopLimit: time.Minute,
 		pause: 50 * time.Millisecond, // the processors are for the services, and for other tests
 	}
-	all := slices.DeleteFunc(catalogue(), func(f fault) bool { return f.everywhere })
+	all := slices.DeleteFunc(catalogue(), func(f fault) bool { return !slices.Contains(sample, f.name) })
+	if len(all) != len(sample) {
+		t.Fatalf("%d of %d faults are in the catalogue", len(all), len(sample))
+	}
 	states := []string{"QR", "READY"}
 	var running sync.WaitGroup
 	for i, state := range states {
@@ -58,85 +75,85 @@ func TestEveryFaultCostsNoRequestNoLoginAndLeavesNothing(t *testing.T) {
 		close(faults)
 		for range services {
 			running.Go(func() {
-				t.Run(state, func(t *testing.T) { bringAbout(t, o, state == "READY", faults) })
+				t.Run(state, func(t *testing.T) { injectEach(t, o, state == "READY", faults) })
 			})
 		}
 	}
 	running.Wait()
 }
 
-// bringAbout brings one fault after the other upon a service, which is started anew
+// injectEach injects one fault after the other on a service, which is started anew
 // where one would not leave the next what it needs.
-func bringAbout(t *testing.T, o options, linked bool, faults <-chan fault) {
-	r, err := newRig(t.Context(), o)
+func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
+	s, err := newStage(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.close)
+	t.Cleanup(s.close)
 	must := func(t *testing.T, from int64, err error) {
 		t.Helper()
 		if err != nil {
-			t.Fatalf("%v\nlog of the service:\n%s", err, r.logSince(from))
+			t.Fatalf("%v\nlog of the service:\n%s", err, s.logSince(from))
 		}
 	}
-	_, err = r.fresh(t.Context(), nil)
+	_, err = s.fresh(t.Context(), nil)
 	must(t, 0, err)
 	if linked {
-		must(t, 0, r.link(t.Context()))
+		must(t, 0, s.link(t.Context()))
 	}
 	var rep report
 	fresh := false
 	for f := range faults {
 		fresh = fresh || !f.random
-		r.hurried = !fresh
-		from := r.logged()
+		s.hurried = !fresh
+		from := s.logged()
 		passed := t.Run(f.name, func(t *testing.T) {
-			err = r.round(t.Context(), io.Discard, f, &rep, fresh)
+			err = s.round(t.Context(), io.Discard, f, &rep, fresh)
 			must(t, from, err)
 			row := rep.Rows[len(rep.Rows)-1]
-			row.Tally.Longest, row.cold = 0, 0
+			row.Tally.Longest, row.goals.cold = 0, 0
 			if row.Skipped != "" {
 				t.Skip(row.Skipped)
 			}
 			if missed := row.judge(); len(missed) > 0 {
-				t.Errorf("%s\nlog of the service:\n%s", strings.Join(missed, "; "), r.logSince(from))
+				t.Errorf("%s\nlog of the service:\n%s", strings.Join(missed, "; "), s.logSince(from))
 			}
 			if row.Tally.Asked == 0 {
 				t.Error("nobody asked")
 			}
 		})
 		if err != nil {
-			return // others bring the rest about
+			return // others inject the rest
 		}
 		fresh = !passed || !f.random
 	}
-	from := r.logged()
-	_, err = r.fresh(t.Context(), nil)
+	from := s.logged()
+	_, err = s.fresh(t.Context(), nil)
 	must(t, from, err)
-	if left := r.atTheEnd(); len(left) > 0 {
+	if left := s.stopAndInspect(); len(left) > 0 {
 		t.Errorf("left at the end: %v", left)
 	}
 }
 
 // logged is how much the service has logged so far, and logSince what it has logged
 // since then, or the end of that.
-func (r *rig) logged() int64 {
-	info, err := os.Stat(r.places.log)
+func (s *stage) logged() int64 {
+	info, err := os.Stat(filepath.Join(s.files.root, "log"))
 	if err != nil {
 		return 0
 	}
 	return info.Size()
 }
 
-func (r *rig) logSince(from int64) []byte {
-	log, _ := os.ReadFile(r.places.log)
+func (s *stage) logSince(from int64) []byte {
+	log, _ := os.ReadFile(filepath.Join(s.files.root, "log"))
 	log = log[min(from, int64(len(log))):]
 	return log[max(0, len(log)-32<<10):]
 }
 
 func TestRowIsJudgedByTheGoals(t *testing.T) {
-	good := row{Expect: restarts, Tally: tally{Asked: 9, Longest: slowest}, Reasons: []string{"a", "b"}, wanted: []string{"b", "c"},
-		Back: 2300 * time.Millisecond, Delay: time.Second, cold: time.Second}
+	good := row{Expect: restarts, Tally: harness.Tally{Asked: 9, Longest: slowest}, Reasons: []string{"a", "b"},
+		times: times{Back: 2300 * time.Millisecond, Delay: time.Second}, goals: goals{reasons: []string{"b", "c"}, cold: time.Second}}
 	tests := map[string]struct {
 		change func(*row)
 		missed string
@@ -144,9 +161,9 @@ func TestRowIsJudgedByTheGoals(t *testing.T) {
 		"good":                     {func(*row) {}, ""},
 		"a failed request":         {func(r *row) { r.Tally.Failed, r.Tally.First = 1, "refused" }, "1 requests failed: refused"},
 		"a slow answer":            {func(r *row) { r.Tally.Longest += time.Millisecond }, "an answer took 251ms"},
-		"excused of both":          {func(r *row) { r.excused, r.Tally.Failed, r.Tally.Longest = true, 1, time.Hour }, ""},
+		"excused of both":          {func(r *row) { r.goals.excused, r.Tally.Failed, r.Tally.Longest = true, 1, time.Hour }, ""},
 		"no name":                  {func(r *row) { r.Reasons = []string{"a"} }, "the cause was not named b or c"},
-		"nothing to name":          {func(r *row) { r.Reasons, r.wanted = nil, nil }, ""},
+		"nothing to name":          {func(r *row) { r.Reasons, r.goals.reasons = nil, nil }, ""},
 		"late":                     {func(r *row) { r.Back += time.Millisecond }, "back after 2.301s, the bound is 2.3s"},
 		"late, in the page's time": {func(r *row) { r.Back, r.Expect = time.Hour, waits }, ""},
 		"something left":           {func(r *row) { r.Left = []string{"x"} }, "left: x"},
@@ -173,8 +190,8 @@ func TestGrowthHasBounds(t *testing.T) {
 		{RSS: 30<<20 + harness.MoreRSS, Goroutines: 40 + harness.MoreGoroutines, Files: 20 + harness.MoreFiles}: "",
 		{RSS: 60 << 20, Goroutines: 60, Files: 40}:                                                              "20 goroutines more, 20 files more, 30 MiB more",
 	} {
-		if got := (growth{from, to}).tooMuch(); got != want {
-			t.Errorf("tooMuch() = %q, want %q", got, want)
+		if got := (growth{from, to}).excess(); got != want {
+			t.Errorf("excess() = %q, want %q", got, want)
 		}
 	}
 }

@@ -2,10 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
+
+	"session-manager/scripts/harness"
 )
+
+// errSkipped means that this machine can't inject a fault.
+var errSkipped = errors.New("skipped")
 
 // effect is what must follow a fault.
 type effect string
@@ -15,13 +22,13 @@ const (
 	restarts effect = "restart"
 	// rolls: the generation ends as planned, and the next one takes over.
 	rolls effect = "planned"
-	// cured: the same generation mends its page.
+	// cured: the same generation repairs its page.
 	cured effect = "cure"
-	// nothing: Chrome heals itself, or there is nothing to heal.
+	// nothing: Chrome recovers without help, or there is nothing to recover from.
 	nothing effect = "none"
-	// blocked: no generation can be started until the cause is taken away.
+	// blocked: no generation can be started until the cause is removed.
 	blocked effect = "blocked"
-	// waits: the same generation goes on when the cause is taken away.
+	// waits: the same generation recovers when the cause is removed.
 	waits effect = "wait"
 	// succeeded: the supervisor itself died, and was started again.
 	succeeded effect = "successor"
@@ -31,172 +38,301 @@ const (
 type fault struct {
 	name   string
 	expect effect
-	// reasons are the codes of which one must name the cause on /session; none
-	// means that there is nothing to name.
+	// reasons are the codes of which one must name the cause on /session; without any
+	// there is nothing to name.
 	reasons []string
 	// excused: the supervisor itself is hit, so requests may fail or be late.
 	excused bool
-	// random: it may be drawn in the random part, where the service is not
-	// started anew before each fault.
+	// random: it may be drawn in the random part, where the service is not started anew
+	// before each fault.
 	random bool
 	// everywhere: it hits all that runs on the machine.
 	everywhere bool
-	// hold is how long the fault lasts before mend, or how long nothing must
-	// happen.
+	// hold is how long the fault lasts before fix, or how long nothing must happen.
 	hold time.Duration
 
-	// prepare and clear, which may be nil, run while the service is stopped.
-	prepare, clear func(context.Context, *rig) error
-	inject         func(context.Context, *rig, target) error
-	// mend, which may be nil, takes the cause away.
-	mend func(context.Context, *rig, target) error
+	// prepare, which may be nil, runs while the service is stopped.
+	prepare action
+	inject  action
+	// fix, which may be nil, removes the cause.
+	fix action
 }
 
-// target is the service at the moment of the fault.
-type target struct {
-	view view
-	tree tree
-}
+// action is a step of a fault.
+type action func(context.Context, *hit) error
 
-// settled says whether all is well: a code on the screen, or a linked account
-// that works.
-func (v view) settled(linked bool) bool {
-	if v.Phase.Name != "page" || v.Browser == nil {
-		return false
+// all makes one action of several, which ends with the first error.
+func all(steps ...action) action {
+	return func(ctx context.Context, h *hit) error {
+		for _, step := range steps {
+			if err := step(ctx, h); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	if linked {
-		return v.Status == "READY"
-	}
-	return v.Status == "QR_REQUIRED" && v.QR != nil && v.QR.Generation == v.Worker.Generation
 }
 
-// noticed says whether the service knows that something is wrong.
-func (v view) noticed(before view) bool {
+// simply makes an action of a function that does not wait.
+func simply(do func(*hit) error) action {
+	return func(_ context.Context, h *hit) error { return do(h) }
+}
+
+// hit is a stage at the moment of a fault.
+type hit struct {
+	*stage
+	// before and tree are from just before the fault; before the service was started,
+	// in prepare, they are empty.
+	before harness.Session
+	tree   harness.Tree
+}
+
+// round injects one fault, on a fresh service or on the present one, and adds a row.
+// Its error ends the run.
+func (s *stage) round(ctx context.Context, out io.Writer, f fault, rep *report, fresh bool) error {
+	_, _ = fmt.Fprintf(out, "%s %s … ", time.Now().Format(time.TimeOnly), f.name)
+	row, err := s.try(ctx, f, fresh || s.service == nil)
+	row.Missed = row.judge()
+	rep.Rows = append(rep.Rows, row)
+	switch {
+	case row.Skipped != "":
+		_, _ = fmt.Fprintln(out, "skipped")
+	case len(row.Missed) > 0:
+		_, _ = fmt.Fprintln(out, row.Missed)
+	default:
+		_, _ = fmt.Fprintln(out, "ok")
+	}
+	return err
+}
+
+func (s *stage) try(ctx context.Context, f fault, fresh bool) (w row, err error) {
+	w = row{Fault: f.name, Linked: s.linked, Expect: f.expect, goals: goals{f.reasons, f.excused, s.cold}}
+	if fresh {
+		defer func() { err = errors.Join(err, s.cleanUp()) }()
+		began, err := s.fresh(ctx, f.prepare)
+		if errors.Is(err, errSkipped) {
+			w.Skipped = err.Error()
+			return w, nil
+		}
+		if err != nil {
+			return w, err
+		}
+		if f.prepare != nil {
+			w.goals.cold = max(w.goals.cold, began) // the preparation is part of every start
+		}
+	}
+	begun := time.Now()
+	h := &hit{stage: s}
+	if h.before, err = s.awaitSettled(ctx); err != nil {
+		return w, err
+	}
+	if h.tree, err = harness.Below(s.service.PID()); err != nil {
+		return w, err
+	}
+	defer h.tree.Close()
+	h.measure(ctx, f, &w)
+	w.Seconds = time.Since(begun).Seconds()
+	if ctx.Err() != nil {
+		return w, ctx.Err()
+	}
+	if w.Error != "" && !fresh {
+		// The next one needs a service that is well.
+		_, err = s.fresh(ctx, nil)
+	}
+	return w, err
+}
+
+// measure injects the fault, follows it to its end, and fills in the row.
+func (h *hit) measure(ctx context.Context, f fault, w *row) {
+	asking := harness.Probe("http://"+h.address, h.o.pause)
+	defer asking.Close()
+	begun := time.Now()
+	if err := f.inject(ctx, h); errors.Is(err, errSkipped) {
+		w.Skipped = err.Error()
+		return
+	} else if err != nil {
+		w.Error = "not injected: " + err.Error()
+		return
+	}
+	c, err := h.follow(ctx, f, begun)
+	w.Tally = asking.Tally()
+	w.Reasons = c.reasons
+	if err != nil {
+		w.Error = err.Error()
+		if f.fix != nil && c.fixed.IsZero() {
+			_ = f.fix(ctx, h)
+		}
+		return
+	}
+	c.time(f, w)
+	if f.expect == nothing && c.last.Worker.Generation != h.before.Worker.Generation {
+		w.Error = "the worker was restarted for it"
+	}
+	if f.expect == rolls && c.last.LastEnd.Class != "planned" {
+		w.Error = "the end was not planned"
+	}
+	w.Left = h.leftovers(h.tree, c.last)
+	w.Relogin = h.linked && slices.Contains(c.reasons, "scan_qr")
+}
+
+// course is what /session reported during a fault. Each time is zero if its moment
+// never came.
+type course struct {
+	before, last harness.Session
+	begun        time.Time
+	// detected is when the service first knew.
+	detected time.Time
+	// ended is when the generation was first seen to be over.
+	ended time.Time
+	// fixed is when the cause was removed, or a long backoff cut short.
+	fixed time.Time
+	// stated is when, by the service's word at that moment, it would try again.
+	stated time.Time
+	// back is when all was well again.
+	back time.Time
+	// reasons are the codes that were given, in their order.
+	reasons []string
+}
+
+func (c *course) note(v harness.Session, now time.Time) {
+	if c.detected.IsZero() && noticed(v, c.before) {
+		c.detected = now
+	}
+	if c.ended.IsZero() && v.Phase.Name != c.before.Phase.Name {
+		c.ended = now
+	}
+	codes := []string{v.Reason.Code}
+	if e := v.LastEnd; e != nil && (c.before.LastEnd == nil || e.Generation != c.before.LastEnd.Generation) {
+		codes = append(codes, e.Reason)
+	}
+	for _, code := range codes {
+		if code != "" && code != c.before.Reason.Code && !slices.Contains(c.reasons, code) {
+			c.reasons = append(c.reasons, code)
+		}
+	}
+	c.last = v
+}
+
+// noticed reports whether the service knows that something is wrong.
+func noticed(v, before harness.Session) bool {
 	return v.Status != before.Status || v.Reason.Code != before.Reason.Code ||
 		v.Worker.Generation != before.Worker.Generation || v.Phase.Name != before.Phase.Name ||
 		before.QR != nil && v.QR == nil
 }
 
-// passed is what was seen on /session during a fault.
-type passed struct {
-	// detected is when the service first knew; zero if never.
-	detected time.Time
-	// ended is when the generation was first seen to be over; zero if never.
-	ended time.Time
-	// mended is when the cause was taken away, or a long pause cut short; zero
-	// if never.
-	mended time.Time
-	// stated is when the service said, before that, that it would look again.
-	stated time.Time
-	// back is when all was well again; zero if never.
-	back time.Time
-	// reasons are the codes that were given, in their order.
-	reasons []string
-	last    view
-}
-
-func (p *passed) note(v view, before view, now time.Time) {
-	if p.detected.IsZero() && v.noticed(before) {
-		p.detected = now
+// time fills in how long the detection and the recovery took.
+func (c *course) time(f fault, w *row) {
+	if e := c.last.LastEnd; e != nil && e.Generation >= c.before.Worker.Generation {
+		w.Delay = time.Duration(e.DelayMS) * time.Millisecond
 	}
-	if p.ended.IsZero() && v.Phase.Name != before.Phase.Name {
-		p.ended = now
+	if c.stated.After(c.fixed) {
+		w.Delay = c.stated.Sub(c.fixed)
 	}
-	codes := []string{v.Reason.Code}
-	if e := v.LastEnd; e != nil && (before.LastEnd == nil || e.Generation != before.LastEnd.Generation) {
-		codes = append(codes, e.Reason)
+	from := c.begun
+	if !c.detected.IsZero() {
+		w.Detected = c.detected.Sub(c.begun)
+		from = c.detected
 	}
-	for _, code := range codes {
-		if code != "" && (len(p.reasons) == 0 || !slices.Contains(p.reasons, code)) && code != before.Reason.Code {
-			p.reasons = append(p.reasons, code)
+	for _, later := range []time.Time{c.ended, c.fixed} {
+		if later.After(from) {
+			from = later
 		}
 	}
-	p.last = v
-}
-
-// over says whether the fault has been dealt with.
-func (f fault) over(p *passed, before view, linked bool) bool {
-	v := p.last
-	if !v.settled(linked) {
-		return false
-	}
-	switch f.expect {
-	case restarts, rolls, blocked:
-		return v.Worker.Generation > before.Worker.Generation && (f.mend == nil || !p.mended.IsZero())
-	case cured:
-		return !p.detected.IsZero()
-	case waits:
-		return !p.mended.IsZero()
-	default:
-		return true
+	if f.expect != nothing {
+		w.Back = c.back.Sub(from)
 	}
 }
 
 const (
-	// pollEvery is the pause between two looks at /session, which has no long
-	// poll for all that matters here.
+	// pollEvery is the pause between two looks at /session, which has no long poll for
+	// all that matters here.
 	pollEvery = 10 * time.Millisecond
-	// patience bounds one fault: the slowest detection takes half a minute.
-	patience = 90 * time.Second
 	// longPause is a backoff that the random part cuts short.
 	longPause = time.Second
 )
 
 // follow looks at /session until the fault has been dealt with.
-func (r *rig) follow(ctx context.Context, f fault, t target, begun time.Time) (*passed, error) {
+func (h *hit) follow(ctx context.Context, f fault, begun time.Time) (*course, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	p := &passed{}
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
+	c := &course{before: h.before, begun: begun}
 	for {
-		v, err := viewOf(ctx, r.service)
+		v, err := h.service.Session(ctx)
 		now := time.Now()
 		if err == nil {
-			p.note(v, t.view, now)
+			c.note(v, now)
 		} else if !f.excused {
-			return p, err
+			return c, err
 		}
-		if due := f.dueAt(p, begun); p.mended.IsZero() && f.mend != nil && !due.IsZero() && !now.Before(due) {
-			if err := f.mend(ctx, r, t); err != nil {
-				return p, fmt.Errorf("cannot mend: %w", err)
-			}
-			p.mended = time.Now()
-			if v, err := viewOf(ctx, r.service); err == nil && v.RetryAt != nil {
-				p.stated = *v.RetryAt
-			}
-		} else if r.impatient(p, now) {
-			if err := r.service.Restart(ctx); err != nil {
-				return p, err
-			}
-			p.mended = now
-		} else if (f.expect != nothing || now.Sub(begun) >= f.hold) && f.over(p, t.view, r.linked) {
-			p.back = now
-			return p, nil
+		switch {
+		case f.due(c, now):
+			err = h.fix(ctx, f, c)
+		case h.impatient(c, now):
+			c.fixed, err = now, h.service.Restart(ctx)
+		case f.over(c, h.linked, now):
+			c.back = now
+			return c, nil
+		default:
+			err = nil
 		}
-		select {
-		case <-ctx.Done():
-			return p, fmt.Errorf("it was not dealt with: %s (%s) in phase %s", p.last.Status, p.last.Reason.Code, p.last.Phase.Name)
-		case <-tick.C:
+		if err != nil {
+			return c, err
+		}
+		if harness.Pause(ctx, pollEvery) != nil {
+			return c, fmt.Errorf("it was not dealt with: %s", c.last)
 		}
 	}
 }
 
-// dueAt is when the cause is to be taken away; zero while that is not known.
-func (f fault) dueAt(p *passed, begun time.Time) time.Time {
-	if f.expect == blocked && (p.detected.IsZero() || p.last.Status != "ERROR") {
-		return time.Time{}
+func (h *hit) fix(ctx context.Context, f fault, c *course) error {
+	if err := f.fix(ctx, h); err != nil {
+		return fmt.Errorf("cannot fix: %w", err)
 	}
-	if f.expect == waits && p.detected.IsZero() {
-		return time.Time{}
+	c.fixed = time.Now()
+	if v, err := h.service.Session(ctx); err == nil && v.RetryAt != nil {
+		c.stated = *v.RetryAt
 	}
-	return begun.Add(f.hold)
+	return nil
 }
 
-// impatient says whether to cut a backoff short: in the random part one fault
+// due reports whether it is time to fix the fault.
+func (f fault) due(c *course, now time.Time) bool {
+	if f.fix == nil || !c.fixed.IsZero() || now.Before(c.begun.Add(f.hold)) {
+		return false
+	}
+	switch f.expect {
+	case blocked:
+		return !c.detected.IsZero() && c.last.Status == "ERROR"
+	case waits:
+		return !c.detected.IsZero()
+	default:
+		return true
+	}
+}
+
+// over reports whether the fault has been dealt with.
+func (f fault) over(c *course, linked bool, now time.Time) bool {
+	if !c.last.Settled(linked) {
+		return false
+	}
+	switch f.expect {
+	case restarts, rolls, blocked:
+		return c.last.Worker.Generation > c.before.Worker.Generation && (f.fix == nil || !c.fixed.IsZero())
+	case cured:
+		return !c.detected.IsZero()
+	case waits:
+		return !c.fixed.IsZero()
+	case nothing:
+		return now.Sub(c.begun) >= f.hold
+	default:
+		return true
+	}
+}
+
+// impatient reports whether to cut a backoff short: in the random part one fault
 // follows the other, and the restart policy slows down as it should.
-func (r *rig) impatient(p *passed, now time.Time) bool {
-	v := p.last
-	return r.hurried && p.mended.IsZero() && v.RetryAt != nil && (v.Phase.Name == "backoff" || v.Reason.Code == "crash_loop") &&
+func (h *hit) impatient(c *course, now time.Time) bool {
+	v := c.last
+	return h.hurried && c.fixed.IsZero() && v.RetryAt != nil && (v.Phase.Name == "backoff" || v.Reason.Code == "crash_loop") &&
 		v.RetryAt.Sub(now) > longPause
 }

@@ -1,22 +1,22 @@
 // Command chaos starts the real supervisor, worker and Chrome on the simulator,
-// brings one fault after the other upon them while a client asks for /status and
-// /qr without pause, and measures what that costs. It ends with an error when a
-// goal is missed:
+// injects one fault after the other while a client asks for /status and /qr without
+// pause, and measures what that costs. It ends with an error when a goal is missed:
 //
-//   - no request fails, and none takes longer than 250 ms, whatever dies below the
-//     supervisor;
-//   - the cause is named by its own reason on /session;
-//   - all is well again within 1.3 cold starts, the slowest of five in the same run (and of the
-//     one that what a fault prepared has a part in), and the backoff that the service states;
+//   - no request fails, and none takes longer than 250 ms, regardless of what dies
+//     below the supervisor;
+//   - /session names the cause by its own reason;
+//   - all is well again within 1.3 cold starts, the slowest of five in the same run
+//     (and of the one that the fault's preparation is part of), and the backoff that
+//     the service states;
 //   - nothing is left: no process, no lock, no socket, no temporary file;
 //   - a linked account stays linked.
 //
-// First comes every fault of the catalogue once, each on a service that was
-// started anew: while a code is shown, and then while an account is linked. Then
-// faults are drawn at random for a while, on one service. Two that can't be brought about
-// from outside are tests of the packages concerned: 10,000 races for Chrome's lock
-// (profile), and the end of the supervisor's threads (supervise). "chaos soak" kills
-// Chrome and the worker in turns and looks at what the supervisor holds.
+// First comes every fault of the catalogue once, each on a newly started service:
+// while a QR is shown, and then while an account is linked. Then faults are drawn at
+// random for a while, on one service. Two that can't be injected from outside are
+// tests of the packages concerned: 10,000 races for Chrome's lock (profile), and the
+// end of the supervisor's threads (worker). "chaos soak" kills Chrome and the worker
+// in turns and measures what the supervisor holds.
 package main
 
 import (
@@ -26,54 +26,52 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"session-manager/scripts/command"
 	"session-manager/scripts/harness"
 	"session-manager/shared/rpc"
 )
 
-func main() { command.Main("chaos", run) }
+func main() { harness.Main("chaos", run) }
 
 // options are the flags.
 type options struct {
-	supervisor, worker, chrome string
-	json                       string
-	only                       string
-	seed                       uint64
-	random                     time.Duration
-	speed                      float64
-	cycles                     int
-	when                       string
-	keep, list                 bool
-	// pause is between an answer and the client's next request, and soon how long a
-	// stop may take. They are no flags: only a test is milder.
-	pause, soon time.Duration
+	harness.Binaries
+	chrome     string
+	json       string
+	only, when string
+	seed       uint64
+	random     time.Duration
+	speed      float64
+	cycles     int
+	keep, list bool
+	// pause is between an answer and the client's next request, and stopLimit how
+	// long a stop may take. They are not flags: only tests are more lenient.
+	pause, stopLimit time.Duration
 }
 
 func parse(args []string) (options, error) {
-	o := options{soon: 3 * time.Second} // what an operator waits for
-	self, err := os.Executable()
+	o := options{stopLimit: 3 * time.Second} // what an operator waits for
+	installed, err := harness.Installed()
 	if err != nil {
-		return o, fmt.Errorf("cannot find the binaries: %w", err)
+		return o, err
 	}
-	bin := filepath.Dir(self)
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	flags.StringVar(&o.supervisor, "supervisor", filepath.Join(bin, "supervisor"), "binary of the supervisor")
-	flags.StringVar(&o.worker, "worker", filepath.Join(bin, "worker"), "binary of the worker")
-	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome; by default it is looked for on the PATH")
-	flags.StringVar(&o.json, "json", filepath.Join(bin, "chaos.json"), "file for the measurements; empty for none")
-	flags.StringVar(&o.only, "only", "", "do only the faults whose names contain one of these, separated by commas")
-	flags.StringVar(&o.when, "when", "", "QR or READY: bring the faults about in this state only")
+	flags.StringVar(&o.Supervisor, "supervisor", installed.Supervisor, "binary of the supervisor")
+	flags.StringVar(&o.Worker, "worker", installed.Worker, "binary of the worker")
+	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome (default: the first on the PATH)")
+	flags.StringVar(&o.json, "json", filepath.Join(filepath.Dir(installed.Worker), "chaos.json"), "file for the measurements; empty for none")
+	flags.StringVar(&o.only, "only", "", "inject only the faults whose names contain one of these, separated by commas")
+	flags.StringVar(&o.when, "when", "", "QR or READY: inject faults in this state only")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the random part")
-	flags.DurationVar(&o.random, "for", 0, "how long to go on with faults drawn at random")
+	flags.DurationVar(&o.random, "for", 0, "how long to continue with faults drawn at random")
 	flags.Float64Var(&o.speed, "speed", 4, "speed of the simulator's clock")
-	flags.IntVar(&o.cycles, "cycles", 500, "soak: how often something is killed")
+	flags.IntVar(&o.cycles, "cycles", 500, "soak: how many processes are killed")
 	flags.BoolVar(&o.keep, "keep", false, "keep the folder of the run, with the log")
-	flags.BoolVar(&o.list, "list", false, "list the faults, and end")
+	flags.BoolVar(&o.list, "list", false, "list the faults and exit")
 	return o, flags.Parse(args)
 }
 
@@ -95,107 +93,95 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return nil
 	}
-	r, err := newRig(ctx, o)
+	s, err := newStage(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer s.close()
 	if o.keep {
-		_, _ = fmt.Fprintln(out, "everything of the run is in", r.places.root)
+		_, _ = fmt.Fprintln(out, "everything of the run is in", s.files.root)
 	}
 	if soaking {
-		return r.soak(ctx, out)
+		return s.soak(ctx, out)
 	}
-	return r.chaos(ctx, out)
-}
-
-// chaos is the whole run but for the soak.
-func (r *rig) chaos(ctx context.Context, out io.Writer) error {
-	rep := report{Seed: r.o.seed, Chrome: r.places.chrome, At: time.Now().UTC()}
-	err := r.everything(ctx, out, &rep)
+	rep := report{Seed: o.seed, At: time.Now().UTC()}
+	err = errors.Join(s.injectAll(ctx, out, &rep), s.injectAtRandom(ctx, out, &rep))
 	rep.Seconds = time.Since(rep.At).Seconds()
-	rep.Load = loadAverage()
-	if r.service != nil {
-		rep.AtEnd = r.atTheEnd()
+	if s.service != nil {
+		rep.AtEnd = s.stopAndInspect()
 	}
-	if writeErr := rep.write(out, r.o.json); err == nil {
-		err = writeErr
-	}
-	if err == nil && rep.missed() > 0 {
-		err = errors.New("goals were missed")
-	}
-	return err
-}
-
-func (r *rig) everything(ctx context.Context, out io.Writer, rep *report) error {
-	for _, linked := range []bool{false, true} {
-		if linked && r.o.when == "QR" {
-			break
-		}
-		if err := r.ready(ctx); err != nil {
-			return err
-		}
-		if linked {
-			if err := r.link(ctx); err != nil {
-				return err
-			}
-		} else if r.o.when == "READY" {
-			continue
-		}
-		if err := r.measureCold(ctx, rep); err != nil {
-			return err
-		}
-		for _, f := range catalogue() {
-			if !f.named(r.o.only) {
-				continue
-			}
-			if err := r.round(ctx, out, f, rep, true); err != nil {
-				return err
-			}
-		}
-	}
-	if r.o.random == 0 {
-		return nil
-	}
-	return r.randomly(ctx, out, rep)
-}
-
-func (f fault) named(only string) bool {
-	for part := range strings.SplitSeq(only, ",") {
-		if strings.Contains(f.name, strings.TrimSpace(part)) {
-			return true
-		}
-	}
-	return false
-}
-
-// randomly goes on with faults drawn at random, on one service.
-func (r *rig) randomly(ctx context.Context, out io.Writer, rep *report) error {
-	if _, err := r.fresh(ctx, nil); err != nil {
+	if err := errors.Join(err, rep.write(out, o.json)); err != nil {
 		return err
 	}
-	var some []fault
-	for _, f := range catalogue() {
-		if f.random && f.named(r.o.only) {
-			some = append(some, f)
+	if rep.missed() > 0 {
+		return errors.New("goals were missed")
+	}
+	return nil
+}
+
+// injectAll is the deterministic part.
+func (s *stage) injectAll(ctx context.Context, out io.Writer, rep *report) error {
+	for _, state := range []string{"QR", "READY"} {
+		if s.o.when == "QR" && state == "READY" {
+			break
+		}
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		if state == "READY" {
+			if err := s.link(ctx); err != nil {
+				return err
+			}
+		} else if s.o.when == "READY" {
+			continue
+		}
+		if err := s.measureCold(ctx, rep); err != nil {
+			return err
+		}
+		for _, f := range selected(s.o.only) {
+			if err := s.round(ctx, out, f, rep, true); err != nil {
+				return err
+			}
 		}
 	}
-	if len(some) == 0 {
+	return nil
+}
+
+// selected returns the faults whose names contain one of the parts, which are
+// separated by commas.
+func selected(parts string) []fault {
+	return slices.DeleteFunc(catalogue(), func(f fault) bool {
+		return !slices.ContainsFunc(strings.Split(parts, ","), func(part string) bool {
+			return strings.Contains(f.name, strings.TrimSpace(part))
+		})
+	})
+}
+
+// injectAtRandom is the random part: all on one service.
+func (s *stage) injectAtRandom(ctx context.Context, out io.Writer, rep *report) error {
+	if s.o.random == 0 {
+		return nil
+	}
+	faults := slices.DeleteFunc(selected(s.o.only), func(f fault) bool { return !f.random })
+	if len(faults) == 0 {
 		return errors.New("none of the faults named by --only may be drawn at random")
 	}
-	r.hurried = true
-	random := rand.New(rand.NewPCG(r.o.seed, 0)) //nolint:gosec // to be repeated, not to be secret
+	if _, err := s.fresh(ctx, nil); err != nil {
+		return err
+	}
+	s.hurried = true
+	random := rand.New(rand.NewPCG(s.o.seed, 0)) //nolint:gosec // to be repeated, not to be secret
 	var err error
-	for until := time.Now().Add(r.o.random); time.Now().Before(until); {
-		if err := r.round(ctx, out, some[random.IntN(len(some))], rep, false); err != nil {
+	for until := time.Now().Add(s.o.random); time.Now().Before(until); {
+		if err := s.round(ctx, out, faults[random.IntN(len(faults))], rep, false); err != nil {
 			return err
 		}
 		if rep.Growth.From == (harness.Size{}) {
-			if rep.Growth.From, err = r.service.Size(ctx); err != nil {
+			if rep.Growth.From, err = s.service.Size(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	rep.Growth.To, err = r.service.Size(ctx)
+	rep.Growth.To, err = s.service.Size(ctx)
 	return err
 }

@@ -13,174 +13,81 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/harness"
 )
 
 // startFaults are met by a start of Chrome: each kills the one that runs.
 func startFaults() []fault {
-	failed := []string{"browser_start_failed"}
+	crashed, failed, missing := one("browser_crashed"), one("browser_start_failed"), one("browser_missing")
 	return []fault{
-		chromeReplaced("Chrome is a folder", []string{"browser_missing"}, func(path string) error { return os.Mkdir(path, 0o700) }),
-		chromeReplaced("Chrome must not be executed", []string{"browser_missing"}, func(path string) error { return os.WriteFile(path, nil, 0o600) }),
-		chromeReplaced("Chrome ends at once", failed, script("exit 1")),
-		chromeReplaced("Chrome ends at once, as if its profile was in use", failed, script("exit 21")),
-		chromeReplaced("Chrome aborts at once", failed, script("kill -ABRT $$")),
-		afterItsDeadline(chromeReplaced("Chrome never answers", failed, script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000"))),
-		chromeReplaced("Chrome has no usable sandbox", []string{"sandbox_refused"}, script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
-		chromeWrapped("Chrome may open few files", failed, "ulimit -n 64"),
-		chromeWrapped("Chrome dies 2 s after each start", []string{"crash_loop"}, "{ sleep 2; kill -KILL $$; } &"),
-		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: []string{"crash_loop"}, hold: time.Second,
-			inject: func(ctx context.Context, r *rig, t target) error { return r.killUntilStorm(ctx, t.view) },
-			mend:   func(ctx context.Context, r *rig, _ target) error { return r.service.Restart(ctx) }},
-		profileOccupied("a foreign Chrome has the profile", func(*rig) error { return nil }),
-		profileOccupied("a foreign Chrome has the profile, and hides its socket", func(r *rig) error {
-			return os.Remove(filepath.Join(r.places.profile(), "SingletonSocket"))
+		badChrome("Chrome is a folder", missing, replaceChrome(func(path string) error { return os.Mkdir(path, 0o700) })),
+		badChrome("Chrome must not be executed", missing, replaceChrome(func(path string) error { return os.WriteFile(path, nil, 0o600) })),
+		badChrome("Chrome exits at once", failed, replaceChrome(script("exit 1"))),
+		badChrome("Chrome exits at once, as if its profile was in use", failed, replaceChrome(script("exit 21"))),
+		badChrome("Chrome aborts at once", failed, replaceChrome(script("kill -ABRT $$"))),
+		{name: "Chrome never answers", expect: restarts, reasons: failed, hold: 20 * time.Second,
+			inject: killed(replaceChrome(script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000"))),
+			fix:    all(startAbandoned, restoreChrome)},
+		badChrome("Chrome has no usable sandbox", one("sandbox_refused"), replaceChrome(script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$"))),
+		badChrome("Chrome may open few files", failed, wrapChrome("ulimit -n 64")),
+		badChrome("Chrome dies 2 s after each start", one("crash_loop"), wrapChrome("{ sleep 2; kill -KILL $$; } &")),
+		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: one("crash_loop"), hold: time.Second,
+			inject: killUntilGivenUp, fix: restartNow},
+		foreignChrome("a foreign Chrome has the profile", func(files) error { return nil }),
+		foreignChrome("a foreign Chrome has the profile, and hides its socket", func(f files) error {
+			return os.Remove(filepath.Join(f.profile(), "SingletonSocket"))
 		}),
-		profileReplaced("the profile is a file", func(path string) error { return os.WriteFile(path, nil, 0o600) }),
-		profileReplaced("the profile is a link to nowhere", func(path string) error { return os.Symlink("/no/where", path) }),
-		{name: "the profile is read-only", expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
-			inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.mountReadOnly())(ctx, r, t) },
-			mend: func(_ context.Context, r *rig, _ target) error {
-				return unix.Unmount(r.places.profile(), unix.MNT_DETACH)
-			}},
-		{name: "ports of other tools are taken", expect: restarts, reasons: []string{"browser_crashed"},
-			prepare: func(ctx context.Context, r *rig) error { return r.listen(ctx, "127.0.0.1:9222", "127.0.0.1:2978") },
-			clear:   func(_ context.Context, r *rig) error { return r.unlisten() },
-			inject:  toChrome(syscall.SIGKILL)},
-		inTemp("temporary folder missing", func(r *rig) (string, error) { return filepath.Join(r.places.root, "none"), nil }),
-		inTemp("temporary folder with a long name", func(r *rig) (string, error) {
-			long := filepath.Join(r.places.root, strings.Repeat("t", 100)) // a socket's address holds 108 bytes
-			return long, os.MkdirAll(long, 0o700)
+		badProfile("the profile is a file", func(path string) error { return os.WriteFile(path, nil, 0o600) }),
+		badProfile("the profile is a link to nowhere", func(path string) error { return os.Symlink("/no/where", path) }),
+		{name: "the profile is read-only", expect: blocked, reasons: one("profile_unwritable"), hold: time.Second,
+			inject: killed(simply(mountReadOnly)),
+			fix:    simply(func(h *hit) error { return unix.Unmount(h.files.profile(), unix.MNT_DETACH) })},
+		{name: "ports of other tools are taken", expect: restarts, reasons: crashed, prepare: listen("127.0.0.1:9222", "127.0.0.1:2978"), inject: killed()},
+		badTemp("temporary folder missing", "none", func(string) error { return nil }),
+		// A socket's address holds 108 bytes.
+		badTemp("temporary folder with a long name", strings.Repeat("t", 100), func(path string) error { return os.Mkdir(path, 0o700) }),
+		badTemp("temporary folder full", "full", func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), mount("none", path, "tmpfs", 0, "size=4k,nr_inodes=1,mode=0700"))
 		}),
-		inTemp("temporary folder full", (*rig).fullTemp),
-		{name: "a helper of Chrome's has forked away", expect: restarts, reasons: []string{"browser_crashed"},
-			prepare: func(_ context.Context, r *rig) error { return r.wrapChrome(`setsid sh -c 'sleep 1000 &'`) },
-			clear:   func(_ context.Context, r *rig) error { return r.restoreChrome() },
-			inject: func(ctx context.Context, r *rig, t target) error {
-				if len(t.tree.of("sleep")) == 0 {
+		{name: "a helper of Chrome's has forked away", expect: restarts, reasons: crashed,
+			prepare: all(wrapChrome(`setsid sh -c 'sleep 1000 &'`), undoReplacedChrome),
+			inject: killed(simply(func(h *hit) error {
+				if len(h.tree.Of("sleep")) == 0 {
 					return fmt.Errorf("%w: nothing has forked away", errSkipped)
 				}
-				return toChrome(syscall.SIGKILL)(ctx, r, t)
-			}},
+				return nil
+			}))},
 	}
 }
 
-// killUntilStorm kills each Chrome as soon as it works. That it worked must not make
-// the service forget how often that was.
-func (r *rig) killUntilStorm(ctx context.Context, v view) error {
-	const storm, most = "crash_loop", 10
-	for range most {
-		killed := v.Worker.Generation
-		err := signalAll([]int{v.Browser.PID}, syscall.SIGKILL)
-		if err == nil {
-			v, err = r.await(ctx, "a good state, or an open circuit", func(v view) bool {
-				return v.Reason.Code == storm || v.settled(r.linked) && v.Worker.Generation > killed
-			})
-		}
-		if err != nil || v.Reason.Code == storm {
-			return err
-		}
-	}
-	return fmt.Errorf("it was started anew %d times", most)
-}
-
-// inTemp is a fault in which the service has no use for its TMPDIR.
-func inTemp(name string, folder func(*rig) (string, error)) fault {
-	return fault{
-		name: name, expect: restarts, reasons: []string{"browser_crashed"}, inject: toChrome(syscall.SIGKILL),
-		prepare: func(_ context.Context, r *rig) error {
-			path, err := folder(r)
-			r.env = []string{"TMPDIR=" + path}
-			return err
-		},
-		clear: func(_ context.Context, r *rig) error {
-			path := strings.TrimPrefix(r.env[0], "TMPDIR=")
-			r.env = nil
-			_ = unix.Unmount(path, unix.MNT_DETACH) // EINVAL: none was mounted
-			return os.RemoveAll(path)
-		},
-	}
-}
-
-// fullTemp is a folder on a file system with no space.
-func (r *rig) fullTemp() (string, error) {
-	path := filepath.Join(r.places.root, "full")
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return path, err
-	}
-	if err := unix.Mount("none", path, "tmpfs", 0, "size=4k,nr_inodes=1,mode=0700"); err != nil {
-		return path, fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
-	}
-	return path, nil
-}
-
-// profileOccupied is a fault in which a Chrome of somebody else's runs on the profile.
-func profileOccupied(name string, then func(*rig) error) fault {
-	return fault{
-		name: name, expect: blocked, reasons: []string{"profile_in_use"}, hold: time.Second,
-		inject: func(ctx context.Context, r *rig, t target) error {
-			if err := r.occupy(ctx, t); err != nil {
-				return err
-			}
-			return then(r)
-		},
-		mend: func(_ context.Context, r *rig, _ target) error {
-			r.foreign.kill()
-			return nil
-		},
-	}
-}
-
-// profileReplaced is a fault in which something else lies in the profile's place.
-func profileReplaced(name string, put func(path string) error) fault {
-	return fault{
-		name: name, expect: blocked, reasons: []string{"profile_unwritable"}, hold: time.Second,
-		inject: func(ctx context.Context, r *rig, t target) error {
-			profile := r.places.profile()
-			if err := os.Rename(profile, profile+".away"); err != nil {
-				return err
-			}
-			return andKill(put(profile))(ctx, r, t)
-		},
-		mend: func(_ context.Context, r *rig, _ target) error {
-			profile := r.places.profile()
-			if err := os.Remove(profile); err != nil {
-				return err
-			}
-			return os.Rename(profile+".away", profile)
-		},
-	}
-}
-
-// chromeReplaced is a fault in which something else lies in Chrome's place.
-func chromeReplaced(name string, reasons []string, put func(path string) error) fault {
+// badChrome is a fault in which Chrome was replaced by something that can't work.
+func badChrome(name string, reasons []string, replace action) fault {
 	return fault{
 		name: name, expect: blocked, reasons: reasons, hold: time.Second,
-		inject: func(ctx context.Context, r *rig, t target) error { return andKill(r.replaceChrome(put))(ctx, r, t) },
-		// The pause after many failures is long; a person would not wait for it.
-		mend: func(ctx context.Context, r *rig, _ target) error {
-			return errors.Join(r.restoreChrome(), r.service.Restart(ctx))
-		},
+		inject: killed(replace), fix: all(restoreChrome, restartNow),
 	}
 }
 
-// chromeWrapped is the same with a Chrome that does something first.
-func chromeWrapped(name string, reasons []string, first string) fault {
-	f := chromeReplaced(name, reasons, nil)
-	f.inject = func(ctx context.Context, r *rig, t target) error { return andKill(r.wrapChrome(first))(ctx, r, t) }
-	return f
+// replaceChrome puts something else in Chrome's place, until restoreChrome.
+func replaceChrome(put func(path string) error) action {
+	return simply(func(h *hit) error { return h.files.replaceChrome(put) })
 }
 
-// afterItsDeadline lets f last until a start has been given up once, which is no
-// error yet.
-func afterItsDeadline(f fault) fault {
-	f.expect, f.hold = restarts, 20*time.Second
-	f.mend = func(ctx context.Context, r *rig, _ target) error {
-		_, err := r.await(ctx, "the end of a start", func(v view) bool {
-			return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
-		})
-		return errors.Join(err, r.restoreChrome())
-	}
-	return f
+func restoreChrome(_ context.Context, h *hit) error { return h.files.restoreChrome() }
+
+// undoReplacedChrome restores Chrome when the fault is over.
+func undoReplacedChrome(_ context.Context, h *hit) error {
+	h.afterwards(h.files.restoreChrome)
+	return nil
+}
+
+// wrapChrome puts a script in Chrome's place that does something first. What it leaves
+// running has all of Chrome's open files.
+func wrapChrome(first string) action {
+	return simply(func(h *hit) error {
+		return h.files.replaceChrome(script(first + "\nexec " + h.files.browser + ` "$@"`))
+	})
 }
 
 func script(body string) func(path string) error {
@@ -190,61 +97,140 @@ func script(body string) func(path string) error {
 	}
 }
 
-// wrapChrome puts a script in Chrome's place that does something first. What it
-// leaves running has all of Chrome's open files.
-func (r *rig) wrapChrome(first string) error {
-	browser, err := os.Readlink(r.places.chrome)
-	if err != nil {
-		return err
-	}
-	return r.replaceChrome(script(first + "\nexec " + browser + ` "$@"`))
-}
-
-// replaceChrome puts something else in Chrome's place, until restoreChrome.
-func (r *rig) replaceChrome(put func(path string) error) error {
-	if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
-		return err
-	}
-	return put(r.places.chrome)
-}
-
-func (r *rig) restoreChrome() error {
-	if err := os.RemoveAll(r.places.chrome); err != nil {
-		return err
-	}
-	return os.Rename(r.places.chrome+".away", r.places.chrome)
-}
-
-// occupy ends Chrome, and starts one on its profile that is none of the service's.
-func (r *rig) occupy(ctx context.Context, t target) error {
-	browser, err := os.Readlink(r.places.chrome)
-	if err != nil {
-		return err
-	}
-	// Meanwhile the service can't start its own.
-	if err := os.Rename(r.places.chrome, r.places.chrome+".away"); err != nil {
-		return err
-	}
-	if err := toChrome(syscall.SIGKILL)(ctx, r, t); err != nil {
-		return err
-	}
-	if _, err := r.await(ctx, "an error", func(v view) bool { return v.Status == "ERROR" }); err != nil {
-		return err
-	}
-	if r.foreign, err = startForeign(ctx, browser, r.places.profile()); err != nil {
-		return err
-	}
-	if err := r.restoreChrome(); err != nil {
-		return err
-	}
-	_, err = r.await(ctx, "profile_in_use", func(v view) bool { return v.Reason.Code == "profile_in_use" })
+// startAbandoned waits until a start has reached its deadline, which is no error yet.
+func startAbandoned(ctx context.Context, h *hit) error {
+	_, err := h.await(ctx, "the end of a start", func(v harness.Session) bool {
+		return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
+	})
 	return err
+}
+
+// killUntilGivenUp kills each Chrome as soon as it works. That it worked must not make
+// the service forget how often that was.
+func killUntilGivenUp(ctx context.Context, h *hit) error {
+	const given, most = "crash_loop", 10
+	v := h.before
+	for range most {
+		killed := v.Worker.Generation
+		err := harness.SignalAll(syscall.SIGKILL, v.Browser.PID)
+		if err == nil {
+			v, err = h.await(ctx, "a good state, or an open circuit", func(v harness.Session) bool {
+				return v.Reason.Code == given || v.Settled(h.linked) && v.Worker.Generation > killed
+			})
+		}
+		if err != nil || v.Reason.Code == given {
+			return err
+		}
+	}
+	return fmt.Errorf("it was started anew %d times", most)
+}
+
+// badTemp is a fault in which the service cannot use its TMPDIR.
+func badTemp(name, folder string, put func(path string) error) fault {
+	return fault{
+		name: name, expect: restarts, reasons: one("browser_crashed"), inject: killed(),
+		prepare: simply(func(h *hit) error {
+			path := filepath.Join(h.files.root, folder)
+			h.env = []string{"TMPDIR=" + path}
+			h.afterwards(func() error {
+				_ = unix.Unmount(path, unix.MNT_DETACH) // EINVAL: none was mounted
+				return os.RemoveAll(path)
+			})
+			return put(path)
+		}),
+	}
+}
+
+// badProfile is a fault in which something else is in the profile's place.
+func badProfile(name string, put func(path string) error) fault {
+	return fault{
+		name: name, expect: blocked, reasons: one("profile_unwritable"), hold: time.Second,
+		inject: killed(simply(func(h *hit) error {
+			profile := h.files.profile()
+			if err := os.Rename(profile, profile+".away"); err != nil {
+				return err
+			}
+			return put(profile)
+		})),
+		fix: simply(func(h *hit) error {
+			profile := h.files.profile()
+			if err := os.Remove(profile); err != nil {
+				return err
+			}
+			return os.Rename(profile+".away", profile)
+		}),
+	}
+}
+
+// mountReadOnly lets nobody write into the profile who has no file of it open.
+func mountReadOnly(h *hit) error {
+	profile := h.files.profile()
+	if err := mount(profile, profile, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("", profile, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return errors.Join(fmt.Errorf("cannot mount read-only: %w", err), unix.Unmount(profile, unix.MNT_DETACH))
+	}
+	return nil
+}
+
+func mount(source, target, kind string, flags uintptr, data string) error {
+	if err := unix.Mount(source, target, kind, flags, data); err != nil {
+		return fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
+	}
+	return nil
+}
+
+// listen takes ports while the fault lasts.
+func listen(addresses ...string) action {
+	return func(ctx context.Context, h *hit) error {
+		for _, address := range addresses {
+			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errSkipped, err)
+			}
+			h.afterwards(l.Close)
+		}
+		return nil
+	}
+}
+
+// foreignChrome is a fault in which a Chrome that the service did not start runs on the
+// profile.
+func foreignChrome(name string, then func(files) error) fault {
+	var other *foreign
+	return fault{
+		name: name, expect: blocked, reasons: one("profile_in_use"), hold: time.Second,
+		inject: all(
+			// Meanwhile the service can't start its own.
+			killed(replaceChrome(func(string) error { return nil })),
+			func(ctx context.Context, h *hit) error {
+				_, err := h.await(ctx, "an error", func(v harness.Session) bool { return v.Status == "ERROR" })
+				return err
+			},
+			func(ctx context.Context, h *hit) (err error) {
+				if other, err = startForeign(ctx, h.files.browser, h.files.profile()); err == nil {
+					h.afterwards(func() error {
+						other.kill()
+						return nil
+					})
+				}
+				return err
+			},
+			restoreChrome,
+			func(ctx context.Context, h *hit) error { return h.awaitReason(ctx, "profile_in_use") },
+			simply(func(h *hit) error { return then(h.files) })),
+		fix: simply(func(*hit) error {
+			other.kill()
+			return nil
+		}),
+	}
 }
 
 // foreign is a Chrome that was not started by the service.
 type foreign struct {
-	pid   int
-	ended chan struct{}
+	pid    int
+	exited chan struct{}
 }
 
 // startForeign starts a Chrome on a profile, and returns when it has it.
@@ -258,12 +244,14 @@ func startForeign(ctx context.Context, browser, profile string) (*foreign, error
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start a foreign Chrome: %w", err)
 	}
-	f := &foreign{pid: cmd.Process.Pid, ended: make(chan struct{})}
+	f := &foreign{pid: cmd.Process.Pid, exited: make(chan struct{})}
 	go func() {
-		defer close(f.ended)
+		defer close(f.exited)
 		_ = cmd.Wait()
 	}()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && !f.over(); time.Sleep(pollEvery) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for !f.over() && harness.Pause(ctx, pollEvery) == nil {
 		lock, err := os.Readlink(filepath.Join(profile, "SingletonLock"))
 		if err == nil && strings.HasSuffix(lock, fmt.Sprintf("-%d", f.pid)) {
 			return f, nil
@@ -273,10 +261,10 @@ func startForeign(ctx context.Context, browser, profile string) (*foreign, error
 	return nil, errors.New("the foreign Chrome did not take the profile")
 }
 
-// over says whether it has ended.
+// over reports whether it has exited.
 func (f *foreign) over() bool {
 	select {
-	case <-f.ended:
+	case <-f.exited:
 		return true
 	default:
 		return false
@@ -287,37 +275,6 @@ func (f *foreign) over() bool {
 func (f *foreign) kill() {
 	if !f.over() {
 		_ = syscall.Kill(-f.pid, syscall.SIGKILL)
-		<-f.ended
+		<-f.exited
 	}
-}
-
-// mountReadOnly lets nobody write into the profile who has no file of it open.
-func (r *rig) mountReadOnly() error {
-	profile := r.places.profile()
-	if err := unix.Mount(profile, profile, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("%w: cannot mount: %w", errSkipped, err)
-	}
-	if err := unix.Mount("", profile, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		return errors.Join(fmt.Errorf("cannot mount read-only: %w", err), unix.Unmount(profile, unix.MNT_DETACH))
-	}
-	return nil
-}
-
-func (r *rig) listen(ctx context.Context, addresses ...string) error {
-	for _, address := range addresses {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errSkipped, err)
-		}
-		r.listeners = append(r.listeners, l)
-	}
-	return nil
-}
-
-func (r *rig) unlisten() error {
-	for _, l := range r.listeners {
-		_ = l.Close()
-	}
-	r.listeners = nil
-	return nil
 }

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// silence is how long a program is listened to before it is held to say nothing.
-// Each of them looks at the page at least every five seconds.
+// silence is how long a program says nothing before it counts as silent. Each of them
+// looks at the page at least every five seconds.
 const silence = 8 * time.Second
 
-// codeLife is the life of the first code. Who missed it, as wppconnect does when
-// it asks while the page's stored values can't be read yet, sees the second.
+// codeLife is the life of the first code. A program that missed it sees the second, as
+// wppconnect does when it asks while the page's stored values can't be read yet.
 const codeLife = 60 * time.Second
 
-// finding is one prediction, and what came of it. Neither text holds a login.
+// finding is one prediction, and what came of it. Neither text holds a QR payload.
 type finding struct {
 	predicted, observed string
 	holds               bool
@@ -87,7 +87,7 @@ func (r *reading) firstCode(ctx context.Context) (published, shown string, err e
 	if !r.await(ctx, codeLife+15*time.Second, func(e event) bool { return e.Event == "qr" }) {
 		return "", "", fmt.Errorf("no code was published; %s", r.complaint())
 	}
-	codes := r.events("qr")
+	codes := r.values("qr")
 	return codes[len(codes)-1], r.sim.OnScreen().Payload, nil
 }
 
@@ -111,13 +111,13 @@ func fiveFieldsThenStale(ctx context.Context, r *reading) error {
 	if err := fiveFields(ctx, r); err != nil {
 		return err
 	}
-	before := len(r.events("qr"))
+	before := len(r.values("qr"))
 	screen, err := r.rotate(ctx)
 	if err != nil {
 		return err
 	}
-	r.await(ctx, silence, func(event) bool { return len(r.events("qr")) > before })
-	codes := r.events("qr")
+	r.await(ctx, silence, func(event) bool { return len(r.values("qr")) > before })
+	codes := r.values("qr")
 	last := codes[len(codes)-1]
 	r.find(!strings.HasSuffix(screen.Payload, last), "after a new ADV secret: its last qr isn't the page's",
 		"%d more; equals the page's: %t", len(codes)-before, strings.HasSuffix(screen.Payload, last))
@@ -126,14 +126,14 @@ func fiveFieldsThenStale(ctx context.Context, r *reading) error {
 
 // idle: a code that has run out is published by nobody.
 func idle(ctx context.Context, r *reading) error {
-	known := r.events("qr")
+	known := r.values("qr")
 	dead := r.sim.OnScreen().Payload
 	if err := r.expire(ctx); err != nil {
 		return err
 	}
-	r.await(ctx, silence, func(event) bool { return len(r.events("qr")) > len(known) })
+	r.await(ctx, silence, func(event) bool { return len(r.values("qr")) > len(known) })
 	stale := 0
-	later := r.events("qr")[len(known):]
+	later := r.values("qr")[len(known):]
 	for _, code := range later {
 		if code != "" && (strings.HasSuffix(dead, code) || slices.Contains(known, code)) {
 			stale++
@@ -154,7 +154,7 @@ func attribute(ctx context.Context, r *reading) error {
 	if !r.await(ctx, 20*time.Second, func(e event) bool { return e.Event == "authcode" }) {
 		return fmt.Errorf("wa-js gave no code; %s", r.complaint())
 	}
-	code := r.events("authcode")[0]
+	code := r.values("authcode")[0]
 	r.find(fields(code) == 4 && !prefixed(code), "wa-js getAuthCode: four fields, no prefix", "%s", describe(code))
 	return nil
 }
@@ -175,7 +175,7 @@ func getsPast(ctx context.Context, r *reading) error {
 	if past {
 		r.await(ctx, silence, func(e event) bool { return e.Event == "qr" })
 	}
-	r.find(past, "getInterfaceStatus answers", "status notLogged: %t; %s", past, describeAll(r.events("qr")))
+	r.find(past, "getInterfaceStatus answers", "status notLogged: %t; %s", past, describeAll(r.values("qr")))
 	return nil
 }
 
@@ -188,8 +188,8 @@ func hangs(ctx context.Context, r *reading) error {
 		return fmt.Errorf("it didn't get to the page; %s", r.complaint())
 	}
 	past := r.await(ctx, silence, notLogged)
-	r.find(!past && len(r.events("qr")) == 0, "hangs: catchQR is never called",
-		"status notLogged: %t; %s", past, describeAll(r.events("qr")))
+	r.find(!past && len(r.values("qr")) == 0, "hangs: catchQR is never called",
+		"status notLogged: %t; %s", past, describeAll(r.values("qr")))
 	return nil
 }
 
@@ -212,22 +212,22 @@ func whole(ctx context.Context, r *reading) error {
 	return idle(ctx, r)
 }
 
-func fields(login string) int {
-	if login == "" {
+func fields(payload string) int {
+	if payload == "" {
 		return 0
 	}
-	return strings.Count(login, ",") + 1
+	return strings.Count(payload, ",") + 1
 }
 
-func prefixed(login string) bool { return strings.HasPrefix(login, "http") }
+func prefixed(payload string) bool { return strings.HasPrefix(payload, "http") }
 
-// describe says what a login string looks like.
-func describe(login string) string {
+// describe says what a QR payload looks like.
+func describe(payload string) string {
 	prefix := "no prefix"
-	if prefixed(login) {
+	if prefixed(payload) {
 		prefix = "prefix"
 	}
-	return fmt.Sprintf("%d fields, %s", fields(login), prefix)
+	return fmt.Sprintf("%d fields, %s", fields(payload), prefix)
 }
 
 func describeAll(codes []string) string {

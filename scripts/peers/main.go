@@ -1,10 +1,9 @@
-// Command peers is the acceptance of the simulator: it runs programs that read
-// the login of the real WhatsApp Web, unmodified as npm has them, and this
-// project's own binaries, on the simulator, and compares what they tell their
-// callers with what their sources let expect of the real page. A simulator on
-// which they do something else imitates something else.
+// Command peers is the acceptance test of the simulator: it runs programs that read the
+// QR of the real WhatsApp Web, unmodified from npm, and this project's own binaries, on
+// the simulator, and compares what they report to their callers with what their sources
+// predict for the real page. If they behave differently, the simulator is wrong.
 //
-// It ends with an error when a prediction misses. Chrome finds the simulator
+// It ends with an error when a prediction fails. Chrome finds the simulator
 // under the name web.whatsapp.com; no other name leads anywhere.
 package main
 
@@ -18,10 +17,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"session-manager/scripts/command"
+	"session-manager/scripts/harness"
 )
 
-func main() { command.Main("peers", run) }
+func main() { harness.Main("peers", run) }
 
 // options are the flags.
 type options struct {

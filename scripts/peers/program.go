@@ -5,108 +5,152 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
+
+	"session-manager/scripts/harness"
 )
 
 // closeTimeout bounds what a program takes to close its Chrome.
 const closeTimeout = 8 * time.Second
 
-// event is what a program told its caller.
+// ours is the name of this project among the programs.
+const ours = "session-manager"
+
+// event is what a program reported to its caller.
 type event struct {
 	Event string `json:"event"`
-	// Value may be a login string, so it is never shown.
+	// Value may be a QR payload, so it is never shown.
 	Value string `json:"value"`
 }
 
 // program is a running one.
 type program struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	loop  sync.WaitGroup
+	// stop ends it and its Chrome.
+	stop func()
 
-	mu   sync.Mutex
-	told []event
-	over bool
+	mu     sync.Mutex
+	events []event
+	over   bool
 	// changed is closed and replaced with every event.
 	changed chan struct{}
 }
 
-// startProgram runs the driver until ctx ends or stop is called.
+// startProgram runs the driver until stop is called.
 func startProgram(ctx context.Context, o options, s *stage, name string) (*program, error) {
 	args := append([]string{o.driver, name, o.modules, o.chrome}, s.chromeArgs()...)
-	p := &program{cmd: exec.CommandContext(ctx, "node", args...), changed: make(chan struct{})}
-	p.cmd.Dir = s.folder
+	if os.Geteuid() == 0 {
+		args = append(args, "--no-sandbox")
+	}
+	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd.Dir = s.folder
 	// Profiles that the programs make for themselves land in the folder, too; no
 	// registry is asked for newer versions.
-	p.cmd.Env = []string{
+	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + s.folder,
 		"npm_config_registry=http://127.0.0.1:9/", "NO_COLOR=1",
 	}
-	p.cmd.WaitDelay = closeTimeout
+	cmd.WaitDelay = closeTimeout
 	if o.verbose {
-		p.cmd.Stdout, p.cmd.Stderr = os.Stderr, os.Stderr
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a pipe: %w", err)
 	}
-	p.cmd.ExtraFiles = []*os.File{w}
-	if p.stdin, err = p.cmd.StdinPipe(); err == nil {
-		err = p.cmd.Start()
+	cmd.ExtraFiles = []*os.File{w}
+	stdin, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
 	}
 	_ = w.Close()
 	if err != nil {
 		_ = r.Close()
 		return nil, fmt.Errorf("cannot run %s: %w", filepath.Base(o.driver), err)
 	}
-	p.loop.Go(func() { p.listen(r) })
+	p := &program{changed: make(chan struct{})}
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		defer func() { _ = r.Close() }()
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			var e event
+			if json.Unmarshal(lines.Bytes(), &e) == nil {
+				p.record(e, false)
+			}
+		}
+		p.record(event{}, true)
+	})
+	p.stop = func() {
+		tree, err := harness.Below(cmd.Process.Pid)
+		_ = stdin.Close()
+		timer := time.AfterFunc(closeTimeout, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		_ = cmd.Wait() // how it ends says nothing about the page
+		loop.Wait()
+		if err == nil {
+			_ = harness.SignalAll(syscall.SIGKILL, tree.Running()...)
+			tree.Left(closeTimeout)
+			tree.Close()
+		}
+	}
 	return p, nil
 }
 
-func (p *program) listen(r *os.File) {
-	defer func() { _ = r.Close() }()
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		var e event
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
-			p.record(e)
-		}
+// startOurs runs the supervisor, and reports each QR that it serves as the others
+// report theirs. What a phone would read is what counts, so the picture is decoded.
+func startOurs(ctx context.Context, o options, s *stage) (*program, error) {
+	args := []string{"--chrome=" + o.chrome}
+	for _, arg := range s.chromeArgs() {
+		args = append(args, "--chrome-arg="+arg)
 	}
+	service, err := harness.Start(ctx, harness.Options{Supervisor: o.supervisor, Folder: s.folder, Args: args})
+	if err != nil {
+		return nil, err
+	}
+	asking, cancel := context.WithCancel(ctx)
+	p := &program{changed: make(chan struct{})}
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		for last := ""; ; {
+			body, picture, err := service.NextQR(asking, last)
+			if err != nil {
+				return
+			}
+			last = body
+			if payload, err := harness.Decode(picture); err == nil {
+				p.record(event{Event: "qr", Value: payload}, false)
+			}
+		}
+	})
+	p.stop = func() {
+		cancel()
+		loop.Wait()
+		_ = service.Stop()
+	}
+	return p, nil
+}
+
+// record adds an event, or, if over, the end of all.
+func (p *program) record(e event, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.over = true
+	if p.over = over; !over {
+		p.events = append(p.events, e)
+	}
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
 
-func (p *program) record(e event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.told = append(p.told, e)
-	close(p.changed)
-	p.changed = make(chan struct{})
-}
-
-// stop asks the program to close its Chrome, and waits for its end.
-func (p *program) stop() {
-	_ = p.stdin.Close()
-	timer := time.AfterFunc(closeTimeout, func() { _ = p.cmd.Process.Kill() })
-	defer timer.Stop()
-	_ = p.cmd.Wait() // how it ends says nothing about the page
-	p.loop.Wait()
-}
-
-// events returns the values of one kind of event, the oldest first.
-func (p *program) events(kind string) []string {
+// values returns those of one kind of event, the oldest first.
+func (p *program) values(kind string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var values []string
-	for _, e := range p.told {
+	for _, e := range p.events {
 		if e.Event == kind {
 			values = append(values, e.Value)
 		}
@@ -114,17 +158,17 @@ func (p *program) events(kind string) []string {
 	return values
 }
 
-// await blocks until the program has told what want looks for, for at most
+// await blocks until the program has reported an event that is wanted, for at most
 // limit; false means that it didn't.
-func (p *program) await(ctx context.Context, limit time.Duration, want func(event) bool) bool {
+func (p *program) await(ctx context.Context, limit time.Duration, wanted func(event) bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for seen := 0; ; {
 		p.mu.Lock()
-		told, over, changed := p.told, p.over, p.changed
+		events, over, changed := p.events, p.over, p.changed
 		p.mu.Unlock()
-		for ; seen < len(told); seen++ {
-			if want(told[seen]) {
+		for ; seen < len(events); seen++ {
+			if wanted(events[seen]) {
 				return true
 			}
 		}
@@ -142,9 +186,9 @@ func (p *program) await(ctx context.Context, limit time.Duration, want func(even
 // complaint is why a program gave up, as far as it said so.
 func (p *program) complaint() string {
 	for _, kind := range []string{"failed", "rejected", "unhandled"} {
-		if said := p.events(kind); len(said) > 0 {
+		if said := p.values(kind); len(said) > 0 {
 			return kind + ": " + firstLine(said[0])
 		}
 	}
-	return "nothing was told"
+	return "it said nothing"
 }

@@ -24,7 +24,7 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// What a wayward worker does when it is told to.
+// What the saboteur can do.
 const (
 	deadlock    = "deadlock"
 	leak        = "leak"
@@ -34,63 +34,57 @@ const (
 	leaveChild  = "leave child"
 )
 
-// waywardFaults are what no worker can be made to do from outside. This program takes
-// the worker's place, hands everything on to the real one, which it runs, and goes
-// wrong when it is told to.
-func waywardFaults() []fault {
+// saboteurFaults are what no worker can be made to do from outside. This program takes
+// the worker's place, forwards everything to the real one, which it runs, and does harm
+// on SIGUSR1.
+func saboteurFaults() []fault {
 	const flood = 15 * time.Second
-	quiet := func(name, deed string, hold time.Duration) fault {
-		f := waywardly(name, deed, nothing)
-		f.hold = hold
-		return f
+	faults := []fault{
+		{name: "worker deadlocked", expect: restarts, reasons: one("worker_hung"), inject: sabotage(deadlock)},
+		{name: "worker leaks memory", expect: rolls, reasons: one("memory_limit"), inject: sabotage(leak),
+			prepare: simply(func(h *hit) error {
+				h.args = []string{"--memory-limit", "1G"}
+				return placeSaboteur(h)
+			})},
+		{name: "worker's log is hostile", expect: nothing, hold: 5 * time.Second, inject: sabotage(hostileLog)},
+		{name: "worker writes a gigabyte to stdout", expect: nothing, hold: flood, inject: sabotage(floodStdout)},
+		{name: "worker writes a gigabyte to stderr", expect: nothing, hold: flood, inject: sabotage(floodStderr)},
+		{name: "worker leaves a child with its pipes, and dies", expect: restarts, reasons: one("worker_crashed"), inject: sabotage(leaveChild)},
 	}
-	memory := waywardly("worker leaks memory", leak, rolls, "memory_limit")
-	memory.prepare = func(_ context.Context, r *rig) error {
-		r.args = []string{"--memory-limit", "1G"}
-		return r.placeWayward()
+	for i := range faults {
+		if faults[i].prepare == nil {
+			faults[i].prepare = simply(placeSaboteur)
+		}
 	}
-	return []fault{
-		waywardly("worker deadlocked", deadlock, restarts, "worker_hung"),
-		memory,
-		quiet("worker's log is hostile", hostileLog, 5*time.Second),
-		quiet("worker writes a gigabyte to stdout", floodStdout, flood),
-		quiet("worker writes a gigabyte to stderr", floodStderr, flood),
-		waywardly("worker leaves a child with its pipes, and dies", leaveChild, restarts, "worker_crashed"),
-	}
+	return faults
 }
 
-func waywardly(name, deed string, expect effect, reasons ...string) fault {
-	return fault{
-		name: name, expect: expect, reasons: reasons,
-		prepare: func(_ context.Context, r *rig) error { return r.placeWayward() },
-		clear: func(_ context.Context, r *rig) error {
-			r.args = nil
-			return r.replaceWorker(nil)
-		},
-		inject: func(ctx context.Context, r *rig, t target) error {
-			if err := os.WriteFile(deedFile(r.places.worker), []byte(deed), 0o600); err != nil {
-				return err
-			}
-			return toWorker(syscall.SIGUSR1)(ctx, r, t)
-		},
-	}
-}
-
-// The real worker, and the name of what to do, lie beside the wayward one.
+// The real worker, and the name of the harm to do, are next to the saboteur.
 func realWorker(worker string) string { return worker + ".real" }
-func deedFile(worker string) string   { return worker + ".deed" }
+func harmFile(worker string) string   { return worker + ".harm" }
 
-// placeWayward puts this program in the worker's place.
-func (r *rig) placeWayward() error {
-	return errors.Join(harness.CopyProgram(r.o.worker, realWorker(r.places.worker)), harness.PlaceSelf(r.places.worker))
+// placeSaboteur puts this program in the worker's place.
+func placeSaboteur(h *hit) error {
+	h.afterwards(func() error { return h.files.replaceWorker(nil) })
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find this program: %w", err)
+	}
+	return errors.Join(harness.CopyProgram(h.files.original, realWorker(h.files.worker)), harness.CopyProgram(self, h.files.worker))
 }
 
-// wayward is the worker, as the supervisor sees it.
-type wayward struct {
+func sabotage(harm string) action {
+	return all(
+		simply(func(h *hit) error { return os.WriteFile(harmFile(h.files.worker), []byte(harm), 0o600) }),
+		toWorker(syscall.SIGUSR1))
+}
+
+// saboteur is the worker, as the supervisor sees it.
+type saboteur struct {
 	*rpc.Client
 	self           string
 	stdout, stderr *os.File
-	hoard          [][]byte      // misbehave's own
+	hoard          [][]byte      // sabotage's own
 	hoarded        atomic.Uint64 // its bytes
 
 	mu sync.Mutex // every event passes it
@@ -102,8 +96,8 @@ func playWorker() error {
 	if err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}
-	// Serve puts pipes of its own in the place of these.
-	w := &wayward{self: self, stdout: os.Stdout, stderr: os.Stderr}
+	// Serve replaces these by pipes of its own.
+	w := &saboteur{self: self, stdout: os.Stdout, stderr: os.Stderr}
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: rpc.Handshake(), Plugins: rpc.Plugins(), GRPCDialOptions: rpc.DialOptions(), AutoMTLS: true,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -119,11 +113,11 @@ func playWorker() error {
 	if err != nil {
 		return fmt.Errorf("cannot run the real worker: %w", err)
 	}
-	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGUSR1)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
 	go func() {
-		for range told {
-			w.misbehave()
+		for range signals {
+			w.sabotage()
 		}
 	}()
 	rpc.Serve(w, slog.New(slog.DiscardHandler))
@@ -131,7 +125,7 @@ func playWorker() error {
 }
 
 // Events implements rpc.Worker.
-func (w *wayward) Events(ctx context.Context, emit func(rpc.Event) error) error {
+func (w *saboteur) Events(ctx context.Context, emit func(rpc.Event) error) error {
 	return w.Client.Events(ctx, func(e rpc.Event) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -143,15 +137,15 @@ func (w *wayward) Events(ctx context.Context, emit func(rpc.Event) error) error 
 	})
 }
 
-// misbehave does what the file says.
-func (w *wayward) misbehave() {
-	deed, err := os.ReadFile(deedFile(w.self))
+// sabotage does the harm that the file names.
+func (w *saboteur) sabotage() {
+	harm, err := os.ReadFile(harmFile(w.self))
 	if err != nil {
 		_, _ = fmt.Fprintln(w.stderr, err)
 		return
 	}
 	const gigabyte, chunk = 1 << 30, 1 << 20
-	switch string(deed) {
+	switch string(harm) {
 	case deadlock:
 		w.mu.Lock()
 	case leak:
@@ -163,7 +157,7 @@ func (w *wayward) misbehave() {
 			"<0>\x00\x1b[2J\n"+strings.Repeat("y", 10*chunk)+"\n")
 	case floodStdout, floodStderr:
 		to, line := w.stdout, bytes.Repeat([]byte(strings.Repeat("z", 127)+"\n"), chunk/128)
-		if string(deed) == floodStderr {
+		if string(harm) == floodStderr {
 			to = w.stderr
 		}
 		for range gigabyte / chunk {

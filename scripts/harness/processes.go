@@ -1,0 +1,206 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+)
+
+// Process is one that was seen. Its handle stays valid when its number is reused.
+type Process struct {
+	PID int
+	// Kind is what it is to Chrome (renderer, gpu-process, zygote, network,
+	// storage), and otherwise its name.
+	Kind   string
+	handle int
+}
+
+// Tree is the processes that were below another at some moment.
+type Tree []Process
+
+// Below returns the processes below pid, without it. The caller closes it.
+func Below(pid int) (Tree, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list processes: %w", err)
+	}
+	children := map[int][]Process{}
+	for _, p := range all {
+		if stat, err := p.Stat(); err == nil { // or it has ended
+			children[stat.PPID] = append(children[stat.PPID], Process{PID: p.PID, Kind: kindOf(p, stat.Comm)})
+		}
+	}
+	var found Tree
+	for next := children[pid]; len(next) > 0; next = next[1:] {
+		p := next[0]
+		next = append(next, children[p.PID]...)
+		if p.handle, err = unix.PidfdOpen(p.PID, 0); err == nil { // or it has ended
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+func kindOf(p procfs.Proc, name string) string {
+	args, err := p.CmdLine()
+	if err != nil {
+		return name
+	}
+	// Children of the zygote have spaces between their arguments.
+	for arg := range strings.FieldsSeq(strings.Join(args, " ")) {
+		if sub, ok := strings.CutPrefix(arg, "--utility-sub-type="); ok {
+			service, _, _ := strings.Cut(sub, ".")
+			return service
+		}
+		if kind, ok := strings.CutPrefix(arg, "--type="); ok && kind != "utility" {
+			return kind
+		}
+	}
+	return name
+}
+
+// Close releases the handles.
+func (t Tree) Close() {
+	for _, p := range t {
+		_ = unix.Close(p.handle)
+	}
+}
+
+// Of returns the numbers of the processes of a kind.
+func (t Tree) Of(kind string) []int {
+	var pids []int
+	for _, p := range t {
+		if p.Kind == kind {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
+
+// PIDs returns the numbers of all.
+func (t Tree) PIDs() []int {
+	pids := make([]int, 0, len(t))
+	for _, p := range t {
+		pids = append(pids, p.PID)
+	}
+	return pids
+}
+
+// Has reports whether pid is one of them.
+func (t Tree) Has(pid int) bool {
+	return slices.ContainsFunc(t, func(p Process) bool { return p.PID == pid })
+}
+
+// Left waits until all have ended, for at most limit, and names those that have not.
+func (t Tree) Left(limit time.Duration) []string {
+	deadline := time.Now().Add(limit)
+	var names []string
+	for _, p := range t {
+		if !p.awaitEnd(time.Until(deadline)) {
+			names = append(names, fmt.Sprintf("%s (%d)", p.Kind, p.PID))
+		}
+	}
+	return names
+}
+
+// Running returns the numbers of those that have not ended.
+func (t Tree) Running() []int {
+	var pids []int
+	for _, p := range t {
+		if !p.awaitEnd(0) {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
+
+func (p Process) awaitEnd(limit time.Duration) bool {
+	for {
+		fds := []unix.PollFd{{Fd: int32(p.handle), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(max(0, limit).Milliseconds()))
+		if !errors.Is(err, unix.EINTR) {
+			return n == 1
+		}
+	}
+}
+
+// SignalAll sends sig to each pid; it fails when none of them took it.
+func SignalAll(sig syscall.Signal, pids ...int) error {
+	err := errors.New("there is no such process")
+	reached := false
+	for _, pid := range pids {
+		if e := syscall.Kill(pid, sig); e != nil {
+			err = e
+			continue
+		}
+		reached = true
+	}
+	if !reached {
+		return fmt.Errorf("cannot send %s: %w", sig, err)
+	}
+	return nil
+}
+
+// Size is what a process holds.
+type Size struct {
+	// RSS is in bytes.
+	RSS int64
+	// Goroutines is 0 where it is not known.
+	Goroutines int
+	// Files are open descriptors.
+	Files int
+}
+
+// What a supervisor may hold more at the end of a long run than early in it: Go's
+// heap, and the connections that clients keep open, vary.
+const (
+	MoreGoroutines = 8
+	MoreFiles      = 8
+	MoreRSS        = 16 << 20 // bytes
+)
+
+// SizeOf measures a process.
+func SizeOf(pid int) (Size, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return Size{}, fmt.Errorf("cannot measure process %d: %w", pid, err)
+	}
+	stat, err := p.Stat()
+	if err != nil {
+		return Size{}, fmt.Errorf("cannot measure process %d: %w", pid, err)
+	}
+	files, err := p.FileDescriptorsLen()
+	if err != nil {
+		return Size{}, fmt.Errorf("cannot measure process %d: %w", pid, err)
+	}
+	return Size{RSS: int64(stat.ResidentMemory()), Files: files}, nil
+}
+
+// Size measures the supervisor.
+func (s *Service) Size(ctx context.Context) (Size, error) {
+	now, err := SizeOf(s.PID())
+	if err != nil {
+		return now, err
+	}
+	metrics, err := s.Get(ctx, "/metrics")
+	if err != nil {
+		return now, err
+	}
+	for line := range strings.Lines(metrics) {
+		if n, ok := strings.CutPrefix(line, "go_goroutines "); ok {
+			now.Goroutines, err = strconv.Atoi(strings.TrimSpace(n))
+		}
+	}
+	if err != nil || now.Goroutines == 0 {
+		return now, fmt.Errorf("cannot read the number of goroutines: %w", err)
+	}
+	return now, nil
+}
