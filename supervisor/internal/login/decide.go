@@ -21,12 +21,11 @@ type Limits struct {
 
 // Limits that are fixed. What they assume of WhatsApp is from field reports.
 const (
-	// syncTime is how long a login is protected that has not become READY. The page
-	// itself gives up after three minutes.
+	// syncTime is how long a login is protected before its first READY. The page itself
+	// gives up after three minutes.
 	syncTime = 5 * time.Minute
 	// wipeTime is how long the page must have asked for a phone after a logout: it
-	// deletes its databases meanwhile. maxWipeTime is when that is no longer waited
-	// for.
+	// deletes its databases meanwhile. After maxWipeTime the wait is over.
 	wipeTime, maxWipeTime = 2 * time.Second, 30 * time.Second
 	// missingTime is how long the page must have asked for a phone, and failedTime
 	// how long its storage must have failed, although there should be a login, before
@@ -120,7 +119,7 @@ func (l Limits) backupDue(r Record, p page, now time.Time) bool {
 		old(r.BackupVerifiedAt) && old(r.BackupTriedAt)
 }
 
-// hold returns until when a planned restart of this urgency would endanger the login.
+// hold returns when a planned restart of this urgency stops endangering the login.
 func (l Limits) hold(r Record, u worker.Urgency) time.Time {
 	switch {
 	case r.LinkedAt.IsZero() || !r.LoggedOutAt.IsZero():

@@ -8,7 +8,7 @@
 //
 // A phone is linked. Planned restarts (SIGHUP, memory, a backup) wait until
 // --settle-time, a minute, after the first READY. POST /session/restart waits until
-// READY and says so in its answer, unless it is called with now=true.
+// READY, which its answer explains, unless it is called with now=true.
 //
 // The phone or WhatsApp ends the link. Once the page asks for a phone again there
 // is one planned restart: the profile goes to admin.quarantine/<time>-logged_out, and

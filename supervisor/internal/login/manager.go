@@ -52,7 +52,7 @@ type Manager struct {
 	hasBackup    bool             // guarded by mu; there is a backup of the present login
 	pending      plan             // guarded by mu; what BeforeStart has to do
 	failedStarts int              // guarded by mu; starts of Chrome that failed in a row
-	logout       *logout          // guarded by mu; nil while there is none
+	logout       *logout          // guarded by mu; nil while nobody logs out
 	profile      *profile.Profile // guarded by mu; nil before the first start
 }
 
@@ -239,8 +239,8 @@ func (m *Manager) erase() error {
 	return nil
 }
 
-// restore brings back the newest usable backup. The attempt is saved first: whatever
-// happens then, it does not happen forever. It is called with mu held.
+// restore brings back the newest usable backup. The attempt is saved first, so that
+// one that kills the process is not repeated forever. It is called with mu held.
 func (m *Manager) restore(ctx context.Context, s worker.Start, why string) {
 	b, now := m.backups(), m.now()
 	if why == whyNoStart && !b.profileIsToBlame(ctx, s) {

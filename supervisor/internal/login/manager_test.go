@@ -150,7 +150,7 @@ func TestRemovedProfileIsNotRestored(t *testing.T) {
 	}
 }
 
-func TestOnlyACleanlyClosedReadyProfileIsBackedUp(t *testing.T) {
+func TestOnlyCleanlyClosedReadyProfilesAreBackedUp(t *testing.T) {
 	for name, scene := range map[string]func(r *rig){
 		"Chrome was killed":   func(r *rig) { r.link(); r.end(reason.Stopping, false) },
 		"it was never linked": func(r *rig) { r.see(0, qrShown); r.end(reason.Stopping, true) },
@@ -171,7 +171,7 @@ func TestOnlyACleanlyClosedReadyProfileIsBackedUp(t *testing.T) {
 	}
 }
 
-func TestProfileIsReplacedOnlyIfItKeepsChromeFromStarting(t *testing.T) {
+func TestOnlyAProvenBadProfileIsReplaced(t *testing.T) {
 	starts := filepath.Join(t.TempDir(), "chrome")
 	if err := os.WriteFile(starts, []byte("#!/bin/sh\necho '<html></html>'\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestLogOutWithPurgeLeavesNothing(t *testing.T) {
 	}
 	r.holds("")
 	left, err := filepath.Glob(filepath.Join(r.tokens, "admin.*"))
-	if err != nil || strings.Contains(strings.Join(left, " "), "snapshots") || strings.Contains(strings.Join(left, " "), "quarantine") {
+	if err != nil || strings.Contains(strings.Join(left, " "), "backups") || strings.Contains(strings.Join(left, " "), "quarantine") {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }

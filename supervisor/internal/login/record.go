@@ -52,7 +52,7 @@ type Record struct {
 }
 
 // LoadRecord reads the record in a tokens folder, which a running supervisor may
-// use; it is zero if there is none.
+// use, or zero.
 func LoadRecord(tokens string) (Record, error) {
 	p, err := profile.View(tokens)
 	if err != nil {

@@ -212,7 +212,7 @@ func TestBackupDoesNotFillTheDisk(t *testing.T) {
 	}
 }
 
-func TestProfileOfAKilledChromeIsNotBackedUp(t *testing.T) {
+func TestKilledChromesProfileIsNotBackedUp(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	if err := os.Symlink("host-1", filepath.Join(p.Dir(), "SingletonLock")); err != nil {
@@ -223,7 +223,7 @@ func TestProfileOfAKilledChromeIsNotBackedUp(t *testing.T) {
 	}
 }
 
-func TestOldBackupsGoAndFrequentOnesCountAsOne(t *testing.T) {
+func TestOldAndFrequentBackupsAreRemoved(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	for _, after := range []time.Duration{0, 5 * time.Hour, 10 * time.Hour, 15 * time.Hour, 15*time.Hour + time.Minute, 15*time.Hour + 2*time.Minute} {
@@ -247,7 +247,7 @@ func TestVerifiedBackupIsKept(t *testing.T) {
 		"verified, soon after one":         {"18:00* 17:50 08:00", "18:00* 08:00"},
 		"soon after one":                   {"18:00 17:50 17:40*", "18:00 17:40*"},
 		"the only other one stays":         {"18:00* 17:50*", "18:00* 17:50*"},
-		"there is none":                    {"", ""},
+		"nothing to keep":                  {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			verified, label := map[string]bool{}, map[string]string{}

@@ -116,12 +116,9 @@ func (l ChromeLock) Clean() (LockState, error) {
 // reason.ProfileInUse when the lock does not name pid: then Chrome uses another
 // profile.
 func (l ChromeLock) Record(pid int) error {
-	target, err := os.Readlink(filepath.Join(l.tokens.profile(), lockFile))
-	if err != nil {
-		return inUse("Chrome (pid %d) has not locked our profile: %w", pid, err)
-	}
+	target, _ := os.Readlink(filepath.Join(l.tokens.profile(), lockFile))
 	if name, ok := parseLock(target); !ok || name.pid != pid {
-		return inUse("Chrome (pid %d) has not locked our profile, the lock names %q", pid, target)
+		return inUse("Chrome (pid %d) has not locked our profile; the lock is %q", pid, target)
 	}
 	return l.launch().Save(target)
 }
@@ -194,15 +191,10 @@ func (l ChromeLock) gather(dir int, name lockName) (evidence, error) {
 		return e, inUse("%w: %w", errChanged, err)
 	}
 	e.made = time.Unix(st.Mtim.Unix())
+	// If these fail, the lock counts as one of another machine on a shared disk.
+	e.host, _ = os.Hostname()
 	var volume unix.Statfs_t
-	if err := unix.Fstatfs(dir, &volume); err != nil {
-		return e, fmt.Errorf("cannot judge lock: %w", err)
-	}
-	e.local = isLocal(int64(volume.Type)) //nolint:unconvert // its size depends on the architecture
-	var err error
-	if e.host, err = os.Hostname(); err != nil {
-		return e, fmt.Errorf("cannot judge lock: %w", err)
-	}
+	e.local = unix.Fstatfs(dir, &volume) == nil && isLocal(int64(volume.Type)) //nolint:unconvert // its size depends on the architecture
 	return e, nil
 }
 
@@ -266,7 +258,7 @@ func checkSocket(dir int) error {
 	return nil
 }
 
-// process is the one on this machine that has the lock's pid, zero if there is none.
+// process is the one on this machine that has the lock's pid, or zero.
 type process struct {
 	name    string
 	started time.Time
@@ -291,21 +283,17 @@ func (p process) canHaveMade(made time.Time) bool {
 // counts against removing the lock.
 func lookAt(pid int, profile string) process {
 	proc, err := procfs.NewProc(pid)
-	if errors.Is(err, fs.ErrNotExist) {
-		return process{}
+	var stat procfs.ProcStat
+	if err == nil {
+		stat, err = proc.Stat()
 	}
-	p := process{name: "a process", chrome: true}
-	if err != nil {
-		return p
-	}
-	stat, err := proc.Stat()
 	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && stat.State == "Z":
+	case errors.Is(err, fs.ErrNotExist), stat.State == "Z":
 		return process{}
 	case err != nil:
-		return p
+		return process{name: "a process", chrome: true}
 	}
-	p.name, p.started = stat.Comm, startTime(stat.Starttime)
+	p := process{name: stat.Comm, started: startTime(stat.Starttime)}
 	exe, err := proc.Executable()
 	if err != nil || exe == "" {
 		exe = stat.Comm

@@ -189,7 +189,7 @@ func TestUnparsableLockIsLeftToChrome(t *testing.T) {
 	}
 }
 
-func TestLockThatIsNotALinkIsMovedAside(t *testing.T) {
+func TestLockWithoutALinkIsMovedAside(t *testing.T) {
 	for name, put := range map[string]func(t *testing.T, path string){"file": write, "folder": mkdir} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t)
@@ -237,10 +237,10 @@ func TestLockRemovedMeanwhileIsNotAnError(t *testing.T) {
 	}
 }
 
-// TestRaceForTheLockHasOneWinnerOrAnError lets two cleaners, which the supervisor's lock
+// TestRaceForTheLockHasAtMostOneWinner lets two cleaners, which the supervisor's lock
 // prevents outside of tests, and two Chromes meet at one stale lock. A Chrome has won
 // when it has made the lock.
-func TestRaceForTheLockHasOneWinnerOrAnError(t *testing.T) {
+func TestRaceForTheLockHasAtMostOneWinner(t *testing.T) {
 	const rounds = 10_000
 	p := open(t)
 	lock := filepath.Join(p.Dir(), lockFile)
@@ -308,7 +308,7 @@ func TestRaceForTheLockHasOneWinnerOrAnError(t *testing.T) {
 	}
 }
 
-func TestOwnLockIsRecognisedAfterTheHostWasRenamed(t *testing.T) {
+func TestOwnLockIsRecognisedOnARenamedHost(t *testing.T) {
 	p := open(t)
 	pid := play(t, "chrome", "chrome", "")
 	target := fmt.Sprintf("%s-%d", otherHost, pid)

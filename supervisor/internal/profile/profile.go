@@ -101,9 +101,9 @@ func (p *Profile) Dir() string { return p.tokens.profile() }
 func (p *Profile) LeaseFile() string { return p.tokens.path("lease") }
 
 // Home returns the folder that Chrome makes in the profile at its first start and
-// never moves, or nil if there is none. os.SameFile tells whether a running Chrome's
-// profile was removed, emptied or replaced, by a backup of itself too, which has the
-// same Stamp. It costs one call of stat.
+// never moves, or nil. With os.SameFile it shows whether the profile of a running
+// Chrome was removed, emptied or replaced, even by a copy with the same Stamp. It costs
+// one call of stat.
 func (p *Profile) Home() os.FileInfo {
 	info, err := os.Stat(filepath.Join(p.Dir(), "Default"))
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *Profile) Stamp() (string, error) {
 			return stamp, nil
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		// Whatever is there, it is not a stamp.
+		// It is not a stamp.
 		if err := os.RemoveAll(path); err != nil {
 			return "", unwritable("cannot stamp profile", err)
 		}

@@ -40,7 +40,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func TestFirstFailureRestartsAtOnceAndTheNextOnesBackOff(t *testing.T) {
+func TestFirstFailureRestartsAtOnceThenBacksOff(t *testing.T) {
 	s, now := State{}, t0
 	want := []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}
 	for i, w := range want {
@@ -61,7 +61,7 @@ func TestBackoffHasACeilingAndJitterHasBounds(t *testing.T) {
 	}
 }
 
-func TestTooManyFailuresInTheWindowOpenTheCircuit(t *testing.T) {
+func TestTooManyFailuresOpenTheCircuit(t *testing.T) {
 	s, now := State{}, t0
 	var d Decision
 	for range 6 {
@@ -85,7 +85,7 @@ func TestTooManyFailuresInTheWindowOpenTheCircuit(t *testing.T) {
 	}
 }
 
-func TestFailuresThatAreFarApartNeverOpenTheCircuit(t *testing.T) {
+func TestRareFailuresNeverOpenTheCircuit(t *testing.T) {
 	s := State{}
 	for i := range 50 {
 		var d Decision
@@ -142,7 +142,7 @@ func TestPlannedEndsAreNeverCounted(t *testing.T) {
 	}
 }
 
-func TestEnvironmentalEndsOpenTheCircuitAtOnceAndAreNotCounted(t *testing.T) {
+func TestEnvironmentalEndOpensTheCircuitUncounted(t *testing.T) {
 	s, d := State{}.Ended(limits, Environmental, t0, 0.5)
 	if d.Circuit != Open || d.Failures != 0 || s.Streak != 0 {
 		t.Errorf("got %+v, streak %d", d, s.Streak)
@@ -163,7 +163,7 @@ func TestEnvironmentalEndsAreProbedEverMoreSlowly(t *testing.T) {
 	}
 }
 
-func TestAClockThatWasSetBackKeepsNoFailures(t *testing.T) {
+func TestClockThatWasSetBackKeepsNoFailures(t *testing.T) {
 	s := State{Failures: []time.Time{at(time.Hour), at(2 * time.Hour)}}
 	if _, d := s.Ended(limits, Transient, t0, 0.5); d.Failures != 1 {
 		t.Errorf("got %d failures", d.Failures)
