@@ -59,7 +59,7 @@ func TestPersonLinksAPhoneAndRestartsWithoutAReload(t *testing.T) {
 	if got := page.text("crashes"); got != "0" {
 		t.Errorf("a planned restart is no crash: %q", got)
 	}
-	if got := page.text("lastEnd"); !strings.Contains(got, "A restart was asked for.") {
+	if got := page.text("lastEnd"); !strings.Contains(got, "A restart was requested.") {
 		t.Errorf("last end: %q", got)
 	}
 	page.unharmed()

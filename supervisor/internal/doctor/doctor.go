@@ -1,6 +1,6 @@
-// Package doctor checks a machine for everything that the service needs, and
-// says what to do about each finding. It changes nothing: it makes no folder,
-// keeps no lock and leaves nothing running.
+// Package doctor checks a machine for everything that the service needs, and says
+// what to do about each finding. It changes nothing: it creates no folder, keeps no
+// lock and leaves nothing running.
 package doctor
 
 import (
@@ -12,36 +12,27 @@ import (
 	"unicode/utf8"
 )
 
-// Mark says how bad a finding is.
+// Mark is how bad a finding is.
 type Mark int
 
 // Marks, from good to bad.
 const (
 	Good Mark = iota
-	// Warning: the service works, and could do so better or safer.
+	// Warning: the service works, and could work better or more safely.
 	Warning
 	// Bad: the service can't work like this.
 	Bad
-	// NoChrome: there is no Chrome that could be started.
+	// NoChrome: no Chrome could be started.
 	NoChrome
 )
 
 // String is the sign that people see.
-func (m Mark) String() string {
-	switch m {
-	case Good:
-		return "✓"
-	case Warning:
-		return "!"
-	default:
-		return "✗"
-	}
-}
+func (m Mark) String() string { return [...]string{"✓", "!", "✗", "✗"}[m] }
 
-// Finding is what a check found.
+// Finding is the result of a check.
 type Finding struct {
 	Mark Mark
-	// Found is what there is.
+	// Found is what was found.
 	Found string
 	// Do is what to do about it; empty when there is nothing to do.
 	Do string
@@ -49,20 +40,20 @@ type Finding struct {
 
 func good(format string, args ...any) Finding { return Finding{Good, fmt.Sprintf(format, args...), ""} }
 
-func (f Finding) do(format string, args ...any) Finding {
-	f.Do = fmt.Sprintf(format, args...)
-	return f
-}
-
 func warning(format string, args ...any) Finding {
 	return Finding{Warning, fmt.Sprintf(format, args...), ""}
 }
 
 func bad(format string, args ...any) Finding { return Finding{Bad, fmt.Sprintf(format, args...), ""} }
 
+func (f Finding) do(format string, args ...any) Finding {
+	f.Do = fmt.Sprintf(format, args...)
+	return f
+}
+
 // Options are the settings that are checked.
 type Options struct {
-	// Chrome as set, or empty to look for one; ChromeArgs are its further flags.
+	// Chrome as set, or empty to look for one; ChromeArgs are additional flags.
 	Chrome     string
 	ChromeArgs []string
 	// Worker and Tokens are absolute paths.
@@ -71,11 +62,10 @@ type Options struct {
 	URL string
 	// Network and Address to listen on.
 	Network, Address string
-	// Files are secrets and certificates that are set.
-	Files Files
+	Files            Files
 }
 
-// Files that the settings name; empty where none is set.
+// Files are the paths of secrets and certificates, empty where none is set.
 type Files struct{ APIKeys, TLSCert, TLSKey, WebhookKey string }
 
 type check struct {
@@ -102,17 +92,17 @@ func (o Options) checks() []check {
 // checkTimeout bounds each check.
 const checkTimeout = 40 * time.Second
 
-// Run makes every check and writes its finding to w as soon as it is there. It
-// returns the worst mark.
+// Run makes every check and writes each finding to w at once. It returns the worst
+// mark.
 func Run(ctx context.Context, o Options, w io.Writer) (Mark, error) {
-	worst := Good
-	checks := o.checks()
-	width := 0
-	for _, c := range checks {
+	worst, width := Good, 0
+	for _, c := range o.checks() {
 		width = max(width, utf8.RuneCountInString(c.name))
 	}
-	for _, c := range checks {
-		f := bounded(ctx, c)
+	for _, c := range o.checks() {
+		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+		f := c.run(bounded)
+		cancel()
 		worst = max(worst, f.Mark)
 		text := fmt.Sprintf("%s %-*s  %s\n", f.Mark, width, c.name, f.Found)
 		if f.Do != "" {
@@ -123,10 +113,4 @@ func Run(ctx context.Context, o Options, w io.Writer) (Mark, error) {
 		}
 	}
 	return worst, nil
-}
-
-func bounded(ctx context.Context, c check) Finding {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	return c.run(ctx)
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"session-manager/supervisor/internal/login"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,7 +41,7 @@ func expect(t *testing.T, f Finding, mark Mark, words ...string) {
 		t.Errorf("got %s %s", f.Mark, f.Found)
 	}
 	if (f.Mark == Good) != (f.Do == "") && f.Mark != Good {
-		t.Errorf("nothing is said to do about %s", f.Found)
+		t.Errorf("nothing to do about %s", f.Found)
 	}
 	for _, word := range words {
 		if !strings.Contains(f.Found+" "+f.Do, word) {
@@ -47,13 +50,13 @@ func expect(t *testing.T, f Finding, mark Mark, words ...string) {
 	}
 }
 
-func TestChromeThatIsMissingOrNoneIsTold(t *testing.T) {
+func TestMissingChromeAndOtherProgramsAreReported(t *testing.T) {
 	expect(t, Options{Chrome: "/nonexistent"}.checkChrome(t.Context()), NoChrome, "/nonexistent", "apt-get install chromium")
 	expect(t, Options{Chrome: program(t, "echo no browser")}.checkChrome(t.Context()), NoChrome, "no version")
 	expect(t, Options{Chrome: program(t, "echo Chromium 156.0.1.2")}.checkChrome(t.Context()), Good, "156.0.1.2")
 }
 
-func TestStartOfChromeTellsWhatIsInTheWay(t *testing.T) {
+func TestFailedStartOfChromeIsExplained(t *testing.T) {
 	for name, tt := range map[string]struct {
 		script string
 		want   []string
@@ -68,7 +71,7 @@ func TestStartOfChromeTellsWhatIsInTheWay(t *testing.T) {
 	}
 }
 
-func TestChromeThatHangsIsEndedWithAllItsChildren(t *testing.T) {
+func TestHangingChromeIsKilledWithItsChildren(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
 	// The browser and a helper of it, that both never end.
 	hanging := program(t, `mkfifo `+pids+`.end; (read x < `+pids+`.end) & echo $$ $! > `+pids+`; wait`)
@@ -117,18 +120,18 @@ func TestWorkerMustBeAProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, Options{Worker: file + ".missing"}.checkWorker(t.Context()), Bad, "make build")
-	expect(t, Options{Worker: filepath.Dir(file)}.checkWorker(t.Context()), Bad, "no program")
-	expect(t, Options{Worker: file}.checkWorker(t.Context()), Bad, "no program")
+	expect(t, Options{Worker: filepath.Dir(file)}.checkWorker(t.Context()), Bad, "not a program")
+	expect(t, Options{Worker: file}.checkWorker(t.Context()), Bad, "not a program")
 	expect(t, Options{Worker: program(t, "")}.checkWorker(t.Context()), Good)
 }
 
-func TestFolderIsLookedAtAndNotTouched(t *testing.T) {
+func TestFolderIsCheckedAndNotTouched(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "a", "tokens")
-	expect(t, Options{Tokens: missing}.checkFolder(t.Context()), Good, "will be made")
+	expect(t, Options{Tokens: missing}.checkFolder(t.Context()), Good, "will be created")
 	expect(t, Options{Tokens: missing}.checkDisk(t.Context()), Good, "MiB")
 	if _, err := os.Stat(filepath.Dir(missing)); !errors.Is(err, os.ErrNotExist) {
-		t.Error("a folder was made")
+		t.Error("a folder was created")
 	}
 	tokens := filepath.Join(dir, "tokens")
 	if err := os.Mkdir(tokens, 0o755); err != nil {
@@ -156,7 +159,7 @@ func TestFolderIsLookedAtAndNotTouched(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: file}.checkFolder(t.Context()), Bad, "no folder")
+	expect(t, Options{Tokens: file}.checkFolder(t.Context()), Bad, "not a folder")
 }
 
 func TestAddressInUseIsTheServicesOrAnothers(t *testing.T) {
@@ -170,7 +173,7 @@ func TestAddressInUseIsTheServicesOrAnothers(t *testing.T) {
 	expect(t, o.checkAddress(t.Context()), Good, "the service answers")
 	expect(t, Options{Network: "tcp", Address: "127.0.0.1:0"}.checkAddress(t.Context()), Good, "free")
 	socket := filepath.Join(t.TempDir(), "api.sock")
-	expect(t, Options{Network: "unix", Address: socket}.checkAddress(t.Context()), Good, "can be made")
+	expect(t, Options{Network: "unix", Address: socket}.checkAddress(t.Context()), Good, "can be created")
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +220,7 @@ func TestProxyOfChromeIsUsed(t *testing.T) {
 	}
 }
 
-func TestSecretsThatOthersCanReadAreTold(t *testing.T) {
+func TestSecretsThatOthersCanReadAreReported(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(keys, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
@@ -249,4 +252,39 @@ func TestRunWritesEachFindingAndReturnsTheWorst(t *testing.T) {
 			t.Errorf("no %s in %s", c.name, out.String())
 		}
 	}
+}
+func TestLoginAndItsBackupsAreReported(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		memory *login.Record
+		mark   Mark
+		word   string
+	}{
+		"nothing known":      {nil, Good, "no phone"},
+		"logged out":         {&login.Record{LinkedAt: now, LoggedOutAt: now}, Good, "no phone"},
+		"linked":             {&login.Record{LinkedAt: now, BackupAt: now}, Good, "no backup has been verified"},
+		"backup verified":    {&login.Record{LinkedAt: now, BackupAt: now, BackupVerifiedAt: now}, Good, "a backup was verified"},
+		"never backed up":    {&login.Record{LinkedAt: now}, Warning, "--backup-hour"},
+		"backed up long ago": {&login.Record{LinkedAt: now, BackupAt: now.Add(-100 * time.Hour)}, Warning, "backup_create_failed"},
+		"lost":               {&login.Record{LostAt: now}, Warning, "link the phone again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens := t.TempDir()
+			if tt.memory != nil {
+				data, err := json.Marshal(tt.memory)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(tokens, "admin.login"), data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			expect(t, Options{Tokens: tokens}.checkLogin(t.Context()), tt.mark, tt.word)
+		})
+	}
+	broken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(broken, "admin.login"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, Options{Tokens: broken}.checkLogin(t.Context()), Warning, broken)
 }

@@ -8,39 +8,94 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
+
+	"session-manager/shared/chrome"
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/login"
 )
 
-// What the service needs to be comfortable.
+// What the service needs, and what it needs to work well.
 const (
-	// Chrome with WhatsApp Web has been seen to take 400 MB to 1 GB.
-	comfortableMemory = 1 << 30
+	// Chrome with WhatsApp Web has been seen to use 400 MB to 1 GB.
 	neededMemory      = 400 << 20
-	// Below the first, the profile may not be written whole (package profile).
+	comfortableMemory = 1 << 30
+	// With less the profile may not be written completely (package profile).
 	neededDisk      = 256 << 20
 	comfortableDisk = 1 << 30
+	// With less the worker makes Chrome use the disk.
+	comfortableSharedMemory = 512 << 20
+	// A backup is made each night.
+	oldBackup = 3 * 24 * time.Hour
 )
 
-func checkMemory(context.Context) Finding {
-	proc, err := procfs.NewDefaultFS()
+func (o Options) checkChrome(ctx context.Context) Finding {
+	browser, err := chrome.Find(o.Chrome)
 	if err != nil {
-		return warning("can't be told: %v", err)
+		return Finding{Mark: NoChrome, Found: err.Error(), Do: "apt-get install chromium, or install Google's google-chrome-stable, or set --chrome"}
 	}
-	info, err := proc.Meminfo()
+	var versions chrome.Versions
+	version, err := versions.Of(ctx, browser)
+	if err != nil {
+		return Finding{Mark: NoChrome, Found: err.Error(), Do: "reinstall it, or set --chrome to another one"}
+	}
+	return good("%s, %s", version, browser.Path)
+}
+
+// checkStart starts Chrome, sandbox and all, on an empty profile. It is the only
+// proof that its libraries, sandbox and memory are all right.
+func (o Options) checkStart(ctx context.Context) Finding {
+	browser, err := chrome.Find(o.Chrome)
+	if err != nil {
+		return bad("skipped, as no Chrome was found")
+	}
+	start := time.Now()
+	err = chrome.Try(ctx, browser.Path, o.ChromeArgs)
+	took := time.Since(start).Round(100 * time.Millisecond)
+	switch {
+	case reason.Of(err, "") == reason.SandboxRefused:
+		return bad("Chrome can't use its sandbox").do("allow unprivileged user namespaces: sysctl kernel.unprivileged_userns_clone=1; on Ubuntu 23.10 and later install Google's package, whose AppArmor profile allows them")
+	case err != nil:
+		return bad("Chrome did not show an empty page: %v", err).do("run %s --headless --dump-dom about:blank by hand; it names missing libraries", browser.Path)
+	case os.Geteuid() == 0:
+		return warning("it shows a page in %s, without its sandbox, as this is root", took).do("run the service as its own user")
+	default:
+		return good("it shows a page in %s, with its sandbox", took)
+	}
+}
+
+func checkSharedMemory(context.Context) Finding {
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/dev/shm", &fs); err != nil {
+		return warning("there is no /dev/shm; Chrome uses the disk instead").do("mount a tmpfs there")
+	}
+	if free := fs.Bavail * uint64(max(fs.Bsize, 0)); free < comfortableSharedMemory {
+		return warning("%d MiB are free; Chrome uses the disk instead", free>>20).do("give it 512 MiB: docker run --shm-size=512m, or mount -o remount,size=512m /dev/shm")
+	}
+	return good("enough")
+}
+
+func checkMemory(context.Context) Finding {
+	var info procfs.Meminfo
+	proc, err := procfs.NewDefaultFS()
+	if err == nil {
+		info, err = proc.Meminfo()
+	}
 	if err != nil || info.MemAvailableBytes == nil {
-		return warning("can't be told: %v", err)
+		return warning("unknown: %v", err)
 	}
 	free := *info.MemAvailableBytes
-	switch {
-	case free < neededMemory:
-		return bad("%d MiB are available", free>>20).do("Chrome needs about 1 GiB; add memory, or swap")
-	case free < comfortableMemory:
-		return warning("%d MiB are available", free>>20).do("Chrome needs about 1 GiB; add memory, or swap")
-	default:
-		return good("%d MiB are available", free>>20)
+	f := good("%d MiB are available", free>>20)
+	if free < comfortableMemory {
+		f = warning("%d MiB are available", free>>20).do("Chrome needs about 1 GiB; add memory or swap")
 	}
+	if free < neededMemory {
+		f.Mark = Bad
+	}
+	return f
 }
 
 func (o Options) checkWorker(context.Context) Finding {
@@ -49,16 +104,15 @@ func (o Options) checkWorker(context.Context) Finding {
 	case err != nil:
 		return bad("%v", err).do("make build, or set --worker")
 	case !info.Mode().IsRegular() || unix.Access(o.Worker, unix.X_OK) != nil:
-		return bad("%s is no program that this user can run", o.Worker).do("chmod 755 it, or set --worker")
+		return bad("%s is not a program that this user can run", o.Worker).do("chmod 755 it, or set --worker")
 	default:
 		return good("%s", o.Worker)
 	}
 }
 
-// checkFolder looks whether this user could keep a login there.
+// checkFolder checks whether this user could keep a login in the tokens folder.
 func (o Options) checkFolder(context.Context) Finding {
-	profile := filepath.Join(o.Tokens, "admin")
-	for _, path := range []string{profile, o.Tokens} {
+	for _, path := range []string{filepath.Join(o.Tokens, "admin"), o.Tokens} {
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			continue
@@ -73,14 +127,14 @@ func (o Options) checkFolder(context.Context) Finding {
 	}
 	parent := existing(o.Tokens)
 	if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
-		return bad("%s is not there, and %s can't be written: %v", o.Tokens, parent, err).do("make it, for the service's user, or set --tokens")
+		return bad("%s does not exist, and %s can't be written: %v", o.Tokens, parent, err).do("create it for the service's user, or set --tokens")
 	}
-	return good("%s will be made at the first start", o.Tokens)
+	return good("%s will be created at the first start", o.Tokens)
 }
 
 func usable(path string, info fs.FileInfo) Finding {
 	if !info.IsDir() {
-		return bad("%s is no folder", path).do("remove it, or set --tokens")
+		return bad("%s is not a folder", path).do("remove it, or set --tokens")
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
 		return warning("%s belongs to user %d, and this is user %d", path, stat.Uid, os.Geteuid()).do("run the doctor as the service's user: sudo -u … supervisor doctor")
@@ -89,12 +143,12 @@ func usable(path string, info fs.FileInfo) Finding {
 		return bad("%s can't be written: %v", path, err).do("let the service's user write there, or set --tokens")
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return warning("%s can be entered by others (mode %o)", path, info.Mode().Perm()).do("chmod 700 %s: whoever reads it has the login", path)
+		return warning("other users have access to %s (mode %o)", path, info.Mode().Perm()).do("chmod 700 %s: anyone who can read it has the login", path)
 	}
 	return good("")
 }
 
-// holder tells whether a supervisor uses the folder now.
+// holder reports whether a supervisor uses the folder now.
 func (o Options) holder() Finding {
 	lock, err := os.Open(filepath.Join(o.Tokens, "admin.lock"))
 	if err != nil {
@@ -109,7 +163,7 @@ func (o Options) holder() Finding {
 	return good("%s, in use by the supervisor with pid %s", o.Tokens, strings.TrimSpace(string(pid[:n])))
 }
 
-// existing is the nearest folder above path that is there.
+// existing returns the nearest folder above path that exists.
 func existing(path string) string {
 	for {
 		path = filepath.Dir(path)
@@ -117,6 +171,32 @@ func existing(path string) string {
 			return path
 		}
 	}
+}
+
+// checkLogin reports which login there is, and how well it is backed up.
+func (o Options) checkLogin(context.Context) Finding {
+	known, err := login.LoadRecord(o.Tokens)
+	if err != nil {
+		return warning("its record can't be read: %v", err).do("let this user read %s", o.Tokens)
+	}
+	day := func(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+	switch {
+	case !known.LostAt.IsZero():
+		return warning("it was lost on %s, and no backup could be restored", day(known.LostAt)).do("link the phone again")
+	case known.LinkedAt.IsZero(), !known.LoggedOutAt.IsZero():
+		return good("no phone is linked")
+	case known.BackupAt.IsZero():
+		return warning("linked on %s; there is no backup yet", day(known.LinkedAt)).
+			do("one is made at the next stop or restart, and at --backup-hour")
+	case time.Since(known.BackupAt) > oldBackup:
+		return warning("linked on %s; the last backup is from %s", day(known.LinkedAt), day(known.BackupAt)).
+			do("look for backup_create_failed and backup_rejected in the log, and check --backup-hour")
+	}
+	verified := "no backup has been verified yet"
+	if at := known.BackupVerifiedAt; !at.IsZero() {
+		verified = "a backup was verified on " + day(at)
+	}
+	return good("linked on %s, last backed up on %s; %s", day(known.LinkedAt), day(known.BackupAt), verified)
 }
 
 func (o Options) checkDisk(context.Context) Finding {
@@ -133,11 +213,11 @@ func (o Options) checkDisk(context.Context) Finding {
 	case st.Flags&unix.ST_RDONLY != 0:
 		return bad("%s is on a read-only file system", path).do("set --tokens to another one")
 	case free < neededDisk:
-		return bad("%d MiB are free at %s", free>>20, path).do("free some; without 256 MiB the login can't be kept")
+		return bad("%d MiB are free at %s", free>>20, path).do("free some; with less than 256 MiB the login can't be kept")
 	case st.Files > 0 && st.Ffree < 1024:
 		return bad("%d inodes are free at %s", st.Ffree, path).do("remove files that are not needed")
 	case free < comfortableDisk:
-		return warning("%d MiB are free at %s", free>>20, path).do("a profile grows to some hundred MiB")
+		return warning("%d MiB are free at %s", free>>20, path).do("a profile grows to several hundred MiB")
 	default:
 		return good("%d MiB are free at %s", free>>20, path)
 	}

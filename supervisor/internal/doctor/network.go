@@ -31,7 +31,7 @@ func (o Options) checkAddress(ctx context.Context) Finding {
 		return good("%s, and the service answers there", o.Address)
 	}
 	_, port, _ := net.SplitHostPort(o.Address)
-	return bad("%v", err).do("see who has it with ss -ltnp 'sport = :%s', or set --listen", port)
+	return bad("%v", err).do("find the program that uses it (ss -ltnp 'sport = :%s'), or set --listen", port)
 }
 
 func (o Options) checkSocket(ctx context.Context) Finding {
@@ -40,12 +40,12 @@ func (o Options) checkSocket(ctx context.Context) Finding {
 	}
 	parent := existing(o.Address)
 	if err := syscall.Access(parent, 2); err != nil {
-		return bad("no socket can be made in %s: %v", parent, err).do("make the folder for the service's user, or set --listen")
+		return bad("no socket can be created in %s: %v", parent, err).do("create the folder for the service's user, or set --listen")
 	}
-	return good("%s can be made", o.Address)
+	return good("%s can be created", o.Address)
 }
 
-// answers says whether the service is at the address.
+// answers reports whether the service answers at the address.
 func (o Options) answers(ctx context.Context) bool {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, o.Network, o.Address)
@@ -66,13 +66,13 @@ func (o Options) answers(ctx context.Context) bool {
 	return err == nil && resp.StatusCode == http.StatusOK && strings.Contains(string(body), `"ok":true`)
 }
 
-// expirySoon is when a certificate should have been renewed.
-const expirySoon = 14 * 24 * time.Hour
+// expiresSoon is when a certificate should have been renewed.
+const expiresSoon = 14 * 24 * time.Hour
 
 func (o Options) checkFiles(context.Context) Finding {
 	if path := o.Files.APIKeys; path != "" {
 		if err := apikey.Open(path).Load(); err != nil {
-			return bad("%v", err).do("write one key of 16 or more characters a line")
+			return bad("%v", err).do("write one key of 16 or more characters per line")
 		}
 	}
 	if path := o.Files.WebhookKey; path != "" {
@@ -85,35 +85,35 @@ func (o Options) checkFiles(context.Context) Finding {
 		if err := c.Load(); err != nil {
 			return bad("%v", err).do("the key must belong to the first certificate of the chain")
 		}
-		if left := time.Until(c.Value().Leaf.NotAfter); left < expirySoon {
-			return warning("the certificate ends in %d days", int(left.Hours()/24)).do("renew it; the service takes it up by itself")
+		if left := time.Until(c.Value().Leaf.NotAfter); left < expiresSoon {
+			return warning("the certificate expires in %d days", int(left.Hours()/24)).do("renew it; the service picks it up automatically")
 		}
 	}
 	for _, path := range []string{o.Files.APIKeys, o.Files.WebhookKey, o.Files.TLSKey} {
 		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o007 != 0 {
-			return warning("%s can be read by everybody (mode %o)", path, info.Mode().Perm()).do("chmod 600 %s", path)
+			return warning("%s can be read by all users (mode %o)", path, info.Mode().Perm()).do("chmod 600 %s", path)
 		}
 	}
 	if o.Files == (Files{}) {
-		return good("none set; the loopback needs none")
+		return good("none set; on the loopback none is needed")
 	}
 	return good("usable")
 }
 
-// What the clock may be off by. TLS certificates and WhatsApp's own tokens fail
-// when it is wrong by more.
+// What the clock may be off by. With more TLS certificates and WhatsApp's own tokens
+// fail.
 const (
 	slightlyOff = time.Minute
 	farOff      = 10 * time.Minute
 )
 
-// checkPage asks for the page as Chrome will, and compares the clocks.
+// checkPage requests the page as Chrome will, and compares the clocks.
 func (o Options) checkPage(ctx context.Context) Finding {
 	transport := &http.Transport{Proxy: o.proxy, ResponseHeaderTimeout: 15 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
 	defer transport.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL, nil)
 	if err != nil {
-		return bad("--url: %v", err).do("set it to an address")
+		return bad("--url: %v", err).do("set it to a URL")
 	}
 	start := time.Now()
 	resp, err := transport.RoundTrip(r)
@@ -132,12 +132,12 @@ func (o Options) checkPage(ctx context.Context) Finding {
 		}
 	}
 	if resp.StatusCode >= 400 {
-		return warning("%s answers %s", r.URL.Host, resp.Status).do("check --url, and that no proxy stands in between")
+		return warning("%s answers %s", r.URL.Host, resp.Status).do("check --url, and that no proxy is in between")
 	}
 	return good("%s answers in %s, and the clock is right", r.URL.Host, time.Since(start).Round(10*time.Millisecond))
 }
 
-// proxy is the one that Chrome is told to use, or that of the environment.
+// proxy returns the one that Chrome is to use, or that of the environment.
 func (o Options) proxy(r *http.Request) (*url.URL, error) {
 	for _, arg := range o.ChromeArgs {
 		if server, ok := strings.CutPrefix(arg, "--proxy-server="); ok {
@@ -163,6 +163,6 @@ func unreachable(err error) Finding {
 	case errors.As(err, &authority):
 		return f.do("a proxy intercepts TLS, or ca-certificates is missing: apt-get install ca-certificates")
 	default:
-		return f.do("check the network, the firewall (port 443 outwards) and the proxy (--chrome-arg=--proxy-server=…)")
+		return f.do("check the network, the firewall (outgoing port 443) and the proxy (--chrome-arg=--proxy-server=…)")
 	}
 }
