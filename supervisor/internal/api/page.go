@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/logid"
@@ -22,12 +24,26 @@ type page struct {
 
 // show answers GET /.
 func (p *page) show(r *http.Request) response {
-	html, language, err := p.ui.Render(p.session.Snapshot(), r.Header.Get("Accept-Language"))
+	language := language(r.Header.Get("Accept-Language"))
+	html, err := p.ui.Render(p.session.Snapshot(), language)
 	if err != nil {
 		p.log.Error(logid.PageRenderFailed, logging.KeyError, err)
 		return problem{status: http.StatusInternalServerError, code: "internal", detail: "The page could not be rendered."}
 	}
 	return pageAnswer{html: html, language: language, policy: p.ui.Policy()}
+}
+
+// language returns the language of the page to which an Accept-Language header gives
+// the highest weight; among equals the one named first.
+func language(accept string) string {
+	best, bestQ := webui.Languages()[0], 0.0
+	for tag, q := range weights(accept) {
+		primary, _, _ := strings.Cut(tag, "-")
+		if q > bestQ && slices.Contains(webui.Languages(), primary) {
+			best, bestQ = primary, q
+		}
+	}
+	return best
 }
 
 // pageAnswer is the page with the headers that keep other sites out of it.

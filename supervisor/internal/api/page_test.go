@@ -49,3 +49,25 @@ func TestCrossSiteLinkOpensOnlyThePage(t *testing.T) {
 		}
 	}
 }
+
+func TestPageIsInThePreferredLanguage(t *testing.T) {
+	for accept, want := range map[string]string{
+		"":                              "en",
+		"es":                            "es",
+		"es-AR,es;q=0.9,en;q=0.8":       "es",
+		"en-US,en;q=0.9,es;q=0.8":       "en",
+		"de-DE,de;q=0.9,es;q=0.5":       "es",
+		"fr":                            "en",
+		"es;q=0.1,en;q=0.2":             "en",
+		"ES-mx":                         "es",
+		"*":                             "en",
+		";;;,q=,es;q=rubbish":           "es",
+		"est":                           "en",
+		"es;q=0":                        "en",
+		strings.Repeat("x,", 1000) + "": "en",
+	} {
+		if got := language(accept); got != want {
+			t.Errorf("%.40q: got %s, want %s", accept, got, want)
+		}
+	}
+}

@@ -3,9 +3,7 @@ package api
 import (
 	"bytes"
 	"fmt"
-	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -152,20 +150,9 @@ func preferred(accept string, offers ...string) string {
 // to the media type offer.
 func quality(accept, offer string) float64 {
 	q, specificity := 0.0, -1
-	for part := range strings.SplitSeq(accept, ",") {
-		mediaRange, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		s := matches(mediaRange, offer)
-		if s <= specificity {
-			continue
-		}
-		q, specificity = 1, s
-		if text, ok := params["q"]; ok {
-			if v, err := strconv.ParseFloat(text, 64); err == nil {
-				q = v
-			}
+	for mediaRange, weight := range weights(accept) {
+		if m := matches(mediaRange, offer); m > specificity {
+			q, specificity = weight, m
 		}
 	}
 	return q

@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
-	"strconv"
-	"strings"
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
@@ -96,54 +94,26 @@ type view struct {
 	Script                              template.JS
 }
 
-// Render returns the page in the language that the Accept-Language header
-// prefers, and that language. The page shows s until its script takes over.
-func (u *UI) Render(s *session.Snapshot, acceptLanguage string) (page []byte, language string, err error) {
-	t := u.languages[choose(acceptLanguage)]
+// Languages returns the languages of the page; the first one is for people who
+// understand none of them.
+func Languages() []string { return []string{"en", "es"} }
+
+// Render returns the page in one of Languages. It shows s until its script takes
+// over.
+func (u *UI) Render(s *session.Snapshot, language string) ([]byte, error) {
+	t := u.languages[language]
 	text, ok := t.Reasons[s.Reason.Code]
 	if !ok {
 		text = reason.Describe(s.Reason.Code)
 	}
 	var out bytes.Buffer
-	err = u.page.Execute(&out, view{
+	err := u.page.Execute(&out, view{
 		Language: t.Language, State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
 		Text:  t,
 		Style: template.CSS(pageCSS), Script: template.JS(pageJS), //nolint:gosec // embedded, and named by hash in the policy
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot render the page: %w", err)
+		return nil, fmt.Errorf("cannot render the page: %w", err)
 	}
-	return out.Bytes(), t.Language, nil
-}
-
-// languages of the page; the first one is for people who prefer none of them.
-var languages = []string{"en", "es"}
-
-// choose returns the language that an Accept-Language header (RFC 9110, 12.5.4)
-// gives the highest weight; among equals the one named first.
-func choose(accept string) string {
-	best, bestQ := languages[0], 0.0
-	for part := range strings.SplitSeq(accept, ",") {
-		tag, params, _ := strings.Cut(strings.TrimSpace(part), ";")
-		primary, _, _ := strings.Cut(strings.ToLower(tag), "-")
-		for _, l := range languages {
-			if q := weight(params); primary == l && q > bestQ {
-				best, bestQ = l, q
-			}
-		}
-	}
-	return best
-}
-
-// weight reads "q=0.5"; anything else counts as 1.
-func weight(params string) float64 {
-	text, ok := strings.CutPrefix(strings.TrimSpace(params), "q=")
-	if !ok {
-		return 1
-	}
-	q, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 1
-	}
-	return q
+	return out.Bytes(), nil
 }
