@@ -53,13 +53,13 @@ func TestPersonLinksAPhoneAndRestartsWithoutAReload(t *testing.T) {
 	page.do(`() => document.getElementById("restart").click()`)
 	page.await(`document.getElementById("confirm").open`)
 	page.do(`() => document.getElementById("yes").click()`)
-	page.await(`document.getElementById("outcome").textContent === "The restart has begun."`)
+	page.await(`document.getElementById("outcome").textContent === "Restarting."`)
 	page.await(`document.body.dataset.state === "READY" && /number 2/.test(document.getElementById("worker").textContent)`)
 	page.shoot("6-restarted")
 	if got := page.text("crashes"); got != "0" {
 		t.Errorf("a planned restart is no crash: %q", got)
 	}
-	if got := page.text("lastEnd"); !strings.Contains(got, "A restart was requested.") {
+	if got := page.text("lastExit"); !strings.Contains(got, "A restart was requested.") {
 		t.Errorf("last end: %q", got)
 	}
 	page.unharmed()
@@ -70,7 +70,7 @@ func TestPageSpeaksSpanishInTheDarkAndTellsWhatToDo(t *testing.T) {
 	page := open(t, b, service(t, "--chrome=/nonexistent/chrome"), desktop)
 	page.await(`document.body.dataset.state === "ERROR"`)
 	page.shoot("error-es-dark")
-	if got := page.text("headline"); got != "Hace falta que intervengas" {
+	if got := page.text("headline"); got != "Se requiere tu intervención" {
 		t.Errorf("headline %q", got)
 	}
 	if got := page.text("action"); !strings.Contains(got, "apt-get install chromium") {
@@ -175,6 +175,6 @@ func TestBrowserAsksForTheKeyOnceAndThePageWorks(t *testing.T) {
 	page.do(`() => document.getElementById("restart").click()`)
 	page.await(`document.getElementById("confirm").open`)
 	page.do(`() => document.getElementById("yes").click()`)
-	page.await(`document.getElementById("outcome").textContent === "The restart has begun."`)
+	page.await(`document.getElementById("outcome").textContent === "Restarting."`)
 	page.unharmed()
 }

@@ -9,8 +9,8 @@
   };
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-  // What differs between the server's clock and ours, in milliseconds. The Date
-  // header has whole seconds, so half of one is added.
+  // The difference between the server's clock and this one, in milliseconds. The
+  // Date header has whole seconds, so half a second is added.
   let skew = 0;
   const now = () => Date.now() + skew;
   const setClock = async () => {
@@ -29,7 +29,7 @@
   };
   const reasonText = (code, message, action) => texts.Reasons[code] || { Message: message, Action: action };
 
-  // --- what the service says ---
+  // --- what the service reports ---
 
   let state = { status: document.body.dataset.state };
   let qr = { available: false };
@@ -51,7 +51,7 @@
     el("scan").hidden = typing;
     el("steps").hidden = typing;
     el("logout").hidden = !["AUTHENTICATED", "READY", "DISCONNECTED"].includes(s.status);
-    // A code is of no use any more once the page is in another state.
+    // A pairing code is of no use once the page is in another state.
     if (el("link").hidden) el("pairCode").textContent = "";
   };
 
@@ -74,19 +74,19 @@
       : ui.notRunning;
     el("browser").textContent = w.browser ? w.browser.product + (w.browser.sandbox ? "" : " – " + ui.noSandbox) : "–";
     el("crashes").textContent = worker.abnormal_exits;
-    const end = w.last_exit;
-    el("lastEnd").textContent = end
-      ? moment(end.at) + ": " + reasonText(end.reason, end.reason).Message + " " +
-        fill(ui.afterUptime, { time: duration(end.uptime_ms) }) +
-        (end.worker_exit || end.chrome_exit ? " (" + [end.worker_exit, end.chrome_exit].filter(Boolean).join(", ") + ")" : "")
+    const exit = w.last_exit;
+    el("lastExit").textContent = exit
+      ? moment(exit.at) + ": " + reasonText(exit.reason, exit.reason).Message + " " +
+        fill(ui.afterUptime, { time: duration(exit.uptime_ms) }) +
+        (exit.worker_exit || exit.chrome_exit ? " (" + [exit.worker_exit, exit.chrome_exit].filter(Boolean).join(", ") + ")" : "")
       : ui.none;
     retryAt = w.retry_at ? Date.parse(w.retry_at) : 0;
   };
 
-  // The picture is fetched, and not named by an URL, so that an old one can never
-  // be shown for a new one.
+  // The image is fetched, not named by its URL, so that an old one can never be
+  // shown for a new one.
   let wanted = 0;
-  const dropPicture = () => {
+  const dropImage = () => {
     URL.revokeObjectURL(el("qr").src);
     el("qr").removeAttribute("src");
     el("qr").hidden = true;
@@ -96,23 +96,23 @@
     qr = q;
     const turn = ++wanted;
     if (!q.available) {
-      dropPicture();
+      dropImage();
       return;
     }
     for (let attempt = 0; attempt < 5 && turn === wanted; attempt++) {
       try {
         const answer = await fetch("qr.png", { cache: "no-store" });
         if (answer.ok) {
-          const picture = await answer.blob();
+          const image = await answer.blob();
           if (turn !== wanted) return;
-          dropPicture();
-          el("qr").src = URL.createObjectURL(picture);
+          dropImage();
+          el("qr").src = URL.createObjectURL(image);
           el("qr").hidden = false;
           el("noqr").hidden = true;
           return;
         }
       } catch {
-        // The connection is gone; the next try, or the next event, mends it.
+        // The connection is gone; try again, unless an event comes first.
       }
       await new Promise((done) => setTimeout(done, 1000));
     }
@@ -152,7 +152,7 @@
   };
   listen();
 
-  // --- what a person asks for ---
+  // --- commands ---
 
   const ask = (question, consequence, yes) => {
     el("question").textContent = question;
@@ -172,9 +172,9 @@
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body && JSON.stringify(body),
     });
-    const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(said.detail || answer.statusText);
-    return said;
+    const result = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(result.detail || answer.statusText);
+    return result;
   };
 
   const button = (id, question, consequence, yes, path, done) => {
@@ -197,8 +197,8 @@
   el("pair").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const said = await command("session/pair", { phone: el("phone").value });
-      el("pairCode").textContent = said.code.slice(0, 4) + "-" + said.code.slice(4);
+      const result = await command("session/pair", { phone: el("phone").value });
+      el("pairCode").textContent = result.code.slice(0, 4) + "-" + result.code.slice(4);
     } catch (error) {
       el("pairCode").textContent = fill(ui.failed, { why: error.message });
     }

@@ -127,8 +127,8 @@ func TestPolicyAllowsExactlyTheInlineScriptAndStyle(t *testing.T) {
 func TestPageShowsTheStateBeforeItsScriptRuns(t *testing.T) {
 	s := session.Snapshot{State: session.Error, Reason: session.Reason{Code: reason.BrowserMissing}}
 	for accept, want := range map[string][]string{
-		"en": {`<html lang="en">`, "Something needs you", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
-		"es": {`<html lang="es">`, "Hace falta que intervengas", "ningún Chrome", "apt-get install chromium"},
+		"en": {`<html lang="en">`, "Action needed", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
+		"es": {`<html lang="es">`, "Se requiere tu intervención", "ningún Chrome", "apt-get install chromium"},
 	} {
 		page := render(t, s, accept)
 		for _, part := range want {
