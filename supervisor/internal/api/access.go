@@ -159,8 +159,8 @@ func (g *gate) hostAllowed(r *http.Request) bool {
 	return err == nil && (addr.IsLoopback() || addr.Unmap() == localAddr(r))
 }
 
-// localAddr is the address of this machine that the connection came to. A Host
-// header with that address cannot be a rebound name.
+// localAddr is the local address of the connection. A Host header with that
+// address cannot be a rebound name.
 func localAddr(r *http.Request) netip.Addr {
 	tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if !ok {

@@ -60,14 +60,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 		read, comm int
 	}{
 		{name: "no keys set", read: 200, comm: 202},
-		{name: "keys set, none shown", keys: true, read: 200, comm: 401},
-		{name: "keys set, a wrong one shown", keys: true, key: "wrong", read: 200, comm: 401},
-		{name: "keys set, a reader's shown", keys: true, key: readKey, read: 200, comm: 403},
-		{name: "keys set, a commander's shown", keys: true, key: commandKey, read: 200, comm: 202},
-		{name: "beyond the loopback, none shown", keys: true, beyond: true, read: 401, comm: 401},
-		{name: "beyond the loopback, a wrong one shown", keys: true, beyond: true, key: "wrong", read: 401, comm: 401},
-		{name: "beyond the loopback, a reader's shown", keys: true, beyond: true, key: readKey, read: 200, comm: 403},
-		{name: "beyond the loopback, a commander's shown", keys: true, beyond: true, key: commandKey, read: 403, comm: 202},
+		{name: "keys set, none sent", keys: true, read: 200, comm: 401},
+		{name: "keys set, a wrong one sent", keys: true, key: "wrong", read: 200, comm: 401},
+		{name: "keys set, a reader's sent", keys: true, key: readKey, read: 200, comm: 403},
+		{name: "keys set, a commander's sent", keys: true, key: commandKey, read: 200, comm: 202},
+		{name: "beyond the loopback, none sent", keys: true, beyond: true, read: 401, comm: 401},
+		{name: "beyond the loopback, a wrong one sent", keys: true, beyond: true, key: "wrong", read: 401, comm: 401},
+		{name: "beyond the loopback, a reader's sent", keys: true, beyond: true, key: readKey, read: 200, comm: 403},
+		{name: "beyond the loopback, a commander's sent", keys: true, beyond: true, key: commandKey, read: 403, comm: 202},
 		{name: "beyond the loopback, one for both", keys: true, beyond: true, key: bothKey, read: 200, comm: 202},
 	}
 	shown := map[string]func(*http.Request, string){
@@ -142,7 +142,7 @@ func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 		}
 		for n := range commandBurst {
 			if got := restart(commandKey); got.Code != 202 {
-				t.Fatalf("command %d: got %d; those who may not must not use it up", n, got.Code)
+				t.Fatalf("command %d: got %d; rejected commands must not count", n, got.Code)
 			}
 		}
 		got := restart(commandKey)
@@ -152,7 +152,7 @@ func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 		}
 		time.Sleep(time.Duration(after) * time.Second)
 		if got := restart(commandKey); got.Code != 202 {
-			t.Errorf("after the time that was told: got %d", got.Code)
+			t.Errorf("after Retry-After: got %d", got.Code)
 		}
 	})
 }

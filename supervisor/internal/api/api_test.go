@@ -104,7 +104,7 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 	}
 }
 
-// made is an API that the test may still change.
+// made returns an API that the test may still change.
 func made(t testing.TB, o Options) *api {
 	t.Helper()
 	o.Version, o.Logger = "v1", slog.New(slog.DiscardHandler)
@@ -200,10 +200,10 @@ func TestQRIsExactlyTheContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	if direct := get(t, s, "/qr.png"); direct.body != string(png) {
-		t.Error("/qr and /qr.png show different pictures")
+		t.Error("/qr and /qr.png are different images")
 	}
 	if got.body != `{"status":"QR_AVAILABLE","qr":"`+body["qr"]+`"}` {
-		t.Error("the answer has other bytes than the contract's")
+		t.Error("the bytes differ from the contract")
 	}
 }
 
@@ -213,7 +213,7 @@ func TestNoQRInEveryStateThatHasNone(t *testing.T) {
 	linked.State = session.Ready
 	for name, snapshot := range map[string]session.Snapshot{
 		"starting":       {State: session.Init},
-		"none read":      {State: session.QRRequired},
+		"none found":     {State: session.QRRequired},
 		"expired":        expired,
 		"already linked": linked,
 	} {
@@ -294,7 +294,7 @@ func TestSessionHasEverythingButTheQRPayload(t *testing.T) {
 	}
 	for _, secret := range []string{"2@", "AAAA", "linked_devices"} {
 		if strings.Contains(got.body, secret) {
-			t.Errorf("the answer holds %q of the login string", secret)
+			t.Errorf("the answer holds %q of the QR payload", secret)
 		}
 	}
 }

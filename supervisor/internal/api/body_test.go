@@ -29,7 +29,7 @@ func TestInvalidBodiesAreProblems(t *testing.T) {
 		{name: "text, as pages may send it", contentType: "text/plain", body: "{}", want: 415, code: "body_not_json"},
 		{name: "no content type", body: "{}", want: 415, code: "body_not_json"},
 		{name: "an unknown field", contentType: "application/json", body: `{"force":true}`, want: 400, code: "bad_body"},
-		{name: "no object", contentType: "application/json", body: `[1]`, want: 400, code: "bad_body"},
+		{name: "an array", contentType: "application/json", body: `[1]`, want: 400, code: "bad_body"},
 		{name: "null", contentType: "application/json", body: `null`, want: 400, code: "bad_body"},
 		{name: "broken JSON", contentType: "application/json", body: `{"`, want: 400, code: "bad_body"},
 		{name: "two objects", contentType: "application/json", body: `{}{}`, want: 400, code: "bad_body"},
@@ -62,7 +62,7 @@ func TestInvalidBodiesAreProblems(t *testing.T) {
 	}
 }
 
-// slow is a server with the shortest of patience.
+// slow is a server with short timeouts.
 func slow(t *testing.T) *httptest.Server {
 	t.Helper()
 	h := made(t, Options{Session: newFakeSession(session.Snapshot{State: session.Init}), Workers: fakeCommands{}, Login: fakeCommands{}}).router()
@@ -74,8 +74,8 @@ func slow(t *testing.T) *httptest.Server {
 	return s
 }
 
-// say sends text as it is, and returns the answer; its status is 0 when the
-// connection ended without one.
+// say sends text as it is, and returns the answer; its status is 0 if the
+// connection was closed without one.
 func say(t *testing.T, s *httptest.Server, text string) answered {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
@@ -84,7 +84,7 @@ func say(t *testing.T, s *httptest.Server, text string) answered {
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	// The server may close while much is being sent.
+	// The server may close the connection before everything is sent.
 	_, _ = io.WriteString(conn, text)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

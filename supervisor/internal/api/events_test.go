@@ -20,7 +20,7 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-// streaming is a server whose events the test makes.
+// streaming is a server of events that the test makes.
 type streaming struct {
 	*httptest.Server
 	log      *events.Log
@@ -157,7 +157,7 @@ func TestListenerWithARevokedKeyIsDisconnected(t *testing.T) {
 	keys.Store(others)
 	s.step()
 	if f, ok := l.next(); ok {
-		t.Errorf("it was told %+v", f)
+		t.Errorf("it got %+v", f)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestListenerThatReadsNothingIsDropped(t *testing.T) {
 	}
 	good := s.listen(t, "/events", "")
 	good.want(t, 4)
-	// The kernel takes some megabytes for the stalled one before it has to wait.
+	// The kernel buffers some megabytes for the stalled listener.
 	detail := strings.Repeat("x", 100_000)
 	for n := 0; a.streams.listeners.Load() > 1; n++ {
 		s.log.Observe(&session.Snapshot{State: session.Init, Reason: session.Reason{Detail: detail + strconv.Itoa(n)}})

@@ -40,8 +40,8 @@ func doc(t *testing.T) *openapi3.T {
 	return d
 }
 
-// conforms checks an answer against the description. What is not described, a
-// path or a method, must be a problem.
+// conforms checks an answer against the description. A path or method that is not
+// described must be a problem.
 func conforms(t *testing.T, r *http.Request, status int, header http.Header, body string) {
 	t.Helper()
 	d := doc(t)
@@ -61,7 +61,7 @@ func conforms(t *testing.T, r *http.Request, status int, header http.Header, bod
 			}
 			return
 		}
-		t.Errorf("%s %s is not described, and answers %d", r.Method, r.URL.Path, status)
+		t.Errorf("%s %s is not described, but answers %d", r.Method, r.URL.Path, status)
 		return
 	}
 	operation := item.GetOperation(method)
@@ -82,7 +82,7 @@ func conforms(t *testing.T, r *http.Request, status int, header http.Header, bod
 	}
 }
 
-// template is the described path that a request's path is one of.
+// template returns the described path that matches a request's path.
 func template(path string) string {
 	rest, ok := strings.CutPrefix(path, "/crashes/")
 	switch {
@@ -150,12 +150,12 @@ func TestDescriptionListsRoutesMethodsAndAccess(t *testing.T) {
 		slices.Sort(described)
 		slices.Sort(has)
 		if !slices.Equal(described, has) {
-			t.Errorf("%s: %v are described, and there are %v", rt.path, described, has)
+			t.Errorf("%s: %v are described, but there are %v", rt.path, described, has)
 		}
 	}
 	for path := range doc(t).Paths.Map() {
 		if !known[path] {
-			t.Errorf("%s is described, and there is no such route", path)
+			t.Errorf("%s is described, but there is no such route", path)
 		}
 	}
 }
@@ -190,12 +190,12 @@ func TestDescriptionListsStatesAndProblemCodes(t *testing.T) {
 	}
 	for _, code := range enum {
 		if name, ok := code.(string); !ok || !strings.Contains(source.String(), `"`+name+`"`) {
-			t.Errorf("code %v is described, and nothing gives it", code)
+			t.Errorf("code %v is described, but nothing answers it", code)
 		}
 	}
 }
 
-// nothing is a snapshot in which everything is missing that may be.
+// nothing returns a snapshot in which everything optional is missing.
 func nothing() session.Snapshot {
 	at := moment(time.Now())
 	return session.Snapshot{
@@ -204,7 +204,7 @@ func nothing() session.Snapshot {
 	}
 }
 
-// full is a snapshot in which nothing is missing.
+// full returns a snapshot in which nothing is missing.
 func full(t *testing.T) session.Snapshot {
 	t.Helper()
 	now := time.Now()
@@ -236,7 +236,7 @@ func TestSessionConformsToItsDescription(t *testing.T) {
 			t.Errorf("%s: got %d", name, got.status)
 		}
 	}
-	// That nothing is missing above is what makes the schema's closed objects tell.
+	// The schema's closed objects prove something only if nothing is missing above.
 	body, err := json.Marshal(full(t).LastExit)
 	if err != nil || bytes.Contains(body, []byte(`""`)) {
 		t.Errorf("%s %v", body, err)
@@ -261,6 +261,6 @@ func TestForeignFieldsAreNotAsDescribed(t *testing.T) {
 		map[string]any{"type": "about:blank", "title": "x", "status": 400, "code": "bad_wait", "detail": "x", "extra": 1},
 		openapi3.EnableJSONSchema2020())
 	if bad == nil {
-		t.Error("the validator lets everything pass")
+		t.Error("the validator accepts everything")
 	}
 }

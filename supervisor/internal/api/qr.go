@@ -88,7 +88,7 @@ func (c *codes) available(code *qr.Code) []byte {
 	return body
 }
 
-// png answers GET /qr.png: the image, or 404 when there is none.
+// png answers GET /qr.png: the image, or 404 while there is no QR.
 func (c *codes) png(r *http.Request) response { return c.as(r, c.image) }
 
 // text answers GET /qr.txt: the code drawn for a terminal, or 404.

@@ -77,7 +77,7 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 			to: snapshot(withQR(2, start)), want: []Type{QRChanged},
 		},
 		{
-			name: "the same QR told again", from: snapshot(withQR(1, start)),
+			name: "the same QR again", from: snapshot(withQR(1, start)),
 			to: snapshot(withQR(1, start.Add(3*time.Millisecond))),
 		},
 		{
@@ -101,7 +101,7 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 			to: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }), want: []Type{WorkerChanged},
 		},
 		{
-			name: "an end", from: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }),
+			name: "an exit", from: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }),
 			to: snapshot(func(s *session.Snapshot) {
 				s.LastExit, s.Phase.Name = &session.Exit{Generation: 1}, "backoff"
 			}),
@@ -143,7 +143,7 @@ func TestPresentIsTheNewestOfEachType(t *testing.T) {
 		t.Fatalf("%d events up to %d", len(got.Events), got.Last)
 	}
 	if !slices.IsSortedFunc(got.Events, func(a, b Event) int { return int(a.Seq) - int(b.Seq) }) {
-		t.Error("not in their order")
+		t.Error("not in order")
 	}
 	if last := got.Events[3]; last.Type != ProgressChanged || !strings.Contains(string(last.Data), `"progress_percent":9`) {
 		t.Errorf("got %s %s", last.Type, last.Data)
@@ -178,7 +178,7 @@ func TestReaderThatMissedTooMuchLearnsIt(t *testing.T) {
 		}
 	}
 	if _, ok := l.After(position + 1); ok {
-		t.Error("a position that never was")
+		t.Error("a position that never existed")
 	}
 }
 

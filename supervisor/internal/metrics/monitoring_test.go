@@ -12,8 +12,7 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-// The alerts and the dashboard can't be loaded here, but each of their metrics
-// must exist.
+// The alerts and the dashboard can't be loaded here, but their metrics must exist.
 func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 	now := time.Now()
 	all := &session.Snapshot{
@@ -43,11 +42,11 @@ func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.HasSuffix(name, ".json") && !json.Valid(content) {
-			t.Errorf("%s is no JSON", name)
+			t.Errorf("%s is not valid JSON", name)
 		}
 		for _, metric := range regexp.MustCompile(`\bsession_manager_\w+`).FindAllString(string(content), -1) {
 			if !known[strings.TrimSuffix(metric, "_bucket")] {
-				t.Errorf("%s asks for %s, which there is not", name, metric)
+				t.Errorf("%s uses %s, which does not exist", name, metric)
 			}
 		}
 	}

@@ -35,8 +35,8 @@ func login(t testing.TB) rpc.QRPayload {
 		strings.TrimRight(key(t), "="), strings.TrimRight(key(t), "="), key(t), key(t), key(t)))
 }
 
-// The picture as it is, and as a browser scales it; decoders that share nothing
-// with each other nor with the product.
+// The image is checked as it is, and as a browser scales it, by decoders that share
+// nothing with each other or with the product.
 func TestPNGDecodesWithTwoDecodersAtUsualSizes(t *testing.T) {
 	dir, wanted := t.TempDir(), map[string]rpc.QRPayload{}
 	for n, side := range []int{0, 0, 200, 264, 300, 400, 500, 600} {
@@ -69,8 +69,8 @@ func TestPNGDecodesWithTwoDecodersAtUsualSizes(t *testing.T) {
 	}
 }
 
-// fixed is a string that is the same in each run: scaled to a size that is no
-// multiple of its modules, one picture in a hundred is beyond one of the decoders.
+// fixed is the same payload in each run: scaled to a size that is not a multiple of
+// its modules, one image in a hundred is too hard for one of the decoders.
 func fixed(n int) rpc.QRPayload {
 	part := func(name string) string {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, n))
@@ -80,7 +80,7 @@ func fixed(n int) rpc.QRPayload {
 		strings.TrimRight(part("ref"), "="), strings.TrimRight(part("ref2"), "="), part("noise"), part("identity"), part("adv")))
 }
 
-// drawn returns a PNG of the code with the given side; 0 is its own.
+// drawn returns a PNG of the code with the given side; 0 means its own.
 func drawn(t *testing.T, want rpc.QRPayload, side int) []byte {
 	t.Helper()
 	code, err := Draw(want)
@@ -174,7 +174,7 @@ func TestTextDecodesToItsPayload(t *testing.T) {
 	}
 }
 
-// picture paints what a terminal shows of text.
+// picture draws what a terminal shows for text.
 func picture(text string) image.Image {
 	text = strings.NewReplacer(blackOnWhite, "", resetColours, "").Replace(text)
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -204,9 +204,9 @@ func fill(img *image.Gray, x0, y0, n int, dark bool) {
 func TestDrawRejectsEmptyAndOverlongPayloads(t *testing.T) {
 	for _, l := range []rpc.QRPayload{"", rpc.QRPayload(strings.Repeat("a", MaxLength+1))} {
 		if _, err := Draw(l); err == nil {
-			t.Errorf("a string of %d bytes was drawn", len(l))
+			t.Errorf("a payload of %d bytes was drawn", len(l))
 		} else if strings.Contains(err.Error(), "aaa") {
-			t.Error("the error holds the string")
+			t.Error("the error holds the payload")
 		}
 	}
 }

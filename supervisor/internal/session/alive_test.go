@@ -24,19 +24,19 @@ func TestAliveAnswersOnlyWhileTheLoopRuns(t *testing.T) {
 		s.Run(ctx)
 	}()
 	if err := s.Alive(t.Context()); err != nil {
-		t.Errorf("a loop that turns: %v", err)
+		t.Errorf("a running loop: %v", err)
 	}
 	go s.Stopping() // publishes, and hangs in Observe
 	<-observed
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Alive(short); !errors.Is(err, context.Canceled) {
-		t.Errorf("a loop that hangs: %v", err)
+		t.Errorf("a hanging loop: %v", err)
 	}
 	close(release)
 	stop()
 	<-ended
 	if err := s.Alive(t.Context()); err != nil {
-		t.Errorf("a loop that has ended: %v", err)
+		t.Errorf("an ended loop: %v", err)
 	}
 }

@@ -32,15 +32,15 @@ func TestArchitectureShowsTheTransitionTable(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s shows another table than the code's; go test ./supervisor/internal/session -update rewrites it", architecture)
+		t.Fatalf("the table in %s is out of date; run go test ./supervisor/internal/session -update", architecture)
 	}
 	if err := os.WriteFile(architecture, []byte(before+begin+want+end+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// diagram draws the moves that have a cause of their own; those that lead to one
-// state from everywhere are in its note.
+// diagram draws the transitions; those that lead to one state from every state are
+// in its note.
 func diagram() string {
 	var b strings.Builder
 	b.WriteString("```mermaid\nstateDiagram-v2\n  [*] --> INIT\n")

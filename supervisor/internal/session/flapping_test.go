@@ -10,7 +10,7 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-// heard is a page that the worker tells of, after a pause.
+// heard is an observation that comes after a pause.
 type heard struct {
 	after time.Duration
 	rpc.PageObserved
@@ -124,7 +124,7 @@ func TestPairingIsShownUntilItExpires(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 		if got := r.Snapshot().At(until).Pairing; got != nil {
-			t.Errorf("past its life: %v", got)
+			t.Errorf("after its expiry: %v", got)
 		}
 		r.worker(syncing)
 		if got := r.Snapshot().Pairing; got != nil {

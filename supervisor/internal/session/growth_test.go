@@ -11,7 +11,7 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-// Two changes a round, with a code drawn in every five hundredth.
+// Each round has two changes, and every 500th draws a code.
 func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 	const rounds, early = 5_000, 100
 	changes := 0
@@ -29,7 +29,7 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 		defer close(done)
 		s.Run(ctx)
 	}()
-	tell := func(body rpc.EventBody) {
+	report := func(body rpc.EventBody) {
 		s.Notify(worker.FromWorker{Event: rpc.Event{Generation: 1, Body: body}})
 	}
 	s.Notify(worker.Spawning{Generation: 1})
@@ -40,11 +40,11 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 		runtime.ReadMemStats(m)
 	}
 	for n := range rounds {
-		tell(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
+		report(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
 		if n%500 == 0 {
-			tell(rpc.QRShown{Payload: payload, Reader: "dom", Seq: uint64(n), TTL: time.Minute})
+			report(rpc.QRShown{Payload: payload, Reader: "dom", Seq: uint64(n), TTL: time.Minute})
 		}
-		tell(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true, Progress: -1})
+		report(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true, Progress: -1})
 		if n == early {
 			measure(&before)
 			goroutines = runtime.NumGoroutine()

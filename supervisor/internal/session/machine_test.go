@@ -98,7 +98,7 @@ func TestSinceIsWhenTheStateWasEntered(t *testing.T) {
 	}
 }
 
-func TestLoggedOutStaysTheReasonOfTheNewQR(t *testing.T) {
+func TestLoggedOutIsTheReasonOfTheNewQR(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(1))
 	m = m.step(page(rpc.PageLoggedOut, ""), at(2))
 	expect(t, m, Disconnected, reason.LoggedOut)
@@ -108,7 +108,7 @@ func TestLoggedOutStaysTheReasonOfTheNewQR(t *testing.T) {
 	expect(t, m, QRRequired, reason.LoggedOut)
 }
 
-func TestCrashIsInitWithItsReasonAndNoQR(t *testing.T) {
+func TestCrashIsInitWithReasonWithoutQR(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(1)).withQR(at(time.Minute), at(1))
 	m = m.step(event{kind: WorkerExited, generation: 1, reason: reason.WorkerCrashed}, at(2))
 	expect(t, m, Init, reason.WorkerCrashed)
@@ -267,6 +267,6 @@ func TestPersistedAtIsTheFirstSightOnDisk(t *testing.T) {
 		t.Errorf("got %v", m.page.PersistedAt)
 	}
 	if m = m.step(page(rpc.PageUnlinked, ""), at(4)); !m.page.PersistedAt.IsZero() {
-		t.Error("still persisted when the link has ended")
+		t.Error("still persisted after the account was unlinked")
 	}
 }

@@ -70,7 +70,7 @@ func TestQRIsServedUntilItExpires(t *testing.T) {
 			t.Fatalf("got %+v", q)
 		}
 		if r.Snapshot().FreshQR(shown.Add(20*time.Second)) != nil {
-			t.Error("a reader who looks too late gets it")
+			t.Error("a late reader gets it")
 		}
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
@@ -86,16 +86,16 @@ func TestSuspendedTimeCountsForTheQR(t *testing.T) {
 		q := r.Snapshot().QR
 		q.asleep -= 15 * time.Second // since it was shown
 		if r.Snapshot().FreshQR(time.Now()) == nil {
-			t.Error("it is not served while it lives")
+			t.Error("it is not served before it expires")
 		}
 		r.worker(rpc.QRShown{Payload: payload, Reader: "dom", Seq: 1, TTL: 20 * time.Second}) // to the page no time has passed
 		if got := r.Snapshot().QR; got.asleep != q.asleep {
-			t.Error("the sleep was forgotten")
+			t.Error("the suspension was forgotten")
 		}
 		q = r.Snapshot().QR
 		q.asleep -= 5 * time.Second
 		if r.Snapshot().FreshQR(time.Now()) != nil {
-			t.Error("it is served though the server has ended its life")
+			t.Error("it is served although it has expired on the server")
 		}
 		r.worker(rpc.QRShown{Payload: payload + "x", Reader: "dom", Seq: 2, TTL: 20 * time.Second})
 		if r.Snapshot().FreshQR(time.Now()) == nil {
@@ -106,10 +106,10 @@ func TestSuspendedTimeCountsForTheQR(t *testing.T) {
 
 func TestQRIsDroppedAtOnce(t *testing.T) {
 	for name, drop := range map[string]func(*rig){
-		"when the page says so":       func(r *rig) { r.worker(rpc.QRGone{Cause: "idle"}) },
+		"when the page drops it":      func(r *rig) { r.worker(rpc.QRGone{Cause: "idle"}) },
 		"when the account was linked": func(r *rig) { r.worker(rpc.PageObserved{Condition: rpc.PageSyncing}) },
 		"when the service stops":      func(r *rig) { r.Stopping() },
-		"when the worker's end begins": func(r *rig) {
+		"when the worker exits": func(r *rig) {
 			r.Notify(worker.Exiting{Generation: 1, Reason: reason.WorkerCrashed})
 		},
 	} {
@@ -135,7 +135,7 @@ func TestEventsOfAnExitedWorkerChangeNothing(t *testing.T) {
 		r.workerOf(1, rpc.QRShown{Payload: payload, Seq: 2, TTL: time.Minute})
 		s := r.Snapshot()
 		if s.State != Init || s.QR != nil || s.Worker.AbnormalExits != 1 {
-			t.Errorf("got %s, QR %v, %d ends", s.State, s.QR, s.Worker.AbnormalExits)
+			t.Errorf("got %s, QR %v, %d exits", s.State, s.QR, s.Worker.AbnormalExits)
 		}
 	})
 }
@@ -174,7 +174,7 @@ func TestObserversGetEverySnapshotInOrder(t *testing.T) {
 			}
 		}
 		if last := r.observed[len(r.observed)-1]; last != r.Snapshot() {
-			t.Errorf("version %d was told last, version %d is the present", last.Version, r.Snapshot().Version)
+			t.Errorf("version %d was observed last, version %d is the present", last.Version, r.Snapshot().Version)
 		}
 	})
 }

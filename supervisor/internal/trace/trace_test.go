@@ -16,7 +16,7 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-// clock moves a millisecond at each look.
+// clock advances a millisecond each time it is read.
 func clock(begun time.Time) func() time.Time {
 	now := begun
 	return func() time.Time {
@@ -72,7 +72,7 @@ func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 		t.Error(d)
 	}
 	if strings.Contains(string(content), "secret") {
-		t.Error("the trace holds the login string")
+		t.Error("the trace holds the QR payload")
 	}
 }
 

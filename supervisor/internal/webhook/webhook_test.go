@@ -46,7 +46,7 @@ type rig struct {
 	answering func(n int, w http.ResponseWriter)
 }
 
-// safeBuffer takes the log of another goroutine.
+// safeBuffer is for the log of another goroutine.
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -116,7 +116,7 @@ func start(t *testing.T, answering func(n int, w http.ResponseWriter), change fu
 		<-done
 		receiver.Close()
 		if strings.Contains(r.out.String(), "secret") {
-			t.Errorf("the log tells a secret: %s", r.out.String())
+			t.Errorf("the log has a secret: %s", r.out.String())
 		}
 	})
 	return r
@@ -316,7 +316,7 @@ func TestKeyFiles(t *testing.T) {
 			t.Errorf("%q: got %q, %v", content, got, err)
 		}
 		if err != nil && content != "" && strings.Contains(err.Error(), content) {
-			t.Errorf("the error tells the key: %v", err)
+			t.Errorf("the error has the key: %v", err)
 		}
 	}
 }

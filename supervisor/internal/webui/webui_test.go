@@ -37,7 +37,7 @@ func TestEachLanguageHasEveryText(t *testing.T) {
 	for _, c := range reason.Codes() {
 		text, ok := translated.Reasons[c]
 		if !ok || text.Message == "" || (text.Action == "") != (en.Reasons[c].Action == "") {
-			t.Errorf("es.json: reason %s is missing, or not what the catalogue says", c)
+			t.Errorf("es.json: reason %s is missing, or differs from the catalogue", c)
 		}
 	}
 	for c := range translated.Reasons {
@@ -53,7 +53,7 @@ func TestEachLanguageHasEveryText(t *testing.T) {
 	same(t, en.UI, es.UI)
 	same(t, en.Phases, es.Phases)
 	if len(en.Steps) != len(es.Steps) {
-		t.Error("other steps")
+		t.Error("the steps differ")
 	}
 }
 
