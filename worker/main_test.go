@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"net/http/httptest"
 	"os"
@@ -10,15 +9,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-plugin"
 	"go.uber.org/goleak"
 
 	"session-manager/scripts/simulator"
-	"session-manager/shared/lease"
 	"session-manager/shared/rpc"
+	"session-manager/shared/rpc/rpctest"
 	"session-manager/worker/internal/browser/browsertest"
 )
 
@@ -75,33 +71,8 @@ func TestTerminatedWorkerWithoutASessionExitsCleanly(t *testing.T) {
 	}
 }
 
-// serving is a worker process with a session on the simulator.
-type serving struct {
-	worker *rpc.Client
-	client *plugin.Client
-	cmd    *exec.Cmd
-	req    rpc.RunRequest
-	codes  chan rpc.QRShown
-	ended  chan error
-}
-
-// withRequest makes cmd read req from its standard input, which go-plugin would
-// replace.
-func withRequest(t *testing.T, cmd *exec.Cmd, req rpc.RunRequest) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "request")
-	file, err := os.Create(path)
-	if err == nil {
-		err = rpc.SendRequest(file, req)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Args = []string{"/bin/sh", "-c", `exec "$0" < "$1"`, cmd.Path, path}
-	cmd.Path = "/bin/sh"
-}
-
-func serve(t *testing.T) *serving {
+// request is for a session on the simulator.
+func request(t *testing.T) rpc.RunRequest {
 	t.Helper()
 	chrome := browsertest.Options(t)
 	sim, err := simulator.New(simulator.Options{})
@@ -114,111 +85,69 @@ func serve(t *testing.T) *serving {
 		site.CloseClientConnections()
 		site.Close()
 	})
-	s := &serving{
-		cmd: command(t, false), codes: make(chan rpc.QRShown, 100), ended: make(chan error, 1),
-		req: rpc.RunRequest{
-			Generation: 1, ChromePath: chrome.Path, ChromeVersion: chrome.Version, URL: site.URL,
-			ProfileDir: chrome.ProfileDir, LeaseFile: chrome.LeaseFile, ScratchDir: chrome.ScratchDir,
-		},
+	return rpc.RunRequest{
+		Generation: 7, ChromePath: chrome.Path, ChromeVersion: chrome.Version, URL: site.URL,
+		ProfileDir: chrome.ProfileDir, LeaseFile: chrome.LeaseFile, ScratchDir: chrome.ScratchDir,
 	}
-	withRequest(t, s.cmd, s.req)
-	s.client = plugin.NewClient(&plugin.ClientConfig{
-		HandshakeConfig: rpc.Handshake(), Plugins: rpc.Plugins(), Cmd: s.cmd, GRPCDialOptions: rpc.DialOptions(),
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true,
-		Logger: hclog.NewNullLogger(), Stderr: t.Output(),
+}
+
+func TestWorkerKeepsTheContract(t *testing.T) {
+	rpctest.Run(t, rpctest.Worker{
+		Command: func(t *testing.T) *exec.Cmd { return command(t, false) },
+		Request: request,
 	})
-	t.Cleanup(s.client.Kill)
-	protocol, err := s.client.Client()
+}
+
+func TestQRCrossesTheWire(t *testing.T) {
+	p := rpctest.Start(t, command(t, false), request(t))
+	p.Stream(t.Context())
+	if qr := rpctest.Await[rpc.QRShown](t, p); qr.Payload == "" || qr.TTL <= 0 {
+		t.Errorf("%+v", qr)
+	}
+	p.StopCleanly(t)
+}
+
+// Its browser never answers.
+func TestTerminatedBackupCheckLeavesNothing(t *testing.T) {
+	dir := browsertest.ShortDir(t)
+	started := filepath.Join(dir, "started")
+	if err := syscall.Mkfifo(started, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	chrome := filepath.Join(dir, "chrome")
+	if err := os.WriteFile(chrome, []byte("#!/bin/sh\necho $$ > "+started+"\nexec sleep 600\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	req := rpc.RunRequest{
+		Generation: 7, Mode: rpc.ModeVerify, BackupDir: filepath.Join(dir, "b"), ProfileDir: filepath.Join(dir, "r"),
+		ScratchDir: filepath.Join(dir, "s"), ChromePath: chrome, ChromeVersion: "156.0.1.2", URL: "http://127.0.0.1:1/",
+	}
+	for _, folder := range []string{filepath.Join(req.BackupDir, "Default"), req.ProfileDir, req.ScratchDir} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := rpctest.Start(t, command(t, false), req)
+	p.Stream(t.Context())
+	pid, err := os.ReadFile(started) // returns when the browser runs
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.worker, err = rpc.Dispense(protocol); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	return s
-}
-
-func (s *serving) run(ctx context.Context) {
-	s.ended <- s.worker.Events(ctx, func(e rpc.Event) error {
-		if code, ok := e.Body.(rpc.QRShown); ok {
-			s.codes <- code
-		}
-		return nil
-	})
-}
-
-// mustHaveClosedCleanly waits until Chrome is gone and checks what it left.
-func (s *serving) mustHaveClosedCleanly(t *testing.T) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for free := false; !free; time.Sleep(10 * time.Millisecond) { // a lock has no event
-		var err error
-		if free, err = lease.Free(s.req.LeaseFile); err != nil || time.Now().After(deadline) {
-			t.Fatalf("lease free: %v, %v", free, err)
-		}
+	if checked := rpctest.Await[rpc.BackupChecked](t, p); checked.Outcome != rpc.BackupInconclusive || checked.Detail == "" {
+		t.Errorf("%+v", checked)
 	}
-	if _, err := os.Lstat(filepath.Join(s.req.ProfileDir, "SingletonLock")); !os.IsNotExist(err) {
-		t.Error("Chrome's lock is left: it did not close cleanly")
-	}
-}
-
-func TestWorkerShowsTheCodeOverTheWireAndStops(t *testing.T) {
-	s := serve(t)
-	go s.run(t.Context())
-	select {
-	case code := <-s.codes:
-		if code.Payload == "" || code.TTL <= 0 {
-			t.Errorf("%+v", code)
-		}
-	case err := <-s.ended:
-		t.Fatal(err)
-	}
-	if png, err := s.worker.Screenshot(t.Context()); err != nil || !strings.HasPrefix(string(png), "\x89PNG") {
-		t.Errorf("screenshot: %.8q, %v", png, err)
-	}
-	if err := s.worker.Stop(t.Context()); err != nil {
+	if err := p.End(t); err != nil {
 		t.Error(err)
 	}
-	if err := <-s.ended; err != nil {
-		t.Errorf("run: %v", err)
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(pid))); !os.IsNotExist(err) {
+		t.Errorf("the browser is left: %v", err)
 	}
-	s.mustHaveClosedCleanly(t)
-}
-
-func TestChromeClosesCleanlyWhenTheWorkerDies(t *testing.T) {
-	for name, signal := range map[string]os.Signal{"by a kill": os.Kill, "by a termination": syscall.SIGTERM} {
-		t.Run(name, func(t *testing.T) {
-			s := serve(t)
-			go s.run(t.Context())
-			select {
-			case <-s.codes:
-			case err := <-s.ended:
-				t.Fatal(err)
-			}
-			if err := s.cmd.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			if err := <-s.ended; signal == os.Kill && !errors.Is(err, rpc.ErrWorkerGone) {
-				t.Errorf("run: %v", err)
-			}
-			s.mustHaveClosedCleanly(t)
-		})
+	for _, folder := range []string{req.ProfileDir, req.ScratchDir} {
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
 	}
-}
-
-func TestChromeClosesCleanlyWhenTheCallerGoes(t *testing.T) {
-	s := serve(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go s.run(ctx)
-	select {
-	case <-s.codes:
-	case err := <-s.ended:
-		t.Fatal(err)
-	}
-	cancel()
-	if err := <-s.ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("run: %v", err)
-	}
-	s.mustHaveClosedCleanly(t)
 }

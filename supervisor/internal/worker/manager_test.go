@@ -27,7 +27,7 @@ func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
 	browser := awaitEvent[rpc.BrowserStarted](r)
 	awaitEvent[rpc.PageObserved](r)
 	png, err := r.Screenshot(t.Context())
-	if err != nil || string(png) != "picture" {
+	if err != nil || string(png) != "\x89PNG" {
 		t.Errorf("Screenshot() = %q, %v", png, err)
 	}
 	if target, err := os.Readlink(r.path("tokens/admin/SingletonLock")); err != nil || target == "" {

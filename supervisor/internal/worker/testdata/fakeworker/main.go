@@ -332,13 +332,15 @@ func (w *worker) Stop(ctx context.Context) error {
 }
 
 // Screenshot implements rpc.Worker.
-func (w *worker) Screenshot(context.Context) ([]byte, error) { return []byte("picture"), nil }
+func (w *worker) Screenshot(context.Context) ([]byte, error) {
+	return []byte("\x89PNG"), nil
+}
 
 func (w *worker) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
 	return rpc.Pairing{Code: "ABCD1234", TTL: time.Minute}, nil
 }
 
-func (w *worker) LogOut(context.Context) error { return nil }
+func (w *worker) LogOut(context.Context) error { return rpc.ErrNotLinked }
 
 func (w *worker) SetSelectors(_ context.Context, file []byte) error {
 	if string(file) == "broken" {
