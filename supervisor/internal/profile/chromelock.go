@@ -105,10 +105,13 @@ func (l ChromeLock) Clean() (LockState, error) {
 		return "", err
 	}
 	state, err := judge(e)
+	if err == nil {
+		err = removeUnchanged(dir, target)
+	}
 	if err != nil {
 		return "", err
 	}
-	return state, removeUnchanged(dir, target)
+	return state, nil
 }
 
 // Record remembers that the Chrome with this pid holds the profile, so that Clean

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -237,10 +238,59 @@ func TestLockRemovedMeanwhileIsNotAnError(t *testing.T) {
 	}
 }
 
-// TestRaceForTheLockHasAtMostOneWinner lets two cleaners, which the supervisor's lock
-// prevents outside of tests, and two Chromes meet at one stale lock. A Chrome has won
-// when it has made the lock.
-func TestRaceForTheLockHasAtMostOneWinner(t *testing.T) {
+// race is what came of two cleaners and two Chromes that met at one stale lock. A
+// Chrome has won when it has made the lock.
+type race struct {
+	won    [2]bool
+	states [2]LockState
+	errs   [2]error
+}
+
+func runRace(t *testing.T, p *Profile, chromes [2]string) (r race) {
+	t.Helper()
+	lock := filepath.Join(p.Dir(), lockFile)
+	symlink(t, otherHost+"-4242424", lock)
+	var all sync.WaitGroup
+	for i, chrome := range chromes {
+		all.Go(func() {
+			for range 100 {
+				if os.Symlink(chrome, lock) == nil {
+					r.won[i] = true
+					return
+				}
+				runtime.Gosched()
+			}
+		})
+		all.Go(func() { r.states[i], r.errs[i] = p.ChromeLock.Clean() })
+	}
+	all.Wait()
+	return r
+}
+
+// conflict reports whether a cleaner has noticed that the lock changed.
+func (r race) conflict() bool {
+	return errors.Is(r.errs[0], errChanged) || errors.Is(r.errs[1], errChanged)
+}
+
+// check fails unless the lock is that of the winner.
+func (r race) check(t *testing.T, lock string, chromes [2]string) {
+	t.Helper()
+	switch held, err := os.Readlink(lock); {
+	case r.won[0] && r.won[1]:
+		if !r.conflict() {
+			t.Fatalf("two Chromes have won, and there is no error: %+v", r)
+		}
+	case !r.won[0] && !r.won[1]:
+		if !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("no Chrome has won, and the lock is %q, %v: %+v", held, err, r)
+		}
+	case r.won[0] && held != chromes[0] || r.won[1] && held != chromes[1]:
+		t.Fatalf("the winner's lock is gone: %q, %v: %+v", held, err, r)
+	}
+}
+
+// Outside of tests the supervisor's lock prevents that there are two cleaners.
+func TestRaceForTheLockHasOneWinner(t *testing.T) {
 	const rounds = 10_000
 	p := open(t)
 	lock := filepath.Join(p.Dir(), lockFile)
@@ -250,56 +300,24 @@ func TestRaceForTheLockHasAtMostOneWinner(t *testing.T) {
 	}
 	var removed, met, conflicts int
 	for range rounds {
-		symlink(t, otherHost+"-4242424", lock)
-		var (
-			all    sync.WaitGroup
-			won    [2]bool
-			states [2]LockState
-			errs   [2]error
-		)
-		for i, chrome := range chromes {
-			all.Go(func() {
-				for range 100 {
-					if os.Symlink(chrome, lock) == nil {
-						won[i] = true
-						return
-					}
-					runtime.Gosched()
-				}
-			})
-			all.Go(func() { states[i], errs[i] = p.ChromeLock.Clean() })
-		}
-		all.Wait()
-		conflict := errors.Is(errs[0], errChanged) || errors.Is(errs[1], errChanged)
-		switch held, err := os.Readlink(lock); {
-		case won[0] && won[1]:
-			conflicts++
-			if !conflict {
-				t.Fatalf("two Chromes have won, and there is no error: %v; %v", states, errs)
-			}
-		case !won[0] && !won[1]:
-			if !errors.Is(err, os.ErrNotExist) {
-				t.Fatalf("no Chrome has won, and the lock is %q, %v: %v; %v", held, err, states, errs)
-			}
-		case won[0] && held != chromes[0] || won[1] && held != chromes[1]:
-			t.Fatalf("the winner's lock is gone: %q, %v: %v; %v", held, err, states, errs)
-		default:
+		r := runRace(t, p, chromes)
+		r.check(t, lock, chromes)
+		if r.won[0] != r.won[1] {
 			met++
 		}
-		if states[0] == StaleOtherHost || states[1] == StaleOtherHost {
+		if r.won[0] && r.won[1] {
+			conflicts++
+		}
+		if slices.Contains(r.states[:], StaleOtherHost) {
 			removed++
 		}
-		if err := os.RemoveAll(lock); err != nil {
-			t.Fatal(err)
-		}
+		remove(t, lock)
 		aside, err := filepath.Glob(lock + ".*")
-		if err != nil || len(aside) > 0 && !conflict {
-			t.Fatalf("left: %v, %v: %v", aside, err, errs)
+		if err != nil || len(aside) > 0 && !r.conflict() {
+			t.Fatalf("left: %v, %v: %+v", aside, err, r)
 		}
 		for _, left := range aside {
-			if err := os.Remove(left); err != nil {
-				t.Fatal(err)
-			}
+			remove(t, left)
 		}
 	}
 	t.Logf("%d rounds: the stale lock was removed in %d, one Chrome won in %d, a conflict was found in %d", rounds, removed, met, conflicts)
@@ -356,35 +374,23 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 			t.Skip("needs chromium (apt-get install chromium) or google-chrome-stable")
 		}
 	}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = watcher.Close() }()
-	if err := watcher.Add(p.Dir()); err != nil {
-		t.Fatal(err)
-	}
 	toChrome, commands, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	answers, fromChrome, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	// Chrome makes its socket there, and the path of a socket has at most 107 bytes.
 	scratch, err := os.MkdirTemp("/tmp", "chrome-*")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(scratch) })
 	cmd := exec.Command(binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--remote-debugging-pipe", "--user-data-dir="+p.Dir(), "about:blank")
 	cmd.Env = []string{"HOME=" + scratch, "TMPDIR=" + scratch, "PATH=/usr/bin:/bin"}
 	cmd.ExtraFiles = []*os.File{toChrome, fromChrome}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	watcher, err := fsnotify.NewWatcher()
+	must(t, err)
+	defer func() { _ = watcher.Close() }()
+	must(t, watcher.Add(p.Dir()))
+	must(t, cmd.Start())
 	_, _ = toChrome.Close(), fromChrome.Close()
 	stop = func() {
 		_ = commands.Close()
@@ -398,13 +404,19 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
+	awaitLock(t, p, watcher, cmd.Process.Pid)
+	return cmd.Process.Pid, stop
+}
+
+// awaitLock returns when the Chrome with this pid has made its lock and its socket.
+func awaitLock(t *testing.T, p *Profile, watcher *fsnotify.Watcher, pid int) {
+	t.Helper()
 	timeout := time.After(30 * time.Second)
 	for {
-		if target, err := os.Readlink(filepath.Join(p.Dir(), lockFile)); err == nil {
-			if name, ok := parseLock(target); ok && name.pid == cmd.Process.Pid {
-				if _, err := os.Lstat(filepath.Join(p.Dir(), socketFile)); err == nil {
-					return cmd.Process.Pid, stop
-				}
+		target, _ := os.Readlink(filepath.Join(p.Dir(), lockFile))
+		if name, ok := parseLock(target); ok && name.pid == pid {
+			if _, err := os.Lstat(filepath.Join(p.Dir(), socketFile)); err == nil {
+				return
 			}
 		}
 		select {
