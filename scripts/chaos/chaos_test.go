@@ -196,7 +196,7 @@ func TestGrowthHasBounds(t *testing.T) {
 	}
 }
 
-func TestFaultsHaveDistinctNamesAndListIsComplete(t *testing.T) {
+func TestFaultNamesAreDistinctAndListed(t *testing.T) {
 	var out strings.Builder
 	if err := run(context.Background(), []string{"--list"}, &out); err != nil {
 		t.Fatal(err)

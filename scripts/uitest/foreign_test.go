@@ -54,9 +54,10 @@ func (g *gate) close() {
 
 func (g *gate) open() { g.closed.Store(false) }
 
-func TestForeignPageGetsNothingAndMovesNothing(t *testing.T) {
+func TestForeignPageReadsAndChangesNothing(t *testing.T) {
 	b := browser(t, map[string]string{"host-resolver-rules": "MAP evil.example 127.0.0.1"})
-	target := service(t, "--chrome=/nonexistent/chrome")
+	s := service(t, "--chrome=/nonexistent/chrome")
+	target := s.Base
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(target, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +71,10 @@ func TestForeignPageGetsNothingAndMovesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := fetch(t, target+"/metrics")
+	before, err := s.Get(t.Context(), "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, origin := range []string{"http://evil.example:" + evilPort, "http://127.0.0.1:" + evilPort, "http://localhost:" + evilPort} {
 		page := open(t, b, origin, phone)
 		got, err := page.Eval(`async (target) => {
@@ -109,7 +113,10 @@ func TestForeignPageGetsNothingAndMovesNothing(t *testing.T) {
 			}
 		}
 	}
-	after := fetch(t, target+"/metrics")
+	after, err := s.Get(t.Context(), "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, body := range []string{before, after} {
 		for line := range strings.Lines(body) {
 			if strings.HasPrefix(line, "session_manager_http_requests_total") && strings.Contains(line, "restart") && strings.Contains(line, `status="2`) {

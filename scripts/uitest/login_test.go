@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-func TestPersonLinksByNumberAndLogsOutWithoutAReload(t *testing.T) {
+func TestLinkByNumberAndLogoutWorkWithoutReload(t *testing.T) {
 	b := browser(t, nil)
-	sim, url := simulated(t)
-	page := open(t, b, service(t, "--url="+url), phone)
+	sim := simulated(t)
+	page := open(t, b, service(t, "--url="+sim.URL).Base, phone)
 	page.await(`!document.getElementById("qr").hidden`)
 
 	submit := `() => document.getElementById("pair").requestSubmit()`

@@ -1,18 +1,13 @@
 package uitest
 
 import (
-	"bytes"
 	"encoding/base64"
-	"image"
-	_ "image/png"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
+	"session-manager/scripts/harness"
 )
 
 var (
@@ -20,10 +15,10 @@ var (
 	desktop = look{width: 1280, height: 900, dark: true, language: "es-AR,es;q=0.9"}
 )
 
-func TestPersonLinksAPhoneAndRestartsWithoutAReload(t *testing.T) {
+func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 	b := browser(t, nil)
-	sim, url := simulated(t)
-	page := open(t, b, service(t, "--url="+url), phone)
+	sim := simulated(t)
+	page := open(t, b, service(t, "--url="+sim.URL).Base, phone)
 	page.do(`() => { window.same = true; }`)
 	page.await(`document.body.dataset.state === "INIT" || document.body.dataset.state === "QR_REQUIRED"`)
 	page.shoot("1-init")
@@ -65,9 +60,9 @@ func TestPersonLinksAPhoneAndRestartsWithoutAReload(t *testing.T) {
 	page.unharmed()
 }
 
-func TestPageSpeaksSpanishInTheDarkAndTellsWhatToDo(t *testing.T) {
+func TestPageSpeaksSpanishAndSaysWhatToDo(t *testing.T) {
 	b := browser(t, nil)
-	page := open(t, b, service(t, "--chrome=/nonexistent/chrome"), desktop)
+	page := open(t, b, service(t, "--chrome=/nonexistent/chrome").Base, desktop)
 	page.await(`document.body.dataset.state === "ERROR"`)
 	page.shoot("error-es-dark")
 	if got := page.text("headline"); got != "Se requiere tu intervención" {
@@ -80,9 +75,9 @@ func TestPageSpeaksSpanishInTheDarkAndTellsWhatToDo(t *testing.T) {
 	page.unharmed()
 }
 
-func TestPageFindsBackAfterTheServiceWasAway(t *testing.T) {
+func TestPageReconnectsAfterTheServiceWasAway(t *testing.T) {
 	b := browser(t, nil)
-	gate := newGate(t, service(t, "--chrome=/nonexistent/chrome"))
+	gate := newGate(t, service(t, "--chrome=/nonexistent/chrome").Base)
 	page := open(t, b, gate.url, phone)
 	page.await(`document.body.dataset.state === "ERROR" && document.getElementById("offline").hidden`)
 	gate.close()
@@ -110,19 +105,11 @@ func (p *tab) decode() string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	img, _, err := image.Decode(bytes.NewReader(png))
+	payload, err := harness.Decode(png)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return result.GetText()
+	return payload
 }
 
 // fits checks that nobody has to scroll sideways.
@@ -152,22 +139,18 @@ func (p *tab) unharmed() {
 	}
 }
 
-func TestBrowserAsksForTheKeyOnceAndThePageWorks(t *testing.T) {
+func TestPageWorksWithAnAPIKey(t *testing.T) {
 	b := browser(t, nil)
 	const key = "a-key-a-key-a-key-a-key"
 	file := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := service(t, "--chrome=/nonexistent/chrome", "--api-key-file="+file, "--listen=0.0.0.0:0")
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(address, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := service(t, "--chrome=/nonexistent/chrome", "--api-key-file="+file, "--listen=0.0.0.0:0")
 	asked := make(chan error, 1)
 	wait := b.HandleAuth("anybody", key)
 	go func() { asked <- wait() }()
-	page := open(t, b, "http://127.0.0.1:"+port+"/", phone)
+	page := open(t, b, s.Base, phone)
 	page.await(`document.body.dataset.state === "ERROR" && document.getElementById("worker").textContent === "not running"`)
 	if err := <-asked; err != nil {
 		t.Fatal(err)

@@ -3,18 +3,10 @@
 package uitest
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,36 +14,28 @@ import (
 	"github.com/go-rod/rod/lib/launcher"
 	"github.com/go-rod/rod/lib/launcher/flags"
 	"github.com/go-rod/rod/lib/proto"
-
 	"go.uber.org/goleak"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
+	"session-manager/shared/chrome"
 )
 
 // patience bounds every wait of a test. It is far longer than anything takes.
 const patience = 90 * time.Second
 
-// binaries is the folder that TestMain builds both programs into.
-var binaries string
+// binaries are built once, by TestMain.
+var binaries harness.Binaries
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "uitest")
-	if err != nil {
+	var err error
+	if binaries, err = harness.Build(context.Background(), false); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	build := exec.Command("go", "build", "-o", dir+"/", "session-manager/supervisor", "session-manager/worker")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "cannot build:", err)
-		return 1
-	}
-	binaries = dir
 	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -59,86 +43,48 @@ func run(m *testing.M) int {
 	return code
 }
 
-// chrome returns the browser to look with.
-func chrome(t *testing.T) string {
+// simulated starts the simulator.
+func simulated(t *testing.T, faults ...string) *harness.Phone {
 	t.Helper()
-	for _, name := range []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Skip("chromium is missing: apt-get install chromium")
-	return ""
-}
-
-// simulated starts the simulator, and returns its page's address.
-func simulated(t *testing.T) (*simulator.Server, string) {
-	t.Helper()
-	sim, err := simulator.New(simulator.Options{Speed: 4})
+	p, err := harness.NewPhone(t.Context(), simulator.Options{Speed: 4, Faults: faults})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(sim)
-	t.Cleanup(func() {
-		sim.Close()
-		server.Close()
-	})
-	return sim, server.URL + "/"
+	t.Cleanup(p.Close)
+	return p
 }
 
-// service starts the supervisor, and returns its address.
-func service(t *testing.T, args ...string) string {
+// service starts the supervisor.
+func service(t *testing.T, args ...string) *harness.Service {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	args = append([]string{"--listen=127.0.0.1:0", "--tokens=" + t.TempDir()}, args...)
-	cmd := exec.CommandContext(ctx, filepath.Join(binaries, "supervisor"), args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 30 * time.Second
-	log, err := cmd.StderrPipe()
+	folder, err := os.MkdirTemp("/tmp", "uitest") // short, as sockets are made below it
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	s, err := harness.Start(t.Context(), harness.Options{Supervisor: binaries.Supervisor, Folder: folder, Args: args})
+	if err != nil {
 		t.Fatal(err)
 	}
-	listening, ended := make(chan string, 1), make(chan struct{})
-	var lines []string
-	go func() {
-		defer close(ended)
-		for s := bufio.NewScanner(log); s.Scan(); {
-			var line struct{ Msg, Address string }
-			if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg == "service_started" {
-				listening <- line.Address
-			}
-			lines = append(lines, s.Text())
-		}
-	}()
 	t.Cleanup(func() {
-		cancel()
-		<-ended
-		if err := cmd.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("the service: %v", err)
+		if err := s.Stop(); err != nil {
+			t.Error(err)
 		}
 		if t.Failed() {
-			for _, line := range lines {
-				t.Log(line)
-			}
+			t.Log(s.Log())
 		}
 	})
-	select {
-	case address := <-listening:
-		return "http://" + address
-	case <-ended:
-	case <-time.After(patience):
-	}
-	t.Fatal("the service does not listen")
-	return ""
+	return s
 }
 
 // browser starts a Chrome with further flags, "name=value".
 func browser(t *testing.T, settings map[string]string) *rod.Browser {
 	t.Helper()
-	l := launcher.New().Bin(chrome(t)).Leakless(false).Headless(true).UserDataDir(t.TempDir())
+	found, err := chrome.Find("")
+	if err != nil {
+		t.Skip(err)
+	}
+	l := launcher.New().Bin(found.Path).Leakless(false).Headless(true).UserDataDir(t.TempDir())
 	if os.Getuid() == 0 {
 		l.NoSandbox(true)
 	}
@@ -247,23 +193,4 @@ func (p *tab) shoot(name string) {
 	if err := os.WriteFile(filepath.Join(p.t.ArtifactDir(), name+".png"), png, 0o600); err != nil {
 		p.t.Error(err)
 	}
-}
-
-// fetch gets an address as a program would.
-func fetch(t *testing.T, url string) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -56,33 +56,7 @@ func fill(t *testing.T, dir string, but uint64) (empty func()) {
 	}
 }
 
-// command sends a POST without a body.
-func (s *service) command(path string) answered {
-	s.t.Helper()
-	r, err := http.NewRequestWithContext(within(s.t), http.MethodPost, s.base+path, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	a, err := do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return a
-}
-
-func (s *service) warning() string {
-	s.t.Helper()
-	var v struct{ Warning *struct{ Code string } }
-	if err := json.Unmarshal([]byte(s.get("/session").body), &v); err != nil {
-		s.t.Fatal(err)
-	}
-	if v.Warning == nil {
-		return ""
-	}
-	return v.Warning.Code
-}
-
-func TestFullDiskIsToldLosesNothingAndHeals(t *testing.T) {
+func TestFullDiskIsReportedAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	disk := smallDisk(t)
@@ -91,7 +65,7 @@ func TestFullDiskIsToldLosesNothingAndHeals(t *testing.T) {
 	s := linked(t, p, tokens)
 
 	empty := fill(t, disk, 0)
-	s.awaitSession("a warning", func(sessionView) bool { return s.warning() == "disk_full" })
+	s.awaitSession("a warning", func(v harness.Session) bool { return v.Warning != nil && v.Warning.Code == "disk_full" })
 	if got := s.status(); got != `{"status":"READY"}` {
 		t.Errorf("a Chrome that runs was disturbed: %s", got)
 	}
@@ -101,7 +75,7 @@ func TestFullDiskIsToldLosesNothingAndHeals(t *testing.T) {
 	back(s)
 
 	s.stop()
-	if n := strings.Count(s.log.String(), `"from":"INIT","to":"QR_REQUIRED"`); n != 1 {
+	if n := strings.Count(s.Log(), `"from":"INIT","to":"QR_REQUIRED"`); n != 1 {
 		t.Errorf("a scan was asked for %d times", n)
 	}
 }
@@ -109,14 +83,14 @@ func TestFullDiskIsToldLosesNothingAndHeals(t *testing.T) {
 // blocked waits until nothing runs, for this reason.
 func blocked(s *service, reason string) {
 	s.t.Helper()
-	s.awaitSession("ERROR for "+reason, func(v sessionView) bool { return v.Status == "ERROR" && v.Reason.Code == reason })
+	s.awaitSession("ERROR for "+reason, func(v harness.Session) bool { return v.Status == "ERROR" && v.Reason.Code == reason })
 }
 
 // back looks again now, rather than at the next probe, and waits for READY.
 func back(s *service) {
 	s.t.Helper()
-	if a := s.command("/session/restart"); a.status != http.StatusAccepted {
-		s.t.Fatalf("restart: %d %s", a.status, a.body)
+	if a := s.command("/session/restart"); a.Code != http.StatusAccepted {
+		s.t.Fatalf("restart: %d %s", a.Code, a.Body)
 	}
 	s.await("READY")
 }

@@ -6,12 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -23,7 +22,7 @@ func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--chrome", slow)
-	s.awaitSession("a worker that waits for its browser", func(v sessionView) bool { return v.Worker.PID != 0 })
+	s.awaitSession("a worker that waits for its browser", func(v harness.Session) bool { return v.Worker.PID != 0 })
 	if v := s.session(); v.Browser != nil {
 		t.Errorf("there is a browser: %+v", v.Browser)
 	}
@@ -35,20 +34,20 @@ func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
 	}
 }
 
-func TestServedQRIsTheStringOnTheScreen(t *testing.T) {
+func TestServedQRMatchesTheScreen(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 1})
-	s := start(t, p.url, t.TempDir())
+	s := start(t, p.URL, t.TempDir())
 	s.await("QR_REQUIRED")
 	if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
 		t.Error("/qr decodes to another string than the one on the screen")
 	}
-	if got := s.get("/qr.txt"); got.status != 200 || strings.Count(got.body, "\n") < 20 {
-		t.Errorf("/qr.txt: %d, %d lines", got.status, strings.Count(got.body, "\n"))
+	if got := s.get("/qr.txt"); got.Code != 200 || strings.Count(got.Body, "\n") < 20 {
+		t.Errorf("/qr.txt: %d, %d lines", got.Code, strings.Count(got.Body, "\n"))
 	}
-	if got := s.get("/qr.png"); got.status != 200 || !strings.HasPrefix(got.body, "\x89PNG") {
-		t.Errorf("/qr.png: %d", got.status)
+	if got := s.get("/qr.png"); got.Code != 200 || !strings.HasPrefix(got.Body, "\x89PNG") {
+		t.Errorf("/qr.png: %d", got.Code)
 	}
 }
 
@@ -57,7 +56,7 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{})
-	first := start(t, p.url, tokens)
+	first := start(t, p.URL, tokens)
 	first.awaitQR()
 	if err := p.Scan(within(t)); err != nil {
 		t.Fatal(err)
@@ -66,7 +65,7 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	if _, ok := first.qr(); ok {
 		t.Error("a QR is served to a linked account")
 	}
-	below := tree(t, first.cmd.Process.Pid)
+	below := tree(t, first.PID())
 	if code := first.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -79,10 +78,10 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 		t.Errorf("profile: %v, %v", info.Mode(), err)
 	}
 
-	second := start(t, p.url, tokens)
+	second := start(t, p.URL, tokens)
 	second.await("READY")
 	second.stop()
-	if strings.Contains(second.log.String(), `"to":"QR_REQUIRED"`) {
+	if strings.Contains(second.Log(), `"to":"QR_REQUIRED"`) {
 		t.Error("a scan was asked for")
 	}
 }
@@ -91,14 +90,14 @@ func TestStatesFollowTheScan(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 4})
-	s := start(t, p.url, t.TempDir())
+	s := start(t, p.URL, t.TempDir())
 	s.awaitQR()
 	if err := p.Scan(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	s.await("READY")
 	s.stop() // so that the log is whole
-	log := s.log.String()
+	log := s.Log()
 	for _, move := range []string{
 		`"from":"INIT","to":"QR_REQUIRED"`, `"from":"QR_REQUIRED","to":"AUTHENTICATED"`, `"from":"AUTHENTICATED","to":"READY"`,
 	} {
@@ -108,77 +107,27 @@ func TestStatesFollowTheScan(t *testing.T) {
 	}
 }
 
-// prober asks /status and /qr without pause until it is stopped.
-type prober struct {
-	asked, failed atomic.Int64
-	stop          context.CancelFunc
-	loops         sync.WaitGroup
-	mu            sync.Mutex
-	firstError    error // guarded by mu
-}
-
-func probe(s *service) *prober {
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &prober{stop: cancel}
-	for _, path := range []string{"/status", "/qr"} {
-		p.loops.Go(func() {
-			for ctx.Err() == nil {
-				a, err := s.try(ctx, path)
-				if err == nil && a.status == 200 {
-					p.asked.Add(1)
-				} else if ctx.Err() == nil {
-					p.fail(err)
-				}
-			}
-		})
-	}
-	s.t.Cleanup(p.end)
-	return p
-}
-
-func (p *prober) fail(err error) {
-	p.failed.Add(1)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.firstError == nil {
-		p.firstError = err
-	}
-}
-
-func (p *prober) end() {
-	p.stop()
-	p.loops.Wait()
-}
-
-func (p *prober) check(t *testing.T) {
-	t.Helper()
-	p.end()
-	if p.failed.Load() > 0 || p.asked.Load() == 0 {
-		t.Errorf("%d of %d requests failed, first with %v", p.failed.Load(), p.asked.Load()+p.failed.Load(), p.firstError)
-	}
-}
-
 // victims are the processes whose death the API must not notice.
-var victims = map[string]func(sessionView) int{
-	"Chrome":     func(v sessionView) int { return v.Browser.PID },
-	"the worker": func(v sessionView) int { return v.Worker.PID },
+var victims = map[string]func(harness.Session) int{
+	"Chrome":     func(v harness.Session) int { return v.Browser.PID },
+	"the worker": func(v harness.Session) int { return v.Worker.PID },
 }
 
-func TestKilledProcessCostsNeitherTheAPINorAStaleQR(t *testing.T) {
+func TestKilledProcessCostsNoRequestAndNoStaleQR(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	for name, victim := range victims {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPhone(t, simulator.Options{Speed: 1})
-			s := start(t, p.url, t.TempDir())
+			s := start(t, p.URL, t.TempDir())
 			s.awaitQR()
 			before := s.session()
-			below := tree(t, s.cmd.Process.Pid)
+			below := tree(t, s.PID())
 			requests := probe(s)
 			kill(t, victim(before))
-			s.awaitSession("the end of the generation", func(v sessionView) bool { return v.Worker.AbnormalEnds > 0 })
-			v := s.awaitSession("a QR of the next generation", func(v sessionView) bool { return v.QR != nil })
+			s.awaitSession("the end of the generation", func(v harness.Session) bool { return v.Worker.AbnormalEnds > 0 })
+			v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
 			if v.QR.Generation == before.QR.Generation {
 				t.Error("the dead page's QR is served")
 			}
@@ -195,24 +144,21 @@ func TestNothingListensButTheAPI(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 1})
-	s := start(t, p.url, t.TempDir())
+	s := start(t, p.URL, t.TempDir())
 	s.awaitQR()
-	pids := []int{}
-	for _, child := range tree(t, s.cmd.Process.Pid) {
-		pids = append(pids, child.pid)
-	}
+	pids := tree(t, s.PID()).PIDs()
 	if len(pids) < 3 {
 		t.Fatalf("only %d processes below the supervisor", len(pids))
 	}
 	if found := listening(t, pids); len(found) > 0 {
 		t.Errorf("listening: %v", found)
 	}
-	if own := listening(t, []int{s.cmd.Process.Pid}); len(own) != 1 {
+	if own := listening(t, []int{s.PID()}); len(own) != 1 {
 		t.Errorf("the supervisor listens on %v", own)
 	}
 }
 
-func TestCleanRestartWaitsForANewLoginAndKeepsItAndTheAPI(t *testing.T) {
+func TestCleanRestartWaitsUntilALoginHasSettled(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{})
@@ -221,7 +167,7 @@ func TestCleanRestartWaitsForANewLoginAndKeepsItAndTheAPI(t *testing.T) {
 	before := s.session()
 	requests := probe(s)
 	s.signal(syscall.SIGHUP)
-	v := s.awaitSession("the next generation, READY", func(v sessionView) bool {
+	v := s.awaitSession("the next generation, READY", func(v harness.Session) bool {
 		return v.Worker.Generation > before.Worker.Generation && v.Status == "READY"
 	})
 	if settled == nil || time.Now().Before(*settled) {
@@ -230,7 +176,7 @@ func TestCleanRestartWaitsForANewLoginAndKeepsItAndTheAPI(t *testing.T) {
 	if v.Worker.AbnormalEnds != 0 {
 		t.Error("a planned restart was counted as a failure")
 	}
-	if told := s.login(); told.SnapshotAt == nil {
+	if told := s.login(); told.BackupAt == nil {
 		t.Errorf("no copy was made meanwhile: %+v", told)
 	}
 	requests.check(t)
@@ -240,7 +186,7 @@ func TestLogHoldsNoLoginString(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 20})
-	s := start(t, p.url, t.TempDir())
+	s := start(t, p.URL, t.TempDir())
 	var seen []string
 	for range 3 {
 		seen = append(seen, s.awaitQR())
@@ -250,7 +196,7 @@ func TestLogHoldsNoLoginString(t *testing.T) {
 		}
 	}
 	s.stop()
-	log := s.log.String()
+	log := s.Log()
 	for _, login := range seen {
 		for field := range strings.SplitSeq(strings.TrimPrefix(login, "https://wa.me/settings/linked_devices#"), ",") {
 			if len(field) > 8 && strings.Contains(log, field) {
@@ -267,7 +213,7 @@ func TestStopEndsRequestsThatWait(t *testing.T) {
 	s.await("ERROR")
 	answer := make(chan error, 1)
 	go func() {
-		_, err := s.try(context.Background(), "/status?wait=60s")
+		_, err := s.Get(context.Background(), "/status?wait=60s")
 		answer <- err
 	}()
 	began := time.Now()

@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
-var kills = flag.Int("kills", 2, "how many processes TestKillsAtRandomMomentsLoseNoLoginThatWasOnDisk kills")
+var kills = flag.Int("kills", 2, "how many processes TestKillsAtRandomLoseNoSavedLogin kills")
 
 // killer kills what belongs to a service at moments that a seed decides.
 type killer struct {
@@ -54,8 +55,8 @@ func (k *killer) strike() {
 func (k *killer) everything(also func()) {
 	k.s.signal(syscall.SIGKILL)
 	also()
-	<-k.s.ended
-	k.s = start(k.t, k.p.url, k.tokens, "--settle-time", "0s")
+	k.s.Kill()
+	k.s = start(k.t, k.p.URL, k.tokens, "--settle-time", "0s")
 }
 
 // pause waits for no event on purpose: the moment is to be any.
@@ -68,7 +69,7 @@ func (k *killer) pause(atMost time.Duration) {
 func (k *killer) ready() bool {
 	k.t.Helper()
 	asked := false
-	k.s.awaitSession("READY or a QR", func(v sessionView) bool {
+	k.s.awaitSession("READY or a QR", func(v harness.Session) bool {
 		if v.Status == "ERROR" || v.Status == "INIT" && v.Worker.PID == 0 {
 			k.s.command("/session/restart?now=true")
 		}
@@ -80,19 +81,19 @@ func (k *killer) ready() bool {
 
 // The login counts as on disk when /session has said so: from then on no death of
 // anything, at any moment, may cost it. Before, it may; then it is linked again.
-func TestKillsAtRandomMomentsLoseNoLoginThatWasOnDisk(t *testing.T) {
+func TestKillsAtRandomLoseNoSavedLogin(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	const seed = 7
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{Speed: 20})
 	k := &killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0))}
-	k.s = start(t, p.url, tokens, "--settle-time", "0s")
+	k.s = start(t, p.URL, tokens, "--settle-time", "0s")
 	scans, saved := 0, false
 	for n := 0; n < *kills; n++ {
 		if !k.ready() {
 			if saved {
-				t.Fatalf("after kill %d of seed %d the login was lost; session: %s", n, seed, k.s.mustSession())
+				t.Fatalf("after kill %d of seed %d the login was lost; session: %s", n, seed, k.s.describe())
 			}
 			scans++
 			if err := p.Scan(within(t)); err != nil {
@@ -124,7 +125,7 @@ func TestKillsAtRandomMomentsLoseNoLoginThatWasOnDisk(t *testing.T) {
 	if v := k.s.login(); v.LostAt != nil || v.RestoredAt != nil || v.Quarantined != "" {
 		t.Errorf("it was kept by other means: %+v", v)
 	}
-	if strings.Contains(k.s.log.String(), `"msg":"profile_replaced"`) {
+	if strings.Contains(k.s.Log(), `"msg":"profile_replaced"`) {
 		t.Error("the profile was taken for another one")
 	}
 	t.Logf("%d kills, %d scans", *kills, scans)

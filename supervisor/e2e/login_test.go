@@ -12,40 +12,20 @@ import (
 	"testing"
 	"time"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 	"session-manager/supervisor/internal/login"
 )
 
-// loginView is what GET /session tells of the login.
-type loginView struct {
-	PersistedAt  *time.Time `json:"persisted_at"`
-	SettledAt    *time.Time `json:"settled_at"`
-	SnapshotAt   *time.Time `json:"backup_at"`
-	VerifiedAt   *time.Time `json:"backup_verified_at"`
-	RestoredAt   *time.Time `json:"restored_at"`
-	RestoredFrom string     `json:"restored_from"`
-	LostAt       *time.Time `json:"lost_at"`
-	Quarantined  string     `json:"quarantined"`
-}
-
-func (s *service) login() loginView {
-	s.t.Helper()
-	var v struct{ Login loginView }
-	if err := json.Unmarshal([]byte(s.get("/session").body), &v); err != nil {
-		s.t.Fatal(err)
-	}
-	return v.Login
-}
+func (s *service) login() harness.Login { return s.session().Login }
 
 // linked is a service whose account was linked, READY.
 func linked(t *testing.T, p *phone, tokens string, args ...string) *service {
 	t.Helper()
-	s := start(t, p.url, tokens, args...)
-	s.awaitQR()
-	if err := p.Scan(within(t)); err != nil {
-		t.Fatal(err)
+	s := start(t, p.URL, tokens, args...)
+	if err := p.Link(within(t), s.Service); err != nil {
+		t.Fatalf("%v; session: %s", err, s.describe())
 	}
-	s.await("READY")
 	return s
 }
 
@@ -77,7 +57,7 @@ func size(t *testing.T, folder string) (bytes int64) {
 	return bytes
 }
 
-func TestLogoutOnThePhoneBringsAFreshQRAndKeepsTheOldProfile(t *testing.T) {
+func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
@@ -87,7 +67,7 @@ func TestLogoutOnThePhoneBringsAFreshQRAndKeepsTheOldProfile(t *testing.T) {
 	if err := p.LogOut(); err != nil {
 		t.Fatal(err)
 	}
-	v := s.awaitSession("a QR of the next generation", func(v sessionView) bool {
+	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool {
 		return v.QR != nil && v.QR.Generation > before.Worker.Generation
 	})
 	if v.Status != "QR_REQUIRED" || v.Reason.Code != "logged_out" || v.Worker.AbnormalEnds != 0 {
@@ -118,7 +98,7 @@ const passphrase = "correct horse battery staple"
 // run ends with its output and exit code.
 func run(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	cmd := exec.CommandContext(within(t), filepath.Join(binaries, "supervisor"), args...)
+	cmd := exec.CommandContext(within(t), binaries.Supervisor, args...)
 	cmd.Env = append(os.Environ(), "SESSION_MANAGER_PASSPHRASE="+passphrase)
 	out, err := cmd.CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
@@ -127,7 +107,7 @@ func run(t *testing.T, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
+func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens, elsewhere, file := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "login.age")
@@ -156,13 +136,13 @@ func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(tokens, "admin", "Default", "Local Storage")); err != nil {
 		t.Fatal(err)
 	}
-	restored := start(t, p.url, tokens)
+	restored := start(t, p.URL, tokens)
 	restored.await("READY")
 	if v := restored.login(); v.RestoredFrom != filepath.Base(copies[0]) || v.RestoredAt == nil || v.PersistedAt == nil || !strings.HasSuffix(v.Quarantined, "-login_missing") {
 		t.Errorf("told %+v", v)
 	}
 	// It was made at a stop, so it was opened on trial now.
-	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.log.String(), "backup_verify_failed") {
+	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.Log(), "backup_verify_failed") {
 		t.Errorf("told %+v", v)
 	}
 	if v := restored.session(); v.Worker.AbnormalEnds != 0 || v.Worker.Generation != 2 {
@@ -173,66 +153,52 @@ func TestLoginOutlivesItsProfileByACopyAndByAnExport(t *testing.T) {
 	if out, code := run(t, "session", "import", file, "--tokens", elsewhere); code != 0 {
 		t.Fatalf("import: exit code %d, %s", code, out)
 	}
-	imported := start(t, p.url, elsewhere)
+	imported := start(t, p.URL, elsewhere)
 	imported.await("READY")
 	imported.stop()
-	if strings.Contains(imported.log.String(), `"to":"QR_REQUIRED"`) {
+	if strings.Contains(imported.Log(), `"to":"QR_REQUIRED"`) {
 		t.Error("a scan was asked for")
 	}
 }
 
-func (s *service) post(path, body string) answered {
-	s.t.Helper()
-	r, err := http.NewRequestWithContext(within(s.t), http.MethodPost, s.base+path, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	a, err := do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return a
-}
-
-func TestLinkByPhoneNumberThenLogOutByCommand(t *testing.T) {
+func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{Speed: 4})
-	s := start(t, p.url, tokens)
+	s := start(t, p.URL, tokens)
 	s.awaitQR()
-	if a := s.post("/session/logout", ""); a.status != 409 || !strings.Contains(a.body, `"not_linked"`) {
-		t.Errorf("a logout without a link: %d %s", a.status, a.body)
+	if a := s.ask(http.MethodPost, "/session/logout", ""); a.Code != 409 || !strings.Contains(a.Body, `"not_linked"`) {
+		t.Errorf("a logout without a link: %d %s", a.Code, a.Body)
 	}
-	a := s.post("/session/pair", `{"phone": "+54 9 11 5555-1234"}`)
+	a := s.ask(http.MethodPost, "/session/pair", `{"phone": "+54 9 11 5555-1234"}`)
 	var paired struct {
 		Code      string
 		ExpiresAt time.Time `json:"expires_at"`
 	}
-	if err := json.Unmarshal([]byte(a.body), &paired); err != nil || a.status != 200 || len(paired.Code) != 8 || time.Until(paired.ExpiresAt) <= 0 {
-		t.Fatalf("pair: %d %s, %v", a.status, a.body, err)
+	if err := json.Unmarshal([]byte(a.Body), &paired); err != nil || a.Code != 200 || len(paired.Code) != 8 || time.Until(paired.ExpiresAt) <= 0 {
+		t.Fatalf("pair: %d %s, %v", a.Code, a.Body, err)
 	}
-	if told := s.get("/session").body; !strings.Contains(told, `"pairing": {`) || strings.Contains(told, paired.Code) {
+	if told := s.get("/session").Body; !strings.Contains(told, `"pairing": {`) || strings.Contains(told, paired.Code) {
 		t.Errorf("the session tells %s", told)
 	}
 	if err := p.EnterCode(within(t), paired.Code); err != nil {
 		t.Fatal(err)
 	}
 	s.await("READY")
-	if a := s.post("/session/pair", `{"phone": "+54 9 11 5555-1234"}`); a.status != 409 || !strings.Contains(a.body, `"not_unlinked"`) {
-		t.Errorf("pair with a link: %d %s", a.status, a.body)
+	if a := s.ask(http.MethodPost, "/session/pair", `{"phone": "+54 9 11 5555-1234"}`); a.Code != 409 || !strings.Contains(a.Body, `"not_unlinked"`) {
+		t.Errorf("pair with a link: %d %s", a.Code, a.Body)
 	}
 	before := s.session()
-	if a := s.post("/session/logout", ""); a.status != 200 || !strings.Contains(a.body, "-logged_out") {
-		t.Errorf("logout: %d %s", a.status, a.body)
+	if a := s.ask(http.MethodPost, "/session/logout", ""); a.Code != 200 || !strings.Contains(a.Body, "-logged_out") {
+		t.Errorf("logout: %d %s", a.Code, a.Body)
 	}
-	v := s.awaitSession("a QR of the next generation", func(v sessionView) bool { return v.QR != nil })
+	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
 	if v.Worker.Generation != before.Worker.Generation+1 || v.Worker.AbnormalEnds != 0 || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 1 {
 		t.Errorf("got %+v", v.Worker)
 	}
 	s.stop()
-	log := s.log.String()
+	log := s.Log()
 	for _, secret := range []string{paired.Code, paired.Code[:4] + "-" + paired.Code[4:], "5491155551234", "5555-1234"} {
 		if strings.Contains(log, secret) {
 			t.Error("the code or the number is in the log")

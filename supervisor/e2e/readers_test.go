@@ -1,23 +1,17 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
-	"image/png"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/makiuchi-d/gozxing"
-	zxing "github.com/makiuchi-d/gozxing/qrcode"
-
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -44,7 +38,7 @@ var (
 // can is tested with the page alone.
 var thorough = flag.Bool("thorough", false, "let each reader follow every variant, the cheap ones for 100 rotations")
 
-func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
+func TestEachReaderServesEveryVariant(t *testing.T) {
 	for _, tc := range []struct {
 		reader   string
 		variants []string
@@ -65,7 +59,7 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 			t.Parallel()
 			needBrowser(t)
 			p := newPhone(t, simulator.Options{Speed: 5, Profile: tc.variants[0]})
-			s := start(t, p.url, t.TempDir(), "--selectors", selectorsWith(t, tc.reader))
+			s := start(t, p.URL, t.TempDir(), "--selectors", selectorsWith(t, tc.reader))
 			w := witness(t, p)
 			for i, variant := range tc.variants {
 				if i > 0 {
@@ -73,7 +67,7 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 				}
 				r := readAtRandom(t, s)
 				for range tc.rotations {
-					served := s.awaitNewQR(variant)
+					served := s.awaitNewQR()
 					if reader := s.session().QR; reader != nil && reader.Reader != tc.reader {
 						t.Fatalf("%s: read by %s", variant, reader.Reader)
 					}
@@ -82,7 +76,7 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 						t.Fatalf("%s: %v", variant, err)
 					}
 				}
-				s.awaitNewQR(variant)
+				s.awaitNewQR()
 				r.end()
 				w.mustHaveShown(t, variant, r.reads)
 			}
@@ -93,24 +87,8 @@ func TestEachReaderAloneServesEveryVariantAndNothingStale(t *testing.T) {
 // selectorsWith writes a selectors file in which only the readers are left.
 func selectorsWith(t *testing.T, readers ...string) string {
 	t.Helper()
-	content, err := os.ReadFile("../../shared/selectors/selectors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(content, &all); err != nil {
-		t.Fatal(err)
-	}
-	use, err := json.Marshal(map[string]any{"about": "a test's", "use": readers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all["readers"] = use
-	if content, err = json.Marshal(all); err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "selectors.json")
-	if err := os.WriteFile(file, content, 0o600); err != nil {
+	if err := harness.WriteSelectors(file, readers...); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -281,15 +259,15 @@ func readAtRandom(t *testing.T, s *service) *reader {
 		known := map[string]string{}
 		for ctx.Err() == nil {
 			at := time.Now()
-			a, err := s.try(ctx, "/qr")
+			body, err := s.Get(ctx, "/qr")
 			if err != nil {
 				continue
 			}
-			if login, ok := known[a.body]; ok {
-				r.reads = append(r.reads, read{login, at})
-			} else if picture, err := parseQR(a.body); err == nil && picture != nil {
-				known[a.body] = scan(t, picture)
-				r.reads = append(r.reads, read{known[a.body], at})
+			if payload, ok := known[body]; ok {
+				r.reads = append(r.reads, read{payload, at})
+			} else if picture, err := harness.Picture(body); err == nil && picture != nil {
+				known[body] = scan(t, picture)
+				r.reads = append(r.reads, read{known[body], at})
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -306,24 +284,4 @@ func readAtRandom(t *testing.T, s *service) *reader {
 func (r *reader) end() {
 	r.stop()
 	<-r.done
-}
-
-// scan decodes a picture within this process.
-func scan(t *testing.T, picture []byte) string {
-	img, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		t.Errorf("a torn picture: %v", err)
-		return ""
-	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	if err != nil {
-		t.Error(err)
-		return ""
-	}
-	result, err := zxing.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
-	if err != nil {
-		t.Errorf("a picture that can't be scanned: %v", err)
-		return ""
-	}
-	return result.GetText()
 }

@@ -16,7 +16,7 @@ import (
 // code and what it wrote.
 func refused(t *testing.T, args ...string) (int, string) {
 	t.Helper()
-	cmd := exec.CommandContext(within(t), filepath.Join(binaries, "supervisor"), args...)
+	cmd := exec.CommandContext(within(t), binaries.Supervisor, args...)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		t.Fatalf("it ran: %s", out)
@@ -24,7 +24,7 @@ func refused(t *testing.T, args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-func TestBadStartIsOneLineThatSaysWhatToDo(t *testing.T) {
+func TestBadStartSaysInOneLineWhatToDo(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +37,7 @@ func TestBadStartIsOneLineThatSaysWhatToDo(t *testing.T) {
 		code int
 		want []string
 	}{
-		{"port taken", []string{"--listen", taken.Addr().String()}, 69, []string{taken.Addr().String(), "taken", "choose another port"}},
+		{"port taken", []string{"--listen", taken.Addr().String()}, 69, []string{taken.Addr().String(), "already in use", "choose another port"}},
 		{"misspelt flag", []string{"--tokns=x"}, 64, []string{"--tokns", "--tokens"}},
 		{"visible browser", []string{"--headless=false"}, 78, []string{"--headless", "never visible"}},
 		{"visible browser by Chrome's flag", []string{"--chrome-arg=--no-headless"}, 78, []string{"--no-headless", "never visible"}},
@@ -62,7 +62,7 @@ func TestBadStartIsOneLineThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestSecondSupervisorOnTheSameTokensNamesTheFirst(t *testing.T) {
+func TestSecondSupervisorNamesTheFirst(t *testing.T) {
 	t.Parallel()
 	tokens := t.TempDir()
 	first := start(t, "http://127.0.0.1:1/", tokens, "--chrome", "/nonexistent")
@@ -71,20 +71,20 @@ func TestSecondSupervisorOnTheSameTokensNamesTheFirst(t *testing.T) {
 	if code := second.exitCode(); code != 75 {
 		t.Errorf("exit code %d", code)
 	}
-	if want := strconv.Itoa(first.cmd.Process.Pid); !strings.Contains(second.log.String(), want) {
-		t.Errorf("%s does not name the pid %s", second.log, want)
+	if want := strconv.Itoa(first.PID()); !strings.Contains(second.Log(), want) {
+		t.Errorf("%s does not name the pid %s", second.Log(), want)
 	}
 	if got := first.status(); got != `{"status":"ERROR"}` {
 		t.Errorf("the first was disturbed: %s", got)
 	}
 }
 
-func TestMissingBrowserIsAnErrorThatHeals(t *testing.T) {
+func TestMissingBrowserIsReportedAndRecovers(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	dir := t.TempDir()
 	browser := filepath.Join(dir, "chrome")
-	s := start(t, newPhone(t, simulator.Options{}).url, t.TempDir(), "--chrome", browser)
+	s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir(), "--chrome", browser)
 	s.await("ERROR")
 	v := s.session()
 	if v.Reason.Code != "browser_missing" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, browser) {
@@ -102,7 +102,7 @@ func TestMissingBrowserIsAnErrorThatHeals(t *testing.T) {
 	s.await("QR_REQUIRED")
 }
 
-func TestUnwritableTokensAreAnErrorThatHeals(t *testing.T) {
+func TestUnwritableTokensAreReportedAndRecover(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := filepath.Join(t.TempDir(), "tokens")
@@ -110,7 +110,7 @@ func TestUnwritableTokensAreAnErrorThatHeals(t *testing.T) {
 	if err := os.WriteFile(tokens, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, newPhone(t, simulator.Options{}).url, tokens)
+	s := start(t, newPhone(t, simulator.Options{}).URL, tokens)
 	s.await("ERROR")
 	v := s.session()
 	if v.Reason.Code != "profile_unwritable" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, tokens) {

@@ -3,55 +3,33 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
+	"session-manager/shared/chrome"
 )
 
-// binaries is the folder with supervisor and worker, built once by TestMain.
-var binaries string
+// binaries are built once, by TestMain, with the race detector if the tests have it.
+var binaries harness.Binaries
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "e2e")
-	if err != nil {
+	var err error
+	if binaries, err = harness.Build(context.Background(), raceEnabled); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		os.Exit(1)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	for _, name := range []string{"supervisor", "worker"} {
-		args := []string{"build", "-o", filepath.Join(dir, name)}
-		// Under the race detector the worker looks at a screenshot ten times as
-		// long; its own packages are tested with it.
-		if raceEnabled && name == "supervisor" {
-			args = append(args, "-race")
-		}
-		out, err := exec.CommandContext(context.Background(), "go", append(args, "session-manager/"+name)...).CombinedOutput()
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", name, err, out)
-			return 1
-		}
-	}
-	binaries = dir
-	return m.Run()
+	os.Exit(m.Run())
 }
 
 // patience bounds every wait. It only matters when something is broken.
@@ -67,88 +45,33 @@ func within(t *testing.T) context.Context {
 // needBrowser skips the test where no browser is installed.
 func needBrowser(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"} {
-		if _, err := exec.LookPath(name); err == nil {
-			return
-		}
+	if _, err := chrome.Find(""); err != nil {
+		t.Skip(err)
 	}
-	t.Skip("no browser on the PATH: apt-get install chromium")
 }
 
 // phone is a simulator behind a real address.
-type phone struct {
-	*simulator.Server
-	url string
-}
+type phone struct{ *harness.Phone }
 
 func newPhone(t *testing.T, o simulator.Options) *phone {
 	t.Helper()
 	if o.Speed == 0 {
 		o.Speed = 10
 	}
-	sim, err := simulator.New(o)
+	p, err := harness.NewPhone(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(sim)
-	t.Cleanup(func() {
-		sim.Close()
-		server.Close()
-	})
-	return &phone{Server: sim, url: server.URL + "/"}
+	t.Cleanup(p.Close)
+	return &phone{p}
 }
 
 // service is a running supervisor.
 type service struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	base   string
-	tokens string
-	log    *logBuffer
-	ended  chan struct{}
+	*harness.Service
+	t *testing.T
 	// lastQR is the body that awaitNewQR saw last.
 	lastQR string
-}
-
-// logBuffer is a buffer for a process's stderr.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// nextPort hands each test a port of its own, below those that the kernel gives
-// to outgoing connections.
-var nextPort atomic.Int32
-
-// freeAddress is a loopback address that nobody listens on now, and that no
-// other test of this run gets.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	const first, last = 20000, 32000
-	nextPort.CompareAndSwap(0, int32(first+os.Getpid()%(last-first)))
-	for range last - first {
-		port := first + int(nextPort.Add(1))%(last-first)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		defer func() { _ = l.Close() }()
-		return l.Addr().String()
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // start runs the supervisor on tokens and waits until it listens.
@@ -161,173 +84,97 @@ func start(t *testing.T, url, tokens string, args ...string) *service {
 
 func launch(t *testing.T, tokens string, args ...string) *service {
 	t.Helper()
-	address := freeAddress(t)
-	s := &service{t: t, base: "http://" + address, tokens: tokens, log: &logBuffer{}, ended: make(chan struct{})}
-	s.cmd = exec.CommandContext(context.Background(), filepath.Join(binaries, "supervisor"),
-		append([]string{"--listen", address, "--tokens", tokens, "--log-level", "debug"}, args...)...)
-	s.cmd.Stderr = s.log
-	if err := s.cmd.Start(); err != nil {
+	folder, err := os.MkdirTemp("/tmp", "e2e") // short, as sockets are made below it
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		defer close(s.ended)
-		_ = s.cmd.Wait()
-	}()
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	running, err := harness.Launch(t.Context(), harness.Options{
+		Supervisor: binaries.Supervisor, Folder: folder, Tokens: tokens, Args: append([]string{"--log-level", "debug"}, args...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{Service: running, t: t}
 	t.Cleanup(func() {
 		s.signal(syscall.SIGTERM)
 		select {
-		case <-s.ended:
+		case <-s.Exited():
 		case <-time.After(patience):
-			s.signal(syscall.SIGKILL)
-			<-s.ended
 			t.Error("the supervisor did not stop")
 		}
+		s.Kill() // unless it has exited
 		if t.Failed() {
-			t.Logf("log of the supervisor:\n%s", s.log)
+			t.Logf("log of the supervisor:\n%s", s.Log())
 		}
 	})
 	return s
 }
 
-func (s *service) signal(sig syscall.Signal) { _ = s.cmd.Process.Signal(sig) }
+func (s *service) signal(sig syscall.Signal) { _ = s.Signal(sig) }
 
-// awaitListening retries until the API answers. There is no event to wait for
-// before that.
 func (s *service) awaitListening() {
 	s.t.Helper()
-	ctx := within(s.t)
-	for {
-		if _, err := s.try(ctx, "/healthz"); err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			s.t.Fatal("the API never answered")
-		case <-s.ended:
-			s.t.Fatal("the supervisor ended")
-		case <-time.After(2 * time.Millisecond):
-		}
+	if err := s.AwaitListening(within(s.t)); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
-type answered struct {
-	status int
-	body   string
-}
-
-func (s *service) try(ctx context.Context, path string) (answered, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path, nil)
-	if err != nil {
-		return answered{}, err
-	}
-	return do(r)
-}
-
-func do(r *http.Request) (answered, error) {
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return answered{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	return answered{resp.StatusCode, string(body)}, err
-}
-
-func (s *service) get(path string) answered {
+func (s *service) get(path string) harness.Answer {
 	s.t.Helper()
-	a, err := s.try(within(s.t), path)
+	return s.ask(http.MethodGet, path, "")
+}
+
+// command sends a POST without a body.
+func (s *service) command(path string) harness.Answer {
+	s.t.Helper()
+	return s.ask(http.MethodPost, path, "")
+}
+
+func (s *service) ask(method, path, body string) harness.Answer {
+	s.t.Helper()
+	a, err := s.Ask(within(s.t), method, path, body)
 	if err != nil {
-		s.t.Fatalf("GET %s: %v", path, err)
+		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return a
 }
 
 func (s *service) status() string {
 	s.t.Helper()
-	return s.get("/status").body
+	return s.get("/status").Body
 }
 
 // await waits for a state by the API's own long poll.
 func (s *service) await(state string) {
 	s.t.Helper()
-	want := `{"status":"` + state + `"}`
-	ctx := within(s.t)
-	for last := ""; last != want; {
-		path := "/status"
-		if last != "" {
-			path = "/status?wait=1s"
-		}
-		a, err := s.try(ctx, path)
-		if err != nil {
-			s.t.Fatalf("waiting for %s: %v (session %s)", state, err, s.mustSession())
-		}
-		last = a.body
+	if err := s.AwaitStatus(within(s.t), state); err != nil {
+		s.t.Fatalf("waiting for %s: %v (session %s)", state, err, s.describe())
 	}
 }
 
-func (s *service) mustSession() string {
-	a, err := s.try(context.Background(), "/session")
-	if err != nil {
-		return err.Error()
-	}
-	return a.body
+func (s *service) describe() string {
+	body, err := s.Get(context.Background(), "/session")
+	return errors.Join(errors.New(body), err).Error()
 }
 
-// sessionView is the part of GET /session that tests look at.
-type sessionView struct {
-	Status string `json:"status"`
-	Reason struct {
-		Code   string `json:"code"`
-		Action string `json:"action"`
-		Detail string `json:"detail"`
-	} `json:"reason"`
-	Registered bool `json:"registered"`
-	Worker     struct {
-		PID          int    `json:"pid"`
-		Generation   uint64 `json:"generation"`
-		AbnormalEnds int    `json:"abnormal_exits"`
-	} `json:"worker"`
-	Browser *struct {
-		PID int `json:"pid"`
-	} `json:"browser"`
-	QR *struct {
-		Generation uint64 `json:"generation"`
-		Seq        uint64 `json:"seq"`
-		Reader     string `json:"reader"`
-	} `json:"qr"`
-	Page struct {
-		Selectors struct {
-			Source  string `json:"source"`
-			Path    string `json:"path"`
-			Refused string `json:"refused"`
-		} `json:"selectors"`
-	} `json:"page"`
-}
-
-func (s *service) session() sessionView {
+func (s *service) session() harness.Session {
 	s.t.Helper()
-	var v sessionView
-	if err := json.Unmarshal([]byte(s.get("/session").body), &v); err != nil {
+	v, err := s.Session(within(s.t))
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	return v
 }
 
 // awaitSession polls /session, which has no long poll, until ok.
-func (s *service) awaitSession(what string, ok func(sessionView) bool) sessionView {
+func (s *service) awaitSession(what string, ok func(harness.Session) bool) harness.Session {
 	s.t.Helper()
-	ctx := within(s.t)
-	for {
-		v := s.session()
-		if ok(v) {
-			return v
-		}
-		select {
-		case <-ctx.Done():
-			s.t.Fatalf("%s never came; session: %s", what, s.mustSession())
-		case <-time.After(20 * time.Millisecond):
-		}
+	v, err := s.Await(within(s.t), what, ok)
+	if err != nil {
+		s.t.Fatalf("%v; session: %s", err, s.describe())
 	}
+	return v
 }
 
 // stop ends the supervisor as systemd would, and returns its exit code.
@@ -340,10 +187,90 @@ func (s *service) stop() int {
 func (s *service) exitCode() int {
 	s.t.Helper()
 	select {
-	case <-s.ended:
-		return s.cmd.ProcessState.ExitCode()
+	case <-s.Exited():
+		return s.ExitCode()
 	case <-within(s.t).Done():
-		s.t.Fatal("the supervisor did not end")
+		s.t.Fatal("the supervisor did not exit")
 		return -1
+	}
+}
+
+// qr returns the picture of /qr, and false for NO_QR.
+func (s *service) qr() ([]byte, bool) {
+	s.t.Helper()
+	png, err := harness.Picture(s.get("/qr").Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return png, png != nil
+}
+
+// awaitQR waits until /qr serves a picture, and returns its payload.
+func (s *service) awaitQR() string {
+	s.t.Helper()
+	_, png := s.nextQR("")
+	return decode(s.t, png)
+}
+
+// awaitNewQR waits until /qr serves another picture than at the last call, and
+// returns its payload.
+func (s *service) awaitNewQR() string {
+	s.t.Helper()
+	var png []byte
+	s.lastQR, png = s.nextQR(s.lastQR)
+	return scan(s.t, png)
+}
+
+func (s *service) nextQR(last string) (body string, png []byte) {
+	s.t.Helper()
+	body, png, err := s.NextQR(within(s.t), last)
+	if err != nil {
+		s.t.Fatalf("waiting for a QR: %v; session: %s", err, s.describe())
+	}
+	return body, png
+}
+
+// decode reads a QR with zbar, a decoder that shares nothing with ours.
+func decode(t *testing.T, png []byte) string {
+	t.Helper()
+	zbarimg, err := exec.LookPath("zbarimg")
+	if err != nil {
+		t.Skip("zbarimg is missing: apt-get install zbar-tools")
+	}
+	file := filepath.Join(t.TempDir(), "qr.png")
+	if err := os.WriteFile(file, png, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), zbarimg, "--quiet", "--raw", file).Output()
+	if err != nil {
+		t.Fatalf("zbarimg: %v", err)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// scan decodes a picture within this process.
+func scan(t *testing.T, picture []byte) string {
+	payload, err := harness.Decode(picture)
+	if err != nil {
+		t.Errorf("a picture that can't be scanned: %v", err)
+	}
+	return payload
+}
+
+// prober asks /status and /qr without pause.
+type prober struct{ *harness.Prober }
+
+func probe(s *service) prober {
+	p := prober{harness.Probe(s.Base, 0)}
+	s.t.Cleanup(p.Close)
+	return p
+}
+
+// check stops the asking; no request may have failed.
+func (p prober) check(t *testing.T) {
+	t.Helper()
+	p.Close()
+	if all := p.Tally(); all.Failed > 0 || all.Asked == 0 {
+		t.Errorf("%d of %d requests failed, first with %s", all.Failed, all.Asked, all.First)
 	}
 }

@@ -6,10 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
-func TestSelectorsFileMakesTheCheapReaderWorkAgainWithoutARestart(t *testing.T) {
+func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	known, err := os.ReadFile("../../shared/selectors/selectors.json")
@@ -24,7 +25,7 @@ func TestSelectorsFileMakesTheCheapReaderWorkAgainWithoutARestart(t *testing.T) 
 		}
 	}
 	p := newPhone(t, simulator.Options{Profile: "other-attribute"})
-	s := start(t, p.url, t.TempDir(), "--selectors", file)
+	s := start(t, p.URL, t.TempDir(), "--selectors", file)
 	s.awaitQR()
 	before := s.session()
 	if reader := before.QR.Reader; reader == "dom" || before.Page.Selectors.Source != "built_in" {
@@ -32,7 +33,7 @@ func TestSelectorsFileMakesTheCheapReaderWorkAgainWithoutARestart(t *testing.T) 
 	}
 
 	put(renamed)
-	after := s.awaitSession("the attribute is read", func(now sessionView) bool { return now.QR != nil && now.QR.Reader == "dom" })
+	after := s.awaitSession("the attribute is read", func(now harness.Session) bool { return now.QR != nil && now.QR.Reader == "dom" })
 	if after.Worker.PID != before.Worker.PID || after.Browser.PID != before.Browser.PID {
 		t.Error("worker or Chrome was started anew")
 	}
@@ -41,17 +42,17 @@ func TestSelectorsFileMakesTheCheapReaderWorkAgainWithoutARestart(t *testing.T) 
 	}
 
 	put(renamed[:len(renamed)/2])
-	refused := s.awaitSession("the broken file is refused", func(now sessionView) bool { return now.Page.Selectors.Refused != "" })
+	refused := s.awaitSession("the broken file is refused", func(now harness.Session) bool { return now.Page.Selectors.Refused != "" })
 	if !strings.Contains(refused.Page.Selectors.Refused, "line ") || refused.Page.Selectors.Source != "file" {
 		t.Errorf("got %+v", refused.Page.Selectors)
 	}
 	if err := p.ExpireNow(); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitSession("the last good one reads the next code", func(now sessionView) bool {
+	s.awaitSession("the last good one reads the next code", func(now harness.Session) bool {
 		return now.QR != nil && now.QR.Reader == "dom" && now.QR.Seq > after.QR.Seq
 	})
-	if log := s.log.String(); !strings.Contains(log, `"file_reload_failed"`) {
+	if log := s.Log(); !strings.Contains(log, `"file_reload_failed"`) {
 		t.Error("the log doesn't say that a file was refused")
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -67,12 +66,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestKeysAreAskedForAndTakenUpWithoutARestart(t *testing.T) {
+func TestAPIKeysApplyWithoutARestart(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys")
 	write(t, keys, "read:reader-reader-reader\ncommand:commander-commander\n")
 	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys)...)
 	s.awaitListening()
-	ask := func(method, path, key string) int { return code(t, http.DefaultClient, method, s.base+path, key) }
+	ask := func(method, path, key string) int { return code(t, http.DefaultClient, method, s.Base+path, key) }
 	if got := ask("GET", "/status", ""); got != 200 {
 		t.Errorf("read on the loopback: got %d", got)
 	}
@@ -85,41 +84,36 @@ func TestKeysAreAskedForAndTakenUpWithoutARestart(t *testing.T) {
 	write(t, keys, "the-next-key-the-next-key")
 	eventually(t, "the next key", func() bool { return ask("POST", "/session/restart", "commander-commander") == 401 })
 	write(t, keys, "short")
-	eventually(t, "the complaint", func() bool { return strings.Contains(s.log.String(), "file_reload_failed") })
+	eventually(t, "the complaint", func() bool { return strings.Contains(s.Log(), "file_reload_failed") })
 	if got := ask("GET", "/session/screenshot", "the-next-key-the-next-key"); got != 503 && got != 429 {
 		t.Errorf("a broken file must change nothing: got %d", got)
 	}
 	for _, key := range []string{"commander", "the-next-key", "short"} {
-		if strings.Contains(s.log.String(), key) {
+		if strings.Contains(s.Log(), key) {
 			t.Errorf("the log tells the key %q", key)
 		}
 	}
 }
 
-func TestBeyondTheLoopbackReadingNeedsAKeyToo(t *testing.T) {
+func TestReadingNeedsAKeyBeyondTheLoopback(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys")
 	write(t, keys, "a-key-a-key-a-key-a-key")
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys, "--listen", "0.0.0.0:"+port)...)
-	s.base = "http://127.0.0.1:" + port
+	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys, "--listen", "0.0.0.0:0")...)
 	s.awaitListening()
 	for _, path := range []string{"/status", "/qr", "/session", "/events", "/", "/metrics", "/crashes"} {
-		if got := code(t, http.DefaultClient, "GET", s.base+path, ""); got != 401 {
+		if got := code(t, http.DefaultClient, "GET", s.Base+path, ""); got != 401 {
 			t.Errorf("%s: got %d", path, got)
 		}
 	}
-	if got := code(t, http.DefaultClient, "GET", s.base+"/status", "a-key-a-key-a-key-a-key"); got != 200 {
+	if got := code(t, http.DefaultClient, "GET", s.Base+"/status", "a-key-a-key-a-key-a-key"); got != 200 {
 		t.Errorf("got %d", got)
 	}
-	if !strings.Contains(s.log.String(), "keys_exposed") {
+	if !strings.Contains(s.Log(), "keys_exposed") {
 		t.Error("nobody is warned that keys go in the clear")
 	}
 }
 
-func TestSocketServesTheAPIAndIsTakenOverFromTheDead(t *testing.T) {
+func TestUnixSocketIsTakenOverAfterAKill(t *testing.T) {
 	dir, err := os.MkdirTemp("/tmp", "e2e-socket")
 	if err != nil {
 		t.Fatal(err)
@@ -145,8 +139,7 @@ func TestSocketServesTheAPIAndIsTakenOverFromTheDead(t *testing.T) {
 	}
 	first := launch(t, tokens, append(noChrome, "--listen", "unix:"+socket)...)
 	eventually(t, "the first", up)
-	first.signal(syscall.SIGKILL)
-	<-first.ended
+	first.Kill()
 	launch(t, tokens, append(noChrome, "--listen", "unix:"+socket)...)
 	eventually(t, "the second", up)
 }
@@ -192,7 +185,7 @@ func TestCertificateIsRenewedWithoutARestart(t *testing.T) {
 		transport := &http.Transport{
 			DisableKeepAlives: true, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 		}
-		r, err := http.NewRequestWithContext(within(t), http.MethodGet, strings.Replace(s.base, "http:", "https:", 1)+"/status", nil)
+		r, err := http.NewRequestWithContext(within(t), http.MethodGet, strings.Replace(s.Base, "http:", "https:", 1)+"/status", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,12 +196,13 @@ func TestCertificateIsRenewedWithoutARestart(t *testing.T) {
 		_ = resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}
+	s.awaitListening()
 	eventually(t, "HTTPS", func() bool { return trusts(first) })
 	second := writePair(t, cert, key)
 	eventually(t, "the next certificate", func() bool { return trusts(second) })
 }
 
-func TestWebhookTellsOfTheStateSigned(t *testing.T) {
+func TestWebhookReportsTheStateSigned(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "key")
 	write(t, key, "webhook-key-webhook-key")
 	type message struct {
@@ -236,7 +230,7 @@ func TestWebhookTellsOfTheStateSigned(t *testing.T) {
 	case <-within(t).Done():
 		t.Fatal("nothing came")
 	}
-	if strings.Contains(s.log.String(), "secret-path") {
+	if strings.Contains(s.Log(), "secret-path") {
 		t.Error("the log tells the webhook's address")
 	}
 }
@@ -252,18 +246,18 @@ func TestUnusableFilesStopTheStart(t *testing.T) {
 		"certificate, no key":  {"--tls-cert", empty},
 		"webhook that is none": {"--webhook", "nowhere"},
 	} {
-		if exit, out := refused(t, append(args, "--tokens", t.TempDir(), "--listen", freeAddress(t))...); exit != 78 {
+		if exit, out := refused(t, append(args, "--tokens", t.TempDir(), "--listen", "127.0.0.1:0")...); exit != 78 {
 			t.Errorf("%s: exit code %d: %s", name, exit, out)
 		}
 	}
 }
 
 func TestDoctorAndCompletionAnswerAndEnd(t *testing.T) {
-	exit, out := refused(t, "doctor", "--chrome", "/nonexistent", "--url", "http://127.0.0.1:1/", "--listen", freeAddress(t), "--tokens", t.TempDir())
+	exit, out := refused(t, "doctor", "--chrome", "/nonexistent", "--url", "http://127.0.0.1:1/", "--listen", "127.0.0.1:0", "--tokens", t.TempDir())
 	if exit != 66 || !strings.Contains(out, "✗ Chrome") || !strings.Contains(out, "→ apt-get install chromium") {
 		t.Errorf("exit code %d: %s", exit, out)
 	}
-	script, err := exec.CommandContext(within(t), filepath.Join(binaries, "supervisor"), "completion", "bash").Output()
+	script, err := exec.CommandContext(within(t), binaries.Supervisor, "completion", "bash").Output()
 	if err != nil || !strings.Contains(string(script), "complete") {
 		t.Errorf("%v: %s", err, script)
 	}

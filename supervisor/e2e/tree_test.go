@@ -1,86 +1,31 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"session-manager/scripts/harness"
 )
 
-// process is one that was seen; the handle stays valid whatever its number
-// becomes.
-type process struct {
-	pid    int
-	name   string
-	handle int
-}
-
 // tree returns the processes below pid, without it.
-func tree(t *testing.T, pid int) []process {
+func tree(t *testing.T, pid int) harness.Tree {
 	t.Helper()
-	children := map[int][]int{}
-	names := map[int]string{}
-	entries, err := os.ReadDir("/proc")
+	found, err := harness.Below(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		child, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		name, rest, ok := strings.Cut(string(stat), ") ")
-		if !ok {
-			continue
-		}
-		parent, err := strconv.Atoi(strings.Fields(rest)[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		children[parent] = append(children[parent], child)
-		_, names[child], _ = strings.Cut(name, "(")
-	}
-	var found []process
-	for next := children[pid]; len(next) > 0; next = next[1:] {
-		child := next[0]
-		next = append(next, children[child]...)
-		handle, err := unix.PidfdOpen(child, 0)
-		if err != nil {
-			continue
-		}
-		t.Cleanup(func() { _ = unix.Close(handle) })
-		found = append(found, process{child, names[child], handle})
-	}
+	t.Cleanup(found.Close)
 	return found
 }
 
 // gone waits until every process has ended, and fails the test if one does not.
-func gone(t *testing.T, processes []process) {
+func gone(t *testing.T, processes harness.Tree) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for _, p := range processes {
-		for {
-			fds := []unix.PollFd{{Fd: int32(p.handle), Events: unix.POLLIN}}
-			n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds()))
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if n != 1 {
-				t.Errorf("%s (%d) is still there", p.name, p.pid)
-			}
-			break
-		}
+	if left := processes.Left(patience); len(left) > 0 {
+		t.Errorf("still there: %v", left)
 	}
 }
 
