@@ -89,13 +89,14 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	limits.FirstQR = cfg.QRTimeout
 	factor.Stretch(&limits.Evidence, &limits.PageLoading)
 	s.session = session.New(limits, log)
-	s.session.OnHealth(s.workers.Report)
 	meter, err := metrics.New(version, s.session.Snapshot())
 	if err != nil {
 		return nil, err
 	}
 	changes := events.NewLog(rand.Text(), s.session.Snapshot())
-	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe)
+	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
+		s.workers.Report(snapshot.Healthy)
+	})
 	if s.webhook, err = newWebhook(cfg, changes, meter, log); err != nil {
 		return nil, err
 	}

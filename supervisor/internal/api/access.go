@@ -72,8 +72,8 @@ func (g *gate) admit(need access, r *http.Request) *problem {
 	}
 	turn.Cancel()
 	return &problem{
-		status: http.StatusTooManyRequests, code: "too_many_commands", retryAfter: wait,
-		detail: fmt.Sprintf("At most %d commands in a row are allowed, then one every %s.", commandBurst, commandEvery),
+		Status: http.StatusTooManyRequests, Code: "too_many_commands", retryAfter: wait,
+		Detail: fmt.Sprintf("At most %d commands in a row are allowed, then one every %s.", commandBurst, commandEvery),
 	}
 }
 
@@ -93,16 +93,16 @@ func (g *gate) authorise(need access, r *http.Request) *problem {
 		return nil
 	case scope != 0:
 		return &problem{
-			status: http.StatusForbidden, code: "scope_missing",
-			detail: "The scope of this API key does not include this route.", hint: "Use a key with the other scope, or one without a scope.",
+			Status: http.StatusForbidden, Code: "scope_missing",
+			Detail: "The scope of this API key does not include this route.", Hint: "Use a key with the other scope, or one without a scope.",
 		}
 	}
 	p := problem{
-		status: http.StatusUnauthorized, code: "key_required", askForKey: true,
-		detail: "An API key is required.", hint: "Send it as X-API-Key, or as Authorization: Bearer.",
+		Status: http.StatusUnauthorized, Code: "key_required", askForKey: true,
+		Detail: "An API key is required.", Hint: "Send it as X-API-Key, or as Authorization: Bearer.",
 	}
 	if key != "" {
-		p.code, p.detail = "key_unknown", "This API key is not known."
+		p.Code, p.Detail = "key_unknown", "This API key is not known."
 		g.refusals.Do(func() { g.log.Warn(logid.KeyRejected, "remote", r.RemoteAddr, "route", r.URL.Path) })
 	}
 	return &p
@@ -131,17 +131,17 @@ func (g *gate) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !g.hostAllowed(r) {
 			problem{
-				status: http.StatusForbidden, code: "host_refused",
-				detail: "The Host header does not name this service.",
-				hint:   "Use localhost or 127.0.0.1, or start the supervisor with --allow-host.",
-			}.write(w, r)
+				Status: http.StatusForbidden, Code: "host_refused",
+				Detail: "The Host header does not name this service.",
+				Hint:   "Use localhost or 127.0.0.1, or start the supervisor with --allow-host.",
+			}.ServeHTTP(w, r)
 			return
 		}
 		if !sameOrigin(r) && !opensPage(r) {
 			problem{
-				status: http.StatusForbidden, code: "origin_refused",
-				detail: "The request was sent by another site's page.",
-			}.write(w, r)
+				Status: http.StatusForbidden, Code: "origin_refused",
+				Detail: "The request was sent by another site's page.",
+			}.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -89,7 +89,7 @@ type api struct {
 }
 
 // answer is one route's handler for one method.
-type answer func(*http.Request) response
+type answer func(*http.Request) http.Handler
 
 // route is one path with the methods it knows. There is one route per path, and
 // the method is chosen here and not by the router: gorilla/mux answers 404 for a
@@ -146,7 +146,7 @@ func newAPI(o Options) (*api, error) {
 		{pagePath, read, get(page.show)},
 		{"/healthz", open, get(healthz)},
 		{"/readyz", open, get(sessions.readyz)},
-		{"/metrics", read, get(func(*http.Request) response { return handled{o.Metrics.Handler()} })},
+		{"/metrics", read, get(func(*http.Request) http.Handler { return o.Metrics.Handler() })},
 		{"/openapi.yaml", open, get(openapi)},
 	}}, nil
 }
@@ -159,10 +159,10 @@ func (a *api) router() http.Handler {
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		problem{
-			status: http.StatusNotFound, code: "not_found",
-			detail: fmt.Sprintf("There is nothing at %.100q.", r.URL.Path),
-			hint:   "Try /status, /qr or /session; /openapi.yaml describes everything.",
-		}.write(w, r)
+			Status: http.StatusNotFound, Code: "not_found",
+			Detail: fmt.Sprintf("There is nothing at %.100q.", r.URL.Path),
+			Hint:   "Try /status, /qr or /session; /openapi.yaml describes everything.",
+		}.ServeHTTP(w, r)
 	})
 	return a.measured(a.gate.guard(router))
 }
@@ -178,25 +178,29 @@ func (a *api) handler(rt route) http.Handler {
 		if !ok {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			problem{
-				status: http.StatusMethodNotAllowed, code: "method_not_allowed",
-				detail: fmt.Sprintf("%.20q is not allowed here.", r.Method), hint: "Use " + strings.Join(allowed, " or ") + ".",
-			}.write(w, r)
+				Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",
+				Detail: fmt.Sprintf("%.20q is not allowed here.", r.Method), Hint: "Use " + strings.Join(allowed, " or ") + ".",
+			}.ServeHTTP(w, r)
 			return
 		}
 		if bad := a.gate.admit(rt.access, r); bad != nil {
-			bad.write(w, r)
+			bad.ServeHTTP(w, r)
 			return
 		}
-		f(r).write(w, r)
+		f(r).ServeHTTP(w, r)
 	})
 }
 
 // noRoute is the route of requests that were refused before one was found.
 const noRoute = "none"
 
-// measured counts each answer of next.
+// measured counts each answer of next. No answer is to be cached, or for other sites.
 func (a *api) measured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		m := &measure{ResponseWriter: w, route: noRoute}
 		start := time.Now()
 		a.metrics.InFlight(1)

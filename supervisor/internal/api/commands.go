@@ -47,13 +47,13 @@ type restartBody struct {
 // restart answers POST /session/restart: the worker and Chrome are closed cleanly
 // and started again, even during a crash loop. While a phone is being linked it
 // waits, except with ?now=true.
-func (c *commands) restart(r *http.Request) response {
+func (c *commands) restart(r *http.Request) http.Handler {
 	if bad := input(r, &struct{}{}); bad != nil {
-		return *bad
+		return bad
 	}
 	now, bad := flag(r, "now")
 	if bad != nil {
-		return *bad
+		return bad
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
@@ -70,14 +70,14 @@ func (c *commands) restart(r *http.Request) response {
 
 // screenshot answers GET /session/screenshot: what Chrome shows now. It may show
 // the QR, or chats.
-func (c *commands) screenshot(r *http.Request) response {
+func (c *commands) screenshot(r *http.Request) http.Handler {
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
 	png, err := c.workers.Screenshot(ctx)
 	if err != nil {
 		return c.failed("screenshot", err)
 	}
-	return raw{http.StatusOK, pngType, png}
+	return content{pngType, png}
 }
 
 // The digits of a phone number, E.164: at most 15 with the country code, which
@@ -99,17 +99,17 @@ type pairBody struct {
 
 // pair answers POST /session/pair: a code that links the phone with that number
 // when it is entered there.
-func (c *commands) pair(r *http.Request) response {
+func (c *commands) pair(r *http.Request) http.Handler {
 	var asked pairRequest
 	if bad := input(r, &asked); bad != nil {
-		return *bad
+		return bad
 	}
 	phone, ok := parsePhone(asked.Phone)
 	if !ok {
 		return problem{
-			status: http.StatusUnprocessableEntity, code: "phone_invalid",
-			detail: "The phone number is not in international form.",
-			hint:   `Send {"phone": "+…"}: a plus sign, then the country code and the number, 8 to 15 digits.`,
+			Status: http.StatusUnprocessableEntity, Code: "phone_invalid",
+			Detail: "The phone number is not in international form.",
+			Hint:   `Send {"phone": "+…"}: a plus sign, then the country code and the number, 8 to 15 digits.`,
 		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pairTimeout)
@@ -149,13 +149,13 @@ type logOutBody struct {
 // logOut answers POST /session/logout: the link is ended on both sides, and the
 // next QR is that of an empty profile. With ?purge=true neither this login nor
 // earlier ones are kept on disk.
-func (c *commands) logOut(r *http.Request) response {
+func (c *commands) logOut(r *http.Request) http.Handler {
 	if bad := input(r, &struct{}{}); bad != nil {
-		return *bad
+		return bad
 	}
 	purge, bad := flag(r, "purge")
 	if bad != nil {
-		return *bad
+		return bad
 	}
 	// It is completed even if the caller disconnects.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), logOutTimeout)
@@ -174,27 +174,27 @@ var refusals = []struct {
 	problem
 }{
 	{rpc.ErrPhoneRefused, problem{
-		status: http.StatusUnprocessableEntity, code: "phone_refused",
-		detail: "WhatsApp rejects the phone number.", hint: "Check the number; it must have a WhatsApp account.",
+		Status: http.StatusUnprocessableEntity, Code: "phone_refused",
+		Detail: "WhatsApp rejects the phone number.", Hint: "Check the number; it must have a WhatsApp account.",
 	}},
 	{rpc.ErrNotUnlinked, problem{
-		status: http.StatusConflict, code: "not_unlinked",
-		detail: "The page does not ask for a phone.", hint: "Pairing works while GET /status is QR_REQUIRED.",
+		Status: http.StatusConflict, Code: "not_unlinked",
+		Detail: "The page does not ask for a phone.", Hint: "Pairing works while GET /status is QR_REQUIRED.",
 	}},
 	{rpc.ErrNotLinked, problem{
-		status: http.StatusConflict, code: "not_linked", detail: "No phone is linked, so there is nothing to log out of.",
+		Status: http.StatusConflict, Code: "not_linked", Detail: "No phone is linked, so there is nothing to log out of.",
 	}},
 	{rpc.ErrTooManyAttempts, problem{
-		status: http.StatusTooManyRequests, code: "too_many_attempts", retryAfter: pairRetry,
-		detail: "WhatsApp gives no more codes for now.", hint: "Scan the QR instead, or wait.",
+		Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: pairRetry,
+		Detail: "WhatsApp gives no more codes for now.", Hint: "Scan the QR instead, or wait.",
 	}},
 	{rpc.ErrPairingUnavailable, problem{
-		status: http.StatusNotImplemented, code: "pairing_unavailable",
-		detail: "The page offers no pairing by phone number.", hint: "Scan the QR instead.",
+		Status: http.StatusNotImplemented, Code: "pairing_unavailable",
+		Detail: "The page offers no pairing by phone number.", Hint: "Scan the QR instead.",
 	}},
 	{context.DeadlineExceeded, problem{
-		status: http.StatusGatewayTimeout, code: "command_timeout",
-		detail: "The worker did not answer in time.", hint: "GET /session shows what it is busy with.",
+		Status: http.StatusGatewayTimeout, Code: "command_timeout",
+		Detail: "The worker did not answer in time.", Hint: "GET /session shows what it is busy with.",
 	}},
 	{worker.ErrNoWorker, noPage},
 	{rpc.ErrWorkerGone, noPage},
@@ -202,8 +202,8 @@ var refusals = []struct {
 }
 
 var noPage = problem{
-	status: http.StatusServiceUnavailable, code: "no_page",
-	detail: "There is no page at the moment.", hint: "GET /session shows what the service is busy with.",
+	Status: http.StatusServiceUnavailable, Code: "no_page",
+	Detail: "There is no page at the moment.", Hint: "GET /session shows what the service is busy with.",
 }
 
 // commandFailed answers for a command that could not be done. Its error may
@@ -216,7 +216,7 @@ func (c *commands) failed(command string, err error) problem {
 		}
 	}
 	return problem{
-		status: http.StatusServiceUnavailable, code: "command_failed",
-		detail: "The worker could not do this now.", hint: "GET /session shows what it is busy with.",
+		Status: http.StatusServiceUnavailable, Code: "command_failed",
+		Detail: "The worker could not do this now.", Hint: "GET /session shows what it is busy with.",
 	}
 }

@@ -13,10 +13,6 @@ import (
 	"session-manager/supervisor/internal/logid"
 )
 
-type crashesBody struct {
-	Crashes []crash.Report `json:"crashes"`
-}
-
 // crashes answers for the reports.
 type crashes struct {
 	*crash.Store
@@ -25,7 +21,7 @@ type crashes struct {
 
 // list answers GET /crashes: every report, the newest first, without its
 // timeline.
-func (c *crashes) list(*http.Request) response {
+func (c *crashes) list(*http.Request) http.Handler {
 	list, err := c.List()
 	if err != nil {
 		return c.failed(err)
@@ -33,11 +29,11 @@ func (c *crashes) list(*http.Request) response {
 	for i := range list {
 		list[i].Timeline = []crash.Step{}
 	}
-	return object{http.StatusOK, crashesBody{Crashes: list}}
+	return object{http.StatusOK, map[string][]crash.Report{"crashes": list}}
 }
 
 // report answers GET /crashes/{id}: one report, whole.
-func (c *crashes) report(r *http.Request) response {
+func (c *crashes) report(r *http.Request) http.Handler {
 	report, err := c.Get(mux.Vars(r)["id"])
 	if err != nil {
 		return c.failed(err)
@@ -47,29 +43,29 @@ func (c *crashes) report(r *http.Request) response {
 
 // file answers GET /crashes/{id}/{file}: one of a report's files. A
 // screenshot may show the QR of that time, or chats.
-func (c *crashes) file(r *http.Request) response {
+func (c *crashes) file(r *http.Request) http.Handler {
 	name := mux.Vars(r)["file"]
-	content, err := c.File(mux.Vars(r)["id"], name)
+	body, err := c.File(mux.Vars(r)["id"], name)
 	switch {
 	case err != nil:
 		return c.failed(err)
 	case strings.HasSuffix(name, ".png"):
-		return raw{http.StatusOK, pngType, content}
+		return content{pngType, body}
 	default:
-		return raw{http.StatusOK, textType + "; charset=utf-8", content}
+		return content{utf8Text, body}
 	}
 }
 
 func (c *crashes) failed(err error) problem {
 	if errors.Is(err, crash.ErrNotFound) {
 		return problem{
-			status: http.StatusNotFound, code: "no_such_report", detail: "There is no such report, or it has no such file.",
-			hint: "GET /crashes lists the reports; the newest 20 are kept.",
+			Status: http.StatusNotFound, Code: "no_such_report", Detail: "There is no such report, or it has no such file.",
+			Hint: "GET /crashes lists the reports; the newest 20 are kept.",
 		}
 	}
 	c.log.Warn(logid.ReportsReadFailed, logging.KeyError, err)
 	return problem{
-		status: http.StatusInternalServerError, code: "reports_read_failed", detail: "The reports could not be read.",
-		hint: "The log explains why.",
+		Status: http.StatusInternalServerError, Code: "reports_read_failed", Detail: "The reports could not be read.",
+		Hint: "The log explains why.",
 	}
 }

@@ -47,10 +47,10 @@ type streams struct {
 
 // open answers GET /events: server-sent events. It begins with the present, one
 // event of each type, or, with Last-Event-ID, with what the listener missed.
-func (s *streams) open(r *http.Request) response {
+func (s *streams) open(r *http.Request) http.Handler {
 	types, bad := eventTypes(r)
 	if bad != nil {
-		return *bad
+		return bad
 	}
 	return &stream{s, types}
 }
@@ -64,9 +64,9 @@ func eventTypes(r *http.Request) ([]events.Type, *problem) {
 	for name := range strings.SplitSeq(text, ",") {
 		if !slices.Contains(events.Types(), events.Type(name)) {
 			return nil, &problem{
-				status: http.StatusBadRequest, code: "bad_types",
-				detail: fmt.Sprintf("types=%.40q has an unknown type of event.", name),
-				hint:   fmt.Sprintf("Use some of %v, separated by commas.", events.Types()),
+				Status: http.StatusBadRequest, Code: "bad_types",
+				Detail: fmt.Sprintf("types=%.40q has an unknown type of event.", name),
+				Hint:   fmt.Sprintf("Use some of %v, separated by commas.", events.Types()),
 			}
 		}
 		types = append(types, events.Type(name))
@@ -80,19 +80,20 @@ type stream struct {
 	types []events.Type
 }
 
-func (s *stream) write(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements http.Handler.
+func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	open := s.listeners.Add(1)
 	s.metrics.Listeners(open)
 	defer func() { s.metrics.Listeners(s.listeners.Add(-1)) }()
 	if open > s.limits.listeners {
 		problem{
-			status: http.StatusServiceUnavailable, code: "too_many_listeners", retryAfter: 10 * time.Second,
-			detail: fmt.Sprintf("%d listeners are connected, which is the maximum.", s.limits.listeners),
-		}.write(w, r)
+			Status: http.StatusServiceUnavailable, Code: "too_many_listeners", retryAfter: 10 * time.Second,
+			Detail: fmt.Sprintf("%d listeners are connected, which is the maximum.", s.limits.listeners),
+		}.ServeHTTP(w, r)
 		return
 	}
 	h := w.Header()
-	standard(h, "text/event-stream")
+	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	if r.Method == http.MethodHead {
 		return

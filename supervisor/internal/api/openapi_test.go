@@ -183,7 +183,7 @@ func TestDescriptionListsStatesAndProblemCodes(t *testing.T) {
 		}
 	}
 	enum := doc(t).Components.Schemas["Problem"].Value.Properties["code"].Value.Enum
-	for _, m := range regexp.MustCompile(`\bcode: "(\w+)"`).FindAllStringSubmatch(source.String(), -1) {
+	for _, m := range regexp.MustCompile(`\bCode: "(\w+)"`).FindAllStringSubmatch(source.String(), -1) {
 		if !slices.Contains(enum, any(m[1])) {
 			t.Errorf("code %s is not described", m[1])
 		}

@@ -23,14 +23,24 @@ type page struct {
 }
 
 // show answers GET /.
-func (p *page) show(r *http.Request) response {
+func (p *page) show(r *http.Request) http.Handler {
 	language := language(r.Header.Get("Accept-Language"))
 	html, err := p.ui.Render(p.session.Snapshot(), language)
 	if err != nil {
 		p.log.Error(logid.PageRenderFailed, logging.KeyError, err)
-		return problem{status: http.StatusInternalServerError, code: "internal", detail: "The page could not be rendered."}
+		return problem{Status: http.StatusInternalServerError, Code: "internal", Detail: "The page could not be rendered."}
 	}
-	return pageAnswer{html: html, language: language, policy: p.ui.Policy()}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		// These headers keep other sites out of the page.
+		h := w.Header()
+		h.Set("Content-Security-Policy", p.ui.Policy())
+		h.Set("Content-Language", language)
+		h.Set("Vary", "Accept-Language")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		writeBytes(w, http.StatusOK, "text/html; charset=utf-8", html)
+	})
 }
 
 // language returns the language of the page to which an Accept-Language header gives
@@ -46,27 +56,10 @@ func language(accept string) string {
 	return best
 }
 
-// pageAnswer is the page with the headers that keep other sites out of it.
-type pageAnswer struct {
-	html             []byte
-	language, policy string
-}
-
-func (p pageAnswer) write(w http.ResponseWriter, _ *http.Request) {
-	h := w.Header()
-	h.Set("Content-Security-Policy", p.policy)
-	h.Set("Content-Language", p.language)
-	h.Set("Vary", "Accept-Language")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	writeBytes(w, http.StatusOK, "text/html; charset=utf-8", p.html)
-}
-
 //go:embed openapi.yaml
 var description []byte
 
 // openapi answers GET /openapi.yaml: this API, described for programs.
-func openapi(*http.Request) response {
-	return raw{http.StatusOK, "application/yaml", description}
+func openapi(*http.Request) http.Handler {
+	return content{"application/yaml", description}
 }

@@ -12,11 +12,6 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-const (
-	pngType  = "image/png"
-	textType = "text/plain"
-)
-
 // codes answers for the QR, in several forms.
 type codes struct {
 	waiter
@@ -53,13 +48,13 @@ func (c *codes) tag(q *session.QR, suffix string) string {
 
 // any answers GET /qr: the contract's JSON, always 200. Where there is a QR, and
 // Accept asks for it, the answer is the image or text instead.
-func (c *codes) any(r *http.Request) response {
+func (c *codes) any(r *http.Request) http.Handler {
 	q, bad := c.fresh(r)
 	switch {
 	case bad != nil:
-		return *bad
+		return bad
 	case q == nil:
-		return raw{http.StatusOK, jsonType, []byte(`{"status":"NO_QR"}`)}
+		return content{jsonType, []byte(`{"status":"NO_QR"}`)}
 	}
 	switch preferred(r.Header.Get("Accept"), jsonType, pngType, textType) {
 	case pngType:
@@ -67,7 +62,7 @@ func (c *codes) any(r *http.Request) response {
 	case textType:
 		return c.terminal(q)
 	default:
-		return raw{http.StatusOK, jsonType, c.available(q.Code)}
+		return content{jsonType, c.available(q.Code)}
 	}
 }
 
@@ -89,49 +84,44 @@ func (c *codes) available(code *qr.Code) []byte {
 }
 
 // png answers GET /qr.png: the image, or 404 while there is no QR.
-func (c *codes) png(r *http.Request) response { return c.as(r, c.image) }
+func (c *codes) png(r *http.Request) http.Handler { return c.as(r, c.image) }
 
 // text answers GET /qr.txt: the code drawn for a terminal, or 404.
-func (c *codes) text(r *http.Request) response { return c.as(r, c.terminal) }
+func (c *codes) text(r *http.Request) http.Handler { return c.as(r, c.terminal) }
 
-func (c *codes) as(r *http.Request, form func(*session.QR) response) response {
+func (c *codes) as(r *http.Request, form func(*session.QR) http.Handler) http.Handler {
 	q, bad := c.fresh(r)
 	switch {
 	case bad != nil:
-		return *bad
+		return bad
 	case q == nil:
 		return problem{
-			status: http.StatusNotFound, code: "no_qr",
-			detail: "There is no QR to scan now; the session's state is " + string(c.Snapshot().State) + ".",
-			hint:   "GET /session explains why. /qr.png?wait=25s waits for the next one.",
+			Status: http.StatusNotFound, Code: "no_qr",
+			Detail: "There is no QR to scan now; the session's state is " + string(c.Snapshot().State) + ".",
+			Hint:   "GET /session explains why. /qr.png?wait=25s waits for the next one.",
 		}
 	default:
 		return form(q)
 	}
 }
 
-func (c *codes) image(q *session.QR) response {
-	return drawn{qr: q, tag: c.tag(q, ""), contentType: pngType, body: q.Code.PNG()}
+func (c *codes) image(q *session.QR) http.Handler {
+	return drawn(q, c.tag(q, ""), pngType, q.Code.PNG())
 }
 
-func (c *codes) terminal(q *session.QR) response {
-	return drawn{qr: q, tag: c.tag(q, textSuffix), contentType: textType + "; charset=utf-8", body: []byte(q.Code.Text())}
+func (c *codes) terminal(q *session.QR) http.Handler {
+	return drawn(q, c.tag(q, textSuffix), utf8Text, []byte(q.Code.Text()))
 }
 
-// drawn is a QR in a form for people, with standard headers for its age.
-type drawn struct {
-	qr          *session.QR
-	tag         string
-	contentType string
-	body        []byte
-}
-
-func (d drawn) write(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	standard(h, d.contentType)
-	h.Set("ETag", d.tag)
-	h.Set("Expires", d.qr.ExpiresAt.UTC().Format(http.TimeFormat))
-	http.ServeContent(w, r, "", d.qr.IssuedAt.Time, bytes.NewReader(d.body))
+// drawn answers with a QR in a form for people, with standard headers for its age.
+func drawn(q *session.QR, tag, contentType string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("ETag", tag)
+		h.Set("Expires", q.ExpiresAt.UTC().Format(http.TimeFormat))
+		http.ServeContent(w, r, "", q.IssuedAt.Time, bytes.NewReader(body))
+	})
 }
 
 // preferred returns the offer that the Accept header prefers; among equals the

@@ -33,15 +33,15 @@ func input(r *http.Request, target any) *problem {
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != jsonType {
 		return &problem{
-			status: http.StatusUnsupportedMediaType, code: "body_not_json",
-			detail: "The body's content type is not application/json.",
-			hint:   "Send no body, or JSON with Content-Type: application/json.",
+			Status: http.StatusUnsupportedMediaType, Code: "body_not_json",
+			Detail: "The body's content type is not application/json.",
+			Hint:   "Send no body, or JSON with Content-Type: application/json.",
 		}
 	}
 	if err := decode(body, target); err != nil {
 		return &problem{
-			status: http.StatusBadRequest, code: "bad_body",
-			detail: "The body is not the expected JSON object: " + err.Error() + ".",
+			Status: http.StatusBadRequest, Code: "bad_body",
+			Detail: "The body is not the expected JSON object: " + err.Error() + ".",
 		}
 	}
 	return nil
@@ -52,16 +52,16 @@ func unreadable(err error) *problem {
 	switch {
 	case errors.As(err, &tooLarge):
 		return &problem{
-			status: http.StatusRequestEntityTooLarge, code: "body_too_large",
-			detail: "The body is larger than 4 kB.",
+			Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
+			Detail: "The body is larger than 4 kB.",
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &problem{
-			status: http.StatusRequestTimeout, code: "body_timeout",
-			detail: "The body did not arrive in time.",
+			Status: http.StatusRequestTimeout, Code: "body_timeout",
+			Detail: "The body did not arrive in time.",
 		}
 	default:
-		return &problem{status: http.StatusBadRequest, code: "bad_body", detail: "The body is incomplete."}
+		return &problem{Status: http.StatusBadRequest, Code: "bad_body", Detail: "The body is incomplete."}
 	}
 }
 
@@ -89,8 +89,8 @@ func flag(r *http.Request, name string) (bool, *problem) {
 		return true, nil
 	}
 	return false, &problem{
-		status: http.StatusBadRequest, code: "bad_parameter",
-		detail: "The parameter " + name + " is neither true nor false.",
+		Status: http.StatusBadRequest, Code: "bad_parameter",
+		Detail: "The parameter " + name + " is neither true nor false.",
 	}
 }
 
@@ -135,9 +135,9 @@ func (s waiter) wait(r *http.Request, enough func(first, now *session.Snapshot) 
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > maxWait {
 		return nil, &problem{
-			status: http.StatusBadRequest, code: "bad_wait",
-			detail: fmt.Sprintf("wait=%.40q is not a valid duration.", text),
-			hint:   fmt.Sprintf("Use a duration from 0s to %s, such as 25s.", maxWait),
+			Status: http.StatusBadRequest, Code: "bad_wait",
+			Detail: fmt.Sprintf("wait=%.40q is not a valid duration.", text),
+			Hint:   fmt.Sprintf("Use a duration from 0s to %s, such as 25s.", maxWait),
 		}
 	}
 	timeout := time.NewTimer(d)

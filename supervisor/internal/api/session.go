@@ -8,8 +8,6 @@ import (
 	"session-manager/supervisor/internal/watch"
 )
 
-const jsonType = "application/json"
-
 // sessions answers for the state of the session.
 type sessions struct {
 	waiter
@@ -18,12 +16,12 @@ type sessions struct {
 }
 
 // status answers GET /status: {"status":"QR_REQUIRED"}, nothing else, always 200.
-func (s *sessions) status(r *http.Request) response {
+func (s *sessions) status(r *http.Request) http.Handler {
 	snapshot, bad := s.wait(r, func(first, now *session.Snapshot) bool { return now.State != first.State })
 	if bad != nil {
-		return *bad
+		return bad
 	}
-	return raw{http.StatusOK, jsonType, []byte(`{"status":"` + string(snapshot.State) + `"}`)}
+	return content{jsonType, []byte(`{"status":"` + string(snapshot.State) + `"}`)}
 }
 
 // sessionBody is the snapshot, with what the session itself does not know.
@@ -50,7 +48,7 @@ type selectorsBody struct {
 }
 
 // session answers GET /session: everything but the QR itself.
-func (s *sessions) session(*http.Request) response {
+func (s *sessions) session(*http.Request) http.Handler {
 	snapshot := s.Snapshot().At(time.Now())
 	state := s.selectors.State()
 	selectors := selectorsBody{"built_in", s.selectors.Path(), session.Moment{Time: state.Since}, ""}
@@ -63,24 +61,24 @@ func (s *sessions) session(*http.Request) response {
 	return object{http.StatusOK, sessionBody{snapshot, pageBody{snapshot.Page, selectors}, s.version}}
 }
 
-var ok = raw{http.StatusOK, jsonType, []byte(`{"ok":true}`)}
+var ok = content{jsonType, []byte(`{"ok":true}`)}
 
 // healthz answers GET /healthz: the process responds. It is the only route whose
 // failure is a reason to restart the service.
-func healthz(*http.Request) response { return ok }
+func healthz(*http.Request) http.Handler { return ok }
 
 // readyz answers GET /readyz: the API is usable; with ?session=1 the session is,
 // too.
-func (s *sessions) readyz(r *http.Request) response {
+func (s *sessions) readyz(r *http.Request) http.Handler {
 	select {
 	case <-s.draining:
-		return problem{status: http.StatusServiceUnavailable, code: "draining", detail: "The service is stopping."}
+		return problem{Status: http.StatusServiceUnavailable, Code: "draining", Detail: "The service is stopping."}
 	default:
 	}
 	if state := s.Snapshot().State; r.URL.Query().Get("session") != "" && state != session.Ready {
 		return problem{
-			status: http.StatusServiceUnavailable, code: "session_not_ready",
-			detail: "The session's state is " + string(state) + ".", hint: "GET /session explains why.",
+			Status: http.StatusServiceUnavailable, Code: "session_not_ready",
+			Detail: "The session's state is " + string(state) + ".", Hint: "GET /session explains why.",
 		}
 	}
 	return ok

@@ -113,8 +113,7 @@ func (l *Log) Observe(s *session.Snapshot) {
 	before := l.last
 	from := l.seen
 	l.seen = s
-	// A heartbeat alone is not a change.
-	if from == nil || keyOf(from) != keyOf(s) {
+	if from == nil || stable(from) != stable(s) {
 		l.addLocked(WorkerChanged, s.Processes)
 	}
 	if from == nil || from.State != s.State || from.Reason.Code != s.Reason.Code || from.Reason.Detail != s.Reason.Detail {
@@ -165,22 +164,11 @@ func sameQR(a, b *session.QR) bool {
 	return a.Same(b) && (a == nil || a.ExpiresAt.Sub(b.ExpiresAt.Time).Abs() < time.Second)
 }
 
-// key is what makes one session.Processes differ from another.
-type key struct {
-	generation, exited uint64
-	pid, chrome        int
-	retryAt            session.Moment
-}
-
-func keyOf(s *session.Snapshot) key {
-	k := key{generation: s.Worker.Generation, pid: s.Worker.PID, retryAt: s.RetryAt}
-	if s.Browser != nil {
-		k.chrome = s.Browser.PID
-	}
-	if s.LastExit != nil {
-		k.exited = s.LastExit.Generation
-	}
-	return k
+// stable returns the processes of s without what each heartbeat changes.
+func stable(s *session.Snapshot) session.Processes {
+	p := s.Processes
+	p.Worker.HeartbeatAt, p.Worker.ResidentBytes = session.Moment{}, 0
+	return p
 }
 
 // Batch is what a reader gets at once.

@@ -173,7 +173,7 @@ func TestReaderThatMissedTooMuchLearnsIt(t *testing.T) {
 		case <-b.More:
 		default:
 			if position != 4+Capacity {
-				t.Fatal("nothing tells that there is more")
+				t.Fatal("there is more, and More is open")
 			}
 		}
 	}

@@ -14,8 +14,8 @@ type memory struct {
 	chrome int
 }
 
-// measure looks at /proc. Everything below the worker is Chrome. What ends
-// during the look is left out.
+// measure reads /proc. Everything below the worker is Chrome. A process that exits
+// meanwhile is left out.
 func measure(worker int) memory {
 	m := memory{bytes: map[string]uint64{}}
 	procs, err := procfs.AllProcs()
@@ -24,13 +24,13 @@ func measure(worker int) memory {
 	}
 	children := map[int][]procfs.Proc{}
 	for _, p := range procs {
-		if p.PID == os.Getpid() {
-			m.bytes["supervisor"] = used(p)
-		}
 		if stat, err := p.Stat(); err == nil {
 			children[stat.PPID] = append(children[stat.PPID], p)
 		}
-		if p.PID == worker {
+		switch p.PID {
+		case os.Getpid():
+			m.bytes["supervisor"] = used(p)
+		case worker:
 			m.bytes["worker"] = used(p)
 		}
 	}

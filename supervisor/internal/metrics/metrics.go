@@ -239,9 +239,4 @@ func number(b bool) float64 {
 	return 0
 }
 
-func unix(t session.Moment) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMilli()) / 1000
-}
+func unix(t session.Moment) float64 { return float64(t.UnixMilli()) / 1000 }

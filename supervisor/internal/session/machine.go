@@ -104,7 +104,7 @@ func newMachine(limits Limits, now time.Time) machine {
 // fill copies into s what the machine decides.
 func (m machine) fill(s *Snapshot) {
 	s.State, s.Since, s.Reason, s.Phase = m.state, Moment{m.since}, m.reason, m.phase
-	s.Evidence, s.Page = m.page.Evidence, Page{m.page.version}
+	s.Evidence, s.Page, s.Healthy = m.page.Evidence, Page{m.page.version}, m.healthy()
 }
 
 // step is the pure transition function.
@@ -377,8 +377,6 @@ func (m machine) tick(now time.Time) machine {
 	return m
 }
 
-// healthy reports whether the page was observed lately and does what it should,
-// as the restart policy understands it.
 func (m machine) healthy() bool {
 	switch m.state {
 	case Ready, Authenticated:

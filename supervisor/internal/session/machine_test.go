@@ -98,7 +98,7 @@ func TestSinceIsWhenTheStateWasEntered(t *testing.T) {
 	}
 }
 
-func TestLoggedOutIsTheReasonOfTheNewQR(t *testing.T) {
+func TestLoggedOutIsTheNewQRsReason(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(1))
 	m = m.step(page(rpc.PageLoggedOut, ""), at(2))
 	expect(t, m, Disconnected, reason.LoggedOut)

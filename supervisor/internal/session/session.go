@@ -23,7 +23,6 @@ import (
 type Session struct {
 	limits    Limits
 	log       *slog.Logger
-	health    func(bool)
 	observers []func(*Snapshot)
 	// inbox holds what the loop is to do next.
 	inbox chan func(*loop, time.Time)
@@ -41,7 +40,7 @@ type published struct {
 // New returns a Session in INIT. It does nothing until Run.
 func New(limits Limits, log *slog.Logger) *Session {
 	s := &Session{
-		limits: limits, log: log, health: func(bool) {},
+		limits: limits, log: log,
 		inbox: make(chan func(*loop, time.Time)), done: make(chan struct{}),
 	}
 	first := &Snapshot{}
@@ -56,11 +55,6 @@ func New(limits Limits, log *slog.Logger) *Session {
 func (s *Session) Subscribe(observers ...func(*Snapshot)) {
 	s.observers = append(s.observers, observers...)
 }
-
-// OnHealth has report called whenever the session becomes healthy, or no longer
-// is. It is called from the loop and must not block. OnHealth must be called
-// before Run.
-func (s *Session) OnHealth(report func(healthy bool)) { s.health = report }
 
 // Snapshot returns the session as it is now. It never blocks.
 func (s *Session) Snapshot() *Snapshot { return s.snapshot.Load().snapshot }
@@ -185,10 +179,9 @@ func (s *Session) publish(next Snapshot) {
 // loop is what Run's goroutine owns: the machine, and the next snapshot as far
 // as it is not derived from the machine.
 type loop struct {
-	s       *Session
-	m       machine
-	next    Snapshot
-	healthy bool
+	s    *Session
+	m    machine
+	next Snapshot
 }
 
 // handle applies a notice; code is the drawn QR if it brings one.
@@ -286,10 +279,6 @@ func (l *loop) update(cause string, to machine) {
 	to.fill(&l.next)
 	l.next.Version++
 	l.s.publish(l.next)
-	if h := to.healthy(); h != l.healthy {
-		l.healthy = h
-		l.s.health(h)
-	}
 }
 
 func (l *loop) logChange(cause string, from, to machine) {

@@ -23,7 +23,7 @@ const payload = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAA
 type rig struct {
 	*Session
 	log      *bytes.Buffer
-	health   []bool
+	health   []bool // each change of it
 	observed []*Snapshot
 }
 
@@ -32,8 +32,12 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{log: &bytes.Buffer{}}
 		r.Session = New(DefaultLimits(), logging.New(r.log, "supervisor", slog.LevelDebug))
-		r.OnHealth(func(h bool) { r.health = append(r.health, h) })
-		r.Subscribe(func(s *Snapshot) { r.observed = append(r.observed, s) })
+		r.Subscribe(func(s *Snapshot) {
+			if s.Healthy != (len(r.health)%2 == 1) {
+				r.health = append(r.health, s.Healthy)
+			}
+			r.observed = append(r.observed, s)
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {

@@ -31,6 +31,9 @@ type Snapshot struct {
 	QR *QR `json:"qr"`
 	Processes
 	Page Page `json:"page"`
+	// Healthy reports whether the page was observed lately and does what it should,
+	// as the restart policy understands it.
+	Healthy bool `json:"-"`
 	// Version counts the snapshots.
 	Version uint64 `json:"-"`
 }
