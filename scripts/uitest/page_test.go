@@ -36,7 +36,7 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 	page.shoot("3-authenticated")
 	page.await(`document.body.dataset.state === "READY"`)
 	page.shoot("4-ready")
-	if !strings.Contains(page.text("worker"), "number 1") {
+	if !strings.Contains(page.text("worker"), "no. 1") {
 		t.Errorf("worker: %q", page.text("worker"))
 	}
 
@@ -49,7 +49,7 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 	page.await(`document.getElementById("confirm").open`)
 	page.do(`() => document.getElementById("yes").click()`)
 	page.await(`document.getElementById("outcome").textContent === "Restarting."`)
-	page.await(`document.body.dataset.state === "READY" && /number 2/.test(document.getElementById("worker").textContent)`)
+	page.await(`document.body.dataset.state === "READY" && /no\. 2/.test(document.getElementById("worker").textContent)`)
 	page.shoot("6-restarted")
 	if got := page.text("crashes"); got != "0" {
 		t.Errorf("a planned restart is no crash: %q", got)

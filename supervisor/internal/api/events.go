@@ -52,7 +52,25 @@ func (s *streams) open(r *http.Request) http.Handler {
 	if bad != nil {
 		return bad
 	}
-	return &stream{s, types}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { s.metrics.Listeners(s.listeners.Add(-1)) }()
+		open := s.listeners.Add(1)
+		s.metrics.Listeners(open)
+		if open > s.limits.listeners {
+			problem{
+				Status: http.StatusServiceUnavailable, Code: "too_many_listeners", retryAfter: 10 * time.Second,
+				Detail: fmt.Sprintf("%d listeners are connected, which is the maximum.", s.limits.listeners),
+			}.ServeHTTP(w, r)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+		if r.Method != http.MethodHead {
+			one := &stream{streams: s, types: types, w: w, control: http.NewResponseController(w)}
+			one.follow(r)
+		}
+	})
 }
 
 func eventTypes(r *http.Request) ([]events.Type, *problem) {
@@ -74,127 +92,93 @@ func eventTypes(r *http.Request) ([]events.Type, *problem) {
 	return types, nil
 }
 
-// stream is one listener of the events.
+// stream is the connection of one listener. It collects frames in buffer until they are flushed.
 type stream struct {
 	*streams
-	types []events.Type
+	types   []events.Type
+	w       http.ResponseWriter
+	control *http.ResponseController
+	buffer  bytes.Buffer
 }
 
-// ServeHTTP implements http.Handler.
-func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	open := s.listeners.Add(1)
-	s.metrics.Listeners(open)
-	defer func() { s.metrics.Listeners(s.listeners.Add(-1)) }()
-	if open > s.limits.listeners {
-		problem{
-			Status: http.StatusServiceUnavailable, Code: "too_many_listeners", retryAfter: 10 * time.Second,
-			Detail: fmt.Sprintf("%d listeners are connected, which is the maximum.", s.limits.listeners),
-		}.ServeHTTP(w, r)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	if r.Method == http.MethodHead {
-		return
-	}
-	out := &eventWriter{w: w, control: http.NewResponseController(w), take: s.limits.take}
-	fmt.Fprintf(&out.buffer, "retry: %d\n\n", reconnectAfter)
-	batch := s.first(r.Header.Get("Last-Event-ID"), out)
-	if out.flush() == nil {
-		s.follow(r, batch, out)
-	}
-}
-
-// first writes what the listener has to know at once. Of the present only the
-// last event has an id: a listener that loses the connection before it starts
-// over.
-func (s *stream) first(lastID string, out *eventWriter) events.Batch {
-	if position, err := s.log.Position(lastID); err == nil {
-		if batch, ok := s.log.After(position); ok {
-			s.add(batch, out)
-			return batch
-		}
-	}
-	batch := s.log.Present()
-	last := len(batch.Events) - 1
-	for i := range batch.Events[:last] {
-		batch.Events[i].ID = ""
-	}
-	s.add(batch, out)
-	return batch
-}
-
-// follow returns when the connection closes, or its key is withdrawn.
-func (s *stream) follow(r *http.Request, batch events.Batch, out *eventWriter) {
+// follow returns when the connection closes, its key is withdrawn, or the service
+// stops.
+func (s *stream) follow(r *http.Request) {
+	fmt.Fprintf(&s.buffer, "retry: %d\n\n", reconnectAfter)
+	batch := s.first(r.Header.Get("Last-Event-ID"))
+	s.add(batch)
 	heartbeat := time.NewTicker(s.limits.heartbeat)
 	defer heartbeat.Stop()
-	for {
+	for s.flush() == nil {
 		select {
 		case <-batch.More:
 			var ok bool
 			if batch, ok = s.log.After(batch.Last); !ok {
 				return
 			}
-			s.add(batch, out)
+			s.add(batch)
 		case <-heartbeat.C:
-			out.buffer.WriteString(": heartbeat\n\n")
+			s.buffer.WriteString(": heartbeat\n\n")
 		case <-s.draining:
 			return
 		case <-r.Context().Done():
 			return
 		}
-		if s.gate.authorise(read, r) != nil || out.flush() != nil {
+		if s.gate.authorise(read, r) != nil {
 			return
 		}
 	}
 }
 
+// first returns what the listener missed, or else the present. Of the present only
+// the last event has an id: a listener that loses the connection before that starts
+// over.
+func (s *stream) first(lastID string) events.Batch {
+	if position, err := s.log.Position(lastID); err == nil {
+		if batch, ok := s.log.After(position); ok {
+			return batch
+		}
+	}
+	batch := s.log.Present()
+	for i := range len(batch.Events) - 1 {
+		batch.Events[i].ID = ""
+	}
+	return batch
+}
+
 // add writes the events of the types asked for. Of the others it writes the id, so
 // that they are skipped after a reconnect.
-func (s *stream) add(batch events.Batch, out *eventWriter) {
+func (s *stream) add(batch events.Batch) {
 	for _, e := range batch.Events {
+		if e.ID != "" {
+			fmt.Fprintf(&s.buffer, "id: %s\n", e.ID)
+		}
 		if slices.Contains(s.types, e.Type) {
-			out.event(e)
+			fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Type, e.Data)
 		} else if e.ID != "" {
-			fmt.Fprintf(&out.buffer, "id: %s\n\n", e.ID)
+			s.buffer.WriteString("\n")
 		}
 	}
 }
 
-// eventWriter collects frames and hands them to the connection.
-type eventWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	take    time.Duration
-	buffer  bytes.Buffer
-}
-
-func (o *eventWriter) event(e events.Event) {
-	if e.ID != "" {
-		fmt.Fprintf(&o.buffer, "id: %s\n", e.ID)
-	}
-	fmt.Fprintf(&o.buffer, "event: %s\ndata: %s\n\n", e.Type, e.Data)
-}
-
 // flush sends what was collected. The deadline holds for this write only: it
 // replaces the server's, which is meant for answers that end.
-func (o *eventWriter) flush() error {
-	if err := o.deadline(time.Now().Add(o.take)); err != nil {
+func (s *stream) flush() error {
+	if err := s.deadline(time.Now().Add(s.limits.take)); err != nil {
 		return err
 	}
-	if _, err := o.w.Write(o.buffer.Bytes()); err != nil {
+	if _, err := s.w.Write(s.buffer.Bytes()); err != nil {
 		return err
 	}
-	o.buffer.Reset()
-	if err := o.control.Flush(); err != nil {
+	s.buffer.Reset()
+	if err := s.control.Flush(); err != nil {
 		return err
 	}
-	return o.deadline(time.Time{})
+	return s.deadline(time.Time{})
 }
 
-func (o *eventWriter) deadline(t time.Time) error {
-	if err := o.control.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+func (s *stream) deadline(t time.Time) error {
+	if err := s.control.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
