@@ -218,7 +218,7 @@ func full(t *testing.T) session.Snapshot {
 		LinkedAt: at, PersistedAt: at, SettledAt: at, LoggedOutAt: at, LostAt: at, BackupAt: at, BackupVerifiedAt: at,
 		RestoredAt: at, RestoredFrom: "a", QuarantinedAt: at, Quarantined: "b",
 	}
-	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: at, AbnormalExits: 1, ResidentBytes: 1 << 20, Refused: "it ended before the handshake", HeartbeatAt: at}
+	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: at, AbnormalExits: 1, ResidentBytes: 1 << 20, HeartbeatAt: at}
 	s.Browser = &session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
 	s.LastExit = &session.Exit{
 		Generation: 2, At: at, Reason: reason.BrowserCrashed, Detail: "x", Class: "transient",

@@ -236,8 +236,8 @@ func describe(n worker.Notice) (event, text string) {
 		return "exiting", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case worker.Exited:
 		return "exited", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
-	case worker.WorkerBinary:
-		return "worker_binary", n.Refused
+	case worker.Warned:
+		return "warned", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case worker.Blocked:
 		return "blocked", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case worker.FromWorker:

@@ -48,12 +48,10 @@ const (
 	WorkerRestartFailed       = "worker_restart_failed"       // WARN: A restart could not be requested.
 	WarningRaised             = "warning_raised"              // ERROR: Something needs attention before it stops the session, such as a disk that is almost full.
 	WarningCleared            = "warning_cleared"             // INFO: The cause of a warning is gone.
-	WorkerRejected            = "worker_rejected"             // ERROR: The worker's new binary is not used.
-	WorkerKeepFailed          = "worker_keep_failed"          // WARN: The worker's binary could not be remembered as one that works.
 	SupervisorSuspended       = "supervisor_suspended"        // WARN: This process was suspended for a while; late heartbeats of that time do not count.
 	ChromeCloseFailed         = "chrome_close_failed"         // WARN: Chrome was not closed cleanly.
 	ProfileCloseFailed        = "profile_close_failed"        // WARN: The profile's lock could not be released.
-	GenerationCleanupFailed   = "generation_cleanup_failed"   // ERROR: What an instance left behind could not be cleaned up in time.
+	InstanceCleanupFailed     = "instance_cleanup_failed"     // ERROR: What an instance left behind could not be cleaned up in time.
 	FolderRemoveFailed        = "folder_remove_failed"        // WARN: A temporary folder was left behind.
 	LaunchRecordFailed        = "launch_record_failed"        // WARN: Chrome runs where it should, but this could not be written down.
 	EventIgnored              = "event_ignored"               // WARN: A worker sent an event of another generation.
@@ -68,7 +66,6 @@ const (
 	ProcessResumeFailed       = "process_resume_failed"       // DEBUG: A suspended process below the worker can't be resumed.
 	RequestSendFailed         = "request_send_failed"         // DEBUG: The worker did not read its request from standard input.
 	OOMScoreRaiseFailed       = "oom_score_raise_failed"      // DEBUG: The worker's OOM score can't be raised.
-	StartWatchFailed          = "start_watch_failed"          // DEBUG: What blocks a start can't be watched; it is tried again after a while.
 )
 
 // The login.

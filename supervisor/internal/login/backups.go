@@ -53,7 +53,7 @@ func (b backups) verify(ctx context.Context, backup *profile.Backup) (usable boo
 	}
 	err := b.workers.VerifyBackup(ctx, b.profile.Backups.Path(*backup))
 	switch {
-	case errors.Is(err, worker.ErrCopyRefused):
+	case errors.Is(err, worker.ErrBackupRejected):
 		b.log.Error(logid.BackupRejected, logging.KeyPath, backup.Name, logging.KeyError, err)
 		return false
 	case err != nil:

@@ -23,7 +23,7 @@ type Workers interface {
 	// LogOut ends the link through the page.
 	LogOut(ctx context.Context) error
 	// VerifyBackup opens the backup in folder in a Chrome of its own. Its error
-	// matches worker.ErrCopyRefused when the backup does not open.
+	// matches worker.ErrBackupRejected when the backup does not open.
 	VerifyBackup(ctx context.Context, folder string) error
 }
 

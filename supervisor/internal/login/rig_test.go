@@ -93,7 +93,7 @@ func (r *rig) VerifyBackup(_ context.Context, folder string) error {
 	r.verified = append(r.verified, string(held))
 	switch {
 	case strings.Contains(string(held), "bad"):
-		return fmt.Errorf("%w: it lacks the login", worker.ErrCopyRefused)
+		return fmt.Errorf("%w: it lacks the login", worker.ErrBackupRejected)
 	case strings.Contains(string(held), "odd"):
 		return errors.New("no memory")
 	}

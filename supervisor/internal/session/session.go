@@ -188,8 +188,7 @@ type loop struct {
 func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 	switch n := n.(type) {
 	case worker.Spawning:
-		old := l.next.Worker
-		l.next.Worker = Worker{Generation: n.Generation, StartedAt: Moment{now}, AbnormalExits: old.AbnormalExits, Refused: old.Refused}
+		l.next.Worker = Worker{Generation: n.Generation, StartedAt: Moment{now}, AbnormalExits: l.next.Worker.AbnormalExits}
 		l.next.Browser, l.next.RetryAt = nil, Moment{}
 		l.step(event{kind: Spawning, generation: n.Generation}, now)
 	case worker.WorkerStarted:
@@ -214,9 +213,6 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 		}
 		l.next.LastExit, l.next.RetryAt = new(NewExit(n, now)), Moment{now.Add(n.Delay)}
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
-	case worker.WorkerBinary:
-		l.next.Worker.Refused = n.Refused
-		l.update("worker_binary", l.m)
 	case worker.Blocked:
 		l.next.RetryAt = Moment{n.RetryAt}
 		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)

@@ -229,10 +229,7 @@ type Worker struct {
 	// AbnormalExits counts the generations whose exit was not planned.
 	AbnormalExits int    `json:"abnormal_exits"`
 	ResidentBytes uint64 `json:"resident_bytes,omitempty"`
-	// Refused is why the file at --worker is not in use, and the last one that
-	// worked is; empty when it is in use.
-	Refused     string `json:"binary_refused,omitempty"`
-	HeartbeatAt Moment `json:"last_heartbeat_at"`
+	HeartbeatAt   Moment `json:"last_heartbeat_at"`
 }
 
 // Browser is the Chrome of the present generation.

@@ -96,8 +96,8 @@ func addFolders(notifier *fsnotify.Watcher, paths []string) {
 	}
 }
 
-// Signature changes whenever the content of a file may have. The zero value is
-// that of a missing file.
+// Signature changes whenever the content of a file may have. That of a folder does not
+// depend on what is in it. The zero value is that of a missing file.
 type Signature struct {
 	dev, inode  uint64
 	size, mtime int64
@@ -114,7 +114,10 @@ func Sign(path string) Signature {
 
 // SignatureOf returns the signature of a file from what os.Stat returned.
 func SignatureOf(info os.FileInfo) Signature {
-	s := Signature{size: info.Size(), mtime: info.ModTime().UnixNano()}
+	var s Signature
+	if !info.IsDir() {
+		s.size, s.mtime = info.Size(), info.ModTime().UnixNano()
+	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.dev, s.inode = stat.Dev, stat.Ino
 	}

@@ -1,272 +1,323 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
-	"syscall"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/go-plugin/runner"
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
-	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/worker/preflight"
+	"session-manager/supervisor/internal/worker/process"
 )
 
-// cause says why a generation ends, and what its end may still ask of it.
-type cause struct {
-	reason reason.Code
-	// detail is for people; empty means that the worker's exit says it all.
-	detail string
-	// ask: the worker and Chrome are well, so Chrome is closed cleanly first.
-	ask bool
-	// dump: the worker does not answer; its goroutines are worth a look.
-	dump bool
-	// exiting: the worker has said its last word, or its connection is gone, so
-	// that its process ends at any moment.
-	exiting bool
-	// frozen: Chrome won't close by itself.
-	frozen bool
-}
-
-// generation is one worker with its Chrome, from the making of its folders until
-// nothing is left of it. Run's goroutine owns it: run is called once, and what is
-// not a channel or documented otherwise belongs to that goroutine.
+// instance is one worker with its Chrome, from the making of its folder until nothing
+// is left of it. Run's goroutine owns it, and calls run once.
 type instance struct {
-	s       *Manager
+	m       *Manager
 	number  uint64
-	plan    plan
+	plan    preflight.Plan
 	timings Timings
 	log     *slog.Logger
 	began   time.Time
-	folder  string
-	request rpc.RunRequest // what the worker is to run; known from start on
 
-	process *process
-	client  *plugin.Client
-	worker  *rpc.Client // nil until connected
-
-	// tasks are the goroutines below; each ends soon after the process has.
-	tasks     sync.WaitGroup
-	connected chan connection
-	events    chan rpc.Event
-	streamEnd chan error
-	checks    chan error
-	cancel    context.CancelFunc // ends the stream and the checks
-
-	below      *proctree.Tree // see tree
-	announced  bool           // WorkerStarted was told
-	phase      string
-	streamOver bool            // streamEnd was received
-	closed     bool            // Chrome has closed when it was asked to
-	wish       *RestartRequest // waits to be granted
-	newChrome  chrome.Binary   // the browser, when it was last seen to be another one
-	trial      *trial          // nil while there is none
-	pageAt     time.Time       // when the page was first observed
-	proven     bool            // the binary has shown that it works
-	chromePID  int
-	browserAt  time.Time   // when chromePID was told
-	verified   bool        // Chrome was seen on our profile
-	home       os.FileInfo // what Chrome lives in
-	strain     Warned      // told last
-	astray     int         // beats for which that was not at its path
-	failure    *rpc.Failure
-	lastEvent  time.Time
-	lastBeat   time.Time
-	watched    time.Time // when the watch began
-	misses     int
-	beats      int
+	*child
+	started  bool // WorkerStarted was notified
+	liveness liveness
+	guard    guard
+	warnings warnings
+	pending  *RestartRequest // waits to be granted
+	trial    *trial          // nil while there is none
+	// chrome is the browser when it was last found to be another one.
+	chrome chrome.Binary
 }
 
-// connection is what connecting came to.
-type connection struct {
-	worker *rpc.Client
-	err    error
-}
-
-func newInstance(s *Manager, number uint64, p plan) *instance {
-	return &instance{
-		s: s, number: number, plan: p, timings: s.o.Timings, began: time.Now(),
-		log:       s.log.With(logging.KeyGeneration, number),
-		connected: make(chan connection, 1),
-		events:    make(chan rpc.Event),
-		streamEnd: make(chan error, 1),
-		checks:    make(chan error),
-		cancel:    func() {},
-		phase:     "spawn",
+func newInstance(m *Manager, number uint64, plan preflight.Plan) *instance {
+	i := &instance{
+		m: m, number: number, plan: plan, timings: m.o.Timings, began: time.Now(),
+		log: m.log.With(logging.KeyGeneration, number),
 	}
+	i.guard = guard{profile: m.profile, log: i.log, patience: i.timings.Run.Lock}
+	return i
 }
 
-// run is the whole life of the generation. It tells Spawning and everything up to
-// Exiting; that nothing is left is told by its caller. When ctx ends it closes
-// Chrome cleanly.
-func (g *instance) run(ctx context.Context) result {
-	g.s.notify(Spawning{Generation: g.number})
-	c, ok := g.start(ctx)
-	if ok {
-		c = g.watch(ctx)
-	}
-	g.s.notify(Exiting{Generation: g.number, Reason: c.reason, Detail: c.detail})
-	return g.end(ctx, c)
-}
-
-// start brings the worker up to the handshake. It returns false with the cause
-// when that fails or is interrupted.
-func (g *instance) start(ctx context.Context) (cause, bool) {
-	folder, err := makeFolders(g.s.o.RuntimeDir, folderOf(g.number))
+// run is the whole life of the instance. It notifies of everything from Spawning to
+// Exiting; its caller, of Exited. When ctx ends it closes Chrome cleanly.
+func (i *instance) run(ctx context.Context) record {
+	i.m.notify(Spawning{Generation: i.number})
+	dir, err := i.m.checker.RuntimeDir.Make(i.number)
 	if err != nil {
-		return cause{reason: reason.RuntimeUnwritable, detail: logging.Redact(err.Error())}, false
+		c := cause{reason: reason.RuntimeUnwritable, detail: logging.Redact(err.Error())}
+		i.m.notify(Exiting{Generation: i.number, Reason: c.reason, Detail: c.detail})
+		return record{generation: i.number, cause: c, phase: "spawn", uptime: time.Since(i.began)}
 	}
-	g.folder = folder
-	home := filepath.Join(folder, workerFolder)
-	g.process = newProcess(g.plan.program, append(environ(), "HOME="+home, "TMPDIR="+home), g.log)
-	g.process.group = g.s.group
-	g.request = g.makeRequest()
-	g.process.request = &g.request
-	g.client = plugin.NewClient(g.clientConfig())
-	g.phase = "handshake"
-	g.tasks.Go(func() {
-		worker, err := g.connect()
-		g.connected <- connection{worker, err}
-	})
+	i.child = newChild(i.m.processOptions(dir, i.runRequest(dir), i.log), i.timings.Stop)
+	c := i.start(ctx)
+	if c == nil {
+		c = i.watch(ctx)
+	}
+	i.m.client.Store(nil)
+	i.m.notify(Exiting{Generation: i.number, Reason: c.reason, Detail: c.detail})
+	return i.end(ctx, *c)
+}
 
-	timer := time.NewTimer(g.timings.Handshake)
+// runRequest is what the worker is asked to run.
+func (i *instance) runRequest(dir process.Dir) *rpc.RunRequest {
+	return &rpc.RunRequest{
+		Generation: i.number,
+		ChromePath: i.plan.Chrome.Path, ChromeVersion: i.plan.ChromeVersion, ChromeArgs: i.m.o.ChromeArgs,
+		URL:        i.m.o.URL,
+		ProfileDir: i.m.profile.Dir(), LeaseFile: i.m.profile.LeaseFile(),
+		ScratchDir: dir.Chrome(),
+		Selectors:  i.m.o.Selectors(), DeadlineFactor: i.m.o.DeadlineFactor,
+	}
+}
+
+func (m *Manager) processOptions(dir process.Dir, request *rpc.RunRequest, log *slog.Logger) process.Options {
+	return process.Options{Path: m.o.Worker, Dir: dir, Request: request, Group: m.group, Log: log}
+}
+
+// start brings the worker up to the handshake. It returns a cause if that fails or is
+// interrupted.
+func (i *instance) start(ctx context.Context) *cause {
+	timer := time.NewTimer(i.timings.Start.Handshake)
 	defer timer.Stop()
-	started := g.process.started
+	started := i.process.Started()
 	for {
 		select {
 		case <-started:
-			g.announce()
+			i.notifyStarted()
 			started = nil
-		case c := <-g.connected:
-			return g.startedOr(c)
+		case c := <-i.connected:
+			return i.takeConnection(c)
 		case <-timer.C:
-			return cause{reason: reason.WorkerHung, dump: true,
-				detail: fmt.Sprintf("the worker did not complete the handshake within %s", g.timings.Handshake)}, false
-		case w := <-g.s.requests:
-			return cause{reason: w.Reason, detail: w.Detail}, false
+			return &cause{reason: reason.WorkerHung, dump: true,
+				detail: fmt.Sprintf("the worker did not complete the handshake within %s", i.timings.Start.Handshake)}
+		case r := <-i.m.requests:
+			return &cause{reason: r.Reason, detail: r.Detail}
 		case <-ctx.Done():
-			return cause{reason: reason.Stopping}, false
+			return &cause{reason: reason.Stopping}
 		}
 	}
 }
 
-func (g *instance) clientConfig() *plugin.ClientConfig {
-	return &plugin.ClientConfig{
-		HandshakeConfig:  rpc.Handshake(),
-		Plugins:          rpc.Plugins(),
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		GRPCDialOptions:  rpc.DialOptions(),
-		AutoMTLS:         true,
-		SkipHostEnv:      true,
-		// A little more than start's own bound, which knows what to do then.
-		StartTimeout:     g.timings.Handshake + g.timings.Kill,
-		Logger:           logging.HCLog(g.log),
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: g.folder},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			g.process.env = append(g.process.env, cmd.Env...)
-			return g.process, nil
-		},
-	}
-}
-
-// connect has no context, since go-plugin takes none: the end of the process ends
-// it.
-func (g *instance) connect() (*rpc.Client, error) {
-	if _, err := g.client.Start(); err != nil {
-		return nil, err
-	}
-	protocol, err := g.client.Client()
-	if err != nil {
-		return nil, fmt.Errorf("cannot connect to worker: %w", err)
-	}
-	return rpc.Dispense(protocol)
-}
-
-func (g *instance) announce() {
-	if g.announced {
+func (i *instance) notifyStarted() {
+	if i.started || i.process.PID() == 0 {
 		return
 	}
-	g.announced = true
-	g.log.Info(logid.WorkerStarted, logging.KeyPID, g.process.pid())
-	g.s.notify(WorkerStarted{Generation: g.number, PID: g.process.pid()})
+	i.started = true
+	i.log.Info(logid.WorkerStarted, logging.KeyPID, i.process.PID())
+	i.m.notify(WorkerStarted{Generation: i.number, PID: i.process.PID()})
 }
 
-// startedOr decides what a finished attempt to connect means.
-func (g *instance) startedOr(c connection) (cause, bool) {
-	if g.process.pid() != 0 {
-		g.announce()
-	}
+// takeConnection lets a connected worker begin, or returns why there is none.
+func (i *instance) takeConnection(c connection) *cause {
+	i.notifyStarted()
 	if c.err == nil {
-		g.worker = c.worker
-		return cause{}, true
+		i.child.run(c.worker)
+		return nil
 	}
-	if err := g.process.stdout.refusal(); err != nil {
-		return cause{reason: reason.Of(err, reason.WorkerUnusable), detail: logging.Redact(err.Error())}, false
+	if code := reason.Of(c.err, ""); code != "" {
+		return &cause{reason: code, detail: logging.Redact(c.err.Error())}
 	}
-	if g.process.pid() == 0 {
-		return cause{reason: ofStart(c.err), detail: logging.Redact(c.err.Error())}, false
-	}
-	return cause{reason: reason.WorkerCrashed, exiting: true}, false
+	return &cause{reason: reason.WorkerCrashed, exiting: true}
 }
 
-// ofStart tells a binary that can't be executed from a machine that can start no
-// process at the moment.
-func ofStart(err error) reason.Code {
-	if exhausted(err) {
-		return reason.ResourcesExhausted
-	}
-	for _, broken := range []error{os.ErrNotExist, os.ErrPermission, syscall.ENOEXEC, syscall.EISDIR, syscall.ENOTDIR, syscall.ELIBBAD} {
-		if errors.Is(err, broken) {
-			return reason.WorkerUnusable
+// watch runs the connected worker until something ends the instance, and returns what
+// did.
+func (i *instance) watch(ctx context.Context) *cause {
+	now := time.Now()
+	i.liveness = liveness{since: now, lastCheck: now}
+	i.m.client.Store(i.worker)
+	i.tasks.Go(func() { i.catchUp(i.stream) })
+	tick := time.NewTicker(i.timings.Run.Check)
+	defer tick.Stop()
+	for {
+		var c *cause
+		select {
+		case e := <-i.events:
+			c = i.take(e)
+		case err := <-i.streamEnd:
+			i.streamOver = true
+			c = i.streamEnded(err)
+		case <-i.process.Exited():
+			for _, e := range i.lastEvents() {
+				i.m.notify(FromWorker{Event: e})
+			}
+			c = i.workerEnded()
+		case <-tick.C:
+			c = i.check(time.Now())
+		case r := <-i.m.requests:
+			c = i.requested(r, time.Now())
+		case <-i.m.replaced:
+			i.tryReplacement()
+		case err := <-i.trial.result():
+			c = i.trialEnded(err)
+		case <-ctx.Done():
+			c = &cause{reason: reason.Stopping, ask: true}
+		}
+		if c != nil {
+			return c
 		}
 	}
-	return reason.WorkerCrashed
 }
 
-// exhausted says that err comes from a limit of this process or of the machine,
-// whatever it was that could not be done.
-func exhausted(err error) bool {
-	for _, limit := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
-		if errors.Is(err, limit) {
-			return true
+// catchUp passes on the selectors that came into force after the request was
+// made and before SetSelectors could reach this worker.
+func (i *instance) catchUp(ctx context.Context) {
+	now := i.m.o.Selectors()
+	if bytes.Equal(now, i.request.Selectors) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, i.timings.Stop.Close)
+	defer cancel()
+	if err := i.worker.SetSelectors(ctx, now); err != nil && ctx.Err() == nil {
+		i.log.Error(logid.SelectorsLoadFailed, logging.KeyError, err)
+	}
+}
+
+// take passes an event on, and ends the instance if it is the last one.
+func (i *instance) take(e rpc.Event) *cause {
+	if !i.receive(e) {
+		return nil
+	}
+	i.m.notify(FromWorker{Event: e})
+	if i.known.failure != nil {
+		return i.workerEnded()
+	}
+	switch b := e.Body.(type) {
+	case rpc.BrowserStarted:
+		return i.guard.checkLock(i.known, i.known.lastEvent)
+	case rpc.Heartbeat:
+		if r := i.m.memory.sample(i.timings.Run, b.ResidentBytes, i.known.lastEvent); r != nil {
+			return i.requested(*r, i.known.lastEvent)
 		}
 	}
-	return false
+	return nil
 }
 
-// makeRequest says what the worker is to run.
-func (g *instance) makeRequest() rpc.RunRequest {
-	return rpc.RunRequest{
-		Generation: g.number,
-		ChromePath: g.plan.browser.Path, ChromeVersion: g.plan.version, ChromeArgs: g.s.o.ChromeArgs,
-		URL:        g.s.o.URL,
-		ProfileDir: g.s.profile.Dir(), LeaseFile: g.s.profile.LeaseFile(),
-		ScratchDir: filepath.Join(g.folder, chromeFolder),
-		Selectors:  g.s.o.Selectors(), DeadlineFactor: g.s.o.DeadlineFactor,
-	}
-}
-
-// tree is everything below this process. The worker is waited for by process. It
-// is one tree all the time, since it remembers how what it reaped had ended.
-func (g *instance) tree() *proctree.Tree {
+// streamEnded is the cause when the worker's Run has returned.
+func (i *instance) streamEnded(err error) *cause {
 	switch {
-	case g.below != nil:
-	case g.process == nil || g.process.pid() == 0:
-		return proctree.Below().In(g.s.group)
+	case i.known.failure != nil:
+		return i.workerEnded()
+	case errors.Is(err, rpc.ErrWorkerGone):
+		// The process has exited or is about to, unless it is frozen.
+		if i.exits(i.timings.Stop.LastEvents) {
+			return i.workerEnded()
+		}
+		return &cause{reason: reason.WorkerHung, detail: "the connection to the worker was lost, but its process lives", dump: true}
+	case err != nil:
+		return &cause{reason: reason.WorkerCrashed, detail: "the worker's Run failed: " + logging.Redact(err.Error()), exiting: true}
 	default:
-		g.below = proctree.Below(g.process.pid()).In(g.s.group)
+		return &cause{reason: reason.WorkerCrashed, detail: "the worker ended its session without being asked", exiting: true}
 	}
-	return g.below
+}
+
+// workerEnded is the cause when the worker has reported its Failure, or is gone.
+func (i *instance) workerEnded() *cause {
+	f := i.known.failure
+	if f == nil {
+		return &cause{reason: reason.WorkerCrashed, exiting: true}
+	}
+	c := &cause{reason: f.Reason, detail: logging.Redact(f.Detail), exiting: true}
+	if c.reason == "" {
+		c.reason = reason.WorkerCrashed
+	}
+	// Without its network process Chrome accepts the order to close, and stays.
+	c.frozen = c.reason == reason.BrowserHung || c.reason == reason.NetworkHung
+	return c
+}
+
+// Some checks are made less often: zombies cost next to nothing, and to look where the
+// profile is costs more than the rest of a check.
+const (
+	checksPerReap = 10
+	checksPerHome = 2
+)
+
+// check looks for silence and for changes around the instance.
+func (i *instance) check(now time.Time) *cause {
+	l := &i.liveness
+	pause, late := l.begin(i.timings.Run, now)
+	rarely := l.checks%checksPerReap == 0
+	if rarely {
+		if err := i.tree().Reap(); err != nil {
+			i.log.Debug(logid.ChildReapFailed, logging.KeyError, err)
+		}
+		i.warn(&i.warnings.disk, i.guard.checkDisk())
+	}
+	if late {
+		i.log.Warn(logid.SupervisorSuspended, logging.Millis("for_ms", pause),
+			logging.KeyDetail, "the machine slept, or is too busy; the time of the worker starts again")
+		i.known.lastEvent = now
+		return nil
+	}
+	if c := i.grant(now); c != nil {
+		return c
+	}
+	if rarely && i.pending == nil && i.chromeReplaced() {
+		return i.requested(RestartRequest{Reason: reason.BrowserReplaced, Detail: "its file is a new one"}, now)
+	}
+	if c := l.silence(i.timings, i.known, now); c != nil {
+		return c
+	}
+	if i.known.chromePID == 0 {
+		return nil
+	}
+	if c := i.guard.checkLock(i.known, now); c != nil || l.checks%checksPerHome != 0 {
+		return c
+	}
+	return i.guard.checkHome()
+}
+
+// requested notes a request, and grants it unless it has to wait.
+func (i *instance) requested(r RestartRequest, now time.Time) *cause {
+	first := i.pending == nil
+	if first || r.Urgency > i.pending.Urgency {
+		i.pending = &r
+	}
+	c := i.grant(now)
+	if c == nil && first {
+		i.log.Info(logid.RestartDeferred, logging.KeyReason, string(r.Reason), "until", r.heldUntil(i.m.hooks, now).UTC())
+	}
+	return c
+}
+
+// grant ends the instance when a request waits for it and need not wait longer.
+func (i *instance) grant(now time.Time) *cause {
+	if i.pending == nil || !i.pending.heldUntil(i.m.hooks, now).IsZero() {
+		return nil
+	}
+	return &cause{reason: i.pending.Reason, detail: i.pending.Detail, ask: true}
+}
+
+// chromeReplaced reports whether the browser was replaced on disk, or the setting leads
+// to another one. A Chrome that keeps running would start new helpers from the new
+// files, and mix two versions. It must have stayed the same since the last check: a
+// package has many files.
+func (i *instance) chromeReplaced() bool {
+	found, err := chrome.Find(i.m.o.Chrome)
+	settled := err == nil && found == i.chrome
+	i.chrome = found
+	return settled && found != i.plan.Chrome
+}
+
+// end shuts the worker down and returns what is known about it.
+func (i *instance) end(ctx context.Context, c cause) record {
+	began := time.Now()
+	i.trial.end()
+	s := shutdown{child: i.child, cause: c, stuck: func(err error) { i.m.stuck(ctx, err) }}
+	leftover := s.run(ctx)
+	i.m.removeDirs(i.log, i.number, trialNumber)
+	r := s.record()
+	r.generation, r.uptime, r.took, r.leftover = i.number, time.Since(i.began), time.Since(began), leftover
+	r.chrome.closed = r.chrome.closed && leftover == nil
+	return r
 }

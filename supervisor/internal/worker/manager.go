@@ -1,21 +1,18 @@
-// Package worker owns the worker's process, one generation after the other:
-// it makes sure that one can be started, starts it, watches it, ends it so that
-// nothing is left of it and the login is not harmed, and starts the next one when
-// the restart policy says so. It knows nothing of the session's state.
+// Package worker runs the worker, one instance after the other. The Manager makes
+// sure that an instance can be started, starts it, watches it, shuts it down so that
+// nothing is left of it and the login is not harmed, and starts the next one when the
+// restart policy allows it. It knows nothing of the session's state.
 package worker
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
-	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
@@ -23,10 +20,10 @@ import (
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/watch"
+	"session-manager/supervisor/internal/worker/preflight"
+	"session-manager/supervisor/internal/worker/process"
 )
-
-// ErrNoWorker means that no worker runs, or that it is not connected yet.
-var ErrNoWorker = errors.New("no worker runs")
 
 // Options of a Manager.
 type Options struct {
@@ -34,7 +31,7 @@ type Options struct {
 	Tokens string
 	// Worker is the path of the worker's binary.
 	Worker string
-	// Chrome names the browser, as chrome.Find takes it. It may be empty.
+	// Chrome names the browser, as for chrome.Find. It may be empty.
 	Chrome string
 	// ChromeArgs are further flags for it, each with its dashes.
 	ChromeArgs []string
@@ -42,18 +39,19 @@ type Options struct {
 	URL string
 	// Selectors returns the selectors file in force, empty for the built-in one.
 	Selectors func() []byte
-	// RuntimeDir is an absolute path of at most 40 bytes, to a folder of mode
-	// 0700 that nobody else uses. Sockets and temporary files are made in it.
+	// RuntimeDir is an absolute path of at most process.MaxRuntimeDir bytes, to a
+	// folder of mode 0700 that nobody else uses. Sockets and temporary files are
+	// made in it.
 	RuntimeDir string
 	// ControlGroup is the path of a cgroup v2 in which a group for the worker may be
-	// made (proctree.Delegated). It may be empty: then processes are followed by
-	// who started whom alone.
+	// made (proctree.Delegated). Without one, processes are followed by their parents
+	// alone.
 	ControlGroup string
 	// MemoryLimit is what the worker and Chrome may hold together, in bytes, before
-	// they are started anew; 0 means that there is no limit.
+	// they are restarted; 0 means that there is no limit.
 	MemoryLimit uint64
 	Logger      *slog.Logger
-	// DeadlineFactor is for the answers of the worker and Chrome.
+	// DeadlineFactor is for the responses of the worker and Chrome.
 	DeadlineFactor rpc.DeadlineFactor
 	// Timings are DefaultTimings, and Limits restart.DefaultLimits, except in tests.
 	Timings Timings
@@ -61,14 +59,13 @@ type Options struct {
 }
 
 // Manager runs workers. Run is its loop; the other methods may be called
-// from any goroutine at any time, Notify's too, and don't block on the loop.
+// from any goroutine at any time, an observer's too, and don't block on the loop.
 type Manager struct {
+	live
 	o        Options
 	log      *slog.Logger
 	policy   *policy
-	versions chrome.Versions
 	requests chan RestartRequest
-	live     atomic.Pointer[rpc.Client]
 	// replaced holds a token when the worker's file may have changed.
 	replaced chan struct{}
 
@@ -77,11 +74,10 @@ type Manager struct {
 	hooks     Hooks
 
 	// What follows is owned by Run's goroutine.
-	profile  *profile.Profile
-	binaries binaries
-	told     string // of binaries.why
-	memory   memory
-	group    *proctree.Group // nil without one
+	checker preflight.Checker
+	profile *profile.Profile
+	memory  memory
+	group   *proctree.Group // nil without one
 }
 
 // New returns a Manager that does nothing until Run. The process must be a
@@ -90,88 +86,107 @@ type Manager struct {
 func New(o Options) *Manager {
 	o.Timings = o.Timings.stretched(o.DeadlineFactor)
 	return &Manager{
-		o: o, log: o.Logger,
+		o: o, log: o.Logger, live: live{selectors: o.Selectors},
 		policy:   newPolicy(o.Limits, rand.Float64),
 		requests: make(chan RestartRequest, requestLimit),
 		replaced: make(chan struct{}, 1),
-		binaries: binaries{path: o.Worker},
-		memory:   memory{limit: o.MemoryLimit},
+		checker: preflight.Checker{
+			Worker: o.Worker, Chrome: o.Chrome, RuntimeDir: process.RuntimeDir(o.RuntimeDir), Lease: o.Timings.Start.Lease, Log: o.Logger,
+		},
+		memory: memory{limit: o.MemoryLimit},
 	}
 }
 
 // Subscribe makes observe receive every Notice, in order and from Run's goroutine.
 // It must be called before Run, and observe must not block.
-func (s *Manager) Subscribe(observe func(Notice)) { s.observers = append(s.observers, observe) }
+func (m *Manager) Subscribe(observe func(Notice)) { m.observers = append(m.observers, observe) }
 
-func (s *Manager) notify(n Notice) {
-	for _, observe := range s.observers {
+func (m *Manager) notify(n Notice) {
+	for _, observe := range m.observers {
 		observe(n)
 	}
 }
 
+// Report notes whether the session is healthy, that is, whether it has fresh
+// evidence that the page works. It may be called at changes or again and again. Only
+// health resets what the restart policy has counted.
+func (m *Manager) Report(healthy bool) { m.policy.report(healthy, time.Now()) }
+
 // Run starts workers until ctx ends; then it closes the last one cleanly, which
-// takes less than 12 s and what the Hooks takes, and returns nil. It returns at once, with an error that
-// matches profile.ErrHeld, when another supervisor uses the tokens folder.
-// Everything else that keeps workers from being started is told by Blocked, and
-// tried again.
-func (s *Manager) Run(ctx context.Context, hooks Hooks) error {
-	s.hooks = hooks
-	if err := checkRuntimeDir(s.o.RuntimeDir); err != nil {
+// takes less than 12 s and what the hooks take, and returns nil. It returns at once,
+// with an error that matches profile.ErrHeld, when another supervisor uses the tokens
+// folder. Anything else that keeps workers from being started is reported by Blocked,
+// and tried again.
+func (m *Manager) Run(ctx context.Context, hooks Hooks) error {
+	m.hooks = hooks
+	if err := m.checker.RuntimeDir.Validate(); err != nil {
 		return err
 	}
-	defer s.closeProfile()
-	defer s.binaries.close()
-	s.openGroup(ctx)
-	defer s.closeGroup()
+	defer m.closeProfile()
+	m.openGroup(ctx)
+	defer m.closeGroup()
 	watching, stop := context.WithCancel(ctx)
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	defer stop()
-	watches.Go(func() { s.watchWorker(watching) })
+	watches.Go(func() { signal(watching, watch.Look(m.o.Worker), m.replaced) })
 	for number := uint64(1); ; number++ {
-		plan, err := s.prepare(ctx)
+		plan, err := m.prepare(ctx)
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-		s.policy.attempted()
-		s.drainRequests()
-		g := newInstance(s, number, plan)
-		result := g.run(ctx)
-		s.hooks.AfterStop(ctx, s.profile, result.closing(ctx))
-		if err := s.follow(ctx, result); err != nil {
+		m.policy.attempted()
+		for len(m.requests) > 0 {
+			<-m.requests // the instance about to begin fulfils it
+		}
+		record := newInstance(m, number, plan).run(ctx)
+		m.hooks.AfterStop(ctx, m.profile, Closing{
+			Reason: record.cause.reason, Clean: record.chrome.closed, ChromeVersion: plan.ChromeVersion, Stopping: ctx.Err() != nil,
+		})
+		if err := m.follow(ctx, record); err != nil {
 			return unlessDone(ctx, err)
 		}
 	}
 }
 
-// groupName is the worker's control group, the same for all generations.
+// groupName is the worker's control group, the same for all instances.
 const groupName = "worker"
 
-// openGroup makes the worker's control group, where that is possible.
-func (s *Manager) openGroup(ctx context.Context) {
-	if s.o.ControlGroup == "" {
+// openGroup makes the worker's control group, if that is possible.
+func (m *Manager) openGroup(ctx context.Context) {
+	if m.o.ControlGroup == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.o.Timings.Kill)
+	ctx, cancel := context.WithTimeout(ctx, m.o.Timings.Stop.Kill)
 	defer cancel()
-	group, err := proctree.NewGroup(ctx, s.o.ControlGroup, groupName)
+	group, err := proctree.NewGroup(ctx, m.o.ControlGroup, groupName)
 	if err != nil {
-		s.log.Warn(logid.ControlGroupCreateFailed, logging.KeyPath, s.o.ControlGroup, logging.KeyError, err)
+		m.log.Warn(logid.ControlGroupCreateFailed, logging.KeyPath, m.o.ControlGroup, logging.KeyError, err)
 		return
 	}
-	s.group = group
+	m.group = group
 }
 
-func (s *Manager) closeGroup() {
-	if s.group == nil {
+func (m *Manager) closeGroup() {
+	if m.group == nil {
 		return
 	}
-	if err := s.group.Close(); err != nil {
-		s.log.Warn(logid.ControlGroupRemoveFailed, logging.KeyError, err)
+	if err := m.group.Close(); err != nil {
+		m.log.Warn(logid.ControlGroupRemoveFailed, logging.KeyError, err)
 	}
 }
 
-// unlessDone drops an error that only says that ctx has ended.
+// signal puts a token into changed at each change of the files, until ctx ends.
+func signal(ctx context.Context, files watch.Set, changed chan<- struct{}) {
+	files.Watch(ctx, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// unlessDone drops an error that only means that ctx has ended.
 func unlessDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
@@ -179,25 +194,83 @@ func unlessDone(ctx context.Context, err error) error {
 	return err
 }
 
-// follow tells that a generation has ended, and waits for as long as the policy
+// prepare returns when an instance can be started. Until then it reports what is
+// missing, and tries again after a while, when one of the files concerned changes,
+// and when a restart is requested. It returns an error when ctx ends, and when another
+// supervisor uses the tokens folder.
+func (m *Manager) prepare(ctx context.Context) (preflight.Plan, error) {
+	logged := Blocked{}
+	for {
+		hindrances := m.checker.Hindrances(m.o.Tokens) // before the check, so that no change is missed
+		plan, err := m.check(ctx)
+		switch {
+		case err == nil:
+			return plan, nil
+		case ctx.Err() != nil:
+			return preflight.Plan{}, ctx.Err()
+		case errors.Is(err, profile.ErrHeld):
+			return preflight.Plan{}, err
+		}
+		b := Blocked{Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error())}
+		if process.Exhausted(err) {
+			b.Reason = reason.ResourcesExhausted
+		}
+		pause := m.o.Timings.Start.Retry
+		if b.Reason == reason.DiskFull || b.Reason == reason.ResourcesExhausted || errors.Is(err, syscall.ENOSPC) {
+			pause = min(pause, m.o.Timings.Start.RetrySpace) // nothing notifies us of what is freed
+		}
+		if b != logged {
+			logged = b
+			m.logBlocked(b, pause)
+		}
+		b.RetryAt = time.Now().Add(pause)
+		m.notify(b)
+		if err := m.wait(ctx, pause, &hindrances); err != nil {
+			return preflight.Plan{}, err
+		}
+	}
+}
+
+// check opens the profile at the first time, and returns a plan when an instance can
+// be started.
+func (m *Manager) check(ctx context.Context) (preflight.Plan, error) {
+	if m.profile == nil {
+		p, err := profile.Open(m.o.Tokens)
+		if err != nil {
+			return preflight.Plan{}, err
+		}
+		m.profile = p
+		if err := m.policy.load(p); err != nil {
+			m.log.Warn(logid.RestartStateLoadFailed, logging.KeyError, err)
+		}
+	}
+	plan, err := m.checker.Check(ctx, m.profile)
+	if err != nil {
+		return preflight.Plan{}, err
+	}
+	return plan, m.hooks.BeforeStart(ctx, m.profile, Start{Chrome: plan.Chrome.Path, ChromeVersion: plan.ChromeVersion})
+}
+
+func (m *Manager) closeProfile() {
+	if m.profile == nil {
+		return
+	}
+	if err := m.profile.Close(); err != nil {
+		m.log.Warn(logid.ProfileCloseFailed, logging.KeyError, err)
+	}
+	m.profile = nil
+}
+
+// follow reports that an instance has exited, and waits for as long as the policy
 // wants.
-func (s *Manager) follow(ctx context.Context, r result) error {
+func (m *Manager) follow(ctx context.Context, r record) error {
 	class := restart.Classify(r.cause.reason)
-	counted := class
-	if s.binaries.accuses(r) {
-		s.binaries.refuse(r.program.file, "the new worker binary is not used, but the last one that worked: "+r.summary())
-		counted = restart.Planned // its cause is gone
+	d := m.policy.ended(class, time.Now())
+	if err := m.policy.save(m.profile); err != nil {
+		m.log.Warn(logid.RestartStateSaveFailed, logging.KeyError, err)
 	}
-	d := s.policy.ended(counted, time.Now())
-	if err := s.policy.save(s.profile); err != nil {
-		s.log.Warn(logid.RestartStateSaveFailed, logging.KeyError, err)
-	}
-	r.logTo(s.log, class, d)
-	s.notify(Exited{
-		Generation: r.generation, Reason: r.cause.reason, Detail: r.cause.detail, Class: class, Uptime: r.uptime,
-		WorkerExit: r.workerExit, ChromeExit: r.chromeExit, Delay: d.Delay, Failures: d.Failures,
-		Phase: r.phase, WorkerStderr: r.workerStderr, ChromeStderr: r.chromeStderr,
-	})
+	r.logTo(m.log, class, d)
+	m.notify(r.notice(class, d))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -205,104 +278,57 @@ func (s *Manager) follow(ctx context.Context, r result) error {
 		return nil
 	}
 	if d.Circuit != restart.Open {
-		return s.wait(ctx, d.Delay, nil)
+		return m.wait(ctx, d.Delay, nil)
 	}
-	blocked := Blocked{Reason: r.cause.reason, Detail: r.cause.detail, RetryAt: time.Now().Add(d.Delay)}
-	var w *watcher
+	b := Blocked{Reason: r.cause.reason, Detail: r.cause.detail, RetryAt: time.Now().Add(d.Delay)}
+	var hindrances *watch.Set
 	if class == restart.Environmental {
-		w = s.watch()
-		defer w.close()
+		now := m.checker.Hindrances(m.o.Tokens)
+		hindrances = &now
 	} else {
-		blocked.Reason, blocked.Detail = reason.CrashLoop, "the last end: "+r.summary()
+		b.Reason, b.Detail = reason.CrashLoop, "the last failure: "+r.summary()
 	}
-	s.logBlocked(blocked)
-	s.notify(blocked)
-	return s.wait(ctx, d.Delay, w)
+	m.logBlocked(b, d.Delay)
+	m.notify(b)
+	return m.wait(ctx, d.Delay, hindrances)
 }
 
-func (s *Manager) logBlocked(b Blocked) {
-	s.log.LogAttrs(noContext, slog.LevelWarn, logid.WorkerBlocked, slog.String(logging.KeyReason, string(b.Reason)),
-		slog.String(logging.KeyDetail, b.Detail), logging.Millis("retry_ms", time.Until(b.RetryAt)))
+func (m *Manager) logBlocked(b Blocked, pause time.Duration) {
+	m.log.Warn(logid.WorkerBlocked, logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail, logging.Millis("retry_ms", pause))
 }
 
-// Screenshot returns a PNG of the page as it is now. Errors match ErrNoWorker,
-// rpc.ErrNoPage or rpc.ErrWorkerGone where they apply.
-func (s *Manager) Screenshot(ctx context.Context) ([]byte, error) {
-	worker := s.live.Load()
-	if worker == nil {
-		return nil, fmt.Errorf("cannot take screenshot: %w", ErrNoWorker)
+// wait returns nil after d, when one of the files has changed, or when a restart is
+// requested; and ctx's error when ctx ends. files may be nil.
+func (m *Manager) wait(ctx context.Context, d time.Duration, files *watch.Set) error {
+	watching, stop := context.WithCancel(ctx)
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	defer stop()
+	changed := make(chan struct{}, 1)
+	if files != nil {
+		watches.Go(func() { signal(watching, *files, changed) })
 	}
-	return worker.Screenshot(ctx)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	case <-m.requests:
+	case <-changed:
+	}
+	return nil
 }
 
-// Pair makes the page offer a code that links the phone with this number: E.164,
-// digits only. Errors match ErrNoWorker, rpc.ErrWorkerGone, or those of
-// rpc.Worker's Pair.
-func (s *Manager) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
-	worker := s.live.Load()
-	if worker == nil {
-		return rpc.Pairing{}, fmt.Errorf("cannot pair: %w", ErrNoWorker)
+// stuck reports that something can't be killed, and waits until the next attempt. A
+// restart request only shortens the pause, and the end of ctx allows one last attempt.
+func (m *Manager) stuck(ctx context.Context, err error) {
+	pause := m.o.Timings.Stop.Stuck
+	b := Blocked{Reason: reason.ProfileInUse, Detail: "a process can't be killed: " + err.Error(), RetryAt: time.Now().Add(pause)}
+	if process.Exhausted(err) {
+		b.Reason = reason.ResourcesExhausted // whether something is left can't even be seen
 	}
-	return worker.Pair(ctx, phone)
-}
-
-// LogOut ends the link through the page, and returns when the page has wiped its
-// login. Errors match ErrNoWorker, rpc.ErrWorkerGone, rpc.ErrNoPage or
-// rpc.ErrNotLinked.
-func (s *Manager) LogOut(ctx context.Context) error {
-	worker := s.live.Load()
-	if worker == nil {
-		return fmt.Errorf("cannot log out: %w", ErrNoWorker)
-	}
-	return worker.LogOut(ctx)
-}
-
-// SetSelectors hands the selectors file in force to the worker; without a worker the
-// next one gets it. It is called when Options.Selectors returns another one.
-func (s *Manager) SetSelectors(ctx context.Context) error {
-	worker := s.live.Load()
-	if worker == nil {
-		return nil
-	}
-	return worker.SetSelectors(ctx, s.o.Selectors())
-}
-
-// Diagnose tells what the page is made of. Errors are those of Screenshot.
-func (s *Manager) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
-	worker := s.live.Load()
-	if worker == nil {
-		return rpc.Diagnosis{}, fmt.Errorf("cannot diagnose page: %w", ErrNoWorker)
-	}
-	return worker.Diagnose(ctx)
-}
-
-// Report tells whether the session is healthy, that is, whether it has fresh
-// evidence that the page does its work. Levels and edges will do. Only health
-// resets what the restart policy has counted.
-func (s *Manager) Report(healthy bool) { s.policy.report(healthy, time.Now()) }
-
-func (s *Manager) closeProfile() {
-	if s.profile == nil {
-		return
-	}
-	if err := s.profile.Close(); err != nil {
-		s.log.Warn(logid.ProfileCloseFailed, logging.KeyError, err)
-	}
-	s.profile = nil
-}
-
-// environ is what a worker gets from the environment of its host. Everything
-// else stays out: credentials, systemd's sockets, proxies.
-func environ() []string {
-	env := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		// rod would take flags from the environment and the command line.
-		"DISABLE_ROD_FLAG=1",
-	}
-	for _, name := range []string{"LANG", "TZ"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
+	m.logBlocked(b, pause)
+	m.notify(b)
+	_ = m.wait(ctx, pause, nil)
 }

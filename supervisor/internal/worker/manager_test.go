@@ -19,6 +19,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/worker/process"
 )
 
 func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
@@ -83,36 +84,24 @@ func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
 }
 
 func TestAFrozenWorkerIsKilled(t *testing.T) {
-	tests := map[string]func(*Timings){
-		"by its silence": func(tm *Timings) { tm.Silence = time.Second; tm.Health = time.Minute },
-		"by its RPC server": func(tm *Timings) {
-			tm.Silence = time.Minute
-			tm.Health, tm.Answer = 100*time.Millisecond, 100*time.Millisecond
-		},
-		"with both, by defaults": func(tm *Timings) {
-			tm.Silence = 2 * time.Second
-			tm.Health, tm.Answer = DefaultTimings().Health, DefaultTimings().Answer
-		},
+	r := newRig(t, "runs", func(o *Options) { o.Timings.Run.Silence = time.Second }).start()
+	started := await[WorkerStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	kill(t, started.PID, syscall.SIGSTOP)
+	end := await[Exited](r)
+	if end.Reason != reason.WorkerHung || end.WorkerExit != "signal killed, by the supervisor" || end.ChromeExit != "exit 0" {
+		t.Errorf("Exited: %+v", end)
 	}
-	for name, change := range tests {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, "runs", func(o *Options) { change(&o.Timings) }).start()
-			started := await[WorkerStarted](r)
-			awaitEvent[rpc.PageObserved](r)
-			kill(t, started.PID, syscall.SIGSTOP)
-			end := await[Exited](r)
-			if end.Reason != reason.WorkerHung || end.WorkerExit != "signal killed, by the supervisor" || end.ChromeExit != "exit 0" {
-				t.Errorf("Ended: %+v", end)
-			}
-			awaitEvent[rpc.PageObserved](r)
-		})
-	}
+	awaitEvent[rpc.PageObserved](r)
 }
 
 func TestAWorkerThatDeadlocksLeavesItsStacks(t *testing.T) {
-	r := newRig(t, "mute", func(o *Options) { o.Timings.Silence = 300 * time.Millisecond; o.Timings.Dump = 5 * time.Second }).start()
+	r := newRig(t, "mute", func(o *Options) {
+		o.Timings.Run.Silence = 300 * time.Millisecond
+		o.Timings.Stop.Dump = 5 * time.Second
+	}).start()
 	end := await[Exited](r)
-	if end.Reason != reason.WorkerHung || end.WorkerExit != "exit 2" || !strings.Contains(end.Detail, "said nothing") {
+	if end.Reason != reason.WorkerHung || end.WorkerExit != "exit 2" || !strings.Contains(end.Detail, "sent no event") {
 		t.Errorf("Ended: %+v", end)
 	}
 	r.stop()
@@ -122,7 +111,7 @@ func TestAWorkerThatDeadlocksLeavesItsStacks(t *testing.T) {
 }
 
 func TestWhatChromeLeavesBehindIsKilled(t *testing.T) {
-	r := newRig(t, "stubborn", func(o *Options) { o.Timings.Drain = 100 * time.Millisecond }).start()
+	r := newRig(t, "stubborn", func(o *Options) { o.Timings.Stop.Drain = 100 * time.Millisecond }).start()
 	started := await[WorkerStarted](r)
 	awaitEvent[rpc.PageObserved](r)
 	kill(t, started.PID, syscall.SIGKILL)
@@ -137,7 +126,7 @@ func TestWhatChromeLeavesBehindIsKilled(t *testing.T) {
 }
 
 func TestAStoppedChromeIsNotWaitedFor(t *testing.T) {
-	r := newRig(t, "runs", func(o *Options) { o.Timings.Drain = patience }).start()
+	r := newRig(t, "runs", func(o *Options) { o.Timings.Stop.Drain = patience }).start()
 	started := await[WorkerStarted](r)
 	browser := awaitEvent[rpc.BrowserStarted](r)
 	awaitEvent[rpc.PageObserved](r)
@@ -175,7 +164,7 @@ func TestNothingIsStartedWhileSomethingCannotBeEnded(t *testing.T) {
 	}
 	t.Cleanup(func() { must(t, os.Remove(group)) })
 	r := newRig(t, "runs", func(o *Options) {
-		o.Timings.Drain, o.Timings.Kill, o.Timings.Stuck = 100*time.Millisecond, 300*time.Millisecond, 100*time.Millisecond
+		o.Timings.Stop.Drain, o.Timings.Stop.Kill, o.Timings.Stop.Stuck = 100*time.Millisecond, 300*time.Millisecond, 100*time.Millisecond
 	}).start()
 	started := await[WorkerStarted](r)
 	browser := awaitEvent[rpc.BrowserStarted](r)
@@ -289,7 +278,7 @@ func TestASecondSupervisorReturnsAtOnce(t *testing.T) {
 }
 
 func TestARuntimeFolderThatCannotWorkIsRefused(t *testing.T) {
-	for _, path := range []string{"relative", "/" + strings.Repeat("x", maxRuntimeDir)} {
+	for _, path := range []string{"relative", "/" + strings.Repeat("x", process.MaxRuntimeDir)} {
 		r := newRig(t, "runs", func(o *Options) { o.RuntimeDir = path })
 		if err := New(r.o).Run(t.Context(), idleHooks{}); err == nil {
 			t.Errorf("Run() with %q succeeded", path)
@@ -353,7 +342,7 @@ func TestAKilledSupervisorLeavesNeitherWorkerNorChrome(t *testing.T) {
 	_ = first.Wait()
 
 	// Its successor starts as soon as the last Chrome has closed by itself.
-	r.o.Timings.Lease = patience
+	r.o.Timings.Start.Lease = patience
 	r.start()
 	awaitEvent[rpc.PageObserved](r)
 	gone(t, worker)

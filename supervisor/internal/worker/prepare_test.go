@@ -2,9 +2,7 @@ package worker
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -125,12 +123,12 @@ func TestATextFileAsWorkerIsUnusable(t *testing.T) {
 }
 
 func TestAHeldLeaseIsWaitedForAndThenTold(t *testing.T) {
-	r := newRig(t, "runs", func(o *Options) { o.Timings.Probe = 100 * time.Millisecond })
+	r := newRig(t, "runs", func(o *Options) { o.Timings.Start.Retry = 100 * time.Millisecond })
 	must(t, os.Mkdir(r.path("tokens"), 0o700))
 	held, err := lease.Acquire(r.path("tokens/admin.lease"))
 	must(t, err)
 	r.start()
-	if b := await[Blocked](r); b.Reason != reason.ProfileInUse || !strings.Contains(b.Detail, "not ended yet") {
+	if b := await[Blocked](r); b.Reason != reason.ProfileInUse || !strings.Contains(b.Detail, "still running") {
 		t.Errorf("Blocked: %+v", b)
 	}
 	must(t, held.Close())
@@ -141,7 +139,7 @@ func TestAHeldLeaseIsWaitedForAndThenTold(t *testing.T) {
 }
 
 func TestALeaseThatIsFreedSoonIsNoBlock(t *testing.T) {
-	r := newRig(t, "runs", func(o *Options) { o.Timings.Lease = patience })
+	r := newRig(t, "runs", func(o *Options) { o.Timings.Start.Lease = patience })
 	must(t, os.Mkdir(r.path("tokens"), 0o700))
 	held, err := lease.Acquire(r.path("tokens/admin.lease"))
 	must(t, err)
@@ -183,40 +181,5 @@ func TestTheTokensFolderTakenByAnotherEndsRun(t *testing.T) {
 	must(t, restarted(r))
 	if err := r.wait(); !errors.Is(err, profile.ErrHeld) {
 		t.Errorf("Run() = %v, want ErrHeld", err)
-	}
-}
-
-func TestNearest(t *testing.T) {
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-	for path, want := range map[string]string{
-		dir + "/file":          dir + " file",
-		dir + "/no":            dir + " no",
-		dir + "/no/such/thing": dir + " no",
-		dir + "/file/x":        dir + " file",
-		"/":                    " ",
-	} {
-		folder, name := nearest(path)
-		if got := fmt.Sprint(folder, " ", name); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", path, got, want)
-		}
-	}
-}
-
-func TestRemoveStaysInTheRuntimeFolder(t *testing.T) {
-	dir := t.TempDir()
-	must(t, os.MkdirAll(filepath.Join(dir, "outside"), 0o700))
-	must(t, os.MkdirAll(filepath.Join(dir, "run/g1"), 0o700))
-	must(t, os.Symlink("../../outside", filepath.Join(dir, "run/g1/link")))
-	run := filepath.Join(dir, "run")
-	for _, name := range []string{"", ".", "..", "../outside", "g1/..", "x"} {
-		if err := remove(run, name); err == nil {
-			t.Errorf("remove(%q) succeeded", name)
-		}
-	}
-	must(t, remove(run, "g1"))
-	must(t, remove(run, "g1"))
-	if exists(filepath.Join(run, "g1")) || !exists(filepath.Join(dir, "outside")) {
-		t.Error("removed the wrong things")
 	}
 }

@@ -76,11 +76,10 @@ type rig struct {
 // matter on a slow machine.
 func testTimings() Timings {
 	t := DefaultTimings()
-	t.Handshake, t.BrowserStart, t.Verify, t.Silence = 10*time.Second, 10*time.Second, 2*time.Second, 5*time.Second
-	t.Beat, t.Health, t.Answer, t.LastWords = 20*time.Millisecond, time.Second, time.Second, time.Second
-	t.Stop, t.Dump, t.Drain, t.Kill = time.Second, 200*time.Millisecond, 2*time.Second, 5*time.Second
-	t.Stuck, t.Tidy, t.Lease, t.Probe = time.Second, 5*time.Second, 200*time.Millisecond, time.Minute
-	t.Settle = 10 * time.Millisecond
+	t.Start.Browser, t.Start.Lease, t.Start.Retry = 10*time.Second, 200*time.Millisecond, time.Minute
+	t.Run.Silence, t.Run.Check, t.Run.Lock = 5*time.Second, 20*time.Millisecond, 2*time.Second
+	t.Stop.Close, t.Stop.LastEvents, t.Stop.Dump = time.Second, time.Second, 200*time.Millisecond
+	t.Stop.Drain, t.Stop.Stuck = 2*time.Second, time.Second
 	return t
 }
 

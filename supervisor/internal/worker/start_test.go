@@ -11,7 +11,7 @@ import (
 
 func TestASlowMachineGetsLongerDeadlines(t *testing.T) {
 	r := newRig(t, "silent", func(o *Options) {
-		o.Timings.Handshake, o.DeadlineFactor = 100*time.Millisecond, 3
+		o.Timings.Start.Handshake, o.DeadlineFactor = 100*time.Millisecond, 3
 	}).start()
 	if end := await[Exited](r); !strings.Contains(end.Detail, "handshake within 300ms") {
 		t.Errorf("Ended: %+v", end)
@@ -26,7 +26,7 @@ func TestAChromeThatClosesIsNotTakenForOneOnAnotherProfile(t *testing.T) {
 }
 
 func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
-	short := func(o *Options) { o.Timings.Handshake = 500 * time.Millisecond }
+	short := func(o *Options) { o.Timings.Start.Handshake = 500 * time.Millisecond }
 	tests := map[string]struct {
 		change func(*Options)
 		reason reason.Code
@@ -41,11 +41,11 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 		"silent":          {short, reason.WorkerHung, "", "handshake within 500ms"},
 		"frozen socket":   {short, reason.WorkerHung, "", "handshake within 500ms"},
 		"deaf":            {nil, reason.WorkerHung, "", "connection to the worker was lost"},
-		"garbage":         {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "no worker of this service"},
-		"endless line":    {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "no worker of this service"},
-		"other version":   {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "protocol version 2, the supervisor 1"},
-		"no browser": {func(o *Options) { o.Timings.BrowserStart = 300 * time.Millisecond },
-			reason.BrowserStartFailed, "signal killed, by the supervisor", "Chrome gave no answer"},
+		"garbage":         {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "not a worker of this service"},
+		"endless line":    {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "not a worker of this service"},
+		"other version":   {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "protocol version 3, the supervisor 2"},
+		"no browser": {func(o *Options) { o.Timings.Start.Browser = 300 * time.Millisecond },
+			reason.BrowserStartFailed, "signal killed, by the supervisor", "Chrome did not respond"},
 		"other profile": {nil, reason.ProfileInUse, "", "has not locked our profile"},
 		"sandbox":       {nil, reason.SandboxRefused, "", "no usable sandbox"},
 	}
@@ -74,7 +74,7 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 }
 
 func TestChromeClosesCleanlyWhenTheHandshakeFails(t *testing.T) {
-	r := newRig(t, "starts Chrome at once", func(o *Options) { o.Timings.Handshake = 2 * time.Second }).start()
+	r := newRig(t, "starts Chrome at once", func(o *Options) { o.Timings.Start.Handshake = 2 * time.Second }).start()
 	end := await[Exited](r)
 	if end.Reason != reason.WorkerHung || !exists(r.path("tokens/admin/begun")) {
 		t.Errorf("Ended: %+v", end)

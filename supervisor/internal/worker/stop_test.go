@@ -34,7 +34,7 @@ func TestAStopEndsEveryPhaseInTime(t *testing.T) {
 		"running":           {mode: "runs", reach: func(r *rig) { awaitEvent[rpc.PageObserved](r) }},
 		"running, hung":     {mode: "never stops", reach: func(r *rig) { awaitEvent[rpc.PageObserved](r) }, bound: inTime + 3*time.Second},
 		"running, stubborn": {mode: "stubborn", reach: func(r *rig) { awaitEvent[rpc.PageObserved](r) }, bound: inTime + 3*time.Second},
-		"ending": {mode: "stubborn", change: func(o *Options) { o.Timings.Drain = 2 * time.Second }, reach: func(r *rig) {
+		"ending": {mode: "stubborn", change: func(o *Options) { o.Timings.Stop.Drain = 2 * time.Second }, reach: func(r *rig) {
 			awaitEvent[rpc.PageObserved](r)
 			if err := restarted(r); err != nil {
 				r.t.Error(err)

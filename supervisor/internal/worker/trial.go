@@ -1,127 +1,131 @@
 package worker
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"path/filepath"
-	"strconv"
+	"log/slog"
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
-	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/watch"
+	"session-manager/supervisor/internal/worker/preflight"
+	"session-manager/supervisor/internal/worker/process"
 )
 
-// trialFolder is the folder of a trial, which is no generation.
-const trialFolder = "g0"
+// trialNumber is for the folder of a trial and of a verification, which are not
+// instances and never run at the same time.
+const trialNumber = 0
 
-// trial is a new worker's binary that is asked, beside the worker that runs,
-// whether it is one: a file that is still being written, or was built for another
-// version, must not cost a restart. The generation owns it.
+// trial is a new binary that is asked for its handshake, next to the worker that runs:
+// a file that is still being written, or was built for another version, must not cost a
+// restart. The instance owns it.
 type trial struct {
-	process *process
+	process *process.Process
 	file    watch.Signature
-	// done holds what it came to.
+	// done holds the result.
 	done chan error
 }
 
-// replacement begins a trial when the worker's file has become another one.
-func (g *instance) replacement() {
-	file := watch.Sign(g.s.o.Worker)
-	if g.trial != nil || file == g.plan.program.file || file == g.s.binaries.bad || file == (watch.Signature{}) {
-		return
-	}
-	t, err := g.try(file)
-	if err != nil {
-		g.refused(file, err)
-		return
-	}
-	g.trial = t
-}
-
-// try starts the binary and lets it say its first line.
-func (g *instance) try(file watch.Signature) (*trial, error) {
-	if err := checkWorker(g.s.o.Worker); err != nil {
-		return nil, err
-	}
-	folder, err := makeFolders(g.s.o.RuntimeDir, trialFolder)
-	if err != nil {
-		return nil, err
-	}
-	handshake := rpc.Handshake()
-	home := filepath.Join(folder, workerFolder)
-	t := &trial{file: file, done: make(chan error, 1), process: newProcess(program{path: g.s.o.Worker}, append(environ(),
-		"HOME="+home, "TMPDIR="+home, "PLUGIN_UNIX_SOCKET_DIR="+home,
-		"PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(rpc.ProtocolVersion),
-		handshake.MagicCookieKey+"="+handshake.MagicCookieValue), g.log.With("trial", true))}
-	t.process.group = g.s.group
-	if err := t.process.Start(noContext); err != nil {
-		return nil, err
-	}
-	g.tree().Spare(t.process.pid())
-	g.tasks.Go(func() { t.done <- t.listen(g.timings.Handshake) })
-	return t, nil
-}
-
-// listen waits for the first line, and ends the process.
-func (t *trial) listen(limit time.Duration) error {
-	defer t.process.pipes.Wait()
-	defer t.process.kill()
-	said := make(chan error, 1)
-	t.process.pipes.Go(func() {
-		line, err := bufio.NewReader(t.process.stdout.handshake).ReadString('\n')
-		if refusal := t.process.stdout.refusal(); refusal != nil {
-			err = refusal
-		} else if err != nil {
-			err = fmt.Errorf("it ended before the handshake, after %d bytes", len(line))
-		}
-		said <- err
-		_ = t.process.stdout.handshake.Close()
-	})
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case err := <-said:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("it said nothing within %s", limit)
-	}
-}
-
-// tried takes in the result of a trial.
-func (g *instance) tried(err error) (cause, bool) {
-	file := g.trial.file
-	g.trial = nil
-	if removeErr := remove(g.s.o.RuntimeDir, trialFolder); removeErr != nil {
-		g.log.Warn(logid.FolderRemoveFailed, logging.KeyError, removeErr)
-	}
-	if watch.Sign(g.s.o.Worker) != file {
-		g.replacement() // it has changed meanwhile
-		return cause{}, false
-	}
-	if err != nil {
-		g.refused(file, err)
-		return cause{}, false
-	}
-	return g.wished(RestartRequest{Reason: reason.WorkerReplaced, Detail: "its file is a new one, which answers"}, time.Now())
-}
-
-// refused notes that a new binary is none, and goes on with the present one.
-func (g *instance) refused(file watch.Signature, err error) {
-	if errors.Is(err, errEnded) {
-		return
-	}
-	g.s.binaries.refuse(file, "the new worker binary is not used: "+err.Error())
-	g.s.tellBinary()
-}
-
-// results is where a trial's result comes from; nil while there is none.
-func (g *instance) results() <-chan error {
-	if g.trial == nil {
+// result returns the channel of the result; nil while there is no trial.
+func (t *trial) result() <-chan error {
+	if t == nil {
 		return nil
 	}
-	return g.trial.done
+	return t.done
+}
+
+// end kills the process of a trial, if there is one.
+func (t *trial) end() {
+	if t != nil {
+		t.process.Kill()
+	}
+}
+
+// tryReplacement begins a trial when the worker's file has become another one.
+func (i *instance) tryReplacement() {
+	file := watch.Sign(i.m.o.Worker)
+	if file == i.plan.Worker {
+		i.warn(&i.warnings.binary, Warned{})
+	}
+	if i.trial != nil || file == i.plan.Worker || file == (watch.Signature{}) {
+		return
+	}
+	err := preflight.CheckWorker(i.m.o.Worker)
+	var dir process.Dir
+	if err == nil {
+		dir, err = i.m.checker.RuntimeDir.Make(trialNumber)
+	}
+	if err != nil {
+		i.reject(err)
+		return
+	}
+	t := &trial{file: file, done: make(chan error, 1), process: process.New(i.m.processOptions(dir, nil, i.log.With("trial", true)))}
+	i.trial = t
+	tree := i.tree()
+	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake, tree) })
+}
+
+// run returns nil if the binary shakes hands within limit. Nothing of it is left then.
+func (t *trial) run(limit time.Duration, tree *proctree.Tree) error {
+	connected := make(chan error, 1)
+	go func() {
+		_, err := t.process.Connect()
+		connected <- err
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for started := t.process.Started(); ; {
+		select {
+		case <-started:
+			tree.Spare(t.process.PID())
+			started = nil
+		case err := <-connected:
+			t.process.Kill()
+			t.process.Release()
+			if err != nil && reason.Of(err, "") == "" {
+				err = fmt.Errorf("it exited before the handshake: %s", t.process.Record().Exit)
+			}
+			return err
+		case <-timer.C:
+			t.process.Kill()
+			<-connected
+			t.process.Release()
+			return fmt.Errorf("it did not complete the handshake within %s", limit)
+		}
+	}
+}
+
+// trialEnded requests a restart if the new binary has shaken hands.
+func (i *instance) trialEnded(err error) *cause {
+	file := i.trial.file
+	i.trial = nil
+	i.m.removeDirs(i.log, trialNumber)
+	if watch.Sign(i.m.o.Worker) != file {
+		i.tryReplacement() // it has changed meanwhile
+		return nil
+	}
+	if err != nil {
+		i.reject(err)
+		return nil
+	}
+	return i.requested(RestartRequest{Reason: reason.WorkerReplaced, Detail: "its file is a new one, which responds"}, time.Now())
+}
+
+// reject warns that a new binary is not used.
+func (i *instance) reject(err error) {
+	i.warnings.binary = Warned{}
+	i.warn(&i.warnings.binary, Warned{
+		Reason: reason.WorkerUnusable, Detail: "the new worker binary is not used: " + logging.Redact(err.Error()),
+	})
+}
+
+// removeDirs removes the folders of workers that have exited.
+func (m *Manager) removeDirs(log *slog.Logger, numbers ...uint64) {
+	for _, number := range numbers {
+		if err := m.checker.RuntimeDir.Remove(number); err != nil {
+			log.Warn(logid.FolderRemoveFailed, logging.KeyError, err)
+		}
+	}
 }

@@ -14,8 +14,8 @@ import (
 	"session-manager/supervisor/internal/profile"
 )
 
-// verifier is a Hooks that has copies verified before the first generation, and
-// lets none begin.
+// verifier are Hooks that have backups verified before the first instance, and let
+// none begin.
 type verifier struct {
 	idleHooks
 	verify func(ctx context.Context)
@@ -30,11 +30,10 @@ func (v verifier) BeforeStart(ctx context.Context, _ *profile.Profile, _ Start) 
 		v.verify(ctx)
 		close(v.done)
 	}
-	return errors.New("no generation is wanted")
+	return errors.New("no instance is wanted")
 }
 
-// verifying runs verify when a Hooks may, with a worker that is made by
-// r.program.
+// verifying runs verify when Hooks may.
 func verifying(t *testing.T, verify func(ctx context.Context, r *rig)) *rig {
 	t.Helper()
 	var r *rig
@@ -53,47 +52,48 @@ func verifying(t *testing.T, verify func(ctx context.Context, r *rig)) *rig {
 	return r
 }
 
-func TestVerdictOfAWorkerOnACopy(t *testing.T) {
-	tests := []struct{ name, worker, want string }{
-		{"it opens", `echo '{"exit":0,"databases":3}'`, ""},
-		{"it is refused", `echo '{"exit":65,"reason":"localStorage lacks x"}'; exit 65`, "of no use: localStorage lacks x"},
-		{"it could not be tried", `echo '{"exit":75,"reason":"no memory"}'; exit 75`, "cannot verify copy: no memory"},
-		{"an older worker", `echo usage >&2; exit 64`, "no verdict"},
-		{"a worker that says nothing", ``, "no verdict"},
-		{"one that dies with a verdict", `echo '{"exit":65}'; kill -9 $$`, "no verdict"},
-		{"one that is no program", ``, "cannot use worker binary"},
-		{"one that floods", `head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2`, "no verdict"},
+func TestVerifyBackupReturnsWhatTheWorkerFound(t *testing.T) {
+	tests := []struct{ mode, want string }{
+		{"verified", ""},
+		{"rejected", "of no use: the fake worker"},
+		{"inconclusive", "cannot verify backup: the fake worker"},
+		{"other version", "protocol version"},
+		{"exit7", "cannot verify backup"},
+		{"leaves", "the worker gave no result"},
+		{"garbage", "not a worker of this service"},
+		{"endless line", "not a worker of this service"},
+		{"not a program", "cannot use worker binary"},
 	}
 	got := map[string]error{}
 	r := verifying(t, func(ctx context.Context, r *rig) {
 		for _, tt := range tests {
-			r.program("worker", "cat > "+r.path("request")+"\n"+tt.worker)
-			if tt.name == "one that is no program" {
-				_ = os.Chmod(r.path("worker"), 0o600)
+			r.mode(tt.mode)
+			if tt.mode == "not a program" {
+				_ = os.Rename(r.path("worker"), r.path("away"))
 			}
-			got[tt.name] = r.VerifyBackup(ctx, "/the/copy")
+			got[tt.mode] = r.VerifyBackup(ctx, "/the/backup")
 		}
 	})
 	for _, tt := range tests {
-		err := got[tt.name]
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrCopyRefused) != strings.HasPrefix(tt.want, "of no use") {
-			t.Errorf("%s: got %v", tt.name, err)
+		err := got[tt.mode]
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrBackupRejected) != (tt.mode == "rejected") {
+			t.Errorf("%s: got %v", tt.mode, err)
 		}
 	}
 	data, err := os.ReadFile(r.path("request"))
-	var req rpc.VerifyRequest
+	var req rpc.RunRequest
 	if err := errors.Join(err, json.Unmarshal(data, &req)); err != nil {
 		t.Fatal(err)
 	}
-	if req.CopyDir != "/the/copy" || req.ChromePath != r.path("chrome") || req.ChromeVersion != "156.0.8078.79" || req.URL != r.o.URL ||
-		req.Limit != defaultVerifyCopy || len(req.ChromeArgs) != 1 || string(req.Selectors) != "selectors" ||
-		filepath.Dir(req.RoomDir) != r.path("tokens") || req.ScratchDir != r.path("run/g0/c") {
+	if req.Mode != rpc.ModeVerify || req.BackupDir != "/the/backup" || req.ChromePath != r.path("chrome") || req.ChromeVersion != "156.0.8078.79" ||
+		req.URL != r.o.URL || req.VerifyLimit != r.o.Timings.Start.VerifyBackup || len(req.ChromeArgs) != 1 || string(req.Selectors) != "selectors" ||
+		filepath.Dir(req.ProfileDir) != r.path("tokens") || req.ScratchDir != r.path("run/g0/c") {
 		t.Errorf("asked for %+v", req)
 	}
 }
 
 // The worker hangs, and so does what it started in a session of its own.
-func TestVerificationEndsWithItsContextAndNothingIsLeft(t *testing.T) {
+func TestVerificationEndsWithItsContextLeavingNothing(t *testing.T) {
 	var got error
 	verifying(t, func(ctx context.Context, r *rig) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -108,7 +108,7 @@ func TestVerificationEndsWithItsContextAndNothingIsLeft(t *testing.T) {
 			_, _ = os.ReadFile(started)
 			cancel()
 		}()
-		got = r.VerifyBackup(ctx, "/the/copy")
+		got = r.VerifyBackup(ctx, "/the/backup")
 	})
 	if !errors.Is(got, context.Canceled) {
 		t.Errorf("got %v", got)

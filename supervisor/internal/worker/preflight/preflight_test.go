@@ -1,4 +1,4 @@
-package worker
+package preflight
 
 import (
 	"testing"
@@ -21,7 +21,7 @@ func TestChromeIsNotStartedWithoutMemoryForIt(t *testing.T) {
 		"not told":           {nil, mib(1), ""},
 	}
 	for name, tt := range tests {
-		err := judgeMemory(procfs.Meminfo{MemAvailableBytes: tt.free, SwapFreeBytes: tt.swap})
+		err := enough(procfs.Meminfo{MemAvailableBytes: tt.free, SwapFreeBytes: tt.swap})
 		if got := reason.Of(err, ""); got != tt.want {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/worker/process"
+)
+
+// child is a worker's process with the connection to it and the events that it sends.
+// An instance has one, and so has the verification of a backup. Run's goroutine owns
+// it.
+type child struct {
+	log     *slog.Logger
+	timings StopTimings
+	request rpc.RunRequest
+	process *process.Process
+	worker  *rpc.Client // nil until connected
+	known   known
+
+	// tasks are the goroutines below; each ends soon after the process has.
+	tasks      sync.WaitGroup
+	connected  chan connection
+	events     chan rpc.Event
+	streamEnd  chan error
+	streamOver bool               // streamEnd was received
+	stream     context.Context    // ends with cancel
+	cancel     context.CancelFunc // ends the stream
+
+	group *proctree.Group
+	below *proctree.Tree // see tree
+}
+
+// known is what the worker's events have reported so far.
+type known struct {
+	phase     string
+	chromePID int
+	browserAt time.Time // when chromePID was reported
+	lastEvent time.Time
+	failure   *rpc.Failure
+}
+
+// connection is the result of connecting.
+type connection struct {
+	worker *rpc.Client
+	err    error
+}
+
+// newChild starts a worker, which connects.
+func newChild(o process.Options, t StopTimings) *child {
+	c := &child{
+		log: o.Log, timings: t, request: *o.Request, process: process.New(o), group: o.Group,
+		known:     known{phase: "handshake"},
+		connected: make(chan connection, 1), events: make(chan rpc.Event), streamEnd: make(chan error, 1),
+	}
+	c.stream, c.cancel = context.WithCancel(context.Background())
+	c.tasks.Go(func() {
+		worker, err := c.process.Connect()
+		c.connected <- connection{worker, err}
+	})
+	return c
+}
+
+// run lets a connected worker begin, and receives its events.
+func (c *child) run(worker *rpc.Client) {
+	c.worker = worker
+	c.known.phase, c.known.lastEvent = string(rpc.PhaseBrowserStart), time.Now()
+	c.tasks.Go(func() { c.streamEnd <- c.worker.Events(c.stream, c.emit) })
+}
+
+// emit hands an event of the stream to the owner.
+func (c *child) emit(e rpc.Event) error {
+	select {
+	case c.events <- e:
+		return nil
+	case <-c.stream.Done():
+		return c.stream.Err()
+	}
+}
+
+// receive notes an event. It returns false if that is of another instance.
+func (c *child) receive(e rpc.Event) bool {
+	if e.Generation != c.request.Generation {
+		c.log.Warn(logid.EventIgnored, "event_gen", e.Generation, logging.KeySeq, e.Seq)
+		return false
+	}
+	c.known.lastEvent = time.Now()
+	switch b := e.Body.(type) {
+	case rpc.PhaseChanged:
+		c.known.phase = string(b.Phase)
+	case rpc.BrowserStarted:
+		c.known.chromePID, c.known.browserAt = b.PID, c.known.lastEvent
+	case rpc.Failure:
+		c.known.failure = &b
+	}
+	return true
+}
+
+// lastEvents returns what a worker that has exited, or is about to, had sent before.
+func (c *child) lastEvents() []rpc.Event {
+	var received []rpc.Event
+	timer := time.NewTimer(c.timings.LastEvents)
+	defer timer.Stop()
+	for !c.streamOver {
+		select {
+		case e := <-c.events:
+			if c.receive(e) {
+				received = append(received, e)
+			}
+		case err := <-c.streamEnd:
+			c.streamOver = true
+			c.log.Debug(logid.EventStreamClosed, logging.KeyError, err)
+		case <-timer.C:
+			return received
+		}
+	}
+	return received
+}
+
+// exits reports whether the process exits within d.
+func (c *child) exits(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.process.Exited():
+			return true
+		case e := <-c.events:
+			c.receive(e)
+		case <-timer.C:
+			return false
+		}
+	}
+}
+
+// tree is everything below this process. The worker's exit is awaited by process. It
+// is one tree all the time, since it remembers how what it reaped had exited.
+func (c *child) tree() *proctree.Tree {
+	switch {
+	case c.below != nil:
+	case c.process.PID() == 0:
+		return proctree.Below().In(c.group)
+	default:
+		c.below = proctree.Below(c.process.PID()).In(c.group)
+	}
+	return c.below
+}
+
+// release frees what the child held when nothing of it runs.
+func (c *child) release() {
+	c.cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.tasks.Wait()
+		c.process.Release()
+	}()
+	timer := time.NewTimer(c.timings.Cleanup)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		c.log.Error(logid.InstanceCleanupFailed, logging.Millis("after_ms", c.timings.Cleanup))
+	}
+}

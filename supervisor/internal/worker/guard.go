@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
+	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/profile"
+)
+
+// liveness finds out from the times of the worker's events whether it responds.
+type liveness struct {
+	since     time.Time // when the worker was connected
+	lastCheck time.Time
+	checks    int
+}
+
+// begin counts a check. late means that the check itself came late, as after a suspend:
+// then it was us, and the worker must not suffer for it.
+func (l *liveness) begin(t RunTimings, now time.Time) (pause time.Duration, late bool) {
+	pause = now.Sub(l.lastCheck)
+	l.lastCheck = now
+	l.checks++
+	return pause, pause > max(3*t.Check, time.Second)
+}
+
+// silence returns a cause if the worker has sent nothing for too long, or Chrome does
+// not respond after its start.
+func (l *liveness) silence(t Timings, k known, now time.Time) *cause {
+	if silent := now.Sub(k.lastEvent); silent > t.Run.Silence {
+		return &cause{reason: reason.WorkerHung, dump: true,
+			detail: fmt.Sprintf("the worker has sent no event for %s", silent.Round(time.Second/10))}
+	}
+	if k.chromePID == 0 && now.Sub(l.since) > t.Start.Browser {
+		return &cause{reason: reason.BrowserStartFailed,
+			detail: fmt.Sprintf("Chrome did not respond within %s, and the worker did not kill it", t.Start.Browser)}
+	}
+	return nil
+}
+
+// guard makes sure that Chrome runs on our profile, and that the profile stays the one
+// that Chrome was started on.
+type guard struct {
+	profile *profile.Profile
+	log     *slog.Logger
+	// patience is how long Chrome's lock may be missing.
+	patience time.Duration
+
+	locked bool        // Chrome was seen on our profile
+	home   os.FileInfo // what Chrome runs on
+	astray int         // checks at which that was not at its path
+}
+
+// checkLock makes sure that Chrome is on our profile. When Chrome can't write to it, it
+// uses another one and looks healthy. A Chrome that closes removes its lock shortly
+// before it exits, so one look proves nothing: it is repeated with each check.
+func (g *guard) checkLock(k known, now time.Time) *cause {
+	if g.locked {
+		return nil
+	}
+	err := g.profile.ChromeLock.Record(k.chromePID)
+	if err == nil {
+		g.locked = true
+		return nil
+	}
+	if _, lookErr := proctree.Look(k.chromePID); errors.Is(lookErr, os.ErrNotExist) {
+		return nil // The worker is about to report why it died.
+	}
+	if now.Sub(k.browserAt) < g.patience {
+		return nil
+	}
+	if code := reason.Of(err, ""); code == reason.ProfileInUse {
+		return &cause{reason: code, detail: logging.Redact(err.Error()), ask: true}
+	}
+	// It runs where it should, which can't be written down; that is one proof
+	// less for ChromeLock.Clean.
+	g.locked = true
+	g.log.Warn(logid.LaunchRecordFailed, logging.KeyError, err)
+	return nil
+}
+
+// homeMisses is at how many checks the profile must be another one: a folder may
+// be put back.
+const homeMisses = 2
+
+// checkHome ends the instance when its profile was removed, emptied or replaced: what
+// Chrome still knows is of no use to what is there now. Chrome is killed, as it would
+// write its settings there when it closes. Unlike a watch, a look can't be lost and
+// needs no resources.
+func (g *guard) checkHome() *cause {
+	there := g.profile.Home()
+	switch {
+	case !g.locked, g.home == nil:
+		g.home = there
+		return nil
+	case os.SameFile(g.home, there):
+		g.astray = 0
+		return nil
+	}
+	if g.astray++; g.astray < homeMisses {
+		return nil
+	}
+	return &cause{reason: reason.ProfileReplaced, detail: g.profile.Dir() + " is not the folder that Chrome was started on", frozen: true}
+}
+
+// checkDisk returns a warning while the profile's disk is almost full. Chrome keeps
+// running: stopping it would lose whatever it cannot write, and would free nothing.
+func (g *guard) checkDisk() Warned {
+	if err := g.profile.CheckSpace(); err != nil {
+		return Warned{Reason: reason.Of(err, reason.ProfileUnwritable), Detail: logging.Redact(err.Error())}
+	}
+	return Warned{}
+}
+
+// warnings are what is wrong around an instance. One of them is shown at a time.
+type warnings struct{ disk, binary, shown Warned }
+
+// warn sets one of the instance's warnings, and notifies of what is to be shown. A
+// warning whose detail alone has changed is the same.
+func (i *instance) warn(slot *Warned, to Warned) {
+	if slot.Reason == to.Reason {
+		return
+	}
+	*slot = to
+	w := &i.warnings
+	now := w.disk
+	if now.Reason == "" {
+		now = w.binary
+	}
+	if now == w.shown {
+		return
+	}
+	w.shown = now
+	if now.Reason == "" {
+		i.log.Info(logid.WarningCleared)
+	} else {
+		i.log.Error(logid.WarningRaised, logging.KeyReason, string(now.Reason), logging.KeyDetail, now.Detail)
+	}
+	i.m.notify(now)
+}

@@ -1,0 +1,138 @@
+package worker
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"session-manager/shared/proctree"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/worker/preflight"
+)
+
+// watched is an instance that has been watched since t0 and has just sent an event.
+func watched(t *testing.T, t0 time.Time) *instance {
+	t.Helper()
+	m := New(Options{Logger: slog.New(slog.DiscardHandler), Timings: DefaultTimings()})
+	var err error
+	m.profile, err = profile.Open(t.TempDir())
+	must(t, err)
+	t.Cleanup(m.closeProfile)
+	i := newInstance(m, 1, preflight.Plan{})
+	i.child = &child{known: known{lastEvent: t0}}
+	i.liveness = liveness{since: t0, lastCheck: t0}
+	return i
+}
+
+// reasonOf is that of a cause, empty for none.
+func reasonOf(c *cause) reason.Code {
+	if c == nil {
+		return ""
+	}
+	return c.reason
+}
+
+func TestCheckFindsSilenceButNotItsOwnLateness(t *testing.T) {
+	t0 := time.Now()
+	tests := map[string]struct {
+		after time.Duration // since the last event and check but one
+		gap   time.Duration // since the last check
+		start bool          // Chrome has not responded yet
+		want  reason.Code
+	}{
+		"all is well":                   {9 * time.Second, time.Second, false, ""},
+		"silent":                        {11 * time.Second, time.Second, false, reason.WorkerHung},
+		"silent, but we were away":      {time.Hour, time.Hour, false, ""},
+		"starting":                      {9 * time.Second, time.Second, true, ""},
+		"a little late is not enough":   {11 * time.Second, 2 * time.Second, false, reason.WorkerHung},
+		"late by more than two periods": {11 * time.Second, 3100 * time.Millisecond, false, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			i := watched(t, t0)
+			if !tt.start {
+				i.known.chromePID, i.guard.locked = 1, true
+			}
+			now := t0.Add(tt.after)
+			i.liveness.lastCheck = now.Add(-tt.gap)
+			if c := i.check(now); reasonOf(c) != tt.want || c != nil && !c.dump {
+				t.Errorf("check() = %+v", c)
+			}
+		})
+	}
+}
+
+func TestCheckLimitsTheStartOfChrome(t *testing.T) {
+	t0 := time.Now()
+	i := watched(t, t0)
+	for _, tt := range []struct {
+		after time.Duration
+		want  reason.Code
+	}{{44 * time.Second, ""}, {46 * time.Second, reason.BrowserStartFailed}} {
+		now := t0.Add(tt.after)
+		i.liveness.lastCheck, i.known.lastEvent = now, now
+		if c := i.check(now); reasonOf(c) != tt.want {
+			t.Errorf("after %v: %+v", tt.after, c)
+		}
+	}
+}
+
+func TestCauseFollowsFromTheFailure(t *testing.T) {
+	failure := func(code reason.Code) *rpc.Failure { return &rpc.Failure{Reason: code, Detail: "call +49 170 1234567"} }
+	tests := map[string]struct {
+		failure *rpc.Failure
+		want    cause
+	}{
+		"none":       {nil, cause{reason: reason.WorkerCrashed, exiting: true}},
+		"nameless":   {failure(""), cause{reason: reason.WorkerCrashed, detail: "call [phone]", exiting: true}},
+		"a page":     {failure(reason.PageHung), cause{reason: reason.PageHung, detail: "call [phone]", exiting: true}},
+		"no network": {failure(reason.NetworkHung), cause{reason: reason.NetworkHung, detail: "call [phone]", exiting: true, frozen: true}},
+		"frozen":     {failure(reason.BrowserHung), cause{reason: reason.BrowserHung, detail: "call [phone]", exiting: true, frozen: true}},
+	}
+	for name, tt := range tests {
+		i := watched(t, time.Now())
+		i.known.failure = tt.failure
+		if got := i.workerEnded(); *got != tt.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
+	}
+}
+
+func TestOneWarningIsShownAtATime(t *testing.T) {
+	i := watched(t, time.Now())
+	var shown []Warned
+	i.m.Subscribe(func(n Notice) { shown = append(shown, n.(Warned)) })
+	disk, binary := Warned{reason.DiskFull, "4 MB"}, Warned{reason.WorkerUnusable, "no program"}
+	i.warn(&i.warnings.binary, binary)
+	i.warn(&i.warnings.disk, disk)
+	i.warn(&i.warnings.disk, Warned{reason.DiskFull, "3 MB"})
+	i.warn(&i.warnings.disk, Warned{})
+	i.warn(&i.warnings.binary, Warned{})
+	want := []Warned{binary, disk, binary, {}}
+	if diff := cmp.Diff(want, shown); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDefaultsLetAStopEndInTwelveSeconds(t *testing.T) {
+	d := DefaultTimings().Stop
+	if sum := d.Close + d.Exit + d.Drain; sum >= 12*time.Second {
+		t.Errorf("close, exit and drain take %v", sum)
+	}
+}
+
+func TestTreeGetsTheTimeThatItsChromeCanUse(t *testing.T) {
+	timings := DefaultTimings().Stop
+	for state, want := range map[byte]time.Duration{
+		'S': timings.Drain, 'R': timings.Drain, 'D': timings.Drain, 0: timings.Drain,
+		proctree.Zombie: timings.Helpers, proctree.Stopped: 0,
+	} {
+		if got := drainLimit(timings, state); got != want {
+			t.Errorf("%q: %s, want %s", state, got, want)
+		}
+	}
+}

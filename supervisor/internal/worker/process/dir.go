@@ -1,0 +1,114 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"session-manager/shared/reason"
+)
+
+// MaxRuntimeDir limits the runtime folder's path, in bytes: a socket's path has
+// at most 107, of which go-plugin's names need 40, and Chrome aborts when that of
+// its own socket in TMPDIR gets too long.
+const MaxRuntimeDir = 48
+
+// RuntimeDir is the folder in which each worker gets a Dir. Only one supervisor
+// uses it.
+type RuntimeDir string
+
+// dirName is the form of the names of the folders in it.
+var dirName = regexp.MustCompile(`^g[0-9]+$`)
+
+// Validate returns an error if the path can never be used.
+func (d RuntimeDir) Validate() error {
+	if path := string(d); !filepath.IsAbs(path) || len(path) > MaxRuntimeDir {
+		return fmt.Errorf("cannot use runtime folder %q: it must be absolute and have at most %d bytes", path, MaxRuntimeDir)
+	}
+	return nil
+}
+
+// Probe makes the runtime folder if somebody has removed it, and tries to write in
+// it.
+func (d RuntimeDir) Probe() error {
+	err := os.MkdirAll(string(d), 0o700)
+	if err == nil {
+		var probe string
+		if probe, err = os.MkdirTemp(string(d), "probe"); err == nil {
+			// A folder may fit into a file system in which no byte does.
+			err = errors.Join(os.WriteFile(filepath.Join(probe, "byte"), []byte{0}, 0o600), os.RemoveAll(probe))
+		}
+	}
+	if err != nil {
+		return reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot write in runtime folder: %w", err))
+	}
+	return nil
+}
+
+// Dir is the folder of one worker. The names in it are short because the paths of
+// sockets must be.
+type Dir string
+
+// worker is HOME and TMPDIR of the worker.
+func (d Dir) worker() string { return filepath.Join(string(d), "w") }
+
+// Chrome is for HOME and TMPDIR of the worker's Chrome.
+func (d Dir) Chrome() string { return filepath.Join(string(d), "c") }
+
+func nameOf(number uint64) string { return "g" + strconv.FormatUint(number, 10) }
+
+// Make returns an empty folder for the worker with this number.
+func (d RuntimeDir) Make(number uint64) (Dir, error) {
+	if err := d.Remove(number); err != nil {
+		return "", err
+	}
+	dir := Dir(filepath.Join(string(d), nameOf(number)))
+	for _, folder := range []string{string(dir), dir.worker(), dir.Chrome()} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			return "", fmt.Errorf("cannot make folder of worker: %w", err)
+		}
+	}
+	return dir, nil
+}
+
+// Remove deletes the folder of the worker with this number.
+func (d RuntimeDir) Remove(number uint64) error { return d.remove(nameOf(number)) }
+
+// remove deletes a folder in the runtime folder and can't leave that, regardless of
+// what links are in it.
+func (d RuntimeDir) remove(name string) error {
+	root, err := os.OpenRoot(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open runtime folder: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	if err := root.RemoveAll(name); err != nil {
+		return fmt.Errorf("cannot remove folder of worker: %w", err)
+	}
+	return nil
+}
+
+// Wipe deletes the folders that the workers of a predecessor have left.
+func (d RuntimeDir) Wipe() error {
+	entries, err := os.ReadDir(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot list runtime folder: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if dirName.MatchString(e.Name()) {
+			errs = append(errs, d.remove(e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}

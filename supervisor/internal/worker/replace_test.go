@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/restart"
+)
+
+// replaced puts content in the worker's place, as an installer does.
+func replaced(r *rig, content []byte) {
+	r.t.Helper()
+	must(r.t, os.WriteFile(r.path("worker.new"), content, 0o700))
+	must(r.t, os.Rename(r.path("worker.new"), r.path("worker")))
+}
+
+func workerBinary(t *testing.T) []byte {
+	t.Helper()
+	content, err := os.ReadFile(fakeWorker)
+	must(t, err)
+	return content
+}
+
+func TestAReplacedWorkerTakesOverAndChromeIsClosedCleanly(t *testing.T) {
+	r := newRig(t, "runs").start()
+	first := await[WorkerStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	replaced(r, workerBinary(t))
+	end := await[Exited](r)
+	if end.Reason != reason.WorkerReplaced || end.Class != restart.Planned || end.Delay != 0 || end.Failures != 0 {
+		t.Errorf("Ended: %+v", end)
+	}
+	if exists(r.path("tokens/admin/SingletonLock")) {
+		t.Error("Chrome was not closed cleanly")
+	}
+	if next := await[WorkerStarted](r); next.PID == first.PID {
+		t.Errorf("WorkerStarted: %+v", next)
+	}
+	awaitEvent[rpc.PageObserved](r)
+	if refused := r.log.lines(t, "warning_raised"); len(refused) > 0 {
+		t.Errorf("refused: %v", refused)
+	}
+}
+
+func TestAFileThatIsNoWorkerCostsNothing(t *testing.T) {
+	whole := workerBinary(t)
+	tests := map[string]struct {
+		content []byte
+		mode    string
+		says    string
+	}{
+		"a text":                {[]byte("not a program"), "runs", "exec format error"},
+		"half a binary":         {whole[:len(whole)/2], "runs", ""},
+		"a program":             {[]byte("#!/bin/sh\necho hello\n"), "runs", "not a worker of this service"},
+		"one that dies":         {whole, "exit7", "exited before the handshake"},
+		"of another version":    {whole, "other version", "protocol version"},
+		"one that says nothing": {whole, "silent", "handshake within"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "runs", func(o *Options) {
+				if tt.mode == "silent" {
+					o.Timings.Start.Handshake = time.Second
+				}
+			}).start()
+			awaitEvent[rpc.PageObserved](r)
+			r.mode(tt.mode)
+			replaced(r, tt.content)
+			if n := await[Warned](r); !strings.Contains(n.Detail, tt.says) || n.Reason != reason.WorkerUnusable {
+				t.Errorf("told: %+v", n)
+			}
+			if lines := r.log.lines(t, "warning_raised"); len(lines) != 1 {
+				t.Errorf("logged: %v", lines)
+			}
+			if _, err := r.Screenshot(t.Context()); err != nil {
+				t.Errorf("the worker that runs was disturbed: %v", err)
+			}
+			// The one that works goes on to be used, and a good file takes over.
+			r.mode("runs")
+			replaced(r, whole)
+			if end := await[Exited](r); end.Reason != reason.WorkerReplaced {
+				t.Errorf("Ended: %+v", end)
+			}
+			awaitEvent[rpc.PageObserved](r)
+		})
+	}
+}
+
+func TestAReplacedChromeTakesOverWhenItsFileHasSettled(t *testing.T) {
+	r := newRig(t, "runs").start()
+	awaitEvent[rpc.PageObserved](r)
+	r.program("chrome", "echo Chromium 157.0.1.2")
+	if end := await[Exited](r); end.Reason != reason.BrowserReplaced || end.Class != restart.Planned {
+		t.Errorf("Ended: %+v", end)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
+
+func TestTooMuchMemoryForTooLongIsAPlannedEnd(t *testing.T) {
+	m := memory{limit: 100}
+	timings := DefaultTimings().Run
+	now := time.Now()
+	for _, step := range []struct {
+		after time.Duration
+		held  uint64
+		want  bool
+	}{
+		{0, 101, false},
+		{29 * time.Second, 101, false},
+		{30 * time.Second, 100, false}, // a pause
+		{31 * time.Second, 101, false},
+		{61 * time.Second, 101, true},
+		{62 * time.Second, 101, false},
+		{3 * time.Minute, 101, false}, // too soon after the last
+		{12 * time.Minute, 101, true},
+	} {
+		if r := m.sample(timings, step.held, now.Add(step.after)); (r != nil) != step.want || r != nil && restart.Classify(r.Reason) != restart.Planned {
+			t.Errorf("after %s: %+v", step.after, r)
+		}
+	}
+	if r := (&memory{}).sample(timings, 1<<60, now); r != nil {
+		t.Error("a limit that is not set was passed")
+	}
+}
+
+func TestAWorkerThatHoldsTooMuchIsStartedAnew(t *testing.T) {
+	r := newRig(t, "bloated", func(o *Options) {
+		o.MemoryLimit = 1 << 20
+		o.Timings.Run.Memory = 100 * time.Millisecond
+	}).start()
+	end := await[Exited](r)
+	if end.Reason != reason.MemoryLimit || end.Class != restart.Planned || !strings.Contains(end.Detail, "1024 MiB") {
+		t.Errorf("Ended: %+v", end)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
