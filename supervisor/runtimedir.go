@@ -15,14 +15,14 @@ import (
 	"session-manager/supervisor/internal/logid"
 )
 
-// maxRuntimeDir is the longest path, in bytes, below which a worker's socket and
-// Chrome's still fit: a socket's path has at most 107, and Chrome aborts when
-// its own, in TMPDIR, gets longer.
+// maxRuntimeDir is the longest path, in bytes, that leaves room for the sockets of the
+// worker and Chrome: a socket's path has at most 107, and Chrome aborts when its own, in
+// TMPDIR, gets longer.
 const maxRuntimeDir = 40
 
-// runtimeDir is the private folder for sockets and temporary files of the
-// workers. Its name depends on the tokens folder only, so that a successor finds
-// and wipes what a killed supervisor left.
+// runtimeDir is the private folder for sockets and temporary files of the workers. Its
+// name depends only on the tokens folder, so that the next process finds and removes
+// what a killed supervisor left behind.
 type runtimeDir struct {
 	path string
 	ours bool
@@ -40,7 +40,7 @@ func openRuntimeDir(tokens string) (*runtimeDir, error) {
 		path = filepath.Join("/tmp", name)
 	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("cannot make runtime folder: %w", err)
+		return nil, fmt.Errorf("cannot create the runtime folder: %w", err)
 	}
 	if err := private(path); err != nil {
 		return nil, err
@@ -48,21 +48,21 @@ func openRuntimeDir(tokens string) (*runtimeDir, error) {
 	return &runtimeDir{path: path, ours: true}, nil
 }
 
-// private refuses a folder that somebody else could have put there.
+// private returns an error for a folder that another user could have created.
 func private(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
-		return fmt.Errorf("cannot look at runtime folder: %w", err)
+		return fmt.Errorf("cannot check the runtime folder: %w", err)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || !ok || stat.Uid != uint32(os.Getuid()) || info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("cannot use %s as runtime folder: it is not a folder of ours with mode 0700; remove it", path)
+		return fmt.Errorf("cannot use %s as the runtime folder: it must belong to this user and have mode 0700; remove it", path)
 	}
 	return nil
 }
 
-// remove deletes the folder when it is empty. What is in it belongs to another
-// supervisor, or will be wiped by the next one.
+// remove deletes the folder if it is empty. What is in it belongs to another
+// supervisor, or will be removed by the next one.
 func (d *runtimeDir) remove(log *slog.Logger) {
 	if !d.ours {
 		return

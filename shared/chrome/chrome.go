@@ -1,24 +1,26 @@
-// Package chrome finds the machine's Chrome, and asks its version. It starts no
-// browser.
+// Package chrome has what is known of Chrome: where it is found, which version it has,
+// which flags it can be given, and whether it starts on this machine.
 package chrome
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"session-manager/shared/reason"
 )
 
-// Names returns what is looked for on the PATH, in order, when no binary is set.
-func Names() []string {
-	return []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"}
-}
+// names are looked for on the PATH, in order, when no binary is set.
+var names = []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"}
 
 // Binary is a browser that can be started.
 type Binary struct {
@@ -34,7 +36,7 @@ type identity struct {
 }
 
 // wrapped maps a distributor's shell wrapper, by the folder that holds it and
-// its name, to the program that it starts. The wrapper is passed over: Google's
+// its name, to the program that it starts. The wrapper is skipped: Google's
 // leaves two cat processes behind, and Debian's adds flags of its own.
 var wrapped = map[string]string{
 	"/usr/bin/chromium":                                  "/usr/lib/chromium/chromium",
@@ -44,27 +46,27 @@ var wrapped = map[string]string{
 }
 
 // Find returns the browser that setting names, a path or a name on the PATH, or,
-// when it is empty, the first of Names. Its errors carry reason.BrowserMissing
-// and say what to do.
+// when it is empty, the first of the usual names. Its errors carry
+// reason.BrowserMissing and explain what to do.
 func Find(setting string) (Binary, error) {
 	if setting != "" {
 		path, err := exec.LookPath(setting)
 		if err != nil {
-			return Binary{}, missing(fmt.Errorf("--chrome: %q is no program that can be run (%w); set it to a Chrome's path, or leave it out", setting, cause(err)))
+			return Binary{}, missing(fmt.Errorf("--chrome: %q can't be run (%w); set it to the path of Chrome, or leave it out", setting, cause(err)))
 		}
 		return open(path)
 	}
-	for _, name := range Names() {
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return open(path)
 		}
 	}
-	return Binary{}, missing(fmt.Errorf("none of %s is on the PATH; install one (apt-get install chromium), or set --chrome", strings.Join(Names(), ", ")))
+	return Binary{}, missing(fmt.Errorf("none of %s is on the PATH; install one (apt-get install chromium) or set --chrome", strings.Join(names, ", ")))
 }
 
 func missing(err error) error { return reason.Wrap(reason.BrowserMissing, err) }
 
-// cause drops what LookPath repeats of the name.
+// cause removes the name, which LookPath repeats.
 func cause(err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err
@@ -83,7 +85,7 @@ func open(path string) (Binary, error) {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		return Binary{}, missing(fmt.Errorf("%s is no executable file", real))
+		return Binary{}, missing(fmt.Errorf("%s is not an executable file", real))
 	}
 	return Binary{Path: real, id: identity{stat.Dev, stat.Ino, info.Size(), info.ModTime().UnixNano()}}, nil
 }
@@ -112,16 +114,16 @@ func Candidates(setting string) []string {
 	if strings.ContainsRune(setting, filepath.Separator) {
 		return []string{setting}
 	}
-	names := Names()
+	wanted := names
 	if setting != "" {
-		names = []string{setting}
+		wanted = []string{setting}
 	}
 	var paths []string
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		if !filepath.IsAbs(dir) {
 			continue
 		}
-		for _, name := range names {
+		for _, name := range wanted {
 			path := filepath.Join(dir, name)
 			paths = append(paths, path)
 			if target, ok := wrapped[path]; ok {
@@ -130,4 +132,41 @@ func Candidates(setting string) []string {
 		}
 	}
 	return paths
+}
+
+// versionTimeout bounds --version, which takes 0.1 s when the file is cached.
+const versionTimeout = 10 * time.Second
+
+var versionPattern = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
+
+// Versions asks browsers for their versions, each file once. The zero value is
+// ready, and safe for concurrent use.
+type Versions struct {
+	mu    sync.Mutex
+	known map[identity]string // guarded by mu
+}
+
+// Of returns the version of b, such as "156.0.8078.79". Its errors carry
+// reason.BrowserMissing: a program without a version is not a usable Chrome.
+func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if version, ok := v.known[b.id]; ok {
+		return version, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	stdout, _, err := output(ctx, os.TempDir(), b.Path, "--version")
+	if err != nil {
+		return "", missing(fmt.Errorf("cannot ask %s for its version: %w", b.Path, err))
+	}
+	version := versionPattern.FindString(stdout)
+	if version == "" {
+		return "", missing(fmt.Errorf("%s is not Chrome: --version prints no version", b.Path))
+	}
+	if v.known == nil {
+		v.known = map[identity]string{}
+	}
+	v.known[b.id] = version
+	return version, nil
 }

@@ -20,7 +20,8 @@ const (
 )
 
 // refused are the flags, without their dashes, that can't be passed to Chrome: they
-// belong to the service, or would keep it from working.
+// belong to the service, or would keep it from working. Most were tried with Chrome
+// 156.
 var refused = map[string]string{
 	"headless": neverVisible, "no-headless": neverVisible, "headful": neverVisible, "display": neverVisible,
 	"ozone-platform": neverVisible, "ozone-platform-hint": neverVisible,
@@ -36,7 +37,11 @@ var refused = map[string]string{
 	"enable-automation": "the page would see that a program drives the browser",
 
 	"version": exits, "product-version": exits, "help": exits, "make-default-browser": exits, "pack-extension": exits,
-	"type": "it is for Chrome's own helper processes",
+	"diagnostics": exits, "crash-test": exits, "validate-crx": exits,
+	"screen-info":    "the worker sets it; Chrome exits at once when it is malformed",
+	"type":           "it is for Chrome's own helper processes",
+	"no-zygote":      "Chrome's sandbox needs the zygote",
+	"single-process": "the worker watches Chrome's processes one by one",
 
 	"wait-for-debugger": waits, "wait-for-debugger-children": waits, "renderer-startup-dialog": waits,
 	"gpu-startup-dialog": waits, "utility-startup-dialog": waits,

@@ -7,7 +7,7 @@ func TestCheckArgRefusesWhatBreaksTheContract(t *testing.T) {
 		"", "-", "--", "url", "--=x", "--headless", "-headless=old", "--headless=new", "--no-headless",
 		"--remote-debugging-port=9222", "--remote-debugging-pipe", "--remote-debugging-address=::",
 		"--user-data-dir=/x", "--profile-directory=x", "--incognito", "--guest", "--user-agent=x", "--type=gpu",
-		"--app=x", "--enable-automation", "--version", "--a\x00b", "--incognito ", "---incognito",
+		"--app=x", "--enable-automation", "--version", "--screen-info=x", "--no-zygote", "--a\x00b", "--incognito ", "---incognito",
 	} {
 		if err := CheckArg(arg); err == nil {
 			t.Errorf("%q is taken", arg)

@@ -7,18 +7,17 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// HCLog returns l as the logger that go-plugin wants. Everything go-plugin has
-// to say arrives at level Debug: it tells of ends as if each were an error, and
-// whoever runs it knows better.
+// HCLog returns l as the logger that go-plugin wants. All of go-plugin's lines have the
+// level Debug: it logs every exit of the worker as an error, and its caller knows
+// better.
 //
-// Its GetLevel is Off. The only thing that go-plugin v1.8.0 takes from that is
-// not to parse the plugin's stderr itself, where one line such as
-// {"@message":5} would make it panic.
+// GetLevel returns Off, which go-plugin v1.8.0 uses for one thing: it does not parse the
+// plugin's stderr, where a line such as {"@message":5} would make it panic.
 func HCLog(l *slog.Logger) hclog.Logger {
 	return hclogAdapter{Logger: hclog.NewNullLogger(), log: l.With("component", "go-plugin")}
 }
 
-// hclogAdapter takes from the null logger whatever go-plugin does not need.
+// hclogAdapter has from the null logger what go-plugin does not need.
 type hclogAdapter struct {
 	hclog.Logger
 	log *slog.Logger

@@ -1,16 +1,36 @@
-// Package logging sets up slog for both processes: one JSON object a line, with
-// the keys of keys.go, and nothing in it that is secret.
+// Package logging sets up slog for both processes: one JSON object per line, the
+// same keys everywhere, and no secrets.
 package logging
 
 import (
 	"io"
 	"log/slog"
+	"regexp"
 	"time"
 )
 
+// Attribute keys. A duration's key ends in _ms.
+const (
+	KeyProcess    = "process"
+	KeyGeneration = "gen"
+	KeyReason     = "reason"
+	KeyDetail     = "detail"
+	KeyPhase      = "phase"
+	KeyState      = "state"
+	KeyFrom       = "from"
+	KeyTo         = "to"
+	KeyEvent      = "event"
+	KeyPID        = "pid"
+	KeyError      = "err"
+	KeyReader     = "reader"
+	KeySeq        = "seq"
+	KeyPath       = "path"
+	KeyLine       = "line"
+	KeyOrigin     = "origin"
+)
+
 // New returns a logger that writes JSON lines to w: time in UTC, durations in
-// milliseconds under keys that end in _ms, and process (supervisor or worker)
-// in every line.
+// milliseconds, and process (supervisor or worker) in every line.
 func New(w io.Writer, process string, level slog.Leveler) *slog.Logger {
 	h := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replace})
 	return slog.New(h).With(KeyProcess, process)
@@ -39,5 +59,22 @@ func replace(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Millis is d as an attribute under a key that ends in _ms.
+// Millis returns d as an attribute; key ends in _ms.
 func Millis(key string, d time.Duration) slog.Attr { return slog.Int64(key, d.Milliseconds()) }
+
+// What must never be logged: a QR payload (with or without its URL prefix), a key, a
+// pairing code as people write it, and a phone number in international form.
+var (
+	qrPayload   = regexp.MustCompile(`(?:https?://wa\.me/settings/linked_devices#)?\d@[A-Za-z0-9+/=_-]{8,}(?:,[^\s",]*){0,6}`)
+	bareKey     = regexp.MustCompile(`\b[A-Za-z0-9+/]{43}=`)
+	pairingCode = regexp.MustCompile(`\b[A-Z0-9]{4}-[A-Z0-9]{4}\b`)
+	phoneNumber = regexp.MustCompile(`\+\d[\d ().-]{6,18}\d|\b\d{8,15}@(?:c\.us|s\.whatsapp\.net|lid)\b`)
+)
+
+// Redact replaces QR payloads, keys, pairing codes and phone numbers in s.
+func Redact(s string) string {
+	s = qrPayload.ReplaceAllString(s, "[login]")
+	s = bareKey.ReplaceAllString(s, "[key]")
+	s = pairingCode.ReplaceAllString(s, "[code]")
+	return phoneNumber.ReplaceAllString(s, "[phone]")
+}

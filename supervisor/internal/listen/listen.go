@@ -1,9 +1,10 @@
-// Package listen opens the address of the API: TCP or a socket in the file
-// system, plain or with TLS.
+// Package listen opens the address of the API: TCP or a Unix socket, plain or with
+// TLS.
 package listen
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,17 +14,18 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"session-manager/supervisor/internal/watch"
 )
 
 // MaxConnections bounds the connections that are open at once, and with them the
-// memory that callers can make the service use. Further ones wait in the
-// kernel's queue.
+// memory that callers can make the service use. Others wait in the kernel's queue.
 const MaxConnections = 2048
 
 // socketMode lets the owner and the group of the socket's folder connect.
 const socketMode = 0o660
 
-// probeTimeout bounds the question whether a socket is in use.
+// probeTimeout bounds the check whether a socket is in use.
 const probeTimeout = time.Second
 
 // Open listens on an address of network "tcp" or "unix". Errors wrap those of
@@ -49,8 +51,8 @@ func Open(ctx context.Context, network, address string) (net.Listener, error) {
 // Limited serves at most MaxConnections of l at once.
 func Limited(l net.Listener) net.Listener { return netutil.LimitListener(l, MaxConnections) }
 
-// removeStale removes the socket that a killed process left. One that somebody
-// answers at stays, and so does whatever is no socket.
+// removeStale removes the socket that a killed process left behind. A socket in use
+// stays, and so does anything that is not a socket.
 func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -59,7 +61,7 @@ func removeStale(ctx context.Context, path string) error {
 	case err != nil:
 		return fmt.Errorf("cannot look at socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("cannot listen: %s is there and is no socket: %w", path, syscall.EADDRINUSE)
+		return fmt.Errorf("cannot listen: %s exists and is not a socket: %w", path, syscall.EADDRINUSE)
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -74,4 +76,23 @@ func removeStale(ctx context.Context, path string) error {
 		return fmt.Errorf("cannot remove stale socket: %w", err)
 	}
 	return nil
+}
+
+// Certificate returns the certificate chain and the key that two PEM files hold. It
+// reads nothing.
+func Certificate(cert, key string) *watch.File[*tls.Certificate] {
+	return watch.New(func(contents [][]byte) (*tls.Certificate, error) {
+		pair, err := tls.X509KeyPair(contents[0], contents[1])
+		return &pair, err
+	}, cert, key)
+}
+
+// TLS speaks TLS on the connections of l, HTTP/2 included, with the certificate in
+// use. Connections that are open keep theirs.
+func TLS(l net.Listener, certificate *watch.File[*tls.Certificate]) net.Listener {
+	return tls.NewListener(l, &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.Value(), nil },
+	})
 }

@@ -51,7 +51,7 @@ func TestTakenAddressIsTold(t *testing.T) {
 		}
 	}
 	if content, err := os.ReadFile(file); err != nil || string(content) != "x" {
-		t.Error("a file that is no socket was touched")
+		t.Error("a file that is not a socket was touched")
 	}
 }
 

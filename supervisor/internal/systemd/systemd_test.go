@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childMode makes the test binary a service that tells which socket it got.
+// childMode makes the test binary a service that reports which socket it got.
 const childMode = "SYSTEMD_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -66,7 +66,7 @@ func newManager(t *testing.T) manager {
 	return manager{conn, t}
 }
 
-// next returns what was told next, and the descriptors that came with it.
+// next returns the next notification, and the descriptors that came with it.
 func (m manager) next() (string, []int) {
 	m.t.Helper()
 	text, rights := make([]byte, 4096), make([]byte, 128)
@@ -102,10 +102,10 @@ func find(t *testing.T) *Manager {
 }
 
 func TestStatesAndStatusAreTold(t *testing.T) {
-	told := newManager(t)
+	notified := newManager(t)
 	m := find(t)
 	m.Ready()
-	if text, _ := told.next(); text != "READY=1" {
+	if text, _ := notified.next(); text != "READY=1" {
 		t.Errorf("got %q", text)
 	}
 	changes := make(chan struct{}, 1)
@@ -122,20 +122,20 @@ func TestStatesAndStatusAreTold(t *testing.T) {
 	changes <- struct{}{}
 	changes <- struct{}{}
 	for _, want := range []string{"STATUS=INIT", "STATUS=READY: linked"} {
-		if text, _ := told.next(); text != want {
+		if text, _ := notified.next(); text != want {
 			t.Errorf("got %q, not %q", text, want)
 		}
 	}
 	cancel()
 	<-ended
 	m.Stopping()
-	if text, _ := told.next(); text != "STOPPING=1" {
+	if text, _ := notified.next(); text != "STOPPING=1" {
 		t.Errorf("got %q", text)
 	}
 }
 
 func TestWatchdogIsFedOnlyWhileTheLoopTurns(t *testing.T) {
-	told := newManager(t)
+	notified := newManager(t)
 	t.Setenv("WATCHDOG_USEC", "60000")
 	var log bytes.Buffer
 	m, err := Find(slog.New(slog.NewTextHandler(&log, nil)))
@@ -162,15 +162,15 @@ func TestWatchdogIsFedOnlyWhileTheLoopTurns(t *testing.T) {
 	}()
 	<-ended
 	for range 2 {
-		if text, _ := told.next(); text != "WATCHDOG=1" {
+		if text, _ := notified.next(); text != "WATCHDOG=1" {
 			t.Errorf("got %q", text)
 		}
 	}
-	if err := told.SetReadDeadline(time.Now()); err != nil {
+	if err := notified.SetReadDeadline(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := told.Read(make([]byte, 99)); err == nil {
-		t.Errorf("%d bytes more were told", n)
+	if n, err := notified.Read(make([]byte, 99)); err == nil {
+		t.Errorf("%d more bytes were sent", n)
 	}
 	if !strings.Contains(log.String(), "watchdog_feed_failed") {
 		t.Errorf("log is %s", &log)
@@ -178,7 +178,7 @@ func TestWatchdogIsFedOnlyWhileTheLoopTurns(t *testing.T) {
 }
 
 func TestListenerIsKeptAndHandedOver(t *testing.T) {
-	told := newManager(t)
+	notified := newManager(t)
 	first, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestListenerIsKeptAndHandedOver(t *testing.T) {
 	if err := find(t).Keep(first); err != nil {
 		t.Fatal(err)
 	}
-	text, fds := told.next()
+	text, fds := notified.next()
 	if len(fds) != 1 || !strings.Contains(text, "FDSTORE=1") || !strings.Contains(text, "FDNAME=api") {
 		t.Fatalf("got %q and %d descriptors", text, len(fds))
 	}
@@ -224,7 +224,7 @@ func TestListenerIsKeptAndHandedOver(t *testing.T) {
 }
 
 func TestUnixSocketStaysBetweenTwoProcesses(t *testing.T) {
-	told := newManager(t)
+	notified := newManager(t)
 	path := filepath.Join(t.TempDir(), "api.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -233,7 +233,7 @@ func TestUnixSocketStaysBetweenTwoProcesses(t *testing.T) {
 	if err := find(t).Keep(l); err != nil {
 		t.Fatal(err)
 	}
-	_, fds := told.next()
+	_, fds := notified.next()
 	kept := os.NewFile(uintptr(fds[0]), "api")
 	defer func() { _ = kept.Close() }()
 	if err := l.Close(); err != nil {
