@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
+
+	"session-manager/shared/proctree"
 )
 
 // Process is one that was seen. Its handle stays valid when its number is reused.
@@ -28,31 +30,28 @@ type Tree []Process
 
 // Below returns the processes below pid, without it. The caller closes it.
 func Below(pid int) (Tree, error) {
-	all, err := procfs.AllProcs()
+	below, err := proctree.Descendants(pid)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list processes: %w", err)
-	}
-	children := map[int][]Process{}
-	for _, p := range all {
-		if stat, err := p.Stat(); err == nil { // or it has ended
-			children[stat.PPID] = append(children[stat.PPID], Process{PID: p.PID, Kind: kindOf(p, stat.Comm)})
-		}
+		return nil, err
 	}
 	var found Tree
-	for next := children[pid]; len(next) > 0; next = next[1:] {
-		p := next[0]
-		next = append(next, children[p.PID]...)
-		if p.handle, err = unix.PidfdOpen(p.PID, 0); err == nil { // or it has ended
-			found = append(found, p)
+	for _, p := range below {
+		kind := kindOf(p)
+		if handle, err := unix.PidfdOpen(p.PID, 0); err == nil { // or it has ended
+			found = append(found, Process{PID: p.PID, Kind: kind, handle: handle})
 		}
 	}
 	return found, nil
 }
 
-func kindOf(p procfs.Proc, name string) string {
-	args, err := p.CmdLine()
+func kindOf(p proctree.Process) string {
+	proc, err := procfs.NewProc(p.PID)
 	if err != nil {
-		return name
+		return p.Comm
+	}
+	args, err := proc.CmdLine()
+	if err != nil {
+		return p.Comm
 	}
 	// Children of the zygote have spaces between their arguments.
 	for arg := range strings.FieldsSeq(strings.Join(args, " ")) {
@@ -64,7 +63,7 @@ func kindOf(p procfs.Proc, name string) string {
 			return kind
 		}
 	}
-	return name
+	return p.Comm
 }
 
 // Close releases the handles.

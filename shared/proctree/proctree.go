@@ -111,11 +111,11 @@ func (t *Tree) Reap() error {
 	if !anyEnded() {
 		return nil
 	}
-	procs, err := list()
+	procs, err := Descendants(t.root)
 	if err != nil {
 		return err
 	}
-	t.reap(below(procs, t.root))
+	t.reap(procs)
 	return nil
 }
 
@@ -138,11 +138,11 @@ func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill
 
 // Continue lets the stopped processes of the tree run on, apart from those named.
 func (t *Tree) Continue(but ...int) error {
-	procs, err := list()
+	procs, err := Descendants(t.root)
 	if err != nil {
 		return err
 	}
-	for _, p := range below(procs, t.root) {
+	for _, p := range procs {
 		if p.State == Stopped && !slices.Contains(but, p.PID) {
 			signalOne(p, syscall.SIGCONT)
 		}
@@ -155,11 +155,11 @@ func (t *Tree) untilEmpty(ctx context.Context, act func([]Process)) error {
 	defer timer.Stop()
 	pause := firstPause
 	for empty := 0; ; {
-		procs, err := list()
+		procs, err := Descendants(t.root)
 		if err != nil {
 			return err
 		}
-		left := t.reap(below(procs, t.root))
+		left := t.reap(procs)
 		if len(left) > 0 {
 			empty = 0
 		} else if empty++; empty == looksToBelieve {

@@ -105,12 +105,8 @@ func TestKillEndsAProcessThatForksAllTheTime(t *testing.T) {
 	if err := Below().Kill(within(t, 20*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	procs, err := list()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if left := below(procs, os.Getpid()); len(left) > 0 {
-		t.Errorf("left: %v", left)
+	if left, err := Descendants(os.Getpid()); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
@@ -243,30 +239,6 @@ func TestAProcessWithAnotherStartTimeIsNotKilled(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	rest := " S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0"
-	tests := []struct {
-		in   string
-		want Process
-		bad  bool
-	}{
-		{in: "12 (sh)" + rest, want: Process{PID: 12, PPID: 7, State: 'S', Comm: "sh", Start: 4711}},
-		{in: "12 (a) Z 1 (b) c)" + rest, want: Process{PID: 12, PPID: 7, State: 'S', Comm: "a) Z 1 (b) c", Start: 4711}},
-		{in: "", bad: true},
-		{in: "12 sh S 7", bad: true},
-		{in: "12 (sh) S 7", bad: true},
-		{in: "x (sh)" + rest, bad: true},
-		{in: "12 (sh)" + strings.Replace(rest, "7", "y", 1), bad: true},
-		{in: "12 (sh)" + strings.Replace(rest, "4711", "-", 1), bad: true},
-	}
-	for _, tt := range tests {
-		got, err := parseStat([]byte(tt.in))
-		if (err != nil) != tt.bad || got != tt.want {
-			t.Errorf("parseStat(%q) = %+v, %v", tt.in, got, err)
-		}
-	}
-}
-
 func TestContinueWakesWhatWasStoppedButTheOneNamed(t *testing.T) {
 	_, line := startShell(t, `sleep 100 & a=$!; sleep 100 & b=$!; kill -STOP $a $b; echo $a $b; wait`)
 	first, second, _ := strings.Cut(line, " ")
@@ -286,5 +258,16 @@ func TestContinueWakesWhatWasStoppedButTheOneNamed(t *testing.T) {
 		if err != nil || (p.State == Stopped) != stopped {
 			t.Errorf("process %d: state %c, %v; stopped should be %v", pid, p.State, err, stopped)
 		}
+	}
+}
+
+func TestTreeMemoryIsThatOfTheWholeTree(t *testing.T) {
+	startShell(t, `echo on; exec sleep 600`)
+	own, tree := Memory(os.Getpid()), TreeMemory(os.Getpid())
+	if own < 1<<20 || tree <= own || tree > 1<<30 {
+		t.Errorf("own memory: %d bytes, that of the tree: %d", own, tree)
+	}
+	if gone := TreeMemory(1 << 30); gone != 0 {
+		t.Errorf("memory of nobody: %d bytes", gone)
 	}
 }

@@ -173,7 +173,7 @@ var (
 	workerStarted    = describe("worker", "start_timestamp_seconds", "When the present worker was started.")
 	heartbeatAge     = describe("worker", "heartbeat_age_seconds", "Time since the worker's last heartbeat.")
 
-	memoryBytes = describe("", "memory_bytes", "Memory of the supervisor, the worker and all of Chrome. Pages shared by Chrome's processes are counted once where the kernel allows it.", "process")
+	memoryBytes = describe("", "memory_bytes", "Memory of the supervisor, the worker and all of Chrome, without pages of files.", "process")
 	processes   = describe("", "processes", "Number of Chrome's processes.", "process")
 )
 

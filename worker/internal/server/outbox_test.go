@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,14 +107,4 @@ func TestOutboxDeliversWhatIsPutWhileItWaits(t *testing.T) {
 			t.Error(got, err)
 		}
 	})
-}
-
-func TestTreeMemoryIsThatOfTheWholeTree(t *testing.T) {
-	own := treeMemory(os.Getpid())
-	if own < 1<<20 || own > 1<<30 {
-		t.Errorf("own memory: %d bytes", own)
-	}
-	if gone := treeMemory(1 << 30); gone != 0 {
-		t.Errorf("memory of nobody: %d bytes", gone)
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 )
 
@@ -50,7 +51,7 @@ func (s *session) beat(ctx context.Context) error {
 	var memory uint64
 	for n := 0; ; n++ {
 		if n%memoryBeats == 0 {
-			memory = treeMemory(os.Getpid())
+			memory = proctree.TreeMemory(os.Getpid())
 		}
 		browserAge, mainThreadAge := s.pulse.ages(time.Now())
 		s.out.put(rpc.Heartbeat{

@@ -7,15 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/prometheus/procfs"
 
 	"session-manager/worker/internal/browser"
 )
@@ -113,20 +111,18 @@ func Helpers(t testing.TB, chrome int, arg string) []int {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
-		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		all, err := procfs.AllProcs()
 		if err != nil {
 			t.Fatal(err)
 		}
 		var found []int
-		for _, file := range files {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-			if err != nil || pid == chrome {
+		for _, p := range all {
+			stat, err := p.Stat()
+			if err != nil || stat.PGRP != chrome || p.PID == chrome { // or it has ended
 				continue
 			}
-			// What can't be asked has ended.
-			group, _ := unix.Getpgid(pid)
-			if cmdline, _ := os.ReadFile(file); group == chrome && strings.Contains(string(cmdline), arg) {
-				found = append(found, pid)
+			if args, _ := p.CmdLine(); strings.Contains(strings.Join(args, " "), arg) {
+				found = append(found, p.PID)
 			}
 		}
 		if len(found) > 0 {
