@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -60,14 +59,7 @@ func (e Export) backup(ctx context.Context) (profile.Manifest, error) {
 	if len(found) == 0 {
 		return profile.Manifest{}, fmt.Errorf("%w: there is no backup yet", ErrNothing)
 	}
-	newest := found[0]
-	return e.write(func(w io.Writer) (profile.Manifest, error) {
-		m, err := archive.Write(ctx, w, e.Passphrase, e.Work, p.Backups.Path(newest), newest.Manifest)
-		if err != nil {
-			return m, err
-		}
-		return m, profile.CheckFiles(newest.Files, m.Files)
-	})
+	return e.write(ctx, p.Backups.Path(found[0]), found[0].Manifest)
 }
 
 func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
@@ -88,29 +80,30 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, err
 	}
 	r = r.forProfile(stamp)
-	return e.write(func(w io.Writer) (profile.Manifest, error) {
-		return archive.Write(ctx, w, e.Passphrase, e.Work, p.Dir(), profile.Manifest{
-			CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: r.LinkedAt, PersistedAt: r.PersistedAt, ReadyAt: r.ReadyAt,
-		})
+	return e.write(ctx, p.Dir(), profile.Manifest{
+		CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: r.LinkedAt, PersistedAt: r.PersistedAt, ReadyAt: r.ReadyAt,
 	})
 }
 
-// write makes the file under another name first, so that nobody mistakes half of it
-// for the whole.
-func (e Export) write(write func(io.Writer) (profile.Manifest, error)) (profile.Manifest, error) {
+// write exports the profile in dir, which m describes. It makes the file under another
+// name first, so that nobody mistakes half of it for the whole.
+func (e Export) write(ctx context.Context, dir string, m profile.Manifest) (profile.Manifest, error) {
 	f, err := renameio.NewPendingFile(e.File, renameio.WithTempDir(filepath.Dir(e.File)), renameio.WithPermissions(0o600))
 	if err != nil {
-		return profile.Manifest{}, fmt.Errorf("cannot export: %w", err)
-	}
-	defer func() { _ = f.Cleanup() }()
-	m, err := write(f)
-	if err != nil {
-		return m, err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
 		return m, fmt.Errorf("cannot export: %w", err)
 	}
-	return m, nil
+	defer func() { _ = f.Cleanup() }()
+	written, err := archive.Write(ctx, f, e.Passphrase, e.Work, dir, m)
+	if err == nil && e.Backup {
+		err = profile.CheckFiles(m.Files, written.Files)
+	}
+	if err != nil {
+		return written, err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return written, fmt.Errorf("cannot export: %w", err)
+	}
+	return written, nil
 }
 
 // Import replaces the login in the tokens folder with the one in the file. The

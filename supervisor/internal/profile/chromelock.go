@@ -74,22 +74,15 @@ func (l ChromeLock) Clean() (LockState, error) {
 	if err := l.checkLease(); err != nil {
 		return "", err
 	}
-	folder, err := os.OpenFile(l.tokens.profile(), os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return "", unwritable("cannot open profile", err)
-	}
-	defer func() { _ = folder.Close() }()
-	dir := int(folder.Fd())
-	if err := checkSocket(dir); err != nil {
+	if err := checkSocket(l.tokens.profile()); err != nil {
 		return "", err
 	}
-
-	target, err := readLink(dir, lockFile)
+	target, err := os.Readlink(l.path())
 	switch {
-	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, fs.ErrNotExist):
 		return NoLock, nil
 	case errors.Is(err, unix.EINVAL):
-		if err := renameNew(dir, lockFile, lockFile+".quarantine."+suffix()); err != nil {
+		if err := renameNew(l.path(), l.path()+".quarantine."+suffix()); err != nil {
 			return "", unwritable("cannot move a lock that is not a link", err)
 		}
 		return NotALink, nil
@@ -100,13 +93,13 @@ func (l ChromeLock) Clean() (LockState, error) {
 	if !ok {
 		return Unparsable, nil
 	}
-	e, err := l.gather(dir, name)
+	e, err := l.gather(name)
 	if err != nil {
 		return "", err
 	}
 	state, err := judge(e)
 	if err == nil {
-		err = removeUnchanged(dir, target)
+		err = removeUnchanged(l.path(), target)
 	}
 	if err != nil {
 		return "", err
@@ -119,12 +112,14 @@ func (l ChromeLock) Clean() (LockState, error) {
 // reason.ProfileInUse when the lock does not name pid: then Chrome uses another
 // profile.
 func (l ChromeLock) Record(pid int) error {
-	target, _ := os.Readlink(filepath.Join(l.tokens.profile(), lockFile))
+	target, _ := os.Readlink(l.path())
 	if name, ok := parseLock(target); !ok || name.pid != pid {
 		return inUse("Chrome (pid %d) has not locked our profile; the lock is %q", pid, target)
 	}
 	return l.launch().Save(target)
 }
+
+func (l ChromeLock) path() string { return filepath.Join(l.tokens.profile(), lockFile) }
 
 func (l ChromeLock) launch() StateFile { return StateFile(l.tokens.path("launch")) }
 
@@ -187,17 +182,19 @@ type evidence struct {
 	holder process
 }
 
-func (l ChromeLock) gather(dir int, name lockName) (evidence, error) {
-	e := evidence{lock: name, own: name.String() == l.launched(), holder: lookAt(name.pid, l.tokens.profile())}
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, lockFile, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return e, inUse("%w: %w", errChanged, err)
+func (l ChromeLock) gather(name lockName) (evidence, error) {
+	info, err := os.Lstat(l.path())
+	if err != nil {
+		return evidence{}, inUse("%w: %w", errChanged, err)
 	}
-	e.made = time.Unix(st.Mtim.Unix())
+	e := evidence{
+		lock: name, made: info.ModTime(), own: name.String() == l.launched(),
+		holder: lookAt(name.pid, l.tokens.profile()),
+	}
 	// If these fail, the lock counts as one of another machine on a shared disk.
 	e.host, _ = os.Hostname()
 	var volume unix.Statfs_t
-	e.local = unix.Fstatfs(dir, &volume) == nil && isLocal(int64(volume.Type)) //nolint:unconvert // its size depends on the architecture
+	e.local = unix.Statfs(l.tokens.profile(), &volume) == nil && isLocal(int64(volume.Type)) //nolint:unconvert // its size depends on the architecture
 	return e, nil
 }
 
@@ -240,14 +237,19 @@ func isLocal(magic int64) bool {
 // checkSocket connects to the profile's socket and sends nothing. It fails when
 // somebody listens there, perhaps frozen and with a full queue, or when that can't be
 // found out.
-func checkSocket(dir int) error {
+func checkSocket(profile string) error {
+	// Through the open folder, since the path of a socket has at most 107 bytes.
+	folder, err := os.OpenFile(profile, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return unwritable("cannot open profile", err)
+	}
+	defer func() { _ = folder.Close() }()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("cannot judge lock: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	// Through the open folder, since the path of a socket has at most 107 bytes.
-	err = unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, socketFile)})
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), socketFile)})
 	switch {
 	case err == nil, errors.Is(err, unix.EAGAIN):
 		pid := 0
@@ -351,39 +353,29 @@ func profileOf(proc procfs.Proc, profile string) (holds, elsewhere bool) {
 // removeUnchanged removes the lock if it is still the one that was judged. It is
 // renamed first: a check followed by a removal could hit a lock that another Chrome
 // makes in between.
-func removeUnchanged(dir int, judged string) error {
-	aside := lockFile + ".stale." + suffix()
-	if err := renameNew(dir, lockFile, aside); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
+func removeUnchanged(lock, judged string) error {
+	aside := lock + ".stale." + suffix()
+	if err := renameNew(lock, aside); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
 		return unwritable("cannot move stale lock", err)
 	}
-	found, err := readLink(dir, aside)
-	if err == nil && found == judged {
-		if err := errors.Join(unix.Unlinkat(dir, aside, 0), unix.Fsync(dir)); err != nil {
+	if found, err := os.Readlink(aside); err == nil && found == judged {
+		if err := os.Remove(aside); err != nil {
 			return unwritable("cannot remove stale lock", err)
 		}
+		syncFolder(filepath.Dir(lock))
 		return nil
 	}
-	if back := renameNew(dir, aside, lockFile); back != nil {
+	if back := renameNew(aside, lock); back != nil {
 		return inUse("%w, and can't be put back from %s: %w", errChanged, aside, back)
 	}
 	return inUse("%w", errChanged)
 }
 
-func readLink(dir int, name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(dir, name, buf)
-	if err != nil {
-		return "", fmt.Errorf("cannot read link %s: %w", name, err)
-	}
-	return string(buf[:n]), nil
-}
-
-// renameNew renames within dir and never replaces anything.
-func renameNew(dir int, from, to string) error {
-	if err := unix.Renameat2(dir, from, dir, to, unix.RENAME_NOREPLACE); err != nil {
+// renameNew renames and never replaces anything.
+func renameNew(from, to string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE); err != nil {
 		return fmt.Errorf("cannot rename %s to %s: %w", from, to, err)
 	}
 	return nil

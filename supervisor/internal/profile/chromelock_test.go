@@ -209,12 +209,7 @@ func TestLockWithoutALinkIsMovedAside(t *testing.T) {
 func TestLockMadeMeanwhileIsPutBack(t *testing.T) {
 	p := open(t)
 	setLock(t, p, "new-1", 0)
-	folder, err := os.Open(p.Dir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = folder.Close() }()
-	err = removeUnchanged(int(folder.Fd()), "old-1")
+	err := removeUnchanged(p.ChromeLock.path(), "old-1")
 	wantReason(t, err, reason.ProfileInUse)
 	if !errors.Is(err, errChanged) {
 		t.Errorf("removeUnchanged() = %v", err)
@@ -228,12 +223,7 @@ func TestLockMadeMeanwhileIsPutBack(t *testing.T) {
 }
 
 func TestLockRemovedMeanwhileIsNotAnError(t *testing.T) {
-	folder, err := os.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = folder.Close() }()
-	if err := removeUnchanged(int(folder.Fd()), "old-1"); err != nil {
+	if err := removeUnchanged(filepath.Join(t.TempDir(), lockFile), "old-1"); err != nil {
 		t.Error(err)
 	}
 }

@@ -51,7 +51,21 @@ func (p *Profile) Replace(write func(folder string) error, why string, now time.
 	if err := syncAll(making); err != nil {
 		return "", unwritable("cannot keep profile", err)
 	}
-	return p.tokens.replaceBy(making, why, now)
+	// If the process dies after one of these renames, repair completes or undoes them.
+	incoming := p.tokens.path("incoming")
+	if err := os.Rename(making, incoming); err != nil {
+		return "", unwritable("cannot replace profile", err)
+	}
+	syncFolder(string(p.tokens))
+	name, err := p.tokens.quarantine(why, now)
+	if err != nil {
+		return "", errors.Join(err, erase(incoming))
+	}
+	if err := os.Rename(incoming, p.Dir()); err != nil {
+		return name, unwritable("cannot replace profile", err)
+	}
+	syncFolder(string(p.tokens))
+	return name, nil
 }
 
 // Restore replaces the profile with a backup, all or nothing: half a profile makes
@@ -97,25 +111,6 @@ func (t tokens) quarantine(why string, now time.Time) (string, error) {
 			_ = os.RemoveAll(filepath.Join(folder, old))
 		}
 	}
-	return name, nil
-}
-
-// replaceBy makes the folder made the profile, and returns the name in quarantine of
-// the present one. If the process dies in between, repair completes or undoes it.
-func (t tokens) replaceBy(made, why string, now time.Time) (string, error) {
-	incoming := t.path("incoming")
-	if err := os.Rename(made, incoming); err != nil {
-		return "", unwritable("cannot replace profile", err)
-	}
-	syncFolder(string(t))
-	name, err := t.quarantine(why, now)
-	if err != nil {
-		return "", errors.Join(err, erase(incoming))
-	}
-	if err := os.Rename(incoming, t.profile()); err != nil {
-		return name, unwritable("cannot replace profile", err)
-	}
-	syncFolder(string(t))
 	return name, nil
 }
 

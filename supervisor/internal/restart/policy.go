@@ -5,6 +5,7 @@ package restart
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"session-manager/shared/reason"
@@ -185,14 +186,10 @@ func (s State) decision(delay time.Duration) Decision {
 
 // within returns, in a new slice, the times that are not older than window.
 func within(times []time.Time, window time.Duration, now time.Time) []time.Time {
-	var kept []time.Time
-	for _, t := range times {
-		// A time in the future is from before the clock was set back.
-		if age := now.Sub(t); age >= 0 && age < window {
-			kept = append(kept, t)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(slices.Clone(times), func(t time.Time) bool {
+		age := now.Sub(t)
+		return age < 0 || age >= window // in the future: from before the clock was set back
+	})
 }
 
 // double is base doubled n times, at most ceiling.
