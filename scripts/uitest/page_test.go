@@ -2,12 +2,14 @@ package uitest
 
 import (
 	"encoding/base64"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
 )
 
 var (
@@ -29,10 +31,14 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 		t.Errorf("headline %q", got)
 	}
 	page.fits()
-	if err := sim.ScanPayload(t.Context(), page.decode()); err != nil {
+	err := sim.ScanPayload(t.Context(), page.decode())
+	for errors.Is(err, simulator.ErrExpired) { // the page has drawn the next one meanwhile
+		err = sim.ScanPayload(t.Context(), page.decode())
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	page.await(`document.body.dataset.state === "AUTHENTICATED"`)
+	page.await(`states.includes("AUTHENTICATED")`) // it may be over before somebody looks
 	page.shoot("3-authenticated")
 	page.await(`document.body.dataset.state === "READY"`)
 	page.shoot("4-ready")
@@ -91,8 +97,9 @@ func TestPageReconnectsAfterTheServiceWasAway(t *testing.T) {
 // decode reads the QR from the picture that the page shows.
 func (p *tab) decode() string {
 	p.t.Helper()
-	got, err := p.Eval(`() => {
+	got, err := p.Eval(`async () => {
 		const img = document.getElementById("qr"), canvas = document.createElement("canvas");
+		await img.decode();
 		canvas.width = img.naturalWidth;
 		canvas.height = img.naturalHeight;
 		canvas.getContext("2d").drawImage(img, 0, 0);

@@ -140,7 +140,12 @@ func open(t *testing.T, b *rod.Browser, url string, l look) *tab {
 		}
 	}
 	if _, err := page.EvalOnNewDocument(`window.violations = [];
-		addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI));`); err != nil {
+		addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI));
+		window.states = []; // that the page has shown
+		new MutationObserver(() => {
+			const state = document.body?.dataset.state;
+			if (state && state !== states.at(-1)) states.push(state);
+		}).observe(document, {subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"]});`); err != nil {
 		t.Fatal(err)
 	}
 	if err := page.Navigate(url); err != nil {
