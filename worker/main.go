@@ -1,6 +1,5 @@
 // Command worker drives one headless Chrome for bin/supervisor, which starts it
-// and talks to it by package rpc. It does nothing by itself. As "worker verify" it
-// finds out whether a copy of a profile opens (rpc.VerifyCommand).
+// and talks to it by package rpc.
 package main
 
 import (
@@ -11,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"syscall"
 	"time"
 
@@ -42,9 +40,6 @@ const (
 )
 
 func main() {
-	if slices.Equal(os.Args[1:], []string{rpc.VerifyCommand}) {
-		os.Exit(verifyCopy(os.Stdin, os.Stdout, os.Stderr))
-	}
 	os.Exit(run(os.Stderr))
 }
 
@@ -59,10 +54,6 @@ func run(stderr *os.File) int {
 	// worth showing is the supervisor's decision, so all levels go there.
 	log := logging.New(stderr, "worker", slog.LevelDebug)
 	log.Debug(logid.WorkerStarted, slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
-	if err := raiseOOMScore("/proc/self/oom_score_adj"); err != nil {
-		log.Warn(logid.OOMScoreRaiseFailed, slog.Any(logging.KeyError, err))
-	}
-
 	// Interrupts are for the supervisor. They are caught rather than ignored: an
 	// ignored signal would stay ignored in Chrome.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)

@@ -8,21 +8,17 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"session-manager/shared/rpc/workerpb"
 )
 
 // Client is a Worker in another process. It is safe for concurrent use.
-type Client struct {
-	worker workerpb.WorkerClient
-	health grpc_health_v1.HealthClient
-}
+type Client struct{ worker workerpb.WorkerClient }
 
 var _ Worker = (*Client)(nil)
 
 func newClient(conn grpc.ClientConnInterface) *Client {
-	return &Client{worker: workerpb.NewWorkerClient(conn), health: grpc_health_v1.NewHealthClient(conn)}
+	return &Client{worker: workerpb.NewWorkerClient(conn)}
 }
 
 // Events implements Worker. An error of emit ends the call and is returned. The
@@ -101,17 +97,4 @@ func (c *Client) Diagnose(ctx context.Context) (Diagnosis, error) {
 		return Diagnosis{}, fmt.Errorf("cannot diagnose page: %w", fromStatus(ctx, err))
 	}
 	return diagnosisFromProto(r), nil
-}
-
-// Healthy asks go-plugin's health service whether the worker's RPC server
-// turns. Unlike go-plugin's own Ping it honours ctx's deadline.
-func (c *Client) Healthy(ctx context.Context) error {
-	r, err := c.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "plugin"})
-	if err != nil {
-		return fmt.Errorf("cannot check worker: %w", fromStatus(ctx, err))
-	}
-	if r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return fmt.Errorf("worker's RPC server says %s", r.GetStatus())
-	}
-	return nil
 }

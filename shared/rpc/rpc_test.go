@@ -184,18 +184,6 @@ func TestErrorOfEmitEndsTheStream(t *testing.T) {
 	}
 }
 
-func TestHealthyHonoursItsDeadline(t *testing.T) {
-	c := dial(t, fake{})
-	if err := c.Healthy(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := c.Healthy(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestQRPayloadNeverPrints(t *testing.T) {
 	login := QRPayload("2@secret")
 	var log strings.Builder

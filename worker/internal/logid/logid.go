@@ -6,12 +6,11 @@ package logid
 
 // The worker's process.
 const (
-	WorkerStarted       = "worker_started"         // DEBUG: The worker's process runs.
-	OOMScoreRaiseFailed = "oom_score_raise_failed" // WARN: The kernel may end the supervisor before Chrome when memory runs out.
-	RequestReadFailed   = "request_read_failed"    // WARN: Standard input held no valid request.
-	StopRequested       = "stop_requested"         // INFO: A signal asked the worker to exit.
-	StopFailed          = "stop_failed"            // WARN: Chrome was not closed cleanly, or not in time.
-	PanicRecovered      = "panic_recovered"        // ERROR: The worker has a bug; the session fails, and the next worker is started.
+	WorkerStarted     = "worker_started"      // DEBUG: The worker's process runs.
+	RequestReadFailed = "request_read_failed" // WARN: Standard input held no valid request.
+	StopRequested     = "stop_requested"      // INFO: A signal asked the worker to exit.
+	StopFailed        = "stop_failed"         // WARN: Chrome was not closed cleanly, or not in time.
+	PanicRecovered    = "panic_recovered"     // ERROR: The worker has a bug; the session fails, and the next worker is started.
 )
 
 // The worker's Chrome.
