@@ -130,8 +130,8 @@ func newAPI(o Options) (*api, error) {
 	return &api{gate: gate, metrics: o.Metrics, streams: streams, routes: []route{
 		{"/status", read, get(sessions.status)},
 		{"/qr", read, get(codes.any)},
-		{"/qr.png", read, get(codes.png)},
-		{"/qr.txt", read, get(codes.text)},
+		{"/qr.png", read, get(codes.as(codes.image))},
+		{"/qr.txt", read, get(codes.as(codes.terminal))},
 		{"/session", read, get(sessions.session)},
 		{"/session/restart", command, post(commands.restart)},
 		{"/session/pair", command, post(commands.pair)},

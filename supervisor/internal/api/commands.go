@@ -48,9 +48,6 @@ type restartBody struct {
 // and started again, even during a crash loop. While a phone is being linked it
 // waits, except with ?now=true.
 func (c *commands) restart(r *http.Request) http.Handler {
-	if bad := input(r, &struct{}{}); bad != nil {
-		return bad
-	}
 	now, bad := flag(r, "now")
 	if bad != nil {
 		return bad
@@ -150,9 +147,6 @@ type logOutBody struct {
 // next QR is that of an empty profile. With ?purge=true neither this login nor
 // earlier ones are kept on disk.
 func (c *commands) logOut(r *http.Request) http.Handler {
-	if bad := input(r, &struct{}{}); bad != nil {
-		return bad
-	}
 	purge, bad := flag(r, "purge")
 	if bad != nil {
 		return bad

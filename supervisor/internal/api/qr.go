@@ -83,25 +83,21 @@ func (c *codes) available(code *qr.Code) []byte {
 	return body
 }
 
-// png answers GET /qr.png: the image, or 404 while there is no QR.
-func (c *codes) png(r *http.Request) http.Handler { return c.as(r, c.image) }
-
-// text answers GET /qr.txt: the code drawn for a terminal, or 404.
-func (c *codes) text(r *http.Request) http.Handler { return c.as(r, c.terminal) }
-
-func (c *codes) as(r *http.Request, form func(*session.QR) http.Handler) http.Handler {
-	q, bad := c.fresh(r)
-	switch {
-	case bad != nil:
-		return bad
-	case q == nil:
+// as answers GET /qr.png and /qr.txt: the QR in one form, or 404 while there is none.
+func (c *codes) as(form func(*session.QR) http.Handler) answer {
+	return func(r *http.Request) http.Handler {
+		q, bad := c.fresh(r)
+		if bad != nil {
+			return bad
+		}
+		if q != nil {
+			return form(q)
+		}
 		return problem{
 			Status: http.StatusNotFound, Code: "no_qr",
 			Detail: "There is no QR to scan now; the session's state is " + string(c.Snapshot().State) + ".",
 			Hint:   "GET /session explains why. /qr.png?wait=25s waits for the next one.",
 		}
-	default:
-		return form(q)
 	}
 }
 

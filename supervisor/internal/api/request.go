@@ -51,15 +51,9 @@ func unreadable(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &problem{
-			Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
-			Detail: "The body is larger than 4 kB.",
-		}
+		return &problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Detail: "The body is larger than 4 kB."}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &problem{
-			Status: http.StatusRequestTimeout, Code: "body_timeout",
-			Detail: "The body did not arrive in time.",
-		}
+		return &problem{Status: http.StatusRequestTimeout, Code: "body_timeout", Detail: "The body did not arrive in time."}
 	default:
 		return &problem{Status: http.StatusBadRequest, Code: "bad_body", Detail: "The body is incomplete."}
 	}
@@ -80,8 +74,12 @@ func decode(body []byte, target any) error {
 	return nil
 }
 
-// flag reads a parameter that is true or false, and false when it is missing.
+// flag reads the input of a command that has nothing but a parameter, which is true
+// or false, and false when it is missing.
 func flag(r *http.Request, name string) (bool, *problem) {
+	if bad := input(r, &struct{}{}); bad != nil {
+		return false, bad
+	}
 	switch r.URL.Query().Get(name) {
 	case "", "false", "0":
 		return false, nil

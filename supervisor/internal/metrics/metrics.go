@@ -5,6 +5,7 @@ package metrics
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"session-manager/shared/proctree"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -156,36 +158,11 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// What is true at the moment of the scrape. A metric without a value is left out.
-var (
-	sessionState  = describe("session", "state", "1 for the present state, 0 for the others.", "state")
-	sessionSince  = describe("session", "state_since_timestamp_seconds", "When the present state was entered.")
-	sessionReason = describe("session", "reason", "Always 1, with the reason for the state in its label.", "reason")
-	evidenceAge   = describe("session", "evidence_age_seconds", "Time since the page was last observed.")
-
-	qrAvailable = describe("qr", "available", "1 while there is a QR that a phone could scan.")
-	qrAge       = describe("qr", "age_seconds", "Time for which the present QR has been shown.")
-	qrExpiry    = describe("qr", "expires_in_seconds", "Time for which the present QR can still be scanned.")
-	qrReader    = describe("qr", "reader", "Always 1, with the reader that found the present QR in its label.", "reader")
-
-	workerUp         = describe("worker", "up", "1 while there is a worker process.")
-	workerGeneration = describe("worker", "generation", "The number of the present worker.")
-	workerStarted    = describe("worker", "start_timestamp_seconds", "When the present worker was started.")
-	heartbeatAge     = describe("worker", "heartbeat_age_seconds", "Time since the worker's last heartbeat.")
-
-	memoryBytes = describe("", "memory_bytes", "Memory of the supervisor, the worker and all of Chrome, without pages of files.", "process")
-	processes   = describe("", "processes", "Number of Chrome's processes.", "process")
-)
-
-func describe(subsystem, name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
-}
-
-// present collects what is true of the last snapshot.
+// present collects what is true of the last snapshot, at the moment of the scrape.
 type present struct{ m *Metrics }
 
 // Describe implements prometheus.Collector. It describes nothing, because what is
-// collected depends on the snapshot.
+// collected depends on the snapshot: a metric without a value is left out.
 func (present) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
@@ -194,42 +171,46 @@ func (p present) Collect(ch chan<- prometheus.Metric) {
 	s := p.m.seen
 	p.m.mu.Unlock()
 	now := time.Now()
-	send := func(d *prometheus.Desc, value float64, labels ...string) {
-		if m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, value, labels...); err == nil {
+	// send exports a value, with a label's name and value if there is one.
+	send := func(name, help string, value float64, label ...string) {
+		half := len(label) / 2
+		desc := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, label[:half], nil)
+		if m, err := prometheus.NewConstMetric(desc, prometheus.GaugeValue, value, label[half:]...); err == nil {
 			ch <- m
 		}
 	}
-	since := func(d *prometheus.Desc, t session.Moment) {
+	age := func(name, help string, t session.Moment) {
 		if !t.IsZero() {
-			send(d, now.Sub(t.Time).Seconds())
+			send(name, help, now.Sub(t.Time).Seconds())
 		}
 	}
 	for _, known := range session.States() {
-		send(sessionState, number(s.State == known), string(known))
+		send("session_state", "1 for the present state, 0 for the others.", number(s.State == known), "state", string(known))
 	}
-	send(sessionReason, 1, string(s.Reason.Code))
-	send(sessionSince, unix(s.Since))
-	since(evidenceAge, s.EvidenceAt)
+	send("session_reason", "Always 1, with the reason for the state in its label.", 1, "reason", string(s.Reason.Code))
+	send("session_state_since_timestamp_seconds", "When the present state was entered.", unix(s.Since))
+	age("session_evidence_age_seconds", "Time since the page was last observed.", s.EvidenceAt)
 
 	q := s.FreshQR(now)
-	send(qrAvailable, number(q != nil))
+	send("qr_available", "1 while there is a QR that a phone could scan.", number(q != nil))
 	if q != nil {
-		since(qrAge, q.IssuedAt)
-		send(qrExpiry, q.ExpiresAt.Sub(now).Seconds())
-		send(qrReader, 1, q.Reader)
+		age("qr_age_seconds", "Time for which the present QR has been shown.", q.IssuedAt)
+		send("qr_expires_in_seconds", "Time for which the present QR can still be scanned.", q.ExpiresAt.Sub(now).Seconds())
+		send("qr_reader", "Always 1, with the reader that found the present QR in its label.", 1, "reader", q.Reader)
 	}
 
-	send(workerUp, number(s.Worker.PID != 0))
-	send(workerGeneration, float64(s.Worker.Generation))
+	send("worker_up", "1 while there is a worker process.", number(s.Worker.PID != 0))
+	send("worker_generation", "The number of the present worker.", float64(s.Worker.Generation))
 	if s.Worker.PID != 0 {
-		send(workerStarted, unix(s.Worker.StartedAt))
-		since(heartbeatAge, s.Worker.HeartbeatAt)
+		send("worker_start_timestamp_seconds", "When the present worker was started.", unix(s.Worker.StartedAt))
+		age("worker_heartbeat_age_seconds", "Time since the worker's last heartbeat.", s.Worker.HeartbeatAt)
 	}
 	m := measure(s.Worker.PID)
 	for name, bytes := range m.bytes {
-		send(memoryBytes, float64(bytes), name)
+		send("memory_bytes", "Memory of the supervisor, the worker and all of Chrome, without pages of files.",
+			float64(bytes), "process", name)
 	}
-	send(processes, float64(m.chrome), "chrome")
+	send("processes", "Number of Chrome's processes.", float64(m.chrome), "process", "chrome")
 }
 
 func number(b bool) float64 {
@@ -240,3 +221,29 @@ func number(b bool) float64 {
 }
 
 func unix(t session.Moment) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// memory is what the processes of the service hold.
+type memory struct {
+	// bytes by supervisor, worker and chrome.
+	bytes map[string]uint64
+	// chrome is the number of Chrome's processes.
+	chrome int
+}
+
+// measure reads /proc. Everything below the worker is Chrome.
+func measure(worker int) memory {
+	m := memory{bytes: map[string]uint64{"supervisor": proctree.Memory(os.Getpid())}}
+	if worker == 0 {
+		return m
+	}
+	m.bytes["worker"] = proctree.Memory(worker)
+	below, err := proctree.Descendants(worker)
+	if err != nil {
+		return m
+	}
+	m.chrome = len(below)
+	for _, p := range below {
+		m.bytes["chrome"] += proctree.Memory(p.PID)
+	}
+	return m
+}

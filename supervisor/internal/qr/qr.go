@@ -26,10 +26,9 @@ var ErrUnreadable = errors.New("the drawn QR does not decode to its payload")
 
 // Code is one payload, drawn. It is immutable.
 type Code struct {
-	payload rpc.QRPayload
-	png     []byte
-	base64  string
-	text    string
+	png    []byte
+	base64 string
+	text   string
 }
 
 // pixelsPerModule are the scales that are tried, the best first. Whole pixels
@@ -52,11 +51,8 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Code{payload, image, base64.StdEncoding.EncodeToString(image), terminal(q.Bitmap())}, nil
+	return &Code{image, base64.StdEncoding.EncodeToString(image), terminal(q.Bitmap())}, nil
 }
-
-// Payload returns the string that the code encodes.
-func (c *Code) Payload() rpc.QRPayload { return c.payload }
 
 // PNG returns the image: black on white, with a quiet zone of four modules. The
 // caller must not change it.

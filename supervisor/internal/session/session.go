@@ -71,7 +71,8 @@ func (s *Session) Changed() (*Snapshot, <-chan struct{}) {
 // notices are dropped.
 func (s *Session) Notify(n worker.Notice) {
 	var code *qr.Code
-	if shown, ok := shownQR(n); ok {
+	w, _ := n.(worker.FromWorker)
+	if shown, ok := w.Event.Body.(rpc.QRShown); ok {
 		var err error
 		if code, err = qr.Draw(shown.Payload); err != nil {
 			s.log.Error(logid.QRDrawFailed, logging.KeyReader, shown.Reader, logging.KeyError, err)
@@ -79,15 +80,6 @@ func (s *Session) Notify(n worker.Notice) {
 		}
 	}
 	s.post(func(l *loop, now time.Time) { l.handle(n, code, now) })
-}
-
-func shownQR(n worker.Notice) (rpc.QRShown, bool) {
-	w, ok := n.(worker.FromWorker)
-	if !ok {
-		return rpc.QRShown{}, false
-	}
-	shown, ok := w.Event.Body.(rpc.QRShown)
-	return shown, ok
 }
 
 // SetLogin updates what is known of the login.

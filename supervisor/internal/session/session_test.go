@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/worker"
 )
@@ -70,7 +71,11 @@ func TestQRIsServedUntilItExpires(t *testing.T) {
 		r.showQR()
 		shown := time.Now()
 		q := r.Snapshot().FreshQR(shown)
-		if q == nil || string(q.Code.Payload()) != payload || q.Reader != "dom" || q.Generation != 1 {
+		drawn, err := qr.Draw(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q == nil || q.Code.Base64() != drawn.Base64() || q.Reader != "dom" || q.Generation != 1 {
 			t.Fatalf("got %+v", q)
 		}
 		if r.Snapshot().FreshQR(shown.Add(20*time.Second)) != nil {
