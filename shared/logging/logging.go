@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -77,4 +78,13 @@ func Redact(s string) string {
 	s = bareKey.ReplaceAllString(s, "[key]")
 	s = pairingCode.ReplaceAllString(s, "[code]")
 	return phoneNumber.ReplaceAllString(s, "[phone]")
+}
+
+// Truncate returns s if it has at most n bytes, and otherwise its beginning and an
+// ellipsis.
+func Truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }

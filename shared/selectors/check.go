@@ -24,8 +24,6 @@ var facts = []Fact{
 	FactLinkMethod,
 }
 
-var readers = []Reader{ReaderDOM, ReaderModules, ReaderImage, ReaderScreenshot}
-
 var sockets = []Socket{
 	SocketOpening, SocketPairing, SocketUnpaired, SocketIdle, SocketConnected, SocketConflict, SocketProxyBlocked,
 	SocketTerms, SocketLocked,
@@ -63,7 +61,7 @@ func (k *Set) checkScalars() (flaw, bool) {
 		{[]string{"dom", "code"}, k.DOM.Code},
 		{[]string{"dom", "code_attribute"}, k.DOM.CodeAttribute},
 		{[]string{"dom", "overlay"}, k.DOM.Overlay},
-		{[]string{"dom", "picture"}, k.DOM.Picture},
+		{[]string{"dom", "image"}, k.DOM.Image},
 		{[]string{"dom", "splash"}, k.DOM.Splash},
 		{[]string{"dom", "mount"}, k.DOM.Mount},
 		{[]string{"dom", "progress"}, k.DOM.Progress},
@@ -77,12 +75,12 @@ func (k *Set) checkScalars() (flaw, bool) {
 	if len(k.Storage.Registered) == 0 {
 		return flaw{[]string{"storage", "registered"}, "must name at least one key"}, true
 	}
-	if k.Login.ExtraFields < 0 || k.Login.ExtraFields > 10 {
-		return flaw{[]string{"login", "extra_fields"}, "must be from 0 to 10"}, true
+	if k.QRPayload.ExtraFields < 0 || k.QRPayload.ExtraFields > 10 {
+		return flaw{[]string{"qr_payload", "extra_fields"}, "must be from 0 to 10"}, true
 	}
-	for i, p := range k.Login.Prefixes {
+	for i, p := range k.QRPayload.Prefixes {
 		if p == "" || strings.ContainsAny(p, ", \n") {
-			return flaw{[]string{"login", "prefixes", strconv.Itoa(i)}, "must be an address without commas and spaces"}, true
+			return flaw{[]string{"qr_payload", "prefixes", strconv.Itoa(i)}, "must be an address without commas and spaces"}, true
 		}
 	}
 	return flaw{}, false
@@ -94,8 +92,8 @@ func (k *Set) checkReaders() (flaw, bool) {
 		return flaw{path, "must name at least one reader"}, true
 	}
 	for i, r := range k.Readers.Use {
-		if !slices.Contains(readers, r) {
-			return flaw{append(path, strconv.Itoa(i)), fmt.Sprintf("is none of %q", readers)}, true
+		if !slices.Contains(AllReaders(), r) {
+			return flaw{append(path, strconv.Itoa(i)), fmt.Sprintf("is not one of %q", AllReaders())}, true
 		}
 	}
 	return flaw{}, false

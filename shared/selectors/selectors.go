@@ -26,7 +26,7 @@ type Set struct {
 	Format        int               `json:"format"`
 	About         string            `json:"about"`
 	Readers       Readers           `json:"readers"`
-	Login         Login             `json:"login"`
+	QRPayload     QRPayload         `json:"qr_payload"`
 	URLs          URLs              `json:"urls"`
 	LogoutReasons map[string]string `json:"logout_reasons"`
 	Storage       Storage           `json:"storage"`
@@ -42,25 +42,34 @@ type Set struct {
 	Screens       []Screen          `json:"screens"`
 }
 
-// Readers says who may tell the login string.
+// Readers lists who may find the QR payload.
 type Readers struct {
 	About string   `json:"about"`
 	Use   []Reader `json:"use"`
 }
 
-// Reader is the name of a way to get at the login string.
+// Reader names one way of finding the QR payload.
 type Reader string
 
-// The readers, from the cheapest to the dearest.
+// The readers, from the cheapest to the most expensive.
 const (
-	ReaderDOM        Reader = "dom"
-	ReaderModules    Reader = "modules"
-	ReaderImage      Reader = "image"
+	// ReaderDOM reads the attribute from which the page draws its code.
+	ReaderDOM Reader = "dom"
+	// ReaderModules assembles the payload from the page's own modules.
+	ReaderModules Reader = "modules"
+	// ReaderImage decodes the images in the document.
+	ReaderImage Reader = "image"
+	// ReaderScreenshot decodes a screenshot, as a phone's camera would.
 	ReaderScreenshot Reader = "screenshot"
 )
 
-// Login says how the string behind the QR code begins.
-type Login struct {
+// AllReaders returns the readers, the cheapest first.
+func AllReaders() []Reader {
+	return []Reader{ReaderDOM, ReaderModules, ReaderImage, ReaderScreenshot}
+}
+
+// QRPayload is the form of the string behind the QR code.
+type QRPayload struct {
 	About    string   `json:"about"`
 	Prefixes []string `json:"prefixes"`
 	// ExtraFields is how many fields of unknown form may follow the known six.
@@ -221,7 +230,7 @@ type DOM struct {
 	Code            string `json:"code"`
 	CodeAttribute   string `json:"code_attribute"`
 	Overlay         string `json:"overlay"`
-	Picture         string `json:"picture"`
+	Image           string `json:"image"`
 	Splash          string `json:"splash"`
 	Mount           string `json:"mount"`
 	Progress        string `json:"progress"`

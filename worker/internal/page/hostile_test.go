@@ -40,7 +40,7 @@ func (r *rig) watch(code string, d time.Duration) []event {
 // hurried repeats its observations often.
 func hurried(o *Options) {
 	o.Timings.Interval = 200 * time.Millisecond
-	o.Timings.Judge.Silence, o.Timings.Judge.Repeat = 200*time.Millisecond, 500*time.Millisecond
+	o.Timings.Classify.Silence, o.Timings.Classify.Repeat = 200*time.Millisecond, 500*time.Millisecond
 }
 
 func TestAHostilePageIsLookedAtInTime(t *testing.T) {
@@ -93,7 +93,7 @@ func TestAHostilePageIsLookedAtInTime(t *testing.T) {
 				t.Errorf("from %d to %d goroutines", before, after)
 			}
 			d, err := r.page.Diagnose(r.context())
-			if err != nil || len(d.Outline) > outlineLimit+100 {
+			if err != nil || len(d.Outline) > 64<<10+100 {
 				t.Errorf("diagnosis: %d bytes, %v", len(d.Outline), err)
 			}
 			if strings.Contains(fmt.Sprint(d), "AmongTheHostile") {

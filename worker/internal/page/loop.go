@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"time"
 
@@ -14,42 +13,45 @@ import (
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/input"
+	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/qrpayload"
+	"session-manager/worker/internal/page/search"
+	"session-manager/worker/internal/page/target"
+	"session-manager/worker/internal/page/view"
 )
 
-// shortest is the least time between two looks that no hint asked for.
+// shortest is the least time between two observations that no hint asked for.
 const shortest = 10 * time.Millisecond
 
-// staleRetry is how soon to look again after the document went away, unless its
+// soon is how soon to observe again after the document went away, unless its
 // successor hints earlier.
-const staleRetry = 50 * time.Millisecond
+const soon = 50 * time.Millisecond
 
 // loop is what one Run remembers.
 type loop struct {
 	*Page
-	history  classify.History
-	observer *observer
-	misses   int
-	hangs    cures
-	crashes  cures
-	relapse  bool // cured of a hang, and not looked at since
-	seeker   *seeker
-	through  *compiled // of the look in flight
-	passkeys passkeys
-	words    words
-	refusals map[selectors.Reader]string // why each reader's string was last not served
-	saw      map[selectors.Reader]string // what each has seen, in words
-	address  string                      // of the document
-	uncaught []string                    // errors of its scripts
+	classifier classify.Classifier
+	history    classify.History
+	observer   *observe.Observer
+	searcher   *search.Searcher
+	health     health
+	readers    map[selectors.Reader]string // what each has found, in words
 }
 
-// Run looks at the page, tells what it shows and mends it, until ctx ends. It
+// Run observes the page, reports what it shows and cures it, until ctx ends. It
 // then returns ctx's error. It returns another error, with a reason, for what
-// only a new browser can mend. It must be called once.
+// only a new browser can cure. It must be called once.
 func (p *Page) Run(ctx context.Context) error {
 	defer p.close()
-	l := &loop{Page: p, seeker: newSeeker(p), refusals: map[selectors.Reader]string{}, saw: map[selectors.Reader]string{}}
-	p.wg.Go(l.seeker.run)
+	l := &loop{
+		Page:       p,
+		classifier: classify.New(p.t.Classify),
+		observer:   observe.New(p.target, p.scripts, p.log, p.o.URL),
+		searcher:   search.New(p.target, p.scripts, p.log, p.t.Search, p.signals.Hint),
+		readers:    map[selectors.Reader]string{},
+	}
+	p.running.Go(l.searcher.Run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -57,9 +59,9 @@ func (p *Page) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-p.signals.lost:
+		case err := <-p.signals.Lost:
 			return reason.Wrap(reason.PageCrashed, err)
-		case <-p.signals.hint:
+		case <-p.signals.Hints:
 		case <-timer.C:
 		}
 		wake, err := l.step(ctx)
@@ -70,212 +72,181 @@ func (p *Page) Run(ctx context.Context) error {
 	}
 }
 
-// step looks once and acts on it. It returns when to look again at the latest.
+// step observes once and acts on it. It returns when to observe again at the latest.
 func (l *loop) step(ctx context.Context) (time.Time, error) {
 	start := time.Now()
-	look, err := l.look(ctx)
+	seen, err := l.observe(ctx)
 	now := time.Now()
 	switch {
 	case err == nil:
-		l.misses, l.relapse = 0, false
-		l.lastGood.Store(int64(time.Since(l.base)))
-		return l.act(ctx, look, now)
+		l.health.recovered()
+		l.answered.Store(&now)
+		return l.act(ctx, seen, now)
 	case ctx.Err() != nil:
 		return now, ctx.Err()
-	case isLost(err):
+	case target.IsLost(err):
 		return now, reason.Wrap(reason.PageCrashed, err)
-	case errors.Is(err, errCrashed):
+	case errors.Is(err, target.ErrCrashed):
 		return now, l.cureCrash(ctx)
 	}
-	l.tell(l.history.Expired)
-	if errors.Is(err, errStale) {
-		return now.Add(staleRetry), nil
+	l.apply(l.history.Expired(now))
+	if errors.Is(err, target.ErrStale) {
+		return now.Add(soon), nil
 	}
-	// When we were stopped ourselves, it proves nothing about the page.
-	if now.Sub(start) < 2*l.t.LookDeadline {
-		l.misses++
+	// If the worker itself was suspended, it proves nothing about the page.
+	if now.Sub(start) < 2*l.t.Deadline {
+		l.health.misses++
 	}
-	l.log.Warn(logid.ObservationFailed, slog.Any(logging.KeyError, err), slog.Int("misses", l.misses))
-	if l.misses >= l.t.Misses {
-		code := reason.PageHung
-		if errors.Is(err, errScript) {
-			code = reason.PageUnrecognised
-		}
-		return now, l.cureHang(ctx, code)
+	l.log.Warn(logid.ObservationFailed, logging.KeyError, err, "misses", l.health.misses)
+	if l.health.misses < l.t.Misses {
+		return now, nil
 	}
-	return now, nil
+	code := reason.PageHung
+	if errors.Is(err, target.ErrScript) {
+		code = reason.PageUnrecognised
+	}
+	return now, l.cureHang(ctx, code)
 }
 
-// look evaluates the observer, within its deadline.
-func (l *loop) look(ctx context.Context) (classify.Observation, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.t.LookDeadline)
+// observe makes one observation, within its deadline.
+func (l *loop) observe(ctx context.Context) (observe.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.t.Deadline)
 	defer cancel()
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
-	document, crashed := l.begin(interrupt)
-	defer l.begin(nil)
+	document, crashed := l.signals.Begin(interrupt)
+	defer l.signals.Begin(nil)
 	if crashed {
-		return classify.Observation{}, errCrashed
+		return observe.Result{}, target.ErrCrashed
 	}
-	var r record
-	err := l.observe(ctx, document, &r)
+	seen, err := l.observer.Observe(ctx, document)
 	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, errCrashed) || errors.Is(cause, errGone) {
+		if cause := context.Cause(ctx); errors.Is(cause, target.ErrCrashed) || errors.Is(cause, target.ErrGone) {
 			err = cause
 		}
-		return classify.Observation{}, err
+		return seen, err
 	}
-	l.note(r)
-	l.address, l.uncaught = r.URL, r.Uncaught
-	look := l.lookOf(r, document, time.Now())
-	look.Navigation.LoggedOut = l.takeLogout()
-	look.Readings = append(look.Readings, l.seeker.take(document, time.Now())...)
-	look.PasskeyAsked, err = l.passkeys.look(ctx, l.Page, look)
-	return look, err
-}
-
-// begin registers the look in flight; nil ends it.
-func (p *Page) begin(interrupt context.CancelCauseFunc) (document int, crashed bool) {
-	p.signals.mu.Lock()
-	defer p.signals.mu.Unlock()
-	p.signals.interrupt = interrupt
-	return p.signals.document, p.signals.crashed
-}
-
-func (p *Page) takeLogout() *classify.Logout {
-	p.signals.mu.Lock()
-	defer p.signals.mu.Unlock()
-	ended := p.signals.loggedOut
-	p.signals.loggedOut = nil
-	return ended
-}
-
-func (l *loop) observe(ctx context.Context, document int, r *record) error {
-	l.through = l.lens.Load()
-	if l.observer == nil || l.observer.document != document || l.observer.lens != l.through {
-		o, err := l.install(ctx, document, l.through)
-		if err != nil {
-			l.observer = nil
-			return err
-		}
-		l.observer = o
+	now := time.Now()
+	seen.PairingUntil, seen.Busy, seen.Quiet = l.commands.PairingUntil(document), l.commands.Busy(), l.traffic.Quiet(now)
+	if seen.Navigation.ErrorPage {
+		seen.Navigation.Failure = l.failure
 	}
-	err := l.call(ctx, l.observer, "look", r)
-	if errors.Is(err, errStale) {
-		l.observer = nil
-	}
-	return err
+	seen.Navigation.LoggedOut = l.signals.TakeLogout()
+	seen.Readings = append(seen.Readings, l.searcher.Take(document, now)...)
+	seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen.Observation)
+	return seen, err
 }
 
-// act has the look judged, and does what follows.
-func (l *loop) act(ctx context.Context, look classify.Observation, now time.Time) (time.Time, error) {
-	h, v := l.judge.Next(l.history, look, now)
+// act classifies the observation, and does what follows.
+func (l *loop) act(ctx context.Context, seen observe.Result, now time.Time) (time.Time, error) {
+	h, d := l.classifier.Next(l.history, seen.Observation, now)
 	l.history = h
-	l.publish(look, v)
-	l.emit(v.Events)
-	if v.Disagree != "" {
+	l.publish(seen, d.Cause)
+	l.emit(d.Events)
+	if d.Disagree != "" {
 		l.log.Warn(logid.ReaderContradicted,
-			logging.KeyReader, string(v.Disagree), logging.KeyDetail, "not believed")
+			logging.KeyReader, string(d.Disagree), logging.KeyDetail, "not believed")
 	}
 	wake := now.Add(l.t.Interval)
-	if v.Rest {
+	if d.Rest {
 		wake = now.Add(max(l.t.Interval, l.t.Rest))
 	}
-	if !v.Wake.IsZero() && v.Wake.Before(wake) {
-		wake = v.Wake
+	if !d.Wake.IsZero() && d.Wake.Before(wake) {
+		wake = d.Wake
 	}
-	if v.Search {
-		if next := l.seeker.ask(look.Document, now); next.Before(wake) {
+	if d.Search {
+		if next := l.searcher.Ask(seen.Document, now); next.Before(wake) {
 			wake = next
 		}
 	}
-	switch v.Action {
-	case classify.GiveUp:
-		return wake, reason.Wrap(v.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(v.Why).Message))
-	case classify.Press:
-		if err := l.press(ctx, toReload); err != nil {
-			l.log.Warn(logid.QRRenewFailed, logging.KeyError, err)
-			l.history = l.history.PressFailed()
-			return now.Add(staleRetry), ctx.Err()
-		}
-		l.log.Info(logid.QRRenewed)
-	case classify.Reload, classify.ReloadFresh:
-		l.log.Info(logid.PageReloaded, logging.KeyReason, string(v.Why))
-		return l.loadAgain(ctx, v.Action == classify.ReloadFresh, now)
-	case classify.Return, classify.UseHere:
-		return l.pressOrReload(ctx, v, now)
-	case classify.Stay:
+	again, err := l.do(ctx, d)
+	if again {
+		return now.Add(soon), ctx.Err()
 	}
-	return wake, nil
+	return wake, err
 }
 
-// pressOrReload presses a button that changes the screen; loading the page again
-// comes to the same.
-func (l *loop) pressOrReload(ctx context.Context, v classify.Decision, now time.Time) (time.Time, error) {
-	var err error
-	if v.Action == classify.Return {
+// do carries out a decision, and reports whether to observe again soon. Where a
+// button can't be pressed, reloading the page has the same effect. It fails for
+// what only a new browser can cure.
+func (l *loop) do(ctx context.Context, d classify.Decision) (again bool, err error) {
+	switch d.Action {
+	case classify.Stay:
+		return false, nil
+	case classify.GiveUp:
+		return false, reason.Wrap(d.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(d.Why).Message))
+	case classify.Press:
+		if err = l.commands.Press(ctx, input.Reload); err != nil {
+			l.log.Warn(logid.QRRenewFailed, logging.KeyError, err)
+			l.history = l.history.PressFailed()
+			return true, nil
+		}
+		l.log.Info(logid.QRRenewed)
+		return false, nil
+	case classify.Return:
 		l.log.Info(logid.PageReturned)
-		err = l.goBack(ctx)
-	} else {
-		l.log.Info(logid.SessionClaimed, logging.KeyReason, string(v.Why))
-		err = l.press(ctx, toUseHere)
+		err = l.commands.Return(ctx)
+	case classify.UseHere:
+		l.log.Info(logid.SessionClaimed, logging.KeyReason, string(d.Why))
+		err = l.commands.Press(ctx, input.UseHere)
+	case classify.Reload, classify.ReloadFresh:
+		l.log.Info(logid.PageReloaded, logging.KeyReason, string(d.Why))
+		l.loadAgain(ctx, d.Action == classify.ReloadFresh)
 	}
-	if err == nil || ctx.Err() != nil {
-		return now.Add(staleRetry), ctx.Err()
+	if err != nil && ctx.Err() == nil {
+		l.log.Warn(logid.ButtonPressFailed, logging.KeyError, err)
+		l.loadAgain(ctx, false)
 	}
-	l.log.Warn(logid.ButtonPressFailed, logging.KeyError, err)
-	return l.loadAgain(ctx, false, now)
+	return true, nil
 }
 
 // loadAgain navigates to the page's address.
-func (l *loop) loadAgain(ctx context.Context, fresh bool, now time.Time) (time.Time, error) {
-	l.tell(func(time.Time) (classify.History, []rpc.EventBody) { return l.history.Navigated() })
+func (l *loop) loadAgain(ctx context.Context, fresh bool) {
+	l.apply(l.history.Navigated())
 	if err := l.reload(ctx, fresh); err != nil {
 		l.log.Warn(logid.PageReloadFailed, logging.KeyError, err)
 	}
-	return now.Add(staleRetry), ctx.Err()
 }
 
-// publish tells the commands what the look and the verdict on it say.
-func (l *loop) publish(look classify.Observation, v classify.Decision) {
-	for _, r := range look.Readings {
-		l.saw[r.Reader] = l.sight(r, v.Cause)
+// publish passes on what was observed, and why no code can be scanned.
+func (l *loop) publish(seen observe.Result, cause string) {
+	for _, r := range seen.Readings {
+		l.readers[r.Reader] = describe(r, cause, seen.Scripts.Uses(r.Reader))
 	}
-	l.views.set(view{
-		looked: true, document: look.Document, shown: l.history.Reported(), socket: look.Modules.Socket,
-		address: l.address, uncaught: l.uncaught, saw: maps.Clone(l.saw),
+	l.views.Set(view.View{
+		Observed: true, Document: seen.Document, Reported: l.history.Reported(), Socket: seen.Modules.Socket,
+		Address: seen.Address, Uncaught: seen.Uncaught, Readers: maps.Clone(l.readers),
 	})
 }
 
-// sight says in words what a reader has seen; never the string.
-func (l *loop) sight(r classify.Reading, cause string) string {
+// describe puts into words what a reader has found, without the payload.
+func describe(r classify.Reading, cause string, used bool) string {
 	switch {
-	case !l.through.uses(r.Reader):
+	case !used:
 		return "not asked: the selectors file leaves it out"
 	case r.Found && cause == "":
-		return "a fresh login string"
+		return "a fresh QR payload"
 	case r.Found:
-		return "a login string that can't be scanned now: " + cause
+		return "a QR payload that can't be scanned now: " + cause
 	case r.Err != nil && errors.Is(r.Err, qrpayload.ErrMalformed):
-		return "a string that no phone would accept: " + r.Err.Error()
+		return "a text that no phone would accept: " + r.Err.Error()
 	case r.Err != nil:
-		return "an error: " + logging.Redact(truncate(r.Err.Error(), 200))
+		return "an error: " + logging.Redact(logging.Truncate(r.Err.Error(), 200))
 	}
 	return "nothing"
 }
 
-func (l *loop) emit(events []rpc.EventBody) {
-	for _, e := range events {
-		if shown, ok := e.(rpc.PageObserved); ok {
-			l.log.Debug(logid.PageObserved, logging.KeyState, string(shown.Condition), logging.KeyReason, string(shown.Reason))
+// apply takes over a changed history and emits what it reports.
+func (l *loop) apply(h classify.History, reported []rpc.EventBody) {
+	l.history = h
+	l.emit(reported)
+}
+
+func (l *loop) emit(list []rpc.EventBody) {
+	for _, e := range list {
+		if o, ok := e.(rpc.PageObserved); ok {
+			l.log.Debug(logid.PageObserved, logging.KeyState, string(o.Condition), logging.KeyReason, string(o.Reason))
 		}
 		l.o.Emit(e)
 	}
-}
-
-// tell applies a change of history and emits what it brings.
-func (l *loop) tell(change func(now time.Time) (classify.History, []rpc.EventBody)) {
-	h, events := change(time.Now())
-	l.history = h
-	l.emit(events)
 }

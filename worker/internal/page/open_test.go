@@ -138,7 +138,7 @@ func TestRunEndsWhenChromeDies(t *testing.T) {
 func TestACrashIsSeenByAChromeThatHasLostItsZygotes(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
-	r.open(func(o *Options) { o.Timings.LookDeadline = patience })
+	r.open(func(o *Options) { o.Timings.Deadline = patience })
 	r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
 	for _, zygote := range browsertest.Helpers(t, r.browser.PID(), "--type=zygote") {
 		if err := unix.Kill(zygote, unix.SIGKILL); err != nil {

@@ -1,8 +1,27 @@
-// Package page reads what the WhatsApp Web page shows: the state of the session
-// and the login string of its QR code. It owns one page target of a Chrome that
-// somebody else started, keeps it alive, and tells what it sees. It knows CDP
-// and documents, not processes; what it looks for is package selectors's, and
-// what follows from it is package judge's.
+// Package page keeps the WhatsApp Web page of a Chrome alive, and reports what it
+// shows: the state of the session and the payload of its QR code. It knows CDP
+// and documents, not processes.
+//
+// Each observation of the page is evaluated by package observe with the scripts of
+// package script, and classified by package classify, whose CATALOGUE.md lists what
+// the page can do to a session and what is done about it. Below that the loop of
+// this package deals with what no observation can show:
+//
+//   - The page's process dies (page_crashed): the page is loaded again; the fourth
+//     time within ten minutes needs a new Chrome.
+//   - The main thread hangs (page_hung), or broken language functions make the
+//     observer fail (page_unrecognised), three times in a row: its script is stopped
+//     and the page loaded again. If its process is frozen, or the page hangs again
+//     before it was observed once, a new Chrome is needed.
+//   - The page or the connection to Chrome is closed: a new Chrome is needed.
+//   - A dialog, which holds up every script, is dismissed; other pages of the
+//     browser are closed (package events).
+//   - The modules are late, missing or throw: the DOM is read, and the modules are
+//     asked again at each observation. When the page reloads itself, the scripts
+//     are installed again.
+//   - The page believes that it is hidden: its focus is emulated (package target).
+//   - The page is huge, lies, or floods the worker: every text, outline, image,
+//     message and wait is bounded.
 package page
 
 import (
@@ -15,93 +34,88 @@ import (
 	"time"
 
 	"github.com/go-rod/rod"
-	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/logid"
-	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/command"
+	"session-manager/worker/internal/page/diagnose"
+	"session-manager/worker/internal/page/events"
+	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/target"
+	"session-manager/worker/internal/page/view"
 )
 
-// Options say which page to open, and where to tell what it shows.
+// Options say which page to open, and where to report what it shows.
 type Options struct {
 	// Browser is connected, and emulates no device.
 	Browser *rod.Browser
 	// URL is the address to open, and to come back to.
 	URL string
-	// Disguise, if there is one, is applied to the page before it goes anywhere.
+	// Disguise, if there is one, is applied to the page before it navigates.
 	Disguise func(context.Context, *rod.Page) error
-	// Selectors is the file that says what to look for; empty means the one
-	// built in. One that is not valid is as good as an empty one.
+	// Selectors is the selectors file; empty means the built-in one, which is also
+	// used instead of one that is not valid.
 	Selectors []byte
 	// Emit is called with each event, never by two goroutines at once. It must
 	// return soon.
 	Emit func(rpc.EventBody)
-	// Logger gets what a person may want to know. Login strings never reach it.
+	// Logger gets what a person may want to know. QR payloads never reach it.
 	Logger  *slog.Logger
 	Timings Timings
-	// DeadlineFactor is for the answers of the page.
+	// DeadlineFactor gives the page more time to load and to answer.
 	DeadlineFactor rpc.DeadlineFactor
 }
 
 // Page is the one page of a browser. Open makes it and Run ends it.
 type Page struct {
-	o     Options
-	log   *slog.Logger
-	t     Timings
-	judge classify.Classifier
-	lens  atomic.Pointer[compiled]
-
-	rod  *rod.Page
-	main proto.PageFrameID
-	self proto.TargetTargetID
+	o         Options
+	t         Timings
+	log       *slog.Logger
+	scripts   *atomic.Pointer[script.Set]
+	target    *target.Target
+	signals   *events.Signals
+	traffic   *events.Traffic
+	views     *view.Latest
+	commands  *command.Commands
+	diagnoser *diagnose.Diagnoser
 	// failure is why the last navigation reached nothing, empty if it did. It is Open's,
 	// and then Run's.
 	failure reason.Code
-
-	// life ends all goroutines of the page; wg waits for them.
-	life context.Context
-	end  context.CancelFunc
-	wg   sync.WaitGroup
-
-	// dom serialises the reading of whole documents.
-	dom sync.Mutex
-
-	signals signals
-	chores  chan chore
-	views   *views
-	// commands holds one token, of the command under way; busy says that there
-	// is one.
-	commands chan struct{}
-	busy     atomic.Bool
-	// diagnoses holds one token, too.
-	diagnoses chan struct{}
-
-	// base is the origin of lastGood: nanoseconds at which the main thread last
-	// answered, 0 for never.
-	base     time.Time
-	lastGood atomic.Int64
-	// lastFrame is when something last came over a websocket of the document,
-	// in the same way.
-	lastFrame atomic.Int64
+	// answered is when the main thread last answered; nil means never.
+	answered atomic.Pointer[time.Time]
+	// end ends all goroutines of the page; running waits for them.
+	end     context.CancelFunc
+	running sync.WaitGroup
 }
 
 // Open takes a blank page target of the browser or makes one, closes every
 // other, and navigates to the address. It is bounded by ctx and Timings.Open.
-// That the address can't be reached, or answers with an error, is none of its
-// errors: Run tells it, and loads the page again. Its errors carry a reason. After
-// success Run must be called, which also releases what Open took.
+// It does not fail when the address can't be reached, or answers with an error: Run
+// reports that, and loads the page again. Its errors carry a reason. After success
+// Run must be called, which also releases what Open took.
 func Open(ctx context.Context, o Options) (*Page, error) {
-	p, err := prepare(o)
-	if err != nil {
-		return nil, err
+	if o.Browser == nil || o.Emit == nil || o.URL == "" {
+		return nil, errors.New("cannot open page: browser, address and emit are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Page{o: o, log: o.Logger, t: o.Timings.withDefaults().stretched(o.DeadlineFactor), scripts: new(atomic.Pointer[script.Set]), views: view.New()}
+	if err := p.compile(o.Selectors); err != nil {
+		p.log.Warn(logid.SelectorsRejected, logging.KeyError, err)
+		if err := p.compile(nil); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.t.Open)
 	defer cancel()
-	p.life, p.end = context.WithCancel(context.WithoutCancel(ctx))
-	release := context.AfterFunc(ctx, p.end) // rod's own calls know only life
-	if err = p.open(ctx); err == nil && !release() {
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	p.end = end
+	release := context.AfterFunc(ctx, end) // rod's own calls know only life
+	err := p.open(ctx, life)
+	if err == nil && !release() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
@@ -117,139 +131,110 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	return p, nil
 }
 
-// prepare makes the parts that need no browser.
-func prepare(o Options) (*Page, error) {
-	if o.Browser == nil || o.Emit == nil || o.URL == "" {
-		return nil, errors.New("cannot open page: browser, address and emit are needed")
-	}
-	log := o.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	t := o.Timings.withDefaults().stretched(o.DeadlineFactor)
-	l, err := parseLens(o.Selectors)
-	if err != nil {
-		log.Warn(logid.SelectorsRejected, logging.KeyError, err)
-		if l, err = parseLens(nil); err != nil {
-			return nil, err
-		}
-	}
-	p := &Page{
-		o: o, log: log, t: t, judge: classify.New(t.Judge),
-		signals: newSignals(), chores: make(chan chore, 16), base: time.Now(),
-		views: newViews(), commands: make(chan struct{}, 1), diagnoses: make(chan struct{}, 1),
-	}
-	p.lens.Store(l)
-	return p, nil
-}
-
-func (p *Page) open(ctx context.Context) error {
+func (p *Page) open(ctx, life context.Context) error {
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseNavigate})
-	browser := p.o.Browser.Context(p.life)
-	target, others, err := takeTarget(ctx, p.o.Browser)
+	t, others, err := target.Open(ctx, life, p.o.Browser)
 	if err != nil {
 		return err
 	}
-	if p.rod, err = browser.PageFromTarget(target); err != nil {
-		return fmt.Errorf("cannot attach to page: %w", err)
-	}
-	p.self, p.main = p.rod.TargetID, p.rod.FrameID
-	events := browser.Event()
-	p.wg.Go(func() { p.listen(events) })
-	p.wg.Go(p.doChores)
+	p.target = t
+	p.signals = events.NewSignals(t, p.scripts)
+	p.traffic = events.NewTraffic(t, p.scripts)
+	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call)
+	console := diagnose.NewConsole(t, p.log)
+	p.diagnoser = diagnose.New(t, console)
+	p.commands = command.New(t, p.scripts, p.views, p.log, p.t.Command, p.t.Call)
+	stream := p.o.Browser.Context(life).Event()
+	p.running.Go(func() {
+		events.Listen(stream, t, p.log, p.signals.Handle, p.traffic.Handle, tidier.Handle, console.Handle)
+		if life.Err() == nil {
+			p.signals.Gone()
+		}
+	})
+	p.running.Go(tidier.Run)
 	for _, other := range others {
-		p.closeTarget(other)
+		tidier.Close(other)
 	}
-	if err := p.dress(ctx); err != nil {
+	if err := t.Prepare(ctx); err != nil {
 		return err
 	}
-	// An address that can't be reached, or answers with an error, is loaded again by Run:
-	// a new Chrome would find nothing else.
-	return p.navigate(ctx)
-}
-
-// dress makes the page visible to itself, and applies the disguise.
-func (p *Page) dress(ctx context.Context) error {
-	page := p.rod.Context(ctx)
-	// A page that takes itself for hidden waits five seconds before it connects.
-	if err := (proto.EmulationSetFocusEmulationEnabled{Enabled: true}).Call(page); err != nil {
-		return fmt.Errorf("cannot emulate focus: %w", err)
-	}
-	// The Runtime domain stays off: a page can tell that it is on. Log brings
-	// what the browser itself has to complain of.
-	if err := (proto.LogEnable{}).Call(page); err != nil {
-		return fmt.Errorf("cannot listen to the log: %w", err)
-	}
-	// Of the network only the frames of the page's connection are of interest;
-	// nothing of what is loaded is kept for us.
-	if err := (proto.NetworkEnable{MaxTotalBufferSize: new(0), MaxResourceBufferSize: new(0)}).Call(page); err != nil {
-		return fmt.Errorf("cannot listen to the network: %w", err)
-	}
-	if p.o.Disguise == nil {
-		return nil
-	}
-	if err := p.o.Disguise(ctx, page); err != nil {
-		return fmt.Errorf("cannot disguise page: %w", err)
-	}
-	return nil
-}
-
-// takeTarget returns a page target that is still blank, or a new one, and all
-// other page targets: Chrome restores the tabs of a profile, and a second tab
-// of the same site starves the first.
-func takeTarget(ctx context.Context, browser *rod.Browser) (proto.TargetTargetID, []proto.TargetTargetID, error) {
-	b := browser.Context(ctx)
-	list, err := proto.TargetGetTargets{}.Call(b)
-	if err != nil {
-		return "", nil, fmt.Errorf("cannot list targets: %w", err)
-	}
-	var taken proto.TargetTargetID
-	var others []proto.TargetTargetID
-	for _, info := range list.TargetInfos {
-		switch {
-		case !isPage(info):
-		case taken == "" && info.URL == "about:blank":
-			taken = info.TargetID
-		default:
-			others = append(others, info.TargetID)
+	if p.o.Disguise != nil {
+		if err := p.o.Disguise(ctx, t.Page.Context(ctx)); err != nil {
+			return fmt.Errorf("cannot disguise page: %w", err)
 		}
 	}
-	if taken != "" {
-		return taken, others, nil
-	}
-	made, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(b)
-	if err != nil {
-		return "", nil, fmt.Errorf("cannot create page: %w", err)
-	}
-	return made.TargetID, others, nil
-}
-
-func isPage(info *proto.TargetTargetInfo) bool {
-	return info.Type == proto.TargetTargetInfoTypePage && info.Subtype == ""
+	// An address that can't be reached, or answers with an error, is loaded again by
+	// Run: a new Chrome would find the same.
+	return p.navigate(ctx)
 }
 
 // close ends the page's goroutines and waits for them. The target stays: it
 // ends with its browser.
 func (p *Page) close() {
 	p.end()
-	p.wg.Wait()
+	p.running.Wait()
 }
 
-// Screenshot returns a PNG of what the page shows.
-func (p *Page) Screenshot(ctx context.Context) ([]byte, error) {
-	shot, err := proto.PageCaptureScreenshot{Format: proto.PageCaptureScreenshotFormatPng}.Call(p.rod.Context(ctx))
-	if err != nil {
-		return nil, fmt.Errorf("cannot take screenshot: %w", err)
+// SetSelectors makes the next observation use another selectors file; an empty one
+// stands for the built-in one. It is safe for concurrent use.
+func (p *Page) SetSelectors(_ context.Context, file []byte) error {
+	if err := p.compile(file); err != nil {
+		return err
 	}
-	return shot.Data, nil
+	p.signals.Hint()
+	return nil
 }
+
+func (p *Page) compile(file []byte) error {
+	set, err := script.New(file)
+	if err == nil {
+		p.scripts.Store(set)
+	}
+	return err
+}
+
+// Pair makes the page offer a code that links the phone with this number, and
+// returns when it has one. A code of the same phone that can still be used is
+// returned again. It is safe for concurrent use. Errors are those of rpc.Worker.
+func (p *Page) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
+	defer p.signals.Hint()
+	return p.commands.Pair(ctx, phone)
+}
+
+// LogOut ends the link through the page, and returns when the page has wiped its
+// login. It is bounded by ctx, and safe for concurrent use. Errors are those of
+// rpc.Worker; after any other one the link may or may not have ended.
+func (p *Page) LogOut(ctx context.Context) error {
+	defer p.signals.Hint()
+	return p.commands.LogOut(ctx)
+}
+
+// diagnoseWithin bounds a diagnosis, however much time the caller gives.
+const diagnoseWithin = 90 * time.Second
+
+// Diagnose describes what the page is made of, and what each reader finds in it.
+// What it can't find out is left empty. It is safe for concurrent use.
+func (p *Page) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
+	v := p.views.Get()
+	if !v.Observed {
+		return rpc.Diagnosis{}, rpc.ErrNoPage
+	}
+	ctx, cancel := context.WithTimeout(ctx, diagnoseWithin)
+	defer cancel()
+	defer context.AfterFunc(p.target.Life(), cancel)()
+	d, err := p.diagnoser.Diagnose(ctx, v)
+	return d, p.target.Explain(err)
+}
+
+// Screenshot returns a PNG of what the page shows. It is safe for concurrent use.
+func (p *Page) Screenshot(ctx context.Context) ([]byte, error) { return p.target.Screenshot(ctx) }
 
 // MainThreadAge is how long ago the page's main thread last answered, -1 if it
 // never has. It is safe for concurrent use.
 func (p *Page) MainThreadAge() time.Duration {
-	at := p.lastGood.Load()
-	if at == 0 {
+	at := p.answered.Load()
+	if at == nil {
 		return -1
 	}
-	return time.Since(p.base) - time.Duration(at)
+	return time.Since(*at)
 }

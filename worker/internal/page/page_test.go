@@ -12,6 +12,8 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/target"
+	"session-manager/worker/internal/page/view"
 )
 
 func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
@@ -133,12 +135,12 @@ func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
-	before, _ := r.page.views.get()
+	before := r.page.views.Get()
 	if err := r.sim.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	again := func(v view) bool { return v.document > before.document && v.shown.Condition == rpc.PageReady }
-	if _, err := r.page.views.await(r.context(), again); err != nil {
+	again := func(v view.View) bool { return v.Document > before.Document && v.Reported.Condition == rpc.PageReady }
+	if _, err := r.page.views.Await(r.context(), again); err != nil {
 		t.Fatal(err)
 	}
 	events, _ := r.told.all()
@@ -196,7 +198,7 @@ func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
 
 // quick makes hangs short.
 func quick(o *Options) {
-	o.Timings.LookDeadline, o.Timings.Interval, o.Timings.Misses = 700*time.Millisecond, 200*time.Millisecond, 2
+	o.Timings.Deadline, o.Timings.Interval, o.Timings.Misses = 700*time.Millisecond, 200*time.Millisecond, 2
 }
 
 // once allows one cure of a kind.
@@ -236,7 +238,7 @@ func TestACrashedPageIsRevived(t *testing.T) {
 
 // crash kills the page's process. The call is never answered.
 func crash(r *rig) {
-	page := r.page.rod.Context(r.context())
+	page := r.page.target.Page.Context(r.context())
 	go func() { _ = proto.PageCrash{}.Call(page) }()
 }
 
@@ -315,7 +317,7 @@ func TestOtherTabsAreClosed(t *testing.T) {
 		}
 		n := 0
 		for _, info := range list.TargetInfos {
-			if isPage(info) {
+			if target.IsPage(info) {
 				n++
 			}
 		}

@@ -58,13 +58,13 @@ type rig struct {
 // for.
 func fast(o *Options) {
 	o.Timings.Interval = 500 * time.Millisecond
-	o.Timings.Judge.Pace = 5
+	o.Timings.Classify.Pace = 5
 }
 
 // hasty is as impatient as the simulator is fast at speed 20.
 func hasty(o *Options) {
 	o.Timings.Interval = 500 * time.Millisecond
-	o.Timings.Judge.Pace, o.Timings.Judge.Quiet = 20, 2*time.Second
+	o.Timings.Classify.Pace, o.Timings.Classify.Quiet = 20, 2*time.Second
 }
 
 // event is one thing told, and when.
@@ -206,7 +206,7 @@ func (r *rig) awaitEnd(want reason.Code) {
 func (r *rig) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_, _ = proto.PageNavigate{URL: "about:blank"}.Call(r.page.rod.Context(ctx))
+	_, _ = proto.PageNavigate{URL: "about:blank"}.Call(r.page.target.Page.Context(ctx))
 }
 
 // await returns the first event after the mark that want accepts, and the mark

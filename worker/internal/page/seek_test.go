@@ -35,9 +35,9 @@ func pictureOf(t *testing.T, login string) string {
 
 // eager searches pictures soon and often, and observes often.
 func eager(o *Options) {
-	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
+	o.Timings.Interval, o.Timings.Search.Again, o.Timings.Search.AgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 	o.Timings.Rest = 200 * time.Millisecond
-	o.Timings.Judge.Silence, o.Timings.Judge.Repeat = 200*time.Millisecond, time.Second
+	o.Timings.Classify.Silence, o.Timings.Classify.Repeat = 200*time.Millisecond, time.Second
 }
 
 func TestACodeIsFoundInAnyPicture(t *testing.T) {
@@ -84,8 +84,8 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 				if _, ok := b.(rpc.QRShown); ok {
 					t.Error("it was taken for a code")
 				}
-				v, _ := r.page.views.get()
-				return v.saw["screenshot"] != ""
+				v := r.page.views.Get()
+				return v.Readers["screenshot"] != ""
 			})
 		})
 	}

@@ -11,7 +11,7 @@ func TestStretchedGivesThePageLonger(t *testing.T) {
 		t.Errorf("stretched(0) = %+v", got)
 	}
 	got := usual.stretched(2.5)
-	if got.LookDeadline != 10*time.Second || got.Open != 150*time.Second || got.Rest != usual.Rest {
+	if got.Deadline != 10*time.Second || got.Open != 150*time.Second || got.Rest != usual.Rest {
 		t.Errorf("stretched(2.5) = %+v", got)
 	}
 }

@@ -30,7 +30,7 @@ func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Profile: tc.profile, Speed: 5}, eager, func(o *Options) {
 				if tc.reader != "" {
-					o.Timings.Judge.Silence = 0 // the default: pictures are not searched before the cheap readers had their time
+					o.Timings.Classify.Silence = 0 // the default: pictures are not searched before the cheap readers had their time
 				}
 			})
 			shown, _ := r.awaitCode(0)
@@ -163,7 +163,7 @@ func TestAStuckSyncAndASilentConnectionAreLoadedAgain(t *testing.T) {
 	} {
 		t.Run(tc.fault, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, hasty, func(o *Options) { o.Timings.Judge.Pace = 50 })
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, hasty, func(o *Options) { o.Timings.Classify.Pace = 50 })
 			r.awaitCode(0)
 			if _, err := r.sim.Shown(r.context()); err != nil {
 				t.Fatal(err)

@@ -1,8 +1,9 @@
-package page
+package diagnose
 
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -29,8 +30,8 @@ var (
 )
 
 // outline writes the elements below root, one a line, with what a reader might
-// look for. Texts are cut; with secret, letters and digits of all texts and
-// labels are masked, for with the chats on the screen they are somebody's.
+// look for. Texts are cut. With secret, letters and digits of all texts and labels
+// are masked, since with the chats on the screen they are private.
 func outline(root *proto.DOMNode, secret bool) string {
 	o := &outliner{secret: secret}
 	o.walk(root, 0)
@@ -58,21 +59,16 @@ func (o *outliner) walk(n *proto.DOMNode, depth int) {
 		if text := strings.TrimSpace(n.NodeValue); text != "" {
 			o.line(depth, fmt.Sprintf("%q", o.mask(text, longestText)))
 		}
-		return
 	case n.ShadowRootType != "":
 		o.line(depth, "#shadow-root "+string(n.ShadowRootType))
 	}
-	if name == "script" || name == "style" || name == "svg" || name == "noscript" {
+	if slices.Contains([]string{"script", "style", "svg", "noscript"}, name) {
 		return
-	}
-	for _, shadow := range n.ShadowRoots {
-		o.walk(shadow, depth+1)
 	}
 	if n.ContentDocument != nil {
 		o.line(depth+1, "#document of the frame")
-		o.walk(n.ContentDocument, depth+1)
 	}
-	for _, child := range n.Children {
+	for _, child := range slices.Concat(n.ShadowRoots, []*proto.DOMNode{n.ContentDocument}, n.Children) {
 		o.walk(child, depth+1)
 	}
 }
@@ -93,7 +89,7 @@ func (o *outliner) line(depth int, text string) {
 }
 
 // attributes lists those that a reader may look for. Values are shown only where
-// they name something; of data attributes only the names are told.
+// they name something; of data attributes only the names are shown.
 func (o *outliner) attributes(list []string) string {
 	var b strings.Builder
 	for i := 0; i+1 < len(list); i += 2 {
@@ -102,11 +98,11 @@ func (o *outliner) attributes(list []string) string {
 		case name == "class":
 			fmt.Fprintf(&b, " class×%d", len(strings.Fields(value)))
 		case name == "id", name == "role", name == "type", name == "name", name == "data-testid":
-			fmt.Fprintf(&b, " %s=%q", name, maskDigits(truncate(logging.Redact(value), longestLabel)))
+			fmt.Fprintf(&b, " %s=%q", name, maskDigits(logging.Truncate(logging.Redact(value), longestLabel)))
 		case name == "aria-label", name == "title", name == "alt", name == "placeholder":
 			fmt.Fprintf(&b, " %s=%q", name, o.mask(value, longestLabel))
 		case strings.HasPrefix(name, "data-"), strings.HasPrefix(name, "aria-"), name == "hidden", name == "disabled":
-			b.WriteString(" " + truncate(name, longestLabel))
+			b.WriteString(" " + logging.Truncate(name, longestLabel))
 		}
 		if b.Len() > 4*longestLabel {
 			b.WriteString(" …")
@@ -116,16 +112,16 @@ func (o *outliner) attributes(list []string) string {
 	return b.String()
 }
 
-// mask takes from a text what could be private.
+// mask hides in a text what could be private.
 func (o *outliner) mask(text string, longest int) string {
-	// A secret must be whole to be known for one, so it is taken away first.
-	text = logging.Redact(truncate(text, longestRead))
-	text = strings.Join(strings.Fields(truncate(text, 4*longest)), " ")
+	// A secret must be whole to be recognised, so it is removed first.
+	text = logging.Redact(logging.Truncate(text, longestRead))
+	text = strings.Join(strings.Fields(logging.Truncate(text, 4*longest)), " ")
 	if o.secret || codeLike.MatchString(text) {
-		return truncate(maskAll(text), longest)
+		return logging.Truncate(maskAll(text), longest)
 	}
 	text = spelled.ReplaceAllString(text, "[code]")
-	return truncate(maskDigits(text), longest)
+	return logging.Truncate(maskDigits(text), longest)
 }
 
 func maskAll(text string) string {
@@ -140,7 +136,7 @@ func maskAll(text string) string {
 	}, text)
 }
 
-// maskDigits leaves numbers of one digit, as in the names of elements.
+// maskDigits leaves numbers of one digit, as in the names of elements, as they are.
 func maskDigits(text string) string {
 	return digits.ReplaceAllStringFunc(text, func(s string) string { return strings.Repeat("0", len(s)) })
 }

@@ -31,11 +31,11 @@
   // what tells the screens apart.
   function signature() {
     const code = all(k.code)[0];
-    const picture = code && all(k.picture, code)[0];
+    const image = code && all(k.image, code)[0];
     return JSON.stringify([
       code && (code.getAttribute(k.attribute) || "").slice(0, 4096),
       code && all(k.overlay, code).length,
-      picture && picture.style.opacity,
+      image && image.style.opacity,
       k.selectors.map(there),
     ]);
   }

@@ -62,7 +62,7 @@
     return btoa(String.fromCharCode(...bytes));
   }
 
-  // assemble puts the login string together as the page does, or returns "".
+  // assemble builds the QR payload as the page does, or returns "".
   // The reference is read last, when everything that takes time is there.
   async function assemble(known) {
     const names = ["noise_key", "identity_key", "adv_secret", "platform", "prefixed"];
@@ -72,7 +72,7 @@
       if (!ref || !noise || !identity || !secret) return "";
       const fields = [ref, base64(noise), base64(identity), base64(secret)];
       if (platform !== undefined) fields.push(String(platform));
-      return (prefixed && k.login.prefixes && k.login.prefixes.length ? k.login.prefixes[0] : "") + fields.join(",");
+      return (prefixed && k.qr_payload.prefixes && k.qr_payload.prefixes.length ? k.qr_payload.prefixes[0] : "") + fields.join(",");
     };
   }
 
@@ -99,9 +99,8 @@
   }
 
   function opacity(code) {
-    const picture = all(k.dom.picture, code)[0];
     let product = 1;
-    for (let e = picture; e && e !== code.parentElement; e = e.parentElement) {
+    for (let e = all(k.dom.image, code)[0]; e && e !== code.parentElement; e = e.parentElement) {
       product *= Number(getComputedStyle(e).opacity);
     }
     return product;
@@ -189,8 +188,8 @@
   }
 
   return {
-    // look returns the whole record. It never throws for what the page lacks.
-    async look() {
+    // observe never throws for what the page lacks.
+    async observe() {
       const known = registry();
       listen(known);
       const before = k.socket_states[word(peek("socket_state", known))];
@@ -199,11 +198,12 @@
         unpaired ? assemble(known) : () => "",
         before === "connected" ? "" : ask("link_method", known, 200),
       ]);
-      const record = Object.assign(page(), modules(known), { linkMethod: word(method), assembled: cut(finish()) });
-      if (record.progress < 0 && before === "connected" && !record.hasSynced) {
-        record.progress = Number(await ask("progress", known, 200)) || -1;
+      const seen = page();
+      const found = Object.assign(modules(known), { linkMethod: word(method), assembled: cut(finish()) });
+      if (seen.progress < 0 && before === "connected" && !found.hasSynced) {
+        seen.progress = Number(await ask("progress", known, 200)) || -1;
       }
-      return record;
+      return { document: seen, modules: found };
     },
   };
 })

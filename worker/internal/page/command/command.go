@@ -1,0 +1,213 @@
+// Package command carries out in the page what a person asks for: a pairing code,
+// or the end of the link. It first asks the page's modules, and where they are
+// missing it does what a person would.
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/input"
+	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/target"
+	"session-manager/worker/internal/page/view"
+)
+
+// Timings bound the commands. Zero fields take the defaults.
+type Timings struct {
+	// Total bounds a whole command, however much time the caller gives.
+	Total time.Duration
+	// Answer is how long the page may take for what it was asked, with its server;
+	// Press is how long what follows a press may take.
+	Answer, Press time.Duration
+}
+
+func (t Timings) withDefaults() Timings {
+	t.Total = cmp.Or(t.Total, 90*time.Second)
+	t.Answer = cmp.Or(t.Answer, 25*time.Second)
+	t.Press = cmp.Or(t.Press, 1500*time.Millisecond)
+	return t
+}
+
+// Commands carries out commands in one page, one at a time. It is safe for
+// concurrent use.
+type Commands struct {
+	t       Timings
+	call    time.Duration
+	target  *target.Target
+	scripts *atomic.Pointer[script.Set]
+	views   *view.Latest
+	log     *slog.Logger
+
+	turn chan struct{} // holds one token, of the command under way
+	busy atomic.Bool
+
+	mu      sync.Mutex
+	pairing pairing
+}
+
+// New returns the Commands of a page. Each call of Chrome, and each wait for a page
+// that is loading, may take as long as call.
+func New(t *target.Target, scripts *atomic.Pointer[script.Set], views *view.Latest, log *slog.Logger, timings Timings, call time.Duration) *Commands {
+	return &Commands{t: timings.withDefaults(), call: call, target: t, scripts: scripts, views: views, log: log, turn: make(chan struct{}, 1)}
+}
+
+// Busy reports whether a command is under way. Meanwhile nobody else may touch
+// the page.
+func (c *Commands) Busy() bool { return c.busy.Load() }
+
+// do carries out one command within ctx, Timings.Total and the page's life.
+func (c *Commands) do(ctx context.Context, command func(context.Context, view.View) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.t.Total)
+	defer cancel()
+	defer context.AfterFunc(c.target.Life(), cancel)()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return c.target.Explain(ctx.Err())
+	}
+	c.busy.Store(true)
+	defer c.busy.Store(false)
+	v, err := c.settled(ctx)
+	if err == nil {
+		err = command(ctx, v)
+	}
+	return c.target.Explain(err)
+}
+
+// settled waits until the page is no longer loading, and returns its view.
+func (c *Commands) settled(ctx context.Context) (view.View, error) {
+	short, cancel := context.WithTimeout(ctx, c.call)
+	defer cancel()
+	v, err := c.views.Await(short, func(v view.View) bool { return v.Observed && v.Reported.Condition != rpc.PageLoading })
+	switch {
+	case err == nil:
+		return v, nil
+	case ctx.Err() != nil:
+		return v, ctx.Err()
+	case !v.Observed:
+		return v, rpc.ErrNoPage
+	}
+	return v, nil
+}
+
+// Press presses one button, for the loop, when it has appeared: the modules know
+// of a screen before it is drawn.
+func (c *Commands) Press(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.call)
+	defer cancel()
+	return c.reach(ctx, func(in *input.Input) error {
+		if _, err := in.Appears(ctx, name, c.t.Press); err != nil {
+			return err
+		}
+		return in.Press(ctx, name)
+	})
+}
+
+// Return leads the page from a pairing code to its QR, for the loop.
+func (c *Commands) Return(ctx context.Context) error {
+	if err := c.Press(ctx, input.ByQR); err != nil {
+		return err
+	}
+	c.setPairing(pairing{})
+	return nil
+}
+
+// reach acts in the current document.
+func (c *Commands) reach(ctx context.Context, act func(*input.Input) error) error {
+	in, err := input.Reach(ctx, c.target, c.scripts.Load())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(c.target.Life(), c.call)
+		defer cancel()
+		in.Release(ctx)
+	}()
+	return act(in)
+}
+
+// LogOut ends the link through the page, and returns when the page has wiped its
+// login. It is bounded by ctx. Errors are those of rpc.Worker; after any other one
+// the link may or may not have ended.
+func (c *Commands) LogOut(ctx context.Context) error {
+	err := c.do(ctx, func(ctx context.Context, v view.View) error {
+		if !v.Reported.Registered {
+			return rpc.ErrNotLinked
+		}
+		if err := c.logOutByModules(ctx); err != nil {
+			c.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
+			return c.logOutByHand(ctx)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot log out: %w", err)
+	}
+	return nil
+}
+
+// wiped waits until the login has left the page's storage.
+func (c *Commands) wiped(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	_, err := c.views.Await(ctx, func(v view.View) bool { return !v.Reported.Registered })
+	return err
+}
+
+// logOutByModules makes the calls of the selectors. The page goes away while
+// they are under way.
+func (c *Commands) logOutByModules(ctx context.Context) error {
+	calls := c.scripts.Load().LogOut.Calls
+	if len(calls) == 0 {
+		return errors.New("there is no module for it")
+	}
+	return c.reach(ctx, func(in *input.Input) error {
+		made, err := in.Invoke(ctx, calls, "", c.t.Answer)
+		switch {
+		case err != nil && !errors.Is(err, target.ErrStale):
+			return err
+		case made.Missing:
+			return errors.New("the page's modules are missing")
+		case made.Failed:
+			return errors.New("the page's modules failed")
+		}
+		if err := c.wiped(ctx, c.t.Answer); err != nil {
+			return fmt.Errorf("the page's modules had no effect: %w", err)
+		}
+		return nil
+	})
+}
+
+// logOutByHand presses the button that logs out, in a dialog first, or the menu
+// that holds it, until the link has ended.
+func (c *Commands) logOutByHand(ctx context.Context) error {
+	for {
+		err := c.reach(ctx, func(in *input.Input) error {
+			if err := in.Press(ctx, input.LogOut); !errors.Is(err, input.ErrNothingToPress) {
+				return err
+			}
+			return in.Press(ctx, input.Menu)
+		})
+		if err != nil && !errors.Is(err, target.ErrStale) && !errors.Is(err, input.ErrNothingToPress) {
+			return err
+		}
+		// What was pressed opens a menu, or a dialog, or ends the link.
+		if c.wiped(ctx, c.t.Press) == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}

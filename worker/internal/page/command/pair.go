@@ -1,0 +1,243 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/input"
+	"session-manager/worker/internal/page/view"
+)
+
+var (
+	// phoneNumber is E.164 without its plus.
+	phoneNumber = regexp.MustCompile(`^[1-9][0-9]{7,14}$`)
+	// pairingCode is what the page makes: without letters that look like digits.
+	pairingCode = regexp.MustCompile(`^[1-9A-Z]{8}$`)
+)
+
+// errNoModules means that the page's own functions can't be called.
+var errNoModules = errors.New("the page's modules offer no pairing code")
+
+// pairing is the latest request for a code. It is a secret.
+type pairing struct {
+	document int
+	phone    rpc.Secret
+	code     rpc.Secret
+	until    time.Time
+}
+
+// reusable is how much of a code's life must be left for it to be given again.
+const reusable = 30 * time.Second
+
+// Pair makes the page offer a code that links the phone with this number, and
+// returns when it has one. A code of the same phone that can still be used is
+// returned again. Errors are those of rpc.Worker.
+func (c *Commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
+	if !phoneNumber.MatchString(string(phone)) {
+		return rpc.Pairing{}, rpc.ErrPhoneRefused
+	}
+	var made rpc.Pairing
+	err := c.do(ctx, func(ctx context.Context, v view.View) error {
+		if v.Reported.Condition != rpc.PageUnlinked {
+			return rpc.ErrNotUnlinked
+		}
+		if live, ok := c.livePairing(v.Document, phone); ok {
+			made = rpc.Pairing{Code: live.code, TTL: time.Until(live.until)}
+			return nil
+		}
+		var err error
+		made, err = c.makeCode(ctx, v.Document, phone)
+		return err
+	})
+	if err != nil {
+		return rpc.Pairing{}, fmt.Errorf("cannot get a pairing code: %w", err)
+	}
+	return made, nil
+}
+
+// livePairing returns the code of that phone that can still be used.
+func (c *Commands) livePairing(document int, phone rpc.Secret) (pairing, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	live := c.pairing
+	return live, live.code != "" && live.phone == phone && live.document == document && time.Until(live.until) > reusable
+}
+
+func (c *Commands) setPairing(made pairing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pairing = made
+}
+
+// PairingUntil is when the life of the document's pairing code ends; until then
+// none of its QR codes can be used. It is zero when no code was asked for.
+func (c *Commands) PairingUntil(document int) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pairing.document != document {
+		return time.Time{}
+	}
+	return c.pairing.until
+}
+
+// makeCode asks the page's modules for a code, and without them does what a person
+// would. After a failure the loop leads the page back to its QR.
+func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret) (rpc.Pairing, error) {
+	var code rpc.Secret
+	k := c.scripts.Load().Pairing
+	life := time.Duration(k.CodeSeconds) * time.Second
+	err := c.reach(ctx, func(in *input.Input) (err error) {
+		// From here on the secret in the page's QR is not that of its session.
+		c.setPairing(pairing{document: document, until: time.Now().Add(life)})
+		code, err = c.codeByModules(ctx, in, k.Calls, phone)
+		if errors.Is(err, errNoModules) {
+			c.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
+			code, err = c.codeByHand(ctx, in, phone)
+		}
+		if err == nil && !pairingCode.MatchString(string(code)) {
+			err = fmt.Errorf("%w: what it gives is not a code", rpc.ErrPairingUnavailable)
+		}
+		if err != nil {
+			c.setPairing(pairing{document: document, until: time.Now()})
+		}
+		return err
+	})
+	if err != nil {
+		return rpc.Pairing{}, err
+	}
+	c.log.Info(logid.PairingCodeReceived)
+	c.setPairing(pairing{document: document, phone: phone, code: code, until: time.Now().Add(life)})
+	return rpc.Pairing{Code: code, TTL: life}, nil
+}
+
+// codeByModules makes the calls of the selectors.
+func (c *Commands) codeByModules(ctx context.Context, in *input.Input, calls []selectors.Call, phone rpc.Secret) (rpc.Secret, error) {
+	if len(calls) == 0 {
+		return "", errNoModules
+	}
+	if err := c.connected(ctx); err != nil {
+		return "", err
+	}
+	made, err := in.Invoke(ctx, calls, string(phone), c.t.Answer)
+	switch {
+	case err != nil:
+		return "", err
+	case made.Missing:
+		return "", fmt.Errorf("%w: they are missing", errNoModules)
+	case made.Late:
+		return "", fmt.Errorf("%w: they gave no answer in %v", errNoModules, c.t.Answer)
+	case made.Refusal != "":
+		return "", refusalOf(made.Refusal)
+	case made.Failed:
+		return "", fmt.Errorf("%w: they failed", errNoModules)
+	}
+	return rpc.Secret(made.Value), nil
+}
+
+// connected waits until the page can ask its server for a code, as far as is known.
+// Asked earlier it refuses its modules, and ignores its button.
+func (c *Commands) connected(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, c.t.Answer)
+	defer cancel()
+	_, err := c.views.Await(short, func(v view.View) bool {
+		return v.Socket == "" || v.Socket == selectors.SocketUnpaired || v.Socket == selectors.SocketIdle
+	})
+	if err != nil {
+		return fmt.Errorf("%w: the page has no connection", rpc.ErrPairingUnavailable)
+	}
+	return nil
+}
+
+// presses is how often a button without effect is pressed.
+const presses = 3
+
+// codeByHand fills in the page's form.
+func (c *Commands) codeByHand(ctx context.Context, in *input.Input, phone rpc.Secret) (rpc.Secret, error) {
+	if err := c.fillForm(ctx, in, string(phone)); err != nil {
+		return "", err
+	}
+	before, err := in.Codes(ctx)
+	if err != nil {
+		return "", err
+	}
+	// Opening the form can make the page connect again.
+	if err := c.connected(ctx); err != nil {
+		return "", err
+	}
+	// The connection may be lost again, or nothing may be known of it: a person who
+	// sees nothing happen presses again, if there still is something to press.
+	for try := range presses {
+		if err := in.Press(ctx, input.Next); err != nil && (try == 0 || !errors.Is(err, input.ErrNothingToPress)) {
+			return "", unavailable(err)
+		}
+		seen, err := in.Outcome(ctx, before, c.t.Answer/presses)
+		switch {
+		case err != nil:
+			return "", err
+		case seen.Code != "":
+			return rpc.Secret(seen.Code), nil
+		case seen.Refusal != "":
+			return "", refusalOf(seen.Refusal)
+		}
+	}
+	return "", fmt.Errorf("%w: no code came in %v", rpc.ErrPairingUnavailable, c.t.Answer)
+}
+
+func (c *Commands) fillForm(ctx context.Context, in *input.Input, phone string) error {
+	if err := c.openForm(ctx, in); err != nil {
+		return unavailable(err)
+	}
+	if err := in.TypeOver(ctx, input.Field, "+"+phone); err != nil {
+		return unavailable(err)
+	}
+	typed, err := in.Typed(ctx)
+	if err != nil {
+		return err
+	}
+	if typed != phone {
+		return unavailable(errors.New("its form did not accept the number"))
+	}
+	return nil
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", rpc.ErrPairingUnavailable, err) }
+
+// openForm leads the page to its form for a phone number. A form or a code that is
+// open already is left first, with what is in it.
+func (c *Commands) openForm(ctx context.Context, in *input.Input) error {
+	if err := in.Press(ctx, input.ByQR); err != nil && !errors.Is(err, input.ErrNothingToPress) {
+		return err
+	}
+	if _, err := in.Appears(ctx, input.ByPhone, c.call); err != nil {
+		return err
+	}
+	// What is being drawn moves, and a click misses it then.
+	for range presses {
+		if err := in.Press(ctx, input.ByPhone); err != nil && !errors.Is(err, input.ErrNothingToPress) {
+			return err
+		}
+		if there, err := in.Appears(ctx, input.Field, c.t.Press); err != nil || there {
+			return err
+		}
+	}
+	return errors.New("its form for a phone number did not open")
+}
+
+// refusalOf translates the names by which act.js calls the refusals.
+func refusalOf(name string) error {
+	switch name {
+	case "phone":
+		return rpc.ErrPhoneRefused
+	case "too_many":
+		return rpc.ErrTooManyAttempts
+	default:
+		return rpc.ErrPairingUnavailable
+	}
+}

@@ -1,0 +1,150 @@
+package observe
+
+import (
+	"log/slog"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/qrpayload"
+	"session-manager/worker/internal/page/script"
+)
+
+// answer is what observe.js returns.
+type answer struct {
+	Document documentAnswer `json:"document"`
+	Modules  modulesAnswer  `json:"modules"`
+}
+
+// documentAnswer is what the document shows.
+type documentAnswer struct {
+	URL             string          `json:"url"`
+	Status          int             `json:"status"`
+	Splash          bool            `json:"splash"`
+	Mount           bool            `json:"mount"`
+	Visible         bool            `json:"visible"`
+	Online          bool            `json:"online"`
+	Registered      *bool           `json:"registered"`
+	Remains         bool            `json:"remains"`
+	Shown           string          `json:"shown"`
+	Buttons         []string        `json:"buttons"`
+	Opacity         float64         `json:"opacity"`
+	AutoLogoutFrame bool            `json:"autoLogoutFrame"`
+	Screens         []classify.Sign `json:"screens"`
+	Progress        float64         `json:"progress"`
+	Uncaught        []string        `json:"uncaught"`
+}
+
+// modulesAnswer is what the page's modules answer.
+type modulesAnswer struct {
+	Loader        bool    `json:"loader"`
+	Version       string  `json:"version"`
+	Socket        string  `json:"socket"`
+	Stream        string  `json:"stream"`
+	Mode          string  `json:"mode"`
+	LinkMethod    string  `json:"linkMethod"`
+	HasSynced     *bool   `json:"hasSynced"`
+	NetworkOnline *bool   `json:"networkOnline"`
+	Ref           string  `json:"ref"`
+	RefTTL        float64 `json:"refTTL"`
+	Assembled     string  `json:"assembled"`
+}
+
+// translate makes an observation of an answer.
+func (o *Observer) translate(a answer, document int, now time.Time) classify.Observation {
+	d, m, set := a.Document, a.Modules, o.current.scripts
+	seen := classify.Observation{
+		Document: document,
+		Navigation: classify.Navigation{
+			ErrorPage:      strings.HasPrefix(d.URL, "chrome-error:"),
+			UnsupportedURL: script.ContainsAny(d.URL, set.URLs.Unsupported),
+			Status:         d.Status,
+		},
+		Drawn: classify.Drawn{
+			Splash: d.Splash, Mount: d.Mount, Screens: d.Screens, Progress: percent(d.Progress),
+			Buttons: d.Buttons, Opacity: d.Opacity, AutoLogoutFrame: d.AutoLogoutFrame,
+		},
+		Modules: classify.Modules{
+			Loader: m.Loader, Version: m.Version, Socket: set.SocketStates[m.Socket], Method: set.Methods[m.LinkMethod],
+			HasSynced: m.HasSynced, Ref: qrpayload.Ref(m.Ref), RefTTL: time.Duration(m.RefTTL * float64(time.Millisecond)),
+		},
+		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline),
+	}
+	if sameOrigin(d.URL, o.url) { // The storage of another site proves nothing.
+		seen.Storage = classify.Storage{Registered: d.Registered, Remains: d.Remains}
+	}
+	dom := o.reading(selectors.ReaderDOM, d.Shown, now)
+	if !dom.Found && set.Uses(selectors.ReaderDOM) && m.Ref != "" && strings.Contains(d.Shown, m.Ref) {
+		// The page shows a code of a form that is new to us. Assembled in the old
+		// form it would not be what is on the screen.
+		m.Assembled = ""
+	}
+	seen.Readings = []classify.Reading{dom, o.reading(selectors.ReaderModules, m.Assembled, now)}
+	return seen
+}
+
+// reading parses what a reader found. What no phone would accept does not count.
+func (o *Observer) reading(reader selectors.Reader, found string, now time.Time) classify.Reading {
+	r := classify.Reading{Reader: reader, At: now}
+	if found == "" || !o.current.scripts.Uses(reader) {
+		return r
+	}
+	code, err := o.current.scripts.Parse(found)
+	if err != nil {
+		o.refuse(reader, err)
+		r.Err = err
+		return r
+	}
+	r.Found, r.Code = true, code
+	return r
+}
+
+// refuse logs why a reader's text is not served, once per reader and reason.
+func (o *Observer) refuse(reader selectors.Reader, err error) {
+	if o.refusals[reader] == err.Error() {
+		return
+	}
+	o.refusals[reader] = err.Error()
+	o.log.Warn(logid.QRPayloadRejected, logging.KeyReader, string(reader), logging.KeyError, err)
+}
+
+// words are what the page's modules call their states.
+type words struct {
+	socket, stream, mode string
+	visible              bool
+}
+
+// note logs the page's own words for its state when they change.
+func (o *Observer) note(m modulesAnswer, visible bool) {
+	now := words{m.Socket, m.Stream, m.Mode, visible}
+	if now == o.words {
+		return
+	}
+	o.words = now
+	_, known := o.current.scripts.SocketStates[m.Socket]
+	level := slog.LevelDebug
+	if m.Socket != "" && !known || !visible {
+		level = slog.LevelWarn // It will be misunderstood, or it will be slow.
+	}
+	o.log.Log(o.target.Life(), level, logid.PageStateChanged, slog.String(logging.KeyState, m.Socket),
+		slog.String("stream", m.Stream), slog.String("mode", m.Mode), slog.Bool("visible", visible))
+}
+
+// sameOrigin reports whether two addresses share their storage.
+func sameOrigin(a, b string) bool {
+	x, errX := url.Parse(a)
+	y, errY := url.Parse(b)
+	return errX == nil && errY == nil && x.Scheme == y.Scheme && x.Host == y.Host
+}
+
+func percent(f float64) int {
+	if math.IsNaN(f) || f < 0 {
+		return -1
+	}
+	return int(math.Min(math.Round(f), 100))
+}

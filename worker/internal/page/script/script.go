@@ -1,0 +1,124 @@
+// Package script compiles a selectors file into the scripts that run in the page:
+// observe.js reads a document, act.js finds what a person would press, hint.js
+// reports when it is worth observing, image.js copies an image.
+package script
+
+import (
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/qrpayload"
+)
+
+var (
+	//go:embed observe.js
+	observeJS string
+	//go:embed tools.js
+	toolsJS string
+	//go:embed act.js
+	actJS string
+	//go:embed hint.js
+	hintJS string
+	//go:embed image.js
+	imageJS string
+)
+
+// Binding is the function in the isolated world that hint.js calls.
+const Binding = "hint"
+
+// Set is a selectors file, compiled. It is immutable.
+type Set struct {
+	*selectors.Set
+	shape qrpayload.Shape
+	// Observe and Act are expressions that make an object in a document; Hint sets
+	// up its isolated world.
+	Observe, Act, Hint string
+}
+
+// Image returns the function that copies the image it is called on.
+func Image() string { return strip(imageJS, "async function") }
+
+// hintSelectors is the part of the selectors that hint.js needs.
+type hintSelectors struct {
+	Code      string   `json:"code"`
+	Attribute string   `json:"attribute"`
+	Overlay   string   `json:"overlay"`
+	Image     string   `json:"image"`
+	Selectors []string `json:"selectors"`
+	Calm      []string `json:"calm"`
+}
+
+// New compiles a file; an empty one stands for the built-in selectors. Errors
+// match rpc.ErrSelectors.
+func New(file []byte) (*Set, error) {
+	k, err := selectors.Read(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
+	}
+	h := hintSelectors{
+		Code: k.DOM.Code, Attribute: k.DOM.CodeAttribute, Overlay: k.DOM.Overlay, Image: k.DOM.Image,
+		Selectors: []string{k.DOM.Splash, k.DOM.AutoLogoutFrame}, Calm: []string{},
+	}
+	for _, s := range k.Screens {
+		h.Selectors = append(h.Selectors, s.Selectors...)
+		if s.Name == selectors.ScreenMain {
+			h.Calm = append(h.Calm, s.Selectors...)
+		}
+	}
+	all, err := json.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode selectors: %w", err)
+	}
+	some, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode selectors: %w", err)
+	}
+	// The page could see the DOM event that takes a hint from its world to ours,
+	// if it knew its name.
+	ping := rand.Text()
+	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
+	return &Set{
+		Set:     k,
+		shape:   qrpayload.Shape{Prefixes: k.QRPayload.Prefixes, ExtraFields: k.QRPayload.ExtraFields},
+		Observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
+		Act:     fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
+		Hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, ping, Binding),
+	}, nil
+}
+
+// strip removes what comes before the first words of the code, and the line
+// break after it.
+func strip(script, first string) string {
+	return strings.TrimSpace(script[max(0, strings.Index(script, first)):])
+}
+
+// Uses reports whether the reader may be used.
+func (s *Set) Uses(reader selectors.Reader) bool { return slices.Contains(s.Readers.Use, reader) }
+
+// Parse takes apart a QR payload.
+func (s *Set) Parse(text string) (qrpayload.Code, error) { return s.shape.Parse(text) }
+
+// LoggedOut reports whether an address is that of an ended session, and if so why
+// it ended, for people.
+func (s *Set) LoggedOut(address string) (why string, ended bool) {
+	if !ContainsAny(address, s.URLs.LoggedOut) {
+		return "", false
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", true
+	}
+	return s.LogoutReasons[u.Query().Get(s.URLs.LogoutReasonParameter)], true
+}
+
+// ContainsAny reports whether an address has one of the parts in it.
+func ContainsAny(address string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(address, part) })
+}

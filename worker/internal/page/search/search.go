@@ -1,0 +1,261 @@
+// Package search finds a QR code in the images of the page, or in a screenshot of
+// it. That takes long, and needs nothing that the page could break.
+package search
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"image"
+	"image/png"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/screenshot"
+	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/target"
+)
+
+// mostImages bounds one search.
+const mostImages = 16
+
+// Timings of searches. Zero fields take the defaults.
+type Timings struct {
+	// Within bounds one search by one reader; a busy machine needs seconds for
+	// what an idle one does at once.
+	Within time.Duration
+	// Again is how long after one search the next may begin, doubled after each
+	// without success up to AgainMax.
+	Again, AgainMax time.Duration
+}
+
+func (t Timings) withDefaults() Timings {
+	t.Within = cmp.Or(t.Within, 10*time.Second)
+	t.Again = cmp.Or(t.Again, time.Second)
+	t.AgainMax = cmp.Or(t.AgainMax, 8*time.Second)
+	return t
+}
+
+// result is what came of a search.
+type result struct {
+	document int
+	readings []classify.Reading
+}
+
+// Searcher searches one page, next to its loop.
+type Searcher struct {
+	t       Timings
+	target  *target.Target
+	scripts *atomic.Pointer[script.Set]
+	log     *slog.Logger
+	done    func()
+	want    chan int    // capacity 1: the document to search
+	found   chan result // capacity 1
+
+	// The loop's own.
+	busy     bool
+	interval time.Duration
+	next     time.Time
+}
+
+// New returns the Searcher of a page. It calls done after each search.
+func New(t *target.Target, scripts *atomic.Pointer[script.Set], log *slog.Logger, timings Timings, done func()) *Searcher {
+	timings = timings.withDefaults()
+	return &Searcher{
+		t: timings, target: t, scripts: scripts, log: log, done: done,
+		want: make(chan int, 1), found: make(chan result, 1), interval: timings.Again,
+	}
+}
+
+// Ask starts a search, unless one is running or the last was just now, and returns
+// when to ask again. After a search without success the next one comes later. Ask
+// and Take must not be called concurrently.
+func (s *Searcher) Ask(document int, now time.Time) time.Time {
+	if s.busy {
+		return now.Add(s.t.Within)
+	}
+	if now.Before(s.next) {
+		return s.next
+	}
+	s.busy = true
+	s.want <- document
+	return now.Add(s.t.Within)
+}
+
+// Take returns the result of a search of the document that has ended.
+func (s *Searcher) Take(document int, now time.Time) []classify.Reading {
+	select {
+	case r := <-s.found:
+		s.busy = false
+		if r.document != document {
+			return nil
+		}
+		s.interval = min(2*s.interval, s.t.AgainMax)
+		for _, reading := range r.readings {
+			if reading.Found {
+				s.interval = s.t.Again
+			}
+		}
+		s.next = now.Add(s.interval)
+		return r.readings
+	default:
+		return nil
+	}
+}
+
+// Run searches when asked, until the page's life ends.
+func (s *Searcher) Run() {
+	life := s.target.Life()
+	for {
+		select {
+		case <-life.Done():
+			return
+		case document := <-s.want:
+			s.found <- result{document, s.search()}
+			s.done()
+		}
+	}
+}
+
+// search decodes the images in the document, and if there is no code among them
+// the whole page.
+func (s *Searcher) search() []classify.Reading {
+	found := s.read(selectors.ReaderImage, s.images)
+	if found.Found {
+		return []classify.Reading{found, {Reader: selectors.ReaderScreenshot, At: found.At}}
+	}
+	return []classify.Reading{found, s.read(selectors.ReaderScreenshot, s.screenshot)}
+}
+
+// read has one reader find a code. The time is that of its start: what it finds
+// was on the screen at least then.
+func (s *Searcher) read(reader selectors.Reader, find func(context.Context, func(string) bool) (string, error)) classify.Reading {
+	r := classify.Reading{Reader: reader, At: time.Now()}
+	set := s.scripts.Load()
+	if !set.Uses(reader) {
+		return r
+	}
+	ctx, cancel := context.WithTimeout(s.target.Life(), s.t.Within)
+	defer cancel()
+	text, err := find(ctx, func(text string) bool { _, err := set.Parse(text); return err == nil })
+	if err != nil && ctx.Err() == nil {
+		s.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(reader), logging.KeyError, err)
+		r.Err = err
+	}
+	if code, err := set.Parse(text); err == nil {
+		r.Found, r.Code = true, code
+	}
+	return r
+}
+
+func (s *Searcher) screenshot(ctx context.Context, accept func(string) bool) (string, error) {
+	shot, err := s.target.Screenshot(ctx)
+	if err != nil {
+		return "", err
+	}
+	decoded, err := decodePNG(shot)
+	if err != nil {
+		return "", err
+	}
+	text, _ := screenshot.Read(ctx, decoded, accept)
+	return text, nil
+}
+
+// images tries each image of the document, of its shadow trees, the closed ones
+// too, and of those frames that live in the page's process.
+func (s *Searcher) images(ctx context.Context, accept func(string) bool) (string, error) {
+	root, err := s.target.Tree(ctx)
+	if err != nil {
+		return "", err
+	}
+	var last error
+	for _, id := range imagesIn(root) {
+		decoded, err := s.copyOf(ctx, id)
+		if err != nil {
+			last = err
+			continue
+		}
+		if decoded == nil {
+			continue
+		}
+		if text, ok := screenshot.Read(ctx, decoded, accept); ok {
+			return text, nil
+		}
+	}
+	return "", last
+}
+
+// imagesIn returns the first images below root, in the order of the document.
+func imagesIn(root *proto.DOMNode) []proto.DOMBackendNodeID {
+	var found []proto.DOMBackendNodeID
+	visited := 0
+	var walk func(n *proto.DOMNode)
+	walk = func(n *proto.DOMNode) {
+		if n == nil || len(found) == mostImages || visited == target.MostNodes {
+			return
+		}
+		visited++
+		switch strings.ToLower(n.NodeName) {
+		case "canvas", "img", "svg":
+			found = append(found, n.BackendNodeID)
+			return
+		}
+		for _, child := range n.ShadowRoots {
+			walk(child)
+		}
+		walk(n.ContentDocument)
+		for _, child := range n.Children {
+			walk(child)
+		}
+	}
+	walk(root)
+	return found
+}
+
+// copyOf returns what an image shows, or nil when nobody could scan it.
+func (s *Searcher) copyOf(ctx context.Context, id proto.DOMBackendNodeID) (image.Image, error) {
+	element, err := s.target.Element(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find image: %w", err)
+	}
+	defer element.Release(ctx)
+	var address string
+	if err := element.Apply(ctx, &address, script.Image()); err != nil {
+		return nil, fmt.Errorf("cannot copy image: %w", err)
+	}
+	encoded, ok := strings.CutPrefix(address, "data:image/png;base64,")
+	if !ok {
+		return nil, nil
+	}
+	data, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read image: %w", err)
+	}
+	return decodePNG(data)
+}
+
+// decodePNG refuses what would take too much memory before it takes it.
+func decodePNG(data []byte) (image.Image, error) {
+	size, err := png.DecodeConfig(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read image: %w", err)
+	}
+	if size.Width <= 0 || size.Height <= 0 || size.Width > screenshot.MaxPixels/size.Height {
+		return nil, fmt.Errorf("cannot read image: %w", target.ErrTooLarge)
+	}
+	decoded, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read image: %w", err)
+	}
+	return decoded, nil
+}

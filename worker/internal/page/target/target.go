@@ -1,0 +1,253 @@
+// Package target talks to one page of a Chrome over CDP: it evaluates scripts,
+// reads the document and sends input. It knows nothing of what the page is for.
+package target
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"sync"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
+)
+
+// world is the name of the isolated world that scripts run in.
+const world = "hint"
+
+// Target is one page target. It is safe for concurrent use. Calls are bounded by
+// their ctx and by the life that Open was given.
+type Target struct {
+	// Page is rod's. Its own context may have ended: rod keeps the pages that a
+	// browser once had.
+	Page *rod.Page
+	life context.Context
+	// dom serialises the reading of whole documents.
+	dom sync.Mutex
+}
+
+// Open attaches to a page target that is still blank, or to a new one, for the
+// time of life. It returns the ids of all other pages too: Chrome restores the
+// tabs of a profile, and a second tab of the same site starves the first.
+func Open(ctx, life context.Context, browser *rod.Browser) (*Target, []proto.TargetTargetID, error) {
+	id, others, err := choose(browser.Context(ctx))
+	if err != nil {
+		return nil, nil, err
+	}
+	page, err := browser.Context(life).PageFromTarget(id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot attach to page: %w", err)
+	}
+	return &Target{Page: page, life: life}, others, nil
+}
+
+func choose(browser *rod.Browser) (taken proto.TargetTargetID, others []proto.TargetTargetID, err error) {
+	list, err := proto.TargetGetTargets{}.Call(browser)
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot list targets: %w", err)
+	}
+	for _, info := range list.TargetInfos {
+		switch {
+		case !IsPage(info):
+		case taken == "" && info.URL == "about:blank":
+			taken = info.TargetID
+		default:
+			others = append(others, info.TargetID)
+		}
+	}
+	if taken != "" {
+		return taken, others, nil
+	}
+	made, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(browser)
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot create page: %w", err)
+	}
+	return made.TargetID, others, nil
+}
+
+// IsPage reports whether a target is a page, rather than a worker or a frame.
+func IsPage(info *proto.TargetTargetInfo) bool {
+	return info.Type == proto.TargetTargetInfoTypePage && info.Subtype == ""
+}
+
+// Life ends with the page.
+func (t *Target) Life() context.Context { return t.life }
+
+// Prepare makes the page visible to itself, and turns on the events that package
+// events handles.
+func (t *Target) Prepare(ctx context.Context) error {
+	page := t.Page.Context(ctx)
+	// A page that believes it is hidden waits five seconds before it connects.
+	if err := (proto.EmulationSetFocusEmulationEnabled{Enabled: true}).Call(page); err != nil {
+		return fmt.Errorf("cannot emulate focus: %w", err)
+	}
+	// The Runtime domain stays off: a page can detect that it is on. Log brings
+	// the browser's own complaints.
+	if err := (proto.LogEnable{}).Call(page); err != nil {
+		return fmt.Errorf("cannot listen to the log: %w", err)
+	}
+	// Only the frames of the page's connection are of interest; Chrome keeps
+	// nothing of what is loaded.
+	if err := (proto.NetworkEnable{MaxTotalBufferSize: new(0), MaxResourceBufferSize: new(0)}).Call(page); err != nil {
+		return fmt.Errorf("cannot listen to the network: %w", err)
+	}
+	return nil
+}
+
+// Navigate goes to an address. Unlike a reload it revives a crashed page. The
+// failure is Chrome's name of the error for which the address was not reached,
+// such as net::ERR_NAME_NOT_RESOLVED, and empty if it was.
+func (t *Target) Navigate(ctx context.Context, address string) (failure string, err error) {
+	res, err := proto.PageNavigate{URL: address}.Call(t.Page.Context(ctx))
+	if err != nil {
+		return "", fmt.Errorf("cannot navigate: %w", err)
+	}
+	return res.ErrorText, nil
+}
+
+// ClearCache drops the HTTP cache and the service worker of an address, which can
+// keep an error page alive. All else in storage is the login.
+func (t *Target) ClearCache(ctx context.Context, address string) error {
+	page := t.Page.Context(ctx)
+	if err := (proto.NetworkClearBrowserCache{}).Call(page); err != nil {
+		return err
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	return proto.StorageClearDataForOrigin{Origin: u.Scheme + "://" + u.Host, StorageTypes: "service_workers"}.Call(page)
+}
+
+// Screenshot returns a PNG of what the page shows.
+func (t *Target) Screenshot(ctx context.Context) ([]byte, error) {
+	shot, err := proto.PageCaptureScreenshot{Format: proto.PageCaptureScreenshotFormatPng}.Call(t.Page.Context(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("cannot take screenshot: %w", err)
+	}
+	return shot.Data, nil
+}
+
+// Object is an object of a document. It dies with the document.
+type Object struct {
+	target *Target
+	id     proto.RuntimeRemoteObjectID
+}
+
+// New returns the object that an expression makes in the page's own world.
+func (t *Target) New(ctx context.Context, expression string) (*Object, error) {
+	res, err := t.evaluate(ctx, proto.RuntimeEvaluate{Expression: expression})
+	if err != nil {
+		return nil, err
+	}
+	return &Object{t, res.ObjectID}, nil
+}
+
+// Element returns the object of a node of the document.
+func (t *Target) Element(ctx context.Context, id proto.DOMBackendNodeID) (*Object, error) {
+	node, err := proto.DOMResolveNode{BackendNodeID: id}.Call(t.Page.Context(ctx))
+	if err != nil {
+		return nil, stale(err)
+	}
+	return &Object{t, node.Object.ObjectID}, nil
+}
+
+// Release lets go of the object.
+func (o *Object) Release(ctx context.Context) {
+	_ = proto.RuntimeReleaseObject{ObjectID: o.id}.Call(o.target.Page.Context(ctx)) // It dies with its document anyway.
+}
+
+// Invoke calls a method of the object, awaits what it returns, and decodes that
+// into v.
+func (o *Object) Invoke(ctx context.Context, v any, method string, args ...any) error {
+	encoded, err := json.Marshal(append([]any{}, args...))
+	if err != nil {
+		return fmt.Errorf("cannot encode arguments: %w", err)
+	}
+	return o.Apply(ctx, v, fmt.Sprintf("function () { return this.%s(...%s); }", method, encoded))
+}
+
+// Apply does the same with a function that is called on the object.
+func (o *Object) Apply(ctx context.Context, v any, function string) error {
+	res, err := proto.RuntimeCallFunctionOn{
+		ObjectID: o.id, FunctionDeclaration: function, ReturnByValue: true, AwaitPromise: true,
+	}.Call(o.target.Page.Context(ctx))
+	if err != nil {
+		return fmt.Errorf("cannot ask page: %w", stale(err))
+	}
+	if res.ExceptionDetails != nil {
+		return fmt.Errorf("cannot ask page: %w", exception(res.ExceptionDetails))
+	}
+	return decode(res.Result, v)
+}
+
+func decode(o *proto.RuntimeRemoteObject, v any) error {
+	raw, err := o.Value.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(raw, v)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the page's answer: %w", err)
+	}
+	return nil
+}
+
+// evaluate runs an expression.
+func (t *Target) evaluate(ctx context.Context, e proto.RuntimeEvaluate) (*proto.RuntimeRemoteObject, error) {
+	res, err := e.Call(t.Page.Context(ctx))
+	if err != nil {
+		return nil, stale(err)
+	}
+	if res.ExceptionDetails != nil {
+		return nil, exception(res.ExceptionDetails)
+	}
+	return res.Result, nil
+}
+
+// Isolated decodes into v what an expression, or its promise, is in the isolated
+// world, where the page can't change what the language's own functions do.
+func (t *Target) Isolated(ctx context.Context, v any, expression string) error {
+	id, err := t.isolate(ctx)
+	if err != nil {
+		return err
+	}
+	res, err := t.evaluate(ctx, proto.RuntimeEvaluate{Expression: expression, ContextID: id, AwaitPromise: true, ReturnByValue: true})
+	if err != nil {
+		return err
+	}
+	return decode(res, v)
+}
+
+func (t *Target) isolate(ctx context.Context) (proto.RuntimeExecutionContextID, error) {
+	made, err := proto.PageCreateIsolatedWorld{FrameID: t.Page.FrameID, WorldName: world}.Call(t.Page.Context(ctx))
+	if err != nil {
+		return 0, fmt.Errorf("cannot create isolated world: %w", stale(err))
+	}
+	return made.ExecutionContextID, nil
+}
+
+// Bind adds a function to the isolated world that sends an event when it is
+// called. A binding that is added before its document would need the Runtime
+// domain.
+func (t *Target) Bind(ctx context.Context, name string) error {
+	if _, err := t.isolate(ctx); err != nil {
+		return err
+	}
+	// rod's type lacks the name of the context.
+	binding := map[string]string{"name": name, "executionContextName": world}
+	if _, err := t.Page.Context(ctx).Call(ctx, string(t.Page.SessionID), proto.RuntimeAddBinding{}.ProtoReq(), binding); err != nil {
+		return fmt.Errorf("cannot add binding: %w", stale(err))
+	}
+	return nil
+}
+
+// Send makes requests that return nothing, such as input.
+func (t *Target) Send(ctx context.Context, requests ...proto.Request) error {
+	for _, r := range requests {
+		if _, err := t.Page.Context(ctx).Call(ctx, string(t.Page.SessionID), r.ProtoReq(), r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
