@@ -85,8 +85,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	})
 	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
 
-	limits := session.DefaultLimits()
-	limits.FirstQR = cfg.QRTimeout
+	limits := session.DefaultLimits(cfg.QRTimeout)
 	factor.Stretch(&limits.Evidence, &limits.PageLoading)
 	s.session = session.New(limits, log)
 	meter, err := metrics.New(version, s.session.Snapshot())
@@ -131,7 +130,9 @@ func newWebhook(cfg *config.Config, log *events.Log, meter *metrics.Metrics, log
 	if cfg.Webhook == "" {
 		return nil, nil
 	}
-	o := webhook.Options{URL: cfg.Webhook, Events: log, Count: meter.Delivery, Logger: logger, Version: version}
+	o := webhook.Options{
+		URL: cfg.Webhook, Events: log, Timings: webhook.DefaultTimings(), Count: meter.Delivery, Logger: logger, Version: version,
+	}
 	if cfg.WebhookKeyFile != "" {
 		key, err := webhook.ReadKey(cfg.WebhookKeyFile)
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
@@ -117,43 +117,34 @@ func notEmpty(passphrase string) (string, error) {
 	return passphrase, nil
 }
 
-// ask reads a line that the terminal does not show. Whatever happens, the terminal
-// shows the next one again.
+// ask reads a line that the terminal does not show.
 func ask(ctx context.Context, tty *os.File, prompt string) (string, error) {
+	failed := func(err error) (string, error) { return "", fmt.Errorf("cannot ask for the passphrase: %w", err) }
 	if _, err := fmt.Fprint(tty, prompt); err != nil {
-		return "", fmt.Errorf("cannot ask for passphrase: %w", err)
+		return failed(err)
 	}
-	before, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	before, err := term.GetState(int(tty.Fd()))
 	if err != nil {
-		return "", fmt.Errorf("cannot ask for passphrase: %w", err)
+		return failed(err)
 	}
-	quiet := *before
-	quiet.Lflag &^= unix.ECHO
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &quiet); err != nil {
-		return "", fmt.Errorf("cannot ask for passphrase: %w", err)
-	}
-	defer func() {
-		_ = unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, before)
-		_, _ = fmt.Fprintln(tty)
-	}()
+	defer func() { _, _ = fmt.Fprintln(tty) }()
 	type answer struct {
-		line string
+		line []byte
 		err  error
 	}
 	read := make(chan answer, 1)
-	// A read of a terminal can't be interrupted; the process ends soon after ctx.
+	// A read of a terminal can't be interrupted; the process exits soon after ctx ends.
 	go func() {
-		line := make([]byte, 4096)
-		n, err := tty.Read(line)
-		read <- answer{strings.TrimRight(string(line[:n]), "\r\n"), err}
+		line, err := term.ReadPassword(int(tty.Fd()))
+		read <- answer{line, err}
 	}()
 	select {
 	case a := <-read:
 		if a.err != nil {
-			return "", fmt.Errorf("cannot ask for passphrase: %w", a.err)
+			return failed(a.err)
 		}
-		return notEmpty(a.line)
+		return notEmpty(string(a.line))
 	case <-ctx.Done():
-		return "", fmt.Errorf("cannot ask for passphrase: %w", ctx.Err())
+		return failed(errors.Join(ctx.Err(), term.Restore(int(tty.Fd()), before)))
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 )
 
 func TestAliveAnswersOnlyWhileTheLoopRuns(t *testing.T) {
 	observed, release := make(chan struct{}, 1), make(chan struct{})
-	s := New(DefaultLimits(), slog.New(slog.DiscardHandler))
+	s := New(DefaultLimits(15*time.Second), slog.New(slog.DiscardHandler))
 	s.Subscribe(func(*Snapshot) {
 		select {
 		case observed <- struct{}{}:

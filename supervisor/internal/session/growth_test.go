@@ -16,7 +16,7 @@ func TestTenThousandStateChangesLeaveNothingBehind(t *testing.T) {
 	const rounds, early = 5_000, 100
 	changes := 0
 	last := Init
-	s := New(DefaultLimits(), slog.New(slog.DiscardHandler))
+	s := New(DefaultLimits(15*time.Second), slog.New(slog.DiscardHandler))
 	s.Subscribe(func(s *Snapshot) {
 		if s.State != last {
 			changes++

@@ -26,9 +26,9 @@ type Limits struct {
 	Flapping time.Duration
 }
 
-// DefaultLimits returns the usual limits.
-func DefaultLimits() Limits {
-	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: 15 * time.Second, Flapping: 3 * time.Second}
+// DefaultLimits returns the usual limits; firstQR is a setting.
+func DefaultLimits(firstQR time.Duration) Limits {
+	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: firstQR, Flapping: 3 * time.Second}
 }
 
 // machine is everything that decides about the state. It is a value: step

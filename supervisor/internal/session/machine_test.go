@@ -52,7 +52,7 @@ var t0 = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 
 // started is a machine whose first worker runs.
 func started() machine {
-	return newMachine(DefaultLimits(), t0).step(event{kind: Spawning, generation: 1}, t0)
+	return newMachine(DefaultLimits(15*time.Second), t0).step(event{kind: Spawning, generation: 1}, t0)
 }
 
 func page(c rpc.Condition, code reason.Code) event {
@@ -208,7 +208,7 @@ func TestReadyNeedsFreshEvidence(t *testing.T) {
 }
 
 func TestBlockedHasItsReasonUntilSpawning(t *testing.T) {
-	m := newMachine(DefaultLimits(), t0).step(event{kind: Blocked, reason: reason.BrowserMissing}, at(1))
+	m := newMachine(DefaultLimits(15*time.Second), t0).step(event{kind: Blocked, reason: reason.BrowserMissing}, at(1))
 	expect(t, m, Error, reason.BrowserMissing)
 	m = m.step(event{kind: Spawning, generation: 1}, at(2))
 	expect(t, m, Init, reason.Starting)

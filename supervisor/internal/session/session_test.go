@@ -32,7 +32,7 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{log: &bytes.Buffer{}}
-		r.Session = New(DefaultLimits(), logging.New(r.log, "supervisor", slog.LevelDebug))
+		r.Session = New(DefaultLimits(15*time.Second), logging.New(r.log, "supervisor", slog.LevelDebug))
 		r.Subscribe(func(s *Snapshot) {
 			if s.Healthy != (len(r.health)%2 == 1) {
 				r.health = append(r.health, s.Healthy)

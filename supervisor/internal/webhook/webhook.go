@@ -17,7 +17,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +26,7 @@ import (
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/watch"
 )
 
 // Timings of the delivery.
@@ -60,7 +60,7 @@ type Options struct {
 	Key []byte
 	// Events of the session.
 	Events *events.Log
-	// Timings; the zero value means DefaultTimings.
+	// Timings are DefaultTimings, except in tests.
 	Timings Timings
 	// Count gets the result of each attempt.
 	Count  func(result string)
@@ -81,9 +81,6 @@ type Sender struct {
 
 // New returns a Sender for the events that follow.
 func New(o Options) *Sender {
-	if o.Timings == (Timings{}) {
-		o.Timings = DefaultTimings()
-	}
 	return &Sender{
 		Options: o, position: o.Events.Present().Last,
 		client: &http.Client{
@@ -249,7 +246,7 @@ const secretPrefix = "whsec_"
 // ReadKey reads the signing key from a file: "whsec_" and base64, or the key
 // itself.
 func ReadKey(path string) ([]byte, error) {
-	content, err := os.ReadFile(path)
+	content, err := watch.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read webhook key: %w", err)
 	}
