@@ -238,7 +238,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// press clicks the innermost pressable thing that says so.
+// press clicks the button with that label.
 func (r *rig) press(label string) {
 	r.t.Helper()
 	pressed := r.eval(`{

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// Host is the name under which programs that can't be told another address look
+// Host is the name under which programs that can't be given another address look
 // for the page. A Chrome finds the simulator under it by
 // --host-resolver-rules="MAP web.whatsapp.com 127.0.0.1:PORT".
 const Host = "web.whatsapp.com"
 
 // NewCertificate returns a certificate for Host and loopback that nobody has
-// reason to trust: it is signed by itself, lives for a day, and its key is kept
-// nowhere. A Chrome takes it with --ignore-certificate-errors.
+// reason to trust: it is self-signed, lives for a day, and its key is not kept. A
+// Chrome accepts it with --ignore-certificate-errors.
 func NewCertificate() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -40,7 +40,7 @@ type message struct {
 	Synced     bool   `json:"synced,omitempty"`
 	// pair-device
 	Refs []string `json:"refs,omitempty"`
-	// pair-success carries the string or the code that the phone was given.
+	// pair-success carries the payload or the code that the phone was given.
 	Payload string `json:"payload,omitempty"`
 	Code    string `json:"code,omitempty"`
 	Wid     string `json:"wid,omitempty"`
@@ -58,15 +58,15 @@ type message struct {
 
 // chat is one connection of a page to the imitated server.
 type chat struct {
-	server *Server
-	conn   *websocket.Conn
+	account *Account
+	conn    *websocket.Conn
 	// ctx ends with the connection; work belongs to it.
 	ctx  context.Context
 	work sync.WaitGroup
-	// answers gets the page's word on a pairing.
+	// answers gets the page's answer to a pairing.
 	answers chan bool
 
-	// The rest is guarded by server.mu.
+	// The rest is guarded by account.mu.
 	page       string
 	noise      string
 	registered bool
@@ -74,21 +74,22 @@ type chat struct {
 	code       string
 }
 
-func (s *Server) serveChat(conn *websocket.Conn) {
+// serve handles one connection until it ends.
+func (a *Account) serve(conn *websocket.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &chat{server: s, conn: conn, ctx: ctx, answers: make(chan bool, 1)}
-	s.mu.Lock()
-	s.chats[c] = struct{}{}
-	refused := s.closed || s.down
-	s.mu.Unlock()
+	c := &chat{account: a, conn: conn, ctx: ctx, answers: make(chan bool, 1)}
+	a.mu.Lock()
+	a.chats[c] = struct{}{}
+	a.mu.Unlock()
 	defer func() {
-		s.mu.Lock()
-		delete(s.chats, c)
-		s.mu.Unlock()
+		a.network.leave(conn)
+		a.mu.Lock()
+		delete(a.chats, c)
+		a.mu.Unlock()
 		cancel()
 		c.work.Wait()
 	}()
-	if !refused {
+	if a.network.join(conn) {
 		c.read()
 	}
 }
@@ -100,18 +101,17 @@ func (c *chat) read() {
 		err := websocket.JSON.Receive(c.conn, &m)
 		if err != nil {
 			if _, ok := errors.AsType[*json.SyntaxError](err); ok {
-				c.server.logger.Error("page sent no JSON", "error", err)
+				c.account.logger.Error("page sent no JSON", "error", err)
 			}
 			return
 		}
-		c.handle(m)
+		if c.account.network.silence() == nil { // Otherwise it was lost on the way.
+			c.handle(m)
+		}
 	}
 }
 
 func (c *chat) handle(m message) {
-	if c.server.silence() != nil {
-		return // It was lost on the way.
-	}
 	switch m.Type {
 	case "hello":
 		c.hello(m)
@@ -123,41 +123,46 @@ func (c *chat) handle(m message) {
 	case "alt-link":
 		c.altLink(m.Phone)
 	case "logout":
-		c.server.unlink(c.noiseKey())
+		c.account.unlink(c)
 	case "ping":
 		c.send(message{Type: "pong"})
 	default:
-		c.server.logger.Error("page sent an unknown message", "type", m.Type)
+		c.account.logger.Error("page sent an unknown message", "type", m.Type)
 	}
 }
 
-// send drops the connection when the page doesn't take the message.
+// send drops the connection when the page doesn't take the message. A silent
+// network loses it.
 func (c *chat) send(m message) {
-	if c.server.silence() != nil {
-		return // It is lost on the way.
-	}
-	if err := send(c.conn, m); err != nil {
+	if c.account.network.silence() == nil && send(c.conn, m) != nil {
 		c.close()
 	}
 }
 
+func (c *chat) streamError(reason string) { c.send(message{Type: "stream-error", Reason: reason}) }
+
 func (c *chat) close() { _ = c.conn.Close() } // A second close is harmless.
 
-func (c *chat) noiseKey() string {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	return c.noise
-}
+func (c *chat) isOn(name, value string) bool { return c.account.settings.isOn(name, value) }
+
+// pause waits for an imitated duration, and reports whether the connection still is.
+func (c *chat) pause(d time.Duration) bool { return pause(c.ctx, c.account.settings.scaled(d)) }
 
 func (c *chat) hello(m message) {
-	c.server.mu.Lock()
+	c.account.mu.Lock()
 	c.page, c.noise, c.registered = m.Page, m.Noise, m.Registered
-	c.server.mu.Unlock()
-	if _, flap := c.fault("socket", "flap"); flap {
-		c.later(flapAfter, c.close)
+	c.account.mu.Unlock()
+	if c.isOn("socket", "flap") {
+		c.work.Go(func() {
+			if c.pause(flapAfter) {
+				c.close()
+			}
+		})
 	}
+	refusal := c.refusal(m.Registered)
 	switch {
-	case c.refuse(m):
+	case refusal != "":
+		c.send(message{Type: "failure", Reason: refusal})
 	case m.Registered:
 		c.welcome(m)
 	default:
@@ -165,33 +170,20 @@ func (c *chat) hello(m message) {
 	}
 }
 
-// refuse answers a hello with one of the server's stop reasons.
-func (c *chat) refuse(m message) bool {
-	reason := ""
-	for _, r := range []struct {
-		fault, value, reason string
-		always               bool
-	}{
-		{"503", "", "503", true},
-		{"405", "", "405", true},
-		{"tos", "", "tos", true},
-		{"ban", "temp", "402", false},
-		{"ban", "perm", "406", false},
-	} {
-		if _, on := c.fault(r.fault, r.value); on && (r.always || m.Registered) {
-			reason = r.reason
+// refusal returns the server's reason to refuse a hello, or "".
+func (c *chat) refusal(registered bool) string {
+	for _, bare := range []string{"503", "405", "tos"} {
+		if c.isOn(bare, "") {
+			return bare
 		}
 	}
-	if reason == "" {
-		return false
+	switch {
+	case registered && c.isOn("ban", "temp"):
+		return "402"
+	case registered && c.isOn("ban", "perm"):
+		return "406"
 	}
-	c.send(message{Type: "failure", Reason: reason})
-	return true
-}
-
-func (c *chat) fault(name, value string) (Fault, bool) {
-	f, on := c.server.fault(name)
-	return f, on && f.Value == value
+	return ""
 }
 
 // sendRefs hands out a fresh list of refs, the first of which the page shows
@@ -199,40 +191,36 @@ func (c *chat) fault(name, value string) (Fault, bool) {
 func (c *chat) sendRefs() {
 	refs := make([]string, refsPerList)
 	for i := range refs {
-		refs[i] = newRef()
-	}
-	if _, on := c.fault("ref", "repeat"); on {
-		for i := range refs {
+		switch {
+		case c.isOn("ref", "empty"):
+		case i > 0 && c.isOn("ref", "repeat"):
 			refs[i] = refs[0]
+		default:
+			refs[i] = newRef()
 		}
 	}
-	if _, on := c.fault("ref", "empty"); on {
-		clear(refs)
-	}
-	c.server.mu.Lock()
+	c.account.mu.Lock()
 	c.refs, c.code = refs, ""
-	c.server.mu.Unlock()
+	c.account.mu.Unlock()
 	c.send(message{Type: "pair-device", Refs: refs})
-	if _, on := c.fault("adv", "rotate"); on {
-		c.work.Go(c.keepRotating)
-	}
-}
-
-func (c *chat) keepRotating() {
-	for pause(c.ctx, c.server.scaled(rotateEvery)) {
-		c.send(message{Type: "companion-reg-refresh"})
+	if c.isOn("adv", "rotate") {
+		c.work.Go(func() {
+			for c.pause(rotateEvery) {
+				c.send(message{Type: "companion-reg-refresh"})
+			}
+		})
 	}
 }
 
 // welcome logs a registered device in, and syncs it.
 func (c *chat) welcome(m message) {
-	if !c.server.admit(c) {
+	if !c.account.admit(c) {
 		c.send(message{Type: "failure", Reason: "401"})
 		return
 	}
 	c.send(message{Type: "success"})
-	if _, on := c.fault("socket", "replaced"); on {
-		c.send(message{Type: "stream-error", Reason: "replaced"})
+	if c.isOn("socket", "replaced") {
+		c.streamError("replaced")
 		return
 	}
 	c.work.Go(func() { c.sync(m.Synced) })
@@ -244,70 +232,59 @@ func (c *chat) sync(synced bool) {
 		return
 	}
 	c.send(message{Type: "sync-done"})
-	if _, on := c.fault("logout", "phone"); on {
-		c.server.forget(c)
+	if c.isOn("logout", "phone") {
+		c.account.remove(c)
 	}
-	if _, on := c.fault("conflict", "now"); on {
-		c.send(message{Type: "stream-error", Reason: "conflict"})
+	if c.isOn("conflict", "now") {
+		c.streamError("conflict")
 	}
 }
 
 // firstSync reports whether it got to the end.
 func (c *chat) firstSync() bool {
-	if _, on := c.fault("sync", "timeout"); on {
+	if c.isOn("sync", "timeout") {
 		return false
 	}
-	stuck, isStuck := c.fault("sync", "stuck")
-	_, drop := c.fault("logout", "mid-sync")
+	limit, stuck, drop := 100, c.isOn("sync", "stuck"), c.isOn("logout", "mid-sync")
+	if stuck {
+		fault, _ := c.account.settings.fault("sync")
+		limit = fault.number()
+	}
 	for step := 0; step <= syncSteps; step++ {
 		progress := step * 100 / syncSteps
-		if isStuck {
-			progress = min(progress, stuck.number())
-		}
-		c.send(message{Type: "sync", Progress: progress})
+		c.send(message{Type: "sync", Progress: min(progress, limit)})
 		if drop && progress >= 50 {
-			c.server.forget(c)
+			c.account.remove(c)
 			return false
 		}
-		if !pause(c.ctx, c.server.scaled(syncTime/syncSteps)) {
+		if !c.pause(syncTime / syncSteps) {
 			return false
 		}
 	}
-	return !isStuck
-}
-
-// later runs do after an imitated duration, unless the connection ends first.
-func (c *chat) later(d time.Duration, do func()) {
-	c.work.Go(func() {
-		if pause(c.ctx, c.server.scaled(d)) {
-			do()
-		}
-	})
+	return !stuck
 }
 
 // altLink gives out a pairing code.
 func (c *chat) altLink(phone string) {
 	digits := strings.Trim(phone, "0123456789") == "" && len(phone) >= 8
-	for reason, refused := range map[string]bool{
-		"rate":        c.isOn("code", "rate"),
-		"unavailable": c.isOn("code", "unavailable"),
-		"bad-request": !digits || c.isOn("code", "bad-number"),
-	} {
-		if refused {
-			c.send(message{Type: "alt-error", Reason: reason})
-			return
-		}
+	refusal := ""
+	switch {
+	case c.isOn("code", "rate"):
+		refusal = "rate"
+	case c.isOn("code", "unavailable"):
+		refusal = "unavailable"
+	case !digits || c.isOn("code", "bad-number"):
+		refusal = "bad-request"
+	}
+	if refusal != "" {
+		c.send(message{Type: "alt-error", Reason: refusal})
+		return
 	}
 	code := newCode()
-	c.server.mu.Lock()
+	c.account.mu.Lock()
 	c.code = code
-	c.server.mu.Unlock()
+	c.account.mu.Unlock()
 	c.send(message{Type: "alt-code", Code: code})
-}
-
-func (c *chat) isOn(name, value string) bool {
-	_, on := c.fault(name, value)
-	return on
 }
 
 // newRef makes a ref of the observed shape: a digit, an at sign, and text in

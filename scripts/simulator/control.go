@@ -15,133 +15,103 @@ const leverTimeout = 10 * time.Second
 // maxBody bounds what a control request may carry.
 const maxBody = 16 << 10
 
-// Control returns the levers as an HTTP API, for shell scripts and demos. It
-// shows login strings, so it belongs on a listener of its own on loopback.
-//
-//	GET  /screen                 what the page shows, login string and all
-//	GET  /healthz                that the simulator runs
-//	GET  /profiles, /faults      what there is to choose from
-//	POST /scan                   the phone scans the screen, or {"login": "…"}
-//	POST /code                   the phone is given the pairing {"code": "…"}
-//	POST /logout /takeover /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
-//	POST /network/drop /network/stall /network/restore
-//	POST /profile/{name}         for the next load
-//	POST /fault/{switch}         like /fault/sync=stuck:99; DELETE /fault clears all
-//
-// Answers are JSON: {"ok": true}, or {"error": "…"} with status 400 for a
-// request that makes no sense and 409 for one that can't be done now.
-func (s *Server) Control() http.Handler {
-	mux := http.NewServeMux()
-	for path, lever := range map[string]func() error{
-		"/logout":          s.LogOut,
-		"/takeover":        s.TakeOver,
-		"/rotate-adv":      s.RotateADV,
-		"/expire":          s.ExpireNow,
-		"/reload":          s.Reload,
-		"/hang":            s.Hang,
-		"/crash":           s.Crash,
-		"/ask":             s.Ask,
-		"/chatter":         s.Chatter,
-		"/hoard":           s.Hoard,
-		"/network/drop":    func() error { s.DropNetwork(); return nil },
-		"/network/stall":   func() error { s.StallNetwork(); return nil },
-		"/network/restore": func() error { s.RestoreNetwork(); return nil },
-	} {
-		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, _ *http.Request) {
-			answerLever(w, lever())
-		})
-	}
-	mux.HandleFunc("POST /scan", s.controlScan)
-	mux.HandleFunc("POST /code", s.controlCode)
-	mux.HandleFunc("POST /profile/{name}", func(w http.ResponseWriter, r *http.Request) {
-		answerChoice(w, s.SetProfile(r.PathValue("name")))
-	})
-	mux.HandleFunc("POST /fault/{fault}", func(w http.ResponseWriter, r *http.Request) {
-		answerChoice(w, s.SetFault(r.PathValue("fault")))
-	})
-	mux.HandleFunc("DELETE /fault", func(w http.ResponseWriter, _ *http.Request) {
-		s.ClearFaults()
-		answerLever(w, nil)
-	})
-	mux.HandleFunc("GET /screen", func(w http.ResponseWriter, _ *http.Request) {
-		answerJSON(w, http.StatusOK, s.OnScreen())
-	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerLever(w, nil) })
-	mux.HandleFunc("GET /profiles", func(w http.ResponseWriter, _ *http.Request) {
-		answerJSON(w, http.StatusOK, Profiles())
-	})
-	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
-		answerJSON(w, http.StatusOK, FaultNames())
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		answerJSON(w, http.StatusNotFound, failure{Error: "there is no " + r.Method + " " + r.URL.Path})
-	})
-	return mux
-}
-
-// controlBody is what a control request may say.
+// controlBody is what a control request may carry.
 type controlBody struct {
 	Payload string `json:"payload"`
 	Code    string `json:"code"`
 }
 
-type success struct {
-	OK bool `json:"ok"`
-}
-
-type failure struct {
-	Error string `json:"error"`
-}
-
-func (s *Server) controlScan(w http.ResponseWriter, r *http.Request) {
-	body, err := readBody(r)
-	if err != nil {
-		answerChoice(w, err)
-		return
+// Control returns the levers as an HTTP API, for shell scripts and demos. It
+// shows QR payloads, so it belongs on a listener of its own on loopback.
+//
+//	GET  /screen                 what the page shows, QR payload included
+//	GET  /healthz                whether the simulator runs
+//	GET  /profiles, /faults      what there is to choose from
+//	POST /scan                   the phone scans the screen, or {"payload": "…"}
+//	POST /code                   the phone is given the pairing {"code": "…"}
+//	POST /logout /takeover /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
+//	POST /network/drop /network/stall /network/restore
+//	POST /profile/{name}         for the next load
+//	POST /fault/{switch}         such as /fault/sync=stuck:99; DELETE /fault clears all
+//
+// Answers are JSON: {"ok": true}, or {"error": "…"} with status 400 for a
+// request that makes no sense and 409 for one that can't be done now.
+func (s *Server) Control() http.Handler {
+	mux := http.NewServeMux()
+	for path, pull := range map[string]func(context.Context, controlBody) error{
+		"/scan": func(ctx context.Context, body controlBody) error {
+			if body.Payload != "" {
+				return s.ScanPayload(ctx, body.Payload)
+			}
+			return s.Scan(ctx)
+		},
+		"/code":            func(ctx context.Context, body controlBody) error { return s.EnterCode(ctx, body.Code) },
+		"/logout":          plain(s.LogOut),
+		"/takeover":        plain(s.TakeOver),
+		"/rotate-adv":      plain(s.RotateADV),
+		"/expire":          plain(s.ExpireNow),
+		"/reload":          plain(s.Reload),
+		"/hang":            plain(s.Hang),
+		"/crash":           plain(s.Crash),
+		"/ask":             plain(s.Ask),
+		"/chatter":         plain(s.Chatter),
+		"/hoard":           plain(s.Hoard),
+		"/network/drop":    plain(func() error { s.DropNetwork(); return nil }),
+		"/network/stall":   plain(func() error { s.StallNetwork(); return nil }),
+		"/network/restore": plain(func() error { s.RestoreNetwork(); return nil }),
+	} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { pullLever(w, r, pull) })
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), leverTimeout)
-	defer cancel()
-	if body.Payload != "" {
-		answerLever(w, s.ScanPayload(ctx, body.Payload))
-		return
+	mux.HandleFunc("POST /profile/{name}", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusBadRequest, s.SetProfile(r.PathValue("name")))
+	})
+	mux.HandleFunc("POST /fault/{fault}", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusBadRequest, s.SetFault(r.PathValue("fault")))
+	})
+	mux.HandleFunc("DELETE /fault", func(w http.ResponseWriter, _ *http.Request) {
+		s.ClearFaults()
+		answer(w, http.StatusConflict, nil)
+	})
+	for path, get := range map[string]func() any{
+		"/screen":   func() any { return s.OnScreen() },
+		"/healthz":  func() any { return map[string]bool{"ok": true} },
+		"/profiles": func() any { return Profiles() },
+		"/faults":   func() any { return FaultNames() },
+	} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, get()) })
 	}
-	answerLever(w, s.Scan(ctx))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusNotFound, errors.New("there is no "+r.Method+" "+r.URL.Path))
+	})
+	return mux
 }
 
-func (s *Server) controlCode(w http.ResponseWriter, r *http.Request) {
-	body, err := readBody(r)
-	if err != nil {
-		answerChoice(w, err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), leverTimeout)
-	defer cancel()
-	answerLever(w, s.EnterCode(ctx, body.Code))
+// plain adapts a lever that needs neither time nor a body.
+func plain(pull func() error) func(context.Context, controlBody) error {
+	return func(context.Context, controlBody) error { return pull() }
 }
 
-// readBody takes an empty body for an empty object.
-func readBody(r *http.Request) (controlBody, error) {
+// pullLever reads the body, which may be empty, and pulls the lever.
+func pullLever(w http.ResponseWriter, r *http.Request, pull func(context.Context, controlBody) error) {
 	var body controlBody
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&body); err != nil && !errors.Is(err, io.EOF) {
-		return body, err
-	}
-	return body, nil
-}
-
-// answerLever answers for something that may be impossible now.
-func answerLever(w http.ResponseWriter, err error) { answerStatus(w, http.StatusConflict, err) }
-
-// answerChoice answers for something that may not exist.
-func answerChoice(w http.ResponseWriter, err error) { answerStatus(w, http.StatusBadRequest, err) }
-
-func answerStatus(w http.ResponseWriter, code int, err error) {
-	if err != nil {
-		answerJSON(w, code, failure{Error: err.Error()})
+		answer(w, http.StatusBadRequest, err)
 		return
 	}
-	answerJSON(w, http.StatusOK, success{OK: true})
+	ctx, cancel := context.WithTimeout(r.Context(), leverTimeout)
+	defer cancel()
+	answer(w, http.StatusConflict, pull(ctx, body))
+}
+
+// answer answers that something was done, or, with status code, why not.
+func answer(w http.ResponseWriter, code int, err error) {
+	if err != nil {
+		answerJSON(w, code, map[string]string{"error": err.Error()})
+		return
+	}
+	answerJSON(w, http.StatusOK, map[string]bool{"ok": true})
 }
 
 func answerJSON(w http.ResponseWriter, code int, body any) {

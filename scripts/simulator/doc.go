@@ -1,5 +1,5 @@
 // Package simulator is an offline stand-in for WhatsApp Web: a loopback HTTP
-// server whose page, opened in a real Chrome, boots, shows login codes that
+// server whose page, opened in a real Chrome, boots, shows QR codes that
 // rotate and run out, links to a pretended phone, syncs, disconnects, conflicts
 // and logs out the way the real page was observed to. It exists because no test
 // machine reaches WhatsApp, and because most of what goes wrong there can't be
@@ -31,7 +31,7 @@
 // Every imitated duration is divided by Options.Speed: the life of a code, the
 // back-off of the connection, the boot, the sync and its limit. What belongs to
 // the browser is not: drawing, the tab's mutex (a second between pings), and
-// arguments of switches that are in milliseconds. Silence is never taken for a
+// arguments of switches that are in milliseconds. Silence is never mistaken for a
 // dead network in less than 3 s.
 //
 // # Levers
@@ -39,62 +39,27 @@
 // The phone: Scan, ScanPayload, EnterCode, LogOut. The server: TakeOver,
 // RotateADV, DropNetwork, StallNetwork, RestoreNetwork. The page: ExpireNow, Reload, Hang,
 // Crash, Ask, Chatter, Hoard. What is on the screen: OnScreen, Shown, Await. A lever that can't do
-// anything now returns an error that says why.
+// anything now returns an error that explains why.
 //
 // Devices that linked are remembered in memory. One that the server doesn't
-// know is let in when it says that it is linked, so logins outlive a simulator;
+// know is let in when it claims to be linked, so logins outlive a simulator;
 // one that was logged out is not.
 //
 // # Switches
 //
 // A switch is a misbehaviour that lasts until it is cleared; ParseFault reads
-// name, name=value or name=value:argument, and FaultNames lists all. A load of
-// the page can have its own, for what the page does by itself:
-// /?sim=renamed&sim.speed=100&sim.fault=idle=now.
-//
-//	socket=never              the connection is never answered
-//	socket=flap               every connection ends after 3 s
-//	socket=replaced           a linked device's connection goes dead, and it shows nothing
-//	socket=proxyblock         the connection is refused, the probe blames a proxy
-//	modules=late:N            the second wave of modules comes N ms later
-//	modules=missing:NAME      one module never loads
-//	modules=throw-not-initialized:N   stored values can't be read for N ms
-//	debug=absent, debug=late  window.Debug.VERSION is not set, or after 40 s
-//	ua=strict, ua=off         the page depends on the user agent (it does), or not
-//	splash=hang, assets=404   the page never starts
-//	idle=now                  every code has run out as soon as it is shown
-//	offline=now               the page believes that it has no network
-//	adv=rotate                the ADV secret is renewed every 5 s
-//	ref=repeat, ref=empty     all refs of a list are the same, or empty
-//	overlay=wrong-button      a dead button precedes the one that reloads the code
-//	autologout=iframe         the code is in a credentialless iframe
-//	view=phone                the page opens with the phone number
-//	code=rate, code=unavailable, code=bad-number   no pairing codes are given out
-//	mutex=other-tab           another tab seems to be open
-//	conflict=now              opened elsewhere as soon as it is synced
-//	takeover=throws           a conflict can't be ended
-//	passkey=gate              the phone demands a passkey
-//	sync=stuck:N              the first sync stops at N percent, for ever
-//	sync=timeout              the first sync never starts, and ends the link after 180 s
-//	logout=phone, logout=reason:N, logout=mid-sync   the link ends, when synced or half synced
-//	ban=temp, ban=perm, 503, 405, tos   the server refuses
-//	lock                      a linked page is locked by a password
-//	reload=random             the page reloads itself all the time
-//	crash, hang               the renderer dies, the main thread spins, 2 s after the boot
-//	locale=NAME               the language: es, pt, de, ar; all else is English
-//	csp=strict                a strict Content-Security-Policy
-//	slow=N                    every request waits N ms
-//	quota                     nothing can be stored
-//	partial-profile           the own id was lost: the databases go, too
+// name, name=value or name=value:argument, and FaultNames lists all. What each does
+// is in faults.go. A load of the page can have its own, for what the page does on its
+// own: /?sim=renamed&sim.speed=100&sim.fault=idle=now.
 //
 // # What is imitated, and what was observed
 //
 // "Observed" means: seen on the real page of April 2026 in a headless browser,
 // or read in the modules that WhatsApp publishes, up to September 2026.
 //
-//   - The login string: prefix and five fields, ADV secret as the fourth
+//   - The QR payload: prefix and five fields, ADV secret as the fourth
 //     (observed). Canvas, its label, the container and its attribute, gone in
-//     OPENING and PAIRING and beside the phone number, stale when idle
+//     OPENING and PAIRING and next to the phone number, stale when idle
 //     (observed). No quiet zone inside the canvas: not known, the harder case.
 //   - Six refs, the first for 60 s, the others for 20 s, then idle with the
 //     button that renews; a new list brings a new ADV secret; the secret can be
@@ -116,14 +81,14 @@
 //   - The user agents that get the page "works with Google Chrome 100+" (observed).
 //   - Linking by code: the modules' functions, the attribute data-link-code, the
 //     names of the server's refusals, and the three ways to be linked that
-//     getPairingType tells (observed). That the page shows the code, too, when
+//     getPairingType returns (observed). That the page shows the code, too, when
 //     somebody else called its functions is assumed, the harder case.
 //   - The menu above the chats, and the question before a logout (assumed: their
 //     labels were observed, their elements not).
 //   - A hidden page waits up to 5 s before it connects; a second tab steps back
-//     (observed). A tab that died without a word is outlived after 1.5 s (assumed).
+//     (observed). A tab that died silently is replaced after 1.5 s (assumed).
 //   - Screens other than the login page have the texts and elements that were
-//     observed, and nothing more. Translations are our own words.
+//     observed, and nothing more. Translations are made up.
 //   - The protocol on /ws/chat, the crypto, the chats and the service worker are
 //     not imitated.
 //

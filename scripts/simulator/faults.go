@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +27,7 @@ func (f Fault) String() string {
 	return text
 }
 
-// number is the switch's argument, or its value, as a number; 0 if it is none.
+// number is the switch's argument, or its value, as a number; 0 if neither is one.
 func (f Fault) number() int {
 	for _, text := range []string{f.Arg, f.Value} {
 		if n, err := strconv.Atoi(text); err == nil {
@@ -38,127 +37,80 @@ func (f Fault) number() int {
 	return 0
 }
 
-// argument says what may follow a value's colon.
-type argument int
-
-const (
-	noArgument argument = iota
-	anyNumber
-	anyName
-)
-
-// grammar holds every switch with its values and their arguments. The value ""
-// is the bare switch, "#" any number, "*" any word.
-var grammar = map[string]map[string]argument{
-	"socket":          {"never": 0, "flap": 0, "replaced": 0, "proxyblock": 0},
-	"modules":         {"late": anyNumber, "missing": anyName, "throw-not-initialized": anyNumber},
-	"debug":           {"absent": 0, "late": 0},
-	"ua":              {"strict": 0, "off": 0},
-	"splash":          {"hang": 0},
-	"assets":          {"404": 0},
-	"idle":            {"now": 0},
-	"offline":         {"now": 0},
-	"adv":             {"rotate": 0},
-	"ref":             {"repeat": 0, "empty": 0},
-	"overlay":         {"wrong-button": 0},
-	"autologout":      {"iframe": 0},
-	"view":            {"phone": 0},
-	"mutex":           {"other-tab": 0},
-	"conflict":        {"now": 0},
-	"takeover":        {"throws": 0},
-	"passkey":         {"gate": 0},
-	"sync":            {"stuck": anyNumber, "timeout": 0},
-	"logout":          {"phone": 0, "reason": anyNumber, "mid-sync": 0},
-	"ban":             {"temp": 0, "perm": 0},
-	"code":            {"rate": 0, "unavailable": 0, "bad-number": 0},
-	"503":             {"": 0},
-	"405":             {"": 0},
-	"tos":             {"": 0},
-	"lock":            {"": 0},
-	"reload":          {"random": 0},
-	"crash":           {"": 0},
-	"hang":            {"": 0},
-	"locale":          {"*": 0},
-	"csp":             {"strict": 0},
-	"slow":            {"#": 0},
-	"quota":           {"": 0},
-	"partial-profile": {"": 0},
+// switches are all faults. N stands for a number, NAME for a word.
+var switches = []string{
+	"405", "503", "tos", "ban=perm", "ban=temp", // the server refuses
+	"adv=rotate",                                       // the ADV secret is renewed every 5 s
+	"assets=404",                                       // the page never starts, as its scripts have gone
+	"autologout=iframe",                                // the code is in a credentialless iframe
+	"code=bad-number", "code=rate", "code=unavailable", // no pairing codes are given out
+	"conflict=now",               // opened elsewhere as soon as it is synced
+	"crash",                      // the renderer dies 2 s after the boot
+	"csp=strict",                 // a strict Content-Security-Policy
+	"debug=absent", "debug=late", // window.Debug.VERSION is not set, or after 40 s
+	"hang",                            // the main thread spins, 2 s after the boot
+	"idle=now",                        // every code has run out as soon as it is shown
+	"locale=NAME",                     // the language: es, pt, de, ar; all else is English
+	"lock",                            // a linked page is locked by a password
+	"logout=mid-sync",                 // the link ends when half synced
+	"logout=phone",                    // the link ends when synced
+	"logout=reason:N",                 // the page was logged out for a reason
+	"modules=late:N",                  // the second wave of modules comes N ms later
+	"modules=missing:NAME",            // one module never loads
+	"modules=throw-not-initialized:N", // stored values can't be read for N ms
+	"mutex=other-tab",                 // another tab seems to be open
+	"offline=now",                     // the page believes that it has no network
+	"overlay=wrong-button",            // a dead button precedes the one that reloads the code
+	"partial-profile",                 // the own id was lost: the databases go, too
+	"passkey=gate",                    // the phone demands a passkey
+	"quota",                           // nothing can be stored
+	"ref=empty", "ref=repeat",         // all refs of a list are empty, or the same
+	"reload=random",       // the page reloads itself all the time
+	"slow=N",              // every request waits N ms
+	"socket=flap",         // every connection ends after 3 s
+	"socket=never",        // the connection is never answered
+	"socket=proxyblock",   // the connection is refused, the probe blames a proxy
+	"socket=replaced",     // a linked device's connection goes dead, and it shows nothing
+	"splash=hang",         // the page never starts
+	"sync=stuck:N",        // the first sync stops at N percent, for ever
+	"sync=timeout",        // the first sync never starts, and ends the link after 180 s
+	"takeover=throws",     // a conflict can't be ended
+	"ua=off", "ua=strict", // the page does not depend on the user agent, or does, as always
+	"view=phone", // the page opens with the phone number
 }
 
-// FaultNames lists the switches in the form that ParseFault reads, each value on
-// its own, sorted; N stands for a number, NAME for a word.
-func FaultNames() []string {
-	var names []string
-	for name, values := range grammar {
-		for value, arg := range values {
-			text := name
-			switch value {
-			case "":
-			case "#":
-				text += "=N"
-			case "*":
-				text += "=NAME"
-			default:
-				text += "=" + value
-			}
-			switch arg {
-			case anyNumber:
-				text += ":N"
-			case anyName:
-				text += ":NAME"
-			}
-			names = append(names, text)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
+// FaultNames lists the switches in the form that ParseFault reads; N stands for a
+// number, NAME for a word.
+func FaultNames() []string { return slices.Clone(switches) }
 
 // ParseFault reads one switch: name, name=value or name=value:argument.
 func ParseFault(text string) (Fault, error) {
+	f := split(text)
+	for _, known := range switches {
+		if k := split(known); f.Name == k.Name && matches(f.Value, k.Value) && matches(f.Arg, k.Arg) {
+			return f, nil
+		}
+	}
+	return Fault{}, fmt.Errorf("cannot use fault %q: it is not a switch; there are %s", text, strings.Join(switches, ", "))
+}
+
+func split(text string) Fault {
 	name, value, _ := strings.Cut(text, "=")
 	f := Fault{Name: name}
 	f.Value, f.Arg, _ = strings.Cut(value, ":")
-	values, ok := grammar[name]
-	if !ok {
-		return Fault{}, fmt.Errorf("cannot use fault %q: %q is no switch; there are %s",
-			text, name, strings.Join(FaultNames(), ", "))
-	}
-	arg, ok := values[f.Value]
-	if !ok {
-		arg, ok = wildcard(values, f.Value)
-	}
-	if !ok {
-		return Fault{}, fmt.Errorf("cannot use fault %q: %s takes one of %q",
-			text, name, slices.Sorted(maps.Keys(values)))
-	}
-	if err := checkArgument(arg, f.Arg); err != nil {
-		return Fault{}, fmt.Errorf("cannot use fault %q: %w", text, err)
-	}
-	return f, nil
+	return f
 }
 
-func wildcard(values map[string]argument, value string) (argument, bool) {
-	if arg, ok := values["*"]; ok && value != "" {
-		return arg, true
+// matches reports whether got is what a part of a known switch stands for.
+func matches(got, known string) bool {
+	switch known {
+	case "N":
+		_, err := strconv.ParseUint(got, 10, 31)
+		return err == nil
+	case "NAME":
+		return got != ""
 	}
-	arg, ok := values["#"]
-	_, err := strconv.ParseUint(value, 10, 31)
-	return arg, ok && err == nil
-}
-
-func checkArgument(want argument, got string) error {
-	switch {
-	case want == noArgument && got != "":
-		return fmt.Errorf("it takes no argument, not %q", got)
-	case want == anyName && got == "":
-		return fmt.Errorf("it needs a name after the colon")
-	case want == anyNumber:
-		if _, err := strconv.ParseUint(got, 10, 31); err != nil {
-			return fmt.Errorf("it needs a number after the colon, not %q", got)
-		}
-	}
-	return nil
+	return got == known
 }
 
 func faultNamed(faults []Fault, name string) (Fault, bool) {

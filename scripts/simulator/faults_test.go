@@ -53,7 +53,7 @@ func named(name string) func(screen) bool {
 
 func visible(c screen) bool { return c.Visible }
 
-// faultRow says what a switch leads to. Every row has its own load of the page.
+// faultRow is what a switch leads to. Every row has its own load of the page.
 type faultRow struct {
 	faults string
 	// linked rows begin with a login.

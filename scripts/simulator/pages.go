@@ -1,258 +1,286 @@
 package simulator
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"embed"
-	"encoding/hex"
+	"context"
 	"errors"
 	"fmt"
-	"html/template"
-	"io/fs"
-	"net/http"
-	"net/url"
-	"regexp"
-	"strconv"
-	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/net/websocket"
 )
 
-//go:embed pages
-var files embed.FS
-
-// build is the made-up version that the page calls itself.
-const build = "2.3000.1099999999"
-
-// config is what the page's scripts are told.
-type config struct {
-	Speed      float64 `json:"speed"`
-	Build      string  `json:"build"`
-	Profile    profile `json:"profile"`
-	Faults     []Fault `json:"faults"`
-	AutoLogout bool    `json:"autologout"`
+// Screen is what the page shows, by its own report after it drew.
+type Screen struct {
+	// Load numbers the page loads that the server has seen, from 1; 0 means
+	// that no page is open.
+	Load int `json:"load"`
+	// Name is the screen in WhatsApp's own words: STARTUP, QR, SYNCING, MAIN,
+	// OFFLINE, PROXYBLOCK, CONFLICT, ANOTHER_SESSION, TOS_BLOCK, TEMP_BAN,
+	// LOGOUT, SCREEN_LOCK, SERVICE_UNAVAILABLE; and PHONE_NUMBER, LINK_CODE,
+	// PASSKEY, AUTO_LOGOUT, UPDATE for those that it has no word for.
+	Name string `json:"name"`
+	// State is Socket.state, Mode is Stream.mode.
+	State string `json:"state"`
+	Mode  string `json:"mode"`
+	// Visible reports whether a phone could scan the code now: it is drawn, not
+	// covered, and has not run out.
+	Visible bool `json:"visible"`
+	// Payload is the whole string of the code that is drawn, also a dead one.
+	// Whoever has it can link a phone, so it must not be logged.
+	Payload string `json:"payload"`
+	// Offered is the whole string that the page would draw; it differs from
+	// Payload while a drawing is late or missing.
+	Offered string `json:"offered"`
+	// Ref is the first field of Offered.
+	Ref string `json:"ref"`
+	// RefTTL is Conn.refTTL: how long the page will show the ref, in milliseconds
+	// of its (scaled) clock.
+	RefTTL float64 `json:"refTTL"`
+	// Overlay is what lies over the code: idle, offline, banner or nothing.
+	Overlay string `json:"overlay"`
+	// Progress is the sync's, in percent; -1 when there is no sync.
+	Progress int `json:"progress"`
+	// Code is the pairing code that is on the screen.
+	Code string `json:"code"`
+	// Online is WAWebNetworkStatus.online.
+	Online bool `json:"online"`
+	// Since is when the page drew what differs from the report before.
+	Since time.Time `json:"since"`
 }
 
-func (s *Server) routes() *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.servePage)
-	mux.HandleFunc("GET /send", s.servePage)
-	mux.HandleFunc("GET /browsers.html", func(w http.ResponseWriter, _ *http.Request) {
-		s.serveFile(w, http.StatusOK, "unsupported.html")
-	})
-	mux.HandleFunc("GET /rsrc/"+s.version+"/{file}", s.serveScript)
-	mux.HandleFunc("GET /sw.js", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/javascript")
-	})
-	mux.HandleFunc("GET /spin", func(w http.ResponseWriter, _ *http.Request) {
-		s.answer(w, `{"revision":"`+build+`","hard_update":false}`)
-	})
-	mux.HandleFunc("GET /status.json", s.serveStatus)
-	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("GET /ws/chat", s.acceptChat)
-	mux.Handle("GET "+instrumentPath, s.accept(s.serveInstrument))
-	mux.HandleFunc("/", s.refuseUnknown)
-	return mux
+// String describes the screen without its secrets.
+func (c Screen) String() string {
+	return fmt.Sprintf("load %d: %s, state %s, visible %t, overlay %q, progress %d",
+		c.Load, c.Name, c.State, c.Visible, c.Overlay, c.Progress)
 }
 
-// accept upgrades to a websocket, whatever the Origin: the page may be served
-// under any name that leads to loopback.
-func (s *Server) accept(handler websocket.Handler) http.Handler {
-	upgrade := websocket.Server{Handler: handler}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.enter() {
-			hangUp(w)
+// differs ignores Since.
+func (c Screen) differs(from Screen) bool {
+	c.Since, from.Since = time.Time{}, time.Time{}
+	return c != from
+}
+
+// ErrClosed is what waits that outlive the Server end with.
+var ErrClosed = errors.New("simulator is closed")
+
+// ErrNoPage is what a lever returns that needs an open page.
+var ErrNoPage = errors.New("no page is open")
+
+// instrumentPath is where the page reports to the simulator. It is no part of
+// the imitation, and stays up when the imitated network is down.
+const instrumentPath = "/sim/page"
+
+// writeTimeout bounds a write to a page whose browser is stuck.
+const writeTimeout = 5 * time.Second
+
+// Pages are the open documents: what they report, and the orders they get.
+type Pages struct {
+	done <-chan struct{} // closed when the Server is
+
+	mu     sync.Mutex
+	open   map[*page]struct{}
+	screen Screen
+	// changed is closed and replaced whenever screen changes.
+	changed chan struct{}
+	// loads numbers the page loads from 1.
+	loads int
+}
+
+// page is one open document, as its instrument socket sees it.
+type page struct {
+	conn *websocket.Conn
+	// id is the page's own random name, which its chat sockets carry too.
+	id       string
+	screen   Screen
+	reported bool
+}
+
+func newPages(done <-chan struct{}) *Pages {
+	return &Pages{done: done, open: map[*page]struct{}{}, changed: make(chan struct{})}
+}
+
+// OnScreen returns what the newest open page shows now.
+func (p *Pages) OnScreen() Screen {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.screen
+}
+
+// Shown waits until a code is on the screen that a phone could scan.
+func (p *Pages) Shown(ctx context.Context) (Screen, error) {
+	var seen Screen
+	err := p.Await(ctx, func(c Screen) bool {
+		seen = c
+		return c.Visible
+	})
+	return seen, err
+}
+
+// Await blocks until a screen satisfies want, and calls it once per change and
+// from the caller's goroutine. States that a page only passes through between
+// two drawings are not seen.
+func (p *Pages) Await(ctx context.Context, want func(Screen) bool) error {
+	for {
+		p.mu.Lock()
+		now, changed := p.screen, p.changed
+		p.mu.Unlock()
+		if want(now) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-p.done:
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("cannot see the awaited screen, it is %s: %w", now, ctx.Err())
+		}
+	}
+}
+
+// ExpireNow makes the page's list of codes run out, as after 160 seconds.
+func (p *Pages) ExpireNow() error {
+	if p.OnScreen().State != "UNPAIRED" {
+		return fmt.Errorf("cannot let the code run out: %w", ErrNothingToScan)
+	}
+	return p.order("expire")
+}
+
+// Hang makes the page's main thread spin for ever.
+func (p *Pages) Hang() error { return p.order("hang") }
+
+// Crash makes the page kill its own renderer, which takes it a second or so.
+func (p *Pages) Crash() error { return p.order("crash") }
+
+// Ask makes the page open a dialog, which holds up all its scripts.
+func (p *Pages) Ask() error { return p.order("ask") }
+
+// Chatter makes the page write 100,000 lines to the console.
+func (p *Pages) Chatter() error { return p.order("chatter") }
+
+// Hoard makes the page take memory until none is left.
+func (p *Pages) Hoard() error { return p.order("hoard") }
+
+// Reload makes the page reload itself, as it does for an update.
+func (p *Pages) Reload() error { return p.order("reload") }
+
+// order sends an order to the page that is on the screen.
+func (p *Pages) order(do string) error {
+	p.mu.Lock()
+	newest := p.newestLocked()
+	p.mu.Unlock()
+	if newest == nil {
+		return fmt.Errorf("cannot order the page to %s: %w", do, ErrNoPage)
+	}
+	if err := send(newest.conn, map[string]string{"do": do}); err != nil {
+		return fmt.Errorf("cannot order the page to %s: %w", do, err)
+	}
+	return nil
+}
+
+func send(conn *websocket.Conn, message any) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	return websocket.JSON.Send(conn, message)
+}
+
+// report is one message of the page. Only the first one carries a Page.
+type report struct {
+	Page string `json:"page"`
+	Screen
+	// At is when the page drew, in milliseconds since 1970.
+	At float64 `json:"at"`
+}
+
+// serve receives the reports of one page, and returns when it has gone.
+func (p *Pages) serve(conn *websocket.Conn) {
+	opened := &page{conn: conn}
+	p.mu.Lock()
+	p.loads++
+	opened.screen.Load = p.loads
+	p.open[opened] = struct{}{}
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, opened)
+		p.showLocked()
+	}()
+	for {
+		select {
+		case <-p.done:
+			return
+		default:
+		}
+		var r report
+		if err := websocket.JSON.Receive(conn, &r); err != nil {
 			return
 		}
-		defer s.handlers.Done()
-		upgrade.ServeHTTP(w, r)
-	})
-}
-
-func (s *Server) acceptChat(w http.ResponseWriter, r *http.Request) {
-	f, _ := s.fault("socket")
-	switch f.Value {
-	case "never":
-		select {
-		case <-r.Context().Done():
-		case <-s.done:
-		}
-	case "proxyblock":
-		http.Error(w, "blocked by policy", http.StatusForbidden)
-	default:
-		s.accept(s.serveChat).ServeHTTP(w, r)
+		p.record(opened, r)
 	}
 }
 
-// serveStatus is the probe by which the page tells no network from no server.
-func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	f, _ := s.fault("socket")
-	s.answer(w, fmt.Sprintf(`{"ok":true,"proxy":%t}`, f.Value == "proxyblock"))
-}
-
-func (s *Server) answer(w http.ResponseWriter, body string) {
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = fmt.Fprintln(w, body) // A reader that left needs no answer.
-}
-
-// refuseUnknown is loud: a page or a client asks for what it shouldn't.
-func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.unknown = append(s.unknown, r.Method+" "+r.URL.Path)
-	s.mu.Unlock()
-	s.logger.Error("unknown request", "method", r.Method, "path", r.URL.Path)
-	http.NotFound(w, r)
-}
-
-// servePage chooses the page by the user agent, as WhatsApp's server does, then
-// by profile.
-func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
-	cfg, err := s.pageConfig(r.URL.Query())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+func (p *Pages) record(from *page, r report) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.Page != "" {
+		from.id = r.Page
+	}
+	r.Load = from.screen.Load
+	r.Since = time.UnixMicro(int64(r.At * 1000))
+	if from.reported && !r.differs(from.screen) {
 		return
 	}
-	ua, _ := faultNamed(cfg.Faults, "ua")
-	switch {
-	case ua.Value != "off" && !supported(r.UserAgent()):
-		s.serveFile(w, http.StatusOK, "unsupported.html")
-	case cfg.Profile.Page != "":
-		s.serveFile(w, max(cfg.Profile.Status, http.StatusOK), cfg.Profile.Page)
-	default:
-		s.serveApp(w, r, cfg)
-	}
+	from.screen, from.reported = r.Screen, true
+	p.showLocked()
 }
 
-// pageConfig is what holds for one load. The query parameters sim, sim.speed
-// and sim.fault override the Server's own for this load.
-func (s *Server) pageConfig(q url.Values) (config, error) {
-	s.mu.Lock()
-	cfg := config{Speed: s.speed, Build: build, Faults: append([]Fault{}, s.faults...)}
-	name := s.profile
-	s.mu.Unlock()
-	if q.Has("sim") {
-		name = q.Get("sim")
-	}
-	var ok bool
-	if cfg.Profile, ok = profileByName(name); !ok {
-		return config{}, fmt.Errorf("cannot use profile %q: it is none of %v", name, Profiles())
-	}
-	if text := q.Get("sim.speed"); text != "" {
-		speed, err := strconv.ParseFloat(text, 64)
-		if err != nil || speed <= 0 {
-			return config{}, fmt.Errorf("cannot run at speed %q: it must be above 0", text)
+// newestLocked returns the page that is on the screen, or nil.
+func (p *Pages) newestLocked() *page {
+	var newest *page
+	for open := range p.open {
+		if open.reported && (newest == nil || open.screen.Load > newest.screen.Load) {
+			newest = open
 		}
-		cfg.Speed = speed
 	}
-	for _, text := range q["sim.fault"] {
-		f, err := ParseFault(text)
-		if err != nil {
-			return config{}, err
-		}
-		cfg.Faults = withFault(cfg.Faults, f)
-	}
-	if locale, on := faultNamed(cfg.Faults, "locale"); on {
-		cfg.Profile.Locale = locale.Value
-	}
-	if locale := q.Get("locale"); locale != "" {
-		cfg.Profile.Locale = locale
-	}
-	cfg.AutoLogout = q.Get("autologout") == "1"
-	return cfg, nil
+	return newest
 }
 
-var chromeMajor = regexp.MustCompile(`Chrome/(\d+)\.`)
-
-// minChrome is the oldest Chrome that gets the application.
-const minChrome = 100
-
-func supported(userAgent string) bool {
-	if strings.Contains(userAgent, "HeadlessChrome") || strings.Contains(userAgent, "Electron/") ||
-		strings.HasPrefix(userAgent, "WhatsApp/") {
-		return false
+// showLocked makes the newest open page's report the screen.
+func (p *Pages) showLocked() {
+	now := Screen{Progress: -1}
+	if newest := p.newestLocked(); newest != nil {
+		now = newest.screen
 	}
-	found := chromeMajor.FindStringSubmatch(userAgent)
-	if found == nil {
-		return true // Firefox and Safari have floors of their own.
-	}
-	major, err := strconv.Atoi(found[1])
-	return err == nil && major >= minChrome
-}
-
-func (s *Server) serveFile(w http.ResponseWriter, code int, name string) {
-	body, err := fs.ReadFile(files, "pages/"+name)
-	if err != nil {
-		s.logger.Error("cannot read an embedded page", "error", err)
-		code = http.StatusInternalServerError
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(code)
-	_, _ = w.Write(body) // A reader that left needs no answer.
-}
-
-func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
-	page, err := template.ParseFS(files, "pages/app.html")
-	scripts, listErr := fs.ReadDir(files, "pages/js")
-	if err = errors.Join(err, listErr); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+	if !now.differs(p.screen) {
 		return
 	}
-	version := s.version
-	if _, gone := faultNamed(cfg.Faults, "assets"); gone {
-		version = "purged"
+	if now.Load == 0 {
+		now.Since = time.Now()
 	}
-	// All are asked for at once, rather than each by the one that imports it.
-	names := make([]string, 0, len(scripts))
-	for _, script := range scripts {
-		names = append(names, script.Name())
-	}
-	var body bytes.Buffer
-	err = page.Execute(&body, map[string]any{
-		"Profile": cfg.Profile,
-		"Config":  cfg,
-		"Comet":   cfg.Profile.Era >= "2024",
-		"Version": version,
-		"Scripts": names,
-	})
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	if _, on := faultNamed(cfg.Faults, "csp"); on {
-		w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; "+
-			"img-src 'self' data: blob:; connect-src 'self' ws://"+r.Host+" wss://"+r.Host+"; object-src 'none'")
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(body.Bytes()) // A reader that left needs no answer.
+	p.screen = now
+	close(p.changed)
+	p.changed = make(chan struct{})
 }
 
-func (s *Server) serveScript(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("file")
-	if _, err := fs.Stat(files, "pages/js/"+name); err != nil {
-		s.refuseUnknown(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
-	http.ServeFileFS(w, r, files, "pages/js/"+name)
-}
-
-// scriptsVersion names the scripts by what is in them, so that a browser may
-// keep them, as it keeps the real page's.
-func scriptsVersion() (string, error) {
-	sum := sha256.New()
-	scripts, err := fs.ReadDir(files, "pages/js")
-	if err != nil {
-		return "", fmt.Errorf("cannot list the embedded scripts: %w", err)
-	}
-	for _, script := range scripts {
-		body, err := fs.ReadFile(files, "pages/js/"+script.Name())
-		if err != nil {
-			return "", fmt.Errorf("cannot read an embedded script: %w", err)
+// offers reports whether this is the current ref of a page, and not expired. How it
+// is drawn does not matter: a phone may have got it elsewhere.
+func (p *Pages) offers(id, ref string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for open := range p.open {
+		if open.id == id {
+			return open.screen.State == "UNPAIRED" && open.screen.Ref == ref
 		}
-		_, _ = sum.Write(body) // It never fails.
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:6]), nil
+	return false
+}
+
+func (p *Pages) closeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for open := range p.open {
+		_ = open.conn.Close() // Its handler reports nothing that a test could use.
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// profileRow says what is particular about a profile. Every expression must be
+// profileRow is what is particular about a profile. Every expression must be
 // true on the page once its code is shown.
 type profileRow struct {
 	name string
@@ -19,7 +19,7 @@ type profileRow struct {
 	first func(*rig)
 	// look has a camera look at the screen, and find what was reported.
 	look camera
-	// hidden says that no code can be seen.
+	// hidden profiles show no code.
 	hidden bool
 }
 
@@ -148,7 +148,7 @@ func negative(shot image.Image) image.Image {
 	return result
 }
 
-func TestStaticPagesAreNoApplication(t *testing.T) {
+func TestStaticPagesAreNotTheApplication(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	for name, text := range map[string]string{
 		"blank":          "",

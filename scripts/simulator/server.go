@@ -1,15 +1,30 @@
 package simulator
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
 	"fmt"
+	"html/template"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/websocket"
 )
 
-// Options says how a Server behaves. The zero value is valid: real timings, the
+//go:embed pages
+var files embed.FS
+
+// Options configure a Server. The zero value is valid: real timings, the
 // newest known page, no faults.
 type Options struct {
 	// Speed divides every imitated duration; 1 (and 0) is real time, at 100
@@ -20,96 +35,68 @@ type Options struct {
 	// Faults are switches as ParseFault reads them, "sync=stuck:99".
 	Faults []string
 	// Logger gets what is wrong with the traffic, above all requests that the
-	// simulator doesn't know. It never gets a login string. Nil discards.
+	// simulator doesn't know. It never gets a QR payload. Nil discards.
 	Logger *slog.Logger
 }
 
 // Server is the simulated WhatsApp Web. It is an http.Handler for the page's
-// origin; its methods are the levers of a test, safe for concurrent use.
+// origin. The methods of its parts are the levers of a test. All are safe for
+// concurrent use.
 type Server struct {
-	logger *slog.Logger
-	mux    *http.ServeMux
+	*Settings
+	*Network
+	*Pages
+	*Account
+
+	logger  *slog.Logger
+	mux     *http.ServeMux
+	scripts []string
 	// version is part of the scripts' addresses.
 	version string
-	// handlers counts the websocket handlers, for Close.
+	// done is closed by Close, which then waits for the websocket handlers.
+	done     chan struct{}
 	handlers sync.WaitGroup
-	// done is closed by Close.
-	done chan struct{}
 
-	mu      sync.Mutex // guards everything below
-	speed   float64
-	profile string
-	faults  []Fault
-	down    bool
-	closed  bool
-	// stalled is open while the network is silent, and nil otherwise.
-	stalled chan struct{}
-	pages   map[*page]struct{}
-	chats   map[*chat]struct{}
-	devices map[string]*device
-	screen  Screen
-	// changed is closed and replaced whenever screen changes.
-	changed chan struct{}
-	// loads numbers the page loads from 1.
-	loads int
-	// unknown lists the paths that were asked for and do not exist.
+	mu     sync.Mutex // guards what follows
+	closed bool
+	// unknown lists the paths that were requested and do not exist.
 	unknown []string
 }
 
 // New checks the options and returns a Server that is ready to serve. The
 // caller ends it with Close.
 func New(o Options) (*Server, error) {
-	if o.Speed < 0 {
-		return nil, fmt.Errorf("cannot run at speed %v: it must be above 0", o.Speed)
-	}
-	s := &Server{
-		logger:  o.Logger,
-		speed:   o.Speed,
-		pages:   map[*page]struct{}{},
-		chats:   map[*chat]struct{}{},
-		devices: map[string]*device{},
-		changed: make(chan struct{}),
-		done:    make(chan struct{}),
-	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
-	if s.speed == 0 {
-		s.speed = 1
-	}
-	if o.Profile == "" {
-		o.Profile = DefaultProfile
-	}
-	if err := s.SetProfile(o.Profile); err != nil {
-		return nil, err
-	}
-	for _, f := range o.Faults {
-		if err := s.SetFault(f); err != nil {
-			return nil, err
-		}
-	}
-	version, err := scriptsVersion()
+	settings, err := newSettings(o)
 	if err != nil {
 		return nil, err
 	}
-	s.version = version
+	s := &Server{Settings: settings, logger: o.Logger, done: make(chan struct{})}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.scripts, s.version, err = listScripts(); err != nil {
+		return nil, fmt.Errorf("cannot list the embedded scripts: %w", err)
+	}
+	s.Network = newNetwork(s.done)
+	s.Pages = newPages(s.done)
+	s.Account = newAccount(s.Settings, s.Network, s.Pages, s.logger)
 	s.mux = s.routes()
 	return s, nil
 }
 
 // ServeHTTP serves the page, its files, its probes and its websockets.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.isDown() && r.URL.Path != instrumentPath {
-		hangUp(w)
-		return
-	}
-	if r.URL.Path != instrumentPath && !s.awaitNetwork(r.Context()) {
-		return
-	}
-	if delay, ok := s.fault("slow"); ok {
-		if !pause(r.Context(), time.Duration(delay.number())*time.Millisecond) {
+	if r.URL.Path != instrumentPath {
+		if s.isDown() {
+			hangUp(w)
 			return
 		}
+		if !s.await(r.Context()) {
+			return
+		}
+	}
+	if delay, ok := s.fault("slow"); ok && !pause(r.Context(), time.Duration(delay.number())*time.Millisecond) {
+		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	s.mux.ServeHTTP(w, r)
@@ -124,107 +111,203 @@ func (s *Server) Close() {
 		return
 	}
 	s.closed = true
-	close(s.done)
-	s.wakeLocked()
-	s.closeChatsLocked()
-	for p := range s.pages {
-		_ = p.conn.Close() // The handler reports nothing that a test could use.
-	}
 	s.mu.Unlock()
+	close(s.done)
+	s.Network.closeAll()
+	s.Pages.closeAll()
 	s.handlers.Wait()
 }
 
-// SetProfile chooses the markup that the next page load gets.
-func (s *Server) SetProfile(name string) error {
-	if _, ok := profileByName(name); !ok {
-		return fmt.Errorf("cannot use profile %q: it is none of %v", name, Profiles())
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.profile = name
-	return nil
-}
-
-// SetFault adds a switch, replacing an earlier one of the same name. What the
-// page does takes effect at its next load, what the server does at the next
-// request or connection.
-func (s *Server) SetFault(text string) error {
-	f, err := ParseFault(text)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = withFault(s.faults, f)
-	return nil
-}
-
-// ClearFaults removes every switch, with the same delay as SetFault.
-func (s *Server) ClearFaults() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = nil
-}
-
-// UnknownRequests lists the paths that were asked for and do not exist. A test
+// UnknownRequests lists the paths that were requested and do not exist. A test
 // of a well-behaved client expects none.
 func (s *Server) UnknownRequests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string(nil), s.unknown...)
+	return slices.Clone(s.unknown)
 }
 
-func (s *Server) isDown() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.down
+func (s *Server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.servePage)
+	mux.HandleFunc("GET /send", s.servePage)
+	mux.HandleFunc("GET /browsers.html", func(w http.ResponseWriter, _ *http.Request) {
+		s.serveFile(w, http.StatusOK, "unsupported.html")
+	})
+	mux.HandleFunc("GET /rsrc/"+s.version+"/{file}", s.serveScript)
+	mux.HandleFunc("GET /sw.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+	})
+	mux.HandleFunc("GET /spin", func(w http.ResponseWriter, _ *http.Request) {
+		serveJSON(w, `{"revision":"`+build+`","hard_update":false}`)
+	})
+	// The probe by which the page distinguishes a missing network from a missing server.
+	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
+		serveJSON(w, fmt.Sprintf(`{"ok":true,"proxy":%t}`, s.isOn("socket", "proxyblock")))
+	})
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET /ws/chat", s.acceptChat)
+	mux.Handle("GET "+instrumentPath, s.accept(s.Pages.serve))
+	mux.HandleFunc("/", s.refuseUnknown)
+	return mux
 }
 
-func (s *Server) fault(name string) (Fault, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return faultNamed(s.faults, name)
+// accept upgrades to a websocket, regardless of the Origin: the page may be served
+// under any name that leads to loopback.
+func (s *Server) accept(handler websocket.Handler) http.Handler {
+	upgrade := websocket.Server{Handler: handler}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		closed := s.closed
+		if !closed {
+			s.handlers.Add(1)
+		}
+		s.mu.Unlock()
+		if closed {
+			hangUp(w)
+			return
+		}
+		defer s.handlers.Done()
+		upgrade.ServeHTTP(w, r)
+	})
 }
 
-// awaitNetwork returns when the network isn't silent any more; false means that
-// the request ended first.
-func (s *Server) awaitNetwork(ctx context.Context) bool {
-	silence := s.silence()
-	if silence == nil {
-		return true
+func (s *Server) acceptChat(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.isOn("socket", "never"):
+		select {
+		case <-r.Context().Done():
+		case <-s.done:
+		}
+	case s.isOn("socket", "proxyblock"):
+		http.Error(w, "blocked by policy", http.StatusForbidden)
+	default:
+		s.accept(s.Account.serve).ServeHTTP(w, r)
 	}
-	select {
-	case <-silence:
-		return true
-	case <-ctx.Done():
-	case <-s.done:
+}
+
+// refuseUnknown logs an error: a page or a client requests what it shouldn't.
+func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.unknown = append(s.unknown, r.Method+" "+r.URL.Path)
+	s.mu.Unlock()
+	s.logger.Error("unknown request", "method", r.Method, "path", r.URL.Path)
+	http.NotFound(w, r)
+}
+
+// servePage chooses the page by the user agent, as WhatsApp's server does, then
+// by profile.
+func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
+	cfg, err := s.forLoad(r.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
-	return false
+	ua, _ := faultNamed(cfg.Faults, "ua")
+	switch {
+	case ua.Value != "off" && !supported(r.UserAgent()):
+		s.serveFile(w, http.StatusOK, "unsupported.html")
+	case cfg.Profile.Page != "":
+		s.serveFile(w, max(cfg.Profile.Status, http.StatusOK), cfg.Profile.Page)
+	default:
+		s.serveApp(w, r, cfg)
+	}
 }
 
-// silence is closed when StallNetwork ends, and nil when it doesn't hold.
-func (s *Server) silence() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stalled
-}
+var chromeMajor = regexp.MustCompile(`Chrome/(\d+)\.`)
 
-// scaled turns an imitated duration into a real one.
-func (s *Server) scaled(d time.Duration) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Duration(float64(d) / s.speed)
-}
+// minChrome is the oldest Chrome that gets the application.
+const minChrome = 100
 
-// enter counts a websocket handler in; false means that the server is closing.
-func (s *Server) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+func supported(userAgent string) bool {
+	if strings.Contains(userAgent, "HeadlessChrome") || strings.Contains(userAgent, "Electron/") ||
+		strings.HasPrefix(userAgent, "WhatsApp/") {
 		return false
 	}
-	s.handlers.Add(1)
-	return true
+	found := chromeMajor.FindStringSubmatch(userAgent)
+	if found == nil {
+		return true // Firefox and Safari have floors of their own.
+	}
+	major, err := strconv.Atoi(found[1])
+	return err == nil && major >= minChrome
+}
+
+func (s *Server) serveFile(w http.ResponseWriter, code int, name string) {
+	body, err := fs.ReadFile(files, "pages/"+name)
+	if err != nil {
+		s.logger.Error("cannot read an embedded page", "error", err)
+		code = http.StatusInternalServerError
+	}
+	serveHTML(w, code, body)
+}
+
+var app = template.Must(template.ParseFS(files, "pages/app.html"))
+
+func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
+	version := s.version
+	if _, gone := faultNamed(cfg.Faults, "assets"); gone {
+		version = "purged"
+	}
+	var body bytes.Buffer
+	err := app.Execute(&body, map[string]any{
+		"Profile": cfg.Profile,
+		"Config":  cfg,
+		"Comet":   cfg.Profile.Era >= "2024",
+		"Version": version,
+		// All are requested at once, rather than each by the one that imports it.
+		"Scripts": s.scripts,
+	})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if _, on := faultNamed(cfg.Faults, "csp"); on {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; "+
+			"img-src 'self' data: blob:; connect-src 'self' ws://"+r.Host+" wss://"+r.Host+"; object-src 'none'")
+	}
+	serveHTML(w, http.StatusOK, body.Bytes())
+}
+
+func (s *Server) serveScript(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("file")
+	if !slices.Contains(s.scripts, name) {
+		s.refuseUnknown(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
+	http.ServeFileFS(w, r, files, "pages/js/"+name)
+}
+
+// listScripts returns the names of the page's scripts, and a version that follows
+// from their content, so that a browser may keep them, as it keeps the real page's.
+func listScripts() (names []string, version string, err error) {
+	scripts, err := fs.ReadDir(files, "pages/js")
+	if err != nil {
+		return nil, "", err
+	}
+	sum := sha256.New()
+	for _, script := range scripts {
+		body, err := fs.ReadFile(files, "pages/js/"+script.Name())
+		if err != nil {
+			return nil, "", err
+		}
+		_, _ = sum.Write(body) // It never fails.
+		names = append(names, script.Name())
+	}
+	return names, hex.EncodeToString(sum.Sum(nil)[:6]), nil
+}
+
+func serveHTML(w http.ResponseWriter, code int, body []byte) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // A reader that left needs no answer.
+}
+
+func serveJSON(w http.ResponseWriter, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = fmt.Fprintln(w, body) // A reader that left needs no answer.
 }
 
 // hangUp drops the connection without an answer, as a dead network does.
@@ -234,7 +317,7 @@ func hangUp(w http.ResponseWriter) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	_ = conn.Close() // There is nobody left to tell.
+	_ = conn.Close() // Nobody is left to inform.
 }
 
 // pause waits for d and reports whether ctx let it.

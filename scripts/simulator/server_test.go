@@ -221,9 +221,9 @@ func TestControlPullsLevers(t *testing.T) {
 		{"POST", "/network/stall", "", 200, `{"ok":true}`},
 		{"POST", "/network/restore", "", 200, `{"ok":true}`},
 		{"POST", "/profile/2022", "", 200, `{"ok":true}`},
-		{"POST", "/profile/1999", "", 400, `is none of`},
+		{"POST", "/profile/1999", "", 400, `is not one of`},
 		{"POST", "/fault/sync=stuck:99", "", 200, `{"ok":true}`},
-		{"POST", "/fault/gravity", "", 400, `is no switch`},
+		{"POST", "/fault/gravity", "", 400, `is not a switch`},
 		{"DELETE", "/fault", "", 200, `{"ok":true}`},
 		{"GET", "/nowhere", "", 404, `there is no GET /nowhere`},
 	} {

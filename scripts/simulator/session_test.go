@@ -62,7 +62,7 @@ func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
 	r.untilNamed("MAIN")
 }
 
-func TestCodesRunOutAfterSixAndReloadButtonRenewsThem(t *testing.T) {
+func TestReloadButtonRenewsCodesThatRanOut(t *testing.T) {
 	r := newRig(t, simulator.Options{Speed: 200})
 	r.open("")
 	seen := map[string]bool{}
@@ -138,7 +138,7 @@ func TestPhoneNumberLinksByCode(t *testing.T) {
 	r.press("Log in with phone number")
 	r.untilNamed("PHONE_NUMBER")
 	if got := r.eval(`String(document.querySelector('[data-ref]'))`); got != "null" {
-		t.Error("data-ref is there beside the phone number")
+		t.Error("data-ref is there next to the phone number")
 	}
 	r.eval(`document.querySelector('input[aria-label]').value = '+1 555 010 0042'`)
 	r.press("Next")

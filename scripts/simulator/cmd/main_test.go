@@ -62,8 +62,8 @@ func TestRunRefusesBadFlags(t *testing.T) {
 		"all interfaces":  {[]string{"--listen=0.0.0.0:0"}, 1, "loopback only"},
 		"control outside": {[]string{"--listen=127.0.0.1:0", "--control=:0"}, 1, "loopback only"},
 		"no address":      {[]string{"--listen=3002"}, 1, "missing port"},
-		"profile":         {[]string{"--profile=1999"}, 1, "is none of"},
-		"fault":           {[]string{"--fault=gravity"}, 1, "is no switch"},
+		"profile":         {[]string{"--profile=1999"}, 1, "is not one of"},
+		"fault":           {[]string{"--fault=gravity"}, 1, "is not a switch"},
 		"unknown flag":    {[]string{"--gravity"}, 2, "not defined"},
 	} {
 		var stderr bytes.Buffer

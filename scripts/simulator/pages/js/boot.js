@@ -26,7 +26,7 @@ const STORAGE_DELAY = 200;
 const MISBEHAVE = 2000;
 
 function takeOrders() {
-  obey('idle', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) expirePairing(); });
+  obey('expire', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) expirePairing(); });
   BackendEventBus.on('refresh_qr', comms.refreshQR);
 }
 
@@ -38,7 +38,7 @@ function readLogoutReason() {
   if (query.has('post_logout')) history.replaceState(null, '', '/');
 }
 
-/** Opens what is kept. False when there is a login that can't be read any more. */
+/** Opens what is kept. False when there is a login that can no longer be read. */
 async function openStorage() {
   if (faultOn('partial-profile')) localStorage.removeItem('last-wid-md');
   if (faultOn('quota')) throw new Error('QuotaExceededError');

@@ -43,7 +43,7 @@ export function stop() {
   old?.close();
 }
 
-/** Starts the communication anew, which brings fresh refs. */
+/** Restarts the communication, which brings fresh refs. */
 export function refreshQR() {
   stop();
   Conn.set({ ref: undefined, refTTL: undefined });

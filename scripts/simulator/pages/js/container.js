@@ -9,7 +9,7 @@ import { text } from './texts.js';
 
 // How long after its container the attribute of the 2024 page appears.
 const LATE_ATTRIBUTE = 300;
-const TILE = `position:relative;display:inline-block;padding:20px;background:${profile.paper}`;
+const TILE = `position:relative;display:inline-block;padding:20px;background:${profile.image.paper}`;
 
 /** One container, from the moment that a code is there to show. */
 export class Container {
@@ -36,7 +36,7 @@ export class Container {
 
   #logo() {
     if (profile.era < '2024') return null;
-    const shown = profile.logo ? 'display:block;position:absolute;left:50%;top:50%;width:32px;height:32px;' +
+    const shown = profile.image.logo ? 'display:block;position:absolute;left:50%;top:50%;width:32px;height:32px;' +
       'margin:-16px;border-radius:16px;background:#25d366' : 'display:none';
     return h('div', { style: shown });
   }
@@ -60,12 +60,12 @@ export class Container {
   }
 
   async #label(string) {
-    switch (profile.dataRef) {
-      case 'set': this.node.setAttribute(profile.attribute, string); break;
-      case 'empty': this.node.setAttribute(profile.attribute, ''); break;
+    switch (profile.container.dataRef) {
+      case 'set': this.node.setAttribute(profile.container.attribute, string); break;
+      case 'empty': this.node.setAttribute(profile.container.attribute, ''); break;
       case 'late':
-        if (!this.node.hasAttribute(profile.attribute)) await wait(scaled(LATE_ATTRIBUTE));
-        if (this.text === string) this.node.setAttribute(profile.attribute, string);
+        if (!this.node.hasAttribute(profile.container.attribute)) await wait(scaled(LATE_ATTRIBUTE));
+        if (this.text === string) this.node.setAttribute(profile.container.attribute, string);
         break;
       default:
     }
@@ -92,10 +92,10 @@ export class Container {
 
 // Returns what goes into the page in the node's stead.
 function place(node) {
-  switch (profile.place) {
+  switch (profile.container.place) {
     case 'open-shadow': case 'closed-shadow': {
       const host = h('div', { style: 'display:inline-block' });
-      host.attachShadow({ mode: profile.place === 'open-shadow' ? 'open' : 'closed' }).append(node);
+      host.attachShadow({ mode: profile.container.place === 'open-shadow' ? 'open' : 'closed' }).append(node);
       return host;
     }
     case 'iframe': {

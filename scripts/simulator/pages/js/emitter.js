@@ -28,7 +28,7 @@ export class Emitter {
   }
 }
 
-/** A bag of attributes that tells of each change as change:name, then change. */
+/** A bag of attributes that triggers change:name, then change, when one changes. */
 export class Model extends Emitter {
   constructor(attributes) {
     super();

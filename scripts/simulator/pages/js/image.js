@@ -12,13 +12,13 @@ const FAINT = '0.04';
 
 /** An empty image of the kind that the profile has. */
 export function newImage() {
-  const style = `display:block;width:${profile.size}px;height:${profile.size}px`;
-  switch (profile.image) {
+  const style = `display:block;width:${profile.image.size}px;height:${profile.image.size}px`;
+  switch (profile.image.element) {
     case 'img': return h('img', { alt: LABEL, role: 'img', style });
-    case 'svg': return h('svg', { role: 'img', 'aria-label': LABEL, style, viewBox: `0 0 ${profile.size} ${profile.size}` });
+    case 'svg': return h('svg', { role: 'img', 'aria-label': LABEL, style, viewBox: `0 0 ${profile.image.size} ${profile.image.size}` });
     default:
       return h('canvas', { role: profile.era >= '2024' ? 'img' : null, 'aria-label': LABEL, style,
-        width: profile.size, height: profile.size });
+        width: profile.image.size, height: profile.image.size });
   }
 }
 
@@ -28,17 +28,17 @@ let drawing = 0;
 export async function draw(image, text) {
   drawing++;
   const mine = drawing;
-  if (profile.late > 0) {
-    await wait(scaled(profile.late));
+  if (profile.image.late > 0) {
+    await wait(scaled(profile.image.late));
     if (mine !== drawing) return false;
   }
   const matrix = qrMatrix(text);
-  switch (profile.image) {
+  switch (profile.image.element) {
     case 'none': return false;
     case 'svg': drawSvg(image, matrix); break;
     case 'img': {
       const canvas = document.createElement('canvas');
-      canvas.width = canvas.height = profile.size;
+      canvas.width = canvas.height = profile.image.size;
       drawCanvas(canvas, matrix);
       image.src = canvas.toDataURL();
       await image.decode().catch(() => {}); // A newer source may have come.
@@ -61,7 +61,7 @@ export function setFaint(image, faint) {
 // Modules begin and end on whole pixels. There is no quiet zone in the image
 // itself; the white tile around it gives it one.
 function modules(matrix, paint) {
-  const edge = (i) => Math.round((i * profile.size) / matrix.length);
+  const edge = (i) => Math.round((i * profile.image.size) / matrix.length);
   matrix.forEach((row, y) => row.forEach((dark, x) => {
     if (dark) paint(edge(x), edge(y), edge(x + 1) - edge(x), edge(y + 1) - edge(y));
   }));
@@ -69,9 +69,9 @@ function modules(matrix, paint) {
 
 function drawCanvas(canvas, matrix) {
   const context = canvas.getContext('2d');
-  context.fillStyle = profile.paper;
-  context.fillRect(0, 0, profile.size, profile.size);
-  context.fillStyle = profile.ink;
+  context.fillStyle = profile.image.paper;
+  context.fillRect(0, 0, profile.image.size, profile.image.size);
+  context.fillStyle = profile.image.ink;
   modules(matrix, (x, y, width, height) => context.fillRect(x, y, width, height));
 }
 
@@ -79,14 +79,14 @@ function drawSvg(svg, matrix) {
   let path = '';
   modules(matrix, (x, y, width, height) => { path += `M${x} ${y}h${width}v${height}h${-width}z`; });
   svg.replaceChildren(
-    h('path', { d: `M0 0h${profile.size}v${profile.size}h${-profile.size}z`, fill: profile.paper }),
-    h('path', { d: path, fill: profile.ink }),
+    h('path', { d: `M0 0h${profile.image.size}v${profile.image.size}h${-profile.image.size}z`, fill: profile.image.paper }),
+    h('path', { d: path, fill: profile.image.ink }),
   );
 }
 
 /** A canvas with a code that links nothing: the download of an application. */
 export function decoy() {
-  const canvas = h('canvas', { role: 'img', 'aria-label': 'WhatsApp for Windows', width: profile.size, height: profile.size,
+  const canvas = h('canvas', { role: 'img', 'aria-label': 'WhatsApp for Windows', width: profile.image.size, height: profile.image.size,
     style: 'display:block;width:110px;height:110px' });
   drawCanvas(canvas, qrMatrix('https://www.whatsapp.com/download?utm_source=web&lang=en&platform=windows'));
   return canvas;

@@ -3,7 +3,7 @@
 
 import { scaled } from './config.js';
 
-/** This load's own name, which the chat socket tells the server too. */
+/** This load's own name, which the chat socket sends to the server, too. */
 export const pageId = crypto.randomUUID();
 
 // Without a window on a screen there are no frames to wait for.
@@ -66,7 +66,7 @@ export function connectInstrument() {
   opened.onclose = () => setTimeout(connectInstrument, Math.max(100, scaled(1000)));
 }
 
-/** Tells what has been drawn, once it is on the screen. */
+/** Reports what has been drawn, once it is on the screen. */
 export function report(screen) {
   latest = { ...screen, page: pageId, at: performance.timeOrigin + performance.now() };
   if (!waitsForFrame) awaitFrame();

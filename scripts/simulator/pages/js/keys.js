@@ -27,7 +27,7 @@ export const keys = {
   advSecret: null,
 };
 
-/** Loads what an earlier load kept. False when it can't be decrypted any more. */
+/** Loads what an earlier load kept. False when it can no longer be decrypted. */
 export async function loadKeys() {
   const secret = await storage.get('wawc_db_enc', 'key');
   const text = localStorage.getItem('WANoiseInfo');

@@ -19,12 +19,12 @@ export class QrScreen {
     this.container = null;
     this.spinner = h('div', { style: 'width:228px;height:228px' }, h('svg', { viewBox: '0 0 50 50', role: 'status' }));
     this.frame = null;
-    // Older pages had elements that third parties came to depend on.
+    // Older pages had elements that third parties depend on.
     this.place = h('div', { class: profile.era === '2024' ? '_aj-b' : null }, this.spinner);
     this.covered = profile.banner;
     this.node = autologout ? this.place : h('div', { style: CENTRE, class: profile.era < '2024' ? 'landing-window' : null },
       this.#reason(), h('div', { style: 'font-size:24px' }, text('login')), this.#steps(),
-      profile.decoy ? h('div', {}, decoy(), text('pick')) : null,
+      profile.image.decoy ? h('div', {}, decoy(), text('pick')) : null,
       this.place, this.#toggle(), this.#phoneLink(), this.#banner());
   }
 

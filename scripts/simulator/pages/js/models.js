@@ -52,7 +52,7 @@ export const Ui = new Model({
   // view is qr, phone or code.
   view: 'qr',
   code: '', codeExpired: false, phoneError: '',
-  // modulesReady says that what the code is made of has been loaded.
+  // modulesReady is true once what the code is made of has been loaded.
   modulesReady: false,
   autologout: false,
   // banner is a logout reason, or null.

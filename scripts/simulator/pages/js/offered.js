@@ -91,7 +91,7 @@ export function defineSecondWave() {
     },
     WABase64: { encodeB64, decodeB64 },
     WAWebCompanionRegClientUtils: { DEVICE_PLATFORM: platform() },
-    WAWebNativeCameraQRLinkedDeviceUtils: { isNativeCameraQRLinkedDeviceTest: () => profile.prefix },
+    WAWebNativeCameraQRLinkedDeviceUtils: { isNativeCameraQRLinkedDeviceTest: () => profile.payload.prefix },
     WAWebCmd: { Cmd, CmdImpl: Cmd.constructor },
     WAWebAltDeviceLinkingApi: {
       getPairingType: pairing.getPairingType, setPairingType: pairing.setPairingType,

@@ -66,7 +66,7 @@ export function offers({ payload, code }) {
 
 let ask = () => {};
 
-/** Tells the server about a phone number through the open socket. */
+/** Sends a phone number to the server through the open socket. */
 export function onAltLink(send) {
   ask = send;
 }

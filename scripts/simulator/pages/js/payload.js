@@ -11,9 +11,9 @@ const HELP = 'https://faq.whatsapp.com/r/ld';
 export function qrPayload() {
   if (!Conn.ref || Conn.connected || !keys.noise || !keys.registration) return '';
   const noise = encodeB64(keys.noise.staticKeyPair.pubKey);
-  if (profile.fields === 3) return [Conn.ref, noise, encodeB64(keys.noise.recoveryToken)].join(',');
+  if (profile.payload.fields === 3) return [Conn.ref, noise, encodeB64(keys.noise.recoveryToken)].join(',');
   if (!keys.advSecret) return '';
   const identity = encodeB64(keys.registration.identityKeyPair.pubKey);
-  const fields = [Conn.ref, noise, identity, keys.advSecret, platform(), HELP, 'later'].slice(0, profile.fields);
-  return (profile.prefix ? PREFIX : '') + fields.join(',');
+  const fields = [Conn.ref, noise, identity, keys.advSecret, platform(), HELP, 'later'].slice(0, profile.payload.fields);
+  return (profile.payload.prefix ? PREFIX : '') + fields.join(',');
 }

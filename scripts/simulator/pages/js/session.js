@@ -66,7 +66,7 @@ export function conflict() {
 let leaving = false;
 
 /**
- * Forgets the link and begins anew. The reason, if there is one, is shown on the
+ * Forgets the link and starts again. The reason, if there is one, is shown on the
  * login page; the address carries it there.
  */
 export async function logOut(reason = null) {

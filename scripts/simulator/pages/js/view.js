@@ -40,7 +40,7 @@ function buildShell() {
   }
   let inner = h('div', { class: profile.era === '2024' ? 'x1lliihq' : 'x9f619' });
   const box = inner;
-  // In 2024 a box that a third party came to depend on lay below five others.
+  // In 2024 a box that third parties depended on was below five others.
   const depth = profile.era === '2024' ? 2 : DEPTH;
   for (let i = 0; i < depth; i++) inner = h('div', { class: 'x78zum5' }, inner);
   const app = h('div', { id: 'app' }, profile.era === '2024' ? inner : h('div', { class: 'app-wrapper-web' }, inner));
