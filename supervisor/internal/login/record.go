@@ -175,13 +175,13 @@ type journal struct {
 	limits  Limits
 	log     *slog.Logger
 	publish func(Status)
-	file    profile.StateFile // empty while the profile is not known
+	file    profile.JSONFile // empty while the profile is not known
 	saved   Record
 	status  atomic.Pointer[Status] // may be read without mu
 }
 
 // load returns the record in the file, from now on kept there.
-func (j *journal) load(file profile.StateFile) (r Record) {
+func (j *journal) load(file profile.JSONFile) (r Record) {
 	j.file = file
 	if err := file.Load(&r); err != nil {
 		j.log.Warn(logid.LoginReadFailed, logging.KeyError, err)

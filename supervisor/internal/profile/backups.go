@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
 // Manifest describes a backup.
@@ -39,9 +37,6 @@ const (
 	manifestFile  = "manifest.json"
 	profileFolder = "profile"
 )
-
-// maxManifest bounds a manifest, in bytes. That of a large profile has 100 kB.
-const maxManifest = 16 << 20
 
 const (
 	keepBackups = 3
@@ -83,7 +78,7 @@ func (b Backups) List() ([]Backup, error) {
 	}
 	var found []Backup
 	for _, name := range names {
-		if m, err := readManifest(b.manifest(name)); err == nil {
+		if m, err := b.readManifest(name); err == nil {
 			found = append(found, Backup{name, m})
 		}
 	}
@@ -115,7 +110,7 @@ func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error
 		return "", err
 	}
 	m.Format = ManifestFormat
-	if err := writeManifest(filepath.Join(making, manifestFile), m); err != nil {
+	if err := JSONFile(filepath.Join(making, manifestFile)).Save(m); err != nil {
 		return "", err
 	}
 	name = m.CreatedAt.UTC().Format(timeLayout)
@@ -128,12 +123,12 @@ func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error
 
 // MarkVerified records that the backup called name was opened in a Chrome at that time.
 func (b Backups) MarkVerified(name string, at time.Time) error {
-	m, err := readManifest(b.manifest(name))
+	m, err := b.readManifest(name)
 	if err != nil {
 		return err
 	}
 	m.VerifiedAt = at
-	return writeManifest(b.manifest(name), m)
+	return b.manifest(name).Save(m)
 }
 
 // Remove removes the backup called name, if there is one.
@@ -191,8 +186,16 @@ func tooClose(before, after string) bool {
 	return err == nil && afterErr == nil && to.Sub(from) >= 0 && to.Sub(from) < spacing
 }
 
-func (b Backups) manifest(name string) string {
-	return filepath.Join(b.folder(), name, manifestFile)
+func (b Backups) manifest(name string) JSONFile {
+	return JSONFile(filepath.Join(b.folder(), name, manifestFile))
+}
+
+func (b Backups) readManifest(name string) (Manifest, error) {
+	data, err := os.ReadFile(string(b.manifest(name)))
+	if err != nil {
+		return Manifest{}, fmt.Errorf("cannot read manifest: %w", err)
+	}
+	return ParseManifest(data)
 }
 
 // ParseManifest reads a manifest. Anything else, and an unknown format, is
@@ -206,38 +209,4 @@ func ParseManifest(data []byte) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("%w: its format is %d, and this version knows %d", ErrDamaged, m.Format, ManifestFormat)
 	}
 	return m, nil
-}
-
-func readManifest(path string) (Manifest, error) {
-	data, err := readBounded(path, maxManifest)
-	if err != nil {
-		return Manifest{}, err
-	}
-	return ParseManifest(data)
-}
-
-func writeManifest(path string, m Manifest) error {
-	data, err := json.MarshalIndent(m, "", " ")
-	if err != nil {
-		return fmt.Errorf("cannot marshal manifest: %w", err)
-	}
-	if err := renameio.WriteFile(path, data, 0o600); err != nil {
-		return unwritable("cannot write manifest", err)
-	}
-	return nil
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
-	case !info.Mode().IsRegular() || info.Size() > limit:
-		return nil, fmt.Errorf("cannot read %s: %w", path, fs.ErrInvalid)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	return data, nil
 }

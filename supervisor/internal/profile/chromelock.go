@@ -121,7 +121,7 @@ func (l ChromeLock) Record(pid int) error {
 
 func (l ChromeLock) path() string { return filepath.Join(l.tokens.profile(), lockFile) }
 
-func (l ChromeLock) launch() StateFile { return StateFile(l.tokens.path("launch")) }
+func (l ChromeLock) launch() JSONFile { return JSONFile(l.tokens.path("launch")) }
 
 // launched returns the lock of the Chrome that was started last, empty if that is
 // not known.

@@ -26,7 +26,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -51,7 +50,7 @@ type Profile struct {
 	Backups    Backups
 	ChromeLock ChromeLock
 	// Login keeps what is known about the login, Restarts the state of the restart policy.
-	Login, Restarts StateFile
+	Login, Restarts JSONFile
 
 	tokens tokens
 	owner  *owner
@@ -87,7 +86,7 @@ func View(folder string) (*Profile, error) {
 	t := tokens(abs)
 	return &Profile{
 		Backups: Backups{t}, ChromeLock: ChromeLock{t},
-		Login: StateFile(t.path("login")), Restarts: StateFile(t.path("restarts")),
+		Login: JSONFile(t.path("login")), Restarts: JSONFile(t.path("restarts")),
 		tokens: t, owner: &owner{path: t.path("lock")},
 	}, nil
 }
@@ -117,30 +116,22 @@ func (p *Profile) Home() os.FileInfo {
 // that it does not know.
 const stampFile = ".session-manager"
 
-// maxStamp bounds the stamp, in bytes.
-const maxStamp = 256
-
 // Stamp returns the random name that identifies the profile, also in its backups
 // and exports. A profile without one is new, or was put there by somebody else, and
 // gets one now.
-func (p *Profile) Stamp() (string, error) {
-	path := filepath.Join(p.Dir(), stampFile)
-	data, err := readBounded(path, maxStamp)
-	if err == nil {
-		if stamp := strings.TrimSpace(string(data)); stamp != "" {
-			return stamp, nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+func (p *Profile) Stamp() (stamp string, err error) {
+	file := JSONFile(filepath.Join(p.Dir(), stampFile))
+	if file.Load(&stamp) != nil {
 		// It is not a stamp.
-		if err := os.RemoveAll(path); err != nil {
+		if err := os.RemoveAll(string(file)); err != nil {
 			return "", unwritable("cannot stamp profile", err)
 		}
 	}
-	stamp := rand.Text()
-	if err := renameio.WriteFile(path, []byte(stamp+"\n"), 0o600); err != nil {
-		return "", unwritable("cannot stamp profile", err)
+	if stamp == "" {
+		stamp = rand.Text()
+		err = file.Save(stamp)
 	}
-	return stamp, nil
+	return stamp, err
 }
 
 // TempDir makes a private folder on the profile's file system, with room for a copy
@@ -188,13 +179,13 @@ func unwritable(what string, err error) error {
 
 func suffix() string { return strconv.FormatInt(time.Now().UnixNano(), 10) }
 
-// StateFile is the path of a small JSON file next to the profile.
-type StateFile string
+// JSONFile is the path of a small file with one value.
+type JSONFile string
 
 // Save writes value as a whole or not at all.
-func (f StateFile) Save(value any) error {
+func (f JSONFile) Save(value any) error {
 	name := filepath.Base(string(f))
-	data, err := json.Marshal(value)
+	data, err := json.MarshalIndent(value, "", " ")
 	if err != nil {
 		return fmt.Errorf("cannot marshal %s: %w", name, err)
 	}
@@ -206,13 +197,13 @@ func (f StateFile) Save(value any) error {
 
 // Load reads what was saved into value, a pointer. It changes nothing when the file
 // does not exist.
-func (f StateFile) Load(value any) error {
+func (f JSONFile) Load(value any) error {
 	data, err := os.ReadFile(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read state: %w", err)
+		return fmt.Errorf("cannot load: %w", err)
 	}
 	if err := json.Unmarshal(data, value); err != nil {
 		return fmt.Errorf("cannot parse %s: %w", filepath.Base(string(f)), err)
