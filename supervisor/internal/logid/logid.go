@@ -1,19 +1,20 @@
-// Package logid has the ids of all log lines of the supervisor process: the msg of
-// a line, on which programs may rely. Each constant's comment gives the levels at
-// which it is logged and what it means; the manual page lists them.
+// Package logid has the ids of the supervisor's log lines: the msg of a line, on which
+// programs may rely. Each constant's comment has the levels at which it is logged, and
+// what it means; the manual page lists them. A state that needs a person is one ERROR,
+// state_changed, and what led to it is at most a WARN.
 package logid
 
 // The service as a whole.
 const (
 	ServiceStarted            = "service_started"              // INFO: The API is being served.
-	ContainmentSelected       = "containment_selected"         // INFO: Whether workers get a control group of their own was decided.
-	KeysExposed               = "keys_exposed"                 // WARN: Other machines reach the API without TLS, so that keys travel in clear text.
+	ContainmentSelected       = "containment_selected"         // INFO: Workers run in a control group of their own, or without one.
+	KeysExposed               = "keys_exposed"                 // WARN: Other machines reach the API without TLS, so that keys are sent in clear text.
 	SocketStoreFailed         = "socket_store_failed"          // WARN: systemd did not take the listening socket; the API will be down during a restart of the service.
-	SocketIgnored             = "socket_ignored"               // WARN: systemd handed over more than one socket; this one is not served.
+	SocketIgnored             = "socket_ignored"               // WARN: systemd handed over more than one socket; this one is not used.
 	SystemdNotifyFailed       = "systemd_notify_failed"        // WARN: systemd could not be notified.
 	WatchdogFeedFailed        = "watchdog_feed_failed"         // ERROR: The session's loop does not respond; systemd is about to kill the service.
-	FileReloaded              = "file_reloaded"                // INFO: A file that had changed was read again.
-	FileReloadFailed          = "file_reload_failed"           // ERROR: A file that has changed can't be used; the previous content stays in use.
+	FileReloaded              = "file_reloaded"                // INFO: A changed file was read again.
+	FileReloadFailed          = "file_reload_failed"           // ERROR: A changed file can't be used; the previous content stays in use.
 	SelectorsLoaded           = "selectors_loaded"             // INFO: The page is read with the selectors of a file instead of the built-in ones.
 	SelectorsRejected         = "selectors_rejected"           // ERROR: The selectors file can't be used; the built-in selectors are in use.
 	StopRequested             = "stop_requested"               // INFO: The service was asked to stop.
@@ -25,9 +26,9 @@ const (
 // The session.
 const (
 	StateChanged     = "state_changed"     // INFO, WARN, ERROR: The session's state changed; WARN when READY was lost, ERROR when a person must act.
-	ReasonChanged    = "reason_changed"    // INFO: The reason of the state changed, and the state did not.
+	ReasonChanged    = "reason_changed"    // INFO: The reason for the state changed, but the state did not.
 	PhaseChanged     = "phase_changed"     // DEBUG: The worker reached another phase.
-	QRChanged        = "qr_changed"        // INFO: A QR appeared, changed or went away.
+	QRChanged        = "qr_changed"        // INFO: A QR appeared or went away.
 	QRDrawFailed     = "qr_draw_failed"    // ERROR: A QR payload can't be drawn as a QR.
 	ConditionIgnored = "condition_ignored" // WARN: The worker reported a condition that this supervisor does not know.
 )
@@ -39,23 +40,23 @@ const (
 	ControlGroupJoinFailed    = "control_group_join_failed"   // WARN: A worker could not be moved into its control group.
 	LeftoversRemoveFailed     = "leftovers_remove_failed"     // WARN: Files of an earlier worker could not be removed.
 	LockChecked               = "lock_checked"                // INFO: Chrome's lock of the profile was checked, and removed where it was stale.
-	RestartStateLoadFailed    = "restart_state_load_failed"   // WARN: What is remembered of earlier failures can't be read; counting starts at zero.
-	RestartStateSaveFailed    = "restart_state_save_failed"   // WARN: The count of failures can't be saved.
-	WorkerBlocked             = "worker_blocked"              // WARN: No worker can be started; the reason says why, and the service keeps trying.
+	RestartStateLoadFailed    = "restart_state_load_failed"   // WARN: The record of earlier failures can't be read; counting starts at zero.
+	RestartStateSaveFailed    = "restart_state_save_failed"   // WARN: The record of failures can't be saved.
+	WorkerBlocked             = "worker_blocked"              // WARN: No worker can be started for the given reason; the service keeps trying.
 	WorkerStarted             = "worker_started"              // INFO: A worker process was started.
-	WorkerExited              = "worker_exited"               // INFO, WARN, ERROR: A worker and its Chrome have exited: why, and when the next one starts.
-	RestartDeferred           = "restart_deferred"            // INFO: A restart waits until it disturbs nobody.
+	WorkerExited              = "worker_exited"               // INFO, WARN: A worker and its Chrome have exited: why, and when the next one starts; INFO when that was planned.
+	RestartDeferred           = "restart_deferred"            // INFO: A restart is deferred until it does no harm.
 	WorkerRestartFailed       = "worker_restart_failed"       // WARN: A restart could not be requested.
 	WarningRaised             = "warning_raised"              // ERROR: Something needs attention before it stops the session, such as a disk that is almost full.
 	WarningCleared            = "warning_cleared"             // INFO: The cause of a warning is gone.
-	SupervisorSuspended       = "supervisor_suspended"        // WARN: This process was suspended for a while; late heartbeats of that time do not count.
+	SupervisorSuspended       = "supervisor_suspended"        // WARN: This process was suspended for a while; heartbeats that were late because of it are ignored.
 	ChromeCloseFailed         = "chrome_close_failed"         // WARN: Chrome was not closed cleanly.
 	ProfileCloseFailed        = "profile_close_failed"        // WARN: The profile's lock could not be released.
 	InstanceCleanupFailed     = "instance_cleanup_failed"     // ERROR: What an instance left behind could not be cleaned up in time.
 	FolderRemoveFailed        = "folder_remove_failed"        // WARN: A temporary folder was left behind.
-	LaunchRecordFailed        = "launch_record_failed"        // WARN: Chrome runs where it should, but this could not be written down.
+	LaunchRecordFailed        = "launch_record_failed"        // WARN: Chrome runs where it should, but this could not be recorded.
 	EventIgnored              = "event_ignored"               // WARN: A worker sent an event of another generation.
-	SelectorsLoadFailed       = "selectors_load_failed"       // ERROR: The worker did not take the new selectors.
+	SelectorsLoadFailed       = "selectors_load_failed"       // ERROR: The worker did not accept the new selectors.
 	WorkerStderrReceived      = "worker_stderr_received"      // INFO, WARN: A line that the worker wrote to stderr and that is not a log line; WARN during a panic.
 	WorkerStderrDropped       = "worker_stderr_dropped"       // WARN: The worker wrote more to stderr than is logged.
 	WorkerSignalFailed        = "worker_signal_failed"        // WARN: A signal could not be sent to the worker.
@@ -75,8 +76,8 @@ const (
 	LoginConfirmed          = "login_confirmed"           // INFO: The session was READY with this login.
 	LoginEnded              = "login_ended"               // INFO: The login was logged out.
 	LoginLost               = "login_lost"                // ERROR: The login is gone, and no backup of it can be restored.
-	LoginRecordFailed       = "login_record_failed"       // WARN: What is known of the login can't be saved.
-	LoginReadFailed         = "login_read_failed"         // WARN: What is known of the login can't be read.
+	LoginRecordFailed       = "login_record_failed"       // WARN: The record of the login can't be saved.
+	LoginReadFailed         = "login_read_failed"         // WARN: The record of the login can't be read.
 	ProfileReplaced         = "profile_replaced"          // WARN: The profile that held the login was removed or replaced.
 	ProfileQuarantined      = "profile_quarantined"       // INFO: The profile was moved to admin.quarantine.
 	ProfileQuarantineFailed = "profile_quarantine_failed" // ERROR: The profile can't be moved to admin.quarantine.
@@ -88,15 +89,15 @@ const (
 	BackupCreateFailed      = "backup_create_failed"      // WARN: No backup of the login could be made.
 	BackupRejected          = "backup_rejected"           // ERROR: A backup turned out to be unusable and was removed.
 	BackupVerifyFailed      = "backup_verify_failed"      // WARN: A backup could not be verified; it is tried again.
-	BackupRecordFailed      = "backup_record_failed"      // WARN: A backup was verified, which can't be saved.
+	BackupRecordFailed      = "backup_record_failed"      // WARN: A backup was verified, but this can't be recorded.
 	BackupRemoveFailed      = "backup_remove_failed"      // WARN: A rejected backup can't be removed.
 	BackupsPruneFailed      = "backups_prune_failed"      // WARN: Old backups can't be removed.
 	BackupsListFailed       = "backups_list_failed"       // WARN: The backups can't be listed.
-	BackupSkipped           = "backup_skipped"            // WARN: A backup was made by a newer Chrome than this one and is not restored.
+	BackupSkipped           = "backup_skipped"            // WARN: A backup was made by a newer Chrome and is not restored.
 	LoginRestored           = "login_restored"            // WARN: The login was restored from a backup.
-	LoginRestoreFailed      = "login_restore_failed"      // ERROR: No backup of the login can be restored.
-	CacheRemoved            = "cache_removed"             // INFO: A cache of Chrome's was removed from the profile.
-	CachesPruneFailed       = "caches_prune_failed"       // WARN: Caches of Chrome's can't be removed.
+	LoginRestoreFailed      = "login_restore_failed"      // WARN: No backup of the login could be restored.
+	CacheRemoved            = "cache_removed"             // INFO: A cache was removed from the profile.
+	CachesPruneFailed       = "caches_prune_failed"       // WARN: Caches can't be removed from the profile.
 )
 
 // Reports and traces.
@@ -106,7 +107,7 @@ const (
 	ReportDropped          = "report_dropped"           // WARN: There were too many crash reports at once; this one was not written.
 	ReportsReadFailed      = "reports_read_failed"      // WARN: The crash reports can't be read.
 	ReportScreenshotFailed = "report_screenshot_failed" // WARN: A crash report lacks its screenshot.
-	ReportDiagnoseFailed   = "report_diagnose_failed"   // WARN: A crash report lacks the page's diagnosis.
+	ReportDiagnoseFailed   = "report_diagnose_failed"   // WARN: A crash report lacks the diagnosis of the page.
 	TraceWritten           = "trace_written"            // INFO: The trace of the start was written.
 	TraceWriteFailed       = "trace_write_failed"       // WARN: The trace of the start can't be written.
 )
@@ -117,7 +118,7 @@ const (
 	CommandFailed       = "command_failed"        // WARN: A command of the API failed.
 	PageRenderFailed    = "page_render_failed"    // ERROR: The operator's page can't be rendered.
 	WebhookConfigured   = "webhook_configured"    // INFO: Changes of the session are sent to a webhook.
-	WebhookSendFailed   = "webhook_send_failed"   // WARN: The webhook's receiver did not take an event; it is sent again.
-	WebhookEventDropped = "webhook_event_dropped" // ERROR: The webhook's receiver did not take an event for too long; the event is lost.
-	WebhookEventsLost   = "webhook_events_lost"   // ERROR: The webhook's receiver was away for too long; the present state follows.
+	WebhookSendFailed   = "webhook_send_failed"   // WARN: The webhook's receiver did not accept an event; it is sent again.
+	WebhookEventDropped = "webhook_event_dropped" // ERROR: The webhook's receiver did not accept an event for too long; the event is lost.
+	WebhookEventsLost   = "webhook_events_lost"   // ERROR: The webhook's receiver was unreachable for too long; the present state follows.
 )

@@ -257,7 +257,7 @@ func (m *Manager) restore(ctx context.Context, s worker.Start, why string) {
 		m.log.Warn(logid.LoginRestored, logging.KeyPath, backup.Name, logging.KeyReason, why)
 	case ctx.Err() == nil: // otherwise the next start decides again
 		m.record.RestoredAt, m.record.RestoredFrom = now, ""
-		m.log.Error(logid.LoginRestoreFailed, logging.KeyReason, why, logging.KeyError, err)
+		m.log.Warn(logid.LoginRestoreFailed, logging.KeyReason, why, logging.KeyError, err)
 	}
 }
 

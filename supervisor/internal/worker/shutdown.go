@@ -252,7 +252,7 @@ func (r record) notice(class restart.Class, d restart.Decision) Exited {
 
 // logTo writes the one line that has everything about the end.
 func (r record) logTo(log *slog.Logger, class restart.Class, d restart.Decision) {
-	level := slog.LevelError
+	level := slog.LevelWarn // a state that needs a person is an error, which the session logs
 	if class == restart.Planned {
 		level = slog.LevelInfo
 	}
