@@ -15,10 +15,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
-	"session-manager/worker/internal/page"
-	"session-manager/worker/internal/persist"
 	"session-manager/worker/internal/server"
 )
 
@@ -60,7 +57,7 @@ func run(stderr *os.File) int {
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM)
 
-	w := server.New(server.Options{OpenPage: openPage, LoginStored: loginStored, Logger: log})
+	w := server.New(log)
 	go begin(w, log)
 	served := make(chan struct{})
 	go func() {
@@ -107,23 +104,4 @@ func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <
 		return exitSoftware
 	}
 	return exitClean
-}
-
-func loginStored(r rpc.RunRequest) (bool, error) {
-	k, err := selectors.Default()
-	if err != nil {
-		return false, err
-	}
-	return persist.Stored(r.ProfileDir, r.ScratchDir, r.URL, k.Storage.Registered)
-}
-
-func openPage(ctx context.Context, o server.PageOptions) (server.Page, error) {
-	p, err := page.Open(ctx, page.Options{
-		Browser: o.Browser, URL: o.URL, Disguise: o.Disguise, Selectors: o.Selectors, Emit: o.Emit, Logger: o.Logger,
-		DeadlineFactor: o.DeadlineFactor,
-	})
-	if err != nil {
-		return nil, err // not p: a nil *Page in an interface is not nil
-	}
-	return p, nil
 }

@@ -8,42 +8,34 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/persist"
 )
 
-const (
-	// loginPoll is the pause between two looks at the disk. There is one only
-	// from the scan until Chrome has written the login.
-	loginPoll = time.Second
-	// loginPatience is how long the proof may fail to come before the login is
-	// taken for written without one: a page that is linked and works must not
-	// stay unusable because the profile could not be read.
-	loginPatience = 3 * time.Minute
-)
-
-// loginWatch finds out when the login has reached the disk, and adds that to
-// what the page says.
+// loginWatch finds out when the login has reached the disk, and adds that to the
+// page's observations.
 type loginWatch struct {
-	stored func() (bool, error)
-	out    *outbox
+	req    rpc.RunRequest
+	events *queue
 	log    *slog.Logger
 	// wake has room for one.
 	wake chan struct{}
 
 	mu        sync.Mutex
-	last      rpc.PageObserved // guarded by mu; what was told last
+	last      rpc.PageObserved // guarded by mu
 	persisted bool             // guarded by mu
 }
 
-func newLoginWatch(stored func() (bool, error), out *outbox, log *slog.Logger) *loginWatch {
-	return &loginWatch{stored: stored, out: out, log: log, wake: make(chan struct{}, 1)}
+func newLoginWatch(req rpc.RunRequest, events *queue, log *slog.Logger) *loginWatch {
+	return &loginWatch{req: req, events: events, log: log, wake: make(chan struct{}, 1)}
 }
 
 // put passes an event of the page on.
 func (w *loginWatch) put(body rpc.EventBody) {
 	observed, ok := body.(rpc.PageObserved)
 	if !ok {
-		w.out.put(body)
+		w.events.put(body)
 		return
 	}
 	w.mu.Lock()
@@ -58,11 +50,11 @@ func (w *loginWatch) put(body rpc.EventBody) {
 	}
 	observed.Persisted = w.persisted
 	w.last = observed
-	w.out.put(observed)
+	w.events.put(observed)
 }
 
-// run looks at the disk while the page says that it is linked and there is no
-// proof yet. It returns when ctx ends.
+// run looks at the disk while the page is linked and there is no proof yet. It
+// returns when ctx ends.
 func (w *loginWatch) run(ctx context.Context) error {
 	for {
 		select {
@@ -70,37 +62,14 @@ func (w *loginWatch) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-w.wake:
 		}
-		if err := w.await(ctx); err != nil {
-			return err
+		for began := time.Now(); w.wanted(); {
+			if w.stored() || w.overdue(began) {
+				w.proven()
+			} else if !sleep(ctx, loginPoll) {
+				return ctx.Err()
+			}
 		}
 	}
-}
-
-// await returns when the login is on disk, or is none any more.
-func (w *loginWatch) await(ctx context.Context) error {
-	began := time.Now()
-	tick := time.NewTicker(loginPoll)
-	defer tick.Stop()
-	for w.wanted() {
-		stored, err := w.stored()
-		if err != nil {
-			w.log.Debug(logid.LoginReadFailed, slog.Any(logging.KeyError, err))
-		}
-		late := time.Since(began) > loginPatience
-		if late && !stored {
-			w.log.Warn(logid.LoginPersistenceAssumed, logging.Millis("after_ms", loginPatience))
-		}
-		if stored || late {
-			w.proven()
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
 }
 
 func (w *loginWatch) wanted() bool {
@@ -109,7 +78,27 @@ func (w *loginWatch) wanted() bool {
 	return w.last.Registered && !w.persisted
 }
 
-// proven repeats what the page said last, with the proof.
+func (w *loginWatch) stored() bool {
+	builtIn, err := selectors.Default()
+	var stored bool
+	if err == nil {
+		stored, err = persist.Stored(w.req.ProfileDir, w.req.ScratchDir, w.req.URL, builtIn.Storage.Registered)
+	}
+	if err != nil {
+		w.log.Debug(logid.LoginReadFailed, slog.Any(logging.KeyError, err))
+	}
+	return stored
+}
+
+func (w *loginWatch) overdue(began time.Time) bool {
+	if time.Since(began) <= loginPatience {
+		return false
+	}
+	w.log.Warn(logid.LoginPersistenceAssumed, logging.Millis("after_ms", loginPatience))
+	return true
+}
+
+// proven repeats the last observation, with the proof.
 func (w *loginWatch) proven() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,5 +106,5 @@ func (w *loginWatch) proven() {
 		return
 	}
 	w.persisted, w.last.Persisted = true, true
-	w.out.put(w.last)
+	w.events.put(w.last)
 }

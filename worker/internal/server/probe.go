@@ -13,69 +13,64 @@ import (
 	"session-manager/worker/internal/logid"
 )
 
-// probe is one question that is asked again and again, and what it means when
-// there is no answer.
+// probe is a question to a part of Chrome that is asked again and again.
 type probe struct {
+	// part is what is asked, and hung what it means when there is no answer.
+	part string
+	hung reason.Code
 	// ask returns context.DeadlineExceeded when there is no answer.
-	ask func(context.Context) error
-	// fits says whether the question can be asked now: a layer is not asked
-	// while the one below it fails.
-	fits             func() bool
+	ask              func(context.Context) error
 	period, deadline time.Duration
-	hung             reason.Code
-	// says is what did not answer.
-	says string
-	// good is told of each answer. It may be nil.
-	good func(time.Time)
+	// ready reports whether the layer below answers: a part is not asked while that
+	// fails. Nil means that there is no layer below.
+	ready func() bool
 }
 
-func (s *session) probeBrowser(ctx context.Context) error {
-	t := s.worker.o.Timings
-	return s.probe(ctx, probe{
-		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.DeadlineFactor.Of(t.ProbeDeadline),
-		hung: reason.BrowserHung, says: "Chrome", good: s.pulse.browserAnswered,
-	})
+// browserProbe asks Chrome's main process.
+func (s *session) browserProbe() probe {
+	return probe{
+		part: "Chrome", hung: reason.BrowserHung, period: s.timings.ProbePeriod, deadline: s.timings.ProbeDeadline,
+		ask: func(ctx context.Context) error {
+			err := s.browser.Probe(ctx)
+			if err == nil {
+				s.liveness.browserAnswered(time.Now())
+			}
+			return err
+		},
+	}
 }
 
-func (s *session) probePaint(ctx context.Context) error {
-	t := s.worker.o.Timings
-	return s.probe(ctx, probe{
-		ask: s.browser.ProbePaint, fits: s.mainThreadTurns, period: t.PartPeriod, deadline: s.req.DeadlineFactor.Of(t.PartDeadline),
-		hung: reason.PaintingHung, says: "the part of Chrome that paints",
-	})
+func (s *session) paintProbe() probe {
+	return probe{
+		part: "the part of Chrome that paints", hung: reason.PaintingHung, ask: s.browser.ProbePaint,
+		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: func() bool {
+			browserAge, mainThreadAge := s.liveness.ages()
+			return s.fresh(browserAge) && s.fresh(mainThreadAge)
+		},
+	}
 }
 
-func (s *session) probeNetwork(ctx context.Context) error {
-	t := s.worker.o.Timings
-	return s.probe(ctx, probe{
-		ask: s.browser.ProbeNetwork, fits: s.browserTurns, period: t.PartPeriod, deadline: s.req.DeadlineFactor.Of(t.PartDeadline),
-		hung: reason.NetworkHung, says: "Chrome's network process",
-	})
+func (s *session) networkProbe() probe {
+	return probe{
+		part: "Chrome's network process", hung: reason.NetworkHung, ask: s.browser.ProbeNetwork,
+		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: func() bool {
+			browserAge, _ := s.liveness.ages()
+			return s.fresh(browserAge)
+		},
+	}
 }
 
-// browserTurns reports whether Chrome's main process answered lately.
-func (s *session) browserTurns() bool {
-	age, _ := s.pulse.ages(time.Now())
-	return age >= 0 && age < s.fresh()
+// fresh reports whether an answer of the layer below is recent enough to ask the one
+// above.
+func (s *session) fresh(age time.Duration) bool {
+	return age >= 0 && age < s.timings.ProbePeriod+s.timings.ProbeDeadline
 }
 
-// mainThreadTurns reports whether the page's main thread answered lately.
-func (s *session) mainThreadTurns() bool {
-	_, age := s.pulse.ages(time.Now())
-	return age >= 0 && age < s.fresh() && s.browserTurns()
-}
-
-// fresh is how old an answer of the layer below may be for the one above to be asked.
-func (s *session) fresh() time.Duration {
-	t := s.worker.o.Timings
-	return t.ProbePeriod + s.req.DeadlineFactor.Of(t.ProbeDeadline)
-}
-
-// probe asks until ctx ends, and returns an error with a reason when probeMisses
+// watch asks until ctx ends, and returns an error with a reason when probeMisses
 // answers in a row have not come.
-func (s *session) probe(ctx context.Context, p probe) error {
+func (s *session) watch(ctx context.Context, p probe) error {
 	for misses := 0; ; {
-		missed, err := s.probeOnce(ctx, p)
+		missed, err := p.once(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -88,7 +83,7 @@ func (s *session) probe(ctx context.Context, p probe) error {
 			misses = 0
 		}
 		if misses == probeMisses {
-			return reason.Wrap(p.hung, fmt.Errorf("%s did not answer %d probes of %v each", p.says, misses, p.deadline))
+			return reason.Wrap(p.hung, fmt.Errorf("%s did not answer %d probes of %v each", p.part, misses, p.deadline))
 		}
 		if !sleep(ctx, p.period) {
 			return ctx.Err()
@@ -96,46 +91,30 @@ func (s *session) probe(ctx context.Context, p probe) error {
 	}
 }
 
-// probeOnce reports whether an answer was missed. Its error is fatal. When the
-// layer below stopped answering meanwhile, nothing was missed.
-func (s *session) probeOnce(ctx context.Context, p probe) (missed bool, fatal error) {
-	if !p.fits() {
+// once reports whether an answer was missed. Its error is fatal. When the layer below
+// stopped answering meanwhile, nothing was missed.
+func (p probe) once(ctx context.Context) (missed bool, fatal error) {
+	if p.ready != nil && !p.ready() {
 		return false, nil
 	}
 	begun := time.Now()
-	asked, cancel := context.WithTimeout(ctx, p.deadline)
+	ctx, cancel := context.WithTimeout(ctx, p.deadline)
 	defer cancel()
-	missed, fatal = judgeProbe(p.ask(asked), time.Since(begun), p)
-	if !missed && fatal == nil && p.good != nil {
-		p.good(time.Now())
-	}
-	return missed && p.fits(), fatal
+	missed, fatal = p.judge(p.ask(ctx), time.Since(begun))
+	return missed && (p.ready == nil || p.ready()), fatal
 }
 
-// turns reports whether Chrome answers now.
-func (s *session) turns(ctx context.Context) bool {
-	t := s.worker.o.Timings
-	missed, fatal := s.probeOnce(ctx, probe{
-		ask: s.browser.Probe, fits: func() bool { return true }, period: t.ProbePeriod, deadline: s.req.DeadlineFactor.Of(t.ProbeDeadline),
-	})
-	return !missed && fatal == nil
-}
-
-// judgeProbe says what a probe proves. A probe that took far longer than its
-// deadline allows proves that this process, or the machine, was stopped, and
-// nothing of Chrome: it counts as good.
-func judgeProbe(err error, took time.Duration, p probe) (missed bool, fatal error) {
+// judge returns what an answer proves. A probe that took far longer than its deadline
+// allows proves that this process, or the machine, was stopped, and nothing about
+// Chrome: it counts as answered.
+func (p probe) judge(err error, took time.Duration) (missed bool, fatal error) {
 	switch {
-	case err == nil:
-		return false, nil
 	case errors.Is(err, browser.ErrGone):
 		return false, err
 	case took > p.deadline+2*p.period:
 		return false, nil
-	case errors.Is(err, context.DeadlineExceeded):
-		return true, nil
 	default:
-		// It answered with an error, so it turns.
-		return false, nil
+		// Any other error is an answer, too.
+		return errors.Is(err, context.DeadlineExceeded), nil
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
+	"session-manager/worker/internal/page"
 )
 
 func TestProbeIsJudgedByWhatItProves(t *testing.T) {
@@ -35,7 +36,7 @@ func TestProbeIsJudgedByWhatItProves(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			missed, fatal := judgeProbe(tt.err, tt.took, p)
+			missed, fatal := p.judge(tt.err, tt.took)
 			if missed != tt.missed || (fatal != nil) != tt.fatal {
 				t.Errorf("missed %v, fatal %v", missed, fatal)
 			}
@@ -52,10 +53,10 @@ func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, nil)
-			r.o.Timings.PartPeriod, r.o.Timings.PartDeadline = 100*time.Millisecond, time.Second
-			r.o.Timings.ProbeDeadline = 1500 * time.Millisecond
+			r.timings.PartPeriod, r.timings.PartDeadline = 100*time.Millisecond, time.Second
+			r.timings.ProbeDeadline = 1500 * time.Millisecond
 			r.req.DeadlineFactor = 2
-			r.o.OpenPage = func(ctx context.Context, o PageOptions) (Page, error) {
+			r.openPage = func(ctx context.Context, o page.Options) (Page, error) {
 				_, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(o.Browser.Context(ctx))
 				return &fakePage{}, err
 			}

@@ -12,14 +12,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-rod/rod"
-
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page"
 )
 
 // Page is the open page, as the server needs it.
@@ -38,36 +37,12 @@ type Page interface {
 	MainThreadAge() time.Duration
 }
 
-// PageOptions are what a page is opened with.
-type PageOptions struct {
-	Browser  *rod.Browser
-	URL      string
-	Disguise func(context.Context, *rod.Page) error
-	// Selectors is a selectors file, empty for the one built in.
-	Selectors []byte
-	// DeadlineFactor is as in rpc.RunRequest.
-	DeadlineFactor rpc.DeadlineFactor
-	// Emit takes an event without waiting for anybody.
-	Emit   func(rpc.EventBody)
-	Logger *slog.Logger
-}
-
-// Options configure a Worker.
-type Options struct {
-	// OpenPage opens the page. It returns a nil Page with every error.
-	OpenPage func(context.Context, PageOptions) (Page, error)
-	// LoginStored looks whether the login of the request's page has reached the
-	// disk.
-	LoginStored func(rpc.RunRequest) (bool, error)
-	// Logger must not write to the descriptors that go-plugin replaces.
-	Logger *slog.Logger
-	// Timings are the durations that tests shorten.
-	Timings Timings
-}
-
 // Worker implements rpc.Worker. Its methods may be called concurrently.
 type Worker struct {
-	o Options
+	log     *slog.Logger
+	timings Timings
+	// openPage returns a nil Page with every error.
+	openPage func(context.Context, page.Options) (Page, error)
 
 	// stopped ends the work that is under way, or keeps it from starting.
 	stopped context.Context
@@ -90,12 +65,20 @@ type Worker struct {
 
 var _ rpc.Worker = (*Worker)(nil)
 
-// New returns a worker that has not begun.
-func New(o Options) *Worker {
-	o.Timings = o.Timings.withDefaults()
-	w := &Worker{o: o, begun: make(chan struct{}), idle: make(chan struct{})}
+// New returns a worker that has not begun. The logger must not write to the
+// descriptors that go-plugin replaces.
+func New(log *slog.Logger) *Worker {
+	w := &Worker{log: log, timings: defaultTimings(), openPage: openPage, begun: make(chan struct{}), idle: make(chan struct{})}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
+}
+
+func openPage(ctx context.Context, o page.Options) (Page, error) {
+	p, err := page.Open(ctx, o)
+	if err != nil {
+		return nil, err // not p: a nil *page.Page in an interface is not nil
+	}
+	return p, nil
 }
 
 // Idle is closed when Chrome has exited, or Stop was called before Begin. The
@@ -105,7 +88,7 @@ func (w *Worker) Idle() <-chan struct{} { return w.idle }
 // work is what Begin has begun and Events reports.
 type work struct {
 	generation uint64
-	out        *outbox
+	events     *queue
 	cancel     context.CancelCauseFunc
 	// cause is why it was cancelled, nil while it is not.
 	cause func() error
@@ -119,9 +102,9 @@ type work struct {
 // after Stop, or when it is called again.
 func (w *Worker) Begin(req rpc.RunRequest) {
 	w.setSelectors(req.Selectors)
-	log := w.o.Logger.With(slog.Uint64(logging.KeyGeneration, req.Generation))
-	w.begin(req.Generation, func(ctx context.Context, out *outbox) (closed, failed error) {
-		s := &session{worker: w, req: req, out: out, log: log}
+	log := w.log.With(slog.Uint64(logging.KeyGeneration, req.Generation))
+	w.begin(req.Generation, func(ctx context.Context, events *queue) (closed, failed error) {
+		s := newSession(w, req, events, log)
 		err := guard(log, func() error { return s.run(ctx) })
 		s.report(ctx, err)
 		if !s.reported {
@@ -134,13 +117,13 @@ func (w *Worker) Begin(req rpc.RunRequest) {
 // Refuse makes Events fail with err. It is called in Begin's place when there is
 // no valid request.
 func (w *Worker) Refuse(err error) {
-	w.begin(0, func(context.Context, *outbox) (closed, failed error) { return nil, err })
+	w.begin(0, func(context.Context, *queue) (closed, failed error) { return nil, err })
 }
 
-func (w *Worker) begin(generation uint64, do func(context.Context, *outbox) (closed, failed error)) {
+func (w *Worker) begin(generation uint64, do func(context.Context, *queue) (closed, failed error)) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	k := &work{
-		generation: generation, out: newOutbox(), cancel: cancel, cause: func() error { return context.Cause(ctx) },
+		generation: generation, events: newQueue(), cancel: cancel, cause: func() error { return context.Cause(ctx) },
 		taken: make(chan struct{}), result: make(chan error, 1),
 	}
 	if !w.first(k) {
@@ -152,8 +135,8 @@ func (w *Worker) begin(generation uint64, do func(context.Context, *outbox) (clo
 	go func() {
 		defer cancel(nil)
 		defer release()
-		closed, failed := do(ctx, k.out)
-		k.out.close()
+		closed, failed := do(ctx, k.events)
+		k.events.close()
 		select {
 		case <-k.taken:
 		case <-w.stopped.Done():
@@ -182,7 +165,7 @@ func (w *Worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
 	release := context.AfterFunc(ctx, func() { k.cancel(context.Cause(ctx)) })
 	defer release()
 	close(k.taken)
-	if err := k.out.deliver(k.generation, emit); err != nil {
+	if err := k.events.deliver(k.generation, emit); err != nil {
 		k.cancel(err)
 	}
 	if err := <-k.result; err != nil {
@@ -237,13 +220,13 @@ func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
 		return fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
 	}
 	w.mu.Lock()
-	page := w.page
+	p := w.page
 	w.file, w.newer = file, true
 	w.mu.Unlock()
-	if page == nil {
+	if p == nil {
 		return nil
 	}
-	return guard(w.o.Logger, func() error { return page.SetSelectors(ctx, file) })
+	return guard(w.log, func() error { return p.SetSelectors(ctx, file) })
 }
 
 // Diagnose implements rpc.Worker.
@@ -254,13 +237,13 @@ func (w *Worker) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
 // ask calls f with the page, if there is one.
 func ask[T any](w *Worker, f func(Page) (T, error)) (answer T, err error) {
 	w.mu.Lock()
-	page := w.page
+	p := w.page
 	w.mu.Unlock()
-	if page == nil {
+	if p == nil {
 		return answer, rpc.ErrNoPage
 	}
-	err = guard(w.o.Logger, func() error {
-		answer, err = f(page)
+	err = guard(w.log, func() error {
+		answer, err = f(p)
 		return err
 	})
 	return answer, err

@@ -15,6 +15,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser/browsertest"
+	"session-manager/worker/internal/page"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -64,17 +65,16 @@ type rig struct {
 // nil means that it stays.
 func newRig(t *testing.T, run func(context.Context) error) *rig {
 	o := browsertest.Options(t)
+	w := New(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	w.openPage = func(context.Context, page.Options) (Page, error) { return &fakePage{run: run}, nil }
+	w.timings.ProbePeriod, w.timings.ProbeDeadline = 50*time.Millisecond, 300*time.Millisecond
+	w.timings.Heartbeat = 20 * time.Millisecond
 	return &rig{
-		t: t, events: make(chan rpc.Event, 1000), ended: make(chan error, 1),
+		Worker: w, t: t, events: make(chan rpc.Event, 1000), ended: make(chan error, 1),
 		req: rpc.RunRequest{
 			Generation: generation, ChromePath: o.Path, ChromeVersion: o.Version, URL: "about:blank",
 			ProfileDir: o.ProfileDir, LeaseFile: o.LeaseFile, ScratchDir: o.ScratchDir,
 		},
-		Worker: New(Options{
-			OpenPage: func(context.Context, PageOptions) (Page, error) { return &fakePage{run: run}, nil },
-			Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Timings:  Timings{ProbePeriod: 50 * time.Millisecond, ProbeDeadline: 300 * time.Millisecond, Heartbeat: 20 * time.Millisecond},
-		}),
 	}
 }
 
@@ -258,7 +258,7 @@ func TestPanicOfThePageIsReported(t *testing.T) {
 
 func TestPageThatCannotBeOpenedIsReported(t *testing.T) {
 	r := newRig(t, nil)
-	r.o.OpenPage = func(context.Context, PageOptions) (Page, error) {
+	r.openPage = func(context.Context, page.Options) (Page, error) {
 		return nil, reason.Wrap(reason.NetworkUnreachable, errors.New("no route"))
 	}
 	r.start(t.Context())
@@ -417,7 +417,7 @@ func TestStopEndsASessionThatNobodyStreams(t *testing.T) {
 }
 
 func TestAWorkerWithoutARequestReportsThat(t *testing.T) {
-	w := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	w := New(slog.New(slog.DiscardHandler))
 	w.Refuse(rpc.ErrNoRequest)
 	if err := w.Events(t.Context(), nil); !errors.Is(err, rpc.ErrNoRequest) {
 		t.Errorf("events: %v", err)
@@ -426,7 +426,7 @@ func TestAWorkerWithoutARequestReportsThat(t *testing.T) {
 }
 
 func TestScreenshotWithoutAPageSaysSo(t *testing.T) {
-	if _, err := New(Options{}).Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
+	if _, err := New(slog.New(slog.DiscardHandler)).Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
 		t.Error(err)
 	}
 }

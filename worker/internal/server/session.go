@@ -15,20 +15,28 @@ import (
 	"session-manager/worker/internal/backupcheck"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page"
 )
 
 // session is one Chrome from its start to its end.
 type session struct {
-	worker *Worker
-	req    rpc.RunRequest
-	out    *outbox
-	log    *slog.Logger
+	worker  *Worker
+	req     rpc.RunRequest
+	events  *queue
+	log     *slog.Logger
+	timings Timings
 
 	browser  *browser.Browser // nil until Chrome has started
 	closed   error            // how closing it went
 	reported bool
-	pulse    pulse
+	liveness liveness
 	login    *loginWatch
+}
+
+func newSession(w *Worker, req rpc.RunRequest, events *queue, log *slog.Logger) *session {
+	s := &session{worker: w, req: req, events: events, log: log, timings: w.timings, login: newLoginWatch(req, events, log)}
+	req.DeadlineFactor.Stretch(&s.timings.ProbeDeadline, &s.timings.PartDeadline)
+	return s
 }
 
 // run starts Chrome, keeps page and probes going, and returns when the first of
@@ -38,12 +46,11 @@ func (s *session) run(ctx context.Context) error {
 	var beats sync.WaitGroup
 	defer beats.Wait()
 	defer stopBeating()
-	s.out.put(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart})
+	s.events.put(rpc.PhaseChanged{Phase: rpc.PhaseBrowserStart})
 	beats.Go(func() { _ = guard(s.log, func() error { return s.beat(beating) }) })
 	if s.req.Mode == rpc.ModeVerify {
 		return s.verify(ctx)
 	}
-	s.login = newLoginWatch(func() (bool, error) { return s.worker.o.LoginStored(s.req) }, s.out, s.log)
 	if err := s.startBrowser(ctx); err != nil {
 		s.report(ctx, err)
 		return err
@@ -53,7 +60,7 @@ func (s *session) run(ctx context.Context) error {
 
 // verify checks the backup, reports the outcome, and waits for Stop.
 func (s *session) verify(ctx context.Context) error {
-	s.out.put(backupcheck.Check(ctx, s.req, s.log))
+	s.events.put(backupcheck.Check(ctx, s.req, s.log))
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -68,10 +75,10 @@ func (s *session) startBrowser(ctx context.Context) error {
 		return err
 	}
 	s.browser = b
-	s.pulse.browserAnswered(time.Now())
+	s.liveness.browserAnswered(time.Now())
 	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.Product()),
 		slog.Bool("sandbox", b.Sandbox()))
-	s.out.put(rpc.BrowserStarted{PID: b.PID(), Product: b.Product(), UserAgent: b.UserAgent(), Sandbox: b.Sandbox()})
+	s.events.put(rpc.BrowserStarted{PID: b.PID(), Product: b.Product(), UserAgent: b.UserAgent(), Sandbox: b.Sandbox()})
 	return nil
 }
 
@@ -80,7 +87,10 @@ func (s *session) startBrowser(ctx context.Context) error {
 func (s *session) attend(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := []func(context.Context) error{s.keepPage, s.probeBrowser, s.probePaint, s.probeNetwork, s.awaitExit, s.login.run}
+	parts := []func(context.Context) error{s.keepPage, s.awaitExit, s.login.run}
+	for _, p := range []probe{s.browserProbe(), s.paintProbe(), s.networkProbe()} {
+		parts = append(parts, func(ctx context.Context) error { return s.watch(ctx, p) })
+	}
 	ended := make(chan error, len(parts))
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -105,25 +115,25 @@ func (s *session) report(ctx context.Context, err error) {
 	s.reported = true
 	f := failureOf(err, s.browser)
 	s.log.Warn(logid.SessionFailed, slog.String(logging.KeyReason, string(f.Reason)), slog.Any(logging.KeyError, err))
-	s.out.put(f)
+	s.events.put(f)
 }
 
 // keepPage opens the page and observes it.
 func (s *session) keepPage(ctx context.Context) error {
-	page, err := s.worker.o.OpenPage(ctx, PageOptions{
+	p, err := s.worker.openPage(ctx, page.Options{
 		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
 		Selectors: s.req.Selectors, DeadlineFactor: s.req.DeadlineFactor, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
 	}
-	if file := s.worker.setPage(page); !bytes.Equal(file, s.req.Selectors) {
-		if err := page.SetSelectors(ctx, file); err != nil {
+	if file := s.worker.setPage(p); !bytes.Equal(file, s.req.Selectors) {
+		if err := p.SetSelectors(ctx, file); err != nil {
 			s.log.Warn(logid.SelectorsApplyFailed, slog.Any(logging.KeyError, err))
 		}
 	}
-	s.pulse.setPage(page)
-	err = page.Run(ctx)
+	s.liveness.setPage(p)
+	err = p.Run(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -149,12 +159,16 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {
 		return err
 	}
-	turns := !errors.Is(err, browser.ErrGone) && s.turns(ctx)
+	answers := false
+	if !errors.Is(err, browser.ErrGone) {
+		missed, fatal := s.browserProbe().once(ctx)
+		answers = !missed && fatal == nil
+	}
 	limit := exitAfterGone
 	switch {
-	case turns && reason.Of(err, "") == reason.PageCrashed:
+	case answers && reason.Of(err, "") == reason.PageCrashed:
 		limit = exitAfterPage
-	case turns:
+	case answers:
 		return err
 	}
 	exit, cancel := context.WithTimeout(ctx, limit)
@@ -162,7 +176,7 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if crashed := s.awaitExit(exit); reason.Of(crashed, "") == reason.BrowserCrashed {
 		return crashed
 	}
-	if turns {
+	if answers {
 		return err
 	}
 	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome answers no more, but stays: %w", err))
@@ -170,7 +184,7 @@ func (s *session) explain(ctx context.Context, err error) error {
 
 // closeBrowser closes Chrome whatever has become of ctx; cause is why.
 func (s *session) closeBrowser(ctx context.Context, cause error) error {
-	limit := s.worker.o.Timings.Close
+	limit := s.timings.Close
 	switch reason.Of(cause, "") {
 	case reason.BrowserHung, reason.NetworkHung:
 		limit = 0 // it would not hear us, or hear us and stay

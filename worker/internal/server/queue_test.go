@@ -12,7 +12,7 @@ import (
 	"session-manager/shared/rpc"
 )
 
-func TestOutboxKeepsWhatASlowSupervisorNeeds(t *testing.T) {
+func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 	phase := rpc.PhaseChanged{Phase: rpc.PhaseNavigate}
 	ready := rpc.PageObserved{Condition: rpc.PageReady}
 	readyLater := rpc.PageObserved{Condition: rpc.PageReady, PageVersion: "2"}
@@ -36,13 +36,13 @@ func TestOutboxKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			o := newOutbox()
+			q := newQueue()
 			for _, body := range tt.in {
-				o.put(body)
+				q.put(body)
 			}
-			o.close()
+			q.close()
 			var got []rpc.EventBody
-			err := o.deliver(1, func(e rpc.Event) error {
+			err := q.deliver(1, func(e rpc.Event) error {
 				got = append(got, e.Body)
 				return nil
 			})
@@ -53,32 +53,32 @@ func TestOutboxKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 	}
 }
 
-func TestOutboxIsBoundedAndKeepsTheFailure(t *testing.T) {
-	o := newOutbox()
-	o.put(rpc.BrowserStarted{PID: 1})
+func TestQueueIsBoundedAndKeepsTheFailure(t *testing.T) {
+	q := newQueue()
+	q.put(rpc.BrowserStarted{PID: 1})
 	for i := range 10 * historyLimit {
-		o.put(rpc.PageObserved{Condition: rpc.PageReady, Reason: reason.Code(fmt.Sprint(i))})
-		o.put(rpc.QRShown{Seq: uint64(i)})
-		o.put(rpc.Heartbeat{})
+		q.put(rpc.PageObserved{Condition: rpc.PageReady, Reason: reason.Code(fmt.Sprint(i))})
+		q.put(rpc.QRShown{Seq: uint64(i)})
+		q.put(rpc.Heartbeat{})
 	}
-	o.put(rpc.Failure{})
-	if n := len(o.items); n != historyLimit {
+	q.put(rpc.Failure{})
+	if n := len(q.items); n != historyLimit {
 		t.Errorf("%d events wait", n)
 	}
-	_, started := o.items[0].body.(rpc.BrowserStarted)
-	_, failed := o.items[historyLimit-1].body.(rpc.Failure)
+	_, started := q.items[0].body.(rpc.BrowserStarted)
+	_, failed := q.items[historyLimit-1].body.(rpc.Failure)
 	if !started || !failed {
 		t.Error("the start or the failure was forgotten")
 	}
 }
 
-func TestOutboxAgesACodeThatWaits(t *testing.T) {
+func TestQueueAgesAQRThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox()
-		o.put(rpc.QRShown{TTL: 20 * time.Second})
+		q := newQueue()
+		q.put(rpc.QRShown{TTL: 20 * time.Second})
 		time.Sleep(15 * time.Second)
-		o.close()
-		_ = o.deliver(1, func(e rpc.Event) error {
+		q.close()
+		_ = q.deliver(1, func(e rpc.Event) error {
 			if ttl := e.Body.(rpc.QRShown).TTL; ttl != 5*time.Second {
 				t.Errorf("%v are left", ttl)
 			}
@@ -87,22 +87,22 @@ func TestOutboxAgesACodeThatWaits(t *testing.T) {
 	})
 }
 
-func TestOutboxDeliversWhatIsPutWhileItWaits(t *testing.T) {
+func TestQueueDeliversWhatIsPutWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox()
+		q := newQueue()
 		var got []uint64
 		done := make(chan error)
 		go func() {
-			done <- o.deliver(1, func(e rpc.Event) error {
+			done <- q.deliver(1, func(e rpc.Event) error {
 				got = append(got, e.Seq)
 				return nil
 			})
 		}()
 		for range 3 {
 			synctest.Wait()
-			o.put(rpc.PhaseChanged{})
+			q.put(rpc.PhaseChanged{})
 		}
-		o.close()
+		q.close()
 		if err := <-done; err != nil || !cmp.Equal(got, []uint64{1, 2, 3}) {
 			t.Error(got, err)
 		}

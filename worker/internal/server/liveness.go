@@ -11,34 +11,34 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// pulse keeps when each layer last answered.
-type pulse struct {
+// liveness keeps when each layer last answered.
+type liveness struct {
 	mu      sync.Mutex
 	browser time.Time // guarded by mu
 	page    Page      // guarded by mu
 }
 
-func (p *pulse) browserAnswered(at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.browser = at
+func (l *liveness) browserAnswered(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.browser = at
 }
 
-func (p *pulse) setPage(page Page) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.page = page
+func (l *liveness) setPage(page Page) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page = page
 }
 
 // ages returns how old the last answers of Chrome and of the page's main thread
 // are, -1 for a layer that has not answered yet.
-func (p *pulse) ages(now time.Time) (browserAge, mainThreadAge time.Duration) {
-	p.mu.Lock()
-	at, page := p.browser, p.page
-	p.mu.Unlock()
+func (l *liveness) ages() (browserAge, mainThreadAge time.Duration) {
+	l.mu.Lock()
+	at, page := l.browser, l.page
+	l.mu.Unlock()
 	browserAge, mainThreadAge = -1, -1
 	if !at.IsZero() {
-		browserAge = now.Sub(at)
+		browserAge = time.Since(at)
 	}
 	if page != nil {
 		mainThreadAge = page.MainThreadAge()
@@ -53,12 +53,12 @@ func (s *session) beat(ctx context.Context) error {
 		if n%memoryBeats == 0 {
 			memory = proctree.TreeMemory(os.Getpid())
 		}
-		browserAge, mainThreadAge := s.pulse.ages(time.Now())
-		s.out.put(rpc.Heartbeat{
+		browserAge, mainThreadAge := s.liveness.ages()
+		s.events.put(rpc.Heartbeat{
 			BrowserAge: browserAge, MainThreadAge: mainThreadAge,
 			ResidentBytes: memory, Goroutines: runtime.NumGoroutine(),
 		})
-		if !sleep(ctx, s.worker.o.Timings.Heartbeat) {
+		if !sleep(ctx, s.timings.Heartbeat) {
 			return ctx.Err()
 		}
 	}

@@ -13,11 +13,10 @@ import (
 // supervisor; the oldest of them are forgotten first.
 const historyLimit = 64
 
-// outbox holds events until the supervisor takes them. Putting never waits, and
-// what is held is bounded: of heartbeats and QR events only the newest is of
-// use, of repeated observations too. Failures and the browser's start are never
-// forgotten.
-type outbox struct {
+// queue holds events until the supervisor takes them. Putting never waits, and the
+// queue is bounded: of heartbeats, QR events and repeated observations only the newest
+// is of use. Failures and the browser's start are never forgotten.
+type queue struct {
 	mu     sync.Mutex
 	items  []item        // guarded by mu
 	closed bool          // guarded by mu
@@ -30,60 +29,60 @@ type item struct {
 	at   time.Time
 }
 
-func newOutbox() *outbox { return &outbox{filled: make(chan struct{}, 1)} }
+func newQueue() *queue { return &queue{filled: make(chan struct{}, 1)} }
 
 // put adds body, and drops what it makes worthless.
-func (o *outbox) put(body rpc.EventBody) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed || o.failed {
+func (q *queue) put(body rpc.EventBody) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.failed {
 		return
 	}
-	_, o.failed = body.(rpc.Failure)
-	o.items = slices.DeleteFunc(o.items, func(it item) bool { return worthless(it.body, body) })
-	o.items = trim(append(o.items, item{body: body, at: time.Now()}))
-	o.signal()
+	_, q.failed = body.(rpc.Failure)
+	q.items = slices.DeleteFunc(q.items, func(it item) bool { return worthless(it.body, body) })
+	q.items = trim(append(q.items, item{body: body, at: time.Now()}))
+	q.signal()
 }
 
 // close lets deliver return once everything has been sent.
-func (o *outbox) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
-	o.signal()
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.signal()
 }
 
-func (o *outbox) signal() {
+func (q *queue) signal() {
 	select {
-	case o.filled <- struct{}{}:
+	case q.filled <- struct{}{}:
 	default:
 	}
 }
 
 // next waits for the oldest event, and returns false after the last one.
-func (o *outbox) next() (item, bool) {
+func (q *queue) next() (item, bool) {
 	for {
-		o.mu.Lock()
-		if len(o.items) > 0 {
-			first := o.items[0]
-			o.items = o.items[1:]
-			o.mu.Unlock()
+		q.mu.Lock()
+		if len(q.items) > 0 {
+			first := q.items[0]
+			q.items = q.items[1:]
+			q.mu.Unlock()
 			return first, true
 		}
-		closed := o.closed
-		o.mu.Unlock()
+		closed := q.closed
+		q.mu.Unlock()
 		if closed {
 			return item{}, false
 		}
-		<-o.filled
+		<-q.filled
 	}
 }
 
-// deliver numbers the events and gives them to emit, until the outbox is closed
+// deliver numbers the events and gives them to emit, until the queue is closed
 // and empty, or emit fails.
-func (o *outbox) deliver(generation uint64, emit func(rpc.Event) error) error {
+func (q *queue) deliver(generation uint64, emit func(rpc.Event) error) error {
 	for seq := uint64(1); ; seq++ {
-		it, ok := o.next()
+		it, ok := q.next()
 		if !ok {
 			return nil
 		}

@@ -1,0 +1,49 @@
+package server
+
+import "time"
+
+const (
+	// probeMisses in a row prove a hang. With the usual timings of Chrome's main
+	// process that takes 16 s at most.
+	probeMisses = 2
+	// exitAfterGone is how long a lost connection may precede the exit. Measured:
+	// 15 ms, and up to a second until the helpers are gone.
+	exitAfterGone = 3 * time.Second
+	// exitAfterPage is how long the page may precede a Chrome that somebody else
+	// closes. Measured: 0.2 s.
+	exitAfterPage = 2 * time.Second
+	// memoryBeats is how many heartbeats share one reading of the memory, which
+	// costs a worker at rest more than anything else does.
+	memoryBeats = 5
+	// loginPoll is the pause between two looks at the disk, which there are only
+	// from the scan until Chrome has written the login.
+	loginPoll = time.Second
+	// loginPatience is how long the proof may be missing before the login counts as
+	// written without one: a page that is linked and works must not stay unusable
+	// because the profile could not be read.
+	loginPatience = 3 * time.Minute
+)
+
+// Timings are the durations that tests shorten.
+type Timings struct {
+	// ProbePeriod is the pause between probes of Chrome's main process.
+	ProbePeriod time.Duration
+	// ProbeDeadline is how long one probe may take. A browser under load answers in
+	// milliseconds.
+	ProbeDeadline time.Duration
+	// PartPeriod and PartDeadline are the same for the parts of Chrome that paint,
+	// and that load. With two misses that takes 40 s at most.
+	PartPeriod, PartDeadline time.Duration
+	// Heartbeat is the period of heartbeats. The supervisor waits for 10 s.
+	Heartbeat time.Duration
+	// Close bounds the clean exit of Chrome.
+	Close time.Duration
+}
+
+func defaultTimings() Timings {
+	return Timings{
+		ProbePeriod: 5 * time.Second, ProbeDeadline: 3 * time.Second,
+		PartPeriod: 15 * time.Second, PartDeadline: 5 * time.Second,
+		Heartbeat: 3 * time.Second, Close: 8 * time.Second,
+	}
+}
