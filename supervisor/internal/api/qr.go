@@ -83,7 +83,7 @@ func (c *codes) available(code *qr.Code) []byte {
 	return body
 }
 
-// as answers GET /qr.png and /qr.txt: the QR in one form, or 404 while there is none.
+// as answers GET /qr.png and /qr.txt: the QR in one form, or 404 without one.
 func (c *codes) as(form func(*session.QR) http.Handler) answer {
 	return func(r *http.Request) http.Handler {
 		q, bad := c.fresh(r)
