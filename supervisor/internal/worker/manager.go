@@ -1,7 +1,3 @@
-// Package worker runs the worker, one instance after the other. The Manager makes
-// sure that an instance can be started, starts it, watches it, shuts it down so that
-// nothing is left of it and the login is not harmed, and starts the next one when the
-// restart policy allows it. It knows nothing of the session's state.
 package worker
 
 import (
