@@ -122,7 +122,7 @@ func checkCalls(t *testing.T, root string, table map[string]*entry) {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {
-				if e := table[s.Sel.Name]; e != nil && isPackage(s.X, "logid") {
+				if e := table[s.Sel.Name]; e != nil && isIdent(s.X, "logid") {
 					e.used = true
 				}
 			}
@@ -182,9 +182,9 @@ func isLogger(x ast.Expr) bool {
 func check(table map[string]*entry, level string, msg ast.Expr) string {
 	s, ok := msg.(*ast.SelectorExpr)
 	switch {
-	case ok && (s.Sel.Name == "msg" || s.Sel.Name == "id"):
-		return "" // a line of the worker's that is passed on, or an id from a table
-	case !ok || !isPackage(s.X, "logid"):
+	case isIdent(msg, "msg"), ok && s.Sel.Name == "id":
+		return "" // a line of the worker's that is forwarded, or an id from a table
+	case !ok || !isIdent(s.X, "logid"):
 		return "the message is not a constant of package logid"
 	}
 	e := table[s.Sel.Name]
@@ -197,7 +197,7 @@ func check(table map[string]*entry, level string, msg ast.Expr) string {
 	return ""
 }
 
-func isPackage(x ast.Expr, name string) bool {
+func isIdent(x ast.Expr, name string) bool {
 	p, ok := x.(*ast.Ident)
 	return ok && p.Name == name
 }

@@ -65,7 +65,7 @@ const (
 	EventStreamClosed         = "event_stream_closed"         // DEBUG: The worker's stream of events ended.
 	ChildReapFailed           = "child_reap_failed"           // DEBUG: The exit status of an orphaned process can't be collected.
 	ProcessResumeFailed       = "process_resume_failed"       // DEBUG: A suspended process below the worker can't be resumed.
-	RequestSendFailed         = "request_send_failed"         // DEBUG: The worker did not read its request from standard input.
+	RequestSendFailed         = "request_send_failed"         // WARN: The worker did not read its request from standard input.
 	OOMScoreRaiseFailed       = "oom_score_raise_failed"      // DEBUG: The worker's OOM score can't be raised.
 )
 
