@@ -25,10 +25,10 @@ soak: build bin/chaos ## kill Chrome and the worker 500 times, and look at what 
 	@scripts/install/browser.sh
 	@exec bin/chaos soak $(ARGS)
 
-peers: build bin/peers ## other programs that read WhatsApp Web, unmodified from npm, on the simulator: do they see what they should?
+peers: ## other programs that read WhatsApp Web, unmodified from npm, on the simulator: do they see what their sources predict?
 	@scripts/install/browser.sh
 	@scripts/peers/install.sh
-	@bin/peers $(ARGS)
+	go test -count=1 -timeout 30m -v ./scripts/peers -peers $(ARGS)
 
 deb: build $(NFPM) ## the Debian package: binaries, unit, configuration, man page; into bin/
 	@scripts/package/build.sh
@@ -57,9 +57,6 @@ bin/demo: FORCE
 
 bin/chaos: FORCE
 	@go build -trimpath -o $@ ./scripts/chaos
-
-bin/peers: FORCE
-	@go build -trimpath -o $@ ./scripts/peers
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
 	@scripts/install/browser.sh

@@ -168,7 +168,7 @@ func (h *hit) measure(ctx context.Context, f fault, w *row) {
 	if f.expect == nothing && c.last.Worker.Generation != h.before.Worker.Generation {
 		w.Error = "the worker was restarted for it"
 	}
-	if f.expect == rolls && c.last.LastEnd.Class != "planned" {
+	if f.expect == rolls && c.last.LastExit.Class != "planned" {
 		w.Error = "the end was not planned"
 	}
 	w.Left = h.leftovers(h.tree, c.last)
@@ -202,7 +202,7 @@ func (c *course) note(v harness.Session, now time.Time) {
 		c.ended = now
 	}
 	codes := []string{v.Reason.Code}
-	if e := v.LastEnd; e != nil && (c.before.LastEnd == nil || e.Generation != c.before.LastEnd.Generation) {
+	if e := v.LastExit; e != nil && (c.before.LastExit == nil || e.Generation != c.before.LastExit.Generation) {
 		codes = append(codes, e.Reason)
 	}
 	for _, code := range codes {
@@ -222,7 +222,7 @@ func noticed(v, before harness.Session) bool {
 
 // time fills in how long the detection and the recovery took.
 func (c *course) time(f fault, w *row) {
-	if e := c.last.LastEnd; e != nil && e.Generation >= c.before.Worker.Generation {
+	if e := c.last.LastExit; e != nil && e.Generation >= c.before.Worker.Generation {
 		w.Delay = time.Duration(e.DelayMS) * time.Millisecond
 	}
 	if c.stated.After(c.fixed) {

@@ -16,17 +16,41 @@ import (
 
 // Session is what GET /session reports, as far as it matters to programs here.
 type Session struct {
-	Status     string   `json:"status"`
-	Reason     Reason   `json:"reason"`
-	Phase      Phase    `json:"phase"`
-	Warning    *Reason  `json:"warning"`
-	Registered bool     `json:"registered"`
-	Page       Page     `json:"page"`
-	QR         *QR      `json:"qr"`
-	Worker     Worker   `json:"worker"`
-	Browser    *Browser `json:"browser"`
-	Login      Login    `json:"login"`
-	LastEnd    *End     `json:"last_exit"`
+	Status     string  `json:"status"`
+	Reason     Reason  `json:"reason"`
+	Warning    *Reason `json:"warning"`
+	Registered bool    `json:"registered"`
+	Phase      struct {
+		Name string `json:"name"`
+	} `json:"phase"`
+	Page struct {
+		Selectors struct {
+			Source  string `json:"source"`
+			Path    string `json:"path"`
+			Refused string `json:"refused"`
+		} `json:"selectors"`
+	} `json:"page"`
+	QR *struct {
+		Generation uint64 `json:"generation"`
+		Seq        uint64 `json:"seq"`
+		Reader     string `json:"reader"`
+	} `json:"qr"`
+	// Worker is the instance that runs, PID 0 while none does.
+	Worker struct {
+		PID           int    `json:"pid"`
+		Generation    uint64 `json:"generation"`
+		AbnormalExits int    `json:"abnormal_exits"`
+	} `json:"worker"`
+	Browser *struct {
+		PID int `json:"pid"`
+	} `json:"browser"`
+	Login    Login `json:"login"`
+	LastExit *struct {
+		Generation uint64 `json:"generation"`
+		Reason     string `json:"reason"`
+		Class      string `json:"class"`
+		DelayMS    int64  `json:"delay_ms"`
+	} `json:"last_exit"`
 	// RetryAt is when the service tries again; nil while it waits for nothing.
 	RetryAt *time.Time `json:"retry_at"`
 }
@@ -36,39 +60,6 @@ type Reason struct {
 	Code   string `json:"code"`
 	Action string `json:"action"`
 	Detail string `json:"detail"`
-}
-
-// Phase is what the service is doing.
-type Phase struct {
-	Name string `json:"name"`
-}
-
-// Page is what the worker knows of the page.
-type Page struct {
-	Selectors struct {
-		Source  string `json:"source"`
-		Path    string `json:"path"`
-		Refused string `json:"refused"`
-	} `json:"selectors"`
-}
-
-// QR is the code that is served.
-type QR struct {
-	Generation uint64 `json:"generation"`
-	Seq        uint64 `json:"seq"`
-	Reader     string `json:"reader"`
-}
-
-// Worker is the instance that runs, PID 0 while none does.
-type Worker struct {
-	PID          int    `json:"pid"`
-	Generation   uint64 `json:"generation"`
-	AbnormalEnds int    `json:"abnormal_exits"`
-}
-
-// Browser is the Chrome that runs.
-type Browser struct {
-	PID int `json:"pid"`
 }
 
 // Login is what the service knows of the login on disk.
@@ -81,14 +72,6 @@ type Login struct {
 	RestoredFrom string     `json:"restored_from"`
 	LostAt       *time.Time `json:"lost_at"`
 	Quarantined  string     `json:"quarantined"`
-}
-
-// End is how the last generation ended.
-type End struct {
-	Generation uint64 `json:"generation"`
-	Reason     string `json:"reason"`
-	Class      string `json:"class"`
-	DelayMS    int64  `json:"delay_ms"`
 }
 
 // String describes the session in a line.

@@ -126,7 +126,7 @@ func TestKilledProcessCostsNoRequestAndNoStaleQR(t *testing.T) {
 			below := tree(t, s.PID())
 			requests := probe(s)
 			kill(t, victim(before))
-			s.awaitSession("the end of the generation", func(v harness.Session) bool { return v.Worker.AbnormalEnds > 0 })
+			s.awaitSession("the end of the generation", func(v harness.Session) bool { return v.Worker.AbnormalExits > 0 })
 			v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
 			if v.QR.Generation == before.QR.Generation {
 				t.Error("the dead page's QR is served")
@@ -173,7 +173,7 @@ func TestCleanRestartWaitsUntilALoginHasSettled(t *testing.T) {
 	if settled == nil || time.Now().Before(*settled) {
 		t.Errorf("it did not wait until %v", settled)
 	}
-	if v.Worker.AbnormalEnds != 0 {
+	if v.Worker.AbnormalExits != 0 {
 		t.Error("a planned restart was counted as a failure")
 	}
 	if told := s.login(); told.BackupAt == nil {

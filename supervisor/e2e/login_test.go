@@ -70,7 +70,7 @@ func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool {
 		return v.QR != nil && v.QR.Generation > before.Worker.Generation
 	})
-	if v.Status != "QR_REQUIRED" || v.Reason.Code != "logged_out" || v.Worker.AbnormalEnds != 0 {
+	if v.Status != "QR_REQUIRED" || v.Reason.Code != "logged_out" || v.Worker.AbnormalExits != 0 {
 		t.Errorf("got %+v", v)
 	}
 	if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
@@ -145,7 +145,7 @@ func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.Log(), "backup_verify_failed") {
 		t.Errorf("told %+v", v)
 	}
-	if v := restored.session(); v.Worker.AbnormalEnds != 0 || v.Worker.Generation != 2 {
+	if v := restored.session(); v.Worker.AbnormalExits != 0 || v.Worker.Generation != 2 {
 		t.Errorf("got %+v", v.Worker)
 	}
 	restored.stop()
@@ -194,7 +194,7 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 		t.Errorf("logout: %d %s", a.Code, a.Body)
 	}
 	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
-	if v.Worker.Generation != before.Worker.Generation+1 || v.Worker.AbnormalEnds != 0 || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 1 {
+	if v.Worker.Generation != before.Worker.Generation+1 || v.Worker.AbnormalExits != 0 || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 1 {
 		t.Errorf("got %+v", v.Worker)
 	}
 	s.stop()

@@ -1,15 +1,15 @@
-package main
+package peers
 
 import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"session-manager/scripts/harness"
@@ -17,9 +17,6 @@ import (
 
 // closeTimeout bounds what a program takes to close its Chrome.
 const closeTimeout = 8 * time.Second
-
-// ours is the name of this project among the programs.
-const ours = "session-manager"
 
 // event is what a program reported to its caller.
 type event struct {
@@ -41,12 +38,17 @@ type program struct {
 }
 
 // startProgram runs the driver until stop is called.
-func startProgram(ctx context.Context, o options, s *stage, name string) (*program, error) {
-	args := append([]string{o.driver, name, o.modules, o.chrome}, s.chromeArgs()...)
+func startProgram(t *testing.T, s *stage, name, browser string) *program {
+	t.Helper()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{filepath.Join(here, "drive.cjs"), name, filepath.Join(here, ".cache/node_modules"), browser}, s.chromeArgs()...)
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd := exec.CommandContext(t.Context(), "node", args...)
 	cmd.Dir = s.folder
 	// Profiles that the programs make for themselves land in the folder, too; no
 	// registry is asked for newer versions.
@@ -55,12 +57,9 @@ func startProgram(ctx context.Context, o options, s *stage, name string) (*progr
 		"npm_config_registry=http://127.0.0.1:9/", "NO_COLOR=1",
 	}
 	cmd.WaitDelay = closeTimeout
-	if o.verbose {
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+		t.Fatal(err)
 	}
 	cmd.ExtraFiles = []*os.File{w}
 	stdin, err := cmd.StdinPipe()
@@ -70,7 +69,7 @@ func startProgram(ctx context.Context, o options, s *stage, name string) (*progr
 	_ = w.Close()
 	if err != nil {
 		_ = r.Close()
-		return nil, fmt.Errorf("cannot run %s: %w", filepath.Base(o.driver), err)
+		t.Fatal(err)
 	}
 	p := &program{changed: make(chan struct{})}
 	var loop sync.WaitGroup
@@ -97,21 +96,22 @@ func startProgram(ctx context.Context, o options, s *stage, name string) (*progr
 			tree.Close()
 		}
 	}
-	return p, nil
+	return p
 }
 
 // startOurs runs the supervisor, and reports each QR that it serves as the others
 // report theirs. What a phone would read is what counts, so the picture is decoded.
-func startOurs(ctx context.Context, o options, s *stage) (*program, error) {
-	args := []string{"--chrome=" + o.chrome}
+func startOurs(t *testing.T, s *stage, supervisor string) *program {
+	t.Helper()
+	var args []string
 	for _, arg := range s.chromeArgs() {
 		args = append(args, "--chrome-arg="+arg)
 	}
-	service, err := harness.Start(ctx, harness.Options{Supervisor: o.supervisor, Folder: s.folder, Args: args})
+	service, err := harness.Start(t.Context(), harness.Options{Supervisor: supervisor, Folder: s.folder, Args: args})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	asking, cancel := context.WithCancel(ctx)
+	asking, cancel := context.WithCancel(t.Context())
 	p := &program{changed: make(chan struct{})}
 	var loop sync.WaitGroup
 	loop.Go(func() {
@@ -131,7 +131,7 @@ func startOurs(ctx context.Context, o options, s *stage) (*program, error) {
 		loop.Wait()
 		_ = service.Stop()
 	}
-	return p, nil
+	return p
 }
 
 // record adds an event, or, if over, the end of all.

@@ -1,42 +1,55 @@
-package main
+// Package peers is the acceptance test of the simulator: it runs programs that read the
+// QR of the real WhatsApp Web, unmodified from npm, and this project's own binaries, on
+// the simulator, and compares what they report to their callers with what their sources
+// predict for the real page. If they behave differently, the simulator is wrong. Chrome
+// finds the simulator under the name web.whatsapp.com; no other name leads anywhere.
+package peers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"time"
+
+	"session-manager/scripts/harness"
+	"session-manager/shared/chrome"
 )
 
-// silence is how long a program says nothing before it counts as silent. Each of them
-// looks at the page at least every five seconds.
-const silence = 8 * time.Second
+var installed = flag.Bool("peers", false, "run the programs, which npm has put into .cache (make peers)")
 
-// codeLife is the life of the first code. A program that missed it sees the second, as
-// wppconnect does when it asks while the page's stored values can't be read yet.
-const codeLife = 60 * time.Second
+const (
+	// limit is how long one program may take.
+	limit = 150 * time.Second
+	// silence is how long a program says nothing before it counts as silent. Each of them
+	// looks at the page at least every five seconds.
+	silence = 8 * time.Second
+	// codeLife is the life of the first code. A program that missed it sees the second, as
+	// wppconnect does when it asks while the page's stored values can't be read yet.
+	codeLife = 60 * time.Second
+)
 
-// finding is one prediction, and what came of it. Neither text holds a QR payload.
-type finding struct {
-	predicted, observed string
-	holds               bool
-}
+// ours is the name of this project among the programs.
+const ours = "session-manager"
 
-// reading is a program that runs on a stage.
-type reading struct {
-	*stage
-	*program
-	findings []finding
-}
-
-// testCase is a program on a page.
-type testCase struct {
-	program, profile string
-	script           func(context.Context, *reading) error
-}
-
-func cases() []testCase {
-	return []testCase{
+func TestProgramsSeeWhatTheirSourcesPredict(t *testing.T) {
+	if !*installed {
+		t.Skip("make peers installs and runs the programs")
+	}
+	binaries, err := harness.Build(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser, err := chrome.Find("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		program, profile string
+		script           func(context.Context, *reading) error
+	}{
 		{"whatsapp-web.js", "2024", fiveFields},
 		{"whatsapp-web.js", "2026-04", fiveFields},
 		{"whatsapp-web.js", "2026-08", fiveFieldsThenStale},
@@ -48,34 +61,38 @@ func cases() []testCase {
 		{"venom", "2026-08", hangs},
 		{ours, "2026-04", whole},
 		{ours, "2026-08", whole},
+	} {
+		t.Run(c.program+" on "+c.profile, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			r := &reading{t: t, stage: openStage(t, c.profile)}
+			if c.program == ours {
+				r.program = startOurs(t, r.stage, binaries.Supervisor)
+			} else {
+				r.program = startProgram(t, r.stage, c.program, browser.Path)
+			}
+			defer r.stop()
+			if err := c.script(ctx, r); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
-// observe runs the program on a new stage.
-func (c testCase) observe(ctx context.Context, o options) ([]finding, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
-	s, err := openStage(ctx, c.profile)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	r := &reading{stage: s}
-	if c.program == ours {
-		r.program, err = startOurs(ctx, o, s)
-	} else {
-		r.program, err = startProgram(ctx, o, s, c.program)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer r.stop()
-	err = c.script(ctx, r)
-	return r.findings, err
+// reading is a program that runs on a stage.
+type reading struct {
+	*stage
+	*program
+	t *testing.T
 }
 
+// find reports what came of a prediction. Neither text holds a QR payload.
 func (r *reading) find(holds bool, predicted, format string, args ...any) {
-	r.findings = append(r.findings, finding{predicted, fmt.Sprintf(format, args...), holds})
+	r.t.Helper()
+	observed := fmt.Sprintf(format, args...)
+	if r.t.Logf("predicted: %s; observed: %s", predicted, observed); !holds {
+		r.t.Errorf("not as predicted: %s", predicted)
+	}
 }
 
 // firstCode waits until the program has published a code and the page shows one,

@@ -1,4 +1,4 @@
-package main
+package peers
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"testing"
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
@@ -18,23 +19,27 @@ type stage struct {
 	folder string
 }
 
-func openStage(ctx context.Context, profile string) (_ *stage, err error) {
+func openStage(t *testing.T, profile string) *stage {
+	t.Helper()
 	s := &stage{}
+	var err error
 	if s.sim, err = simulator.New(simulator.Options{Profile: profile}); err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
+	t.Cleanup(s.sim.Close)
 	certificate, err := simulator.NewCertificate()
-	if err == nil {
-		s.site, err = harness.Serve(ctx, "127.0.0.1:0", s.sim, &certificate)
-	}
-	if err == nil {
-		s.folder, err = os.MkdirTemp("/tmp", "peers") // short, as sockets are made below it
-	}
 	if err != nil {
-		s.close()
-		return nil, err
+		t.Fatal(err)
 	}
-	return s, nil
+	if s.site, err = harness.Serve(t.Context(), "127.0.0.1:0", s.sim, &certificate); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.site.Close)
+	if s.folder, err = os.MkdirTemp("/tmp", "peers"); err != nil { // short, as sockets are made below it
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(s.folder) })
+	return s
 }
 
 // chromeArgs lead a Chrome to the page, and nowhere else.
@@ -44,14 +49,6 @@ func (s *stage) chromeArgs() []string {
 		fmt.Sprintf("--host-resolver-rules=MAP %s 127.0.0.1:%s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", simulator.Host, port),
 		"--ignore-certificate-errors", "--disable-background-networking", "--disable-component-update",
 	}
-}
-
-func (s *stage) close() {
-	s.sim.Close()
-	if s.site != nil {
-		s.site.Close()
-	}
-	_ = os.RemoveAll(s.folder)
 }
 
 // rotate makes the page draw another ADV secret under the same ref, and returns what
