@@ -33,8 +33,8 @@ type child struct {
 	stream     context.Context    // ends with cancel
 	cancel     context.CancelFunc // ends the stream
 
-	group *proctree.Group
-	below *proctree.Tree // see tree
+	// tree is everything below this process. The worker's exit is awaited by process.
+	tree *proctree.Tree
 }
 
 // known is what the worker's events have reported so far.
@@ -55,7 +55,7 @@ type connection struct {
 // newChild starts a worker, which connects.
 func newChild(o process.Options, t StopTimings) *child {
 	c := &child{
-		log: o.Log, timings: t, request: *o.Request, process: process.New(o), group: o.Group,
+		log: o.Log, timings: t, request: *o.Request, process: process.New(o), tree: proctree.Below().In(o.Group),
 		known:     known{phase: "handshake"},
 		connected: make(chan connection, 1), events: make(chan rpc.Event), streamEnd: make(chan error, 1),
 	}
@@ -70,6 +70,7 @@ func newChild(o process.Options, t StopTimings) *child {
 // run lets a connected worker begin, and receives its events.
 func (c *child) run(worker *rpc.Client) {
 	c.worker = worker
+	c.tree.Spare(c.process.PID())
 	c.known.phase, c.known.lastEvent = string(rpc.PhaseBrowserStart), time.Now()
 	c.tasks.Go(func() { c.streamEnd <- c.worker.Events(c.stream, c.emit) })
 }
@@ -137,19 +138,6 @@ func (c *child) exits(d time.Duration) bool {
 			return false
 		}
 	}
-}
-
-// tree is everything below this process. The worker's exit is awaited by process. It
-// is one tree all the time, since it remembers how what it reaped had exited.
-func (c *child) tree() *proctree.Tree {
-	switch {
-	case c.below != nil:
-	case c.process.PID() == 0:
-		return proctree.Below().In(c.group)
-	default:
-		c.below = proctree.Below(c.process.PID()).In(c.group)
-	}
-	return c.below
 }
 
 // release frees what the child held when nothing of it runs.

@@ -110,7 +110,7 @@ func (g *guard) checkHome() *cause {
 }
 
 // checkDisk returns a warning while the profile's disk is almost full. Chrome keeps
-// running: stopping it would lose whatever it cannot write, and would free nothing.
+// running: stopping it would lose what it cannot write, and would free nothing.
 func (g *guard) checkDisk() Warned {
 	if err := g.profile.CheckSpace(); err != nil {
 		return Warned{Reason: reason.Of(err, reason.ProfileUnwritable), Detail: logging.Redact(err.Error())}

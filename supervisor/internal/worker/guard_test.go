@@ -125,7 +125,7 @@ func TestDefaultsLetAStopEndInTwelveSeconds(t *testing.T) {
 	}
 }
 
-func TestTreeGetsTheTimeThatItsChromeCanUse(t *testing.T) {
+func TestTimeToDrainDependsOnChromesState(t *testing.T) {
 	timings := DefaultTimings().Stop
 	for state, want := range map[byte]time.Duration{
 		'S': timings.Drain, 'R': timings.Drain, 'D': timings.Drain, 0: timings.Drain,

@@ -14,8 +14,8 @@ import (
 // Hooks are what happens to the login between two instances. Hold is called from any
 // goroutine, the others from Run's.
 type Hooks interface {
-	// Hold returns until when a planned restart of this urgency, which is not
-	// Immediately, should not disturb the login; a time that has passed allows it.
+	// Hold returns the end of the time in which a planned restart of this urgency,
+	// which is not Immediately, should not disturb the login.
 	// It must not block.
 	Hold(u Urgency) time.Time
 	// BeforeStart is called when everything is ready for the next instance and

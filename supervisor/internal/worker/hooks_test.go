@@ -16,7 +16,7 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
-// fakeKeeper holds the login for as long as it is told to, and takes notes.
+// fakeHooks hold the login while they are to, and take notes.
 type fakeHooks struct {
 	held   atomic.Bool
 	before atomic.Int32
@@ -37,7 +37,7 @@ func (k *fakeHooks) BeforeStart(_ context.Context, p *profile.Profile, s Start) 
 		return reason.Wrap(reason.DiskFull, errors.New("no room"))
 	}
 	if p.Dir() == "" || s.Chrome == "" || s.ChromeVersion != "156.0.8078.79" {
-		return errors.New("what is the generation started with?")
+		return errors.New("what is the instance started with?")
 	}
 	return nil
 }
@@ -52,7 +52,7 @@ func kept(t *testing.T, mode string) (*rig, *fakeHooks) {
 	return r, k
 }
 
-func TestAPlannedEndWaitsForTheLoginButNotForEver(t *testing.T) {
+func TestRestartWaitsForTheLogin(t *testing.T) {
 	r, k := kept(t, "runs")
 	k.held.Store(true)
 	r.start()
@@ -64,19 +64,19 @@ func TestAPlannedEndWaitsForTheLoginButNotForEver(t *testing.T) {
 	awaitEvent[rpc.Heartbeat](r)
 	awaitEvent[rpc.Heartbeat](r)
 	if len(k.after) > 0 {
-		t.Fatal("the generation was ended")
+		t.Fatal("the instance was ended")
 	}
 	k.held.Store(false)
 	if e := await[Exited](r); e.Reason != reason.RestartRequested || e.Class != restart.Planned {
 		t.Errorf("got %+v", e)
 	}
 	if c := <-k.after; !c.Clean || c.Stopping || c.ChromeVersion != "156.0.8078.79" {
-		t.Errorf("told the keeper %+v", c)
+		t.Errorf("told the hooks %+v", c)
 	}
 	await[Spawning](r)
 }
 
-func TestAnUrgentWishOvertakesOneThatWaits(t *testing.T) {
+func TestUrgentRequestOvertakesOneThatWaits(t *testing.T) {
 	r, k := kept(t, "runs")
 	k.held.Store(true)
 	r.start()
@@ -87,14 +87,14 @@ func TestAnUrgentWishOvertakesOneThatWaits(t *testing.T) {
 	awaitEvent[rpc.Heartbeat](r)
 	until, err := r.RequestRestart(t.Context(), RestartRequest{Reason: reason.Maintenance, Detail: "why", Urgency: Immediately})
 	if err != nil || !until.IsZero() {
-		t.Errorf("Ask() = %v, %v", until, err)
+		t.Errorf("RequestRestart() = %v, %v", until, err)
 	}
 	if e := await[Exited](r); e.Reason != reason.Maintenance || e.Detail != "why" || e.Delay != 0 {
 		t.Errorf("got %+v", e)
 	}
 }
 
-func TestTheKeeperIsToldHowChromeEnded(t *testing.T) {
+func TestHooksLearnHowChromeExited(t *testing.T) {
 	r, k := kept(t, "runs")
 	r.start()
 	pid := await[WorkerStarted](r).PID
@@ -110,7 +110,7 @@ func TestTheKeeperIsToldHowChromeEnded(t *testing.T) {
 	}
 }
 
-func TestAKeeperThatRefusesKeepsChromeFromStarting(t *testing.T) {
+func TestHooksCanPreventAStart(t *testing.T) {
 	r, k := kept(t, "runs")
 	k.fails.Store(true)
 	r.start()
@@ -125,7 +125,7 @@ func TestAKeeperThatRefusesKeepsChromeFromStarting(t *testing.T) {
 	}
 }
 
-func TestAProfileThatIsTakenAwayUnderChromeIsStartedAnew(t *testing.T) {
+func TestLostProfileRestartsChrome(t *testing.T) {
 	for name, take := range map[string]func(admin string) error{
 		"removed": os.RemoveAll,
 		"emptied": func(admin string) error { return os.RemoveAll(filepath.Join(admin, "Default")) },

@@ -33,7 +33,7 @@ type instance struct {
 	guard    guard
 	warnings warnings
 	pending  *RestartRequest // waits to be granted
-	trial    *trial          // nil while there is none
+	trial    *trial          // nil if none is under way
 	// chrome is the browser when it was last found to be another one.
 	chrome chrome.Binary
 }
@@ -55,7 +55,7 @@ func (i *instance) run(ctx context.Context) record {
 	if err != nil {
 		c := cause{reason: reason.RuntimeUnwritable, detail: logging.Redact(err.Error())}
 		i.m.notify(Exiting{Generation: i.number, Reason: c.reason, Detail: c.detail})
-		return record{generation: i.number, cause: c, phase: "spawn", uptime: time.Since(i.began)}
+		return record{Exited: Exited{Generation: i.number, Reason: c.reason, Detail: c.detail, Phase: "spawn", Uptime: time.Since(i.began)}}
 	}
 	i.child = newChild(i.m.processOptions(dir, i.runRequest(dir), i.log), i.timings.Stop)
 	c := i.start(ctx)
@@ -116,7 +116,7 @@ func (i *instance) notifyStarted() {
 	i.m.notify(WorkerStarted{Generation: i.number, PID: i.process.PID()})
 }
 
-// takeConnection lets a connected worker begin, or returns why there is none.
+// takeConnection lets a connected worker begin, or returns why none did.
 func (i *instance) takeConnection(c connection) *cause {
 	i.notifyStarted()
 	if c.err == nil {
@@ -248,7 +248,7 @@ func (i *instance) check(now time.Time) *cause {
 	pause, late := l.begin(i.timings.Run, now)
 	rarely := l.checks%checksPerReap == 0
 	if rarely {
-		if err := i.tree().Reap(); err != nil {
+		if err := i.tree.Reap(); err != nil {
 			i.log.Debug(logid.ChildReapFailed, logging.KeyError, err)
 		}
 		i.warn(&i.warnings.disk, i.guard.checkDisk())
@@ -317,7 +317,7 @@ func (i *instance) end(ctx context.Context, c cause) record {
 	leftover := s.run(ctx)
 	i.m.removeDirs(i.log, i.number, trialNumber)
 	r := s.record()
-	r.generation, r.uptime, r.took, r.leftover = i.number, time.Since(i.began), time.Since(began), leftover
-	r.chrome.closed = r.chrome.closed && leftover == nil
+	r.Generation, r.Uptime, r.took, r.leftover = i.number, time.Since(i.began), time.Since(began), leftover
+	r.closed = r.closed && leftover == nil
 	return r
 }

@@ -33,13 +33,13 @@ func TestNoSecretOfAWorkerIsPassedOn(t *testing.T) {
 	}
 	// It has spoken at all.
 	if len(end.WorkerStderr) == 0 || len(end.ChromeStderr) == 0 || !strings.Contains(places["log"], "[login]") {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 }
 
-// TestWithoutFileDescriptorsTheCauseIsNamedAndThenAWorkerStarts takes them from
+// TestMissingFileDescriptorsAreNamedAndSurvived takes them from
 // the whole test process, so it runs alone.
-func TestWithoutFileDescriptorsTheCauseIsNamedAndThenAWorkerStarts(t *testing.T) {
+func TestMissingFileDescriptorsAreNamedAndSurvived(t *testing.T) {
 	r := newRig(t, "runs", func(o *Options) { o.Timings.Stop.Stuck = 50 * time.Millisecond }).start()
 	started := await[WorkerStarted](r)
 	awaitEvent[rpc.PageObserved](r)
@@ -50,7 +50,7 @@ func TestWithoutFileDescriptorsTheCauseIsNamedAndThenAWorkerStarts(t *testing.T)
 	}
 	restore()
 	if end := await[Exited](r); end.Reason != reason.WorkerCrashed {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
 }
@@ -66,7 +66,7 @@ func limitFiles(t *testing.T) (restore func()) {
 	return restore
 }
 
-func TestAFullFolderForTemporaryFilesIsTold(t *testing.T) {
+func TestFullRuntimeFolderIsReported(t *testing.T) {
 	r := newRig(t, "runs", func(o *Options) { o.Timings.Start.Retry = 100 * time.Millisecond })
 	must(t, os.Mkdir(r.path("run"), 0o700))
 	if err := unix.Mount("none", r.path("run"), "tmpfs", 0, "size=4k,mode=0700"); err != nil {
@@ -84,8 +84,8 @@ func TestAFullFolderForTemporaryFilesIsTold(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 }
 
-// TestInAControlGroupTheSameHoldsAsWithoutOne needs the right to make one.
-func TestInAControlGroupTheSameHoldsAsWithoutOne(t *testing.T) {
+// TestControlGroupContainsEverything needs the right to make one.
+func TestControlGroupContainsEverything(t *testing.T) {
 	parent := fmt.Sprintf("/sys/fs/cgroup/unified/session-manager-supervise-%d", os.Getpid())
 	if err := os.Mkdir(parent, 0o700); err != nil {
 		parent = strings.Replace(parent, "unified/", "", 1)
@@ -123,7 +123,7 @@ func TestInAControlGroupTheSameHoldsAsWithoutOne(t *testing.T) {
 	}
 }
 
-func TestWithoutMemoryTheKernelTakesChromeFirst(t *testing.T) {
+func TestKernelKillsChromeFirstWithoutMemory(t *testing.T) {
 	r := newRig(t, "runs").start()
 	started := await[WorkerStarted](r)
 	for _, pid := range []int{started.PID, awaitEvent[rpc.BrowserStarted](r).PID} {

@@ -20,49 +20,36 @@ type live struct {
 	selectors func() []byte
 }
 
-func (l *live) worker(what string) (*rpc.Client, error) {
+// ask passes a command to the worker that runs.
+func ask[T any](l *live, what string, command func(*rpc.Client) (T, error)) (T, error) {
 	if worker := l.client.Load(); worker != nil {
-		return worker, nil
+		return command(worker)
 	}
-	return nil, fmt.Errorf("cannot %s: %w", what, ErrNoWorker)
+	var none T
+	return none, fmt.Errorf("cannot %s: %w", what, ErrNoWorker)
 }
 
 // Screenshot returns a PNG of the page as it is now.
 func (l *live) Screenshot(ctx context.Context) ([]byte, error) {
-	worker, err := l.worker("take screenshot")
-	if err != nil {
-		return nil, err
-	}
-	return worker.Screenshot(ctx)
+	return ask(l, "take screenshot", func(w *rpc.Client) ([]byte, error) { return w.Screenshot(ctx) })
 }
 
 // Pair makes the page offer a code that links the phone with this number: E.164,
 // digits only.
 func (l *live) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
-	worker, err := l.worker("pair")
-	if err != nil {
-		return rpc.Pairing{}, err
-	}
-	return worker.Pair(ctx, phone)
+	return ask(l, "pair", func(w *rpc.Client) (rpc.Pairing, error) { return w.Pair(ctx, phone) })
 }
 
 // LogOut ends the link through the page, and returns when the page has wiped its
 // login.
 func (l *live) LogOut(ctx context.Context) error {
-	worker, err := l.worker("log out")
-	if err != nil {
-		return err
-	}
-	return worker.LogOut(ctx)
+	_, err := ask(l, "log out", func(w *rpc.Client) (struct{}, error) { return struct{}{}, w.LogOut(ctx) })
+	return err
 }
 
 // Diagnose returns what the page consists of and what each reader finds in it.
 func (l *live) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
-	worker, err := l.worker("diagnose page")
-	if err != nil {
-		return rpc.Diagnosis{}, err
-	}
-	return worker.Diagnose(ctx)
+	return ask(l, "diagnose page", func(w *rpc.Client) (rpc.Diagnosis, error) { return w.Diagnose(ctx) })
 }
 
 // SetSelectors passes the selectors file in force to the worker; without a worker the

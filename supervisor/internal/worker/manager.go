@@ -1,10 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"syscall"
 	"time"
@@ -60,7 +61,7 @@ type Manager struct {
 	live
 	o        Options
 	log      *slog.Logger
-	policy   *policy
+	policy   policy
 	requests chan RestartRequest
 	// replaced holds a token when the worker's file may have changed.
 	replaced chan struct{}
@@ -74,6 +75,7 @@ type Manager struct {
 	profile *profile.Profile
 	memory  memory
 	group   *proctree.Group // nil without one
+	blocked Blocked         // logged last; empty since an instance began
 }
 
 // New returns a Manager that does nothing until Run. The process must be a
@@ -83,7 +85,7 @@ func New(o Options) *Manager {
 	o.Timings = o.Timings.stretched(o.DeadlineFactor)
 	return &Manager{
 		o: o, log: o.Logger, live: live{selectors: o.Selectors},
-		policy:   newPolicy(o.Limits, rand.Float64),
+		policy:   policy{limits: o.Limits},
 		requests: make(chan RestartRequest, requestLimit),
 		replaced: make(chan struct{}, 1),
 		checker: preflight.Checker{
@@ -132,12 +134,13 @@ func (m *Manager) Run(ctx context.Context, hooks Hooks) error {
 			return unlessDone(ctx, err)
 		}
 		m.policy.attempted()
+		m.blocked = Blocked{}
 		for len(m.requests) > 0 {
 			<-m.requests // the instance about to begin fulfils it
 		}
 		record := newInstance(m, number, plan).run(ctx)
 		m.hooks.AfterStop(ctx, m.profile, Closing{
-			Reason: record.cause.reason, Clean: record.chrome.closed, ChromeVersion: plan.ChromeVersion, Stopping: ctx.Err() != nil,
+			Reason: record.Reason, Clean: record.closed, ChromeVersion: plan.ChromeVersion, Stopping: ctx.Err() != nil,
 		})
 		if err := m.follow(ctx, record); err != nil {
 			return unlessDone(ctx, err)
@@ -195,7 +198,6 @@ func unlessDone(ctx context.Context, err error) error {
 // and when a restart is requested. It returns an error when ctx ends, and when another
 // supervisor uses the tokens folder.
 func (m *Manager) prepare(ctx context.Context) (preflight.Plan, error) {
-	logged := Blocked{}
 	for {
 		hindrances := m.checker.Hindrances(m.o.Tokens) // before the check, so that no change is missed
 		plan, err := m.check(ctx)
@@ -207,21 +209,12 @@ func (m *Manager) prepare(ctx context.Context) (preflight.Plan, error) {
 		case errors.Is(err, profile.ErrHeld):
 			return preflight.Plan{}, err
 		}
-		b := Blocked{Reason: reason.Of(err, reason.WorkerUnusable), Detail: logging.Redact(err.Error())}
-		if process.Exhausted(err) {
-			b.Reason = reason.ResourcesExhausted
-		}
+		b := blockedBy(err, reason.WorkerUnusable)
 		pause := m.o.Timings.Start.Retry
 		if b.Reason == reason.DiskFull || b.Reason == reason.ResourcesExhausted || errors.Is(err, syscall.ENOSPC) {
 			pause = min(pause, m.o.Timings.Start.RetrySpace) // nothing notifies us of what is freed
 		}
-		if b != logged {
-			logged = b
-			m.logBlocked(b, pause)
-		}
-		b.RetryAt = time.Now().Add(pause)
-		m.notify(b)
-		if err := m.wait(ctx, pause, &hindrances); err != nil {
+		if err := m.block(ctx, b, pause, hindrances); err != nil {
 			return preflight.Plan{}, err
 		}
 	}
@@ -260,13 +253,14 @@ func (m *Manager) closeProfile() {
 // follow reports that an instance has exited, and waits for as long as the policy
 // wants.
 func (m *Manager) follow(ctx context.Context, r record) error {
-	class := restart.Classify(r.cause.reason)
-	d := m.policy.ended(class, time.Now())
+	r.Class = restart.Classify(r.Reason)
+	d := m.policy.ended(r.Class, time.Now())
+	r.Delay, r.Failures = d.Delay, d.Failures
 	if err := m.policy.save(m.profile); err != nil {
 		m.log.Warn(logid.RestartStateSaveFailed, logging.KeyError, err)
 	}
-	r.logTo(m.log, class, d)
-	m.notify(r.notice(class, d))
+	r.log(m.log, d.Circuit)
+	m.notify(r.Exited)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -274,36 +268,51 @@ func (m *Manager) follow(ctx context.Context, r record) error {
 		return nil
 	}
 	if d.Circuit != restart.Open {
-		return m.wait(ctx, d.Delay, nil)
+		return m.wait(ctx, d.Delay, watch.Set{})
 	}
-	b := Blocked{Reason: r.cause.reason, Detail: r.cause.detail, RetryAt: time.Now().Add(d.Delay)}
-	var hindrances *watch.Set
-	if class == restart.Environmental {
-		now := m.checker.Hindrances(m.o.Tokens)
-		hindrances = &now
-	} else {
-		b.Reason, b.Detail = reason.CrashLoop, "the last failure: "+r.summary()
+	if r.Class == restart.Environmental {
+		return m.block(ctx, Blocked{Reason: r.Reason, Detail: r.Detail}, d.Delay, m.checker.Hindrances(m.o.Tokens))
 	}
-	m.logBlocked(b, d.Delay)
-	m.notify(b)
-	return m.wait(ctx, d.Delay, hindrances)
+	last := cmp.Or(r.Detail, reason.Describe(r.Reason).Message)
+	return m.block(ctx, Blocked{Reason: reason.CrashLoop, Detail: "the last failure: " + last}, d.Delay, watch.Set{})
 }
 
-func (m *Manager) logBlocked(b Blocked, pause time.Duration) {
-	m.log.Warn(logid.WorkerBlocked, logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail, logging.Millis("retry_ms", pause))
+// stuck reports that something can't be killed, and waits until the next attempt. A
+// restart request only shortens the pause, and the end of ctx allows one last attempt.
+func (m *Manager) stuck(ctx context.Context, err error) {
+	b := blockedBy(fmt.Errorf("a process can't be killed: %w", err), reason.ProfileInUse)
+	_ = m.block(ctx, b, m.o.Timings.Stop.Stuck, watch.Set{})
+}
+
+func blockedBy(err error, otherwise reason.Code) Blocked {
+	b := Blocked{Reason: reason.Of(err, otherwise), Detail: logging.Redact(err.Error())}
+	if process.Exhausted(err) {
+		b.Reason = reason.ResourcesExhausted
+	}
+	return b
+}
+
+// block reports that no instance can be started, and waits for the next try. The same
+// cause is logged once.
+func (m *Manager) block(ctx context.Context, b Blocked, pause time.Duration, files watch.Set) error {
+	if b != m.blocked {
+		m.blocked = b
+		m.log.Warn(logid.WorkerBlocked, logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail, logging.Millis("retry_ms", pause))
+	}
+	b.RetryAt = time.Now().Add(pause)
+	m.notify(b)
+	return m.wait(ctx, pause, files)
 }
 
 // wait returns nil after d, when one of the files has changed, or when a restart is
-// requested; and ctx's error when ctx ends. files may be nil.
-func (m *Manager) wait(ctx context.Context, d time.Duration, files *watch.Set) error {
+// requested; and ctx's error when ctx ends.
+func (m *Manager) wait(ctx context.Context, d time.Duration, files watch.Set) error {
 	watching, stop := context.WithCancel(ctx)
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	defer stop()
 	changed := make(chan struct{}, 1)
-	if files != nil {
-		watches.Go(func() { signal(watching, *files, changed) })
-	}
+	watches.Go(func() { signal(watching, files, changed) })
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -314,17 +323,4 @@ func (m *Manager) wait(ctx context.Context, d time.Duration, files *watch.Set) e
 	case <-changed:
 	}
 	return nil
-}
-
-// stuck reports that something can't be killed, and waits until the next attempt. A
-// restart request only shortens the pause, and the end of ctx allows one last attempt.
-func (m *Manager) stuck(ctx context.Context, err error) {
-	pause := m.o.Timings.Stop.Stuck
-	b := Blocked{Reason: reason.ProfileInUse, Detail: "a process can't be killed: " + err.Error(), RetryAt: time.Now().Add(pause)}
-	if process.Exhausted(err) {
-		b.Reason = reason.ResourcesExhausted // whether something is left can't even be seen
-	}
-	m.logBlocked(b, pause)
-	m.notify(b)
-	_ = m.wait(ctx, pause, nil)
 }

@@ -22,7 +22,7 @@ import (
 	"session-manager/supervisor/internal/worker/process"
 )
 
-func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
+func TestWorkerStartsAndStopsCleanly(t *testing.T) {
 	r := newRig(t, "runs").start()
 	started := await[WorkerStarted](r)
 	browser := awaitEvent[rpc.BrowserStarted](r)
@@ -31,8 +31,8 @@ func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
 	if err != nil || string(png) != "\x89PNG" {
 		t.Errorf("Screenshot() = %q, %v", png, err)
 	}
-	if target, err := os.Readlink(r.path("tokens/admin/SingletonLock")); err != nil || target == "" {
-		t.Errorf("no lock while it runs: %v", err)
+	if !exists(r.path("tokens/admin/SingletonLock")) {
+		t.Error("no lock while it runs")
 	}
 
 	if took := r.stop(); took > inTime {
@@ -41,7 +41,7 @@ func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
 	end := await[Exited](r)
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Exiting Exited")
 	if end.Reason != reason.Stopping || end.Class != restart.Planned || end.Generation != 1 {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	if exists(r.path("tokens/admin/SingletonLock")) {
 		t.Error("Chrome was not closed cleanly: its lock is left")
@@ -55,7 +55,7 @@ func TestAWorkerIsStartedToldAndStoppedCleanly(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
+func TestKilledWorkerIsReplacedAfterChromeCloses(t *testing.T) {
 	r := newRig(t, "runs").start()
 	started := await[WorkerStarted](r)
 	browser := awaitEvent[rpc.BrowserStarted](r)
@@ -66,7 +66,7 @@ func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
 	end := await[Exited](r)
 	if ending.Generation != 1 || end.Reason != reason.WorkerCrashed || end.Class != restart.Transient ||
 		end.WorkerExit != "signal killed" || end.ChromeExit != "exit 0" || end.Failures != 1 || end.Delay != 0 {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	if !strings.Contains(end.Detail, "signal killed") {
 		t.Errorf("detail %q", end.Detail)
@@ -83,7 +83,7 @@ func TestAWorkerThatIsKilledIsReplacedAndItsChromeClosesCleanly(t *testing.T) {
 		"Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved")
 }
 
-func TestAFrozenWorkerIsKilled(t *testing.T) {
+func TestFrozenWorkerIsKilled(t *testing.T) {
 	r := newRig(t, "runs", func(o *Options) { o.Timings.Run.Silence = time.Second }).start()
 	started := await[WorkerStarted](r)
 	awaitEvent[rpc.PageObserved](r)
@@ -95,14 +95,14 @@ func TestAFrozenWorkerIsKilled(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 }
 
-func TestAWorkerThatDeadlocksLeavesItsStacks(t *testing.T) {
+func TestDeadlockedWorkerLeavesItsStacks(t *testing.T) {
 	r := newRig(t, "mute", func(o *Options) {
 		o.Timings.Run.Silence = 300 * time.Millisecond
 		o.Timings.Stop.Dump = 5 * time.Second
 	}).start()
 	end := await[Exited](r)
 	if end.Reason != reason.WorkerHung || end.WorkerExit != "exit 2" || !strings.Contains(end.Detail, "sent no event") {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	r.stop()
 	if len(end.WorkerStderr) < 20 || end.WorkerStderr[0] != "SIGQUIT: quit" {
@@ -110,14 +110,14 @@ func TestAWorkerThatDeadlocksLeavesItsStacks(t *testing.T) {
 	}
 }
 
-func TestWhatChromeLeavesBehindIsKilled(t *testing.T) {
+func TestProcessesThatChromeLeavesAreKilled(t *testing.T) {
 	r := newRig(t, "stubborn", func(o *Options) { o.Timings.Stop.Drain = 100 * time.Millisecond }).start()
 	started := await[WorkerStarted](r)
 	awaitEvent[rpc.PageObserved](r)
 	kill(t, started.PID, syscall.SIGKILL)
 	end := await[Exited](r)
 	if end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed" {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	// The shell, its sleep, and the one in a session of its own.
 	if line := r.exitLine(); line["killed"] != float64(3) {
@@ -125,7 +125,7 @@ func TestWhatChromeLeavesBehindIsKilled(t *testing.T) {
 	}
 }
 
-func TestAStoppedChromeIsNotWaitedFor(t *testing.T) {
+func TestStoppedChromeIsNotWaitedFor(t *testing.T) {
 	r := newRig(t, "runs", func(o *Options) { o.Timings.Stop.Drain = patience }).start()
 	started := await[WorkerStarted](r)
 	browser := awaitEvent[rpc.BrowserStarted](r)
@@ -133,20 +133,20 @@ func TestAStoppedChromeIsNotWaitedFor(t *testing.T) {
 	kill(t, browser.PID, syscall.SIGSTOP)
 	kill(t, started.PID, syscall.SIGKILL)
 	if end := await[Exited](r); end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed" {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
 }
 
-func TestAFailureIsTakenAtItsWord(t *testing.T) {
+func TestFailureExplainsTheExit(t *testing.T) {
 	r := newRig(t, "fails").start()
 	end := await[Exited](r)
 	if end.Reason != reason.BrowserCrashed || end.Detail != "Chrome died" || end.WorkerExit != "exit 70" ||
 		end.ChromeExit != "signal segmentation fault" || end.Class != restart.Transient {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	if end.Phase != "browser_start" || len(end.ChromeStderr) != 1 {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted Failure Exiting Exited")
 	line := r.exitLine()
@@ -155,9 +155,9 @@ func TestAFailureIsTakenAtItsWord(t *testing.T) {
 	}
 }
 
-// TestNothingIsStartedWhileSomethingCannotBeEnded uses a frozen control group: a
+// TestNothingStartsWhileAProcessCannotBeKilled uses a frozen control group: a
 // process in it takes no signal, like one in uninterruptible sleep.
-func TestNothingIsStartedWhileSomethingCannotBeEnded(t *testing.T) {
+func TestNothingStartsWhileAProcessCannotBeKilled(t *testing.T) {
 	group := fmt.Sprintf("/sys/fs/cgroup/freezer/session-manager-test-%d", os.Getpid())
 	if err := os.Mkdir(group, 0o700); err != nil {
 		t.Skipf("needs the freezer of cgroup v1: %v", err)
@@ -185,12 +185,12 @@ func TestNothingIsStartedWhileSomethingCannotBeEnded(t *testing.T) {
 	thaw()
 	end := await[Exited](r)
 	if end.ChromeExit != "signal killed" {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
 }
 
-func TestAPanicOfTheWorkerIsInTheRecord(t *testing.T) {
+func TestPanicOfTheWorkerIsLogged(t *testing.T) {
 	r := newRig(t, "panic").start()
 	await[Exited](r)
 	r.stop()
@@ -222,7 +222,7 @@ func TestRestartClosesChromeAndSkipsThePolicy(t *testing.T) {
 		end := await[Exited](r)
 		if end.Generation != generation || end.Reason != reason.RestartRequested || end.Class != restart.Planned ||
 			end.Delay != 0 || end.Failures != 0 {
-			t.Errorf("Ended: %+v", end)
+			t.Errorf("Exited: %+v", end)
 		}
 		if exists(r.path("tokens/admin/SingletonLock")) {
 			t.Error("Chrome was not closed cleanly")
@@ -230,7 +230,7 @@ func TestRestartClosesChromeAndSkipsThePolicy(t *testing.T) {
 	}
 }
 
-func TestACrashLoopOpensTheCircuitAndARestartTriesAtOnce(t *testing.T) {
+func TestRestartRequestEndsACrashLoopsPause(t *testing.T) {
 	r := newRig(t, "exit7").start()
 	for n := 1; n <= 6; n++ {
 		if end := await[Exited](r); end.Failures != n {
@@ -251,7 +251,7 @@ func TestACrashLoopOpensTheCircuitAndARestartTriesAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheFailuresOutliveTheSupervisor(t *testing.T) {
+func TestFailuresOutliveTheSupervisor(t *testing.T) {
 	r := newRig(t, "exit7").start()
 	for range 3 {
 		await[Exited](r)
@@ -259,11 +259,11 @@ func TestTheFailuresOutliveTheSupervisor(t *testing.T) {
 	r.stop()
 	next := newRig(t, "exit7", func(o *Options) { o.Tokens = r.o.Tokens }).start()
 	if end := await[Exited](next); end.Failures < 4 {
-		t.Errorf("Ended: %+v, want the failures before it counted", end)
+		t.Errorf("Exited: %+v, want the failures before it counted", end)
 	}
 }
 
-func TestASecondSupervisorReturnsAtOnce(t *testing.T) {
+func TestSecondSupervisorReturnsAtOnce(t *testing.T) {
 	r := newRig(t, "runs").start()
 	awaitEvent[rpc.PageObserved](r)
 	second := newRig(t, "runs", func(o *Options) { o.Tokens = r.o.Tokens })
@@ -277,7 +277,7 @@ func TestASecondSupervisorReturnsAtOnce(t *testing.T) {
 	}
 }
 
-func TestARuntimeFolderThatCannotWorkIsRefused(t *testing.T) {
+func TestUnusableRuntimeFolderIsRefused(t *testing.T) {
 	for _, path := range []string{"relative", "/" + strings.Repeat("x", process.MaxRuntimeDir)} {
 		r := newRig(t, "runs", func(o *Options) { o.RuntimeDir = path })
 		if err := New(r.o).Run(t.Context(), idleHooks{}); err == nil {
@@ -294,7 +294,7 @@ func TestHealthIsReportedToThePolicy(t *testing.T) {
 		r.Report(true)
 		kill(t, started.PID, syscall.SIGKILL)
 		if end := await[Exited](r); end.Delay != 0 {
-			t.Errorf("Ended: %+v, want no delay after health", end)
+			t.Errorf("Exited: %+v, want no delay after health", end)
 		}
 	}
 }
@@ -323,7 +323,7 @@ func TestLeftoversOfAKilledSupervisorAreWiped(t *testing.T) {
 	}
 }
 
-func TestAKilledSupervisorLeavesNeitherWorkerNorChrome(t *testing.T) {
+func TestKilledSupervisorLeavesNoProcess(t *testing.T) {
 	r := newRig(t, "runs")
 	self, err := os.Executable()
 	must(t, err)
@@ -341,7 +341,7 @@ func TestAKilledSupervisorLeavesNeitherWorkerNorChrome(t *testing.T) {
 	_, _ = io.Copy(io.Discard, stdout)
 	_ = first.Wait()
 
-	// Its successor starts as soon as the last Chrome has closed by itself.
+	// Its successor starts as soon as the last Chrome has closed.
 	r.o.Timings.Start.Lease = patience
 	r.start()
 	awaitEvent[rpc.PageObserved](r)
@@ -383,7 +383,7 @@ func TestRestartWithAnEndedContextIsRefused(t *testing.T) {
 }
 
 // The kernel sends the parent-death signal when the thread that forked ends.
-func TestTheEndOfThreadsOfTheSupervisorIsNotTheEndOfTheWorker(t *testing.T) {
+func TestWorkerSurvivesTheEndOfOurThreads(t *testing.T) {
 	r := newRig(t, "runs").start()
 	started := await[WorkerStarted](r)
 	awaitEvent[rpc.PageObserved](r)
@@ -411,7 +411,7 @@ func TestTheEndOfThreadsOfTheSupervisorIsNotTheEndOfTheWorker(t *testing.T) {
 	close(end)
 	ended.Wait()
 	for deadline := time.Now().Add(5 * time.Second); threads() > most-before && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond) // the kernel tells nobody of the end of a thread
+		time.Sleep(time.Millisecond) // the kernel notifies nobody of the end of a thread
 	}
 	if left := threads(); left >= most {
 		t.Fatalf("%d threads, and %d after the end of %d", most, left, 4*before)

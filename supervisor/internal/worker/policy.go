@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -13,42 +14,36 @@ import (
 // policy holds the restart policy's state for Run's goroutine and for Report.
 type policy struct {
 	limits restart.Limits
-	random func() float64
 
 	mu    sync.Mutex
 	state restart.State // guarded by mu
 }
 
-func newPolicy(limits restart.Limits, random func() float64) *policy {
-	return &policy{limits: limits, random: random}
-}
-
-func (p *policy) ended(class restart.Class, now time.Time) restart.Decision {
+func (p *policy) update(change func(restart.State) restart.State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	next, d := p.state.Ended(p.limits, class, now, p.random())
-	p.state = next
+	p.state = change(p.state)
+}
+
+func (p *policy) ended(class restart.Class, now time.Time) (d restart.Decision) {
+	p.update(func(s restart.State) restart.State {
+		s, d = s.Ended(p.limits, class, now, rand.Float64()) //nolint:gosec // it spreads restarts
+		return s
+	})
 	return d
 }
 
-func (p *policy) attempted() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state = p.state.Attempt()
-}
+func (p *policy) attempted() { p.update(restart.State.Attempt) }
 
 func (p *policy) report(healthy bool, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state = p.state.Health(p.limits, healthy, now)
+	p.update(func(s restart.State) restart.State { return s.Health(p.limits, healthy, now) })
 }
 
 // save keeps the state next to the profile, so that a crash of the supervisor
 // grants no new burst of restarts.
 func (p *policy) save(to *profile.Profile) error {
-	p.mu.Lock()
-	state := p.state
-	p.mu.Unlock()
+	var state restart.State
+	p.update(func(s restart.State) restart.State { state = s; return s })
 	return to.Restarts.Save(state)
 }
 
@@ -59,9 +54,7 @@ func (p *policy) load(from *profile.Profile) error {
 		return err
 	}
 	state.HealthySince = time.Time{}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state = state
+	p.update(func(restart.State) restart.State { return state })
 	return nil
 }
 

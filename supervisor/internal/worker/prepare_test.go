@@ -21,12 +21,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestWhatIsInTheWayIsToldAndHealsAtOnce: the pause between two looks is a
+// TestHindranceIsReportedAndNoticedWhenGone: the pause between two looks is a
 // minute here, so that only the watch on the folders can have healed it.
-func TestWhatIsInTheWayIsToldAndHealsAtOnce(t *testing.T) {
+func TestHindranceIsReportedAndNoticedWhenGone(t *testing.T) {
 	tests := map[string]struct {
 		breakIt func(t *testing.T, r *rig)
-		mend    func(t *testing.T, r *rig)
+		fix     func(t *testing.T, r *rig)
 		reason  reason.Code
 	}{
 		"Chrome is missing": {
@@ -96,7 +96,7 @@ func TestWhatIsInTheWayIsToldAndHealsAtOnce(t *testing.T) {
 			if b.Reason != tt.reason || b.Detail == "" || time.Until(b.RetryAt) < 30*time.Second {
 				t.Errorf("Blocked: %+v", b)
 			}
-			tt.mend(t, r)
+			tt.fix(t, r)
 			awaitEvent[rpc.PageObserved](r)
 		})
 	}
@@ -110,19 +110,19 @@ func replaceWorker(t *testing.T, r *rig, mode os.FileMode) {
 	must(t, os.WriteFile(r.path("worker"), data, mode))
 }
 
-func TestATextFileAsWorkerIsUnusable(t *testing.T) {
+func TestTextFileAsWorkerIsUnusable(t *testing.T) {
 	r := newRig(t, "runs")
 	must(t, os.Remove(r.path("worker")))
 	must(t, os.WriteFile(r.path("worker"), []byte("not a program"), 0o700))
 	r.start()
 	if end := await[Exited](r); end.Reason != reason.WorkerUnusable || end.WorkerExit != "" {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	await[Blocked](r)
 	r.wantOrder("Spawning Exiting Exited Blocked")
 }
 
-func TestAHeldLeaseIsWaitedForAndThenTold(t *testing.T) {
+func TestHeldLeaseIsWaitedForThenReported(t *testing.T) {
 	r := newRig(t, "runs", func(o *Options) { o.Timings.Start.Retry = 100 * time.Millisecond })
 	must(t, os.Mkdir(r.path("tokens"), 0o700))
 	held, err := lease.Acquire(r.path("tokens/admin.lease"))
@@ -138,7 +138,7 @@ func TestAHeldLeaseIsWaitedForAndThenTold(t *testing.T) {
 	}
 }
 
-func TestALeaseThatIsFreedSoonIsNoBlock(t *testing.T) {
+func TestLeaseFreedSoonDoesNotBlock(t *testing.T) {
 	r := newRig(t, "runs", func(o *Options) { o.Timings.Start.Lease = patience })
 	must(t, os.Mkdir(r.path("tokens"), 0o700))
 	held, err := lease.Acquire(r.path("tokens/admin.lease"))
@@ -150,7 +150,7 @@ func TestALeaseThatIsFreedSoonIsNoBlock(t *testing.T) {
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved")
 }
 
-func TestAStaleLockIsRemovedBeforeTheStart(t *testing.T) {
+func TestStaleLockIsRemovedBeforeTheStart(t *testing.T) {
 	r := newRig(t, "runs")
 	must(t, os.MkdirAll(r.path("tokens/admin"), 0o700))
 	must(t, os.Symlink("another-host-4242424", r.path("tokens/admin/SingletonLock")))
@@ -162,7 +162,7 @@ func TestAStaleLockIsRemovedBeforeTheStart(t *testing.T) {
 	}
 }
 
-func TestTheRuntimeFolderMayVanishMeanwhile(t *testing.T) {
+func TestRuntimeFolderMayVanishMeanwhile(t *testing.T) {
 	r := newRig(t, "runs").start()
 	awaitEvent[rpc.PageObserved](r)
 	must(t, os.RemoveAll(r.path("run")))
@@ -171,7 +171,7 @@ func TestTheRuntimeFolderMayVanishMeanwhile(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 }
 
-func TestTheTokensFolderTakenByAnotherEndsRun(t *testing.T) {
+func TestTokensFolderTakenByAnotherEndsRun(t *testing.T) {
 	r := newRig(t, "runs").start()
 	awaitEvent[rpc.PageObserved](r)
 	must(t, os.Rename(r.path("tokens"), r.path("moved")))

@@ -25,14 +25,14 @@ func workerBinary(t *testing.T) []byte {
 	return content
 }
 
-func TestAReplacedWorkerTakesOverAndChromeIsClosedCleanly(t *testing.T) {
+func TestReplacedWorkerTakesOverAfterACleanClose(t *testing.T) {
 	r := newRig(t, "runs").start()
 	first := await[WorkerStarted](r)
 	awaitEvent[rpc.PageObserved](r)
 	replaced(r, workerBinary(t))
 	end := await[Exited](r)
 	if end.Reason != reason.WorkerReplaced || end.Class != restart.Planned || end.Delay != 0 || end.Failures != 0 {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	if exists(r.path("tokens/admin/SingletonLock")) {
 		t.Error("Chrome was not closed cleanly")
@@ -46,7 +46,7 @@ func TestAReplacedWorkerTakesOverAndChromeIsClosedCleanly(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoWorkerCostsNothing(t *testing.T) {
+func TestFileThatIsNotAWorkerCostsNothing(t *testing.T) {
 	whole := workerBinary(t)
 	tests := map[string]struct {
 		content []byte
@@ -71,7 +71,7 @@ func TestAFileThatIsNoWorkerCostsNothing(t *testing.T) {
 			r.mode(tt.mode)
 			replaced(r, tt.content)
 			if n := await[Warned](r); !strings.Contains(n.Detail, tt.says) || n.Reason != reason.WorkerUnusable {
-				t.Errorf("told: %+v", n)
+				t.Errorf("warned: %+v", n)
 			}
 			if lines := r.log.lines(t, "warning_raised"); len(lines) != 1 {
 				t.Errorf("logged: %v", lines)
@@ -79,28 +79,28 @@ func TestAFileThatIsNoWorkerCostsNothing(t *testing.T) {
 			if _, err := r.Screenshot(t.Context()); err != nil {
 				t.Errorf("the worker that runs was disturbed: %v", err)
 			}
-			// The one that works goes on to be used, and a good file takes over.
+			// The one that works stays in use, and a good file takes over.
 			r.mode("runs")
 			replaced(r, whole)
 			if end := await[Exited](r); end.Reason != reason.WorkerReplaced {
-				t.Errorf("Ended: %+v", end)
+				t.Errorf("Exited: %+v", end)
 			}
 			awaitEvent[rpc.PageObserved](r)
 		})
 	}
 }
 
-func TestAReplacedChromeTakesOverWhenItsFileHasSettled(t *testing.T) {
+func TestReplacedChromeTakesOver(t *testing.T) {
 	r := newRig(t, "runs").start()
 	awaitEvent[rpc.PageObserved](r)
 	r.program("chrome", "echo Chromium 157.0.1.2")
 	if end := await[Exited](r); end.Reason != reason.BrowserReplaced || end.Class != restart.Planned {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
 }
 
-func TestTooMuchMemoryForTooLongIsAPlannedEnd(t *testing.T) {
+func TestMemoryLimitToleratesPeaks(t *testing.T) {
 	m := memory{limit: 100}
 	timings := DefaultTimings().Run
 	now := time.Now()
@@ -127,14 +127,14 @@ func TestTooMuchMemoryForTooLongIsAPlannedEnd(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatHoldsTooMuchIsStartedAnew(t *testing.T) {
+func TestWorkerOverTheMemoryLimitIsRestarted(t *testing.T) {
 	r := newRig(t, "bloated", func(o *Options) {
 		o.MemoryLimit = 1 << 20
 		o.Timings.Run.Memory = 100 * time.Millisecond
 	}).start()
 	end := await[Exited](r)
 	if end.Reason != reason.MemoryLimit || end.Class != restart.Planned || !strings.Contains(end.Detail, "1024 MiB") {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
 }

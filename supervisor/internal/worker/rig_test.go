@@ -69,7 +69,7 @@ type rig struct {
 	cancel  context.CancelFunc
 	done    chan error
 	ended   bool
-	order   []string // what was told, heartbeats apart, up to the last call of await
+	order   []string // what was notified, heartbeats apart, up to the last call of await
 }
 
 // testTimings are short where a test waits for them, and long where they must not
@@ -123,7 +123,7 @@ func optionsFor(dir string) Options {
 }
 
 // envRig names the folder of a rig whose Manager this process is to be.
-const envRig = "SUPERVISE_TEST_RIG"
+const envRig = "WORKER_TEST_RIG"
 
 // playSupervisor runs a Manager until somebody kills it, and prints the pids of
 // the worker and of Chrome.
@@ -152,7 +152,7 @@ func playSupervisor(dir string) int {
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 
-// mode says what the next worker is to do. The file is replaced, not written.
+// mode decides what the next worker does. The file is replaced, not written.
 func (r *rig) mode(mode string) {
 	r.t.Helper()
 	if err := os.WriteFile(r.path("mode.new"), []byte(mode), 0o600); err != nil {
@@ -190,7 +190,7 @@ func (r *rig) start() *rig {
 		}
 		r.nothingLeft()
 		if r.t.Failed() {
-			r.t.Logf("told: %s\nlog:\n%s", strings.Join(r.order, " "), r.log.tail(16<<10))
+			r.t.Logf("notified: %s\nlog:\n%s", strings.Join(r.order, " "), r.log.tail(16<<10))
 		}
 	})
 	return r
@@ -258,7 +258,7 @@ func await[T Notice](r *rig) T {
 			}
 		case <-timeout.C:
 			var want T
-			r.t.Fatalf("%T was not told; told: %s", want, strings.Join(r.order, " "))
+			r.t.Fatalf("%T was not notified; notified: %s", want, strings.Join(r.order, " "))
 		}
 	}
 }
@@ -284,7 +284,7 @@ func (r *rig) note(n Notice) {
 	r.order = append(r.order, name)
 }
 
-// drain notes what is told until Run has returned.
+// drain notes what is notified until Run has returned.
 func (r *rig) drain() {
 	for {
 		select {
@@ -299,7 +299,7 @@ func (r *rig) drain() {
 func (r *rig) wantOrder(want string) {
 	r.t.Helper()
 	if got := strings.Join(r.order, " "); got != want {
-		r.t.Errorf("told %s\nwant %s", got, want)
+		r.t.Errorf("notified %s\nwant %s", got, want)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
-	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/worker/process"
@@ -51,7 +50,8 @@ type shutdown struct {
 func (s *shutdown) run(ctx context.Context) error {
 	// A helper that somebody has stopped delays the exit of Chrome, which waits for
 	// it. Chrome itself and the worker have been judged as they are.
-	if err := s.tree().Continue(s.known.chromePID, s.process.PID()); err != nil {
+	s.tree.Spare(s.process.PID())
+	if err := s.tree.Continue(s.known.chromePID, s.process.PID()); err != nil {
 		s.log.Debug(logid.ProcessResumeFailed, logging.KeyError, err)
 	}
 	if s.cause.ask && s.worker != nil {
@@ -114,7 +114,7 @@ func (s *shutdown) drained() bool {
 	if s.cause.frozen {
 		return false
 	}
-	tree, deadline := s.tree(), time.Now().Add(s.timings.Drain)
+	deadline := time.Now().Add(s.timings.Drain)
 	seen := byte(0)
 	for {
 		if s.known.chromePID != 0 {
@@ -126,7 +126,7 @@ func (s *shutdown) drained() bool {
 			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), min(drainPoll, time.Until(deadline)))
-		err := tree.Wait(ctx)
+		err := s.tree.Wait(ctx)
 		cancel()
 		if err == nil || !time.Now().Before(deadline) {
 			return err == nil
@@ -165,7 +165,7 @@ func drainLimit(t StopTimings, state byte) time.Duration {
 func (s *shutdown) killTree(ctx context.Context) error {
 	for {
 		killCtx, cancel := context.WithTimeout(context.Background(), s.timings.Kill)
-		err := s.tree().Kill(killCtx)
+		err := s.tree.Kill(killCtx)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -176,26 +176,19 @@ func (s *shutdown) killTree(ctx context.Context) error {
 
 // record is what is known about an instance that has exited.
 type record struct {
-	generation uint64
-	cause      cause
-	phase      string
-	uptime     time.Duration
+	Exited
 	// took is how long the shutdown lasted.
-	took   time.Duration
-	worker process.Record
-	chrome chromeRecord
-	// killed counts the processes that had to be killed, not counting the worker.
+	took                 time.Duration
+	workerPID, chromePID int
+	// workerKilled means that we killed the worker, and closed that Chrome has closed
+	// when it was asked to.
+	workerKilled, closed bool
+	// killed counts the other processes that had to be killed.
 	killed int
 	// leftover means that processes could not be killed.
 	leftover error
-}
-
-// chromeRecord is what is known about an instance's Chrome.
-type chromeRecord struct {
-	pid    int
-	exit   string // empty if unknown
-	closed bool   // it has closed when it was asked to
-	stderr []string
+	// stdout counts what the worker wrote there after the handshake, in bytes.
+	stdout int64
 }
 
 // killedByUs follows the exit of a worker that we killed: a planned restart must not
@@ -204,84 +197,68 @@ const killedByUs = ", by the supervisor"
 
 // record collects what the child and its shutdown have left.
 func (s *shutdown) record() record {
+	worker := s.process.Record()
 	r := record{
-		cause: s.cause, phase: s.known.phase, worker: s.process.Record(), killed: s.tree().Killed(),
-		chrome: chromeRecord{pid: s.known.chromePID, closed: s.closed},
+		Exited: Exited{
+			Reason: s.cause.reason, Detail: s.cause.detail, Phase: s.known.phase,
+			WorkerExit: worker.Exit, WorkerStderr: worker.Stderr,
+		},
+		workerPID: worker.PID, workerKilled: worker.Killed, stdout: worker.Stdout,
+		chromePID: s.known.chromePID, closed: s.closed, killed: s.tree.Killed(),
 	}
-	if r.worker.Killed && r.worker.Exit != "" {
-		r.worker.Exit += killedByUs
+	if worker.Killed && worker.Exit != "" {
+		r.WorkerExit += killedByUs
 	}
 	if f := s.known.failure; f != nil {
-		r.chrome.exit, r.chrome.stderr = chromeExit(*f), process.Present(f.ChromeStderr)
+		r.ChromeStderr = process.Present(f.ChromeStderr)
+		switch {
+		case f.ChromeSignal != "":
+			r.ChromeExit = "signal " + f.ChromeSignal
+		case f.ChromeExitCode >= 0:
+			r.ChromeExit = "exit " + strconv.Itoa(f.ChromeExitCode)
+		}
 	}
-	if status, ok := s.tree().Exit(s.known.chromePID); ok && r.chrome.exit == "" {
-		r.chrome.exit = process.Describe(status)
+	if status, ok := s.tree.Exit(s.known.chromePID); ok && r.ChromeExit == "" {
+		r.ChromeExit = process.Describe(status)
 	}
-	if s.cause.reason == reason.WorkerCrashed && s.cause.detail == "" && r.worker.Exit != "" {
-		r.cause.detail = "the worker's process exited: " + r.worker.Exit
+	if r.Reason == reason.WorkerCrashed && r.Detail == "" && r.WorkerExit != "" {
+		r.Detail = "the worker's process exited: " + r.WorkerExit
 	}
 	return r
 }
 
-func chromeExit(f rpc.Failure) string {
-	switch {
-	case f.ChromeSignal != "":
-		return "signal " + f.ChromeSignal
-	case f.ChromeExitCode >= 0:
-		return "exit " + strconv.Itoa(f.ChromeExitCode)
-	default:
-		return ""
-	}
-}
-
-// summary is one sentence about the end, for people.
-func (r record) summary() string {
-	if r.cause.detail != "" {
-		return r.cause.detail
-	}
-	return reason.Describe(r.cause.reason).Message
-}
-
-func (r record) notice(class restart.Class, d restart.Decision) Exited {
-	return Exited{
-		Generation: r.generation, Reason: r.cause.reason, Detail: r.cause.detail, Class: class, Uptime: r.uptime,
-		WorkerExit: r.worker.Exit, ChromeExit: r.chrome.exit, Delay: d.Delay, Failures: d.Failures,
-		Phase: r.phase, WorkerStderr: r.worker.Stderr, ChromeStderr: r.chrome.stderr,
-	}
-}
-
-// logTo writes the one line that has everything about the end.
-func (r record) logTo(log *slog.Logger, class restart.Class, d restart.Decision) {
+// log writes the one line that has everything about the end.
+func (r record) log(log *slog.Logger, circuit restart.Circuit) {
 	level := slog.LevelWarn // a state that needs a person is an error, which the session logs
-	if class == restart.Planned {
+	if r.Class == restart.Planned {
 		level = slog.LevelInfo
 	}
 	attrs := []slog.Attr{
-		slog.Uint64(logging.KeyGeneration, r.generation),
-		slog.String(logging.KeyReason, string(r.cause.reason)),
-		slog.String(logging.KeyDetail, r.cause.detail),
-		slog.String("class", string(class)),
-		slog.String(logging.KeyPhase, r.phase),
-		logging.Millis("uptime_ms", r.uptime),
-		slog.Int(logging.KeyPID, r.worker.PID),
-		slog.String("worker_exit", r.worker.Exit),
-		slog.Bool("worker_killed_by_us", r.worker.Killed),
-		slog.Int("chrome_pid", r.chrome.pid),
-		slog.String("chrome_exit", r.chrome.exit),
+		slog.Uint64(logging.KeyGeneration, r.Generation),
+		slog.String(logging.KeyReason, string(r.Reason)),
+		slog.String(logging.KeyDetail, r.Detail),
+		slog.String("class", string(r.Class)),
+		slog.String(logging.KeyPhase, r.Phase),
+		logging.Millis("uptime_ms", r.Uptime),
+		slog.Int(logging.KeyPID, r.workerPID),
+		slog.String("worker_exit", r.WorkerExit),
+		slog.Bool("worker_killed_by_us", r.workerKilled),
+		slog.Int("chrome_pid", r.chromePID),
+		slog.String("chrome_exit", r.ChromeExit),
 		slog.Int("killed", r.killed),
 		logging.Millis("end_ms", r.took),
-		logging.Millis("delay_ms", d.Delay),
-		slog.Int("failures", d.Failures),
-		slog.String("circuit", string(d.Circuit)),
+		logging.Millis("delay_ms", r.Delay),
+		slog.Int("failures", r.Failures),
+		slog.String("circuit", string(circuit)),
 	}
 	if r.leftover != nil {
 		attrs = append(attrs, slog.String("leftover", r.leftover.Error()))
 	}
-	if r.worker.Stdout > 0 {
-		attrs = append(attrs, slog.Int64("stdout_bytes_dropped", r.worker.Stdout))
+	if r.stdout > 0 {
+		attrs = append(attrs, slog.Int64("stdout_bytes_dropped", r.stdout))
 	}
-	if class != restart.Planned {
-		attrs = append(attrs, slog.Any("worker_stderr", process.Excerpt(r.worker.Stderr)), slog.Any("chrome_stderr", process.Excerpt(r.chrome.stderr)))
+	if r.Class != restart.Planned {
+		attrs = append(attrs, slog.Any("worker_stderr", process.Excerpt(r.WorkerStderr)), slog.Any("chrome_stderr", process.Excerpt(r.ChromeStderr)))
 	}
 	log.LogAttrs(context.Background(), level, logid.WorkerExited, attrs...)
 }

@@ -9,23 +9,23 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
-func TestASlowMachineGetsLongerDeadlines(t *testing.T) {
+func TestSlowMachineGetsLongerDeadlines(t *testing.T) {
 	r := newRig(t, "silent", func(o *Options) {
 		o.Timings.Start.Handshake, o.DeadlineFactor = 100*time.Millisecond, 3
 	}).start()
 	if end := await[Exited](r); !strings.Contains(end.Detail, "handshake within 300ms") {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 }
 
-func TestAChromeThatClosesIsNotTakenForOneOnAnotherProfile(t *testing.T) {
+func TestClosingChromeIsNotOnAnotherProfile(t *testing.T) {
 	r := newRig(t, "closes early").start()
 	if end := await[Exited](r); end.Reason != reason.BrowserCrashed || end.Class != restart.Transient {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 }
 
-func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
+func TestFailedStartsHaveTheirReasons(t *testing.T) {
 	short := func(o *Options) { o.Timings.Start.Handshake = 500 * time.Millisecond }
 	tests := map[string]struct {
 		change func(*Options)
@@ -60,7 +60,7 @@ func TestAWorkerThatCannotStartIsToldApart(t *testing.T) {
 			end := await[Exited](r)
 			if end.Reason != tt.reason || end.Class != restart.Classify(tt.reason) ||
 				tt.exit != "" && end.WorkerExit != tt.exit || !strings.Contains(end.Detail, tt.says) {
-				t.Errorf("Ended: %+v", end)
+				t.Errorf("Exited: %+v", end)
 			}
 			if end.Class != restart.Environmental {
 				await[Spawning](r)
@@ -77,7 +77,7 @@ func TestChromeClosesCleanlyWhenTheHandshakeFails(t *testing.T) {
 	r := newRig(t, "starts Chrome at once", func(o *Options) { o.Timings.Start.Handshake = 2 * time.Second }).start()
 	end := await[Exited](r)
 	if end.Reason != reason.WorkerHung || !exists(r.path("tokens/admin/begun")) {
-		t.Errorf("Ended: %+v", end)
+		t.Errorf("Exited: %+v", end)
 	}
 	if line := r.exitLine(); line["killed"] != float64(0) {
 		t.Errorf("Chrome was killed: %v", line)

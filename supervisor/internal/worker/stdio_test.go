@@ -37,7 +37,7 @@ func TestHostileStderrIsLoggedAndHarmsNothing(t *testing.T) {
 // patient is for a worker that does not beat while it writes.
 func patient(o *Options) { o.Timings.Run.Silence = patience }
 
-func TestAFloodOnStderrBlocksNobodyAndIsCounted(t *testing.T) {
+func TestFloodOnStderrIsCountedAndBlocksNobody(t *testing.T) {
 	r := newRig(t, "flood", patient).start() // 100 MB
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
@@ -63,7 +63,7 @@ func TestStdoutAfterTheHandshakeIsCountedAndDropped(t *testing.T) {
 	}
 }
 
-func TestTheWorkerSeesOnlyTheEnvironmentThatIsMeantForIt(t *testing.T) {
+func TestWorkersEnvironmentIsAllowListed(t *testing.T) {
 	for _, name := range []string{"SECRET_TOKEN", "NOTIFY_SOCKET", "https_proxy", "HTTP_PROXY"} {
 		t.Setenv(name, "leaked")
 	}

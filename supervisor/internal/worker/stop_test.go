@@ -14,8 +14,8 @@ import (
 // phases, more than a busy machine takes.
 const inTime = 8 * time.Second
 
-// TestAStopEndsEveryPhaseInTime stops in each phase that a supervisor can be in.
-func TestAStopEndsEveryPhaseInTime(t *testing.T) {
+// TestStopEndsEveryPhaseInTime stops in each phase that a supervisor can be in.
+func TestStopEndsEveryPhaseInTime(t *testing.T) {
 	tests := map[string]struct {
 		mode   string
 		change func(*Options)
@@ -70,8 +70,8 @@ func TestAStopEndsEveryPhaseInTime(t *testing.T) {
 	}
 }
 
-// TestAStopAtAnyMomentOfASpawnLeavesNothing stops a little later in each round.
-func TestAStopAtAnyMomentOfASpawnLeavesNothing(t *testing.T) {
+// TestStopAtAnyMomentLeavesNothing stops a little later in each round.
+func TestStopAtAnyMomentLeavesNothing(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
 		rounds = 4
@@ -88,7 +88,7 @@ func TestAStopAtAnyMomentOfASpawnLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestAStopThatChromeIgnoresIsStillBounded(t *testing.T) {
+func TestStopThatChromeIgnoresIsLimited(t *testing.T) {
 	r := newRig(t, "never stops").start()
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()

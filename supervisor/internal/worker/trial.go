@@ -63,8 +63,7 @@ func (i *instance) tryReplacement() {
 	}
 	t := &trial{file: file, done: make(chan error, 1), process: process.New(i.m.processOptions(dir, nil, i.log.With("trial", true)))}
 	i.trial = t
-	tree := i.tree()
-	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake, tree) })
+	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake, i.tree) })
 }
 
 // run returns nil if the binary shakes hands within limit. Nothing of it is left then.
@@ -90,7 +89,7 @@ func (t *trial) run(limit time.Duration, tree *proctree.Tree) error {
 			return err
 		case <-timer.C:
 			t.process.Kill()
-			<-connected
+			<-connected //nolint:errcheck // it was killed
 			t.process.Release()
 			return fmt.Errorf("it did not complete the handshake within %s", limit)
 		}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
 )
@@ -80,15 +82,24 @@ func TestVerifyBackupReturnsWhatTheWorkerFound(t *testing.T) {
 			t.Errorf("%s: got %v", tt.mode, err)
 		}
 	}
+	r.wantVerifyRequest()
+}
+
+// wantVerifyRequest compares what the worker was asked.
+func (r *rig) wantVerifyRequest() {
+	r.t.Helper()
 	data, err := os.ReadFile(r.path("request"))
-	var req rpc.RunRequest
-	if err := errors.Join(err, json.Unmarshal(data, &req)); err != nil {
-		t.Fatal(err)
+	var got rpc.RunRequest
+	if err := errors.Join(err, json.Unmarshal(data, &got)); err != nil {
+		r.t.Fatal(err)
 	}
-	if req.Mode != rpc.ModeVerify || req.BackupDir != "/the/backup" || req.ChromePath != r.path("chrome") || req.ChromeVersion != "156.0.8078.79" ||
-		req.URL != r.o.URL || req.VerifyLimit != r.o.Timings.Start.VerifyBackup || len(req.ChromeArgs) != 1 || string(req.Selectors) != "selectors" ||
-		filepath.Dir(req.ProfileDir) != r.path("tokens") || req.ScratchDir != r.path("run/g0/c") {
-		t.Errorf("asked for %+v", req)
+	want := rpc.RunRequest{
+		Mode: rpc.ModeVerify, BackupDir: "/the/backup", VerifyLimit: r.o.Timings.Start.VerifyBackup,
+		ChromePath: r.path("chrome"), ChromeVersion: "156.0.8078.79", ChromeArgs: []string{"--lang=es"}, URL: r.o.URL,
+		ProfileDir: got.ProfileDir, ScratchDir: r.path("run/g0/c"), Selectors: []byte("selectors"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" || filepath.Dir(got.ProfileDir) != r.path("tokens") {
+		r.t.Errorf("asked for %s (-want +got):\n%s", got.ProfileDir, diff)
 	}
 }
 

@@ -80,7 +80,7 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 	if state != profile.NoLock {
 		c.Log.Info(logid.LockChecked, "verdict", string(state))
 	}
-	// No Chrome of ours is running, so nobody uses what a predecessor has left.
+	// No Chrome that we started is running, so nobody uses what a predecessor has left.
 	if err := c.RuntimeDir.Wipe(); err != nil {
 		c.Log.Warn(logid.LeftoversRemoveFailed, logging.KeyPath, string(c.RuntimeDir), logging.KeyError, err)
 	}
@@ -151,7 +151,7 @@ func enough(m procfs.Meminfo) error {
 		fmt.Errorf("only %d MiB of memory are left on this machine, %d are needed to start Chrome", left>>20, minMemory>>20))
 }
 
-// awaitLease gives a Chrome of ours that is still closing a moment. If it takes
+// awaitLease gives a Chrome that is still closing a moment. If it takes
 // longer, ChromeLock.Clean reports it.
 func (c *Checker) awaitLease(ctx context.Context, file string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Lease)

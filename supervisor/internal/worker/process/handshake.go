@@ -87,44 +87,35 @@ type pluginRunner struct {
 
 var _ runner.Runner = pluginRunner{}
 
-// Start implements runner.Runner.
 func (r pluginRunner) Start(context.Context) error { return r.p.start(r.env) }
+func (r pluginRunner) Name() string                { return r.p.o.Path }
 
-// Wait implements runner.Runner.
 func (r pluginRunner) Wait(context.Context) error {
 	<-r.p.exited
 	return nil
 }
 
-// Kill implements runner.Runner.
 func (r pluginRunner) Kill(context.Context) error {
 	r.p.Kill()
 	return nil
 }
 
-// Stdout implements runner.Runner. It carries the handshake and nothing else.
+// Stdout carries the handshake and nothing else.
 func (r pluginRunner) Stdout() io.ReadCloser { return r.p.stdout.handshake }
 
-// Stderr implements runner.Runner. It is empty: go-plugin's parser must not see
-// what the worker writes.
+// Stderr is empty: go-plugin's parser must not see what the worker writes.
 func (r pluginRunner) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
 
-// Name implements runner.Runner.
-func (r pluginRunner) Name() string { return r.p.o.Path }
-
-// ID implements runner.Runner. It is not empty even when there is no process,
-// since go-plugin's Kill would then free nothing.
+// ID is not empty even when there is no process, since go-plugin's Kill would then free
+// nothing.
 func (r pluginRunner) ID() string { return strconv.Itoa(r.p.PID()) }
 
-// Diagnose implements runner.Runner.
 func (r pluginRunner) Diagnose(context.Context) string { return "" }
 
-// PluginToHost implements runner.Runner.
 func (r pluginRunner) PluginToHost(network, address string) (string, string, error) {
 	return network, address, nil
 }
 
-// HostToPlugin implements runner.Runner.
 func (r pluginRunner) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
 }
@@ -172,7 +163,7 @@ func (s *stdout) pump(from io.Reader) {
 	}
 }
 
-// rejection returns why the first line is not a handshake of ours; nil when it is,
+// rejection returns why the first line is not our handshake; nil when it is,
 // or when there was none.
 func (s *stdout) rejection() error {
 	if err := s.rejected.Load(); err != nil {

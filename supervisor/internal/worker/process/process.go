@@ -39,7 +39,7 @@ type Options struct {
 	Path string
 	// Dir is for its sockets and temporary files.
 	Dir Dir
-	// Request is written to the worker's standard input; nil if there is none.
+	// Request is written to the worker's standard input; nil without one.
 	Request *rpc.RunRequest
 	// Group contains the worker and all that it starts; nil without one.
 	Group *proctree.Group
@@ -82,33 +82,40 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 
 // start forks the process, with further variables in its environment.
 func (p *Process) start(env []string) error {
-	var stdio [3]pipe
-	for i := range stdio {
+	var ours, theirs [3]*os.File
+	for i := range ours {
 		var err error
-		if stdio[i], err = openPipe(); err != nil {
-			closePipes(stdio[:i])
-			return err
+		if theirs[i], ours[i], err = os.Pipe(); err != nil {
+			closeAll(ours, theirs)
+			return fmt.Errorf("cannot make pipe: %w", err)
 		}
 	}
-	stdin, stdout, stderr := stdio[0], stdio[1], stdio[2]
+	theirs[1], ours[1] = ours[1], theirs[1] // it writes to stdout and stderr
+	theirs[2], ours[2] = ours[2], theirs[2]
 	cmd := exec.Command(p.o.Path) // Without a context: Kill and the parent-death signal end it.
 	cmd.Env = append(environ(p.o.Dir.worker()), env...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin.read, stdout.write, stderr.write
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs[0], theirs[1], theirs[2]
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 
 	result := make(chan error, 1)
 	p.pipes.Go(func() { p.live(cmd, result) })
-	if err := <-result; err != nil {
-		closePipes(stdio[:])
+	err := <-result
+	closeAll(theirs)
+	if err != nil {
+		closeAll(ours)
 		return err
 	}
-	_, _, _ = stdin.read.Close(), stdout.write.Close(), stderr.write.Close()
-	p.pipes.Go(func() { p.send(stdin.write) })
-	p.pipes.Go(func() { p.stdout.pump(stdout.read) })
-	p.pipes.Go(func() { p.stderr.pump(stderr.read) })
+	p.pipes.Go(func() { p.send(ours[0]) })
+	p.pipes.Go(func() { p.stdout.pump(ours[1]) })
+	p.pipes.Go(func() { p.stderr.pump(ours[2]) })
 	p.pipes.Go(func() {
 		<-p.exited
-		p.closeLater(stdin.write, stdout.read, stderr.read)
+		grace := time.AfterFunc(pipeGrace, func() { closeAll(ours) })
+		<-p.stdout.done
+		<-p.stderr.done
+		if grace.Stop() {
+			closeAll(ours)
+		}
 	})
 	return nil
 }
@@ -130,19 +137,12 @@ func environ(home string) []string {
 	return env
 }
 
-type pipe struct{ read, write *os.File }
-
-func openPipe() (pipe, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return pipe{}, fmt.Errorf("cannot make pipe: %w", err)
-	}
-	return pipe{r, w}, nil
-}
-
-func closePipes(all []pipe) {
-	for _, one := range all {
-		_, _ = one.read.Close(), one.write.Close()
+// closeAll closes files, some of which may be nil.
+func closeAll(all ...[3]*os.File) {
+	for _, files := range all {
+		for _, f := range files {
+			_ = f.Close()
+		}
 	}
 }
 
@@ -208,26 +208,6 @@ func (p *Process) contain(pid int) {
 	if err := p.o.Group.Add(pid); err != nil {
 		p.o.Log.Warn(logid.ControlGroupJoinFailed, logging.KeyError, err)
 	}
-}
-
-// closeLater closes the pipes when they have been read, or after pipeGrace.
-func (p *Process) closeLater(files ...*os.File) {
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		<-p.stdout.done
-		<-p.stderr.done
-	}()
-	timer := time.NewTimer(pipeGrace)
-	defer timer.Stop()
-	select {
-	case <-read:
-	case <-timer.C:
-	}
-	for _, f := range files {
-		_ = f.Close()
-	}
-	<-read
 }
 
 // Kill ends the process at once; one that was not started yet never will be. It

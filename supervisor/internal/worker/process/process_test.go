@@ -9,7 +9,7 @@ import (
 	"session-manager/supervisor/internal/restart"
 )
 
-func TestLimitsOfTheMachineAreNotTheWorkersFault(t *testing.T) {
+func TestMachinesLimitsAreNotTheWorkersFault(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
 		if got := reasonOf(fmt.Errorf("cannot start worker: %w", err)); got != reason.ResourcesExhausted || restart.Classify(got) != restart.Transient {
 			t.Errorf("%v is %s", err, got)

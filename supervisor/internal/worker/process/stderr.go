@@ -43,8 +43,7 @@ type stderr struct {
 	panicky bool // a Go program has begun to report why it dies
 
 	mu    sync.Mutex
-	kept  []string // guarded by mu; a ring
-	next  int      // guarded by mu; where the oldest line is
+	kept  []string // guarded by mu; at least the last keptLines
 	dying []string // guarded by mu; from the first line of a panic or dump on
 }
 
@@ -158,12 +157,9 @@ func (s *stderr) keep(text string) {
 	if s.panicky && len(s.dying) < keptLines {
 		s.dying = append(s.dying, text)
 	}
-	if len(s.kept) < keptLines {
-		s.kept = append(s.kept, text)
-		return
+	if s.kept = append(s.kept, text); len(s.kept) == 2*keptLines {
+		s.kept = slices.Clone(s.kept[keptLines:])
 	}
-	s.kept[s.next] = text
-	s.next = (s.next + 1) % keptLines
 }
 
 // record returns what explains an exit best, redacted, the oldest line first: what
@@ -171,14 +167,10 @@ func (s *stderr) keep(text string) {
 func (s *stderr) record() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lines := slices.Clone(s.dying)
-	if len(lines) == 0 {
-		lines = append(slices.Clone(s.kept[s.next:]), s.kept[:s.next]...)
+	if len(s.dying) > 0 {
+		return Present(s.dying)
 	}
-	for i, line := range lines {
-		lines[i] = logging.Redact(line)
-	}
-	return lines
+	return Present(s.kept)
 }
 
 // cut shortens a line to the length that is kept of one, and makes it valid UTF-8.
@@ -189,8 +181,7 @@ func cut(text string) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// Present cuts and redacts lines that a worker reports. It has done the same, if it
-// works.
+// Present returns the last lines, cut and redacted.
 func Present(lines []string) []string {
 	lines = slices.Clone(lines[max(0, len(lines)-keptLines):])
 	for i, line := range lines {

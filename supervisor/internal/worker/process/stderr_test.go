@@ -121,7 +121,7 @@ func TestFirstLinesOfADeathAreKept(t *testing.T) {
 	}
 }
 
-func TestAnExcerptIsSmall(t *testing.T) {
+func TestExcerptIsSmall(t *testing.T) {
 	long := make([]string, 100)
 	for i := range long {
 		long[i] = strings.Repeat("x", maxRaw)

@@ -1,6 +1,6 @@
-// Command fakeworker is a worker for the tests of package supervise. It speaks
+// Command fakeworker is a worker for the tests of package worker. It speaks
 // the real protocol, and its "Chrome" is a shell that ends when the pipe to it is
-// closed. What it does wrong is named by the file "mode" beside its binary.
+// closed. What it does wrong is named by the file "mode" next to its binary.
 package main
 
 import (
@@ -173,7 +173,7 @@ func (w *worker) checkBackup(req rpc.RunRequest) rpc.BackupChecked {
 	}
 	switch outcome := rpc.Outcome(w.mode); outcome {
 	case rpc.BackupRejected, rpc.BackupInconclusive:
-		return rpc.BackupChecked{Outcome: outcome, Detail: "the fake worker says so of " + req.BackupDir}
+		return rpc.BackupChecked{Outcome: outcome, Detail: "the fake worker found it in " + req.BackupDir}
 	default:
 		return rpc.BackupChecked{Outcome: rpc.BackupVerified, Databases: 3}
 	}
@@ -313,7 +313,7 @@ func (w *worker) startChrome(req rpc.RunRequest) (*exec.Cmd, *os.File, error) {
 	}
 	cmd := exec.Command("/bin/sh", "-c", script, req.ProfileDir)
 	cmd.ExtraFiles = []*os.File{r, held, done}
-	// As a careless worker would: whatever Chrome leaves holds our pipes.
+	// As a careless worker would: what Chrome leaves holds our pipes.
 	cmd.Stdout, cmd.Stderr = w.stdout, w.stderr
 	err = cmd.Start()
 	_ = done.Close()
