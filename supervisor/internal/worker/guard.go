@@ -66,7 +66,7 @@ func (g *guard) checkLock(k known, now time.Time) *cause {
 	}
 	err := g.profile.ChromeLock.Record(k.chromePID)
 	if err == nil {
-		g.locked = true
+		g.locked, g.home = true, g.profile.Home()
 		return nil
 	}
 	if _, lookErr := proctree.Look(k.chromePID); errors.Is(lookErr, os.ErrNotExist) {
