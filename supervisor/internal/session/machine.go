@@ -60,6 +60,25 @@ type pageState struct {
 	loadingSince time.Time
 }
 
+// observed returns what is known after an observation.
+func (p pageState) observed(e event, now time.Time) pageState {
+	p.EvidenceAt, p.Registered, p.Progress = Moment{now}, e.page.Registered, Percent(e.page.Progress)
+	p.version = e.page.PageVersion
+	switch {
+	case !e.page.Persisted:
+		p.PersistedAt = Moment{}
+	case p.PersistedAt.IsZero():
+		p.PersistedAt = Moment{now}
+	}
+	switch {
+	case e.kind != PageLoading:
+		p.loadingSince = time.Time{}
+	case p.loadingSince.IsZero():
+		p.loadingSince = now
+	}
+	return p
+}
+
 // flap is a READY page that reconnects or syncs, perhaps for a moment only.
 type flap struct {
 	// since is zero while the page does not flap.
@@ -68,12 +87,40 @@ type flap struct {
 	last event
 }
 
+// hides reports whether e, of a page that is READY, does not count yet. A page that
+// was opened elsewhere does not come back, so that counts at once.
+func (f flap) hides(e event, limit time.Duration, now time.Time) bool {
+	if e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict {
+		return false
+	}
+	return f.since.IsZero() || now.Before(f.since.Add(limit))
+}
+
+func (f flap) with(e event, now time.Time) flap {
+	if f.since.IsZero() {
+		f.since = now
+	}
+	f.last = e
+	return f
+}
+
 // qrClock has the times of the QR.
 type qrClock struct {
 	// expires is zero while there is no QR.
 	expires time.Time
 	// missingSince is when the page began to ask for a phone without a QR.
 	missingSince time.Time
+}
+
+// wanted starts the clock of a missing QR, or stops it.
+func (q qrClock) wanted(wanted bool, now time.Time) qrClock {
+	switch {
+	case !wanted || !q.expires.IsZero():
+		q.missingSince = time.Time{}
+	case q.missingSince.IsZero():
+		q.missingSince = now
+	}
+	return q
 }
 
 // event is what happened. Only the fields that its kind needs are set.
@@ -112,8 +159,11 @@ func (m machine) step(e event, now time.Time) machine {
 	if m.phase.Name == phaseStopping || m.stale(e) {
 		return m
 	}
-	if m.flaps(e, now) {
-		return m.flapped(e, now)
+	if m.state == Ready && m.flap.hides(e, m.limits.Flapping, now) {
+		m.flap = m.flap.with(e, now)
+		m.page.EvidenceAt, m.page.loadingSince = Moment{now}, time.Time{}
+		m.state = Next(m.state, PageFlapping)
+		return m
 	}
 	from := m.state
 	m.state = Next(from, e.kind)
@@ -139,7 +189,8 @@ func (m machine) step(e event, now time.Time) machine {
 	default:
 		m = m.observed(e, from, now)
 	}
-	return m.withQRClock(now)
+	m.qr = m.qr.wanted(m.state == QRRequired, now)
+	return m
 }
 
 // stale reports whether e is of another generation than the present one.
@@ -158,26 +209,6 @@ func (m machine) spawned(generation uint64, from State, now time.Time) machine {
 
 var phaseAfter = map[Kind]string{WorkerExited: phaseBackoff, Blocked: phaseBlocked, Stopping: phaseStopping}
 
-// flaps reports whether e, of a page that is READY, does not count yet. A page
-// that was opened elsewhere does not come back, so that counts at once.
-func (m machine) flaps(e event, now time.Time) bool {
-	if m.state != Ready || e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict {
-		return false
-	}
-	return m.flap.since.IsZero() || now.Before(m.flap.since.Add(m.limits.Flapping))
-}
-
-// flapped remembers e, and that the page was observed, and changes nothing else.
-func (m machine) flapped(e event, now time.Time) machine {
-	if m.flap.since.IsZero() {
-		m.flap.since = now
-	}
-	m.flap.last = e
-	m.page.EvidenceAt, m.page.loadingSince = Moment{now}, time.Time{}
-	m.state = Next(m.state, PageFlapping)
-	return m
-}
-
 // observed applies what the worker observed of the page.
 func (m machine) observed(e event, from State, now time.Time) machine {
 	m.page = m.page.observed(e, now)
@@ -189,24 +220,6 @@ func (m machine) observed(e event, from State, now time.Time) machine {
 		m.loggedOut = false
 	}
 	return m.withReason(code, e.page.Detail, now)
-}
-
-func (p pageState) observed(e event, now time.Time) pageState {
-	p.EvidenceAt, p.Registered, p.Progress = Moment{now}, e.page.Registered, Percent(e.page.Progress)
-	p.version = e.page.PageVersion
-	switch {
-	case !e.page.Persisted:
-		p.PersistedAt = Moment{}
-	case p.PersistedAt.IsZero():
-		p.PersistedAt = Moment{now}
-	}
-	switch {
-	case e.kind != PageLoading:
-		p.loadingSince = time.Time{}
-	case p.loadingSince.IsZero():
-		p.loadingSince = now
-	}
-	return p
 }
 
 // explain returns the reason for an observation in the state from: the page's own,
@@ -275,18 +288,6 @@ var defaultReason = map[Kind]reason.Code{
 	Stopping:         reason.Stopping,
 }
 
-// withQRClock starts or stops the clock of the first QR.
-func (m machine) withQRClock(now time.Time) machine {
-	waiting := m.state == QRRequired && m.qr.expires.IsZero()
-	switch {
-	case !waiting:
-		m.qr.missingSince = time.Time{}
-	case m.qr.missingSince.IsZero():
-		m.qr.missingSince = now
-	}
-	return m
-}
-
 func (m machine) withReason(c reason.Code, detail string, now time.Time) machine {
 	since := now
 	if c == m.reason.Code {
@@ -320,7 +321,8 @@ func (m machine) withQR(expires, now time.Time) machine {
 	if !expires.IsZero() && m.reason.Code == reason.QRUnreadable {
 		m = m.withReason(reason.ScanQR, "", now)
 	}
-	return m.withQRClock(now)
+	m.qr = m.qr.wanted(m.state == QRRequired, now)
+	return m
 }
 
 // due is what happens at a time unless an event comes first.
