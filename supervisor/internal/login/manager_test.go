@@ -119,11 +119,11 @@ func TestDamagedBackupIsSkipped(t *testing.T) {
 	r.spawn()
 	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
 	r.end(reason.RestartRequested, true)
-	copies, err := r.folder.Backups.List()
-	if err != nil || len(copies) != 2 {
-		t.Fatalf("backups: %v, %v", copies, err)
+	backups, err := r.folder.Backups.List()
+	if err != nil || len(backups) != 2 {
+		t.Fatalf("backups: %v, %v", backups, err)
 	}
-	newest := filepath.Join(r.tokens, "admin.backups", copies[0].Name, "profile", "Default", "login")
+	newest := filepath.Join(r.tokens, "admin.backups", backups[0].Name, "profile", "Default", "login")
 	if err := os.WriteFile(newest, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,8 +164,8 @@ func TestOnlyCleanlyClosedReadyProfilesAreBackedUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			scene(r)
-			if copies, err := r.folder.Backups.List(); err != nil || len(copies) > 0 {
-				t.Errorf("backups: %v, %v", copies, err)
+			if backups, err := r.folder.Backups.List(); err != nil || len(backups) > 0 {
+				t.Errorf("backups: %v, %v", backups, err)
 			}
 		})
 	}
@@ -245,8 +245,8 @@ func TestLogOutByCommandQuarantinesTheLogin(t *testing.T) {
 		t.Errorf("got %q, %v", name, err)
 	}
 	r.holds("")
-	if copies, err := r.folder.Backups.List(); err != nil || len(copies) > 0 {
-		t.Errorf("backups: %v, %v", copies, err)
+	if backups, err := r.folder.Backups.List(); err != nil || len(backups) > 0 {
+		t.Errorf("backups: %v, %v", backups, err)
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a Manager with a real tokens folder, and a worker that only takes notes.
+// rig is a Manager with a real tokens folder, and Workers that only record calls.
 type rig struct {
 	*Manager
 	t        *testing.T
@@ -38,7 +38,7 @@ type rig struct {
 	hold chan struct{}
 
 	mu     sync.Mutex
-	status Status // guarded by mu
+	status Status // the published one; guarded by mu
 }
 
 func newRig(t *testing.T) *rig {

@@ -202,7 +202,7 @@ func TestBackupDoesNotFillTheDisk(t *testing.T) {
 	backUp(t, p, t0)
 	large := filepath.Join(p.Dir(), "Default/IndexedDB/large")
 	put(t, large, "")
-	if err := os.Truncate(large, 150<<20); err != nil { // 600 would do, but not 512 more
+	if err := os.Truncate(large, 150<<20); err != nil { // there would be room for it, but not for 512 MiB more
 		t.Fatal(err)
 	}
 	_, err := p.Backups.Create(t.Context(), Manifest{CreatedAt: t0.Add(time.Hour)})
@@ -323,7 +323,7 @@ func TestEraseLeavesNothing(t *testing.T) {
 	}
 }
 
-// A death between any two steps of a restore leaves one whole profile.
+// A restore that is interrupted between any two steps leaves one whole profile.
 func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 	for name, want := range map[string]string{"before the old one went": "old", "after the old one went": "new"} {
 		t.Run(name, func(t *testing.T) {

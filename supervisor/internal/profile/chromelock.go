@@ -135,7 +135,7 @@ func (l ChromeLock) launched() string {
 func (l ChromeLock) checkLease() error {
 	free, err := lease.Free(l.tokens.path("lease"))
 	if err != nil {
-		return unwritable("cannot look at lease", err)
+		return unwritable("cannot check lease", err)
 	}
 	if free {
 		return nil
@@ -246,7 +246,7 @@ func checkSocket(profile string) error {
 	defer func() { _ = folder.Close() }()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return fmt.Errorf("cannot judge lock: %w", err)
+		return fmt.Errorf("cannot check lock: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	err = unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), socketFile)})

@@ -228,7 +228,7 @@ func TestLockRemovedMeanwhileIsNotAnError(t *testing.T) {
 	}
 }
 
-// race is what came of two cleaners and two Chromes that met at one stale lock. A
+// race is the outcome of two cleaners and two Chromes that meet at one stale lock. A
 // Chrome has won when it has made the lock.
 type race struct {
 	won    [2]bool
@@ -279,7 +279,7 @@ func (r race) check(t *testing.T, lock string, chromes [2]string) {
 	}
 }
 
-// Outside of tests the supervisor's lock prevents that there are two cleaners.
+// Outside of tests the supervisor's lock prevents a second cleaner.
 func TestRaceForTheLockHasOneWinner(t *testing.T) {
 	const rounds = 10_000
 	p := open(t)

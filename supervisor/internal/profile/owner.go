@@ -48,7 +48,7 @@ func (o *owner) keep() error {
 	}
 	ours, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("cannot look at lock file: %w", err)
+		return fmt.Errorf("cannot check lock file: %w", err)
 	}
 	if found, err := os.Stat(o.path); err == nil && os.SameFile(ours, found) {
 		return nil

@@ -76,7 +76,7 @@ func checkSpaceForCopy(profile string) error {
 func checkSpace(path string, bytes, inodes uint64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return unwritable("cannot look at file system of "+path, err)
+		return unwritable("cannot check file system of "+path, err)
 	}
 	return judgeSpace(path, &st, bytes, inodes)
 }

@@ -157,7 +157,7 @@ func makeFolder(path string) error {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return unwritable("cannot look at folder", err)
+		return unwritable("cannot check folder", err)
 	}
 	if filepath.Base(path) == session && info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(path, 0o700); err != nil {
