@@ -9,31 +9,31 @@ NFPM := scripts/tools/bin/nfpm
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-run: build ## install a browser if none is there, build, and start the service on 127.0.0.1:3001
+run: build ## install a browser if there is none, build, and start the service on 127.0.0.1:3001
 	@scripts/install/browser.sh
 	@exec bin/supervisor
 
-demo: build bin/demo ## the same against the offline simulator, on a throw-away login in tokens/demo
+demo: build bin/demo ## the same against the offline simulator, with a login of its own in tokens/demo
 	@scripts/install/browser.sh
 	@exec bin/demo $(ARGS)
 
-chaos: build bin/chaos ## bring every fault upon the real binaries, and measure what that costs; ARGS="--seed 7 --for 2m"
+chaos: build bin/chaos ## inject every fault into the real binaries and measure the cost; ARGS="--seed 7 --for 2m"
 	@scripts/install/browser.sh
 	@exec bin/chaos $(ARGS)
 
-soak: build bin/chaos ## kill Chrome and the worker 500 times, and look at what the supervisor holds; ARGS="--cycles 40"
+soak: build bin/chaos ## kill Chrome and the worker 500 times and check that the supervisor leaks nothing; ARGS="--cycles 40"
 	@scripts/install/browser.sh
 	@exec bin/chaos soak $(ARGS)
 
-peers: ## other programs that read WhatsApp Web, unmodified from npm, on the simulator: do they see what their sources predict?
+peers: ## run other programs that read WhatsApp Web, unmodified from npm, against the simulator
 	@scripts/install/browser.sh
 	@scripts/peers/install.sh
 	go test -count=1 -timeout 30m -v ./scripts/peers -peers $(ARGS)
 
-deb: build $(NFPM) ## the Debian package: binaries, unit, configuration, man page; into bin/
+deb: build $(NFPM) ## build the Debian package into bin/
 	@scripts/package/build.sh
 
-test-systemd: build $(NFPM) ## install the package on a real systemd, in a container, and let it live through everything (root, apt-get)
+test-systemd: build $(NFPM) ## install the package on a real systemd in a container, and test it there (needs root and apt-get)
 	@scripts/install/browser.sh
 	@scripts/package/test-systemd.sh
 
@@ -45,7 +45,7 @@ bin/supervisor: FORCE
 bin/worker: FORCE
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./worker
 
-bench: build bin/bench ## measure against a bare Chrome and a bare handler, and compare with the last run
+bench: build bin/bench ## compare with a bare Chrome, a bare handler and the last run
 	@scripts/install/browser.sh
 	@exec bin/bench $(ARGS)
 
@@ -66,10 +66,10 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 go-test:
 	go test -race -p 3 -shuffle=on -count=1 -timeout 15m ./... # three packages at once, for the same reason
 
-readers: ## let each reader alone follow every variant of the page (4 minutes)
+readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
 
-kills: ## kill at 200 random moments; no login that was on disk may be lost (20 minutes)
+kills: ## kill the service at 200 random moments; no login that was on disk may be lost (20 minutes)
 	go test -race -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
 check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording

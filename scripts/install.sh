@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the Debian package from this clone and installs it, with a Chrome if
-# none is there. Removing it again: apt-get remove session-manager keeps the
-# login, apt-get purge session-manager doesn't.
+# Builds the Debian package from this clone and installs it, with a Chrome if none
+# is installed. To remove it: apt-get remove session-manager keeps the login,
+# apt-get purge session-manager deletes it.
 set -eu
 cd "$(dirname "$0")/.."
 make --no-print-directory deb

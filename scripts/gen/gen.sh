@@ -1,6 +1,6 @@
 #!/bin/sh
-# Regenerates the gRPC code. The generators are tools of go.mod, so that they
-# equal the runtime; protoc is Debian's protobuf-compiler.
+# Regenerates the gRPC code. The generators are tools in go.mod, so that their
+# versions match the runtime; protoc is Debian's protobuf-compiler.
 set -eu
 cd "$(dirname "$0")/../.."
 tools=$(mktemp -d)

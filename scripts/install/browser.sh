@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that a browser of the system is there: Google Chrome if it is
-# installed, else Debian's chromium. Never a downloaded build.
+# Makes sure that a browser is installed: Google Chrome if it is there already,
+# otherwise Debian's chromium. Other builds are never downloaded.
 set -eu
 for name in google-chrome-stable google-chrome chromium chromium-browser; do
 	if command -v "$name" >/dev/null; then

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the Debian package from the binaries in bin/, and prints its path.
-# VERSION is the package's version, by default made of the last commit's time.
+# VERSION is the package's version, by default derived from the time of the last commit.
 set -eu
 cd "$(dirname "$0")/../.."
 VERSION=${VERSION:-0~$(TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h)}

@@ -14,7 +14,7 @@ not() { local what=$1; shift; if "$@" >/dev/null 2>&1; then no "$what"; else ok 
 prop() { systemctl show -P "$1" ${2:-$unit}; }
 pid() { prop MainPID; }
 status() { curl -s -m 40 "$api/status$1" | sed 's/.*:"\(.*\)"}/\1/'; }
-# await STATE SECONDS: waits for it, and notes what was seen on the way.
+# await STATE SECONDS: waits for the state, and records the states passed on the way.
 await() {
 	local end=$((SECONDS + $2)) now=
 	seen=
@@ -27,13 +27,13 @@ await() {
 	return 1
 }
 reaches() { local s=$SECONDS; if await "$2" "$3"; then ok "$1: $2 after $((SECONDS - s)) s"; else no "$1:$seen within $3 s, not $2"; curl -s $api/session; echo; fi; }
-# without_scan WHAT: READY comes, and no code was asked for on the way.
+# without_scan WHAT: the session becomes READY, and no scan was needed on the way.
 without_scan() { reaches "$1" READY 60; case $seen in *QR_REQUIRED*) no "$1 needed a scan" ;; esac; }
 another_pid() { local end=$((SECONDS + 40)); while [ $SECONDS -lt $end ]; do p=$(pid); [ "$p" != 0 ] && [ "$p" != "$1" ] && return 0; sleep 0.1; done; return 1; }
 below() { pgrep -u session-manager -f "$1" | head -1; }
 
-# asking COMMAND…: a client asks while the command runs, and none of its
-# requests may fail.
+# asking COMMAND…: a client sends requests while the command runs, and none of
+# them may fail.
 asking() {
 	rm -f /tmp/asking /tmp/asked; touch /tmp/asking
 	( n=0 failed=0 slowest=0
@@ -41,18 +41,18 @@ asking() {
 		t=$(curl -s -f -m 30 -o /dev/null -w '%{time_total}' $api/status) || failed=$((failed + 1))
 		n=$((n + 1)); ms=$(awk "BEGIN{print int($t*1000)}"); [ "$ms" -gt "$slowest" ] && slowest=$ms
 	done
-	echo "$failed failed, $n asked, the slowest $slowest ms" >/tmp/asked ) &
+	echo "$failed of $n requests failed, the slowest took $slowest ms" >/tmp/asked ) &
 	local asker=$!
 	"$@" >/tmp/command.log 2>&1 || { no "$*"; cat /tmp/command.log; }
 	sleep 2
 	rm -f /tmp/asking; wait $asker
-	case $(cat /tmp/asked) in "0 failed"*) ok "meanwhile $(cat /tmp/asked)" ;; *) no "meanwhile $(cat /tmp/asked)" ;; esac
+	case $(cat /tmp/asked) in "0 of "*) ok "meanwhile $(cat /tmp/asked)" ;; *) no "meanwhile $(cat /tmp/asked)" ;; esac
 }
 
 start_simulator() {
 	cat >/etc/systemd/system/simulator.service <<-U
 	[Service]
-	# With nothing but a loopback Chrome tells the page that it is offline.
+	# With no interface but loopback Chrome reports to the page that it is offline.
 	ExecStartPre=-ip link add here0 type veth peer name there0
 	ExecStartPre=-ip address add 192.0.2.1/24 dev here0
 	ExecStartPre=ip link set here0 up
@@ -106,7 +106,7 @@ confined() {
 		not "$folder can't be written" nsenter -t "$p" -m touch $folder/x
 	done
 	not "its configuration can't be written" nsenter -t "$p" -m --setuid "$(id -u session-manager)" touch /etc/session-manager/x
-	yes "its own folder can" nsenter -t "$p" -m touch /var/lib/session-manager/x
+	yes "its own folder can be written" nsenter -t "$p" -m touch /var/lib/session-manager/x
 	rm -f /var/lib/session-manager/x
 }
 
@@ -125,7 +125,7 @@ crashes() {
 	local p; p=$(pid)
 	kill -9 "$(below 'chromium.*--user-data-dir' || echo 0)"; sleep 1; without_scan "Chrome killed"
 	kill -9 "$(below lib/session-manager/worker)"; sleep 1; without_scan "worker killed"
-	is "the supervisor lives on" "$(pid)" "$p"
+	is "the supervisor keeps running" "$(pid)" "$p"
 	kill -9 "$p"; yes "supervisor killed: another one" another_pid "$p"; without_scan "supervisor killed"
 }
 
@@ -135,7 +135,7 @@ hangs() {
 	printf '[Service]\nWatchdogSec=6s\n' >/run/systemd/system/$unit.d/test.conf
 	systemctl daemon-reload; systemctl restart $unit; without_scan "restart"
 	local p s=$SECONDS; p=$(pid)
-	kill -STOP "$p"; yes "supervisor stopped: the watchdog brings another" another_pid "$p"; ok "after $((SECONDS - s)) s"
+	kill -STOP "$p"; yes "supervisor stopped: the watchdog starts another" another_pid "$p"; ok "after $((SECONDS - s)) s"
 	yes "for this reason" sh -c "journalctl -u $unit --no-pager | grep -q \"result 'watchdog'\""
 	without_scan "watchdog"
 	is "never given up" "$(prop StartLimitIntervalUSec)" 0
@@ -145,9 +145,9 @@ hangs() {
 template() {
 	printf 'SESSION_MANAGER_URL=http://127.0.0.1:3002/\n' >/etc/session-manager/3011.env
 	systemctl start session-manager@3011
-	has "an instance on a port of its own" "$(curl -s 127.0.0.1:3011/status)" '"status"'
-	yes "with a folder of its own" test -d /var/lib/session-manager@3011/tokens
-	is "the first one beside it" "$(status "")" READY
+	has "an instance on its own port" "$(curl -s 127.0.0.1:3011/status)" '"status"'
+	yes "with its own folder" test -d /var/lib/session-manager@3011/tokens
+	is "the first one next to it" "$(status "")" READY
 	systemctl stop session-manager@3011
 }
 
@@ -156,8 +156,8 @@ life() {
 	installs; links
 	[ "$(status "")" = READY ] || return
 	confined; stops; crashes
-	asking systemctl restart $unit; without_scan "restart while a client asks"
-	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade while a client asks"
+	asking systemctl restart $unit; without_scan "restart during requests"
+	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade during requests"
 	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
 	template; hangs
 }

@@ -8,7 +8,7 @@ if [ "$1" = configure ]; then
 	systemd-sysusers session-manager.conf
 	systemd-tmpfiles --create session-manager.conf || true
 
-	# Callers of commands must show it; the service gets it as a credential.
+	# Callers of commands must send the key; the service gets it as a credential.
 	if [ ! -e "$key" ]; then
 		(umask 077 && head -c 32 /dev/urandom | base64 | tr -d '\n=' | tr '+/' '-_' >"$key.new" && echo >>"$key.new")
 		mv "$key.new" "$key"
@@ -23,7 +23,7 @@ if [ "$1" = configure ]; then
 	if [ -d /run/systemd/system ]; then
 		systemctl --system daemon-reload >/dev/null || true
 		if [ -n "$2" ]; then
-			# One process follows the other; the socket stays open meanwhile.
+			# One process follows the other; the socket stays open in between.
 			deb-systemd-invoke restart $unit >/dev/null || true
 			systemctl try-restart 'session-manager@*.service' >/dev/null || true
 		else

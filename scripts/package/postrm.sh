@@ -12,8 +12,8 @@ if [ "$1" = purge ]; then
 		deb-systemd-helper purge session-manager.service >/dev/null || true
 		deb-systemd-helper unmask session-manager.service >/dev/null || true
 	fi
-	# The login goes here, and nowhere before. The user stays, as its number
-	# must not fall to somebody else.
+	# Only a purge deletes the login. The user stays, because nobody else may get
+	# its number.
 	for kind in lib log cache; do
 		rm -rf "/var/$kind/session-manager" "/var/$kind/session-manager@"*
 	done

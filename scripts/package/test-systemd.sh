@@ -1,8 +1,8 @@
 #!/bin/bash
-# Boots this Debian once more, with a real systemd, in a container (see boot),
-# installs the package, and lets the service live through what happens to
-# services: stop, kill, hang, crash, upgrade, reboot, removal. The simulator runs
-# beside it. Each line is a check; the exit status says whether all have held.
+# Boots this Debian again, with a real systemd, in a container (see boot), installs
+# the package, and checks the service through what happens to services: stop, kill,
+# hang, crash, upgrade, reboot, removal. The simulator runs next to it. Each line is a
+# check; the exit status is 0 if all have passed.
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -21,19 +21,19 @@ for version in 0.1 0.2; do
 done
 
 $boot up --root host --bin "$work/simulator" || exit 1
-# /var is empty in there, but what is installed here is there.
+# /var is empty in the container, but the packages of this machine are installed in it.
 tar -C /var/lib -c dpkg | $boot exec tar -C /var/lib -x || exit 1
 $boot put "$work/0.1.deb" /root/0.1.deb
 $boot put "$work/0.2.deb" /root/0.2.deb
 $boot put scripts/package/inside.sh /root/inside.sh 755
 bad=0
 $boot exec /root/inside.sh life || bad=1
-# The dump of a hung process, further below, is no event.
+# The dump of the hung process comes later, and is not in JSON.
 lines=$($boot exec journalctl -q -o cat --no-pager _SYSTEMD_UNIT=session-manager.service _COMM=supervisor --until "$($boot exec cat /root/before-the-hang)")
 if [ -n "$lines" ] && ! grep -qv '^{.*}$' <<<"$lines"; then
-	echo "ok    the log is one JSON object a line: $(wc -l <<<"$lines") lines"
+	echo "ok    the log is one JSON object per line: $(wc -l <<<"$lines") lines"
 else
-	echo "FAIL  lines of the log that are no JSON object:"; grep -v '^{.*}$' <<<"$lines" | head -5
+	echo "FAIL  lines of the log that are not JSON objects:"; grep -v '^{.*}$' <<<"$lines" | head -5
 	bad=1
 fi
 $boot reboot || exit 1
