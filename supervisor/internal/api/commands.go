@@ -200,8 +200,7 @@ var noPage = problem{
 	Detail: "There is no page at the moment.", Hint: "GET /session shows what the service is busy with.",
 }
 
-// commandFailed answers for a command that could not be done. Its error may
-// repeat what the page said.
+// failed answers a command that failed. Its error may repeat a text of the page.
 func (c *commands) failed(command string, err error) problem {
 	c.log.Warn(logid.CommandFailed, "command", command, logging.KeyError, logging.Redact(err.Error()))
 	for _, refusal := range refusals {
