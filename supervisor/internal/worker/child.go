@@ -14,15 +14,16 @@ import (
 )
 
 // child is a worker's process with the connection to it and the events that it sends.
-// An instance has one, and so has the verification of a backup. Run's goroutine owns
-// it.
+// An instance has one, and so have the verification of a backup and the trial of a new
+// binary. One goroutine owns it.
 type child struct {
 	log     *slog.Logger
 	timings StopTimings
-	request rpc.RunRequest
-	process *process.Process
-	worker  *rpc.Client // nil until connected
-	known   known
+	// generation is that of its events; 0 unless an instance has it.
+	generation uint64
+	process    *process.Process
+	worker     *rpc.Client // nil until connected
+	known      known
 
 	// tasks are the goroutines below; each ends soon after the process has.
 	tasks      sync.WaitGroup
@@ -33,7 +34,7 @@ type child struct {
 	stream     context.Context    // ends with cancel
 	cancel     context.CancelFunc // ends the stream
 
-	// tree is everything below this process. The worker's exit is awaited by process.
+	// tree is everything below this process.
 	tree *proctree.Tree
 }
 
@@ -52,12 +53,17 @@ type connection struct {
 	err    error
 }
 
-// newChild starts a worker, which connects.
-func newChild(o process.Options, t StopTimings) *child {
+// newChild starts a worker, which connects. It does nothing else if request is nil.
+func (m *Manager) newChild(dir process.Dir, request *rpc.RunRequest, tree *proctree.Tree, log *slog.Logger) *child {
 	c := &child{
-		log: o.Log, timings: t, request: *o.Request, process: process.New(o), tree: proctree.Below().In(o.Group),
-		known:     known{phase: "handshake"},
+		log: log, timings: m.o.Timings.Stop, tree: tree, known: known{phase: "handshake"},
+		process: process.New(process.Options{
+			Path: m.o.Worker, Dir: dir, Request: request, Group: m.group, Tree: tree, Log: log,
+		}),
 		connected: make(chan connection, 1), events: make(chan rpc.Event), streamEnd: make(chan error, 1),
+	}
+	if request != nil {
+		c.generation = request.Generation
 	}
 	c.stream, c.cancel = context.WithCancel(context.Background())
 	c.tasks.Go(func() {
@@ -70,7 +76,6 @@ func newChild(o process.Options, t StopTimings) *child {
 // run lets a connected worker begin, and receives its events.
 func (c *child) run(worker *rpc.Client) {
 	c.worker = worker
-	c.tree.Spare(c.process.PID())
 	c.known.phase, c.known.lastEvent = string(rpc.PhaseBrowserStart), time.Now()
 	c.tasks.Go(func() { c.streamEnd <- c.worker.Events(c.stream, c.emit) })
 }
@@ -87,7 +92,7 @@ func (c *child) emit(e rpc.Event) error {
 
 // receive notes an event. It returns false if that is of another instance.
 func (c *child) receive(e rpc.Event) bool {
-	if e.Generation != c.request.Generation {
+	if e.Generation != c.generation {
 		c.log.Warn(logid.EventIgnored, "event_gen", e.Generation, logging.KeySeq, e.Seq)
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
@@ -57,10 +58,11 @@ func (i *instance) run(ctx context.Context) record {
 		i.m.notify(Exiting{Generation: i.number, Reason: c.reason, Detail: c.detail})
 		return record{Exited: Exited{Generation: i.number, Reason: c.reason, Detail: c.detail, Phase: "spawn", Uptime: time.Since(i.began)}}
 	}
-	i.child = newChild(i.m.processOptions(dir, i.runRequest(dir), i.log), i.timings.Stop)
+	request := i.runRequest(dir)
+	i.child = i.m.newChild(dir, request, proctree.Below().In(i.m.group), i.log)
 	c := i.start(ctx)
 	if c == nil {
-		c = i.watch(ctx)
+		c = i.watch(ctx, request.Selectors)
 	}
 	i.m.client.Store(nil)
 	i.m.notify(Exiting{Generation: i.number, Reason: c.reason, Detail: c.detail})
@@ -77,10 +79,6 @@ func (i *instance) runRequest(dir process.Dir) *rpc.RunRequest {
 		ScratchDir: dir.Chrome(),
 		Selectors:  i.m.o.Selectors(), DeadlineFactor: i.m.o.DeadlineFactor,
 	}
-}
-
-func (m *Manager) processOptions(dir process.Dir, request *rpc.RunRequest, log *slog.Logger) process.Options {
-	return process.Options{Path: m.o.Worker, Dir: dir, Request: request, Group: m.group, Log: log}
 }
 
 // start brings the worker up to the handshake. It returns a cause if that fails or is
@@ -131,11 +129,11 @@ func (i *instance) takeConnection(c connection) *cause {
 
 // watch runs the connected worker until something ends the instance, and returns what
 // did.
-func (i *instance) watch(ctx context.Context) *cause {
+func (i *instance) watch(ctx context.Context, selectors []byte) *cause {
 	now := time.Now()
 	i.liveness = liveness{since: now, lastCheck: now}
 	i.m.client.Store(i.worker)
-	i.tasks.Go(func() { i.catchUp(i.stream) })
+	i.tasks.Go(func() { i.catchUp(i.stream, selectors) })
 	tick := time.NewTicker(i.timings.Run.Check)
 	defer tick.Stop()
 	for {
@@ -170,9 +168,9 @@ func (i *instance) watch(ctx context.Context) *cause {
 
 // catchUp passes on the selectors that came into force after the request was
 // made and before SetSelectors could reach this worker.
-func (i *instance) catchUp(ctx context.Context) {
+func (i *instance) catchUp(ctx context.Context, requested []byte) {
 	now := i.m.o.Selectors()
-	if bytes.Equal(now, i.request.Selectors) {
+	if bytes.Equal(now, requested) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.timings.Stop.Close)

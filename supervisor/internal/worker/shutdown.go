@@ -50,7 +50,6 @@ type shutdown struct {
 func (s *shutdown) run(ctx context.Context) error {
 	// A helper that somebody has stopped delays the exit of Chrome, which waits for
 	// it. Chrome itself and the worker have been judged as they are.
-	s.tree.Spare(s.process.PID())
 	if err := s.tree.Continue(s.known.chromePID, s.process.PID()); err != nil {
 		s.log.Debug(logid.ProcessResumeFailed, logging.KeyError, err)
 	}

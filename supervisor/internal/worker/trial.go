@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
-	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/watch"
@@ -22,8 +21,8 @@ const trialNumber = 0
 // a file that is still being written, or was built for another version, must not cost a
 // restart. The instance owns it.
 type trial struct {
-	process *process.Process
-	file    watch.Signature
+	child *child
+	file  watch.Signature
 	// done holds the result.
 	done chan error
 }
@@ -39,7 +38,7 @@ func (t *trial) result() <-chan error {
 // end kills the process of a trial, if there is one.
 func (t *trial) end() {
 	if t != nil {
-		t.process.Kill()
+		t.child.process.Kill()
 	}
 }
 
@@ -61,38 +60,27 @@ func (i *instance) tryReplacement() {
 		i.reject(err)
 		return
 	}
-	t := &trial{file: file, done: make(chan error, 1), process: process.New(i.m.processOptions(dir, nil, i.log.With("trial", true)))}
-	i.trial = t
-	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake, i.tree) })
+	i.trial = &trial{file: file, done: make(chan error, 1), child: i.m.newChild(dir, nil, i.tree, i.log.With("trial", true))}
+	t := i.trial
+	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake) })
 }
 
 // run returns nil if the binary shakes hands within limit. Nothing of it is left then.
-func (t *trial) run(limit time.Duration, tree *proctree.Tree) error {
-	connected := make(chan error, 1)
-	go func() {
-		_, err := t.process.Connect()
-		connected <- err
-	}()
+func (t *trial) run(limit time.Duration) error {
+	defer t.child.release()
+	defer t.child.process.Kill()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	for started := t.process.Started(); ; {
-		select {
-		case <-started:
-			tree.Spare(t.process.PID())
-			started = nil
-		case err := <-connected:
-			t.process.Kill()
-			t.process.Release()
-			if err != nil && reason.Of(err, "") == "" {
-				err = fmt.Errorf("it exited before the handshake: %s", t.process.Record().Exit)
-			}
-			return err
-		case <-timer.C:
-			t.process.Kill()
-			<-connected //nolint:errcheck // it was killed
-			t.process.Release()
-			return fmt.Errorf("it did not complete the handshake within %s", limit)
+	select {
+	case c := <-t.child.connected:
+		if c.err != nil && reason.Of(c.err, "") == "" {
+			t.child.process.Kill()
+			<-t.child.process.Exited()
+			return fmt.Errorf("it exited before the handshake: %s", t.child.process.Record().Exit)
 		}
+		return c.err
+	case <-timer.C:
+		return fmt.Errorf("it did not complete the handshake within %s", limit)
 	}
 }
 

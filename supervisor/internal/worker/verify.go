@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
 )
@@ -45,12 +46,11 @@ func (m *Manager) VerifyBackup(ctx context.Context, backup string) error {
 		return err
 	}
 	defer m.removeDirs(m.log, trialNumber)
-	log := m.log.With("verification", true)
-	c := newChild(m.processOptions(dir, &rpc.RunRequest{
+	c := m.newChild(dir, &rpc.RunRequest{
 		Mode: rpc.ModeVerify, BackupDir: backup, VerifyLimit: m.o.Timings.Start.VerifyBackup,
 		ChromePath: plan.Chrome.Path, ChromeVersion: plan.ChromeVersion, ChromeArgs: m.o.ChromeArgs,
 		URL: m.o.URL, ProfileDir: room, ScratchDir: dir.Chrome(), Selectors: m.o.Selectors(),
-	}, log), m.o.Timings.Stop)
+	}, proctree.Below().In(m.group), m.log.With("verification", true))
 	result, err := c.verify(ctx)
 	s := shutdown{child: c, cause: cause{ask: err == nil}, stuck: func(err error) { m.stuck(ctx, err) }}
 	if err := s.run(ctx); err != nil {

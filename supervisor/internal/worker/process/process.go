@@ -41,8 +41,10 @@ type Options struct {
 	Dir Dir
 	// Request is written to the worker's standard input; nil without one.
 	Request *rpc.RunRequest
-	// Group contains the worker and all that it starts; nil without one.
+	// Group contains the worker and all that it starts; nil without one. Tree does not
+	// reap the worker.
 	Group *proctree.Group
+	Tree  *proctree.Tree
 	Log   *slog.Logger
 }
 
@@ -198,6 +200,7 @@ const oomScore = "300"
 
 // contain does what must be done before the worker starts anything.
 func (p *Process) contain(pid int) {
+	p.o.Tree.Spare(pid)
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(oomScore), 0); err != nil {
 		p.o.Log.Debug(logid.OOMScoreRaiseFailed, logging.KeyError, err)
 	}
