@@ -16,14 +16,14 @@ import (
 // row is one result.
 type row struct {
 	Name string `json:"name"`
-	// Ours and Floor are in Unit. Floor is 0 where there is none.
+	// Ours and Floor are in Unit. Without a floor, Floor is 0.
 	Ours  float64 `json:"ours"`
 	Floor float64 `json:"floor,omitempty"`
 	Unit  string  `json:"unit"`
 	// Judged is what the limit is for: the ratio of the two, or ours.
 	Judged float64 `json:"judged"`
-	// Limit is the most, or with AtLeast the least, that Judged may be; 0 where
-	// there is none.
+	// Limit is the most, or with AtLeast the least, that Judged may be; 0
+	// without a limit.
 	Limit   float64 `json:"limit,omitempty"`
 	AtLeast bool    `json:"at_least,omitempty"`
 }
@@ -44,7 +44,7 @@ func ratio(name, unit string, ours, floor, limit float64) row {
 	return row{Name: name, Ours: ours, Floor: floor, Unit: unit, Judged: ours / floor, Limit: limit}
 }
 
-// absolute makes a row that is judged by itself.
+// absolute makes a row that is judged without a floor.
 func absolute(name, unit string, ours, limit float64) row {
 	return row{Name: name, Ours: ours, Unit: unit, Judged: ours, Limit: limit}
 }
@@ -56,10 +56,10 @@ type table struct {
 
 func (t *table) add(rows ...row) { t.Rows = append(t.Rows, rows...) }
 
-// errMissed says that a limit was not kept; the table tells which.
+// errMissed means that a limit was not kept; the table shows which.
 var errMissed = errors.New("a limit was missed")
 
-// finish prints the table beside that of the last run, and writes it to file.
+// finish prints the table next to that of the last run, and writes it to file.
 func (t *table) finish(out io.Writer, file string) error {
 	last := readTable(file)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -110,7 +110,7 @@ func (r row) line(last table) string {
 	return fmt.Sprintf("%s\t%.4g %s\t%s\t%s\t%s\t%s\t%s", r.Name, r.Ours, r.Unit, floor, quotient, limit, mark, before)
 }
 
-// readTable returns an empty table when there is none, or none that is of use.
+// readTable returns an empty table when there is no readable one.
 func readTable(file string) table {
 	var t table
 	content, err := os.ReadFile(file)

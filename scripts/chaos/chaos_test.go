@@ -82,7 +82,7 @@ func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
 	running.Wait()
 }
 
-// injectEach injects one fault after the other on a service, which is started anew
+// injectEach injects one fault after the other on a service, which is restarted
 // where one would not leave the next what it needs.
 func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
 	s, err := newStage(t.Context(), o)
@@ -167,7 +167,7 @@ func TestRowIsJudgedByTheGoals(t *testing.T) {
 		"late":                     {func(r *row) { r.Back += time.Millisecond }, "back after 2.301s, the bound is 2.3s"},
 		"late, in the page's time": {func(r *row) { r.Back, r.Expect = time.Hour, waits }, ""},
 		"something left":           {func(r *row) { r.Left = []string{"x"} }, "left: x"},
-		"linked anew":              {func(r *row) { r.Relogin = true }, "the login was lost"},
+		"linked again":             {func(r *row) { r.Relogin = true }, "the login was lost"},
 		"an error":                 {func(r *row) { r.Error = "e" }, "e"},
 		"skipped":                  {func(r *row) { r.Skipped, r.Error = "no", "e" }, ""},
 	}

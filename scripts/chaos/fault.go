@@ -43,7 +43,7 @@ type fault struct {
 	reasons []string
 	// excused: the supervisor itself is hit, so requests may fail or be late.
 	excused bool
-	// random: it may be drawn in the random part, where the service is not started anew
+	// random: it may be drawn in the random part, where the service is not restarted
 	// before each fault.
 	random bool
 	// everywhere: it hits all that runs on the machine.

@@ -106,7 +106,7 @@ func (s *stage) stop() error {
 	return err
 }
 
-// fresh starts the service anew, with a restart policy that remembers nothing, and
+// fresh restarts the service, with a restart policy that remembers nothing, and
 // returns how long it took until all was well. prepare, which may be nil, runs while
 // it is stopped.
 func (s *stage) fresh(ctx context.Context, prepare action) (time.Duration, error) {

@@ -122,7 +122,7 @@ func killUntilGivenUp(ctx context.Context, h *hit) error {
 			return err
 		}
 	}
-	return fmt.Errorf("it was started anew %d times", most)
+	return fmt.Errorf("it was restarted %d times", most)
 }
 
 // badTemp is a fault in which the service cannot use its TMPDIR.

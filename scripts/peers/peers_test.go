@@ -238,7 +238,7 @@ func fields(payload string) int {
 
 func prefixed(payload string) bool { return strings.HasPrefix(payload, "http") }
 
-// describe says what a QR payload looks like.
+// describe reports what a QR payload looks like.
 func describe(payload string) string {
 	prefix := "no prefix"
 	if prefixed(payload) {

@@ -69,7 +69,7 @@ func (s *stage) rotate(ctx context.Context) (simulator.Screen, error) {
 	return after, err
 }
 
-// expire makes the list of codes run out, and returns when the page says so.
+// expire makes the list of codes run out, and returns when the page shows it.
 func (s *stage) expire(ctx context.Context) error {
 	if err := s.sim.ExpireNow(); err != nil {
 		return err

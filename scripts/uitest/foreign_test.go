@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"session-manager/scripts/harness"
 )
 
 // gate is a reverse proxy that can be closed.
@@ -55,26 +57,18 @@ func (g *gate) close() {
 func (g *gate) open() { g.closed.Store(false) }
 
 func TestForeignPageReadsAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := browser(t, map[string]string{"host-resolver-rules": "MAP evil.example 127.0.0.1"})
 	s := service(t, "--chrome=/nonexistent/chrome")
 	target := s.Base
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(target, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := portOf(t, target)
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>evil</title>")
 	}))
 	defer evil.Close()
-	_, evilPort, err := net.SplitHostPort(evil.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, err := s.Get(t.Context(), "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
+	evilPort := portOf(t, evil.URL)
+	wantNoCommand(t, s)
 	for _, origin := range []string{"http://evil.example:" + evilPort, "http://127.0.0.1:" + evilPort, "http://localhost:" + evilPort} {
 		page := open(t, b, origin, phone)
 		got, err := page.Eval(`async (target) => {
@@ -113,17 +107,7 @@ func TestForeignPageReadsAndChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	after, err := s.Get(t.Context(), "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, body := range []string{before, after} {
-		for line := range strings.Lines(body) {
-			if strings.HasPrefix(line, "session_manager_http_requests_total") && strings.Contains(line, "restart") && strings.Contains(line, `status="2`) {
-				t.Errorf("a command was carried out: %s", line)
-			}
-		}
-	}
+	wantNoCommand(t, s)
 	rebound := open(t, b, "http://evil.example:"+port+"/qr", phone)
 	got, err := rebound.Eval(`() => document.body.innerText`)
 	if err != nil {
@@ -131,5 +115,28 @@ func TestForeignPageReadsAndChangesNothing(t *testing.T) {
 	}
 	if !strings.Contains(got.Value.Str(), "host_refused") {
 		t.Errorf("by a rebound name: %s", got.Value.Str())
+	}
+}
+
+func portOf(t *testing.T, url string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// wantNoCommand wants the service to have carried out no restart so far.
+func wantNoCommand(t *testing.T, s *harness.Service) {
+	t.Helper()
+	metrics, err := s.Get(t.Context(), "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "session_manager_http_requests_total") && strings.Contains(line, "restart") && strings.Contains(line, `status="2`) {
+			t.Errorf("a command was carried out: %s", line)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 )
 
 func TestLinkByNumberAndLogoutWorkWithoutReload(t *testing.T) {
+	t.Parallel()
 	b := browser(t, nil)
 	sim := simulated(t)
 	page := open(t, b, service(t, "--url="+sim.URL).Base, phone)

@@ -18,6 +18,7 @@ var (
 )
 
 func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
+	t.Parallel()
 	b := browser(t, nil)
 	sim := simulated(t)
 	page := open(t, b, service(t, "--url="+sim.URL).Base, phone)
@@ -67,6 +68,7 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 }
 
 func TestPageSpeaksSpanishAndSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	b := browser(t, nil)
 	page := open(t, b, service(t, "--chrome=/nonexistent/chrome").Base, desktop)
 	page.await(`document.body.dataset.state === "ERROR"`)
@@ -82,6 +84,7 @@ func TestPageSpeaksSpanishAndSaysWhatToDo(t *testing.T) {
 }
 
 func TestPageReconnectsAfterTheServiceWasAway(t *testing.T) {
+	t.Parallel()
 	b := browser(t, nil)
 	gate := newGate(t, service(t, "--chrome=/nonexistent/chrome").Base)
 	page := open(t, b, gate.url, phone)
@@ -147,6 +150,7 @@ func (p *tab) unharmed() {
 }
 
 func TestPageWorksWithAnAPIKey(t *testing.T) {
+	t.Parallel()
 	b := browser(t, nil)
 	const key = "a-key-a-key-a-key-a-key"
 	file := filepath.Join(t.TempDir(), "keys")

@@ -78,15 +78,13 @@ func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	}
 	old := folders(t, filepath.Join(tokens, "admin.quarantine"))
 	if len(old) != 1 || !strings.HasSuffix(old[0], "-logged_out") || filepath.Base(old[0]) != s.login().Quarantined {
-		t.Errorf("in quarantine: %v, told %+v", old, s.login())
+		t.Errorf("in quarantine: %v, reported %+v", old, s.login())
 	}
 	if _, err := os.Stat(filepath.Join(old[0], "Default", "Local Storage")); err != nil {
 		t.Error(err)
 	}
 	// It can be linked again, and once is all.
-	if err := p.Scan(within(t)); err != nil {
-		t.Fatal(err)
-	}
+	p.scan(t)
 	s.await("READY")
 	if again := s.session(); again.Worker.Generation != v.Worker.Generation {
 		t.Errorf("there were %d generations", again.Worker.Generation)
@@ -119,35 +117,23 @@ func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 	if code := first.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	copies := folders(t, filepath.Join(tokens, "admin.backups"))
-	if len(copies) != 1 {
-		t.Fatalf("copies: %v", copies)
+	backups := folders(t, filepath.Join(tokens, "admin.backups"))
+	if len(backups) != 1 {
+		t.Fatalf("backups: %v", backups)
 	}
 	// What makes the passphrase costly to guess takes half a minute in a binary with
 	// the race detector.
 	if _, err := (login.Export{Tokens: tokens, File: file, Passphrase: passphrase, Work: 4}).Run(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	profile, copied := size(t, filepath.Join(tokens, "admin")), size(t, copies[0])
-	if t.Logf("the profile has %d kB, its copy %d kB", profile>>10, copied>>10); profile > 160<<20 || copied > profile {
-		t.Error("that is more than caches are allowed to hold")
-	}
+	wantSmall(t, filepath.Join(tokens, "admin"), backups[0])
 
 	if err := os.RemoveAll(filepath.Join(tokens, "admin", "Default", "Local Storage")); err != nil {
 		t.Fatal(err)
 	}
 	restored := start(t, p.URL, tokens)
 	restored.await("READY")
-	if v := restored.login(); v.RestoredFrom != filepath.Base(copies[0]) || v.RestoredAt == nil || v.PersistedAt == nil || !strings.HasSuffix(v.Quarantined, "-login_missing") {
-		t.Errorf("told %+v", v)
-	}
-	// It was made at a stop, so it was opened on trial now.
-	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.Log(), "backup_verify_failed") {
-		t.Errorf("told %+v", v)
-	}
-	if v := restored.session(); v.Worker.AbnormalExits != 0 || v.Worker.Generation != 2 {
-		t.Errorf("got %+v", v.Worker)
-	}
+	wantRestored(t, restored, filepath.Base(backups[0]))
 	restored.stop()
 
 	if out, code := run(t, "session", "import", file, "--tokens", elsewhere); code != 0 {
@@ -161,6 +147,31 @@ func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 	}
 }
 
+// wantSmall wants profile and backup to have no more than caches may hold.
+func wantSmall(t *testing.T, profile, backup string) {
+	t.Helper()
+	whole, copied := size(t, profile), size(t, backup)
+	if t.Logf("the profile has %d kB, its backup %d kB", whole>>10, copied>>10); whole > 160<<20 || copied > whole {
+		t.Error("that is more than caches are allowed to hold")
+	}
+}
+
+// wantRestored wants a service whose login was lost to have restored and verified the
+// backup.
+func wantRestored(t *testing.T, restored *service, backup string) {
+	t.Helper()
+	if v := restored.login(); v.RestoredFrom != backup || v.RestoredAt == nil || v.PersistedAt == nil || !strings.HasSuffix(v.Quarantined, "-login_missing") {
+		t.Errorf("got %+v", v)
+	}
+	// It was made at a stop, so it was verified now.
+	if v := restored.login(); v.VerifiedAt == nil || strings.Contains(restored.Log(), "backup_verify_failed") {
+		t.Errorf("got %+v", v)
+	}
+	if v := restored.session(); v.Worker.AbnormalExits != 0 || v.Worker.Generation != 2 {
+		t.Errorf("got %+v", v.Worker)
+	}
+}
+
 func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
@@ -168,9 +179,7 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 4})
 	s := start(t, p.URL, tokens)
 	s.awaitQR()
-	if a := s.ask(http.MethodPost, "/session/logout", ""); a.Code != 409 || !strings.Contains(a.Body, `"not_linked"`) {
-		t.Errorf("a logout without a link: %d %s", a.Code, a.Body)
-	}
+	s.wantAnswer("/session/logout", "", 409, `"not_linked"`)
 	a := s.ask(http.MethodPost, "/session/pair", `{"phone": "+54 9 11 5555-1234"}`)
 	var paired struct {
 		Code      string
@@ -179,20 +188,16 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.Body), &paired); err != nil || a.Code != 200 || len(paired.Code) != 8 || time.Until(paired.ExpiresAt) <= 0 {
 		t.Fatalf("pair: %d %s, %v", a.Code, a.Body, err)
 	}
-	if told := s.get("/session").Body; !strings.Contains(told, `"pairing": {`) || strings.Contains(told, paired.Code) {
-		t.Errorf("the session tells %s", told)
+	if body := s.get("/session").Body; !strings.Contains(body, `"pairing": {`) || strings.Contains(body, paired.Code) {
+		t.Errorf("got %s", body)
 	}
 	if err := p.EnterCode(within(t), paired.Code); err != nil {
 		t.Fatal(err)
 	}
 	s.await("READY")
-	if a := s.ask(http.MethodPost, "/session/pair", `{"phone": "+54 9 11 5555-1234"}`); a.Code != 409 || !strings.Contains(a.Body, `"not_unlinked"`) {
-		t.Errorf("pair with a link: %d %s", a.Code, a.Body)
-	}
+	s.wantAnswer("/session/pair", `{"phone": "+54 9 11 5555-1234"}`, 409, `"not_unlinked"`)
 	before := s.session()
-	if a := s.ask(http.MethodPost, "/session/logout", ""); a.Code != 200 || !strings.Contains(a.Body, "-logged_out") {
-		t.Errorf("logout: %d %s", a.Code, a.Body)
-	}
+	s.wantAnswer("/session/logout", "", 200, "-logged_out")
 	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
 	if v.Worker.Generation != before.Worker.Generation+1 || v.Worker.AbnormalExits != 0 || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 1 {
 		t.Errorf("got %+v", v.Worker)

@@ -185,7 +185,7 @@ func (w *screenLog) mustShow(t *testing.T, variant, login string) {
 	}
 }
 
-// longestLag is how long a code may be served that is not on the screen any more, by
+// longestLag is how long a code may be served that has left the screen, by
 // the slowest reader on a machine that has more to do; how long it takes is for the
 // benchmark to say.
 const longestLag = 10 * time.Second
@@ -209,7 +209,7 @@ func (w *screenLog) mustHaveShown(t *testing.T, variant string, reads []read) {
 	}
 }
 
-// from is when a code came to the screen.
+// from is when a code appeared on the screen.
 func (w *screenLog) from(login string) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()

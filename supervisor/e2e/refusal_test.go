@@ -12,7 +12,7 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// refused runs the supervisor, which must end by itself, and returns its exit
+// refused runs the supervisor, which must give up, and returns its exit
 // code and what it wrote.
 func refused(t *testing.T, args ...string) (int, string) {
 	t.Helper()
@@ -24,7 +24,7 @@ func refused(t *testing.T, args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-func TestBadStartSaysInOneLineWhatToDo(t *testing.T) {
+func TestBadStartIsOneHelpfulLine(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

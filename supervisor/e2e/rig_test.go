@@ -66,6 +66,14 @@ func newPhone(t *testing.T, o simulator.Options) *phone {
 	return &phone{p}
 }
 
+// scan lets the phone scan what the page shows.
+func (p *phone) scan(t *testing.T) {
+	t.Helper()
+	if err := p.Scan(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // service is a running supervisor.
 type service struct {
 	*harness.Service
@@ -138,6 +146,14 @@ func (s *service) ask(method, path, body string) harness.Answer {
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return a
+}
+
+// wantAnswer sends a POST, and wants this code and a body that contains part.
+func (s *service) wantAnswer(path, body string, code int, part string) {
+	s.t.Helper()
+	if a := s.ask(http.MethodPost, path, body); a.Code != code || !strings.Contains(a.Body, part) {
+		s.t.Errorf("POST %s: %d %s", path, a.Code, a.Body)
+	}
 }
 
 func (s *service) status() string {

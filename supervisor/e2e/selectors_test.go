@@ -13,17 +13,7 @@ import (
 func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	known, err := os.ReadFile("../../shared/selectors/selectors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	renamed := strings.NewReplacer(`[data-ref]`, `[data-link-string]`, `"data-ref"`, `"data-link-string"`).Replace(string(known))
-	file := filepath.Join(t.TempDir(), "selectors.json")
-	put := func(content string) {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	renamed, file := renamedSelectors(t), filepath.Join(t.TempDir(), "selectors.json")
 	p := newPhone(t, simulator.Options{Profile: "other-attribute"})
 	s := start(t, p.URL, t.TempDir(), "--selectors", file)
 	s.awaitQR()
@@ -32,16 +22,16 @@ func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
 		t.Fatalf("read by %q, with %+v", reader, before.Page.Selectors)
 	}
 
-	put(renamed)
+	write(t, file, renamed)
 	after := s.awaitSession("the attribute is read", func(now harness.Session) bool { return now.QR != nil && now.QR.Reader == "dom" })
 	if after.Worker.PID != before.Worker.PID || after.Browser.PID != before.Browser.PID {
-		t.Error("worker or Chrome was started anew")
+		t.Error("worker or Chrome was restarted")
 	}
 	if after.Page.Selectors.Source != "file" || after.Page.Selectors.Path != file {
 		t.Errorf("got %+v", after.Page.Selectors)
 	}
 
-	put(renamed[:len(renamed)/2])
+	write(t, file, renamed[:len(renamed)/2])
 	refused := s.awaitSession("the broken file is refused", func(now harness.Session) bool { return now.Page.Selectors.Refused != "" })
 	if !strings.Contains(refused.Page.Selectors.Refused, "line ") || refused.Page.Selectors.Source != "file" {
 		t.Errorf("got %+v", refused.Page.Selectors)
@@ -53,6 +43,17 @@ func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
 		return now.QR != nil && now.QR.Reader == "dom" && now.QR.Seq > after.QR.Seq
 	})
 	if log := s.Log(); !strings.Contains(log, `"file_reload_failed"`) {
-		t.Error("the log doesn't say that a file was refused")
+		t.Error("the log does not report that a file was refused")
 	}
+}
+
+// renamedSelectors returns the built-in selectors for a page whose attribute has another
+// name.
+func renamedSelectors(t *testing.T) string {
+	t.Helper()
+	known, err := os.ReadFile("../../shared/selectors/selectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer(`[data-ref]`, `[data-link-string]`, `"data-ref"`, `"data-link-string"`).Replace(string(known))
 }

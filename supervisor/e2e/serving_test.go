@@ -90,7 +90,7 @@ func TestAPIKeysApplyWithoutARestart(t *testing.T) {
 	}
 	for _, key := range []string{"commander", "the-next-key", "short"} {
 		if strings.Contains(s.Log(), key) {
-			t.Errorf("the log tells the key %q", key)
+			t.Errorf("the log has the key %q", key)
 		}
 	}
 }
@@ -231,7 +231,7 @@ func TestWebhookReportsTheStateSigned(t *testing.T) {
 		t.Fatal("nothing came")
 	}
 	if strings.Contains(s.Log(), "secret-path") {
-		t.Error("the log tells the webhook's address")
+		t.Error("the log has the webhook's address")
 	}
 }
 
@@ -239,12 +239,12 @@ func TestUnusableFilesStopTheStart(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	write(t, empty, "")
 	for name, args := range map[string][]string{
-		"no key":               {"--api-key-file", empty},
-		"no such file":         {"--api-key-file", empty + ".missing"},
-		"no certificate":       {"--tls-cert", empty, "--tls-key", empty},
-		"no key of a webhook":  {"--webhook", "http://127.0.0.1:1/", "--webhook-key-file", empty},
-		"certificate, no key":  {"--tls-cert", empty},
-		"webhook that is none": {"--webhook", "nowhere"},
+		"no key":              {"--api-key-file", empty},
+		"no such file":        {"--api-key-file", empty + ".missing"},
+		"no certificate":      {"--tls-cert", empty, "--tls-key", empty},
+		"no key of a webhook": {"--webhook", "http://127.0.0.1:1/", "--webhook-key-file", empty},
+		"certificate, no key": {"--tls-cert", empty},
+		"bad webhook":         {"--webhook", "nowhere"},
 	} {
 		if exit, out := refused(t, append(args, "--tokens", t.TempDir(), "--listen", "127.0.0.1:0")...); exit != 78 {
 			t.Errorf("%s: exit code %d: %s", name, exit, out)
