@@ -26,7 +26,7 @@ type hclogAdapter struct {
 var _ hclog.Logger = hclogAdapter{}
 
 func (a hclogAdapter) write(msg string, args []any) {
-	a.log.Log(context.Background(), slog.LevelDebug, msg, args...) //nolint:sloglint // the message is go-plugin's
+	a.log.Log(context.Background(), slog.LevelDebug, msg, args...)
 }
 
 func (a hclogAdapter) Log(_ hclog.Level, msg string, args ...any) { a.write(msg, args) }

@@ -90,7 +90,7 @@ var (
 type Problem struct {
 	// Name as the user knows it: a flag, an environment name or a file's key.
 	Name string
-	// Value as given; empty when there is none, or when it is not what is wrong.
+	// Value as given; empty when it was not set, or is not what is wrong.
 	Value string
 	// Allowed explains what to write instead.
 	Allowed string

@@ -103,7 +103,10 @@ func (f *File[T]) read() (value T, err error) {
 	contents := make([][]byte, len(f.paths))
 	for i, path := range f.paths {
 		contents[i], err = Read(path)
-		if err != nil && !(f.optional && (path == "" || errors.Is(err, fs.ErrNotExist))) {
+		if f.optional && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			return value, err
 		}
 	}

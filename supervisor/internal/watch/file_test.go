@@ -26,27 +26,25 @@ func TestLastGoodVersionStaysInUse(t *testing.T) {
 		write(t, path, content)
 		return f.Load()
 	}
-	if err := f.Load(); err != nil || f.Value() != "" {
-		t.Fatalf("without a file: %v", err)
+	expect := func(name string, err error, value string) {
+		t.Helper()
+		if err != nil || f.State().Err != nil || f.Value() != value {
+			t.Fatalf("%s: %v, %+v", name, err, f.State())
+		}
 	}
-	if err := put("good 1"); err != nil || f.Value() != "good 1" || f.Path() != path {
-		t.Fatalf("a good file: %v", err)
-	}
+	expect("without a file", f.Load(), "")
+	expect("a good file", put("good 1"), "good 1")
 	since := f.State().Since
 	for name, bad := range map[string]string{"empty": "", "bad": "bad", "too large": "good" + strings.Repeat(" ", MaxSize)} {
 		if err := put(bad); err == nil || !strings.Contains(err.Error(), path) || f.State().Err == nil || f.Value() != "good 1" || f.State().Since != since {
 			t.Errorf("%s: got %v, %+v", name, err, f.State())
 		}
 	}
-	if err := put("good 2"); err != nil || f.State().Err != nil || f.Value() != "good 2" {
-		t.Errorf("fixed: %v", err)
-	}
+	expect("fixed", put("good 2"), "good 2")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Load(); err != nil || f.Value() != "" {
-		t.Errorf("removed: %v", err)
-	}
+	expect("removed", f.Load(), "")
 }
 
 func TestRequiredFileThatIsMissingIsAnError(t *testing.T) {
