@@ -14,7 +14,9 @@ const (
 )
 
 // large are the types that may exceed the limits, each with its reason.
-var large = map[string]string{}
+var large = map[string]string{
+	"supervisor/internal/config.Config": "each setting is a field, whose tags are its documentation",
+}
 
 func TestTypesStaySmall(t *testing.T) {
 	fields, methods := measureTypes(goSources(t))
