@@ -11,11 +11,9 @@ type flag struct {
 	name string
 	// value follows an equals sign; a flag without a value has none.
 	value string
-	// list says that value is a comma-separated list, to which the operator's
+	// list means that value is a comma-separated list, to which the operator's
 	// flag of the same name adds: Chrome heeds only the last of two.
 	list bool
-	// saves is what would be without it, and risks what it may cost.
-	saves, risks string
 }
 
 func (f flag) String() string {
@@ -25,16 +23,8 @@ func (f flag) String() string {
 	return f.name + "=" + f.value
 }
 
-// host is what the command line depends on beside the options.
-type host struct {
-	// root: Chrome refuses to run as root with its sandbox.
-	root bool
-	// smallSharedMemory: /dev/shm is too small for Chrome's bitmaps.
-	smallSharedMemory bool
-}
-
 // baseFlags are the flags of every start. What each does is documented in
-// Chromium's sources beside the switch of that name.
+// Chromium's sources next to the switch of that name.
 func baseFlags(profileDir, userAgent string) []flag {
 	return append(essentialFlags(profileDir, userAgent), savingFlags()...)
 }
@@ -42,45 +32,36 @@ func baseFlags(profileDir, userAgent string) []flag {
 // essentialFlags are those without which the service would not work.
 func essentialFlags(profileDir, userAgent string) []flag {
 	return []flag{
-		{name: "--headless", value: "new",
-			saves: "a display; the old mode is another program",
-			risks: "some features of a window are missing"},
-		{name: "--remote-debugging-pipe",
-			saves: "a port that others could attach to: descriptors 3 and 4 are ours alone",
-			risks: "none: Chrome ends when the pipe does, as it should"},
-		{name: "--user-data-dir", value: profileDir,
-			saves: "the login",
-			risks: "a folder that can't be made is replaced by $HOME/.config without a word; that is checked after the start"},
-		{name: "--no-startup-window",
-			saves: "a second tab: Chrome restores those of a crash in its start window, and two WhatsApp tabs starve each other",
-			risks: "none: the page is opened by the protocol"},
-		{name: "--user-agent", value: userAgent,
-			saves: "the page for old browsers, which WhatsApp serves to \"HeadlessChrome\"; by flag, so that service workers have it",
-			risks: "client hints without detail; Disguise fills them in"},
-		{name: "--disable-blink-features", value: "AutomationControlled", list: true,
-			saves: "navigator.webdriver being true",
-			risks: "none known"},
-		{name: "--lang", value: "en-US",
-			saves: "texts and Accept-Language that depend on the machine",
-			risks: "the page is English"},
-		{name: "--window-size", value: "1366,900",
-			saves: "a landing screen that cuts its code off",
-			risks: "none"},
-		{name: "--screen-info", value: "{1920x1080}",
-			saves: "a screen of 800x600, which nobody has",
-			risks: "none"},
-		{name: "--password-store", value: "basic",
-			saves: "a question to a keyring by D-Bus; the cookies' key is fixed, so that a profile opens after a restart and elsewhere",
-			risks: "who can read the profile can read the cookies: it is 0700"},
-		{name: "--disable-background-timer-throttling",
-			saves: "timers that wait for up to a minute in a page nobody looks at",
-			risks: "the page's own CPU"},
-		{name: "--disable-backgrounding-occluded-windows",
-			saves: "a page that stops painting, and with it the codes",
-			risks: "as above"},
-		{name: "--disable-renderer-backgrounding",
-			saves: "a renderer of low priority",
-			risks: "as above"},
+		// No display is needed; the old mode is another program.
+		{name: "--headless", value: "new"},
+		// Unlike a port, descriptors 3 and 4 can't be attached to by others. Chrome
+		// exits when the pipe closes.
+		{name: "--remote-debugging-pipe"},
+		// A folder that can't be made is silently replaced by $HOME/.config, which is
+		// checked after the start.
+		{name: "--user-data-dir", value: profileDir},
+		// Chrome restores the tabs of a crash in its start window, and two tabs of
+		// WhatsApp starve each other.
+		{name: "--no-startup-window"},
+		// WhatsApp serves its page for old browsers to "HeadlessChrome". By flag, so that
+		// service workers have it; Disguise fills in the client hints.
+		{name: "--user-agent", value: userAgent},
+		// Otherwise navigator.webdriver would be true.
+		{name: "--disable-blink-features", value: "AutomationControlled", list: true},
+		// Texts and Accept-Language do not depend on the machine.
+		{name: "--lang", value: "en-US"},
+		// The landing screen must not cut its QR off.
+		{name: "--window-size", value: "1366,900"},
+		// The default screen of 800x600 is one that nobody has.
+		{name: "--screen-info", value: "{1920x1080}"},
+		// The cookies' key is fixed rather than in a keyring, so that a profile opens after
+		// a restart and elsewhere. Who can read the profile (0700) can read the cookies.
+		{name: "--password-store", value: "basic"},
+		// Timers must not wait for up to a minute, painting (and with it the QR) must not
+		// stop, and the renderer must keep its priority in a page that nobody looks at.
+		{name: "--disable-background-timer-throttling"},
+		{name: "--disable-backgrounding-occluded-windows"},
+		{name: "--disable-renderer-backgrounding"},
 	}
 }
 
@@ -89,49 +70,46 @@ func essentialFlags(profileDir, userAgent string) []flag {
 const nowhere = "http://127.0.0.1:9/"
 
 // savingFlags keep Chrome from what a person might like, and a service pays for. The
-// figures are those of "make bench ARGS='--only flags'" with Chrome 156: each flag
-// left out in turn, at an age of 20 s, and of 200 s with all that is not this machine
-// behind a proxy that answers nothing. Flags that changed neither start, memory,
-// processes, disk nor traffic are not here; neither are --noerrdialogs, which headless
-// Chrome gives itself, and those that Chrome 156 does not know any more.
+// figures were measured with Chrome 156: each flag left out in turn, at an age of 20 s,
+// and of 200 s with everything outside of this machine behind a proxy that answers
+// nothing. Flags that changed neither start, memory, processes, disk nor traffic are
+// not here; neither are --noerrdialogs, which headless Chrome gives itself, and those
+// that Chrome 156 does not know.
 func savingFlags() []flag {
 	return []flag{
+		// The names are bound to the version: an unknown one is ignored, and the saving is
+		// lost.
 		{name: "--disable-features", list: true, value: strings.Join([]string{
-			// Renderers kept warm for the address bar, even headless.
+			// Renderers kept warm for the address bar, even headless: 64 MB in two processes.
 			"WebUIOmniboxPopup", "WebUIOmniboxAimPopup",
-			// One kept warm for the next site; there is none.
+			// One kept warm for the next site, of which there is none: 7 MB.
 			"SpareRendererForSitePerProcess",
 			// Asks optimizationguide-pa.googleapis.com.
 			"OptimizationHints",
 			// Asks clients2.google.com for the time.
 			"NetworkTimeServiceQuerying",
-		}, ","),
-			saves: "31 MB and a process, 33 MB and a process, 7 MB and a process; two requests to Google",
-			risks: "the names are bound to the version: an unknown one is ignored, and the saving is lost"},
-		{name: "--optimization-guide-performance-class", value: "2",
-			saves: "a process that measures after two minutes how fast the machine could run a language model, and stays",
-			risks: "none: no model is ever used"},
-		{name: "--disable-background-networking",
-			saves: "requests to safebrowsing.googleapis.com, seen after minutes",
-			risks: "no list of dangerous sites: one site is opened"},
-		{name: "--gaia-url", value: nowhere,
-			saves: "six requests to accounts.google.com, which asks whose Google accounts are in the profile",
-			risks: "nobody can sign in to Google in this profile"},
-		{name: "--component-updater", value: "url-source=" + nowhere, list: true,
-			saves: "four requests to update.googleapis.com, and what they would download into the profile; --disable-component-update stopped none, and is said to give automation away (seleniumbase/SeleniumBase 3329)",
-			risks: "no new lists of revoked certificates but those of the package"},
-		{name: "--disable-sync",
-			saves: "a request to redirector.gvt1.com",
-			risks: "none: nobody is signed in"},
-		{name: "--disable-extensions",
-			saves: "nothing by itself, but what other packages install for all profiles (/usr/share/chromium/extensions) would see the page",
-			risks: "none"},
-		{name: "--disk-cache-size", value: "104857600",
-			saves: "disk: without a bound the cache takes what the size of the disk suggests",
-			risks: "the page's files are loaded again when they are more than 100 MB"},
-		{name: "--mute-audio",
-			saves: "the page's ringing, on a machine with a loudspeaker; the audio service starts all the same",
-			risks: "none"},
+		}, ",")},
+		// A process that measures after two minutes how fast the machine could run a
+		// language model, and stays.
+		{name: "--optimization-guide-performance-class", value: "2"},
+		// Requests to safebrowsing.googleapis.com, seen after minutes.
+		{name: "--disable-background-networking"},
+		// Six requests to accounts.google.com about Google accounts in the profile.
+		{name: "--gaia-url", value: nowhere},
+		// Four requests to update.googleapis.com, and what they would download into the
+		// profile. It costs newer lists of revoked certificates than the package's.
+		// --disable-component-update stopped none, and is said to give automation away
+		// (seleniumbase/SeleniumBase 3329).
+		{name: "--component-updater", value: "url-source=" + nowhere, list: true},
+		// A request to redirector.gvt1.com.
+		{name: "--disable-sync"},
+		// What other packages install for all profiles (/usr/share/chromium/extensions)
+		// would see the page.
+		{name: "--disable-extensions"},
+		// Without a bound the cache takes what the size of the disk suggests.
+		{name: "--disk-cache-size", value: "104857600"},
+		// The page's ringing, on a machine with a loudspeaker.
+		{name: "--mute-audio"},
 	}
 }
 

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
@@ -17,8 +16,6 @@ import (
 
 // acceptLanguage is what Chrome sends with --lang=en-US.
 const acceptLanguage = "en-US,en"
-
-var versionPattern = regexp.MustCompile(`^\d+(\.\d+){3}$`)
 
 // userAgentOf returns the user agent of Chrome of this version on Linux, as it
 // is with a window: since Chrome 110 all but the major version is fixed, on
@@ -48,7 +45,15 @@ func majorOf(version string) string {
 	return major
 }
 
-// Disguise completes what page tells about the browser. With --user-agent Chrome
+// disguise has the client hints of a browser with a window.
+type disguise struct {
+	blank string // path of an empty document, made when it is needed
+
+	mu    sync.Mutex
+	hints *proto.EmulationUserAgentMetadata // guarded by mu; nil until known
+}
+
+// Disguise completes what page reports about the browser. With --user-agent Chrome
 // leaves the detailed client hints (full version list, architecture, bitness)
 // empty, as no browser of a person does. They are filled in with the real
 // values. It must run before the page's first navigation, for it visits an empty
@@ -56,14 +61,12 @@ func majorOf(version string) string {
 // have the user agent and the brands, and empty details.
 func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
 	page = page.Context(ctx)
-	hints, err := b.clientHints(page)
+	hints, err := b.disguise.read(page, b.info.Product)
 	if err != nil {
 		return fmt.Errorf("cannot learn the browser's client hints: %w", err)
 	}
 	err = proto.EmulationSetUserAgentOverride{
-		UserAgent:         b.userAgent,
-		AcceptLanguage:    acceptLanguage,
-		UserAgentMetadata: hints,
+		UserAgent: b.info.UserAgent, AcceptLanguage: acceptLanguage, UserAgentMetadata: hints,
 	}.Call(page)
 	if err != nil {
 		return fmt.Errorf("cannot set the client hints: %w", err)
@@ -71,24 +74,24 @@ func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
 	return nil
 }
 
-// clientHints reads the brands from page the first time, and remembers them.
-func (b *Browser) clientHints(page *rod.Page) (*proto.EmulationUserAgentMetadata, error) {
-	b.hintsMu.Lock()
-	defer b.hintsMu.Unlock()
-	if b.hints != nil {
-		return b.hints, nil
+// read reads the brands from page the first time, and remembers them.
+func (d *disguise) read(page *rod.Page, product string) (*proto.EmulationUserAgentMetadata, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hints != nil {
+		return d.hints, nil
 	}
-	brands, err := readBrands(page, filepath.Join(b.scratchDir, "blank.html"))
+	brands, err := readBrands(page, d.blank)
 	if err != nil {
 		return nil, err
 	}
-	_, full, _ := strings.Cut(b.product, "/")
-	b.hints = hintsOf(brands, full, runtime.GOARCH)
-	return b.hints, nil
+	_, full, _ := strings.Cut(product, "/")
+	d.hints = hintsOf(brands, full, runtime.GOARCH)
+	return d.hints, nil
 }
 
 // readBrands asks a document of its own, for navigator.userAgentData exists in
-// secure contexts only: about:blank is none, a local file is.
+// secure contexts only, such as a local file, and not in about:blank.
 func readBrands(page *rod.Page, blank string) ([]*proto.EmulationUserAgentBrandVersion, error) {
 	if err := os.WriteFile(blank, []byte("<!doctype html>"), 0o600); err != nil {
 		return nil, err

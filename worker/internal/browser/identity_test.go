@@ -118,7 +118,7 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	s := visit(t, b, site.URL)
 
 	for where, got := range map[string]string{
-		"the browser": b.UserAgent(), "the page": s.UserAgent, "the service worker": s.WorkerUserAgent,
+		"the browser": b.Info().UserAgent, "the page": s.UserAgent, "the service worker": s.WorkerUserAgent,
 		"the document's request": site.header("/", "User-Agent"),
 		"the script's request":   site.header("/worker.js", "User-Agent"),
 		"the worker's request":   site.header("/from-worker", "User-Agent"),

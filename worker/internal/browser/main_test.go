@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 
@@ -36,6 +37,7 @@ func runAsWorker(dir string) int {
 	o := browser.Options{
 		Path: os.Args[1], Version: os.Args[2],
 		ProfileDir: dir + "/p", LeaseFile: dir + "/lease", ScratchDir: dir + "/s",
+		StartTimeout: browser.StartTimeout, Logger: slog.New(slog.DiscardHandler),
 	}
 	b, err := browser.Start(context.Background(), o)
 	if err != nil {

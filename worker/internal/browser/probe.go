@@ -11,18 +11,25 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 )
 
-// Chrome's parts hang independently of each other, so each has a probe of its
-// own. All of them return context.DeadlineExceeded when the part does not answer,
-// ErrGone when Chrome is gone, and ErrNoPage when there is nothing to ask; every
-// other error is an answer, too. None of them can be seen by the page.
-
 // ErrNoPage means that no page is open, or that it is being replaced.
 var ErrNoPage = errors.New("no page is open")
 
-// Probe asks the browser process for its version. A nil error proves that the
-// process turns; it proves nothing about pages, painting or the network.
-func (b *Browser) Probe(ctx context.Context) error {
-	if _, err := (proto.BrowserGetVersion{}).Call(b.rod.Context(ctx)); err != nil {
+// Probes asks Chrome's parts, which hang independently of each other, whether they
+// respond. Each method returns context.DeadlineExceeded when the part does not
+// answer, ErrGone when Chrome is gone, and ErrNoPage when there is nothing to ask;
+// every other error is an answer, too. The page can't see any of it.
+type Probes struct {
+	rod *rod.Browser
+
+	mu      sync.Mutex
+	target  proto.TargetTargetID  // guarded by mu
+	session proto.TargetSessionID // guarded by mu; with target, empty while there is none
+}
+
+// Main asks the browser process for its version. A nil error proves that the
+// process responds; it proves nothing about pages, painting or the network.
+func (p *Probes) Main(ctx context.Context) error {
+	if _, err := (proto.BrowserGetVersion{}).Call(p.rod.Context(ctx)); err != nil {
 		return fmt.Errorf("cannot get the browser's version: %w", err)
 	}
 	return nil
@@ -35,81 +42,70 @@ const frameWait = time.Second
 // onFrame answers when the page's next frame is drawn.
 const onFrame = "new Promise(done => requestAnimationFrame(() => done(0)))"
 
-// ProbePaint asks for a frame of the page: without the GPU process scripts run
-// and answer, and nothing can be painted. A page that is not shown gets no
-// frames, but can be photographed, which costs 50 to 110 ms (measured). A page
+// Paint asks for a frame of the page: without the GPU process scripts run and
+// answer, and nothing can be painted. A page that is not shown gets no frames, but
+// a screenshot of it can be taken, which costs 50 to 110 ms (measured). A page
 // whose main thread hangs fails here too, so ask that first.
-func (b *Browser) ProbePaint(ctx context.Context) error {
-	page, err := b.openPage(ctx)
+func (p *Probes) Paint(ctx context.Context) error {
+	page, err := p.page(ctx)
 	if err != nil {
 		return err
 	}
 	frame, cancel := context.WithTimeout(ctx, frameWait)
 	defer cancel()
-	_, err = proto.RuntimeEvaluate{Expression: onFrame, AwaitPromise: true, ReturnByValue: true}.Call(page.within(frame))
+	_, err = proto.RuntimeEvaluate{Expression: onFrame, AwaitPromise: true, ReturnByValue: true}.Call(session{p.rod.Context(frame), page})
 	if !errors.Is(err, context.DeadlineExceeded) {
-		return b.answered("frame", err)
+		return p.answered("frame", err)
 	}
-	_, err = proto.PageCaptureScreenshot{Format: proto.PageCaptureScreenshotFormatJpeg}.Call(page.within(ctx))
-	return b.answered("screenshot", err)
+	_, err = proto.PageCaptureScreenshot{Format: proto.PageCaptureScreenshotFormatJpeg}.Call(session{p.rod.Context(ctx), page})
+	return p.answered("screenshot", err)
 }
 
-// ProbeNetwork asks Chrome's network process for the cookies of a site that does
-// not exist. It needs no network: without the process nothing is loaded, whatever
-// the network is like.
-func (b *Browser) ProbeNetwork(ctx context.Context) error {
-	page, err := b.openPage(ctx)
+// Network asks Chrome's network process for the cookies of a site that does not
+// exist. It needs no network: without the process nothing is loaded, regardless of
+// the network.
+func (p *Probes) Network(ctx context.Context) error {
+	page, err := p.page(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = proto.NetworkGetCookies{Urls: []string{"http://cookies.invalid/"}}.Call(page.within(ctx))
-	return b.answered("answer of the network process", err)
+	_, err = proto.NetworkGetCookies{Urls: []string{"http://cookies.invalid/"}}.Call(session{p.rod.Context(ctx), page})
+	return p.answered("answer of the network process", err)
 }
 
-func (b *Browser) answered(what string, err error) error {
+func (p *Probes) answered(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	// Whatever it was, the session may be of no use any more.
-	b.probed.forget()
+	// Regardless of what it was, the session may be of no use now.
+	p.mu.Lock()
+	p.session = ""
+	p.mu.Unlock()
 	return fmt.Errorf("cannot get a %s: %w", what, err)
 }
 
-// probed is the session with the page that probes use: one of their own, so that
-// they share nothing with whoever drives the page.
-type probed struct {
-	mu      sync.Mutex
-	target  proto.TargetTargetID  // guarded by mu
-	session proto.TargetSessionID // guarded by mu; empty while there is none
-}
-
-func (p *probed) forget() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.session = ""
-}
-
-// openPage returns a session with the page.
-func (b *Browser) openPage(ctx context.Context) (session, error) {
-	list, err := proto.TargetGetTargets{}.Call(b.rod.Context(ctx))
+// page returns a session with the page. It is of the probes' own, so that they share
+// nothing with whoever drives the page.
+func (p *Probes) page(ctx context.Context) (proto.TargetSessionID, error) {
+	list, err := proto.TargetGetTargets{}.Call(p.rod.Context(ctx))
 	if err != nil {
-		return session{}, fmt.Errorf("cannot list pages: %w", err)
+		return "", fmt.Errorf("cannot list pages: %w", err)
 	}
 	target := firstPage(list.TargetInfos)
 	if target == "" {
-		return session{}, ErrNoPage
+		return "", ErrNoPage
 	}
-	b.probed.mu.Lock()
-	defer b.probed.mu.Unlock()
-	if b.probed.session != "" && b.probed.target == target {
-		return session{rod: b.rod, id: b.probed.session}, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session != "" && p.target == target {
+		return p.session, nil
 	}
-	attached, err := proto.TargetAttachToTarget{TargetID: target, Flatten: true}.Call(b.rod.Context(ctx))
+	attached, err := proto.TargetAttachToTarget{TargetID: target, Flatten: true}.Call(p.rod.Context(ctx))
 	if err != nil {
-		return session{}, fmt.Errorf("cannot attach to page: %w", err)
+		return "", fmt.Errorf("cannot attach to page: %w", err)
 	}
-	b.probed.target, b.probed.session = target, attached.SessionID
-	return session{rod: b.rod, id: attached.SessionID}, nil
+	p.target, p.session = target, attached.SessionID
+	return p.session, nil
 }
 
 func firstPage(infos []*proto.TargetTargetInfo) proto.TargetTargetID {
@@ -121,31 +117,13 @@ func firstPage(infos []*proto.TargetTargetInfo) proto.TargetTargetID {
 	return ""
 }
 
-// session is rod's client for one session with a target.
+// session directs rod's calls to one target.
 type session struct {
-	rod *rod.Browser
-	ctx context.Context // rod takes it from its client
-	id  proto.TargetSessionID
+	*rod.Browser
+	id proto.TargetSessionID
 }
 
-var (
-	_ proto.Client      = session{}
-	_ proto.Sessionable = session{}
-	_ proto.Contextable = session{}
-)
-
-func (s session) within(ctx context.Context) session {
-	s.ctx = ctx
-	return s
-}
-
-// Call implements proto.Client.
-func (s session) Call(ctx context.Context, id, method string, params any) ([]byte, error) {
-	return s.rod.Call(ctx, id, method, params)
-}
+var _ proto.Sessionable = session{}
 
 // GetSessionID implements proto.Sessionable.
 func (s session) GetSessionID() proto.TargetSessionID { return s.id }
-
-// GetContext implements proto.Contextable.
-func (s session) GetContext() context.Context { return s.ctx }

@@ -7,12 +7,11 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Exit tells how Chrome's main process ended.
+// Exit is how Chrome's main process exited.
 type Exit struct {
 	// Code is the exit code, -1 when a signal ended it.
 	Code int
@@ -67,7 +66,7 @@ func spawn(path string, args, env []string, files ...*os.File) (*process, error)
 		_ = read.Close()
 		return nil, fmt.Errorf("cannot run %s: %w", path, err)
 	}
-	p := &process{cmd: cmd, stderr: newTail(), drained: make(chan struct{}), done: make(chan struct{})}
+	p := &process{cmd: cmd, stderr: &tail{}, drained: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(p.drained)
 		p.stderr.readFrom(read)
@@ -137,17 +136,4 @@ func exitOf(s *os.ProcessState) Exit {
 		e.Signal = w.Signal().String()
 	}
 	return e
-}
-
-// wait returns when c is closed, or after limit, and reports which: true is the
-// former.
-func wait(c <-chan struct{}, limit time.Duration) bool {
-	t := time.NewTimer(limit)
-	defer t.Stop()
-	select {
-	case <-c:
-		return true
-	case <-t.C:
-		return false
-	}
 }

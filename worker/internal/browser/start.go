@@ -8,8 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/cdp"
+	"github.com/go-rod/rod/lib/proto"
+	"golang.org/x/sys/unix"
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/lease"
@@ -20,10 +27,13 @@ import (
 
 // Start starts Chrome and returns when it answers and holds our profile. ctx
 // bounds the start only. An error carries a reason (package reason); Chrome has
-// ended then.
+// exited then.
 func Start(ctx context.Context, o Options) (*Browser, error) {
-	if err := o.complete(); err != nil {
-		return nil, err
+	// Without a profile Chrome would silently use another one.
+	if info, err := os.Stat(o.ProfileDir); err != nil {
+		return nil, reason.Wrap(reason.ProfileUnwritable, fmt.Errorf("cannot use the profile: %w", err))
+	} else if !info.IsDir() {
+		return nil, reason.Wrap(reason.ProfileUnwritable, fmt.Errorf("cannot use the profile %s: not a folder", o.ProfileDir))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.StartTimeout,
 		fmt.Errorf("Chrome gave no answer within %v", o.StartTimeout))
@@ -48,38 +58,6 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 	return b, nil
 }
 
-// complete fills in defaults and refuses what can't work.
-func (o *Options) complete() error {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.StartTimeout == 0 {
-		o.StartTimeout = StartTimeout
-	}
-	for name, path := range map[string]string{
-		"Path": o.Path, "ProfileDir": o.ProfileDir, "LeaseFile": o.LeaseFile, "ScratchDir": o.ScratchDir,
-	} {
-		if !filepath.IsAbs(path) {
-			return reason.Wrap(reason.BrowserStartFailed, fmt.Errorf("internal error: %s %q is not absolute", name, path))
-		}
-	}
-	if !versionPattern.MatchString(o.Version) {
-		return reason.Wrap(reason.BrowserStartFailed, fmt.Errorf("cannot use version %q: want four numbers", o.Version))
-	}
-	for _, arg := range o.Args {
-		if err := chrome.CheckArg(arg); err != nil {
-			return reason.Wrap(reason.BrowserStartFailed, fmt.Errorf("cannot pass %q to Chrome: %w", arg, err))
-		}
-	}
-	// Chrome would silently use another profile.
-	if info, err := os.Stat(o.ProfileDir); err != nil {
-		return reason.Wrap(reason.ProfileUnwritable, fmt.Errorf("cannot use the profile: %w", err))
-	} else if !info.IsDir() {
-		return reason.Wrap(reason.ProfileUnwritable, fmt.Errorf("cannot use the profile %s: not a folder", o.ProfileDir))
-	}
-	return nil
-}
-
 // launch runs the binary with its pipes.
 func launch(o Options, h host, held *os.File) (*Browser, error) {
 	env, err := prepareScratch(o.ScratchDir, os.Environ())
@@ -90,8 +68,9 @@ func launch(o Options, h host, held *os.File) (*Browser, error) {
 		return nil, reason.Wrap(reason.BrowserStartFailed, err)
 	}
 	args := commandLine(o.ProfileDir, userAgentOf(o.Version), h, o.Args)
-	b := &Browser{log: o.Logger, scratchDir: o.ScratchDir, sandbox: !chrome.DisablesSandbox(args)}
-	if !b.sandbox {
+	b := &Browser{log: o.Logger, info: Info{Sandbox: !chrome.DisablesSandbox(args)}}
+	b.disguise.blank = filepath.Join(o.ScratchDir, "blank.html")
+	if !b.info.Sandbox {
 		o.Logger.Warn(logid.SandboxDisabled, slog.Bool("root", h.root),
 			slog.String(logging.KeyDetail, "a page that breaks out of Chrome has this user's rights"))
 	}
@@ -123,8 +102,10 @@ func (b *Browser) exec(path string, args, env []string, held *os.File) error {
 	_ = answersOut.Close()
 	if err != nil {
 		b.pipe.Close()
+		return err
 	}
-	return err
+	b.info.PID = b.process.pid()
+	return nil
 }
 
 // settle waits until Chrome answers, and verifies that it is ours, on our
@@ -141,9 +122,63 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 	if err := checkLock(o.ProfileDir, hostname, b.PID()); err != nil {
 		return err
 	}
-	b.log.Debug(logid.ChromeConnected, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.product),
+	b.log.Debug(logid.ChromeConnected, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.info.Product),
 		logging.Millis("start_ms", time.Since(begun)))
 	return nil
+}
+
+// connect speaks to Chrome for the first time, and learns who it is.
+func (b *Browser) connect(ctx context.Context, version string) error {
+	b.rod = rod.New().NoDefaultDevice().Client(&boundedClient{Client: cdp.New().Start(b.pipe)})
+	b.probes.rod = b.rod
+	answered := make(chan error, 1)
+	go func() { answered <- b.greet(version) }()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+	case <-b.process.done:
+	}
+	b.pipe.Close() // ends every call of greet
+	err := <-answered
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// greet runs until Chrome answers or the pipe is closed. Rod's Connect can't be
+// given a context: it would initialise a clone of the browser.
+func (b *Browser) greet(version string) error {
+	if err := b.rod.Connect(); err != nil {
+		return fmt.Errorf("cannot connect to Chrome: %w", err)
+	}
+	v, err := proto.BrowserGetVersion{}.Call(b.rod)
+	if err != nil {
+		return fmt.Errorf("cannot get the browser's version: %w", err)
+	}
+	b.info.Product, b.info.UserAgent = v.Product, v.UserAgent
+	return checkIdentity(version, v.Product, v.UserAgent)
+}
+
+// boundedClient gives every call a deadline, and frees rod's reader in all
+// cases: without its cancel a call whose Send failed would leave the reader
+// waiting to hand over an answer that nobody takes.
+type boundedClient struct{ *cdp.Client }
+
+// Call implements rod.CDPClient.
+func (c *boundedClient) Call(ctx context.Context, session, method string, params any) ([]byte, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(callLimit)
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	res, err := c.Client.Call(ctx, session, method, params)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", method, err)
+	}
+	return res, nil
 }
 
 // abandon ends a Chrome that did not start well, and explains cause.
@@ -163,11 +198,57 @@ func (b *Browser) abandon(o Options, cause error) error {
 	return reason.Wrap(code, fmt.Errorf("cannot start Chrome: it ended with %v; %s (%w)", exit, detail, cause))
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
+// socketPathLimit is how long a TMPDIR may be. Chrome makes the socket
+// TMPDIR/org.chromium.Chromium.XXXXXX/SingletonSocket, and aborts when that is
+// longer than the 107 bytes of a socket's path.
+const socketPathLimit = 107 - len("/org.chromium.Chromium.XXXXXX/SingletonSocket")
+
+// kept are the variables that Chrome gets from our own environment. All others
+// stay behind: credentials, proxies (a flag is for that), and above all DISPLAY,
+// WAYLAND_DISPLAY and DBUS_SESSION_BUS_ADDRESS, by which Chrome would reach a
+// person's desktop.
+var kept = []string{"PATH", "LANG", "LC_ALL", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH"}
+
+// prepareScratch makes Chrome's private folders below dir and returns the
+// environment that points to them. Names are short because of socketPathLimit.
+func prepareScratch(dir string, environ []string) ([]string, error) {
+	var env []string
+	for _, p := range [][2]string{
+		{"HOME", "h"}, {"TMPDIR", "t"}, {"XDG_CONFIG_HOME", "h/cfg"}, {"XDG_CACHE_HOME", "h/cache"},
+		{"XDG_DATA_HOME", "h/data"}, {"XDG_RUNTIME_DIR", "r"}, {"BREAKPAD_DUMP_LOCATION", "d"},
+	} {
+		variable, path := p[0], filepath.Join(dir, p[1])
+		if variable == "TMPDIR" && len(path) > socketPathLimit {
+			return nil, fmt.Errorf("cannot use %s as TMPDIR: longer than %d bytes", path, socketPathLimit)
+		}
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make Chrome's folder: %w", err)
+		}
+		env = append(env, variable+"="+path)
 	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if slices.Contains(kept, name) {
+			env = append(env, entry)
+		}
+	}
+	return env, nil
+}
+
+// host is what the command line depends on besides the options.
+type host struct {
+	// root: Chrome refuses to run as root with its sandbox.
+	root bool
+	// smallSharedMemory: /dev/shm is too small for Chrome's bitmaps.
+	smallSharedMemory bool
+}
+
+// sharedMemoryFloor is where Chrome begins to lose tabs for want of space in
+// /dev/shm; containers commonly have 64 MiB.
+const sharedMemoryFloor = 512 << 20
+
+func thisHost() host {
+	var fs unix.Statfs_t
+	err := unix.Statfs("/dev/shm", &fs)
+	return host{root: os.Geteuid() == 0, smallSharedMemory: err != nil || fs.Bavail*uint64(fs.Bsize) < sharedMemoryFloor}
 }

@@ -23,17 +23,17 @@ import (
 func TestStartGivesAChromeThatAnswersAndCloseLeavesNothing(t *testing.T) {
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
-	if err := b.Probe(t.Context()); err != nil {
+	if err := b.Probes().Main(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if !strings.HasSuffix(b.Product(), "/"+o.Version) {
-		t.Errorf("product %q, want version %s", b.Product(), o.Version)
+	if !strings.HasSuffix(b.Info().Product, "/"+o.Version) {
+		t.Errorf("product %q, want version %s", b.Info().Product, o.Version)
 	}
 	if lockOwner(t, o.ProfileDir) != b.PID() {
 		t.Error("the profile's lock does not name our Chrome")
 	}
-	if want := os.Geteuid() != 0; b.Sandbox() != want {
-		t.Errorf("sandbox %v, want %v", b.Sandbox(), want)
+	if want := os.Geteuid() != 0; b.Info().Sandbox != want {
+		t.Errorf("sandbox %v, want %v", b.Info().Sandbox, want)
 	}
 	pids := tree(t, b.PID(), o.ScratchDir)
 	if len(pids) < 3 {
@@ -53,7 +53,7 @@ func TestStartGivesAChromeThatAnswersAndCloseLeavesNothing(t *testing.T) {
 	if err := b.Close(t.Context()); err != nil {
 		t.Errorf("second Close: %v", err)
 	}
-	if err := b.Probe(t.Context()); err == nil {
+	if err := b.Probes().Main(t.Context()); err == nil {
 		t.Error("a closed browser answers")
 	}
 }
@@ -130,7 +130,7 @@ func TestStartOnAProfileThatAnotherChromeHoldsLeavesItAlone(t *testing.T) {
 	if reason.Of(err, "") != reason.ProfileInUse {
 		t.Errorf("start: %v, want reason %s", err, reason.ProfileInUse)
 	}
-	if err := holder.Probe(t.Context()); err != nil {
+	if err := holder.Probes().Main(t.Context()); err != nil {
 		t.Errorf("the holder was disturbed: %v", err)
 	}
 }
@@ -143,7 +143,7 @@ func TestFrozenChromeMissesItsDeadlineAndIsKilled(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := b.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := b.Probes().Main(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("probe of a frozen Chrome: %v, want %v", err, context.DeadlineExceeded)
 	}
 	if err := b.Close(t.Context()); !errors.Is(err, browser.ErrKilled) {

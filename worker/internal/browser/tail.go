@@ -21,23 +21,16 @@ const (
 )
 
 // noise is in lines that Chrome writes on every server, where there is no desktop,
-// and that would push out of the tail what matters.
+// and that would push what matters out of the tail.
 var noise = []string{":ERROR:dbus/", "/cpufreq/scaling_", ":ERROR:google_apis/gcm/"}
 
-func isNoise(line string) bool {
-	return slices.ContainsFunc(noise, func(part string) bool { return strings.Contains(line, part) })
-}
-
-// tail keeps the last lines of a stream, without the noise. Its memory is bounded whatever comes: a
+// tail keeps the last lines of a stream, without the noise. Its memory is bounded: a
 // web page can make Chrome write.
 type tail struct {
 	mu    sync.Mutex
-	lines []string // guarded by mu; a ring once it is full
-	next  int      // guarded by mu; where the next line goes in a full ring
+	lines []string // guarded by mu
 	noise int      // guarded by mu; how many lines were left out
 }
-
-func newTail() *tail { return &tail{} }
 
 // readFrom takes lines until r ends. Of a line that is too long the start is
 // kept.
@@ -62,32 +55,24 @@ func (t *tail) add(line string) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if isNoise(line) {
+	if slices.ContainsFunc(noise, func(part string) bool { return strings.Contains(line, part) }) {
 		t.noise++
 		return
 	}
-	if len(t.lines) < tailLines {
-		t.lines = append(t.lines, line)
-		return
+	if len(t.lines) == tailLines {
+		t.lines = slices.Delete(t.lines, 0, 1)
 	}
-	t.lines[t.next] = line
-	t.next = (t.next + 1) % tailLines
+	t.lines = append(t.lines, line)
 }
 
-// last returns the lines, oldest first.
+// last returns the lines, oldest first, after one that counts the noise.
 func (t *tail) last() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := make([]string, 0, len(t.lines))
-	lines = append(lines, t.lines[t.next:]...)
-	return append(lines, t.lines[:t.next]...)
-}
-
-// leftOut is how many lines were noise.
-func (t *tail) leftOut() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.noise
+	if t.noise == 0 {
+		return slices.Clone(t.lines)
+	}
+	return append([]string{fmt.Sprintf("(%d lines about D-Bus and the like are left out)", t.noise)}, t.lines...)
 }
 
 // printable escapes everything that a terminal or a log reader could take for

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -135,31 +136,29 @@ func TestTailKeepsTheLastLinesHarmless(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tail := newTail()
+			tail := &tail{}
 			tail.readFrom(strings.NewReader(tt.in))
 			if diff := cmp.Diff(tt.want, tail.last()); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	tail := newTail()
+	tail := &tail{}
 	tail.readFrom(strings.NewReader(strings.Repeat("old\n", 10) + strings.Repeat("new\n", tailLines-1) + "last"))
 	if got := tail.last(); len(got) != tailLines || got[0] != "new" || got[tailLines-1] != "last" {
 		t.Errorf("%d lines from %q to %q", len(got), got[0], got[len(got)-1])
 	}
 }
 
-func TestTailLeavesOutWhatChromeSaysOnEveryServer(t *testing.T) {
+func TestTailCountsNoise(t *testing.T) {
 	const missing = "[1:2:1124/104334.425:ERROR:dbus/bus.cc:405] Failed to connect to the bus: no such file\n"
-	tail := newTail()
+	tail := &tail{}
 	tail.readFrom(strings.NewReader("cause\n" + strings.Repeat(missing, 2*tailLines) +
 		"[1:2:ERROR:third_party/x.cc:145] open /sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq: none\n" +
 		"a page about dbus/bus.cc\n"))
-	if diff := cmp.Diff([]string{"cause", "a page about dbus/bus.cc"}, tail.last()); diff != "" {
+	want := []string{fmt.Sprintf("(%d lines about D-Bus and the like are left out)", 2*tailLines+1), "cause", "a page about dbus/bus.cc"}
+	if diff := cmp.Diff(want, tail.last()); diff != "" {
 		t.Error(diff)
-	}
-	if n := tail.leftOut(); n != 2*tailLines+1 {
-		t.Errorf("%d lines left out", n)
 	}
 }
 
@@ -217,14 +216,11 @@ func TestCommandLineEndsWithTheOperatorsFlags(t *testing.T) {
 	}
 }
 
-func TestCommandLineNamesEachFlagOnceAndSaysWhatItIsFor(t *testing.T) {
+func TestCommandLineNamesEachFlagOnce(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range baseFlags("/p", "UA") {
 		if seen[f.name] || !strings.HasPrefix(f.name, "--") {
-			t.Errorf("%s is there twice, or is no flag", f.name)
-		}
-		if f.saves == "" || f.risks == "" {
-			t.Errorf("%s: saves %q, risks %q", f.name, f.saves, f.risks)
+			t.Errorf("%s is there twice, or is not a flag", f.name)
 		}
 		seen[f.name] = true
 	}

@@ -31,7 +31,7 @@ func (s *session) browserProbe() probe {
 	return probe{
 		part: "Chrome", hung: reason.BrowserHung, period: s.timings.ProbePeriod, deadline: s.timings.ProbeDeadline,
 		ask: func(ctx context.Context) error {
-			err := s.browser.Probe(ctx)
+			err := s.browser.Probes().Main(ctx)
 			if err == nil {
 				s.liveness.browserAnswered(time.Now())
 			}
@@ -42,7 +42,7 @@ func (s *session) browserProbe() probe {
 
 func (s *session) paintProbe() probe {
 	return probe{
-		part: "the part of Chrome that paints", hung: reason.PaintingHung, ask: s.browser.ProbePaint,
+		part: "the part of Chrome that paints", hung: reason.PaintingHung, ask: s.browser.Probes().Paint,
 		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: func() bool {
 			browserAge, mainThreadAge := s.liveness.ages()
 			return s.fresh(browserAge) && s.fresh(mainThreadAge)
@@ -52,7 +52,7 @@ func (s *session) paintProbe() probe {
 
 func (s *session) networkProbe() probe {
 	return probe{
-		part: "Chrome's network process", hung: reason.NetworkHung, ask: s.browser.ProbeNetwork,
+		part: "Chrome's network process", hung: reason.NetworkHung, ask: s.browser.Probes().Network,
 		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: func() bool {
 			browserAge, _ := s.liveness.ages()
 			return s.fresh(browserAge)

@@ -76,9 +76,10 @@ func (s *session) startBrowser(ctx context.Context) error {
 	}
 	s.browser = b
 	s.liveness.browserAnswered(time.Now())
-	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.Product()),
-		slog.Bool("sandbox", b.Sandbox()))
-	s.events.put(rpc.BrowserStarted{PID: b.PID(), Product: b.Product(), UserAgent: b.UserAgent(), Sandbox: b.Sandbox()})
+	info := b.Info()
+	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, info.PID), slog.String("product", info.Product),
+		slog.Bool("sandbox", info.Sandbox))
+	s.events.put(rpc.BrowserStarted(info))
 	return nil
 }
 

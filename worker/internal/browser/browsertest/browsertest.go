@@ -6,8 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,55 +13,38 @@ import (
 
 	"github.com/prometheus/procfs"
 
+	"session-manager/shared/chrome"
 	"session-manager/worker/internal/browser"
 )
-
-// wrapped are the real binaries behind the shell scripts of distributors, by
-// the name of the script.
-var wrapped = map[string]string{
-	"google-chrome-stable": "/opt/google/chrome/chrome",
-	"google-chrome":        "/opt/google/chrome/chrome",
-	"chromium":             "/usr/lib/chromium/chromium",
-	"chromium-browser":     "/usr/lib/chromium-browser/chromium-browser",
-}
 
 type installed struct{ path, version string }
 
 var find = sync.OnceValues(func() (installed, error) {
-	var err error
-	for _, name := range []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"} {
-		var path string
-		if path, err = exec.LookPath(name); err != nil {
-			continue
-		}
-		if real := wrapped[name]; isFile(real) {
-			path = real
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		out, verr := exec.CommandContext(ctx, path, "--version").Output()
-		if verr != nil {
-			return installed{}, verr
-		}
-		return installed{path: path, version: regexp.MustCompile(`\d+(\.\d+){3}`).FindString(string(out))}, nil
+	binary, err := chrome.Find("")
+	if err != nil {
+		return installed{}, err
 	}
-	return installed{}, err
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	version, err := new(chrome.Versions).Of(ctx, binary)
+	return installed{binary.Path, version}, err
 })
 
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
+// installedOrSkip skips the test on a machine without a Chrome.
+func installedOrSkip(t testing.TB) installed {
+	t.Helper()
+	chrome, err := find()
+	if err != nil {
+		t.Skip(err)
+	}
+	return chrome
 }
 
 // Options returns what starts this machine's Chrome on a fresh profile. The test
 // is skipped on a machine without one.
 func Options(t testing.TB) browser.Options {
 	t.Helper()
-	chrome, err := find()
-	if err != nil {
-		t.Skipf("no browser on the PATH (google-chrome-stable, google-chrome, chromium): %v", err)
-	}
-	o := optionsIn(chrome, ShortDir(t), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	o := optionsIn(installedOrSkip(t), ShortDir(t), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err := os.Mkdir(o.ProfileDir, 0o700); err != nil {
 		t.Fatal(err)
 	}

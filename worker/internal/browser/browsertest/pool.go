@@ -63,10 +63,7 @@ func (p *Pool) takeFree() (lent, bool) {
 
 func (p *Pool) start(t testing.TB) lent {
 	t.Helper()
-	chrome, err := find()
-	if err != nil {
-		t.Skipf("no browser on the PATH (google-chrome-stable, google-chrome, chromium): %v", err)
-	}
+	chrome := installedOrSkip(t)
 	dir, err := os.MkdirTemp("", "sm")
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +107,6 @@ func optionsIn(chrome installed, dir string, log *slog.Logger) browser.Options {
 	return browser.Options{
 		Path: chrome.path, Version: chrome.version,
 		ProfileDir: filepath.Join(dir, "p"), LeaseFile: filepath.Join(dir, "lease"), ScratchDir: filepath.Join(dir, "s"),
-		Logger: log,
+		Logger: log, StartTimeout: browser.StartTimeout,
 	}
 }
