@@ -2,80 +2,45 @@ package backupcheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
+	"slices"
 )
 
 // workers is where Chrome keeps which service workers are installed. Without it
-// none of the page's can run, at a sync in the background neither.
+// none of the page's can run, not even for a sync in the background.
 const workers = "Default/Service Worker/Database"
 
-// copyTree copies the folder from into the empty folder to, all but workers. Where the
-// file system can, the copies share their blocks with the originals.
-func copyTree(ctx context.Context, from, to string) error {
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(to, rel)
-		switch {
-		case rel == ".":
-			return nil
-		case d.IsDir() && filepath.ToSlash(rel) == workers:
-			return fs.SkipDir
-		case d.IsDir():
-			return os.Mkdir(target, 0o700)
-		case !d.Type().IsRegular():
-			return nil
-		}
-		return copyFile(ctx, path, target)
-	})
-	if err != nil {
-		return fmt.Errorf("cannot make a copy of the copy: %w", err)
-	}
-	return nil
+// source is a backup as it is copied: its folders and regular files, except workers.
+type source struct {
+	fs.FS
+	// interrupted returns why no further file is to be copied.
+	interrupted func() error
 }
 
-// portion is how much is copied between two looks at the context, in bytes.
-const portion = 16 << 20
+// Open implements fs.FS.
+func (s source) Open(name string) (fs.File, error) {
+	if err := s.interrupted(); err != nil {
+		return nil, err
+	}
+	return s.FS.Open(name)
+}
 
-func copyFile(ctx context.Context, from, to string) (err error) {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
+// ReadDir implements fs.ReadDirFS.
+func (s source) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(s.FS, name)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		return !e.IsDir() && !e.Type().IsRegular() || path.Join(name, e.Name()) == workers
+	}), err
+}
+
+// copyTree copies the folder from into the empty folder to. Where the file system can,
+// the copies share their blocks with the originals (copy_file_range(2)).
+func copyTree(ctx context.Context, from, to string) error {
+	if err := os.CopyFS(to, source{os.DirFS(from), ctx.Err}); err != nil {
+		return fmt.Errorf("cannot copy backup: %w", err)
 	}
-	defer func() { _ = src.Close() }()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closeErr := dst.Close(); err == nil {
-			err = closeErr
-		}
-	}()
-	for {
-		// From file to file this is copy_file_range(2).
-		_, err := io.CopyN(dst, src, portion)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return nil
 }

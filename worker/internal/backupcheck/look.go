@@ -55,7 +55,7 @@ func (s stored) judge() error {
 func look(ctx context.Context, chrome *rod.Browser, address string, keys []string) (stored, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return stored{}, fmt.Errorf("cannot tell the origin of %q", address)
+		return stored{}, fmt.Errorf("cannot find the origin of %q", address)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package persist looks into a Chrome profile, beside the running Chrome, for
-// what has reached the disk. Chrome keeps localStorage in memory for five
+// Package persist finds out what has reached the disk in the profile of a running
+// Chrome. Chrome keeps localStorage in memory for five
 // seconds and, when a page writes often, up to a minute before it commits it
 // (content/…/storage_area_impl.cc: 60 commits an hour); what a SIGKILL finds
 // there is lost.
@@ -9,11 +9,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
@@ -38,9 +38,12 @@ func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
 		return false, fmt.Errorf("cannot make folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	found, err := copyFlat(filepath.Join(profileDir, "Default", "Local Storage", "leveldb"), dir)
-	if err != nil || !found {
-		return false, err
+	files := filepath.Join(profileDir, "Default", "Local Storage", "leveldb")
+	if _, err := os.Stat(files); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err := os.CopyFS(dir, database{os.DirFS(files)}); err != nil {
+		return false, fmt.Errorf("cannot copy database: %w", err)
 	}
 	return hasKeys(dir, origin, keys)
 }
@@ -48,52 +51,33 @@ func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
 func originOf(page string) (string, error) {
 	u, err := url.Parse(page)
 	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("cannot tell the origin of %q", page)
+		return "", fmt.Errorf("cannot find the origin of %q", page)
 	}
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// copyFlat copies the files of a folder. It returns false when there is none.
-func copyFlat(from, to string) (bool, error) {
-	entries, err := os.ReadDir(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot list database: %w", err)
-	}
-	left := int64(maxBytes)
-	for _, e := range entries {
-		if !e.Type().IsRegular() || e.Name() == "LOCK" {
-			continue
-		}
-		n, err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name()), left)
-		if err != nil {
-			return false, err
-		}
-		left -= n
-	}
-	return true, nil
-}
+// database is the folder of a LevelDB, as it is copied: without the lock.
+type database struct{ fs.FS }
 
-func copyFile(from, to string, limit int64) (int64, error) {
-	src, err := os.Open(from)
+// ReadDir implements fs.ReadDirFS.
+func (d database) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(d.FS, name)
 	if err != nil {
-		return 0, fmt.Errorf("cannot read database: %w", err)
+		return nil, err
 	}
-	defer func() { _ = src.Close() }()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return 0, fmt.Errorf("cannot copy database: %w", err)
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return !e.Type().IsRegular() || e.Name() == "LOCK" })
+	var size int64
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		size += info.Size()
 	}
-	n, err := io.Copy(dst, io.LimitReader(src, limit+1))
-	if err := errors.Join(err, dst.Close()); err != nil {
-		return n, fmt.Errorf("cannot copy database: %w", err)
+	if size > maxBytes {
+		return nil, fmt.Errorf("it is larger than %d bytes", maxBytes)
 	}
-	if n > limit {
-		return n, fmt.Errorf("cannot copy database: it is larger than %d bytes", maxBytes)
-	}
-	return n, nil
+	return entries, nil
 }
 
 // Markers of how Chrome writes a localStorage key: an underscore, the origin, a
