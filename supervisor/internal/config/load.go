@@ -69,6 +69,9 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 	if err := l.checkNames(parser.Model.Flags); err != nil {
 		return nil, nil, err
 	}
+	for _, f := range parser.Model.Flags {
+		l.sources[f.Name] = "flag" // unless Resolve is called for it
+	}
 	parsed, err := parser.Parse(args)
 	if asked {
 		return nil, nil, ErrDone
@@ -82,16 +85,15 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 	}
 	g.choose(parsed.Command())
 	c.Passphrase = env[passphraseEnv]
-	sources := l.sources(parsed)
-	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], sources)
+	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
 	c.findSelectors(env["CONFIGURATION_DIRECTORY"])
 	if err := c.validate(); err != nil {
 		return nil, nil, err
 	}
 	if c.PrintConfig {
-		return nil, nil, errors.Join(ErrDone, c.print(stdout, parser.Model.Flags, sources))
+		return nil, nil, errors.Join(ErrDone, c.print(stdout, parser.Model.Flags, l.sources))
 	}
-	return c, sources, nil
+	return c, l.sources, nil
 }
 
 // grammar is the command line: the settings, and what to do with them.
@@ -161,14 +163,15 @@ func envName(flag string) string {
 // layers gives kong the environment first, then the file. (kong's own order of
 // those two is the other way round.)
 type layers struct {
-	env  map[string]string
-	file map[string]any
+	env     map[string]string
+	file    map[string]any
+	sources Sources
 }
 
 // readLayers reads the file that --config or its environment name gives, which has to
 // be known before the rest is parsed.
 func readLayers(args []string, environ map[string]string) (*layers, error) {
-	l := &layers{env: map[string]string{}}
+	l := &layers{env: map[string]string{}, sources: Sources{}}
 	for name, value := range environ {
 		if strings.HasPrefix(name, envPrefix) && name != passphraseEnv {
 			l.env[name] = value
@@ -217,46 +220,27 @@ func (l *layers) checkNames(flags []*kong.Flag) error {
 // Validate implements kong.Resolver; checkNames has done it.
 func (l *layers) Validate(*kong.Application) error { return nil }
 
-// Resolve implements kong.Resolver. In the environment the values of a repeatable flag
-// are separated by white space.
+// Resolve implements kong.Resolver. It is called for the flags that the command line
+// does not set. In the environment the values of a repeatable flag are separated by
+// white space.
 func (l *layers) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	v, ok := l.env[envName(flag.Name)]
-	switch {
-	case !ok:
-		return l.file[flag.Name], nil
-	case flag.Target.Kind() != reflect.Slice:
+	if v, ok := l.env[envName(flag.Name)]; ok {
+		l.sources[flag.Name] = "environment"
+		if flag.Target.Kind() != reflect.Slice {
+			return v, nil
+		}
+		var list []any
+		for word := range strings.FieldsSeq(v) {
+			list = append(list, word)
+		}
+		return list, nil
+	}
+	if v, ok := l.file[flag.Name]; ok {
+		l.sources[flag.Name] = "file"
 		return v, nil
 	}
-	var list []any
-	for word := range strings.FieldsSeq(v) {
-		list = append(list, word)
-	}
-	return list, nil
-}
-
-func (l *layers) sources(parsed *kong.Context) Sources {
-	given := map[string]bool{}
-	for _, p := range parsed.Path {
-		if p.Flag != nil && !p.Resolved {
-			given[p.Flag.Name] = true
-		}
-	}
-	sources := Sources{}
-	for _, f := range parsed.Model.Flags {
-		_, inEnv := l.env[envName(f.Name)]
-		_, inFile := l.file[f.Name]
-		switch {
-		case given[f.Name]:
-			sources[f.Name] = "flag"
-		case inEnv:
-			sources[f.Name] = "environment"
-		case inFile:
-			sources[f.Name] = "file"
-		default:
-			sources[f.Name] = "default"
-		}
-	}
-	return sources
+	l.sources[flag.Name] = "default"
+	return nil, nil
 }
 
 // print writes each setting with its source, for --print-config.
@@ -282,4 +266,43 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		}
 	}
 	return nil
+}
+
+// bashCompletion has gaps for the flags that take a path, and for all flags and
+// commands.
+const bashCompletion = `_supervisor() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+	# bash splits words at =, so the name may be one further back.
+	[ "$cur" = = ] && cur=
+	[ "$prev" = = ] && prev=${COMP_WORDS[COMP_CWORD-2]}
+	case $prev in
+	%s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--log-level) mapfile -t COMPREPLY < <(compgen -W "debug info warn error" -- "$cur") ;;
+	*) mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur") ;;
+	esac
+}
+complete -o filenames -F _supervisor supervisor
+`
+
+// WriteCompletion writes a completion script for bash.
+func WriteCompletion(w io.Writer) error {
+	parser, err := kong.New(&grammar{}, kong.Name(programName))
+	if err != nil {
+		return fmt.Errorf("internal error: %w", err)
+	}
+	var words, paths []string
+	for _, f := range parser.Model.Flags {
+		if f.Hidden {
+			continue
+		}
+		words = append(words, "--"+f.Name)
+		if f.PlaceHolder == "FILE" || f.PlaceHolder == "DIR" {
+			paths = append(paths, "--"+f.Name)
+		}
+	}
+	for _, command := range parser.Model.Children {
+		words = append(words, command.Name)
+	}
+	_, err = fmt.Fprintf(w, bashCompletion, strings.Join(paths, "|"), strings.Join(words, " "))
+	return err
 }

@@ -120,8 +120,8 @@ func TestWorkerMustBeAProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, Options{Worker: file + ".missing"}.checkWorker(t.Context()), Bad, "make build")
-	expect(t, Options{Worker: filepath.Dir(file)}.checkWorker(t.Context()), Bad, "not a program")
-	expect(t, Options{Worker: file}.checkWorker(t.Context()), Bad, "not a program")
+	expect(t, Options{Worker: filepath.Dir(file)}.checkWorker(t.Context()), Bad, "not a regular file")
+	expect(t, Options{Worker: file}.checkWorker(t.Context()), Bad, "cannot execute")
 	expect(t, Options{Worker: program(t, "")}.checkWorker(t.Context()), Good)
 }
 

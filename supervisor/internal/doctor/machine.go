@@ -16,6 +16,7 @@ import (
 	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/worker/preflight"
 )
 
 // What the service needs, and what it needs to work well.
@@ -99,15 +100,10 @@ func checkMemory(context.Context) Finding {
 }
 
 func (o Options) checkWorker(context.Context) Finding {
-	info, err := os.Stat(o.Worker)
-	switch {
-	case err != nil:
-		return bad("%v", err).do("make build, or set --worker")
-	case !info.Mode().IsRegular() || unix.Access(o.Worker, unix.X_OK) != nil:
-		return bad("%s is not a program that this user can run", o.Worker).do("chmod 755 it, or set --worker")
-	default:
-		return good("%s", o.Worker)
+	if err := preflight.CheckWorker(o.Worker); err != nil {
+		return bad("%v", err).do("%s", reason.Describe(reason.WorkerUnusable).Action)
 	}
+	return good("%s", o.Worker)
 }
 
 // checkFolder checks whether this user could keep a login in the tokens folder.
