@@ -34,7 +34,7 @@ func TestFindPrefersGooglesChrome(t *testing.T) {
 	}
 }
 
-func TestFindTakesTheSetting(t *testing.T) {
+func TestFindUsesTheSetting(t *testing.T) {
 	want := program(t, t.TempDir(), "my-chrome", "")
 	b, err := Find(want)
 	if err != nil || b.Path != want {
@@ -63,7 +63,7 @@ func TestVersionOfARealChrome(t *testing.T) {
 	}
 }
 
-func TestVersionIsAskedWithoutOurEnvironment(t *testing.T) {
+func TestVersionIsAskedInACleanEnvironment(t *testing.T) {
 	t.Setenv("SECRET_TOKEN", "leaked")
 	path := program(t, t.TempDir(), "chrome", `[ -z "$SECRET_TOKEN" ] && echo Chromium 1.2.3.4`)
 	b, err := Find(path)
@@ -89,7 +89,7 @@ func TestCandidatesAreWhereFindLooks(t *testing.T) {
 	}
 }
 
-func TestMissingBrowserSaysWhatToDo(t *testing.T) {
+func TestMissingBrowserIsExplained(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	plain := filepath.Join(dir, "plain")
@@ -137,7 +137,7 @@ func TestVersionIsAskedOncePerFile(t *testing.T) {
 	}
 }
 
-func TestVersionOfWhatIsNoChromeIsAMissingBrowser(t *testing.T) {
+func TestOtherProgramsAreAMissingBrowser(t *testing.T) {
 	for name, script := range map[string]string{
 		"fails":       "exit 1",
 		"says little": "echo hello",
@@ -163,7 +163,7 @@ func TestOnlyTheBeginningOfAnAnswerIsKept(t *testing.T) {
 	}
 }
 
-func TestVersionOfAProgramThatHangsEndsWithItsContext(t *testing.T) {
+func TestVersionOfAHangingProgramEndsWithItsContext(t *testing.T) {
 	b, err := Find(program(t, t.TempDir(), "chrome", "sleep 60"))
 	if err != nil {
 		t.Fatal(err)

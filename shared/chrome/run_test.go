@@ -6,10 +6,10 @@ import (
 
 func TestTryReportsWhetherABrowserStarts(t *testing.T) {
 	if err := Try(t.Context(), "/bin/false", nil); err == nil {
-		t.Error("one that fails is said to start")
+		t.Error("one that fails is reported to start")
 	}
 	if err := Try(t.Context(), "/nonexistent", nil); err == nil {
-		t.Error("one that is missing is said to start")
+		t.Error("one that is missing is reported to start")
 	}
 	browser, err := Find("")
 	if err != nil {

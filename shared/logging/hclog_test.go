@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-func TestHCLogKeepsGoPluginFromParsingAndSpeaksAtDebug(t *testing.T) {
+func TestHCLogLogsAtDebugAndPreventsParsing(t *testing.T) {
 	var out bytes.Buffer
 	l := HCLog(New(&out, "supervisor", slog.LevelDebug))
 	for _, sub := range []hclog.Logger{l, l.Named("x"), l.With("a", 1), l.ResetNamed("y")} {

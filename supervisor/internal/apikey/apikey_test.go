@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestKeyAllowsWhatItsLineSays(t *testing.T) {
+func TestScopesOfKeys(t *testing.T) {
 	keys, err := Parse([]byte(`
 # a comment
 read:reader-reader-reader
@@ -36,7 +36,7 @@ command:twice-twice-twice-twice
 	}
 }
 
-func TestUnusableKeysAreRefusedWithTheirLineAndWithoutTheKey(t *testing.T) {
+func TestUnusableKeysAreRefusedWithTheirLine(t *testing.T) {
 	for content, want := range map[string]string{
 		"":                                       "no key",
 		"# only a comment\n":                     "no key",
@@ -55,7 +55,7 @@ func TestUnusableKeysAreRefusedWithTheirLineAndWithoutTheKey(t *testing.T) {
 	}
 }
 
-func TestFileKeepsItsKeysWhenTheNextOnesAreUnusable(t *testing.T) {
+func TestUnusableFileKeepsThePreviousKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys")
 	write := func(content string) {
 		t.Helper()

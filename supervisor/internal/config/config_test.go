@@ -20,7 +20,7 @@ func write(t *testing.T, content string) string {
 	return path
 }
 
-func TestEveryDefaultIsValidAlone(t *testing.T) {
+func TestDefaultsAreValid(t *testing.T) {
 	c, _, err := Load(nil, nil, &bytes.Buffer{}, "v")
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestEveryDefaultIsValidAlone(t *testing.T) {
 	}
 }
 
-func TestFlagWinsOverEnvironmentOverFileOverDefault(t *testing.T) {
+func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
 	file := write(t, `{"listen":"127.0.0.1:1001","url":"http://file.example","tokens":"/file","chrome-arg":["--a","--b=c,d"]}`)
 	c, sources, err := Load(
 		[]string{"--config", file, "--listen=127.0.0.1:1003"},
@@ -56,7 +56,7 @@ func TestFlagWinsOverEnvironmentOverFileOverDefault(t *testing.T) {
 	}
 }
 
-func TestRepeatableFlagsAreWordsInTheEnvironment(t *testing.T) {
+func TestRepeatableFlagsInTheEnvironment(t *testing.T) {
 	c, _, err := Load(nil, []string{"SESSION_MANAGER_CHROME_ARG=--a=1 --b"}, &bytes.Buffer{}, "v")
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestRepeatableFlagsAreWordsInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
+func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 	tests := []struct {
 		name     string
 		args     []string
@@ -131,14 +131,14 @@ func TestBadSettingStopsTheStartWithItsNameAndValue(t *testing.T) {
 	}
 }
 
-func TestMisspeltFlagIsAUsageErrorThatSuggests(t *testing.T) {
+func TestMisspeltFlagGetsASuggestion(t *testing.T) {
 	_, _, err := Load([]string{"--lisen=127.0.0.1:1"}, nil, &bytes.Buffer{}, "v")
 	if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "--lisen") || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestHelpVersionAndPrintConfigEndTheStart(t *testing.T) {
+func TestHelpVersionAndPrintConfig(t *testing.T) {
 	for args, want := range map[string]string{
 		"--help":         "--chrome-arg",
 		"--version":      "v1.2.3",
@@ -164,7 +164,7 @@ func load(t *testing.T, environ []string, args ...string) (*Config, Sources) {
 	return c, sources
 }
 
-func TestAddressesAndWhoCanReachThem(t *testing.T) {
+func TestExposedAddresses(t *testing.T) {
 	for listen, want := range map[string]struct {
 		network, address string
 		exposed          bool
@@ -188,7 +188,7 @@ func TestAddressesAndWhoCanReachThem(t *testing.T) {
 	}
 }
 
-func TestCredentialsOfSystemdAreUsedWhereNoFileIsSet(t *testing.T) {
+func TestSystemdCredentialsAreDefaults(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "api-key"), nil, 0o400); err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestCommandsAndTheirSettings(t *testing.T) {
 	}
 }
 
-func TestPrintedSettingsHoldNoSecret(t *testing.T) {
+func TestPrintedSettingsHaveNoSecrets(t *testing.T) {
 	var out bytes.Buffer
 	_, _, err := Load([]string{"--print-config", "--webhook=https://user:secret@hooks.example/secret?secret"}, nil, &out, "v")
 	if !errors.Is(err, ErrDone) || strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "hooks.example") {

@@ -162,7 +162,7 @@ func TestFolderIsCheckedAndNotTouched(t *testing.T) {
 	expect(t, Options{Tokens: file}.checkFolder(t.Context()), Bad, "not a folder")
 }
 
-func TestAddressInUseIsTheServicesOrAnothers(t *testing.T) {
+func TestAddressInUse(t *testing.T) {
 	var body string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 	defer s.Close()
@@ -239,7 +239,7 @@ func TestSecretsThatOthersCanReadAreReported(t *testing.T) {
 	expect(t, Options{}.checkFiles(t.Context()), Good)
 }
 
-func TestRunWritesEachFindingAndReturnsTheWorst(t *testing.T) {
+func TestRunReturnsTheWorstMark(t *testing.T) {
 	var out bytes.Buffer
 	worst, err := Run(t.Context(), Options{
 		Chrome: "/nonexistent", Worker: "/nonexistent", Tokens: t.TempDir(), URL: "http://127.0.0.1:1/", Network: "tcp", Address: "127.0.0.1:0",

@@ -35,7 +35,7 @@ func open(t *testing.T, network, address string) net.Listener {
 	return l
 }
 
-func TestTakenAddressIsTold(t *testing.T) {
+func TestAddressInUseIsAnError(t *testing.T) {
 	tcp := open(t, "tcp", "127.0.0.1:0").Addr().String()
 	socket := filepath.Join(t.TempDir(), "api.sock")
 	open(t, "unix", socket)

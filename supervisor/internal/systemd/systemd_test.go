@@ -101,7 +101,7 @@ func find(t *testing.T) *Manager {
 	return m
 }
 
-func TestStatesAndStatusAreTold(t *testing.T) {
+func TestReadinessAndStatusAreSent(t *testing.T) {
 	notified := newManager(t)
 	m := find(t)
 	m.Ready()
@@ -134,7 +134,7 @@ func TestStatesAndStatusAreTold(t *testing.T) {
 	}
 }
 
-func TestWatchdogIsFedOnlyWhileTheLoopTurns(t *testing.T) {
+func TestWatchdogIsFedOnlyWhileTheLoopRuns(t *testing.T) {
 	notified := newManager(t)
 	t.Setenv("WATCHDOG_USEC", "60000")
 	var log bytes.Buffer

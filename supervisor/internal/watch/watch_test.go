@@ -74,7 +74,7 @@ func wait(t *testing.T, calls <-chan struct{}) {
 	}
 }
 
-func TestEachWayToReplaceAFileIsSeen(t *testing.T) {
+func TestEveryWayToReplaceAFileIsSeen(t *testing.T) {
 	for name, replace := range map[string]func(t *testing.T, path string){
 		"written in place": func(t *testing.T, path string) { write(t, path, "another content") },
 		"by rename": func(t *testing.T, path string) {
@@ -99,7 +99,7 @@ func TestEachWayToReplaceAFileIsSeen(t *testing.T) {
 	}
 }
 
-func TestFileBehindALinkThatMovesIsSeen(t *testing.T) {
+func TestMovedLinkIsSeen(t *testing.T) {
 	dir := t.TempDir()
 	for _, version := range []string{"1", "2"} {
 		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
@@ -157,7 +157,7 @@ func TestAPairOfFilesIsReportedOnce(t *testing.T) {
 	}
 }
 
-func TestWhatMayBeMissingIsSeenToComeAndGo(t *testing.T) {
+func TestOptionalFileIsSeenToComeAndGo(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "folder/below/file")
 	calls, done := make(chan struct{}, 100), make(chan struct{})
