@@ -30,6 +30,7 @@ var rules = []struct {
 	{"worker/internal/page/qrpayload", "github.com/go-rod/rod", "a payload is a string", true},
 	{"worker/internal/page/screenshot", "session-manager", "decoding an image needs nothing of the service", false},
 	{"supervisor/internal/restart", "os", "the restart policy is a pure function of what happened and when", false},
+	{"supervisor/internal/worker/process", "session-manager/supervisor/internal/profile", "a process knows nothing of the login", true},
 	{"supervisor/internal/session", "net/http", "the session's state does not depend on how it is served", false},
 	{"supervisor/internal/session", "os", "the session's state is a pure function of the events", false},
 }

@@ -1,4 +1,4 @@
-// The order in which the page comes up.
+// The order in which the page starts.
 
 import { after, autologout, build, fault, faultIs, faultOn, profile, scaled, wait } from './config.js';
 import * as comms from './comms.js';
@@ -14,7 +14,7 @@ import { logOut, LOGOUT_REASON } from './session.js';
 import * as storage from './storage.js';
 import { startView } from './view.js';
 
-// How long the stages take, imitated; a hidden page waits before it connects.
+// How long the stages take in imitated time; a hidden page waits before it connects.
 const SPLASH = 400;
 const SECOND_WAVE = 900;
 const VERSION = 1500;
@@ -30,7 +30,7 @@ function takeOrders() {
   BackendEventBus.on('refresh_qr', comms.refreshQR);
 }
 
-// The reason of a logout comes in the address, which is cleaned at once.
+// The reason of a logout is in the address, which is cleaned at once.
 function readLogoutReason() {
   const query = new URLSearchParams(location.search);
   const reason = Number(query.get('logout_reason') ?? NaN);
@@ -42,7 +42,7 @@ function readLogoutReason() {
 async function openStorage() {
   if (faultOn('partial-profile')) localStorage.removeItem('last-wid-md');
   if (faultOn('quota')) throw new Error('QuotaExceededError');
-  // Without the own id the databases are those of nobody.
+  // Without the own id the databases belong to nobody.
   if (!storage.lastWid()) await storage.deleteDatabases();
   await storage.openDatabases();
   const known = await loadKeys();

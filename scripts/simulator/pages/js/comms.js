@@ -10,13 +10,13 @@ import * as pairing from './pairing.js';
 import * as session from './session.js';
 import { pageId } from './instrument.js';
 
-// Seconds between attempts, and then ten for ever.
+// Seconds between attempts; the last one repeats.
 const BACK_OFF = [1, 1, 2, 3, 5, 8, 10];
 const CONNECT_LIMIT = 20_000;
 const HEALTH_CHECK = 15_000;
 const DEAD_SOCKET = 20_000;
 const PROBE_LIMIT = 10_000;
-// However fast the clock, a busy machine is not taken for a dead network.
+// However fast the clock runs, a busy machine must not look like a dead network.
 const PATIENCE = 3000;
 // A socket that is refused so often while the probe blames a proxy is blocked.
 const PROXY_ATTEMPTS = 3;
@@ -95,8 +95,8 @@ async function hello() {
   });
 }
 
-// The socket has closed. Whether there is a network at all is what the probe
-// says: without one a code stays on the screen, and its clock stops.
+// The socket has closed. The probe finds out whether there is a network at
+// all: without one a code stays on the screen, and its clock stops.
 async function lost() {
   socket = null;
   pairing.stopPairing();
@@ -134,7 +134,7 @@ function backOff() {
   return Math.max(10, scaled(seconds * 1000));
 }
 
-/** What the status probe says, null when there is no network. */
+/** The answer of the status probe, null when there is no network. */
 async function probe() {
   try {
     const response = await fetch('/status.json', { signal: AbortSignal.timeout(Math.max(PATIENCE, scaled(PROBE_LIMIT))) });
@@ -144,7 +144,7 @@ async function probe() {
   }
 }
 
-/** The regular look at the network, which is all that sees it go while a socket stays open. */
+/** Checks the network regularly; nothing else notices that it is gone while a socket stays open. */
 export async function watchNetwork() {
   for (;;) {
     await wait(scaled(HEALTH_CHECK));
@@ -192,8 +192,8 @@ async function paired(message) {
   send({ type: 'pair-answer', ok });
 }
 
-// The phone lets go only after this page has made a passkey, which a browser
-// without a person and an authenticator can't.
+// The phone continues only after this page has created a passkey, which a browser
+// without a person and an authenticator can't do.
 function passkeyGate() {
   pairing.stopPairing();
   pairing.setPairingType('SHORTCAKE_PASSKEY');

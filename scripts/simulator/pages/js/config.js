@@ -1,4 +1,4 @@
-// What the server told this page, and the clock that it runs on.
+// What the server has configured for this page, and the clock that it runs on.
 
 const config = JSON.parse(document.querySelector('script[type="application/json"]').textContent);
 
@@ -29,7 +29,7 @@ export function wait(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Runs do after an imitated duration. Returns what clearTimeout takes. */
+/** Runs do after an imitated duration. Returns what clearTimeout needs. */
 export function after(ms, run) {
   return setTimeout(run, scaled(ms));
 }

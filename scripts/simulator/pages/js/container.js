@@ -41,7 +41,7 @@ export class Container {
     return h('div', { style: shown });
   }
 
-  /** Shows a string, and lies an overlay over it: idle, offline or ''. */
+  /** Shows a string, and covers it with an overlay: idle, offline or ''. */
   update(string, overlay) {
     if (overlay !== this.overlay) this.#cover(overlay);
     if (string === this.text) return;
@@ -90,7 +90,7 @@ export class Container {
   }
 }
 
-// Returns what goes into the page in the node's stead.
+// Returns what goes into the page instead of the node.
 function place(node) {
   switch (profile.container.place) {
     case 'open-shadow': case 'closed-shadow': {

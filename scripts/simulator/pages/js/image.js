@@ -1,4 +1,4 @@
-// The image of the code: how it is drawn, and on what.
+// How the code is drawn, and into which element.
 
 import { profile, scaled, wait } from './config.js';
 import { h } from './names.js';
@@ -10,7 +10,7 @@ const LABEL = LABELS[profile.era] ?? 'Scan this QR code to link a device!';
 // Opacity under any overlay, since the page of August 2026.
 const FAINT = '0.04';
 
-/** An empty image of the kind that the profile has. */
+/** An empty element of the kind that the profile has. */
 export function newImage() {
   const style = `display:block;width:${profile.image.size}px;height:${profile.image.size}px`;
   switch (profile.image.element) {
@@ -49,7 +49,7 @@ export async function draw(image, text) {
   return mine === drawing;
 }
 
-/** Calls off a drawing that is still to come. */
+/** Cancels a drawing that has not happened yet. */
 export function stopDrawing() {
   drawing++;
 }

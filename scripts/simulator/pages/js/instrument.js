@@ -1,4 +1,4 @@
-// The page's reports to the simulator, and the orders it takes. It is no part
+// The page's reports to the simulator, and the orders it obeys. It is not part
 // of what is imitated.
 
 import { scaled } from './config.js';
@@ -11,7 +11,7 @@ const NO_FRAME = 250;
 
 // Nesting that overflows the stack of the renderer's layout: Chromium 156 dies
 // of 3000 levels within a second. chrome://crash can't be reached from a page,
-// and running out of memory takes long and much of it.
+// and running out of memory takes long.
 const DEADLY_DEPTH = 5000;
 
 let socket;
@@ -24,7 +24,7 @@ export function hang() {
   for (;;);
 }
 
-/** Kills the renderer, some instants later. */
+/** Kills the renderer, a moment later. */
 export function crash() {
   let nest = document.createElement('div');
   for (let i = 0; i < DEADLY_DEPTH; i++) {
@@ -36,7 +36,7 @@ export function crash() {
   document.body.getBoundingClientRect();
 }
 
-/** Holds every script of the page up until somebody answers. */
+/** Blocks every script of the page until somebody answers. */
 function ask() {
   confirm('Use this window?');
 }

@@ -82,8 +82,8 @@ export class QrScreen {
     else if (!this.frame) this.place.replaceChildren(this.spinner);
   }
 
-  // Who doesn't want to stay logged in gets the code from a page that can keep
-  // nothing.
+  // Without "stay logged in" the code comes from a page that can't store
+  // anything.
   #updateFrame() {
     if (Ui.autologout && !this.frame) {
       this.frame = h('iframe', { src: '/?autologout=1', style: 'border:0;width:290px;height:290px' });

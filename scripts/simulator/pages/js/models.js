@@ -47,7 +47,7 @@ Socket.on('change:state', (_, state) => {
 
 /** What the user interface alone knows. */
 export const Ui = new Model({
-  // special is a screen that no mode stands for, like TEMP_BAN; it wins.
+  // special is a screen without a mode of its own, such as TEMP_BAN; it has precedence.
   special: null,
   // view is qr, phone or code.
   view: 'qr',

@@ -1,5 +1,5 @@
 // One tab at a time: a tab that finds another one alive steps back, until it is
-// told "Use here", which reloads it with the right to take over.
+// ordered "Use here", which reloads it with the right to take over.
 
 import { faultIs, wait } from './config.js';
 import { Ui } from './models.js';
@@ -26,7 +26,7 @@ export function claimTab() {
   location.reload();
 }
 
-/** Whether this tab may go on. A tab that died without a word lets go after a while. */
+/** Whether this tab may continue. A tab that died silently no longer counts after a while. */
 export async function takeMutex(onLost) {
   const claimed = sessionStorage.getItem(CLAIM) !== null;
   sessionStorage.removeItem(CLAIM);
@@ -46,7 +46,7 @@ export async function takeMutex(onLost) {
   addEventListener('storage', ({ key, newValue }) => {
     const holder = key === KEY ? parse(newValue) : null;
     if (!holder || holder.id === pageId) return;
-    // The ping of a tab that doesn't know yet that it has lost.
+    // The ping of a tab that has lost, but doesn't know it yet.
     if (holder.since < since) return;
     clearInterval(pinging);
     Ui.set({ special: 'ANOTHER_SESSION' });

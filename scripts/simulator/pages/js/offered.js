@@ -15,7 +15,7 @@ import * as storage from './storage.js';
 
 const guard = { until: Infinity };
 
-/** Lets the getters of stored values answer, after as many more milliseconds. */
+/** Makes the getters of stored values work after so many milliseconds. */
 export function storageInitialized(delay) {
   guard.until = Date.now() + delay;
 }
@@ -121,7 +121,7 @@ function stubs() {
 }
 
 // The first promise is the message as it was queued here, the second what the
-// server said; the message's ack goes from clock to server to delivered.
+// server answered; the message's ack goes from clock to server to delivered.
 function addAndSendMsgToChat(chat, message) {
   const sent = { ...message, ack: 0 };
   const result = new Promise((resolve) => {

@@ -56,7 +56,7 @@ class Syncing {
   }
 }
 
-// The menu above the chats, whose item asks once more before it logs out.
+// The menu above the chats, whose item asks for confirmation before it logs out.
 function menu() {
   const open = h('div');
   const toggle = () => open.replaceChildren(...(open.firstChild ? [] : [h('ul', { role: 'menu' },

@@ -57,7 +57,7 @@ export async function syncDone() {
   if (faultIs('logout', 'reason')) await logOut(Number(fault('logout').arg));
 }
 
-/** Opened elsewhere: the connection rests until somebody says "Use here". */
+/** Opened elsewhere: the connection rests until somebody presses "Use here". */
 export function conflict() {
   Socket.set({ state: SOCKET_STATE.CONFLICT, stream: SOCKET_STREAM.DISCONNECTED });
   Stream.set({ mode: StreamMode.CONFLICT });

@@ -1,5 +1,5 @@
-// What the page says, by language. English is what was observed; the others say
-// the same in their own words.
+// The texts of the page, by language. English was observed; the others are translations
+// made for the simulator.
 
 import { profile } from './config.js';
 

@@ -15,7 +15,7 @@ const DEPTH = 11;
 let shell;
 let shown = null; // {name, screen}
 
-/** Shows the application in the place of the splash, and follows the models. */
+/** Shows the application instead of the splash, and follows the models. */
 export function startView() {
   for (const model of [Socket, Conn, Stream, NetworkStatus, Ui, advSecretEventEmitter]) model.on('change', schedule);
   if (profile.renamed) {
@@ -72,7 +72,7 @@ function render() {
 }
 
 function reportScreen() {
-  // The iframe of auto-logout speaks for the page around it.
+  // The iframe of auto-logout reports for the page around it.
   const outer = Ui.autologout && shown.name === 'QR' ? { name: 'AUTO_LOGOUT' } : {};
   report({
     state: Socket.state, mode: Stream.mode ?? '', online: NetworkStatus.online, progress: -1, payload: '', offered: '', ref: '',
