@@ -1,7 +1,7 @@
 // Package selectors holds what the worker knows about the page that it drives:
 // names of modules, selectors, texts and addresses. It is data, embedded from
-// selectors.json and replaceable at run time, so that a change of the page is
-// answered by editing a file. Nothing else in the worker names any of it.
+// selectors.json and replaceable at run time, so that editing a file is the answer
+// to a change of the page. Nothing else in the worker names any of it.
 package selectors
 
 import (
@@ -23,23 +23,21 @@ var embedded []byte
 // Set is one such file. It is immutable after Parse, and safe for
 // concurrent use.
 type Set struct {
-	Format        int               `json:"format"`
-	About         string            `json:"about"`
-	Readers       Readers           `json:"readers"`
-	QRPayload     QRPayload         `json:"qr_payload"`
-	URLs          URLs              `json:"urls"`
-	LogoutReasons map[string]string `json:"logout_reasons"`
-	Storage       Storage           `json:"storage"`
-	Loader        Loader            `json:"loader"`
-	Facts         map[Fact]Source   `json:"facts"`
-	Events        []Event           `json:"events"`
-	SocketStates  map[string]Socket `json:"socket_states"`
-	Methods       map[string]Method `json:"link_methods"`
-	Pairing       Pairing           `json:"pairing"`
-	LogOut        LogOut            `json:"log_out"`
-	DOM           DOM               `json:"dom"`
-	Buttons       Buttons           `json:"buttons"`
-	Screens       []Screen          `json:"screens"`
+	Format    int             `json:"format"`
+	About     string          `json:"about"`
+	Readers   Readers         `json:"readers"`
+	QRPayload QRPayload       `json:"qr_payload"`
+	URLs      URLs            `json:"urls"`
+	Storage   Storage         `json:"storage"`
+	Loader    Loader          `json:"loader"`
+	Facts     map[Fact]Source `json:"facts"`
+	Events    []Event         `json:"events"`
+	Words     Words           `json:"words"`
+	Pairing   Pairing         `json:"pairing"`
+	LogOut    LogOut          `json:"log_out"`
+	DOM       DOM             `json:"dom"`
+	Buttons   Buttons         `json:"buttons"`
+	Screens   []Screen        `json:"screens"`
 }
 
 // Readers lists who may find the QR payload.
@@ -76,12 +74,14 @@ type QRPayload struct {
 	ExtraFields int `json:"extra_fields"`
 }
 
-// URLs are parts of addresses that give a page away.
+// URLs are parts of addresses by which a page is recognised.
 type URLs struct {
 	About                 string   `json:"about"`
 	LoggedOut             []string `json:"logged_out"`
 	LogoutReasonParameter string   `json:"logout_reason_parameter"`
-	Unsupported           []string `json:"unsupported"`
+	// LogoutReasons explain the parameter's values.
+	LogoutReasons map[string]string `json:"logout_reasons"`
+	Unsupported   []string          `json:"unsupported"`
 	// Socket are parts of the address of the page's connection to its server.
 	Socket []string `json:"socket"`
 }
@@ -105,7 +105,7 @@ type Loader struct {
 	Registry       string `json:"registry"`
 }
 
-// Fact names something that the page's modules tell.
+// Fact names something that is read from the page's modules.
 type Fact string
 
 // The facts that the observer asks for. A file must say where each comes from,
@@ -142,8 +142,8 @@ type Path struct {
 	Path   string `json:"path"`
 }
 
-// Event is something that an emitter in the page tells its listeners. It only
-// triggers an early look.
+// Event is one that an emitter in the page sends to its listeners. It only
+// triggers an early observation.
 type Event struct {
 	About  string `json:"about"`
 	Module string `json:"module"`
@@ -151,10 +151,17 @@ type Event struct {
 	Event  string `json:"event"`
 }
 
+// Words translate the page's own words.
+type Words struct {
+	About        string            `json:"about"`
+	SocketStates map[string]Socket `json:"socket_states"`
+	LinkMethods  map[string]Method `json:"link_methods"`
+}
+
 // Socket is our word for a state of the page's connection.
 type Socket string
 
-// States of the connection. The empty one means that the modules don't tell.
+// States of the connection. The empty one means that the modules don't answer.
 const (
 	SocketOpening      Socket = "opening"
 	SocketPairing      Socket = "pairing"
@@ -170,7 +177,7 @@ const (
 // Method is our word for the way in which the page means to be linked.
 type Method string
 
-// Ways to link. The empty one means that the modules don't tell.
+// Ways to link. The empty one means that the modules don't answer.
 const (
 	MethodQR      Method = "qr"
 	MethodCode    Method = "code"
@@ -187,7 +194,7 @@ type Call struct {
 	Arguments []any `json:"arguments"`
 }
 
-// Pairing says how a code is had that links a phone without a camera.
+// Pairing is how to get a code that links a phone without a camera.
 type Pairing struct {
 	About string `json:"about"`
 	// CodeSeconds is how long a code can be used.
@@ -195,13 +202,13 @@ type Pairing struct {
 	// Calls are made in order; the last one returns the code.
 	Calls []Call `json:"calls"`
 	// Input takes the phone number; Code shows the code, in CodeAttribute if it
-	// has it, and in its text otherwise; Refusal tells why there is none.
+	// has it, and in its text otherwise; Refusal explains why not.
 	Input         string `json:"input"`
 	Code          string `json:"code"`
 	CodeAttribute string `json:"code_attribute"`
 	Refusal       string `json:"refusal"`
-	// Refusals are told by fragments, in lower case, of an error's name and
-	// message, or of what the page says.
+	// Refusals are recognised by fragments, in lower case, of an error's name and
+	// message, or of the page's text.
 	Refusals Refusals `json:"refusals"`
 }
 
@@ -218,7 +225,7 @@ type Refusal struct {
 	Texts  Texts    `json:"texts"`
 }
 
-// LogOut says how the page is made to end its link.
+// LogOut is how the page is made to end its link.
 type LogOut struct {
 	About string `json:"about"`
 	Calls []Call `json:"calls"`
@@ -253,7 +260,7 @@ type Buttons struct {
 // Texts are fragments in lower case by language ("en", "pt").
 type Texts map[string][]string
 
-// Button is told by a selector, or else by its text or label.
+// Button is recognised by a selector, or else by its text or label.
 type Button struct {
 	About     string   `json:"about"`
 	Selectors []string `json:"selectors,omitempty"`
@@ -263,7 +270,7 @@ type Button struct {
 // ScreenName is our word for a screen of the page.
 type ScreenName string
 
-// The screens that the worker tells apart.
+// The screens that the worker distinguishes.
 const (
 	ScreenMain               ScreenName = "main"
 	ScreenQR                 ScreenName = "qr"
@@ -285,7 +292,7 @@ const (
 	ScreenStorageFailed      ScreenName = "storage_failed"
 )
 
-// Screen says how one screen is told: by any selector, or by any text.
+// Screen is recognised by any of its selectors, or by any of its texts.
 type Screen struct {
 	Name      ScreenName `json:"name"`
 	About     string     `json:"about"`
@@ -304,8 +311,8 @@ func Read(file []byte) (*Set, error) {
 // Default returns the embedded selectors.
 func Default() (*Set, error) { return Parse(embedded) }
 
-// Parse reads a file. Its error says in which line what is wrong; keys that the
-// worker doesn't know are refused, since a misspelt one would silently blind a
+// Parse reads a file. Its error names the line and what is wrong there. Keys that
+// the worker doesn't know are refused, since a misspelt one would silently blind a
 // reader.
 func Parse(data []byte) (*Set, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -317,8 +324,8 @@ func Parse(data []byte) (*Set, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("cannot read selectors: line %d: more follows after the object", lineAt(data, dec.InputOffset()))
 	}
-	if f, bad := k.check(); bad {
-		return nil, fmt.Errorf("cannot read selectors: line %d: %s: %s", lineOf(data, f.path), strings.Join(f.path, "."), f.reason)
+	if flaw := k.check(); flaw.reason != "" {
+		return nil, fmt.Errorf("cannot read selectors: line %d: %s: %s", lineOf(data, strings.Split(flaw.path, ".")), flaw.path, flaw.reason)
 	}
 	return k, nil
 }

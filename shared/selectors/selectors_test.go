@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheEmbeddedSelectorsIsValid(t *testing.T) {
+func TestTheEmbeddedSelectorsAreValid(t *testing.T) {
 	k, err := Default()
 	if err != nil {
 		t.Fatal(err)
@@ -38,10 +38,10 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		{"unknown key", `"splash":`, `"splsh":`, `unknown field "splsh"`},
 		{"wrong type", `"registered": [`, `"registered": [3, `, "cannot unmarshal number"},
 		{"format of another version", `"format": 1,`, `"format": 2,`, "line 2: format: is 2, this worker reads 1"},
-		{"unknown screen", `"name": "conflict"`, `"name": "conflct"`, `"conflct" is none of`},
+		{"unknown screen", `"name": "conflict"`, `"name": "conflct"`, `"conflct" is not one of`},
 		{"missing fact", `"noise_key": {`, `"nose_key": {`, `"noise_key" is missing`},
 		{"unknown state", `"OPENING": "opening"`, `"OPENING": "open"`, "socket_states.OPENING"},
-		{"path that is code", `"path": "Socket.state"`, `"path": "Socket.logout('x')"`, "is no name"},
+		{"path that is code", `"path": "Socket.state"`, `"path": "Socket.logout('x')"`, "is not a name"},
 		{"event path with a call", `"path": "Conn", "event"`, `"path": "Conn()", "event"`, "must be names"},
 		{"text in upper case", `"service unavailable"`, `"Service unavailable"`, "must be in lower case"},
 		{"text that always matches", `"service unavailable"`, `"a"`, "too short"},

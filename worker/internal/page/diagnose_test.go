@@ -9,9 +9,9 @@ import (
 	"session-manager/shared/rpc"
 )
 
-func TestADiagnosisShowsWhatThePageIsMadeOfAndNoSecret(t *testing.T) {
+func TestDiagnosisShowsThePageWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	login := loginOf("NotInTheDiagnosis")
+	payload := payloadOf("NotInTheDiagnosis")
 	r := openPlain(t, `<!doctype html><title>x</title><body>
 		<div id="landing" class="a b c" data-testid="link-device-qr-code"><canvas role="img" aria-label="Scan this QR code"></canvas></div>
 		<p>Scan to log in</p><p>+54 9 11 5000 0000</p><p aria-label="Enter code on phone: A,B,C,D,1,2,3,4">ABCD-1234</p><span>K</span>
@@ -20,7 +20,7 @@ func TestADiagnosisShowsWhatThePageIsMadeOfAndNoSecret(t *testing.T) {
 			document.querySelector("section").attachShadow({mode: "closed"}).innerHTML = "<b>inside the shadow</b>";
 			console.warn("a warning of the page", {secret: 1}); console.log("no warning"); console.error("for +5491150000000");
 			fetch("/missing?token=secret").then(() => fetch("http://127.0.0.1:1/")).catch(() => {});
-			setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => document.querySelector("div").setAttribute("data-ref", "`+login+`"), 500); throw new Error("uncaught"); }, 1000);
+			setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => document.querySelector("div").setAttribute("data-ref", "`+payload+`"), 500); throw new Error("uncaught"); }, 1000);
 		</script>`, eager)
 	r.awaitCode(0)
 	d, err := r.page.Diagnose(r.context())
@@ -58,7 +58,7 @@ func TestADiagnosisShowsWhatThePageIsMadeOfAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestTheDiagnosisOfALinkedPageHoldsNoWordOfAChat(t *testing.T) {
+func TestDiagnosisOfALinkedPageHidesChats(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	r.link()
@@ -76,7 +76,7 @@ func TestTheDiagnosisOfALinkedPageHoldsNoWordOfAChat(t *testing.T) {
 	}
 }
 
-func TestTheReadersSayWhyTheyGiveNoCode(t *testing.T) {
+func TestReadersExplainWhyTheyFindNoCode(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Profile: "extra-field", Speed: 5}, fast, eager)
 	r.await(0, "a search", func(rpc.EventBody) bool {

@@ -10,9 +10,9 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// watch looks at a hostile page for a while, and checks that it is looked at in
-// time, that memory stays bounded, and that only its own code is told. It
-// returns what was told.
+// watch observes a hostile page for a while, and checks that it is observed in
+// time, that memory stays bounded, and that only its own code is reported. It
+// returns what was reported.
 func (r *rig) watch(code string, d time.Duration) []event {
 	r.t.Helper()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
@@ -20,13 +20,13 @@ func (r *rig) watch(code string, d time.Duration) []event {
 	for time.Since(start) < d {
 		_, mark = r.await(mark, "more observations", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
 		if age := r.page.MainThreadAge(); age > patience/3 {
-			r.t.Errorf("the page was last looked at %v ago", age)
+			r.t.Errorf("the page was last observed %v ago", age)
 		}
 	}
-	events, _ := r.told.all()
+	events, _ := r.events.all()
 	for _, e := range events {
 		if shown, ok := e.body.(rpc.QRShown); ok && string(shown.Payload) != code {
-			r.t.Error("something else than the code was told")
+			r.t.Error("something other than the code was reported")
 		}
 	}
 	var m runtime.MemStats
@@ -43,36 +43,36 @@ func hurried(o *Options) {
 	o.Timings.Classify.Silence, o.Timings.Classify.Repeat = 200*time.Millisecond, 500*time.Millisecond
 }
 
-func TestAHostilePageIsLookedAtInTime(t *testing.T) {
+func TestHostilePageIsObservedInTime(t *testing.T) {
 	t.Parallel()
-	login := loginOf("AmongTheHostile")
-	picture := `<img width=264 height=264 style="position:fixed;left:0;top:0" src="` + pictureOf(t, login) + `">`
-	decoy := pictureOf(t, "https://example.org/")
+	payload := payloadOf("AmongTheHostile")
+	img := `<img width=264 height=264 style="position:fixed;left:0;top:0" src="` + imageOf(t, payload) + `">`
+	decoy := imageOf(t, "https://example.org/")
 	for _, tc := range []struct {
 		name, body string
 		found      bool // the code must be
 	}{
-		{"a canvas of 20,000 pixels", `<canvas width=20000 height=1000></canvas><canvas width=20000 height=20000></canvas>` + picture + `<script>
+		{"a canvas of 20,000 pixels", `<canvas width=20000 height=1000></canvas><canvas width=20000 height=20000></canvas>` + img + `<script>
 			document.querySelector("canvas").getContext("2d").fillRect(0, 0, 20000, 1000)</script>`, true},
-		{"a hundred codes", picture + strings.Repeat(`<img width=120 height=120 style="margin-top:280px" src="`+decoy+`">`, 100), true},
-		{"a code of three thousand letters", `<img width=1000 height=1000 src="` + pictureOf(t, strings.Repeat("k", 2900)) + `">
+		{"a hundred codes", img + strings.Repeat(`<img width=120 height=120 style="margin-top:280px" src="`+decoy+`">`, 100), true},
+		{"a code of three thousand letters", `<img width=1000 height=1000 src="` + imageOf(t, strings.Repeat("k", 2900)) + `">
 			<div data-ref="2@` + strings.Repeat("A", 3000) + `">x</div>`, false},
-		{"an attribute of 5 MB", `<div>x</div>` + picture + `<script>document.querySelector("div").setAttribute("data-ref", "2@".padEnd(5e6, "A"))</script>`, true},
+		{"an attribute of 5 MB", `<div>x</div>` + img + `<script>document.querySelector("div").setAttribute("data-ref", "2@".padEnd(5e6, "A"))</script>`, true},
 		{"50 MB of elements", `<script>
 			const text = "t".repeat(2000);
 			for (let i = 0; i < 250; i++) {
 				const box = document.createElement("div"); box.style.cssText = "height:20px;content-visibility:hidden";
 				for (let j = 0; j < 100; j++) { const e = document.createElement("p"); e.textContent = text; box.append(e); }
 				document.body.append(box);
-			}</script>` + picture, true},
-		{"changes at full speed", `<div data-ref="` + login + `">x</div><p></p><script>
+			}</script>` + img, true},
+		{"changes at full speed", `<div data-ref="` + payload + `">x</div><p></p><script>
 			const c = new MessageChannel(); let n = 0;
 			c.port1.onmessage = () => {
 				for (let i = 0; i < 200; i++) { n++; document.querySelector("p").style.left = n + "px"; document.querySelector("p").textContent = n; }
 				c.port2.postMessage(0);
 			};
 			c.port2.postMessage(0)</script>`, true},
-		{"events at full speed", `<div data-ref="` + login + `">x</div><script>
+		{"events at full speed", `<div data-ref="` + payload + `">x</div><script>
 			let listener = () => {};
 			window.importNamespace = window.require = (name) => ({ Conn: { on: (_, f) => { listener = f } }, Socket: { on: (_, f) => { listener = f } } });
 			const c = new MessageChannel();
@@ -85,9 +85,9 @@ func TestAHostilePageIsLookedAtInTime(t *testing.T) {
 			if tc.found {
 				r.awaitCode(0)
 			}
-			before, events := runtime.NumGoroutine(), r.watch(login, time.Second)
+			before, events := runtime.NumGoroutine(), r.watch(payload, time.Second)
 			if n := len(events); n > 100 {
-				t.Errorf("%d events were told", n)
+				t.Errorf("%d events were reported", n)
 			}
 			if after := runtime.NumGoroutine(); after > before+50 {
 				t.Errorf("from %d to %d goroutines", before, after)

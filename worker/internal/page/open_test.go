@@ -36,7 +36,7 @@ func silence(t *testing.T) string {
 	return srv.URL
 }
 
-func TestAPageThatCanNotBeLoadedIsToldAndLoadedAgain(t *testing.T) {
+func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 	t.Parallel()
 	refusing, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +62,7 @@ func TestAPageThatCanNotBeLoadedIsToldAndLoadedAgain(t *testing.T) {
 		case 2:
 			panic(http.ErrAbortHandler)
 		default:
-			_, _ = fmt.Fprintf(w, `<body><div data-ref="%s">x</div>`, loginOf("AfterTheErrors"))
+			_, _ = fmt.Fprintf(w, `<body><div data-ref="%s">x</div>`, payloadOf("AfterTheErrors"))
 		}
 	}))
 	t.Cleanup(broken.Close)
@@ -72,7 +72,7 @@ func TestAPageThatCanNotBeLoadedIsToldAndLoadedAgain(t *testing.T) {
 		heals     bool
 	}{
 		{"connection refused", refused, reason.NetworkUnreachable, false},
-		{"unknown host", "http://whatever.invalid/", reason.NetworkUnreachable, false},
+		{"unknown host", "http://nowhere.invalid/", reason.NetworkUnreachable, false},
 		{"certificate", untrusted.URL, reason.CertificateInvalid, false},
 		{"server error", broken.URL, reason.HTTPError, true},
 	} {
@@ -87,7 +87,7 @@ func TestAPageThatCanNotBeLoadedIsToldAndLoadedAgain(t *testing.T) {
 			if !tc.heals {
 				return
 			}
-			if shown, _ := r.awaitCode(mark); string(shown.Payload) != loginOf("AfterTheErrors") {
+			if shown, _ := r.awaitCode(mark); string(shown.Payload) != payloadOf("AfterTheErrors") {
 				t.Errorf("got %+v", shown)
 			}
 		})
@@ -135,7 +135,7 @@ func TestRunEndsWhenChromeDies(t *testing.T) {
 	r.awaitEnd(reason.PageCrashed)
 }
 
-func TestACrashIsSeenByAChromeThatHasLostItsZygotes(t *testing.T) {
+func TestCrashIsSeenWithoutZygotes(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
 	r.open(func(o *Options) { o.Timings.Deadline = patience })
@@ -152,18 +152,18 @@ func TestACrashIsSeenByAChromeThatHasLostItsZygotes(t *testing.T) {
 func TestDialogsDoNotStopThePage(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.Take(t)}
-	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+loginOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
+	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+payloadOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
 	r.open()
-	if shown, _ := r.awaitCode(0); string(shown.Payload) != loginOf("AfterTheDialog") {
+	if shown, _ := r.awaitCode(0); string(shown.Payload) != payloadOf("AfterTheDialog") {
 		t.Fatalf("got %+v", shown)
 	}
 }
 
-func TestThePageCanNotSeeThatItIsWatched(t *testing.T) {
+func TestPageCannotDetectTheObserver(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.Take(t)}
-	// The page shows a code when it finds something of ours, and another when it
-	// has looked for it for a while in vain.
+	// The page shows a code when it finds a trace of the worker, and another when it
+	// has found none for a while.
 	r.url = plain(t, `<body><script>
 		const before = new Set(Reflect.ownKeys(window));
 		const show = (s) => { document.body.innerHTML = '<div data-ref="' + s + '">x</div>' };
@@ -173,11 +173,11 @@ func TestThePageCanNotSeeThatItIsWatched(t *testing.T) {
 		const timer = setInterval(() => {
 			console.debug(bait);
 			const added = Reflect.ownKeys(window).filter((k) => !before.has(k) && !/^(before|show|serialised|bait|rounds|timer)$/.test(String(k)));
-			if (added.length || serialised || navigator.webdriver || typeof hint !== "undefined") { clearInterval(timer); show("`+loginOf("WatchedWatched")+`") }
-			else if (++rounds === 30) { clearInterval(timer); show("`+loginOf("NotWatchedAtAll")+`") }
+			if (added.length || serialised || navigator.webdriver || typeof hint !== "undefined") { clearInterval(timer); show("`+payloadOf("WatchedWatched")+`") }
+			else if (++rounds === 30) { clearInterval(timer); show("`+payloadOf("NotWatchedAtAll")+`") }
 		}, 100)</script>`)
 	r.open(func(o *Options) { o.Disguise = r.browser.Disguise })
-	if shown, _ := r.awaitCode(0); string(shown.Payload) != loginOf("NotWatchedAtAll") {
+	if shown, _ := r.awaitCode(0); string(shown.Payload) != payloadOf("NotWatchedAtAll") {
 		t.Fatal("the page has found something")
 	}
 }

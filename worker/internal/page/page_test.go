@@ -16,7 +16,7 @@ import (
 	"session-manager/worker/internal/page/view"
 )
 
-func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
+func TestPageReportsTheCodeOnTheScreen(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{})
 	shown, _ := r.awaitCode(0)
@@ -25,13 +25,13 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(shown.Payload) != screen.Payload {
-		t.Fatal("the string told is not the one on the screen")
+		t.Fatal("the payload reported is not the one on the screen")
 	}
 	if shown.Reader != "dom" || shown.Seq != 1 || shown.TTL < 55*time.Second || shown.TTL > 62*time.Second {
 		t.Fatalf("got %+v", shown)
 	}
 	phases := []rpc.Phase{}
-	events, _ := r.told.all()
+	events, _ := r.events.all()
 	for _, e := range events {
 		if p, ok := e.body.(rpc.PhaseChanged); ok {
 			phases = append(phases, p.Phase)
@@ -45,9 +45,10 @@ func TestPageTellsTheCodeThatIsOnTheScreen(t *testing.T) {
 	}
 }
 
-// TestARotationIsFollowedAtOnce takes it that no code is found by looking now and
-// then, which would be too late for all of them; how long it takes, the benchmark tells.
-func TestARotationIsFollowedAtOnce(t *testing.T) {
+// TestRotationIsFollowedAtOnce makes sure that codes are not found by occasional
+// observations, which would be too late for all of them; the benchmark measures how
+// long it takes.
+func TestRotationIsFollowedAtOnce(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 10}, func(o *Options) { o.Timings.Interval = 2 * patience })
 	codes := map[rpc.Secret]bool{}
@@ -58,7 +59,7 @@ func TestARotationIsFollowedAtOnce(t *testing.T) {
 	}
 }
 
-func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
+func TestNewSecretWithTheSameReference(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{})
 	first, mark := r.awaitCode(0)
@@ -72,10 +73,10 @@ func TestANewSecretUnderTheSameReferenceIsFollowed(t *testing.T) {
 	// The simulator hears of what was drawn a moment after the worker has seen it.
 	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Payload == string(second.Payload) })
 	if err != nil {
-		t.Fatalf("the string told never came on the screen: %v", err)
+		t.Fatalf("the payload reported never came on the screen: %v", err)
 	}
 	if second.TTL > first.TTL {
-		t.Fatalf("the reference's life began anew: %v after %v", second.TTL, first.TTL)
+		t.Fatalf("the reference's life started again: %v after %v", second.TTL, first.TTL)
 	}
 }
 
@@ -131,7 +132,7 @@ func (r *rig) link() int {
 	return mark
 }
 
-func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
+func TestReloadDoesNotDisconnect(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
@@ -143,15 +144,15 @@ func TestReloadOfALinkedPageIsNoDisconnect(t *testing.T) {
 	if _, err := r.page.views.Await(r.context(), again); err != nil {
 		t.Fatal(err)
 	}
-	events, _ := r.told.all()
+	events, _ := r.events.all()
 	for _, e := range events[mark:] {
 		if o, ok := e.body.(rpc.PageObserved); ok && (o.Condition == rpc.PageDisconnected || o.Condition == rpc.PageLoggedOut || o.Condition == rpc.PageUnlinked) {
-			t.Errorf("told %+v", o)
+			t.Errorf("reported %+v", o)
 		}
 	}
 }
 
-func TestLostNetworkIsToldAndItsReturn(t *testing.T) {
+func TestNetworkLossAndReturnAreReported(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
@@ -165,7 +166,7 @@ func TestLostNetworkIsToldAndItsReturn(t *testing.T) {
 	r.awaitCondition(mark, rpc.PageReady)
 }
 
-func TestACodeIsWithdrawnWhileThereIsNoNetwork(t *testing.T) {
+func TestCodeIsWithdrawnWithoutNetwork(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 1})
 	_, mark := r.awaitCode(0)
@@ -178,7 +179,7 @@ func TestACodeIsWithdrawnWhileThereIsNoNetwork(t *testing.T) {
 	}
 }
 
-func TestLogoutByThePhoneIsToldOnceAndANewCodeFollows(t *testing.T) {
+func TestLogoutByPhoneLeadsToANewCode(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
@@ -204,7 +205,7 @@ func quick(o *Options) {
 // once allows one cure of a kind.
 func once(o *Options) { o.Timings.CureLimit = 1 }
 
-func TestAHangingPageIsCured(t *testing.T) {
+func TestHangingPageIsCured(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, quick)
 	_, mark := r.awaitCode(0)
@@ -218,13 +219,13 @@ func TestAHangingPageIsCured(t *testing.T) {
 	r.awaitCode(mark)
 }
 
-func TestAPageThatHangsAgainAndAgainIsGivenUp(t *testing.T) {
+func TestPageThatKeepsHangingIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := openAlone(t, simulator.Options{Faults: []string{"hang"}, Speed: 20}, quick, once)
 	r.awaitEnd(reason.PageHung)
 }
 
-func TestACrashedPageIsRevived(t *testing.T) {
+func TestCrashedPageIsRevived(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5})
 	_, mark := r.awaitCode(0)
@@ -242,7 +243,7 @@ func crash(r *rig) {
 	go func() { _ = proto.PageCrash{}.Call(page) }()
 }
 
-func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
+func TestPageThatKeepsCrashingIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, once)
 	_, mark := r.awaitCode(0)
@@ -252,7 +253,7 @@ func TestAPageThatCrashesAgainAndAgainIsGivenUp(t *testing.T) {
 	r.awaitEnd(reason.PageCrashed)
 }
 
-func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
+func TestStorageOfOtherSitesIsIgnored(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.Take(t)}
 	elsewhere := plain(t, "<body>captive portal")
@@ -277,10 +278,10 @@ func TestTheStorageOfAnotherSiteEndsNoSession(t *testing.T) {
 	}
 }
 
-func TestNewSelectorsIsUsedWithoutLoadingThePageAgain(t *testing.T) {
+func TestNewSelectorsNeedNoReload(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.Take(t)}
-	r.url = plain(t, `<body><div data-other="`+loginOf("InAnotherAttribute")+`">x</div>`)
+	r.url = plain(t, `<body><div data-other="`+payloadOf("InAnotherAttribute")+`">x</div>`)
 	r.open()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
 	k, err := selectors.Default()

@@ -17,10 +17,10 @@ const (
 	anotherPhone = rpc.Secret("5491150000001")
 )
 
-// byHand takes from the page the module that gives codes.
+// byHand removes the page's module that gives codes.
 const byHand = "modules=missing:WAWebAltDeviceLinkingApi"
 
-// withSelectors has the page looked at with a changed file.
+// withSelectors opens the page with a changed file.
 func withSelectors(t *testing.T, change func(*selectors.Set)) func(*Options) {
 	t.Helper()
 	k, err := selectors.Default()
@@ -53,7 +53,7 @@ func (r *rig) awaitScreen(want func(simulator.Screen) bool) {
 	}
 }
 
-func TestAPairingCodeLinksInsteadOfAScan(t *testing.T) {
+func TestPairingCodeLinksWithoutAScan(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"debug=absent", byHand} {
 		t.Run(way, func(t *testing.T) {
@@ -89,9 +89,9 @@ func (r *rig) pair() int {
 	return mark
 }
 
-// TestAPersonsWayIsFoundInEveryLanguage pairs, ends a conflict and logs out by
+// TestButtonsAreFoundInEveryLanguage pairs, ends a conflict and logs out by
 // nothing but what a person would press.
-func TestAPersonsWayIsFoundInEveryLanguage(t *testing.T) {
+func TestButtonsAreFoundInEveryLanguage(t *testing.T) {
 	t.Parallel()
 	without := withSelectors(t, func(k *selectors.Set) { k.Pairing.Calls, k.LogOut.Calls = nil, nil })
 	for _, profile := range []string{"2026-04", "es", "pt", "de", "ar"} {
@@ -116,7 +116,7 @@ func TestAPersonsWayIsFoundInEveryLanguage(t *testing.T) {
 	}
 }
 
-func TestWhyThereIsNoPairingCodeIsToldAndTheQRComesBack(t *testing.T) {
+func TestRefusedPairingCodeIsExplained(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"debug=absent", byHand} {
 		t.Run(way, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestWhyThereIsNoPairingCodeIsToldAndTheQRComesBack(t *testing.T) {
 	}
 }
 
-func TestTheQRComesBackWhenThePairingCodeHasRunOut(t *testing.T) {
+func TestQRReturnsWhenPairingCodeExpires(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) { k.Pairing.CodeSeconds = 2 }))
 	_, mark := r.awaitCode(0)
@@ -157,7 +157,7 @@ func TestTheQRComesBackWhenThePairingCodeHasRunOut(t *testing.T) {
 	}
 }
 
-func TestTheQRComesBackByLoadingWhenThereIsNoButton(t *testing.T) {
+func TestQRReturnsByReloadWithoutAButton(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) {
 		k.Pairing.CodeSeconds, k.Buttons.WithQR.Texts = 2, selectors.Texts{}
@@ -173,7 +173,7 @@ func TestTheQRComesBackByLoadingWhenThereIsNoButton(t *testing.T) {
 	}
 }
 
-func TestThePairingCodeOfAPhoneIsGivenAgainAndAnotherPhoneGetsAnother(t *testing.T) {
+func TestPairingCodeIsReusedForTheSamePhone(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"debug=absent", byHand} {
 		t.Run(way, func(t *testing.T) {
@@ -199,9 +199,9 @@ func TestThePairingCodeOfAPhoneIsGivenAgainAndAnotherPhoneGetsAnother(t *testing
 	}
 }
 
-// TestAPageThatConnectsAnewIsAskedWhenItCanAsk has the page ignore a press on its
+// TestPairWaitsForTheConnection has the page ignore a press on its
 // button, as it does without a connection.
-func TestAPageThatConnectsAnewIsAskedWhenItCanAsk(t *testing.T) {
+func TestPairWaitsForTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, blind := range map[string]bool{"the connection is known of": false, "nothing is known of it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestAPageThatConnectsAnewIsAskedWhenItCanAsk(t *testing.T) {
 	}
 }
 
-func TestACodeWhoseConnectionIsLostMakesWayForTheQR(t *testing.T) {
+func TestQRReturnsWhenPairingConnectionIsLost(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, fast)
 	r.awaitCode(0)
@@ -243,7 +243,7 @@ func TestACodeWhoseConnectionIsLostMakesWayForTheQR(t *testing.T) {
 	r.awaitCode(mark)
 }
 
-func TestALinkedPageGivesNoPairingCodeAndLogsOut(t *testing.T) {
+func TestLinkedPageRefusesPairingAndLogsOut(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ profile, fault string }{
 		{"", "debug=absent"}, {"", "modules=missing:WAWebSocketModel"}, {"2022", "debug=absent"},

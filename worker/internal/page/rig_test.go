@@ -42,14 +42,14 @@ func TestMain(m *testing.M) {
 // patience bounds every wait of a test. It is far longer than anything takes.
 const patience = 60 * time.Second
 
-// rig is a Chrome, a simulator and what the page told.
+// rig is a Chrome, a simulator and what the page reported.
 type rig struct {
 	t       *testing.T
 	sim     *simulator.Server
 	url     string
 	browser *browser.Browser
 	page    *Page
-	told    *telling
+	events  *recorder
 	stop    context.CancelFunc
 	ended   chan error
 }
@@ -67,22 +67,22 @@ func hasty(o *Options) {
 	o.Timings.Classify.Pace, o.Timings.Classify.Quiet = 20, 2*time.Second
 }
 
-// event is one thing told, and when.
+// event is one report, and when it came.
 type event struct {
 	at   time.Time
 	body rpc.EventBody
 }
 
-// telling keeps the events, and wakes who waits for one.
-type telling struct {
+// recorder keeps the events, and wakes those who wait for one.
+type recorder struct {
 	mu      sync.Mutex
 	events  []event
 	changed chan struct{}
 }
 
-func newRecord() *telling { return &telling{changed: make(chan struct{})} }
+func newRecorder() *recorder { return &recorder{changed: make(chan struct{})} }
 
-func (r *telling) emit(body rpc.EventBody) {
+func (r *recorder) emit(body rpc.EventBody) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, event{time.Now(), body})
@@ -90,7 +90,7 @@ func (r *telling) emit(body rpc.EventBody) {
 	r.changed = make(chan struct{})
 }
 
-func (r *telling) all() ([]event, <-chan struct{}) {
+func (r *recorder) all() ([]event, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]event(nil), r.events...), r.changed
@@ -144,12 +144,12 @@ func openPlain(t *testing.T, body string, change ...func(*Options)) *rig {
 // open opens the rig's page.
 func (r *rig) open(change ...func(*Options)) {
 	r.t.Helper()
-	r.told = newRecord()
+	r.events = newRecorder()
 	options := Options{
 		Browser:  r.browser.Rod(),
 		URL:      r.url,
 		Disguise: r.browser.Disguise,
-		Emit:     r.told.emit,
+		Emit:     r.events.emit,
 		Logger:   slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
@@ -186,7 +186,7 @@ func (r *rig) close() {
 	r.leave()
 }
 
-// awaitEnd waits until Run ends by itself, for this reason.
+// awaitEnd waits until Run ends on its own, for this reason.
 func (r *rig) awaitEnd(want reason.Code) {
 	r.t.Helper()
 	select {
@@ -201,7 +201,7 @@ func (r *rig) awaitEnd(want reason.Code) {
 	}
 }
 
-// leave ends the page, which would go on in its Chrome, and leaves a blank one
+// leave ends the page, which would continue in its Chrome, and leaves a blank one
 // to the next test. The Chrome may be gone, and the page may hang.
 func (r *rig) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -215,7 +215,7 @@ func (r *rig) await(mark int, what string, want func(rpc.EventBody) bool) (event
 	r.t.Helper()
 	deadline := time.After(patience)
 	for {
-		events, changed := r.told.all()
+		events, changed := r.events.all()
 		for i := mark; i < len(events); i++ {
 			if want(events[i].body) {
 				return events[i], i + 1
@@ -231,7 +231,7 @@ func (r *rig) await(mark int, what string, want func(rpc.EventBody) bool) (event
 			if r.sim != nil {
 				screen = r.sim.OnScreen().String()
 			}
-			r.t.Fatalf("waited in vain for %s; the simulator is at %s", what, screen)
+			r.t.Fatalf("waited without success for %s; the simulator is at %s", what, screen)
 		}
 	}
 }

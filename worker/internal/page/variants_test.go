@@ -10,7 +10,7 @@ import (
 	"session-manager/shared/selectors"
 )
 
-func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
+func TestEveryVariantOfThePageIsRead(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ profile, reader string }{
 		{"2022", "dom"},
@@ -24,13 +24,13 @@ func TestEveryEraAndVariantOfThePageIsRead(t *testing.T) {
 		{"empty-data-ref", "modules"},
 		{"closed-shadow", "modules"},
 		{"modules-only", "modules"},
-		{"image-only", ""}, // by the picture, or by the eye when that was drawn too late for it
+		{"image-only", ""}, // from the image, or from a screenshot when that was drawn too late
 	} {
 		t.Run(tc.profile, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Profile: tc.profile, Speed: 5}, eager, func(o *Options) {
 				if tc.reader != "" {
-					o.Timings.Classify.Silence = 0 // the default: pictures are not searched before the cheap readers had their time
+					o.Timings.Classify.Silence = 0 // the default: images are not searched before the cheap readers had their time
 				}
 			})
 			shown, _ := r.awaitCode(0)
@@ -78,7 +78,7 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 			r := open(t, o, hasty)
 			r.await(0, string(tc.reason), func(b rpc.EventBody) bool {
 				if _, ok := b.(rpc.QRShown); ok {
-					t.Error("a code was told")
+					t.Error("a code was reported")
 				}
 				o, ok := b.(rpc.PageObserved)
 				return ok && o.Condition == tc.condition && o.Reason == tc.reason
@@ -152,7 +152,7 @@ func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
 	}
 }
 
-func TestAStuckSyncAndASilentConnectionAreLoadedAgain(t *testing.T) {
+func TestStuckSyncAndSilentConnectionAreReloaded(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		fault string
@@ -179,7 +179,7 @@ func TestAStuckSyncAndASilentConnectionAreLoadedAgain(t *testing.T) {
 	}
 }
 
-func TestTheRemainsOfALoginAreToldWithTheNewCode(t *testing.T) {
+func TestRemainsOfALoginAreReported(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
@@ -196,11 +196,11 @@ func TestTheRemainsOfALoginAreToldWithTheNewCode(t *testing.T) {
 // named calls the simulator by a name: an address can be no party to a passkey.
 func named(o *Options) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost", 1) }
 
-func TestAPasskeyIsToldWithoutItsScreenToo(t *testing.T) {
+func TestPasskeyIsReportedWithoutItsScreen(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(k *selectors.Set){
 		"by the page's link method":     func(*selectors.Set) {},
-		"by its request to the browser": func(k *selectors.Set) { k.Methods = nil },
+		"by its request to the browser": func(k *selectors.Set) { k.Words.LinkMethods = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +224,7 @@ func TestAPasskeyIsToldWithoutItsScreenToo(t *testing.T) {
 	}
 }
 
-func TestALockedPageIsBlocked(t *testing.T) {
+func TestLockedPageIsBlocked(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
@@ -237,8 +237,8 @@ func TestALockedPageIsBlocked(t *testing.T) {
 	r.awaitReason(mark, reason.ScreenLocked)
 }
 
-// TestTheOfflineButtonIsNeverPressed lets the codes run out under both buttons.
-func TestTheOfflineButtonIsNeverPressed(t *testing.T) {
+// TestOfflineButtonIsNeverPressed lets the codes run out under both buttons.
+func TestOfflineButtonIsNeverPressed(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Faults: []string{"overlay=wrong-button"}})
 	_, mark := r.awaitCode(0)

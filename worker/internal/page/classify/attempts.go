@@ -76,7 +76,7 @@ func (s *step) cure() {
 		s.renew()
 	case s.kind == kindConflict:
 		s.takeOver()
-	case traits[s.kind].patience > 0:
+	case traits[s.kind].retry.after > 0:
 		s.load()
 	}
 }
@@ -123,7 +123,7 @@ func (s *step) due(t trait) time.Time {
 	if a.loadsAt.After(from) {
 		from = a.loadsAt
 	}
-	return from.Add(min(t.patience<<min(n, 10), t.patienceMax))
+	return from.Add(min(t.retry.after<<min(n, 10), t.retry.limit))
 }
 
 // renewal is the page being asked for new codes.

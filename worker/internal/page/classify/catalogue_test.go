@@ -52,14 +52,14 @@ func (t trait) reports() string {
 	if t.reason != "" {
 		s += " `" + string(t.reason) + "`"
 	}
-	if t.overdue == 0 {
+	if t.overdue.after == 0 {
 		return s
 	}
-	late := "`" + string(t.lateReason) + "`"
-	if t.late != t.condition {
-		late = string(t.late) + " " + late
+	late := "`" + string(t.overdue.reason) + "`"
+	if t.overdue.condition != t.condition {
+		late = string(t.overdue.condition) + " " + late
 	}
-	return s + "; " + late + " after " + short(t.overdue)
+	return s + "; " + late + " after " + short(t.overdue.after)
 }
 
 // answer is the third column.
@@ -72,21 +72,21 @@ func (t trait) answer(k kind) string {
 		return fmt.Sprintf("taken over (\"Use here\") after %s, at most %d times within %s", short(Timings{}.withDefaults().TakeOver), n, short(takeoverWindow))
 	case k == kindNoNetwork, k == kindOffline:
 		return "none: the page recovers when the network does"
-	case t.good && t.patience == 0:
+	case t.good && t.retry.after == 0:
 		return "–"
-	case t.patience == 0:
+	case t.retry.after == 0:
 		return "none: a person must act"
 	}
 	answer := "reloaded"
 	if t.fresh {
 		answer = "reloaded past the cache"
 	}
-	s := fmt.Sprintf("%s after %s, up to %s", answer, short(t.patience), short(t.patienceMax))
+	s := fmt.Sprintf("%s after %s, up to %s", answer, short(t.retry.after), short(t.retry.limit))
 	switch t.first {
 	case UseHere:
-		s = fmt.Sprintf("\"Use here\" is pressed after %s; then reloaded, up to %s", short(t.patience), short(t.patienceMax))
+		s = fmt.Sprintf("\"Use here\" is pressed after %s; then reloaded, up to %s", short(t.retry.after), short(t.retry.limit))
 	case Return:
-		s = fmt.Sprintf("led back to the QR after %s; then reloaded, up to %s", short(t.patience), short(t.patienceMax))
+		s = fmt.Sprintf("led back to the QR after %s; then reloaded, up to %s", short(t.retry.after), short(t.retry.limit))
 	}
 	if t.giveUp > 0 {
 		s += fmt.Sprintf("; after %d reloads a new Chrome", t.giveUp)

@@ -111,7 +111,8 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 		})
 	}
 	s.h.qr.read(o, now, c.t.ImageHold)
-	s.kind = s.h.account.doubt(s.classify(), o, now)
+	known := evidence{o, s.h.account.registered, s.h.account.connected, s.h.qr.seen()}
+	s.kind = s.h.account.doubt(known.classify(c.t.Quiet), o, now)
 	var code candidate
 	if s.kind == kindNoCode {
 		code = s.assess()
@@ -206,8 +207,8 @@ func (s *step) describe() rpc.PageObserved {
 		Condition: t.condition, Reason: t.reason, Detail: t.detail,
 		Progress: s.o.Drawn.Progress, Registered: s.h.account.registered, PageVersion: s.o.Modules.Version,
 	}
-	if t.overdue > 0 && s.now.Sub(s.h.attempts.since(s.kind)) >= t.overdue {
-		r.Condition, r.Reason = t.late, t.lateReason
+	if late := t.overdue; late.after > 0 && s.now.Sub(s.h.attempts.since(s.kind)) >= late.after {
+		r.Condition, r.Reason = late.condition, late.reason
 	}
 	switch s.kind {
 	case kindConflict:

@@ -16,7 +16,7 @@ var epoch = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 // yes and no are what a *bool points to.
 var yes, no = new(true), new(false)
 
-// look returns a document that is loaded, online and unlinked, changed by each
+// observed returns a document that is loaded, online and unlinked, changed by each
 // of change.
 func observed(change ...func(*Observation)) Observation {
 	o := Observation{
@@ -33,43 +33,43 @@ func observed(change ...func(*Observation)) Observation {
 }
 
 func on(names ...selectors.ScreenName) func(*Observation) {
-	return func(l *Observation) {
+	return func(o *Observation) {
 		for _, n := range names {
-			l.Drawn.Screens = append(l.Drawn.Screens, Sign{Name: n})
+			o.Drawn.Screens = append(o.Drawn.Screens, Sign{Name: n})
 		}
 	}
 }
 
 func byText(names ...selectors.ScreenName) func(*Observation) {
-	return func(l *Observation) {
+	return func(o *Observation) {
 		for _, n := range names {
-			l.Drawn.Screens = append(l.Drawn.Screens, Sign{Name: n, Text: true})
+			o.Drawn.Screens = append(o.Drawn.Screens, Sign{Name: n, Text: true})
 		}
 	}
 }
 
 func socket(s selectors.Socket) func(*Observation) {
-	return func(l *Observation) { l.Modules.Socket = s }
+	return func(o *Observation) { o.Modules.Socket = s }
 }
 
-func registered(l *Observation) { l.Storage.Registered = yes }
+func registered(o *Observation) { o.Storage.Registered = yes }
 
-func synced(l *Observation) { l.Modules.HasSynced = yes }
+func synced(o *Observation) { o.Modules.HasSynced = yes }
 
-func notSynced(l *Observation) { l.Modules.HasSynced = no }
+func notSynced(o *Observation) { o.Modules.HasSynced = no }
 
-func offline(l *Observation) { l.Online = false }
+func offline(o *Observation) { o.Online = false }
 
 // noModules is a page whose modules are not to be had.
-func noModules(l *Observation) {
-	l.Modules.Socket, l.Modules.Loader, l.Modules.HasSynced, l.Modules.Version = "", false, nil, ""
+func noModules(o *Observation) {
+	o.Modules.Socket, o.Modules.Loader, o.Modules.HasSynced, o.Modules.Version = "", false, nil, ""
 }
 
 // shows makes a reader find the code of that name, whose reference is the part
 // before the slash.
 func shows(r selectors.Reader, name string) func(*Observation) {
-	return func(l *Observation) {
-		l.Readings = append(l.Readings, Reading{Reader: r, Found: true, Code: code(name)})
+	return func(o *Observation) {
+		o.Readings = append(o.Readings, Reading{Reader: r, Found: true, Code: code(name)})
 	}
 }
 
@@ -79,40 +79,40 @@ func code(name string) qrpayload.Code {
 }
 
 func nothing(r selectors.Reader) func(*Observation) {
-	return func(l *Observation) { l.Readings = append(l.Readings, Reading{Reader: r}) }
+	return func(o *Observation) { o.Readings = append(o.Readings, Reading{Reader: r}) }
 }
 
 func ttl(ref string, d time.Duration) func(*Observation) {
-	return func(l *Observation) { l.Modules.Ref, l.Modules.RefTTL = qrpayload.Ref(ref), d }
+	return func(o *Observation) { o.Modules.Ref, o.Modules.RefTTL = qrpayload.Ref(ref), d }
 }
 
-// codeUntil says that we have asked for a pairing code, and until when it lives.
+// codeUntil is an observation after a pairing code was asked for, which lives as long.
 func codeUntil(seconds float64) func(*Observation) {
-	return func(l *Observation) { l.PairingUntil = epoch.Add(time.Duration(seconds * float64(time.Second))) }
+	return func(o *Observation) { o.PairingUntil = epoch.Add(time.Duration(seconds * float64(time.Second))) }
 }
 
-func quiet(d time.Duration) func(*Observation) { return func(l *Observation) { l.Quiet = d } }
+func quiet(d time.Duration) func(*Observation) { return func(o *Observation) { o.Quiet = d } }
 
 func method(m selectors.Method) func(*Observation) {
-	return func(l *Observation) { l.Modules.Method = m }
+	return func(o *Observation) { o.Modules.Method = m }
 }
 
 func TestEachScreenHasItsCondition(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
-		look      Observation
+		seen      Observation
 		after     time.Duration // for how long the page has been so
 		condition rpc.Condition
 		reason    reason.Code
 	}{
-		{"splash", observed(func(l *Observation) { l.Drawn.Splash, l.Drawn.Mount = true, false }), 0, rpc.PageLoading, reason.PageLoading},
-		{"splash that hangs", observed(func(l *Observation) { l.Drawn.Splash, l.Drawn.Mount = true, false }), time.Minute, rpc.PageLoading, reason.PageLoadFailed},
-		{"blank", observed(func(l *Observation) { l.Drawn.Mount = false }), 0, rpc.PageLoading, reason.PageLoading},
-		{"a page that is none we know", observed(func(l *Observation) { l.Drawn.Mount = false }), time.Minute, rpc.PageBlocked, reason.PageUnrecognised},
-		{"network error", observed(func(l *Observation) { l.Navigation.ErrorPage, l.Storage.Registered = true, nil }), 0, rpc.PageLoading, reason.NetworkUnreachable},
-		{"server error", observed(func(l *Observation) { l.Navigation.Status, l.Drawn.Mount = 502, false }), 0, rpc.PageLoading, reason.HTTPError},
-		{"unsupported browser", observed(byText(selectors.ScreenUnsupported), func(l *Observation) { l.Drawn.Mount, l.Modules.Loader = false, false }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
-		{"missing capability", observed(func(l *Observation) { l.Navigation.UnsupportedURL = true }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
+		{"splash", observed(func(o *Observation) { o.Drawn.Splash, o.Drawn.Mount = true, false }), 0, rpc.PageLoading, reason.PageLoading},
+		{"splash that hangs", observed(func(o *Observation) { o.Drawn.Splash, o.Drawn.Mount = true, false }), time.Minute, rpc.PageLoading, reason.PageLoadFailed},
+		{"blank", observed(func(o *Observation) { o.Drawn.Mount = false }), 0, rpc.PageLoading, reason.PageLoading},
+		{"an unknown page", observed(func(o *Observation) { o.Drawn.Mount = false }), time.Minute, rpc.PageBlocked, reason.PageUnrecognised},
+		{"network error", observed(func(o *Observation) { o.Navigation.ErrorPage, o.Storage.Registered = true, nil }), 0, rpc.PageLoading, reason.NetworkUnreachable},
+		{"server error", observed(func(o *Observation) { o.Navigation.Status, o.Drawn.Mount = 502, false }), 0, rpc.PageLoading, reason.HTTPError},
+		{"unsupported browser", observed(byText(selectors.ScreenUnsupported), func(o *Observation) { o.Drawn.Mount, o.Modules.Loader = false, false }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
+		{"missing capability", observed(func(o *Observation) { o.Navigation.UnsupportedURL = true }), 0, rpc.PageBlocked, reason.UnsupportedBrowser},
 
 		{"code on the screen", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"code, without modules", observed(on(selectors.ScreenQR), shows(selectors.ReaderDOM, "a/1"), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
@@ -122,19 +122,19 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"no code, without modules", observed(byText(selectors.ScreenQR), noModules), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
 		{"used up codes", observed(on(selectors.ScreenQR), socket(selectors.SocketIdle), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"code while offline", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), offline), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
-		{"offline overlay, without modules", observed(on(selectors.ScreenQR), shows(selectors.ReaderDOM, "a/1"), noModules, func(l *Observation) { l.Drawn.Buttons = []string{ButtonOffline} }), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"offline overlay, without modules", observed(on(selectors.ScreenQR), shows(selectors.ReaderDOM, "a/1"), noModules, func(o *Observation) { o.Drawn.Buttons = []string{ButtonOffline} }), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"offline before login", observed(byText(selectors.ScreenOffline), noModules), 0, rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"phone number entry", observed(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired)), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"phone number entry, without modules", observed(byText(selectors.ScreenPhoneEntry), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"link code", observed(on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)), time.Minute, rpc.PageUnlinked, reason.PairingCodeShown},
 		{"link code that only we know of", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), codeUntil(180)), 0, rpc.PageUnlinked, reason.PairingCodeShown},
 		{"link code that was used", observed(registered, on(selectors.ScreenPhoneCode), socket(selectors.SocketOpening), codeUntil(180)), 0, rpc.PageLoading, reason.Reconnecting},
-		{"auto-logout frame", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(l *Observation) { l.Drawn.AutoLogoutFrame = true }), 0, rpc.PageUnlinked, reason.QRUnreadable},
+		{"auto-logout frame", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(o *Observation) { o.Drawn.AutoLogoutFrame = true }), 0, rpc.PageUnlinked, reason.QRUnreadable},
 		{"database failed", observed(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed)), 0, rpc.PageUnlinked, reason.StorageFailed},
 		{"database failed earlier", observed(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"storage keys before the scan only", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"login in storage, but a code is asked for all the same", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), registered), 12 * time.Second, rpc.PageUnlinked, reason.ScanQR},
-		{"only a picture of a code", observed(shows(selectors.ReaderScreenshot, "a/1"), noModules, func(l *Observation) { l.Drawn.Mount = false }), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"only an image of a code", observed(shows(selectors.ReaderScreenshot, "a/1"), noModules, func(o *Observation) { o.Drawn.Mount = false }), 0, rpc.PageUnlinked, reason.ScanQR},
 
 		{"linked at an earlier start, and a code for a moment", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), registered), 0, rpc.PageLoading, reason.Reconnecting},
 		{"connecting at start", observed(registered, socket(selectors.SocketOpening)), 0, rpc.PageLoading, reason.Reconnecting},
@@ -172,7 +172,7 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			j, h, now := New(Timings{}), History{}, epoch
 			for {
-				h, _ = j.Next(h, at(tc.look, now), now)
+				h, _ = j.Next(h, at(tc.seen, now), now)
 				if now.Sub(epoch) >= tc.after {
 					break
 				}
@@ -186,18 +186,18 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 }
 
 // at stamps the readings.
-func at(l Observation, now time.Time) Observation {
-	readings := append([]Reading(nil), l.Readings...)
+func at(o Observation, now time.Time) Observation {
+	readings := append([]Reading(nil), o.Readings...)
 	for i := range readings {
 		readings[i].At = now
 	}
-	l.Readings = readings
-	return l
+	o.Readings = readings
+	return o
 }
 
-func TestEveryReasonThatIsToldIsInTheCatalogue(t *testing.T) {
+func TestEveryReasonIsDescribed(t *testing.T) {
 	for k, tr := range traits {
-		for _, c := range []reason.Code{tr.reason, tr.lateReason} {
+		for _, c := range []reason.Code{tr.reason, tr.overdue.reason} {
 			if c != "" && reason.Describe(c).Message == string(c) {
 				t.Errorf("kind %d: no text for %q", k, c)
 			}
@@ -208,7 +208,7 @@ func TestEveryReasonThatIsToldIsInTheCatalogue(t *testing.T) {
 	}
 }
 
-func TestAnObservationIsToldOnChangeAndAgainWhenOld(t *testing.T) {
+func TestObservationIsReportedOnChangeAndRepeated(t *testing.T) {
 	j, h := New(Timings{}), History{}
 	count := func(l Observation, now time.Time) int {
 		var v Decision
@@ -224,7 +224,7 @@ func TestAnObservationIsToldOnChangeAndAgainWhenOld(t *testing.T) {
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	for _, step := range []struct {
 		after time.Duration
-		look  Observation
+		seen  Observation
 		want  int
 	}{
 		{0, ready, 1},
@@ -234,13 +234,13 @@ func TestAnObservationIsToldOnChangeAndAgainWhenOld(t *testing.T) {
 		{12 * time.Second, ready, 0},
 		{13 * time.Second, observed(registered, socket(selectors.SocketOpening)), 1},
 	} {
-		if got := count(step.look, epoch.Add(step.after)); got != step.want {
-			t.Errorf("after %v: told %d times, want %d", step.after, got, step.want)
+		if got := count(step.seen, epoch.Add(step.after)); got != step.want {
+			t.Errorf("after %v: reported %d times, want %d", step.after, got, step.want)
 		}
 	}
 }
 
-func TestLogoutIsToldBeforeWhatComesAfterIt(t *testing.T) {
+func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 	j := New(Timings{})
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"))
@@ -248,20 +248,20 @@ func TestLogoutIsToldBeforeWhatComesAfterIt(t *testing.T) {
 		name string
 		next Observation
 	}{
-		{"seen by its address", func() Observation { l := qr; l.Document, l.Navigation.LoggedOut = 1, &Logout{Detail: "why"}; return l }()},
+		{"seen by its address", func() Observation { o := qr; o.Document, o.Navigation.LoggedOut = 1, &Logout{Detail: "why"}; return o }()},
 		{"seen by the storage", qr},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h, _ := j.Next(History{}, ready, epoch)
 			h, v := j.Next(h, at(tc.next, epoch.Add(time.Second)), epoch.Add(time.Second))
-			var told []rpc.PageObserved
+			var reports []rpc.PageObserved
 			for _, e := range v.Events {
 				if o, ok := e.(rpc.PageObserved); ok {
-					told = append(told, o)
+					reports = append(reports, o)
 				}
 			}
-			if len(told) != 2 || told[0].Condition != rpc.PageLoggedOut || told[0].Registered || told[1].Condition != rpc.PageUnlinked || told[1].Reason != reason.LoggedOut {
-				t.Fatalf("told %+v", told)
+			if len(reports) != 2 || reports[0].Condition != rpc.PageLoggedOut || reports[0].Registered || reports[1].Condition != rpc.PageUnlinked || reports[1].Reason != reason.LoggedOut {
+				t.Fatalf("reported %+v", reports)
 			}
 			_, v = j.Next(h, at(ready, epoch.Add(time.Minute)), epoch.Add(time.Minute))
 			if o := v.Events[len(v.Events)-1].(rpc.PageObserved); o.Condition != rpc.PageReady {
@@ -271,10 +271,10 @@ func TestLogoutIsToldBeforeWhatComesAfterIt(t *testing.T) {
 	}
 }
 
-func TestFromTheScanToReadyThePageIsSyncing(t *testing.T) {
+func TestPageIsSyncingFromScanToReady(t *testing.T) {
 	j, h := New(Timings{}), History{}
 	for i, step := range []struct {
-		look Observation
+		seen Observation
 		want rpc.Condition
 	}{
 		{observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), rpc.PageUnlinked},
@@ -285,14 +285,14 @@ func TestFromTheScanToReadyThePageIsSyncing(t *testing.T) {
 		{observed(socket(selectors.SocketOpening), registered), rpc.PageDisconnected},
 	} {
 		now := epoch.Add(time.Duration(i) * time.Second)
-		h, _ = j.Next(h, at(step.look, now), now)
+		h, _ = j.Next(h, at(step.seen, now), now)
 		if h.reported.last.Condition != step.want {
 			t.Fatalf("step %d: got %+v, want %s", i, h.reported.last, step.want)
 		}
 	}
 }
 
-func TestALostConnectionIsReconnectingOnlyAfterThereWasOne(t *testing.T) {
+func TestOnlyALostConnectionIsReconnecting(t *testing.T) {
 	j := New(Timings{})
 	opening := observed(registered, socket(selectors.SocketOpening))
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
@@ -304,6 +304,6 @@ func TestALostConnectionIsReconnectingOnlyAfterThereWasOne(t *testing.T) {
 	opening.Document = 1
 	reloaded, _ := j.Next(h, opening, epoch.Add(time.Second))
 	if reloaded.reported.last.Condition != rpc.PageLoading {
-		t.Fatalf("a reload was told as %+v", reloaded.reported.last)
+		t.Fatalf("a reload was reported as %+v", reloaded.reported.last)
 	}
 }

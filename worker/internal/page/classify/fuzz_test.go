@@ -8,8 +8,8 @@ import (
 	"session-manager/shared/selectors"
 )
 
-// lookFrom makes a look of three bytes.
-func lookFrom(a, b, c byte, now time.Time) Observation {
+// observationFrom makes an observation of three bytes.
+func observationFrom(a, b, c byte, now time.Time) Observation {
 	sockets := []selectors.Socket{
 		"", selectors.SocketOpening, selectors.SocketPairing, selectors.SocketUnpaired, selectors.SocketIdle,
 		selectors.SocketConnected, selectors.SocketConflict, selectors.SocketLocked,
@@ -18,44 +18,44 @@ func lookFrom(a, b, c byte, now time.Time) Observation {
 		selectors.ScreenQR, selectors.ScreenMain, selectors.ScreenPhoneCode, selectors.ScreenPhoneEntry,
 		selectors.ScreenConflict, selectors.ScreenOtherTab, selectors.ScreenSyncing, selectors.ScreenPasskey,
 	}
-	l := Observation{
+	o := Observation{
 		Document: int(a & 1), Online: a&2 == 0, Busy: a&16 != 0,
 		Drawn:   Drawn{Mount: a&4 == 0, Opacity: 1, Progress: int(c) - 1},
 		Storage: Storage{Remains: a&8 != 0},
 	}
-	l.Modules.Socket = sockets[b&7]
-	l.Drawn.Screens = []Sign{{Name: screens[b>>3&7], Text: b&64 != 0}}
+	o.Modules.Socket = sockets[b&7]
+	o.Drawn.Screens = []Sign{{Name: screens[b>>3&7], Text: b&64 != 0}}
 	switch a >> 5 & 3 {
 	case 1:
-		l.Storage.Registered = yes
+		o.Storage.Registered = yes
 	case 2:
-		l.Storage.Registered = no
+		o.Storage.Registered = no
 	}
 	names := []string{"a/1", "a/2", "b/1", "c/1"}
 	if b&128 != 0 {
-		shows(selectors.ReaderDOM, names[c&3])(&l)
+		shows(selectors.ReaderDOM, names[c&3])(&o)
 	}
 	if a&128 != 0 {
-		shows(selectors.ReaderModules, names[c>>2&3])(&l)
+		shows(selectors.ReaderModules, names[c>>2&3])(&o)
 	}
 	if c&16 != 0 {
-		l.Modules.RefTTL, l.Modules.Ref = 20*time.Second, "a"
+		o.Modules.RefTTL, o.Modules.Ref = 20*time.Second, "a"
 	}
 	if c&32 != 0 {
-		l.PairingUntil = epoch.Add(time.Minute)
+		o.PairingUntil = epoch.Add(time.Minute)
 	}
 	if c&64 != 0 {
-		l.Drawn.Buttons = []string{ButtonReload}
+		o.Drawn.Buttons = []string{ButtonReload}
 	}
 	if c&128 != 0 {
-		l.Quiet = 2 * time.Minute
+		o.Quiet = 2 * time.Minute
 	}
-	return at(l, now)
+	return at(o, now)
 }
 
-// FuzzNext plays any looks in any order. Whatever they are, a code is told only
-// with a life, an end only after a code, and no more is pressed than an hour
-// allows.
+// FuzzNext plays any observations in any order. A code is only reported with a
+// life, its end only after a code, and a session is taken over no more often than
+// an hour allows.
 func FuzzNext(f *testing.F) {
 	f.Add([]byte{0, 0x83, 0, 2, 0, 0x83, 1, 30})
 	f.Add([]byte{0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60})
@@ -66,27 +66,12 @@ func FuzzNext(f *testing.F) {
 		for ; len(data) >= 4; data = data[4:] {
 			now = now.Add(time.Duration(data[3]) * time.Second)
 			var v Decision
-			h, v = j.Next(h, lookFrom(data[0], data[1], data[2], now), now)
+			h, v = j.Next(h, observationFrom(data[0], data[1], data[2], now), now)
 			for _, e := range v.Events {
-				switch e := e.(type) {
-				case rpc.QRShown:
-					if e.TTL <= 0 || e.Payload == "" {
-						t.Fatalf("told %+v", e)
-					}
-					shown = true
-				case rpc.QRGone:
-					if !shown || e.Cause == "" {
-						t.Fatalf("told %+v without a code", e)
-					}
-					shown = false
-				case rpc.PageObserved:
-					if e.Condition == "" || e.Condition == rpc.PageReady && shown {
-						t.Fatalf("told %+v", e)
-					}
-				}
+				shown = checkEvent(t, e, shown)
 			}
 			if shown != (v.Cause == "") {
-				t.Fatalf("a code is told: %v, but the cause is %q", shown, v.Cause)
+				t.Fatalf("a code is reported: %v, but the cause is %q", shown, v.Cause)
 			}
 			if v.Action == UseHere && v.Why == "conflict" && now.Sub(epoch) < time.Hour {
 				if presses++; presses > len(takeovers{})+1 {
@@ -95,4 +80,26 @@ func FuzzNext(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkEvent checks an event, and returns whether a code is offered after it.
+func checkEvent(t *testing.T, e rpc.EventBody, shown bool) bool {
+	t.Helper()
+	switch e := e.(type) {
+	case rpc.QRShown:
+		if e.TTL <= 0 || e.Payload == "" {
+			t.Fatalf("reported %+v", e)
+		}
+		return true
+	case rpc.QRGone:
+		if !shown || e.Cause == "" {
+			t.Fatalf("reported %+v without a code", e)
+		}
+		return false
+	case rpc.PageObserved:
+		if e.Condition == "" || e.Condition == rpc.PageReady && shown {
+			t.Fatalf("reported %+v", e)
+		}
+	}
+	return shown
 }

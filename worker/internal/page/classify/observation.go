@@ -65,7 +65,7 @@ type Drawn struct {
 	Progress int
 	// Buttons are the kinds of those that cover the code.
 	Buttons []string
-	// Opacity of the code's image, 1 when there is none.
+	// Opacity of the code's image, 1 without one.
 	Opacity float64
 	// AutoLogoutFrame is true when the code shown is that of a frame whose
 	// session would not be kept.

@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"slices"
 	"time"
 
 	"session-manager/shared/rpc"
@@ -60,29 +61,21 @@ type life struct {
 }
 
 // lives are those of the latest references, newest last.
-type lives [8]life
+type lives []life
 
 func (ls lives) find(ref qrpayload.Ref) (life, bool) {
-	for i := len(ls) - 1; i >= 0; i-- {
-		if ls[i].ref == ref {
-			return ls[i], true
-		}
+	i := slices.IndexFunc(ls, func(l life) bool { return l.ref == ref })
+	if i < 0 {
+		return life{}, false
 	}
-	return life{}, false
+	return ls[i], true
 }
 
-// with returns ls with l as its newest, in place of an older one of its ref.
+// with returns a copy with l as its newest, in place of an older one of its ref.
 func (ls lives) with(l life) lives {
-	kept := make([]life, 0, len(ls)+1)
-	for _, old := range ls {
-		if old.ref != l.ref {
-			kept = append(kept, old)
-		}
-	}
-	kept = append(kept, l)
-	var next lives
-	copy(next[:], kept[max(0, len(kept)-len(next)):])
-	return next
+	const most = 8
+	kept := append(slices.DeleteFunc(slices.Clone(ls), func(old life) bool { return old.ref == l.ref }), l)
+	return kept[max(0, len(kept)-most):]
 }
 
 // offer is the code that was last reported.
@@ -179,18 +172,16 @@ func (q *qr) disagreement(served reading, now time.Time) selectors.Reader {
 	return selectors.ReaderModules
 }
 
-// live brings the life of the served reference up to date. A reference that
-// comes back in another document, after a renewal, or with another time to live
-// was issued again; any other keeps its age, however often it vanishes.
+// live brings the life of the served reference up to date. One that is issued
+// again starts a new life; any other keeps its age, however often it vanishes.
 func (q *qr) live(o Observation, served reading, now time.Time, t Timings) life {
 	exact := time.Duration(0)
-	if o.Modules.RefTTL > 0 && o.Modules.Ref == served.code.Ref {
-		exact = o.Modules.RefTTL
+	if o.Modules.Ref == served.code.Ref {
+		exact = max(0, o.Modules.RefTTL)
 	}
 	old, known := q.lives.find(served.code.Ref)
 	next := old
-	renewed := q.renewal.at.After(old.since) && served.since.After(q.renewal.at)
-	if !known || old.document != o.Document || renewed || exact > 0 && old.exact > 0 && exact != old.exact {
+	if !known || q.reissued(old, o.Document, exact, served) {
 		next = life{ref: served.code.Ref, since: served.since, ttl: t.NextTTL, document: o.Document}
 		if !q.continued {
 			next.ttl = t.FirstTTL
@@ -206,6 +197,13 @@ func (q *qr) live(o Observation, served reading, now time.Time, t Timings) life 
 		q.lives = q.lives.with(next)
 	}
 	return next
+}
+
+// reissued reports whether the server issued a known reference again: it comes back
+// in another document, after a renewal, or with another time to live.
+func (q *qr) reissued(old life, document int, exact time.Duration, served reading) bool {
+	renewed := q.renewal.at.After(old.since) && served.since.After(q.renewal.at)
+	return old.document != document || renewed || exact > 0 && old.exact > 0 && exact != old.exact
 }
 
 // overlay returns why the code can't be scanned although it is there: causeIdle,

@@ -8,7 +8,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 )
 
-func TestAnOutlineIsBounded(t *testing.T) {
+func TestOutlineIsBounded(t *testing.T) {
 	t.Parallel()
 	deep := &proto.DOMNode{NodeType: nodeElement, NodeName: "DIV"}
 	for range 3000 {
@@ -34,7 +34,7 @@ func TestAnOutlineIsBounded(t *testing.T) {
 	}
 }
 
-// FuzzOutline outlines any element. No login string, no code and no number gets
+// FuzzOutline outlines any element. No QR payload, no code and no number gets
 // through.
 func FuzzOutline(f *testing.F) {
 	f.Add("div", "aria-label", "Enter code on phone: A,B,C,D,1,2,3,4", "ABCD-1234", false)
@@ -42,7 +42,7 @@ func FuzzOutline(f *testing.F) {
 	f.Add("p", "title", "+54 9 11 5000 0000", "Ada", true)
 	f.Fuzz(func(t *testing.T, tag, name, value, text string, secret bool) {
 		if strings.Contains(tag+name+value+text, "SecretSecret") {
-			t.Skip("a part of a login string is none")
+			t.Skip("a part of a QR payload is not secret")
 		}
 		key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
 		login := "2@SecretSecret," + strings.Join([]string{key, key, key, "1"}, ",")
@@ -54,7 +54,7 @@ func FuzzOutline(f *testing.F) {
 			t.Fatalf("%d bytes", len(out))
 		}
 		if strings.Contains(out, "SecretSecret") {
-			t.Fatal("a login string got through")
+			t.Fatal("a QR payload got through")
 		}
 	})
 }

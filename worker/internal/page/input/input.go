@@ -142,8 +142,7 @@ func (i *Input) Codes(ctx context.Context) (codes []string, err error) {
 // Outcome is a pairing code, the name of a refusal, or neither.
 type Outcome struct{ Code, Refusal string }
 
-// Outcome waits for a pairing code that is not among before, or for the reason why
-// there is none.
+// Outcome waits for a pairing code that is not among before, or for a refusal.
 func (i *Input) Outcome(ctx context.Context, before []string, within time.Duration) (o Outcome, err error) {
 	err = i.object.Invoke(ctx, &o, "outcome", before, within.Milliseconds())
 	return o, err

@@ -70,7 +70,7 @@ func (o *Observer) translate(a answer, document int, now time.Time) classify.Obs
 			Buttons: d.Buttons, Opacity: d.Opacity, AutoLogoutFrame: d.AutoLogoutFrame,
 		},
 		Modules: classify.Modules{
-			Loader: m.Loader, Version: m.Version, Socket: set.SocketStates[m.Socket], Method: set.Methods[m.LinkMethod],
+			Loader: m.Loader, Version: m.Version, Socket: set.Words.SocketStates[m.Socket], Method: set.Words.LinkMethods[m.LinkMethod],
 			HasSynced: m.HasSynced, Ref: qrpayload.Ref(m.Ref), RefTTL: time.Duration(m.RefTTL * float64(time.Millisecond)),
 		},
 		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline),
@@ -126,7 +126,7 @@ func (o *Observer) note(m modulesAnswer, visible bool) {
 		return
 	}
 	o.words = now
-	_, known := o.current.scripts.SocketStates[m.Socket]
+	_, known := o.current.scripts.Words.SocketStates[m.Socket]
 	level := slog.LevelDebug
 	if m.Socket != "" && !known || !visible {
 		level = slog.LevelWarn // It will be misunderstood, or it will be slow.

@@ -1,4 +1,4 @@
-// Package qrpayload takes apart the string that a QR code of the page encodes, and
+// Package qrpayload parses the string that a QR code of the page encodes, and
 // refuses what no phone would accept.
 package qrpayload
 
@@ -10,7 +10,7 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// Limits of what is taken for a login string. The reference's length has never
+// Limits of a QR payload. The reference's length has never
 // been fixed; a QR code of version 40 at level L holds 2953 bytes.
 const (
 	maxLength = 2048
@@ -21,18 +21,18 @@ const (
 )
 
 // ErrMalformed is what Parse's errors match. They never hold the string.
-var ErrMalformed = errors.New("malformed login string")
+var ErrMalformed = errors.New("malformed QR payload")
 
-// Code is a well-formed login string.
+// Code is a well-formed QR payload.
 type Code struct {
-	// Whole is the string as the page encodes it, prefix included.
+	// Whole is the payload as the page encodes it, prefix included.
 	Whole rpc.QRPayload
-	// Ref is its first field, which the server gives and which has a time to
-	// live. The other fields can change under the same Ref.
+	// Ref is its first field, which the server issues for a limited time. The other
+	// fields can change under the same Ref.
 	Ref Ref
 }
 
-// Ref is the server's part of a login string. Like the string it is not logged.
+// Ref is the server's part of a QR payload. Like the payload it is never logged.
 type Ref string
 
 // String hides the value from fmt.
@@ -41,7 +41,7 @@ func (Ref) String() string { return "[redacted]" }
 // GoString hides the value from %#v.
 func (Ref) GoString() string { return "[redacted]" }
 
-// Shape is what may vary about login strings.
+// Shape is what may vary about QR payloads.
 type Shape struct {
 	// Prefixes are the addresses that may come before the fields.
 	Prefixes []string
@@ -52,8 +52,8 @@ type Shape struct {
 // Parse checks the form of s: one of the prefixes or none, then the ref (a
 // digit, '@' and base64-like text), three keys of 32 bytes in base64, and
 // optionally the platform (one or two digits) and an address. WhatsApp Web has
-// used just these forms from the arrival of several devices to September 2026;
-// three fields, as before, are accepted by no phone.
+// used just these forms from the introduction of several devices to September 2026;
+// no phone accepts three fields, as before.
 func (shape Shape) Parse(s string) (Code, error) {
 	if len(s) > maxLength {
 		return Code{}, malformed("it is too long")
@@ -66,29 +66,30 @@ func (shape Shape) Parse(s string) (Code, error) {
 		}
 	}
 	fields := strings.Split(bare, ",")
-	if len(fields) < minFields || len(fields) > maxFields+shape.ExtraFields {
-		return Code{}, malformed("it has too few or too many fields")
-	}
-	if !isRef(fields[0]) {
-		return Code{}, malformed("its first field is no reference")
-	}
-	for _, key := range fields[1:4] {
-		if !isKey(key) {
-			return Code{}, malformed("one of its keys is not 32 bytes in base64")
-		}
-	}
-	if len(fields) > 4 && !isPlatform(fields[4]) {
-		return Code{}, malformed("its platform is no number")
-	}
-	if len(fields) > 5 && shape.ExtraFields == 0 && !isAddress(fields[5]) {
-		return Code{}, malformed("its sixth field is no address")
-	}
-	for _, field := range fields[min(5, len(fields)):] {
-		if !isPrintable(field) {
-			return Code{}, malformed("one of its last fields can't be printed")
-		}
+	if flaw := shape.flaw(fields); flaw != "" {
+		return Code{}, malformed(flaw)
 	}
 	return Code{Whole: rpc.QRPayload(s), Ref: Ref(fields[0])}, nil
+}
+
+// flaw explains what is wrong with the fields.
+func (shape Shape) flaw(fields []string) string {
+	n := len(fields)
+	switch {
+	case n < minFields, n > maxFields+shape.ExtraFields:
+		return "it has too few or too many fields"
+	case !isRef(fields[0]):
+		return "its first field is not a reference"
+	case !isKey(fields[1]), !isKey(fields[2]), !isKey(fields[3]):
+		return "one of its keys is not 32 bytes in base64"
+	case n > 4 && !isPlatform(fields[4]):
+		return "its platform is not a number"
+	case n > 5 && shape.ExtraFields == 0 && !isAddress(fields[5]):
+		return "its sixth field is not an address"
+	case n > 5 && !isPrintable(strings.Join(fields[5:], "")):
+		return "one of its last fields can't be printed"
+	}
+	return ""
 }
 
 func isRef(s string) bool {
@@ -138,7 +139,7 @@ func isPrintable(s string) bool {
 
 type malformed string
 
-// Error says which part is wrong, not what it is.
+// Error names the part that is wrong, not its value.
 func (m malformed) Error() string { return ErrMalformed.Error() + ": " + string(m) }
 
 // Is makes every malformed match ErrMalformed.

@@ -18,7 +18,7 @@ var (
 )
 
 func TestParseAcceptsEveryFormThatPhonesTake(t *testing.T) {
-	for _, tc := range []struct{ name, login string }{
+	for _, tc := range []struct{ name, payload string }{
 		{"prefix and five fields", prefix + ref + "," + keys + ",1"},
 		{"bare, five fields", ref + "," + keys + ",1"},
 		{"two digits of platform", ref + "," + keys + ",10"},
@@ -26,11 +26,11 @@ func TestParseAcceptsEveryFormThatPhonesTake(t *testing.T) {
 		{"sixth field an address", ref + "," + keys + ",1,https://faq.example/r/ld"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, err := shape.Parse(tc.login)
+			code, err := shape.Parse(tc.payload)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(code.Whole) != tc.login || string(code.Ref) != ref {
+			if string(code.Whole) != tc.payload || string(code.Ref) != ref {
 				t.Fatalf("got %q and %q", string(code.Whole), string(code.Ref))
 			}
 		})
@@ -40,7 +40,7 @@ func TestParseAcceptsEveryFormThatPhonesTake(t *testing.T) {
 func TestParseRefusesTheRest(t *testing.T) {
 	short := base64.StdEncoding.EncodeToString(make([]byte, 31))
 	long := base64.StdEncoding.EncodeToString(make([]byte, 33))
-	for _, tc := range []struct{ name, login string }{
+	for _, tc := range []struct{ name, payload string }{
 		{"empty", ""},
 		{"an address", "https://example.org/"},
 		{"three fields", ref + "," + key + ",clientid"},
@@ -62,7 +62,7 @@ func TestParseRefusesTheRest(t *testing.T) {
 		{"too long", "2@" + strings.Repeat("A", maxLength) + "," + keys + ",1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := shape.Parse(tc.login)
+			_, err := shape.Parse(tc.payload)
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("got %v", err)
 			}
@@ -73,11 +73,11 @@ func TestParseRefusesTheRest(t *testing.T) {
 	}
 }
 
-func TestExtraFieldsAreAcceptedWhenTheyAreKnownToCome(t *testing.T) {
+func TestExtraFieldsAreAcceptedWhenExpected(t *testing.T) {
 	later := Shape{Prefixes: []string{prefix}, ExtraFields: 1}
 	for _, tc := range []struct {
-		login string
-		ok    bool
+		payload string
+		ok      bool
 	}{
 		{prefix + ref + "," + keys + ",1", true},
 		{prefix + ref + "," + keys + ",1,extra", true},
@@ -85,7 +85,7 @@ func TestExtraFieldsAreAcceptedWhenTheyAreKnownToCome(t *testing.T) {
 		{prefix + ref + "," + keys + ",1,a,b,c", false},
 		{prefix + ref + "," + keys + ",1,with space", false},
 	} {
-		if _, err := later.Parse(tc.login); (err == nil) != tc.ok {
+		if _, err := later.Parse(tc.payload); (err == nil) != tc.ok {
 			t.Errorf("got %v", err)
 		}
 	}

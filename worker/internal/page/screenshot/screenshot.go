@@ -1,4 +1,4 @@
-// Package screenshot reads QR codes in pictures, as a phone's camera would. It knows
+// Package screenshot reads QR codes in images, as a phone's camera would. It knows
 // nothing of the page that they come from.
 package screenshot
 
@@ -12,21 +12,21 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 )
 
-// MaxPixels bounds a picture. Larger ones are not looked at.
+// MaxPixels bounds an image. Larger ones are not read.
 const MaxPixels = 8 << 20
 
-// attempt is one way of looking at a picture.
+// attempt is one way of reading an image.
 type attempt struct {
 	scale    int // of both sides
 	inverted bool
-	global   bool // one threshold for the whole picture instead of many
+	global   bool // one threshold for the whole image instead of many
 	several  bool // look for more than one code
 }
 
-// attempts go from cheap to dear. On screenshots of 1366x813 with a code of 228
+// attempts go from cheap to expensive. On screenshots of 1366x813 with a code of 228
 // pixels the first took 10 to 50 ms, and found it in every case but two: light on
-// dark (the third does), and a second code beside it (the second does). The
-// others are for the one perfect picture in thirty that the detector misses.
+// dark (the third does), and a second code next to it (the second does). The
+// others are for the one perfect image in thirty that the detector misses.
 var attempts = []attempt{
 	{scale: 1},
 	{scale: 1, several: true},
@@ -39,10 +39,10 @@ var attempts = []attempt{
 	{scale: 3},
 }
 
-// Read returns the first string in the picture that accept accepts. It tries
+// Read returns the first text in the image that accept accepts. It tries
 // until ctx ends.
-func Read(ctx context.Context, picture image.Image, accept func(string) bool) (string, bool) {
-	size := picture.Bounds().Size()
+func Read(ctx context.Context, img image.Image, accept func(string) bool) (string, bool) {
+	size := img.Bounds().Size()
 	if size.X <= 0 || size.Y <= 0 || size.X > MaxPixels/size.Y {
 		return "", false
 	}
@@ -54,7 +54,7 @@ func Read(ctx context.Context, picture image.Image, accept func(string) bool) (s
 		if size.X*a.scale > MaxPixels/(size.Y*a.scale) {
 			continue
 		}
-		for _, text := range a.read(sheetOf(picture, sheet{a.scale, a.inverted}, sheets)) {
+		for _, text := range a.read(sheetOf(img, sheet{a.scale, a.inverted}, sheets)) {
 			if accept(text) {
 				return text, true
 			}
@@ -63,35 +63,35 @@ func Read(ctx context.Context, picture image.Image, accept func(string) bool) (s
 	return "", false
 }
 
-// sheet is a picture made ready for attempts.
+// sheet is an image prepared for attempts.
 type sheet struct {
 	scale int
 	dark  bool // the margin is, for a code that is light on dark
 }
 
-// sheetOf returns the picture as that sheet, from made or for it.
-func sheetOf(picture image.Image, s sheet, made map[sheet]*image.Gray) *image.Gray {
+// sheetOf returns the image as that sheet, which it keeps in made.
+func sheetOf(img image.Image, s sheet, made map[sheet]*image.Gray) *image.Gray {
 	if made[s] != nil {
 		return made[s]
 	}
 	if s.scale == 1 {
-		made[s] = toGray(picture, s.dark)
+		made[s] = toGray(img, s.dark)
 	} else {
-		made[s] = enlarge(sheetOf(picture, sheet{1, s.dark}, made), s.scale)
+		made[s] = enlarge(sheetOf(img, sheet{1, s.dark}, made), s.scale)
 	}
 	return made[s]
 }
 
 // read returns what it can decode.
-func (a attempt) read(picture *image.Gray) (texts []string) {
-	// The decoder indexes without checks; a picture of a broken code has made
-	// ports of it panic before.
+func (a attempt) read(img *image.Gray) (texts []string) {
+	// The decoder indexes without checks; an image of a broken code has made ports
+	// of it panic before.
 	defer func() {
 		if recover() != nil {
 			texts = nil
 		}
 	}()
-	source := gozxing.NewLuminanceSourceFromImage(picture)
+	source := gozxing.NewLuminanceSourceFromImage(img)
 	if a.inverted {
 		source = source.Invert()
 	}
@@ -121,18 +121,18 @@ func (a attempt) read(picture *image.Gray) (texts []string) {
 	return []string{result.GetText()}
 }
 
-// toGray lays the picture on white paper, with a margin as codes need it: of the
-// colour of their light modules, or of what is taken for them.
-func toGray(picture image.Image, darkMargin bool) *image.Gray {
+// toGray puts the image on white paper, with a margin as codes need it: in the
+// colour of their light modules, or of what is read as such.
+func toGray(img image.Image, darkMargin bool) *image.Gray {
 	const margin = 16
-	b := picture.Bounds()
+	b := img.Bounds()
 	gray := image.NewGray(image.Rect(0, 0, b.Dx()+2*margin, b.Dy()+2*margin))
 	inner := image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy())
 	if !darkMargin { // what is new is black
 		inner = gray.Bounds()
 	}
 	draw.Draw(gray, inner, image.White, image.Point{}, draw.Src)
-	draw.Draw(gray, image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy()), picture, b.Min, draw.Over)
+	draw.Draw(gray, image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy()), img, b.Min, draw.Over)
 	return gray
 }
 

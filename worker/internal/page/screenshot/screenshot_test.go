@@ -13,7 +13,7 @@ import (
 	qr "github.com/skip2/go-qrcode"
 )
 
-// text is as long as a login string.
+// text is as long as a QR payload.
 var text = "https://phone.example/link#2@" + strings.Repeat("Ab9+/", 18) + ",k=,k=,k=,1"
 
 // code draws a QR code of a text, size pixels wide.
@@ -38,14 +38,14 @@ func bare(t testing.TB, text string, pixelsPerModule int, ink, paper color.Color
 	return c.Image(-pixelsPerModule)
 }
 
-// page lays pictures on a background, side by side.
-func page(background color.Color, pictures ...image.Image) *image.RGBA {
+// page puts images on a background, side by side.
+func page(background color.Color, images ...image.Image) *image.RGBA {
 	p := image.NewRGBA(image.Rect(0, 0, 750, 500))
 	draw.Draw(p, p.Bounds(), image.NewUniform(background), image.Point{}, draw.Src)
 	x := 40
-	for _, picture := range pictures {
-		b := picture.Bounds()
-		draw.Draw(p, b.Add(image.Pt(x, 100)), picture, b.Min, draw.Over)
+	for _, img := range images {
+		b := img.Bounds()
+		draw.Draw(p, b.Add(image.Pt(x, 100)), img, b.Min, draw.Over)
 		x += b.Dx() + 100
 	}
 	return p
@@ -56,8 +56,8 @@ func TestReadFindsACodeHoweverItIsShown(t *testing.T) {
 	dark := color.RGBA{0x16, 0x17, 0x17, 0xff}
 	plain := code(t, text, 264, ink, paper)
 	for _, tc := range []struct {
-		name    string
-		picture image.Image
+		name string
+		img  image.Image
 	}{
 		{"alone", plain},
 		{"on a page", page(color.White, plain)},
@@ -66,11 +66,11 @@ func TestReadFindsACodeHoweverItIsShown(t *testing.T) {
 		{"light on dark, without a margin", bare(t, text, 4, color.White, ink)},
 		{"without a margin", bare(t, text, 4, ink, paper)},
 		{"small", page(color.White, code(t, text, 150, ink, paper))},
-		{"beside another code", page(color.White, code(t, "https://example.org/app", 264, ink, paper), plain)},
+		{"next to another code", page(color.White, code(t, "https://example.org/app", 264, ink, paper), plain)},
 		{"with an odd origin", page(color.White, plain).SubImage(image.Rect(20, 50, 400, 450))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, ok := Read(t.Context(), tc.picture, func(s string) bool { return s == text })
+			got, ok := Read(t.Context(), tc.img, func(s string) bool { return s == text })
 			if !ok || got != text {
 				t.Fatal("it was not found")
 			}
@@ -78,11 +78,11 @@ func TestReadFindsACodeHoweverItIsShown(t *testing.T) {
 	}
 }
 
-func TestReadFindsNothingWhereAPhoneWouldFindNothing(t *testing.T) {
+func TestReadFindsOnlyWhatAPhoneWould(t *testing.T) {
 	faint := code(t, text, 264, color.Gray{245}, color.White)
 	for _, tc := range []struct {
-		name    string
-		picture image.Image
+		name string
+		img  image.Image
 	}{
 		{"blank", page(color.White)},
 		{"faded under an overlay", page(color.White, faint)},
@@ -90,19 +90,19 @@ func TestReadFindsNothingWhereAPhoneWouldFindNothing(t *testing.T) {
 		{"too many pixels", hugeImage{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got, ok := Read(t.Context(), tc.picture, func(string) bool { return true }); ok {
+			if got, ok := Read(t.Context(), tc.img, func(string) bool { return true }); ok {
 				t.Fatalf("found %q", got)
 			}
 		})
 	}
 }
 
-// hugeImage claims to be large, and fails when it is looked at.
+// hugeImage claims to be large, and fails when it is read.
 type hugeImage struct{}
 
 func (hugeImage) ColorModel() color.Model { return color.GrayModel }
 func (hugeImage) Bounds() image.Rectangle { return image.Rect(0, 0, 1<<20, 1<<20) }
-func (hugeImage) At(int, int) color.Color { panic("looked at") }
+func (hugeImage) At(int, int) color.Color { panic("read") }
 
 func TestReadStopsWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -123,15 +123,15 @@ func FuzzReadSurvivesAnyPicture(f *testing.F) {
 		if w == 0 || len(pixels) < w || len(pixels) > 1<<14 {
 			return
 		}
-		picture := &image.Gray{Pix: pixels, Stride: w, Rect: image.Rect(0, 0, w, len(pixels)/w)}
-		_, _ = Read(t.Context(), picture, func(string) bool { return false })
+		img := &image.Gray{Pix: pixels, Stride: w, Rect: image.Rect(0, 0, w, len(pixels)/w)}
+		_, _ = Read(t.Context(), img, func(string) bool { return false })
 	})
 }
 
 func BenchmarkReadScreenshot(b *testing.B) {
-	picture := page(color.White, code(b, text, 264, color.Black, color.White))
+	img := page(color.White, code(b, text, 264, color.Black, color.White))
 	for b.Loop() {
-		if _, ok := Read(b.Context(), picture, func(string) bool { return true }); !ok {
+		if _, ok := Read(b.Context(), img, func(string) bool { return true }); !ok {
 			b.Fatal("it was not found")
 		}
 	}

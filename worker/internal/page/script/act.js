@@ -1,7 +1,7 @@
-// Makes the hands: what a person asks the page to do. They find where to press
-// and type, wait for what follows, and call those functions of the page that a
-// person's command stands for. Whatever can be pressed is pressed from outside,
-// with the mouse or the keyboard. k is the selectors, t are the tools.
+// Makes the object that acts in one document. It finds where to press and type,
+// waits for what follows, and calls those functions of the page that a person's
+// command stands for. Pressing itself is done from outside, with the mouse or the
+// keyboard. k is the selectors, t are the tools.
 (function (k, t) {
   "use strict";
 
@@ -14,8 +14,8 @@
   const innermost = (list) => list.filter((e) => !list.some((other) => other !== e && e.contains(other)));
   const labelled = (e) => [wordsOf(e, 200), e.getAttribute("aria-label"), e.getAttribute("title")].map((s) => lower(s).trim());
 
-  // named returns a button of the selectors: by a selector, by a text that it
-  // has alone, or by one that it contains.
+  // named returns a button of the selectors: by a selector, by its whole text, or
+  // by a text that it contains.
   function named(name, within) {
     const button = k.buttons[name];
     const texts = Object.values(button.texts || {}).flat();
@@ -29,9 +29,8 @@
     return by((label, text) => label === text) || by((label, text) => text.length >= 5 && label.includes(text));
   }
 
-  // place says where to press an element, or null. When something else lies over
-  // it, so that the mouse would miss it, it gets the keyboard's focus if it
-  // takes it.
+  // place returns where to press an element, or null. An element that is covered,
+  // so that the mouse would miss it, gets the keyboard's focus if it accepts it.
   function place(element) {
     if (!element) return null;
     let box = element.getBoundingClientRect();
@@ -79,8 +78,7 @@
     return found ? found[0] : "";
   }
 
-  // until resolves with the first value of look that is none of undefined, null
-  // and false, or with null after ms.
+  // until resolves with the first truthy value of look, or with null after ms.
   function until(look, ms) {
     return new Promise((resolve) => {
       let timer = 0;
@@ -99,7 +97,7 @@
     });
   }
 
-  // explain gives an error's names and message, for the selectors to tell it by.
+  // explain returns an error's names and message, by which the selectors recognise it.
   function explain(error) {
     const type = (error && error.type) || {};
     const value = type.value || {};
@@ -120,7 +118,7 @@
       return place(find[name] ? find[name]() : named(name));
     },
 
-    // appears waits until it can be pressed, and tells whether it can.
+    // appears waits until it can be pressed, and returns whether it can.
     async appears(name, ms) {
       return Boolean(await until(() => (find[name] ? find[name]() : named(name)), ms));
     },
@@ -134,8 +132,7 @@
     // codes are those on the screen.
     codes,
 
-    // outcome waits for a code that was not there before, or for the reason why
-    // there is none.
+    // outcome waits for a code that was not there before, or for a refusal.
     async outcome(before, ms) {
       const fresh = () => codes().find((code) => !before.includes(code));
       const seen = await until(() => fresh() || refusal(), ms);
@@ -157,7 +154,7 @@
           const owner = steps.reduce((object, step) => (object ? object[step] : undefined), on);
           if (!owner || typeof owner[method] !== "function") return { missing: true };
           const made = Promise.resolve(owner[method](...(call.arguments || []).map((a) => (a === "$phone" ? phone : a))));
-          made.catch(() => {}); // When it is too late it is nobody's.
+          made.catch(() => {}); // Nobody handles it when it is late.
           const ended = await Promise.race([made.then((result) => ({ result })), late]);
           if (ended.late) return { late: true };
           value = ended.result;

@@ -1,18 +1,18 @@
-// Tells the worker when it is worth looking. It runs in an isolated world, so
+// Hints to the worker when it is worth observing. It runs in an isolated world, so
 // that the page can neither see it nor call send, and it decides nothing: each
-// hint only makes a look come early.
+// hint only makes an observation come early.
 (function (k, ping, binding) {
   "use strict";
 
   const send = globalThis[binding];
-  const soon = 10; // ms between looks at what may be the code
+  const soon = 10; // ms between checks of what may be the code
   const calmly = 1000; // the same while there are chats, where much moves
   const seldom = 250; // ms between hints of anything else
   const burst = 20; // prompt hints in a second, after which they come seldom
 
   let before = "";
   let checked = -Infinity;
-  let told = -Infinity;
+  let sent = -Infinity;
   let timer = 0;
   let second = 0;
   let inSecond = 0;
@@ -27,8 +27,8 @@
   };
   const there = (selector) => all(selector).length > 0;
 
-  // signature changes with everything that decides about the code, and with
-  // what tells the screens apart.
+  // signature changes with everything that decides about the code, and with what
+  // distinguishes the screens.
   function signature() {
     const code = all(k.code)[0];
     const image = code && all(k.image, code)[0];
@@ -44,19 +44,19 @@
     timer = 0;
     checked = performance.now();
     const now = signature();
-    if (now !== before && (inBurst() || checked - told >= seldom)) {
+    if (now !== before && (inBurst() || checked - sent >= seldom)) {
       before = now;
-      told = checked;
+      sent = checked;
       send("code");
-    } else if (checked - told >= seldom) {
-      told = checked;
+    } else if (checked - sent >= seldom) {
+      sent = checked;
       send("page");
     } else {
-      later(seldom - (checked - told));
+      later(seldom - (checked - sent));
     }
   }
 
-  // inBurst counts the hints of this second, and tells whether one more may be.
+  // inBurst counts the hints of this second, and returns whether one more is allowed.
   function inBurst() {
     if (checked - second >= 1000) {
       second = checked;
@@ -85,7 +85,7 @@
     attributes: true,
     attributeFilter: [k.attribute, "style"],
   });
-  // What else is worth a look, as long as it doesn't come all the time.
+  // What else is worth an observation, as long as it doesn't come all the time.
   const hint = (what) => () => {
     checked = performance.now();
     if (inBurst()) send(what);

@@ -1,7 +1,7 @@
 // Copies what a canvas, an image or a drawing shows into a PNG, as a data URL.
 // It is called with the element as this, also in shadow trees and frames, and
-// returns null for what nobody could scan: hidden, faded or covered pictures,
-// whose bitmaps can outlive their codes.
+// returns null for what nobody could scan: hidden, faded or covered images, whose
+// bitmaps can outlive their codes.
 async function () {
   "use strict";
   const smallest = 60; // CSS pixels; a code has at least 29 modules
@@ -17,7 +17,7 @@ async function () {
   }
   if (opacity < 0.5) return null;
 
-  // Something with words on it that lies within the picture is its overlay.
+  // Something with text on it that is within the image is its overlay.
   const over = this.getRootNode().elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
   if (over && !over.contains(this) && !this.contains(over)) {
     const o = over.getBoundingClientRect();

@@ -2,7 +2,7 @@
 // only that can reach the page's modules, and is passive: it reads, listens,
 // and leaves no trace on any object of the page. Everything that it looks for
 // comes in k, the selectors; t are the tools; ping is the name of the DOM event
-// by which it tells the isolated world that a listener was called.
+// by which the isolated world learns that a listener was called.
 (function (k, t, ping) {
   "use strict";
 
@@ -10,7 +10,7 @@
   const listening = new Set(); // indexes of k.events
   const uncaught = []; // the last errors that nobody has caught
 
-  // What no domain tells that a page can't notice: errors of its own.
+  // No CDP domain reports the page's own errors without the page noticing.
   const keep = (text) => {
     uncaught.push(cut(String(text)).slice(0, 300));
     if (uncaught.length > 10) uncaught.shift();
@@ -51,7 +51,7 @@
     return undefined;
   }
 
-  // answerable tells whether anything that could give the fact is there.
+  // answerable returns whether anything that could give the fact is there.
   function answerable(name, known) {
     return (k.facts[name].from || []).some((source) => start(source, known) !== undefined);
   }
@@ -90,8 +90,8 @@
     });
   }
 
-  // wording is the text that may tell a screen: of the dialogs only, once there
-  // are chats, for people write anything.
+  // wording is the text by which screens are recognised: once there are chats, that
+  // of the dialogs only, since people write anything.
   function wording(main) {
     const parts = all(k.dom.dialog).filter(visible).map((d) => wordsOf(d, 1000));
     if (!main && document.body) parts.push(wordsOf(document.body, 2000));
@@ -171,7 +171,7 @@
 
   const word = cut;
 
-  // modules reads what they tell at once.
+  // modules reads what they answer at once.
   function modules(known) {
     const online = peek("network_online", known);
     return {
@@ -192,7 +192,7 @@
     async observe() {
       const known = registry();
       listen(known);
-      const before = k.socket_states[word(peek("socket_state", known))];
+      const before = k.words.socket_states[word(peek("socket_state", known))];
       const unpaired = before === "unpaired" || before === "idle";
       const [finish, method] = await Promise.all([
         unpaired ? assemble(known) : () => "",

@@ -115,7 +115,7 @@ func (s *Set) LoggedOut(address string) (why string, ended bool) {
 	if err != nil {
 		return "", true
 	}
-	return s.LogoutReasons[u.Query().Get(s.URLs.LogoutReasonParameter)], true
+	return s.URLs.LogoutReasons[u.Query().Get(s.URLs.LogoutReasonParameter)], true
 }
 
 // ContainsAny reports whether an address has one of the parts in it.

@@ -1,4 +1,4 @@
-// What the observer and the hands have in common: ways to the page's modules and
+// What observe.js and act.js have in common: access to the page's modules and
 // elements. It runs in the page's main world and leaves no trace on any object
 // of the page. Everything that it looks for comes in k, the selectors.
 (function (k) {
@@ -55,7 +55,7 @@
     return value;
   }
 
-  // Bounds, so that a document of any size is looked at in time.
+  // Bounds, so that a document of any size is read in time.
   const MOST_ELEMENTS = 500;
   const MOST_TEXTS = 3000;
   const LONGEST = 4096;
@@ -99,7 +99,7 @@
     return full.find(visible) || full[0] || found[0];
   }
 
-  // overlay returns the innermost things that lie over the code.
+  // overlay returns the innermost things that cover the code.
   function overlay(code) {
     const isButton = (e) => e.matches("button, [role=button]");
     const found = all(k.dom.overlay, code).filter((e) => visible(e) && (isButton(e) || wordsOf(e, 10).trim() !== ""));

@@ -10,7 +10,7 @@ import (
 	"session-manager/shared/selectors"
 )
 
-func TestThePageIsLedBackToItsQRWhenAPairingCodeEnds(t *testing.T) {
+func TestPageReturnsToQRWhenPairingCodeEnds(t *testing.T) {
 	screen := func(change ...func(*Observation)) Observation {
 		return observed(append([]func(*Observation){on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)}, change...)...)
 	}
@@ -47,7 +47,7 @@ func TestThePageIsLedBackToItsQRWhenAPairingCodeEnds(t *testing.T) {
 	}
 }
 
-func TestAConflictIsEndedThreeTimesAnHour(t *testing.T) {
+func TestConflictIsTakenOverThreeTimesAnHour(t *testing.T) {
 	conflict := observed(registered, socket(selectors.SocketConflict))
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	play(t, []moment{
@@ -56,16 +56,16 @@ func TestAConflictIsEndedThreeTimesAnHour(t *testing.T) {
 	})
 }
 
-func TestWhatIsDoneAboutAConflictIsTold(t *testing.T) {
+func TestConflictDetailExplainsTakeovers(t *testing.T) {
 	j, h := New(Timings{TakeOver: 2 * time.Second}), History{}
-	var told []string
+	var reports []string
 	for i := range 12 {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		var v Decision
 		h, v = j.Next(h, observed(registered, socket(selectors.SocketConflict)), now)
 		for _, e := range v.Events {
 			if o, ok := e.(rpc.PageObserved); ok && o.Reason == reason.Conflict {
-				told = append(told, o.Detail)
+				reports = append(reports, o.Detail)
 			}
 		}
 	}
@@ -73,17 +73,17 @@ func TestWhatIsDoneAboutAConflictIsTold(t *testing.T) {
 		"the session is taken over after 2s", "the session was taken over 1 of at most 3 times within the hour",
 		"the session was taken over 2 of at most 3 times within the hour", "the session was taken over 3 times within the hour, and is now left alone",
 	}
-	if strings.Join(told, "\n") != strings.Join(want, "\n") {
-		t.Fatalf("told %q", told)
+	if strings.Join(reports, "\n") != strings.Join(want, "\n") {
+		t.Fatalf("reported %q", reports)
 	}
 }
 
-func TestAnotherTabIsTakenOverOnceAndThenThePageIsLoaded(t *testing.T) {
+func TestOtherTabIsTakenOverThenReloaded(t *testing.T) {
 	tab := observed(byText(selectors.ScreenOtherTab))
 	play(t, []moment{{0, tab, ""}, {3, tab, "use here"}, {9, tab, "reload"}, {21, tab, "reload"}})
 }
 
-func TestASilentConnectionIsLoadedAgainAndLessOftenEachTime(t *testing.T) {
+func TestSilentConnectionIsReloadedEverMoreSlowly(t *testing.T) {
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	silent := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced, quiet(76*time.Second))
 	play(t, []moment{
@@ -93,9 +93,9 @@ func TestASilentConnectionIsLoadedAgainAndLessOftenEachTime(t *testing.T) {
 	})
 }
 
-func TestASyncIsLoadedAgainOnlyWhenItStandsStill(t *testing.T) {
+func TestOnlyAStuckSyncIsReloaded(t *testing.T) {
 	at := func(percent int) Observation {
-		return observed(registered, socket(selectors.SocketConnected), notSynced, func(l *Observation) { l.Drawn.Progress = percent })
+		return observed(registered, socket(selectors.SocketConnected), notSynced, func(o *Observation) { o.Drawn.Progress = percent })
 	}
 	play(t, []moment{
 		{0, at(1), ""}, {180, at(2), ""}, {360, at(3), ""}, {549, at(3), ""}, {550, at(3), "reload"}, {920, at(3), ""}, {930, at(3), "reload"},
@@ -103,18 +103,18 @@ func TestASyncIsLoadedAgainOnlyWhenItStandsStill(t *testing.T) {
 	})
 }
 
-func TestTheRemainsOfALoginAreToldAsItsEnd(t *testing.T) {
+func TestRemainsOfALoginAreReportedAsLogout(t *testing.T) {
 	j := New(Timings{})
-	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(l *Observation) { l.Storage.Remains = true })
+	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(o *Observation) { o.Storage.Remains = true })
 	h, v := j.Next(History{}, qr, epoch)
 	first, ok := v.Events[0].(rpc.PageObserved)
 	if !ok || first.Condition != rpc.PageLoggedOut || first.Detail == "" {
-		t.Fatalf("told %+v", v.Events)
+		t.Fatalf("reported %+v", v.Events)
 	}
 	_, v = j.Next(h, qr, epoch.Add(20*time.Second))
 	for _, e := range v.Events {
 		if o, ok := e.(rpc.PageObserved); ok && o.Condition == rpc.PageLoggedOut {
-			t.Fatalf("told twice: %+v", o)
+			t.Fatalf("reported twice: %+v", o)
 		}
 	}
 }

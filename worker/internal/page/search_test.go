@@ -13,16 +13,16 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// loginOf returns a well-formed login string.
-func loginOf(ref string) string {
+// payloadOf returns a well-formed QR payload.
+func payloadOf(ref string) string {
 	key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
 	return fmt.Sprintf("2@%s,%s,%s,%s,1", ref, key, key, key)
 }
 
-// pictureOf returns a data URL of its code.
-func pictureOf(t *testing.T, login string) string {
+// imageOf returns a data URL of its code.
+func imageOf(t *testing.T, payload string) string {
 	t.Helper()
-	c, err := qr.New(login, qr.Low)
+	c, err := qr.New(payload, qr.Low)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,17 +33,17 @@ func pictureOf(t *testing.T, login string) string {
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(img)
 }
 
-// eager searches pictures soon and often, and observes often.
+// eager searches images soon and often, and observes often.
 func eager(o *Options) {
 	o.Timings.Interval, o.Timings.Search.Again, o.Timings.Search.AgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 	o.Timings.Rest = 200 * time.Millisecond
 	o.Timings.Classify.Silence, o.Timings.Classify.Repeat = 200*time.Millisecond, time.Second
 }
 
-func TestACodeIsFoundInAnyPicture(t *testing.T) {
+func TestCodeIsFoundInAnyImage(t *testing.T) {
 	t.Parallel()
-	login := loginOf("PicturePicture")
-	data := pictureOf(t, login)
+	payload := payloadOf("PicturePicture")
+	data := imageOf(t, payload)
 	img := `<img width=264 height=264 src="` + data + `">`
 	for _, tc := range []struct{ name, body, reader string }{
 		{"image", img, "image"},
@@ -53,23 +53,23 @@ func TestACodeIsFoundInAnyPicture(t *testing.T) {
 		{"open shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "open"}).innerHTML = '` + img + `'</script>`, "image"},
 		{"closed shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "closed"}).innerHTML = '` + img + `'</script>`, "image"},
 		{"frame", `<iframe width=300 height=300 srcdoc='` + img + `'></iframe>`, "image"},
-		{"behind another picture", `<img width=100 height=100 src="` + pictureOf(t, "https://example.org/") + `">` + img, "image"},
-		{"background, which is no picture", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "screenshot"},
+		{"behind another image", `<img width=100 height=100 src="` + imageOf(t, "https://example.org/") + `">` + img, "image"},
+		{"background, which is not an image", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "screenshot"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
 			shown, _ := r.awaitCode(0)
-			if string(shown.Payload) != login || shown.Reader != tc.reader {
+			if string(shown.Payload) != payload || shown.Reader != tc.reader {
 				t.Fatalf("got %+v", shown)
 			}
 		})
 	}
 }
 
-func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
+func TestUnscannableImagesAreIgnored(t *testing.T) {
 	t.Parallel()
-	data := pictureOf(t, loginOf("PicturePicture"))
+	data := imageOf(t, payloadOf("PicturePicture"))
 	for _, tc := range []struct{ name, body string }{
 		{"faded", `<div style="opacity:.04"><img width=264 height=264 src="` + data + `"></div>`},
 		{"hidden", `<img style="visibility:hidden" width=264 height=264 src="` + data + `">`},
@@ -79,10 +79,10 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
-			// A search must have ended in vain.
-			r.await(0, "that the eye has looked", func(b rpc.EventBody) bool {
+			// A search must have ended without success.
+			r.await(0, "a screenshot to be read", func(b rpc.EventBody) bool {
 				if _, ok := b.(rpc.QRShown); ok {
-					t.Error("it was taken for a code")
+					t.Error("it was mistaken for a code")
 				}
 				v := r.page.views.Get()
 				return v.Readers["screenshot"] != ""
@@ -91,7 +91,7 @@ func TestAPictureThatNobodyCouldScanIsNoCode(t *testing.T) {
 	}
 }
 
-func TestOnAPageWithNoNameLeftTheCodeIsFoundAndFollowed(t *testing.T) {
+func TestRenamedPageIsReadFromImages(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Profile: "renamed", Speed: 20})
 	first, mark := r.awaitCode(0)
@@ -102,10 +102,10 @@ func TestOnAPageWithNoNameLeftTheCodeIsFoundAndFollowed(t *testing.T) {
 	if second.Payload == first.Payload {
 		t.Fatal("the second code is the first")
 	}
-	// The screen may go on between the two looks.
+	// The screen may change between the two.
 	for tries := 5; r.sim.OnScreen().Payload != string(second.Payload); second, mark = r.awaitCode(mark) {
 		if tries--; tries == 0 {
-			t.Fatal("the strings told are not those on the screen")
+			t.Fatal("the payloads reported are not those on the screen")
 		}
 	}
 }

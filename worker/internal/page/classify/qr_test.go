@@ -18,7 +18,7 @@ import (
 // "return", "use here".
 type moment struct {
 	at   float64 // seconds
-	look Observation
+	seen Observation
 	want string
 }
 
@@ -50,8 +50,8 @@ func summary(v Decision) string {
 	return strings.Join(parts, ", ")
 }
 
-// play runs the steps and compares. Between them it looks every two seconds at
-// the same, and nothing must follow from that.
+// play runs the moments and compares. Between them it observes the same every two
+// seconds, and nothing must follow from that.
 func play(t *testing.T, steps []moment) History {
 	t.Helper()
 	j, h := New(Timings{}), History{}
@@ -65,12 +65,12 @@ func play(t *testing.T, steps []moment) History {
 	for i, s := range steps {
 		if i > 0 {
 			for between := steps[i-1].at + 2; between < s.at; between += 2 {
-				if said := play(between, steps[i-1].look); said != "" {
+				if said := play(between, steps[i-1].seen); said != "" {
 					got = append(got, fmt.Sprintf("%v: %s", between, said))
 				}
 			}
 		}
-		got = append(got, fmt.Sprintf("%v: %s", s.at, play(s.at, s.look)))
+		got = append(got, fmt.Sprintf("%v: %s", s.at, play(s.at, s.seen)))
 		want = append(want, fmt.Sprintf("%v: %s", s.at, s.want))
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -80,10 +80,10 @@ func play(t *testing.T, steps []moment) History {
 }
 
 func buttons(kinds ...string) func(*Observation) {
-	return func(l *Observation) { l.Drawn.Buttons = kinds }
+	return func(o *Observation) { o.Drawn.Buttons = kinds }
 }
 
-func faded(l *Observation) { l.Drawn.Opacity = 0.04 }
+func faded(o *Observation) { o.Drawn.Opacity = 0.04 }
 
 // dom and mod are a QR page without and with modules.
 func dom(change ...func(*Observation)) Observation {
@@ -100,7 +100,7 @@ var (
 	empty = dom(nothing(selectors.ReaderDOM))
 )
 
-func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
+func TestCodeIsOfferedWhileItCanBeScanned(t *testing.T) {
 	opening := observed(on(selectors.ScreenQR), socket(selectors.SocketOpening))
 	for _, tc := range []struct {
 		name  string
@@ -115,10 +115,10 @@ func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
 		{"the modules know the time to live", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {20, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), ""}, {21, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
 		}},
-		{"the modules tell it later", []moment{
+		{"the modules know it later", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 16s r0"},
 		}},
-		{"the same reference is given out anew", []moment{
+		{"the same reference is issued again", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 60*time.Second)), "a/1 by dom #1 61s r0"}, {60, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "a/1 by dom #1 21s r0"}, {81, mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second)), "expired"},
 		}},
 		{"a new secret under the same reference", []moment{
@@ -143,21 +143,21 @@ func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
 			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOffline), faded), "offline"}, {90, dom(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOffline), faded), ""},
 		}},
 		{"the page is loaded again", []moment{
-			{0, domA, "a/1 by dom #1 61s r0"}, {5, observed(noModules, func(l *Observation) { l.Document, l.Drawn.Splash = 1, true }), "navigated"},
+			{0, domA, "a/1 by dom #1 61s r0"}, {5, observed(noModules, func(o *Observation) { o.Document, o.Drawn.Splash = 1, true }), "navigated"},
 		}},
 		{"a string that comes back is not young again", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {10, empty, "page_changed"}, {20, domA, "a/1 by dom #1 41s r0"}, {61, domA, "expired"},
 		}},
 		{"it is in another document", []moment{
-			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(selectors.ReaderDOM, "a/1"), func(l *Observation) { l.Document = 1 }), "a/1 by dom #1 61s r0"},
+			{0, domA, "a/1 by dom #1 61s r0"}, {10, dom(shows(selectors.ReaderDOM, "a/1"), func(o *Observation) { o.Document = 1 }), "a/1 by dom #1 61s r0"},
 		}},
 		{"by phone number: the modules' string is not on the screen", []moment{
 			{0, observed(on(selectors.ScreenPhoneEntry), socket(selectors.SocketUnpaired), nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1")), ""},
 		}},
 		{"auto-logout: neither is the frame's", []moment{
-			{0, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), shows(selectors.ReaderImage, "z/1"), func(l *Observation) { l.Drawn.AutoLogoutFrame = true }), ""},
+			{0, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), shows(selectors.ReaderImage, "z/1"), func(o *Observation) { o.Drawn.AutoLogoutFrame = true }), ""},
 		}},
-		{"a harmless button beside the code", []moment{
+		{"a harmless button next to the code", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), buttons(ButtonOther)), "a/1 by dom #1 61s r0"},
 		}},
 		{"a cover of which nothing is known", []moment{
@@ -168,7 +168,7 @@ func TestTheCodeIsOfferedExactlyWhileItCanBeScanned(t *testing.T) {
 	}
 }
 
-func TestTheNewestStringIsBelieved(t *testing.T) {
+func TestNewestPayloadIsServed(t *testing.T) {
 	both := func(d, m string) Observation {
 		return mod(shows(selectors.ReaderDOM, d), shows(selectors.ReaderModules, m))
 	}
@@ -195,7 +195,7 @@ func TestTheNewestStringIsBelieved(t *testing.T) {
 			{0, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), socket(selectors.SocketIdle)), ""},
 			{2, mod(nothing(selectors.ReaderDOM), shows(selectors.ReaderModules, "a/1"), socket(selectors.SocketIdle)), "reload"},
 		}},
-		{"a picture, when the others have nothing", []moment{
+		{"an image, when the others have nothing", []moment{
 			{0, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), "a/1 by image #1 61s r0"},
 			{5, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules)), ""},
 			{10, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), ""},
@@ -203,10 +203,10 @@ func TestTheNewestStringIsBelieved(t *testing.T) {
 			{70, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "a/1")), ""},
 			{71, dom(nothing(selectors.ReaderDOM), nothing(selectors.ReaderModules), shows(selectors.ReaderImage, "b/1")), "b/1 by image #2 21s r0"},
 		}},
-		{"the DOM before any picture", []moment{
+		{"the DOM before any image", []moment{
 			{0, dom(nothing(selectors.ReaderDOM), shows(selectors.ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {2, dom(shows(selectors.ReaderDOM, "b/1"), shows(selectors.ReaderScreenshot, "a/1")), "b/1 by dom #2 21s r0"},
 		}},
-		{"the eye goes on when it has not looked for long", []moment{
+		{"a screenshot counts for a while", []moment{
 			{0, dom(shows(selectors.ReaderScreenshot, "a/1")), "a/1 by screenshot #1 61s r0"}, {1, dom(), ""}, {10, dom(), ""}, {11, dom(), "page_changed"},
 		}},
 	} {
@@ -214,17 +214,17 @@ func TestTheNewestStringIsBelieved(t *testing.T) {
 	}
 }
 
-func TestOnlyLastingDisagreementIsReportedAndOnce(t *testing.T) {
+func TestLastingDisagreementIsReportedOnce(t *testing.T) {
 	j, h := New(Timings{}), History{}
 	var said []string
 	for i := range 40 {
 		now := epoch.Add(time.Duration(i) * 250 * time.Millisecond)
-		l := mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/2"))
+		o := mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/2"))
 		if i < 2 {
-			l = mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/1"))
+			o = mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/1"))
 		}
 		var v Decision
-		h, v = j.Next(h, at(l, now), now)
+		h, v = j.Next(h, at(o, now), now)
 		if v.Disagree != "" {
 			said = append(said, fmt.Sprintf("%d %s", i, v.Disagree))
 		}
@@ -246,7 +246,7 @@ func TestRenewal(t *testing.T) {
 		{"pressed once, and a new code comes", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {50, idle, "idle, press"}, {50.1, idle, ""}, {51, opening, ""}, {53, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r1"},
 		}},
-		{"pressed in vain, so loaded again, ever more slowly", []moment{
+		{"pressed without effect, so reloaded, ever more slowly", []moment{
 			{0, idle, "press"}, {14, idle, ""}, {15, idle, "reload"}, {15.5, idle, ""}, {16, idle, "press"}, {31, idle, "reload"}, {32, idle, ""}, {33, idle, "press"}, {48, idle, "reload"}, {51, idle, ""}, {52, idle, "press"},
 		}},
 		{"pressed, and no code comes", []moment{
@@ -278,7 +278,7 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-func TestAPressThatFailsLoadsThePageAgainAtOnce(t *testing.T) {
+func TestFailedPressReloadsAtOnce(t *testing.T) {
 	j := New(Timings{})
 	idle := mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload))
 	h, v := j.Next(History{}, at(idle, epoch), epoch)
@@ -293,9 +293,9 @@ func TestAPressThatFailsLoadsThePageAgainAtOnce(t *testing.T) {
 }
 
 func TestCures(t *testing.T) {
-	splash := observed(noModules, func(l *Observation) { l.Drawn.Splash, l.Drawn.Mount = true, false })
-	failed := observed(noModules, func(l *Observation) { l.Navigation.ErrorPage, l.Storage.Registered = true, nil })
-	unsupported := observed(noModules, byText(selectors.ScreenUnsupported), func(l *Observation) { l.Drawn.Mount = false })
+	splash := observed(noModules, func(o *Observation) { o.Drawn.Splash, o.Drawn.Mount = true, false })
+	failed := observed(noModules, func(o *Observation) { o.Navigation.ErrorPage, o.Storage.Registered = true, nil })
+	unsupported := observed(noModules, byText(selectors.ScreenUnsupported), func(o *Observation) { o.Drawn.Mount = false })
 	for _, tc := range []struct {
 		name  string
 		steps []moment
@@ -323,7 +323,7 @@ func TestCures(t *testing.T) {
 	}
 }
 
-func TestACodeExpiresThoughThePageCanNotBeLookedAt(t *testing.T) {
+func TestCodeExpiresWithoutObservations(t *testing.T) {
 	h := play(t, []moment{{0, domA, "a/1 by dom #1 61s r0"}})
 	if _, events := h.Expired(epoch.Add(60 * time.Second)); len(events) != 0 {
 		t.Fatalf("too early: %v", events)
@@ -333,11 +333,11 @@ func TestACodeExpiresThoughThePageCanNotBeLookedAt(t *testing.T) {
 		t.Fatalf("got %v", events)
 	}
 	if _, again := h.Expired(epoch.Add(62 * time.Second)); len(again) != 0 {
-		t.Fatalf("told twice: %v", again)
+		t.Fatalf("reported twice: %v", again)
 	}
 }
 
-func TestNextDoesNotTouchTheHistoryItIsGiven(t *testing.T) {
+func TestNextLeavesItsArgumentUnchanged(t *testing.T) {
 	j := New(Timings{})
 	h := play(t, []moment{{0, domA, "a/1 by dom #1 61s r0"}})
 	before := fmt.Sprintf("%#v", h)
