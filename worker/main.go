@@ -1,5 +1,5 @@
 // Command worker drives one headless Chrome for bin/supervisor, which starts it
-// and talks to it by package rpc.
+// and talks to it through package rpc.
 package main
 
 import (
@@ -26,11 +26,11 @@ var version = "devel"
 const (
 	exitClean    = 0
 	exitUsage    = 64
-	exitSoftware = 70 // the session failed; the supervisor has been told why
+	exitSoftware = 70 // the session failed; the supervisor knows why
 )
 
 const (
-	// stopLimit is what Chrome may take to close, with some to spare.
+	// stopLimit is how long Chrome may take to close, and a little more.
 	stopLimit = 10 * time.Second
 	// farewell is how long the supervisor may take to fetch the last events.
 	farewell = 2 * time.Second
@@ -42,13 +42,13 @@ func main() {
 
 func run(stderr *os.File) int {
 	if !rpc.StartedAsWorker() {
-		_, _ = fmt.Fprintln(stderr, "worker: this program is started by bin/supervisor, and does nothing by itself; run bin/supervisor")
+		_, _ = fmt.Fprintln(stderr, "worker: bin/supervisor starts this program; run bin/supervisor instead")
 		return exitUsage
 	}
 	// As in the supervisor: half the cost at rest, and the other cores are Chrome's.
 	runtime.GOMAXPROCS(1)
-	// Made before Serve, which puts a pipe in the place of os.Stderr. What is
-	// worth showing is the supervisor's decision, so all levels go there.
+	// Made before Serve, which replaces os.Stderr by a pipe. All levels are written,
+	// since the supervisor decides what is logged.
 	log := logging.New(stderr, "worker", slog.LevelDebug)
 	log.Debug(logid.WorkerStarted, slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
 	// Interrupts are for the supervisor. They are caught rather than ignored: an
@@ -65,7 +65,7 @@ func run(stderr *os.File) int {
 		rpc.Serve(w, log)
 	}()
 	select {
-	case <-served: // the supervisor has said goodbye, or is gone
+	case <-served: // the supervisor has ended the connection, or is gone
 	case <-w.Idle():
 	case s := <-terminate:
 		log.Info(logid.StopRequested, slog.String("signal", s.String()))
@@ -73,8 +73,8 @@ func run(stderr *os.File) int {
 	return end(w, log, served, terminate)
 }
 
-// begin does what the request on standard input asks for. It lasts as long as the
-// process does when standard input stays open.
+// begin starts what the request on standard input asks for. It does not return while
+// standard input stays open.
 func begin(w *server.Worker, log *slog.Logger) {
 	req, err := rpc.ReceiveRequest(os.Stdin)
 	if err != nil {
@@ -85,8 +85,8 @@ func begin(w *server.Worker, log *slog.Logger) {
 	w.Begin(req)
 }
 
-// end closes Chrome, lets the supervisor fetch what is still to be told, and
-// returns the exit code.
+// end closes Chrome, lets the supervisor fetch the last events, and returns the exit
+// code.
 func end(w *server.Worker, log *slog.Logger, served <-chan struct{}, terminate <-chan os.Signal) int {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()

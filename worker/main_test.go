@@ -40,7 +40,7 @@ func command(t *testing.T, cookie bool) *exec.Cmd {
 	return cmd
 }
 
-func TestWorkerRunByHandSaysWhoStartsIt(t *testing.T) {
+func TestWorkerRunByHandExplainsItself(t *testing.T) {
 	out, err := command(t, false).CombinedOutput()
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.ExitCode() != exitUsage {
@@ -60,7 +60,7 @@ func TestTerminatedWorkerWithoutASessionExitsCleanly(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The handshake line says that it serves. An interrupt is not for it.
+	// It serves after the handshake line, and ignores interrupts.
 	if _, err := out.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}

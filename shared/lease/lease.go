@@ -1,5 +1,5 @@
-// Package lease answers "does a Chrome of ours live on this profile?" without a
-// race. The lease is a flock on a file beside the profile. The worker takes it
+// Package lease answers "does our Chrome use this profile?" without a race. The
+// lease is a flock on a file next to the profile. The worker takes it
 // before it starts Chrome and lets Chrome inherit the descriptor, so that the
 // kernel keeps the lock for as long as the browser process lives, whoever its
 // parent is, and frees it at its death, SIGKILL included.
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrHeld means that a Chrome of ours, or a worker about to start one, lives.
+// ErrHeld means that our Chrome, or a worker that is about to start it, lives.
 var ErrHeld = errors.New("lease is held")
 
 // Acquire takes the lease and returns the file that carries it. The lease is

@@ -21,14 +21,14 @@ import (
 var ErrNoGroup = errors.New("no delegated control group")
 
 // Group is a control group (cgroup v2, Linux 5.14 or newer) for a worker and
-// everything below it. Its end takes all members at once, also those that fork
-// faster than anybody could look, and the kernel says when it is empty. It needs no controllers,
-// so nobody has to be moved out of its parent.
+// everything below it. It kills all members at once, also those that fork faster than
+// /proc can be read, and the kernel reports when it is empty. It needs no controllers,
+// so no process has to be moved out of its parent.
 type Group struct{ path string }
 
 // Delegated returns the control group that systemd has given to this process to
 // manage (Delegate=, systemd.resource-control(5)). The error matches ErrNoGroup
-// when there is none: what is not ours stays as it is, even for root.
+// if systemd has not: other groups stay as they are, even for root.
 func Delegated() (string, error) {
 	membership, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -40,10 +40,10 @@ func Delegated() (string, error) {
 	}
 	path, ok := groupPath(membership, mounts)
 	if !ok {
-		return "", fmt.Errorf("%w: this process is in no cgroup v2 that is mounted", ErrNoGroup)
+		return "", fmt.Errorf("%w: this process is not in a mounted cgroup v2", ErrNoGroup)
 	}
 	if !isDelegated(path) {
-		return "", fmt.Errorf("%w: systemd does not say that %s is", ErrNoGroup, path)
+		return "", fmt.Errorf("%w: systemd has not delegated %s", ErrNoGroup, path)
 	}
 	return path, nil
 }
@@ -87,8 +87,8 @@ func groupPath(membership, mounts []byte) (string, bool) {
 	return "", false
 }
 
-// NewGroup makes the group name in parent. What is in it already, as after the
-// death of a predecessor, is killed.
+// NewGroup makes the group name in parent. Anything that is in it already, as after
+// the death of a predecessor, is killed.
 func NewGroup(ctx context.Context, parent, name string) (*Group, error) {
 	g := &Group{path: filepath.Join(parent, name)}
 	if err := os.Mkdir(g.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -106,7 +106,7 @@ func NewGroup(ctx context.Context, parent, name string) (*Group, error) {
 }
 
 // Add moves the process pid into the group. What it forks from then on is in the
-// group, too.
+// group as well.
 func (g *Group) Add(pid int) error {
 	return g.write("cgroup.procs", strconv.Itoa(pid))
 }
@@ -114,8 +114,8 @@ func (g *Group) Add(pid int) error {
 // Kill sends SIGKILL to every member at once.
 func (g *Group) Kill() error { return g.write("cgroup.kill", "1") }
 
-// Empty reports whether the group has no member that lives. One that has ended
-// and was not reaped is none.
+// Empty reports whether no member of the group is alive. One that has exited and was
+// not reaped does not count.
 func (g *Group) Empty() (bool, error) {
 	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
 	if err != nil {
@@ -127,7 +127,7 @@ func (g *Group) Empty() (bool, error) {
 			return value == "0", nil
 		}
 	}
-	return false, errors.New("cannot look into control group: cgroup.events does not say")
+	return false, errors.New("cannot look into control group: no line \"populated\" in cgroup.events")
 }
 
 // Close removes the group, which must be empty.

@@ -33,7 +33,7 @@ func testGroup(t *testing.T) string {
 	return ""
 }
 
-func TestAGroupTakesEverythingThatItsMembersStart(t *testing.T) {
+func TestGroupContainsWhatItsMembersStart(t *testing.T) {
 	parent := testGroup(t)
 	g, err := NewGroup(within(t, 5*time.Second), parent, "worker")
 	if err != nil {
@@ -95,7 +95,7 @@ func awaitMembers(t *testing.T, g *Group, n int) {
 	}
 }
 
-func TestANewGroupIsEmptyWhateverItsPredecessorLeft(t *testing.T) {
+func TestNewGroupIsEmptied(t *testing.T) {
 	parent := testGroup(t)
 	g, err := NewGroup(within(t, 5*time.Second), parent, "worker")
 	if err != nil {
@@ -119,7 +119,7 @@ func TestANewGroupIsEmptyWhateverItsPredecessorLeft(t *testing.T) {
 	}
 }
 
-func TestAGroupThatIsNotOursIsLeftAlone(t *testing.T) {
+func TestForeignGroupIsLeftAlone(t *testing.T) {
 	path := testGroup(t) // without systemd's mark
 	if isDelegated(path) {
 		t.Error("it counts as delegated")

@@ -9,11 +9,11 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// States of a process that others must know.
+// States of a process.
 const (
-	// Zombie: it has ended and was not reaped yet.
+	// Zombie: it has exited and was not reaped yet.
 	Zombie = 'Z'
-	// Stopped: somebody sent it SIGSTOP.
+	// Stopped: it received SIGSTOP.
 	Stopped = 'T'
 )
 
@@ -25,12 +25,12 @@ type Process struct {
 	// Comm is the name of the executable, cut to 15 bytes by the kernel.
 	Comm string
 	// Start is when it started, in clock ticks (1/100 s) since boot. Together
-	// with PID it names a process for good.
+	// with PID it identifies a process.
 	Start uint64
 }
 
-// Look returns the process with this pid. The error matches os.ErrNotExist when
-// there is none.
+// Look returns the process with this pid. The error matches os.ErrNotExist if it
+// does not exist.
 func Look(pid int) (Process, error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {

@@ -1,11 +1,11 @@
-// Package proctree finds, ends and reaps every process below this one,
-// whatever session, process group or parent it gave itself. It needs this
-// process to be a child subreaper: then an orphan becomes our child and stays
-// in the tree.
+// Package proctree finds, measures, kills and reaps every process below this one,
+// regardless of the session, process group or parent it gave itself. It needs this
+// process to be a child subreaper: then an orphan becomes our child and stays in the
+// tree.
 //
 // It reaps children by their pid and never with wait4(-1), which would steal
-// the status that an exec.Cmd waits for. Children that somebody else waits for
-// must be named to Below; while a Tree is used no other child may be started.
+// the status that an exec.Cmd waits for. Children that others wait for must be
+// named to Below; while a Tree is used no other child may be started.
 package proctree
 
 import (
@@ -22,17 +22,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The pause between two looks at a tree. There is no event for "no descendant
-// is left" without a cgroup of our own, so the tree is looked at again, soon at
-// first.
+// The pause between two looks at a tree, short at first. Without a cgroup of our own
+// there is no event for "no descendant is left".
 const (
 	firstPause = time.Millisecond
 	lastPause  = 20 * time.Millisecond
 )
 
-// A look at /proc is no snapshot: a child forked during the look by a process
-// that then ends is in neither place. So an empty tree is believed when it was
-// seen twice in a row.
+// Reading /proc is not atomic: a child forked meanwhile by a process that then exits
+// is in neither place. So a tree counts as empty when it was seen empty twice in a
+// row.
 const looksToBelieve = 2
 
 // BecomeSubreaper makes orphans among this process's descendants its children,
@@ -56,7 +55,7 @@ type Tree struct {
 	exits  map[int]syscall.WaitStatus // guarded by mu
 }
 
-// identity names a process for good.
+// identity distinguishes a process from later ones with its pid.
 type identity struct {
 	pid   int
 	start uint64
@@ -83,21 +82,21 @@ func (t *Tree) In(g *Group) *Tree {
 	return t
 }
 
-// Spare adds a child to those that its starter waits for.
+// Spare adds a child that its starter waits for.
 func (t *Tree) Spare(pid int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waited[pid] = true
 }
 
-// Killed returns how many processes Kill has ended so far.
+// Killed returns how many processes Kill has killed so far.
 func (t *Tree) Killed() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.killed)
 }
 
-// Exit returns how the process pid ended, when it was adopted and reaped here.
+// Exit returns how the process pid exited, if it was adopted and reaped here.
 func (t *Tree) Exit(pid int) (syscall.WaitStatus, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,10 +104,10 @@ func (t *Tree) Exit(pid int) (syscall.WaitStatus, bool) {
 	return status, ok
 }
 
-// Reap collects the adopted children that have ended, without waiting. Where there
-// are none it costs one system call.
+// Reap reaps the adopted children that have exited, without waiting. If there are none
+// it costs one system call.
 func (t *Tree) Reap() error {
-	if !anyEnded() {
+	if !anyExited() {
 		return nil
 	}
 	procs, err := Descendants(t.root)
@@ -119,24 +118,23 @@ func (t *Tree) Reap() error {
 	return nil
 }
 
-// anyEnded says whether a child of this process waits to be collected, by its starter
+// anyExited reports whether a child of this process waits to be reaped, by its starter
 // or by us.
-func anyEnded() bool {
+func anyExited() bool {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 	return err != nil && !errors.Is(err, unix.ECHILD) || info.Signo != 0
 }
 
-// Wait waits until the tree is empty by itself. When ctx ends first the error
-// is a *LeftoverError.
+// Wait waits until the tree is empty. When ctx ends first the error is a
+// *LeftoverError.
 func (t *Tree) Wait(ctx context.Context) error { return t.untilEmpty(ctx, func([]Process) {}) }
 
-// Kill sends SIGKILL to everything in the tree, again and again, until the tree
-// is empty. When ctx ends first, as with a process in uninterruptible sleep, the
+// Kill sends SIGKILL to everything in the tree until it is empty. When ctx ends first, as with a process in uninterruptible sleep, the
 // error is a *LeftoverError.
 func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill) }
 
-// Continue lets the stopped processes of the tree run on, apart from those named.
+// Continue resumes the stopped processes of the tree, except those named.
 func (t *Tree) Continue(but ...int) error {
 	procs, err := Descendants(t.root)
 	if err != nil {
@@ -180,7 +178,7 @@ func (t *Tree) untilEmpty(ctx context.Context, act func([]Process)) error {
 	}
 }
 
-// reap collects what has ended among our own children in procs, and returns the
+// reap reaps those of our own children in procs that have exited, and returns the
 // rest.
 func (t *Tree) reap(procs []Process) []Process {
 	t.mu.Lock()
@@ -230,7 +228,7 @@ func signalOne(p Process, sig syscall.Signal) bool {
 	return handle.Signal(sig) == nil
 }
 
-// LeftoverError says which processes were still there when the time was up.
+// LeftoverError lists the processes that were left when the time was up.
 type LeftoverError struct {
 	Processes []Process
 	Err       error

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // startShell runs a script that prints one line when everything is in place,
 // and returns its command and that line. Its standard output stays open in
-// whatever the script leaves behind.
+// the processes that the script leaves behind.
 func startShell(t *testing.T, script string) (*exec.Cmd, string) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -100,7 +100,7 @@ func TestKillEndsEveryKindOfDescendant(t *testing.T) {
 	}
 }
 
-func TestKillEndsAProcessThatForksAllTheTime(t *testing.T) {
+func TestKillEndsAForkBomb(t *testing.T) {
 	startShell(t, `echo on; while :; do (setsid sleep 600 &); done`)
 	if err := Below().Kill(within(t, 20*time.Second)); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestKillEndsAProcessThatForksAllTheTime(t *testing.T) {
 	}
 }
 
-func TestKillLeavesTheStatusOfWaitedChildrenToTheirStarter(t *testing.T) {
+func TestKillLeavesTheStatusToTheStarter(t *testing.T) {
 	cmd, _ := startShell(t, `echo on; exec sleep 600`)
 	tree := Below(cmd.Process.Pid)
 	done := make(chan error, 1)
@@ -128,7 +128,7 @@ func TestKillLeavesTheStatusOfWaitedChildrenToTheirStarter(t *testing.T) {
 	}
 }
 
-func TestWaitReturnsWhenTheTreeEmptiesByItselfAndKnowsTheExit(t *testing.T) {
+func TestWaitReturnsWhenTheTreeIsEmpty(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
 	_ = cmd.Wait()
 }
 
-func TestAProcessWithAnotherStartTimeIsNotKilled(t *testing.T) {
+func TestRecycledPIDIsNotKilled(t *testing.T) {
 	cmd, _ := startShell(t, `echo on; exec sleep 600`)
 	p, err := Look(cmd.Process.Pid)
 	if err != nil {
@@ -239,7 +239,7 @@ func TestAProcessWithAnotherStartTimeIsNotKilled(t *testing.T) {
 	}
 }
 
-func TestContinueWakesWhatWasStoppedButTheOneNamed(t *testing.T) {
+func TestContinueResumesAllButTheNamed(t *testing.T) {
 	_, line := startShell(t, `sleep 100 & a=$!; sleep 100 & b=$!; kill -STOP $a $b; echo $a $b; wait`)
 	first, second, _ := strings.Cut(line, " ")
 	but, err := strconv.Atoi(first)

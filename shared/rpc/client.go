@@ -85,7 +85,7 @@ func (c *Client) LogOut(ctx context.Context) error {
 // SetSelectors implements Worker.
 func (c *Client) SetSelectors(ctx context.Context, file []byte) error {
 	if _, err := c.worker.SetSelectors(ctx, &workerpb.SetSelectorsRequest{File: file}); err != nil {
-		return fmt.Errorf("cannot take up selectors: %w", fromStatus(ctx, err))
+		return fmt.Errorf("cannot apply selectors: %w", fromStatus(ctx, err))
 	}
 	return nil
 }

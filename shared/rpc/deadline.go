@@ -2,11 +2,11 @@ package rpc
 
 import "time"
 
-// DeadlineFactor is how many times the usual something may take before it counts as
-// hung; 0 stands for 1.
+// DeadlineFactor is how many times the usual time an answer may take before what is
+// asked counts as hung; 0 stands for 1.
 type DeadlineFactor float64
 
-// Of is the deadline of what usually has so long.
+// Of returns the usual deadline times f.
 func (f DeadlineFactor) Of(usual time.Duration) time.Duration {
 	if f == 0 {
 		return usual
@@ -14,7 +14,7 @@ func (f DeadlineFactor) Of(usual time.Duration) time.Duration {
 	return time.Duration(float64(f) * float64(usual))
 }
 
-// Stretch replaces each deadline by what Of makes of it.
+// Stretch applies Of to each deadline.
 func (f DeadlineFactor) Stretch(deadlines ...*time.Duration) {
 	for _, d := range deadlines {
 		*d = f.Of(*d)

@@ -22,11 +22,11 @@ var (
 	ErrWorkerGone = errors.New("the worker is gone")
 	// ErrNotUnlinked means that the page does not ask for a phone to be linked.
 	ErrNotUnlinked = errors.New("the page does not ask for a phone to be linked")
-	// ErrNotLinked means that there is no link to end.
+	// ErrNotLinked means that no phone is linked.
 	ErrNotLinked = errors.New("no phone is linked")
-	// ErrPhoneRefused means that the page takes the phone number for wrong.
-	ErrPhoneRefused = errors.New("the page refuses this phone number")
-	// ErrTooManyAttempts means that the page gives no more codes for a while.
+	// ErrPhoneRefused means that the page rejects the phone number.
+	ErrPhoneRefused = errors.New("the page rejects this phone number")
+	// ErrTooManyAttempts means that the page offers no further codes for a while.
 	ErrTooManyAttempts = errors.New("too many attempts")
 	// ErrPairingUnavailable means that the page offers no pairing by number.
 	ErrPairingUnavailable = errors.New("the page offers no pairing by phone number")
@@ -37,8 +37,8 @@ var (
 // domain names our errors among those that a gRPC status may carry.
 const domain = "session-manager"
 
-// wire are the errors that a caller can match on the other side, with the code
-// for those who look at the wire and the name by which they are found again.
+// wire has the errors that a caller can match on the other side, with their gRPC code
+// and the name by which they are found again.
 var wire = []struct {
 	err  error
 	code codes.Code
@@ -57,7 +57,7 @@ var wire = []struct {
 	{context.Canceled, codes.Canceled, "CANCELED"},
 }
 
-// toStatus turns an error of a Worker's method into what travels.
+// toStatus converts an error of a Worker's method into what is sent.
 func toStatus(err error) error {
 	if err == nil {
 		return nil
@@ -75,8 +75,8 @@ func toStatus(err error) error {
 	return status.Error(codes.Unknown, err.Error())
 }
 
-// fromStatus turns what travelled back into an error that callers can match. A
-// lost connection is ErrWorkerGone, unless the caller's own context ended first.
+// fromStatus converts what was received into an error that callers can match. A lost
+// connection is ErrWorkerGone, unless the caller's own context ended first.
 func fromStatus(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -92,13 +92,13 @@ func fromStatus(ctx context.Context, err error) error {
 		}
 		for _, w := range wire {
 			if w.name == info.GetReason() && w.name != "CANCELED" {
-				return &travelled{message: st.Message(), is: w.err}
+				return &remoteError{message: st.Message(), is: w.err}
 			}
 		}
 	}
 	switch st.Code() {
 	case codes.DeadlineExceeded:
-		return &travelled{message: st.Message(), is: context.DeadlineExceeded}
+		return &remoteError{message: st.Message(), is: context.DeadlineExceeded}
 	case codes.Unavailable, codes.Canceled:
 		return fmt.Errorf("%w: %s", ErrWorkerGone, st.Message())
 	default:
@@ -106,12 +106,12 @@ func fromStatus(ctx context.Context, err error) error {
 	}
 }
 
-// travelled is an error of the other side: its words, and what it matches.
-type travelled struct {
+// remoteError is an error of the other side: its message, and what it matches.
+type remoteError struct {
 	message string
 	is      error
 }
 
-func (e *travelled) Error() string { return e.message }
+func (e *remoteError) Error() string { return e.message }
 
-func (e *travelled) Unwrap() error { return e.is }
+func (e *remoteError) Unwrap() error { return e.is }

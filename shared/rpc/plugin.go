@@ -23,8 +23,7 @@ const ProtocolVersion = 2
 // PluginName is the name under which the worker is dispensed.
 const PluginName = "worker"
 
-// Handshake keeps a worker from being mistaken for a program of its own. The
-// cookie is no secret.
+// Handshake keeps a worker from being run by hand. The cookie is not a secret.
 func Handshake() plugin.HandshakeConfig {
 	return plugin.HandshakeConfig{
 		ProtocolVersion:  ProtocolVersion,
@@ -33,7 +32,7 @@ func Handshake() plugin.HandshakeConfig {
 	}
 }
 
-// StartedAsWorker says that the supervisor runs this process as its worker.
+// StartedAsWorker reports whether the supervisor runs this process as its worker.
 func StartedAsWorker() bool {
 	handshake := Handshake()
 	return os.Getenv(handshake.MagicCookieKey) == handshake.MagicCookieValue
@@ -64,7 +63,7 @@ const (
 )
 
 // DialOptions bound every call on a connection whose other end has frozen, even
-// one that forgot its deadline.
+// one without a deadline.
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
 		Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
@@ -72,8 +71,8 @@ func DialOptions() []grpc.DialOption {
 }
 
 // Serve runs w as this process's plugin server until the supervisor ends it. It
-// does not return before that. What go-plugin has to say goes to log, which must
-// not write to os.Stdout or os.Stderr: go-plugin replaces them.
+// does not return before that. go-plugin's messages go to log, which must not write
+// to os.Stdout or os.Stderr: go-plugin replaces them.
 func Serve(w Worker, log *slog.Logger) {
 	plugin.Serve(&plugin.ServeConfig{
 		Logger:          logging.HCLog(log),
@@ -87,7 +86,7 @@ func Serve(w Worker, log *slog.Logger) {
 	})
 }
 
-// glue is the go-plugin end of both sides: the worker's has a worker.
+// glue is go-plugin's end of both sides; worker is nil on the supervisor's.
 type glue struct {
 	plugin.NetRPCUnsupportedPlugin
 	worker Worker

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestARequestArrivesAsItWasSent(t *testing.T) {
+func TestRequestArrivesAsItWasSent(t *testing.T) {
 	want := RunRequest{
 		Generation: 3, Mode: ModeVerify, BackupDir: "/b", VerifyLimit: 2 * time.Second,
 		ChromePath: "/c", ChromeVersion: "156.0.0.1", ChromeArgs: []string{"--a"}, URL: "http://u/",

@@ -17,7 +17,7 @@ import (
 
 // fake is a Worker made of functions.
 type fake struct {
-	Worker     // whatever has no function below panics
+	Worker     // what has no function below panics
 	events     func(context.Context, func(Event) error) error
 	stop       func(context.Context) error
 	screenshot func(context.Context) ([]byte, error)
@@ -52,7 +52,7 @@ func dial(t *testing.T, w Worker) *Client {
 	return c
 }
 
-func TestEveryEventArrivesAsItWasSent(t *testing.T) {
+func TestEventsArriveAsTheyWereSent(t *testing.T) {
 	sent := []Event{
 		{Generation: 1, Seq: 1, Waited: 80 * time.Millisecond, Body: PhaseChanged{Phase: PhaseNavigate}},
 		{Generation: 1, Seq: 2, Body: BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
@@ -114,7 +114,7 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 	}
 }
 
-func TestScreenshotBringsItsBytes(t *testing.T) {
+func TestScreenshotCrossesTheWire(t *testing.T) {
 	c := dial(t, fake{screenshot: func(context.Context) ([]byte, error) { return []byte("png"), nil }})
 	got, err := c.Screenshot(t.Context())
 	if err != nil || string(got) != "png" {
@@ -122,7 +122,7 @@ func TestScreenshotBringsItsBytes(t *testing.T) {
 	}
 }
 
-func TestPairingSelectorsAndDiagnosisTravelWhole(t *testing.T) {
+func TestCommandsCrossTheWire(t *testing.T) {
 	pairing := Pairing{Code: "ABCD1234", TTL: 180 * time.Second}
 	diagnosis := Diagnosis{
 		URL: "http://x/", PageVersion: "2", UserAgent: "u", Outline: "html\n body", Console: []string{"a", "b"},
@@ -184,12 +184,12 @@ func TestErrorOfEmitEndsTheStream(t *testing.T) {
 	}
 }
 
-func TestQRPayloadNeverPrints(t *testing.T) {
-	login := QRPayload("2@secret")
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	payload := QRPayload("2@secret")
 	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "login", login, "event", QRShown{Payload: login})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "payload", payload, "event", QRShown{Payload: payload})
 	for _, printed := range []string{
-		fmt.Sprint(login), fmt.Sprintf("%s %q %v %#v %+v", login, login, login, login, QRShown{Payload: login}), log.String(),
+		fmt.Sprint(payload), fmt.Sprintf("%s %q %v %#v %+v", payload, payload, payload, payload, QRShown{Payload: payload}), log.String(),
 	} {
 		if strings.Contains(printed, "secret") {
 			t.Errorf("printed %s", printed)
@@ -197,7 +197,7 @@ func TestQRPayloadNeverPrints(t *testing.T) {
 	}
 }
 
-func TestDeadlineFactorStretchesWhatIsUsual(t *testing.T) {
+func TestDeadlineFactorStretchesDeadlines(t *testing.T) {
 	for factor, want := range map[DeadlineFactor]time.Duration{0: 4 * time.Second, 1: 4 * time.Second, 0.5: 2 * time.Second, 2.5: 10 * time.Second} {
 		got := 4 * time.Second
 		factor.Stretch(&got)

@@ -23,23 +23,22 @@ type Worker interface {
 	Events(ctx context.Context, emit func(Event) error) error
 	// Stop closes Chrome cleanly and returns when it has exited. Idempotent.
 	Stop(ctx context.Context) error
-	// Screenshot returns a PNG of the page as it is now. ErrNoPage when there
-	// is none.
+	// Screenshot returns a PNG of the page as it is now, or ErrNoPage.
 	Screenshot(ctx context.Context) ([]byte, error)
 	// Pair makes the page offer a code that links the phone with this number:
-	// E.164, digits only. It returns when the page has the code. ErrNoPage,
-	// ErrNotUnlinked, ErrPhoneRefused, ErrTooManyAttempts or
-	// ErrPairingUnavailable when there is none to be had.
+	// E.164, digits only. It returns when the page has the code. Otherwise the
+	// error is ErrNoPage, ErrNotUnlinked, ErrPhoneRefused, ErrTooManyAttempts or
+	// ErrPairingUnavailable.
 	Pair(ctx context.Context, phone Secret) (Pairing, error)
 	// LogOut ends the link through the page, and returns when the page has
-	// wiped its login. ErrNoPage, or ErrNotLinked when there is no link.
+	// wiped its login. Otherwise the error is ErrNoPage or ErrNotLinked.
 	LogOut(ctx context.Context) error
-	// SetSelectors makes the page be looked at with this selectors file from now on;
-	// an empty one stands for the one built in. ErrSelectors says what is wrong
-	// with it, and where; then nothing has changed.
+	// SetSelectors replaces the selectors file; an empty one stands for the
+	// built-in one. The message of ErrSelectors explains what is wrong with the
+	// file, and where; nothing has changed then.
 	SetSelectors(ctx context.Context, file []byte) error
-	// Diagnose tells what the page is made of and what each reader sees in it.
-	// It holds no secret. ErrNoPage when there is none.
+	// Diagnose describes the page and what each reader sees in it, without
+	// secrets, or returns ErrNoPage.
 	Diagnose(ctx context.Context) (Diagnosis, error)
 }
 
@@ -56,13 +55,13 @@ const (
 	ModeVerify Mode = "verify"
 )
 
-// RunRequest tells a worker what to do. The supervisor writes it to the worker's
+// RunRequest is what a worker is to do. The supervisor writes it to the worker's
 // standard input (SendRequest).
 type RunRequest struct {
 	// Mode is empty for ModeSession.
 	Mode Mode
-	// Generation numbers the worker incarnations of one supervisor from 1. It
-	// comes back in every Event, so that words of a dead worker are dropped.
+	// Generation numbers the workers of one supervisor from 1. It comes back in
+	// every Event, so that events of an earlier worker are dropped.
 	Generation uint64
 	// ChromePath is the absolute path of the browser's binary.
 	ChromePath string
@@ -81,10 +80,9 @@ type RunRequest struct {
 	// ScratchDir is private to this generation, exists, and is removed by the
 	// supervisor afterwards. Chrome gets its HOME and TMPDIR below it.
 	ScratchDir string
-	// Selectors is the file that SetSelectors would be given, empty for the one built
-	// in.
+	// Selectors is a selectors file, empty for the built-in one.
 	Selectors []byte
-	// DeadlineFactor is for the answers of Chrome, its parts and the page.
+	// DeadlineFactor applies to the answers of Chrome, its parts and the page.
 	DeadlineFactor DeadlineFactor
 	// BackupDir is the absolute path of the backup that ModeVerify checks. It is
 	// only read.
@@ -95,14 +93,14 @@ type RunRequest struct {
 
 // Pairing is a code by which a phone is linked without a camera.
 type Pairing struct {
-	// Code has eight characters, without a hyphen. It is as good as a QR.
+	// Code has eight characters, without a hyphen. It is as secret as a QR payload.
 	Code Secret
-	// TTL is what is left of its life.
+	// TTL is how long it is still valid.
 	TTL time.Duration
 }
 
-// Diagnosis is what a person needs to see why a page is not understood. Its
-// texts are cut to a bound and redacted.
+// Diagnosis is what a person needs to find out why a page is not understood. Its
+// texts are bounded and redacted.
 type Diagnosis struct {
 	// URL without query and fragment.
 	URL string
@@ -110,29 +108,29 @@ type Diagnosis struct {
 	PageVersion string
 	// UserAgent of the page.
 	UserAgent string
-	// Outline has one element a line, indented by its depth, with the
+	// Outline has one element per line, indented by its depth, with the
 	// attributes that a reader might look for.
 	Outline string
 	// Console are the last errors and warnings, oldest first.
 	Console []string
-	// Readers say what each of them saw last.
+	// Readers are what each reader saw last.
 	Readers []ReaderView
 }
 
 // ReaderView is what one reader saw last.
 type ReaderView struct {
 	Reader string
-	// Saw is a sentence: a fresh string, a stale one, nothing, or an error.
+	// Saw is a sentence: a fresh payload, a stale one, nothing, or an error.
 	Saw string
 }
 
-// Event is one thing that the worker has to tell.
+// Event is one thing that the worker reports.
 type Event struct {
 	Generation uint64
 	// Seq counts from 1 within a generation, without gaps.
 	Seq uint64
-	// Waited is how long it waited in the worker for the supervisor to take it: a
-	// start that is sent ahead has things to tell before it is listened to.
+	// Waited is how long it waited in the worker for the supervisor: the work
+	// begins before the events are streamed.
 	Waited time.Duration
 	Body   EventBody
 }
@@ -152,10 +150,10 @@ const (
 	PhasePage         Phase = "page"
 )
 
-// PhaseChanged says that the next phase has begun.
+// PhaseChanged means that the next phase has begun.
 type PhaseChanged struct{ Phase Phase }
 
-// BrowserStarted says that Chrome answers, and holds our profile.
+// BrowserStarted means that Chrome answers, and holds our profile.
 type BrowserStarted struct {
 	PID       int
 	Product   string
@@ -164,13 +162,13 @@ type BrowserStarted struct {
 	Sandbox bool
 }
 
-// Condition is what the page is in, coarsely: just as finely as the session's
-// state needs it. The reason says the rest.
+// Condition is the condition of the page, as coarse as the session's state needs it.
+// The reason has the details.
 type Condition string
 
 // Conditions of the page.
 const (
-	// PageLoading: it boots, or opens its connection, and can't tell yet.
+	// PageLoading: it boots, or opens its connection, so that nothing is known yet.
 	PageLoading Condition = "loading"
 	// PageUnlinked: it asks for a phone to be linked.
 	PageUnlinked Condition = "unlinked"
@@ -178,34 +176,34 @@ const (
 	PageSyncing Condition = "syncing"
 	// PageReady: linked, connected and usable.
 	PageReady Condition = "ready"
-	// PageDisconnected: linked, without a connection; the reason says why.
+	// PageDisconnected: linked, without a connection; the reason explains why.
 	PageDisconnected Condition = "disconnected"
 	// PageLoggedOut: the link was ended, by the phone or by the server.
 	PageLoggedOut Condition = "logged_out"
-	// PageBlocked: a person must act before this page can go on.
+	// PageBlocked: a person must act before this page can continue.
 	PageBlocked Condition = "blocked"
 )
 
-// PageObserved says what the page is in. It is sent on each change, and again
+// PageObserved reports the page's condition. It is sent on each change, and again
 // at least every ten seconds as fresh evidence.
 type PageObserved struct {
 	Condition Condition
 	// Reason may be empty.
 	Reason reason.Code
-	// Detail is for people and holds no secret. It may be empty.
+	// Detail is for people and contains no secret. It may be empty.
 	Detail string
 	// Progress of loading or syncing in percent, -1 when the page shows none.
 	Progress int
-	// Registered says that the login is in the page's storage.
+	// Registered means that the login is in the page's storage.
 	Registered bool
-	// Persisted says that it has reached the disk: a SIGKILL of Chrome can't
-	// take it away any more.
+	// Persisted means that it has reached the disk, where a SIGKILL of Chrome
+	// can't harm it.
 	Persisted bool
 	// PageVersion is WhatsApp Web's own version, empty while unknown.
 	PageVersion string
 }
 
-// Secret is a string that must not be seen: a login string, a phone number, a
+// Secret is a string that must not be seen: a QR payload, a phone number, a
 // pairing code. It logs and prints as "[redacted]"; convert it to string where
 // the real value is meant.
 type Secret string
@@ -222,36 +220,36 @@ func (Secret) GoString() string { return "[redacted]" }
 // MarshalText hides the value from encoding/json, which slog uses for structs.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
-// Payload is the string that a QR code encodes. Whoever has it can link a phone
-// to this browser.
+// QRPayload is the string that a QR code encodes. With it a phone can be linked to
+// this browser.
 type QRPayload = Secret
 
-// QRShown says that the page shows this login string now.
+// QRShown means that the page shows this QR payload now.
 type QRShown struct {
 	Payload QRPayload
 	// Reader is the name of the reader that found it.
 	Reader string
-	// Seq counts the different strings of this generation from 1.
+	// Seq counts the different payloads of this generation from 1.
 	Seq uint64
-	// TTL is what is left of its life when the event is sent.
+	// TTL is how long it is still valid when the event is sent.
 	TTL time.Duration
 	// Renewals counts how often this generation asked the page for new codes.
 	Renewals uint
 }
 
-// QRGone says that the page shows no scannable QR any more.
+// QRGone means that the page no longer shows a QR that can be scanned.
 type QRGone struct {
 	// Cause is one of scanned, idle, offline, expired, page_changed, navigated.
 	Cause string
 }
 
-// Heartbeat proves every few seconds that the worker turns, and how old the last
-// good answer of each probe is (-1 while there was none).
+// Heartbeat proves every few seconds that the worker responds, and reports how old
+// the last good answer of each probe is (-1 before the first one).
 type Heartbeat struct {
 	BrowserAge    time.Duration
 	MainThreadAge time.Duration
-	// ResidentBytes is what the worker and all of Chrome's processes hold in
-	// memory, without pages of files.
+	// ResidentBytes is the memory of the worker and of all of Chrome's processes,
+	// without pages of files (proctree.TreeMemory).
 	ResidentBytes uint64
 	// Goroutines is the number of the worker's own.
 	Goroutines int
@@ -268,14 +266,14 @@ type Failure struct {
 	ChromeStderr []string
 }
 
-// Outcome is what checking a backup came to.
+// Outcome is the result of checking a backup.
 type Outcome string
 
 // The outcomes of ModeVerify.
 const (
 	// BackupVerified: the backup opens, and holds a login.
 	BackupVerified Outcome = "verified"
-	// BackupRejected: it does not, twice in a row, and Chrome was not to blame.
+	// BackupRejected: it does not, twice in a row, and the backup is to blame.
 	BackupRejected Outcome = "rejected"
 	// BackupInconclusive: it could not be found out.
 	BackupInconclusive Outcome = "inconclusive"
@@ -284,7 +282,7 @@ const (
 // BackupChecked is the result of ModeVerify.
 type BackupChecked struct {
 	Outcome Outcome
-	// Detail explains every outcome but BackupVerified. It holds no secret.
+	// Detail explains every outcome but BackupVerified. It contains no secret.
 	Detail string
 	// Databases is how many of the page's databases were opened.
 	Databases int

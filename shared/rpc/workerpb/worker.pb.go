@@ -212,7 +212,7 @@ type Event struct {
 	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Counts from 1 within a generation, without gaps.
 	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	// How long it waited in the worker for the supervisor to take it.
+	// How long it waited in the worker for the supervisor.
 	WaitedMs int64 `protobuf:"varint,3,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
@@ -625,9 +625,9 @@ type QRShown struct {
 	// The whole QR payload. A secret: never logged.
 	Payload string `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
 	Reader  string `protobuf:"bytes,2,opt,name=reader,proto3" json:"reader,omitempty"`
-	// Counts the different strings of this generation from 1.
+	// Counts the different payloads of this generation from 1.
 	Seq uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
-	// Time left to live, as of the sending of this event.
+	// How long it is still valid when this event is sent.
 	TtlMs int64 `protobuf:"varint,4,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	// How often the page had to be asked for a new set of codes.
 	Renewals      uint32 `protobuf:"varint,5,opt,name=renewals,proto3" json:"renewals,omitempty"`
@@ -747,7 +747,7 @@ func (x *QRGone) GetCause() string {
 
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Age of the last good answer of each probe, -1 while there was none.
+	// Age of the last good answer of each probe, -1 before the first.
 	BrowserAgeMs    int64  `protobuf:"varint,1,opt,name=browser_age_ms,json=browserAgeMs,proto3" json:"browser_age_ms,omitempty"`
 	MainThreadAgeMs int64  `protobuf:"varint,2,opt,name=main_thread_age_ms,json=mainThreadAgeMs,proto3" json:"main_thread_age_ms,omitempty"`
 	ResidentBytes   uint64 `protobuf:"varint,3,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
@@ -818,7 +818,7 @@ type Failure struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	Detail string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
-	// Exit code of Chrome, -1 when it ended by a signal or did not end.
+	// Exit code of Chrome, -1 if it was killed by a signal or has not exited.
 	ChromeExitCode int32  `protobuf:"varint,3,opt,name=chrome_exit_code,json=chromeExitCode,proto3" json:"chrome_exit_code,omitempty"`
 	ChromeSignal   string `protobuf:"bytes,4,opt,name=chrome_signal,json=chromeSignal,proto3" json:"chrome_signal,omitempty"`
 	// The last lines of Chrome's stderr, escaped and redacted.

@@ -43,20 +43,19 @@ type WorkerClient interface {
 	// Stop was called. When the caller goes away the worker closes Chrome cleanly
 	// and exits.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
-	// Stop closes Chrome through CDP, so that the profile is flushed, and answers
-	// when the browser process has exited, or DEADLINE_EXCEEDED when it did not.
-	// Idempotent.
+	// Stop closes Chrome through CDP, so that the profile is flushed, and returns when
+	// the browser process has exited, or DEADLINE_EXCEEDED. Idempotent.
 	Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*StopResponse, error)
-	// Screenshot photographs the page as it is on the screen now.
+	// Screenshot returns the page as it is on the screen now.
 	Screenshot(ctx context.Context, in *ScreenshotRequest, opts ...grpc.CallOption) (*ScreenshotResponse, error)
 	// Pair makes the page offer a code that links the phone with this number.
 	Pair(ctx context.Context, in *PairRequest, opts ...grpc.CallOption) (*PairResponse, error)
-	// LogOut ends the link through the page, and answers when it has ended.
+	// LogOut ends the link through the page, and returns when it has ended.
 	LogOut(ctx context.Context, in *LogOutRequest, opts ...grpc.CallOption) (*LogOutResponse, error)
-	// SetSelectors replaces what the page is looked at with. A file that is not valid is
-	// refused, and changes nothing.
+	// SetSelectors replaces the selectors file. One that is not valid is refused, and
+	// changes nothing.
 	SetSelectors(ctx context.Context, in *SetSelectorsRequest, opts ...grpc.CallOption) (*SetSelectorsResponse, error)
-	// Diagnose tells what the page is made of and what each reader sees in it.
+	// Diagnose describes the page and what each reader sees in it.
 	Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error)
 }
 
@@ -162,20 +161,19 @@ type WorkerServer interface {
 	// Stop was called. When the caller goes away the worker closes Chrome cleanly
 	// and exits.
 	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
-	// Stop closes Chrome through CDP, so that the profile is flushed, and answers
-	// when the browser process has exited, or DEADLINE_EXCEEDED when it did not.
-	// Idempotent.
+	// Stop closes Chrome through CDP, so that the profile is flushed, and returns when
+	// the browser process has exited, or DEADLINE_EXCEEDED. Idempotent.
 	Stop(context.Context, *StopRequest) (*StopResponse, error)
-	// Screenshot photographs the page as it is on the screen now.
+	// Screenshot returns the page as it is on the screen now.
 	Screenshot(context.Context, *ScreenshotRequest) (*ScreenshotResponse, error)
 	// Pair makes the page offer a code that links the phone with this number.
 	Pair(context.Context, *PairRequest) (*PairResponse, error)
-	// LogOut ends the link through the page, and answers when it has ended.
+	// LogOut ends the link through the page, and returns when it has ended.
 	LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error)
-	// SetSelectors replaces what the page is looked at with. A file that is not valid is
-	// refused, and changes nothing.
+	// SetSelectors replaces the selectors file. One that is not valid is refused, and
+	// changes nothing.
 	SetSelectors(context.Context, *SetSelectorsRequest) (*SetSelectorsResponse, error)
-	// Diagnose tells what the page is made of and what each reader sees in it.
+	// Diagnose describes the page and what each reader sees in it.
 	Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error)
 	mustEmbedUnimplementedWorkerServer()
 }

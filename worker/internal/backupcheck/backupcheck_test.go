@@ -141,9 +141,9 @@ func removing(pattern string) func(*testing.T, string) {
 	}
 }
 
-// tearing overwrites the middle half of each file, so that whatever is read there as
-// the length of a record is short: one that reaches beyond the end of its file is, to
-// LevelDB, what a writer that died has left, and no damage (log_reader.cc).
+// tearing overwrites the middle half of each file, so that the lengths of
+// records that are read there are short: LevelDB takes a record that reaches beyond the
+// end of its file as left by a writer that died, not as damage (log_reader.cc).
 func tearing(pattern string) func(*testing.T, string) {
 	return func(t *testing.T, profile string) {
 		for _, path := range files(t, profile, pattern) {
@@ -175,7 +175,7 @@ exec ` + chrome + ` "$@"
 	return path
 }
 
-func TestOnlyAWholeCopyOfALoginOpensAndNobodyIsAsked(t *testing.T) {
+func TestOnlyACompleteBackupIsVerified(t *testing.T) {
 	r := newRig(t)
 	asked := r.asked.Load()
 	odd := func(t *testing.T, profile string) {
@@ -207,7 +207,7 @@ func TestOnlyAWholeCopyOfALoginOpensAndNobodyIsAsked(t *testing.T) {
 			if got.Outcome != tt.want || !strings.Contains(got.Detail, tt.reason) || (got.Detail == "") != (tt.want == rpc.BackupVerified) {
 				t.Errorf("got %+v", got)
 			}
-			// Neither has the copy changed, nor is anything left beside it.
+			// The backup has not changed, and nothing is left next to it.
 			if d := cmp.Diff(before, sums(t, filepath.Dir(req.BackupDir))); d != "" {
 				t.Error(d)
 			}

@@ -26,17 +26,16 @@ type stored struct {
 	Origin string `json:"origin"`
 	// Missing are the keys of a login that localStorage lacks.
 	Missing []string `json:"missing"`
-	// Databases are those that were opened, and Broken says why others were not.
+	// Databases are those that were opened. Broken maps the others to their errors.
 	Databases []string          `json:"databases"`
 	Broken    map[string]string `json:"broken"`
 }
 
 // judge returns a *rejection unless it is a login: all its keys, and at least one
-// database, all of which open. Chrome throws a database away that it finds torn,
-// with all others of the page, and what decrypts a login lies in one. Which
-// databases there must be is not asked: that changes with the page. A log that
-// was cut short opens as what it was before (LevelDB's log_reader.cc): only the copy's
-// checksums tell.
+// database, all of which open. Chrome discards a database that it finds torn, with all
+// others of the page, and what decrypts a login is in one. Which databases there must
+// be is left open, since that changes with the page. A log that was cut short opens as
+// what it was before (LevelDB's log_reader.cc): only the backup's checksums show that.
 func (s stored) judge() error {
 	switch {
 	case len(s.Broken) > 0:
@@ -91,13 +90,13 @@ func look(ctx context.Context, chrome *rod.Browser, address string, keys []strin
 }
 
 // intercept answers every request of the page from here: that for the document
-// with blank, the others with an error. It returns what is closed when the document
-// has been loaded, and what is closed when it answers no more, after the page's
-// context has ended.
+// with blank, the others with an error. It returns a channel that is closed when the
+// document has been loaded, and one that is closed when it no longer answers, after
+// the page's context has ended.
 func intercept(page *rod.Page) (loaded, ended <-chan struct{}, err error) {
 	for _, command := range []interface{ Call(proto.Client) error }{
 		proto.NetworkEnable{},
-		// A service worker would answer in the network's place.
+		// A service worker would answer instead of the network.
 		proto.NetworkSetBypassServiceWorker{Bypass: true},
 		proto.FetchEnable{}, // without patterns: every request
 	} {
@@ -106,7 +105,7 @@ func intercept(page *rod.Page) (loaded, ended <-chan struct{}, err error) {
 		}
 	}
 	load, over := make(chan struct{}), make(chan struct{})
-	served, told := false, false
+	served, announced := false, false
 	wait := page.EachEvent(func(e *proto.FetchRequestPaused) {
 		// When an answer fails nothing is ever loaded, and the limit ends it.
 		if e.ResourceType == proto.NetworkResourceTypeDocument && e.FrameID == page.FrameID {
@@ -115,8 +114,8 @@ func intercept(page *rod.Page) (loaded, ended <-chan struct{}, err error) {
 		}
 		_ = proto.FetchFailRequest{RequestID: e.RequestID, ErrorReason: proto.NetworkErrorReasonBlockedByClient}.Call(page)
 	}, func(*proto.PageLoadEventFired) {
-		if served && !told {
-			told = true
+		if served && !announced {
+			announced = true
 			close(load)
 		}
 	})
@@ -135,7 +134,7 @@ func serve(page *rod.Page, id proto.FetchRequestID) error {
 	}.Call(page)
 }
 
-// ask runs look.js in the page, where no other script is.
+// ask runs look.js in the page, which has no other script.
 func ask(page *rod.Page, keys []string) (stored, error) {
 	list, err := json.Marshal(keys)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 )
 
-// Errors that callers tell apart.
+// Errors that callers distinguish.
 var (
 	// ErrGone means that the connection to Chrome has ended: Chrome died, or it
 	// accepted no command for so long that it was given up.

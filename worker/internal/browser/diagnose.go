@@ -16,16 +16,17 @@ import (
 )
 
 // profileInUse is Chrome's exit code RESULT_CODE_PROFILE_IN_USE. It is also what
-// a profile gives that can't be written (measured), so it proves nothing alone.
+// Chrome exits with when the profile can't be written (measured), so it proves
+// nothing alone.
 const profileInUse = 21
 
 // profileState is what the profile's folder looks like after a failed start.
 type profileState struct {
-	// lock is the target of SingletonLock, "host-pid"; empty when there is none.
+	// lock is the target of SingletonLock, "host-pid"; empty if it does not exist.
 	lock string
-	// oddLock is true when SingletonLock is no symbolic link.
+	// oddLock is true if SingletonLock is not a symbolic link.
 	oddLock bool
-	// unwritable is why the folder can't be written; nil when it can.
+	// unwritable is why the folder can't be written; nil if it can.
 	unwritable error
 }
 
@@ -63,7 +64,7 @@ func diagnose(exit Exit, stderr []string, profile profileState) (reason.Code, st
 	return reason.BrowserStartFailed, lastWords(stderr)
 }
 
-// lastWords returns the line that most likely tells why: the first fatal one, or
+// lastWords returns the line that is most likely the cause: the first fatal one, or
 // the last.
 func lastWords(stderr []string) string {
 	said := "nothing"
@@ -75,9 +76,9 @@ func lastWords(stderr []string) string {
 	return "Chrome said: " + said
 }
 
-// checkLock reports whether the profile in dir is held by our Chrome. Chrome
-// moves to another profile without a word when it can't make ours, and answers
-// every probe from there.
+// checkLock returns an error unless our Chrome holds the profile in dir. Chrome
+// silently moves to another profile when it can't make ours, and answers every probe
+// from there.
 func checkLock(dir, hostname string, pid int) error {
 	target, err := os.Readlink(filepath.Join(dir, "SingletonLock"))
 	if err != nil {

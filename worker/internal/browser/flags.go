@@ -82,7 +82,7 @@ func savingFlags() []flag {
 		{name: "--disable-features", list: true, value: strings.Join([]string{
 			// Renderers kept warm for the address bar, even headless: 64 MB in two processes.
 			"WebUIOmniboxPopup", "WebUIOmniboxAimPopup",
-			// One kept warm for the next site, of which there is none: 7 MB.
+			// One kept warm for the next site, which never comes: 7 MB.
 			"SpareRendererForSitePerProcess",
 			// Asks optimizationguide-pa.googleapis.com.
 			"OptimizationHints",

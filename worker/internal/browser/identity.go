@@ -26,9 +26,9 @@ func userAgentOf(version string) string {
 		"Chrome/%s.0.0.0 Safari/537.36", majorOf(version))
 }
 
-// checkIdentity reports whether the browser that runs is the one that was asked
-// for, and says so to servers. They differ when Chrome was upgraded between the
-// look at its version and its start.
+// checkIdentity returns an error unless the browser that runs is the requested one, and
+// has the user agent that was set. The versions differ when Chrome was upgraded after
+// its version was read.
 func checkIdentity(version, product, userAgent string) error {
 	_, running, _ := strings.Cut(product, "/")
 	if majorOf(running) != majorOf(version) {

@@ -148,7 +148,7 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	}
 }
 
-func TestUserAgentIsChromesOwnButForHeadless(t *testing.T) {
+func TestUserAgentLacksHeadless(t *testing.T) {
 	site := newSite(t)
 	o := browsertest.Options(t)
 	cmd := exec.CommandContext(t.Context(), o.Path, "--headless=new", "--dump-dom", "--user-data-dir="+o.ProfileDir, site.URL)
@@ -162,7 +162,7 @@ func TestUserAgentIsChromesOwnButForHeadless(t *testing.T) {
 	}
 	own := site.header("/", "User-Agent")
 	if !strings.Contains(own, "HeadlessChrome/") {
-		t.Logf("this Chrome no longer says that it is headless: %q", own)
+		t.Logf("this Chrome no longer admits that it is headless: %q", own)
 	}
 	if want := strings.Replace(own, "HeadlessChrome/", "Chrome/", 1); plainUserAgentOf(o.Version) != want {
 		t.Errorf("we say %q, Chrome itself %q", plainUserAgentOf(o.Version), want)

@@ -18,7 +18,7 @@ const messageLimit = 64 << 20
 // pipe is the DevTools connection over Chrome's file descriptors 3 and 4: JSON
 // messages, each ended by a NUL byte (Chromium's devtools_pipe_handler.cc). Once
 // one direction has failed the whole connection is closed, so that no call can
-// wait for an answer that never comes, and a Chrome that lives closes itself.
+// wait for an answer that never comes, and a living Chrome closes itself.
 type pipe struct {
 	commands *os.File // our end of Chrome's fd 3
 	answers  *os.File // our end of Chrome's fd 4
@@ -35,7 +35,7 @@ func newPipe(commands, answers *os.File) *pipe {
 }
 
 // Send implements cdp.WebSocketable. It does not block for longer than
-// writeLimit; then the connection is given up, for half a message can't be taken
+// writeLimit; then the connection is given up, since half a message can't be taken
 // back.
 func (p *pipe) Send(data []byte) error {
 	p.mu.Lock()
@@ -53,9 +53,9 @@ func (p *pipe) Send(data []byte) error {
 	return nil
 }
 
-// Read implements cdp.WebSocketable. It is called by one goroutine. A message
-// that is no protocol message ends the connection here, because rod's client
-// would panic on it.
+// Read implements cdp.WebSocketable. It is called by one goroutine. A message that
+// rod's client could not decode ends the connection here, because the client would
+// panic.
 func (p *pipe) Read() ([]byte, error) {
 	data, err := p.readMessage()
 	if err == nil {
@@ -118,8 +118,8 @@ func checkEnvelope(data []byte) error {
 	return json.Unmarshal(data, &envelope)
 }
 
-// Close ends the connection in both directions, which makes a Chrome that lives
-// close itself cleanly. It returns when no Send is under way. It may be called
+// Close ends the connection in both directions, which makes a living Chrome close
+// itself cleanly. It returns when no Send is under way. It may be called
 // again.
 func (p *pipe) Close() {
 	_ = p.end(nil)

@@ -23,7 +23,7 @@ type Probes struct {
 
 	mu      sync.Mutex
 	target  proto.TargetTargetID  // guarded by mu
-	session proto.TargetSessionID // guarded by mu; with target, empty while there is none
+	session proto.TargetSessionID // guarded by mu; with target; may be empty
 }
 
 // Main asks the browser process for its version. A nil error proves that the
@@ -43,7 +43,7 @@ const frameWait = time.Second
 const onFrame = "new Promise(done => requestAnimationFrame(() => done(0)))"
 
 // Paint asks for a frame of the page: without the GPU process scripts run and
-// answer, and nothing can be painted. A page that is not shown gets no frames, but
+// answer, and nothing can be painted. A hidden page gets no frames, but
 // a screenshot of it can be taken, which costs 50 to 110 ms (measured). A page
 // whose main thread hangs fails here too, so ask that first.
 func (p *Probes) Paint(ctx context.Context) error {

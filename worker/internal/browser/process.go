@@ -13,7 +13,7 @@ import (
 
 // Exit is how Chrome's main process exited.
 type Exit struct {
-	// Code is the exit code, -1 when a signal ended it.
+	// Code is the exit code, -1 if it was killed by a signal.
 	Code int
 	// Signal is the name of that signal ("killed", "aborted"), or empty.
 	Signal string
@@ -28,13 +28,13 @@ func (e Exit) String() string {
 }
 
 // process is Chrome's main process, and the process group that it leads. All of
-// Chrome's helpers are in that group, but for the crash handlers, which have a
-// session of their own and leave when the main process is gone.
+// Chrome's helpers are in that group, except the crash handlers, which have a
+// session of their own and exit when the main process is gone.
 type process struct {
 	cmd    *exec.Cmd
 	stderr *tail
-	// drained is closed when nobody holds the other end of stderr: then the main
-	// process and every helper are gone.
+	// drained is closed when no process holds the other end of stderr: the main
+	// process and every helper are gone then.
 	drained chan struct{}
 	// done is closed when the main process has been reaped.
 	done chan struct{}
@@ -46,7 +46,7 @@ type process struct {
 
 // spawn starts path in a process group of its own, with files as its descriptors
 // 3, 4, …, nothing on its stdin and stdout, and stderr read here. The context
-// that bounds it is the caller's: whoever spawns must kill or await the exit.
+// that bounds it is the caller's, who must kill the process or await its exit.
 //
 // There is no parent-death signal: the kernel would send it at every move
 // between this program's threads, and the closed pipe does the job cleanly.
@@ -77,9 +77,8 @@ func spawn(path string, args, env []string, files ...*os.File) (*process, error)
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// reap waits for the exit and for the helpers to follow, kills those that do
-// not, and collects the main process last: until then the number of its group
-// can't be given to another.
+// reap waits for the exit and for the helpers to follow, kills those that do not, and
+// reaps the main process last: until then the number of its group can't be reused.
 func (p *process) reap(stderr *os.File) {
 	defer close(p.done)
 	// After a clean exit helpers may still be writing; after a signal there is
@@ -89,12 +88,12 @@ func (p *process) reap(stderr *os.File) {
 	}
 	p.kill()
 	wait(p.drained, helperExit)
-	_ = stderr.Close() // a stopped crash handler may hold the other end for ever
+	_ = stderr.Close() // a stopped crash handler may hold the other end forever
 	<-p.drained
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_ = p.cmd.Wait() // the state says more than the error
+	_ = p.cmd.Wait() // the state has more than the error
 	p.reaped = true
 	p.exit = exitOf(p.cmd.ProcessState)
 }
@@ -114,8 +113,8 @@ func (p *process) exitStatus() Exit {
 	return p.exit
 }
 
-// awaitExit returns when the child pid has ended, without reaping it, and
-// reports whether a signal ended it.
+// awaitExit returns when the child pid has exited, without reaping it, and reports
+// whether it was killed by a signal.
 func awaitExit(pid int) (signaled bool) {
 	const cldExited = 1 // CLD_EXITED, siginfo(2)
 	var info unix.Siginfo

@@ -20,7 +20,7 @@ import (
 	"session-manager/worker/internal/browser/browsertest"
 )
 
-func TestStartGivesAChromeThatAnswersAndCloseLeavesNothing(t *testing.T) {
+func TestChromeStartsAndClosesCleanly(t *testing.T) {
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
 	if err := b.Probes().Main(t.Context()); err != nil {
@@ -68,7 +68,7 @@ func TestChromeListensOnNoTCPSocket(t *testing.T) {
 	}
 }
 
-func TestLeaseIsHeldExactlyAsLongAsChromeLives(t *testing.T) {
+func TestLeaseIsHeldWhileChromeLives(t *testing.T) {
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
 	if free, err := lease.Free(o.LeaseFile); err != nil || free {
@@ -121,7 +121,7 @@ func TestChromeClosesCleanlyWhenTheWorkerIsKilled(t *testing.T) {
 	mustBeGone(t, pid, o.ScratchDir)
 }
 
-func TestStartOnAProfileThatAnotherChromeHoldsLeavesItAlone(t *testing.T) {
+func TestProfileOfAnotherChromeIsLeftAlone(t *testing.T) {
 	o := browsertest.Options(t)
 	holder := browsertest.Start(t, o)
 	o.LeaseFile += ".other"
@@ -152,7 +152,7 @@ func TestFrozenChromeMissesItsDeadlineAndIsKilled(t *testing.T) {
 	mustBeGone(t, b.PID(), o.ScratchDir)
 }
 
-func TestFrozenChromeWithAFullPipeIsKilledInTime(t *testing.T) {
+func TestFrozenChromeWithAFullPipeIsKilled(t *testing.T) {
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
 	if err := unix.Kill(b.PID(), unix.SIGSTOP); err != nil {
@@ -176,7 +176,7 @@ func TestFrozenChromeWithAFullPipeIsKilledInTime(t *testing.T) {
 	mustBeGone(t, b.PID(), o.ScratchDir)
 }
 
-func TestCloseByManyAtOnceIsOneCleanExit(t *testing.T) {
+func TestConcurrentClosesAreOneCleanExit(t *testing.T) {
 	b := browsertest.Start(t, browsertest.Options(t))
 	errs := make(chan error)
 	for range 4 {

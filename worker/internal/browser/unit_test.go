@@ -41,7 +41,7 @@ func pipes(t *testing.T) (p *pipe, commands, answers *os.File) {
 	return p, commands, answers
 }
 
-func TestPipeCarriesMessagesOfAnySizeEndedByNUL(t *testing.T) {
+func TestPipeCarriesMessagesOfAnySize(t *testing.T) {
 	p, commands, answers := pipes(t)
 	if err := p.Send([]byte(`{"id":1}`)); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestPipeCarriesMessagesOfAnySizeEndedByNUL(t *testing.T) {
 	}
 }
 
-func TestPipeGivesUpAReaderThatTakesNothing(t *testing.T) {
+func TestPipeGivesUpOnAStalledReader(t *testing.T) {
 	p, _, _ := pipes(t)
 	p.writeLimit = 50 * time.Millisecond
 	err := p.Send(make([]byte, 1<<20))
@@ -84,7 +84,7 @@ func TestPipeCloseFreesABlockedSend(t *testing.T) {
 	}
 }
 
-func TestPipeEndsAtWhatIsNoProtocolMessage(t *testing.T) {
+func TestPipeEndsAtAnInvalidMessage(t *testing.T) {
 	for _, message := range []string{"", "x", "[]", `{"id":"1"}`, `{"method":1}`, `{"id":1,"error":"e"}`} {
 		p, _, answers := pipes(t)
 		if _, err := answers.WriteString(message + "\x00"); err != nil {
@@ -119,7 +119,7 @@ func TestCallsFailWhenChromeIsGone(t *testing.T) {
 		}
 	}
 	if _, open := <-client.Event(); open {
-		t.Error("the reader goes on")
+		t.Error("the reader is still running")
 	}
 }
 
@@ -130,7 +130,7 @@ func TestTailKeepsTheLastLinesHarmless(t *testing.T) {
 	}{
 		{"lines", "a\nb\r\n\nc", []string{"a", "b", "", "c"}},
 		{"control characters", "a\x1b[31m\x00\xff\u2028b\n", []string{`a\x1b[31m\x00\xff\u2028b`}},
-		{"a login string", "qr 2@abcdefghijkl,AAAA,BBBB\n", []string{"qr [login]"}},
+		{"a QR payload", "qr 2@abcdefghijkl,AAAA,BBBB\n", []string{"qr [login]"}},
 		{"a long line", strings.Repeat("x", 3*tailLineSize) + "\nb\n", []string{strings.Repeat("x", tailLineSize), "b"}},
 		{"a long line that grows", strings.Repeat("\x01", tailLineSize), []string{strings.Repeat(`\x01`, tailLineSize/4)}},
 	}
@@ -162,7 +162,7 @@ func TestTailCountsNoise(t *testing.T) {
 	}
 }
 
-func TestDiagnoseGoesByFacts(t *testing.T) {
+func TestDiagnosePrefersFacts(t *testing.T) {
 	inUse := Exit{Code: profileInUse}
 	tests := []struct {
 		name    string
@@ -242,7 +242,7 @@ func TestHintsGiveTheFullVersionToRealBrands(t *testing.T) {
 	}
 }
 
-func TestScratchLeavesTheDesktopAndSecretsBehind(t *testing.T) {
+func TestScratchEnvironmentLacksDesktopAndSecrets(t *testing.T) {
 	dir, err := os.MkdirTemp("", "sm")
 	if err != nil {
 		t.Fatal(err)

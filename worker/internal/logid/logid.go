@@ -45,7 +45,7 @@ const (
 	ReaderContradicted     = "reader_contradicted"      // WARN: A reader found another QR payload than the others; the newest is served.
 	ImageSearchFailed      = "image_search_failed"      // DEBUG: The page's images could not be searched for a QR.
 	PageReturned           = "page_returned"            // INFO: The page is led back to its QR.
-	SessionClaimed         = "session_claimed"          // INFO: The page is told to use the session here, which another browser has taken.
+	SessionClaimed         = "session_claimed"          // INFO: The page takes the session back from another browser.
 	ButtonPressFailed      = "button_press_failed"      // WARN: A button of the page could not be pressed; the page will be loaded again.
 	ModulesBypassed        = "modules_bypassed"         // INFO: The page's modules can't do what was asked; its buttons are pressed instead.
 	PairingCodeReceived    = "pairing_code_received"    // INFO: The page shows a pairing code.

@@ -1,8 +1,8 @@
 // Package persist finds out what has reached the disk in the profile of a running
 // Chrome. Chrome keeps localStorage in memory for five
 // seconds and, when a page writes often, up to a minute before it commits it
-// (content/…/storage_area_impl.cc: 60 commits an hour); what a SIGKILL finds
-// there is lost.
+// (content/…/storage_area_impl.cc: 60 commits an hour); a SIGKILL loses what is
+// there.
 package persist
 
 import (
@@ -27,7 +27,7 @@ const maxBytes = 64 << 20
 // Stored reports whether every one of the localStorage keys of page's origin is
 // on disk in the profile. It reads a copy, made below scratch and removed again,
 // since Chrome holds the database's lock. While Chrome reorganises its files the
-// copy may be torn: that is an error, and worth another try.
+// copy may be torn: that is an error, and the caller should try again.
 func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
 	origin, err := originOf(page)
 	if err != nil {

@@ -52,8 +52,8 @@ func write(t *testing.T, b *browser.Browser, url string, keys ...string) {
 	}
 }
 
-// awaitStored asks until the keys are on disk. Chrome tells nobody when it
-// commits them.
+// awaitStored asks until the keys are on disk. There is no event when
+// Chrome commits them.
 func awaitStored(t *testing.T, o browser.Options, url string, keys ...string) {
 	t.Helper()
 	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {

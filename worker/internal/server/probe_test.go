@@ -18,7 +18,7 @@ import (
 	"session-manager/worker/internal/page"
 )
 
-func TestProbeIsJudgedByWhatItProves(t *testing.T) {
+func TestProbeJudge(t *testing.T) {
 	p := probe{period: 5 * time.Second, deadline: 3 * time.Second}
 	tests := []struct {
 		name   string
@@ -44,7 +44,7 @@ func TestProbeIsJudgedByWhatItProves(t *testing.T) {
 	}
 }
 
-func TestEachPartOfChromeThatHangsIsNamed(t *testing.T) {
+func TestHungPartOfChromeIsNamed(t *testing.T) {
 	for kind, want := range map[string]reason.Code{
 		"--type=gpu-process":                 reason.PaintingHung,
 		"network.mojom.NetworkService":       reason.NetworkHung,

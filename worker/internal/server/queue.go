@@ -10,12 +10,12 @@ import (
 )
 
 // historyLimit is how many phases and observations wait at most for a slow
-// supervisor; the oldest of them are forgotten first.
+// supervisor; the oldest are dropped first.
 const historyLimit = 64
 
 // queue holds events until the supervisor takes them. Putting never waits, and the
 // queue is bounded: of heartbeats, QR events and repeated observations only the newest
-// is of use. Failures and the browser's start are never forgotten.
+// is of use. Failures and the browser's start are never dropped.
 type queue struct {
 	mu     sync.Mutex
 	items  []item        // guarded by mu
@@ -31,7 +31,7 @@ type item struct {
 
 func newQueue() *queue { return &queue{filled: make(chan struct{}, 1)} }
 
-// put adds body, and drops what it makes worthless.
+// put adds body, and drops what it makes obsolete.
 func (q *queue) put(body rpc.EventBody) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -39,7 +39,7 @@ func (q *queue) put(body rpc.EventBody) {
 		return
 	}
 	_, q.failed = body.(rpc.Failure)
-	q.items = slices.DeleteFunc(q.items, func(it item) bool { return worthless(it.body, body) })
+	q.items = slices.DeleteFunc(q.items, func(it item) bool { return obsolete(it.body, body) })
 	q.items = trim(append(q.items, item{body: body, at: time.Now()}))
 	q.signal()
 }
@@ -93,7 +93,7 @@ func (q *queue) deliver(generation uint64, emit func(rpc.Event) error) error {
 	}
 }
 
-// aged corrects what a body says of time by how long it has waited.
+// aged shortens the TTL of body by how long it has waited.
 func aged(body rpc.EventBody, waited time.Duration) rpc.EventBody {
 	shown, ok := body.(rpc.QRShown)
 	if !ok {
@@ -103,14 +103,14 @@ func aged(body rpc.EventBody, waited time.Duration) rpc.EventBody {
 	return shown
 }
 
-// worthless reports whether nobody needs older once newer is known.
-func worthless(older, newer rpc.EventBody) bool {
+// obsolete reports whether older is of no use once newer is known.
+func obsolete(older, newer rpc.EventBody) bool {
 	switch older := older.(type) {
 	case rpc.Heartbeat:
 		_, same := newer.(rpc.Heartbeat)
 		return same
 	case rpc.QRShown, rpc.QRGone:
-		// Each says all there is to say about the QR.
+		// Each has all that is known of the QR.
 		switch newer.(type) {
 		case rpc.QRShown, rpc.QRGone:
 			return true
@@ -122,7 +122,7 @@ func worthless(older, newer rpc.EventBody) bool {
 	return false
 }
 
-// trim forgets the oldest phases and observations above historyLimit.
+// trim drops the oldest phases and observations above historyLimit.
 func trim(items []item) []item {
 	for len(items) > historyLimit {
 		i := slices.IndexFunc(items, func(it item) bool { return isHistory(it.body) })

@@ -87,7 +87,7 @@ func TestQueueAgesAQRThatWaits(t *testing.T) {
 	})
 }
 
-func TestQueueDeliversWhatIsPutWhileItWaits(t *testing.T) {
+func TestQueueDeliversWhileItIsFilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
 		var got []uint64

@@ -23,8 +23,8 @@ import (
 
 // Page is the open page, as the server needs it.
 type Page interface {
-	// Run observes the page until ctx ends, or until it can't be cured; then its
-	// error carries a reason.
+	// Run observes the page until ctx ends, or until the page can't be recovered;
+	// its error carries a reason then.
 	Run(ctx context.Context) error
 	// Screenshot returns a PNG.
 	Screenshot(ctx context.Context) ([]byte, error)
@@ -49,13 +49,13 @@ type Worker struct {
 	stop    context.CancelFunc
 	// begun is closed by Begin or Refuse.
 	begun chan struct{}
-	// idle is closed when there is no Chrome and never will be.
+	// idle is closed when there is no Chrome and will not be one.
 	idle chan struct{}
 
 	mu      sync.Mutex
 	started bool  // guarded by mu; Begin, Refuse or Stop was called
 	work    *work // guarded by mu; nil until begun, and when Events has taken it
-	page    Page  // guarded by mu; nil while there is none
+	page    Page  // guarded by mu; nil until opened, and after its end
 	// file is the newest selectors file, for the page that is about to be opened.
 	file   []byte // guarded by mu
 	newer  bool   // guarded by mu; file came by SetSelectors
@@ -81,8 +81,8 @@ func openPage(ctx context.Context, o page.Options) (Page, error) {
 	return p, nil
 }
 
-// Idle is closed when Chrome has exited, or Stop was called before Begin. The
-// process has nothing left to do then but to deliver the last events.
+// Idle is closed when Chrome has exited, or Stop was called before Begin. Only the
+// last events are left to be delivered then.
 func (w *Worker) Idle() <-chan struct{} { return w.idle }
 
 // work is what Begin has begun and Events reports.
@@ -92,9 +92,9 @@ type work struct {
 	cancel     context.CancelCauseFunc
 	// cause is why it was cancelled, nil while it is not.
 	cause func() error
-	// taken is closed by Events. What ended before waits for it with its last words.
+	// taken is closed by Events. Work that has ended before waits for it.
 	taken chan struct{}
-	// result holds why the work ended, nil when its end was asked for.
+	// result holds why the work failed, nil if it was stopped.
 	result chan error
 }
 
@@ -108,7 +108,7 @@ func (w *Worker) Begin(req rpc.RunRequest) {
 		err := guard(log, func() error { return s.run(ctx) })
 		s.report(ctx, err)
 		if !s.reported {
-			err = nil // the end was asked for
+			err = nil // it was stopped
 		}
 		return s.closed, err
 	})
@@ -180,8 +180,8 @@ func (w *Worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
 // errStopped is the cause of the work's end by Stop.
 var errStopped = errors.New("stop was asked for")
 
-// Stop implements rpc.Worker. Its error says that Chrome did not close cleanly,
-// or not in time.
+// Stop implements rpc.Worker. It fails if Chrome did not close cleanly, or not in
+// time.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stop()
 	if w.first(nil) {
@@ -213,8 +213,8 @@ func (w *Worker) LogOut(ctx context.Context) error {
 	return err
 }
 
-// SetSelectors implements rpc.Worker. A file that comes before there is a page is kept
-// for it.
+// SetSelectors implements rpc.Worker. A file that comes before the page is kept for
+// it.
 func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
 	if _, err := selectors.Read(file); err != nil {
 		return fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
@@ -249,8 +249,8 @@ func ask[T any](w *Worker, f func(Page) (T, error)) (answer T, err error) {
 	return answer, err
 }
 
-// Err returns the failure that ended the session; nil when its end was asked
-// for. It is valid once Idle is closed.
+// Err returns the failure that ended the session, nil if it was stopped. It is valid
+// once Idle is closed.
 func (w *Worker) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -278,7 +278,7 @@ func (w *Worker) takeWork() *work {
 	return k
 }
 
-// setSelectors takes the request's file, unless a newer one has come.
+// setSelectors stores the request's file, unless a newer one has come.
 func (w *Worker) setSelectors(file []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -287,7 +287,7 @@ func (w *Worker) setSelectors(file []byte) {
 	}
 }
 
-// setPage takes the open page, and returns the selectors file that came last.
+// setPage stores the open page, and returns the newest selectors file.
 func (w *Worker) setPage(p Page) (file []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -302,8 +302,8 @@ func (w *Worker) finish(closed, failed error) {
 	close(w.idle)
 }
 
-// guard turns a panic in f into an error, so that one bad page or message ends
-// in a reported failure. It can't help goroutines that f starts.
+// guard turns a panic of f into an error, so that one bad page or message becomes a
+// reported failure. Goroutines that f starts are not covered.
 func guard(log *slog.Logger, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -315,8 +315,8 @@ func guard(log *slog.Logger, f func() error) (err error) {
 	return f()
 }
 
-// failureOf describes an ended run for the supervisor. b is nil when Chrome did
-// not start.
+// failureOf describes a failed session for the supervisor. b is nil if Chrome did not
+// start.
 func failureOf(err error, b *browser.Browser) rpc.Failure {
 	f := rpc.Failure{
 		Reason: reason.Of(err, reason.WorkerCrashed), Detail: logging.Redact(err.Error()), ChromeExitCode: -1,

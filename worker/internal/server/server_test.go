@@ -51,7 +51,7 @@ func (p *fakePage) Diagnose(context.Context) (rpc.Diagnosis, error) {
 
 func (p *fakePage) MainThreadAge() time.Duration { return 42 * time.Millisecond }
 
-// rig is a worker under test, and what it tells.
+// rig is a worker under test, and its events.
 type rig struct {
 	*Worker
 	t      *testing.T
@@ -115,11 +115,11 @@ func await[T rpc.EventBody](r *rig) T {
 	}
 }
 
-// mustFail waits for Run to end, and checks that it says why.
+// mustFail waits for the end of the events, and checks that the error has a reason.
 func (r *rig) mustFail() {
 	r.t.Helper()
 	if err := <-r.ended; reason.Of(err, "") == "" {
-		r.t.Errorf("run: %v, want an error with a reason", err)
+		r.t.Errorf("events: %v, want an error with a reason", err)
 	}
 }
 
@@ -141,7 +141,7 @@ func (r *rig) mustHaveClosedCleanly() {
 	}
 }
 
-func TestRunTellsItsPhasesAndStopEndsIt(t *testing.T) {
+func TestSessionReportsPhasesUntilStop(t *testing.T) {
 	r := newRig(t, nil)
 	r.start(t.Context())
 	if got := await[rpc.PhaseChanged](r); got.Phase != rpc.PhaseBrowserStart || r.seq != 1 {
@@ -191,7 +191,7 @@ func TestKilledChromeIsReportedWithItsExit(t *testing.T) {
 	r.mustBeGone()
 }
 
-func TestPageThatFailsBecauseChromeDiedIsAChromeCrash(t *testing.T) {
+func TestPageThatDiesWithChromeIsABrowserCrash(t *testing.T) {
 	var r *rig
 	r = newRig(t, func(context.Context) error {
 		if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGKILL); err != nil {
@@ -205,7 +205,7 @@ func TestPageThatFailsBecauseChromeDiedIsAChromeCrash(t *testing.T) {
 	}
 }
 
-func TestChromeThatSomebodyClosesIsNoCrashOfThePage(t *testing.T) {
+func TestClosedChromeIsABrowserCrash(t *testing.T) {
 	var r *rig
 	r = newRig(t, func(context.Context) error {
 		if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGINT); err != nil {
@@ -234,7 +234,7 @@ func TestFrozenChromeIsReportedAsHungAndKilled(t *testing.T) {
 	}
 }
 
-func TestIncurablePageIsReportedAndChromeClosedCleanly(t *testing.T) {
+func TestFailedPageIsReported(t *testing.T) {
 	r := newRig(t, func(context.Context) error {
 		return reason.Wrap(reason.PageHung, errors.New("no cure helps"))
 	})
@@ -282,7 +282,7 @@ func TestChromeThatCannotBeStartedIsReported(t *testing.T) {
 	r.mustBeGone()
 }
 
-func TestCallerThatGoesAwayLeavesACleanlyClosedChrome(t *testing.T) {
+func TestChromeClosesWhenTheCallerGoesAway(t *testing.T) {
 	tests := []struct {
 		name string
 		want error
@@ -345,7 +345,7 @@ func TestStopWhileChromeStartsLeavesNothing(t *testing.T) {
 	r.mustBeGone()
 }
 
-func TestStopSaysWhenItsTimeIsOver(t *testing.T) {
+func TestStopFailsAfterItsDeadline(t *testing.T) {
 	r := newRig(t, nil)
 	r.start(t.Context())
 	if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGSTOP); err != nil {
@@ -416,7 +416,7 @@ func TestStopEndsASessionThatNobodyStreams(t *testing.T) {
 	r.mustBeGone()
 }
 
-func TestAWorkerWithoutARequestReportsThat(t *testing.T) {
+func TestWorkerWithoutARequestReportsIt(t *testing.T) {
 	w := New(slog.New(slog.DiscardHandler))
 	w.Refuse(rpc.ErrNoRequest)
 	if err := w.Events(t.Context(), nil); !errors.Is(err, rpc.ErrNoRequest) {
@@ -425,7 +425,7 @@ func TestAWorkerWithoutARequestReportsThat(t *testing.T) {
 	<-w.Idle()
 }
 
-func TestScreenshotWithoutAPageSaysSo(t *testing.T) {
+func TestScreenshotWithoutAPageFails(t *testing.T) {
 	if _, err := New(slog.New(slog.DiscardHandler)).Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
 		t.Error(err)
 	}

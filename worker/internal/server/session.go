@@ -27,7 +27,7 @@ type session struct {
 	timings Timings
 
 	browser  *browser.Browser // nil until Chrome has started
-	closed   error            // how closing it went
+	closed   error            // the result of closing it
 	reported bool
 	liveness liveness
 	login    *loginWatch
@@ -39,8 +39,8 @@ func newSession(w *Worker, req rpc.RunRequest, events *queue, log *slog.Logger) 
 	return s
 }
 
-// run starts Chrome, keeps page and probes going, and returns when the first of
-// them ends or ctx does, after Chrome has ended. Its heart beats all the while.
+// run starts Chrome, runs the page and the probes, and returns when the first of them
+// ends or ctx does, after Chrome has exited. Heartbeats are sent all the time.
 func (s *session) run(ctx context.Context) error {
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	var beats sync.WaitGroup
@@ -83,8 +83,8 @@ func (s *session) startBrowser(ctx context.Context) error {
 	return nil
 }
 
-// attend runs what looks after Chrome until the first part of it returns, and
-// closes Chrome.
+// attend runs the parts that look after Chrome until the first one returns, and closes
+// Chrome.
 func (s *session) attend(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -99,7 +99,7 @@ func (s *session) attend(ctx context.Context) error {
 		running.Go(func() { ended <- guard(s.log, func() error { return part(ctx) }) })
 	}
 	err := s.explain(ctx, <-ended)
-	// The supervisor shall know before Chrome has taken its time to close.
+	// The supervisor should know before Chrome has closed, which takes a while.
 	s.report(ctx, err)
 	cancel()
 	// Closing frees the parts whose calls hang.
@@ -107,8 +107,8 @@ func (s *session) attend(ctx context.Context) error {
 	return err
 }
 
-// report tells the supervisor of a failure, unless the end was asked for. Only
-// the first report counts.
+// report reports a failure to the supervisor, unless ctx has ended. Only the first
+// report counts.
 func (s *session) report(ctx context.Context, err error) {
 	if err == nil || ctx.Err() != nil || s.reported {
 		return
@@ -139,7 +139,7 @@ func (s *session) keepPage(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err == nil {
-		err = errors.New("internal error: the page was given up without a cause")
+		err = errors.New("internal error: the page ended without a cause")
 	}
 	return reason.Wrap(reason.Of(err, reason.PageCrashed), err)
 }
@@ -150,12 +150,12 @@ func (s *session) awaitExit(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.browser.Done():
-		return reason.Wrap(reason.BrowserCrashed, fmt.Errorf("Chrome ended by itself with %v", s.browser.Exit()))
+		return reason.Wrap(reason.BrowserCrashed, fmt.Errorf("Chrome exited unexpectedly with %v", s.browser.Exit()))
 	}
 }
 
-// explain finds the root of what a part returned: when Chrome dies, the page's
-// and the probe's calls fail before the exit is known.
+// explain finds the cause of what a part returned: when Chrome dies, the page's and
+// the probes' calls fail before the exit is known.
 func (s *session) explain(ctx context.Context, err error) error {
 	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {
 		return err
@@ -180,15 +180,15 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if answers {
 		return err
 	}
-	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome answers no more, but stays: %w", err))
+	return reason.Wrap(reason.BrowserHung, fmt.Errorf("Chrome no longer answers, but has not exited: %w", err))
 }
 
-// closeBrowser closes Chrome whatever has become of ctx; cause is why.
+// closeBrowser closes Chrome even if ctx has ended; cause is why.
 func (s *session) closeBrowser(ctx context.Context, cause error) error {
 	limit := s.timings.Close
 	switch reason.Of(cause, "") {
 	case reason.BrowserHung, reason.NetworkHung:
-		limit = 0 // it would not hear us, or hear us and stay
+		limit = 0 // it would not read the request, or read it and stay
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
