@@ -124,9 +124,6 @@ func pageFaults() []fault {
 	}
 }
 
-// provenAfter is when the service trusts a worker's binary, and a little more.
-const provenAfter = 63 * time.Second
-
 // binaryFaults replace the worker's or Chrome's binary while it runs.
 func binaryFaults() []fault {
 	return []fault{
@@ -144,14 +141,9 @@ func binaryFaults() []fault {
 		brokenWorker("one whose log is hostile", program(`while echo '{"@message":5}' >&2; do :; done`)),
 		{name: "Chrome replaced by another", expect: rolls, reasons: one("browser_replaced"),
 			inject: all(wrapChrome(""), undoReplacedChrome)},
-		{name: "worker binary gone, worker killed", expect: restarts, reasons: one("worker_crashed"),
-			inject: all(
-				func(ctx context.Context, _ *hit) error { return harness.Pause(ctx, provenAfter) },
-				simply(func(h *hit) error {
-					h.afterwards(func() error { return h.files.replaceWorker(nil) })
-					return os.Remove(h.files.worker)
-				}),
-				toWorker(syscall.SIGKILL))},
+		{name: "worker binary gone, worker killed", expect: blocked, reasons: one("worker_unusable"), hold: time.Second,
+			inject: all(simply(func(h *hit) error { return os.Remove(h.files.worker) }), toWorker(syscall.SIGKILL)),
+			fix:    replaceWorker(nil)},
 	}
 }
 

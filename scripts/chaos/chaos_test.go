@@ -110,15 +110,15 @@ func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
 		passed := t.Run(f.name, func(t *testing.T) {
 			err = s.round(t.Context(), io.Discard, f, &rep, fresh)
 			must(t, from, err)
-			row := rep.Rows[len(rep.Rows)-1]
-			row.Tally.Longest, row.goals.cold = 0, 0
-			if row.Skipped != "" {
-				t.Skip(row.Skipped)
+			row := rep.rows[len(rep.rows)-1]
+			row.tally.Longest, row.cold = 0, 0
+			if row.skipped != "" {
+				t.Skip(row.skipped)
 			}
 			if missed := row.judge(); len(missed) > 0 {
 				t.Errorf("%s\nlog of the service:\n%s", strings.Join(missed, "; "), s.logSince(from))
 			}
-			if row.Tally.Asked == 0 {
+			if row.tally.Asked == 0 {
 				t.Error("nobody asked")
 			}
 		})
@@ -152,24 +152,26 @@ func (s *stage) logSince(from int64) []byte {
 }
 
 func TestRowIsJudgedByTheGoals(t *testing.T) {
-	good := row{Expect: restarts, Tally: harness.Tally{Asked: 9, Longest: slowest}, Reasons: []string{"a", "b"},
-		times: times{Back: 2300 * time.Millisecond, Delay: time.Second}, goals: goals{reasons: []string{"b", "c"}, cold: time.Second}}
+	good := row{
+		fault: fault{expect: restarts, reasons: []string{"b", "c"}}, cold: time.Second, tally: harness.Tally{Asked: 9, Longest: slowest},
+		reasons: []string{"a", "b"}, back: 2300 * time.Millisecond, delay: time.Second,
+	}
 	tests := map[string]struct {
 		change func(*row)
 		missed string
 	}{
 		"good":                     {func(*row) {}, ""},
-		"a failed request":         {func(r *row) { r.Tally.Failed, r.Tally.First = 1, "refused" }, "1 requests failed: refused"},
-		"a slow answer":            {func(r *row) { r.Tally.Longest += time.Millisecond }, "an answer took 251ms"},
-		"excused of both":          {func(r *row) { r.goals.excused, r.Tally.Failed, r.Tally.Longest = true, 1, time.Hour }, ""},
-		"no name":                  {func(r *row) { r.Reasons = []string{"a"} }, "the cause was not named b or c"},
-		"nothing to name":          {func(r *row) { r.Reasons, r.goals.reasons = nil, nil }, ""},
-		"late":                     {func(r *row) { r.Back += time.Millisecond }, "back after 2.301s, the bound is 2.3s"},
-		"late, in the page's time": {func(r *row) { r.Back, r.Expect = time.Hour, waits }, ""},
-		"something left":           {func(r *row) { r.Left = []string{"x"} }, "left: x"},
-		"linked again":             {func(r *row) { r.Relogin = true }, "the login was lost"},
-		"an error":                 {func(r *row) { r.Error = "e" }, "e"},
-		"skipped":                  {func(r *row) { r.Skipped, r.Error = "no", "e" }, ""},
+		"a failed request":         {func(r *row) { r.tally.Failed, r.tally.First = 1, "refused" }, "1 requests failed: refused"},
+		"a slow answer":            {func(r *row) { r.tally.Longest += time.Millisecond }, "an answer took 251ms"},
+		"excused of both":          {func(r *row) { r.fault.excused, r.tally.Failed, r.tally.Longest = true, 1, time.Hour }, ""},
+		"no name":                  {func(r *row) { r.reasons = []string{"a"} }, "the cause was not named b or c"},
+		"nothing to name":          {func(r *row) { r.reasons, r.fault.reasons = nil, nil }, ""},
+		"late":                     {func(r *row) { r.back += time.Millisecond }, "back after 2.301s, the bound is 2.3s"},
+		"late, in the page's time": {func(r *row) { r.back, r.fault.expect = time.Hour, waits }, ""},
+		"something left":           {func(r *row) { r.left = []string{"x"} }, "left: x"},
+		"linked again":             {func(r *row) { r.loginLost = true }, "the login was lost"},
+		"an error":                 {func(r *row) { r.err = "e" }, "e"},
+		"skipped":                  {func(r *row) { r.skipped, r.err = "no", "e" }, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"session-manager/scripts/harness"
@@ -92,36 +94,28 @@ type hit struct {
 func (s *stage) round(ctx context.Context, out io.Writer, f fault, rep *report, fresh bool) error {
 	_, _ = fmt.Fprintf(out, "%s %s … ", time.Now().Format(time.TimeOnly), f.name)
 	row, err := s.try(ctx, f, fresh || s.service == nil)
-	row.Missed = row.judge()
-	rep.Rows = append(rep.Rows, row)
-	switch {
-	case row.Skipped != "":
-		_, _ = fmt.Fprintln(out, "skipped")
-	case len(row.Missed) > 0:
-		_, _ = fmt.Fprintln(out, row.Missed)
-	default:
-		_, _ = fmt.Fprintln(out, "ok")
-	}
+	rep.rows = append(rep.rows, row)
+	outcome := strings.Join(row.judge(), "; ") + row.skipped
+	_, _ = fmt.Fprintln(out, cmp.Or(outcome, "ok"))
 	return err
 }
 
 func (s *stage) try(ctx context.Context, f fault, fresh bool) (w row, err error) {
-	w = row{Fault: f.name, Linked: s.linked, Expect: f.expect, goals: goals{f.reasons, f.excused, s.cold}}
+	w = row{fault: f, linked: s.linked, cold: s.cold}
 	if fresh {
 		defer func() { err = errors.Join(err, s.cleanUp()) }()
 		began, err := s.fresh(ctx, f.prepare)
 		if errors.Is(err, errSkipped) {
-			w.Skipped = err.Error()
+			w.skipped = err.Error()
 			return w, nil
 		}
 		if err != nil {
 			return w, err
 		}
 		if f.prepare != nil {
-			w.goals.cold = max(w.goals.cold, began) // the preparation is part of every start
+			w.cold = max(w.cold, began) // the preparation is part of every start
 		}
 	}
-	begun := time.Now()
 	h := &hit{stage: s}
 	if h.before, err = s.awaitSettled(ctx); err != nil {
 		return w, err
@@ -131,11 +125,10 @@ func (s *stage) try(ctx context.Context, f fault, fresh bool) (w row, err error)
 	}
 	defer h.tree.Close()
 	h.measure(ctx, f, &w)
-	w.Seconds = time.Since(begun).Seconds()
 	if ctx.Err() != nil {
 		return w, ctx.Err()
 	}
-	if w.Error != "" && !fresh {
+	if w.err != "" && !fresh {
 		// The next one needs a service that is well.
 		_, err = s.fresh(ctx, nil)
 	}
@@ -148,17 +141,17 @@ func (h *hit) measure(ctx context.Context, f fault, w *row) {
 	defer asking.Close()
 	begun := time.Now()
 	if err := f.inject(ctx, h); errors.Is(err, errSkipped) {
-		w.Skipped = err.Error()
+		w.skipped = err.Error()
 		return
 	} else if err != nil {
-		w.Error = "not injected: " + err.Error()
+		w.err = "not injected: " + err.Error()
 		return
 	}
 	c, err := h.follow(ctx, f, begun)
-	w.Tally = asking.Tally()
-	w.Reasons = c.reasons
+	w.tally = asking.Tally()
+	w.reasons = c.reasons
 	if err != nil {
-		w.Error = err.Error()
+		w.err = err.Error()
 		if f.fix != nil && c.fixed.IsZero() {
 			_ = f.fix(ctx, h)
 		}
@@ -166,13 +159,13 @@ func (h *hit) measure(ctx context.Context, f fault, w *row) {
 	}
 	c.time(f, w)
 	if f.expect == nothing && c.last.Worker.Generation != h.before.Worker.Generation {
-		w.Error = "the worker was restarted for it"
+		w.err = "the worker was restarted for it"
 	}
 	if f.expect == rolls && c.last.LastExit.Class != "planned" {
-		w.Error = "the end was not planned"
+		w.err = "the end was not planned"
 	}
-	w.Left = h.leftovers(h.tree, c.last)
-	w.Relogin = h.linked && slices.Contains(c.reasons, "scan_qr")
+	w.left = h.leftovers(h.tree, c.last)
+	w.loginLost = h.linked && slices.Contains(c.reasons, "scan_qr")
 }
 
 // course is what /session reported during a fault. Each time is zero if its moment
@@ -223,14 +216,14 @@ func noticed(v, before harness.Session) bool {
 // time fills in how long the detection and the recovery took.
 func (c *course) time(f fault, w *row) {
 	if e := c.last.LastExit; e != nil && e.Generation >= c.before.Worker.Generation {
-		w.Delay = time.Duration(e.DelayMS) * time.Millisecond
+		w.delay = time.Duration(e.DelayMS) * time.Millisecond
 	}
 	if c.stated.After(c.fixed) {
-		w.Delay = c.stated.Sub(c.fixed)
+		w.delay = c.stated.Sub(c.fixed)
 	}
 	from := c.begun
 	if !c.detected.IsZero() {
-		w.Detected = c.detected.Sub(c.begun)
+		w.detected = c.detected.Sub(c.begun)
 		from = c.detected
 	}
 	for _, later := range []time.Time{c.ended, c.fixed} {
@@ -239,7 +232,7 @@ func (c *course) time(f fault, w *row) {
 		}
 	}
 	if f.expect != nothing {
-		w.Back = c.back.Sub(from)
+		w.back = c.back.Sub(from)
 	}
 }
 

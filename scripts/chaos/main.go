@@ -26,7 +26,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +40,6 @@ func main() { harness.Main("chaos", run) }
 type options struct {
 	harness.Binaries
 	chrome     string
-	json       string
 	only, when string
 	seed       uint64
 	random     time.Duration
@@ -63,7 +61,6 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.Supervisor, "supervisor", installed.Supervisor, "binary of the supervisor")
 	flags.StringVar(&o.Worker, "worker", installed.Worker, "binary of the worker")
 	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome (default: the first on the PATH)")
-	flags.StringVar(&o.json, "json", filepath.Join(filepath.Dir(installed.Worker), "chaos.json"), "file for the measurements; empty for none")
 	flags.StringVar(&o.only, "only", "", "inject only the faults whose names contain one of these, separated by commas")
 	flags.StringVar(&o.when, "when", "", "QR or READY: inject faults in this state only")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the random part")
@@ -104,36 +101,31 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if soaking {
 		return s.soak(ctx, out)
 	}
-	rep := report{Seed: o.seed, At: time.Now().UTC()}
+	rep := report{seed: o.seed}
 	err = errors.Join(s.injectAll(ctx, out, &rep), s.injectAtRandom(ctx, out, &rep))
-	rep.Seconds = time.Since(rep.At).Seconds()
 	if s.service != nil {
-		rep.AtEnd = s.stopAndInspect()
+		rep.atEnd = s.stopAndInspect()
 	}
-	if err := errors.Join(err, rep.write(out, o.json)); err != nil {
-		return err
+	rep.print(out)
+	if err == nil && rep.missed() > 0 {
+		err = errors.New("goals were missed")
 	}
-	if rep.missed() > 0 {
-		return errors.New("goals were missed")
-	}
-	return nil
+	return err
 }
 
 // injectAll is the deterministic part.
 func (s *stage) injectAll(ctx context.Context, out io.Writer, rep *report) error {
-	for _, state := range []string{"QR", "READY"} {
-		if s.o.when == "QR" && state == "READY" {
-			break
+	for _, linked := range []bool{false, true} {
+		if s.o.when == map[bool]string{false: "READY", true: "QR"}[linked] {
+			continue // in the other state only
 		}
 		if err := s.ready(ctx); err != nil {
 			return err
 		}
-		if state == "READY" {
+		if linked {
 			if err := s.link(ctx); err != nil {
 				return err
 			}
-		} else if s.o.when == "READY" {
-			continue
 		}
 		if err := s.measureCold(ctx, rep); err != nil {
 			return err
@@ -171,17 +163,61 @@ func (s *stage) injectAtRandom(ctx context.Context, out io.Writer, rep *report) 
 	}
 	s.hurried = true
 	random := rand.New(rand.NewPCG(s.o.seed, 0)) //nolint:gosec // to be repeated, not to be secret
-	var err error
 	for until := time.Now().Add(s.o.random); time.Now().Before(until); {
 		if err := s.round(ctx, out, faults[random.IntN(len(faults))], rep, false); err != nil {
 			return err
 		}
-		if rep.Growth.From == (harness.Size{}) {
-			if rep.Growth.From, err = s.service.Size(ctx); err != nil {
-				return err
-			}
+		if err := rep.growth.sample(ctx, s); err != nil {
+			return err
 		}
 	}
-	rep.Growth.To, err = s.service.Size(ctx)
-	return err
+	return nil
+}
+
+const (
+	// warmUp is how many cycles of the soak pass before the first measurement: heaps and
+	// pools have their size then.
+	warmUp = 10
+	// sampleEvery is how often a line is printed.
+	sampleEvery = 10
+)
+
+// soak kills Chrome and the worker in turns, as often as --cycles says, on one service
+// with a linked account.
+func (s *stage) soak(ctx context.Context, out io.Writer) error {
+	if s.o.cycles <= warmUp {
+		return fmt.Errorf("--cycles must be more than %d", warmUp)
+	}
+	if _, err := s.fresh(ctx, nil); err != nil {
+		return err
+	}
+	if err := s.link(ctx); err != nil {
+		return err
+	}
+	s.hurried = true
+	victims := []fault{workerFaults()[0], chromeFaults()[0]}
+	var g growth
+	for n := 1; n <= s.o.cycles; n++ {
+		w, err := s.try(ctx, victims[n%len(victims)], false)
+		if err != nil {
+			return fmt.Errorf("cycle %d: %w", n, err)
+		}
+		w.tally.Longest = 0 // it is not judged
+		if missed := w.judge(); len(missed) > 0 {
+			return fmt.Errorf("cycle %d: %s", n, strings.Join(missed, "; "))
+		}
+		if n%sampleEvery == 0 || n == s.o.cycles {
+			if err := g.sample(ctx, s); err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(out, "%4d  %s\n", n, g)
+		}
+	}
+	if left := s.stopAndInspect(); len(left) > 0 {
+		return fmt.Errorf("left: %s", strings.Join(left, ", "))
+	}
+	if more := g.excess(); more != "" {
+		return errors.New(more)
+	}
+	return nil
 }

@@ -192,7 +192,7 @@ func (s *stage) measureCold(ctx context.Context, rep *report) error {
 			return err
 		}
 		s.cold = max(s.cold, took)
-		rep.Cold = append(rep.Cold, took.Round(time.Millisecond))
+		rep.cold = append(rep.cold, took.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -32,18 +32,25 @@ func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
 	}
 
 	write(t, file, renamed[:len(renamed)/2])
-	refused := s.awaitSession("the broken file is refused", func(now harness.Session) bool { return now.Page.Selectors.Refused != "" })
-	if !strings.Contains(refused.Page.Selectors.Refused, "line ") || refused.Page.Selectors.Source != "file" {
-		t.Errorf("got %+v", refused.Page.Selectors)
-	}
+	wantRefused(s)
 	if err := p.ExpireNow(); err != nil {
 		t.Fatal(err)
 	}
 	s.awaitSession("the last good one reads the next code", func(now harness.Session) bool {
 		return now.QR != nil && now.QR.Reader == "dom" && now.QR.Seq > after.QR.Seq
 	})
-	if log := s.Log(); !strings.Contains(log, `"file_reload_failed"`) {
-		t.Error("the log does not report that a file was refused")
+}
+
+// wantRefused waits until a broken file is refused, with the line of the mistake and
+// without harm to the last good one.
+func wantRefused(s *service) {
+	s.t.Helper()
+	v := s.awaitSession("the broken file is refused", func(now harness.Session) bool { return now.Page.Selectors.Refused != "" })
+	if !strings.Contains(v.Page.Selectors.Refused, "line ") || v.Page.Selectors.Source != "file" {
+		s.t.Errorf("got %+v", v.Page.Selectors)
+	}
+	if !strings.Contains(s.Log(), `"file_reload_failed"`) {
+		s.t.Error("the log does not report that a file was refused")
 	}
 }
 
