@@ -138,11 +138,11 @@ func (s *Server) routes() *http.ServeMux {
 		w.Header().Set("Content-Type", "text/javascript")
 	})
 	mux.HandleFunc("GET /spin", func(w http.ResponseWriter, _ *http.Request) {
-		serveJSON(w, `{"revision":"`+build+`","hard_update":false}`)
+		answerJSON(w, http.StatusOK, map[string]any{"revision": build, "hard_update": false})
 	})
 	// The probe by which the page distinguishes a missing network from a missing server.
 	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
-		serveJSON(w, fmt.Sprintf(`{"ok":true,"proxy":%t}`, s.isOn("socket", "proxyblock")))
+		answerJSON(w, http.StatusOK, map[string]bool{"ok": true, "proxy": s.isOn("socket", "proxyblock")})
 	})
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
@@ -303,11 +303,6 @@ func serveHTML(w http.ResponseWriter, code int, body []byte) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // A reader that left needs no answer.
-}
-
-func serveJSON(w http.ResponseWriter, body string) {
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = fmt.Fprintln(w, body) // A reader that left needs no answer.
 }
 
 // hangUp drops the connection without an answer, as a dead network does.

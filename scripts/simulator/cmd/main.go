@@ -1,6 +1,5 @@
 // Command cmd serves the offline WhatsApp Web on loopback: the page on one
-// address, with --tls by a certificate made for the occasion, the levers on
-// another.
+// address, and the levers on another.
 package main
 
 import (
@@ -21,9 +20,6 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// closeTimeout bounds what is left of requests when the command ends.
-const closeTimeout = 2 * time.Second
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -35,12 +31,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	options := simulator.Options{Logger: slog.New(slog.NewTextHandler(stderr, nil))}
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	listen := flags.String("listen", "127.0.0.1:3002", "loopback `address` of the page")
+	page := flags.String("listen", "127.0.0.1:3002", "loopback `address` of the page")
 	control := flags.String("control", "127.0.0.1:3003", "loopback `address` of the levers")
-	secure := flags.Bool("tls", false, "serve the page by https")
+	secure := flags.Bool("tls", false, "serve the page over https, with a certificate made for this run")
 	flags.Float64Var(&options.Speed, "speed", 1, "`factor` that divides every duration")
 	flags.StringVar(&options.Profile, "profile", simulator.DefaultProfile, "`name` of the page to serve")
-	flags.Func("fault", "`switch` to turn on, like sync=stuck:99; may be repeated", func(text string) error {
+	flags.Func("fault", "`switch` to turn on, such as sync=stuck:99; repeatable", func(text string) error {
 		options.Faults = append(options.Faults, text)
 		return nil
 	})
@@ -50,7 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 2
 	}
-	if err := serve(ctx, options, *listen, *control, *secure, stdout); err != nil {
+	if err := serve(ctx, options, *page, *control, *secure, stdout); err != nil {
 		_, _ = fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}
@@ -63,53 +59,40 @@ func serve(ctx context.Context, options simulator.Options, page, control string,
 		return err
 	}
 	defer sim.Close()
-	pages, scheme, err := listenPages(page, secure)
+	pages, err := listen(page)
 	if err != nil {
 		return err
 	}
-	levers, err := listenLoopback(control)
+	defer func() { _ = pages.Close() }() // Its server has closed it already.
+	levers, err := listen(control)
 	if err != nil {
-		return errors.Join(err, pages.Close())
+		return err
+	}
+	scheme := "http"
+	if secure {
+		certificate, err := simulator.NewCertificate()
+		if err != nil {
+			return err
+		}
+		pages, scheme = tls.NewListener(pages, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), "https"
 	}
 	_, _ = fmt.Fprintf(stdout, "page %s://%s/  levers http://%s/\n", scheme, pages.Addr(), levers.Addr())
-	ended := make(chan error, 2)
-	servers := []*http.Server{start(pages, sim, ended), start(levers, sim.Control(), ended)}
+	failed := make(chan error, 2)
+	for l, handler := range map[net.Listener]http.Handler{pages: sim, levers: sim.Control()} {
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+		defer func() { _ = server.Close() }()
+		go func() { failed <- server.Serve(l) }() // Ends with Close.
+	}
 	select {
 	case <-ctx.Done():
-	case err = <-ended:
+		return nil
+	case err := <-failed:
+		return err
 	}
-	sim.Close()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	for _, server := range servers {
-		if server.Shutdown(limit) != nil {
-			_ = server.Close() // It had its chance.
-		}
-	}
-	return err
 }
 
-func start(l net.Listener, handler http.Handler, ended chan<- error) *http.Server {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	go func() { ended <- server.Serve(l) }() // Ends with Shutdown or Close.
-	return server
-}
-
-// listenPages returns the page's listener and the scheme that it speaks.
-func listenPages(address string, secure bool) (net.Listener, string, error) {
-	l, err := listenLoopback(address)
-	if err != nil || !secure {
-		return l, "http", err
-	}
-	certificate, err := simulator.NewCertificate()
-	if err != nil {
-		return nil, "", errors.Join(err, l.Close())
-	}
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), "https", nil
-}
-
-// listenLoopback refuses to show the page, and its secrets, to other machines.
-func listenLoopback(address string) (net.Listener, error) {
+// listen refuses to show the page, and its secrets, to other machines.
+func listen(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %q: %w", address, err)
