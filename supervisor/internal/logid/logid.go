@@ -49,6 +49,7 @@ const (
 	WorkerRestartFailed       = "worker_restart_failed"       // WARN: A restart could not be requested.
 	WarningRaised             = "warning_raised"              // ERROR: Something needs attention before it stops the session, such as a disk that is almost full.
 	WarningCleared            = "warning_cleared"             // INFO: The cause of a warning is gone.
+	WorkerKeepFailed          = "worker_keep_failed"          // WARN: The worker's binary could not be remembered as one that works.
 	SupervisorSuspended       = "supervisor_suspended"        // WARN: This process was suspended for a while; heartbeats that were late because of it are ignored.
 	ChromeCloseFailed         = "chrome_close_failed"         // WARN: Chrome was not closed cleanly.
 	ProfileCloseFailed        = "profile_close_failed"        // WARN: The profile's lock could not be released.

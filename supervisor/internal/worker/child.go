@@ -54,11 +54,11 @@ type connection struct {
 }
 
 // newChild starts a worker, which connects. It does nothing else if request is nil.
-func (m *Manager) newChild(dir process.Dir, request *rpc.RunRequest, tree *proctree.Tree, log *slog.Logger) *child {
+func (m *Manager) newChild(path string, dir process.Dir, request *rpc.RunRequest, tree *proctree.Tree, log *slog.Logger) *child {
 	c := &child{
 		log: log, timings: m.o.Timings.Stop, tree: tree, known: known{phase: "handshake"},
 		process: process.New(process.Options{
-			Path: m.o.Worker, Dir: dir, Request: request, Group: m.group, Tree: tree, Log: log,
+			Path: path, Dir: dir, Request: request, Group: m.group, Tree: tree, Log: log,
 		}),
 		connected: make(chan connection, 1), events: make(chan rpc.Event), streamEnd: make(chan error, 1),
 	}

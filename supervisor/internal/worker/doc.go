@@ -25,6 +25,8 @@
 // --deadline-factor stretches these limits. Requested restarts wait for a quiet moment:
 // a replaced worker binary that answers the handshake (worker_replaced), a replaced
 // Chrome (browser_replaced), more memory than --memory-limit for 30 s (memory_limit).
+// While the worker's file is missing, or is one that does not answer the handshake, the
+// last binary that worked stays in use, which is a warning.
 //
 // Shutdown. Events of the instance are no longer accepted. Chrome is asked to close, if
 // it responds; the worker is killed, which closes Chrome's pipe; Chrome gets 3 s to

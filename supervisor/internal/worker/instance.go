@@ -59,7 +59,7 @@ func (i *instance) run(ctx context.Context) record {
 		return record{Exited: Exited{Generation: i.number, Reason: c.reason, Detail: c.detail, Phase: "spawn", Uptime: time.Since(i.began)}}
 	}
 	request := i.runRequest(dir)
-	i.child = i.m.newChild(dir, request, proctree.Below().In(i.m.group), i.log)
+	i.child = i.m.newChild(i.plan.Worker.Path, dir, request, proctree.Below().In(i.m.group), i.log)
 	c := i.start(ctx)
 	if c == nil {
 		c = i.watch(ctx, request.Selectors)
@@ -133,6 +133,12 @@ func (i *instance) watch(ctx context.Context, selectors []byte) *cause {
 	now := time.Now()
 	i.liveness = liveness{since: now, lastCheck: now}
 	i.m.client.Store(i.worker)
+	if err := i.m.checker.Keep(i.plan.Worker, i.process.PID()); err != nil {
+		i.log.Warn(logid.WorkerKeepFailed, logging.KeyError, err)
+	}
+	if why := i.plan.Worker.Warning; why != "" {
+		i.warnOfBinary(why)
+	}
 	i.tasks.Go(func() { i.catchUp(i.stream, selectors) })
 	tick := time.NewTicker(i.timings.Run.Check)
 	defer tick.Stop()
@@ -200,7 +206,7 @@ func (i *instance) take(e rpc.Event) *cause {
 	return nil
 }
 
-// streamEnded is the cause when the worker's Run has returned.
+// streamEnded is the cause when the stream of events has ended.
 func (i *instance) streamEnded(err error) *cause {
 	switch {
 	case i.known.failure != nil:
@@ -212,7 +218,7 @@ func (i *instance) streamEnded(err error) *cause {
 		}
 		return &cause{reason: reason.WorkerHung, detail: "the connection to the worker was lost, but its process lives", dump: true}
 	case err != nil:
-		return &cause{reason: reason.WorkerCrashed, detail: "the worker's Run failed: " + logging.Redact(err.Error()), exiting: true}
+		return &cause{reason: reason.WorkerCrashed, detail: "the worker's stream of events failed: " + logging.Redact(err.Error()), exiting: true}
 	default:
 		return &cause{reason: reason.WorkerCrashed, detail: "the worker ended its session without being asked", exiting: true}
 	}

@@ -121,6 +121,7 @@ func (m *Manager) Run(ctx context.Context, hooks Hooks) error {
 		return err
 	}
 	defer m.closeProfile()
+	defer m.checker.Close()
 	m.openGroup(ctx)
 	defer m.closeGroup()
 	watching, stop := context.WithCancel(ctx)

@@ -3,6 +3,7 @@ package worker
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +89,33 @@ func TestFileThatIsNotAWorkerCostsNothing(t *testing.T) {
 			awaitEvent[rpc.PageObserved](r)
 		})
 	}
+}
+
+func TestRejectedWorkerIsNotUsedAtARestart(t *testing.T) {
+	r := newRig(t, "runs").start()
+	awaitEvent[rpc.PageObserved](r)
+	replaced(r, []byte("not a program"))
+	await[Warned](r)
+	must(t, restarted(r))
+	if end := await[Exited](r); end.Reason != reason.RestartRequested {
+		t.Errorf("Exited: %+v", end)
+	}
+	if n := await[Warned](r); n.Reason != reason.WorkerUnusable {
+		t.Errorf("warned: %+v", n)
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
+
+func TestMissingWorkerIsReplacedByTheLastOne(t *testing.T) {
+	r := newRig(t, "runs").start()
+	started := await[WorkerStarted](r)
+	awaitEvent[rpc.PageObserved](r)
+	must(t, os.Remove(r.path("worker")))
+	kill(t, started.PID, syscall.SIGKILL)
+	if n := await[Warned](r); !strings.Contains(n.Detail, "no such file") {
+		t.Errorf("warned: %+v", n)
+	}
+	awaitEvent[rpc.PageObserved](r)
 }
 
 func TestReplacedChromeTakesOver(t *testing.T) {

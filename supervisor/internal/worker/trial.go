@@ -9,7 +9,6 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/watch"
-	"session-manager/supervisor/internal/worker/preflight"
 	"session-manager/supervisor/internal/worker/process"
 )
 
@@ -45,22 +44,18 @@ func (t *trial) end() {
 // tryReplacement begins a trial when the worker's file has become another one.
 func (i *instance) tryReplacement() {
 	file := watch.Sign(i.m.o.Worker)
-	if file == i.plan.Worker {
+	if file == i.plan.Worker.File {
 		i.warn(&i.warnings.binary, Warned{})
 	}
-	if i.trial != nil || file == i.plan.Worker || file == (watch.Signature{}) {
+	if i.trial != nil || file == i.plan.Worker.File || file == (watch.Signature{}) {
 		return
 	}
-	err := preflight.CheckWorker(i.m.o.Worker)
-	var dir process.Dir
-	if err == nil {
-		dir, err = i.m.checker.RuntimeDir.Make(trialNumber)
-	}
+	dir, err := i.m.checker.RuntimeDir.Make(trialNumber)
 	if err != nil {
-		i.reject(err)
+		i.warnOfBinary(err.Error())
 		return
 	}
-	i.trial = &trial{file: file, done: make(chan error, 1), child: i.m.newChild(dir, nil, i.tree, i.log.With("trial", true))}
+	i.trial = &trial{file: file, done: make(chan error, 1), child: i.m.newChild(i.m.o.Worker, dir, nil, i.tree, i.log.With("trial", true))}
 	t := i.trial
 	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake) })
 }
@@ -94,17 +89,24 @@ func (i *instance) trialEnded(err error) *cause {
 		return nil
 	}
 	if err != nil {
-		i.reject(err)
+		i.reject(file, err)
 		return nil
 	}
 	return i.requested(RestartRequest{Reason: reason.WorkerReplaced, Detail: "its file is a new one, which responds"}, time.Now())
 }
 
-// reject warns that a new binary is not used.
-func (i *instance) reject(err error) {
+// reject keeps a new binary from being used, and the present one in use.
+func (i *instance) reject(file watch.Signature, err error) {
+	if !process.Exhausted(err) {
+		i.m.checker.Reject(file, err.Error())
+	}
+	i.warnOfBinary(err.Error())
+}
+
+func (i *instance) warnOfBinary(why string) {
 	i.warnings.binary = Warned{}
 	i.warn(&i.warnings.binary, Warned{
-		Reason: reason.WorkerUnusable, Detail: "the new worker binary is not used: " + logging.Redact(err.Error()),
+		Reason: reason.WorkerUnusable, Detail: "the last worker binary that worked stays in use: " + logging.Redact(why),
 	})
 }
 

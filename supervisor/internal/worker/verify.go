@@ -46,7 +46,7 @@ func (m *Manager) VerifyBackup(ctx context.Context, backup string) error {
 		return err
 	}
 	defer m.removeDirs(m.log, trialNumber)
-	c := m.newChild(dir, &rpc.RunRequest{
+	c := m.newChild(plan.Worker.Path, dir, &rpc.RunRequest{
 		Mode: rpc.ModeVerify, BackupDir: backup, VerifyLimit: m.o.Timings.Start.VerifyBackup,
 		ChromePath: plan.Chrome.Path, ChromeVersion: plan.ChromeVersion, ChromeArgs: m.o.ChromeArgs,
 		URL: m.o.URL, ProfileDir: room, ScratchDir: dir.Chrome(), Selectors: m.o.Selectors(),

@@ -5,12 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/lease"
@@ -35,8 +33,7 @@ const minMemory = 150 << 20
 type Plan struct {
 	Chrome        chrome.Binary
 	ChromeVersion string
-	// Worker identifies the worker's binary.
-	Worker watch.Signature
+	Worker        Binary
 }
 
 // Checker checks what a start needs. Its fields are set once; its methods must not
@@ -51,6 +48,7 @@ type Checker struct {
 	Log   *slog.Logger
 
 	versions chrome.Versions
+	binaries binaries
 }
 
 // Check returns a plan when a worker can be started on the profile, and otherwise an
@@ -97,41 +95,19 @@ func (c *Checker) Plan(ctx context.Context) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	file := watch.Sign(c.Worker)
-	if err := CheckWorker(c.Worker); err != nil {
+	worker, err := c.binary()
+	if err != nil {
 		return Plan{}, err
 	}
-	return Plan{Chrome: browser, ChromeVersion: version, Worker: file}, nil
-}
-
-// CheckWorker checks that the worker's binary can be executed. Whether it is a
-// worker of our version shows at the handshake.
-func CheckWorker(path string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
-	}
-	if err == nil {
-		if accessErr := unix.Access(path, unix.X_OK); accessErr != nil {
-			err = fmt.Errorf("cannot execute %s: %w", path, accessErr)
-		}
-	}
-	if err != nil {
-		return reason.Wrap(reason.WorkerUnusable, fmt.Errorf("cannot use worker binary: %w", err))
-	}
-	return nil
+	return Plan{Chrome: browser, ChromeVersion: version, Worker: worker}, nil
 }
 
 // checkMemory checks that the machine has memory for a Chrome. A machine that does
 // not report its memory has.
 func checkMemory() error {
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return nil //nolint:nilerr // see above
-	}
-	info, err := proc.Meminfo()
-	if err != nil {
-		return nil //nolint:nilerr // see above
+	var info procfs.Meminfo
+	if proc, err := procfs.NewDefaultFS(); err == nil {
+		info, _ = proc.Meminfo()
 	}
 	return enough(info)
 }

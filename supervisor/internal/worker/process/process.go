@@ -95,6 +95,7 @@ func (p *Process) start(env []string) error {
 	theirs[1], ours[1] = ours[1], theirs[1] // it writes to stdout and stderr
 	theirs[2], ours[2] = ours[2], theirs[2]
 	cmd := exec.Command(p.o.Path) // Without a context: Kill and the parent-death signal end it.
+	cmd.Args[0] = "worker"        // the path may be the number of a file
 	cmd.Env = append(environ(p.o.Dir.worker()), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs[0], theirs[1], theirs[2]
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
