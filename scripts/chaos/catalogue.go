@@ -141,9 +141,13 @@ func binaryFaults() []fault {
 		brokenWorker("one whose log is hostile", program(`while echo '{"@message":5}' >&2; do :; done`)),
 		{name: "Chrome replaced by another", expect: rolls, reasons: one("browser_replaced"),
 			inject: all(wrapChrome(""), undoReplacedChrome)},
-		{name: "worker binary gone, worker killed", expect: blocked, reasons: one("worker_unusable"), hold: time.Second,
-			inject: all(simply(func(h *hit) error { return os.Remove(h.files.worker) }), toWorker(syscall.SIGKILL)),
-			fix:    replaceWorker(nil)},
+		{name: "worker binary gone, worker killed", expect: restarts, reasons: one("worker_crashed"),
+			inject: all(
+				simply(func(h *hit) error {
+					h.afterwards(func() error { return h.files.replaceWorker(nil) })
+					return os.Remove(h.files.worker)
+				}),
+				toWorker(syscall.SIGKILL))},
 	}
 }
 
