@@ -66,7 +66,7 @@ func (c *Checker) Close() {
 // binary returns the present binary if it can be used, and else the last one that worked.
 func (c *Checker) binary() (Binary, error) {
 	present := Binary{Path: c.Worker, File: watch.Sign(c.Worker)}
-	err := checkWorker(c.Worker)
+	err := CheckWorker(c.Worker)
 	why := c.binaries.why
 	switch {
 	case err != nil:
@@ -82,9 +82,9 @@ func (c *Checker) binary() (Binary, error) {
 	return present, err
 }
 
-// checkWorker checks that the worker's binary can be executed. Whether it is a
+// CheckWorker checks that the worker's binary can be executed. Whether it is a
 // worker of our version shows at the handshake.
-func checkWorker(path string) error {
+func CheckWorker(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", path)
