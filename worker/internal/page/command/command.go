@@ -1,6 +1,12 @@
 // Package command carries out in the page what a person asks for: a pairing code,
 // or the end of the link. It first asks the page's modules, and where they are
-// missing it does what a person would.
+// missing it does what a person would. The classifier only watches meanwhile.
+//
+// From the request for a pairing code until that code has expired no QR of the page
+// can be used, as its secret was dropped; the reason is pairing_code_shown. When the
+// code has expired, its connection is lost or the page refuses, the page is led back
+// to its QR, by its button or by loading it again. A code that has not expired is
+// returned again to the same phone.
 package command
 
 import (
