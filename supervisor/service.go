@@ -101,7 +101,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	}
 
 	s.login = login.New(s.workers, login.Options{
-		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.QuietHour()}, Logger: log,
+		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
 		Publish: s.session.SetLogin, Now: time.Now,
 	})
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.session.Notify} {

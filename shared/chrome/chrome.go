@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/shared/reason"
 )
 
@@ -169,4 +171,18 @@ func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
 	}
 	v.known[b.id] = version
 	return version, nil
+}
+
+// sharedMemoryFloor is where Chrome begins to lose tabs because /dev/shm is too small
+// for its bitmaps; containers commonly have 64 MiB.
+const sharedMemoryFloor = 512 << 20
+
+// SharedMemory returns what is free in /dev/shm, in bytes, and whether that is enough
+// for Chrome. Otherwise Chrome must be started with --disable-dev-shm-usage.
+func SharedMemory() (free uint64, enough bool) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/dev/shm", &fs); err == nil {
+		free = fs.Bavail * uint64(max(fs.Bsize, 0))
+	}
+	return free, free >= sharedMemoryFloor
 }

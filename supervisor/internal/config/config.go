@@ -152,8 +152,8 @@ func parseBytes(text string) (uint64, bool) {
 	return n, n == 0 || n >= leastMemory
 }
 
-// QuietHour returns BackupHour, negative when it is off. The Config must be valid.
-func (c *Config) QuietHour() int {
+// HourOfBackup returns BackupHour, negative when it is off. The Config must be valid.
+func (c *Config) HourOfBackup() int {
 	hour, _ := parseHour(c.BackupHour)
 	return hour
 }

@@ -27,8 +27,6 @@ const (
 	// With less the profile may not be written completely (package profile).
 	neededDisk      = 256 << 20
 	comfortableDisk = 1 << 30
-	// With less the worker makes Chrome use the disk.
-	comfortableSharedMemory = 512 << 20
 	// A backup is made each night.
 	oldBackup = 3 * 24 * time.Hour
 )
@@ -69,12 +67,8 @@ func (o Options) checkStart(ctx context.Context) Finding {
 }
 
 func checkSharedMemory(context.Context) Finding {
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/dev/shm", &fs); err != nil {
-		return warning("there is no /dev/shm; Chrome uses the disk instead").do("mount a tmpfs there")
-	}
-	if free := fs.Bavail * uint64(max(fs.Bsize, 0)); free < comfortableSharedMemory {
-		return warning("%d MiB are free; Chrome uses the disk instead", free>>20).do("give it 512 MiB: docker run --shm-size=512m, or mount -o remount,size=512m /dev/shm")
+	if free, enough := chrome.SharedMemory(); !enough {
+		return warning("%d MiB are free in /dev/shm; Chrome uses the disk instead", free>>20).do("give it 512 MiB: docker run --shm-size=512m, or mount -o remount,size=512m /dev/shm")
 	}
 	return good("enough")
 }

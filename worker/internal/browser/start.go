@@ -16,7 +16,6 @@ import (
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/cdp"
 	"github.com/go-rod/rod/lib/proto"
-	"golang.org/x/sys/unix"
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/lease"
@@ -243,12 +242,7 @@ type host struct {
 	smallSharedMemory bool
 }
 
-// sharedMemoryFloor is where Chrome begins to lose tabs for want of space in
-// /dev/shm; containers commonly have 64 MiB.
-const sharedMemoryFloor = 512 << 20
-
 func thisHost() host {
-	var fs unix.Statfs_t
-	err := unix.Statfs("/dev/shm", &fs)
-	return host{root: os.Geteuid() == 0, smallSharedMemory: err != nil || fs.Bavail*uint64(fs.Bsize) < sharedMemoryFloor}
+	_, enough := chrome.SharedMemory()
+	return host{root: os.Geteuid() == 0, smallSharedMemory: !enough}
 }
