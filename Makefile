@@ -9,7 +9,7 @@ NFPM := scripts/tools/bin/nfpm
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-run: build ## install a browser if there is none, build, and start the service on 127.0.0.1:3001
+run: build ## install a browser if needed, build, and start the service on 127.0.0.1:3001
 	@scripts/install/browser.sh
 	@exec bin/supervisor
 

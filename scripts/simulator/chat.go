@@ -26,7 +26,7 @@ const (
 	rotateEvery = 5 * time.Second
 )
 
-// refsPerList is how many refs the server hands out at once.
+// refsPerList is how many refs the server gives out at once.
 const refsPerList = 6
 
 // message is what travels over /ws/chat, in either direction. The format is the
@@ -186,7 +186,7 @@ func (c *chat) refusal(registered bool) string {
 	return ""
 }
 
-// sendRefs hands out a fresh list of refs, the first of which the page shows
+// sendRefs gives out a new list of refs, the first of which the page shows
 // for a minute and each further one for twenty seconds.
 func (c *chat) sendRefs() {
 	refs := make([]string, refsPerList)

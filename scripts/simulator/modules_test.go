@@ -8,7 +8,7 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// assembled makes the login string from the modules, as libraries do.
+// assembled makes the payload from the modules, as libraries do.
 const assembled = `(async () => {
 	const b64 = require('WABase64').encodeB64;
 	const noise = await require('WAWebUserPrefsInfoStore').waNoiseInfo.get();

@@ -31,7 +31,7 @@ func TestCodeOnCanvasEqualsDataRef(t *testing.T) {
 	}
 	fields := strings.Split(strings.TrimPrefix(ref, "https://wa.me/settings/linked_devices#"), ",")
 	if len(fields) != 5 || !strings.HasPrefix(fields[0], "2@") || fields[4] != "1" {
-		t.Fatalf("login string has %d fields", len(fields))
+		t.Fatalf("payload has %d fields", len(fields))
 	}
 	for _, key := range fields[1:4] {
 		if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != 32 || len(key) != 44 {
@@ -55,9 +55,9 @@ func decode(t *testing.T, url string) string {
 	draw.Draw(framed, framed.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
 	draw.Draw(framed, image.Rectangle{image.Pt(quiet, quiet), image.Pt(quiet, quiet).Add(size)}, img,
 		img.Bounds().Min, draw.Over)
-	login, err := read(framed)
+	payload, err := read(framed)
 	check(t, err)
-	return login
+	return payload
 }
 
 func read(img image.Image) (string, error) {

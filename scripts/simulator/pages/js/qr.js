@@ -1,5 +1,5 @@
 // A QR encoder: byte mode, error correction level L, versions 1 to 20. It knows
-// just what a login string needs (ISO/IEC 18004).
+// only what a QR payload needs (ISO/IEC 18004).
 
 const EC_PER_BLOCK = [0, 7, 10, 15, 20, 26, 18, 20, 24, 30, 18, 20, 24, 26, 30, 22, 24, 28, 30, 28, 28];
 const BLOCKS = [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 6, 6, 6, 6, 7, 8];
