@@ -123,7 +123,7 @@ func (l *Log) Observe(s *session.Snapshot) {
 		l.addLocked(ProgressChanged, Progress{s.Phase, s.Progress})
 	}
 	if q := served(s); from == nil || !sameQR(served(from), q) {
-		l.addLocked(QRChanged, QR{q != nil, q})
+		l.addLocked(QRChanged, QR{q != nil, withoutCode(q)})
 	}
 	if l.last != before {
 		close(l.more)
@@ -156,6 +156,17 @@ func served(s *session.Snapshot) *session.QR {
 		return nil
 	}
 	return s.QR
+}
+
+// withoutCode returns q without the drawn code. Otherwise the ring would keep up to
+// Capacity images in memory, all but one of them expired.
+func withoutCode(q *session.QR) *session.QR {
+	if q == nil {
+		return nil
+	}
+	described := *q
+	described.Code = nil
+	return &described
 }
 
 // sameQR reports whether readers have nothing new to learn. When a worker repeats

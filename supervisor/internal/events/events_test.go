@@ -237,5 +237,8 @@ func TestNoEventHoldsTheQRPayload(t *testing.T) {
 		if strings.Contains(string(e.Data), "2@") || strings.Contains(string(e.Data), "AAAA") || strings.Contains(string(e.Data), code.Base64()[:40]) {
 			t.Errorf("%s holds it: %s", e.Type, e.Data)
 		}
+		if body, ok := e.Body.(QR); ok && (body.QR == nil || body.QR.Code != nil) {
+			t.Errorf("the event keeps the image: %+v", body.QR)
+		}
 	}
 }
