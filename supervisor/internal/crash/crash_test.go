@@ -259,6 +259,22 @@ func TestTimelineIsBounded(t *testing.T) {
 	}
 }
 
+func TestTimelineHasWarningsAndTheirEnd(t *testing.T) {
+	list := recorded(t, Options{}, func(r *Recorder) {
+		r.Notice(worker.Warned{Reason: reason.DiskFull, Detail: "5 MiB are left"})
+		r.Notice(worker.Warned{})
+		r.Notice(worker.Exited{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
+	})
+	var got []string
+	for _, step := range list[0].Timeline {
+		got = append(got, step.Event+" "+step.Text)
+	}
+	want := []string{"warned disk_full: 5 MiB are left", "warning_cleared ", "exited worker_crashed, worker , Chrome "}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestTooManyReportsAreDroppedAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	list := recorded(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(r *Recorder) {

@@ -79,14 +79,10 @@ func (r *Recorder) Run(ctx context.Context) {
 		select {
 		case j := <-r.jobs:
 			r.write(ctx, j)
-			continue
-		default:
-		}
-		select {
-		case j := <-r.jobs:
-			r.write(ctx, j)
 		case <-ctx.Done():
-			return
+			if len(r.jobs) == 0 {
+				return
+			}
 		}
 	}
 }
@@ -237,6 +233,9 @@ func describe(n worker.Notice) (event, text string) {
 	case worker.Exited:
 		return "exited", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
 	case worker.Warned:
+		if n.Reason == "" {
+			return "warning_cleared", ""
+		}
 		return "warned", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case worker.Blocked:
 		return "blocked", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
