@@ -74,11 +74,12 @@ func (l ChromeLock) Clean() (LockState, error) {
 	if err := l.checkLease(); err != nil {
 		return "", err
 	}
-	if err := checkSocket(l.tokens.profile()); err != nil {
-		return "", err
-	}
+	// The socket comes last, since a Chrome makes its lock before its socket.
 	target, err := os.Readlink(l.path())
+	hidden, socketErr := checkSocket(l.tokens.profile())
 	switch {
+	case socketErr != nil:
+		return "", socketErr
 	case errors.Is(err, fs.ErrNotExist):
 		return NoLock, nil
 	case errors.Is(err, unix.EINVAL):
@@ -97,6 +98,7 @@ func (l ChromeLock) Clean() (LockState, error) {
 	if err != nil {
 		return "", err
 	}
+	e.hidden = hidden
 	state, err := judge(e)
 	if err == nil {
 		err = removeUnchanged(l.path(), target)
@@ -175,6 +177,8 @@ type evidence struct {
 	made time.Time
 	// own: the Chrome that this service started last made the lock.
 	own bool
+	// hidden: we have no permission to connect to the socket.
+	hidden bool
 	// host is the name of this machine.
 	host string
 	// local: no other machine can write to the profile's file system.
@@ -209,6 +213,8 @@ func judge(e evidence) (LockState, error) {
 		return "", inUse("the Chrome that this service started last%s is running, but lost its lease", withPID(e.lock.pid))
 	case e.own:
 		return StaleOwn, nil
+	case e.hidden:
+		return "", inUse("the lock %q seems to be that of another user's Chrome: permission to connect to its socket is denied", e.lock)
 	case suspect && sameHost:
 		return "", inUse("%s%s, which this service did not start, holds the profile's lock", e.holder.name, withPID(e.lock.pid))
 	case sameHost:
@@ -235,18 +241,18 @@ func isLocal(magic int64) bool {
 }
 
 // checkSocket connects to the profile's socket and sends nothing. It fails when
-// somebody listens there, perhaps frozen and with a full queue, or when that can't be
-// found out.
-func checkSocket(profile string) error {
+// somebody listens there, perhaps frozen and with a full queue. hidden means that this
+// user may not find out: the socket is in a folder of another user's Chrome.
+func checkSocket(profile string) (hidden bool, err error) {
 	// Through the open folder, since the path of a socket has at most 107 bytes.
 	folder, err := os.OpenFile(profile, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return unwritable("cannot open profile", err)
+		return false, unwritable("cannot open profile", err)
 	}
 	defer func() { _ = folder.Close() }()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return fmt.Errorf("cannot check lock: %w", err)
+		return false, fmt.Errorf("cannot check lock: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	err = unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), socketFile)})
@@ -256,11 +262,11 @@ func checkSocket(profile string) error {
 		if peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 			pid = int(peer.Pid)
 		}
-		return inUse("a Chrome that this service did not start%s uses the profile: it answers at its socket", withPID(pid))
+		return false, inUse("a Chrome that this service did not start%s uses the profile: it answers at its socket", withPID(pid))
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return inUse("another user's Chrome seems to use the profile: permission to connect to its socket is denied")
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 // process is the one on this machine that has the lock's pid, or zero.

@@ -177,6 +177,53 @@ func TestAnsweringSocketMeansInUseWithoutALock(t *testing.T) {
 	wantReason(t, err, reason.ProfileInUse)
 }
 
+// The service's Chrome was killed under another user, who still has the folder of its
+// socket.
+func TestOwnLockIsStaleWithAHiddenSocket(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	p := open(t)
+	listen(t, p)
+	socket, err := os.Readlink(filepath.Join(p.Dir(), socketFile))
+	must(t, err)
+	must(t, os.Chmod(filepath.Dir(socket), 0o700))
+	must(t, os.Chmod(filepath.Dir(filepath.Dir(string(p.tokens))), 0o711))
+	const nobody = 65534
+	for _, path := range []string{string(p.tokens), p.Dir()} {
+		must(t, os.Chown(path, nobody, nobody))
+	}
+	asNobody := func(do func()) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer func() { must(t, unix.Setfsuid(0)) }()
+		must(t, unix.Setfsuid(nobody))
+		do()
+	}
+	asNobody(func() {
+		if _, err := os.ReadDir(p.Dir()); err != nil {
+			t.Skip("another user can't reach $TMPDIR")
+		}
+	})
+	clean := func() (state LockState, err error) {
+		asNobody(func() { state, err = p.ChromeLock.Clean() })
+		return state, err
+	}
+	if got, err := clean(); got != NoLock || err != nil {
+		t.Errorf("without a lock: %q, %v", got, err)
+	}
+	pid := deadPID(t)
+	setLock(t, p, fmt.Sprintf("%s-%d", host(t), pid), 0)
+	if _, err := clean(); reason.Of(err, "") != reason.ProfileInUse {
+		t.Errorf("a foreign lock: %v", err)
+	}
+	must(t, p.ChromeLock.Record(pid))
+	must(t, os.Chown(p.tokens.path("launch"), nobody, nobody))
+	if got, err := clean(); got != StaleOwn || err != nil {
+		t.Errorf("our lock: %q, %v", got, err)
+	}
+}
+
 func TestUnparsableLockIsLeftToChrome(t *testing.T) {
 	for _, target := range []string{"nodash", "-", "vm-", "vm-abc"} {
 		p := open(t)
@@ -543,6 +590,8 @@ func TestJudge(t *testing.T) {
 			older(e)
 			e.holder.chrome, e.own = true, true
 		}, inUse, "lost its lease"},
+		"socket of another user":      {func(e *evidence) { e.hidden = true }, inUse, "another user"},
+		"own, socket of another user": {func(e *evidence) { e.hidden, e.own = true, true }, StaleOwn, ""},
 		"own, pid of a plain process": {func(e *evidence) {
 			older(e)
 			e.own = true
