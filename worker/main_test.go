@@ -110,12 +110,11 @@ func TestQRCrossesTheWire(t *testing.T) {
 // Its browser never answers.
 func TestTerminatedBackupCheckLeavesNothing(t *testing.T) {
 	dir := browsertest.ShortDir(t)
-	started := filepath.Join(dir, "started")
-	if err := syscall.Mkfifo(started, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	chrome := filepath.Join(dir, "chrome")
-	if err := os.WriteFile(chrome, []byte("#!/bin/sh\necho $$ > "+started+"\nexec sleep 600\n"), 0o700); err != nil {
+	started, chrome := filepath.Join(dir, "started"), filepath.Join(dir, "chrome")
+	if err := errors.Join(
+		syscall.Mkfifo(started, 0o600),
+		os.WriteFile(chrome, []byte("#!/bin/sh\necho $$ > "+started+"\nexec sleep 600\n"), 0o700),
+	); err != nil {
 		t.Fatal(err)
 	}
 	req := rpc.RunRequest{

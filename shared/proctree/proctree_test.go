@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -168,34 +167,29 @@ func TestWaitReturnsWhenTheTreeIsEmpty(t *testing.T) {
 	}
 }
 
-func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
-	cmd := exec.Command("/bin/sh", "-c", `(sleep 600 & echo $!) ; exec sleep 600`)
-	stdout, err := cmd.StdoutPipe()
+// adopted returns the pid that a script printed, once its process is our child: before
+// that its parent might reap it.
+func adopted(t *testing.T, ctx context.Context, line string) int {
+	t.Helper()
+	orphan, err := strconv.Atoi(line)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = Below().Kill(context.Background()) })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	orphan, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := within(t, 10*time.Second)
-	for { // Its parent must be gone, or that may reap it.
+	for {
 		p, err := Look(orphan)
 		if err != nil || ctx.Err() != nil {
 			t.Fatalf("the orphan was not adopted: %+v, %v", p, err)
 		}
 		if p.PPID == os.Getpid() {
-			break
+			return orphan
 		}
 	}
+}
+
+func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
+	cmd, line := startShell(t, `(sleep 600 & echo $!) ; exec sleep 600`)
+	ctx := within(t, 10*time.Second)
+	orphan := adopted(t, ctx, line)
 	if err := syscall.Kill(orphan, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +214,6 @@ func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, stdout)
 	_ = cmd.Wait()
 }
 

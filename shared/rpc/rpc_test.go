@@ -41,6 +41,7 @@ func (f fake) Diagnose(ctx context.Context) (Diagnosis, error)     { return f.di
 // dial serves w over a real gRPC connection and returns the other end.
 func dial(t *testing.T, w Worker) *Client {
 	t.Helper()
+	t.Setenv("TMPDIR", "/tmp") // a socket is made there, whose path must be short
 	client, _ := plugin.TestPluginGRPCConn(t, false, plugin.PluginSet{PluginName: &glue{worker: w}})
 	// Closing the client asks the server to stop; to stop it from here as well
 	// is a race in go-plugin.

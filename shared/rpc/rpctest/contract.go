@@ -35,6 +35,7 @@ func Run(t *testing.T, w Worker) {
 		"stop without a stream":       stopWithoutStream,
 		"one stream only":             oneStream,
 		"commands":                    commands,
+		"selectors":                   selectors,
 		"caller goes away":            callerGoesAway,
 		"worker is killed":            killed(syscall.SIGKILL),
 		"worker is terminated":        killed(syscall.SIGTERM),
@@ -127,15 +128,6 @@ func commands(t *testing.T, w Worker) {
 	if err := p.LogOut(t.Context()); !errors.Is(err, rpc.ErrNotLinked) {
 		t.Errorf("log out: %v", err)
 	}
-	if err := p.SetSelectors(t.Context(), []byte("broken")); !errors.Is(err, rpc.ErrSelectors) {
-		t.Errorf("invalid selectors: %v", err)
-	}
-	if err := p.SetSelectors(t.Context(), make([]byte, 5<<20)); err == nil {
-		t.Error("selectors of 5 MiB were accepted")
-	}
-	if err := p.SetSelectors(t.Context(), nil); err != nil {
-		t.Errorf("built-in selectors: %v", err)
-	}
 	if d, err := p.Diagnose(t.Context()); err != nil || d.Outline == "" {
 		t.Errorf("diagnosis: %+v, %v", d, err)
 	}
@@ -146,6 +138,21 @@ func commands(t *testing.T, w Worker) {
 	cancel()
 	if _, err := p.Screenshot(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled screenshot: %v", err)
+	}
+	p.StopCleanly(t)
+}
+
+func selectors(t *testing.T, w Worker) {
+	p := Start(t, w.Command(t), w.Request(t))
+	p.Stream(t.Context())
+	if err := p.SetSelectors(t.Context(), []byte("broken")); !errors.Is(err, rpc.ErrSelectors) {
+		t.Errorf("invalid selectors: %v", err)
+	}
+	if err := p.SetSelectors(t.Context(), make([]byte, 5<<20)); err == nil {
+		t.Error("selectors of 5 MiB were accepted")
+	}
+	if err := p.SetSelectors(t.Context(), nil); err != nil {
+		t.Errorf("built-in selectors: %v", err)
 	}
 	p.StopCleanly(t)
 }

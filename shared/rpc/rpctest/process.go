@@ -69,7 +69,7 @@ func startWith(t *testing.T, cmd *exec.Cmd, stdin string) *Process {
 func clientConfig(t *testing.T, cmd *exec.Cmd, handshake plugin.HandshakeConfig) *plugin.ClientConfig {
 	return &plugin.ClientConfig{
 		HandshakeConfig: handshake, Plugins: rpc.Plugins(), Cmd: cmd, GRPCDialOptions: rpc.DialOptions(),
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true,
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true, SkipHostEnv: true,
 		Logger: hclog.NewNullLogger(), Stderr: t.Output(),
 	}
 }

@@ -130,13 +130,7 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	if s.Webdriver {
 		t.Error("navigator.webdriver is true")
 	}
-	brands := fmt.Sprint(s.Brands, s.FullVersionList, site.header("/", "Sec-Ch-Ua"))
-	if strings.Contains(brands, "Headless") || len(s.Brands) < 2 || len(s.FullVersionList) != len(s.Brands) {
-		t.Errorf("brands: %s", brands)
-	}
-	if !strings.Contains(fmt.Sprint(s.FullVersionList), o.Version) || s.Architecture == "" || s.Bitness != "64" {
-		t.Errorf("client hints are not filled in: %+v", s)
-	}
+	checkBrands(t, s, site, o.Version)
 	if strings.Join(s.Languages, ",") != "en-US,en" || !strings.HasPrefix(site.header("/", "Accept-Language"), "en-US,en;") {
 		t.Errorf("languages: %v, %q", s.Languages, site.header("/", "Accept-Language"))
 	}
@@ -145,6 +139,18 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	}
 	if again := visit(t, b, site.URL); fmt.Sprint(again) != fmt.Sprint(s) {
 		t.Errorf("a second page sees another browser:\n%+v\n%+v", again, s)
+	}
+}
+
+// checkBrands checks the client hints of the browser that the page sees.
+func checkBrands(t *testing.T, s seen, site *site, version string) {
+	t.Helper()
+	brands := fmt.Sprint(s.Brands, s.FullVersionList, site.header("/", "Sec-Ch-Ua"))
+	if strings.Contains(brands, "Headless") || len(s.Brands) < 2 || len(s.FullVersionList) != len(s.Brands) {
+		t.Errorf("brands: %s", brands)
+	}
+	if !strings.Contains(fmt.Sprint(s.FullVersionList), version) || s.Architecture == "" || s.Bitness != "64" {
+		t.Errorf("client hints are not filled in: %+v", s)
 	}
 }
 

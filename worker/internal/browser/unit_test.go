@@ -243,7 +243,7 @@ func TestHintsGiveTheFullVersionToRealBrands(t *testing.T) {
 }
 
 func TestScratchEnvironmentLacksDesktopAndSecrets(t *testing.T) {
-	dir, err := os.MkdirTemp("", "sm")
+	dir, err := os.MkdirTemp("/tmp", "sm")
 	if err != nil {
 		t.Fatal(err)
 	}

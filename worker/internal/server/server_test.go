@@ -115,6 +115,13 @@ func await[T rpc.EventBody](r *rig) T {
 	}
 }
 
+// awaitPage waits until heartbeats have the age of fakePage's main thread.
+func (r *rig) awaitPage() {
+	r.t.Helper()
+	for await[rpc.Heartbeat](r).MainThreadAge != 42*time.Millisecond {
+	}
+}
+
 // mustFail waits for the end of the events, and checks that the error has a reason.
 func (r *rig) mustFail() {
 	r.t.Helper()
@@ -154,19 +161,26 @@ func TestSessionReportsPhasesUntilStop(t *testing.T) {
 	if started.PID == 0 || started.Product == "" || started.UserAgent == "" {
 		t.Errorf("%+v", started)
 	}
-	for beat := await[rpc.Heartbeat](r); beat.MainThreadAge != 42*time.Millisecond; {
-		beat = await[rpc.Heartbeat](r)
+	r.awaitPage()
+	if err := r.Stop(t.Context()); err != nil {
+		t.Error(err)
 	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("events: %v", err)
+	}
+	r.mustHaveClosedCleanly()
+}
+
+func TestScreenshotNeedsARunningPage(t *testing.T) {
+	r := newRig(t, nil)
+	r.start(t.Context())
+	r.awaitPage()
 	if png, err := r.Screenshot(t.Context()); err != nil || string(png) != "PNG" {
 		t.Errorf("screenshot: %q, %v", png, err)
 	}
 	if err := r.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := <-r.ended; err != nil {
-		t.Errorf("run: %v", err)
-	}
-	r.mustHaveClosedCleanly()
 	if _, err := r.Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
 		t.Errorf("screenshot afterwards: %v", err)
 	}
@@ -186,12 +200,12 @@ func TestKilledChromeIsReportedWithItsExit(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 	r.mustBeGone()
 }
 
-func TestPageThatDiesWithChromeIsABrowserCrash(t *testing.T) {
+func TestPageLostWithChromeIsABrowserCrash(t *testing.T) {
 	var r *rig
 	r = newRig(t, func(context.Context) error {
 		if err := unix.Kill(await[rpc.BrowserStarted](r).PID, unix.SIGKILL); err != nil {
@@ -201,7 +215,7 @@ func TestPageThatDiesWithChromeIsABrowserCrash(t *testing.T) {
 	})
 	r.start(t.Context())
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 }
 
@@ -215,7 +229,7 @@ func TestClosedChromeIsABrowserCrash(t *testing.T) {
 	})
 	r.start(t.Context())
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 }
 
@@ -230,7 +244,7 @@ func TestFrozenChromeIsReportedAsHungAndKilled(t *testing.T) {
 	}
 	r.mustBeGone()
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserHung {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 }
 
@@ -277,7 +291,7 @@ func TestChromeThatCannotBeStartedIsReported(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserMissing {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 	r.mustBeGone()
 }
@@ -311,7 +325,7 @@ func TestChromeClosesWhenTheCallerGoesAway(t *testing.T) {
 			}()
 			tt.away(r, cancel)
 			if err := <-r.ended; !errors.Is(err, tt.want) {
-				t.Errorf("run: %v, want %v", err, tt.want)
+				t.Errorf("events: %v, want %v", err, tt.want)
 			}
 			r.mustHaveClosedCleanly()
 		})
@@ -328,7 +342,7 @@ func TestStopBeforeBeginKeepsChromeFromStarting(t *testing.T) {
 	<-r.Idle()
 	r.start(t.Context())
 	if err := <-r.ended; err != nil || len(r.events) > 0 {
-		t.Errorf("run: %v, with %d events", err, len(r.events))
+		t.Errorf("events: %v, with %d events", err, len(r.events))
 	}
 }
 
@@ -340,7 +354,7 @@ func TestStopWhileChromeStartsLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	if err := <-r.ended; err != nil {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 	r.mustBeGone()
 }
@@ -357,7 +371,7 @@ func TestStopFailsAfterItsDeadline(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	if err := <-r.ended; err != nil {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 	r.mustBeGone()
 }
@@ -390,7 +404,7 @@ func TestEventsAreStreamedFromTheFirstOne(t *testing.T) {
 		t.Error(err)
 	}
 	if err := <-r.ended; err != nil {
-		t.Errorf("run: %v", err)
+		t.Errorf("events: %v", err)
 	}
 	r.mustHaveClosedCleanly()
 }

@@ -55,7 +55,7 @@ func Options(t testing.TB) browser.Options {
 // that of t.TempDir is not always. It is removed when the test ends.
 func ShortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sm")
+	dir, err := os.MkdirTemp("/tmp", "sm")
 	if err != nil {
 		t.Fatal(err)
 	}

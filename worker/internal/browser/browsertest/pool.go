@@ -64,7 +64,7 @@ func (p *Pool) takeFree() (lent, bool) {
 func (p *Pool) start(t testing.TB) lent {
 	t.Helper()
 	chrome := installedOrSkip(t)
-	dir, err := os.MkdirTemp("", "sm")
+	dir, err := os.MkdirTemp("/tmp", "sm")
 	if err != nil {
 		t.Fatal(err)
 	}
