@@ -1,10 +1,10 @@
-// Runs one of the programs that read WhatsApp Web's login, as its manual says,
-// and writes what it tells its caller: one JSON object a line, on descriptor 3,
-// because the programs write what they like to stdout. Ends when stdin does.
+// Runs one of the programs that read WhatsApp Web's QR, in the way its manual
+// describes, and writes what it reports to its caller to descriptor 3, one JSON object
+// per line, because the programs themselves write to stdout. Exits when stdin ends.
 //
 //   node drive.cjs NAME MODULES CHROME [CHROME-ARGUMENT…]
 //
-// Its working folder is thrown away afterwards; MODULES is a node_modules.
+// Its working folder is removed afterwards; MODULES is a node_modules.
 'use strict';
 
 const fs = require('node:fs');
@@ -18,7 +18,7 @@ function tell(event, value) {
   fs.writeSync(3, `${JSON.stringify({ event, value: value ?? '' })}\n`);
 }
 
-// What a program leaves unhandled ends it in its users' hands as well.
+// An error that a program leaves unhandled ends it for its users as well.
 process.on('unhandledRejection', (reason) => tell('unhandled', String(reason?.message ?? reason)));
 
 const programs = {
@@ -37,7 +37,7 @@ const programs = {
     defaultLogger.level = 'error';
     const client = await create({
       session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
-      // Otherwise an archived copy of the real page is put in the page's stead.
+      // Otherwise the page is replaced by an archived copy of the real one.
       whatsappVersion: null, waitForLogin: false,
       browserArgs: args, puppeteerOptions: { executablePath },
       catchQR: (image, text, attempt, code) => tell('qr', code),
@@ -48,7 +48,7 @@ const programs = {
         address: location.href, injected: window.WPP?.isInjected, loader: window.WPP?.loader.loaderType, version: window.Debug?.VERSION,
       }))}`);
     });
-    // For a moment of the boot the page's stored values can't be read.
+    // For a moment during the boot the page's stored values can't be read.
     const code = await client.page.waitForFunction(
       async () => (await WPP.conn.getAuthCode().catch(() => null))?.fullCode, { timeout: 20000, polling: 200 });
     tell('authcode', await code.jsonValue());

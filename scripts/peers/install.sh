@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts the programs that package-lock.json pins into .cache, as npm has them and
-# without running anything of theirs. Nothing of it is committed or shipped.
+# Installs the programs that package-lock.json pins into .cache, unmodified and without
+# running their install scripts. None of them is committed or shipped.
 set -eu
 cd "$(dirname "$0")"
 command -v npm >/dev/null || { echo "peers: node and npm are needed (apt-get install nodejs npm)" >&2; exit 1; }

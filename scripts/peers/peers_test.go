@@ -86,7 +86,7 @@ type reading struct {
 	t *testing.T
 }
 
-// find reports what came of a prediction. Neither text holds a QR payload.
+// find reports whether a prediction held. Neither text holds a QR payload.
 func (r *reading) find(holds bool, predicted, format string, args ...any) {
 	r.t.Helper()
 	observed := fmt.Sprintf(format, args...)
@@ -108,7 +108,7 @@ func (r *reading) firstCode(ctx context.Context) (published, shown string, err e
 	return codes[len(codes)-1], r.sim.OnScreen().Payload, nil
 }
 
-// fiveFields: whatsapp-web.js puts its string together from the page's modules.
+// fiveFields: whatsapp-web.js assembles the payload from the page's modules.
 func fiveFields(ctx context.Context, r *reading) error {
 	published, shown, err := r.firstCode(ctx)
 	if err != nil {
@@ -160,8 +160,8 @@ func idle(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// attribute: wppconnect reads the attribute; wa-js, which it brings along, puts
-// its own together.
+// attribute: wppconnect reads the attribute; wa-js, which comes with it, assembles
+// its own payload.
 func attribute(ctx context.Context, r *reading) error {
 	published, shown, err := r.firstCode(ctx)
 	if err != nil {
@@ -183,7 +183,7 @@ func attributeThenIdle(ctx context.Context, r *reading) error {
 	return idle(ctx, r)
 }
 
-// getsPast: on the pages of its time venom sees that nobody is logged in.
+// getsPast: on the pages of its time venom finds that nobody is logged in.
 func getsPast(ctx context.Context, r *reading) error {
 	if _, err := r.sim.Shown(ctx); err != nil {
 		return fmt.Errorf("%w; %s", err, r.complaint())

@@ -100,7 +100,7 @@ func startProgram(t *testing.T, s *stage, name, browser string) *program {
 }
 
 // startOurs runs the supervisor, and reports each QR that it serves as the others
-// report theirs. What a phone would read is what counts, so the picture is decoded.
+// report theirs. The image is decoded, since what counts is what a phone would read.
 func startOurs(t *testing.T, s *stage, supervisor string) *program {
 	t.Helper()
 	var args []string
@@ -183,7 +183,7 @@ func (p *program) await(ctx context.Context, limit time.Duration, wanted func(ev
 	}
 }
 
-// complaint is why a program gave up, as far as it said so.
+// complaint is the reason a program gave for giving up, if it gave one.
 func (p *program) complaint() string {
 	for _, kind := range []string{"failed", "rejected", "unhandled"} {
 		if said := p.values(kind); len(said) > 0 {
