@@ -163,7 +163,7 @@ func TestOnlyTheBeginningOfAnAnswerIsKept(t *testing.T) {
 	}
 }
 
-func TestVersionOfAHangingProgramEndsWithItsContext(t *testing.T) {
+func TestVersionOfAHangingProgramIsCancelled(t *testing.T) {
 	b, err := Find(program(t, t.TempDir(), "chrome", "sleep 60"))
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ var refused = map[string]string{
 	"incognito": loginLost, "guest": loginLost, "bwsi": loginLost,
 
 	"app": ownPage, "app-id": ownPage, "kiosk": ownPage, "restore-last-session": ownPage,
-	"user-agent":        "WhatsApp serves pages by it, so the worker makes it from Chrome's real version",
+	"user-agent":        "WhatsApp chooses its page by it, so the worker derives it from Chrome's real version",
 	"enable-automation": "the page would see that a program drives the browser",
 
 	"version": exits, "product-version": exits, "help": exits, "make-default-browser": exits, "pack-extension": exits,

@@ -33,7 +33,7 @@ var (
 	comment = regexp.MustCompile(`^((?:DEBUG|INFO|WARN|ERROR)(?:, (?:INFO|WARN|ERROR))*): (.+\.)$`)
 )
 
-func TestEveryLogLineHasAnIDOfTheTable(t *testing.T) {
+func TestEveryLogLineHasAnID(t *testing.T) {
 	for _, process := range []string{"supervisor", "worker"} {
 		t.Run(process, func(t *testing.T) {
 			root := filepath.Join("../..", process)

@@ -4,7 +4,7 @@ package reason
 
 import "errors"
 
-// Code is the stable name of a reason. The empty Code means that there is none.
+// Code is the stable name of a reason. The empty Code means no reason.
 type Code string
 
 // Reasons that come from the worker or Chrome.
