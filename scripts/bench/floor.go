@@ -9,19 +9,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"session-manager/scripts/harness"
 )
 
 // floor is the least that any program of this kind has to do: a Chrome with the
 // fewest flags over a pipe, one page, one question to it. It shares nothing with
 // the product.
 type floor struct {
-	cmd    *exec.Cmd
-	out    *os.File
-	in     *bufio.Reader
-	exited chan struct{}
-	id     int
+	*harness.Child
+	out *os.File
+	in  *bufio.Reader
+	id  int
 }
 
 // startFloor starts the browser with HOME, TMPDIR and profile in folder, and with the
@@ -42,47 +42,31 @@ func startFloor(ctx context.Context, b *bench, folder string) (*floor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make pipe: %w", err)
 	}
-	f := &floor{
-		cmd: exec.CommandContext(context.WithoutCancel(ctx), b.browser, args...), // close is its kill path
-		out: ourOut, in: bufio.NewReaderSize(ourIn, 1<<20), exited: make(chan struct{}),
-	}
-	f.cmd.ExtraFiles = []*os.File{theirIn, theirOut}
-	f.cmd.Env = append(os.Environ(), "HOME="+folder, "TMPDIR="+folder)
-	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := f.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start Chrome: %w", err)
-	}
-	_ = theirIn.Close()
-	_ = theirOut.Close()
-	go func() {
-		defer close(f.exited)
-		_ = f.cmd.Wait()
-	}()
-	return f, nil
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), b.browser, args...) // close is its kill path
+	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
+	cmd.Env = append(os.Environ(), "HOME="+folder, "TMPDIR="+folder)
+	f := &floor{out: ourOut, in: bufio.NewReaderSize(ourIn, 1<<20)}
+	f.Child, err = harness.Spawn(cmd)
+	return f, errors.Join(err, theirIn.Close(), theirOut.Close())
 }
 
 // close lets Chrome exit, as it does when the pipe is gone, and kills it when it does
 // not.
 func (f *floor) close() {
 	_ = f.out.Close()
-	timer := time.NewTimer(10 * time.Second)
-	defer timer.Stop()
-	select {
-	case <-f.exited:
-	case <-timer.C:
-		_ = syscall.Kill(-f.cmd.Process.Pid, syscall.SIGKILL)
-		<-f.exited
-	}
+	f.HasExited(10 * time.Second)
+	f.KillGroup()
 }
 
 // call sends a CDP command and returns its result. Events are dropped.
 func (f *floor) call(session, method string, params any, result any) error {
 	f.id++
-	request := map[string]any{"id": f.id, "method": method, "params": params}
-	if session != "" {
-		request["sessionId"] = session
-	}
-	message, err := json.Marshal(request)
+	message, err := json.Marshal(struct {
+		ID      int    `json:"id"`
+		Method  string `json:"method"`
+		Params  any    `json:"params"`
+		Session string `json:"sessionId,omitempty"`
+	}{f.id, method, params, session})
 	if err != nil {
 		return fmt.Errorf("cannot encode command: %w", err)
 	}
@@ -160,10 +144,9 @@ func (f *floor) await(session, expression string) error {
 		if err == nil && answer.Result.Value != "" {
 			return nil
 		}
-		select {
-		case <-f.exited:
+		if f.HasExited(0) {
 			return errors.New("Chrome has exited")
-		default: // the document was replaced under the question
 		}
+		// The document was replaced during the evaluation.
 	}
 }

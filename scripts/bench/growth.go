@@ -69,7 +69,7 @@ func grow(ctx context.Context, b *bench, speed float64, count int, repeat repeti
 	if g.bare, err = startBare(ctx, b, `{"status":"QR_REQUIRED"}`); err != nil {
 		return early, late, err
 	}
-	defer g.bare.close()
+	defer g.bare.KillGroup()
 	if early, err = g.after(ctx, repeat, max(1, int(float64(count)*warmUp))); err == nil {
 		late, err = g.after(ctx, repeat, count)
 	}

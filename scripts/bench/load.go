@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"session-manager/scripts/harness"
@@ -84,7 +83,7 @@ func compare(ctx context.Context, b *bench, url, content string) (ours, floor fl
 	if err != nil {
 		return 0, 0, err
 	}
-	defer bare.close()
+	defer bare.KillGroup()
 	for range bursts {
 		for url, sum := range map[string]*float64{url: &ours, bare.url: &floor} {
 			timed, cancel := context.WithTimeout(ctx, burst)
@@ -131,8 +130,8 @@ func askMany(ctx context.Context, count int64, urls ...string) (answers int64, e
 // bareHandler is the least that an HTTP server has to do, in a process of its own as
 // the service is: this program, with --bare.
 type bareHandler struct {
+	*harness.Child
 	url string
-	cmd *exec.Cmd
 }
 
 // startBare lets a bare handler answer with content.
@@ -145,27 +144,22 @@ func startBare(ctx context.Context, b *bench, content string) (*bareHandler, err
 	if err != nil {
 		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
-	h := &bareHandler{cmd: exec.CommandContext(ctx, self, "--bare", file)}
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := h.cmd.StdoutPipe()
-	if err == nil {
-		err = h.cmd.Start()
-	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, "--bare", file)
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the floor: %w", err)
 	}
+	h := &bareHandler{}
+	if h.Child, err = harness.Spawn(cmd); err != nil {
+		return nil, err
+	}
 	address, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		h.close()
+		h.KillGroup()
 		return nil, fmt.Errorf("cannot start the floor: %w", err)
 	}
 	h.url = strings.TrimSpace(address)
 	return h, nil
-}
-
-func (h *bareHandler) close() {
-	_ = h.cmd.Process.Kill()
-	_ = h.cmd.Wait()
 }
 
 // serveBare answers every request with the file's content.

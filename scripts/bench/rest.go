@@ -57,7 +57,7 @@ func measureRest(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	roots := []int{f.cmd.Process.Pid, s.PID(), chrome}
+	roots := []int{f.PID(), s.PID(), chrome}
 	begun := time.Now().Add(settle)
 	var used [3][]usage // at the start, when the CPU was watched, and at the end
 	for i, after := range []time.Duration{0, min(b.rest, qrsLive), b.rest} {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,7 +113,7 @@ func (r row) line(last table) string {
 func readTable(file string) table {
 	var t table
 	content, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) || json.Unmarshal(content, &t) != nil {
+	if err != nil || json.Unmarshal(content, &t) != nil {
 		return table{}
 	}
 	return t

@@ -198,7 +198,7 @@ func listen(addresses ...string) action {
 // foreignChrome is a fault in which a Chrome that the service did not start runs on the
 // profile.
 func foreignChrome(name string, then func(files) error) fault {
-	var other *foreign
+	var other *harness.Child
 	return fault{
 		name: name, expect: blocked, reasons: one("profile_in_use"), hold: time.Second,
 		inject: all(
@@ -211,7 +211,7 @@ func foreignChrome(name string, then func(files) error) fault {
 			func(ctx context.Context, h *hit) (err error) {
 				if other, err = startForeign(ctx, h.files.browser, h.files.profile()); err == nil {
 					h.afterwards(func() error {
-						other.kill()
+						other.KillGroup()
 						return nil
 					})
 				}
@@ -221,60 +221,30 @@ func foreignChrome(name string, then func(files) error) fault {
 			func(ctx context.Context, h *hit) error { return h.awaitReason(ctx, "profile_in_use") },
 			simply(func(h *hit) error { return then(h.files) })),
 		fix: simply(func(*hit) error {
-			other.kill()
+			other.KillGroup()
 			return nil
 		}),
 	}
 }
 
-// foreign is a Chrome that was not started by the service.
-type foreign struct {
-	pid    int
-	exited chan struct{}
-}
-
 // startForeign starts a Chrome on a profile, and returns when it has it.
-func startForeign(ctx context.Context, browser, profile string) (*foreign, error) {
+func startForeign(ctx context.Context, browser, profile string) (*harness.Child, error) {
 	args := []string{"--headless=new", "--no-first-run", "--user-data-dir=" + profile, "about:blank"}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), browser, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start a foreign Chrome: %w", err)
+	other, err := harness.Spawn(exec.CommandContext(context.WithoutCancel(ctx), browser, args...))
+	if err != nil {
+		return nil, err
 	}
-	f := &foreign{pid: cmd.Process.Pid, exited: make(chan struct{})}
-	go func() {
-		defer close(f.exited)
-		_ = cmd.Wait()
-	}()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for !f.over() && harness.Pause(ctx, pollEvery) == nil {
+	for !other.HasExited(0) && harness.Pause(ctx, pollEvery) == nil {
 		lock, err := os.Readlink(filepath.Join(profile, "SingletonLock"))
-		if err == nil && strings.HasSuffix(lock, fmt.Sprintf("-%d", f.pid)) {
-			return f, nil
+		if err == nil && strings.HasSuffix(lock, fmt.Sprintf("-%d", other.PID())) {
+			return other, nil
 		}
 	}
-	f.kill()
+	other.KillGroup()
 	return nil, errors.New("the foreign Chrome did not take the profile")
-}
-
-// over reports whether it has exited.
-func (f *foreign) over() bool {
-	select {
-	case <-f.exited:
-		return true
-	default:
-		return false
-	}
-}
-
-// kill ends it with its helpers. It may be called again.
-func (f *foreign) kill() {
-	if !f.over() {
-		_ = syscall.Kill(-f.pid, syscall.SIGKILL)
-		<-f.exited
-	}
 }

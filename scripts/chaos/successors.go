@@ -127,14 +127,14 @@ func lockOfAnother(host string) action {
 			return err
 		}
 		defer func() {
-			other.kill()
+			other.KillGroup()
 			_ = os.RemoveAll(profile)
 		}()
-		lock := simply(func(h *hit) error { return os.Symlink(fmt.Sprintf("%s-%d", host, other.pid), h.files.lock()) })
+		lock := simply(func(h *hit) error { return os.Symlink(fmt.Sprintf("%s-%d", host, other.PID()), h.files.lock()) })
 		if err := all(killAndUnlock, lock, start, settled)(ctx, h); err != nil {
 			return err
 		}
-		if other.over() {
+		if other.HasExited(0) {
 			return errors.New("the other Chrome was ended")
 		}
 		return nil

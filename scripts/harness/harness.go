@@ -120,3 +120,64 @@ func CopyProgram(from, to string) error {
 	}
 	return nil
 }
+
+// Child is a process in a group of its own, so that Ctrl-C reaches it through us only.
+// It dies with this process.
+type Child struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Spawn starts a command, which must not have a context that ends.
+func Spawn(cmd *exec.Cmd) (*Child, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	c := &Child{cmd, make(chan struct{})}
+	go func() {
+		defer close(c.exited)
+		_ = cmd.Wait()
+	}()
+	return c, nil
+}
+
+// PID returns its process number.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Exited is closed when it has exited.
+func (c *Child) Exited() <-chan struct{} { return c.exited }
+
+// HasExited reports whether it exits within a time.
+func (c *Child) HasExited(within time.Duration) bool {
+	select {
+	case <-c.exited:
+		return true
+	case <-time.After(within):
+	}
+	select { // both may have been ready
+	case <-c.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// ExitCode returns how it exited. It must have.
+func (c *Child) ExitCode() int { return c.cmd.ProcessState.ExitCode() }
+
+// Signal sends sig to it.
+func (c *Child) Signal(sig os.Signal) error {
+	if err := c.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("cannot signal %s: %w", filepath.Base(c.cmd.Path), err)
+	}
+	return nil
+}
+
+// KillGroup ends it with its helpers, and waits for its end.
+func (c *Child) KillGroup() {
+	if !c.HasExited(0) {
+		_ = syscall.Kill(-c.PID(), syscall.SIGKILL)
+		<-c.exited
+	}
+}

@@ -73,11 +73,10 @@ func (t Tree) Close() {
 	}
 }
 
-// Of returns the numbers of the processes of a kind.
-func (t Tree) Of(kind string) []int {
+func (t Tree) pids(want func(Process) bool) []int {
 	var pids []int
 	for _, p := range t {
-		if p.Kind == kind {
+		if want(p) {
 			pids = append(pids, p.PID)
 		}
 	}
@@ -85,43 +84,30 @@ func (t Tree) Of(kind string) []int {
 }
 
 // PIDs returns the numbers of all.
-func (t Tree) PIDs() []int {
-	pids := make([]int, 0, len(t))
-	for _, p := range t {
-		pids = append(pids, p.PID)
-	}
-	return pids
-}
+func (t Tree) PIDs() []int { return t.pids(func(Process) bool { return true }) }
+
+// Of returns the numbers of the processes of a kind.
+func (t Tree) Of(kind string) []int { return t.pids(func(p Process) bool { return p.Kind == kind }) }
+
+// Running returns the numbers of those that have not ended.
+func (t Tree) Running() []int { return t.pids(func(p Process) bool { return !p.hasEnded(0) }) }
 
 // Has reports whether pid is one of them.
-func (t Tree) Has(pid int) bool {
-	return slices.ContainsFunc(t, func(p Process) bool { return p.PID == pid })
-}
+func (t Tree) Has(pid int) bool { return slices.Contains(t.PIDs(), pid) }
 
 // Left waits until all have ended, for at most limit, and names those that have not.
 func (t Tree) Left(limit time.Duration) []string {
 	deadline := time.Now().Add(limit)
 	var names []string
 	for _, p := range t {
-		if !p.awaitEnd(time.Until(deadline)) {
+		if !p.hasEnded(time.Until(deadline)) {
 			names = append(names, fmt.Sprintf("%s (%d)", p.Kind, p.PID))
 		}
 	}
 	return names
 }
 
-// Running returns the numbers of those that have not ended.
-func (t Tree) Running() []int {
-	var pids []int
-	for _, p := range t {
-		if !p.awaitEnd(0) {
-			pids = append(pids, p.PID)
-		}
-	}
-	return pids
-}
-
-func (p Process) awaitEnd(limit time.Duration) bool {
+func (p Process) hasEnded(limit time.Duration) bool {
 	for {
 		fds := []unix.PollFd{{Fd: int32(p.handle), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, int(max(0, limit).Milliseconds()))

@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,6 +43,7 @@ type Options struct {
 
 // Service is a supervisor's process. Its methods are safe for concurrent use.
 type Service struct {
+	*Child
 	// Base is the URL of the API, once it listens.
 	Base string
 	// StartedAt is just before the exec.
@@ -53,9 +53,7 @@ type Service struct {
 
 	log     string
 	logFrom int64 // where the log of this process begins
-	cmd     *exec.Cmd
 	client  *http.Client
-	exited  chan struct{}
 }
 
 // Start starts a supervisor and returns when it answers. End it with Stop or Kill.
@@ -82,7 +80,6 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{
 		Tokens: or(o.Tokens, filepath.Join(o.Folder, "tokens")), log: or(o.Log, filepath.Join(o.Folder, "log")),
 		client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
-		exited: make(chan struct{}),
 	}
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -96,20 +93,12 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 	if o.URL != "" {
 		args = append(args, "--url", o.URL)
 	}
-	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), o.Supervisor, args...) // Stop and Kill are its kill path
-	s.cmd.Env = append(append(os.Environ(), "RUNTIME_DIRECTORY="+runtime, "TMPDIR="+tmp), o.Env...)
-	s.cmd.Stderr = log
-	// In a group of its own, so that Ctrl-C reaches it through us only.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.Supervisor, args...) // Stop and Kill are its kill path
+	cmd.Env = append(append(os.Environ(), "RUNTIME_DIRECTORY="+runtime, "TMPDIR="+tmp), o.Env...)
+	cmd.Stderr = log
 	s.StartedAt = time.Now()
-	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start the service: %w", err)
-	}
-	go func() {
-		defer close(s.exited)
-		_ = s.cmd.Wait()
-	}()
-	return s, nil
+	s.Child, err = Spawn(cmd)
+	return s, err
 }
 
 func or(value, otherwise string) string {
@@ -129,10 +118,8 @@ func (s *Service) AwaitListening(ctx context.Context) error {
 				return nil
 			}
 		}
-		select {
-		case <-s.exited:
+		if s.HasExited(0) {
 			return fmt.Errorf("the service exited at once: %s", s.cmd.ProcessState)
-		default:
 		}
 		if err := Pause(ctx, pollEvery); err != nil {
 			return err
@@ -163,33 +150,12 @@ func (s *Service) Log() string {
 	return string(content)
 }
 
-// PID returns the supervisor's process number.
-func (s *Service) PID() int { return s.cmd.Process.Pid }
-
-// Signal sends sig to the supervisor.
-func (s *Service) Signal(sig os.Signal) error {
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		return fmt.Errorf("cannot signal the service: %w", err)
-	}
-	return nil
-}
-
-// Exited is closed when the supervisor has exited.
-func (s *Service) Exited() <-chan struct{} { return s.exited }
-
-// ExitCode returns how the supervisor exited. It must have.
-func (s *Service) ExitCode() int { return s.cmd.ProcessState.ExitCode() }
-
 // Stop ends the service cleanly. A stop that takes too long ends by force and is an
 // error, as is an exit code other than 0.
 func (s *Service) Stop() error {
 	defer s.client.CloseIdleConnections()
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-s.exited:
-	case <-timer.C:
+	if !s.HasExited(patience) {
 		s.Kill()
 		return fmt.Errorf("the service did not stop within %s", patience)
 	}
@@ -236,7 +202,7 @@ func (s *Service) Ask(ctx context.Context, method, path, body string) (Answer, e
 func (s *Service) mustAsk(ctx context.Context, method, path string) (string, error) {
 	a, err := s.Ask(ctx, method, path, "")
 	if err == nil && a.Code >= http.StatusMultipleChoices {
-		err = fmt.Errorf("the service answers %d to %s %s: %s", a.Code, method, path, bytes.TrimSpace([]byte(a.Body)))
+		err = fmt.Errorf("the service answers %d to %s %s: %s", a.Code, method, path, strings.TrimSpace(a.Body))
 	}
 	return a.Body, err
 }
