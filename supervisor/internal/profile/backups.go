@@ -113,6 +113,7 @@ func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error
 	if err := JSONFile(filepath.Join(making, manifestFile)).Save(m); err != nil {
 		return "", err
 	}
+	syncFolder(making)
 	name = m.CreatedAt.UTC().Format(timeLayout)
 	if err := os.Rename(making, filepath.Join(b.folder(), name)); err != nil {
 		return "", unwritable("cannot keep backup", err)
@@ -191,9 +192,9 @@ func (b Backups) manifest(name string) JSONFile {
 }
 
 func (b Backups) readManifest(name string) (Manifest, error) {
-	data, err := os.ReadFile(string(b.manifest(name)))
+	data, err := b.manifest(name).read()
 	if err != nil {
-		return Manifest{}, fmt.Errorf("cannot read manifest: %w", err)
+		return Manifest{}, err
 	}
 	return ParseManifest(data)
 }

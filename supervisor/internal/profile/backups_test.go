@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
 )
@@ -378,6 +379,26 @@ func TestStampIdentifiesAProfileAndItsBackups(t *testing.T) {
 	}
 	if back, err := p.Stamp(); err != nil || back != first {
 		t.Errorf("restored: %s, %v", back, err)
+	}
+}
+
+func TestWhatIsNotAStampIsReplaced(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"a folder": func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) },
+		"a pipe":   func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"too large": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxJSON+1))
+		},
+		"not JSON": func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t)
+			must(t, put(filepath.Join(p.Dir(), stampFile)))
+			first, err := p.Stamp()
+			if again, againErr := p.Stamp(); first == "" || again != first || errors.Join(err, againErr) != nil {
+				t.Errorf("got %q, then %q: %v, %v", first, again, err, againErr)
+			}
+		})
 	}
 }
 

@@ -26,6 +26,10 @@ type owner struct {
 func (o *owner) take() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.takeLocked()
+}
+
+func (o *owner) takeLocked() error {
 	file, err := lockFileAt(o.path)
 	if err != nil {
 		return err
@@ -41,19 +45,18 @@ func (o *owner) take() error {
 // as after the tokens folder was removed or moved.
 func (o *owner) keep() error {
 	o.mu.Lock()
-	file := o.file
-	o.mu.Unlock()
-	if file == nil {
+	defer o.mu.Unlock()
+	if o.file == nil {
 		return fmt.Errorf("cannot use profile: %w", os.ErrClosed)
 	}
-	ours, err := file.Stat()
+	ours, err := o.file.Stat()
 	if err != nil {
 		return fmt.Errorf("cannot check lock file: %w", err)
 	}
 	if found, err := os.Stat(o.path); err == nil && os.SameFile(ours, found) {
 		return nil
 	}
-	return o.take()
+	return o.takeLocked()
 }
 
 // release gives up the lock. The lock file stays: if it were removed, two

@@ -198,15 +198,35 @@ func (f JSONFile) Save(value any) error {
 // Load reads what was saved into value, a pointer. It changes nothing when the file
 // does not exist.
 func (f JSONFile) Load(value any) error {
-	data, err := os.ReadFile(string(f))
+	data, err := f.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot load: %w", err)
+		return err
 	}
 	if err := json.Unmarshal(data, value); err != nil {
 		return fmt.Errorf("cannot parse %s: %w", filepath.Base(string(f)), err)
 	}
 	return nil
+}
+
+// maxJSON bounds such a file, in bytes. The manifest of a large profile has 100 kB.
+const maxJSON = 16 << 20
+
+// read returns the content. An imported profile or a person may have put anything
+// there: what is not a regular file could block the reader forever.
+func (f JSONFile) read() ([]byte, error) {
+	info, err := os.Stat(string(f))
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxJSON) {
+		err = fmt.Errorf("%w: it is not a file of at most %d MiB", fs.ErrInvalid, maxJSON>>20)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(string(f))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", filepath.Base(string(f)), err)
+	}
+	return data, nil
 }
