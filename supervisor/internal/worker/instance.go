@@ -34,7 +34,7 @@ type instance struct {
 	guard    guard
 	warnings warnings
 	pending  *RestartRequest // waits to be granted
-	trial    *trial          // nil if none is under way
+	trial    trial
 	// chrome is the browser when it was last found to be another one.
 	chrome chrome.Binary
 }
@@ -161,7 +161,7 @@ func (i *instance) watch(ctx context.Context, selectors []byte) *cause {
 			c = i.requested(r, time.Now())
 		case <-i.m.replaced:
 			i.tryReplacement()
-		case err := <-i.trial.result():
+		case err := <-i.trial.result:
 			c = i.trialEnded(err)
 		case <-ctx.Done():
 			c = &cause{reason: reason.Stopping, ask: true}
@@ -316,7 +316,9 @@ func (i *instance) chromeReplaced() bool {
 // end shuts the worker down and returns what is known about it.
 func (i *instance) end(ctx context.Context, c cause) record {
 	began := time.Now()
-	i.trial.end()
+	if i.trial.child != nil {
+		i.trial.child.process.Kill()
+	}
 	s := shutdown{child: i.child, cause: c, stuck: func(err error) { i.m.stuck(ctx, err) }}
 	leftover := s.run(ctx)
 	i.m.removeDirs(i.log, i.number, trialNumber)

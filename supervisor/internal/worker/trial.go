@@ -20,25 +20,10 @@ const trialNumber = 0
 // a file that is still being written, or was built for another version, must not cost a
 // restart. The instance owns it.
 type trial struct {
-	child *child
+	child *child // nil if none is under way
 	file  watch.Signature
-	// done holds the result.
-	done chan error
-}
-
-// result returns the channel of the result; nil while there is no trial.
-func (t *trial) result() <-chan error {
-	if t == nil {
-		return nil
-	}
-	return t.done
-}
-
-// end kills the process of a trial, if there is one.
-func (t *trial) end() {
-	if t != nil {
-		t.child.process.Kill()
-	}
+	// result holds what run returns; nil if none is under way.
+	result chan error
 }
 
 // tryReplacement begins a trial when the worker's file has become another one.
@@ -47,7 +32,7 @@ func (i *instance) tryReplacement() {
 	if file == i.plan.Worker.File {
 		i.warn(&i.warnings.binary, Warned{})
 	}
-	if i.trial != nil || file == i.plan.Worker.File || file == (watch.Signature{}) {
+	if i.trial.child != nil || file == i.plan.Worker.File || file == (watch.Signature{}) {
 		return
 	}
 	dir, err := i.m.checker.RuntimeDir.Make(trialNumber)
@@ -55,13 +40,13 @@ func (i *instance) tryReplacement() {
 		i.warnOfBinary(err.Error())
 		return
 	}
-	i.trial = &trial{file: file, done: make(chan error, 1), child: i.m.newChild(i.m.o.Worker, dir, nil, i.tree, i.log.With("trial", true))}
-	t := i.trial
-	i.tasks.Go(func() { t.done <- t.run(i.timings.Start.Handshake) })
+	t := trial{file: file, result: make(chan error, 1), child: i.m.newChild(i.m.o.Worker, dir, nil, i.tree, i.log.With("trial", true))}
+	i.trial = t
+	i.tasks.Go(func() { t.result <- t.run(i.timings.Start.Handshake) })
 }
 
 // run returns nil if the binary shakes hands within limit. Nothing of it is left then.
-func (t *trial) run(limit time.Duration) error {
+func (t trial) run(limit time.Duration) error {
 	defer t.child.release()
 	defer t.child.process.Kill()
 	timer := time.NewTimer(limit)
@@ -82,7 +67,7 @@ func (t *trial) run(limit time.Duration) error {
 // trialEnded requests a restart if the new binary has shaken hands.
 func (i *instance) trialEnded(err error) *cause {
 	file := i.trial.file
-	i.trial = nil
+	i.trial = trial{}
 	i.m.removeDirs(i.log, trialNumber)
 	if watch.Sign(i.m.o.Worker) != file {
 		i.tryReplacement() // it has changed meanwhile

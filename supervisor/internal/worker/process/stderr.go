@@ -42,9 +42,8 @@ type stderr struct {
 	rate    rate
 	panicky bool // a Go program has begun to report why it dies
 
-	mu    sync.Mutex
-	kept  []string // guarded by mu; at least the last keptLines
-	dying []string // guarded by mu; from the first line of a panic or dump on
+	mu   sync.Mutex
+	kept []string // guarded by mu; at least the last keptLines, or the first ones of a death
 }
 
 func newStderr(log *slog.Logger, now func() time.Time) *stderr {
@@ -76,7 +75,6 @@ func (s *stderr) receive(line []byte) {
 		return
 	}
 	text = unescape(text)
-	s.panicky = s.panicky || startsDying(text)
 	s.keep(text)
 	allowed, dropped := s.rate.allow(s.now())
 	s.logDropped(dropped)
@@ -151,13 +149,15 @@ func startsDying(text string) bool {
 }
 
 func (s *stderr) keep(text string) {
-	text = cut(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.panicky && len(s.dying) < keptLines {
-		s.dying = append(s.dying, text)
+	if !s.panicky && startsDying(text) {
+		s.panicky, s.kept = true, nil
 	}
-	if s.kept = append(s.kept, text); len(s.kept) == 2*keptLines {
+	if s.panicky && len(s.kept) == keptLines {
+		return
+	}
+	if s.kept = append(s.kept, cut(text)); len(s.kept) == 2*keptLines {
 		s.kept = slices.Clone(s.kept[keptLines:])
 	}
 }
@@ -167,9 +167,6 @@ func (s *stderr) keep(text string) {
 func (s *stderr) record() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.dying) > 0 {
-		return Present(s.dying)
-	}
 	return Present(s.kept)
 }
 
