@@ -56,11 +56,10 @@ type Worker struct {
 	started bool  // guarded by mu; Begin, Refuse or Stop was called
 	work    *work // guarded by mu; nil until begun, and when Events has taken it
 	page    Page  // guarded by mu; nil until opened, and after its end
-	// file is the newest selectors file, for the page that is about to be opened.
-	file   []byte // guarded by mu
-	newer  bool   // guarded by mu; file came by SetSelectors
-	closed error  // guarded by mu; how closing Chrome went; valid when idle is closed
-	failed error  // guarded by mu; why the session ended; valid when idle is closed
+	// pending is a selectors file that came before the page was open.
+	pending *[]byte // guarded by mu; nil if there is none
+	closed  error   // guarded by mu; how closing Chrome went; valid when idle is closed
+	failed  error   // guarded by mu; why the session ended; valid when idle is closed
 }
 
 var _ rpc.Worker = (*Worker)(nil)
@@ -101,7 +100,6 @@ type work struct {
 // Begin does what req asks for. What happens is kept for Events. It does nothing
 // after Stop, or when it is called again.
 func (w *Worker) Begin(req rpc.RunRequest) {
-	w.setSelectors(req.Selectors)
 	log := w.log.With(slog.Uint64(logging.KeyGeneration, req.Generation))
 	w.begin(req.Generation, func(ctx context.Context, events *queue) (closed, failed error) {
 		s := newSession(w, req, events, log)
@@ -221,7 +219,9 @@ func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
 	}
 	w.mu.Lock()
 	p := w.page
-	w.file, w.newer = file, true
+	if p == nil {
+		w.pending = &file
+	}
 	w.mu.Unlock()
 	if p == nil {
 		return nil
@@ -278,21 +278,12 @@ func (w *Worker) takeWork() *work {
 	return k
 }
 
-// setSelectors stores the request's file, unless a newer one has come.
-func (w *Worker) setSelectors(file []byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.newer {
-		w.file = file
-	}
-}
-
-// setPage stores the open page, and returns the newest selectors file.
-func (w *Worker) setPage(p Page) (file []byte) {
+// setPage stores the open page, and returns the pending selectors file.
+func (w *Worker) setPage(p Page) *[]byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.page = p
-	return w.file
+	return w.pending
 }
 
 func (w *Worker) finish(closed, failed error) {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -128,8 +127,8 @@ func (s *session) keepPage(ctx context.Context) error {
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
 	}
-	if file := s.worker.setPage(p); !bytes.Equal(file, s.req.Selectors) {
-		if err := p.SetSelectors(ctx, file); err != nil {
+	if file := s.worker.setPage(p); file != nil {
+		if err := p.SetSelectors(ctx, *file); err != nil {
 			s.log.Warn(logid.SelectorsApplyFailed, slog.Any(logging.KeyError, err))
 		}
 	}
