@@ -171,7 +171,7 @@ func serveBare(ctx context.Context, file string, out io.Writer) error {
 	site, err := harness.Serve(ctx, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(content)
-	}), nil)
+	}))
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (d *demo) session(ctx context.Context) (err error) {
 	}
 	defer sim.Close()
 	for address, handler := range map[string]http.Handler{d.page: sim, d.control: sim.Control()} {
-		site, err := harness.Serve(ctx, address, handler, nil)
+		site, err := harness.Serve(ctx, address, handler)
 		if err != nil {
 			return err
 		}

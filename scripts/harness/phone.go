@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -22,18 +21,14 @@ type Site struct {
 	served  chan struct{}
 }
 
-// Serve serves h on an address until Close is called, over TLS if certificate is not
-// nil.
-func Serve(ctx context.Context, address string, h http.Handler, certificate *tls.Certificate) (*Site, error) {
+// Serve serves h on an address until Close is called.
+func Serve(ctx context.Context, address string, h http.Handler) (*Site, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
 	s := &Site{
 		Address: l.Addr().String(), server: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}, served: make(chan struct{}),
-	}
-	if certificate != nil {
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12})
 	}
 	go func() {
 		defer close(s.served)
@@ -62,7 +57,7 @@ func NewPhone(ctx context.Context, o simulator.Options) (*Phone, error) {
 	if err != nil {
 		return nil, err
 	}
-	site, err := Serve(ctx, "127.0.0.1:0", sim, nil)
+	site, err := Serve(ctx, "127.0.0.1:0", sim)
 	if err != nil {
 		sim.Close()
 		return nil, err

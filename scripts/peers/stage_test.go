@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http/httptest"
 	"os"
 	"testing"
 
-	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
 // stage is a simulator for one program, and a folder that is thrown away.
 type stage struct {
 	sim    *simulator.Server
-	site   *harness.Site // over TLS
+	web    *httptest.Server // over TLS, with a certificate for another name
 	folder string
 }
 
@@ -26,15 +26,12 @@ func openStage(t *testing.T, profile string) *stage {
 	if s.sim, err = simulator.New(simulator.Options{Profile: profile}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.sim.Close)
-	certificate, err := simulator.NewCertificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.site, err = harness.Serve(t.Context(), "127.0.0.1:0", s.sim, &certificate); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.site.Close)
+	s.web = httptest.NewTLSServer(s.sim)
+	t.Cleanup(func() {
+		s.web.CloseClientConnections()
+		s.sim.Close()
+		s.web.Close()
+	})
 	if s.folder, err = os.MkdirTemp("/tmp", "peers"); err != nil { // short, as sockets are made below it
 		t.Fatal(err)
 	}
@@ -44,9 +41,9 @@ func openStage(t *testing.T, profile string) *stage {
 
 // chromeArgs lead a Chrome to the page, and nowhere else.
 func (s *stage) chromeArgs() []string {
-	_, port, _ := net.SplitHostPort(s.site.Address)
+	_, port, _ := net.SplitHostPort(s.web.Listener.Addr().String())
 	return []string{
-		fmt.Sprintf("--host-resolver-rules=MAP %s 127.0.0.1:%s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", simulator.Host, port),
+		fmt.Sprintf("--host-resolver-rules=MAP web.whatsapp.com 127.0.0.1:%s, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", port),
 		"--ignore-certificate-errors", "--disable-background-networking", "--disable-component-update",
 	}
 }

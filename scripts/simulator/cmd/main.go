@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,7 +32,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	page := flags.String("listen", "127.0.0.1:3002", "loopback `address` of the page")
 	control := flags.String("control", "127.0.0.1:3003", "loopback `address` of the levers")
-	secure := flags.Bool("tls", false, "serve the page over https, with a certificate made for this run")
 	flags.Float64Var(&options.Speed, "speed", 1, "`factor` that divides every duration")
 	flags.StringVar(&options.Profile, "profile", simulator.DefaultProfile, "`name` of the page to serve")
 	flags.Func("fault", "`switch` to turn on, such as sync=stuck:99; repeatable", func(text string) error {
@@ -46,14 +44,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 2
 	}
-	if err := serve(ctx, options, *page, *control, *secure, stdout); err != nil {
+	if err := serve(ctx, options, *page, *control, stdout); err != nil {
 		_, _ = fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, options simulator.Options, page, control string, secure bool, stdout io.Writer) error {
+func serve(ctx context.Context, options simulator.Options, page, control string, stdout io.Writer) error {
 	sim, err := simulator.New(options)
 	if err != nil {
 		return err
@@ -68,15 +66,7 @@ func serve(ctx context.Context, options simulator.Options, page, control string,
 	if err != nil {
 		return err
 	}
-	scheme := "http"
-	if secure {
-		certificate, err := simulator.NewCertificate()
-		if err != nil {
-			return err
-		}
-		pages, scheme = tls.NewListener(pages, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), "https"
-	}
-	_, _ = fmt.Fprintf(stdout, "page %s://%s/  levers http://%s/\n", scheme, pages.Addr(), levers.Addr())
+	_, _ = fmt.Fprintf(stdout, "page http://%s/  levers http://%s/\n", pages.Addr(), levers.Addr())
 	failed := make(chan error, 2)
 	for l, handler := range map[net.Listener]http.Handler{pages: sim, levers: sim.Control()} {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
