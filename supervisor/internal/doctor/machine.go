@@ -16,6 +16,7 @@ import (
 	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/worker/preflight"
 )
 
@@ -24,9 +25,7 @@ const (
 	// Chrome with WhatsApp Web has been seen to use 400 MB to 1 GB.
 	neededMemory      = 400 << 20
 	comfortableMemory = 1 << 30
-	// With less the profile may not be written completely (package profile).
-	neededDisk      = 256 << 20
-	comfortableDisk = 1 << 30
+	comfortableDisk   = 1 << 30
 	// A backup is made each night.
 	oldBackup = 3 * 24 * time.Hour
 )
@@ -194,21 +193,11 @@ func (o Options) checkDisk(context.Context) Finding {
 	if _, err := os.Stat(path); err != nil {
 		path = existing(path)
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
-		return bad("%s: %v", path, err)
+	if err := profile.CheckSpaceAt(path, profile.MinFreeBytes); err != nil {
+		return bad("%v", err).do("%s", reason.Describe(reason.Of(err, reason.DiskFull)).Action)
 	}
-	free := st.Bavail * uint64(max(st.Bsize, 0))
-	switch {
-	case st.Flags&unix.ST_RDONLY != 0:
-		return bad("%s is on a read-only file system", path).do("set --tokens to another one")
-	case free < neededDisk:
-		return bad("%d MiB are free at %s", free>>20, path).do("free some; with less than 256 MiB the login can't be kept")
-	case st.Files > 0 && st.Ffree < 1024:
-		return bad("%d inodes are free at %s", st.Ffree, path).do("remove files that are not needed")
-	case free < comfortableDisk:
-		return warning("%d MiB are free at %s", free>>20, path).do("a profile grows to several hundred MiB")
-	default:
-		return good("%d MiB are free at %s", free>>20, path)
+	if err := profile.CheckSpaceAt(path, comfortableDisk); err != nil {
+		return warning("%v", err).do("free some space: a profile grows to several hundred MiB")
 	}
+	return good("at least %d MiB are free at %s", comfortableDisk>>20, path)
 }

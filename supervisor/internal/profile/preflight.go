@@ -12,10 +12,10 @@ import (
 	"session-manager/shared/reason"
 )
 
-// What must be free where the profile is. Chrome starts on a full disk too, looks
+// What must be free where the profile is, MinFreeBytes for a Chrome to be started. Chrome starts on a full disk too, looks
 // healthy, and loses what it should keep.
 const (
-	minFreeBytes  = 256 << 20
+	MinFreeBytes  = 256 << 20
 	minFreeInodes = 1024
 	// A running Chrome keeps running with less, but with a warning.
 	scarceBytes  = 64 << 20
@@ -42,7 +42,7 @@ func (p *Profile) Preflight() error {
 		return err
 	}
 	// Space first: a full disk fails the test of writing as well.
-	if err := checkSpace(p.Dir(), minFreeBytes, minFreeInodes); err != nil {
+	if err := CheckSpaceAt(p.Dir(), MinFreeBytes); err != nil {
 		return err
 	}
 	for _, path := range []string{string(p.tokens), p.Dir()} {
@@ -57,6 +57,10 @@ func (p *Profile) Preflight() error {
 // keep. Errors are those of Preflight. It costs one call of statfs.
 func (p *Profile) CheckSpace() error { return checkSpace(p.Dir(), scarceBytes, scarceInodes) }
 
+// CheckSpaceAt finds out whether that many bytes are free at path, and inodes for a
+// Chrome. Errors are those of Preflight.
+func CheckSpaceAt(path string, bytes uint64) error { return checkSpace(path, bytes, minFreeInodes) }
+
 // checkSpaceForCopy makes sure that a copy of the profile leaves room for Chrome.
 func checkSpaceForCopy(profile string) error {
 	var size, count uint64
@@ -70,7 +74,7 @@ func checkSpaceForCopy(profile string) error {
 	if err != nil {
 		return unwritable("cannot measure profile", err)
 	}
-	return checkSpace(profile, size+2*minFreeBytes, count+2*minFreeInodes)
+	return checkSpace(profile, size+2*MinFreeBytes, count+2*minFreeInodes)
 }
 
 func checkSpace(path string, bytes, inodes uint64) error {
