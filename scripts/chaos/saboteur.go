@@ -98,19 +98,13 @@ func playWorker() error {
 	}
 	// Serve replaces these by pipes of its own.
 	w := &saboteur{self: self, stdout: os.Stdout, stderr: os.Stderr}
-	client := plugin.NewClient(&plugin.ClientConfig{
-		HandshakeConfig: rpc.Handshake(), Plugins: rpc.Plugins(), GRPCDialOptions: rpc.DialOptions(), AutoMTLS: true,
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		// Its standard input is ours, and with it the request.
-		Cmd:    exec.Command(realWorker(self)), // the end of the connection ends it
-		Stderr: w.stderr, Logger: hclog.NewNullLogger(),
-	})
+	config := rpc.ClientConfig()
+	// Its standard input is ours, and with it the request. The end of the connection
+	// ends it.
+	config.Cmd, config.Stderr, config.Logger = exec.Command(realWorker(self)), w.stderr, hclog.NewNullLogger()
+	client := plugin.NewClient(config)
 	defer client.Kill()
-	protocol, err := client.Client()
-	if err == nil {
-		w.Client, err = rpc.Dispense(protocol)
-	}
-	if err != nil {
+	if w.Client, err = rpc.Connect(client); err != nil {
 		return fmt.Errorf("cannot run the real worker: %w", err)
 	}
 	signals := make(chan os.Signal, 1)

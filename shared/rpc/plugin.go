@@ -20,8 +20,8 @@ import (
 // binary would misread. A worker of another version is refused at the handshake.
 const ProtocolVersion = 2
 
-// PluginName is the name under which the worker is dispensed.
-const PluginName = "worker"
+// pluginName is the name under which the worker is dispensed.
+const pluginName = "worker"
 
 // Handshake keeps a worker from being run by hand. The cookie is not a secret.
 func Handshake() plugin.HandshakeConfig {
@@ -38,12 +38,41 @@ func StartedAsWorker() bool {
 	return os.Getenv(handshake.MagicCookieKey) == handshake.MagicCookieValue
 }
 
-// Plugins is what the supervisor's go-plugin client can dispense.
-func Plugins() plugin.PluginSet { return plugin.PluginSet{PluginName: &glue{}} }
+// Keepalive times. The server must allow what the client does: its default
+// minimum is five minutes, and it ends the connection of a client that pings
+// more often.
+const (
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 3 * time.Second
+)
 
-// Dispense returns the worker behind a started go-plugin client.
-func Dispense(p plugin.ClientProtocol) (*Client, error) {
-	raw, err := p.Dispense(PluginName)
+// ClientConfig returns what all of a worker's go-plugin clients have in common. Its
+// dial options bound every call on a connection whose other end has frozen, even one
+// without a deadline.
+func ClientConfig() *plugin.ClientConfig {
+	return &plugin.ClientConfig{
+		HandshakeConfig:  Handshake(),
+		Plugins:          plugin.PluginSet{pluginName: &glue{}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		AutoMTLS:         true,
+		GRPCDialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
+		})},
+	}
+}
+
+// Connect starts the worker's process and returns the worker in it. It has no context,
+// since go-plugin takes none: the end of the process ends it.
+func Connect(client *plugin.Client) (*Client, error) {
+	protocol, err := client.Client()
+	if err != nil {
+		return nil, err
+	}
+	return dispense(protocol)
+}
+
+func dispense(p plugin.ClientProtocol) (*Client, error) {
+	raw, err := p.Dispense(pluginName)
 	if err != nil {
 		return nil, fmt.Errorf("cannot dispense worker: %w", err)
 	}
@@ -54,22 +83,6 @@ func Dispense(p plugin.ClientProtocol) (*Client, error) {
 	return c, nil
 }
 
-// Keepalive times. The server must allow what the client does: its default
-// minimum is five minutes, and it ends the connection of a client that pings
-// more often.
-const (
-	keepaliveTime    = 10 * time.Second
-	keepaliveTimeout = 3 * time.Second
-)
-
-// DialOptions bound every call on a connection whose other end has frozen, even
-// one without a deadline.
-func DialOptions() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
-		Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
-	})}
-}
-
 // Serve runs w as this process's plugin server until the supervisor ends it. It
 // does not return before that. go-plugin's messages go to log, which must not write
 // to os.Stdout or os.Stderr: go-plugin replaces them.
@@ -77,7 +90,7 @@ func Serve(w Worker, log *slog.Logger) {
 	plugin.Serve(&plugin.ServeConfig{
 		Logger:          logging.HCLog(log),
 		HandshakeConfig: Handshake(),
-		Plugins:         plugin.PluginSet{PluginName: &glue{worker: w}},
+		Plugins:         plugin.PluginSet{pluginName: &glue{worker: w}},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 				MinTime: keepaliveTime / 2, PermitWithoutStream: true,

@@ -42,11 +42,11 @@ func (f fake) Diagnose(ctx context.Context) (Diagnosis, error)     { return f.di
 func dial(t *testing.T, w Worker) *Client {
 	t.Helper()
 	t.Setenv("TMPDIR", "/tmp") // a socket is made there, whose path must be short
-	client, _ := plugin.TestPluginGRPCConn(t, false, plugin.PluginSet{PluginName: &glue{worker: w}})
+	client, _ := plugin.TestPluginGRPCConn(t, false, plugin.PluginSet{pluginName: &glue{worker: w}})
 	// Closing the client asks the server to stop; to stop it from here as well
 	// is a race in go-plugin.
 	t.Cleanup(func() { _ = client.Close() })
-	c, err := Dispense(client)
+	c, err := dispense(client)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,9 +54,9 @@ func startedByHand(t *testing.T, w Worker) {
 }
 
 func otherVersion(t *testing.T, w Worker) {
-	handshake := rpc.Handshake()
-	handshake.ProtocolVersion++
-	client := plugin.NewClient(clientConfig(t, w.Command(t), handshake))
+	config := clientConfig(t, w.Command(t))
+	config.HandshakeConfig.ProtocolVersion++
+	client := plugin.NewClient(config)
 	defer client.Kill()
 	if _, err := client.Client(); err == nil || !strings.Contains(err.Error(), "ncompatible API version") {
 		t.Errorf("the handshake ended with %v", err)

@@ -53,25 +53,19 @@ func startWith(t *testing.T, cmd *exec.Cmd, stdin string) *Process {
 	t.Helper()
 	// By a shell, since go-plugin sets Stdin itself.
 	cmd.Path, cmd.Args = "/bin/sh", []string{"/bin/sh", "-c", `exec "$0" < "$1"`, cmd.Path, stdin}
-	client := plugin.NewClient(clientConfig(t, cmd, rpc.Handshake()))
+	client := plugin.NewClient(clientConfig(t, cmd))
 	t.Cleanup(client.Kill)
-	protocol, err := client.Client()
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker, err := rpc.Dispense(protocol)
+	worker, err := rpc.Connect(client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &Process{Client: worker, Cmd: cmd, events: make(chan rpc.Event, 1000), ended: make(chan error, 1)}
 }
 
-func clientConfig(t *testing.T, cmd *exec.Cmd, handshake plugin.HandshakeConfig) *plugin.ClientConfig {
-	return &plugin.ClientConfig{
-		HandshakeConfig: handshake, Plugins: rpc.Plugins(), Cmd: cmd, GRPCDialOptions: rpc.DialOptions(),
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true, SkipHostEnv: true,
-		Logger: hclog.NewNullLogger(), Stderr: t.Output(),
-	}
+func clientConfig(t *testing.T, cmd *exec.Cmd) *plugin.ClientConfig {
+	c := rpc.ClientConfig()
+	c.Cmd, c.SkipHostEnv, c.Logger, c.Stderr = cmd, true, hclog.NewNullLogger(), t.Output()
+	return c
 }
 
 // Stream streams the events until ctx ends.

@@ -26,20 +26,13 @@ import (
 const startTimeout = 10 * time.Minute
 
 func (p *Process) clientConfig() *plugin.ClientConfig {
-	return &plugin.ClientConfig{
-		HandshakeConfig:  rpc.Handshake(),
-		Plugins:          rpc.Plugins(),
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		GRPCDialOptions:  rpc.DialOptions(),
-		AutoMTLS:         true,
-		SkipHostEnv:      true,
-		StartTimeout:     startTimeout,
-		Logger:           logging.HCLog(p.o.Log),
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: string(p.o.Dir)},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			return pluginRunner{p, cmd.Env}, nil
-		},
+	c := rpc.ClientConfig()
+	c.SkipHostEnv, c.StartTimeout, c.Logger = true, startTimeout, logging.HCLog(p.o.Log)
+	c.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: string(p.o.Dir)}
+	c.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+		return pluginRunner{p, cmd.Env}, nil
 	}
+	return c
 }
 
 // Connect starts the process and returns the worker in it when they have shaken
@@ -47,7 +40,7 @@ func (p *Process) clientConfig() *plugin.ClientConfig {
 // is no process, or one that is not a worker of this version: any other process
 // has exited or is about to.
 func (p *Process) Connect() (*rpc.Client, error) {
-	worker, err := p.connect()
+	worker, err := rpc.Connect(p.client)
 	switch {
 	case err == nil:
 		return worker, nil
@@ -57,17 +50,6 @@ func (p *Process) Connect() (*rpc.Client, error) {
 		return nil, reason.Wrap(reasonOf(err), err)
 	}
 	return nil, err
-}
-
-func (p *Process) connect() (*rpc.Client, error) {
-	if _, err := p.client.Start(); err != nil {
-		return nil, err
-	}
-	protocol, err := p.client.Client()
-	if err != nil {
-		return nil, fmt.Errorf("cannot connect to worker: %w", err)
-	}
-	return rpc.Dispense(protocol)
 }
 
 // Release frees what a killed process held, and returns when its pipes have been
