@@ -48,10 +48,9 @@ func (p *Page) Run(ctx context.Context) error {
 		Page:       p,
 		classifier: classify.New(p.t.Classify),
 		observer:   observe.New(p.target, p.scripts, p.log, p.o.URL),
-		searcher:   search.New(p.target, p.scripts, p.log, p.t.Search, p.signals.Hint),
+		searcher:   search.New(p.target, p.scripts, p.log, p.t.Search, p.signals.Hint, &p.running),
 		readers:    map[selectors.Reader]string{},
 	}
-	p.running.Go(l.searcher.Run)
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -59,9 +58,9 @@ func (p *Page) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-p.signals.Lost:
+		case err := <-p.signals.Lost():
 			return reason.Wrap(reason.PageCrashed, err)
-		case <-p.signals.Hints:
+		case <-p.signals.Hints():
 		case <-timer.C:
 		}
 		wake, err := l.step(ctx)

@@ -9,12 +9,24 @@ package diagnose
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/script"
 	"session-manager/worker/internal/page/target"
 	"session-manager/worker/internal/page/view"
 )
@@ -66,4 +78,153 @@ func (d *Diagnoser) Diagnose(ctx context.Context, v view.View) (rpc.Diagnosis, e
 		}
 	}
 	return found, nil
+}
+
+// Bounds of what is kept of the console.
+const (
+	mostComplaints   = 50
+	longestComplaint = 300
+)
+
+// Console keeps the last errors and warnings of a page. It is safe for concurrent
+// use.
+//
+// It does without the Runtime domain, which a page can detect: the Log domain
+// brings the browser's own complaints all the time, and V8 keeps those of a
+// document (at most a thousand) and hands them out when the Console domain is
+// turned on for a moment. Errors that no script has caught are not among them; the
+// observer listens for these once it is there. Missing are those before it, those
+// of workers and of frames in other processes, and those of earlier documents.
+type Console struct {
+	target *target.Target
+	log    *slog.Logger
+
+	mu            sync.Mutex
+	page, browser []string
+	// marked is closed when the binding is called with mark.
+	mark   string
+	marked chan struct{}
+}
+
+// NewConsole returns the Console of a page.
+func NewConsole(t *target.Target, log *slog.Logger) *Console { return &Console{target: t, log: log} }
+
+// Handle is an events.Handler.
+func (c *Console) Handle(msg *rod.Message) {
+	var (
+		called    proto.RuntimeBindingCalled
+		added     proto.ConsoleMessageAdded
+		entry     proto.LogEntryAdded
+		committed proto.PageFrameNavigated
+	)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case msg.Load(&called):
+		if c.mark != "" && called.Payload == c.mark {
+			close(c.marked)
+			c.mark = ""
+		}
+	case msg.Load(&added) && added.Message != nil:
+		m := added.Message
+		c.page = keep(c.page, string(m.Level), m.Text, m.URL, m.Line)
+	case msg.Load(&entry) && entry.Entry != nil:
+		e := entry.Entry
+		c.browser = keep(c.browser, string(e.Level), string(e.Source)+": "+e.Text, e.URL, e.LineNumber)
+		if e.Level == proto.LogLogEntryLevelError {
+			c.log.Debug(logid.ConsoleMessageReceived, slog.String(logging.KeyLine, logging.Redact(logging.Truncate(e.Text, longestComplaint))),
+				slog.String("source", string(e.Source)))
+		}
+	case msg.Load(&committed) && committed.Frame.ID == c.target.Page.FrameID:
+		c.browser = nil
+	}
+}
+
+// complaints returns the last errors and warnings: of the browser, of the page,
+// and those that nobody caught, each oldest first.
+func (c *Console) complaints(ctx context.Context, uncaught []string) ([]string, error) {
+	c.mu.Lock()
+	c.page = nil
+	c.mu.Unlock()
+	page := c.target.Page.Context(ctx)
+	if err := (proto.ConsoleEnable{}).Call(page); err != nil {
+		return nil, fmt.Errorf("cannot read console: %w", err)
+	}
+	if err := (proto.ConsoleDisable{}).Call(page); err != nil {
+		return nil, fmt.Errorf("cannot silence console: %w", err)
+	}
+	if err := c.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := slices.Concat(c.browser, c.page)
+	for _, text := range uncaught {
+		all = append(all, complaint("error", text, "", nil))
+	}
+	return all[max(0, len(all)-mostComplaints):], nil
+}
+
+// catchUp waits until all events that Chrome has sent were handled: it makes Chrome
+// send one more. Without the binding for hints there is nothing to wait for.
+func (c *Console) catchUp(ctx context.Context) error {
+	mark := rand.Text()
+	seen := c.expect(mark)
+	defer c.expect("")
+	var called bool
+	err := c.target.Isolated(ctx, &called, fmt.Sprintf("typeof %s === 'function' && (%[1]s(%q), true)", script.Binding, mark))
+	if err != nil || !called {
+		return err
+	}
+	select {
+	case <-seen:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// expect returns what is closed when the binding is called with mark.
+func (c *Console) expect(mark string) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark, c.marked = mark, make(chan struct{})
+	return c.marked
+}
+
+// keep appends an error or a warning to the last ones.
+func keep(list []string, level, text, address string, line *int) []string {
+	if level != "error" && level != "warning" {
+		return list
+	}
+	if len(list) >= mostComplaints {
+		list = slices.Clone(list[len(list)-mostComplaints+1:])
+	}
+	return append(list, complaint(level, text, address, line))
+}
+
+// longNumber could be a phone's, or a chat's.
+var longNumber = regexp.MustCompile(`[0-9]{6,}`)
+
+// complaint is one line of the console, without what could be private.
+func complaint(level, text, address string, line *int) string {
+	text = strings.Join(strings.Fields(logging.Truncate(text, 4*longestComplaint)), " ")
+	said := level + ": " + longNumber.ReplaceAllString(logging.Truncate(logging.Redact(text), longestComplaint), "[number]")
+	if at := addressOf(address); at != "" {
+		if line == nil {
+			line = new(int)
+		}
+		said += fmt.Sprintf(" (%s:%d)", at, *line)
+	}
+	return said
+}
+
+// addressOf is an address without what could be private in it.
+func addressOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return logging.Redact(logging.Truncate(u.String(), longestComplaint))
 }

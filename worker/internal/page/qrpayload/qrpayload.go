@@ -3,21 +3,29 @@
 package qrpayload
 
 import (
-	"encoding/base64"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 
 	"session-manager/shared/rpc"
 )
 
-// Limits of a QR payload. The reference's length has never
-// been fixed; a QR code of version 40 at level L holds 2953 bytes.
+// Limits of a QR payload. The reference's length has never been fixed; a QR code of
+// version 40 at level L holds 2953 bytes.
 const (
 	maxLength = 2048
-	minRef    = 8
 	minFields = 4
 	maxFields = 6
-	keyLength = 32
+)
+
+// Forms of the fields.
+var (
+	refForm       = regexp.MustCompile(`^[0-9]@[A-Za-z0-9+/=_-]{6,}$`)
+	keyForm       = regexp.MustCompile(`^[A-Za-z0-9+/]{43}=$`) // 32 bytes
+	platformForm  = regexp.MustCompile(`^[0-9]{1,2}$`)
+	addressForm   = regexp.MustCompile(`^https://[!-~]+$`)
+	printableForm = regexp.MustCompile(`^[!-~]*$`)
 )
 
 // ErrMalformed is what Parse's errors match. They never hold the string.
@@ -78,63 +86,18 @@ func (shape Shape) flaw(fields []string) string {
 	switch {
 	case n < minFields, n > maxFields+shape.ExtraFields:
 		return "it has too few or too many fields"
-	case !isRef(fields[0]):
+	case !refForm.MatchString(fields[0]):
 		return "its first field is not a reference"
-	case !isKey(fields[1]), !isKey(fields[2]), !isKey(fields[3]):
+	case slices.ContainsFunc(fields[1:4], func(key string) bool { return !keyForm.MatchString(key) }):
 		return "one of its keys is not 32 bytes in base64"
-	case n > 4 && !isPlatform(fields[4]):
+	case n > 4 && !platformForm.MatchString(fields[4]):
 		return "its platform is not a number"
-	case n > 5 && shape.ExtraFields == 0 && !isAddress(fields[5]):
+	case n > 5 && shape.ExtraFields == 0 && !addressForm.MatchString(fields[5]):
 		return "its sixth field is not an address"
-	case n > 5 && !isPrintable(strings.Join(fields[5:], "")):
+	case n > 5 && !printableForm.MatchString(strings.Join(fields[5:], "")):
 		return "one of its last fields can't be printed"
 	}
 	return ""
-}
-
-func isRef(s string) bool {
-	if len(s) < minRef || s[0] < '0' || s[0] > '9' || s[1] != '@' {
-		return false
-	}
-	for i := 2; i < len(s); i++ {
-		if !isBase64Like(s[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func isBase64Like(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+/=_-", c) >= 0
-}
-
-func isKey(s string) bool {
-	if len(s) != base64.StdEncoding.EncodedLen(keyLength) || strings.ContainsAny(s, "\r\n") {
-		return false
-	}
-	key, err := base64.StdEncoding.DecodeString(s)
-	return err == nil && len(key) == keyLength
-}
-
-func isPlatform(s string) bool {
-	if len(s) < 1 || len(s) > 2 {
-		return false
-	}
-	return strings.Trim(s, "0123456789") == ""
-}
-
-func isAddress(s string) bool {
-	rest, ok := strings.CutPrefix(s, "https://")
-	return ok && rest != "" && isPrintable(rest)
-}
-
-func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 type malformed string

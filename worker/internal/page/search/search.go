@@ -12,6 +12,7 @@ import (
 	"image/png"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,7 +60,7 @@ type Searcher struct {
 	scripts *atomic.Pointer[script.Set]
 	log     *slog.Logger
 	done    func()
-	want    chan int    // capacity 1: the document to search
+	running *sync.WaitGroup
 	found   chan result // capacity 1
 
 	// The loop's own.
@@ -68,12 +69,13 @@ type Searcher struct {
 	next     time.Time
 }
 
-// New returns the Searcher of a page. It calls done after each search.
-func New(t *target.Target, scripts *atomic.Pointer[script.Set], log *slog.Logger, timings Timings, done func()) *Searcher {
+// New returns the Searcher of a page. It calls done after each search; running
+// counts the searches, which end with the page's life.
+func New(t *target.Target, scripts *atomic.Pointer[script.Set], log *slog.Logger, timings Timings, done func(), running *sync.WaitGroup) *Searcher {
 	timings = timings.withDefaults()
 	return &Searcher{
-		t: timings, target: t, scripts: scripts, log: log, done: done,
-		want: make(chan int, 1), found: make(chan result, 1), interval: timings.Again,
+		t: timings, target: t, scripts: scripts, log: log, done: done, running: running,
+		found: make(chan result, 1), interval: timings.Again,
 	}
 }
 
@@ -88,7 +90,10 @@ func (s *Searcher) Ask(document int, now time.Time) time.Time {
 		return s.next
 	}
 	s.busy = true
-	s.want <- document
+	s.running.Go(func() {
+		s.found <- result{document, s.search()}
+		s.done()
+	})
 	return now.Add(s.t.Within)
 }
 
@@ -110,20 +115,6 @@ func (s *Searcher) Take(document int, now time.Time) []classify.Reading {
 		return r.readings
 	default:
 		return nil
-	}
-}
-
-// Run searches when asked, until the page's life ends.
-func (s *Searcher) Run() {
-	life := s.target.Life()
-	for {
-		select {
-		case <-life.Done():
-			return
-		case document := <-s.want:
-			s.found <- result{document, s.search()}
-			s.done()
-		}
 	}
 }
 

@@ -5,12 +5,19 @@ package target
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/cdp"
 	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/rpc"
 )
 
 // world is the name of the isolated world that scripts run in.
@@ -250,4 +257,110 @@ func (t *Target) Send(ctx context.Context, requests ...proto.Request) error {
 		}
 	}
 	return nil
+}
+
+// MostNodes and mostBytes bound a document that is read as a whole. Chrome sends
+// about 300 bytes an element, in one message.
+const (
+	MostNodes = 20_000
+	mostBytes = 4 << 20
+)
+
+// measure counts elements, and bytes of attributes and texts, until there are too
+// many. It sees neither closed shadow trees nor frames.
+const measure = `(nodes, bytes) => {
+	let n = 0, b = 0;
+	const walk = (root) => {
+		const walker = document.createTreeWalker(root);
+		for (let node = root; node && n <= nodes && b <= bytes; node = walker.nextNode()) {
+			n++;
+			if (node.nodeValue) b += Math.min(node.nodeValue.length, 10000);
+			if (node.attributes) for (const a of node.attributes) b += a.value.length;
+			if (node.shadowRoot) walk(node.shadowRoot);
+		}
+	};
+	walk(document);
+	return n <= nodes && b <= bytes;
+}`
+
+// Tree returns the whole document, with its shadow trees, the closed ones too,
+// and those frames that live in the page's process. The error is ErrTooLarge
+// when it is too large for that.
+func (t *Target) Tree(ctx context.Context) (*proto.DOMNode, error) {
+	var fits bool
+	if err := t.Isolated(ctx, &fits, fmt.Sprintf("(%s)(%d, %d)", measure, MostNodes, mostBytes)); err != nil {
+		return nil, fmt.Errorf("cannot measure document: %w", err)
+	}
+	if !fits {
+		return nil, fmt.Errorf("cannot read document: %w", ErrTooLarge)
+	}
+	// Turning the events off would take them from another reading.
+	t.dom.Lock()
+	defer t.dom.Unlock()
+	page, depth := t.Page.Context(ctx), -1
+	tree, err := proto.DOMGetDocument{Depth: &depth, Pierce: true}.Call(page)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read document: %w", err)
+	}
+	// The call has turned on events for every change of the document.
+	if err := (proto.DOMDisable{}).Call(page); err != nil {
+		return nil, fmt.Errorf("cannot silence document: %w", err)
+	}
+	return tree.Root, nil
+}
+
+var (
+	// ErrStale means that the document went away during the call.
+	ErrStale = errors.New("the document went away")
+	// ErrScript means that our own script failed, as on a page that has broken
+	// the language's own functions.
+	ErrScript = errors.New("the script failed")
+	// ErrCrashed means that the page's process died.
+	ErrCrashed = errors.New("the page's process died")
+	// ErrGone means that the page was closed.
+	ErrGone = errors.New("the page was closed")
+	// ErrTooLarge means that a document or an image is larger than is read.
+	ErrTooLarge = errors.New("it is too large")
+)
+
+// IsLost reports whether err means that Chrome, or the session with the page, no
+// longer exists.
+func IsLost(err error) bool {
+	return errors.Is(err, ErrGone) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, cdp.ErrSessionNotFound)
+}
+
+// Explain makes rpc.ErrNoPage of what follows from there being no page.
+func (t *Target) Explain(err error) error {
+	if err != nil && (t.Life().Err() != nil || IsLost(err) || errors.Is(err, ErrCrashed)) {
+		return fmt.Errorf("%w: %w", rpc.ErrNoPage, err)
+	}
+	return err
+}
+
+// exception is a script's error without its message, which could hold anything.
+func exception(e *proto.RuntimeExceptionDetails) error {
+	class := "error"
+	if e.Exception != nil && e.Exception.ClassName != "" {
+		class = e.Exception.ClassName
+	}
+	return fmt.Errorf("%w: %s at %d:%d", ErrScript, class, e.LineNumber, e.ColumnNumber)
+}
+
+// stale returns ErrStale for those answers of Chrome that only mean that the
+// document was replaced.
+func stale(err error) error {
+	e, ok := errors.AsType[*cdp.Error](err)
+	if !ok {
+		return err
+	}
+	for _, part := range []string{
+		"context", "Could not find object", "navigated or closed", "Promise was collected",
+		"Not attached to an active page", "No frame for given id",
+	} {
+		if strings.Contains(e.Message, part) {
+			return ErrStale
+		}
+	}
+	return err
 }

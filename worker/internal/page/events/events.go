@@ -1,0 +1,322 @@
+// Package events turns the events that Chrome sends about a page into what the
+// page's loop needs to know, and answers those that can't wait for it.
+package events
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/logging"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/target"
+)
+
+// Handler handles the events that concern it. It must not call Chrome: events are
+// buffered without limit while it is busy.
+type Handler func(*rod.Message)
+
+// Listen passes each event of the browser and of the page to the handlers, in
+// order, until the stream ends.
+func Listen(stream <-chan *rod.Message, t *target.Target, log *slog.Logger, handlers ...Handler) {
+	for msg := range stream {
+		if msg.SessionID != "" && msg.SessionID != t.Page.SessionID {
+			continue
+		}
+		for _, h := range handlers {
+			handle(h, msg, log)
+		}
+	}
+}
+
+// handle survives an event that doesn't have the shape that rod expects: its
+// decoder panics then (go-rod/rod lib/utils, E).
+func handle(h Handler, msg *rod.Message, log *slog.Logger) {
+	defer func() {
+		if r := recover(); r != nil {
+			log.Warn(logid.EventDecodeFailed, logging.KeyEvent, msg.Method, logging.KeyDetail, fmt.Sprint(r))
+		}
+	}()
+	h(msg)
+}
+
+// Signals is what the events mean for the page's loop. It is safe for concurrent
+// use.
+type Signals struct {
+	hints   chan struct{}
+	lost    chan error
+	target  *target.Target
+	scripts *atomic.Pointer[script.Set]
+
+	mu        sync.Mutex
+	document  int // counts committed documents
+	crashed   bool
+	loggedOut *classify.Logout
+	interrupt context.CancelCauseFunc // of the observation in flight
+}
+
+// NewSignals returns the Signals of a page.
+func NewSignals(t *target.Target, scripts *atomic.Pointer[script.Set]) *Signals {
+	return &Signals{hints: make(chan struct{}, 1), lost: make(chan error, 1), target: t, scripts: scripts}
+}
+
+// Hints receives when it is worth observing soon.
+func (s *Signals) Hints() <-chan struct{} { return s.hints }
+
+// Lost receives when the page is gone.
+func (s *Signals) Lost() <-chan error { return s.lost }
+
+// Hint makes the loop observe soon.
+func (s *Signals) Hint() {
+	select {
+	case s.hints <- struct{}{}:
+	default:
+	}
+}
+
+// Begin registers the observation in flight, which interrupt ends early; nil
+// means that it has ended. It returns the current document, and whether the
+// page's process has died.
+func (s *Signals) Begin(interrupt context.CancelCauseFunc) (document int, crashed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.interrupt = interrupt
+	return s.document, s.crashed
+}
+
+// TakeLogout returns the logout that the last navigation reported, once.
+func (s *Signals) TakeLogout() *classify.Logout {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ended := s.loggedOut
+	s.loggedOut = nil
+	return ended
+}
+
+// ForgetCrash is called when the page is about to be revived.
+func (s *Signals) ForgetCrash() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.crashed = false
+}
+
+// Gone notes that the page no longer exists.
+func (s *Signals) Gone() {
+	select {
+	case s.lost <- target.ErrGone:
+	default:
+	}
+	s.end(target.ErrGone)
+}
+
+// processGone is Chrome's name for when the page's process ended without a fault, or
+// in a way that it can't find out: its zygote knows, and may have died before
+// (render_frame_devtools_agent_host.cc; measured). Without a zygote there is no
+// process for the page, so that it crashes again each time that it is revived.
+const processGone = "Render process gone."
+
+// Handle is a Handler.
+func (s *Signals) Handle(msg *rod.Message) {
+	var (
+		destroyed proto.TargetTargetDestroyed
+		crashed   proto.TargetTargetCrashed
+		detached  proto.InspectorDetached
+		committed proto.PageFrameNavigated
+		within    proto.PageNavigatedWithinDocument
+	)
+	switch page := s.target.Page; {
+	case msg.Load(&destroyed):
+		if destroyed.TargetID == page.TargetID {
+			s.Gone()
+		}
+	case msg.Load(&crashed) && crashed.TargetID == page.TargetID, msg.Load(&detached) && detached.Reason == processGone:
+		s.crash()
+	case msg.Load(&committed) && committed.Frame.ID == page.FrameID:
+		s.navigated(committed.Frame.URL, true)
+	case msg.Load(&within) && within.FrameID == page.FrameID:
+		s.navigated(within.URL, false)
+	case msg.Load(new(proto.RuntimeBindingCalled)):
+		s.Hint()
+	}
+}
+
+// crash ends the observation in flight, which would never be answered.
+func (s *Signals) crash() {
+	s.mu.Lock()
+	s.crashed = true
+	s.mu.Unlock()
+	s.end(target.ErrCrashed)
+	s.Hint()
+}
+
+// navigated counts the documents, and catches the address of an ended session,
+// which the page removes while it boots.
+func (s *Signals) navigated(address string, committed bool) {
+	why, ended := s.scripts.Load().LoggedOut(address)
+	s.mu.Lock()
+	if committed {
+		s.document++
+	}
+	if ended {
+		s.loggedOut = &classify.Logout{Detail: why}
+	}
+	s.mu.Unlock()
+	if committed || ended {
+		s.Hint()
+	}
+}
+
+// end interrupts the observation in flight, which on a dead page would never end.
+func (s *Signals) end(cause error) {
+	s.mu.Lock()
+	interrupt := s.interrupt
+	s.mu.Unlock()
+	if interrupt != nil {
+		interrupt(cause)
+	}
+}
+
+// Traffic watches the page's connection to its server, for silence. A connection
+// that a worker of the page holds is not seen, and never reported as quiet. It is
+// safe for concurrent use.
+type Traffic struct {
+	target  *target.Target
+	scripts *atomic.Pointer[script.Set]
+
+	mu      sync.Mutex
+	sockets map[proto.NetworkRequestID]struct{} // of the document
+	last    time.Time                           // when something last came over one
+}
+
+// NewTraffic returns the Traffic of a page.
+func NewTraffic(t *target.Target, scripts *atomic.Pointer[script.Set]) *Traffic {
+	return &Traffic{target: t, scripts: scripts, sockets: map[proto.NetworkRequestID]struct{}{}}
+}
+
+// Quiet is for how long nothing has come over the document's connection, 0 if
+// nothing ever has.
+func (t *Traffic) Quiet(now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last.IsZero() {
+		return 0
+	}
+	return now.Sub(t.last)
+}
+
+// frameReceived is proto.NetworkWebSocketFrameReceived without the frame, which is
+// private and can be large.
+type frameReceived struct {
+	RequestID proto.NetworkRequestID `json:"requestId"`
+}
+
+// ProtoEvent implements proto.Event.
+func (frameReceived) ProtoEvent() string { return proto.NetworkWebSocketFrameReceived{}.ProtoEvent() }
+
+// Handle is a Handler.
+func (t *Traffic) Handle(msg *rod.Message) {
+	var (
+		frame     frameReceived
+		created   proto.NetworkWebSocketCreated
+		closed    proto.NetworkWebSocketClosed
+		committed proto.PageFrameNavigated
+	)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case msg.Load(&frame):
+		if _, ours := t.sockets[frame.RequestID]; ours {
+			t.last = time.Now()
+		}
+	case msg.Load(&created):
+		if script.ContainsAny(created.URL, t.scripts.Load().URLs.Socket) {
+			t.sockets[created.RequestID] = struct{}{}
+		}
+	case msg.Load(&closed):
+		delete(t.sockets, closed.RequestID)
+	case msg.Load(&committed) && committed.Frame.ID == t.target.Page.FrameID:
+		clear(t.sockets)
+		t.last = time.Time{}
+	}
+}
+
+// Tidier closes other pages of the browser and answers dialogs. It does so next
+// to the loop, since an observation can wait for just what it removes.
+type Tidier struct {
+	browser *rod.Browser
+	target  *target.Target
+	log     *slog.Logger
+	within  time.Duration
+	running *sync.WaitGroup
+	slots   chan struct{} // bounds the calls at one time
+}
+
+// NewTidier returns the Tidier of a page, whose calls may each take as long as
+// within; running counts them.
+func NewTidier(browser *rod.Browser, t *target.Target, log *slog.Logger, within time.Duration, running *sync.WaitGroup) *Tidier {
+	const most = 16
+	return &Tidier{browser: browser, target: t, log: log, within: within, running: running, slots: make(chan struct{}, most)}
+}
+
+// do makes a call to Chrome that an event asks for.
+func (t *Tidier) do(call func(ctx context.Context) error) {
+	select {
+	case t.slots <- struct{}{}:
+	default:
+		t.log.Warn(logid.TidyDropped)
+		return
+	}
+	t.running.Go(func() {
+		defer func() { <-t.slots }()
+		ctx, cancel := context.WithTimeout(t.target.Life(), t.within)
+		defer cancel()
+		if err := call(ctx); err != nil && t.target.Life().Err() == nil {
+			t.log.Warn(logid.TidyFailed, logging.KeyError, err)
+		}
+	})
+}
+
+// Handle is a Handler.
+func (t *Tidier) Handle(msg *rod.Message) {
+	var (
+		created proto.TargetTargetCreated
+		dialog  proto.PageJavascriptDialogOpening
+	)
+	switch {
+	case msg.Load(&created) && target.IsPage(created.TargetInfo) && created.TargetInfo.TargetID != t.target.Page.TargetID:
+		t.Close(created.TargetInfo.TargetID)
+	case msg.Load(&dialog):
+		t.dismiss(dialog.Type)
+	}
+}
+
+// Close closes another page.
+func (t *Tidier) Close(id proto.TargetTargetID) {
+	t.do(func(ctx context.Context) error {
+		if _, err := (proto.TargetCloseTarget{TargetID: id}).Call(t.browser.Context(ctx)); err != nil {
+			return fmt.Errorf("cannot close another page: %w", err)
+		}
+		t.log.Info(logid.TabClosed)
+		return nil
+	})
+}
+
+// dismiss answers a dialog, which holds up every script of the page. Only the
+// question whether to leave is answered with yes: navigation is the worker's.
+func (t *Tidier) dismiss(kind proto.PageDialogType) {
+	t.do(func(ctx context.Context) error {
+		accept := kind == proto.PageDialogTypeBeforeunload
+		if err := (proto.PageHandleJavaScriptDialog{Accept: accept}).Call(t.target.Page.Context(ctx)); err != nil {
+			return fmt.Errorf("cannot dismiss dialog: %w", err)
+		}
+		return nil
+	})
+}
