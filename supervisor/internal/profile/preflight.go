@@ -12,8 +12,8 @@ import (
 	"session-manager/shared/reason"
 )
 
-// What must be free where the profile is, MinFreeBytes for a Chrome to be started. Chrome starts on a full disk too, looks
-// healthy, and loses what it should keep.
+// What must be free where the profile is, before a start. Chrome starts on a full disk
+// too, looks healthy, and loses what it should keep.
 const (
 	MinFreeBytes  = 256 << 20
 	minFreeInodes = 1024
