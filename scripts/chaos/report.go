@@ -115,7 +115,7 @@ func (r report) print(out io.Writer) {
 // growth compares two moments in the life of one supervisor, in the same state.
 type growth struct{ from, to harness.Size }
 
-// sample measures the second moment, and the first if there is none yet.
+// sample measures the second moment, and the first unless it was measured.
 func (g *growth) sample(ctx context.Context, s *stage) (err error) {
 	g.to, err = s.service.Size(ctx)
 	if g.from == (harness.Size{}) {

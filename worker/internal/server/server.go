@@ -57,7 +57,7 @@ type Worker struct {
 	work    *work // guarded by mu; nil until begun, and when Events has taken it
 	page    Page  // guarded by mu; nil until opened, and after its end
 	// pending is a selectors file that came before the page was open.
-	pending *[]byte // guarded by mu; nil if there is none
+	pending *[]byte // guarded by mu; nil while there is no such file
 	closed  error   // guarded by mu; how closing Chrome went; valid when idle is closed
 	failed  error   // guarded by mu; why the session ended; valid when idle is closed
 }
