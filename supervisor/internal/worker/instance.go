@@ -117,14 +117,20 @@ func (i *instance) notifyStarted() {
 // takeConnection lets a connected worker begin, or returns why none did.
 func (i *instance) takeConnection(c connection) *cause {
 	i.notifyStarted()
-	if c.err == nil {
-		i.child.run(c.worker)
-		return nil
+	if c.err != nil {
+		if code := reason.Of(c.err, ""); code != "" {
+			return &cause{reason: code, detail: logging.Redact(c.err.Error())}
+		}
+		return &cause{reason: reason.WorkerCrashed, exiting: true}
 	}
-	if code := reason.Of(c.err, ""); code != "" {
-		return &cause{reason: code, detail: logging.Redact(c.err.Error())}
+	i.child.run(c.worker)
+	if err := i.m.checker.Keep(i.plan.Worker, i.process.PID()); err != nil {
+		i.log.Warn(logid.WorkerKeepFailed, logging.KeyError, err)
 	}
-	return &cause{reason: reason.WorkerCrashed, exiting: true}
+	if why := i.plan.Worker.Warning; why != "" {
+		i.warnOfBinary(why)
+	}
+	return nil
 }
 
 // watch runs the connected worker until something ends the instance, and returns what
@@ -133,12 +139,6 @@ func (i *instance) watch(ctx context.Context, selectors []byte) *cause {
 	now := time.Now()
 	i.liveness = liveness{since: now, lastCheck: now}
 	i.m.client.Store(i.worker)
-	if err := i.m.checker.Keep(i.plan.Worker, i.process.PID()); err != nil {
-		i.log.Warn(logid.WorkerKeepFailed, logging.KeyError, err)
-	}
-	if why := i.plan.Worker.Warning; why != "" {
-		i.warnOfBinary(why)
-	}
 	i.tasks.Go(func() { i.catchUp(i.stream, selectors) })
 	tick := time.NewTicker(i.timings.Run.Check)
 	defer tick.Stop()
@@ -258,7 +258,7 @@ func (i *instance) check(now time.Time) *cause {
 		i.warn(&i.warnings.disk, i.guard.checkDisk())
 	}
 	if late {
-		i.log.Warn(logid.SupervisorSuspended, logging.Millis("for_ms", pause),
+		i.log.Warn(logid.SupervisorSuspended, "for_ms", pause.Milliseconds(),
 			logging.KeyDetail, "the machine slept, or is too busy; the time of the worker starts again")
 		i.known.lastEvent = now
 		return nil

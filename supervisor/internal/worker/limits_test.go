@@ -86,7 +86,7 @@ func TestFullRuntimeFolderIsReported(t *testing.T) {
 
 // TestControlGroupContainsEverything needs the right to make one.
 func TestControlGroupContainsEverything(t *testing.T) {
-	parent := fmt.Sprintf("/sys/fs/cgroup/unified/session-manager-supervise-%d", os.Getpid())
+	parent := fmt.Sprintf("/sys/fs/cgroup/unified/session-manager-worker-%d", os.Getpid())
 	if err := os.Mkdir(parent, 0o700); err != nil {
 		parent = strings.Replace(parent, "unified/", "", 1)
 		if err := os.Mkdir(parent, 0o700); err != nil {

@@ -298,7 +298,7 @@ func blockedBy(err error, otherwise reason.Code) Blocked {
 func (m *Manager) block(ctx context.Context, b Blocked, pause time.Duration, files watch.Set) error {
 	if b != m.blocked {
 		m.blocked = b
-		m.log.Warn(logid.WorkerBlocked, logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail, logging.Millis("retry_ms", pause))
+		m.log.Warn(logid.WorkerBlocked, logging.KeyReason, string(b.Reason), logging.KeyDetail, b.Detail, "retry_ms", pause.Milliseconds())
 	}
 	b.RetryAt = time.Now().Add(pause)
 	m.notify(b)

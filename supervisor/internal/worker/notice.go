@@ -9,7 +9,7 @@ import (
 )
 
 // Notice is one of Spawning, WorkerStarted, FromWorker, Warned, Exiting, Exited and
-// Blocked. All notices of an instance come between its Spawning and its Exited. A
+// Blocked. The notices of an instance come between its Spawning and its Exited. A
 // generation is the number of an instance, counted from 1.
 type Notice interface{ notice() }
 

@@ -86,7 +86,7 @@ func (s *stderr) receive(line []byte) {
 // write forwards a log line of the worker's as it is, and anything else as text.
 func (s *stderr) write(text string) {
 	if level, msg, attrs, ok := parseLine(text); ok {
-		s.log.LogAttrs(context.Background(), level, msg, attrs...) //nolint:sloglint // the message is the worker's
+		s.log.LogAttrs(context.Background(), level, msg, attrs...)
 		return
 	}
 	level := slog.LevelInfo
