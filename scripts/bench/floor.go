@@ -27,6 +27,9 @@ type floor struct {
 // startFloor starts the browser with HOME, TMPDIR and profile in folder, and with the
 // flags without which it would not be the same task.
 func startFloor(ctx context.Context, b *bench, folder string) (*floor, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make folder: %w", err)
+	}
 	args := []string{
 		"--user-agent=" + b.userAgent, "--headless", "--remote-debugging-pipe", "--user-data-dir=" + filepath.Join(folder, "profile"),
 		"--no-first-run", "about:blank",

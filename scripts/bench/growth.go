@@ -62,7 +62,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 
 func grow(ctx context.Context, b *bench, speed float64, count int, repeat repetition) (early, late holding, err error) {
 	g := &growing{}
-	if g.side, err = b.serve(ctx, simulator.Options{Speed: speed}, nil); err != nil {
+	if g.side, err = b.serve(ctx, simulator.Options{Speed: speed}); err != nil {
 		return early, late, err
 	}
 	defer g.end(&err)
@@ -129,7 +129,7 @@ func grown(name string, early, late holding) []row {
 	}
 	sizes := func(whose string, from, to harness.Size) []row {
 		return []row{
-			more(whose+" memory", "MB", megabytes(from.RSS), megabytes(to.RSS), megabytes(int64(harness.MoreRSS))),
+			more(whose+" memory", "MB", megabytes(from.Memory), megabytes(to.Memory), megabytes(int64(harness.MoreMemory))),
 			more(whose+" files", "", float64(from.Files), float64(to.Files), harness.MoreFiles),
 		}
 	}

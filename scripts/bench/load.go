@@ -31,7 +31,7 @@ const (
 // measureLoad compares requests a second with a bare net/http handler that writes the
 // same bytes, and takes the median of /status while Chrome starts.
 func measureLoad(ctx context.Context, b *bench) (err error) {
-	s, err := b.serve(ctx, simulator.Options{Speed: 0.1}, nil)
+	s, err := b.serve(ctx, simulator.Options{Speed: 0.1})
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ type bench struct {
 	rest       time.Duration
 	growth     float64
 	folder     string
+	folders    int // that were named
 	table      table
 }
 
@@ -102,13 +105,10 @@ func (b *bench) prepare(ctx context.Context) error {
 	return nil
 }
 
-// fresh is a new folder below the run's.
-func (b *bench) fresh() (string, error) {
-	dir, err := os.MkdirTemp(b.folder, "")
-	if err != nil {
-		return "", fmt.Errorf("cannot make folder: %w", err)
-	}
-	return dir, nil
+// fresh names a new folder below the run's.
+func (b *bench) fresh() string {
+	b.folders++
+	return filepath.Join(b.folder, strconv.Itoa(b.folders))
 }
 
 // start runs the service in a folder, on the page.
@@ -120,32 +120,20 @@ func (b *bench) start(ctx context.Context, p *harness.Phone, folder string, args
 type side struct {
 	*harness.Service
 	phone *harness.Phone
-	// folder is the service's.
-	folder string
 }
 
-// serve runs the service on a simulator of its own, in a fresh folder. args may need
-// the folder; they may be nil.
-func (b *bench) serve(ctx context.Context, o simulator.Options, args func(folder string) ([]string, error)) (*side, error) {
-	s := &side{}
-	var flags []string
-	var err error
-	if s.folder, err = b.fresh(); err != nil {
+// serve runs the service on a simulator of its own, in a fresh folder, until end.
+func (b *bench) serve(ctx context.Context, o simulator.Options, args ...string) (*side, error) {
+	p, err := harness.NewPhone(ctx, o)
+	if err != nil {
 		return nil, err
 	}
-	if args != nil {
-		if flags, err = args(s.folder); err != nil {
-			return nil, err
-		}
-	}
-	if s.phone, err = harness.NewPhone(ctx, o); err != nil {
+	s, err := b.start(ctx, p, b.fresh(), args...)
+	if err != nil {
+		p.Close()
 		return nil, err
 	}
-	if s.Service, err = b.start(ctx, s.phone, s.folder, flags...); err != nil {
-		s.phone.Close()
-		return nil, err
-	}
-	return s, nil
+	return &side{s, p}, nil
 }
 
 // end adds the error of the stop to err.
@@ -154,8 +142,8 @@ func (s *side) end(err *error) {
 	s.phone.Close()
 }
 
-// chrome is the process of the service's Chrome.
-func (s *side) chrome(ctx context.Context) (pid int, err error) {
+// chromeOf is the process of the service's Chrome.
+func chromeOf(ctx context.Context, s *harness.Service) (pid int, err error) {
 	v, err := s.Session(ctx)
 	if err == nil && v.Browser == nil {
 		err = errors.New("no browser on /session")

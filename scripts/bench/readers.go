@@ -32,10 +32,11 @@ func measureReaders(ctx context.Context, b *bench) error {
 }
 
 func follow(ctx context.Context, b *bench, reader, profile string) (took []time.Duration, err error) {
-	s, err := b.serve(ctx, simulator.Options{Profile: profile}, func(folder string) ([]string, error) {
-		file := filepath.Join(folder, "selectors.json")
-		return []string{"--selectors", file}, harness.WriteSelectors(file, reader)
-	})
+	file := filepath.Join(b.folder, reader+".json")
+	if err := harness.WriteSelectors(file, reader); err != nil {
+		return nil, err
+	}
+	s, err := b.serve(ctx, simulator.Options{Profile: profile}, "--selectors", file)
 	if err != nil {
 		return nil, err
 	}

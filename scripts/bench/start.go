@@ -27,11 +27,7 @@ func measureStart(ctx context.Context, b *bench) error {
 	defer p.Close()
 	var ours, floors, recoveries []time.Duration
 	for range b.rounds {
-		folder, err := b.fresh()
-		if err != nil {
-			return err
-		}
-		took, err := floorStart(ctx, b, p, folder, qrShown)
+		took, err := floorStart(ctx, b, p, b.fresh(), qrShown)
 		if err != nil {
 			return err
 		}
@@ -61,11 +57,7 @@ func floorStart(ctx context.Context, b *bench, p *harness.Phone, folder, express
 }
 
 func oursStart(ctx context.Context, b *bench, p *harness.Phone) (first, next time.Duration, err error) {
-	folder, err := b.fresh()
-	if err != nil {
-		return 0, 0, err
-	}
-	s, err := b.start(ctx, p, folder)
+	s, err := b.start(ctx, p, b.fresh())
 	if err != nil {
 		return 0, 0, err
 	}
@@ -75,7 +67,7 @@ func oursStart(ctx context.Context, b *bench, p *harness.Phone) (first, next tim
 		return 0, 0, err
 	}
 	first = time.Since(s.StartedAt)
-	pid, err := (&side{Service: s}).chrome(ctx)
+	pid, err := chromeOf(ctx, s)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -90,14 +82,7 @@ func oursStart(ctx context.Context, b *bench, p *harness.Phone) (first, next tim
 // measureWarm links both once, and starts both again. The floor is ready when the
 // chats are there.
 func measureWarm(ctx context.Context, b *bench, p *harness.Phone) error {
-	oursFolder, err := b.fresh()
-	if err != nil {
-		return err
-	}
-	floorFolder, err := b.fresh()
-	if err != nil {
-		return err
-	}
+	oursFolder, floorFolder := b.fresh(), b.fresh()
 	s, err := b.start(ctx, p, oursFolder)
 	if err != nil {
 		return err

@@ -185,12 +185,12 @@ func TestRowIsJudgedByTheGoals(t *testing.T) {
 }
 
 func TestGrowthHasBounds(t *testing.T) {
-	from := harness.Size{RSS: 30 << 20, Goroutines: 40, Files: 20}
+	from := harness.Size{Memory: 30 << 20, Goroutines: 40, Files: 20}
 	for to, want := range map[harness.Size]string{
 		from: "",
-		{RSS: 10 << 20, Goroutines: 10, Files: 5}: "",
-		{RSS: 30<<20 + harness.MoreRSS, Goroutines: 40 + harness.MoreGoroutines, Files: 20 + harness.MoreFiles}: "",
-		{RSS: 60 << 20, Goroutines: 60, Files: 40}:                                                              "20 goroutines more, 20 files more, 30 MiB more",
+		{Memory: 10 << 20, Goroutines: 10, Files: 5}:                                                                  "",
+		{Memory: 30<<20 + harness.MoreMemory, Goroutines: 40 + harness.MoreGoroutines, Files: 20 + harness.MoreFiles}: "",
+		{Memory: 60 << 20, Goroutines: 60, Files: 40}:                                                                 "20 goroutines more, 20 files more, 30 MiB more",
 	} {
 		if got := (growth{from, to}).excess(); got != want {
 			t.Errorf("excess() = %q, want %q", got, want)

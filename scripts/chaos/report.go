@@ -134,7 +134,7 @@ func (g growth) excess() string {
 	}
 	more(int64(g.to.Goroutines-g.from.Goroutines), harness.MoreGoroutines, 1, "goroutines")
 	more(int64(g.to.Files-g.from.Files), harness.MoreFiles, 1, "files")
-	more(g.to.RSS-g.from.RSS, harness.MoreRSS, 1<<20, "MiB")
+	more(g.to.Memory-g.from.Memory, harness.MoreMemory, 1<<20, "MiB")
 	return strings.Join(found, ", ")
 }
 
@@ -144,5 +144,5 @@ func (g growth) String() string {
 		return "growth not measured"
 	}
 	return fmt.Sprintf("supervisor: %.1f to %.1f MiB, %d to %d goroutines, %d to %d files",
-		float64(g.from.RSS)/(1<<20), float64(g.to.RSS)/(1<<20), g.from.Goroutines, g.to.Goroutines, g.from.Files, g.to.Files)
+		float64(g.from.Memory)/(1<<20), float64(g.to.Memory)/(1<<20), g.from.Goroutines, g.to.Goroutines, g.from.Files, g.to.Files)
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/proctree"
@@ -30,31 +30,26 @@ type Tree []Process
 
 // Below returns the processes below pid, without it. The caller closes it.
 func Below(pid int) (Tree, error) {
-	below, err := proctree.Descendants(pid)
+	all, err := proctree.Descendants(pid)
 	if err != nil {
 		return nil, err
 	}
 	var found Tree
-	for _, p := range below {
-		kind := kindOf(p)
+	for _, p := range all {
 		if handle, err := unix.PidfdOpen(p.PID, 0); err == nil { // or it has ended
-			found = append(found, Process{PID: p.PID, Kind: kind, handle: handle})
+			found = append(found, Process{p.PID, kindOf(p), handle})
 		}
 	}
 	return found, nil
 }
 
 func kindOf(p proctree.Process) string {
-	proc, err := procfs.NewProc(p.PID)
-	if err != nil {
-		return p.Comm
-	}
-	args, err := proc.CmdLine()
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
 	if err != nil {
 		return p.Comm
 	}
 	// Children of the zygote have spaces between their arguments.
-	for arg := range strings.FieldsSeq(strings.Join(args, " ")) {
+	for arg := range strings.FieldsFuncSeq(string(cmdline), func(r rune) bool { return r == 0 || r == ' ' }) {
 		if sub, ok := strings.CutPrefix(arg, "--utility-sub-type="); ok {
 			service, _, _ := strings.Cut(sub, ".")
 			return service
@@ -136,8 +131,8 @@ func SignalAll(sig syscall.Signal, pids ...int) error {
 
 // Size is what a process holds.
 type Size struct {
-	// RSS is in bytes.
-	RSS int64
+	// Memory is in bytes, as in package proctree.
+	Memory int64
 	// Goroutines is 0 where it is not known.
 	Goroutines int
 	// Files are open descriptors.
@@ -149,24 +144,16 @@ type Size struct {
 const (
 	MoreGoroutines = 8
 	MoreFiles      = 8
-	MoreRSS        = 16 << 20 // bytes
+	MoreMemory     = 16 << 20 // bytes
 )
 
 // SizeOf measures a process.
 func SizeOf(pid int) (Size, error) {
-	p, err := procfs.NewProc(pid)
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return Size{}, fmt.Errorf("cannot measure process %d: %w", pid, err)
 	}
-	stat, err := p.Stat()
-	if err != nil {
-		return Size{}, fmt.Errorf("cannot measure process %d: %w", pid, err)
-	}
-	files, err := p.FileDescriptorsLen()
-	if err != nil {
-		return Size{}, fmt.Errorf("cannot measure process %d: %w", pid, err)
-	}
-	return Size{RSS: int64(stat.ResidentMemory()), Files: files}, nil
+	return Size{Memory: int64(proctree.Memory(pid)), Files: len(files)}, nil
 }
 
 // Size measures the supervisor.
