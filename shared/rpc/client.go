@@ -28,7 +28,7 @@ func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 	defer cancel()
 	stream, err := c.worker.Events(ctx, &workerpb.EventsRequest{})
 	if err != nil {
-		return fmt.Errorf("cannot stream events: %w", fromStatus(ctx, err))
+		return callError(ctx, "stream events", err)
 	}
 	for {
 		m, err := stream.Recv()
@@ -36,7 +36,7 @@ func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("cannot receive event: %w", fromStatus(ctx, err))
+			return callError(ctx, "receive event", err)
 		}
 		e, err := eventFromProto(m)
 		if err != nil {
@@ -50,51 +50,44 @@ func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 
 // Stop implements Worker.
 func (c *Client) Stop(ctx context.Context) error {
-	if _, err := c.worker.Stop(ctx, &workerpb.StopRequest{}); err != nil {
-		return fmt.Errorf("cannot stop worker: %w", fromStatus(ctx, err))
-	}
-	return nil
+	_, err := c.worker.Stop(ctx, &workerpb.StopRequest{})
+	return callError(ctx, "stop worker", err)
 }
 
 // Screenshot implements Worker.
 func (c *Client) Screenshot(ctx context.Context) ([]byte, error) {
 	r, err := c.worker.Screenshot(ctx, &workerpb.ScreenshotRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("cannot take screenshot: %w", fromStatus(ctx, err))
-	}
-	return r.GetPng(), nil
+	return r.GetPng(), callError(ctx, "take screenshot", err)
 }
 
 // Pair implements Worker.
 func (c *Client) Pair(ctx context.Context, phone Secret) (Pairing, error) {
 	r, err := c.worker.Pair(ctx, &workerpb.PairRequest{Phone: string(phone)})
-	if err != nil {
-		return Pairing{}, fmt.Errorf("cannot pair: %w", fromStatus(ctx, err))
-	}
-	return Pairing{Code: Secret(r.GetCode()), TTL: time.Duration(r.GetTtlMs()) * time.Millisecond}, nil
+	return Pairing{Code: Secret(r.GetCode()), TTL: time.Duration(r.GetTtlMs()) * time.Millisecond}, callError(ctx, "pair", err)
 }
 
 // LogOut implements Worker.
 func (c *Client) LogOut(ctx context.Context) error {
-	if _, err := c.worker.LogOut(ctx, &workerpb.LogOutRequest{}); err != nil {
-		return fmt.Errorf("cannot log out: %w", fromStatus(ctx, err))
-	}
-	return nil
+	_, err := c.worker.LogOut(ctx, &workerpb.LogOutRequest{})
+	return callError(ctx, "log out", err)
 }
 
 // SetSelectors implements Worker.
 func (c *Client) SetSelectors(ctx context.Context, file []byte) error {
-	if _, err := c.worker.SetSelectors(ctx, &workerpb.SetSelectorsRequest{File: file}); err != nil {
-		return fmt.Errorf("cannot apply selectors: %w", fromStatus(ctx, err))
-	}
-	return nil
+	_, err := c.worker.SetSelectors(ctx, &workerpb.SetSelectorsRequest{File: file})
+	return callError(ctx, "apply selectors", err)
 }
 
 // Diagnose implements Worker.
 func (c *Client) Diagnose(ctx context.Context) (Diagnosis, error) {
 	r, err := c.worker.Diagnose(ctx, &workerpb.DiagnoseRequest{})
-	if err != nil {
-		return Diagnosis{}, fmt.Errorf("cannot diagnose page: %w", fromStatus(ctx, err))
+	return diagnosisFromProto(r), callError(ctx, "diagnose page", err)
+}
+
+// callError returns nil if err is, and otherwise an error that callers can match.
+func callError(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return diagnosisFromProto(r), nil
+	return fmt.Errorf("cannot %s: %w", what, fromStatus(ctx, err))
 }

@@ -78,9 +78,6 @@ func toStatus(err error) error {
 // fromStatus converts what was received into an error that callers can match. A lost
 // connection is ErrWorkerGone, unless the caller's own context ended first.
 func fromStatus(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

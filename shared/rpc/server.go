@@ -29,46 +29,28 @@ func (s *server) Events(_ *workerpb.EventsRequest, stream grpc.ServerStreamingSe
 }
 
 func (s *server) Stop(ctx context.Context, _ *workerpb.StopRequest) (*workerpb.StopResponse, error) {
-	if err := s.worker.Stop(ctx); err != nil {
-		return nil, toStatus(err)
-	}
-	return &workerpb.StopResponse{}, nil
+	return &workerpb.StopResponse{}, toStatus(s.worker.Stop(ctx))
 }
 
 func (s *server) Screenshot(ctx context.Context, _ *workerpb.ScreenshotRequest) (*workerpb.ScreenshotResponse, error) {
 	png, err := s.worker.Screenshot(ctx)
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &workerpb.ScreenshotResponse{Png: png}, nil
+	return &workerpb.ScreenshotResponse{Png: png}, toStatus(err)
 }
 
 func (s *server) Pair(ctx context.Context, p *workerpb.PairRequest) (*workerpb.PairResponse, error) {
 	pairing, err := s.worker.Pair(ctx, Secret(p.GetPhone()))
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &workerpb.PairResponse{Code: string(pairing.Code), TtlMs: pairing.TTL.Milliseconds()}, nil
+	return &workerpb.PairResponse{Code: string(pairing.Code), TtlMs: pairing.TTL.Milliseconds()}, toStatus(err)
 }
 
 func (s *server) LogOut(ctx context.Context, _ *workerpb.LogOutRequest) (*workerpb.LogOutResponse, error) {
-	if err := s.worker.LogOut(ctx); err != nil {
-		return nil, toStatus(err)
-	}
-	return &workerpb.LogOutResponse{}, nil
+	return &workerpb.LogOutResponse{}, toStatus(s.worker.LogOut(ctx))
 }
 
 func (s *server) SetSelectors(ctx context.Context, p *workerpb.SetSelectorsRequest) (*workerpb.SetSelectorsResponse, error) {
-	if err := s.worker.SetSelectors(ctx, p.GetFile()); err != nil {
-		return nil, toStatus(err)
-	}
-	return &workerpb.SetSelectorsResponse{}, nil
+	return &workerpb.SetSelectorsResponse{}, toStatus(s.worker.SetSelectors(ctx, p.GetFile()))
 }
 
 func (s *server) Diagnose(ctx context.Context, _ *workerpb.DiagnoseRequest) (*workerpb.DiagnoseResponse, error) {
 	d, err := s.worker.Diagnose(ctx)
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return diagnosisToProto(d), nil
+	return diagnosisToProto(d), toStatus(err)
 }

@@ -3,7 +3,6 @@ package backupcheck
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -136,21 +135,12 @@ func serve(page *rod.Page, id proto.FetchRequestID) error {
 
 // ask runs look.js in the page, which has no other script.
 func ask(page *rod.Page, keys []string) (stored, error) {
-	list, err := json.Marshal(keys)
-	if err != nil {
-		return stored{}, fmt.Errorf("cannot marshal keys: %w", err)
-	}
-	res, err := proto.RuntimeEvaluate{
-		Expression: fmt.Sprintf("(%s)(%s)", strings.TrimSpace(lookScript), list), AwaitPromise: true, ReturnByValue: true,
-	}.Call(page)
+	res, err := page.Evaluate(rod.Eval(lookScript, keys).ByPromise())
 	if err != nil {
 		return stored{}, fmt.Errorf("cannot ask page: %w", err)
 	}
-	if res.ExceptionDetails != nil {
-		return stored{}, fmt.Errorf("cannot ask page: %s", res.ExceptionDetails.Exception.Description)
-	}
 	var found stored
-	if err := res.Result.Value.Unmarshal(&found); err != nil {
+	if err := res.Value.Unmarshal(&found); err != nil {
 		return stored{}, fmt.Errorf("cannot read answer of page: %w", err)
 	}
 	return found, nil
