@@ -78,7 +78,7 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			r := &rig{t: t, browser: chromes.Take(t), url: tc.url}
+			r := &rig{t: t, browser: chromes.take(t), url: tc.url}
 			r.open()
 			_, mark := r.await(0, string(tc.want), func(b rpc.EventBody) bool {
 				o, ok := b.(rpc.PageObserved)
@@ -97,7 +97,7 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 func TestOpenGivesUpAPageThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	_, err := Open(t.Context(), Options{
-		Browser: chromes.Take(t).Rod(), URL: silence(t), Emit: func(rpc.EventBody) {},
+		Browser: chromes.take(t).Rod(), URL: silence(t), Emit: func(rpc.EventBody) {},
 		Timings: Timings{Open: 2 * time.Second},
 	})
 	if got := reason.Of(err, ""); got != reason.PageLoadFailed {
@@ -108,7 +108,7 @@ func TestOpenGivesUpAPageThatNeverAnswers(t *testing.T) {
 func TestOpenEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	silent := silence(t)
-	b := chromes.Take(t)
+	b := chromes.take(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := Open(ctx, Options{Browser: b.Rod(), URL: silent, Emit: func(rpc.EventBody) {}})
@@ -151,7 +151,7 @@ func TestCrashIsSeenWithoutZygotes(t *testing.T) {
 
 func TestDialogsDoNotStopThePage(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: chromes.Take(t)}
+	r := &rig{t: t, browser: chromes.take(t)}
 	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+payloadOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
 	r.open()
 	if shown, _ := r.awaitCode(0); string(shown.Payload) != payloadOf("AfterTheDialog") {
@@ -161,7 +161,7 @@ func TestDialogsDoNotStopThePage(t *testing.T) {
 
 func TestPageCannotDetectTheObserver(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: chromes.Take(t)}
+	r := &rig{t: t, browser: chromes.take(t)}
 	// The page shows a code when it finds a trace of the worker, and another when it
 	// has found none for a while.
 	r.url = plain(t, `<body><script>

@@ -255,7 +255,7 @@ func TestPageThatKeepsCrashingIsGivenUp(t *testing.T) {
 
 func TestStorageOfOtherSitesIsIgnored(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: chromes.Take(t)}
+	r := &rig{t: t, browser: chromes.take(t)}
 	elsewhere := plain(t, "<body>captive portal")
 	k, err := selectors.Default()
 	if err != nil {
@@ -280,7 +280,7 @@ func TestStorageOfOtherSitesIsIgnored(t *testing.T) {
 
 func TestNewSelectorsNeedNoReload(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, browser: chromes.Take(t)}
+	r := &rig{t: t, browser: chromes.take(t)}
 	r.url = plain(t, `<body><div data-other="`+payloadOf("InAnotherAttribute")+`">x</div>`)
 	r.open()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })

@@ -24,11 +24,11 @@ import (
 
 // chromes are shared by the tests: each opens a page of its own, on an origin of
 // its own.
-var chromes browsertest.Pool //nolint:gochecknoglobals // what TestMain ends
+var chromes pool //nolint:gochecknoglobals // what TestMain ends
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := chromes.Close(); err != nil {
+	if err := chromes.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -115,7 +115,7 @@ func serve(t *testing.T, o simulator.Options) (*simulator.Server, string) {
 // open opens the simulator in a Chrome.
 func open(t *testing.T, o simulator.Options, change ...func(*Options)) *rig {
 	t.Helper()
-	return openIn(t, chromes.Take(t), o, change...)
+	return openIn(t, chromes.take(t), o, change...)
 }
 
 // openAlone opens it in a Chrome of its own, for a page that would trouble the
@@ -136,7 +136,7 @@ func openIn(t *testing.T, b *browser.Browser, o simulator.Options, change ...fun
 // openPlain opens a page of our own in a Chrome.
 func openPlain(t *testing.T, body string, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, url: plain(t, body), browser: chromes.Take(t)}
+	r := &rig{t: t, url: plain(t, body), browser: chromes.take(t)}
 	r.open(change...)
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,21 +31,25 @@ var find = sync.OnceValues(func() (installed, error) {
 	return installed{binary.Path, version}, err
 })
 
-// installedOrSkip skips the test on a machine without a Chrome.
-func installedOrSkip(t testing.TB) installed {
+// Options returns what starts this machine's Chrome on a fresh profile. The test
+// is skipped on a machine without one.
+func Options(t testing.TB) browser.Options {
+	t.Helper()
+	return OptionsIn(t, ShortDir(t))
+}
+
+// OptionsIn is as Options, with all that Chrome writes below dir.
+func OptionsIn(t testing.TB, dir string) browser.Options {
 	t.Helper()
 	chrome, err := find()
 	if err != nil {
 		t.Skip(err)
 	}
-	return chrome
-}
-
-// Options returns what starts this machine's Chrome on a fresh profile. The test
-// is skipped on a machine without one.
-func Options(t testing.TB) browser.Options {
-	t.Helper()
-	o := optionsIn(installedOrSkip(t), ShortDir(t), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})))
+	o := browser.Options{
+		Path: chrome.path, Version: chrome.version, StartTimeout: browser.StartTimeout,
+		ProfileDir: filepath.Join(dir, "p"), LeaseFile: filepath.Join(dir, "lease"), ScratchDir: filepath.Join(dir, "s"),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
 	if err := os.Mkdir(o.ProfileDir, 0o700); err != nil {
 		t.Fatal(err)
 	}

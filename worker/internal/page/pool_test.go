@@ -1,4 +1,4 @@
-package browsertest
+package page
 
 import (
 	"context"
@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/browser/browsertest"
 )
 
-// Pool lends Chromes to the tests of a package, one test after the other, since
+// pool lends Chromes to the tests of this package, one test after the other, since
 // starting one takes longer than most tests do. What a Chrome keeps of an
 // origin outlives a test; a server on a port of its own is a fresh one. It is
 // safe for concurrent use.
-type Pool struct {
+type pool struct {
 	mu   sync.Mutex
 	free []lent
 	all  []lent
@@ -30,9 +30,9 @@ type lent struct {
 	dir     string
 }
 
-// Take lends a Chrome until the test ends; one that is free, or a new one. A
+// take lends a Chrome until the test ends; one that is free, or a new one. A
 // Chrome that died in the hands of a test isn't lent again.
-func (p *Pool) Take(t testing.TB) *browser.Browser {
+func (p *pool) take(t testing.TB) *browser.Browser {
 	t.Helper()
 	chrome, ok := p.takeFree()
 	if !ok {
@@ -46,7 +46,7 @@ func (p *Pool) Take(t testing.TB) *browser.Browser {
 	return chrome.browser
 }
 
-func (p *Pool) takeFree() (lent, bool) {
+func (p *pool) takeFree() (lent, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.free) > 0 {
@@ -61,17 +61,14 @@ func (p *Pool) takeFree() (lent, bool) {
 	return lent{}, false
 }
 
-func (p *Pool) start(t testing.TB) lent {
+func (p *pool) start(t testing.TB) lent {
 	t.Helper()
-	chrome := installedOrSkip(t)
 	dir, err := os.MkdirTemp("/tmp", "sm")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := optionsIn(chrome, dir, slog.New(slog.DiscardHandler))
-	if err := os.Mkdir(o.ProfileDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	o := browsertest.OptionsIn(t, dir)
+	o.Logger = slog.New(slog.DiscardHandler) // it outlives t
 	b, err := browser.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(errors.Join(err, os.RemoveAll(dir)))
@@ -83,9 +80,9 @@ func (p *Pool) start(t testing.TB) lent {
 	return started
 }
 
-// Close closes all Chromes and removes their folders. Call it when all tests
+// close closes all Chromes and removes their folders. Call it when all tests
 // have ended.
-func (p *Pool) Close() error {
+func (p *pool) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var failed error
@@ -100,13 +97,4 @@ func (p *Pool) Close() error {
 	}
 	p.all, p.free = nil, nil
 	return failed
-}
-
-// optionsIn is what starts chrome on a profile below dir.
-func optionsIn(chrome installed, dir string, log *slog.Logger) browser.Options {
-	return browser.Options{
-		Path: chrome.path, Version: chrome.version,
-		ProfileDir: filepath.Join(dir, "p"), LeaseFile: filepath.Join(dir, "lease"), ScratchDir: filepath.Join(dir, "s"),
-		Logger: log, StartTimeout: browser.StartTimeout,
-	}
 }
