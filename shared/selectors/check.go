@@ -59,9 +59,9 @@ func (k *Set) check() checker {
 
 // required refuses values that are empty; they follow their names below path.
 func (c *checker) required(path string, namesAndValues ...string) {
-	for i := 0; i < len(namesAndValues); i += 2 {
-		if strings.TrimSpace(namesAndValues[i+1]) == "" {
-			c.fail(path+"."+namesAndValues[i], "must not be empty")
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		if strings.TrimSpace(pair[1]) == "" {
+			c.fail(path+"."+pair[0], "must not be empty")
 		}
 	}
 }

@@ -57,12 +57,12 @@ func TestConflictIsTakenOverThreeTimesAnHour(t *testing.T) {
 }
 
 func TestConflictDetailExplainsTakeovers(t *testing.T) {
-	j, h := New(Timings{TakeOver: 2 * time.Second}), History{}
+	c, h := New(Timings{TakeOver: 2 * time.Second}), History{}
 	var reports []string
 	for i := range 12 {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		var v Decision
-		h, v = j.Next(h, observed(registered, socket(selectors.SocketConflict)), now)
+		h, v = c.Next(h, observed(registered, socket(selectors.SocketConflict)), now)
 		for _, e := range v.Events {
 			if o, ok := e.(rpc.PageObserved); ok && o.Reason == reason.Conflict {
 				reports = append(reports, o.Detail)
@@ -104,14 +104,14 @@ func TestOnlyAStuckSyncIsReloaded(t *testing.T) {
 }
 
 func TestRemainsOfALoginAreReportedAsLogout(t *testing.T) {
-	j := New(Timings{})
+	c := New(Timings{})
 	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(o *Observation) { o.Storage.Remains = true })
-	h, v := j.Next(History{}, qr, epoch)
+	h, v := c.Next(History{}, qr, epoch)
 	first, ok := v.Events[0].(rpc.PageObserved)
 	if !ok || first.Condition != rpc.PageLoggedOut || first.Detail == "" {
 		t.Fatalf("reported %+v", v.Events)
 	}
-	_, v = j.Next(h, qr, epoch.Add(20*time.Second))
+	_, v = c.Next(h, qr, epoch.Add(20*time.Second))
 	for _, e := range v.Events {
 		if o, ok := e.(rpc.PageObserved); ok && o.Condition == rpc.PageLoggedOut {
 			t.Fatalf("reported twice: %+v", o)

@@ -170,9 +170,9 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"texts around a code prove nothing", observed(on(selectors.ScreenQR), byText(selectors.ScreenOutdated, selectors.ScreenConflict), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j, h, now := New(Timings{}), History{}, epoch
+			c, h, now := New(Timings{}), History{}, epoch
 			for {
-				h, _ = j.Next(h, at(tc.seen, now), now)
+				h, _ = c.Next(h, at(tc.seen, now), now)
 				if now.Sub(epoch) >= tc.after {
 					break
 				}
@@ -209,10 +209,10 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 }
 
 func TestObservationIsReportedOnChangeAndRepeated(t *testing.T) {
-	j, h := New(Timings{}), History{}
+	c, h := New(Timings{}), History{}
 	count := func(l Observation, now time.Time) int {
 		var v Decision
-		h, v = j.Next(h, at(l, now), now)
+		h, v = c.Next(h, at(l, now), now)
 		n := 0
 		for _, e := range v.Events {
 			if _, ok := e.(rpc.PageObserved); ok {
@@ -241,7 +241,7 @@ func TestObservationIsReportedOnChangeAndRepeated(t *testing.T) {
 }
 
 func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
-	j := New(Timings{})
+	c := New(Timings{})
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	qr := observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"))
 	for _, tc := range []struct {
@@ -252,8 +252,8 @@ func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 		{"seen by the storage", qr},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h, _ := j.Next(History{}, ready, epoch)
-			h, v := j.Next(h, at(tc.next, epoch.Add(time.Second)), epoch.Add(time.Second))
+			h, _ := c.Next(History{}, ready, epoch)
+			h, v := c.Next(h, at(tc.next, epoch.Add(time.Second)), epoch.Add(time.Second))
 			var reports []rpc.PageObserved
 			for _, e := range v.Events {
 				if o, ok := e.(rpc.PageObserved); ok {
@@ -263,7 +263,7 @@ func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 			if len(reports) != 2 || reports[0].Condition != rpc.PageLoggedOut || reports[0].Registered || reports[1].Condition != rpc.PageUnlinked || reports[1].Reason != reason.LoggedOut {
 				t.Fatalf("reported %+v", reports)
 			}
-			_, v = j.Next(h, at(ready, epoch.Add(time.Minute)), epoch.Add(time.Minute))
+			_, v = c.Next(h, at(ready, epoch.Add(time.Minute)), epoch.Add(time.Minute))
 			if o := v.Events[len(v.Events)-1].(rpc.PageObserved); o.Condition != rpc.PageReady {
 				t.Fatalf("after linking again: %+v", o)
 			}
@@ -272,7 +272,7 @@ func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 }
 
 func TestPageIsSyncingFromScanToReady(t *testing.T) {
-	j, h := New(Timings{}), History{}
+	c, h := New(Timings{}), History{}
 	for i, step := range []struct {
 		seen Observation
 		want rpc.Condition
@@ -285,7 +285,7 @@ func TestPageIsSyncingFromScanToReady(t *testing.T) {
 		{observed(socket(selectors.SocketOpening), registered), rpc.PageDisconnected},
 	} {
 		now := epoch.Add(time.Duration(i) * time.Second)
-		h, _ = j.Next(h, at(step.seen, now), now)
+		h, _ = c.Next(h, at(step.seen, now), now)
 		if h.reported.last.Condition != step.want {
 			t.Fatalf("step %d: got %+v, want %s", i, h.reported.last, step.want)
 		}
@@ -293,16 +293,16 @@ func TestPageIsSyncingFromScanToReady(t *testing.T) {
 }
 
 func TestOnlyALostConnectionIsReconnecting(t *testing.T) {
-	j := New(Timings{})
+	c := New(Timings{})
 	opening := observed(registered, socket(selectors.SocketOpening))
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
-	h, _ := j.Next(History{}, ready, epoch)
-	lost, _ := j.Next(h, opening, epoch.Add(time.Second))
+	h, _ := c.Next(History{}, ready, epoch)
+	lost, _ := c.Next(h, opening, epoch.Add(time.Second))
 	if lost.reported.last.Condition != rpc.PageDisconnected || lost.reported.last.Reason != reason.Reconnecting {
 		t.Fatalf("got %+v", lost.reported.last)
 	}
 	opening.Document = 1
-	reloaded, _ := j.Next(h, opening, epoch.Add(time.Second))
+	reloaded, _ := c.Next(h, opening, epoch.Add(time.Second))
 	if reloaded.reported.last.Condition != rpc.PageLoading {
 		t.Fatalf("a reload was reported as %+v", reloaded.reported.last)
 	}

@@ -61,12 +61,12 @@ func FuzzNext(f *testing.F) {
 	f.Add([]byte{0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60, 0x40, 0x06, 0, 60})
 	f.Add([]byte{0x40, 0x13, 0x20, 90, 0x40, 0x13, 0x20, 90})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		j, h, now := New(Timings{}), History{}, epoch
+		c, h, now := New(Timings{}), History{}, epoch
 		shown, presses := false, 0
 		for ; len(data) >= 4; data = data[4:] {
 			now = now.Add(time.Duration(data[3]) * time.Second)
 			var v Decision
-			h, v = j.Next(h, observationFrom(data[0], data[1], data[2], now), now)
+			h, v = c.Next(h, observationFrom(data[0], data[1], data[2], now), now)
 			for _, e := range v.Events {
 				shown = checkEvent(t, e, shown)
 			}

@@ -54,12 +54,12 @@ func summary(v Decision) string {
 // seconds, and nothing must follow from that.
 func play(t *testing.T, steps []moment) History {
 	t.Helper()
-	j, h := New(Timings{}), History{}
+	c, h := New(Timings{}), History{}
 	var got, want []string
 	play := func(seconds float64, l Observation) string {
 		now := epoch.Add(time.Duration(seconds * float64(time.Second)))
 		var v Decision
-		h, v = j.Next(h, at(l, now), now)
+		h, v = c.Next(h, at(l, now), now)
 		return summary(v)
 	}
 	for i, s := range steps {
@@ -215,7 +215,7 @@ func TestNewestPayloadIsServed(t *testing.T) {
 }
 
 func TestLastingDisagreementIsReportedOnce(t *testing.T) {
-	j, h := New(Timings{}), History{}
+	c, h := New(Timings{}), History{}
 	var said []string
 	for i := range 40 {
 		now := epoch.Add(time.Duration(i) * 250 * time.Millisecond)
@@ -224,7 +224,7 @@ func TestLastingDisagreementIsReportedOnce(t *testing.T) {
 			o = mod(shows(selectors.ReaderDOM, "a/1"), shows(selectors.ReaderModules, "a/1"))
 		}
 		var v Decision
-		h, v = j.Next(h, at(o, now), now)
+		h, v = c.Next(h, at(o, now), now)
 		if v.Disagree != "" {
 			said = append(said, fmt.Sprintf("%d %s", i, v.Disagree))
 		}
@@ -279,14 +279,14 @@ func TestRenewal(t *testing.T) {
 }
 
 func TestFailedPressReloadsAtOnce(t *testing.T) {
-	j := New(Timings{})
+	c := New(Timings{})
 	idle := mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload))
-	h, v := j.Next(History{}, at(idle, epoch), epoch)
+	h, v := c.Next(History{}, at(idle, epoch), epoch)
 	if v.Action != Press {
 		t.Fatalf("got %v", v.Action)
 	}
 	h = h.PressFailed()
-	_, v = j.Next(h, at(idle, epoch.Add(time.Second)), epoch.Add(time.Second))
+	_, v = c.Next(h, at(idle, epoch.Add(time.Second)), epoch.Add(time.Second))
 	if v.Action != Reload {
 		t.Fatalf("got %v", v.Action)
 	}
@@ -338,10 +338,10 @@ func TestCodeExpiresWithoutObservations(t *testing.T) {
 }
 
 func TestNextLeavesItsArgumentUnchanged(t *testing.T) {
-	j := New(Timings{})
+	c := New(Timings{})
 	h := play(t, []moment{{0, domA, "a/1 by dom #1 61s r0"}})
 	before := fmt.Sprintf("%#v", h)
-	_, _ = j.Next(h, at(domB, epoch.Add(time.Second)), epoch.Add(time.Second))
+	_, _ = c.Next(h, at(domB, epoch.Add(time.Second)), epoch.Add(time.Second))
 	_, _ = h.Navigated()
 	_, _ = h.Failing("page_hung", epoch)
 	if after := fmt.Sprintf("%#v", h); after != before {

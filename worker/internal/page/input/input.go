@@ -22,7 +22,7 @@ var ErrNothingToPress = errors.New("there is nothing to press, or it is covered"
 // Names of what act.js finds.
 const (
 	Reload  = "reload"
-	LogOut  = "exit"
+	LogOut  = "log_out"
 	Field   = "input"
 	UseHere = "use_here"
 	ByPhone = "with_phone"

@@ -55,8 +55,8 @@
     return (found.find((b) => b.kind === "reload") || found[0] || {}).element;
   }
 
-  // exit is the button that logs out: in a dialog if there is one.
-  function exit() {
+  // logOut is the button that logs out: in a dialog if there is one.
+  function logOut() {
     for (const dialog of all(k.dom.dialog).filter(visible)) {
       const found = named("log_out", dialog);
       if (found) return found;
@@ -110,7 +110,7 @@
     return found ? found[0] : "";
   };
 
-  const find = { reload, exit, input };
+  const find = { reload, input, log_out: logOut };
 
   return {
     // where returns the place of what is to be pressed, or null.
