@@ -93,7 +93,7 @@ links() {
 	else
 		echo "      OOM scores: supervisor: no container here may lower them, so not tested"
 	fi
-	is "OOM scores: worker" "$(cat "/proc/$(below lib/session-manager/worker)/oom_score_adj")" 300
+	is "OOM scores: worker" "$(cat "/proc/$(below ^worker)/oom_score_adj")" 300
 	echo "      systemd-analyze security: $(systemd-analyze security --no-pager $unit | tail -1)"
 }
 
@@ -124,7 +124,7 @@ stops() {
 crashes() {
 	local p; p=$(pid)
 	kill -9 "$(below 'chromium.*--user-data-dir' || echo 0)"; sleep 1; without_scan "Chrome killed"
-	kill -9 "$(below lib/session-manager/worker)"; sleep 1; without_scan "worker killed"
+	kill -9 "$(below ^worker)"; sleep 1; without_scan "worker killed"
 	is "the supervisor keeps running" "$(pid)" "$p"
 	kill -9 "$p"; yes "supervisor killed: another one" another_pid "$p"; without_scan "supervisor killed"
 }
