@@ -256,9 +256,9 @@ func (s *step) assess() candidate {
 		q.continued = q.continued && comes
 		return candidate{cause: s.absence()}
 	}
-	life := q.live(s.o, served, s.now, s.t)
+	current := q.live(s.o, served, s.now, s.t)
 	q.continued = true
-	end := life.since.Add(life.ttl)
+	end := current.since.Add(current.ttl)
 	c := candidate{reading: served, expires: end.Add(s.t.Grace)}
 	switch overlay := q.overlay(s.o, end); {
 	case overlay == causeOffline || s.o.offline():
@@ -278,7 +278,7 @@ func (s *step) absence() string {
 	switch {
 	case s.o.offline():
 		return causeOffline
-	case s.o.Modules.Socket == selectors.SocketIdle, s.h.qr.overlay(s.o, s.now) == causeIdle && s.o.button(ButtonReload):
+	case s.o.Modules.Socket == selectors.SocketIdle, s.o.button(ButtonReload):
 		return causeIdle
 	}
 	return s.moved()
