@@ -130,8 +130,8 @@ func anyExited() bool {
 // *LeftoverError.
 func (t *Tree) Wait(ctx context.Context) error { return t.untilEmpty(ctx, func([]Process) {}) }
 
-// Kill sends SIGKILL to everything in the tree until it is empty. When ctx ends first, as with a process in uninterruptible sleep, the
-// error is a *LeftoverError.
+// Kill sends SIGKILL to everything in the tree until it is empty. When ctx ends first,
+// as with a process in uninterruptible sleep, the error is a *LeftoverError.
 func (t *Tree) Kill(ctx context.Context) error { return t.untilEmpty(ctx, t.kill) }
 
 // Continue resumes the stopped processes of the tree, except those named.

@@ -232,6 +232,29 @@ func TestRecycledPIDIsNotKilled(t *testing.T) {
 	}
 }
 
+func TestParseStat(t *testing.T) {
+	rest := " S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0"
+	tests := []struct {
+		in   string
+		want Process
+		bad  bool
+	}{
+		{in: "12 (sh)" + rest, want: Process{PID: 12, PPID: 7, State: 'S', Comm: "sh", Start: 4711}},
+		{in: "12 (a) Z 1 (b) c)" + rest, want: Process{PID: 12, PPID: 7, State: 'S', Comm: "a) Z 1 (b) c", Start: 4711}},
+		{in: "", bad: true},
+		{in: "12 sh S 7", bad: true},
+		{in: "12 (sh) S 7", bad: true},
+		{in: "12 (sh)" + strings.Replace(rest, "7", "y", 1), bad: true},
+		{in: "12 (sh)" + strings.Replace(rest, "4711", "-", 1), bad: true},
+	}
+	for _, tt := range tests {
+		got, err := parseStat(12, tt.in)
+		if (err != nil) != tt.bad || got != tt.want {
+			t.Errorf("parseStat(%q) = %+v, %v", tt.in, got, err)
+		}
+	}
+}
+
 func TestContinueResumesAllButTheNamed(t *testing.T) {
 	_, line := startShell(t, `sleep 100 & a=$!; sleep 100 & b=$!; kill -STOP $a $b; echo $a $b; wait`)
 	first, second, _ := strings.Cut(line, " ")
