@@ -1,8 +1,8 @@
-// Package lease answers "does our Chrome use this profile?" without a race. The
-// lease is a flock on a file next to the profile. The worker takes it
-// before it starts Chrome and lets Chrome inherit the descriptor, so that the
-// kernel keeps the lock for as long as the browser process lives, whoever its
-// parent is, and frees it at its death, SIGKILL included.
+// Package lease answers "does our Chrome use this profile?" without a race. The lease
+// is a flock on a file next to the profile. The worker takes it before it starts Chrome
+// and lets Chrome inherit the descriptor, so that the kernel keeps the lock as long as
+// the browser process lives, regardless of its parent, and frees it when that dies, even
+// by SIGKILL.
 package lease
 
 import (
@@ -34,7 +34,7 @@ func Acquire(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Free reports whether nobody holds the lease at this moment.
+// Free reports whether the lease is held by no process at this moment.
 func Free(path string) (bool, error) {
 	f, err := Acquire(path)
 	if errors.Is(err, ErrHeld) {

@@ -91,6 +91,25 @@ type RunRequest struct {
 	VerifyLimit time.Duration
 }
 
+// DeadlineFactor is how many times the usual time an answer may take before what is
+// asked counts as hung; 0 stands for 1.
+type DeadlineFactor float64
+
+// Of returns the usual deadline times f.
+func (f DeadlineFactor) Of(usual time.Duration) time.Duration {
+	if f == 0 {
+		return usual
+	}
+	return time.Duration(float64(f) * float64(usual))
+}
+
+// Stretch applies Of to each deadline.
+func (f DeadlineFactor) Stretch(deadlines ...*time.Duration) {
+	for _, d := range deadlines {
+		*d = f.Of(*d)
+	}
+}
+
 // Pairing is a code by which a phone is linked without a camera.
 type Pairing struct {
 	// Code has eight characters, without a hyphen. It is as secret as a QR payload.

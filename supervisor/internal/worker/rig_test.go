@@ -42,7 +42,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	dir, err := os.MkdirTemp("", "sv")
+	dir, err := os.MkdirTemp("/tmp", "sv")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -93,7 +93,7 @@ func (idleHooks) AfterStop(context.Context, *profile.Profile, Closing)       {}
 func newRig(t *testing.T, mode string, change ...func(*Options)) *rig {
 	t.Helper()
 	// Sockets need a short path, which t.TempDir does not give.
-	dir, err := os.MkdirTemp("", "s")
+	dir, err := os.MkdirTemp("/tmp", "s")
 	if err != nil {
 		t.Fatal(err)
 	}

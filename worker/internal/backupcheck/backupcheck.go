@@ -32,7 +32,7 @@ const (
 )
 
 // noNetwork keeps Chrome from reaching anything, this machine included, should a
-// request escape the interception: no name and no address is found. Chrome heeds
+// request escape the interception: no name and no address is found. Chrome uses
 // the last of two flags, so it comes after the operator's.
 const noNetwork = "--host-resolver-rules=MAP * ~NOTFOUND"
 

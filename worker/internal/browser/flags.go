@@ -12,7 +12,7 @@ type flag struct {
 	// value follows an equals sign; a flag without a value has none.
 	value string
 	// list means that value is a comma-separated list, to which the operator's
-	// flag of the same name adds: Chrome heeds only the last of two.
+	// flag of the same name adds: Chrome uses only the last of two.
 	list bool
 }
 
