@@ -48,8 +48,6 @@ type fault struct {
 	// random: it may be drawn in the random part, where the service is not restarted
 	// before each fault.
 	random bool
-	// everywhere: it hits all that runs on the machine.
-	everywhere bool
 	// hold is how long the fault lasts before fix, or how long nothing must happen.
 	hold time.Duration
 

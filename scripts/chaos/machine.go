@@ -115,13 +115,14 @@ func fillDisk(h *hit) error {
 	return unix.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-left)
 }
 
-// machineFaults are what the machine does to the service. Those with control groups
+// machineFaults are what the machine does to the service; a clock that is set and memory
+// that is gone hit all that runs on it. Those with control groups
 // take the controllers of cgroup v1, of which only these can freeze a process so that
 // SIGKILL does not end it, as a process that waits for a dead disk.
 func machineFaults() []fault {
 	var clockSetAt time.Time
 	return []fault{
-		{name: "clock set an hour ahead, and back", expect: nothing, hold: 15 * time.Second, everywhere: true,
+		{name: "clock set an hour ahead, and back", expect: nothing, hold: 15 * time.Second,
 			inject: simply(func(*hit) error {
 				clockSetAt = time.Now()
 				return setClock(clockSetAt.Add(time.Hour))
@@ -131,7 +132,7 @@ func machineFaults() []fault {
 		{name: "no space in the runtime folder", expect: blocked, reasons: one("runtime_unwritable"), hold: time.Second,
 			inject: killed(simply(fillRuntime)),
 			fix:    simply(func(h *hit) error { return unix.Unmount(h.files.runtime, unix.MNT_DETACH) })},
-		{name: "no memory left on the machine", expect: blocked, reasons: one("resources_exhausted"), hold: time.Second, everywhere: true,
+		{name: "no memory left on the machine", expect: blocked, reasons: one("resources_exhausted"), hold: time.Second,
 			inject: killed(simply(hideMemory)), fix: simply(func(*hit) error { return showMemory() })},
 		inGroup("memory", fault{name: "no memory left for the page", expect: cured, reasons: one("page_crashed")},
 			func(h *hit, g group) action {
