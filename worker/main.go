@@ -62,7 +62,7 @@ func run(stderr *os.File) int {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		rpc.Serve(w, log)
+		rpc.Serve(w)
 	}()
 	select {
 	case <-served: // the supervisor has ended the connection, or is gone

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 
 	"session-manager/scripts/harness"
@@ -101,7 +99,7 @@ func playWorker() error {
 	config := rpc.ClientConfig()
 	// Its standard input is ours, and with it the request. The end of the connection
 	// ends it.
-	config.Cmd, config.Stderr, config.Logger = exec.Command(realWorker(self)), w.stderr, hclog.NewNullLogger()
+	config.Cmd, config.Stderr = exec.Command(realWorker(self)), w.stderr
 	client := plugin.NewClient(config)
 	defer client.Kill()
 	if w.Client, err = rpc.Connect(client); err != nil {
@@ -114,7 +112,7 @@ func playWorker() error {
 			w.sabotage()
 		}
 	}()
-	rpc.Serve(w, slog.New(slog.DiscardHandler))
+	rpc.Serve(w)
 	return nil
 }
 

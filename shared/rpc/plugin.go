@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
-	"session-manager/shared/logging"
 	"session-manager/shared/rpc/workerpb"
 )
 
@@ -46,6 +45,11 @@ const (
 	keepaliveTimeout = 3 * time.Second
 )
 
+// silent keeps go-plugin from logging: it reports what its callers know better. It must
+// be a logger of level Off, because with others go-plugin v1.8.0 parses the worker's
+// stderr, where a line such as {"@message":5} would make it panic.
+func silent() hclog.Logger { return hclog.New(&hclog.LoggerOptions{Level: hclog.Off}) }
+
 // ClientConfig returns what all of a worker's go-plugin clients have in common. Its
 // dial options bound every call on a connection whose other end has frozen, even one
 // without a deadline.
@@ -55,6 +59,7 @@ func ClientConfig() *plugin.ClientConfig {
 		Plugins:          plugin.PluginSet{pluginName: &glue{}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
+		Logger:           silent(),
 		GRPCDialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
 		})},
@@ -84,11 +89,10 @@ func dispense(p plugin.ClientProtocol) (*Client, error) {
 }
 
 // Serve runs w as this process's plugin server until the supervisor ends it. It
-// does not return before that. go-plugin's messages go to log, which must not write
-// to os.Stdout or os.Stderr: go-plugin replaces them.
-func Serve(w Worker, log *slog.Logger) {
+// does not return before that. go-plugin replaces os.Stdout and os.Stderr.
+func Serve(w Worker) {
 	plugin.Serve(&plugin.ServeConfig{
-		Logger:          logging.HCLog(log),
+		Logger:          silent(),
 		HandshakeConfig: Handshake(),
 		Plugins:         plugin.PluginSet{pluginName: &glue{worker: w}},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 
 	"session-manager/shared/lease"
@@ -64,7 +63,7 @@ func startWith(t *testing.T, cmd *exec.Cmd, stdin string) *Process {
 
 func clientConfig(t *testing.T, cmd *exec.Cmd) *plugin.ClientConfig {
 	c := rpc.ClientConfig()
-	c.Cmd, c.SkipHostEnv, c.Logger, c.Stderr = cmd, true, hclog.NewNullLogger(), t.Output()
+	c.Cmd, c.SkipHostEnv, c.Stderr = cmd, true, t.Output()
 	return c
 }
 

@@ -3,8 +3,10 @@ package api
 import (
 	_ "embed"
 	"log/slog"
+	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"session-manager/shared/logging"
@@ -47,7 +49,15 @@ func (p *page) show(r *http.Request) http.Handler {
 // the highest weight; among equals the one named first.
 func language(accept string) string {
 	best, bestQ := webui.Languages()[0], 0.0
-	for tag, q := range weights(accept) {
+	for part := range strings.SplitSeq(accept, ",") {
+		tag, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			q = 1
+		}
 		primary, _, _ := strings.Cut(tag, "-")
 		if q > bestQ && slices.Contains(webui.Languages(), primary) {
 			best, bestQ = primary, q

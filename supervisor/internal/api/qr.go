@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/munnerz/goautoneg"
+
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 )
@@ -56,7 +58,7 @@ func (c *codes) any(r *http.Request) http.Handler {
 	case q == nil:
 		return content{jsonType, []byte(`{"status":"NO_QR"}`)}
 	}
-	switch preferred(r.Header.Get("Accept"), jsonType, pngType, textType) {
+	switch goautoneg.Negotiate(r.Header.Get("Accept"), []string{jsonType, pngType, textType}) {
 	case pngType:
 		return c.image(q)
 	case textType:
@@ -118,44 +120,4 @@ func drawn(q *session.QR, tag, contentType string, body []byte) http.Handler {
 		h.Set("Expires", q.ExpiresAt.UTC().Format(http.TimeFormat))
 		http.ServeContent(w, r, "", q.IssuedAt.Time, bytes.NewReader(body))
 	})
-}
-
-// preferred returns the offer that the Accept header prefers; among equals the
-// first one. The first offer also answers a header that accepts none.
-func preferred(accept string, offers ...string) string {
-	best, bestQ := offers[0], 0.0
-	for _, offer := range offers {
-		if q := quality(accept, offer); q > bestQ {
-			best, bestQ = offer, q
-		}
-	}
-	return best
-}
-
-// quality is the weight that the most specific matching range of accept gives
-// to the media type offer.
-func quality(accept, offer string) float64 {
-	q, specificity := 0.0, -1
-	for mediaRange, weight := range weights(accept) {
-		if m := matches(mediaRange, offer); m > specificity {
-			q, specificity = weight, m
-		}
-	}
-	return q
-}
-
-// matches is how specifically mediaRange names offer: 2, 1 or 0, or -1 if it
-// does not.
-func matches(mediaRange, offer string) int {
-	kind, _, _ := strings.Cut(offer, "/")
-	switch mediaRange {
-	case offer:
-		return 2
-	case kind + "/*":
-		return 1
-	case "*/*":
-		return 0
-	default:
-		return -1
-	}
 }

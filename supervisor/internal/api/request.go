@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"mime"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -89,26 +87,6 @@ func flag(r *http.Request, name string) (bool, *problem) {
 	return false, &problem{
 		Status: http.StatusBadRequest, Code: "bad_parameter",
 		Detail: "The parameter " + name + " is neither true nor false.",
-	}
-}
-
-// weights returns what a header such as Accept lists (RFC 9110, 12.4.2), in lower
-// case, with its weights.
-func weights(header string) iter.Seq2[string, float64] {
-	return func(yield func(string, float64) bool) {
-		for part := range strings.SplitSeq(header, ",") {
-			value, params, err := mime.ParseMediaType(part)
-			if err != nil {
-				continue
-			}
-			q, err := strconv.ParseFloat(params["q"], 64)
-			if err != nil {
-				q = 1
-			}
-			if !yield(value, q) {
-				return
-			}
-		}
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 
-	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 )
@@ -27,7 +26,7 @@ const startTimeout = 10 * time.Minute
 
 func (p *Process) clientConfig() *plugin.ClientConfig {
 	c := rpc.ClientConfig()
-	c.SkipHostEnv, c.StartTimeout, c.Logger = true, startTimeout, logging.HCLog(p.o.Log)
+	c.SkipHostEnv, c.StartTimeout = true, startTimeout
 	c.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: string(p.o.Dir)}
 	c.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 		return pluginRunner{p, cmd.Env}, nil

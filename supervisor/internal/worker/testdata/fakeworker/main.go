@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +19,6 @@ import (
 	"time"
 
 	"session-manager/shared/lease"
-	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 )
@@ -82,7 +80,7 @@ func main() {
 	case "environment":
 		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(os.Environ(), "\x1f"), "\n", " "))
 	}
-	rpc.Serve(w, logging.New(w.stderr, "worker", slog.LevelDebug))
+	rpc.Serve(w)
 }
 
 func fatal(err error) {
