@@ -203,9 +203,9 @@ func (a *api) measured(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		m := &measure{ResponseWriter: w, route: noRoute}
 		start := time.Now()
-		a.metrics.InFlight(1)
+		a.metrics.InFlight.Inc()
 		defer func() {
-			a.metrics.InFlight(-1)
+			a.metrics.InFlight.Dec()
 			if m.status == 0 {
 				m.status = http.StatusOK
 			}

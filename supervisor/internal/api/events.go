@@ -53,9 +53,9 @@ func (s *streams) open(r *http.Request) http.Handler {
 		return bad
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() { s.metrics.Listeners(s.listeners.Add(-1)) }()
+		defer func() { s.metrics.Listeners.Set(float64(s.listeners.Add(-1))) }()
 		open := s.listeners.Add(1)
-		s.metrics.Listeners(open)
+		s.metrics.Listeners.Set(float64(open))
 		if open > s.limits.listeners {
 			problem{
 				Status: http.StatusServiceUnavailable, Code: "too_many_listeners", retryAfter: 10 * time.Second,

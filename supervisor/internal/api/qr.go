@@ -80,7 +80,7 @@ func (c *codes) available(code *qr.Code) []byte {
 	if kept := c.last.Load(); kept != nil && kept.code == code {
 		return kept.body
 	}
-	body := []byte(`{"status":"QR_AVAILABLE","qr":"` + code.Base64() + `"}`)
+	body := []byte(`{"status":"QR_AVAILABLE","qr":"` + code.Base64 + `"}`)
 	c.last.Store(&availableBody{code, body})
 	return body
 }
@@ -104,11 +104,11 @@ func (c *codes) as(form func(*session.QR) http.Handler) answer {
 }
 
 func (c *codes) image(q *session.QR) http.Handler {
-	return drawn(q, c.tag(q, ""), pngType, q.Code.PNG())
+	return drawn(q, c.tag(q, ""), pngType, q.Code.PNG)
 }
 
 func (c *codes) terminal(q *session.QR) http.Handler {
-	return drawn(q, c.tag(q, textSuffix), utf8Text, []byte(q.Code.Text()))
+	return drawn(q, c.tag(q, textSuffix), utf8Text, []byte(q.Code.Text))
 }
 
 // drawn answers with a QR in a form for people, with standard headers for its age.

@@ -34,9 +34,11 @@ type Metrics struct {
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
-	inFlight  prometheus.Gauge
-	listeners prometheus.Gauge
 	webhooks  *prometheus.CounterVec
+	// InFlight are the requests that are being answered.
+	InFlight prometheus.Gauge
+	// Listeners are the event streams that are open.
+	Listeners prometheus.Gauge
 
 	mu sync.Mutex
 	// seen is the snapshot observed last.
@@ -61,8 +63,8 @@ func New(version string, first *session.Snapshot) (*Metrics, error) {
 		requests: counter("http", "requests_total", "Requests answered.", "route", "method", "status"),
 		durations: prometheus.NewHistogramVec(histogram("http", "request_seconds", "Time to answer a request, including the time that the caller asked to wait.",
 			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60), []string{"route"}),
-		inFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
-		listeners: gauge("events", "listeners", "Open event streams."),
+		InFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
+		Listeners: gauge("events", "listeners", "Open event streams."),
 		webhooks:  counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -71,7 +73,7 @@ func New(version string, first *session.Snapshot) (*Metrics, error) {
 	})
 	build.Set(1)
 	for _, c := range []prometheus.Collector{
-		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.inFlight, m.listeners, m.webhooks,
+		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks,
 		build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := m.registry.Register(c); err != nil {
@@ -139,12 +141,6 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 	m.durations.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// InFlight counts one more request that is being answered, or, with -1, one less.
-func (m *Metrics) InFlight(delta int) { m.inFlight.Add(float64(delta)) }
-
-// Listeners sets how many event streams are open.
-func (m *Metrics) Listeners(n int64) { m.listeners.Set(float64(n)) }
-
 // Delivery counts an attempt of the webhook: delivered, failed or dropped.
 func (m *Metrics) Delivery(result string) { count(m.webhooks, result) }
 
@@ -205,12 +201,11 @@ func (p present) Collect(ch chan<- prometheus.Metric) {
 		send("worker_start_timestamp_seconds", "When the present worker was started.", unix(s.Worker.StartedAt))
 		age("worker_heartbeat_age_seconds", "Time since the worker's last heartbeat.", s.Worker.HeartbeatAt)
 	}
-	m := measure(s.Worker.PID)
-	for name, bytes := range m.bytes {
-		send("memory_bytes", "Memory of the supervisor, the worker and all of Chrome, without pages of files.",
-			float64(bytes), "process", name)
+	bytes, chrome := measure(s.Worker.PID)
+	for name, n := range bytes {
+		send("memory_bytes", "Memory of the supervisor, the worker and all of Chrome, without pages of files.", float64(n), "process", name)
 	}
-	send("processes", "Number of Chrome's processes.", float64(m.chrome), "process", "chrome")
+	send("processes", "Number of Chrome's processes.", float64(chrome), "process", "chrome")
 }
 
 func number(b bool) float64 {
@@ -222,28 +217,17 @@ func number(b bool) float64 {
 
 func unix(t session.Moment) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// memory is what the processes of the service hold.
-type memory struct {
-	// bytes by supervisor, worker and chrome.
-	bytes map[string]uint64
-	// chrome is the number of Chrome's processes.
-	chrome int
-}
-
-// measure reads /proc. Everything below the worker is Chrome.
-func measure(worker int) memory {
-	m := memory{bytes: map[string]uint64{"supervisor": proctree.Memory(os.Getpid())}}
+// measure returns the memory of each kind of process, and how many processes Chrome
+// has: everything below the worker.
+func measure(worker int) (bytes map[string]uint64, chrome int) {
+	bytes = map[string]uint64{"supervisor": proctree.Memory(os.Getpid())}
 	if worker == 0 {
-		return m
+		return bytes, 0
 	}
-	m.bytes["worker"] = proctree.Memory(worker)
-	below, err := proctree.Descendants(worker)
-	if err != nil {
-		return m
-	}
-	m.chrome = len(below)
+	bytes["worker"] = proctree.Memory(worker)
+	below, _ := proctree.Descendants(worker) // nothing, if the worker has just exited
 	for _, p := range below {
-		m.bytes["chrome"] += proctree.Memory(p.PID)
+		bytes["chrome"] += proctree.Memory(p.PID)
 	}
-	return m
+	return bytes, len(below)
 }

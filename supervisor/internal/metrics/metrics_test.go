@@ -159,11 +159,11 @@ func TestMemoryIncludesAllBelowTheWorker(t *testing.T) {
 	if _, err := out.Read(make([]byte, 10)); err != nil {
 		t.Fatal(err)
 	}
-	got := measure(cmd.Process.Pid)
-	if got.chrome != 2 || got.bytes["chrome"] == 0 || got.bytes["worker"] == 0 || got.bytes["supervisor"] < 1<<20 {
+	got, chrome := measure(cmd.Process.Pid)
+	if chrome != 2 || got["chrome"] == 0 || got["worker"] == 0 || got["supervisor"] < 1<<20 {
 		t.Errorf("got %+v", got)
 	}
-	if none := measure(0); none.chrome != 0 || none.bytes["worker"] != 0 || none.bytes["supervisor"] == 0 {
+	if none, chrome := measure(0); chrome != 0 || none["worker"] != 0 || none["supervisor"] == 0 {
 		t.Errorf("without a worker: got %+v", none)
 	}
 }
@@ -178,7 +178,7 @@ func TestMetricsAreNamedAndFormattedAsPrometheusWants(t *testing.T) {
 	m.Request("/status", http.MethodGet, 200, time.Millisecond)
 	m.Request("/status", "BREW", 405, time.Millisecond)
 	m.Delivery("delivered")
-	m.Listeners(3)
+	m.Listeners.Set(3)
 	problems, err := testutil.GatherAndLint(m.registry)
 	if err != nil {
 		t.Fatal(err)

@@ -24,11 +24,15 @@ const MaxLength = 400
 // ErrUnreadable means that the drawn QR did not decode to its payload.
 var ErrUnreadable = errors.New("the drawn QR does not decode to its payload")
 
-// Code is one payload, drawn. It is immutable.
+// Code is one payload, drawn. It must not be changed.
 type Code struct {
-	png    []byte
-	base64 string
-	text   string
+	// PNG is black on white, with a quiet zone of four modules.
+	PNG []byte
+	// Base64 is PNG in standard base64, without a data: prefix.
+	Base64 string
+	// Text is drawn with half blocks, two modules a character, for a terminal. Escape
+	// sequences make it black on white on a dark terminal, too.
+	Text string
 }
 
 // pixelsPerModule are the scales that are tried, the best first. Whole pixels
@@ -54,17 +58,6 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	return &Code{image, base64.StdEncoding.EncodeToString(image), terminal(q.Bitmap())}, nil
 }
 
-// PNG returns the image: black on white, with a quiet zone of four modules. The
-// caller must not change it.
-func (c *Code) PNG() []byte { return c.png }
-
-// Base64 returns the image in standard base64, without a data: prefix.
-func (c *Code) Base64() string { return c.base64 }
-
-// Text returns the code drawn with half blocks, two modules a character, for a
-// terminal. Escape sequences make it black on white on a dark terminal, too.
-func (c *Code) Text() string { return c.text }
-
 // draw returns a PNG that decodes to payload both as it is and when it has to be
 // found in an image, as a camera does. If no scale satisfies the second, it returns
 // the first that satisfies the first.
@@ -89,7 +82,7 @@ func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
 			unreadable = err
 			continue
 		}
-		if verify(bitmap, payload, searched) == nil {
+		if verify(bitmap, payload, nil) == nil {
 			return encoded.Bytes(), nil
 		}
 		if readable == nil {
@@ -102,18 +95,11 @@ func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
 	return readable, nil
 }
 
-// decoding is how a decoder treats an image.
-type decoding map[gozxing.DecodeHintType]any
+// pure makes a decoder expect nothing but a code; without it, the code is looked for.
+var pure = map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true}
 
-var (
-	// pure expects nothing but a code.
-	pure = decoding{gozxing.DecodeHintType_PURE_BARCODE: true}
-	// searched looks for a code.
-	searched decoding
-)
-
-func verify(image *gozxing.BinaryBitmap, payload rpc.QRPayload, how decoding) error {
-	result, err := zxing.NewQRCodeReader().Decode(image, how)
+func verify(image *gozxing.BinaryBitmap, payload rpc.QRPayload, hints map[gozxing.DecodeHintType]any) error {
+	result, err := zxing.NewQRCodeReader().Decode(image, hints)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}

@@ -88,9 +88,9 @@ func drawn(t *testing.T, want rpc.QRPayload, side int) []byte {
 		t.Fatal(err)
 	}
 	if side == 0 {
-		return code.PNG()
+		return code.PNG
 	}
-	img, err := png.Decode(bytes.NewReader(code.PNG()))
+	img, err := png.Decode(bytes.NewReader(code.PNG))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +124,11 @@ func TestBase64IsThePNG(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := base64.StdEncoding.DecodeString(code.Base64())
+	got, err := base64.StdEncoding.DecodeString(code.Base64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, code.PNG()) {
+	if !bytes.Equal(got, code.PNG) {
 		t.Fatal("base64 holds another picture")
 	}
 }
@@ -138,7 +138,7 @@ func TestPNGHasAQuietZoneOfFourModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := png.Decode(bytes.NewReader(code.PNG()))
+	img, err := png.Decode(bytes.NewReader(code.PNG))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestTextDecodesToItsPayload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(picture(code.Text()))
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(picture(code.Text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,9 +26,10 @@ type Recorder struct {
 	now   func() time.Time
 	log   *slog.Logger
 
-	mu    sync.Mutex
-	spans []span // guarded by mu; the last one of a track is open
-	done  bool   // guarded by mu
+	mu     sync.Mutex
+	events []event       // guarded by mu
+	open   map[track]int // guarded by mu; the index of a track's event that still lasts
+	done   bool          // guarded by mu
 }
 
 // track is a row of the trace.
@@ -45,10 +46,17 @@ const (
 
 var trackNames = map[track]string{trackSupervisor: "supervisor", trackWorker: "worker", trackChrome: "chrome", trackPage: "page"}
 
-type span struct {
-	track       track
-	name        string
-	from, until time.Time // until is zero while it is open
+// event is one entry of the format ("Trace Event Format", Google, 2016): times in
+// microseconds.
+type event struct {
+	Name  string         `json:"name"`
+	Phase string         `json:"ph"`
+	At    int64          `json:"ts"`
+	Lasts int64          `json:"dur,omitempty"`
+	PID   int            `json:"pid"`
+	TID   track          `json:"tid"`
+	Scope string         `json:"s,omitempty"`
+	Args  map[string]any `json:"args,omitempty"`
 }
 
 // New returns a Recorder that writes to file, or nil when that is empty. begun is
@@ -57,8 +65,11 @@ func New(file string, begun time.Time, now func() time.Time, log *slog.Logger) *
 	if file == "" {
 		return nil
 	}
-	r := &Recorder{file: file, begun: begun, now: now, log: log}
-	r.spans = []span{{track: trackSupervisor, name: "settings, keys, listener", from: begun}}
+	r := &Recorder{file: file, begun: begun, now: now, log: log, open: map[track]int{}}
+	for t := trackSupervisor; t <= trackPage; t++ {
+		r.events = append(r.events, event{Name: "thread_name", Phase: "M", PID: 1, TID: t, Args: map[string]any{"name": trackNames[t]}})
+	}
+	r.nextLocked(trackSupervisor, "settings, keys, listener", begun)
 	return r
 }
 
@@ -119,65 +130,39 @@ func (r *Recorder) eventLocked(body rpc.EventBody, now, at time.Time) {
 	}
 }
 
-// nextLocked closes the track's open span and opens the next, unless that has the
-// same name, or none.
+// nextLocked ends the track's open event and begins the next, unless that has the same
+// name, or none.
 func (r *Recorder) nextLocked(t track, name string, now time.Time) {
-	for i := len(r.spans) - 1; i >= 0; i-- {
-		if s := &r.spans[i]; s.track == t && s.until.IsZero() {
-			if s.name == name {
-				return
-			}
-			s.until = now
-			break
+	at := now.Sub(r.begun).Microseconds()
+	if i, ok := r.open[t]; ok {
+		if r.events[i].Name == name {
+			return
 		}
+		r.events[i].Lasts = at - r.events[i].At
+		delete(r.open, t)
 	}
 	if name != "" {
-		r.spans = append(r.spans, span{track: t, name: name, from: now})
+		r.open[t] = len(r.events)
+		r.events = append(r.events, event{Name: name, Phase: "X", PID: 1, TID: t, At: at})
 	}
 }
 
 // finishLocked ends the recording.
 func (r *Recorder) finishLocked(reached string, now time.Time) {
 	r.done = true
-	if err := r.save(r.events(reached, now)); err != nil {
+	for t := range trackNames {
+		r.nextLocked(t, "", now)
+	}
+	r.events = append(r.events, event{Name: reached, Phase: "i", Scope: "g", PID: 1, TID: trackSupervisor, At: now.Sub(r.begun).Microseconds()})
+	if err := r.save(); err != nil {
 		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
 		return
 	}
 	r.log.Info(logid.TraceWritten, logging.KeyPath, r.file, logging.Millis("start_ms", now.Sub(r.begun)))
 }
 
-// event is one entry of the format ("Trace Event Format", Google, 2016): times in
-// microseconds.
-type event struct {
-	Name  string         `json:"name"`
-	Phase string         `json:"ph"`
-	At    int64          `json:"ts"`
-	Lasts int64          `json:"dur,omitempty"`
-	PID   int            `json:"pid"`
-	TID   track          `json:"tid"`
-	Scope string         `json:"s,omitempty"`
-	Args  map[string]any `json:"args,omitempty"`
-}
-
-func (r *Recorder) events(reached string, now time.Time) []event {
-	var all []event
-	for t := trackSupervisor; t <= trackPage; t++ {
-		all = append(all, event{Name: "thread_name", Phase: "M", PID: 1, TID: t, Args: map[string]any{"name": trackNames[t]}})
-	}
-	for _, s := range r.spans {
-		if s.until.IsZero() {
-			s.until = now
-		}
-		all = append(all, event{
-			Name: s.name, Phase: "X", PID: 1, TID: s.track,
-			At: s.from.Sub(r.begun).Microseconds(), Lasts: s.until.Sub(s.from).Microseconds(),
-		})
-	}
-	return append(all, event{Name: reached, Phase: "i", Scope: "g", PID: 1, TID: trackSupervisor, At: now.Sub(r.begun).Microseconds()})
-}
-
-func (r *Recorder) save(events []event) error {
-	content, err := json.Marshal(map[string]any{"displayTimeUnit": "ms", "traceEvents": events})
+func (r *Recorder) save() error {
+	content, err := json.Marshal(map[string]any{"displayTimeUnit": "ms", "traceEvents": r.events})
 	if err != nil {
 		return fmt.Errorf("cannot encode trace: %w", err)
 	}
