@@ -125,7 +125,7 @@ func (g *growing) latency(ctx context.Context) (float64, error) {
 
 func grown(name string, early, late holding) []row {
 	more := func(what, unit string, from, to, limit float64) row {
-		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Judged: to - from, Limit: limit}
+		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Result: to - from, Limit: limit}
 	}
 	sizes := func(whose string, from, to harness.Size) []row {
 		return []row{

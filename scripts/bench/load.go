@@ -51,7 +51,7 @@ func measureLoad(ctx context.Context, b *bench) (err error) {
 		}
 		b.table.add(row{
 			Name: fmt.Sprintf("%s, %d connections", path, connections), Unit: "1/s",
-			Ours: ours, Floor: floor, Judged: ours / floor, Limit: 0.8, AtLeast: true,
+			Ours: ours, Floor: floor, Result: ours / floor, Limit: 0.8, AtLeast: true,
 		})
 	}
 	b.table.add(absolute("/status while Chrome starts, median", "ms", median(starting), 1))

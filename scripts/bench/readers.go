@@ -49,13 +49,13 @@ func follow(ctx context.Context, b *bench, reader, profile string) (took []time.
 		if err := s.phone.RotateADV(); err != nil {
 			return nil, err
 		}
-		next, picture, err := s.NextQR(ctx, body)
+		next, png, err := s.NextQR(ctx, body)
 		if err != nil {
 			return nil, err
 		}
 		at := time.Now()
 		body = next
-		payload, err := harness.Decode(picture)
+		payload, err := harness.Decode(png)
 		if err != nil {
 			return nil, err
 		}

@@ -73,10 +73,10 @@ func measureRest(ctx context.Context, b *bench) (err error) {
 		written[i] = (megabytes(used[2][i].written) - megabytes(used[0][i].written)) / used[2][i].at.Sub(used[0][i].at).Hours()
 	}
 	b.table.add(
-		row{Name: "memory at rest, whole tree", Unit: "MB", Ours: memory[1], Floor: memory[0], Judged: memory[1] - memory[0], Limit: 10},
+		row{Name: "memory at rest, whole tree", Unit: "MB", Ours: memory[1], Floor: memory[0], Result: memory[1] - memory[0], Limit: 10},
 		absolute("memory of supervisor and worker", "MB", memory[1]-memory[2], 0),
-		row{Name: "disk written at rest, whole tree", Unit: "MB/h", Ours: written[1], Floor: written[0], Judged: written[1], Limit: mostWritten},
-		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: cpu[1], Floor: cpu[0], Judged: cpu[1] - cpu[0], Limit: 0.5},
+		row{Name: "disk written at rest, whole tree", Unit: "MB/h", Ours: written[1], Floor: written[0], Result: written[1], Limit: mostWritten},
+		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: cpu[1], Floor: cpu[0], Result: cpu[1] - cpu[0], Limit: 0.5},
 		absolute("CPU of supervisor and worker", "% of a core", cpu[1]-cpu[2], 0))
 	return nil
 }

@@ -19,9 +19,9 @@ type row struct {
 	Ours  float64 `json:"ours"`
 	Floor float64 `json:"floor,omitempty"`
 	Unit  string  `json:"unit"`
-	// Judged is what the limit is for: the ratio of the two, or ours.
-	Judged float64 `json:"judged"`
-	// Limit is the most, or with AtLeast the least, that Judged may be; 0
+	// Result is what the limit is for: the ratio of the two, or ours.
+	Result float64 `json:"result"`
+	// Limit is the most, or with AtLeast the least, that Result may be; 0
 	// without a limit.
 	Limit   float64 `json:"limit,omitempty"`
 	AtLeast bool    `json:"at_least,omitempty"`
@@ -32,20 +32,20 @@ func (r row) ok() bool {
 	case r.Limit == 0:
 		return true
 	case r.AtLeast:
-		return r.Judged >= r.Limit
+		return r.Result >= r.Limit
 	default:
-		return r.Judged <= r.Limit
+		return r.Result <= r.Limit
 	}
 }
 
-// ratio makes a row that is judged by ours in terms of the floor.
+// ratio makes a row whose result is ours in terms of the floor.
 func ratio(name, unit string, ours, floor, limit float64) row {
-	return row{Name: name, Ours: ours, Floor: floor, Unit: unit, Judged: ours / floor, Limit: limit}
+	return row{Name: name, Ours: ours, Floor: floor, Unit: unit, Result: ours / floor, Limit: limit}
 }
 
-// absolute makes a row that is judged without a floor.
+// absolute makes a row without a floor.
 func absolute(name, unit string, ours, limit float64) row {
-	return row{Name: name, Ours: ours, Unit: unit, Judged: ours, Limit: limit}
+	return row{Name: name, Ours: ours, Unit: unit, Result: ours, Limit: limit}
 }
 
 type table struct {
@@ -104,7 +104,7 @@ func (r row) line(last table) string {
 		}
 	}
 	if i := slices.IndexFunc(last.Rows, func(old row) bool { return old.Name == r.Name }); i >= 0 {
-		before = fmt.Sprintf("%.4g", last.Rows[i].Judged)
+		before = fmt.Sprintf("%.4g", last.Rows[i].Result)
 	}
 	return fmt.Sprintf("%s\t%.4g %s\t%s\t%s\t%s\t%s\t%s", r.Name, r.Ours, r.Unit, floor, quotient, limit, mark, before)
 }

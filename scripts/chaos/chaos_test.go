@@ -48,7 +48,7 @@ var sample = []string{
 // for it to be detected.
 const services = 2
 
-// The sample is judged by what happened, not by how fast: tests run next to it.
+// What happened counts in the sample, not how fast: tests run next to it.
 func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
 	if _, err := chrome.Find(""); err != nil {
 		t.Skip(err)
@@ -115,7 +115,7 @@ func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
 			if row.skipped != "" {
 				t.Skip(row.skipped)
 			}
-			if missed := row.judge(); len(missed) > 0 {
+			if missed := row.missed(); len(missed) > 0 {
 				t.Errorf("%s\nlog of the service:\n%s", strings.Join(missed, "; "), s.logSince(from))
 			}
 			if row.tally.Asked == 0 {
@@ -177,8 +177,8 @@ func TestRowIsJudgedByTheGoals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := good
 			tt.change(&r)
-			if got := strings.Join(r.judge(), "; "); got != tt.missed {
-				t.Errorf("judge() = %q, want %q", got, tt.missed)
+			if got := strings.Join(r.missed(), "; "); got != tt.missed {
+				t.Errorf("missed() = %q, want %q", got, tt.missed)
 			}
 		})
 	}

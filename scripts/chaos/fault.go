@@ -93,7 +93,7 @@ func (s *stage) round(ctx context.Context, out io.Writer, f fault, rep *report, 
 	_, _ = fmt.Fprintf(out, "%s %s … ", time.Now().Format(time.TimeOnly), f.name)
 	row, err := s.try(ctx, f, fresh || s.service == nil)
 	rep.rows = append(rep.rows, row)
-	outcome := strings.Join(row.judge(), "; ") + row.skipped
+	outcome := strings.Join(row.missed(), "; ") + row.skipped
 	_, _ = fmt.Fprintln(out, cmp.Or(outcome, "ok"))
 	return err
 }

@@ -36,8 +36,8 @@ const (
 	backFactor = 1.3
 )
 
-// judge returns the goals that a row missed.
-func (r row) judge() []string {
+// missed returns the goals that a row missed.
+func (r row) missed() []string {
 	if r.skipped != "" {
 		return nil
 	}
@@ -78,7 +78,7 @@ type report struct {
 func (r report) missed() int {
 	n := len(r.atEnd)
 	for _, row := range r.rows {
-		if len(row.judge()) > 0 {
+		if len(row.missed()) > 0 {
 			n++
 		}
 	}
@@ -98,7 +98,7 @@ func (r report) print(out io.Writer) {
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", row.fault.name, when, row.fault.expect, row.tally.Asked,
 			row.tally.Failed, row.tally.Longest.Milliseconds(), row.detected.Milliseconds(), row.back.Milliseconds(), row.delay.Milliseconds(),
-			strings.Join(row.reasons, ","), strings.Join(row.judge(), "; ")+row.skipped)
+			strings.Join(row.reasons, ","), strings.Join(row.missed(), "; ")+row.skipped)
 	}
 	_ = w.Flush()
 	_, _ = fmt.Fprintf(out, "\ncold starts: %v; seed %d; %s\n", r.cold, r.seed, r.growth)

@@ -218,15 +218,15 @@ func (s *Service) Restart(ctx context.Context) error {
 	return err
 }
 
-// NextQR waits until /qr serves a picture whose body differs from last, and returns
-// the body and the picture.
+// NextQR waits until /qr serves an image whose body differs from last, and returns
+// the body and the image.
 func (s *Service) NextQR(ctx context.Context, last string) (body string, png []byte, err error) {
 	for path := "/qr"; ; path = "/qr?wait=5s" {
 		body, err := s.Get(ctx, path)
 		if err != nil {
 			return "", nil, err
 		}
-		png, err := Picture(body)
+		png, err := PNG(body)
 		if err != nil || png != nil && body != last {
 			return body, png, err
 		}

@@ -91,9 +91,9 @@ func (v Session) Settled(linked bool) bool {
 	return v.Status == "QR_REQUIRED" && v.QR != nil && v.QR.Generation == v.Worker.Generation
 }
 
-// Picture returns the PNG in a body of /qr, and nil for NO_QR. Anything but the two
+// PNG returns the PNG in a body of /qr, and nil for NO_QR. Anything but the two
 // forms of the contract, to the letter, is an error.
-func Picture(body string) ([]byte, error) {
+func PNG(body string) ([]byte, error) {
 	if body == `{"status":"NO_QR"}` {
 		return nil, nil
 	}
@@ -105,15 +105,15 @@ func Picture(body string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(encoded)
 }
 
-// Decode returns the payload of the QR in a picture.
-func Decode(picture []byte) (string, error) {
-	img, _, err := image.Decode(bytes.NewReader(picture))
+// Decode returns the payload of the QR in an image.
+func Decode(png []byte) (string, error) {
+	img, _, err := image.Decode(bytes.NewReader(png))
 	if err != nil {
-		return "", fmt.Errorf("cannot read the picture: %w", err)
+		return "", fmt.Errorf("cannot read the image: %w", err)
 	}
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
 	if err != nil {
-		return "", fmt.Errorf("cannot read the picture: %w", err)
+		return "", fmt.Errorf("cannot read the image: %w", err)
 	}
 	result, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_PURE_BARCODE: true})
 	if err != nil {

@@ -116,12 +116,12 @@ func startOurs(t *testing.T, s *stage, supervisor string) *program {
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		for last := ""; ; {
-			body, picture, err := service.NextQR(asking, last)
+			body, png, err := service.NextQR(asking, last)
 			if err != nil {
 				return
 			}
 			last = body
-			if payload, err := harness.Decode(picture); err == nil {
+			if payload, err := harness.Decode(png); err == nil {
 				p.record(event{Event: "qr", Value: payload}, false)
 			}
 		}

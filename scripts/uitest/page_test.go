@@ -97,7 +97,7 @@ func TestPageReconnectsAfterTheServiceWasAway(t *testing.T) {
 	page.unharmed()
 }
 
-// decode reads the QR from the picture that the page shows.
+// decode reads the QR from the image that the page shows.
 func (p *tab) decode() string {
 	p.t.Helper()
 	got, err := p.Eval(`async () => {

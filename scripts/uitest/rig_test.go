@@ -187,7 +187,7 @@ func (p *tab) do(js string) {
 	}
 }
 
-// shoot keeps a picture of the whole page (go test -artifacts).
+// shoot keeps an image of the whole page (go test -artifacts).
 func (p *tab) shoot(name string) {
 	p.t.Helper()
 	png, err := p.Screenshot(true, nil)

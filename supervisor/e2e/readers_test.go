@@ -27,8 +27,8 @@ var (
 		"2026-04", "2026-08", "no-data-ref", "empty-data-ref", "svg", "img", "iframe", "open-shadow", "closed-shadow",
 		"two-canvases", "modules-only", "dark", "inverted", "logo", "late", "small", "cookie-banner", "es", "pt", "de", "ar",
 	}
-	// withPicture show a code that a program can copy out of the page.
-	withPicture = []string{"inverted",
+	// withImage show a code that a program can copy out of the page.
+	withImage = []string{"inverted",
 		"2022", "2024", "2026-04", "2026-08", "no-data-ref", "empty-data-ref", "other-attribute", "svg", "img", "iframe", "open-shadow",
 		"closed-shadow", "two-canvases", "sixth-field", "image-only", "dark", "inverted", "logo", "late", "small", "ar", "renamed",
 	}
@@ -49,8 +49,8 @@ func TestEachReaderServesEveryVariant(t *testing.T) {
 	}{
 		{"dom", withAttribute, []string{"2022", "sixth-field", "two-canvases", "late", "ar"}, 7},
 		{"modules", withModules, []string{"2026-04", "modules-only", "closed-shadow", "iframe", "late"}, 5},
-		{"image", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
-		{"screenshot", withPicture, []string{"renamed", "inverted", "closed-shadow"}, 1},
+		{"image", withImage, []string{"renamed", "inverted", "closed-shadow"}, 1},
+		{"screenshot", withImage, []string{"renamed", "inverted", "closed-shadow"}, 1},
 	} {
 		if !*thorough {
 			tc.variants, tc.rotations = tc.hardest, min(tc.rotations, 2)
@@ -265,8 +265,8 @@ func readAtRandom(t *testing.T, s *service) *reader {
 			}
 			if payload, ok := known[body]; ok {
 				r.reads = append(r.reads, read{payload, at})
-			} else if picture, err := harness.Picture(body); err == nil && picture != nil {
-				known[body] = scan(t, picture)
+			} else if png, err := harness.PNG(body); err == nil && png != nil {
+				known[body] = scan(t, png)
 				r.reads = append(r.reads, read{known[body], at})
 			} else if err != nil {
 				t.Error(err)

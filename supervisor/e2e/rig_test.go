@@ -211,24 +211,24 @@ func (s *service) exitCode() int {
 	}
 }
 
-// qr returns the picture of /qr, and false for NO_QR.
+// qr returns the image of /qr, and false for NO_QR.
 func (s *service) qr() ([]byte, bool) {
 	s.t.Helper()
-	png, err := harness.Picture(s.get("/qr").Body)
+	png, err := harness.PNG(s.get("/qr").Body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return png, png != nil
 }
 
-// awaitQR waits until /qr serves a picture, and returns its payload.
+// awaitQR waits until /qr serves an image, and returns its payload.
 func (s *service) awaitQR() string {
 	s.t.Helper()
 	_, png := s.nextQR("")
 	return decode(s.t, png)
 }
 
-// awaitNewQR waits until /qr serves another picture than at the last call, and
+// awaitNewQR waits until /qr serves another image than at the last call, and
 // returns its payload.
 func (s *service) awaitNewQR() string {
 	s.t.Helper()
@@ -264,11 +264,11 @@ func decode(t *testing.T, png []byte) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// scan decodes a picture within this process.
-func scan(t *testing.T, picture []byte) string {
-	payload, err := harness.Decode(picture)
+// scan decodes an image within this process.
+func scan(t *testing.T, png []byte) string {
+	payload, err := harness.Decode(png)
 	if err != nil {
-		t.Errorf("a picture that can't be scanned: %v", err)
+		t.Errorf("an image that can't be scanned: %v", err)
 	}
 	return payload
 }

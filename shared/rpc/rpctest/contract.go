@@ -55,7 +55,7 @@ func startedByHand(t *testing.T, w Worker) {
 
 func otherVersion(t *testing.T, w Worker) {
 	config := clientConfig(t, w.Command(t))
-	config.HandshakeConfig.ProtocolVersion++
+	config.ProtocolVersion++
 	client := plugin.NewClient(config)
 	defer client.Kill()
 	if _, err := client.Client(); err == nil || !strings.Contains(err.Error(), "ncompatible API version") {

@@ -40,7 +40,7 @@ func TestCrossSiteLinkOpensOnlyThePage(t *testing.T) {
 	for name, got := range map[string]int{
 		"in a frame":       follow("GET", "/", "navigate", "iframe"),
 		"by a script":      follow("GET", "/", "cors", "empty"),
-		"as a picture":     follow("GET", "/qr.png", "no-cors", "image"),
+		"as an image":      follow("GET", "/qr.png", "no-cors", "image"),
 		"the QR, by link":  follow("GET", "/qr", "navigate", "document"),
 		"a form's command": follow("POST", "/session/restart", "navigate", "document"),
 	} {

@@ -321,6 +321,6 @@ func (m *Manager) backUp(ctx context.Context, end worker.Closing) {
 	if backup.Verified() {
 		m.record.BackupVerifiedAt = backup.VerifiedAt
 	}
-	m.log.Info(logid.BackupCreated, logging.KeyPath, backup.Name, logging.Millis("took_ms", took), "verified", backup.Verified())
+	m.log.Info(logid.BackupCreated, slog.String(logging.KeyPath, backup.Name), logging.Millis("took_ms", took), slog.Bool("verified", backup.Verified()))
 	m.journal.save(m.record)
 }

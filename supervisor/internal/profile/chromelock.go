@@ -61,7 +61,7 @@ const (
 	StaleOtherHost LockState = "stale_other_host"
 )
 
-var errChanged = errors.New("the lock changed while it was judged")
+var errChanged = errors.New("the lock changed while it was checked")
 
 // Clean removes the lock if it is proven stale. It never touches SingletonSocket and
 // SingletonCookie: the next Chrome rewrites them, and without them a live Chrome can't
@@ -99,7 +99,7 @@ func (l ChromeLock) Clean() (LockState, error) {
 		return "", err
 	}
 	e.hidden = hidden
-	state, err := judge(e)
+	state, err := classify(e)
 	if err == nil {
 		err = removeUnchanged(l.path(), target)
 	}
@@ -169,7 +169,7 @@ func parseLock(target string) (lockName, bool) {
 // String returns the lock's target.
 func (n lockName) String() string { return fmt.Sprintf("%s-%d", n.host, n.pid) }
 
-// evidence is what the lock is judged by once nobody holds the lease or answers at
+// evidence is what the lock is classified by once nobody holds the lease or answers at
 // the socket.
 type evidence struct {
 	lock lockName
@@ -202,9 +202,9 @@ func (l ChromeLock) gather(name lockName) (evidence, error) {
 	return e, nil
 }
 
-// judge decides whether the lock is stale. A lock that is not proven stale is an
+// classify decides whether the lock is stale. A lock that is not proven stale is an
 // error that carries reason.ProfileInUse.
-func judge(e evidence) (LockState, error) {
+func classify(e evidence) (LockState, error) {
 	sameHost, suspect := e.lock.host == e.host, e.holder.canHaveMade(e.made)
 	switch {
 	case e.holder.holds:
@@ -356,17 +356,17 @@ func profileOf(proc procfs.Proc, profile string) (holds, elsewhere bool) {
 	return false, false
 }
 
-// removeUnchanged removes the lock if it is still the one that was judged. It is
+// removeUnchanged removes the lock if it is still the one that was checked. It is
 // renamed first: a check followed by a removal could hit a lock that another Chrome
 // makes in between.
-func removeUnchanged(lock, judged string) error {
+func removeUnchanged(lock, checked string) error {
 	aside := lock + ".stale." + suffix()
 	if err := renameNew(lock, aside); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return unwritable("cannot move stale lock", err)
 	}
-	if found, err := os.Readlink(aside); err == nil && found == judged {
+	if found, err := os.Readlink(aside); err == nil && found == checked {
 		if err := os.Remove(aside); err != nil {
 			return unwritable("cannot remove stale lock", err)
 		}

@@ -599,9 +599,9 @@ func TestJudge(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := judge(lockOf(tt.change))
+			got, err := classify(lockOf(tt.change))
 			if got != tt.want || (err != nil) != (tt.want == inUse) {
-				t.Fatalf("judge() = %q, %v; want %q", got, err, tt.want)
+				t.Fatalf("classify() = %q, %v; want %q", got, err, tt.want)
 			}
 			if err == nil {
 				return

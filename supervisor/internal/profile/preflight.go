@@ -82,10 +82,10 @@ func checkSpace(path string, bytes, inodes uint64) error {
 	if err := unix.Statfs(path, &st); err != nil {
 		return unwritable("cannot check file system of "+path, err)
 	}
-	return judgeSpace(path, &st, bytes, inodes)
+	return checkFree(path, &st, bytes, inodes)
 }
 
-func judgeSpace(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
+func checkFree(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
 	if st.Flags&unix.ST_RDONLY != 0 {
 		return unwritable("cannot use "+path, unix.EROFS)
 	}

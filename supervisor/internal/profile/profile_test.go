@@ -283,7 +283,7 @@ func TestJudgeSpace(t *testing.T) {
 	for name, tt := range tests {
 		st := full
 		tt.change(&st)
-		if got := reason.Of(judgeSpace("/x", &st, MinFreeBytes, minFreeInodes), ""); got != tt.want {
+		if got := reason.Of(checkFree("/x", &st, MinFreeBytes, minFreeInodes), ""); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}

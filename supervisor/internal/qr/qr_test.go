@@ -129,7 +129,7 @@ func TestBase64IsThePNG(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, code.PNG) {
-		t.Fatal("base64 holds another picture")
+		t.Fatal("base64 holds another image")
 	}
 }
 
@@ -165,7 +165,7 @@ func TestTextDecodesToItsPayload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(picture(code.Text))
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(terminalImage(code.Text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,8 +174,8 @@ func TestTextDecodesToItsPayload(t *testing.T) {
 	}
 }
 
-// picture draws what a terminal shows for text.
-func picture(text string) image.Image {
+// terminalImage draws what a terminal shows for text.
+func terminalImage(text string) image.Image {
 	text = strings.NewReplacer(blackOnWhite, "", resetColours, "").Replace(text)
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	const scale = 4

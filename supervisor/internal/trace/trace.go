@@ -158,7 +158,7 @@ func (r *Recorder) finishLocked(reached string, now time.Time) {
 		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
 		return
 	}
-	r.log.Info(logid.TraceWritten, logging.KeyPath, r.file, logging.Millis("start_ms", now.Sub(r.begun)))
+	r.log.Info(logid.TraceWritten, slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
 }
 
 func (r *Recorder) save() error {

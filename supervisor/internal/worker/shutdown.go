@@ -49,7 +49,7 @@ type shutdown struct {
 // run returns an error if something could not be killed before ctx ended.
 func (s *shutdown) run(ctx context.Context) error {
 	// A helper that somebody has stopped delays the exit of Chrome, which waits for
-	// it. Chrome itself and the worker have been judged as they are.
+	// it. Chrome itself and the worker have been handled before.
 	if err := s.tree.Continue(s.known.chromePID, s.process.PID()); err != nil {
 		s.log.Debug(logid.ProcessResumeFailed, logging.KeyError, err)
 	}

@@ -103,7 +103,7 @@ func (c check) try(ctx context.Context) (found stored, err error) {
 	if found, err = look(ctx, b.Rod(), c.req.URL, k.Storage.Registered); err != nil {
 		return found, err
 	}
-	return found, found.judge()
+	return found, found.check()
 }
 
 // start starts Chrome on profile. When it does not start there, but on an empty

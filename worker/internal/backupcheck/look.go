@@ -30,12 +30,12 @@ type stored struct {
 	Broken    map[string]string `json:"broken"`
 }
 
-// judge returns a *rejection unless it is a login: all its keys, and at least one
+// check returns a *rejection unless it is a login: all its keys, and at least one
 // database, all of which open. Chrome discards a database that it finds torn, with all
 // others of the page, and what decrypts a login is in one. Which databases there must
 // be is left open, since that changes with the page. A log that was cut short opens as
 // what it was before (LevelDB's log_reader.cc): only the backup's checksums show that.
-func (s stored) judge() error {
+func (s stored) check() error {
 	switch {
 	case len(s.Broken) > 0:
 		name := slices.Sorted(maps.Keys(s.Broken))[0]

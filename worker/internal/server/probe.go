@@ -100,14 +100,14 @@ func (p probe) once(ctx context.Context) (missed bool, fatal error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.deadline)
 	defer cancel()
-	missed, fatal = p.judge(p.ask(ctx), time.Since(begun))
+	missed, fatal = p.evaluate(p.ask(ctx), time.Since(begun))
 	return missed && (p.ready == nil || p.ready()), fatal
 }
 
-// judge returns what an answer proves. A probe that took far longer than its deadline
+// evaluate returns what an answer proves. A probe that took far longer than its deadline
 // allows proves that this process, or the machine, was stopped, and nothing about
 // Chrome: it counts as answered.
-func (p probe) judge(err error, took time.Duration) (missed bool, fatal error) {
+func (p probe) evaluate(err error, took time.Duration) (missed bool, fatal error) {
 	switch {
 	case errors.Is(err, browser.ErrGone):
 		return false, err

@@ -36,7 +36,7 @@ func TestProbeJudge(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			missed, fatal := p.judge(tt.err, tt.took)
+			missed, fatal := p.evaluate(tt.err, tt.took)
 			if missed != tt.missed || (fatal != nil) != tt.fatal {
 				t.Errorf("missed %v, fatal %v", missed, fatal)
 			}

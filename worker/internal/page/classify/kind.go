@@ -230,7 +230,7 @@ func (k kind) trait(t Timings) trait {
 // unlinked reports whether the page asks for a phone, with or without a code.
 func (k kind) unlinked() bool { return k >= kindCode && k <= kindStorage }
 
-// evidence is what the rules judge by: an observation, and what is remembered.
+// evidence is what the rules apply to: an observation, and what is remembered.
 type evidence struct {
 	Observation
 	registered bool
