@@ -15,11 +15,15 @@ import (
 // step is one name of a Path, perhaps called.
 var step = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$]*(\(\))?$`)
 
-var facts = []Fact{
-	FactVersion, FactSocketState, FactSocketStream, FactMode, FactHasSynced, FactNetworkOnline, FactRef, FactRefTTL,
-	FactNoiseKey, FactIdentityKey, FactADVSecret, FactPlatform, FactPrefixed, FactProgress,
-	FactLinkMethod,
-}
+// Names that the maps of a file must have, and no others.
+var (
+	facts = []string{
+		"version", "socket_state", "socket_stream", "mode", "has_synced", "network_online", "ref", "ref_ttl",
+		"noise_key", "identity_key", "adv_secret", "platform", "prefixed", "progress", "link_method",
+	}
+	buttons  = []string{"reload", "offline", "with_phone", "next", "with_qr", "use_here", "menu", "log_out"}
+	refusals = []string{"phone", "too_many", "unavailable"}
+)
 
 var sockets = []Socket{
 	SocketOpening, SocketPairing, SocketUnpaired, SocketIdle, SocketConnected, SocketConflict, SocketProxyBlocked,
@@ -73,6 +77,22 @@ func among[T ~string](c *checker, path string, value T, known []T) {
 	}
 }
 
+// keys returns the sorted keys of a map, which must be the known ones.
+func keys[T any](c *checker, path string, m map[string]T, known []string) []string {
+	for _, name := range known {
+		if _, ok := m[name]; !ok {
+			c.fail(path, "%q is missing", name)
+		}
+	}
+	found := slices.Sorted(maps.Keys(m))
+	for _, name := range found {
+		if !slices.Contains(known, name) {
+			c.fail(path+"."+name, "is not known to the worker")
+		}
+	}
+	return found
+}
+
 // names refuses what is not names separated by dots.
 func (c *checker) names(path, names string) {
 	for s := range strings.SplitSeq(names, ".") {
@@ -111,20 +131,11 @@ func (c *checker) checkForm(k *Set) {
 
 // checkModules checks what is read from the page's modules.
 func (c *checker) checkModules(k *Set) {
-	for _, name := range facts {
-		if _, ok := k.Facts[name]; !ok {
-			c.fail("facts", "%q is missing", name)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(k.Facts)) {
-		path := "facts." + string(name)
-		if !slices.Contains(facts, name) {
-			c.fail(path, "is not a fact that the worker knows")
-		}
+	for _, name := range keys(c, "facts", k.Facts, facts) {
 		for i, from := range k.Facts[name].From {
 			for s := range strings.SplitSeq(from.Path, ".") {
 				if !step.MatchString(s) {
-					c.fail(fmt.Sprintf("%s.from.%d.path", path, i), "%q is not a name, nor a name with ()", s)
+					c.fail(fmt.Sprintf("facts.%s.from.%d.path", name, i), "%q is not a name, nor a name with ()", s)
 				}
 			}
 		}
@@ -170,18 +181,16 @@ func (c *checker) checkTexts(k *Set) {
 	// shortest is the least length of a fragment that is looked for in any text.
 	// What is looked for among buttons only may be as short as theirs are.
 	const shortest = 5
-	b, r := k.Buttons, k.Pairing.Refusals
-	c.texts("buttons.reload", b.Reload.Texts, shortest)
-	c.texts("buttons.offline", b.Offline.Texts, shortest)
-	c.texts("buttons.with_phone", b.WithPhone.Texts, shortest)
-	c.texts("buttons.with_qr", b.WithQR.Texts, shortest)
-	c.texts("buttons.use_here", b.UseHere.Texts, shortest)
-	c.texts("buttons.next", b.Next.Texts, 1)
-	c.texts("buttons.menu", b.Menu.Texts, 1)
-	c.texts("buttons.log_out", b.LogOut.Texts, 1)
-	c.texts("pairing.refusals.phone", r.Phone.Texts, shortest)
-	c.texts("pairing.refusals.too_many", r.TooMany.Texts, shortest)
-	c.texts("pairing.refusals.unavailable", r.Unavailable.Texts, shortest)
+	for _, name := range keys(c, "buttons", k.Buttons, buttons) {
+		least := shortest
+		if slices.Contains([]string{"next", "menu", "log_out"}, name) {
+			least = 1
+		}
+		c.texts("buttons."+name, k.Buttons[name].Texts, least)
+	}
+	for _, name := range keys(c, "pairing.refusals", k.Pairing.Refusals, refusals) {
+		c.texts("pairing.refusals."+name, k.Pairing.Refusals[name].Texts, shortest)
+	}
 	for i, s := range k.Screens {
 		c.texts(fmt.Sprintf("screens.%d", i), s.Texts, shortest)
 	}

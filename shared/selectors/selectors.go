@@ -23,21 +23,24 @@ var embedded []byte
 // Set is one such file. It is immutable after Parse, and safe for
 // concurrent use.
 type Set struct {
-	Format    int             `json:"format"`
-	About     string          `json:"about"`
-	Readers   Readers         `json:"readers"`
-	QRPayload QRPayload       `json:"qr_payload"`
-	URLs      URLs            `json:"urls"`
-	Storage   Storage         `json:"storage"`
-	Loader    Loader          `json:"loader"`
-	Facts     map[Fact]Source `json:"facts"`
-	Events    []Event         `json:"events"`
-	Words     Words           `json:"words"`
-	Pairing   Pairing         `json:"pairing"`
-	LogOut    LogOut          `json:"log_out"`
-	DOM       DOM             `json:"dom"`
-	Buttons   Buttons         `json:"buttons"`
-	Screens   []Screen        `json:"screens"`
+	Format    int       `json:"format"`
+	About     string    `json:"about"`
+	Readers   Readers   `json:"readers"`
+	QRPayload QRPayload `json:"qr_payload"`
+	URLs      URLs      `json:"urls"`
+	Storage   Storage   `json:"storage"`
+	Loader    Loader    `json:"loader"`
+	// Facts are what is read from the page's modules. A file must say where each comes
+	// from, even if that is an empty list.
+	Facts   map[string]Source `json:"facts"`
+	Events  []Event           `json:"events"`
+	Words   Words             `json:"words"`
+	Pairing Pairing           `json:"pairing"`
+	LogOut  LogOut            `json:"log_out"`
+	DOM     DOM               `json:"dom"`
+	// Buttons are those that are pressed, and "offline", which never is.
+	Buttons map[string]Button `json:"buttons"`
+	Screens []Screen          `json:"screens"`
 }
 
 // Readers lists who may find the QR payload.
@@ -104,29 +107,6 @@ type Loader struct {
 	RegistryModule string `json:"registry_module"`
 	Registry       string `json:"registry"`
 }
-
-// Fact names something that is read from the page's modules.
-type Fact string
-
-// The facts that the observer asks for. A file must say where each comes from,
-// even if that is an empty list.
-const (
-	FactVersion       Fact = "version"
-	FactSocketState   Fact = "socket_state"
-	FactSocketStream  Fact = "socket_stream"
-	FactMode          Fact = "mode"
-	FactHasSynced     Fact = "has_synced"
-	FactNetworkOnline Fact = "network_online"
-	FactRef           Fact = "ref"
-	FactRefTTL        Fact = "ref_ttl"
-	FactNoiseKey      Fact = "noise_key"
-	FactIdentityKey   Fact = "identity_key"
-	FactADVSecret     Fact = "adv_secret"
-	FactPlatform      Fact = "platform"
-	FactPrefixed      Fact = "prefixed"
-	FactProgress      Fact = "progress"
-	FactLinkMethod    Fact = "link_method"
-)
 
 // Source lists where a fact comes from; the first that answers wins.
 type Source struct {
@@ -209,17 +189,10 @@ type Pairing struct {
 	Refusal       string `json:"refusal"`
 	// Refusals are recognised by fragments, in lower case, of an error's name and
 	// message, or of the page's text.
-	Refusals Refusals `json:"refusals"`
+	Refusals map[string]Refusal `json:"refusals"`
 }
 
-// Refusals are the reasons for which the page gives no code.
-type Refusals struct {
-	Phone       Refusal `json:"phone"`
-	TooMany     Refusal `json:"too_many"`
-	Unavailable Refusal `json:"unavailable"`
-}
-
-// Refusal is one of them.
+// Refusal is a reason for which the page gives no code.
 type Refusal struct {
 	Errors []string `json:"errors"`
 	Texts  Texts    `json:"texts"`
@@ -243,18 +216,6 @@ type DOM struct {
 	Progress        string `json:"progress"`
 	Dialog          string `json:"dialog"`
 	AutoLogoutFrame string `json:"auto_logout_frame"`
-}
-
-// Buttons are those that are pressed, and one that never is.
-type Buttons struct {
-	Reload    Button `json:"reload"`
-	Offline   Button `json:"offline"`
-	WithPhone Button `json:"with_phone"`
-	Next      Button `json:"next"`
-	WithQR    Button `json:"with_qr"`
-	UseHere   Button `json:"use_here"`
-	Menu      Button `json:"menu"`
-	LogOut    Button `json:"log_out"`
 }
 
 // Texts are fragments in lower case by language ("en", "pt").

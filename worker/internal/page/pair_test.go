@@ -160,7 +160,7 @@ func TestQRReturnsWhenPairingCodeExpires(t *testing.T) {
 func TestQRReturnsByReloadWithoutAButton(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) {
-		k.Pairing.CodeSeconds, k.Buttons.WithQR.Texts = 2, selectors.Texts{}
+		k.Pairing.CodeSeconds, k.Buttons["with_qr"] = 2, selectors.Button{}
 	}))
 	_, mark := r.awaitCode(0)
 	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
@@ -209,7 +209,7 @@ func TestPairWaitsForTheConnection(t *testing.T) {
 			r := open(t, simulator.Options{Speed: 5}, withSelectors(t, func(k *selectors.Set) {
 				k.Pairing.Calls = nil
 				if blind {
-					k.Facts[selectors.FactSocketState] = selectors.Source{From: []selectors.Path{}}
+					k.Facts["socket_state"] = selectors.Source{From: []selectors.Path{}}
 				}
 			}), func(o *Options) { o.Timings.Command.Answer = 9 * time.Second })
 			r.awaitCode(0)

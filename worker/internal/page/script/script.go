@@ -45,16 +45,6 @@ type Set struct {
 // Image returns the function that copies the image it is called on.
 func Image() string { return strip(imageJS, "async function") }
 
-// hintSelectors is the part of the selectors that hint.js needs.
-type hintSelectors struct {
-	Code      string   `json:"code"`
-	Attribute string   `json:"attribute"`
-	Overlay   string   `json:"overlay"`
-	Image     string   `json:"image"`
-	Selectors []string `json:"selectors"`
-	Calm      []string `json:"calm"`
-}
-
 // New compiles a file; an empty one stands for the built-in selectors. Errors
 // match rpc.ErrSelectors.
 func New(file []byte) (*Set, error) {
@@ -62,21 +52,21 @@ func New(file []byte) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
 	}
-	h := hintSelectors{
-		Code: k.DOM.Code, Attribute: k.DOM.CodeAttribute, Overlay: k.DOM.Overlay, Image: k.DOM.Image,
-		Selectors: []string{k.DOM.Splash, k.DOM.AutoLogoutFrame}, Calm: []string{},
-	}
+	watched, calm := []string{k.DOM.Splash, k.DOM.AutoLogoutFrame}, []string{}
 	for _, s := range k.Screens {
-		h.Selectors = append(h.Selectors, s.Selectors...)
+		watched = append(watched, s.Selectors...)
 		if s.Name == selectors.ScreenMain {
-			h.Calm = append(h.Calm, s.Selectors...)
+			calm = append(calm, s.Selectors...)
 		}
 	}
 	all, err := json.Marshal(k)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode selectors: %w", err)
 	}
-	some, err := json.Marshal(h)
+	some, err := json.Marshal(map[string]any{ // what hint.js needs
+		"code": k.DOM.Code, "attribute": k.DOM.CodeAttribute, "overlay": k.DOM.Overlay, "image": k.DOM.Image,
+		"selectors": watched, "calm": calm,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode selectors: %w", err)
 	}
