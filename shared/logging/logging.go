@@ -63,13 +63,17 @@ func replace(_ []string, a slog.Attr) slog.Attr {
 // Millis returns d as an attribute; key ends in _ms.
 func Millis(key string, d time.Duration) slog.Attr { return slog.Int64(key, d.Milliseconds()) }
 
+// start is the start of a word. In JSON the letter of an escape, as of a line feed, may
+// come right before it.
+const start = `(?:\b|\\+[bfnrt])`
+
 // What must never be logged: a QR payload (with or without its URL prefix), a key, a
 // pairing code as people write it, and a phone number in international form.
 var (
 	qrPayload   = regexp.MustCompile(`(?:https?://wa\.me/settings/linked_devices#)?\d@[A-Za-z0-9+/=_-]{8,}(?:,[^\s",]*){0,6}`)
-	bareKey     = regexp.MustCompile(`\b[A-Za-z0-9+/]{43}=`)
-	pairingCode = regexp.MustCompile(`\b[A-Z0-9]{4}-[A-Z0-9]{4}\b`)
-	phoneNumber = regexp.MustCompile(`\+\d[\d ().-]{6,18}\d|\b\d{8,15}@(?:c\.us|s\.whatsapp\.net|lid)\b`)
+	bareKey     = regexp.MustCompile(start + `[A-Za-z0-9+/]{43}=`)
+	pairingCode = regexp.MustCompile(start + `[A-Z0-9]{4}-[A-Z0-9]{4}\b`)
+	phoneNumber = regexp.MustCompile(`\+\d[\d ().-]{6,18}\d|` + start + `\d{8,15}@(?:c\.us|s\.whatsapp\.net|lid)\b`)
 )
 
 // Redact replaces QR payloads, keys, pairing codes and phone numbers in s.

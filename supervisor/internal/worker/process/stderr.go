@@ -96,10 +96,10 @@ func (s *stderr) write(text string) {
 	s.log.Log(context.Background(), level, logid.WorkerStderrReceived, logging.KeyLine, cut(text))
 }
 
-// unescape encodes a JSON object again if it has escapes, which may hide a secret from
-// the redaction. Anything else stays as it is.
+// unescape encodes a JSON object again if it has escapes that may hide a secret from the
+// redaction. Anything else stays as it is.
 func unescape(text string) string {
-	if !strings.Contains(text, `\u`) {
+	if !strings.Contains(text, `\u`) && !strings.Contains(text, `\/`) {
 		return text
 	}
 	var object map[string]any

@@ -260,9 +260,10 @@ var secrets = []string{
 func (w *worker) leak(say func(rpc.EventBody) error) error {
 	var all []string
 	for _, secret := range secrets {
-		escaped := strings.ReplaceAll(strings.ReplaceAll(secret, "@", `\u0040`), "-", `\u002d`)
+		escaped := strings.NewReplacer("@", `\u0040`, "-", `\u002d`, "/", `\/`).Replace(secret)
 		for _, form := range []string{
 			"%s", "x %s y", `{"level":"INFO","msg":"%s"}`, `{"level":"INFO","msg":"m","k":"%s","l":{"%s":["%s"]}}`,
+			`{"level":"INFO","msg":"a\n%s\tb","k":"\t%s\n","l":"{\"m\":\"a\\n%s\"}"}`,
 			`{"@level":"warn","@message":"%s","@module":"%s"}`, `{"msg":"%s"`,
 		} {
 			fmt.Fprintln(w.stderr, strings.ReplaceAll(form, "%s", secret))
