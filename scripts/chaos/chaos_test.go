@@ -151,7 +151,7 @@ func (s *stage) logSince(from int64) []byte {
 	return log[max(0, len(log)-32<<10):]
 }
 
-func TestRowIsJudgedByTheGoals(t *testing.T) {
+func TestRowReportsMissedGoals(t *testing.T) {
 	good := row{
 		fault: fault{expect: restarts, reasons: []string{"b", "c"}}, cold: time.Second, tally: harness.Tally{Asked: 9, Longest: slowest},
 		reasons: []string{"a", "b"}, back: 2300 * time.Millisecond, delay: time.Second,

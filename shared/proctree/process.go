@@ -31,9 +31,9 @@ type Process struct {
 	Start uint64
 }
 
-// Look returns the process with this pid. The error matches os.ErrNotExist if it
+// Find returns the process with this pid. The error matches os.ErrNotExist if it
 // does not exist.
-func Look(pid int) (Process, error) {
+func Find(pid int) (Process, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, syscall.ESRCH) { // it ended between open and read
 		err = os.ErrNotExist
@@ -72,7 +72,7 @@ func Descendants(pid int) ([]Process, error) {
 	}
 	children := map[int][]Process{}
 	for _, proc := range all {
-		if p, err := Look(proc.PID); err == nil {
+		if p, err := Find(proc.PID); err == nil {
 			children[p.PPID] = append(children[p.PPID], p)
 		}
 	}

@@ -221,7 +221,7 @@ func signalOne(p Process, sig syscall.Signal) bool {
 		return false
 	}
 	defer func() { _ = handle.Release() }()
-	now, err := Look(p.PID)
+	now, err := Find(p.PID)
 	if err != nil || now.Start != p.Start {
 		return false
 	}

@@ -68,7 +68,7 @@ func gone(t *testing.T, pids string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, err := Look(pid); !errors.Is(err, os.ErrNotExist) {
+		if p, err := Find(pid); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("process %d is still there: %+v, %v", pid, p, err)
 		}
 	}
@@ -176,7 +176,7 @@ func adopted(t *testing.T, ctx context.Context, line string) int {
 		t.Fatal(err)
 	}
 	for {
-		p, err := Look(orphan)
+		p, err := Find(orphan)
 		if err != nil || ctx.Err() != nil {
 			t.Fatalf("the orphan was not adopted: %+v, %v", p, err)
 		}
@@ -219,7 +219,7 @@ func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
 
 func TestRecycledPIDIsNotKilled(t *testing.T) {
 	cmd, _ := startShell(t, `echo on; exec sleep 600`)
-	p, err := Look(cmd.Process.Pid)
+	p, err := Find(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestContinueResumesAllButTheNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pid, stopped := range map[int]bool{but: true, woken: false} {
-		p, err := Look(pid)
+		p, err := Find(pid)
 		if err != nil || (p.State == Stopped) != stopped {
 			t.Errorf("process %d: state %c, %v; stopped should be %v", pid, p.State, err, stopped)
 		}

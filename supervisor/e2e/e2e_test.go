@@ -196,7 +196,7 @@ func TestLogHoldsNoLoginString(t *testing.T) {
 	for _, login := range seen {
 		for field := range strings.SplitSeq(strings.TrimPrefix(login, "https://wa.me/settings/linked_devices#"), ",") {
 			if len(field) > 8 && strings.Contains(log, field) {
-				t.Error("a part of a login string is in the log")
+				t.Error("a part of a QR payload is in the log")
 			}
 		}
 	}

@@ -111,7 +111,7 @@ func (p *phone) turnInto(t *testing.T, variant string) {
 
 // span is a time during which a code was on the screen.
 type span struct {
-	login       string
+	payload       string
 	from, until time.Time // until is zero while it lasts
 }
 
@@ -150,14 +150,14 @@ func (w *screenLog) note(c simulator.Screen) {
 		shown = []string{c.Payload, c.Offered}
 	}
 	for i := range w.spans {
-		if w.spans[i].until.IsZero() && !slices.Contains(shown, w.spans[i].login) {
+		if w.spans[i].until.IsZero() && !slices.Contains(shown, w.spans[i].payload) {
 			w.spans[i].until = now
 		}
 	}
-	for _, login := range shown {
-		open := func(s span) bool { return s.login == login && s.until.IsZero() }
-		if login != "" && !slices.ContainsFunc(w.spans, open) {
-			w.spans = append(w.spans, span{login: login, from: now})
+	for _, payload := range shown {
+		open := func(s span) bool { return s.payload == payload && s.until.IsZero() }
+		if payload != "" && !slices.ContainsFunc(w.spans, open) {
+			w.spans = append(w.spans, span{payload: payload, from: now})
 		}
 	}
 	close(w.changed)
@@ -166,12 +166,12 @@ func (w *screenLog) note(c simulator.Screen) {
 
 // mustShow waits until the page has said that it shows the code: its report and
 // the product's take different ways.
-func (w *screenLog) mustShow(t *testing.T, variant, login string) {
+func (w *screenLog) mustShow(t *testing.T, variant, payload string) {
 	t.Helper()
 	ctx := within(t)
 	for {
 		w.mu.Lock()
-		seen := slices.ContainsFunc(w.spans, func(s span) bool { return s.login == login })
+		seen := slices.ContainsFunc(w.spans, func(s span) bool { return s.payload == payload })
 		changed := w.changed
 		w.mu.Unlock()
 		if seen {
@@ -196,7 +196,7 @@ func (w *screenLog) mustHaveShown(t *testing.T, variant string, reads []read) {
 	t.Helper()
 	var newest time.Time
 	for _, r := range reads {
-		from := w.from(r.login)
+		from := w.from(r.payload)
 		switch late := w.lateness(r); {
 		case late > longestLag:
 			t.Errorf("%s: served a code %v after it had left the screen", variant, late)
@@ -210,10 +210,10 @@ func (w *screenLog) mustHaveShown(t *testing.T, variant string, reads []read) {
 }
 
 // from is when a code appeared on the screen.
-func (w *screenLog) from(login string) time.Time {
+func (w *screenLog) from(payload string) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.IndexFunc(w.spans, func(s span) bool { return s.login == login })
+	i := slices.IndexFunc(w.spans, func(s span) bool { return s.payload == payload })
 	if i < 0 {
 		return time.Time{}
 	}
@@ -227,7 +227,7 @@ func (w *screenLog) lateness(r read) time.Duration {
 	late := time.Duration(math.MaxInt64) // it never was there
 	for _, s := range w.spans {
 		switch {
-		case s.login != r.login:
+		case s.payload != r.payload:
 		case s.until.IsZero():
 			return 0
 		default:
@@ -239,7 +239,7 @@ func (w *screenLog) lateness(r read) time.Duration {
 
 // read is one answer of /qr that held a code.
 type read struct {
-	login string
+	payload string
 	at    time.Time // when it was asked for
 }
 

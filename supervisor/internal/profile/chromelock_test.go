@@ -556,7 +556,7 @@ func younger(e *evidence) {
 	e.holder = process{name: "x", started: made.Add(time.Minute)}
 }
 
-func TestJudge(t *testing.T) {
+func TestClassifyLock(t *testing.T) {
 	const inUse = LockState("")
 	tests := map[string]struct {
 		change  func(*evidence)

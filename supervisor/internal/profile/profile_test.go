@@ -267,7 +267,7 @@ func TestPreflightNoticesAnotherSupervisorInTheNewFolder(t *testing.T) {
 	}
 }
 
-func TestJudgeSpace(t *testing.T) {
+func TestCheckFree(t *testing.T) {
 	full := unix.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1 << 20, Ffree: 1 << 19}
 	tests := map[string]struct {
 		change func(*unix.Statfs_t)

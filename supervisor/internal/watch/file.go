@@ -84,9 +84,9 @@ func (f *File[T]) Value() T { return f.state.Load().Value }
 // Load reads the files. After an error what was in use stays so.
 func (f *File[T]) Load() error {
 	if f.optional {
-		f.seen = LookOptional(f.paths...)
+		f.seen = NewOptionalSet(f.paths...)
 	} else {
-		f.seen = Look(f.paths...)
+		f.seen = NewSet(f.paths...)
 	}
 	value, err := f.read()
 	if err != nil {

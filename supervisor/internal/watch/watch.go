@@ -17,12 +17,12 @@ import (
 
 // Times of a watch.
 const (
-	// settle is how long nothing more must happen before the files are looked at:
+	// settle is how long nothing more must happen before the files are checked:
 	// a certificate and its key are two writes.
 	settle = 200 * time.Millisecond
-	// look is how often they are looked at anyhow. inotify may be used up, may lose
+	// recheck is how often they are checked in any case. inotify may be used up, may lose
 	// events, and does not notice changes of network file systems.
-	look = time.Minute
+	recheck = time.Minute
 )
 
 // Set is files as they were at one moment.
@@ -32,27 +32,27 @@ type Set struct {
 	optional bool
 }
 
-// Look notes how the files at paths are now. It is called before they are read,
+// NewSet notes how the files at paths are now. It is called before they are read,
 // so that no change between the reading and the watching is missed. While one of
 // them is missing, nothing counts as changed: it is about to come back.
-func Look(paths ...string) Set { return Set{paths: paths, last: statuses(paths)} }
+func NewSet(paths ...string) Set { return Set{paths: paths, last: statuses(paths)} }
 
-// LookOptional is Look for files and folders that need not exist. That one has come
+// NewOptionalSet is NewSet for files and folders that need not exist. That one has come
 // or gone, or got another owner or mode, is a change, too.
-func LookOptional(paths ...string) Set {
-	s := Look(paths...)
+func NewOptionalSet(paths ...string) Set {
+	s := NewSet(paths...)
 	s.optional = true
 	return s
 }
 
 // Watch calls changed, from its own goroutine, each time that one of the files has
-// changed since Look, until ctx ends. It watches folders, as the watch on a file is
+// changed since NewSet, until ctx ends. It watches folders, as the watch on a file is
 // lost when the file is replaced.
 func (s Set) Watch(ctx context.Context, changed func()) {
 	var events <-chan fsnotify.Event
 	var lost <-chan error
 	follow := func() {}
-	if notifier, err := fsnotify.NewWatcher(); err == nil { // otherwise the slow look must do
+	if notifier, err := fsnotify.NewWatcher(); err == nil { // otherwise the periodic check must do
 		defer func() { _ = notifier.Close() }()
 		events, lost = notifier.Events, notifier.Errors
 		follow = func() { addFolders(notifier, s.paths) }
@@ -70,7 +70,7 @@ func (s Set) Watch(ctx context.Context, changed func()) {
 			_ = err
 			timer.Reset(settle)
 		case <-timer.C:
-			timer.Reset(look)
+			timer.Reset(recheck)
 			follow() // folders may have come, and links may lead elsewhere
 			if now := statuses(s.paths); s.differ(now) {
 				s.last = now
@@ -90,7 +90,7 @@ func addFolders(notifier *fsnotify.Watcher, paths []string) {
 				break
 			}
 		}
-		_ = notifier.Add(folder) // the slow look does without
+		_ = notifier.Add(folder) // the periodic check does without
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			_ = notifier.Add(filepath.Dir(target))
 		}

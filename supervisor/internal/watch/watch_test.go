@@ -20,7 +20,7 @@ func watching(t *testing.T, paths ...string) <-chan struct{} {
 	calls, done := make(chan struct{}, 100), make(chan struct{})
 	go func() {
 		defer close(done)
-		Look(paths...).Watch(ctx, func() { calls <- struct{}{} })
+		NewSet(paths...).Watch(ctx, func() { calls <- struct{}{} })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -162,7 +162,7 @@ func TestOptionalFileIsSeenToComeAndGo(t *testing.T) {
 	path := filepath.Join(dir, "folder/below/file")
 	calls, done := make(chan struct{}, 100), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	set := LookOptional(path)
+	set := NewOptionalSet(path)
 	go func() {
 		defer close(done)
 		set.Watch(ctx, func() { calls <- struct{}{} })

@@ -69,7 +69,7 @@ func (g *guard) checkLock(k known, now time.Time) *cause {
 		g.locked, g.home = true, g.profile.Home()
 		return nil
 	}
-	if _, lookErr := proctree.Look(k.chromePID); errors.Is(lookErr, os.ErrNotExist) {
+	if _, lookErr := proctree.Find(k.chromePID); errors.Is(lookErr, os.ErrNotExist) {
 		return nil // The worker is about to report why it died.
 	}
 	if now.Sub(k.browserAt) < g.patience {

@@ -128,7 +128,7 @@ func (m *Manager) Run(ctx context.Context, hooks Hooks) error {
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	defer stop()
-	watches.Go(func() { signal(watching, watch.Look(m.o.Worker), m.replaced) })
+	watches.Go(func() { signal(watching, watch.NewSet(m.o.Worker), m.replaced) })
 	for number := uint64(1); ; number++ {
 		plan, err := m.prepare(ctx)
 		if err != nil {

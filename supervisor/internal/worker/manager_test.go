@@ -362,7 +362,7 @@ func kill(t *testing.T, pid int, sig syscall.Signal) {
 // gone accepts a zombie: a process that was adopted is reaped by and by.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	if p, err := proctree.Look(pid); !errors.Is(err, os.ErrNotExist) && p.State != proctree.Zombie {
+	if p, err := proctree.Find(pid); !errors.Is(err, os.ErrNotExist) && p.State != proctree.Zombie {
 		t.Errorf("process %d is still there: %+v, %v", pid, p, err)
 	}
 }

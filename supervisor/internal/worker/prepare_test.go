@@ -157,7 +157,7 @@ func TestStaleLockIsRemovedBeforeTheStart(t *testing.T) {
 	r.start()
 	awaitEvent[rpc.BrowserStarted](r)
 	lines := r.log.lines(t, "lock_checked")
-	if len(lines) != 1 || lines[0]["verdict"] != string(profile.StaleOtherHost) {
+	if len(lines) != 1 || lines[0]["state"] != string(profile.StaleOtherHost) {
 		t.Errorf("lock_checked: %v", lines)
 	}
 }

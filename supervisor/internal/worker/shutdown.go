@@ -136,7 +136,7 @@ func (s *shutdown) drained() bool {
 // stateOf is the state of a process as /proc shows it, proctree.Zombie when it is
 // gone.
 func stateOf(pid int) byte {
-	p, err := proctree.Look(pid)
+	p, err := proctree.Find(pid)
 	if errors.Is(err, os.ErrNotExist) {
 		return proctree.Zombie
 	}

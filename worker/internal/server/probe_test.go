@@ -18,7 +18,7 @@ import (
 	"session-manager/worker/internal/page"
 )
 
-func TestProbeJudge(t *testing.T) {
+func TestProbeEvaluatesAnswers(t *testing.T) {
 	p := probe{period: 5 * time.Second, deadline: 3 * time.Second}
 	tests := []struct {
 		name   string

@@ -76,7 +76,7 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 		return Plan{}, err
 	}
 	if state != profile.NoLock {
-		c.Log.Info(logid.LockChecked, "verdict", string(state))
+		c.Log.Info(logid.LockChecked, "state", string(state))
 	}
 	// No Chrome that we started is running, so nobody uses what a predecessor has left.
 	if err := c.RuntimeDir.Wipe(); err != nil {
@@ -155,5 +155,5 @@ func (c *Checker) awaitLease(ctx context.Context, file string) error {
 func (c *Checker) Hindrances(tokens string) watch.Set {
 	dir := filepath.Join(tokens, "admin")
 	paths := []string{tokens, dir, filepath.Join(dir, "SingletonLock"), c.Worker}
-	return watch.LookOptional(append(paths, chrome.Candidates(c.Chrome)...)...)
+	return watch.NewOptionalSet(append(paths, chrome.Candidates(c.Chrome)...)...)
 }
