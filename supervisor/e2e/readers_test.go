@@ -111,7 +111,7 @@ func (p *phone) turnInto(t *testing.T, variant string) {
 
 // span is a time during which a code was on the screen.
 type span struct {
-	payload       string
+	payload     string
 	from, until time.Time // until is zero while it lasts
 }
 
@@ -240,7 +240,7 @@ func (w *screenLog) lateness(r read) time.Duration {
 // read is one answer of /qr that held a code.
 type read struct {
 	payload string
-	at    time.Time // when it was asked for
+	at      time.Time // when it was asked for
 }
 
 // reader asks for /qr at random moments.
