@@ -8,14 +8,9 @@ import (
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/profile"
-)
-
-// What the command doctor may have found.
-var (
-	errNoChrome = errors.New("no Chrome could be started")
-	errFindings = errors.New("the service can't work on this machine as it is")
 )
 
 // Exit codes, as in sysexits.h where it has one. The service does not exit because of a
@@ -43,8 +38,8 @@ func exitCode(err error) int {
 	}{
 		{nil, exitClean},
 		{config.ErrDone, exitClean},
-		{errNoChrome, exitNoChrome},
-		{errFindings, exitFindings},
+		{doctor.ErrNoChrome, exitNoChrome},
+		{doctor.ErrFindings, exitFindings},
 		{config.ErrUsage, exitUsage},
 		{config.ErrInsecure, exitInsecure},
 		{config.ErrSetting, exitBadConfig},

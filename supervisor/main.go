@@ -16,6 +16,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/systemd"
 )
 
@@ -39,7 +40,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		switch cfg.Command {
 		case config.CommandDoctor:
-			err = checkUp(ctx, cfg, stdout)
+			err = doctor.Run(ctx, cfg, stdout)
 		case config.CommandCompletion:
 			err = config.WriteCompletion(stdout)
 		case config.CommandExport:

@@ -13,31 +13,10 @@ import (
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
-	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/watch"
 )
-
-// checkUp is the command doctor.
-func checkUp(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
-	network, address := cfg.Address()
-	worst, err := doctor.Run(ctx, doctor.Options{
-		Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, Worker: cfg.Worker, Tokens: cfg.Tokens, URL: cfg.URL,
-		Network: network, Address: address,
-		Files: doctor.Files{APIKeys: cfg.APIKeyFile, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey, WebhookKey: cfg.WebhookKeyFile},
-	}, stdout)
-	switch {
-	case err != nil:
-		return err
-	case worst == doctor.NoChrome:
-		return errNoChrome
-	case worst == doctor.Bad:
-		return errFindings
-	default:
-		return nil
-	}
-}
 
 // exportLogin is the command session export.
 func exportLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) error {

@@ -5,11 +5,20 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"session-manager/supervisor/internal/config"
+)
+
+// What Run may have found.
+var (
+	ErrNoChrome = errors.New("no Chrome could be started")
+	ErrFindings = errors.New("the service can't work on this machine as it is")
 )
 
 // Mark is how bad a finding is.
@@ -51,29 +60,15 @@ func (f Finding) do(format string, args ...any) Finding {
 	return f
 }
 
-// Options are the settings that are checked.
-type Options struct {
-	// Chrome as set, or empty to look for one; ChromeArgs are additional flags.
-	Chrome     string
-	ChromeArgs []string
-	// Worker and Tokens are absolute paths.
-	Worker, Tokens string
-	// URL of the page.
-	URL string
-	// Network and Address to listen on.
-	Network, Address string
-	Files            Files
-}
-
-// Files are the paths of secrets and certificates, empty where none is set.
-type Files struct{ APIKeys, TLSCert, TLSKey, WebhookKey string }
+// settings are those of the service, which are checked.
+type settings config.Config
 
 type check struct {
 	name string
 	run  func(context.Context) Finding
 }
 
-func (o Options) checks() []check {
+func (o settings) checks() []check {
 	return []check{
 		{"Chrome", o.checkChrome},
 		{"Chrome's start", o.checkStart},
@@ -92,14 +87,15 @@ func (o Options) checks() []check {
 // checkTimeout bounds each check.
 const checkTimeout = 40 * time.Second
 
-// Run makes every check and writes each finding to w at once. It returns the worst
-// mark.
-func Run(ctx context.Context, o Options, w io.Writer) (Mark, error) {
+// Run makes every check and writes each finding to w at once. Its error is for the
+// worst of them: ErrNoChrome, or ErrFindings.
+func Run(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	worst, width := Good, 0
-	for _, c := range o.checks() {
+	checks := settings(*cfg).checks()
+	for _, c := range checks {
 		width = max(width, utf8.RuneCountInString(c.name))
 	}
-	for _, c := range o.checks() {
+	for _, c := range checks {
 		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 		f := c.run(bounded)
 		cancel()
@@ -109,8 +105,15 @@ func Run(ctx context.Context, o Options, w io.Writer) (Mark, error) {
 			text += strings.Repeat(" ", width+4) + "→ " + f.Do + "\n"
 		}
 		if _, err := io.WriteString(w, text); err != nil {
-			return worst, fmt.Errorf("cannot write findings: %w", err)
+			return fmt.Errorf("cannot write findings: %w", err)
 		}
 	}
-	return worst, nil
+	switch worst {
+	case NoChrome:
+		return ErrNoChrome
+	case Bad:
+		return ErrFindings
+	default:
+		return nil
+	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/login"
 )
 
@@ -51,9 +52,9 @@ func expect(t *testing.T, f Finding, mark Mark, words ...string) {
 }
 
 func TestMissingChromeAndOtherProgramsAreReported(t *testing.T) {
-	expect(t, Options{Chrome: "/nonexistent"}.checkChrome(t.Context()), NoChrome, "/nonexistent", "apt-get install chromium")
-	expect(t, Options{Chrome: program(t, "echo no browser")}.checkChrome(t.Context()), NoChrome, "no version")
-	expect(t, Options{Chrome: program(t, "echo Chromium 156.0.1.2")}.checkChrome(t.Context()), Good, "156.0.1.2")
+	expect(t, settings{Chrome: "/nonexistent"}.checkChrome(t.Context()), NoChrome, "/nonexistent", "apt-get install chromium")
+	expect(t, settings{Chrome: program(t, "echo no browser")}.checkChrome(t.Context()), NoChrome, "no version")
+	expect(t, settings{Chrome: program(t, "echo Chromium 156.0.1.2")}.checkChrome(t.Context()), Good, "156.0.1.2")
 }
 
 func TestFailedStartOfChromeIsExplained(t *testing.T) {
@@ -66,7 +67,7 @@ func TestFailedStartOfChromeIsExplained(t *testing.T) {
 		"no page":           {`exit 0`, []string{"no page"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			expect(t, Options{Chrome: program(t, tt.script)}.checkStart(t.Context()), Bad, tt.want...)
+			expect(t, settings{Chrome: program(t, tt.script)}.checkStart(t.Context()), Bad, tt.want...)
 		})
 	}
 }
@@ -77,7 +78,7 @@ func TestHangingChromeIsKilledWithItsChildren(t *testing.T) {
 	hanging := program(t, `mkfifo `+pids+`.end; (read x < `+pids+`.end) & echo $$ $! > `+pids+`; wait`)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	expect(t, Options{Chrome: hanging}.checkStart(ctx), Bad, "did not show")
+	expect(t, settings{Chrome: hanging}.checkStart(ctx), Bad, "did not show")
 	content, err := os.ReadFile(pids)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +103,7 @@ func TestRealChromeIsStartedAndLeavesNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	t.Setenv("TMPDIR", dir)
-	f := Options{Chrome: path}.checkStart(t.Context())
+	f := settings{Chrome: path}.checkStart(t.Context())
 	want := Good
 	if os.Geteuid() == 0 {
 		want = Warning
@@ -119,17 +120,17 @@ func TestWorkerMustBeAProgram(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Worker: file + ".missing"}.checkWorker(t.Context()), Bad, "make build")
-	expect(t, Options{Worker: filepath.Dir(file)}.checkWorker(t.Context()), Bad, "not a regular file")
-	expect(t, Options{Worker: file}.checkWorker(t.Context()), Bad, "cannot execute")
-	expect(t, Options{Worker: program(t, "")}.checkWorker(t.Context()), Good)
+	expect(t, settings{Worker: file + ".missing"}.checkWorker(t.Context()), Bad, "make build")
+	expect(t, settings{Worker: filepath.Dir(file)}.checkWorker(t.Context()), Bad, "not a regular file")
+	expect(t, settings{Worker: file}.checkWorker(t.Context()), Bad, "cannot execute")
+	expect(t, settings{Worker: program(t, "")}.checkWorker(t.Context()), Good)
 }
 
 func TestFolderIsCheckedAndNotTouched(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "a", "tokens")
-	expect(t, Options{Tokens: missing}.checkFolder(t.Context()), Good, "will be created")
-	expect(t, Options{Tokens: missing}.checkDisk(t.Context()), Good, "MiB")
+	expect(t, settings{Tokens: missing}.checkFolder(t.Context()), Good, "will be created")
+	expect(t, settings{Tokens: missing}.checkDisk(t.Context()), Good, "MiB")
 	if _, err := os.Stat(filepath.Dir(missing)); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a folder was created")
 	}
@@ -137,11 +138,11 @@ func TestFolderIsCheckedAndNotTouched(t *testing.T) {
 	if err := os.Mkdir(tokens, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: tokens}.checkFolder(t.Context()), Warning, "755", "chmod 700")
+	expect(t, settings{Tokens: tokens}.checkFolder(t.Context()), Warning, "755", "chmod 700")
 	if err := os.Chmod(tokens, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: tokens}.checkFolder(t.Context()), Good, "free")
+	expect(t, settings{Tokens: tokens}.checkFolder(t.Context()), Good, "free")
 	lock, err := os.Create(filepath.Join(tokens, "admin.lock"))
 	if err != nil {
 		t.Fatal(err)
@@ -150,30 +151,30 @@ func TestFolderIsCheckedAndNotTouched(t *testing.T) {
 	if _, err := lock.WriteString("4711\n"); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: tokens}.checkFolder(t.Context()), Good, "free")
+	expect(t, settings{Tokens: tokens}.checkFolder(t.Context()), Good, "free")
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: tokens}.checkFolder(t.Context()), Good, "in use", "4711")
+	expect(t, settings{Tokens: tokens}.checkFolder(t.Context()), Good, "in use", "4711")
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: file}.checkFolder(t.Context()), Bad, "not a folder")
+	expect(t, settings{Tokens: file}.checkFolder(t.Context()), Bad, "not a folder")
 }
 
 func TestAddressInUse(t *testing.T) {
 	var body string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 	defer s.Close()
-	o := Options{Network: "tcp", Address: s.Listener.Addr().String()}
+	o := settings{Listen: s.Listener.Addr().String()}
 	body = "something else"
 	expect(t, o.checkAddress(t.Context()), Bad, "in use", "ss -ltnp")
 	body = `{"ok":true}`
 	expect(t, o.checkAddress(t.Context()), Good, "the service answers")
-	expect(t, Options{Network: "tcp", Address: "127.0.0.1:0"}.checkAddress(t.Context()), Good, "free")
+	expect(t, settings{Listen: "127.0.0.1:0"}.checkAddress(t.Context()), Good, "free")
 	socket := filepath.Join(t.TempDir(), "api.sock")
-	expect(t, Options{Network: "unix", Address: socket}.checkAddress(t.Context()), Good, "can be created")
+	expect(t, settings{Listen: "unix:" + socket}.checkAddress(t.Context()), Good, "can be created")
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +182,7 @@ func TestAddressInUse(t *testing.T) {
 	s2 := &httptest.Server{Listener: l, Config: &http.Server{Handler: s.Config.Handler}}
 	s2.Start()
 	defer s2.Close()
-	expect(t, Options{Network: "unix", Address: socket}.checkAddress(t.Context()), Good, "the service answers")
+	expect(t, settings{Listen: "unix:" + socket}.checkAddress(t.Context()), Good, "the service answers")
 }
 
 func TestPageAndClock(t *testing.T) {
@@ -191,7 +192,7 @@ func TestPageAndClock(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	defer s.Close()
-	o := Options{URL: s.URL}
+	o := settings{URL: s.URL}
 	expect(t, o.checkPage(t.Context()), Good, "clock is right")
 	date = time.Now().Add(-5 * time.Minute)
 	expect(t, o.checkPage(t.Context()), Warning, "clock", "timedatectl")
@@ -203,17 +204,17 @@ func TestPageAndClock(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	defer secure.Close()
-	expect(t, Options{URL: secure.URL}.checkPage(t.Context()), Bad, "intercepts TLS")
+	expect(t, settings{URL: secure.URL}.checkPage(t.Context()), Bad, "intercepts TLS")
 	s.Close()
 	expect(t, o.checkPage(t.Context()), Bad, "can't be reached")
-	expect(t, Options{URL: "http://nowhere.invalid"}.checkPage(t.Context()), Bad, "can't be reached")
+	expect(t, settings{URL: "http://nowhere.invalid"}.checkPage(t.Context()), Bad, "can't be reached")
 }
 
 func TestProxyOfChromeIsUsed(t *testing.T) {
 	var asked string
 	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = r.URL.String() }))
 	defer proxy.Close()
-	o := Options{URL: "http://page.example/", ChromeArgs: []string{"--x", "--proxy-server=" + strings.TrimPrefix(proxy.URL, "http://")}}
+	o := settings{URL: "http://page.example/", ChromeArgs: []string{"--x", "--proxy-server=" + strings.TrimPrefix(proxy.URL, "http://")}}
 	expect(t, o.checkPage(t.Context()), Good, "page.example")
 	if asked != "http://page.example/" {
 		t.Errorf("the proxy was asked for %q", asked)
@@ -225,34 +226,35 @@ func TestSecretsThatOthersCanReadAreReported(t *testing.T) {
 	if err := os.WriteFile(keys, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Files: Files{APIKeys: keys}}.checkFiles(t.Context()), Bad, "16")
+	expect(t, settings{APIKeyFile: keys}.checkFiles(t.Context()), Bad, "16")
 	if err := os.WriteFile(keys, []byte("long-enough-for-a-key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Files: Files{APIKeys: keys}}.checkFiles(t.Context()), Good)
+	expect(t, settings{APIKeyFile: keys}.checkFiles(t.Context()), Good)
 	if err := os.Chmod(keys, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Files: Files{APIKeys: keys}}.checkFiles(t.Context()), Warning, "chmod 600")
-	expect(t, Options{Files: Files{TLSCert: keys, TLSKey: keys}}.checkFiles(t.Context()), Bad)
-	expect(t, Options{Files: Files{WebhookKey: keys + ".missing"}}.checkFiles(t.Context()), Bad)
-	expect(t, Options{}.checkFiles(t.Context()), Good)
+	expect(t, settings{APIKeyFile: keys}.checkFiles(t.Context()), Warning, "chmod 600")
+	expect(t, settings{TLSCert: keys, TLSKey: keys}.checkFiles(t.Context()), Bad)
+	expect(t, settings{WebhookKeyFile: keys + ".missing"}.checkFiles(t.Context()), Bad)
+	expect(t, settings{}.checkFiles(t.Context()), Good)
 }
 
-func TestRunReturnsTheWorstMark(t *testing.T) {
+func TestRunReturnsTheWorstFinding(t *testing.T) {
 	var out bytes.Buffer
-	worst, err := Run(t.Context(), Options{
-		Chrome: "/nonexistent", Worker: "/nonexistent", Tokens: t.TempDir(), URL: "http://127.0.0.1:1/", Network: "tcp", Address: "127.0.0.1:0",
+	err := Run(t.Context(), &config.Config{
+		Chrome: "/nonexistent", Worker: "/nonexistent", Tokens: t.TempDir(), URL: "http://127.0.0.1:1/", Listen: "127.0.0.1:0",
 	}, &out)
-	if err != nil || worst != NoChrome {
-		t.Errorf("got %v, %v", worst, err)
+	if !errors.Is(err, ErrNoChrome) {
+		t.Errorf("got %v", err)
 	}
-	for _, c := range (Options{}).checks() {
+	for _, c := range (settings{}).checks() {
 		if !strings.Contains(out.String(), c.name+" ") {
 			t.Errorf("no %s in %s", c.name, out.String())
 		}
 	}
 }
+
 func TestLoginAndItsBackupsAreReported(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {
@@ -279,12 +281,12 @@ func TestLoginAndItsBackupsAreReported(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			expect(t, Options{Tokens: tokens}.checkLogin(t.Context()), tt.mark, tt.word)
+			expect(t, settings{Tokens: tokens}.checkLogin(t.Context()), tt.mark, tt.word)
 		})
 	}
 	broken := t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, "admin.login"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, Options{Tokens: broken}.checkLogin(t.Context()), Warning, broken)
+	expect(t, settings{Tokens: broken}.checkLogin(t.Context()), Warning, broken)
 }

@@ -30,7 +30,7 @@ const (
 	oldBackup = 3 * 24 * time.Hour
 )
 
-func (o Options) checkChrome(ctx context.Context) Finding {
+func (o settings) checkChrome(ctx context.Context) Finding {
 	browser, err := chrome.Find(o.Chrome)
 	if err != nil {
 		return Finding{Mark: NoChrome, Found: err.Error(), Do: "apt-get install chromium, or install Google's google-chrome-stable, or set --chrome"}
@@ -45,7 +45,7 @@ func (o Options) checkChrome(ctx context.Context) Finding {
 
 // checkStart starts Chrome, sandbox and all, on an empty profile. It is the only
 // proof that its libraries, sandbox and memory are all right.
-func (o Options) checkStart(ctx context.Context) Finding {
+func (o settings) checkStart(ctx context.Context) Finding {
 	browser, err := chrome.Find(o.Chrome)
 	if err != nil {
 		return bad("skipped, as no Chrome was found")
@@ -92,7 +92,7 @@ func checkMemory(context.Context) Finding {
 	return f
 }
 
-func (o Options) checkWorker(context.Context) Finding {
+func (o settings) checkWorker(context.Context) Finding {
 	if err := preflight.CheckWorker(o.Worker); err != nil {
 		return bad("%v", err).do("%s", reason.Describe(reason.WorkerUnusable).Action)
 	}
@@ -100,7 +100,7 @@ func (o Options) checkWorker(context.Context) Finding {
 }
 
 // checkFolder checks whether this user could keep a login in the tokens folder.
-func (o Options) checkFolder(context.Context) Finding {
+func (o settings) checkFolder(context.Context) Finding {
 	for _, path := range []string{filepath.Join(o.Tokens, "admin"), o.Tokens} {
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -138,7 +138,7 @@ func usable(path string, info fs.FileInfo) Finding {
 }
 
 // holder reports whether a supervisor uses the folder now.
-func (o Options) holder() Finding {
+func (o settings) holder() Finding {
 	lock, err := os.Open(filepath.Join(o.Tokens, "admin.lock"))
 	if err != nil {
 		return good("%s, free", o.Tokens)
@@ -163,7 +163,7 @@ func existing(path string) string {
 }
 
 // checkLogin reports which login there is, and how well it is backed up.
-func (o Options) checkLogin(context.Context) Finding {
+func (o settings) checkLogin(context.Context) Finding {
 	known, err := login.LoadRecord(o.Tokens)
 	if err != nil {
 		return warning("its record can't be read: %v", err).do("let this user read %s", o.Tokens)
@@ -188,7 +188,7 @@ func (o Options) checkLogin(context.Context) Finding {
 	return good("linked on %s, last backed up on %s; %s", day(known.LinkedAt), day(known.BackupAt), verified)
 }
 
-func (o Options) checkDisk(context.Context) Finding {
+func (o settings) checkDisk(context.Context) Finding {
 	path := o.Tokens
 	if _, err := os.Stat(path); err != nil {
 		path = existing(path)

@@ -10,45 +10,41 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/webhook"
 )
 
-func (o Options) checkAddress(ctx context.Context) Finding {
-	if o.Network == "unix" {
-		return o.checkSocket(ctx)
+func (o settings) checkAddress(ctx context.Context) Finding {
+	network, address := (*config.Config)(&o).Address()
+	if answers(ctx, network, address) {
+		return good("%s, and the service answers there", address)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, o.Network, o.Address)
-	if err == nil {
-		_ = l.Close()
-		return good("%s is free", o.Address)
+	if network == "unix" {
+		parent := existing(address)
+		if err := unix.Access(parent, unix.W_OK); err != nil {
+			return bad("no socket can be created in %s: %v", parent, err).do("create the folder for the service's user, or set --listen")
+		}
+		return good("%s can be created", address)
 	}
-	if errors.Is(err, syscall.EADDRINUSE) && o.answers(ctx) {
-		return good("%s, and the service answers there", o.Address)
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	if err != nil {
+		_, port, _ := net.SplitHostPort(address)
+		return bad("%v", err).do("find the program that uses it (ss -ltnp 'sport = :%s'), or set --listen", port)
 	}
-	_, port, _ := net.SplitHostPort(o.Address)
-	return bad("%v", err).do("find the program that uses it (ss -ltnp 'sport = :%s'), or set --listen", port)
-}
-
-func (o Options) checkSocket(ctx context.Context) Finding {
-	if o.answers(ctx) {
-		return good("%s, and the service answers there", o.Address)
-	}
-	parent := existing(o.Address)
-	if err := syscall.Access(parent, 2); err != nil {
-		return bad("no socket can be created in %s: %v", parent, err).do("create the folder for the service's user, or set --listen")
-	}
-	return good("%s can be created", o.Address)
+	_ = l.Close()
+	return good("%s is free", address)
 }
 
 // answers reports whether the service answers at the address.
-func (o Options) answers(ctx context.Context) bool {
+func answers(ctx context.Context, network, address string) bool {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, o.Network, o.Address)
+		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, address)
 	}}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -69,19 +65,19 @@ func (o Options) answers(ctx context.Context) bool {
 // expiresSoon is when a certificate should have been renewed.
 const expiresSoon = 14 * 24 * time.Hour
 
-func (o Options) checkFiles(context.Context) Finding {
-	if path := o.Files.APIKeys; path != "" {
+func (o settings) checkFiles(context.Context) Finding {
+	if path := o.APIKeyFile; path != "" {
 		if err := apikey.Open(path).Load(); err != nil {
 			return bad("%v", err).do("write one key of 16 or more characters per line")
 		}
 	}
-	if path := o.Files.WebhookKey; path != "" {
+	if path := o.WebhookKeyFile; path != "" {
 		if _, err := webhook.ReadKey(path); err != nil {
 			return bad("%v", err).do("write 16 or more characters into it, or whsec_ and base64")
 		}
 	}
-	if o.Files.TLSCert != "" {
-		c := listen.Certificate(o.Files.TLSCert, o.Files.TLSKey)
+	if o.TLSCert != "" {
+		c := listen.Certificate(o.TLSCert, o.TLSKey)
 		if err := c.Load(); err != nil {
 			return bad("%v", err).do("the key must belong to the first certificate of the chain")
 		}
@@ -89,12 +85,12 @@ func (o Options) checkFiles(context.Context) Finding {
 			return warning("the certificate expires in %d days", int(left.Hours()/24)).do("renew it; the service picks it up automatically")
 		}
 	}
-	for _, path := range []string{o.Files.APIKeys, o.Files.WebhookKey, o.Files.TLSKey} {
+	for _, path := range []string{o.APIKeyFile, o.WebhookKeyFile, o.TLSKey} {
 		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o007 != 0 {
 			return warning("%s can be read by all users (mode %o)", path, info.Mode().Perm()).do("chmod 600 %s", path)
 		}
 	}
-	if o.Files == (Files{}) {
+	if o.APIKeyFile+o.WebhookKeyFile+o.TLSCert == "" {
 		return good("none set; on the loopback none is needed")
 	}
 	return good("usable")
@@ -108,7 +104,7 @@ const (
 )
 
 // checkPage requests the page as Chrome will, and compares the clocks.
-func (o Options) checkPage(ctx context.Context) Finding {
+func (o settings) checkPage(ctx context.Context) Finding {
 	transport := &http.Transport{Proxy: o.proxy, ResponseHeaderTimeout: 15 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
 	defer transport.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL, nil)
@@ -138,7 +134,7 @@ func (o Options) checkPage(ctx context.Context) Finding {
 }
 
 // proxy returns the one that Chrome is to use, or that of the environment.
-func (o Options) proxy(r *http.Request) (*url.URL, error) {
+func (o settings) proxy(r *http.Request) (*url.URL, error) {
 	for _, arg := range o.ChromeArgs {
 		if server, ok := strings.CutPrefix(arg, "--proxy-server="); ok {
 			if !strings.Contains(server, "://") {
