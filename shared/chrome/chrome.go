@@ -29,12 +29,7 @@ type Binary struct {
 	// Path is the absolute path of the program itself, not of a wrapper script.
 	Path string
 	// id changes when the file does, as at an upgrade.
-	id identity
-}
-
-type identity struct {
-	dev, inode  uint64
-	size, mtime int64
+	id string
 }
 
 // wrapped maps a distributor's shell wrapper, by the folder that holds it and
@@ -54,7 +49,7 @@ func Find(setting string) (Binary, error) {
 	if setting != "" {
 		path, err := exec.LookPath(setting)
 		if err != nil {
-			return Binary{}, missing(fmt.Errorf("--chrome: %q can't be run (%w); set it to the path of Chrome, or leave it out", setting, cause(err)))
+			return Binary{}, missing(fmt.Errorf("--chrome: %q can't be run (%w); set it to the path of Chrome, or leave it out", setting, errors.Unwrap(err)))
 		}
 		return open(path)
 	}
@@ -67,14 +62,6 @@ func Find(setting string) (Binary, error) {
 }
 
 func missing(err error) error { return reason.Wrap(reason.BrowserMissing, err) }
-
-// cause removes the name, which LookPath repeats.
-func cause(err error) error {
-	if e, ok := errors.AsType[*exec.Error](err); ok {
-		return e.Err
-	}
-	return err
-}
 
 func open(path string) (Binary, error) {
 	real, err := resolve(path)
@@ -89,7 +76,7 @@ func open(path string) (Binary, error) {
 	if !ok || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
 		return Binary{}, missing(fmt.Errorf("%s is not an executable file", real))
 	}
-	return Binary{Path: real, id: identity{stat.Dev, stat.Ino, info.Size(), info.ModTime().UnixNano()}}, nil
+	return Binary{Path: real, id: fmt.Sprint(stat.Dev, stat.Ino, info.Size(), info.ModTime())}, nil
 }
 
 // resolve follows links and known wrappers.
@@ -145,7 +132,7 @@ var versionPattern = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
 // ready, and safe for concurrent use.
 type Versions struct {
 	mu    sync.Mutex
-	known map[identity]string // guarded by mu
+	known map[string]string // guarded by mu
 }
 
 // Of returns the version of b, such as "156.0.8078.79". Its errors carry
@@ -167,7 +154,7 @@ func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
 		return "", missing(fmt.Errorf("%s is not Chrome: --version prints no version", b.Path))
 	}
 	if v.known == nil {
-		v.known = map[identity]string{}
+		v.known = map[string]string{}
 	}
 	v.known[b.id] = version
 	return version, nil

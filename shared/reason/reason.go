@@ -2,7 +2,11 @@
 // for programs, a sentence for people, and what the operator can do.
 package reason
 
-import "errors"
+import (
+	"errors"
+	"maps"
+	"slices"
+)
 
 // Code is the stable name of a reason. The empty Code means no reason.
 type Code string
@@ -83,13 +87,7 @@ func Describe(c Code) Text {
 }
 
 // Codes returns every code of the catalogue, in no order.
-func Codes() []Code {
-	codes := make([]Code, 0, len(catalogue))
-	for c := range catalogue {
-		codes = append(codes, c)
-	}
-	return codes
-}
+func Codes() []Code { return slices.Collect(maps.Keys(catalogue)) }
 
 var catalogue = map[Code]Text{
 	Starting:           {"The worker and Chrome are starting.", ""},

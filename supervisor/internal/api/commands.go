@@ -5,7 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
+	"regexp"
 	"time"
 
 	"session-manager/shared/logging"
@@ -77,17 +77,6 @@ func (c *commands) screenshot(r *http.Request) http.Handler {
 	return content{pngType, png}
 }
 
-// The digits of a phone number, E.164: at most 15 with the country code, which
-// does not begin with a zero.
-const (
-	minPhone = 8
-	maxPhone = 15
-)
-
-type pairRequest struct {
-	Phone string `json:"phone"`
-}
-
 type pairBody struct {
 	// Code links a phone as a QR does. It is in this answer and nowhere else.
 	Code      string    `json:"code"`
@@ -97,7 +86,9 @@ type pairBody struct {
 // pair answers POST /session/pair: a code that links the phone with that number
 // when it is entered there.
 func (c *commands) pair(r *http.Request) http.Handler {
-	var asked pairRequest
+	var asked struct {
+		Phone string `json:"phone"`
+	}
 	if bad := input(r, &asked); bad != nil {
 		return bad
 	}
@@ -121,20 +112,20 @@ func (c *commands) pair(r *http.Request) http.Handler {
 	return object{http.StatusOK, pairBody{Code: string(pairing.Code), ExpiresAt: expires}}
 }
 
-// parsePhone returns the digits of a number in international form, without the
-// separators that people use.
+// separators are what people write between digits.
+var separators = regexp.MustCompile(`[-\s()\x{a0}\x{2010}\x{2011}]+`)
+
+// international is the form of E.164: 8 to 15 digits with the country code, which does
+// not begin with a zero.
+var international = regexp.MustCompile(`^\+[1-9][0-9]{7,14}$`)
+
+// parsePhone returns the digits of a number in international form.
 func parsePhone(text string) (rpc.Secret, bool) {
-	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "+")
-	digits := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(" -()\u00a0\u2010\u2011", r) {
-			return -1
-		}
-		return r
-	}, rest)
-	if !ok || len(digits) < minPhone || len(digits) > maxPhone || digits[0] == '0' || strings.Trim(digits, "0123456789") != "" {
+	number := separators.ReplaceAllString(text, "")
+	if !international.MatchString(number) {
 		return "", false
 	}
-	return rpc.Secret(digits), true
+	return rpc.Secret(number[1:]), true
 }
 
 type logOutBody struct {

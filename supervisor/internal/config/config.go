@@ -113,15 +113,9 @@ func (p *Problem) Is(target error) bool {
 
 // Level returns LogLevel. The Config must be valid.
 func (c *Config) Level() slog.Level {
-	level, _ := parseLevel(c.LogLevel)
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel))
 	return level
-}
-
-func parseLevel(name string) (slog.Level, bool) {
-	level, ok := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-	}[name]
-	return level, ok
 }
 
 // MemoryBytes returns MemoryLimit in bytes, 0 for no limit. The Config must be valid.
@@ -257,7 +251,6 @@ const leastFactor, mostFactor = 0.5, 10
 
 // checkValues checks the settings that need no more than a look.
 func (c *Config) checkValues() error {
-	_, isLevel := parseLevel(c.LogLevel)
 	_, isHour := parseHour(c.BackupHour)
 	_, isSize := parseBytes(c.MemoryLimit)
 	for _, s := range []struct {
@@ -268,7 +261,7 @@ func (c *Config) checkValues() error {
 		{isWeb(c.URL), "--url", c.URL, "use an http or https URL, for example https://web.whatsapp.com"},
 		{c.Webhook == "" || isWeb(c.Webhook), "--webhook", masked(c.Webhook), "use an http or https URL"},
 		{slices.Contains([]string{"true", "1", "yes", "on", "new"}, strings.ToLower(c.Headless)), "--headless", c.Headless, "Chrome is never visible here; leave the setting out"},
-		{isLevel, "--log-level", c.LogLevel, "use debug, info, warn or error"},
+		{slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "--log-level", c.LogLevel, "use debug, info, warn or error"},
 		{c.QRTimeout >= minQRTimeout, "--qr-timeout", c.QRTimeout.String(), "use a duration of at least 5s, for example 15s"},
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},

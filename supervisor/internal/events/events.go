@@ -110,19 +110,21 @@ func NewLog(boot string, first *session.Snapshot) *Log {
 func (l *Log) Observe(s *session.Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.last
-	from := l.seen
+	before, from, all := l.last, l.seen, l.seen == nil
+	if all {
+		from = s
+	}
 	l.seen = s
-	if from == nil || stable(from) != stable(s) {
+	if all || stable(from) != stable(s) {
 		l.addLocked(WorkerChanged, s.Processes)
 	}
-	if from == nil || from.State != s.State || from.Reason.Code != s.Reason.Code || from.Reason.Detail != s.Reason.Detail {
-		l.addLocked(StateChanged, State{s.State, stateOf(from, s), s.Since, s.Reason})
+	if all || from.State != s.State || from.Reason.Code != s.Reason.Code || from.Reason.Detail != s.Reason.Detail {
+		l.addLocked(StateChanged, State{s.State, from.State, s.Since, s.Reason})
 	}
-	if from == nil || from.Phase.Name != s.Phase.Name || from.Progress != s.Progress {
+	if all || from.Phase.Name != s.Phase.Name || from.Progress != s.Progress {
 		l.addLocked(ProgressChanged, Progress{s.Phase, s.Progress})
 	}
-	if q := served(s); from == nil || !sameQR(served(from), q) {
+	if q := served(s); all || !sameQR(served(from), q) {
 		l.addLocked(QRChanged, QR{q != nil, withoutCode(q)})
 	}
 	if l.last != before {
@@ -140,14 +142,6 @@ func (l *Log) addLocked(kind Type, body any) {
 	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
 	l.ring[l.last%uint64(len(l.ring))] = e
 	l.latest[kind] = e
-}
-
-// stateOf is the state before s: that of from, unless there was no snapshot yet.
-func stateOf(from, s *session.Snapshot) session.State {
-	if from == nil {
-		return s.State
-	}
-	return from.State
 }
 
 // served is the QR that is served in s. The session drops it when it expires.

@@ -47,7 +47,7 @@ func diagram() string {
 	for _, from := range States() {
 		for _, to := range States() {
 			var causes []string
-			for _, k := range Kinds() {
+			for _, k := range kinds() {
 				if from != to && Next(from, k) == to && !fromEverywhere(k) {
 					causes = append(causes, string(k))
 				}
@@ -59,7 +59,7 @@ func diagram() string {
 	}
 	for _, to := range States() {
 		var causes []string
-		for _, k := range Kinds() {
+		for _, k := range kinds() {
 			if fromEverywhere(k) && Next(Init, k) == to {
 				causes = append(causes, string(k))
 			}
@@ -79,7 +79,7 @@ func fromEverywhere(k Kind) bool {
 func table() string {
 	var b strings.Builder
 	b.WriteString("| event | " + join(States()) + " |\n|" + strings.Repeat(" --- |", len(States())+1) + "\n")
-	for _, k := range Kinds() {
+	for _, k := range kinds() {
 		fmt.Fprintf(&b, "| `%s`", k)
 		for _, s := range States() {
 			if to := Next(s, k); to == s {
@@ -99,4 +99,12 @@ func join(states []State) string {
 		names[i] = string(s)
 	}
 	return strings.Join(names, " | ")
+}
+
+// kinds returns every kind, in the order of the table in ARCHITECTURE.md.
+func kinds() []Kind {
+	return []Kind{
+		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageFlapping, PageDisconnected, PageLoggedOut,
+		PageBlocked, PageOverdue, EvidenceStale, WorkerExited, Blocked, Stopping,
+	}
 }

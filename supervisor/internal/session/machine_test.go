@@ -27,10 +27,10 @@ var wanted = map[Kind]map[State]State{
 }
 
 func TestNextForEveryStateAndEvent(t *testing.T) {
-	if len(wanted) != len(Kinds()) || len(wanted) != len(transitions) {
-		t.Fatalf("%d kinds wanted, %d listed, %d in the table", len(wanted), len(Kinds()), len(transitions))
+	if len(wanted) != len(kinds()) || len(wanted) != len(transitions) {
+		t.Fatalf("%d kinds wanted, %d listed, %d in the table", len(wanted), len(kinds()), len(transitions))
 	}
-	for _, k := range Kinds() {
+	for _, k := range kinds() {
 		for _, s := range States() {
 			if got := Next(s, k); got != wanted[k][s] {
 				t.Errorf("%s in %s gives %s, want %s", k, s, got, wanted[k][s])

@@ -1,5 +1,7 @@
 package session
 
+import "slices"
+
 // State is what GET /status answers.
 type State string
 
@@ -45,14 +47,6 @@ const (
 	Stopping         Kind = "stopping"          // the service stops
 )
 
-// Kinds returns every kind, in the order of the table in ARCHITECTURE.md.
-func Kinds() []Kind {
-	return []Kind{
-		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageFlapping, PageDisconnected, PageLoggedOut,
-		PageBlocked, PageOverdue, EvidenceStale, WorkerExited, Blocked, Stopping,
-	}
-}
-
 // row is the next state for each present one, in the order of States.
 type row [6]State
 
@@ -81,14 +75,10 @@ var transitions = map[Kind]row{
 // Next is the state after an event of kind k in state s. It is total: an unknown
 // state or kind leaves the state as it is.
 func Next(s State, k Kind) State {
+	i := slices.Index(States(), s)
 	r, ok := transitions[k]
-	if !ok {
+	if i < 0 || !ok {
 		return s
 	}
-	for i, from := range States() {
-		if from == s {
-			return r[i]
-		}
-	}
-	return s
+	return r[i]
 }

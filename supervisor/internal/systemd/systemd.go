@@ -169,21 +169,11 @@ func (m *Manager) Keep(l net.Listener) error {
 
 // store sends a descriptor to systemd, which daemon.SdNotify can't.
 func (m *Manager) store(fd int) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: m.socket, Net: "unixgram"})
+	from, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
+	defer func() { _ = unix.Close(from) }()
 	const state = "FDSTORE=1\nFDPOLL=0\nFDNAME=" + storedName
-	var sent error
-	// WriteMsgUnix refuses a connected datagram socket.
-	err = raw.Write(func(to uintptr) bool {
-		sent = unix.Sendmsg(int(to), []byte(state), unix.UnixRights(fd), nil, 0)
-		return !errors.Is(sent, unix.EAGAIN)
-	})
-	return errors.Join(err, sent)
+	return unix.Sendmsg(from, []byte(state), unix.UnixRights(fd), &unix.SockaddrUnix{Name: m.socket}, 0)
 }

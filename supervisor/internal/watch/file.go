@@ -83,11 +83,8 @@ func (f *File[T]) Value() T { return f.state.Load().Value }
 
 // Load reads the files. After an error what was in use stays so.
 func (f *File[T]) Load() error {
-	if f.optional {
-		f.seen = NewOptionalSet(f.paths...)
-	} else {
-		f.seen = NewSet(f.paths...)
-	}
+	f.seen = NewSet(f.paths...)
+	f.seen.optional = f.optional
 	value, err := f.read()
 	if err != nil {
 		next := f.State()

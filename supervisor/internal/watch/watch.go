@@ -66,8 +66,7 @@ func (s Set) Watch(ctx context.Context, changed func()) {
 			return
 		case <-events:
 			timer.Reset(settle)
-		case err := <-lost: // an overflow: anything may have happened
-			_ = err
+		case <-lost: // an overflow: anything may have happened
 			timer.Reset(settle)
 		case <-timer.C:
 			timer.Reset(recheck)
