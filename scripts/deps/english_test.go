@@ -1,3 +1,7 @@
+//go:build !race
+
+// make check runs this without the race detector, with which it takes ten times as long.
+
 package deps
 
 import (
