@@ -13,45 +13,32 @@ import (
 	"session-manager/supervisor/internal/profile"
 )
 
-// Exit codes, as in sysexits.h where it has one. The service does not exit because of a
-// missing or broken Chrome: the API stays up and reports it.
-const (
-	exitClean     = 0
-	exitFindings  = 1 // of the command doctor
-	exitUsage     = 64
-	exitBadData   = 65 // of the command session import: a bad file or passphrase
-	exitNoChrome  = 66 // of the command doctor alone
-	exitInUse     = 69 // the address of --listen is already in use
-	exitInternal  = 70
-	exitNotMade   = 73 // of the command session export: the file exists
-	exitHeld      = 75 // another supervisor holds the tokens folder
-	exitInsecure  = 77
-	exitBadConfig = 78
-)
+const exitInternal = 70
 
-// exitCode returns the exit code for what stopped the program: that of the first
-// error in the table that err is.
+// exitCode returns the exit code for what stopped the program, as in sysexits.h where it
+// has one: that of the first error in the table that err is. The service does not exit
+// because of a missing or broken Chrome: the API stays up and reports it.
 func exitCode(err error) int {
 	for _, e := range []struct {
 		err  error
 		code int
 	}{
-		{nil, exitClean},
-		{config.ErrDone, exitClean},
-		{doctor.ErrNoChrome, exitNoChrome},
-		{doctor.ErrFindings, exitFindings},
-		{config.ErrUsage, exitUsage},
-		{config.ErrInsecure, exitInsecure},
-		{config.ErrSetting, exitBadConfig},
-		{syscall.EADDRINUSE, exitInUse},
-		{syscall.EADDRNOTAVAIL, exitBadConfig},
-		{syscall.EACCES, exitBadConfig},
-		{archive.ErrPassphrase, exitBadData},
-		{archive.ErrDamaged, exitBadData},
-		{profile.ErrDamaged, exitBadData},
-		{login.ErrNothing, exitFindings},
-		{login.ErrExists, exitNotMade},
-		{profile.ErrHeld, exitHeld},
+		{nil, 0},
+		{config.ErrDone, 0},
+		{doctor.ErrNoChrome, 66},
+		{doctor.ErrFindings, 1},
+		{config.ErrUsage, 64},
+		{config.ErrInsecure, 77},
+		{config.ErrSetting, 78},
+		{syscall.EADDRINUSE, 69},
+		{syscall.EADDRNOTAVAIL, 78},
+		{syscall.EACCES, 78},
+		{archive.ErrPassphrase, 65},
+		{archive.ErrDamaged, 65},
+		{profile.ErrDamaged, 65},
+		{login.ErrNothing, 1},
+		{login.ErrExists, 73},
+		{profile.ErrHeld, 75},
 	} {
 		if errors.Is(err, e.err) {
 			return e.code

@@ -88,10 +88,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	limits := session.DefaultLimits(cfg.QRTimeout)
 	factor.Stretch(&limits.Evidence, &limits.PageLoading)
 	s.session = session.New(limits, log)
-	meter, err := metrics.New(version, s.session.Snapshot())
-	if err != nil {
-		return nil, err
-	}
+	meter := metrics.New(version, s.session.Snapshot())
 	changes := events.NewLog(rand.Text(), s.session.Snapshot())
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
 		s.workers.Report(snapshot.Healthy)

@@ -120,7 +120,10 @@ func newAPI(o Options) (*api, error) {
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}
-	streams := &streams{log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining, limits: defaultStreamLimits()}
+	streams := &streams{
+		log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining,
+		limits: streamLimits{listeners: 1000, heartbeat: 15 * time.Second, take: 10 * time.Second},
+	}
 	page := &page{ui, o.Session, o.Logger}
 
 	get := func(f answer) map[string]answer {

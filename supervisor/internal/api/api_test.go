@@ -118,11 +118,7 @@ func made(t testing.TB, o Options) *api {
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}
-	meter, err := metrics.New(o.Version, o.Session.Snapshot())
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Metrics = meter
+	o.Metrics = metrics.New(o.Version, o.Session.Snapshot())
 	a, err := newAPI(o)
 	if err != nil {
 		t.Fatal(err)

@@ -30,10 +30,6 @@ type streamLimits struct {
 	take time.Duration
 }
 
-func defaultStreamLimits() streamLimits {
-	return streamLimits{listeners: 1000, heartbeat: 15 * time.Second, take: 10 * time.Second}
-}
-
 // streams answers for the events.
 type streams struct {
 	log      *events.Log

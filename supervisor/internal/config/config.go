@@ -70,13 +70,13 @@ type Config struct {
 	Passphrase string `kong:"-" json:"-"`
 }
 
-// What the program can do.
+// What the program can do, in kong's words.
 const (
 	CommandServe      = "serve"
 	CommandDoctor     = "doctor"
-	CommandCompletion = "completion"
-	CommandExport     = "session export"
-	CommandImport     = "session import"
+	CommandCompletion = "completion <shell>"
+	CommandExport     = "session export <file>"
+	CommandImport     = "session import <file>"
 )
 
 // What a *Problem is.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,8 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		_, err := fmt.Fprintln(stdout, version)
 		return nil, nil, errors.Join(ErrDone, err)
 	}
-	g.choose(parsed.Command())
+	c.Command, c.Backup = parsed.Command(), g.Session.Export.Backup
+	c.Archive = cmp.Or(g.Session.Export.File, g.Session.Import.File)
 	c.Passphrase = env[passphraseEnv]
 	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
 	c.findSelectors(env["CONFIGURATION_DIRECTORY"])
@@ -114,19 +116,6 @@ type grammar struct {
 			File string `arg:"" help:"File created by session export."`
 		} `cmd:"" help:"Replace the login with the one in a file. The service must be stopped; the old login goes to admin.quarantine."`
 	} `cmd:"" help:"Move the login to another machine."`
-}
-
-// choose takes over the command from the command line, in kong's words, such as
-// "session export <file>".
-func (g *grammar) choose(command string) {
-	words := strings.Fields(command)
-	g.Command = words[0]
-	switch command = strings.Join(words[:min(2, len(words))], " "); command {
-	case CommandExport:
-		g.Command, g.Archive, g.Backup = command, g.Session.Export.File, g.Session.Export.Backup
-	case CommandImport:
-		g.Command, g.Archive = command, g.Session.Import.File
-	}
 }
 
 // takeCredentials uses what systemd hands over (systemd.exec(5), LoadCredential=)

@@ -3,7 +3,6 @@
 package metrics
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"runtime"
@@ -49,7 +48,7 @@ type Metrics struct {
 
 // New returns Metrics without counts, for a service of this version whose first
 // snapshot is first.
-func New(version string, first *session.Snapshot) (*Metrics, error) {
+func New(version string, first *session.Snapshot) *Metrics {
 	m := &Metrics{
 		seen:        first,
 		registry:    prometheus.NewRegistry(),
@@ -72,15 +71,11 @@ func New(version string, first *session.Snapshot) (*Metrics, error) {
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{
+	m.registry.MustRegister(
 		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks,
 		build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	} {
-		if err := m.registry.Register(c); err != nil {
-			return nil, fmt.Errorf("internal error: cannot register metrics: %w", err)
-		}
-	}
-	return m, nil
+	)
+	return m
 }
 
 func counter(subsystem, name, help string, labels ...string) *prometheus.CounterVec {

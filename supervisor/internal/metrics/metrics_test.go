@@ -21,11 +21,7 @@ func moment(t time.Time) session.Moment { return session.Moment{Time: t} }
 
 func fresh(t *testing.T, s *session.Snapshot) *Metrics {
 	t.Helper()
-	m, err := New("v1", s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return New("v1", s)
 }
 
 func compare(t *testing.T, m *Metrics, want string, names ...string) {

@@ -230,11 +230,8 @@ const maxRetryAfter = 5 * time.Minute
 
 // retryAfter reads the form in seconds; the other one, a date, is rare.
 func retryAfter(text string) time.Duration {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return min(time.Duration(min(n, 3600))*time.Second, maxRetryAfter)
+	n, _ := strconv.ParseUint(text, 10, 16) // the greatest for more, 0 for anything else
+	return min(time.Duration(n)*time.Second, maxRetryAfter)
 }
 
 // minKey is the shortest key that is accepted, in bytes.
