@@ -190,7 +190,11 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 	close(s.draining)
 	stopWorkers()
 	<-workersDone
-	s.drain()
+	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(draining); err != nil {
+		_ = s.http.Close()
+	}
 	stopSession()
 	loops.Wait()
 	s.log.Info(logid.ServiceStopped, logging.Millis("uptime_ms", time.Since(s.startedAt)))
@@ -206,15 +210,6 @@ func (s *service) status() (string, <-chan struct{}) {
 		text += ": " + snapshot.Reason.Message
 	}
 	return text, changed
-}
-
-// drain waits for the requests under way.
-func (s *service) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		_ = s.http.Close()
-	}
 }
 
 // restartOnHangup restarts the worker cleanly for each SIGHUP.

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ type api struct {
 	routes  []route
 }
 
-// answer is one route's handler for one method.
+// answer returns what a request is answered with.
 type answer func(*http.Request) http.Handler
 
 // route is one path with the methods it knows. There is one route per path, and
@@ -97,7 +96,8 @@ type answer func(*http.Request) http.Handler
 type route struct {
 	path    string
 	access  access
-	methods map[string]answer
+	methods []string
+	answer  answer
 }
 
 // New returns the handler of every route.
@@ -126,31 +126,28 @@ func newAPI(o Options) (*api, error) {
 	}
 	page := &page{ui, o.Session, o.Logger}
 
-	get := func(f answer) map[string]answer {
-		return map[string]answer{http.MethodGet: f, http.MethodHead: f}
-	}
-	post := func(f answer) map[string]answer { return map[string]answer{http.MethodPost: f} }
+	get, post := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
 	return &api{gate: gate, metrics: o.Metrics, streams: streams, routes: []route{
-		{"/status", read, get(sessions.status)},
-		{"/qr", read, get(codes.any)},
-		{"/qr.png", read, get(codes.as(codes.image))},
-		{"/qr.txt", read, get(codes.as(codes.terminal))},
-		{"/session", read, get(sessions.session)},
-		{"/session/restart", command, post(commands.restart)},
-		{"/session/pair", command, post(commands.pair)},
-		{"/session/logout", command, post(commands.logOut)},
+		{"/status", read, get, sessions.status},
+		{"/qr", read, get, codes.any},
+		{"/qr.png", read, get, codes.as(codes.image)},
+		{"/qr.txt", read, get, codes.as(codes.terminal)},
+		{"/session", read, get, sessions.session},
+		{"/session/restart", command, post, commands.restart},
+		{"/session/pair", command, post, commands.pair},
+		{"/session/logout", command, post, commands.logOut},
 		// It makes Chrome work, and it may show chats.
-		{"/session/screenshot", command, get(commands.screenshot)},
-		{"/crashes", read, get(crashes.list)},
-		{"/crashes/{id}", read, get(crashes.report)},
+		{"/session/screenshot", command, get, commands.screenshot},
+		{"/crashes", read, get, crashes.list},
+		{"/crashes/{id}", read, get, crashes.report},
 		// It may show chats, as the screenshot does.
-		{"/crashes/{id}/{file}", command, get(crashes.file)},
-		{"/events", read, get(streams.open)},
-		{pagePath, read, get(page.show)},
-		{"/healthz", open, get(healthz)},
-		{"/readyz", open, get(sessions.readyz)},
-		{"/metrics", read, get(func(*http.Request) http.Handler { return o.Metrics.Handler() })},
-		{"/openapi.yaml", open, get(openapi)},
+		{"/crashes/{id}/{file}", command, get, crashes.file},
+		{"/events", read, get, streams.open},
+		{pagePath, read, get, page.show},
+		{"/healthz", open, get, healthz},
+		{"/readyz", open, get, sessions.readyz},
+		{"/metrics", read, get, func(*http.Request) http.Handler { return o.Metrics.Handler() }},
+		{"/openapi.yaml", open, get, openapi},
 	}}, nil
 }
 
@@ -172,17 +169,15 @@ func (a *api) router() http.Handler {
 
 // handler chooses the method, and admits the caller.
 func (a *api) handler(rt route) http.Handler {
-	allowed := slices.Sorted(maps.Keys(rt.methods))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m, ok := w.(*measure); ok {
 			m.route = rt.path
 		}
-		f, ok := rt.methods[r.Method]
-		if !ok {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
+		if !slices.Contains(rt.methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(rt.methods, ", "))
 			problem{
 				Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",
-				Detail: fmt.Sprintf("%.20q is not allowed here.", r.Method), Hint: "Use " + strings.Join(allowed, " or ") + ".",
+				Detail: fmt.Sprintf("%.20q is not allowed here.", r.Method), Hint: "Use " + strings.Join(rt.methods, " or ") + ".",
 			}.ServeHTTP(w, r)
 			return
 		}
@@ -190,7 +185,7 @@ func (a *api) handler(rt route) http.Handler {
 			bad.ServeHTTP(w, r)
 			return
 		}
-		f(r).ServeHTTP(w, r)
+		rt.answer(r).ServeHTTP(w, r)
 	})
 }
 

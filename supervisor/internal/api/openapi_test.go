@@ -142,7 +142,7 @@ func TestDescriptionListsRoutesMethodsAndAccess(t *testing.T) {
 			}
 		}
 		var has []string
-		for method := range rt.methods {
+		for _, method := range rt.methods {
 			if method != http.MethodHead {
 				has = append(has, method)
 			}

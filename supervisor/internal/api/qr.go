@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/munnerz/goautoneg"
 
-	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -19,8 +17,6 @@ type codes struct {
 	waiter
 	// boot makes entity tags of one run differ from those of the next.
 	boot string
-	// last is the answer of /qr that was given last.
-	last atomic.Pointer[availableBody]
 }
 
 // fresh returns the QR that a phone could scan now, or nil. With ?wait= it waits
@@ -64,25 +60,8 @@ func (c *codes) any(r *http.Request) http.Handler {
 	case textType:
 		return c.terminal(q)
 	default:
-		return content{jsonType, c.available(q.Code)}
+		return content{jsonType, []byte(`{"status":"QR_AVAILABLE","qr":"` + q.Code.Base64 + `"}`)}
 	}
-}
-
-// availableBody is the contract's answer for one code.
-type availableBody struct {
-	code *qr.Code
-	body []byte
-}
-
-// available returns the answer for code. It is kept, because pollers ask for the
-// same code again and again.
-func (c *codes) available(code *qr.Code) []byte {
-	if kept := c.last.Load(); kept != nil && kept.code == code {
-		return kept.body
-	}
-	body := []byte(`{"status":"QR_AVAILABLE","qr":"` + code.Base64 + `"}`)
-	c.last.Store(&availableBody{code, body})
-	return body
 }
 
 // as answers GET /qr.png and /qr.txt: the QR in one form, or 404 without one.

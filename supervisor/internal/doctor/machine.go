@@ -152,14 +152,12 @@ func (o settings) holder() Finding {
 	return good("%s, in use by the supervisor with pid %s", o.Tokens, strings.TrimSpace(string(pid[:n])))
 }
 
-// existing returns the nearest folder above path that exists.
+// existing returns path, or the nearest folder above it that exists.
 func existing(path string) string {
-	for {
-		path = filepath.Dir(path)
-		if _, err := os.Stat(path); err == nil || path == "/" {
-			return path
-		}
+	if _, err := os.Stat(path); err == nil || path == "/" {
+		return path
 	}
+	return existing(filepath.Dir(path))
 }
 
 // checkLogin reports which login there is, and how well it is backed up.
@@ -189,10 +187,7 @@ func (o settings) checkLogin(context.Context) Finding {
 }
 
 func (o settings) checkDisk(context.Context) Finding {
-	path := o.Tokens
-	if _, err := os.Stat(path); err != nil {
-		path = existing(path)
-	}
+	path := existing(o.Tokens)
 	if err := profile.CheckSpaceAt(path, profile.MinFreeBytes); err != nil {
 		return bad("%v", err).do("%s", reason.Describe(reason.Of(err, reason.DiskFull)).Action)
 	}

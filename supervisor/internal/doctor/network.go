@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func (o settings) checkAddress(ctx context.Context) Finding {
 		return good("%s, and the service answers there", address)
 	}
 	if network == "unix" {
-		parent := existing(address)
+		parent := existing(filepath.Dir(address))
 		if err := unix.Access(parent, unix.W_OK); err != nil {
 			return bad("no socket can be created in %s: %v", parent, err).do("create the folder for the service's user, or set --listen")
 		}
