@@ -2,8 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,17 +11,19 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/go-rod/rod/lib/cdp"
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/scripts/harness"
 )
 
 // floor is the least that any program of this kind has to do: a Chrome with the
-// fewest flags over a pipe, one page, one question to it. It shares nothing with
-// the product.
+// fewest flags over a pipe, one page, one question to it. It has no code of the product.
 type floor struct {
 	*harness.Child
+	*cdp.Client
 	out *os.File
 	in  *bufio.Reader
-	id  int
 }
 
 // startFloor starts the browser with HOME, TMPDIR and profile in folder, and with the
@@ -50,6 +52,11 @@ func startFloor(ctx context.Context, b *bench, folder string) (*floor, error) {
 	cmd.Env = append(os.Environ(), "HOME="+folder, "TMPDIR="+folder)
 	f := &floor{out: ourOut, in: bufio.NewReaderSize(ourIn, 1<<20)}
 	f.Child, err = harness.Spawn(cmd)
+	f.Client = cdp.New().Start(f)
+	go func() {
+		for range f.Event() { // nobody needs them
+		}
+	}()
 	return f, errors.Join(err, theirIn.Close(), theirOut.Close())
 }
 
@@ -61,93 +68,60 @@ func (f *floor) close() {
 	f.KillGroup()
 }
 
-// call sends a CDP command and returns its result. Events are dropped.
-func (f *floor) call(session, method string, params any, result any) error {
-	f.id++
-	message, err := json.Marshal(struct {
-		ID      int    `json:"id"`
-		Method  string `json:"method"`
-		Params  any    `json:"params"`
-		Session string `json:"sessionId,omitempty"`
-	}{f.id, method, params, session})
-	if err != nil {
-		return fmt.Errorf("cannot encode command: %w", err)
-	}
-	if _, err := f.out.Write(append(message, 0)); err != nil {
-		return fmt.Errorf("cannot write to Chrome: %w", err)
-	}
-	for {
-		raw, err := f.in.ReadBytes(0)
-		if err != nil {
-			return fmt.Errorf("cannot read from Chrome: %w", err)
-		}
-		var answer struct {
-			ID     int             `json:"id"`
-			Result json.RawMessage `json:"result"`
-			Error  json.RawMessage `json:"error"`
-		}
-		if err := json.Unmarshal(raw[:len(raw)-1], &answer); err != nil {
-			return fmt.Errorf("cannot decode message: %w", err)
-		}
-		if answer.ID != f.id {
-			continue
-		}
-		if answer.Error != nil {
-			return fmt.Errorf("cannot call %s: %s", method, answer.Error)
-		}
-		if result == nil {
-			return nil
-		}
-		return json.Unmarshal(answer.Result, result)
-	}
+// Send and Read exchange CDP messages, which end with a zero byte.
+func (f *floor) Send(message []byte) error {
+	_, err := f.out.Write(append(message, 0))
+	return err
 }
 
-// shows loads url in the first tab, waits until expression has a value, and returns
-// the tab's session.
-func (f *floor) shows(url, expression string) (session string, err error) {
-	var targets struct {
-		TargetInfos []struct {
-			TargetID string `json:"targetId"`
-			Type     string `json:"type"`
-		} `json:"targetInfos"`
+func (f *floor) Read() ([]byte, error) {
+	message, err := f.in.ReadBytes(0)
+	return bytes.TrimSuffix(message, []byte{0}), err
+}
+
+// tab is a page of the floor's Chrome, with its CDP session.
+type tab struct {
+	*floor
+	session proto.TargetSessionID
+}
+
+// GetSessionID implements proto.Sessionable.
+func (t tab) GetSessionID() proto.TargetSessionID { return t.session }
+
+// shows loads url in the first tab, and waits until expression has a value.
+func (f *floor) shows(url, expression string) (t tab, err error) {
+	targets, err := proto.TargetGetTargets{}.Call(f)
+	if err != nil {
+		return t, err
 	}
-	if err := f.call("", "Target.getTargets", map[string]any{}, &targets); err != nil {
-		return "", err
-	}
-	for _, t := range targets.TargetInfos {
-		if t.Type != "page" {
+	for _, target := range targets.TargetInfos {
+		if target.Type != proto.TargetTargetInfoTypePage {
 			continue
 		}
-		var attached struct {
-			SessionID string `json:"sessionId"`
+		attached, err := proto.TargetAttachToTarget{TargetID: target.TargetID, Flatten: true}.Call(f)
+		if err != nil {
+			return t, err
 		}
-		if err := f.call("", "Target.attachToTarget", map[string]any{"targetId": t.TargetID, "flatten": true}, &attached); err != nil {
-			return "", err
+		t = tab{f, attached.SessionID}
+		if _, err := (proto.PageNavigate{URL: url}).Call(t); err != nil {
+			return t, err
 		}
-		if err := f.call(attached.SessionID, "Page.navigate", map[string]any{"url": url}, nil); err != nil {
-			return "", err
-		}
-		return attached.SessionID, f.await(attached.SessionID, expression)
+		return t, t.await(expression)
 	}
-	return "", errors.New("Chrome has no tab")
+	return t, errors.New("Chrome has no tab")
 }
 
 // await evaluates an expression in the page until it has a value, by a promise
 // that the page's own changes resolve.
-func (f *floor) await(session, expression string) error {
+func (t tab) await(expression string) error {
 	script := `new Promise((done) => { const look = () => { const v = ` + expression + `; if (v) { watch.disconnect(); done(v); } };
 		const watch = new MutationObserver(look); watch.observe(document, {subtree: true, childList: true, attributes: true}); look(); })`
 	for {
-		var answer struct {
-			Result struct {
-				Value string `json:"value"`
-			} `json:"result"`
-		}
-		err := f.call(session, "Runtime.evaluate", map[string]any{"expression": script, "awaitPromise": true, "returnByValue": true}, &answer)
-		if err == nil && answer.Result.Value != "" {
+		answer, err := proto.RuntimeEvaluate{Expression: script, AwaitPromise: true, ReturnByValue: true}.Call(t)
+		if err == nil && answer.ExceptionDetails == nil {
 			return nil
 		}
-		if f.HasExited(0) {
+		if t.HasExited(0) {
 			return errors.New("Chrome has exited")
 		}
 		// The document was replaced during the evaluation.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -168,17 +169,16 @@ func serveBare(ctx context.Context, file string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot read content: %w", err)
 	}
-	site, err := harness.Serve(ctx, "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(content)
-	}))
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot listen: %w", err)
 	}
-	defer site.Close()
-	if _, err := fmt.Fprintf(out, "http://%s/\n", site.Address); err != nil {
+	if _, err := fmt.Fprintf(out, "http://%s/\n", l.Addr()); err != nil {
 		return fmt.Errorf("cannot report the address: %w", err)
 	}
-	<-ctx.Done()
-	return nil
+	site := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(content)
+	})}
+	return site.Serve(l) // until this process is killed
 }

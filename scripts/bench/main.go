@@ -124,7 +124,7 @@ type side struct {
 
 // serve runs the service on a simulator of its own, in a fresh folder, until end.
 func (b *bench) serve(ctx context.Context, o simulator.Options, args ...string) (*side, error) {
-	p, err := harness.NewPhone(ctx, o)
+	p, err := harness.NewPhone(o)
 	if err != nil {
 		return nil, err
 	}

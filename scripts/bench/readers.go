@@ -33,7 +33,7 @@ func measureReaders(ctx context.Context, b *bench) error {
 
 func follow(ctx context.Context, b *bench, reader, profile string) (took []time.Duration, err error) {
 	file := filepath.Join(b.folder, reader+".json")
-	if err := harness.WriteSelectors(file, reader); err != nil {
+	if err := harness.WriteSelectors(ctx, file, reader); err != nil {
 		return nil, err
 	}
 	s, err := b.serve(ctx, simulator.Options{Profile: profile}, "--selectors", file)

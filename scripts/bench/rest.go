@@ -27,7 +27,7 @@ const (
 // are watched at once: the same work takes a shared machine half as long again from one
 // minute to the next.
 func measureRest(ctx context.Context, b *bench) (err error) {
-	p, err := harness.NewPhone(ctx, simulator.Options{})
+	p, err := harness.NewPhone(simulator.Options{})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ const (
 // measureStart compares from the exec to the QR, from the death of Chrome to the next
 // QR, and from the exec to READY on a profile that is linked.
 func measureStart(ctx context.Context, b *bench) error {
-	p, err := harness.NewPhone(ctx, simulator.Options{})
+	p, err := harness.NewPhone(simulator.Options{})
 	if err != nil {
 		return err
 	}
@@ -130,5 +130,5 @@ func linkFloor(ctx context.Context, b *bench, p *harness.Phone, folder string) e
 	if err := p.Scan(ctx); err != nil {
 		return err
 	}
-	return f.await(tab, chatsShown)
+	return tab.await(chatsShown)
 }

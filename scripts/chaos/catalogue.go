@@ -215,8 +215,6 @@ func (h *hit) suspend(ctx context.Context, d time.Duration, pids ...int) error {
 
 // rival starts another supervisor, which must give up.
 func (h *hit) rival(ctx context.Context, address, tokens string) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
 	folder, err := os.MkdirTemp(h.files.root, "r")
 	if err != nil {
 		return err
@@ -230,11 +228,7 @@ func (h *hit) rival(ctx context.Context, address, tokens string) error {
 		return err
 	}
 	defer s.Kill()
-	select {
-	case <-s.Exited():
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil || s.ExitCode() == 0 {
+	if !s.HasExited(15*time.Second) || s.ExitCode() == 0 {
 		return fmt.Errorf("the second supervisor did not give up: %s", s.Log())
 	}
 	return nil

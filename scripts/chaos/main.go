@@ -39,7 +39,6 @@ func main() { harness.Main("chaos", run) }
 // options are the flags.
 type options struct {
 	harness.Binaries
-	chrome     string
 	only, when string
 	seed       uint64
 	random     time.Duration
@@ -52,15 +51,12 @@ type options struct {
 }
 
 func parse(args []string) (options, error) {
-	o := options{stopLimit: 3 * time.Second} // what an operator waits for
 	installed, err := harness.Installed()
 	if err != nil {
-		return o, err
+		return options{}, err
 	}
+	o := options{Binaries: installed, stopLimit: 3 * time.Second} // what an operator waits for
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	flags.StringVar(&o.Supervisor, "supervisor", installed.Supervisor, "binary of the supervisor")
-	flags.StringVar(&o.Worker, "worker", installed.Worker, "binary of the worker")
-	flags.StringVar(&o.chrome, "chrome", "", "binary of Chrome (default: the first on the PATH)")
 	flags.StringVar(&o.only, "only", "", "inject only the faults whose names contain one of these, separated by commas")
 	flags.StringVar(&o.when, "when", "", "QR or READY: inject faults in this state only")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the random part")
@@ -119,8 +115,10 @@ func (s *stage) injectAll(ctx context.Context, out io.Writer, rep *report) error
 		if s.o.when == map[bool]string{false: "READY", true: "QR"}[linked] {
 			continue // in the other state only
 		}
-		if err := s.ready(ctx); err != nil {
-			return err
+		if s.service == nil { // the first start of all makes the profile
+			if _, err := s.fresh(ctx, nil); err != nil {
+				return err
+			}
 		}
 		if linked {
 			if err := s.link(ctx); err != nil {
@@ -174,19 +172,15 @@ func (s *stage) injectAtRandom(ctx context.Context, out io.Writer, rep *report) 
 	return nil
 }
 
-const (
-	// warmUp is how many cycles of the soak pass before the first measurement: heaps and
-	// pools have their size then.
-	warmUp = 10
-	// sampleEvery is how often a line is printed.
-	sampleEvery = 10
-)
+// sampleEvery is how many cycles of the soak pass between two measurements, and before
+// the first: heaps and pools have their size then.
+const sampleEvery = 10
 
 // soak kills Chrome and the worker in turns, as often as --cycles says, on one service
 // with a linked account.
 func (s *stage) soak(ctx context.Context, out io.Writer) error {
-	if s.o.cycles <= warmUp {
-		return fmt.Errorf("--cycles must be more than %d", warmUp)
+	if s.o.cycles <= sampleEvery {
+		return fmt.Errorf("--cycles must be more than %d", sampleEvery)
 	}
 	if _, err := s.fresh(ctx, nil); err != nil {
 		return err

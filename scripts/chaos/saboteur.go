@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 
-	"session-manager/scripts/harness"
 	"session-manager/shared/rpc"
 )
 
@@ -57,7 +55,7 @@ func saboteurFaults() []fault {
 	return faults
 }
 
-// The real worker, and the name of the harm to do, are next to the saboteur.
+// A link to the real worker, and the name of the harm to do, are next to the saboteur.
 func realWorker(worker string) string { return worker + ".real" }
 func harmFile(worker string) string   { return worker + ".harm" }
 
@@ -68,7 +66,7 @@ func placeSaboteur(h *hit) error {
 	if err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}
-	return errors.Join(harness.CopyProgram(h.files.original, realWorker(h.files.worker)), harness.CopyProgram(self, h.files.worker))
+	return h.files.placeWorker(self, nil)
 }
 
 func sabotage(harm string) action {

@@ -40,13 +40,13 @@ type stage struct {
 }
 
 func newStage(ctx context.Context, o options) (*stage, error) {
-	browser, err := chrome.Find(o.chrome)
+	browser, err := chrome.Find("")
 	if err != nil {
 		return nil, err
 	}
 	s := &stage{o: o, address: "127.0.0.1:0"}
 	if s.files, err = makeFiles(o.Worker, browser.Path); err == nil {
-		s.phone, err = harness.NewPhone(ctx, simulator.Options{Speed: o.speed})
+		s.phone, err = harness.NewPhone(simulator.Options{Speed: o.speed})
 	}
 	if err != nil {
 		s.close()
@@ -134,15 +134,6 @@ func (s *stage) coldStart(ctx context.Context) (time.Duration, error) {
 	return time.Since(begun), err
 }
 
-// ready starts the service, unless it runs. The first start of all makes the profile.
-func (s *stage) ready(ctx context.Context) error {
-	if s.service != nil {
-		return nil
-	}
-	_, err := s.fresh(ctx, nil)
-	return err
-}
-
 func (s *stage) awaitSettled(ctx context.Context) (harness.Session, error) {
 	return s.await(ctx, "a good state", func(v harness.Session) bool { return v.Settled(s.linked) })
 }
@@ -177,9 +168,6 @@ const coldStarts = 5
 // measureCold measures starts on a profile that exists, under the same requests as the
 // faults.
 func (s *stage) measureCold(ctx context.Context, rep *report) error {
-	if err := s.ready(ctx); err != nil {
-		return err
-	}
 	s.cold = 0
 	for range coldStarts {
 		if err := s.stop(); err != nil {
@@ -245,17 +233,21 @@ func makeFiles(worker, browser string) (files, error) {
 		root: root, tokens: filepath.Join(root, "tokens"), runtime: filepath.Join(root, "run"), tmp: filepath.Join(root, "tmp"),
 		worker: filepath.Join(root, "worker"), chrome: filepath.Join(root, "chrome"), original: worker, browser: browser,
 	}
-	return f, errors.Join(os.Mkdir(f.tokens, 0o700), harness.CopyProgram(worker, f.worker), os.Symlink(browser, f.chrome))
+	return f, errors.Join(os.Mkdir(f.tokens, 0o700), f.placeWorker(worker, nil), os.Symlink(worker, realWorker(f.worker)), os.Symlink(browser, f.chrome))
 }
 
 func (f files) profile() string  { return filepath.Join(f.tokens, "admin") }
 func (f files) lock() string     { return filepath.Join(f.profile(), "SingletonLock") }
 func (f files) restarts() string { return filepath.Join(f.tokens, "admin.restarts") }
 
-// replaceWorker puts a new worker in the old one's place, as an installer does. change
-// may be nil.
+// replaceWorker puts a new worker in the old one's place. change may be nil.
 func (f files) replaceWorker(change func([]byte) []byte) error {
-	content, err := os.ReadFile(f.original)
+	return f.placeWorker(f.original, change)
+}
+
+// placeWorker puts a program in the worker's place, as an installer does.
+func (f files) placeWorker(program string, change func([]byte) []byte) error {
+	content, err := os.ReadFile(program)
 	if err != nil {
 		return fmt.Errorf("cannot read the worker's binary: %w", err)
 	}
@@ -284,34 +276,15 @@ func (f files) restoreChrome() error {
 // leftovers names the files that do not belong to v.
 func (f files) leftovers(v harness.Session) []string {
 	var found []string
-	for _, e := range list(f.runtime) {
-		if e != fmt.Sprintf("g%d", v.Worker.Generation) {
-			found = append(found, "run/"+e)
-		}
+	for _, pattern := range []string{f.runtime + "/*", f.tmp + "/*", f.lock() + ".*"} {
+		paths, _ := filepath.Glob(pattern) // it fails on malformed patterns only
+		found = append(found, paths...)
 	}
-	for _, e := range list(f.tmp) {
-		found = append(found, "tmp/"+e)
-	}
-	for _, e := range list(f.profile()) {
-		if strings.HasPrefix(e, "SingletonLock.") {
-			found = append(found, "admin/"+e)
-		}
-	}
+	own := filepath.Join(f.runtime, fmt.Sprintf("g%d", v.Worker.Generation))
+	found = slices.DeleteFunc(found, func(path string) bool { return path == own })
 	lock, err := os.Readlink(f.lock())
 	if v.Browser != nil && (err != nil || !strings.HasSuffix(lock, fmt.Sprintf("-%d", v.Browser.PID))) {
 		found = append(found, "lock of "+lock)
 	}
 	return found
-}
-
-func list(folder string) []string {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return nil
-	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
 }

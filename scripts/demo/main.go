@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,11 +84,13 @@ func (d *demo) session(ctx context.Context) (err error) {
 	}
 	defer sim.Close()
 	for address, handler := range map[string]http.Handler{d.page: sim, d.control: sim.Control()} {
-		site, err := harness.Serve(ctx, address, handler)
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {
-			return err
+			return fmt.Errorf("cannot listen: %w", err)
 		}
-		defer site.Close()
+		site := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+		defer func() { _ = site.Close() }()
+		go func() { _ = site.Serve(l) }() // ends with Close
 	}
 	d.options.URL = "http://" + d.page + "/"
 	s, err := harness.Start(ctx, d.options)

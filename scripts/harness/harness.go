@@ -66,7 +66,7 @@ func in(folder string) Binaries {
 // the race detector; in the worker it would make the search of a screenshot take
 // ten times as long.
 func Build(ctx context.Context, race bool) (Binaries, error) {
-	root, err := moduleRoot()
+	root, err := moduleRoot(ctx)
 	if err != nil {
 		return Binaries{}, err
 	}
@@ -95,30 +95,13 @@ func Build(ctx context.Context, race bool) (Binaries, error) {
 	return in(folder), nil
 }
 
-// moduleRoot finds the repository's top folder, at or above the current one.
-func moduleRoot() (string, error) {
-	dir, err := filepath.Abs(".")
+// moduleRoot is the repository's top folder, above the current one.
+func moduleRoot(ctx context.Context) (string, error) {
+	file, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("cannot find the repository: %w", err)
 	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("cannot find the repository: there is no go.mod")
-}
-
-// CopyProgram copies a binary, such as a worker that is to be replaced.
-func CopyProgram(from, to string) error {
-	content, err := os.ReadFile(from)
-	if err != nil {
-		return fmt.Errorf("cannot copy binary: %w", err)
-	}
-	if err := os.WriteFile(to, content, 0o700); err != nil { //nolint:gosec // a program must be executable
-		return fmt.Errorf("cannot copy binary: %w", err)
-	}
-	return nil
+	return filepath.Dir(string(file)), nil
 }
 
 // Child is a process in a group of its own, so that Ctrl-C reaches it through us only.

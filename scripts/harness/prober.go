@@ -53,22 +53,11 @@ func Probe(base string, pause time.Duration) *Prober {
 
 // Fetch reads and drops a good answer.
 func Fetch(ctx context.Context, client *http.Client, url string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return fmt.Errorf("cannot ask: %w", err)
+	code, err := exchange(ctx, client, http.MethodGet, url, "", io.Discard)
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("the answer is %d", code)
 	}
-	resp, err := client.Do(r)
-	if err != nil {
-		return fmt.Errorf("cannot ask: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return fmt.Errorf("cannot read answer: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the answer is %s", resp.Status)
-	}
-	return nil
+	return err
 }
 
 func (p *Prober) record(took time.Duration, err error) {

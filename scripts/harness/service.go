@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,7 +79,7 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 		}
 	}
 	s := &Service{
-		Tokens: or(o.Tokens, filepath.Join(o.Folder, "tokens")), log: or(o.Log, filepath.Join(o.Folder, "log")),
+		Tokens: cmp.Or(o.Tokens, filepath.Join(o.Folder, "tokens")), log: cmp.Or(o.Log, filepath.Join(o.Folder, "log")),
 		client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
 	}
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -89,7 +90,7 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 	if s.logFrom, err = log.Seek(0, io.SeekEnd); err != nil {
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
-	args := append([]string{"--listen", or(o.Listen, "127.0.0.1:0"), "--tokens", s.Tokens}, o.Args...)
+	args := append([]string{"--listen", cmp.Or(o.Listen, "127.0.0.1:0"), "--tokens", s.Tokens}, o.Args...)
 	if o.URL != "" {
 		args = append(args, "--url", o.URL)
 	}
@@ -99,13 +100,6 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 	s.StartedAt = time.Now()
 	s.Child, err = Spawn(cmd)
 	return s, err
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 // AwaitListening waits until the log has the address of the API, and sets Base.
@@ -180,23 +174,29 @@ type Answer struct {
 
 // Ask sends a request and returns the answer, also a bad one. A body is JSON.
 func (s *Service) Ask(ctx context.Context, method, path, body string) (Answer, error) {
-	r, err := http.NewRequestWithContext(ctx, method, s.Base+path, strings.NewReader(body))
+	var content strings.Builder
+	code, err := exchange(ctx, s.client, method, s.Base+path, body, &content)
+	return Answer{code, content.String()}, err
+}
+
+// exchange sends a request, copies the body of the answer, and returns its code.
+func exchange(ctx context.Context, client *http.Client, method, url, body string, answer io.Writer) (code int, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
-		return Answer{}, fmt.Errorf("cannot ask the service: %w", err)
+		return 0, fmt.Errorf("cannot ask the service: %w", err)
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := s.client.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
-		return Answer{}, fmt.Errorf("cannot ask the service: %w", err)
+		return 0, fmt.Errorf("cannot ask the service: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	content, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return Answer{}, fmt.Errorf("cannot read the service's answer: %w", err)
+	if _, err := io.Copy(answer, resp.Body); err != nil {
+		return 0, fmt.Errorf("cannot read the service's answer: %w", err)
 	}
-	return Answer{resp.StatusCode, string(content)}, nil
+	return resp.StatusCode, nil
 }
 
 func (s *Service) mustAsk(ctx context.Context, method, path string) (string, error) {

@@ -46,7 +46,7 @@ func run(m *testing.M) int {
 // simulated starts the simulator.
 func simulated(t *testing.T, faults ...string) *harness.Phone {
 	t.Helper()
-	p, err := harness.NewPhone(t.Context(), simulator.Options{Speed: 4, Faults: faults})
+	p, err := harness.NewPhone(simulator.Options{Speed: 4, Faults: faults})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func TestEachReaderServesEveryVariant(t *testing.T) {
 func selectorsWith(t *testing.T, readers ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "selectors.json")
-	if err := harness.WriteSelectors(file, readers...); err != nil {
+	if err := harness.WriteSelectors(t.Context(), file, readers...); err != nil {
 		t.Fatal(err)
 	}
 	return file

@@ -58,7 +58,7 @@ func newPhone(t *testing.T, o simulator.Options) *phone {
 	if o.Speed == 0 {
 		o.Speed = 10
 	}
-	p, err := harness.NewPhone(t.Context(), o)
+	p, err := harness.NewPhone(o)
 	if err != nil {
 		t.Fatal(err)
 	}
