@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +19,7 @@ import (
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/metrics"
@@ -38,6 +37,8 @@ const (
 	stopTimeout = 20 * time.Second
 	// What is left for requests under way once everything below has ended.
 	drainTimeout = 3 * time.Second
+	// What a client that has just connected may take to send its request meanwhile.
+	requestGrace = 500 * time.Millisecond
 	// For handing changed selectors to the worker.
 	selectorsTimeout = 10 * time.Second
 
@@ -61,7 +62,7 @@ type service struct {
 	trace   *trace.Recorder
 	// webhook is nil when none is set.
 	webhook   *webhook.Sender
-	http      *http.Server
+	handler   http.Handler
 	draining  chan struct{}
 	startedAt time.Time
 }
@@ -104,22 +105,13 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}
-	handler, err := api.New(api.Options{
+	s.handler, err = api.New(api.Options{
 		Session: s.session, Workers: s.workers, Login: s.login,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.Value, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		Version: version, Logger: log, Draining: s.draining,
 	})
-	if err != nil {
-		return nil, err
-	}
-	s.http = &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	return s, nil
+	return s, err
 }
 
 // newWebhook returns the sender of --webhook, or nil when none is set.
@@ -149,12 +141,18 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 	sessionCtx, stopSession := context.WithCancel(context.Background())
 	defer stopSession()
 
+	server := listen.NewServer(&http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}, listener)
 	failed := make(chan error, 2)
 	workersDone := make(chan struct{})
 	var loops sync.WaitGroup
 	loops.Go(func() {
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("cannot serve HTTP: %w", err)
+		if err := server.Serve(); err != nil {
+			failed <- err
 		}
 	})
 	loops.Go(func() { s.session.Run(sessionCtx) })
@@ -190,11 +188,9 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 	close(s.draining)
 	stopWorkers()
 	<-workersDone
-	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	drainCtx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	if err := s.http.Shutdown(draining); err != nil {
-		_ = s.http.Close()
-	}
+	server.Drain(drainCtx, requestGrace)
 	stopSession()
 	loops.Wait()
 	s.log.Info(logid.ServiceStopped, logging.Millis("uptime_ms", time.Since(s.startedAt)))
