@@ -13,12 +13,11 @@ import (
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
-	"session-manager/worker/internal/page/input"
+	"session-manager/worker/internal/page/command"
 	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/qrpayload"
 	"session-manager/worker/internal/page/search"
 	"session-manager/worker/internal/page/target"
-	"session-manager/worker/internal/page/view"
 )
 
 // shortest is the least time between two observations that no hint asked for.
@@ -47,8 +46,8 @@ func (p *Page) Run(ctx context.Context) error {
 	l := &loop{
 		Page:       p,
 		classifier: classify.New(p.t.Classify),
-		observer:   observe.New(p.target, p.scripts, p.log, p.o.URL),
-		searcher:   search.New(p.target, p.scripts, p.log, p.t.Search, p.signals.Hint, &p.running),
+		observer:   observe.New(p.target, p.log, p.o.URL),
+		searcher:   search.New(p.target, p.log, p.t.Search, p.signals.Hint, &p.running),
 		readers:    map[selectors.Reader]string{},
 	}
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
@@ -175,7 +174,7 @@ func (l *loop) do(ctx context.Context, d classify.Decision) (again bool, err err
 	case classify.GiveUp:
 		return false, reason.Wrap(d.Why, fmt.Errorf("cannot get the page to load: %s", reason.Describe(d.Why).Message))
 	case classify.Press:
-		if err = l.commands.Press(ctx, input.Reload); err != nil {
+		if err = l.commands.Press(ctx, command.Reload); err != nil {
 			l.log.Warn(logid.QRRenewFailed, logging.KeyError, err)
 			l.history = l.history.PressFailed()
 			return true, nil
@@ -187,7 +186,7 @@ func (l *loop) do(ctx context.Context, d classify.Decision) (again bool, err err
 		err = l.commands.Return(ctx)
 	case classify.UseHere:
 		l.log.Info(logid.SessionClaimed, logging.KeyReason, string(d.Why))
-		err = l.commands.Press(ctx, input.UseHere)
+		err = l.commands.Press(ctx, command.UseHere)
 	case classify.Reload, classify.ReloadFresh:
 		l.log.Info(logid.PageReloaded, logging.KeyReason, string(d.Why))
 		l.loadAgain(ctx, d.Action == classify.ReloadFresh)
@@ -212,10 +211,7 @@ func (l *loop) publish(seen observe.Result, cause string) {
 	for _, r := range seen.Readings {
 		l.readers[r.Reader] = describe(r, cause, seen.Scripts.Uses(r.Reader))
 	}
-	l.views.Set(view.View{
-		Observed: true, Document: seen.Document, Reported: l.history.Reported(), Socket: seen.Modules.Socket,
-		Address: seen.Address, Uncaught: seen.Uncaught, Readers: maps.Clone(l.readers),
-	})
+	l.views.Set(observe.View{Result: seen, Observed: true, Reported: l.history.Reported(), Readers: maps.Clone(l.readers)})
 }
 
 // describe puts into words what a reader has found, without the payload.

@@ -2,8 +2,7 @@
 // shows: the state of the session and the payload of its QR code. It knows CDP
 // and documents, not processes.
 //
-// Each observation of the page is evaluated by package observe with the scripts of
-// package script, and classified by package classify, whose CATALOGUE.md lists what
+// Each observation of the page is evaluated by package observe and classified by package classify, whose CATALOGUE.md lists what
 // the page can do to a session and what is done about it. Below that the loop of
 // this package deals with what no observation can show:
 //
@@ -44,10 +43,9 @@ import (
 	"session-manager/worker/internal/page/command"
 	"session-manager/worker/internal/page/diagnose"
 	"session-manager/worker/internal/page/events"
-	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/search"
 	"session-manager/worker/internal/page/target"
-	"session-manager/worker/internal/page/view"
 )
 
 // Options say which page to open, and where to report what it shows.
@@ -76,11 +74,10 @@ type Page struct {
 	o         Options
 	t         Timings
 	log       *slog.Logger
-	scripts   *atomic.Pointer[script.Set]
 	target    *target.Target
 	signals   *events.Signals
 	traffic   *events.Traffic
-	views     *view.Latest
+	views     *observe.Latest
 	commands  *command.Commands
 	diagnoser *diagnose.Diagnoser
 	// failure is why the last navigation reached nothing, empty if it did. It is Open's,
@@ -105,10 +102,11 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Page{o: o, log: o.Logger, t: o.Timings.withDefaults().stretched(o.DeadlineFactor), scripts: new(atomic.Pointer[script.Set]), views: view.New()}
-	if err := p.compile(o.Selectors); err != nil {
+	p := &Page{o: o, log: o.Logger, t: o.Timings.withDefaults().stretched(o.DeadlineFactor), views: observe.NewLatest()}
+	scripts, err := target.Compile(o.Selectors)
+	if err != nil {
 		p.log.Warn(logid.SelectorsRejected, logging.KeyError, err)
-		if err := p.compile(nil); err != nil {
+		if scripts, err = target.Compile(nil); err != nil {
 			return nil, err
 		}
 	}
@@ -117,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	p.end = end
 	release := context.AfterFunc(ctx, end) // rod's own calls know only life
-	err := p.open(ctx, life)
+	err = p.open(ctx, life, scripts)
 	if err == nil && !release() {
 		err = context.Cause(ctx)
 	}
@@ -134,19 +132,19 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	return p, nil
 }
 
-func (p *Page) open(ctx, life context.Context) error {
+func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseNavigate})
-	t, others, err := target.Open(ctx, life, p.o.Browser)
+	t, others, err := target.Open(ctx, life, p.o.Browser, scripts)
 	if err != nil {
 		return err
 	}
 	p.target = t
-	p.signals = events.NewSignals(t, p.scripts)
-	p.traffic = events.NewTraffic(t, p.scripts)
+	p.signals = events.NewSignals(t)
+	p.traffic = events.NewTraffic(t)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	console := diagnose.NewConsole(t, p.log)
 	p.diagnoser = diagnose.New(t, console)
-	p.commands = command.New(t, p.scripts, p.views, p.log, p.t.Command, p.t.Call)
+	p.commands = command.New(t, p.views, p.log, p.t.Command, p.t.Call)
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
 		events.Listen(stream, t, p.log, p.signals.Handle, p.traffic.Handle, tidier.Handle, console.Handle)
@@ -180,19 +178,13 @@ func (p *Page) close() {
 // SetSelectors makes the next observation use another selectors file; an empty one
 // stands for the built-in one. It is safe for concurrent use.
 func (p *Page) SetSelectors(_ context.Context, file []byte) error {
-	if err := p.compile(file); err != nil {
+	scripts, err := target.Compile(file)
+	if err != nil {
 		return err
 	}
+	p.target.Scripts.Store(scripts)
 	p.signals.Hint()
 	return nil
-}
-
-func (p *Page) compile(file []byte) error {
-	set, err := script.New(file)
-	if err == nil {
-		p.scripts.Store(set)
-	}
-	return err
 }
 
 // Pair makes the page offer a code that links the phone with this number, and
@@ -217,13 +209,13 @@ const diagnoseWithin = 90 * time.Second
 // Diagnose describes what the page is made of, and what each reader finds in it.
 // What it can't find out is left empty. It is safe for concurrent use.
 func (p *Page) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
-	v := p.views.Get()
+	v, _ := p.views.Get()
 	if !v.Observed {
 		return rpc.Diagnosis{}, rpc.ErrNoPage
 	}
 	ctx, cancel := context.WithTimeout(ctx, diagnoseWithin)
 	defer cancel()
-	defer context.AfterFunc(p.target.Life(), cancel)()
+	defer context.AfterFunc(p.target.Life, cancel)()
 	d, err := p.diagnoser.Diagnose(ctx, v)
 	return d, p.target.Explain(err)
 }

@@ -12,8 +12,8 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
-	"session-manager/worker/internal/page/view"
 )
 
 func TestPageReportsTheCodeOnTheScreen(t *testing.T) {
@@ -136,11 +136,13 @@ func TestReloadDoesNotDisconnect(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
-	before := r.page.views.Get()
+	before, _ := r.page.views.Get()
 	if err := r.sim.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	again := func(v view.View) bool { return v.Document > before.Document && v.Reported.Condition == rpc.PageReady }
+	again := func(v observe.View) bool {
+		return v.Document > before.Document && v.Reported.Condition == rpc.PageReady
+	}
 	if _, err := r.page.views.Await(r.context(), again); err != nil {
 		t.Fatal(err)
 	}

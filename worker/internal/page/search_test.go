@@ -84,7 +84,7 @@ func TestUnscannableImagesAreIgnored(t *testing.T) {
 				if _, ok := b.(rpc.QRShown); ok {
 					t.Error("it was mistaken for a code")
 				}
-				v := r.page.views.Get()
+				v, _ := r.page.views.Get()
 				return v.Readers["screenshot"] != ""
 			})
 		})

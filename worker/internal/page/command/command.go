@@ -22,10 +22,8 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/logid"
-	"session-manager/worker/internal/page/input"
-	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
-	"session-manager/worker/internal/page/view"
 )
 
 // Timings bound the commands. Zero fields take the defaults.
@@ -47,12 +45,11 @@ func (t Timings) withDefaults() Timings {
 // Commands carries out commands in one page, one at a time. It is safe for
 // concurrent use.
 type Commands struct {
-	t       Timings
-	call    time.Duration
-	target  *target.Target
-	scripts *atomic.Pointer[script.Set]
-	views   *view.Latest
-	log     *slog.Logger
+	t      Timings
+	call   time.Duration
+	target *target.Target
+	views  *observe.Latest
+	log    *slog.Logger
 
 	turn chan struct{} // holds one token, of the command under way
 	busy atomic.Bool
@@ -63,8 +60,8 @@ type Commands struct {
 
 // New returns the Commands of a page. Each call of Chrome, and each wait for a page
 // that is loading, may take as long as call.
-func New(t *target.Target, scripts *atomic.Pointer[script.Set], views *view.Latest, log *slog.Logger, timings Timings, call time.Duration) *Commands {
-	return &Commands{t: timings.withDefaults(), call: call, target: t, scripts: scripts, views: views, log: log, turn: make(chan struct{}, 1)}
+func New(t *target.Target, views *observe.Latest, log *slog.Logger, timings Timings, call time.Duration) *Commands {
+	return &Commands{t: timings.withDefaults(), call: call, target: t, views: views, log: log, turn: make(chan struct{}, 1)}
 }
 
 // Busy reports whether a command is under way. Meanwhile nobody else may touch
@@ -72,10 +69,10 @@ func New(t *target.Target, scripts *atomic.Pointer[script.Set], views *view.Late
 func (c *Commands) Busy() bool { return c.busy.Load() }
 
 // do carries out one command within ctx, Timings.Total and the page's life.
-func (c *Commands) do(ctx context.Context, command func(context.Context, view.View) error) error {
+func (c *Commands) do(ctx context.Context, command func(context.Context, observe.View) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.t.Total)
 	defer cancel()
-	defer context.AfterFunc(c.target.Life(), cancel)()
+	defer context.AfterFunc(c.target.Life, cancel)()
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
@@ -92,10 +89,10 @@ func (c *Commands) do(ctx context.Context, command func(context.Context, view.Vi
 }
 
 // settled waits until the page is no longer loading, and returns its view.
-func (c *Commands) settled(ctx context.Context) (view.View, error) {
+func (c *Commands) settled(ctx context.Context) (observe.View, error) {
 	short, cancel := context.WithTimeout(ctx, c.call)
 	defer cancel()
-	v, err := c.views.Await(short, func(v view.View) bool { return v.Observed && v.Reported.Condition != rpc.PageLoading })
+	v, err := c.views.Await(short, func(v observe.View) bool { return v.Observed && v.Reported.Condition != rpc.PageLoading })
 	switch {
 	case err == nil:
 		return v, nil
@@ -112,17 +109,17 @@ func (c *Commands) settled(ctx context.Context) (view.View, error) {
 func (c *Commands) Press(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.call)
 	defer cancel()
-	return c.reach(ctx, func(in *input.Input) error {
-		if _, err := in.Appears(ctx, name, c.t.Press); err != nil {
+	return c.reach(ctx, func(in *input) error {
+		if _, err := in.appears(ctx, name, c.t.Press); err != nil {
 			return err
 		}
-		return in.Press(ctx, name)
+		return in.press(ctx, name)
 	})
 }
 
 // Return leads the page from a pairing code to its QR, for the loop.
 func (c *Commands) Return(ctx context.Context) error {
-	if err := c.Press(ctx, input.ByQR); err != nil {
+	if err := c.Press(ctx, byQR); err != nil {
 		return err
 	}
 	c.setPairing(pairing{})
@@ -130,24 +127,24 @@ func (c *Commands) Return(ctx context.Context) error {
 }
 
 // reach acts in the current document.
-func (c *Commands) reach(ctx context.Context, act func(*input.Input) error) error {
-	in, err := input.Reach(ctx, c.target, c.scripts.Load())
+func (c *Commands) reach(ctx context.Context, act func(*input) error) error {
+	object, err := c.target.New(ctx, c.target.Scripts.Load().Act)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot reach into page: %w", err)
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(c.target.Life(), c.call)
+		ctx, cancel := context.WithTimeout(c.target.Life, c.call)
 		defer cancel()
-		in.Release(ctx)
+		object.Release(ctx)
 	}()
-	return act(in)
+	return act(&input{c.target, object})
 }
 
 // LogOut ends the link through the page, and returns when the page has wiped its
 // login. It is bounded by ctx. Errors are those of rpc.Worker; after any other one
 // the link may or may not have ended.
 func (c *Commands) LogOut(ctx context.Context) error {
-	err := c.do(ctx, func(ctx context.Context, v view.View) error {
+	err := c.do(ctx, func(ctx context.Context, v observe.View) error {
 		if !v.Reported.Registered {
 			return rpc.ErrNotLinked
 		}
@@ -167,19 +164,19 @@ func (c *Commands) LogOut(ctx context.Context) error {
 func (c *Commands) wiped(ctx context.Context, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err := c.views.Await(ctx, func(v view.View) bool { return !v.Reported.Registered })
+	_, err := c.views.Await(ctx, func(v observe.View) bool { return !v.Reported.Registered })
 	return err
 }
 
 // logOutByModules makes the calls of the selectors. The page goes away while
 // they are under way.
 func (c *Commands) logOutByModules(ctx context.Context) error {
-	calls := c.scripts.Load().LogOut.Calls
+	calls := c.target.Scripts.Load().LogOut.Calls
 	if len(calls) == 0 {
 		return errors.New("there is no module for it")
 	}
-	return c.reach(ctx, func(in *input.Input) error {
-		made, err := in.Invoke(ctx, calls, "", c.t.Answer)
+	return c.reach(ctx, func(in *input) error {
+		made, err := in.invoke(ctx, calls, "", c.t.Answer)
 		switch {
 		case err != nil && !errors.Is(err, target.ErrStale):
 			return err
@@ -199,13 +196,13 @@ func (c *Commands) logOutByModules(ctx context.Context) error {
 // that holds it, until the link has ended.
 func (c *Commands) logOutByHand(ctx context.Context) error {
 	for {
-		err := c.reach(ctx, func(in *input.Input) error {
-			if err := in.Press(ctx, input.LogOut); !errors.Is(err, input.ErrNothingToPress) {
+		err := c.reach(ctx, func(in *input) error {
+			if err := in.press(ctx, logOut); !errors.Is(err, errNothingToPress) {
 				return err
 			}
-			return in.Press(ctx, input.Menu)
+			return in.press(ctx, menu)
 		})
-		if err != nil && !errors.Is(err, target.ErrStale) && !errors.Is(err, input.ErrNothingToPress) {
+		if err != nil && !errors.Is(err, target.ErrStale) && !errors.Is(err, errNothingToPress) {
 			return err
 		}
 		// What was pressed opens a menu, or a dialog, or ends the link.

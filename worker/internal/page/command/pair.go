@@ -11,8 +11,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
-	"session-manager/worker/internal/page/input"
-	"session-manager/worker/internal/page/view"
+	"session-manager/worker/internal/page/observe"
 )
 
 var (
@@ -44,7 +43,7 @@ func (c *Commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, err
 		return rpc.Pairing{}, rpc.ErrPhoneRefused
 	}
 	var made rpc.Pairing
-	err := c.do(ctx, func(ctx context.Context, v view.View) error {
+	err := c.do(ctx, func(ctx context.Context, v observe.View) error {
 		if v.Reported.Condition != rpc.PageUnlinked {
 			return rpc.ErrNotUnlinked
 		}
@@ -91,9 +90,9 @@ func (c *Commands) PairingUntil(document int) time.Time {
 // would. After a failure the loop leads the page back to its QR.
 func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret) (rpc.Pairing, error) {
 	var code rpc.Secret
-	k := c.scripts.Load().Pairing
+	k := c.target.Scripts.Load().Pairing
 	life := time.Duration(k.CodeSeconds) * time.Second
-	err := c.reach(ctx, func(in *input.Input) (err error) {
+	err := c.reach(ctx, func(in *input) (err error) {
 		// From here on the secret in the page's QR is not that of its session.
 		c.setPairing(pairing{document: document, until: time.Now().Add(life)})
 		code, err = c.codeByModules(ctx, in, k.Calls, phone)
@@ -118,14 +117,14 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 }
 
 // codeByModules makes the calls of the selectors.
-func (c *Commands) codeByModules(ctx context.Context, in *input.Input, calls []selectors.Call, phone rpc.Secret) (rpc.Secret, error) {
+func (c *Commands) codeByModules(ctx context.Context, in *input, calls []selectors.Call, phone rpc.Secret) (rpc.Secret, error) {
 	if len(calls) == 0 {
 		return "", errNoModules
 	}
 	if err := c.connected(ctx); err != nil {
 		return "", err
 	}
-	made, err := in.Invoke(ctx, calls, string(phone), c.t.Answer)
+	made, err := in.invoke(ctx, calls, string(phone), c.t.Answer)
 	switch {
 	case err != nil:
 		return "", err
@@ -146,8 +145,8 @@ func (c *Commands) codeByModules(ctx context.Context, in *input.Input, calls []s
 func (c *Commands) connected(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, c.t.Answer)
 	defer cancel()
-	_, err := c.views.Await(short, func(v view.View) bool {
-		return v.Socket == "" || v.Socket == selectors.SocketUnpaired || v.Socket == selectors.SocketIdle
+	_, err := c.views.Await(short, func(v observe.View) bool {
+		return v.Modules.Socket == "" || v.Modules.Socket == selectors.SocketUnpaired || v.Modules.Socket == selectors.SocketIdle
 	})
 	if err != nil {
 		return fmt.Errorf("%w: the page has no connection", rpc.ErrPairingUnavailable)
@@ -159,12 +158,12 @@ func (c *Commands) connected(ctx context.Context) error {
 const presses = 3
 
 // codeByHand fills in the page's form.
-func (c *Commands) codeByHand(ctx context.Context, in *input.Input, phone rpc.Secret) (rpc.Secret, error) {
+func (c *Commands) codeByHand(ctx context.Context, in *input, phone rpc.Secret) (rpc.Secret, error) {
 	if err := c.fillForm(ctx, in, string(phone)); err != nil {
 		return "", err
 	}
-	before, err := in.Codes(ctx)
-	if err != nil {
+	var before []string // texts on the screen that look like a pairing code
+	if err := in.object.Invoke(ctx, &before, "codes"); err != nil {
 		return "", err
 	}
 	// Opening the form can make the page connect again.
@@ -174,10 +173,11 @@ func (c *Commands) codeByHand(ctx context.Context, in *input.Input, phone rpc.Se
 	// The connection may be lost again, or nothing may be known of it: a person who
 	// sees nothing happen presses again, if there still is something to press.
 	for try := range presses {
-		if err := in.Press(ctx, input.Next); err != nil && (try == 0 || !errors.Is(err, input.ErrNothingToPress)) {
+		if err := in.press(ctx, next); err != nil && (try == 0 || !errors.Is(err, errNothingToPress)) {
 			return "", unavailable(err)
 		}
-		seen, err := in.Outcome(ctx, before, c.t.Answer/presses)
+		var seen outcome // a code that is not among those before, or a refusal
+		err := in.object.Invoke(ctx, &seen, "outcome", before, (c.t.Answer / presses).Milliseconds())
 		switch {
 		case err != nil:
 			return "", err
@@ -190,15 +190,15 @@ func (c *Commands) codeByHand(ctx context.Context, in *input.Input, phone rpc.Se
 	return "", fmt.Errorf("%w: no code came in %v", rpc.ErrPairingUnavailable, c.t.Answer)
 }
 
-func (c *Commands) fillForm(ctx context.Context, in *input.Input, phone string) error {
+func (c *Commands) fillForm(ctx context.Context, in *input, phone string) error {
 	if err := c.openForm(ctx, in); err != nil {
 		return unavailable(err)
 	}
-	if err := in.TypeOver(ctx, input.Field, "+"+phone); err != nil {
+	if err := in.typeOver(ctx, field, "+"+phone); err != nil {
 		return unavailable(err)
 	}
-	typed, err := in.Typed(ctx)
-	if err != nil {
+	var typed string
+	if err := in.object.Invoke(ctx, &typed, "typed"); err != nil {
 		return err
 	}
 	if typed != phone {
@@ -211,19 +211,19 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", rpc.ErrPairingUn
 
 // openForm leads the page to its form for a phone number. A form or a code that is
 // open already is left first, with what is in it.
-func (c *Commands) openForm(ctx context.Context, in *input.Input) error {
-	if err := in.Press(ctx, input.ByQR); err != nil && !errors.Is(err, input.ErrNothingToPress) {
+func (c *Commands) openForm(ctx context.Context, in *input) error {
+	if err := in.press(ctx, byQR); err != nil && !errors.Is(err, errNothingToPress) {
 		return err
 	}
-	if _, err := in.Appears(ctx, input.ByPhone, c.call); err != nil {
+	if _, err := in.appears(ctx, byPhone, c.call); err != nil {
 		return err
 	}
 	// What is being drawn moves, and a click misses it then.
 	for range presses {
-		if err := in.Press(ctx, input.ByPhone); err != nil && !errors.Is(err, input.ErrNothingToPress) {
+		if err := in.press(ctx, byPhone); err != nil && !errors.Is(err, errNothingToPress) {
 			return err
 		}
-		if there, err := in.Appears(ctx, input.Field, c.t.Press); err != nil || there {
+		if there, err := in.appears(ctx, field, c.t.Press); err != nil || there {
 			return err
 		}
 	}

@@ -26,9 +26,8 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
-	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
-	"session-manager/worker/internal/page/view"
 )
 
 // Diagnoser describes a page. It is safe for concurrent use.
@@ -45,7 +44,7 @@ func New(t *target.Target, c *Console) *Diagnoser {
 
 // Diagnose describes the page, one caller at a time. What it can't find out is
 // left empty; it fails when it can't read the document.
-func (d *Diagnoser) Diagnose(ctx context.Context, v view.View) (rpc.Diagnosis, error) {
+func (d *Diagnoser) Diagnose(ctx context.Context, v observe.View) (rpc.Diagnosis, error) {
 	select {
 	case d.turn <- struct{}{}:
 		defer func() { <-d.turn }()
@@ -172,7 +171,7 @@ func (c *Console) catchUp(ctx context.Context) error {
 	seen := c.expect(mark)
 	defer c.expect("")
 	var called bool
-	err := c.target.Isolated(ctx, &called, fmt.Sprintf("typeof %s === 'function' && (%[1]s(%q), true)", script.Binding, mark))
+	err := c.target.Isolated(ctx, &called, fmt.Sprintf("typeof %s === 'function' && (%[1]s(%q), true)", target.Binding, mark))
 	if err != nil || !called {
 		return err
 	}

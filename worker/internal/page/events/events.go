@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-rod/rod"
@@ -16,7 +15,6 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
-	"session-manager/worker/internal/page/script"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -51,10 +49,9 @@ func handle(h Handler, msg *rod.Message, log *slog.Logger) {
 // Signals is what the events mean for the page's loop. It is safe for concurrent
 // use.
 type Signals struct {
-	hints   chan struct{}
-	lost    chan error
-	target  *target.Target
-	scripts *atomic.Pointer[script.Set]
+	hints  chan struct{}
+	lost   chan error
+	target *target.Target
 
 	mu        sync.Mutex
 	document  int // counts committed documents
@@ -64,8 +61,8 @@ type Signals struct {
 }
 
 // NewSignals returns the Signals of a page.
-func NewSignals(t *target.Target, scripts *atomic.Pointer[script.Set]) *Signals {
-	return &Signals{hints: make(chan struct{}, 1), lost: make(chan error, 1), target: t, scripts: scripts}
+func NewSignals(t *target.Target) *Signals {
+	return &Signals{hints: make(chan struct{}, 1), lost: make(chan error, 1), target: t}
 }
 
 // Hints receives when it is worth observing soon.
@@ -160,7 +157,7 @@ func (s *Signals) crash() {
 // navigated counts the documents, and catches the address of an ended session,
 // which the page removes while it boots.
 func (s *Signals) navigated(address string, committed bool) {
-	why, ended := s.scripts.Load().LoggedOut(address)
+	why, ended := s.target.Scripts.Load().LoggedOut(address)
 	s.mu.Lock()
 	if committed {
 		s.document++
@@ -188,8 +185,7 @@ func (s *Signals) end(cause error) {
 // that a worker of the page holds is not seen, and never reported as quiet. It is
 // safe for concurrent use.
 type Traffic struct {
-	target  *target.Target
-	scripts *atomic.Pointer[script.Set]
+	target *target.Target
 
 	mu      sync.Mutex
 	sockets map[proto.NetworkRequestID]struct{} // of the document
@@ -197,8 +193,8 @@ type Traffic struct {
 }
 
 // NewTraffic returns the Traffic of a page.
-func NewTraffic(t *target.Target, scripts *atomic.Pointer[script.Set]) *Traffic {
-	return &Traffic{target: t, scripts: scripts, sockets: map[proto.NetworkRequestID]struct{}{}}
+func NewTraffic(t *target.Target) *Traffic {
+	return &Traffic{target: t, sockets: map[proto.NetworkRequestID]struct{}{}}
 }
 
 // Quiet is for how long nothing has come over the document's connection, 0 if
@@ -237,7 +233,7 @@ func (t *Traffic) Handle(msg *rod.Message) {
 			t.last = time.Now()
 		}
 	case msg.Load(&created):
-		if script.ContainsAny(created.URL, t.scripts.Load().URLs.Socket) {
+		if target.ContainsAny(created.URL, t.target.Scripts.Load().URLs.Socket) {
 			t.sockets[created.RequestID] = struct{}{}
 		}
 	case msg.Load(&closed):
@@ -276,9 +272,9 @@ func (t *Tidier) do(call func(ctx context.Context) error) {
 	}
 	t.running.Go(func() {
 		defer func() { <-t.slots }()
-		ctx, cancel := context.WithTimeout(t.target.Life(), t.within)
+		ctx, cancel := context.WithTimeout(t.target.Life, t.within)
 		defer cancel()
-		if err := call(ctx); err != nil && t.target.Life().Err() == nil {
+		if err := call(ctx); err != nil && t.target.Life.Err() == nil {
 			t.log.Warn(logid.TidyFailed, logging.KeyError, err)
 		}
 	})

@@ -11,48 +11,35 @@ import (
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
-	"session-manager/worker/internal/page/qrpayload"
-	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/target"
 )
 
-// answer is what observe.js returns.
+// answer is what observe.js returns, decoded by the names of the fields.
 type answer struct {
-	Document documentAnswer `json:"document"`
-	Modules  modulesAnswer  `json:"modules"`
+	Document struct {
+		classify.Drawn
+		classify.Storage
+		URL      string
+		Status   int
+		Visible  bool
+		Online   bool
+		Shown    string
+		Progress float64
+		Uncaught []string
+	}
+	Modules modulesAnswer
 }
 
-// documentAnswer is what the document shows.
-type documentAnswer struct {
-	URL             string          `json:"url"`
-	Status          int             `json:"status"`
-	Splash          bool            `json:"splash"`
-	Mount           bool            `json:"mount"`
-	Visible         bool            `json:"visible"`
-	Online          bool            `json:"online"`
-	Registered      *bool           `json:"registered"`
-	Remains         bool            `json:"remains"`
-	Shown           string          `json:"shown"`
-	Buttons         []string        `json:"buttons"`
-	Opacity         float64         `json:"opacity"`
-	AutoLogoutFrame bool            `json:"autoLogoutFrame"`
-	Screens         []classify.Sign `json:"screens"`
-	Progress        float64         `json:"progress"`
-	Uncaught        []string        `json:"uncaught"`
-}
-
-// modulesAnswer is what the page's modules answer.
+// modulesAnswer is what the page's modules answer, in their own words.
 type modulesAnswer struct {
-	Loader        bool    `json:"loader"`
-	Version       string  `json:"version"`
-	Socket        string  `json:"socket"`
-	Stream        string  `json:"stream"`
-	Mode          string  `json:"mode"`
-	LinkMethod    string  `json:"linkMethod"`
-	HasSynced     *bool   `json:"hasSynced"`
-	NetworkOnline *bool   `json:"networkOnline"`
-	Ref           string  `json:"ref"`
-	RefTTL        float64 `json:"refTTL"`
-	Assembled     string  `json:"assembled"`
+	classify.Modules
+	Socket        string
+	Stream        string
+	Mode          string
+	LinkMethod    string
+	NetworkOnline *bool
+	RefTTL        float64
+	Assembled     string
 }
 
 // translate makes an observation of an answer.
@@ -62,24 +49,20 @@ func (o *Observer) translate(a answer, document int, now time.Time) classify.Obs
 		Document: document,
 		Navigation: classify.Navigation{
 			ErrorPage:      strings.HasPrefix(d.URL, "chrome-error:"),
-			UnsupportedURL: script.ContainsAny(d.URL, set.URLs.Unsupported),
+			UnsupportedURL: target.ContainsAny(d.URL, set.URLs.Unsupported),
 			Status:         d.Status,
 		},
-		Drawn: classify.Drawn{
-			Splash: d.Splash, Mount: d.Mount, Screens: d.Screens, Progress: percent(d.Progress),
-			Buttons: d.Buttons, Opacity: d.Opacity, AutoLogoutFrame: d.AutoLogoutFrame,
-		},
-		Modules: classify.Modules{
-			Loader: m.Loader, Version: m.Version, Socket: set.Words.SocketStates[m.Socket], Method: set.Words.LinkMethods[m.LinkMethod],
-			HasSynced: m.HasSynced, Ref: qrpayload.Ref(m.Ref), RefTTL: time.Duration(m.RefTTL * float64(time.Millisecond)),
-		},
+		Drawn: d.Drawn, Modules: m.Modules,
 		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline),
 	}
+	seen.Drawn.Progress = percent(d.Progress)
+	seen.Modules.Socket, seen.Modules.Method = set.Words.SocketStates[m.Socket], set.Words.LinkMethods[m.LinkMethod]
+	seen.Modules.RefTTL = time.Duration(m.RefTTL * float64(time.Millisecond))
 	if sameOrigin(d.URL, o.url) { // The storage of another site proves nothing.
-		seen.Storage = classify.Storage{Registered: d.Registered, Remains: d.Remains}
+		seen.Storage = d.Storage
 	}
 	dom := o.reading(selectors.ReaderDOM, d.Shown, now)
-	if !dom.Found && set.Uses(selectors.ReaderDOM) && m.Ref != "" && strings.Contains(d.Shown, m.Ref) {
+	if !dom.Found && set.Uses(selectors.ReaderDOM) && m.Ref != "" && strings.Contains(d.Shown, string(m.Ref)) {
 		// The page shows a code of a form that is new to us. Assembled in the old
 		// form it would not be what is on the screen.
 		m.Assembled = ""
@@ -131,7 +114,7 @@ func (o *Observer) note(m modulesAnswer, visible bool) {
 	if m.Socket != "" && !known || !visible {
 		level = slog.LevelWarn // It will be misunderstood, or it will be slow.
 	}
-	o.log.Log(o.target.Life(), level, logid.PageStateChanged, slog.String(logging.KeyState, m.Socket),
+	o.log.Log(o.target.Life, level, logid.PageStateChanged, slog.String(logging.KeyState, m.Socket),
 		slog.String("stream", m.Stream), slog.String("mode", m.Mode), slog.Bool("visible", visible))
 }
 

@@ -7,21 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
+	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/classify"
-	"session-manager/worker/internal/page/script"
 	"session-manager/worker/internal/page/target"
 )
 
 // Observer observes one page. It is not safe for concurrent use.
 type Observer struct {
-	target  *target.Target
-	scripts *atomic.Pointer[script.Set]
-	log     *slog.Logger
-	url     string // the page's own address
+	target *target.Target
+	log    *slog.Logger
+	url    string // the page's own address
 
 	current  installed
 	passkey  passkey
@@ -32,14 +31,14 @@ type Observer struct {
 // installed is the observer's object in one document, and the scripts it is from.
 type installed struct {
 	document int
-	scripts  *script.Set
+	scripts  *target.Scripts
 	object   *target.Object
 }
 
 // New returns the Observer of a page whose own address is url: the storage of
 // other sites does not count.
-func New(t *target.Target, scripts *atomic.Pointer[script.Set], log *slog.Logger, url string) *Observer {
-	return &Observer{target: t, scripts: scripts, log: log, url: url, refusals: map[selectors.Reader]string{}}
+func New(t *target.Target, log *slog.Logger, url string) *Observer {
+	return &Observer{target: t, log: log, url: url, refusals: map[selectors.Reader]string{}}
 }
 
 // Result is one observation.
@@ -49,13 +48,65 @@ type Result struct {
 	Address  string
 	Uncaught []string
 	// Scripts are those that were used.
-	Scripts *script.Set
+	Scripts *target.Scripts
+}
+
+// View is the latest result, and what was made of it.
+type View struct {
+	Result
+	// Observed is false before the first observation.
+	Observed bool
+	Reported rpc.PageObserved
+	// Readers is what each reader has found, in words, without the payload.
+	Readers map[selectors.Reader]string
+}
+
+// Latest keeps the latest view, and wakes those who wait for another. It is safe
+// for concurrent use.
+type Latest struct {
+	mu      sync.Mutex
+	view    View
+	changed chan struct{}
+}
+
+// NewLatest returns a Latest without a view.
+func NewLatest() *Latest { return &Latest{changed: make(chan struct{})} }
+
+// Set replaces the view.
+func (l *Latest) Set(v View) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.view = v
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Get returns the view, and what is closed when there is another.
+func (l *Latest) Get() (View, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.view, l.changed
+}
+
+// Await returns the first view that want accepts, or the latest with ctx's error.
+func (l *Latest) Await(ctx context.Context, want func(View) bool) (View, error) {
+	for {
+		v, changed := l.Get()
+		if want(v) {
+			return v, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
+	}
 }
 
 // Observe observes the document with this number. The error is target.ErrStale
 // when it has gone away.
 func (o *Observer) Observe(ctx context.Context, document int) (Result, error) {
-	set := o.scripts.Load()
+	set := o.target.Scripts.Load()
 	if o.current.object == nil || o.current.document != document || o.current.scripts != set {
 		o.Forget()
 		object, err := o.install(ctx, set)
@@ -79,12 +130,12 @@ func (o *Observer) Observe(ctx context.Context, document int) (Result, error) {
 func (o *Observer) Forget() { o.current = installed{} }
 
 // install puts the observer and the hints into the current document.
-func (o *Observer) install(ctx context.Context, set *script.Set) (*target.Object, error) {
+func (o *Observer) install(ctx context.Context, set *target.Scripts) (*target.Object, error) {
 	object, err := o.target.New(ctx, set.Observe)
 	if err != nil {
 		return nil, fmt.Errorf("cannot install observer: %w", err)
 	}
-	if err := o.target.Bind(ctx, script.Binding); err != nil {
+	if err := o.target.Bind(ctx, target.Binding); err != nil {
 		return nil, fmt.Errorf("cannot install hints: %w", err)
 	}
 	if err := o.target.Isolated(ctx, new(any), set.Hint); err != nil {
@@ -107,7 +158,7 @@ const pendingScript = `(async () => {
 	return Promise.race([asked, new Promise((resolve) => setTimeout(resolve, 500, false))]);
 })()`
 
-// passkeyInterval is the least time between two runs of the script.
+// passkeyInterval is the least time between two runs of the target.
 const passkeyInterval = 2 * time.Second
 
 // passkey is what is known of the page's requests for a passkey.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"session-manager/worker/internal/page/classify"
-	"session-manager/worker/internal/page/script"
+	"session-manager/worker/internal/page/target"
 )
 
 // FuzzAnswer translates any answer of observe.js, and classifies it.
@@ -24,11 +24,11 @@ func FuzzAnswer(f *testing.F) {
 		if json.Unmarshal([]byte(text), &a) != nil {
 			return
 		}
-		set, err := script.New(nil)
+		set, err := target.Compile(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := New(nil, nil, slog.New(slog.DiscardHandler), "https://web.whatsapp.com/")
+		o := New(nil, slog.New(slog.DiscardHandler), "https://web.whatsapp.com/")
 		o.current.scripts = set
 		now := time.Now()
 		seen := o.translate(a, 1, now)

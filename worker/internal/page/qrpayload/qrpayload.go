@@ -4,11 +4,13 @@ package qrpayload
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 // Limits of a QR payload. The reference's length has never been fixed; a QR code of
@@ -49,22 +51,14 @@ func (Ref) String() string { return "[redacted]" }
 // GoString hides the value from %#v.
 func (Ref) GoString() string { return "[redacted]" }
 
-// Shape is what may vary about QR payloads.
-type Shape struct {
-	// Prefixes are the addresses that may come before the fields.
-	Prefixes []string
-	// ExtraFields is how many fields of unknown form may follow the known ones.
-	ExtraFields int
-}
-
 // Parse checks the form of s: one of the prefixes or none, then the ref (a
 // digit, '@' and base64-like text), three keys of 32 bytes in base64, and
 // optionally the platform (one or two digits) and an address. WhatsApp Web has
 // used just these forms from the introduction of several devices to September 2026;
 // no phone accepts three fields, as before.
-func (shape Shape) Parse(s string) (Code, error) {
+func Parse(s string, shape selectors.QRPayload) (Code, error) {
 	if len(s) > maxLength {
-		return Code{}, malformed("it is too long")
+		return Code{}, fmt.Errorf("%w: it is too long", ErrMalformed)
 	}
 	bare := s
 	for _, p := range shape.Prefixes {
@@ -74,17 +68,18 @@ func (shape Shape) Parse(s string) (Code, error) {
 		}
 	}
 	fields := strings.Split(bare, ",")
-	if flaw := shape.flaw(fields); flaw != "" {
-		return Code{}, malformed(flaw)
+	if flaw := flawOf(fields, shape.ExtraFields); flaw != "" {
+		return Code{}, fmt.Errorf("%w: %s", ErrMalformed, flaw)
 	}
 	return Code{Whole: rpc.QRPayload(s), Ref: Ref(fields[0])}, nil
 }
 
-// flaw explains what is wrong with the fields.
-func (shape Shape) flaw(fields []string) string {
+// flawOf explains what is wrong with the fields, of which extra may follow the
+// known ones.
+func flawOf(fields []string, extra int) string {
 	n := len(fields)
 	switch {
-	case n < minFields, n > maxFields+shape.ExtraFields:
+	case n < minFields, n > maxFields+extra:
 		return "it has too few or too many fields"
 	case !refForm.MatchString(fields[0]):
 		return "its first field is not a reference"
@@ -92,18 +87,10 @@ func (shape Shape) flaw(fields []string) string {
 		return "one of its keys is not 32 bytes in base64"
 	case n > 4 && !platformForm.MatchString(fields[4]):
 		return "its platform is not a number"
-	case n > 5 && shape.ExtraFields == 0 && !addressForm.MatchString(fields[5]):
+	case n > 5 && extra == 0 && !addressForm.MatchString(fields[5]):
 		return "its sixth field is not an address"
 	case n > 5 && !printableForm.MatchString(strings.Join(fields[5:], "")):
 		return "one of its last fields can't be printed"
 	}
 	return ""
 }
-
-type malformed string
-
-// Error names the part that is wrong, not its value.
-func (m malformed) Error() string { return ErrMalformed.Error() + ": " + string(m) }
-
-// Is makes every malformed match ErrMalformed.
-func (m malformed) Is(target error) bool { return target == ErrMalformed }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"session-manager/shared/selectors"
 )
 
 const prefix = "https://phone.example/link#"
 
 var (
-	shape = Shape{Prefixes: []string{prefix}}
+	shape = selectors.QRPayload{Prefixes: []string{prefix}}
 	key   = base64.StdEncoding.EncodeToString(make([]byte, 32))
 	keys  = key + "," + key + "," + key
 	ref   = "2@AbC+/09=_-zz"
@@ -26,7 +28,7 @@ func TestParseAcceptsEveryFormThatPhonesTake(t *testing.T) {
 		{"sixth field an address", ref + "," + keys + ",1,https://faq.example/r/ld"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, err := shape.Parse(tc.payload)
+			code, err := Parse(tc.payload, shape)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +64,7 @@ func TestParseRefusesTheRest(t *testing.T) {
 		{"too long", "2@" + strings.Repeat("A", maxLength) + "," + keys + ",1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := shape.Parse(tc.payload)
+			_, err := Parse(tc.payload, shape)
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("got %v", err)
 			}
@@ -74,7 +76,7 @@ func TestParseRefusesTheRest(t *testing.T) {
 }
 
 func TestExtraFieldsAreAcceptedWhenExpected(t *testing.T) {
-	later := Shape{Prefixes: []string{prefix}, ExtraFields: 1}
+	later := selectors.QRPayload{Prefixes: []string{prefix}, ExtraFields: 1}
 	for _, tc := range []struct {
 		payload string
 		ok      bool
@@ -85,14 +87,14 @@ func TestExtraFieldsAreAcceptedWhenExpected(t *testing.T) {
 		{prefix + ref + "," + keys + ",1,a,b,c", false},
 		{prefix + ref + "," + keys + ",1,with space", false},
 	} {
-		if _, err := later.Parse(tc.payload); (err == nil) != tc.ok {
+		if _, err := Parse(tc.payload, later); (err == nil) != tc.ok {
 			t.Errorf("got %v", err)
 		}
 	}
 }
 
 func TestCodeHidesItself(t *testing.T) {
-	code, err := shape.Parse(prefix + ref + "," + keys + ",1")
+	code, err := Parse(prefix+ref+","+keys+",1", shape)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +111,7 @@ func FuzzParseLogin(f *testing.F) {
 	f.Add(ref + "," + keys + ",1,https://faq.example/r/ld")
 	f.Add("undefined,null,,")
 	f.Fuzz(func(t *testing.T, s string) {
-		code, err := shape.Parse(s)
+		code, err := Parse(s, shape)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("unexpected error %v", err)

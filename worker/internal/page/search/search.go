@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-rod/rod/lib/proto"
@@ -23,7 +22,6 @@ import (
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/screenshot"
-	"session-manager/worker/internal/page/script"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -57,7 +55,6 @@ type result struct {
 type Searcher struct {
 	t       Timings
 	target  *target.Target
-	scripts *atomic.Pointer[script.Set]
 	log     *slog.Logger
 	done    func()
 	running *sync.WaitGroup
@@ -71,10 +68,10 @@ type Searcher struct {
 
 // New returns the Searcher of a page. It calls done after each search; running
 // counts the searches, which end with the page's life.
-func New(t *target.Target, scripts *atomic.Pointer[script.Set], log *slog.Logger, timings Timings, done func(), running *sync.WaitGroup) *Searcher {
+func New(t *target.Target, log *slog.Logger, timings Timings, done func(), running *sync.WaitGroup) *Searcher {
 	timings = timings.withDefaults()
 	return &Searcher{
-		t: timings, target: t, scripts: scripts, log: log, done: done, running: running,
+		t: timings, target: t, log: log, done: done, running: running,
 		found: make(chan result, 1), interval: timings.Again,
 	}
 }
@@ -132,11 +129,11 @@ func (s *Searcher) search() []classify.Reading {
 // was on the screen at least then.
 func (s *Searcher) read(reader selectors.Reader, find func(context.Context, func(string) bool) (string, error)) classify.Reading {
 	r := classify.Reading{Reader: reader, At: time.Now()}
-	set := s.scripts.Load()
+	set := s.target.Scripts.Load()
 	if !set.Uses(reader) {
 		return r
 	}
-	ctx, cancel := context.WithTimeout(s.target.Life(), s.t.Within)
+	ctx, cancel := context.WithTimeout(s.target.Life, s.t.Within)
 	defer cancel()
 	text, err := find(ctx, func(text string) bool { _, err := set.Parse(text); return err == nil })
 	if err != nil && ctx.Err() == nil {
@@ -221,7 +218,7 @@ func (s *Searcher) copyOf(ctx context.Context, id proto.DOMBackendNodeID) (image
 	}
 	defer element.Release(ctx)
 	var address string
-	if err := element.Apply(ctx, &address, script.Image()); err != nil {
+	if err := element.Apply(ctx, &address, target.Image()); err != nil {
 		return nil, fmt.Errorf("cannot copy image: %w", err)
 	}
 	encoded, ok := strings.CutPrefix(address, "data:image/png;base64,")

@@ -1,5 +1,5 @@
-// Package target talks to one page of a Chrome over CDP: it evaluates scripts,
-// reads the document and sends input. It knows nothing of what the page is for.
+// Package target talks to one page of a Chrome over CDP: it evaluates the scripts
+// that a selectors file makes, reads the document and sends input.
 package target
 
 import (
@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/cdp"
@@ -29,7 +30,10 @@ type Target struct {
 	// Page is rod's. Its own context may have ended: rod keeps the pages that a
 	// browser once had.
 	Page *rod.Page
-	life context.Context
+	// Life ends with the page.
+	Life context.Context
+	// Scripts are those that are evaluated in it.
+	Scripts atomic.Pointer[Scripts]
 	// dom serialises the reading of whole documents.
 	dom sync.Mutex
 }
@@ -37,7 +41,7 @@ type Target struct {
 // Open attaches to a page target that is still blank, or to a new one, for the
 // time of life. It returns the ids of all other pages too: Chrome restores the
 // tabs of a profile, and a second tab of the same site starves the first.
-func Open(ctx, life context.Context, browser *rod.Browser) (*Target, []proto.TargetTargetID, error) {
+func Open(ctx, life context.Context, browser *rod.Browser, scripts *Scripts) (*Target, []proto.TargetTargetID, error) {
 	id, others, err := choose(browser.Context(ctx))
 	if err != nil {
 		return nil, nil, err
@@ -46,7 +50,9 @@ func Open(ctx, life context.Context, browser *rod.Browser) (*Target, []proto.Tar
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot attach to page: %w", err)
 	}
-	return &Target{Page: page, life: life}, others, nil
+	t := &Target{Page: page, Life: life}
+	t.Scripts.Store(scripts)
+	return t, others, nil
 }
 
 func choose(browser *rod.Browser) (taken proto.TargetTargetID, others []proto.TargetTargetID, err error) {
@@ -77,9 +83,6 @@ func choose(browser *rod.Browser) (taken proto.TargetTargetID, others []proto.Ta
 func IsPage(info *proto.TargetTargetInfo) bool {
 	return info.Type == proto.TargetTargetInfoTypePage && info.Subtype == ""
 }
-
-// Life ends with the page.
-func (t *Target) Life() context.Context { return t.life }
 
 // Prepare makes the page visible to itself, and turns on the events that package
 // events handles.
@@ -332,7 +335,7 @@ func IsLost(err error) bool {
 
 // Explain makes rpc.ErrNoPage of what follows from there being no page.
 func (t *Target) Explain(err error) error {
-	if err != nil && (t.Life().Err() != nil || IsLost(err) || errors.Is(err, ErrCrashed)) {
+	if err != nil && (t.Life.Err() != nil || IsLost(err) || errors.Is(err, ErrCrashed)) {
 		return fmt.Errorf("%w: %w", rpc.ErrNoPage, err)
 	}
 	return err

@@ -1,7 +1,4 @@
-// Package script compiles a selectors file into the scripts that run in the page:
-// observe.js reads a document, act.js finds what a person would press, hint.js
-// reports when it is worth observing, image.js copies an image.
-package script
+package target
 
 import (
 	"crypto/rand"
@@ -33,21 +30,21 @@ var (
 // Binding is the function in the isolated world that hint.js calls.
 const Binding = "hint"
 
-// Set is a selectors file, compiled. It is immutable.
-type Set struct {
+// Scripts are a selectors file and what it makes of our scripts. They are immutable.
+type Scripts struct {
 	*selectors.Set
-	shape qrpayload.Shape
-	// Observe and Act are expressions that make an object in a document; Hint sets
-	// up its isolated world.
+	// Observe is an expression that makes the object that reads a document, and Act
+	// one that finds what a person would press. Hint sets up the isolated world to
+	// report when it is worth observing.
 	Observe, Act, Hint string
 }
 
 // Image returns the function that copies the image it is called on.
 func Image() string { return strip(imageJS, "async function") }
 
-// New compiles a file; an empty one stands for the built-in selectors. Errors
-// match rpc.ErrSelectors.
-func New(file []byte) (*Set, error) {
+// Compile makes the scripts of a file; an empty one stands for the built-in
+// selectors. Errors match rpc.ErrSelectors.
+func Compile(file []byte) (*Scripts, error) {
 	k, err := selectors.Read(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
@@ -74,9 +71,8 @@ func New(file []byte) (*Set, error) {
 	// if it knew its name.
 	ping := rand.Text()
 	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
-	return &Set{
+	return &Scripts{
 		Set:     k,
-		shape:   qrpayload.Shape{Prefixes: k.QRPayload.Prefixes, ExtraFields: k.QRPayload.ExtraFields},
 		Observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
 		Act:     fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		Hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, ping, Binding),
@@ -90,14 +86,16 @@ func strip(script, first string) string {
 }
 
 // Uses reports whether the reader may be used.
-func (s *Set) Uses(reader selectors.Reader) bool { return slices.Contains(s.Readers.Use, reader) }
+func (s *Scripts) Uses(reader selectors.Reader) bool { return slices.Contains(s.Readers.Use, reader) }
 
 // Parse takes apart a QR payload.
-func (s *Set) Parse(text string) (qrpayload.Code, error) { return s.shape.Parse(text) }
+func (s *Scripts) Parse(text string) (qrpayload.Code, error) {
+	return qrpayload.Parse(text, s.QRPayload)
+}
 
 // LoggedOut reports whether an address is that of an ended session, and if so why
 // it ended, for people.
-func (s *Set) LoggedOut(address string) (why string, ended bool) {
+func (s *Scripts) LoggedOut(address string) (why string, ended bool) {
 	if !ContainsAny(address, s.URLs.LoggedOut) {
 		return "", false
 	}
