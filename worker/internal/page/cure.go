@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/go-rod/rod/lib/proto"
@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/target"
 )
 
 // health counts what goes wrong with the page itself.
@@ -29,18 +30,12 @@ type cures []time.Time
 
 // another adds a cure at now, unless limit were made within the window.
 func (c *cures) another(now time.Time, window time.Duration, limit int) bool {
-	recent := cures{}
-	for _, at := range *c {
-		if now.Sub(at) < window {
-			recent = append(recent, at)
-		}
+	*c = slices.DeleteFunc(*c, func(at time.Time) bool { return now.Sub(at) >= window })
+	if len(*c) >= limit {
+		return false
 	}
-	allowed := len(recent) < limit
-	if allowed {
-		recent = append(recent, now)
-	}
-	*c = recent
-	return allowed
+	*c = append(*c, now)
+	return true
 }
 
 // cureCrash revives a page whose process has died.
@@ -115,21 +110,17 @@ func (p *Page) navigate(ctx context.Context) error {
 
 // reasonOf maps Chrome's network errors.
 func reasonOf(failure string) reason.Code {
-	if failure == "" {
+	isAny := func(parts ...string) bool { return target.ContainsAny(failure, parts) }
+	switch {
+	case failure == "":
 		return ""
+	case isAny("ERR_CERT_", "ERR_SSL_"):
+		return reason.CertificateInvalid
+	case isAny("ERR_HTTP_RESPONSE_CODE_FAILURE", "ERR_INVALID_RESPONSE", "ERR_EMPTY_RESPONSE", "ERR_TOO_MANY_REDIRECTS"):
+		return reason.HTTPError
+	case isAny("ERR_ABORTED", "ERR_BLOCKED_BY_"):
+		return reason.PageLoadFailed
+	default:
+		return reason.NetworkUnreachable
 	}
-	for _, r := range []struct {
-		part string
-		code reason.Code
-	}{
-		{"ERR_CERT_", reason.CertificateInvalid}, {"ERR_SSL_", reason.CertificateInvalid},
-		{"ERR_HTTP_RESPONSE_CODE_FAILURE", reason.HTTPError}, {"ERR_INVALID_RESPONSE", reason.HTTPError},
-		{"ERR_EMPTY_RESPONSE", reason.HTTPError}, {"ERR_TOO_MANY_REDIRECTS", reason.HTTPError},
-		{"ERR_ABORTED", reason.PageLoadFailed}, {"ERR_BLOCKED_BY_", reason.PageLoadFailed},
-	} {
-		if strings.Contains(failure, r.part) {
-			return r.code
-		}
-	}
-	return reason.NetworkUnreachable
 }

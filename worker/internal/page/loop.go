@@ -57,9 +57,9 @@ func (p *Page) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-p.signals.Lost():
+		case err := <-p.signals.Lost:
 			return reason.Wrap(reason.PageCrashed, err)
-		case <-p.signals.Hints():
+		case <-p.signals.Hints:
 		case <-timer.C:
 		}
 		wake, err := l.step(ctx)

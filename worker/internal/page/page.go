@@ -142,12 +142,11 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.signals = events.NewSignals(t)
 	p.traffic = events.NewTraffic(t)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
-	console := diagnose.NewConsole(t, p.log)
-	p.diagnoser = diagnose.New(t, console)
+	p.diagnoser = diagnose.New(t, p.log)
 	p.commands = command.New(t, p.views, p.log, p.t.Command, p.t.Call)
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
-		events.Listen(stream, t, p.log, p.signals.Handle, p.traffic.Handle, tidier.Handle, console.Handle)
+		events.Listen(stream, t, p.log, p.signals.Handle, p.traffic.Handle, tidier.Handle, p.diagnoser.Handle)
 		if life.Err() == nil {
 			p.signals.Gone()
 		}

@@ -117,7 +117,7 @@ func (s *step) due(t trait) time.Time {
 		}
 	}
 	if n == 1 && t.first == Return {
-		return a.loadsAt.Add(s.t.RenewWithin) // The button had no effect.
+		return a.loadsAt.Add(renewWithin) // The button had no effect.
 	}
 	from := a.since(s.kind)
 	if a.loadsAt.After(from) {
@@ -138,10 +138,10 @@ type renewal struct {
 // renew asks an idle page for new codes: by its button, or without one by a
 // reload.
 func (s *step) renew() {
-	const drawing = 2 * time.Second
+	const buttonAppears = 2 * time.Second
 	r, button := &s.h.qr.renewal, len(s.o.Drawn.Buttons) > 0
 	due := r.notBefore
-	if drawn := s.h.attempts.since(kindRenewing).Add(drawing); !button && drawn.After(due) {
+	if drawn := s.h.attempts.since(kindRenewing).Add(buttonAppears); !button && drawn.After(due) {
 		due = drawn
 	}
 	if s.now.Before(due) {
@@ -152,13 +152,13 @@ func (s *step) renew() {
 	if !button {
 		s.d.Action = Reload
 	}
-	*r = renewal{pending: true, at: s.now, notBefore: s.now.Add(s.t.RenewPause), fruitless: r.fruitless, total: r.total + 1}
+	*r = renewal{pending: true, at: s.now, notBefore: s.now.Add(renewPause), fruitless: r.fruitless, total: r.total + 1}
 }
 
 // awaitRenewal reloads the page when the button has brought no new code in time.
 func (s *step) awaitRenewal() {
 	r := &s.h.qr.renewal
-	due := r.at.Add(s.t.RenewWithin)
+	due := r.at.Add(renewWithin)
 	if r.notBefore.After(due) {
 		due = r.notBefore
 	}
@@ -166,7 +166,7 @@ func (s *step) awaitRenewal() {
 		s.d.wakeBy(due)
 		return
 	}
-	pause := min(s.t.RenewPause<<min(r.fruitless, 10), s.t.RenewPauseMax)
+	pause := min(renewPause<<min(r.fruitless, 10), renewPauseMax)
 	*r = renewal{at: s.now, notBefore: s.now.Add(pause), fruitless: r.fruitless + 1, total: r.total + 1}
 	s.h.attempts.loadsAt = s.now
 	s.d.Action, s.d.Why = Reload, reason.QRUnreadable

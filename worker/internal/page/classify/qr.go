@@ -87,18 +87,18 @@ type offer struct {
 	document int
 }
 
-// read updates the readings. Those of the readers that don't look each time are
-// kept for hold.
-func (q *qr) read(o Observation, now time.Time, hold time.Duration) {
+// read updates the readings.
+func (q *qr) read(o Observation, now time.Time) {
 	q.readings = readings{
 		dom:        q.readings.dom.next(o, selectors.ReaderDOM, now, 0),
 		modules:    q.readings.modules.next(o, selectors.ReaderModules, now, 0),
-		image:      q.readings.image.next(o, selectors.ReaderImage, now, hold),
-		screenshot: q.readings.screenshot.next(o, selectors.ReaderScreenshot, now, hold),
+		image:      q.readings.image.next(o, selectors.ReaderImage, now, imageHold),
+		screenshot: q.readings.screenshot.next(o, selectors.ReaderScreenshot, now, imageHold),
 	}
 }
 
-// next returns the reading after an observation.
+// next returns the reading after an observation. That of a reader that has not
+// looked is kept for hold.
 func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold time.Duration) reading {
 	found, looked := o.reading(by)
 	switch {
@@ -117,9 +117,9 @@ func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold ti
 // best returns the reading to serve. The document beats decoded images; within
 // each pair the newer one wins. A payload that only the modules know does not
 // count until the page has had time to draw it.
-func (q *qr) best(now time.Time, t Timings) reading {
+func (q *qr) best(now time.Time) reading {
 	modules := q.readings.modules
-	modules.found = modules.found && now.Sub(modules.since) >= q.drawDelay(t)
+	modules.found = modules.found && now.Sub(modules.since) >= q.drawDelay()
 	if r := newer(q.readings.dom, modules); r.found {
 		return r
 	}
@@ -138,17 +138,17 @@ func newer(a, b reading) reading {
 // drawDelay is how old the modules' payload must be to be served: as old as it
 // takes to draw it, where that can be seen. Where only the modules answer, it
 // must just have outlived a change of secret and reference one after the other.
-func (q *qr) drawDelay(t Timings) time.Duration {
+func (q *qr) drawDelay() time.Duration {
 	if !q.readings.dom.found && q.offer.reader == selectors.ReaderModules {
-		return t.Settling
+		return settling
 	}
-	return t.Drawing
+	return drawing
 }
 
 // drawnBy is when the modules' payload will have had time to be drawn, and
 // whether that is still to come.
-func (q *qr) drawnBy(now time.Time, t Timings) (time.Time, bool) {
-	by := q.readings.modules.since.Add(q.drawDelay(t))
+func (q *qr) drawnBy(now time.Time) (time.Time, bool) {
+	by := q.readings.modules.since.Add(q.drawDelay())
 	return by, q.readings.modules.found && now.Before(by)
 }
 
@@ -174,7 +174,7 @@ func (q *qr) disagreement(served reading, now time.Time) selectors.Reader {
 
 // live brings the life of the served reference up to date. One that is issued
 // again starts a new life; any other keeps its age, however often it vanishes.
-func (q *qr) live(o Observation, served reading, now time.Time, t Timings) life {
+func (q *qr) live(o Observation, served reading, now time.Time) life {
 	exact := time.Duration(0)
 	if o.Modules.Ref == served.code.Ref {
 		exact = max(0, o.Modules.RefTTL)
@@ -182,9 +182,9 @@ func (q *qr) live(o Observation, served reading, now time.Time, t Timings) life 
 	old, known := q.lives.find(served.code.Ref)
 	next := old
 	if !known || q.reissued(old, o.Document, exact, served) {
-		next = life{ref: served.code.Ref, since: served.since, ttl: t.NextTTL, document: o.Document}
+		next = life{ref: served.code.Ref, since: served.since, ttl: nextTTL, document: o.Document}
 		if !q.continued {
-			next.ttl = t.FirstTTL
+			next.ttl = firstTTL
 		}
 		if known && old.document == o.Document && exact != old.exact {
 			next.since = now
@@ -250,16 +250,16 @@ func (s *step) assess() candidate {
 	} else if q.coveredSince.IsZero() {
 		q.coveredSince = s.now
 	}
-	served := q.best(s.now, s.t)
+	served := q.best(s.now)
 	if !served.found {
-		_, comes := q.drawnBy(s.now, s.t)
+		_, comes := q.drawnBy(s.now)
 		q.continued = q.continued && comes
 		return candidate{cause: s.absence()}
 	}
-	current := q.live(s.o, served, s.now, s.t)
+	current := q.live(s.o, served, s.now)
 	q.continued = true
 	end := current.since.Add(current.ttl)
-	c := candidate{reading: served, expires: end.Add(s.t.Grace)}
+	c := candidate{reading: served, expires: end.Add(grace)}
 	switch overlay := q.overlay(s.o, end); {
 	case overlay == causeOffline || s.o.offline():
 		c.cause = causeOffline

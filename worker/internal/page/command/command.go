@@ -26,17 +26,17 @@ import (
 	"session-manager/worker/internal/page/target"
 )
 
+// total bounds a whole command, however much time the caller gives.
+const total = 90 * time.Second
+
 // Timings bound the commands. Zero fields take the defaults.
 type Timings struct {
-	// Total bounds a whole command, however much time the caller gives.
-	Total time.Duration
 	// Answer is how long the page may take for what it was asked, with its server;
 	// Press is how long what follows a press may take.
 	Answer, Press time.Duration
 }
 
 func (t Timings) withDefaults() Timings {
-	t.Total = cmp.Or(t.Total, 90*time.Second)
 	t.Answer = cmp.Or(t.Answer, 25*time.Second)
 	t.Press = cmp.Or(t.Press, 1500*time.Millisecond)
 	return t
@@ -68,9 +68,9 @@ func New(t *target.Target, views *observe.Latest, log *slog.Logger, timings Timi
 // the page.
 func (c *Commands) Busy() bool { return c.busy.Load() }
 
-// do carries out one command within ctx, Timings.Total and the page's life.
+// do carries out one command within ctx, total and the page's life.
 func (c *Commands) do(ctx context.Context, command func(context.Context, observe.View) error) error {
-	ctx, cancel := context.WithTimeout(ctx, c.t.Total)
+	ctx, cancel := context.WithTimeout(ctx, total)
 	defer cancel()
 	defer context.AfterFunc(c.target.Life, cancel)()
 	select {

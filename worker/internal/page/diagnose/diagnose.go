@@ -30,16 +30,28 @@ import (
 	"session-manager/worker/internal/page/target"
 )
 
-// Diagnoser describes a page. It is safe for concurrent use.
+// Diagnoser describes a page, and keeps the last errors and warnings of its console.
+// It is safe for concurrent use.
+//
+// For the console the Log domain brings the browser's own complaints all the time,
+// and V8 keeps those of a document (at most a thousand) and hands them out when the
+// Console domain is turned on for a moment. Errors that no script has caught are not
+// among them; the observer listens for these once it is there.
 type Diagnoser struct {
-	target  *target.Target
-	console *Console
-	turn    chan struct{} // holds one token
+	target *target.Target
+	log    *slog.Logger
+	turn   chan struct{} // holds one token
+
+	mu            sync.Mutex
+	page, browser []string
+	// marked is closed when the binding is called with mark.
+	mark   string
+	marked chan struct{}
 }
 
 // New returns the Diagnoser of a page.
-func New(t *target.Target, c *Console) *Diagnoser {
-	return &Diagnoser{target: t, console: c, turn: make(chan struct{}, 1)}
+func New(t *target.Target, log *slog.Logger) *Diagnoser {
+	return &Diagnoser{target: t, log: log, turn: make(chan struct{}, 1)}
 }
 
 // Diagnose describes the page, one caller at a time. What it can't find out is
@@ -70,7 +82,7 @@ func (d *Diagnoser) Diagnose(ctx context.Context, v observe.View) (rpc.Diagnosis
 		found.Outline = "the document is too large for an outline\n"
 	}
 	var consoleErr error
-	found.Console, consoleErr = d.console.complaints(ctx, v.Uncaught)
+	found.Console, consoleErr = d.complaints(ctx, v.Uncaught)
 	if found.Outline == "" {
 		if err := errors.Join(agentErr, treeErr, consoleErr); err != nil {
 			return rpc.Diagnosis{}, fmt.Errorf("cannot diagnose page: %w", err)
@@ -85,79 +97,56 @@ const (
 	longestComplaint = 300
 )
 
-// Console keeps the last errors and warnings of a page. It is safe for concurrent
-// use.
-//
-// It does without the Runtime domain, which a page can detect: the Log domain
-// brings the browser's own complaints all the time, and V8 keeps those of a
-// document (at most a thousand) and hands them out when the Console domain is
-// turned on for a moment. Errors that no script has caught are not among them; the
-// observer listens for these once it is there. Missing are those before it, those
-// of workers and of frames in other processes, and those of earlier documents.
-type Console struct {
-	target *target.Target
-	log    *slog.Logger
-
-	mu            sync.Mutex
-	page, browser []string
-	// marked is closed when the binding is called with mark.
-	mark   string
-	marked chan struct{}
-}
-
-// NewConsole returns the Console of a page.
-func NewConsole(t *target.Target, log *slog.Logger) *Console { return &Console{target: t, log: log} }
-
 // Handle is an events.Handler.
-func (c *Console) Handle(msg *rod.Message) {
+func (d *Diagnoser) Handle(msg *rod.Message) {
 	var (
 		called    proto.RuntimeBindingCalled
 		added     proto.ConsoleMessageAdded
 		entry     proto.LogEntryAdded
 		committed proto.PageFrameNavigated
 	)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	switch {
 	case msg.Load(&called):
-		if c.mark != "" && called.Payload == c.mark {
-			close(c.marked)
-			c.mark = ""
+		if d.mark != "" && called.Payload == d.mark {
+			close(d.marked)
+			d.mark = ""
 		}
 	case msg.Load(&added) && added.Message != nil:
 		m := added.Message
-		c.page = keep(c.page, string(m.Level), m.Text, m.URL, m.Line)
+		d.page = keep(d.page, string(m.Level), m.Text, m.URL, m.Line)
 	case msg.Load(&entry) && entry.Entry != nil:
 		e := entry.Entry
-		c.browser = keep(c.browser, string(e.Level), string(e.Source)+": "+e.Text, e.URL, e.LineNumber)
+		d.browser = keep(d.browser, string(e.Level), string(e.Source)+": "+e.Text, e.URL, e.LineNumber)
 		if e.Level == proto.LogLogEntryLevelError {
-			c.log.Debug(logid.ConsoleMessageReceived, slog.String(logging.KeyLine, logging.Redact(logging.Truncate(e.Text, longestComplaint))),
+			d.log.Debug(logid.ConsoleMessageReceived, slog.String(logging.KeyLine, logging.Redact(logging.Truncate(e.Text, longestComplaint))),
 				slog.String("source", string(e.Source)))
 		}
-	case msg.Load(&committed) && committed.Frame.ID == c.target.Page.FrameID:
-		c.browser = nil
+	case msg.Load(&committed) && committed.Frame.ID == d.target.Page.FrameID:
+		d.browser = nil
 	}
 }
 
 // complaints returns the last errors and warnings: of the browser, of the page,
 // and those that nobody caught, each oldest first.
-func (c *Console) complaints(ctx context.Context, uncaught []string) ([]string, error) {
-	c.mu.Lock()
-	c.page = nil
-	c.mu.Unlock()
-	page := c.target.Page.Context(ctx)
+func (d *Diagnoser) complaints(ctx context.Context, uncaught []string) ([]string, error) {
+	d.mu.Lock()
+	d.page = nil
+	d.mu.Unlock()
+	page := d.target.Page.Context(ctx)
 	if err := (proto.ConsoleEnable{}).Call(page); err != nil {
 		return nil, fmt.Errorf("cannot read console: %w", err)
 	}
 	if err := (proto.ConsoleDisable{}).Call(page); err != nil {
 		return nil, fmt.Errorf("cannot silence console: %w", err)
 	}
-	if err := c.catchUp(ctx); err != nil {
+	if err := d.catchUp(ctx); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := slices.Concat(c.browser, c.page)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := slices.Concat(d.browser, d.page)
 	for _, text := range uncaught {
 		all = append(all, complaint("error", text, "", nil))
 	}
@@ -166,12 +155,12 @@ func (c *Console) complaints(ctx context.Context, uncaught []string) ([]string, 
 
 // catchUp waits until all events that Chrome has sent were handled: it makes Chrome
 // send one more. Without the binding for hints there is nothing to wait for.
-func (c *Console) catchUp(ctx context.Context) error {
+func (d *Diagnoser) catchUp(ctx context.Context) error {
 	mark := rand.Text()
-	seen := c.expect(mark)
-	defer c.expect("")
+	seen := d.expect(mark)
+	defer d.expect("")
 	var called bool
-	err := c.target.Isolated(ctx, &called, fmt.Sprintf("typeof %s === 'function' && (%[1]s(%q), true)", target.Binding, mark))
+	err := d.target.Isolated(ctx, &called, fmt.Sprintf("typeof %s === 'function' && (%[1]s(%q), true)", target.Binding, mark))
 	if err != nil || !called {
 		return err
 	}
@@ -184,11 +173,11 @@ func (c *Console) catchUp(ctx context.Context) error {
 }
 
 // expect returns what is closed when the binding is called with mark.
-func (c *Console) expect(mark string) <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.mark, c.marked = mark, make(chan struct{})
-	return c.marked
+func (d *Diagnoser) expect(mark string) <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mark, d.marked = mark, make(chan struct{})
+	return d.marked
 }
 
 // keep appends an error or a warning to the last ones.

@@ -4,6 +4,7 @@ package events
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -49,10 +50,11 @@ func handle(h Handler, msg *rod.Message, log *slog.Logger) {
 // Signals is what the events mean for the page's loop. It is safe for concurrent
 // use.
 type Signals struct {
-	hints  chan struct{}
-	lost   chan error
-	target *target.Target
+	// Hints receives when it is worth observing soon, and Lost when the page is gone.
+	Hints chan struct{}
+	Lost  chan error
 
+	target    *target.Target
 	mu        sync.Mutex
 	document  int // counts committed documents
 	crashed   bool
@@ -62,19 +64,13 @@ type Signals struct {
 
 // NewSignals returns the Signals of a page.
 func NewSignals(t *target.Target) *Signals {
-	return &Signals{hints: make(chan struct{}, 1), lost: make(chan error, 1), target: t}
+	return &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t}
 }
-
-// Hints receives when it is worth observing soon.
-func (s *Signals) Hints() <-chan struct{} { return s.hints }
-
-// Lost receives when the page is gone.
-func (s *Signals) Lost() <-chan error { return s.lost }
 
 // Hint makes the loop observe soon.
 func (s *Signals) Hint() {
 	select {
-	case s.hints <- struct{}{}:
+	case s.Hints <- struct{}{}:
 	default:
 	}
 }
@@ -108,7 +104,7 @@ func (s *Signals) ForgetCrash() {
 // Gone notes that the page no longer exists.
 func (s *Signals) Gone() {
 	select {
-	case s.lost <- target.ErrGone:
+	case s.Lost <- target.ErrGone:
 	default:
 	}
 	s.end(target.ErrGone)
@@ -262,7 +258,8 @@ func NewTidier(browser *rod.Browser, t *target.Target, log *slog.Logger, within 
 	return &Tidier{browser: browser, target: t, log: log, within: within, running: running, slots: make(chan struct{}, most)}
 }
 
-// do makes a call to Chrome that an event asks for.
+// do makes a call to Chrome that an event asks for, until Chrome answers: a busy one
+// may take longer than a call may.
 func (t *Tidier) do(call func(ctx context.Context) error) {
 	select {
 	case t.slots <- struct{}{}:
@@ -272,10 +269,14 @@ func (t *Tidier) do(call func(ctx context.Context) error) {
 	}
 	t.running.Go(func() {
 		defer func() { <-t.slots }()
-		ctx, cancel := context.WithTimeout(t.target.Life, t.within)
-		defer cancel()
-		if err := call(ctx); err != nil && t.target.Life.Err() == nil {
-			t.log.Warn(logid.TidyFailed, logging.KeyError, err)
+		for late := true; late && t.target.Life.Err() == nil; {
+			ctx, cancel := context.WithTimeout(t.target.Life, t.within)
+			err := call(ctx)
+			cancel()
+			if err != nil && t.target.Life.Err() == nil {
+				t.log.Warn(logid.TidyFailed, logging.KeyError, err)
+			}
+			late = errors.Is(err, context.DeadlineExceeded)
 		}
 	})
 }

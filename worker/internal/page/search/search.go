@@ -25,21 +25,21 @@ import (
 	"session-manager/worker/internal/page/target"
 )
 
-// mostImages bounds one search.
-const mostImages = 16
+// Bounds of one search by one reader. A busy machine needs seconds for what an idle
+// one does at once.
+const (
+	mostImages = 16
+	within     = 10 * time.Second
+)
 
 // Timings of searches. Zero fields take the defaults.
 type Timings struct {
-	// Within bounds one search by one reader; a busy machine needs seconds for
-	// what an idle one does at once.
-	Within time.Duration
 	// Again is how long after one search the next may begin, doubled after each
 	// without success up to AgainMax.
 	Again, AgainMax time.Duration
 }
 
 func (t Timings) withDefaults() Timings {
-	t.Within = cmp.Or(t.Within, 10*time.Second)
 	t.Again = cmp.Or(t.Again, time.Second)
 	t.AgainMax = cmp.Or(t.AgainMax, 8*time.Second)
 	return t
@@ -81,7 +81,7 @@ func New(t *target.Target, log *slog.Logger, timings Timings, done func(), runni
 // and Take must not be called concurrently.
 func (s *Searcher) Ask(document int, now time.Time) time.Time {
 	if s.busy {
-		return now.Add(s.t.Within)
+		return now.Add(within)
 	}
 	if now.Before(s.next) {
 		return s.next
@@ -91,7 +91,7 @@ func (s *Searcher) Ask(document int, now time.Time) time.Time {
 		s.found <- result{document, s.search()}
 		s.done()
 	})
-	return now.Add(s.t.Within)
+	return now.Add(within)
 }
 
 // Take returns the result of a search of the document that has ended.
@@ -133,7 +133,7 @@ func (s *Searcher) read(reader selectors.Reader, find func(context.Context, func
 	if !set.Uses(reader) {
 		return r
 	}
-	ctx, cancel := context.WithTimeout(s.target.Life, s.t.Within)
+	ctx, cancel := context.WithTimeout(s.target.Life, within)
 	defer cancel()
 	text, err := find(ctx, func(text string) bool { _, err := set.Parse(text); return err == nil })
 	if err != nil && ctx.Err() == nil {

@@ -106,7 +106,7 @@ func (s *Scripts) LoggedOut(address string) (why string, ended bool) {
 	return s.URLs.LogoutReasons[u.Query().Get(s.URLs.LogoutReasonParameter)], true
 }
 
-// ContainsAny reports whether an address has one of the parts in it.
-func ContainsAny(address string, parts []string) bool {
-	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(address, part) })
+// ContainsAny reports whether a text has one of the parts in it.
+func ContainsAny(text string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
