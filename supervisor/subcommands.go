@@ -107,22 +107,20 @@ func ask(ctx context.Context, tty *os.File, prompt string) (string, error) {
 		return failed(err)
 	}
 	defer func() { _, _ = fmt.Fprintln(tty) }()
-	type answer struct {
-		line []byte
-		err  error
-	}
-	read := make(chan answer, 1)
+	var line []byte
+	read := make(chan error, 1)
 	// A read of a terminal can't be interrupted; the process exits soon after ctx ends.
 	go func() {
-		line, err := term.ReadPassword(int(tty.Fd()))
-		read <- answer{line, err}
+		var err error
+		line, err = term.ReadPassword(int(tty.Fd()))
+		read <- err
 	}()
 	select {
-	case a := <-read:
-		if a.err != nil {
-			return failed(a.err)
+	case err := <-read:
+		if err != nil {
+			return failed(err)
 		}
-		return notEmpty(string(a.line))
+		return notEmpty(string(line))
 	case <-ctx.Done():
 		return failed(errors.Join(ctx.Err(), term.Restore(int(tty.Fd()), before)))
 	}

@@ -26,30 +26,23 @@ import (
 	"session-manager/supervisor/internal/worker"
 )
 
-// Session is what the API reads and reports to.
+// Session is what the API asks of a session.Session.
 type Session interface {
 	Snapshot() *session.Snapshot
 	Changed() (*session.Snapshot, <-chan struct{})
-	// Paired reports that a pairing code is shown until expires.
 	Paired(expires time.Time)
 }
 
-// Workers does what the commands of the API ask of the worker.
+// Workers is what the API asks of a worker.Manager.
 type Workers interface {
-	// Restart stops the worker cleanly and starts the next one. until is when that
-	// happens at the latest, zero for at once.
+	// until is when the restart happens at the latest, zero for at once.
 	Restart(ctx context.Context, u worker.Urgency) (until time.Time, err error)
-	// Pair makes the page offer a code for the phone with this number: E.164,
-	// digits only.
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
-	// Screenshot photographs the page.
 	Screenshot(ctx context.Context) ([]byte, error)
 }
 
-// Login is ended by the API.
+// Login is what the API asks of a login.Manager.
 type Login interface {
-	// LogOut ends the link, and moves the login away, or erases it. It returns
-	// when that is done, with the name of the folder that it was moved to.
 	LogOut(ctx context.Context, purge bool) (moved string, err error)
 }
 
@@ -71,9 +64,8 @@ type Options struct {
 	ReadNeedsKey bool
 	// Selectors is the file that may replace the built-in selectors.
 	Selectors *watch.File[[]byte]
-	// Version of the service.
-	Version string
-	Logger  *slog.Logger
+	Version   string
+	Logger    *slog.Logger
 	// Draining is closed when the service begins to stop: waiting requests are
 	// answered, and /readyz is 503.
 	Draining <-chan struct{}
@@ -220,7 +212,6 @@ type measure struct {
 	status int
 }
 
-// WriteHeader implements http.ResponseWriter.
 func (m *measure) WriteHeader(status int) {
 	if m.status == 0 {
 		m.status = status

@@ -33,7 +33,6 @@ type problem struct {
 	askForKey bool
 }
 
-// ServeHTTP implements http.Handler.
 func (p problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 	body, err := json.Marshal(p)
@@ -57,7 +56,6 @@ type content struct {
 	body        []byte
 }
 
-// ServeHTTP implements http.Handler.
 func (c content) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	writeBytes(w, http.StatusOK, c.contentType, c.body)
 }
@@ -68,7 +66,6 @@ type object struct {
 	value  any
 }
 
-// ServeHTTP implements http.Handler.
 func (o object) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := json.MarshalIndent(o.value, "", "  ")
 	if err != nil {

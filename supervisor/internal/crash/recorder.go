@@ -33,14 +33,12 @@ const (
 
 // Options of a Recorder.
 type Options struct {
-	Store *Store
-	// Version of the service.
+	Store   *Store
 	Version string
-	// Screenshot photographs the page of an incident.
+	Logger  *slog.Logger
+	// Screenshot and Diagnose inspect the page of an incident.
 	Screenshot func(context.Context) ([]byte, error)
-	// Diagnose describes the page of an incident.
-	Diagnose func(context.Context) (rpc.Diagnosis, error)
-	Logger   *slog.Logger
+	Diagnose   func(context.Context) (rpc.Diagnosis, error)
 }
 
 // Recorder turns what happens into reports. Notice and Observe never block; Run

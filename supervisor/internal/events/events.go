@@ -100,8 +100,11 @@ type Log struct {
 // NewLog returns a Log that begins with the snapshot first, as one event of each
 // type. The ids of one boot differ from those of another.
 func NewLog(boot string, first *session.Snapshot) *Log {
-	l := &Log{boot: boot, ring: make([]Event, Capacity), latest: map[Type]Event{}, more: make(chan struct{})}
-	l.Observe(first)
+	l := &Log{boot: boot, seen: first, ring: make([]Event, Capacity), latest: map[Type]Event{}, more: make(chan struct{})}
+	l.addLocked(WorkerChanged, first.Processes)
+	l.addLocked(StateChanged, State{first.State, first.State, first.Since, first.Reason})
+	l.addLocked(ProgressChanged, Progress{first.Phase, first.Progress})
+	l.addLocked(QRChanged, QR{served(first) != nil, withoutCode(served(first))})
 	return l
 }
 
@@ -110,21 +113,18 @@ func NewLog(boot string, first *session.Snapshot) *Log {
 func (l *Log) Observe(s *session.Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before, from, all := l.last, l.seen, l.seen == nil
-	if all {
-		from = s
-	}
+	before, from := l.last, l.seen
 	l.seen = s
-	if all || stable(from) != stable(s) {
+	if stable(from) != stable(s) {
 		l.addLocked(WorkerChanged, s.Processes)
 	}
-	if all || from.State != s.State || from.Reason.Code != s.Reason.Code || from.Reason.Detail != s.Reason.Detail {
+	if from.State != s.State || from.Reason.Code != s.Reason.Code || from.Reason.Detail != s.Reason.Detail {
 		l.addLocked(StateChanged, State{s.State, from.State, s.Since, s.Reason})
 	}
-	if all || from.Phase.Name != s.Phase.Name || from.Progress != s.Progress {
+	if from.Phase.Name != s.Phase.Name || from.Progress != s.Progress {
 		l.addLocked(ProgressChanged, Progress{s.Phase, s.Progress})
 	}
-	if q := served(s); all || !sameQR(served(from), q) {
+	if q := served(s); !sameQR(served(from), q) {
 		l.addLocked(QRChanged, QR{q != nil, withoutCode(q)})
 	}
 	if l.last != before {

@@ -78,8 +78,7 @@ func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
 		}
-		if err := verify(bitmap, payload, pure); err != nil {
-			unreadable = err
+		if unreadable = verify(bitmap, payload, pure); unreadable != nil {
 			continue
 		}
 		if verify(bitmap, payload, nil) == nil {

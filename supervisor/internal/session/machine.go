@@ -96,14 +96,6 @@ func (f flap) hides(e event, limit time.Duration, now time.Time) bool {
 	return f.since.IsZero() || now.Before(f.since.Add(limit))
 }
 
-func (f flap) with(e event, now time.Time) flap {
-	if f.since.IsZero() {
-		f.since = now
-	}
-	f.last = e
-	return f
-}
-
 // qrClock has the times of the QR.
 type qrClock struct {
 	// expires is zero while there is no QR.
@@ -160,7 +152,7 @@ func (m machine) step(e event, now time.Time) machine {
 		return m
 	}
 	if m.state == Ready && m.flap.hides(e, m.limits.Flapping, now) {
-		m.flap = m.flap.with(e, now)
+		m.flap = flap{cmp.Or(m.flap.since, now), e}
 		m.page.EvidenceAt, m.page.loadingSince = Moment{now}, time.Time{}
 		m.state = Next(m.state, PageFlapping)
 		return m

@@ -4,7 +4,6 @@ package trace
 
 import (
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -154,20 +153,13 @@ func (r *Recorder) finishLocked(reached string, now time.Time) {
 		r.nextLocked(t, "", now)
 	}
 	r.events = append(r.events, event{Name: reached, Phase: "i", Scope: "g", PID: 1, TID: trackSupervisor, At: now.Sub(r.begun).Microseconds()})
-	if err := r.save(); err != nil {
+	content, err := json.Marshal(map[string]any{"displayTimeUnit": "ms", "traceEvents": r.events})
+	if err == nil {
+		err = renameio.WriteFile(r.file, content, 0o600)
+	}
+	if err != nil {
 		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
 		return
 	}
 	r.log.Info(logid.TraceWritten, slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
-}
-
-func (r *Recorder) save() error {
-	content, err := json.Marshal(map[string]any{"displayTimeUnit": "ms", "traceEvents": r.events})
-	if err != nil {
-		return fmt.Errorf("cannot encode trace: %w", err)
-	}
-	if err := renameio.WriteFile(r.file, content, 0o600); err != nil {
-		return fmt.Errorf("cannot write trace: %w", err)
-	}
-	return nil
 }

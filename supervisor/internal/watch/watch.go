@@ -66,7 +66,8 @@ func (s Set) Watch(ctx context.Context, changed func()) {
 			return
 		case <-events:
 			timer.Reset(settle)
-		case <-lost: // an overflow: anything may have happened
+		case err := <-lost: // an overflow: anything may have happened
+			_ = err
 			timer.Reset(settle)
 		case <-timer.C:
 			timer.Reset(recheck)

@@ -57,15 +57,13 @@ type Options struct {
 	// URL of the receiver. It may contain a secret, and is never logged.
 	URL string
 	// Key signs what is sent; without one it is not signed.
-	Key []byte
-	// Events of the session.
+	Key    []byte
 	Events *events.Log
 	// Timings are DefaultTimings, except in tests.
 	Timings Timings
 	// Count gets the result of each attempt.
-	Count  func(result string)
-	Logger *slog.Logger
-	// Version of the service.
+	Count   func(result string)
+	Logger  *slog.Logger
 	Version string
 }
 
