@@ -71,8 +71,8 @@ type service struct {
 func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir string, files *files) (*service, error) {
 	s := &service{log: log, files: files, draining: make(chan struct{}), startedAt: begun}
 	factor := rpc.DeadlineFactor(cfg.DeadlineFactor)
-	group, err := proctree.Delegated()
-	log.Info(logid.ContainmentSelected, "control_group", err == nil, logging.KeyPath, group)
+	group, contained := proctree.Delegated()
+	log.Info(logid.ContainmentSelected, "control_group", contained, logging.KeyPath, group)
 	s.workers = worker.New(worker.Options{
 		ControlGroup: group,
 		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,

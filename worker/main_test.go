@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -120,6 +121,7 @@ func TestTerminatedBackupCheckLeavesNothing(t *testing.T) {
 	req := rpc.RunRequest{
 		Generation: 7, Mode: rpc.ModeVerify, BackupDir: filepath.Join(dir, "b"), ProfileDir: filepath.Join(dir, "r"),
 		ScratchDir: filepath.Join(dir, "s"), ChromePath: chrome, ChromeVersion: "156.0.1.2", URL: "http://127.0.0.1:1/",
+		VerifyLimit: time.Minute,
 	}
 	for _, folder := range []string{filepath.Join(req.BackupDir, "Default"), req.ProfileDir, req.ScratchDir} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {

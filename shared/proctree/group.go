@@ -1,7 +1,6 @@
 package proctree
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -16,10 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoGroup means that this process has no control group of its own in which it
-// may make others.
-var ErrNoGroup = errors.New("no delegated control group")
-
 // Group is a control group (cgroup v2, Linux 5.14 or newer) for a worker and
 // everything below it. It kills all members at once, also those that fork faster than
 // /proc can be read, and the kernel reports when it is empty. It needs no controllers,
@@ -27,25 +22,22 @@ var ErrNoGroup = errors.New("no delegated control group")
 type Group struct{ path string }
 
 // Delegated returns the control group that systemd has given to this process to
-// manage (Delegate=, systemd.resource-control(5)). The error matches ErrNoGroup
-// if systemd has not: other groups stay as they are, even for root.
-func Delegated() (string, error) {
+// manage (Delegate=, systemd.resource-control(5)), and false if it has not: other groups
+// stay as they are, even for root.
+func Delegated() (path string, ok bool) {
 	membership, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNoGroup, err)
+		return "", false
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNoGroup, err)
+		return "", false
 	}
-	path, ok := groupPath(membership, mounts)
-	if !ok {
-		return "", fmt.Errorf("%w: this process is not in a mounted cgroup v2", ErrNoGroup)
+	path, ok = groupPath(membership, mounts)
+	if !ok || !isDelegated(path) {
+		return "", false
 	}
-	if !isDelegated(path) {
-		return "", fmt.Errorf("%w: systemd has not delegated %s", ErrNoGroup, path)
-	}
-	return path, nil
+	return path, true
 }
 
 // isDelegated looks for systemd's mark: an attribute that it sets for root, and
@@ -87,22 +79,37 @@ func groupPath(membership, mounts []byte) (string, bool) {
 	return "", false
 }
 
+// groupPause is the pause between two attempts to remove a group whose members were
+// killed.
+const groupPause = 5 * time.Millisecond
+
 // NewGroup makes the group name in parent. Anything that is in it already, as after
 // the death of a predecessor, is killed.
 func NewGroup(ctx context.Context, parent, name string) (*Group, error) {
 	g := &Group{path: filepath.Join(parent, name)}
-	if err := os.Mkdir(g.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("cannot make control group: %w", err)
+	for {
+		err := os.Mkdir(g.path, 0o700)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("cannot make control group: %w", err)
+		}
+		// Linux before 5.14 has no such file.
+		if killErr := g.Kill(); killErr != nil {
+			_ = os.Remove(g.path)
+			return nil, killErr
+		}
+		if err == nil {
+			return g, nil
+		}
+		// A group can be removed when no member is alive.
+		if err := os.Remove(g.path); err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("cannot empty control group: %w", ctx.Err())
+		case <-time.After(groupPause):
+		}
 	}
-	// Linux before 5.14 has no such file.
-	if err := g.Kill(); err != nil {
-		_ = os.Remove(g.path)
-		return nil, err
-	}
-	if err := g.awaitEmpty(ctx); err != nil {
-		return nil, err
-	}
-	return g, nil
 }
 
 // Add moves the process pid into the group. What it forks from then on is in the
@@ -113,22 +120,6 @@ func (g *Group) Add(pid int) error {
 
 // Kill sends SIGKILL to every member at once.
 func (g *Group) Kill() error { return g.write("cgroup.kill", "1") }
-
-// Empty reports whether no member of the group is alive. One that has exited and was
-// not reaped does not count.
-func (g *Group) Empty() (bool, error) {
-	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
-	if err != nil {
-		return false, fmt.Errorf("cannot look into control group: %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), "populated "); ok {
-			return value == "0", nil
-		}
-	}
-	return false, errors.New("cannot look into control group: no line \"populated\" in cgroup.events")
-}
 
 // Close removes the group, which must be empty.
 func (g *Group) Close() error {
@@ -143,23 +134,4 @@ func (g *Group) write(name, value string) error {
 		return fmt.Errorf("cannot write to control group: %w", err)
 	}
 	return nil
-}
-
-// groupPause is the pause between two looks at a group whose members were killed.
-const groupPause = 5 * time.Millisecond
-
-func (g *Group) awaitEmpty(ctx context.Context) error {
-	tick := time.NewTicker(groupPause)
-	defer tick.Stop()
-	for {
-		empty, err := g.Empty()
-		if err != nil || empty {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("cannot empty control group: %w", ctx.Err())
-		case <-tick.C:
-		}
-	}
 }

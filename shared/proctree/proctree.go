@@ -5,7 +5,7 @@
 //
 // It reaps children by their pid and never with wait4(-1), which would steal
 // the status that an exec.Cmd waits for. Children that others wait for must be
-// named to Below; while a Tree is used no other child may be started.
+// named to Spare; while a Tree is used no other child may be started.
 package proctree
 
 import (
@@ -61,28 +61,17 @@ type identity struct {
 	start uint64
 }
 
-// Below returns the tree below this process. The pids in waited are children
-// that their starters wait for: they belong to the tree, are killed with it,
-// and are not reaped here.
-func Below(waited ...int) *Tree {
-	t := &Tree{
-		root: os.Getpid(), waited: make(map[int]bool, len(waited)),
+// Below returns the tree below this process. Kill ends the members of group, if there
+// is one, at once, before it looks for what is left.
+func Below(group *Group) *Tree {
+	return &Tree{
+		root: os.Getpid(), group: group, waited: make(map[int]bool),
 		killed: make(map[identity]bool), exits: make(map[int]syscall.WaitStatus),
 	}
-	for _, pid := range waited {
-		t.waited[pid] = true
-	}
-	return t
 }
 
-// In makes Kill end the group's members at once, before it looks for what is
-// left. It must be called before the other methods are.
-func (t *Tree) In(g *Group) *Tree {
-	t.group = g
-	return t
-}
-
-// Spare adds a child that its starter waits for.
+// Spare adds a child that its starter waits for: it belongs to the tree, is killed with
+// it, and is not reaped here.
 func (t *Tree) Spare(pid int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -43,7 +43,7 @@ func startShell(t *testing.T, script string) (*exec.Cmd, string) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := Below().Kill(ctx); err != nil {
+		if err := Below(nil).Kill(ctx); err != nil {
 			t.Errorf("cleanup: %v", err)
 		}
 	})
@@ -87,7 +87,7 @@ func TestKillEndsEveryKindOfDescendant(t *testing.T) {
 	for name, script := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, pids := startShell(t, script)
-			tree := Below()
+			tree := Below(nil)
 			if err := tree.Kill(within(t, 10*time.Second)); err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestKillEndsEveryKindOfDescendant(t *testing.T) {
 
 func TestKillEndsAForkBomb(t *testing.T) {
 	startShell(t, `echo on; while :; do (setsid sleep 600 &); done`)
-	if err := Below().Kill(within(t, 20*time.Second)); err != nil {
+	if err := Below(nil).Kill(within(t, 20*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := Descendants(os.Getpid()); err != nil || len(left) > 0 {
@@ -111,7 +111,8 @@ func TestKillEndsAForkBomb(t *testing.T) {
 
 func TestKillLeavesTheStatusToTheStarter(t *testing.T) {
 	cmd, _ := startShell(t, `echo on; exec sleep 600`)
-	tree := Below(cmd.Process.Pid)
+	tree := Below(nil)
+	tree.Spare(cmd.Process.Pid)
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	if err := tree.Kill(within(t, 10*time.Second)); err != nil {
@@ -144,7 +145,7 @@ func TestWaitReturnsWhenTheTreeIsEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := Below()
+	tree := Below(nil)
 
 	err = tree.Wait(within(t, 50*time.Millisecond))
 	left, ok := errors.AsType[*LeftoverError](err)
@@ -193,7 +194,8 @@ func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
 	if err := syscall.Kill(orphan, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	tree := Below(cmd.Process.Pid)
+	tree := Below(nil)
+	tree.Spare(cmd.Process.Pid)
 	for {
 		if err := tree.Reap(); err != nil {
 			t.Fatal(err)
@@ -266,7 +268,7 @@ func TestContinueResumesAllButTheNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Below().Continue(but); err != nil {
+	if err := Below(nil).Continue(but); err != nil {
 		t.Fatal(err)
 	}
 	for pid, stopped := range map[int]bool{but: true, woken: false} {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"session-manager/shared/rpc/workerpb"
 )
 
@@ -16,10 +14,6 @@ import (
 type Client struct{ worker workerpb.WorkerClient }
 
 var _ Worker = (*Client)(nil)
-
-func newClient(conn grpc.ClientConnInterface) *Client {
-	return &Client{worker: workerpb.NewWorkerClient(conn)}
-}
 
 // Events implements Worker. An error of emit ends the call and is returned. The
 // end of the worker's process is ErrWorkerGone.

@@ -8,42 +8,6 @@ import (
 	"session-manager/shared/rpc/workerpb"
 )
 
-func runRequestToProto(r RunRequest) *workerpb.RunRequest {
-	return &workerpb.RunRequest{
-		Mode:           string(r.Mode),
-		Generation:     r.Generation,
-		ChromePath:     r.ChromePath,
-		ChromeVersion:  r.ChromeVersion,
-		ChromeArgs:     r.ChromeArgs,
-		Url:            r.URL,
-		ProfileDir:     r.ProfileDir,
-		LeaseFile:      r.LeaseFile,
-		ScratchDir:     r.ScratchDir,
-		Selectors:      r.Selectors,
-		DeadlineFactor: float64(r.DeadlineFactor),
-		BackupDir:      r.BackupDir,
-		VerifyLimitMs:  r.VerifyLimit.Milliseconds(),
-	}
-}
-
-func runRequestFromProto(p *workerpb.RunRequest) RunRequest {
-	return RunRequest{
-		Mode:           Mode(p.GetMode()),
-		Generation:     p.GetGeneration(),
-		ChromePath:     p.GetChromePath(),
-		ChromeVersion:  p.GetChromeVersion(),
-		ChromeArgs:     p.GetChromeArgs(),
-		URL:            p.GetUrl(),
-		ProfileDir:     p.GetProfileDir(),
-		LeaseFile:      p.GetLeaseFile(),
-		ScratchDir:     p.GetScratchDir(),
-		Selectors:      p.GetSelectors(),
-		DeadlineFactor: DeadlineFactor(p.GetDeadlineFactor()),
-		BackupDir:      p.GetBackupDir(),
-		VerifyLimit:    time.Duration(p.GetVerifyLimitMs()) * time.Millisecond,
-	}
-}
-
 func eventToProto(e Event) (*workerpb.Event, error) {
 	p := &workerpb.Event{Generation: e.Generation, Seq: e.Seq, WaitedMs: e.Waited.Milliseconds()}
 	switch b := e.Body.(type) {
@@ -66,14 +30,10 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 	case QRGone:
 		p.Body = &workerpb.Event_QrGone{QrGone: &workerpb.QRGone{Cause: b.Cause}}
 	case Heartbeat:
-		p.Body = &workerpb.Event_Heartbeat{Heartbeat: &workerpb.Heartbeat{
-			BrowserAgeMs: ageToMillis(b.BrowserAge), MainThreadAgeMs: ageToMillis(b.MainThreadAge),
-			ResidentBytes: b.ResidentBytes, Goroutines: uint32(b.Goroutines),
-		}}
+		p.Body = &workerpb.Event_Heartbeat{Heartbeat: &workerpb.Heartbeat{ResidentBytes: b.ResidentBytes}}
 	case Failure:
 		p.Body = &workerpb.Event_Failure{Failure: &workerpb.Failure{
-			Reason: string(b.Reason), Detail: b.Detail, ChromeExitCode: int32(b.ChromeExitCode),
-			ChromeSignal: b.ChromeSignal, ChromeStderr: b.ChromeStderr,
+			Reason: string(b.Reason), Detail: b.Detail, ChromeExit: b.ChromeExit, ChromeStderr: b.ChromeStderr,
 		}}
 	case BackupChecked:
 		p.Body = &workerpb.Event_BackupChecked{BackupChecked: &workerpb.BackupChecked{
@@ -109,15 +69,11 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 	case *workerpb.Event_QrGone:
 		e.Body = QRGone{Cause: b.QrGone.GetCause()}
 	case *workerpb.Event_Heartbeat:
-		e.Body = Heartbeat{
-			BrowserAge: millisToAge(b.Heartbeat.GetBrowserAgeMs()), MainThreadAge: millisToAge(b.Heartbeat.GetMainThreadAgeMs()),
-			ResidentBytes: b.Heartbeat.GetResidentBytes(), Goroutines: int(b.Heartbeat.GetGoroutines()),
-		}
+		e.Body = Heartbeat{ResidentBytes: b.Heartbeat.GetResidentBytes()}
 	case *workerpb.Event_Failure:
 		e.Body = Failure{
 			Reason: reason.Code(b.Failure.GetReason()), Detail: b.Failure.GetDetail(),
-			ChromeExitCode: int(b.Failure.GetChromeExitCode()), ChromeSignal: b.Failure.GetChromeSignal(),
-			ChromeStderr: b.Failure.GetChromeStderr(),
+			ChromeExit: b.Failure.GetChromeExit(), ChromeStderr: b.Failure.GetChromeStderr(),
 		}
 	case *workerpb.Event_BackupChecked:
 		e.Body = BackupChecked{
@@ -128,22 +84,6 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
 	}
 	return e, nil
-}
-
-// The age of a probe that never answered is any negative duration; on the wire
-// it is exactly -1.
-func ageToMillis(d time.Duration) int64 {
-	if d < 0 {
-		return -1
-	}
-	return d.Milliseconds()
-}
-
-func millisToAge(ms int64) time.Duration {
-	if ms < 0 {
-		return -1
-	}
-	return time.Duration(ms) * time.Millisecond
 }
 
 func diagnosisToProto(d Diagnosis) *workerpb.DiagnoseResponse {

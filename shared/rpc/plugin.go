@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -113,14 +112,11 @@ var _ plugin.GRPCPlugin = (*glue)(nil)
 
 // GRPCServer implements plugin.GRPCPlugin.
 func (g *glue) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
-	if g.worker == nil {
-		return errors.New("internal error: no worker to serve")
-	}
 	workerpb.RegisterWorkerServer(s, &server{worker: g.worker})
 	return nil
 }
 
 // GRPCClient implements plugin.GRPCPlugin.
 func (g *glue) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	return newClient(conn), nil
+	return &Client{worker: workerpb.NewWorkerClient(conn)}, nil
 }

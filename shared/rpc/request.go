@@ -1,13 +1,10 @@
 package rpc
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-
-	"google.golang.org/protobuf/proto"
-
-	"session-manager/shared/rpc/workerpb"
 )
 
 // maxRequest bounds what a worker reads of its standard input, in bytes. Selectors
@@ -18,7 +15,7 @@ const maxRequest = 8 << 20
 // begins at once: Chrome starts while go-plugin shakes hands, which takes as long as
 // a tenth of a second.
 func SendRequest(stdin io.WriteCloser, r RunRequest) error {
-	encoded, err := proto.Marshal(runRequestToProto(r))
+	encoded, err := json.Marshal(r)
 	if err == nil {
 		_, err = stdin.Write(encoded)
 	}
@@ -40,9 +37,9 @@ func ReceiveRequest(stdin io.Reader) (RunRequest, error) {
 	case len(encoded) > maxRequest:
 		return RunRequest{}, fmt.Errorf("cannot receive request: it is longer than %d bytes", maxRequest)
 	}
-	var p workerpb.RunRequest
-	if err := proto.Unmarshal(encoded, &p); err != nil {
+	var r RunRequest
+	if err := json.Unmarshal(encoded, &r); err != nil {
 		return RunRequest{}, fmt.Errorf("cannot decode request: %w", err)
 	}
-	return runRequestFromProto(&p), nil
+	return r, nil
 }

@@ -61,8 +61,8 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 		{Generation: 1, Seq: 4, Body: PageObserved{Condition: PageLoading, Progress: -1}},
 		{Generation: 1, Seq: 5, Body: QRShown{Payload: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
 		{Generation: 1, Seq: 6, Body: QRGone{Cause: "scanned"}},
-		{Generation: 1, Seq: 7, Body: Heartbeat{BrowserAge: -1, MainThreadAge: time.Second, ResidentBytes: 9, Goroutines: 8}},
-		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExitCode: -1, ChromeSignal: "killed", ChromeStderr: []string{"a", "b"}}},
+		{Generation: 1, Seq: 7, Body: Heartbeat{ResidentBytes: 9}},
+		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExit: "signal killed", ChromeStderr: []string{"a", "b"}}},
 		{Generation: 1, Seq: 9, Body: BackupChecked{Outcome: BackupRejected, Detail: "d", Databases: 3}},
 	}
 	c := dial(t, fake{events: func(_ context.Context, emit func(Event) error) error {

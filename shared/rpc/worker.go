@@ -87,7 +87,7 @@ type RunRequest struct {
 	// BackupDir is the absolute path of the backup that ModeVerify checks. It is
 	// only read.
 	BackupDir string
-	// VerifyLimit bounds ModeVerify, Chrome's exit not included; 0 means 20 s.
+	// VerifyLimit bounds ModeVerify, Chrome's exit not included.
 	VerifyLimit time.Duration
 }
 
@@ -262,25 +262,20 @@ type QRGone struct {
 	Cause string
 }
 
-// Heartbeat proves every few seconds that the worker responds, and reports how old
-// the last good answer of each probe is (-1 before the first one).
+// Heartbeat proves every few seconds that the worker responds.
 type Heartbeat struct {
-	BrowserAge    time.Duration
-	MainThreadAge time.Duration
 	// ResidentBytes is the memory of the worker and of all of Chrome's processes,
 	// without pages of files (proctree.TreeMemory).
 	ResidentBytes uint64
-	// Goroutines is the number of the worker's own.
-	Goroutines int
 }
 
 // Failure is the last event of a generation that did not end by Stop.
 type Failure struct {
 	Reason reason.Code
 	Detail string
-	// ChromeExitCode is -1 when Chrome ended by a signal, or did not end.
-	ChromeExitCode int
-	ChromeSignal   string
+	// ChromeExit is how Chrome exited, such as "exit 21" or "signal killed"; empty if it
+	// has not exited.
+	ChromeExit string
 	// ChromeStderr holds its last lines, escaped and redacted.
 	ChromeStderr []string
 }

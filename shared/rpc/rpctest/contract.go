@@ -89,7 +89,7 @@ func eventsUntilStop(t *testing.T, w Worker) {
 	if started := Await[rpc.BrowserStarted](t, p); started.PID == 0 || started.Product == "" {
 		t.Errorf("%+v", started)
 	}
-	if beat := Await[rpc.Heartbeat](t, p); beat.Goroutines == 0 {
+	if beat := Await[rpc.Heartbeat](t, p); beat.ResidentBytes == 0 {
 		t.Errorf("%+v", beat)
 	}
 	if err := p.Stop(t.Context()); err != nil {
@@ -188,7 +188,7 @@ func killed(signal syscall.Signal) func(*testing.T, Worker) {
 
 // verifying turns a session's request into one that checks an empty backup.
 func verifying(t *testing.T, r rpc.RunRequest) rpc.RunRequest {
-	r.Mode, r.BackupDir, r.ProfileDir = rpc.ModeVerify, t.TempDir(), t.TempDir()
+	r.Mode, r.BackupDir, r.ProfileDir, r.VerifyLimit = rpc.ModeVerify, t.TempDir(), t.TempDir(), patience
 	return r
 }
 

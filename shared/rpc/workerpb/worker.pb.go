@@ -57,156 +57,6 @@ func (*EventsRequest) Descriptor() ([]byte, []int) {
 	return file_worker_proto_rawDescGZIP(), []int{0}
 }
 
-type RunRequest struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	// Absolute path of the browser's binary, and its version as four numbers.
-	ChromePath    string `protobuf:"bytes,2,opt,name=chrome_path,json=chromePath,proto3" json:"chrome_path,omitempty"`
-	ChromeVersion string `protobuf:"bytes,3,opt,name=chrome_version,json=chromeVersion,proto3" json:"chrome_version,omitempty"`
-	// Extra command line flags, each with its dashes.
-	ChromeArgs []string `protobuf:"bytes,4,rep,name=chrome_args,json=chromeArgs,proto3" json:"chrome_args,omitempty"`
-	Url        string   `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
-	// Absolute path of the user-data-dir; with verify, of an empty folder.
-	ProfileDir string `protobuf:"bytes,6,opt,name=profile_dir,json=profileDir,proto3" json:"profile_dir,omitempty"`
-	// Absolute path of the file whose flock every Chrome inherits.
-	LeaseFile string `protobuf:"bytes,7,opt,name=lease_file,json=leaseFile,proto3" json:"lease_file,omitempty"`
-	// Private folder of this generation: HOME and TMPDIR of Chrome.
-	ScratchDir string `protobuf:"bytes,8,opt,name=scratch_dir,json=scratchDir,proto3" json:"scratch_dir,omitempty"`
-	// A selectors file; empty for the one built in.
-	Selectors []byte `protobuf:"bytes,9,opt,name=selectors,proto3" json:"selectors,omitempty"`
-	// How many times the usual an answer may take; 0 is 1.
-	DeadlineFactor float64 `protobuf:"fixed64,10,opt,name=deadline_factor,json=deadlineFactor,proto3" json:"deadline_factor,omitempty"`
-	// "session", or "verify" to check a backup instead.
-	Mode string `protobuf:"bytes,11,opt,name=mode,proto3" json:"mode,omitempty"`
-	// Absolute path of the backup that verify opens a copy of.
-	BackupDir string `protobuf:"bytes,12,opt,name=backup_dir,json=backupDir,proto3" json:"backup_dir,omitempty"`
-	// Limit of verify, Chrome's exit not included; 0 for the default.
-	VerifyLimitMs int64 `protobuf:"varint,13,opt,name=verify_limit_ms,json=verifyLimitMs,proto3" json:"verify_limit_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RunRequest) Reset() {
-	*x = RunRequest{}
-	mi := &file_worker_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RunRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RunRequest) ProtoMessage() {}
-
-func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
-func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *RunRequest) GetGeneration() uint64 {
-	if x != nil {
-		return x.Generation
-	}
-	return 0
-}
-
-func (x *RunRequest) GetChromePath() string {
-	if x != nil {
-		return x.ChromePath
-	}
-	return ""
-}
-
-func (x *RunRequest) GetChromeVersion() string {
-	if x != nil {
-		return x.ChromeVersion
-	}
-	return ""
-}
-
-func (x *RunRequest) GetChromeArgs() []string {
-	if x != nil {
-		return x.ChromeArgs
-	}
-	return nil
-}
-
-func (x *RunRequest) GetUrl() string {
-	if x != nil {
-		return x.Url
-	}
-	return ""
-}
-
-func (x *RunRequest) GetProfileDir() string {
-	if x != nil {
-		return x.ProfileDir
-	}
-	return ""
-}
-
-func (x *RunRequest) GetLeaseFile() string {
-	if x != nil {
-		return x.LeaseFile
-	}
-	return ""
-}
-
-func (x *RunRequest) GetScratchDir() string {
-	if x != nil {
-		return x.ScratchDir
-	}
-	return ""
-}
-
-func (x *RunRequest) GetSelectors() []byte {
-	if x != nil {
-		return x.Selectors
-	}
-	return nil
-}
-
-func (x *RunRequest) GetDeadlineFactor() float64 {
-	if x != nil {
-		return x.DeadlineFactor
-	}
-	return 0
-}
-
-func (x *RunRequest) GetMode() string {
-	if x != nil {
-		return x.Mode
-	}
-	return ""
-}
-
-func (x *RunRequest) GetBackupDir() string {
-	if x != nil {
-		return x.BackupDir
-	}
-	return ""
-}
-
-func (x *RunRequest) GetVerifyLimitMs() int64 {
-	if x != nil {
-		return x.VerifyLimitMs
-	}
-	return 0
-}
-
 type Event struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -231,7 +81,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_worker_proto_msgTypes[2]
+	mi := &file_worker_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +93,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[2]
+	mi := &file_worker_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +106,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{2}
+	return file_worker_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Event) GetGeneration() uint64 {
@@ -420,7 +270,7 @@ type PhaseChanged struct {
 
 func (x *PhaseChanged) Reset() {
 	*x = PhaseChanged{}
-	mi := &file_worker_proto_msgTypes[3]
+	mi := &file_worker_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +282,7 @@ func (x *PhaseChanged) String() string {
 func (*PhaseChanged) ProtoMessage() {}
 
 func (x *PhaseChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[3]
+	mi := &file_worker_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +295,7 @@ func (x *PhaseChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseChanged.ProtoReflect.Descriptor instead.
 func (*PhaseChanged) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{3}
+	return file_worker_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PhaseChanged) GetPhase() string {
@@ -468,7 +318,7 @@ type BrowserStarted struct {
 
 func (x *BrowserStarted) Reset() {
 	*x = BrowserStarted{}
-	mi := &file_worker_proto_msgTypes[4]
+	mi := &file_worker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +330,7 @@ func (x *BrowserStarted) String() string {
 func (*BrowserStarted) ProtoMessage() {}
 
 func (x *BrowserStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[4]
+	mi := &file_worker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +343,7 @@ func (x *BrowserStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrowserStarted.ProtoReflect.Descriptor instead.
 func (*BrowserStarted) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{4}
+	return file_worker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BrowserStarted) GetPid() int64 {
@@ -543,7 +393,7 @@ type PageObserved struct {
 
 func (x *PageObserved) Reset() {
 	*x = PageObserved{}
-	mi := &file_worker_proto_msgTypes[5]
+	mi := &file_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +405,7 @@ func (x *PageObserved) String() string {
 func (*PageObserved) ProtoMessage() {}
 
 func (x *PageObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[5]
+	mi := &file_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +418,7 @@ func (x *PageObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageObserved.ProtoReflect.Descriptor instead.
 func (*PageObserved) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{5}
+	return file_worker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PageObserved) GetCondition() string {
@@ -637,7 +487,7 @@ type QRShown struct {
 
 func (x *QRShown) Reset() {
 	*x = QRShown{}
-	mi := &file_worker_proto_msgTypes[6]
+	mi := &file_worker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +499,7 @@ func (x *QRShown) String() string {
 func (*QRShown) ProtoMessage() {}
 
 func (x *QRShown) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[6]
+	mi := &file_worker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +512,7 @@ func (x *QRShown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QRShown.ProtoReflect.Descriptor instead.
 func (*QRShown) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{6}
+	return file_worker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *QRShown) GetPayload() string {
@@ -710,7 +560,7 @@ type QRGone struct {
 
 func (x *QRGone) Reset() {
 	*x = QRGone{}
-	mi := &file_worker_proto_msgTypes[7]
+	mi := &file_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +572,7 @@ func (x *QRGone) String() string {
 func (*QRGone) ProtoMessage() {}
 
 func (x *QRGone) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[7]
+	mi := &file_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +585,7 @@ func (x *QRGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QRGone.ProtoReflect.Descriptor instead.
 func (*QRGone) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{7}
+	return file_worker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *QRGone) GetCause() string {
@@ -746,19 +596,15 @@ func (x *QRGone) GetCause() string {
 }
 
 type Heartbeat struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Age of the last good answer of each probe, -1 before the first.
-	BrowserAgeMs    int64  `protobuf:"varint,1,opt,name=browser_age_ms,json=browserAgeMs,proto3" json:"browser_age_ms,omitempty"`
-	MainThreadAgeMs int64  `protobuf:"varint,2,opt,name=main_thread_age_ms,json=mainThreadAgeMs,proto3" json:"main_thread_age_ms,omitempty"`
-	ResidentBytes   uint64 `protobuf:"varint,3,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
-	Goroutines      uint32 `protobuf:"varint,4,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ResidentBytes uint64                 `protobuf:"varint,1,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_worker_proto_msgTypes[8]
+	mi := &file_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +616,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[8]
+	mi := &file_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,21 +629,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *Heartbeat) GetBrowserAgeMs() int64 {
-	if x != nil {
-		return x.BrowserAgeMs
-	}
-	return 0
-}
-
-func (x *Heartbeat) GetMainThreadAgeMs() int64 {
-	if x != nil {
-		return x.MainThreadAgeMs
-	}
-	return 0
+	return file_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Heartbeat) GetResidentBytes() uint64 {
@@ -807,29 +639,21 @@ func (x *Heartbeat) GetResidentBytes() uint64 {
 	return 0
 }
 
-func (x *Heartbeat) GetGoroutines() uint32 {
-	if x != nil {
-		return x.Goroutines
-	}
-	return 0
-}
-
 type Failure struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	Detail string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
-	// Exit code of Chrome, -1 if it was killed by a signal or has not exited.
-	ChromeExitCode int32  `protobuf:"varint,3,opt,name=chrome_exit_code,json=chromeExitCode,proto3" json:"chrome_exit_code,omitempty"`
-	ChromeSignal   string `protobuf:"bytes,4,opt,name=chrome_signal,json=chromeSignal,proto3" json:"chrome_signal,omitempty"`
+	// How Chrome exited, "exit 21" or "signal killed"; empty if it has not.
+	ChromeExit string `protobuf:"bytes,3,opt,name=chrome_exit,json=chromeExit,proto3" json:"chrome_exit,omitempty"`
 	// The last lines of Chrome's stderr, escaped and redacted.
-	ChromeStderr  []string `protobuf:"bytes,5,rep,name=chrome_stderr,json=chromeStderr,proto3" json:"chrome_stderr,omitempty"`
+	ChromeStderr  []string `protobuf:"bytes,4,rep,name=chrome_stderr,json=chromeStderr,proto3" json:"chrome_stderr,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_worker_proto_msgTypes[9]
+	mi := &file_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +665,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[9]
+	mi := &file_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +678,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{9}
+	return file_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Failure) GetReason() string {
@@ -871,16 +695,9 @@ func (x *Failure) GetDetail() string {
 	return ""
 }
 
-func (x *Failure) GetChromeExitCode() int32 {
+func (x *Failure) GetChromeExit() string {
 	if x != nil {
-		return x.ChromeExitCode
-	}
-	return 0
-}
-
-func (x *Failure) GetChromeSignal() string {
-	if x != nil {
-		return x.ChromeSignal
+		return x.ChromeExit
 	}
 	return ""
 }
@@ -906,7 +723,7 @@ type BackupChecked struct {
 
 func (x *BackupChecked) Reset() {
 	*x = BackupChecked{}
-	mi := &file_worker_proto_msgTypes[10]
+	mi := &file_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +735,7 @@ func (x *BackupChecked) String() string {
 func (*BackupChecked) ProtoMessage() {}
 
 func (x *BackupChecked) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[10]
+	mi := &file_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +748,7 @@ func (x *BackupChecked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupChecked.ProtoReflect.Descriptor instead.
 func (*BackupChecked) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{10}
+	return file_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BackupChecked) GetOutcome() string {
@@ -963,7 +780,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +792,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +805,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{11}
+	return file_worker_proto_rawDescGZIP(), []int{10}
 }
 
 type StopResponse struct {
@@ -999,7 +816,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +828,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +841,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{12}
+	return file_worker_proto_rawDescGZIP(), []int{11}
 }
 
 type ScreenshotRequest struct {
@@ -1035,7 +852,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +864,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +877,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{13}
+	return file_worker_proto_rawDescGZIP(), []int{12}
 }
 
 type ScreenshotResponse struct {
@@ -1072,7 +889,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +901,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +914,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -1117,7 +934,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +946,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +959,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -1163,7 +980,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +992,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1005,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1213,7 +1030,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1042,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1055,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 type LogOutResponse struct {
@@ -1249,7 +1066,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1078,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1091,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 type SetSelectorsRequest struct {
@@ -1286,7 +1103,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1115,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1128,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1329,7 +1146,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1158,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1171,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 type DiagnoseRequest struct {
@@ -1365,7 +1182,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1194,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1207,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 type DiagnoseResponse struct {
@@ -1407,7 +1224,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1236,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1249,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1487,7 +1304,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1316,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1329,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22, 0}
+	return file_worker_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -1534,31 +1351,7 @@ var File_worker_proto protoreflect.FileDescriptor
 const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
-	"\rEventsRequest\"\xaa\x03\n" +
-	"\n" +
-	"RunRequest\x12\x1e\n" +
-	"\n" +
-	"generation\x18\x01 \x01(\x04R\n" +
-	"generation\x12\x1f\n" +
-	"\vchrome_path\x18\x02 \x01(\tR\n" +
-	"chromePath\x12%\n" +
-	"\x0echrome_version\x18\x03 \x01(\tR\rchromeVersion\x12\x1f\n" +
-	"\vchrome_args\x18\x04 \x03(\tR\n" +
-	"chromeArgs\x12\x10\n" +
-	"\x03url\x18\x05 \x01(\tR\x03url\x12\x1f\n" +
-	"\vprofile_dir\x18\x06 \x01(\tR\n" +
-	"profileDir\x12\x1d\n" +
-	"\n" +
-	"lease_file\x18\a \x01(\tR\tleaseFile\x12\x1f\n" +
-	"\vscratch_dir\x18\b \x01(\tR\n" +
-	"scratchDir\x12\x1c\n" +
-	"\tselectors\x18\t \x01(\fR\tselectors\x12'\n" +
-	"\x0fdeadline_factor\x18\n" +
-	" \x01(\x01R\x0edeadlineFactor\x12\x12\n" +
-	"\x04mode\x18\v \x01(\tR\x04mode\x12\x1d\n" +
-	"\n" +
-	"backup_dir\x18\f \x01(\tR\tbackupDir\x12&\n" +
-	"\x0fverify_limit_ms\x18\r \x01(\x03R\rverifyLimitMs\"\xa4\x05\n" +
+	"\rEventsRequest\"\xa4\x05\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -1600,20 +1393,15 @@ const file_worker_proto_rawDesc = "" +
 	"\x06ttl_ms\x18\x04 \x01(\x03R\x05ttlMs\x12\x1a\n" +
 	"\brenewals\x18\x05 \x01(\rR\brenewals\"\x1e\n" +
 	"\x06QRGone\x12\x14\n" +
-	"\x05cause\x18\x01 \x01(\tR\x05cause\"\xa5\x01\n" +
-	"\tHeartbeat\x12$\n" +
-	"\x0ebrowser_age_ms\x18\x01 \x01(\x03R\fbrowserAgeMs\x12+\n" +
-	"\x12main_thread_age_ms\x18\x02 \x01(\x03R\x0fmainThreadAgeMs\x12%\n" +
-	"\x0eresident_bytes\x18\x03 \x01(\x04R\rresidentBytes\x12\x1e\n" +
-	"\n" +
-	"goroutines\x18\x04 \x01(\rR\n" +
-	"goroutines\"\xad\x01\n" +
+	"\x05cause\x18\x01 \x01(\tR\x05cause\"2\n" +
+	"\tHeartbeat\x12%\n" +
+	"\x0eresident_bytes\x18\x01 \x01(\x04R\rresidentBytes\"\x7f\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\x12(\n" +
-	"\x10chrome_exit_code\x18\x03 \x01(\x05R\x0echromeExitCode\x12#\n" +
-	"\rchrome_signal\x18\x04 \x01(\tR\fchromeSignal\x12#\n" +
-	"\rchrome_stderr\x18\x05 \x03(\tR\fchromeStderr\"_\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1f\n" +
+	"\vchrome_exit\x18\x03 \x01(\tR\n" +
+	"chromeExit\x12#\n" +
+	"\rchrome_stderr\x18\x04 \x03(\tR\fchromeStderr\"_\n" +
 	"\rBackupChecked\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1c\n" +
@@ -1667,57 +1455,56 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
-	(*RunRequest)(nil),              // 1: sessionmanager.worker.v1.RunRequest
-	(*Event)(nil),                   // 2: sessionmanager.worker.v1.Event
-	(*PhaseChanged)(nil),            // 3: sessionmanager.worker.v1.PhaseChanged
-	(*BrowserStarted)(nil),          // 4: sessionmanager.worker.v1.BrowserStarted
-	(*PageObserved)(nil),            // 5: sessionmanager.worker.v1.PageObserved
-	(*QRShown)(nil),                 // 6: sessionmanager.worker.v1.QRShown
-	(*QRGone)(nil),                  // 7: sessionmanager.worker.v1.QRGone
-	(*Heartbeat)(nil),               // 8: sessionmanager.worker.v1.Heartbeat
-	(*Failure)(nil),                 // 9: sessionmanager.worker.v1.Failure
-	(*BackupChecked)(nil),           // 10: sessionmanager.worker.v1.BackupChecked
-	(*StopRequest)(nil),             // 11: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 12: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 13: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 14: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 15: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 16: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 17: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 18: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 19: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 20: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 21: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 22: sessionmanager.worker.v1.DiagnoseResponse
-	(*DiagnoseResponse_Reader)(nil), // 23: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
+	(*PhaseChanged)(nil),            // 2: sessionmanager.worker.v1.PhaseChanged
+	(*BrowserStarted)(nil),          // 3: sessionmanager.worker.v1.BrowserStarted
+	(*PageObserved)(nil),            // 4: sessionmanager.worker.v1.PageObserved
+	(*QRShown)(nil),                 // 5: sessionmanager.worker.v1.QRShown
+	(*QRGone)(nil),                  // 6: sessionmanager.worker.v1.QRGone
+	(*Heartbeat)(nil),               // 7: sessionmanager.worker.v1.Heartbeat
+	(*Failure)(nil),                 // 8: sessionmanager.worker.v1.Failure
+	(*BackupChecked)(nil),           // 9: sessionmanager.worker.v1.BackupChecked
+	(*StopRequest)(nil),             // 10: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 11: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 12: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 13: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 14: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 15: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 16: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 17: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 18: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 19: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 20: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 21: sessionmanager.worker.v1.DiagnoseResponse
+	(*DiagnoseResponse_Reader)(nil), // 22: sessionmanager.worker.v1.DiagnoseResponse.Reader
 }
 var file_worker_proto_depIdxs = []int32{
-	3,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
-	4,  // 1: sessionmanager.worker.v1.Event.browser_started:type_name -> sessionmanager.worker.v1.BrowserStarted
-	5,  // 2: sessionmanager.worker.v1.Event.page_observed:type_name -> sessionmanager.worker.v1.PageObserved
-	6,  // 3: sessionmanager.worker.v1.Event.qr_shown:type_name -> sessionmanager.worker.v1.QRShown
-	7,  // 4: sessionmanager.worker.v1.Event.qr_gone:type_name -> sessionmanager.worker.v1.QRGone
-	8,  // 5: sessionmanager.worker.v1.Event.heartbeat:type_name -> sessionmanager.worker.v1.Heartbeat
-	9,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
-	10, // 7: sessionmanager.worker.v1.Event.backup_checked:type_name -> sessionmanager.worker.v1.BackupChecked
-	23, // 8: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
+	3,  // 1: sessionmanager.worker.v1.Event.browser_started:type_name -> sessionmanager.worker.v1.BrowserStarted
+	4,  // 2: sessionmanager.worker.v1.Event.page_observed:type_name -> sessionmanager.worker.v1.PageObserved
+	5,  // 3: sessionmanager.worker.v1.Event.qr_shown:type_name -> sessionmanager.worker.v1.QRShown
+	6,  // 4: sessionmanager.worker.v1.Event.qr_gone:type_name -> sessionmanager.worker.v1.QRGone
+	7,  // 5: sessionmanager.worker.v1.Event.heartbeat:type_name -> sessionmanager.worker.v1.Heartbeat
+	8,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
+	9,  // 7: sessionmanager.worker.v1.Event.backup_checked:type_name -> sessionmanager.worker.v1.BackupChecked
+	22, // 8: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
 	0,  // 9: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
-	11, // 10: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	13, // 11: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	15, // 12: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	17, // 13: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	19, // 14: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	21, // 15: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	2,  // 16: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	12, // 17: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	14, // 18: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	16, // 19: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	18, // 20: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	20, // 21: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	22, // 22: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	10, // 10: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	12, // 11: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	14, // 12: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	16, // 13: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	18, // 14: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	20, // 15: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	1,  // 16: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	11, // 17: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	13, // 18: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	15, // 19: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	17, // 20: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	19, // 21: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	21, // 22: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
 	16, // [16:23] is the sub-list for method output_type
 	9,  // [9:16] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
@@ -1730,7 +1517,7 @@ func file_worker_proto_init() {
 	if File_worker_proto != nil {
 		return
 	}
-	file_worker_proto_msgTypes[2].OneofWrappers = []any{
+	file_worker_proto_msgTypes[1].OneofWrappers = []any{
 		(*Event_PhaseChanged)(nil),
 		(*Event_BrowserStarted)(nil),
 		(*Event_PageObserved)(nil),
@@ -1746,7 +1533,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

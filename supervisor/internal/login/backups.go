@@ -113,7 +113,7 @@ func (b backups) restoreNewest(ctx context.Context, r Record, s worker.Start, wh
 func (b backups) profileIsToBlame(ctx context.Context, s worker.Start) bool {
 	err := chrome.Try(ctx, s.Chrome, nil)
 	// Nothing else may be below this process now.
-	if killErr := proctree.Below().Kill(ctx); killErr != nil {
+	if killErr := proctree.Below(nil).Kill(ctx); killErr != nil {
 		b.log.Warn(logid.ProcessKillFailed, logging.KeyError, killErr)
 	}
 	if err != nil {

@@ -436,8 +436,8 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 		// Its helpers still write for a moment, and the folder is about to go.
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if proctree.Below().Wait(ctx) != nil {
-			_ = proctree.Below().Kill(context.Background())
+		if proctree.Below(nil).Wait(ctx) != nil {
+			_ = proctree.Below(nil).Kill(context.Background())
 		}
 	}
 	t.Cleanup(stop)

@@ -108,25 +108,23 @@ func (c *child) receive(e rpc.Event) bool {
 	return true
 }
 
-// lastEvents returns what a worker that has exited, or is about to, had sent before.
-func (c *child) lastEvents() []rpc.Event {
-	var received []rpc.Event
+// lastEvents passes on what a worker that has exited, or is about to, had sent before.
+func (c *child) lastEvents(pass func(rpc.Event)) {
 	timer := time.NewTimer(c.timings.LastEvents)
 	defer timer.Stop()
 	for !c.streamOver {
 		select {
 		case e := <-c.events:
 			if c.receive(e) {
-				received = append(received, e)
+				pass(e)
 			}
 		case err := <-c.streamEnd:
 			c.streamOver = true
 			c.log.Debug(logid.EventStreamClosed, logging.KeyError, err)
 		case <-timer.C:
-			return received
+			return
 		}
 	}
-	return received
 }
 
 // exits reports whether the process exits within d.

@@ -59,7 +59,7 @@ func (i *instance) run(ctx context.Context) record {
 		return record{Exited: Exited{Generation: i.number, Reason: c.reason, Detail: c.detail, Phase: "spawn", Uptime: time.Since(i.began)}}
 	}
 	request := i.runRequest(dir)
-	i.child = i.m.newChild(i.plan.Worker.Path, dir, request, proctree.Below().In(i.m.group), i.log)
+	i.child = i.m.newChild(i.plan.Worker.Path, dir, request, proctree.Below(i.m.group), i.log)
 	c := i.start(ctx)
 	if c == nil {
 		c = i.watch(ctx, request.Selectors)
@@ -151,9 +151,7 @@ func (i *instance) watch(ctx context.Context, selectors []byte) *cause {
 			i.streamOver = true
 			c = i.streamEnded(err)
 		case <-i.process.Exited():
-			for _, e := range i.lastEvents() {
-				i.m.notify(FromWorker{Event: e})
-			}
+			i.lastEvents(func(e rpc.Event) { i.m.notify(FromWorker{Event: e}) })
 			c = i.workerEnded()
 		case <-tick.C:
 			c = i.check(time.Now())

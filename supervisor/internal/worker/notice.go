@@ -10,7 +10,8 @@ import (
 
 // Notice is one of Spawning, WorkerStarted, FromWorker, Warned, Exiting, Exited and
 // Blocked. The notices of an instance come between its Spawning and its Exited. A
-// generation is the number of an instance, counted from 1.
+// generation is the number of an instance, counted from 1, and a detail is for people
+// and holds no secret.
 type Notice interface{ notice() }
 
 // Spawning means that a new instance begins: everything it needs was there a
@@ -31,7 +32,6 @@ type FromWorker struct{ Event rpc.Event }
 // the instance has exited, too.
 type Warned struct {
 	Reason reason.Code
-	// Detail is for people and holds no secret.
 	Detail string
 }
 
@@ -42,17 +42,15 @@ type Warned struct {
 type Exiting struct {
 	Generation uint64
 	Reason     reason.Code
-	// Detail is for people and holds no secret.
-	Detail string
+	Detail     string
 }
 
 // Exited means that nothing of an instance is left, and what follows.
 type Exited struct {
 	Generation uint64
 	Reason     reason.Code
-	// Detail is for people and holds no secret.
-	Detail string
-	Class  restart.Class
+	Detail     string
+	Class      restart.Class
 	// Uptime is the time since Spawning.
 	Uptime time.Duration
 	// WorkerExit is how the worker's process exited, such as "exit 70", "signal
@@ -77,8 +75,7 @@ type Exited struct {
 // Blocked means that no instance can be started, and none runs. It is tried again
 // at RetryAt, and earlier when one of the files concerned changes.
 type Blocked struct {
-	Reason reason.Code
-	// Detail is for people and holds no secret.
+	Reason  reason.Code
 	Detail  string
 	RetryAt time.Time
 }

@@ -19,31 +19,31 @@ type policy struct {
 	state restart.State // guarded by mu
 }
 
-func (p *policy) update(change func(restart.State) restart.State) {
+func (p *policy) ended(class restart.Class, now time.Time) (d restart.Decision) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.state = change(p.state)
-}
-
-func (p *policy) ended(class restart.Class, now time.Time) (d restart.Decision) {
-	p.update(func(s restart.State) restart.State {
-		s, d = s.Ended(p.limits, class, now, rand.Float64()) //nolint:gosec // it spreads restarts
-		return s
-	})
+	p.state, d = p.state.Ended(p.limits, class, now, rand.Float64()) //nolint:gosec // it spreads restarts
 	return d
 }
 
-func (p *policy) attempted() { p.update(restart.State.Attempt) }
+func (p *policy) attempted() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = p.state.Attempt()
+}
 
 func (p *policy) report(healthy bool, now time.Time) {
-	p.update(func(s restart.State) restart.State { return s.Health(p.limits, healthy, now) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = p.state.Health(p.limits, healthy, now)
 }
 
 // save keeps the state next to the profile, so that a crash of the supervisor
 // grants no new burst of restarts.
 func (p *policy) save(to *profile.Profile) error {
-	var state restart.State
-	p.update(func(s restart.State) restart.State { state = s; return s })
+	p.mu.Lock()
+	state := p.state
+	p.mu.Unlock()
 	return to.Restarts.Save(state)
 }
 
@@ -54,7 +54,9 @@ func (p *policy) load(from *profile.Profile) error {
 		return err
 	}
 	state.HealthySince = time.Time{}
-	p.update(func(restart.State) restart.State { return state })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = state
 	return nil
 }
 

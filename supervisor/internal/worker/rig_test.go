@@ -227,11 +227,11 @@ func (r *rig) nothingLeft() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := proctree.Below().Wait(ctx); err != nil {
+	if err := proctree.Below(nil).Wait(ctx); err != nil {
 		r.t.Errorf("after Run: %v", err)
 		killCtx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_ = proctree.Below().Kill(killCtx)
+		_ = proctree.Below(nil).Kill(killCtx)
 	}
 	if entries, err := os.ReadDir(r.path("run")); err == nil && len(entries) > 0 {
 		r.t.Errorf("after Run, in the runtime folder: %v", entries)

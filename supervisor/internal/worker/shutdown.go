@@ -5,12 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/worker/process"
@@ -95,7 +95,7 @@ func (s *shutdown) killWorker() {
 	}
 	if s.cause.exiting {
 		// It may still be cleaning up, and how it exits belongs into the record.
-		s.lastEvents()
+		s.lastEvents(func(rpc.Event) {})
 		s.exits(s.timings.Exit)
 	}
 	s.process.Kill()
@@ -177,17 +177,15 @@ func (s *shutdown) killTree(ctx context.Context) error {
 type record struct {
 	Exited
 	// took is how long the shutdown lasted.
-	took                 time.Duration
-	workerPID, chromePID int
-	// workerKilled means that we killed the worker, and closed that Chrome has closed
-	// when it was asked to.
-	workerKilled, closed bool
-	// killed counts the other processes that had to be killed.
+	took      time.Duration
+	worker    process.Record
+	chromePID int
+	// closed means that Chrome has closed when it was asked to.
+	closed bool
+	// killed counts the processes that had to be killed, without the worker.
 	killed int
 	// leftover means that processes could not be killed.
 	leftover error
-	// stdout counts what the worker wrote there after the handshake, in bytes.
-	stdout int64
 }
 
 // killedByUs follows the exit of a worker that we killed: a planned restart must not
@@ -202,20 +200,13 @@ func (s *shutdown) record() record {
 			Reason: s.cause.reason, Detail: s.cause.detail, Phase: s.known.phase,
 			WorkerExit: worker.Exit, WorkerStderr: worker.Stderr,
 		},
-		workerPID: worker.PID, workerKilled: worker.Killed, stdout: worker.Stdout,
-		chromePID: s.known.chromePID, closed: s.closed, killed: s.tree.Killed(),
+		worker: worker, chromePID: s.known.chromePID, closed: s.closed, killed: s.tree.Killed(),
 	}
 	if worker.Killed && worker.Exit != "" {
 		r.WorkerExit += killedByUs
 	}
 	if f := s.known.failure; f != nil {
-		r.ChromeStderr = process.Present(f.ChromeStderr)
-		switch {
-		case f.ChromeSignal != "":
-			r.ChromeExit = "signal " + f.ChromeSignal
-		case f.ChromeExitCode >= 0:
-			r.ChromeExit = "exit " + strconv.Itoa(f.ChromeExitCode)
-		}
+		r.ChromeExit, r.ChromeStderr = logging.Redact(logging.Truncate(f.ChromeExit, 100)), process.Present(f.ChromeStderr)
 	}
 	if status, ok := s.tree.Exit(s.known.chromePID); ok && r.ChromeExit == "" {
 		r.ChromeExit = process.Describe(status)
@@ -239,9 +230,9 @@ func (r record) log(log *slog.Logger, circuit restart.Circuit) {
 		slog.String("class", string(r.Class)),
 		slog.String(logging.KeyPhase, r.Phase),
 		logging.Millis("uptime_ms", r.Uptime),
-		slog.Int(logging.KeyPID, r.workerPID),
+		slog.Int(logging.KeyPID, r.worker.PID),
 		slog.String("worker_exit", r.WorkerExit),
-		slog.Bool("worker_killed_by_us", r.workerKilled),
+		slog.Bool("worker_killed_by_us", r.worker.Killed),
 		slog.Int("chrome_pid", r.chromePID),
 		slog.String("chrome_exit", r.ChromeExit),
 		slog.Int("killed", r.killed),
@@ -253,8 +244,8 @@ func (r record) log(log *slog.Logger, circuit restart.Circuit) {
 	if r.leftover != nil {
 		attrs = append(attrs, slog.String("leftover", r.leftover.Error()))
 	}
-	if r.stdout > 0 {
-		attrs = append(attrs, slog.Int64("stdout_bytes_dropped", r.stdout))
+	if r.worker.Stdout > 0 {
+		attrs = append(attrs, slog.Int64("stdout_bytes_dropped", r.worker.Stdout))
 	}
 	if r.Class != restart.Planned {
 		attrs = append(attrs, slog.Any("worker_stderr", process.Excerpt(r.WorkerStderr)), slog.Any("chrome_stderr", process.Excerpt(r.ChromeStderr)))

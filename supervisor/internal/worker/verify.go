@@ -50,9 +50,9 @@ func (m *Manager) VerifyBackup(ctx context.Context, backup string) error {
 		Mode: rpc.ModeVerify, BackupDir: backup, VerifyLimit: m.o.Timings.Start.VerifyBackup,
 		ChromePath: plan.Chrome.Path, ChromeVersion: plan.ChromeVersion, ChromeArgs: m.o.ChromeArgs,
 		URL: m.o.URL, ProfileDir: room, ScratchDir: dir.Chrome(), Selectors: m.o.Selectors(),
-	}, proctree.Below().In(m.group), m.log.With("verification", true))
+	}, proctree.Below(m.group), m.log.With("verification", true))
 	result, err := c.verify(ctx)
-	s := shutdown{child: c, cause: cause{ask: err == nil}, stuck: func(err error) { m.stuck(ctx, err) }}
+	s := shutdown{child: c, cause: cause{ask: err == nil, frozen: err != nil}, stuck: func(err error) { m.stuck(ctx, err) }}
 	if err := s.run(ctx); err != nil {
 		m.log.Warn(logid.VerificationCleanupFailed, logging.KeyError, err)
 	}

@@ -12,8 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
@@ -23,13 +21,8 @@ import (
 	"session-manager/worker/internal/logid"
 )
 
-const (
-	// defaultLimit bounds a request without a limit. Measured: 1.7 s of work, and 4 to
-	// 9 s on two processors that have six times as much to do.
-	defaultLimit = 20 * time.Second
-	// maxDetail bounds the detail of an outcome, in bytes.
-	maxDetail = 500
-)
+// maxDetail bounds the detail of an outcome, in bytes.
+const maxDetail = 500
 
 // noNetwork keeps Chrome from reaching anything, this machine included, should a
 // request escape the interception: no name and no address is found. Chrome uses
@@ -45,13 +38,9 @@ func (r *rejection) Error() string { return r.why }
 // Check does what rpc.ModeVerify is for. It returns when Chrome has exited, soon
 // after ctx has ended.
 func Check(ctx context.Context, req rpc.RunRequest, log *slog.Logger) rpc.BackupChecked {
-	limit := req.VerifyLimit
-	if limit == 0 {
-		limit = defaultLimit
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, req.VerifyLimit, fmt.Errorf("it took longer than %v", req.VerifyLimit))
 	defer cancel()
-	c := check{req: req, limit: limit, log: log}
+	c := check{req: req, log: log}
 	found, err := c.try(ctx)
 	if _, ok := errors.AsType[*rejection](err); ok {
 		// Memory that ran out can look the same, so it must happen twice.
@@ -68,14 +57,13 @@ func Check(ctx context.Context, req rpc.RunRequest, log *slog.Logger) rpc.Backup
 	} else if cause := context.Cause(ctx); cause != nil {
 		detail = cause.Error() + ": " + detail
 	}
-	result.Detail = cut(logging.Redact(detail))
+	result.Detail = logging.Truncate(logging.Redact(detail), maxDetail)
 	return result
 }
 
 type check struct {
-	req   rpc.RunRequest
-	limit time.Duration
-	log   *slog.Logger
+	req rpc.RunRequest
+	log *slog.Logger
 }
 
 // try returns a *rejection when the backup does not open, or lacks the login.
@@ -129,7 +117,7 @@ func (c check) startOn(ctx context.Context, scratch, profile string) (*browser.B
 	return browser.Start(ctx, browser.Options{
 		Path: c.req.ChromePath, Version: c.req.ChromeVersion, Args: append(slices.Clone(c.req.ChromeArgs), noNetwork),
 		ProfileDir: profile, LeaseFile: filepath.Join(scratch, "lease"), ScratchDir: scratch, Logger: c.log,
-		StartTimeout: c.limit,
+		StartTimeout: c.req.VerifyLimit,
 	})
 }
 
@@ -146,11 +134,4 @@ func (c check) remove(path string) {
 	if err := os.RemoveAll(path); err != nil {
 		c.log.Warn(logid.FolderRemoveFailed, slog.Any(logging.KeyError, err))
 	}
-}
-
-func cut(text string) string {
-	if len(text) > maxDetail {
-		text = text[:maxDetail] + "…"
-	}
-	return strings.ToValidUTF8(text, "")
 }

@@ -24,7 +24,7 @@ func (e Exit) String() string {
 	if e.Signal != "" {
 		return "signal " + e.Signal
 	}
-	return fmt.Sprintf("exit code %d", e.Code)
+	return fmt.Sprintf("exit %d", e.Code)
 }
 
 // process is Chrome's main process, and the process group that it leads. All of

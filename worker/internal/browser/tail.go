@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"session-manager/shared/logging"
 )
@@ -75,22 +73,12 @@ func (t *tail) last() []string {
 	return append([]string{fmt.Sprintf("(%d lines about D-Bus and the like are left out)", t.noise)}, t.lines...)
 }
 
+// readable undoes what strconv.Quote escapes for the sake of its quotes.
+var readable = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
+
 // printable escapes everything that a terminal or a log reader could take for
 // more than text.
 func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case r == utf8.RuneError:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
+	quoted := strconv.Quote(s)
+	return readable.Replace(quoted[1 : len(quoted)-1])
 }

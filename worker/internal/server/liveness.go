@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -53,11 +52,7 @@ func (s *session) beat(ctx context.Context) error {
 		if n%memoryBeats == 0 {
 			memory = proctree.TreeMemory(os.Getpid())
 		}
-		browserAge, mainThreadAge := s.liveness.ages()
-		s.events.put(rpc.Heartbeat{
-			BrowserAge: browserAge, MainThreadAge: mainThreadAge,
-			ResidentBytes: memory, Goroutines: runtime.NumGoroutine(),
-		})
+		s.events.put(rpc.Heartbeat{ResidentBytes: memory})
 		if !sleep(ctx, s.timings.Heartbeat) {
 			return ctx.Err()
 		}

@@ -25,8 +25,8 @@ func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 		in, out []rpc.EventBody
 	}{
 		{"order", []rpc.EventBody{phase, ready, first}, []rpc.EventBody{phase, ready, first}},
-		{"newest heartbeat", []rpc.EventBody{rpc.Heartbeat{Goroutines: 1}, phase, rpc.Heartbeat{Goroutines: 2}},
-			[]rpc.EventBody{phase, rpc.Heartbeat{Goroutines: 2}}},
+		{"newest heartbeat", []rpc.EventBody{rpc.Heartbeat{ResidentBytes: 1}, phase, rpc.Heartbeat{ResidentBytes: 2}},
+			[]rpc.EventBody{phase, rpc.Heartbeat{ResidentBytes: 2}}},
 		{"newest QR", []rpc.EventBody{first, phase, second}, []rpc.EventBody{phase, second}},
 		{"gone after shown", []rpc.EventBody{first, gone}, []rpc.EventBody{gone}},
 		{"shown after gone", []rpc.EventBody{first, gone, second}, []rpc.EventBody{second}},

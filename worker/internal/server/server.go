@@ -153,7 +153,10 @@ func (w *Worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
 		_ = w.Stop(ctx) // which does not wait
 		return ctx.Err()
 	}
-	k := w.takeWork()
+	w.mu.Lock()
+	k := w.work
+	w.work = nil // it is streamed once
+	w.mu.Unlock()
 	if k == nil {
 		if w.stopped.Err() != nil {
 			return nil
@@ -269,15 +272,6 @@ func (w *Worker) first(k *work) bool {
 	return true
 }
 
-// takeWork returns what was begun, once.
-func (w *Worker) takeWork() *work {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	k := w.work
-	w.work = nil
-	return k
-}
-
 // setPage stores the open page, and returns the pending selectors file.
 func (w *Worker) setPage(p Page) *[]byte {
 	w.mu.Lock()
@@ -309,17 +303,14 @@ func guard(log *slog.Logger, f func() error) (err error) {
 // failureOf describes a failed session for the supervisor. b is nil if Chrome did not
 // start.
 func failureOf(err error, b *browser.Browser) rpc.Failure {
-	f := rpc.Failure{
-		Reason: reason.Of(err, reason.WorkerCrashed), Detail: logging.Redact(err.Error()), ChromeExitCode: -1,
-	}
+	f := rpc.Failure{Reason: reason.Of(err, reason.WorkerCrashed), Detail: logging.Redact(err.Error())}
 	if b == nil {
 		return f
 	}
 	f.ChromeStderr = b.Stderr()
 	select {
 	case <-b.Done():
-		exit := b.Exit()
-		f.ChromeExitCode, f.ChromeSignal = exit.Code, exit.Signal
+		f.ChromeExit = b.Exit().String()
 	default:
 	}
 	return f

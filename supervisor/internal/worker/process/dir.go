@@ -75,21 +75,9 @@ func (d RuntimeDir) Make(number uint64) (Dir, error) {
 	return dir, nil
 }
 
-// Remove deletes the folder of the worker with this number.
-func (d RuntimeDir) Remove(number uint64) error { return d.remove(nameOf(number)) }
-
-// remove deletes a folder in the runtime folder and can't leave that, regardless of
-// what links are in it.
-func (d RuntimeDir) remove(name string) error {
-	root, err := os.OpenRoot(string(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot open runtime folder: %w", err)
-	}
-	defer func() { _ = root.Close() }()
-	if err := root.RemoveAll(name); err != nil {
+// Remove deletes the folder of the worker with this number, and follows no link in it.
+func (d RuntimeDir) Remove(number uint64) error {
+	if err := os.RemoveAll(filepath.Join(string(d), nameOf(number))); err != nil {
 		return fmt.Errorf("cannot remove folder of worker: %w", err)
 	}
 	return nil
@@ -98,16 +86,13 @@ func (d RuntimeDir) remove(name string) error {
 // Wipe deletes the folders that the workers of a predecessor have left.
 func (d RuntimeDir) Wipe() error {
 	entries, err := os.ReadDir(string(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot list runtime folder: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
 		if dirName.MatchString(e.Name()) {
-			errs = append(errs, d.remove(e.Name()))
+			errs = append(errs, os.RemoveAll(filepath.Join(string(d), e.Name())))
 		}
 	}
 	return errors.Join(errs...)

@@ -17,11 +17,6 @@ func TestRemoveStaysInTheRuntimeFolder(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"", ".", "..", "../outside", "g1/.."} {
-		if err := RuntimeDir(run).remove(name); err == nil {
-			t.Errorf("remove(%q) succeeded", name)
-		}
-	}
 	for range 2 {
 		if err := RuntimeDir(run).Remove(1); err != nil {
 			t.Error(err)

@@ -190,7 +190,7 @@ func (w *worker) live(ctx context.Context, say func(rpc.EventBody) error) error 
 			if w.mode == "mute" {
 				continue
 			}
-			beat := rpc.Heartbeat{Goroutines: 1}
+			beat := rpc.Heartbeat{ResidentBytes: 1}
 			if w.mode == "bloated" {
 				beat.ResidentBytes = 1 << 30
 			}
@@ -231,13 +231,13 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 		return errors.Join(say(rpc.Failure{Reason: reason.BrowserCrashed, Detail: "Chrome closed"}), errors.New("closed"))
 	case "fails":
 		err := say(rpc.Failure{
-			Reason: reason.BrowserCrashed, Detail: "Chrome died", ChromeExitCode: -1, ChromeSignal: "segmentation fault",
+			Reason: reason.BrowserCrashed, Detail: "Chrome died", ChromeExit: "signal segmentation fault",
 			ChromeStderr: []string{"last line of Chrome"},
 		})
 		time.AfterFunc(20*time.Millisecond, func() { os.Exit(70) })
 		return errors.Join(err, errors.New("chrome died"))
 	case "sandbox":
-		err := say(rpc.Failure{Reason: reason.SandboxRefused, Detail: "no usable sandbox", ChromeExitCode: 1})
+		err := say(rpc.Failure{Reason: reason.SandboxRefused, Detail: "no usable sandbox", ChromeExit: "exit 1"})
 		return errors.Join(err, errors.New("no sandbox"))
 	case "leaves":
 		w.once.Do(func() { close(w.stop) })
