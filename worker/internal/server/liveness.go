@@ -3,46 +3,28 @@ package server
 import (
 	"context"
 	"os"
-	"sync"
 	"time"
 
 	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 )
 
-// liveness keeps when each layer last answered.
-type liveness struct {
-	mu      sync.Mutex
-	browser time.Time // guarded by mu
-	page    Page      // guarded by mu
+// browserAnswers reports whether Chrome's last answer is recent.
+func (s *session) browserAnswers() bool {
+	last := s.answered.Load()
+	return last != nil && s.fresh(time.Since(*last))
 }
 
-func (l *liveness) browserAnswered(at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.browser = at
+// pageAnswers reports whether the last answer of the page's main thread is recent.
+func (s *session) pageAnswers() bool {
+	age, err := ask(s.worker, func(p Page) (time.Duration, error) { return p.MainThreadAge(), nil })
+	return err == nil && s.fresh(age)
 }
 
-func (l *liveness) setPage(page Page) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.page = page
-}
-
-// ages returns how old the last answers of Chrome and of the page's main thread
-// are, -1 for a layer that has not answered yet.
-func (l *liveness) ages() (browserAge, mainThreadAge time.Duration) {
-	l.mu.Lock()
-	at, page := l.browser, l.page
-	l.mu.Unlock()
-	browserAge, mainThreadAge = -1, -1
-	if !at.IsZero() {
-		browserAge = time.Since(at)
-	}
-	if page != nil {
-		mainThreadAge = page.MainThreadAge()
-	}
-	return browserAge, mainThreadAge
+// fresh reports whether an answer of the layer below is recent enough to ask the one
+// above.
+func (s *session) fresh(age time.Duration) bool {
+	return age >= 0 && age < s.timings.ProbePeriod+s.timings.ProbeDeadline
 }
 
 // beat sends a heartbeat each period.

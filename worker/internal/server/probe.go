@@ -33,7 +33,7 @@ func (s *session) browserProbe() probe {
 		ask: func(ctx context.Context) error {
 			err := s.browser.Probes().Main(ctx)
 			if err == nil {
-				s.liveness.browserAnswered(time.Now())
+				s.answered.Store(new(time.Now()))
 			}
 			return err
 		},
@@ -43,27 +43,16 @@ func (s *session) browserProbe() probe {
 func (s *session) paintProbe() probe {
 	return probe{
 		part: "the part of Chrome that paints", hung: reason.PaintingHung, ask: s.browser.Probes().Paint,
-		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: func() bool {
-			browserAge, mainThreadAge := s.liveness.ages()
-			return s.fresh(browserAge) && s.fresh(mainThreadAge)
-		},
+		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline,
+		ready: func() bool { return s.browserAnswers() && s.pageAnswers() },
 	}
 }
 
 func (s *session) networkProbe() probe {
 	return probe{
 		part: "Chrome's network process", hung: reason.NetworkHung, ask: s.browser.Probes().Network,
-		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: func() bool {
-			browserAge, _ := s.liveness.ages()
-			return s.fresh(browserAge)
-		},
+		period: s.timings.PartPeriod, deadline: s.timings.PartDeadline, ready: s.browserAnswers,
 	}
-}
-
-// fresh reports whether an answer of the layer below is recent enough to ask the one
-// above.
-func (s *session) fresh(age time.Duration) bool {
-	return age >= 0 && age < s.timings.ProbePeriod+s.timings.ProbeDeadline
 }
 
 // watch asks until ctx ends, and returns an error with a reason when probeMisses

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"session-manager/shared/logging"
@@ -28,7 +29,8 @@ type session struct {
 	browser  *browser.Browser // nil until Chrome has started
 	closed   error            // the result of closing it
 	reported bool
-	liveness liveness
+	// answered is when Chrome's main process answered last, nil before the first time.
+	answered atomic.Pointer[time.Time]
 	login    *loginWatch
 }
 
@@ -74,7 +76,7 @@ func (s *session) startBrowser(ctx context.Context) error {
 		return err
 	}
 	s.browser = b
-	s.liveness.browserAnswered(time.Now())
+	s.answered.Store(new(time.Now()))
 	info := b.Info()
 	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, info.PID), slog.String("product", info.Product),
 		slog.Bool("sandbox", info.Sandbox))
@@ -132,7 +134,6 @@ func (s *session) keepPage(ctx context.Context) error {
 			s.log.Warn(logid.SelectorsApplyFailed, slog.Any(logging.KeyError, err))
 		}
 	}
-	s.liveness.setPage(p)
 	err = p.Run(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
