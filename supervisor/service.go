@@ -94,6 +94,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
 		s.workers.Report(snapshot.Healthy)
 	})
+	var err error
 	if s.webhook, err = newWebhook(cfg, changes, meter, log); err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func TestFailedStartNamesItsReasonAndLeavesNothing(t *testing.T) {
 			want: reason.ProfileInUse, text: "other-4242"},
 		{name: "exits 21 with a file as lock", script: `: > "$(dirname "$0")/p/SingletonLock"; exit 21`,
 			want: reason.ProfileUnwritable, text: "not a symbolic link"},
-		{name: "exits 21 for no visible cause", script: "exit 21", want: reason.BrowserStartFailed, text: "exit code 21"},
+		{name: "exits 21 for no visible cause", script: "exit 21", want: reason.BrowserStartFailed, text: "exit 21"},
 		{name: "talks nonsense", script: `printf 'hello\0' >&4; exec cat <&3`, want: reason.BrowserStartFailed, text: "invalid character"},
 		{name: "answers with an error", script: answering("", "no such method"),
 			want: reason.BrowserStartFailed, text: "no such method"},

@@ -194,7 +194,7 @@ func (b *Browser) abandon(o Options, cause error) error {
 	}
 	exit := b.Exit()
 	code, detail := diagnose(exit, b.Stderr(), inspectProfile(o.ProfileDir))
-	return reason.Wrap(code, fmt.Errorf("cannot start Chrome: it ended with %v; %s (%w)", exit, detail, cause))
+	return reason.Wrap(code, fmt.Errorf("cannot start Chrome: it ended (%v); %s (%w)", exit, detail, cause))
 }
 
 // socketPathLimit is how long a TMPDIR may be. Chrome makes the socket

@@ -150,7 +150,7 @@ func (s *session) awaitExit(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.browser.Done():
-		return reason.Wrap(reason.BrowserCrashed, fmt.Errorf("Chrome exited unexpectedly with %v", s.browser.Exit()))
+		return reason.Wrap(reason.BrowserCrashed, fmt.Errorf("Chrome exited unexpectedly: %v", s.browser.Exit()))
 	}
 }
 
