@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 	"time"
 
@@ -72,8 +71,8 @@ func oursStart(ctx context.Context, b *bench, p *harness.Phone) (first, next tim
 		return 0, 0, err
 	}
 	begun := time.Now()
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		return 0, 0, fmt.Errorf("cannot kill Chrome: %w", err)
+	if err := harness.SignalAll(syscall.SIGKILL, pid); err != nil {
+		return 0, 0, err
 	}
 	_, _, err = s.NextQR(ctx, body)
 	return first, time.Since(begun), err

@@ -60,7 +60,10 @@ var errMissed = errors.New("a limit was missed")
 
 // finish prints the table next to that of the last run, and writes it to file.
 func (t *table) finish(out io.Writer, file string) error {
-	last := readTable(file)
+	var last table // empty when there is no readable one
+	if content, err := os.ReadFile(file); err == nil {
+		_ = json.Unmarshal(content, &last)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "what\tours\tfloor\tratio\tlimit\t\tlast run")
 	missed := false
@@ -107,16 +110,6 @@ func (r row) line(last table) string {
 		before = fmt.Sprintf("%.4g", last.Rows[i].Result)
 	}
 	return fmt.Sprintf("%s\t%.4g %s\t%s\t%s\t%s\t%s\t%s", r.Name, r.Ours, r.Unit, floor, quotient, limit, mark, before)
-}
-
-// readTable returns an empty table when there is no readable one.
-func readTable(file string) table {
-	var t table
-	content, err := os.ReadFile(file)
-	if err != nil || json.Unmarshal(content, &t) != nil {
-		return table{}
-	}
-	return t
 }
 
 // median of durations, in milliseconds. It sorts its argument.

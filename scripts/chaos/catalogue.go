@@ -39,14 +39,14 @@ func toHelpers(kind string, sig syscall.Signal) action {
 func killed(steps ...action) action { return all(append(steps, toChrome(syscall.SIGKILL))...) }
 
 // onPage commands the page, once it listens.
-func onPage(do func(*simulator.Server) error) action {
+func onPage(order simulator.Order) action {
 	return func(ctx context.Context, h *hit) error {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		if err := h.phone.Await(ctx, func(c simulator.Screen) bool { return c.Load != 0 }); err != nil {
 			return err
 		}
-		return do(h.phone.Server)
+		return h.phone.Order(order)
 	}
 }
 
@@ -112,11 +112,11 @@ func helperFaults() []fault {
 func pageFaults() []fault {
 	offline, restore := []string{"network_unreachable", "reconnecting"}, onNetwork((*simulator.Server).RestoreNetwork)
 	return []fault{
-		{name: "page in an endless loop", expect: cured, reasons: one("page_hung"), inject: onPage((*simulator.Server).Hang)},
-		{name: "page crashes", expect: cured, reasons: one("page_crashed"), random: true, inject: onPage((*simulator.Server).Crash)},
-		{name: "page reloads itself", expect: nothing, hold: 3 * time.Second, random: true, inject: onPage((*simulator.Server).Reload)},
-		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage((*simulator.Server).Ask)},
-		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage((*simulator.Server).Chatter)},
+		{name: "page in an endless loop", expect: cured, reasons: one("page_hung"), inject: onPage(simulator.Hang)},
+		{name: "page crashes", expect: cured, reasons: one("page_crashed"), random: true, inject: onPage(simulator.Crash)},
+		{name: "page reloads itself", expect: nothing, hold: 3 * time.Second, random: true, inject: onPage(simulator.Reload)},
+		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage(simulator.Ask)},
+		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Chatter)},
 		{name: "page unreachable when Chrome starts", expect: waits, reasons: []string{"network_unreachable", "http_error"}, hold: 15 * time.Second,
 			inject: killed(onNetwork((*simulator.Server).DropNetwork)), fix: restore},
 		{name: "network lost", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).DropNetwork), fix: restore},

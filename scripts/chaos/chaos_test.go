@@ -85,7 +85,7 @@ func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
 // injectEach injects one fault after the other on a service, which is restarted
 // where one would not leave the next what it needs.
 func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
-	s, err := newStage(t.Context(), o)
+	s, err := newStage(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,6 +78,18 @@ func simply(do func(*hit) error) action {
 	return func(_ context.Context, h *hit) error { return do(h) }
 }
 
+// until waits for a state of the service.
+func until(what string, ok func(harness.Session) bool) action {
+	return func(ctx context.Context, h *hit) error {
+		_, err := h.await(ctx, what, ok)
+		return err
+	}
+}
+
+func awaitReason(code string) action {
+	return until(code, func(v harness.Session) bool { return v.Reason.Code == code })
+}
+
 // hit is a stage at the moment of a fault.
 type hit struct {
 	*stage

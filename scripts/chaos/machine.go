@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/harness"
@@ -44,30 +46,21 @@ func blockCrashFolder(h *hit) error {
 
 // awaitWarning waits for a warning, or for the end of all if code is empty.
 func awaitWarning(code string) action {
-	return func(ctx context.Context, h *hit) error {
-		_, err := h.await(ctx, "warning "+strconv.Quote(code), func(v harness.Session) bool {
-			return v.Warning == nil && code == "" || v.Warning != nil && v.Warning.Code == code
-		})
-		return err
-	}
+	return until("warning "+strconv.Quote(code), func(v harness.Session) bool {
+		return v.Warning == nil && code == "" || v.Warning != nil && v.Warning.Code == code
+	})
 }
 
 // limitFiles lets the service open no more than spare files from now on.
 func limitFiles(spare int) action {
 	return simply(func(h *hit) error {
 		now, err := harness.SizeOf(h.service.PID())
-		if err != nil {
+		var old unix.Rlimit
+		if err := errors.Join(err, unix.Prlimit(h.service.PID(), unix.RLIMIT_NOFILE, nil, &old)); err != nil {
 			return err
 		}
-		var old unix.Rlimit
-		if err := unix.Prlimit(h.service.PID(), unix.RLIMIT_NOFILE, nil, &old); err != nil {
-			return fmt.Errorf("cannot read the limit of files: %w", err)
-		}
 		limit := unix.Rlimit{Cur: min(uint64(now.Files+spare), old.Max), Max: old.Max}
-		if err := unix.Prlimit(h.service.PID(), unix.RLIMIT_NOFILE, &limit, nil); err != nil {
-			return fmt.Errorf("cannot limit files: %w", err)
-		}
-		return nil
+		return unix.Prlimit(h.service.PID(), unix.RLIMIT_NOFILE, &limit, nil)
 	})
 }
 
@@ -137,7 +130,7 @@ func machineFaults() []fault {
 		inGroup("memory", fault{name: "no memory left for the page", expect: cured, reasons: one("page_crashed")},
 			func(h *hit, g group) action {
 				// What they had before does not count.
-				return all(g.add(append(h.tree.PIDs(), h.service.PID())...), g.set("memory.limit_in_bytes", "300M"), onPage((*simulator.Server).Hoard))
+				return all(g.add(append(h.tree.PIDs(), h.service.PID())...), g.set("memory.limit_in_bytes", "300M"), onPage(simulator.Hoard))
 			}, nil),
 		// The worker needs some threads, and Chrome more than a hundred.
 		inGroup("pids", fault{name: "no threads left for Chrome", expect: blocked, reasons: one("crash_loop"), hold: time.Second},
@@ -172,29 +165,27 @@ type group string
 
 // newGroup makes one below this process's own.
 func newGroup(controller string) (group, error) {
-	content, err := os.ReadFile("/proc/self/cgroup")
+	self, err := procfs.Self()
 	if err != nil {
-		return "", fmt.Errorf("cannot find control group: %w", err)
+		return "", err
 	}
-	for line := range strings.Lines(string(content)) {
-		_, own, ok := strings.Cut(strings.TrimSpace(line), ":"+controller+":")
-		if !ok {
-			continue
-		}
-		g := group(filepath.Join("/sys/fs/cgroup", controller, own, fmt.Sprintf("chaos%d", os.Getpid())))
-		if err := os.Mkdir(string(g), 0o700); err != nil {
-			return "", fmt.Errorf("%w: cannot make control group: %w", errSkipped, err)
-		}
-		return g, nil
+	groups, err := self.Cgroups()
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("%w: there is no %s controller of cgroup v1", errSkipped, controller)
+	i := slices.IndexFunc(groups, func(g procfs.Cgroup) bool { return slices.Contains(g.Controllers, controller) })
+	if i < 0 {
+		return "", fmt.Errorf("%w: there is no %s controller of cgroup v1", errSkipped, controller)
+	}
+	g := group(filepath.Join("/sys/fs/cgroup", controller, groups[i].Path, fmt.Sprintf("chaos%d", os.Getpid())))
+	if err := os.Mkdir(string(g), 0o700); err != nil {
+		return "", fmt.Errorf("%w: cannot make control group: %w", errSkipped, err)
+	}
+	return g, nil
 }
 
 func (g group) write(file, value string) error {
-	if err := os.WriteFile(filepath.Join(string(g), file), []byte(value), 0o600); err != nil {
-		return fmt.Errorf("cannot set up control group: %w", err)
-	}
-	return nil
+	return os.WriteFile(filepath.Join(string(g), file), []byte(value), 0o600)
 }
 
 func (g group) set(file, value string) action {
@@ -241,7 +232,7 @@ const memoryInfo = "/proc/meminfo"
 func hideMemory(h *hit) error {
 	fake := filepath.Join(h.files.root, "meminfo")
 	if err := os.WriteFile(fake, []byte("MemTotal: 1000000 kB\nMemAvailable: 100000 kB\nSwapFree: 0 kB\n"), 0o600); err != nil {
-		return fmt.Errorf("cannot write file: %w", err)
+		return err
 	}
 	h.afterwards(showMemory)
 	return mount(fake, memoryInfo, "", unix.MS_BIND, "")

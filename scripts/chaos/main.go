@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return nil
 	}
-	s, err := newStage(ctx, o)
+	s, err := newStage(o)
 	if err != nil {
 		return err
 	}

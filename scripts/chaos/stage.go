@@ -39,7 +39,7 @@ type stage struct {
 	cold time.Duration
 }
 
-func newStage(ctx context.Context, o options) (*stage, error) {
+func newStage(o options) (*stage, error) {
 	browser, err := chrome.Find("")
 	if err != nil {
 		return nil, err
@@ -138,11 +138,6 @@ func (s *stage) awaitSettled(ctx context.Context) (harness.Session, error) {
 	return s.await(ctx, "a good state", func(v harness.Session) bool { return v.Settled(s.linked) })
 }
 
-func (s *stage) awaitReason(ctx context.Context, code string) error {
-	_, err := s.await(ctx, code, func(v harness.Session) bool { return v.Reason.Code == code })
-	return err
-}
-
 func (s *stage) await(ctx context.Context, what string, ok func(harness.Session) bool) (harness.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -189,7 +184,7 @@ func (s *stage) measureCold(ctx context.Context, rep *report) error {
 // is the present.
 func (s *stage) leftovers(old harness.Tree, v harness.Session) []string {
 	const settling = 3 * time.Second
-	if v.Browser != nil && old.Has(v.Browser.PID) {
+	if v.Browser != nil && slices.Contains(old.PIDs(), v.Browser.PID) {
 		// The same Chrome lives: its helpers may be the same, too.
 		return s.files.leftovers(v)
 	}
@@ -259,14 +254,6 @@ func (f files) placeWorker(program string, change func([]byte) []byte) error {
 		return fmt.Errorf("cannot write the worker's binary: %w", err)
 	}
 	return os.Rename(next, f.worker)
-}
-
-// replaceChrome puts something else in Chrome's place, until restoreChrome.
-func (f files) replaceChrome(put func(path string) error) error {
-	if err := os.Remove(f.chrome); err != nil {
-		return err
-	}
-	return put(f.chrome)
 }
 
 func (f files) restoreChrome() error {

@@ -28,7 +28,10 @@ func startFaults() []fault {
 		badChrome("Chrome aborts at once", failed, replaceChrome(script("kill -ABRT $$"))),
 		{name: "Chrome never answers", expect: restarts, reasons: failed, hold: 20 * time.Second,
 			inject: killed(replaceChrome(script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000"))),
-			fix:    all(startAbandoned, restoreChrome)},
+			// That a start has reached its deadline is no error yet.
+			fix: all(until("the end of a start", func(v harness.Session) bool {
+				return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
+			}), restoreChrome)},
 		badChrome("Chrome has no usable sandbox", one("sandbox_refused"), replaceChrome(script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$"))),
 		badChrome("Chrome may open few files", failed, wrapChrome("ulimit -n 64")),
 		badChrome("Chrome dies 2 s after each start", one("crash_loop"), wrapChrome("{ sleep 2; kill -KILL $$; } &")),
@@ -71,7 +74,12 @@ func badChrome(name string, reasons []string, replace action) fault {
 
 // replaceChrome puts something else in Chrome's place, until restoreChrome.
 func replaceChrome(put func(path string) error) action {
-	return simply(func(h *hit) error { return h.files.replaceChrome(put) })
+	return simply(func(h *hit) error {
+		if err := os.Remove(h.files.chrome); err != nil {
+			return err // to write would follow the link
+		}
+		return put(h.files.chrome)
+	})
 }
 
 func restoreChrome(_ context.Context, h *hit) error { return h.files.restoreChrome() }
@@ -85,9 +93,9 @@ func undoReplacedChrome(_ context.Context, h *hit) error {
 // wrapChrome puts a script in Chrome's place that does something first. What it leaves
 // running has all of Chrome's open files.
 func wrapChrome(first string) action {
-	return simply(func(h *hit) error {
-		return h.files.replaceChrome(script(first + "\nexec " + h.files.browser + ` "$@"`))
-	})
+	return func(ctx context.Context, h *hit) error {
+		return replaceChrome(script(first+"\nexec "+h.files.browser+` "$@"`))(ctx, h)
+	}
 }
 
 func script(body string) func(path string) error {
@@ -95,14 +103,6 @@ func script(body string) func(path string) error {
 		const version = `[ "$1" = --version ] && { echo 'Chromium 156.0.1.2'; exit 0; }` + "\n"
 		return os.WriteFile(path, []byte("#!/bin/sh\n"+version+body+"\n"), 0o700) //nolint:gosec // a program must be executable
 	}
-}
-
-// startAbandoned waits until a start has reached its deadline, which is no error yet.
-func startAbandoned(ctx context.Context, h *hit) error {
-	_, err := h.await(ctx, "the end of a start", func(v harness.Session) bool {
-		return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
-	})
-	return err
 }
 
 // killUntilGivenUp kills each Chrome as soon as it works. That it worked must not make
@@ -147,17 +147,11 @@ func badProfile(name string, put func(path string) error) fault {
 		name: name, expect: blocked, reasons: one("profile_unwritable"), hold: time.Second,
 		inject: killed(simply(func(h *hit) error {
 			profile := h.files.profile()
-			if err := os.Rename(profile, profile+".away"); err != nil {
-				return err
-			}
-			return put(profile)
+			return errors.Join(os.Rename(profile, profile+".away"), put(profile))
 		})),
 		fix: simply(func(h *hit) error {
 			profile := h.files.profile()
-			if err := os.Remove(profile); err != nil {
-				return err
-			}
-			return os.Rename(profile+".away", profile)
+			return errors.Join(os.Remove(profile), os.Rename(profile+".away", profile))
 		}),
 	}
 }
@@ -199,31 +193,26 @@ func listen(addresses ...string) action {
 // profile.
 func foreignChrome(name string, then func(files) error) fault {
 	var other *harness.Child
+	end := func() error {
+		other.KillGroup()
+		return nil
+	}
 	return fault{
 		name: name, expect: blocked, reasons: one("profile_in_use"), hold: time.Second,
 		inject: all(
 			// Meanwhile the service can't start its own.
 			killed(replaceChrome(func(string) error { return nil })),
-			func(ctx context.Context, h *hit) error {
-				_, err := h.await(ctx, "an error", func(v harness.Session) bool { return v.Status == "ERROR" })
-				return err
-			},
+			until("an error", func(v harness.Session) bool { return v.Status == "ERROR" }),
 			func(ctx context.Context, h *hit) (err error) {
 				if other, err = startForeign(ctx, h.files.browser, h.files.profile()); err == nil {
-					h.afterwards(func() error {
-						other.KillGroup()
-						return nil
-					})
+					h.afterwards(end)
 				}
 				return err
 			},
 			restoreChrome,
-			func(ctx context.Context, h *hit) error { return h.awaitReason(ctx, "profile_in_use") },
+			awaitReason("profile_in_use"),
 			simply(func(h *hit) error { return then(h.files) })),
-		fix: simply(func(*hit) error {
-			other.KillGroup()
-			return nil
-		}),
+		fix: simply(func(*hit) error { return end() }),
 	}
 }
 

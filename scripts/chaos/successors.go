@@ -27,7 +27,7 @@ func successorFaults() []fault {
 		{name: "supervisor terminated three times at once", inject: all(terminateThrice, start)},
 		{name: "supervisor terminated while it waits to try again", inject: all(
 			killed(replaceChrome(script("exit 1"))),
-			func(ctx context.Context, h *hit) error { return h.awaitReason(ctx, "crash_loop") },
+			awaitReason("crash_loop"),
 			stop, restoreChrome, simply(func(h *hit) error { return os.Remove(h.files.restarts()) }), start)},
 		{name: "supervisor killed", inject: all(kill, start)},
 		{name: "supervisor killed, a lock of another host left", inject: all(killAndUnlock, lock("another-host-4242"), start)},

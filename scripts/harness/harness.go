@@ -151,10 +151,7 @@ func (c *Child) ExitCode() int { return c.cmd.ProcessState.ExitCode() }
 
 // Signal sends sig to it.
 func (c *Child) Signal(sig os.Signal) error {
-	if err := c.cmd.Process.Signal(sig); err != nil {
-		return fmt.Errorf("cannot signal %s: %w", filepath.Base(c.cmd.Path), err)
-	}
-	return nil
+	return c.cmd.Process.Signal(sig)
 }
 
 // KillGroup ends it with its helpers, and waits for its end.

@@ -55,7 +55,7 @@ func WriteSelectors(ctx context.Context, file string, readers ...string) error {
 	}
 	content, err := os.ReadFile(filepath.Join(root, "shared/selectors/selectors.json"))
 	if err != nil {
-		return fmt.Errorf("cannot read the built-in selectors: %w", err)
+		return err
 	}
 	var all map[string]any
 	if err := json.Unmarshal(content, &all); err != nil {
@@ -65,8 +65,5 @@ func WriteSelectors(ctx context.Context, file string, readers ...string) error {
 	if content, err = json.Marshal(all); err != nil {
 		return fmt.Errorf("cannot encode selectors: %w", err)
 	}
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		return fmt.Errorf("cannot write selectors: %w", err)
-	}
-	return nil
+	return os.WriteFile(file, content, 0o600)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -87,9 +85,6 @@ func (t Tree) Of(kind string) []int { return t.pids(func(p Process) bool { retur
 // Running returns the numbers of those that have not ended.
 func (t Tree) Running() []int { return t.pids(func(p Process) bool { return !p.hasEnded(0) }) }
 
-// Has reports whether pid is one of them.
-func (t Tree) Has(pid int) bool { return slices.Contains(t.PIDs(), pid) }
-
 // Left waits until all have ended, for at most limit, and names those that have not.
 func (t Tree) Left(limit time.Duration) []string {
 	deadline := time.Now().Add(limit)
@@ -166,12 +161,8 @@ func (s *Service) Size(ctx context.Context) (Size, error) {
 	if err != nil {
 		return now, err
 	}
-	for line := range strings.Lines(metrics) {
-		if n, ok := strings.CutPrefix(line, "go_goroutines "); ok {
-			now.Goroutines, err = strconv.Atoi(strings.TrimSpace(n))
-		}
-	}
-	if err != nil || now.Goroutines == 0 {
+	_, number, _ := strings.Cut(metrics, "\ngo_goroutines ")
+	if _, err := fmt.Sscan(number, &now.Goroutines); err != nil {
 		return now, fmt.Errorf("cannot read the number of goroutines: %w", err)
 	}
 	return now, nil

@@ -107,7 +107,7 @@ func (a *Account) pair(ctx context.Context, c *chat, m message) error {
 	a.mu.Unlock()
 	// A linked device must come back as one: the server ends the connection
 	// with the stream error 515.
-	c.streamError("515")
+	c.send(streamError("515"))
 	c.close()
 	return nil
 }
@@ -124,34 +124,30 @@ func (a *Account) LogOut() error {
 	if known == 0 {
 		return fmt.Errorf("cannot log out: %w", ErrNotLinked)
 	}
-	for _, c := range a.connected(linked) {
-		c.streamError("device_removed")
-	}
-	return nil
+	return a.tell(linked, streamError("device_removed"), nil)
 }
 
 // TakeOver opens the account elsewhere: the page shows the conflict screen, and
 // connects again when "Use here" is pressed.
 func (a *Account) TakeOver() error {
-	found := a.connected(linked)
-	if len(found) == 0 {
-		return fmt.Errorf("cannot take over: %w", ErrNotLinked)
-	}
-	for _, c := range found {
-		c.streamError("conflict")
-	}
-	return nil
+	return a.tell(linked, streamError("conflict"), fmt.Errorf("cannot take over: %w", ErrNotLinked))
 }
 
 // RotateADV makes every page that waits for a phone renew the ADV secret in its
 // code; the ref stays the same.
 func (a *Account) RotateADV() error {
-	waiting := a.connected(func(c *chat) bool { return !c.registered && len(c.refs) > 0 })
-	if len(waiting) == 0 {
-		return fmt.Errorf("cannot rotate the ADV secret: %w", ErrNothingToScan)
+	waiting := func(c *chat) bool { return !c.registered && len(c.refs) > 0 }
+	return a.tell(waiting, message{Type: "companion-reg-refresh"}, fmt.Errorf("cannot rotate the ADV secret: %w", ErrNothingToScan))
+}
+
+// tell sends m to every page that matches, and returns otherwise when none does.
+func (a *Account) tell(match func(*chat) bool, m message, otherwise error) error {
+	found := a.connected(match)
+	for _, c := range found {
+		c.send(m)
 	}
-	for _, c := range waiting {
-		c.send(message{Type: "companion-reg-refresh"})
+	if len(found) == 0 {
+		return otherwise
 	}
 	return nil
 }
@@ -186,7 +182,7 @@ func (a *Account) admit(c *chat) bool {
 	for _, older := range a.connected(func(other *chat) bool {
 		return other != c && other.registered && other.noise == c.noise && other.page != c.page
 	}) {
-		older.streamError("replaced")
+		older.send(streamError("replaced"))
 	}
 	return true
 }
@@ -203,5 +199,5 @@ func (a *Account) unlink(c *chat) {
 // remove is the phone removing the device while it is connected.
 func (a *Account) remove(c *chat) {
 	a.unlink(c)
-	c.streamError("device_removed")
+	c.send(streamError("device_removed"))
 }

@@ -139,7 +139,7 @@ func (c *chat) send(m message) {
 	}
 }
 
-func (c *chat) streamError(reason string) { c.send(message{Type: "stream-error", Reason: reason}) }
+func streamError(reason string) message { return message{Type: "stream-error", Reason: reason} }
 
 func (c *chat) close() { _ = c.conn.Close() } // A second close is harmless.
 
@@ -220,7 +220,7 @@ func (c *chat) welcome(m message) {
 	}
 	c.send(message{Type: "success"})
 	if c.isOn("socket", "replaced") {
-		c.streamError("replaced")
+		c.send(streamError("replaced"))
 		return
 	}
 	c.work.Go(func() { c.sync(m.Synced) })
@@ -236,7 +236,7 @@ func (c *chat) sync(synced bool) {
 		c.account.remove(c)
 	}
 	if c.isOn("conflict", "now") {
-		c.streamError("conflict")
+		c.send(streamError("conflict"))
 	}
 }
 

@@ -38,7 +38,7 @@ type controlBody struct {
 // request that makes no sense and 409 for one that can't be done now.
 func (s *Server) Control() http.Handler {
 	mux := http.NewServeMux()
-	for path, pull := range map[string]func(context.Context, controlBody) error{
+	levers := map[string]func(context.Context, controlBody) error{
 		"/scan": func(ctx context.Context, body controlBody) error {
 			if body.Payload != "" {
 				return s.ScanPayload(ctx, body.Payload)
@@ -50,16 +50,14 @@ func (s *Server) Control() http.Handler {
 		"/takeover":        plain(s.TakeOver),
 		"/rotate-adv":      plain(s.RotateADV),
 		"/expire":          plain(s.ExpireNow),
-		"/reload":          plain(s.Reload),
-		"/hang":            plain(s.Hang),
-		"/crash":           plain(s.Crash),
-		"/ask":             plain(s.Ask),
-		"/chatter":         plain(s.Chatter),
-		"/hoard":           plain(s.Hoard),
 		"/network/drop":    plain(func() error { s.DropNetwork(); return nil }),
 		"/network/stall":   plain(func() error { s.StallNetwork(); return nil }),
 		"/network/restore": plain(func() error { s.RestoreNetwork(); return nil }),
-	} {
+	}
+	for _, order := range []Order{Hang, Crash, Ask, Chatter, Hoard, Reload} {
+		levers["/"+string(order)] = plain(func() error { return s.Order(order) })
+	}
+	for path, pull := range levers {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { pullLever(w, r, pull) })
 	}
 	mux.HandleFunc("POST /profile/{name}", func(w http.ResponseWriter, r *http.Request) {

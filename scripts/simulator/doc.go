@@ -24,7 +24,12 @@
 //
 // The page reports over a websocket of its own (/sim/page) what it shows, after
 // it drew it. Nothing in a test needs to sleep or to poll. The command in cmd
-// serves the same, with the levers on a second address; see Control.
+// serves the same, with the levers on a second address; see Control, which lists them.
+// A lever that can't do anything now returns an error that explains why.
+//
+// Devices that linked are remembered in memory. One that the server doesn't
+// know is let in when it claims to be linked, so logins outlive a simulator;
+// one that was logged out is not.
 //
 // # Speed
 //
@@ -33,17 +38,6 @@
 // the browser is not: drawing, the tab's mutex (a second between pings), and
 // arguments of switches that are in milliseconds. Silence is never mistaken for a
 // dead network in less than 3 s.
-//
-// # Levers
-//
-// The phone: Scan, ScanPayload, EnterCode, LogOut. The server: TakeOver,
-// RotateADV, DropNetwork, StallNetwork, RestoreNetwork. The page: ExpireNow, Reload, Hang,
-// Crash, Ask, Chatter, Hoard. What is on the screen: OnScreen, Shown, Await. A lever that can't do
-// anything now returns an error that explains why.
-//
-// Devices that linked are remembered in memory. One that the server doesn't
-// know is let in when it claims to be linked, so logins outlive a simulator;
-// one that was logged out is not.
 //
 // # Switches
 //

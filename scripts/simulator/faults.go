@@ -112,18 +112,3 @@ func matches(got, known string) bool {
 	}
 	return got == known
 }
-
-func faultNamed(faults []Fault, name string) (Fault, bool) {
-	for _, f := range faults {
-		if f.Name == name {
-			return f, true
-		}
-	}
-	return Fault{}, false
-}
-
-// withFault returns faults with f in the place of its namesake.
-func withFault(faults []Fault, f Fault) []Fault {
-	kept := slices.DeleteFunc(slices.Clone(faults), func(old Fault) bool { return old.Name == f.Name })
-	return append(kept, f)
-}

@@ -232,7 +232,7 @@ func TestHungPageDoesNotAnswer(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.open("")
 	r.shown()
-	check(t, r.Hang())
+	check(t, r.Order(simulator.Hang))
 	if _, err := r.page.Timeout(time.Second).Eval(`() => new Promise((resolve) => setTimeout(resolve, 100))`); err == nil {
 		t.Error("the page still turns")
 	}
@@ -247,7 +247,7 @@ func TestCrashedRendererLeavesNoPage(t *testing.T) {
 	r.shown()
 	check(t, proto.InspectorEnable{}.Call(r.page))
 	crashed := r.page.WaitEvent(&proto.InspectorTargetCrashed{})
-	check(t, r.Crash())
+	check(t, r.Order(simulator.Crash))
 	check(t, r.Await(r.ctx, func(c screen) bool { return c.Load == 0 }))
 	crashed()
 	r.open("")

@@ -9,7 +9,7 @@ import (
 // Network is the imitated network between the pages and their server. What pages
 // report to the simulator does not travel over it.
 type Network struct {
-	done  <-chan struct{} // closed when the Server is
+	ctx   context.Context // ends with the Server
 	mu    sync.Mutex
 	down  bool
 	conns map[io.Closer]struct{}
@@ -17,17 +17,19 @@ type Network struct {
 	stalled chan struct{}
 }
 
-func newNetwork(done <-chan struct{}) *Network {
-	return &Network{done: done, conns: map[io.Closer]struct{}{}}
+func newNetwork(ctx context.Context) *Network {
+	return &Network{ctx: ctx, conns: map[io.Closer]struct{}{}}
 }
 
 // DropNetwork closes every connection, and refuses all until RestoreNetwork:
 // pages, files, probes and websockets.
 func (n *Network) DropNetwork() {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.down = true
-	n.mu.Unlock()
-	n.closeAll()
+	for conn := range n.conns {
+		_ = conn.Close() // A second close is harmless.
+	}
 }
 
 // StallNetwork makes every connection silent until RestoreNetwork, as a router
@@ -58,26 +60,13 @@ func (n *Network) join(conn io.Closer) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.conns[conn] = struct{}{}
-	select {
-	case <-n.done:
-		return false
-	default:
-		return !n.down
-	}
+	return !n.down
 }
 
 func (n *Network) leave(conn io.Closer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.conns, conn)
-}
-
-func (n *Network) closeAll() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for conn := range n.conns {
-		_ = conn.Close() // A second close is harmless.
-	}
 }
 
 func (n *Network) isDown() bool {
@@ -104,7 +93,7 @@ func (n *Network) await(ctx context.Context) bool {
 	case <-silence:
 		return true
 	case <-ctx.Done():
-	case <-n.done:
+	case <-n.ctx.Done():
 	}
 	return false
 }

@@ -76,7 +76,7 @@ const writeTimeout = 5 * time.Second
 
 // Pages are the open documents: what they report, and the orders they get.
 type Pages struct {
-	done <-chan struct{} // closed when the Server is
+	ctx context.Context // ends with the Server
 
 	mu     sync.Mutex
 	open   map[*page]struct{}
@@ -96,8 +96,8 @@ type page struct {
 	reported bool
 }
 
-func newPages(done <-chan struct{}) *Pages {
-	return &Pages{done: done, open: map[*page]struct{}{}, changed: make(chan struct{})}
+func newPages(ctx context.Context) *Pages {
+	return &Pages{ctx: ctx, open: map[*page]struct{}{}, changed: make(chan struct{})}
 }
 
 // OnScreen returns what the newest open page shows now.
@@ -130,7 +130,7 @@ func (p *Pages) Await(ctx context.Context, want func(Screen) bool) error {
 		}
 		select {
 		case <-changed:
-		case <-p.done:
+		case <-p.ctx.Done():
 			return ErrClosed
 		case <-ctx.Done():
 			return fmt.Errorf("cannot see the awaited screen, it is %s: %w", now, ctx.Err())
@@ -143,36 +143,31 @@ func (p *Pages) ExpireNow() error {
 	if p.OnScreen().State != "UNPAIRED" {
 		return fmt.Errorf("cannot let the code run out: %w", ErrNothingToScan)
 	}
-	return p.order("expire")
+	return p.Order("expire")
 }
 
-// Hang makes the page's main thread spin for ever.
-func (p *Pages) Hang() error { return p.order("hang") }
+// Order is something that an open page can be made to do.
+type Order string
 
-// Crash makes the page kill its own renderer, which takes it a second or so.
-func (p *Pages) Crash() error { return p.order("crash") }
+// Orders are all of them.
+const (
+	Hang    Order = "hang"    // its main thread spins for ever
+	Crash   Order = "crash"   // it kills its own renderer, which takes it a second or so
+	Ask     Order = "ask"     // it opens a dialog, which holds up all its scripts
+	Chatter Order = "chatter" // it writes 100,000 lines to the console
+	Hoard   Order = "hoard"   // it takes memory until none is left
+	Reload  Order = "reload"  // it reloads itself, as it does for an update
+)
 
-// Ask makes the page open a dialog, which holds up all its scripts.
-func (p *Pages) Ask() error { return p.order("ask") }
-
-// Chatter makes the page write 100,000 lines to the console.
-func (p *Pages) Chatter() error { return p.order("chatter") }
-
-// Hoard makes the page take memory until none is left.
-func (p *Pages) Hoard() error { return p.order("hoard") }
-
-// Reload makes the page reload itself, as it does for an update.
-func (p *Pages) Reload() error { return p.order("reload") }
-
-// order sends an order to the page that is on the screen.
-func (p *Pages) order(do string) error {
+// Order sends an order to the page that is on the screen.
+func (p *Pages) Order(do Order) error {
 	p.mu.Lock()
 	newest := p.newestLocked()
 	p.mu.Unlock()
 	if newest == nil {
 		return fmt.Errorf("cannot order the page to %s: %w", do, ErrNoPage)
 	}
-	if err := send(newest.conn, map[string]string{"do": do}); err != nil {
+	if err := send(newest.conn, map[string]Order{"do": do}); err != nil {
 		return fmt.Errorf("cannot order the page to %s: %w", do, err)
 	}
 	return nil
@@ -208,11 +203,6 @@ func (p *Pages) serve(conn *websocket.Conn) {
 		p.showLocked()
 	}()
 	for {
-		select {
-		case <-p.done:
-			return
-		default:
-		}
 		var r report
 		if err := websocket.JSON.Receive(conn, &r); err != nil {
 			return
@@ -275,12 +265,4 @@ func (p *Pages) offers(id, ref string) bool {
 		}
 	}
 	return false
-}
-
-func (p *Pages) closeAll() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for open := range p.open {
-		_ = open.conn.Close() // Its handler reports nothing that a test could use.
-	}
 }

@@ -53,12 +53,12 @@ type Server struct {
 	scripts []string
 	// version is part of the scripts' addresses.
 	version string
-	// done is closed by Close, which then waits for the websocket handlers.
-	done     chan struct{}
+	// ctx is ended by Close, which then waits for the websocket handlers.
+	ctx      context.Context
+	end      context.CancelFunc
 	handlers sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
-	closed bool
+	mu sync.Mutex // guards what follows, and that no handler begins after the end
 	// unknown lists the paths that were requested and do not exist.
 	unknown []string
 }
@@ -70,15 +70,16 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Settings: settings, logger: o.Logger, done: make(chan struct{})}
+	s := &Server{Settings: settings, logger: o.Logger}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	if s.scripts, s.version, err = listScripts(); err != nil {
 		return nil, fmt.Errorf("cannot list the embedded scripts: %w", err)
 	}
-	s.Network = newNetwork(s.done)
-	s.Pages = newPages(s.done)
+	s.ctx, s.end = context.WithCancel(context.Background())
+	s.Network = newNetwork(s.ctx)
+	s.Pages = newPages(s.ctx)
 	s.Account = newAccount(s.Settings, s.Network, s.Pages, s.logger)
 	s.mux = s.routes()
 	return s, nil
@@ -106,15 +107,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // nothing. The http.Server in front of it is the caller's to close, afterwards.
 func (s *Server) Close() {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	s.closed = true
+	s.end()
 	s.mu.Unlock()
-	close(s.done)
-	s.Network.closeAll()
-	s.Pages.closeAll()
 	s.handlers.Wait()
 }
 
@@ -156,15 +150,18 @@ func (s *Server) routes() *http.ServeMux {
 // accept upgrades to a websocket, regardless of the Origin: the page may be served
 // under any name that leads to loopback.
 func (s *Server) accept(handler websocket.Handler) http.Handler {
-	upgrade := websocket.Server{Handler: handler}
+	upgrade := websocket.Server{Handler: func(conn *websocket.Conn) {
+		defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
+		handler(conn)
+	}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		closed := s.closed
-		if !closed {
+		open := s.ctx.Err() == nil
+		if open {
 			s.handlers.Add(1)
 		}
 		s.mu.Unlock()
-		if closed {
+		if !open {
 			hangUp(w)
 			return
 		}
@@ -178,7 +175,7 @@ func (s *Server) acceptChat(w http.ResponseWriter, r *http.Request) {
 	case s.isOn("socket", "never"):
 		select {
 		case <-r.Context().Done():
-		case <-s.done:
+		case <-s.ctx.Done():
 		}
 	case s.isOn("socket", "proxyblock"):
 		http.Error(w, "blocked by policy", http.StatusForbidden)
@@ -204,9 +201,8 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	ua, _ := faultNamed(cfg.Faults, "ua")
 	switch {
-	case ua.Value != "off" && !supported(r.UserAgent()):
+	case cfg.Faults["ua"].Value != "off" && !supported(r.UserAgent()):
 		s.serveFile(w, http.StatusOK, "unsupported.html")
 	case cfg.Profile.Page != "":
 		s.serveFile(w, max(cfg.Profile.Status, http.StatusOK), cfg.Profile.Page)
@@ -246,7 +242,7 @@ var app = template.Must(template.ParseFS(files, "pages/app.html"))
 
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 	version := s.version
-	if _, gone := faultNamed(cfg.Faults, "assets"); gone {
+	if _, gone := cfg.Faults["assets"]; gone {
 		version = "purged"
 	}
 	var body bytes.Buffer
@@ -262,7 +258,7 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	if _, on := faultNamed(cfg.Faults, "csp"); on {
+	if _, on := cfg.Faults["csp"]; on {
 		w.Header().Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; "+
 			"img-src 'self' data: blob:; connect-src 'self' ws://"+r.Host+" wss://"+r.Host+"; object-src 'none'")
 	}

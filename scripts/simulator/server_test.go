@@ -176,9 +176,9 @@ func TestLeversWithoutPageSayWhy(t *testing.T) {
 		"take over": {sim.TakeOver, simulator.ErrNotLinked},
 		"rotate":    {sim.RotateADV, simulator.ErrNothingToScan},
 		"expire":    {sim.ExpireNow, simulator.ErrNothingToScan},
-		"hang":      {sim.Hang, simulator.ErrNoPage},
-		"crash":     {sim.Crash, simulator.ErrNoPage},
-		"reload":    {sim.Reload, simulator.ErrNoPage},
+		"hang":      {func() error { return sim.Order(simulator.Hang) }, simulator.ErrNoPage},
+		"crash":     {func() error { return sim.Order(simulator.Crash) }, simulator.ErrNoPage},
+		"reload":    {func() error { return sim.Order(simulator.Reload) }, simulator.ErrNoPage},
 	} {
 		if err := row.pull(); !errors.Is(err, row.want) {
 			t.Errorf("%s without a page: %v", name, err)

@@ -20,7 +20,7 @@ func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
 	if got := r.eval(`String(!!document.querySelector('#side #pane-side') && require('WAWebSocketModel').Socket.hasSynced)`); got != "true" {
 		t.Error("main screen lacks #pane-side, or hasSynced is not set")
 	}
-	check(t, r.Reload())
+	check(t, r.Order(simulator.Reload))
 	load := r.OnScreen().Load
 	c := r.until(func(c simulator.Screen) bool { return c.Load > load && c.Name != "STARTUP" })
 	if c.Name != "MAIN" {

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"sync"
@@ -17,11 +18,11 @@ type Settings struct {
 	mu      sync.Mutex
 	speed   float64
 	profile profile
-	faults  []Fault
+	faults  map[string]Fault // by their names
 }
 
 func newSettings(o Options) (*Settings, error) {
-	s := &Settings{speed: o.Speed}
+	s := &Settings{speed: o.Speed, faults: map[string]Fault{}}
 	if o.Speed < 0 {
 		return nil, fmt.Errorf("cannot run at speed %v: it must be above 0", o.Speed)
 	}
@@ -64,7 +65,7 @@ func (s *Settings) SetFault(text string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = withFault(s.faults, f)
+	s.faults[f.Name] = f
 	return nil
 }
 
@@ -72,13 +73,14 @@ func (s *Settings) SetFault(text string) error {
 func (s *Settings) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = nil
+	clear(s.faults)
 }
 
 func (s *Settings) fault(name string) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return faultNamed(s.faults, name)
+	f, on := s.faults[name]
+	return f, on
 }
 
 // isOn reports whether a switch has this value; "" is that of a bare switch.
@@ -96,18 +98,18 @@ func (s *Settings) scaled(d time.Duration) time.Duration {
 
 // config is what the page's scripts get to know, as JSON.
 type config struct {
-	Speed      float64 `json:"speed"`
-	Build      string  `json:"build"`
-	Profile    profile `json:"profile"`
-	Faults     []Fault `json:"faults"`
-	AutoLogout bool    `json:"autologout"`
+	Speed      float64          `json:"speed"`
+	Build      string           `json:"build"`
+	Profile    profile          `json:"profile"`
+	Faults     map[string]Fault `json:"faults"`
+	AutoLogout bool             `json:"autologout"`
 }
 
 // forLoad returns what holds for one load of the page. The query parameters sim,
 // sim.speed and sim.fault override the settings.
 func (s *Settings) forLoad(q url.Values) (config, error) {
 	s.mu.Lock()
-	cfg := config{Speed: s.speed, Build: build, Profile: s.profile, Faults: append([]Fault{}, s.faults...)}
+	cfg := config{Speed: s.speed, Build: build, Profile: s.profile, Faults: maps.Clone(s.faults)}
 	s.mu.Unlock()
 	var err error
 	if q.Has("sim") {
@@ -125,9 +127,9 @@ func (s *Settings) forLoad(q url.Values) (config, error) {
 		if err != nil {
 			return config{}, err
 		}
-		cfg.Faults = withFault(cfg.Faults, f)
+		cfg.Faults[f.Name] = f
 	}
-	if locale, on := faultNamed(cfg.Faults, "locale"); on {
+	if locale, on := cfg.Faults["locale"]; on {
 		cfg.Profile.Locale = locale.Value
 	}
 	if locale := q.Get("locale"); locale != "" {

@@ -101,7 +101,7 @@ func (p *phone) turnInto(t *testing.T, variant string) {
 		t.Fatal(err)
 	}
 	before := p.OnScreen().Load
-	if err := p.Reload(); err != nil {
+	if err := p.Order(simulator.Reload); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Await(within(t), func(c simulator.Screen) bool { return c.Load > before && c.Offered != "" }); err != nil {

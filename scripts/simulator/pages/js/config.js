@@ -6,7 +6,7 @@ export const { profile, build, autologout } = config;
 
 /** The switch of that name, or null. */
 export function fault(name) {
-  return config.faults.find((f) => f.name === name) ?? null;
+  return config.faults[name] ?? null;
 }
 
 /** Whether the switch has this value. */
