@@ -80,7 +80,7 @@ var unlinkedRows = []faultRow{
 	{faults: "debug=absent", after: visible, isTrue: `!window.Debug`},
 	{faults: "debug=late", query: "?sim.speed=5", after: visible, isTrue: `!window.Debug?.VERSION`},
 	{faults: "idle=now", after: func(c screen) bool { return c.State == "UNPAIRED_IDLE" && c.Overlay == "idle" }},
-	{faults: "idle=now overlay=wrong-button", after: func(c screen) bool { return c.State == "UNPAIRED_IDLE" },
+	{faults: "idle=now overlay=wrong-button", after: func(c screen) bool { return c.State == "UNPAIRED_IDLE" && c.Overlay == "idle" },
 		isTrue: `document.querySelector('[data-ref] button').textContent === 'No internet connection'`},
 	{faults: "offline=now", after: func(c screen) bool { return c.State == "UNPAIRED" && c.Overlay == "offline" },
 		isTrue: `navigator.onLine && !require('WAWebNetworkStatus').online && document.querySelector('canvas').style.opacity === '0.04'`},

@@ -137,7 +137,7 @@ func TestReloadDoesNotDisconnect(t *testing.T) {
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
 	before, _ := r.page.views.Get()
-	if err := r.sim.Reload(); err != nil {
+	if err := r.sim.Order(simulator.Reload); err != nil {
 		t.Fatal(err)
 	}
 	again := func(v observe.View) bool {
@@ -211,7 +211,7 @@ func TestHangingPageIsCured(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, quick)
 	_, mark := r.awaitCode(0)
-	if err := r.sim.Hang(); err != nil {
+	if err := r.sim.Order(simulator.Hang); err != nil {
 		t.Fatal(err)
 	}
 	_, mark = r.await(mark, "that the page hangs", func(b rpc.EventBody) bool {

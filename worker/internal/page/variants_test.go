@@ -186,7 +186,7 @@ func TestRemainsOfALoginAreReported(t *testing.T) {
 	if err := r.sim.SetFault("partial-profile"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.sim.Reload(); err != nil {
+	if err := r.sim.Order(simulator.Reload); err != nil {
 		t.Fatal(err)
 	}
 	_, mark = r.awaitCondition(mark, rpc.PageLoggedOut)
@@ -231,7 +231,7 @@ func TestLockedPageIsBlocked(t *testing.T) {
 	if err := r.sim.SetFault("lock"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.sim.Reload(); err != nil {
+	if err := r.sim.Order(simulator.Reload); err != nil {
 		t.Fatal(err)
 	}
 	r.awaitReason(mark, reason.ScreenLocked)
