@@ -33,10 +33,13 @@ type files struct {
 func openFiles(cfg *config.Config, log *slog.Logger) (*files, error) {
 	f := &files{
 		log: log, keys: apikey.Open(cfg.APIKeyFile), certificate: listen.Certificate(cfg.TLSCert, cfg.TLSKey),
-		selectors: watch.NewOptional(func(content []byte) ([]byte, error) {
-			_, err := selectors.Parse(content)
-			return content, err
-		}, cfg.Selectors),
+		selectors: watch.New(func(contents [][]byte) ([]byte, error) {
+			if contents[0] == nil {
+				return nil, nil
+			}
+			_, err := selectors.Parse(contents[0])
+			return contents[0], err
+		}, cfg.Selectors).Optional(),
 	}
 	if cfg.APIKeyFile != "" {
 		if err := f.keys.Load(); err != nil {

@@ -128,11 +128,11 @@ const versionTimeout = 10 * time.Second
 
 var versionPattern = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
 
-// Versions asks browsers for their versions, each file once. The zero value is
+// Versions asks browsers for their versions, the same file only once. The zero value is
 // ready, and safe for concurrent use.
 type Versions struct {
-	mu    sync.Mutex
-	known map[string]string // guarded by mu
+	mu          sync.Mutex
+	id, version string // of the last browser; guarded by mu
 }
 
 // Of returns the version of b, such as "156.0.8078.79". Its errors carry
@@ -140,8 +140,8 @@ type Versions struct {
 func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if version, ok := v.known[b.id]; ok {
-		return version, nil
+	if v.id != "" && v.id == b.id {
+		return v.version, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
@@ -153,10 +153,7 @@ func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
 	if version == "" {
 		return "", missing(fmt.Errorf("%s is not Chrome: --version prints no version", b.Path))
 	}
-	if v.known == nil {
-		v.known = map[string]string{}
-	}
-	v.known[b.id] = version
+	v.id, v.version = b.id, version
 	return version, nil
 }
 

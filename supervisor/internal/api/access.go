@@ -149,7 +149,7 @@ func (g *gate) guard(next http.Handler) http.Handler {
 }
 
 func (g *gate) hostAllowed(r *http.Request) bool {
-	name := hostname(r.Host)
+	name := (&url.URL{Host: r.Host}).Hostname()
 	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(g.hosts, func(h string) bool {
 		return strings.EqualFold(h, name)
 	}) {
@@ -167,14 +167,6 @@ func localAddr(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	return tcp.AddrPort().Addr().Unmap().WithZone("")
-}
-
-// hostname is host without its port and brackets.
-func hostname(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
-	}
-	return strings.Trim(host, "[]")
 }
 
 // opensPage reports whether r is a person who follows another site's link to the

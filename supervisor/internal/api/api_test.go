@@ -115,7 +115,7 @@ func made(t testing.TB, o Options) *api {
 	if o.Keys == nil {
 		o.Keys = func() *apikey.Keys { return nil }
 	}
-	o.Selectors = watch.NewOptional(func(content []byte) ([]byte, error) { return content, nil }, "")
+	o.Selectors = watch.New(func(contents [][]byte) ([]byte, error) { return contents[0], nil }, "").Optional()
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}

@@ -35,7 +35,7 @@ func (p *page) show(r *http.Request) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		// These headers keep other sites out of the page.
 		h := w.Header()
-		h.Set("Content-Security-Policy", p.ui.Policy())
+		h.Set("Content-Security-Policy", p.ui.Policy)
 		h.Set("Content-Language", language)
 		h.Set("Vary", "Accept-Language")
 		h.Set("Referrer-Policy", "no-referrer")

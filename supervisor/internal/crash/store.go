@@ -142,12 +142,11 @@ func (s *Store) prune() error {
 	if err != nil {
 		return err
 	}
-	old := ids[min(keep, len(ids)):]
-	for _, name := range old {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, name)))
+	old, _ := filepath.Glob(filepath.Join(s.dir, unfinishedPrefix+"*")) // the pattern is valid
+	for _, id := range ids[min(keep, len(ids)):] {
+		old = append(old, filepath.Join(s.dir, id))
 	}
-	unfinished, _ := filepath.Glob(filepath.Join(s.dir, unfinishedPrefix+"*")) // the pattern is valid
-	for _, path := range unfinished {
+	for _, path := range old {
 		err = errors.Join(err, os.RemoveAll(path))
 	}
 	if err != nil {

@@ -159,15 +159,6 @@ func (s *Session) Run(ctx context.Context) {
 	}
 }
 
-// publish replaces the snapshot that readers see and wakes those who wait.
-func (s *Session) publish(next Snapshot) {
-	old := s.snapshot.Swap(&published{snapshot: &next, replaced: make(chan struct{})})
-	close(old.replaced)
-	for _, observe := range s.observers {
-		observe(&next)
-	}
-}
-
 // loop is what Run's goroutine owns: the machine, and the next snapshot as far
 // as it is not derived from the machine.
 type loop struct {
@@ -266,7 +257,12 @@ func (l *loop) update(cause string, to machine) {
 	l.logChange(cause, from, to)
 	to.fill(&l.next)
 	l.next.Version++
-	l.s.publish(l.next)
+	next := l.next
+	old := l.s.snapshot.Swap(&published{snapshot: &next, replaced: make(chan struct{})})
+	close(old.replaced) // wakes the readers that wait
+	for _, observe := range l.s.observers {
+		observe(&next)
+	}
 }
 
 func (l *loop) logChange(cause string, from, to machine) {

@@ -58,16 +58,8 @@ func New[T any](parse func(contents [][]byte) (T, error), paths ...string) *File
 	return f
 }
 
-// NewOptional returns what the file at path holds. While it is missing, or path is
-// empty, the value is zero.
-func NewOptional[T any](parse func(content []byte) (T, error), path string) *File[T] {
-	f := New(func(contents [][]byte) (T, error) {
-		if contents[0] == nil {
-			var none T
-			return none, nil
-		}
-		return parse(contents[0])
-	}, path)
+// Optional lets files be missing, or paths be empty: parse gets nil for those.
+func (f *File[T]) Optional() *File[T] {
 	f.optional = true
 	return f
 }

@@ -9,18 +9,23 @@ import (
 	"testing"
 )
 
+// refuse refuses a file that does not begin with "good".
+func refuse(content []byte) error {
+	if content != nil && !strings.HasPrefix(string(content), "good") {
+		return errors.New("line 1: it is not good")
+	}
+	return nil
+}
+
 func TestLastGoodVersionStaysInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	parse := func(content []byte) (string, error) {
-		if !strings.HasPrefix(string(content), "good") {
-			return "", errors.New("line 1: it is not good")
-		}
-		return string(content), nil
+	parse := func(contents [][]byte) (string, error) {
+		return string(contents[0]), refuse(contents[0])
 	}
-	if err := NewOptional(parse, "").Load(); err != nil {
+	if err := New(parse, "").Optional().Load(); err != nil {
 		t.Errorf("no path: %v", err)
 	}
-	f := NewOptional(parse, path)
+	f := New(parse, path).Optional()
 	put := func(content string) error {
 		t.Helper()
 		write(t, path, content)

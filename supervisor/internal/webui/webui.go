@@ -34,7 +34,8 @@ var spanish []byte
 type UI struct {
 	page      *template.Template
 	languages map[string]texts
-	policy    string
+	// Policy is the page's Content-Security-Policy.
+	Policy string
 }
 
 // texts is every text of the page in one language. The page's script reads it
@@ -54,7 +55,7 @@ func New() (*UI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("internal error: cannot parse the page: %w", err)
 	}
-	u := &UI{page: page, languages: map[string]texts{}, policy: policy()}
+	u := &UI{page: page, languages: map[string]texts{}, Policy: policy()}
 	for _, content := range [][]byte{english, spanish} {
 		t := texts{Reasons: map[reason.Code]reason.Text{}}
 		for _, c := range reason.Codes() {
@@ -80,9 +81,6 @@ func hash(content string) string {
 	sum := sha256.Sum256([]byte(content))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
-
-// Policy is the page's Content-Security-Policy.
-func (u *UI) Policy() string { return u.policy }
 
 // view is the template's data. Style and Script are embedded files, and
 // must not be escaped: the policy names their hashes.
