@@ -250,19 +250,13 @@ func lineOfError(data []byte, dec *json.Decoder, err error) int {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return lineAt(data, e.Offset)
 	}
-	if key, ok := unknownKey(err); ok {
+	// The message is all there is of an unknown key.
+	if _, key, ok := strings.Cut(err.Error(), "unknown field "); ok {
 		if at := bytes.Index(data, []byte(key)); at >= 0 {
 			return lineAt(data, int64(at))
 		}
 	}
 	return lineAt(data, dec.InputOffset())
-}
-
-// unknownKey takes the quoted key out of encoding/json's message, which has no
-// type of its own.
-func unknownKey(err error) (string, bool) {
-	_, key, found := bytes.Cut([]byte(err.Error()), []byte("unknown field "))
-	return string(key), found
 }
 
 // lineOf returns the line of the value that path leads to, or of the last of

@@ -22,15 +22,15 @@ type health struct {
 	relapse        bool // a hang was cured, and the page has not been observed since
 }
 
-// recovered notes that the page was observed.
-func (h *health) recovered() { h.misses, h.relapse = 0, false }
+// cureWindow is the time in which Timings.CureLimit cures of a kind are allowed.
+const cureWindow = 10 * time.Minute
 
 // cures are the times of one kind of cure.
 type cures []time.Time
 
 // another adds a cure at now, unless limit were made within the window.
-func (c *cures) another(now time.Time, window time.Duration, limit int) bool {
-	*c = slices.DeleteFunc(*c, func(at time.Time) bool { return now.Sub(at) >= window })
+func (c *cures) another(now time.Time, limit int) bool {
+	*c = slices.DeleteFunc(*c, func(at time.Time) bool { return now.Sub(at) >= cureWindow })
 	if len(*c) >= limit {
 		return false
 	}
@@ -42,8 +42,8 @@ func (c *cures) another(now time.Time, window time.Duration, limit int) bool {
 func (l *loop) cureCrash(ctx context.Context) error {
 	l.observer.Forget()
 	l.signals.ForgetCrash()
-	if !l.health.crashes.another(time.Now(), l.t.CureWindow, l.t.CureLimit) {
-		return reason.Wrap(reason.PageCrashed, fmt.Errorf("cannot keep the page alive: it died more than %d times in %v", l.t.CureLimit, l.t.CureWindow))
+	if !l.health.crashes.another(time.Now(), l.t.CureLimit) {
+		return reason.Wrap(reason.PageCrashed, fmt.Errorf("cannot keep the page alive: it died more than %d times in %v", l.t.CureLimit, cureWindow))
 	}
 	l.log.Warn(logid.PageCrashed, logging.KeyReason, string(reason.PageCrashed))
 	l.apply(l.history.Failing(reason.PageCrashed, time.Now()))
@@ -55,7 +55,7 @@ func (l *loop) cureCrash(ctx context.Context) error {
 func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 	l.observer.Forget()
 	l.health.misses = 0
-	if !l.health.hangs.another(time.Now(), l.t.CureWindow, l.t.CureLimit) || l.health.relapse {
+	if !l.health.hangs.another(time.Now(), l.t.CureLimit) || l.health.relapse {
 		return reason.Wrap(code, errors.New("cannot get the page to answer: it failed to again after it was reloaded"))
 	}
 	l.health.relapse = true

@@ -77,7 +77,7 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	now := time.Now()
 	switch {
 	case err == nil:
-		l.health.recovered()
+		l.health.misses, l.health.relapse = 0, false
 		l.answered.Store(&now)
 		return l.act(ctx, seen, now)
 	case ctx.Err() != nil:
@@ -125,7 +125,7 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 		return seen, err
 	}
 	now := time.Now()
-	seen.PairingUntil, seen.Busy, seen.Quiet = l.commands.PairingUntil(document), l.commands.Busy(), l.traffic.Quiet(now)
+	seen.PairingUntil, seen.Busy, seen.Quiet = l.commands.PairingUntil(document), l.commands.Busy(), l.signals.Quiet(now)
 	if seen.Navigation.ErrorPage {
 		seen.Navigation.Failure = l.failure
 	}

@@ -76,7 +76,6 @@ type Page struct {
 	log       *slog.Logger
 	target    *target.Target
 	signals   *events.Signals
-	traffic   *events.Traffic
 	views     *observe.Latest
 	commands  *command.Commands
 	diagnoser *diagnose.Diagnoser
@@ -140,13 +139,12 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	}
 	p.target = t
 	p.signals = events.NewSignals(t)
-	p.traffic = events.NewTraffic(t)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
 	p.commands = command.New(t, p.views, p.log, p.t.Command, p.t.Call)
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
-		events.Listen(stream, t, p.log, p.signals.Handle, p.traffic.Handle, tidier.Handle, p.diagnoser.Handle)
+		events.Listen(stream, t, p.log, p.signals.Handle, tidier.Handle, p.diagnoser.Handle)
 		if life.Err() == nil {
 			p.signals.Gone()
 		}
@@ -186,17 +184,13 @@ func (p *Page) SetSelectors(_ context.Context, file []byte) error {
 	return nil
 }
 
-// Pair makes the page offer a code that links the phone with this number, and
-// returns when it has one. A code of the same phone that can still be used is
-// returned again. It is safe for concurrent use. Errors are those of rpc.Worker.
+// Pair is that of command.Commands.
 func (p *Page) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) {
 	defer p.signals.Hint()
 	return p.commands.Pair(ctx, phone)
 }
 
-// LogOut ends the link through the page, and returns when the page has wiped its
-// login. It is bounded by ctx, and safe for concurrent use. Errors are those of
-// rpc.Worker; after any other one the link may or may not have ended.
+// LogOut is that of command.Commands.
 func (p *Page) LogOut(ctx context.Context) error {
 	defer p.signals.Hint()
 	return p.commands.LogOut(ctx)
@@ -246,10 +240,8 @@ type Timings struct {
 	Misses   int
 	// Navigate bounds a navigation after the first.
 	Navigate time.Duration
-	// CureWindow is the time in which CureLimit cures of a kind (hang, crash)
-	// are allowed.
-	CureWindow time.Duration
-	CureLimit  int
+	// CureLimit is how many cures of a kind (hang, crash) are allowed in ten minutes.
+	CureLimit int
 	// Call bounds every other call to Chrome.
 	Call     time.Duration
 	Search   search.Timings
@@ -270,7 +262,6 @@ func (t Timings) withDefaults() Timings {
 	t.Deadline = cmp.Or(t.Deadline, 4*time.Second)
 	t.Misses = cmp.Or(t.Misses, 3)
 	t.Navigate = cmp.Or(t.Navigate, 20*time.Second)
-	t.CureWindow = cmp.Or(t.CureWindow, 10*time.Minute)
 	t.CureLimit = cmp.Or(t.CureLimit, 3)
 	t.Call = cmp.Or(t.Call, 5*time.Second)
 	return t

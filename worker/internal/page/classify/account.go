@@ -17,9 +17,9 @@ type account struct {
 	document   int
 	known      bool // the registration has been read
 	registered bool
-	connected  bool // in this document
-	loggedOut  *Logout
-	scanned    bool // the login came into storage, and READY has not followed yet
+	connected  bool    // in this document
+	loggedOut  *string // why the login has ended
+	scanned    bool    // the login came into storage, and READY has not followed yet
 	// linkingSince is when a code was first shown with the login in storage.
 	linkingSince time.Time
 	// pairing is the end of the pairing code's life, and voided when the code's
@@ -27,9 +27,9 @@ type account struct {
 	pairing, voided time.Time
 }
 
-// update notes the registration and the connection, and returns the logout if
-// there was one since the last observation.
-func (a *account) update(o Observation) *Logout {
+// update notes the registration and the connection, and returns why the login
+// has ended if it has since the last observation.
+func (a *account) update(o Observation) *string {
 	ended := o.Navigation.LoggedOut
 	if registered := o.Storage.Registered; registered != nil {
 		if ended == nil && !*registered {
@@ -51,12 +51,12 @@ func (a *account) update(o Observation) *Logout {
 }
 
 // loss explains why storage holds no login, when it should or once did.
-func (a *account) loss(remains bool) *Logout {
+func (a *account) loss(remains bool) *string {
 	switch {
 	case a.registered && a.loggedOut == nil:
-		return &Logout{Detail: "the login has disappeared from the page's storage"}
+		return new("the login has disappeared from the page's storage")
 	case !a.known && remains:
-		return &Logout{Detail: "the profile held only part of a login"}
+		return new("the profile held only part of a login")
 	}
 	return nil
 }
@@ -111,9 +111,9 @@ func (a *account) amend(r rpc.PageObserved, k kind) rpc.PageObserved {
 		r.Condition = rpc.PageDisconnected
 	case a.loggedOut == nil:
 	case r.Reason == reason.PageLoading, r.Reason == reason.Reconnecting:
-		r.Condition, r.Reason, r.Detail = rpc.PageLoggedOut, reason.LoggedOut, a.loggedOut.Detail
+		r.Condition, r.Reason, r.Detail = rpc.PageLoggedOut, reason.LoggedOut, *a.loggedOut
 	case r.Reason == reason.ScanQR:
-		r.Reason, r.Detail = reason.LoggedOut, a.loggedOut.Detail
+		r.Reason, r.Detail = reason.LoggedOut, *a.loggedOut
 	}
 	if a.scanned && r.Reason == reason.Reconnecting {
 		r.Condition, r.Reason, r.Detail = rpc.PageSyncing, reason.Syncing, "a phone has scanned the code"

@@ -11,6 +11,42 @@ import (
 
 var update = flag.Bool("update", false, "rewrite CATALOGUE.md")
 
+// shown says what the page shows in each kind.
+var shown = [kinds]string{
+	kindBlank:        "The document is empty, or shows a page that we don't know, such as a captive portal.",
+	kindBooting:      "The splash screen is shown; it stays when files of the page are missing or its start hangs.",
+	kindErrorPage:    "Chrome shows its error page: the address can't be reached, or has a bad certificate.",
+	kindHTTPError:    "The server answers with an error.",
+	kindUnsupported:  "The page for unsupported browsers, by its text or address.",
+	kindOutdated:     "The page asks to be updated: it is too old.",
+	kindOtherTab:     "The page believes that another tab of this browser holds its lock.",
+	kindUnavailable:  "The page reports that the service is down.",
+	kindProxyBlocked: "The network, or a proxy in it, blocks the page's connection.",
+	kindTerms:        "The terms of service must be accepted.",
+	kindBanned:       "The account is banned.",
+	kindLocked:       "The page is locked with a password.",
+	kindPasskey:      "A passkey is asked for: by a screen, by the page's link method, or by its request to the browser.",
+	kindLoggingOut:   "The page is logging out.",
+	kindLinking:      "The page is connected or shows chats, but storage holds no login.",
+	kindScanned:      "The login is in storage, but the page still asks for a scan. A code that stays for 10 s is offered again.",
+	kindCode:         "A code is shown that can be scanned.",
+	kindRenewing:     "The page is idle: its codes are used up.",
+	kindNoCode:       "The page asks for a scan, but no reader finds a code that a phone would accept.",
+	kindNoServer:     "A spinner is shown in place of the code: the page reaches no server.",
+	kindNoNetwork:    "There is no network, according to Chrome or to the page's own probe; no account is linked.",
+	kindPhoneEntry:   "The form for a phone number is open.",
+	kindPhoneCode:    "A pairing code is shown, has run out, was refused, or has lost its connection.",
+	kindAutoLogout:   "The code is that of a frame whose session would not be kept.",
+	kindStorage:      "The page's database failed, or its quota is used up.",
+	kindSyncing:      "The page is connected and fetches the chats.",
+	kindReady:        "Chats, storage and connection agree that the account works.",
+	kindConflict:     "The account was opened on another computer.",
+	kindSilent:       "The page claims to be connected, but nothing comes over its connection: another one replaced it.",
+	kindConnecting:   "A linked page is connecting for the first time since it was loaded.",
+	kindReconnecting: "A linked page has lost its connection.",
+	kindOffline:      "A linked page has no network, according to Chrome or to the page's own probe.",
+}
+
 func TestCatalogueShowsTheTable(t *testing.T) {
 	want := catalogue()
 	if *update {
@@ -41,7 +77,7 @@ linked again. Failures of the page's process and of Chrome are in the documentat
 | --- | --- | --- |
 `)
 	for k, t := range traits {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", t.what, t.reports(), t.answer(kind(k)))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", shown[k], t.reports(), t.answer(kind(k)))
 	}
 	return b.String()
 }

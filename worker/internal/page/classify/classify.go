@@ -107,7 +107,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	if ended := s.h.account.update(o); ended != nil {
 		s.h.qr.withdraw(&s.d, causeChanged)
 		s.report(rpc.PageObserved{
-			Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Detail: ended.Detail,
+			Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Detail: *ended,
 			Progress: -1, PageVersion: o.Modules.Version,
 		})
 	}

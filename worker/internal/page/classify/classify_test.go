@@ -248,7 +248,7 @@ func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 		name string
 		next Observation
 	}{
-		{"seen by its address", func() Observation { o := qr; o.Document, o.Navigation.LoggedOut = 1, &Logout{Detail: "why"}; return o }()},
+		{"seen by its address", func() Observation { o := qr; o.Document, o.Navigation.LoggedOut = 1, new("why"); return o }()},
 		{"seen by the storage", qr},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

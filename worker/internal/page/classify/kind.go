@@ -50,7 +50,6 @@ const (
 
 // trait is what a kind means, how long it may last, and what is done then.
 type trait struct {
-	what      string // for CATALOGUE.md
 	condition rpc.Condition
 	reason    reason.Code
 	detail    string
@@ -81,143 +80,105 @@ type retry struct{ after, limit time.Duration }
 // the first sync after three minutes without the most important part.
 const syncStuck = 3*time.Minute + 10*time.Second
 
-// traits is the failure catalogue of WhatsApp Web. The durations are those after
+// traits is the failure catalogue of WhatsApp Web; CATALOGUE.md says what the page shows. The durations are those after
 // which users and libraries have seen a page still recover, rounded up.
 var traits = [kinds]trait{
 	kindBlank: {
-		what:      "The document is empty, or shows a page that we don't know, such as a captive portal.",
 		condition: rpc.PageLoading, reason: reason.PageLoading,
 		overdue: overdue{time.Minute, rpc.PageBlocked, reason.PageUnrecognised}, retry: retry{time.Minute, 10 * time.Minute},
 	},
 	kindBooting: {
-		what:      "The splash screen is shown; it stays when files of the page are missing or its start hangs.",
 		condition: rpc.PageLoading, reason: reason.PageLoading,
 		overdue: overdue{time.Minute, rpc.PageLoading, reason.PageLoadFailed}, retry: retry{time.Minute, 2 * time.Minute}, giveUp: 3,
 	},
 	kindErrorPage: {
-		what:      "Chrome shows its error page: the address can't be reached, or has a bad certificate.",
 		condition: rpc.PageLoading, reason: reason.NetworkUnreachable, detail: "Chrome can't load the page",
 		retry: retry{2 * time.Second, 30 * time.Second},
 	},
-	kindHTTPError: {
-		what:      "The server answers with an error.",
-		condition: rpc.PageLoading, reason: reason.HTTPError,
-		retry: retry{5 * time.Second, time.Minute},
-	},
+	kindHTTPError: {condition: rpc.PageLoading, reason: reason.HTTPError, retry: retry{5 * time.Second, time.Minute}},
 	kindUnsupported: {
-		what:      "The page for unsupported browsers, by its text or address.",
 		condition: rpc.PageBlocked, reason: reason.UnsupportedBrowser,
 		retry: retry{5 * time.Second, 30 * time.Minute}, fresh: true,
 	},
 	kindOutdated: {
-		what:      "The page asks to be updated: it is too old.",
 		condition: rpc.PageLoading, reason: reason.PageOutdated,
 		retry: retry{5 * time.Second, 10 * time.Minute}, fresh: true,
 	},
 	kindOtherTab: {
-		what:      "The page believes that another tab of this browser holds its lock.",
 		condition: rpc.PageLoading, reason: reason.Conflict, detail: "the page believes that another tab of this browser is open",
 		retry: retry{3 * time.Second, time.Minute}, first: UseHere,
 	},
 	kindUnavailable: {
-		what:      "The page reports that the service is down.",
 		condition: rpc.PageLoading, reason: reason.ServiceUnavailable,
 		retry: retry{30 * time.Second, 5 * time.Minute},
 	},
-	kindProxyBlocked: {
-		what:      "The network, or a proxy in it, blocks the page's connection.",
-		condition: rpc.PageBlocked, reason: reason.ProxyBlocked,
-		retry: retry{time.Minute, 10 * time.Minute},
-	},
-	kindTerms:  {what: "The terms of service must be accepted.", condition: rpc.PageBlocked, reason: reason.TermsRequired},
-	kindBanned: {what: "The account is banned.", condition: rpc.PageBlocked, reason: reason.Banned},
-	kindLocked: {what: "The page is locked with a password.", condition: rpc.PageBlocked, reason: reason.ScreenLocked},
-	kindPasskey: {
-		what:      "A passkey is asked for: by a screen, by the page's link method, or by its request to the browser.",
-		condition: rpc.PageBlocked, reason: reason.PasskeyRequired,
-	},
+	kindProxyBlocked: {condition: rpc.PageBlocked, reason: reason.ProxyBlocked, retry: retry{time.Minute, 10 * time.Minute}},
+	kindTerms:        {condition: rpc.PageBlocked, reason: reason.TermsRequired},
+	kindBanned:       {condition: rpc.PageBlocked, reason: reason.Banned},
+	kindLocked:       {condition: rpc.PageBlocked, reason: reason.ScreenLocked},
+	kindPasskey:      {condition: rpc.PageBlocked, reason: reason.PasskeyRequired},
 	kindLoggingOut: {
-		what:      "The page is logging out.",
 		condition: rpc.PageLoading, reason: reason.PageLoading, detail: "the page is logging out",
 		retry: retry{time.Minute, 2 * time.Minute},
 	},
 	kindLinking: {
-		what:      "The page is connected or shows chats, but storage holds no login.",
 		condition: rpc.PageLoading, reason: reason.Reconnecting, detail: "the page is connected, but its storage holds no login",
 		retry: retry{time.Minute, 5 * time.Minute},
 	},
 	kindScanned: {
-		what:      "The login is in storage, but the page still asks for a scan. A code that stays for 10 s is offered again.",
 		condition: rpc.PageLoading, reason: reason.Reconnecting, detail: "the login is in storage, but the page does not use it yet",
 		retry: retry{time.Minute, 5 * time.Minute},
 	},
-	kindCode: {what: "A code is shown that can be scanned.", condition: rpc.PageUnlinked, reason: reason.ScanQR, good: true},
+	kindCode: {condition: rpc.PageUnlinked, reason: reason.ScanQR, good: true},
 	kindRenewing: {
-		what:      "The page is idle: its codes are used up.",
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the codes are used up; new ones have been requested",
 		overdue: overdue{20 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
 	},
 	kindNoCode: {
-		what:      "The page asks for a scan, but no reader finds a code that a phone would accept.",
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "no code is shown yet",
 		overdue: overdue{15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{45 * time.Second, 5 * time.Minute},
 	},
 	kindNoServer: {
-		what:      "A spinner is shown in place of the code: the page reaches no server.",
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page is connecting to its server",
 		overdue: overdue{15 * time.Second, rpc.PageUnlinked, reason.NetworkUnreachable}, retry: retry{45 * time.Second, 5 * time.Minute},
 	},
-	kindNoNetwork: {
-		what:      "There is no network, according to Chrome or to the page's own probe; no account is linked.",
-		condition: rpc.PageUnlinked, reason: reason.NetworkUnreachable,
-	},
+	kindNoNetwork: {condition: rpc.PageUnlinked, reason: reason.NetworkUnreachable},
 	kindPhoneEntry: {
-		what:      "The form for a phone number is open.",
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page shows its form for a phone number",
 		overdue: overdue{45 * time.Second, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{45 * time.Second, 5 * time.Minute}, first: Return,
 	},
 	// A pairing code lives for three minutes; the life of one that we asked for is
 	// known exactly.
 	kindPhoneCode: {
-		what:      "A pairing code is shown, has run out, was refused, or has lost its connection.",
 		condition: rpc.PageUnlinked, reason: reason.PairingCodeShown,
 		overdue: overdue{6 * time.Minute, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{200 * time.Second, 10 * time.Minute}, first: Return,
 	},
 	kindAutoLogout: {
-		what:      "The code is that of a frame whose session would not be kept.",
 		condition: rpc.PageUnlinked, reason: reason.QRUnreadable, detail: "the page shows a code whose session would not be kept",
 		retry: retry{5 * time.Second, time.Minute},
 	},
-	kindStorage: {
-		what:      "The page's database failed, or its quota is used up.",
-		condition: rpc.PageUnlinked, reason: reason.StorageFailed,
-		retry: retry{30 * time.Second, 5 * time.Minute},
-	},
+	kindStorage: {condition: rpc.PageUnlinked, reason: reason.StorageFailed, retry: retry{30 * time.Second, 5 * time.Minute}},
 	kindSyncing: {
-		what:      "The page is connected and fetches the chats.",
 		condition: rpc.PageSyncing, reason: reason.Syncing, good: true,
 		overdue: overdue{syncStuck, rpc.PageSyncing, reason.SyncStuck}, retry: retry{syncStuck, 12 * time.Minute},
 	},
-	kindReady:    {what: "Chats, storage and connection agree that the account works.", condition: rpc.PageReady, good: true},
-	kindConflict: {what: "The account was opened on another computer.", condition: rpc.PageDisconnected, reason: reason.Conflict},
+	kindReady:    {condition: rpc.PageReady, good: true},
+	kindConflict: {condition: rpc.PageDisconnected, reason: reason.Conflict},
 	// When the server replaces a connection by another one the page stays as it
 	// is, and nothing more comes over it.
 	kindSilent: {
-		what:      "The page claims to be connected, but nothing comes over its connection: another one replaced it.",
 		condition: rpc.PageDisconnected, reason: reason.ConnectionSilent,
 		retry: retry{5 * time.Second, 10 * time.Minute},
 	},
 	kindConnecting: {
-		what:      "A linked page is connecting for the first time since it was loaded.",
 		condition: rpc.PageLoading, reason: reason.Reconnecting,
 		overdue: overdue{45 * time.Second, rpc.PageDisconnected, reason.Reconnecting}, retry: retry{2 * time.Minute, 10 * time.Minute},
 	},
 	kindReconnecting: {
-		what:      "A linked page has lost its connection.",
 		condition: rpc.PageDisconnected, reason: reason.Reconnecting,
 		retry: retry{2 * time.Minute, 10 * time.Minute},
 	},
-	kindOffline: {what: "A linked page has no network, according to Chrome or to the page's own probe.", condition: rpc.PageDisconnected, reason: reason.NetworkUnreachable},
+	kindOffline: {condition: rpc.PageDisconnected, reason: reason.NetworkUnreachable},
 }
 
 // trait returns that of k, at the page's pace.
@@ -243,7 +204,7 @@ type evidence struct {
 // is assessed afterwards.
 func (e evidence) classify(quiet time.Duration) kind {
 	k := cmp.Or(
-		e.byDocument(), bySocket(e.Modules.Socket), e.byScreen(), e.byPairing(), e.byLink(), e.byRequest(), e.byRest(),
+		e.byDocument(), socketKinds[e.Modules.Socket], e.byScreen(), e.byPairing(), e.byLink(), e.byRequest(), e.byRest(),
 	)
 	if e.Quiet >= quiet && (k == kindReady || k == kindSyncing) {
 		return kindSilent
@@ -263,19 +224,11 @@ func (e evidence) byDocument() kind {
 	return kindBlank
 }
 
-func bySocket(s selectors.Socket) kind {
-	switch s {
-	case selectors.SocketConflict:
-		return kindConflict
-	case selectors.SocketProxyBlocked:
-		return kindProxyBlocked
-	case selectors.SocketTerms:
-		return kindTerms
-	case selectors.SocketLocked:
-		return kindLocked
-	default:
-		return kindBlank
-	}
+var socketKinds = map[selectors.Socket]kind{
+	selectors.SocketConflict:     kindConflict,
+	selectors.SocketProxyBlocked: kindProxyBlocked,
+	selectors.SocketTerms:        kindTerms,
+	selectors.SocketLocked:       kindLocked,
 }
 
 // screenKinds is in the order of how much a screen stands in the way.

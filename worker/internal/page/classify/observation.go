@@ -38,8 +38,9 @@ type Observation struct {
 
 // Navigation is how the document was reached.
 type Navigation struct {
-	// LoggedOut is set once after the page went to its address for ended sessions.
-	LoggedOut *Logout
+	// LoggedOut is set once after the page went to its address for ended sessions. It
+	// says why, for people, and may be empty.
+	LoggedOut *string
 	// ErrorPage is true when Chrome shows its own page for a failed navigation,
 	// and Failure is why, when it is known.
 	ErrorPage bool
@@ -48,12 +49,6 @@ type Navigation struct {
 	UnsupportedURL bool
 	// Status is the document's HTTP status, 0 when there was none.
 	Status int
-}
-
-// Logout is a navigation of the page to its address for ended sessions.
-type Logout struct {
-	// Detail is why, for people; it may be empty.
-	Detail string
 }
 
 // Drawn is what the document shows.

@@ -51,16 +51,16 @@ func (i *input) press(ctx context.Context, name string) error {
 		return fmt.Errorf("cannot press %q: %w", name, errNothingToPress)
 	}
 	if at.Covered {
-		return i.send(ctx, stroke("Enter", "\r"))
+		return i.target.Send(ctx, stroke("Enter", "\r")...)
 	}
 	mouse := func(kind proto.InputDispatchMouseEventType, button proto.InputMouseButton, clicks int) proto.Request {
 		return proto.InputDispatchMouseEvent{Type: kind, X: at.X, Y: at.Y, Button: button, ClickCount: clicks}
 	}
-	return i.send(ctx, []proto.Request{
+	return i.target.Send(ctx,
 		mouse(proto.InputDispatchMouseEventTypeMouseMoved, "", 0),
 		mouse(proto.InputDispatchMouseEventTypeMousePressed, proto.InputMouseButtonLeft, 1),
 		mouse(proto.InputDispatchMouseEventTypeMouseReleased, proto.InputMouseButtonLeft, 1),
-	})
+	)
 }
 
 // appears waits until a button is there, and reports whether it is.
@@ -86,14 +86,7 @@ func (i *input) typeOver(ctx context.Context, name, text string) error {
 	for _, r := range text {
 		keys = append(keys, stroke(string(r), string(r))...)
 	}
-	return i.send(ctx, keys)
-}
-
-func (i *input) send(ctx context.Context, requests []proto.Request) error {
-	if err := i.target.Send(ctx, requests...); err != nil {
-		return fmt.Errorf("cannot press: %w", err)
-	}
-	return nil
+	return i.target.Send(ctx, keys...)
 }
 
 // stroke is one key, pressed and released. Digits and Enter have the codes that a

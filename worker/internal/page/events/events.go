@@ -15,7 +15,6 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/worker/internal/logid"
-	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -54,17 +53,23 @@ type Signals struct {
 	Hints chan struct{}
 	Lost  chan error
 
-	target    *target.Target
+	target *target.Target
+
 	mu        sync.Mutex
 	document  int // counts committed documents
 	crashed   bool
-	loggedOut *classify.Logout
-	interrupt context.CancelCauseFunc // of the observation in flight
+	loggedOut *string
+	interrupt context.CancelCauseFunc             // of the observation in flight
+	sockets   map[proto.NetworkRequestID]struct{} // of the document
+	received  time.Time                           // when something last came over one
 }
 
 // NewSignals returns the Signals of a page.
 func NewSignals(t *target.Target) *Signals {
-	return &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t}
+	return &Signals{
+		Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t,
+		sockets: map[proto.NetworkRequestID]struct{}{},
+	}
 }
 
 // Hint makes the loop observe soon.
@@ -85,13 +90,25 @@ func (s *Signals) Begin(interrupt context.CancelCauseFunc) (document int, crashe
 	return s.document, s.crashed
 }
 
-// TakeLogout returns the logout that the last navigation reported, once.
-func (s *Signals) TakeLogout() *classify.Logout {
+// TakeLogout returns why the session has ended when the last navigation said so, once.
+func (s *Signals) TakeLogout() *string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ended := s.loggedOut
 	s.loggedOut = nil
 	return ended
+}
+
+// Quiet is for how long nothing has come over the document's connection to its
+// server, 0 if nothing ever has. A connection that a worker of the page holds is not
+// seen, and never reported as quiet.
+func (s *Signals) Quiet(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.received.IsZero() {
+		return 0
+	}
+	return now.Sub(s.received)
 }
 
 // ForgetCrash is called when the page is about to be revived.
@@ -138,6 +155,31 @@ func (s *Signals) Handle(msg *rod.Message) {
 		s.navigated(within.URL, false)
 	case msg.Load(new(proto.RuntimeBindingCalled)):
 		s.Hint()
+	default:
+		s.traffic(msg)
+	}
+}
+
+// traffic follows the document's connections to its server.
+func (s *Signals) traffic(msg *rod.Message) {
+	var (
+		frame   frameReceived
+		created proto.NetworkWebSocketCreated
+		closed  proto.NetworkWebSocketClosed
+	)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case msg.Load(&frame):
+		if _, ours := s.sockets[frame.RequestID]; ours {
+			s.received = time.Now()
+		}
+	case msg.Load(&created):
+		if target.ContainsAny(created.URL, s.target.Scripts.Load().URLs.Socket) {
+			s.sockets[created.RequestID] = struct{}{}
+		}
+	case msg.Load(&closed):
+		delete(s.sockets, closed.RequestID)
 	}
 }
 
@@ -157,9 +199,11 @@ func (s *Signals) navigated(address string, committed bool) {
 	s.mu.Lock()
 	if committed {
 		s.document++
+		clear(s.sockets)
+		s.received = time.Time{}
 	}
 	if ended {
-		s.loggedOut = &classify.Logout{Detail: why}
+		s.loggedOut = &why
 	}
 	s.mu.Unlock()
 	if committed || ended {
@@ -177,33 +221,6 @@ func (s *Signals) end(cause error) {
 	}
 }
 
-// Traffic watches the page's connection to its server, for silence. A connection
-// that a worker of the page holds is not seen, and never reported as quiet. It is
-// safe for concurrent use.
-type Traffic struct {
-	target *target.Target
-
-	mu      sync.Mutex
-	sockets map[proto.NetworkRequestID]struct{} // of the document
-	last    time.Time                           // when something last came over one
-}
-
-// NewTraffic returns the Traffic of a page.
-func NewTraffic(t *target.Target) *Traffic {
-	return &Traffic{target: t, sockets: map[proto.NetworkRequestID]struct{}{}}
-}
-
-// Quiet is for how long nothing has come over the document's connection, 0 if
-// nothing ever has.
-func (t *Traffic) Quiet(now time.Time) time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.last.IsZero() {
-		return 0
-	}
-	return now.Sub(t.last)
-}
-
 // frameReceived is proto.NetworkWebSocketFrameReceived without the frame, which is
 // private and can be large.
 type frameReceived struct {
@@ -212,33 +229,6 @@ type frameReceived struct {
 
 // ProtoEvent implements proto.Event.
 func (frameReceived) ProtoEvent() string { return proto.NetworkWebSocketFrameReceived{}.ProtoEvent() }
-
-// Handle is a Handler.
-func (t *Traffic) Handle(msg *rod.Message) {
-	var (
-		frame     frameReceived
-		created   proto.NetworkWebSocketCreated
-		closed    proto.NetworkWebSocketClosed
-		committed proto.PageFrameNavigated
-	)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case msg.Load(&frame):
-		if _, ours := t.sockets[frame.RequestID]; ours {
-			t.last = time.Now()
-		}
-	case msg.Load(&created):
-		if target.ContainsAny(created.URL, t.target.Scripts.Load().URLs.Socket) {
-			t.sockets[created.RequestID] = struct{}{}
-		}
-	case msg.Load(&closed):
-		delete(t.sockets, closed.RequestID)
-	case msg.Load(&committed) && committed.Frame.ID == t.target.Page.FrameID:
-		clear(t.sockets)
-		t.last = time.Time{}
-	}
-}
 
 // Tidier closes other pages of the browser and answers dialogs. It does so next
 // to the loop, since an observation can wait for just what it removes.

@@ -252,11 +252,11 @@ func (t *Target) Bind(ctx context.Context, name string) error {
 	return nil
 }
 
-// Send makes requests that return nothing, such as input.
+// Send sends input.
 func (t *Target) Send(ctx context.Context, requests ...proto.Request) error {
 	for _, r := range requests {
 		if _, err := t.Page.Context(ctx).Call(ctx, string(t.Page.SessionID), r.ProtoReq(), r); err != nil {
-			return err
+			return fmt.Errorf("cannot press: %w", err)
 		}
 	}
 	return nil
