@@ -164,17 +164,16 @@ func (c *checker) checkCommands(k *Set) {
 		"pairing", "input", k.Pairing.Input, "code", k.Pairing.Code, "code_attribute", k.Pairing.CodeAttribute,
 		"refusal", k.Pairing.Refusal,
 	)
-	for i, call := range k.Pairing.Calls {
-		c.checkCall(fmt.Sprintf("pairing.calls.%d", i), call)
-	}
-	for i, call := range k.LogOut.Calls {
-		c.checkCall(fmt.Sprintf("log_out.calls.%d", i), call)
-	}
+	c.checkCalls("pairing.calls", k.Pairing.Calls)
+	c.checkCalls("log_out.calls", k.LogOut.Calls)
 }
 
-func (c *checker) checkCall(path string, call Call) {
-	c.required(path, "module", call.Module)
-	c.names(path+".path", call.Path)
+func (c *checker) checkCalls(path string, calls []Call) {
+	for i, call := range calls {
+		at := fmt.Sprintf("%s.%d", path, i)
+		c.required(at, "module", call.Module)
+		c.names(at+".path", call.Path)
+	}
 }
 
 func (c *checker) checkTexts(k *Set) {

@@ -134,7 +134,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	s.cure()
 	s.observe()
 	s.d.Search = s.search()
-	s.d.Rest = s.kind == kindReady || s.kind == kindCode && (code.reader == selectors.ReaderDOM || code.reader == selectors.ReaderModules)
+	s.d.Rest = s.kind == kindReady || s.kind == kindCode && (code.Reader == selectors.ReaderDOM || code.Reader == selectors.ReaderModules)
 	if code.cause == "" {
 		s.d.Disagree = s.h.qr.disagreement(code.reading, now)
 	}

@@ -27,8 +27,8 @@ const faint = 0.5
 // payloads live, which one is offered, and how new ones are asked for.
 type qr struct {
 	readings  readings
-	lives     lives
-	continued bool // there was a code a moment ago, so that the next is not the first
+	lives     []life // of the latest references, newest last
+	continued bool   // there was a code a moment ago, so that the next is not the first
 	// coveredSince is when the code was covered, blindSince when the cheap
 	// readers fell silent; zero means that they are not.
 	coveredSince, blindSince time.Time
@@ -39,13 +39,10 @@ type qr struct {
 	renewal                  renewal
 }
 
-// reading is the latest that one reader found.
+// reading is the latest of one reader, and when it first found this code.
 type reading struct {
-	reader selectors.Reader
-	found  bool
-	code   qrpayload.Code
-	since  time.Time // when it first found this code
-	at     time.Time // when it last looked
+	Reading
+	since time.Time
 }
 
 // readings holds the reading of each reader.
@@ -58,24 +55,6 @@ type life struct {
 	ttl      time.Duration
 	exact    time.Duration // from the modules; 0 when ttl is a guess
 	document int
-}
-
-// lives are those of the latest references, newest last.
-type lives []life
-
-func (ls lives) find(ref qrpayload.Ref) (life, bool) {
-	i := slices.IndexFunc(ls, func(l life) bool { return l.ref == ref })
-	if i < 0 {
-		return life{}, false
-	}
-	return ls[i], true
-}
-
-// with returns a copy with l as its newest, in place of an older one of its ref.
-func (ls lives) with(l life) lives {
-	const most = 8
-	kept := append(slices.DeleteFunc(slices.Clone(ls), func(old life) bool { return old.ref == l.ref }), l)
-	return kept[max(0, len(kept)-most):]
 }
 
 // offer is the code that was last reported.
@@ -100,16 +79,14 @@ func (q *qr) read(o Observation, now time.Time) {
 // next returns the reading after an observation. That of a reader that has not
 // looked is kept for hold.
 func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold time.Duration) reading {
-	found, looked := o.reading(by)
+	latest, looked := o.reading(by)
 	switch {
-	case looked && !found.Found:
-		return reading{reader: by, at: found.At}
-	case looked && r.found && r.code == found.Code:
-		r.at = found.At
+	case looked && r.Found && latest.Found && r.Code == latest.Code:
+		r.At = latest.At
 	case looked:
-		return reading{reader: by, found: true, code: found.Code, since: found.At, at: found.At}
-	case hold == 0 || now.Sub(r.at) > hold:
-		return reading{reader: by}
+		return reading{latest, latest.At}
+	case hold == 0 || now.Sub(r.At) > hold:
+		return reading{}
 	}
 	return r
 }
@@ -119,8 +96,8 @@ func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold ti
 // count until the page has had time to draw it.
 func (q *qr) best(now time.Time) reading {
 	modules := q.readings.modules
-	modules.found = modules.found && now.Sub(modules.since) >= q.drawDelay()
-	if r := newer(q.readings.dom, modules); r.found {
+	modules.Found = modules.Found && now.Sub(modules.since) >= q.drawDelay()
+	if r := newer(q.readings.dom, modules); r.Found {
 		return r
 	}
 	return newer(q.readings.image, q.readings.screenshot)
@@ -129,7 +106,7 @@ func (q *qr) best(now time.Time) reading {
 // newer returns the one of two readings that found its code last, the first if
 // both did at once.
 func newer(a, b reading) reading {
-	if b.found && (!a.found || b.since.After(a.since)) {
+	if b.Found && (!a.Found || b.since.After(a.since)) {
 		return b
 	}
 	return a
@@ -139,7 +116,7 @@ func newer(a, b reading) reading {
 // takes to draw it, where that can be seen. Where only the modules answer, it
 // must just have outlived a change of secret and reference one after the other.
 func (q *qr) drawDelay() time.Duration {
-	if !q.readings.dom.found && q.offer.reader == selectors.ReaderModules {
+	if !q.readings.dom.Found && q.offer.reader == selectors.ReaderModules {
 		return settling
 	}
 	return drawing
@@ -149,11 +126,11 @@ func (q *qr) drawDelay() time.Duration {
 // whether that is still to come.
 func (q *qr) drawnBy(now time.Time) (time.Time, bool) {
 	by := q.readings.modules.since.Add(q.drawDelay())
-	return by, q.readings.modules.found && now.Before(by)
+	return by, q.readings.modules.Found && now.Before(by)
 }
 
 // seen reports whether a code was found in an image lately.
-func (q *qr) seen() bool { return q.readings.image.found || q.readings.screenshot.found }
+func (q *qr) seen() bool { return q.readings.image.Found || q.readings.screenshot.Found }
 
 // disagreement names the reader that is not believed, when the document and the
 // modules have given different payloads for longer than it takes to draw one.
@@ -161,12 +138,12 @@ func (q *qr) seen() bool { return q.readings.image.found || q.readings.screensho
 func (q *qr) disagreement(served reading, now time.Time) selectors.Reader {
 	a, b := q.readings.dom, q.readings.modules
 	const lasting = time.Second
-	lasts := a.found && b.found && a.code != b.code && now.Sub(a.since) > lasting && now.Sub(b.since) > lasting
-	if !lasts || q.disagreed == served.code.Whole {
+	lasts := a.Found && b.Found && a.Code != b.Code && now.Sub(a.since) > lasting && now.Sub(b.since) > lasting
+	if !lasts || q.disagreed == served.Code.Whole {
 		return ""
 	}
-	q.disagreed = served.code.Whole
-	if served.reader == selectors.ReaderModules {
+	q.disagreed = served.Code.Whole
+	if served.Reader == selectors.ReaderModules {
 		return selectors.ReaderDOM
 	}
 	return selectors.ReaderModules
@@ -176,13 +153,18 @@ func (q *qr) disagreement(served reading, now time.Time) selectors.Reader {
 // again starts a new life; any other keeps its age, however often it vanishes.
 func (q *qr) live(o Observation, served reading, now time.Time) life {
 	exact := time.Duration(0)
-	if o.Modules.Ref == served.code.Ref {
+	if o.Modules.Ref == served.Code.Ref {
 		exact = max(0, o.Modules.RefTTL)
 	}
-	old, known := q.lives.find(served.code.Ref)
+	ours := func(l life) bool { return l.ref == served.Code.Ref }
+	i, old := slices.IndexFunc(q.lives, ours), life{}
+	known := i >= 0
+	if known {
+		old = q.lives[i]
+	}
 	next := old
 	if !known || q.reissued(old, o.Document, exact, served) {
-		next = life{ref: served.code.Ref, since: served.since, ttl: nextTTL, document: o.Document}
+		next = life{ref: served.Code.Ref, since: served.since, ttl: nextTTL, document: o.Document}
 		if !q.continued {
 			next.ttl = firstTTL
 		}
@@ -194,7 +176,9 @@ func (q *qr) live(o Observation, served reading, now time.Time) life {
 		next.ttl, next.exact = exact, exact
 	}
 	if next != old {
-		q.lives = q.lives.with(next)
+		const most = 8
+		kept := append(slices.DeleteFunc(slices.Clone(q.lives), ours), next)
+		q.lives = kept[max(0, len(kept)-most):]
 	}
 	return next
 }
@@ -251,7 +235,7 @@ func (s *step) assess() candidate {
 		q.coveredSince = s.now
 	}
 	served := q.best(s.now)
-	if !served.found {
+	if !served.Found {
 		_, comes := q.drawnBy(s.now)
 		q.continued = q.continued && comes
 		return candidate{cause: s.absence()}
@@ -316,7 +300,7 @@ func (s *step) offer(c candidate) {
 		q.renewal.pending, q.renewal.fruitless = false, 0
 	}
 	const same = 500 * time.Millisecond
-	whole := c.code.Whole
+	whole := c.Code.Whole
 	if q.offer.on && q.offer.code == whole && c.expires.Sub(q.offer.expires).Abs() < same {
 		return
 	}
@@ -324,9 +308,9 @@ func (s *step) offer(c candidate) {
 		q.latest = whole
 		q.seq++
 	}
-	q.offer = offer{on: true, code: whole, reader: c.reader, expires: c.expires, document: s.o.Document}
+	q.offer = offer{on: true, code: whole, reader: c.Reader, expires: c.expires, document: s.o.Document}
 	s.d.Events = append(s.d.Events, rpc.QRShown{
-		Payload: whole, Reader: string(c.reader), Seq: q.seq, TTL: c.expires.Sub(s.now), Renewals: q.renewal.total,
+		Payload: whole, Reader: string(c.Reader), Seq: q.seq, TTL: c.expires.Sub(s.now), Renewals: q.renewal.total,
 	})
 }
 

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,14 +53,15 @@ type Commands struct {
 	turn chan struct{} // holds one token, of the command under way
 	busy atomic.Bool
 
-	mu      sync.Mutex
-	pairing pairing
+	pairing atomic.Pointer[pairing]
 }
 
 // New returns the Commands of a page. Each call of Chrome, and each wait for a page
 // that is loading, may take as long as call.
 func New(t *target.Target, views *observe.Latest, log *slog.Logger, timings Timings, call time.Duration) *Commands {
-	return &Commands{t: timings.withDefaults(), call: call, target: t, views: views, log: log, turn: make(chan struct{}, 1)}
+	c := &Commands{t: timings.withDefaults(), call: call, target: t, views: views, log: log, turn: make(chan struct{}, 1)}
+	c.pairing.Store(&pairing{})
+	return c
 }
 
 // Busy reports whether a command is under way. Meanwhile nobody else may touch
@@ -122,7 +122,7 @@ func (c *Commands) Return(ctx context.Context) error {
 	if err := c.Press(ctx, byQR); err != nil {
 		return err
 	}
-	c.setPairing(pairing{})
+	c.pairing.Store(&pairing{})
 	return nil
 }
 

@@ -24,7 +24,7 @@ var (
 // errNoModules means that the page's own functions can't be called.
 var errNoModules = errors.New("the page's modules offer no pairing code")
 
-// pairing is the latest request for a code. It is a secret.
+// pairing is the latest request for a code. It is a secret, and not changed.
 type pairing struct {
 	document int
 	phone    rpc.Secret
@@ -47,8 +47,8 @@ func (c *Commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, err
 		if v.Reported.Condition != rpc.PageUnlinked {
 			return rpc.ErrNotUnlinked
 		}
-		if live, ok := c.livePairing(v.Document, phone); ok {
-			made = rpc.Pairing{Code: live.code, TTL: time.Until(live.until)}
+		if p := c.pairing.Load(); p.live(v.Document, phone) {
+			made = rpc.Pairing{Code: p.code, TTL: time.Until(p.until)}
 			return nil
 		}
 		var err error
@@ -61,29 +61,18 @@ func (c *Commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, err
 	return made, nil
 }
 
-// livePairing returns the code of that phone that can still be used.
-func (c *Commands) livePairing(document int, phone rpc.Secret) (pairing, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	live := c.pairing
-	return live, live.code != "" && live.phone == phone && live.document == document && time.Until(live.until) > reusable
-}
-
-func (c *Commands) setPairing(made pairing) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pairing = made
+// live reports whether the code is that phone's, and can still be used.
+func (p *pairing) live(document int, phone rpc.Secret) bool {
+	return p.code != "" && p.phone == phone && p.document == document && time.Until(p.until) > reusable
 }
 
 // PairingUntil is when the life of the document's pairing code ends; until then
 // none of its QR codes can be used. It is zero when no code was asked for.
 func (c *Commands) PairingUntil(document int) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.pairing.document != document {
-		return time.Time{}
+	if p := c.pairing.Load(); p.document == document {
+		return p.until
 	}
-	return c.pairing.until
+	return time.Time{}
 }
 
 // makeCode asks the page's modules for a code, and without them does what a person
@@ -94,7 +83,7 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 	life := time.Duration(k.CodeSeconds) * time.Second
 	err := c.reach(ctx, func(in *input) (err error) {
 		// From here on the secret in the page's QR is not that of its session.
-		c.setPairing(pairing{document: document, until: time.Now().Add(life)})
+		c.pairing.Store(&pairing{document: document, until: time.Now().Add(life)})
 		code, err = c.codeByModules(ctx, in, k.Calls, phone)
 		if errors.Is(err, errNoModules) {
 			c.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
@@ -104,7 +93,7 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 			err = fmt.Errorf("%w: what it gives is not a code", rpc.ErrPairingUnavailable)
 		}
 		if err != nil {
-			c.setPairing(pairing{document: document, until: time.Now()})
+			c.pairing.Store(&pairing{document: document, until: time.Now()})
 		}
 		return err
 	})
@@ -112,7 +101,7 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 		return rpc.Pairing{}, err
 	}
 	c.log.Info(logid.PairingCodeReceived)
-	c.setPairing(pairing{document: document, phone: phone, code: code, until: time.Now().Add(life)})
+	c.pairing.Store(&pairing{document: document, phone: phone, code: code, until: time.Now().Add(life)})
 	return rpc.Pairing{Code: code, TTL: life}, nil
 }
 

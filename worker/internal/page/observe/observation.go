@@ -79,21 +79,15 @@ func (o *Observer) reading(reader selectors.Reader, found string, now time.Time)
 	}
 	code, err := o.current.scripts.Parse(found)
 	if err != nil {
-		o.refuse(reader, err)
+		if o.refusals[reader] != err.Error() {
+			o.refusals[reader] = err.Error()
+			o.log.Warn(logid.QRPayloadRejected, logging.KeyReader, string(reader), logging.KeyError, err)
+		}
 		r.Err = err
 		return r
 	}
 	r.Found, r.Code = true, code
 	return r
-}
-
-// refuse logs why a reader's text is not served, once per reader and reason.
-func (o *Observer) refuse(reader selectors.Reader, err error) {
-	if o.refusals[reader] == err.Error() {
-		return
-	}
-	o.refusals[reader] = err.Error()
-	o.log.Warn(logid.QRPayloadRejected, logging.KeyReader, string(reader), logging.KeyError, err)
 }
 
 // words are what the page's modules call their states.
