@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"session-manager/scripts/harness"
@@ -154,12 +154,10 @@ func startBare(ctx context.Context, b *bench, content string) (*bareHandler, err
 	if h.Child, err = harness.Spawn(cmd); err != nil {
 		return nil, err
 	}
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
+	if _, err := fmt.Fscanln(out, &h.url); err != nil {
 		h.KillGroup()
 		return nil, fmt.Errorf("cannot start the floor: %w", err)
 	}
-	h.url = strings.TrimSpace(address)
 	return h, nil
 }
 
@@ -181,4 +179,171 @@ func serveBare(ctx context.Context, file string, out io.Writer) error {
 		_, _ = w.Write(content)
 	})}
 	return site.Serve(l) // until this process is killed
+}
+
+const (
+	// moreLatency is how many times as long an answer may take at the end, in those of a
+	// bare handler, which what else the machine does hits as well.
+	moreLatency = 1.5
+	// warmUp is the part of a count after which the first size is taken.
+	warmUp = 0.02
+	// asked is how many requests make one latency.
+	asked = 500
+)
+
+// growing is a service in the middle of a count.
+type growing struct {
+	*side
+	bare *bareHandler
+	body string // of /qr
+	done int
+}
+
+// repetition repeats something until count are done.
+type repetition func(ctx context.Context, g *growing, count int) error
+
+// growers are what a service does all its life, each repeated on a service of its own
+// until count are done since it began.
+var growers = []struct {
+	name   string
+	count  int // in full
+	speed  float64
+	repeat repetition
+}{
+	{"rotations", 1_000, 360, rotate},
+	{"restarts", 100, 1, restart},
+	{"requests", 100_000, 1, request},
+}
+
+// measureGrowth compares what the supervisor and, where it lives on, the worker hold at
+// the end of each count with what they held early. Both sizes are taken while a QR is
+// shown.
+func measureGrowth(ctx context.Context, b *bench) error {
+	for _, what := range growers {
+		count := max(2, int(float64(what.count)*b.growth))
+		early, late, err := grow(ctx, b, what.speed, count, what.repeat)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what.name, err)
+		}
+		b.table.add(grown(fmt.Sprintf("%d %s: ", count, what.name), early, late)...)
+	}
+	return nil
+}
+
+func grow(ctx context.Context, b *bench, speed float64, count int, repeat repetition) (early, late holding, err error) {
+	g := &growing{}
+	if g.side, err = b.serve(ctx, simulator.Options{Speed: speed}); err != nil {
+		return early, late, err
+	}
+	defer g.end(&err)
+	if g.bare, err = startBare(ctx, b, `{"status":"QR_REQUIRED"}`); err != nil {
+		return early, late, err
+	}
+	defer g.bare.KillGroup()
+	if early, err = g.after(ctx, repeat, max(1, int(float64(count)*warmUp))); err == nil {
+		late, err = g.after(ctx, repeat, count)
+	}
+	return early, late, err
+}
+
+// holding is what is compared.
+type holding struct {
+	supervisor, worker harness.Size
+	workerPID          int
+	latency            float64 // median, in those of the bare handler
+}
+
+// after repeats until count are done, waits for a QR, and takes the sizes.
+func (g *growing) after(ctx context.Context, repeat repetition, count int) (h holding, err error) {
+	if err := repeat(ctx, g, count); err != nil {
+		return h, err
+	}
+	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
+		return h, err
+	}
+	if h.latency, err = g.latency(ctx); err != nil {
+		return h, err
+	}
+	if h.supervisor, err = g.Size(ctx); err != nil {
+		return h, err
+	}
+	v, err := g.Session(ctx)
+	if err != nil {
+		return h, err
+	}
+	h.workerPID = v.Worker.PID
+	h.worker, err = harness.SizeOf(v.Worker.PID)
+	return h, err
+}
+
+// latency asks both in turns.
+func (g *growing) latency(ctx context.Context) (float64, error) {
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	var took [2][]time.Duration
+	for range asked {
+		for i, url := range []string{g.Base + "/status", g.bare.url} {
+			begun := time.Now()
+			if err := harness.Fetch(ctx, client, url); err != nil {
+				return 0, err
+			}
+			took[i] = append(took[i], time.Since(begun))
+		}
+	}
+	return median(took[0]) / median(took[1]), nil
+}
+
+func grown(name string, early, late holding) []row {
+	more := func(what, unit string, from, to, limit float64) row {
+		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Result: to - from, Limit: limit}
+	}
+	sizes := func(whose string, from, to harness.Size) []row {
+		return []row{
+			more(whose+" memory", "MB", megabytes(from.Memory), megabytes(to.Memory), megabytes(int64(harness.MoreMemory))),
+			more(whose+" files", "", float64(from.Files), float64(to.Files), harness.MoreFiles),
+		}
+	}
+	rows := append(sizes("supervisor's", early.supervisor, late.supervisor),
+		more("supervisor's goroutines", "", float64(early.supervisor.Goroutines), float64(late.supervisor.Goroutines), harness.MoreGoroutines),
+		ratio(name+"/status, in answers of a bare handler", "", late.latency, early.latency, moreLatency))
+	if early.workerPID == late.workerPID {
+		rows = append(rows, sizes("worker's", early.worker, late.worker)...)
+	}
+	return rows
+}
+
+// rotate waits for other QRs.
+func rotate(ctx context.Context, g *growing, count int) error {
+	for ; g.done < count; g.done++ {
+		var err error
+		if g.body, _, err = g.NextQR(ctx, g.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restart asks for the next generation as soon as the last has a Chrome. SIGHUP may be
+// sent as often as one likes.
+func restart(ctx context.Context, g *growing, count int) error {
+	for ; g.done < count; g.done++ {
+		v, err := g.Await(ctx, "the next generation", func(v harness.Session) bool {
+			return v.Browser != nil && v.Worker.Generation > uint64(g.done)
+		})
+		if err != nil {
+			return err
+		}
+		g.done = int(v.Worker.Generation) - 1
+		if err := g.Signal(syscall.SIGHUP); err != nil {
+			return err
+		}
+	}
+	_, err := g.Await(ctx, "the last generation", func(v harness.Session) bool { return v.Worker.Generation > uint64(count) })
+	return err
+}
+
+func request(ctx context.Context, g *growing, count int) error {
+	_, err := askMany(ctx, int64(count-g.done), g.Base+"/status", g.Base+"/qr")
+	g.done = count
+	return err
 }

@@ -43,7 +43,7 @@
 //
 // A switch is a misbehaviour that lasts until it is cleared; ParseFault reads
 // name, name=value or name=value:argument, and FaultNames lists all. What each does
-// is in faults.go. A load of the page can have its own, for what the page does on its
+// is in settings.go. A load of the page can have its own, for what the page does on its
 // own: /?sim=renamed&sim.speed=100&sim.fault=idle=now.
 //
 // # What is imitated, and what was observed
