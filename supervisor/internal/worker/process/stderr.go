@@ -74,12 +74,11 @@ func (s *stderr) receive(line []byte) {
 	if text == "" {
 		return
 	}
-	text = unescape(text)
 	s.keep(text)
 	allowed, dropped := s.rate.allow(s.now())
 	s.logDropped(dropped)
 	if allowed {
-		s.write(logging.Redact(text))
+		s.write(logging.Redact(unescape(text)))
 	}
 }
 
@@ -97,7 +96,8 @@ func (s *stderr) write(text string) {
 }
 
 // unescape encodes a JSON object again if it has escapes that may hide a secret from the
-// redaction. Anything else stays as it is.
+// redaction. Anything else stays as it is. It is not called for lines that are dropped: a
+// flood must not keep this process busy.
 func unescape(text string) string {
 	if !strings.Contains(text, `\u`) && !strings.Contains(text, `\/`) {
 		return text
@@ -157,7 +157,7 @@ func (s *stderr) keep(text string) {
 	if s.panicky && len(s.kept) == keptLines {
 		return
 	}
-	if s.kept = append(s.kept, cut(text)); len(s.kept) == 2*keptLines {
+	if s.kept = append(s.kept, text); len(s.kept) == 2*keptLines {
 		s.kept = slices.Clone(s.kept[keptLines:])
 	}
 }
@@ -167,7 +167,11 @@ func (s *stderr) keep(text string) {
 func (s *stderr) record() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Present(s.kept)
+	lines := slices.Clone(s.kept[max(0, len(s.kept)-keptLines):])
+	for i := range lines {
+		lines[i] = unescape(lines[i])
+	}
+	return Present(lines)
 }
 
 // cut shortens a line to the length that is kept of one, and makes it valid UTF-8.

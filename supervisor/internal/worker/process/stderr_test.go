@@ -73,6 +73,20 @@ func TestRateCountsWhatItDoesNotAllow(t *testing.T) {
 	}
 }
 
+func TestDroppedLinesAreNotDecoded(t *testing.T) {
+	const lines = 1000
+	now := time.Now()
+	flood := strings.Repeat("{"+strings.Repeat(`"a\u0040b":[{}],`, 500)+`"x":1}`+"\n", lines)
+	perLine := testing.AllocsPerRun(1, func() {
+		s := newStderr(slog.New(slog.DiscardHandler), func() time.Time { return now })
+		s.rate = rate{second: now, used: linesPerSecond}
+		s.pump(strings.NewReader(flood))
+	}) / lines
+	if perLine > 10 {
+		t.Errorf("%.0f allocations a line", perLine)
+	}
+}
+
 func TestLastLinesAreKeptInOrder(t *testing.T) {
 	s := newStderr(slog.New(slog.DiscardHandler), time.Now)
 	var text strings.Builder
