@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -190,12 +191,8 @@ type Batch struct {
 func (l *Log) Present() Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := Batch{Last: l.last, More: l.more}
-	for _, kind := range Types() {
-		b.Events = append(b.Events, l.latest[kind])
-	}
-	slices.SortFunc(b.Events, func(x, y Event) int { return cmp.Compare(x.Seq, y.Seq) })
-	return b
+	bySeq := func(x, y Event) int { return cmp.Compare(x.Seq, y.Seq) }
+	return Batch{Events: slices.SortedFunc(maps.Values(l.latest), bySeq), Last: l.last, More: l.more}
 }
 
 // After returns the next events that follow position seq, a limited number at a

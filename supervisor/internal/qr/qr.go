@@ -55,7 +55,7 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Code{image, base64.StdEncoding.EncodeToString(image), terminal(q.Bitmap())}, nil
+	return &Code{image, base64.StdEncoding.EncodeToString(image), terminal(q)}, nil
 }
 
 // draw returns a PNG that decodes to payload both as it is and when it has to be
@@ -113,20 +113,11 @@ const (
 	resetColours = "\x1b[0m"
 )
 
-// halfBlocks has the character for each pair of an upper and a lower module, true
-// being dark.
-var halfBlocks = map[[2]bool]rune{{true, true}: '█', {true, false}: '▀', {false, true}: '▄', {false, false}: ' '}
-
-// terminal draws the bitmap, including its quiet zone.
-func terminal(bitmap [][]bool) string {
+// terminal draws q with half blocks, including its quiet zone.
+func terminal(q *qrcode.QRCode) string {
 	var b strings.Builder
-	for y := 0; y < len(bitmap); y += 2 {
-		b.WriteString(blackOnWhite)
-		for x, upper := range bitmap[y] {
-			lower := y+1 < len(bitmap) && bitmap[y+1][x]
-			b.WriteRune(halfBlocks[[2]bool{upper, lower}])
-		}
-		b.WriteString(resetColours + "\n")
+	for line := range strings.Lines(q.ToSmallString(true)) {
+		b.WriteString(blackOnWhite + strings.TrimSuffix(line, "\n") + resetColours + "\n")
 	}
 	return b.String()
 }

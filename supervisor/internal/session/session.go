@@ -128,12 +128,11 @@ func (s *Session) do(ctx context.Context, f func(*loop)) error {
 	}
 	select {
 	case <-done:
-		return nil
 	case <-s.done:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return nil
 }
 
 // Run is the loop. It returns when ctx ends.
