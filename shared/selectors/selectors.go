@@ -264,13 +264,10 @@ type Screen struct {
 // Read parses a file; an empty one stands for the one that is built in.
 func Read(file []byte) (*Set, error) {
 	if len(file) == 0 {
-		return Default()
+		file = embedded
 	}
 	return Parse(file)
 }
-
-// Default returns the embedded selectors.
-func Default() (*Set, error) { return Parse(embedded) }
 
 // Parse reads a file. Its error names the line and what is wrong there. Keys that
 // the worker doesn't know are refused, since a misspelt one would silently blind a

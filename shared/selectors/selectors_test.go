@@ -8,7 +8,7 @@ import (
 )
 
 func TestTheEmbeddedSelectorsAreValid(t *testing.T) {
-	k, err := Default()
+	k, err := Read(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func TestReadersExplainWhyTheyFindNoCode(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Profile: "extra-field", Speed: 5}, fast, eager)
 	r.await(0, "a search", func(rpc.EventBody) bool {
-		v, _ := r.page.views.Get()
+		v := r.page.views.Get()
 		return v.Readers["screenshot"] != "" && v.Readers["dom"] != "nothing"
 	})
 	d, err := r.page.Diagnose(r.context())

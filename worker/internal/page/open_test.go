@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -97,7 +98,7 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 func TestOpenGivesUpAPageThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	_, err := Open(t.Context(), Options{
-		Browser: chromes.take(t).Rod(), URL: silence(t), Emit: func(rpc.EventBody) {},
+		Browser: chromes.take(t).Rod(), URL: silence(t), Emit: func(rpc.EventBody) {}, Logger: slog.New(slog.DiscardHandler),
 		Timings: Timings{Open: 2 * time.Second},
 	})
 	if got := reason.Of(err, ""); got != reason.PageLoadFailed {
@@ -111,7 +112,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	b := chromes.take(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := Open(ctx, Options{Browser: b.Rod(), URL: silent, Emit: func(rpc.EventBody) {}})
+	_, err := Open(ctx, Options{Browser: b.Rod(), URL: silent, Emit: func(rpc.EventBody) {}, Logger: slog.New(slog.DiscardHandler)})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}

@@ -44,7 +44,6 @@ import (
 	"session-manager/worker/internal/page/diagnose"
 	"session-manager/worker/internal/page/events"
 	"session-manager/worker/internal/page/observe"
-	"session-manager/worker/internal/page/search"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -95,11 +94,8 @@ type Page struct {
 // reports that, and loads the page again. Its errors carry a reason. After success
 // Run must be called, which also releases what Open took.
 func Open(ctx context.Context, o Options) (*Page, error) {
-	if o.Browser == nil || o.Emit == nil || o.URL == "" {
-		return nil, errors.New("cannot open page: browser, address and emit are needed")
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+	if o.Browser == nil || o.Emit == nil || o.URL == "" || o.Logger == nil {
+		return nil, errors.New("cannot open page: browser, address, emit and logger are needed")
 	}
 	p := &Page{o: o, log: o.Logger, t: o.Timings.withDefaults().stretched(o.DeadlineFactor), views: observe.NewLatest()}
 	scripts, err := target.Compile(o.Selectors)
@@ -141,7 +137,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.signals = events.NewSignals(t)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
-	p.commands = command.New(t, p.views, p.log, p.t.Command, p.t.Call)
+	p.commands = command.New(t, p.views, p.log, p.t.Answer, p.t.Call)
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
 		events.Listen(stream, t, p.log, p.signals.Handle, tidier.Handle, p.diagnoser.Handle)
@@ -202,7 +198,7 @@ const diagnoseWithin = 90 * time.Second
 // Diagnose describes what the page is made of, and what each reader finds in it.
 // What it can't find out is left empty. It is safe for concurrent use.
 func (p *Page) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
-	v, _ := p.views.Get()
+	v := p.views.Get()
 	if !v.Observed {
 		return rpc.Diagnosis{}, rpc.ErrNoPage
 	}
@@ -243,9 +239,14 @@ type Timings struct {
 	// CureLimit is how many cures of a kind (hang, crash) are allowed in ten minutes.
 	CureLimit int
 	// Call bounds every other call to Chrome.
-	Call     time.Duration
-	Search   search.Timings
-	Command  command.Timings
+	Call time.Duration
+	// Answer is how long the page may take for what a person asks of it, with its
+	// server.
+	Answer time.Duration
+	// SearchAgain is how long after one search of images the next may begin, doubled
+	// after each without success up to SearchAgainMax.
+	SearchAgain, SearchAgainMax time.Duration
+
 	Classify classify.Timings
 }
 
@@ -264,5 +265,8 @@ func (t Timings) withDefaults() Timings {
 	t.Navigate = cmp.Or(t.Navigate, 20*time.Second)
 	t.CureLimit = cmp.Or(t.CureLimit, 3)
 	t.Call = cmp.Or(t.Call, 5*time.Second)
+	t.Answer = cmp.Or(t.Answer, 25*time.Second)
+	t.SearchAgain = cmp.Or(t.SearchAgain, time.Second)
+	t.SearchAgainMax = cmp.Or(t.SearchAgainMax, 8*time.Second)
 	return t
 }

@@ -136,7 +136,7 @@ func TestReloadDoesNotDisconnect(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
-	before, _ := r.page.views.Get()
+	before := r.page.views.Get()
 	if err := r.sim.Order(simulator.Reload); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestStorageOfOtherSitesIsIgnored(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.take(t)}
 	elsewhere := plain(t, "<body>captive portal")
-	k, err := selectors.Default()
+	k, err := selectors.Read(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestNewSelectorsNeedNoReload(t *testing.T) {
 	r.url = plain(t, `<body><div data-other="`+payloadOf("InAnotherAttribute")+`">x</div>`)
 	r.open()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
-	k, err := selectors.Default()
+	k, err := selectors.Read(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

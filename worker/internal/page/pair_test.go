@@ -23,7 +23,7 @@ const byHand = "modules=missing:WAWebAltDeviceLinkingApi"
 // withSelectors opens the page with a changed file.
 func withSelectors(t *testing.T, change func(*selectors.Set)) func(*Options) {
 	t.Helper()
-	k, err := selectors.Default()
+	k, err := selectors.Read(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestPairWaitsForTheConnection(t *testing.T) {
 				if blind {
 					k.Facts["socket_state"] = selectors.Source{From: []selectors.Path{}}
 				}
-			}), func(o *Options) { o.Timings.Command.Answer = 9 * time.Second })
+			}), func(o *Options) { o.Timings.Answer = 9 * time.Second })
 			r.awaitCode(0)
 			first, err := r.page.Pair(r.context(), somePhone)
 			if err != nil {

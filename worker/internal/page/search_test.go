@@ -35,7 +35,7 @@ func imageOf(t *testing.T, payload string) string {
 
 // eager searches images soon and often, and observes often.
 func eager(o *Options) {
-	o.Timings.Interval, o.Timings.Search.Again, o.Timings.Search.AgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
+	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 	o.Timings.Rest = 200 * time.Millisecond
 	o.Timings.Classify.Silence, o.Timings.Classify.Repeat = 200*time.Millisecond, time.Second
 }
@@ -84,7 +84,7 @@ func TestUnscannableImagesAreIgnored(t *testing.T) {
 				if _, ok := b.(rpc.QRShown); ok {
 					t.Error("it was mistaken for a code")
 				}
-				v, _ := r.page.views.Get()
+				v := r.page.views.Get()
 				return v.Readers["screenshot"] != ""
 			})
 		})

@@ -79,7 +79,7 @@ func (w *loginWatch) wanted() bool {
 }
 
 func (w *loginWatch) stored() bool {
-	builtIn, err := selectors.Default()
+	builtIn, err := selectors.Read(nil)
 	var stored bool
 	if err == nil {
 		stored, err = persist.Stored(w.req.ProfileDir, w.req.ScratchDir, w.req.URL, builtIn.Storage.Registered)

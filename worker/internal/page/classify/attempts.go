@@ -119,11 +119,14 @@ func (s *step) due(t trait) time.Time {
 	if n == 1 && t.first == Return {
 		return a.loadsAt.Add(renewWithin) // The button had no effect.
 	}
-	from := a.since(s.kind)
-	if a.loadsAt.After(from) {
-		from = a.loadsAt
+	return later(a.since(s.kind), a.loadsAt).Add(min(t.retry.after<<min(n, 10), t.retry.limit))
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	return from.Add(min(t.retry.after<<min(n, 10), t.retry.limit))
+	return a
 }
 
 // renewal is the page being asked for new codes.
@@ -141,8 +144,8 @@ func (s *step) renew() {
 	const buttonAppears = 2 * time.Second
 	r, button := &s.h.qr.renewal, len(s.o.Drawn.Buttons) > 0
 	due := r.notBefore
-	if drawn := s.h.attempts.since(kindRenewing).Add(buttonAppears); !button && drawn.After(due) {
-		due = drawn
+	if !button {
+		due = later(due, s.h.attempts.since(kindRenewing).Add(buttonAppears))
 	}
 	if s.now.Before(due) {
 		s.d.wakeBy(due)
@@ -158,10 +161,7 @@ func (s *step) renew() {
 // awaitRenewal reloads the page when the button has brought no new code in time.
 func (s *step) awaitRenewal() {
 	r := &s.h.qr.renewal
-	due := r.at.Add(renewWithin)
-	if r.notBefore.After(due) {
-		due = r.notBefore
-	}
+	due := later(r.at.Add(renewWithin), r.notBefore)
 	if s.now.Before(due) {
 		s.d.wakeBy(due)
 		return
@@ -209,10 +209,7 @@ func (s *step) takeOver() {
 	if t.within(s.now) == len(t) {
 		return
 	}
-	due := s.h.attempts.since(kindConflict).Add(s.t.TakeOver)
-	if again := t[len(t)-1].Add(s.t.TakeOver); again.After(due) {
-		due = again
-	}
+	due := later(s.h.attempts.since(kindConflict), t[len(t)-1]).Add(s.t.TakeOver)
 	if s.now.Before(due) {
 		s.d.wakeBy(due)
 		return

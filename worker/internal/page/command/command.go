@@ -10,7 +10,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +17,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
@@ -28,23 +30,13 @@ import (
 // total bounds a whole command, however much time the caller gives.
 const total = 90 * time.Second
 
-// Timings bound the commands. Zero fields take the defaults.
-type Timings struct {
-	// Answer is how long the page may take for what it was asked, with its server;
-	// Press is how long what follows a press may take.
-	Answer, Press time.Duration
-}
-
-func (t Timings) withDefaults() Timings {
-	t.Answer = cmp.Or(t.Answer, 25*time.Second)
-	t.Press = cmp.Or(t.Press, 1500*time.Millisecond)
-	return t
-}
+// press is how long what follows a press may take.
+const press = 1500 * time.Millisecond
 
 // Commands carries out commands in one page, one at a time. It is safe for
 // concurrent use.
 type Commands struct {
-	t      Timings
+	answer time.Duration
 	call   time.Duration
 	target *target.Target
 	views  *observe.Latest
@@ -56,10 +48,11 @@ type Commands struct {
 	pairing atomic.Pointer[pairing]
 }
 
-// New returns the Commands of a page. Each call of Chrome, and each wait for a page
-// that is loading, may take as long as call.
-func New(t *target.Target, views *observe.Latest, log *slog.Logger, timings Timings, call time.Duration) *Commands {
-	c := &Commands{t: timings.withDefaults(), call: call, target: t, views: views, log: log, turn: make(chan struct{}, 1)}
+// New returns the Commands of a page. The page may take as long as answer for what it
+// was asked, with its server. Each call of Chrome, and each wait for a page that is
+// loading, may take as long as call.
+func New(t *target.Target, views *observe.Latest, log *slog.Logger, answer, call time.Duration) *Commands {
+	c := &Commands{answer: answer, call: call, target: t, views: views, log: log, turn: make(chan struct{}, 1)}
 	c.pairing.Store(&pairing{})
 	return c
 }
@@ -110,7 +103,7 @@ func (c *Commands) Press(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.call)
 	defer cancel()
 	return c.reach(ctx, func(in *input) error {
-		if _, err := in.appears(ctx, name, c.t.Press); err != nil {
+		if _, err := in.appears(ctx, name, press); err != nil {
 			return err
 		}
 		return in.press(ctx, name)
@@ -176,7 +169,7 @@ func (c *Commands) logOutByModules(ctx context.Context) error {
 		return errors.New("there is no module for it")
 	}
 	return c.reach(ctx, func(in *input) error {
-		made, err := in.invoke(ctx, calls, "", c.t.Answer)
+		made, err := in.invoke(ctx, calls, "", c.answer)
 		switch {
 		case err != nil && !errors.Is(err, target.ErrStale):
 			return err
@@ -185,7 +178,7 @@ func (c *Commands) logOutByModules(ctx context.Context) error {
 		case made.Failed:
 			return errors.New("the page's modules failed")
 		}
-		if err := c.wiped(ctx, c.t.Answer); err != nil {
+		if err := c.wiped(ctx, c.answer); err != nil {
 			return fmt.Errorf("the page's modules had no effect: %w", err)
 		}
 		return nil
@@ -206,11 +199,121 @@ func (c *Commands) logOutByHand(ctx context.Context) error {
 			return err
 		}
 		// What was pressed opens a menu, or a dialog, or ends the link.
-		if c.wiped(ctx, c.t.Press) == nil {
+		if c.wiped(ctx, press) == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+}
+
+// errNothingToPress means that a button is not there, or is covered.
+var errNothingToPress = errors.New("there is nothing to press, or it is covered")
+
+// Names of what act.js finds.
+const (
+	Reload  = "reload"
+	UseHere = "use_here"
+	logOut  = "log_out"
+	field   = "input"
+	byPhone = "with_phone"
+	byQR    = "with_qr"
+	next    = "next"
+	menu    = "menu"
+)
+
+// input presses and types in one document as a person would, since the page checks
+// who calls its functions. It also makes those calls of the page's modules that a
+// command stands for.
+type input struct {
+	target *target.Target
+	object *target.Object
+}
+
+// place is where to press something. A covered one has the keyboard's focus.
+type place struct {
+	X, Y    float64
+	Covered bool
+}
+
+// press presses a button; the error is errNothingToPress if it can't be.
+func (i *input) press(ctx context.Context, name string) error {
+	var at *place
+	if err := i.object.Invoke(ctx, &at, "where", name); err != nil {
+		return err
+	}
+	if at == nil {
+		return fmt.Errorf("cannot press %q: %w", name, errNothingToPress)
+	}
+	if at.Covered {
+		return i.target.Send(ctx, stroke("Enter", "\r")...)
+	}
+	mouse := func(kind proto.InputDispatchMouseEventType, button proto.InputMouseButton, clicks int) proto.Request {
+		return proto.InputDispatchMouseEvent{Type: kind, X: at.X, Y: at.Y, Button: button, ClickCount: clicks}
+	}
+	return i.target.Send(ctx,
+		mouse(proto.InputDispatchMouseEventTypeMouseMoved, "", 0),
+		mouse(proto.InputDispatchMouseEventTypeMousePressed, proto.InputMouseButtonLeft, 1),
+		mouse(proto.InputDispatchMouseEventTypeMouseReleased, proto.InputMouseButtonLeft, 1),
+	)
+}
+
+// appears waits until a button is there, and reports whether it is.
+func (i *input) appears(ctx context.Context, name string, within time.Duration) (bool, error) {
+	var there bool
+	err := i.object.Invoke(ctx, &there, "appears", name, within.Milliseconds())
+	return there, err
+}
+
+// typeOver replaces what a field holds.
+func (i *input) typeOver(ctx context.Context, name, text string) error {
+	if err := i.press(ctx, name); err != nil {
+		return err
+	}
+	const control = 2
+	keys := []proto.Request{
+		proto.InputDispatchKeyEvent{
+			Type: proto.InputDispatchKeyEventTypeRawKeyDown, Key: "a", Code: "KeyA", WindowsVirtualKeyCode: 'A',
+			Modifiers: control, Commands: []string{"selectAll"},
+		},
+		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "a", Code: "KeyA", WindowsVirtualKeyCode: 'A', Modifiers: control},
+	}
+	for _, r := range text {
+		keys = append(keys, stroke(string(r), string(r))...)
+	}
+	return i.target.Send(ctx, keys...)
+}
+
+// stroke is one key, pressed and released. Digits and Enter have the codes that a
+// keyboard would send.
+func stroke(key, text string) []proto.Request {
+	code, virtual := "", 0
+	switch {
+	case key == "Enter":
+		const enter = 13
+		code, virtual = key, enter
+	case len(key) == 1 && key[0] >= '0' && key[0] <= '9':
+		code, virtual = "Digit"+key, int(key[0])
+	}
+	return []proto.Request{
+		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: key, Code: code, Text: text, WindowsVirtualKeyCode: virtual},
+		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: key, Code: code, WindowsVirtualKeyCode: virtual},
+	}
+}
+
+// outcome is a pairing code, the name of a refusal, or neither.
+type outcome struct{ Code, Refusal string }
+
+// invoked is what became of calls of the page's modules; Value is what the last
+// one returned.
+type invoked struct {
+	Missing, Late, Failed bool
+	Value, Refusal        string
+}
+
+// invoke makes calls of the page's modules.
+func (i *input) invoke(ctx context.Context, calls []selectors.Call, phone string, within time.Duration) (made invoked, err error) {
+	err = i.object.Invoke(ctx, &made, "invoke", calls, phone, within.Milliseconds())
+	return made, err
 }

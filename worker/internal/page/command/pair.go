@@ -113,14 +113,14 @@ func (c *Commands) codeByModules(ctx context.Context, in *input, calls []selecto
 	if err := c.connected(ctx); err != nil {
 		return "", err
 	}
-	made, err := in.invoke(ctx, calls, string(phone), c.t.Answer)
+	made, err := in.invoke(ctx, calls, string(phone), c.answer)
 	switch {
 	case err != nil:
 		return "", err
 	case made.Missing:
 		return "", fmt.Errorf("%w: they are missing", errNoModules)
 	case made.Late:
-		return "", fmt.Errorf("%w: they gave no answer in %v", errNoModules, c.t.Answer)
+		return "", fmt.Errorf("%w: they gave no answer in %v", errNoModules, c.answer)
 	case made.Refusal != "":
 		return "", refusalOf(made.Refusal)
 	case made.Failed:
@@ -132,7 +132,7 @@ func (c *Commands) codeByModules(ctx context.Context, in *input, calls []selecto
 // connected waits until the page can ask its server for a code, as far as is known.
 // Asked earlier it refuses its modules, and ignores its button.
 func (c *Commands) connected(ctx context.Context) error {
-	short, cancel := context.WithTimeout(ctx, c.t.Answer)
+	short, cancel := context.WithTimeout(ctx, c.answer)
 	defer cancel()
 	_, err := c.views.Await(short, func(v observe.View) bool {
 		return v.Modules.Socket == "" || v.Modules.Socket == selectors.SocketUnpaired || v.Modules.Socket == selectors.SocketIdle
@@ -166,7 +166,7 @@ func (c *Commands) codeByHand(ctx context.Context, in *input, phone rpc.Secret) 
 			return "", unavailable(err)
 		}
 		var seen outcome // a code that is not among those before, or a refusal
-		err := in.object.Invoke(ctx, &seen, "outcome", before, (c.t.Answer / presses).Milliseconds())
+		err := in.object.Invoke(ctx, &seen, "outcome", before, (c.answer / presses).Milliseconds())
 		switch {
 		case err != nil:
 			return "", err
@@ -176,7 +176,7 @@ func (c *Commands) codeByHand(ctx context.Context, in *input, phone rpc.Secret) 
 			return "", refusalOf(seen.Refusal)
 		}
 	}
-	return "", fmt.Errorf("%w: no code came in %v", rpc.ErrPairingUnavailable, c.t.Answer)
+	return "", fmt.Errorf("%w: no code came in %v", rpc.ErrPairingUnavailable, c.answer)
 }
 
 func (c *Commands) fillForm(ctx context.Context, in *input, phone string) error {
@@ -212,7 +212,7 @@ func (c *Commands) openForm(ctx context.Context, in *input) error {
 		if err := in.press(ctx, byPhone); err != nil && !errors.Is(err, errNothingToPress) {
 			return err
 		}
-		if there, err := in.appears(ctx, field, c.t.Press); err != nil || there {
+		if there, err := in.appears(ctx, field, press); err != nil || there {
 			return err
 		}
 	}

@@ -42,14 +42,8 @@ type Code struct {
 	Ref Ref
 }
 
-// Ref is the server's part of a QR payload. Like the payload it is never logged.
-type Ref string
-
-// String hides the value from fmt.
-func (Ref) String() string { return "[redacted]" }
-
-// GoString hides the value from %#v.
-func (Ref) GoString() string { return "[redacted]" }
+// Ref is the server's part of a QR payload.
+type Ref = rpc.Secret
 
 // Parse checks the form of s: one of the prefixes or none, then the ref (a
 // digit, '@' and base64-like text), three keys of 32 bytes in base64, and

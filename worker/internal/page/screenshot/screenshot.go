@@ -46,7 +46,7 @@ func Read(ctx context.Context, img image.Image, accept func(string) bool) (strin
 	if size.X <= 0 || size.Y <= 0 || size.X > MaxPixels/size.Y {
 		return "", false
 	}
-	sheets := map[sheet]*image.Gray{}
+	sheets := map[bool]*image.Gray{} // by whether the margin is dark
 	for _, a := range attempts {
 		if ctx.Err() != nil {
 			return "", false
@@ -54,32 +54,16 @@ func Read(ctx context.Context, img image.Image, accept func(string) bool) (strin
 		if size.X*a.scale > MaxPixels/(size.Y*a.scale) {
 			continue
 		}
-		for _, text := range a.read(sheetOf(img, sheet{a.scale, a.inverted}, sheets)) {
+		if sheets[a.inverted] == nil {
+			sheets[a.inverted] = toGray(img, a.inverted)
+		}
+		for _, text := range a.read(enlarge(sheets[a.inverted], a.scale)) {
 			if accept(text) {
 				return text, true
 			}
 		}
 	}
 	return "", false
-}
-
-// sheet is an image prepared for attempts.
-type sheet struct {
-	scale int
-	dark  bool // the margin is, for a code that is light on dark
-}
-
-// sheetOf returns the image as that sheet, which it keeps in made.
-func sheetOf(img image.Image, s sheet, made map[sheet]*image.Gray) *image.Gray {
-	if made[s] != nil {
-		return made[s]
-	}
-	if s.scale == 1 {
-		made[s] = toGray(img, s.dark)
-	} else {
-		made[s] = enlarge(sheetOf(img, sheet{1, s.dark}, made), s.scale)
-	}
-	return made[s]
 }
 
 // read returns what it can decode.
@@ -138,6 +122,9 @@ func toGray(img image.Image, darkMargin bool) *image.Gray {
 
 // enlarge repeats each pixel n times in both directions.
 func enlarge(src *image.Gray, n int) *image.Gray {
+	if n == 1 {
+		return src
+	}
 	b := src.Bounds()
 	dst := image.NewGray(image.Rect(0, 0, b.Dx()*n, b.Dy()*n))
 	for y := range b.Dy() {

@@ -4,7 +4,6 @@ package search
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -32,19 +31,6 @@ const (
 	within     = 10 * time.Second
 )
 
-// Timings of searches. Zero fields take the defaults.
-type Timings struct {
-	// Again is how long after one search the next may begin, doubled after each
-	// without success up to AgainMax.
-	Again, AgainMax time.Duration
-}
-
-func (t Timings) withDefaults() Timings {
-	t.Again = cmp.Or(t.Again, time.Second)
-	t.AgainMax = cmp.Or(t.AgainMax, 8*time.Second)
-	return t
-}
-
 // result is what came of a search.
 type result struct {
 	document int
@@ -53,7 +39,8 @@ type result struct {
 
 // Searcher searches one page, next to its loop.
 type Searcher struct {
-	t       Timings
+	again   time.Duration
+	most    time.Duration // of again, after fruitless searches
 	target  *target.Target
 	log     *slog.Logger
 	done    func()
@@ -67,12 +54,12 @@ type Searcher struct {
 }
 
 // New returns the Searcher of a page. It calls done after each search; running
-// counts the searches, which end with the page's life.
-func New(t *target.Target, log *slog.Logger, timings Timings, done func(), running *sync.WaitGroup) *Searcher {
-	timings = timings.withDefaults()
+// counts the searches, which end with the page's life. The next search may begin again
+// after the last, doubled after each without success up to most.
+func New(t *target.Target, log *slog.Logger, again, most time.Duration, done func(), running *sync.WaitGroup) *Searcher {
 	return &Searcher{
-		t: timings, target: t, log: log, done: done, running: running,
-		found: make(chan result, 1), interval: timings.Again,
+		again: again, most: most, target: t, log: log, done: done, running: running,
+		found: make(chan result, 1), interval: again,
 	}
 }
 
@@ -102,10 +89,10 @@ func (s *Searcher) Take(document int, now time.Time) []classify.Reading {
 		if r.document != document {
 			return nil
 		}
-		s.interval = min(2*s.interval, s.t.AgainMax)
+		s.interval = min(2*s.interval, s.most)
 		for _, reading := range r.readings {
 			if reading.Found {
-				s.interval = s.t.Again
+				s.interval = s.again
 			}
 		}
 		s.next = now.Add(s.interval)
