@@ -176,22 +176,19 @@ func (c *checker) checkCalls(path string, calls []Call) {
 	}
 }
 
+// shortest is the least length of a fragment that is looked for in any text.
+const shortest = 5
+
 func (c *checker) checkTexts(k *Set) {
-	// shortest is the least length of a fragment that is looked for in any text.
-	// What is looked for among buttons only may be as short as theirs are.
-	const shortest = 5
 	for _, name := range keys(c, "buttons", k.Buttons, buttons) {
 		least := shortest
 		if slices.Contains([]string{"next", "menu", "log_out"}, name) {
-			least = 1
+			least = 1 // They are looked for among buttons only.
 		}
 		c.texts("buttons."+name, k.Buttons[name].Texts, least)
 	}
 	for _, name := range keys(c, "pairing.refusals", k.Pairing.Refusals, refusals) {
 		c.texts("pairing.refusals."+name, k.Pairing.Refusals[name].Texts, shortest)
-	}
-	for i, s := range k.Screens {
-		c.texts(fmt.Sprintf("screens.%d", i), s.Texts, shortest)
 	}
 }
 
@@ -216,6 +213,7 @@ func (c *checker) checkScreens(k *Set) {
 	for i, s := range k.Screens {
 		path := fmt.Sprintf("screens.%d", i)
 		among(c, path+".name", s.Name, screens)
+		c.texts(path, s.Texts, shortest)
 		if seen[s.Name] {
 			c.fail(path+".name", "%q is there twice", s.Name)
 		}

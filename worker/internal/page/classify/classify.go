@@ -77,14 +77,10 @@ type History struct {
 	account  account
 	qr       qr
 	attempts attempts
-	reported reported
-}
-
-// reported is what was reported last.
-type reported struct {
+	// reported is what was reported last.
+	reported   rpc.PageObserved
+	reportedAt time.Time
 	recognised bool // the page has shown something that we know
-	last       rpc.PageObserved
-	at         time.Time
 }
 
 // step is the classification of one observation.
@@ -142,7 +138,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 }
 
 // Reported is the observation that was reported last.
-func (h History) Reported() rpc.PageObserved { return h.reported.last }
+func (h History) Reported() rpc.PageObserved { return h.reported }
 
 // PressFailed notes that the button could not be pressed, so that the page is
 // reloaded without waiting for a code.
@@ -176,13 +172,13 @@ func (h History) Failing(r reason.Code, now time.Time) (History, []rpc.EventBody
 	s.h.qr.withdraw(&s.d, causeNavigated)
 	s.report(rpc.PageObserved{
 		Condition: rpc.PageLoading, Reason: r, Progress: -1,
-		Registered: h.account.registered, PageVersion: h.reported.last.PageVersion,
+		Registered: h.account.registered, PageVersion: h.reported.PageVersion,
 	})
 	return s.h, s.d.Events
 }
 
 func (s *step) report(o rpc.PageObserved) {
-	s.h.reported.last, s.h.reported.at = o, s.now
+	s.h.reported, s.h.reportedAt = o, s.now
 	s.d.Events = append(s.d.Events, o)
 }
 
@@ -191,12 +187,12 @@ func (s *step) observe() {
 	switch s.kind {
 	case kindBlank, kindBooting, kindErrorPage, kindHTTPError:
 	default:
-		if !s.h.reported.recognised {
-			s.h.reported.recognised = true
+		if !s.h.recognised {
+			s.h.recognised = true
 			s.d.Events = append(s.d.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
 		}
 	}
-	if o := s.describe(); o != s.h.reported.last || s.now.Sub(s.h.reported.at) >= s.t.Repeat {
+	if o := s.describe(); o != s.h.reported || s.now.Sub(s.h.reportedAt) >= s.t.Repeat {
 		s.report(o)
 	}
 }

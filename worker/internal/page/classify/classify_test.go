@@ -178,8 +178,8 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 				}
 				now = now.Add(time.Second)
 			}
-			if h.reported.last.Condition != tc.condition || h.reported.last.Reason != tc.reason {
-				t.Fatalf("got %s (%s), want %s (%s)", h.reported.last.Condition, h.reported.last.Reason, tc.condition, tc.reason)
+			if h.reported.Condition != tc.condition || h.reported.Reason != tc.reason {
+				t.Fatalf("got %s (%s), want %s (%s)", h.reported.Condition, h.reported.Reason, tc.condition, tc.reason)
 			}
 		})
 	}
@@ -286,8 +286,8 @@ func TestPageIsSyncingFromScanToReady(t *testing.T) {
 	} {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		h, _ = c.Next(h, at(step.seen, now), now)
-		if h.reported.last.Condition != step.want {
-			t.Fatalf("step %d: got %+v, want %s", i, h.reported.last, step.want)
+		if h.reported.Condition != step.want {
+			t.Fatalf("step %d: got %+v, want %s", i, h.reported, step.want)
 		}
 	}
 }
@@ -298,12 +298,12 @@ func TestOnlyALostConnectionIsReconnecting(t *testing.T) {
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	h, _ := c.Next(History{}, ready, epoch)
 	lost, _ := c.Next(h, opening, epoch.Add(time.Second))
-	if lost.reported.last.Condition != rpc.PageDisconnected || lost.reported.last.Reason != reason.Reconnecting {
-		t.Fatalf("got %+v", lost.reported.last)
+	if lost.reported.Condition != rpc.PageDisconnected || lost.reported.Reason != reason.Reconnecting {
+		t.Fatalf("got %+v", lost.reported)
 	}
 	opening.Document = 1
 	reloaded, _ := c.Next(h, opening, epoch.Add(time.Second))
-	if reloaded.reported.last.Condition != rpc.PageLoading {
-		t.Fatalf("a reload was reported as %+v", reloaded.reported.last)
+	if reloaded.reported.Condition != rpc.PageLoading {
+		t.Fatalf("a reload was reported as %+v", reloaded.reported)
 	}
 }

@@ -231,15 +231,12 @@ type input struct {
 	object *target.Object
 }
 
-// place is where to press something. A covered one has the keyboard's focus.
-type place struct {
-	X, Y    float64
-	Covered bool
-}
-
 // press presses a button; the error is errNothingToPress if it can't be.
 func (i *input) press(ctx context.Context, name string) error {
-	var at *place
+	var at *struct {
+		X, Y    float64
+		Covered bool // It has the keyboard's focus then.
+	}
 	if err := i.object.Invoke(ctx, &at, "where", name); err != nil {
 		return err
 	}
@@ -301,9 +298,6 @@ func stroke(key, text string) []proto.Request {
 		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: key, Code: code, WindowsVirtualKeyCode: virtual},
 	}
 }
-
-// outcome is a pairing code, the name of a refusal, or neither.
-type outcome struct{ Code, Refusal string }
 
 // invoked is what became of calls of the page's modules; Value is what the last
 // one returned.

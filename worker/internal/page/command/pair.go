@@ -165,7 +165,7 @@ func (c *Commands) codeByHand(ctx context.Context, in *input, phone rpc.Secret) 
 		if err := in.press(ctx, next); err != nil && (try == 0 || !errors.Is(err, errNothingToPress)) {
 			return "", unavailable(err)
 		}
-		var seen outcome // a code that is not among those before, or a refusal
+		var seen struct{ Code, Refusal string } // a code that was not there before, the name of a refusal, or neither
 		err := in.object.Invoke(ctx, &seen, "outcome", before, (c.answer / presses).Milliseconds())
 		switch {
 		case err != nil:

@@ -98,7 +98,7 @@ const (
 	longestComplaint = 300
 )
 
-// Handle is an events.Handler.
+// Handle is a handler for events.Listen.
 func (d *Diagnoser) Handle(msg *rod.Message) {
 	var (
 		called    proto.RuntimeBindingCalled

@@ -18,13 +18,10 @@ import (
 	"session-manager/worker/internal/page/target"
 )
 
-// Handler handles the events that concern it. It must not call Chrome: events are
-// buffered without limit while it is busy.
-type Handler func(*rod.Message)
-
 // Listen passes each event of the browser and of the page to the handlers, in
-// order, until the stream ends.
-func Listen(stream <-chan *rod.Message, t *target.Target, log *slog.Logger, handlers ...Handler) {
+// order, until the stream ends. A handler must not call Chrome: events are buffered
+// without limit while it is busy.
+func Listen(stream <-chan *rod.Message, t *target.Target, log *slog.Logger, handlers ...func(*rod.Message)) {
 	for msg := range stream {
 		if msg.SessionID != "" && msg.SessionID != t.Page.SessionID {
 			continue
@@ -37,7 +34,7 @@ func Listen(stream <-chan *rod.Message, t *target.Target, log *slog.Logger, hand
 
 // handle survives an event that doesn't have the shape that rod expects: its
 // decoder panics then (go-rod/rod lib/utils, E).
-func handle(h Handler, msg *rod.Message, log *slog.Logger) {
+func handle(h func(*rod.Message), msg *rod.Message, log *slog.Logger) {
 	defer func() {
 		if r := recover(); r != nil {
 			log.Warn(logid.EventDecodeFailed, logging.KeyEvent, msg.Method, logging.KeyDetail, fmt.Sprint(r))
@@ -133,7 +130,7 @@ func (s *Signals) Gone() {
 // process for the page, so that it crashes again each time that it is revived.
 const processGone = "Render process gone."
 
-// Handle is a Handler.
+// Handle is a handler for Listen.
 func (s *Signals) Handle(msg *rod.Message) {
 	var (
 		destroyed proto.TargetTargetDestroyed
@@ -271,7 +268,7 @@ func (t *Tidier) do(call func(ctx context.Context) error) {
 	})
 }
 
-// Handle is a Handler.
+// Handle is a handler for Listen.
 func (t *Tidier) Handle(msg *rod.Message) {
 	var (
 		created proto.TargetTargetCreated
