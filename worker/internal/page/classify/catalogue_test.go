@@ -11,7 +11,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite CATALOGUE.md")
 
-// shown says what the page shows in each kind.
+// shown is what the page shows in each kind.
 var shown = [kinds]string{
 	kindBlank:        "The document is empty, or shows a page that we don't know, such as a captive portal.",
 	kindBooting:      "The splash screen is shown; it stays when files of the page are missing or its start hangs.",

@@ -80,8 +80,9 @@ type retry struct{ after, limit time.Duration }
 // the first sync after three minutes without the most important part.
 const syncStuck = 3*time.Minute + 10*time.Second
 
-// traits is the failure catalogue of WhatsApp Web; CATALOGUE.md says what the page shows. The durations are those after
-// which users and libraries have seen a page still recover, rounded up.
+// traits is the failure catalogue of WhatsApp Web; CATALOGUE.md describes what the
+// page shows. The durations are those after which users and libraries have seen a
+// page still recover, rounded up.
 var traits = [kinds]trait{
 	kindBlank: {
 		condition: rpc.PageLoading, reason: reason.PageLoading,

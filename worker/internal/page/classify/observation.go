@@ -39,7 +39,7 @@ type Observation struct {
 // Navigation is how the document was reached.
 type Navigation struct {
 	// LoggedOut is set once after the page went to its address for ended sessions. It
-	// says why, for people, and may be empty.
+	// is the reason, for people, and may be empty.
 	LoggedOut *string
 	// ErrorPage is true when Chrome shows its own page for a failed navigation,
 	// and Failure is why, when it is known.
