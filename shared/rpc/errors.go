@@ -34,9 +34,6 @@ var (
 	ErrSelectors = errors.New("the selectors file is not valid")
 )
 
-// domain names our errors among those that a gRPC status may carry.
-const domain = "session-manager"
-
 // wire has the errors that a caller can match on the other side, with their gRPC code
 // and the name by which they are found again.
 var wire = []struct {
@@ -53,8 +50,6 @@ var wire = []struct {
 	{ErrTooManyAttempts, codes.ResourceExhausted, "TOO_MANY_ATTEMPTS"},
 	{ErrPairingUnavailable, codes.Unimplemented, "PAIRING_UNAVAILABLE"},
 	{ErrSelectors, codes.InvalidArgument, "SELECTORS"},
-	{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE"},
-	{context.Canceled, codes.Canceled, "CANCELED"},
 }
 
 // toStatus converts an error of a Worker's method into what is sent.
@@ -66,13 +61,13 @@ func toStatus(err error) error {
 		if !errors.Is(err, w.err) {
 			continue
 		}
-		st, detailErr := status.New(w.code, err.Error()).WithDetails(&errdetails.ErrorInfo{Reason: w.name, Domain: domain})
+		st, detailErr := status.New(w.code, err.Error()).WithDetails(&errdetails.ErrorInfo{Reason: w.name})
 		if detailErr != nil {
 			return status.Error(w.code, err.Error())
 		}
 		return st.Err()
 	}
-	return status.Error(codes.Unknown, err.Error())
+	return status.FromContextError(err).Err()
 }
 
 // fromStatus converts what was received into an error that callers can match. A lost
@@ -83,12 +78,9 @@ func fromStatus(ctx context.Context, err error) error {
 	}
 	st := status.Convert(err)
 	for _, detail := range st.Details() {
-		info, ok := detail.(*errdetails.ErrorInfo)
-		if !ok || info.GetDomain() != domain {
-			continue
-		}
+		info, _ := detail.(*errdetails.ErrorInfo) // its methods may be called on nil
 		for _, w := range wire {
-			if w.name == info.GetReason() && w.name != "CANCELED" {
+			if w.name == info.GetReason() {
 				return &remoteError{message: st.Message(), is: w.err}
 			}
 		}

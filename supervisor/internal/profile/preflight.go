@@ -46,7 +46,7 @@ func (p *Profile) Preflight() error {
 		return err
 	}
 	for _, path := range []string{string(p.tokens), p.Dir()} {
-		if err := tryWrite(path); err != nil {
+		if err := TryWrite(path); err != nil {
 			return err
 		}
 	}
@@ -99,9 +99,10 @@ func checkFree(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
 	return nil
 }
 
-// tryWrite does in the folder what Chrome does with its files. Permission bits prove
-// little: they don't bind root, and a mount may be read-only.
-func tryWrite(folder string) error {
+// TryWrite does in the folder what Chrome does with its files. Permission bits prove
+// little: they don't bind root, and a mount may be read-only. Errors are those of
+// Preflight.
+func TryWrite(folder string) error {
 	f, err := os.CreateTemp(folder, ".probe-*")
 	if err != nil {
 		return unwritable("cannot write in folder", err)

@@ -11,13 +11,10 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 )
 
-// ErrNoPage means that no page is open, or that it is being replaced.
-var ErrNoPage = errors.New("no page is open")
-
 // Probes asks Chrome's parts, which hang independently of each other, whether they
 // respond. Each method returns context.DeadlineExceeded when the part does not
-// answer, ErrGone when Chrome is gone, and ErrNoPage when there is nothing to ask;
-// every other error is an answer, too. The page can't see any of it.
+// answer, and ErrGone when Chrome is gone; every other error is an answer, too, or means
+// that there is nothing to ask. The page can't see any of it.
 type Probes struct {
 	rod *rod.Browser
 
@@ -93,7 +90,7 @@ func (p *Probes) page(ctx context.Context) (proto.TargetSessionID, error) {
 	}
 	target := firstPage(list.TargetInfos)
 	if target == "" {
-		return "", ErrNoPage
+		return "", errors.New("no page is open")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

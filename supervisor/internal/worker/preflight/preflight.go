@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -62,8 +63,13 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := c.RuntimeDir.Probe(); err != nil {
-		return Plan{}, err
+	// Somebody may have removed the runtime folder.
+	err = os.MkdirAll(string(c.RuntimeDir), 0o700)
+	if err == nil {
+		err = profile.TryWrite(string(c.RuntimeDir))
+	}
+	if err != nil {
+		return Plan{}, reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot use runtime folder: %w", err))
 	}
 	if err := checkMemory(); err != nil {
 		return Plan{}, err

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-
-	"session-manager/shared/reason"
 )
 
 // MaxRuntimeDir limits the runtime folder's path, in bytes: a socket's path has
@@ -28,23 +26,6 @@ var dirName = regexp.MustCompile(`^g[0-9]+$`)
 func (d RuntimeDir) Validate() error {
 	if path := string(d); !filepath.IsAbs(path) || len(path) > MaxRuntimeDir {
 		return fmt.Errorf("cannot use runtime folder %q: it must be absolute and have at most %d bytes", path, MaxRuntimeDir)
-	}
-	return nil
-}
-
-// Probe makes the runtime folder if somebody has removed it, and tries to write in
-// it.
-func (d RuntimeDir) Probe() error {
-	err := os.MkdirAll(string(d), 0o700)
-	if err == nil {
-		var probe string
-		if probe, err = os.MkdirTemp(string(d), "probe"); err == nil {
-			// A folder may fit into a file system in which no byte does.
-			err = errors.Join(os.WriteFile(filepath.Join(probe, "byte"), []byte{0}, 0o600), os.RemoveAll(probe))
-		}
-	}
-	if err != nil {
-		return reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot write in runtime folder: %w", err))
 	}
 	return nil
 }
