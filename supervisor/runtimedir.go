@@ -13,12 +13,8 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/worker/process"
 )
-
-// maxRuntimeDir is the longest path, in bytes, that leaves room for the sockets of the
-// worker and Chrome: a socket's path has at most 107, and Chrome aborts when its own, in
-// TMPDIR, gets longer.
-const maxRuntimeDir = 40
 
 // runtimeDir is the private folder for sockets and temporary files of the workers. Its
 // name depends only on the tokens folder, so that the next process finds and removes
@@ -36,7 +32,7 @@ func openRuntimeDir(tokens string) (*runtimeDir, error) {
 	sum := sha256.Sum256([]byte(tokens))
 	name := fmt.Sprintf("session-manager-%d-%x", os.Getuid(), sum[:4])
 	path := filepath.Join(os.TempDir(), name)
-	if len(path) > maxRuntimeDir {
+	if len(path) > process.MaxRuntimeDir {
 		path = filepath.Join("/tmp", name)
 	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -160,7 +159,7 @@ func (s *stream) add(batch events.Batch) {
 // flush sends what was collected. The deadline holds for this write only: it
 // replaces the server's, which is meant for answers that end.
 func (s *stream) flush() error {
-	if err := s.deadline(time.Now().Add(s.limits.take)); err != nil {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.limits.take)); err != nil {
 		return err
 	}
 	if _, err := s.w.Write(s.buffer.Bytes()); err != nil {
@@ -170,12 +169,5 @@ func (s *stream) flush() error {
 	if err := s.control.Flush(); err != nil {
 		return err
 	}
-	return s.deadline(time.Time{})
-}
-
-func (s *stream) deadline(t time.Time) error {
-	if err := s.control.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
+	return s.control.SetWriteDeadline(time.Time{})
 }

@@ -35,11 +35,7 @@ type problem struct {
 
 func (p problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
-	body, err := json.Marshal(p)
-	if err != nil {
-		http.Error(w, p.Code, p.Status)
-		return
-	}
+	body, _ := json.Marshal(p) // it has a JSON form
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
 	}
