@@ -124,24 +124,24 @@ func (a *Account) LogOut() error {
 	if known == 0 {
 		return fmt.Errorf("cannot log out: %w", ErrNotLinked)
 	}
-	return a.tell(linked, streamError("device_removed"), nil)
+	return a.broadcast(linked, streamError("device_removed"), nil)
 }
 
 // TakeOver opens the account elsewhere: the page shows the conflict screen, and
 // connects again when "Use here" is pressed.
 func (a *Account) TakeOver() error {
-	return a.tell(linked, streamError("conflict"), fmt.Errorf("cannot take over: %w", ErrNotLinked))
+	return a.broadcast(linked, streamError("conflict"), fmt.Errorf("cannot take over: %w", ErrNotLinked))
 }
 
 // RotateADV makes every page that waits for a phone renew the ADV secret in its
 // code; the ref stays the same.
 func (a *Account) RotateADV() error {
 	waiting := func(c *chat) bool { return !c.registered && len(c.refs) > 0 }
-	return a.tell(waiting, message{Type: "companion-reg-refresh"}, fmt.Errorf("cannot rotate the ADV secret: %w", ErrNothingToScan))
+	return a.broadcast(waiting, message{Type: "companion-reg-refresh"}, fmt.Errorf("cannot rotate the ADV secret: %w", ErrNothingToScan))
 }
 
-// tell sends m to every page that matches, and returns otherwise when none does.
-func (a *Account) tell(match func(*chat) bool, m message, otherwise error) error {
+// broadcast sends m to every page that matches, and returns otherwise when none does.
+func (a *Account) broadcast(match func(*chat) bool, m message, otherwise error) error {
 	found := a.connected(match)
 	for _, c := range found {
 		c.send(m)
