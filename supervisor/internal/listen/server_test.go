@@ -59,6 +59,7 @@ func TestDrainAnswersAnAcceptedConnection(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the request was dropped: %v", err)
 	}
+	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(answer.Body)
 	if err != nil || string(body) != "answered" || !answer.Close {
 		t.Errorf("got %q, close %t, %v", body, answer.Close, err)
