@@ -54,7 +54,11 @@ func (c *codes) any(r *http.Request) http.Handler {
 	case q == nil:
 		return content{jsonType, []byte(`{"status":"NO_QR"}`)}
 	}
-	switch goautoneg.Negotiate(r.Header.Get("Accept"), []string{jsonType, pngType, textType}) {
+	form := jsonType
+	if accept := r.Header.Get("Accept"); accept != "" {
+		form = goautoneg.Negotiate(accept, []string{jsonType, pngType, textType})
+	}
+	switch form {
 	case pngType:
 		return c.image(q)
 	case textType:

@@ -127,6 +127,10 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 		}
 		return seen, err
 	}
+	// A document that was committed meanwhile may be the one that was observed.
+	if current, _ := l.signals.Begin(interrupt); current != document {
+		return seen, target.ErrStale
+	}
 	now := time.Now()
 	seen.PairingUntil, seen.Busy, seen.Quiet = l.commands.PairingUntil(document), l.commands.Busy(), l.signals.Quiet(now)
 	if seen.Navigation.ErrorPage {
