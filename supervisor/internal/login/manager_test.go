@@ -63,9 +63,7 @@ func TestLostLoginIsRestoredOnce(t *testing.T) {
 		t.Fatalf("published %+v", s)
 	}
 	r.put("torn")
-	r.start()
-	r.see(time.Second, qrShown)
-	r.beat(6 * time.Second)
+	r.startsWithQR()
 	r.wantRequest(worker.Immediately)
 	r.end(reason.Maintenance, true)
 	r.spawn()
@@ -94,18 +92,14 @@ func TestInterruptedRestoreIsTriedAgain(t *testing.T) {
 	r.link()
 	r.end(reason.RestartRequested, true)
 	r.put("torn")
-	r.start()
-	r.see(time.Second, qrShown)
-	r.beat(6 * time.Second)
+	r.startsWithQR()
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := r.BeforeStart(stopped, r.folder, worker.Start{ChromeVersion: "156.0.1.2"}); err != nil {
 		t.Fatal(err)
 	}
 	r.holds("torn")
-	r.start()
-	r.see(time.Second, qrShown)
-	r.beat(6 * time.Second)
+	r.startsWithQR()
 	r.spawn()
 	r.holds("login")
 }
@@ -127,9 +121,7 @@ func TestDamagedBackupIsSkipped(t *testing.T) {
 	if err := os.WriteFile(newest, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.start()
-	r.see(time.Second, qrShown)
-	r.beat(6 * time.Second)
+	r.startsWithQR()
 	r.spawn()
 	r.holds("login")
 }
@@ -202,9 +194,7 @@ func TestBackupOfANewerChromeIsNotRestored(t *testing.T) {
 	r.link()
 	r.end(reason.RestartRequested, true)
 	r.put("torn")
-	r.start()
-	r.see(time.Second, qrShown)
-	r.beat(6 * time.Second)
+	r.startsWithQR()
 	if err := r.BeforeStart(t.Context(), r.folder, worker.Start{ChromeVersion: "155.0.1.2"}); err != nil {
 		t.Fatal(err)
 	}

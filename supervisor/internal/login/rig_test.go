@@ -125,6 +125,15 @@ func (r *rig) beat(after time.Duration) {
 	r.Notice(worker.FromWorker{Event: rpc.Event{Generation: 1, Body: rpc.Heartbeat{}}})
 }
 
+// startsWithQR starts an instance whose page asks for a phone, for long enough that a
+// login that should be there counts as lost.
+func (r *rig) startsWithQR() {
+	r.t.Helper()
+	r.start()
+	r.see(time.Second, qrShown)
+	r.beat(6 * time.Second)
+}
+
 func (r *rig) end(why reason.Code, clean bool) {
 	r.AfterStop(r.t.Context(), r.folder, worker.Closing{Reason: why, Clean: clean, ChromeVersion: "156.0.1.2"})
 }
