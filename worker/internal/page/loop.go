@@ -132,7 +132,7 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 		return seen, target.ErrStale
 	}
 	now := time.Now()
-	seen.PairingUntil, seen.Busy, seen.Quiet = l.commands.PairingUntil(document), l.commands.Busy(), l.signals.Quiet(now)
+	seen.PairingUntil, seen.Busy, seen.Connection = l.commands.PairingUntil(document), l.commands.Busy(), l.signals.Connection(now)
 	if seen.Navigation.ErrorPage {
 		seen.Navigation.Failure = l.failure
 	}

@@ -91,7 +91,9 @@ func codeUntil(seconds float64) func(*Observation) {
 	return func(o *Observation) { o.PairingUntil = epoch.Add(time.Duration(seconds * float64(time.Second))) }
 }
 
-func quiet(d time.Duration) func(*Observation) { return func(o *Observation) { o.Quiet = d } }
+func quiet(d time.Duration) func(*Observation) {
+	return func(o *Observation) { o.Connection.Quiet = d }
+}
 
 func method(m selectors.Method) func(*Observation) {
 	return func(o *Observation) { o.Modules.Method = m }

@@ -48,7 +48,7 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 		o.Drawn.Buttons = []string{ButtonReload}
 	}
 	if c&128 != 0 {
-		o.Quiet = 2 * time.Minute
+		o.Connection.Quiet = 2 * time.Minute
 	}
 	return at(o, now)
 }

@@ -207,7 +207,7 @@ func (e evidence) classify(quiet time.Duration) kind {
 	k := cmp.Or(
 		e.byDocument(), socketKinds[e.Modules.Socket], e.byScreen(), e.byPairing(), e.byLink(), e.byRequest(), e.byRest(),
 	)
-	if e.Quiet >= quiet && (k == kindReady || k == kindSyncing) {
+	if e.Connection.Quiet >= quiet && (k == kindReady || k == kindSyncing) {
 		return kindSilent
 	}
 	return k

@@ -21,10 +21,8 @@ type Observation struct {
 	// looked.
 	Readings []Reading
 	// Online is false when Chrome, or the page's own probe, sees no network.
-	Online bool
-	// Quiet is for how long nothing has come over the page's connection; 0 while
-	// that is not known.
-	Quiet time.Duration
+	Online     bool
+	Connection Connection
 	// PasskeyAsked is true while the page waits for its browser to give it a
 	// passkey. It is checked only where a scan could have come before.
 	PasskeyAsked bool
@@ -35,6 +33,25 @@ type Observation struct {
 	// Busy is true while a person's command is being carried out in the page.
 	Busy bool
 }
+
+// Connection is what Chrome reports of the document's websockets to the page's
+// server. A websocket that a service worker holds is not among them.
+type Connection struct {
+	// Attempts counts the websockets that the document has begun to open, and Handshakes
+	// those whose handshake was answered.
+	Attempts, Handshakes int
+	// Open is true while there is one whose handshake was answered.
+	Open bool
+	// OpenedAt and ClosedAt are when the document last got an open one after it had
+	// none, and when it last lost its only one; zero means never.
+	OpenedAt, ClosedAt time.Time
+	// Quiet is for how long nothing has come over them; 0 if nothing ever has.
+	Quiet time.Duration
+}
+
+// Seen reports whether the document has its own connection, so that Open is
+// evidence. Otherwise a service worker may hold it.
+func (c Connection) Seen() bool { return c.Attempts > 0 }
 
 // Navigation is how the document was reached.
 type Navigation struct {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -56,16 +59,51 @@ type Signals struct {
 	document  int // counts committed documents
 	crashed   bool
 	loggedOut *string
-	interrupt context.CancelCauseFunc             // of the observation in flight
-	sockets   map[proto.NetworkRequestID]struct{} // of the document
-	received  time.Time                           // when something last came over one
+	interrupt context.CancelCauseFunc // of the observation in flight
+	sockets   sockets
+}
+
+// sockets are the document's websockets to its server.
+type sockets struct {
+	// open is true for those whose handshake was answered.
+	open     map[proto.NetworkRequestID]bool
+	state    classify.Connection
+	received time.Time // when something last came over one
+}
+
+func newSockets() sockets { return sockets{open: map[proto.NetworkRequestID]bool{}} }
+
+// created notes a websocket that the document begins to open.
+func (s *sockets) created(id proto.NetworkRequestID) {
+	s.open[id] = false
+	s.state.Attempts++
+}
+
+// answered notes that the server has answered a websocket's handshake.
+func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
+	if open, known := s.open[id]; !known || open {
+		return
+	}
+	s.open[id] = true
+	s.state.Handshakes++
+	if !s.state.Open {
+		s.state.Open, s.state.OpenedAt = true, now
+	}
+}
+
+// closed notes the end of a websocket, which may never have been open.
+func (s *sockets) closed(id proto.NetworkRequestID, now time.Time) {
+	delete(s.open, id)
+	if s.state.Open && !slices.Contains(slices.Collect(maps.Values(s.open)), true) {
+		s.state.Open, s.state.ClosedAt = false, now
+	}
 }
 
 // NewSignals returns the Signals of a page.
 func NewSignals(t *target.Target) *Signals {
 	return &Signals{
 		Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t,
-		sockets: map[proto.NetworkRequestID]struct{}{},
+		sockets: newSockets(),
 	}
 }
 
@@ -96,16 +134,16 @@ func (s *Signals) TakeLogout() *string {
 	return ended
 }
 
-// Quiet is for how long nothing has come over the document's connection to its
-// server, 0 if nothing ever has. A connection that a worker of the page holds is not
-// seen, and never reported as quiet.
-func (s *Signals) Quiet(now time.Time) time.Duration {
+// Connection is what is known of the document's connection to its server. One that a
+// worker of the page holds is not seen.
+func (s *Signals) Connection(now time.Time) classify.Connection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.received.IsZero() {
-		return 0
+	c := s.sockets.state
+	if !s.sockets.received.IsZero() {
+		c.Quiet = now.Sub(s.sockets.received)
 	}
-	return now.Sub(s.received)
+	return c
 }
 
 // ForgetCrash is called when the page is about to be revived.
@@ -157,26 +195,34 @@ func (s *Signals) Handle(msg *rod.Message) {
 	}
 }
 
-// traffic follows the document's connections to its server.
+// traffic follows the document's connections to its server. An end or a beginning is
+// worth an observation: what the page draws may have become true or false by it.
 func (s *Signals) traffic(msg *rod.Message) {
 	var (
-		frame   frameReceived
-		created proto.NetworkWebSocketCreated
-		closed  proto.NetworkWebSocketClosed
+		frame    frameReceived
+		created  proto.NetworkWebSocketCreated
+		answered handshakeAnswered
+		closed   proto.NetworkWebSocketClosed
 	)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now, before := time.Now(), s.sockets.state.Open
 	switch {
 	case msg.Load(&frame):
-		if _, ours := s.sockets[frame.RequestID]; ours {
-			s.received = time.Now()
+		if s.sockets.open[frame.RequestID] {
+			s.sockets.received = now
 		}
 	case msg.Load(&created):
 		if target.ContainsAny(created.URL, s.target.Scripts.Load().URLs.Socket) {
-			s.sockets[created.RequestID] = struct{}{}
+			s.sockets.created(created.RequestID)
 		}
+	case msg.Load(&answered):
+		s.sockets.answered(answered.RequestID, now)
 	case msg.Load(&closed):
-		delete(s.sockets, closed.RequestID)
+		s.sockets.closed(closed.RequestID, now)
+	}
+	if s.sockets.state.Open != before {
+		s.Hint()
 	}
 }
 
@@ -196,8 +242,7 @@ func (s *Signals) navigated(address string, committed bool) {
 	s.mu.Lock()
 	if committed {
 		s.document++
-		clear(s.sockets)
-		s.received = time.Time{}
+		s.sockets = newSockets()
 	}
 	if ended {
 		s.loggedOut = &why
@@ -226,6 +271,17 @@ type frameReceived struct {
 
 // ProtoEvent implements proto.Event.
 func (frameReceived) ProtoEvent() string { return proto.NetworkWebSocketFrameReceived{}.ProtoEvent() }
+
+// handshakeAnswered is proto.NetworkWebSocketHandshakeResponseReceived without its
+// headers.
+type handshakeAnswered struct {
+	RequestID proto.NetworkRequestID `json:"requestId"`
+}
+
+// ProtoEvent implements proto.Event.
+func (handshakeAnswered) ProtoEvent() string {
+	return proto.NetworkWebSocketHandshakeResponseReceived{}.ProtoEvent()
+}
 
 // Tidier closes other pages of the browser and answers dialogs. It does so next
 // to the loop, since an observation can wait for just what it removes.
