@@ -133,6 +133,12 @@ func (a *Account) TakeOver() error {
 	return a.broadcast(linked, streamError("conflict"), fmt.Errorf("cannot take over: %w", ErrNotLinked))
 }
 
+// Replace opens the account elsewhere as well, but the page shows nothing of it: it
+// stops its communication, and looks alive.
+func (a *Account) Replace() error {
+	return a.broadcast(linked, streamError("replaced"), fmt.Errorf("cannot replace: %w", ErrNotLinked))
+}
+
 // RotateADV makes every page that waits for a phone renew the ADV secret in its
 // code; the ref stays the same.
 func (a *Account) RotateADV() error {

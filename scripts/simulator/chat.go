@@ -172,12 +172,14 @@ func (c *chat) hello(m message) {
 
 // refusal returns the server's reason to refuse a hello, or "".
 func (c *chat) refusal(registered bool) string {
-	for _, bare := range []string{"503", "405", "tos"} {
+	for _, bare := range []string{"503", "405", "409", "tos", "outdated"} {
 		if c.isOn(bare, "") {
 			return bare
 		}
 	}
 	switch {
+	case registered && c.isOn("500", ""):
+		return "500"
 	case registered && c.isOn("ban", "temp"):
 		return "402"
 	case registered && c.isOn("ban", "perm"):
@@ -258,6 +260,10 @@ func (c *chat) firstSync() bool {
 			return false
 		}
 		if !c.pause(syncTime / syncSteps) {
+			return false
+		}
+		if c.isOn("500", "") {
+			c.send(message{Type: "failure", Reason: "500"})
 			return false
 		}
 	}

@@ -66,6 +66,12 @@
 //   - States, modes, and what holds in the QR state: hasSynced undefined,
 //     displayInfo CONNECTING (observed). hasSynced, then mode MAIN; 515 after a
 //     scan (observed).
+//   - A registered page calls itself CONNECTED after the handshake, before its login is
+//     accepted, and hasSynced stays true from before; only the stream tells. Opened
+//     elsewhere ("replaced") it stays so, without a connection. Failure 402 and 500: it
+//     tries again about once a second (observed for 402, assumed for 500); 405 and 409:
+//     it loads itself every 2.5 s when linked, every 10 s otherwise. After 515 it may load
+//     itself instead of logging in (all observed).
 //   - Storage: the keys and eight databases of an unlinked page; last-wid-md only
 //     after a scan; databases deleted when it is missing at the start; the noise
 //     info readable only with a key that can't leave its database (observed).

@@ -24,7 +24,7 @@ func TestParseFaultTakesEveryListedSwitch(t *testing.T) {
 
 func TestParseFaultRefusesWhatItDoesNotKnow(t *testing.T) {
 	for _, text := range []string{
-		"", "nonsense", "socket", "socket=sometimes", "503=1", "sync=stuck", "sync=stuck:x", "sync=timeout:3",
+		"", "nonsense", "socket", "reload", "socket=sometimes", "503=1", "sync=stuck", "sync=stuck:x", "sync=timeout:3",
 		"modules=missing", "slow=", "slow=-1", "slow=fast", "locale=", "sync=stuck:-1",
 	} {
 		if f, err := simulator.ParseFault(text); err == nil {
@@ -110,7 +110,9 @@ var unlinkedRows = []faultRow{
 		}},
 	{faults: "mutex=other-tab", after: named("ANOTHER_SESSION")},
 	{faults: "503", after: named("SERVICE_UNAVAILABLE")},
-	{faults: "405", after: named("UPDATE"), isTrue: `!!document.querySelector('[data-testid=confirm-popup]')`},
+	{faults: "405", do: reloadsItself},
+	{faults: "409", do: reloadsItself},
+	{faults: "outdated", after: named("UPDATE"), isTrue: `!!document.querySelector('[data-testid=confirm-popup]')`},
 	{faults: "tos", after: named("TOS_BLOCK")},
 	{faults: "csp=strict", after: visible},
 	{faults: "slow=20", after: visible},
@@ -122,10 +124,12 @@ var unlinkedRows = []faultRow{
 		r.press("Cancel")
 		r.shown()
 	}},
-	{faults: "reload=random", do: func(r *rig) {
-		first := r.OnScreen().Load
-		r.until(func(c screen) bool { return c.Load > first+2 })
-	}},
+	{faults: "reload=random", do: reloadsItself},
+}
+
+func reloadsItself(r *rig) {
+	first := r.OnScreen().Load
+	r.until(func(c screen) bool { return c.Load > first+2 })
 }
 
 func throws(expression, message string) string {
@@ -138,6 +142,10 @@ var linkedRows = []faultRow{
 		isTrue: throws(`require('WAWebSocketModel').Socket.takeover()`, "takeover: there is no conflict")},
 	{faults: "lock", linked: true, after: named("SCREEN_LOCK")},
 	{faults: "socket=replaced", linked: true, after: func(c screen) bool { return c.State == "CONNECTED" && c.Name == "STARTUP" }},
+	{faults: "500", linked: true, after: func(c screen) bool { return c.State == "CONNECTED" && c.Name == "STARTUP" },
+		isTrue: `require('WAWebSocketModel').Socket.stream === 'DISCONNECTED'`},
+	{faults: "405", linked: true, do: reloadsItself},
+	{faults: "reload=canonical", after: func(c screen) bool { return c.Name == "MAIN" && c.Load >= 2 }},
 	{faults: "ban=temp", linked: true, after: named("TEMP_BAN")},
 	{faults: "sync=stuck:99", after: func(c screen) bool { return c.Progress == 99 },
 		isTrue: `document.body.textContent.includes('Loading your chats [99%]')`},

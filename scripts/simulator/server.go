@@ -346,7 +346,7 @@ type controlBody struct {
 //	GET  /profiles, /faults      what there is to choose from
 //	POST /scan                   the phone scans the screen, or {"payload": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
-//	POST /logout /takeover /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
+//	POST /logout /takeover /replace /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
 //	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
 //	POST /fault/{switch}         such as /fault/sync=stuck:99; DELETE /fault clears all
@@ -365,6 +365,7 @@ func (s *Server) Control() http.Handler {
 		"/code":            func(ctx context.Context, body controlBody) error { return s.EnterCode(ctx, body.Code) },
 		"/logout":          plain(s.LogOut),
 		"/takeover":        plain(s.TakeOver),
+		"/replace":         plain(s.Replace),
 		"/rotate-adv":      plain(s.RotateADV),
 		"/expire":          plain(s.ExpireNow),
 		"/network/drop":    plain(func() error { s.DropNetwork(); return nil }),

@@ -174,6 +174,7 @@ func TestLeversWithoutPageSayWhy(t *testing.T) {
 		"code":      {func() error { return sim.EnterCode(t.Context(), "") }, simulator.ErrExpired},
 		"log out":   {sim.LogOut, simulator.ErrNotLinked},
 		"take over": {sim.TakeOver, simulator.ErrNotLinked},
+		"replace":   {sim.Replace, simulator.ErrNotLinked},
 		"rotate":    {sim.RotateADV, simulator.ErrNothingToScan},
 		"expire":    {sim.ExpireNow, simulator.ErrNothingToScan},
 		"hang":      {func() error { return sim.Order(simulator.Hang) }, simulator.ErrNoPage},

@@ -62,6 +62,41 @@ func TestTakeOverShowsConflictUntilUseHere(t *testing.T) {
 	r.untilNamed("MAIN")
 }
 
+// loggedOut is a page that looks alive, although the server has not accepted its login.
+const loggedOut = `(({ state, stream, hasSynced }) => [state, stream, hasSynced].join() === 'CONNECTED,DISCONNECTED,true')(require('WAWebSocketModel').Socket)`
+
+func TestReplacedPageLooksAliveUntilReloaded(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.link()
+	check(t, r.Replace())
+	check(t, r.page.Wait(evalUntil(loggedOut)))
+	if c := r.OnScreen(); c.Name != "MAIN" {
+		t.Errorf("it shows %v", c)
+	}
+	if got := r.eval(throws(`require('WAWebSocketModel').Socket.takeover()`, "takeover: there is no conflict") + `.toString()`); got != "true" {
+		t.Error("it can be taken over in place")
+	}
+	check(t, r.Order(simulator.Reload))
+	check(t, r.page.Wait(evalUntil(`require('WAWebSocketModel').Socket.stream === 'CONNECTED'`)))
+}
+
+func TestRefusedLoginLooksConnectedAndIsTriedAgain(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.link()
+	check(t, r.SetFault("500"))
+	r.DropNetwork()
+	r.until(func(c simulator.Screen) bool { return c.State == "OPENING" })
+	r.RestoreNetwork()
+	check(t, r.page.Wait(evalUntil(loggedOut)))
+	r.ClearFaults()
+	check(t, r.page.Wait(evalUntil(`require('WAWebSocketModel').Socket.stream === 'CONNECTED'`)))
+	if c := r.OnScreen(); c.Load != 1 {
+		t.Error("the page was loaded again")
+	}
+}
+
 func TestReloadButtonRenewsCodesThatRanOut(t *testing.T) {
 	r := newRig(t, simulator.Options{Speed: 200})
 	r.open("")

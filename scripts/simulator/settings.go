@@ -173,7 +173,7 @@ func (f Fault) number() int {
 
 // switches are all faults. N stands for a number, NAME for a word.
 var switches = []string{
-	"405", "503", "tos", "ban=perm", "ban=temp", // the server refuses
+	"405", "409", "500", "503", "tos", "outdated", "ban=perm", "ban=temp", // the server refuses
 	"adv=rotate",                                       // the ADV secret is renewed every 5 s
 	"assets=404",                                       // the page never starts, as its scripts have gone
 	"autologout=iframe",                                // the code is in a credentialless iframe
@@ -199,6 +199,7 @@ var switches = []string{
 	"passkey=gate",                    // the phone demands a passkey
 	"quota",                           // nothing can be stored
 	"ref=empty", "ref=repeat",         // all refs of a list are empty, or the same
+	"reload=canonical",    // after a scan the page reloads itself, instead of logging in
 	"reload=random",       // the page reloads itself all the time
 	"slow=N",              // every request waits N ms
 	"socket=flap",         // every connection ends after 3 s

@@ -56,7 +56,7 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 		{"", "tos", rpc.PageBlocked, reason.TermsRequired},
 		{"", "503", rpc.PageLoading, reason.ServiceUnavailable},
 		{"2022", "503", rpc.PageLoading, reason.ServiceUnavailable},
-		{"", "405", rpc.PageLoading, reason.PageOutdated},
+		{"", "outdated", rpc.PageLoading, reason.PageOutdated},
 		{"", "quota", rpc.PageUnlinked, reason.StorageFailed},
 		{"", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"2022", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},

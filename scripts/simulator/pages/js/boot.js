@@ -60,7 +60,7 @@ async function storageFailed() {
 }
 
 function misbehave() {
-  if (fault('reload')) after(500 + Math.random() * 2500, () => location.reload());
+  if (faultIs('reload', 'random')) after(500 + Math.random() * 2500, () => location.reload());
   if (faultOn('hang')) after(MISBEHAVE, hang);
   if (faultOn('crash')) after(MISBEHAVE, crash);
 }

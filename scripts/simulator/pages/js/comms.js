@@ -1,6 +1,6 @@
 // The connection to the server: opening, backing off, and what arrives on it.
 
-import { build, faultIs, scaled, wait } from './config.js';
+import { after, build, faultIs, scaled, wait } from './config.js';
 import {
   BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream, StreamInfo, StreamMode, Ui,
 } from './models.js';
@@ -20,6 +20,12 @@ const PROBE_LIMIT = 10_000;
 const PATIENCE = 3000;
 // A socket that is refused so often while the probe blames a proxy is blocked.
 const PROXY_ATTEMPTS = 3;
+
+// Observed: how often a refused login is tried again, and how often a page that is
+// too old loads itself.
+const REFUSED = 1000;
+const RELOAD_LINKED = 2500;
+const RELOAD_UNLINKED = 10_000;
 
 let socket = null;
 let wanted = false;
@@ -85,9 +91,11 @@ function connect() {
   };
 }
 
+// A registered page calls itself connected before the server has accepted its login:
+// only the stream tells.
 async function hello() {
   const registered = storage.lastWid() !== null;
-  if (!registered) Socket.set({ state: SOCKET_STATE.PAIRING });
+  Socket.set({ state: registered ? SOCKET_STATE.CONNECTED : SOCKET_STATE.PAIRING });
   BackendEventBus.trigger('open_socket_stream');
   send({
     type: 'hello', page: pageId, registered, noise: encodeB64(keys.noise.staticKeyPair.pubKey), build,
@@ -100,13 +108,14 @@ async function hello() {
 async function lost() {
   socket = null;
   pairing.stopPairing();
+  Socket.set({ stream: SOCKET_STREAM.DISCONNECTED });
   BackendEventBus.trigger('socket_stream_disconnected');
   if (!wanted) return;
   const status = await probe();
   if (!wanted || socket) return;
   NetworkStatus.set({ online: status !== null });
   if (status !== null && Stream.mode !== StreamMode.PROXYBLOCK) {
-    Socket.set({ state: SOCKET_STATE.OPENING, stream: SOCKET_STREAM.DISCONNECTED });
+    Socket.set({ state: SOCKET_STATE.OPENING });
   }
   if (status?.proxy && attempts >= PROXY_ATTEMPTS) {
     Socket.set({ state: SOCKET_STATE.PROXYBLOCK });
@@ -114,7 +123,7 @@ async function lost() {
   }
   if (status === null && !Conn.connected && !Conn.ref) Stream.set({ mode: StreamMode.OFFLINE });
   if (status === null && Conn.connected) {
-    Socket.set({ state: SOCKET_STATE.OPENING, stream: SOCKET_STREAM.DISCONNECTED });
+    Socket.set({ state: SOCKET_STATE.OPENING });
     Stream.set({ info: StreamInfo.OFFLINE, displayInfo: StreamInfo.OFFLINE });
   }
   retryTimer = setTimeout(status === null ? lost : connect, backOff());
@@ -181,6 +190,19 @@ async function handle(message) {
   }
 }
 
+// Observed: a refused login is tried again about once a second, and until then the
+// page stays as it was.
+function tryAgain() {
+  wanted = true;
+  retryTimer = after(REFUSED, connect);
+}
+
+// A page that is refused as too old loads itself again, as often as observed.
+function loadAgain() {
+  const every = scaled(storage.lastWid() === null ? RELOAD_UNLINKED : RELOAD_LINKED);
+  setTimeout(() => location.reload(), Math.max(0, every - performance.now()));
+}
+
 async function paired(message) {
   const ok = pairing.offers(message);
   if (ok) {
@@ -213,6 +235,11 @@ function streamError(reason) {
   switch (reason) {
     case '515':
       // The server closes now, and the next connection is a linked device's.
+      if (faultIs('reload', 'canonical')) {
+        stop();
+        location.reload();
+        break;
+      }
       socket.onclose = null;
       socket = null;
       connect();
@@ -224,6 +251,7 @@ function streamError(reason) {
       break;
     case 'replaced': // Observed: the page stops its communication, and looks alive.
       stop();
+      Socket.set({ stream: SOCKET_STREAM.DISCONNECTED });
       break;
     default: console.error('unknown stream error', reason);
   }
@@ -231,13 +259,17 @@ function streamError(reason) {
 
 function failure(reason) {
   stop();
+  Socket.set({ stream: SOCKET_STREAM.DISCONNECTED });
   switch (reason) {
     case '401': case '406': session.logOut(); break;
-    case '402':
+    case '402': // Observed: it goes on under the ban's screen.
       Cmd.trigger('account_temporarily_banned_from_bridge');
       Ui.set({ special: 'TEMP_BAN' });
+      tryAgain();
       break;
-    case '405': Ui.set({ special: 'UPDATE' }); break;
+    case '405': case '409': loadAgain(); break;
+    case '500': tryAgain(); break;
+    case 'outdated': Ui.set({ special: 'UPDATE' }); break;
     case '503':
       Cmd.trigger('service_unavailable_503_from_bridge');
       Ui.set({ special: 'SERVICE_UNAVAILABLE' });
