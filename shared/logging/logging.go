@@ -5,7 +5,6 @@ package logging
 import (
 	"io"
 	"log/slog"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -53,6 +52,8 @@ func replace(_ []string, a slog.Attr) slog.Attr {
 				redacted[i] = Redact(v[i])
 			}
 			a.Value = slog.AnyValue(redacted)
+		default:
+			a.Value = slog.AnyValue(redactJSON(v))
 		}
 	case slog.KindString:
 		a.Value = slog.StringValue(Redact(a.Value.String()))
@@ -62,27 +63,6 @@ func replace(_ []string, a slog.Attr) slog.Attr {
 
 // Millis returns d as an attribute; key ends in _ms.
 func Millis(key string, d time.Duration) slog.Attr { return slog.Int64(key, d.Milliseconds()) }
-
-// start is the start of a word. In JSON the letter of an escape, as of a line feed, may
-// come right before it.
-const start = `(?:\b|\\+[bfnrt])`
-
-// What must never be logged: a QR payload (with or without its URL prefix), a key, a
-// pairing code as people write it, and a phone number in international form.
-var (
-	qrPayload   = regexp.MustCompile(`(?:https?://wa\.me/settings/linked_devices#)?\d@[A-Za-z0-9+/=_-]{8,}(?:,[^\s",]*){0,6}`)
-	bareKey     = regexp.MustCompile(start + `[A-Za-z0-9+/]{43}=`)
-	pairingCode = regexp.MustCompile(start + `[A-Z0-9]{4}-[A-Z0-9]{4}\b`)
-	phoneNumber = regexp.MustCompile(`\+\d[\d ().-]{6,18}\d|` + start + `\d{8,15}@(?:c\.us|s\.whatsapp\.net|lid)\b`)
-)
-
-// Redact replaces QR payloads, keys, pairing codes and phone numbers in s.
-func Redact(s string) string {
-	s = qrPayload.ReplaceAllString(s, "[login]")
-	s = bareKey.ReplaceAllString(s, "[key]")
-	s = pairingCode.ReplaceAllString(s, "[code]")
-	return phoneNumber.ReplaceAllString(s, "[phone]")
-}
 
 // Truncate returns s if it has at most n bytes, and otherwise its beginning and an
 // ellipsis.
