@@ -14,7 +14,8 @@ import (
 var (
 	// ErrNothingToScan: no code is on the screen, or it is covered or dead.
 	ErrNothingToScan = errors.New("no scannable code is on the screen")
-	// ErrExpired: the code was shown once, but no longer.
+	// ErrExpired: the code was shown once, but no longer, or the connection that it
+	// was given out over has closed.
 	ErrExpired = errors.New("the code has expired")
 	// ErrRefused: the page did not recognise the secrets of the code as its
 	// own ("Couldn't link device"), above all after they were rotated.
@@ -137,6 +138,13 @@ func (a *Account) TakeOver() error {
 // stops its communication, and looks alive.
 func (a *Account) Replace() error {
 	return a.broadcast(linked, streamError("replaced"), fmt.Errorf("cannot replace: %w", ErrNotLinked))
+}
+
+// Disconnect closes every connection to the server. Pages connect again.
+func (a *Account) Disconnect() {
+	for _, c := range a.connected(func(*chat) bool { return true }) {
+		c.close()
+	}
 }
 
 // RotateADV makes every page that waits for a phone renew the ADV secret in its

@@ -192,6 +192,9 @@ func (c *chat) refusal(registered bool) string {
 // for a minute and each further one for twenty seconds.
 func (c *chat) sendRefs() {
 	refs := make([]string, refsPerList)
+	if fault, on := c.account.settings.fault("refs"); on {
+		refs = make([]string, min(fault.number(), 100))
+	}
 	for i := range refs {
 		switch {
 		case c.isOn("ref", "empty"):

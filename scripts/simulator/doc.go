@@ -57,7 +57,14 @@
 //     (observed). No quiet zone inside the canvas: not known, the harder case.
 //   - Six refs, the first for 60 s, the others for 20 s, then idle with the
 //     button that renews; a new list brings a new ADV secret; the secret can be
-//     renewed under the same ref (observed).
+//     renewed under the same ref (observed). A list of another length is ignored
+//     (observed).
+//   - The clock of the codes outlives their connection: while the page reconnects it
+//     goes on to draw codes that link nobody, until the list ends. Without a network
+//     it stops for good at its next tick (observed).
+//   - Before it connects the page probes an address below /favicon, and opens no
+//     connection while that is not found; two addresses are raced (observed). The
+//     second one is that of another port; here it is the same.
 //   - Under either overlay the canvas is faint since August 2026 (observed). The
 //     button "No internet connection" follows the page's own probe, not
 //     navigator.onLine (observed); when exactly the probe runs is assumed: when
@@ -89,8 +96,9 @@
 //     (observed). A tab that died silently is replaced after 1.5 s (assumed).
 //   - Screens other than the login page have the texts and elements that were
 //     observed, and nothing more. Translations are made up.
-//   - The protocol on /ws/chat, the crypto, the chats and the service worker are
-//     not imitated.
+//   - The service worker holds the connection under socket=worker only (that it can
+//     was read).
+//   - The protocol on /ws/chat, the crypto and the chats are not imitated.
 //
 // The older pages, 2019 to 2024, have what other programs are known to have
 // looked for at that time.

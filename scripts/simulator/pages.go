@@ -24,8 +24,11 @@ type Screen struct {
 	State string `json:"state"`
 	Mode  string `json:"mode"`
 	// Visible reports whether a phone could scan the code now: it is drawn, not
-	// covered, and has not run out.
+	// covered, alive, and has not run out.
 	Visible bool `json:"visible"`
+	// Alive reports whether the page is still connected to the server that gave out
+	// the list of its codes, and their clock runs.
+	Alive bool `json:"alive"`
 	// Payload is the whole string of the code that is drawn, also a dead one.
 	// Whoever has it can link a phone, so it must not be logged.
 	Payload string `json:"payload"`
@@ -261,7 +264,7 @@ func (p *Pages) offers(id, ref string) bool {
 	defer p.mu.Unlock()
 	for open := range p.open {
 		if open.id == id {
-			return open.screen.State == "UNPAIRED" && open.screen.Ref == ref
+			return open.screen.State == "UNPAIRED" && open.screen.Alive && open.screen.Ref == ref
 		}
 	}
 	return false

@@ -131,17 +131,29 @@ func (s *Server) routes() *http.ServeMux {
 		s.serveFile(w, http.StatusOK, "unsupported.html")
 	})
 	mux.HandleFunc("GET /rsrc/"+s.version+"/{file}", s.serveScript)
-	mux.HandleFunc("GET /sw.js", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/javascript")
+	mux.HandleFunc("GET /sw.js", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, files, "pages/sw.js")
 	})
 	mux.HandleFunc("GET /spin", func(w http.ResponseWriter, _ *http.Request) {
 		answerJSON(w, http.StatusOK, map[string]any{"revision": build, "hard_update": false})
 	})
 	// The probe by which the page distinguishes a missing network from a missing server.
 	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
+		if s.isOn("probe", "fail") {
+			hangUp(w)
+			return
+		}
 		answerJSON(w, http.StatusOK, map[string]bool{"ok": true, "proxy": s.isOn("socket", "proxyblock")})
 	})
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+	})
+	// The page opens no connection while this is not found.
+	mux.HandleFunc("GET /favicon/1x/favicon/v4/", func(w http.ResponseWriter, _ *http.Request) {
+		if s.isOn("favicon", "404") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET /ws/chat", s.acceptChat)
@@ -182,6 +194,8 @@ func (s *Server) acceptChat(w http.ResponseWriter, r *http.Request) {
 		}
 	case s.isOn("socket", "proxyblock"):
 		http.Error(w, "blocked by policy", http.StatusForbidden)
+	case s.isOn("socket", "refused"):
+		http.Error(w, "not now", http.StatusServiceUnavailable)
 	default:
 		s.accept(s.Account.serve).ServeHTTP(w, r)
 	}
@@ -346,7 +360,7 @@ type controlBody struct {
 //	GET  /profiles, /faults      what there is to choose from
 //	POST /scan                   the phone scans the screen, or {"payload": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
-//	POST /logout /takeover /replace /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
+//	POST /logout /takeover /replace /disconnect /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
 //	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
 //	POST /fault/{switch}         such as /fault/sync=stuck:99; DELETE /fault clears all
@@ -366,6 +380,7 @@ func (s *Server) Control() http.Handler {
 		"/logout":          plain(s.LogOut),
 		"/takeover":        plain(s.TakeOver),
 		"/replace":         plain(s.Replace),
+		"/disconnect":      plain(func() error { s.Disconnect(); return nil }),
 		"/rotate-adv":      plain(s.RotateADV),
 		"/expire":          plain(s.ExpireNow),
 		"/network/drop":    plain(func() error { s.DropNetwork(); return nil }),

@@ -2,7 +2,10 @@ package simulator_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
+
+	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/scripts/simulator"
 )
@@ -151,6 +154,59 @@ func TestDroppedNetworkCoversCodeAndRestoredRenewsIt(t *testing.T) {
 	r.RestoreNetwork()
 	if after := r.shown(); after.Payload == before.Payload {
 		t.Error("the code after the outage is the old one")
+	}
+}
+
+// TestClockOfTheCodesOutlivesTheirConnection follows the page to the end of the list.
+func TestClockOfTheCodesOutlivesTheirConnection(t *testing.T) {
+	r := newRig(t, simulator.Options{Speed: 20})
+	r.open("")
+	first := r.shown()
+	check(t, r.SetFault("socket=refused"))
+	r.Disconnect()
+	dead := r.until(func(c simulator.Screen) bool { return c.State == "UNPAIRED" && c.Payload != "" && c.Ref != first.Ref })
+	if dead.Visible || dead.Alive || strings.Split(dead.Payload, ",")[3] != strings.Split(first.Payload, ",")[3] {
+		t.Errorf("a dead code has a new secret, or can be scanned: %v", dead)
+	}
+	if err := r.ScanPayload(r.ctx, dead.Payload); !errors.Is(err, simulator.ErrExpired) {
+		t.Errorf("scan of a dead code: %v", err)
+	}
+	r.until(func(c simulator.Screen) bool { return c.State == "UNPAIRED_IDLE" })
+	r.ClearFaults()
+	fresh := r.shown()
+	if strings.Split(fresh.Payload, ",")[3] == strings.Split(first.Payload, ",")[3] {
+		t.Error("the secret is still the old one")
+	}
+	check(t, r.Scan(r.ctx))
+}
+
+func TestClockOfTheCodesDiesWithoutNetwork(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.shown()
+	check(t, r.SetFault("probe=fail"))
+	before := r.until(func(c simulator.Screen) bool { return !c.Online && !c.Alive })
+	r.ClearFaults()
+	c := r.until(func(c simulator.Screen) bool { return c.Online })
+	if c.State != "UNPAIRED" || c.Visible || c.Overlay != "" || c.Payload != before.Payload {
+		t.Errorf("back online the page shows %v", c)
+	}
+}
+
+func TestServiceWorkerCanHoldTheConnection(t *testing.T) {
+	r := newRig(t, simulator.Options{Faults: []string{"socket=worker"}})
+	check(t, proto.NetworkEnable{}.Call(r.page))
+	opened := make(chan string, 100)
+	wait := r.page.EachEvent(func(e *proto.NetworkWebSocketCreated) { opened <- e.URL })
+	go wait()
+	r.open("")
+	r.link()
+	check(t, r.Order(simulator.Reload))
+	r.until(func(c simulator.Screen) bool { return c.Load > 1 && c.Name == "MAIN" })
+	for len(opened) > 0 {
+		if url := <-opened; strings.Contains(url, "/ws/chat") {
+			t.Errorf("the page opened %s", url)
+		}
 	}
 }
 

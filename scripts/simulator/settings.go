@@ -182,6 +182,7 @@ var switches = []string{
 	"crash",                      // the renderer dies 2 s after the boot
 	"csp=strict",                 // a strict Content-Security-Policy
 	"debug=absent", "debug=late", // window.Debug.VERSION is not set, or after 40 s
+	"favicon=404",                     // what the page probes before it connects is not found
 	"hang",                            // the main thread spins, 2 s after the boot
 	"idle=now",                        // every code has run out as soon as it is shown
 	"locale=NAME",                     // the language: es, pt, de, ar; all else is English
@@ -197,15 +198,19 @@ var switches = []string{
 	"overlay=wrong-button",            // a dead button precedes the one that reloads the code
 	"partial-profile",                 // the own id was lost: the databases go, too
 	"passkey=gate",                    // the phone demands a passkey
+	"probe=fail",                      // the probe of the network fails, though the connection lives
 	"quota",                           // nothing can be stored
 	"ref=empty", "ref=repeat",         // all refs of a list are empty, or the same
 	"reload=canonical",    // after a scan the page reloads itself, instead of logging in
+	"refs=N",              // a list has N refs instead of six
 	"reload=random",       // the page reloads itself all the time
 	"slow=N",              // every request waits N ms
 	"socket=flap",         // every connection ends after 3 s
 	"socket=never",        // the connection is never answered
 	"socket=proxyblock",   // the connection is refused, the probe blames a proxy
+	"socket=refused",      // every new connection is refused
 	"socket=replaced",     // a linked device's connection goes dead, and it shows nothing
+	"socket=worker",       // the service worker holds the connection
 	"splash=hang",         // the page never starts
 	"sync=stuck:N",        // the first sync stops at N percent, for ever
 	"sync=timeout",        // the first sync never starts, and ends the link after 180 s

@@ -1,6 +1,7 @@
 // The connection to the server: opening, backing off, and what arrives on it.
 
 import { after, build, faultIs, scaled, wait } from './config.js';
+import { Connection } from './connection.js';
 import {
   BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream, StreamInfo, StreamMode, Ui,
 } from './models.js';
@@ -44,6 +45,7 @@ export function stop() {
   wanted = false;
   pairing.stopPairing();
   clearTimeout(retryTimer);
+  Ui.set({ alive: false });
   const old = socket;
   socket = null;
   old?.close();
@@ -63,7 +65,7 @@ export function takeover() {
 }
 
 export function send(message) {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+  socket?.send(JSON.stringify(message));
 }
 
 function connect() {
@@ -71,7 +73,7 @@ function connect() {
   if (!wanted) return;
   if (Stream.mode !== StreamMode.PROXYBLOCK) Socket.set({ state: SOCKET_STATE.OPENING });
   if (Stream.mode === StreamMode.MAIN) Stream.set({ info: StreamInfo.OPENING });
-  const opened = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/chat`);
+  const opened = new Connection();
   socket = opened;
   const tooLong = setTimeout(() => opened.close(), Math.max(PATIENCE, scaled(CONNECT_LIMIT)));
   opened.onopen = () => {
@@ -104,10 +106,11 @@ async function hello() {
 }
 
 // The socket has closed. The probe finds out whether there is a network at
-// all: without one a code stays on the screen, and its clock stops.
+// all: without one a code stays on the screen. Either way the clock of the codes
+// goes on, and draws codes of a list that nobody can link with.
 async function lost() {
   socket = null;
-  pairing.stopPairing();
+  Ui.set({ alive: false });
   Socket.set({ stream: SOCKET_STREAM.DISCONNECTED });
   BackendEventBus.trigger('socket_stream_disconnected');
   if (!wanted) return;
@@ -132,7 +135,7 @@ async function lost() {
 // A close would wait for the other side, which is silent.
 function giveUp() {
   const dead = socket;
-  dead.onclose = null;
+  dead.onclose = () => {};
   dead.close();
   lost();
 }
@@ -161,7 +164,7 @@ export async function watchNetwork() {
     send({ type: 'ping' });
     const status = await probe();
     if (socket) NetworkStatus.set({ online: status !== null });
-    if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > Math.max(PATIENCE, scaled(DEAD_SOCKET))) giveUp();
+    if (socket?.open && Date.now() - heard > Math.max(PATIENCE, scaled(DEAD_SOCKET))) giveUp();
   }
 }
 
@@ -240,7 +243,7 @@ function streamError(reason) {
         location.reload();
         break;
       }
-      socket.onclose = null;
+      socket.onclose = () => {};
       socket = null;
       connect();
       break;

@@ -100,7 +100,8 @@ export class QrScreen {
     const over = this.covered ? 'banner' : this.container?.overlay ?? '';
     return {
       name: 'QR', payload: drawn, offered: qrPayload(), ref: Conn.ref ?? '', refTTL: Conn.refTTL ?? 0, overlay: over,
-      visible: drawn !== '' && drawn === qrPayload() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
+      visible: Ui.alive && drawn !== '' && drawn === qrPayload() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
+      alive: Ui.alive,
     };
   }
 

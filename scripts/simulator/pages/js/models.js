@@ -51,6 +51,8 @@ export const Ui = new Model({
   special: null,
   // view is qr, phone or code.
   view: 'qr',
+  // alive is true while the server would link a phone by the code.
+  alive: false,
   code: '', codeExpired: false, phoneError: '',
   // modulesReady is true once what the code is made of has been loaded.
   modulesReady: false,

@@ -6,7 +6,7 @@ import { Conn, Socket, SOCKET_STATE, Ui, NetworkStatus } from './models.js';
 import { newAdvSecret, renewAdvSecret } from './keys.js';
 import { qrPayload } from './payload.js';
 
-// The first ref lives for a minute, but only out of a full list.
+// A list has so many refs, or is ignored. The first one lives for a minute.
 const FULL_LIST = 6;
 const FIRST = 60_000;
 const FURTHER = 20_000;
@@ -18,7 +18,9 @@ let codeTimer;
 
 /** A list of refs has come. Every list brings a new ADV secret. */
 export function beginPairing(list) {
+  if (list.length !== FULL_LIST) return;
   stopPairing();
+  Ui.set({ alive: true });
   refs = [...list];
   renewAdvSecret();
   showNext();
@@ -49,7 +51,14 @@ function showNext() {
     NetworkStatus.set({ online: false });
     return;
   }
-  timer = after(life, showNext);
+  timer = after(life, tick);
+}
+
+// The life of a ref is over. Nobody stops the clock when the connection closes, but
+// it does not outlive a moment without a network.
+function tick() {
+  if (NetworkStatus.online) showNext();
+  else Ui.set({ alive: false });
 }
 
 /** The server wants a new ADV secret under the same ref. */

@@ -76,7 +76,7 @@ function reportScreen() {
   const outer = Ui.autologout && shown.name === 'QR' ? { name: 'AUTO_LOGOUT' } : {};
   report({
     state: Socket.state, mode: Stream.mode ?? '', online: NetworkStatus.online, progress: -1, payload: '', offered: '', ref: '',
-    code: '', overlay: '', visible: false, ...shown.screen.describe(), ...outer,
+    code: '', overlay: '', visible: false, alive: false, ...shown.screen.describe(), ...outer,
   });
 }
 
