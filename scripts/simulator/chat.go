@@ -200,8 +200,10 @@ func (c *chat) sendRefs() {
 		case c.isOn("ref", "empty"):
 		case i > 0 && c.isOn("ref", "repeat"):
 			refs[i] = refs[0]
+		case c.isOn("ref", "growing"):
+			refs[i] = newRef(growing[i%len(growing)])
 		default:
-			refs[i] = newRef()
+			refs[i] = newRef(refBytes)
 		}
 	}
 	c.account.mu.Lock()
@@ -296,12 +298,19 @@ func (c *chat) altLink(phone string) {
 	c.send(message{Type: "alt-code", Code: code})
 }
 
+// refBytes is how many random bytes a ref has today.
+const refBytes = 69
+
+// growing are those of the refs under ref=growing. With the rest of a QR payload, of 39
+// bytes and three keys, the last but one is longer than any QR holds.
+var growing = [refsPerList]int{refBytes, 195, 615, 2040, 2250, refBytes}
+
 // newRef makes a ref of the observed shape: a digit, an at sign, and text in
-// the alphabet of base64, about as long as today's.
-func newRef() string {
-	var raw [69]byte
-	_, _ = rand.Read(raw[:]) // It never fails.
-	return fmt.Sprintf("2@%s==", base64.RawStdEncoding.EncodeToString(raw[:]))
+// the alphabet of base64.
+func newRef(length int) string {
+	raw := make([]byte, length)
+	_, _ = rand.Read(raw) // It never fails.
+	return fmt.Sprintf("2@%s==", base64.RawStdEncoding.EncodeToString(raw))
 }
 
 // newCode makes a pairing code of eight characters that can't be misread.

@@ -127,6 +127,7 @@ func allProfiles() []profile {
 		latest("logo", func(p *profile) { p.Image.Logo = true }),
 		latest("late", func(p *profile) { p.Image.Late = 2000 }),
 		latest("small", func(p *profile) { p.Image.Size = 130 }),
+		latest("large", func(p *profile) { p.Image.Size = 3 * 177 }),
 		latest("cookie-banner", func(p *profile) { p.Banner = true }),
 		latest("es", func(p *profile) { p.Locale = "es" }),
 		latest("pt", func(p *profile) { p.Locale = "pt" }),

@@ -201,6 +201,7 @@ var switches = []string{
 	"probe=fail",                      // the probe of the network fails, though the connection lives
 	"quota",                           // nothing can be stored
 	"ref=empty", "ref=repeat",         // all refs of a list are empty, or the same
+	"ref=growing",         // the refs of a list get longer, until no QR holds the last but one
 	"reload=canonical",    // after a scan the page reloads itself, instead of logging in
 	"refs=N",              // a list has N refs instead of six
 	"reload=random",       // the page reloads itself all the time

@@ -172,3 +172,21 @@ func TestPageWorksWithAnAPIKey(t *testing.T) {
 	page.await(`document.getElementById("outcome").textContent === "Restarting."`)
 	page.unharmed()
 }
+
+// TestDenseCodeCanBeScannedFromThePage waits for the longest payload that a QR holds.
+func TestDenseCodeCanBeScannedFromThePage(t *testing.T) {
+	t.Parallel()
+	b := browser(t, nil)
+	p, err := harness.NewPhone(simulator.Options{Speed: 2, Profile: "large", Faults: []string{"ref=growing"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	page := open(t, b, service(t, "--url="+p.URL).Base, desktop)
+	page.await(`document.getElementById("qr").naturalWidth === 4 * 185 && document.getElementById("qr").clientWidth > 600`)
+	if got := page.decode(); len(got) < 2000 {
+		t.Errorf("it decodes to %d bytes", len(got))
+	}
+	page.fits()
+	page.await(`document.getElementById("qr").hidden`) // its successor can't be drawn
+}

@@ -243,6 +243,11 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 // this browser.
 type QRPayload = Secret
 
+// MaxQRPayload is the length of the longest payload that is read and drawn, in
+// bytes: what a QR of the largest size, version 40, holds at level L (ISO/IEC 18004).
+// WhatsApp's has about 240.
+const MaxQRPayload = 2953
+
 // QRShown means that the page shows this QR payload now.
 type QRShown struct {
 	Payload QRPayload

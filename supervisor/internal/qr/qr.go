@@ -17,10 +17,6 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// MaxLength is the longest payload that is drawn, in bytes. WhatsApp's has about
-// 240; past 400 the code gets too dense to be scanned from a screen.
-const MaxLength = 400
-
 // ErrUnreadable means that the drawn QR did not decode to its payload.
 var ErrUnreadable = errors.New("the drawn QR does not decode to its payload")
 
@@ -35,17 +31,27 @@ type Code struct {
 	Text string
 }
 
-// pixelsPerModule are the scales that are tried, the best first. Whole pixels
-// keep the edges crisp: an image that was scaled to a round size is not readable
-// by every decoder. At a given scale, one image in a hundred is not found by every
-// decoder.
-var pixelsPerModule = [...]int{8, 9, 7, 10}
+// largest is about the side of the largest image, in pixels. WhatsApp's has about
+// 520.
+const largest = 800
+
+// scales returns how many pixels a module may get, the best first, for a code with
+// this side in modules. Whole pixels keep the edges crisp: an image that was scaled
+// to a round size is not readable by every decoder. At a given scale, one image in
+// a hundred is not found by every decoder. Looking for a large one would take too
+// long, so that there is nothing to choose from.
+func scales(side int) []int {
+	if best := largest / side; best < 8 {
+		return []int{best}
+	}
+	return []int{8, 9, 7, 10}
+}
 
 // Draw draws payload, and decodes the PNG again to prove it. The recovery level is
 // L, as on WhatsApp's own page: fewer, larger modules.
 func Draw(payload rpc.QRPayload) (*Code, error) {
-	if len(payload) == 0 || len(payload) > MaxLength {
-		return nil, fmt.Errorf("cannot draw a QR payload of %d bytes: 1 to %d are allowed", len(payload), MaxLength)
+	if len(payload) == 0 || len(payload) > rpc.MaxQRPayload {
+		return nil, fmt.Errorf("cannot draw a QR payload of %d bytes: 1 to %d are allowed", len(payload), rpc.MaxQRPayload)
 	}
 	q, err := qrcode.New(string(payload), qrcode.Low)
 	if err != nil {
@@ -64,7 +70,8 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
 	var readable []byte
 	var unreadable error
-	for _, scale := range pixelsPerModule {
+	tried := scales(len(q.Bitmap()))
+	for _, scale := range tried {
 		// go-qrcode's own PNG is no smaller, and takes three times as long.
 		var encoded bytes.Buffer
 		if err := png.Encode(&encoded, q.Image(-scale)); err != nil {
@@ -81,7 +88,7 @@ func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
 		if unreadable = verify(bitmap, payload, pure); unreadable != nil {
 			continue
 		}
-		if verify(bitmap, payload, nil) == nil {
+		if len(tried) == 1 || verify(bitmap, payload, nil) == nil {
 			return encoded.Bytes(), nil
 		}
 		if readable == nil {

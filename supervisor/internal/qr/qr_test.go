@@ -142,7 +142,7 @@ func TestPNGHasAQuietZoneOfFourModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	zone := 4 * pixelsPerModule[0] // no scale that is tried first has fewer
+	zone := 4 * scales(65)[0] // no scale that is tried first has fewer
 	b := img.Bounds()
 	for x := range b.Dx() {
 		for y := range b.Dy() {
@@ -201,8 +201,26 @@ func fill(img *image.Gray, x0, y0, n int, dark bool) {
 	}
 }
 
+func TestLargestPayloadIsDrawnInABoundedImage(t *testing.T) {
+	code, err := Draw(rpc.QRPayload(rand.Text() + strings.Repeat("k", rpc.MaxQRPayload-26))) // Text has 26 letters.
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := png.DecodeConfig(bytes.NewReader(code.PNG))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const modules = 177 + 2*4
+	if size.Width < 4*modules || size.Width > 1000 || len(code.PNG) > 64<<10 {
+		t.Errorf("the image has %d pixels a side and %d bytes", size.Width, len(code.PNG))
+	}
+	if lines := strings.Count(code.Text, "\n"); lines != (modules+1)/2 {
+		t.Errorf("the text has %d lines", lines)
+	}
+}
+
 func TestDrawRejectsEmptyAndOverlongPayloads(t *testing.T) {
-	for _, l := range []rpc.QRPayload{"", rpc.QRPayload(strings.Repeat("a", MaxLength+1))} {
+	for _, l := range []rpc.QRPayload{"", rpc.QRPayload(strings.Repeat("a", rpc.MaxQRPayload+1))} {
 		if _, err := Draw(l); err == nil {
 			t.Errorf("a payload of %d bytes was drawn", len(l))
 		} else if strings.Contains(err.Error(), "aaa") {

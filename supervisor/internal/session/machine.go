@@ -102,6 +102,8 @@ type qrClock struct {
 	expires time.Time
 	// missingSince is when the page began to ask for a phone without a QR.
 	missingSince time.Time
+	// unreadable is true while the page's payload is one that can't be drawn.
+	unreadable bool
 }
 
 // wanted starts the clock of a missing QR, or stops it.
@@ -220,11 +222,11 @@ func (m machine) explain(e event, from State) reason.Code {
 	code := cmp.Or(e.page.Reason, defaultReason[e.kind])
 	switch code {
 	case reason.ScanQR:
+		if m.qr.unreadable || m.reason.Code == reason.QRUnreadable && m.qr.expires.IsZero() {
+			return reason.QRUnreadable
+		}
 		if from == Authenticated || from == Ready || from == Disconnected || m.loggedOut {
 			return reason.LoggedOut
-		}
-		if m.reason.Code == reason.QRUnreadable && m.qr.expires.IsZero() {
-			return reason.QRUnreadable
 		}
 	case reason.PageCrashed, reason.PageHung:
 		// Such a page does not reload of its own accord.
@@ -299,7 +301,7 @@ func (m machine) withPhase(name string, now time.Time) machine {
 // withoutPage forgets what was true of a page that no longer exists.
 func (m machine) withoutPage() machine {
 	m.page.EvidenceAt, m.page.loadingSince, m.page.Progress = Moment{}, time.Time{}, -1
-	m.qr.expires = time.Time{}
+	m.qr.expires, m.qr.unreadable = time.Time{}, false
 	return m
 }
 
@@ -309,11 +311,24 @@ func (m machine) withQR(expires, now time.Time) machine {
 	if m.phase.Name == phaseStopping {
 		return m
 	}
-	m.qr.expires = expires
+	m.qr.expires, m.qr.unreadable = expires, false
 	if !expires.IsZero() && m.reason.Code == reason.QRUnreadable {
 		m = m.withReason(reason.ScanQR, "", now)
 	}
 	m.qr = m.qr.wanted(m.state == QRRequired, now)
+	return m
+}
+
+// withUnreadableQR means that the page shows a payload that can't be drawn.
+func (m machine) withUnreadableQR(now time.Time) machine {
+	m = m.withQR(time.Time{}, now)
+	if m.phase.Name == phaseStopping {
+		return m
+	}
+	m.qr.unreadable = true
+	if m.state == QRRequired {
+		m = m.withReason(reason.QRUnreadable, "", now)
+	}
 	return m
 }
 

@@ -67,7 +67,8 @@ func (s *Session) Changed() (*Snapshot, <-chan struct{}) {
 }
 
 // Notify hands a notice to the loop, in the order of the calls. A QR is drawn
-// here, in the caller's goroutine, to keep the loop free. After Run has returned
+// here, in the caller's goroutine, to keep the loop free. One that can't be drawn
+// ends its predecessor, which the page no longer shows. After Run has returned
 // notices are dropped.
 func (s *Session) Notify(n worker.Notice) {
 	var code *qr.Code
@@ -76,7 +77,6 @@ func (s *Session) Notify(n worker.Notice) {
 		var err error
 		if code, err = qr.Draw(shown.Payload); err != nil {
 			s.log.Error(logid.QRDrawFailed, logging.KeyReader, shown.Reader, logging.KeyError, err)
-			return
 		}
 	}
 	s.post(func(l *loop, now time.Time) { l.handle(n, code, now) })
@@ -216,6 +216,10 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 			l.s.log.Warn(logid.ConditionIgnored, "condition", string(b.Condition))
 		}
 	case rpc.QRShown:
+		if code == nil {
+			l.update("qr_unreadable", l.m.withUnreadableQR(now))
+			return
+		}
 		l.qrShown(b, code, now)
 	case rpc.QRGone:
 		l.update("qr_gone", l.m.withQR(time.Time{}, now))

@@ -149,17 +149,37 @@ func TestEventsOfAnExitedWorkerChangeNothing(t *testing.T) {
 	})
 }
 
-func TestPayloadThatCantBeDrawnIsNotServed(t *testing.T) {
+func TestPayloadThatCantBeDrawnEndsItsPredecessor(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		r.showQR()
-		r.worker(rpc.QRGone{Cause: "page_changed"})
-		r.worker(rpc.QRShown{Payload: rpc.QRPayload(strings.Repeat("x", 5000)), Seq: 2, TTL: time.Minute})
-		if r.Snapshot().FreshQR(time.Now()) != nil {
-			t.Error("it is served")
+		unlinked := rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.ScanQR, Progress: -1}
+		tooLong := rpc.QRShown{Payload: rpc.QRPayload(strings.Repeat("x", rpc.MaxQRPayload+1)), Seq: 2, TTL: time.Minute}
+		mustBe := func(when string, want reason.Code, served bool) {
+			t.Helper()
+			s := r.Snapshot()
+			if got := s.FreshQR(time.Now()); s.Reason.Code != want || (got != nil) != served {
+				t.Errorf("%s: %s, a QR is served: %v", when, s.Reason.Code, got != nil)
+			}
 		}
+		r.showQR()
+		r.worker(tooLong)
+		mustBe("at once", reason.QRUnreadable, false)
 		if !strings.Contains(r.log.String(), "qr_draw_failed") {
 			t.Error("nothing in the log")
 		}
+		r.worker(unlinked)
+		mustBe("after the next observation", reason.QRUnreadable, false)
+		r.worker(rpc.QRShown{Payload: payload, Seq: 3, TTL: time.Minute})
+		mustBe("with its successor", reason.ScanQR, true)
+
+		r.Notify(worker.Spawning{Generation: 2})
+		r.workerOf(1, tooLong)
+		mustBe("of an exited worker", reason.Starting, false)
+		r.workerOf(2, tooLong)
+		r.workerOf(2, unlinked)
+		mustBe("before the first observation", reason.QRUnreadable, false)
+		r.Stopping()
+		r.workerOf(2, tooLong)
+		mustBe("while stopping", reason.Stopping, false)
 	})
 }
 

@@ -92,6 +92,8 @@
     el("qr").hidden = true;
     el("noqr").hidden = false;
   };
+  // A dense code needs the width of the page to be scanned from a screen.
+  el("qr").addEventListener("load", () => el("link").classList.toggle("dense", el("qr").naturalWidth > 640));
   const showQR = async (q) => {
     qr = q;
     const turn = ++wanted;

@@ -31,7 +31,7 @@ var shown = [kinds]string{
 	kindScanned:      "The login is in storage, but the page still asks for a scan. A code that stays for 10 s is offered again.",
 	kindCode:         "A code is shown that can be scanned.",
 	kindRenewing:     "The page is idle: its codes are used up.",
-	kindNoCode:       "The page asks for a scan, but no reader finds a code that a phone would accept.",
+	kindNoCode:       "The page asks for a scan, but no reader finds a code that a phone would accept; `qr_unreadable` at once if there is one that no phone would.",
 	kindNoServer:     "A spinner is shown in place of the code: the page reaches no server.",
 	kindNoNetwork:    "There is no network, according to Chrome or to the page's own probe; no account is linked.",
 	kindPhoneEntry:   "The form for a phone number is open.",

@@ -208,6 +208,10 @@ func (s *step) describe() rpc.PageObserved {
 		r.Condition, r.Reason = late.condition, late.reason
 	}
 	switch s.kind {
+	case kindNoCode:
+		if s.o.malformed() {
+			r.Reason, r.Detail = reason.QRUnreadable, "the page's code holds a text that no phone would accept"
+		}
 	case kindConflict:
 		r.Detail = s.h.attempts.takeovers.detail(s.now, s.t.TakeOver)
 	case kindErrorPage:

@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,10 @@ func nothing(r selectors.Reader) func(*Observation) {
 	return func(o *Observation) { o.Readings = append(o.Readings, Reading{Reader: r}) }
 }
 
+func malformed(o *Observation) {
+	o.Readings = append(o.Readings, Reading{Reader: selectors.ReaderDOM, Err: fmt.Errorf("%w: it is too long", qrpayload.ErrMalformed)})
+}
+
 func ttl(ref string, d time.Duration) func(*Observation) {
 	return func(o *Observation) { o.Modules.Ref, o.Modules.RefTTL = qrpayload.Ref(ref), d }
 }
@@ -121,6 +126,7 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"spinner", observed(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"spinner for ever", observed(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 15 * time.Second, rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"no code where one is due", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired)), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
+		{"text that no phone accepts", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), malformed), 0, rpc.PageUnlinked, reason.QRUnreadable},
 		{"no code, without modules", observed(byText(selectors.ScreenQR), noModules), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
 		{"used up codes", observed(on(selectors.ScreenQR), socket(selectors.SocketIdle), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"code while offline", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), offline), 0, rpc.PageUnlinked, reason.NetworkUnreachable},

@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -163,6 +164,11 @@ func (o Observation) reading(by selectors.Reader) (Reading, bool) {
 		return Reading{}, false
 	}
 	return o.Readings[i], true
+}
+
+// malformed reports whether a reader found a text that is not a QR payload.
+func (o Observation) malformed() bool {
+	return slices.ContainsFunc(o.Readings, func(r Reading) bool { return errors.Is(r.Err, qrpayload.ErrMalformed) })
 }
 
 func (o Observation) found(by selectors.Reader) bool {

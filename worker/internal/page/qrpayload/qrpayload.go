@@ -13,10 +13,8 @@ import (
 	"session-manager/shared/selectors"
 )
 
-// Limits of a QR payload. The reference's length has never been fixed; a QR code of
-// version 40 at level L holds 2953 bytes.
+// Limits of a QR payload. The reference's length has never been fixed.
 const (
-	maxLength = 2048
 	minFields = 4
 	maxFields = 6
 )
@@ -51,7 +49,7 @@ type Ref = rpc.Secret
 // used just these forms from the introduction of several devices to September 2026;
 // no phone accepts three fields, as before.
 func Parse(s string, shape selectors.QRPayload) (Code, error) {
-	if len(s) > maxLength {
+	if len(s) > rpc.MaxQRPayload {
 		return Code{}, fmt.Errorf("%w: it is too long", ErrMalformed)
 	}
 	bare := s

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 )
 
@@ -61,7 +62,7 @@ func TestParseRefusesTheRest(t *testing.T) {
 		{"empty platform", ref + "," + keys + ","},
 		{"other prefix", "https://evil.example/#" + ref + "," + keys + ",1"},
 		{"prefix twice", prefix + prefix + ref + "," + keys + ",1"},
-		{"too long", "2@" + strings.Repeat("A", maxLength) + "," + keys + ",1"},
+		{"too long", "2@" + strings.Repeat("A", rpc.MaxQRPayload) + "," + keys + ",1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := Parse(tc.payload, shape)
