@@ -100,7 +100,7 @@ func TestReadingNeedsAKeyBeyondTheLoopback(t *testing.T) {
 	write(t, keys, "a-key-a-key-a-key-a-key")
 	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys, "--listen", "0.0.0.0:0")...)
 	s.awaitListening()
-	for _, path := range []string{"/status", "/qr", "/session", "/events", "/", "/metrics", "/crashes"} {
+	for _, path := range []string{"/status", "/qr", "/session", "/events", "/", "/metrics", "/crashes", "/readyz?session=1"} {
 		if got := code(t, http.DefaultClient, "GET", s.Base+path, ""); got != 401 {
 			t.Errorf("%s: got %d", path, got)
 		}

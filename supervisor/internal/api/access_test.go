@@ -78,7 +78,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 	for _, tt := range tests {
 		for form, show := range shown {
 			t.Run(tt.name+" as "+form, func(t *testing.T) {
-				o := Options{Session: newFakeSession(session.Snapshot{}), Workers: fakeCommands{}, Login: fakeCommands{}, ReadNeedsKey: tt.beyond}
+				o := Options{
+					Session: newFakeSession(session.Snapshot{State: session.Ready}),
+					Workers: fakeCommands{}, Login: fakeCommands{}, ReadNeedsKey: tt.beyond,
+				}
 				if tt.keys {
 					o.Keys = someKeys(t)
 				}
@@ -93,7 +96,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					h.ServeHTTP(w, r)
 					return w
 				}
-				for _, path := range []string{"/status", "/qr", "/session", "/"} {
+				for _, path := range []string{"/status", "/qr", "/session", "/", "/readyz?session=1"} {
 					if got := do("GET", path); got.Code != tt.read {
 						t.Errorf("%s: got %d, want %d", path, got.Code, tt.read)
 					}
@@ -105,8 +108,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 				if asks := len(got.Header().Values("WWW-Authenticate")) > 0; asks != (got.Code == 401) {
 					t.Errorf("%d with WWW-Authenticate: %v", got.Code, asks)
 				}
-				if got := do("GET", "/healthz"); got.Code != 200 {
-					t.Errorf("healthz: got %d", got.Code)
+				for _, path := range []string{"/healthz", "/readyz", "/readyz?session="} {
+					if got := do("GET", path); got.Code != 200 {
+						t.Errorf("%s: got %d", path, got.Code)
+					}
 				}
 			})
 		}

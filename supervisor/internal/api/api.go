@@ -108,7 +108,7 @@ func newAPI(o Options) (*api, error) {
 	}
 	gate := newGate(o)
 	wait := waiter{o.Session, o.Draining}
-	sessions := &sessions{wait, o.Selectors, o.Version}
+	sessions := &sessions{wait, gate, o.Selectors, o.Version}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}

@@ -11,6 +11,7 @@ import (
 // sessions answers for the state of the session.
 type sessions struct {
 	waiter
+	gate      *gate
 	selectors *watch.File[[]byte]
 	version   string
 }
@@ -68,14 +69,20 @@ var ok = content{jsonType, []byte(`{"ok":true}`)}
 func healthz(*http.Request) http.Handler { return ok }
 
 // readyz answers GET /readyz: the API is usable; with ?session=1 the session is,
-// too.
+// too, which is for those who may read its state.
 func (s *sessions) readyz(r *http.Request) http.Handler {
+	withSession := r.URL.Query().Get("session") != ""
+	if withSession {
+		if bad := s.gate.authorise(read, r); bad != nil {
+			return bad
+		}
+	}
 	select {
 	case <-s.draining:
 		return problem{Status: http.StatusServiceUnavailable, Code: "draining", Detail: "The service is stopping."}
 	default:
 	}
-	if state := s.Snapshot().State; r.URL.Query().Get("session") != "" && state != session.Ready {
+	if state := s.Snapshot().State; withSession && state != session.Ready {
 		return problem{
 			Status: http.StatusServiceUnavailable, Code: "session_not_ready",
 			Detail: "The session's state is " + string(state) + ".", Hint: "GET /session explains why.",
