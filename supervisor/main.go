@@ -36,7 +36,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	// A second signal ends the process at once; the kernel and the pipe to Chrome
 	// then end the rest.
 	context.AfterFunc(ctx, stop)
-	cfg, _, err := config.Load(args, environ, stdout, version)
+	cfg, _, err := config.Load(ctx, args, environ, stdout, version)
 	if err == nil {
 		switch cfg.Command {
 		case config.CommandDoctor:
@@ -70,7 +70,10 @@ func serve(ctx context.Context, cfg *config.Config, begun time.Time, stderr io.W
 	if err != nil {
 		return err
 	}
-	files, err := openFiles(cfg, log)
+	files, err := openFiles(ctx, cfg, log)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

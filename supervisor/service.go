@@ -94,10 +94,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
 		s.workers.Report(snapshot.Healthy)
 	})
-	var err error
-	if s.webhook, err = newWebhook(cfg, changes, meter, log); err != nil {
-		return nil, err
-	}
+	s.webhook = newWebhook(cfg, files.webhookKey, changes, meter, log)
 
 	s.login = login.New(s.workers, login.Options{
 		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
@@ -106,31 +103,24 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}
+	var err error
 	s.handler, err = api.New(api.Options{
 		Session: s.session, Workers: s.workers, Login: s.login,
 		Crashes: crashes, Events: changes, Metrics: meter,
-		AllowedHosts: cfg.AllowHosts, Keys: files.keys.Value, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
+		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		Version: version, Logger: log, Draining: s.draining,
 	})
 	return s, err
 }
 
 // newWebhook returns the sender of --webhook, or nil when none is set.
-func newWebhook(cfg *config.Config, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) (*webhook.Sender, error) {
+func newWebhook(cfg *config.Config, key []byte, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) *webhook.Sender {
 	if cfg.Webhook == "" {
-		return nil, nil
+		return nil
 	}
-	o := webhook.Options{
-		URL: cfg.Webhook, Events: log, Timings: webhook.DefaultTimings(), Count: meter.Delivery, Logger: logger, Version: version,
-	}
-	if cfg.WebhookKeyFile != "" {
-		key, err := webhook.ReadKey(cfg.WebhookKeyFile)
-		if err != nil {
-			return nil, &config.Problem{Name: "--webhook-key-file", Allowed: err.Error()}
-		}
-		o.Key = key
-	}
-	return webhook.New(o), nil
+	return webhook.New(webhook.Options{
+		URL: cfg.Webhook, Key: key, Events: log, Timings: webhook.DefaultTimings(), Count: meter.Delivery, Logger: logger, Version: version,
+	})
 }
 
 // run serves until ctx ends or a loop fails. It stops in reverse: the worker
@@ -162,7 +152,7 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 	if s.webhook != nil {
 		loops.Go(func() { s.webhook.Run(sessionCtx) })
 	}
-	loops.Go(func() { s.files.watch(sessionCtx, s.workers) })
+	loops.Go(func() { s.files.watch(sessionCtx, s.workers, s.session.Warn) })
 	loops.Go(func() { s.restartOnHangup(workersCtx) })
 	go func() {
 		defer close(workersDone)

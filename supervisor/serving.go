@@ -4,33 +4,49 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
+	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/reason"
 	"session-manager/shared/selectors"
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/systemd"
 	"session-manager/supervisor/internal/watch"
+	"session-manager/supervisor/internal/webhook"
 	"session-manager/supervisor/internal/worker"
 )
 
-// files are those that may change while the service runs. Files that are not set
-// are never loaded.
+// files are those that settings name. Those that are watched may change while the
+// service runs. Files that are not set are never loaded.
 type files struct {
 	log         *slog.Logger
-	keys        *watch.File[*apikey.Keys]
+	keys        *apikey.File
 	certificate *watch.File[*tls.Certificate]
 	selectors   *watch.File[[]byte]
+	webhookKey  []byte
+	// secret are those that are for the service's user alone.
+	secret []string
+
+	mu sync.Mutex
+	// unusable is why the keys' file can't be used, and exposed are the secret files that
+	// every user can read or write. Guarded by mu.
+	unusable string
+	exposed  []string
 }
 
-// openFiles reads the files that are set. Without its keys and its certificate the
-// service must not run; without its selectors it uses the built-in ones.
-func openFiles(cfg *config.Config, log *slog.Logger) (*files, error) {
+// openFiles reads the files that are set, until ctx ends. Without its keys, its
+// certificate and its webhook the service must not run; without its selectors it uses the
+// built-in ones.
+func openFiles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*files, error) {
 	f := &files{
 		log: log, keys: apikey.Open(cfg.APIKeyFile), certificate: listen.Certificate(cfg.TLSCert, cfg.TLSKey),
 		selectors: watch.New(func(contents [][]byte) ([]byte, error) {
@@ -40,32 +56,51 @@ func openFiles(cfg *config.Config, log *slog.Logger) (*files, error) {
 			_, err := selectors.Parse(contents[0])
 			return contents[0], err
 		}, cfg.Selectors).Optional(),
+		secret: cfg.SecretFiles(),
 	}
 	if cfg.APIKeyFile != "" {
-		if err := f.keys.Load(); err != nil {
-			return nil, &config.Problem{Name: "--api-key-file", Allowed: err.Error()}
+		if err := f.keys.Load(ctx); err != nil {
+			return nil, config.FileProblem("--api-key-file", err)
 		}
 	}
 	if cfg.TLSCert != "" {
-		if err := f.certificate.Load(); err != nil {
-			return nil, &config.Problem{Name: "--tls-cert and --tls-key", Allowed: err.Error()}
+		if err := f.certificate.Load(ctx); err != nil {
+			return nil, config.FileProblem("--tls-cert and --tls-key", err)
 		}
 	} else if cfg.Exposed() {
 		log.Warn(logid.KeysExposed, logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
 	}
 	if cfg.Selectors != "" {
-		if err := f.selectors.Load(); err != nil {
+		if err := f.selectors.Load(ctx); err != nil {
 			log.Error(logid.SelectorsRejected, logging.KeyError, err)
 		} else if f.selectors.Value() != nil {
 			log.Info(logid.SelectorsLoaded, logging.KeyPath, cfg.Selectors)
 		}
 	}
-	return f, nil
+	return f, f.readWebhook(ctx, cfg)
 }
 
-// watch reads changed files again until ctx ends, and hands new selectors to the
-// worker.
-func (f *files) watch(ctx context.Context, workers *worker.Manager) {
+// readWebhook reads the webhook's URL and key.
+func (f *files) readWebhook(ctx context.Context, cfg *config.Config) error {
+	if err := cfg.ReadWebhook(ctx); err != nil {
+		return err
+	}
+	if cfg.WebhookKeyFile == "" {
+		return nil
+	}
+	content, err := smallfile.ReadSetting(ctx, cfg.WebhookKeyFile)
+	if err == nil {
+		f.webhookKey, err = webhook.ParseKey(content)
+	}
+	if err != nil {
+		return config.FileProblem("--webhook-key-file", err)
+	}
+	return nil
+}
+
+// watch reads changed files again until ctx ends, hands new selectors to the worker, and
+// calls warn with what a person should fix.
+func (f *files) watch(ctx context.Context, workers *worker.Manager, warn func(reason.Code, string)) {
 	report := func(what string, err error) {
 		if err != nil {
 			f.log.Error(logid.FileReloadFailed, "what", what, logging.KeyError, err)
@@ -74,10 +109,18 @@ func (f *files) watch(ctx context.Context, workers *worker.Manager) {
 		f.log.Info(logid.FileReloaded, "what", what)
 	}
 	var loops sync.WaitGroup
-	loops.Go(func() { f.keys.Watch(ctx, func(err error) { report("api_keys", err) }) })
-	loops.Go(func() { f.certificate.Watch(ctx, func(err error) { report("certificate", err) }) })
 	loops.Go(func() {
-		f.selectors.Watch(ctx, func(err error) {
+		f.keys.Watch(ctx, func(s watch.State[*apikey.Keys]) {
+			report("api_keys", s.Err)
+			f.update(warn, func() { f.unusable = describeKeys(s) })
+		})
+	})
+	loops.Go(func() {
+		f.certificate.Watch(ctx, func(s watch.State[*tls.Certificate]) { report("certificate", s.Err) })
+	})
+	loops.Go(func() {
+		f.selectors.Watch(ctx, func(s watch.State[[]byte]) {
+			err := s.Err
 			if err == nil {
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), selectorsTimeout)
 				defer cancel()
@@ -86,7 +129,38 @@ func (f *files) watch(ctx context.Context, workers *worker.Manager) {
 			report("selectors", err)
 		})
 	})
+	loops.Go(func() {
+		watch.Exposed(ctx, f.secret, func(exposed []string) {
+			for _, path := range exposed {
+				f.log.Warn(logid.SecretFileExposed, logging.KeyPath, path)
+			}
+			f.update(warn, func() { f.exposed = exposed })
+		})
+	})
 	loops.Wait()
+}
+
+// describeKeys explains to a person why the file of keys can't be used; empty when it can.
+func describeKeys(s watch.State[*apikey.Keys]) string {
+	if s.Err == nil {
+		return ""
+	}
+	return fmt.Sprintf("%v; no key is valid from %s", s.Err, s.ReadAt.Add(apikey.Grace).UTC().Format(time.RFC3339))
+}
+
+// update notes a change with set, and warns of the worst of what is wrong.
+func (f *files) update(warn func(reason.Code, string), set func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set()
+	switch {
+	case f.unusable != "":
+		warn(reason.KeysUnusable, f.unusable)
+	case len(f.exposed) > 0:
+		warn(reason.SecretFileExposed, strings.Join(f.exposed, ", "))
+	default:
+		warn("", "")
+	}
 }
 
 // openListener takes the socket that systemd hands over, or opens one and hands

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,13 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/profile"
-	"session-manager/supervisor/internal/watch"
+	"session-manager/supervisor/internal/wait"
 )
 
 // exportLogin is the command session export.
@@ -64,12 +66,7 @@ func describe(m profile.Manifest) string {
 func readPassphrase(ctx context.Context, cfg *config.Config, twice bool) (string, error) {
 	switch {
 	case cfg.PassphraseFile != "":
-		data, err := watch.Read(cfg.PassphraseFile)
-		if err != nil {
-			return "", &config.Problem{Name: "--passphrase-file", Allowed: err.Error()}
-		}
-		first, _, _ := strings.Cut(string(data), "\n")
-		return notEmpty(strings.TrimSuffix(first, "\r"))
+		return passphraseOf(ctx, cfg.PassphraseFile)
 	case cfg.Passphrase != "":
 		return cfg.Passphrase, nil
 	}
@@ -87,6 +84,47 @@ func readPassphrase(ctx context.Context, cfg *config.Config, twice bool) (string
 		err = fmt.Errorf("%w: the passphrases differ", config.ErrUsage)
 	}
 	return passphrase, err
+}
+
+const (
+	// passphraseTimeout is how long the writer of a pipe may take: a password manager may
+	// ask a person first.
+	passphraseTimeout = 2 * time.Minute
+	// maxPassphrase bounds a passphrase, in bytes.
+	maxPassphrase = 64 << 10
+)
+
+// passphraseOf returns the first line of a file. Unlike other files it may be a pipe, such
+// as /dev/stdin or the one of <(pass show backup).
+func passphraseOf(ctx context.Context, path string) (string, error) {
+	const name = "--passphrase-file"
+	bounded, cancel := context.WithTimeoutCause(ctx, passphraseTimeout, &config.Problem{Name: name, Allowed: "no passphrase came within " + passphraseTimeout.String()})
+	defer cancel()
+	line, err := wait.For(bounded, func() (string, error) { return firstLine(path) })
+	switch {
+	case bounded.Err() != nil:
+		return "", context.Cause(bounded)
+	case err != nil:
+		return "", config.FileProblem(name, err)
+	}
+	return notEmpty(line)
+}
+
+// firstLine reads no more than it needs, and waits for the writer of a pipe.
+func firstLine(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	line, err := bufio.NewReader(io.LimitReader(f, maxPassphrase+1)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if len(line) > maxPassphrase {
+		return "", fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
 }
 
 func notEmpty(passphrase string) (string, error) {

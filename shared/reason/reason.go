@@ -39,6 +39,12 @@ const (
 	CrashLoop          Code = "crash_loop"
 )
 
+// Warnings about the files that settings name.
+const (
+	KeysUnusable      Code = "keys_unusable"
+	SecretFileExposed Code = "secret_file_exposed"
+)
+
 // Reasons that come from the page.
 const (
 	PageLoading        Code = "page_loading"
@@ -114,6 +120,9 @@ var catalogue = map[Code]Text{
 	RuntimeUnwritable:  {"The folder for sockets and temporary files can't be written.", "Make it writable for the service's user: it is $RUNTIME_DIRECTORY under systemd, a folder in $TMPDIR otherwise. The service recovers automatically."},
 	ResourcesExhausted: {"There are not enough file descriptors, processes or memory to start a worker.", "Raise the limits of the service (LimitNOFILE and TasksMax in its unit), or free memory. The service retries automatically."},
 	CrashLoop:          {"The worker keeps failing, so restarts have been slowed down.", "The log events worker_exited explain why. POST /session/restart tries again at once."},
+
+	KeysUnusable:      {"The file of --api-key-file can't be used; a minute later no key is valid.", "Fix the file. Its keys are valid again at once."},
+	SecretFileExposed: {"A file with a secret can be read or written by every user of this machine.", "Give it to the service's user alone: chmod 600."},
 
 	PageLoading:        {"The page is loading.", ""},
 	PageLoadFailed:     {"The page did not load in time.", "Check that this machine can reach the URL."},

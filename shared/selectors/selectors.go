@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"session-manager/shared/strictjson"
 )
 
 // Format is the version of the file's layout that this package reads.
@@ -281,6 +283,9 @@ func Parse(data []byte) (*Set, error) {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("cannot read selectors: line %d: more follows after the object", lineAt(data, dec.InputOffset()))
+	}
+	if twice, ok := errors.AsType[*strictjson.KeyError](strictjson.Check(data)); ok {
+		return nil, fmt.Errorf("cannot read selectors: line %d: %w", lineAt(data, twice.Offset), twice)
 	}
 	if flaw := k.check(); flaw.reason != "" {
 		return nil, fmt.Errorf("cannot read selectors: line %d: %s: %s", lineOf(data, strings.Split(flaw.path, ".")), flaw.path, flaw.reason)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"session-manager/shared/strictjson"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -58,16 +59,16 @@ func unreadable(err error) *problem {
 }
 
 func decode(body []byte, target any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
 	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
 		return errors.New("it is not an object")
 	}
+	if err := strictjson.Check(body); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
 	if err := d.Decode(target); err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if d.More() {
-		return errors.New("something follows it")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"session-manager/supervisor/internal/watch"
 )
@@ -34,7 +35,7 @@ const MinLength = 16
 // Has reports whether s includes all of want.
 func (s Scope) Has(want Scope) bool { return s&want == want }
 
-// Keys is a set of keys. It is immutable, and never empty.
+// Keys is a set of keys. It is immutable, and empty only when the keys have lapsed.
 type Keys struct{ entries []entry }
 
 type entry struct {
@@ -42,8 +43,8 @@ type entry struct {
 	scope Scope
 }
 
-// Parse reads one key a line: "read:KEY", "command:KEY", or "KEY" for both.
-// Empty lines and lines that begin with # are skipped. Its errors name the
+// Parse reads one key a line: "read:KEY", "command:KEY", or "KEY" for both, which
+// has no colon. Empty lines and lines that begin with # are skipped. Its errors name the
 // line and never the key.
 func Parse(content []byte) (*Keys, error) {
 	var keys Keys
@@ -55,6 +56,8 @@ func Parse(content []byte) (*Keys, error) {
 		}
 		scope, key := split(line)
 		switch {
+		case scope == 0:
+			return nil, fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, or a KEY without a colon", n)
 		case len(key) < MinLength:
 			return nil, fmt.Errorf("line %d: a key has at least %d characters (openssl rand -hex 24 makes a good one)", n, MinLength)
 		case strings.ContainsFunc(key, unprintable):
@@ -71,14 +74,18 @@ func Parse(content []byte) (*Keys, error) {
 	return &keys, nil
 }
 
+// split returns the scope and the key of a line; no scope when it is not a known one.
 func split(line string) (Scope, string) {
-	if key, ok := strings.CutPrefix(line, "read:"); ok {
+	name, key, ok := strings.Cut(line, ":")
+	switch {
+	case !ok:
+		return Both, line
+	case name == "read":
 		return Read, key
-	}
-	if key, ok := strings.CutPrefix(line, "command:"); ok {
+	case name == "command":
 		return Command, key
 	}
-	return Both, line
+	return 0, key
 }
 
 // unprintable reports whether r can't be sent in a header as it is.
@@ -96,7 +103,25 @@ func (k *Keys) Scope(key string) Scope {
 	return scope
 }
 
+// Grace is how long keys stay valid while their file can't be used: it was removed,
+// can't be read, or has an error. The key that somebody wanted to revoke may be among
+// them.
+const Grace = time.Minute
+
+// File is the file of keys.
+type File struct{ *watch.File[*Keys] }
+
 // Open returns the keys that the file at path holds. It reads nothing.
-func Open(path string) *watch.File[*Keys] {
-	return watch.New(func(contents [][]byte) (*Keys, error) { return Parse(contents[0]) }, path)
+func Open(path string) *File {
+	return &File{watch.New(func(contents [][]byte) (*Keys, error) { return Parse(contents[0]) }, path)}
+}
+
+// InForce returns the keys that are valid now, and nil as long as none were read.
+func (f *File) InForce() *Keys { return inForce(f.State(), time.Now()) }
+
+func inForce(s watch.State[*Keys], now time.Time) *Keys {
+	if s.Value != nil && now.Sub(s.ReadAt) >= Grace {
+		return &Keys{}
+	}
+	return s.Value
 }

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"session-manager/supervisor/internal/watch"
 )
 
 func TestScopesOfKeys(t *testing.T) {
@@ -45,6 +48,13 @@ func TestUnusableKeysAreRefusedWithTheirLine(t *testing.T) {
 		"good-good-good-good\nwith a blank here": "line 2",
 		"schlüsselschlüsselschlüssel":            "line 1",
 		strings.Repeat("x", 128<<10):             "too long",
+		"good-good-good-good\nadmin:good-good-good-good": "line 2: what precedes the colon is not a scope",
+		"Read:secret-secret-secret":                      "not a scope",
+		"secret-secret:secret-secret":                    "not a scope",
+		":secret-secret-secret":                          "not a scope",
+		"read:":                                          "line 1: a key has",
+		"read:command:secret":                            "line 1: a key has",
+		"read: secret-secret-secret":                     "visible",
 	} {
 		_, err := Parse([]byte(content))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -64,22 +74,39 @@ func TestUnusableFileKeepsThePreviousKeys(t *testing.T) {
 		}
 	}
 	f := Open(path)
-	if f.Load() == nil || f.Value() != nil {
+	if f.Load(t.Context()) == nil || f.Value() != nil {
 		t.Fatal("keys of a file that is missing")
 	}
 	write("first-first-first-first")
-	if err := f.Load(); err != nil {
+	if err := f.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	write("short")
-	if f.Load() == nil || !f.Value().Scope("first-first-first-first").Has(Both) {
+	if f.Load(t.Context()) == nil || !f.Value().Scope("first-first-first-first").Has(Both) {
 		t.Error("the keys before the error are gone")
 	}
 	write("second-second-second")
-	if err := f.Load(); err != nil {
+	if err := f.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if f.Value().Scope("first-first-first-first") != 0 || f.Value().Scope("second-second-second") != Both {
 		t.Error("not the second keys")
+	}
+}
+
+func TestKeysLapseAMinuteAfterTheLastReading(t *testing.T) {
+	keys, err := Parse([]byte("first-first-first-first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for age, want := range map[time.Duration]Scope{0: Both, Grace - 1: Both, Grace: 0, 24 * time.Hour: 0} {
+		got := inForce(watch.State[*Keys]{Value: keys, ReadAt: now.Add(-age), Err: os.ErrNotExist}, now)
+		if got == nil || got.Scope("first-first-first-first") != want {
+			t.Errorf("%s: got %v", age, got)
+		}
+	}
+	if got := inForce(watch.State[*Keys]{}, now); got != nil {
+		t.Errorf("no file: got %v", got)
 	}
 }

@@ -4,8 +4,10 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
@@ -19,6 +21,8 @@ import (
 	"time"
 
 	"session-manager/shared/chrome"
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/smallfile"
 )
 
 // Config is every setting. The tags are the documentation that --help prints.
@@ -41,15 +45,16 @@ type Config struct {
 	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may use together before they are restarted at a quiet moment: a number with K, M or G, or 0 for no limit."`
 	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to back up the login if the last backup is older than a day; off to disable."`
 
-	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY or command:KEY. Default: the systemd credential api-key, if there is one."`
+	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY or command:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Additional host name that requests may use, for a reverse proxy; repeatable."`
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; the API then speaks HTTPS. Changes apply at once."`
 	TLSKey     string   `placeholder:"FILE" help:"PEM file with the certificate's key."`
 
 	Webhook        string `placeholder:"URL" help:"URL that receives each change of the state as a POST request with JSON."`
+	WebhookURLFile string `name:"webhook-url-file" placeholder:"FILE" help:"File whose first line is that URL, which other users could see on the command line. Default: the systemd credential webhook-url, if there is one."`
 	WebhookKeyFile string `placeholder:"FILE" help:"File with the key that signs these requests. Default: the systemd credential webhook-key, if there is one."`
 
-	PassphraseFile string `placeholder:"FILE" help:"File whose first line is the passphrase for session export and import. Default: SESSION_MANAGER_PASSPHRASE in the environment, or a prompt."`
+	PassphraseFile string `placeholder:"FILE" help:"File or pipe whose first line, within 2 minutes, is the passphrase for session export and import. Default: SESSION_MANAGER_PASSPHRASE in the environment, or a prompt."`
 
 	Trace string `placeholder:"FILE" help:"File to write the timing of the first start to, up to the first QR or READY, for ui.perfetto.dev."`
 
@@ -90,7 +95,7 @@ var (
 type Problem struct {
 	// Name as the user knows it: a flag, an environment name or a file's key.
 	Name string
-	// Value as given; empty when it was not set, or is not what is wrong.
+	// Value as given; empty when it was not set, is not what is wrong, or may be a secret.
 	Value string
 	// Allowed explains what to write instead.
 	Allowed string
@@ -103,7 +108,16 @@ func (p *Problem) Error() string {
 	if p.Value == "" {
 		return p.Name + ": " + p.Allowed
 	}
-	return fmt.Sprintf("%s: %q is not allowed; %s", p.Name, p.Value, p.Allowed)
+	return fmt.Sprintf("%s: %q is not allowed; %s", p.Name, logging.Redact(p.Value), logging.Redact(p.Allowed))
+}
+
+// FileProblem is the error err of the file that the setting called name names. A file
+// that does not exist is not named: it may be a secret that was put in place of its file.
+func FileProblem(name string, err error) *Problem {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Problem{Name: name, Allowed: "the file that it names does not exist"}
+	}
+	return &Problem{Name: name, Allowed: err.Error()}
 }
 
 // Is implements errors.Is.
@@ -193,6 +207,33 @@ func (c *Config) Exposed() bool {
 	return err != nil || !addr.IsLoopback()
 }
 
+// ReadWebhook takes Webhook from WebhookURLFile, if that is set. The error is a *Problem,
+// or ctx's cause.
+func (c *Config) ReadWebhook(ctx context.Context) error {
+	const name = "--webhook-url-file"
+	if c.WebhookURLFile == "" {
+		return nil
+	}
+	content, err := smallfile.ReadSetting(ctx, c.WebhookURLFile)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return FileProblem(name, err)
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	if c.Webhook = strings.TrimSpace(line); !isWeb(c.Webhook) {
+		return &Problem{Name: name, Allowed: "its first line must be an http or https URL"}
+	}
+	return nil
+}
+
+// SecretFiles returns the paths that are set of files with secrets.
+func (c *Config) SecretFiles() []string {
+	all := []string{c.APIKeyFile, c.TLSKey, c.WebhookURLFile, c.WebhookKeyFile, c.PassphraseFile}
+	return slices.DeleteFunc(all, func(path string) bool { return path == "" })
+}
+
 // validate checks every setting on its own, and makes paths absolute.
 func (c *Config) validate() error {
 	if err := c.checkListen(); err != nil {
@@ -257,8 +298,9 @@ func (c *Config) checkValues() error {
 		ok                   bool
 		name, value, allowed string
 	}{
-		{(c.TLSCert == "") == (c.TLSKey == ""), "--tls-cert and --tls-key", c.TLSCert + c.TLSKey, "set both or neither"},
+		{(c.TLSCert == "") == (c.TLSKey == ""), "--tls-cert and --tls-key", "", "set both or neither"},
 		{isWeb(c.URL), "--url", c.URL, "use an http or https URL, for example https://web.whatsapp.com"},
+		{c.Webhook == "" || c.WebhookURLFile == "", "--webhook and --webhook-url-file", "", "set one of them"},
 		{c.Webhook == "" || isWeb(c.Webhook), "--webhook", masked(c.Webhook), "use an http or https URL"},
 		{slices.Contains([]string{"true", "1", "yes", "on", "new"}, strings.ToLower(c.Headless)), "--headless", c.Headless, "Chrome is never visible here; leave the setting out"},
 		{slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "--log-level", c.LogLevel, "use debug, info, warn or error"},
@@ -303,7 +345,7 @@ func (c *Config) resolvePaths() error {
 	if c.Crashes == "" {
 		c.Crashes = filepath.Join(c.Tokens, "crashes")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookKeyFile, &c.PassphraseFile, &c.Archive, &c.Selectors} {
+	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookURLFile, &c.WebhookKeyFile, &c.PassphraseFile, &c.Archive, &c.Selectors} {
 		if *path == "" {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func write(t *testing.T, content string) string {
@@ -21,7 +22,7 @@ func write(t *testing.T, content string) string {
 }
 
 func TestDefaultsAreValid(t *testing.T) {
-	c, _, err := Load(nil, nil, &bytes.Buffer{}, "v")
+	c, _, err := Load(t.Context(), nil, nil, &bytes.Buffer{}, "v")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestDefaultsAreValid(t *testing.T) {
 func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
 	file := write(t, `{"listen":"127.0.0.1:1001","url":"http://file.example","tokens":"/file","chrome-arg":["--a","--b=c,d"]}`)
 	c, sources, err := Load(
-		[]string{"--config", file, "--listen=127.0.0.1:1003"},
+		t.Context(), []string{"--config", file, "--listen=127.0.0.1:1003"},
 		[]string{"SESSION_MANAGER_LISTEN=127.0.0.1:1002", "SESSION_MANAGER_URL=http://env.example", "HOME=/root"},
 		&bytes.Buffer{}, "v")
 	if err != nil {
@@ -57,7 +58,7 @@ func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
 }
 
 func TestRepeatableFlagsInTheEnvironment(t *testing.T) {
-	c, _, err := Load(nil, []string{"SESSION_MANAGER_CHROME_ARG=--a=1 --b"}, &bytes.Buffer{}, "v")
+	c, _, err := Load(t.Context(), nil, []string{"SESSION_MANAGER_CHROME_ARG=--a=1 --b"}, &bytes.Buffer{}, "v")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +77,15 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 		insecure bool
 	}{
 		{name: "unknown environment name", env: []string{"SESSION_MANAGER_LISTN=x"}, want: []string{"SESSION_MANAGER_LISTN", "no such setting"}},
+		{name: "secret under an unknown name", env: []string{"SESSION_MANAGER_API_KEY=secret"}, want: []string{"SESSION_MANAGER_API_KEY: there is no such setting"}},
+		{name: "secret under an unknown key", file: `{"api-key":"secret"}`, want: []string{"api-key (in the --config file): there is no such setting"}},
+		{name: "secrets under an unknown key", file: `{"api-keys":["secret",{"secret":1}]}`, want: []string{"no such setting"}},
+		{name: "password in an address", args: []string{"--url=ftp://user:secret@host"}, want: []string{"--url", "host"}},
+		{name: "password in a flag", args: []string{"--chrome-arg=proxy=http://user:secret@host"}, want: []string{"--chrome-arg"}},
+		{name: "webhook twice", args: []string{"--webhook=https://host/secret", "--webhook-url-file=/secret"}, want: []string{"--webhook and --webhook-url-file"}},
+		{name: "a key twice in the file", file: `{"listen":"127.0.0.1:1","Listen":"127.0.0.1:2"}`, want: []string{"--config", "twice"}},
+		{name: "more after the object", file: `{"listen":"127.0.0.1:1"}}`, want: []string{"--config", "follows"}},
+		{name: "config is a pipe", args: []string{"--config=" + fifo(t)}, want: []string{"--config", "not a regular file"}},
 		{name: "environment name in the file", file: `{"SESSION_MANAGER_LISTEN":"x"}`, want: []string{"no such setting"}},
 		{name: "unknown key in the file", file: `{"listn":"x"}`, want: []string{"listn", "no such setting", "listen"}},
 		{name: "file that is not JSON", file: `{`, want: []string{"--config", "JSON"}},
@@ -108,7 +118,7 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 			if tt.file != "" {
 				args = append(args, "--config="+write(t, tt.file))
 			}
-			_, _, err := Load(args, tt.env, &bytes.Buffer{}, "v")
+			_, _, err := Load(t.Context(), args, tt.env, &bytes.Buffer{}, "v")
 			var p *Problem
 			if !errors.As(err, &p) {
 				t.Fatalf("got %v, want a Problem", err)
@@ -131,8 +141,53 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 	}
 }
 
+// fifo returns the path of a named pipe.
+func fifo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCommandLineErrorsRepeatNoSecret(t *testing.T) {
+	for _, args := range [][]string{
+		{"--api-key=secret"}, {"--api-key", "secret"}, {"-ksecret"}, {"secret"}, {"serve", "secret"}, {"--log-level=info", "secret"},
+		{"session", "export", "file", "secret"}, {"--passphrase=secret", "session", "export", "file"}, {"--passphrase", "secret", "doctor"},
+	} {
+		_, _, err := Load(t.Context(), args, nil, &bytes.Buffer{}, "v")
+		if !errors.Is(err, ErrUsage) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+func TestWebhookCanComeFromAFile(t *testing.T) {
+	for content, want := range map[string]string{
+		"https://hooks.example/secret\n":      "https://hooks.example/secret",
+		" https://hooks.example/secret \r\nx": "https://hooks.example/secret",
+		"secret":                              "", "": "", "ftp://hooks.example/secret": "",
+	} {
+		c, _ := load(t, nil, "--webhook-url-file="+write(t, content))
+		err := c.ReadWebhook(t.Context())
+		if (err == nil) != (want != "") || want != "" && c.Webhook != want {
+			t.Errorf("%q: got %q, %v", content, c.Webhook, err)
+		}
+		if err != nil && (!errors.Is(err, ErrSetting) || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%q: got %v", content, err)
+		}
+	}
+	for path, part := range map[string]string{fifo(t): "not a regular file", "/nonexistent/secret": "does not exist"} {
+		c, _ := load(t, nil, "--webhook-url-file="+path)
+		if err := c.ReadWebhook(t.Context()); !errors.Is(err, ErrSetting) || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+}
+
 func TestMisspeltFlagGetsASuggestion(t *testing.T) {
-	_, _, err := Load([]string{"--lisen=127.0.0.1:1"}, nil, &bytes.Buffer{}, "v")
+	_, _, err := Load(t.Context(), []string{"--lisen=127.0.0.1:1"}, nil, &bytes.Buffer{}, "v")
 	if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "--lisen") || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("got %v", err)
 	}
@@ -145,7 +200,7 @@ func TestHelpVersionAndPrintConfig(t *testing.T) {
 		"--print-config": "environment",
 	} {
 		var out bytes.Buffer
-		_, _, err := Load([]string{args}, []string{"SESSION_MANAGER_URL=http://env.example"}, &out, "v1.2.3")
+		_, _, err := Load(t.Context(), []string{args}, []string{"SESSION_MANAGER_URL=http://env.example"}, &out, "v1.2.3")
 		if !errors.Is(err, ErrDone) {
 			t.Errorf("%s: got %v", args, err)
 		}
@@ -157,7 +212,7 @@ func TestHelpVersionAndPrintConfig(t *testing.T) {
 
 func load(t *testing.T, environ []string, args ...string) (*Config, Sources) {
 	t.Helper()
-	c, sources, err := Load(args, environ, &bytes.Buffer{}, "v")
+	c, sources, err := Load(t.Context(), args, environ, &bytes.Buffer{}, "v")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +280,7 @@ func TestCommandsAndTheirSettings(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"restart"}, {"completion"}, {"completion", "tcsh"}} {
-		if _, _, err := Load(args, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrUsage) {
+		if _, _, err := Load(t.Context(), args, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrUsage) {
 			t.Errorf("%v: got %v", args, err)
 		}
 	}
@@ -233,7 +288,10 @@ func TestCommandsAndTheirSettings(t *testing.T) {
 
 func TestPrintedSettingsHaveNoSecrets(t *testing.T) {
 	var out bytes.Buffer
-	_, _, err := Load([]string{"--print-config", "--webhook=https://user:secret@hooks.example/secret?secret"}, nil, &out, "v")
+	_, _, err := Load(t.Context(), []string{
+		"--print-config", "--webhook=https://user:secret@hooks.example/secret?secret",
+		"--chrome-arg=--proxy-server=http://user:secret@proxy.example", "--url=https://user:secret@web.example",
+	}, nil, &out, "v")
 	if !errors.Is(err, ErrDone) || strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "hooks.example") {
 		t.Errorf("%v: %s", err, out.String())
 	}
@@ -248,7 +306,7 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "off", "-1", "1.5G", "100M", "1", "99999999999999999999", "99999999999999G", "G"} {
-		if _, _, err := Load([]string{"--memory-limit=" + text}, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrSetting) {
+		if _, _, err := Load(t.Context(), []string{"--memory-limit=" + text}, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrSetting) {
 			t.Errorf("%q: got %v", text, err)
 		}
 	}

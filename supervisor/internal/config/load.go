@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"session-manager/supervisor/internal/watch"
+	"session-manager/shared/logging"
+	"session-manager/shared/strictjson"
+	"session-manager/supervisor/internal/smallfile"
 )
 
 const (
@@ -43,9 +46,9 @@ var ErrUsage = errors.New("bad usage")
 type Sources map[string]string
 
 // Load reads the settings from args, environ ("NAME=value") and the file that
-// they name. It writes to stdout only what was asked for. Errors are ErrDone,
-// ErrUsage or *Problem.
-func Load(args, environ []string, stdout io.Writer, version string) (*Config, Sources, error) {
+// they name, until ctx ends. It writes to stdout only what was asked for. Errors are
+// ErrDone, ErrUsage, *Problem or ctx's cause.
+func Load(ctx context.Context, args, environ []string, stdout io.Writer, version string) (*Config, Sources, error) {
 	var g grammar
 	c := &g.Config
 	env := map[string]string{}
@@ -53,7 +56,7 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		name, value, _ := strings.Cut(e, "=")
 		env[name] = value
 	}
-	l, err := readLayers(args, env)
+	l, err := readLayers(ctx, args, env)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,7 +81,7 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		return nil, nil, ErrDone
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w (supervisor --help lists the settings)", ErrUsage, err)
+		return nil, nil, usage(err)
 	}
 	if c.Version {
 		_, err := fmt.Fprintln(stdout, version)
@@ -96,6 +99,17 @@ func Load(args, environ []string, stdout io.Writer, version string) (*Config, So
 		return nil, nil, errors.Join(ErrDone, c.print(stdout, parser.Model.Flags, l.sources))
 	}
 	return c, l.sources, nil
+}
+
+// usage is an error of kong's. An unexpected argument is not repeated: it may be the value
+// of a setting, put in the wrong place.
+func usage(err error) error {
+	const unexpected = "unexpected argument"
+	text := logging.Redact(err.Error())
+	if strings.HasPrefix(text, unexpected) {
+		text = unexpected
+	}
+	return fmt.Errorf("%w: %s (supervisor --help lists the settings)", ErrUsage, text)
 }
 
 // grammar is the command line: the settings, and what to do with them.
@@ -124,8 +138,13 @@ func (c *Config) takeCredentials(dir string, sources Sources) {
 	if dir == "" {
 		return
 	}
-	for name, setting := range map[string]*string{"api-key": &c.APIKeyFile, "webhook-key": &c.WebhookKeyFile} {
+	for name, setting := range map[string]*string{
+		"api-key": &c.APIKeyFile, "webhook-key": &c.WebhookKeyFile, "webhook-url": &c.WebhookURLFile,
+	} {
 		path := filepath.Join(dir, name)
+		if name == "webhook-url" && c.Webhook != "" {
+			continue
+		}
 		if _, err := os.Stat(path); err == nil && *setting == "" {
 			*setting = path
 			sources[name+"-file"] = "credential"
@@ -159,7 +178,7 @@ type layers struct {
 
 // readLayers reads the file that --config or its environment name gives, which has to
 // be known before the rest is parsed.
-func readLayers(args []string, environ map[string]string) (*layers, error) {
+func readLayers(ctx context.Context, args []string, environ map[string]string) (*layers, error) {
 	l := &layers{env: map[string]string{}, sources: Sources{}}
 	for name, value := range environ {
 		if strings.HasPrefix(name, envPrefix) && name != passphraseEnv {
@@ -177,17 +196,21 @@ func readLayers(args []string, environ map[string]string) (*layers, error) {
 	if path == "" {
 		return l, nil
 	}
-	content, err := watch.Read(path)
+	content, err := smallfile.ReadSetting(ctx, path)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, &Problem{Name: "--config", Allowed: "it must be a readable JSON file: " + err.Error()}
 	}
-	if err := json.Unmarshal(content, &l.file); err != nil {
+	if err := strictjson.Unmarshal(content, &l.file); err != nil {
 		return nil, &Problem{Name: "--config", Value: path, Allowed: "it must hold one JSON object: " + err.Error()}
 	}
 	return l, nil
 }
 
-// checkNames refuses names that are not a flag's.
+// checkNames refuses names that are not a flag's. It does not show their values: a
+// name that is nearly right may have a key for its value.
 func (l *layers) checkNames(flags []*kong.Flag) error {
 	known := map[string]bool{}
 	for _, f := range flags {
@@ -195,12 +218,12 @@ func (l *layers) checkNames(flags []*kong.Flag) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
 		if !known[name] {
-			return &Problem{Name: name, Value: l.env[name], Allowed: "there is no such setting: " + envName("listen") + ", …; supervisor --help lists them"}
+			return &Problem{Name: name, Allowed: "there is no such setting: " + envName("listen") + ", …; supervisor --help lists them"}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.file)) {
 		if !known[name] || name == "config" || strings.HasPrefix(name, envPrefix) {
-			return &Problem{Name: name + " (in the --config file)", Value: fmt.Sprint(l.file[name]), Allowed: "there is no such setting: listen, …; supervisor --help lists them"}
+			return &Problem{Name: name + " (in the --config file)", Allowed: "there is no such setting: listen, …; supervisor --help lists them"}
 		}
 	}
 	return nil
@@ -249,6 +272,9 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		value, err := json.Marshal(shown)
 		if err != nil {
 			return fmt.Errorf("cannot print --%s: %w", f.Name, err)
+		}
+		if f.Name == "url" || f.Name == "chrome-arg" { // either may have a password before a host
+			value = []byte(logging.Redact(string(value)))
 		}
 		if _, err := fmt.Fprintf(w, "%-16s %-40s %s\n", f.Name, value, sources[f.Name]); err != nil {
 			return fmt.Errorf("cannot print the settings: %w", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/smallfile"
 )
 
 const (
@@ -215,7 +216,7 @@ func (s *Store) read(id, name string) ([]byte, error) {
 	if !validID.MatchString(id) || !validID.MatchString(name) {
 		return nil, fmt.Errorf("report %.60q: %w", id, ErrNotFound)
 	}
-	content, err := os.ReadFile(filepath.Join(s.dir, id, name))
+	content, err := smallfile.Read(filepath.Join(s.dir, id, name), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("report %s: %w", id, ErrNotFound)
 	}

@@ -139,7 +139,7 @@ func usable(path string, info fs.FileInfo) Finding {
 
 // holder reports whether a supervisor uses the folder now.
 func (o settings) holder() Finding {
-	lock, err := os.Open(filepath.Join(o.Tokens, "admin.lock"))
+	lock, err := os.OpenFile(filepath.Join(o.Tokens, "admin.lock"), os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a pipe
 	if err != nil {
 		return good("%s, free", o.Tokens)
 	}

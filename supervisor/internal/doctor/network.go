@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/listen"
+	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/webhook"
 )
 
@@ -66,35 +66,52 @@ func answers(ctx context.Context, network, address string) bool {
 // expiresSoon is when a certificate should have been renewed.
 const expiresSoon = 14 * 24 * time.Hour
 
-func (o settings) checkFiles(context.Context) Finding {
-	if path := o.APIKeyFile; path != "" {
-		if err := apikey.Open(path).Load(); err != nil {
-			return bad("%v", err).do("write one key of 16 or more characters per line")
-		}
-	}
-	if path := o.WebhookKeyFile; path != "" {
-		if _, err := webhook.ReadKey(path); err != nil {
-			return bad("%v", err).do("write 16 or more characters into it, or whsec_ and base64")
-		}
+func (o settings) checkFiles(ctx context.Context) Finding {
+	if f := o.checkSecrets(ctx); f.Mark != Good {
+		return f
 	}
 	if o.TLSCert != "" {
 		c := listen.Certificate(o.TLSCert, o.TLSKey)
-		if err := c.Load(); err != nil {
+		if err := c.Load(ctx); err != nil {
 			return bad("%v", err).do("the key must belong to the first certificate of the chain")
 		}
 		if left := time.Until(c.Value().Leaf.NotAfter); left < expiresSoon {
 			return warning("the certificate expires in %d days", int(left.Hours()/24)).do("renew it; the service picks it up automatically")
 		}
 	}
-	for _, path := range []string{o.APIKeyFile, o.WebhookKeyFile, o.TLSKey} {
-		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o007 != 0 {
-			return warning("%s can be read by all users (mode %o)", path, info.Mode().Perm()).do("chmod 600 %s", path)
-		}
+	c := (*config.Config)(&o)
+	if exposed := smallfile.Exposed(c.SecretFiles()); len(exposed) > 0 {
+		return warning("every user can read or write %s", strings.Join(exposed, ", ")).do("chmod 600 %s", strings.Join(exposed, " "))
 	}
-	if o.APIKeyFile+o.WebhookKeyFile+o.TLSCert == "" {
+	if len(c.SecretFiles()) == 0 {
 		return good("none set; on the loopback none is needed")
 	}
 	return good("usable")
+}
+
+// checkSecrets checks the files with keys, and the webhook's URL.
+func (o settings) checkSecrets(ctx context.Context) Finding {
+	if path := o.APIKeyFile; path != "" {
+		if err := apikey.Open(path).Load(ctx); err != nil {
+			return bad("%v", config.FileProblem("--api-key-file", err)).do("write one key of 16 or more characters per line")
+		}
+	}
+	if path := o.WebhookKeyFile; path != "" {
+		content, err := smallfile.ReadSetting(ctx, path)
+		if err == nil {
+			_, err = webhook.ParseKey(content)
+		}
+		if err != nil {
+			return bad("%v", config.FileProblem("--webhook-key-file", err)).do("write 16 or more characters into it, or whsec_ and base64")
+		}
+	}
+	if path := o.WebhookURLFile; path != "" {
+		c := config.Config(o)
+		if err := c.ReadWebhook(ctx); err != nil {
+			return bad("%v", err).do("write the URL into it, as the first line")
+		}
+	}
+	return good("")
 }
 
 // What the clock may be off by. With more TLS certificates and WhatsApp's own tokens

@@ -160,7 +160,7 @@ func TestCertificateIsReplacedWithoutARestart(t *testing.T) {
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	first := writePair(t, cert, key, "first.example")
 	c := Certificate(cert, key)
-	if err := c.Load(); err != nil {
+	if err := c.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	plain := open(t, "tcp", "127.0.0.1:0")
@@ -180,11 +180,11 @@ func TestCertificateIsReplacedWithoutARestart(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c.Load() == nil || ask(first, "first.example") != "hello" {
+	if c.Load(t.Context()) == nil || ask(first, "first.example") != "hello" {
 		t.Error("a broken file must change nothing")
 	}
 	second := writePair(t, cert, key, "second.example")
-	if err := c.Load(); err != nil {
+	if err := c.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if ask(second, "second.example") != "hello" {
@@ -195,12 +195,12 @@ func TestCertificateIsReplacedWithoutARestart(t *testing.T) {
 func TestMissingOrForeignKeyIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if err := Certificate(cert, key).Load(); err == nil {
+	if err := Certificate(cert, key).Load(t.Context()); err == nil {
 		t.Error("missing files")
 	}
 	writePair(t, cert, filepath.Join(dir, "other.pem"), "a.example")
 	writePair(t, filepath.Join(dir, "unused.pem"), key, "b.example")
-	if err := Certificate(cert, key).Load(); err == nil {
+	if err := Certificate(cert, key).Load(t.Context()); err == nil {
 		t.Error("another certificate's key")
 	}
 }

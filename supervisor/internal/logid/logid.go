@@ -14,7 +14,8 @@ const (
 	SystemdNotifyFailed       = "systemd_notify_failed"        // WARN: systemd could not be notified.
 	WatchdogFeedFailed        = "watchdog_feed_failed"         // ERROR: The session's loop does not respond; systemd is about to kill the service.
 	FileReloaded              = "file_reloaded"                // INFO: A changed file was read again.
-	FileReloadFailed          = "file_reload_failed"           // ERROR: A changed file can't be used; the previous content stays in use.
+	FileReloadFailed          = "file_reload_failed"           // ERROR: A changed file can't be used; the previous content stays in use, but keys only for a minute.
+	SecretFileExposed         = "secret_file_exposed"          // WARN: A file with a secret can be read or written by every user of this machine.
 	SelectorsLoaded           = "selectors_loaded"             // INFO: The page is read with the selectors of a file instead of the built-in ones.
 	SelectorsRejected         = "selectors_rejected"           // ERROR: The selectors file can't be used; the built-in selectors are in use.
 	StopRequested             = "stop_requested"               // INFO: The service was asked to stop.

@@ -2,7 +2,6 @@ package profile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"session-manager/shared/strictjson"
 )
 
 // Manifest describes a backup.
@@ -203,7 +204,7 @@ func (b Backups) readManifest(name string) (Manifest, error) {
 // ErrDamaged.
 func ParseManifest(data []byte) (Manifest, error) {
 	var m Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := strictjson.Unmarshal(data, &m); err != nil {
 		return Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if m.Format != ManifestFormat {

@@ -32,6 +32,8 @@ import (
 	"github.com/google/renameio/v2"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/strictjson"
+	"session-manager/supervisor/internal/smallfile"
 )
 
 // session is the name of the only session.
@@ -205,7 +207,7 @@ func (f JSONFile) Load(value any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, value); err != nil {
+	if err := strictjson.Unmarshal(data, value); err != nil {
 		return fmt.Errorf("cannot parse %s: %w", filepath.Base(string(f)), err)
 	}
 	return nil
@@ -215,16 +217,9 @@ func (f JSONFile) Load(value any) error {
 const maxJSON = 16 << 20
 
 // read returns the content. An imported profile or a person may have put anything
-// there: what is not a regular file could block the reader forever.
+// there.
 func (f JSONFile) read() ([]byte, error) {
-	info, err := os.Stat(string(f))
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxJSON) {
-		err = fmt.Errorf("%w: it is not a file of at most %d MiB", fs.ErrInvalid, maxJSON>>20)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(string(f))
-	}
+	data, err := smallfile.Read(string(f), maxJSON)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", filepath.Base(string(f)), err)
 	}

@@ -4,12 +4,14 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
@@ -90,6 +92,18 @@ func (s *Session) SetLogin(status login.Status) {
 	})
 }
 
+// Warn shows a problem around the service that leaves the state alone, in place of the
+// one before; with an empty code, that there is none.
+func (s *Session) Warn(code reason.Code, detail string) {
+	s.post(func(l *loop, now time.Time) {
+		l.warnings.service = nil
+		if code != "" {
+			l.warnings.service = new(NewReason(code, detail, now))
+		}
+		l.update("warned", l.m)
+	})
+}
+
 // Paired records that a code to link a phone was given out. When it returns, the
 // snapshot shows it.
 func (s *Session) Paired(expires time.Time) {
@@ -161,10 +175,15 @@ func (s *Session) Run(ctx context.Context) {
 // loop is what Run's goroutine owns: the machine, and the next snapshot as far
 // as it is not derived from the machine.
 type loop struct {
-	s    *Session
-	m    machine
-	next Snapshot
+	s        *Session
+	m        machine
+	next     Snapshot
+	warnings warnings
 }
+
+// warnings are what is wrong around the live instance and around the service; nil is
+// nothing. One of them is shown at a time.
+type warnings struct{ instance, service *Reason }
 
 // handle applies a notice; code is the drawn QR if it brings one.
 func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
@@ -181,15 +200,15 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 			l.fromWorker(n.Event.Body, code, now)
 		}
 	case worker.Warned:
-		l.next.Warning = nil
+		l.warnings.instance = nil
 		if n.Reason != "" {
-			l.next.Warning = new(NewReason(n.Reason, n.Detail, now))
+			l.warnings.instance = new(NewReason(n.Reason, n.Detail, now))
 		}
 		l.update("warned", l.m)
 	case worker.Exiting:
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case worker.Exited:
-		l.next.Worker.PID, l.next.Browser, l.next.Warning = 0, nil, nil
+		l.next.Worker.PID, l.next.Browser, l.warnings.instance = 0, nil, nil
 		if n.Class != restart.Planned {
 			l.next.Worker.AbnormalExits++
 		}
@@ -257,6 +276,7 @@ func (l *loop) update(cause string, to machine) {
 	if to.state != QRRequired {
 		l.next.Pairing = nil
 	}
+	l.next.Warning = cmp.Or(l.warnings.instance, l.warnings.service)
 	l.logChange(cause, from, to)
 	to.fill(&l.next)
 	l.next.Version++

@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"session-manager/supervisor/internal/smallfile"
 )
 
 // Times of a watch.
@@ -20,9 +23,13 @@ const (
 	// settle is how long nothing more must happen before the files are checked:
 	// a certificate and its key are two writes.
 	settle = 200 * time.Millisecond
+	// busy is when they are checked although things keep happening in their folder.
+	busy = time.Second
 	// recheck is how often they are checked in any case. inotify may be used up, may lose
 	// events, and does not notice changes of network file systems.
-	recheck = time.Minute
+	recheck = 15 * time.Second
+	// slow is how long a check may take before that is reported.
+	slow = 10 * time.Second
 )
 
 // Set is files as they were at one moment.
@@ -46,43 +53,106 @@ func NewOptionalSet(paths ...string) Set {
 }
 
 // Watch calls changed, from its own goroutine, each time that one of the files has
-// changed since NewSet, until ctx ends. It watches folders, as the watch on a file is
-// lost when the file is replaced.
+// changed since NewSet, until ctx ends.
 func (s Set) Watch(ctx context.Context, changed func()) {
-	var events <-chan fsnotify.Event
-	var lost <-chan error
-	follow := func() {}
-	if notifier, err := fsnotify.NewWatcher(); err == nil { // otherwise the periodic check must do
-		defer func() { _ = notifier.Close() }()
-		events, lost = notifier.Events, notifier.Errors
-		follow = func() { addFolders(notifier, s.paths) }
+	poll(ctx, s.paths, func() []status { return statuses(s.paths) }, func(now []status) {
+		if s.differ(now) {
+			s.last = now
+			changed()
+		}
+	}, func() {})
+}
+
+// Exposed calls changed with those of the files at paths that every user may read or write,
+// when there are any and each time that these are others, until ctx ends.
+func Exposed(ctx context.Context, paths []string, changed func(exposed []string)) {
+	if len(paths) == 0 {
+		return
 	}
-	follow()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-events:
-			timer.Reset(settle)
-		case err := <-lost: // an overflow: anything may have happened
-			_ = err
-			timer.Reset(settle)
-		case <-timer.C:
-			timer.Reset(recheck)
-			follow() // folders may have come, and links may lead elsewhere
-			if now := statuses(s.paths); s.differ(now) {
-				s.last = now
-				changed()
+	var last []string
+	poll(ctx, paths, func() []string { return smallfile.Exposed(paths) }, func(now []string) {
+		if !slices.Equal(now, last) {
+			last = now
+			changed(now)
+		}
+	}, func() {})
+}
+
+// poll calls look, and then use with what look returned, at once, when something may
+// have happened to the files at paths, and every so often; until ctx ends. It calls hung
+// when look takes long. As a file system that does not respond would hold up poll, look
+// has a goroutine of its own, of which there is one at a time; use and hung do not.
+func poll[T any](ctx context.Context, paths []string, look func() T, use func(T), hung func()) {
+	var w waker
+	defer w.close()
+	w.timer = time.NewTimer(0)
+	for w.wait(ctx) {
+		found := make(chan T, 1)
+		go func() {
+			w.follow(paths)
+			found <- look()
+		}()
+		late := time.NewTimer(slow)
+		for waiting := true; waiting; {
+			select {
+			case now := <-found:
+				use(now)
+				waiting = false
+			case <-late.C:
+				hung()
+			case <-ctx.Done():
+				late.Stop()
+				return
 			}
 		}
+		late.Stop()
 	}
 }
 
-// addFolders watches the folders of paths, or the nearest ones above that exist, and
-// those that links among them lead to. It may be called again.
-func addFolders(notifier *fsnotify.Watcher, paths []string) {
+// waker wakes whoever checks files. It watches folders, as the watch on a file is lost
+// when the file is replaced. Without inotify it has only its timer.
+type waker struct {
+	timer    *time.Timer
+	mu       sync.Mutex
+	notifier *fsnotify.Watcher // guarded by mu; nil as long as there is none
+	closed   bool              // guarded by mu
+}
+
+// wait returns true when the files are to be checked, and false when ctx has ended.
+func (w *waker) wait(ctx context.Context) bool {
+	w.mu.Lock()
+	var events <-chan fsnotify.Event
+	var lost <-chan error
+	if w.notifier != nil {
+		events, lost = w.notifier.Events, w.notifier.Errors
+	}
+	w.mu.Unlock()
+	var first time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-w.timer.C:
+			w.timer.Reset(recheck)
+			return true
+		case <-events:
+		case <-lost: // an overflow: anything may have happened
+		}
+		now := time.Now()
+		if first.IsZero() {
+			first = now
+		}
+		w.timer.Reset(max(0, min(settle, first.Add(busy).Sub(now))))
+	}
+}
+
+// follow watches the folders where something can happen to the paths. Each time it tries
+// again what failed before: folders may have come, and links may lead elsewhere.
+func (w *waker) follow(paths []string) {
+	notifier := w.open()
+	if notifier == nil {
+		return
+	}
 	for _, path := range paths {
 		folder := filepath.Dir(path)
 		for ; folder != "/" && folder != "."; folder = filepath.Dir(folder) {
@@ -90,10 +160,31 @@ func addFolders(notifier *fsnotify.Watcher, paths []string) {
 				break
 			}
 		}
-		_ = notifier.Add(folder) // the periodic check does without
+		_ = notifier.Add(folder) // the timer does without
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			_ = notifier.Add(filepath.Dir(target))
 		}
+	}
+}
+
+func (w *waker) open() *fsnotify.Watcher {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.notifier == nil && !w.closed {
+		if notifier, err := fsnotify.NewWatcher(); err == nil {
+			w.notifier = notifier
+		}
+	}
+	return w.notifier
+}
+
+func (w *waker) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.timer.Stop()
+	if w.notifier != nil {
+		_ = w.notifier.Close()
 	}
 }
 

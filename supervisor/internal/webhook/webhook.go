@@ -26,7 +26,6 @@ import (
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/session"
-	"session-manager/supervisor/internal/watch"
 )
 
 // Timings of the delivery.
@@ -183,7 +182,7 @@ func (s *Sender) attempt(ctx context.Context, id string, body []byte) (after tim
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, bytes.NewReader(body))
 	if err != nil {
-		return 0, withoutURL(err)
+		return 0, withoutURL(s.URL, err)
 	}
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	r.Header.Set("Content-Type", "application/json")
@@ -195,7 +194,7 @@ func (s *Sender) attempt(ctx context.Context, id string, body []byte) (after tim
 	}
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return 0, withoutURL(err)
+		return 0, withoutURL(s.URL, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
@@ -214,14 +213,26 @@ func Signature(key []byte, id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// withoutURL removes the URL, which may contain a secret, from an error of
-// net/http.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return fmt.Errorf("cannot reach the receiver: %w", e.Err)
+// withoutURL removes the URL, which may contain a secret, from an error of net/http, and
+// each part of it that the receiver may have repeated.
+func withoutURL(address string, err error) error {
+	e, ok := errors.AsType[*url.Error](err)
+	u, parseErr := url.Parse(address)
+	if !ok || parseErr != nil {
+		return errors.New("the receiver's URL is not valid")
 	}
-	return errors.New("the receiver's URL is not valid")
+	text := e.Err.Error()
+	after := u.User.String() + "?" + u.RequestURI() + "?" + u.Path + "?" + u.Fragment
+	for _, part := range strings.FieldsFunc(after, func(r rune) bool { return strings.ContainsRune("/?&=#:;,", r) }) {
+		if len(part) >= minPart {
+			text = strings.ReplaceAll(text, part, "…")
+		}
+	}
+	return fmt.Errorf("cannot reach the receiver: %s", text)
 }
+
+// minPart is the shortest part of a URL that may be a secret, in bytes.
+const minPart = 4
 
 // maxRetryAfter bounds what a receiver may ask for.
 const maxRetryAfter = 5 * time.Minute
@@ -238,21 +249,17 @@ const minKey = 16
 // secretPrefix marks a key in base64, as Standard Webhooks writes it.
 const secretPrefix = "whsec_"
 
-// ReadKey reads the signing key from a file: "whsec_" and base64, or the key
+// ParseKey returns the signing key that a file holds: "whsec_" and base64, or the key
 // itself.
-func ReadKey(path string) ([]byte, error) {
-	content, err := watch.Read(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read webhook key: %w", err)
-	}
-	key := bytes.TrimSpace(content)
+func ParseKey(content []byte) (key []byte, err error) {
+	key = bytes.TrimSpace(content)
 	if text, ok := strings.CutPrefix(string(key), secretPrefix); ok {
 		if key, err = base64.StdEncoding.DecodeString(text); err != nil {
-			return nil, fmt.Errorf("cannot use webhook key of %s: what follows %s is not base64", path, secretPrefix)
+			return nil, fmt.Errorf("what follows %s is not base64", secretPrefix)
 		}
 	}
 	if len(key) < minKey {
-		return nil, fmt.Errorf("cannot use webhook key of %s: it needs at least %d bytes (openssl rand -hex 24 makes a good one)", path, minKey)
+		return nil, fmt.Errorf("the key needs at least %d bytes (openssl rand -hex 24 makes a good one)", minKey)
 	}
 	return key, nil
 }

@@ -6,10 +6,9 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -299,7 +298,7 @@ func TestRetryAfterIsRespectedUpToALimit(t *testing.T) {
 	}
 }
 
-func TestKeyFiles(t *testing.T) {
+func TestKeysInBothForms(t *testing.T) {
 	for content, want := range map[string]string{
 		"plain-plain-plain\n":            "plain-plain-plain",
 		"whsec_MDEyMzQ1Njc4OWFiY2RlZg==": "0123456789abcdef",
@@ -307,16 +306,60 @@ func TestKeyFiles(t *testing.T) {
 		"short":                          "",
 		"":                               "",
 	} {
-		path := filepath.Join(t.TempDir(), "key")
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := ReadKey(path)
+		got, err := ParseKey([]byte(content))
 		if string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %q, %v", content, got, err)
 		}
 		if err != nil && content != "" && strings.Contains(err.Error(), content) {
 			t.Errorf("the error has the key: %v", err)
+		}
+	}
+}
+
+// echo accepts connections and answers each with what it was sent.
+func echo(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 4096)
+			n, _ := conn.Read(b)
+			_, _ = conn.Write(b[:n])
+			_ = conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestErrorsDoNotRepeatTheURL(t *testing.T) {
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	plain := httptest.NewServer(nil)
+	defer plain.Close()
+	const secret = "/services/T00SECRET/B00SECRET/XXSECRETXX?token=QUERYSECRET"
+	for name, address := range map[string]string{
+		"an echo":         "http://user:PASSSECRET@" + echo(t) + secret,
+		"nobody":          "http://user:PASSSECRET@" + closed.Listener.Addr().String() + secret,
+		"no TLS":          "https://user:PASSSECRET@" + plain.Listener.Addr().String() + secret,
+		"no such host":    "http://user:PASSSECRET@nowhere.invalid" + secret,
+		"not a URL":       "http://user:PASSSECRET@host:port" + secret,
+		"not a path":      "http://user:PASSSECRET@host/%zz" + secret,
+		"control letters": "http://user:PASSSECRET@host" + secret + "\x7f",
+		"another scheme":  "gopher://user:PASSSECRET@host" + secret,
+	} {
+		s := New(Options{URL: address, Timings: DefaultTimings(), Events: events.NewLog("boot", &session.Snapshot{})})
+		_, err := s.attempt(t.Context(), "id", []byte("{}"))
+		s.client.CloseIdleConnections()
+		if err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

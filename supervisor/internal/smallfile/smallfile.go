@@ -1,0 +1,90 @@
+// Package smallfile reads the small files that settings name, and those that the service
+// itself keeps. It reads regular files only, never more than a limit, and never waits
+// for another process, as the reader of a pipe does.
+package smallfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/supervisor/internal/wait"
+)
+
+// Max bounds the files that settings name, in bytes.
+const Max = 1 << 20
+
+// Timeout bounds ReadSetting, for a file system that hangs.
+const Timeout = 10 * time.Second
+
+var (
+	// ErrNotRegular means that the path leads to a folder, a pipe, a socket or a device.
+	ErrNotRegular = errors.New("it is not a regular file")
+	// ErrTooLarge means that the file is larger than the limit.
+	ErrTooLarge = errors.New("it is too large")
+	// ErrSlow means that the file system did not respond in time.
+	ErrSlow = errors.New("the file system does not respond")
+)
+
+// Read returns the content of the regular file at path, or at the end of a link, if it
+// has at most limit bytes. Errors are *fs.PathError.
+func Read(path string, limit int64) ([]byte, error) {
+	// A device may do something when it is opened, and a pipe's writer is woken.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, failed(path, ErrNotRegular)
+	}
+	// The file may be another one by now: what waits in open(2) must not.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, failed(path, ErrNotRegular)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, failed(path, fmt.Errorf("%w: it has more than %d bytes", ErrTooLarge, limit))
+	}
+	return content, nil
+}
+
+func failed(path string, err error) error { return &fs.PathError{Op: "read", Path: path, Err: err} }
+
+// ReadSetting returns the content of a file that a setting names, within Timeout and
+// until ctx ends.
+func ReadSetting(ctx context.Context, path string) ([]byte, error) {
+	return Within(ctx, path, func() ([]byte, error) { return Read(path, Max) })
+}
+
+// Within returns what read returns, which reads the file at path. After Timeout its
+// error is ErrSlow, and when ctx ends ctx's cause.
+func Within[T any](ctx context.Context, path string, read func() (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, failed(path, ErrSlow))
+	defer cancel()
+	return wait.For(ctx, read)
+}
+
+// Exposed returns those of the files at paths that users other than the owner and the
+// group may read or write.
+func Exposed(paths []string) (exposed []string) {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o006 != 0 {
+			exposed = append(exposed, path)
+		}
+	}
+	return exposed
+}
