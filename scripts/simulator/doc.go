@@ -74,7 +74,7 @@
 //     displayInfo CONNECTING (observed). hasSynced, then mode MAIN; 515 after a
 //     scan (observed).
 //   - A registered page calls itself CONNECTED after the handshake, before its login is
-//     accepted, and hasSynced stays true from before; only the stream tells. Opened
+//     accepted, and hasSynced stays true from before; only the stream shows it. Opened
 //     elsewhere ("replaced") it stays so, without a connection. Failure 402 and 500: it
 //     tries again about once a second (observed for 402, assumed for 500); 405 and 409:
 //     it loads itself every 2.5 s when linked, every 10 s otherwise. After 515 it may load

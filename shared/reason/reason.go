@@ -74,6 +74,8 @@ const (
 	PairingCodeShown   Code = "pairing_code_shown"
 	SyncStuck          Code = "sync_stuck"
 	ConnectionSilent   Code = "connection_silent"
+	LoginRefused       Code = "login_refused"
+	PageReloading      Code = "page_reloading"
 )
 
 // Text is what a person reads about a Code.
@@ -150,6 +152,8 @@ var catalogue = map[Code]Text{
 	PairingCodeShown:   {"The page shows a code to type on the phone; meanwhile there is no QR.", "In WhatsApp on the phone open Linked devices, tap Link a device and Link with phone number instead, and type the code. The QR comes back when the code expires."},
 	SyncStuck:          {"The account is linked, but synchronising chats makes no progress; the page is being reloaded.", "Keep the phone online, with WhatsApp open."},
 	ConnectionSilent:   {"The page claims to be connected, but receives nothing; it is being reloaded.", "Make sure that no other service uses a copy of this profile."},
+	LoginRefused:       {"WhatsApp's server answers, but does not accept the login.", "Wait: the page keeps trying, and the service recovers automatically. If this lasts for hours, look at Linked devices on the phone."},
+	PageReloading:      {"The page keeps reloading itself, as WhatsApp's page does when its version is refused.", "Upgrade Chrome if this persists. The service reloads the page past the cache now and then, and recovers automatically."},
 	PageOutdated:       {"WhatsApp reports that this version of its page is too old.", "The page is reloaded automatically. Upgrade Chrome if this persists."},
 }
 

@@ -30,6 +30,8 @@ var sockets = []Socket{
 	SocketTerms, SocketLocked,
 }
 
+var streams = []Stream{StreamLoggedIn, StreamLoggedOut}
+
 var methods = []Method{MethodQR, MethodCode, MethodPasskey}
 
 var screens = []ScreenName{
@@ -149,6 +151,9 @@ func (c *checker) checkModules(k *Set) {
 	}
 	for _, word := range slices.Sorted(maps.Keys(k.Words.SocketStates)) {
 		among(c, "words.socket_states."+word, k.Words.SocketStates[word], sockets)
+	}
+	for _, word := range slices.Sorted(maps.Keys(k.Words.SocketStreams)) {
+		among(c, "words.socket_streams."+word, k.Words.SocketStreams[word], streams)
 	}
 	for _, word := range slices.Sorted(maps.Keys(k.Words.LinkMethods)) {
 		among(c, "words.link_methods."+word, k.Words.LinkMethods[word], methods)

@@ -135,9 +135,10 @@ type Event struct {
 
 // Words translate the page's own words.
 type Words struct {
-	About        string            `json:"about"`
-	SocketStates map[string]Socket `json:"socket_states"`
-	LinkMethods  map[string]Method `json:"link_methods"`
+	About         string            `json:"about"`
+	SocketStates  map[string]Socket `json:"socket_states"`
+	SocketStreams map[string]Stream `json:"socket_streams"`
+	LinkMethods   map[string]Method `json:"link_methods"`
 }
 
 // Socket is our word for a state of the page's connection.
@@ -154,6 +155,15 @@ const (
 	SocketProxyBlocked Socket = "proxy_blocked"
 	SocketTerms        Socket = "terms"
 	SocketLocked       Socket = "locked"
+)
+
+// Stream is our word for whether the server has accepted the page's login.
+type Stream string
+
+// States of the stream. The empty one means that the modules don't answer.
+const (
+	StreamLoggedIn  Stream = "logged_in"
+	StreamLoggedOut Stream = "logged_out"
 )
 
 // Method is our word for the way in which the page means to be linked.

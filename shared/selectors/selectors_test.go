@@ -40,6 +40,7 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		{"format of another version", `"format": 1,`, `"format": 2,`, "line 2: format: is 2, this worker reads 1"},
 		{"unknown screen", `"name": "conflict"`, `"name": "conflct"`, `"conflct" is not one of`},
 		{"missing fact", `"noise_key": {`, `"nose_key": {`, `"noise_key" is missing`},
+		{"unknown stream", `"RESUMING": "logged_in"`, `"RESUMING": "yes"`, "socket_streams.RESUMING"},
 		{"unknown state", `"OPENING": "opening"`, `"OPENING": "open"`, "socket_states.OPENING"},
 		{"path that is code", `"path": "Socket.state"`, `"path": "Socket.logout('x')"`, "is not a name"},
 		{"event path with a call", `"path": "Conn", "event"`, `"path": "Conn()", "event"`, "must be names"},

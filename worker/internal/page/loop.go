@@ -92,7 +92,7 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	}
 	l.apply(l.history.Expired(now))
 	if errors.Is(err, target.ErrStale) {
-		return now.Add(soon), nil
+		return now.Add(soon), l.actUnseen(ctx, now)
 	}
 	// If the worker itself was suspended, it proves nothing about the page.
 	if now.Sub(start) < 2*l.t.Deadline {
@@ -136,6 +136,7 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	if seen.Navigation.ErrorPage {
 		seen.Navigation.Failure = l.failure
 	}
+	seen.Reloads = l.signals.Reloads()
 	seen.Navigation.LoggedOut = l.signals.TakeLogout()
 	seen.Readings = append(seen.Readings, l.searcher.Take(document, now)...)
 	seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen.Observation)
@@ -169,6 +170,14 @@ func (l *loop) act(ctx context.Context, seen observe.Result, now time.Time) (tim
 		return now.Add(soon), ctx.Err()
 	}
 	return wake, err
+}
+
+// actUnseen acts on a document that went away while it was observed.
+func (l *loop) actUnseen(ctx context.Context, now time.Time) error {
+	h, d := l.classifier.Restless(l.history, l.signals.Reloads(), now)
+	l.apply(h, d.Events)
+	_, err := l.do(ctx, d)
+	return err
 }
 
 // do carries out a decision, and reports whether to observe again soon. Where a
@@ -334,6 +343,7 @@ func (p *Page) reload(ctx context.Context, fresh bool) error {
 
 // navigate goes to the page's address, and notes why that can't be reached.
 func (p *Page) navigate(ctx context.Context) error {
+	p.signals.Navigating()
 	failure, err := p.target.Navigate(ctx, p.o.URL)
 	if err != nil {
 		p.failure = ""

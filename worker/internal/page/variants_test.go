@@ -3,6 +3,7 @@ package page
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
@@ -152,18 +153,20 @@ func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
 	}
 }
 
-func TestStuckSyncAndSilentConnectionAreReloaded(t *testing.T) {
+func TestStuckSyncAndReplacedConnectionAreReloaded(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		fault string
 		want  reason.Code
 	}{
 		{"sync=stuck:50", reason.SyncStuck},
-		{"socket=replaced", reason.ConnectionSilent},
+		{"socket=replaced", reason.Conflict},
 	} {
 		t.Run(tc.fault, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, hasty, func(o *Options) { o.Timings.Classify.Pace = 50 })
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, hasty, func(o *Options) {
+				o.Timings.Classify.Pace, o.Timings.Classify.TakeOver = 50, time.Second
+			})
 			r.awaitCode(0)
 			if _, err := r.sim.Shown(r.context()); err != nil {
 				t.Fatal(err)

@@ -94,7 +94,7 @@ function connect() {
 }
 
 // A registered page calls itself connected before the server has accepted its login:
-// only the stream tells.
+// only the stream shows it.
 async function hello() {
   const registered = storage.lastWid() !== null;
   Socket.set({ state: registered ? SOCKET_STATE.CONNECTED : SOCKET_STATE.PAIRING });
@@ -265,7 +265,7 @@ function failure(reason) {
   Socket.set({ stream: SOCKET_STREAM.DISCONNECTED });
   switch (reason) {
     case '401': case '406': session.logOut(); break;
-    case '402': // Observed: it goes on under the ban's screen.
+    case '402': // Observed: it tries again under the ban's screen.
       Cmd.trigger('account_temporarily_banned_from_bridge');
       Ui.set({ special: 'TEMP_BAN' });
       tryAgain();

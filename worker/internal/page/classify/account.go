@@ -12,12 +12,10 @@ import (
 // storage, before the page is believed.
 const falseLogin = 10 * time.Second
 
-// account is what is known of the login, and of the document that uses it.
+// account is what is known of the login.
 type account struct {
-	document   int
 	known      bool // the registration has been read
 	registered bool
-	connected  bool    // in this document
 	loggedOut  *string // why the login has ended
 	scanned    bool    // the login came into storage, and READY has not followed yet
 	// linkingSince is when a code was first shown with the login in storage.
@@ -27,7 +25,7 @@ type account struct {
 	pairing, voided time.Time
 }
 
-// update notes the registration and the connection, and returns why the login
+// update notes the registration, and returns why the login
 // has ended if it has since the last observation.
 func (a *account) update(o Observation) *string {
 	ended := o.Navigation.LoggedOut
@@ -43,9 +41,6 @@ func (a *account) update(o Observation) *string {
 		a.loggedOut, a.registered, a.scanned = ended, false, false
 	case a.registered:
 		a.loggedOut = nil
-	}
-	if o.Modules.Socket == selectors.SocketConnected || o.surely(selectors.ScreenMain) {
-		a.connected = true
 	}
 	return ended
 }
@@ -105,9 +100,9 @@ func (a *account) pairingEnds(o Observation, now time.Time, grace time.Duration)
 // amend changes a report by what is known of the login: an account that is linked
 // is disconnected rather than loading, and one that was logged out is reported so.
 func (a *account) amend(r rpc.PageObserved, k kind) rpc.PageObserved {
-	unreachable := k == kindErrorPage || k == kindHTTPError || k == kindUnavailable
+	unreachable := k == kindErrorPage || k == kindHTTPError || k == kindUnavailable || k == kindReloading
 	switch {
-	case a.registered && r.Condition == rpc.PageLoading && unreachable:
+	case a.registered && unreachable:
 		r.Condition = rpc.PageDisconnected
 	case a.loggedOut == nil:
 	case r.Reason == reason.PageLoading, r.Reason == reason.Reconnecting:

@@ -5,14 +5,18 @@ import (
 	"time"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/selectors"
 )
 
 // rejoin is how long another kind may come between, as during a reload, without
 // a kind's time starting again.
 const rejoin = 30 * time.Second
 
-// silentAgain is how long after a silence the next one counts as the first.
-const silentAgain = 30 * time.Minute
+// recurs are the kinds of a page that looks good in between, and recursAgain is how
+// long after one of them the next one counts as the first.
+var recurs = map[kind]bool{kindSilent: true, kindReloading: true}
+
+const recursAgain = 30 * time.Minute
 
 // attempts are how long the page has been in each kind, and what was done about it.
 type attempts struct {
@@ -24,6 +28,7 @@ type attempts struct {
 	progress   int
 	progressAt time.Time
 	takeovers  takeovers
+	askedAt    time.Time // when the page last asked for a phone
 }
 
 // span is when a kind was entered and last seen.
@@ -45,8 +50,7 @@ func (a *attempts) enter(k kind, progress int, now time.Time) {
 	}
 	a.lastOK = now
 	for other := range a.loads {
-		// A connection that falls silent again and again looks good in between.
-		if kind(other) != k && (kind(other) != kindSilent || now.Sub(a.spans[other].last) > silentAgain) {
+		if kind(other) != k && (!recurs[kind(other)] || now.Sub(a.spans[other].last) > recursAgain) {
 			a.loads[other] = 0
 		}
 	}
@@ -217,4 +221,7 @@ func (s *step) takeOver() {
 	copy(t[:], t[1:])
 	t[len(t)-1] = s.now
 	s.d.Action, s.d.Why = UseHere, reason.Conflict
+	if s.o.Modules.Socket != selectors.SocketConflict && !s.o.has(selectors.ScreenConflict) {
+		s.d.Action = Reload // It shows nothing of the conflict, and has no button that ends it.
+	}
 }

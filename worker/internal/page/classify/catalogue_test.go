@@ -38,13 +38,15 @@ var shown = [kinds]string{
 	kindPhoneCode:    "A pairing code is shown, has run out, was refused, or has lost its connection.",
 	kindAutoLogout:   "The code is that of a frame whose session would not be kept.",
 	kindStorage:      "The page's database failed, or its quota is used up.",
-	kindSyncing:      "The page is connected and fetches the chats.",
-	kindReady:        "Chats, storage and connection agree that the account works.",
-	kindConflict:     "The account was opened on another computer.",
+	kindSyncing:      "The page is logged in and fetches the chats.",
+	kindReady:        "Chats, storage and the login's stream agree, steadily, that the account works. Without the stream the chats on the screen stand in for it.",
+	kindConflict:     "The account was opened on another computer: the page shows it, or it claims to be connected, has lost its login, and no longer tries to connect.",
+	kindRefused:      "The server answers, and refuses the login again and again.",
 	kindSilent:       "The page claims to be connected, but nothing comes over its connection: another one replaced it.",
-	kindConnecting:   "A linked page is connecting for the first time since it was loaded.",
+	kindConnecting:   "A linked page is connecting, or its login is not accepted yet, for the first time since it was loaded.",
 	kindReconnecting: "A linked page has lost its connection.",
 	kindOffline:      "A linked page has no network, according to Chrome or to the page's own probe.",
+	kindReloading:    "The page has replaced its own document three times within a minute, as one does that is refused as too old.",
 }
 
 func TestCatalogueShowsTheTable(t *testing.T) {
@@ -71,7 +73,8 @@ func catalogue() string {
 What the page can show, as what it is reported, and what is done about it. The first rule in kind.go that applies
 decides. A reload that does not help is repeated after twice the time, up to the limit given. A linked account that the
 page cannot serve is reported as disconnected instead of loading, and one that was logged out as ` + "`logged_out`" + ` until it is
-linked again. Failures of the page's process and of Chrome are in the documentation of the packages page and browser.
+linked again. A page that keeps reloading itself is blocked only where it does not ask for a phone; a code that it shows
+meanwhile is offered. Failures of the page's process and of Chrome are in the documentation of the packages page and browser.
 
 | the page | reported as | answer |
 | --- | --- | --- |
@@ -105,7 +108,7 @@ func (t trait) answer(k kind) string {
 		return "the reload button is pressed, unless it is the one for offline pages; without a button or an effect the page is reloaded"
 	case k == kindConflict:
 		n := len(takeovers{})
-		return fmt.Sprintf("taken over (\"Use here\") after %s, at most %d times within %s", short(Timings{}.withDefaults().TakeOver), n, short(takeoverWindow))
+		return fmt.Sprintf("taken over (\"Use here\", or reloaded where there is no such button) after %s, at most %d times within %s", short(Timings{}.withDefaults().TakeOver), n, short(takeoverWindow))
 	case k == kindNoNetwork, k == kindOffline:
 		return "none: the page recovers when the network does"
 	case t.good && t.retry.after == 0:

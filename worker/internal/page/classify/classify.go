@@ -75,11 +75,14 @@ func (d *Decision) wakeBy(at time.Time) {
 // independent of the original. The zero History is that of a page never observed.
 type History struct {
 	account  account
+	login    login
+	trust    trust
 	qr       qr
 	attempts attempts
 	// reported is what was reported last.
 	reported   rpc.PageObserved
 	reportedAt time.Time
+	changed    changes
 	recognised bool // the page has shown something that we know
 }
 
@@ -90,14 +93,16 @@ type step struct {
 	o    Observation
 	now  time.Time
 	kind kind
-	d    Decision
+	// restless: the page keeps replacing its document.
+	restless bool
+	d        Decision
 }
 
 // Next classifies an observation. Time must not run backwards.
 func (c Classifier) Next(h History, o Observation, now time.Time) (History, Decision) {
 	s := &step{t: c.t, h: h, o: o, now: now}
-	if o.Document != s.h.account.document {
-		s.h.account.document, s.h.account.connected = o.Document, false
+	if o.Document != s.h.trust.document {
+		s.h.trust = s.h.trust.another(o.Document)
 		s.h.qr.readings, s.h.qr.continued = readings{}, false
 	}
 	if ended := s.h.account.update(o); ended != nil {
@@ -108,8 +113,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 		})
 	}
 	s.h.qr.read(o, now)
-	known := evidence{o, s.h.account.registered, s.h.account.connected, s.h.qr.seen()}
-	s.kind = s.h.account.doubt(known.classify(c.t.Quiet), o, now)
+	s.kind = s.recognise()
 	var code candidate
 	if s.kind == kindNoCode {
 		code = s.assess()
@@ -118,6 +122,12 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 		s.h.qr.continued, code.cause = false, s.causeOfAbsence()
 	}
 	s.d.Cause = code.cause
+	if s.kind.unlinked() {
+		s.h.attempts.askedAt = now
+	}
+	if s.restless = o.Reloads.restless(now, s.t); s.restless && hidden[s.kind] {
+		s.kind = kindReloading
+	}
 	s.h.attempts.enter(s.kind, o.Drawn.Progress, now)
 	s.h.account.follow(s.kind, o, now)
 	if s.kind == kindNoCode {
@@ -134,6 +144,37 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	if code.cause == "" {
 		s.d.Disagree = s.h.qr.disagreement(code.reading, now)
 	}
+	return s.h, s.d
+}
+
+// recognise returns the kind of the page, before the codes are assessed.
+func (s *step) recognise() kind {
+	account, login := &s.h.account, &s.h.login
+	login.update(s.o, account.registered, s.now)
+	replacedAt := login.replacedAt(s.o.Connection, s.t)
+	if s.now.Before(replacedAt) {
+		s.d.wakeBy(replacedAt)
+	}
+	known := evidence{
+		Observation: s.o, registered: account.registered, seen: s.h.qr.seen(), loggedIn: s.h.trust.proven,
+		replaced: !replacedAt.IsZero() && !s.now.Before(replacedAt), refused: login.refused >= refusedOften,
+	}
+	return s.believe(account.doubt(known.classify(s.t.Quiet), s.o, s.now))
+}
+
+// Restless classifies a page that replaces its documents faster than they can be
+// observed; it decides nothing for any other page that could not be observed. Time
+// must not run backwards.
+func (c Classifier) Restless(h History, r Reloads, now time.Time) (History, Decision) {
+	if !r.restless(now, c.t) {
+		return h, Decision{}
+	}
+	s := &step{t: c.t, h: h, o: Observation{Online: true, Reloads: r}, now: now, kind: kindReloading, restless: true}
+	s.o.Drawn.Progress, s.o.Modules.Version = -1, h.reported.PageVersion
+	s.h.qr.withdraw(&s.d, causeNavigated)
+	s.h.attempts.enter(s.kind, s.o.Drawn.Progress, now)
+	s.cure()
+	s.observe()
 	return s.h, s.d
 }
 
@@ -192,9 +233,35 @@ func (s *step) observe() {
 			s.d.Events = append(s.d.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
 		}
 	}
-	if o := s.describe(); o != s.h.reported || s.now.Sub(s.h.reportedAt) >= s.t.Repeat {
+	o := s.describe()
+	if s.now.Sub(s.h.reportedAt) >= s.t.Repeat {
+		s.report(o)
+	} else if o != s.h.reported {
+		if at := s.h.changed.allow(s.h.reported, o, s.h.reportedAt, s.now); s.now.Before(at) {
+			s.d.wakeBy(at)
+			return
+		}
 		s.report(o)
 	}
+}
+
+// changes bounds how often a page that changes its mind at speed is reported: some
+// changes of its state at once, and then one in each pause; progress not more often
+// than that either way.
+type changes struct{ paid time.Time }
+
+// allow returns when the change may be reported; it must be then, if that is now.
+func (c *changes) allow(from, to rpc.PageObserved, last, now time.Time) time.Time {
+	const atOnce, pause, trifle = 10, time.Second, 200 * time.Millisecond
+	if from.Condition == to.Condition && from.Reason == to.Reason {
+		return last.Add(trifle)
+	}
+	next := later(c.paid, now).Add(pause)
+	if at := next.Add(-atOnce * pause); now.Before(at) {
+		return at
+	}
+	c.paid = next
+	return now
 }
 
 // describe returns the observation to report.
@@ -204,8 +271,11 @@ func (s *step) describe() rpc.PageObserved {
 		Condition: t.condition, Reason: t.reason, Detail: t.detail,
 		Progress: s.o.Drawn.Progress, Registered: s.h.account.registered, PageVersion: s.o.Modules.Version,
 	}
-	if late := t.overdue; late.after > 0 && s.now.Sub(s.h.attempts.since(s.kind)) >= late.after {
+	if late := t.overdue; late.after > 0 && s.now.Sub(s.overdueSince()) >= late.after {
 		r.Condition, r.Reason = late.condition, late.reason
+	}
+	if s.restless && r.Condition == rpc.PageUnlinked || s.kind == kindReloading && s.now.Sub(s.h.attempts.askedAt) < time.Minute {
+		r.Condition, r.Reason, r.Detail = rpc.PageUnlinked, reason.PageReloading, ""
 	}
 	switch s.kind {
 	case kindNoCode:
@@ -226,6 +296,16 @@ func (s *step) describe() rpc.PageObserved {
 		r.Progress = -1
 	}
 	return r
+}
+
+// overdueSince is from when the page's time is counted. A page that reloads itself has
+// reached its server before.
+func (s *step) overdueSince() time.Time {
+	since := s.h.attempts.since(s.kind)
+	if s.kind == kindNoServer {
+		return later(since, s.o.Reloads.last())
+	}
+	return since
 }
 
 // Durations that don't depend on who uses the package.

@@ -50,7 +50,16 @@ func byText(names ...selectors.ScreenName) func(*Observation) {
 }
 
 func socket(s selectors.Socket) func(*Observation) {
-	return func(o *Observation) { o.Modules.Socket = s }
+	return func(o *Observation) {
+		o.Modules.Socket, o.Modules.Stream = s, selectors.StreamLoggedOut
+		if s == selectors.SocketConnected {
+			o.Modules.Stream = selectors.StreamLoggedIn
+		}
+	}
+}
+
+func stream(s selectors.Stream) func(*Observation) {
+	return func(o *Observation) { o.Modules.Stream = s }
 }
 
 func registered(o *Observation) { o.Storage.Registered = yes }
@@ -63,7 +72,7 @@ func offline(o *Observation) { o.Online = false }
 
 // noModules is a page whose modules are not to be had.
 func noModules(o *Observation) {
-	o.Modules.Socket, o.Modules.Loader, o.Modules.HasSynced, o.Modules.Version = "", false, nil, ""
+	o.Modules = Modules{}
 }
 
 // shows makes a reader find the code of that name, whose reference is the part
@@ -178,7 +187,8 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"texts around a code prove nothing", observed(on(selectors.ScreenQR), byText(selectors.ScreenOutdated, selectors.ScreenConflict), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, h, now := New(Timings{}), History{}, epoch
+			c, now := New(Timings{}), epoch
+			h := steadily(c, History{}, tc.seen, now)
 			for {
 				h, _ = c.Next(h, at(tc.seen, now), now)
 				if now.Sub(epoch) >= tc.after {
@@ -191,6 +201,14 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 			}
 		})
 	}
+}
+
+// steadily observes the same until now, for as long as it takes to believe it.
+func steadily(c Classifier, h History, o Observation, now time.Time) History {
+	for then := now.Add(-steadyFor); then.Before(now); then = then.Add(steadyFor / steadySeen) {
+		h, _ = c.Next(h, at(o, then), then)
+	}
+	return h
 }
 
 // at stamps the readings.
@@ -217,7 +235,9 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 }
 
 func TestObservationIsReportedOnChangeAndRepeated(t *testing.T) {
-	c, h := New(Timings{}), History{}
+	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
+	c := New(Timings{})
+	h := steadily(c, History{}, ready, epoch)
 	count := func(l Observation, now time.Time) int {
 		var v Decision
 		h, v = c.Next(h, at(l, now), now)
@@ -229,7 +249,6 @@ func TestObservationIsReportedOnChangeAndRepeated(t *testing.T) {
 		}
 		return n
 	}
-	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
 	for _, step := range []struct {
 		after time.Duration
 		seen  Observation
@@ -260,7 +279,7 @@ func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 		{"seen by the storage", qr},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h, _ := c.Next(History{}, ready, epoch)
+			h := steadily(c, History{}, ready, epoch)
 			h, v := c.Next(h, at(tc.next, epoch.Add(time.Second)), epoch.Add(time.Second))
 			var reports []rpc.PageObserved
 			for _, e := range v.Events {
@@ -271,8 +290,8 @@ func TestLogoutIsReportedBeforeWhatFollows(t *testing.T) {
 			if len(reports) != 2 || reports[0].Condition != rpc.PageLoggedOut || reports[0].Registered || reports[1].Condition != rpc.PageUnlinked || reports[1].Reason != reason.LoggedOut {
 				t.Fatalf("reported %+v", reports)
 			}
-			_, v = c.Next(h, at(ready, epoch.Add(time.Minute)), epoch.Add(time.Minute))
-			if o := v.Events[len(v.Events)-1].(rpc.PageObserved); o.Condition != rpc.PageReady {
+			h, _ = c.Next(steadily(c, h, ready, epoch.Add(time.Minute)), ready, epoch.Add(time.Minute))
+			if o := h.reported; o.Condition != rpc.PageReady {
 				t.Fatalf("after linking again: %+v", o)
 			}
 		})
@@ -293,7 +312,7 @@ func TestPageIsSyncingFromScanToReady(t *testing.T) {
 		{observed(socket(selectors.SocketOpening), registered), rpc.PageDisconnected},
 	} {
 		now := epoch.Add(time.Duration(i) * time.Second)
-		h, _ = c.Next(h, at(step.seen, now), now)
+		h, _ = c.Next(steadily(c, h, step.seen, now), at(step.seen, now), now)
 		if h.reported.Condition != step.want {
 			t.Fatalf("step %d: got %+v, want %s", i, h.reported, step.want)
 		}
@@ -304,7 +323,7 @@ func TestOnlyALostConnectionIsReconnecting(t *testing.T) {
 	c := New(Timings{})
 	opening := observed(registered, socket(selectors.SocketOpening))
 	ready := observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced)
-	h, _ := c.Next(History{}, ready, epoch)
+	h, _ := c.Next(steadily(c, History{}, ready, epoch), ready, epoch)
 	lost, _ := c.Next(h, opening, epoch.Add(time.Second))
 	if lost.reported.Condition != rpc.PageDisconnected || lost.reported.Reason != reason.Reconnecting {
 		t.Fatalf("got %+v", lost.reported)

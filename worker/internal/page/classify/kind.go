@@ -41,10 +41,12 @@ const (
 	kindSyncing
 	kindReady
 	kindConflict
+	kindRefused
 	kindSilent
 	kindConnecting
 	kindReconnecting
 	kindOffline
+	kindReloading
 	kinds // their number
 )
 
@@ -165,6 +167,11 @@ var traits = [kinds]trait{
 	},
 	kindReady:    {condition: rpc.PageReady, good: true},
 	kindConflict: {condition: rpc.PageDisconnected, reason: reason.Conflict},
+	// The page itself tries again about once a second.
+	kindRefused: {
+		condition: rpc.PageDisconnected, reason: reason.LoginRefused,
+		retry: retry{5 * time.Minute, 30 * time.Minute},
+	},
 	// When the server replaces a connection by another one the page stays as it
 	// is, and nothing more comes over it.
 	kindSilent: {
@@ -180,6 +187,11 @@ var traits = [kinds]trait{
 		retry: retry{2 * time.Minute, 10 * time.Minute},
 	},
 	kindOffline: {condition: rpc.PageDisconnected, reason: reason.NetworkUnreachable},
+	// The page does what a reload could do, except for the cache.
+	kindReloading: {
+		condition: rpc.PageBlocked, reason: reason.PageReloading,
+		retry: retry{10 * time.Second, 10 * time.Minute}, fresh: true,
+	},
 }
 
 // trait returns that of k, at the page's pace.
@@ -196,8 +208,10 @@ func (k kind) unlinked() bool { return k >= kindCode && k <= kindStorage }
 type evidence struct {
 	Observation
 	registered bool
-	connected  bool // there was a connection in this document
 	seen       bool // a code was found in an image lately
+	loggedIn   bool // in this document, at some time
+	replaced   bool // the account is open elsewhere
+	refused    bool // the server does not accept the login
 }
 
 // classify returns the kind that the first matching rule gives; a rule that does
@@ -278,35 +292,29 @@ func (e evidence) byPairing() kind {
 }
 
 func (e evidence) byLink() kind {
-	switch e.Modules.Socket {
-	case selectors.SocketConnected:
-		return e.whenConnected()
-	case selectors.SocketOpening, selectors.SocketPairing:
-		switch {
-		case !e.registered:
-			return kindBlank
-		case e.offline():
-			return kindOffline
-		case e.connected:
-			return kindReconnecting
-		default:
-			return kindConnecting
-		}
-	case "":
-		return e.byDOM()
+	socket := e.Modules.Socket
+	connected := socket == selectors.SocketConnected || socket == "" && e.showsChats()
+	switch {
+	case connected && !e.registered:
+		return kindLinking
+	case !e.registered:
+		return kindBlank
+	case connected && e.Observation.loggedIn():
+		return e.whenLoggedIn()
+	case connected, socket == selectors.SocketOpening, socket == selectors.SocketPairing:
+		return e.withoutLogin()
 	default:
 		return kindBlank
 	}
 }
 
-func (e evidence) whenConnected() kind {
+func (e evidence) whenLoggedIn() kind {
 	synced := e.surely(selectors.ScreenMain)
-	if e.Modules.HasSynced != nil {
-		synced = *e.Modules.HasSynced
+	if said := e.Modules.HasSynced; said != nil {
+		// The modules are believed when they know of the login as well.
+		synced = *said && (synced || e.Modules.Stream != "")
 	}
 	switch {
-	case !e.registered:
-		return kindLinking
 	case e.offline():
 		return kindOffline
 	case synced:
@@ -316,19 +324,19 @@ func (e evidence) whenConnected() kind {
 	}
 }
 
-// byDOM does without the modules.
-func (e evidence) byDOM() kind {
+// withoutLogin is a linked page whose login is not accepted, or not yet.
+func (e evidence) withoutLogin() kind {
 	switch {
-	case e.has(selectors.ScreenSyncing) && !e.surely(selectors.ScreenQR):
-		return kindSyncing
-	case !e.surely(selectors.ScreenMain):
-		return kindBlank
-	case !e.registered:
-		return kindLinking
 	case e.offline():
 		return kindOffline
+	case e.replaced:
+		return kindConflict
+	case e.refused:
+		return kindRefused
+	case e.loggedIn:
+		return kindReconnecting
 	default:
-		return kindReady
+		return kindConnecting
 	}
 }
 

@@ -24,6 +24,7 @@ type Observation struct {
 	// Online is false when Chrome, or the page's own probe, sees no network.
 	Online     bool
 	Connection Connection
+	Reloads    Reloads
 	// PasskeyAsked is true while the page waits for its browser to give it a
 	// passkey. It is checked only where a scan could have come before.
 	PasskeyAsked bool
@@ -53,6 +54,24 @@ type Connection struct {
 // Seen reports whether the document has its own connection, so that Open is
 // evidence. Otherwise a service worker may hold it.
 func (c Connection) Seen() bool { return c.Attempts > 0 }
+
+// Reloads are when the page has replaced its document of its own accord, of which it
+// keeps the latest, newest last; zero means never. What the worker loads is not among
+// them.
+type Reloads [3]time.Time
+
+// With returns r with another one.
+func (r Reloads) With(at time.Time) Reloads {
+	copy(r[:], r[1:])
+	r[len(r)-1] = at
+	return r
+}
+
+// last is when the page has last done so.
+func (r Reloads) last() time.Time { return r[len(r)-1] }
+
+// closed reports whether the document's own connection is known to be closed.
+func (c Connection) closed() bool { return c.Seen() && !c.Open }
 
 // Navigation is how the document was reached.
 type Navigation struct {
@@ -108,6 +127,9 @@ type Modules struct {
 	// the page means to be linked.
 	Socket selectors.Socket
 	Method selectors.Method
+	// Stream reports whether the server has accepted the login; empty when the modules
+	// don't answer.
+	Stream selectors.Stream
 	// HasSynced reports whether the chats are there; nil when the modules don't
 	// answer.
 	HasSynced *bool

@@ -50,21 +50,26 @@ func summary(v Decision) string {
 	return strings.Join(parts, ", ")
 }
 
-// play runs the moments and compares. Between them it observes the same every two
-// seconds, and nothing must follow from that.
+// play runs the moments and compares. Between them it observes the same when it is
+// asked to, and every two seconds, and nothing must follow from that.
 func play(t *testing.T, steps []moment) History {
 	t.Helper()
 	c, h := New(Timings{}), History{}
 	var got, want []string
+	next := 0.0
 	play := func(seconds float64, l Observation) string {
 		now := epoch.Add(time.Duration(seconds * float64(time.Second)))
 		var v Decision
 		h, v = c.Next(h, at(l, now), now)
+		next = seconds + 2
+		if wake := v.Wake.Sub(epoch).Seconds(); !v.Wake.IsZero() && wake > seconds {
+			next = min(next, wake)
+		}
 		return summary(v)
 	}
 	for i, s := range steps {
 		if i > 0 {
-			for between := steps[i-1].at + 2; between < s.at; between += 2 {
+			for between := next; between < s.at; between = next {
 				if said := play(between, steps[i-1].seen); said != "" {
 					got = append(got, fmt.Sprintf("%v: %s", between, said))
 				}
@@ -259,7 +264,7 @@ func TestRenewal(t *testing.T) {
 			{0, domA, "a/1 by dom #1 61s r0"}, {30, domIdle, "idle, press"}, {31, empty, ""}, {33, domB, "b/1 by dom #2 61s r1"},
 		}},
 		{"without modules, in no language we know: covered when the code's life was over", []moment{
-			{0, domA, "a/1 by dom #1 61s r0"}, {60, domA, ""}, {61.5, strange, "idle, press"},
+			{0, domA, "a/1 by dom #1 61s r0"}, {60, domA, ""}, {61, domA, "expired"}, {61.5, strange, "press"},
 		}},
 		{"covered before: it is the other button", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {30, strange, "offline"}, {100, strange, ""}, {200, strange, ""},

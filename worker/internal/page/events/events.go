@@ -57,10 +57,26 @@ type Signals struct {
 
 	mu        sync.Mutex
 	document  int // counts committed documents
+	loads     loads
 	crashed   bool
 	loggedOut *string
 	interrupt context.CancelCauseFunc // of the observation in flight
 	sockets   sockets
+}
+
+// loads follows who has documents loaded.
+type loads struct {
+	ours    bool // the worker has asked for the next one
+	failed  bool // the current one is Chrome's own page for an error
+	reloads classify.Reloads
+}
+
+// committed notes another document. Chrome itself loads an address that failed again.
+func (l *loads) committed(failed bool, now time.Time) {
+	if !l.ours && !l.failed && !failed {
+		l.reloads = l.reloads.With(now)
+	}
+	l.ours, l.failed = false, failed
 }
 
 // sockets are the document's websockets to its server.
@@ -146,6 +162,20 @@ func (s *Signals) Connection(now time.Time) classify.Connection {
 	return c
 }
 
+// Navigating is called before the worker has another document loaded.
+func (s *Signals) Navigating() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loads.ours = true
+}
+
+// Reloads is when the page last replaced its document of its own accord.
+func (s *Signals) Reloads() classify.Reloads {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loads.reloads
+}
+
 // ForgetCrash is called when the page is about to be revived.
 func (s *Signals) ForgetCrash() {
 	s.mu.Lock()
@@ -185,9 +215,9 @@ func (s *Signals) Handle(msg *rod.Message) {
 	case msg.Load(&crashed) && crashed.TargetID == page.TargetID, msg.Load(&detached) && detached.Reason == processGone:
 		s.crash()
 	case msg.Load(&committed) && committed.Frame.ID == page.FrameID:
-		s.navigated(committed.Frame.URL, true)
+		s.navigated(committed.Frame.URL, committed.Frame)
 	case msg.Load(&within) && within.FrameID == page.FrameID:
-		s.navigated(within.URL, false)
+		s.navigated(within.URL, nil)
 	case msg.Load(new(proto.RuntimeBindingCalled)):
 		s.Hint()
 	default:
@@ -236,19 +266,21 @@ func (s *Signals) crash() {
 }
 
 // navigated counts the documents, and catches the address of an ended session,
-// which the page removes while it boots.
-func (s *Signals) navigated(address string, committed bool) {
+// which the page removes while it boots. The frame is that of another document, nil
+// where only the address has changed.
+func (s *Signals) navigated(address string, document *proto.PageFrame) {
 	why, ended := s.target.Scripts.Load().LoggedOut(address)
 	s.mu.Lock()
-	if committed {
+	if document != nil {
 		s.document++
 		s.sockets = newSockets()
+		s.loads.committed(document.UnreachableURL != "", time.Now())
 	}
 	if ended {
 		s.loggedOut = &why
 	}
 	s.mu.Unlock()
-	if committed || ended {
+	if document != nil || ended {
 		s.Hint()
 	}
 }

@@ -187,7 +187,8 @@ func (o *Observer) translate(a answer, document int, now time.Time) classify.Obs
 		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline),
 	}
 	seen.Drawn.Progress = percent(d.Progress)
-	seen.Modules.Socket, seen.Modules.Method = set.Words.SocketStates[m.Socket], set.Words.LinkMethods[m.LinkMethod]
+	seen.Modules.Socket, seen.Modules.Stream = set.Words.SocketStates[m.Socket], set.Words.SocketStreams[m.Stream]
+	seen.Modules.Method = set.Words.LinkMethods[m.LinkMethod]
 	seen.Modules.RefTTL = time.Duration(m.RefTTL * float64(time.Millisecond))
 	if sameOrigin(d.URL, o.url) { // The storage of another site proves nothing.
 		seen.Storage = d.Storage
@@ -234,9 +235,10 @@ func (o *Observer) note(m modulesAnswer, visible bool) {
 		return
 	}
 	o.words = now
-	_, known := o.current.scripts.Words.SocketStates[m.Socket]
+	_, socketKnown := o.current.scripts.Words.SocketStates[m.Socket]
+	_, streamKnown := o.current.scripts.Words.SocketStreams[m.Stream]
 	level := slog.LevelDebug
-	if m.Socket != "" && !known || !visible {
+	if m.Socket != "" && !socketKnown || m.Stream != "" && !streamKnown || !visible {
 		level = slog.LevelWarn // It will be misunderstood, or it will be slow.
 	}
 	o.log.Log(o.target.Life, level, logid.PageStateChanged, slog.String(logging.KeyState, m.Socket),
