@@ -87,7 +87,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
 
 	limits := session.DefaultLimits(cfg.QRTimeout)
-	factor.Stretch(&limits.Evidence, &limits.PageLoading)
+	factor.Stretch(&limits.Evidence, &limits.PageLoading, &limits.QRLate, &limits.Saving)
 	s.session = session.New(limits, log)
 	meter := metrics.New(version, s.session.Snapshot())
 	changes := events.NewLog(rand.Text(), s.session.Snapshot())

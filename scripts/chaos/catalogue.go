@@ -68,8 +68,8 @@ func workerFaults() []fault {
 		{name: "worker crashes, with stacks", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGQUIT)},
 		{name: "worker segfaults", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGSEGV)},
 		{name: "worker terminated by somebody", expect: restarts, reasons: crashed, random: true, inject: toWorker(syscall.SIGTERM)},
-		{name: "worker stopped", expect: restarts, reasons: hung, random: true, inject: toWorker(syscall.SIGSTOP)},
-		{name: "worker stopped for a moment", expect: nothing, hold: 5 * time.Second, random: true, inject: toWorker(syscall.SIGSTOP), fix: toWorker(syscall.SIGCONT)},
+		{name: "worker stopped", expect: restarts, reasons: hung, freezes: true, random: true, inject: toWorker(syscall.SIGSTOP)},
+		{name: "worker stopped for a moment", expect: nothing, freezes: true, hold: 5 * time.Second, random: true, inject: toWorker(syscall.SIGSTOP), fix: toWorker(syscall.SIGCONT)},
 	}
 }
 
@@ -80,8 +80,8 @@ func chromeFaults() []fault {
 		{name: "Chrome segfaults", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGSEGV)},
 		{name: "Chrome terminated by somebody", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGTERM)},
 		{name: "Chrome closed by somebody", expect: restarts, reasons: crashed, random: true, inject: toChrome(syscall.SIGINT)},
-		{name: "Chrome stopped", expect: restarts, reasons: hung, random: true, inject: toChrome(syscall.SIGSTOP)},
-		{name: "worker and Chrome stopped", expect: restarts, reasons: one("worker_hung"), random: true,
+		{name: "Chrome stopped", expect: restarts, reasons: hung, freezes: true, random: true, inject: toChrome(syscall.SIGSTOP)},
+		{name: "worker and Chrome stopped", expect: restarts, reasons: one("worker_hung"), freezes: true, random: true,
 			inject: simply(func(h *hit) error { return harness.SignalAll(syscall.SIGSTOP, h.tree.PIDs()...) })},
 		{name: "crash handler stopped, Chrome killed", expect: restarts, reasons: crashed, random: true,
 			inject: killed(simply(func(h *hit) error {
@@ -103,16 +103,19 @@ func helperFaults() []fault {
 		{name: "storage process killed", expect: nothing, hold: recovery, random: true, inject: toHelpers("storage", syscall.SIGKILL)},
 		{name: "zygotes killed", expect: nothing, hold: recovery, random: true, inject: toHelpers("zygote", syscall.SIGKILL)},
 		{name: "renderer killed", expect: cured, reasons: one("page_crashed"), random: true, inject: toHelpers("renderer", syscall.SIGKILL)},
-		{name: "renderer stopped", expect: restarts, reasons: one("page_hung"), inject: toHelpers("renderer", syscall.SIGSTOP)},
-		{name: "GPU process stopped", expect: restarts, reasons: one("painting_hung"), inject: toHelpers("gpu-process", syscall.SIGSTOP)},
-		{name: "network process stopped", expect: restarts, reasons: one("network_hung"), inject: toHelpers("network", syscall.SIGSTOP)},
+		{name: "renderer stopped", expect: restarts, reasons: one("page_hung"), freezes: true, inject: toHelpers("renderer", syscall.SIGSTOP)},
+		{name: "GPU process stopped", expect: restarts, reasons: one("painting_hung"), freezes: true, inject: toHelpers("gpu-process", syscall.SIGSTOP)},
+		{name: "network process stopped", expect: restarts, reasons: one("network_hung"), freezes: true, inject: toHelpers("network", syscall.SIGSTOP)},
+		{name: "network process stopped for a moment", expect: nothing, freezes: true, hold: 5 * time.Second, random: true,
+			inject: toHelpers("network", syscall.SIGSTOP), fix: toHelpers("network", syscall.SIGCONT)},
+		{name: "storage process stopped", expect: restarts, reasons: one("browser_hung"), freezes: true, inject: toHelpers("storage", syscall.SIGSTOP)},
 	}
 }
 
 func pageFaults() []fault {
 	offline, restore := []string{"network_unreachable", "reconnecting"}, onNetwork((*simulator.Server).RestoreNetwork)
 	return []fault{
-		{name: "page in an endless loop", expect: cured, reasons: one("page_hung"), inject: onPage(simulator.Hang)},
+		{name: "page in an endless loop", expect: cured, reasons: one("page_hung"), freezes: true, inject: onPage(simulator.Hang)},
 		{name: "page crashes", expect: cured, reasons: one("page_crashed"), random: true, inject: onPage(simulator.Crash)},
 		{name: "page reloads itself", expect: nothing, hold: 3 * time.Second, random: true, inject: onPage(simulator.Reload)},
 		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage(simulator.Ask)},

@@ -45,6 +45,8 @@ type fault struct {
 	reasons []string
 	// excused: the supervisor itself is hit, so requests may fail or be late.
 	excused bool
+	// freezes: something no longer runs that links a phone, so no QR may be served soon.
+	freezes bool
 	// random: it may be drawn in the random part, where the service is not restarted
 	// before each fault.
 	random bool

@@ -239,6 +239,8 @@ const (
 	slowest = 250 * time.Millisecond
 	// backFactor bounds the recovery, in cold starts.
 	backFactor = 1.3
+	// frozenQR is how long the QR of something frozen may be served.
+	frozenQR = 5 * time.Second
 )
 
 // missed returns the goals that a row missed.
@@ -260,6 +262,7 @@ func (r row) missed() []string {
 	miss(!excused && r.tally.Longest > slowest, "an answer took %s", r.tally.Longest.Round(time.Millisecond))
 	miss(len(wanted) > 0 && !named, "the cause was not named %s", strings.Join(wanted, " or "))
 	miss(r.bounded() && r.back > bound, "back after %s, the bound is %s", r.back.Round(time.Millisecond), bound.Round(time.Millisecond))
+	miss(r.fault.freezes && !r.linked && r.cold > 0 && r.detected > frozenQR, "the QR was served for %s", r.detected.Round(time.Millisecond))
 	miss(len(r.left) > 0, "left: %s", strings.Join(r.left, ", "))
 	miss(r.loginLost, "the login was lost")
 	return missed

@@ -61,6 +61,7 @@ const (
 	PasskeyRequired    Code = "passkey_required"
 	Syncing            Code = "syncing"
 	SavingLogin        Code = "saving_login"
+	SavingSlow         Code = "saving_slow"
 	Reconnecting       Code = "reconnecting"
 	Conflict           Code = "conflict"
 	LoggedOut          Code = "logged_out"
@@ -139,6 +140,7 @@ var catalogue = map[Code]Text{
 	QRUnreadable:       {"The page asks to link a phone, but no scannable QR was found in it.", "Look at a screenshot; WhatsApp may have changed its page."},
 	PasskeyRequired:    {"WhatsApp asks for a passkey, which a headless browser can't provide.", "Link the account in a desktop browser and import that profile."},
 	SavingLogin:        {"The account is linked and connected; Chrome has not written the login to disk yet.", ""},
+	SavingSlow:         {"Chrome has still not written the login to disk; a crash could lose it.", "Check the disk of the tokens folder: its health, and what else writes to it."},
 	Syncing:            {"The account is linked; chats are being synchronised.", "Keep the phone online."},
 	Reconnecting:       {"The account is linked; the page is connecting.", ""},
 	Conflict:           {"WhatsApp Web is open elsewhere with this account.", "Close it there. The session is taken back after a minute, at most three times an hour."},

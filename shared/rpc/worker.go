@@ -203,8 +203,13 @@ const (
 	PageBlocked Condition = "blocked"
 )
 
+// QREvidence is how often at least the page is observed, and PageObserved sent, while
+// it shows a QR that can be scanned.
+const QREvidence = 4 * time.Second
+
 // PageObserved reports the page's condition. It is sent on each change, and again
-// at least every ten seconds as fresh evidence.
+// as fresh evidence: while a QR is shown at least every QREvidence, otherwise at least
+// every ten seconds.
 type PageObserved struct {
 	Condition Condition
 	// Reason may be empty.

@@ -179,6 +179,9 @@ func (p present) Collect(ch chan<- prometheus.Metric) {
 		send("session_state", "1 for the present state, 0 for the others.", number(s.State == known), "state", string(known))
 	}
 	send("session_reason", "Always 1, with the reason for the state in its label.", 1, "reason", string(s.Reason.Code))
+	if s.Warning != nil {
+		send("session_warning", "Always 1 while something needs attention that leaves the state alone, with the reason in its label.", 1, "reason", string(s.Warning.Code))
+	}
 	send("session_state_since_timestamp_seconds", "When the present state was entered.", unix(s.Since))
 	age("session_evidence_age_seconds", "Time since the page was last observed.", s.EvidenceAt)
 

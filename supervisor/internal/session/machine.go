@@ -17,6 +17,14 @@ type Limits struct {
 	// Evidence is how old the last observation of the page may be. The worker
 	// repeats it every ten seconds.
 	Evidence time.Duration
+	// QRLate is how much later than rpc.QREvidence the next observation may come before
+	// the QR is withheld: a worker, browser or page that no longer answers can't link a
+	// phone. An observation takes 5 ms, and is made twice as often when it takes long.
+	QRLate time.Duration
+	// Saving is how long Chrome may take to write the login to disk before that is a
+	// warning. Measured: 1 to 2 s, and up to a minute with a Chrome that does not know
+	// --enable-aggressive-domstorage-flushing.
+	Saving time.Duration
 	// FirstQR is how long the page may ask for a phone without a scannable QR
 	// before that is an incident.
 	FirstQR time.Duration
@@ -28,7 +36,10 @@ type Limits struct {
 
 // DefaultLimits returns the usual limits; firstQR is a setting.
 func DefaultLimits(firstQR time.Duration) Limits {
-	return Limits{PageLoading: 90 * time.Second, Evidence: 30 * time.Second, FirstQR: firstQR, Flapping: 3 * time.Second}
+	return Limits{
+		PageLoading: 90 * time.Second, Evidence: 30 * time.Second, QRLate: 800 * time.Millisecond,
+		Saving: 30 * time.Second, FirstQR: firstQR, Flapping: 3 * time.Second,
+	}
 }
 
 // machine is everything that decides about the state. It is a value: step
@@ -49,6 +60,8 @@ type machine struct {
 	qr      qrClock
 	// loggedOut reports whether the last link was ended, and none has followed.
 	loggedOut bool
+	// slowSince is when the login had not been written for too long; zero while it has.
+	slowSince time.Time
 }
 
 // pageState is what is known of the page. Observations change it, and the end of
@@ -100,11 +113,17 @@ func (f flap) hides(e event, limit time.Duration, now time.Time) bool {
 type qrClock struct {
 	// expires is zero while there is no QR.
 	expires time.Time
+	// withheld means that the page has not been observed lately; its QR is served again
+	// when it is.
+	withheld bool
 	// missingSince is when the page began to ask for a phone without a QR.
 	missingSince time.Time
 	// unreadable is true while the page's payload is one that can't be drawn.
 	unreadable bool
 }
+
+// served reports whether there is a QR that may be served until it expires.
+func (q qrClock) served() bool { return !q.expires.IsZero() && !q.withheld }
 
 // wanted starts the clock of a missing QR, or stops it.
 func (q qrClock) wanted(wanted bool, now time.Time) qrClock {
@@ -206,6 +225,7 @@ var phaseAfter = map[Kind]string{WorkerExited: phaseBackoff, Blocked: phaseBlock
 // observed applies what the worker observed of the page.
 func (m machine) observed(e event, from State, now time.Time) machine {
 	m.page = m.page.observed(e, now)
+	m.qr.withheld = false
 	code := m.explain(e, from)
 	switch {
 	case code == reason.LoggedOut:
@@ -284,6 +304,9 @@ var defaultReason = map[Kind]reason.Code{
 
 func (m machine) withReason(c reason.Code, detail string, now time.Time) machine {
 	since := now
+	if c != reason.SavingLogin {
+		m.slowSince = time.Time{}
+	}
 	if c == m.reason.Code {
 		since = m.reason.Since.Time
 	}
@@ -332,6 +355,26 @@ func (m machine) withUnreadableQR(now time.Time) machine {
 	return m
 }
 
+// withholdQR means that nothing proves any longer that the QR is alive.
+func (m machine) withholdQR(time.Time) machine {
+	m.qr.withheld = true
+	return m
+}
+
+// savingSlowly means that the login should be on disk by now.
+func (m machine) savingSlowly(now time.Time) machine {
+	m.slowSince = now
+	return m
+}
+
+// warning is what the machine itself warns of, nil if nothing.
+func (m machine) warning() *Reason {
+	if m.slowSince.IsZero() {
+		return nil
+	}
+	return new(NewReason(reason.SavingSlow, "", m.slowSince))
+}
+
 // due is what happens at a time unless an event comes first.
 type due struct {
 	at   time.Time
@@ -353,9 +396,15 @@ func (m machine) deadlines() []due {
 	if !m.running {
 		return list
 	}
+	if m.qr.served() {
+		add(m.page.EvidenceAt.Time, rpc.QREvidence+m.limits.QRLate, machine.withholdQR)
+	}
 	add(m.page.EvidenceAt.Time, m.limits.Evidence, step(event{kind: EvidenceStale, generation: m.generation}))
 	add(m.flap.since, m.limits.Flapping, step(m.flap.last))
 	add(m.page.loadingSince, m.limits.PageLoading, step(event{kind: PageOverdue, generation: m.generation}))
+	if m.reason.Code == reason.SavingLogin && m.slowSince.IsZero() {
+		add(m.reason.Since.Time, m.limits.Saving, machine.savingSlowly)
+	}
 	// A missing QR may have another explanation already.
 	if m.reason.Code == reason.ScanQR || m.reason.Code == reason.LoggedOut {
 		add(m.qr.missingSince, m.limits.FirstQR, func(m machine, now time.Time) machine {
@@ -391,7 +440,7 @@ func (m machine) healthy() bool {
 	case Ready, Authenticated:
 		return !m.page.EvidenceAt.IsZero()
 	case QRRequired:
-		return !m.qr.expires.IsZero()
+		return m.qr.served()
 	default:
 		return false
 	}

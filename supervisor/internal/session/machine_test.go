@@ -133,14 +133,84 @@ func TestCrashedOrHungPageStaysTheReason(t *testing.T) {
 
 func TestQRExpires(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(0)).withQR(at(20*time.Second), at(0))
+	m = m.step(page(rpc.PageUnlinked, ""), at(18*time.Second))
 	if !m.deadline().Equal(at(20 * time.Second)) {
 		t.Fatalf("deadline %v", m.deadline())
 	}
-	if m = m.tick(at(19 * time.Second)); m.qr.expires.IsZero() {
+	if m = m.tick(at(19 * time.Second)); !m.qr.served() {
 		t.Fatal("dropped too early")
 	}
 	if m = m.tick(at(20 * time.Second)); !m.qr.expires.IsZero() {
 		t.Fatal("served past its time to live")
+	}
+}
+
+func TestQRIsWithheldWithoutFreshEvidence(t *testing.T) {
+	late := rpc.QREvidence + DefaultLimits(0).QRLate
+	if late >= 5*time.Second {
+		t.Errorf("a frozen page's QR is served for %v", late)
+	}
+	m := started().step(page(rpc.PageUnlinked, ""), at(0)).withQR(at(time.Minute), at(0))
+	for _, s := range []time.Duration{rpc.QREvidence, 2 * rpc.QREvidence} { // no later than promised
+		if m = m.tick(at(s)); !m.qr.served() || !m.healthy() {
+			t.Fatalf("withheld after %v", s)
+		}
+		m = m.step(page(rpc.PageUnlinked, ""), at(s))
+	}
+	frozen := m.tick(at(2*rpc.QREvidence + late))
+	if frozen.qr.served() || frozen.healthy() {
+		t.Fatal("it is served")
+	}
+	expect(t, frozen, QRRequired, reason.ScanQR)
+	if back := frozen.step(page(rpc.PageUnlinked, ""), at(30*time.Second)); !back.qr.served() {
+		t.Error("it does not come back")
+	}
+	if next := frozen.withQR(at(50*time.Second), at(30*time.Second)); next.qr.served() {
+		t.Error("one that the worker had sent before is served without an observation")
+	}
+	if gone := frozen.tick(at(time.Minute)); !gone.qr.expires.IsZero() {
+		t.Error("it does not expire")
+	}
+	again := frozen.step(event{kind: WorkerExited, generation: 1, reason: reason.WorkerHung}, at(time.Minute))
+	again = again.step(event{kind: Spawning, generation: 2}, at(61*time.Second))
+	next := page(rpc.PageUnlinked, "")
+	next.generation = 2
+	if again = again.withQR(at(2*time.Minute), at(62*time.Second)).step(next, at(62*time.Second)); !again.qr.served() {
+		t.Error("the next worker's is not served")
+	}
+}
+
+func TestSlowlySavedLoginIsAWarning(t *testing.T) {
+	unsaved, saved := page(rpc.PageSyncing, reason.SavingLogin), page(rpc.PageReady, "")
+	m := started().step(page(rpc.PageSyncing, ""), at(0)).step(unsaved, at(time.Second))
+	limit := m.limits.Saving
+	for s := 10 * time.Second; s <= limit; s += 10 * time.Second {
+		m = m.step(unsaved, at(s)).tick(at(s))
+		if m.warning() != nil {
+			t.Fatalf("a warning after %v", s)
+		}
+	}
+	m = m.tick(at(limit + time.Second))
+	if w := m.warning(); w == nil || w.Code != reason.SavingSlow || !w.Since.Equal(at(limit+time.Second)) {
+		t.Fatalf("got %+v", w)
+	}
+	for s := limit; s < time.Hour; s += 10 * time.Second {
+		m = m.step(unsaved, at(s)).tick(at(s))
+	}
+	expect(t, m, Authenticated, reason.SavingLogin)
+	if w := m.warning(); w == nil || !w.Since.Equal(at(limit+time.Second)) {
+		t.Errorf("after an hour: %+v", w)
+	}
+	m = m.step(saved, at(time.Hour))
+	expect(t, m, Ready, "")
+	if m.warning() != nil {
+		t.Error("it does not end when the login is saved")
+	}
+	for _, end := range []event{page(rpc.PageUnlinked, ""), page(rpc.PageDisconnected, ""), {kind: WorkerExited, generation: 1, reason: reason.WorkerCrashed}} {
+		m := started().step(unsaved, at(0)).step(unsaved, at(limit)).tick(at(limit))
+		if m.warning() == nil || m.step(end, at(limit)).warning() != nil {
+			t.Errorf("%s does not end it", end.kind)
+		}
 	}
 }
 

@@ -175,9 +175,11 @@ func (s *Session) Run(ctx context.Context) {
 // loop is what Run's goroutine owns: the machine, and the next snapshot as far
 // as it is not derived from the machine.
 type loop struct {
-	s        *Session
-	m        machine
-	next     Snapshot
+	s    *Session
+	m    machine
+	next Snapshot
+	qr   *QR // that was shown last; it is in next while it is served
+	// warnings come with notices; the machine has another one.
 	warnings warnings
 }
 
@@ -257,10 +259,10 @@ func (l *loop) qrShown(b rpc.QRShown, code *qr.Code, now time.Time) {
 		IssuedAt: Moment{now}, ExpiresAt: Moment{now.Add(b.TTL)}, Renewals: b.Renewals,
 		timed: true, asleep: asleep(),
 	}
-	if old := l.next.QR; old != nil && old.Same(next) {
+	if old := l.qr; old != nil && old.Same(next) {
 		next.IssuedAt, next.asleep = old.IssuedAt, old.asleep
 	}
-	l.next.QR = next
+	l.qr = next
 	l.update("qr_shown", l.m.withQR(next.ExpiresAt.Time, now))
 }
 
@@ -270,13 +272,14 @@ func (l *loop) step(e event, now time.Time) { l.update(string(e.kind), l.m.step(
 func (l *loop) update(cause string, to machine) {
 	from := l.m
 	l.m = to
-	if to.qr.expires.IsZero() {
-		l.next.QR = nil
+	l.next.QR = nil
+	if to.qr.served() {
+		l.next.QR = l.qr
 	}
 	if to.state != QRRequired {
 		l.next.Pairing = nil
 	}
-	l.next.Warning = cmp.Or(l.warnings.instance, l.warnings.service)
+	l.next.Warning = cmp.Or(l.warnings.instance, to.warning(), l.warnings.service)
 	l.logChange(cause, from, to)
 	to.fill(&l.next)
 	l.next.Version++
@@ -289,6 +292,12 @@ func (l *loop) update(cause string, to machine) {
 }
 
 func (l *loop) logChange(cause string, from, to machine) {
+	switch before, now := from.warning(), to.warning(); {
+	case before == nil && now != nil:
+		l.s.log.Error(logid.WarningRaised, logging.KeyGeneration, to.generation, logging.KeyReason, string(now.Code))
+	case before != nil && now == nil:
+		l.s.log.Info(logid.WarningCleared, logging.KeyGeneration, to.generation)
+	}
 	attrs := []any{
 		logging.KeyGeneration, to.generation, logging.KeyEvent, cause,
 		logging.KeyFrom, string(from.state), logging.KeyTo, string(to.state),
@@ -310,8 +319,8 @@ func (l *loop) logChange(cause string, from, to machine) {
 		l.s.log.Log(context.Background(), level, logid.StateChanged, attrs...)
 	case from.reason.Code != to.reason.Code:
 		l.s.log.Info(logid.ReasonChanged, attrs...)
-	case from.qr.expires.IsZero() != to.qr.expires.IsZero():
-		l.s.log.Info(logid.QRChanged, append(attrs, "available", !to.qr.expires.IsZero())...)
+	case from.qr.served() != to.qr.served():
+		l.s.log.Info(logid.QRChanged, append(attrs, "available", to.qr.served(), "withheld", to.qr.withheld)...)
 	case from.phase.Name != to.phase.Name:
 		l.s.log.Debug(logid.PhaseChanged, attrs...)
 	}

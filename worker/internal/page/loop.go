@@ -26,6 +26,12 @@ import (
 // shortest is the least time between two observations that no hint asked for.
 const shortest = 10 * time.Millisecond
 
+// atOnce is how soon a page answers that is not slow.
+const atOnce = 100 * time.Millisecond
+
+// errStopped means that a process of the browser does not run.
+var errStopped = errors.New("a process of Chrome is stopped")
+
 // soon is how soon to observe again after the document went away, unless its
 // successor hints earlier.
 const soon = 50 * time.Millisecond
@@ -81,8 +87,7 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	switch {
 	case err == nil:
 		l.health.misses, l.health.relapse = 0, false
-		l.answered.Store(&now)
-		return l.act(ctx, seen, now)
+		return l.act(ctx, seen, start, now)
 	case ctx.Err() != nil:
 		return now, ctx.Err()
 	case target.IsLost(err):
@@ -91,8 +96,12 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 		return now, l.cureCrash(ctx)
 	}
 	l.apply(l.history.Expired(now))
-	if errors.Is(err, target.ErrStale) {
+	switch {
+	case errors.Is(err, target.ErrStale):
 		return now.Add(soon), l.actUnseen(ctx, now)
+	case errors.Is(err, errStopped):
+		l.log.Warn(logid.ObservationFailed, logging.KeyError, err)
+		return now.Add(l.t.Interval), nil
 	}
 	// If the worker itself was suspended, it proves nothing about the page.
 	if now.Sub(start) < 2*l.t.Deadline {
@@ -132,6 +141,10 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 		return seen, target.ErrStale
 	}
 	now := time.Now()
+	l.answered.Store(&now)
+	if l.o.Stopped != nil && l.o.Stopped() {
+		return seen, errStopped
+	}
 	seen.PairingUntil, seen.Busy, seen.Connection = l.commands.PairingUntil(document), l.commands.Busy(), l.signals.Connection(now)
 	if seen.Navigation.ErrorPage {
 		seen.Navigation.Failure = l.failure
@@ -143,8 +156,8 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	return seen, err
 }
 
-// act classifies the observation, and does what follows.
-func (l *loop) act(ctx context.Context, seen observe.Result, now time.Time) (time.Time, error) {
+// act classifies the observation, which was begun at start, and does what follows.
+func (l *loop) act(ctx context.Context, seen observe.Result, start, now time.Time) (time.Time, error) {
 	h, d := l.classifier.Next(l.history, seen.Observation, now)
 	l.history = h
 	l.publish(seen, d.Cause)
@@ -154,7 +167,7 @@ func (l *loop) act(ctx context.Context, seen observe.Result, now time.Time) (tim
 			logging.KeyReader, string(d.Disagree), logging.KeyDetail, "not believed")
 	}
 	wake := now.Add(l.t.Interval)
-	if d.Rest {
+	if d.Rest && now.Sub(start) <= atOnce {
 		wake = now.Add(max(l.t.Interval, l.t.Rest))
 	}
 	if !d.Wake.IsZero() && d.Wake.Before(wake) {

@@ -58,6 +58,9 @@ type Options struct {
 	// Selectors is the selectors file; empty means the built-in one, which is also
 	// used instead of one that is not valid.
 	Selectors []byte
+	// Stopped reports whether a process of the browser is stopped, so that what the page
+	// shows proves nothing. Nil stands for no.
+	Stopped func() bool
 	// Emit is called with each event, never by two goroutines at once. It must
 	// return soon.
 	Emit func(rpc.EventBody)
@@ -227,8 +230,8 @@ type Timings struct {
 	// Open bounds everything that Open does, the first navigation included.
 	Open time.Duration
 	// Interval is the longest time between two observations, and Rest the same while
-	// the page is well and reports its changes: an observation costs the page, Chrome
-	// and the worker a millisecond each.
+	// the page is well, reports its changes and answers at once: an observation costs
+	// the page, Chrome and the worker a millisecond each.
 	Interval, Rest time.Duration
 	// Deadline is how long the page's main thread may take to answer, and Misses how
 	// often in a row it may fail to before it is cured.
@@ -259,7 +262,7 @@ func (t Timings) stretched(by rpc.DeadlineFactor) Timings {
 func (t Timings) withDefaults() Timings {
 	t.Open = cmp.Or(t.Open, time.Minute)
 	t.Interval = cmp.Or(t.Interval, 2*time.Second)
-	t.Rest = cmp.Or(t.Rest, 4*time.Second)
+	t.Rest = cmp.Or(t.Rest, rpc.QREvidence)
 	t.Deadline = cmp.Or(t.Deadline, 4*time.Second)
 	t.Misses = cmp.Or(t.Misses, 3)
 	t.Navigate = cmp.Or(t.Navigate, 20*time.Second)

@@ -32,7 +32,7 @@ func (s *session) beat(ctx context.Context) error {
 	var memory uint64
 	for n := 0; ; n++ {
 		if n%memoryBeats == 0 {
-			memory = proctree.TreeMemory(os.Getpid())
+			memory = proctree.Memory(os.Getpid()) + s.parts.find()
 		}
 		s.events.put(rpc.Heartbeat{ResidentBytes: memory})
 		if !sleep(ctx, s.timings.Heartbeat) {

@@ -19,6 +19,8 @@ type loginWatch struct {
 	req    rpc.RunRequest
 	events *queue
 	log    *slog.Logger
+	// selectors returns the selectors file in force.
+	selectors func() []byte
 	// wake has room for one.
 	wake chan struct{}
 
@@ -27,8 +29,8 @@ type loginWatch struct {
 	persisted bool             // guarded by mu
 }
 
-func newLoginWatch(req rpc.RunRequest, events *queue, log *slog.Logger) *loginWatch {
-	return &loginWatch{req: req, events: events, log: log, wake: make(chan struct{}, 1)}
+func newLoginWatch(req rpc.RunRequest, events *queue, log *slog.Logger, selectors func() []byte) *loginWatch {
+	return &loginWatch{req: req, events: events, log: log, selectors: selectors, wake: make(chan struct{}, 1)}
 }
 
 // put passes an event of the page on.
@@ -53,8 +55,8 @@ func (w *loginWatch) put(body rpc.EventBody) {
 	w.events.put(observed)
 }
 
-// run looks at the disk while the page is linked and there is no proof yet. It
-// returns when ctx ends.
+// run looks at the disk while the page is linked and there is no proof yet, however
+// long that takes: without it a crash could lose the login. It returns when ctx ends.
 func (w *loginWatch) run(ctx context.Context) error {
 	for {
 		select {
@@ -63,13 +65,18 @@ func (w *loginWatch) run(ctx context.Context) error {
 		case <-w.wake:
 		}
 		for began := time.Now(); w.wanted(); {
-			if w.stored() || w.overdue(began) {
+			if w.stored() {
 				w.proven()
-			} else if !sleep(ctx, loginPoll) {
+			} else if !sleep(ctx, lookAfter(time.Since(began))) {
 				return ctx.Err()
 			}
 		}
 	}
+}
+
+// lookAfter is the pause until the next look at the disk: each copies the database.
+func lookAfter(waited time.Duration) time.Duration {
+	return min(max(waited/10, 250*time.Millisecond), 5*time.Second)
 }
 
 func (w *loginWatch) wanted() bool {
@@ -79,23 +86,15 @@ func (w *loginWatch) wanted() bool {
 }
 
 func (w *loginWatch) stored() bool {
-	builtIn, err := selectors.Read(nil)
+	inForce, err := selectors.Read(w.selectors())
 	var stored bool
 	if err == nil {
-		stored, err = persist.Stored(w.req.ProfileDir, w.req.ScratchDir, w.req.URL, builtIn.Storage.Registered)
+		stored, err = persist.Stored(w.req.ProfileDir, w.req.ScratchDir, w.req.URL, inForce.Storage.Registered)
 	}
 	if err != nil {
 		w.log.Debug(logid.LoginReadFailed, slog.Any(logging.KeyError, err))
 	}
 	return stored
-}
-
-func (w *loginWatch) overdue(began time.Time) bool {
-	if time.Since(began) <= loginPatience {
-		return false
-	}
-	w.log.Warn(logid.LoginPersistenceAssumed, logging.Millis("after_ms", loginPatience))
-	return true
 }
 
 // proven repeats the last observation, with the proof.

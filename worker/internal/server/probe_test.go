@@ -54,7 +54,7 @@ func TestHungPartOfChromeIsNamed(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, nil)
 			r.timings.PartPeriod, r.timings.PartDeadline = 100*time.Millisecond, time.Second
-			r.timings.ProbeDeadline = 1500 * time.Millisecond
+			r.timings.ProbePeriod = time.Minute // so that it is not found by its state
 			r.req.DeadlineFactor = 2
 			r.openPage = func(ctx context.Context, o page.Options) (Page, error) {
 				_, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(o.Browser.Context(ctx))

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"session-manager/shared/logging"
@@ -51,6 +52,8 @@ type Worker struct {
 	begun chan struct{}
 	// idle is closed when there is no Chrome and will not be one.
 	idle chan struct{}
+	// selectors is the file in force, nil until it is known.
+	selectors atomic.Pointer[[]byte]
 
 	mu      sync.Mutex
 	started bool  // guarded by mu; Begin, Refuse or Stop was called
@@ -220,6 +223,7 @@ func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
 	if _, err := selectors.Read(file); err != nil {
 		return fmt.Errorf("%w: %w", rpc.ErrSelectors, err)
 	}
+	w.selectors.Store(&file)
 	w.mu.Lock()
 	p := w.page
 	if p == nil {

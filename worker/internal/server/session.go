@@ -32,10 +32,13 @@ type session struct {
 	// answered is when Chrome's main process answered last, nil before the first time.
 	answered atomic.Pointer[time.Time]
 	login    *loginWatch
+	parts    parts
 }
 
 func newSession(w *Worker, req rpc.RunRequest, events *queue, log *slog.Logger) *session {
-	s := &session{worker: w, req: req, events: events, log: log, timings: w.timings, login: newLoginWatch(req, events, log)}
+	w.selectors.CompareAndSwap(nil, &req.Selectors) // a later file may have come already
+	s := &session{worker: w, req: req, events: events, log: log, timings: w.timings}
+	s.login = newLoginWatch(req, events, log, func() []byte { return *w.selectors.Load() })
 	req.DeadlineFactor.Stretch(&s.timings.ProbeDeadline, &s.timings.PartDeadline)
 	return s
 }
@@ -78,26 +81,27 @@ func (s *session) startBrowser(ctx context.Context) error {
 	s.browser = b
 	s.answered.Store(new(time.Now()))
 	info := b.Info()
+	s.parts.chrome.Store(int64(info.PID))
 	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, info.PID), slog.String("product", info.Product),
 		slog.Bool("sandbox", info.Sandbox))
 	s.events.put(rpc.BrowserStarted(info))
 	return nil
 }
 
-// attend runs the parts that look after Chrome until the first one returns, and closes
+// attend runs the loops that look after Chrome until the first one returns, and closes
 // Chrome.
 func (s *session) attend(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	parts := []func(context.Context) error{s.keepPage, s.awaitExit, s.login.run}
+	loops := []func(context.Context) error{s.keepPage, s.awaitExit, s.watchParts, s.login.run}
 	for _, p := range []probe{s.browserProbe(), s.paintProbe(), s.networkProbe()} {
-		parts = append(parts, func(ctx context.Context) error { return s.watch(ctx, p) })
+		loops = append(loops, func(ctx context.Context) error { return s.watch(ctx, p) })
 	}
-	ended := make(chan error, len(parts))
+	ended := make(chan error, len(loops))
 	var running sync.WaitGroup
 	defer running.Wait()
-	for _, part := range parts {
-		running.Go(func() { ended <- guard(s.log, func() error { return part(ctx) }) })
+	for _, loop := range loops {
+		running.Go(func() { ended <- guard(s.log, func() error { return loop(ctx) }) })
 	}
 	err := s.explain(ctx, <-ended)
 	// The supervisor should know before Chrome has closed, which takes a while.
@@ -124,11 +128,12 @@ func (s *session) report(ctx context.Context, err error) {
 func (s *session) keepPage(ctx context.Context) error {
 	p, err := s.worker.openPage(ctx, page.Options{
 		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
-		Selectors: s.req.Selectors, DeadlineFactor: s.req.DeadlineFactor, Emit: s.login.put, Logger: s.log,
+		Selectors: s.req.Selectors, DeadlineFactor: s.req.DeadlineFactor, Stopped: s.parts.anyStopped, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))
 	}
+	s.parts.find() // those that the page needs run by now
 	if file := s.worker.setPage(p); file != nil {
 		if err := p.SetSelectors(ctx, *file); err != nil {
 			s.log.Warn(logid.SelectorsApplyFailed, slog.Any(logging.KeyError, err))
@@ -154,7 +159,7 @@ func (s *session) awaitExit(ctx context.Context) error {
 	}
 }
 
-// explain finds the cause of what a part returned: when Chrome dies, the page's and
+// explain finds the cause of what a loop returned: when Chrome dies, the page's and
 // the probes' calls fail before the exit is known.
 func (s *session) explain(ctx context.Context, err error) error {
 	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {

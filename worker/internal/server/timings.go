@@ -6,6 +6,9 @@ const (
 	// probeMisses in a row prove a hang. With the usual timings of Chrome's main
 	// process that takes 16 s at most.
 	probeMisses = 2
+	// stoppedLooks in a row must find a process of Chrome stopped: one that continues
+	// within ten seconds costs no restart.
+	stoppedLooks = 3
 	// exitAfterGone is how long a lost connection may precede the exit. Measured:
 	// 15 ms, and up to a second until the helpers are gone.
 	exitAfterGone = 3 * time.Second
@@ -15,13 +18,6 @@ const (
 	// memoryBeats is how many heartbeats share one reading of the memory, which
 	// costs a worker at rest more than anything else does.
 	memoryBeats = 5
-	// loginPoll is the pause between two looks at the disk, which there are only
-	// from the scan until Chrome has written the login.
-	loginPoll = time.Second
-	// loginPatience is how long the proof may be missing before the login counts as
-	// written without one: a page that is linked and works must not stay unusable
-	// because the profile could not be read.
-	loginPatience = 3 * time.Minute
 )
 
 // Timings are the durations that tests shorten.

@@ -233,15 +233,23 @@ func (s *step) observe() {
 			s.d.Events = append(s.d.Events, rpc.PhaseChanged{Phase: rpc.PhasePage})
 		}
 	}
+	repeat := s.t.Repeat
+	if s.h.qr.offer.on {
+		repeat = min(repeat, proofPause)
+	}
 	o := s.describe()
-	if s.now.Sub(s.h.reportedAt) >= s.t.Repeat {
-		s.report(o)
-	} else if o != s.h.reported {
-		if at := s.h.changed.allow(s.h.reported, o, s.h.reportedAt, s.now); s.now.Before(at) {
+	due := s.now.Sub(s.h.reportedAt) >= repeat
+	if !due && o != s.h.reported {
+		at := s.h.changed.allow(s.h.reported, o, s.h.reportedAt, s.now)
+		if due = !s.now.Before(at); !due {
 			s.d.wakeBy(at)
-			return
 		}
+	}
+	if due {
 		s.report(o)
+	}
+	if s.h.qr.offer.on {
+		s.d.wakeBy(s.h.reportedAt.Add(rpc.QREvidence))
 	}
 }
 
@@ -331,6 +339,8 @@ const (
 	settling = 10 * time.Millisecond
 	// eager is how soon to observe again while a code is due.
 	eager = 500 * time.Millisecond
+	// proofPause is the least time between two reports that a code is still shown.
+	proofPause = time.Second
 	// imageHold is how long the reading of a reader that doesn't look each time stays
 	// valid.
 	imageHold = 10 * time.Second

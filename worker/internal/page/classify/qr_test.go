@@ -353,3 +353,35 @@ func TestNextLeavesItsArgumentUnchanged(t *testing.T) {
 		t.Fatal("the history was changed")
 	}
 }
+
+// However a page's hints come, the reports that its code is shown are never further
+// apart than the supervisor was promised, and a page that hints without pause does not
+// flood it.
+func TestShownCodeIsProvenAgainInTime(t *testing.T) {
+	c := New(Timings{})
+	for _, hint := range []time.Duration{0, 10 * time.Millisecond, 700 * time.Millisecond, 990 * time.Millisecond, 3900 * time.Millisecond} {
+		h, now, reported, reports := History{}, epoch, epoch, 0
+		for now.Sub(epoch) < 50*time.Second {
+			var d Decision
+			h, d = c.Next(h, at(domA, now), now)
+			if slices.ContainsFunc(d.Events, func(e rpc.EventBody) bool { _, ok := e.(rpc.PageObserved); return ok }) {
+				if late := now.Sub(reported) - rpc.QREvidence; late > 0 {
+					t.Errorf("with hints each %v: %v late", hint, late)
+				}
+				reported = now
+				reports++
+			}
+			next := now.Add(rpc.QREvidence)
+			if !d.Wake.IsZero() && d.Wake.Before(next) {
+				next = d.Wake
+			}
+			if hinted := now.Add(hint); hint > 0 && hinted.Before(next) {
+				next = hinted
+			}
+			now = next
+		}
+		if reports < 12 || reports > 60 {
+			t.Errorf("with hints each %v: %d reports in 50 s", hint, reports)
+		}
+	}
+}

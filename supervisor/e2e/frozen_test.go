@@ -1,0 +1,66 @@
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// A QR is served only while everything runs that links a phone. It must be withdrawn
+// before anything is restarted, and come back without a restart when the part runs
+// again.
+func TestQROfAFrozenPartIsWithheld(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	// The codes live as long as WhatsApp's, so that none runs out meanwhile.
+	p := newPhone(t, simulator.Options{Speed: 1})
+	s := start(t, p.URL, t.TempDir())
+	for _, part := range []string{"worker", "renderer", "browser", "network", "storage", "gpu-process"} {
+		s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+		before := s.session()
+		pids := map[string][]int{"worker": {before.Worker.PID}, "browser": {before.Browser.PID}}[part]
+		if pids == nil {
+			pids = tree(t, before.Browser.PID).Of(part)
+		}
+		begun := time.Now()
+		if err := harness.SignalAll(syscall.SIGSTOP, pids...); err != nil {
+			t.Fatalf("%s: %v", part, err)
+		}
+		v := s.awaitSession("no QR", func(v harness.Session) bool { return v.QR == nil })
+		took := time.Since(begun)
+		_, served := s.qr()
+		if err := harness.SignalAll(syscall.SIGCONT, pids...); err != nil {
+			t.Fatalf("%s: %v", part, err)
+		}
+		if served || v.Status != "QR_REQUIRED" || v.Phase.Name != "page" || v.Worker.Generation != before.Worker.Generation {
+			t.Errorf("%s: served is %v, session %+v", part, served, v)
+		}
+		v = s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+		if v.Worker.Generation != before.Worker.Generation || v.Browser.PID != before.Browser.PID {
+			t.Errorf("%s: it was restarted: %+v", part, v)
+		}
+		t.Logf("%s: withheld after %v", part, took.Round(time.Millisecond))
+	}
+}
+
+// A page in an endless loop runs, and can't link a phone either.
+func TestQROfAHungPageIsWithheld(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 1})
+	s := start(t, p.URL, t.TempDir())
+	s.awaitQR()
+	if err := p.Order(simulator.Hang); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	v := s.awaitSession("no QR", func(v harness.Session) bool { return v.QR == nil })
+	t.Logf("withheld after %v", time.Since(begun).Round(time.Millisecond))
+	if v.Status != "QR_REQUIRED" || v.Reason.Code != "scan_qr" {
+		t.Errorf("it was withdrawn by the cure only: %+v", v)
+	}
+	s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+}

@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
+	"session-manager/shared/reason"
+	"session-manager/worker/internal/logid"
+)
+
+// parts are Chrome's processes. One that is stopped (SIGSTOP) is found by its state:
+// that costs less than a question, and unlike silence it can't be mistaken for a
+// machine that is busy.
+type parts struct {
+	chrome atomic.Int64 // the pid of the main process; 0 until it runs
+	list   atomic.Pointer[[]proctree.Process]
+}
+
+// find looks for the processes again, and returns the memory that they hold.
+func (p *parts) find() (memory uint64) {
+	pid := int(p.chrome.Load())
+	if pid == 0 {
+		return 0
+	}
+	list, err := proctree.Descendants(pid)
+	if err != nil {
+		return 0
+	}
+	if main, err := proctree.Find(pid); err == nil { // or it has just exited
+		list = append(list, main)
+	}
+	p.list.Store(&list)
+	for _, part := range list {
+		memory += proctree.Memory(part.PID)
+	}
+	return memory
+}
+
+func (p *parts) anyStopped() bool { return p.stopped() != 0 }
+
+// stopped returns the pid of a process that is stopped, 0 if none is.
+func (p *parts) stopped() int {
+	list := p.list.Load()
+	if list == nil {
+		return 0
+	}
+	for _, part := range *list {
+		now, err := proctree.Find(part.PID)
+		if err == nil && now.Start == part.Start && now.State == proctree.Stopped {
+			return part.PID
+		}
+	}
+	return 0
+}
+
+// watchParts returns an error with a reason when a process was stopped at stoppedLooks
+// looks in a row.
+func (s *session) watchParts(ctx context.Context) error {
+	for last, misses := 0, 0; sleep(ctx, s.timings.ProbePeriod); {
+		pid := s.parts.stopped()
+		if pid != last {
+			last, misses = pid, 0
+		}
+		if pid == 0 {
+			continue
+		}
+		misses++
+		hung, what := partOf(pid)
+		s.log.Warn(logid.ProbeMissed, slog.String(logging.KeyReason, string(hung)), slog.Int("misses", misses))
+		if misses == stoppedLooks {
+			return reason.Wrap(hung, fmt.Errorf("%s is stopped (pid %d)", what, pid))
+		}
+	}
+	return ctx.Err()
+}
+
+// partOf returns what it means that the process pid of Chrome does not run, and its
+// name. Chrome's command lines name the kind of a helper.
+func partOf(pid int) (hung reason.Code, what string) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return reason.BrowserHung, "a process of Chrome"
+	}
+	for _, known := range []struct {
+		mark, what string
+		hung       reason.Code
+	}{
+		{"--type=renderer", "the page's process", reason.PageHung},
+		{"--type=gpu-process", "the part of Chrome that paints", reason.PaintingHung},
+		{"network.mojom.NetworkService", "Chrome's network process", reason.NetworkHung},
+		{"--type=", "a helper of Chrome", reason.BrowserHung},
+	} {
+		if strings.Contains(string(line), known.mark) {
+			return known.hung, known.what
+		}
+	}
+	return reason.BrowserHung, "Chrome's main process"
+}
