@@ -24,6 +24,11 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 		Storage: Storage{Remains: a&8 != 0},
 	}
 	o.Modules.Socket = sockets[b&7]
+	o.Modules.Stream = []selectors.Stream{"", selectors.StreamLoggedIn, selectors.StreamLoggedOut, ""}[c>>2&3]
+	o.Connection.Attempts, o.Connection.Openings, o.Connection.Open = int(c>>4), int(c>>5), c&2 != 0
+	if c&8 != 0 {
+		o.Reloads = Reloads{now.Add(-time.Duration(c) * time.Second), now.Add(-time.Second), now}
+	}
 	o.Drawn.Screens = []Sign{{Name: screens[b>>3&7], Text: b&64 != 0}}
 	switch a >> 5 & 3 {
 	case 1:

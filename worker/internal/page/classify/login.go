@@ -39,7 +39,7 @@ type login struct {
 	// refused counts the connections in a row that ended before the login was accepted,
 	// and earlier those of them that the document did not make.
 	refused, earlier int
-	// accounted are the document's handshakes up to the last accepted login.
+	// accounted are the document's connections up to the last accepted login.
 	accounted int
 	// claim is what the page last claimed without a login, and claimSince when it began to.
 	claim      claim
@@ -48,9 +48,9 @@ type login struct {
 
 // claim is all by which a page that still tries to connect can be recognised.
 type claim struct {
-	socket                         selectors.Socket
-	attempts, handshakes, document int
-	open                           bool
+	socket                       selectors.Socket
+	attempts, openings, document int
+	open                         bool
 }
 
 // update notes an observation.
@@ -63,7 +63,7 @@ func (l *login) update(o Observation, registered bool, now time.Time) {
 		l.refused = l.earlier
 		l.document, l.reloads, l.accepted, l.accounted = o.Document, o.Reloads, false, 0
 	}
-	made := o.Connection.Handshakes
+	made := o.Connection.Openings
 	if !registered || o.loggedIn() {
 		l.refused, l.earlier, l.accounted, l.accepted, l.claim = 0, 0, made, registered, claim{}
 		return
@@ -96,7 +96,7 @@ func (l login) replacedAt(c Connection, t Timings) time.Time {
 	switch {
 	case !c.Seen() && connected && l.accepted:
 		after = unseen
-	case !c.closed() || c.Handshakes == 0:
+	case !c.closed() || c.Openings == 0:
 		return time.Time{}
 	case !connected:
 		after = blind // Its pauses between two attempts grow up to ten seconds.

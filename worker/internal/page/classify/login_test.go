@@ -17,10 +17,10 @@ func claims(change ...func(*Observation)) Observation {
 	}, change...)...)
 }
 
-// sockets is a connection after so many handshakes, each for one attempt.
-func sockets(handshakes int, open bool) func(*Observation) {
+// sockets is the latest of so many connections; two addresses are tried for each.
+func sockets(n int, open bool) func(*Observation) {
 	return func(o *Observation) {
-		o.Connection.Attempts, o.Connection.Handshakes, o.Connection.Open = handshakes, handshakes, open
+		o.Connection.Attempts, o.Connection.Handshakes, o.Connection.Openings, o.Connection.Open = 2*n, 2*n, n, open
 	}
 }
 
@@ -171,7 +171,7 @@ func TestReplacedSessionIsTakenBackByReloading(t *testing.T) {
 	})
 }
 
-func TestPageThatChangesItsMindAtSpeedIsNotReady(t *testing.T) {
+func TestErraticPageIsNotReady(t *testing.T) {
 	in, out := claims(stream(selectors.StreamLoggedIn)), claims()
 	c, h := New(Timings{}), History{}
 	reported, ready := 0, 0

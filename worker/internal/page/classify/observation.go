@@ -42,6 +42,9 @@ type Connection struct {
 	// Attempts counts the websockets that the document has begun to open, and Handshakes
 	// those whose handshake was answered.
 	Attempts, Handshakes int
+	// Openings counts how often the document got an open one after it had none: the page
+	// tries several addresses at once, and closes what it does not need.
+	Openings int
 	// Open is true while there is one whose handshake was answered.
 	Open bool
 	// OpenedAt and ClosedAt are when the document last got an open one after it had

@@ -104,6 +104,7 @@ func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
 	s.state.Handshakes++
 	if !s.state.Open {
 		s.state.Open, s.state.OpenedAt = true, now
+		s.state.Openings++
 	}
 }
 

@@ -1,0 +1,205 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// states are those that the session passed through, by the log.
+func (s *service) states() []string {
+	list := []string{"INIT"}
+	for line := range strings.Lines(s.Log()) {
+		var l struct{ Msg, To string }
+		if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "state_changed" {
+			list = append(list, l.To)
+		}
+	}
+	return list
+}
+
+// awaitReason waits for a state with its reason, and returns how long that took.
+func (s *service) awaitReason(state, reason string) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	s.awaitSession(state+" "+reason, func(v harness.Session) bool { return v.Status == state && v.Reason.Code == reason })
+	took := time.Since(began)
+	if v := s.session(); v.Reason.Code == reason && v.Reason.Action == "" {
+		s.t.Errorf("no advice for %s", reason)
+	}
+	if a := s.get("/metrics"); !strings.Contains(a.Body, fmt.Sprintf("session_reason{reason=%q} 1", reason)) {
+		s.t.Errorf("the metrics do not have the reason %s", reason)
+	}
+	if a := s.get("/readyz?session=1"); a.Code != 503 {
+		s.t.Errorf("/readyz?session=1: %d %s", a.Code, a.Body)
+	}
+	return took
+}
+
+// stays checks that the session is in this state for this reason for a while.
+func (s *service) stays(state, reason string, d time.Duration) {
+	s.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if v := s.session(); v.Status != state || v.Reason.Code != reason {
+			s.t.Fatalf("got %s, want %s (%s)", v, state, reason)
+		}
+	}
+}
+
+// reconnect makes the page log in again.
+func (p *phone) reconnect(t *testing.T) {
+	t.Helper()
+	p.DropNetwork()
+	if err := p.Await(within(t), func(s simulator.Screen) bool { return s.State == "OPENING" }); err != nil {
+		t.Fatal(err)
+	}
+	p.RestoreNetwork()
+}
+
+func (p *phone) misbehave(t *testing.T, fault string) {
+	t.Helper()
+	if err := p.SetFault(fault); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSessionOpenedElsewhereIsAConflict(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	for _, fault := range []string{"", "socket=worker"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			p := newPhone(t, simulator.Options{})
+			if fault != "" {
+				p.misbehave(t, fault)
+			}
+			s := linked(t, p, t.TempDir())
+			if err := p.Replace(); err != nil {
+				t.Fatal(err)
+			}
+			if took := s.awaitReason("DISCONNECTED", "conflict"); took > 15*time.Second {
+				t.Errorf("it took %v", took)
+			} else {
+				t.Logf("it took %v", took)
+			}
+			s.stays("DISCONNECTED", "conflict", 3*time.Second)
+			if *thorough { // after a minute
+				s.await("READY")
+				if load := p.OnScreen().Load; load != 2 {
+					t.Errorf("the page was loaded %d times", load)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusedLoginIsOneDisconnection(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 2})
+	s := linked(t, p, t.TempDir())
+	p.misbehave(t, "500")
+	p.reconnect(t)
+	s.awaitReason("DISCONNECTED", "login_refused")
+	s.stays("DISCONNECTED", "login_refused", 10*time.Second)
+	p.ClearFaults()
+	s.await("READY")
+	want := []string{"INIT", "QR_REQUIRED", "AUTHENTICATED", "READY", "DISCONNECTED", "READY"}
+	if got := s.states(); !slices.Equal(got, want) {
+		t.Errorf("states were %v, want %v", got, want)
+	}
+}
+
+func TestRefusedLoginAtStartIsNeverReady(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	tokens := t.TempDir()
+	p := newPhone(t, simulator.Options{Speed: 2})
+	linked(t, p, tokens).stop()
+	p.misbehave(t, "500")
+	s := start(t, p.URL, tokens)
+	s.awaitReason("DISCONNECTED", "login_refused")
+	before := s.session()
+	kill(t, before.Worker.PID)
+	s.awaitSession("another worker", func(v harness.Session) bool { return v.Worker.Generation > before.Worker.Generation })
+	s.awaitReason("DISCONNECTED", "login_refused")
+	if got := s.states(); slices.Contains(got, "READY") || slices.Contains(got, "QR_REQUIRED") {
+		t.Errorf("states were %v", got)
+	}
+	p.ClearFaults()
+	s.await("READY")
+}
+
+// TestPageThatReloadsItselfIsReported also kills a worker meanwhile.
+func TestPageThatReloadsItselfIsReported(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	for _, tc := range []struct {
+		fault, state string
+		linked       bool
+	}{
+		{"405", "DISCONNECTED", true},
+		{"409", "DISCONNECTED", true},
+		{"405", "QR_REQUIRED", false},
+		{"409", "QR_REQUIRED", false},
+	} {
+		t.Run(tc.fault+" "+tc.state, func(t *testing.T) {
+			t.Parallel()
+			p := newPhone(t, simulator.Options{Speed: 4})
+			s := start(t, p.URL, t.TempDir())
+			s.awaitQR()
+			if tc.linked {
+				p.scan(t)
+				s.await("READY")
+			}
+			p.misbehave(t, tc.fault)
+			if err := p.Order(simulator.Reload); err != nil {
+				t.Fatal(err)
+			}
+			s.awaitReason(tc.state, "page_reloading")
+			if _, ok := s.qr(); ok {
+				t.Error("a QR is served")
+			}
+			s.stays(tc.state, "page_reloading", 5*time.Second)
+			before := s.session()
+			kill(t, before.Worker.PID)
+			s.awaitSession("another worker", func(v harness.Session) bool { return v.Worker.Generation > before.Worker.Generation })
+			s.awaitReason(tc.state, "page_reloading")
+			p.ClearFaults()
+			if tc.linked {
+				s.await("READY")
+			} else {
+				s.awaitQR()
+			}
+			if v := s.session(); v.Worker.AbnormalExits != 1 {
+				t.Errorf("%d workers have failed", v.Worker.AbnormalExits)
+			}
+		})
+	}
+}
+
+func TestPageThatReloadsItselfOnceStaysConnected(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 2, Faults: []string{"reload=canonical"}})
+	s := linked(t, p, t.TempDir())
+	for range 2 { // and for an update
+		loads := p.OnScreen().Load
+		if err := p.Order(simulator.Reload); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Await(within(t), func(c simulator.Screen) bool { return c.Load > loads && c.Name == "MAIN" }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.stays("READY", "", time.Second)
+	if got := s.states(); slices.Contains(got, "DISCONNECTED") || slices.Contains(got, "ERROR") {
+		t.Errorf("states were %v", got)
+	}
+}
