@@ -37,6 +37,8 @@ type Account struct {
 	// devices has the linked browsers by their noise keys. Those that were logged
 	// out are false.
 	devices map[string]bool
+	// codeRequests counts the requests for a pairing code.
+	codeRequests int
 }
 
 func newAccount(s *Settings, n *Network, p *Pages, log *slog.Logger) *Account {
@@ -81,9 +83,16 @@ func (a *Account) EnterCode(ctx context.Context, code string) error {
 	return a.pair(ctx, found[0], message{Code: code})
 }
 
+// CodeRequests counts the requests for a pairing code that the server has got.
+func (a *Account) CodeRequests() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.codeRequests
+}
+
 // pair informs the page that a phone has its code, and waits for its answer.
 func (a *Account) pair(ctx context.Context, c *chat, m message) error {
-	if a.settings.isOn("passkey", "gate") {
+	if _, gated := a.settings.fault("passkey"); gated {
 		c.send(message{Type: "passkey"})
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -52,8 +53,10 @@ type message struct {
 	Phone string `json:"phone,omitempty"`
 	// sync
 	Progress int `json:"progress,omitempty"`
-	// stream-error, failure, alt-error
+	// stream-error, failure
 	Reason string `json:"reason,omitempty"`
+	// alt-error
+	Status int `json:"status,omitempty"`
 }
 
 // chat is one connection of a page to the imitated server.
@@ -163,6 +166,8 @@ func (c *chat) hello(m message) {
 	switch {
 	case refusal != "":
 		c.send(message{Type: "failure", Reason: refusal})
+	case !m.Registered && c.isOn("conflict", "unlinked"):
+		c.send(streamError("conflict"))
 	case m.Registered:
 		c.welcome(m)
 	default:
@@ -275,27 +280,28 @@ func (c *chat) firstSync() bool {
 	return !stuck
 }
 
-// altLink gives out a pairing code.
+// altLink gives out a pairing code. The one before it is dead even if this request
+// is refused.
 func (c *chat) altLink(phone string) {
-	digits := strings.Trim(phone, "0123456789") == "" && len(phone) >= 8
-	refusal := ""
-	switch {
-	case c.isOn("code", "rate"):
-		refusal = "rate"
-	case c.isOn("code", "unavailable"):
-		refusal = "unavailable"
-	case !digits || c.isOn("code", "bad-number"):
-		refusal = "bad-request"
+	fault, _ := c.account.settings.fault("code")
+	status := fault.number()
+	if strings.Trim(phone, "0123456789") != "" || len(phone) < 8 {
+		status = http.StatusBadRequest
 	}
-	if refusal != "" {
-		c.send(message{Type: "alt-error", Reason: refusal})
-		return
+	code := ""
+	if status == 0 && fault.Value == "" {
+		code = newCode()
 	}
-	code := newCode()
 	c.account.mu.Lock()
 	c.code = code
+	c.account.codeRequests++
 	c.account.mu.Unlock()
-	c.send(message{Type: "alt-code", Code: code})
+	switch {
+	case status != 0:
+		c.send(message{Type: "alt-error", Status: status})
+	case code != "":
+		c.send(message{Type: "alt-code", Code: code})
+	}
 }
 
 // refBytes is how many random bytes a ref has today.

@@ -87,11 +87,17 @@
 //     the phone carries no reason is assumed).
 //   - The user agents that get the page "works with Google Chrome 100+" (observed).
 //   - Linking by code: the modules' functions, the attribute data-link-code, the
-//     names of the server's refusals, and the three ways to be linked that
-//     getPairingType returns (observed). That the page shows the code, too, when
-//     somebody else called its functions is assumed, the harder case.
+//     names and codes of the server's refusals, the failure for an answer that the
+//     modules don't know, whose message names all that they do, the dialogs and the
+//     inline error, the banner about the phone's application, that a second request
+//     ends the first code, and the three ways to be linked that getPairingType
+//     returns (observed). That the page shows code and dialogs, too, when somebody
+//     else called its functions is assumed, the harder case.
+//   - The cards of linking by a passkey have the test ids that were observed; a gate
+//     renews the ADV secret (observed). Their texts are made up.
 //   - The menu above the chats, and the question before a logout (assumed: their
-//     labels were observed, their elements not).
+//     labels and the menu's icon were observed, their elements not).
+//   - The build of April has no test ids (observed).
 //   - A hidden page waits up to 5 s before it connects; a second tab steps back
 //     (observed). A tab that died silently is replaced after 1.5 s (assumed).
 //   - Screens other than the login page have the texts and elements that were

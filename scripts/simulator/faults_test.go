@@ -108,12 +108,26 @@ var unlinkedRows = []faultRow{
 	{faults: "ref=empty", after: func(c screen) bool { return c.State == "UNPAIRED" && c.Offered == "" }, isTrue: noDataRef},
 	{faults: "autologout=iframe", after: visible, isTrue: noDataRef + ` && !!document.querySelector('iframe[src="/?autologout=1"]')`},
 	{faults: "view=phone", after: named("PHONE_NUMBER")},
-	{faults: "view=phone code=rate", before: func(c screen) bool { return c.Name == "PHONE_NUMBER" && c.State == "UNPAIRED" },
-		do: func(r *rig) {
-			r.eval(`{ document.querySelector('input').value = '+15550100042'; return ''; }`)
-			r.press("Next")
-			check(r.t, r.page.Wait(evalUntil(`document.body.textContent.includes('Too many attempts')`)))
-		}},
+	{faults: "view=phone", query: "?sim=2026-04", before: unpairedForm, do: func(r *rig) {
+		r.ask("+99900000000", "Valid phone number is required.")
+		if n := r.CodeRequests(); n != 0 {
+			r.t.Errorf("the server was asked %d times for the code of an impossible number", n)
+		}
+	}, isTrue: `document.body.textContent.includes('Update WhatsApp on phone') && !document.querySelector('[data-testid]')`},
+	{faults: "view=phone code=429", before: unpairedForm, do: func(r *rig) {
+		r.ask("+15550100042", "Too many attempts")
+		r.press("OK")
+		if c := r.shown(); c.Overlay != "" {
+			r.t.Errorf("got %s", c)
+		}
+	}},
+	{faults: "view=phone code=503", before: unpairedForm, do: func(r *rig) {
+		r.ask("+15550100042", "Something went wrong")
+	}, after: named("PHONE_NUMBER")},
+	{faults: "view=phone code=never", before: unpairedForm, do: func(r *rig) {
+		r.ask("+15550100042", "Enter code on phone")
+	}, after: func(c screen) bool { return c.Name == "LINK_CODE" && c.Code == "" }},
+	{faults: "conflict=unlinked", after: named("CONFLICT"), isTrue: `localStorage.getItem('last-wid-md') === null`},
 	{faults: "mutex=other-tab", after: named("ANOTHER_SESSION")},
 	{faults: "503", after: named("SERVICE_UNAVAILABLE")},
 	{faults: "405", do: reloadsItself},
@@ -125,17 +139,34 @@ var unlinkedRows = []faultRow{
 	{faults: "quota", after: named("QR"), isTrue: `document.body.textContent.includes('A database error occurred') && ` + noDataRef},
 	{faults: "locale=ar", after: visible, isTrue: `document.documentElement.dir === 'rtl'`},
 	{faults: "passkey=gate", before: visible, do: func(r *rig) {
+		secret := r.eval(`require('WAWebUserPrefsMultiDevice').getADVSecretKey()`)
 		check(r.t, r.Scan(r.ctx))
 		r.untilNamed("PASSKEY")
+		if r.eval(`require('WAWebUserPrefsMultiDevice').getADVSecretKey()`) == secret {
+			r.t.Error("the gate did not renew the ADV secret")
+		}
 		r.press("Cancel")
 		r.shown()
 	}},
+	{faults: "passkey=waiting", before: visible, do: func(r *rig) { check(r.t, r.Scan(r.ctx)) },
+		after: named("PASSKEY"), isTrue: `!!document.querySelector('[data-testid=shortcake_waiting_for_phone_card]')`},
+	{faults: "passkey=code", before: visible, do: func(r *rig) { check(r.t, r.Scan(r.ctx)) },
+		after: named("PASSKEY"), isTrue: `!!document.querySelector('[data-testid=shortcake_verification_code_display]')`},
 	{faults: "reload=random", do: reloadsItself},
 }
 
 func reloadsItself(r *rig) {
 	first := r.OnScreen().Load
 	r.until(func(c screen) bool { return c.Load > first+2 })
+}
+
+func unpairedForm(c screen) bool { return c.Name == "PHONE_NUMBER" && c.State == "UNPAIRED" }
+
+// ask fills in the form for a phone number, and waits for a text.
+func (r *rig) ask(number, text string) {
+	r.eval(`{ document.querySelector('input').value = ` + quote(number) + `; return ''; }`)
+	r.press("Next")
+	check(r.t, r.page.Wait(evalUntil(`document.body.textContent.includes(`+quote(text)+`)`)))
 }
 
 func throws(expression, message string) string {

@@ -40,7 +40,7 @@ type Screen struct {
 	// RefTTL is Conn.refTTL: how long the page will show the ref, in milliseconds
 	// of its (scaled) clock.
 	RefTTL float64 `json:"refTTL"`
-	// Overlay is what lies over the code: idle, offline, banner or nothing.
+	// Overlay is what lies over the code: idle, offline, banner, modal or nothing.
 	Overlay string `json:"overlay"`
 	// Progress is the sync's, in percent; -1 when there is no sync.
 	Progress int `json:"progress"`

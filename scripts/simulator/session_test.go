@@ -233,7 +233,7 @@ func TestPhoneNumberLinksByCode(t *testing.T) {
 	}
 	r.eval(`document.querySelector('input[aria-label]').value = '+1 555 010 0042'`)
 	r.press("Next")
-	c := r.untilNamed("LINK_CODE")
+	c := r.until(func(c simulator.Screen) bool { return c.Code != "" })
 	check(t, r.EnterCode(r.ctx, c.Code[:4]+"-"+c.Code[4:]))
 	r.untilNamed("MAIN")
 }
@@ -247,4 +247,43 @@ func TestSecondTabStepsBack(t *testing.T) {
 	r.untilNamed("ANOTHER_SESSION")
 	r.press("Use here")
 	r.until(func(c simulator.Screen) bool { return c.Load > 2 && c.Visible })
+}
+
+// TestRefusedCodesFailAsObserved asks by the modules, as libraries do.
+func TestRefusedCodesFailAsObserved(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.open("")
+	r.shown()
+	ask := func() string {
+		return r.eval(`(async () => {
+			const api = require('WAWebAltDeviceLinkingApi');
+			api.setPairingType('ALT_DEVICE_LINKING');
+			api.initializeAltDeviceLinking();
+			try {
+				return await api.startAltLinkingFlow('15550100042', true);
+			} catch (e) {
+				return [e.name, e.type?.name, e.type?.value.code, e.type?.value.text].join(' ') + (e.message.includes('bad-request') ? ' all' : '');
+			}
+		})()`)
+	}
+	first := ask()
+	for fault, want := range map[string]string{
+		"code=400": "CompanionHelloError IQErrorBadRequest 400 bad-request",
+		"code=403": "CompanionHelloError IQErrorForbidden 403 forbidden",
+		"code=452": "CompanionHelloError IQErrorFeatureNotAvailable 452 feature-not-available",
+		"code=500": "CompanionHelloError IQErrorInternalServerError 500 internal-server-error",
+		"code=501": "SmaxParsingFailure    all",
+		"code=503": "SmaxParsingFailure    all",
+	} {
+		check(t, r.SetFault(fault))
+		if got := ask(); got != want {
+			t.Errorf("%s: got %q", fault, got)
+		}
+		if err := r.EnterCode(r.ctx, first); !errors.Is(err, simulator.ErrExpired) {
+			t.Errorf("%s: the code before it: %v", fault, err)
+		}
+	}
+	if n := r.CodeRequests(); n != 7 {
+		t.Errorf("%d requests", n)
+	}
 }

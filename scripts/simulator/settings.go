@@ -174,11 +174,12 @@ func (f Fault) number() int {
 // switches are all faults. N stands for a number, NAME for a word.
 var switches = []string{
 	"405", "409", "500", "503", "tos", "outdated", "ban=perm", "ban=temp", // the server refuses
-	"adv=rotate",                                       // the ADV secret is renewed every 5 s
-	"assets=404",                                       // the page never starts, as its scripts have gone
-	"autologout=iframe",                                // the code is in a credentialless iframe
-	"code=bad-number", "code=rate", "code=unavailable", // no pairing codes are given out
+	"adv=rotate",           // the ADV secret is renewed every 5 s
+	"assets=404",           // the page never starts, as its scripts have gone
+	"autologout=iframe",    // the code is in a credentialless iframe
+	"code=N", "code=never", // requests for a pairing code get this error, or no answer
 	"conflict=now",               // opened elsewhere as soon as it is synced
+	"conflict=unlinked",          // opened elsewhere before it was linked
 	"crash",                      // the renderer dies 2 s after the boot
 	"csp=strict",                 // a strict Content-Security-Policy
 	"debug=absent", "debug=late", // window.Debug.VERSION is not set, or after 40 s
@@ -198,9 +199,10 @@ var switches = []string{
 	"overlay=wrong-button",            // a dead button precedes the one that reloads the code
 	"partial-profile",                 // the own id was lost: the databases go, too
 	"passkey=gate",                    // the phone demands a passkey
-	"probe=fail",                      // the probe of the network fails, though the connection lives
-	"quota",                           // nothing can be stored
-	"ref=empty", "ref=repeat",         // all refs of a list are empty, or the same
+	"passkey=waiting", "passkey=code", // it does, and the page shows its second or third card
+	"probe=fail",              // the probe of the network fails, though the connection lives
+	"quota",                   // nothing can be stored
+	"ref=empty", "ref=repeat", // all refs of a list are empty, or the same
 	"ref=growing",         // the refs of a list get longer, until no QR holds the last but one
 	"reload=canonical",    // after a scan the page reloads itself, instead of logging in
 	"refs=N",              // a list has N refs instead of six

@@ -222,7 +222,12 @@ async function paired(message) {
 function passkeyGate() {
   pairing.stopPairing();
   pairing.setPairingType('SHORTCAKE_PASSKEY');
+  pairing.rotateAdvSecret();
   Ui.set({ special: 'PASSKEY' });
+  askForPasskey();
+}
+
+export function askForPasskey() {
   navigator.credentials?.get({
     publicKey: { challenge: crypto.getRandomValues(new Uint8Array(32)), userVerification: 'required', timeout: 120_000 },
   }).catch(() => {}); // The screen stays; a person would try again.

@@ -29,7 +29,7 @@ export class Container {
   #attributes() {
     return {
       style: TILE,
-      class: { 2019: '_2EZ_m', 2022: '_2UwZ_', 2024: '_akau' }[profile.era] ?? 'x1n2onr6 x78zum5 x6s0dn4',
+      class: { 2019: '_2EZ_m', 2022: '_2UwZ_', 2024: '_akau', '2026-04': '_akau x1n2onr6' }[profile.era] ?? 'x1n2onr6 x78zum5 x6s0dn4',
       'data-testid': { 2022: 'qrcode', '2026-08': 'link-device-qr-code' }[profile.era] ?? null,
     };
   }

@@ -5,8 +5,8 @@ import { autologout, fault, profile } from './config.js';
 import { Container } from './container.js';
 import { BackendEventBus, Conn, NetworkStatus, Socket, SOCKET_STATE, Ui } from './models.js';
 import { qrPayload } from './payload.js';
-import { h, named, worded } from './names.js';
-import { initializeAltDeviceLinking, initializeQRLinking, startAltLinkingFlow } from './pairing.js';
+import { h, named, testid, worded } from './names.js';
+import { canAsk, initializeAltDeviceLinking, initializeQRLinking, startAltLinkingFlow } from './pairing.js';
 import { decoy } from './image.js';
 import { text } from './texts.js';
 
@@ -30,7 +30,7 @@ export class QrScreen {
 
   #reason() {
     if (Ui.banner === null) return null;
-    return h('div', { role: 'alert', 'data-testid': profile.era === '2026-08' ? 'logout-reason-banner' : null },
+    return h('div', { role: 'alert', 'data-testid': testid('logout-reason-banner') },
       text(`reason${Ui.banner}`));
   }
 
@@ -49,7 +49,7 @@ export class QrScreen {
     if (profile.era < '2024') return null;
     return h('div', {
       role: 'button', tabindex: '0', click: openPhoneView,
-      'data-testid': profile.era === '2026-08' ? 'link-device-qrcode-alt-linking-hint' : null,
+      'data-testid': testid('link-device-qrcode-alt-linking-hint'),
     }, text('withPhone'));
   }
 
@@ -97,7 +97,7 @@ export class QrScreen {
 
   describe() {
     const drawn = this.container?.drawn ?? '';
-    const over = this.covered ? 'banner' : this.container?.overlay ?? '';
+    const over = Ui.modal ? 'modal' : this.covered ? 'banner' : this.container?.overlay ?? '';
     return {
       name: 'QR', payload: drawn, offered: qrPayload(), ref: Conn.ref ?? '', refTTL: Conn.refTTL ?? 0, overlay: over,
       visible: Ui.alive && drawn !== '' && drawn === qrPayload() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
@@ -125,7 +125,8 @@ function backToQr() {
   BackendEventBus.triggerRefreshQR();
 }
 
-const testid = (name) => (profile.era === '2026-08' ? name : null);
+// The form itself refuses a number that can't be one, for example of country 999.
+const IMPLAUSIBLE = /^(999|0)|^\d{0,7}$/;
 
 /** Entering a phone number. */
 export class PhoneScreen {
@@ -133,18 +134,25 @@ export class PhoneScreen {
     this.input = h('input', { type: 'text', 'aria-label': text('phoneLabel'), value: '+1 ' });
     this.error = h('div', { role: 'alert', 'data-testid': testid('link-device-phone-number-entry-screen-error') });
     this.node = h('div', { style: CENTRE, 'data-testid': testid('link-device-phone-number-entry-screen') },
-      h('div', {}, text('enterPhone')), h('button', {}, '🇺🇸'), this.input, this.error,
+      banner(), h('div', {}, text('enterPhone')), h('button', {}, '🇺🇸'), this.input, this.error,
       h('button', { 'data-testid': testid('link-device-phone-number-entry-next-button'), click: () => this.#next() },
         text('next')),
       h('div', { role: 'button', tabindex: '0', click: backToQr }, text('withQr')));
   }
 
   #next() {
-    startAltLinkingFlow(this.input.value).catch(() => {}); // The reason is in the model.
+    const digits = this.input.value.replace(/\D/g, '');
+    if (IMPLAUSIBLE.test(digits)) {
+      Ui.set({ phoneError: true });
+    } else if (canAsk()) {
+      initializeAltDeviceLinking();
+      Ui.set({ phoneError: false, view: 'code' });
+      startAltLinkingFlow(digits).catch(() => {}); // The model knows the reason.
+    }
   }
 
   update() {
-    this.error.textContent = Ui.phoneError ? worded(text(`error-${Ui.phoneError}`)) : '';
+    this.error.textContent = Ui.phoneError ? worded(text('phoneRequired')) : '';
   }
 
   describe() {
@@ -152,6 +160,27 @@ export class PhoneScreen {
   }
 
   remove() {}
+}
+
+// It is about the phone's application, not about this page.
+function banner() {
+  if (profile.era < '2026') return null;
+  return h('div', { role: 'alert' }, h('div', {}, text('updatePhone')), h('div', {}, text('updatePhoneHint')));
+}
+
+/** The dialog over everything that a refused request for a code opens. */
+export class Modal {
+  constructor(kind) {
+    const leave = { tooMany: backToQr, limited: backToQr, general() {} }[kind];
+    const close = () => {
+      Ui.set({ modal: '' });
+      leave();
+    };
+    this.node = h('div', { role: 'dialog', style: 'position:fixed;inset:0;background:#0008;z-index:9' },
+      h('div', { style: 'margin:120px auto;width:400px;padding:24px;background:#fff;color:#111' }, h('h1', {}, text(kind)),
+        h('div', {}, text(`${kind}Hint`)),
+        h('button', { 'data-testid': testid('popup-controls-ok'), click: close }, h('div', {}, text(kind === 'limited' ? 'linkWithQr' : 'ok')))));
+  }
 }
 
 /** Showing the pairing code. */

@@ -53,7 +53,9 @@ export const Ui = new Model({
   view: 'qr',
   // alive is true while the server would link a phone by the code.
   alive: false,
-  code: '', codeExpired: false, phoneError: '',
+  code: '', codeExpired: false, phoneError: false,
+  // modal is the dialog over everything: tooMany, limited, general or nothing.
+  modal: '',
   // modulesReady is true once what the code is made of has been loaded.
   modulesReady: false,
   autologout: false,

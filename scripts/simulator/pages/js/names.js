@@ -20,6 +20,9 @@ export function named(name) {
   return profile.renamed ? scramble('name', name) : name;
 }
 
+/** A test id as a value of the attribute; the build of April strips them all. */
+export const testid = (name) => (profile.era === '2026-08' ? name : null);
+
 /** A text for people, as this load has it. */
 export function worded(text) {
   return profile.renamed ? text.replace(/\p{L}+/gu, (word) => scramble('word', word)) : text;

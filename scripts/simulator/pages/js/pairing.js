@@ -91,36 +91,61 @@ export function setPairingType(type) {
   pairingType = type;
 }
 
+/** Begins anew: a code that was given out before is dead from now on. */
 export function initializeAltDeviceLinking() {
+  clearTimeout(codeTimer);
   pairingType = 'ALT_DEVICE_LINKING';
   renewAdvSecret(null);
+  Ui.set({ code: '', codeExpired: false });
 }
 
 export function initializeQRLinking() {
   clearTimeout(codeTimer);
   pairingType = 'QR_CODE';
   renewAdvSecret(newAdvSecret());
-  Ui.set({ code: '', codeExpired: false, phoneError: '', view: 'qr' });
+  Ui.set({ code: '', codeExpired: false, phoneError: false, view: 'qr' });
 }
 
-// What the server's refusals are called by the page's modules.
+// The server's refusals that the page's modules know: name and text, by code.
 const REFUSALS = {
-  rate: { name: 'IQErrorRateOverlimit', value: { code: 429, text: 'rate-overlimit' } },
-  unavailable: { name: 'IQErrorFeatureNotAvailable', value: { code: 403, text: 'feature-not-available' } },
-  'bad-request': { name: 'IQErrorBadRequest', value: { code: 400, text: 'bad-request' } },
+  400: ['IQErrorBadRequest', 'bad-request'],
+  403: ['IQErrorForbidden', 'forbidden'],
+  429: ['IQErrorRateOverlimit', 'rate-overlimit'],
+  452: ['IQErrorFeatureNotAvailable', 'feature-not-available'],
+  500: ['IQErrorInternalServerError', 'internal-server-error'],
 };
 
 class CompanionHelloError extends Error {
-  constructor(reason) {
-    super('companion hello failed');
+  constructor(name, value) {
+    super(`companion hello: ${name}`);
     this.name = 'CompanionHelloError';
-    this.type = REFUSALS[reason];
+    this.type = { name, value };
   }
+}
+
+// What the modules throw for an answer that they don't know. Its message lists all
+// that they do know.
+class SmaxParsingFailure extends Error {
+  constructor() {
+    super(`no parser accepts the answer: ${JSON.stringify(REFUSALS)}`);
+    this.name = 'SmaxParsingFailure';
+  }
+}
+
+function refusal(code) {
+  if (!REFUSALS[code]) return new SmaxParsingFailure();
+  const [name, text] = REFUSALS[code];
+  return new CompanionHelloError(name, { text, code });
+}
+
+/** Whether the server can be asked for a code. */
+export function canAsk() {
+  return Socket.state === SOCKET_STATE.UNPAIRED || Socket.state === SOCKET_STATE.UNPAIRED_IDLE;
 }
 
 /** Resolves with the code, or rejects with the reason. */
 export function startAltLinkingFlow(phone) {
-  if (Socket.state !== SOCKET_STATE.UNPAIRED && Socket.state !== SOCKET_STATE.UNPAIRED_IDLE) {
+  if (!canAsk()) {
     return Promise.reject(new Error('invariant: socket is not open for linking'));
   }
   return new Promise((resolve, reject) => {
@@ -129,15 +154,17 @@ export function startAltLinkingFlow(phone) {
   });
 }
 
-export function altLinkAnswer({ code, reason }) {
+// The dialogs that refusals open. They stay until they are closed.
+const MODALS = { 429: 'tooMany', 452: 'limited' };
+
+export function altLinkAnswer({ code, status }) {
   if (code) {
-    clearTimeout(codeTimer);
     codeTimer = after(CODE_LIFE, () => Ui.set({ codeExpired: true }));
-    Ui.set({ code, codeExpired: false, phoneError: '', view: 'code' });
+    Ui.set({ code, codeExpired: false, view: 'code' });
     answer?.resolve(code);
   } else {
-    Ui.set({ phoneError: reason });
-    answer?.reject(new CompanionHelloError(reason));
+    Ui.set({ modal: MODALS[status] ?? 'general', view: Ui.view === 'code' ? 'phone' : Ui.view });
+    answer?.reject(refusal(status));
   }
   answer = null;
 }

@@ -2,10 +2,10 @@
 // of the page's AppScreen, or one of the simulator's own.
 
 import { fault, profile } from './config.js';
-import { cancelPasskey, send, takeover } from './comms.js';
+import { askForPasskey, cancelPasskey, send, takeover } from './comms.js';
 import { claimTab } from './mutex.js';
 import { NetworkStatus, Ui } from './models.js';
-import { h } from './names.js';
+import { h, testid } from './names.js';
 import { logOut } from './session.js';
 import { text } from './texts.js';
 
@@ -64,7 +64,8 @@ function menu() {
     h('li', { role: 'menuitem', tabindex: '0', click: ask }, text('logOut')))]));
   const ask = () => open.replaceChildren(h('div', { role: 'dialog', style: 'position:fixed;inset:30%;background:#fff' },
     line(text('logOutQuestion')), button(text('cancel'), () => open.replaceChildren()), button(text('logOut'), userLogsOut)));
-  return h('div', {}, h('div', { role: 'button', tabindex: '0', 'aria-label': text('menu'), click: toggle }, '⋮'), open);
+  return h('div', {}, h('div', { role: 'button', tabindex: '0', 'aria-label': text('menu'), click: toggle },
+    h('span', { 'data-icon': 'ic-more-vert', style: 'display:inline-block' }, '⋮')), open);
 }
 
 class Main {
@@ -102,15 +103,24 @@ function useHere() {
   takeover();
 }
 
+// The cards of linking by a passkey, one after the other.
 function passkey() {
-  return new Still('PASSKEY', h('div', { 'data-testid': 'shortcake_passkey_screen' },
-    h('div', { 'data-testid': 'shortcake_passkey_prompt_card' }, line(text('passkey')), line(text('passkeyHint'))),
-    button(text('cancel'), cancelPasskey, { 'data-testid': 'shortcake_cancel_button' })));
+  const card = { waiting: passkeyWaiting, code: passkeyCode }[fault('passkey')?.value] ?? passkeyPrompt;
+  return new Still('PASSKEY', card(), button(text('cancel'), cancelPasskey, { 'data-testid': testid('shortcake_cancel_button') }));
 }
 
+const passkeyPrompt = () => h('div', { 'data-testid': testid('shortcake_passkey_prompt_card') }, line(text('passkey')),
+  line(text('passkeyHint')), button(text('passkeyContinue'), askForPasskey, { 'data-testid': testid('shortcake_passkey_continue_button') }));
+
+const passkeyWaiting = () => h('div', { 'data-testid': testid('shortcake_waiting_for_phone_card') }, line(text('passkeyWaiting')));
+
+const passkeyCode = () => h('div', {}, line(text('passkeyCode')),
+  h('div', { 'data-testid': testid('shortcake_verification_code_display') }, 'K7QX-2M9P'),
+  button(text('passkeyConfirm'), () => {}, { 'data-testid': testid('shortcake_code_confirm_button') }));
+
 function update() {
-  return new Still('UPDATE', h('div', { role: 'dialog', 'data-testid': 'confirm-popup' }, line(text('update')),
-    line(text('updateHint')), button(text('ok'), () => location.reload(), { 'data-testid': 'popup-controls-ok' })));
+  return new Still('UPDATE', h('div', { role: 'dialog', 'data-testid': testid('confirm-popup') }, line(text('update')),
+    line(text('updateHint')), button(text('ok'), () => location.reload(), { 'data-testid': testid('popup-controls-ok') })));
 }
 
 /** What makes each screen. */

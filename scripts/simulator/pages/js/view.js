@@ -2,7 +2,7 @@
 // reports what is shown.
 
 import { autologout, profile } from './config.js';
-import { CodeScreen, PhoneScreen, QrScreen } from './loginscreen.js';
+import { CodeScreen, Modal, PhoneScreen, QrScreen } from './loginscreen.js';
 import { advSecretEventEmitter, Conn, NetworkStatus, Socket, SOCKET_STATE, Stream, StreamMode, Ui } from './models.js';
 import { h } from './names.js';
 import { report } from './instrument.js';
@@ -14,6 +14,7 @@ const DEPTH = 11;
 
 let shell;
 let shown = null; // {name, screen}
+let modal = null; // {kind, node}
 
 /** Shows the application instead of the splash, and follows the models. */
 export function startView() {
@@ -68,6 +69,11 @@ function render() {
     if (profile.era < '2024') shell.className = name === 'QR' ? 'landing-wrapper' : 'app-wrapper';
   }
   shown.screen.update();
+  if ((modal?.kind ?? '') !== Ui.modal) {
+    modal?.node.remove();
+    modal = Ui.modal ? { kind: Ui.modal, node: new Modal(Ui.modal).node } : null;
+    if (modal) document.body.append(modal.node);
+  }
   reportScreen();
 }
 
