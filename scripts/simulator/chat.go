@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -53,10 +54,8 @@ type message struct {
 	Phone string `json:"phone,omitempty"`
 	// sync
 	Progress int `json:"progress,omitempty"`
-	// stream-error, failure
+	// stream-error, failure, alt-error
 	Reason string `json:"reason,omitempty"`
-	// alt-error
-	Status int `json:"status,omitempty"`
 }
 
 // chat is one connection of a page to the imitated server.
@@ -298,7 +297,7 @@ func (c *chat) altLink(phone string) {
 	c.account.mu.Unlock()
 	switch {
 	case status != 0:
-		c.send(message{Type: "alt-error", Status: status})
+		c.send(message{Type: "alt-error", Reason: strconv.Itoa(status)})
 	case code != "":
 		c.send(message{Type: "alt-code", Code: code})
 	}

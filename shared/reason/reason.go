@@ -72,6 +72,7 @@ const (
 	ScreenLocked       Code = "screen_locked"
 	StorageFailed      Code = "storage_failed"
 	PageOutdated       Code = "page_outdated"
+	PairingRequested   Code = "pairing_requested"
 	PairingCodeShown   Code = "pairing_code_shown"
 	SyncStuck          Code = "sync_stuck"
 	ConnectionSilent   Code = "connection_silent"
@@ -151,6 +152,7 @@ var catalogue = map[Code]Text{
 	ServiceUnavailable: {"WhatsApp's service is unavailable.", "Wait. The service recovers automatically."},
 	ScreenLocked:       {"WhatsApp Web's app lock is on.", "Turn it off in a desktop browser with this profile."},
 	StorageFailed:      {"The page can't use its database in the profile.", "Check the disk. The account may have to be linked again."},
+	PairingRequested:   {"A code to type on the phone was requested; meanwhile there is no QR.", ""},
 	PairingCodeShown:   {"The page shows a code to type on the phone; meanwhile there is no QR.", "In WhatsApp on the phone open Linked devices, tap Link a device and Link with phone number instead, and type the code. The QR comes back when the code expires."},
 	SyncStuck:          {"The account is linked, but synchronising chats makes no progress; the page is being reloaded.", "Keep the phone online, with WhatsApp open."},
 	ConnectionSilent:   {"The page claims to be connected, but receives nothing; it is being reloaded.", "Make sure that no other service uses a copy of this profile."},

@@ -24,10 +24,17 @@ var (
 	ErrNotUnlinked = errors.New("the page does not ask for a phone to be linked")
 	// ErrNotLinked means that no phone is linked.
 	ErrNotLinked = errors.New("no phone is linked")
-	// ErrPhoneRefused means that the page rejects the phone number.
+	// ErrPhoneRefused means that the page or its server rejects the phone number (400).
 	ErrPhoneRefused = errors.New("the page rejects this phone number")
-	// ErrTooManyAttempts means that the page offers no further codes for a while.
+	// ErrPairingForbidden means that the page's server does not allow a pairing code (403).
+	ErrPairingForbidden = errors.New("the server does not allow a pairing code")
+	// ErrTooManyAttempts means that the page offers no further codes for a while (429).
 	ErrTooManyAttempts = errors.New("too many attempts")
+	// ErrPairingFailed means that the page's server answered with an error of its own,
+	// or one that the page does not know.
+	ErrPairingFailed = errors.New("the server failed to make a pairing code")
+	// ErrPairingTimeout means that the page's server gave no answer in time.
+	ErrPairingTimeout = errors.New("the server did not answer the request for a pairing code")
 	// ErrPairingUnavailable means that the page offers no pairing by number.
 	ErrPairingUnavailable = errors.New("the page offers no pairing by phone number")
 	// ErrSelectors means that a selectors file is not valid.
@@ -47,7 +54,10 @@ var wire = []struct {
 	{ErrNotUnlinked, codes.FailedPrecondition, "NOT_UNLINKED"},
 	{ErrNotLinked, codes.FailedPrecondition, "NOT_LINKED"},
 	{ErrPhoneRefused, codes.InvalidArgument, "PHONE_REFUSED"},
+	{ErrPairingForbidden, codes.PermissionDenied, "PAIRING_FORBIDDEN"},
 	{ErrTooManyAttempts, codes.ResourceExhausted, "TOO_MANY_ATTEMPTS"},
+	{ErrPairingFailed, codes.Aborted, "PAIRING_FAILED"},
+	{ErrPairingTimeout, codes.DeadlineExceeded, "PAIRING_TIMEOUT"},
 	{ErrPairingUnavailable, codes.Unimplemented, "PAIRING_UNAVAILABLE"},
 	{ErrSelectors, codes.InvalidArgument, "SELECTORS"},
 }

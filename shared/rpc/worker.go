@@ -27,8 +27,9 @@ type Worker interface {
 	Screenshot(ctx context.Context) ([]byte, error)
 	// Pair makes the page offer a code that links the phone with this number:
 	// E.164, digits only. It returns when the page has the code. Otherwise the
-	// error is ErrNoPage, ErrNotUnlinked, ErrPhoneRefused, ErrTooManyAttempts or
-	// ErrPairingUnavailable.
+	// error is ErrNoPage, ErrNotUnlinked, ErrPhoneRefused, ErrPairingForbidden,
+	// ErrTooManyAttempts, ErrPairingFailed, ErrPairingTimeout or ErrPairingUnavailable.
+	// A request ends the code before it, even if it is refused.
 	Pair(ctx context.Context, phone Secret) (Pairing, error)
 	// LogOut ends the link through the page, and returns when the page has
 	// wiped its login. Otherwise the error is ErrNoPage or ErrNotLinked.

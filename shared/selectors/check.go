@@ -21,8 +21,8 @@ var (
 		"version", "socket_state", "socket_stream", "mode", "has_synced", "network_online", "ref", "ref_ttl",
 		"noise_key", "identity_key", "adv_secret", "platform", "prefixed", "progress", "link_method",
 	}
-	buttons  = []string{"reload", "offline", "with_phone", "next", "with_qr", "use_here", "menu", "log_out"}
-	refusals = []string{"phone", "too_many", "unavailable"}
+	buttons  = []string{"reload", "offline", "with_phone", "next", "with_qr", "dismiss", "use_here", "menu", "log_out"}
+	refusals = []string{"phone", "forbidden", "too_many", "failed", "unavailable"}
 )
 
 var sockets = []Socket{
@@ -52,9 +52,6 @@ func (c *checker) fail(path, format string, args ...any) {
 // check returns the first flaw of k; its reason is empty if k is valid.
 func (k *Set) check() checker {
 	c := new(checker)
-	if k.Format != Format {
-		c.fail("format", "is %d, this worker reads %d", k.Format, Format)
-	}
 	c.checkForm(k)
 	c.checkModules(k)
 	c.checkCommands(k)
@@ -187,13 +184,33 @@ const shortest = 5
 func (c *checker) checkTexts(k *Set) {
 	for _, name := range keys(c, "buttons", k.Buttons, buttons) {
 		least := shortest
-		if slices.Contains([]string{"next", "menu", "log_out"}, name) {
+		if slices.Contains([]string{"next", "dismiss", "menu", "log_out"}, name) {
 			least = 1 // They are looked for among buttons only.
 		}
 		c.texts("buttons."+name, k.Buttons[name].Texts, least)
 	}
-	for _, name := range keys(c, "pairing.refusals", k.Pairing.Refusals, refusals) {
-		c.texts("pairing.refusals."+name, k.Pairing.Refusals[name].Texts, shortest)
+	c.checkRefusals(k.Pairing.Refusals)
+}
+
+// checkRefusals refuses names and codes that could stand for two refusals, or never
+// match.
+func (c *checker) checkRefusals(all map[string]Refusal) {
+	names, codes := map[string]bool{}, map[int]bool{}
+	for _, kind := range keys(c, "pairing.refusals", all, refusals) {
+		path := "pairing.refusals." + kind
+		for i, name := range all[kind].Names {
+			if at := fmt.Sprintf("%s.names.%d", path, i); strings.TrimSpace(name) == "" || names[name] {
+				c.fail(at, "must be a name that no other refusal has")
+			}
+			names[name] = true
+		}
+		for i, code := range all[kind].Codes {
+			if at := fmt.Sprintf("%s.codes.%d", path, i); code < 400 || code > 599 || codes[code] {
+				c.fail(at, "must be from 400 to 599, and no other refusal may have it")
+			}
+			codes[code] = true
+		}
+		c.texts(path, all[kind].Texts, shortest)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // Format is the version of the file's layout that this package reads.
-const Format = 1
+const Format = 2
 
 //go:embed selectors.json
 var embedded []byte
@@ -195,19 +195,24 @@ type Pairing struct {
 	Calls []Call `json:"calls"`
 	// Input takes the phone number; Code shows the code, in CodeAttribute if it
 	// has it, and in its text otherwise; Refusal explains why not.
-	Input         string `json:"input"`
-	Code          string `json:"code"`
-	CodeAttribute string `json:"code_attribute"`
-	Refusal       string `json:"refusal"`
-	// Refusals are recognised by fragments, in lower case, of an error's name and
-	// message, or of the page's text.
-	Refusals map[string]Refusal `json:"refusals"`
+	Input         string             `json:"input"`
+	Code          string             `json:"code"`
+	CodeAttribute string             `json:"code_attribute"`
+	Refusal       string             `json:"refusal"`
+	Refusals      map[string]Refusal `json:"refusals"`
 }
 
-// Refusal is a reason for which the page gives no code.
+// Refusal is a reason for which the page gives no code. It is recognised by the error
+// that the page's modules throw, which has the form {name, type: {name, value: {code}}},
+// or by what the page shows. The error's message proves nothing: it may list the names
+// of all errors.
 type Refusal struct {
-	Errors []string `json:"errors"`
-	Texts  Texts    `json:"texts"`
+	About string `json:"about"`
+	// Names are those of the error's type, or else of the error.
+	Names []string `json:"names"`
+	// Codes are the status codes of the server's answer.
+	Codes []int `json:"codes"`
+	Texts Texts `json:"texts"`
 }
 
 // LogOut is how the page is made to end its link.
@@ -270,7 +275,9 @@ type Screen struct {
 	Name      ScreenName `json:"name"`
 	About     string     `json:"about"`
 	Selectors []string   `json:"selectors"`
-	Texts     Texts      `json:"texts"`
+	// InDialog limits Texts to those of dialogs.
+	InDialog bool  `json:"in_dialog,omitempty"`
+	Texts    Texts `json:"texts"`
 }
 
 // Read parses a file; an empty one stands for the one that is built in.
@@ -285,6 +292,15 @@ func Read(file []byte) (*Set, error) {
 // the worker doesn't know are refused, since a misspelt one would silently blind a
 // reader.
 func Parse(data []byte) (*Set, error) {
+	var version struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(data, &version) == nil && version.Format != Format {
+		return nil, fmt.Errorf(
+			"cannot read selectors: line %d: format: is %d, this worker reads %d: make the changes again in the file that comes with it",
+			lineOf(data, []string{"format"}), version.Format, Format,
+		)
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	k := new(Set)

@@ -34,10 +34,14 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		name, old, new string
 		want           string
 	}{
-		{"syntax", `"format": 1,`, `"format": 1,,`, "line 2: invalid character ','"},
+		{"syntax", `"format": 2,`, `"format": 2,,`, "line 2: invalid character ','"},
 		{"unknown key", `"splash":`, `"splsh":`, `unknown field "splsh"`},
 		{"wrong type", `"registered": [`, `"registered": [3, `, "cannot unmarshal number"},
-		{"format of another version", `"format": 1,`, `"format": 2,`, "line 2: format: is 2, this worker reads 1"},
+		{"format of another version", `"format": 2,`, `"format": 1,`, "line 2: format: is 1, this worker reads 2"},
+		{"name of two refusals", `"IQErrorForbidden"`, `"IQErrorBadRequest"`, "no other refusal has"},
+		{"code that never comes", `[452]`, `[4520]`, "unavailable.codes.0: must be from 400 to 599"},
+		{"code of two refusals", `[452]`, `[429]`, "unavailable.codes.0"},
+		{"missing refusal", `"forbidden": {`, `"forbiden": {`, `"forbidden" is missing`},
 		{"unknown screen", `"name": "conflict"`, `"name": "conflct"`, `"conflct" is not one of`},
 		{"missing fact", `"noise_key": {`, `"nose_key": {`, `"noise_key" is missing`},
 		{"unknown stream", `"RESUMING": "logged_in"`, `"RESUMING": "yes"`, "socket_streams.RESUMING"},
@@ -71,6 +75,14 @@ func TestParsePointsAtTheFlawedLine(t *testing.T) {
 	_, err := Parse(broken)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("line %d:", want)) {
 		t.Fatalf("got %v, want line %d", err, want)
+	}
+}
+
+// TestParseNamesTheFormatOfAnOldFile reads a file with a key that no longer exists.
+func TestParseNamesTheFormatOfAnOldFile(t *testing.T) {
+	old := bytes.Replace(embedded, []byte(`"format": 2`), []byte(`"format": 1, "errors": []`), 1)
+	if _, err := Parse(old); err == nil || !strings.Contains(err.Error(), "is 1, this worker reads 2") {
+		t.Errorf("got %v", err)
 	}
 }
 

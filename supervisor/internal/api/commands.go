@@ -104,6 +104,8 @@ func (c *commands) pair(r *http.Request) http.Handler {
 	defer cancel()
 	pairing, err := c.workers.Pair(ctx, phone)
 	if err != nil {
+		// The request has ended the code before it.
+		c.session.Paired(time.Time{})
 		return c.failed("pair", err)
 	}
 	// The code goes to the caller alone, its expiry to everybody.
@@ -172,6 +174,18 @@ var refusals = []struct {
 	{rpc.ErrTooManyAttempts, problem{
 		Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: pairRetry,
 		Detail: "WhatsApp gives no more codes for now.", Hint: "Scan the QR instead, or wait.",
+	}},
+	{rpc.ErrPairingForbidden, problem{
+		Status: http.StatusForbidden, Code: "pairing_forbidden",
+		Detail: "WhatsApp does not allow a code for this number.", Hint: "Scan the QR instead.",
+	}},
+	{rpc.ErrPairingFailed, problem{
+		Status: http.StatusBadGateway, Code: "pairing_failed",
+		Detail: "WhatsApp answered the request for a code with an error.", Hint: "Try again later, or scan the QR.",
+	}},
+	{rpc.ErrPairingTimeout, problem{
+		Status: http.StatusGatewayTimeout, Code: "pairing_timeout",
+		Detail: "WhatsApp did not answer the request for a code.", Hint: "Try again later, or scan the QR.",
 	}},
 	{rpc.ErrPairingUnavailable, problem{
 		Status: http.StatusNotImplemented, Code: "pairing_unavailable",

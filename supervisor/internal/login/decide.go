@@ -72,7 +72,7 @@ const (
 func decide(l Limits, r Record, p page, hasBackup bool, now time.Time) (action, string) {
 	canRestore := hasBackup && r.canRestore(now)
 	switch {
-	case p.asked, p.reason == reason.PairingCodeShown:
+	case p.asked, p.reason == reason.PairingCodeShown, p.reason == reason.PairingRequested:
 		return nothing, ""
 	case wiped(r, p, now):
 		return quarantine, whyLoggedOut

@@ -224,9 +224,11 @@ var phaseAfter = map[Kind]string{WorkerExited: phaseBackoff, Blocked: phaseBlock
 
 // observed applies what the worker observed of the page.
 func (m machine) observed(e event, from State, now time.Time) machine {
+	// A page can lose its connection, or meet a conflict, before it was ever linked.
+	linked := from == Authenticated || from == Ready || from == Disconnected && m.page.Registered
 	m.page = m.page.observed(e, now)
 	m.qr.withheld = false
-	code := m.explain(e, from)
+	code := m.explain(e, linked)
 	switch {
 	case code == reason.LoggedOut:
 		m.loggedOut = true
@@ -236,16 +238,16 @@ func (m machine) observed(e event, from State, now time.Time) machine {
 	return m.withReason(code, e.page.Detail, now)
 }
 
-// explain returns the reason for an observation in the state from: the page's own,
-// unless more is known.
-func (m machine) explain(e event, from State) reason.Code {
+// explain returns the reason for an observation: the page's own, unless more is known,
+// such as that the page was linked before.
+func (m machine) explain(e event, linked bool) reason.Code {
 	code := cmp.Or(e.page.Reason, defaultReason[e.kind])
 	switch code {
 	case reason.ScanQR:
 		if m.qr.unreadable || m.reason.Code == reason.QRUnreadable && m.qr.expires.IsZero() {
 			return reason.QRUnreadable
 		}
-		if from == Authenticated || from == Ready || from == Disconnected || m.loggedOut {
+		if linked || m.loggedOut {
 			return reason.LoggedOut
 		}
 	case reason.PageCrashed, reason.PageHung:
@@ -335,7 +337,8 @@ func (m machine) withQR(expires, now time.Time) machine {
 		return m
 	}
 	m.qr.expires, m.qr.unreadable = expires, false
-	if !expires.IsZero() && m.reason.Code == reason.QRUnreadable {
+	// The detail explained why there was none.
+	if !expires.IsZero() && (m.reason.Code == reason.QRUnreadable || m.reason.Code == reason.ScanQR) {
 		m = m.withReason(reason.ScanQR, "", now)
 	}
 	m.qr = m.qr.wanted(m.state == QRRequired, now)

@@ -108,6 +108,19 @@ func TestLoggedOutIsTheNewQRsReason(t *testing.T) {
 	expect(t, m, QRRequired, reason.LoggedOut)
 }
 
+func TestUnlinkedPageIsNeverLoggedOutByConflict(t *testing.T) {
+	for _, code := range []reason.Code{reason.Conflict, reason.NetworkUnreachable, reason.Reconnecting} {
+		m := started().step(page(rpc.PageUnlinked, reason.ScanQR), at(1)).step(page(rpc.PageDisconnected, code), at(2))
+		m = m.step(page(rpc.PageUnlinked, reason.ScanQR), at(3))
+		expect(t, m, QRRequired, reason.ScanQR)
+
+		linked := page(rpc.PageDisconnected, code)
+		linked.page.Registered = true
+		m = started().step(linked, at(2)).step(page(rpc.PageUnlinked, reason.ScanQR), at(3))
+		expect(t, m, QRRequired, reason.LoggedOut)
+	}
+}
+
 func TestCrashIsInitWithReasonWithoutQR(t *testing.T) {
 	m := started().step(page(rpc.PageUnlinked, ""), at(1)).withQR(at(time.Minute), at(1))
 	m = m.step(event{kind: WorkerExited, generation: 1, reason: reason.WorkerCrashed}, at(2))

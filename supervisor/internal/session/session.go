@@ -104,11 +104,14 @@ func (s *Session) Warn(code reason.Code, detail string) {
 	})
 }
 
-// Paired records that a code to link a phone was given out. When it returns, the
-// snapshot shows it.
+// Paired records when the code to link a phone expires; the zero time means that there
+// is no code. When it returns, the snapshot shows it.
 func (s *Session) Paired(expires time.Time) {
 	_ = s.do(context.Background(), func(l *loop) {
-		l.next.Pairing = &Pairing{Moment{expires}}
+		l.next.Pairing = nil
+		if !expires.IsZero() {
+			l.next.Pairing = &Pairing{Moment{expires}}
+		}
 		l.update("paired", l.m)
 	})
 }
@@ -276,7 +279,7 @@ func (l *loop) update(cause string, to machine) {
 	if to.qr.served() {
 		l.next.QR = l.qr
 	}
-	if to.state != QRRequired {
+	if to.state != QRRequired || from.reason.Code == reason.PairingCodeShown && to.reason.Code != reason.PairingCodeShown {
 		l.next.Pairing = nil
 	}
 	l.next.Warning = cmp.Or(l.warnings.instance, to.warning(), l.warnings.service)

@@ -236,3 +236,53 @@ func TestLogHasEveryTransitionAndNoSecret(t *testing.T) {
 		}
 	})
 }
+
+func TestShownQREndsTheDetailOfItsAbsence(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.Notify(worker.Spawning{Generation: 1})
+		r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: reason.ScanQR, Detail: "no code is shown yet", Progress: -1})
+		r.worker(rpc.QRShown{Payload: payload, Reader: "dom", Seq: 1, TTL: time.Minute})
+		shown := 0
+		for line := range strings.Lines(r.log.String()) {
+			if strings.Contains(line, `"event":"qr_shown"`) {
+				shown++
+				if strings.Contains(line, "no code is shown yet") {
+					t.Errorf("got %s", line)
+				}
+			}
+		}
+		if now := r.Snapshot(); shown != 1 || now.Reason.Detail != "" || now.QR == nil {
+			t.Errorf("logged %d times, the reason is %+v", shown, now.Reason)
+		}
+	})
+}
+
+func TestPairingEndsWithItsCode(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		observed := func(c reason.Code) {
+			r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Reason: c, Progress: -1})
+		}
+		pair := func() {
+			observed(reason.PairingRequested)
+			observed(reason.PairingCodeShown)
+			r.Paired(time.Now().Add(time.Minute))
+			observed(reason.PairingCodeShown)
+			if r.Snapshot().Pairing == nil {
+				t.Fatal("the code is not reported")
+			}
+		}
+		r.showQR()
+		for name, end := range map[string]func(){
+			"another request":         func() { observed(reason.PairingRequested) },
+			"the QR is back":          func() { observed(reason.ScanQR) },
+			"no network":              func() { observed(reason.NetworkUnreachable) },
+			"a refusal by the worker": func() { r.Paired(time.Time{}) },
+		} {
+			pair()
+			end()
+			if r.Snapshot().Pairing != nil {
+				t.Errorf("%s: the code is still reported", name)
+			}
+		}
+	})
+}

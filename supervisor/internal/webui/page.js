@@ -32,6 +32,7 @@
   // --- what the service reports ---
 
   let state = { status: document.body.dataset.state };
+  let typing = false; // a pairing code is offered
   let qr = { available: false };
   let retryAt = 0;
 
@@ -47,12 +48,13 @@
     el("since").textContent = moment(s.since);
     document.title = (texts.States[s.status] || s.status) + " – " + ui.title;
     el("link").hidden = s.status !== "QR_REQUIRED";
-    const typing = s.reason.code === "pairing_code_shown";
+    const typed = typing;
+    typing = s.reason.code === "pairing_code_shown";
     el("scan").hidden = typing;
     el("steps").hidden = typing;
     el("logout").hidden = !["AUTHENTICATED", "READY", "DISCONNECTED"].includes(s.status);
-    // A pairing code is of no use once the page is in another state.
-    if (el("link").hidden) el("pairCode").textContent = "";
+    // A pairing code is of no use once the page no longer offers it.
+    if (el("link").hidden || (typed && !typing)) el("pairCode").textContent = "";
   };
 
   const showProgress = (p) => {

@@ -145,7 +145,8 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	if l.o.Stopped != nil && l.o.Stopped() {
 		return seen, errStopped
 	}
-	seen.PairingUntil, seen.Busy, seen.Connection = l.commands.PairingUntil(document), l.commands.Busy(), l.signals.Connection(now)
+	seen.PairingAsked, seen.PairingUntil = l.commands.Pairing(document)
+	seen.Busy, seen.Connection = l.commands.Busy(), l.signals.Connection(now)
 	if seen.Navigation.ErrorPage {
 		seen.Navigation.Failure = l.failure
 	}

@@ -118,29 +118,161 @@ func TestButtonsAreFoundInEveryLanguage(t *testing.T) {
 
 func TestRefusedPairingCodeIsExplained(t *testing.T) {
 	t.Parallel()
+	const byModules = "debug=absent"
+	for _, tc := range []struct {
+		way    string
+		faults map[string]error
+	}{
+		{byModules, map[string]error{
+			"code=400": rpc.ErrPhoneRefused, "code=403": rpc.ErrPairingForbidden, "code=429": rpc.ErrTooManyAttempts,
+			"code=452": rpc.ErrPairingUnavailable, "code=500": rpc.ErrPairingFailed,
+		}},
+		{byModules, map[string]error{
+			"code=501": rpc.ErrPairingFailed, "code=503": rpc.ErrPairingFailed, "code=599": rpc.ErrPairingFailed, "code=never": rpc.ErrPairingTimeout,
+		}},
+		{byHand, map[string]error{"code=429": rpc.ErrTooManyAttempts, "code=452": rpc.ErrPairingUnavailable, "code=503": rpc.ErrPairingFailed}},
+		// The page shows the same dialog for all others.
+		{byHand, map[string]error{"code=400": rpc.ErrPairingFailed, "code=403": rpc.ErrPairingFailed, "code=never": rpc.ErrPairingTimeout}},
+	} {
+		t.Run(tc.way, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 5, Faults: []string{tc.way}}, fast, func(o *Options) { o.Timings.Answer = 9 * time.Second })
+			_, mark := r.awaitCode(0)
+			for fault, want := range tc.faults {
+				before := r.sim.CodeRequests()
+				if err := r.sim.SetFault(fault); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.page.Pair(r.context(), somePhone); !errors.Is(err, want) {
+					t.Fatalf("%s: got %v", fault, err)
+				}
+				if n := r.sim.CodeRequests() - before; n != 1 {
+					t.Errorf("%s: the server was asked %d times", fault, n)
+				}
+				_, mark = r.awaitReason(mark, reason.PairingRequested)
+				_, mark = r.awaitCode(mark)
+				r.awaitScreen(func(s simulator.Screen) bool { return s.Visible })
+			}
+		})
+	}
+}
+
+// TestImpossibleNumberIsRefusedByTheForm asks for a number of no country, which the
+// page does not send to its server.
+func TestImpossibleNumberIsRefusedByTheForm(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Profile: "2026-04", Speed: 5, Faults: []string{byHand}}, fast)
+	r.awaitCode(0)
+	if _, err := r.page.Pair(r.context(), "99900000000"); !errors.Is(err, rpc.ErrPhoneRefused) {
+		t.Errorf("got %v", err)
+	}
+	if n := r.sim.CodeRequests(); n != 0 {
+		t.Errorf("the server was asked %d times", n)
+	}
+}
+
+// TestFormIsNotTakenForAnOutdatedPage leaves the form open, which has a banner about
+// the phone's application.
+func TestFormIsNotTakenForAnOutdatedPage(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"2026-04", "2026-08", "es", "pt", "de", "ar"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Profile: profile, Speed: 5, Faults: []string{"view=phone"}})
+			r.await(0, "the form", func(b rpc.EventBody) bool {
+				o, ok := b.(rpc.PageObserved)
+				if ok && o.Reason == reason.PageOutdated {
+					t.Error("the page is called outdated")
+				}
+				return ok && o.Detail == "the page shows its form for a phone number"
+			})
+		})
+	}
+}
+
+// TestRefusedRequestEndsTheCodeBeforeIt asks for another phone while a code is alive.
+func TestRefusedRequestEndsTheCodeBeforeIt(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"debug=absent", byHand} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Speed: 5, Faults: []string{way}}, fast)
-			_, mark := r.awaitCode(0)
-			for _, tc := range []struct {
-				fault string
-				want  error
-			}{
-				{"code=rate", rpc.ErrTooManyAttempts},
-				{"code=unavailable", rpc.ErrPairingUnavailable},
-				{"code=bad-number", rpc.ErrPhoneRefused},
-			} {
-				if err := r.sim.SetFault(tc.fault); err != nil {
-					t.Fatal(err)
+			r.awaitCode(0)
+			first, err := r.page.Pair(r.context(), somePhone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, mark := r.awaitReason(0, reason.PairingCodeShown)
+			if err := r.sim.SetFault("code=429"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.page.Pair(r.context(), anotherPhone); !errors.Is(err, rpc.ErrTooManyAttempts) {
+				t.Fatalf("got %v", err)
+			}
+			if err := r.sim.EnterCode(r.context(), string(first.Code)); !errors.Is(err, simulator.ErrExpired) {
+				t.Errorf("the first code still links: %v", err)
+			}
+			_, mark = r.awaitReason(mark, reason.PairingRequested)
+			_, end := r.awaitCode(mark)
+			events, _ := r.events.all()
+			for _, e := range events[mark:end] {
+				if o, ok := e.body.(rpc.PageObserved); ok && o.Reason == reason.PairingCodeShown {
+					t.Error("a dead code is reported")
 				}
-				if _, err := r.page.Pair(r.context(), somePhone); !errors.Is(err, tc.want) {
-					t.Fatalf("%s: got %v", tc.fault, err)
-				}
-				_, mark = r.awaitCode(r.awaitGone(mark, "page_changed"))
+			}
+			r.sim.ClearFaults()
+			again, err := r.page.Pair(r.context(), somePhone)
+			if err != nil || again.Code == first.Code {
+				t.Fatalf("the dead code is given again: %v", err)
+			}
+			if err := r.sim.EnterCode(r.context(), string(again.Code)); err != nil {
+				t.Error(err)
 			}
 		})
 	}
+}
+
+// TestDialogIsClosedBeforeTheNextRequest leaves the dialog of a refusal open, in
+// every language.
+func TestDialogIsClosedBeforeTheNextRequest(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"2026-04", "es", "pt", "de", "ar"} {
+		for _, fault := range []string{"code=429", "code=452", "code=500"} {
+			t.Run(profile+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				// The loop is too slow to close it.
+				r := open(t, simulator.Options{Profile: profile, Speed: 5, Faults: []string{byHand, fault}}, func(o *Options) { o.Timings.Classify.Pace = 0.01 })
+				r.awaitCode(0)
+				if _, err := r.page.Pair(r.context(), somePhone); err == nil {
+					t.Fatal("no refusal")
+				}
+				if open := r.count("[role=dialog]"); open != 1 {
+					t.Fatalf("%d dialogs are open", open)
+				}
+				r.sim.ClearFaults()
+				if err := r.sim.SetFault(byHand); err != nil {
+					t.Fatal(err)
+				}
+				made, err := r.page.Pair(r.context(), somePhone)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := r.sim.EnterCode(r.context(), string(made.Code)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// count returns how many elements of the document match.
+func (r *rig) count(selector string) int {
+	r.t.Helper()
+	found, err := r.page.target.Page.Context(r.context()).Eval(`(s) => document.querySelectorAll(s).length`, selector)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return found.Value.Int()
 }
 
 func TestQRReturnsWhenPairingCodeExpires(t *testing.T) {

@@ -91,7 +91,7 @@ export function setPairingType(type) {
   pairingType = type;
 }
 
-/** Begins anew: a code that was given out before is dead from now on. */
+/** Starts over: a code that was given out before is dead from now on. */
 export function initializeAltDeviceLinking() {
   clearTimeout(codeTimer);
   pairingType = 'ALT_DEVICE_LINKING';
@@ -157,14 +157,14 @@ export function startAltLinkingFlow(phone) {
 // The dialogs that refusals open. They stay until they are closed.
 const MODALS = { 429: 'tooMany', 452: 'limited' };
 
-export function altLinkAnswer({ code, status }) {
+export function altLinkAnswer({ code, reason }) {
   if (code) {
     codeTimer = after(CODE_LIFE, () => Ui.set({ codeExpired: true }));
     Ui.set({ code, codeExpired: false, view: 'code' });
     answer?.resolve(code);
   } else {
-    Ui.set({ modal: MODALS[status] ?? 'general', view: Ui.view === 'code' ? 'phone' : Ui.view });
-    answer?.reject(refusal(status));
+    Ui.set({ modal: MODALS[reason] ?? 'general', view: Ui.view === 'code' ? 'phone' : Ui.view });
+    answer?.reject(refusal(Number(reason)));
   }
   answer = null;
 }

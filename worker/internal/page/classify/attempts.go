@@ -70,7 +70,7 @@ func (s *step) cure() {
 		return
 	}
 	renewal := &s.h.qr.renewal
-	if s.kind == kindPhoneCode || s.kind == kindPhoneEntry {
+	if s.kind == kindPhoneCode || s.kind == kindPhoneEntry || s.kind == kindPairing {
 		renewal.pending = false // Another way of linking was chosen in the meantime.
 	}
 	switch {

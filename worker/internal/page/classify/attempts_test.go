@@ -35,6 +35,11 @@ func TestPageReturnsToQRWhenPairingCodeEnds(t *testing.T) {
 		{"but not a code that was given after a vain attempt", []moment{
 			{0, screen(codeUntil(0)), ""}, {5, screen(codeUntil(0)), "return"}, {10, screen(codeUntil(190)), ""}, {195, screen(codeUntil(190)), "reload"},
 		}},
+		{"when the request was refused", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {10, mod(shows(selectors.ReaderDOM, "a/1"), asked, atWork), "page_changed"},
+			{30, mod(shows(selectors.ReaderDOM, "a/1"), asked), "return"}, {45, mod(shows(selectors.ReaderDOM, "a/1"), asked), "reload"},
+			{46, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
+		}},
 		{"not while a command is at work", []moment{{0, busy, ""}, {100, busy, ""}, {101, screen(codeUntil(10)), "return"}}},
 		{"and not because new codes were asked for before", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketIdle), buttons(ButtonReload)), "idle, press"},

@@ -133,12 +133,14 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	if s.kind == kindNoCode {
 		s.d.wakeBy(now.Add(eager))
 	}
-	s.offer(code)
+	shown := s.offer(code)
 	if by, wait := s.h.qr.drawnBy(now); wait {
 		s.d.wakeBy(by)
 	}
 	s.cure()
 	s.observe()
+	// A code follows the observation that it belongs to.
+	s.d.Events = append(s.d.Events, shown...)
 	s.d.Search = s.search()
 	s.d.Rest = s.kind == kindReady || s.kind == kindCode && (code.Reader == selectors.ReaderDOM || code.Reader == selectors.ReaderModules)
 	if code.cause == "" {

@@ -105,6 +105,12 @@ func codeUntil(seconds float64) func(*Observation) {
 	return func(o *Observation) { o.PairingUntil = epoch.Add(time.Duration(seconds * float64(time.Second))) }
 }
 
+// asked is an observation after a pairing code was asked for, without one.
+func asked(o *Observation) { o.PairingAsked = true }
+
+// atWork is an observation while a command is being carried out.
+func atWork(o *Observation) { o.Busy = true }
+
 func quiet(d time.Duration) func(*Observation) {
 	return func(o *Observation) { o.Connection.Quiet = d }
 }
@@ -145,6 +151,8 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"phone number entry, without modules", observed(byText(selectors.ScreenPhoneEntry), noModules), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"link code", observed(on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired)), time.Minute, rpc.PageUnlinked, reason.PairingCodeShown},
 		{"link code that only we know of", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), codeUntil(180)), 0, rpc.PageUnlinked, reason.PairingCodeShown},
+		{"link code that was asked for, or refused", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), shows(selectors.ReaderDOM, "a/1"), asked), time.Minute, rpc.PageUnlinked, reason.PairingRequested},
+		{"link code that was asked for, and that has come", observed(on(selectors.ScreenPhoneCode), socket(selectors.SocketUnpaired), asked, codeUntil(180)), time.Minute, rpc.PageUnlinked, reason.PairingCodeShown},
 		{"link code that was used", observed(registered, on(selectors.ScreenPhoneCode), socket(selectors.SocketOpening), codeUntil(180)), 0, rpc.PageLoading, reason.Reconnecting},
 		{"auto-logout frame", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), func(o *Observation) { o.Drawn.AutoLogoutFrame = true }), 0, rpc.PageUnlinked, reason.QRUnreadable},
 		{"database failed", observed(on(selectors.ScreenQR), byText(selectors.ScreenStorageFailed)), 0, rpc.PageUnlinked, reason.StorageFailed},
@@ -172,6 +180,9 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 
 		{"conflict", observed(registered, socket(selectors.SocketConflict)), 0, rpc.PageDisconnected, reason.Conflict},
 		{"conflict, without modules", observed(registered, byText(selectors.ScreenConflict), noModules), 0, rpc.PageDisconnected, reason.Conflict},
+		{"conflict of a page that was never linked", observed(socket(selectors.SocketConflict)), 0, rpc.PageLoading, reason.Conflict},
+		{"conflict of a page that was never linked, without modules", observed(byText(selectors.ScreenConflict), noModules), 0, rpc.PageLoading, reason.Conflict},
+		{"conflict where storage can't be read", observed(socket(selectors.SocketConflict), func(o *Observation) { o.Storage.Registered = nil }), 0, rpc.PageDisconnected, reason.Conflict},
 		{"another tab", observed(registered, byText(selectors.ScreenOtherTab)), 0, rpc.PageLoading, reason.Conflict},
 		{"proxy", observed(socket(selectors.SocketProxyBlocked)), 0, rpc.PageBlocked, reason.ProxyBlocked},
 		{"proxy, without modules", observed(byText(selectors.ScreenProxyBlocked), noModules), 0, rpc.PageBlocked, reason.ProxyBlocked},

@@ -35,12 +35,14 @@ const (
 	kindNoServer
 	kindNoNetwork
 	kindPhoneEntry
+	kindPairing
 	kindPhoneCode
 	kindAutoLogout
 	kindStorage
 	kindSyncing
 	kindReady
 	kindConflict
+	kindUnlinkedConflict
 	kindRefused
 	kindSilent
 	kindConnecting
@@ -150,6 +152,11 @@ var traits = [kinds]trait{
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page shows its form for a phone number",
 		overdue: overdue{45 * time.Second, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{45 * time.Second, 5 * time.Minute}, first: Return,
 	},
+	// The request has dropped the secret of the page's QR, and ended an earlier code.
+	kindPairing: {
+		condition: rpc.PageUnlinked, reason: reason.PairingRequested,
+		overdue: overdue{2 * time.Minute, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{time.Second, 5 * time.Minute}, first: Return,
+	},
 	// A pairing code lives for three minutes; the life of one that we asked for is
 	// known exactly.
 	kindPhoneCode: {
@@ -167,6 +174,10 @@ var traits = [kinds]trait{
 	},
 	kindReady:    {condition: rpc.PageReady, good: true},
 	kindConflict: {condition: rpc.PageDisconnected, reason: reason.Conflict},
+	kindUnlinkedConflict: {
+		condition: rpc.PageLoading, reason: reason.Conflict, detail: "the page reports a conflict, although it was never linked",
+		retry: retry{3 * time.Second, time.Minute}, first: UseHere,
+	},
 	// The page itself tries again about once a second.
 	kindRefused: {
 		condition: rpc.PageDisconnected, reason: reason.LoginRefused,
@@ -221,8 +232,11 @@ func (e evidence) classify(quiet time.Duration) kind {
 	k := cmp.Or(
 		e.byDocument(), socketKinds[e.Modules.Socket], e.byScreen(), e.byPairing(), e.byLink(), e.byRequest(), e.byRest(),
 	)
-	if e.Connection.Quiet >= quiet && (k == kindReady || k == kindSyncing) {
+	switch {
+	case e.Connection.Quiet >= quiet && (k == kindReady || k == kindSyncing):
 		return kindSilent
+	case k == kindConflict && !e.registered && e.Storage.Registered != nil:
+		return kindUnlinkedConflict
 	}
 	return k
 }
@@ -285,8 +299,12 @@ func (e evidence) byPairing() kind {
 		return kindPasskey
 	case e.PasskeyAsked && !e.seen:
 		return kindPasskey
-	case !e.PairingUntil.IsZero() && e.Modules.Socket != selectors.SocketConnected:
+	case e.Modules.Socket == selectors.SocketConnected:
+		return kindBlank
+	case !e.PairingUntil.IsZero():
 		return kindPhoneCode
+	case e.PairingAsked:
+		return kindPairing
 	}
 	return kindBlank
 }

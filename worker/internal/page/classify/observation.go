@@ -28,9 +28,10 @@ type Observation struct {
 	// PasskeyAsked is true while the page waits for its browser to give it a
 	// passkey. It is checked only where a scan could have come before.
 	PasskeyAsked bool
-	// PairingUntil is set while the page was asked for a pairing code, in this
-	// document: it is when the code's life ends. Meanwhile no QR of the page can
-	// be used.
+	// PairingAsked is true from the request for a pairing code in this document until
+	// the page is back at its QR: meanwhile no QR of it can be used. PairingUntil is
+	// when the life of the code ends, zero without a code.
+	PairingAsked bool
 	PairingUntil time.Time
 	// Busy is true while a person's command is being carried out in the page.
 	Busy bool

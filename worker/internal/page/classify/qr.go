@@ -288,12 +288,13 @@ func (s *step) moved() string {
 	return causeChanged
 }
 
-// offer reports a code that can be scanned, and that the last one no longer can.
-func (s *step) offer(c candidate) {
+// offer reports that the last code can no longer be scanned, and returns the report of
+// one that can.
+func (s *step) offer(c candidate) []rpc.EventBody {
 	q := &s.h.qr
 	if c.cause != "" {
 		q.withdraw(&s.d, c.cause)
-		return
+		return nil
 	}
 	s.d.wakeBy(c.expires)
 	if !c.since.Before(q.renewal.at) {
@@ -302,16 +303,16 @@ func (s *step) offer(c candidate) {
 	const same = 500 * time.Millisecond
 	whole := c.Code.Whole
 	if q.offer.on && q.offer.code == whole && c.expires.Sub(q.offer.expires).Abs() < same {
-		return
+		return nil
 	}
 	if q.latest != whole {
 		q.latest = whole
 		q.seq++
 	}
 	q.offer = offer{on: true, code: whole, reader: c.Reader, expires: c.expires, document: s.o.Document}
-	s.d.Events = append(s.d.Events, rpc.QRShown{
+	return []rpc.EventBody{rpc.QRShown{
 		Payload: whole, Reader: string(c.Reader), Seq: q.seq, TTL: c.expires.Sub(s.now), Renewals: q.renewal.total,
-	})
+	}}
 }
 
 // search reports whether images should be searched for a code now.

@@ -385,3 +385,38 @@ func TestShownCodeIsProvenAgainInTime(t *testing.T) {
 		}
 	}
 }
+
+// TestCodeFollowsTheObservationItBelongsTo looks at the order of what is reported when a
+// code appears, and when it goes.
+func TestCodeFollowsTheObservationItBelongsTo(t *testing.T) {
+	c, h := New(Timings{}), History{}
+	order := func(o Observation, after time.Duration) (list []string) {
+		var d Decision
+		now := epoch.Add(after)
+		h, d = c.Next(h, at(o, now), now)
+		for _, e := range d.Events {
+			switch e := e.(type) {
+			case rpc.PageObserved:
+				list = append(list, "observed "+e.Detail)
+			case rpc.QRShown:
+				list = append(list, "shown")
+			case rpc.QRGone:
+				list = append(list, "gone")
+			}
+		}
+		return list
+	}
+	spinner := observed(on(selectors.ScreenQR), socket(selectors.SocketOpening))
+	for i, want := range []struct {
+		seen Observation
+		list []string
+	}{
+		{spinner, []string{"observed the page is connecting to its server"}},
+		{domA, []string{"observed ", "shown"}},
+		{spinner, []string{"gone", "observed the page is connecting to its server"}},
+	} {
+		if got := order(want.seen, time.Duration(i)*time.Second); !slices.Equal(got, want.list) {
+			t.Errorf("step %d: got %q", i, got)
+		}
+	}
+}

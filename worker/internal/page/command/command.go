@@ -3,10 +3,10 @@
 // missing it does what a person would. The classifier only watches meanwhile.
 //
 // From the request for a pairing code until that code has expired no QR of the page
-// can be used, as its secret was dropped; the reason is pairing_code_shown. When the
-// code has expired, its connection is lost or the page refuses, the page is led back
-// to its QR, by its button or by loading it again. A code that has not expired is
-// returned again to the same phone.
+// can be used, as its secret was dropped; the reasons are pairing_requested and
+// pairing_code_shown. When the code has expired, its connection is lost or the request
+// is refused, the page is led back to its QR, by its button or by loading it again. A
+// code that has not expired is returned again to the same phone.
 package command
 
 import (
@@ -110,9 +110,20 @@ func (c *Commands) Press(ctx context.Context, name string) error {
 	})
 }
 
-// Return leads the page from a pairing code to its QR, for the loop.
+// Return leads the page from a pairing code, or a refused one, to its QR, for the loop.
 func (c *Commands) Return(ctx context.Context) error {
-	if err := c.Press(ctx, byQR); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, c.call)
+	defer cancel()
+	err := c.reach(ctx, func(in *input) error {
+		if err := in.closeDialogs(ctx); err != nil {
+			return err
+		}
+		if _, err := in.appears(ctx, byQR, press); err != nil {
+			return err
+		}
+		return in.press(ctx, byQR)
+	})
+	if err != nil {
 		return err
 	}
 	c.pairing.Store(&pairing{})
@@ -221,6 +232,7 @@ const (
 	byQR    = "with_qr"
 	next    = "next"
 	menu    = "menu"
+	dismiss = "dismiss"
 )
 
 // input presses and types in one document as a person would, since the page checks
@@ -261,6 +273,27 @@ func (i *input) appears(ctx context.Context, name string, within time.Duration) 
 	var there bool
 	err := i.object.Invoke(ctx, &there, "appears", name, within.Milliseconds())
 	return there, err
+}
+
+// mostDialogs bounds how many dialogs are closed one after the other.
+const mostDialogs = 20
+
+// closeDialogs closes the dialogs that explain refused codes: they stay, and cover the
+// page. It gives up at one that doesn't close.
+func (i *input) closeDialogs(ctx context.Context) error {
+	for range mostDialogs {
+		if err := i.press(ctx, dismiss); err != nil {
+			if errors.Is(err, errNothingToPress) {
+				return nil
+			}
+			return err
+		}
+		var left bool
+		if err := i.object.Invoke(ctx, &left, "leaves", dismiss, press.Milliseconds()); err != nil || !left {
+			return err
+		}
+	}
+	return nil
 }
 
 // typeOver replaces what a field holds.

@@ -27,8 +27,9 @@ var errNoModules = errors.New("the page's modules offer no pairing code")
 // pairing is the latest request for a code. It is a secret, and not changed.
 type pairing struct {
 	document int
+	asked    bool // and not led back to the QR since
 	phone    rpc.Secret
-	code     rpc.Secret
+	code     rpc.Secret // empty while there is no answer, or when it was refused
 	until    time.Time
 }
 
@@ -66,13 +67,14 @@ func (p *pairing) live(document int, phone rpc.Secret) bool {
 	return p.code != "" && p.phone == phone && p.document == document && time.Until(p.until) > reusable
 }
 
-// PairingUntil is when the life of the document's pairing code ends; until then
-// none of its QR codes can be used. It is zero when no code was asked for.
-func (c *Commands) PairingUntil(document int) time.Time {
+// Pairing reports whether the document was asked for a pairing code and not led back
+// to its QR since: until then none of its QR codes can be used. The life of the code
+// ends at until, which is zero without a code.
+func (c *Commands) Pairing(document int) (asked bool, until time.Time) {
 	if p := c.pairing.Load(); p.document == document {
-		return p.until
+		return p.asked, p.until
 	}
-	return time.Time{}
+	return false, time.Time{}
 }
 
 // makeCode asks the page's modules for a code, and without them does what a person
@@ -82,8 +84,12 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 	k := c.target.Scripts.Load().Pairing
 	life := time.Duration(k.CodeSeconds) * time.Second
 	err := c.reach(ctx, func(in *input) (err error) {
-		// From here on the secret in the page's QR is not that of its session.
-		c.pairing.Store(&pairing{document: document, until: time.Now().Add(life)})
+		if err := in.closeDialogs(ctx); err != nil {
+			return err
+		}
+		// From here on an earlier code is dead, and the secret in the page's QR is not
+		// that of its session.
+		c.pairing.Store(&pairing{document: document, asked: true})
 		code, err = c.codeByModules(ctx, in, k.Calls, phone)
 		if errors.Is(err, errNoModules) {
 			c.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
@@ -92,16 +98,13 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 		if err == nil && !pairingCode.MatchString(string(code)) {
 			err = fmt.Errorf("%w: what it gives is not a code", rpc.ErrPairingUnavailable)
 		}
-		if err != nil {
-			c.pairing.Store(&pairing{document: document, until: time.Now()})
-		}
 		return err
 	})
 	if err != nil {
 		return rpc.Pairing{}, err
 	}
 	c.log.Info(logid.PairingCodeReceived)
-	c.pairing.Store(&pairing{document: document, phone: phone, code: code, until: time.Now().Add(life)})
+	c.pairing.Store(&pairing{document: document, asked: true, phone: phone, code: code, until: time.Now().Add(life)})
 	return rpc.Pairing{Code: code, TTL: life}, nil
 }
 
@@ -120,7 +123,8 @@ func (c *Commands) codeByModules(ctx context.Context, in *input, calls []selecto
 	case made.Missing:
 		return "", fmt.Errorf("%w: they are missing", errNoModules)
 	case made.Late:
-		return "", fmt.Errorf("%w: they gave no answer in %v", errNoModules, c.answer)
+		// Asking again by the form would be a second request.
+		return "", fmt.Errorf("%w in %v", rpc.ErrPairingTimeout, c.answer)
 	case made.Refusal != "":
 		return "", refusalOf(made.Refusal)
 	case made.Failed:
@@ -138,7 +142,7 @@ func (c *Commands) connected(ctx context.Context) error {
 		return v.Modules.Socket == "" || v.Modules.Socket == selectors.SocketUnpaired || v.Modules.Socket == selectors.SocketIdle
 	})
 	if err != nil {
-		return fmt.Errorf("%w: the page has no connection", rpc.ErrPairingUnavailable)
+		return fmt.Errorf("%w: the page has no connection", rpc.ErrPairingTimeout)
 	}
 	return nil
 }
@@ -176,7 +180,7 @@ func (c *Commands) codeByHand(ctx context.Context, in *input, phone rpc.Secret) 
 			return "", refusalOf(seen.Refusal)
 		}
 	}
-	return "", fmt.Errorf("%w: no code came in %v", rpc.ErrPairingUnavailable, c.answer)
+	return "", fmt.Errorf("%w in %v", rpc.ErrPairingTimeout, c.answer)
 }
 
 func (c *Commands) fillForm(ctx context.Context, in *input, phone string) error {
@@ -224,8 +228,12 @@ func refusalOf(name string) error {
 	switch name {
 	case "phone":
 		return rpc.ErrPhoneRefused
+	case "forbidden":
+		return rpc.ErrPairingForbidden
 	case "too_many":
 		return rpc.ErrTooManyAttempts
+	case "failed":
+		return rpc.ErrPairingFailed
 	default:
 		return rpc.ErrPairingUnavailable
 	}

@@ -72,10 +72,38 @@
     return found.map((text) => text.replace(/[\s,\u2010-\u2015-]/g, "")).filter((text) => CODE.test(text));
   }
 
-  function refusal() {
-    const text = lower(all(k.pairing.refusal).filter(visible).map((e) => wordsOf(e, 500)).join(" "));
-    const found = Object.entries(k.pairing.refusals).find(([, r]) => mentions(text, r.texts));
-    return found ? found[0] : "";
+  // refusal names the refusal that matches accepts, or returns "".
+  const refusal = (matches) => (Object.entries(k.pairing.refusals).find(([, r]) => matches(r)) || [""])[0];
+
+  const explained = (elements) => {
+    const text = lower(elements.filter(visible).map((e) => wordsOf(e, 500)).join(" "));
+    return refusal((r) => mentions(text, r.texts));
+  };
+
+  // thrown is the refusal that an error of the modules stands for. The error is the
+  // page's: reading it may throw, or give anything.
+  function thrown(error) {
+    const read = (look) => {
+      try {
+        return look();
+      } catch {
+        return undefined;
+      }
+    };
+    const type = read(() => error.type);
+    const [name, own, code] = [read(() => type.name), read(() => error.name), read(() => type.value.code)];
+    const known = (list, value) => (list || []).includes(value);
+    return refusal((r) => known(r.names, name)) || refusal((r) => known(r.codes, code)) || refusal((r) => known(r.names, own));
+  }
+
+  // dismiss is the button of the uppermost dialog that explains a refusal.
+  function dismiss() {
+    const dialogs = all(k.dom.dialog).filter((d) => visible(d) && explained([d]));
+    for (const dialog of dialogs.reverse()) {
+      const found = named("dismiss", dialog);
+      if (found) return found;
+    }
+    return undefined;
   }
 
   // until resolves with the first truthy value of look, or with null after ms.
@@ -97,30 +125,25 @@
     });
   }
 
-  // explain returns an error's names and message, by which the selectors recognise it.
-  function explain(error) {
-    const type = (error && error.type) || {};
-    const value = type.value || {};
-    const words = [error && error.name, error && error.message, type.name, value.code, value.text, String(error)];
-    return lower(words.filter(Boolean).join(" ").slice(0, 500));
-  }
-
-  const known = (words) => {
-    const found = Object.entries(k.pairing.refusals).find(([, r]) => (r.errors || []).some((part) => words.includes(part)));
-    return found ? found[0] : "";
-  };
-
-  const find = { reload, input, log_out: logOut };
+  const find = { reload, input, log_out: logOut, dismiss };
+  const lookFor = (name) => (find[name] ? find[name]() : named(name));
 
   return {
     // where returns the place of what is to be pressed, or null.
     where(name) {
-      return place(find[name] ? find[name]() : named(name));
+      return place(lookFor(name));
     },
 
     // appears waits until it can be pressed, and returns whether it can.
     async appears(name, ms) {
-      return Boolean(await until(() => (find[name] ? find[name]() : named(name)), ms));
+      return Boolean(await until(() => lookFor(name), ms));
+    },
+
+    // leaves waits until what is found by a name now no longer is, and returns whether
+    // it is not.
+    async leaves(name, ms) {
+      const first = lookFor(name);
+      return !first || Boolean(await until(() => lookFor(name) !== first, ms));
     },
 
     // typed are the digits in the input.
@@ -135,7 +158,7 @@
     // outcome waits for a code that was not there before, or for a refusal.
     async outcome(before, ms) {
       const fresh = () => codes().find((code) => !before.includes(code));
-      const seen = await until(() => fresh() || refusal(), ms);
+      const seen = await until(() => fresh() || explained(all(k.pairing.refusal)), ms);
       return { code: fresh() || "", refusal: fresh() ? "" : seen || "" };
     },
 
@@ -161,9 +184,7 @@
         }
         return { value: cut(value) };
       } catch (error) {
-        const words = explain(error);
-        if (words.includes("unknown module")) return { missing: true };
-        return { failed: true, refusal: known(words) };
+        return { failed: true, refusal: thrown(error) };
       }
     },
   };

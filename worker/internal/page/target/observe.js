@@ -90,12 +90,14 @@
     });
   }
 
+  // dialogs is the text of all dialogs.
+  const dialogs = () => lower(all(k.dom.dialog).filter(visible).map((d) => wordsOf(d, 1000)).join(" ").slice(0, 3000));
+
   // wording is the text by which screens are recognised: once there are chats, that
   // of the dialogs only, since people write anything.
-  function wording(main) {
-    const parts = all(k.dom.dialog).filter(visible).map((d) => wordsOf(d, 1000));
-    if (!main && document.body) parts.push(wordsOf(document.body, 2000));
-    return lower(parts.join(" ").slice(0, 3000));
+  function wording(inDialogs, main) {
+    const body = !main && document.body ? lower(wordsOf(document.body, 2000)) : "";
+    return (inDialogs + " " + body).slice(0, 3000);
   }
 
   function opacity(code) {
@@ -131,11 +133,11 @@
     return match ? Number(match[1]) : -1;
   }
 
-  function screens(text) {
+  function screens(text, inDialogs) {
     const found = [];
     for (const screen of k.screens) {
       const sure = (screen.selectors || []).some(shown);
-      if (sure || mentions(text, screen.texts)) found.push({ name: screen.name, text: !sure });
+      if (sure || mentions(screen.in_dialog ? inDialogs : text, screen.texts)) found.push({ name: screen.name, text: !sure });
     }
     return found;
   }
@@ -148,7 +150,8 @@
   // page reads what the document shows.
   function page() {
     const main = k.screens.some((s) => s.name === "main" && (s.selectors || []).some(shown));
-    const text = wording(main);
+    const inDialogs = dialogs();
+    const text = wording(inDialogs, main);
     const code = container();
     return {
       url: cut(location.href),
@@ -163,7 +166,7 @@
       buttons: code ? overlay(code).map((b) => b.kind).slice(0, 10) : [],
       opacity: code ? opacity(code) : 1,
       autoLogoutFrame: shown(k.dom.auto_logout_frame),
-      screens: screens(text),
+      screens: screens(text, inDialogs),
       progress: progress(text, main),
       uncaught,
     };
