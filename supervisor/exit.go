@@ -35,6 +35,7 @@ func exitCode(err error) int {
 		{syscall.EACCES, 78},
 		{archive.ErrPassphrase, 65},
 		{archive.ErrDamaged, 65},
+		{archive.ErrUnreadable, 65},
 		{profile.ErrDamaged, 65},
 		{login.ErrNothing, 1},
 		{login.ErrExists, 73},

@@ -7,6 +7,7 @@ package archive
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -17,11 +18,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"filippo.io/age"
 
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/wait"
 )
 
 var (
@@ -29,6 +33,8 @@ var (
 	ErrPassphrase = errors.New("wrong passphrase for this file")
 	// ErrDamaged means that a file is not an exported login, or not a whole one.
 	ErrDamaged = errors.New("the file is damaged or is not an exported login")
+	// ErrUnreadable is for readers that are handed to Read: the file can't be read.
+	ErrUnreadable = errors.New("the file can't be read")
 )
 
 // Names in the tar.
@@ -37,21 +43,23 @@ const (
 	profilePath  = "profile/"
 )
 
-// Limits of what is unpacked. Real profiles have some hundred files and up to a few
-// GB.
+// Limits of what is unpacked. Real profiles have some hundred files and folders and up to
+// a few GB.
 const (
-	maxFiles    = 200_000
+	maxEntries  = 200_000
 	maxBytes    = 64 << 30
 	maxManifest = 64 << 20
 	maxTail     = 64 << 10
 )
 
 // Work is what guessing the passphrase costs: scrypt's log2(N). 18 takes a second and
-// 256 MB.
+// 256 MB. Read accepts no file that claims more: what a file claims is computed before
+// anything in it can be verified, and each step up doubles time and memory.
 const Work = 18
 
 // Write encrypts the closed profile in dir, described by m, for passphrase. It returns
-// m with its Format and Files filled in.
+// m with its Format and Files filled in. When ctx ends it returns at once; w may be written
+// to for a moment longer.
 func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
@@ -59,7 +67,8 @@ func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir st
 	}
 	recipient.SetWorkFactor(work)
 	m.Format, m.Files = profile.ManifestFormat, nil
-	encrypted, err := age.Encrypt(w, recipient)
+	// scrypt can't be interrupted.
+	encrypted, err := wait.For(ctx, func() (io.WriteCloser, error) { return age.Encrypt(w, recipient) })
 	if err != nil {
 		return m, fmt.Errorf("cannot encrypt login: %w", err)
 	}
@@ -101,7 +110,7 @@ func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifes
 }
 
 func writeFile(ctx context.Context, t *tar.Writer, dir, rel string) (profile.File, error) {
-	src, err := os.Open(filepath.Join(dir, filepath.FromSlash(rel)))
+	src, err := profile.OpenFile(dir, rel)
 	if err != nil {
 		return profile.File{}, err
 	}
@@ -117,39 +126,56 @@ func writeFile(ctx context.Context, t *tar.Writer, dir, rel string) (profile.Fil
 }
 
 // Read decrypts a login, unpacks it into the empty folder, and checks it against its
-// manifest. After an error, which matches ErrPassphrase or ErrDamaged where they apply,
-// the content of the folder is of no use.
+// manifest. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
+// they apply, the content of the folder is of no use. When ctx ends it returns at once; r
+// may be read from for a moment longer.
 func Read(ctx context.Context, r io.Reader, passphrase, folder string) (profile.Manifest, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return profile.Manifest{}, fmt.Errorf("cannot use passphrase: %w", err)
 	}
+	identity.SetMaxWorkFactor(Work)
 	u := unpacker{ctx: ctx, folder: folder, left: maxBytes}
 	m, err := u.unpack(r, identity)
 	if err == nil {
 		return m, nil
 	}
 	_, wrongPassphrase := errors.AsType[*age.NoIdentityMatchError](err)
-	_, fileSystem := errors.AsType[*fs.PathError](err)
 	switch {
 	case wrongPassphrase:
-		return m, ErrPassphrase
-	case fileSystem, ctx.Err() != nil:
-		return m, fmt.Errorf("cannot unpack login: %w", err)
+		return profile.Manifest{}, ErrPassphrase
+	case ctx.Err() != nil, errors.Is(err, ErrUnreadable), isLocal(err):
+		return profile.Manifest{}, fmt.Errorf("cannot unpack login: %w", err)
 	}
-	return m, fmt.Errorf("%w: %w", ErrDamaged, err)
+	return profile.Manifest{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// isLocal reports whether err is the fault of this machine's file system, and not of
+// names that an archive has twice, before their folders, or in a form that no file system
+// takes.
+func isLocal(err error) bool {
+	if _, ok := errors.AsType[*fs.PathError](err); !ok {
+		return false
+	}
+	return !slices.ContainsFunc([]error{
+		fs.ErrExist, fs.ErrNotExist, syscall.ENOTDIR, syscall.EISDIR, syscall.ENAMETOOLONG, syscall.EINVAL,
+	}, func(theirs error) bool { return errors.Is(err, theirs) })
 }
 
 // unpacker takes nothing from a tar but folders and plain files.
 type unpacker struct {
 	ctx    context.Context
 	folder string
-	left   int64
-	files  []profile.File
+	// left is how many bytes more may be unpacked, and entries how many files and folders
+	// there were.
+	left    int64
+	entries int
+	files   []profile.File
 }
 
 func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest, error) {
-	opened, err := age.Decrypt(bufio.NewReader(r), identity)
+	// scrypt can't be interrupted.
+	opened, err := wait.For(u.ctx, func() (io.Reader, error) { return decrypt(bufio.NewReader(r), identity) })
 	if err != nil {
 		return profile.Manifest{}, err
 	}
@@ -157,17 +183,41 @@ func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest,
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	m, err := u.all(tar.NewReader(packed))
+	entries := tar.NewReader(packed)
+	m, err := u.all(entries)
 	if err != nil {
 		return profile.Manifest{}, err
 	}
-	// What follows is the end of the tar. age vouches for everything only at its end.
-	if _, err := io.CopyN(io.Discard, packed, maxTail); err == nil {
-		return profile.Manifest{}, errors.New("too much follows the manifest")
+	if _, err := entries.Next(); err == nil {
+		return profile.Manifest{}, errors.New("more follows the manifest")
 	} else if !errors.Is(err, io.EOF) {
 		return profile.Manifest{}, err
 	}
+	// age vouches for everything only at its end.
+	rest, err := io.ReadAll(io.LimitReader(packed, maxTail))
+	if err != nil {
+		return profile.Manifest{}, err
+	}
+	if len(rest) == maxTail || bytes.ContainsFunc(rest, func(r rune) bool { return r != 0 }) {
+		return profile.Manifest{}, errors.New("more follows the manifest")
+	}
 	return m, profile.CheckFiles(m.Files, u.files)
+}
+
+// intro is the first line of a file that age has encrypted.
+const intro = "age-encryption.org/v1\n"
+
+// decrypt is age.Decrypt, whose error would repeat the first line of any other file, such
+// as one with keys.
+func decrypt(r *bufio.Reader, identity age.Identity) (io.Reader, error) {
+	start, err := r.Peek(len(intro))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if string(start) != intro {
+		return nil, errors.New("it does not begin like one")
+	}
+	return age.Decrypt(r, identity)
 }
 
 // all unpacks everything up to the manifest.
@@ -196,8 +246,11 @@ func (u *unpacker) all(t *tar.Reader) (profile.Manifest, error) {
 
 func (u *unpacker) one(h *tar.Header, t io.Reader) error {
 	rel, ok := strings.CutPrefix(path.Clean(h.Name), profilePath)
-	if !ok || !filepath.IsLocal(rel) || len(u.files) >= maxFiles || h.Size > u.left {
+	if !ok || !filepath.IsLocal(rel) {
 		return fmt.Errorf("it contains %.100q", h.Name)
+	}
+	if u.entries++; u.entries > maxEntries || h.Size > u.left {
+		return errors.New("it contains too much")
 	}
 	target := filepath.Join(u.folder, filepath.FromSlash(rel))
 	switch h.Typeflag {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/wait"
 )
 
 var (
@@ -106,21 +109,28 @@ func (e Export) write(ctx context.Context, dir string, m profile.Manifest) (prof
 	return written, nil
 }
 
-// Import replaces the login in the tokens folder with the one in the file. The
-// replaced profile goes to quarantine under the returned name. Errors match
-// archive.ErrPassphrase, archive.ErrDamaged and, while a supervisor runs,
-// profile.ErrHeld; then nothing has changed.
+// Import replaces the login in the tokens folder with the one in the file, which may be a
+// pipe. The replaced profile goes to quarantine under the returned name. Errors match
+// archive.ErrPassphrase, archive.ErrDamaged, archive.ErrUnreadable and, while a supervisor
+// runs, profile.ErrHeld; then, and when ctx has ended, nothing has changed.
 func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, err error) {
-	src, err := os.Open(file)
+	src, err := openSource(ctx, file)
 	if err != nil {
 		return m, "", fmt.Errorf("cannot import: %w", err)
 	}
-	defer func() { _ = src.Close() }()
+	defer func() { _ = src.file.Close() }()
+	_, missing := os.Lstat(tokens)
 	p, err := openClosed(tokens)
 	if err != nil {
 		return m, "", err
 	}
-	defer func() { _ = p.Close() }()
+	defer func() {
+		if err != nil && errors.Is(missing, fs.ErrNotExist) {
+			_ = p.Discard()
+		} else {
+			_ = p.Close()
+		}
+	}()
 	now := time.Now()
 	moved, err = p.Replace(func(folder string) error {
 		m, err = archive.Read(ctx, src, passphrase, folder)
@@ -133,6 +143,36 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 		Stamp: m.Stamp, LinkedAt: m.LinkedAt, PersistedAt: m.PersistedAt, ReadyAt: m.ReadyAt,
 		Quarantined: moved, QuarantinedAt: now,
 	})
+}
+
+// source is a file to import from. Unlike the file it returns when its context ends: a
+// pipe may wait for its writer, and a file for its server.
+type source struct {
+	ctx  context.Context
+	file *os.File
+}
+
+func openSource(ctx context.Context, path string) (*source, error) {
+	f, err := wait.For(ctx, func() (*os.File, error) { return os.Open(path) })
+	return &source{ctx, f}, unreadable(ctx, err)
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	read, err := wait.For(s.ctx, func() ([]byte, error) {
+		b := make([]byte, len(p)) // p is its owner's again once ctx has ended
+		n, err := s.file.Read(b)
+		return b[:n], err
+	})
+	return copy(p, read), unreadable(s.ctx, err)
+}
+
+// unreadable adds archive.ErrUnreadable to an error of reading.
+func unreadable(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", archive.ErrUnreadable, err)
 }
 
 // openClosed opens a profile that neither a supervisor nor a Chrome uses.

@@ -1,12 +1,15 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/archive"
@@ -85,7 +88,7 @@ func TestFailedImportChangesNothing(t *testing.T) {
 	r.link()
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good"), filepath.Join(dir, "bad")
-	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, archive.ErrUnreadable) {
 		t.Errorf("no file: %v", err)
 	}
 	if err := os.WriteFile(bad, []byte("no archive"), 0o600); err != nil {
@@ -102,11 +105,69 @@ func TestFailedImportChangesNothing(t *testing.T) {
 	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, archive.ErrDamaged) {
 		t.Errorf("a bad file: %v", err)
 	}
+	if _, _, err := Import(t.Context(), r.tokens, dir, passphrase); !errors.Is(err, archive.ErrUnreadable) {
+		t.Errorf("a folder: %v", err)
+	}
 	if _, _, err := Import(t.Context(), r.tokens, good, "wrong"); !errors.Is(err, archive.ErrPassphrase) {
 		t.Errorf("a bad passphrase: %v", err)
 	}
 	r.holds("later")
 	if left, err := filepath.Glob(filepath.Join(r.tokens, "admin.*")); err != nil || strings.Contains(strings.Join(left, " "), "partial") || strings.Contains(strings.Join(left, " "), "quarantine") {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// The writer of a pipe stops before it begins, and after half of the archive.
+func TestInterruptedImportLeavesNothing(t *testing.T) {
+	from := newRig(t)
+	from.link()
+	_ = from.folder.Close()
+	file := filepath.Join(t.TempDir(), "login.age")
+	if _, err := from.export(file).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, part := range map[string][]byte{"no writer": nil, "half": whole[:len(whole)/2]} {
+		t.Run(name, func(t *testing.T) {
+			var other *os.File
+			t.Cleanup(func() { _ = other.Close() }) // once the pipe has been removed
+			tokens, pipe := filepath.Join(t.TempDir(), "tokens"), filepath.Join(t.TempDir(), "pipe")
+			if err := unix.Mkfifo(pipe, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() {
+				_, _, err := Import(ctx, tokens, pipe, passphrase)
+				done <- err
+			}()
+			if part != nil {
+				// Once it is open for writing the import has opened it, too.
+				w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = w.Close() }()
+				if _, err := w.Write(part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+			if _, err := os.Lstat(tokens); !errors.Is(err, fs.ErrNotExist) {
+				left, _ := filepath.Glob(filepath.Join(tokens, "*"))
+				t.Errorf("left: %v, %v", left, err)
+			}
+			// The goroutine that waits for a writer gets one.
+			if other, err = os.OpenFile(pipe, os.O_RDWR, 0); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -75,7 +75,7 @@ func copyTree(ctx context.Context, from, to string) ([]File, error) {
 
 // copyOne copies the file rel from one folder to another.
 func copyOne(ctx context.Context, rel, from, to string) (f File, err error) {
-	src, err := os.Open(filepath.Join(from, filepath.FromSlash(rel)))
+	src, err := OpenFile(from, rel)
 	if err != nil {
 		return File{}, err
 	}
@@ -91,6 +91,12 @@ func copyOne(ctx context.Context, rel, from, to string) (f File, err error) {
 	return CopyFile(ctx, rel, dst, src)
 }
 
+// OpenFile opens the file of a profile that WalkFiles has visited. Another program may
+// have replaced it meanwhile: a pipe does not block, and a link is not followed.
+func OpenFile(dir, rel string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, filepath.FromSlash(rel)), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+}
+
 // CopyFile copies the content of the file called path until ctx ends, and describes
 // it.
 func CopyFile(ctx context.Context, path string, dst io.Writer, src io.Reader) (File, error) {
@@ -104,6 +110,9 @@ func CopyFile(ctx context.Context, path string, dst io.Writer, src io.Reader) (F
 func CheckFiles(want, got []File) error {
 	known := make(map[string]File, len(want))
 	for _, f := range want {
+		if _, twice := known[f.Path]; twice {
+			return fmt.Errorf("%w: %s is in its manifest twice", ErrDamaged, f.Path)
+		}
 		known[f.Path] = f
 	}
 	for _, f := range got {

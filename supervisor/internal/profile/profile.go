@@ -96,6 +96,17 @@ func View(folder string) (*Profile, error) {
 // Close gives up the lock.
 func (p *Profile) Close() error { return p.owner.release() }
 
+// Discard removes what Open and ChromeLock.Clean make in a folder that did not exist, unless
+// something was put there, and gives up the lock.
+func (p *Profile) Discard() error {
+	_ = os.Remove(p.Dir())
+	_ = os.Remove(p.LeaseFile())
+	_ = os.Remove(p.owner.path) // as long as it is locked nobody else can use it
+	err := p.Close()
+	_ = os.Remove(string(p.tokens))
+	return err
+}
+
 // Dir returns the absolute path of Chrome's user-data-dir.
 func (p *Profile) Dir() string { return p.tokens.profile() }
 

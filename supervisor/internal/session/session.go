@@ -93,7 +93,7 @@ func (s *Session) SetLogin(status login.Status) {
 }
 
 // Warn shows a problem around the service that leaves the state alone, in place of the
-// one before; with an empty code, that there is none.
+// one before. An empty code clears it.
 func (s *Session) Warn(code reason.Code, detail string) {
 	s.post(func(l *loop, now time.Time) {
 		l.warnings.service = nil

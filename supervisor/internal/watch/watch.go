@@ -114,7 +114,7 @@ func poll[T any](ctx context.Context, paths []string, look func() T, use func(T)
 type waker struct {
 	timer    *time.Timer
 	mu       sync.Mutex
-	notifier *fsnotify.Watcher // guarded by mu; nil as long as there is none
+	notifier *fsnotify.Watcher // guarded by mu; nil until it could be opened
 	closed   bool              // guarded by mu
 }
 
