@@ -6,9 +6,12 @@
 package lease
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,4 +47,30 @@ func Free(path string) (bool, error) {
 		return false, err
 	}
 	return true, f.Close()
+}
+
+// Holder returns a process that holds a flock on the file at path, or 0 if none is found,
+// as when it is another user's. It looks for the descriptor that carries the lock: the
+// process that took it may have ended (proc_pid_fdinfo(5)).
+func Holder(path string) (pid int) {
+	file, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*") // it fails on malformed patterns only
+	for _, process := range processes {
+		descriptors, _ := os.ReadDir(filepath.Join(process, "fd")) // it has ended, or is another user's
+		for _, d := range descriptors {
+			// Most are not locked, and to look at a file can take forever.
+			info, _ := os.ReadFile(filepath.Join(process, "fdinfo", d.Name()))
+			if !bytes.Contains(info, []byte("FLOCK")) {
+				continue
+			}
+			if found, err := os.Stat(filepath.Join(process, "fd", d.Name())); err == nil && os.SameFile(file, found) {
+				pid, _ = strconv.Atoi(filepath.Base(process))
+				return pid
+			}
+		}
+	}
+	return 0
 }

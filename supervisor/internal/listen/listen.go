@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
 
 	"session-manager/supervisor/internal/watch"
 )
@@ -28,24 +29,60 @@ const socketMode = 0o660
 // probeTimeout bounds the check whether a socket is in use.
 const probeTimeout = time.Second
 
-// Open listens on an address of network "tcp" or "unix". Errors wrap those of
-// the system, such as EADDRINUSE.
+const (
+	// releaseTimeout is how long a predecessor that was killed may take to exit, and
+	// releasePoll the pause between two attempts to take its address.
+	releaseTimeout = 2 * time.Second
+	releasePoll    = 25 * time.Millisecond
+)
+
+// Open listens on an address of network "tcp" or "unix". If the address is in use it tries
+// again for a moment. Errors wrap those of the system, such as EADDRINUSE.
 func Open(ctx context.Context, network, address string) (net.Listener, error) {
+	waiting, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	tick := time.NewTicker(releasePoll)
+	defer tick.Stop()
+	for {
+		l, err := try(ctx, network, address)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+		select {
+		case <-waiting.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+func try(ctx context.Context, network, address string) (net.Listener, error) {
+	var config net.ListenConfig
 	if network == "unix" {
 		if err := removeStale(ctx, address); err != nil {
 			return nil, err
 		}
+		config.Control = restrict
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	l, err := config.Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
 	if network == "unix" {
+		// The umask may have taken more away.
 		if err := os.Chmod(address, socketMode); err != nil {
 			return nil, errors.Join(fmt.Errorf("cannot set mode of socket: %w", err), l.Close())
 		}
 	}
 	return l, nil
+}
+
+// restrict lets nobody else connect from the first moment: Linux gives a socket's file the
+// mode of the socket (net/unix/af_unix.c, unix_bind).
+func restrict(_, _ string, socket syscall.RawConn) error {
+	var refused error
+	err := socket.Control(func(fd uintptr) { refused = unix.Fchmod(int(fd), socketMode) })
+	return errors.Join(err, refused)
 }
 
 // Limited serves at most MaxConnections of l at once.

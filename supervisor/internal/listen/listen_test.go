@@ -45,13 +45,40 @@ func TestAddressInUseIsAnError(t *testing.T) {
 	}
 	for network, addresses := range map[string][]string{"tcp": {tcp}, "unix": {socket, file}} {
 		for _, address := range addresses {
-			if _, err := Open(t.Context(), network, address); !errors.Is(err, syscall.EADDRINUSE) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*releasePoll)
+			if _, err := Open(ctx, network, address); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Errorf("%s: got %v", address, err)
 			}
+			cancel()
 		}
 	}
 	if content, err := os.ReadFile(file); err != nil || string(content) != "x" {
 		t.Error("a file that is not a socket was touched")
+	}
+}
+
+func TestAddressIsTakenOverWhenItIsFreed(t *testing.T) {
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "api.sock")} {
+		predecessor, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(4*releasePoll, func() { _ = predecessor.Close() })
+		open(t, network, predecessor.Addr().String())
+	}
+}
+
+func TestSocketIsNeverOpenToOthers(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := filepath.Join(t.TempDir(), "api.sock")
+	l, err := (&net.ListenConfig{Control: restrict}).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != socketMode {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
 

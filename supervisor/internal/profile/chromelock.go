@@ -135,15 +135,15 @@ func (l ChromeLock) launched() string {
 
 // checkLease makes sure that no Chrome that this service started is running.
 func (l ChromeLock) checkLease() error {
-	free, err := lease.Free(l.tokens.path("lease"))
+	file := l.tokens.path("lease")
+	free, err := lease.Free(file)
 	if err != nil {
 		return unwritable("cannot check lease", err)
 	}
 	if free {
 		return nil
 	}
-	last, _ := parseLock(l.launched())
-	return inUse("a Chrome that this service started earlier%s is still running", withPID(last.pid))
+	return inUse("a Chrome that this service started earlier%s is still running", withPID(lease.Holder(file)))
 }
 
 // lockName is the target of a SingletonLock.

@@ -3,11 +3,13 @@ package profile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"session-manager/shared/lease"
 )
 
 // ErrHeld means that another supervisor uses the tokens folder.
@@ -22,11 +24,24 @@ type owner struct {
 	file *os.File // guarded by mu; nil while the lock is not held
 }
 
+const (
+	// releaseTimeout is how long a predecessor that was killed may take to exit, and
+	// releasePoll the pause between two attempts to take its lock.
+	releaseTimeout = 2 * time.Second
+	releasePoll    = 25 * time.Millisecond
+)
+
 // take takes the lock. The error matches ErrHeld or carries a reason.
 func (o *owner) take() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.takeLocked()
+	for begun := time.Now(); ; {
+		err := o.takeLocked()
+		if !errors.Is(err, ErrHeld) || time.Since(begun) > releaseTimeout {
+			return err
+		}
+		time.Sleep(releasePoll) // a flock that is released notifies only those who block on it
+	}
 }
 
 func (o *owner) takeLocked() error {
@@ -72,8 +87,7 @@ func (o *owner) release() error {
 	return err
 }
 
-// lockFileAt locks the file at path and writes our pid into it, for people and for
-// the error of the next one.
+// lockFileAt locks the file at path and writes our pid into it, for people.
 func lockFileAt(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -81,10 +95,8 @@ func lockFileAt(path string) (*os.File, error) {
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		var pid int
-		_, _ = fmt.Fscan(io.LimitReader(f, 20), &pid)
 		_ = f.Close()
-		return nil, fmt.Errorf("%w%s, which holds %s; stop it, or set --tokens to another folder", ErrHeld, withPID(pid), path)
+		return nil, fmt.Errorf("%w%s, which holds %s; stop it, or set --tokens to another folder", ErrHeld, withPID(lease.Holder(path)), path)
 	}
 	if err == nil {
 		err = f.Truncate(0)
