@@ -92,8 +92,35 @@ func (m *Manager) feed(ctx context.Context, alive func(context.Context) error) {
 
 // notify is best effort: a systemd that can't be reached must not stop the service.
 func (m *Manager) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if m.socket == "" {
+		return
+	}
+	if err := m.send(state, nil); err != nil {
 		m.log.Warn(logid.SystemdNotifyFailed, logging.KeyError, err)
+	}
+}
+
+// sendTimeout is how long systemd may take to make room for a message. It reads none
+// while it loads its units again.
+const sendTimeout = time.Second
+
+// send sends a message to systemd, with descriptors. daemon.SdNotify waits without a limit
+// when systemd reads nothing, and can't pass descriptors.
+func (m *Manager) send(state string, rights []byte) error {
+	from, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(from) }()
+	limit := unix.NsecToTimeval(sendTimeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(from, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+		return err
+	}
+	for begun := time.Now(); ; {
+		err := unix.Sendmsg(from, []byte(state), rights, &unix.SockaddrUnix{Name: m.socket}, 0)
+		if !errors.Is(err, unix.EINTR) || time.Since(begun) > sendTimeout {
+			return err
+		}
 	}
 }
 
@@ -159,21 +186,10 @@ func (m *Manager) Keep(l net.Listener) error {
 	if err == nil {
 		// Not by File, whose Fd would make the socket a blocking one.
 		var sent error
-		err = errors.Join(raw.Control(func(fd uintptr) { sent = m.store(int(fd)) }), sent)
+		err = errors.Join(raw.Control(func(fd uintptr) { sent = m.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+storedName, unix.UnixRights(int(fd))) }), sent)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot hand the listening socket to systemd: %w", err)
 	}
 	return nil
-}
-
-// store sends a descriptor to systemd, which daemon.SdNotify can't.
-func (m *Manager) store(fd int) error {
-	from, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(from) }()
-	const state = "FDSTORE=1\nFDPOLL=0\nFDNAME=" + storedName
-	return unix.Sendmsg(from, []byte(state), unix.UnixRights(fd), &unix.SockaddrUnix{Name: m.socket}, 0)
 }
