@@ -106,6 +106,22 @@ func TestRejectedWorkerIsNotUsedAtARestart(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 }
 
+func TestRestartRetriesARejectedWorker(t *testing.T) {
+	r := newRig(t, "runs").start()
+	awaitEvent[rpc.PageObserved](r)
+	r.mode("exit7")
+	replaced(r, workerBinary(t))
+	await[Warned](r)
+	r.mode("runs") // the file stays the same
+	must(t, restarted(r))
+	for _, want := range []reason.Code{reason.RestartRequested, reason.WorkerReplaced} {
+		if end := await[Exited](r); end.Reason != want {
+			t.Errorf("Exited: %+v, want %s", end, want)
+		}
+	}
+	awaitEvent[rpc.PageObserved](r)
+}
+
 func TestMissingWorkerIsReplacedByTheLastOne(t *testing.T) {
 	r := newRig(t, "runs").start()
 	started := await[WorkerStarted](r)

@@ -77,6 +77,7 @@ func (i *instance) trialEnded(err error) *cause {
 		i.reject(file, err)
 		return nil
 	}
+	i.m.checker.Accept()
 	return i.requested(RestartRequest{Reason: reason.WorkerReplaced, Detail: "its file is a new one, which responds"}, time.Now())
 }
 

@@ -56,6 +56,9 @@ func (c *Checker) Reject(file watch.Signature, why string) {
 	c.binaries.rejected, c.binaries.why = file, why
 }
 
+// Accept lets the worker's file be used again.
+func (c *Checker) Accept() { c.binaries.rejected, c.binaries.why = watch.Signature{}, "" }
+
 // Close frees what Keep holds.
 func (c *Checker) Close() {
 	if c.binaries.good != nil {
