@@ -8,48 +8,45 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
-	"syscall"
 	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/doctor"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/systemd"
 )
 
 // version is set by the linker (see the Makefile).
 var version = "devel"
 
+// flushTimeout is how long the last log lines may take to be written.
+const flushTimeout = time.Second
+
 func main() {
-	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	signals := catchSignals()
+	stderr := logging.Stderr("supervisor", logid.LogLinesDropped)
+	code := run(signals, os.Args[1:], os.Environ(), os.Stdout, stderr)
+	stderr.Flush(flushTimeout)
+	os.Exit(code)
 }
 
 // run executes the command that args name and returns the exit code. An error that
 // ends the start is one line on stderr; after the start everything is a log line.
-func run(args, environ []string, stdout, stderr io.Writer) int {
+func run(signals *signals, args, environ []string, stdout io.Writer, stderr *logging.Writer) int {
 	begun := time.Now()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	// A second signal ends the process at once; the kernel and the pipe to Chrome
-	// then end the rest.
-	context.AfterFunc(ctx, stop)
+	ctx := signals.ctx
 	cfg, _, err := config.Load(ctx, args, environ, stdout, version)
-	if err == nil {
-		switch cfg.Command {
-		case config.CommandDoctor:
-			err = doctor.Run(ctx, cfg, stdout)
-		case config.CommandCompletion:
-			err = config.WriteCompletion(stdout)
-		case config.CommandExport:
-			err = exportLogin(ctx, cfg, stdout)
-		case config.CommandImport:
-			err = importLogin(ctx, cfg, stdout)
-		default:
-			err = serve(ctx, cfg, begun, stderr)
-		}
+	switch {
+	case err != nil:
+		err = signals.interrupted(err)
+	case cfg.Command == config.CommandServe:
+		err = serve(signals, cfg, begun, stderr)
+	default:
+		signals.stopOnHangup()
+		err = signals.interrupted(command(ctx, cfg, stdout))
 	}
 	if err != nil && !errors.Is(err, config.ErrDone) {
 		_, _ = fmt.Fprintf(stderr, "supervisor: %v\n", err)
@@ -57,8 +54,23 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-// serve runs the service until ctx ends.
-func serve(ctx context.Context, cfg *config.Config, begun time.Time, stderr io.Writer) error {
+// command executes a command other than the service.
+func command(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
+	switch cfg.Command {
+	case config.CommandDoctor:
+		return doctor.Run(ctx, cfg, stdout)
+	case config.CommandCompletion:
+		return config.WriteCompletion(stdout)
+	case config.CommandExport:
+		return exportLogin(ctx, cfg, stdout)
+	default:
+		return importLogin(ctx, cfg, stdout)
+	}
+}
+
+// serve runs the service until it is asked to stop.
+func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *logging.Writer) error {
+	ctx := signals.ctx
 	if os.Getenv("GOMAXPROCS") == "" {
 		// The process is woken for many small things, which cost half as much with one
 		// thread for Go: measured at rest 0.3 % of a core instead of 0.6 %. It still
@@ -70,7 +82,7 @@ func serve(ctx context.Context, cfg *config.Config, begun time.Time, stderr io.W
 	if err != nil {
 		return err
 	}
-	files, err := openFiles(ctx, cfg, log)
+	files, err := openFiles(signals.ctx, cfg, log)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -85,14 +97,11 @@ func serve(ctx context.Context, cfg *config.Config, begun time.Time, stderr io.W
 	if err := proctree.BecomeSubreaper(); err != nil {
 		return err
 	}
-	runtimeDir, err := openRuntimeDir(cfg.Tokens)
+	runtimeDir := chooseRuntimeDir(cfg.Tokens, log)
+	defer removeRuntimeDir(runtimeDir, log)
+	service, err := newService(cfg, log, begun, runtimeDir, files, stderr)
 	if err != nil {
 		return err
 	}
-	defer runtimeDir.remove(log)
-	service, err := newService(cfg, log, begun, runtimeDir.path, files)
-	if err != nil {
-		return err
-	}
-	return service.run(ctx, listener, manager)
+	return service.run(signals, listener, manager)
 }

@@ -16,55 +16,44 @@ import (
 	"session-manager/supervisor/internal/worker/process"
 )
 
-// runtimeDir is the private folder for sockets and temporary files of the workers. Its
-// name depends only on the tokens folder, so that the next process finds and removes
-// what a killed supervisor left behind.
-type runtimeDir struct {
-	path string
-	ours bool
-}
+// runtimeDirs is how many names are tried when others have taken the first ones.
+const runtimeDirs = 10
 
-func openRuntimeDir(tokens string) (*runtimeDir, error) {
+// chooseRuntimeDir returns the private folder for sockets and temporary files of the
+// workers. Its name depends only on the tokens folder, so that the next process finds and
+// removes what a killed supervisor left behind. That it can't be made at the moment is
+// found out before each start of a worker.
+func chooseRuntimeDir(tokens string, log *slog.Logger) process.RuntimeDir {
 	// systemd gives a colon-separated list (systemd.exec(5), RuntimeDirectory=).
 	if given, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); given != "" {
-		return &runtimeDir{path: given}, nil
+		return process.RuntimeDir{Path: given}
 	}
 	sum := sha256.Sum256([]byte(tokens))
 	name := fmt.Sprintf("session-manager-%d-%x", os.Getuid(), sum[:4])
-	path := filepath.Join(os.TempDir(), name)
-	if len(path) > process.MaxRuntimeDir {
-		path = filepath.Join("/tmp", name)
+	first := filepath.Join(os.TempDir(), name)
+	if len(first)+len("-9") > process.MaxRuntimeDir {
+		first = filepath.Join("/tmp", name)
 	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("cannot create the runtime folder: %w", err)
+	dir := process.RuntimeDir{Path: first, Temporary: true}
+	for n := 1; n < runtimeDirs; n++ {
+		err := dir.Prepare()
+		if !errors.Is(err, process.ErrForeign) {
+			return dir
+		}
+		log.Warn(logid.RuntimeFolderRejected, logging.KeyError, err)
+		dir.Path = fmt.Sprintf("%s-%d", first, n)
 	}
-	if err := private(path); err != nil {
-		return nil, err
-	}
-	return &runtimeDir{path: path, ours: true}, nil
+	return dir
 }
 
-// private returns an error for a folder that another user could have created.
-func private(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("cannot check the runtime folder: %w", err)
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || !ok || stat.Uid != uint32(os.Getuid()) || info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("cannot use %s as the runtime folder: it must belong to this user and have mode 0700; remove it", path)
-	}
-	return nil
-}
-
-// remove deletes the folder if it is empty. What is in it belongs to another
-// supervisor, or will be removed by the next one.
-func (d *runtimeDir) remove(log *slog.Logger) {
-	if !d.ours {
+// removeRuntimeDir deletes the folder if it is empty and not systemd's. What is in it
+// belongs to another supervisor, or will be removed by the next one.
+func removeRuntimeDir(dir process.RuntimeDir, log *slog.Logger) {
+	if !dir.Temporary {
 		return
 	}
-	err := os.Remove(d.path)
+	err := os.Remove(dir.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-		log.Warn(logid.RuntimeFolderRemoveFailed, logging.KeyPath, d.path, logging.KeyError, err)
+		log.Warn(logid.RuntimeFolderRemoveFailed, logging.KeyPath, dir.Path, logging.KeyError, err)
 	}
 }

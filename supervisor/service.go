@@ -7,9 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"session-manager/shared/logging"
@@ -29,6 +27,7 @@ import (
 	"session-manager/supervisor/internal/trace"
 	"session-manager/supervisor/internal/webhook"
 	"session-manager/supervisor/internal/worker"
+	"session-manager/supervisor/internal/worker/process"
 )
 
 // Time limits of the service as a whole.
@@ -39,6 +38,8 @@ const (
 	drainTimeout = 3 * time.Second
 	// What a client that has just connected may take to send its request meanwhile.
 	requestGrace = 500 * time.Millisecond
+	// The least time between two restarts by SIGHUP; a start takes a few seconds.
+	hangupPause = 10 * time.Second
 	// For handing changed selectors to the worker.
 	selectorsTimeout = 10 * time.Second
 
@@ -65,11 +66,12 @@ type service struct {
 	handler   http.Handler
 	draining  chan struct{}
 	startedAt time.Time
+	stderr    *logging.Writer
 }
 
 // newService is the composition root: leaves first, then what observes them.
-func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir string, files *files) (*service, error) {
-	s := &service{log: log, files: files, draining: make(chan struct{}), startedAt: begun}
+func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir process.RuntimeDir, files *files, stderr *logging.Writer) (*service, error) {
+	s := &service{log: log, files: files, draining: make(chan struct{}), startedAt: begun, stderr: stderr}
 	factor := rpc.DeadlineFactor(cfg.DeadlineFactor)
 	group, contained := proctree.Delegated()
 	log.Info(logid.ContainmentSelected, "control_group", contained, logging.KeyPath, group)
@@ -89,7 +91,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	limits := session.DefaultLimits(cfg.QRTimeout)
 	factor.Stretch(&limits.Evidence, &limits.PageLoading, &limits.QRLate, &limits.Saving)
 	s.session = session.New(limits, log)
-	meter := metrics.New(version, s.session.Snapshot())
+	meter := metrics.New(version, s.session.Snapshot(), stderr.Dropped)
 	changes := events.NewLog(rand.Text(), s.session.Snapshot())
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
 		s.workers.Report(snapshot.Healthy)
@@ -123,9 +125,11 @@ func newWebhook(cfg *config.Config, key []byte, log *events.Log, meter *metrics.
 	})
 }
 
-// run serves until ctx ends or a loop fails. It stops in reverse: the worker
-// first, while the API still answers, and the API last.
-func (s *service) run(ctx context.Context, listener net.Listener, manager *systemd.Manager) error {
+// run serves until a signal asks it to stop or a loop fails. It stops in reverse: the
+// worker first, while the API still answers, and the API last.
+func (s *service) run(signals *signals, listener net.Listener, manager *systemd.Manager) error {
+	ctx := signals.ctx
+	signals.serving.Store(true)
 	s.log.Info(logid.ServiceStarted, "address", listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
 	workersCtx, stopWorkers := context.WithCancel(ctx)
 	defer stopWorkers()
@@ -153,7 +157,7 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 		loops.Go(func() { s.webhook.Run(sessionCtx) })
 	}
 	loops.Go(func() { s.files.watch(sessionCtx, s.workers, s.session.Warn) })
-	loops.Go(func() { s.restartOnHangup(workersCtx) })
+	loops.Go(func() { s.restartOnHangup(workersCtx, signals.hangups) })
 	go func() {
 		defer close(workersDone)
 		if err := s.workers.Run(workersCtx, s.login); err != nil {
@@ -169,10 +173,7 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 		s.log.Info(logid.StopRequested, "cause", context.Cause(ctx).Error())
 	case err = <-failed:
 	}
-	watchdog := time.AfterFunc(stopTimeout, func() {
-		s.log.Error(logid.ServiceStopFailed, logging.Millis("after_ms", stopTimeout))
-		os.Exit(exitInternal)
-	})
+	watchdog := time.AfterFunc(stopTimeout, s.abandon)
 	defer watchdog.Stop()
 	manager.Stopping()
 	s.session.Stopping()
@@ -188,6 +189,15 @@ func (s *service) run(ctx context.Context, listener net.Listener, manager *syste
 	return err
 }
 
+// abandon ends the process without cleaning up. Nothing that it calls can keep it from
+// that.
+func (s *service) abandon() {
+	time.AfterFunc(flushTimeout, func() { os.Exit(exitInternal) })
+	s.log.Error(logid.ServiceStopFailed, logging.Millis("after_ms", stopTimeout))
+	s.stderr.Flush(flushTimeout)
+	os.Exit(exitInternal)
+}
+
 // status returns what systemctl status shows, and a channel that is closed when that
 // may have changed.
 func (s *service) status() (string, <-chan struct{}) {
@@ -199,11 +209,9 @@ func (s *service) status() (string, <-chan struct{}) {
 	return text, changed
 }
 
-// restartOnHangup restarts the worker cleanly for each SIGHUP.
-func (s *service) restartOnHangup(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+// restartOnHangup restarts the worker cleanly after SIGHUP. Those that come within
+// hangupPause of the last one that counted are one, after the pause.
+func (s *service) restartOnHangup(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -211,6 +219,10 @@ func (s *service) restartOnHangup(ctx context.Context) {
 		case <-hangups:
 			if _, err := s.workers.Restart(ctx, worker.WhenIdle); err != nil {
 				s.log.Warn(logid.WorkerRestartFailed, logging.KeyError, err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(hangupPause):
 			}
 		}
 	}

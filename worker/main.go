@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -34,21 +35,26 @@ const (
 	stopLimit = 10 * time.Second
 	// farewell is how long the supervisor may take to fetch the last events.
 	farewell = 2 * time.Second
+	// flushTimeout is how long the supervisor may take to read the last log lines.
+	flushTimeout = 500 * time.Millisecond
 )
 
 func main() {
-	os.Exit(run(os.Stderr))
+	// Made before Serve, which replaces os.Stderr by a pipe.
+	stderr := logging.Stderr("worker", logid.LogLinesDropped)
+	code := run(stderr)
+	stderr.Flush(flushTimeout)
+	os.Exit(code)
 }
 
-func run(stderr *os.File) int {
+func run(stderr io.Writer) int {
 	if !rpc.StartedAsWorker() {
 		_, _ = fmt.Fprintln(stderr, "worker: bin/supervisor starts this program; run bin/supervisor instead")
 		return exitUsage
 	}
 	// As in the supervisor: half the cost at rest, and the other cores are Chrome's.
 	runtime.GOMAXPROCS(1)
-	// Made before Serve, which replaces os.Stderr by a pipe. All levels are written,
-	// since the supervisor decides what is logged.
+	// All levels are written, since the supervisor decides what is logged.
 	log := logging.New(stderr, "worker", slog.LevelDebug)
 	log.Debug(logid.WorkerStarted, slog.Int(logging.KeyPID, os.Getpid()), slog.String("version", version))
 	// Interrupts are for the supervisor. They are caught rather than ignored: an

@@ -41,6 +41,9 @@ type Options struct {
 	URL string
 	// Args are further flags, and Env further variables.
 	Args, Env []string
+	// Stderr is standard error instead of the log. AwaitListening needs somebody who
+	// copies what is written there to the log; without, Listen must have a port.
+	Stderr *os.File
 }
 
 // Service is a supervisor's process. Its methods are safe for concurrent use.
@@ -98,6 +101,9 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.Supervisor, args...) // Stop and Kill are its kill path
 	cmd.Env = append(append(os.Environ(), "RUNTIME_DIRECTORY="+runtime, "TMPDIR="+tmp), o.Env...)
 	cmd.Stderr = log
+	if o.Stderr != nil {
+		cmd.Stderr, s.Base = o.Stderr, "http://"+o.Listen
+	}
 	s.StartedAt = time.Now()
 	s.Child, err = Spawn(cmd)
 	return s, err

@@ -92,14 +92,19 @@ func start(t *testing.T, url, tokens string, args ...string) *service {
 
 func launch(t *testing.T, tokens string, args ...string) *service {
 	t.Helper()
+	return launchWith(t, harness.Options{Tokens: tokens, Args: args})
+}
+
+// launchWith adds to the options what every test wants.
+func launchWith(t *testing.T, o harness.Options) *service {
+	t.Helper()
 	folder, err := os.MkdirTemp("/tmp", "e2e") // short, as sockets are made below it
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	running, err := harness.Launch(t.Context(), harness.Options{
-		Supervisor: binaries.Supervisor, Folder: folder, Tokens: tokens, Args: append([]string{"--log-level", "debug"}, args...),
-	})
+	o.Supervisor, o.Folder, o.Args = binaries.Supervisor, folder, append([]string{"--log-level", "debug"}, o.Args...)
+	running, err := harness.Launch(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

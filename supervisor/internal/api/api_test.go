@@ -119,7 +119,7 @@ func made(t testing.TB, o Options) *api {
 	if o.Events == nil {
 		o.Events = events.NewLog("boot", o.Session.Snapshot())
 	}
-	o.Metrics = metrics.New(o.Version, o.Session.Snapshot())
+	o.Metrics = metrics.New(o.Version, o.Session.Snapshot(), func() uint64 { return 0 })
 	a, err := newAPI(o)
 	if err != nil {
 		t.Fatal(err)

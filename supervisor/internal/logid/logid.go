@@ -6,6 +6,7 @@ package logid
 
 // The service as a whole.
 const (
+	LogLinesDropped           = "log_lines_dropped"            // WARN: This many lines are missing before this one: they could not be written, or not fast enough.
 	ServiceStarted            = "service_started"              // INFO: The API is being served.
 	ContainmentSelected       = "containment_selected"         // INFO: Workers run in a control group of their own, or without one.
 	KeysExposed               = "keys_exposed"                 // WARN: Other machines reach the API without TLS, so that keys are sent in clear text.
@@ -21,6 +22,7 @@ const (
 	StopRequested             = "stop_requested"               // INFO: The service was asked to stop.
 	ServiceStopFailed         = "service_stop_failed"          // ERROR: The service did not stop in time and exits without cleaning up.
 	ServiceStopped            = "service_stopped"              // INFO: The service has stopped.
+	RuntimeFolderRejected     = "runtime_folder_rejected"      // WARN: The folder for sockets and temporary files belongs to another user; another one is used.
 	RuntimeFolderRemoveFailed = "runtime_folder_remove_failed" // WARN: The folder for sockets and temporary files was left behind.
 )
 

@@ -47,8 +47,8 @@ type Metrics struct {
 }
 
 // New returns Metrics without counts, for a service of this version whose first
-// snapshot is first.
-func New(version string, first *session.Snapshot) *Metrics {
+// snapshot is first. dropped returns how many lines the log has lost.
+func New(version string, first *session.Snapshot, dropped func() uint64) *Metrics {
 	m := &Metrics{
 		seen:        first,
 		registry:    prometheus.NewRegistry(),
@@ -71,9 +71,12 @@ func New(version string, first *session.Snapshot) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
+	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: "log", Name: "dropped_lines_total", Help: "Log lines that could not be written in time, or at all.",
+	}, func() float64 { return float64(dropped()) })
 	m.registry.MustRegister(
 		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks,
-		build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		lost, build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }

@@ -21,7 +21,7 @@ func moment(t time.Time) session.Moment { return session.Moment{Time: t} }
 
 func fresh(t *testing.T, s *session.Snapshot) *Metrics {
 	t.Helper()
-	return New("v1", s)
+	return New("v1", s, func() uint64 { return 7 })
 }
 
 func compare(t *testing.T, m *Metrics, want string, names ...string) {

@@ -36,10 +36,9 @@ type Options struct {
 	URL string
 	// Selectors returns the selectors file in force, empty for the built-in one.
 	Selectors func() []byte
-	// RuntimeDir is an absolute path of at most process.MaxRuntimeDir bytes, to a
-	// folder of mode 0700 that nobody else uses. Sockets and temporary files are
-	// made in it.
-	RuntimeDir string
+	// RuntimeDir has an absolute path of at most process.MaxRuntimeDir bytes. Nobody else
+	// uses the folder. Sockets and temporary files are made in it.
+	RuntimeDir process.RuntimeDir
 	// ControlGroup is the path of a cgroup v2 in which a group for the worker may be
 	// made (proctree.Delegated). Without one, processes are followed by their parents
 	// alone.
@@ -89,7 +88,7 @@ func New(o Options) *Manager {
 		requests: make(chan RestartRequest, requestLimit),
 		replaced: make(chan struct{}, 1),
 		checker: preflight.Checker{
-			Worker: o.Worker, Chrome: o.Chrome, RuntimeDir: process.RuntimeDir(o.RuntimeDir), Lease: o.Timings.Start.Lease, Log: o.Logger,
+			Worker: o.Worker, Chrome: o.Chrome, RuntimeDir: o.RuntimeDir, Lease: o.Timings.Start.Lease, Log: o.Logger,
 		},
 		memory: memory{limit: o.MemoryLimit},
 	}
@@ -143,6 +142,9 @@ func (m *Manager) Run(ctx context.Context, hooks Hooks) error {
 		m.hooks.AfterStop(ctx, m.profile, Closing{
 			Reason: record.Reason, Clean: record.closed, ChromeVersion: plan.ChromeVersion, Stopping: ctx.Err() != nil,
 		})
+		if record.Reason == reason.RestartRequested {
+			m.tryBinary()
+		}
 		if err := m.follow(ctx, record); err != nil {
 			return unlessDone(ctx, err)
 		}
@@ -173,6 +175,15 @@ func (m *Manager) closeGroup() {
 	}
 	if err := m.group.Close(); err != nil {
 		m.log.Warn(logid.ControlGroupRemoveFailed, logging.KeyError, err)
+	}
+}
+
+// tryBinary gives a worker binary that was rejected another trial, next to the next
+// instance.
+func (m *Manager) tryBinary() {
+	select {
+	case m.replaced <- struct{}{}:
+	default:
 	}
 }
 
@@ -212,13 +223,18 @@ func (m *Manager) prepare(ctx context.Context) (preflight.Plan, error) {
 		}
 		b := blockedBy(err, reason.WorkerUnusable)
 		pause := m.o.Timings.Start.Retry
-		if b.Reason == reason.DiskFull || b.Reason == reason.ResourcesExhausted || errors.Is(err, syscall.ENOSPC) {
+		if scarce(b.Reason) || errors.Is(err, syscall.ENOSPC) {
 			pause = min(pause, m.o.Timings.Start.RetrySpace) // nothing notifies us of what is freed
 		}
 		if err := m.block(ctx, b, pause, hindrances); err != nil {
 			return preflight.Plan{}, err
 		}
 	}
+}
+
+// scarce reports whether a reason may go away without a file that changes.
+func scarce(code reason.Code) bool {
+	return code == reason.DiskFull || code == reason.ResourcesExhausted || code == reason.RuntimeUnwritable
 }
 
 // check opens the profile at the first time, and returns a plan when an instance can

@@ -279,7 +279,7 @@ func TestSecondSupervisorReturnsAtOnce(t *testing.T) {
 
 func TestUnusableRuntimeFolderIsRefused(t *testing.T) {
 	for _, path := range []string{"relative", "/" + strings.Repeat("x", process.MaxRuntimeDir)} {
-		r := newRig(t, "runs", func(o *Options) { o.RuntimeDir = path })
+		r := newRig(t, "runs", func(o *Options) { o.RuntimeDir.Path = path })
 		if err := New(r.o).Run(t.Context(), idleHooks{}); err == nil {
 			t.Errorf("Run() with %q succeeded", path)
 		}

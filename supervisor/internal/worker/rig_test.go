@@ -24,6 +24,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/worker/process"
 )
 
 // patience bounds every wait of the tests; it is reached only by failures.
@@ -118,7 +119,7 @@ func optionsFor(dir string) Options {
 	limits.FirstDelay = 10 * time.Millisecond
 	return Options{
 		Tokens: dir + "/tokens", Worker: dir + "/worker", Chrome: dir + "/chrome", URL: "http://127.0.0.1:1/",
-		RuntimeDir: dir + "/run", Selectors: func() []byte { return nil }, Timings: testTimings(), Limits: limits,
+		RuntimeDir: process.RuntimeDir{Path: dir + "/run"}, Selectors: func() []byte { return nil }, Timings: testTimings(), Limits: limits,
 	}
 }
 

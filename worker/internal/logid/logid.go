@@ -6,6 +6,7 @@ package logid
 
 // The worker's process.
 const (
+	LogLinesDropped   = "log_lines_dropped"   // WARN: This many lines of the worker are missing before this one: the supervisor read none, or not fast enough.
 	WorkerStarted     = "worker_started"      // DEBUG: The worker's process runs.
 	RequestReadFailed = "request_read_failed" // WARN: Standard input held no valid request.
 	StopRequested     = "stop_requested"      // INFO: A signal asked the worker to exit.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -64,9 +63,9 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 		return Plan{}, err
 	}
 	// Somebody may have removed the runtime folder.
-	err = os.MkdirAll(string(c.RuntimeDir), 0o700)
+	err = c.RuntimeDir.Prepare()
 	if err == nil {
-		err = profile.TryWrite(string(c.RuntimeDir))
+		err = profile.TryWrite(c.RuntimeDir.Path)
 	}
 	if err != nil {
 		return Plan{}, reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot use runtime folder: %w", err))
@@ -86,7 +85,7 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 	}
 	// No Chrome that we started is running, so nobody uses what a predecessor has left.
 	if err := c.RuntimeDir.Wipe(); err != nil {
-		c.Log.Warn(logid.LeftoversRemoveFailed, logging.KeyPath, string(c.RuntimeDir), logging.KeyError, err)
+		c.Log.Warn(logid.LeftoversRemoveFailed, logging.KeyPath, c.RuntimeDir.Path, logging.KeyError, err)
 	}
 	return plan, nil
 }

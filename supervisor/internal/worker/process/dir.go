@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"syscall"
 )
 
 // MaxRuntimeDir limits the runtime folder's path, in bytes: a socket's path has
@@ -17,15 +18,42 @@ const MaxRuntimeDir = 48
 
 // RuntimeDir is the folder in which each worker gets a Dir. Only one supervisor
 // uses it.
-type RuntimeDir string
+type RuntimeDir struct {
+	Path string
+	// Temporary: it is in a folder in which other users can make files, as /tmp.
+	Temporary bool
+}
+
+// ErrForeign means that another user made a folder, or can write to it.
+var ErrForeign = errors.New("it must belong to this user and have mode 0700; remove it")
 
 // dirName is the form of the names of the folders in it.
 var dirName = regexp.MustCompile(`^g[0-9]+$`)
 
 // Validate returns an error if the path can never be used.
 func (d RuntimeDir) Validate() error {
-	if path := string(d); !filepath.IsAbs(path) || len(path) > MaxRuntimeDir {
-		return fmt.Errorf("cannot use runtime folder %q: it must be absolute and have at most %d bytes", path, MaxRuntimeDir)
+	if !filepath.IsAbs(d.Path) || len(d.Path) > MaxRuntimeDir {
+		return fmt.Errorf("cannot use runtime folder %q: it must be absolute and have at most %d bytes", d.Path, MaxRuntimeDir)
+	}
+	return nil
+}
+
+// Prepare makes the folder if it is missing. A temporary one that another user could have
+// made is an error that matches ErrForeign.
+func (d RuntimeDir) Prepare() error {
+	if !d.Temporary {
+		return os.MkdirAll(d.Path, 0o700)
+	}
+	if err := os.Mkdir(d.Path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(d.Path)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || stat.Uid != uint32(os.Getuid()) || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("cannot use %s: %w", d.Path, ErrForeign)
 	}
 	return nil
 }
@@ -47,7 +75,7 @@ func (d RuntimeDir) Make(number uint64) (Dir, error) {
 	if err := d.Remove(number); err != nil {
 		return "", err
 	}
-	dir := Dir(filepath.Join(string(d), nameOf(number)))
+	dir := Dir(filepath.Join(d.Path, nameOf(number)))
 	for _, folder := range []string{string(dir), dir.worker(), dir.Chrome()} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			return "", fmt.Errorf("cannot make folder of worker: %w", err)
@@ -58,7 +86,7 @@ func (d RuntimeDir) Make(number uint64) (Dir, error) {
 
 // Remove deletes the folder of the worker with this number, and follows no link in it.
 func (d RuntimeDir) Remove(number uint64) error {
-	if err := os.RemoveAll(filepath.Join(string(d), nameOf(number))); err != nil {
+	if err := os.RemoveAll(filepath.Join(d.Path, nameOf(number))); err != nil {
 		return fmt.Errorf("cannot remove folder of worker: %w", err)
 	}
 	return nil
@@ -66,14 +94,14 @@ func (d RuntimeDir) Remove(number uint64) error {
 
 // Wipe deletes the folders that the workers of a predecessor have left.
 func (d RuntimeDir) Wipe() error {
-	entries, err := os.ReadDir(string(d))
+	entries, err := os.ReadDir(d.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot list runtime folder: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
 		if dirName.MatchString(e.Name()) {
-			errs = append(errs, os.RemoveAll(filepath.Join(string(d), e.Name())))
+			errs = append(errs, os.RemoveAll(filepath.Join(d.Path, e.Name())))
 		}
 	}
 	return errors.Join(errs...)

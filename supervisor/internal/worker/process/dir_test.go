@@ -18,7 +18,7 @@ func TestRemoveStaysInTheRuntimeFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := RuntimeDir(run).Remove(1); err != nil {
+		if err := (RuntimeDir{Path: run}).Remove(1); err != nil {
 			t.Error(err)
 		}
 	}

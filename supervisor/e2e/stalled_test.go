@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// freeAddress returns one on which nobody listens at the moment.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// fullPipe returns the ends of a pipe into which nothing fits, even if the writer makes
+// it larger.
+func fullPipe(t *testing.T) (reader, writer *os.File) {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = reader.Close()
+		_ = writer.Close()
+	})
+	raw, err := writer.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20)
+		for _, size := range []int{1 << 12, 1} {
+			for err = nil; err == nil; {
+				_, err = unix.Write(int(fd), make([]byte, size))
+			}
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			err = nil
+		}
+	})
+	if err != nil {
+		t.Fatal("the pipe can't be filled:", err)
+	}
+	return reader, writer
+}
+
+// What takes the log stands still, or fails, from the first line on.
+func TestStalledLogChangesNothingElse(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	for name, open := range map[string]func(*testing.T) *os.File{
+		"a pipe that nobody reads": func(t *testing.T) *os.File {
+			_, writer := fullPipe(t)
+			return writer
+		},
+		"a terminal after Ctrl-S": func(t *testing.T) *os.File {
+			terminal, err := harness.OpenTerminal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(terminal.Close)
+			if err := terminal.Type("\x13"); err != nil {
+				t.Fatal(err)
+			}
+			return terminal.Slave
+		},
+		"a pipe that is closed": func(t *testing.T) *os.File {
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = reader.Close()
+			t.Cleanup(func() { _ = writer.Close() })
+			return writer
+		},
+		"a disk that is full": func(t *testing.T) *os.File {
+			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+			if err != nil {
+				t.Skip(err)
+			}
+			t.Cleanup(func() { _ = full.Close() })
+			return full
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := launchWith(t, harness.Options{
+				Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: open(t), URL: newPhone(t, simulator.Options{}).URL,
+			})
+			first := s.awaitSession("a QR", shown)
+			kill(t, first.Browser.PID)
+			s.awaitSession("that the QR of a dead Chrome is gone", func(v harness.Session) bool {
+				return v.QR == nil || v.Worker.Generation > first.Worker.Generation
+			})
+			second := s.awaitSession("the QR of the next Chrome", func(v harness.Session) bool {
+				return v.Worker.Generation > first.Worker.Generation && shown(v)
+			})
+			if a := s.command("/session/restart"); a.Code != 202 {
+				t.Errorf("restart: %+v", a)
+			}
+			s.awaitSession("the QR after a restart", func(v harness.Session) bool {
+				return v.Worker.Generation > second.Worker.Generation && shown(v)
+			})
+			processes := tree(t, s.PID())
+			if code := s.stop(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			gone(t, processes)
+		})
+	}
+}
+
+func shown(v harness.Session) bool { return v.QR != nil && v.Browser != nil }
+
+// floodingWorker is a worker that writes to its log as fast as it may.
+func floodingWorker(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "worker")
+	script := "#!/bin/sh\nline=$(head -c 4000 /dev/zero | tr '\\0' x)\nwhile echo \"$line\" >&2; do :; done\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (s *service) droppedLines() (n int) {
+	s.t.Helper()
+	body, err := s.Get(within(s.t), "/metrics")
+	if err != nil {
+		return 0 // it does not listen yet
+	}
+	_, number, _ := strings.Cut(body, "\nsession_manager_log_dropped_lines_total ")
+	_, _ = fmt.Sscan(number, &n)
+	return n
+}
+
+func TestDroppedLogLinesAreCountedAndReported(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	reader, writer := fullPipe(t)
+	s := launchWith(t, harness.Options{
+		Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: writer, URL: "http://127.0.0.1:1/", Args: []string{"--worker", floodingWorker(t)},
+	})
+	_ = writer.Close()
+	eventually(t, "a dropped line", func() bool { return s.droppedLines() > 0 })
+	lines := bufio.NewScanner(reader)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		var entry struct {
+			Level, Msg, Process string
+			Lines               int
+		}
+		text := strings.TrimLeft(lines.Text(), "\x00") // what the pipe was filled with
+		if json.Unmarshal([]byte(text), &entry) == nil && entry.Msg == "log_lines_dropped" {
+			if entry.Lines <= 0 || entry.Level != "WARN" || entry.Process != "supervisor" {
+				t.Errorf("reported %s", text)
+			}
+			go func() { _, _ = io.Copy(io.Discard, reader) }()
+			return
+		}
+	}
+	t.Error("nothing was reported:", lines.Err())
+}
+
+// As bin/supervisor 2>&1 | jq, ended by Ctrl-C: the terminal interrupts both.
+func TestInterruptedPipelineStopsCleanly(t *testing.T) {
+	t.Parallel()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	cmd := exec.Command(binaries.Supervisor, append(noChrome, "--listen", "127.0.0.1:0", "--tokens", t.TempDir(), "--log-level", "debug")...)
+	cmd.Stdout, cmd.Stderr = writer, writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	_ = writer.Close()
+	if line, err := bufio.NewReader(reader).ReadString('\n'); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	_ = reader.Close()
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	if err := wait(t, cmd); err != nil {
+		t.Errorf("it exited with %v", err)
+	}
+}
+
+// wait waits for the exit of a command.
+func wait(t *testing.T, cmd *exec.Cmd) error {
+	t.Helper()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	select {
+	case err := <-exited:
+		return err
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		t.Fatal("it did not exit")
+		return nil
+	}
+}
+
+func TestStartThatFailsExitsDespiteAStalledLog(t *testing.T) {
+	t.Parallel()
+	_, writer := fullPipe(t)
+	cmd := exec.Command(binaries.Supervisor, "--listen", "nowhere")
+	cmd.Stderr = writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _ = wait(t, cmd); cmd.ProcessState.ExitCode() != 78 {
+		t.Errorf("it exited with %s", cmd.ProcessState)
+	}
+}
+
+func TestPanicEndsDespiteAStalledLog(t *testing.T) {
+	t.Parallel()
+	_, writer := fullPipe(t)
+	s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: writer, Args: noChrome})
+	s.awaitSession("an answer", func(harness.Session) bool { return true })
+	s.signal(syscall.SIGQUIT) // the runtime writes the stacks of all goroutines, and exits
+	if code := s.exitCode(); code != 2 {
+		t.Errorf("exit code %d", code)
+	}
+}
