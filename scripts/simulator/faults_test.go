@@ -68,6 +68,11 @@ type faultRow struct {
 	isTrue string
 }
 
+// elsewhere waits for the page of the other host.
+func elsewhere(r *rig) {
+	check(r.t, r.page.Wait(evalUntil(`location.hostname === 'localhost' && document.querySelector('canvas')`)))
+}
+
 var unlinkedRows = []faultRow{
 	{faults: "socket=never", after: func(c screen) bool { return c.Name == "QR" && c.State == "OPENING" }, isTrue: noDataRef},
 	{faults: "socket=flap", before: visible, after: func(c screen) bool { return c.State == "OPENING" || c.State == "PAIRING" }},
@@ -152,6 +157,10 @@ var unlinkedRows = []faultRow{
 		after: named("PASSKEY"), isTrue: `!!document.querySelector('[data-testid=shortcake_waiting_for_phone_card]')`},
 	{faults: "passkey=code", before: visible, do: func(r *rig) { check(r.t, r.Scan(r.ctx)) },
 		after: named("PASSKEY"), isTrue: `!!document.querySelector('[data-testid=shortcake_verification_code_display]')`},
+	{faults: "elsewhere=redirect:localhost", do: elsewhere, after: visible, isTrue: `location.search === ''`},
+	{faults: "elsewhere=logout:localhost", do: elsewhere, after: visible, isTrue: `location.search === ''`},
+	{faults: "elsewhere=script:localhost", do: elsewhere, after: visible, isTrue: `location.search === ''`},
+	{faults: "elsewhere=meta:localhost", do: elsewhere, after: visible, isTrue: `location.search === ''`},
 	{faults: "reload=random", do: reloadsItself},
 }
 

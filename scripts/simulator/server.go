@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
@@ -218,6 +219,10 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if to := elsewhere(cfg.Faults["elsewhere"], r.Host); to != "" {
+		http.Redirect(w, r, to, http.StatusFound)
+		return
+	}
 	switch {
 	case cfg.Faults["ua"].Value != "off" && !supported(r.UserAgent()):
 		s.serveFile(w, http.StatusOK, "unsupported.html")
@@ -225,6 +230,22 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		s.serveFile(w, max(cfg.Profile.Status, http.StatusOK), cfg.Profile.Page)
 	default:
 		s.serveApp(w, r, cfg)
+	}
+}
+
+// elsewhere returns the address that a request to host is redirected to, if it is.
+func elsewhere(to Fault, host string) string {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil || name == to.Arg {
+		return ""
+	}
+	switch there := "http://" + net.JoinHostPort(to.Arg, port) + "/"; to.Value {
+	case "redirect":
+		return there
+	case "logout":
+		return there + "?post_logout=1"
+	default:
+		return ""
 	}
 }
 

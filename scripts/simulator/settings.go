@@ -183,6 +183,10 @@ var switches = []string{
 	"crash",                      // the renderer dies 2 s after the boot
 	"csp=strict",                 // a strict Content-Security-Policy
 	"debug=absent", "debug=late", // window.Debug.VERSION is not set, or after 40 s
+	// The page is at another host name of the same server, which has a page of its own:
+	// by a redirect, as such to the address of an ended session, or 2 s after the boot by
+	// a script or a meta element.
+	"elsewhere=redirect:NAME", "elsewhere=logout:NAME", "elsewhere=script:NAME", "elsewhere=meta:NAME",
 	"favicon=404",                     // what the page probes before it connects is not found
 	"hang",                            // the main thread spins, 2 s after the boot
 	"idle=now",                        // every code has run out as soon as it is shown

@@ -52,6 +52,7 @@ const (
 	PageCrashed        Code = "page_crashed"
 	PageHung           Code = "page_hung"
 	PageUnrecognised   Code = "page_unrecognised"
+	WrongOrigin        Code = "wrong_origin"
 	UnsupportedBrowser Code = "unsupported_browser"
 	NetworkUnreachable Code = "network_unreachable"
 	CertificateInvalid Code = "certificate_invalid"
@@ -133,6 +134,7 @@ var catalogue = map[Code]Text{
 	PageCrashed:        {"The page crashed; it is being reloaded.", ""},
 	PageHung:           {"The page stopped responding; it is being reloaded.", ""},
 	PageUnrecognised:   {"The page loaded, but the service does not recognise it.", "Look at a screenshot; WhatsApp may have changed its page."},
+	WrongOrigin:        {"The page went to another site, of which nothing is used; it is being loaded again.", "Check --url, and that no proxy or captive portal redirects it."},
 	UnsupportedBrowser: {"WhatsApp does not support this version of Chrome.", "Upgrade Chrome."},
 	NetworkUnreachable: {"The network or WhatsApp's servers can't be reached.", "Check this machine's network, DNS and proxy. The service recovers automatically."},
 	CertificateInvalid: {"The server's certificate is not valid.", "Check this machine's clock, and that no proxy intercepts TLS."},

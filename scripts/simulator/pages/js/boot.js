@@ -7,6 +7,7 @@ import { createKeys, loadKeys } from './keys.js';
 import { openAsAsked } from './loginscreen.js';
 import { BackendEventBus, Socket, SOCKET_STATE, Stream, StreamMode, Ui } from './models.js';
 import { takeMutex } from './mutex.js';
+import { h } from './names.js';
 import { defineFirstWave, defineSecondWave, storageInitialized } from './offered.js';
 import { expirePairing } from './pairing.js';
 import { installRegistry } from './registry.js';
@@ -59,7 +60,19 @@ async function storageFailed() {
   Stream.set({ mode: StreamMode.QR });
 }
 
+// Another name of this server is another origin.
+function goElsewhere({ value, arg }) {
+  const there = new URL(location.href);
+  there.hostname = arg;
+  if (arg === location.hostname) return;
+  if (value === 'script') after(MISBEHAVE, () => location.assign(there));
+  if (value === 'meta') {
+    after(MISBEHAVE, () => document.head.append(h('meta', { 'http-equiv': 'refresh', content: `0; url=${there}` })));
+  }
+}
+
 function misbehave() {
+  if (fault('elsewhere')) goElsewhere(fault('elsewhere'));
   if (faultIs('reload', 'random')) after(500 + Math.random() * 2500, () => location.reload());
   if (faultOn('hang')) after(MISBEHAVE, hang);
   if (faultOn('crash')) after(MISBEHAVE, crash);
