@@ -299,7 +299,7 @@ func (c *Config) checkValues() error {
 		name, value, allowed string
 	}{
 		{(c.TLSCert == "") == (c.TLSKey == ""), "--tls-cert and --tls-key", "", "set both or neither"},
-		{isWeb(c.URL), "--url", c.URL, "use an http or https URL, for example https://web.whatsapp.com"},
+		{hasOrigin(c.URL), "--url", c.URL, "use an http or https URL, for example https://web.whatsapp.com"},
 		{c.Webhook == "" || c.WebhookURLFile == "", "--webhook and --webhook-url-file", "", "set one of them"},
 		{c.Webhook == "" || isWeb(c.Webhook), "--webhook", masked(c.Webhook), "use an http or https URL"},
 		{slices.Contains([]string{"true", "1", "yes", "on", "new"}, strings.ToLower(c.Headless)), "--headless", c.Headless, "Chrome is never visible here; leave the setting out"},
@@ -317,6 +317,12 @@ func (c *Config) checkValues() error {
 		}
 	}
 	return nil
+}
+
+// hasOrigin reports whether the page's address has an origin that it can be told by.
+func hasOrigin(address string) bool {
+	_, err := chrome.Origin(address)
+	return err == nil
 }
 
 func isWeb(address string) bool {

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/chrome"
 )
 
 //go:embed look.js
@@ -50,14 +51,14 @@ func (s stored) check() error {
 
 // look opens an empty document at the page's address, and finds out what is stored
 // for it.
-func look(ctx context.Context, chrome *rod.Browser, address string, keys []string) (stored, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return stored{}, fmt.Errorf("cannot find the origin of %q", address)
+func look(ctx context.Context, browser *rod.Browser, address string, keys []string) (stored, error) {
+	origin, err := chrome.Origin(address)
+	if err != nil {
+		return stored{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	page, err := chrome.Context(ctx).Page(proto.TargetCreateTarget{})
+	page, err := browser.Context(ctx).Page(proto.TargetCreateTarget{})
 	if err != nil {
 		return stored{}, fmt.Errorf("cannot open page: %w", err)
 	}
@@ -82,7 +83,7 @@ func look(ctx context.Context, chrome *rod.Browser, address string, keys []strin
 		return stored{}, fmt.Errorf("cannot open page: %w", ctx.Err())
 	}
 	found, err := ask(page, keys)
-	if err == nil && found.Origin != u.Scheme+"://"+u.Host {
+	if err == nil && found.Origin != origin {
 		err = fmt.Errorf("cannot open page: its origin is %q", found.Origin)
 	}
 	return found, err

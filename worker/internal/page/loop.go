@@ -55,7 +55,7 @@ func (p *Page) Run(ctx context.Context) error {
 	l := &loop{
 		Page:       p,
 		classifier: classify.New(p.t.Classify),
-		observer:   observe.New(p.target, p.log, p.o.URL),
+		observer:   observe.New(p.target, p.log),
 		searcher:   search.New(p.target, p.log, p.t.SearchAgain, p.t.SearchAgainMax, p.signals.Hint, &p.running),
 		readers:    map[selectors.Reader]string{},
 	}
@@ -95,7 +95,8 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	case errors.Is(err, target.ErrCrashed):
 		return now, l.cureCrash(ctx)
 	}
-	l.apply(l.history.Expired(now))
+	current, _ := l.signals.Begin(nil)
+	l.apply(l.history.Unobserved(current, now))
 	switch {
 	case errors.Is(err, target.ErrStale):
 		return now.Add(soon), l.actUnseen(ctx, now)
@@ -145,15 +146,18 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	if l.o.Stopped != nil && l.o.Stopped() {
 		return seen, errStopped
 	}
-	seen.PairingAsked, seen.PairingUntil = l.commands.Pairing(document)
-	seen.Busy, seen.Connection = l.commands.Busy(), l.signals.Connection(now)
+	seen.Busy = l.commands.Busy()
+	if seen.Page != nil {
+		seen.PairingAsked, seen.PairingUntil = l.commands.Pairing(document)
+		seen.Connection = l.signals.Connection(now)
+	}
 	if seen.Navigation.ErrorPage {
 		seen.Navigation.Failure = l.failure
 	}
 	seen.Reloads = l.signals.Reloads()
 	seen.Navigation.LoggedOut = l.signals.TakeLogout()
-	seen.Readings = append(seen.Readings, l.searcher.Take(document, now)...)
-	seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen.Observation)
+	seen.Readings = append(seen.Readings, l.searcher.Take(seen.Page, now)...)
+	seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen)
 	return seen, err
 }
 
@@ -174,8 +178,8 @@ func (l *loop) act(ctx context.Context, seen observe.Result, start, now time.Tim
 	if !d.Wake.IsZero() && d.Wake.Before(wake) {
 		wake = d.Wake
 	}
-	if d.Search {
-		if next := l.searcher.Ask(seen.Document, now); next.Before(wake) {
+	if d.Search && seen.Page != nil {
+		if next := l.searcher.Ask(seen.Page, now); next.Before(wake) {
 			wake = next
 		}
 	}
@@ -348,7 +352,7 @@ func (p *Page) reload(ctx context.Context, fresh bool) error {
 	ctx, cancel := context.WithTimeout(ctx, p.t.Navigate)
 	defer cancel()
 	if fresh {
-		if err := p.target.ClearCache(ctx, p.o.URL); err != nil {
+		if err := p.target.ClearCache(ctx); err != nil {
 			p.log.Warn(logid.CacheClearFailed, logging.KeyError, err)
 		}
 	}

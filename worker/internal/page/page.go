@@ -13,6 +13,11 @@
 //     and the page loaded again. If its process is frozen, or the page hangs again
 //     before it was observed once, a new Chrome is needed.
 //   - The page or the connection to Chrome is closed: a new Chrome is needed.
+//   - The page goes to another origin (wrong_origin), by a redirect or a script of its
+//     own: nothing of that document is read, nothing is typed into it, and the page is
+//     loaded again. Package target tells whose a document is, by what its isolated world
+//     knows. Frames of other origins are not searched for images, and a page that has
+//     one is not searched by screenshots.
 //   - A dialog, which holds up every script, is dismissed; other pages of the
 //     browser are closed (package events).
 //   - The modules are late, missing or throw: the DOM is read, and the modules are
@@ -51,7 +56,8 @@ import (
 type Options struct {
 	// Browser is connected, and emulates no device.
 	Browser *rod.Browser
-	// URL is the address to open, and to come back to.
+	// URL is the address to open, and to come back to. Documents of other origins are
+	// neither read nor acted in.
 	URL string
 	// Disguise, if there is one, is applied to the page before it navigates.
 	Disguise func(context.Context, *rod.Page) error
@@ -132,7 +138,7 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 
 func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseNavigate})
-	t, others, err := target.Open(ctx, life, p.o.Browser, scripts)
+	t, others, err := target.Open(ctx, life, p.o.Browser, scripts, p.o.URL)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/util"
+
+	"session-manager/shared/chrome"
 )
 
 // maxBytes bounds the copy that Stored makes. localStorage holds at most 10 MB
@@ -29,7 +30,7 @@ const maxBytes = 64 << 20
 // since Chrome holds the database's lock. While Chrome reorganises its files the
 // copy may be torn: that is an error, and the caller should try again.
 func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
-	origin, err := originOf(page)
+	origin, err := chrome.Origin(page)
 	if err != nil {
 		return false, err
 	}
@@ -46,14 +47,6 @@ func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
 		return false, fmt.Errorf("cannot copy database: %w", err)
 	}
 	return hasKeys(dir, origin, keys)
-}
-
-func originOf(page string) (string, error) {
-	u, err := url.Parse(page)
-	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("cannot find the origin of %q", page)
-	}
-	return u.Scheme + "://" + u.Host, nil
 }
 
 // database is the folder of a LevelDB, as it is copied: without the lock.

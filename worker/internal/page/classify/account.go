@@ -100,7 +100,7 @@ func (a *account) pairingEnds(o Observation, now time.Time, grace time.Duration)
 // amend changes a report by what is known of the login: an account that is linked
 // is disconnected rather than loading, and one that was logged out is reported so.
 func (a *account) amend(r rpc.PageObserved, k kind) rpc.PageObserved {
-	unreachable := k == kindErrorPage || k == kindHTTPError || k == kindUnavailable || k == kindReloading
+	unreachable := k == kindErrorPage || k == kindElsewhere || k == kindHTTPError || k == kindUnavailable || k == kindReloading
 	switch {
 	case a.registered && unreachable:
 		r.Condition = rpc.PageDisconnected

@@ -198,12 +198,15 @@ func (h History) Navigated() (History, []rpc.EventBody) {
 	return h, d.Events
 }
 
-// Expired withdraws the code when its life is over although the page could not
-// be observed.
-func (h History) Expired(now time.Time) (History, []rpc.EventBody) {
+// Unobserved withdraws the code when its life is over, or its document has gone,
+// although the page could not be observed. There is another document now.
+func (h History) Unobserved(document int, now time.Time) (History, []rpc.EventBody) {
 	var d Decision
-	if !now.Before(h.qr.offer.expires) {
+	switch {
+	case !now.Before(h.qr.offer.expires):
 		h.qr.withdraw(&d, causeExpired)
+	case document != h.qr.offer.document:
+		h.qr.withdraw(&d, causeNavigated)
 	}
 	return h, d.Events
 }
@@ -228,7 +231,7 @@ func (s *step) report(o rpc.PageObserved) {
 // observe reports the page's state, when it is new or was last reported long ago.
 func (s *step) observe() {
 	switch s.kind {
-	case kindBlank, kindBooting, kindErrorPage, kindHTTPError:
+	case kindBlank, kindBooting, kindErrorPage, kindElsewhere, kindHTTPError:
 	default:
 		if !s.h.recognised {
 			s.h.recognised = true
@@ -298,6 +301,8 @@ func (s *step) describe() rpc.PageObserved {
 		if s.o.Navigation.Failure != "" {
 			r.Reason = s.o.Navigation.Failure
 		}
+	case kindElsewhere:
+		r.Detail = "the page went to " + s.o.Navigation.Elsewhere
 	case kindHTTPError:
 		r.Detail = fmt.Sprintf("the server answered %d", s.o.Navigation.Status)
 	}

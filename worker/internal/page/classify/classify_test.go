@@ -119,6 +119,33 @@ func method(m selectors.Method) func(*Observation) {
 	return func(o *Observation) { o.Modules.Method = m }
 }
 
+// elsewhere is a document of another origin.
+func elsewhere() Observation {
+	return Observation{
+		Document: 1, Navigation: Navigation{Elsewhere: "https://other.example"}, Drawn: Drawn{Progress: -1, Opacity: 1}, Online: true,
+	}
+}
+
+func TestOtherOriginIsNamed(t *testing.T) {
+	c := New(Timings{})
+	for _, tc := range []struct {
+		name       string
+		before     Observation
+		condition  rpc.Condition
+		registered bool
+	}{
+		{"unlinked", mod(), rpc.PageBlocked, false},
+		{"linked", observed(registered, on(selectors.ScreenMain), socket(selectors.SocketConnected), synced), rpc.PageDisconnected, true},
+	} {
+		h, _ := c.Next(History{}, tc.before, epoch)
+		h, _ = c.Next(h, elsewhere(), epoch.Add(time.Second))
+		got := h.Reported()
+		if got.Condition != tc.condition || got.Reason != reason.WrongOrigin || got.Registered != tc.registered || got.Detail != "the page went to https://other.example" {
+			t.Errorf("%s: got %+v", tc.name, got)
+		}
+	}
+}
+
 func TestEachScreenHasItsCondition(t *testing.T) {
 	for _, tc := range []struct {
 		name      string

@@ -16,6 +16,7 @@ const (
 	kindBlank kind = iota // nothing is recognised; no rule applies
 	kindBooting
 	kindErrorPage
+	kindElsewhere
 	kindHTTPError
 	kindUnsupported
 	kindOutdated
@@ -100,6 +101,7 @@ var traits = [kinds]trait{
 		condition: rpc.PageLoading, reason: reason.NetworkUnreachable, detail: "Chrome can't load the page",
 		retry: retry{2 * time.Second, 30 * time.Second},
 	},
+	kindElsewhere: {condition: rpc.PageBlocked, reason: reason.WrongOrigin, retry: retry{2 * time.Second, time.Minute}},
 	kindHTTPError: {condition: rpc.PageLoading, reason: reason.HTTPError, retry: retry{5 * time.Second, time.Minute}},
 	kindUnsupported: {
 		condition: rpc.PageBlocked, reason: reason.UnsupportedBrowser,
@@ -245,6 +247,8 @@ func (e evidence) byDocument() kind {
 	switch {
 	case e.Navigation.ErrorPage:
 		return kindErrorPage
+	case e.Navigation.Elsewhere != "":
+		return kindElsewhere
 	case e.Navigation.Status >= 400 && !e.Drawn.Mount:
 		return kindHTTPError
 	case e.Navigation.UnsupportedURL, e.has(selectors.ScreenUnsupported) && !e.Drawn.Mount && !e.Modules.Loader:

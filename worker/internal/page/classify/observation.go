@@ -82,6 +82,9 @@ type Navigation struct {
 	// LoggedOut is set once after the page went to its address for ended sessions. It
 	// is the reason, for people, and may be empty.
 	LoggedOut *string
+	// Elsewhere names the origin of a document that is not of the page's own, of which
+	// nothing else is known; it is empty for the page itself.
+	Elsewhere string
 	// ErrorPage is true when Chrome shows its own page for a failed navigation,
 	// and Failure is why, when it is known.
 	ErrorPage bool

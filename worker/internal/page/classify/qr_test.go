@@ -314,6 +314,10 @@ func TestCures(t *testing.T) {
 		{"an unsupported browser is tried past the cache", []moment{
 			{0, unsupported, ""}, {5, unsupported, "reload fresh"}, {14, unsupported, ""}, {15, unsupported, "reload fresh"},
 		}},
+		{"another origin is left, with growing patience", []moment{
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {1, elsewhere(), "navigated"}, {2, elsewhere(), ""}, {3, elsewhere(), "reload"},
+			{4, splash, ""}, {6, elsewhere(), ""}, {7, elsewhere(), "reload"}, {14, elsewhere(), ""}, {15, elsewhere(), "reload"},
+		}},
 		{"no code for long", []moment{
 			{0, mod(), ""}, {20, mod(), ""}, {44, mod(), ""}, {45, mod(), "reload"}, {46, splash, ""}, {50, mod(), ""}, {134, mod(), ""}, {135, mod(), "reload"},
 		}},
@@ -330,14 +334,18 @@ func TestCures(t *testing.T) {
 
 func TestCodeExpiresWithoutObservations(t *testing.T) {
 	h := play(t, []moment{{0, domA, "a/1 by dom #1 61s r0"}})
-	if _, events := h.Expired(epoch.Add(60 * time.Second)); len(events) != 0 {
+	document := domA.Document
+	if _, events := h.Unobserved(document, epoch.Add(60*time.Second)); len(events) != 0 {
 		t.Fatalf("too early: %v", events)
 	}
-	h, events := h.Expired(epoch.Add(61 * time.Second))
+	if _, events := h.Unobserved(document+1, epoch.Add(time.Second)); len(events) != 1 || events[0] != (rpc.QRGone{Cause: "navigated"}) {
+		t.Fatalf("in the next document: %v", events)
+	}
+	h, events := h.Unobserved(document, epoch.Add(61*time.Second))
 	if len(events) != 1 || events[0] != (rpc.QRGone{Cause: "expired"}) {
 		t.Fatalf("got %v", events)
 	}
-	if _, again := h.Expired(epoch.Add(62 * time.Second)); len(again) != 0 {
+	if _, again := h.Unobserved(document, epoch.Add(62*time.Second)); len(again) != 0 {
 		t.Fatalf("reported twice: %v", again)
 	}
 }

@@ -76,6 +76,9 @@ func (c *Commands) do(ctx context.Context, command func(context.Context, observe
 	defer c.busy.Store(false)
 	v, err := c.settled(ctx)
 	if err == nil {
+		err = c.here(ctx)
+	}
+	if err == nil {
 		err = command(ctx, v)
 	}
 	return c.target.Explain(err)
@@ -95,6 +98,15 @@ func (c *Commands) settled(ctx context.Context) (observe.View, error) {
 		return v, rpc.ErrNoPage
 	}
 	return v, nil
+}
+
+// here returns an error unless the page is on its own origin.
+func (c *Commands) here(ctx context.Context) error {
+	document, err := c.target.Document(ctx)
+	if err == nil {
+		document.Release(ctx)
+	}
+	return err
 }
 
 // Press presses one button, for the loop, when it has appeared: the modules know
@@ -130,18 +142,25 @@ func (c *Commands) Return(ctx context.Context) error {
 	return nil
 }
 
-// reach acts in the current document.
+// reach acts in the current document, if that is the page's. What follows when it is
+// left fails with target.ErrStale.
 func (c *Commands) reach(ctx context.Context, act func(*input) error) error {
-	object, err := c.target.New(ctx, c.target.Scripts.Load().Act)
+	release := func(release func(context.Context)) {
+		ctx, cancel := context.WithTimeout(c.target.Life, c.call)
+		defer cancel()
+		release(ctx)
+	}
+	document, err := c.target.Document(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot reach into page: %w", err)
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(c.target.Life, c.call)
-		defer cancel()
-		object.Release(ctx)
-	}()
-	return act(&input{c.target, object})
+	defer release(document.Release)
+	object, err := document.New(ctx, c.target.Scripts.Load().Act)
+	if err != nil {
+		return fmt.Errorf("cannot reach into page: %w", err)
+	}
+	defer release(object.Release)
+	return act(&input{document, object})
 }
 
 // LogOut ends the link through the page, and returns when the page has wiped its
@@ -239,8 +258,8 @@ const (
 // who calls its functions. It also makes those calls of the page's modules that a
 // command stands for.
 type input struct {
-	target *target.Target
-	object *target.Object
+	document *target.Document
+	object   *target.Object
 }
 
 // press presses a button; the error is errNothingToPress if it can't be.
@@ -256,12 +275,16 @@ func (i *input) press(ctx context.Context, name string) error {
 		return fmt.Errorf("cannot press %q: %w", name, errNothingToPress)
 	}
 	if at.Covered {
-		return i.target.Send(ctx, stroke("Enter", "\r")...)
+		const enter = 13
+		return i.document.Send(ctx,
+			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: enter},
+			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: enter},
+		)
 	}
 	mouse := func(kind proto.InputDispatchMouseEventType, button proto.InputMouseButton, clicks int) proto.Request {
 		return proto.InputDispatchMouseEvent{Type: kind, X: at.X, Y: at.Y, Button: button, ClickCount: clicks}
 	}
-	return i.target.Send(ctx,
+	return i.document.Send(ctx,
 		mouse(proto.InputDispatchMouseEventTypeMouseMoved, "", 0),
 		mouse(proto.InputDispatchMouseEventTypeMousePressed, proto.InputMouseButtonLeft, 1),
 		mouse(proto.InputDispatchMouseEventTypeMouseReleased, proto.InputMouseButtonLeft, 1),
@@ -296,40 +319,17 @@ func (i *input) closeDialogs(ctx context.Context) error {
 	return nil
 }
 
-// typeOver replaces what a field holds.
+// typeOver replaces what a field holds. Keys could arrive in the next document, so
+// the text is entered by the document itself, in one go.
 func (i *input) typeOver(ctx context.Context, name, text string) error {
-	if err := i.press(ctx, name); err != nil {
+	var entered bool
+	if err := i.object.Invoke(ctx, &entered, "enter", name, text); err != nil {
 		return err
 	}
-	const control = 2
-	keys := []proto.Request{
-		proto.InputDispatchKeyEvent{
-			Type: proto.InputDispatchKeyEventTypeRawKeyDown, Key: "a", Code: "KeyA", WindowsVirtualKeyCode: 'A',
-			Modifiers: control, Commands: []string{"selectAll"},
-		},
-		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "a", Code: "KeyA", WindowsVirtualKeyCode: 'A', Modifiers: control},
+	if !entered {
+		return fmt.Errorf("cannot type into %q: it takes no text", name)
 	}
-	for _, r := range text {
-		keys = append(keys, stroke(string(r), string(r))...)
-	}
-	return i.target.Send(ctx, keys...)
-}
-
-// stroke is one key, pressed and released. Digits and Enter have the codes that a
-// keyboard would send.
-func stroke(key, text string) []proto.Request {
-	code, virtual := "", 0
-	switch {
-	case key == "Enter":
-		const enter = 13
-		code, virtual = key, enter
-	case len(key) == 1 && key[0] >= '0' && key[0] <= '9':
-		code, virtual = "Digit"+key, int(key[0])
-	}
-	return []proto.Request{
-		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: key, Code: code, Text: text, WindowsVirtualKeyCode: virtual},
-		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: key, Code: code, WindowsVirtualKeyCode: virtual},
-	}
+	return nil
 }
 
 // invoked is what became of calls of the page's modules; Value is what the last

@@ -78,7 +78,7 @@ func (d *Diagnoser) Diagnose(ctx context.Context, v observe.View) (rpc.Diagnosis
 	root, treeErr := d.target.Tree(ctx)
 	switch {
 	case treeErr == nil:
-		found.Outline = outline(root, v.Reported.Registered)
+		found.Outline = d.owner(ctx) + outline(root, v.Reported.Registered)
 	case errors.Is(treeErr, target.ErrTooLarge):
 		found.Outline = "the document is too large for an outline\n"
 	}
@@ -90,6 +90,18 @@ func (d *Diagnoser) Diagnose(ctx context.Context, v observe.View) (rpc.Diagnosis
 		}
 	}
 	return found, nil
+}
+
+// owner is a line that names the origin of a document that is not the page's.
+func (d *Diagnoser) owner(ctx context.Context) string {
+	document, err := d.target.Document(ctx)
+	if other, ok := errors.AsType[*target.ElsewhereError](err); ok {
+		return "#document of " + other.Site() + ", which is not the page\n"
+	}
+	if err == nil {
+		document.Release(ctx)
+	}
+	return ""
 }
 
 // Bounds of what is kept of the console.

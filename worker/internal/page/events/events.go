@@ -60,6 +60,7 @@ type Signals struct {
 	loads     loads
 	crashed   bool
 	loggedOut *string
+	own       bool                    // the document is of the page's origin
 	interrupt context.CancelCauseFunc // of the observation in flight
 	sockets   sockets
 }
@@ -267,11 +268,15 @@ func (s *Signals) crash() {
 }
 
 // navigated counts the documents, and catches the address of an ended session,
-// which the page removes while it boots. The frame is that of another document, nil
-// where only the address has changed.
+// which the page removes while it boots. That counts only on the page's origin, and
+// when the page went there from its own: any other could lead there. The frame is
+// that of another document, nil where only the address has changed.
 func (s *Signals) navigated(address string, document *proto.PageFrame) {
 	why, ended := s.target.Scripts.Load().LoggedOut(address)
+	own := s.target.IsOwn(address)
 	s.mu.Lock()
+	ended = ended && own && s.own
+	s.own = own
 	if document != nil {
 		s.document++
 		s.sockets = newSockets()

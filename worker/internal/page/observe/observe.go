@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,6 @@ import (
 type Observer struct {
 	target *target.Target
 	log    *slog.Logger
-	url    string // the page's own address
 
 	current  installed
 	passkey  passkey
@@ -35,20 +33,22 @@ type Observer struct {
 
 // installed is the observer's object in one document, and the scripts it is from.
 type installed struct {
-	document int
+	number   int
+	document *target.Document
 	scripts  *target.Scripts
 	object   *target.Object
 }
 
-// New returns the Observer of a page whose own address is url: the storage of
-// other sites does not count.
-func New(t *target.Target, log *slog.Logger, url string) *Observer {
-	return &Observer{target: t, log: log, url: url, refusals: map[selectors.Reader]string{}}
+// New returns the Observer of a page.
+func New(t *target.Target, log *slog.Logger) *Observer {
+	return &Observer{target: t, log: log, refusals: map[selectors.Reader]string{}}
 }
 
 // Result is one observation.
 type Result struct {
 	classify.Observation
+	// Page is the document; nil when it is not of the page's origin.
+	Page *target.Document
 	// Address is the document's, Uncaught are the errors of its scripts.
 	Address  string
 	Uncaught []string
@@ -104,17 +104,21 @@ func (l *Latest) Await(ctx context.Context, want func(View) bool) (View, error) 
 	}
 }
 
-// Observe observes the document with this number. The error is target.ErrStale
-// when it has gone away.
-func (o *Observer) Observe(ctx context.Context, document int) (Result, error) {
+// Observe observes the document with this number. Of one that is not of the page's
+// origin it returns no more than whose it is. The error is target.ErrStale when the
+// document has gone away.
+func (o *Observer) Observe(ctx context.Context, number int) (Result, error) {
 	set := o.target.Scripts.Load()
-	if o.current.object == nil || o.current.document != document || o.current.scripts != set {
+	if o.current.object == nil || o.current.number != number || o.current.scripts != set {
 		o.Forget()
-		object, err := o.install(ctx, set)
+		document, object, err := o.install(ctx, set)
+		if other, ok := errors.AsType[*target.ElsewhereError](err); ok {
+			return elsewhere(other.Identity, number, set), nil
+		}
 		if err != nil {
 			return Result{}, err
 		}
-		o.current = installed{document, set, object}
+		o.current = installed{number, document, set, object}
 	}
 	var a answer
 	if err := o.current.object.Invoke(ctx, &a, "observe"); err != nil {
@@ -124,25 +128,45 @@ func (o *Observer) Observe(ctx context.Context, document int) (Result, error) {
 		return Result{}, err
 	}
 	o.note(a.Modules, a.Document.Visible)
-	return Result{Observation: o.translate(a, document, time.Now()), Address: a.Document.URL, Uncaught: a.Document.Uncaught, Scripts: set}, nil
+	return Result{
+		Observation: o.translate(a, number, time.Now()), Page: o.current.document,
+		Address: a.Document.URL, Uncaught: a.Document.Uncaught, Scripts: set,
+	}, nil
+}
+
+// elsewhere is the observation of a document that is not of the page's origin.
+func elsewhere(who target.Identity, number int, set *target.Scripts) Result {
+	seen := classify.Observation{
+		Document: number, Online: who.Online,
+		Navigation: classify.Navigation{ErrorPage: who.ErrorPage()},
+		Drawn:      classify.Drawn{Progress: -1, Opacity: 1},
+	}
+	if !who.ErrorPage() && !who.Blank() {
+		seen.Navigation.Elsewhere = who.Site()
+	}
+	return Result{Observation: seen, Address: who.Address, Scripts: set}
 }
 
 // Forget makes the next observation install its script again.
 func (o *Observer) Forget() { o.current = installed{} }
 
 // install puts the observer and the hints into the current document.
-func (o *Observer) install(ctx context.Context, set *target.Scripts) (*target.Object, error) {
-	object, err := o.target.New(ctx, set.Observe)
+func (o *Observer) install(ctx context.Context, set *target.Scripts) (*target.Document, *target.Object, error) {
+	document, err := o.target.Document(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot install observer: %w", err)
+		return nil, nil, fmt.Errorf("cannot identify document: %w", err)
 	}
-	if err := o.target.Bind(ctx, target.Binding); err != nil {
-		return nil, fmt.Errorf("cannot install hints: %w", err)
+	object, err := document.New(ctx, set.Observe)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot install observer: %w", err)
 	}
-	if err := o.target.Isolated(ctx, new(any), set.Hint); err != nil {
-		return nil, fmt.Errorf("cannot install hints: %w", err)
+	if err := document.Bind(ctx, target.Binding); err != nil {
+		return nil, nil, fmt.Errorf("cannot install hints: %w", err)
 	}
-	return object, nil
+	if err := document.Isolated(ctx, new(any), set.Hint); err != nil {
+		return nil, nil, fmt.Errorf("cannot install hints: %w", err)
+	}
+	return document, object, nil
 }
 
 // answer is what observe.js returns, decoded by the names of the fields.
@@ -179,20 +203,16 @@ func (o *Observer) translate(a answer, document int, now time.Time) classify.Obs
 	seen := classify.Observation{
 		Document: document,
 		Navigation: classify.Navigation{
-			ErrorPage:      strings.HasPrefix(d.URL, "chrome-error:"),
 			UnsupportedURL: target.ContainsAny(d.URL, set.URLs.Unsupported),
 			Status:         d.Status,
 		},
-		Drawn: d.Drawn, Modules: m.Modules,
+		Drawn: d.Drawn, Modules: m.Modules, Storage: d.Storage,
 		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline),
 	}
 	seen.Drawn.Progress = percent(d.Progress)
 	seen.Modules.Socket, seen.Modules.Stream = set.Words.SocketStates[m.Socket], set.Words.SocketStreams[m.Stream]
 	seen.Modules.Method = set.Words.LinkMethods[m.LinkMethod]
 	seen.Modules.RefTTL = time.Duration(m.RefTTL * float64(time.Millisecond))
-	if sameOrigin(d.URL, o.url) { // The storage of another site proves nothing.
-		seen.Storage = d.Storage
-	}
 	dom := o.reading(selectors.ReaderDOM, d.Shown, now)
 	if !dom.Found && set.Uses(selectors.ReaderDOM) && m.Ref != "" && strings.Contains(d.Shown, string(m.Ref)) {
 		// The page shows a code of a form that is new to us. Assembled in the old
@@ -245,13 +265,6 @@ func (o *Observer) note(m modulesAnswer, visible bool) {
 		slog.String("stream", m.Stream), slog.String("mode", m.Mode), slog.Bool("visible", visible))
 }
 
-// sameOrigin reports whether two addresses share their storage.
-func sameOrigin(a, b string) bool {
-	x, errX := url.Parse(a)
-	y, errY := url.Parse(b)
-	return errX == nil && errY == nil && x.Scheme == y.Scheme && x.Host == y.Host
-}
-
 func percent(f float64) int {
 	if math.IsNaN(f) || f < 0 {
 		return -1
@@ -286,20 +299,20 @@ type passkey struct {
 
 // PasskeyAsked reports whether the page waits for a passkey. It asks only where a
 // scan could have come before.
-func (o *Observer) PasskeyAsked(ctx context.Context, seen classify.Observation) (bool, error) {
+func (o *Observer) PasskeyAsked(ctx context.Context, seen Result) (bool, error) {
 	k, drawn := &o.passkey, false
 	for _, r := range seen.Readings {
 		k.offered = k.offered || r.Found
 		drawn = drawn || r.Found && r.Reader != selectors.ReaderModules
 	}
-	if !k.offered || drawn || seen.Storage.Registered == nil || *seen.Storage.Registered {
+	if seen.Page == nil || !k.offered || drawn || seen.Storage.Registered == nil || *seen.Storage.Registered {
 		return false, nil
 	}
 	if k.document == seen.Document && time.Since(k.at) < passkeyInterval {
 		return k.asked, nil
 	}
 	var asked bool
-	if err := o.target.Isolated(ctx, &asked, pendingScript); err != nil {
+	if err := seen.Page.Isolated(ctx, &asked, pendingScript); err != nil {
 		return false, fmt.Errorf("cannot ask for pending requests for a passkey: %w", err)
 	}
 	k.document, k.at, k.asked = seen.Document, time.Now(), asked

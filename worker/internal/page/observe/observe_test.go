@@ -28,7 +28,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := New(nil, slog.New(slog.DiscardHandler), "https://web.whatsapp.com/")
+		o := New(nil, slog.New(slog.DiscardHandler))
 		o.current.scripts = set
 		now := time.Now()
 		seen := o.translate(a, 1, now)

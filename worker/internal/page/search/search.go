@@ -33,7 +33,7 @@ const (
 
 // result is what came of a search.
 type result struct {
-	document int
+	document *target.Document
 	readings []classify.Reading
 }
 
@@ -66,7 +66,7 @@ func New(t *target.Target, log *slog.Logger, again, most time.Duration, done fun
 // Ask starts a search, unless one is running or the last was just now, and returns
 // when to ask again. After a search without success the next one comes later. Ask
 // and Take must not be called concurrently.
-func (s *Searcher) Ask(document int, now time.Time) time.Time {
+func (s *Searcher) Ask(document *target.Document, now time.Time) time.Time {
 	if s.busy {
 		return now.Add(within)
 	}
@@ -75,14 +75,14 @@ func (s *Searcher) Ask(document int, now time.Time) time.Time {
 	}
 	s.busy = true
 	s.running.Go(func() {
-		s.found <- result{document, s.search()}
+		s.found <- result{document, s.search(document)}
 		s.done()
 	})
 	return now.Add(within)
 }
 
 // Take returns the result of a search of the document that has ended.
-func (s *Searcher) Take(document int, now time.Time) []classify.Reading {
+func (s *Searcher) Take(document *target.Document, now time.Time) []classify.Reading {
 	select {
 	case r := <-s.found:
 		s.busy = false
@@ -104,17 +104,20 @@ func (s *Searcher) Take(document int, now time.Time) []classify.Reading {
 
 // search decodes the images in the document, and if there is no code among them
 // the whole page.
-func (s *Searcher) search() []classify.Reading {
-	found := s.read(selectors.ReaderImage, s.images)
+func (s *Searcher) search(document *target.Document) []classify.Reading {
+	found := s.read(selectors.ReaderImage, document, s.images)
 	if found.Found {
 		return []classify.Reading{found, {Reader: selectors.ReaderScreenshot, At: found.At}}
 	}
-	return []classify.Reading{found, s.read(selectors.ReaderScreenshot, s.screenshot)}
+	return []classify.Reading{found, s.read(selectors.ReaderScreenshot, document, s.screenshot)}
 }
 
+// finder looks for a text that accept accepts.
+type finder func(ctx context.Context, document *target.Document, accept func(string) bool) (string, error)
+
 // read has one reader find a code. The time is that of its start: what it finds
-// was on the screen at least then.
-func (s *Searcher) read(reader selectors.Reader, find func(context.Context, func(string) bool) (string, error)) classify.Reading {
+// was on the screen at least then. It was the document's if that is still there.
+func (s *Searcher) read(reader selectors.Reader, document *target.Document, find finder) classify.Reading {
 	r := classify.Reading{Reader: reader, At: time.Now()}
 	set := s.target.Scripts.Load()
 	if !set.Uses(reader) {
@@ -122,10 +125,16 @@ func (s *Searcher) read(reader selectors.Reader, find func(context.Context, func
 	}
 	ctx, cancel := context.WithTimeout(s.target.Life, within)
 	defer cancel()
-	text, err := find(ctx, func(text string) bool { _, err := set.Parse(text); return err == nil })
+	text, err := find(ctx, document, func(text string) bool { _, err := set.Parse(text); return err == nil })
+	if err == nil {
+		err = document.Check(ctx)
+	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(reader), logging.KeyError, err)
 		r.Err = err
+	}
+	if err != nil {
+		return r
 	}
 	if code, err := set.Parse(text); err == nil {
 		r.Found, r.Code = true, code
@@ -133,8 +142,8 @@ func (s *Searcher) read(reader selectors.Reader, find func(context.Context, func
 	return r
 }
 
-func (s *Searcher) screenshot(ctx context.Context, accept func(string) bool) (string, error) {
-	shot, err := s.target.Screenshot(ctx)
+func (s *Searcher) screenshot(ctx context.Context, document *target.Document, accept func(string) bool) (string, error) {
+	shot, err := document.Screenshot(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -147,9 +156,9 @@ func (s *Searcher) screenshot(ctx context.Context, accept func(string) bool) (st
 }
 
 // images tries each image of the document, of its shadow trees, the closed ones
-// too, and of those frames that live in the page's process.
-func (s *Searcher) images(ctx context.Context, accept func(string) bool) (string, error) {
-	root, err := s.target.Tree(ctx)
+// too, and of the frames of its origin.
+func (s *Searcher) images(ctx context.Context, document *target.Document, accept func(string) bool) (string, error) {
+	root, err := document.Tree(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -146,6 +146,17 @@
       return !first || Boolean(await until(() => lookFor(name) !== first, ms));
     },
 
+    // enter replaces what a field holds, as typing does, and returns whether it could.
+    // Nothing else runs meanwhile but the page's own listeners.
+    enter(name, text) {
+      const field = find[name] ? find[name]() : named(name);
+      if (!field) return false;
+      field.focus();
+      if (document.activeElement !== field) return false;
+      field.select();
+      return document.execCommand("insertText", false, text);
+    },
+
     // typed are the digits in the input.
     typed() {
       const field = input();

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"github.com/go-rod/rod/lib/cdp"
 	"github.com/go-rod/rod/lib/proto"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/rpc"
 )
 
@@ -34,14 +34,20 @@ type Target struct {
 	Life context.Context
 	// Scripts are those that are evaluated in it.
 	Scripts atomic.Pointer[Scripts]
+	// origin is that of the page's own address: what is not of it is not the page.
+	origin string
 	// dom serialises the reading of whole documents.
 	dom sync.Mutex
 }
 
 // Open attaches to a page target that is still blank, or to a new one, for the
-// time of life. It returns the ids of all other pages too: Chrome restores the
+// time of life. The page will be that of address. It returns the ids of all other pages too: Chrome restores the
 // tabs of a profile, and a second tab of the same site starves the first.
-func Open(ctx, life context.Context, browser *rod.Browser, scripts *Scripts) (*Target, []proto.TargetTargetID, error) {
+func Open(ctx, life context.Context, browser *rod.Browser, scripts *Scripts, address string) (*Target, []proto.TargetTargetID, error) {
+	origin, err := chrome.Origin(address)
+	if err != nil {
+		return nil, nil, err
+	}
 	id, others, err := choose(browser.Context(ctx))
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +56,7 @@ func Open(ctx, life context.Context, browser *rod.Browser, scripts *Scripts) (*T
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot attach to page: %w", err)
 	}
-	t := &Target{Page: page, Life: life}
+	t := &Target{Page: page, Life: life, origin: origin}
 	t.Scripts.Store(scripts)
 	return t, others, nil
 }
@@ -116,18 +122,14 @@ func (t *Target) Navigate(ctx context.Context, address string) (failure string, 
 	return res.ErrorText, nil
 }
 
-// ClearCache drops the HTTP cache and the service worker of an address, which can
-// keep an error page alive. All else in storage is the login.
-func (t *Target) ClearCache(ctx context.Context, address string) error {
+// ClearCache drops the HTTP cache and the page's service worker, which can keep an
+// error page alive. All else in storage is the login.
+func (t *Target) ClearCache(ctx context.Context) error {
 	page := t.Page.Context(ctx)
 	if err := (proto.NetworkClearBrowserCache{}).Call(page); err != nil {
 		return err
 	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return err
-	}
-	return proto.StorageClearDataForOrigin{Origin: u.Scheme + "://" + u.Host, StorageTypes: "service_workers"}.Call(page)
+	return proto.StorageClearDataForOrigin{Origin: t.origin, StorageTypes: "service_workers"}.Call(page)
 }
 
 // Screenshot returns a PNG of what the page shows.
@@ -143,15 +145,6 @@ func (t *Target) Screenshot(ctx context.Context) ([]byte, error) {
 type Object struct {
 	target *Target
 	id     proto.RuntimeRemoteObjectID
-}
-
-// New returns the object that an expression makes in the page's own world.
-func (t *Target) New(ctx context.Context, expression string) (*Object, error) {
-	res, err := t.evaluate(ctx, proto.RuntimeEvaluate{Expression: expression})
-	if err != nil {
-		return nil, err
-	}
-	return &Object{t, res.ObjectID}, nil
 }
 
 // Element returns the object of a node of the document.
@@ -216,9 +209,9 @@ func (t *Target) evaluate(ctx context.Context, e proto.RuntimeEvaluate) (*proto.
 }
 
 // Isolated decodes into v what an expression, or its promise, is in the isolated
-// world, where the page can't change what the language's own functions do.
+// world of whichever document there is, where the page can't change what the language's own functions do.
 func (t *Target) Isolated(ctx context.Context, v any, expression string) error {
-	id, err := t.isolate(ctx)
+	id, err := t.isolate(ctx, t.Page.FrameID)
 	if err != nil {
 		return err
 	}
@@ -229,37 +222,12 @@ func (t *Target) Isolated(ctx context.Context, v any, expression string) error {
 	return decode(res, v)
 }
 
-func (t *Target) isolate(ctx context.Context) (proto.RuntimeExecutionContextID, error) {
-	made, err := proto.PageCreateIsolatedWorld{FrameID: t.Page.FrameID, WorldName: world}.Call(t.Page.Context(ctx))
+func (t *Target) isolate(ctx context.Context, frame proto.PageFrameID) (proto.RuntimeExecutionContextID, error) {
+	made, err := proto.PageCreateIsolatedWorld{FrameID: frame, WorldName: world}.Call(t.Page.Context(ctx))
 	if err != nil {
 		return 0, fmt.Errorf("cannot create isolated world: %w", stale(err))
 	}
 	return made.ExecutionContextID, nil
-}
-
-// Bind adds a function to the isolated world that sends an event when it is
-// called. A binding that is added before its document would need the Runtime
-// domain.
-func (t *Target) Bind(ctx context.Context, name string) error {
-	if _, err := t.isolate(ctx); err != nil {
-		return err
-	}
-	// rod's type lacks the name of the context.
-	binding := map[string]string{"name": name, "executionContextName": world}
-	if _, err := t.Page.Context(ctx).Call(ctx, string(t.Page.SessionID), proto.RuntimeAddBinding{}.ProtoReq(), binding); err != nil {
-		return fmt.Errorf("cannot add binding: %w", stale(err))
-	}
-	return nil
-}
-
-// Send sends input.
-func (t *Target) Send(ctx context.Context, requests ...proto.Request) error {
-	for _, r := range requests {
-		if _, err := t.Page.Context(ctx).Call(ctx, string(t.Page.SessionID), r.ProtoReq(), r); err != nil {
-			return fmt.Errorf("cannot press: %w", err)
-		}
-	}
-	return nil
 }
 
 // MostNodes and mostBytes bound a document that is read as a whole. Chrome sends
@@ -286,8 +254,8 @@ const measure = `(nodes, bytes) => {
 	return n <= nodes && b <= bytes;
 }`
 
-// Tree returns the whole document, with its shadow trees, the closed ones too,
-// and those frames that live in the page's process. The error is ErrTooLarge
+// Tree returns the whole of whichever document there is, with its shadow trees, the
+// closed ones too, and those frames that live in its process. The error is ErrTooLarge
 // when it is too large for that.
 func (t *Target) Tree(ctx context.Context) (*proto.DOMNode, error) {
 	var fits bool
@@ -333,9 +301,11 @@ func IsLost(err error) bool {
 		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, cdp.ErrSessionNotFound)
 }
 
-// Explain makes rpc.ErrNoPage of what follows from there being no page.
+// Explain makes rpc.ErrNoPage of what follows from there being no page, or another
+// one.
 func (t *Target) Explain(err error) error {
-	if err != nil && (t.Life.Err() != nil || IsLost(err) || errors.Is(err, ErrCrashed)) {
+	_, elsewhere := errors.AsType[*ElsewhereError](err)
+	if err != nil && (elsewhere || t.Life.Err() != nil || IsLost(err) || errors.Is(err, ErrCrashed)) {
 		return fmt.Errorf("%w: %w", rpc.ErrNoPage, err)
 	}
 	return err
