@@ -69,7 +69,7 @@ go-test:
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
 
-kills: ## kill the service at 200 random moments; no login that was on disk may be lost (20 minutes)
+kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
 	go test -race -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
 check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording

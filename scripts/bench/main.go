@@ -45,6 +45,7 @@ var parts = []struct {
 	measure func(context.Context, *bench) error
 }{
 	{"start", measureStart},
+	{"link", measureLink},
 	{"readers", measureReaders},
 	{"load", measureLoad},
 	{"rest", measureRest},
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 1000 codes, 100 restarts, 100000 requests")
-	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), readers, load, rest, growth; all when empty")
+	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), link, readers, load, rest, growth; all when empty")
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
 	bare := flags.String("bare", "", "serve the file at this path and nothing else, as the floor of the load")
 	if err := flags.Parse(args); err != nil {

@@ -134,6 +134,56 @@ func linkFloor(ctx context.Context, b *bench, p *harness.Phone, folder string) e
 	return tab.await(chatsShown)
 }
 
+const (
+	// links is how many accounts are linked.
+	links = 3
+	// handling is how long a person takes to scan: the page's first writes to its
+	// storage are on disk by then, and Chrome would make the next ones wait.
+	handling = 10 * time.Second
+)
+
+// measureLink takes the time from the end of the first sync to READY, for which Chrome
+// must have written the login to disk.
+func measureLink(ctx context.Context, b *bench) error {
+	var took []time.Duration
+	for range links {
+		one, err := linkOnce(ctx, b)
+		if err != nil {
+			return err
+		}
+		took = append(took, one)
+	}
+	b.table.add(absolute("end of the first sync to READY", "ms", median(took), 2000))
+	return nil
+}
+
+func linkOnce(ctx context.Context, b *bench) (took time.Duration, err error) {
+	s, err := b.serve(ctx, simulator.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer s.end(&err)
+	if _, _, err := s.NextQR(ctx, ""); err != nil {
+		return 0, err
+	}
+	if err := harness.Pause(ctx, handling); err != nil {
+		return 0, err
+	}
+	if err := s.phone.Scan(ctx); err != nil {
+		return 0, err
+	}
+	var synced time.Time
+	err = s.phone.Await(ctx, func(c simulator.Screen) bool {
+		synced = c.Since
+		return c.Name == "MAIN"
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = s.AwaitStatus(ctx, "READY")
+	return time.Since(synced), err
+}
+
 // rotations is how many QRs are followed by each reader.
 const rotations = 20
 

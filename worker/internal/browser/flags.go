@@ -62,6 +62,10 @@ func essentialFlags(profileDir, userAgent string) []flag {
 		{name: "--disable-background-timer-throttling"},
 		{name: "--disable-backgrounding-occluded-windows"},
 		{name: "--disable-renderer-backgrounding"},
+		// A change of localStorage, which holds the login, is written after a second. Else
+		// Chrome waits for 5 s, and for up to a minute in a page that writes every second,
+		// as WhatsApp's does; until then a crash would lose the login, so it is not READY.
+		{name: "--enable-aggressive-domstorage-flushing"},
 	}
 }
 
