@@ -37,7 +37,7 @@ type Config struct {
 
 	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without showing a scannable QR before this is reported as qr_unreadable. At least 5s."`
 
-	DeadlineFactor float64 `default:"1" placeholder:"NUMBER" help:"Factor for the time that the worker, Chrome and the page may take to start and to respond before they count as hung; more than 1 on a slow machine. 0.5 to 10."`
+	DeadlineFactor float64 `default:"1" placeholder:"NUMBER" help:"Factor for the time that the worker, Chrome and the page may take to start and to respond before they count as hung, or their QR is withheld; more than 1 on a slow machine. 0.5 to 10."`
 
 	Selectors string `placeholder:"FILE" help:"File that replaces the built-in selectors of WhatsApp's page. Changes apply at once. Default: selectors.json in the folder of --config, or in systemd's configuration folder."`
 

@@ -50,7 +50,7 @@ const (
 	WorkerExited              = "worker_exited"               // INFO, WARN: A worker and its Chrome have exited: why, and when the next one starts; INFO when that was planned.
 	RestartDeferred           = "restart_deferred"            // INFO: A restart is deferred until it does no harm.
 	WorkerRestartFailed       = "worker_restart_failed"       // WARN: A restart could not be requested.
-	WarningRaised             = "warning_raised"              // ERROR: Something needs attention before it stops the session, such as a disk that is almost full.
+	WarningRaised             = "warning_raised"              // ERROR: Something needs attention before it stops the session, such as a disk that is almost full, or a login that is not written to it.
 	WarningCleared            = "warning_cleared"             // INFO: The cause of a warning is gone.
 	WorkerKeepFailed          = "worker_keep_failed"          // WARN: The worker's binary could not be remembered as one that works.
 	SupervisorSuspended       = "supervisor_suspended"        // WARN: This process was suspended for a while; heartbeats that were late because of it are ignored.

@@ -22,6 +22,7 @@
 // independently, so each has a probe and a reason: the browser process (browser_hung,
 // within 16 s), the page's main thread (page_hung, which is fixed in place first),
 // painting (painting_hung) and the network process (network_hung, both within 40 s).
+// A process of Chrome that is stopped (SIGSTOP) is found by its state, within 15 s.
 // --deadline-factor stretches these limits. Requested restarts wait for a quiet moment:
 // a replaced worker binary that answers the handshake (worker_replaced), a replaced
 // Chrome (browser_replaced), more memory than --memory-limit for 30 s (memory_limit).

@@ -21,7 +21,7 @@ const (
 	ChromeExited       = "chrome_exited"        // INFO: Chrome was closed cleanly.
 	ChromeCloseFailed  = "chrome_close_failed"  // WARN: Chrome was not closed cleanly.
 	SandboxDisabled    = "sandbox_disabled"     // WARN: Chrome runs without its sandbox.
-	ProbeMissed        = "probe_missed"         // WARN: A part of Chrome did not answer in time.
+	ProbeMissed        = "probe_missed"         // WARN: A part of Chrome did not answer in time, or is stopped.
 	SessionFailed      = "session_failed"       // WARN: Chrome or the page failed beyond repair; the next worker is started.
 	LoginReadFailed    = "login_read_failed"    // DEBUG: Whether the login has reached the disk could not be found out.
 	FolderRemoveFailed = "folder_remove_failed" // WARN: A temporary folder was left behind.

@@ -92,6 +92,22 @@ func TestStoredKeysSurviveAKillOfChrome(t *testing.T) {
 	}
 }
 
+// Chrome's own limit is one write a minute, so that the second one shows whether it was
+// lifted.
+func TestChromeWritesWithoutWaitingForAMinute(t *testing.T) {
+	o := browsertest.Options(t)
+	url := serve(t)
+	b := start(t, o)
+	write(t, b, url, "first")
+	awaitStored(t, o, url, "first")
+	write(t, b, url, "second")
+	begun := time.Now()
+	awaitStored(t, o, url, "second")
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("the second write took %v", took)
+	}
+}
+
 func TestStoredFindsKeysAfterACleanClose(t *testing.T) {
 	o := browsertest.Options(t)
 	url := serve(t)
