@@ -1,12 +1,17 @@
 package page
 
 import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 // reconnect cuts the page's connection, so that it has to log in again.
@@ -133,5 +138,115 @@ func TestSessionOpenedElsewhereIsAConflict(t *testing.T) {
 	r.awaitReason(mark, reason.Conflict)
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// pretender is a page that looks linked and ready, whose modules answer what the script
+// makes of the object socket.
+func pretender(t *testing.T, script string) string {
+	t.Helper()
+	k, err := selectors.Read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := json.Marshal(k.Storage.Registered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return `<!doctype html><body><div id="app"><div id="side">Chats</div></div><script>
+		for (const k of ` + string(keys) + `) localStorage.setItem(k, "1");
+		const listeners = [];
+		const socket = { state: "CONNECTED", stream: "CONNECTED", hasSynced: true, on(_, f) { listeners.push(f) } };
+		const changed = () => listeners.forEach((f) => f());
+		window.importNamespace = window.require = (name) => ({ Socket: socket });
+		const getter = (name, get) => Object.defineProperty(socket, name, { get });
+		const any = (...of) => of[Math.floor(Math.random() * of.length)];
+		` + script + `</script>`
+}
+
+// counted counts the log lines that somebody reads.
+type counted struct {
+	slog.Handler
+	lines *atomic.Int64
+}
+
+func (c counted) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelInfo {
+		c.lines.Add(1)
+	}
+	return c.Handler.Handle(ctx, r)
+}
+
+func TestErraticPageIsNeverReady(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"stream":                   `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED"; changed() }, 5)`,
+		"stream, without an event": `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED" }, 5)`,
+		"state":                    `setInterval(() => { socket.state = any("CONNECTED", "OPENING", "UNPAIRED", "CONFLICT", "SCREEN_LOCKED", "TOS_BLOCK"); changed() }, 5)`,
+		"each answer":              `getter("stream", () => any("CONNECTED", "DISCONNECTED", "SYNCING", "NEW"))`,
+		"all answers":              `for (const n of ["state", "stream", "hasSynced"]) getter(n, () => any("CONNECTED", "DISCONNECTED", "OPENING", "NEW", undefined, null, {}, 1))`,
+		"errors":                   `getter("stream", () => { if (any(true, false)) throw new Error("x".repeat(1e6)); return "DISCONNECTED" })`,
+		"errors of the state":      `getter("state", () => { if (any(true, false)) throw socket; return any("OPENING", "CONNECTED") }); getter("stream", () => any("CONNECTED", "DISCONNECTED"))`,
+		"texts without end":        `getter("stream", () => "CONNECTED".repeat(1e5)); setInterval(() => { document.querySelector("#side").remove() }, 1)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lines := new(atomic.Int64)
+			r := openPlain(t, pretender(t, script), hurried, func(o *Options) {
+				o.Timings.Classify.Repeat = 0
+				o.Logger = slog.New(counted{o.Logger.Handler(), lines})
+			})
+			_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
+			time.Sleep(8 * time.Second)
+			seen := r.conditions(0)
+			for _, o := range seen {
+				if o.Condition == rpc.PageReady {
+					t.Errorf("reported %+v", o)
+				}
+			}
+			if n := len(r.conditions(mark)); n > 60 {
+				t.Errorf("%d reports", n)
+			}
+			if n := lines.Load(); n > 40 {
+				t.Errorf("%d log lines", n)
+			}
+			if age := r.page.MainThreadAge(); age < 0 || age > patience/3 {
+				t.Errorf("the page was last observed %v ago", age)
+			}
+		})
+	}
+}
+
+func TestPageThatReloadsItselfAtSpeedIsReported(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"at once":               `location.reload()`,
+		"by another address":    `location.href = "?" + Math.random()`,
+		"when it was drawn":     `requestAnimationFrame(() => location.reload())`,
+		"when it is looked at":  `getter("stream", () => { location.reload(); return "CONNECTED" })`,
+		"with a code":           `document.body.innerHTML = '<div data-ref="` + payloadOf("ReloadsItself") + `">x</div>'; localStorage.clear(); setTimeout(() => location.reload(), 300)`,
+		"ten times in a second": `setTimeout(() => location.reload(), 100)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lines := new(atomic.Int64)
+			r := openPlain(t, pretender(t, script), hurried, func(o *Options) {
+				o.Timings.Classify.Repeat = 0
+				o.Logger = slog.New(counted{o.Logger.Handler(), lines})
+			})
+			_, mark := r.awaitReason(0, reason.PageReloading)
+			time.Sleep(8 * time.Second)
+			for _, o := range r.conditions(mark) {
+				if o.Reason != reason.PageReloading {
+					t.Errorf("reported %+v", o)
+				}
+			}
+			if all := len(r.conditions(0)); all > 20 {
+				t.Errorf("%d reports", all)
+			}
+			if n := lines.Load(); n > 20 {
+				t.Errorf("%d log lines", n)
+			}
+		})
 	}
 }

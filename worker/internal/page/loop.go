@@ -97,9 +97,12 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	}
 	current, _ := l.signals.Begin(nil)
 	l.apply(l.history.Unobserved(current, now))
+	restless, failed := l.actUnseen(ctx, now)
 	switch {
-	case errors.Is(err, target.ErrStale):
-		return now.Add(soon), l.actUnseen(ctx, now)
+	case failed != nil:
+		return now, failed
+	case restless, errors.Is(err, target.ErrStale):
+		return now.Add(soon), nil
 	case errors.Is(err, errStopped):
 		l.log.Warn(logid.ObservationFailed, logging.KeyError, err)
 		return now.Add(l.t.Interval), nil
@@ -190,12 +193,15 @@ func (l *loop) act(ctx context.Context, seen observe.Result, start, now time.Tim
 	return wake, err
 }
 
-// actUnseen acts on a document that went away while it was observed.
-func (l *loop) actUnseen(ctx context.Context, now time.Time) error {
-	h, d := l.classifier.Restless(l.history, l.signals.Reloads(), now)
-	l.apply(h, d.Events)
-	_, err := l.do(ctx, d)
-	return err
+// actUnseen acts on a page that could not be observed because it keeps replacing its
+// documents, and reports whether it does. What fails in one of them proves nothing.
+func (l *loop) actUnseen(ctx context.Context, now time.Time) (restless bool, err error) {
+	h, d, restless := l.classifier.Restless(l.history, l.signals.Reloads(), now)
+	if restless {
+		l.apply(h, d.Events)
+		_, err = l.do(ctx, d)
+	}
+	return restless, err
 }
 
 // do carries out a decision, and reports whether to observe again soon. Where a

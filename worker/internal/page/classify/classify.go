@@ -165,11 +165,10 @@ func (s *step) recognise() kind {
 }
 
 // Restless classifies a page that replaces its documents faster than they can be
-// observed; it decides nothing for any other page that could not be observed. Time
-// must not run backwards.
-func (c Classifier) Restless(h History, r Reloads, now time.Time) (History, Decision) {
+// observed, and reports whether it is one. Time must not run backwards.
+func (c Classifier) Restless(h History, r Reloads, now time.Time) (_ History, _ Decision, restless bool) {
 	if !r.restless(now, c.t) {
-		return h, Decision{}
+		return h, Decision{}, false
 	}
 	s := &step{t: c.t, h: h, o: Observation{Online: true, Reloads: r}, now: now, kind: kindReloading, restless: true}
 	s.o.Drawn.Progress, s.o.Modules.Version = -1, h.reported.PageVersion
@@ -177,7 +176,7 @@ func (c Classifier) Restless(h History, r Reloads, now time.Time) (History, Deci
 	s.h.attempts.enter(s.kind, s.o.Drawn.Progress, now)
 	s.cure()
 	s.observe()
-	return s.h, s.d
+	return s.h, s.d, true
 }
 
 // Reported is the observation that was reported last.

@@ -279,7 +279,7 @@ func TestRestlessPageIsLoadedPastTheCacheSeldom(t *testing.T) {
 		now := epoch.Add(time.Duration(i) * time.Second / 4)
 		r = r.With(now)
 		var v Decision
-		h, v = c.Restless(h, r, now)
+		h, v, _ = c.Restless(h, r, now)
 		if v.Action == ReloadFresh {
 			loads = append(loads, i/4)
 		} else if v.Action != Stay {
