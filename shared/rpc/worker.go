@@ -269,7 +269,7 @@ type QRShown struct {
 
 // QRGone means that the page no longer shows a QR that can be scanned.
 type QRGone struct {
-	// Cause is one of scanned, idle, offline, expired, page_changed, navigated.
+	// Cause is one of scanned, idle, offline, disconnected, expired, page_changed, navigated.
 	Cause string
 }
 

@@ -87,7 +87,8 @@ type URLs struct {
 	// LogoutReasons explain the parameter's values.
 	LogoutReasons map[string]string `json:"logout_reasons"`
 	Unsupported   []string          `json:"unsupported"`
-	// Socket are parts of the address of the page's connection to its server.
+	// Socket are how the path of the page's connection to its server begins. Its host is
+	// the page's.
 	Socket []string `json:"socket"`
 }
 

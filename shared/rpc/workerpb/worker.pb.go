@@ -552,7 +552,7 @@ func (x *QRShown) GetRenewals() uint32 {
 
 type QRGone struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// scanned, idle, offline, expired, page_changed, navigated
+	// scanned, idle, offline, disconnected, expired, page_changed, navigated
 	Cause         string `protobuf:"bytes,1,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

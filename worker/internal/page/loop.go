@@ -75,6 +75,7 @@ func (p *Page) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		l.guard()
 		timer.Reset(max(shortest, time.Until(wake)))
 	}
 }
@@ -122,6 +123,12 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	return now, l.cureHang(ctx, code)
 }
 
+// guard withdraws a code whose document or connection ended during the step, and makes
+// the signals watch over one that is offered.
+func (l *loop) guard() {
+	l.apply(l.history.Outdated(l.signals.Guard(l.history.Offers(), time.Now())))
+}
+
 // observe makes one observation, within its deadline.
 func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.t.Deadline)
@@ -135,7 +142,7 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	}
 	seen, err := l.observer.Observe(ctx, document)
 	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, target.ErrCrashed) || errors.Is(cause, target.ErrGone) {
+		if cause := context.Cause(ctx); errors.Is(cause, target.ErrCrashed) || errors.Is(cause, target.ErrGone) || errors.Is(cause, target.ErrStale) {
 			err = cause
 		}
 		return seen, err
@@ -249,20 +256,22 @@ func (l *loop) loadAgain(ctx context.Context, fresh bool) {
 // publish passes on what was observed, and why no code can be scanned.
 func (l *loop) publish(seen observe.Result, cause string) {
 	for _, r := range seen.Readings {
-		l.readers[r.Reader] = describe(r, cause, seen.Scripts.Uses(r.Reader))
+		l.readers[r.Reader] = describe(r, cause, seen)
 	}
 	l.views.Set(observe.View{Result: seen, Observed: true, Reported: l.history.Reported(), Readers: maps.Clone(l.readers)})
 }
 
 // describe puts into words what a reader has found, without the payload.
-func describe(r classify.Reading, cause string, used bool) string {
+func describe(r classify.Reading, cause string, seen observe.Result) string {
 	switch {
-	case !used:
+	case !seen.Scripts.Uses(r.Reader):
 		return "not asked: the selectors file leaves it out"
-	case r.Found && cause == "":
+	case r.Found && cause == "" && seen.Connection.Seen():
 		return "a fresh QR payload"
+	case r.Found && cause == "":
+		return "a fresh QR payload, by the page's own state: Chrome sees no connection of its document"
 	case r.Found:
-		return "a QR payload that can't be scanned now: " + cause
+		return "a QR payload that can't be scanned now: " + classify.Explain(cause, seen.Connection)
 	case r.Err != nil && errors.Is(r.Err, qrpayload.ErrMalformed):
 		return "a text that no phone would accept: " + r.Err.Error()
 	case r.Err != nil:

@@ -143,7 +143,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 		return err
 	}
 	p.target = t
-	p.signals = events.NewSignals(t)
+	p.signals = events.NewSignals(t, p.o.URL)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
 	p.commands = command.New(t, p.views, p.log, p.t.Answer, p.t.Call)

@@ -93,6 +93,7 @@ type step struct {
 	o    Observation
 	now  time.Time
 	kind kind
+	code candidate
 	// restless: the page keeps replacing its document.
 	restless bool
 	d        Decision
@@ -103,7 +104,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	s := &step{t: c.t, h: h, o: o, now: now}
 	if o.Document != s.h.trust.document {
 		s.h.trust = s.h.trust.another(o.Document)
-		s.h.qr.readings, s.h.qr.continued = readings{}, false
+		s.h.qr.readings, s.h.qr.secrets, s.h.qr.continued = readings{}, secrets{}, false
 	}
 	if ended := s.h.account.update(o); ended != nil {
 		s.h.qr.withdraw(&s.d, causeChanged)
@@ -114,14 +115,13 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	}
 	s.h.qr.read(o, now)
 	s.kind = s.recognise()
-	var code candidate
 	if s.kind == kindNoCode {
-		code = s.assess()
-		s.kind = refine(code.cause, o)
+		s.code = s.assess()
+		s.kind = refine(s.code, o)
 	} else {
-		s.h.qr.continued, code.cause = false, s.causeOfAbsence()
+		s.h.qr.continued, s.code.cause = false, s.causeOfAbsence()
 	}
-	s.d.Cause = code.cause
+	s.d.Cause = s.code.cause
 	if s.kind.unlinked() {
 		s.h.attempts.askedAt = now
 	}
@@ -133,7 +133,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	if s.kind == kindNoCode {
 		s.d.wakeBy(now.Add(eager))
 	}
-	shown := s.offer(code)
+	shown := s.offer(s.code)
 	if by, wait := s.h.qr.drawnBy(now); wait {
 		s.d.wakeBy(by)
 	}
@@ -142,9 +142,9 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 	// A code follows the observation that it belongs to.
 	s.d.Events = append(s.d.Events, shown...)
 	s.d.Search = s.search()
-	s.d.Rest = s.kind == kindReady || s.kind == kindCode && (code.Reader == selectors.ReaderDOM || code.Reader == selectors.ReaderModules)
-	if code.cause == "" {
-		s.d.Disagree = s.h.qr.disagreement(code.reading, now)
+	s.d.Rest = s.kind == kindReady || s.kind == kindCode && s.code.cheap()
+	if s.code.cause == "" {
+		s.d.Disagree = s.h.qr.disagreement(s.code.reading, now)
 	}
 	return s.h, s.d
 }
@@ -206,6 +206,22 @@ func (h History) Unobserved(document int, now time.Time) (History, []rpc.EventBo
 		h.qr.withdraw(&d, causeExpired)
 	case document != h.qr.offer.document:
 		h.qr.withdraw(&d, causeNavigated)
+	}
+	return h, d.Events
+}
+
+// Offers reports whether a code is offered.
+func (h History) Offers() bool { return h.qr.offer.on }
+
+// Outdated withdraws the code when its document was left, or its connection has ended,
+// regardless of what the page shows.
+func (h History) Outdated(document int, c Connection) (History, []rpc.EventBody) {
+	var d Decision
+	switch offer := h.qr.offer; {
+	case document != offer.document:
+		h.qr.withdraw(&d, causeNavigated)
+	case c.closed(), c.Openings != offer.openings:
+		h.qr.withdraw(&d, causeDisconnected)
 	}
 	return h, d.Events
 }
@@ -304,6 +320,10 @@ func (s *step) describe() rpc.PageObserved {
 		r.Detail = "the page went to " + s.o.Navigation.Elsewhere
 	case kindHTTPError:
 		r.Detail = fmt.Sprintf("the server answered %d", s.o.Navigation.Status)
+	case kindNoServer:
+		if s.code.Found {
+			r.Detail = "the page shows a code that is not served: " + Explain(causeDisconnected, s.o.Connection)
+		}
 	}
 	r = s.h.account.amend(r, s.kind)
 	if r.Condition != rpc.PageLoading && r.Condition != rpc.PageSyncing {

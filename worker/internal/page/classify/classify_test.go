@@ -76,7 +76,7 @@ func noModules(o *Observation) {
 }
 
 // shows makes a reader find the code of that name, whose reference is the part
-// before the slash.
+// before the slash, and whose secret the one after it.
 func shows(r selectors.Reader, name string) func(*Observation) {
 	return func(o *Observation) {
 		o.Readings = append(o.Readings, Reading{Reader: r, Found: true, Code: code(name)})
@@ -84,8 +84,8 @@ func shows(r selectors.Reader, name string) func(*Observation) {
 }
 
 func code(name string) qrpayload.Code {
-	ref, _, _ := strings.Cut(name, "/")
-	return qrpayload.Code{Whole: rpc.QRPayload(name), Ref: qrpayload.Ref(ref)}
+	ref, secret, _ := strings.Cut(name, "/")
+	return qrpayload.Code{Whole: rpc.QRPayload(name), Ref: qrpayload.Ref(ref), Secret: rpc.Secret(secret)}
 }
 
 func nothing(r selectors.Reader) func(*Observation) {

@@ -33,6 +33,7 @@ const (
 	kindCode
 	kindRenewing
 	kindNoCode
+	kindExpired
 	kindNoServer
 	kindNoNetwork
 	kindPhoneEntry
@@ -144,6 +145,12 @@ var traits = [kinds]trait{
 	kindNoCode: {
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "no code is shown yet",
 		overdue: overdue{15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{45 * time.Second, 5 * time.Minute},
+	},
+	// The page's clock of the codes ends in a moment without network, and nothing
+	// starts it again.
+	kindExpired: {
+		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the life of the code that the page shows is over",
+		overdue: overdue{15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable}, retry: retry{2 * time.Second, 30 * time.Second},
 	},
 	kindNoServer: {
 		condition: rpc.PageUnlinked, reason: reason.ScanQR, detail: "the page is connecting to its server",
@@ -399,19 +406,20 @@ func (e evidence) byRest() kind {
 	return kindBlank
 }
 
-// refine returns which of the unlinked kinds the cause for which no code can be
-// scanned makes.
-func refine(cause string, o Observation) kind {
+// refine returns which of the unlinked kinds the candidate makes.
+func refine(c candidate, o Observation) kind {
 	switch {
-	case cause == "":
+	case c.cause == "":
 		return kindCode
-	case cause == causeIdle:
+	case c.cause == causeIdle:
 		return kindRenewing
-	case cause == causeOffline:
+	case c.cause == causeOffline:
 		return kindNoNetwork
 	case o.has(selectors.ScreenStorageFailed):
 		return kindStorage
-	case o.Modules.Socket == selectors.SocketOpening, o.Modules.Socket == selectors.SocketPairing:
+	case c.cause == causeExpired && c.cheap():
+		return kindExpired
+	case c.cause == causeDisconnected, o.Modules.Socket == selectors.SocketOpening, o.Modules.Socket == selectors.SocketPairing:
 		return kindNoServer
 	}
 	return kindNoCode

@@ -11,12 +11,13 @@ import (
 
 // Causes for which a code stops being scannable, as rpc.QRGone carries them.
 const (
-	causeScanned   = "scanned"
-	causeIdle      = "idle"
-	causeOffline   = "offline"
-	causeExpired   = "expired"
-	causeChanged   = "page_changed"
-	causeNavigated = "navigated"
+	causeScanned      = "scanned"
+	causeIdle         = "idle"
+	causeOffline      = "offline"
+	causeDisconnected = "disconnected"
+	causeExpired      = "expired"
+	causeChanged      = "page_changed"
+	causeNavigated    = "navigated"
 )
 
 // faint is the opacity below which a code can't be scanned. Under an overlay
@@ -27,6 +28,7 @@ const faint = 0.5
 // payloads live, which one is offered, and how new ones are asked for.
 type qr struct {
 	readings  readings
+	secrets   secrets
 	lives     []life // of the latest references, newest last
 	continued bool   // there was a code a moment ago, so that the next is not the first
 	// coveredSince is when the code was covered, blindSince when the cheap
@@ -64,6 +66,7 @@ type offer struct {
 	reader   selectors.Reader
 	expires  time.Time
 	document int
+	openings int // Connection.Openings
 }
 
 // read updates the readings.
@@ -74,6 +77,7 @@ func (q *qr) read(o Observation, now time.Time) {
 		image:      q.readings.image.next(o, selectors.ReaderImage, now, imageHold),
 		screenshot: q.readings.screenshot.next(o, selectors.ReaderScreenshot, now, imageHold),
 	}
+	q.secrets = q.secrets.note(o, q.readings, now)
 }
 
 // next returns the reading after an observation. That of a reader that has not
@@ -226,6 +230,11 @@ type candidate struct {
 	expires time.Time
 }
 
+// cheap reports whether it was found by a reader that looks at each observation.
+func (c candidate) cheap() bool {
+	return c.Reader == selectors.ReaderDOM || c.Reader == selectors.ReaderModules
+}
+
 // assess finds the code of an unlinked page, and whether it can be scanned.
 func (s *step) assess() candidate {
 	q := &s.h.qr
@@ -241,7 +250,8 @@ func (s *step) assess() candidate {
 		return candidate{cause: s.absence()}
 	}
 	current := q.live(s.o, served, s.now)
-	q.continued = true
+	alive := q.secrets.alive(served.Code, s.o)
+	q.continued = alive // The code after a dead one is the first of a list.
 	end := current.since.Add(current.ttl)
 	c := candidate{reading: served, expires: end.Add(grace)}
 	switch overlay := q.overlay(s.o, end); {
@@ -251,6 +261,8 @@ func (s *step) assess() candidate {
 		c.cause = causeIdle
 	case s.o.Modules.Socket != "" && s.o.Modules.Socket != selectors.SocketUnpaired:
 		c.cause = causeChanged
+	case !alive:
+		c.cause = causeDisconnected
 	case !s.now.Before(c.expires):
 		c.cause = causeExpired
 	}
@@ -264,6 +276,8 @@ func (s *step) absence() string {
 		return causeOffline
 	case s.o.Modules.Socket == selectors.SocketIdle, s.o.button(ButtonReload):
 		return causeIdle
+	case s.o.Connection.closed():
+		return causeDisconnected
 	}
 	return s.moved()
 }
@@ -309,7 +323,7 @@ func (s *step) offer(c candidate) []rpc.EventBody {
 		q.latest = whole
 		q.seq++
 	}
-	q.offer = offer{on: true, code: whole, reader: c.Reader, expires: c.expires, document: s.o.Document}
+	q.offer = offer{on: true, code: whole, reader: c.Reader, expires: c.expires, document: s.o.Document, openings: s.o.Connection.Openings}
 	return []rpc.EventBody{rpc.QRShown{
 		Payload: whole, Reader: string(c.Reader), Seq: q.seq, TTL: c.expires.Sub(s.now), Renewals: q.renewal.total,
 	}}

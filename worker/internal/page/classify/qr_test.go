@@ -136,7 +136,7 @@ func TestCodeIsOfferedWhileItCanBeScanned(t *testing.T) {
 			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, observed(on(selectors.ScreenPasskey), socket(selectors.SocketPairing)), "scanned"},
 		}},
 		{"the connection is lost", []moment{
-			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, opening, "page_changed"}, {9, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r0"},
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, opening, "page_changed"}, {9, mod(shows(selectors.ReaderDOM, "b/2")), "b/2 by dom #2 61s r0"},
 		}},
 		{"a string that stays in place while connecting", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketOpening)), ""},
@@ -249,7 +249,7 @@ func TestRenewal(t *testing.T) {
 		steps []moment
 	}{
 		{"pressed once, and a new code comes", []moment{
-			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {50, idle, "idle, press"}, {50.1, idle, ""}, {51, opening, ""}, {53, mod(shows(selectors.ReaderDOM, "b/1")), "b/1 by dom #2 61s r1"},
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {50, idle, "idle, press"}, {50.1, idle, ""}, {51, opening, ""}, {53, mod(shows(selectors.ReaderDOM, "b/2")), "b/2 by dom #2 61s r1"},
 		}},
 		{"pressed without effect, so reloaded, ever more slowly", []moment{
 			{0, idle, "press"}, {14, idle, ""}, {15, idle, "reload"}, {15.5, idle, ""}, {16, idle, "press"}, {31, idle, "reload"}, {32, idle, ""}, {33, idle, "press"}, {48, idle, "reload"}, {51, idle, ""}, {52, idle, "press"},
@@ -258,7 +258,7 @@ func TestRenewal(t *testing.T) {
 			{0, idle, "press"}, {1, opening, ""}, {14, opening, ""}, {15, opening, "reload"},
 		}},
 		{"the same reference comes back alive", []moment{
-			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {61, idle, "idle, press"}, {62, opening, ""}, {63, mod(nothing(selectors.ReaderDOM)), ""}, {64, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r1"},
+			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {61, idle, "idle, press"}, {62, opening, ""}, {63, mod(nothing(selectors.ReaderDOM)), ""}, {64, mod(shows(selectors.ReaderDOM, "a/2")), "a/2 by dom #2 61s r1"},
 		}},
 		{"without modules, by its text", []moment{
 			{0, domA, "a/1 by dom #1 61s r0"}, {30, domIdle, "idle, press"}, {31, empty, ""}, {33, domB, "b/1 by dom #2 61s r1"},

@@ -7,8 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
+	"net/url"
 	"sync"
 	"time"
 
@@ -54,6 +53,7 @@ type Signals struct {
 	Lost  chan error
 
 	target *target.Target
+	host   string // of the page
 
 	mu        sync.Mutex
 	document  int // counts committed documents
@@ -62,7 +62,9 @@ type Signals struct {
 	loggedOut *string
 	own       bool                    // the document is of the page's origin
 	interrupt context.CancelCauseFunc // of the observation in flight
+	guarded   bool
 	sockets   sockets
+	hinted    budget
 }
 
 // loads follows who has documents loaded.
@@ -80,49 +82,13 @@ func (l *loads) committed(failed bool, now time.Time) {
 	l.ours, l.failed = false, failed
 }
 
-// sockets are the document's websockets to its server.
-type sockets struct {
-	// open is true for those whose handshake was answered.
-	open     map[proto.NetworkRequestID]bool
-	state    classify.Connection
-	received time.Time // when something last came over one
-}
-
-func newSockets() sockets { return sockets{open: map[proto.NetworkRequestID]bool{}} }
-
-// created notes a websocket that the document begins to open.
-func (s *sockets) created(id proto.NetworkRequestID) {
-	s.open[id] = false
-	s.state.Attempts++
-}
-
-// answered notes that the server has answered a websocket's handshake.
-func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
-	if open, known := s.open[id]; !known || open {
-		return
+// NewSignals returns the Signals of the page that is configured with this address.
+func NewSignals(t *target.Target, address string) *Signals {
+	s := &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t}
+	if u, err := url.Parse(address); err == nil {
+		s.host = u.Hostname()
 	}
-	s.open[id] = true
-	s.state.Handshakes++
-	if !s.state.Open {
-		s.state.Open, s.state.OpenedAt = true, now
-		s.state.Openings++
-	}
-}
-
-// closed notes the end of a websocket, which may never have been open.
-func (s *sockets) closed(id proto.NetworkRequestID, now time.Time) {
-	delete(s.open, id)
-	if s.state.Open && !slices.Contains(slices.Collect(maps.Values(s.open)), true) {
-		s.state.Open, s.state.ClosedAt = false, now
-	}
-}
-
-// NewSignals returns the Signals of a page.
-func NewSignals(t *target.Target) *Signals {
-	return &Signals{
-		Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t,
-		sockets: newSockets(),
-	}
+	return s
 }
 
 // Hint makes the loop observe soon.
@@ -152,16 +118,22 @@ func (s *Signals) TakeLogout() *string {
 	return ended
 }
 
+// Guard returns the current document and its connection. While a code is offered, on is
+// true: the end of either then interrupts the observation in flight, which a page could
+// delay.
+func (s *Signals) Guard(on bool, now time.Time) (document int, c classify.Connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.guarded = on
+	return s.document, s.sockets.connection(now)
+}
+
 // Connection is what is known of the document's connection to its server. One that a
 // worker of the page holds is not seen.
 func (s *Signals) Connection(now time.Time) classify.Connection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.sockets.state
-	if !s.sockets.received.IsZero() {
-		c.Quiet = now.Sub(s.sockets.received)
-	}
-	return c
+	return s.sockets.connection(now)
 }
 
 // Navigating is called before the worker has another document loaded.
@@ -241,21 +213,33 @@ func (s *Signals) traffic(msg *rod.Message) {
 	now, before := time.Now(), s.sockets.state.Open
 	switch {
 	case msg.Load(&frame):
-		if s.sockets.open[frame.RequestID] {
-			s.sockets.received = now
-		}
+		s.sockets.heard(frame.RequestID, now)
 	case msg.Load(&created):
-		if target.ContainsAny(created.URL, s.target.Scripts.Load().URLs.Socket) {
-			s.sockets.created(created.RequestID)
+		if s.target.Scripts.Load().IsSocket(created.URL, s.host) {
+			s.sockets.created(created.RequestID, now)
 		}
 	case msg.Load(&answered):
 		s.sockets.answered(answered.RequestID, now)
 	case msg.Load(&closed):
 		s.sockets.closed(closed.RequestID, now)
 	}
-	if s.sockets.state.Open != before {
+	switch open := s.sockets.state.Open; {
+	case open == before:
+	case !open && s.guarded:
+		s.outdate()
+	case s.hinted.spend(now):
 		s.Hint()
 	}
+}
+
+// outdate ends the observation in flight, since what was offered before it is no longer
+// true. mu is held.
+func (s *Signals) outdate() {
+	s.guarded = false
+	if s.interrupt != nil {
+		s.interrupt(target.ErrStale)
+	}
+	s.Hint()
 }
 
 // crash ends the observation in flight, which would never be answered.
@@ -279,8 +263,11 @@ func (s *Signals) navigated(address string, document *proto.PageFrame) {
 	s.own = own
 	if document != nil {
 		s.document++
-		s.sockets = newSockets()
+		s.sockets = sockets{}
 		s.loads.committed(document.UnreachableURL != "", time.Now())
+		if s.guarded {
+			s.outdate()
+		}
 	}
 	if ended {
 		s.loggedOut = &why

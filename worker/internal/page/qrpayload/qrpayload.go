@@ -38,6 +38,9 @@ type Code struct {
 	// Ref is its first field, which the server issues for a limited time. The other
 	// fields can change under the same Ref.
 	Ref Ref
+	// Secret is its fourth field, which the page makes anew whenever its server gives
+	// out a list of references over a new connection.
+	Secret rpc.Secret
 }
 
 // Ref is the server's part of a QR payload.
@@ -63,7 +66,7 @@ func Parse(s string, shape selectors.QRPayload) (Code, error) {
 	if flaw := flawOf(fields, shape.ExtraFields); flaw != "" {
 		return Code{}, fmt.Errorf("%w: %s", ErrMalformed, flaw)
 	}
-	return Code{Whole: rpc.QRPayload(s), Ref: Ref(fields[0])}, nil
+	return Code{Whole: rpc.QRPayload(s), Ref: Ref(fields[0]), Secret: rpc.Secret(fields[3])}, nil
 }
 
 // flawOf explains what is wrong with the fields, of which extra may follow the

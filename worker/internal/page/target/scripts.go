@@ -106,6 +106,20 @@ func (s *Scripts) LoggedOut(address string) (why string, ended bool) {
 	return s.URLs.LogoutReasons[u.Query().Get(s.URLs.LogoutReasonParameter)], true
 }
 
+// IsSocket reports whether the address of a websocket is that of the connection of the
+// page from this host: WhatsApp Web uses two ports of its own host, and what a page
+// connects to elsewhere proves nothing.
+func (s *Scripts) IsSocket(address, host string) bool {
+	const longest = 4096
+	if len(address) > longest {
+		return false
+	}
+	u, err := url.Parse(address)
+	return err == nil && strings.EqualFold(u.Hostname(), host) && slices.ContainsFunc(s.URLs.Socket, func(path string) bool {
+		return strings.HasPrefix(u.Path, path)
+	})
+}
+
 // ContainsAny reports whether a text has one of the parts in it.
 func ContainsAny(text string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })

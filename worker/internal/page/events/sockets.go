@@ -1,0 +1,98 @@
+package events
+
+import (
+	"slices"
+	"time"
+
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/worker/internal/page/classify"
+)
+
+// sockets are the document's websockets to its server. Of those that it opens at once,
+// one is enough. Those that are open when it begins another are given up: it would not
+// connect again, and Chrome reports the end of one that the page closes only when the
+// server agrees, or after a minute.
+type sockets struct {
+	list     []socket // those that have not ended, newest last
+	state    classify.Connection
+	received time.Time // when something last came over one
+}
+
+// socket is open when its handshake was answered.
+type socket struct {
+	id   proto.NetworkRequestID
+	open bool
+}
+
+// created notes a websocket that the document begins to open.
+func (s *sockets) created(id proto.NetworkRequestID, now time.Time) {
+	if s.state.Open {
+		s.list = nil
+		s.ended(now)
+	}
+	const most = 16
+	s.list = append(s.list, socket{id: id})
+	s.list = s.list[max(0, len(s.list)-most):]
+	s.state.Attempts++
+}
+
+// answered notes that the server has answered a websocket's handshake.
+func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
+	i := s.find(id)
+	if i < 0 || s.list[i].open {
+		return
+	}
+	s.list[i].open, s.received = true, now
+	s.state.Handshakes++
+	if !s.state.Open {
+		s.state.Open, s.state.OpenedAt = true, now
+		s.state.Openings++
+	}
+}
+
+// heard notes that something came over a websocket.
+func (s *sockets) heard(id proto.NetworkRequestID, now time.Time) {
+	if i := s.find(id); i >= 0 && s.list[i].open {
+		s.received = now
+	}
+}
+
+// closed notes the end of a websocket, which may never have been open.
+func (s *sockets) closed(id proto.NetworkRequestID, now time.Time) {
+	s.list = slices.DeleteFunc(s.list, func(k socket) bool { return k.id == id })
+	if s.state.Open && !slices.ContainsFunc(s.list, func(k socket) bool { return k.open }) {
+		s.ended(now)
+	}
+}
+
+func (s *sockets) ended(now time.Time) { s.state.Open, s.state.ClosedAt = false, now }
+
+func (s *sockets) find(id proto.NetworkRequestID) int {
+	return slices.IndexFunc(s.list, func(k socket) bool { return k.id == id })
+}
+
+// connection is their state at a time.
+func (s *sockets) connection(now time.Time) classify.Connection {
+	c := s.state
+	if !s.received.IsZero() {
+		c.Quiet = now.Sub(s.received)
+	}
+	return c
+}
+
+// budget bounds how often something is done within a second.
+type budget struct {
+	second time.Time
+	spent  int
+}
+
+// spend reports whether it may be done once more.
+func (b *budget) spend(now time.Time) bool {
+	const most = 20
+	if now.Sub(b.second) >= time.Second {
+		*b = budget{second: now}
+	}
+	b.spent++
+	return b.spent <= most
+}
