@@ -173,7 +173,7 @@ func TestCodeIsWithdrawnWithoutNetwork(t *testing.T) {
 	r := open(t, simulator.Options{Speed: 1})
 	_, mark := r.awaitCode(0)
 	r.sim.DropNetwork()
-	mark = r.awaitGone(mark, "offline")
+	mark = r.awaitGone(mark, "disconnected")
 	r.sim.RestoreNetwork()
 	r.awaitCode(mark)
 	if screen := r.sim.OnScreen(); screen.Load != 1 {
