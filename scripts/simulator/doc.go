@@ -60,8 +60,8 @@
 //     renewed under the same ref (observed). A list of another length is ignored
 //     (observed).
 //   - The clock of the codes outlives their connection: while the page reconnects it
-//     goes on to draw codes that link nobody, until the list ends. Without a network
-//     it stops for good at its next tick (observed).
+//     still draws codes that link nobody, until the list ends. At a tick without a
+//     network it stops, and never starts again (observed).
 //   - Before it connects the page probes an address below /favicon, and opens no
 //     connection while that is not found; two addresses are raced (observed). The
 //     second one is that of another port; here it is the same.

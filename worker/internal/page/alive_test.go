@@ -68,4 +68,3 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 		})
 	}
 }
-

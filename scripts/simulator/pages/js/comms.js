@@ -107,7 +107,7 @@ async function hello() {
 
 // The socket has closed. The probe finds out whether there is a network at
 // all: without one a code stays on the screen. Either way the clock of the codes
-// goes on, and draws codes of a list that nobody can link with.
+// keeps running, and draws codes of a list that nobody can link with.
 async function lost() {
   socket = null;
   Ui.set({ alive: false });

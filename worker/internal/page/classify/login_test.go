@@ -20,7 +20,7 @@ func claims(change ...func(*Observation)) Observation {
 // sockets is the latest of so many connections; two addresses are tried for each.
 func sockets(n int, open bool) func(*Observation) {
 	return func(o *Observation) {
-		o.Connection.Attempts, o.Connection.Handshakes, o.Connection.Openings, o.Connection.Open = 2*n, 2*n, n, open
+		o.Connection.Attempts, o.Connection.Openings, o.Connection.Open = 2*n, n, open
 	}
 }
 

@@ -40,17 +40,15 @@ type Observation struct {
 // Connection is what Chrome reports of the document's websockets to the page's
 // server. A websocket that a service worker holds is not among them.
 type Connection struct {
-	// Attempts counts the websockets that the document has begun to open, and Handshakes
-	// those whose handshake was answered.
-	Attempts, Handshakes int
+	// Attempts counts the websockets that the document has begun to open.
+	Attempts int
 	// Openings counts how often the document got an open one after it had none: the page
 	// tries several addresses at once, and closes what it does not need.
 	Openings int
 	// Open is true while there is one whose handshake was answered.
 	Open bool
-	// OpenedAt and ClosedAt are when the document last got an open one after it had
-	// none, and when it last lost its only one; zero means never.
-	OpenedAt, ClosedAt time.Time
+	// OpenedAt is when it last did; zero means never.
+	OpenedAt time.Time
 	// Quiet is for how long nothing has come over them; 0 if nothing ever has.
 	Quiet time.Duration
 }

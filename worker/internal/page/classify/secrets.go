@@ -10,7 +10,7 @@ import (
 )
 
 // secrets are the ADV secrets of the codes in this document, newest last, by which a
-// dead code is recognised: WhatsApp Web goes on to draw the codes of a list whose
+// dead code is recognised: WhatsApp Web still draws the codes of a list after its
 // connection has closed, and no phone can link with those. Only the list that comes
 // over the next connection brings a new secret.
 //
@@ -48,7 +48,8 @@ func Explain(cause string, c Connection) string {
 	}
 }
 
-// secretOf is the ADV secret of a code. The reference stands in where there is none.
+// secretOf is the ADV secret of a code. A form of the payload without one has its
+// reference instead.
 func secretOf(c qrpayload.Code) rpc.Secret {
 	if c.Secret == "" {
 		return rpc.Secret(c.Ref)

@@ -15,7 +15,7 @@ func begun(o *Observation) { o.Connection = Connection{Attempts: 1} }
 
 func open(n int, seconds float64) func(*Observation) {
 	return func(o *Observation) {
-		o.Connection = Connection{Attempts: n, Handshakes: n, Openings: n, Open: true, OpenedAt: epoch.Add(time.Duration(seconds * float64(time.Second)))}
+		o.Connection = Connection{Attempts: n, Openings: n, Open: true, OpenedAt: epoch.Add(time.Duration(seconds * float64(time.Second)))}
 	}
 }
 
@@ -61,18 +61,18 @@ func TestOnlyCodesOfTheOpenConnectionAreOffered(t *testing.T) {
 			{1, dom(shows(selectors.ReaderDOM, "a/1"), begun), ""}, {1.1, dom(shows(selectors.ReaderDOM, "a/1"), open(1, 1.1)), "a/1 by dom #1 61s r0"},
 			{2, dom(shows(selectors.ReaderDOM, "a/1"), open(2, 1.2)), "disconnected"},
 		}},
-		{"no connection of the document: the page says that it was lost", []moment{
+		{"no connection of the document: the page has lost its own", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1")), "a/1 by dom #1 61s r0"}, {5, opening, "page_changed"}, {7, mod(shows(selectors.ReaderDOM, "b/1")), ""},
 			{9, mod(shows(selectors.ReaderDOM, "c/2")), "c/2 by dom #2 61s r0"},
 		}},
-		{"the page says so although its connection seems open", []moment{
+		{"the page has lost it, although it seems open", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), open(1, 0)), "a/1 by dom #1 61s r0"}, {1, mod(shows(selectors.ReaderDOM, "a/1"), socket(selectors.SocketOpening), open(1, 0)), "page_changed"},
 			{2, mod(shows(selectors.ReaderDOM, "b/1"), open(1, 0)), ""},
 		}},
 		{"a new secret under the same connection", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), open(1, 0)), "a/1 by dom #1 61s r0"}, {1, mod(shows(selectors.ReaderDOM, "a/2"), open(1, 0)), "a/2 by dom #2 60s r0"},
 		}},
-		{"another document begins anew", []moment{
+		{"another document has another list", []moment{
 			{0, mod(shows(selectors.ReaderDOM, "a/1"), open(1, 0)), "a/1 by dom #1 61s r0"}, {1, mod(shows(selectors.ReaderDOM, "a/1"), shut(1, 0)), "disconnected"},
 			{5, mod(shows(selectors.ReaderDOM, "b/1"), open(1, 4), func(o *Observation) { o.Document = 1 }), "b/1 by dom #2 61s r0"},
 		}},
@@ -97,7 +97,7 @@ func TestReferenceStandsInForTheSecret(t *testing.T) {
 	})
 }
 
-func TestStoppedClockIsCuredWhenTheNetworkIsBack(t *testing.T) {
+func TestStoppedClockIsCuredWithTheNetworkBack(t *testing.T) {
 	stopped := mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second), open(1, 0))
 	away := mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second), open(1, 0), offline)
 	play(t, []moment{
@@ -106,7 +106,7 @@ func TestStoppedClockIsCuredWhenTheNetworkIsBack(t *testing.T) {
 	})
 }
 
-func TestReportSaysWhyADeadCodeIsNotServed(t *testing.T) {
+func TestReportExplainsWhyNoCodeIsServed(t *testing.T) {
 	c := New(Timings{})
 	for _, tc := range []struct {
 		seen Observation

@@ -216,12 +216,12 @@ func (s *Signals) traffic(msg *rod.Message) {
 		s.sockets.heard(frame.RequestID, now)
 	case msg.Load(&created):
 		if s.target.Scripts.Load().IsSocket(created.URL, s.host) {
-			s.sockets.created(created.RequestID, now)
+			s.sockets.created(created.RequestID)
 		}
 	case msg.Load(&answered):
 		s.sockets.answered(answered.RequestID, now)
 	case msg.Load(&closed):
-		s.sockets.closed(closed.RequestID, now)
+		s.sockets.closed(closed.RequestID)
 	}
 	switch open := s.sockets.state.Open; {
 	case open == before:

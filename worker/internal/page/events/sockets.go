@@ -26,10 +26,9 @@ type socket struct {
 }
 
 // created notes a websocket that the document begins to open.
-func (s *sockets) created(id proto.NetworkRequestID, now time.Time) {
+func (s *sockets) created(id proto.NetworkRequestID) {
 	if s.state.Open {
-		s.list = nil
-		s.ended(now)
+		s.list, s.state.Open = nil, false
 	}
 	const most = 16
 	s.list = append(s.list, socket{id: id})
@@ -44,7 +43,6 @@ func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
 		return
 	}
 	s.list[i].open, s.received = true, now
-	s.state.Handshakes++
 	if !s.state.Open {
 		s.state.Open, s.state.OpenedAt = true, now
 		s.state.Openings++
@@ -59,14 +57,10 @@ func (s *sockets) heard(id proto.NetworkRequestID, now time.Time) {
 }
 
 // closed notes the end of a websocket, which may never have been open.
-func (s *sockets) closed(id proto.NetworkRequestID, now time.Time) {
+func (s *sockets) closed(id proto.NetworkRequestID) {
 	s.list = slices.DeleteFunc(s.list, func(k socket) bool { return k.id == id })
-	if s.state.Open && !slices.ContainsFunc(s.list, func(k socket) bool { return k.open }) {
-		s.ended(now)
-	}
+	s.state.Open = slices.ContainsFunc(s.list, func(k socket) bool { return k.open })
 }
-
-func (s *sockets) ended(now time.Time) { s.state.Open, s.state.ClosedAt = false, now }
 
 func (s *sockets) find(id proto.NetworkRequestID) int {
 	return slices.IndexFunc(s.list, func(k socket) bool { return k.id == id })

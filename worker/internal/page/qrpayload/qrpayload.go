@@ -38,8 +38,8 @@ type Code struct {
 	// Ref is its first field, which the server issues for a limited time. The other
 	// fields can change under the same Ref.
 	Ref Ref
-	// Secret is its fourth field, which the page makes anew whenever its server gives
-	// out a list of references over a new connection.
+	// Secret is its fourth field, which the page replaces whenever its server gives out a
+	// list of references over a new connection.
 	Secret rpc.Secret
 }
 
