@@ -42,6 +42,8 @@ func TestBadStartIsOneHelpfulLine(t *testing.T) {
 		{"visible browser", []string{"--headless=false"}, 78, []string{"--headless", "never visible"}},
 		{"visible browser by Chrome's flag", []string{"--chrome-arg=--no-headless"}, 78, []string{"--no-headless", "never visible"}},
 		{"open to the network", []string{"--listen", "0.0.0.0:0"}, 77, []string{"--listen"}},
+		{"a key in the wrong place", []string{"--api-key=secret-secret-secret"}, 64, []string{"--api-key-file"}},
+		{"a key for a file", []string{"--api-key-file=secret-secret-secret"}, 78, []string{"--api-key-file", "does not exist"}},
 		{"bad address", []string{"--listen", "nowhere"}, 78, []string{"--listen", "HOST:PORT"}},
 	}
 	for _, tt := range tests {
@@ -49,6 +51,9 @@ func TestBadStartIsOneHelpfulLine(t *testing.T) {
 			code, out := refused(t, append(tt.args, "--tokens", t.TempDir())...)
 			if code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if strings.Contains(out, "secret") {
+				t.Errorf("it shows the key: %s", out)
 			}
 			if strings.Count(out, "\n") != 1 {
 				t.Errorf("not one line: %s", out)

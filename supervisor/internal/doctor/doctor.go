@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/config"
 )
 
@@ -104,7 +105,7 @@ func Run(ctx context.Context, cfg *config.Config, w io.Writer) error {
 		if f.Do != "" {
 			text += strings.Repeat(" ", width+4) + "→ " + f.Do + "\n"
 		}
-		if _, err := io.WriteString(w, text); err != nil {
+		if _, err := io.WriteString(w, logging.Redact(text)); err != nil {
 			return fmt.Errorf("cannot write findings: %w", err)
 		}
 	}
