@@ -49,7 +49,7 @@ func run(signals *signals, args, environ []string, stdout io.Writer, stderr *log
 		err = signals.interrupted(command(ctx, cfg, stdout))
 	}
 	if err != nil && !errors.Is(err, config.ErrDone) {
-		_, _ = fmt.Fprintf(stderr, "supervisor: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "supervisor: %s\n", logging.Redact(err.Error()))
 	}
 	return exitCode(err)
 }
@@ -82,7 +82,7 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	if err != nil {
 		return err
 	}
-	files, err := openFiles(signals.ctx, cfg, log)
+	files, err := openFiles(ctx, cfg, log)
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -97,5 +97,9 @@ func (s *signals) interrupted(err error) error {
 	if err == nil || s.ctx.Err() == nil {
 		return err
 	}
-	return errors.Join(context.Cause(s.ctx), err)
+	cause := context.Cause(s.ctx)
+	if errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
