@@ -194,7 +194,7 @@ const (
 	PageUnlinked Condition = "unlinked"
 	// PageSyncing: linked, and fetching chats.
 	PageSyncing Condition = "syncing"
-	// PageReady: linked, connected and usable.
+	// PageReady: linked, logged in and usable.
 	PageReady Condition = "ready"
 	// PageDisconnected: linked, without a connection; the reason explains why.
 	PageDisconnected Condition = "disconnected"

@@ -21,6 +21,8 @@ var (
 	reconnecting = rpc.PageObserved{Condition: rpc.PageDisconnected, Registered: true, Persisted: true, Progress: -1}
 	syncing      = rpc.PageObserved{Condition: rpc.PageSyncing, Registered: true, Persisted: true, Progress: -1}
 	opened       = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.Conflict, Registered: true, Persisted: true, Progress: -1}
+	refused      = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.LoginRefused, Registered: true, Persisted: true, Progress: -1}
+	reloading    = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.PageReloading, Registered: true, Persisted: true, Progress: -1}
 	loading      = rpc.PageObserved{Condition: rpc.PageLoading, Registered: true, Persisted: true, Progress: -1}
 	unlinked     = rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1}
 	ended        = rpc.PageObserved{Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Progress: -1}
@@ -44,6 +46,9 @@ func TestFlappingPageDoesNotFlapTheStatus(t *testing.T) {
 		{"and the page loads again", []heard{{0, reconnecting}, {second, loading}}, 2 * second, []State{Ready, Disconnected}, reason.Reconnecting},
 		{"chats are fetched again", []heard{{0, syncing}}, 3 * second, []State{Ready, Authenticated}, reason.Syncing},
 		{"ready again afterwards, at once", []heard{{0, reconnecting}, {5 * second, ready}}, 0, []State{Ready, Disconnected, Ready}, ""},
+		{"refused, after a lost connection", []heard{{0, reconnecting}, {2 * second, refused}, {second, refused}}, 10 * second, []State{Ready, Disconnected}, reason.LoginRefused},
+		{"reloading itself", []heard{{0, loading}, {2 * second, loading}, {2 * second, reloading}}, 3 * second, []State{Ready, Disconnected}, reason.PageReloading},
+		{"reloading itself, and loading in between", []heard{{0, reloading}, {second, loading}, {second, reloading}, {second, loading}, {0, reloading}}, 0, []State{Ready, Disconnected}, reason.PageReloading},
 		{"opened elsewhere, at once", []heard{{0, opened}}, 0, []State{Ready, Disconnected}, reason.Conflict},
 		{"logged out, at once", []heard{{0, ended}, {0, unlinked}}, 0, []State{Ready, Disconnected, QRRequired}, reason.LoggedOut},
 		{"logged out while flapping", []heard{{0, reconnecting}, {second, ended}}, 10 * second, []State{Ready, Disconnected}, reason.LoggedOut},

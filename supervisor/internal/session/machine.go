@@ -12,8 +12,9 @@ import (
 // package worker and to the worker.
 type Limits struct {
 	// PageLoading is how long a page may load, or load again, before it is
-	// overdue.
-	PageLoading time.Duration
+	// overdue. Reloading is the same for a page that was ready: the session is READY
+	// meanwhile, though nobody is logged in.
+	PageLoading, Reloading time.Duration
 	// Evidence is how old the last observation of the page may be. The worker
 	// repeats it every ten seconds.
 	Evidence time.Duration
@@ -37,7 +38,7 @@ type Limits struct {
 // DefaultLimits returns the usual limits; firstQR is a setting.
 func DefaultLimits(firstQR time.Duration) Limits {
 	return Limits{
-		PageLoading: 90 * time.Second, Evidence: 30 * time.Second, QRLate: 800 * time.Millisecond,
+		PageLoading: 90 * time.Second, Reloading: 30 * time.Second, Evidence: 30 * time.Second, QRLate: 800 * time.Millisecond,
 		Saving: 30 * time.Second, FirstQR: firstQR, Flapping: 3 * time.Second,
 	}
 }
@@ -275,7 +276,8 @@ func unlessUnsaved(k Kind, p rpc.PageObserved) (Kind, rpc.PageObserved) {
 // reason where it gave one.
 func overdueReason(s State, given reason.Code) reason.Code {
 	switch given {
-	case reason.NetworkUnreachable, reason.CertificateInvalid, reason.HTTPError, reason.PageUnrecognised:
+	case reason.NetworkUnreachable, reason.CertificateInvalid, reason.HTTPError, reason.PageUnrecognised,
+		reason.PageOutdated, reason.ServiceUnavailable:
 		return given
 	}
 	if s == Error {
@@ -404,7 +406,11 @@ func (m machine) deadlines() []due {
 	}
 	add(m.page.EvidenceAt.Time, m.limits.Evidence, step(event{kind: EvidenceStale, generation: m.generation}))
 	add(m.flap.since, m.limits.Flapping, step(m.flap.last))
-	add(m.page.loadingSince, m.limits.PageLoading, step(event{kind: PageOverdue, generation: m.generation}))
+	loading := m.limits.PageLoading
+	if m.state == Ready {
+		loading = m.limits.Reloading
+	}
+	add(m.page.loadingSince, loading, step(event{kind: PageOverdue, generation: m.generation}))
 	if m.reason.Code == reason.SavingLogin && m.slowSince.IsZero() {
 		add(m.reason.Since.Time, m.limits.Saving, machine.savingSlowly)
 	}

@@ -19,7 +19,7 @@ var wanted = map[Kind]map[State]State{
 	PageFlapping:     {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Error},
 	PageLoggedOut:    {Init: Disconnected, QRRequired: QRRequired, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Disconnected},
 	PageBlocked:      {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
-	PageOverdue:      {Init: Error, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
+	PageOverdue:      {Init: Error, QRRequired: Init, Authenticated: Init, Ready: Disconnected, Disconnected: Init, Error: Error},
 	EvidenceStale:    {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
 	WorkerExited:     {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
 	Blocked:          {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
@@ -250,6 +250,7 @@ func TestOverduePageIsAnErrorWithItsReason(t *testing.T) {
 		"":                        reason.PageLoadFailed,
 		reason.NetworkUnreachable: reason.NetworkUnreachable,
 		reason.PageUnrecognised:   reason.PageUnrecognised,
+		reason.PageOutdated:       reason.PageOutdated,
 	} {
 		m := started().step(page(rpc.PageLoading, given), at(0))
 		for s := 10 * time.Second; s < 90*time.Second; s += 10 * time.Second {
@@ -270,11 +271,17 @@ func orElse(c, otherwise reason.Code) reason.Code {
 
 func TestReloadKeepsReadyUntilItIsOverdue(t *testing.T) {
 	m := started().step(page(rpc.PageReady, ""), at(0))
-	for s := time.Second; s < 90*time.Second; s += 10 * time.Second {
+	for s := time.Second; s < 30*time.Second; s += 10 * time.Second {
 		m = m.step(page(rpc.PageLoading, ""), at(s)).tick(at(s))
 		expect(t, m, Ready, "")
 	}
-	m = m.step(page(rpc.PageLoading, ""), at(90*time.Second)).tick(at(91 * time.Second))
+	m = m.step(page(rpc.PageLoading, ""), at(30*time.Second)).tick(at(31 * time.Second))
+	expect(t, m, Disconnected, reason.PageLoading)
+	for s := 40 * time.Second; s < 2*time.Minute; s += 10 * time.Second {
+		m = m.step(page(rpc.PageLoading, ""), at(s)).tick(at(s))
+		expect(t, m, Disconnected, reason.PageLoading)
+	}
+	m = m.step(page(rpc.PageLoading, ""), at(130*time.Second)).tick(at(131 * time.Second))
 	expect(t, m, Init, reason.PageLoading)
 }
 

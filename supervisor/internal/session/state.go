@@ -15,7 +15,7 @@ const (
 	Authenticated State = "AUTHENTICATED"
 	// Ready: the session is usable.
 	Ready State = "READY"
-	// Disconnected: a session exists and its connection does not.
+	// Disconnected: linked, but the server has not accepted the login.
 	Disconnected State = "DISCONNECTED"
 	// Error: it cannot recover automatically, or keeps failing.
 	Error State = "ERROR"
@@ -37,7 +37,7 @@ const (
 	PageLoading      Kind = "page_loading"      // the page is not ready to be read
 	PageUnlinked     Kind = "page_unlinked"     // the page asks for a phone
 	PageSyncing      Kind = "page_syncing"      // linked, fetching chats
-	PageReady        Kind = "page_ready"        // linked, connected, usable
+	PageReady        Kind = "page_ready"        // linked, logged in, usable
 	PageDisconnected Kind = "page_disconnected" // linked, no connection
 	PageFlapping     Kind = "page_flapping"     // ready a moment ago, and perhaps again in a moment
 	PageLoggedOut    Kind = "page_logged_out"   // the link was ended
@@ -65,7 +65,7 @@ var transitions = map[Kind]row{
 	PageDisconnected: all(Disconnected),
 	PageLoggedOut:    {Disconnected, QRRequired, Disconnected, Disconnected, Disconnected, Disconnected},
 	PageBlocked:      all(Error),
-	PageOverdue:      {Error, Init, Init, Init, Init, Error},
+	PageOverdue:      {Error, Init, Init, Disconnected, Init, Error},
 	EvidenceStale:    {Init, Init, Init, Init, Init, Error},
 	WorkerExited:     all(Init),
 	Blocked:          all(Error),

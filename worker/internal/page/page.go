@@ -22,7 +22,8 @@
 //     browser are closed (package events).
 //   - The modules are late, missing or throw: the DOM is read, and the modules are
 //     asked again at each observation. When the page reloads itself, the scripts
-//     are installed again.
+//     are installed again; when it does so faster than it can be observed, that is
+//     reported, and the page is neither hung nor broken.
 //   - The page believes that it is hidden: its focus is emulated (package target).
 //   - The page is huge, lies, or floods the worker: every text, outline, image,
 //     message and wait is bounded.

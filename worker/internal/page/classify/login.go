@@ -94,8 +94,8 @@ func (l login) replacedAt(c Connection, t Timings) time.Time {
 	}
 	after := certain
 	switch {
-	case !c.Seen() && connected && l.accepted:
-		after = unseen
+	case connected && l.accepted && (!c.Seen() || c.Open && c.Openings == l.accounted):
+		after = unseen // The end of a connection that the server does not close is reported late.
 	case !c.closed() || c.Openings == 0:
 		return time.Time{}
 	case !connected:

@@ -70,16 +70,17 @@ type Signals struct {
 // loads follows who has documents loaded.
 type loads struct {
 	ours    bool // the worker has asked for the next one
-	failed  bool // the current one is Chrome's own page for an error
+	foreign bool // the current one is not the page: another site's, or Chrome's for an error
 	reloads classify.Reloads
 }
 
-// committed notes another document. Chrome itself loads an address that failed again.
-func (l *loads) committed(failed bool, now time.Time) {
-	if !l.ours && !l.failed && !failed {
+// committed notes another document. Chrome itself loads an address that failed again,
+// and a page at another site is not reloaded but brought back.
+func (l *loads) committed(foreign bool, now time.Time) {
+	if !l.ours && !l.foreign && !foreign {
 		l.reloads = l.reloads.With(now)
 	}
-	l.ours, l.failed = false, failed
+	l.ours, l.foreign = false, foreign
 }
 
 // NewSignals returns the Signals of the page that is configured with this address.
@@ -264,7 +265,7 @@ func (s *Signals) navigated(address string, document *proto.PageFrame) {
 	if document != nil {
 		s.document++
 		s.sockets = sockets{}
-		s.loads.committed(document.UnreachableURL != "", time.Now())
+		s.loads.committed(!own || document.UnreachableURL != "", time.Now())
 		if s.guarded {
 			s.outdate()
 		}
