@@ -1,0 +1,111 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+func TestStartRightAfterAKillSucceeds(t *testing.T) {
+	t.Parallel()
+	tokens, address := t.TempDir(), freeAddress(t)
+	s := launch(t, tokens, append(noChrome, "--listen", address)...)
+	s.awaitListening()
+	for range 8 {
+		s.signal(syscall.SIGKILL) // nobody waits for its end
+		s = launch(t, tokens, append(noChrome, "--listen", address)...)
+		s.awaitListening()
+		s.await("ERROR")
+	}
+}
+
+func TestProcessThatHoldsTheTokensIsNamed(t *testing.T) {
+	t.Parallel()
+	tokens := t.TempDir()
+	first := start(t, "http://127.0.0.1:1/", tokens, "--chrome", "/nonexistent")
+	first.await("ERROR")
+	write(t, filepath.Join(tokens, "admin.lock"), strconv.Itoa(os.Getpid())+"\n") // as a predecessor left it
+	second := launch(t, tokens, noChrome...)
+	if code := second.exitCode(); code != 75 {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.Contains(second.Log(), "(pid "+strconv.Itoa(first.PID())+")") {
+		t.Errorf("%s does not name the pid %d", second.Log(), first.PID())
+	}
+}
+
+// temporary returns a short folder, as sockets are made below it, and the variables that
+// make a service use it instead of the one that systemd would give it.
+func temporary(t *testing.T) (folder string, env []string) {
+	t.Helper()
+	folder, err := os.MkdirTemp("/tmp", "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	return folder, []string{"RUNTIME_DIRECTORY=", "TMPDIR=" + folder}
+}
+
+func TestRuntimeFolderOfAnotherUserIsAvoided(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	folder, env := temporary(t)
+	o := harness.Options{Tokens: t.TempDir(), URL: newPhone(t, simulator.Options{}).URL, Env: env}
+	s := launchWith(t, o)
+	s.awaitListening()
+	s.awaitQR()
+	ours, err := filepath.Glob(filepath.Join(folder, "session-manager-*"))
+	if err != nil || len(ours) != 1 {
+		t.Fatalf("%v, %v", ours, err)
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if _, err := os.Stat(ours[0]); err == nil {
+		t.Error("it was left behind")
+	}
+	// To anybody but root it could not belong, so others may write to it as well.
+	if err := os.Mkdir(ours[0], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(ours[0], 0o777); err != nil {
+		t.Fatal(err)
+	}
+	s = launchWith(t, o)
+	s.awaitListening()
+	s.awaitQR()
+	if !strings.Contains(s.Log(), "runtime_folder_rejected") {
+		t.Error("nobody is told")
+	}
+	if entries, err := os.ReadDir(ours[0]); err != nil || len(entries) > 0 {
+		t.Errorf("it was used: %v, %v", entries, err)
+	}
+}
+
+func TestUnwritableTempIsReportedAndRecovers(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	folder, env := temporary(t)
+	if err := unix.Mount("none", folder, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Skip("cannot mount a read-only folder:", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
+	s := launchWith(t, harness.Options{Tokens: t.TempDir(), URL: newPhone(t, simulator.Options{}).URL, Env: env})
+	s.awaitListening()
+	s.await("ERROR")
+	if v := s.session(); v.Reason.Code != "runtime_unwritable" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, folder) {
+		t.Errorf("reason %+v", v.Reason)
+	}
+	if err := unix.Mount("none", folder, "", unix.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.await("QR_REQUIRED")
+}
