@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"session-manager/shared/logging"
@@ -77,6 +79,9 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 		// answers 20,000 requests a second.
 		runtime.GOMAXPROCS(1)
 	}
+	// Otherwise a terminal of which this is not in the foreground could stop it for a log
+	// line (stty tostop).
+	signal.Ignore(syscall.SIGTTOU)
 	log := logging.New(stderr, "supervisor", cfg.Level())
 	manager, err := systemd.Find(log)
 	if err != nil {

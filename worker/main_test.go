@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
 	"session-manager/shared/rpc/rpctest"
@@ -66,6 +67,32 @@ func TestTerminatedWorkerWithoutASessionExitsCleanly(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// As when the supervisor is stopped.
+func TestWorkerWhoseLogNobodyReadsExits(t *testing.T) {
+	reader, writer, err := harness.FullPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	cmd := command(t, true)
+	cmd.Stderr = writer
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = writer.Close()
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("ended with %v", err)

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -46,4 +47,32 @@ func (t *Terminal) Type(keys string) error {
 func (t *Terminal) Close() {
 	_ = t.Slave.Close()
 	_ = t.Master.Close()
+}
+
+// FullPipe returns the ends of a pipe into which nothing fits, even if its writer makes it
+// larger.
+func FullPipe() (reader, writer *os.File, err error) {
+	reader, writer, err = os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make a pipe: %w", err)
+	}
+	raw, err := writer.SyscallConn()
+	if err == nil {
+		var filled error
+		err = raw.Control(func(fd uintptr) {
+			_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) // the largest for most users
+			for _, size := range []int{1 << 12, 1} {
+				for filled = nil; filled == nil; {
+					_, filled = unix.Write(int(fd), make([]byte, size))
+				}
+			}
+		})
+		if err == nil && !errors.Is(filled, unix.EAGAIN) {
+			err = filled
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot fill the pipe: %w", err), reader.Close(), writer.Close())
+	}
+	return reader, writer, nil
 }

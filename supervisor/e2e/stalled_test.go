@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
@@ -32,11 +29,9 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// fullPipe returns the ends of a pipe into which nothing fits, even if the writer makes
-// it larger.
 func fullPipe(t *testing.T) (reader, writer *os.File) {
 	t.Helper()
-	reader, writer, err := os.Pipe()
+	reader, writer, err := harness.FullPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,24 +39,6 @@ func fullPipe(t *testing.T) (reader, writer *os.File) {
 		_ = reader.Close()
 		_ = writer.Close()
 	})
-	raw, err := writer.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = raw.Control(func(fd uintptr) {
-		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20)
-		for _, size := range []int{1 << 12, 1} {
-			for err = nil; err == nil; {
-				_, err = unix.Write(int(fd), make([]byte, size))
-			}
-		}
-		if errors.Is(err, unix.EAGAIN) {
-			err = nil
-		}
-	})
-	if err != nil {
-		t.Fatal("the pipe can't be filled:", err)
-	}
 	return reader, writer
 }
 
@@ -243,5 +220,36 @@ func TestPanicEndsDespiteAStalledLog(t *testing.T) {
 	s.signal(syscall.SIGQUIT) // the runtime writes the stacks of all goroutines, and exits
 	if code := s.exitCode(); code != 2 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// With stty tostop the kernel stops what writes to its terminal from the background.
+func TestServiceInTheBackgroundIsNotStopped(t *testing.T) {
+	t.Parallel()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	terminal, err := harness.OpenTerminal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	systemd, path := listenAsSystemd(t)
+	cmd := exec.Command(bash, "-c", `set -m; stty tostop; "$@" & wait`, "bash", binaries.Supervisor)
+	cmd.Args = append(cmd.Args, append(noChrome, "--listen", "127.0.0.1:0", "--tokens", t.TempDir())...)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal.Slave, terminal.Slave, terminal.Slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	systemd.await(t, "STATUS=ERROR") // long after the first line
+	for _, p := range tree(t, cmd.Process.Pid) {
+		_ = syscall.Kill(p.PID, syscall.SIGTERM)
+	}
+	if err := wait(t, cmd); err != nil {
+		t.Errorf("it exited with %v", err)
 	}
 }

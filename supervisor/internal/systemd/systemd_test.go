@@ -134,6 +134,34 @@ func TestReadinessAndStatusAreSent(t *testing.T) {
 	}
 }
 
+// It reads nothing, and its queue is full.
+func TestSystemdThatStandsStillHoldsNothingUp(t *testing.T) {
+	notified := newManager(t)
+	from, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(from) }()
+	to := &unix.SockaddrUnix{Name: notified.LocalAddr().String()}
+	for err == nil {
+		err = unix.Sendto(from, []byte("full"), 0, to)
+	}
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Fatal(err)
+	}
+	m := find(t)
+	m.Ready()
+	m.Stopping()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if err := m.Keep(l); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWatchdogIsFedOnlyWhileTheLoopRuns(t *testing.T) {
 	notified := newManager(t)
 	t.Setenv("WATCHDOG_USEC", "60000")

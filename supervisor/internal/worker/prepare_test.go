@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -128,7 +129,7 @@ func TestHeldLeaseIsWaitedForThenReported(t *testing.T) {
 	held, err := lease.Acquire(r.path("tokens/admin.lease"))
 	must(t, err)
 	r.start()
-	if b := await[Blocked](r); b.Reason != reason.ProfileInUse || !strings.Contains(b.Detail, "still running") {
+	if b := await[Blocked](r); b.Reason != reason.ProfileInUse || !strings.Contains(b.Detail, fmt.Sprintf("(pid %d) is still running", os.Getpid())) {
 		t.Errorf("Blocked: %+v", b)
 	}
 	must(t, held.Close())
