@@ -35,6 +35,7 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		want           string
 	}{
 		{"syntax", `"format": 2,`, `"format": 2,,`, "line 2: invalid character ','"},
+		{"key twice", `"format": 2,`, `"format": 2, "About": "",`, `line 3: the key "about" is there twice`},
 		{"unknown key", `"splash":`, `"splsh":`, `unknown field "splsh"`},
 		{"wrong type", `"registered": [`, `"registered": [3, `, "cannot unmarshal number"},
 		{"format of another version", `"format": 2,`, `"format": 1,`, "line 2: format: is 1, this worker reads 2"},

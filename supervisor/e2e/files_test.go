@@ -58,13 +58,31 @@ func TestSelectorsThatArePipesAreTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, path+".new", string(content))
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
+	replace(t, path, string(content))
 	s.awaitSession("the file", func(v harness.Session) bool {
 		return v.Page.Selectors.Source == "file" && v.Page.Selectors.Refused == ""
 	})
+}
+
+// warned waits for a warning with that code, or the end of all when it is empty.
+func (s *service) warned(code string) *harness.Reason {
+	s.t.Helper()
+	return s.awaitSession("the warning "+code, func(v harness.Session) bool {
+		return v.Warning == nil && code == "" || v.Warning != nil && v.Warning.Code == code
+	}).Warning
+}
+
+// replace puts another file, or with no content a pipe, in place of one.
+func replace(t *testing.T, path, content string) {
+	t.Helper()
+	if content == "" {
+		pipe(t, path+".new")
+	} else {
+		write(t, path+".new", content)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestKeyFileThatBecomesAPipeHoldsNothingUp(t *testing.T) {
@@ -74,45 +92,46 @@ func TestKeyFileThatBecomesAPipeHoldsNothingUp(t *testing.T) {
 	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys)...)
 	s.awaitListening()
 	screenshot := func(key string) int { return code(t, http.DefaultClient, "GET", s.Base+"/session/screenshot", key) }
-	if err := os.Remove(keys); err != nil {
-		t.Fatal(err)
-	}
-	pipe(t, keys)
-	v := s.awaitSession("the warning", func(v harness.Session) bool { return v.Warning != nil })
-	if v.Warning.Code != "keys_unusable" || !strings.Contains(v.Warning.Detail, "not a regular file; no key is valid from 20") {
-		t.Errorf("got %+v", v.Warning)
+	replace(t, keys, "")
+	if w := s.warned("keys_unusable"); !strings.Contains(w.Detail, "not a regular file; no key is valid from 20") {
+		t.Errorf("got %+v", w)
 	}
 	if !strings.Contains(s.Log(), `"file_reload_failed"`) {
 		t.Error("it is not logged")
 	}
-	write(t, keys+".new", "another-key-another-key")
-	if err := os.Rename(keys+".new", keys); err != nil {
-		t.Fatal(err)
-	}
+	replace(t, keys, "another-key-another-key")
 	eventually(t, "the next key", func() bool { return screenshot("another-key-another-key") != 401 })
 	if got := screenshot("a-key-a-key-a-key-a-key"); got != 401 {
 		t.Errorf("the revoked key: got %d", got)
 	}
-	s.awaitSession("the end of the warning", func(v harness.Session) bool { return v.Warning == nil })
-	if err := os.Chmod(keys, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	v = s.awaitSession("a warning", func(v harness.Session) bool { return v.Warning != nil })
-	if v.Warning.Code != "secret_file_exposed" || v.Warning.Detail != keys || !strings.Contains(s.Log(), `"secret_file_exposed"`) {
-		t.Errorf("got %+v", v.Warning)
-	}
-	if err := os.Chmod(keys, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.awaitSession("its end", func(v harness.Session) bool { return v.Warning == nil })
-	if err := os.Remove(keys); err != nil {
-		t.Fatal(err)
-	}
-	pipe(t, keys)
-	s.awaitSession("the warning again", func(v harness.Session) bool { return v.Warning != nil })
+	s.warned("")
+	replace(t, keys, "")
+	s.warned("keys_unusable")
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+func TestKeyFileThatAllMayReadIsAWarning(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keys")
+	write(t, keys, "a-key-a-key-a-key-a-key")
+	chmod := func(mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(keys, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chmod(0o644)
+	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys)...)
+	s.awaitListening()
+	if w := s.warned("secret_file_exposed"); w.Detail != keys || !strings.Contains(s.Log(), `"secret_file_exposed"`) {
+		t.Errorf("got %+v", w)
+	}
+	chmod(0o600)
+	s.warned("")
+	chmod(0o602)
+	s.warned("secret_file_exposed")
 }
 
 func TestWebhookFromAFileIsNeverShown(t *testing.T) {

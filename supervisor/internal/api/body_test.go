@@ -33,6 +33,10 @@ func TestInvalidBodiesAreProblems(t *testing.T) {
 		{name: "null", contentType: "application/json", body: `null`, want: 400, code: "bad_body"},
 		{name: "broken JSON", contentType: "application/json", body: `{"`, want: 400, code: "bad_body"},
 		{name: "two objects", contentType: "application/json", body: `{}{}`, want: 400, code: "bad_body"},
+		{name: "an object and a brace", contentType: "application/json", body: `{}}`, want: 400, code: "bad_body"},
+		{name: "an object and a bracket", contentType: "application/json", body: `{}]`, want: 400, code: "bad_body"},
+		{name: "a field twice", contentType: "application/json", body: `{"a":1,"a":1}`, want: 400, code: "is there twice"},
+		{name: "deep nesting", contentType: "application/json", body: `{"a":` + strings.Repeat("[", 2000), want: 400, code: "nested"},
 		{name: "too large", contentType: "application/json", body: `{"a":"` + strings.Repeat("x", maxBody) + `"}`, want: 413, code: "body_too_large"},
 		{name: "far too large", contentType: "application/json", body: strings.Repeat("x", 10<<20), want: 413, code: "body_too_large"},
 	}

@@ -286,3 +286,28 @@ func TestPairingEndsWithItsCode(t *testing.T) {
 		}
 	})
 }
+
+func TestWarningOfTheServiceOutlivesTheInstance(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		shows := func(when string, want reason.Code) {
+			t.Helper()
+			synctest.Wait()
+			var got reason.Code
+			if w := r.Snapshot().Warning; w != nil {
+				got = w.Code
+			}
+			if got != want {
+				t.Errorf("%s: the warning is %q, want %q", when, got, want)
+			}
+		}
+		r.showQR()
+		r.Warn(reason.KeysUnusable, "x")
+		shows("of the service", reason.KeysUnusable)
+		r.Notify(worker.Warned{Reason: reason.DiskFull})
+		shows("of both", reason.DiskFull)
+		r.Notify(worker.Exited{Generation: 1})
+		shows("after an exit", reason.KeysUnusable)
+		r.Warn("", "")
+		shows("after the end", "")
+	})
+}

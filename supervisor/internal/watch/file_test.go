@@ -145,7 +145,7 @@ func TestUnusableFileIsReportedAndReadAgain(t *testing.T) {
 			}
 			write(t, path, "good 2")
 			for s := next(t, states); s.Err != nil; s = next(t, states) {
-				if s.ReadAt != bad.ReadAt {
+				if !s.ReadAt.Equal(bad.ReadAt) {
 					t.Errorf("got %+v", s)
 				}
 			}
@@ -159,15 +159,15 @@ func TestUnusableFileIsReportedAndReadAgain(t *testing.T) {
 // Nothing but the time of the check shows that the same content was found again.
 func TestSameContentIsNotReported(t *testing.T) {
 	f := New(func(contents [][]byte) (string, error) { return string(contents[0]), nil }, "unused")
-	if at := time.Now(); !f.use(reading{at: at, contents: [][]byte{[]byte("a")}}) || f.State().ReadAt != at || f.State().Since != at {
+	if at := time.Now(); !f.use(reading{at: at, contents: [][]byte{[]byte("a")}}) || !f.State().ReadAt.Equal(at) || !f.State().Since.Equal(at) {
 		t.Errorf("got %+v", f.State())
 	}
 	later := time.Now().Add(time.Second)
-	if f.use(reading{at: later, contents: [][]byte{[]byte("a")}}) || f.State().ReadAt != later || f.State().Since == later {
+	if f.use(reading{at: later, contents: [][]byte{[]byte("a")}}) || !f.State().ReadAt.Equal(later) || f.State().Since.Equal(later) {
 		t.Errorf("got %+v", f.State())
 	}
 	broken := reading{at: later.Add(time.Second), err: os.ErrPermission}
-	if !f.use(broken) || f.use(broken) || f.State().ReadAt != later || f.Value() != "a" {
+	if !f.use(broken) || f.use(broken) || !f.State().ReadAt.Equal(later) || f.Value() != "a" {
 		t.Errorf("got %+v", f.State())
 	}
 }

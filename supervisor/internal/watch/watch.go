@@ -122,7 +122,7 @@ type waker struct {
 func (w *waker) wait(ctx context.Context) bool {
 	w.mu.Lock()
 	var events <-chan fsnotify.Event
-	var lost <-chan error
+	var lost <-chan error // an overflow: anything may have happened
 	if w.notifier != nil {
 		events, lost = w.notifier.Events, w.notifier.Errors
 	}
@@ -136,7 +136,8 @@ func (w *waker) wait(ctx context.Context) bool {
 			w.timer.Reset(recheck)
 			return true
 		case <-events:
-		case <-lost: // an overflow: anything may have happened
+		case err := <-lost:
+			_ = err
 		}
 		now := time.Now()
 		if first.IsZero() {
