@@ -210,3 +210,92 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedPairingHasItsAnswerAfterOneRequest has WhatsApp's server refuse a code in every
+// way, each time while an earlier code is alive.
+func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 4})
+	s := start(t, p.URL, t.TempDir())
+	secrets := []string{"5491155551234", "5555-1234", "5491155559999"}
+	for _, tt := range []struct {
+		fault  string
+		status int
+		code   string
+	}{
+		{"code=400", 422, "phone_refused"},
+		{"code=403", 403, "pairing_forbidden"},
+		{"code=429", 429, "too_many_attempts"},
+		{"code=452", 501, "pairing_unavailable"},
+		{"code=500", 502, "pairing_failed"},
+		{"code=501", 502, "pairing_failed"},
+		{"code=503", 502, "pairing_failed"},
+		{"code=never", 504, "pairing_timeout"},
+	} {
+		s.awaitQR()
+		var first struct{ Code string }
+		a := s.pair(`{"phone": "+54 9 11 5555-1234"}`)
+		if err := json.Unmarshal([]byte(a.Body), &first); err != nil || a.Code != 200 {
+			t.Fatalf("%s: the first request: %d %s", tt.fault, a.Code, a.Body)
+		}
+		secrets = append(secrets, first.Code)
+		s.awaitSession("the code is shown", func(v harness.Session) bool { return v.Reason.Code == "pairing_code_shown" })
+		if err := p.SetFault(tt.fault); err != nil {
+			t.Fatal(err)
+		}
+		asked := p.CodeRequests()
+		if a := s.pair(`{"phone": "+54 9 11 5555-9999"}`); a.Code != tt.status || !strings.Contains(a.Body, `"code":"`+tt.code+`"`) {
+			t.Errorf("%s: %d %s", tt.fault, a.Code, a.Body)
+		}
+		if n := p.CodeRequests() - asked; n != 1 {
+			t.Errorf("%s: WhatsApp's server was asked %d times", tt.fault, n)
+		}
+		if body := s.get("/session").Body; !strings.Contains(body, `"pairing": null`) || strings.Contains(body, "pairing_code_shown") {
+			t.Errorf("%s: the first code is still reported: %s", tt.fault, body)
+		}
+		p.ClearFaults()
+		if err := p.EnterCode(within(t), first.Code); !errors.Is(err, simulator.ErrExpired) {
+			t.Errorf("%s: the first code: %v", tt.fault, err)
+		}
+	}
+	s.awaitQR()
+	s.stop()
+	for _, secret := range secrets {
+		if strings.Contains(s.Log(), secret) {
+			t.Error("a code or a number is in the log")
+		}
+	}
+}
+
+// pair asks for a code, as soon as the service accepts another command.
+func (s *service) pair(body string) harness.Answer {
+	s.t.Helper()
+	for ctx := within(s.t); ; {
+		a := s.ask(http.MethodPost, "/session/pair", body)
+		if !strings.Contains(a.Body, "too_many_commands") || harness.Pause(ctx, 500*time.Millisecond) != nil {
+			return a
+		}
+	}
+}
+
+func TestConflictBeforeAnyLinkIsNoLogout(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	tokens := t.TempDir()
+	p := newPhone(t, simulator.Options{Speed: 4, Faults: []string{"conflict=unlinked"}})
+	s := start(t, p.URL, tokens)
+	s.awaitSession("the conflict", func(v harness.Session) bool { return v.Reason.Code == "conflict" })
+	p.ClearFaults()
+	s.awaitQR()
+	v := s.session()
+	if v.Reason.Code != "scan_qr" || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 0 {
+		t.Errorf("got %s", v)
+	}
+	s.stop()
+	for _, unwanted := range []string{`"to":"DISCONNECTED"`, "logged_out"} {
+		if strings.Contains(s.Log(), unwanted) {
+			t.Errorf("%s is in the log", unwanted)
+		}
+	}
+}

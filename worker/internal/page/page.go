@@ -147,7 +147,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.signals = events.NewSignals(t, p.o.URL)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
-	p.commands = command.New(t, p.views, p.log, p.t.Answer, p.t.Call)
+	p.commands = command.New(t, p.views, p.signals.Hint, p.log, p.t.Answer, p.t.Call)
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
 		events.Listen(stream, t, p.log, p.signals.Handle, tidier.Handle, p.diagnoser.Handle)

@@ -138,7 +138,7 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 		s.d.wakeBy(by)
 	}
 	s.cure()
-	s.observe()
+	s.observe(len(shown) > 0)
 	// A code follows the observation that it belongs to.
 	s.d.Events = append(s.d.Events, shown...)
 	s.d.Search = s.search()
@@ -175,7 +175,7 @@ func (c Classifier) Restless(h History, r Reloads, now time.Time) (_ History, _ 
 	s.h.qr.withdraw(&s.d, causeNavigated)
 	s.h.attempts.enter(s.kind, s.o.Drawn.Progress, now)
 	s.cure()
-	s.observe()
+	s.observe(false)
 	return s.h, s.d, true
 }
 
@@ -243,8 +243,9 @@ func (s *step) report(o rpc.PageObserved) {
 	s.d.Events = append(s.d.Events, o)
 }
 
-// observe reports the page's state, when it is new or was last reported long ago.
-func (s *step) observe() {
+// observe reports the page's state, when it is new or was last reported long ago. A code
+// that is shown now is reported with it.
+func (s *step) observe(shown bool) {
 	switch s.kind {
 	case kindBlank, kindBooting, kindErrorPage, kindElsewhere, kindHTTPError:
 	default:
@@ -258,7 +259,7 @@ func (s *step) observe() {
 		repeat = min(repeat, proofPause)
 	}
 	o := s.describe()
-	due := s.now.Sub(s.h.reportedAt) >= repeat
+	due := s.now.Sub(s.h.reportedAt) >= repeat || o != s.h.reported && exempt(s.h.reported, o, shown)
 	if !due && o != s.h.reported {
 		at := s.h.changed.allow(s.h.reported, o, s.h.reportedAt, s.now)
 		if due = !s.now.Before(at); !due {
@@ -277,6 +278,14 @@ func (s *step) observe() {
 // changes of its state at once, and then one in each pause; progress not more often
 // than that either way.
 type changes struct{ paid time.Time }
+
+// exempt reports whether a change is reported at once, however often it comes: a request
+// for a pairing code, which a person makes and not the page, or the end of the detail
+// that explained why there was no QR.
+func exempt(from, to rpc.PageObserved, shown bool) bool {
+	same := from.Condition == to.Condition && from.Reason == to.Reason
+	return same && shown || !same && to.Reason == reason.PairingRequested
+}
 
 // allow returns when the change may be reported; it must be then, if that is now.
 func (c *changes) allow(from, to rpc.PageObserved, last, now time.Time) time.Time {

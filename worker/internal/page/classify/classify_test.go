@@ -207,8 +207,8 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 
 		{"conflict", observed(registered, socket(selectors.SocketConflict)), 0, rpc.PageDisconnected, reason.Conflict},
 		{"conflict, without modules", observed(registered, byText(selectors.ScreenConflict), noModules), 0, rpc.PageDisconnected, reason.Conflict},
-		{"conflict of a page that was never linked", observed(socket(selectors.SocketConflict)), 0, rpc.PageLoading, reason.Conflict},
-		{"conflict of a page that was never linked, without modules", observed(byText(selectors.ScreenConflict), noModules), 0, rpc.PageLoading, reason.Conflict},
+		{"conflict of a page that was never linked", observed(socket(selectors.SocketConflict)), 0, rpc.PageUnlinked, reason.Conflict},
+		{"conflict of a page that was never linked, without modules", observed(byText(selectors.ScreenConflict), noModules), 0, rpc.PageUnlinked, reason.Conflict},
 		{"conflict where storage can't be read", observed(socket(selectors.SocketConflict), func(o *Observation) { o.Storage.Registered = nil }), 0, rpc.PageDisconnected, reason.Conflict},
 		{"another tab", observed(registered, byText(selectors.ScreenOtherTab)), 0, rpc.PageLoading, reason.Conflict},
 		{"proxy", observed(socket(selectors.SocketProxyBlocked)), 0, rpc.PageBlocked, reason.ProxyBlocked},

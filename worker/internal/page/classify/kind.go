@@ -184,7 +184,7 @@ var traits = [kinds]trait{
 	kindReady:    {condition: rpc.PageReady, good: true},
 	kindConflict: {condition: rpc.PageDisconnected, reason: reason.Conflict},
 	kindUnlinkedConflict: {
-		condition: rpc.PageLoading, reason: reason.Conflict, detail: "the page reports a conflict, although it was never linked",
+		condition: rpc.PageUnlinked, reason: reason.Conflict, detail: "the page reports a conflict, although it was never linked",
 		retry: retry{3 * time.Second, time.Minute}, first: UseHere,
 	},
 	// The page itself tries again about once a second.

@@ -41,6 +41,7 @@ type Commands struct {
 	target *target.Target
 	views  *observe.Latest
 	log    *slog.Logger
+	hint   func()
 
 	turn chan struct{} // holds one token, of the command under way
 	busy atomic.Bool
@@ -50,9 +51,9 @@ type Commands struct {
 
 // New returns the Commands of a page. The page may take as long as answer for what it
 // was asked, with its server. Each call of Chrome, and each wait for a page that is
-// loading, may take as long as call.
-func New(t *target.Target, views *observe.Latest, log *slog.Logger, answer, call time.Duration) *Commands {
-	c := &Commands{answer: answer, call: call, target: t, views: views, log: log, turn: make(chan struct{}, 1)}
+// loading, may take as long as call. Hint makes the loop observe the page soon.
+func New(t *target.Target, views *observe.Latest, hint func(), log *slog.Logger, answer, call time.Duration) *Commands {
+	c := &Commands{answer: answer, call: call, target: t, views: views, hint: hint, log: log, turn: make(chan struct{}, 1)}
 	c.pairing.Store(&pairing{})
 	return c
 }

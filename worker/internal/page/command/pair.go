@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
@@ -90,6 +91,7 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 		// From here on an earlier code is dead, and the secret in the page's QR is not
 		// that of its session.
 		c.pairing.Store(&pairing{document: document, asked: true})
+		c.awaitReport(ctx)
 		code, err = c.codeByModules(ctx, in, k.Calls, phone)
 		if errors.Is(err, errNoModules) {
 			c.log.Info(logid.ModulesBypassed, logging.KeyDetail, err.Error())
@@ -106,6 +108,15 @@ func (c *Commands) makeCode(ctx context.Context, document int, phone rpc.Secret)
 	c.log.Info(logid.PairingCodeReceived)
 	c.pairing.Store(&pairing{document: document, asked: true, phone: phone, code: code, until: time.Now().Add(life)})
 	return rpc.Pairing{Code: code, TTL: life}, nil
+}
+
+// awaitReport waits until an earlier code is no longer reported as alive.
+func (c *Commands) awaitReport(ctx context.Context) {
+	short, cancel := context.WithTimeout(ctx, c.call)
+	defer cancel()
+	c.hint()
+	// A page that is not observed meanwhile is reported as that.
+	_, _ = c.views.Await(short, func(v observe.View) bool { return v.Reported.Reason != reason.PairingCodeShown })
 }
 
 // codeByModules makes the calls of the selectors.
