@@ -3,6 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -201,5 +204,63 @@ func TestPageThatReloadsItselfOnceStaysConnected(t *testing.T) {
 	s.stays("READY", "", time.Second)
 	if got := s.states(); slices.Contains(got, "DISCONNECTED") || slices.Contains(got, "ERROR") {
 		t.Errorf("states were %v", got)
+	}
+}
+
+// pretender serves a page that looks linked and ready; its script makes of the object
+// socket what its modules answer.
+func pretender(t *testing.T, script string) string {
+	t.Helper()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, `<!doctype html><body><div id="app"><div id="side">Chats</div></div><script>
+			for (const k of ["WANoiseInfo", "last-wid-md"]) localStorage.setItem(k, '"x"');
+			const socket = { state: "CONNECTED", stream: "CONNECTED", hasSynced: true, on() {} };
+			window.importNamespace = window.require = () => ({ Socket: socket });`+script+`</script>`) // Chrome may have gone.
+	}))
+	t.Cleanup(func() {
+		site.CloseClientConnections()
+		site.Close()
+	})
+	return site.URL + "/"
+}
+
+func TestPageThatLiesAtSpeedIsBounded(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	const flip = `setInterval(() => { const any = (...of) => of[Math.floor(Math.random() * of.length)]; `
+	for name, tc := range map[string]struct{ script, reason string }{
+		"stream": {flip + `socket.stream = any("CONNECTED", "DISCONNECTED") }, 5)`, ""},
+		"state":  {flip + `socket.state = any("CONNECTED", "CONFLICT", "SCREEN_LOCKED", "NEW", "OPENING") }, 5)`, ""},
+		"errors": {`Object.defineProperty(socket, "stream", { get() { if (Math.random() < .5) throw this; return "DISCONNECTED" } })`, ""},
+		"reload": {`location.reload()`, "page_reloading"}, // blocked or disconnected: it may be too fast for the storage to be read
+		"soon":   {`setTimeout(() => location.reload(), 200)`, "page_reloading"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, pretender(t, tc.script), t.TempDir())
+			s.awaitSession("an observation", func(v harness.Session) bool { return v.Phase.Name == "page" })
+			if tc.reason != "" {
+				s.awaitSession(tc.reason, func(v harness.Session) bool { return v.Reason.Code == tc.reason })
+			}
+			time.Sleep(10 * time.Second)
+			if v := s.session(); v.Worker.AbnormalExits != 0 || v.Worker.Generation != 1 {
+				t.Errorf("got %+v", v.Worker)
+			}
+			s.stop()
+			states, log := s.states(), s.Log()
+			if slices.Contains(states, "READY") || len(states) > 30 || tc.reason != "" && len(states) > 4 {
+				t.Errorf("%d states: %v", len(states), states)
+			}
+			lines := 0
+			for line := range strings.Lines(log) {
+				if !strings.Contains(line, `"level":"DEBUG"`) {
+					lines++
+				}
+			}
+			if lines > 100 {
+				t.Errorf("%d log lines", lines)
+			}
+		})
 	}
 }

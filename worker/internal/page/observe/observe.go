@@ -29,6 +29,7 @@ type Observer struct {
 	passkey  passkey
 	words    words
 	refusals map[selectors.Reader]string // why each reader's text was last refused
+	warned   time.Time                   // when a warning was last logged
 }
 
 // installed is the observer's object in one document, and the scripts it is from.
@@ -231,7 +232,7 @@ func (o *Observer) reading(reader selectors.Reader, found string, now time.Time)
 	}
 	code, err := o.current.scripts.Parse(found)
 	if err != nil {
-		if o.refusals[reader] != err.Error() {
+		if o.refusals[reader] != err.Error() && o.mayWarn() {
 			o.refusals[reader] = err.Error()
 			o.log.Warn(logid.QRPayloadRejected, logging.KeyReader, string(reader), logging.KeyError, err)
 		}
@@ -248,19 +249,33 @@ type words struct {
 	visible              bool
 }
 
+// mayWarn reports whether a warning may be logged, and counts it as one. A page that
+// gives cause for one all the time gets one in each pause.
+func (o *Observer) mayWarn() bool {
+	const pause = 5 * time.Second
+	if time.Since(o.warned) < pause {
+		return false
+	}
+	o.warned = time.Now()
+	return true
+}
+
 // note logs the page's own words for its state when they change.
 func (o *Observer) note(m modulesAnswer, visible bool) {
 	now := words{m.Socket, m.Stream, m.Mode, visible}
 	if now == o.words {
 		return
 	}
-	o.words = now
 	_, socketKnown := o.current.scripts.Words.SocketStates[m.Socket]
 	_, streamKnown := o.current.scripts.Words.SocketStreams[m.Stream]
 	level := slog.LevelDebug
 	if m.Socket != "" && !socketKnown || m.Stream != "" && !streamKnown || !visible {
+		if !o.mayWarn() {
+			return
+		}
 		level = slog.LevelWarn // It will be misunderstood, or it will be slow.
 	}
+	o.words = now
 	o.log.Log(o.target.Life, level, logid.PageStateChanged, slog.String(logging.KeyState, m.Socket),
 		slog.String("stream", m.Stream), slog.String("mode", m.Mode), slog.Bool("visible", visible))
 }
