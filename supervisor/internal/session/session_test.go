@@ -311,3 +311,61 @@ func TestWarningOfTheServiceOutlivesTheInstance(t *testing.T) {
 		shows("after the end", "")
 	})
 }
+
+func TestSlowlySavedLoginIsShownAndLogged(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		warning := func() reason.Code {
+			if w := r.Snapshot().Warning; w != nil {
+				return w.Code
+			}
+			return ""
+		}
+		r.Notify(worker.Spawning{Generation: 1})
+		for range 4 {
+			r.worker(rpc.PageObserved{Condition: rpc.PageReady, Registered: true})
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+		}
+		if s := r.Snapshot(); s.State != Authenticated || warning() != reason.SavingSlow || !strings.Contains(r.log.String(), "warning_raised") {
+			t.Errorf("got %s with the warning %q; log %s", s.State, warning(), r.log)
+		}
+		r.Notify(worker.Warned{Reason: reason.DiskFull}) // which may be the cause
+		if synctest.Wait(); warning() != reason.DiskFull {
+			t.Errorf("got the warning %q", warning())
+		}
+		r.Notify(worker.Warned{})
+		if synctest.Wait(); warning() != reason.SavingSlow {
+			t.Errorf("got the warning %q", warning())
+		}
+		r.worker(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+		if s := r.Snapshot(); s.State != Ready || warning() != "" || !strings.Contains(r.log.String(), "warning_cleared") {
+			t.Errorf("got %s with the warning %q", s.State, warning())
+		}
+	})
+}
+
+func TestWithheldQRComesBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		shown := r.Snapshot().QR
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if s := r.Snapshot(); s.QR != nil || s.FreshQR(time.Now()) != nil || s.State != QRRequired {
+			t.Errorf("in %s it is served without an observation", s.State)
+		}
+		r.worker(rpc.Heartbeat{}) // which proves nothing about the page
+		if r.Snapshot().QR != nil {
+			t.Error("a heartbeat brings it back")
+		}
+		r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
+		if s := r.Snapshot(); s.QR != shown || s.FreshQR(time.Now()) != shown {
+			t.Errorf("got %+v", s.QR)
+		}
+		time.Sleep(3 * time.Second)
+		r.worker(rpc.QRGone{Cause: "idle"})
+		r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
+		if r.Snapshot().QR != nil {
+			t.Error("one that is gone comes back")
+		}
+	})
+}

@@ -1,8 +1,8 @@
 // Package persist finds out what has reached the disk in the profile of a running
-// Chrome. Chrome keeps localStorage in memory for five
-// seconds and, when a page writes often, up to a minute before it commits it
-// (content/…/storage_area_impl.cc: 60 commits an hour); a SIGKILL loses what is
-// there.
+// Chrome. Chrome keeps localStorage in memory before it commits it: for a second with
+// --enable-aggressive-domstorage-flushing, otherwise for five and, when a page writes
+// often, for up to a minute (content/…/storage_area_impl.cc: 60 commits an hour). A
+// SIGKILL loses what is there.
 package persist
 
 import (

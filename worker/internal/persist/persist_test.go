@@ -108,6 +108,44 @@ func TestChromeWritesWithoutWaitingForAMinute(t *testing.T) {
 	}
 }
 
+// A page that rewrites four megabytes without pause must not hide what else is there.
+func TestKeysOfAFloodingPageAreFound(t *testing.T) {
+	o := browsertest.Options(t)
+	url := serve(t)
+	b := start(t, o)
+	page, err := b.Rod().Context(t.Context()).Page(proto.TargetCreateTarget{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := page.WaitLoad(); err != nil {
+		t.Fatal(err)
+	}
+	const flood = `() => {
+		const megabyte = "x".repeat(1 << 20);
+		let n = 0;
+		setInterval(() => localStorage.setItem("flood" + n++ % 4, n + megabyte), 20);
+	}`
+	if _, err := page.Eval(flood); err != nil {
+		t.Fatal(err)
+	}
+	awaitStored(t, o, url, "flood0", "flood3")
+	if _, err := page.Eval(`() => localStorage.setItem("login", "v")`); err != nil {
+		t.Fatal(err)
+	}
+	awaitStored(t, o, url, "login")
+	size := int64(0)
+	files, err := filepath.Glob(filepath.Join(o.ProfileDir, "Default", "Local Storage", "leveldb", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil { // or Chrome has just removed it
+			size += info.Size()
+		}
+	}
+	t.Logf("%d MB in %d files", size>>20, len(files))
+}
+
 func TestStoredFindsKeysAfterACleanClose(t *testing.T) {
 	o := browsertest.Options(t)
 	url := serve(t)

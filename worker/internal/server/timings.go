@@ -17,7 +17,7 @@ const (
 	exitAfterPage = 2 * time.Second
 	// memoryBeats is how many heartbeats share one reading of the memory, which
 	// costs a worker at rest more than anything else does.
-	memoryBeats = 5
+	memoryBeats = 6
 )
 
 // Timings are the durations that tests shorten.
