@@ -164,7 +164,7 @@ func (r *Recorder) Observe(s *session.Snapshot) {
 
 // incidentReasons are those for which a page that responds is worth a report.
 var incidentReasons = []reason.Code{
-	reason.QRUnreadable, reason.PageUnrecognised, reason.PageLoadFailed, reason.PasskeyRequired,
+	reason.QRUnreadable, reason.PageUnrecognised, reason.WrongOrigin, reason.PageLoadFailed, reason.PasskeyRequired,
 	reason.UnsupportedBrowser, reason.ProxyBlocked, reason.StorageFailed, reason.Banned, reason.TermsRequired,
 }
 

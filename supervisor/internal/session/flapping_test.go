@@ -23,6 +23,7 @@ var (
 	opened       = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.Conflict, Registered: true, Persisted: true, Progress: -1}
 	refused      = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.LoginRefused, Registered: true, Persisted: true, Progress: -1}
 	reloading    = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.PageReloading, Registered: true, Persisted: true, Progress: -1}
+	redirected   = rpc.PageObserved{Condition: rpc.PageDisconnected, Reason: reason.WrongOrigin, Registered: true, Persisted: true, Progress: -1}
 	loading      = rpc.PageObserved{Condition: rpc.PageLoading, Registered: true, Persisted: true, Progress: -1}
 	unlinked     = rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1}
 	ended        = rpc.PageObserved{Condition: rpc.PageLoggedOut, Reason: reason.LoggedOut, Progress: -1}
@@ -50,6 +51,7 @@ func TestFlappingPageDoesNotFlapTheStatus(t *testing.T) {
 		{"reloading itself", []heard{{0, loading}, {2 * second, loading}, {2 * second, reloading}}, 3 * second, []State{Ready, Disconnected}, reason.PageReloading},
 		{"reloading itself, and loading in between", []heard{{0, reloading}, {second, loading}, {second, reloading}, {second, loading}, {0, reloading}}, 0, []State{Ready, Disconnected}, reason.PageReloading},
 		{"opened elsewhere, at once", []heard{{0, opened}}, 0, []State{Ready, Disconnected}, reason.Conflict},
+		{"at another site, at once", []heard{{0, redirected}, {0, loading}}, 0, []State{Ready, Disconnected}, reason.WrongOrigin},
 		{"logged out, at once", []heard{{0, ended}, {0, unlinked}}, 0, []State{Ready, Disconnected, QRRequired}, reason.LoggedOut},
 		{"logged out while flapping", []heard{{0, reconnecting}, {second, ended}}, 10 * second, []State{Ready, Disconnected}, reason.LoggedOut},
 	}

@@ -102,9 +102,10 @@ type flap struct {
 }
 
 // hides reports whether e, of a page that is READY, does not count yet. A page that
-// was opened elsewhere does not come back, so that counts at once.
+// was opened elsewhere, or went to another site, does not come back of its own accord,
+// so that counts at once.
 func (f flap) hides(e event, limit time.Duration, now time.Time) bool {
-	if e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict {
+	if e.kind != PageDisconnected && e.kind != PageSyncing || e.page.Reason == reason.Conflict || e.page.Reason == reason.WrongOrigin {
 		return false
 	}
 	return f.since.IsZero() || now.Before(f.since.Add(limit))

@@ -70,6 +70,13 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// serve makes the site serve another body.
+func (s *site) serve(body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pages["/"] = body
+}
+
 // redirectTo makes the site send its visitors to an address; to its own page if that
 // is empty.
 func (s *site) redirectTo(address string) {
