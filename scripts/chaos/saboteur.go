@@ -36,7 +36,7 @@ const (
 func saboteurFaults() []fault {
 	const flood = 15 * time.Second
 	faults := []fault{
-		{name: "worker deadlocked", expect: restarts, reasons: one("worker_hung"), inject: sabotage(deadlock)},
+		{name: "worker deadlocked", expect: restarts, reasons: one("worker_hung"), freezes: true, inject: sabotage(deadlock)},
 		{name: "worker leaks memory", expect: rolls, reasons: one("memory_limit"), inject: sabotage(leak),
 			prepare: simply(func(h *hit) error {
 				h.args = []string{"--memory-limit", "1G"}
