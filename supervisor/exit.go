@@ -19,8 +19,7 @@ const exitInternal = 70
 // has one: that of the first error in the table that err is. The service does not exit
 // because of a missing or broken Chrome: the API stays up and reports it.
 func exitCode(err error) int {
-	var stopped stopError
-	if errors.As(err, &stopped) {
+	if stopped, ok := errors.AsType[stopError](err); ok {
 		return exitSignal + int(stopped.signal)
 	}
 	for _, e := range []struct {

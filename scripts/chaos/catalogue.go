@@ -16,7 +16,7 @@ import (
 // catalogue returns every fault, in the order of the deterministic part.
 func catalogue() []fault {
 	return slices.Concat(workerFaults(), chromeFaults(), helperFaults(), pageFaults(), binaryFaults(), saboteurFaults(),
-		diskFaults(), startFaults(), machineFaults(), supervisorFaults(), successorFaults())
+		diskFaults(), startFaults(), machineFaults(), logFaults(), supervisorFaults(), successorFaults())
 }
 
 func one(code string) []string { return []string{code} }
@@ -186,6 +186,8 @@ func supervisorFaults() []fault {
 			inject: func(ctx context.Context, h *hit) error { return h.suspend(ctx, 15*time.Second, h.tree.PIDs()...) }},
 		{name: "supervisor stopped for 3 s", expect: nothing, excused: true, hold: 8 * time.Second,
 			inject: func(ctx context.Context, h *hit) error { return h.suspend(ctx, 3*time.Second) }},
+		{name: "supervisor hung up 300 times", expect: rolls, reasons: one("restart_requested"), hold: 20 * time.Second,
+			inject: hangUp(300), fix: restartedAtMost(2)},
 		{name: "a second supervisor on the same profile", expect: nothing, hold: time.Second,
 			inject: func(ctx context.Context, h *hit) error { return h.rival(ctx, "127.0.0.1:0", h.files.tokens) }},
 		{name: "eight supervisors at once on the same profile", expect: nothing, hold: time.Second,
@@ -203,6 +205,28 @@ func supervisorFaults() []fault {
 			}},
 		{name: "a second supervisor on the same port", expect: nothing, hold: time.Second,
 			inject: func(ctx context.Context, h *hit) error { return h.rival(ctx, h.address, h.files.root+"/second") }},
+	}
+}
+
+// hangUp sends SIGHUP again and again.
+func hangUp(times int) action {
+	return func(ctx context.Context, h *hit) error {
+		for range times {
+			if err := errors.Join(h.service.Signal(syscall.SIGHUP), harness.Pause(ctx, 10*time.Millisecond)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func restartedAtMost(times uint64) action {
+	return func(ctx context.Context, h *hit) error {
+		v, err := h.service.Session(ctx)
+		if restarts := v.Worker.Generation - h.before.Worker.Generation; err == nil && restarts > times {
+			err = fmt.Errorf("%d restarts", restarts)
+		}
+		return err
 	}
 }
 

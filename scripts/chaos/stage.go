@@ -29,6 +29,8 @@ type stage struct {
 	// args and env are further flags and variables of the service, for the present
 	// fault.
 	args, env []string
+	// stderr is where the service logs instead of to its file, for the present fault.
+	stderr *os.File
 	// cleanups undo the present fault while the service is stopped, the last first.
 	cleanups []func() error
 	// linked: the phone has scanned the QR.
@@ -72,7 +74,7 @@ func (s *stage) afterwards(undo func() error) { s.cleanups = append(s.cleanups, 
 
 // cleanUp stops the service, if something of a fault is to be undone, and undoes it.
 func (s *stage) cleanUp() error {
-	s.args, s.env = nil, nil
+	s.args, s.env, s.stderr = nil, nil, nil
 	if len(s.cleanups) == 0 {
 		return nil
 	}
@@ -87,7 +89,7 @@ func (s *stage) cleanUp() error {
 // start starts the service; it returns when the API answers.
 func (s *stage) start(ctx context.Context) (err error) {
 	s.service, err = harness.Start(ctx, harness.Options{
-		Supervisor: s.o.Supervisor, Folder: s.files.root, Listen: s.address, URL: s.phone.URL, Env: s.env,
+		Supervisor: s.o.Supervisor, Folder: s.files.root, Listen: s.address, URL: s.phone.URL, Env: s.env, Stderr: s.stderr,
 		Args: append([]string{"--worker", s.files.worker, "--chrome", s.files.chrome, "--settle-time", "0s", "--log-level", "debug"}, s.args...),
 	})
 	if err == nil {

@@ -18,10 +18,6 @@ const (
 	maxQueuedLines = 8192
 )
 
-// socketTimeout is how long a write to a socket may block. Without a limit, what the Go
-// runtime writes while the process dies could keep it from dying.
-const socketTimeout = 20 * time.Millisecond
-
 // pipeSize makes room for the stacks of a process that dies (fcntl(2), F_SETPIPE_SZ).
 const pipeSize = 1 << 20
 
@@ -61,9 +57,10 @@ func Stderr(process, id string) *Writer {
 	return NewWriter(unix.Stderr, process, id)
 }
 
-// unblock replaces a terminal or pipe at fd by a description of this process's own that
-// doesn't block: the inherited one is shared with other programs. What can't be opened
-// again stays as it is.
+// unblock keeps writes to fd from blocking. A terminal or pipe is replaced by a description
+// of this process's own, as the inherited one is shared with other programs; what can't be
+// opened stays as it is. A socket, as that of systemd's journal, can't be opened again, and
+// is rarely shared.
 func unblock(fd int) {
 	var stat unix.Stat_t
 	if unix.Fstat(fd, &stat) != nil {
@@ -71,8 +68,7 @@ func unblock(fd int) {
 	}
 	switch stat.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
-		limit := unix.NsecToTimeval(socketTimeout.Nanoseconds())
-		_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
+		_ = unix.SetNonblock(fd, true)
 	case unix.S_IFIFO, unix.S_IFCHR:
 		own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 		if err != nil {

@@ -182,8 +182,10 @@ func TestStoppedTerminalCostsLinesAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestFullDiskCostsLinesAndTearsNone(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "full")
+// smallDisk returns a folder on a disk of its own, of 16 KiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "small")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +193,24 @@ func TestFullDiskCostsLinesAndTearsNone(t *testing.T) {
 		t.Skip("cannot mount a small disk:", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+func count(log string) (whole, torn, missing int) {
+	for line := range strings.Lines(log) {
+		var e entry
+		if json.Unmarshal([]byte(line), &e) != nil {
+			torn++
+			continue
+		}
+		whole++
+		missing += e.Lines
+	}
+	return whole, torn, missing
+}
+
+func TestFullDiskCostsLinesAndTearsNone(t *testing.T) {
+	dir := smallDisk(t)
 	filler := filepath.Join(dir, "filler")
 	if err := os.WriteFile(filler, make([]byte, 8<<10), 0o600); err != nil {
 		t.Fatal(err)
@@ -215,16 +235,7 @@ func TestFullDiskCostsLinesAndTearsNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, torn, missing := 0, 0, 0
-	for line := range strings.Lines(string(content)) {
-		var e entry
-		if json.Unmarshal([]byte(line), &e) != nil {
-			torn++
-			continue
-		}
-		whole++
-		missing += e.Lines
-	}
+	whole, torn, missing := count(string(content))
 	// The torn one counts as dropped.
 	if torn > 1 || whole-2+missing != 1000 || missing != int(w.Dropped()) || !strings.HasSuffix(string(content), "\"process\":\"supervisor\"}\n") {
 		t.Errorf("%d whole lines, %d torn, %d missing of %d: %q", whole, torn, missing, w.Dropped(), content[len(content)-200:])

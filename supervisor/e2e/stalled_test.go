@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
@@ -47,21 +50,8 @@ func TestStalledLogChangesNothingElse(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	for name, open := range map[string]func(*testing.T) *os.File{
-		"a pipe that nobody reads": func(t *testing.T) *os.File {
-			_, writer := fullPipe(t)
-			return writer
-		},
-		"a terminal after Ctrl-S": func(t *testing.T) *os.File {
-			terminal, err := harness.OpenTerminal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(terminal.Close)
-			if err := terminal.Type("\x13"); err != nil {
-				t.Fatal(err)
-			}
-			return terminal.Slave
-		},
+		"a pipe that nobody reads": stalledPipe,
+		"a terminal after Ctrl-S":  stoppedTerminal,
 		"a pipe that is closed": func(t *testing.T) *os.File {
 			reader, writer, err := os.Pipe()
 			if err != nil {
@@ -212,14 +202,60 @@ func TestStartThatFailsExitsDespiteAStalledLog(t *testing.T) {
 	}
 }
 
+// stalledSocket is one as journald listens on, with nobody who reads.
+func stalledSocket(t *testing.T) *os.File {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	t.Cleanup(func() {
+		_ = ours.Close()
+		_ = theirs.Close()
+	})
+	for err == nil {
+		_, err = unix.Write(pair[1], make([]byte, 1))
+	}
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Fatal(err)
+	}
+	if err := unix.SetNonblock(pair[1], false); err != nil {
+		t.Fatal(err)
+	}
+	return theirs
+}
+
+func stoppedTerminal(t *testing.T) *os.File {
+	t.Helper()
+	terminal, err := harness.OpenTerminal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(terminal.Close)
+	if err := terminal.Type("\x13"); err != nil {
+		t.Fatal(err)
+	}
+	return terminal.Slave
+}
+
+func stalledPipe(t *testing.T) *os.File {
+	t.Helper()
+	_, writer := fullPipe(t)
+	return writer
+}
+
 func TestPanicEndsDespiteAStalledLog(t *testing.T) {
 	t.Parallel()
-	_, writer := fullPipe(t)
-	s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: writer, Args: noChrome})
-	s.awaitSession("an answer", func(harness.Session) bool { return true })
-	s.signal(syscall.SIGQUIT) // the runtime writes the stacks of all goroutines, and exits
-	if code := s.exitCode(); code != 2 {
-		t.Errorf("exit code %d", code)
+	for name, open := range map[string]func(*testing.T) *os.File{"pipe": stalledPipe, "terminal": stoppedTerminal, "socket": stalledSocket} {
+		t.Run(name, func(t *testing.T) {
+			s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: open(t), Args: noChrome})
+			s.awaitSession("an answer", func(harness.Session) bool { return true })
+			s.signal(syscall.SIGQUIT) // the runtime writes the stacks of all goroutines, and exits
+			if code := s.exitCode(); code != 2 {
+				t.Errorf("exit code %d", code)
+			}
+		})
 	}
 }
 

@@ -83,7 +83,7 @@ func TestRuntimeFolderOfAnotherUserIsAvoided(t *testing.T) {
 	s.awaitListening()
 	s.awaitQR()
 	if !strings.Contains(s.Log(), "runtime_folder_rejected") {
-		t.Error("nobody is told")
+		t.Error("the log has no warning")
 	}
 	if entries, err := os.ReadDir(ours[0]); err != nil || len(entries) > 0 {
 		t.Errorf("it was used: %v, %v", entries, err)
