@@ -1,6 +1,7 @@
 package page
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,4 +250,87 @@ func TestOfflineButtonIsNeverPressed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.awaitGone(mark, "offline")
+}
+
+// TestPasskeyCardsAreKnownByTestID has the page show each card of linking by a passkey,
+// and recognises it by one of its elements alone.
+func TestPasskeyCardsAreKnownByTestID(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ fault, id string }{
+		{"passkey=gate", "shortcake_passkey_prompt_card"},
+		{"passkey=gate", "shortcake_passkey_continue_button"},
+		{"passkey=gate", "shortcake_cancel_button"},
+		{"passkey=waiting", "shortcake_waiting_for_phone_card"},
+		{"passkey=code", "shortcake_verification_code_display"},
+		{"passkey=code", "shortcake_code_confirm_button"},
+	} {
+		t.Run(tc.id, func(t *testing.T) {
+			t.Parallel()
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
+				k.Words.LinkMethods = nil
+				for i, s := range k.Screens {
+					if s.Name != selectors.ScreenPasskey {
+						continue
+					}
+					only := `[data-testid="` + tc.id + `"]`
+					if !slices.Contains(s.Selectors, only) {
+						t.Errorf("the selectors do not name %s", tc.id)
+					}
+					k.Screens[i].Selectors, k.Screens[i].Texts = []string{only}, nil
+				}
+			}))
+			_, mark := r.awaitCode(0)
+			if _, err := r.sim.Shown(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sim.Scan(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			r.awaitReason(mark, reason.PasskeyRequired)
+		})
+	}
+}
+
+// TestMenuIsKnownByItsIcon logs out by hand on the page of April, which has no test ids.
+func TestMenuIsKnownByItsIcon(t *testing.T) {
+	t.Parallel()
+	const icon = `header [data-icon="ic-more-vert"]`
+	r := open(t, simulator.Options{Profile: "2026-04", Speed: 20}, withSelectors(t, func(k *selectors.Set) {
+		if !slices.Contains(k.Buttons["menu"].Selectors, icon) {
+			t.Errorf("the selectors do not name %s", icon)
+		}
+		k.Buttons["menu"], k.LogOut.Calls = selectors.Button{Selectors: []string{icon}}, nil
+	}))
+	mark := r.link()
+	if err := r.page.LogOut(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitCondition(mark, rpc.PageLoggedOut)
+}
+
+func TestCodeIsReportedAfterItsObservation(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 5}, fast)
+	_, mark := r.awaitCode(0)
+	for range 3 {
+		if _, err := r.sim.Shown(r.context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.sim.ExpireNow(); err != nil {
+			t.Fatal(err)
+		}
+		_, mark = r.awaitCode(r.awaitGone(mark, "idle"))
+	}
+	var latest rpc.PageObserved
+	events, _ := r.events.all()
+	for _, e := range events {
+		switch b := e.body.(type) {
+		case rpc.PageObserved:
+			latest = b
+		case rpc.QRShown:
+			if latest.Condition != rpc.PageUnlinked || latest.Reason != reason.ScanQR || latest.Detail != "" {
+				t.Errorf("a code was reported after %+v", latest)
+			}
+		}
+	}
 }

@@ -313,7 +313,7 @@ func (i *input) closeDialogs(ctx context.Context) error {
 			return err
 		}
 		var left bool
-		if err := i.object.Invoke(ctx, &left, "leaves", dismiss, press.Milliseconds()); err != nil || !left {
+		if err := i.object.Invoke(ctx, &left, "leaves", press.Milliseconds()); err != nil || !left {
 			return err
 		}
 	}

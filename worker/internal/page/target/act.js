@@ -127,11 +127,13 @@
 
   const find = { reload, input, log_out: logOut, dismiss };
   const lookFor = (name) => (find[name] ? find[name]() : named(name));
+  let latest; // what was looked for last, to be pressed
 
   return {
     // where returns the place of what is to be pressed, or null.
     where(name) {
-      return place(lookFor(name));
+      latest = lookFor(name);
+      return place(latest);
     },
 
     // appears waits until it can be pressed, and returns whether it can.
@@ -139,11 +141,9 @@
       return Boolean(await until(() => lookFor(name), ms));
     },
 
-    // leaves waits until what is found by a name now no longer is, and returns whether
-    // it is not.
-    async leaves(name, ms) {
-      const first = lookFor(name);
-      return !first || Boolean(await until(() => lookFor(name) !== first, ms));
+    // leaves waits until what was to be pressed last has gone, and returns whether it has.
+    async leaves(ms) {
+      return Boolean(await until(() => !latest || !visible(latest), ms));
     },
 
     // enter replaces what a field holds, as typing does, and returns whether it could.

@@ -1,0 +1,166 @@
+package page
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+)
+
+// offering is a page that asks for a phone, whose modules give what code returns.
+func offering(code string) string {
+	return `<div id="link-device-instructions-list">x</div><script>
+		const api = { setPairingType() {}, initializeAltDeviceLinking() {}, startAltLinkingFlow() { window.asked = (window.asked || 0) + 1; ` + code + ` } };
+		window.importNamespace = window.require = (name) => { if (name === "WAWebAltDeviceLinkingApi") return api; throw new Error("unknown module"); };
+	</script>`
+}
+
+// briefly waits only for pages that answer at once, or never.
+func briefly(o *Options) {
+	o.Timings.Answer, o.Timings.Call, o.Timings.Deadline = 3*time.Second, 3*time.Second, 2*time.Second
+}
+
+func TestHostileErrorsAreReadSafely(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, thrown string
+		want         error
+	}{
+		{"getters that throw", `{ get name() { throw 1 }, get message() { throw 1 }, get type() { throw 1 }, toString() { throw 1 } }`, rpc.ErrPairingUnavailable},
+		{"a name that throws next to a code", `{ name: "CompanionHelloError", type: { get name() { throw 1 }, value: { code: 403 } } }`, rpc.ErrPairingForbidden},
+		{"names of 10 MB", `{ name: "IQErrorForbidden".padEnd(1e7, "x"), message: "x".repeat(1e7), type: { name: "IQErrorBadRequest".padEnd(1e7), value: { code: "4".repeat(1e7) } } }`, rpc.ErrPairingUnavailable},
+		{"a proxy that throws", `new Proxy({}, { get() { throw new Proxy({}, {}) } })`, rpc.ErrPairingUnavailable},
+		{"names that are objects", `{ name: { toString() { return "IQErrorForbidden" } }, type: { name: ["IQErrorForbidden"], value: { code: ["403"] } } }`, rpc.ErrPairingUnavailable},
+		{"a message with every name", `new Error("IQErrorBadRequest bad-request 400 IQErrorRateOverlimit 429")`, rpc.ErrPairingUnavailable},
+		{"nothing", `undefined`, rpc.ErrPairingUnavailable},
+		{"a failure that lists every name", `Object.assign(new Error("IQErrorBadRequest 400"), { name: "SmaxParsingFailure" })`, rpc.ErrPairingFailed},
+		{"a name and another's code", `{ type: { name: "IQErrorFeatureNotAvailable", value: { code: 403 } } }`, rpc.ErrPairingUnavailable},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := openPlain(t, offering(`return Promise.reject(`+tc.thrown+`)`), hurried, briefly)
+			r.awaitCondition(0, rpc.PageUnlinked)
+			if _, err := r.page.Pair(r.context(), somePhone); !errors.Is(err, tc.want) {
+				t.Errorf("got %v", err)
+			}
+			if n := r.number("window.asked"); n != 1 {
+				t.Errorf("the module was asked %d times", n)
+			}
+		})
+	}
+}
+
+func TestHostileAnswersToPairingAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, code string
+		want       error
+	}{
+		{"never settled", `return { then() {} }`, rpc.ErrPairingTimeout},
+		{"settled again and again", `return { then(done) { setInterval(done, 0, "x") } }`, rpc.ErrPairingUnavailable},
+		{"10 MB", `return "A".repeat(1e7)`, rpc.ErrPairingUnavailable},
+		{"an object", `return { toString() { return "ABCD1234" } }`, rpc.ErrPairingUnavailable},
+		{"then throws", `return { get then() { throw 1 } }`, rpc.ErrPairingUnavailable},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := openPlain(t, offering(tc.code), hurried, briefly)
+			r.awaitCondition(0, rpc.PageUnlinked)
+			if _, err := r.page.Pair(r.context(), somePhone); !errors.Is(err, tc.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestGetterThatNeverEndsIsCured has the page's error hold the main thread for ever.
+func TestGetterThatNeverEndsIsCured(t *testing.T) {
+	t.Parallel()
+	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), hurried, briefly)
+	_, mark := r.awaitCondition(0, rpc.PageUnlinked)
+	if _, err := r.page.Pair(r.context(), somePhone); err == nil {
+		t.Error("no error")
+	}
+	_, mark = r.awaitReason(mark, reason.PageHung)
+	r.awaitCondition(mark, rpc.PageUnlinked)
+}
+
+// dialogs is a page with so many dialogs over it; after runs when one is closed.
+func dialogs(n int, after string) string {
+	return offering(`return "ABCD1234"`) + fmt.Sprintf(`<script>
+		function add() {
+			const d = document.createElement("div");
+			d.setAttribute("role", "dialog"); d.style.cssText = "position:fixed;inset:0;background:#fff";
+			d.innerHTML = "<p>Too many attempts</p><button>OK</button>";
+			d.querySelector("button").onclick = () => { d.remove(); %s };
+			document.body.append(d);
+		}
+		for (let i = 0; i < %d; i++) add();
+	</script>`, after, n)
+}
+
+func TestDialogsOfAHostilePageAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, body string
+		left       int
+	}{
+		{"ten", dialogs(10, ""), 0},
+		{"a thousand", dialogs(1000, ""), 980},
+		{"one that comes back", dialogs(1, "add()"), 1},
+		{"one that stays", dialogs(1, "document.body.append(d)"), 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := openPlain(t, tc.body, hurried, briefly)
+			r.awaitCondition(0, rpc.PageUnlinked)
+			made, err := r.page.Pair(r.context(), somePhone)
+			if err != nil || made.Code != "ABCD1234" {
+				t.Fatalf("got %v", err)
+			}
+			if n := r.count("[role=dialog]"); n != tc.left {
+				t.Errorf("%d dialogs are left", n)
+			}
+		})
+	}
+}
+
+// TestCodesThatChangeAtSpeedAreBounded fills in a form that then shows another code
+// all the time.
+func TestCodesThatChangeAtSpeedAreBounded(t *testing.T) {
+	t.Parallel()
+	r := openPlain(t, `<div id="link-device-instructions-list"><button>Log in with phone number</button></div><script>
+		document.querySelector("button").onclick = () => {
+			document.body.innerHTML = '<input aria-label="Type your phone number to log in to WhatsApp"><button>Next</button>';
+			document.querySelector("button").onclick = () => {
+				document.body.innerHTML = '<div data-link-code=""></div>';
+				const c = new MessageChannel(); let n = 0;
+				c.port1.onmessage = () => {
+					for (let i = 0; i < 50; i++) document.querySelector("div").setAttribute("data-link-code", "CODE" + (1111 + (n++ % 8888)));
+					c.port2.postMessage(0);
+				};
+				c.port2.postMessage(0);
+			};
+		};</script>`, hurried, briefly)
+	r.awaitCondition(0, rpc.PageUnlinked)
+	made, err := r.page.Pair(r.context(), somePhone)
+	if err == nil && (len(made.Code) != 8 || made.Code[:4] != "CODE") {
+		t.Error("what was given is not one of the codes")
+	}
+	if age := r.page.MainThreadAge(); age > patience/3 {
+		t.Errorf("the page was last observed %v ago", age)
+	}
+}
+
+// number evaluates an expression in the page.
+func (r *rig) number(expression string) int {
+	r.t.Helper()
+	found, err := r.page.target.Page.Context(r.context()).Eval("() => " + expression)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return found.Value.Int()
+}
