@@ -43,10 +43,15 @@ type files struct {
 	exposed  []string
 }
 
+// startTimeout bounds the reading of all files at the start: systemd waits 30 s for it.
+const startTimeout = 20 * time.Second
+
 // openFiles reads the files that are set, until ctx ends. Without its keys, its
 // certificate and its webhook the service must not run; without its selectors it uses the
 // built-in ones.
 func openFiles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*files, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, smallfile.ErrSlow)
+	defer cancel()
 	f := &files{
 		log: log, keys: apikey.Open(cfg.APIKeyFile), certificate: listen.Certificate(cfg.TLSCert, cfg.TLSKey),
 		selectors: watch.New(func(contents [][]byte) ([]byte, error) {

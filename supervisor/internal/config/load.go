@@ -269,6 +269,9 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		if f.Name == "webhook" && c.Webhook != "" {
 			shown = masked(c.Webhook)
 		}
+		if path, ok := shown.(string); ok && slices.Contains(c.SecretFiles(), path) && !exists(path) {
+			shown = "… (there is no such file)" // it may be the secret itself
+		}
 		value, err := json.Marshal(shown)
 		if err != nil {
 			return fmt.Errorf("cannot print --%s: %w", f.Name, err)
@@ -281,6 +284,11 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // bashCompletion has gaps for the flags that take a path, and for all flags and

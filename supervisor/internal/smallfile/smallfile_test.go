@@ -103,3 +103,25 @@ func TestExposedFiles(t *testing.T) {
 		}
 	}
 }
+
+// A program that has a lease on a file makes others wait in open(2), for 45 s.
+func TestLeasedFileIsNotWaitedFor(t *testing.T) {
+	path := put(t, "file", "content")
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Read(path, Max); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Read(path, Max); err != nil || string(got) != "content" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
