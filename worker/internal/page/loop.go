@@ -71,6 +71,7 @@ func (p *Page) Run(ctx context.Context) error {
 		case <-p.signals.Hints:
 		case <-timer.C:
 		}
+		l.guard()
 		wake, err := l.step(ctx)
 		if err != nil {
 			return err
@@ -123,8 +124,8 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	return now, l.cureHang(ctx, code)
 }
 
-// guard withdraws a code whose document or connection ended during the step, and makes
-// the signals watch over one that is offered.
+// guard withdraws a code whose document or connection has ended, and makes the signals
+// watch over one that is offered: neither waits for what the page answers.
 func (l *loop) guard() {
 	l.apply(l.history.Outdated(l.signals.Guard(l.history.Offers(), time.Now())))
 }

@@ -263,7 +263,9 @@ func (s *step) assess() candidate {
 		c.cause = causeChanged
 	case !alive:
 		c.cause = causeDisconnected
-	case !s.now.Before(c.expires):
+	case !s.now.Before(c.expires), !q.offer.on && !s.now.Before(end.Add(-current.ttl/20)):
+		// One that was withdrawn does not come back for its last moments: by the page's
+		// clock, which began earlier, they may be over.
 		c.cause = causeExpired
 	}
 	return c

@@ -101,6 +101,9 @@ func TestStoppedClockIsCuredWithTheNetworkBack(t *testing.T) {
 	stopped := mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second), open(1, 0))
 	away := mod(shows(selectors.ReaderDOM, "a/1"), ttl("a", 20*time.Second), open(1, 0), offline)
 	play(t, []moment{
+		{0, stopped, "a/1 by dom #1 21s r0"}, {10, away, "offline"}, {19.2, stopped, ""}, {21.2, stopped, "reload"},
+	})
+	play(t, []moment{
 		{0, stopped, "a/1 by dom #1 21s r0"}, {10, away, "offline"}, {100, away, ""}, {101, stopped, ""}, {103, stopped, "reload"},
 		{104, observed(noModules, func(o *Observation) { o.Document, o.Drawn.Splash = 1, true }), ""},
 	})
