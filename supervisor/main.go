@@ -95,6 +95,9 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 		return err
 	}
 	listener, err := openListener(ctx, cfg, manager, files, log)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

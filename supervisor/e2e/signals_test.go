@@ -218,3 +218,18 @@ func TestSignalEndsACommand(t *testing.T) {
 		})
 	}
 }
+
+// It waits for a moment whether the address is freed.
+func TestSignalEndsTheWaitForTheAddress(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	s := launch(t, t.TempDir(), append(noChrome, "--listen", taken.Addr().String())...)
+	eventually(t, "its handlers", func() bool { return has(s.PID(), "SigCgt") && !has(s.PID(), "SigIgn") })
+	if code := s.stop(); code != 0 && code != -1 {
+		t.Errorf("exit code %d: %s", code, s.Log())
+	}
+}
