@@ -31,8 +31,11 @@ func (s *session) fresh(age time.Duration) bool {
 func (s *session) beat(ctx context.Context) error {
 	var memory uint64
 	for n := 0; ; n++ {
+		if n%searchBeats == 0 {
+			s.parts.find()
+		}
 		if n%memoryBeats == 0 {
-			memory = proctree.Memory(os.Getpid()) + s.parts.find()
+			memory = proctree.Memory(os.Getpid()) + s.parts.memory()
 		}
 		s.events.put(rpc.Heartbeat{ResidentBytes: memory})
 		if !sleep(ctx, s.timings.Heartbeat) {

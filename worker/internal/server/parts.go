@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -22,35 +23,51 @@ type parts struct {
 	list   atomic.Pointer[[]proctree.Process]
 }
 
-// find looks for the processes again, and returns the memory that they hold.
-func (p *parts) find() (memory uint64) {
+// find looks for the processes again.
+func (p *parts) find() {
 	pid := int(p.chrome.Load())
 	if pid == 0 {
-		return 0
+		return
 	}
 	list, err := proctree.Descendants(pid)
 	if err != nil {
-		return 0
+		return
 	}
 	if main, err := proctree.Find(pid); err == nil { // or it has just exited
 		list = append(list, main)
 	}
 	p.list.Store(&list)
-	for _, part := range list {
-		memory += proctree.Memory(part.PID)
+}
+
+// known returns the processes that were found last.
+func (p *parts) known() []proctree.Process {
+	if list := p.list.Load(); list != nil {
+		return *list
 	}
-	return memory
+	return nil
+}
+
+// memory returns what the known processes hold, after it has looked for them again if
+// one of them has ended.
+func (p *parts) memory() (sum uint64) {
+	ended := func(part proctree.Process) bool {
+		now, err := proctree.Find(part.PID)
+		return err != nil || now.Start != part.Start || now.State == proctree.Zombie
+	}
+	if slices.ContainsFunc(p.known(), ended) {
+		p.find()
+	}
+	for _, part := range p.known() {
+		sum += proctree.Memory(part.PID)
+	}
+	return sum
 }
 
 func (p *parts) anyStopped() bool { return p.stopped() != 0 }
 
 // stopped returns the pid of a process that is stopped, 0 if none is.
 func (p *parts) stopped() int {
-	list := p.list.Load()
-	if list == nil {
-		return 0
-	}
-	for _, part := range *list {
+	for _, part := range p.known() {
 		now, err := proctree.Find(part.PID)
 		if err == nil && now.Start == part.Start && now.State == proctree.Stopped {
 			return part.PID

@@ -15,9 +15,10 @@ const (
 	// exitAfterPage is how long the page may precede a Chrome that somebody else
 	// closes. Measured: 0.2 s.
 	exitAfterPage = 2 * time.Second
-	// memoryBeats is how many heartbeats share one reading of the memory, which
-	// costs a worker at rest more than anything else does.
-	memoryBeats = 6
+	// memoryBeats is how many heartbeats share one reading of the memory, and searchBeats
+	// one search for Chrome's processes, which reads the whole process table and costs a
+	// worker at rest more than anything else does.
+	memoryBeats, searchBeats = 5, 20
 )
 
 // Timings are the durations that tests shorten.
