@@ -194,7 +194,7 @@ func measureReaders(ctx context.Context, b *bench) error {
 		reader, profile string
 		limit           float64
 	}{
-		{"dom", "2026-08", 50}, {"modules", "modules-only", 50}, {"image", "image-only", 1500}, {"screenshot", "renamed", 1500},
+		{"dom", "2026-08", 50}, {"modules", "no-data-ref", 250}, {"image", "image-only", 1500}, {"screenshot", "renamed", 1500},
 	} {
 		took, err := follow(ctx, b, r.reader, r.profile)
 		if err != nil {

@@ -200,10 +200,31 @@ var switches = []string{
 	"modules=throw-not-initialized:N", // stored values can't be read for N ms
 	"mutex=other-tab",                 // another tab seems to be open
 	"offline=now",                     // the page believes that it has no network
+	"overlay=debug",                   // a transparent button lies over the code, as after a right click
 	"overlay=wrong-button",            // a dead button precedes the one that reloads the code
 	"partial-profile",                 // the own id was lost: the databases go, too
 	"passkey=gate",                    // the phone demands a passkey
 	"passkey=waiting", "passkey=code", // it does, and the page shows its second or third card
+	"passkey=unloaded",        // the same, but the screen for it never loads: the code is only hidden
+	"picture=below",           // the code's picture is below the window
+	"picture=blank",           // it is never drawn
+	"picture=clip-path",       // a shape without area is cut out of it
+	"picture=covered",         // something opaque lies over it
+	"picture=dialog",          // a modal dialog fills the window
+	"picture=display",         // it is not displayed
+	"picture=faded",           // a box around it is almost transparent
+	"picture=filter",          // it is blurred until nothing is left
+	"picture=ghost",           // something opaque lies over it that the mouse goes through
+	"picture=glass",           // something transparent lies over it, which harms nothing
+	"picture=mask",            // it is masked
+	"picture=missing",         // the attribute has no picture
+	"picture=narrow",          // its box cuts most of it off
+	"picture=other",           // it encodes another text than the attribute
+	"picture=outside",         // it is left of the window
+	"picture=scale",           // it is scaled to nothing
+	"picture=skipped",         // its box's content is not rendered
+	"picture=small",           // it has no size
+	"picture=visibility",      // it is invisible
 	"probe=fail",              // the probe of the network fails, though the connection lives
 	"quota",                   // nothing can be stored
 	"ref=empty", "ref=repeat", // all refs of a list are empty, or the same

@@ -42,7 +42,7 @@ const (
 	QRRenewed              = "qr_renewed"               // INFO: The page was asked for new QR codes.
 	QRRenewFailed          = "qr_renew_failed"          // WARN: The page could not be asked for new QR codes; it will be loaded again.
 	QRPayloadRejected      = "qr_payload_rejected"      // WARN: What the page shows is not a QR payload.
-	ReaderContradicted     = "reader_contradicted"      // WARN: A reader found another QR payload than the others; the newest is served.
+	ReaderContradicted     = "reader_contradicted"      // WARN: A reader found another QR payload than the others; the one on the screen is served.
 	ImageSearchFailed      = "image_search_failed"      // DEBUG: The page's images could not be searched for a QR.
 	PageReturned           = "page_returned"            // INFO: The page is led back to its QR.
 	SessionClaimed         = "session_claimed"          // INFO: The page takes the session back from another browser.

@@ -13,15 +13,20 @@ func TestDiagnosisShowsThePageWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	payload := payloadOf("NotInTheDiagnosis")
 	r := openPlain(t, `<!doctype html><title>x</title><body>
-		<div id="landing" class="a b c" data-testid="link-device-qr-code"><canvas role="img" aria-label="Scan this QR code"></canvas></div>
+		<div id="landing" class="a b c" data-testid="link-device-qr-code"><canvas width="264" height="264" role="img" aria-label="Scan this QR code"></canvas></div>
 		<p>Scan to log in</p><p>+54 9 11 5000 0000</p><p aria-label="Enter code on phone: A,B,C,D,1,2,3,4">ABCD-1234</p><span>K</span>
 		<section></section><iframe srcdoc="<button>inside the frame</button>"></iframe>
 		<script>
 			document.querySelector("section").attachShadow({mode: "closed"}).innerHTML = "<b>inside the shadow</b>";
 			console.warn("a warning of the page", {secret: 1}); console.log("no warning"); console.error("for +5491150000000");
 			fetch("/missing?token=secret").then(() => fetch("http://127.0.0.1:1/")).catch(() => {});
-			setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => document.querySelector("div").setAttribute("data-ref", "`+payload+`"), 500); throw new Error("uncaught"); }, 1000);
-		</script>`, eager)
+			setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => {
+				const i = new Image();
+				i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0);
+				i.src = "`+imageOf(t, payload)+`";
+				document.querySelector("div").setAttribute("data-ref", "`+payload+`");
+			}, 500); throw new Error("uncaught"); }, 1000);
+		</script>`, eager, func(o *Options) { o.Timings.Classify.Silence = 0 }) // the default: images are not searched so early
 	r.awaitCode(0)
 	d, err := r.page.Diagnose(r.context())
 	if err != nil {

@@ -65,19 +65,34 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 				for (let j = 0; j < 100; j++) { const e = document.createElement("p"); e.textContent = text; box.append(e); }
 				document.body.append(box);
 			}</script>` + img, true},
-		{"changes at full speed", `<div data-ref="` + payload + `">x</div><p></p><script>
+		{"changes at full speed", `<div data-ref="` + payload + `">` + img + `</div><p></p><script>
 			const c = new MessageChannel(); let n = 0;
 			c.port1.onmessage = () => {
 				for (let i = 0; i < 200; i++) { n++; document.querySelector("p").style.left = n + "px"; document.querySelector("p").textContent = n; }
 				c.port2.postMessage(0);
 			};
 			c.port2.postMessage(0)</script>`, true},
-		{"events at full speed", `<div data-ref="` + payload + `">x</div><script>
+		{"events at full speed", `<div data-ref="` + payload + `">` + img + `</div><script>
 			let listener = () => {};
 			window.importNamespace = window.require = (name) => ({ Conn: { on: (_, f) => { listener = f } }, Socket: { on: (_, f) => { listener = f } } });
 			const c = new MessageChannel();
 			c.port1.onmessage = () => { for (let i = 0; i < 1000; i++) listener(); c.port2.postMessage(0) };
 			c.port2.postMessage(0)</script>`, true},
+		{"payloads and pictures at full speed", `<div data-ref=""><canvas width=264 height=264></canvas></div><script>
+			const d = document.querySelector("div"), pen = document.querySelector("canvas").getContext("2d"), c = new MessageChannel(); let n = 0;
+			c.port1.onmessage = () => {
+				d.setAttribute("data-ref", "` + payload + `".replace("AmongTheHostile", "AmongTheHostile" + n++));
+				pen.fillStyle = n % 2 ? "#000" : "#fff"; pen.fillRect(n % 264, n % 200, 30, 30);
+				c.port2.postMessage(0);
+			};
+			c.port2.postMessage(0)</script>`, false},
+		{"a code on a gigantic canvas", `<div data-ref="` + payload + `"><canvas width=16000 height=16000 style="width:264px;height:264px"></canvas></div><script>
+			document.querySelector("canvas").getContext("2d").fillRect(0, 0, 16000, 16000)</script>`, false},
+		{"thousands of codes", strings.Repeat(`<div data-ref="`+payload+`"><canvas></canvas></div>`, 5000), false},
+		{"elements that throw", `<div data-ref="` + payload + `">` + img + `</div><script>
+			for (const e of document.querySelectorAll("div, img")) for (const name of ["getBoundingClientRect", "checkVisibility", "getRootNode", "matches", "clientWidth"]) {
+				Object.defineProperty(e, name, { get() { throw new Error("no") } });
+			}</script>`, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -43,6 +43,8 @@ type loop struct {
 	history    classify.History
 	observer   *observe.Observer
 	searcher   *search.Searcher
+	checker    *search.Checker
+	check      time.Time // when the checker wants another observation at the latest; zero means never
 	health     health
 	readers    map[selectors.Reader]string // what each has found, in words
 }
@@ -56,6 +58,7 @@ func (p *Page) Run(ctx context.Context) error {
 		Page:       p,
 		classifier: classify.New(p.t.Classify),
 		observer:   observe.New(p.target, p.log),
+		checker:    search.NewChecker(p.target, p.log, p.signals.Hint, &p.running),
 		searcher:   search.New(p.target, p.log, p.t.SearchAgain, p.t.SearchAgainMax, p.signals.Hint, &p.running),
 		readers:    map[selectors.Reader]string{},
 	}
@@ -168,6 +171,7 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	seen.Reloads = l.signals.Reloads()
 	seen.Navigation.LoggedOut = l.signals.TakeLogout()
 	seen.Readings = append(seen.Readings, l.searcher.Take(seen.Page, now)...)
+	l.check = l.checker.Check(&seen.Observation, seen.Page, seen.Look, now)
 	seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen)
 	return seen, err
 }
@@ -188,6 +192,9 @@ func (l *loop) act(ctx context.Context, seen observe.Result, start, now time.Tim
 	}
 	if !d.Wake.IsZero() && d.Wake.Before(wake) {
 		wake = d.Wake
+	}
+	if !l.check.IsZero() && l.check.Before(wake) {
+		wake = l.check
 	}
 	if d.Search && seen.Page != nil {
 		if next := l.searcher.Ask(seen.Page, now); next.Before(wake) {
@@ -273,7 +280,9 @@ func describe(r classify.Reading, cause string, seen observe.Result) string {
 		return "a fresh QR payload, by the page's own state: Chrome sees no connection of its document"
 	case r.Found:
 		return "a QR payload that can't be scanned now: " + classify.Explain(cause, seen.Connection)
-	case r.Err != nil && errors.Is(r.Err, qrpayload.ErrMalformed):
+	case errors.Is(r.Err, classify.ErrUnseen):
+		return "a QR payload that nobody could scan: " + r.Err.Error()
+	case errors.Is(r.Err, qrpayload.ErrMalformed):
 		return "a text that no phone would accept: " + r.Err.Error()
 	case r.Err != nil:
 		return "an error: " + logging.Redact(logging.Truncate(r.Err.Error(), 200))

@@ -3,7 +3,6 @@ package page
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,7 +62,7 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 		case 2:
 			panic(http.ErrAbortHandler)
 		default:
-			_, _ = fmt.Fprintf(w, `<body><div data-ref="%s">x</div>`, payloadOf("AfterTheErrors"))
+			_, _ = w.Write([]byte("<body>" + codeOf(t, payloadOf("AfterTheErrors"))))
 		}
 	}))
 	t.Cleanup(broken.Close)
@@ -153,7 +152,7 @@ func TestCrashIsSeenWithoutZygotes(t *testing.T) {
 func TestDialogsDoNotStopThePage(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.take(t)}
-	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '<div data-ref="`+payloadOf("AfterTheDialog")+`">x</div>' }, 200)</script>`)
+	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '`+codeOf(t, payloadOf("AfterTheDialog"))+`' }, 200)</script>`)
 	r.open()
 	if shown, _ := r.awaitCode(0); string(shown.Payload) != payloadOf("AfterTheDialog") {
 		t.Fatalf("got %+v", shown)
@@ -167,15 +166,15 @@ func TestPageCannotDetectTheObserver(t *testing.T) {
 	// has found none for a while.
 	r.url = plain(t, `<body><script>
 		const before = new Set(Reflect.ownKeys(window));
-		const show = (s) => { document.body.innerHTML = '<div data-ref="' + s + '">x</div>' };
+		const show = (code) => { document.body.innerHTML = code };
 		let serialised = false;
 		const bait = new Error(); Object.defineProperty(bait, "stack", { get() { serialised = true; return "" } });
 		let rounds = 0;
 		const timer = setInterval(() => {
 			console.debug(bait);
 			const added = Reflect.ownKeys(window).filter((k) => !before.has(k) && !/^(before|show|serialised|bait|rounds|timer)$/.test(String(k)));
-			if (added.length || serialised || navigator.webdriver || typeof hint !== "undefined") { clearInterval(timer); show("`+payloadOf("WatchedWatched")+`") }
-			else if (++rounds === 30) { clearInterval(timer); show("`+payloadOf("NotWatchedAtAll")+`") }
+			if (added.length || serialised || navigator.webdriver || typeof hint !== "undefined") { clearInterval(timer); show('`+codeOf(t, payloadOf("WatchedWatched"))+`') }
+			else if (++rounds === 30) { clearInterval(timer); show('`+codeOf(t, payloadOf("NotWatchedAtAll"))+`') }
 		}, 100)</script>`)
 	r.open(func(o *Options) { o.Disguise = r.browser.Disguise })
 	if shown, _ := r.awaitCode(0); string(shown.Payload) != payloadOf("NotWatchedAtAll") {

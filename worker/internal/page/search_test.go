@@ -33,6 +33,12 @@ func imageOf(t *testing.T, payload string) string {
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(img)
 }
 
+// codeOf returns a container of the payload with its picture.
+func codeOf(t *testing.T, payload string) string {
+	t.Helper()
+	return `<div data-ref="` + payload + `"><img width=264 height=264 src="` + imageOf(t, payload) + `"></div>`
+}
+
 // eager searches images soon and often, and observes often.
 func eager(o *Options) {
 	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond

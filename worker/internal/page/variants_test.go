@@ -21,11 +21,9 @@ func TestEveryVariantOfThePageIsRead(t *testing.T) {
 		{"ar", "dom"},
 		{"sixth-field", "dom"},
 		{"two-canvases", "dom"},
-		{"cookie-banner", "dom"},
 		{"no-data-ref", "modules"},
 		{"empty-data-ref", "modules"},
 		{"closed-shadow", "modules"},
-		{"modules-only", "modules"},
 		{"image-only", ""}, // from the image, or from a screenshot when that was drawn too late
 	} {
 		t.Run(tc.profile, func(t *testing.T) {
@@ -225,6 +223,28 @@ func TestPasskeyIsReportedWithoutItsScreen(t *testing.T) {
 			}
 			r.awaitReason(mark, reason.PasskeyRequired)
 		})
+	}
+}
+
+// TestPasskeyIsReportedBehindAHiddenCode: the screen for the passkey never loads,
+// and the payload stays in the document.
+func TestPasskeyIsReportedBehindAHiddenCode(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=unloaded"}})
+	_, mark := r.awaitCode(0)
+	if _, err := r.sim.Shown(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Scan(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	mark = r.awaitGone(mark, "scanned")
+	_, mark = r.awaitReason(mark, reason.PasskeyRequired)
+	events, _ := r.events.all()
+	for _, e := range events[mark:] {
+		if _, ok := e.body.(rpc.QRShown); ok {
+			t.Error("a code is reported again")
+		}
 	}
 }
 

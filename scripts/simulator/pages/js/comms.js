@@ -223,6 +223,10 @@ function passkeyGate() {
   pairing.stopPairing();
   pairing.setPairingType('SHORTCAKE_PASSKEY');
   pairing.rotateAdvSecret();
+  if (faultIs('passkey', 'unloaded')) {
+    Ui.set({ suspended: true });
+    return;
+  }
   Ui.set({ special: 'PASSKEY' });
   askForPasskey();
 }

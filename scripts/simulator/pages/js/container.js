@@ -1,7 +1,7 @@
 // The element that carries the code: its attribute, its overlay, its image,
 // and where in the document it lives.
 
-import { faultIs, profile, scaled, wait } from './config.js';
+import { fault, faultIs, profile, scaled, wait } from './config.js';
 import { BackendEventBus } from './models.js';
 import { h } from './names.js';
 import { draw, newImage, setFaint, stopDrawing } from './image.js';
@@ -22,6 +22,10 @@ export class Container {
     this.image = newImage();
     this.node = h('div', this.#attributes(), this.slot, this.#logo(), this.image);
     this.root = place(this.node);
+    if (faultIs('overlay', 'debug')) {
+      this.node.append(h('div', { role: 'button', 'data-testid': 'link-device-qr-data-overlay', style: 'position:absolute;inset:0' }));
+    }
+    if (fault('picture')) spoil(this, fault('picture').value);
     this.overlay = undefined;
     this.text = '';
   }
@@ -47,7 +51,8 @@ export class Container {
     if (string === this.text) return;
     this.text = string;
     this.#label(string);
-    draw(this.image, string).then((done) => {
+    if (faultIs('picture', 'blank')) return;
+    draw(this.image, faultIs('picture', 'other') ? 'https://www.whatsapp.com/download' : string).then((done) => {
       if (!done) return;
       this.drawn = string;
       this.onDrawn();
@@ -87,6 +92,39 @@ export class Container {
     if (profile.era === '2019') return h('div', { style, click }, label);
     const button = h('button', { style, class: /2022|2024/.test(profile.era) ? 'Jht5u' : null, click }, h('div', {}, label));
     return /2022|2024/.test(profile.era) ? button : h('div', {}, h('span', {}, button));
+  }
+}
+
+// A box over a whole element, or over the window.
+const cover = (position, style) => h('div', { style: `position:${position};inset:0;z-index:9;${style}` });
+
+// Leaves the attribute as it is, but not the picture.
+function spoil({ node, image }, how) {
+  const styles = {
+    'clip-path': 'clip-path:circle(0)', filter: 'filter:blur(40px)', mask: 'mask-image:linear-gradient(transparent,transparent)',
+    display: 'display:none', scale: 'transform:scale(0)', small: 'width:0;height:0', visibility: 'visibility:hidden',
+  };
+  const boxes = {
+    below: 'position:absolute;top:3000px', narrow: 'width:90px;height:90px;overflow:hidden',
+    outside: 'position:absolute;left:-3000px', skipped: 'content-visibility:hidden;width:268px;height:268px',
+  };
+  if (styles[how]) image.style.cssText += `;${styles[how]}`;
+  if (boxes[how]) node.style.cssText += `;${boxes[how]}`;
+  switch (how) {
+    case 'faded': queueMicrotask(() => { node.parentElement.style.opacity = '.03'; }); break;
+    case 'missing': image.remove(); break;
+    case 'covered': node.append(cover('absolute', 'background:#fff')); break;
+    case 'ghost': node.append(cover('absolute', 'background:#fff;pointer-events:none')); break;
+    case 'glass': node.append(cover('absolute', '')); break;
+    case 'dialog': {
+      const dialog = h('dialog', { style: 'border:0;margin:0;width:100vw;height:100vh;max-width:none;max-height:none;background:#fff' });
+      queueMicrotask(() => {
+        document.body.append(dialog);
+        dialog.showModal();
+      });
+      break;
+    }
+    default:
   }
 }
 

@@ -1,7 +1,7 @@
 // The screens of a page that is not linked: the code, the phone number, the
 // pairing code.
 
-import { autologout, fault, profile } from './config.js';
+import { autologout, fault, faultIs, profile } from './config.js';
 import { Container } from './container.js';
 import { BackendEventBus, Conn, NetworkStatus, Socket, SOCKET_STATE, Ui } from './models.js';
 import { qrPayload } from './payload.js';
@@ -78,6 +78,7 @@ export class QrScreen {
       this.container.remove();
       this.container = null;
     }
+    if (Ui.suspended) this.node.style.setProperty('display', 'none', 'important');
     if (shown) this.container.update(string, overlay());
     else if (!this.frame) this.place.replaceChildren(this.spinner);
   }
@@ -97,10 +98,11 @@ export class QrScreen {
 
   describe() {
     const drawn = this.container?.drawn ?? '';
+    const spoiled = Ui.suspended || (fault('picture') && !faultIs('picture', 'glass'));
     const over = Ui.modal ? 'modal' : this.covered ? 'banner' : this.container?.overlay ?? '';
     return {
       name: 'QR', payload: drawn, offered: qrPayload(), ref: Conn.ref ?? '', refTTL: Conn.refTTL ?? 0, overlay: over,
-      visible: Ui.alive && drawn !== '' && drawn === qrPayload() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
+      visible: !spoiled && Ui.alive && drawn !== '' && drawn === qrPayload() && over === '' && Socket.state === SOCKET_STATE.UNPAIRED,
       alive: Ui.alive,
     };
   }

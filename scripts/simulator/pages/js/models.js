@@ -59,6 +59,8 @@ export const Ui = new Model({
   // modulesReady is true once what the code is made of has been loaded.
   modulesReady: false,
   autologout: false,
+  // suspended hides the code, as React does until the screen that replaces it has loaded.
+  suspended: false,
   // banner is a logout reason, or null.
   banner: null,
   progress: -1,

@@ -134,8 +134,8 @@ func (c Classifier) Next(h History, o Observation, now time.Time) (History, Deci
 		s.d.wakeBy(now.Add(eager))
 	}
 	shown := s.offer(s.code)
-	if by, wait := s.h.qr.drawnBy(now); wait {
-		s.d.wakeBy(by)
+	if s.h.qr.awaited(now) {
+		s.d.wakeBy(now.Add(looking))
 	}
 	s.cure()
 	s.observe(len(shown) > 0)
@@ -314,19 +314,12 @@ func (s *step) describe() rpc.PageObserved {
 	if s.restless && r.Condition == rpc.PageUnlinked || s.kind == kindReloading && s.now.Sub(s.h.attempts.askedAt) < time.Minute {
 		r.Condition, r.Reason, r.Detail = rpc.PageUnlinked, reason.PageReloading, ""
 	}
-	r = s.h.account.amend(s.detail(r), s.kind)
-	if r.Condition != rpc.PageLoading && r.Condition != rpc.PageSyncing {
-		r.Progress = -1
-	}
-	return r
-}
-
-// detail adds to a report what the observation has of its kind.
-func (s *step) detail(r rpc.PageObserved) rpc.PageObserved {
 	switch s.kind {
 	case kindNoCode:
 		if s.o.malformed() {
 			r.Reason, r.Detail = reason.QRUnreadable, "the page's code holds a text that no phone would accept"
+		} else if err := s.o.unseen(); err != nil {
+			r.Detail = "the page has a code, but " + err.Error()
 		}
 	case kindConflict:
 		r.Detail = s.h.attempts.takeovers.detail(s.now, s.t.TakeOver)
@@ -342,6 +335,10 @@ func (s *step) detail(r rpc.PageObserved) rpc.PageObserved {
 		if s.code.Found {
 			r.Detail = "the page shows a code that is not served: " + Explain(causeDisconnected, s.o.Connection)
 		}
+	}
+	r = s.h.account.amend(r, s.kind)
+	if r.Condition != rpc.PageLoading && r.Condition != rpc.PageSyncing {
+		r.Progress = -1
 	}
 	return r
 }
@@ -372,11 +369,9 @@ const (
 	// renewPause is the least time between two renewals. It doubles with every
 	// fruitless one, up to renewPauseMax.
 	renewPause, renewPauseMax = time.Second, 30 * time.Second
-	// drawing is how long the page may take to draw a code that its modules
-	// already know.
-	drawing = 300 * time.Millisecond
-	// settling is how long parts of the QR payload may change one after the other.
-	settling = 10 * time.Millisecond
+	// looking is how long a code stays on offer while the picture of its successor is
+	// looked at.
+	looking = time.Second
 	// eager is how soon to observe again while a code is due.
 	eager = 500 * time.Millisecond
 	// proofPause is the least time between two reports that a code is still shown.

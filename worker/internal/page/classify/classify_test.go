@@ -79,7 +79,21 @@ func noModules(o *Observation) {
 // before the slash, and whose secret the one after it.
 func shows(r selectors.Reader, name string) func(*Observation) {
 	return func(o *Observation) {
+		o.Readings = append(o.Readings, Reading{Reader: r, Found: true, Seen: true, Code: code(name)})
+	}
+}
+
+// pending shows a payload whose picture is still being looked at.
+func pending(r selectors.Reader, name string) func(*Observation) {
+	return func(o *Observation) {
 		o.Readings = append(o.Readings, Reading{Reader: r, Found: true, Code: code(name)})
+	}
+}
+
+// unseen shows a payload whose picture nobody could scan.
+func unseen(name string) func(*Observation) {
+	return func(o *Observation) {
+		o.Readings = append(o.Readings, Reading{Reader: selectors.ReaderDOM, Code: code(name)}.Unseen("it is not rendered"))
 	}
 }
 
@@ -168,6 +182,10 @@ func TestEachScreenHasItsCondition(t *testing.T) {
 		{"spinner", observed(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 0, rpc.PageUnlinked, reason.ScanQR},
 		{"spinner for ever", observed(on(selectors.ScreenQR), socket(selectors.SocketOpening)), 15 * time.Second, rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"no code where one is due", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired)), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
+		{"hidden code", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), unseen("a/1")), 0, rpc.PageUnlinked, reason.ScanQR},
+		{"hidden code for long", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), unseen("a/1")), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
+		{"hidden code, and the page wants a passkey", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), unseen("a/1"), func(o *Observation) { o.Modules.Method = selectors.MethodPasskey }), 0, rpc.PageBlocked, reason.PasskeyRequired},
+		{"hidden code behind a screen", observed(on(selectors.ScreenQR), byText(selectors.ScreenTerms), socket(selectors.SocketUnpaired), unseen("a/1")), 0, rpc.PageBlocked, reason.TermsRequired},
 		{"text that no phone accepts", observed(on(selectors.ScreenQR), socket(selectors.SocketUnpaired), malformed), 0, rpc.PageUnlinked, reason.QRUnreadable},
 		{"no code, without modules", observed(byText(selectors.ScreenQR), noModules), 15 * time.Second, rpc.PageUnlinked, reason.QRUnreadable},
 		{"used up codes", observed(on(selectors.ScreenQR), socket(selectors.SocketIdle), shows(selectors.ReaderDOM, "a/1")), 0, rpc.PageUnlinked, reason.ScanQR},

@@ -43,6 +43,14 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 	if a&128 != 0 {
 		shows(selectors.ReaderModules, names[c>>2&3])(&o)
 	}
+	for i := range o.Readings {
+		switch c % 5 {
+		case 1:
+			o.Readings[i].Seen = false
+		case 2:
+			o.Readings[i] = o.Readings[i].Unseen("it is too small")
+		}
+	}
 	if c&16 != 0 {
 		o.Modules.RefTTL, o.Modules.Ref = 20*time.Second, "a"
 	}

@@ -2,6 +2,7 @@ package classify
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -158,10 +159,23 @@ type Reading struct {
 	// Found is false when it looked and found nothing.
 	Found bool
 	Code  qrpayload.Code
-	// Err is why what it found is not a code, or why it could not look.
+	// Seen is true once the picture on the screen was seen to encode it. While a
+	// payload is Found but not Seen, its picture is being looked at.
+	Seen bool
+	// Err is why what it found is not a code, or why it could not look. With ErrUnseen
+	// there is a Code, but it is not Found.
 	Err error
 	// At is when it looked.
 	At time.Time
+}
+
+// ErrUnseen means that a payload is in the page, but that nobody could scan it.
+var ErrUnseen = errors.New("its picture can't be scanned")
+
+// Unseen returns the reading of a payload that nobody could scan, and why.
+func (r Reading) Unseen(why string) Reading {
+	r.Found, r.Seen, r.Err = false, false, fmt.Errorf("%w: %s", ErrUnseen, why)
+	return r
 }
 
 // has reports whether the observer recognised a screen, by selector or text.
@@ -198,7 +212,22 @@ func (o Observation) malformed() bool {
 	return slices.ContainsFunc(o.Readings, func(r Reading) bool { return errors.Is(r.Err, qrpayload.ErrMalformed) })
 }
 
+// unseen returns why the payload that the document holds can't be scanned, or nil.
+func (o Observation) unseen() error {
+	r, _ := o.reading(selectors.ReaderDOM)
+	if errors.Is(r.Err, ErrUnseen) {
+		return r.Err
+	}
+	return nil
+}
+
 func (o Observation) found(by selectors.Reader) bool {
 	r, _ := o.reading(by)
 	return r.Found
+}
+
+// seen reports whether what a reader found was also seen on the screen.
+func (o Observation) seen(by selectors.Reader) bool {
+	r, _ := o.reading(by)
+	return r.Found && r.Seen
 }

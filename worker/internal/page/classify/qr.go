@@ -62,8 +62,7 @@ type life struct {
 // offer is the code that was last reported.
 type offer struct {
 	on       bool
-	code     rpc.QRPayload
-	reader   selectors.Reader
+	reading  reading
 	expires  time.Time
 	document int
 	openings int // Connection.Openings
@@ -86,7 +85,7 @@ func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold ti
 	latest, looked := o.reading(by)
 	switch {
 	case looked && r.Found && latest.Found && r.Code == latest.Code:
-		r.At = latest.At
+		return reading{latest, r.since}
 	case looked:
 		return reading{latest, latest.At}
 	case hold == 0 || now.Sub(r.At) > hold:
@@ -95,16 +94,23 @@ func (r reading) next(o Observation, by selectors.Reader, now time.Time, hold ti
 	return r
 }
 
-// best returns the reading to serve. The document beats decoded images; within
-// each pair the newer one wins. A payload that only the modules know does not
-// count until the page has had time to draw it.
-func (q *qr) best(now time.Time) reading {
-	modules := q.readings.modules
-	modules.Found = modules.Found && now.Sub(modules.since) >= q.drawDelay()
-	if r := newer(q.readings.dom, modules); r.Found {
-		return r
+// best returns the reading to serve. What the page holds as a string beats decoded
+// images, but only counts when it was seen on the screen.
+func (q *qr) best() reading {
+	for _, r := range []reading{q.readings.dom, q.readings.modules} {
+		if r.Found && r.Seen {
+			return r
+		}
 	}
 	return newer(q.readings.image, q.readings.screenshot)
+}
+
+// awaited reports whether a payload was found a moment ago, whose picture is still
+// being looked at.
+func (q *qr) awaited(now time.Time) bool {
+	return slices.ContainsFunc([]reading{q.readings.dom, q.readings.modules}, func(r reading) bool {
+		return r.Found && !r.Seen && now.Sub(r.since) < looking
+	})
 }
 
 // newer returns the one of two readings that found its code last, the first if
@@ -116,23 +122,6 @@ func newer(a, b reading) reading {
 	return a
 }
 
-// drawDelay is how old the modules' payload must be to be served: as old as it
-// takes to draw it, where that can be seen. Where only the modules answer, it
-// must just have outlived a change of secret and reference one after the other.
-func (q *qr) drawDelay() time.Duration {
-	if !q.readings.dom.Found && q.offer.reader == selectors.ReaderModules {
-		return settling
-	}
-	return drawing
-}
-
-// drawnBy is when the modules' payload will have had time to be drawn, and
-// whether that is still to come.
-func (q *qr) drawnBy(now time.Time) (time.Time, bool) {
-	by := q.readings.modules.since.Add(q.drawDelay())
-	return by, q.readings.modules.Found && now.Before(by)
-}
-
 // seen reports whether a code was found in an image lately.
 func (q *qr) seen() bool { return q.readings.image.Found || q.readings.screenshot.Found }
 
@@ -142,14 +131,11 @@ func (q *qr) seen() bool { return q.readings.image.Found || q.readings.screensho
 func (q *qr) disagreement(served reading, now time.Time) selectors.Reader {
 	a, b := q.readings.dom, q.readings.modules
 	const lasting = time.Second
-	lasts := a.Found && b.Found && a.Code != b.Code && now.Sub(a.since) > lasting && now.Sub(b.since) > lasting
+	lasts := a.Seen && b.Found && a.Code != b.Code && now.Sub(a.since) > lasting && now.Sub(b.since) > lasting
 	if !lasts || q.disagreed == served.Code.Whole {
 		return ""
 	}
 	q.disagreed = served.Code.Whole
-	if served.Reader == selectors.ReaderModules {
-		return selectors.ReaderDOM
-	}
 	return selectors.ReaderModules
 }
 
@@ -243,15 +229,23 @@ func (s *step) assess() candidate {
 	} else if q.coveredSince.IsZero() {
 		q.coveredSince = s.now
 	}
-	served := q.best(s.now)
-	if !served.Found {
-		_, comes := q.drawnBy(s.now)
-		q.continued = q.continued && comes
+	served := q.best()
+	if !served.Found && q.offer.on && q.awaited(s.now) {
+		served = q.offer.reading
+	}
+	seen := served.Found
+	if !seen { // What covers it may explain why.
+		served = q.readings.dom
+	}
+	if served.Code.Whole == "" {
+		q.continued = q.continued && q.awaited(s.now)
 		return candidate{cause: s.absence()}
 	}
 	current := q.live(s.o, served, s.now)
-	alive := q.secrets.alive(served.Code, s.o)
-	q.continued = alive // The code after a dead one is the first of a list.
+	alive := seen && q.secrets.alive(served.Code, s.o)
+	if seen {
+		q.continued = alive // The code after a dead one is the first of a list.
+	}
 	end := current.since.Add(current.ttl)
 	c := candidate{reading: served, expires: end.Add(grace)}
 	switch overlay := q.overlay(s.o, end); {
@@ -261,6 +255,8 @@ func (s *step) assess() candidate {
 		c.cause = causeIdle
 	case s.o.Modules.Socket != "" && s.o.Modules.Socket != selectors.SocketUnpaired:
 		c.cause = causeChanged
+	case !seen:
+		c.cause = s.absence()
 	case !alive:
 		c.cause = causeDisconnected
 	case !s.now.Before(c.expires), !q.offer.on && !s.now.Before(end.Add(-current.ttl/20)):
@@ -318,14 +314,14 @@ func (s *step) offer(c candidate) []rpc.EventBody {
 	}
 	const same = 500 * time.Millisecond
 	whole := c.Code.Whole
-	if q.offer.on && q.offer.code == whole && c.expires.Sub(q.offer.expires).Abs() < same {
+	if q.offer.on && q.offer.reading.Code.Whole == whole && c.expires.Sub(q.offer.expires).Abs() < same {
 		return nil
 	}
 	if q.latest != whole {
 		q.latest = whole
 		q.seq++
 	}
-	q.offer = offer{on: true, code: whole, reader: c.Reader, expires: c.expires, document: s.o.Document, openings: s.o.Connection.Openings}
+	q.offer = offer{on: true, reading: c.reading, expires: c.expires, document: s.o.Document, openings: s.o.Connection.Openings}
 	return []rpc.EventBody{rpc.QRShown{
 		Payload: whole, Reader: string(c.Reader), Seq: q.seq, TTL: c.expires.Sub(s.now), Renewals: q.renewal.total,
 	}}
@@ -334,7 +330,7 @@ func (s *step) offer(c candidate) []rpc.EventBody {
 // search reports whether images should be searched for a code now.
 func (s *step) search() bool {
 	q := &s.h.qr
-	if s.o.found(selectors.ReaderDOM) || s.o.found(selectors.ReaderModules) || s.h.account.registered || s.o.offline() {
+	if s.o.seen(selectors.ReaderDOM) || s.o.seen(selectors.ReaderModules) || s.h.account.registered || s.o.offline() {
 		q.blindSince = time.Time{}
 		return false
 	}

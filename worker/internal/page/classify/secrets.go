@@ -71,7 +71,7 @@ func (s secrets) note(o Observation, found readings, now time.Time) secrets {
 	begun := later(o.Connection.OpenedAt, s.lost)
 	for _, r := range []reading{found.dom, found.modules, found.image, found.screenshot} {
 		switch {
-		case !r.Found, s.find(secretOf(r.Code)) >= 0:
+		case r.Code.Whole == "", s.find(secretOf(r.Code)) >= 0:
 		case !connected(o):
 			s = s.with(secret{value: secretOf(r.Code), since: now})
 		case !r.At.Before(begun):

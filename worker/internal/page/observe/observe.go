@@ -17,6 +17,7 @@ import (
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/qrpayload"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -53,6 +54,9 @@ type Result struct {
 	// Address is the document's, Uncaught are the errors of its scripts.
 	Address  string
 	Uncaught []string
+	// Look changes with the picture of the document's code, and with what decides
+	// about whether it can be scanned.
+	Look string
 	// Scripts are those that were used.
 	Scripts *target.Scripts
 }
@@ -131,7 +135,7 @@ func (o *Observer) Observe(ctx context.Context, number int) (Result, error) {
 	o.note(a.Modules, a.Document.Visible)
 	return Result{
 		Observation: o.translate(a, number, time.Now()), Page: o.current.document,
-		Address: a.Document.URL, Uncaught: a.Document.Uncaught, Scripts: set,
+		Address: a.Document.URL, Uncaught: a.Document.Uncaught, Look: a.Document.Look, Scripts: set,
 	}, nil
 }
 
@@ -180,6 +184,8 @@ type answer struct {
 		Visible  bool
 		Online   bool
 		Shown    string
+		Hidden   string
+		Look     string
 		Progress float64
 		Uncaught []string
 	}
@@ -215,7 +221,10 @@ func (o *Observer) translate(a answer, document int, now time.Time) classify.Obs
 	seen.Modules.Method = set.Words.LinkMethods[m.LinkMethod]
 	seen.Modules.RefTTL = time.Duration(m.RefTTL * float64(time.Millisecond))
 	dom := o.reading(selectors.ReaderDOM, d.Shown, now)
-	if !dom.Found && set.Uses(selectors.ReaderDOM) && m.Ref != "" && strings.Contains(d.Shown, string(m.Ref)) {
+	if dom.Found && d.Hidden != "" {
+		dom = dom.Unseen(d.Hidden)
+	}
+	if errors.Is(dom.Err, qrpayload.ErrMalformed) && set.Uses(selectors.ReaderDOM) && m.Ref != "" && strings.Contains(d.Shown, string(m.Ref)) {
 		// The page shows a code of a form that is new to us. Assembled in the old
 		// form it would not be what is on the screen.
 		m.Assembled = ""

@@ -5,7 +5,6 @@ package search
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"image"
 	"image/png"
@@ -143,16 +142,21 @@ func (s *Searcher) read(reader selectors.Reader, document *target.Document, find
 }
 
 func (s *Searcher) screenshot(ctx context.Context, document *target.Document, accept func(string) bool) (string, error) {
-	shot, err := document.Screenshot(ctx)
-	if err != nil {
-		return "", err
-	}
-	decoded, err := decodePNG(shot)
+	decoded, err := shoot(ctx, document)
 	if err != nil {
 		return "", err
 	}
 	text, _ := screenshot.Read(ctx, decoded, accept)
 	return text, nil
+}
+
+// shoot returns what is on the screen.
+func shoot(ctx context.Context, document *target.Document) (image.Image, error) {
+	shot, err := document.Screenshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return decodePNG(shot)
 }
 
 // images tries each image of the document, of its shadow trees, the closed ones
@@ -213,19 +217,11 @@ func (s *Searcher) copyOf(ctx context.Context, id proto.DOMBackendNodeID) (image
 		return nil, fmt.Errorf("cannot find image: %w", err)
 	}
 	defer element.Release(ctx)
-	var address string
-	if err := element.Apply(ctx, &address, target.Image()); err != nil {
+	var seen sight
+	if err := element.Apply(ctx, &seen, s.target.Scripts.Load().Image); err != nil {
 		return nil, fmt.Errorf("cannot copy image: %w", err)
 	}
-	encoded, ok := strings.CutPrefix(address, "data:image/png;base64,")
-	if !ok {
-		return nil, nil
-	}
-	data, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read image: %w", err)
-	}
-	return decodePNG(data)
+	return seen.copy(ctx, s.target, id)
 }
 
 // decodePNG refuses what would take too much memory before it takes it.

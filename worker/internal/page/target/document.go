@@ -63,7 +63,7 @@ func (t *Target) Document(ctx context.Context) (*Document, error) {
 		return nil, err
 	}
 	d := &Document{t, anchor}
-	if who.Origin != t.Origin {
+	if who.Origin != t.origin {
 		d.Release(ctx)
 		return nil, &ElsewhereError{who}
 	}
@@ -93,7 +93,7 @@ func (t *Target) identify(ctx context.Context, frame proto.PageFrameID) (*Object
 // IsOwn reports whether an address, as Chrome reports it, is of the page's origin.
 func (t *Target) IsOwn(address string) bool {
 	origin, err := chrome.Origin(address)
-	return err == nil && origin == t.Origin
+	return err == nil && origin == t.origin
 }
 
 // Release lets go of the document.
@@ -124,6 +124,12 @@ func (d *Document) New(ctx context.Context, expression string) (*Object, error) 
 // isolated world.
 func (d *Document) Isolated(ctx context.Context, v any, expression string) error {
 	return d.anchor.Apply(ctx, v, fmt.Sprintf("function () { return (%s); }", expression))
+}
+
+// NewIsolated returns the object that an expression makes in the document's isolated
+// world, where the page can't change what the language's own functions do.
+func (d *Document) NewIsolated(ctx context.Context, expression string) (*Object, error) {
+	return d.anchor.Derive(ctx, fmt.Sprintf("function () { return (%s); }", expression))
 }
 
 // Bind adds a function to the isolated world that sends an event when it is called. A
@@ -187,7 +193,7 @@ func (t *Target) ownFrame(ctx context.Context, frame proto.PageFrameID) bool {
 		return false
 	}
 	anchor.Release(ctx)
-	return who.Origin == t.Origin
+	return who.Origin == t.origin
 }
 
 // errForeignFrame means that there is a frame of another origin.

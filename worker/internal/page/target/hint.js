@@ -83,7 +83,7 @@
     subtree: true,
     childList: true,
     attributes: true,
-    attributeFilter: [k.attribute, "style"],
+    attributeFilter: [k.attribute, "style", "class", "hidden", "open"],
   });
   // What else is worth an observation, as long as it doesn't come all the time.
   const hint = (what) => () => {

@@ -6,7 +6,7 @@
 (function (k, t, ping) {
   "use strict";
 
-  const { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay } = t;
+  const { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay, picture, hiddenBy, plain, opacity } = t;
   const listening = new Set(); // indexes of k.events
   const uncaught = []; // the last errors that nobody has caught
 
@@ -100,12 +100,36 @@
     return (inDialogs + " " + body).slice(0, 3000);
   }
 
-  function opacity(code) {
-    let product = 1;
-    for (let e = all(k.dom.image, code)[0]; e && e !== code.parentElement; e = e.parentElement) {
-      product *= Number(getComputedStyle(e).opacity);
+  const sample = Object.assign(document.createElement("canvas"), { width: 24, height: 24 });
+  const brush = sample.getContext("2d", { willReadFrequently: true });
+
+  // look changes with what decides about whether a picture can be scanned, and
+  // with the picture. The pixels of those that can't be read are left out.
+  function look(image) {
+    const box = image.getBoundingClientRect();
+    const seen = [plain(image), ...[box.left, box.top, box.width, box.height].map(Math.round), image.localName];
+    if (image.localName === "svg") seen.push(image.childElementCount, image.innerHTML.length);
+    if (image.localName === "img") seen.push(image.currentSrc.slice(-200), image.currentSrc.length, image.complete);
+    if (image.localName === "canvas" && image.width <= 2000 && image.height <= 2000) {
+      try {
+        brush.drawImage(image, 0, 0, 24, 24);
+        seen.push(brush.getImageData(0, 0, 24, 24).data.reduce((sum, byte) => (sum * 31 + byte) | 0, 0));
+      } catch {
+        // It holds pixels of another site, or none.
+      }
     }
-    return product;
+    return JSON.stringify(seen);
+  }
+
+  // drawn is how the picture of a code is seen. One that can't be looked at is hidden.
+  function drawn(code) {
+    try {
+      const image = picture(code);
+      const hidden = hiddenBy(image);
+      return { opacity: opacity(image, code), hidden, look: hidden === "" ? look(image) : "" };
+    } catch {
+      return { opacity: 1, hidden: "it can't be looked at", look: "" };
+    }
   }
 
   function registered() {
@@ -164,7 +188,7 @@
       remains: remains(),
       shown: code ? cut(code.getAttribute(k.dom.code_attribute)) : "",
       buttons: code ? overlay(code).map((b) => b.kind).slice(0, 10) : [],
-      opacity: code ? opacity(code) : 1,
+      ...(code ? drawn(code) : { opacity: 1, hidden: "", look: "" }),
       autoLogoutFrame: shown(k.dom.auto_logout_frame),
       screens: screens(text, inDialogs),
       progress: progress(text, main),

@@ -25,6 +25,8 @@ var (
 	hintJS string
 	//go:embed image.js
 	imageJS string
+	//go:embed look.js
+	lookJS string
 )
 
 // Binding is the function in the isolated world that hint.js calls.
@@ -33,14 +35,13 @@ const Binding = "hint"
 // Scripts are a selectors file and what it makes of our scripts. They are immutable.
 type Scripts struct {
 	*selectors.Set
-	// Observe is an expression that makes the object that reads a document, and Act
-	// one that finds what a person would press. Hint sets up the isolated world to
-	// report when it is worth observing.
-	Observe, Act, Hint string
+	// Observe is an expression that makes the object that reads a document, Act one
+	// that finds what a person would press, and Look one that looks at the picture of the
+	// code. Hint sets up the isolated world to report when it is worth observing.
+	Observe, Act, Look, Hint string
+	// Image is the function that looks at the image it is called on.
+	Image string
 }
-
-// Image returns the function that copies the image it is called on.
-func Image() string { return strip(imageJS, "async function") }
 
 // Compile makes the scripts of a file; an empty one stands for the built-in
 // selectors. Errors match rpc.ErrSelectors.
@@ -74,6 +75,8 @@ func Compile(file []byte) (*Scripts, error) {
 	return &Scripts{
 		Set:     k,
 		Observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
+		Look:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(lookJS, "(function"), tools, all),
+		Image:   fmt.Sprintf("function () { const k = %s; return (%s).call(this, k, %s); }", all, strip(imageJS, "(function"), tools),
 		Act:     fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		Hint:    fmt.Sprintf("(%s)(%s, %q, %q)", strip(hintJS, "(function"), some, ping, Binding),
 	}, nil

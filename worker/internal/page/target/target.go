@@ -34,8 +34,8 @@ type Target struct {
 	Life context.Context
 	// Scripts are those that are evaluated in it.
 	Scripts atomic.Pointer[Scripts]
-	// Origin is that of the page's own address: what is not of it is not the page.
-	Origin string
+	// origin is that of the page's own address: what is not of it is not the page.
+	origin string
 	// dom serialises the reading of whole documents.
 	dom sync.Mutex
 }
@@ -56,7 +56,7 @@ func Open(ctx, life context.Context, browser *rod.Browser, scripts *Scripts, add
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot attach to page: %w", err)
 	}
-	t := &Target{Page: page, Life: life, Origin: origin}
+	t := &Target{Page: page, Life: life, origin: origin}
 	t.Scripts.Store(scripts)
 	return t, others, nil
 }
@@ -129,7 +129,7 @@ func (t *Target) ClearCache(ctx context.Context) error {
 	if err := (proto.NetworkClearBrowserCache{}).Call(page); err != nil {
 		return err
 	}
-	return proto.StorageClearDataForOrigin{Origin: t.Origin, StorageTypes: "service_workers"}.Call(page)
+	return proto.StorageClearDataForOrigin{Origin: t.origin, StorageTypes: "service_workers"}.Call(page)
 }
 
 // Screenshot returns a PNG of what the page shows.
@@ -154,6 +154,59 @@ func (t *Target) Element(ctx context.Context, id proto.DOMBackendNodeID) (*Objec
 		return nil, stale(err)
 	}
 	return &Object{t, node.Object.ObjectID}, nil
+}
+
+// Derive returns the object that a function, called on this one, returns; nil if that
+// is not an object.
+func (o *Object) Derive(ctx context.Context, function string) (*Object, error) {
+	res, err := proto.RuntimeCallFunctionOn{ObjectID: o.id, FunctionDeclaration: function}.Call(o.target.Page.Context(ctx))
+	switch {
+	case err != nil:
+		return nil, stale(err)
+	case res.ExceptionDetails != nil:
+		return nil, exception(res.ExceptionDetails)
+	case res.Result.ObjectID == "":
+		return nil, nil
+	}
+	return &Object{o.target, res.Result.ObjectID}, nil
+}
+
+// Node returns the id of the node that the object is.
+func (o *Object) Node(ctx context.Context) (proto.DOMBackendNodeID, error) {
+	node, err := proto.DOMDescribeNode{ObjectID: o.id}.Call(o.target.Page.Context(ctx))
+	if err != nil {
+		return 0, stale(err)
+	}
+	return node.Node.BackendNodeID, nil
+}
+
+// At returns the node that is drawn on top at a point of the document, in CSS pixels,
+// the mouse's way through it or not.
+func (t *Target) At(ctx context.Context, x, y int) (proto.DOMBackendNodeID, error) {
+	res, err := proto.DOMGetNodeForLocation{X: x, Y: y, IgnorePointerEventsNone: true}.Call(t.Page.Context(ctx))
+	if err != nil {
+		return 0, stale(err)
+	}
+	return res.BackendNodeID, nil
+}
+
+// Contains reports whether a node surely is an ancestor of another one.
+func (t *Target) Contains(ctx context.Context, ancestor, node proto.DOMBackendNodeID) bool {
+	a, err := t.Element(ctx, ancestor)
+	if err != nil {
+		return false
+	}
+	defer a.Release(ctx)
+	b, err := t.Element(ctx, node)
+	if err != nil {
+		return false
+	}
+	defer b.Release(ctx)
+	res, err := proto.RuntimeCallFunctionOn{
+		ObjectID: a.id, FunctionDeclaration: "function (node) { return this.contains(node); }",
+		Arguments: []*proto.RuntimeCallArgument{{ObjectID: b.id}}, ReturnByValue: true,
+	}.Call(t.Page.Context(ctx))
+	return err == nil && res.ExceptionDetails == nil && res.Result.Value.Bool()
 }
 
 // Release lets go of the object.

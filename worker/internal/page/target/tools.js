@@ -64,6 +64,15 @@
 
   const visible = (element) => element.getClientRects().length > 0;
 
+  // safely is for elements whose properties the page has replaced.
+  function safely(get, otherwise) {
+    try {
+      return get();
+    } catch {
+      return otherwise;
+    }
+  }
+
   // all finds nothing by a selector that this Chrome doesn't understand.
   function all(selector, within) {
     try {
@@ -92,11 +101,138 @@
   const lower = (text) => (text || "").toLowerCase().replace(/[\u2018\u2019]/g, "'").replace(/\s+/g, " ");
   const mentions = (text, texts) => Object.values(texts || {}).some((list) => list.some((t) => text.includes(t)));
 
-  // container is the element that carries the code, or would.
+  // container is the element that carries the code, or would: of several the first
+  // that a person can see.
   function container() {
     const found = all(k.dom.code);
     const full = found.filter((e) => e.getAttribute(k.dom.code_attribute));
-    return full.find(visible) || full[0] || found[0];
+    return full.find((e) => safely(() => hiddenBy(picture(e)) === "", false)) || full.find(visible) || full[0] || found[0];
+  }
+
+  // picture is what shows the code of a container: the largest of its images, or
+  // the container if it has no image.
+  function picture(code) {
+    const area = (e) => e.clientWidth * e.clientHeight || 0;
+    let best = code;
+    if (!code.matches(k.dom.image)) {
+      for (const e of all(k.dom.image, code).slice(0, 20)) if (best === code || area(e) > area(best)) best = e;
+    }
+    return best;
+  }
+
+  const SMALLEST = 60; // CSS pixels; a code has at least 29 modules
+  const DEEPEST = 1000; // elements around an image
+
+  // hiddenBy is why nobody can see an image on the screen, or "".
+  function hiddenBy(image) {
+    const box = image.getBoundingClientRect();
+    if (!image.checkVisibility({ visibilityProperty: true, contentVisibilityAuto: true })) return "it is not rendered";
+    if (box.width < SMALLEST || box.height < SMALLEST) return "it is too small";
+    const view = image.ownerDocument.defaultView;
+    if (box.left < -1 || box.top < -1 || box.right > view.innerWidth + 1 || box.bottom > view.innerHeight + 1) {
+      return "it is outside the window";
+    }
+    return "";
+  }
+
+  // Where an image is looked at, in parts of its box: not in its middle, where codes
+  // have logos.
+  const PARTS = [0.1, 0.3, 0.5, 0.7, 0.9];
+  const POINTS = PARTS.flatMap((x) => PARTS.map((y) => [x, y])).filter(([x, y]) => x !== 0.5 || y !== 0.5);
+
+  // What an image's style is while the screen shows just what its bitmap holds, and
+  // that of all elements around it.
+  const OWN = { objectFit: "fill", objectPosition: "50% 50%", content: "normal" };
+  const AROUND = {
+    opacity: "1", filter: "none", maskImage: "none", clipPath: "none", mixBlendMode: "normal", rotate: "none", scale: "none",
+  };
+  // Transforms that only move or enlarge.
+  const MOVES = /^(none|matrix\([0-9.]+, 0, 0, [0-9.]+, [^,]+, [^,]+\))$/;
+  const has = (style, wanted) => Object.keys(wanted).every((name) => style[name] === undefined || style[name] === wanted[name]);
+
+  // plain reports whether the screen shows an image as it is, as far as that can be
+  // said without looking at the screen: nothing lies over it, cuts it off or fades it.
+  function plain(image) {
+    const box = image.getBoundingClientRect();
+    const root = image.getRootNode();
+    const uncovered = ([x, y]) => {
+      const top = root.elementFromPoint(box.left + x * box.width, box.top + y * box.height);
+      return top !== null && image.contains(top);
+    };
+    if (!has(getComputedStyle(image), OWN) || !POINTS.every(uncovered)) return false;
+    let e = image;
+    for (let n = 0; e && n < DEEPEST; n++, e = e.assignedSlot || e.parentElement || e.getRootNode().host) {
+      const style = getComputedStyle(e);
+      if (!has(style, AROUND) || !MOVES.test(style.transform)) return false;
+    }
+    if (e) return false;
+    const frame = image.ownerDocument.defaultView.frameElement;
+    return !frame || (hiddenBy(frame) === "" && plain(frame));
+  }
+
+  // see returns where an image is in the window and how much of the document lies above
+  // and left of that, why nobody can see it, and what it holds if that is what is on
+  // the screen.
+  async function see(image) {
+    const hidden = hiddenBy(image);
+    let { left, top, width, height } = image.getBoundingClientRect();
+    let view = image.ownerDocument.defaultView;
+    for (let frame = view.frameElement; frame; frame = view.frameElement) {
+      const box = frame.getBoundingClientRect();
+      left += box.left + frame.clientLeft;
+      top += box.top + frame.clientTop;
+      view = frame.ownerDocument.defaultView;
+    }
+    const { innerWidth, scrollX, scrollY } = view;
+    const seen = { hidden, left, top, width, height, innerWidth, scrollX, scrollY, bitmap: "" };
+    if (hidden === "" && plain(image)) {
+      try {
+        seen.bitmap = (await bitmap(image)) || "";
+      } catch {
+        // It holds pixels of another site, or what can't be decoded.
+      }
+    }
+    return seen;
+  }
+
+  // opacity is that of a code's picture, up to its container.
+  function opacity(image, code) {
+    let product = 1;
+    for (let e = image; e && e !== code.parentElement; e = e.parentElement) product *= Number(getComputedStyle(e).opacity);
+    return product;
+  }
+
+  // bitmap returns what an image holds as a PNG in a data URL, or null if that can't
+  // be read.
+  async function bitmap(image) {
+    const largest = 2000;
+    const doc = image.ownerDocument;
+    let source = image;
+    let { width, height } = image;
+    if (image.localName === "svg") {
+      const box = image.getBoundingClientRect();
+      const copy = image.cloneNode(true);
+      width = Math.round(2 * box.width);
+      height = Math.round(2 * box.height);
+      copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+      copy.setAttribute("width", width);
+      copy.setAttribute("height", height);
+      source = new (doc.defaultView.Image)();
+      source.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(new XMLSerializer().serializeToString(copy));
+      await source.decode();
+    } else if (image.localName === "img") {
+      width = image.naturalWidth;
+      height = image.naturalHeight;
+    }
+    if (!(width > 0 && height > 0 && width <= largest && height <= largest)) return null;
+    const sheet = doc.createElement("canvas");
+    sheet.width = width;
+    sheet.height = height;
+    const pen = sheet.getContext("2d");
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, width, height);
+    pen.drawImage(source, 0, 0, width, height);
+    return sheet.toDataURL("image/png");
   }
 
   // overlay returns the innermost things that cover the code.
@@ -112,5 +248,5 @@
       });
   }
 
-  return { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay };
+  return { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay, picture, hiddenBy, plain, opacity, see };
 })

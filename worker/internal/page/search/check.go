@@ -1,0 +1,240 @@
+package search
+
+import (
+	"context"
+	"image"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/classify"
+	"session-manager/worker/internal/page/screenshot"
+	"session-manager/worker/internal/page/target"
+)
+
+// Durations of checks.
+const (
+	// drawing is how long a page may take to draw a payload that it already holds.
+	drawing = 300 * time.Millisecond
+	// checkAgain is how long a check counts while nothing seems to change.
+	checkAgain = 5 * time.Second
+	// retry is how soon a picture is checked again that does not show the payload, doubled
+	// after each failure up to retryMax.
+	retry, retryMax = 25 * time.Millisecond, 2 * time.Second
+)
+
+// Checker finds out whether a person could scan what the page holds as a string: whether
+// its picture on the screen encodes it. The bitmap of the picture is enough where
+// nothing can stand between it and the screen; otherwise a screenshot decides.
+type Checker struct {
+	searcher *Searcher // finds pictures that belong to no known element
+	done     func()
+	running  *sync.WaitGroup
+	found    chan verdict // capacity 1
+
+	// The loop's own.
+	busy    bool
+	current subject
+	since   time.Time // when its payload was first found
+	last    verdict
+	fails   int // of the last subject, in a row
+}
+
+// subject is what is checked: a payload, and how its picture looked.
+type subject struct {
+	document *target.Document
+	reader   selectors.Reader
+	payload  rpc.QRPayload
+	look     string
+}
+
+// sameCode reports whether both are of the same payload.
+func (s subject) sameCode(as subject) bool {
+	s.look = as.look
+	return s == as
+}
+
+// verdict is what came of a check.
+type verdict struct {
+	subject
+	// unseen is why nobody could scan the payload; empty means that somebody could.
+	unseen string
+	// at is when the check began, and took how long it went on.
+	at   time.Time
+	took time.Duration
+}
+
+// NewChecker returns the Checker of a page. It calls done after each check; running
+// counts the checks, which end with the page's life.
+func NewChecker(t *target.Target, log *slog.Logger, done func(), running *sync.WaitGroup) *Checker {
+	return &Checker{searcher: &Searcher{target: t, log: log}, done: done, running: running, found: make(chan verdict, 1)}
+}
+
+// Check marks the string that the page holds as seen, or as one that nobody could scan,
+// by the checks that have ended, and starts another one if that is due. Look is the
+// observation's. It returns when to observe again at the latest; zero means no
+// preference.
+func (c *Checker) Check(o *classify.Observation, document *target.Document, look string, now time.Time) time.Time {
+	c.take()
+	i := slices.IndexFunc(o.Readings, func(r classify.Reading) bool {
+		return r.Found && (r.Reader == selectors.ReaderDOM || r.Reader == selectors.ReaderModules)
+	})
+	if i < 0 || document == nil {
+		return time.Time{}
+	}
+	r := &o.Readings[i]
+	next := subject{document, r.Reader, r.Code.Whole, look}
+	if r.Reader != selectors.ReaderDOM {
+		next.look = ""
+	}
+	if !next.sameCode(c.current) {
+		c.since, c.fails = now, 0
+	}
+	c.current = next
+	if c.last.sameCode(next) {
+		switch {
+		case c.last.unseen == "":
+			r.Seen = true
+		case now.Sub(c.since) >= drawing:
+			*r = r.Unseen(c.last.unseen)
+		}
+	}
+	return c.schedule(now)
+}
+
+// take accepts the verdict of a check that has ended.
+func (c *Checker) take() {
+	select {
+	case v := <-c.found:
+		c.busy, c.last = false, v
+		c.fails++
+		if v.unseen == "" {
+			c.fails = 0
+		}
+	default:
+	}
+}
+
+// schedule starts a check of the current subject, or returns when it is due. What the
+// last one took is waited for twice, so that a page that changes all the time
+// gets no more than a third of a processor.
+func (c *Checker) schedule(now time.Time) time.Time {
+	if c.busy {
+		return time.Time{}
+	}
+	ended := c.last.at.Add(c.last.took)
+	due := ended.Add(min(2*c.last.took, retryMax))
+	if c.last.subject == c.current {
+		if c.last.unseen == "" {
+			due = c.last.at.Add(checkAgain)
+		} else if pause := ended.Add(min(retry<<min(c.fails, 10), retryMax)); pause.After(due) {
+			due = pause
+		}
+	}
+	if now.Before(due) {
+		return due
+	}
+	c.busy = true
+	s := c.current
+	c.running.Go(func() {
+		start := time.Now()
+		unseen := c.check(s)
+		c.found <- verdict{s, unseen, start, time.Since(start)}
+		c.done()
+	})
+	return time.Time{}
+}
+
+// check returns why nobody could scan the payload, or nothing.
+func (c *Checker) check(s subject) string {
+	ctx, cancel := context.WithTimeout(c.searcher.target.Life, within)
+	defer cancel()
+	check := c.known
+	if s.reader != selectors.ReaderDOM {
+		check = c.anywhere
+	}
+	unseen, err := check(ctx, s.document, s.payload)
+	if err == nil {
+		err = s.document.Check(ctx)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			c.searcher.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(s.reader), logging.KeyError, err)
+		}
+		return "it could not be looked at"
+	}
+	return unseen
+}
+
+// anywhere looks for the picture of a payload that belongs to no known element.
+func (c *Checker) anywhere(ctx context.Context, document *target.Document, payload rpc.QRPayload) (string, error) {
+	accept := func(text string) bool { return text == string(payload) }
+	if text, _ := c.searcher.images(ctx, document, accept); accept(text) { // Where the document can't be read, the screen can.
+		return "", nil
+	}
+	text, err := c.searcher.screenshot(ctx, document, accept)
+	if err != nil || accept(text) {
+		return "", err
+	}
+	return "no picture on the screen encodes it", nil
+}
+
+// known looks at the picture of the known element.
+func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload) (string, error) {
+	t := c.searcher.target
+	look, err := document.NewIsolated(ctx, t.Scripts.Load().Look)
+	if err != nil || look == nil {
+		return gone, err
+	}
+	defer look.Release(ctx)
+	element, err := look.Derive(ctx, "function () { return this.element; }")
+	if err != nil || element == nil {
+		return gone, err
+	}
+	defer element.Release(ctx)
+	var seen struct {
+		sight
+		Shown string
+	}
+	if err := look.Invoke(ctx, &seen, "see"); err != nil {
+		return "", err
+	}
+	if seen.Hidden != "" {
+		return seen.Hidden, nil
+	}
+	if seen.Shown != string(payload) {
+		return gone, nil
+	}
+	node, err := element.Node(ctx)
+	if err != nil {
+		return "", err
+	}
+	picture, err := seen.copy(ctx, t, node)
+	if err != nil || picture == nil { // Perhaps the screen shows it all the same.
+		picture, err = seen.onScreen(ctx, document)
+	}
+	if err != nil {
+		return "", err
+	}
+	return compare(ctx, picture, payload), nil
+}
+
+// gone is why nobody could scan a payload that the page has replaced.
+const gone = "it has left the page"
+
+// compare returns why a picture is not that of the payload, or nothing.
+func compare(ctx context.Context, picture image.Image, payload rpc.QRPayload) string {
+	text, ok := screenshot.Read(ctx, picture, func(string) bool { return true })
+	switch {
+	case !ok:
+		return "no code can be read in it"
+	case text != string(payload):
+		return "it encodes something else"
+	}
+	return ""
+}
