@@ -112,7 +112,7 @@ func TestKeyFileThatBecomesAPipeHoldsNothingUp(t *testing.T) {
 	}
 }
 
-func TestKeyFileThatAllMayReadIsAWarning(t *testing.T) {
+func TestKeyFileOpenToAllIsAWarning(t *testing.T) {
 	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys")
 	write(t, keys, "a-key-a-key-a-key-a-key")
