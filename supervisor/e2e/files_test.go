@@ -85,7 +85,7 @@ func replace(t *testing.T, path, content string) {
 	}
 }
 
-func TestKeyFileThatBecomesAPipeHoldsNothingUp(t *testing.T) {
+func TestPipeInPlaceOfKeysHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys")
 	write(t, keys, "a-key-a-key-a-key-a-key")
