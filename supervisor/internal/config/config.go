@@ -33,7 +33,7 @@ type Config struct {
 	Crashes    string   `placeholder:"DIR" help:"Folder for crash reports. Default: crashes in the tokens folder."`
 	Worker     string   `placeholder:"FILE" help:"The worker binary. Default: worker, next to the supervisor."`
 	Chrome     string   `placeholder:"FILE" help:"The Chrome binary. Default: the first of google-chrome-stable, google-chrome and chromium on the PATH."`
-	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Additional flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable."`
+	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Additional flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable. Other users can see it in the list of processes."`
 
 	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without showing a scannable QR before this is reported as qr_unreadable. At least 5s."`
 
