@@ -343,13 +343,13 @@ func TestPairWaitsForTheConnection(t *testing.T) {
 				if blind {
 					k.Facts["socket_state"] = selectors.Source{From: []selectors.Path{}}
 				}
-			}), func(o *Options) { o.Timings.Answer = 9 * time.Second })
+			}), func(o *Options) { o.Timings.Answer = 15 * time.Second })
 			r.awaitCode(0)
 			first, err := r.page.Pair(r.context(), somePhone)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := r.sim.SetFault("slow=2000"); err != nil {
+			if err := r.sim.SetFault("slow=700"); err != nil {
 				t.Fatal(err)
 			}
 			other, err := r.page.Pair(r.context(), anotherPhone)
