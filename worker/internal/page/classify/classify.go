@@ -314,6 +314,15 @@ func (s *step) describe() rpc.PageObserved {
 	if s.restless && r.Condition == rpc.PageUnlinked || s.kind == kindReloading && s.now.Sub(s.h.attempts.askedAt) < time.Minute {
 		r.Condition, r.Reason, r.Detail = rpc.PageUnlinked, reason.PageReloading, ""
 	}
+	r = s.h.account.amend(s.specify(r), s.kind)
+	if r.Condition != rpc.PageLoading && r.Condition != rpc.PageSyncing {
+		r.Progress = -1
+	}
+	return r
+}
+
+// specify adds what only this observation of a kind has.
+func (s *step) specify(r rpc.PageObserved) rpc.PageObserved {
 	switch s.kind {
 	case kindNoCode:
 		if s.o.malformed() {
@@ -335,10 +344,6 @@ func (s *step) describe() rpc.PageObserved {
 		if s.code.Found {
 			r.Detail = "the page shows a code that is not served: " + Explain(causeDisconnected, s.o.Connection)
 		}
-	}
-	r = s.h.account.amend(r, s.kind)
-	if r.Condition != rpc.PageLoading && r.Condition != rpc.PageSyncing {
-		r.Progress = -1
 	}
 	return r
 }

@@ -52,7 +52,7 @@ func Explain(cause string, c Connection) string {
 // reference instead.
 func secretOf(c qrpayload.Code) rpc.Secret {
 	if c.Secret == "" {
-		return rpc.Secret(c.Ref)
+		return c.Ref
 	}
 	return c.Secret
 }
