@@ -1,6 +1,7 @@
 package uitest
 
 import (
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -43,5 +44,28 @@ func TestLinkByNumberAndLogoutWorkWithoutReload(t *testing.T) {
 	if got := page.text("crashes"); got != "0" || strings.Contains(page.text("outcome"), "did not work") {
 		t.Errorf("crashes %q, outcome %q", got, page.text("outcome"))
 	}
+	page.unharmed()
+}
+
+// TestPairingCodeVanishesWhenAnotherEndsIt has another client ask for a code, in vain.
+func TestPairingCodeVanishesWhenAnotherEndsIt(t *testing.T) {
+	t.Parallel()
+	b := browser(t, nil)
+	sim := simulated(t)
+	s := service(t, "--url="+sim.URL)
+	page := open(t, b, s.Base, phone)
+	page.await(`!document.getElementById("qr").hidden`)
+	page.do(`() => { document.getElementById("phone").value = "+34 600-000-000"; document.getElementById("pair").requestSubmit(); }`)
+	page.await(`/^[0-9A-Z]{4}-[0-9A-Z]{4}$/.test(document.getElementById("pairCode").textContent)`)
+	page.await(`document.getElementById("scan").hidden`)
+	if err := sim.SetFault("code=429"); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Ask(t.Context(), http.MethodPost, "/session/pair", `{"phone": "+34 600-000-001"}`)
+	if err != nil || a.Code != http.StatusTooManyRequests {
+		t.Fatalf("got %d %s, %v", a.Code, a.Body, err)
+	}
+	page.await(`document.getElementById("pairCode").textContent === ""`)
+	page.await(`!document.getElementById("qr").hidden && !document.getElementById("scan").hidden`)
 	page.unharmed()
 }

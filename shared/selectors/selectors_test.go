@@ -42,7 +42,7 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		{"name of two refusals", `"IQErrorForbidden"`, `"IQErrorBadRequest"`, "no other refusal has"},
 		{"code that never comes", `[452]`, `[4520]`, "unavailable.codes.0: must be from 400 to 599"},
 		{"code of two refusals", `[452]`, `[429]`, "unavailable.codes.0"},
-		{"missing refusal", `"forbidden": {`, `"forbiden": {`, `"forbidden" is missing`},
+		{"missing refusal", `"forbidden": {`, `"not_allowed": {`, `"forbidden" is missing`},
 		{"unknown screen", `"name": "conflict"`, `"name": "conflct"`, `"conflct" is not one of`},
 		{"missing fact", `"noise_key": {`, `"nose_key": {`, `"noise_key" is missing`},
 		{"unknown stream", `"RESUMING": "logged_in"`, `"RESUMING": "yes"`, "socket_streams.RESUMING"},

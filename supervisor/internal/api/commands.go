@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"session-manager/shared/logging"
@@ -77,6 +78,12 @@ func (c *commands) screenshot(r *http.Request) http.Handler {
 	return content{pngType, png}
 }
 
+// pairingRefusals are the errors of a request for a code that was made.
+var pairingRefusals = []error{
+	rpc.ErrPhoneRefused, rpc.ErrPairingForbidden, rpc.ErrTooManyAttempts, rpc.ErrPairingFailed, rpc.ErrPairingTimeout,
+	rpc.ErrPairingUnavailable,
+}
+
 type pairBody struct {
 	// Code links a phone as a QR does. It is in this answer and nowhere else.
 	Code      string    `json:"code"`
@@ -104,8 +111,10 @@ func (c *commands) pair(r *http.Request) http.Handler {
 	defer cancel()
 	pairing, err := c.workers.Pair(ctx, phone)
 	if err != nil {
-		// The request has ended the code before it.
-		c.session.Paired(time.Time{})
+		// A request that was made has ended the code before it.
+		if slices.ContainsFunc(pairingRefusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
+			c.session.Paired(time.Time{})
+		}
 		return c.failed("pair", err)
 	}
 	// The code goes to the caller alone, its expiry to everybody.

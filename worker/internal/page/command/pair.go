@@ -46,7 +46,7 @@ func (c *Commands) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, err
 	}
 	var made rpc.Pairing
 	err := c.do(ctx, func(ctx context.Context, v observe.View) error {
-		if v.Reported.Condition != rpc.PageUnlinked {
+		if v.Reported.Condition != rpc.PageUnlinked || v.Reported.Reason == reason.Conflict {
 			return rpc.ErrNotUnlinked
 		}
 		if p := c.pairing.Load(); p.live(v.Document, phone) {
