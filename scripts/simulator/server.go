@@ -220,7 +220,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if to := elsewhere(cfg.Faults["elsewhere"], r.Host); to != "" {
-		http.Redirect(w, r, to, http.StatusFound)
+		http.Redirect(w, r, to, http.StatusFound) //nolint:gosec // the switch chooses where
 		return
 	}
 	switch {

@@ -319,7 +319,7 @@ func (c *Config) checkValues() error {
 	return nil
 }
 
-// hasOrigin reports whether the page's address has an origin that it can be told by.
+// hasOrigin reports whether an address has an origin, by which the page is recognised.
 func hasOrigin(address string) bool {
 	_, err := chrome.Origin(address)
 	return err == nil

@@ -16,7 +16,7 @@ import (
 	"session-manager/shared/rpc"
 )
 
-func TestPageIsRecognisedByEveryFormOfItsAddress(t *testing.T) {
+func TestEveryFormOfTheAddressIsRecognised(t *testing.T) {
 	t.Parallel()
 	own := payloadOf("OurVeryOwnCode")
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -413,7 +413,7 @@ func frames() []frame {
 		{"in a closed shadow tree", func(t *testing.T, body string) string {
 			return `<div></div><script>document.querySelector("div").attachShadow({mode: "closed"}).innerHTML = '<iframe ` + box + ` src="` + newSite(t, body).url + `"></iframe>'</script>`
 		}, false},
-		{"within a frame of ours", func(t *testing.T, body string) string {
+		{"within a frame of the same origin", func(t *testing.T, body string) string {
 			inner := `<iframe ` + box + ` src="` + newSite(t, body).url + `"></iframe>`
 			return `<iframe style="margin:30px;width:500px;height:500px" srcdoc='` + inner + `'></iframe>`
 		}, false},

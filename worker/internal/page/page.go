@@ -15,9 +15,9 @@
 //   - The page or the connection to Chrome is closed: a new Chrome is needed.
 //   - The page goes to another origin (wrong_origin), by a redirect or a script of its
 //     own: nothing of that document is read, nothing is typed into it, and the page is
-//     loaded again. Package target tells whose a document is, by what its isolated world
-//     knows. Frames of other origins are not searched for images, and a page that has
-//     one is not searched by screenshots.
+//     loaded again. Whose a document is, package target learns from its isolated world.
+//     Frames of other origins are not searched for images, and a page that has one is
+//     not searched by screenshots.
 //   - A dialog, which holds up every script, is dismissed; other pages of the
 //     browser are closed (package events).
 //   - The modules are late, missing or throw: the DOM is read, and the modules are
@@ -144,7 +144,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 		return err
 	}
 	p.target = t
-	p.signals = events.NewSignals(t, p.o.URL)
+	p.signals = events.NewSignals(t)
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
 	p.commands = command.New(t, p.views, p.signals.Hint, p.log, p.t.Answer, p.t.Call)

@@ -83,10 +83,10 @@ func (l *loads) committed(foreign bool, now time.Time) {
 	l.ours, l.foreign = false, foreign
 }
 
-// NewSignals returns the Signals of the page that is configured with this address.
-func NewSignals(t *target.Target, address string) *Signals {
+// NewSignals returns the Signals of a page.
+func NewSignals(t *target.Target) *Signals {
 	s := &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t}
-	if u, err := url.Parse(address); err == nil {
+	if u, err := url.Parse(t.Origin); err == nil {
 		s.host = u.Hostname()
 	}
 	return s

@@ -63,7 +63,7 @@ func (t *Target) Document(ctx context.Context) (*Document, error) {
 		return nil, err
 	}
 	d := &Document{t, anchor}
-	if who.Origin != t.origin {
+	if who.Origin != t.Origin {
 		d.Release(ctx)
 		return nil, &ElsewhereError{who}
 	}
@@ -93,7 +93,7 @@ func (t *Target) identify(ctx context.Context, frame proto.PageFrameID) (*Object
 // IsOwn reports whether an address, as Chrome reports it, is of the page's origin.
 func (t *Target) IsOwn(address string) bool {
 	origin, err := chrome.Origin(address)
-	return err == nil && origin == t.origin
+	return err == nil && origin == t.Origin
 }
 
 // Release lets go of the document.
@@ -193,7 +193,7 @@ func (t *Target) ownFrame(ctx context.Context, frame proto.PageFrameID) bool {
 		return false
 	}
 	anchor.Release(ctx)
-	return who.Origin == t.origin
+	return who.Origin == t.Origin
 }
 
 // errForeignFrame means that there is a frame of another origin.

@@ -34,8 +34,8 @@ type Target struct {
 	Life context.Context
 	// Scripts are those that are evaluated in it.
 	Scripts atomic.Pointer[Scripts]
-	// origin is that of the page's own address: what is not of it is not the page.
-	origin string
+	// Origin is that of the page's own address: what is not of it is not the page.
+	Origin string
 	// dom serialises the reading of whole documents.
 	dom sync.Mutex
 }
@@ -56,7 +56,7 @@ func Open(ctx, life context.Context, browser *rod.Browser, scripts *Scripts, add
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot attach to page: %w", err)
 	}
-	t := &Target{Page: page, Life: life, origin: origin}
+	t := &Target{Page: page, Life: life, Origin: origin}
 	t.Scripts.Store(scripts)
 	return t, others, nil
 }
@@ -129,7 +129,7 @@ func (t *Target) ClearCache(ctx context.Context) error {
 	if err := (proto.NetworkClearBrowserCache{}).Call(page); err != nil {
 		return err
 	}
-	return proto.StorageClearDataForOrigin{Origin: t.origin, StorageTypes: "service_workers"}.Call(page)
+	return proto.StorageClearDataForOrigin{Origin: t.Origin, StorageTypes: "service_workers"}.Call(page)
 }
 
 // Screenshot returns a PNG of what the page shows.
