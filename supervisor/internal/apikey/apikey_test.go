@@ -106,6 +106,9 @@ func TestKeysLapseAMinuteAfterTheLastReading(t *testing.T) {
 			t.Errorf("%s: got %v", age, got)
 		}
 	}
+	if got := inForce(watch.State[*Keys]{Value: keys, ReadAt: now.Add(-time.Hour)}, now); got != keys {
+		t.Errorf("read late, but well: got %v", got)
+	}
 	if got := inForce(watch.State[*Keys]{}, now); got != nil {
 		t.Errorf("no file: got %v", got)
 	}
