@@ -192,7 +192,7 @@ const (
 	PageLoading Condition = "loading"
 	// PageUnlinked: it asks for a phone to be linked.
 	PageUnlinked Condition = "unlinked"
-	// PageSyncing: linked, and fetching chats.
+	// PageSyncing: linked, and fetching chats, or about to log in after a scan.
 	PageSyncing Condition = "syncing"
 	// PageReady: linked, logged in and usable.
 	PageReady Condition = "ready"

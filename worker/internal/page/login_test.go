@@ -57,6 +57,35 @@ func TestRefusedLoginIsNeverReady(t *testing.T) {
 	r.awaitCondition(len(events), rpc.PageReady)
 }
 
+func TestRefusedFirstLoginIsNotSyncing(t *testing.T) {
+	t.Parallel()
+	r := open(t, simulator.Options{Speed: 5}, eager)
+	_, mark := r.awaitCode(0)
+	if _, err := r.sim.Shown(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.SetFault("500"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Scan(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.awaitReason(mark, reason.LoginRefused)
+	for _, o := range r.conditions(0) {
+		if o.Reason == reason.Syncing {
+			t.Errorf("reported %+v", o)
+		}
+	}
+	r.sim.ClearFaults()
+	_, mark = r.awaitReason(mark, reason.Syncing)
+	if err := r.sim.SetFault("500"); err != nil {
+		t.Fatal(err)
+	}
+	_, mark = r.awaitReason(mark, reason.LoginRefused)
+	r.sim.ClearFaults()
+	r.awaitCondition(mark, rpc.PageReady)
+}
+
 func TestPageThatReloadsItselfIsReportedSo(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

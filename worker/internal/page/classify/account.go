@@ -110,8 +110,9 @@ func (a *account) amend(r rpc.PageObserved, k kind) rpc.PageObserved {
 	case r.Reason == reason.ScanQR:
 		r.Reason, r.Detail = reason.LoggedOut, *a.loggedOut
 	}
-	if a.scanned && r.Reason == reason.Reconnecting {
-		r.Condition, r.Reason, r.Detail = rpc.PageSyncing, reason.Syncing, "a phone has scanned the code"
+	if a.scanned && r.Condition == rpc.PageLoading && r.Reason == reason.Reconnecting {
+		// It is linked, though the server has still to accept the login.
+		r.Condition, r.Detail = rpc.PageSyncing, "a phone has scanned the code"
 	}
 	return r
 }

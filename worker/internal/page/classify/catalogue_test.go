@@ -77,7 +77,7 @@ func catalogue() string {
 What the page can show, as what it is reported, and what is done about it. The first rule in kind.go that applies
 decides. A reload that does not help is repeated after twice the time, up to the limit given. A linked account that the
 page cannot serve is reported as disconnected instead of loading, and one that was logged out as ` + "`logged_out`" + ` until it is
-linked again. A page that keeps reloading itself is blocked only where it does not ask for a phone; a code that it shows
+linked again. A page that keeps reloading itself is blocked only if it is not linked and does not ask for a phone; a code that it shows
 meanwhile is offered. Failures of the page's process and of Chrome are in the documentation of the packages page and browser.
 
 | the page | reported as | answer |
