@@ -120,6 +120,11 @@ func (c *checker) checkForm(k *Set) {
 			c.fail(fmt.Sprintf("qr_payload.prefixes.%d", i), "must be an address without commas and spaces")
 		}
 	}
+	for i, path := range k.URLs.Socket {
+		if !strings.HasPrefix(path, "/") {
+			c.fail(fmt.Sprintf("urls.socket.%d", i), "must be the beginning of a path, such as \"/ws\"")
+		}
+	}
 	if len(k.Readers.Use) == 0 {
 		c.fail("readers.use", "must name at least one reader")
 	}

@@ -52,6 +52,7 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		{"text in upper case", `"service unavailable"`, `"Service unavailable"`, "must be in lower case"},
 		{"text that always matches", `"service unavailable"`, `"a"`, "too short"},
 		{"empty selector", `"code": "[data-ref]"`, `"code": " "`, "dom.code: must not be empty"},
+		{"address of a socket", `"/ws/chat"`, `"web.whatsapp.com/ws/chat"`, "urls.socket.0"},
 		{"prefix with a comma", `linked_devices#"`, `linked_devices#,"`, "qr_payload.prefixes.0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -60,6 +60,9 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 	if c&64 != 0 {
 		o.Drawn.Buttons = []string{ButtonReload}
 	}
+	if n := int(c >> 4 & 3); a&8 != 0 {
+		o.Connection = Connection{Attempts: n + 1, Openings: n, Open: n > 0 && b&64 == 0, OpenedAt: now.Add(-time.Duration(b) * time.Second)}
+	}
 	if c&128 != 0 {
 		o.Connection.Quiet = 2 * time.Minute
 	}
@@ -67,7 +70,7 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 }
 
 // FuzzNext plays any observations in any order. A code is only reported with a
-// life, its end only after a code, and a session is taken over no more often than
+// life and while its connection is not closed, its end only after a code, and a session is taken over no more often than
 // an hour allows.
 func FuzzNext(f *testing.F) {
 	f.Add([]byte{0, 0x83, 0, 2, 0, 0x83, 1, 30})
@@ -79,9 +82,13 @@ func FuzzNext(f *testing.F) {
 		for ; len(data) >= 4; data = data[4:] {
 			now = now.Add(time.Duration(data[3]) * time.Second)
 			var v Decision
-			h, v = c.Next(h, observationFrom(data[0], data[1], data[2], now), now)
+			seen := observationFrom(data[0], data[1], data[2], now)
+			h, v = c.Next(h, seen, now)
 			for _, e := range v.Events {
 				shown = checkEvent(t, e, shown)
+			}
+			if shown && seen.Connection.closed() {
+				t.Fatal("a code is reported whose connection is closed")
 			}
 			if shown != (v.Cause == "") {
 				t.Fatalf("a code is reported: %v, but the cause is %q", shown, v.Cause)

@@ -16,7 +16,8 @@ import (
 //
 // The evidence of the connection is Chrome's, if the document has opened a websocket to
 // its server, and the page's own state. Without the former a service worker may hold the
-// connection, and only the latter counts.
+// connection, and only the latter counts. Where the page's modules don't answer either,
+// nothing is known of the connection, and the codes are as alive as they look.
 type secrets struct {
 	known []secret
 	// lost is when the page itself last said that it is not connected.

@@ -1,0 +1,32 @@
+package target
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestOnlySocketsOfThePagesHostCount(t *testing.T) {
+	s, err := Compile(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{
+		"wss://web.whatsapp.com/ws/chat":                true,
+		"wss://web.whatsapp.com:5222/ws/chat?ED=CAgIDQ": true,
+		"wss://WEB.WhatsApp.com/ws/chat":                true,
+		"wss://web.whatsapp.com/sim/page":               false,
+		"wss://web.whatsapp.com/other/ws/chat":          false,
+		"wss://web.whatsapp.com.example.org/ws/chat":    false,
+		"wss://web.whatsapp.com@example.org/ws/chat":    false,
+		"wss://example.org/ws/chat?web.whatsapp.com":    false,
+		"wss://example.org/ws/chat":                     false,
+		"/ws/chat":                                      false,
+		"://":                                           false,
+		"":                                              false,
+		"wss://web.whatsapp.com/ws/chat?" + strings.Repeat("x", 5000): false,
+	} {
+		if got := s.IsSocket(address, "web.whatsapp.com"); got != want {
+			t.Errorf("%.80s: %t", address, got)
+		}
+	}
+}
