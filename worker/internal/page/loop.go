@@ -102,6 +102,10 @@ func (l *loop) step(ctx context.Context) (time.Time, error) {
 	}
 	current, _ := l.signals.Begin(nil)
 	l.apply(l.history.Unobserved(current, now))
+	if who := l.signals.Whose(); errors.Is(err, target.ErrStale) && l.target.IsForeign(who) {
+		// It may leave each document before that can be asked whose it is.
+		return l.act(ctx, observe.Elsewhere(who, current, l.target.Scripts.Load()), start, now)
+	}
 	restless, failed := l.actUnseen(ctx, now)
 	switch {
 	case failed != nil:

@@ -430,6 +430,7 @@ func frames() []frame {
 		}, false},
 		{"srcdoc", attribute("srcdoc", "", same), true},
 		{"sandboxed srcdoc of the same origin", attribute("srcdoc", `sandbox="allow-scripts allow-same-origin"`, same), true},
+		{"same origin", func(*testing.T, string) string { return `<iframe ` + box + ` src="/frame"></iframe>` }, true},
 		{"blank and written", script(`f.contentDocument.write(body)`), true},
 		{"blob", script(`f.src = URL.createObjectURL(new Blob([body], {type: "text/html"}))`), true},
 	}
@@ -448,7 +449,9 @@ func TestFramesAreReadByTheirOrigin(t *testing.T) {
 		} {
 			t.Run(tc.name+" for the "+reader, func(t *testing.T) {
 				t.Parallel()
-				r := openSite(t, newSite(t, tc.html(t, body)), eager)
+				s := newSite(t, tc.html(t, body))
+				s.pages["/frame"] = body
+				r := openSite(t, s, eager)
 				if tc.ours {
 					if shown, _ := r.awaitCode(0); string(shown.Payload) != payload || shown.Reader != reader {
 						t.Errorf("got %+v", shown)

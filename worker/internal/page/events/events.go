@@ -61,6 +61,7 @@ type Signals struct {
 	crashed   bool
 	loggedOut *string
 	own       bool                    // the document is of the page's origin
+	address   string                  // of the document
 	interrupt context.CancelCauseFunc // of the observation in flight
 	guarded   bool
 	sockets   sockets
@@ -117,6 +118,14 @@ func (s *Signals) TakeLogout() *string {
 	ended := s.loggedOut
 	s.loggedOut = nil
 	return ended
+}
+
+// Whose returns whose the current document is, as far as its address shows, for when it
+// can't be asked.
+func (s *Signals) Whose() target.Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return target.Identify(s.address)
 }
 
 // Guard returns the current document and its connection. While a code is offered, on is
@@ -206,6 +215,7 @@ func (s *Signals) traffic(msg *rod.Message) {
 	var (
 		frame    frameReceived
 		created  proto.NetworkWebSocketCreated
+		asked    handshakeAsked
 		answered handshakeAnswered
 		closed   proto.NetworkWebSocketClosed
 	)
@@ -218,6 +228,10 @@ func (s *Signals) traffic(msg *rod.Message) {
 	case msg.Load(&created):
 		if s.target.Scripts.Load().IsSocket(created.URL, s.host) {
 			s.sockets.created(created.RequestID)
+		}
+	case msg.Load(&asked):
+		if from := asked.Request.Headers["Origin"]; from != "" && from != s.target.Origin {
+			s.sockets.foreign(asked.RequestID)
 		}
 	case msg.Load(&answered):
 		s.sockets.answered(answered.RequestID, now)
@@ -261,7 +275,7 @@ func (s *Signals) navigated(address string, document *proto.PageFrame) {
 	own := s.target.IsOwn(address)
 	s.mu.Lock()
 	ended = ended && own && s.own
-	s.own = own
+	s.own, s.address = own, address
 	if document != nil {
 		s.document++
 		s.sockets = sockets{}
@@ -297,6 +311,20 @@ type frameReceived struct {
 
 // ProtoEvent implements proto.Event.
 func (frameReceived) ProtoEvent() string { return proto.NetworkWebSocketFrameReceived{}.ProtoEvent() }
+
+// handshakeAsked is proto.NetworkWebSocketWillSendHandshakeRequest without what is of
+// no interest. Chrome, not the page, writes the header Origin.
+type handshakeAsked struct {
+	RequestID proto.NetworkRequestID `json:"requestId"`
+	Request   struct {
+		Headers map[string]string `json:"headers"`
+	} `json:"request"`
+}
+
+// ProtoEvent implements proto.Event.
+func (handshakeAsked) ProtoEvent() string {
+	return proto.NetworkWebSocketWillSendHandshakeRequest{}.ProtoEvent()
+}
 
 // handshakeAnswered is proto.NetworkWebSocketHandshakeResponseReceived without its
 // headers.

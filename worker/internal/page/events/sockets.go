@@ -36,6 +36,15 @@ func (s *sockets) created(id proto.NetworkRequestID) {
 	s.state.Attempts++
 }
 
+// foreign takes back a websocket that turns out to be that of a frame of another origin.
+// That comes before its answer.
+func (s *sockets) foreign(id proto.NetworkRequestID) {
+	if s.find(id) >= 0 {
+		s.closed(id)
+		s.state.Attempts--
+	}
+}
+
 // answered notes that the server has answered a websocket's handshake.
 func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
 	i := s.find(id)

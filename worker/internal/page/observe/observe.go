@@ -118,7 +118,7 @@ func (o *Observer) Observe(ctx context.Context, number int) (Result, error) {
 		o.Forget()
 		document, object, err := o.install(ctx, set)
 		if other, ok := errors.AsType[*target.ElsewhereError](err); ok {
-			return elsewhere(other.Identity, number, set), nil
+			return Elsewhere(other.Identity, number, set), nil
 		}
 		if err != nil {
 			return Result{}, err
@@ -139,8 +139,8 @@ func (o *Observer) Observe(ctx context.Context, number int) (Result, error) {
 	}, nil
 }
 
-// elsewhere is the observation of a document that is not of the page's origin.
-func elsewhere(who target.Identity, number int, set *target.Scripts) Result {
+// Elsewhere is the observation of a document that is not of the page's origin.
+func Elsewhere(who target.Identity, number int, set *target.Scripts) Result {
 	seen := classify.Observation{
 		Document: number, Online: who.Online,
 		Navigation: classify.Navigation{ErrorPage: who.ErrorPage()},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-rod/rod/lib/proto"
@@ -33,6 +34,15 @@ type Identity struct {
 const identify = `function () {
 	return { origin: self.origin, address: location.href.slice(0, 4096), online: navigator.onLine };
 }`
+
+// Identify returns whose the document at an address is, as far as that shows it.
+func Identify(address string) Identity {
+	origin, err := chrome.Origin(address)
+	if err != nil {
+		origin = "null"
+	}
+	return Identity{Origin: origin, Address: address, Online: true}
+}
 
 // ErrorPage reports whether it is Chrome's own page for a failed navigation.
 func (i Identity) ErrorPage() bool { return strings.HasPrefix(i.Address, "chrome-error:") }
@@ -95,6 +105,9 @@ func (t *Target) IsOwn(address string) bool {
 	origin, err := chrome.Origin(address)
 	return err == nil && origin == t.Origin
 }
+
+// IsForeign reports whether a document is of another site.
+func (t *Target) IsForeign(who Identity) bool { return who.Origin != "null" && who.Origin != t.Origin }
 
 // Release lets go of the document.
 func (d *Document) Release(ctx context.Context) { d.anchor.Release(ctx) }
@@ -165,24 +178,28 @@ func (d *Document) Tree(ctx context.Context) (*proto.DOMNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return root, d.prune(ctx, root)
+	d.prune(ctx, root, mostFrames)
+	return root, ctx.Err()
 }
 
-// prune removes the documents of frames that are of another origin.
-func (d *Document) prune(ctx context.Context, n *proto.DOMNode) error {
-	if n.ContentDocument != nil && !d.target.ownFrame(ctx, n.FrameID) {
-		n.ContentDocument = nil
-	}
-	children := append(append([]*proto.DOMNode{n.ContentDocument}, n.ShadowRoots...), n.Children...)
-	for _, child := range children {
-		if child == nil {
-			continue
-		}
-		if err := d.prune(ctx, child); err != nil {
-			return err
+// mostFrames bounds how many frames of a document are asked whose they are.
+const mostFrames = 64
+
+// prune removes the documents of frames that may be of another origin. It returns how
+// many more frames may be asked, of so many.
+func (d *Document) prune(ctx context.Context, n *proto.DOMNode, frames int) int {
+	if n.ContentDocument != nil {
+		frames--
+		if frames < 0 || !d.target.ownFrame(ctx, n.FrameID) {
+			n.ContentDocument = nil
 		}
 	}
-	return ctx.Err()
+	for _, child := range slices.Concat([]*proto.DOMNode{n.ContentDocument}, n.ShadowRoots, n.Children) {
+		if child != nil {
+			frames = d.prune(ctx, child, frames)
+		}
+	}
+	return frames
 }
 
 // ownFrame reports whether a frame's document is surely of the page's origin. One in
@@ -223,8 +240,12 @@ func (t *Target) ownFrames(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot list frames: %w", err)
 	}
-	for _, below := range framesBelow(tree.FrameTree, nil) {
-		if !t.ownFrame(ctx, below) {
+	below := framesBelow(tree.FrameTree, nil)
+	if len(below) > mostFrames {
+		return fmt.Errorf("cannot look at all frames: %w", ErrTooLarge)
+	}
+	for _, frame := range below {
+		if !t.ownFrame(ctx, frame) {
 			return errForeignFrame
 		}
 	}
