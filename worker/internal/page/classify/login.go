@@ -87,23 +87,32 @@ func (l *login) update(o Observation, registered bool, now time.Time) {
 // the page looks alive for ever. It is the zero time for any other page. One that has
 // only lost its connection opens the next within a second.
 func (l login) replacedAt(c Connection, t Timings) time.Time {
-	const certain, unseen, uncertain, blind = 2500 * time.Millisecond, 4 * time.Second, 5 * time.Second, 20 * time.Second
-	connected := l.claim.socket == selectors.SocketConnected
-	if !connected && l.claim.socket != "" || l.refused > 1 {
-		return time.Time{}
+	var after time.Duration
+	switch socket := l.claim.socket; {
+	case l.claim == claim{} || l.refused > 1:
+	case socket == selectors.SocketConnected:
+		after = l.afterClaim(c)
+	case socket == "" && c.closed() && c.Openings > 0:
+		after = 20 * time.Second // The pauses between its attempts grow up to ten seconds.
 	}
-	after := certain
-	switch {
-	case connected && l.accepted && (!c.Seen() || c.Open && c.Openings == l.accounted):
-		after = unseen // The end of a connection that the server does not close is reported late.
-	case !c.closed() || c.Openings == 0:
+	if after == 0 {
 		return time.Time{}
-	case !connected:
-		after = blind // Its pauses between two attempts grow up to ten seconds.
-	case !l.accepted || l.refused > 0:
-		after = uncertain // Its login may have been refused rather than replaced.
 	}
 	return l.claimSince.Add(t.paced(after))
+}
+
+// afterClaim is how long a page that claims to be connected may take to try to; 0 if it
+// may be about to log in.
+func (l login) afterClaim(c Connection) time.Duration {
+	switch {
+	case l.accepted && l.refused == 0 && c.closed():
+		return 2500 * time.Millisecond
+	case c.closed() && c.Openings > 0:
+		return 5 * time.Second // Its login may have been refused rather than replaced.
+	case l.accepted && c.Openings == l.accounted:
+		return 4 * time.Second // The end of a connection may not be seen, or be reported late.
+	}
+	return 0
 }
 
 // trust is how steadily the page has been logged in. A login counts only when it lasts,
