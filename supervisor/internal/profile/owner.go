@@ -38,7 +38,7 @@ func (o *owner) take() error {
 	for begun := time.Now(); ; {
 		err := o.takeLocked()
 		if !errors.Is(err, ErrHeld) || time.Since(begun) > releaseTimeout {
-			return err
+			return o.explain(err)
 		}
 		time.Sleep(releasePoll) // a flock that is released notifies only those who block on it
 	}
@@ -71,7 +71,16 @@ func (o *owner) keep() error {
 	if found, err := os.Stat(o.path); err == nil && os.SameFile(ours, found) {
 		return nil
 	}
-	return o.takeLocked()
+	return o.explain(o.takeLocked())
+}
+
+// explain adds to ErrHeld which process it is. To find that is too expensive for each
+// attempt.
+func (o *owner) explain(err error) error {
+	if !errors.Is(err, ErrHeld) {
+		return err
+	}
+	return fmt.Errorf("%w%s, which holds %s; stop it, or set --tokens to another folder", err, withPID(lease.Holder(o.path)), o.path)
 }
 
 // release gives up the lock. The lock file stays: if it were removed, two
@@ -96,7 +105,7 @@ func lockFileAt(path string) (*os.File, error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		_ = f.Close()
-		return nil, fmt.Errorf("%w%s, which holds %s; stop it, or set --tokens to another folder", ErrHeld, withPID(lease.Holder(path)), path)
+		return nil, ErrHeld
 	}
 	if err == nil {
 		err = f.Truncate(0)
