@@ -20,6 +20,7 @@ const (
 	ProfileReplaced    Code = "profile_replaced"
 	WorkerCrashed      Code = "worker_crashed"
 	WorkerHung         Code = "worker_hung"
+	WorkerFlooded      Code = "worker_flooded"
 	WorkerUnusable     Code = "worker_unusable"
 	WorkerReplaced     Code = "worker_replaced"
 	BrowserReplaced    Code = "browser_replaced"
@@ -97,6 +98,12 @@ func Describe(c Code) Text {
 	return Text{Message: string(c)}
 }
 
+// Known reports whether the catalogue has c.
+func Known(c Code) bool {
+	_, ok := catalogue[c]
+	return ok
+}
+
 // Codes returns every code of the catalogue, in no order.
 func Codes() []Code { return slices.Collect(maps.Keys(catalogue)) }
 
@@ -108,6 +115,7 @@ var catalogue = map[Code]Text{
 	ProfileReplaced:    {"The folder with the login was removed or replaced while Chrome was running; Chrome is being restarted with what is there now.", ""},
 	WorkerCrashed:      {"The worker process crashed; a new one is being started.", ""},
 	WorkerHung:         {"The worker process stopped responding and was killed; a new one is being started.", ""},
+	WorkerFlooded:      {"The worker process sent more than it may and was killed; a new one is being started.", ""},
 	WorkerUnusable:     {"The worker binary can't be run, or uses another protocol version than the supervisor.", "Run make build, so that bin/supervisor and bin/worker are the same version, or set --worker to the right file."},
 	WorkerReplaced:     {"The worker binary was replaced; the new one is being started.", ""},
 	BrowserReplaced:    {"Chrome was replaced on disk; the new one is being started.", ""},

@@ -7,16 +7,20 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"session-manager/shared/rpc/workerpb"
 )
 
-// Client is a Worker in another process. It is safe for concurrent use.
+// Client is a Worker in another process, and passes on nothing from it that exceeds the
+// contract's bounds. It is safe for concurrent use.
 type Client struct{ worker workerpb.WorkerClient }
 
 var _ Worker = (*Client)(nil)
 
 // Events implements Worker. An error of emit ends the call and is returned. The
-// end of the worker's process is ErrWorkerGone.
+// end of the worker's process is ErrWorkerGone. A worker that sends more events than
+// EventRate and EventBurst allow, or too large a one, is ErrFlooded.
 func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -24,6 +28,7 @@ func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 	if err != nil {
 		return callError(ctx, "stream events", err)
 	}
+	budget := newBudget()
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -34,6 +39,9 @@ func (c *Client) Events(ctx context.Context, emit func(Event) error) error {
 		}
 		e, err := eventFromProto(m)
 		if err != nil {
+			return err
+		}
+		if err := budget.spend(e, m, time.Now()); err != nil {
 			return err
 		}
 		if err := emit(e); err != nil {
@@ -50,14 +58,14 @@ func (c *Client) Stop(ctx context.Context) error {
 
 // Screenshot implements Worker.
 func (c *Client) Screenshot(ctx context.Context) ([]byte, error) {
-	r, err := c.worker.Screenshot(ctx, &workerpb.ScreenshotRequest{})
+	r, err := c.worker.Screenshot(ctx, &workerpb.ScreenshotRequest{}, grpc.MaxCallRecvMsgSize(maxScreenshot))
 	return r.GetPng(), callError(ctx, "take screenshot", err)
 }
 
 // Pair implements Worker.
 func (c *Client) Pair(ctx context.Context, phone Secret) (Pairing, error) {
 	r, err := c.worker.Pair(ctx, &workerpb.PairRequest{Phone: string(phone)})
-	return Pairing{Code: Secret(r.GetCode()), TTL: time.Duration(r.GetTtlMs()) * time.Millisecond}, callError(ctx, "pair", err)
+	return Pairing{Code: Secret(r.GetCode()), TTL: milliseconds(r.GetTtlMs())}.bounded(), callError(ctx, "pair", err)
 }
 
 // LogOut implements Worker.

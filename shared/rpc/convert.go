@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"fmt"
-	"time"
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc/workerpb"
@@ -45,8 +44,9 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 	return p, nil
 }
 
+// eventFromProto returns what was received, within its bounds.
 func eventFromProto(p *workerpb.Event) (Event, error) {
-	e := Event{Generation: p.GetGeneration(), Seq: p.GetSeq(), Waited: time.Duration(p.GetWaitedMs()) * time.Millisecond}
+	e := Event{Generation: p.GetGeneration(), Seq: p.GetSeq(), Waited: milliseconds(p.GetWaitedMs())}
 	switch b := p.GetBody().(type) {
 	case *workerpb.Event_PhaseChanged:
 		e.Body = PhaseChanged{Phase: Phase(b.PhaseChanged.GetPhase())}
@@ -64,7 +64,7 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 	case *workerpb.Event_QrShown:
 		e.Body = QRShown{
 			Payload: QRPayload(b.QrShown.GetPayload()), Reader: b.QrShown.GetReader(), Seq: b.QrShown.GetSeq(),
-			TTL: time.Duration(b.QrShown.GetTtlMs()) * time.Millisecond, Renewals: uint(b.QrShown.GetRenewals()),
+			TTL: milliseconds(b.QrShown.GetTtlMs()), Renewals: uint(b.QrShown.GetRenewals()),
 		}
 	case *workerpb.Event_QrGone:
 		e.Body = QRGone{Cause: b.QrGone.GetCause()}
@@ -83,7 +83,7 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 	default:
 		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
 	}
-	return e, nil
+	return bounded(e), nil
 }
 
 func diagnosisToProto(d Diagnosis) *workerpb.DiagnoseResponse {
@@ -103,5 +103,5 @@ func diagnosisFromProto(p *workerpb.DiagnoseResponse) Diagnosis {
 	for _, r := range p.GetReaders() {
 		d.Readers = append(d.Readers, ReaderView{Reader: r.GetReader(), Saw: r.GetSaw()})
 	}
-	return d
+	return d.bounded()
 }

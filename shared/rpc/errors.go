@@ -8,6 +8,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"session-manager/shared/logging"
 )
 
 var (
@@ -20,6 +22,8 @@ var (
 	// ErrWorkerGone means that the worker's process, or the connection to it,
 	// ended while the call was under way.
 	ErrWorkerGone = errors.New("the worker is gone")
+	// ErrFlooded means that the worker sent more, or more often, than it may.
+	ErrFlooded = errors.New("the worker sends too much")
 	// ErrNotUnlinked means that the page does not ask for a phone to be linked.
 	ErrNotUnlinked = errors.New("the page does not ask for a phone to be linked")
 	// ErrNotLinked means that no phone is linked.
@@ -87,21 +91,24 @@ func fromStatus(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	st := status.Convert(err)
+	message := logging.Truncate(st.Message(), maxText)
 	for _, detail := range st.Details() {
 		info, _ := detail.(*errdetails.ErrorInfo) // its methods may be called on nil
 		for _, w := range wire {
 			if w.name == info.GetReason() {
-				return &remoteError{message: st.Message(), is: w.err}
+				return &remoteError{message: message, is: w.err}
 			}
 		}
 	}
 	switch st.Code() {
 	case codes.DeadlineExceeded:
-		return &remoteError{message: st.Message(), is: context.DeadlineExceeded}
+		return &remoteError{message: message, is: context.DeadlineExceeded}
 	case codes.Unavailable, codes.Canceled:
-		return fmt.Errorf("%w: %s", ErrWorkerGone, st.Message())
+		return fmt.Errorf("%w: %s", ErrWorkerGone, message)
+	case codes.ResourceExhausted: // a message of more than its bound
+		return fmt.Errorf("%w: %s", ErrFlooded, message)
 	default:
-		return errors.New(st.Message())
+		return errors.New(message)
 	}
 }
 

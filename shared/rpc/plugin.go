@@ -59,9 +59,9 @@ func ClientConfig() *plugin.ClientConfig {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		Logger:           silent(),
-		GRPCDialOptions: []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{
+		GRPCDialOptions: append(dialBounds(), grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
-		})},
+		})),
 	}
 }
 

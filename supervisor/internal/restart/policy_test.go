@@ -31,6 +31,7 @@ func TestClassify(t *testing.T) {
 		reason.WorkerUnusable:    Environmental,
 		reason.BrowserCrashed:    Transient,
 		reason.WorkerHung:        Transient,
+		reason.WorkerFlooded:     Transient,
 		reason.PageHung:          Transient,
 		"something new":          Transient,
 	} {

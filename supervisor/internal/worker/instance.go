@@ -209,6 +209,8 @@ func (i *instance) streamEnded(err error) *cause {
 	switch {
 	case i.known.failure != nil:
 		return i.workerEnded()
+	case errors.Is(err, rpc.ErrFlooded):
+		return &cause{reason: reason.WorkerFlooded, detail: logging.Redact(err.Error())}
 	case errors.Is(err, rpc.ErrWorkerGone):
 		// The process has exited or is about to, unless it is frozen.
 		if i.exits(i.timings.Stop.LastEvents) {

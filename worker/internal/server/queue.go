@@ -1,12 +1,22 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"session-manager/shared/rpc"
+)
+
+// pace is how many events a second are sent at most, and burst how many at once: fewer
+// than the supervisor accepts. What a restless page makes obsolete meanwhile is not sent.
+const (
+	pace  = rpc.EventRate / 2
+	burst = rpc.EventBurst / 5
 )
 
 // historyLimit is how many phases and observations wait at most for a slow
@@ -80,8 +90,12 @@ func (q *queue) next() (item, bool) {
 
 // deliver numbers the events and gives them to emit, until the queue is closed
 // and empty, or emit fails.
-func (q *queue) deliver(generation uint64, emit func(rpc.Event) error) error {
+func (q *queue) deliver(ctx context.Context, generation uint64, emit func(rpc.Event) error) error {
+	pacer := rate.NewLimiter(pace, burst)
 	for seq := uint64(1); ; seq++ {
+		if err := pacer.Wait(ctx); err != nil {
+			return fmt.Errorf("cannot deliver event %d: %w", seq, err)
+		}
 		it, ok := q.next()
 		if !ok {
 			return nil
@@ -90,6 +104,7 @@ func (q *queue) deliver(generation uint64, emit func(rpc.Event) error) error {
 		if err := emit(rpc.Event{Generation: generation, Seq: seq, Waited: waited, Body: aged(it.body, waited)}); err != nil {
 			return fmt.Errorf("cannot deliver event %d: %w", seq, err)
 		}
+		pacer.ReserveN(time.Now(), rpc.Cost(it.body)-1)
 	}
 }
 

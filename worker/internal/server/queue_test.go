@@ -42,7 +42,7 @@ func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 			}
 			q.close()
 			var got []rpc.EventBody
-			err := q.deliver(1, func(e rpc.Event) error {
+			err := q.deliver(t.Context(), 1, func(e rpc.Event) error {
 				got = append(got, e.Body)
 				return nil
 			})
@@ -78,7 +78,7 @@ func TestQueueAgesAQRThatWaits(t *testing.T) {
 		q.put(rpc.QRShown{TTL: 20 * time.Second})
 		time.Sleep(15 * time.Second)
 		q.close()
-		_ = q.deliver(1, func(e rpc.Event) error {
+		_ = q.deliver(t.Context(), 1, func(e rpc.Event) error {
 			if ttl := e.Body.(rpc.QRShown).TTL; ttl != 5*time.Second {
 				t.Errorf("%v are left", ttl)
 			}
@@ -93,7 +93,7 @@ func TestQueueDeliversWhileItIsFilled(t *testing.T) {
 		var got []uint64
 		done := make(chan error)
 		go func() {
-			done <- q.deliver(1, func(e rpc.Event) error {
+			done <- q.deliver(t.Context(), 1, func(e rpc.Event) error {
 				got = append(got, e.Seq)
 				return nil
 			})
@@ -105,6 +105,32 @@ func TestQueueDeliversWhileItIsFilled(t *testing.T) {
 		q.close()
 		if err := <-done; err != nil || !cmp.Equal(got, []uint64{1, 2, 3}) {
 			t.Error(got, err)
+		}
+	})
+}
+
+func TestRestlessPageStaysWithinWhatMayBeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		sent := 0
+		done := make(chan error)
+		go func() {
+			done <- q.deliver(t.Context(), 1, func(rpc.Event) error {
+				sent++
+				return nil
+			})
+		}()
+		const seconds = 60
+		for n := range 100 * seconds {
+			q.put(rpc.PageObserved{Condition: []rpc.Condition{rpc.PageReady, rpc.PageDisconnected}[n%2], Reason: reason.Code(fmt.Sprint(n))})
+			time.Sleep(time.Second / 100)
+		}
+		q.close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if most := burst + pace*(seconds+historyLimit); sent > most || sent < pace*seconds {
+			t.Errorf("%d events in %d s", sent, seconds)
 		}
 	})
 }

@@ -169,7 +169,7 @@ func (w *Worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
 	release := context.AfterFunc(ctx, func() { k.cancel(context.Cause(ctx)) })
 	defer release()
 	close(k.taken)
-	if err := k.events.deliver(k.generation, emit); err != nil {
+	if err := k.events.deliver(ctx, k.generation, emit); err != nil {
 		k.cancel(err)
 	}
 	if err := <-k.result; err != nil {

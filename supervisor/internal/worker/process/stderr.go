@@ -27,8 +27,10 @@ const (
 	// keptLines is how many lines are kept for the record: the last ones, or the
 	// first ones of what a Go program writes when it dies, which explain why.
 	keptLines = 200
-	// linesPerSecond is how many lines are logged; the rest is counted.
+	// linesPerSecond is how many lines are logged, and bytesPerSecond how much of them; the
+	// rest is counted.
 	linesPerSecond = 100
+	bytesPerSecond = 128 << 10
 )
 
 // stderr is the worker's standard error: log lines, and anything else that the
@@ -75,7 +77,7 @@ func (s *stderr) receive(line []byte) {
 		return
 	}
 	s.keep(text)
-	allowed, dropped := s.rate.allow(s.now())
+	allowed, dropped := s.rate.allow(s.now(), len(text))
 	s.logDropped(dropped)
 	if allowed {
 		s.write(logging.Redact(unescape(text)))
@@ -214,25 +216,28 @@ func Excerpt(lines []string) []string {
 	return lines
 }
 
-// rate allows linesPerSecond in each second and counts the rest.
+// rate allows linesPerSecond and bytesPerSecond in each second and counts the lines of
+// the rest.
 type rate struct {
 	second  time.Time
 	used    int
+	bytes   int
 	dropped int
 }
 
-// allow reports whether one more line may be logged at now, and how many were
+// allow reports whether one more line of this size may be logged at now, and how many were
 // dropped since that was last returned.
-func (r *rate) allow(now time.Time) (allowed bool, dropped int) {
+func (r *rate) allow(now time.Time, size int) (allowed bool, dropped int) {
 	if age := now.Sub(r.second); age >= time.Second || age < 0 {
 		dropped = r.flush()
-		r.second, r.used = now, 0
+		r.second, r.used, r.bytes = now, 0, 0
 	}
-	if r.used == linesPerSecond {
+	if r.used == linesPerSecond || r.bytes+size > bytesPerSecond {
 		r.dropped++
 		return false, dropped
 	}
 	r.used++
+	r.bytes += size
 	return true, dropped
 }
 

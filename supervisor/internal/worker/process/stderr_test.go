@@ -56,7 +56,7 @@ func TestRateCountsWhatItDoesNotAllow(t *testing.T) {
 	now := time.Now()
 	allowed := 0
 	for range 3 * linesPerSecond {
-		if ok, dropped := r.allow(now); ok {
+		if ok, dropped := r.allow(now, 1); ok {
 			allowed++
 		} else if dropped != 0 {
 			t.Error("reported too early")
@@ -65,7 +65,7 @@ func TestRateCountsWhatItDoesNotAllow(t *testing.T) {
 	if allowed != linesPerSecond {
 		t.Errorf("allowed %d, want %d", allowed, linesPerSecond)
 	}
-	if ok, dropped := r.allow(now.Add(time.Second)); !ok || dropped != 2*linesPerSecond {
+	if ok, dropped := r.allow(now.Add(time.Second), 1); !ok || dropped != 2*linesPerSecond {
 		t.Errorf("a second later: %v, %d dropped", ok, dropped)
 	}
 	if r.flush() != 0 {
@@ -169,5 +169,19 @@ func TestCheckHandshake(t *testing.T) {
 		if err != nil && reason.Of(err, "") != reason.WorkerUnusable {
 			t.Errorf("checkHandshake(%q) carries %q", line, reason.Of(err, ""))
 		}
+	}
+}
+
+func TestRateBoundsLongLines(t *testing.T) {
+	var r rate
+	now := time.Now()
+	logged := 0
+	for range linesPerSecond {
+		if ok, _ := r.allow(now, maxLine); ok {
+			logged += maxLine
+		}
+	}
+	if logged != bytesPerSecond {
+		t.Errorf("%d bytes in a second", logged)
 	}
 }

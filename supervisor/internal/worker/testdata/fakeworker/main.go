@@ -141,7 +141,7 @@ func (w *worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
 	} else if err := say(started); err != nil {
 		return err
 	}
-	if err := w.misbehave(req, say, emit); err != nil {
+	if err := errors.Join(w.misbehave(req, say, emit), w.attack(req, say, emit)); err != nil {
 		return err
 	}
 	if err := say(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1}); err != nil {
@@ -343,24 +343,16 @@ func (w *worker) Stop(ctx context.Context) error {
 	}
 }
 
-// Screenshot implements rpc.Worker.
-func (w *worker) Screenshot(context.Context) ([]byte, error) {
-	return []byte("\x89PNG"), nil
+func (w *worker) LogOut(context.Context) error {
+	if w.largeAnswers() {
+		return errors.New(string(large(100_000)))
+	}
+	return rpc.ErrNotLinked
 }
-
-func (w *worker) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
-	return rpc.Pairing{Code: "ABCD1234", TTL: time.Minute}, nil
-}
-
-func (w *worker) LogOut(context.Context) error { return rpc.ErrNotLinked }
 
 func (w *worker) SetSelectors(_ context.Context, file []byte) error {
 	if string(file) == "broken" {
 		return fmt.Errorf("line 1: %w", rpc.ErrSelectors)
 	}
 	return nil
-}
-
-func (w *worker) Diagnose(context.Context) (rpc.Diagnosis, error) {
-	return rpc.Diagnosis{Outline: "html"}, nil
 }

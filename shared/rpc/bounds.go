@@ -1,0 +1,178 @@
+package rpc
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc/workerpb"
+)
+
+// The worker shows a stranger's page, so a Client passes on nothing of unlimited size,
+// number or rate. All of these bounds are here. Sizes are in bytes.
+const (
+	// What a message and its headers may have. gRPC refuses a larger one before it is
+	// read. The largest events are a Failure's, with Chrome's last lines.
+	maxMessage    = 1 << 20
+	maxScreenshot = 16 << 20
+	maxHeaders    = 64 << 10
+	// maxName bounds the names of things, maxText what people read, and maxOutline the
+	// outline of a page, which has 64 kB and a last line.
+	maxName    = 64
+	maxText    = 2 << 10
+	maxLine    = 4 << 10
+	maxOutline = 72 << 10
+	// maxLines bounds lists of lines, and maxReaders that of readers.
+	maxLines   = 200
+	maxReaders = 16
+	// maxPID is the largest process number of Linux (PID_MAX_LIMIT), maxResident more
+	// memory than a machine has, and maxCount more than there is of anything else.
+	maxPID      = 1 << 22
+	maxResident = 1 << 50
+	maxCount    = 1 << 20
+	// A QR of WhatsApp's lives for a minute at most, and a pairing code for three.
+	maxQRLife      = 5 * time.Minute
+	maxPairingLife = 10 * time.Minute
+	maxWaited      = time.Hour
+)
+
+// EventRate is how many events a worker may send in a second for as long as it runs, and
+// EventBurst how many at once: what a supervisor that was stopped for minutes finds
+// waiting. By Cost some events count as several.
+const (
+	EventRate  = 20
+	EventBurst = 1000
+)
+
+// costOfQR makes up for the drawing of a code, and bytesPerCost for large events.
+const (
+	costOfQR     = 5
+	bytesPerCost = 4 << 10
+)
+
+// Cost is how many events body counts as.
+func Cost(body EventBody) int {
+	if _, ok := body.(QRShown); ok {
+		return costOfQR
+	}
+	return 1
+}
+
+// budget is what a worker may still send.
+type budget struct{ *rate.Limiter }
+
+func newBudget() budget { return budget{rate.NewLimiter(EventRate, EventBurst)} }
+
+// spend returns ErrFlooded if e, which arrived as m, is more than the worker may send at now.
+func (b budget) spend(e Event, m *workerpb.Event, now time.Time) error {
+	if b.AllowN(now, Cost(e.Body)+proto.Size(m)/bytesPerCost) {
+		return nil
+	}
+	return fmt.Errorf("%w: more than %d events at once and then %d a second", ErrFlooded, EventBurst, EventRate)
+}
+
+// dialBounds bounds every call of a worker's connection, go-plugin's own included, which
+// would otherwise accept messages of 2 GB.
+func dialBounds() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), grpc.WithMaxHeaderListSize(maxHeaders),
+	}
+}
+
+// bounded returns e with nothing in it that exceeds its bound.
+func bounded(e Event) Event {
+	e.Waited = min(max(e.Waited, 0), maxWaited)
+	switch b := e.Body.(type) {
+	case PhaseChanged:
+		b.Phase = name(b.Phase)
+		e.Body = b
+	case BrowserStarted:
+		b.PID, b.Product, b.UserAgent = clamp(b.PID, 0, maxPID), text(b.Product, maxText), text(b.UserAgent, maxText)
+		e.Body = b
+	case PageObserved:
+		b.Condition, b.Reason, b.Detail = name(b.Condition), known(b.Reason), text(b.Detail, maxText)
+		b.Progress, b.PageVersion = clamp(b.Progress, -1, 100), string(name(b.PageVersion))
+		e.Body = b
+	case QRShown:
+		if len(b.Payload) > MaxQRPayload {
+			b.Payload = "" // half of one would be another one
+		}
+		b.Reader, b.TTL, b.Renewals = name(b.Reader), min(max(b.TTL, 0), maxQRLife), min(b.Renewals, maxCount)
+		e.Body = b
+	case QRGone:
+		b.Cause = name(b.Cause)
+		e.Body = b
+	case Heartbeat:
+		b.ResidentBytes = min(b.ResidentBytes, maxResident)
+		e.Body = b
+	case Failure:
+		b.Reason, b.Detail, b.ChromeExit = known(b.Reason), text(b.Detail, maxText), text(b.ChromeExit, maxText)
+		b.ChromeStderr = lastLines(b.ChromeStderr)
+		e.Body = b
+	case BackupChecked:
+		b.Outcome, b.Detail, b.Databases = name(b.Outcome), text(b.Detail, maxText), clamp(b.Databases, 0, maxCount)
+		e.Body = b
+	}
+	return e
+}
+
+func (d Diagnosis) bounded() Diagnosis {
+	d.URL, d.PageVersion, d.UserAgent = text(d.URL, maxText), name(d.PageVersion), text(d.UserAgent, maxText)
+	d.Outline, d.Console = text(d.Outline, maxOutline), lastLines(d.Console)
+	d.Readers = d.Readers[:min(len(d.Readers), maxReaders)]
+	for i, r := range d.Readers {
+		d.Readers[i] = ReaderView{name(r.Reader), text(r.Saw, maxText)}
+	}
+	return d
+}
+
+// bounded makes a code that is too long empty, since half of one is of no use.
+func (p Pairing) bounded() Pairing {
+	if len(p.Code) > maxName {
+		p.Code = ""
+	}
+	p.TTL = min(max(p.TTL, 0), maxPairingLife)
+	return p
+}
+
+// text returns s, or a copy of its beginning, so that the rest of the message is freed.
+func text(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.Clone(logging.Truncate(s, n))
+}
+
+func name[T ~string](s T) T { return T(text(string(s), maxName)) }
+
+// known returns c, or nothing if the catalogue does not have it: reasons are labels of
+// metrics, which are kept for ever.
+func known(c reason.Code) reason.Code {
+	if !reason.Known(c) {
+		return ""
+	}
+	return c
+}
+
+func lastLines(lines []string) []string {
+	lines = lines[max(0, len(lines)-maxLines):]
+	for i, line := range lines {
+		lines[i] = text(line, maxLine)
+	}
+	return lines
+}
+
+func clamp(n, low, high int) int { return min(max(n, low), high) }
+
+// milliseconds returns a duration that was sent as a number of milliseconds, and the
+// longest one if there is none so long.
+func milliseconds(n int64) time.Duration {
+	const most = int64(24 * time.Hour / time.Millisecond)
+	return time.Duration(min(max(n, -most), most)) * time.Millisecond
+}

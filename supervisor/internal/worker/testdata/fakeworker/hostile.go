@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"session-manager/shared/rpc"
+)
+
+// bodies are one event of each kind that a worker may send again and again.
+var bodies = []rpc.EventBody{
+	rpc.PhaseChanged{}, rpc.BrowserStarted{}, rpc.PageObserved{}, rpc.QRShown{}, rpc.QRGone{}, rpc.Heartbeat{},
+	rpc.BackupChecked{}, rpc.Failure{},
+}
+
+// attack does what the mode says: "exaggerate" sends one event of
+// each kind, everything in it larger than it may be; "oversize KIND" one of 60 MB; "flood
+// KIND" sends small ones without end, and "strangers" events of another generation.
+func (w *worker) attack(req rpc.RunRequest, say func(rpc.EventBody) error, emit func(rpc.Event) error) error {
+	verb, kind, _ := strings.Cut(w.mode, " ")
+	switch verb {
+	case "exaggerate":
+		for _, body := range bodies {
+			if err := say(exaggerated(body, 100_000)); err != nil {
+				return err
+			}
+		}
+	case "oversize":
+		return say(exaggerated(bodyOf(kind), 60<<20))
+	case "flood":
+		for n := 0; kind != ""; n++ {
+			if err := say(varied(bodyOf(kind), n)); err != nil {
+				return err
+			}
+		}
+	case "strangers":
+		for {
+			if err := emit(rpc.Event{Generation: req.Generation + 1, Body: rpc.QRGone{}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func bodyOf(kind string) rpc.EventBody {
+	for _, body := range bodies {
+		if reflect.TypeOf(body).Name() == kind {
+			return body
+		}
+	}
+	panic("there is no event " + kind)
+}
+
+// exaggerated returns body with n bytes in each text, and the largest number in each
+// number. The process is left alone, for it must exist.
+func exaggerated(body rpc.EventBody, n int) rpc.EventBody {
+	v := reflect.New(reflect.TypeOf(body)).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString(strings.Repeat("2@A,", n/4))
+		case reflect.Int:
+			f.SetInt(math.MaxInt32)
+		case reflect.Int64:
+			f.SetInt(math.MaxInt64)
+		case reflect.Uint, reflect.Uint64:
+			f.SetUint(math.MaxUint32)
+		case reflect.Slice:
+			lines := make([]string, n/100)
+			for i := range lines {
+				lines[i] = "x"
+			}
+			f.Set(reflect.ValueOf(append(lines, strings.Repeat("+49", n/3))))
+		}
+	}
+	if b, ok := v.Interface().(rpc.BrowserStarted); ok {
+		b.PID = os.Getpid()
+		return b
+	}
+	return v.Interface().(rpc.EventBody)
+}
+
+// varied returns the n-th of a flood, each of which changes what readers see.
+func varied(body rpc.EventBody, n int) rpc.EventBody {
+	switch body.(type) {
+	case rpc.PageObserved:
+		conditions := []rpc.Condition{rpc.PageUnlinked, rpc.PageReady, rpc.PageBlocked, "unheard of"}
+		return rpc.PageObserved{Condition: conditions[n%len(conditions)], Detail: strings.Repeat("d", n%1000), Progress: n % 100, Persisted: true}
+	case rpc.QRShown:
+		return rpc.QRShown{Payload: rpc.QRPayload(strings.Repeat("2", n%rpc.MaxQRPayload)), Seq: uint64(n), TTL: time.Minute}
+	case rpc.PhaseChanged:
+		return rpc.PhaseChanged{Phase: []rpc.Phase{rpc.PhaseNavigate, rpc.PhasePage}[n%2]}
+	case rpc.BrowserStarted:
+		return rpc.BrowserStarted{PID: os.Getpid(), Product: strings.Repeat("p", n%100)}
+	}
+	return body
+}
+
+// large is what a method answers in the mode "large answers".
+func large(size int) []byte { return bytes.Repeat([]byte("2@AB"), size/4) }
+
+func (w *worker) largeAnswers() bool { return w.mode == "large answers" }
+
+// diagnosis exceeds every bound, by less than a message may have.
+func diagnosis() rpc.Diagnosis {
+	text := string(large(100_000))
+	d := rpc.Diagnosis{URL: text, PageVersion: text, UserAgent: text, Outline: text}
+	for range 2000 {
+		d.Console = append(d.Console, "x")
+		d.Readers = append(d.Readers, rpc.ReaderView{Reader: "r", Saw: "s"})
+	}
+	d.Console[1999], d.Readers[0] = text, rpc.ReaderView{Reader: text, Saw: text}
+	return d
+}
+
+// Screenshot implements rpc.Worker.
+func (w *worker) Screenshot(context.Context) ([]byte, error) {
+	if w.largeAnswers() {
+		return large(300 << 20), nil
+	}
+	return []byte("\x89PNG"), nil
+}
+
+func (w *worker) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
+	if w.largeAnswers() {
+		return rpc.Pairing{Code: rpc.Secret(large(1000)), TTL: math.MaxInt64}, nil
+	}
+	return rpc.Pairing{Code: "ABCD1234", TTL: time.Minute}, nil
+}
+
+func (w *worker) Diagnose(context.Context) (rpc.Diagnosis, error) {
+	if w.largeAnswers() {
+		return diagnosis(), nil
+	}
+	return rpc.Diagnosis{Outline: "html"}, nil
+}
