@@ -20,7 +20,7 @@ func TestEveryFormOfTheAddressIsRecognised(t *testing.T) {
 	t.Parallel()
 	own := payloadOf("OurVeryOwnCode")
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, `<!doctype html><body><div data-ref="%s">x</div>`, own) // The browser may have gone.
+		_, _ = fmt.Fprint(w, "<!doctype html><body>"+codeOf(t, own)) // The browser may have gone.
 	})
 	ports := map[string]string{}
 	for host, any := range map[string]string{"127.0.0.1": "127.0.0.1:0", "::1": "[::1]:0"} {
@@ -86,9 +86,9 @@ func TestOriginIsThatOfChrome(t *testing.T) {
 func TestHostileOriginsAreLeft(t *testing.T) {
 	t.Parallel()
 	stolen, own := payloadOf("SomebodyElsesCode"), payloadOf("OurVeryOwnCode")
-	ours := `<div data-ref="` + own + `">x</div>`
+	ours, theirs := codeOf(t, own), codeOf(t, stolen)
 	stalling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(`<!doctype html><body><div data-ref="` + stolen + `">x</div>` + strings.Repeat(" ", 4096)))
+		_, _ = w.Write([]byte("<!doctype html><body>" + theirs + strings.Repeat(" ", 4096)))
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}))
@@ -110,7 +110,7 @@ func TestHostileOriginsAreLeft(t *testing.T) {
 			try { Object.defineProperty(window, "origin", { value: opener }) } catch {}
 			self.origin = "http://ours"</script>`},
 		{name: "hangs", body: `<script>setTimeout(() => { for (;;); }, 300)</script>`, unseen: true},
-		{name: "is a blob", body: `<script>location = URL.createObjectURL(new Blob(['<div data-ref="` + stolen + `">x</div>'], {type: "text/html"}))</script>`},
+		{name: "is a blob", body: `<script>location = URL.createObjectURL(new Blob(['` + theirs + `'], {type: "text/html"}))</script>`},
 		{name: "becomes blank", body: `<script>setTimeout(() => location = "about:blank", 500)</script>`},
 		{name: "goes back and forth", body: `<script>addEventListener("pageshow", () => setTimeout(() => history.back(), 10))</script>`, unseen: true},
 		{name: "prerenders itself", body: `<script type=speculationrules>{"prerender": [{"source": "list", "urls": ["/?again"]}]}</script><script>setTimeout(() => { if (!location.search) location = "/?again" }, 1000)</script>`, pace: 1},
@@ -118,7 +118,7 @@ func TestHostileOriginsAreLeft(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			if tc.at == "" {
-				tc.at = newSite(t, `<div data-ref="`+stolen+`">x</div>`+tc.body).url
+				tc.at = newSite(t, theirs+tc.body).url
 			}
 			s := newSite(t, "")
 			s.redirectTo(tc.at)
@@ -146,7 +146,7 @@ func TestFlippingOriginsAreBounded(t *testing.T) {
 	for _, other := range []func(string) string{func(address string) string { return address }, atName} {
 		s, away := newSite(t, ""), newSite(t, "")
 		flip := func(code, to string) string {
-			return `<div data-ref="` + code + `">x</div><script>location.replace("` + to + `")</script>`
+			return codeOf(t, code) + `<script>location.replace("` + to + `")</script>`
 		}
 		away.serve(flip(stolen, s.url))
 		address := other(away.url)
@@ -160,7 +160,7 @@ func TestFlippingOriginsAreBounded(t *testing.T) {
 			t.Errorf("%d events were reported", mark)
 		}
 		t.Logf("%d events in %v", mark, time.Since(start))
-		s.serve(`<div data-ref="` + own + `">x</div>`)
+		s.serve(codeOf(t, own))
 		if shown, _ := r.awaitCode(mark); string(shown.Payload) != own {
 			t.Errorf("got %+v", shown)
 		}
@@ -187,7 +187,7 @@ func TestOtherOriginCannotForgeALogout(t *testing.T) {
 
 func TestDiagnosisSaysWhoseDocumentItIs(t *testing.T) {
 	t.Parallel()
-	other := newSite(t, `<h1 id=portal>Captive portal</h1><div data-ref="`+payloadOf("SomebodyElsesCode")+`">x</div>`)
+	other := newSite(t, `<h1 id=portal>Captive portal</h1>`+codeOf(t, payloadOf("SomebodyElsesCode")))
 	s := newSite(t, "")
 	s.redirectTo(other.url + "/?token=verysecret")
 	r := openSite(t, s, eager, func(o *Options) { o.Timings.Classify.Pace = 0.01 })
@@ -213,7 +213,7 @@ func TestDiagnosisSaysWhoseDocumentItIs(t *testing.T) {
 func TestConnectionsOfForeignFramesProveNothing(t *testing.T) {
 	t.Parallel()
 	decoy := newServer(t, `<script>`+connect+`chat.onopen = () => parent.postMessage("open", "*")</script>`, "/ws/chat", 0)
-	s := newServer(t, `<div data-ref="`+payloadOf("DecoyDecoyDecoy")+`">x</div><iframe src="`+decoy.url+`"></iframe><script>`+connect+`
+	s := newServer(t, codeOf(t, payloadOf("DecoyDecoyDecoy"))+`<iframe src="`+decoy.url+`"></iframe><script>`+connect+`
 		onmessage = () => document.body.append("open")</script>`, "/nowhere", 0)
 	r := &rig{t: t, url: s.url, browser: chromes.take(t)}
 	r.open(hurried)

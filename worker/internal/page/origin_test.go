@@ -177,13 +177,13 @@ func foreigners(t *testing.T) []foreign {
 	payload := payloadOf("SomebodyElsesCode")
 	picture := imageOf(t, payload)
 	return []foreign{
-		{name: "reader dom", body: `<div data-ref="` + payload + `">x</div>`, believed: isCode(payload)},
+		{name: "reader dom", body: codeOf(t, payload), believed: isCode(payload)},
 		{name: "reader image", body: `<img width=264 height=264 src="` + picture + `">`, believed: isCode(payload)},
 		{name: "reader screenshot", body: `<div style="width:264px;height:264px;background:url(` + picture + `)"></div>`, believed: isCode(payload)},
 		{name: "ready", linked: true, body: `<div id="side">chats</div>`, believed: isCondition(rpc.PageReady)},
 		{name: "syncing", linked: true, body: `<div data-testid="wa-web-loading-screen">Loading your chats [50%] <progress value=50 max=100></progress></div>`, believed: isCondition(rpc.PageSyncing)},
 		{name: "logged out by address", linked: true, query: "?post_logout=1&logout_reason=3", believed: isCondition(rpc.PageLoggedOut)},
-		{name: "logged out by storage", linked: true, body: `<div data-ref="` + payload + `">x</div><script>localStorage.clear()</script>`, believed: func(b rpc.EventBody) bool {
+		{name: "logged out by storage", linked: true, body: codeOf(t, payload) + `<script>localStorage.clear()</script>`, believed: func(b rpc.EventBody) bool {
 			o, ok := b.(rpc.PageObserved)
 			return ok && o.Condition == rpc.PageLoggedOut
 		}},
@@ -231,11 +231,11 @@ func TestOtherOriginIsNotBelieved(t *testing.T) {
 func TestPageIsLoadedAgainAfterARedirect(t *testing.T) {
 	t.Parallel()
 	stolen, own := payloadOf("SomebodyElsesCode"), payloadOf("OurVeryOwnCode")
-	there := func(t *testing.T) *site { return newSite(t, `<div data-ref="`+stolen+`">x</div>`) }
+	there := func(t *testing.T) *site { return newSite(t, codeOf(t, stolen)) }
 	script := func(code string) func(string) string {
 		return func(address string) string {
 			return fmt.Sprintf(`<script>const go = %q; const once = !sessionStorage.getItem("gone"); sessionStorage.setItem("gone", 1); if (once) { %s }
-				else document.body.innerHTML = '<div data-ref="%s">x</div>'</script>`, address, code, own)
+				else document.body.innerHTML = '%s'</script>`, address, code, codeOf(t, own))
 		}
 	}
 	for _, tc := range []struct {
@@ -253,7 +253,7 @@ func TestPageIsLoadedAgainAfterARedirect(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			other := there(t)
-			ours := newSite(t, `<div data-ref="`+own+`">x</div>`)
+			ours := newSite(t, codeOf(t, own))
 			if tc.away == nil {
 				ours.redirectTo(other.url)
 			} else {
@@ -273,7 +273,7 @@ func TestPageIsLoadedAgainAfterARedirect(t *testing.T) {
 func TestRedirectWithinTheOriginIsFine(t *testing.T) {
 	t.Parallel()
 	ours := newSite(t, "")
-	ours.pages["/elsewhere"] = `<div data-ref="` + payloadOf("AfterTheRedirect") + `">x</div>`
+	ours.pages["/elsewhere"] = codeOf(t, payloadOf("AfterTheRedirect"))
 	ours.redirectTo("/elsewhere?x=1")
 	r := openSite(t, ours)
 	r.await(0, "a code", func(b rpc.EventBody) bool {
@@ -305,7 +305,13 @@ func TestPerfectCopyIsNotRead(t *testing.T) {
 
 // fakeForm is a form for a phone number, with a code as soon as it has one, by hand
 // and by module.
-var fakeForm = `<div data-ref="` + payloadOf("SomebodyElsesCode") + `">x<button>Click to reload QR code</button></div>
+func fakeForm(t *testing.T) string {
+	t.Helper()
+	return strings.Replace(codeOf(t, payloadOf("SomebodyElsesCode")), `</div>`, `<button>Click to reload QR code</button></div>`, 1) + form
+}
+
+// form is the form itself.
+const form = `
 	<div role=button onclick="document.forms[0].hidden = false">Log in with phone number</div>
 	<form hidden onsubmit="return false"><input type=text autofocus><button>Next</button></form>
 	<div role=button>Log in with QR code</div><button aria-label="Menu">Menu</button><div role=button>Log out</div><div id=code></div>
@@ -330,7 +336,7 @@ func TestCommandsDoNothingOnAnotherOrigin(t *testing.T) {
 			for _, way := range []string{"modules", "hand"} {
 				t.Run(fmt.Sprintf("%s by %s, linked %t", tc.name, way, login != ""), func(t *testing.T) {
 					t.Parallel()
-					other := newSite(t, spy+fakeForm)
+					other := newSite(t, spy+fakeForm(t))
 					ours := newSite(t, `<div>ours</div>`+login+goTo(other.url))
 					r := openSite(t, ours, eager, withSelectors(t, func(k *selectors.Set) {
 						if way == "hand" {
@@ -357,8 +363,8 @@ func TestNumberIsNotTypedIntoTheNextDocument(t *testing.T) {
 		t.Run(event, func(t *testing.T) {
 			t.Parallel()
 			other := newSite(t, spy+`<input autofocus onblur="this.focus()"><script>document.querySelector("input").focus()</script>`)
-			form := strings.NewReplacer(`window.require = window.importNamespace`, `let unused`, `<button>Click to reload QR code</button>`, "").Replace(fakeForm)
-			ours := newSite(t, form+fmt.Sprintf(`<script>
+			honest := strings.NewReplacer(`window.require = window.importNamespace`, `let unused`, `<button>Click to reload QR code</button>`, "").Replace(fakeForm(t))
+			ours := newSite(t, honest+fmt.Sprintf(`<script>
 				for (const target of [document, document.querySelector("input")])
 					target.addEventListener(%q, (e) => { if (document.activeElement === document.querySelector("input")) location.replace(%q) })</script>`, event, other.url))
 			r := openSite(t, ours, eager, withSelectors(t, func(k *selectors.Set) { k.Pairing.Calls = nil }))
