@@ -3,6 +3,7 @@ package page
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -283,7 +284,7 @@ func TestStorageOfOtherSitesIsIgnored(t *testing.T) {
 func TestNewSelectorsNeedNoReload(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.take(t)}
-	r.url = plain(t, `<body><div data-other="`+payloadOf("InAnotherAttribute")+`">x</div>`)
+	r.url = plain(t, "<body>"+strings.Replace(codeOf(t, payloadOf("InAnotherAttribute")), "data-ref", "data-other", 1))
 	r.open()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
 	k, err := selectors.Read(nil)
