@@ -213,7 +213,7 @@ func TestCodeEndsWithoutAnAnswerOfThePage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, `<div data-ref="`+payloadOf("StalledStalled")+`">x</div><script>`+connect+stall+`</script>`, "/ws/chat", 0)
+			s := newServer(t, codeOf(t, payloadOf("StalledStalled"))+`<script>`+connect+stall+`</script>`, "/ws/chat", 0)
 			r := &rig{t: t, url: s.url, browser: chromes.take(t)}
 			r.open(change, func(o *Options) { o.Timings.Deadline = 3 * patience })
 			_, mark := r.awaitCode(0)
@@ -246,7 +246,7 @@ func TestConnectionsToOtherHostsProveNothing(t *testing.T) {
 	decoy := newServer(t, "", "/ws/chat", 0)
 	elsewhere := strings.Replace(decoy.url, "http://127.0.0.1", "ws://localhost", 1) + "/ws/chat"
 	lies := `window.importNamespace = window.require = (name) => ({ Socket: { state: "UNPAIRED", stream: "CONNECTED" } });`
-	s := newServer(t, `<div data-ref="`+payloadOf("DecoyDecoyDecoy")+`">x</div><script>`+lies+connect+`
+	s := newServer(t, codeOf(t, payloadOf("DecoyDecoyDecoy"))+`<script>`+lies+connect+`
 		new WebSocket("`+elsewhere+`").onopen = () => document.body.append("open");</script>`, "/nowhere", 0)
 	r := &rig{t: t, url: s.url, browser: chromes.take(t)}
 	r.open(hurried)

@@ -253,7 +253,7 @@ func TestPageThatReloadsItselfAtSpeedIsReported(t *testing.T) {
 		"by another address":    `location.href = "?" + Math.random()`,
 		"when it was drawn":     `requestAnimationFrame(() => location.reload())`,
 		"when it is looked at":  `getter("stream", () => { location.reload(); return "CONNECTED" })`,
-		"with a code":           `document.body.innerHTML = '<div data-ref="` + payloadOf("ReloadsItself") + `">x</div>'; localStorage.clear(); setTimeout(() => location.reload(), 300)`,
+		"with a code":           `document.body.innerHTML = '` + codeOf(t, payloadOf("ReloadsItself")) + `'; localStorage.clear(); setTimeout(() => location.reload(), 300)`,
 		"ten times in a second": `setTimeout(() => location.reload(), 100)`,
 	} {
 		t.Run(name, func(t *testing.T) {
