@@ -206,7 +206,10 @@ func (r *rig) awaitEnd(want reason.Code) {
 func (r *rig) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_, _ = proto.PageNavigate{URL: "about:blank"}.Call(r.page.target.Page.Context(ctx))
+	page := r.page.target.Page.Context(ctx)
+	_, _ = proto.PageNavigate{URL: "about:blank"}.Call(page)
+	// A later server may get the same port, and with it this origin.
+	_ = proto.StorageClearDataForOrigin{Origin: r.url, StorageTypes: "all"}.Call(page)
 }
 
 // await returns the first event after the mark that want accepts, and the mark
