@@ -188,7 +188,6 @@ func openListener(ctx context.Context, cfg *config.Config, manager *systemd.Mana
 			log.Warn(logid.SocketStoreFailed, logging.KeyError, err)
 		}
 	}
-	listener = listen.Limited(listener)
 	if cfg.TLSCert != "" {
 		listener = listen.TLS(listener, files.certificate)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,8 +31,8 @@ const (
 	command
 )
 
-// Commands are few: a person, or a watchdog. The bucket fills by one each
-// commandEvery up to commandBurst.
+// Commands are few: a person, or a watchdog. Each has a bucket of its own, which fills by
+// one each commandEvery up to commandBurst.
 const (
 	commandEvery = 2 * time.Second
 	commandBurst = 5
@@ -42,7 +43,7 @@ type gate struct {
 	hosts        []string
 	keys         func() *apikey.Keys
 	readNeedsKey bool
-	commands     *rate.Limiter
+	commands     sync.Map // *rate.Limiter by path
 	// refusals keeps a guesser from filling the log.
 	refusals rate.Sometimes
 	log      *slog.Logger
@@ -51,21 +52,20 @@ type gate struct {
 func newGate(o Options) *gate {
 	return &gate{
 		hosts: o.AllowedHosts, keys: o.Keys, readNeedsKey: o.ReadNeedsKey, log: o.Logger,
-		commands: rate.NewLimiter(rate.Every(commandEvery), commandBurst),
 		refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second},
 	}
 }
 
-// admit returns the problem to answer with if r may not use a route with this
-// access.
-func (g *gate) admit(need access, r *http.Request) *problem {
-	if bad := g.authorise(need, r); bad != nil {
+// admit returns the problem to answer with if r may not use this route.
+func (g *gate) admit(rt route, r *http.Request) *problem {
+	if bad := g.authorise(rt.access, r); bad != nil {
 		return bad
 	}
-	if need != command {
+	if rt.access != command {
 		return nil
 	}
-	turn := g.commands.Reserve()
+	bucket, _ := g.commands.LoadOrStore(rt.path, rate.NewLimiter(rate.Every(commandEvery), commandBurst))
+	turn := bucket.(*rate.Limiter).Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
 		return nil
@@ -73,7 +73,7 @@ func (g *gate) admit(need access, r *http.Request) *problem {
 	turn.Cancel()
 	return &problem{
 		Status: http.StatusTooManyRequests, Code: "too_many_commands", retryAfter: wait,
-		Detail: fmt.Sprintf("At most %d commands in a row are allowed, then one every %s.", commandBurst, commandEvery),
+		Detail: fmt.Sprintf("At most %d of this command in a row are allowed, then one every %s.", commandBurst, commandEvery),
 	}
 }
 

@@ -131,7 +131,8 @@ func TestKeyInTheURLDoesNotCount(t *testing.T) {
 
 func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Workers: fakeCommands{}, Login: fakeCommands{}, Keys: someKeys(t)}).router()
+		idle := fakeCommands{logOut: func(bool) (string, error) { return "", nil }}
+		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Workers: idle, Login: idle, Keys: someKeys(t)}).router()
 		restart := func(key string) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(t.Context(), "POST", "/session/restart", nil)
@@ -148,6 +149,19 @@ func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 		for n := range commandBurst {
 			if got := restart(commandKey); got.Code != 202 {
 				t.Fatalf("command %d: got %d; rejected commands must not count", n, got.Code)
+			}
+		}
+		for _, path := range []string{"/session/screenshot", "/session/logout", "/session/pair", "/crashes/x/y"} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+			r.Host = "localhost"
+			r.Header.Set("X-API-Key", commandKey)
+			if path == "/session/logout" || path == "/session/pair" {
+				r.Method = "POST"
+			}
+			h.ServeHTTP(w, r)
+			if w.Code == 429 {
+				t.Errorf("%s has no budget of its own", path)
 			}
 		}
 		got := restart(commandKey)

@@ -76,6 +76,7 @@ type api struct {
 	gate    *gate
 	metrics *metrics.Metrics
 	streams *streams
+	waits   *shares
 	routes  []route
 }
 
@@ -107,19 +108,21 @@ func newAPI(o Options) (*api, error) {
 		return nil, err
 	}
 	gate := newGate(o)
-	wait := waiter{o.Session, o.Draining}
+	waits := newShares("waiting requests", "too_many_waits", mostWaits, mostWaitsEach)
+	wait := waiter{o.Session, o.Draining, waits}
 	sessions := &sessions{wait, gate, o.Selectors, o.Version}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}
 	streams := &streams{
 		log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining,
-		limits: streamLimits{listeners: 1000, heartbeat: 15 * time.Second, take: 10 * time.Second},
+		listeners: newShares("event streams", "too_many_listeners", mostListeners, mostListenersEach),
+		limits:    streamLimits{heartbeat: 15 * time.Second, take: 10 * time.Second},
 	}
 	page := &page{ui, o.Session, o.Logger}
 
 	get, post := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
-	return &api{gate: gate, metrics: o.Metrics, streams: streams, routes: []route{
+	return &api{gate: gate, metrics: o.Metrics, streams: streams, waits: waits, routes: []route{
 		{"/status", read, get, sessions.status},
 		{"/qr", read, get, codes.any},
 		{"/qr.png", read, get, codes.as(codes.image)},
@@ -173,7 +176,7 @@ func (a *api) handler(rt route) http.Handler {
 			}.ServeHTTP(w, r)
 			return
 		}
-		if bad := a.gate.admit(rt.access, r); bad != nil {
+		if bad := a.gate.admit(rt, r); bad != nil {
 			bad.ServeHTTP(w, r)
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"session-manager/supervisor/internal/events"
@@ -18,9 +17,6 @@ const reconnectAfter = 1000
 
 // streamLimits are the limits of event streams.
 type streamLimits struct {
-	// listeners bounds the streams that are open at once. Each costs a connection
-	// and two goroutines.
-	listeners int64
 	// heartbeat is shorter than the minute after which proxies close a silent
 	// connection (nginx, proxy_read_timeout).
 	heartbeat time.Duration
@@ -36,8 +32,9 @@ type streams struct {
 	metrics  *metrics.Metrics
 	draining <-chan struct{}
 	limits   streamLimits
-	// listeners counts the streams that are open.
-	listeners atomic.Int64
+	// listeners bounds the streams that are open at once. Each costs a connection
+	// and two goroutines.
+	listeners *shares
 }
 
 // open answers GET /events: server-sent events. It begins with the present, one
@@ -48,16 +45,14 @@ func (s *streams) open(r *http.Request) http.Handler {
 		return bad
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() { s.metrics.Listeners.Set(float64(s.listeners.Add(-1))) }()
-		open := s.listeners.Add(1)
-		s.metrics.Listeners.Set(float64(open))
-		if open > s.limits.listeners {
-			problem{
-				Status: http.StatusServiceUnavailable, Code: "too_many_listeners", retryAfter: 10 * time.Second,
-				Detail: fmt.Sprintf("%d listeners are connected, which is the maximum.", s.limits.listeners),
-			}.ServeHTTP(w, r)
+		release, bad := s.listeners.take(r)
+		if bad != nil {
+			bad.ServeHTTP(w, r)
 			return
 		}
+		defer release()
+		s.metrics.Listeners.Inc()
+		defer s.metrics.Listeners.Dec()
 		h := w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("X-Accel-Buffering", "no") // nginx would hold events back

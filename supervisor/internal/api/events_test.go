@@ -256,11 +256,11 @@ func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
 }
 
 func TestTooManyListenersAreRejected(t *testing.T) {
-	s := serveEvents(t, func(a *api) { a.streams.limits.listeners = 2 })
+	s := serveEvents(t, func(a *api) { a.streams.listeners = newShares("event streams", "too_many_listeners", 2, 2) })
 	s.listen(t, "/events", "").want(t, 4)
 	s.listen(t, "/events", "").want(t, 4)
 	got := get(t, s.Server, "/events")
-	if got.status != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "too_many_listeners") {
+	if got.status != 429 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "too_many_listeners") {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
@@ -283,7 +283,7 @@ func TestListenerThatReadsNothingIsDropped(t *testing.T) {
 	good.want(t, 4)
 	// The kernel buffers some megabytes for the stalled listener.
 	detail := strings.Repeat("x", 100_000)
-	for n := 0; a.streams.listeners.Load() > 1; n++ {
+	for n := 0; a.streams.listeners.count() > 1; n++ {
 		s.log.Observe(&session.Snapshot{State: session.Init, Reason: session.Reason{Detail: detail + strconv.Itoa(n)}})
 		if f := good.want(t, 1)[0]; f.id != "boot-"+strconv.Itoa(n+5) {
 			t.Fatalf("event %d: got %s", n+5, f.id)

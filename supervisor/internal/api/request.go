@@ -98,6 +98,7 @@ const maxWait = 60 * time.Second
 type waiter struct {
 	Session
 	draining <-chan struct{}
+	waits    *shares
 }
 
 // wait returns the present snapshot, or, with ?wait=25s, the first one that is
@@ -117,6 +118,14 @@ func (s waiter) wait(r *http.Request, enough func(first, now *session.Snapshot) 
 			Hint:   fmt.Sprintf("Use a duration from 0s to %s, such as 25s.", maxWait),
 		}
 	}
+	if d == 0 || enough(snapshot, snapshot) {
+		return snapshot, nil
+	}
+	release, bad := s.waits.take(r)
+	if bad != nil {
+		return nil, bad
+	}
+	defer release()
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	for first := snapshot; !enough(first, snapshot); snapshot, changed = s.Changed() {

@@ -13,15 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
 
 	"session-manager/supervisor/internal/watch"
 )
-
-// MaxConnections bounds the connections that are open at once, and with them the
-// memory that callers can make the service use. Others wait in the kernel's queue.
-const MaxConnections = 2048
 
 // socketMode lets the owner and the group of the socket's folder connect.
 const socketMode = 0o660
@@ -84,9 +79,6 @@ func restrict(_, _ string, socket syscall.RawConn) error {
 	err := socket.Control(func(fd uintptr) { refused = unix.Fchmod(int(fd), socketMode) })
 	return errors.Join(err, refused)
 }
-
-// Limited serves at most MaxConnections of l at once.
-func Limited(l net.Listener) net.Listener { return netutil.LimitListener(l, MaxConnections) }
 
 // removeStale removes the socket that a killed process left behind. A socket in use
 // stays, and so does anything that is not a socket.

@@ -12,11 +12,13 @@ import (
 
 // Server is an http.Server whose end fails no request: a connection that was
 // accepted is answered, where http.Server.Shutdown closes those from which it has
-// not read yet (net/http, conn.serve).
+// not read yet (net/http, conn.serve). Of too many connections it closes those that are
+// of least use (MaxConnections).
 type Server struct {
 	http     *http.Server
 	listener net.Listener
 	ended    chan struct{} // closed when nothing is accepted any longer
+	conns    *conns
 
 	unread  sync.Map // connections from which no request has been read
 	waiting sync.WaitGroup
@@ -24,7 +26,8 @@ type Server struct {
 
 // NewServer returns a server of l; s must not be used otherwise.
 func NewServer(s *http.Server, l net.Listener) *Server {
-	server := &Server{http: s, listener: l, ended: make(chan struct{})}
+	open := newConns()
+	server := &Server{http: s, listener: counted{l, open}, ended: make(chan struct{}), conns: open}
 	s.ConnState = server.note
 	return server
 }
@@ -63,6 +66,7 @@ func (s *Server) Drain(ctx context.Context, grace time.Duration) {
 }
 
 func (s *Server) note(conn net.Conn, state http.ConnState) {
+	s.conns.note(conn, state)
 	if state == http.StateNew {
 		s.unread.Store(conn, nil)
 		s.waiting.Add(1)
