@@ -43,14 +43,7 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 	if a&128 != 0 {
 		shows(selectors.ReaderModules, names[c>>2&3])(&o)
 	}
-	for i := range o.Readings {
-		switch c % 5 {
-		case 1:
-			o.Readings[i].Seen = false
-		case 2:
-			o.Readings[i] = o.Readings[i].Unseen("it is too small")
-		}
-	}
+	unsee(&o, c%5)
 	if c&16 != 0 {
 		o.Modules.RefTTL, o.Modules.Ref = 20*time.Second, "a"
 	}
@@ -67,6 +60,19 @@ func observationFrom(a, b, c byte, now time.Time) Observation {
 		o.Connection.Quiet = 2 * time.Minute
 	}
 	return at(o, now)
+}
+
+// unsee makes the payloads of an observation such that are looked at (1), or that
+// nobody could scan (2).
+func unsee(o *Observation, how byte) {
+	for i := range o.Readings {
+		switch how {
+		case 1:
+			o.Readings[i].Seen = false
+		case 2:
+			o.Readings[i] = o.Readings[i].Unseen("it is too small")
+		}
+	}
 }
 
 // FuzzNext plays any observations in any order. A code is only reported with a

@@ -229,14 +229,7 @@ func (s *step) assess() candidate {
 	} else if q.coveredSince.IsZero() {
 		q.coveredSince = s.now
 	}
-	served := q.best()
-	if !served.Found && q.offer.on && q.awaited(s.now) {
-		served = q.offer.reading
-	}
-	seen := served.Found
-	if !seen { // What covers it may explain why.
-		served = q.readings.dom
-	}
+	served, seen := q.present(s.now)
 	if served.Code.Whole == "" {
 		q.continued = q.continued && q.awaited(s.now)
 		return candidate{cause: s.absence()}
@@ -247,14 +240,9 @@ func (s *step) assess() candidate {
 		q.continued = alive // The code after a dead one is the first of a list.
 	}
 	end := current.since.Add(current.ttl)
-	c := candidate{reading: served, expires: end.Add(grace)}
-	switch overlay := q.overlay(s.o, end); {
-	case overlay == causeOffline || s.o.offline():
-		c.cause = causeOffline
-	case overlay == causeIdle:
-		c.cause = causeIdle
-	case s.o.Modules.Socket != "" && s.o.Modules.Socket != selectors.SocketUnpaired:
-		c.cause = causeChanged
+	c := candidate{reading: served, cause: s.hindrance(end), expires: end.Add(grace)}
+	switch {
+	case c.cause != "":
 	case !seen:
 		c.cause = s.absence()
 	case !alive:
@@ -265,6 +253,31 @@ func (s *step) assess() candidate {
 		c.cause = causeExpired
 	}
 	return c
+}
+
+// present returns the code that the page has, and whether it was seen on the screen.
+func (q *qr) present(now time.Time) (r reading, seen bool) {
+	if r = q.best(); r.Found {
+		return r, true
+	}
+	if q.offer.on && q.awaited(now) {
+		return q.offer.reading, true
+	}
+	return q.readings.dom, false // What covers it may explain why.
+}
+
+// hindrance returns why no code whose life ends at end can be scanned, as far as the
+// page around it shows that.
+func (s *step) hindrance(end time.Time) string {
+	switch overlay := s.h.qr.overlay(s.o, end); {
+	case overlay == causeOffline || s.o.offline():
+		return causeOffline
+	case overlay == causeIdle:
+		return causeIdle
+	case s.o.Modules.Socket != "" && s.o.Modules.Socket != selectors.SocketUnpaired:
+		return causeChanged
+	}
+	return ""
 }
 
 // absence returns why an unlinked page shows no code at all.
