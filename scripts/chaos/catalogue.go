@@ -16,7 +16,7 @@ import (
 // catalogue returns every fault, in the order of the deterministic part.
 func catalogue() []fault {
 	return slices.Concat(workerFaults(), chromeFaults(), helperFaults(), pageFaults(), binaryFaults(), saboteurFaults(),
-		diskFaults(), startFaults(), machineFaults(), logFaults(), supervisorFaults(), successorFaults())
+		diskFaults(), startFaults(), machineFaults(), logFaults(), clientFaults(), supervisorFaults(), successorFaults())
 }
 
 func one(code string) []string { return []string{code} }

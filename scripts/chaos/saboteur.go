@@ -28,6 +28,8 @@ const (
 	floodStdout = "flood stdout"
 	floodStderr = "flood stderr"
 	leaveChild  = "leave child"
+	floodEvents = "flood events"
+	hugeEvent   = "huge event"
 )
 
 // saboteurFaults are what no worker can be made to do from outside. This program takes
@@ -45,6 +47,8 @@ func saboteurFaults() []fault {
 		{name: "worker's log is hostile", expect: nothing, hold: 5 * time.Second, inject: sabotage(hostileLog)},
 		{name: "worker writes a gigabyte to stdout", expect: nothing, hold: flood, inject: sabotage(floodStdout)},
 		{name: "worker writes a gigabyte to stderr", expect: nothing, hold: flood, inject: sabotage(floodStderr)},
+		{name: "worker floods with events", expect: restarts, reasons: one("worker_flooded"), freezes: true, inject: sabotage(floodEvents)},
+		{name: "worker reports 60 MB", expect: restarts, reasons: one("worker_flooded"), freezes: true, inject: sabotage(hugeEvent)},
 		{name: "worker leaves a child with its pipes, and dies", expect: restarts, reasons: one("worker_crashed"), inject: sabotage(leaveChild)},
 	}
 	for i := range faults {
@@ -83,7 +87,9 @@ type saboteur struct {
 	hoard          [][]byte      // sabotage's own
 	hoarded        atomic.Uint64 // its bytes
 
-	mu sync.Mutex // every event passes it
+	mu   sync.Mutex            // every event passes it
+	last uint64                // guarded by mu; the generation of the last event
+	emit func(rpc.Event) error // guarded by mu; nil before the first event
 }
 
 // playWorker serves as the worker until the supervisor ends it.
@@ -123,6 +129,7 @@ func (w *saboteur) Events(ctx context.Context, emit func(rpc.Event) error) error
 			beat.ResidentBytes += w.hoarded.Load()
 			e.Body = beat
 		}
+		w.last, w.emit = e.Generation, emit
 		return emit(e)
 	})
 }
@@ -155,6 +162,10 @@ func (w *saboteur) sabotage() {
 				return
 			}
 		}
+	case floodEvents:
+		w.report(strings.Repeat("x", 1000), 1<<20)
+	case hugeEvent:
+		w.report(strings.Repeat("2@ABCDEFGH", 6*chunk), 1)
 	case leaveChild:
 		child := exec.Command("sleep", "1000")
 		child.Stdout, child.Stderr, child.Dir = w.stdout, w.stderr, filepath.Dir(w.self)
@@ -163,5 +174,19 @@ func (w *saboteur) sabotage() {
 			_, _ = fmt.Fprintln(w.stderr, err)
 		}
 		os.Exit(3)
+	}
+}
+
+// report sends an observation again and again, until one is not taken.
+func (w *saboteur) report(detail string, times int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	conditions := []rpc.Condition{rpc.PageLoading, rpc.PageReady}
+	for n := range times {
+		if w.emit == nil || w.emit(rpc.Event{
+			Generation: w.last, Body: rpc.PageObserved{Condition: conditions[n%len(conditions)], Detail: detail, Progress: -1},
+		}) != nil {
+			return
+		}
 	}
 }

@@ -170,8 +170,8 @@ func lastLines(lines []string) []string {
 
 func clamp(n, low, high int) int { return min(max(n, low), high) }
 
-// milliseconds returns a duration that was sent as a number of milliseconds, and the
-// longest one if there is none so long.
+// milliseconds returns a duration that was sent as a number of milliseconds, and a day
+// for what is longer, where time.Duration would overflow.
 func milliseconds(n int64) time.Duration {
 	const most = int64(24 * time.Hour / time.Millisecond)
 	return time.Duration(min(max(n, -most), most)) * time.Millisecond

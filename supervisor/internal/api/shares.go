@@ -35,7 +35,7 @@ func newShares(what, code string, total, each int) *shares {
 	return &shares{what: what, code: code, total: total, each: each, held: map[string]int{}}
 }
 
-// take returns how to give back a place for r, or why there is none.
+// take returns how to give back a place for r, or why r gets no place.
 func (s *shares) take(r *http.Request) (release func(), bad *problem) {
 	peer := listen.Peer(r.RemoteAddr)
 	s.mu.Lock()

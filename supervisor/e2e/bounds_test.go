@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/scripts/harness"
+	"session-manager/shared/rpc"
+)
+
+// hostileWorker builds the stand-in of the worker, which does what mode says.
+func hostileWorker(t *testing.T, mode string) string {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "worker")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../internal/worker/testdata/fakeworker")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the stand-in: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "mode"), []byte(mode), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// mostMemory is what a supervisor may hold, with the race detector's share.
+const mostMemory = 400 << 20
+
+func (s *service) checkSize() {
+	s.t.Helper()
+	size, err := s.Size(within(s.t))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if size.Memory > mostMemory {
+		s.t.Errorf("the supervisor holds %d bytes", size.Memory)
+	}
+}
+
+func TestFloodingWorkerIsNamedWhileTheAPIAnswers(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	for _, mode := range []string{"flood PageObserved", "flood QRShown", "oversize PageObserved", "strangers"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--worker", hostileWorker(t, mode))
+			asking := probe(s)
+			v := s.awaitSession("the end of the worker", func(v harness.Session) bool { return v.LastExit != nil })
+			if v.LastExit.Reason != "worker_flooded" || v.LastExit.Class != "transient" {
+				t.Errorf("it ended for %s, %s", v.LastExit.Reason, v.LastExit.Class)
+			}
+			for !strings.Contains(s.get("/crashes").Body, "worker_flooded") {
+				if within(t).Err() != nil {
+					t.Fatal("there is no report")
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			asking.check(t)
+			s.checkSize()
+			if exits, lines := strings.Count(s.Log(), `"msg":"worker_exited"`), strings.Count(s.Log(), "\n"); lines > 2*rpc.EventBurst*(exits+1) {
+				t.Errorf("%d floods made %d lines", exits, lines)
+			}
+		})
+	}
+}
+
+func TestLargeScreenshotIsRefused(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--worker", hostileWorker(t, "large answers"))
+	s.await("QR_REQUIRED")
+	if a := s.get("/session/screenshot"); a.Code != http.StatusServiceUnavailable || !strings.Contains(a.Body, "command_failed") {
+		t.Errorf("%d, %d bytes", a.Code, len(a.Body))
+	}
+	s.checkSize()
+}
+
+// strangers opens many connections, each of which sends the request.
+func strangers(t *testing.T, s *service, request string) {
+	t.Helper()
+	for range 2200 {
+		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Base, "http://"), patience)
+		if err != nil {
+			t.Skipf("this machine allows too few connections: %v", err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNobodyIsShutOutByStrangers(t *testing.T) {
+	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--worker", "/bin/false")
+	for name, request := range map[string]string{
+		"silent": "", "headers": "GET / HTTP/1.1\r\nHost: loc", "idle": "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"a body": "POST /session/restart HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+		"waits":  "GET /status?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n", "events": "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			strangers(t, s, request)
+			for range 10 {
+				client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+				answer, err := client.Get(s.Base + "/healthz")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = answer.Body.Close()
+				if answer.StatusCode != http.StatusOK {
+					t.Errorf("/healthz: %d", answer.StatusCode)
+				}
+			}
+		})
+	}
+	for path, code := range map[string]string{"/events": "too_many_listeners", "/status?wait=60s": "too_many_waits"} {
+		strangers(t, s, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		wantTooMany(t, s, path, code)
+	}
+	s.checkSize()
+}
+
+// wantTooMany asks for a path of which an address has as many as it may.
+func wantTooMany(t *testing.T, s *service, path, code string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Base, "http://"), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusTooManyRequests || !strings.Contains(string(body), code) || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("%s: %d %s", path, answer.StatusCode, body)
+	}
+}
