@@ -91,6 +91,39 @@ func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	}
 }
 
+// A page that flips between login and QR, as fast as the simulator links, costs one
+// restart and pushes nothing out.
+func TestFlippingPageLeavesTheLoginInQuarantine(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	tokens := t.TempDir()
+	p := newPhone(t, simulator.Options{})
+	s := linked(t, p, tokens)
+	first := s.session().Worker.Generation
+	for i := range 5 {
+		if err := p.LogOut(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			s.awaitSession("the next generation", func(v harness.Session) bool { return v.Worker.Generation > first && v.QR != nil })
+		}
+		s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+		p.scan(t)
+		s.await("READY")
+	}
+	old := folders(t, filepath.Join(tokens, "admin.quarantine"))
+	if v := s.session(); len(old) != 1 || v.Worker.Generation != first+1 {
+		t.Fatalf("generation %d after %d, in quarantine: %v", v.Worker.Generation, first, old)
+	}
+	var former struct {
+		ReadyAt time.Time `json:"ready_at"`
+	}
+	content, err := os.ReadFile(filepath.Join(old[0], ".session-manager.former"))
+	if err := errors.Join(err, json.Unmarshal(content, &former)); err != nil || former.ReadyAt.IsZero() {
+		t.Errorf("got %s, %v", content, err)
+	}
+}
+
 const passphrase = "correct horse battery staple"
 
 // run ends with its output and exit code.

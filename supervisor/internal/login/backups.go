@@ -97,7 +97,7 @@ func (b backups) restoreNewest(ctx context.Context, r Record, s worker.Start, wh
 		if !b.verify(ctx, &backup) {
 			continue
 		}
-		moved, restoreErr := b.profile.Restore(ctx, backup, why, b.now())
+		moved, restoreErr := b.profile.Restore(ctx, backup, r.former(why, b.now()))
 		if restoreErr == nil {
 			return backup, moved, nil
 		}

@@ -35,6 +35,9 @@ const (
 	// in a row may be interrupted: together they prevent a loop.
 	restoreInterval = 24 * time.Hour
 	maxAttempts     = 3
+	// retireInterval is the least time between a profile's move to quarantine and the
+	// next that a page causes. Meanwhile the profile, which the page has emptied, stays.
+	retireInterval = time.Hour
 	// backupInterval is how long ago a backup must have been verified for the next
 	// one to be made at the backup hour. It is less than a day, so that the hour does
 	// not drift.
@@ -48,6 +51,8 @@ const (
 	nothing action = ""
 	// quarantine moves it away: its login has ended.
 	quarantine action = "quarantine"
+	// keep leaves it where it is, without its login: the quarantine is full.
+	keep action = "keep"
 	// erase removes it, its backups and the quarantine.
 	erase action = "erase"
 	// restore replaces it with a backup.
@@ -67,15 +72,22 @@ const (
 	whyImported      = "import"
 )
 
-// decide returns what to do at now, and why. hasBackup: there is a backup of this
-// login.
-func decide(l Limits, r Record, p page, hasBackup bool, now time.Time) (action, string) {
-	canRestore := hasBackup && r.canRestore(now)
+// kept is what is in the folders next to the profile.
+type kept struct {
+	// backup: there is one of the present login.
+	backup bool
+	// quarantineFull: no further profile fits.
+	quarantineFull bool
+}
+
+// decide returns what to do at now, and why.
+func decide(l Limits, r Record, p page, k kept, now time.Time) (action, string) {
+	canRestore := k.backup && r.canRestore(now)
 	switch {
 	case p.asked, p.reason == reason.PairingCodeShown, p.reason == reason.PairingRequested:
 		return nothing, ""
 	case wiped(r, p, now):
-		return quarantine, whyLoggedOut
+		return r.retire(k, now), whyLoggedOut
 	case r.expected() && !p.linked && passed(p.unlinkedSince, missingTime, now):
 		if canRestore {
 			return restore, whyMissing
@@ -100,6 +112,17 @@ func wiped(r Record, p page, now time.Time) bool {
 		return passed(r.LoggedOutAt, maxWipeTime, now)
 	}
 	return passed(p.unlinkedSince, wipeTime, now)
+}
+
+// retire returns what to do with a profile whose login has ended.
+func (r Record) retire(k kept, now time.Time) action {
+	switch ago := now.Sub(r.QuarantinedAt); {
+	case k.quarantineFull:
+		return keep
+	case !r.QuarantinedAt.IsZero() && ago >= 0 && ago < retireInterval:
+		return nothing
+	}
+	return quarantine
 }
 
 // passed reports whether something has been so for this long.

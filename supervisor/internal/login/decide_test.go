@@ -49,7 +49,7 @@ func TestRecordFollowsALogin(t *testing.T) {
 	r, g := follow(Record{Stamp: "a"}, page{},
 		unlinked(0, reason.ScanQR), linked(10*time.Second, rpc.PageSyncing, false), linked(20*time.Second, rpc.PageReady, false),
 		linked(25*time.Second, rpc.PageReady, true), linked(35*time.Second, rpc.PageReady, true))
-	want := Record{Stamp: "a", LinkedAt: at(10 * time.Second), PersistedAt: at(25 * time.Second), ReadyAt: at(25 * time.Second)}
+	want := Record{Stamp: "a", LinkedAt: at(10 * time.Second), PersistedAt: at(25 * time.Second), ReadyAt: at(25 * time.Second), ProfileReadyAt: at(25 * time.Second)}
 	if r != want || !g.ready {
 		t.Fatalf("linked: got %+v %+v", r, g)
 	}
@@ -59,7 +59,7 @@ func TestRecordFollowsALogin(t *testing.T) {
 		t.Fatalf("logged out: got %+v %+v", r, g)
 	}
 	r, _ = follow(r, g, linked(2*time.Minute, rpc.PageSyncing, true))
-	if want = (Record{Stamp: "a", LinkedAt: at(2 * time.Minute), PersistedAt: at(2 * time.Minute)}); r != want {
+	if want = (Record{Stamp: "a", LinkedAt: at(2 * time.Minute), PersistedAt: at(2 * time.Minute), ProfileReadyAt: at(25 * time.Second)}); r != want {
 		t.Fatalf("linked again: got %+v", r)
 	}
 }
@@ -140,11 +140,11 @@ func TestDecide(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r, g := follow(tt.record, page{}, tt.seen...)
-			if got, why := decide(l, r, g, tt.hasBackup, at(tt.after)); got != tt.want || why != tt.why {
+			if got, why := decide(l, r, g, kept{backup: tt.hasBackup}, at(tt.after)); got != tt.want || why != tt.why {
 				t.Errorf("got %q %q, want %q %q", got, why, tt.want, tt.why)
 			}
 			g.asked = true
-			if got, _ := decide(l, r, g, tt.hasBackup, at(tt.after)); got != nothing {
+			if got, _ := decide(l, r, g, kept{backup: tt.hasBackup}, at(tt.after)); got != nothing {
 				t.Errorf("requested already: got %q", got)
 			}
 		})
@@ -155,12 +155,12 @@ func TestBackupIsTriedOnceADayOrNever(t *testing.T) {
 	l := defaultLimits()
 	r, g := follow(held(), page{}, linked(0, rpc.PageReady, true))
 	r.BackupTriedAt = at(61 * time.Minute)
-	if got, _ := decide(l, r, g, false, at(65*time.Minute)); got != nothing {
+	if got, _ := decide(l, r, g, kept{}, at(65*time.Minute)); got != nothing {
 		t.Errorf("tried: got %q", got)
 	}
 	r.BackupTriedAt = time.Time{}
 	l.BackupHour = -1
-	if got, _ := decide(l, r, g, false, at(65*time.Minute)); got != nothing {
+	if got, _ := decide(l, r, g, kept{}, at(65*time.Minute)); got != nothing {
 		t.Errorf("off: got %q", got)
 	}
 }
@@ -180,7 +180,7 @@ func TestDecisionsDoNotLoop(t *testing.T) {
 				shown.after = now
 				var g page
 				r, g = follow(r, g, shown)
-				switch p, _ := decide(l, r, g, true, at(now+5*time.Minute)); p {
+				switch p, _ := decide(l, r, g, kept{backup: true}, at(now+5*time.Minute)); p {
 				case restore:
 					r.RestoredAt = at(now + 5*time.Minute)
 					done++
@@ -212,6 +212,36 @@ func TestHold(t *testing.T) {
 		whenIdle, afterPairing := l.hold(tt.record, worker.WhenIdle), l.hold(tt.record, worker.AfterPairing)
 		if !whenIdle.Equal(tt.whenIdle) || !afterPairing.Equal(tt.afterPairing) {
 			t.Errorf("%s: got %v and %v", tt.name, whenIdle, afterPairing)
+		}
+	}
+}
+
+func TestLogoutOfWhatWasNeverOnDiskIsNone(t *testing.T) {
+	r, g := follow(Record{Stamp: "a", ProfileReadyAt: t0}, page{}, linked(0, rpc.PageReady, false), loggedOut(time.Second), unlinked(2*time.Second, reason.LoggedOut))
+	if want := (Record{Stamp: "a", ProfileReadyAt: t0}); r != want {
+		t.Errorf("got %+v", r)
+	}
+	if got, _ := decide(defaultLimits(), r, g, kept{}, at(time.Hour)); got != nothing {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestRetire(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		quarantinedAt time.Time
+		kept          kept
+		want          action
+	}{
+		{"the first", time.Time{}, kept{}, quarantine},
+		{"one shortly after another", at(-59 * time.Minute), kept{}, nothing},
+		{"one an hour after another", at(-time.Hour), kept{}, quarantine},
+		{"one after the clock was turned back", at(time.Hour), kept{}, quarantine},
+		{"the first, without room", time.Time{}, kept{quarantineFull: true}, keep},
+		{"another one, without room", at(-time.Minute), kept{quarantineFull: true}, keep},
+	} {
+		if got := (Record{QuarantinedAt: tt.quarantinedAt}).retire(tt.kept, t0); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -16,6 +16,13 @@
 // scans. POST /session/logout does the same after the page has logged out, and answers
 // when it is done.
 //
+// The page alone decides what looks like a logout, so it must not be able to push a login
+// off the disk. A login that was never on disk has not ended. A page moves at most one
+// profile an hour. The quarantine removes no profile that was READY, by its own record,
+// for 30 days: when it has ten of those, or less than 512 MB are free, the profile stays
+// in use (profile_kept). Of those that were never READY it keeps three. A restore adds
+// one a day at most, and what commands and imports add is the operator's.
+//
 // Chrome has closed cleanly while READY, for a planned restart or a stop. The profile
 // is backed up to admin.backups/<time>: everything but caches and locks, with a SHA-256
 // of each file, synced, and renamed last. Backups made within an hour of each other

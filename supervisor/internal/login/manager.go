@@ -49,7 +49,7 @@ type Manager struct {
 	journal      journal          // guarded by mu
 	record       Record           // guarded by mu
 	page         page             // guarded by mu
-	hasBackup    bool             // guarded by mu; there is a backup of the present login
+	kept         kept             // guarded by mu
 	pending      plan             // guarded by mu; what BeforeStart has to do
 	failedStarts int              // guarded by mu; starts of Chrome that failed in a row
 	logout       *logout          // guarded by mu; nil while nobody logs out
@@ -106,7 +106,7 @@ func (m *Manager) event(body rpc.EventBody, now time.Time) {
 	if m.logout != nil || m.pending.action != nothing {
 		return
 	}
-	if a, why := decide(m.limits, m.record, m.page, m.hasBackup, now); a != nothing {
+	if a, why := decide(m.limits, m.record, m.page, m.kept, now); a != nothing {
 		m.begin(plan{a, why}, now)
 	}
 }
@@ -119,6 +119,10 @@ func (m *Manager) begin(p plan, now time.Time) {
 		m.log.Error(logid.LoginLost, logging.KeyDetail, "the login is missing from the profile although nobody logged out, and no backup of it can be restored")
 		m.record = m.record.withoutLogin()
 		m.record.LostAt = now
+		m.journal.save(m.record)
+		return
+	case keep:
+		m.keep()
 		m.journal.save(m.record)
 		return
 	case backUp:
@@ -197,7 +201,8 @@ func (m *Manager) identify() error {
 	if err != nil {
 		m.log.Warn(logid.BackupsListFailed, logging.KeyError, err)
 	}
-	if m.hasBackup = len(found) > 0; m.hasBackup {
+	m.kept = kept{backup: len(found) > 0, quarantineFull: m.profile.QuarantineFull(m.now())}
+	if m.kept.backup {
 		m.record.BackupAt = first(m.record.BackupAt, found[0].CreatedAt)
 		m.record.BackupVerifiedAt = slices.MaxFunc(found, func(a, b profile.Backup) int {
 			return a.VerifiedAt.Compare(b.VerifiedAt)
@@ -213,15 +218,27 @@ func (m *Manager) backups() backups {
 // quarantine is called with mu held.
 func (m *Manager) quarantine(why string) (string, error) {
 	now := m.now()
-	name, err := m.profile.Quarantine(why, now)
+	if m.kept.quarantineFull {
+		m.keep()
+		return "", nil
+	}
+	name, err := m.profile.Quarantine(m.record.former(why, now))
 	m.record = m.record.withoutLogin()
 	if err != nil {
+		m.record.Quarantined, m.record.QuarantinedAt = "", now
 		// The page has emptied the profile, so it can be used again.
 		m.log.Error(logid.ProfileQuarantineFailed, logging.KeyError, err)
 		return "", fmt.Errorf("cannot move login to quarantine: %w", err)
 	}
 	m.quarantined(name, now)
 	return name, nil
+}
+
+// keep is called with mu held.
+func (m *Manager) keep() {
+	m.record = m.record.withoutLogin()
+	m.log.Warn(logid.ProfileKept, logging.KeyDetail,
+		"the link was ended, but admin.quarantine is full, so the profile, which the page has emptied, stays in use")
 }
 
 func (m *Manager) quarantined(name string, now time.Time) {
@@ -286,7 +303,7 @@ func (m *Manager) AfterStop(ctx context.Context, p *profile.Profile, end worker.
 	}
 	if m.failedStarts >= startFailures {
 		m.failedStarts = 0
-		if m.pending.action == nothing && m.hasBackup && m.record.expected() && m.record.canRestore(m.now()) {
+		if m.pending.action == nothing && m.kept.backup && m.record.expected() && m.record.canRestore(m.now()) {
 			m.pending = plan{restore, whyNoStart}
 		}
 	}
@@ -317,7 +334,7 @@ func (m *Manager) backUp(ctx context.Context, end worker.Closing) {
 		return
 	}
 	b.thin()
-	m.record.BackupAt, m.hasBackup = backup.CreatedAt, true
+	m.record.BackupAt, m.kept.backup = backup.CreatedAt, true
 	if backup.Verified() {
 		m.record.BackupVerifiedAt = backup.VerifiedAt
 	}

@@ -42,6 +42,47 @@ func TestLogoutOnThePhoneQuarantinesTheProfileOnce(t *testing.T) {
 	r.wantNoRequest()
 }
 
+// The page pretends to be linked, with a login on disk, and to be logged out, again and
+// again.
+func TestFlippingPageCannotPushAProfileOut(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	r.put("original")
+	restarts := 0
+	for range 100 {
+		r.see(time.Second, logoutShown)
+		r.see(time.Second, unlinkedAfterLogout)
+		r.beat(3 * time.Second)
+		select {
+		case <-r.requests:
+			restarts++
+			r.end(reason.Maintenance, true)
+			r.spawn()
+		default:
+		}
+		r.put("fake")
+		r.see(10*time.Minute, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+	}
+	folder := filepath.Join(r.tokens, "admin.quarantine")
+	entries, err := os.ReadDir(folder)
+	if err != nil || len(entries) != 10 || restarts != len(entries) {
+		t.Fatalf("%d restarts, in quarantine: %v, %v", restarts, entries, err)
+	}
+	if got, err := os.ReadFile(filepath.Join(folder, entries[0].Name(), "Default/login")); err != nil || string(got) != "original" {
+		t.Errorf("the oldest is %q, %v", got, err)
+	}
+	// A command does not wait, and says that nothing was moved.
+	if name, err := r.command(false); err != nil || name != "" {
+		t.Errorf("got %q, %v", name, err)
+	}
+	if _, err := r.command(true); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after the purge: %v", err)
+	}
+}
+
 func TestInterruptedLogoutIsCompletedByTheNextSupervisor(t *testing.T) {
 	r := newRig(t)
 	r.link()

@@ -26,6 +26,10 @@ type Record struct {
 	PersistedAt time.Time `json:"persisted_at,omitzero"`
 	// ReadyAt is when it was first on disk and usable.
 	ReadyAt time.Time `json:"ready_at,omitzero"`
+	// ProfileReadyAt is when the profile first held a login that was READY. Unlike
+	// ReadyAt it outlives that login: what a page does later must not make the profile
+	// look worthless.
+	ProfileReadyAt time.Time `json:"profile_ready_at,omitzero"`
 	// LoggedOutAt is when the link was ended: by the phone, by WhatsApp or by
 	// command.
 	LoggedOutAt time.Time `json:"logged_out_at,omitzero"`
@@ -45,8 +49,8 @@ type Record struct {
 	RestoredAt   time.Time `json:"restored_at,omitzero"`
 	RestoredFrom string    `json:"restored_from,omitempty"`
 	Attempts     int       `json:"attempts,omitempty"`
-	// QuarantinedAt is when a profile was last moved to quarantine, and Quarantined
-	// the name of its folder there.
+	// QuarantinedAt is when a profile was last moved to quarantine, or could not be;
+	// Quarantined is the name of its folder there, empty in the second case.
 	QuarantinedAt time.Time `json:"quarantined_at,omitzero"`
 	Quarantined   string    `json:"quarantined,omitempty"`
 }
@@ -78,9 +82,17 @@ func (r Record) forProfile(stamp string) Record {
 		return r
 	}
 	r = r.withoutLogin()
-	r.Stamp, r.LostAt = stamp, time.Time{}
+	r.Stamp, r.LostAt, r.ProfileReadyAt = stamp, time.Time{}, time.Time{}
 	r.BackupAt, r.BackupVerifiedAt, r.BackupTriedAt = time.Time{}, time.Time{}, time.Time{}
 	return r
+}
+
+// former describes the profile for the quarantine.
+func (r Record) former(why string, now time.Time) profile.Former {
+	return profile.Former{
+		QuarantinedAt: now.UTC(), Why: why, Stamp: r.Stamp,
+		LinkedAt: r.LinkedAt, ReadyAt: first(r.ProfileReadyAt, r.ReadyAt),
+	}
 }
 
 // expected reports whether there should be a login on disk.
@@ -124,8 +136,13 @@ func observe(r Record, p page, o rpc.PageObserved, now time.Time) (Record, page)
 	}
 	if p.ready {
 		r.Attempts, r.ReadyAt = 0, first(r.ReadyAt, now)
+		r.ProfileReadyAt = first(r.ProfileReadyAt, r.ReadyAt)
 	}
-	if p.loggedOut() && !r.LinkedAt.IsZero() {
+	switch {
+	case !p.loggedOut() || r.LinkedAt.IsZero():
+	case r.PersistedAt.IsZero():
+		r = r.withoutLogin() // It was never on disk, so nothing has ended there.
+	default:
 		r.LoggedOutAt = first(r.LoggedOutAt, now)
 	}
 	if !p.unlinkedSince.IsZero() && !p.linked && r.PersistedAt.IsZero() && r.LoggedOutAt.IsZero() {

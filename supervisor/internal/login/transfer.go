@@ -131,11 +131,13 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 			_ = p.Close()
 		}
 	}()
+	var before Record
+	_ = p.Login.Load(&before) // without it the replaced profile counts as valuable
 	now := time.Now()
 	moved, err = p.Replace(func(folder string) error {
 		m, err = archive.Read(ctx, src, passphrase, folder)
 		return err
-	}, whyImported, now)
+	}, before.former(whyImported, now))
 	if err != nil {
 		return m, "", err
 	}

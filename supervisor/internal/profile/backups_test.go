@@ -133,7 +133,7 @@ func TestRestoreBringsEverythingBackAndQuarantinesTheRest(t *testing.T) {
 	s := backUp(t, p, t0)
 	want := contents(t, p.Backups.Path(s))
 	put(t, filepath.Join(p.Dir(), "Default/Local Storage/leveldb/000003.log"), "broken")
-	moved, err := p.Restore(t.Context(), s, "login_missing", t0)
+	moved, err := p.Restore(t.Context(), s, Former{QuarantinedAt: t0, Why: "login_missing"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestDamagedBackupChangesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := contents(t, p.Dir())
-			_, err := p.Restore(t.Context(), s, "login_missing", t0)
+			_, err := p.Restore(t.Context(), s, Former{QuarantinedAt: t0, Why: "login_missing"})
 			if err == nil || name != "nothing left" && !errors.Is(err, ErrDamaged) {
 				t.Errorf("got %v", err)
 			}
@@ -291,20 +291,84 @@ func TestVerificationIsRecordedInTheManifest(t *testing.T) {
 	}
 }
 
-func TestQuarantineKeepsTheNewestThree(t *testing.T) {
+func TestQuarantineKeepsWhatWasReady(t *testing.T) {
 	p := open(t)
-	for i := range 5 {
+	for i := range 6 {
 		fill(t, p, "login")
-		if _, err := p.Quarantine("logged_out", t0.Add(time.Duration(i)*time.Second)); err != nil {
+		f := Former{QuarantinedAt: t0.Add(time.Duration(i) * time.Second), Why: "logged_out"}
+		if i == 0 {
+			f.ReadyAt = t0
+		}
+		if _, err := p.Quarantine(f); err != nil {
 			t.Fatal(err)
 		}
 		if left := namesIn(t, p.Dir()); len(left) > 0 {
 			t.Fatalf("the new profile holds %v", left)
 		}
 	}
-	got, err := dated(p.tokens.path("quarantine"))
-	if err != nil || len(got) != 3 || got[0] != "20261124T030004.000Z-logged_out" {
+	got, err := p.tokens.former()
+	if err != nil || len(got) != 4 || got[0].name != "20261124T030005.000Z-logged_out" || got[0].ready ||
+		got[3].name != "20261124T030000.000Z-logged_out" || !got[3].ready {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// What names itself like another folder, says nothing, or is damaged is not thrown away
+// for it.
+func TestFormerProfileOfUnknownOriginIsValuable(t *testing.T) {
+	for name, content := range map[string]string{
+		"nothing": "", "damaged": "{", "of another folder": `{"quarantined_at": "2020-01-01T00:00:00Z", "why": "x", "stamp": ""}`,
+	} {
+		p := open(t)
+		folder := filepath.Join(p.tokens.path("quarantine"), t0.Format(timeLayout)+"-logged_out")
+		put(t, filepath.Join(folder, "x"), "login")
+		if content != "" {
+			put(t, filepath.Join(folder, formerFile), content)
+		}
+		if got, err := p.tokens.former(); err != nil || len(got) != 1 || !got[0].ready {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+}
+
+func TestExpired(t *testing.T) {
+	const day = 24 * time.Hour
+	// of lists profiles in quarantine by their age in days; those that never were READY
+	// are negative.
+	of := func(days ...int) (all []quarantined) {
+		for _, d := range days {
+			age := time.Duration(max(d, -d)) * day
+			all = append(all, quarantined{t0.Add(-age).Format(timeLayout) + "-x", d > 0})
+		}
+		return all
+	}
+	many := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 29}
+	for _, tt := range []struct {
+		name       string
+		found      []int
+		gone       []int
+		wantIsFull bool
+	}{
+		{"nothing", nil, nil, false},
+		{"three of each", []int{1, -2, 3, -4, 5, -6}, nil, false},
+		{"a fourth that was never READY", []int{-1, -2, -3, -4, 5}, []int{-4}, false},
+		{"one that was READY among many others", []int{-1, -2, -3, -4, -5, 29}, []int{-4, -5}, false},
+		{"an old one that was READY among others", []int{-1, -2, -3, 300}, nil, false},
+		{"many that were READY lately", many, nil, true},
+		{"nine that were READY lately", append(many[:9:9], 30), []int{30}, false},
+		{"old ones that were READY", []int{31, 32, 33, 34, 35}, []int{34, 35}, false},
+		{"an old one behind three newer", []int{1, 2, 3, 31}, []int{31}, false},
+	} {
+		var want []string
+		for _, q := range of(tt.gone...) {
+			want = append(want, q.name)
+		}
+		if got := expired(of(tt.found...), t0); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, want)
+		}
+		if got := full(of(tt.found...), t0); got != tt.wantIsFull {
+			t.Errorf("%s: full is %v", tt.name, got)
+		}
 	}
 }
 
@@ -312,7 +376,7 @@ func TestEraseLeavesNothing(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	backUp(t, p, t0)
-	if _, err := p.Quarantine("logged_out", t0); err != nil {
+	if _, err := p.Quarantine(Former{QuarantinedAt: t0, Why: "logged_out"}); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, p, "login")
@@ -334,7 +398,7 @@ func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 			put(t, filepath.Join(string(p.tokens), partial+"1", "Default/x"), "half")
 			put(t, filepath.Join(p.tokens.path("backups"), partial+"2", "x"), "half")
 			if want == "new" {
-				if _, err := p.tokens.quarantine("login_missing", t0); err != nil {
+				if _, err := p.tokens.quarantine(Former{QuarantinedAt: t0, Why: "login_missing"}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -368,13 +432,13 @@ func TestStampIdentifiesAProfileAndItsBackups(t *testing.T) {
 		t.Errorf("again: %s, %v", again, err)
 	}
 	s := backUp(t, p, t0)
-	if _, err := p.Quarantine("logged_out", t0); err != nil {
+	if _, err := p.Quarantine(Former{QuarantinedAt: t0, Why: "logged_out"}); err != nil {
 		t.Fatal(err)
 	}
 	if other, err := p.Stamp(); err != nil || other == first {
 		t.Errorf("another profile: %s, %v", other, err)
 	}
-	if _, err := p.Restore(t.Context(), s, "x", t0.Add(time.Second)); err != nil {
+	if _, err := p.Restore(t.Context(), s, Former{QuarantinedAt: t0.Add(time.Second), Why: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	if back, err := p.Stamp(); err != nil || back != first {

@@ -11,7 +11,7 @@
 //	admin.launch                    the lock of the Chrome that was started last
 //	admin.restarts                  the state of the restart policy
 //	admin.login                     what is known about the login
-//	admin.quarantine/<time>-<why>   former profiles, the newest 3
+//	admin.quarantine/<time>-<why>   former profiles (see Quarantine)
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
 //	admin.incoming                  a profile that is about to replace admin
 //	partial-<number>                a folder that is being made or removed

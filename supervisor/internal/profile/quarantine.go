@@ -13,8 +13,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepQuarantined is how many former profiles are kept.
-const keepQuarantined = 3
+const (
+	// keepQuarantined is how many former profiles are kept, of those that were READY
+	// and of the others.
+	keepQuarantined = 3
+	// readyTime is how long one that was READY is kept at least.
+	readyTime = 30 * 24 * time.Hour
+	// maxReady is how many of those younger than readyTime make the quarantine full.
+	maxReady = 10
+	// minQuarantineBytes must be free for another profile next to those that are kept.
+	minQuarantineBytes = 2 * MinFreeBytes
+)
+
+// Former describes a profile in quarantine.
+type Former struct {
+	QuarantinedAt time.Time `json:"quarantined_at"`
+	Why           string    `json:"why"`
+	// Stamp identifies the profile.
+	Stamp string `json:"stamp"`
+	// LinkedAt is when its last login was linked, zero if it had none.
+	LinkedAt time.Time `json:"linked_at,omitzero"`
+	// ReadyAt is when a login in it was first READY, zero if none ever was.
+	ReadyAt time.Time `json:"ready_at,omitzero"`
+}
+
+// formerFile is in a profile in quarantine, and holds its Former.
+const formerFile = ".session-manager.former"
+
+func (f Former) name() string { return f.QuarantinedAt.UTC().Format(timeLayout) + "-" + f.Why }
 
 // timeLayout names folders by their time, so that they sort.
 const timeLayout = "20060102T150405.000Z"
@@ -27,10 +53,10 @@ const partial = "partial-"
 func newPartial(folder string) string { return filepath.Join(folder, partial+suffix()) }
 
 // Quarantine moves the profile, as a whole and within its file system, to a folder
-// named by now and why, and begins an empty one. It loses no login: the newest three
-// are kept. Chrome must not run.
-func (p *Profile) Quarantine(why string, now time.Time) (name string, err error) {
-	if name, err = p.tokens.quarantine(why, now); err != nil {
+// named by f, and begins an empty one. Others are removed as expired says. Chrome must
+// not run.
+func (p *Profile) Quarantine(f Former) (name string, err error) {
+	if name, err = p.tokens.quarantine(f); err != nil {
 		return "", err
 	}
 	return name, makeFolder(p.Dir())
@@ -39,7 +65,7 @@ func (p *Profile) Quarantine(why string, now time.Time) (name string, err error)
 // Replace lets write put a whole profile into an empty folder, and makes that the
 // profile. The present one goes to quarantine under the returned name. When write
 // fails, nothing has changed. Chrome must not run.
-func (p *Profile) Replace(write func(folder string) error, why string, now time.Time) (string, error) {
+func (p *Profile) Replace(write func(folder string) error, f Former) (string, error) {
 	making := newPartial(string(p.tokens))
 	defer func() { _ = os.RemoveAll(making) }()
 	if err := os.Mkdir(making, 0o700); err != nil {
@@ -57,7 +83,7 @@ func (p *Profile) Replace(write func(folder string) error, why string, now time.
 		return "", unwritable("cannot replace profile", err)
 	}
 	syncFolder(string(p.tokens))
-	name, err := p.tokens.quarantine(why, now)
+	name, err := p.tokens.quarantine(f)
 	if err != nil {
 		return "", errors.Join(err, erase(incoming))
 	}
@@ -72,14 +98,14 @@ func (p *Profile) Replace(write func(folder string) error, why string, now time.
 // the page delete the other half. Everything is copied and checked first; if the
 // backup is ErrDamaged, nothing has changed. The replaced profile goes to quarantine
 // under the returned name. Chrome must not run.
-func (p *Profile) Restore(ctx context.Context, b Backup, why string, now time.Time) (string, error) {
+func (p *Profile) Restore(ctx context.Context, b Backup, f Former) (string, error) {
 	return p.Replace(func(folder string) error {
 		files, err := copyTree(ctx, p.Backups.Path(b), folder)
 		if err != nil {
 			return err
 		}
 		return CheckFiles(b.Files, files)
-	}, why, now)
+	}, f)
 }
 
 // Erase removes the profile, the quarantine and every backup, and begins an empty
@@ -94,24 +120,88 @@ func (p *Profile) Erase() error {
 }
 
 // quarantine leaves no profile.
-func (t tokens) quarantine(why string, now time.Time) (string, error) {
+func (t tokens) quarantine(f Former) (string, error) {
 	folder := t.path("quarantine")
 	if err := makeFolder(folder); err != nil {
 		return "", err
 	}
-	name := now.UTC().Format(timeLayout) + "-" + why
+	// One without it counts as valuable.
+	_ = JSONFile(filepath.Join(t.profile(), formerFile)).Save(f)
+	name := f.name()
 	if err := os.Rename(t.profile(), filepath.Join(folder, name)); err != nil {
 		return "", unwritable("cannot move profile to quarantine", err)
 	}
 	syncFolder(folder)
 	syncFolder(string(t))
-	if names, err := dated(folder); err == nil {
-		for _, old := range names[min(keepQuarantined, len(names)):] {
+	if found, err := t.former(); err == nil {
+		for _, old := range expired(found, f.QuarantinedAt) {
 			// What can't be removed now is removed the next time.
-			_ = os.RemoveAll(filepath.Join(folder, old))
+			_ = erase(filepath.Join(folder, old))
 		}
 	}
 	return name, nil
+}
+
+// quarantined is a folder in quarantine.
+type quarantined struct {
+	name string
+	// ready: its profile was READY once, or may have been.
+	ready bool
+}
+
+// age returns how long it has been in quarantine.
+func (q quarantined) age(now time.Time) time.Duration {
+	at, _ := time.Parse(timeLayout, q.name[:min(len(timeLayout), len(q.name))])
+	return now.Sub(at)
+}
+
+// former lists the profiles in quarantine, newest first.
+func (t tokens) former() ([]quarantined, error) {
+	folder := t.path("quarantine")
+	names, err := dated(folder)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]quarantined, 0, len(names))
+	for _, name := range names {
+		var f Former
+		known := JSONFile(filepath.Join(folder, name, formerFile)).Load(&f) == nil && f.name() == name
+		found = append(found, quarantined{name, !known || !f.ReadyAt.IsZero()})
+	}
+	return found, nil
+}
+
+// expired returns which of the profiles in quarantine, newest first, need not be kept:
+// of those that were never READY all but the newest three, and of the others all but
+// the newest three that are older than 30 days.
+func expired(found []quarantined, now time.Time) (names []string) {
+	count := map[bool]int{}
+	for _, q := range found {
+		count[q.ready]++
+		if count[q.ready] > keepQuarantined && (!q.ready || q.age(now) >= readyTime) {
+			names = append(names, q.name)
+		}
+	}
+	return names
+}
+
+// full reports whether so many profiles that were READY are in quarantine that another
+// could not be kept for 30 days within the limit.
+func full(found []quarantined, now time.Time) bool {
+	fresh := 0
+	for _, q := range found {
+		if q.ready && q.age(now) < readyTime {
+			fresh++
+		}
+	}
+	return fresh >= maxReady
+}
+
+// QuarantineFull reports whether a profile should stay where it is when its link is
+// ended: the quarantine has too many, or there is no room for another profile.
+func (p *Profile) QuarantineFull(now time.Time) bool {
+	found, err := p.tokens.former()
+	return err == nil && full(found, now) || CheckSpaceAt(p.Dir(), minQuarantineBytes) != nil
 }
 
 // erase renames before it removes, so that a half removed folder is never mistaken
@@ -144,7 +234,7 @@ func (t tokens) repair() error {
 			return err
 		}
 	}
-	for _, folder := range []string{string(t), t.path("backups")} {
+	for _, folder := range []string{string(t), t.path("backups"), t.path("quarantine")} {
 		names, err := list(folder)
 		if err != nil {
 			return err
