@@ -84,7 +84,7 @@ const (
 	LoginReadFailed         = "login_read_failed"         // WARN: The record of the login can't be read.
 	ProfileReplaced         = "profile_replaced"          // WARN: The profile that held the login was removed or replaced.
 	ProfileQuarantined      = "profile_quarantined"       // INFO: The profile was moved to admin.quarantine.
-	ProfileKept             = "profile_kept"              // WARN: A phone or WhatsApp ended the link, but admin.quarantine is full, so the profile stays in use.
+	ProfileRetained         = "profile_retained"          // WARN: A phone or WhatsApp ended the link, but admin.quarantine is full, so the profile stays in use.
 	ProfileQuarantineFailed = "profile_quarantine_failed" // ERROR: The profile can't be moved to admin.quarantine.
 	ChromeTrialFailed       = "chrome_trial_failed"       // INFO: Chrome does not start on an empty profile either, so the profile is not the cause.
 	ProcessKillFailed       = "process_kill_failed"       // WARN: A process that a trial start left running can't be killed.

@@ -216,7 +216,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-func TestLogoutOfWhatWasNeverOnDiskIsNone(t *testing.T) {
+func TestLoginNeverOnDiskDoesNotEnd(t *testing.T) {
 	r, g := follow(Record{Stamp: "a", ProfileReadyAt: t0}, page{}, linked(0, rpc.PageReady, false), loggedOut(time.Second), unlinked(2*time.Second, reason.LoggedOut))
 	if want := (Record{Stamp: "a", ProfileReadyAt: t0}); r != want {
 		t.Errorf("got %+v", r)

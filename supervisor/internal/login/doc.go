@@ -20,7 +20,7 @@
 // off the disk. A login that was never on disk has not ended. A page moves at most one
 // profile an hour. The quarantine removes no profile that was READY, by its own record,
 // for 30 days: when it has ten of those, or less than 512 MB are free, the profile stays
-// in use (profile_kept). Of those that were never READY it keeps three. A restore adds
+// in use (profile_retained). Of those that were never READY it keeps three. A restore adds
 // one a day at most, and what commands and imports add is the operator's.
 //
 // Chrome has closed cleanly while READY, for a planned restart or a stop. The profile

@@ -237,7 +237,7 @@ func (m *Manager) quarantine(why string) (string, error) {
 // keep is called with mu held.
 func (m *Manager) keep() {
 	m.record = m.record.withoutLogin()
-	m.log.Warn(logid.ProfileKept, logging.KeyDetail,
+	m.log.Warn(logid.ProfileRetained, logging.KeyDetail,
 		"the link was ended, but admin.quarantine is full, so the profile, which the page has emptied, stays in use")
 }
 

@@ -71,7 +71,7 @@ func TestFlippingPageCannotPushAProfileOut(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(folder, entries[0].Name(), "Default/login")); err != nil || string(got) != "original" {
 		t.Errorf("the oldest is %q, %v", got, err)
 	}
-	// A command does not wait, and says that nothing was moved.
+	// A command does not wait, and names no folder.
 	if name, err := r.command(false); err != nil || name != "" {
 		t.Errorf("got %q, %v", name, err)
 	}
