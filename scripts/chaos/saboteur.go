@@ -134,6 +134,18 @@ func (w *saboteur) Events(ctx context.Context, emit func(rpc.Event) error) error
 	})
 }
 
+const gigabyte, chunk = 1 << 30, 1 << 20
+
+// flood writes a gigabyte of lines.
+func flood(to io.Writer) {
+	lines := bytes.Repeat([]byte(strings.Repeat("z", 127)+"\n"), chunk/128)
+	for range gigabyte / chunk {
+		if _, err := to.Write(lines); err != nil {
+			return
+		}
+	}
+}
+
 // sabotage does the harm that the file names.
 func (w *saboteur) sabotage() {
 	harm, err := os.ReadFile(harmFile(w.self))
@@ -141,7 +153,6 @@ func (w *saboteur) sabotage() {
 		_, _ = fmt.Fprintln(w.stderr, err)
 		return
 	}
-	const gigabyte, chunk = 1 << 30, 1 << 20
 	switch string(harm) {
 	case deadlock:
 		w.mu.Lock()
@@ -152,16 +163,10 @@ func (w *saboteur) sabotage() {
 	case hostileLog:
 		_, _ = io.WriteString(w.stderr, `{"@message":5}`+"\n"+`{"@level":true,"@message":"x"}`+"\n"+
 			"<0>\x00\x1b[2J\n"+strings.Repeat("y", 10*chunk)+"\n")
-	case floodStdout, floodStderr:
-		to, line := w.stdout, bytes.Repeat([]byte(strings.Repeat("z", 127)+"\n"), chunk/128)
-		if string(harm) == floodStderr {
-			to = w.stderr
-		}
-		for range gigabyte / chunk {
-			if _, err := to.Write(line); err != nil {
-				return
-			}
-		}
+	case floodStdout:
+		flood(w.stdout)
+	case floodStderr:
+		flood(w.stderr)
 	case floodEvents:
 		w.report(strings.Repeat("x", 1000), 1<<20)
 	case hugeEvent:

@@ -97,7 +97,7 @@ func bounded(e Event) Event {
 		e.Body = b
 	case PageObserved:
 		b.Condition, b.Reason, b.Detail = name(b.Condition), known(b.Reason), text(b.Detail, maxText)
-		b.Progress, b.PageVersion = clamp(b.Progress, -1, 100), string(name(b.PageVersion))
+		b.Progress, b.PageVersion = clamp(b.Progress, -1, 100), name(b.PageVersion)
 		e.Body = b
 	case QRShown:
 		if len(b.Payload) > MaxQRPayload {

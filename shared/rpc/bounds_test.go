@@ -25,6 +25,9 @@ func TestNumbersOfTheWireAreClamped(t *testing.T) {
 			t.Errorf("%d ms: TTL %s, waited %s, %d renewals, %d bytes", ms, shown.TTL, e.Waited, shown.Renewals, len(shown.Payload))
 		}
 	}
+}
+
+func TestProcessAndProgressAreClamped(t *testing.T) {
 	for pid, want := range map[int64]int{-5: 0, 7: 7, math.MaxInt64: maxPID} {
 		e, err := eventFromProto(&workerpb.Event{Body: &workerpb.Event_BrowserStarted{BrowserStarted: &workerpb.BrowserStarted{Pid: pid}}})
 		if got := e.Body.(BrowserStarted).PID; err != nil || got != want {

@@ -63,7 +63,7 @@ func newConns() *conns {
 	limit := MaxConnections
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur/2 < MaxConnections {
-		limit = max(1, int(files.Cur/2)) //nolint:gosec // it is below MaxConnections
+		limit = max(1, int(files.Cur/2))
 	}
 	return &conns{limit: limit, now: time.Now, open: map[net.Conn]*openConn{}, peers: map[string]int{}}
 }
@@ -96,29 +96,42 @@ func (c *conns) victimLocked() net.Conn {
 	for _, n := range c.peers {
 		most = max(most, n)
 	}
-	settled := c.now().Add(-grace)
-	var idle, busy, fresh net.Conn
+	now := c.now()
+	var victim net.Conn
 	for conn, o := range c.open {
-		switch {
-		case c.peers[o.peer] < most:
-		case o.since.After(settled):
-			if fresh == nil || o.since.Before(c.open[fresh].since) {
-				fresh = conn
-			}
-		case o.busy:
-			if busy == nil || o.since.After(c.open[busy].since) {
-				busy = conn
-			}
-		case idle == nil || o.since.Before(c.open[idle].since):
-			idle = conn
+		if c.peers[o.peer] == most && (victim == nil || o.before(c.open[victim], now)) {
+			victim = conn
 		}
 	}
-	for _, conn := range []net.Conn{idle, busy} {
-		if conn != nil {
-			return conn
-		}
+	return victim
+}
+
+// before reports whether o gives way before other.
+func (o *openConn) before(other *openConn, now time.Time) bool {
+	if mine, its := o.rank(now), other.rank(now); mine != its {
+		return mine < its
 	}
-	return fresh
+	if o.rank(now) == rankBusy {
+		return o.since.After(other.since)
+	}
+	return o.since.Before(other.since)
+}
+
+// The order in which connections give way.
+const (
+	rankIdle = iota
+	rankBusy
+	rankFresh
+)
+
+func (o *openConn) rank(now time.Time) int {
+	switch {
+	case now.Sub(o.since) < grace:
+		return rankFresh
+	case o.busy:
+		return rankBusy
+	}
+	return rankIdle
 }
 
 // note follows the state of a connection (http.Server.ConnState).

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -115,7 +116,7 @@ func TestNobodyIsShutOutByTooManyConnections(t *testing.T) {
 					address = filepath.Join(t.TempDir(), "s")
 				}
 				l := open(t, network, address)
-				s := NewServer(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s := NewServer(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 					_, _ = io.ReadAll(r.Body)
 					if r.URL.Path == "/endless" {
 						<-r.Context().Done()
@@ -157,4 +158,45 @@ func TestConnectionsLeaveFilesForTheWorker(t *testing.T) {
 	if got := newConns().limit; got != 300 {
 		t.Errorf("%d connections of 600 files", got)
 	}
+}
+
+// BenchmarkNewcomer compares how long a new client waits for its answer, on a server
+// whose connections are all taken, with a bare one that nobody else uses.
+func BenchmarkNewcomer(b *testing.B) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		return l
+	}
+	full, bare := listen(), listen()
+	s := NewServer(&http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}, full)
+	s.conns.limit = 500
+	other := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve() }()
+	go func() { _ = other.Serve(bare) }()
+	defer func() { _ = errors.Join(s.http.Close(), other.Close()) }()
+	for range s.conns.limit {
+		conn, err := net.Dial("tcp", full.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	var took [2]time.Duration
+	for b.Loop() {
+		for i, l := range []net.Listener{full, bare} {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			begun := time.Now()
+			answer, err := client.Get("http://" + l.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			took[i] += time.Since(begun)
+		}
+	}
+	b.ReportMetric(float64(took[0])/float64(took[1]), "ratio/floor")
 }
