@@ -36,7 +36,7 @@ const (
 // the worker's place, forwards everything to the real one, which it runs, and does harm
 // on SIGUSR1.
 func saboteurFaults() []fault {
-	const flood = 15 * time.Second
+	flooded := one("worker_flooded")
 	faults := []fault{
 		{name: "worker deadlocked", expect: restarts, reasons: one("worker_hung"), freezes: true, inject: sabotage(deadlock)},
 		{name: "worker leaks memory", expect: rolls, reasons: one("memory_limit"), inject: sabotage(leak),
@@ -45,10 +45,10 @@ func saboteurFaults() []fault {
 				return placeSaboteur(h)
 			})},
 		{name: "worker's log is hostile", expect: nothing, hold: 5 * time.Second, inject: sabotage(hostileLog)},
-		{name: "worker writes a gigabyte to stdout", expect: nothing, hold: flood, inject: sabotage(floodStdout)},
-		{name: "worker writes a gigabyte to stderr", expect: nothing, hold: flood, inject: sabotage(floodStderr)},
-		{name: "worker floods with events", expect: restarts, reasons: one("worker_flooded"), freezes: true, inject: sabotage(floodEvents)},
-		{name: "worker reports 60 MB", expect: restarts, reasons: one("worker_flooded"), freezes: true, inject: sabotage(hugeEvent)},
+		{name: "worker writes a gigabyte to stdout", expect: restarts, reasons: flooded, inject: sabotage(floodStdout)},
+		{name: "worker writes a gigabyte to stderr", expect: restarts, reasons: flooded, inject: sabotage(floodStderr)},
+		{name: "worker floods with events", expect: restarts, reasons: flooded, freezes: true, inject: sabotage(floodEvents)},
+		{name: "worker reports 60 MB", expect: restarts, reasons: flooded, freezes: true, inject: sabotage(hugeEvent)},
 		{name: "worker leaves a child with its pipes, and dies", expect: restarts, reasons: one("worker_crashed"), inject: sabotage(leaveChild)},
 	}
 	for i := range faults {

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // key returns 32 random bytes as a payload has them.
@@ -246,4 +247,24 @@ func FuzzRedactKeepsNoPayload(f *testing.F) {
 			t.Errorf("%q stays readable in %q", p, got)
 		}
 	})
+}
+
+// The cost of eight times the text is far below 64 times the cost.
+func TestCostOfRedactionIsLinear(t *testing.T) {
+	const size, times, slack = 8 << 10, 8, 4
+	fastest := func(text string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			begun := time.Now()
+			Redact(text)
+			best = min(best, time.Since(begun))
+		}
+		return best
+	}
+	for _, unit := range []string{"2@ABCDEFGH", "+4917", "A1B2 ", "1A, ", "%2525", "://a", `\u00`, "ABCDEFGHIJ=", "0123456789", "2@,", "://@"} {
+		once, many := fastest(strings.Repeat(unit, size/len(unit))), fastest(strings.Repeat(unit, times*size/len(unit)))
+		if many > slack*times*max(once, time.Millisecond) {
+			t.Errorf("%q: %s, and %s for %d times as much", unit, once, many, times)
+		}
+	}
 }

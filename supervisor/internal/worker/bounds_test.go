@@ -129,3 +129,19 @@ func TestFloodingWorkerIsEndedWithItsReason(t *testing.T) {
 		})
 	}
 }
+
+func TestEndlessOutputEndsTheWorker(t *testing.T) {
+	for _, mode := range []string{"endless stdout", "endless stderr"} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, mode, patient).start()
+			end := await[Exited](r)
+			r.stop()
+			if end.Reason != reason.WorkerFlooded || !strings.Contains(end.Detail, "no end") {
+				t.Errorf("Exited: %s, %q", end.Reason, end.Detail)
+			}
+			if size := len(r.log.text()); size > 16<<20 {
+				t.Errorf("the log has %d bytes", size)
+			}
+		})
+	}
+}

@@ -269,6 +269,9 @@ func (i *instance) check(now time.Time) *cause {
 	if rarely && i.pending == nil && i.chromeReplaced() {
 		return i.requested(RestartRequest{Reason: reason.BrowserReplaced, Detail: "its file is a new one"}, now)
 	}
+	if i.process.Flooding() {
+		return &cause{reason: reason.WorkerFlooded, detail: "its standard output or error has no end"}
+	}
 	if c := l.silence(i.timings, i.known, now); c != nil {
 		return c
 	}

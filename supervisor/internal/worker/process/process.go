@@ -55,6 +55,7 @@ type Process struct {
 	exited  chan struct{}
 	stdout  *stdout
 	stderr  *stderr
+	volume  *volume // of both
 	client  *plugin.Client
 	// pipes are the goroutines that read, and the one that waits.
 	pipes sync.WaitGroup
@@ -70,7 +71,7 @@ type Process struct {
 func New(o Options) *Process {
 	p := &Process{
 		o: o, started: make(chan struct{}), exited: make(chan struct{}),
-		stdout: newStdout(), stderr: newStderr(o.Log, time.Now),
+		stdout: newStdout(), stderr: newStderr(o.Log, time.Now), volume: newVolume(),
 	}
 	p.client = plugin.NewClient(p.clientConfig())
 	return p
@@ -81,6 +82,10 @@ func (p *Process) Started() <-chan struct{} { return p.started }
 
 // Exited returns a channel that is closed when the process has exited.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Flooding reports whether the process has written more to its standard output and error
+// than a worker may.
+func (p *Process) Flooding() bool { return p.volume.exceeded.Load() }
 
 // start forks the process, with further variables in its environment.
 func (p *Process) start(env []string) error {
@@ -109,8 +114,8 @@ func (p *Process) start(env []string) error {
 		return err
 	}
 	p.pipes.Go(func() { p.send(ours[0]) })
-	p.pipes.Go(func() { p.stdout.pump(ours[1]) })
-	p.pipes.Go(func() { p.stderr.pump(ours[2]) })
+	p.pipes.Go(func() { p.stdout.pump(p.volume.of(ours[1])) })
+	p.pipes.Go(func() { p.stderr.pump(p.volume.of(ours[2])) })
 	p.pipes.Go(func() {
 		<-p.exited
 		grace := time.AfterFunc(pipeGrace, func() { closeAll(ours) })

@@ -30,7 +30,7 @@ const (
 	// linesPerSecond is how many lines are logged, and bytesPerSecond how much of them; the
 	// rest is counted.
 	linesPerSecond = 100
-	bytesPerSecond = 128 << 10
+	bytesPerSecond = 64 << 10
 )
 
 // stderr is the worker's standard error: log lines, and anything else that the
@@ -80,6 +80,9 @@ func (s *stderr) receive(line []byte) {
 	allowed, dropped := s.rate.allow(s.now(), len(text))
 	s.logDropped(dropped)
 	if allowed {
+		if !strings.HasPrefix(text, "{") {
+			text = cut(text) // redaction costs the most
+		}
 		s.write(logging.Redact(unescape(text)))
 	}
 }

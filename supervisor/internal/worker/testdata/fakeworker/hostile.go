@@ -20,7 +20,8 @@ var bodies = []rpc.EventBody{
 
 // attack does what the mode says: "exaggerate" sends one event of
 // each kind, everything in it larger than it may be; "oversize KIND" one of 60 MB; "flood
-// KIND" sends small ones without end, and "strangers" events of another generation.
+// KIND" sends small ones without end, "strangers" events of another generation; "endless
+// stdout" and "endless stderr" write there.
 func (w *worker) attack(req rpc.RunRequest, say func(rpc.EventBody) error, emit func(rpc.Event) error) error {
 	verb, kind, _ := strings.Cut(w.mode, " ")
 	switch verb {
@@ -35,6 +36,14 @@ func (w *worker) attack(req rpc.RunRequest, say func(rpc.EventBody) error, emit 
 	case "flood":
 		for n := 0; kind != ""; n++ {
 			if err := say(varied(bodyOf(kind), n)); err != nil {
+				return err
+			}
+		}
+	case "endless":
+		to := map[string]*os.File{"stdout": w.stdout, "stderr": w.stderr}[kind]
+		lines := bytes.Repeat(append(large(1<<16), '\n'), 16)
+		for {
+			if _, err := to.Write(lines); err != nil {
 				return err
 			}
 		}
