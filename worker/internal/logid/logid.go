@@ -16,15 +16,16 @@ const (
 
 // The worker's Chrome.
 const (
-	ChromeStarted      = "chrome_started"       // INFO: Chrome runs, and holds the profile.
-	ChromeConnected    = "chrome_connected"     // DEBUG: Chrome answers.
-	ChromeExited       = "chrome_exited"        // INFO: Chrome was closed cleanly.
-	ChromeCloseFailed  = "chrome_close_failed"  // WARN: Chrome was not closed cleanly.
-	SandboxDisabled    = "sandbox_disabled"     // WARN: Chrome runs without its sandbox.
-	ProbeMissed        = "probe_missed"         // WARN: A part of Chrome did not answer in time, or is stopped.
-	SessionFailed      = "session_failed"       // WARN: Chrome or the page failed beyond repair; the next worker is started.
-	LoginReadFailed    = "login_read_failed"    // DEBUG: Whether the login has reached the disk could not be found out.
-	FolderRemoveFailed = "folder_remove_failed" // WARN: A temporary folder was left behind.
+	ChromeStarted           = "chrome_started"            // INFO: Chrome runs, and holds the profile.
+	ChromeConnected         = "chrome_connected"          // DEBUG: Chrome answers.
+	ChromeExited            = "chrome_exited"             // INFO: Chrome was closed cleanly.
+	ChromeCloseFailed       = "chrome_close_failed"       // WARN: Chrome was not closed cleanly.
+	SandboxDisabled         = "sandbox_disabled"          // WARN: Chrome runs without its sandbox.
+	ProbeMissed             = "probe_missed"              // WARN: A part of Chrome did not answer in time, or is stopped.
+	SessionFailed           = "session_failed"            // WARN: Chrome or the page failed beyond repair; the next worker is started.
+	LoginReadFailed         = "login_read_failed"         // DEBUG: Whether the login has reached the disk could not be found out.
+	LoginPersistenceAssumed = "login_persistence_assumed" // WARN: What Chrome has written could not be read for minutes, so that the login counts as written.
+	FolderRemoveFailed      = "folder_remove_failed"      // WARN: A temporary folder was left behind.
 )
 
 // The worker's page.

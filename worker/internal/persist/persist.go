@@ -25,10 +25,17 @@ import (
 // an origin, and the profile belongs to one.
 const maxBytes = 64 << 20
 
+// sqliteName is the file that Chrome 156 makes instead of the LevelDB when its feature
+// DomStorageSqlite is enabled, which it is not by default.
+const sqliteName = "LocalStorage"
+
+var errSQLite = errors.New("localStorage is a SQLite database, which can't be read here")
+
 // Stored reports whether every one of the localStorage keys of page's origin is
 // on disk in the profile. It reads a copy, made below scratch and removed again,
 // since Chrome holds the database's lock. While Chrome reorganises its files the
-// copy may be torn: that is an error, and the caller should try again.
+// copy may be torn: that is an error, and the caller should try again. It is one as well,
+// and a lasting one, when Chrome keeps localStorage in another form than a LevelDB.
 func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
 	origin, err := chrome.Origin(page)
 	if err != nil {
@@ -41,6 +48,9 @@ func Stored(profileDir, scratch, page string, keys []string) (bool, error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	files := filepath.Join(profileDir, "Default", "Local Storage", "leveldb")
 	if _, err := os.Stat(files); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(profileDir, "Default", sqliteName)); err == nil {
+			return false, errSQLite
+		}
 		return false, nil
 	}
 	if err := os.CopyFS(dir, database{os.DirFS(files)}); err != nil {

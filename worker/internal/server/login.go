@@ -21,6 +21,9 @@ type loginWatch struct {
 	log    *slog.Logger
 	// selectors returns the selectors file in force.
 	selectors func() []byte
+	// patience is how long no look at the disk may succeed before the login counts as
+	// written.
+	patience time.Duration
 	// wake has room for one.
 	wake chan struct{}
 
@@ -29,8 +32,8 @@ type loginWatch struct {
 	persisted bool             // guarded by mu
 }
 
-func newLoginWatch(req rpc.RunRequest, events *queue, log *slog.Logger, selectors func() []byte) *loginWatch {
-	return &loginWatch{req: req, events: events, log: log, selectors: selectors, wake: make(chan struct{}, 1)}
+func newLoginWatch(req rpc.RunRequest, events *queue, log *slog.Logger, selectors func() []byte, patience time.Duration) *loginWatch {
+	return &loginWatch{req: req, events: events, log: log, selectors: selectors, patience: patience, wake: make(chan struct{}, 1)}
 }
 
 // put passes an event of the page on.
@@ -56,7 +59,8 @@ func (w *loginWatch) put(body rpc.EventBody) {
 }
 
 // run looks at the disk while the page is linked and there is no proof yet, however
-// long that takes: without it a crash could lose the login. It returns when ctx ends.
+// long that takes: without it a crash could lose the login. Only where the disk can't be
+// read at all the proof is not waited for. It returns when ctx ends.
 func (w *loginWatch) run(ctx context.Context) error {
 	for {
 		select {
@@ -64,8 +68,16 @@ func (w *loginWatch) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-w.wake:
 		}
+		var failing time.Time // when the first of the looks that all failed was
 		for began := time.Now(); w.wanted(); {
-			if w.stored() {
+			stored, err := w.stored()
+			switch {
+			case err == nil:
+				failing = time.Time{}
+			case failing.IsZero():
+				failing = time.Now()
+			}
+			if stored || w.unreadable(failing, err) {
 				w.proven()
 			} else if !sleep(ctx, lookAfter(time.Since(began))) {
 				return ctx.Err()
@@ -85,16 +97,25 @@ func (w *loginWatch) wanted() bool {
 	return w.last.Registered && !w.persisted
 }
 
-func (w *loginWatch) stored() bool {
+func (w *loginWatch) stored() (stored bool, err error) {
 	inForce, err := selectors.Read(w.selectors())
-	var stored bool
 	if err == nil {
 		stored, err = persist.Stored(w.req.ProfileDir, w.req.ScratchDir, w.req.URL, inForce.Storage.Registered)
 	}
 	if err != nil {
 		w.log.Debug(logid.LoginReadFailed, slog.Any(logging.KeyError, err))
 	}
-	return stored
+	return stored, err
+}
+
+// unreadable reports whether the proof can't be had: Chrome may keep the login in a form
+// of a later version's, and a page that works must not stay unusable for that.
+func (w *loginWatch) unreadable(failing time.Time, err error) bool {
+	if failing.IsZero() || time.Since(failing) < w.patience {
+		return false
+	}
+	w.log.Warn(logid.LoginPersistenceAssumed, logging.Millis("after_ms", w.patience), slog.Any(logging.KeyError, err))
+	return true
 }
 
 // proven repeats the last observation, with the proof.

@@ -3,8 +3,11 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -57,6 +60,34 @@ func TestLoginIsProvenByTheKeysInForce(t *testing.T) {
 	}
 	if !await[rpc.PageObserved](r).Persisted {
 		t.Error("repeated without the proof")
+	}
+}
+
+// A newer Chrome, which keeps localStorage in a form that can't be read, does not make a
+// login useless.
+func TestLoginInAnUnknownFormCountsAsWritten(t *testing.T) {
+	profile := t.TempDir()
+	for _, name := range []string{"Default", "Default/LocalStorage"} {
+		if err := os.Mkdir(filepath.Join(profile, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	events := newQueue()
+	defer context.AfterFunc(ctx, events.close)()
+	req := rpc.RunRequest{ProfileDir: profile, ScratchDir: t.TempDir(), URL: "https://web.whatsapp.com"}
+	w := newLoginWatch(req, events, slog.New(slog.DiscardHandler), func() []byte { return nil }, 300*time.Millisecond)
+	go func() { _ = w.run(ctx) }()
+	w.put(rpc.PageObserved{Condition: rpc.PageReady, Registered: true})
+	for {
+		it, ok := events.next()
+		if !ok {
+			t.Fatal("never counted as written")
+		}
+		if it.body.(rpc.PageObserved).Persisted {
+			return
+		}
 	}
 }
 

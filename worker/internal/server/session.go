@@ -38,7 +38,7 @@ type session struct {
 func newSession(w *Worker, req rpc.RunRequest, events *queue, log *slog.Logger) *session {
 	w.selectors.CompareAndSwap(nil, &req.Selectors) // a later file may have come already
 	s := &session{worker: w, req: req, events: events, log: log, timings: w.timings}
-	s.login = newLoginWatch(req, events, log, func() []byte { return *w.selectors.Load() })
+	s.login = newLoginWatch(req, events, log, func() []byte { return *w.selectors.Load() }, s.timings.Unreadable)
 	req.DeadlineFactor.Stretch(&s.timings.ProbeDeadline, &s.timings.PartDeadline)
 	return s
 }

@@ -35,12 +35,15 @@ type Timings struct {
 	Heartbeat time.Duration
 	// Close bounds the clean exit of Chrome.
 	Close time.Duration
+	// Unreadable is how long every look at what Chrome has written may fail before the
+	// login counts as written.
+	Unreadable time.Duration
 }
 
 func defaultTimings() Timings {
 	return Timings{
 		ProbePeriod: 5 * time.Second, ProbeDeadline: 3 * time.Second,
 		PartPeriod: 15 * time.Second, PartDeadline: 5 * time.Second,
-		Heartbeat: 3 * time.Second, Close: 8 * time.Second,
+		Heartbeat: 3 * time.Second, Close: 8 * time.Second, Unreadable: 3 * time.Minute,
 	}
 }
