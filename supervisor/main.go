@@ -30,6 +30,7 @@ const flushTimeout = time.Second
 func main() {
 	signals := catchSignals()
 	stderr := logging.Stderr("supervisor", logid.LogLinesDropped)
+	_ = proctree.DenyCoreDumps() // lowering a limit is always allowed
 	code := run(signals, os.Args[1:], os.Environ(), os.Stdout, stderr)
 	stderr.Flush(flushTimeout)
 	os.Exit(code)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/logid"
 	"session-manager/worker/internal/server"
@@ -52,6 +53,8 @@ func run(stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "worker: bin/supervisor starts this program; run bin/supervisor instead")
 		return exitUsage
 	}
+	// Inherited from the supervisor, unless another program has started this one.
+	_ = proctree.DenyCoreDumps()
 	// As in the supervisor: half the cost at rest, and the other cores are Chrome's.
 	runtime.GOMAXPROCS(1)
 	// All levels are written, since the supervisor decides what is logged.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
@@ -119,12 +123,65 @@ func pageFaults() []fault {
 		{name: "page crashes", expect: cured, reasons: one("page_crashed"), random: true, inject: onPage(simulator.Crash)},
 		{name: "page reloads itself", expect: nothing, hold: 3 * time.Second, random: true, inject: onPage(simulator.Reload)},
 		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage(simulator.Ask)},
+		{name: "page downloads without end", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Download), fix: scratchIsSmall},
+		{name: "page fills Chrome's folder", expect: rolls, reasons: one("scratch_full"), random: true, inject: simply(fillScratch)},
+		{name: "page flips between login and QR", expect: rolls, reasons: one("logged_out"), inject: flip(4), fix: restartedAtMost(1)},
 		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Chatter)},
 		{name: "page unreachable when Chrome starts", expect: waits, reasons: []string{"network_unreachable", "http_error"}, hold: 15 * time.Second,
 			inject: killed(onNetwork((*simulator.Server).DropNetwork)), fix: restore},
 		{name: "network lost", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).DropNetwork), fix: restore},
 		{name: "network silent", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).StallNetwork), fix: restore},
 	}
+}
+
+// flip ends the link and links again, some times in a row.
+func flip(times int) action {
+	return func(ctx context.Context, h *hit) error {
+		for range times {
+			if err := h.phone.LogOut(); err != nil {
+				return err
+			}
+			if _, err := h.service.Await(ctx, "a QR", func(v harness.Session) bool { return v.QR != nil }); err != nil {
+				return err
+			}
+			if err := h.phone.Link(ctx, h.service); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// scratchLimit is what a worker's folder may hold, in bytes.
+const scratchLimit = 128 << 20
+
+// scratchIsSmall wants nothing to have been downloaded.
+func scratchIsSmall(_ context.Context, h *hit) error {
+	var size int64
+	err := filepath.WalkDir(h.files.runtime, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it has just been removed
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			size += info.Size()
+		}
+		return nil
+	})
+	if err == nil && size > scratchLimit/2 {
+		err = fmt.Errorf("the runtime folder holds %d MiB", size>>20)
+	}
+	return err
+}
+
+// fillScratch writes more to Chrome's folder for temporary files than it may hold.
+func fillScratch(h *hit) error {
+	folder := filepath.Join(h.files.runtime, fmt.Sprintf("g%d", h.before.Worker.Generation), "c")
+	f, err := os.OpenFile(filepath.Join(folder, "filler"), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return unix.Fallocate(int(f.Fd()), 0, 0, scratchLimit+1<<20)
 }
 
 // binaryFaults replace the worker's or Chrome's binary while it runs.

@@ -154,12 +154,13 @@ type Order string
 
 // Orders are all of them.
 const (
-	Hang    Order = "hang"    // its main thread spins for ever
-	Crash   Order = "crash"   // it kills its own renderer, which takes it a second or so
-	Ask     Order = "ask"     // it opens a dialog, which holds up all its scripts
-	Chatter Order = "chatter" // it writes 100,000 lines to the console
-	Hoard   Order = "hoard"   // it takes memory until none is left
-	Reload  Order = "reload"  // it reloads itself, as it does for an update
+	Hang     Order = "hang"     // its main thread spins for ever
+	Crash    Order = "crash"    // it kills its own renderer, which takes it a second or so
+	Ask      Order = "ask"      // it opens a dialog, which holds up all its scripts
+	Chatter  Order = "chatter"  // it writes 100,000 lines to the console
+	Hoard    Order = "hoard"    // it takes memory until none is left
+	Download Order = "download" // it downloads a file again and again
+	Reload   Order = "reload"   // it reloads itself, as it does for an update
 )
 
 // Order sends an order to the page that is on the screen.

@@ -18,6 +18,25 @@ import (
 // tryTimeout bounds a start on an empty profile, which takes about a second.
 const tryTimeout = 30 * time.Second
 
+// tryPrefix begins the names of the folders that Try makes.
+const tryPrefix = "sm-try"
+
+// RemoveTries removes the folders of calls of Try whose process was killed: those of
+// this user that are older than a call can last.
+func RemoveTries() error {
+	found, err := filepath.Glob(filepath.Join(tempDir(), tryPrefix+"*"))
+	for _, dir := range found {
+		info, statErr := os.Lstat(dir)
+		if statErr != nil || !info.IsDir() || time.Since(info.ModTime()) < 2*tryTimeout {
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid == uint32(os.Getuid()) {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return err
+}
+
 // Try finds out whether the browser at path can start on this machine: it shows an
 // empty page from an empty profile, with the operator's args. Nothing of it is left.
 // Errors carry reason.SandboxRefused or reason.BrowserStartFailed, and Chrome's last
@@ -25,7 +44,7 @@ const tryTimeout = 30 * time.Second
 func Try(ctx context.Context, path string, args []string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	dir, err := os.MkdirTemp(tempDir(), "sm-try")
+	dir, err := os.MkdirTemp(tempDir(), tryPrefix)
 	if err != nil {
 		return fmt.Errorf("cannot make folder: %w", err)
 	}

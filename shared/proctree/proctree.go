@@ -34,6 +34,16 @@ const (
 // row.
 const looksToBelieve = 2
 
+// DenyCoreDumps keeps the kernel from writing the memory of this process, and of those
+// that it starts from now on, to disk when they crash: it holds the login, and has
+// gigabytes in the case of Chrome (setrlimit(2), RLIMIT_CORE).
+func DenyCoreDumps() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("cannot deny core dumps: %w", err)
+	}
+	return nil
+}
+
 // BecomeSubreaper makes orphans among this process's descendants its children,
 // for the rest of its life (prctl(2), PR_SET_CHILD_SUBREAPER).
 func BecomeSubreaper() error {

@@ -95,15 +95,24 @@ func launch(t *testing.T, tokens string, args ...string) *service {
 	return launchWith(t, harness.Options{Tokens: tokens, Args: args})
 }
 
-// launchWith adds to the options what every test wants.
-func launchWith(t *testing.T, o harness.Options) *service {
+// shortDir makes a folder whose path is short, as sockets are made below it.
+func shortDir(t *testing.T) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("/tmp", "e2e") // short, as sockets are made below it
+	folder, err := os.MkdirTemp("/tmp", "e2e")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	o.Supervisor, o.Folder, o.Args = binaries.Supervisor, folder, append([]string{"--log-level", "debug"}, o.Args...)
+	return folder
+}
+
+// launchWith adds to the options what every test wants.
+func launchWith(t *testing.T, o harness.Options) *service {
+	t.Helper()
+	if o.Folder == "" {
+		o.Folder = shortDir(t)
+	}
+	o.Supervisor, o.Args = binaries.Supervisor, append([]string{"--log-level", "debug"}, o.Args...)
 	running, err := harness.Launch(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

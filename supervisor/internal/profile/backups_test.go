@@ -397,6 +397,9 @@ func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 			put(t, filepath.Join(p.tokens.path("incoming"), "Default/x"), "new")
 			put(t, filepath.Join(string(p.tokens), partial+"1", "Default/x"), "half")
 			put(t, filepath.Join(p.tokens.path("backups"), partial+"2", "x"), "half")
+			for _, file := range []string{".probe-1", ".probe-2.moved", ".admin.login123", "admin/..session-manager5", "admin/.probe-3"} {
+				put(t, filepath.Join(string(p.tokens), file), "half")
+			}
 			if want == "new" {
 				if _, err := p.tokens.quarantine(Former{QuarantinedAt: t0, Why: "login_missing"}); err != nil {
 					t.Fatal(err)
@@ -414,7 +417,7 @@ func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			for _, left := range append(namesIn(t, string(p.tokens)), namesIn(t, p.tokens.path("backups"))...) {
-				if strings.Contains(left, partial) || strings.Contains(left, "incoming") {
+				if strings.Contains(left, partial) || strings.Contains(left, "incoming") || strings.HasPrefix(left, ".") {
 					t.Errorf("%s is left", left)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -99,11 +100,25 @@ func checkFree(path string, st *unix.Statfs_t, bytes, inodes uint64) error {
 	return nil
 }
 
+// probePrefix begins the names of the files that TryWrite makes.
+const probePrefix = ".probe-"
+
+// RemoveProbes removes what a TryWrite whose process was killed has left in the folder.
+func RemoveProbes(folder string) error {
+	names, err := list(folder)
+	for _, name := range names {
+		if strings.HasPrefix(name, probePrefix) {
+			err = errors.Join(err, os.Remove(filepath.Join(folder, name)))
+		}
+	}
+	return err
+}
+
 // TryWrite does in the folder what Chrome does with its files. Permission bits prove
 // little: they don't bind root, and a mount may be read-only. Errors are those of
 // Preflight.
 func TryWrite(folder string) error {
-	f, err := os.CreateTemp(folder, ".probe-*")
+	f, err := os.CreateTemp(folder, probePrefix+"*")
 	if err != nil {
 		return unwritable("cannot write in folder", err)
 	}

@@ -202,7 +202,7 @@ func (f JSONFile) Save(value any) error {
 	if err != nil {
 		return fmt.Errorf("cannot marshal %s: %w", name, err)
 	}
-	if err := renameio.WriteFile(string(f), data, 0o600); err != nil {
+	if err := renameio.WriteFile(string(f), data, 0o600, renameio.WithTempDir(filepath.Dir(string(f)))); err != nil {
 		return unwritable("cannot save "+name, err)
 	}
 	return nil

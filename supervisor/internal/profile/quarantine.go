@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -234,13 +235,13 @@ func (t tokens) repair() error {
 			return err
 		}
 	}
-	for _, folder := range []string{string(t), t.path("backups"), t.path("quarantine")} {
+	for _, folder := range []string{string(t), t.profile(), t.path("backups"), t.path("quarantine")} {
 		names, err := list(folder)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			if strings.HasPrefix(name, partial) {
+			if unfinished(name) {
 				if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
 					return unwritable("cannot remove unfinished folder", err)
 				}
@@ -248,6 +249,14 @@ func (t tokens) repair() error {
 		}
 	}
 	return nil
+}
+
+// unfinishedFile is the form of the names of a JSONFile that is being saved.
+var unfinishedFile = regexp.MustCompile(`^\.(admin\.[a-z]+|\.session-manager(\.former)?)[0-9]+$`)
+
+// unfinished reports whether a name is one that we give for what is being made.
+func unfinished(name string) bool {
+	return strings.HasPrefix(name, partial) || strings.HasPrefix(name, probePrefix) || unfinishedFile.MatchString(name)
 }
 
 // dated lists what is named by its time in a folder, newest first.

@@ -24,6 +24,7 @@ type instance struct {
 	m       *Manager
 	number  uint64
 	plan    preflight.Plan
+	dir     process.Dir
 	timings Timings
 	log     *slog.Logger
 	began   time.Time
@@ -58,6 +59,7 @@ func (i *instance) run(ctx context.Context) record {
 		i.m.notify(Exiting{Generation: i.number, Reason: c.reason, Detail: c.detail})
 		return record{Exited: Exited{Generation: i.number, Reason: c.reason, Detail: c.detail, Phase: "spawn", Uptime: time.Since(i.began)}}
 	}
+	i.dir = dir
 	request := i.runRequest(dir)
 	i.child = i.m.newChild(i.plan.Worker.Path, dir, request, proctree.Below(i.m.group), i.log)
 	c := i.start(ctx)
@@ -280,6 +282,9 @@ func (i *instance) check(now time.Time) *cause {
 	}
 	if c := i.guard.checkLock(i.known, now); c != nil || l.checks%checksPerHome != 0 {
 		return c
+	}
+	if err := i.dir.Exceeded(); err != nil {
+		return &cause{reason: reason.ScratchFull, detail: err.Error(), ask: true}
 	}
 	return i.guard.checkHome()
 }

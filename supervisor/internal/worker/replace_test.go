@@ -2,14 +2,19 @@ package worker
 
 import (
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/restart"
+	"session-manager/supervisor/internal/worker/process"
 )
 
 // replaced puts content in the worker's place, as an installer does.
@@ -181,4 +186,34 @@ func TestWorkerOverTheMemoryLimitIsRestarted(t *testing.T) {
 		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
+}
+
+func TestChromeThatFillsItsScratchFolderIsRestarted(t *testing.T) {
+	for name, fill := range map[string]func(*testing.T, string){
+		"one file": func(t *testing.T, folder string) {
+			f, err := os.Create(filepath.Join(folder, "file"))
+			must(t, err)
+			defer func() { _ = f.Close() }()
+			must(t, unix.Fallocate(int(f.Fd()), 0, 0, process.MaxBytes+1))
+		},
+		"many files": func(t *testing.T, folder string) {
+			for n := range 10_001 {
+				must(t, os.WriteFile(filepath.Join(folder, strconv.Itoa(n)), nil, 0o600))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "runs").start()
+			awaitEvent[rpc.PageObserved](r)
+			fill(t, r.path("run/g1/c"))
+			end := await[Exited](r)
+			if end.Reason != reason.ScratchFull || end.Class != restart.Planned || end.Failures != 0 {
+				t.Errorf("Exited: %+v", end)
+			}
+			awaitEvent[rpc.PageObserved](r)
+			if exists(r.path("run/g1")) {
+				t.Error("the folder is left")
+			}
+		})
+	}
 }

@@ -157,6 +157,13 @@ func (b *Browser) greet(version string) error {
 		return fmt.Errorf("cannot get the browser's version: %w", err)
 	}
 	b.info.Product, b.info.UserAgent = v.Product, v.UserAgent
+	// Said to the browser, this holds for every page and popup, as long as we are connected
+	// (https://chromedevtools.github.io/devtools-protocol/tot/Browser/#method-setDownloadBehavior).
+	// Nobody wants a download here, and a page could fill the disk with them.
+	deny := proto.BrowserSetDownloadBehavior{Behavior: proto.BrowserSetDownloadBehaviorBehaviorDeny}
+	if err := deny.Call(b.rod); err != nil {
+		return fmt.Errorf("cannot deny downloads: %w", err)
+	}
 	return checkIdentity(version, v.Product, v.UserAgent)
 }
 

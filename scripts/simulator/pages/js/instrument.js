@@ -17,7 +17,7 @@ const DEADLY_DEPTH = 5000;
 let socket;
 let latest = null;
 let waitsForFrame = false;
-const orders = { reload: () => location.reload(), hang, crash, ask, chatter, hoard };
+const orders = { reload: () => location.reload(), hang, crash, ask, chatter, hoard, download };
 
 /** Never returns. */
 export function hang() {
@@ -51,6 +51,14 @@ function chatter() {
 function hoard() {
   const kept = [];
   setInterval(() => kept.push(new Uint8Array(1 << 26).fill(1)), 50);
+}
+
+/** Downloads 64 MB ten times a second, each time by a click on a link. */
+function download() {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([new Uint8Array(1 << 26)]));
+  link.download = 'file.bin';
+  setInterval(() => link.click(), 100);
 }
 
 /** Makes the page obey an order. */

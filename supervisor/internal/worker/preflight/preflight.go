@@ -3,6 +3,7 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -84,7 +85,7 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 		c.Log.Info(logid.LockChecked, "state", string(state))
 	}
 	// No Chrome that we started is running, so nobody uses what a predecessor has left.
-	if err := c.RuntimeDir.Wipe(); err != nil {
+	if err := errors.Join(c.RuntimeDir.Wipe(), profile.RemoveProbes(c.RuntimeDir.Path), chrome.RemoveTries()); err != nil {
 		c.Log.Warn(logid.LeftoversRemoveFailed, logging.KeyPath, c.RuntimeDir.Path, logging.KeyError, err)
 	}
 	return plan, nil

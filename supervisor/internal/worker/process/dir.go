@@ -68,6 +68,37 @@ func (d Dir) worker() string { return filepath.Join(string(d), "w") }
 // Chrome is for HOME and TMPDIR of the worker's Chrome.
 func (d Dir) Chrome() string { return filepath.Join(string(d), "c") }
 
+// MaxBytes is how much a Dir may hold. Measured: 0.1 MB; Chrome's crash handler may add
+// some dumps of 1 MB.
+const MaxBytes = 128 << 20
+
+// maxFiles is how many files it may have.
+const maxFiles = 10_000
+
+// Exceeded returns what is wrong when the folder holds more bytes or files than it may,
+// and nil otherwise. Nobody but Chrome and the worker writes there, and they may do so
+// meanwhile.
+func (d Dir) Exceeded() error {
+	var bytes, files int64
+	var over error
+	_ = filepath.WalkDir(string(d), func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it has just been removed
+		}
+		if info, err := e.Info(); err == nil {
+			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+				bytes += stat.Blocks * 512 // its unit, stat(2)
+			}
+		}
+		if files++; bytes > MaxBytes || files > maxFiles {
+			over = fmt.Errorf("%s holds more than %d MiB or %d files", d, MaxBytes>>20, maxFiles)
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return over
+}
+
 func nameOf(number uint64) string { return "g" + strconv.FormatUint(number, 10) }
 
 // Make returns an empty folder for the worker with this number.

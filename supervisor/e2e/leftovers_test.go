@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// processes are every process of the service.
+func processes(t *testing.T, s *service) []int {
+	t.Helper()
+	found, err := harness.Below(s.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(found.Close)
+	return append(found.PIDs(), s.PID())
+}
+
+// What was started with core dumps allowed leaves none, whichever process crashes.
+func TestCrashesLeaveNoCoreDump(t *testing.T) {
+	needBrowser(t)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: old.Max, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Setrlimit(unix.RLIMIT_CORE, &old) })
+	p := newPhone(t, simulator.Options{})
+	s := start(t, p.URL, t.TempDir())
+	s.awaitQR()
+	dirs := map[string]bool{}
+	for _, pid := range processes(t, s) {
+		path := filepath.Join("/proc", strconv.Itoa(pid))
+		limits, err := os.ReadFile(filepath.Join(path, "limits"))
+		if err != nil {
+			continue // a helper that has just exited
+		}
+		_, line, _ := strings.Cut(string(limits), "Max core file size")
+		if fields := strings.Fields(line); len(fields) < 2 || fields[0] != "0" || fields[1] != "0" {
+			t.Errorf("process %d may dump its core: %.40s", pid, line)
+		}
+		if cwd, err := os.Readlink(filepath.Join(path, "cwd")); err == nil {
+			dirs[cwd] = true
+		}
+	}
+	for _, victim := range []func(harness.Session) int{
+		func(v harness.Session) int { return v.Browser.PID }, func(v harness.Session) int { return v.Worker.PID },
+	} {
+		before := s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+		if err := syscall.Kill(victim(before), syscall.SIGSEGV); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitSession("the next generation", func(v harness.Session) bool {
+			return v.QR != nil && v.QR.Generation > before.Worker.Generation
+		})
+	}
+	for folder := range dirs {
+		if cores, err := filepath.Glob(filepath.Join(folder, "core*")); err != nil || len(cores) > 0 {
+			t.Errorf("in %s: %v, %v", folder, cores, err)
+		}
+	}
+}
+
+func TestNothingIsLeftOfAKilledPredecessor(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p, folder, tokens := newPhone(t, simulator.Options{}), shortDir(t), t.TempDir()
+	o := harness.Options{Folder: folder, Tokens: tokens, Args: []string{"--url", p.URL}}
+	first := launchWith(t, o)
+	first.awaitListening()
+	first.awaitQR()
+	_ = harness.SignalAll(syscall.SIGKILL, processes(t, first)...) // some may have exited
+	first.Kill()
+	for _, file := range []string{"run/.probe-1", "run/g7/c/t/file"} {
+		path := filepath.Join(folder, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, "left")
+	}
+	write(t, filepath.Join(tokens, ".admin.login42"), "left")
+	second := launchWith(t, o)
+	second.awaitListening()
+	second.awaitQR()
+	if left := folders(t, filepath.Join(folder, "run")); len(left) != 1 || filepath.Base(left[0]) != "g1" {
+		t.Errorf("in the runtime folder: %v", left)
+	}
+	second.stop()
+	for _, path := range []string{"run", "tmp"} {
+		entries, err := os.ReadDir(filepath.Join(folder, path))
+		if err != nil || len(entries) > 0 {
+			t.Errorf("left in %s: %v, %v", path, entries, err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(tokens, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left in the tokens folder: %v, %v", left, err)
+	}
+}
