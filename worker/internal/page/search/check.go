@@ -28,9 +28,14 @@ const (
 	retry, retryMax = 25 * time.Millisecond, 2 * time.Second
 )
 
+// thoroughAfter is after how many failures the screen is looked at although the picture's
+// bitmap could be read: until then the page may not have drawn it yet.
+const thoroughAfter = 2
+
 // Checker finds out whether a person could scan what the page holds as a string: whether
 // its picture on the screen encodes it. The bitmap of the picture is enough where
-// nothing can stand between it and the screen; otherwise a screenshot decides.
+// nothing can stand between it and the screen; otherwise a screenshot decides. A frame of
+// another origin may be in that: it can't draw a payload that only the page knows.
 type Checker struct {
 	searcher *Searcher // finds pictures that belong to no known element
 	done     func()
@@ -140,10 +145,10 @@ func (c *Checker) schedule(now time.Time) time.Time {
 		return due
 	}
 	c.busy = true
-	s := c.current
+	s, thorough := c.current, c.fails >= thoroughAfter
 	c.running.Go(func() {
 		start := time.Now()
-		unseen := c.check(s)
+		unseen := c.check(s, thorough)
 		c.found <- verdict{s, unseen, start, time.Since(start)}
 		c.done()
 	})
@@ -151,14 +156,16 @@ func (c *Checker) schedule(now time.Time) time.Time {
 }
 
 // check returns why nobody could scan the payload, or nothing.
-func (c *Checker) check(s subject) string {
+func (c *Checker) check(s subject, thorough bool) string {
 	ctx, cancel := context.WithTimeout(c.searcher.target.Life, within)
 	defer cancel()
-	check := c.known
-	if s.reader != selectors.ReaderDOM {
-		check = c.anywhere
+	var unseen string
+	var err error
+	if s.reader == selectors.ReaderDOM {
+		unseen, err = c.known(ctx, s.document, s.payload, thorough)
+	} else {
+		unseen, err = c.anywhere(ctx, s.document, s.payload)
 	}
-	unseen, err := check(ctx, s.document, s.payload)
 	if err == nil {
 		err = s.document.Check(ctx)
 	}
@@ -177,15 +184,18 @@ func (c *Checker) anywhere(ctx context.Context, document *target.Document, paylo
 	if text, _ := c.searcher.images(ctx, document, accept); accept(text) { // Where the document can't be read, the screen can.
 		return "", nil
 	}
-	text, err := c.searcher.screenshot(ctx, document, accept)
-	if err != nil || accept(text) {
+	shot, err := shoot(ctx, c.searcher.target.Screenshot)
+	if err != nil {
 		return "", err
+	}
+	if _, ok := screenshot.Read(ctx, shot, accept); ok {
+		return "", nil
 	}
 	return "no picture on the screen encodes it", nil
 }
 
 // known looks at the picture of the known element.
-func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload) (string, error) {
+func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload, thorough bool) (string, error) {
 	t := c.searcher.target
 	look, err := document.NewIsolated(ctx, t.Scripts.Load().Look)
 	if err != nil || look == nil {
@@ -214,12 +224,16 @@ func (c *Checker) known(ctx context.Context, document *target.Document, payload 
 	if err != nil {
 		return "", err
 	}
-	picture, err := seen.copy(ctx, t, node)
-	if err != nil || picture == nil { // Perhaps the screen shows it all the same.
-		picture, err = seen.onScreen(ctx, document)
+	var unseen string
+	if picture, err := seen.copy(ctx, t, node); err == nil && picture != nil {
+		// What the page's styles make of a picture is not in its bitmap.
+		if unseen = compare(ctx, picture, payload); unseen == "" || !thorough {
+			return unseen, nil
+		}
 	}
+	picture, err := seen.onScreen(ctx, t)
 	if err != nil {
-		return "", err
+		return unseen, err
 	}
 	return compare(ctx, picture, payload), nil
 }

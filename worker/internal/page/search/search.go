@@ -142,7 +142,7 @@ func (s *Searcher) read(reader selectors.Reader, document *target.Document, find
 }
 
 func (s *Searcher) screenshot(ctx context.Context, document *target.Document, accept func(string) bool) (string, error) {
-	decoded, err := shoot(ctx, document)
+	decoded, err := shoot(ctx, document.Screenshot)
 	if err != nil {
 		return "", err
 	}
@@ -150,9 +150,9 @@ func (s *Searcher) screenshot(ctx context.Context, document *target.Document, ac
 	return text, nil
 }
 
-// shoot returns what is on the screen.
-func shoot(ctx context.Context, document *target.Document) (image.Image, error) {
-	shot, err := document.Screenshot(ctx)
+// shoot returns what is on the screen, of which take makes a PNG.
+func shoot(ctx context.Context, take func(context.Context) ([]byte, error)) (image.Image, error) {
+	shot, err := take(ctx)
 	if err != nil {
 		return nil, err
 	}

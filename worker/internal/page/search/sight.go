@@ -56,8 +56,8 @@ func (s sight) covered(ctx context.Context, t *target.Target, id proto.DOMBacken
 }
 
 // onScreen returns what the screen shows where the image is, with nothing around it.
-func (s sight) onScreen(ctx context.Context, document *target.Document) (image.Image, error) {
-	shot, err := shoot(ctx, document)
+func (s sight) onScreen(ctx context.Context, t *target.Target) (image.Image, error) {
+	shot, err := shoot(ctx, t.Screenshot)
 	if err != nil {
 		return nil, err
 	}
