@@ -119,9 +119,9 @@ func TestCodeUnderSomethingTransparentIsServed(t *testing.T) {
 	}
 }
 
-// TestCodeOnTheScreenIsServedHoweverItIsDrawn draws pictures that only the screen shows as
+// TestCodeIsServedHoweverItIsDrawn draws pictures that only the screen shows as
 // they are, while no other reader looks there.
-func TestCodeOnTheScreenIsServedHoweverItIsDrawn(t *testing.T) {
+func TestCodeIsServedHoweverItIsDrawn(t *testing.T) {
 	t.Parallel()
 	payload := payloadOf("StyledStyledStyled")
 	img := `<img width=264 height=264 src="` + imageOf(t, payload) + `">`

@@ -15,6 +15,7 @@ import (
 // server agrees, or after a minute.
 type sockets struct {
 	list     []socket // those that have not ended, newest last
+	given    []socket // those that were given up for the newest one
 	state    classify.Connection
 	received time.Time // when something last came over one
 }
@@ -27,8 +28,9 @@ type socket struct {
 
 // created notes a websocket that the document begins to open.
 func (s *sockets) created(id proto.NetworkRequestID) {
+	s.given = nil
 	if s.state.Open {
-		s.list, s.state.Open = nil, false
+		s.given, s.list, s.state.Open = s.list, nil, false
 	}
 	const most = 16
 	s.list = append(s.list, socket{id: id})
@@ -37,12 +39,17 @@ func (s *sockets) created(id proto.NetworkRequestID) {
 }
 
 // foreign takes back a websocket that turns out to be that of a frame of another origin.
-// That comes before its answer.
+// That comes before its answer. Nothing was given up for it.
 func (s *sockets) foreign(id proto.NetworkRequestID) {
-	if s.find(id) >= 0 {
-		s.closed(id)
-		s.state.Attempts--
+	i := s.find(id)
+	if i < 0 {
+		return
 	}
+	if i == len(s.list)-1 {
+		s.list, s.given = append(s.given, s.list...), nil
+	}
+	s.closed(id)
+	s.state.Attempts--
 }
 
 // answered notes that the server has answered a websocket's handshake.
@@ -67,7 +74,8 @@ func (s *sockets) heard(id proto.NetworkRequestID, now time.Time) {
 
 // closed notes the end of a websocket, which may never have been open.
 func (s *sockets) closed(id proto.NetworkRequestID) {
-	s.list = slices.DeleteFunc(s.list, func(k socket) bool { return k.id == id })
+	ended := func(k socket) bool { return k.id == id }
+	s.list, s.given = slices.DeleteFunc(s.list, ended), slices.DeleteFunc(s.given, ended)
 	s.state.Open = slices.ContainsFunc(s.list, func(k socket) bool { return k.open })
 }
 

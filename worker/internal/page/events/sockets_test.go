@@ -10,7 +10,7 @@ import (
 )
 
 // TestSocketsFollowTheDocument plays events: a websocket is begun (+), answered (!), ended
-// (-), or something comes over it (<).
+// (-), something comes over it (<), or it is of a frame of another origin (?).
 func TestSocketsFollowTheDocument(t *testing.T) {
 	for _, tc := range []struct {
 		name, events string
@@ -31,6 +31,9 @@ func TestSocketsFollowTheDocument(t *testing.T) {
 		{"one is begun while another is open, which is given up", "+a !a +b", false, 1, 2},
 		{"and its late end means nothing", "+a !a +b !b -a", true, 2, 2},
 		{"nor does what still comes over it", "+a !a +b <a", false, 1, 2},
+		{"nothing is given up for that of another origin", "+a !a +b ?b", true, 1, 1},
+		{"what ends meanwhile has ended", "+a !a +b -a ?b", false, 1, 1},
+		{"nor for one of several", "+a +b !b !a +c ?c -a", true, 1, 2},
 		{"one that was not begun here", "!a <a -a", false, 0, 0},
 	} {
 		var s sockets
@@ -46,6 +49,8 @@ func TestSocketsFollowTheDocument(t *testing.T) {
 				s.heard(id, now)
 			case '-':
 				s.closed(id)
+			case '?':
+				s.foreign(id)
 			}
 		}
 		c := s.connection(now)
