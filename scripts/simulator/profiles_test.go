@@ -66,6 +66,7 @@ var profileRows = []profileRow{
 	{name: "logo", isTrue: hasRef, look: plain},
 	{name: "late", isTrue: hasRef},
 	{name: "small", isTrue: `document.querySelector('canvas').width === 130`, look: plain},
+	{name: "large", isTrue: `document.querySelector('canvas').width === 3 * 177`},
 	{name: "cookie-banner", isTrue: hasRef, first: func(r *rig) {
 		r.until(func(c simulator.Screen) bool { return c.Overlay == "banner" && c.Payload != "" })
 		r.press("Accept")

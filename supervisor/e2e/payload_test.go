@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"image/png"
 	"strings"
 	"testing"
@@ -21,13 +20,7 @@ func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 		served := s.awaitNewQR()
 		last = len(served)
 		lengths[last/100*100] = true
-		size, err := png.DecodeConfig(strings.NewReader(s.get("/qr.png").Body))
-		if err != nil || size.Width > 1000 {
-			t.Errorf("%d bytes are drawn on %d pixels: %v", last, size.Width, err)
-		}
-		if text := s.get("/qr.txt").Body; !bytes.ContainsRune([]byte(text), '▀') {
-			t.Errorf("%d bytes are not drawn as text", last)
-		}
+		s.wantDrawn(last)
 	}
 	if !lengths[200] || !lengths[400] || !lengths[900] || !lengths[2800] {
 		t.Fatalf("served were payloads of %v bytes", lengths)
@@ -45,5 +38,17 @@ func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 	}
 	if served := s.awaitNewQR(); len(served) > 2953 {
 		t.Error("the successor is not served")
+	}
+}
+
+// wantDrawn checks both drawings of a payload of so many bytes.
+func (s *service) wantDrawn(length int) {
+	s.t.Helper()
+	size, err := png.DecodeConfig(strings.NewReader(s.get("/qr.png").Body))
+	if err != nil || size.Width > 1000 {
+		s.t.Errorf("%d bytes are drawn on %d pixels: %v", length, size.Width, err)
+	}
+	if text := s.get("/qr.txt").Body; !strings.ContainsRune(text, '▀') {
+		s.t.Errorf("%d bytes are not drawn as text", length)
 	}
 }
