@@ -113,7 +113,7 @@ func read(t *testing.T, scanner *bufio.Scanner, last string) (lines, missing int
 func TestStalledReaderCostsLinesAndNothingElse(t *testing.T) {
 	reader, fd := pipe(t)
 	w := logging.NewWriter(fd, "supervisor", dropped)
-	const all = 12000
+	const all = 40000
 	numbered(w, all)
 	if w.Dropped() == 0 {
 		t.Fatal("everything was queued")
@@ -168,7 +168,7 @@ func TestStoppedTerminalCostsLinesAndNothingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := logging.NewWriter(int(terminal.Slave.Fd()), "supervisor", dropped)
-			numbered(w, 12000)
+			numbered(w, 40000)
 			if w.Dropped() == 0 {
 				t.Fatal("everything was queued")
 			}
