@@ -137,6 +137,11 @@ func pageFaults() []fault {
 // flip ends the link and links again, some times in a row.
 func flip(times int) action {
 	return func(ctx context.Context, h *hit) error {
+		if !h.linked {
+			if err := h.phone.Link(ctx, h.service); err != nil {
+				return err
+			}
+		}
 		for range times {
 			if err := h.phone.LogOut(); err != nil {
 				return err

@@ -142,6 +142,22 @@ hangs() {
 	rm -r /run/systemd/system/$unit.d; systemctl daemon-reload
 }
 
+# noexec: nothing in the folders that the service writes to can be executed by it.
+noexec() {
+	local p; p=$(pid)
+	for folder in /var/lib/session-manager /var/log/session-manager /var/cache/session-manager /run/session-manager /tmp /dev/shm; do
+		nsenter -t "$p" -m sh -c "printf '#!/bin/sh\n' >$folder/x && chmod 755 $folder/x" || no "$folder can't be written"
+		not "$folder: nothing in it can be executed" nsenter -t "$p" -m $folder/x
+		nsenter -t "$p" -m rm -f $folder/x
+	done
+	is "devices" "$(prop DevicePolicy)" closed
+	is "the worker's core dumps" "$(awk '/core file/{print $5, $6}' "/proc/$(below ^worker)/limits")" "0 0"
+	is "ports that are denied" "$(prop SocketBindDeny)" any
+	is "and allowed" "$(systemctl cat $unit | grep ^SocketBindAllow= | xargs)" "SocketBindAllow=tcp:3001 SocketBindAllow=udp"
+	systemctl --version | grep -q +BPF_FRAMEWORK ||
+		echo "      this systemd was built without BPF, so SocketBindDeny= has no effect"
+}
+
 template() {
 	printf 'SESSION_MANAGER_URL=http://127.0.0.1:3002/\n' >/etc/session-manager/3011.env
 	systemctl start session-manager@3011
@@ -155,7 +171,7 @@ life() {
 	start_simulator
 	installs; links
 	[ "$(status "")" = READY ] || return
-	confined; stops; crashes
+	confined; noexec; stops; crashes
 	asking systemctl restart $unit; without_scan "restart during requests"
 	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade during requests"
 	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
