@@ -125,35 +125,11 @@ func pageFaults() []fault {
 		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage(simulator.Ask)},
 		{name: "page downloads without end", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Download), fix: scratchIsSmall},
 		{name: "page fills Chrome's folder", expect: rolls, reasons: one("scratch_full"), random: true, inject: simply(fillScratch)},
-		{name: "page flips between login and QR", expect: rolls, reasons: one("logged_out"), inject: flip(4), fix: restartedAtMost(1)},
 		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Chatter)},
 		{name: "page unreachable when Chrome starts", expect: waits, reasons: []string{"network_unreachable", "http_error"}, hold: 15 * time.Second,
 			inject: killed(onNetwork((*simulator.Server).DropNetwork)), fix: restore},
 		{name: "network lost", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).DropNetwork), fix: restore},
 		{name: "network silent", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).StallNetwork), fix: restore},
-	}
-}
-
-// flip ends the link and links again, some times in a row.
-func flip(times int) action {
-	return func(ctx context.Context, h *hit) error {
-		if !h.linked {
-			if err := h.phone.Link(ctx, h.service); err != nil {
-				return err
-			}
-		}
-		for range times {
-			if err := h.phone.LogOut(); err != nil {
-				return err
-			}
-			if _, err := h.service.Await(ctx, "a QR", func(v harness.Session) bool { return v.QR != nil }); err != nil {
-				return err
-			}
-			if err := h.phone.Link(ctx, h.service); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
 }
 
