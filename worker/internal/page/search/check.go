@@ -28,10 +28,6 @@ const (
 	retry, retryMax = 25 * time.Millisecond, 2 * time.Second
 )
 
-// thoroughAfter is after how many failures the screen is looked at although the picture's
-// bitmap could be read: until then the page may not have drawn it yet.
-const thoroughAfter = 2
-
 // Checker finds out whether a person could scan what the page holds as a string: whether
 // its picture on the screen encodes it. The bitmap of the picture is enough where
 // nothing can stand between it and the screen; otherwise a screenshot decides. A frame of
@@ -145,10 +141,10 @@ func (c *Checker) schedule(now time.Time) time.Time {
 		return due
 	}
 	c.busy = true
-	s, thorough := c.current, c.fails >= thoroughAfter
+	s := c.current
 	c.running.Go(func() {
 		start := time.Now()
-		unseen := c.check(s, thorough)
+		unseen := c.check(s)
 		c.found <- verdict{s, unseen, start, time.Since(start)}
 		c.done()
 	})
@@ -156,16 +152,14 @@ func (c *Checker) schedule(now time.Time) time.Time {
 }
 
 // check returns why nobody could scan the payload, or nothing.
-func (c *Checker) check(s subject, thorough bool) string {
+func (c *Checker) check(s subject) string {
 	ctx, cancel := context.WithTimeout(c.searcher.target.Life, within)
 	defer cancel()
-	var unseen string
-	var err error
-	if s.reader == selectors.ReaderDOM {
-		unseen, err = c.known(ctx, s.document, s.payload, thorough)
-	} else {
-		unseen, err = c.anywhere(ctx, s.document, s.payload)
+	check := c.known
+	if s.reader != selectors.ReaderDOM {
+		check = c.anywhere
 	}
+	unseen, err := check(ctx, s.document, s.payload)
 	if err == nil {
 		err = s.document.Check(ctx)
 	}
@@ -195,7 +189,7 @@ func (c *Checker) anywhere(ctx context.Context, document *target.Document, paylo
 }
 
 // known looks at the picture of the known element.
-func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload, thorough bool) (string, error) {
+func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload) (string, error) {
 	t := c.searcher.target
 	look, err := document.NewIsolated(ctx, t.Scripts.Load().Look)
 	if err != nil || look == nil {
@@ -224,16 +218,12 @@ func (c *Checker) known(ctx context.Context, document *target.Document, payload 
 	if err != nil {
 		return "", err
 	}
-	var unseen string
-	if picture, err := seen.copy(ctx, t, node); err == nil && picture != nil {
-		// What the page's styles make of a picture is not in its bitmap.
-		if unseen = compare(ctx, picture, payload); unseen == "" || !thorough {
-			return unseen, nil
-		}
+	picture, err := seen.copy(ctx, t, node)
+	if err != nil || picture == nil { // Perhaps the screen shows it all the same.
+		picture, err = seen.onScreen(ctx, t)
 	}
-	picture, err := seen.onScreen(ctx, t)
 	if err != nil {
-		return unseen, err
+		return "", err
 	}
 	return compare(ctx, picture, payload), nil
 }
