@@ -23,6 +23,7 @@ import (
 // cancel its context. An error goes to standard error, after the program's name,
 // and makes the exit code 1; flag.ErrHelp does not.
 func Main(name string, run func(ctx context.Context, args []string, out io.Writer) error) {
+	DefaultSignals()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"time"
@@ -103,6 +104,17 @@ func (p Process) hasEnded(limit time.Duration) bool {
 		n, err := unix.Poll(fds, int(max(0, limit).Milliseconds()))
 		if !errors.Is(err, unix.EINTR) {
 			return n == 1
+		}
+	}
+}
+
+// DefaultSignals makes the programs that this one starts react to SIGHUP and SIGINT, even
+// if it was itself started so that it ignores them: nohup, and a shell's background, pass
+// that on.
+func DefaultSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig) // A program that is started gets the default for what is handled.
 		}
 	}
 }

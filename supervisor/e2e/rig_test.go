@@ -24,6 +24,7 @@ import (
 var binaries harness.Binaries
 
 func TestMain(m *testing.M) {
+	harness.DefaultSignals()
 	var err error
 	if binaries, err = harness.Build(context.Background(), raceEnabled); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -49,9 +49,7 @@ func wantRefused(s *service) {
 	if !strings.Contains(v.Page.Selectors.Refused, "line ") || v.Page.Selectors.Source != "file" {
 		s.t.Errorf("got %+v", v.Page.Selectors)
 	}
-	if !strings.Contains(s.Log(), `"file_reload_failed"`) {
-		s.t.Error("the log does not report that a file was refused")
-	}
+	s.awaitLog(`"file_reload_failed"`)
 }
 
 // renamedSelectors returns the built-in selectors for a page whose attribute has another

@@ -66,6 +66,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// awaitLog waits until the log, which is written in the background, has a text.
+func (s *service) awaitLog(text string) {
+	s.t.Helper()
+	eventually(s.t, text, func() bool { return strings.Contains(s.Log(), text) })
+}
+
 func TestAPIKeysApplyWithoutARestart(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys")
 	write(t, keys, "read:reader-reader-reader\ncommand:commander-commander\n")
@@ -84,7 +90,7 @@ func TestAPIKeysApplyWithoutARestart(t *testing.T) {
 	write(t, keys, "the-next-key-the-next-key")
 	eventually(t, "the next key", func() bool { return ask("POST", "/session/restart", "commander-commander") == 401 })
 	write(t, keys, "short")
-	eventually(t, "the complaint", func() bool { return strings.Contains(s.Log(), "file_reload_failed") })
+	s.awaitLog("file_reload_failed")
 	if got := ask("GET", "/session/screenshot", "the-next-key-the-next-key"); got != 503 && got != 429 {
 		t.Errorf("a broken file must change nothing: got %d", got)
 	}
@@ -108,9 +114,7 @@ func TestReadingNeedsAKeyBeyondTheLoopback(t *testing.T) {
 	if got := code(t, http.DefaultClient, "GET", s.Base+"/status", "a-key-a-key-a-key-a-key"); got != 200 {
 		t.Errorf("got %d", got)
 	}
-	if !strings.Contains(s.Log(), "keys_exposed") {
-		t.Error("nobody is warned that keys go in the clear")
-	}
+	s.awaitLog("keys_exposed")
 }
 
 func TestUnixSocketIsTakenOverAfterAKill(t *testing.T) {

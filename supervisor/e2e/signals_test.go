@@ -156,7 +156,7 @@ func TestSecondSignalEndsEverythingAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.signal(sig)
-			eventually(t, "the first signal", func() bool { return strings.Contains(s.Log(), "stop_requested") })
+			s.awaitLog("stop_requested")
 			s.signal(sig)
 			if code := s.exitCode(); code != -1 {
 				t.Errorf("it exited with %d instead of by the signal", code)

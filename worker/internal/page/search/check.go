@@ -65,6 +65,8 @@ type verdict struct {
 	subject
 	// unseen is why nobody could scan the payload; empty means that somebody could.
 	unseen string
+	// failed: the check came to no result.
+	failed bool
 	// at is when the check began, and took how long it went on.
 	at   time.Time
 	took time.Duration
@@ -112,6 +114,10 @@ func (c *Checker) Check(o *classify.Observation, document *target.Document, look
 func (c *Checker) take() {
 	select {
 	case v := <-c.found:
+		// On a busy machine a check may end too late; the last result stands until the next.
+		if v.failed && c.last.unseen == "" && !c.last.failed && c.last.sameCode(v.subject) {
+			v.unseen = ""
+		}
 		c.busy, c.last = false, v
 		c.fails++
 		if v.unseen == "" {
@@ -144,15 +150,18 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	s := c.current
 	c.running.Go(func() {
 		start := time.Now()
-		unseen := c.check(s)
-		c.found <- verdict{s, unseen, start, time.Since(start)}
+		unseen, err := c.check(s)
+		if err != nil {
+			unseen = "it could not be looked at"
+		}
+		c.found <- verdict{s, unseen, err != nil, start, time.Since(start)}
 		c.done()
 	})
 	return time.Time{}
 }
 
 // check returns why nobody could scan the payload, or nothing.
-func (c *Checker) check(s subject) string {
+func (c *Checker) check(s subject) (string, error) {
 	ctx, cancel := context.WithTimeout(c.searcher.target.Life, within)
 	defer cancel()
 	check := c.known
@@ -163,13 +172,10 @@ func (c *Checker) check(s subject) string {
 	if err == nil {
 		err = s.document.Check(ctx)
 	}
-	if err != nil {
-		if ctx.Err() == nil {
-			c.searcher.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(s.reader), logging.KeyError, err)
-		}
-		return "it could not be looked at"
+	if err != nil && ctx.Err() == nil {
+		c.searcher.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(s.reader), logging.KeyError, err)
 	}
-	return unseen
+	return unseen, err
 }
 
 // anywhere looks for the picture of a payload that belongs to no known element.
