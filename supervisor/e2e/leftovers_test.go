@@ -41,16 +41,8 @@ func TestCrashesLeaveNoCoreDump(t *testing.T) {
 	s.awaitQR()
 	dirs := map[string]bool{}
 	for _, pid := range processes(t, s) {
-		path := filepath.Join("/proc", strconv.Itoa(pid))
-		limits, err := os.ReadFile(filepath.Join(path, "limits"))
-		if err != nil {
-			continue // a helper that has just exited
-		}
-		_, line, _ := strings.Cut(string(limits), "Max core file size")
-		if fields := strings.Fields(line); len(fields) < 2 || fields[0] != "0" || fields[1] != "0" {
-			t.Errorf("process %d may dump its core: %.40s", pid, line)
-		}
-		if cwd, err := os.Readlink(filepath.Join(path, "cwd")); err == nil {
+		wantNoCoreLimit(t, pid)
+		if cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")); err == nil {
 			dirs[cwd] = true
 		}
 	}
@@ -69,6 +61,19 @@ func TestCrashesLeaveNoCoreDump(t *testing.T) {
 		if cores, err := filepath.Glob(filepath.Join(folder, "core*")); err != nil || len(cores) > 0 {
 			t.Errorf("in %s: %v, %v", folder, cores, err)
 		}
+	}
+}
+
+// wantNoCoreLimit checks the limits of a process, unless it has just exited.
+func wantNoCoreLimit(t *testing.T, pid int) {
+	t.Helper()
+	limits, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "limits"))
+	if err != nil {
+		return
+	}
+	_, line, _ := strings.Cut(string(limits), "Max core file size")
+	if fields := strings.Fields(line); len(fields) < 2 || fields[0] != "0" || fields[1] != "0" {
+		t.Errorf("process %d may dump its core: %.40s", pid, line)
 	}
 }
 

@@ -280,7 +280,12 @@ func (i *instance) check(now time.Time) *cause {
 	if i.known.chromePID == 0 {
 		return nil
 	}
-	if c := i.guard.checkLock(i.known, now); c != nil || l.checks%checksPerHome != 0 {
+	return i.checkChrome(now)
+}
+
+// checkChrome looks at what Chrome holds, and at what it writes to.
+func (i *instance) checkChrome(now time.Time) *cause {
+	if c := i.guard.checkLock(i.known, now); c != nil || i.liveness.checks%checksPerHome != 0 {
 		return c
 	}
 	if err := i.dir.Exceeded(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/worker/internal/browser/browsertest"
@@ -25,8 +26,9 @@ const downloads = `<body style="margin:0">
 <a id="frame" href="/file/frame" target="frame">x</a><iframe name="frame"></iframe>
 <script>blob.href = URL.createObjectURL(new Blob([new Uint8Array(1 << 20).fill(77)]))</script>`
 
-func TestClicksDownloadNothing(t *testing.T) {
-	closed := make(chan string, 100)
+// offer serves the page, and files of which closed receives the paths when they were not
+// taken.
+func offer(t *testing.T, closed chan<- string) *httptest.Server {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/file") {
 			w.Header().Set("Content-Type", "text/html")
@@ -44,6 +46,12 @@ func TestClicksDownloadNothing(t *testing.T) {
 		}
 	}))
 	t.Cleanup(site.Close)
+	return site
+}
+
+func TestClicksDownloadNothing(t *testing.T) {
+	closed := make(chan string, 100)
+	site := offer(t, closed)
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
 	page, err := b.Rod().Page(proto.TargetCreateTarget{URL: site.URL})
@@ -52,18 +60,7 @@ func TestClicksDownloadNothing(t *testing.T) {
 	}
 	page = page.Timeout(time.Minute)
 	for _, id := range []string{"attribute", "attachment", "popup", "blob", "data", "frame"} {
-		link, err := page.Element("#" + id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		box, err := link.Shape()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := page.Mouse.MoveTo(*box.OnePointInside()); err != nil {
-			t.Fatal(err)
-		}
-		if err := page.Mouse.Click(proto.InputMouseButtonLeft, 1); err != nil {
+		if err := click(page, id); err != nil {
 			t.Fatal(err)
 		}
 		if id == "blob" || id == "data" {
@@ -79,7 +76,7 @@ func TestClicksDownloadNothing(t *testing.T) {
 		t.Error(err)
 	}
 	for _, folder := range []string{o.ScratchDir, o.ProfileDir} {
-		err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil && (strings.Contains(path, "crdownload") || strings.Contains(path, "Downloads/") || strings.HasSuffix(path, ".bin")) {
 				t.Errorf("left: %s", path)
 			}
@@ -89,4 +86,20 @@ func TestClicksDownloadNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// click presses the mouse on an element, as a person would.
+func click(page *rod.Page, id string) error {
+	link, err := page.Element("#" + id)
+	if err != nil {
+		return err
+	}
+	box, err := link.Shape()
+	if err != nil {
+		return err
+	}
+	if err := page.Mouse.MoveTo(*box.OnePointInside()); err != nil {
+		return err
+	}
+	return page.Mouse.Click(proto.InputMouseButtonLeft, 1)
 }

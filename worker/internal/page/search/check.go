@@ -60,12 +60,12 @@ func (s subject) sameCode(as subject) bool {
 	return s == as
 }
 
-// verdict is what came of a check.
+// verdict is the result of a check.
 type verdict struct {
 	subject
 	// unseen is why nobody could scan the payload; empty means that somebody could.
 	unseen string
-	// failed: the check came to no result.
+	// failed means that the check has no result.
 	failed bool
 	// at is when the check began, and took how long it went on.
 	at   time.Time
