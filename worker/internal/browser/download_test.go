@@ -75,7 +75,13 @@ func TestClicksDownloadNothing(t *testing.T) {
 	if err := b.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	for _, folder := range []string{o.ScratchDir, o.ProfileDir} {
+	wantNoDownload(t, o.ScratchDir, o.ProfileDir)
+}
+
+// wantNoDownload looks for what a download leaves.
+func wantNoDownload(t *testing.T, folders ...string) {
+	t.Helper()
+	for _, folder := range folders {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil && (strings.Contains(path, "crdownload") || strings.Contains(path, "Downloads/") || strings.HasSuffix(path, ".bin")) {
 				t.Errorf("left: %s", path)
