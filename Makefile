@@ -64,7 +64,7 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test:
-	go test -race -p 3 -shuffle=on -count=1 -timeout 15m ./... # three packages at once, for the same reason
+	go test -race -p 3 -shuffle=on -count=1 -timeout 30m ./... # three packages at once, for the same reason
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
