@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/worker/preflight"
+	"session-manager/supervisor/internal/worker/process"
 )
 
 // watched is an instance that has been watched since t0 and has just sent an event.
@@ -23,7 +24,8 @@ func watched(t *testing.T, t0 time.Time) *instance {
 	must(t, err)
 	t.Cleanup(m.closeProfile)
 	i := newInstance(m, 1, preflight.Plan{})
-	i.child = &child{known: known{lastEvent: t0}}
+	i.child = &child{known: known{lastEvent: t0}, process: process.New(process.Options{Log: m.log})}
+	t.Cleanup(i.process.Release)
 	i.liveness = liveness{since: t0, lastCheck: t0}
 	return i
 }
