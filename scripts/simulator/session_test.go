@@ -23,8 +23,8 @@ func TestScanLinksSyncsAndStaysLinkedOverReload(t *testing.T) {
 	if got := r.eval(`String(!!document.querySelector('#side #pane-side') && require('WAWebSocketModel').Socket.hasSynced)`); got != "true" {
 		t.Error("main screen lacks #pane-side, or hasSynced is not set")
 	}
-	check(t, r.Order(simulator.Reload))
 	load := r.OnScreen().Load
+	check(t, r.Order(simulator.Reload))
 	c := r.until(func(c simulator.Screen) bool { return c.Load > load && c.Name != "STARTUP" })
 	if c.Name != "MAIN" {
 		t.Errorf("after a reload the page shows %v", c)
@@ -80,7 +80,9 @@ func TestReplacedPageLooksAliveUntilReloaded(t *testing.T) {
 	if got := r.eval(throws(`require('WAWebSocketModel').Socket.takeover()`, "takeover: there is no conflict") + `.toString()`); got != "true" {
 		t.Error("it can be taken over in place")
 	}
+	loads := r.OnScreen().Load
 	check(t, r.Order(simulator.Reload))
+	r.until(func(c simulator.Screen) bool { return c.Load > loads && c.Name == "MAIN" })
 	check(t, r.page.Wait(evalUntil(`require('WAWebSocketModel').Socket.stream === 'CONNECTED'`)))
 }
 

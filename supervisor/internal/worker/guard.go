@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/worker/process"
 )
 
 // liveness finds out from the times of the worker's events whether it responds.
@@ -55,6 +56,17 @@ type guard struct {
 	locked bool        // Chrome was seen on our profile
 	home   os.FileInfo // what Chrome runs on
 	astray int         // checks at which that was not at its path
+}
+
+// check looks at what Chrome holds, and if thorough also at what it writes to.
+func (g *guard) check(k known, dir process.Dir, thorough bool, now time.Time) *cause {
+	if c := g.checkLock(k, now); c != nil || !thorough {
+		return c
+	}
+	if err := dir.Exceeded(); err != nil {
+		return &cause{reason: reason.ScratchFull, detail: err.Error(), ask: true}
+	}
+	return g.checkHome()
 }
 
 // checkLock makes sure that Chrome is on our profile. When Chrome can't write to it, it

@@ -280,18 +280,7 @@ func (i *instance) check(now time.Time) *cause {
 	if i.known.chromePID == 0 {
 		return nil
 	}
-	return i.checkChrome(now)
-}
-
-// checkChrome looks at what Chrome holds, and at what it writes to.
-func (i *instance) checkChrome(now time.Time) *cause {
-	if c := i.guard.checkLock(i.known, now); c != nil || i.liveness.checks%checksPerHome != 0 {
-		return c
-	}
-	if err := i.dir.Exceeded(); err != nil {
-		return &cause{reason: reason.ScratchFull, detail: err.Error(), ask: true}
-	}
-	return i.guard.checkHome()
+	return i.guard.check(i.known, i.dir, l.checks%checksPerHome == 0, now)
 }
 
 // requested notes a request, and grants it unless it has to wait.
