@@ -11,8 +11,8 @@ import (
 )
 
 // Server is an http.Server whose end fails no request: a connection that was
-// accepted is answered, where http.Server.Shutdown closes those from which it has
-// not read yet (net/http, conn.serve). Of too many connections it closes those that are
+// accepted is answered, where http.Server.Shutdown closes those of which no request has
+// reached its handler yet (net/http, conn.serve). Of too many connections it closes those that are
 // of least use (MaxConnections).
 type Server struct {
 	http     *http.Server
@@ -20,7 +20,7 @@ type Server struct {
 	ended    chan struct{} // closed when nothing is accepted any longer
 	conns    *conns
 
-	unread  sync.Map // connections from which no request has been read
+	unread  sync.Map // connections of which no request has reached the handler
 	waiting sync.WaitGroup
 }
 
@@ -29,8 +29,19 @@ func NewServer(s *http.Server, l net.Listener) *Server {
 	open := newConns()
 	server := &Server{http: s, listener: counted{l, open}, ended: make(chan struct{}), conns: open}
 	s.ConnState = server.note
+	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, conn)
+	}
+	handler := s.Handler
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server.read(r.Context().Value(connKey{}))
+		handler.ServeHTTP(w, r)
+	})
 	return server
 }
+
+// connKey is that of a request's connection in its context.
+type connKey struct{}
 
 // Serve answers requests until Drain, and then returns nil. It may be called once.
 func (s *Server) Serve() error {
@@ -62,15 +73,22 @@ func (s *Server) Drain(ctx context.Context, grace time.Duration) {
 	if err := s.http.Shutdown(ctx); err != nil {
 		_ = s.http.Close()
 	}
-	<-read // every connection has been read from, or closed
+	<-read // every connection has a request that was handled, or is closed
 }
 
 func (s *Server) note(conn net.Conn, state http.ConnState) {
 	s.conns.note(conn, state)
 	if state == http.StateNew {
-		s.unread.Store(conn, nil)
 		s.waiting.Add(1)
-	} else if _, was := s.unread.LoadAndDelete(conn); was {
+		s.unread.Store(conn, nil)
+	} else if state == http.StateClosed || state == http.StateHijacked {
+		s.read(conn)
+	}
+}
+
+// read notes that a connection need not be waited for any longer.
+func (s *Server) read(conn any) {
+	if _, was := s.unread.LoadAndDelete(conn); was {
 		s.waiting.Done()
 	}
 }
