@@ -12,6 +12,7 @@ import (
 // TestPayloadOfAnyLengthReplacesItsPredecessor follows payloads that get longer, up to
 // what a QR holds. The one that no QR holds ends the one before, at once.
 func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
+	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 2, Profile: "large", Faults: []string{"ref=growing"}})
 	s := start(t, p.URL, t.TempDir())
