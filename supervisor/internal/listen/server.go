@@ -78,10 +78,11 @@ func (s *Server) Drain(ctx context.Context, grace time.Duration) {
 
 func (s *Server) note(conn net.Conn, state http.ConnState) {
 	s.conns.note(conn, state)
-	if state == http.StateNew {
+	switch state {
+	case http.StateNew:
 		s.waiting.Add(1)
 		s.unread.Store(conn, nil)
-	} else if state == http.StateClosed || state == http.StateHijacked {
+	case http.StateClosed, http.StateHijacked:
 		s.read(conn)
 	}
 }
