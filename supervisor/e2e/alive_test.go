@@ -10,13 +10,6 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-func (p *phone) turnOn(t *testing.T, fault string) {
-	t.Helper()
-	if err := p.SetFault(fault); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestNoDeadCodeIsServed refuses every connection after a list of codes was given out,
 // until the page has drawn the rest of it. Nothing may be served meanwhile, and what
 // follows must link the phone.
@@ -26,7 +19,7 @@ func TestNoDeadCodeIsServed(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 5})
 	s := start(t, p.URL, t.TempDir())
 	first := s.awaitNewQR()
-	p.turnOn(t, "socket=refused")
+	p.misbehave(t, "socket=refused")
 	p.Disconnect()
 	s.awaitSession("no QR", func(v harness.Session) bool { return v.QR == nil })
 	r := readAtRandom(t, s)
@@ -70,7 +63,7 @@ func TestStoppedClockOfCodesIsCured(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 5})
 	s := start(t, p.URL, t.TempDir())
 	first := s.awaitNewQR()
-	p.turnOn(t, "probe=fail")
+	p.misbehave(t, "probe=fail")
 	err := p.Await(within(t), func(c simulator.Screen) bool { return !c.Online && !c.Alive && c.State == "UNPAIRED" })
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package page
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -11,7 +10,6 @@ import (
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
-	"session-manager/shared/selectors"
 )
 
 // reconnect cuts the page's connection, so that it has to log in again.
@@ -174,16 +172,8 @@ func TestSessionOpenedElsewhereIsAConflict(t *testing.T) {
 // makes of the object socket.
 func pretender(t *testing.T, script string) string {
 	t.Helper()
-	k, err := selectors.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := json.Marshal(k.Storage.Registered)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return `<!doctype html><body><div id="app"><div id="side">Chats</div></div><script>
-		for (const k of ` + string(keys) + `) localStorage.setItem(k, "1");
+		` + storeLogin(t) + `
 		const listeners = [];
 		const socket = { state: "CONNECTED", stream: "CONNECTED", hasSynced: true, on(_, f) { listeners.push(f) } };
 		const changed = () => listeners.forEach((f) => f());

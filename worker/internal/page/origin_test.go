@@ -102,15 +102,7 @@ func atName(address string) string { return strings.Replace(address, "127.0.0.1"
 // loggedIn puts the keys of a login into the page's storage.
 func loggedIn(t *testing.T) string {
 	t.Helper()
-	k, err := selectors.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := json.Marshal(k.Storage.Registered)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return `<script>for (const k of ` + string(keys) + `) localStorage.setItem(k, "1")</script>`
+	return `<script>` + storeLogin(t) + `</script>`
 }
 
 // goTo is a script by which a page leaves for an address as soon as it is asked to.

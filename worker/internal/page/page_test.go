@@ -102,12 +102,7 @@ func TestScanLeadsThroughSyncingToReady(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5})
 	_, mark := r.awaitCode(0)
-	if _, err := r.sim.Shown(r.context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.sim.Scan(r.context()); err != nil {
-		t.Fatal(err)
-	}
+	r.scan()
 	mark = r.awaitGone(mark, "scanned")
 	syncing, mark := r.awaitCondition(mark, rpc.PageSyncing)
 	if !syncing.Registered {
@@ -123,12 +118,7 @@ func TestScanLeadsThroughSyncingToReady(t *testing.T) {
 func (r *rig) link() int {
 	r.t.Helper()
 	_, mark := r.awaitCode(0)
-	if _, err := r.sim.Shown(r.context()); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := r.sim.Scan(r.context()); err != nil {
-		r.t.Fatal(err)
-	}
+	r.scan()
 	_, mark = r.awaitCondition(mark, rpc.PageReady)
 	return mark
 }
@@ -260,15 +250,7 @@ func TestStorageOfOtherSitesIsIgnored(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, browser: chromes.take(t)}
 	elsewhere := plain(t, "<body>captive portal")
-	k, err := selectors.Read(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := json.Marshal(k.Storage.Registered)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.url = plain(t, `<body>x<script>for (const k of `+string(keys)+`) localStorage.setItem(k, "1");
+	r.url = plain(t, `<body>x<script>`+storeLogin(t)+`
 		setTimeout(() => location.assign("`+elsewhere+`"), 1000)</script>`)
 	r.open(eager)
 	_, mark := r.await(0, "a login in storage", func(b rpc.EventBody) bool { o, ok := b.(rpc.PageObserved); return ok && o.Registered })

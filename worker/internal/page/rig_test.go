@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
 )
@@ -284,4 +286,29 @@ func plain(t *testing.T, body string) string {
 		srv.Close()
 	})
 	return srv.URL
+}
+
+// scan is a phone that scans the code on the screen, once there is one.
+func (r *rig) scan() {
+	r.t.Helper()
+	if _, err := r.sim.Shown(r.context()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.sim.Scan(r.context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// storeLogin is a script that puts the keys of a login into the page's storage.
+func storeLogin(t *testing.T) string {
+	t.Helper()
+	k, err := selectors.Read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := json.Marshal(k.Storage.Registered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return `for (const k of ` + string(keys) + `) localStorage.setItem(k, "1");`
 }

@@ -114,12 +114,7 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 			}
 			r := open(t, o, hasty)
 			_, mark := r.awaitCode(0)
-			if _, err := r.sim.Shown(r.context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := r.sim.Scan(r.context()); err != nil {
-				t.Fatal(err)
-			}
+			r.scan()
 			r.await(mark, string(tc.reason), func(b rpc.EventBody) bool {
 				o, ok := b.(rpc.PageObserved)
 				return ok && o.Condition == tc.condition && o.Reason == tc.reason
@@ -167,12 +162,7 @@ func TestStuckSyncAndReplacedConnectionAreReloaded(t *testing.T) {
 				o.Timings.Classify.Pace, o.Timings.Classify.TakeOver = 50, time.Second
 			})
 			r.awaitCode(0)
-			if _, err := r.sim.Shown(r.context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := r.sim.Scan(r.context()); err != nil {
-				t.Fatal(err)
-			}
+			r.scan()
 			_, mark := r.awaitReason(0, tc.want)
 			r.awaitScreen(func(s simulator.Screen) bool { return s.Load >= 2 })
 			r.sim.ClearFaults()
@@ -215,12 +205,7 @@ func TestPasskeyIsReportedWithoutItsScreen(t *testing.T) {
 				change(k)
 			}), named)
 			_, mark := r.awaitCode(0)
-			if _, err := r.sim.Shown(r.context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := r.sim.Scan(r.context()); err != nil {
-				t.Fatal(err)
-			}
+			r.scan()
 			r.awaitReason(mark, reason.PasskeyRequired)
 		})
 	}
@@ -232,12 +217,7 @@ func TestPasskeyIsReportedBehindAHiddenCode(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=unloaded"}})
 	_, mark := r.awaitCode(0)
-	if _, err := r.sim.Shown(r.context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.sim.Scan(r.context()); err != nil {
-		t.Fatal(err)
-	}
+	r.scan()
 	mark = r.awaitGone(mark, "scanned")
 	_, mark = r.awaitReason(mark, reason.PasskeyRequired)
 	events, _ := r.events.all()
@@ -300,12 +280,7 @@ func TestPasskeyCardsAreKnownByTestID(t *testing.T) {
 				}
 			}))
 			_, mark := r.awaitCode(0)
-			if _, err := r.sim.Shown(r.context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := r.sim.Scan(r.context()); err != nil {
-				t.Fatal(err)
-			}
+			r.scan()
 			r.awaitReason(mark, reason.PasskeyRequired)
 		})
 	}
