@@ -3,6 +3,7 @@ package profile
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -326,9 +327,14 @@ func (r race) check(t *testing.T, lock string, chromes [2]string) {
 	}
 }
 
+var thorough = flag.Bool("thorough", false, "let ten times as many Chromes and cleaners race for the lock")
+
 // Outside of tests the supervisor's lock prevents a second cleaner.
 func TestRaceForTheLockHasOneWinner(t *testing.T) {
-	const rounds = 10_000
+	rounds := 1000
+	if *thorough {
+		rounds = 10_000
+	}
 	p := open(t)
 	lock := filepath.Join(p.Dir(), lockFile)
 	var chromes [2]string
