@@ -65,12 +65,12 @@ func openFiles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*file
 	}
 	if cfg.APIKeyFile != "" {
 		if err := f.keys.Load(ctx); err != nil {
-			return nil, config.FileProblem("--api-key-file", err)
+			return nil, cfg.FileProblem("--api-key-file", err)
 		}
 	}
 	if cfg.TLSCert != "" {
 		if err := f.certificate.Load(ctx); err != nil {
-			return nil, config.FileProblem("--tls-cert and --tls-key", err)
+			return nil, cfg.FileProblem("--tls-cert and --tls-key", err)
 		}
 	} else if cfg.Exposed() {
 		log.Warn(logid.KeysExposed, logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
@@ -98,7 +98,7 @@ func (f *files) readWebhook(ctx context.Context, cfg *config.Config) error {
 		f.webhookKey, err = webhook.ParseKey(content)
 	}
 	if err != nil {
-		return config.FileProblem("--webhook-key-file", err)
+		return cfg.FileProblem("--webhook-key-file", err)
 	}
 	return nil
 }

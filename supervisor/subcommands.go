@@ -66,7 +66,7 @@ func describe(m profile.Manifest) string {
 func readPassphrase(ctx context.Context, cfg *config.Config, twice bool) (string, error) {
 	switch {
 	case cfg.PassphraseFile != "":
-		return passphraseOf(ctx, cfg.PassphraseFile)
+		return passphraseOf(ctx, cfg)
 	case cfg.Passphrase != "":
 		return cfg.Passphrase, nil
 	}
@@ -96,16 +96,16 @@ const (
 
 // passphraseOf returns the first line of a file. Unlike other files it may be a pipe, such
 // as /dev/stdin or the one of <(pass show backup).
-func passphraseOf(ctx context.Context, path string) (string, error) {
+func passphraseOf(ctx context.Context, cfg *config.Config) (string, error) {
 	const name = "--passphrase-file"
 	bounded, cancel := context.WithTimeoutCause(ctx, passphraseTimeout, &config.Problem{Name: name, Allowed: "no passphrase came within " + passphraseTimeout.String()})
 	defer cancel()
-	line, err := wait.For(bounded, func() (string, error) { return firstLine(path) })
+	line, err := wait.For(bounded, func() (string, error) { return firstLine(cfg.PassphraseFile) })
 	switch {
 	case bounded.Err() != nil:
 		return "", context.Cause(bounded)
 	case err != nil:
-		return "", config.FileProblem(name, err)
+		return "", cfg.FileProblem(name, err)
 	}
 	return notEmpty(line)
 }

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +16,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
@@ -42,7 +46,7 @@ type Config struct {
 	Selectors string `placeholder:"FILE" help:"File that replaces the built-in selectors of WhatsApp's page. Changes apply at once. Default: selectors.json in the folder of --config, or in systemd's configuration folder."`
 
 	SettleTime  time.Duration `default:"60s" placeholder:"DURATION" help:"How long planned restarts wait after a phone was linked, so that they can't damage the new login."`
-	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may use together before they are restarted at a quiet moment: a number with K, M or G, or 0 for no limit."`
+	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may use together before they are restarted at a quiet moment: a number with K, M or G, in powers of 1024, or 0 for no limit."`
 	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to back up the login if the last backup is older than a day; off to disable."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY or command:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
@@ -73,6 +77,8 @@ type Config struct {
 	Backup bool `kong:"-"`
 	// Passphrase of the archive, if the environment has it.
 	Passphrase string `kong:"-" json:"-"`
+	// names are what the user calls the flags that the command line does not set.
+	names map[string]string
 }
 
 // What the program can do, in kong's words.
@@ -103,21 +109,34 @@ type Problem struct {
 	Insecure bool
 }
 
+// maxShown is how much is shown of a value, in bytes.
+const maxShown = 300
+
 // Error is one line: which setting, which value, what is allowed.
 func (p *Problem) Error() string {
 	if p.Value == "" {
 		return p.Name + ": " + p.Allowed
 	}
-	return fmt.Sprintf("%s: %q is not allowed; %s", p.Name, logging.Redact(p.Value), logging.Redact(p.Allowed))
+	return fmt.Sprintf("%s: %q is not allowed; %s", p.Name, logging.Truncate(logging.Redact(p.Value), maxShown), logging.Redact(p.Allowed))
 }
 
-// FileProblem is the error err of the file that the setting called name names. A file
-// that does not exist is not named: it may be a secret that was put in place of its file.
-func FileProblem(name string, err error) *Problem {
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Problem{Name: name, Allowed: "the file that it names does not exist"}
+// named returns p with the names that the user knows in place of flags.
+func (c *Config) named(p *Problem) *Problem {
+	words := strings.Fields(p.Name)
+	for i, word := range words {
+		words[i] = cmp.Or(c.names[word], word)
 	}
-	return &Problem{Name: name, Allowed: err.Error()}
+	p.Name = strings.Join(words, " ")
+	return p
+}
+
+// FileProblem is the error err of the file that a flag names. A file that does not exist is
+// not named: it may be a secret that was put in place of its file.
+func (c *Config) FileProblem(flag string, err error) *Problem {
+	if errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(flag, "--tls-") {
+		err = errors.New("the file that it names does not exist")
+	}
+	return c.named(&Problem{Name: flag, Allowed: err.Error()})
 }
 
 // Is implements errors.Is.
@@ -142,13 +161,14 @@ func (c *Config) MemoryBytes() uint64 {
 // alone uses about 80 MiB when idle.
 const leastMemory = 200 << 20
 
-// parseBytes understands 1500M and the like, in powers of 1024, if a page can work in
-// that.
+// parseBytes understands 1500M, 2GB, 2 GiB and the like, all in powers of 1024, if a page
+// can work in that.
 func parseBytes(text string) (uint64, bool) {
-	shift := 0
+	text, shift := strings.ToUpper(text), 0
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "B"), "I")
 	for unit, by := range map[string]int{"K": 10, "M": 20, "G": 30} {
-		if number, ok := strings.CutSuffix(strings.ToUpper(text), unit); ok {
-			text, shift = number, by
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			text, shift = strings.TrimSpace(number), by
 			break
 		}
 	}
@@ -219,11 +239,11 @@ func (c *Config) ReadWebhook(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return FileProblem(name, err)
+		return c.FileProblem(name, err)
 	}
 	line, _, _ := strings.Cut(string(content), "\n")
 	if c.Webhook = strings.TrimSpace(line); !isWeb(c.Webhook) {
-		return &Problem{Name: name, Allowed: "its first line must be an http or https URL"}
+		return c.named(&Problem{Name: name, Allowed: "its first line must be an http or https URL"})
 	}
 	return nil
 }
@@ -235,7 +255,15 @@ func (c *Config) SecretFiles() []string {
 }
 
 // validate checks every setting on its own, and makes paths absolute.
-func (c *Config) validate() error {
+func (c *Config) validate(flags []*kong.Flag) error {
+	for _, f := range flags {
+		if f.Target.Kind() != reflect.String {
+			continue
+		}
+		if err := plain(value{text: f.Target.String(), name: "--" + f.Name}); err != nil {
+			return err
+		}
+	}
 	if err := c.checkListen(); err != nil {
 		return err
 	}
@@ -247,6 +275,11 @@ func (c *Config) validate() error {
 			return &Problem{Name: "--chrome-arg", Value: arg, Allowed: err.Error()}
 		}
 	}
+	for _, name := range c.AllowHosts {
+		if name == "" || strings.ContainsAny(name, "/*,@ ") {
+			return &Problem{Name: "--allow-host", Value: name, Allowed: "use a host name as in a request's Host header, such as wa.example.com"}
+		}
+	}
 	return c.resolvePaths()
 }
 
@@ -254,7 +287,7 @@ func (c *Config) validate() error {
 const maxSocketPath = 107
 
 func (c *Config) checkListen() error {
-	refused := func(allowed string) error { return &Problem{Name: "--listen", Value: c.Listen, Allowed: allowed} }
+	refused := func(allowed string) error { return notAllowed("--listen", c.Listen, allowed) }
 	network, address := c.Address()
 	if network == "unix" {
 		if !filepath.IsAbs(address) || len(address) > maxSocketPath {
@@ -292,6 +325,7 @@ const leastFactor, mostFactor = 0.5, 10
 
 // checkValues checks the settings that need no more than a look.
 func (c *Config) checkValues() error {
+	c.LogLevel = strings.ToLower(c.LogLevel)
 	_, isHour := parseHour(c.BackupHour)
 	_, isSize := parseBytes(c.MemoryLimit)
 	for _, s := range []struct {
@@ -303,20 +337,34 @@ func (c *Config) checkValues() error {
 		{c.Webhook == "" || c.WebhookURLFile == "", "--webhook and --webhook-url-file", "", "set one of them"},
 		{c.Webhook == "" || isWeb(c.Webhook), "--webhook", masked(c.Webhook), "use an http or https URL"},
 		{slices.Contains([]string{"true", "1", "yes", "on", "new"}, strings.ToLower(c.Headless)), "--headless", c.Headless, "Chrome is never visible here; leave the setting out"},
+		{c.Trace == "" || isDir(filepath.Dir(c.Trace)), "--trace", c.Trace, "its folder must exist"},
 		{slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "--log-level", c.LogLevel, "use debug, info, warn or error"},
 		{c.QRTimeout >= minQRTimeout, "--qr-timeout", c.QRTimeout.String(), "use a duration of at least 5s, for example 15s"},
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},
 		{c.SettleTime >= 0, "--settle-time", c.SettleTime.String(), "use a duration such as 60s, or 0s"},
 		{isHour, "--backup-hour", c.BackupHour, "use an hour from 0 to 23, or off"},
-		{isSize, "--memory-limit", c.MemoryLimit, "use a number of bytes with K, M or G, at least 200M, or 0 for no limit"},
-		{c.Tokens != "", "--tokens", "", "it must name a folder"},
+		{isSize, "--memory-limit", c.MemoryLimit, "use a whole number with K, M or G, such as 1536M, at least 200M, or 0 for no limit"},
+		{c.Tokens != "", "--tokens", c.Tokens, "name a folder"},
 	} {
 		if !s.ok {
-			return &Problem{Name: s.name, Value: s.value, Allowed: s.allowed}
+			return notAllowed(s.name, s.value, s.allowed)
 		}
 	}
 	return nil
+}
+
+// notAllowed is the Problem of a value, which is empty also for two settings at once.
+func notAllowed(name, value, allowed string) *Problem {
+	if value == "" && !strings.Contains(name, " and ") {
+		allowed = "it is empty; " + allowed
+	}
+	return &Problem{Name: name, Value: value, Allowed: allowed}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // hasOrigin reports whether an address has an origin, by which the page is recognised.

@@ -14,7 +14,13 @@ import (
 
 func write(t *testing.T, content string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "config.json")
+	// The name of t.TempDir has that of the test.
+	dir, err := os.MkdirTemp("", "config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "config.json")
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +63,13 @@ func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
 	}
 }
 
+func TestValuesOfTheFileMayBeNumbers(t *testing.T) {
+	c, _ := load(t, nil, "--config="+write(t, `{"backup-hour":4,"memory-limit":2147483648,"deadline-factor":1.5,"headless":true,"chrome-arg":"--a=b c"}`))
+	if c.HourOfBackup() != 4 || c.MemoryBytes() != 2<<30 || c.DeadlineFactor != 1.5 || c.ChromeArgs[0] != "--a=b c" {
+		t.Errorf("got %+v", c)
+	}
+}
+
 func TestRepeatableFlagsInTheEnvironment(t *testing.T) {
 	c, _, err := Load(t.Context(), nil, []string{"SESSION_MANAGER_CHROME_ARG=--a=1 --b"}, &bytes.Buffer{}, "v")
 	if err != nil {
@@ -75,10 +88,11 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 		file     string
 		want     []string
 		insecure bool
+		usage    bool // the command line can't be understood
 	}{
 		{name: "unknown environment name", env: []string{"SESSION_MANAGER_LISTN=x"}, want: []string{"SESSION_MANAGER_LISTN", "no such setting"}},
-		{name: "secret under an unknown name", env: []string{"SESSION_MANAGER_API_KEY=secret"}, want: []string{"SESSION_MANAGER_API_KEY: there is no such setting"}},
-		{name: "secret under an unknown key", file: `{"api-key":"secret"}`, want: []string{"api-key (in the --config file): there is no such setting"}},
+		{name: "secret under an unknown name", env: []string{"SESSION_MANAGER_API_KEY=secret"}, want: []string{"SESSION_MANAGER_API_KEY: there is no such setting; did you mean"}},
+		{name: "secret under an unknown key", file: `{"api-key":"secret"}`, want: []string{"api-key in ", "did you mean api-key-file?"}},
 		{name: "secrets under an unknown key", file: `{"api-keys":["secret",{"secret":1}]}`, want: []string{"no such setting"}},
 		{name: "password in an address", args: []string{"--url=ftp://user:secret@host"}, want: []string{"--url", "host"}},
 		{name: "password in a flag", args: []string{"--chrome-arg=proxy=http://user:secret@host"}, want: []string{"--chrome-arg"}},
@@ -102,7 +116,7 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 		{name: "webhook with a secret and a bad scheme", args: []string{"--webhook=ftp://hooks.example/secret"}, want: []string{"--webhook", "hooks.example"}},
 		{name: "url without scheme", args: []string{"--url=web.whatsapp.com"}, want: []string{"--url", "https"}},
 		{name: "visible browser", args: []string{"--headless=false"}, want: []string{"--headless", "false", "never visible"}},
-		{name: "visible browser by the environment", env: []string{"SESSION_MANAGER_HEADLESS=0"}, want: []string{"--headless", "never visible"}},
+		{name: "visible browser by the environment", env: []string{"SESSION_MANAGER_HEADLESS=0"}, want: []string{"SESSION_MANAGER_HEADLESS", "never visible"}},
 		{name: "visible browser by Chrome's flag", args: []string{"--chrome-arg=--headless=false"}, want: []string{"--chrome-arg", "never visible"}},
 		{name: "DevTools port", args: []string{"--chrome-arg=--remote-debugging-port=9222"}, want: []string{"--chrome-arg", "DevTools"}},
 		{name: "private window", args: []string{"--chrome-arg=--incognito"}, want: []string{"--chrome-arg", "--incognito", "login would not be kept"}},
@@ -111,6 +125,60 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 		{name: "deadline factor too small", args: []string{"--deadline-factor=0.1"}, want: []string{"--deadline-factor", "0.1", "0.5 to 10"}},
 		{name: "deadline factor that is not a number", args: []string{"--deadline-factor=NaN"}, want: []string{"--deadline-factor", "NaN", "0.5 to 10"}},
 		{name: "no tokens folder", args: []string{"--tokens="}, want: []string{"--tokens"}},
+		{name: "flag that is nearly right", args: []string{"--lisen=127.0.0.1:1"}, usage: true, want: []string{"--lisen", "--listen"}},
+		{name: "flag in the plural", args: []string{"--chrome-args=--x"}, usage: true, want: []string{`did you mean "--chrome-arg"`}},
+		{name: "flag with one dash", args: []string{"-listen=127.0.0.1:1"}, usage: true, want: []string{"two dashes"}},
+		{name: "flag without its value", args: []string{"--listen"}, usage: true, want: []string{"--listen needs a value"}},
+		{name: "secret in place of a value", args: []string{"--listen", "--secret"}, usage: true, want: []string{"--listen needs a value"}},
+		{name: "switch with a value", args: []string{"--print-config=maybe"}, usage: true, want: []string{"--print-config", "true"}},
+		{name: "unknown command", args: []string{"secret"}, usage: true, want: []string{"the commands are serve, doctor"}},
+		{name: "duration without its unit", args: []string{"--qr-timeout=15"}, want: []string{`--qr-timeout: "15"`, "15s"}},
+		{name: "duration in days", args: []string{"--settle-time=1d"}, want: []string{`--settle-time: "1d"`, "unit"}},
+		{name: "negative duration", args: []string{"--settle-time=-5s"}, want: []string{"--settle-time", "60s"}},
+		{name: "duration that is too short", env: []string{"SESSION_MANAGER_QR_TIMEOUT=1s"}, want: []string{"SESSION_MANAGER_QR_TIMEOUT", "at least 5s"}},
+		{name: "duration of the environment", env: []string{"SESSION_MANAGER_QR_TIMEOUT=15"}, want: []string{`SESSION_MANAGER_QR_TIMEOUT: "15"`, "unit"}},
+		{name: "number of the environment", env: []string{"SESSION_MANAGER_DEADLINE_FACTOR=2x"}, want: []string{"SESSION_MANAGER_DEADLINE_FACTOR", "number"}},
+		{name: "address of the environment", env: []string{"SESSION_MANAGER_LISTEN=x"}, want: []string{"SESSION_MANAGER_LISTEN: \"x\"", "HOST:PORT"}},
+		{name: "empty variable", env: []string{"SESSION_MANAGER_LISTEN="}, want: []string{"SESSION_MANAGER_LISTEN: it is empty"}},
+		{name: "variable in quotation marks", env: []string{`SESSION_MANAGER_URL="http://host"`}, want: []string{"SESSION_MANAGER_URL", "quotation marks"}},
+		{name: "secret in quotation marks", env: []string{`SESSION_MANAGER_WEBHOOK='https://host/secret'`}, want: []string{"SESSION_MANAGER_WEBHOOK", "quotation marks"}},
+		{name: "variable of a Windows file", env: []string{"SESSION_MANAGER_URL=http://host\r"}, want: []string{"SESSION_MANAGER_URL", "white space"}},
+		{name: "flag with a space", args: []string{"--tokens= /x"}, want: []string{"--tokens", "white space"}},
+		{name: "variable that is nearly right", env: []string{"SESSION_MANAGER_CHROME_ARGS=x"}, want: []string{"did you mean SESSION_MANAGER_CHROME_ARG?"}},
+		{name: "what is a flag only", env: []string{"SESSION_MANAGER_VERSION=1.2"}, want: []string{"SESSION_MANAGER_VERSION", "no such setting"}},
+		{name: "file of the environment is missing", env: []string{"SESSION_MANAGER_CONFIG=/nonexistent"}, want: []string{"SESSION_MANAGER_CONFIG: there is no file /nonexistent"}},
+		{name: "config is a folder", args: []string{"--config=/tmp"}, want: []string{"--config", "not a regular file"}},
+		{name: "key that is nearly right", file: `{"lisen":"x"}`, want: []string{"lisen in ", "did you mean listen?"}},
+		{name: "key of another style", file: `{"qrTimeout":"x"}`, want: []string{"did you mean qr-timeout?"}},
+		{name: "key with dashes", file: `{"--listen":"x"}`, want: []string{"did you mean listen?"}},
+		{name: "key that is hostile", file: `{"a\nb` + strings.Repeat("x", 1<<16) + `":1}`, want: []string{`"a\nbxxx`, "no such setting"}},
+		{name: "boolean of the file", file: `{"headless":false}`, want: []string{"headless in ", "never visible"}},
+		{name: "number for a duration", file: `{"qr-timeout":15}`, want: []string{`qr-timeout in `, `"15"`, "unit"}},
+		{name: "number for an address", file: `{"listen":3001}`, want: []string{"listen in ", `"3001"`, "HOST:PORT"}},
+		{name: "boolean for a number", file: `{"deadline-factor":true}`, want: []string{"deadline-factor in ", "number"}},
+		{name: "list for a value", file: `{"listen":["127.0.0.1:1"]}`, want: []string{"listen in ", "one value"}},
+		{name: "object for a value", file: `{"tokens":{}}`, want: []string{"tokens in ", "one value"}},
+		{name: "list in a list", file: `{"chrome-arg":[["--a"]]}`, want: []string{"chrome-arg in ", "list of values"}},
+		{name: "number in a list", file: `{"chrome-arg":[1]}`, want: []string{"chrome-arg in ", "two dashes"}},
+		{name: "null", file: `{"tokens":null}`, want: []string{"tokens in ", "leave it out"}},
+		{name: "null for a list", file: `{"chrome-arg":null}`, want: []string{"chrome-arg in ", "leave it out"}},
+		{name: "white space in the file", file: `{"url":"http://host "}`, want: []string{"url in ", "white space"}},
+		{name: "no object in the file", file: `["listen"]`, want: []string{"one JSON object"}},
+		{name: "null in the file", file: `null`, want: []string{"one JSON object"}},
+		{name: "empty file", file: " \n", want: []string{"the file is empty"}},
+		{name: "comma at the end", file: "{\n\"listen\":\"x\",\n}", want: []string{"line 3"}},
+		{name: "comment in the file", file: "// mine\n{}", want: []string{"line 1", "one JSON object"}},
+		{name: "YAML", file: "listen: x", want: []string{"line 1", "one JSON object"}},
+		{name: "byte order mark", file: "\ufeff{}", want: []string{"byte order mark"}},
+		{name: "config in the file", file: `{"config":"/x"}`, want: []string{"no such setting"}},
+		{name: "size without a unit", args: []string{"--memory-limit=2"}, want: []string{"--memory-limit", "at least 200M"}},
+		{name: "size with a point", args: []string{"--memory-limit=1.5G"}, want: []string{"--memory-limit", "1536M"}},
+		{name: "hour as a time", args: []string{"--backup-hour=04:00"}, want: []string{"--backup-hour", "0 to 23"}},
+		{name: "level of another program", args: []string{"--log-level=warning"}, want: []string{"--log-level", "warn"}},
+		{name: "URL for a host", args: []string{"--allow-host=https://wa.example"}, want: []string{"--allow-host", "wa.example.com"}},
+		{name: "hosts in one value", args: []string{"--allow-host=a.example,b.example"}, want: []string{"--allow-host", "host name"}},
+		{name: "trace in a missing folder", args: []string{"--trace=/nonexistent/trace"}, want: []string{"--trace", "folder must exist"}},
+		{name: "long value", args: []string{"--url=" + strings.Repeat("x", 1<<16)}, want: []string{"--url", "https"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -119,8 +187,8 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 				args = append(args, "--config="+write(t, tt.file))
 			}
 			_, _, err := Load(t.Context(), args, tt.env, &bytes.Buffer{}, "v")
-			var p *Problem
-			if !errors.As(err, &p) {
+			p, ok := errors.AsType[*Problem](err)
+			if ok == tt.usage || errors.Is(err, ErrUsage) != tt.usage {
 				t.Fatalf("got %v, want a Problem", err)
 			}
 			for _, part := range tt.want {
@@ -133,6 +201,15 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("%q has a secret", err)
+			}
+			if len(err.Error()) > 1000 {
+				t.Errorf("%d bytes", len(err.Error()))
+			}
+			if tt.usage {
+				return
+			}
+			if strings.Contains(err.Error(), "not allowed") != (p.Value != "") {
+				t.Errorf("%q, and the value is %q", err, p.Value)
 			}
 			if p.Insecure != tt.insecure || errors.Is(err, ErrInsecure) != tt.insecure || !errors.Is(err, ErrSetting) {
 				t.Errorf("Insecure is %v", p.Insecure)
@@ -186,16 +263,9 @@ func TestWebhookCanComeFromAFile(t *testing.T) {
 	}
 }
 
-func TestMisspeltFlagGetsASuggestion(t *testing.T) {
-	_, _, err := Load(t.Context(), []string{"--lisen=127.0.0.1:1"}, nil, &bytes.Buffer{}, "v")
-	if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "--lisen") || !strings.Contains(err.Error(), "--listen") {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestHelpVersionAndPrintConfig(t *testing.T) {
 	for args, want := range map[string]string{
-		"--help":         "--chrome-arg",
+		"--help":         "Default: 15s.",
 		"--version":      "v1.2.3",
 		"--print-config": "environment",
 	} {
@@ -301,12 +371,13 @@ func TestPrintedSettingsHaveNoSecrets(t *testing.T) {
 func TestMemoryLimit(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"0": 0, "2G": 2 << 30, "1500M": 1500 << 20, "1500m": 1500 << 20, "2000000K": 2000000 << 10, "300000000": 300000000,
+		"2GB": 2 << 30, "2 GiB": 2 << 30, "1500MB": 1500 << 20, "300000000B": 300000000,
 	} {
 		if c, _ := load(t, nil, "--memory-limit="+text); c.MemoryBytes() != want {
 			t.Errorf("%q is %d; want %d", text, c.MemoryBytes(), want)
 		}
 	}
-	for _, text := range []string{"", "off", "-1", "1.5G", "100M", "1", "99999999999999999999", "99999999999999G", "G"} {
+	for _, text := range []string{"", "off", "-1", "1.5G", "100M", "1", "99999999999999999999", "99999999999999G", "G", "B", "iB", "2GG", "2 G B"} {
 		if _, _, err := Load(t.Context(), []string{"--memory-limit=" + text}, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrSetting) {
 			t.Errorf("%q: got %v", text, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,8 +17,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"session-manager/shared/logging"
-	"session-manager/shared/strictjson"
-	"session-manager/supervisor/internal/smallfile"
 )
 
 const (
@@ -56,32 +53,35 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 		name, value, _ := strings.Cut(e, "=")
 		env[name] = value
 	}
-	l, err := readLayers(ctx, args, env)
-	if err != nil {
-		return nil, nil, err
-	}
+	l := &layers{values: map[string]value{}, sources: Sources{}}
 	asked := false
 	parser, err := kong.New(&g,
 		kong.Name(programName), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { asked = true }),
-		kong.Resolvers(l),
+		kong.Resolvers(l), kong.ValueFormatter(withDefault),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
+		kong.TypeMapper(reflect.TypeFor[float64](), kong.MapperFunc(decodeNumber)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
 		return nil, nil, fmt.Errorf("internal error: %w", err)
 	}
-	if err := l.checkNames(parser.Model.Flags); err != nil {
+	if err := l.read(ctx, args, env, parser.Model.Flags); err != nil {
 		return nil, nil, err
 	}
 	for _, f := range parser.Model.Flags {
 		l.sources[f.Name] = "flag" // unless Resolve is called for it
 	}
 	parsed, err := parser.Parse(args)
+	c.names = l.names()
 	if asked {
 		return nil, nil, ErrDone
 	}
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return nil, nil, c.named(p)
+	}
 	if err != nil {
-		return nil, nil, usage(err)
+		return nil, nil, usage(args, err)
 	}
 	if c.Version {
 		_, err := fmt.Fprintln(stdout, version)
@@ -92,7 +92,10 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 	c.Passphrase = env[passphraseEnv]
 	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
 	c.findSelectors(env["CONFIGURATION_DIRECTORY"])
-	if err := c.validate(); err != nil {
+	if err := c.validate(parser.Model.Flags); err != nil {
+		if p, ok := errors.AsType[*Problem](err); ok {
+			err = c.named(p)
+		}
 		return nil, nil, err
 	}
 	if c.PrintConfig {
@@ -101,13 +104,18 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 	return c, l.sources, nil
 }
 
-// usage is an error of kong's. An unexpected argument is not repeated: it may be the value
-// of a setting, put in the wrong place.
-func usage(err error) error {
-	const unexpected = "unexpected argument"
+// usage is an error of kong's. Neither an unexpected argument nor what stands where a
+// value is missing is repeated: it may be a secret, put in the wrong place.
+func usage(args []string, err error) error {
 	text := logging.Redact(err.Error())
-	if strings.HasPrefix(text, unexpected) {
-		text = unexpected
+	name, _, missing := strings.Cut(text, ": expected ")
+	switch {
+	case missing:
+		text = name + " needs a value: " + name + "=…"
+	case strings.HasPrefix(text, "unexpected argument"):
+		text = "unexpected argument; the commands are serve, doctor, session export, session import and completion"
+	case strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --"):
+		text = "flags begin with two dashes"
 	}
 	return fmt.Errorf("%w: %s (supervisor --help lists the settings)", ErrUsage, text)
 }
@@ -162,97 +170,6 @@ func (c *Config) findSelectors(dirs string) {
 	if c.Selectors == "" && dir != "" {
 		c.Selectors = filepath.Join(dir, "selectors.json")
 	}
-}
-
-func envName(flag string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// layers gives kong the environment first, then the file. (kong's own order of
-// those two is the other way round.)
-type layers struct {
-	env     map[string]string
-	file    map[string]any
-	sources Sources
-}
-
-// readLayers reads the file that --config or its environment name gives, which has to
-// be known before the rest is parsed.
-func readLayers(ctx context.Context, args []string, environ map[string]string) (*layers, error) {
-	l := &layers{env: map[string]string{}, sources: Sources{}}
-	for name, value := range environ {
-		if strings.HasPrefix(name, envPrefix) && name != passphraseEnv {
-			l.env[name] = value
-		}
-	}
-	path := l.env[envName("config")]
-	for i, arg := range args {
-		if value, ok := strings.CutPrefix(arg, "--config="); ok {
-			path = value
-		} else if arg == "--config" && i+1 < len(args) {
-			path = args[i+1]
-		}
-	}
-	if path == "" {
-		return l, nil
-	}
-	content, err := smallfile.ReadSetting(ctx, path)
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err != nil {
-		return nil, &Problem{Name: "--config", Allowed: "it must be a readable JSON file: " + err.Error()}
-	}
-	if err := strictjson.Unmarshal(content, &l.file); err != nil {
-		return nil, &Problem{Name: "--config", Value: path, Allowed: "it must hold one JSON object: " + err.Error()}
-	}
-	return l, nil
-}
-
-// checkNames refuses names that are not a flag's. It does not show their values: a
-// name that is nearly right may have a key for its value.
-func (l *layers) checkNames(flags []*kong.Flag) error {
-	known := map[string]bool{}
-	for _, f := range flags {
-		known[f.Name], known[envName(f.Name)] = true, true
-	}
-	for _, name := range slices.Sorted(maps.Keys(l.env)) {
-		if !known[name] {
-			return &Problem{Name: name, Allowed: "there is no such setting: " + envName("listen") + ", …; supervisor --help lists them"}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(l.file)) {
-		if !known[name] || name == "config" || strings.HasPrefix(name, envPrefix) {
-			return &Problem{Name: name + " (in the --config file)", Allowed: "there is no such setting: listen, …; supervisor --help lists them"}
-		}
-	}
-	return nil
-}
-
-// Validate implements kong.Resolver; checkNames has done it.
-func (l *layers) Validate(*kong.Application) error { return nil }
-
-// Resolve implements kong.Resolver. It is called for the flags that the command line
-// does not set. In the environment the values of a repeatable flag are separated by
-// white space.
-func (l *layers) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if v, ok := l.env[envName(flag.Name)]; ok {
-		l.sources[flag.Name] = "environment"
-		if flag.Target.Kind() != reflect.Slice {
-			return v, nil
-		}
-		var list []any
-		for word := range strings.FieldsSeq(v) {
-			list = append(list, word)
-		}
-		return list, nil
-	}
-	if v, ok := l.file[flag.Name]; ok {
-		l.sources[flag.Name] = "file"
-		return v, nil
-	}
-	l.sources[flag.Name] = "default"
-	return nil, nil
 }
 
 // print writes each setting with its source, for --print-config.

@@ -91,9 +91,10 @@ func (o settings) checkFiles(ctx context.Context) Finding {
 
 // checkSecrets checks the files with keys, and the webhook's URL.
 func (o settings) checkSecrets(ctx context.Context) Finding {
+	c := config.Config(o)
 	if path := o.APIKeyFile; path != "" {
 		if err := apikey.Open(path).Load(ctx); err != nil {
-			return bad("%v", config.FileProblem("--api-key-file", err)).do("write one key of 16 or more characters per line")
+			return bad("%v", c.FileProblem("--api-key-file", err)).do("write one key of 16 or more characters per line")
 		}
 	}
 	if path := o.WebhookKeyFile; path != "" {
@@ -102,11 +103,10 @@ func (o settings) checkSecrets(ctx context.Context) Finding {
 			_, err = webhook.ParseKey(content)
 		}
 		if err != nil {
-			return bad("%v", config.FileProblem("--webhook-key-file", err)).do("write 16 or more characters into it, or whsec_ and base64")
+			return bad("%v", c.FileProblem("--webhook-key-file", err)).do("write 16 or more characters into it, or whsec_ and base64")
 		}
 	}
 	if path := o.WebhookURLFile; path != "" {
-		c := config.Config(o)
 		if err := c.ReadWebhook(ctx); err != nil {
 			return bad("%v", err).do("write the URL into it, as the first line")
 		}
