@@ -57,6 +57,7 @@ const (
 	WrongOrigin        Code = "wrong_origin"
 	UnsupportedBrowser Code = "unsupported_browser"
 	NetworkUnreachable Code = "network_unreachable"
+	ProxyFailed        Code = "proxy_failed"
 	CertificateInvalid Code = "certificate_invalid"
 	HTTPError          Code = "http_error"
 	ScanQR             Code = "scan_qr"
@@ -147,6 +148,7 @@ var catalogue = map[Code]Text{
 	WrongOrigin:        {"The page went to another site, of which nothing is used; it is being loaded again.", "Check --url, and that no proxy or captive portal redirects it."},
 	UnsupportedBrowser: {"WhatsApp does not support this version of Chrome.", "Upgrade Chrome."},
 	NetworkUnreachable: {"The network or WhatsApp's servers can't be reached.", "Check this machine's network, DNS and proxy. The service recovers automatically."},
+	ProxyFailed:        {"The proxy can't be used.", "The detail explains why. Check --proxy, --proxy-password-file, and the proxy itself. The service recovers automatically."},
 	CertificateInvalid: {"The server's certificate is not valid.", "Check this machine's clock, and that no proxy intercepts TLS."},
 	HTTPError:          {"The server answered the request for the page with an error.", "Wait, or check the URL and the proxy."},
 	ScanQR:             {"The account is not linked.", "In WhatsApp on the phone open Linked devices, tap Link a device, and scan the QR at /qr."},

@@ -80,6 +80,6 @@ func fromEverywhere(k Kind) bool {
 func kinds() []Kind {
 	return []Kind{
 		Spawning, PageLoading, PageUnlinked, PageSyncing, PageReady, PageFlapping, PageDisconnected, PageLoggedOut,
-		PageBlocked, PageOverdue, EvidenceStale, WorkerExited, Blocked, Stopping,
+		PageBlocked, PageOverdue, EvidenceStale, WorkerExited, Retried, Blocked, Stopping,
 	}
 }

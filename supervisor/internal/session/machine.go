@@ -12,9 +12,10 @@ import (
 // package worker and to the worker.
 type Limits struct {
 	// PageLoading is how long a page may load, or load again, before it is
-	// overdue. Reloading is the same for a page that was ready: the session is READY
+	// overdue. Unreachable is the same for one that Chrome can't get: it was tried three
+	// times by then. Reloading is the same for a page that was ready: the session is READY
 	// meanwhile, though nobody is logged in.
-	PageLoading, Reloading time.Duration
+	PageLoading, Unreachable, Reloading time.Duration
 	// Evidence is how old the last observation of the page may be. The worker
 	// repeats it every ten seconds.
 	Evidence time.Duration
@@ -38,7 +39,8 @@ type Limits struct {
 // DefaultLimits returns the usual limits; firstQR is a setting.
 func DefaultLimits(firstQR time.Duration) Limits {
 	return Limits{
-		PageLoading: 90 * time.Second, Reloading: 30 * time.Second, Evidence: 30 * time.Second, QRLate: 800 * time.Millisecond,
+		PageLoading: 90 * time.Second, Unreachable: 15 * time.Second, Reloading: 30 * time.Second,
+		Evidence: 30 * time.Second, QRLate: 800 * time.Millisecond,
 		Saving: 30 * time.Second, FirstQR: firstQR, Flapping: 3 * time.Second,
 	}
 }
@@ -61,6 +63,8 @@ type machine struct {
 	qr      qrClock
 	// loggedOut reports whether the last link was ended, and none has followed.
 	loggedOut bool
+	// foreseen reports whether the error is one that was found before a start.
+	foreseen bool
 	// slowSince is when the login had not been written for too long; zero while it has.
 	slowSince time.Time
 }
@@ -72,12 +76,18 @@ type pageState struct {
 	version string
 	// loadingSince is when the page began to load; zero while it doesn't.
 	loadingSince time.Time
+	// failure is why it has not loaded, as observed last; empty while that is not known.
+	failure reason.Code
 }
 
 // observed returns what is known after an observation.
 func (p pageState) observed(e event, now time.Time) pageState {
 	p.EvidenceAt, p.Registered, p.Progress = Moment{now}, e.page.Registered, Percent(e.page.Progress)
 	p.version = e.page.PageVersion
+	p.failure = ""
+	if e.kind == PageLoading && loadFailures[e.page.Reason] {
+		p.failure = e.page.Reason
+	}
 	switch {
 	case !e.page.Persisted:
 		p.PersistedAt = Moment{}
@@ -145,6 +155,9 @@ type event struct {
 	reason     reason.Code
 	detail     string
 	page       rpc.PageObserved
+	// tried: it was found by running an instance, so that only another one can find it
+	// gone.
+	tried bool
 }
 
 // Phases of the supervisor's own, before and after those of the worker.
@@ -181,7 +194,11 @@ func (m machine) step(e event, now time.Time) machine {
 		return m
 	}
 	from := m.state
-	m.state = Next(from, e.kind)
+	kind := e.kind
+	if m.retries(e) {
+		kind = Retried
+	}
+	m.state = Next(from, kind)
 	if m.state != from {
 		m.since = now
 	}
@@ -192,12 +209,14 @@ func (m machine) step(e event, now time.Time) machine {
 	case Spawning:
 		m = m.spawned(e.generation, from, now)
 	case WorkerExited, Blocked, Stopping:
-		m.running = false
+		m.running, m.foreseen = false, e.kind == Blocked && !e.tried
 		m = m.withoutPage().withPhase(phaseAfter[e.kind], now)
-		m = m.withReason(cmp.Or(e.reason, defaultReason[e.kind]), e.detail, now)
+		if kind != Retried {
+			m = m.withReason(cmp.Or(e.reason, defaultReason[e.kind]), e.detail, now)
+		}
 	case PageOverdue:
 		m.page.loadingSince = time.Time{}
-		m = m.withReason(overdueReason(m.state, m.reason.Code), m.reason.Detail, now)
+		m = m.withReason(m.overdueReason(), m.reason.Detail, now)
 	case EvidenceStale:
 		m.page.EvidenceAt = Moment{}
 		m = m.withReason(reason.PageHung, "", now)
@@ -213,9 +232,25 @@ func (m machine) stale(e event) bool {
 	return e.generation != 0 && e.kind != Spawning && e.generation != m.generation
 }
 
+// retries reports whether e is no more than another try to get over the error that there
+// is. A restart that a person asked for is more.
+func (m machine) retries(e event) bool {
+	switch {
+	case m.state != Error:
+		return false
+	case e.kind == Spawning:
+		return !m.foreseen
+	default:
+		return e.kind == WorkerExited && e.reason != reason.RestartRequested
+	}
+}
+
 func (m machine) spawned(generation uint64, from State, now time.Time) machine {
 	m.generation, m.running = generation, true
 	m = m.withoutPage().withPhase(phaseHandshake, now)
+	if m.state == Error {
+		return m
+	}
 	if m.reason.Code == "" || from == Error || from == QRRequired {
 		m = m.withReason(reason.Starting, "", now)
 	}
@@ -229,7 +264,7 @@ func (m machine) observed(e event, from State, now time.Time) machine {
 	// A page can lose its connection, or meet a conflict, before it was ever linked.
 	linked := from == Authenticated || from == Ready || from == Disconnected && m.page.Registered
 	m.page = m.page.observed(e, now)
-	m.qr.withheld = false
+	m.qr.withheld, m.foreseen = false, false
 	code := m.explain(e, linked)
 	switch {
 	case code == reason.LoggedOut:
@@ -256,7 +291,7 @@ func (m machine) explain(e event, linked bool) reason.Code {
 		// Such a page does not reload of its own accord.
 	default:
 		// While a page reloads, what was known stays true.
-		if e.kind == PageLoading && m.state != Init {
+		if e.kind == PageLoading && m.state != Init && (m.state != Error || m.page.failure == "") {
 			return m.reason.Code
 		}
 	}
@@ -273,18 +308,28 @@ func unlessUnsaved(k Kind, p rpc.PageObserved) (Kind, rpc.PageObserved) {
 	return PageSyncing, p
 }
 
+// loadFailures are the reasons by which a page explains that it has not loaded.
+var loadFailures = map[reason.Code]bool{
+	reason.NetworkUnreachable: true, reason.CertificateInvalid: true, reason.HTTPError: true, reason.ProxyFailed: true,
+	reason.PageUnrecognised: true, reason.PageOutdated: true, reason.ServiceUnavailable: true,
+}
+
+// unreached are those of them with which nothing has come from the server.
+var unreached = map[reason.Code]bool{
+	reason.NetworkUnreachable: true, reason.CertificateInvalid: true, reason.HTTPError: true, reason.ProxyFailed: true,
+}
+
 // overdueReason is why a page has been loading for too long: the page's own
 // reason where it gave one.
-func overdueReason(s State, given reason.Code) reason.Code {
-	switch given {
-	case reason.NetworkUnreachable, reason.CertificateInvalid, reason.HTTPError, reason.PageUnrecognised,
-		reason.PageOutdated, reason.ServiceUnavailable:
-		return given
-	}
-	if s == Error {
+func (m machine) overdueReason() reason.Code {
+	switch {
+	case m.page.failure != "":
+		return m.page.failure
+	case m.state == Error:
 		return reason.PageLoadFailed
+	default:
+		return reason.PageLoading
 	}
-	return reason.PageLoading
 }
 
 var kindOf = map[rpc.Condition]Kind{
@@ -328,7 +373,7 @@ func (m machine) withPhase(name string, now time.Time) machine {
 
 // withoutPage forgets what was true of a page that no longer exists.
 func (m machine) withoutPage() machine {
-	m.page.EvidenceAt, m.page.loadingSince, m.page.Progress = Moment{}, time.Time{}, -1
+	m.page.EvidenceAt, m.page.loadingSince, m.page.Progress, m.page.failure = Moment{}, time.Time{}, -1, ""
 	m.qr.expires, m.qr.unreadable = time.Time{}, false
 	return m
 }
@@ -408,8 +453,11 @@ func (m machine) deadlines() []due {
 	add(m.page.EvidenceAt.Time, m.limits.Evidence, step(event{kind: EvidenceStale, generation: m.generation}))
 	add(m.flap.since, m.limits.Flapping, step(m.flap.last))
 	loading := m.limits.PageLoading
-	if m.state == Ready {
+	switch {
+	case m.state == Ready:
 		loading = m.limits.Reloading
+	case unreached[m.page.failure]:
+		loading = m.limits.Unreachable
 	}
 	add(m.page.loadingSince, loading, step(event{kind: PageOverdue, generation: m.generation}))
 	if m.reason.Code == reason.SavingLogin && m.slowSince.IsZero() {

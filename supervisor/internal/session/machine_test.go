@@ -11,7 +11,7 @@ import (
 // wanted is written out by hand and shares nothing with the table under test.
 var wanted = map[Kind]map[State]State{
 	Spawning:         {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
-	PageLoading:      {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Init},
+	PageLoading:      {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Error},
 	PageUnlinked:     {Init: QRRequired, QRRequired: QRRequired, Authenticated: QRRequired, Ready: QRRequired, Disconnected: QRRequired, Error: QRRequired},
 	PageSyncing:      {Init: Authenticated, QRRequired: Authenticated, Authenticated: Authenticated, Ready: Authenticated, Disconnected: Authenticated, Error: Authenticated},
 	PageReady:        {Init: Ready, QRRequired: Ready, Authenticated: Ready, Ready: Ready, Disconnected: Ready, Error: Ready},
@@ -19,9 +19,10 @@ var wanted = map[Kind]map[State]State{
 	PageFlapping:     {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Error},
 	PageLoggedOut:    {Init: Disconnected, QRRequired: QRRequired, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Disconnected},
 	PageBlocked:      {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
-	PageOverdue:      {Init: Error, QRRequired: Init, Authenticated: Init, Ready: Disconnected, Disconnected: Init, Error: Error},
+	PageOverdue:      {Init: Error, QRRequired: Error, Authenticated: Disconnected, Ready: Disconnected, Disconnected: Disconnected, Error: Error},
 	EvidenceStale:    {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Error},
 	WorkerExited:     {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
+	Retried:          {Init: Init, QRRequired: QRRequired, Authenticated: Authenticated, Ready: Ready, Disconnected: Disconnected, Error: Error},
 	Blocked:          {Init: Error, QRRequired: Error, Authenticated: Error, Ready: Error, Disconnected: Error, Error: Error},
 	Stopping:         {Init: Init, QRRequired: Init, Authenticated: Init, Ready: Init, Disconnected: Init, Error: Init},
 }
@@ -247,10 +248,9 @@ func TestExplainedMissingQRIsNotAnIncident(t *testing.T) {
 
 func TestOverduePageIsAnErrorWithItsReason(t *testing.T) {
 	for given, want := range map[reason.Code]reason.Code{
-		"":                        reason.PageLoadFailed,
-		reason.NetworkUnreachable: reason.NetworkUnreachable,
-		reason.PageUnrecognised:   reason.PageUnrecognised,
-		reason.PageOutdated:       reason.PageOutdated,
+		"":                      reason.PageLoadFailed,
+		reason.PageUnrecognised: reason.PageUnrecognised,
+		reason.PageOutdated:     reason.PageOutdated,
 	} {
 		m := started().step(page(rpc.PageLoading, given), at(0))
 		for s := 10 * time.Second; s < 90*time.Second; s += 10 * time.Second {
@@ -282,7 +282,7 @@ func TestReloadKeepsReadyUntilItIsOverdue(t *testing.T) {
 		expect(t, m, Disconnected, reason.PageLoading)
 	}
 	m = m.step(page(rpc.PageLoading, ""), at(130*time.Second)).tick(at(131 * time.Second))
-	expect(t, m, Init, reason.PageLoading)
+	expect(t, m, Disconnected, reason.PageLoading)
 }
 
 func TestReadyNeedsFreshEvidence(t *testing.T) {

@@ -221,7 +221,7 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case worker.Blocked:
 		l.next.RetryAt = Moment{n.RetryAt}
-		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail}, now)
+		l.step(event{kind: Blocked, reason: n.Reason, detail: n.Detail, tried: n.Tried}, now)
 	}
 }
 

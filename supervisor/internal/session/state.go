@@ -33,6 +33,7 @@ type Kind string
 const (
 	Spawning         Kind = "spawning"          // a new worker generation starts
 	WorkerExited     Kind = "worker_exited"     // a generation exits or has exited, for any cause
+	Retried          Kind = "retried"           // a generation ends or starts in ERROR, and the cause may still be there
 	Blocked          Kind = "blocked"           // nothing runs: the machine or the restart policy does not allow it
 	PageLoading      Kind = "page_loading"      // the page is not ready to be read
 	PageUnlinked     Kind = "page_unlinked"     // the page asks for a phone
@@ -54,10 +55,11 @@ func all(s State) row { return row{s, s, s, s, s, s} }
 
 // transitions is the whole state machine. A page that reloads, as WhatsApp's does
 // to update itself, is not disconnected: page_loading keeps what was known, until
-// page_overdue.
+// page_overdue. Another try, of the page or of a worker, is not the end of an error
+// either: only its outcome is.
 var transitions = map[Kind]row{
 	Spawning:         all(Init),
-	PageLoading:      {Init, QRRequired, Authenticated, Ready, Disconnected, Init},
+	PageLoading:      {Init, QRRequired, Authenticated, Ready, Disconnected, Error},
 	PageUnlinked:     all(QRRequired),
 	PageSyncing:      all(Authenticated),
 	PageReady:        all(Ready),
@@ -65,9 +67,10 @@ var transitions = map[Kind]row{
 	PageDisconnected: all(Disconnected),
 	PageLoggedOut:    {Disconnected, QRRequired, Disconnected, Disconnected, Disconnected, Disconnected},
 	PageBlocked:      all(Error),
-	PageOverdue:      {Error, Init, Init, Disconnected, Init, Error},
+	PageOverdue:      {Error, Error, Disconnected, Disconnected, Disconnected, Error},
 	EvidenceStale:    {Init, Init, Init, Init, Init, Error},
 	WorkerExited:     all(Init),
+	Retried:          {Init, QRRequired, Authenticated, Ready, Disconnected, Error},
 	Blocked:          all(Error),
 	Stopping:         all(Init),
 }

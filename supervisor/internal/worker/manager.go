@@ -288,10 +288,10 @@ func (m *Manager) follow(ctx context.Context, r record) error {
 		return m.wait(ctx, d.Delay, watch.Set{})
 	}
 	if r.Class == restart.Environmental {
-		return m.block(ctx, Blocked{Reason: r.Reason, Detail: r.Detail}, d.Delay, m.checker.Hindrances(m.o.Tokens))
+		return m.block(ctx, Blocked{Reason: r.Reason, Detail: r.Detail, Tried: true}, d.Delay, m.checker.Hindrances(m.o.Tokens))
 	}
 	last := cmp.Or(r.Detail, reason.Describe(r.Reason).Message)
-	return m.block(ctx, Blocked{Reason: reason.CrashLoop, Detail: "the last failure: " + last}, d.Delay, watch.Set{})
+	return m.block(ctx, Blocked{Reason: reason.CrashLoop, Detail: "the last failure: " + last, Tried: true}, d.Delay, watch.Set{})
 }
 
 // stuck reports that something can't be killed, and waits until the next attempt. A

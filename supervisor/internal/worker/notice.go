@@ -75,8 +75,10 @@ type Exited struct {
 // Blocked means that no instance can be started, and none runs. It is tried again
 // at RetryAt, and earlier when one of the files concerned changes.
 type Blocked struct {
-	Reason  reason.Code
-	Detail  string
+	Reason reason.Code
+	Detail string
+	// Tried means that an instance ended for it. Otherwise it was found before a start.
+	Tried   bool
 	RetryAt time.Time
 }
 
