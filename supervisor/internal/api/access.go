@@ -111,11 +111,19 @@ func (g *gate) authorise(need access, r *http.Request) *problem {
 // presentedKey returns the key that r carries, or nothing. A browser sends it as
 // the password of Basic authentication; the user name is ignored.
 func presentedKey(r *http.Request) string {
-	if key := r.Header.Get("X-Api-Key"); key != "" {
-		return key
-	}
-	if _, password, ok := r.BasicAuth(); ok {
+	if _, password, ok := r.BasicAuth(); ok && r.Header.Get(keyHeader) == "" {
 		return password
+	}
+	return clientKey(r)
+}
+
+const keyHeader = "X-Api-Key"
+
+// clientKey returns the key that a program put into r. No browser sends it for a page
+// that does not know it, unlike a password that it remembers.
+func clientKey(r *http.Request) string {
+	if key := r.Header.Get(keyHeader); key != "" {
+		return key
 	}
 	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
@@ -129,44 +137,55 @@ func presentedKey(r *http.Request) string {
 // could read the QR by DNS rebinding, or press buttons by a cross-site request.
 func (g *gate) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if keys := g.keys(); keys != nil && keys.Scope(clientKey(r)) != 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
 		if !g.hostAllowed(r) {
 			problem{
 				Status: http.StatusForbidden, Code: "host_refused",
 				Detail: "The Host header does not name this service.",
-				Hint:   "Use localhost or 127.0.0.1, or start the supervisor with --allow-host.",
+				Hint:   fmt.Sprintf("Use localhost or an IP address, or start the supervisor with --allow-host=%.100s.", hostname(r.Host)),
 			}.ServeHTTP(w, r)
 			return
 		}
-		if !sameOrigin(r) && !opensPage(r) {
-			problem{
+		if origin := r.Header.Get("Origin"); !g.sameOrigin(r.Header.Get("Sec-Fetch-Site"), origin, r.Host) && !opensPage(r) {
+			p := problem{
 				Status: http.StatusForbidden, Code: "origin_refused",
 				Detail: "The request was sent by another site's page.",
-			}.ServeHTTP(w, r)
+			}
+			if u, err := url.Parse(origin); err == nil && u.Host != "" {
+				p.Hint = fmt.Sprintf("If that is this service's own page behind a reverse proxy, start the supervisor with --allow-host=%.100s.", u.Hostname())
+			}
+			p.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// hostname returns the name or address in a Host header.
+func hostname(host string) string { return (&url.URL{Host: host}).Hostname() }
+
+// hostAllowed reports whether r's Host can't be a name that leads to its owner's server
+// one time and to this service the next. That needs a name, and a browser always sends it; one
+// without a dot can't be registered, but a network may give it out (resolv.conf(5), search).
+// Through a Unix socket no network comes.
 func (g *gate) hostAllowed(r *http.Request) bool {
-	name := (&url.URL{Host: r.Host}).Hostname()
-	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(g.hosts, func(h string) bool {
-		return strings.EqualFold(h, name)
-	}) {
+	name := hostname(r.Host)
+	if name == "" || strings.EqualFold(name, "localhost") || g.named(name) {
 		return true
 	}
-	addr, err := netip.ParseAddr(name)
-	return err == nil && (addr.IsLoopback() || addr.Unmap() == localAddr(r))
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return !addr.IsUnspecified()
+	}
+	_, local := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+	return local && !strings.Contains(name, ".")
 }
 
-// localAddr is the local address of the connection. A Host header with that
-// address cannot be a rebound name.
-func localAddr(r *http.Request) netip.Addr {
-	tcp, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
+// named reports whether the operator has allowed this name.
+func (g *gate) named(name string) bool {
+	return slices.ContainsFunc(g.hosts, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
 // opensPage reports whether r is a person who follows another site's link to the
@@ -176,17 +195,20 @@ func opensPage(r *http.Request) bool {
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// sameOrigin decides by the two headers that browsers send and pages can't forge.
-// Other clients send neither.
-func sameOrigin(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Site") {
+// sameOrigin decides by two headers that pages can't forge (Fetch Metadata, Fetch). A
+// browser that sends site knows the address in its window, which a reverse proxy may have
+// replaced in host. It is not sent to plain HTTP beyond the loopback, and other clients send
+// neither.
+func (g *gate) sameOrigin(site, origin, host string) bool {
+	switch site {
+	case "same-origin":
+		return true
 	case "cross-site", "same-site":
 		return false
 	}
-	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return true
 	}
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+	return err == nil && u.Host != "" && (strings.EqualFold(u.Host, host) || g.named(u.Hostname()))
 }

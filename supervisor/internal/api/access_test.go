@@ -1,8 +1,6 @@
 package api
 
 import (
-	"context"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -174,28 +172,4 @@ func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 			t.Errorf("after Retry-After: got %d", got.Code)
 		}
 	})
-}
-
-func TestHostMayBeTheLocalAddress(t *testing.T) {
-	h := made(t, Options{Session: newFakeSession(session.Snapshot{})}).router()
-	tests := map[string]struct {
-		local net.Addr
-		want  int
-	}{
-		"192.168.1.5:3001":   {&net.TCPAddr{IP: net.ParseIP("192.168.1.5"), Port: 3001}, 200},
-		"192.168.1.6:3001":   {&net.TCPAddr{IP: net.ParseIP("192.168.1.5"), Port: 3001}, 403},
-		"[2001:db8::1]:3001": {&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 3001}, 200},
-		"evil.example:3001":  {&net.TCPAddr{IP: net.ParseIP("192.168.1.5"), Port: 3001}, 403},
-		"10.0.0.1":           {&net.UnixAddr{Name: "/run/x"}, 403},
-	}
-	for host, tt := range tests {
-		r := httptest.NewRequestWithContext(t.Context(), "GET", "/status", nil)
-		r.Host = host
-		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, tt.local))
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != tt.want {
-			t.Errorf("%s at %s: got %d, want %d", host, tt.local, w.Code, tt.want)
-		}
-	}
 }

@@ -1,50 +1,123 @@
 package api
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"session-manager/supervisor/internal/session"
+)
+
+var (
+	tcpAddress  = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}
+	unixAddress = &net.UnixAddr{Name: "/run/api.sock", Net: "unix"}
 )
 
 func TestForeignHostsAndOriginsAreRejected(t *testing.T) {
-	s := serve(t, newFakeSession(withQR(t, time.Minute)), fakeCommands{})
-	port := s.URL[strings.LastIndex(s.URL, ":"):]
+	const evil, ours = "https://evil.example", "wa.example"
+	h := made(t, Options{
+		Session: newFakeSession(withQR(t, time.Minute)), Workers: fakeCommands{}, AllowedHosts: []string{ours}, Keys: someKeys(t),
+	}).router()
 	tests := []struct {
-		name, host, origin, fetchSite string
-		want                          int
+		name, host, origin, fetchSite, header string
+		local                                 net.Addr
+		want                                  string
 	}{
-		{name: "loopback by number", host: "127.0.0.1" + port, want: 200},
-		{name: "loopback by name", host: "localhost" + port, want: 200},
-		{name: "IPv6 loopback", host: "[::1]" + port, want: 200},
-		{name: "allowed name", host: "wa.example", want: 200},
-		{name: "own page", host: "localhost" + port, origin: "http://localhost" + port, fetchSite: "same-origin", want: 200},
-		{name: "DNS rebinding", host: "evil.example" + port, want: 403},
-		{name: "loopback as a prefix", host: "127.0.0.1.evil.example", want: 403},
-		{name: "other machine", host: "192.168.1.5" + port, want: 403},
-		{name: "no host", host: " ", want: 403},
-		{name: "other origin", host: "localhost" + port, origin: "https://evil.example", want: 403},
-		{name: "opaque origin", host: "localhost" + port, origin: "null", want: 403},
-		{name: "other port's page", host: "localhost" + port, origin: "http://localhost:1", want: 403},
-		{name: "cross-site request without origin", host: "localhost" + port, fetchSite: "cross-site", want: 403},
+		{name: "loopback by number", host: "127.0.0.1:3001"},
+		{name: "loopback by name", host: "LOCALHOST:3001"},
+		{name: "IPv6 loopback", host: "[::1]:3001"},
+		{name: "allowed name", host: "WA.example"},
+		{name: "an address of this machine, or one that leads here", host: "192.168.1.5:3001"},
+		{name: "an IPv6 address", host: "[2001:db8::1]:3001"},
+		{name: "HTTP/1.0, as a health check sends it", host: ""},
+		{name: "own page", host: "localhost:3001", origin: "http://localhost:3001", fetchSite: "same-origin"},
+		{name: "typed by a person", host: "localhost:3001", fetchSite: "none"},
+		{name: "an older browser's own page", host: "localhost:3001", origin: "http://localhost:3001"},
+
+		{name: "DNS rebinding", host: "evil.example:3001", want: "host_refused"},
+		{name: "DNS rebinding, vouched for", host: "evil.example:3001", origin: "https://evil.example:3001", fetchSite: "same-origin", want: "host_refused"},
+		{name: "DNS rebinding with a guessed key", host: "evil.example:3001", header: "X-API-Key: guess-guess-guess-guess", want: "host_refused"},
+		{name: "loopback as a prefix", host: "127.0.0.1.evil.example", want: "host_refused"},
+		{name: "a search domain", host: "intranet:3001", want: "host_refused"},
+		{name: "every address", host: "0.0.0.0:3001", want: "host_refused"},
+		{name: "an address in other words", host: "0x7f.1", want: "host_refused"},
+		{name: "an allowed name as a prefix", host: ours + ".evil.example", want: "host_refused"},
+		{name: "other origin", host: "localhost:3001", origin: evil, want: "origin_refused"},
+		{name: "opaque origin", host: "localhost:3001", origin: "null", want: "origin_refused"},
+		{name: "an origin that is none", host: "localhost:3001", origin: "://", want: "origin_refused"},
+		{name: "other port's page", host: "localhost:3001", origin: "http://localhost:1", want: "origin_refused"},
+		{name: "cross-site request without origin", host: "localhost:3001", fetchSite: "cross-site", want: "origin_refused"},
+		{name: "same-site request", host: ours, origin: "https://evil." + ours, fetchSite: "same-site", want: "origin_refused"},
+		{name: "of an allowed name, and not vouched for", host: "localhost:3001", origin: "http://" + ours, fetchSite: "cross-site", want: "origin_refused"},
+		{name: "an extension's", host: "localhost:3001", origin: "chrome-extension://abc", fetchSite: "none", want: "origin_refused"},
+		{name: "unknown word for a site", host: "localhost:3001", origin: evil, fetchSite: "same-planet", want: "origin_refused"},
+
+		{name: "nginx with its default Host, vouched for", host: "127.0.0.1:3001", origin: "https://anything.example", fetchSite: "same-origin"},
+		{name: "nginx with its default Host", host: "127.0.0.1:3001", origin: "http://" + ours + ":8080"},
+		{name: "nginx with its default Host, name not allowed", host: "127.0.0.1:3001", origin: "http://other.example", want: "origin_refused"},
+		{name: "nginx on another port, Host without it", host: "localhost", origin: "http://localhost:8080", fetchSite: "same-origin"},
+		{name: "nginx on another port, by an allowed name", host: ours, origin: "http://" + ours + ":8080"},
+		{name: "nginx before a Unix socket, default Host", local: unixAddress, host: "localhost", origin: "https://" + ours, fetchSite: "same-origin"},
+		{name: "nginx before a Unix socket, other site", local: unixAddress, host: "localhost", origin: evil, fetchSite: "cross-site", want: "origin_refused"},
+		{name: "nginx before a Unix socket, rebound", local: unixAddress, host: "evil.example", want: "host_refused"},
+
+		{name: "curl over a Unix socket", local: unixAddress, host: "unix"},
+		{name: "curl over a Unix socket, by address", local: unixAddress, host: "10.0.0.1"},
+		{name: "the same name over TCP", host: "unix", want: "host_refused"},
+		{name: "a client with a key", host: "session-manager.compose:3001", header: "X-API-Key: " + readKey},
+		{name: "a client with a bearer's key", host: "session-manager.compose:3001", header: "Authorization: Bearer " + readKey},
+		{name: "a browser sends a password unasked", host: "localhost:3001", origin: evil, header: "Authorization: Basic eDpyZWFkZXItcmVhZGVyLXJlYWRlcg==", want: "origin_refused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := ask(t, s, "GET", "/qr", func(r *http.Request) {
-				r.Host = tt.host
-				if tt.origin != "" {
-					r.Header.Set("Origin", tt.origin)
-				}
-				if tt.fetchSite != "" {
-					r.Header.Set("Sec-Fetch-Site", tt.fetchSite)
-				}
-			})
-			if got.status != tt.want {
-				t.Errorf("got %d, want %d", got.status, tt.want)
+			local := tt.local
+			if local == nil {
+				local = tcpAddress
 			}
-			if got.status != 200 && strings.Contains(got.body, "QR_AVAILABLE") {
-				t.Error("the QR was given away")
+			r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, local), "GET", "/qr", nil)
+			r.Host = tt.host
+			for name, value := range map[string]string{"Origin": tt.origin, "Sec-Fetch-Site": tt.fetchSite} {
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+			}
+			if name, value, ok := strings.Cut(tt.header, ": "); ok {
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			got := w.Body.String()
+			if given := strings.Contains(got, "QR_AVAILABLE"); given != (tt.want == "") || !strings.Contains(got, tt.want) {
+				t.Errorf("got %.200s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestRefusalNamesTheSettingThatAllowsIt(t *testing.T) {
+	h := made(t, Options{Session: newFakeSession(session.Snapshot{})}).router()
+	for host, origin := range map[string]string{"upstream": "", "127.0.0.1:3001": "http://wa.lan:8080"} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/status", nil)
+		r.Host = host
+		want := "--allow-host=" + host
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+			want = "--allow-host=wa.lan"
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 403 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s, %s: %d %s", host, origin, w.Code, w.Body)
+		}
+	}
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/status", nil)
+	r.Host = strings.Repeat("x", 8000)
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != 403 || w.Body.Len() > 1000 {
+		t.Errorf("%d, %d bytes", w.Code, w.Body.Len())
 	}
 }
