@@ -64,7 +64,9 @@ bin/chaos: FORCE
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
 	@scripts/install/browser.sh
-	@scripts/install/packages.sh zbar-tools zxing-cpp-tools
+	@scripts/install/packages.sh zbar-tools zxing-cpp-tools openssl libpcre2-8-0
+	@scripts/install/tool.sh nginx /usr/sbin/nginx
+	@scripts/install/tool.sh prometheus /usr/bin/promtool
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test:

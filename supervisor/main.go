@@ -17,6 +17,7 @@ import (
 	"session-manager/shared/proctree"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/doctor"
+	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/systemd"
 )
@@ -95,14 +96,14 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	if err != nil {
 		return err
 	}
-	listener, err := openListener(ctx, cfg, manager, files, log)
+	listeners, err := openListeners(ctx, cfg, manager, files, log)
 	if err != nil && ctx.Err() != nil {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }()
+	defer listen.Close(listeners)
 	if err := proctree.BecomeSubreaper(); err != nil {
 		return err
 	}
@@ -112,5 +113,5 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	if err != nil {
 		return err
 	}
-	return service.run(signals, listener, manager)
+	return service.run(signals, listeners, manager)
 }

@@ -127,10 +127,14 @@ func newWebhook(cfg *config.Config, key []byte, log *events.Log, meter *metrics.
 
 // run serves until a signal asks it to stop or a loop fails. It stops in reverse: the
 // worker first, while the API still answers, and the API last.
-func (s *service) run(signals *signals, listener net.Listener, manager *systemd.Manager) error {
+func (s *service) run(signals *signals, listeners []net.Listener, manager *systemd.Manager) error {
 	ctx := signals.ctx
 	signals.serving.Store(true)
-	s.log.Info(logid.ServiceStarted, "address", listener.Addr().String(), "version", version, logging.KeyPID, os.Getpid())
+	started := []any{"address", listeners[0].Addr().String(), "version", version, logging.KeyPID, os.Getpid()}
+	for _, l := range listeners[1:] {
+		started = append(started, "also_at", l.Addr().String())
+	}
+	s.log.Info(logid.ServiceStarted, started...)
 	workersCtx, stopWorkers := context.WithCancel(ctx)
 	defer stopWorkers()
 	sessionCtx, stopSession := context.WithCancel(context.Background())
@@ -141,7 +145,7 @@ func (s *service) run(signals *signals, listener net.Listener, manager *systemd.
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}, listener)
+	}, listeners...)
 	failed := make(chan error, 2)
 	workersDone := make(chan struct{})
 	var loops sync.WaitGroup

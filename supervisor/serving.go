@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -168,28 +169,34 @@ func (f *files) update(warn func(reason.Code, string), set func()) {
 	}
 }
 
-// openListener takes the socket that systemd hands over, or opens one and hands
-// that to systemd for the next process.
-func openListener(ctx context.Context, cfg *config.Config, manager *systemd.Manager, files *files, log *slog.Logger) (net.Listener, error) {
-	listener, err := manager.Listener(cfg.Address())
+// openListeners takes the sockets that systemd hands over, or opens them and hands
+// those to systemd for the next process.
+func openListeners(ctx context.Context, cfg *config.Config, manager *systemd.Manager, files *files, log *slog.Logger) ([]net.Listener, error) {
+	wanted := listen.Addresses(cfg.Address())
+	unit, listeners, err := manager.Listeners(func(have net.Addr) bool {
+		return slices.ContainsFunc(wanted, func(a listen.Address) bool { return a.Is(have) })
+	})
 	if err != nil {
 		return nil, err
 	}
-	if listener != nil {
-		if err := cfg.ListenOn(listener.Addr()); err != nil {
-			return nil, errors.Join(err, listener.Close())
+	if unit != nil {
+		listen.Close(listeners)
+		if err := cfg.ListenOn(unit.Addr()); err != nil {
+			return nil, errors.Join(err, unit.Close())
 		}
+		listeners = []net.Listener{unit}
 	} else {
-		network, address := cfg.Address()
-		if listener, err = listen.Open(ctx, network, address); err != nil {
+		if listeners, err = listen.Open(ctx, wanted, listeners...); err != nil {
 			return nil, explainListen(cfg.Listen, err)
 		}
-		if err := manager.Keep(listener); err != nil {
-			log.Warn(logid.SocketStoreFailed, logging.KeyError, err)
+		for _, l := range listeners {
+			if err := manager.Keep(l); err != nil {
+				log.Warn(logid.SocketStoreFailed, logging.KeyError, err)
+			}
 		}
 	}
 	if cfg.TLSCert != "" {
-		listener = listen.TLS(listener, files.certificate)
+		listeners = listen.TLS(listeners, files.certificate)
 	}
-	return listener, nil
+	return listeners, nil
 }

@@ -75,8 +75,11 @@ func (s *service) awaitLog(text string) {
 func TestAPIKeysApplyWithoutARestart(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys")
 	write(t, keys, "read:reader-reader-reader\ncommand:commander-commander\n")
-	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys)...)
+	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys, "--listen", "localhost:0")...)
 	s.awaitListening()
+	if got := code(t, http.DefaultClient, "GET", strings.Replace(s.Base, "127.0.0.1", "[::1]", 1)+"/status", ""); got != 200 {
+		t.Errorf("localhost by IPv6: got %d", got)
+	}
 	ask := func(method, path, key string) int { return code(t, http.DefaultClient, method, s.Base+path, key) }
 	if got := ask("GET", "/status", ""); got != 200 {
 		t.Errorf("read on the loopback: got %d", got)
@@ -114,6 +117,10 @@ func TestReadingNeedsAKeyBeyondTheLoopback(t *testing.T) {
 	if got := code(t, http.DefaultClient, "GET", s.Base+"/status", "a-key-a-key-a-key-a-key"); got != 200 {
 		t.Errorf("got %d", got)
 	}
+	if conn, err := net.Dial("tcp", strings.Replace(s.Base, "http://127.0.0.1", "[::1]", 1)); err == nil {
+		_ = conn.Close()
+		t.Error("0.0.0.0 includes IPv6")
+	}
 	s.awaitLog("keys_exposed")
 }
 
@@ -130,7 +137,7 @@ func TestUnixSocketIsTakenOverAfterAKill(t *testing.T) {
 	}}
 	client := &http.Client{Transport: transport}
 	up := func() bool {
-		r, err := http.NewRequestWithContext(within(t), http.MethodGet, "http://localhost/healthz", nil)
+		r, err := http.NewRequestWithContext(within(t), http.MethodGet, "http://unix/status", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

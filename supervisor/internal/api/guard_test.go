@@ -48,7 +48,7 @@ func TestForeignHostsAndOriginsAreRejected(t *testing.T) {
 		{name: "an allowed name as a prefix", host: ours + ".evil.example", want: "host_refused"},
 		{name: "other origin", host: "localhost:3001", origin: evil, want: "origin_refused"},
 		{name: "opaque origin", host: "localhost:3001", origin: "null", want: "origin_refused"},
-		{name: "an origin that is none", host: "localhost:3001", origin: "://", want: "origin_refused"},
+		{name: "not an origin", host: "localhost:3001", origin: "://", want: "origin_refused"},
 		{name: "other port's page", host: "localhost:3001", origin: "http://localhost:1", want: "origin_refused"},
 		{name: "cross-site request without origin", host: "localhost:3001", fetchSite: "cross-site", want: "origin_refused"},
 		{name: "same-site request", host: ours, origin: "https://evil." + ours, fetchSite: "same-site", want: "origin_refused"},

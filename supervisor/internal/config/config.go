@@ -31,7 +31,7 @@ import (
 
 // Config is every setting. The tags are the documentation that --help prints.
 type Config struct {
-	Listen     string   `default:"127.0.0.1:3001" placeholder:"ADDRESS" help:"Address of the HTTP API: HOST:PORT, or unix:/PATH. Addresses that other machines can reach require --api-key-file."`
+	Listen     string   `default:"127.0.0.1:3001" placeholder:"ADDRESS" help:"Address of the HTTP API: HOST:PORT, or unix:/PATH; localhost is 127.0.0.1 and ::1. Addresses that other machines can reach require --api-key-file."`
 	URL        string   `name:"url" default:"https://web.whatsapp.com" help:"Page to open."`
 	Tokens     string   `default:"tokens" placeholder:"DIR" help:"Folder that holds admin/, the Chrome profile with the login."`
 	Crashes    string   `placeholder:"DIR" help:"Folder for crash reports. Default: crashes in the tokens folder."`
@@ -50,7 +50,7 @@ type Config struct {
 	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to back up the login if the last backup is older than a day; off to disable."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY or command:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
-	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Additional host name that requests may use, for a reverse proxy; repeatable."`
+	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; the API then speaks HTTPS. Changes apply at once."`
 	TLSKey     string   `placeholder:"FILE" help:"PEM file with the certificate's key."`
 

@@ -33,12 +33,12 @@ func (o settings) checkAddress(ctx context.Context) Finding {
 		}
 		return good("%s can be created", address)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	opened, err := listen.Open(ctx, listen.Addresses(network, address))
 	if err != nil {
 		_, port, _ := net.SplitHostPort(address)
 		return bad("%v", err).do("find the program that uses it (ss -ltnp 'sport = :%s'), or set --listen", port)
 	}
-	_ = l.Close()
+	listen.Close(opened)
 	return good("%s is free", address)
 }
 

@@ -10,12 +10,15 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -27,12 +30,115 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, network, address string) net.Listener {
 	t.Helper()
-	l, err := Open(t.Context(), network, address)
-	if err != nil {
-		t.Fatal(err)
+	all, err := Open(t.Context(), Addresses(network, address))
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
+	t.Cleanup(func() { Close(all) })
+	return all[0]
+}
+
+// reaches reports whether something listens on a port of host.
+func reaches(host string, port int) bool {
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, strconv.Itoa(port)), time.Minute)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+func TestEachAddressMeansWhatItNames(t *testing.T) {
+	six, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("needs IPv6: %v", err)
+	}
+	_ = six.Close()
+	for address, want := range map[string][2]bool{ // IPv4, IPv6
+		"localhost:0": {true, true}, "127.0.0.1:0": {true, false}, "[::1]:0": {false, true},
+		"0.0.0.0:0": {true, false}, "[::ffff:0.0.0.0]:0": {true, false}, "[::]:0": {true, true}, ":0": {true, true},
+	} {
+		all, err := Open(t.Context(), Addresses("tcp", address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := all[0].Addr().(*net.TCPAddr).Port
+		if got := [2]bool{reaches("127.0.0.1", port), reaches("::1", port)}; got != want {
+			t.Errorf("%s: reached by IPv4 and IPv6: %v", address, got)
+		}
+		Close(all)
+	}
+}
+
+// A program that has one of them would get a part of the requests.
+func TestLocalhostNeedsBothLoopbacks(t *testing.T) {
+	foreign, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("needs IPv6: %v", err)
+	}
+	defer func() { _ = foreign.Close() }()
+	port := foreign.Addr().(*net.TCPAddr).Port
+	ctx, cancel := context.WithTimeout(t.Context(), 2*releasePoll)
+	defer cancel()
+	if _, err := Open(ctx, Addresses("tcp", fmt.Sprintf("localhost:%d", port))); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v", err)
+	}
+	if reaches("127.0.0.1", port) {
+		t.Error("the other one stays open")
+	}
+}
+
+func TestMissingKindOfAddressIsLeftOut(t *testing.T) {
+	// 240.0.0.0/4 is reserved (RFC 1112), so no machine has it.
+	all, err := Open(t.Context(), []Address{{"tcp4", "127.0.0.1:0"}, {"tcp4", "240.0.0.1:0"}})
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
+	}
+	Close(all)
+	for _, alone := range [][]Address{{{"tcp4", "240.0.0.1:0"}}, {{"tcp4", "240.0.0.1:0"}, {"tcp4", "240.0.0.2:0"}}} {
+		if all, err := Open(t.Context(), alone); !errors.Is(err, syscall.EADDRNOTAVAIL) || all != nil {
+			t.Errorf("got %v, %v", all, err)
+		}
+	}
+}
+
+func TestHeldListenersAreUsed(t *testing.T) {
+	held := open(t, "tcp", "127.0.0.1:0")
+	wanted := Addresses("tcp", fmt.Sprintf("localhost:%d", held.Addr().(*net.TCPAddr).Port))
+	all, err := Open(t.Context(), wanted, held)
+	if err != nil || all[0] != held {
+		t.Fatal(all, err)
+	}
+	Close(all)
+}
+
+func TestAddressIsThatOfTheListener(t *testing.T) {
+	tcp := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 3001} }
+	for _, tt := range []struct {
+		network, address string
+		have             net.Addr
+		want             bool
+	}{
+		{"tcp", "127.0.0.1:3001", tcp("127.0.0.1"), true},
+		{"tcp", "127.0.0.1:3002", tcp("127.0.0.1"), false},
+		{"tcp", "127.0.0.1:3001", tcp("0.0.0.0"), false},
+		{"tcp", "localhost:3001", tcp("127.0.0.1"), true},
+		{"tcp", "localhost:3001", tcp("::1"), true},
+		{"tcp", "localhost:3001", tcp("::"), false},
+		{"tcp", "0.0.0.0:3001", tcp("0.0.0.0"), true},
+		{"tcp", "0.0.0.0:3001", tcp("::"), false},
+		{"tcp", ":3001", tcp("::"), true},
+		{"tcp", ":3001", tcp("0.0.0.0"), false},
+		{"tcp", "[::]:3001", tcp("::"), true},
+		{"unix", "/run/api.sock", &net.UnixAddr{Name: "/run/api.sock"}, true},
+		{"unix", "/run/api.sock", &net.UnixAddr{Name: "/run/other.sock"}, false},
+		{"unix", "/run/api.sock", tcp("127.0.0.1"), false},
+		{"tcp", "127.0.0.1:3001", &net.UnixAddr{Name: "127.0.0.1:3001"}, false},
+	} {
+		got := slices.ContainsFunc(Addresses(tt.network, tt.address), func(a Address) bool { return a.Is(tt.have) })
+		if got != tt.want {
+			t.Errorf("%s %s is %s: %v", tt.network, tt.address, tt.have, got)
+		}
+	}
 }
 
 func TestAddressInUseIsAnError(t *testing.T) {
@@ -46,7 +152,7 @@ func TestAddressInUseIsAnError(t *testing.T) {
 	for network, addresses := range map[string][]string{"tcp": {tcp}, "unix": {socket, file}} {
 		for _, address := range addresses {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*releasePoll)
-			if _, err := Open(ctx, network, address); !errors.Is(err, syscall.EADDRINUSE) {
+			if _, err := Open(ctx, Addresses(network, address)); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Errorf("%s: got %v", address, err)
 			}
 			cancel()
@@ -191,7 +297,7 @@ func TestCertificateIsReplacedWithoutARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := open(t, "tcp", "127.0.0.1:0")
-	serve(t, TLS(plain, c))
+	serve(t, TLS([]net.Listener{plain}, c)[0])
 	url := "https://" + plain.Addr().String() + "/"
 	ask := func(pool *x509.CertPool, name string) string {
 		t.Helper()

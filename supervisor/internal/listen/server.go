@@ -15,19 +15,21 @@ import (
 // reached its handler yet (net/http, conn.serve). Of too many connections it closes those that are
 // of least use (MaxConnections).
 type Server struct {
-	http     *http.Server
-	listener net.Listener
-	ended    chan struct{} // closed when nothing is accepted any longer
-	conns    *conns
+	http      *http.Server
+	listeners []net.Listener
+	ended     chan struct{} // closed when nothing is accepted any longer
+	conns     *conns
 
 	unread  sync.Map // connections of which no request has reached the handler
 	waiting sync.WaitGroup
 }
 
-// NewServer returns a server of l; s must not be used otherwise.
-func NewServer(s *http.Server, l net.Listener) *Server {
-	open := newConns()
-	server := &Server{http: s, listener: counted{l, open}, ended: make(chan struct{}), conns: open}
+// NewServer returns a server of all listeners; s must not be used otherwise.
+func NewServer(s *http.Server, all ...net.Listener) *Server {
+	server := &Server{http: s, ended: make(chan struct{}), conns: newConns()}
+	for _, l := range all {
+		server.listeners = append(server.listeners, counted{l, server.conns})
+	}
 	s.ConnState = server.note
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, conn)
@@ -43,21 +45,31 @@ func NewServer(s *http.Server, l net.Listener) *Server {
 // connKey is that of a request's connection in its context.
 type connKey struct{}
 
-// Serve answers requests until Drain, and then returns nil. It may be called once.
+// Serve answers requests until Drain, and then returns nil, or until a listener fails. It
+// may be called once.
 func (s *Server) Serve() error {
 	defer close(s.ended)
-	err := s.http.Serve(s.listener)
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
-		return nil
+	results := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		go func() { results <- s.http.Serve(l) }()
 	}
-	return fmt.Errorf("cannot serve HTTP: %w", err)
+	var failed error
+	for range s.listeners {
+		err := <-results
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
+			continue
+		}
+		failed = errors.Join(failed, fmt.Errorf("cannot serve HTTP: %w", err))
+		Close(s.listeners)
+	}
+	return failed
 }
 
-// Drain closes the listener, gives clients up to grace to send the request of a
+// Drain closes the listeners, gives clients up to grace to send the request of a
 // connection that they have opened, and returns when all requests are answered, or
 // closes what is left when ctx ends. Serve must have been called.
 func (s *Server) Drain(ctx context.Context, grace time.Duration) {
-	_ = s.listener.Close()
+	Close(s.listeners)
 	<-s.ended
 	s.http.SetKeepAlivesEnabled(false)
 	read := make(chan struct{})

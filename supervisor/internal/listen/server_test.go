@@ -27,7 +27,7 @@ func serveForTest(t *testing.T) (s *Server, served chan error) {
 // acceptedConn returns a connection that the server has accepted.
 func acceptedConn(t *testing.T, s *Server) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.listener.Addr().String())
+	conn, err := net.Dial("tcp", s.listeners[0].Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,47 +127,35 @@ func (m *Manager) send(state string, rights []byte) error {
 // storedName is the name of our listening socket in systemd's store.
 const storedName = "api"
 
-// Listener returns the listening socket that systemd hands over, or nil: one of a
-// socket unit, regardless of its address, or one that an earlier process has passed to
-// Keep, if it still has the wanted address. Network and address are as for net.Listen.
-// It may be called once.
-func (m *Manager) Listener(network, address string) (net.Listener, error) {
-	var found net.Listener
+// Listeners returns the listening sockets that systemd hands over: that of a socket unit,
+// regardless of its address, and those that an earlier process has passed to Keep and that
+// are still wanted. It may be called once.
+func (m *Manager) Listeners(wanted func(net.Addr) bool) (unit net.Listener, kept []net.Listener, err error) {
+	stale := false
 	for _, file := range activation.Files(true) {
 		l, err := net.FileListener(file)
 		_ = file.Close()
-		if err != nil {
-			return nil, fmt.Errorf("cannot use the socket %s that systemd hands over: %w", file.Name(), err)
-		}
 		switch {
-		case file.Name() == storedName && !same(l.Addr(), network, address):
-			m.notify("FDSTOREREMOVE=1\nFDNAME=" + storedName)
-			_ = l.Close()
-		case found != nil:
-			m.log.Warn(logid.SocketIgnored, "address", l.Addr().String(), logging.KeyDetail, "the API is served at one address")
-			_ = l.Close()
+		case err != nil:
+			return nil, nil, fmt.Errorf("cannot use the socket %s that systemd hands over: %w", file.Name(), err)
+		case file.Name() == storedName && wanted(l.Addr()):
+			kept = append(kept, l)
+			continue
+		case file.Name() == storedName:
+			stale = true
+		case unit == nil:
+			unit = l
+			continue
 		default:
-			found = l
+			m.log.Warn(logid.SocketIgnored, "address", l.Addr().String(), logging.KeyDetail, "the API is served at one address of a socket unit")
 		}
+		_ = l.Close()
 	}
-	return found, nil
-}
-
-func same(have net.Addr, network, address string) bool {
-	switch a := have.(type) {
-	case *net.UnixAddr:
-		return network == "unix" && a.Name == address
-	case *net.TCPAddr:
-		want, err := net.ResolveTCPAddr(network, address)
-		if err != nil || want.Port != a.Port {
-			return false
-		}
-		return want.IP.Equal(a.IP) || unspecified(want.IP) && unspecified(a.IP)
+	if stale {
+		m.notify("FDSTOREREMOVE=1\nFDNAME=" + storedName) // all of them; Keep adds those that are used
 	}
-	return false
+	return unit, kept, nil
 }
-
-func unspecified(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }
 
 // Keep makes systemd keep the listening socket open until the unit is stopped
 // (FileDescriptorStoreMax= must allow it). The path of a Unix socket remains.
