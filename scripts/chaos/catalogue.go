@@ -124,13 +124,51 @@ func pageFaults() []fault {
 		{name: "page reloads itself", expect: nothing, hold: 3 * time.Second, random: true, inject: onPage(simulator.Reload)},
 		{name: "page asks a question", expect: nothing, hold: 6 * time.Second, random: true, inject: onPage(simulator.Ask)},
 		{name: "page downloads without end", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Download), fix: scratchIsSmall},
-		{name: "page fills Chrome's folder", expect: rolls, reasons: one("scratch_full"), random: true, inject: simply(fillScratch)},
+		{name: "page fills Chrome's folder", expect: restarts, reasons: one("scratch_full"), random: true, inject: simply(fillScratch)},
+		{name: "page flips between login and QR", expect: rolls, reasons: one("maintenance"), prepare: simply(forgetQuarantine), inject: flip, fix: simply(keptOnce)},
 		{name: "page floods the console", expect: nothing, hold: 8 * time.Second, random: true, inject: onPage(simulator.Chatter)},
 		{name: "page unreachable when Chrome starts", expect: waits, reasons: []string{"network_unreachable", "http_error"}, hold: 15 * time.Second,
 			inject: killed(onNetwork((*simulator.Server).DropNetwork)), fix: restore},
 		{name: "network lost", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).DropNetwork), fix: restore},
 		{name: "network silent", expect: waits, reasons: offline, hold: 8 * time.Second, inject: onNetwork((*simulator.Server).StallNetwork), fix: restore},
 	}
+}
+
+// forgetQuarantine makes the quarantine empty, and the next move to it come first.
+func forgetQuarantine(h *hit) error {
+	return errors.Join(os.RemoveAll(h.files.quarantine()), os.RemoveAll(h.files.login()))
+}
+
+// mark is a file by which a profile is recognised.
+const mark = "mark"
+
+// flip links and unlinks the phone again and again, and leaves it as it was. Each time the
+// page asks for a phone for long enough to look logged out.
+func flip(ctx context.Context, h *hit) error {
+	const flips, asks = 10, 3 * time.Second
+	err := os.WriteFile(filepath.Join(h.files.profile(), mark), nil, 0o600)
+	linked := h.linked
+	for n := 0; n < flips && err == nil; n++ {
+		if !linked {
+			err = h.phone.Link(ctx, h.service)
+		} else if err = h.phone.LogOut(); err == nil {
+			err = all(until("a QR", func(v harness.Session) bool { return v.Settled(false) }),
+				func(ctx context.Context, _ *hit) error { return harness.Pause(ctx, asks) },
+				until("a QR", func(v harness.Session) bool { return v.Settled(false) }))(ctx, h)
+		}
+		linked = !linked
+	}
+	return err
+}
+
+// keptOnce wants one profile in quarantine, the one that was READY first.
+func keptOnce(h *hit) error {
+	all, err := filepath.Glob(h.files.quarantine() + "/*")
+	kept, _ := filepath.Glob(h.files.quarantine() + "/*/" + mark)
+	if err == nil && (len(all) != 1 || len(kept) != 1) {
+		err = fmt.Errorf("%d profiles are in quarantine, %d of them are the first", len(all), len(kept))
+	}
+	return err
 }
 
 // scratchLimit is what a worker's folder may hold, in bytes.

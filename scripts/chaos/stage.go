@@ -233,9 +233,11 @@ func makeFiles(worker, browser string) (files, error) {
 	return f, errors.Join(os.Mkdir(f.tokens, 0o700), f.placeWorker(worker, nil), os.Symlink(worker, realWorker(f.worker)), os.Symlink(browser, f.chrome))
 }
 
-func (f files) profile() string  { return filepath.Join(f.tokens, "admin") }
-func (f files) lock() string     { return filepath.Join(f.profile(), "SingletonLock") }
-func (f files) restarts() string { return filepath.Join(f.tokens, "admin.restarts") }
+func (f files) profile() string    { return filepath.Join(f.tokens, "admin") }
+func (f files) lock() string       { return filepath.Join(f.profile(), "SingletonLock") }
+func (f files) restarts() string   { return f.profile() + ".restarts" }
+func (f files) login() string      { return f.profile() + ".login" }
+func (f files) quarantine() string { return f.profile() + ".quarantine" }
 
 // replaceWorker puts a new worker in the old one's place. change may be nil.
 func (f files) replaceWorker(change func([]byte) []byte) error {

@@ -189,7 +189,7 @@ func TestUserInfoOfURLsIsRedacted(t *testing.T) {
 // What people have to read stays readable.
 func TestOrdinaryTextIsNotRedacted(t *testing.T) {
 	for _, text := range []string{
-		"state_changed", "QR_REQUIRED", "DISCONNECTED", "ERR_NAME_NOT_RESOLVED", "NXDOMAIN", "TEMPFAIL", "SIGSEGV",
+		"state_changed", "QR_REQUIRED", "DISCONNECTED", "ERR_NAME_NOT_RESOLVED", "NXDOMAIN", "TEMPFAIL", "SIGSEGV", "DEADLINE", "SIGNALED", "UINT8ARR", "ERRNO111",
 		"2026-11-28T06:32:06.908624989Z", "20261128T063206.123Z-gen3-browser_crashed", "156.0.8078.108", "12345678", "pid 12345678",
 		"0x7F3A12B4C5D6", "/usr/lib/chromium/chromium", "E5D1B9C2A4F60718293A4B5C6D7E8F90", "4GXKHVQZ7WMBN2RDSLTPYJC3FA",
 		"user@example.org", "https://web.whatsapp.com/", "--disable-features=Translate,MediaRouter", "1,2,3,4,5,6,7,8", "+00:00", "128 MiB + 12 MiB",

@@ -119,10 +119,8 @@ func Open(path string) *File {
 // InForce returns the keys that are valid now, and nil as long as none were read.
 func (f *File) InForce() *Keys { return inForce(f.State(), time.Now()) }
 
-// inForce lets no keys lapse of which nobody knows yet that they can't be read: a process
-// that was stopped for a while reads them as soon as it continues.
 func inForce(s watch.State[*Keys], now time.Time) *Keys {
-	if s.Value != nil && s.Err != nil && now.Sub(s.ReadAt) >= Grace {
+	if s.Value != nil && s.Lapsed(Grace, now) {
 		return &Keys{}
 	}
 	return s.Value

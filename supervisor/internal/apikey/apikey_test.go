@@ -100,10 +100,17 @@ func TestKeysLapseAMinuteAfterTheLastReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	for age, want := range map[time.Duration]Scope{0: Both, Grace - 1: Both, Grace: 0, 24 * time.Hour: 0} {
-		got := inForce(watch.State[*Keys]{Value: keys, ReadAt: now.Add(-age), Err: os.ErrNotExist}, now)
-		if got == nil || got.Scope("first-first-first-first") != want {
-			t.Errorf("%s: got %v", age, got)
+	for _, tt := range []struct {
+		read, failed time.Duration // ago
+		want         Scope
+	}{
+		{0, 0, Both}, {Grace - 1, 0, Both}, {Grace, 0, 0}, {24 * time.Hour, 0, 0}, {Grace, 15 * time.Second, 0},
+		// The process was stopped after the file could not be read.
+		{75 * time.Second, 75 * time.Second, Both}, {24 * time.Hour, 30 * time.Second, Both},
+	} {
+		s := watch.State[*Keys]{Value: keys, ReadAt: now.Add(-tt.read), Err: os.ErrNotExist, FailedAt: now.Add(-tt.failed)}
+		if got := inForce(s, now); got == nil || got.Scope("first-first-first-first") != tt.want {
+			t.Errorf("%+v: got %v", tt, got)
 		}
 	}
 	if got := inForce(watch.State[*Keys]{Value: keys, ReadAt: now.Add(-time.Hour)}, now); got != keys {

@@ -5,6 +5,7 @@
 package crash
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -216,7 +217,7 @@ func (s *Store) read(id, name string) ([]byte, error) {
 	if !validID.MatchString(id) || !validID.MatchString(name) {
 		return nil, fmt.Errorf("report %.60q: %w", id, ErrNotFound)
 	}
-	content, err := smallfile.Read(filepath.Join(s.dir, id, name), maxFile)
+	content, err := smallfile.ReadSoon(context.Background(), filepath.Join(s.dir, id, name), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("report %s: %w", id, ErrNotFound)
 	}

@@ -156,8 +156,11 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.profile != p {
-		m.profile = p
-		m.record = m.journal.load(p.Login)
+		record, err := m.journal.load(p.Login)
+		if err != nil {
+			return err
+		}
+		m.profile, m.record = p, record
 	}
 	if err := m.identify(); err != nil {
 		return err

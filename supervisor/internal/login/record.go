@@ -1,6 +1,7 @@
 package login
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -197,14 +199,16 @@ type journal struct {
 	status  atomic.Pointer[Status] // may be read without mu
 }
 
-// load returns the record in the file, from now on kept there.
-func (j *journal) load(file profile.JSONFile) (r Record) {
-	j.file = file
-	if err := file.Load(&r); err != nil {
+// load returns the record in the file, from now on kept there. It returns an error when
+// what is in the file can be found out later.
+func (j *journal) load(file profile.JSONFile) (r Record, err error) {
+	if err = file.Load(&r); errors.Is(err, smallfile.ErrSlow) {
+		return r, err
+	} else if err != nil {
 		j.log.Warn(logid.LoginReadFailed, logging.KeyError, err)
 	}
-	j.saved = r
-	return r
+	j.file, j.saved = file, r
+	return r, nil
 }
 
 // save keeps r if it has changed, and publishes it. If it can't be written, the next

@@ -18,6 +18,7 @@
 package profile
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -134,7 +135,9 @@ const stampFile = ".session-manager"
 // gets one now.
 func (p *Profile) Stamp() (stamp string, err error) {
 	file := JSONFile(filepath.Join(p.Dir(), stampFile))
-	if file.Load(&stamp) != nil {
+	if err := file.Load(&stamp); errors.Is(err, smallfile.ErrSlow) {
+		return "", err
+	} else if err != nil {
 		// It is not a stamp.
 		if err := os.RemoveAll(string(file)); err != nil {
 			return "", unwritable("cannot stamp profile", err)
@@ -209,7 +212,7 @@ func (f JSONFile) Save(value any) error {
 }
 
 // Load reads what was saved into value, a pointer. It changes nothing when the file
-// does not exist.
+// does not exist. An error matches smallfile.ErrSlow when nobody knows what is in it.
 func (f JSONFile) Load(value any) error {
 	data, err := f.read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -230,7 +233,10 @@ const maxJSON = 16 << 20
 // read returns the content. An imported profile or a person may have put anything
 // there.
 func (f JSONFile) read() ([]byte, error) {
-	data, err := smallfile.Read(string(f), maxJSON)
+	data, err := smallfile.ReadSoon(context.Background(), string(f), maxJSON)
+	if errors.Is(err, smallfile.ErrSlow) {
+		return nil, unwritable("cannot read "+filepath.Base(string(f)), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", filepath.Base(string(f)), err)
 	}

@@ -26,10 +26,10 @@ const (
 
 // Classify returns the class of a reason, Transient unless listed here. Faults of the
 // page are transient too: they end an instance only after the worker failed to recover
-// in place.
+// in place. So is what a page can bring about again and again, such as a full folder.
 func Classify(c reason.Code) Class {
 	switch c {
-	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.ScratchFull, reason.Maintenance, reason.ProfileReplaced, reason.Stopping:
+	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.Maintenance, reason.ProfileReplaced, reason.Stopping:
 		return Planned
 	case reason.BrowserMissing, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
 		reason.DiskFull, reason.RuntimeUnwritable, reason.WorkerUnusable:

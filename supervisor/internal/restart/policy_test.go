@@ -33,6 +33,7 @@ func TestClassify(t *testing.T) {
 		reason.WorkerHung:        Transient,
 		reason.WorkerFlooded:     Transient,
 		reason.PageHung:          Transient,
+		reason.ScratchFull:       Transient,
 		"something new":          Transient,
 	} {
 		if got := Classify(code); got != want {

@@ -20,7 +20,7 @@ import (
 // Max bounds the files that settings name, in bytes.
 const Max = 1 << 20
 
-// Timeout bounds ReadSetting, for a file system that hangs.
+// Timeout bounds ReadSoon, for a file system that hangs.
 const Timeout = 10 * time.Second
 
 var (
@@ -64,10 +64,12 @@ func Read(path string, limit int64) ([]byte, error) {
 
 func failed(path string, err error) error { return &fs.PathError{Op: "read", Path: path, Err: err} }
 
-// ReadSetting returns the content of a file that a setting names, within Timeout and
-// until ctx ends.
-func ReadSetting(ctx context.Context, path string) ([]byte, error) {
-	return Within(ctx, path, func() ([]byte, error) { return Read(path, Max) })
+// ReadSetting is ReadSoon for a file that a setting names.
+func ReadSetting(ctx context.Context, path string) ([]byte, error) { return ReadSoon(ctx, path, Max) }
+
+// ReadSoon is Read within Timeout and until ctx ends.
+func ReadSoon(ctx context.Context, path string, limit int64) ([]byte, error) {
+	return Within(ctx, path, func() ([]byte, error) { return Read(path, limit) })
 }
 
 // Within returns what read returns, which reads the file at path. After Timeout its

@@ -17,7 +17,7 @@ import (
 )
 
 // Recorder follows the first start, up to the first QR or the first READY, and
-// then writes its file. Its methods may be called from any goroutine; a nil
+// then writes its file in the background. Its methods may be called from any goroutine; a nil
 // Recorder does nothing.
 type Recorder struct {
 	file  string
@@ -79,6 +79,9 @@ func (r *Recorder) Listening() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.done {
+		return
+	}
 	now := r.now()
 	r.nextLocked(trackSupervisor, "serving", now)
 	r.nextLocked(trackWorker, "preflight, with chrome --version", now)
@@ -153,7 +156,13 @@ func (r *Recorder) finishLocked(reached string, now time.Time) {
 		r.nextLocked(t, "", now)
 	}
 	r.events = append(r.events, event{Name: reached, Phase: "i", Scope: "g", PID: 1, TID: trackSupervisor, At: now.Sub(r.begun).Microseconds()})
-	content, err := json.Marshal(map[string]any{"displayTimeUnit": "ms", "traceEvents": r.events})
+	// In the background, since the disk may be slow, and the notices are those of the
+	// goroutine that looks after the worker.
+	go r.write(r.events, now.Sub(r.begun))
+}
+
+func (r *Recorder) write(events []event, took time.Duration) {
+	content, err := json.Marshal(map[string]any{"displayTimeUnit": "ms", "traceEvents": events})
 	if err == nil {
 		err = renameio.WriteFile(r.file, content, 0o600)
 	}
@@ -161,5 +170,5 @@ func (r *Recorder) finishLocked(reached string, now time.Time) {
 		r.log.Warn(logid.TraceWriteFailed, logging.KeyPath, r.file, logging.KeyError, err)
 		return
 	}
-	r.log.Info(logid.TraceWritten, slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", now.Sub(r.begun)))
+	r.log.Info(logid.TraceWritten, slog.String(logging.KeyPath, r.file), logging.Millis("start_ms", took))
 }

@@ -25,6 +25,14 @@ func clock(begun time.Time) func() time.Time {
 	}
 }
 
+// blocking holds up whoever logs until somebody receives.
+type blocking chan []byte
+
+func (b blocking) Write(line []byte) (int, error) {
+	b <- line
+	return len(line), nil
+}
+
 func from(body rpc.EventBody) worker.Notice {
 	return worker.FromWorker{Event: rpc.Event{Generation: 1, Body: body}}
 }
@@ -32,7 +40,8 @@ func from(body rpc.EventBody) worker.Notice {
 func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 	begun := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "trace.json")
-	r := New(file, begun, clock(begun), slog.New(slog.DiscardHandler))
+	lines := make(blocking)
+	r := New(file, begun, clock(begun), slog.New(slog.NewTextHandler(lines, nil)))
 	r.Listening()                                         // 1
 	r.Notice(worker.Spawning{Generation: 1})              // 2
 	r.Notice(worker.WorkerStarted{Generation: 1, PID: 7}) // 3
@@ -44,6 +53,7 @@ func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageLoading, Reason: reason.PageLoading}))  // 7
 	r.Notice(from(rpc.QRShown{Payload: "2@secret"}))                                          // 8
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.ScreenLocked})) // too late
+	<-lines                                                                                   // It was written, and nobody waited for that.
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +89,8 @@ func TestTraceShowsEachPhaseUntilTheFirstQR(t *testing.T) {
 func TestTraceIncludesTheStartAfterAFailure(t *testing.T) {
 	begun := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "trace.json")
-	r := New(file, begun, clock(begun), slog.New(slog.DiscardHandler))
+	lines := make(blocking)
+	r := New(file, begun, clock(begun), slog.New(slog.NewTextHandler(lines, nil)))
 	for range 2 {
 		r.Notice(worker.Spawning{Generation: 1})
 		r.Notice(worker.Exiting{Generation: 1})
@@ -88,6 +99,7 @@ func TestTraceIncludesTheStartAfterAFailure(t *testing.T) {
 		t.Errorf("written before anything was reached: %v", err)
 	}
 	r.Notice(from(rpc.PageObserved{Condition: rpc.PageReady}))
+	<-lines // It was written, and nobody waited for that.
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

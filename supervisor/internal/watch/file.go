@@ -35,8 +35,17 @@ type State[T any] struct {
 	Value T
 	// Since is when it came into use, and ReadAt when the files were last found to hold it.
 	Since, ReadAt time.Time
-	// Err is why the newest version is not used; nil when it is.
-	Err error
+	// Err is why the newest version is not used; nil when it is. FailedAt is when that was
+	// last found.
+	Err      error
+	FailedAt time.Time
+}
+
+// Lapsed reports whether the files were not found to hold the value for the time of grace,
+// and cannot be used now either. That they could not be used before this process was
+// stopped for a while proves nothing: it reads them again as soon as it continues.
+func (s State[T]) Lapsed(grace time.Duration, now time.Time) bool {
+	return s.Err != nil && now.Sub(s.ReadAt) >= grace && now.Sub(s.FailedAt) < recheck+slow
 }
 
 // New returns what the files at paths hold, of which parse makes the value. Nothing is
@@ -130,6 +139,7 @@ func (f *File[T]) use(r reading) (changed bool) {
 		}
 	}
 	if next.Err != nil {
+		next.FailedAt = r.at
 		next.Err = fmt.Errorf("cannot use %s: %w", strings.Join(f.paths, " with "), next.Err)
 	}
 	f.state.Store(&next)

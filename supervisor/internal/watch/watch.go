@@ -80,7 +80,7 @@ func Exposed(ctx context.Context, paths []string, changed func(exposed []string)
 
 // poll calls look, and then use with what look returned, at once, when something may
 // have happened to the files at paths, and every so often; until ctx ends. It calls hung
-// when look takes long. As a file system that does not respond would hold up poll, look
+// when look takes long, again and again. As a file system that does not respond would hold up poll, look
 // has a goroutine of its own, of which there is one at a time; use and hung do not.
 func poll[T any](ctx context.Context, paths []string, look func() T, use func(T), hung func()) {
 	var w waker
@@ -92,14 +92,18 @@ func poll[T any](ctx context.Context, paths []string, look func() T, use func(T)
 			w.follow(paths)
 			found <- look()
 		}()
-		late := time.NewTimer(slow)
+		late, last := time.NewTicker(slow), time.Now()
 		for waiting := true; waiting; {
 			select {
 			case now := <-found:
 				use(now)
 				waiting = false
-			case <-late.C:
-				hung()
+			case now := <-late.C:
+				// Otherwise this process was stopped, and look with it.
+				if now.Sub(last) < 2*slow {
+					hung()
+				}
+				last = now
 			case <-ctx.Done():
 				late.Stop()
 				return
