@@ -22,7 +22,9 @@ import (
 )
 
 // names are looked for on the PATH, in order, when no binary is set.
-var names = []string{"google-chrome-stable", "google-chrome", "chromium", "chromium-browser"}
+var names = []string{
+	"google-chrome-stable", "google-chrome", "chromium", "chromium-browser", "chromium-headless-shell", "chrome-headless-shell",
+}
 
 // Binary is a browser that can be started.
 type Binary struct {
@@ -37,6 +39,7 @@ type Binary struct {
 // leaves two cat processes behind, and Debian's adds flags of its own.
 var wrapped = map[string]string{
 	"/usr/bin/chromium":                                  "/usr/lib/chromium/chromium",
+	"/usr/bin/chromium-headless-shell":                   "/usr/lib/chromium/chromium-headless-shell",
 	"/opt/google/chrome/google-chrome":                   "/opt/google/chrome/chrome",
 	"/opt/google/chrome-beta/google-chrome-beta":         "/opt/google/chrome-beta/chrome",
 	"/opt/google/chrome-unstable/google-chrome-unstable": "/opt/google/chrome-unstable/chrome",

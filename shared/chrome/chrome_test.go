@@ -81,7 +81,8 @@ func TestCandidatesAreWhereFindLooks(t *testing.T) {
 		"/opt/c": "/opt/c",
 		"brave":  "/usr/bin/brave /x/brave",
 		"": "/usr/bin/google-chrome-stable /usr/bin/google-chrome /usr/bin/chromium /usr/lib/chromium/chromium /usr/bin/chromium-browser " +
-			"/x/google-chrome-stable /x/google-chrome /x/chromium /x/chromium-browser",
+			"/usr/bin/chromium-headless-shell /usr/lib/chromium/chromium-headless-shell /usr/bin/chrome-headless-shell " +
+			"/x/google-chrome-stable /x/google-chrome /x/chromium /x/chromium-browser /x/chromium-headless-shell /x/chrome-headless-shell",
 	} {
 		if got := strings.Join(Candidates(setting), " "); got != want {
 			t.Errorf("Candidates(%q) = %s, want %s", setting, got, want)

@@ -45,15 +45,15 @@ func (p *Profile) PruneCaches() ([]Pruned, error) {
 	var pruned []Pruned
 	var failed []error
 	for _, pattern := range caches {
-		found, err := filepath.Glob(filepath.Join(p.Dir(), filepath.FromSlash(pattern)))
+		found, err := fs.Glob(os.DirFS(p.Dir()), pattern)
 		if err != nil {
 			failed = append(failed, err)
 		}
-		for _, folder := range found {
+		for _, rel := range found {
+			folder := filepath.Join(p.Dir(), rel)
 			size, err := sizeOf(folder)
 			if err == nil && (size > cacheLimit || strings.HasSuffix(folder, "BrowserMetrics") && size > 0) {
 				err = os.RemoveAll(folder)
-				rel, _ := filepath.Rel(p.Dir(), folder)
 				pruned = append(pruned, Pruned{rel, size})
 			}
 			failed = append(failed, err)

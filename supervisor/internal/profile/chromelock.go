@@ -29,9 +29,11 @@ const (
 // Chrome that made it. A Chrome that is killed leaves it behind, and then the next
 // one may refuse to start, or kill the process that has the pid by now.
 //
-// Three proofs decide whether a Chrome still uses the profile:
+// Four proofs decide whether a Chrome still uses the profile:
 //
 //   - the lease is held by every Chrome that this service started;
+//   - the database of localStorage is locked by every Chrome on this machine that has
+//     opened a page, also by a chrome-headless-shell, which makes no SingletonLock;
 //   - the socket answers for every Chrome in reach, also after the host was renamed
 //     and from another PID namespace;
 //   - the process with the pid in the lock is a Chrome that can have made it: this
@@ -72,6 +74,9 @@ var errChanged = errors.New("the lock changed while it was checked")
 // and a held lease are errors that carry reason.ProfileInUse.
 func (l ChromeLock) Clean() (LockState, error) {
 	if err := l.checkLease(); err != nil {
+		return "", err
+	}
+	if err := checkStorage(l.tokens.profile()); err != nil {
 		return "", err
 	}
 	// The socket comes last, since a Chrome makes its lock before its socket.
@@ -144,6 +149,26 @@ func (l ChromeLock) checkLease() error {
 		return nil
 	}
 	return inUse("a Chrome that this service started earlier%s is still running", withPID(lease.Holder(file)))
+}
+
+// checkStorage makes sure that no process has the localStorage of the profile open. Chrome
+// locks it with fcntl(2) for as long as it is open (base/files/file_posix.cc); a second
+// Chrome would run on without it, and so without the login.
+func checkStorage(profile string) error {
+	locks, _ := fs.Glob(os.DirFS(profile), "*/Local Storage/leveldb/LOCK") // it fails on malformed patterns only
+	for _, path := range locks {
+		file, err := os.OpenFile(filepath.Join(profile, path), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue // nobody can lock it through this path
+		}
+		lock := unix.Flock_t{Type: unix.F_WRLCK}
+		err = unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock)
+		_ = file.Close()
+		if err == nil && lock.Type != unix.F_UNLCK {
+			return inUse("a Chrome that this service did not start%s has the profile open", withPID(int(lock.Pid)))
+		}
+	}
+	return nil
 }
 
 // lockName is the target of a SingletonLock.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -417,6 +418,18 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 			t.Skip("needs chromium (apt-get install chromium) or google-chrome-stable")
 		}
 	}
+	watcher, err := fsnotify.NewWatcher()
+	must(t, err)
+	defer func() { _ = watcher.Close() }()
+	must(t, watcher.Add(p.Dir()))
+	pid, stop = launch(t, p, binary)
+	awaitLock(t, p, watcher, pid)
+	return pid, stop
+}
+
+// launch starts the browser on the profile. stop closes it, as a worker that ends does.
+func launch(t *testing.T, p *Profile, binary string) (pid int, stop func()) {
+	t.Helper()
 	toChrome, commands, err := os.Pipe()
 	must(t, err)
 	answers, fromChrome, err := os.Pipe()
@@ -429,10 +442,6 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 		"--remote-debugging-pipe", "--user-data-dir="+p.Dir(), "about:blank")
 	cmd.Env = []string{"HOME=" + scratch, "TMPDIR=" + scratch, "PATH=/usr/bin:/bin"}
 	cmd.ExtraFiles = []*os.File{toChrome, fromChrome}
-	watcher, err := fsnotify.NewWatcher()
-	must(t, err)
-	defer func() { _ = watcher.Close() }()
-	must(t, watcher.Add(p.Dir()))
 	must(t, cmd.Start())
 	_, _ = toChrome.Close(), fromChrome.Close()
 	stop = func() {
@@ -447,8 +456,25 @@ func startChrome(t *testing.T, p *Profile) (pid int, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	awaitLock(t, p, watcher, cmd.Process.Pid)
 	return cmd.Process.Pid, stop
+}
+
+func TestHeadlessShellWithoutALockIsInUse(t *testing.T) {
+	const binary = "/usr/lib/chromium/chromium-headless-shell"
+	if _, err := os.Stat(binary); err != nil {
+		t.Skip("needs chromium-headless-shell (apt-get install chromium-headless-shell)")
+	}
+	p := open(t)
+	pid, stop := launch(t, p, binary)
+	waitUntil(t, func() bool { return checkStorage(p.Dir()) != nil })
+	_, err := p.ChromeLock.Clean()
+	if reason.Of(err, "") != reason.ProfileInUse || !strings.Contains(err.Error(), strconv.Itoa(pid)) {
+		t.Errorf("got %v, want that pid %d uses the profile", err, pid)
+	}
+	stop()
+	if state, err := p.ChromeLock.Clean(); state != NoLock || err != nil {
+		t.Errorf("when it had ended: got %q, %v", state, err)
+	}
 }
 
 // awaitLock returns when the Chrome with this pid has made its lock and its socket.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
@@ -230,7 +231,7 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 	case rpc.PhaseChanged:
 		l.update("phase", l.m.withPhase(string(b.Phase), now))
 	case rpc.BrowserStarted:
-		l.next.Browser = &Browser{PID: b.PID, Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox}
+		l.next.Browser = &Browser{PID: b.PID, Engine: chrome.EngineOf(b.Product), Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox}
 		l.update("browser_started", l.m)
 	case rpc.PageObserved:
 		if k, ok := kindOf[b.Condition]; ok {

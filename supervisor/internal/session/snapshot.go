@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
@@ -234,10 +235,11 @@ type Worker struct {
 
 // Browser is the Chrome of the present generation.
 type Browser struct {
-	PID       int    `json:"pid"`
-	Product   string `json:"product"`
-	UserAgent string `json:"user_agent"`
-	Sandbox   bool   `json:"sandbox"`
+	PID       int           `json:"pid"`
+	Engine    chrome.Engine `json:"engine"`
+	Product   string        `json:"product"`
+	UserAgent string        `json:"user_agent"`
+	Sandbox   bool          `json:"sandbox"`
 }
 
 // Exit is how a generation exited.

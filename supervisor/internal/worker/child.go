@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/rpc"
@@ -42,6 +43,7 @@ type child struct {
 type known struct {
 	phase     string
 	chromePID int
+	engine    chrome.Engine
 	browserAt time.Time // when chromePID was reported
 	lastEvent time.Time
 	failure   *rpc.Failure
@@ -101,7 +103,7 @@ func (c *child) receive(e rpc.Event) bool {
 	case rpc.PhaseChanged:
 		c.known.phase = string(b.Phase)
 	case rpc.BrowserStarted:
-		c.known.chromePID, c.known.browserAt = b.PID, c.known.lastEvent
+		c.known.chromePID, c.known.engine, c.known.browserAt = b.PID, chrome.EngineOf(b.Product), c.known.lastEvent
 	case rpc.Failure:
 		c.known.failure = &b
 	}

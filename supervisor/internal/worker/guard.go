@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
@@ -71,9 +72,14 @@ func (g *guard) check(k known, dir process.Dir, thorough bool, now time.Time) *c
 
 // checkLock makes sure that Chrome is on our profile. When Chrome can't write to it, it
 // uses another one and looks healthy. A Chrome that closes removes its lock shortly
-// before it exits, so one look proves nothing: it is repeated with each check.
+// before it exits, so one look proves nothing: it is repeated with each check. A
+// chrome-headless-shell has no lock, and uses no other profile than ours.
 func (g *guard) checkLock(k known, now time.Time) *cause {
 	if g.locked {
+		return nil
+	}
+	if k.engine == chrome.HeadlessShell {
+		g.locked, g.home = true, g.profile.Home()
 		return nil
 	}
 	err := g.profile.ChromeLock.Record(k.chromePID)

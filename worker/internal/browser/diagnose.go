@@ -76,6 +76,18 @@ func lastWords(stderr []string) string {
 	return "Chrome said: " + said
 }
 
+// checkProfile returns an error unless our browser has its profile in dir, and can write
+// to it.
+func checkProfile(engine chrome.Engine, dir, hostname string, pid int) error {
+	if engine == chrome.FullChrome {
+		return checkLock(dir, hostname, pid)
+	}
+	if err := inspectProfile(dir).unwritable; err != nil {
+		return reason.Wrap(reason.ProfileUnwritable, fmt.Errorf("the profile's folder: %w", err))
+	}
+	return nil
+}
+
 // checkLock returns an error unless our Chrome holds the profile in dir. Chrome
 // silently moves to another profile when it can't make ours, and answers every probe
 // from there.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -58,7 +59,8 @@ type disguise struct {
 // empty, as no browser of a person does. They are filled in with the real
 // values. It must run before the page's first navigation, for it visits an empty
 // document to read the real brands. Service workers are out of its reach; they
-// have the user agent and the brands, and empty details.
+// have the user agent and the brands, those of a chrome-headless-shell too, and empty
+// details.
 func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
 	page = page.Context(ctx)
 	hints, err := b.disguise.read(page, b.info.Product)
@@ -111,7 +113,8 @@ func readBrands(page *rod.Page, blank string) ([]*proto.EmulationUserAgentBrandV
 	if err := json.Unmarshal([]byte(res.Result.Value.Str()), &brands); err != nil {
 		return nil, fmt.Errorf("cannot decode brands: %w", err)
 	}
-	return brands, nil
+	// That of a chrome-headless-shell, which has the others of Chromium.
+	return slices.DeleteFunc(brands, func(b *proto.EmulationUserAgentBrandVersion) bool { return b.Brand == "HeadlessChrome" }), nil
 }
 
 // hintsOf completes the brands. A brand with the browser's major version gets

@@ -118,7 +118,7 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("cannot get this machine's name: %w", err)
 	}
-	if err := checkLock(o.ProfileDir, hostname, b.PID()); err != nil {
+	if err := checkProfile(chrome.EngineOf(b.info.Product), o.ProfileDir, hostname, b.PID()); err != nil {
 		return err
 	}
 	b.log.Debug(logid.ChromeConnected, slog.Int(logging.KeyPID, b.PID()), slog.String("product", b.info.Product),
