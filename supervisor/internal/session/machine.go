@@ -272,7 +272,11 @@ func (m machine) observed(e event, from State, now time.Time) machine {
 	case e.kind == PageSyncing, e.kind == PageReady:
 		m.loggedOut = false
 	}
-	return m.withReason(code, e.page.Detail, now)
+	detail := e.page.Detail
+	if m.state == Error && code != e.page.Reason && code == m.reason.Code {
+		detail = m.reason.Detail // it explains what was known
+	}
+	return m.withReason(code, detail, now)
 }
 
 // explain returns the reason for an observation: the page's own, unless more is known,

@@ -32,6 +32,9 @@ const atOnce = 100 * time.Millisecond
 // errStopped means that a process of the browser does not run.
 var errStopped = errors.New("a process of Chrome is stopped")
 
+// errSilent means that a navigation took longer than Timings.Navigate.
+var errSilent = errors.New("there was no answer in time")
+
 // soon is how soon to observe again after the document went away, unless its
 // successor hints earlier.
 const soon = 50 * time.Millisecond
@@ -169,8 +172,11 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 		seen.PairingAsked, seen.PairingUntil = l.commands.Pairing(document)
 		seen.Connection = l.signals.Connection(now)
 	}
-	if seen.Navigation.ErrorPage {
-		seen.Navigation.Failure = l.failure
+	switch n := &seen.Navigation; {
+	case seen.Page != nil:
+		l.failure = classify.Failure{} // what is there has been reached, though late
+	case l.failure != (classify.Failure{}): // what is there was there before
+		n.ErrorPage, n.Elsewhere, n.Failure = true, "", l.failure
 	}
 	seen.Reloads = l.signals.Reloads()
 	seen.Navigation.LoggedOut = l.signals.TakeLogout()
@@ -378,44 +384,39 @@ func (l *loop) revive(ctx context.Context, code reason.Code) error {
 
 // reload loads the page again; fresh forgets what Chrome has cached of it.
 func (p *Page) reload(ctx context.Context, fresh bool) error {
-	ctx, cancel := context.WithTimeout(ctx, p.t.Navigate)
-	defer cancel()
 	if fresh {
-		if err := p.target.ClearCache(ctx); err != nil {
+		bounded, cancel := context.WithTimeout(ctx, p.t.Call)
+		defer cancel()
+		if err := p.target.ClearCache(bounded); err != nil {
 			p.log.Warn(logid.CacheClearFailed, logging.KeyError, err)
 		}
 	}
 	return p.navigate(ctx)
 }
 
-// navigate goes to the page's address, and notes why that can't be reached.
+// navigate goes to the page's address, and notes why that can't be reached. It fails
+// if Chrome or the server does not answer in time.
 func (p *Page) navigate(ctx context.Context) error {
 	p.signals.Navigating()
-	failure, err := p.target.Navigate(ctx, p.o.URL)
-	if err != nil {
-		p.failure = ""
-		return err
+	bounded, cancel := context.WithTimeoutCause(ctx, p.t.Navigate, errSilent)
+	defer cancel()
+	text, err := p.target.Navigate(bounded, p.o.URL)
+	if errors.Is(err, context.DeadlineExceeded) {
+		<-bounded.Done() // the call's own timer may be a little early
+		if errors.Is(context.Cause(bounded), errSilent) {
+			text = classify.TimedOut
+			err = errors.Join(err, p.stopLoading(ctx))
+		}
 	}
-	p.failure = reasonOf(failure)
-	if failure != "" {
-		p.log.Warn(logid.NavigationFailed, logging.KeyReason, string(p.failure), logging.KeyDetail, failure)
+	p.failure = classify.FailureOf(text)
+	if p.failure != (classify.Failure{}) {
+		p.log.Warn(logid.NavigationFailed, logging.KeyReason, string(p.failure.Reason), logging.KeyDetail, p.failure.Detail)
 	}
-	return nil
+	return err
 }
 
-// reasonOf maps Chrome's network errors.
-func reasonOf(failure string) reason.Code {
-	isAny := func(parts ...string) bool { return target.ContainsAny(failure, parts) }
-	switch {
-	case failure == "":
-		return ""
-	case isAny("ERR_CERT_", "ERR_SSL_"):
-		return reason.CertificateInvalid
-	case isAny("ERR_HTTP_RESPONSE_CODE_FAILURE", "ERR_INVALID_RESPONSE", "ERR_EMPTY_RESPONSE", "ERR_TOO_MANY_REDIRECTS"):
-		return reason.HTTPError
-	case isAny("ERR_ABORTED", "ERR_BLOCKED_BY_"):
-		return reason.PageLoadFailed
-	default:
-		return reason.NetworkUnreachable
-	}
+func (p *Page) stopLoading(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.t.Call)
+	defer cancel()
+	return p.target.StopLoading(ctx)
 }

@@ -88,9 +88,8 @@ type Page struct {
 	views     *observe.Latest
 	commands  *command.Commands
 	diagnoser *diagnose.Diagnoser
-	// failure is why the last navigation reached nothing, empty if it did. It is Open's,
-	// and then Run's.
-	failure reason.Code
+	// failure is why the last navigation reached nothing. It is Open's, and then Run's.
+	failure classify.Failure
 	// answered is when the main thread last answered; nil means never.
 	answered atomic.Pointer[time.Time]
 	// end ends all goroutines of the page; running waits for them.
@@ -166,9 +165,12 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 			return fmt.Errorf("cannot disguise page: %w", err)
 		}
 	}
-	// An address that can't be reached, or answers with an error, is loaded again by
-	// Run: a new Chrome would find the same.
-	return p.navigate(ctx)
+	// An address that can't be reached, or answers with an error or not at all, is loaded
+	// again by Run: a new Chrome would find the same.
+	if err := p.navigate(ctx); err != nil && p.failure == (classify.Failure{}) {
+		return err
+	}
+	return nil
 }
 
 // close ends the page's goroutines and waits for them. The target stays: it
@@ -244,7 +246,8 @@ type Timings struct {
 	// often in a row it may fail to before it is cured.
 	Deadline time.Duration
 	Misses   int
-	// Navigate bounds a navigation after the first.
+	// Navigate bounds a navigation. It must be less than what the supervisor waits for an
+	// observation.
 	Navigate time.Duration
 	// CureLimit is how many cures of a kind (hang, crash) are allowed in ten minutes.
 	CureLimit int

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "rewrite CATALOGUE.md")
 var shown = [kinds]string{
 	kindBlank:            "The document is empty, or shows a page that we don't know, such as a captive portal.",
 	kindBooting:          "The splash screen is shown; it stays when files of the page are missing or its start hangs.",
-	kindErrorPage:        "Chrome shows its error page: the address can't be reached, or has a bad certificate.",
+	kindErrorPage:        "Chrome shows its error page: the address can't be reached, does not answer, or has a bad certificate.",
 	kindElsewhere:        "A document of another origin than the page's, to which it was redirected or went. Nothing of it is used.",
 	kindHTTPError:        "The server answers with an error.",
 	kindUnsupported:      "The page for unsupported browsers, by its text or address.",

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"session-manager/shared/reason"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/qrpayload"
 )
@@ -52,6 +51,8 @@ type Connection struct {
 	OpenedAt time.Time
 	// Quiet is for how long nothing has come over them; 0 if nothing ever has.
 	Quiet time.Duration
+	// Failure is why the last one could not be opened; none once one was.
+	Failure Failure
 }
 
 // Seen reports whether the document has its own connection, so that Open is
@@ -84,10 +85,10 @@ type Navigation struct {
 	// Elsewhere names the origin of a document that is not of the page's own, of which
 	// nothing else is known; it is empty for the page itself.
 	Elsewhere string
-	// ErrorPage is true when Chrome shows its own page for a failed navigation,
-	// and Failure is why, when it is known.
+	// ErrorPage is true when Chrome shows its own page for a failed navigation, or
+	// nothing yet, and Failure is why, when it is known.
 	ErrorPage bool
-	Failure   reason.Code
+	Failure   Failure
 	// UnsupportedURL is true at the address for browsers that lack something.
 	UnsupportedURL bool
 	// Status is the document's HTTP status, 0 when there was none.

@@ -217,6 +217,7 @@ func (s *Signals) traffic(msg *rod.Message) {
 		created  proto.NetworkWebSocketCreated
 		asked    handshakeAsked
 		answered handshakeAnswered
+		failed   proto.NetworkWebSocketFrameError
 		closed   proto.NetworkWebSocketClosed
 	)
 	s.mu.Lock()
@@ -235,6 +236,8 @@ func (s *Signals) traffic(msg *rod.Message) {
 		}
 	case msg.Load(&answered):
 		s.sockets.answered(answered.RequestID, now)
+	case msg.Load(&failed):
+		s.sockets.failed(failed.RequestID, failed.ErrorMessage)
 	case msg.Load(&closed):
 		s.sockets.closed(closed.RequestID)
 	}

@@ -58,7 +58,7 @@ func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
 	if i < 0 || s.list[i].open {
 		return
 	}
-	s.list[i].open, s.received = true, now
+	s.list[i].open, s.received, s.state.Failure = true, now, classify.Failure{}
 	if !s.state.Open {
 		s.state.Open, s.state.OpenedAt = true, now
 		s.state.Openings++
@@ -69,6 +69,13 @@ func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
 func (s *sockets) heard(id proto.NetworkRequestID, now time.Time) {
 	if i := s.find(id); i >= 0 && s.list[i].open {
 		s.received = now
+	}
+}
+
+// failed notes why a websocket could not be opened, or broke.
+func (s *sockets) failed(id proto.NetworkRequestID, text string) {
+	if s.find(id) >= 0 {
+		s.state.Failure = classify.FailureOf(text)
 	}
 }
 

@@ -122,6 +122,15 @@ func (t *Target) Navigate(ctx context.Context, address string) (failure string, 
 	return res.ErrorText, nil
 }
 
+// StopLoading gives up a navigation that was not answered: until it ends Chrome lets
+// nobody into the document that there is (measured).
+func (t *Target) StopLoading(ctx context.Context) error {
+	if err := (proto.PageStopLoading{}).Call(t.Page.Context(ctx)); err != nil {
+		return fmt.Errorf("cannot stop navigation: %w", err)
+	}
+	return nil
+}
+
 // ClearCache drops the HTTP cache and the page's service worker, which can keep an
 // error page alive. All else in storage is the login.
 func (t *Target) ClearCache(ctx context.Context) error {
