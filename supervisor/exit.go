@@ -34,7 +34,7 @@ func exitCode(err error) int {
 		{config.ErrInsecure, 77},
 		{config.ErrSetting, 78},
 		{syscall.EADDRINUSE, 69},
-		{syscall.EADDRNOTAVAIL, 78},
+		{syscall.EADDRNOTAVAIL, 69},
 		{syscall.EACCES, 78},
 		{archive.ErrPassphrase, 65},
 		{archive.ErrDamaged, 65},

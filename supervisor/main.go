@@ -5,13 +5,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
@@ -19,7 +22,9 @@ import (
 	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/systemd"
+	"session-manager/supervisor/internal/wait"
 )
 
 // version is set by the linker (see the Makefile).
@@ -53,7 +58,7 @@ func run(signals *signals, args, environ []string, stdout io.Writer, stderr *log
 		err = signals.interrupted(command(ctx, cfg, stdout))
 	}
 	if err != nil && !errors.Is(err, config.ErrDone) {
-		_, _ = fmt.Fprintf(stderr, "supervisor: %s\n", logging.Redact(err.Error()))
+		stderr.Fail(err)
 	}
 	return exitCode(err)
 }
@@ -84,7 +89,11 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	// Otherwise a terminal of which this is not in the foreground could stop it for a log
 	// line (stty tostop).
 	signal.Ignore(syscall.SIGTTOU)
-	log := logging.New(stderr, "supervisor", cfg.Level())
+	attended := term.IsTerminal(unix.Stderr)
+	if cfg.TextLog(attended) {
+		stderr.SetText()
+	}
+	log := stderr.Logger(cfg.Level())
 	manager, err := systemd.Find(log)
 	if err != nil {
 		return err
@@ -113,5 +122,18 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	if err != nil {
 		return err
 	}
+	go reportFormerLogin(ctx, cfg.Tokens, log)
+	if attended && cfg.TextLog(attended) {
+		service.page = cfg.Base(listeners[0].Addr())
+	}
 	return service.run(signals, listeners, manager)
+}
+
+// reportFormerLogin logs what venom-bot left in the tokens folder, until ctx ends.
+func reportFormerLogin(ctx context.Context, tokens string, log *slog.Logger) {
+	found, _ := wait.For(ctx, func() ([]string, error) { return profile.OfVenom(tokens) })
+	for _, path := range found {
+		log.Warn(logid.FormerLoginIgnored, logging.KeyPath, path, logging.KeyDetail,
+			"it is venom-bot's and not used; link the phone again, and see \"Moving over from venom-bot\" in README.md")
+	}
 }

@@ -67,6 +67,8 @@ type service struct {
 	draining  chan struct{}
 	startedAt time.Time
 	stderr    *logging.Writer
+	// page is the address that the person at the terminal is told, empty without one.
+	page string
 }
 
 // newService is the composition root: leaves first, then what observes them.
@@ -157,6 +159,9 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	loops.Go(func() { s.session.Run(sessionCtx) })
 	loops.Go(func() { manager.Run(sessionCtx, s.status, s.session.Alive) })
 	loops.Go(func() { s.crashes.Run(sessionCtx) })
+	if s.page != "" {
+		loops.Go(func() { showOnTerminal(sessionCtx, s.stderr, s.page, s.session.Changed) })
+	}
 	if s.webhook != nil {
 		loops.Go(func() { s.webhook.Run(sessionCtx) })
 	}
@@ -206,11 +211,7 @@ func (s *service) abandon() {
 // may have changed.
 func (s *service) status() (string, <-chan struct{}) {
 	snapshot, changed := s.session.Changed()
-	text := string(snapshot.State)
-	if snapshot.Reason.Code != "" {
-		text += ": " + snapshot.Reason.Message
-	}
-	return text, changed
+	return inWords(snapshot), changed
 }
 
 // restartOnHangup restarts the worker cleanly after SIGHUP. Those that come within

@@ -13,6 +13,8 @@ if [ "$(id -u)" != 0 ]; then
 	root="sudo"
 fi
 echo "installing:$missing" >&2
-$root apt-get update -qq
+# On a fresh machine cloud-init holds apt's locks for minutes.
+apt="$root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600"
+$apt update
 # shellcheck disable=SC2086 # a list of words
-DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+$apt install -y --no-install-recommends $missing >/dev/null

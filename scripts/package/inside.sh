@@ -70,8 +70,13 @@ installs() {
 	is "enabled" "$(systemctl is-enabled $unit)" enabled
 	is "mode and owner of the key" "$(stat -c '%a %U' /etc/session-manager/api-key)" "600 root"
 	is "mode and owner of the login" "$(stat -c '%a %U' /var/lib/session-manager)" "700 session-manager"
-	yes "man page" test -s /usr/share/man/man8/session-manager.8.gz
+	for file in man/man8/session-manager.8.gz doc/session-manager/changelog.gz session-manager/selectors.json session-manager/alerts.yml session-manager/dashboard.json; do
+		yes "/usr/share/$file" test -s /usr/share/$file
+	done
 	yes "command" session-manager --version
+	yes "completion" bash -c '. /usr/share/bash-completion/completions/session-manager && complete -p session-manager'
+	yes "example configuration" session-manager --config=/usr/share/doc/session-manager/examples/config.json --print-config
+	is "what systemd says of the units" "$(systemd-analyze verify --man=no $unit session-manager@3011.service 2>&1)" ""
 	has "the API answers without any network" "$(curl -s $api/status)" '"status"'
 	printf '{"listen": "127.0.0.1:3001", "url": "http://127.0.0.1:3002/"}\n' >/etc/session-manager/config.json
 	systemctl restart $unit
@@ -129,6 +134,47 @@ crashes() {
 	kill -9 "$p"; yes "supervisor killed: another one" another_pid "$p"; without_scan "supervisor killed"
 }
 
+# logged: journald knows the level of each line, and what README.md has for jq works.
+logged() {
+	local all some
+	all=$(journalctl -q -u $unit _COMM=supervisor -o cat | grep -cE '"level":"(WARN|ERROR)"')
+	some=$(journalctl -q -u $unit _COMM=supervisor -o cat -p warning | grep -cE '"level":"(WARN|ERROR)"')
+	is "warnings in the journal" "$some of $all" "$all of $all"
+	not "there are none" test "$all" = 0
+	is "lines that are none" "$(journalctl -q -u $unit _COMM=supervisor -o cat -p warning | grep -cvE '"level":"(WARN|ERROR)"')" 0
+	local line; line=$(sed -n 's/^\$ \(journalctl.*jq.*\)/\1/p' /usr/share/doc/session-manager/README.md)
+	yes "README.md has a line for jq" test -n "$line"
+	has "it shows what happened" "$(sh -c "$line" 2>&1)" '{"msg":"worker_exited","gen":'
+	yes "without an error" sh -c "$line"
+}
+
+# gives_up CODE ARGUMENT…: the service exits with CODE, and systemd does not start it again.
+gives_up() {
+	local code=$1; shift
+	mkdir -p /run/systemd/system/$unit.d
+	printf '[Service]\nLoadCredential=\nExecStart=\nExecStart=/usr/lib/session-manager/supervisor %s\n' "$*" >/run/systemd/system/$unit.d/test.conf
+	systemctl daemon-reload
+	not "start with $*" systemctl restart $unit
+	sleep 4
+	is "is-failed" "$(systemctl is-failed $unit)" failed
+	is "exit code" "$(prop ExecMainStatus)" "$code"
+	is "restarts" "$(prop NRestarts)" 0
+}
+
+settings() {
+	gives_up 64 --lisen=127.0.0.1:3001
+	gives_up 77 --listen=0.0.0.0:3001
+	gives_up 78 --listen=nowhere
+	has "the reason is an error in the journal" "$(journalctl -q -u $unit -o cat -p err)" 'supervisor: --listen: "nowhere" is not allowed'
+	rm -r /run/systemd/system/$unit.d; systemctl daemon-reload
+	systemd-socket-activate -l 127.0.0.1:3001 cat >/dev/null 2>&1 & local other=$!
+	sleep 1
+	systemctl restart --no-block $unit; sleep 6
+	is "while another program has the port" "$(prop ActiveState)" activating
+	not "it is tried again" test "$(prop NRestarts)" = 0
+	kill $other; without_scan "when that has gone"
+}
+
 hangs() {
 	date '+%Y-%m-%d %H:%M:%S' >/root/before-the-hang; sleep 1
 	mkdir -p /run/systemd/system/$unit.d
@@ -160,11 +206,10 @@ noexec() {
 
 template() {
 	printf 'SESSION_MANAGER_URL=http://127.0.0.1:3002/\n' >/etc/session-manager/3011.env
-	systemctl start session-manager@3011
+	systemctl -q enable --now session-manager@3011
 	has "an instance on its own port" "$(curl -s 127.0.0.1:3011/status)" '"status"'
 	yes "with its own folder" test -d /var/lib/session-manager@3011/tokens
 	is "the first one next to it" "$(status "")" READY
-	systemctl stop session-manager@3011
 }
 
 life() {
@@ -175,7 +220,7 @@ life() {
 	asking systemctl restart $unit; without_scan "restart during requests"
 	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade during requests"
 	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
-	template; hangs
+	template; logged; hangs; settings
 }
 
 after_reboot() {
@@ -188,6 +233,7 @@ after_reboot() {
 	for folder in /var/lib/session-manager /var/log/session-manager /var/cache/session-manager /etc/session-manager; do
 		not "$folder is gone after the purge" test -e $folder
 	done
+	is "dangling links" "$(find /etc/systemd /usr/lib/systemd /usr/bin -xtype l -name '*session-manager*')" ""
 	yes "other packages are untouched" dpkg --audit
 }
 

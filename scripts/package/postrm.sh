@@ -18,6 +18,8 @@ if [ "$1" = purge ]; then
 		rm -rf "/var/$kind/session-manager" "/var/$kind/session-manager@"*
 	done
 	rm -rf /etc/session-manager
+	# The links of enabled instances lead nowhere.
+	find /etc/systemd/system -xtype l -name 'session-manager*' -delete
 fi
 
 if [ -d /run/systemd/system ]; then

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Boots this Debian again, with a real systemd, in a container (see boot), installs
-# the package, and checks the service through what happens to services: stop, kill,
-# hang, crash, upgrade, reboot, removal. The simulator runs next to it. Each line is a
-# check; the exit status is 0 if all have passed.
+# Boots Debian with a real systemd in a container (see boot), installs the package, and
+# checks the service through what happens to services: stop, kill, hang, crash, bad
+# settings, upgrade, reboot, removal. The simulator runs next to it. Each line is a check;
+# the exit status is 0 if all have passed. The arguments are what to boot: releases of
+# Debian, or "host" for this machine's own files.
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -13,30 +14,49 @@ export LAB_NAME=${LAB_NAME:-session-manager}
 boot=scripts/package/boot
 work=$(mktemp -d)
 trap '$boot kill; rm -rf "$work"' EXIT
+arch=$(dpkg --print-architecture)
+
+# test_on SYSTEM: everything, on one system.
+test_on() {
+	local root="--root debian --suite $1" bad=0 lines
+	case $1 in
+	host) root="--root host" ;;
+	bookworm) ;;
+	*) root="$root --cgroup v2" ;;
+	esac
+	# shellcheck disable=SC2086 # a list of words
+	$boot up $root --pkgs "$([ "$1" = host ] || echo chromium fonts-liberation jq)" --bin "$work/simulator" || return 1
+	if [ "$1" = host ]; then
+		# /var is empty in the container, but the packages of this machine are installed in it.
+		tar -C /var/lib -c dpkg | $boot exec tar -C /var/lib -x || return 1
+	fi
+	$boot put "$work/0.1.deb" /root/0.1.deb
+	$boot put "$work/0.2.deb" /root/0.2.deb
+	$boot put scripts/package/inside.sh /root/inside.sh 755
+	$boot exec /root/inside.sh life || bad=1
+	# The dump of the hung process comes later, and is not in JSON.
+	lines=$($boot exec journalctl -q -o cat --no-pager _SYSTEMD_UNIT=session-manager.service _COMM=supervisor --until "$($boot exec cat /root/before-the-hang)")
+	if [ -n "$lines" ] && ! grep -qv '^{.*}$' <<<"$lines"; then
+		echo "ok    the log is one JSON object per line: $(wc -l <<<"$lines") lines"
+	else
+		echo "FAIL  lines of the log that are not JSON objects:"; grep -v '^{.*}$' <<<"$lines" | head -5
+		bad=1
+	fi
+	$boot reboot || return 1
+	$boot exec /root/inside.sh reboot || bad=1
+	$boot down
+	return $bad
+}
 
 CGO_ENABLED=0 go build -o "$work/simulator" ./scripts/simulator/cmd || exit 1
 for version in 0.1 0.2; do
-	VERSION=$version~test scripts/package/build.sh >/dev/null || exit 1
-	mv "bin/session-manager_$version~test_$(go env GOARCH).deb" "$work/$version.deb"
+	ARCHS=$arch VERSION=$version~test scripts/package/build.sh >/dev/null || exit 1
+	mv "bin/session-manager_$version~test_$arch.deb" "$work/$version.deb"
 done
-
-$boot up --root host --bin "$work/simulator" || exit 1
-# /var is empty in the container, but the packages of this machine are installed in it.
-tar -C /var/lib -c dpkg | $boot exec tar -C /var/lib -x || exit 1
-$boot put "$work/0.1.deb" /root/0.1.deb
-$boot put "$work/0.2.deb" /root/0.2.deb
-$boot put scripts/package/inside.sh /root/inside.sh 755
-bad=0
-$boot exec /root/inside.sh life || bad=1
-# The dump of the hung process comes later, and is not in JSON.
-lines=$($boot exec journalctl -q -o cat --no-pager _SYSTEMD_UNIT=session-manager.service _COMM=supervisor --until "$($boot exec cat /root/before-the-hang)")
-if [ -n "$lines" ] && ! grep -qv '^{.*}$' <<<"$lines"; then
-	echo "ok    the log is one JSON object per line: $(wc -l <<<"$lines") lines"
-else
-	echo "FAIL  lines of the log that are not JSON objects:"; grep -v '^{.*}$' <<<"$lines" | head -5
-	bad=1
-fi
-$boot reboot || exit 1
-$boot exec /root/inside.sh reboot || bad=1
-$boot down
-exit $bad
+failed=0
+[ $# -gt 0 ] || set -- bookworm trixie
+for system; do
+	echo "== $system"
+	test_on "$system" || failed=1
+done
+exit $failed

@@ -1,5 +1,5 @@
-// Package logging sets up slog for both processes: one JSON object per line, the
-// same keys everywhere, and no secrets.
+// Package logging sets up slog for both processes: one JSON object per line, or one for
+// people, the same keys everywhere, and no secrets.
 package logging
 
 import (
@@ -32,8 +32,7 @@ const (
 // New returns a logger that writes JSON lines to w: time in UTC, durations in
 // milliseconds, and process (supervisor or worker) in every line.
 func New(w io.Writer, process string, level slog.Leveler) *slog.Logger {
-	h := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replace})
-	return slog.New(h).With(KeyProcess, process)
+	return Format{}.Logger(w, process, level)
 }
 
 func replace(_ []string, a slog.Attr) slog.Attr {

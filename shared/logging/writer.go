@@ -29,6 +29,7 @@ type Writer struct {
 	fd      int
 	process string
 	id      string
+	format  Format
 	dropped atomic.Uint64
 
 	mu    sync.Mutex
@@ -53,8 +54,27 @@ func NewWriter(fd int, process, id string) *Writer {
 // Stderr returns a Writer to standard error, and makes sure that nothing else that writes
 // there can be blocked for long either, such as a library or the Go runtime when it panics.
 func Stderr(process, id string) *Writer {
+	w := NewWriter(unix.Stderr, process, id)
+	w.format.Priorities = readByJournal(unix.Stderr)
 	unblock(unix.Stderr)
-	return NewWriter(unix.Stderr, process, id)
+	return w
+}
+
+// SetText has the lines written for people. It must be called before the first one.
+func (w *Writer) SetText() { w.format.Text = true }
+
+// Logger returns a logger that writes to w.
+func (w *Writer) Logger(level slog.Leveler) *slog.Logger {
+	return w.format.Logger(w, w.process, level)
+}
+
+// Fail writes the one line about an error that ends the process.
+func (w *Writer) Fail(err error) {
+	line := w.process + ": " + Redact(err.Error()) + "\n"
+	if w.format.Priorities {
+		line = priorities[len(priorities)-1] + line
+	}
+	_, _ = w.Write([]byte(line))
 }
 
 // unblock keeps writes to fd from blocking. A terminal or pipe is replaced by a description
@@ -154,7 +174,7 @@ func (w *Writer) drain() {
 // the next batch is preceded by another attempt.
 func (w *Writer) report() {
 	var line bytes.Buffer
-	New(&line, w.process, slog.LevelWarn).Warn(w.id, "lines", w.missing)
+	w.format.Logger(&line, w.process, slog.LevelWarn).Warn(w.id, "lines", w.missing)
 	if len(w.put(line.Bytes())) == 0 {
 		w.missing = 0
 	}

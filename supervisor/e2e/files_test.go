@@ -294,3 +294,17 @@ func TestUnusableArchivesExitWith65(t *testing.T) {
 		t.Error("the folder for a login was made")
 	}
 }
+
+func TestFilesOfVenomAreNamedInTheLog(t *testing.T) {
+	t.Parallel()
+	tokens := t.TempDir()
+	profile, token := filepath.Join(tokens, "ADMIN"), filepath.Join(tokens, "ADMIN.data.json")
+	if err := os.MkdirAll(filepath.Join(profile, "Default"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, token, `{"WABrowserId":"\"x\"","WAToken1":"\"x\""}`)
+	s := launch(t, tokens, noChrome...)
+	for _, path := range []string{profile, token} {
+		s.awaitLog(`"msg":"former_login_ignored","process":"supervisor","path":"` + path + `"`)
+	}
+}

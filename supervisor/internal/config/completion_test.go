@@ -33,12 +33,14 @@ func TestBashCompletesFlagsCommandsAndValues(t *testing.T) {
 		"supervisor --tls":             "--tls-cert --tls-key",
 		"supervisor doc":               "doctor",
 		"supervisor --log-level w":     "warn",
+		"session-manager --log-f":      "--log-format",
+		"supervisor --log-format t":    "text",
 		"supervisor --log-level = w":   "warn",
 		"supervisor --tokens /etc/pas": "/etc/passwd",
 		"supervisor --headl":           "",
 	} {
 		list := strings.Fields(words)
-		code := `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _supervisor; echo "${COMPREPLY[@]}"`
+		code := `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); complete -p "$1" >/dev/null && _supervisor; echo "${COMPREPLY[@]}"`
 		args := append([]string{"--norc", "-c", code, "bash", path}, list...)
 		out, err := exec.CommandContext(t.Context(), bash, args...).CombinedOutput()
 		if err != nil {

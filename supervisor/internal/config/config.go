@@ -62,8 +62,9 @@ type Config struct {
 
 	Trace string `placeholder:"FILE" help:"File to write the timing of the first start to, up to the first QR or READY, for ui.perfetto.dev."`
 
-	LogLevel string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
-	Headless string `default:"true" hidden:"" help:"Always true: Chrome is never visible."`
+	LogLevel  string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	LogFormat string `default:"auto" placeholder:"FORMAT" help:"json: one object per line; text: for people, on a terminal with the QR; auto: text on a terminal, otherwise json."`
+	Headless  string `default:"true" hidden:"" help:"Always true: Chrome is never visible."`
 
 	File        string `name:"config" placeholder:"FILE" help:"JSON file with settings, named like these flags."`
 	PrintConfig bool   `help:"Print every setting and where it comes from, and exit."`
@@ -149,6 +150,23 @@ func (c *Config) Level() slog.Level {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel))
 	return level
+}
+
+// TextLog reports whether the log is for people. The Config must be valid.
+func (c *Config) TextLog(terminal bool) bool {
+	return c.LogFormat == "text" || c.LogFormat == "auto" && terminal
+}
+
+// Base returns where callers reach the API that listens at a, as a URL where it has one.
+func (c *Config) Base(a net.Addr) string {
+	switch {
+	case a.Network() == "unix":
+		return unixPrefix + a.String()
+	case c.TLSCert != "":
+		return "https://" + a.String()
+	default:
+		return "http://" + a.String()
+	}
 }
 
 // MemoryBytes returns MemoryLimit in bytes, 0 for no limit. The Config must be valid.
@@ -339,6 +357,7 @@ func (c *Config) checkValues() error {
 		{slices.Contains([]string{"true", "1", "yes", "on", "new"}, strings.ToLower(c.Headless)), "--headless", c.Headless, "Chrome is never visible here; leave the setting out"},
 		{c.Trace == "" || isDir(filepath.Dir(c.Trace)), "--trace", c.Trace, "its folder must exist"},
 		{slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "--log-level", c.LogLevel, "use debug, info, warn or error"},
+		{slices.Contains([]string{"auto", "json", "text"}, c.LogFormat), "--log-format", c.LogFormat, "use json, text or auto"},
 		{c.QRTimeout >= minQRTimeout, "--qr-timeout", c.QRTimeout.String(), "use a duration of at least 5s, for example 15s"},
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},

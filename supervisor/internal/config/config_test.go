@@ -40,6 +40,18 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
+func TestLogIsTextOnATerminalUnlessChosen(t *testing.T) {
+	for format, want := range map[string][2]bool{"auto": {true, false}, "json": {false, false}, "text": {true, true}} {
+		c, _, err := Load(t.Context(), []string{"--log-format", format}, nil, &bytes.Buffer{}, "v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{c.TextLog(true), c.TextLog(false)}; got != want {
+			t.Errorf("%s: text is %t on a terminal, %t elsewhere; want %t", format, got[0], got[1], want)
+		}
+	}
+}
+
 func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
 	file := write(t, `{"listen":"127.0.0.1:1001","url":"http://file.example","tokens":"/file","chrome-arg":["--a","--b=c,d"]}`)
 	c, sources, err := Load(
@@ -121,6 +133,7 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 		{name: "DevTools port", args: []string{"--chrome-arg=--remote-debugging-port=9222"}, want: []string{"--chrome-arg", "DevTools"}},
 		{name: "private window", args: []string{"--chrome-arg=--incognito"}, want: []string{"--chrome-arg", "--incognito", "login would not be kept"}},
 		{name: "Chrome flag without dashes", args: []string{"--chrome-arg=proxy"}, want: []string{"--chrome-arg", "two dashes"}},
+		{name: "log format", args: []string{"--log-format=xml"}, want: []string{"--log-format", "xml", "text"}},
 		{name: "log level", args: []string{"--log-level=loud"}, want: []string{"--log-level", "loud", "debug"}},
 		{name: "deadline factor too small", args: []string{"--deadline-factor=0.1"}, want: []string{"--deadline-factor", "0.1", "0.5 to 10"}},
 		{name: "deadline factor that is not a number", args: []string{"--deadline-factor=NaN"}, want: []string{"--deadline-factor", "NaN", "0.5 to 10"}},

@@ -217,11 +217,12 @@ const bashCompletion = `_supervisor() {
 	[ "$prev" = = ] && prev=${COMP_WORDS[COMP_CWORD-2]}
 	case $prev in
 	%s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--log-format) mapfile -t COMPREPLY < <(compgen -W "auto json text" -- "$cur") ;;
 	--log-level) mapfile -t COMPREPLY < <(compgen -W "debug info warn error" -- "$cur") ;;
 	*) mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur") ;;
 	esac
 }
-complete -o filenames -F _supervisor supervisor
+complete -o filenames -F _supervisor supervisor session-manager
 `
 
 // WriteCompletion writes a completion script for bash.

@@ -22,6 +22,7 @@ const (
 	StopRequested             = "stop_requested"               // INFO: The service was asked to stop.
 	ServiceStopFailed         = "service_stop_failed"          // ERROR: The service did not stop in time and exits without cleaning up.
 	ServiceStopped            = "service_stopped"              // INFO: The service has stopped.
+	FormerLoginIgnored        = "former_login_ignored"         // WARN: The tokens folder has a profile or a token of venom-bot's, which the service does not use.
 	RuntimeFolderRejected     = "runtime_folder_rejected"      // WARN: The folder for sockets and temporary files belongs to another user; another one is used.
 	RuntimeFolderRemoveFailed = "runtime_folder_remove_failed" // WARN: The folder for sockets and temporary files was left behind.
 )
