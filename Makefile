@@ -8,7 +8,7 @@ NFPM := scripts/tools/bin/nfpm
 COMPUTE := image/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/...
 RACE := -race $(COMPUTE:%=-gcflags=%=-race=false)
 
-.PHONY: help go-test kills readers run demo bench chaos soak peers deb test-systemd build test check lint fmt gen clean FORCE
+.PHONY: help go-test kills readers run demo bench chaos soak peers deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,12 +34,15 @@ peers: ## run other programs that read WhatsApp Web, unmodified from npm, agains
 	@scripts/peers/install.sh
 	go test -count=1 -timeout 30m -v ./scripts/peers -peers $(ARGS)
 
-deb: build $(NFPM) ## build the Debian package into bin/
+deb: build $(NFPM) ## build the Debian packages for amd64 and arm64 into bin/
 	@scripts/package/build.sh
 
-test-systemd: build $(NFPM) ## install the package on a real systemd in a container, and test it there (needs root and apt-get)
-	@scripts/install/browser.sh
-	@scripts/package/test-systemd.sh
+test-systemd: build $(NFPM) ## check the packages, install one on a booted Debian 12 and 13, and test it there (needs root and apt-get); ARGS="trixie"
+	@scripts/package/check.sh
+	@scripts/package/test-systemd.sh $(ARGS)
+
+test-container: ## build the image, and test it in podman with Chrome's sandbox on (needs root and apt-get)
+	@scripts/container/test.sh
 
 build: bin/supervisor bin/worker ## build bin/supervisor and bin/worker
 

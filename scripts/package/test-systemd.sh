@@ -20,7 +20,10 @@ arch=$(dpkg --print-architecture)
 test_on() {
 	local root="--root debian --suite $1" bad=0 lines
 	case $1 in
-	host) root="--root host" ;;
+	host)
+		root="--root host"
+		scripts/install/browser.sh && scripts/install/packages.sh jq || return 1
+		;;
 	bookworm) ;;
 	*) root="$root --cgroup v2" ;;
 	esac
