@@ -44,11 +44,8 @@ var sample = []string{
 	"supervisor killed, a lock left that is a file",
 }
 
-// services is how many are hit side by side in each state: most of a fault is waiting
-// for it to be detected.
-const services = 2
-
-// What happened counts in the sample, not how fast: tests run next to it.
+// What happened counts in the sample, not how fast: tests run next to it. A service is hit
+// in each state, side by side: most of a fault is waiting for it to be detected.
 func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
 	if _, err := chrome.Find(""); err != nil {
 		t.Skip(err)
@@ -68,23 +65,20 @@ func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
 	states := []string{"QR", "READY"}
 	var running sync.WaitGroup
 	for i, state := range states {
-		faults := make(chan fault, len(all))
+		var faults []fault
 		for ; i < len(all); i += len(states) {
-			faults <- all[i]
+			faults = append(faults, all[i])
 		}
-		close(faults)
-		for range services {
-			running.Go(func() {
-				t.Run(state, func(t *testing.T) { injectEach(t, o, state == "READY", faults) })
-			})
-		}
+		running.Go(func() {
+			t.Run(state, func(t *testing.T) { injectEach(t, o, state == "READY", faults) })
+		})
 	}
 	running.Wait()
 }
 
 // injectEach injects one fault after the other on a service, which is restarted
 // where one would not leave the next what it needs.
-func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
+func injectEach(t *testing.T, o options, linked bool, faults []fault) {
 	s, err := newStage(o)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +97,7 @@ func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
 	}
 	var rep report
 	fresh := false
-	for f := range faults {
+	for _, f := range faults {
 		fresh = fresh || !f.random
 		s.hurried = !fresh
 		from := s.logged()
@@ -123,13 +117,15 @@ func injectEach(t *testing.T, o options, linked bool, faults <-chan fault) {
 			}
 		})
 		if err != nil {
-			return // others inject the rest
+			return // the rest can't be injected
 		}
 		fresh = !passed || !f.random
 	}
-	from := s.logged()
-	_, err = s.fresh(t.Context(), nil)
-	must(t, from, err)
+	if fresh {
+		from := s.logged()
+		_, err = s.fresh(t.Context(), nil)
+		must(t, from, err)
+	}
 	if left := s.stopAndInspect(); len(left) > 0 {
 		t.Errorf("left at the end: %v", left)
 	}

@@ -283,7 +283,7 @@ func (h *hit) follow(ctx context.Context, f fault, begun time.Time) (*course, er
 		if err != nil {
 			return c, err
 		}
-		if harness.Pause(ctx, pollEvery) != nil {
+		if harness.Pause(ctx, max(pollEvery, h.o.pause)) != nil {
 			return c, fmt.Errorf("it was not dealt with: %s", c.last)
 		}
 	}

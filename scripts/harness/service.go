@@ -22,8 +22,9 @@ import (
 const (
 	// patience bounds a stop, a request, and a process that cannot listen.
 	patience = 60 * time.Second
-	// pollEvery is the pause between two looks at what has no event to wait for.
-	pollEvery = 10 * time.Millisecond
+	// pollEvery is the pause between two looks at what has no event to wait for. Many
+	// services are looked at side by side, so that it costs what they need.
+	pollEvery = 50 * time.Millisecond
 )
 
 // Options of a Service.

@@ -58,7 +58,7 @@ func (g *gate) open() { g.closed.Store(false) }
 
 func TestForeignPageReadsAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	b := browser(t, map[string]string{"host-resolver-rules": "MAP evil.example 127.0.0.1"})
+	b := browser(t)
 	s := service(t, "--chrome=/nonexistent/chrome")
 	target := s.Base
 	port := portOf(t, target)

@@ -9,7 +9,7 @@ import (
 
 func TestLinkByNumberAndLogoutWorkWithoutReload(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
+	b := browser(t)
 	sim := simulated(t)
 	page := open(t, b, service(t, "--url="+sim.URL).Base, phone)
 	page.await(`!document.getElementById("qr").hidden`)
@@ -50,7 +50,7 @@ func TestLinkByNumberAndLogoutWorkWithoutReload(t *testing.T) {
 // TestPairingCodeVanishesWhenAnotherEndsIt has another client ask for a code, in vain.
 func TestPairingCodeVanishesWhenAnotherEndsIt(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
+	b := browser(t)
 	sim := simulated(t)
 	s := service(t, "--url="+sim.URL)
 	page := open(t, b, s.Base, phone)

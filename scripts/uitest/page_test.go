@@ -19,7 +19,7 @@ var (
 
 func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
+	b := browser(t)
 	sim := simulated(t)
 	page := open(t, b, service(t, "--url="+sim.URL).Base, phone)
 	page.do(`() => { window.same = true; }`)
@@ -69,7 +69,7 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 
 func TestPageSpeaksSpanishAndSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
+	b := browser(t)
 	page := open(t, b, service(t, "--chrome=/nonexistent/chrome").Base, desktop)
 	page.await(`document.body.dataset.state === "ERROR"`)
 	page.shoot("error-es-dark")
@@ -85,7 +85,7 @@ func TestPageSpeaksSpanishAndSaysWhatToDo(t *testing.T) {
 
 func TestPageReconnectsAfterTheServiceWasAway(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
+	b := browser(t)
 	gate := newGate(t, service(t, "--chrome=/nonexistent/chrome").Base)
 	page := open(t, b, gate.url, phone)
 	page.await(`document.body.dataset.state === "ERROR" && document.getElementById("offline").hidden`)
@@ -151,7 +151,7 @@ func (p *tab) unharmed() {
 
 func TestPageWorksWithAnAPIKey(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
+	b := ownBrowser(t) // the credentials go to all its pages
 	const key = "a-key-a-key-a-key-a-key"
 	file := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
@@ -176,8 +176,8 @@ func TestPageWorksWithAnAPIKey(t *testing.T) {
 // TestDenseCodeCanBeScannedFromThePage waits for the longest payload that a QR holds.
 func TestDenseCodeCanBeScannedFromThePage(t *testing.T) {
 	t.Parallel()
-	b := browser(t, nil)
-	p, err := harness.NewPhone(simulator.Options{Speed: 2, Profile: "large", Faults: []string{"ref=growing"}})
+	b := browser(t)
+	p, err := harness.NewPhone(simulator.Options{Speed: 4, Profile: "large", Faults: []string{"ref=growing"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/launcher"
-	"github.com/go-rod/rod/lib/launcher/flags"
 	"github.com/go-rod/rod/lib/proto"
 	"go.uber.org/goleak"
 
@@ -36,6 +36,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	closeShared()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -77,32 +78,78 @@ func service(t *testing.T, args ...string) *harness.Service {
 	return s
 }
 
-// browser starts a Chrome with further flags, "name=value".
-func browser(t *testing.T, settings map[string]string) *rod.Browser {
-	t.Helper()
+// closeShared ends the Chrome that tests share, once one has started it.
+var closeShared = func() {}
+
+// shared is the Chrome in which each test has a context of its own, hence its own storage.
+var shared = sync.OnceValues(func() (b *rod.Browser, err error) {
+	b, closeShared, err = startChrome()
+	return b, err
+})
+
+// startChrome returns a Chrome, and what ends it, which is never nil.
+func startChrome() (b *rod.Browser, end func(), err error) {
+	end = func() {}
 	found, err := chrome.Find("")
 	if err != nil {
-		t.Skip(err)
+		return nil, end, err
 	}
-	l := launcher.New().Bin(found.Path).Leakless(false).Headless(true).UserDataDir(t.TempDir())
+	folder, err := os.MkdirTemp("", "uitest-chrome")
+	if err != nil {
+		return nil, end, err
+	}
+	l := launcher.New().Bin(found.Path).Leakless(false).Headless(true).UserDataDir(folder)
+	l.Append("disable-features", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup") // they would be loaded, too
+	l.Set("host-resolver-rules", "MAP evil.example 127.0.0.1")
 	if os.Getuid() == 0 {
 		l.NoSandbox(true)
 	}
-	for name, value := range settings {
-		l.Set(flags.Flag(name), value)
-	}
 	url, err := l.Launch()
+	if err != nil {
+		_ = os.RemoveAll(folder)
+		return nil, end, err
+	}
+	b = rod.New().ControlURL(url)
+	end = func() {
+		_ = b.Close()
+		l.Cleanup() // waits for the end, and removes the profile
+	}
+	return b, end, b.Connect()
+}
+
+// needChrome skips the test where none is installed.
+func needChrome(t *testing.T) {
+	t.Helper()
+	if _, err := chrome.Find(""); err != nil {
+		t.Skip(err)
+	}
+}
+
+// browser returns a context of the shared Chrome.
+func browser(t *testing.T) *rod.Browser {
+	t.Helper()
+	needChrome(t)
+	all, err := shared()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := rod.New().ControlURL(url)
-	if err := b.Connect(); err != nil {
+	b, err := all.Incognito()
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = b.Close()
-		l.Cleanup() // waits for the end, and removes the profile
-	})
+	t.Cleanup(func() { _ = b.Close() }) // of a context, its pages only
+	return b
+}
+
+// ownBrowser starts a Chrome for what concerns a whole one.
+func ownBrowser(t *testing.T) *rod.Browser {
+	t.Helper()
+	needChrome(t)
+	b, end, err := startChrome()
+	t.Cleanup(end)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 

@@ -16,7 +16,7 @@ import (
 func TestNoDeadCodeIsServed(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 5})
+	p := newPhone(t, simulator.Options{Speed: 8})
 	s := start(t, p.URL, t.TempDir())
 	first := s.awaitNewQR()
 	p.misbehave(t, "socket=refused")
@@ -60,7 +60,7 @@ func TestNoDeadCodeIsServed(t *testing.T) {
 func TestStoppedClockOfCodesIsCured(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 5})
+	p := newPhone(t, simulator.Options{Speed: 8})
 	s := start(t, p.URL, t.TempDir())
 	first := s.awaitNewQR()
 	p.misbehave(t, "probe=fail")

@@ -3,8 +3,10 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,30 +36,25 @@ func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
 	}
 }
 
-func TestServedQRMatchesTheScreen(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 1})
-	s := start(t, p.URL, t.TempDir())
-	s.await("QR_REQUIRED")
-	if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
-		t.Error("/qr decodes to another string than the one on the screen")
-	}
-	if got := s.get("/qr.txt"); got.Code != 200 || strings.Count(got.Body, "\n") < 20 {
-		t.Errorf("/qr.txt: %d, %d lines", got.Code, strings.Count(got.Body, "\n"))
-	}
-	if got := s.get("/qr.png"); got.Code != 200 || !strings.HasPrefix(got.Body, "\x89PNG") {
-		t.Errorf("/qr.png: %d", got.Code)
-	}
-}
-
+// TestLoginSurvivesARestartOfEverything follows a person from the first QR on.
 func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{})
+	p := newPhone(t, simulator.Options{Speed: 4})
 	first := start(t, p.URL, tokens)
-	first.awaitQR()
+	first.await("QR_REQUIRED")
+	if got, want := first.awaitQR(), p.OnScreen().Payload; got != want {
+		t.Error("/qr decodes to another string than the one on the screen")
+	}
+	if got := first.get("/qr.txt"); got.Code != 200 || strings.Count(got.Body, "\n") < 20 {
+		t.Errorf("/qr.txt: %d, %d lines", got.Code, strings.Count(got.Body, "\n"))
+	}
+	if got := first.get("/qr.png"); got.Code != 200 || !strings.HasPrefix(got.Body, "\x89PNG") {
+		t.Errorf("/qr.png: %d", got.Code)
+	}
+	onlyTheAPIListens(t, first)
+
 	p.scan(t)
 	first.await("READY")
 	if _, ok := first.qr(); ok {
@@ -68,6 +65,9 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	gone(t, below)
+	if got, want := first.states(), []string{"INIT", "QR_REQUIRED", "AUTHENTICATED", "READY"}; !slices.Equal(got[:min(len(want), len(got))], want) {
+		t.Errorf("states were %v", got)
+	}
 	if _, err := os.Lstat(filepath.Join(tokens, "admin", "SingletonLock")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Chrome did not close cleanly: its lock is there (%v)", err)
 	}
@@ -84,64 +84,8 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	}
 }
 
-func TestStatesFollowTheScan(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 4})
-	s := start(t, p.URL, t.TempDir())
-	s.awaitQR()
-	p.scan(t)
-	s.await("READY")
-	s.stop() // so that the log is whole
-	log := s.Log()
-	for _, move := range []string{
-		`"from":"INIT","to":"QR_REQUIRED"`, `"from":"QR_REQUIRED","to":"AUTHENTICATED"`, `"from":"AUTHENTICATED","to":"READY"`,
-	} {
-		if !strings.Contains(log, move) {
-			t.Errorf("no %s in the log", move)
-		}
-	}
-}
-
-// victims are the processes whose death the API must not notice.
-var victims = map[string]func(harness.Session) int{
-	"Chrome":     func(v harness.Session) int { return v.Browser.PID },
-	"the worker": func(v harness.Session) int { return v.Worker.PID },
-}
-
-func TestKilledProcessCostsNoRequest(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	for name, victim := range victims {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := newPhone(t, simulator.Options{Speed: 1})
-			s := start(t, p.URL, t.TempDir())
-			s.awaitQR()
-			before := s.session()
-			below := tree(t, s.PID())
-			requests := probe(s)
-			kill(t, victim(before))
-			s.awaitSession("the end of the generation", func(v harness.Session) bool { return v.Worker.AbnormalExits > 0 })
-			v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
-			if v.QR.Generation == before.QR.Generation {
-				t.Error("the dead page's QR is served")
-			}
-			if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
-				t.Error("/qr decodes to another string than the one on the screen")
-			}
-			requests.check(t)
-			gone(t, below)
-		})
-	}
-}
-
-func TestNothingListensButTheAPI(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 1})
-	s := start(t, p.URL, t.TempDir())
-	s.awaitQR()
+func onlyTheAPIListens(t *testing.T, s *service) {
+	t.Helper()
 	pids := tree(t, s.PID()).PIDs()
 	if len(pids) < 3 {
 		t.Fatalf("only %d processes below the supervisor", len(pids))
@@ -151,6 +95,49 @@ func TestNothingListensButTheAPI(t *testing.T) {
 	}
 	if own := listening(t, []int{s.PID()}); len(own) != 1 {
 		t.Errorf("the supervisor listens on %v", own)
+	}
+}
+
+// TestCrashesCostNoRequestAndDumpNoCore crashes Chrome, and then the worker, of a service
+// that was started with core dumps allowed.
+func TestCrashesCostNoRequestAndDumpNoCore(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 1})
+	s := launchWith(t, harness.Options{Supervisor: dumping(t), URL: p.URL, Tokens: t.TempDir()})
+	s.awaitListening()
+	s.awaitQR()
+	requests := probe(s)
+	folders := map[string]bool{}
+	for i, victim := range []func(harness.Session) int{
+		func(v harness.Session) int { return v.Browser.PID }, func(v harness.Session) int { return v.Worker.PID },
+	} {
+		before := s.awaitSession("a QR", shown)
+		for _, pid := range processes(t, s) {
+			wantNoCoreLimit(t, pid)
+			if folder, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
+				folders[folder] = true
+			}
+		}
+		below := tree(t, s.PID())
+		if err := syscall.Kill(victim(before), syscall.SIGSEGV); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitSession("the end of the generation", func(v harness.Session) bool { return v.Worker.AbnormalExits > i })
+		v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
+		if v.QR.Generation == before.QR.Generation {
+			t.Error("the dead page's QR is served")
+		}
+		if got, want := s.awaitQR(), p.OnScreen().Payload; got != want {
+			t.Error("/qr decodes to another string than the one on the screen")
+		}
+		gone(t, below)
+	}
+	requests.check(t)
+	for folder := range folders {
+		if cores, err := filepath.Glob(filepath.Join(folder, "core*")); err != nil || len(cores) > 0 {
+			t.Errorf("in %s: %v, %v", folder, cores, err)
+		}
 	}
 }
 
@@ -176,30 +163,6 @@ func TestCleanRestartWaitsUntilALoginHasSettled(t *testing.T) {
 		t.Errorf("no backup was created meanwhile: %+v", v)
 	}
 	requests.check(t)
-}
-
-func TestLogHoldsNoLoginString(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 20})
-	s := start(t, p.URL, t.TempDir())
-	var seen []string
-	for range 3 {
-		seen = append(seen, s.awaitQR())
-		last := p.OnScreen().Ref
-		if err := p.Await(within(t), func(c simulator.Screen) bool { return c.Visible && c.Ref != last }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.stop()
-	log := s.Log()
-	for _, login := range seen {
-		for field := range strings.SplitSeq(strings.TrimPrefix(login, "https://wa.me/settings/linked_devices#"), ",") {
-			if len(field) > 8 && strings.Contains(log, field) {
-				t.Error("a part of a QR payload is in the log")
-			}
-		}
-	}
 }
 
 // A waiting request must not hold up the stop.

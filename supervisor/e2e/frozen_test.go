@@ -44,23 +44,20 @@ func TestQROfAFrozenPartIsWithheld(t *testing.T) {
 		}
 		t.Logf("%s: withheld after %v", part, took.Round(time.Millisecond))
 	}
+	withheldWhileThePageHangs(s, p)
 }
 
 // A page in an endless loop runs, and can't link a phone either.
-func TestQROfAHungPageIsWithheld(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 1})
-	s := start(t, p.URL, t.TempDir())
-	s.awaitQR()
+func withheldWhileThePageHangs(s *service, p *phone) {
+	s.t.Helper()
 	if err := p.Order(simulator.Hang); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	begun := time.Now()
 	v := s.awaitSession("no QR", func(v harness.Session) bool { return v.QR == nil })
-	t.Logf("withheld after %v", time.Since(begun).Round(time.Millisecond))
+	s.t.Logf("page: withheld after %v", time.Since(begun).Round(time.Millisecond))
 	if v.Status != "QR_REQUIRED" || v.Reason.Code != "scan_qr" {
-		t.Errorf("it was withdrawn by the cure only: %+v", v)
+		s.t.Errorf("it was withdrawn by the cure only: %+v", v)
 	}
 	s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
 }

@@ -83,37 +83,27 @@ func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(old[0], "Default", "Local Storage")); err != nil {
 		t.Error(err)
 	}
-	// It can be linked again, and once is all.
-	p.scan(t)
-	s.await("READY")
-	if again := s.session(); again.Worker.Generation != v.Worker.Generation {
-		t.Errorf("there were %d generations", again.Worker.Generation)
-	}
+	flipTakesNothingElse(t, s, p)
 }
 
-// A page that flips between login and QR, as fast as the simulator links, costs one
-// restart and pushes nothing out.
-func TestFlippingPageLeavesTheLoginInQuarantine(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, tokens)
-	first := s.session().Worker.Generation
-	for i := range 5 {
-		if err := p.LogOut(); err != nil {
-			t.Fatal(err)
+// A page that flips between login and QR, as fast as the simulator links, costs no
+// further restart, and pushes nothing out of quarantine.
+func flipTakesNothingElse(t *testing.T, s *service, p *phone) {
+	t.Helper()
+	generation := s.session().Worker.Generation
+	for i := range 4 {
+		if i > 0 {
+			if err := p.LogOut(); err != nil {
+				t.Fatal(err)
+			}
+			s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
 		}
-		if i == 0 {
-			s.awaitSession("the next generation", func(v harness.Session) bool { return v.Worker.Generation > first && v.QR != nil })
-		}
-		s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
 		p.scan(t)
 		s.await("READY")
 	}
-	old := folders(t, filepath.Join(tokens, "admin.quarantine"))
-	if v := s.session(); len(old) != 1 || v.Worker.Generation != first+1 {
-		t.Fatalf("generation %d after %d, in quarantine: %v", v.Worker.Generation, first, old)
+	old := folders(t, filepath.Join(s.Tokens, "admin.quarantine"))
+	if v := s.session(); len(old) != 1 || v.Worker.Generation != generation {
+		t.Fatalf("generation %d after %d, in quarantine: %v", v.Worker.Generation, generation, old)
 	}
 	var former struct {
 		ReadyAt time.Time `json:"ready_at"`
@@ -244,28 +234,32 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	}
 }
 
-// TestRefusedPairingHasItsAnswerAfterOneRequest has WhatsApp's server refuse a code in every
-// way, each time while an earlier code is alive.
+// TestRefusedPairingHasItsAnswerAfterOneRequest has WhatsApp's server refuse a code, or not
+// answer, each time while an earlier code is alive.
 func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 4})
 	s := start(t, p.URL, t.TempDir())
 	secrets := []string{"5491155551234", "5555-1234", "5491155559999"}
-	for _, tt := range []struct {
+	refusals := []struct {
 		fault  string
 		status int
 		code   string
 	}{
+		{"code=429", 429, "too_many_attempts"},
+		{"code=never", 504, "pairing_timeout"},
 		{"code=400", 422, "phone_refused"},
 		{"code=403", 403, "pairing_forbidden"},
-		{"code=429", 429, "too_many_attempts"},
 		{"code=452", 501, "pairing_unavailable"},
 		{"code=500", 502, "pairing_failed"},
 		{"code=501", 502, "pairing_failed"},
 		{"code=503", 502, "pairing_failed"},
-		{"code=never", 504, "pairing_timeout"},
-	} {
+	}
+	if !*thorough {
+		refusals = refusals[:2]
+	}
+	for _, tt := range refusals {
 		s.awaitQR()
 		var first struct{ Code string }
 		a := s.pair(`{"phone": "+54 9 11 5555-1234"}`)

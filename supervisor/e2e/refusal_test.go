@@ -72,12 +72,13 @@ func TestSecondSupervisorNamesTheFirst(t *testing.T) {
 	tokens := t.TempDir()
 	first := start(t, "http://127.0.0.1:1/", tokens, "--chrome", "/nonexistent")
 	first.await("ERROR")
+	write(t, filepath.Join(tokens, "admin.lock"), strconv.Itoa(os.Getpid())+"\n") // as a predecessor left it
 	second := launch(t, tokens, "--url", "http://127.0.0.1:1/")
 	if code := second.exitCode(); code != 75 {
 		t.Errorf("exit code %d", code)
 	}
-	if want := strconv.Itoa(first.PID()); !strings.Contains(second.Log(), want) {
-		t.Errorf("%s does not name the pid %s", second.Log(), want)
+	if want := "(pid " + strconv.Itoa(first.PID()) + ")"; !strings.Contains(second.Log(), want) {
+		t.Errorf("%s does not name the %s", second.Log(), want)
 	}
 	if got := first.status(); got != `{"status":"ERROR"}` {
 		t.Errorf("the first was disturbed: %s", got)

@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,7 +27,11 @@ var binaries harness.Binaries
 
 func TestMain(m *testing.M) {
 	harness.DefaultSignals()
-	var err error
+	harness.ExitAtOnce()
+	err := flag.Set("test.parallel", "4") // most of a test is waiting
+	if err != nil {
+		panic(err)
+	}
 	if binaries, err = harness.Build(context.Background(), raceEnabled); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -113,7 +119,8 @@ func launchWith(t *testing.T, o harness.Options) *service {
 	if o.Folder == "" {
 		o.Folder = shortDir(t)
 	}
-	o.Supervisor, o.Args = binaries.Supervisor, append([]string{"--log-level", "debug"}, o.Args...)
+	o.Supervisor = cmp.Or(o.Supervisor, binaries.Supervisor)
+	o.Args = append([]string{"--log-level", "debug"}, o.Args...)
 	running, err := harness.Launch(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -288,11 +295,11 @@ func scan(t *testing.T, png []byte) string {
 	return payload
 }
 
-// prober asks /status and /qr without pause.
+// prober asks /status and /qr again and again; make chaos does so without pause.
 type prober struct{ *harness.Prober }
 
 func probe(s *service) prober {
-	p := prober{harness.Probe(s.Base, 0)}
+	p := prober{harness.Probe(s.Base, 10*time.Millisecond)}
 	s.t.Cleanup(p.Close)
 	return p
 }

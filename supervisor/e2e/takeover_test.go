@@ -3,7 +3,6 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,21 +26,6 @@ func TestStartRightAfterAKillSucceeds(t *testing.T) {
 	}
 }
 
-func TestProcessThatHoldsTheTokensIsNamed(t *testing.T) {
-	t.Parallel()
-	tokens := t.TempDir()
-	first := start(t, "http://127.0.0.1:1/", tokens, "--chrome", "/nonexistent")
-	first.await("ERROR")
-	write(t, filepath.Join(tokens, "admin.lock"), strconv.Itoa(os.Getpid())+"\n") // as a predecessor left it
-	second := launch(t, tokens, noChrome...)
-	if code := second.exitCode(); code != 75 {
-		t.Errorf("exit code %d", code)
-	}
-	if !strings.Contains(second.Log(), "(pid "+strconv.Itoa(first.PID())+")") {
-		t.Errorf("%s does not name the pid %d", second.Log(), first.PID())
-	}
-}
-
 // temporary returns a short folder, as sockets are made below it, and the variables that
 // make a service use it instead of the one that systemd would give it.
 func temporary(t *testing.T) (folder string, env []string) {
@@ -59,9 +43,9 @@ func TestRuntimeFolderOfAnotherUserIsAvoided(t *testing.T) {
 	needBrowser(t)
 	folder, env := temporary(t)
 	o := harness.Options{Tokens: t.TempDir(), URL: newPhone(t, simulator.Options{}).URL, Env: env}
-	s := launchWith(t, o)
+	s := launchWith(t, harness.Options{Tokens: o.Tokens, Args: noChrome, Env: env})
 	s.awaitListening()
-	s.awaitQR()
+	s.await("ERROR")
 	ours, err := filepath.Glob(filepath.Join(folder, "session-manager-*"))
 	if err != nil || len(ours) != 1 {
 		t.Fatalf("%v, %v", ours, err)
