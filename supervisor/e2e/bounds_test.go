@@ -70,11 +70,7 @@ func (s *service) checkSize() {
 func TestFloodingWorkerIsNamedWhileTheAPIAnswers(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	modes := []string{"flood PageObserved"} // package worker is tested with all of them
-	if *thorough {
-		modes = append(modes, "flood QRShown", "oversize PageObserved", "strangers")
-	}
-	for _, mode := range modes {
+	for _, mode := range variants([]string{"flood PageObserved", "flood QRShown", "oversize PageObserved", "strangers"}, 1) {
 		t.Run(mode, func(t *testing.T) {
 			s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--worker", hostileWorker(t, mode))
 			asking := probe(s)

@@ -76,11 +76,7 @@ func (p *phone) misbehave(t *testing.T, fault string) {
 func TestSessionOpenedElsewhereIsAConflict(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	faults := []string{""}
-	if *thorough {
-		faults = append(faults, "socket=worker")
-	}
-	for _, fault := range faults {
+	for _, fault := range variants([]string{"", "socket=worker"}, 1) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			p := newPhone(t, simulator.Options{})
@@ -152,11 +148,12 @@ func TestPageThatReloadsItselfIsReported(t *testing.T) {
 		fault, state string
 		linked       bool
 	}
-	variants := []variant{{"405", "DISCONNECTED", true}}
-	if *thorough {
-		variants = append(variants, variant{"409", "DISCONNECTED", true}, variant{"405", "QR_REQUIRED", false}, variant{"409", "QR_REQUIRED", false})
-	}
-	for _, tc := range variants {
+	for _, tc := range variants([]variant{
+		{"405", "DISCONNECTED", true},
+		{"409", "DISCONNECTED", true},
+		{"405", "QR_REQUIRED", false},
+		{"409", "QR_REQUIRED", false},
+	}, 1) {
 		t.Run(tc.fault+" "+tc.state, func(t *testing.T) {
 			t.Parallel()
 			p := newPhone(t, simulator.Options{Speed: 4})
@@ -235,17 +232,14 @@ func TestPageThatLiesAtSpeedIsBounded(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	const flip = `setInterval(() => { const any = (...of) => of[Math.floor(Math.random() * of.length)]; `
-	for name, tc := range map[string]struct{ script, reason string }{
-		"stream": {flip + `socket.stream = any("CONNECTED", "DISCONNECTED") }, 5)`, ""},
-		"state":  {flip + `socket.state = any("CONNECTED", "CONFLICT", "SCREEN_LOCKED", "NEW", "OPENING") }, 5)`, ""},
-		"errors": {`Object.defineProperty(socket, "stream", { get() { if (Math.random() < .5) throw this; return "DISCONNECTED" } })`, ""},
-		"reload": {`location.reload()`, "page_reloading"}, // blocked or disconnected: it may be too fast for the storage to be read
-		"soon":   {`setTimeout(() => location.reload(), 200)`, "page_reloading"},
-	} {
-		if name != "stream" && name != "soon" && !*thorough {
-			continue // the page alone is tested with all of them
-		}
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range variants([]struct{ name, script, reason string }{
+		{"stream", flip + `socket.stream = any("CONNECTED", "DISCONNECTED") }, 5)`, ""},
+		{"soon", `setTimeout(() => location.reload(), 200)`, "page_reloading"},
+		{"state", flip + `socket.state = any("CONNECTED", "CONFLICT", "SCREEN_LOCKED", "NEW", "OPENING") }, 5)`, ""},
+		{"errors", `Object.defineProperty(socket, "stream", { get() { if (Math.random() < .5) throw this; return "DISCONNECTED" } })`, ""},
+		{"reload", `location.reload()`, "page_reloading"}, // blocked or disconnected: it may be too fast for the storage to be read
+	}, 2) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, pretender(t, tc.script), t.TempDir())
 			s.awaitSession("an observation", func(v harness.Session) bool { return v.Phase.Name == "page" })

@@ -234,6 +234,13 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	}
 }
 
+// refusal is a fault of WhatsApp's server, and the answer to a client.
+type refusal struct {
+	fault  string
+	status int
+	code   string
+}
+
 // TestRefusedPairingHasItsAnswerAfterOneRequest has WhatsApp's server refuse a code, or not
 // answer, each time while an earlier code is alive.
 func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
@@ -242,11 +249,7 @@ func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 4})
 	s := start(t, p.URL, t.TempDir())
 	secrets := []string{"5491155551234", "5555-1234", "5491155559999"}
-	refusals := []struct {
-		fault  string
-		status int
-		code   string
-	}{
+	for _, tt := range variants([]refusal{
 		{"code=429", 429, "too_many_attempts"},
 		{"code=never", 504, "pairing_timeout"},
 		{"code=400", 422, "phone_refused"},
@@ -255,11 +258,7 @@ func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
 		{"code=500", 502, "pairing_failed"},
 		{"code=501", 502, "pairing_failed"},
 		{"code=503", 502, "pairing_failed"},
-	}
-	if !*thorough {
-		refusals = refusals[:2]
-	}
-	for _, tt := range refusals {
+	}, 2) {
 		s.awaitQR()
 		var first struct{ Code string }
 		a := s.pair(`{"phone": "+54 9 11 5555-1234"}`)

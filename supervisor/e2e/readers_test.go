@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -35,10 +34,6 @@ var (
 		"closed-shadow", "two-canvases", "sixth-field", "image-only", "dark", "inverted", "logo", "late", "small", "ar", "renamed",
 	}
 )
-
-// thorough is for a machine that has time; that each variant is read by whoever
-// can is tested with the page alone.
-var thorough = flag.Bool("thorough", false, "let each reader follow every variant, the cheap ones for 100 rotations")
 
 func TestEachReaderServesEveryVariant(t *testing.T) {
 	for _, tc := range []struct {

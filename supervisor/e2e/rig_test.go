@@ -39,6 +39,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// thorough is for a machine that has time: the packages below are tested with every variant.
+var thorough = flag.Bool("thorough", false, "test with every variant")
+
+// variants are all of them if the test is thorough, and otherwise the first few.
+func variants[T any](all []T, few int) []T {
+	if *thorough {
+		return all
+	}
+	return all[:few]
+}
+
 // patience bounds every wait. It only matters when something is broken.
 const patience = 60 * time.Second
 

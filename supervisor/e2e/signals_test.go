@@ -145,11 +145,8 @@ func TestIgnoredHangupStaysIgnored(t *testing.T) {
 func TestSecondSignalEndsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	signals := []syscall.Signal{syscall.SIGINT} // as a person is impatient; TestTwoSignalsEndTheStart has SIGTERM
-	if *thorough {
-		signals = append(signals, syscall.SIGTERM)
-	}
-	for _, sig := range signals {
+	// TestTwoSignalsEndTheStart has SIGTERM.
+	for _, sig := range variants([]syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, 1) {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir())
 			s.awaitQR()
