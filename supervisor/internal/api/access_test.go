@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"session-manager/supervisor/internal/apikey"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -129,7 +130,7 @@ func TestKeyInTheURLDoesNotCount(t *testing.T) {
 
 func TestTooManyCommandsAreRejectedUntilRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		idle := fakeCommands{logOut: func(bool) (string, error) { return "", nil }}
+		idle := fakeCommands{logOut: func(bool) (login.LoggedOut, error) { return login.LoggedOut{}, nil }}
 		h := made(t, Options{Session: newFakeSession(session.Snapshot{}), Workers: idle, Login: idle, Keys: someKeys(t)}).router()
 		restart := func(key string) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()

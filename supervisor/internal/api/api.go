@@ -19,6 +19,7 @@ import (
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/watch"
@@ -43,7 +44,7 @@ type Workers interface {
 
 // Login is what the API asks of a login.Manager.
 type Login interface {
-	LogOut(ctx context.Context, purge bool) (moved string, err error)
+	LogOut(ctx context.Context, purge bool) (login.LoggedOut, error)
 }
 
 // Options of the API.

@@ -20,6 +20,7 @@ import (
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
@@ -70,7 +71,7 @@ type fakeCommands struct {
 	png     []byte
 	err     error
 	pair    func(rpc.Secret) (rpc.Pairing, error)
-	logOut  func(purge bool) (string, error)
+	logOut  func(purge bool) (login.LoggedOut, error)
 }
 
 func (f fakeCommands) Restart(_ context.Context, u worker.Urgency) (time.Time, error) {
@@ -84,8 +85,10 @@ func (f fakeCommands) Pair(_ context.Context, phone rpc.Secret) (rpc.Pairing, er
 	return f.pair(phone)
 }
 
-func (f fakeCommands) LogOut(_ context.Context, purge bool) (string, error) { return f.logOut(purge) }
-func (f fakeCommands) Screenshot(context.Context) ([]byte, error)           { return f.png, f.err }
+func (f fakeCommands) LogOut(_ context.Context, purge bool) (login.LoggedOut, error) {
+	return f.logOut(purge)
+}
+func (f fakeCommands) Screenshot(context.Context) ([]byte, error) { return f.png, f.err }
 
 const testPayload = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +
 	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB=,CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC=,1"

@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/worker"
 )
@@ -141,8 +142,10 @@ func parsePhone(text string) (rpc.Secret, bool) {
 
 type logOutBody struct {
 	LoggedOut bool `json:"logged_out"`
-	// Quarantined names the folder that the old login was moved to.
+	// Quarantined names the folder that the old login was moved to, or Detail explains why
+	// it was not.
 	Quarantined string `json:"quarantined,omitempty"`
+	Detail      string `json:"detail,omitempty"`
 }
 
 // logOut answers POST /session/logout: the link is ended on both sides, and the
@@ -156,11 +159,15 @@ func (c *commands) logOut(r *http.Request) http.Handler {
 	// It is completed even if the caller disconnects.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), logOutTimeout)
 	defer cancel()
-	moved, err := c.login.LogOut(ctx, purge)
+	done, err := c.login.LogOut(ctx, purge)
 	if err != nil {
 		return c.failed("logout", err)
 	}
-	return object{http.StatusOK, logOutBody{LoggedOut: true, Quarantined: moved}}
+	status := http.StatusOK
+	if done.Pending {
+		status = http.StatusAccepted
+	}
+	return object{status, logOutBody{LoggedOut: true, Quarantined: done.Quarantined, Detail: done.Detail}}
 }
 
 // refusals are the answers to commands that the page, or the present state, does
@@ -199,6 +206,11 @@ var refusals = []struct {
 	{rpc.ErrPairingUnavailable, problem{
 		Status: http.StatusNotImplemented, Code: "pairing_unavailable",
 		Detail: "The page offers no pairing by phone number.", Hint: "Scan the QR instead.",
+	}},
+	{login.ErrNotErased, problem{
+		Status: http.StatusInternalServerError, Code: "not_erased",
+		Detail: "The session is logged out, but something of the login could not be erased.",
+		Hint:   "Look for login_erase_failed in the log, remove what it names, and log out with purge=true again.",
 	}},
 	{context.DeadlineExceeded, problem{
 		Status: http.StatusGatewayTimeout, Code: "command_timeout",

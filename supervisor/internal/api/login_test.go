@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/worker"
 )
@@ -93,6 +96,7 @@ func TestFailedCommandsExplainWhy(t *testing.T) {
 		{"/session/pair", number, context.DeadlineExceeded, 504, "command_timeout"},
 		{"/session/pair", number, errors.New("odd"), 503, "command_failed"},
 		{"/session/logout", "", rpc.ErrNotLinked, 409, "not_linked"},
+		{"/session/logout?purge=true", "", login.ErrNotErased, 500, "not_erased"},
 		{"/session/logout?purge=maybe", "", nil, 400, "bad_parameter"},
 		{"/session/logout", `{"purge":true}`, nil, 400, "bad_body"},
 		{"/session/logout", "", worker.ErrNoWorker, 503, "no_page"},
@@ -102,7 +106,7 @@ func TestFailedCommandsExplainWhy(t *testing.T) {
 		t.Run(tt.path+" "+tt.code, func(t *testing.T) {
 			c := fakeCommands{
 				pair:   func(rpc.Secret) (rpc.Pairing, error) { return rpc.Pairing{}, fmt.Errorf("cannot: %w", tt.err) },
-				logOut: func(bool) (string, error) { return "", tt.err },
+				logOut: func(bool) (login.LoggedOut, error) { return login.LoggedOut{}, tt.err },
 			}
 			s := serve(t, newFakeSession(session.Snapshot{}), c)
 			got := ask(t, s, http.MethodPost, tt.path, post(tt.body))
@@ -116,19 +120,28 @@ func TestFailedCommandsExplainWhy(t *testing.T) {
 	}
 }
 
-func TestLogOutNamesTheQuarantineFolder(t *testing.T) {
-	c := fakeCommands{logOut: func(purge bool) (string, error) {
-		if purge {
-			return "", nil
-		}
-		return "20261124T030000Z-logged_out", nil
-	}}
-	s := serve(t, newFakeSession(session.Snapshot{}), c)
-	if got := ask(t, s, http.MethodPost, "/session/logout", nil); got.status != 200 || !strings.Contains(got.body, `"quarantined": "20261124T030000Z-logged_out"`) {
-		t.Errorf("got %d %s", got.status, got.body)
-	}
-	if got := ask(t, s, http.MethodPost, "/session/logout?purge=true", nil); got.status != 200 || strings.Contains(got.body, "quarantined") {
-		t.Errorf("purged: got %d %s", got.status, got.body)
+func TestLogOutAnswersWhatBecameOfTheLogin(t *testing.T) {
+	for name, tt := range map[string]struct {
+		done   login.LoggedOut
+		status int
+		body   string
+	}{
+		"moved":     {login.LoggedOut{Quarantined: "20261124T030000Z-logged_out"}, 200, `{"logged_out":true,"quarantined":"20261124T030000Z-logged_out"}`},
+		"purged":    {login.LoggedOut{}, 200, `{"logged_out":true}`},
+		"not moved": {login.LoggedOut{Detail: "no room"}, 200, `{"logged_out":true,"detail":"no room"}`},
+		"not yet":   {login.LoggedOut{Pending: true, Detail: "being moved"}, 202, `{"logged_out":true,"detail":"being moved"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := fakeCommands{logOut: func(bool) (login.LoggedOut, error) { return tt.done, nil }}
+			got := ask(t, serve(t, newFakeSession(session.Snapshot{}), c), http.MethodPost, "/session/logout", nil)
+			var body bytes.Buffer
+			if err := json.Compact(&body, []byte(got.body)); err != nil {
+				t.Fatal(err)
+			}
+			if got.status != tt.status || body.String() != tt.body {
+				t.Errorf("got %d %s", got.status, got.body)
+			}
+		})
 	}
 }
 

@@ -58,7 +58,8 @@ const (
 const Work = 18
 
 // Write encrypts the closed profile in dir, described by m, for passphrase. It returns
-// m with its Format and Files filled in. When ctx ends it returns at once; w may be written
+// m with its Format and Files filled in. Without a login it fails with profile.ErrNoLogin.
+// When ctx ends it returns at once; w may be written
 // to for a moment longer.
 func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
@@ -95,6 +96,9 @@ func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifes
 		m.Files = append(m.Files, f)
 		return err
 	})
+	if err == nil {
+		err = profile.CheckLogin(m.Files)
+	}
 	if err != nil {
 		return err
 	}

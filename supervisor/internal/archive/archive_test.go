@@ -74,6 +74,18 @@ func TestExportedLoginCanBeRead(t *testing.T) {
 	}
 }
 
+func TestProfileWithoutALoginIsNotExported(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Local State"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]string{"empty": t.TempDir(), "without": dir} {
+		if _, err := Write(t.Context(), io.Discard, passphrase, cheap, dir, profile.Manifest{}); !errors.Is(err, profile.ErrNoLogin) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestStreamHoldsNothingInTheClear(t *testing.T) {
 	for _, word := range []string{"login", "Local State", "manifest"} {
 		if bytes.Contains(sealed(t), []byte(word)) {
@@ -116,8 +128,15 @@ func file(name, content string) entry {
 // folder is an entry, too.
 func folder(name string) entry { return entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: name}} }
 
-// manifest describes files whose content is "{}".
+// login is what every exported profile has.
+var login = []entry{
+	folder("profile/Default"), folder("profile/Default/Local Storage"), folder("profile/Default/Local Storage/leveldb"),
+	file("profile/Default/Local Storage/leveldb/CURRENT", "{}"),
+}
+
+// manifest describes the login, and files whose content is "{}".
 func manifest(paths ...string) entry {
+	paths = append(paths, "Default/Local Storage/leveldb/CURRENT")
 	list := make([]string, len(paths))
 	for i, path := range paths {
 		list[i] = `{"path":"` + path + `","size":2,"sha256":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}`
@@ -125,7 +144,8 @@ func manifest(paths ...string) entry {
 	return file(manifestName, `{"format":1,"files":[`+strings.Join(list, ",")+`]}`)
 }
 
-// forged seals a tar that Write would not make, at a cost, with something after its end.
+// forged seals a tar that Write would not make, with the login, at a cost, and with something
+// after its end.
 func forged(t *testing.T, work int, after string, entries ...entry) []byte {
 	t.Helper()
 	recipient, err := age.NewScryptRecipient(passphrase)
@@ -140,7 +160,7 @@ func forged(t *testing.T, work int, after string, entries ...entry) []byte {
 	}
 	packed := gzip.NewWriter(w)
 	out := tar.NewWriter(packed)
-	for _, e := range entries {
+	for _, e := range slices.Concat(login, entries) {
 		if err := out.WriteHeader(&e.Header); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +208,7 @@ func TestForgedFilesAreRefused(t *testing.T) {
 		"a long path":                   {file("profile/"+strings.Repeat("x/", 3000)+"x", "{}"), manifest("a")},
 		"no manifest":                   {a},
 		"nothing":                       nil,
-		"an empty manifest":             {manifest()},
+		"an empty manifest":             {file(manifestName, `{"format":1,"files":[]}`)},
 		"a missing file":                {a, manifest("a", "b")},
 		"an additional file":            {a, file("profile/b", "{}"), manifest("a")},
 		"a changed file":                {file("profile/a", "[]"), manifest("a")},

@@ -85,6 +85,7 @@ const (
 	LoginReadFailed         = "login_read_failed"         // WARN: The record of the login can't be read.
 	ProfileReplaced         = "profile_replaced"          // WARN: The profile that held the login was removed or replaced.
 	ProfileQuarantined      = "profile_quarantined"       // INFO: The profile was moved to admin.quarantine.
+	ProfileAdopted          = "profile_adopted"           // INFO: Another Chrome used another of the folder's profiles last, which is now the one called Default.
 	ProfileRetained         = "profile_retained"          // WARN: A phone or WhatsApp ended the link, but admin.quarantine is full, so the profile stays in use.
 	ProfileQuarantineFailed = "profile_quarantine_failed" // ERROR: The profile can't be moved to admin.quarantine.
 	ChromeTrialFailed       = "chrome_trial_failed"       // INFO: Chrome does not start on an empty profile either, so the profile is not the cause.

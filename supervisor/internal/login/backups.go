@@ -86,7 +86,9 @@ func (b backups) thin() {
 
 // restoreNewest restores the newest backup of the login in r that this Chrome can
 // read, that opens, and that is whole. It returns the name in quarantine of the
-// profile that was replaced, empty if none was.
+// profile that was replaced, empty if none was; with a name, an error means that the next
+// start completes it. Without a usable backup the error is nil or profile.ErrDamaged; any
+// other one is this machine's fault.
 func (b backups) restoreNewest(ctx context.Context, r Record, s worker.Start, why string) (restored profile.Backup, moved string, err error) {
 	found, err := b.list(r)
 	for _, backup := range found {
@@ -98,12 +100,10 @@ func (b backups) restoreNewest(ctx context.Context, r Record, s worker.Start, wh
 			continue
 		}
 		moved, restoreErr := b.profile.Restore(ctx, backup, r.former(why, b.now()))
-		if restoreErr == nil {
-			return backup, moved, nil
+		if moved != "" || !errors.Is(restoreErr, profile.ErrDamaged) {
+			return backup, moved, restoreErr
 		}
-		if err = errors.Join(err, restoreErr); ctx.Err() != nil {
-			break
-		}
+		err = errors.Join(err, restoreErr)
 	}
 	return profile.Backup{}, "", err
 }

@@ -35,7 +35,7 @@ func (r *rig) kept() (held []string) {
 		r.t.Fatal(err)
 	}
 	for _, s := range found {
-		content, err := os.ReadFile(filepath.Join(r.folder.Backups.Path(s), "Default", "login"))
+		content, err := os.ReadFile(filepath.Join(r.folder.Backups.Path(s), loginFile))
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -53,9 +53,22 @@
 // is when it was opened; of the three backups that are kept one is verified, if any is.
 //
 // A restore is all or nothing, because half a profile makes the page delete the other
-// half: the backup is copied next to the profile and checked there, and two renames
-// follow, which the next start completes or undoes if this process dies between them.
+// half: the backup is copied and checked first, and two renames follow, which the next
+// start completes or undoes if this process dies between them. A restore for which this
+// machine lacks something, such as room, is not given up: until then nothing is started.
 //
 // Export writes a closed profile or the newest backup as age(scrypt) over gzip over tar,
-// with the manifest last. Import unpacks next to the profile, checks, and renames.
+// with the manifest last. Import unpacks, checks, and replaces the profile as a restore does.
+// A backup or an export without the page's localStorage, which holds the login, is an error.
+//
+// # Where the profile is
+//
+// The folder admin may be a link, a mount point, or on another file system than the rest:
+// then it can't be moved. What would become its content is made in it, the former content is
+// copied to quarantine, and one rename within the folder decides; the next start completes
+// what follows that (profile.Replace). Of what is in admin, only caches may be elsewhere.
+//
+// A folder that another Chrome has written, such as a desktop's, may have several profiles.
+// The one that was used last is meant. It is called Default from then on
+// (profile.Adopt, profile_adopted); the former Default is kept under another name.
 package login

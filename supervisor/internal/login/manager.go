@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -151,7 +152,7 @@ func (m *Manager) requestRestart(r worker.RestartRequest) {
 
 // BeforeStart implements worker.Hooks: it does what is pending. If that fails it is
 // only logged, as the present profile may still be usable. An error is returned only
-// for what keeps Chrome from using the profile.
+// for what keeps Chrome from using the profile, or a lost login from being restored.
 func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.Start) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,11 +170,14 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 	m.pending = plan{}
 	switch todo.action {
 	case quarantine:
-		m.logout.done(m.quarantine(todo.why))
+		m.logout.done(m.quarantine(ctx, todo.why))
 	case erase:
-		m.logout.done("", m.erase())
+		m.logout.done(LoggedOut{}, m.erase(ctx))
 	case restore:
-		m.restore(ctx, s, todo.why)
+		if err := m.restore(ctx, s, todo.why); err != nil {
+			m.pending = todo
+			return err
+		}
 	}
 	if err := m.identify(); err != nil {
 		return err
@@ -186,6 +190,13 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 // identify finds out whether the profile is the one in the record, and which backups
 // there are of its login. It is called with mu held.
 func (m *Manager) identify() error {
+	adopted, err := m.profile.Adopt()
+	if err != nil {
+		return err
+	}
+	if adopted != "" {
+		m.log.Info(logid.ProfileAdopted, logging.KeyPath, adopted, logging.KeyDetail, "another Chrome used this profile last; it is now called Default")
+	}
 	stamp, err := m.profile.Stamp()
 	if err != nil {
 		return err
@@ -219,22 +230,24 @@ func (m *Manager) backups() backups {
 }
 
 // quarantine is called with mu held.
-func (m *Manager) quarantine(why string) (string, error) {
+func (m *Manager) quarantine(ctx context.Context, why string) (LoggedOut, error) {
 	now := m.now()
 	if m.kept.quarantineFull {
 		m.keep()
-		return "", nil
+		return LoggedOut{Detail: "The old login was not moved, as there is no room in admin.quarantine; the page has emptied it."}, nil
 	}
-	name, err := m.profile.Quarantine(m.record.former(why, now))
+	name, err := m.profile.Quarantine(ctx, m.record.former(why, now))
 	m.record = m.record.withoutLogin()
 	if err != nil {
-		m.record.Quarantined, m.record.QuarantinedAt = "", now
-		// The page has emptied the profile, so it can be used again.
 		m.log.Error(logid.ProfileQuarantineFailed, logging.KeyError, err)
-		return "", fmt.Errorf("cannot move login to quarantine: %w", err)
+	}
+	if name == "" {
+		// The page has emptied the profile, so it can be used again.
+		m.record.Quarantined, m.record.QuarantinedAt = "", now
+		return LoggedOut{Detail: "The old login could not be moved to admin.quarantine (see profile_quarantine_failed in the log); the page has emptied it."}, nil
 	}
 	m.quarantined(name, now)
-	return name, nil
+	return LoggedOut{Quarantined: name}, nil
 }
 
 // keep is called with mu held.
@@ -249,22 +262,24 @@ func (m *Manager) quarantined(name string, now time.Time) {
 	m.log.Info(logid.ProfileQuarantined, logging.KeyPath, name)
 }
 
-func (m *Manager) erase() error {
+func (m *Manager) erase(ctx context.Context) error {
 	m.record = Record{}
-	if err := m.profile.Erase(); err != nil {
+	if err := m.profile.Erase(ctx); err != nil {
 		m.log.Error(logid.LoginEraseFailed, logging.KeyError, err)
-		return fmt.Errorf("cannot erase login: %w", err)
+		return fmt.Errorf("%w: %w", ErrNotErased, err)
 	}
 	m.log.Info(logid.LoginErased)
 	return nil
 }
 
 // restore brings back the newest usable backup. The attempt is saved first, so that
-// one that kills the process is not repeated forever. It is called with mu held.
-func (m *Manager) restore(ctx context.Context, s worker.Start, why string) {
+// one that kills the process is not repeated forever. An error means that this machine
+// keeps a login that is missing from being restored, until that is fixed. It is called
+// with mu held.
+func (m *Manager) restore(ctx context.Context, s worker.Start, why string) error {
 	b, now := m.backups(), m.now()
 	if why == whyNoStart && !b.profileIsToBlame(ctx, s) {
-		return
+		return nil
 	}
 	m.record.Attempts++
 	m.journal.save(m.record)
@@ -275,10 +290,17 @@ func (m *Manager) restore(ctx context.Context, s worker.Start, why string) {
 		m.record.RestoredAt, m.record.RestoredFrom, m.record.Attempts = now, backup.Name, 0
 		m.record.ReadyAt, m.record.PersistedAt = backup.ReadyAt, backup.PersistedAt
 		m.log.Warn(logid.LoginRestored, logging.KeyPath, backup.Name, logging.KeyReason, why)
-	case ctx.Err() == nil: // otherwise the next start decides again
+	case ctx.Err() != nil: // the next start decides again
+	case err == nil, errors.Is(err, profile.ErrDamaged):
 		m.record.RestoredAt, m.record.RestoredFrom = now, ""
 		m.log.Warn(logid.LoginRestoreFailed, logging.KeyReason, why, logging.KeyError, err)
+	case why == whyMissing:
+		m.record.Attempts-- // It was none.
+		return err
+	default:
+		m.log.Warn(logid.LoginRestoreFailed, logging.KeyReason, why, logging.KeyError, err)
 	}
+	return nil
 }
 
 func (m *Manager) pruneCaches() {

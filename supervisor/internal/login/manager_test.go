@@ -68,12 +68,12 @@ func TestFlippingPageCannotPushAProfileOut(t *testing.T) {
 	if err != nil || len(entries) != 10 || restarts != len(entries) {
 		t.Fatalf("%d restarts, in quarantine: %v, %v", restarts, entries, err)
 	}
-	if got, err := os.ReadFile(filepath.Join(folder, entries[0].Name(), "Default/login")); err != nil || string(got) != "original" {
+	if got, err := os.ReadFile(filepath.Join(folder, entries[0].Name(), loginFile)); err != nil || string(got) != "original" {
 		t.Errorf("the oldest is %q, %v", got, err)
 	}
-	// A command does not wait, and names no folder.
-	if name, err := r.command(false); err != nil || name != "" {
-		t.Errorf("got %q, %v", name, err)
+	// A command does not wait, names no folder, and explains why.
+	if done, err := r.command(false); err != nil || done.Quarantined != "" || !strings.Contains(done.Detail, "no room") {
+		t.Errorf("got %+v, %v", done, err)
 	}
 	if _, err := r.command(true); err != nil {
 		t.Error(err)
@@ -158,7 +158,7 @@ func TestDamagedBackupIsSkipped(t *testing.T) {
 	if err != nil || len(backups) != 2 {
 		t.Fatalf("backups: %v, %v", backups, err)
 	}
-	newest := filepath.Join(r.tokens, "admin.backups", backups[0].Name, "profile", "Default", "login")
+	newest := filepath.Join(r.tokens, "admin.backups", backups[0].Name, "profile", loginFile)
 	if err := os.WriteFile(newest, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -243,21 +243,21 @@ func TestBackupOfANewerChromeIsNotRestored(t *testing.T) {
 }
 
 // command runs LogOut, and the restart that it requests.
-func (r *rig) command(purge bool) (string, error) {
+func (r *rig) command(purge bool) (LoggedOut, error) {
 	r.t.Helper()
 	type outcome struct {
-		name string
-		err  error
+		LoggedOut
+		error
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		name, err := r.Manager.LogOut(r.t.Context(), purge)
-		done <- outcome{name, err}
+		result, err := r.Manager.LogOut(r.t.Context(), purge)
+		done <- outcome{result, err}
 	}()
 	for {
 		select {
 		case o := <-done:
-			return o.name, o.err
+			return o.LoggedOut, o.error
 		case w := <-r.requests:
 			if w.Urgency != worker.Immediately {
 				r.t.Errorf("requested %+v", w)
@@ -271,9 +271,9 @@ func (r *rig) command(purge bool) (string, error) {
 func TestLogOutByCommandQuarantinesTheLogin(t *testing.T) {
 	r := newRig(t)
 	r.link()
-	name, err := r.command(false)
-	if err != nil || name == "" || name != r.published().Quarantined {
-		t.Errorf("got %q, %v", name, err)
+	done, err := r.command(false)
+	if err != nil || done.Quarantined == "" || done != (LoggedOut{Quarantined: r.published().Quarantined}) {
+		t.Errorf("got %+v, %v", done, err)
 	}
 	r.holds("")
 	if backups, err := r.folder.Backups.List(); err != nil || len(backups) > 0 {
@@ -287,8 +287,8 @@ func TestLogOutWithPurgeLeavesNothing(t *testing.T) {
 	r.end(reason.RestartRequested, true)
 	r.spawn()
 	r.link()
-	if name, err := r.command(true); err != nil || name != "" {
-		t.Errorf("got %q, %v", name, err)
+	if done, err := r.command(true); err != nil || done != (LoggedOut{}) {
+		t.Errorf("got %+v, %v", done, err)
 	}
 	r.holds("")
 	left, err := filepath.Glob(filepath.Join(r.tokens, "admin.*"))

@@ -17,10 +17,17 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/profile/profiletest"
 	"session-manager/supervisor/internal/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	profiletest.Private()
+	goleak.VerifyTestMain(m)
+}
+
+// loginFile is what stands for the login in a profile.
+const loginFile = "Default/Local Storage/leveldb/000003.log"
 
 // rig is a Manager with a real tokens folder, and Workers that only record calls.
 type rig struct {
@@ -89,7 +96,7 @@ func (r *rig) LogOut(context.Context) error {
 
 // VerifyBackup implements Workers.
 func (r *rig) VerifyBackup(_ context.Context, folder string) error {
-	held, err := os.ReadFile(filepath.Join(folder, "Default", "login"))
+	held, err := os.ReadFile(filepath.Join(folder, loginFile))
 	r.verified = append(r.verified, string(held))
 	switch {
 	case strings.Contains(string(held), "bad"):
@@ -145,7 +152,7 @@ func (r *rig) link() {
 	r.see(time.Second, rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
 }
 
-func (r *rig) path() string { return filepath.Join(r.folder.Dir(), "Default", "login") }
+func (r *rig) path() string { return filepath.Join(r.folder.Dir(), loginFile) }
 
 func (r *rig) put(content string) {
 	r.t.Helper()

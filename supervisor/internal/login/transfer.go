@@ -71,8 +71,11 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, err
 	}
 	defer func() { _ = p.Close() }()
+	if _, err := p.Adopt(); err != nil {
+		return profile.Manifest{}, err
+	}
 	if p.Home() == nil {
-		return profile.Manifest{}, fmt.Errorf("%w: the profile is empty", ErrNothing)
+		return profile.Manifest{}, fmt.Errorf("%w: %s has no profile of a Chrome", ErrNothing, p.Dir())
 	}
 	var r Record
 	if err := p.Login.Load(&r); err != nil {
@@ -81,6 +84,9 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 	stamp, err := p.Stamp()
 	if err != nil {
 		return profile.Manifest{}, err
+	}
+	if r.Stamp == stamp && !r.expected() {
+		return profile.Manifest{}, fmt.Errorf("%w: no phone is linked in this profile, as far as the service has seen", ErrNothing)
 	}
 	r = r.forProfile(stamp)
 	return e.write(ctx, p.Dir(), profile.Manifest{
@@ -134,17 +140,18 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	var before Record
 	_ = p.Login.Load(&before) // without it the replaced profile counts as valuable
 	now := time.Now()
-	moved, err = p.Replace(func(folder string) error {
+	moved, err = p.Replace(ctx, func(folder string) error {
 		m, err = archive.Read(ctx, src, passphrase, folder)
 		return err
 	}, before.former(whyImported, now))
-	if err != nil {
+	if moved == "" {
 		return m, "", err
 	}
-	return m, moved, p.Login.Save(Record{
-		Stamp: m.Stamp, LinkedAt: m.LinkedAt, PersistedAt: m.PersistedAt, ReadyAt: m.ReadyAt,
-		Quarantined: moved, QuarantinedAt: now,
-	})
+	after := Record{Quarantined: moved, QuarantinedAt: now}
+	if !m.LinkedAt.IsZero() { // otherwise nothing is known about the login
+		after.Stamp, after.LinkedAt, after.PersistedAt, after.ReadyAt = m.Stamp, m.LinkedAt, m.PersistedAt, m.ReadyAt
+	}
+	return m, moved, errors.Join(err, p.Login.Save(after))
 }
 
 // source is a file to import from. Unlike the file it returns when its context ends: a

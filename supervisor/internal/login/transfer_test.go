@@ -45,7 +45,7 @@ func TestExportedLoginCanBeImported(t *testing.T) {
 	if s := to.published(); !s.LinkedAt.Equal(linkedAt) || s.Quarantined != moved || !strings.HasSuffix(moved, "-import") {
 		t.Errorf("published %+v", s)
 	}
-	old, err := os.ReadFile(filepath.Join(to.tokens, "admin.quarantine", moved, "Default", "login"))
+	old, err := os.ReadFile(filepath.Join(to.tokens, "admin.quarantine", moved, loginFile))
 	if err != nil || string(old) != "what was there" {
 		t.Errorf("in quarantine: %q, %v", old, err)
 	}

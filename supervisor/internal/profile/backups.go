@@ -88,8 +88,8 @@ func (b Backups) List() ([]Backup, error) {
 
 // Create copies the closed profile, without its caches, to a dated folder, whole or
 // not at all. It fills in m's Format and Files, and removes no other backup: see Thin.
-// It fails when ctx ends, with ErrNotClosed when Chrome has not closed cleanly, and
-// with reason.DiskFull when too little room would be left for Chrome.
+// It fails when ctx ends, with ErrNotClosed when Chrome has not closed cleanly, with
+// ErrNoLogin, and with reason.DiskFull when too little room would be left for Chrome.
 func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error) {
 	profile := b.tokens.profile()
 	if _, err := os.Lstat(filepath.Join(profile, lockFile)); !errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +98,7 @@ func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error
 	if err := makeFolder(b.folder()); err != nil {
 		return "", err
 	}
-	if err := checkSpaceForCopy(profile); err != nil {
+	if err := checkSpaceForCopy(profile, b.folder()); err != nil {
 		return "", err
 	}
 	making := newPartial(b.folder())
@@ -109,6 +109,9 @@ func (b Backups) Create(ctx context.Context, m Manifest) (name string, err error
 	}
 	if m.Files, err = copyTree(ctx, profile, copied); err != nil {
 		return "", err
+	}
+	if err := CheckLogin(m.Files); err != nil {
+		return "", fmt.Errorf("cannot back up profile: %w", err)
 	}
 	m.Format = ManifestFormat
 	if err := JSONFile(filepath.Join(making, manifestFile)).Save(m); err != nil {

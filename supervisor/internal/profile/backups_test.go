@@ -299,7 +299,7 @@ func TestQuarantineKeepsWhatWasReady(t *testing.T) {
 		if i == 0 {
 			f.ReadyAt = t0
 		}
-		if _, err := p.Quarantine(f); err != nil {
+		if _, err := p.Quarantine(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}
 		if left := namesIn(t, p.Dir()); len(left) > 0 {
@@ -376,11 +376,11 @@ func TestEraseLeavesNothing(t *testing.T) {
 	p := open(t)
 	fill(t, p, "login")
 	backUp(t, p, t0)
-	if _, err := p.Quarantine(Former{QuarantinedAt: t0, Why: "logged_out"}); err != nil {
+	if _, err := p.Quarantine(t.Context(), Former{QuarantinedAt: t0, Why: "logged_out"}); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, p, "login")
-	if err := p.Erase(); err != nil {
+	if err := p.Erase(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := namesIn(t, string(p.tokens)); !cmp.Equal(got, []string{"admin", "admin.lock"}) {
@@ -401,9 +401,8 @@ func TestInterruptedRestoreIsCompletedOrUndone(t *testing.T) {
 				put(t, filepath.Join(string(p.tokens), file), "half")
 			}
 			if want == "new" {
-				if _, err := p.tokens.quarantine(Former{QuarantinedAt: t0, Why: "login_missing"}); err != nil {
-					t.Fatal(err)
-				}
+				old := filepath.Join(p.tokens.path("quarantine"), t0.Format(timeLayout)+"-login_missing")
+				must(t, errors.Join(makeFolder(filepath.Dir(old)), os.Rename(p.Dir(), old)))
 			}
 			if err := p.Close(); err != nil {
 				t.Fatal(err)
@@ -434,8 +433,9 @@ func TestStampIdentifiesAProfileAndItsBackups(t *testing.T) {
 	if again, err := p.Stamp(); err != nil || again != first {
 		t.Errorf("again: %s, %v", again, err)
 	}
+	fill(t, p, "login")
 	s := backUp(t, p, t0)
-	if _, err := p.Quarantine(Former{QuarantinedAt: t0, Why: "logged_out"}); err != nil {
+	if _, err := p.Quarantine(t.Context(), Former{QuarantinedAt: t0, Why: "logged_out"}); err != nil {
 		t.Fatal(err)
 	}
 	if other, err := p.Stamp(); err != nil || other == first {

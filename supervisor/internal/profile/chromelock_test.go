@@ -328,7 +328,7 @@ func (r race) check(t *testing.T, lock string, chromes [2]string) {
 	}
 }
 
-var thorough = flag.Bool("thorough", false, "let ten times as many Chromes and cleaners race for the lock")
+var thorough = flag.Bool("thorough", false, "race for the lock longer, and kill the mover of a profile before each of its changes on disk, in more places")
 
 // Outside of tests the supervisor's lock prevents a second cleaner.
 func TestRaceForTheLockHasOneWinner(t *testing.T) {

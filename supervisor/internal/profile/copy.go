@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,13 +24,23 @@ type File struct {
 	SHA256 string `json:"sha256"`
 }
 
-// ErrDamaged means that a backup differs from its manifest.
-var ErrDamaged = errors.New("the backup of the profile is damaged")
+var (
+	// ErrDamaged means that a backup differs from its manifest.
+	ErrDamaged = errors.New("the backup of the profile is damaged")
+	// ErrNoLogin means that a profile can't hold a login.
+	ErrNoLogin = errors.New("there is no login in the profile")
+)
 
 // WalkFiles calls visit for each file and folder of a closed profile that belongs in
-// a backup, folders first. Caches, Chrome's lock and sockets, and everything that is
-// not a regular file are left out. Paths are relative, with slashes.
+// a backup, folders first. Caches, Chrome's lock and sockets, what is being made in it, and
+// everything that is not a regular file are left out. Paths are relative, with slashes.
+// The profile's folder may be a link. A link to a folder in it is an error: what is behind
+// it would be missing.
 func WalkFiles(dir string, visit func(path string, folder bool) error) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("cannot find profile: %w", err)
+	}
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("cannot walk profile: %w", err)
@@ -42,13 +53,34 @@ func WalkFiles(dir string, visit func(path string, folder bool) error) error {
 		switch {
 		case rel == ".":
 			return nil
-		case d.IsDir() && isCache(rel):
+		case d.IsDir() && (isCache(rel) || unfinished(rel)):
 			return fs.SkipDir
-		case strings.HasPrefix(rel, "Singleton"), !d.IsDir() && !d.Type().IsRegular():
+		case strings.HasPrefix(rel, "Singleton"), isCache(rel), unfinished(rel):
+			return nil
+		case d.Type() == fs.ModeSymlink:
+			return checkLink(path)
+		case !d.IsDir() && !d.Type().IsRegular():
 			return nil
 		}
 		return visit(rel, d.IsDir())
 	})
+}
+
+// checkLink makes sure that a link does not stand for a folder.
+func checkLink(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return elsewhere(path, "a link")
+	}
+	return nil
+}
+
+// CheckLogin makes sure that the files of a profile can hold a login, and else returns
+// ErrNoLogin: the page keeps one in its localStorage.
+func CheckLogin(files []File) error {
+	if !slices.ContainsFunc(files, func(f File) bool { return strings.HasPrefix(f.Path, chosen+"/Local Storage/leveldb/") }) {
+		return ErrNoLogin
+	}
+	return nil
 }
 
 // copyTree copies a closed profile into the empty folder to, private to this
@@ -106,7 +138,7 @@ func CopyFile(ctx context.Context, path string, dst io.Writer, src io.Reader) (F
 }
 
 // CheckFiles compares the files of a backup with its manifest. A missing, changed or
-// additional file is ErrDamaged.
+// additional file is ErrDamaged, and so is a backup without a login.
 func CheckFiles(want, got []File) error {
 	known := make(map[string]File, len(want))
 	for _, f := range want {
@@ -124,8 +156,8 @@ func CheckFiles(want, got []File) error {
 	for path := range known {
 		return fmt.Errorf("%w: %s is missing", ErrDamaged, path)
 	}
-	if len(want) == 0 {
-		return fmt.Errorf("%w: it is empty", ErrDamaged)
+	if err := CheckLogin(want); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
 }

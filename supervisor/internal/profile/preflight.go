@@ -62,8 +62,8 @@ func (p *Profile) CheckSpace() error { return checkSpace(p.Dir(), scarceBytes, s
 // Chrome. Errors are those of Preflight.
 func CheckSpaceAt(path string, bytes uint64) error { return checkSpace(path, bytes, minFreeInodes) }
 
-// checkSpaceForCopy makes sure that a copy of the profile leaves room for Chrome.
-func checkSpaceForCopy(profile string) error {
+// checkSpaceForCopy makes sure that a copy of the profile in a folder leaves room for Chrome.
+func checkSpaceForCopy(profile, folder string) error {
 	var size, count uint64
 	err := WalkFiles(profile, func(rel string, _ bool) error {
 		info, err := os.Lstat(filepath.Join(profile, filepath.FromSlash(rel)))
@@ -75,7 +75,7 @@ func checkSpaceForCopy(profile string) error {
 	if err != nil {
 		return unwritable("cannot measure profile", err)
 	}
-	return checkSpace(profile, size+2*MinFreeBytes, count+2*minFreeInodes)
+	return checkSpace(folder, size+2*MinFreeBytes, count+2*minFreeInodes)
 }
 
 func checkSpace(path string, bytes, inodes uint64) error {

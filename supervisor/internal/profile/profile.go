@@ -5,7 +5,8 @@
 //
 // In the tokens folder:
 //
-//	admin                           Chrome's user-data-dir, mode 0700
+//	admin                           Chrome's user-data-dir, mode 0700; it may be a link to a folder
+//	                                or a mount point
 //	admin.lock                      flock'ed by the supervisor, with its pid
 //	admin.lease                     flock'ed by the worker and its Chrome (package lease)
 //	admin.launch                    the lock of the Chrome that was started last
@@ -119,7 +120,7 @@ func (p *Profile) LeaseFile() string { return p.tokens.path("lease") }
 // Chrome was removed, emptied or replaced, even by a copy with the same Stamp. It costs
 // one call of stat.
 func (p *Profile) Home() os.FileInfo {
-	info, err := os.Stat(filepath.Join(p.Dir(), "Default"))
+	info, err := os.Stat(filepath.Join(p.Dir(), chosen))
 	if err != nil {
 		return nil
 	}
@@ -150,12 +151,12 @@ func (p *Profile) Stamp() (stamp string, err error) {
 	return stamp, err
 }
 
-// TempDir makes a private folder on the profile's file system, with room for a copy
+// TempDir makes a private folder next to the profile, with room for a copy
 // of the profile, and returns a function that removes it. If the process dies first,
 // the next Open removes it. The error carries reason.DiskFull when a copy would leave
 // too little room for Chrome.
 func (p *Profile) TempDir() (path string, remove func() error, err error) {
-	if err := checkSpaceForCopy(p.Dir()); err != nil {
+	if err := checkSpaceForCopy(p.Dir(), string(p.tokens)); err != nil {
 		return "", nil, err
 	}
 	path = newPartial(string(p.tokens))

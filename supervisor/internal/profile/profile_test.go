@@ -16,6 +16,7 @@ import (
 	"session-manager/shared/lease"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/profile/profiletest"
 )
 
 // Environment of the test binary when it plays another program, which waits for the
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
+	}
+	if moves[os.Getenv(envRole)] == nil {
+		profiletest.Private()
 	}
 	if err := proctree.BecomeSubreaper(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

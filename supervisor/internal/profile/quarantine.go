@@ -1,14 +1,11 @@
 package profile
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,96 +49,6 @@ const partial = "partial-"
 
 // newPartial returns the path of a new folder in folder that is to be made or removed.
 func newPartial(folder string) string { return filepath.Join(folder, partial+suffix()) }
-
-// Quarantine moves the profile, as a whole and within its file system, to a folder
-// named by f, and begins an empty one. Others are removed as expired says. Chrome must
-// not run.
-func (p *Profile) Quarantine(f Former) (name string, err error) {
-	if name, err = p.tokens.quarantine(f); err != nil {
-		return "", err
-	}
-	return name, makeFolder(p.Dir())
-}
-
-// Replace lets write put a whole profile into an empty folder, and makes that the
-// profile. The present one goes to quarantine under the returned name. When write
-// fails, nothing has changed. Chrome must not run.
-func (p *Profile) Replace(write func(folder string) error, f Former) (string, error) {
-	making := newPartial(string(p.tokens))
-	defer func() { _ = os.RemoveAll(making) }()
-	if err := os.Mkdir(making, 0o700); err != nil {
-		return "", unwritable("cannot make folder", err)
-	}
-	if err := write(making); err != nil {
-		return "", err
-	}
-	if err := syncAll(making); err != nil {
-		return "", unwritable("cannot keep profile", err)
-	}
-	// If the process dies after one of these renames, repair completes or undoes them.
-	incoming := p.tokens.path("incoming")
-	if err := os.Rename(making, incoming); err != nil {
-		return "", unwritable("cannot replace profile", err)
-	}
-	syncFolder(string(p.tokens))
-	name, err := p.tokens.quarantine(f)
-	if err != nil {
-		return "", errors.Join(err, erase(incoming))
-	}
-	if err := os.Rename(incoming, p.Dir()); err != nil {
-		return name, unwritable("cannot replace profile", err)
-	}
-	syncFolder(string(p.tokens))
-	return name, nil
-}
-
-// Restore replaces the profile with a backup, all or nothing: half a profile makes
-// the page delete the other half. Everything is copied and checked first; if the
-// backup is ErrDamaged, nothing has changed. The replaced profile goes to quarantine
-// under the returned name. Chrome must not run.
-func (p *Profile) Restore(ctx context.Context, b Backup, f Former) (string, error) {
-	return p.Replace(func(folder string) error {
-		files, err := copyTree(ctx, p.Backups.Path(b), folder)
-		if err != nil {
-			return err
-		}
-		return CheckFiles(b.Files, files)
-	}, f)
-}
-
-// Erase removes the profile, the quarantine and every backup, and begins an empty
-// profile. Chrome must not run.
-func (p *Profile) Erase() error {
-	return errors.Join(
-		erase(p.Dir()),
-		erase(p.tokens.path("quarantine")),
-		erase(p.tokens.path("backups")),
-		makeFolder(p.Dir()),
-	)
-}
-
-// quarantine leaves no profile.
-func (t tokens) quarantine(f Former) (string, error) {
-	folder := t.path("quarantine")
-	if err := makeFolder(folder); err != nil {
-		return "", err
-	}
-	// One without it counts as valuable.
-	_ = JSONFile(filepath.Join(t.profile(), formerFile)).Save(f)
-	name := f.name()
-	if err := os.Rename(t.profile(), filepath.Join(folder, name)); err != nil {
-		return "", unwritable("cannot move profile to quarantine", err)
-	}
-	syncFolder(folder)
-	syncFolder(string(t))
-	if found, err := t.former(); err == nil {
-		for _, old := range expired(found, f.QuarantinedAt) {
-			// What can't be removed now is removed the next time.
-			_ = erase(filepath.Join(folder, old))
-		}
-	}
-	return name, nil
-}
 
 // quarantined is a folder in quarantine.
 type quarantined struct {
@@ -199,64 +106,30 @@ func full(found []quarantined, now time.Time) bool {
 }
 
 // QuarantineFull reports whether a profile should stay where it is when its link is
-// ended: the quarantine has too many, or there is no room for another profile.
+// ended: the quarantine has too many, or there is no room for another profile, neither
+// where the profile is nor, if that is elsewhere, in the quarantine.
 func (p *Profile) QuarantineFull(now time.Time) bool {
 	found, err := p.tokens.former()
-	return err == nil && full(found, now) || CheckSpaceAt(p.Dir(), minQuarantineBytes) != nil
+	if err == nil && full(found, now) {
+		return true
+	}
+	folder := p.tokens.path("quarantine")
+	if _, err := os.Stat(folder); err != nil {
+		folder = string(p.tokens)
+	}
+	return CheckSpaceAt(p.Dir(), minQuarantineBytes) != nil || CheckSpaceAt(folder, minQuarantineBytes) != nil
 }
 
-// erase renames before it removes, so that a half removed folder is never mistaken
-// for a whole one.
-func erase(path string) error {
-	doomed := newPartial(filepath.Dir(path))
-	err := os.Rename(path, doomed)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		syncFolder(filepath.Dir(path))
-		err = os.RemoveAll(doomed)
-	}
+// expire removes the profiles in quarantine that need not be kept. What can't be removed
+// now is removed the next time.
+func (t tokens) expire(now time.Time) {
+	found, err := t.former()
 	if err != nil {
-		return unwritable("cannot erase "+path, err)
+		return
 	}
-	return nil
-}
-
-// repair completes or undoes what a process that died left unfinished.
-func (t tokens) repair() error {
-	incoming := t.path("incoming")
-	if _, err := os.Lstat(incoming); err == nil {
-		if _, err := os.Lstat(t.profile()); errors.Is(err, fs.ErrNotExist) {
-			if err := os.Rename(incoming, t.profile()); err != nil {
-				return unwritable("cannot complete restore", err)
-			}
-		} else if err := erase(incoming); err != nil {
-			return err
-		}
+	for _, old := range expired(found, now) {
+		_ = erase(filepath.Join(t.path("quarantine"), old))
 	}
-	for _, folder := range []string{string(t), t.profile(), t.path("backups"), t.path("quarantine")} {
-		names, err := list(folder)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if unfinished(name) {
-				if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
-					return unwritable("cannot remove unfinished folder", err)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// unfinishedFile is the form of the names of a JSONFile that is being saved.
-var unfinishedFile = regexp.MustCompile(`^\.(admin\.[a-z]+|\.session-manager(\.former)?)[0-9]+$`)
-
-// unfinished reports whether a name is one that we give for what is being made.
-func unfinished(name string) bool {
-	return strings.HasPrefix(name, partial) || strings.HasPrefix(name, probePrefix) || unfinishedFile.MatchString(name)
 }
 
 // dated lists what is named by its time in a folder, newest first.
@@ -265,13 +138,16 @@ func dated(folder string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		_, err := time.Parse(timeLayout, name[:min(len(timeLayout), len(name))])
-		return err != nil
-	})
+	names = slices.DeleteFunc(names, func(name string) bool { return !isDated(name) })
 	slices.Sort(names)
 	slices.Reverse(names)
 	return names, nil
+}
+
+// isDated reports whether a name begins with a time.
+func isDated(name string) bool {
+	_, err := time.Parse(timeLayout, name[:min(len(timeLayout), len(name))])
+	return err == nil
 }
 
 // list returns nothing for a folder that does not exist.

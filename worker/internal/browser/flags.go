@@ -40,6 +40,9 @@ func essentialFlags(profileDir, userAgent string) []flag {
 		// A folder that can't be made is silently replaced by $HOME/.config, which is
 		// checked after the start.
 		{name: "--user-data-dir", value: profileDir},
+		// Otherwise Chrome uses the profile that its Local State names. chrome-headless-shell
+		// knows no other (headless_browser_context_impl.cc).
+		{name: "--profile-directory", value: "Default"},
 		// Chrome restores the tabs of a crash in its start window, and two tabs of
 		// WhatsApp starve each other.
 		{name: "--no-startup-window"},
