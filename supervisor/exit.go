@@ -28,7 +28,6 @@ func exitCode(err error) int {
 	}{
 		{nil, 0},
 		{config.ErrDone, 0},
-		{doctor.ErrNoChrome, 66},
 		{doctor.ErrFindings, 1},
 		{config.ErrUsage, 64},
 		{config.ErrInsecure, 77},

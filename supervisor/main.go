@@ -47,8 +47,10 @@ func main() {
 func run(signals *signals, args, environ []string, stdout io.Writer, stderr *logging.Writer) int {
 	begun := time.Now()
 	ctx := signals.ctx
-	cfg, _, err := config.Load(ctx, args, environ, stdout, version)
+	cfg, err := load(ctx, args, environ, stdout, stderr)
 	switch {
+	case err != nil && config.Names(args, config.CommandDoctor):
+		err = signals.interrupted(fmt.Errorf("%w: %w", doctor.ErrFindings, err))
 	case err != nil:
 		err = signals.interrupted(err)
 	case cfg.Command == config.CommandServe:
@@ -63,11 +65,28 @@ func run(signals *signals, args, environ []string, stdout io.Writer, stderr *log
 	return exitCode(err)
 }
 
+// load reads the settings: those of the installed service, if a command means that.
+func load(ctx context.Context, args, environ []string, stdout, stderr io.Writer) (*config.Config, error) {
+	p, err := findPackaged(args)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		cfg, _, err := config.Load(ctx, args, environ, stdout, version)
+		return cfg, err
+	}
+	cfg, _, err := config.Load(ctx, args, environ, stdout, version, p.below)
+	if err == nil || errors.Is(err, config.ErrDone) {
+		p.announce(cfg, stderr)
+	}
+	return cfg, err
+}
+
 // command executes a command other than the service.
 func command(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
 	switch cfg.Command {
 	case config.CommandDoctor:
-		return doctor.Run(ctx, cfg, stdout)
+		return examine(ctx, cfg, stdout)
 	case config.CommandCompletion:
 		return config.WriteCompletion(stdout)
 	case config.CommandExport:
@@ -98,7 +117,8 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	if err != nil {
 		return err
 	}
-	files, err := openFiles(ctx, cfg, log)
+	files := newFiles(cfg, log)
+	err = files.open(ctx, cfg)
 	if ctx.Err() != nil {
 		return nil
 	}

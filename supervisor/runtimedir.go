@@ -28,6 +28,10 @@ func chooseRuntimeDir(tokens string, log *slog.Logger) process.RuntimeDir {
 	if given, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); given != "" {
 		return process.RuntimeDir{Path: given}
 	}
+	return temporaryRuntimeDir(tokens, log)
+}
+
+func temporaryRuntimeDir(tokens string, log *slog.Logger) process.RuntimeDir {
 	sum := sha256.Sum256([]byte(tokens))
 	name := fmt.Sprintf("session-manager-%d-%x", os.Getuid(), sum[:4])
 	first := filepath.Join(os.TempDir(), name)

@@ -74,15 +74,11 @@ type service struct {
 // newService is the composition root: leaves first, then what observes them.
 func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDir process.RuntimeDir, files *files, stderr *logging.Writer) (*service, error) {
 	s := &service{log: log, files: files, draining: make(chan struct{}), startedAt: begun, stderr: stderr}
-	factor := rpc.DeadlineFactor(cfg.DeadlineFactor)
 	group, contained := proctree.Delegated()
 	log.Info(logid.ContainmentSelected, "control_group", contained, logging.KeyPath, group)
-	s.workers = worker.New(worker.Options{
-		ControlGroup: group,
-		Tokens:       cfg.Tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
-		Selectors: files.selectors.Value, RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: log,
-		DeadlineFactor: factor, Timings: worker.DefaultTimings(), Limits: restart.DefaultLimits(),
-	})
+	workers := workerOptions(cfg, cfg.Tokens, runtimeDir, files, log)
+	workers.ControlGroup = group
+	s.workers = worker.New(workers)
 	crashes := crash.NewStore(cfg.Crashes)
 	s.crashes = crash.NewRecorder(crash.Options{
 		Store: crashes, Version: version, Logger: log,
@@ -90,9 +86,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	})
 	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
 
-	limits := session.DefaultLimits(cfg.QRTimeout)
-	factor.Stretch(&limits.Evidence, &limits.PageLoading, &limits.QRLate, &limits.Saving)
-	s.session = session.New(limits, log)
+	s.session = session.New(sessionLimits(cfg), log)
 	meter := metrics.New(version, s.session.Snapshot(), stderr.Dropped)
 	changes := events.NewLog(rand.Text(), s.session.Snapshot())
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
@@ -115,6 +109,21 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 		Version: version, Logger: log, Draining: s.draining,
 	})
 	return s, err
+}
+
+// workerOptions is how workers are run on a tokens folder.
+func workerOptions(cfg *config.Config, tokens string, runtimeDir process.RuntimeDir, files *files, log *slog.Logger) worker.Options {
+	return worker.Options{
+		Tokens: tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		Selectors: files.selectors.Value, RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: log,
+		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor), Timings: worker.DefaultTimings(), Limits: restart.DefaultLimits(),
+	}
+}
+
+func sessionLimits(cfg *config.Config) session.Limits {
+	limits := session.DefaultLimits(cfg.QRTimeout)
+	rpc.DeadlineFactor(cfg.DeadlineFactor).Stretch(&limits.Evidence, &limits.PageLoading, &limits.QRLate, &limits.Saving)
+	return limits
 }
 
 // newWebhook returns the sender of --webhook, or nil when none is set.

@@ -47,13 +47,9 @@ type files struct {
 // startTimeout bounds the reading of all files at the start: systemd waits 30 s for it.
 const startTimeout = 20 * time.Second
 
-// openFiles reads the files that are set, until ctx ends. Without its keys, its
-// certificate and its webhook the service must not run; without its selectors it uses the
-// built-in ones.
-func openFiles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*files, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, smallfile.ErrSlow)
-	defer cancel()
-	f := &files{
+// newFiles returns the files that settings name, none of which has been read.
+func newFiles(cfg *config.Config, log *slog.Logger) *files {
+	return &files{
 		log: log, keys: apikey.Open(cfg.APIKeyFile), certificate: listen.Certificate(cfg.TLSCert, cfg.TLSKey),
 		selectors: watch.New(func(contents [][]byte) ([]byte, error) {
 			if contents[0] == nil {
@@ -64,26 +60,34 @@ func openFiles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*file
 		}, cfg.Selectors).Optional(),
 		secret: cfg.SecretFiles(),
 	}
+}
+
+// open reads the files that are set, until ctx ends. Without its keys, its
+// certificate and its webhook the service must not run; without its selectors it uses the
+// built-in ones.
+func (f *files) open(ctx context.Context, cfg *config.Config) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, smallfile.ErrSlow)
+	defer cancel()
 	if cfg.APIKeyFile != "" {
 		if err := f.keys.Load(ctx); err != nil {
-			return nil, cfg.FileProblem("--api-key-file", err)
+			return cfg.FileProblem("--api-key-file", err)
 		}
 	}
 	if cfg.TLSCert != "" {
 		if err := f.certificate.Load(ctx); err != nil {
-			return nil, cfg.FileProblem("--tls-cert and --tls-key", err)
+			return cfg.FileProblem("--tls-cert and --tls-key", err)
 		}
 	} else if cfg.Exposed() {
-		log.Warn(logid.KeysExposed, logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
+		f.log.Warn(logid.KeysExposed, logging.KeyDetail, "other machines reach the API without TLS; set --tls-cert, or use a reverse proxy")
 	}
 	if cfg.Selectors != "" {
 		if err := f.selectors.Load(ctx); err != nil {
-			log.Error(logid.SelectorsRejected, logging.KeyError, err)
+			f.log.Error(logid.SelectorsRejected, logging.KeyError, err)
 		} else if f.selectors.Value() != nil {
-			log.Info(logid.SelectorsLoaded, logging.KeyPath, cfg.Selectors)
+			f.log.Info(logid.SelectorsLoaded, logging.KeyPath, cfg.Selectors)
 		}
 	}
-	return f, f.readWebhook(ctx, cfg)
+	return f.readWebhook(ctx, cfg)
 }
 
 // readWebhook reads the webhook's URL and key.

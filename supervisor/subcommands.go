@@ -6,19 +6,41 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"session-manager/shared/proctree"
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/wait"
+	"session-manager/supervisor/internal/worker"
 )
+
+// examine is the command doctor.
+func examine(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
+	log := slog.New(slog.DiscardHandler)
+	files := newFiles(cfg, log)
+	if err := proctree.BecomeSubreaper(); err != nil {
+		return err
+	}
+	return doctor.Run(ctx, doctor.Options{
+		Config: cfg, Limits: sessionLimits(cfg),
+		Open: func(ctx context.Context) error { return files.open(ctx, cfg) },
+		Workers: func(tokens string) (worker.Options, func()) {
+			dir := temporaryRuntimeDir(tokens, log) // the other one is that of the service, which may run
+			return workerOptions(cfg, tokens, dir, files, log), func() { removeRuntimeDir(dir, log) }
+		},
+	}, stdout)
+}
 
 // exportLogin is the command session export.
 func exportLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
@@ -26,16 +48,25 @@ func exportLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) erro
 	if err != nil {
 		return err
 	}
-	m, err := login.Export{
-		Tokens: cfg.Tokens, File: cfg.Archive, Passphrase: passphrase, Backup: cfg.Backup, Work: archive.Work,
-	}.Run(ctx)
+	e := login.Export{Tokens: cfg.Tokens, File: cfg.Archive, Passphrase: passphrase, Backup: cfg.Backup, Work: archive.Work}
+	report := stdout
+	if cfg.Archive == config.Standard {
+		if term.IsTerminal(int(os.Stdout.Fd())) {
+			return fmt.Errorf("%w: standard output is a terminal; redirect it to a file", config.ErrUsage)
+		}
+		e.To, report = stdout, os.Stderr
+	}
+	m, err := e.Run(ctx)
+	if errors.Is(err, fs.ErrPermission) && e.To == nil {
+		return fmt.Errorf("%w; choose a folder in which user %d can write, or export to - and redirect that", err, os.Geteuid())
+	}
 	if errors.Is(err, profile.ErrHeld) {
 		return fmt.Errorf("%w; or export the newest backup with --backup", err)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "exported the login %s to %s\nuse it in one place only\n", describe(m), cfg.Archive)
+	_, err = fmt.Fprintf(report, "exported the login %s to %s\nuse it in one place only\n", describe(m), cfg.Archive)
 	return err
 }
 
@@ -46,6 +77,9 @@ func importLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) erro
 		return err
 	}
 	m, moved, err := login.Import(ctx, cfg.Tokens, cfg.Archive, passphrase)
+	if errors.Is(err, archive.ErrUnreadable) && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; let user %d read it, or import - and redirect the file to that", err, os.Geteuid())
+	}
 	if err != nil {
 		return err
 	}
@@ -112,7 +146,7 @@ func passphraseOf(ctx context.Context, cfg *config.Config) (string, error) {
 
 // firstLine reads no more than it needs, and waits for the writer of a pipe.
 func firstLine(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOCTTY, 0)
+	f, err := smallfile.OpenInherited(path)
 	if err != nil {
 		return "", err
 	}

@@ -66,6 +66,7 @@ type Config struct {
 	LogFormat string `default:"auto" placeholder:"FORMAT" help:"json: one object per line; text: for people, on a terminal with the QR; auto: text on a terminal, otherwise json."`
 	Headless  string `default:"true" hidden:"" help:"Always true: Chrome is never visible."`
 
+	Instance    string `placeholder:"NAME" help:"For doctor, session and --print-config: the instance of the installed service that is meant, such as 3002 for session-manager@3002."`
 	File        string `name:"config" placeholder:"FILE" help:"JSON file with settings, named like these flags."`
 	PrintConfig bool   `help:"Print every setting and where it comes from, and exit."`
 	Version     bool   `help:"Print the version and exit."`
@@ -80,6 +81,8 @@ type Config struct {
 	Passphrase string `kong:"-" json:"-"`
 	// names are what the user calls the flags that the command line does not set.
 	names map[string]string
+	// below is what an installed service adds to the settings.
+	below *Below
 }
 
 // What the program can do, in kong's words.
@@ -90,6 +93,9 @@ const (
 	CommandExport     = "session export <file>"
 	CommandImport     = "session import <file>"
 )
+
+// Standard in place of a login's file is standard output, or standard input.
+const Standard = "-"
 
 // What a *Problem is.
 var (
@@ -273,7 +279,7 @@ func (c *Config) SecretFiles() []string {
 }
 
 // validate checks every setting on its own, and makes paths absolute.
-func (c *Config) validate(flags []*kong.Flag) error {
+func (c *Config) validate(flags []*kong.Flag, sources Sources) error {
 	for _, f := range flags {
 		if f.Target.Kind() != reflect.String {
 			continue
@@ -298,7 +304,7 @@ func (c *Config) validate(flags []*kong.Flag) error {
 			return &Problem{Name: "--allow-host", Value: name, Allowed: "use a host name as in a request's Host header, such as wa.example.com"}
 		}
 	}
-	return c.resolvePaths()
+	return c.resolvePaths(sources)
 }
 
 // maxSocketPath is what a socket's path may have in bytes, unix(7).
@@ -407,7 +413,7 @@ func masked(address string) string {
 	return u.Scheme + "://" + u.Host + "/…"
 }
 
-func (c *Config) resolvePaths() error {
+func (c *Config) resolvePaths(sources Sources) error {
 	if c.Worker == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -418,8 +424,18 @@ func (c *Config) resolvePaths() error {
 	if c.Crashes == "" {
 		c.Crashes = filepath.Join(c.Tokens, "crashes")
 	}
-	for _, path := range []*string{&c.Tokens, &c.Crashes, &c.Worker, &c.APIKeyFile, &c.TLSCert, &c.TLSKey, &c.WebhookURLFile, &c.WebhookKeyFile, &c.PassphraseFile, &c.Archive, &c.Selectors} {
-		if *path == "" {
+	for flag, path := range map[string]*string{
+		"tokens": &c.Tokens, "crashes": &c.Crashes, "worker": &c.Worker, "api-key-file": &c.APIKeyFile, "tls-cert": &c.TLSCert,
+		"tls-key": &c.TLSKey, "webhook-url-file": &c.WebhookURLFile, "webhook-key-file": &c.WebhookKeyFile,
+		"passphrase-file": &c.PassphraseFile, "": &c.Archive, "selectors": &c.Selectors,
+	} {
+		if *path == "" || flag == "" && *path == Standard || filepath.IsAbs(*path) {
+			continue
+		}
+		// What a command's user gives is relative to where that is.
+		given := sources[flag]
+		if c.below != nil && (flag == "" || given == "flag" || given == "environment") {
+			*path = filepath.Join(c.below.Dir, *path)
 			continue
 		}
 		abs, err := filepath.Abs(*path)

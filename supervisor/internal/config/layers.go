@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,20 +43,39 @@ type layers struct {
 }
 
 // flagsOnly can be set on the command line alone.
-var flagsOnly = []string{"help", "version", "print-config"}
+var flagsOnly = []string{"help", "version", "print-config", "instance"}
+
+// Below is what a command takes from the unit of an installed service.
+type Below struct {
+	// Dir is where the command was given, and this process no longer is.
+	Dir string
+	// Args are the arguments in the unit, and Environ its environment: later variables count.
+	Args, Environ []Given
+	// Credentials are the paths of credentials by their names. Sources are what to show of
+	// such paths.
+	Credentials, Sources map[string]string
+}
+
+// Given is an argument, or a variable as NAME=value, and the file that has it.
+type Given struct{ Text, Where string }
 
 // read fills the layers. The file is the one that --config names, or the environment.
-func (l *layers) read(ctx context.Context, args []string, environ map[string]string, flags []*kong.Flag) error {
+func (l *layers) read(ctx context.Context, args []string, environ map[string]string, flags []*kong.Flag, below *Below) error {
 	known := map[string]*kong.Flag{}
 	for _, f := range flags {
 		if !slices.Contains(flagsOnly, f.Name) {
 			known[f.Name] = f
 		}
 	}
-	if err := l.readEnviron(environ, known); err != nil {
+	if err := l.readEnviron(environ, known, "", "environment"); err != nil {
 		return err
 	}
-	path, name := l.values["config"].text, envName("config")
+	if below != nil {
+		if err := l.readBelow(*below, known); err != nil {
+			return err
+		}
+	}
+	path, name := l.values["config"].text, cmp.Or(l.values["config"].name, "--config")
 	for i, arg := range args {
 		given, ok := strings.CutPrefix(arg, "--config=")
 		if !ok && arg == "--config" && i+1 < len(args) {
@@ -72,7 +92,41 @@ func (l *layers) read(ctx context.Context, args []string, environ map[string]str
 	return l.readFile(ctx, name, path, known)
 }
 
-func (l *layers) readEnviron(environ map[string]string, known map[string]*kong.Flag) error {
+// readBelow adds what a unit has and no layer above it.
+func (l *layers) readBelow(b Below, known map[string]*kong.Flag) error {
+	for i := 0; i < len(b.Args); i++ {
+		name, text, ok := strings.Cut(strings.TrimPrefix(b.Args[i].Text, "--"), "=")
+		f := known[name]
+		switch {
+		case name == "serve":
+			continue
+		case f == nil:
+			return unknown("--"+name, " in "+b.Args[i].Where, slices.Collect(maps.Keys(known)))
+		case !ok && i+1 < len(b.Args):
+			i++
+			text = b.Args[i].Text
+		}
+		v := l.values[name]
+		if v.source == "environment" {
+			continue
+		}
+		v.text, v.name, v.source = text, "--"+name+" in "+b.Args[i].Where, "unit"
+		if isList(f) {
+			v.list = append(v.list, text)
+		}
+		l.values[name] = v
+	}
+	for _, g := range slices.Backward(b.Environ) {
+		name, text, _ := strings.Cut(g.Text, "=")
+		if err := l.readEnviron(map[string]string{name: text}, known, " in "+g.Where, "unit"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readEnviron adds what an environment has and no layer above it.
+func (l *layers) readEnviron(environ map[string]string, known map[string]*kong.Flag, where, source string) error {
 	byName := map[string]*kong.Flag{}
 	for flag, f := range known {
 		byName[envName(flag)] = f
@@ -83,9 +137,9 @@ func (l *layers) readEnviron(environ map[string]string, known map[string]*kong.F
 		}
 		f, ok := byName[name]
 		if !ok {
-			return unknown(name, "", slices.Collect(maps.Keys(byName)))
+			return unknown(name, where, slices.Collect(maps.Keys(byName)))
 		}
-		v := value{text: environ[name], name: name, source: "environment"}
+		v := value{text: environ[name], name: name + where, source: source}
 		if isList(f) {
 			v.list = []any{}
 			for word := range strings.FieldsSeq(v.text) {
@@ -94,7 +148,9 @@ func (l *layers) readEnviron(environ map[string]string, known map[string]*kong.F
 		} else if err := plain(v); err != nil {
 			return err
 		}
-		l.values[f.Name] = v
+		if _, ok := l.values[f.Name]; !ok {
+			l.values[f.Name] = v
+		}
 	}
 	return nil
 }

@@ -45,9 +45,14 @@ type Sources map[string]string
 // Load reads the settings from args, environ ("NAME=value") and the file that
 // they name, until ctx ends. It writes to stdout only what was asked for. Errors are
 // ErrDone, ErrUsage, *Problem or ctx's cause.
-func Load(ctx context.Context, args, environ []string, stdout io.Writer, version string) (*Config, Sources, error) {
+//
+// What below has comes after the environment.
+func Load(ctx context.Context, args, environ []string, stdout io.Writer, version string, below ...Below) (*Config, Sources, error) {
 	var g grammar
 	c := &g.Config
+	if len(below) > 0 {
+		c.below = &below[0]
+	}
 	env := map[string]string{}
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
@@ -66,7 +71,7 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 	if err != nil {
 		return nil, nil, fmt.Errorf("internal error: %w", err)
 	}
-	if err := l.read(ctx, args, env, parser.Model.Flags); err != nil {
+	if err := l.read(ctx, args, env, parser.Model.Flags, c.below); err != nil {
 		return nil, nil, err
 	}
 	for _, f := range parser.Model.Flags {
@@ -91,8 +96,11 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 	c.Archive = cmp.Or(g.Session.Export.File, g.Session.Import.File)
 	c.Passphrase = env[passphraseEnv]
 	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
+	if c.Instance != "" && c.below == nil {
+		return nil, nil, &Problem{Name: "--instance", Value: c.Instance, Allowed: "it is for doctor, session and --print-config of an installed service"}
+	}
 	c.findSelectors(env["CONFIGURATION_DIRECTORY"])
-	if err := c.validate(parser.Model.Flags); err != nil {
+	if err := c.validate(parser.Model.Flags, l.sources); err != nil {
 		if p, ok := errors.AsType[*Problem](err); ok {
 			err = c.named(p)
 		}
@@ -102,6 +110,30 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 		return nil, nil, errors.Join(ErrDone, c.print(stdout, parser.Model.Flags, l.sources))
 	}
 	return c, l.sources, nil
+}
+
+// Names reports whether args name the command, even if they can't be understood.
+func Names(args []string, command string) bool {
+	for i, arg := range args {
+		value := i > 0 && strings.HasPrefix(args[i-1], "--") && !strings.Contains(args[i-1], "=") &&
+			!slices.Contains(flagsOnly, strings.TrimPrefix(args[i-1], "--"))
+		if arg == command && !value {
+			return true
+		}
+	}
+	return false
+}
+
+// InstanceOf returns the value of --instance in args.
+func InstanceOf(args []string) (instance string) {
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--instance="); ok {
+			instance = value
+		} else if arg == "--instance" && i+1 < len(args) {
+			instance = args[i+1]
+		}
+	}
+	return instance
 }
 
 // usage is an error of kong's. Neither an unexpected argument nor what stands where a
@@ -143,13 +175,16 @@ type grammar struct {
 // takeCredentials uses what systemd hands over (systemd.exec(5), LoadCredential=)
 // where no file is set.
 func (c *Config) takeCredentials(dir string, sources Sources) {
-	if dir == "" {
+	if dir == "" && c.below == nil {
 		return
 	}
 	for name, setting := range map[string]*string{
 		"api-key": &c.APIKeyFile, "webhook-key": &c.WebhookKeyFile, "webhook-url": &c.WebhookURLFile,
 	} {
 		path := filepath.Join(dir, name)
+		if c.below != nil {
+			path = c.below.Credentials[name]
+		}
 		if name == "webhook-url" && c.Webhook != "" {
 			continue
 		}
@@ -186,7 +221,10 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		if f.Name == "webhook" && c.Webhook != "" {
 			shown = masked(c.Webhook)
 		}
-		if path, ok := shown.(string); ok && slices.Contains(c.SecretFiles(), path) && !exists(path) {
+		path, _ := shown.(string)
+		if c.below != nil && c.below.Sources[path] != "" {
+			shown = c.below.Sources[path]
+		} else if slices.Contains(c.SecretFiles(), path) && !exists(path) {
 			shown = "… (there is no such file)" // it may be the secret itself
 		}
 		value, err := json.Marshal(shown)

@@ -1,6 +1,6 @@
 // Package doctor checks a machine for everything that the service needs, and says
-// what to do about each finding. It changes nothing: it creates no folder, keeps no
-// lock and leaves nothing running.
+// what to do about each finding. It runs the service's own code, so that both agree, and
+// leaves nothing: no folder, no lock, no process.
 package doctor
 
 import (
@@ -10,17 +10,26 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/config"
+	"session-manager/supervisor/internal/session"
+	"session-manager/supervisor/internal/worker"
 )
 
-// What Run may have found.
-var (
-	ErrNoChrome = errors.New("no Chrome could be started")
-	ErrFindings = errors.New("the service can't work on this machine as it is")
-)
+// ErrFindings means that the service can't work on this machine as it is.
+var ErrFindings = errors.New("the service can't work on this machine as it is")
+
+// Options of Run. What is not data is the service's own.
+type Options struct {
+	Config *config.Config
+	Limits session.Limits
+	// Open opens the files that settings name.
+	Open func(context.Context) error
+	// Workers returns how workers are run on a tokens folder, and a function that removes
+	// what that has made.
+	Workers func(tokens string) (worker.Options, func())
+}
 
 // Mark is how bad a finding is.
 type Mark int
@@ -32,89 +41,105 @@ const (
 	Warning
 	// Bad: the service can't work like this.
 	Bad
-	// NoChrome: no Chrome could be started.
-	NoChrome
 )
 
 // String is the sign that people see.
-func (m Mark) String() string { return [...]string{"✓", "!", "✗", "✗"}[m] }
+func (m Mark) String() string { return [...]string{"✓", "!", "✗"}[m] }
 
 // Finding is the result of a check.
 type Finding struct {
 	Mark Mark
+	// Name is what was checked.
+	Name string
 	// Found is what was found.
 	Found string
 	// Do is what to do about it; empty when there is nothing to do.
 	Do string
 }
 
-func good(format string, args ...any) Finding { return Finding{Good, fmt.Sprintf(format, args...), ""} }
-
-func warning(format string, args ...any) Finding {
-	return Finding{Warning, fmt.Sprintf(format, args...), ""}
+func good(format string, args ...any) Finding {
+	return Finding{Mark: Good, Found: fmt.Sprintf(format, args...)}
 }
 
-func bad(format string, args ...any) Finding { return Finding{Bad, fmt.Sprintf(format, args...), ""} }
+func warning(format string, args ...any) Finding {
+	return Finding{Mark: Warning, Found: fmt.Sprintf(format, args...)}
+}
+
+func bad(format string, args ...any) Finding {
+	return Finding{Mark: Bad, Found: fmt.Sprintf(format, args...)}
+}
+
+func (f Finding) of(name string) Finding {
+	f.Name = name
+	return f
+}
 
 func (f Finding) do(format string, args ...any) Finding {
 	f.Do = fmt.Sprintf(format, args...)
 	return f
 }
 
-// settings are those of the service, which are checked.
-type settings config.Config
+// one makes a check of a function with one finding.
+func one(name string, run func(context.Context) Finding) check {
+	return check{checkTimeout, func(ctx context.Context) []Finding { return []Finding{run(ctx).of(name)} }}
+}
 
 type check struct {
-	name string
-	run  func(context.Context) Finding
+	timeout time.Duration
+	run     func(context.Context) []Finding
 }
 
-func (o settings) checks() []check {
+func (o Options) checks() []check {
 	return []check{
-		{"Chrome", o.checkChrome},
-		{"Chrome's start", o.checkStart},
-		{"shared memory", checkSharedMemory},
-		{"memory", checkMemory},
-		{"worker", o.checkWorker},
-		{"login folder", o.checkFolder},
-		{"login", o.checkLogin},
-		{"disk", o.checkDisk},
-		{"address", o.checkAddress},
-		{"keys and certificate", o.checkFiles},
-		{"WhatsApp", o.checkPage},
+		one("Chrome", o.checkChrome),
+		one("shared memory", checkSharedMemory),
+		one("memory", checkMemory),
+		one("login folder", o.checkFolder),
+		one("login", o.checkLogin),
+		one("disk", o.checkDisk),
+		one("address", o.checkAddress),
+		one("files", o.checkFiles),
+		{rehearsalTimeout + checkTimeout, o.checkRehearsal},
+		one("clock", o.checkClock),
 	}
 }
 
-// checkTimeout bounds each check.
-const checkTimeout = 40 * time.Second
+const (
+	// checkTimeout bounds each check but the rehearsal.
+	checkTimeout = 40 * time.Second
+	// width is that of the longest name.
+	width = len("Chrome's start")
+)
 
-// Run makes every check and writes each finding to w at once. Its error is for the
-// worst of them: ErrNoChrome, or ErrFindings.
-func Run(ctx context.Context, cfg *config.Config, w io.Writer) error {
-	worst, width := Good, 0
-	checks := settings(*cfg).checks()
-	for _, c := range checks {
-		width = max(width, utf8.RuneCountInString(c.name))
-	}
-	for _, c := range checks {
-		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
-		f := c.run(bounded)
+// Run makes every check and writes each finding to w at once. Its error is ErrFindings if
+// one of them is bad.
+func Run(ctx context.Context, o Options, w io.Writer) error {
+	worst := Good
+	for _, c := range o.checks() {
+		bounded, cancel := context.WithTimeout(ctx, c.timeout)
+		found := c.run(bounded)
 		cancel()
-		worst = max(worst, f.Mark)
-		text := fmt.Sprintf("%s %-*s  %s\n", f.Mark, width, c.name, f.Found)
-		if f.Do != "" {
-			text += strings.Repeat(" ", width+4) + "→ " + f.Do + "\n"
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		if _, err := io.WriteString(w, logging.Redact(text)); err != nil {
-			return fmt.Errorf("cannot write findings: %w", err)
+		for _, f := range found {
+			worst = max(worst, f.Mark)
+			if _, err := io.WriteString(w, logging.Redact(f.String())); err != nil {
+				return fmt.Errorf("cannot write findings: %w", err)
+			}
 		}
 	}
-	switch worst {
-	case NoChrome:
-		return ErrNoChrome
-	case Bad:
+	if worst == Bad {
 		return ErrFindings
-	default:
-		return nil
 	}
+	return nil
+}
+
+// String is one or two lines.
+func (f Finding) String() string {
+	text := fmt.Sprintf("%s %-*s  %s\n", f.Mark, width, f.Name, f.Found)
+	if f.Do != "" {
+		text += strings.Repeat(" ", width+4) + "→ " + f.Do + "\n"
+	}
+	return text
 }

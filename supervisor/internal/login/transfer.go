@@ -14,6 +14,7 @@ import (
 
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/wait"
 )
 
@@ -27,6 +28,8 @@ var (
 // Export is what to export, and where to.
 type Export struct {
 	Tokens, File, Passphrase string
+	// To is written to instead of the file, if it is set.
+	To io.Writer
 	// Backup exports the newest backup, even while a supervisor runs, instead of the
 	// profile itself.
 	Backup bool
@@ -38,7 +41,7 @@ type Export struct {
 // all. Errors match ErrNothing, ErrExists and, when the profile itself is exported
 // while a supervisor runs, profile.ErrHeld.
 func (e Export) Run(ctx context.Context) (profile.Manifest, error) {
-	if _, err := os.Lstat(e.File); err == nil {
+	if _, err := os.Lstat(e.File); err == nil && e.To == nil {
 		return profile.Manifest{}, fmt.Errorf("cannot export to %s: %w", e.File, ErrExists)
 	}
 	if _, err := os.Stat(e.Tokens); err != nil {
@@ -97,15 +100,15 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 // write exports the profile in dir, which m describes. It makes the file under another
 // name first, so that nobody mistakes half of it for the whole.
 func (e Export) write(ctx context.Context, dir string, m profile.Manifest) (profile.Manifest, error) {
+	if e.To != nil {
+		return e.writeTo(ctx, e.To, dir, m)
+	}
 	f, err := renameio.NewPendingFile(e.File, renameio.WithTempDir(filepath.Dir(e.File)), renameio.WithPermissions(0o600))
 	if err != nil {
 		return m, fmt.Errorf("cannot export: %w", err)
 	}
 	defer func() { _ = f.Cleanup() }()
-	written, err := archive.Write(ctx, f, e.Passphrase, e.Work, dir, m)
-	if err == nil && e.Backup {
-		err = profile.CheckFiles(m.Files, written.Files)
-	}
+	written, err := e.writeTo(ctx, f, dir, m)
 	if err != nil {
 		return written, err
 	}
@@ -113,6 +116,14 @@ func (e Export) write(ctx context.Context, dir string, m profile.Manifest) (prof
 		return written, fmt.Errorf("cannot export: %w", err)
 	}
 	return written, nil
+}
+
+func (e Export) writeTo(ctx context.Context, w io.Writer, dir string, m profile.Manifest) (profile.Manifest, error) {
+	written, err := archive.Write(ctx, w, e.Passphrase, e.Work, dir, m)
+	if err == nil && e.Backup {
+		err = profile.CheckFiles(m.Files, written.Files)
+	}
+	return written, err
 }
 
 // Import replaces the login in the tokens folder with the one in the file, which may be a
@@ -162,7 +173,7 @@ type source struct {
 }
 
 func openSource(ctx context.Context, path string) (*source, error) {
-	f, err := wait.For(ctx, func() (*os.File, error) { return os.Open(path) })
+	f, err := wait.For(ctx, func() (*os.File, error) { return smallfile.OpenInherited(path) })
 	return &source{ctx, f}, unreadable(ctx, err)
 }
 

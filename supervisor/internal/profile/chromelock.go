@@ -73,45 +73,54 @@ var errChanged = errors.New("the lock changed while it was checked")
 // only, since Chrome has a race with itself here. A lock that is not proven stale
 // and a held lease are errors that carry reason.ProfileInUse.
 func (l ChromeLock) Clean() (LockState, error) {
-	if err := l.checkLease(); err != nil {
-		return "", err
-	}
-	if err := checkStorage(l.tokens.profile()); err != nil {
-		return "", err
-	}
-	// The socket comes last, since a Chrome makes its lock before its socket.
-	target, err := os.Readlink(l.path())
-	hidden, socketErr := checkSocket(l.tokens.profile())
+	state, target, err := l.inspect()
 	switch {
-	case socketErr != nil:
-		return "", socketErr
-	case errors.Is(err, fs.ErrNotExist):
-		return NoLock, nil
-	case errors.Is(err, unix.EINVAL):
+	case err != nil:
+		return "", err
+	case state == NotALink:
 		if err := renameNew(l.path(), l.path()+".quarantine."+suffix()); err != nil {
 			return "", unwritable("cannot move a lock that is not a link", err)
 		}
-		return NotALink, nil
+	case state != NoLock && state != Unparsable:
+		if err := removeUnchanged(l.path(), target); err != nil {
+			return "", err
+		}
+	}
+	return state, nil
+}
+
+// inspect returns what Clean would, and the target of the lock, and changes nothing.
+func (l ChromeLock) inspect() (state LockState, target string, err error) {
+	if err := l.checkLease(); err != nil {
+		return "", "", err
+	}
+	if err := checkStorage(l.tokens.profile()); err != nil {
+		return "", "", err
+	}
+	// The socket comes last, since a Chrome makes its lock before its socket.
+	target, err = os.Readlink(l.path())
+	hidden, socketErr := checkSocket(l.tokens.profile())
+	switch {
+	case socketErr != nil:
+		return "", "", socketErr
+	case errors.Is(err, fs.ErrNotExist):
+		return NoLock, "", nil
+	case errors.Is(err, unix.EINVAL):
+		return NotALink, "", nil
 	case err != nil:
-		return "", unwritable("cannot read lock", err)
+		return "", "", unwritable("cannot read lock", err)
 	}
 	name, ok := parseLock(target)
 	if !ok {
-		return Unparsable, nil
+		return Unparsable, target, nil
 	}
 	e, err := l.gather(name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	e.hidden = hidden
-	state, err := classify(e)
-	if err == nil {
-		err = removeUnchanged(l.path(), target)
-	}
-	if err != nil {
-		return "", err
-	}
-	return state, nil
+	state, err = classify(e)
+	return state, target, err
 }
 
 // Record remembers that the Chrome with this pid holds the profile, so that Clean
@@ -141,6 +150,9 @@ func (l ChromeLock) launched() string {
 // checkLease makes sure that no Chrome that this service started is running.
 func (l ChromeLock) checkLease() error {
 	file := l.tokens.path("lease")
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	free, err := lease.Free(file)
 	if err != nil {
 		return unwritable("cannot check lease", err)

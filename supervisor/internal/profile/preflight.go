@@ -42,6 +42,11 @@ func (p *Profile) Preflight() error {
 	if err := makeFolder(p.Dir()); err != nil {
 		return err
 	}
+	return p.checkFolders()
+}
+
+// checkFolders is the part of Preflight that needs no lock and changes nothing.
+func (p *Profile) checkFolders() error {
 	// Space first: a full disk fails the test of writing as well.
 	if err := CheckSpaceAt(p.Dir(), MinFreeBytes); err != nil {
 		return err
@@ -51,7 +56,7 @@ func (p *Profile) Preflight() error {
 			return err
 		}
 	}
-	return nil
+	return checkOwned(p.Dir())
 }
 
 // CheckSpace finds out whether a running Chrome could still write what it has to

@@ -10,6 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +62,27 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, failed(path, fmt.Errorf("%w: it has more than %d bytes", ErrTooLarge, limit))
 	}
 	return content, nil
+}
+
+// OpenInherited opens the file at path for reading. A path that stands for a descriptor of
+// this process, such as /dev/stdin, or - for standard input, is that descriptor: another
+// user than the one who opened it could not open it again.
+func OpenInherited(path string) (*os.File, error) {
+	number := path
+	for _, prefix := range []string{"/dev/fd/", "/proc/self/fd/"} {
+		number = strings.TrimPrefix(number, prefix)
+	}
+	if path == "-" || path == "/dev/stdin" {
+		number = "0"
+	}
+	fd, err := strconv.Atoi(number)
+	if number == path || err != nil {
+		return os.OpenFile(path, os.O_RDONLY|unix.O_NOCTTY, 0)
+	}
+	if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+		return nil, failed(path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func failed(path string, err error) error { return &fs.PathError{Op: "read", Path: path, Err: err} }

@@ -1,0 +1,110 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Inspect finds out what Open, Preflight and ChromeLock.Clean would in this tokens folder,
+// and leaves it as it is. Errors are theirs.
+func Inspect(folder string) error {
+	p, err := View(folder)
+	if err != nil {
+		return err
+	}
+	present, err := existing(p.Dir())
+	if err != nil {
+		return unwritable("cannot use folder", err)
+	}
+	held := p.owner.inspect()
+	switch {
+	case held != nil:
+		return held
+	case present != string(p.tokens) && present != p.Dir():
+		// The missing folders are made at the first start.
+		if err := unix.Access(present, unix.W_OK|unix.X_OK); err != nil {
+			return unwritable("cannot make folder in "+present, err)
+		}
+		return CheckSpaceAt(present, MinFreeBytes)
+	case present == string(p.tokens):
+		return errors.Join(CheckSpaceAt(present, MinFreeBytes), TryWrite(present))
+	}
+	if err := p.checkFolders(); err != nil {
+		return err
+	}
+	_, _, err = p.ChromeLock.inspect()
+	return err
+}
+
+// existing returns the folder at path, or the nearest one above it that exists.
+func existing(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.IsDir():
+		return "", fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
+	case errors.Is(err, fs.ErrNotExist) && path != "/":
+		return existing(filepath.Dir(path))
+	case errors.Is(err, syscall.ENOTDIR):
+		return existing(filepath.Dir(path)) // which explains it
+	}
+	return path, err
+}
+
+// inspect returns ErrHeld, explained, while another supervisor has the lock, and an error
+// that carries a reason when the lock can't be taken.
+func (o *owner) inspect() error {
+	f, err := os.OpenFile(o.path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return unwritable("cannot open lock file", err)
+	}
+	defer func() { _ = f.Close() }()
+	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
+		return o.explain(ErrHeld)
+	}
+	return nil
+}
+
+// maxOwned bounds how many files checkOwned looks at. A profile has some hundreds.
+const maxOwned = 20_000
+
+// checkOwned makes sure that this user can read and write what is in the profile. Of files
+// of another user's Chrome makes a profile of its own, or exits.
+func checkOwned(profile string) error {
+	count := 0
+	return WalkFiles(profile, func(rel string, folder bool) error {
+		mode := uint32(unix.R_OK | unix.W_OK)
+		if folder {
+			mode |= unix.X_OK
+		}
+		path := filepath.Join(profile, filepath.FromSlash(rel))
+		err := unix.Access(path, mode)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return unwritable(fmt.Sprintf("cannot use %s%s; chown -R it to user %d", path, ownerOf(path), os.Geteuid()), err)
+		}
+		if count++; count == maxOwned {
+			return fs.SkipAll
+		}
+		return nil
+	})
+}
+
+// ownerOf describes whose file it is, if it is another user's.
+func ownerOf(path string) string {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return ""
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Sprintf(", which belongs to user %d", stat.Uid)
+	}
+	return ""
+}
