@@ -143,7 +143,7 @@ type section map[string][]setting
 // add adds what a file has.
 func (s section) add(content, where string) {
 	in := ""
-	for _, line := range lines(content) {
+	for _, line := range lines(content, " ") {
 		if strings.HasPrefix(line, "[") {
 			in = line
 			continue
@@ -162,8 +162,8 @@ func (s section) add(content, where string) {
 }
 
 // lines splits a unit or a file with an environment into lines, without comments. A line that
-// ends with a backslash continues on the next one.
-func lines(content string) (all []string) {
+// ends with a backslash continues on the next one, after joint.
+func lines(content, joint string) (all []string) {
 	var before string
 	for line := range strings.Lines(content) {
 		line = strings.TrimRight(line, "\r\n")
@@ -171,7 +171,7 @@ func lines(content string) (all []string) {
 			continue
 		}
 		if start, ok := strings.CutSuffix(line, `\`); ok {
-			before += start + " "
+			before += start + joint
 			continue
 		}
 		all, before = append(all, strings.TrimSpace(before+line)), ""
@@ -258,7 +258,7 @@ func split(text string) (words []string, err error) {
 			}
 		case quote != 0 && c == quote:
 			quote = 0
-		case quote == 0 && !inWord && (c == '"' || c == '\''):
+		case quote == 0 && (c == '"' || c == '\''):
 			quote, inWord = c, true
 		case quote == 0 && (c == ' ' || c == '\t' || c == '\n'):
 			if inWord {
@@ -306,7 +306,7 @@ func (s *Service) readEnvironment() error {
 			return fmt.Errorf("cannot read the settings of %s: %w", s.Name, err)
 		}
 		s.Files = append(s.Files, path)
-		for _, line := range lines(string(content)) {
+		for _, line := range lines(string(content), "") {
 			name, value, ok := strings.Cut(line, "=")
 			if !ok {
 				continue

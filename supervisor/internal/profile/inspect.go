@@ -48,10 +48,11 @@ func existing(path string) (string, error) {
 	switch {
 	case err == nil && !info.IsDir():
 		return "", fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
-	case errors.Is(err, fs.ErrNotExist) && path != "/":
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		if _, linkErr := os.Lstat(path); linkErr == nil {
+			return "", err // a link that leads nowhere
+		}
 		return existing(filepath.Dir(path))
-	case errors.Is(err, syscall.ENOTDIR):
-		return existing(filepath.Dir(path)) // which explains it
 	}
 	return path, err
 }
