@@ -95,7 +95,9 @@ func situations() []situation {
 			return []string{"--listen", l.Addr().String()}
 		}, "69", "ss -ltnp", false},
 		{"a socket in a missing folder", flags("--listen", "unix:/nonexistent/api.sock"), "70", "no such file", false},
-		{"an address of another machine", flags("--listen", "192.0.2.1:1", "--api-key-file", "/dev/null"), "78", "192.0.2.1", false},
+		{"an address of another machine", func(t *testing.T, tokens string) []string {
+			return append(file("--api-key-file", short)(t, tokens), "--listen", "192.0.2.1:1")
+		}, "69", "192.0.2.1", false},
 		{"a setting that is wrong", flags("--qr-timeout=15"), "78", "--qr-timeout", false},
 		{"a flag that is wrong", flags("--lisen=x"), "64", "--listen", false},
 		{"an address that is not safe", flags("--listen=0.0.0.0:0"), "77", "--api-key-file", false},

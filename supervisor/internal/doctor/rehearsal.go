@@ -166,7 +166,7 @@ func settled(s *session.Snapshot) bool {
 	}
 }
 
-// noHooks leave the login alone: there is none.
+// noHooks leave the login alone, as there is nothing to care for.
 type noHooks struct{}
 
 func (noHooks) Hold(worker.Urgency) time.Time { return time.Time{} }

@@ -78,7 +78,7 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// Become makes this process one of the service's user, for good: with its groups, home
+// Become makes this process one of the service's user, irrevocably: with its groups, home
 // folder, umask and working folder, and without privileges. Only root can; for other users
 // it does nothing. It returns the name of the user as whom the process runs now. After an
 // error the process must end, and nothing else was touched.
