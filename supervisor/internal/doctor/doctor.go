@@ -96,6 +96,7 @@ func (o Options) checks() []check {
 		one("memory", checkMemory),
 		one("login folder", o.checkFolder),
 		one("login", o.checkLogin),
+		one("login's place", checkPlace(o.Config.Tokens)),
 		one("disk", o.checkDisk),
 		one("address", o.checkAddress),
 		one("files", o.checkFiles),

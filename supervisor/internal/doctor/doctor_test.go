@@ -18,10 +18,14 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/profile/profiletest"
 	"session-manager/supervisor/internal/session"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	profiletest.Private()
+	goleak.VerifyTestMain(m)
+}
 
 // program writes a shell script that can be run.
 func program(t *testing.T, script string) string {

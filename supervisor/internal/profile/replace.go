@@ -230,16 +230,17 @@ func checkOnePlace(dir string) error {
 		}
 		return nil
 	})
-	if errors.Is(err, errElsewhere) {
+	if errors.Is(err, ErrElsewhere) {
 		return err
 	}
 	return nil // What can't be read can still be moved.
 }
 
-var errElsewhere = errors.New("only the profile's own folder may be a link or a mount point")
+// ErrElsewhere means that a part of the profile is not in its folder.
+var ErrElsewhere = errors.New("only the profile's own folder may be a link or a mount point")
 
 func elsewhere(path, what string) error {
-	return unwritable("cannot use profile", fmt.Errorf("%s is %s; %w", path, what, errElsewhere))
+	return unwritable("cannot use profile", fmt.Errorf("%s is %s; %w", path, what, ErrElsewhere))
 }
 
 // isMountPoint reports whether a file system is mounted at path, if the kernel (5.8) knows.

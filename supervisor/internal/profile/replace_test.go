@@ -172,7 +172,7 @@ func TestLinkWithinTheProfileIsRefused(t *testing.T) {
 	_, backupErr := p.Backups.Create(t.Context(), Manifest{CreatedAt: t0})
 	_, err := p.Quarantine(t.Context(), Former{QuarantinedAt: t0, Why: "x"})
 	for _, err := range []error{backupErr, err, p.Erase(t.Context())} {
-		if wantReason(t, err, reason.ProfileUnwritable); !errors.Is(err, errElsewhere) {
+		if wantReason(t, err, reason.ProfileUnwritable); !errors.Is(err, ErrElsewhere) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -189,7 +189,7 @@ func TestMountPointWithinTheProfileIsRefused(t *testing.T) {
 	mkdir(t, filepath.Join(p.Dir(), "Default"))
 	mount(t, filepath.Join(p.Dir(), "Default"), 0, "")
 	profiletest.Fill(t, p.Dir(), "login")
-	if moved, err := p.Quarantine(t.Context(), Former{QuarantinedAt: t0, Why: "x"}); moved != "" || !errors.Is(err, errElsewhere) {
+	if moved, err := p.Quarantine(t.Context(), Former{QuarantinedAt: t0, Why: "x"}); moved != "" || !errors.Is(err, ErrElsewhere) {
 		t.Errorf("got %q, %v", moved, err)
 	}
 	wantIn(t, p.Dir(), "login")
