@@ -40,6 +40,7 @@ func exitCode(err error) int {
 		{profile.ErrDamaged, 65},
 		{syscall.EACCES, 78},
 		{login.ErrNothing, 1},
+		{profile.ErrNoLogin, 1},
 		{login.ErrExists, 73},
 		{profile.ErrHeld, 75},
 	} {

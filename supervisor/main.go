@@ -76,7 +76,7 @@ func load(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 		cfg, _, err := config.Load(ctx, args, environ, stdout, version)
 		return cfg, err
 	}
-	cfg, _, err := config.Load(ctx, args, environ, stdout, version, p.below)
+	cfg, _, err := config.Load(ctx, args, os.Environ(), stdout, version, p.below) // it has changed
 	if err == nil || errors.Is(err, config.ErrDone) {
 		p.announce(cfg, stderr)
 	}

@@ -77,5 +77,9 @@ func (p *packaged) announce(cfg *config.Config, w io.Writer) {
 	if cfg != nil && cfg.File != "" {
 		files = append(slices.Clone(files), cfg.File)
 	}
-	_, _ = fmt.Fprintf(w, "supervisor: settings of %s (%s), as user %s\n", p.service.Name, strings.Join(files, ", "), p.user)
+	as := "as user " + p.user
+	if user := p.service.User(); user != "" && user != p.user {
+		as += ", while the service is " + user + "; root can act as that user"
+	}
+	_, _ = fmt.Fprintf(w, "supervisor: settings of %s (%s), %s\n", p.service.Name, strings.Join(files, ", "), as)
 }

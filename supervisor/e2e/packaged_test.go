@@ -92,10 +92,10 @@ func TestPackagedCommandsMeanThePackagedService(t *testing.T) {
 		t.Error(out)
 	}
 	// A login moves from one instance to the other, by files that only root can open.
-	m.run(0, "rm $DIR/3002.env; mkdir -p $DIR/state/tokens/admin/Default && echo login > $DIR/state/tokens/admin/Default/x && chmod -R go= $DIR/state && chown -R nobody $DIR/state")
+	m.run(0, `rm $DIR/3002.env; mkdir -p "$DIR/state/tokens/admin/Default/Local Storage/leveldb" && echo login > "$DIR/state/tokens/admin/Default/Local Storage/leveldb/x" && chmod -R go= $DIR/state && chown -R nobody $DIR/state`)
 	m.has("supervisor session export - --passphrase-file <(echo secret) > login.age", "exported the login")
 	m.has("supervisor --instance 3002 session import - --passphrase-file=/dev/fd/3 3<<<secret < login.age", "imported the login", "session-manager@3002")
-	m.has("cat $DIR/state@3002/tokens/admin/Default/x", "login")
+	m.has("cat $DIR/state@3002/tokens/admin/Default/Local*/leveldb/x", "login")
 	m.owned()
 	if out := m.run(78, "supervisor session export login2.age --passphrase-file <(echo secret)"); !strings.Contains(out, "export to -") {
 		t.Error(out)

@@ -116,7 +116,7 @@ func (o Options) checkLogin(context.Context) Finding {
 }
 
 func (o Options) checkDisk(context.Context) Finding {
-	path := existing(o.Config.Tokens)
+	path := existing(filepath.Join(o.Config.Tokens, "admin")) // which may be on another disk
 	if err := profile.CheckSpaceAt(path, profile.MinFreeBytes); err != nil {
 		return bad("%v", err).do("%s", reason.Describe(reason.Of(err, reason.DiskFull)).Action)
 	}

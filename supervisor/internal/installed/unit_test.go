@@ -1,8 +1,10 @@
 package installed
 
 import (
+	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,6 +76,46 @@ User=nobody
 	}
 	if user, err := s.last("User"); user != "games" || err != nil || len(s.Files) != 5 {
 		t.Errorf("user %q, %v, files %v", user, err, s.Files)
+	}
+}
+
+func TestPackagedUnitIsUnderstood(t *testing.T) {
+	const folder = "../../../scripts/package/"
+	unit, err := os.ReadFile(folder + "session-manager.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", folder+"template.sh")
+	cmd.Stdin = bytes.NewReader(unit)
+	template, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const packaged = "/usr/lib/session-manager/supervisor"
+	program := install(t, map[string]string{
+		"usr/session-manager.service":  strings.ReplaceAll(string(unit), packaged, "PROGRAM"),
+		"usr/session-manager@.service": strings.ReplaceAll(string(template), packaged, "PROGRAM"),
+	})
+	for instance, name := range map[string]string{"": "session-manager", "3002": "session-manager@3002"} {
+		s, err := Find(program, instance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.variable("SESSION_MANAGER_TOKENS"); got != "/var/lib/"+name+"/tokens" || s.User() != "session-manager" || s.Credentials["api-key"] == "" {
+			t.Errorf("%s: tokens %q, user %q, credentials %v", name, got, s.User(), s.Credentials)
+		}
+	}
+}
+
+func TestEnvironmentIsThatOfTheService(t *testing.T) {
+	s := &Service{Environ: []Variable{{"HTTPS_PROXY", "http://theirs", ""}, {"SESSION_MANAGER_URL", "http://theirs", ""}, {"HOME", "/var/cache/x", ""}}}
+	got := s.environment([]string{
+		"HTTPS_PROXY=http://mine", "http_proxy=http://mine", "PATH=/mine", "TMPDIR=/root/tmp", "LANG=C", "SESSION_MANAGER_LISTEN=mine", "LD_PRELOAD=/x",
+	}, &identity{name: "sm", home: "/"})
+	if d := cmp.Diff([]string{
+		"PATH=" + usualPath, "HOME=/", "USER=sm", "LOGNAME=sm", "HTTPS_PROXY=http://theirs", "HOME=/var/cache/x", "LANG=C", "SESSION_MANAGER_LISTEN=mine",
+	}, got); d != "" {
+		t.Error(d)
 	}
 }
 

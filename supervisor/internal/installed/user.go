@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -58,7 +60,6 @@ func (s *Service) identity() (*identity, error) {
 		n, parseErr := strconv.ParseUint(mask, 8, 9)
 		id.umask, err = int(n), errors.Join(err, maskErr, parseErr)
 	}
-	id.home = cmp.Or(s.variable("HOME"), id.home)
 	if err != nil {
 		return nil, fmt.Errorf("cannot act as the user of %s: %w", s.Name, err)
 	}
@@ -78,25 +79,65 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// Become makes this process one of the service's user, irrevocably: with its groups, home
-// folder, umask and working folder, and without privileges. Only root can; for other users
-// it does nothing. It returns the name of the user as whom the process runs now. After an
-// error the process must end, and nothing else was touched.
+// Become makes this process one of the service's user, irrevocably: with its groups, umask,
+// environment and working folder, and without privileges. Only root can; another user gets
+// the environment alone. It returns the name of the user as whom the process runs now. After
+// an error the process must end, and nothing else was touched.
 func (s *Service) Become() (name string, err error) {
-	if os.Geteuid() != 0 {
-		return ownName(), nil
-	}
 	id, err := s.identity()
-	if err != nil {
+	if err != nil && os.Geteuid() == 0 {
 		return "", err
 	}
-	if id == nil {
-		return ownName(), os.Chdir("/")
+	name = ownName()
+	if os.Geteuid() == 0 && id != nil {
+		if err := id.assume(); err != nil {
+			return "", fmt.Errorf("cannot act as user %s: %w", id.name, err)
+		}
+		name = id.name
 	}
-	if err := id.assume(); err != nil {
-		return "", fmt.Errorf("cannot act as user %s: %w", id.name, err)
+	environ := s.environment(os.Environ(), id)
+	os.Clearenv()
+	for _, e := range environ {
+		variable, value, _ := strings.Cut(e, "=")
+		err = errors.Join(err, os.Setenv(variable, value))
 	}
-	return id.name, nil
+	if os.Geteuid() == 0 || id != nil && os.Geteuid() == id.uid {
+		err = errors.Join(err, os.Chdir("/"))
+	}
+	return name, err
+}
+
+// usualPath is systemd's PATH (systemd.exec(5)).
+const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+// keptVariables are those of a command that stay: its settings begin with ours, and the
+// others are about the person at the terminal. Proxies, the PATH and folders for temporary files
+// are those of the service.
+var keptVariables = regexp.MustCompile(`^(SESSION_MANAGER_.*|TERM|LANG|LC_.*|TZ)=`)
+
+// environment returns the one of a command that was given in current.
+func (s *Service) environment(current []string, id *identity) []string {
+	environ := []string{"PATH=" + usualPath}
+	if id != nil {
+		environ = append(environ, "HOME="+id.home, "USER="+id.name, "LOGNAME="+id.name)
+	}
+	for _, v := range s.Environ {
+		if !strings.HasPrefix(v.Name, "SESSION_MANAGER_") { // those are settings, with a name of their own
+			environ = append(environ, v.Name+"="+v.Value)
+		}
+	}
+	for _, e := range current {
+		if keptVariables.MatchString(e) {
+			environ = append(environ, e)
+		}
+	}
+	return environ
+}
+
+// User returns the name of the service's user, as the unit has it; empty for root.
+func (s *Service) User() string {
+	name, _ := s.last("User")
+	return name
 }
 
 func ownName() string {
@@ -123,8 +164,7 @@ func (id *identity) assume() error {
 	}
 	syscall.Umask(id.umask)
 	// A process that was root's may not look at itself in /proc otherwise (PR_SET_DUMPABLE(2const)).
-	return errors.Join(os.Setenv("HOME", id.home), os.Setenv("USER", id.name), os.Setenv("LOGNAME", id.name),
-		os.Unsetenv("TMPDIR"), os.Chdir("/"), unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))
+	return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 }
 
 var errPrivileged = errors.New("privileges are left")

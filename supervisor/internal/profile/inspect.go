@@ -77,24 +77,38 @@ func (o *owner) inspect() error {
 // maxOwned bounds how many files checkOwned looks at. A profile has some hundreds.
 const maxOwned = 20_000
 
-// checkOwned makes sure that this user can read and write what is in the profile. Of files
-// of another user's Chrome makes a profile of its own, or exits.
+// checkOwned makes sure that this user can read and write what is in the profile. With
+// another user's files Chrome exits, or keeps nothing.
 func checkOwned(profile string) error {
+	root, err := filepath.EvalSymlinks(profile)
+	if err != nil {
+		return unwritable("cannot find profile", err)
+	}
 	count := 0
-	return WalkFiles(profile, func(rel string, folder bool) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if d == nil {
+			return unwritable("cannot check profile", err)
+		}
+		rel, relErr := filepath.Rel(root, path)
 		mode := uint32(unix.R_OK | unix.W_OK)
-		if folder {
+		switch {
+		case count > maxOwned:
+			return fs.SkipAll
+		case errors.Is(err, fs.ErrNotExist), relErr != nil, !d.IsDir() && !d.Type().IsRegular():
+			return nil
+		case d.IsDir() && isCache(filepath.ToSlash(rel)):
+			return fs.SkipDir
+		case d.IsDir():
 			mode |= unix.X_OK
 		}
-		path := filepath.Join(profile, filepath.FromSlash(rel))
-		err := unix.Access(path, mode)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return unwritable(fmt.Sprintf("cannot use %s%s; chown -R it to user %d", path, ownerOf(path), os.Geteuid()), err)
+		count++
+		if err == nil {
+			err = unix.Access(path, mode)
 		}
-		if count++; count == maxOwned {
-			return fs.SkipAll
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		return nil
+		return unwritable(fmt.Sprintf("cannot use %s%s; chown -R it to user %d", path, ownerOf(path), os.Geteuid()), err)
 	})
 }
 

@@ -37,6 +37,7 @@ func TestInspectFindsWhatAStartWould(t *testing.T) {
 		"a file":                 {"touch tokens", reason.ProfileUnwritable},
 		"a file for a profile":   {"mkdir tokens; touch tokens/admin", reason.ProfileUnwritable},
 		"a file above":           {"touch above; ln -s above/tokens tokens", reason.ProfileUnwritable},
+		"links in the profile":   {"mkdir -p tokens/admin/Default disk; ln -s ../../../disk tokens/admin/Default/IndexedDB; ln -s x tokens/admin/y", ""},
 		"a lock that is a link":  {"mkdir tokens; ln -s x tokens/admin.lock", reason.ProfileUnwritable},
 		"a lock of Chrome's":     {"mkdir -p tokens/admin; ln -s elsewhere-1 tokens/admin/SingletonLock", ""},
 		"a lock that is a file":  {"mkdir -p tokens/admin; touch tokens/admin/SingletonLock", ""},
@@ -111,7 +112,7 @@ func TestFilesOfOthersAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	shell(t, dir, "mkdir -p tokens/admin/Default; chown -R 65534:65534 .; umask 077; echo x > tokens/admin/Default/Cookies")
+	shell(t, dir, "mkdir -p tokens/admin/Default; chown -R 65534:65534 .; umask 077; echo x > tokens/admin/Default/Cookies; mkdir tokens/admin/Default/Cache")
 	self, err := os.Open("/proc/self/exe") // its folder may be closed to others
 	if err != nil {
 		t.Fatal(err)
