@@ -288,6 +288,9 @@ func (c *Config) validate(flags []*kong.Flag, sources Sources) error {
 			return err
 		}
 	}
+	if c.Instance != "" && c.below == nil {
+		return notAllowed("--instance", c.Instance, "it is for doctor, session and --print-config of an installed service")
+	}
 	if err := c.checkListen(); err != nil {
 		return err
 	}

@@ -59,8 +59,33 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 		env[name] = value
 	}
 	l := &layers{values: map[string]value{}, sources: Sources{}}
+	flags, err := g.parse(ctx, args, env, stdout, l)
+	switch {
+	case err != nil:
+	case c.Version:
+		_, err = fmt.Fprintln(stdout, version)
+		err = errors.Join(ErrDone, err)
+	default:
+		c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
+		c.findSelectors(env["CONFIGURATION_DIRECTORY"])
+		err = c.validate(flags, l.sources)
+	}
+	if err == nil && c.PrintConfig {
+		err = errors.Join(ErrDone, c.print(stdout, flags, l.sources))
+	}
+	if p, ok := errors.AsType[*Problem](err); ok {
+		err = c.named(p)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, l.sources, nil
+}
+
+// parse fills g from the command line and the layers below it.
+func (g *grammar) parse(ctx context.Context, args []string, env map[string]string, stdout io.Writer, l *layers) ([]*kong.Flag, error) {
 	asked := false
-	parser, err := kong.New(&g,
+	parser, err := kong.New(g,
 		kong.Name(programName), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { asked = true }),
 		kong.Resolvers(l), kong.ValueFormatter(withDefault),
@@ -69,47 +94,30 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
-		return nil, nil, fmt.Errorf("internal error: %w", err)
+		return nil, fmt.Errorf("internal error: %w", err)
 	}
-	if err := l.read(ctx, args, env, parser.Model.Flags, c.below); err != nil {
-		return nil, nil, err
+	flags := parser.Model.Flags
+	if err := l.read(ctx, args, env, flags, g.below); err != nil {
+		return nil, err
 	}
-	for _, f := range parser.Model.Flags {
+	for _, f := range flags {
 		l.sources[f.Name] = "flag" // unless Resolve is called for it
 	}
 	parsed, err := parser.Parse(args)
-	c.names = l.names()
-	if asked {
-		return nil, nil, ErrDone
+	g.names = l.names()
+	_, isProblem := errors.AsType[*Problem](err)
+	switch {
+	case asked:
+		return nil, ErrDone
+	case isProblem:
+		return nil, err
+	case err != nil:
+		return nil, usage(err)
 	}
-	if p, ok := errors.AsType[*Problem](err); ok {
-		return nil, nil, c.named(p)
-	}
-	if err != nil {
-		return nil, nil, usage(args, err)
-	}
-	if c.Version {
-		_, err := fmt.Fprintln(stdout, version)
-		return nil, nil, errors.Join(ErrDone, err)
-	}
-	c.Command, c.Backup = parsed.Command(), g.Session.Export.Backup
-	c.Archive = cmp.Or(g.Session.Export.File, g.Session.Import.File)
-	c.Passphrase = env[passphraseEnv]
-	c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
-	if c.Instance != "" && c.below == nil {
-		return nil, nil, &Problem{Name: "--instance", Value: c.Instance, Allowed: "it is for doctor, session and --print-config of an installed service"}
-	}
-	c.findSelectors(env["CONFIGURATION_DIRECTORY"])
-	if err := c.validate(parser.Model.Flags, l.sources); err != nil {
-		if p, ok := errors.AsType[*Problem](err); ok {
-			err = c.named(p)
-		}
-		return nil, nil, err
-	}
-	if c.PrintConfig {
-		return nil, nil, errors.Join(ErrDone, c.print(stdout, parser.Model.Flags, l.sources))
-	}
-	return c, l.sources, nil
+	g.Command, g.Backup = parsed.Command(), g.Session.Export.Backup
+	g.Archive = cmp.Or(g.Session.Export.File, g.Session.Import.File)
+	g.Passphrase = env[passphraseEnv]
+	return flags, nil
 }
 
 // Names reports whether args name the command, even if they can't be understood.
@@ -138,7 +146,7 @@ func InstanceOf(args []string) (instance string) {
 
 // usage is an error of kong's. Neither an unexpected argument nor what stands where a
 // value is missing is repeated: it may be a secret, put in the wrong place.
-func usage(args []string, err error) error {
+func usage(err error) error {
 	text := logging.Redact(err.Error())
 	name, _, missing := strings.Cut(text, ": expected ")
 	switch {
