@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -394,5 +395,45 @@ func TestMemoryLimit(t *testing.T) {
 		if _, _, err := Load(t.Context(), []string{"--memory-limit=" + text}, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrSetting) {
 			t.Errorf("%q: got %v", text, err)
 		}
+	}
+}
+
+func TestUnitComesBetweenEnvironmentAndFile(t *testing.T) {
+	file := write(t, `{"url":"http://file.example","memory-limit":"1G","backup-hour":1,"settle-time":"1s","chrome-arg":["--file"]}`)
+	key, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = key.Close() }()
+	opened := fmt.Sprintf("/proc/self/fd/%d", key.Fd())
+	below := Below{
+		Dir:         "/here",
+		Args:        []Given{{"serve", "unit"}, {"--config", "unit"}, {file, "unit"}, {"--memory-limit=3G", "unit"}, {"--chrome-arg=--a", "unit"}, {"--chrome-arg=--b", "unit"}},
+		Environ:     []Given{{"SESSION_MANAGER_BACKUP_HOUR=2", "unit"}, {"SESSION_MANAGER_BACKUP_HOUR=3", "3002.env"}, {"OTHER=x", "unit"}, {"SESSION_MANAGER_MEMORY_LIMIT=4G", "unit"}, {"SESSION_MANAGER_TOKENS=theirs", "unit"}},
+		Credentials: map[string]string{"api-key": opened}, Sources: map[string]string{opened: "/etc/api-key"},
+	}
+	var out bytes.Buffer
+	args := []string{"session", "export", "mine.age", "--log-level=debug", "--crashes=mine"}
+	c, sources, err := Load(t.Context(), args, []string{"SESSION_MANAGER_SETTLE_TIME=5s"}, &out, "v", below)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{c.URL, c.MemoryLimit, c.BackupHour, c.SettleTime.String(), strings.Join(c.ChromeArgs, " "), c.LogLevel, c.APIKeyFile, c.Archive, c.Crashes}
+	want := []string{"http://file.example", "3G", "3", "5s", "--a --b", "debug", opened, "/here/mine.age", "/here/mine"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if strings.HasPrefix(c.Tokens, "/here") || sources["memory-limit"] != "unit" || sources["url"] != "file" {
+		t.Errorf("tokens %s, sources %v", c.Tokens, sources)
+	}
+	for _, g := range []Given{{"SESSION_MANAGER_QR_TIMEOUT=15", "3002.env"}, {"SESSION_MANAGER_LISEN=x", "3002.env"}} {
+		_, _, err := Load(t.Context(), nil, nil, &out, "v", Below{Environ: []Given{g}})
+		if name, _, _ := strings.Cut(g.Text, "="); !errors.Is(err, ErrSetting) || !strings.HasPrefix(err.Error(), name+" in 3002.env: ") {
+			t.Errorf("%s: %v", g.Text, err)
+		}
+	}
+	_, _, err = Load(t.Context(), []string{"--print-config"}, nil, &out, "v", below)
+	if !errors.Is(err, ErrDone) || !strings.Contains(out.String(), `"/etc/api-key"`) {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
