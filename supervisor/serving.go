@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -38,11 +37,18 @@ type files struct {
 	secret []string
 
 	mu sync.Mutex
-	// unusable is why the keys' file can't be used, and exposed are the secret files that
-	// every user can read or write. Guarded by mu.
-	unusable string
-	exposed  []string
+	// warnings are what is wrong with them. Guarded by mu.
+	warnings [slots]reason.Warning
 }
+
+// What may be wrong with the files, each at its place in files.warnings.
+const (
+	keysSlot = iota
+	certificateSlot
+	selectorsSlot
+	secretsSlot
+	slots
+)
 
 // startTimeout bounds the reading of all files at the start: systemd waits 30 s for it.
 const startTimeout = 20 * time.Second
@@ -82,7 +88,8 @@ func (f *files) open(ctx context.Context, cfg *config.Config) error {
 	}
 	if cfg.Selectors != "" {
 		if err := f.selectors.Load(ctx); err != nil {
-			f.log.Error(logid.SelectorsRejected, logging.KeyError, err)
+			f.log.Warn(logid.SelectorsRejected, logging.KeyError, err)
+			f.warnings[selectorsSlot] = unusable(reason.SelectorsUnusable, err)
 		} else if f.selectors.Value() != nil {
 			f.log.Info(logid.SelectorsLoaded, logging.KeyPath, cfg.Selectors)
 		}
@@ -110,23 +117,24 @@ func (f *files) readWebhook(ctx context.Context, cfg *config.Config) error {
 
 // watch reads changed files again until ctx ends, hands new selectors to the worker, and
 // calls warn with what a person should fix.
-func (f *files) watch(ctx context.Context, workers *worker.Manager, warn func(reason.Code, string)) {
-	report := func(what string, err error) {
+func (f *files) watch(ctx context.Context, workers *worker.Manager, warn func(...reason.Warning)) {
+	report := func(what string, err error, slot int, warning reason.Warning) {
 		if err != nil {
-			f.log.Error(logid.FileReloadFailed, "what", what, logging.KeyError, err)
-			return
+			f.log.Warn(logid.FileReloadFailed, "what", what, logging.KeyError, err)
+		} else {
+			f.log.Info(logid.FileReloaded, "what", what)
 		}
-		f.log.Info(logid.FileReloaded, "what", what)
+		f.warn(warn, slot, warning)
 	}
+	f.warn(warn, selectorsSlot, f.warnings[selectorsSlot]) // since the start
 	var loops sync.WaitGroup
 	loops.Go(func() {
-		f.keys.Watch(ctx, func(s watch.State[*apikey.Keys]) {
-			report("api_keys", s.Err)
-			f.update(warn, func() { f.unusable = describeKeys(s) })
-		})
+		f.keys.Watch(ctx, func(s watch.State[*apikey.Keys]) { report("api_keys", s.Err, keysSlot, unusableKeys(s)) })
 	})
 	loops.Go(func() {
-		f.certificate.Watch(ctx, func(s watch.State[*tls.Certificate]) { report("certificate", s.Err) })
+		f.certificate.Watch(ctx, func(s watch.State[*tls.Certificate]) {
+			report("certificate", s.Err, certificateSlot, unusable(reason.CertificateUnusable, s.Err))
+		})
 	})
 	loops.Go(func() {
 		f.selectors.Watch(ctx, func(s watch.State[[]byte]) {
@@ -136,41 +144,44 @@ func (f *files) watch(ctx context.Context, workers *worker.Manager, warn func(re
 				defer cancel()
 				err = workers.SetSelectors(ctx)
 			}
-			report("selectors", err)
+			report("selectors", err, selectorsSlot, unusable(reason.SelectorsUnusable, s.Err))
 		})
 	})
 	loops.Go(func() {
 		watch.Exposed(ctx, f.secret, func(exposed []string) {
-			for _, path := range exposed {
-				f.log.Warn(logid.SecretFileExposed, logging.KeyPath, path)
+			w := reason.Warning{Code: reason.SecretFileExposed, Detail: strings.Join(exposed, ", ")}
+			if len(exposed) == 0 {
+				w = reason.Warning{}
 			}
-			f.update(warn, func() { f.exposed = exposed })
+			f.warn(warn, secretsSlot, w)
 		})
 	})
 	loops.Wait()
 }
 
-// describeKeys explains to a person why the file of keys can't be used; empty when it can.
-func describeKeys(s watch.State[*apikey.Keys]) string {
-	if s.Err == nil {
-		return ""
+// unusable is the warning about a file, none without an error.
+func unusable(code reason.Code, err error) reason.Warning {
+	if err == nil {
+		return reason.Warning{}
 	}
-	return fmt.Sprintf("%v; no key is valid from %s", s.Err, s.ReadAt.Add(apikey.Grace).UTC().Format(time.RFC3339))
+	return reason.Warning{Code: code, Detail: logging.Redact(err.Error())}
 }
 
-// update notes a change with set, and warns of the worst of what is wrong.
-func (f *files) update(warn func(reason.Code, string), set func()) {
+func unusableKeys(s watch.State[*apikey.Keys]) reason.Warning {
+	w := unusable(reason.KeysUnusable, s.Err)
+	if s.Err != nil {
+		w.Detail += "; no key is valid from " + s.ReadAt.Add(apikey.Grace).UTC().Format(time.RFC3339)
+	}
+	return w
+}
+
+// warn notes a warning, or its end, and calls warn with all that there are.
+func (f *files) warn(warn func(...reason.Warning), slot int, w reason.Warning) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	set()
-	switch {
-	case f.unusable != "":
-		warn(reason.KeysUnusable, f.unusable)
-	case len(f.exposed) > 0:
-		warn(reason.SecretFileExposed, strings.Join(f.exposed, ", "))
-	default:
-		warn("", "")
-	}
+	f.warnings[slot] = w
+	all := f.warnings // a copy
+	warn(slices.DeleteFunc(all[:], func(w reason.Warning) bool { return w.Code == "" })...)
 }
 
 // openListeners takes the sockets that systemd hands over, or opens them and hands

@@ -54,11 +54,14 @@ func columns() int {
 	return int(size.Col)
 }
 
-// inWords returns the state for people, in one line.
+// inWords returns the state and its warnings for people, in one line.
 func inWords(snapshot *session.Snapshot) string {
 	text := string(snapshot.State)
 	if snapshot.Reason.Code != "" {
 		text += ": " + snapshot.Reason.Message
+	}
+	for _, w := range snapshot.Warnings {
+		text += " Warning: " + w.Message
 	}
 	return text
 }

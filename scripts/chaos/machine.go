@@ -32,7 +32,7 @@ func diskFaults() []fault {
 		{name: "disk full", expect: blocked, reasons: one("disk_full"), hold: time.Second,
 			prepare: mountSmall, inject: killed(simply(fillDisk)), fix: simply(emptyDisk)},
 		{name: "disk nearly full for a while", expect: nothing, hold: time.Second,
-			prepare: mountSmall, inject: all(simply(fillDisk), awaitWarning("disk_full"), simply(emptyDisk), awaitWarning(""))},
+			prepare: mountSmall, inject: all(simply(fillDisk), awaitWarnings("disk_full"), simply(emptyDisk), awaitWarnings())},
 		{name: "no file descriptors left", expect: restarts, reasons: one("worker_crashed"), hold: 3 * time.Second,
 			inject: all(limitFiles(2), toWorker(syscall.SIGKILL)), fix: limitFiles(1000)},
 	}
@@ -44,11 +44,9 @@ func blockCrashFolder(h *hit) error {
 	return errors.Join(os.RemoveAll(path), os.WriteFile(path, nil, 0o600))
 }
 
-// awaitWarning waits for a warning, or for the end of all if code is empty.
-func awaitWarning(code string) action {
-	return until("warning "+strconv.Quote(code), func(v harness.Session) bool {
-		return v.Warning == nil && code == "" || v.Warning != nil && v.Warning.Code == code
-	})
+// awaitWarnings waits until there are exactly these warnings.
+func awaitWarnings(codes ...string) action {
+	return until(fmt.Sprintf("warnings %q", codes), func(v harness.Session) bool { return v.Warned(codes...) })
 }
 
 // limitFiles lets the service open no more than spare files from now on.

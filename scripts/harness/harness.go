@@ -105,6 +105,22 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(string(file)), nil
 }
 
+// Tool returns a program that make test takes out of its package, or that is installed.
+func Tool(ctx context.Context, name string) (path string, err error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(root, "scripts", "tools", "bin", name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if path, err = exec.LookPath(name); err != nil {
+		return "", fmt.Errorf("needs %s, which make test installs: %w", name, err)
+	}
+	return path, nil
+}
+
 // Child is a process in a group of its own, so that Ctrl-C reaches it through us only.
 // It dies with this process.
 type Child struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	_ "image/png" // for image.Decode
+	"slices"
 	"strings"
 	"time"
 
@@ -16,10 +17,10 @@ import (
 
 // Session is what GET /session reports, as far as it matters to programs here.
 type Session struct {
-	Status     string  `json:"status"`
-	Reason     Reason  `json:"reason"`
-	Warning    *Reason `json:"warning"`
-	Registered bool    `json:"registered"`
+	Status     string   `json:"status"`
+	Reason     Reason   `json:"reason"`
+	Warnings   []Reason `json:"warnings"`
+	Registered bool     `json:"registered"`
 	Phase      struct {
 		Name string `json:"name"`
 	} `json:"phase"`
@@ -72,6 +73,11 @@ type Login struct {
 	RestoredFrom string     `json:"restored_from"`
 	LostAt       *time.Time `json:"lost_at"`
 	Quarantined  string     `json:"quarantined"`
+}
+
+// Warned reports whether there are exactly the warnings with these codes.
+func (v Session) Warned(codes ...string) bool {
+	return slices.EqualFunc(v.Warnings, codes, func(w Reason, code string) bool { return w.Code == code })
 }
 
 // String describes the session in a line.

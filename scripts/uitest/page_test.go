@@ -52,9 +52,7 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 	page.shoot("5-confirm")
 	page.do(`() => document.querySelector("#confirm button[value=no]").click()`)
 	page.await(`!document.getElementById("confirm").open`)
-	page.do(`() => document.getElementById("restart").click()`)
-	page.await(`document.getElementById("confirm").open`)
-	page.do(`() => document.getElementById("yes").click()`)
+	page.press("restart")
 	page.await(`document.getElementById("outcome").textContent === "Restarting."`)
 	page.await(`document.body.dataset.state === "READY" && /no\. 2/.test(document.getElementById("worker").textContent)`)
 	page.shoot("6-restarted")
@@ -95,6 +93,14 @@ func TestPageReconnectsAfterTheServiceWasAway(t *testing.T) {
 	gate.open()
 	page.await(`document.getElementById("offline").hidden`)
 	page.unharmed()
+}
+
+// press presses a button, and confirms it.
+func (p *tab) press(id string) {
+	p.t.Helper()
+	p.do(`() => document.getElementById("` + id + `").click()`)
+	p.await(`document.getElementById("confirm").open`)
+	p.do(`() => document.getElementById("yes").click()`)
 }
 
 // decode reads the QR from the image that the page shows.
@@ -149,15 +155,16 @@ func (p *tab) unharmed() {
 	}
 }
 
-func TestPageWorksWithAnAPIKey(t *testing.T) {
+func TestPageWithAnAPIKeyShowsWarnings(t *testing.T) {
 	t.Parallel()
 	b := ownBrowser(t) // the credentials go to all its pages
 	const key = "a-key-a-key-a-key-a-key"
-	file := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+	file, selectors := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "selectors.json")
+	err := errors.Join(os.WriteFile(file, []byte(key), 0o600), os.Chmod(file, 0o644), os.WriteFile(selectors, []byte("<b>{"), 0o600)) //nolint:gosec // that is what is tested
+	if err != nil {
 		t.Fatal(err)
 	}
-	s := service(t, "--chrome=/nonexistent/chrome", "--api-key-file="+file, "--listen=0.0.0.0:0")
+	s := service(t, "--chrome=/nonexistent/chrome", "--api-key-file="+file, "--listen=0.0.0.0:0", "--selectors="+selectors)
 	asked := make(chan error, 1)
 	wait := b.HandleAuth("anybody", key)
 	go func() { asked <- wait() }()
@@ -166,9 +173,20 @@ func TestPageWorksWithAnAPIKey(t *testing.T) {
 	if err := <-asked; err != nil {
 		t.Fatal(err)
 	}
-	page.do(`() => document.getElementById("restart").click()`)
-	page.await(`document.getElementById("confirm").open`)
-	page.do(`() => document.getElementById("yes").click()`)
+	page.await(`document.querySelectorAll("#warnings p").length === 2 && document.body.hasAttribute("data-warned")`)
+	page.shoot("warnings")
+	if got := page.text("warnings"); !strings.Contains(got, "selectors file can't be used") || !strings.Contains(got, "chmod 600. "+file) {
+		t.Errorf("warnings: %q", got)
+	}
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	page.await(`document.querySelectorAll("#warnings p").length === 1`)
+	if err := os.Remove(selectors); err != nil {
+		t.Fatal(err)
+	}
+	page.await(`document.getElementById("warnings").hidden && !document.body.hasAttribute("data-warned")`)
+	page.press("restart")
 	page.await(`document.getElementById("outcome").textContent === "Restarting."`)
 	page.unharmed()
 }

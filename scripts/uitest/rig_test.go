@@ -100,7 +100,7 @@ func startChrome() (b *rod.Browser, end func(), err error) {
 	}
 	l := launcher.New().Bin(found.Path).Leakless(false).Headless(true).UserDataDir(folder)
 	l.Append("disable-features", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup") // they would be loaded, too
-	l.Set("host-resolver-rules", "MAP evil.example 127.0.0.1")
+	l.Set("host-resolver-rules", "MAP *.example 127.0.0.1")
 	if os.Getuid() == 0 {
 		l.NoSandbox(true)
 	}

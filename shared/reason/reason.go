@@ -43,8 +43,10 @@ const (
 
 // Warnings about the files that settings name.
 const (
-	KeysUnusable      Code = "keys_unusable"
-	SecretFileExposed Code = "secret_file_exposed"
+	KeysUnusable        Code = "keys_unusable"
+	CertificateUnusable Code = "certificate_unusable"
+	SelectorsUnusable   Code = "selectors_unusable"
+	SecretFileExposed   Code = "secret_file_exposed"
 )
 
 // Reasons that come from the page.
@@ -83,6 +85,13 @@ const (
 	LoginRefused       Code = "login_refused"
 	PageReloading      Code = "page_reloading"
 )
+
+// Warning is something that needs attention but leaves the session's state alone.
+type Warning struct {
+	Code Code
+	// Detail is for people, and holds no secret.
+	Detail string
+}
 
 // Text is what a person reads about a Code.
 type Text struct {
@@ -137,8 +146,10 @@ var catalogue = map[Code]Text{
 	ResourcesExhausted: {"There are not enough file descriptors, processes or memory to start a worker.", "Raise the limits of the service (LimitNOFILE and TasksMax in its unit), or free memory. The service retries automatically."},
 	CrashLoop:          {"The worker keeps failing, so restarts have been slowed down.", "The log events worker_exited explain why. POST /session/restart tries again at once."},
 
-	KeysUnusable:      {"The file of --api-key-file can't be used; a minute later no key is valid.", "Fix the file. Its keys are valid again at once."},
-	SecretFileExposed: {"A file with a secret can be read or written by every user of this machine.", "Give it to the service's user alone: chmod 600."},
+	KeysUnusable:        {"The file of --api-key-file can't be used; a minute later no key is valid.", "Fix the file. Its keys are valid again at once."},
+	CertificateUnusable: {"The renewed certificate or its key can't be used; the one before stays in use until it expires.", "Fix the files of --tls-cert and --tls-key. They apply at once."},
+	SelectorsUnusable:   {"The selectors file can't be used; the selectors before it stay in use.", "Fix the file, or remove it. It applies at once."},
+	SecretFileExposed:   {"A file with a secret can be read or written by every user of this machine.", "Give it to the service's user alone: chmod 600."},
 
 	PageLoading:        {"The page is loading.", ""},
 	PageLoadFailed:     {"The page did not load in time.", "Check that this machine can reach the URL."},

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,10 +64,37 @@ func TestFullDiskIsReportedAndLosesNothing(t *testing.T) {
 	disk := smallDisk(t)
 	tokens := filepath.Join(disk, "tokens")
 	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, tokens)
+	secret := filepath.Join(t.TempDir(), "key")
+	write(t, secret, "webhook-key-webhook-key")
+	if err := os.Chmod(secret, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reports := make(chan string, 100)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		reports <- string(body)
+	}))
+	defer receiver.Close()
+	s := linked(t, p, tokens, "--webhook", receiver.URL, "--webhook-key-file", secret)
 
 	empty := fill(t, disk, 0)
-	s.awaitSession("a warning", func(v harness.Session) bool { return v.Warning != nil && v.Warning.Code == "disk_full" })
+	s.warned("disk_full", "secret_file_exposed")
+	for path, parts := range map[string][]string{
+		"/":                 {"data-warned", "disk is out of space", "chmod 600"},
+		"/readyz":           {`{"ok":true,"warnings":["disk_full","secret_file_exposed"]}`},
+		"/readyz?session=1": {`{"ok":true,"warnings":["disk_full","secret_file_exposed"]}`},
+		"/metrics":          {"session_manager_session_warnings 2", `session_warning{reason="disk_full"} 1`, `session_warning{reason="secret_file_exposed"} 1`},
+		"/session":          {`"warnings": [`, `"warning": {`},
+	} {
+		got := s.get(path)
+		for _, part := range parts {
+			if got.Code != http.StatusOK || !strings.Contains(got.Body, part) {
+				t.Errorf("%s: %d without %s", path, got.Code, part)
+			}
+		}
+	}
+	for !strings.Contains(next(t, reports), `"code":"disk_full"`) {
+	}
 	if got := s.status(); got != `{"status":"READY"}` {
 		t.Errorf("a Chrome that runs was disturbed: %s", got)
 	}
@@ -73,10 +102,23 @@ func TestFullDiskIsReportedAndLosesNothing(t *testing.T) {
 	blocked(s, "disk_full")
 	empty()
 	back(s)
+	s.warned("secret_file_exposed")
 
 	s.stop()
 	if n := strings.Count(s.Log(), `"from":"INIT","to":"QR_REQUIRED"`); n != 1 {
 		t.Errorf("a scan was asked for %d times", n)
+	}
+}
+
+// next returns what comes next.
+func next(t *testing.T, reports <-chan string) string {
+	t.Helper()
+	select {
+	case report := <-reports:
+		return report
+	case <-within(t).Done():
+		t.Fatal("nothing came")
+		return ""
 	}
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -64,12 +65,10 @@ func TestSelectorsThatArePipesAreTriedAgain(t *testing.T) {
 	})
 }
 
-// warned waits for a warning with that code, or the end of all when it is empty.
-func (s *service) warned(code string) *harness.Reason {
+// warned waits until there are exactly these warnings, and returns them.
+func (s *service) warned(codes ...string) []harness.Reason {
 	s.t.Helper()
-	return s.awaitSession("the warning "+code, func(v harness.Session) bool {
-		return v.Warning == nil && code == "" || v.Warning != nil && v.Warning.Code == code
-	}).Warning
+	return s.awaitSession(fmt.Sprintf("warnings %q", codes), func(v harness.Session) bool { return v.Warned(codes...) }).Warnings
 }
 
 // replace puts another file, or with no content a pipe, in place of one.
@@ -93,7 +92,7 @@ func TestPipeInPlaceOfKeysHoldsNothingUp(t *testing.T) {
 	s.awaitListening()
 	screenshot := func(key string) int { return code(t, http.DefaultClient, "GET", s.Base+"/session/screenshot", key) }
 	replace(t, keys, "")
-	if w := s.warned("keys_unusable"); !strings.Contains(w.Detail, "not a regular file; no key is valid from 20") {
+	if w := s.warned("keys_unusable"); !strings.Contains(w[0].Detail, "not a regular file; no key is valid from 20") {
 		t.Errorf("got %+v", w)
 	}
 	s.awaitLog(`"file_reload_failed"`)
@@ -102,7 +101,7 @@ func TestPipeInPlaceOfKeysHoldsNothingUp(t *testing.T) {
 	if got := screenshot("a-key-a-key-a-key-a-key"); got != 401 {
 		t.Errorf("the revoked key: got %d", got)
 	}
-	s.warned("")
+	s.warned()
 	replace(t, keys, "")
 	s.warned("keys_unusable")
 	if code := s.stop(); code != 0 {
@@ -123,12 +122,12 @@ func TestKeyFileOpenToAllIsAWarning(t *testing.T) {
 	chmod(0o644)
 	s := launch(t, t.TempDir(), append(noChrome, "--api-key-file", keys)...)
 	s.awaitListening()
-	if w := s.warned("secret_file_exposed"); w.Detail != keys {
+	if w := s.warned("secret_file_exposed"); w[0].Detail != keys {
 		t.Errorf("got %+v", w)
 	}
 	s.awaitLog(`"secret_file_exposed"`)
 	chmod(0o600)
-	s.warned("")
+	s.warned()
 	chmod(0o602)
 	s.warned("secret_file_exposed")
 }

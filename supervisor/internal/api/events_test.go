@@ -20,6 +20,9 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
+// types is how many events a stream begins with: one of each type.
+var types = len(events.Types())
+
 // streaming is a server of events that the test makes.
 type streaming struct {
 	*httptest.Server
@@ -124,20 +127,20 @@ func (l *listener) want(t *testing.T, n int) []frame {
 func TestEventsBeginWithThePresentAndContinue(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events", "")
-	present := l.want(t, 4)
+	present := l.want(t, types)
 	seen := map[string]bool{}
 	for i, f := range present {
 		seen[f.event] = true
-		if (f.id != "") != (i == 3) {
+		if (f.id != "") != (i == types-1) {
 			t.Errorf("event %d has the id %q: only the last of the present has one", i, f.id)
 		}
 	}
-	if len(seen) != 4 {
+	if len(seen) != types {
 		t.Errorf("got %v", seen)
 	}
 	s.log.Observe(&session.Snapshot{State: session.QRRequired, Reason: session.Reason{Code: reason.ScanQR}})
 	f := l.want(t, 1)[0]
-	if f.event != "state" || f.id != "boot-5" || !strings.Contains(f.data, `"status":"QR_REQUIRED","previous_status":"INIT"`) {
+	if f.event != "state" || f.id != "boot-"+strconv.Itoa(types+1) || !strings.Contains(f.data, `"status":"QR_REQUIRED","previous_status":"INIT"`) {
 		t.Errorf("got %+v", f)
 	}
 }
@@ -147,7 +150,7 @@ func TestListenerWithARevokedKeyIsDisconnected(t *testing.T) {
 	keys.Store(someKeys(t)())
 	s := serveEvents(t, func(a *api) { a.gate.keys, a.gate.readNeedsKey = keys.Load, true })
 	l := s.listen(t, "/events", "", readKey)
-	l.want(t, 4)
+	l.want(t, types)
 	s.step()
 	l.want(t, 1)
 	others, err := apikey.Parse([]byte(commandKey))
@@ -164,14 +167,14 @@ func TestListenerWithARevokedKeyIsDisconnected(t *testing.T) {
 func TestReconnectedListenerGetsWhatItMissed(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events", "")
-	last := l.want(t, 4)[3].id
+	last := l.want(t, types)[types-1].id
 	_ = l.body.Close()
 	const missed = 300
 	for range missed {
 		s.step()
 	}
 	for i, f := range s.listen(t, "/events", last).want(t, missed) {
-		if want := "boot-" + strconv.Itoa(i+5); f.id != want {
+		if want := "boot-" + strconv.Itoa(types+1+i); f.id != want {
 			t.Fatalf("got %s, want %s", f.id, want)
 		}
 	}
@@ -183,8 +186,8 @@ func TestListenerThatMissedTooMuchGetsThePresent(t *testing.T) {
 		s.step()
 	}
 	for _, id := range []string{"boot-2", "another-2", "rubbish", "boot-9999999"} {
-		frames := s.listen(t, "/events", id).want(t, 4)
-		if last := frames[3]; last.event != "progress" || last.id == "" {
+		frames := s.listen(t, "/events", id).want(t, types)
+		if last := frames[types-1]; last.event != "progress" || last.id == "" {
 			t.Errorf("%s: got %+v", id, last)
 		}
 	}
@@ -213,7 +216,7 @@ func TestOnlyRequestedTypesOfEventsAreSent(t *testing.T) {
 func TestSilentStreamHasHeartbeats(t *testing.T) {
 	s := serveEvents(t, func(a *api) { a.streams.limits.heartbeat = 10 * time.Millisecond })
 	l := s.listen(t, "/events", "")
-	l.want(t, 4)
+	l.want(t, types)
 	for _, f := range l.want(t, 3) {
 		if f.comment != "heartbeat" {
 			t.Errorf("got %+v", f)
@@ -224,7 +227,7 @@ func TestSilentStreamHasHeartbeats(t *testing.T) {
 func TestStreamsEndWhenTheServiceStops(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events", "")
-	l.want(t, 4)
+	l.want(t, types)
 	close(s.draining)
 	if f, ok := l.next(); ok {
 		t.Errorf("got %+v", f)
@@ -242,7 +245,7 @@ func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
 	defer secure.Close()
 	s.Server = secure
 	l := s.listen(t, "/events", "")
-	l.want(t, 4)
+	l.want(t, types)
 	for range 3 {
 		if f := l.want(t, 1)[0]; f.comment != "heartbeat" {
 			t.Errorf("got %+v", f)

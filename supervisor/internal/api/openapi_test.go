@@ -213,7 +213,8 @@ func full(t *testing.T) session.Snapshot {
 	s.Since, s.Phase, s.Reason = at, session.Phase{Name: "page", Since: at}, session.NewReason(reason.ScanQR, "a detail", now)
 	s.Evidence = session.Evidence{EvidenceAt: at, Progress: 40, Registered: true, PersistedAt: at}
 	s.Page.Version, s.RetryAt, s.Pairing = "2.3000.1", at, &session.Pairing{ExpiresAt: moment(now.Add(time.Minute))}
-	s.Warning = new(session.NewReason(reason.DiskFull, "a detail", now))
+	s.Warnings = []session.Reason{session.NewReason(reason.DiskFull, "a detail", now)}
+	s.Warning = &s.Warnings[0]
 	s.Login = session.Login{
 		LinkedAt: at, PersistedAt: at, SettledAt: at, LoggedOutAt: at, LostAt: at, BackupAt: at, BackupVerifiedAt: at,
 		RestoredAt: at, RestoredFrom: "a", QuarantinedAt: at, Quarantined: "b",
@@ -246,7 +247,7 @@ func TestSessionConformsToItsDescription(t *testing.T) {
 func TestEventsAreAsDescribed(t *testing.T) {
 	schemas := map[events.Type]string{
 		events.StateChanged: "StateEvent", events.ProgressChanged: "ProgressEvent",
-		events.QRChanged: "QREvent", events.WorkerChanged: "WorkerEvent",
+		events.QRChanged: "QREvent", events.WorkerChanged: "WorkerEvent", events.WarningsChanged: "WarningsEvent",
 	}
 	all, none := full(t), nothing()
 	for _, s := range []*session.Snapshot{&all, &none} {

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
+	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/watch"
 )
@@ -62,31 +64,42 @@ func (s *sessions) session(*http.Request) http.Handler {
 	return object{http.StatusOK, sessionBody{snapshot, pageBody{snapshot.Page, selectors}, s.version}}
 }
 
-var ok = content{jsonType, []byte(`{"ok":true}`)}
-
 // healthz answers GET /healthz: the process responds. It is the only route whose
 // failure is a reason to restart the service.
-func healthz(*http.Request) http.Handler { return ok }
+func healthz(*http.Request) http.Handler { return content{jsonType, []byte(`{"ok":true}`)} }
+
+// readiness is a good answer of /readyz. A warning leaves the service ready.
+type readiness struct {
+	OK       bool          `json:"ok"`
+	Warnings []reason.Code `json:"warnings,omitempty"`
+}
 
 // readyz answers GET /readyz: the API is usable; with ?session=1 the session is,
-// too, which is for those who may read its state.
+// too, which is for those who may read its state, as warnings are.
 func (s *sessions) readyz(r *http.Request) http.Handler {
 	withSession := r.URL.Query().Get("session") != ""
-	if withSession {
-		if bad := s.gate.authorise(read, r); bad != nil {
-			return bad
-		}
+	refused := s.gate.authorise(read, r)
+	if withSession && refused != nil {
+		return refused
 	}
 	select {
 	case <-s.draining:
 		return problem{Status: http.StatusServiceUnavailable, Code: "draining", Detail: "The service is stopping."}
 	default:
 	}
-	if state := s.Snapshot().State; withSession && state != session.Ready {
+	snapshot := s.Snapshot()
+	if withSession && snapshot.State != session.Ready {
 		return problem{
 			Status: http.StatusServiceUnavailable, Code: "session_not_ready",
-			Detail: "The session's state is " + string(state) + ".", Hint: "GET /session explains why.",
+			Detail: "The session's state is " + string(snapshot.State) + ".", Hint: "GET /session explains why.",
 		}
 	}
-	return ok
+	answer := readiness{OK: true}
+	if refused == nil {
+		for _, w := range snapshot.Warnings {
+			answer.Warnings = append(answer.Warnings, w.Code)
+		}
+	}
+	body, _ := json.Marshal(answer) // it has a JSON form
+	return content{jsonType, body}
 }

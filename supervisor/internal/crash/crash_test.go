@@ -261,7 +261,7 @@ func TestTimelineIsBounded(t *testing.T) {
 
 func TestTimelineHasWarningsAndTheirEnd(t *testing.T) {
 	list := recorded(t, Options{}, func(r *Recorder) {
-		r.Notice(worker.Warned{Reason: reason.DiskFull, Detail: "5 MiB are left"})
+		r.Notice(worker.Warned{Warnings: []reason.Warning{{Code: reason.DiskFull, Detail: "5 MiB are left"}, {Code: reason.WorkerUnusable, Detail: "x"}}})
 		r.Notice(worker.Warned{})
 		r.Notice(worker.Exited{Generation: 1, Reason: reason.WorkerCrashed, Class: restart.Transient})
 	})
@@ -269,7 +269,7 @@ func TestTimelineHasWarningsAndTheirEnd(t *testing.T) {
 	for _, step := range list[0].Timeline {
 		got = append(got, step.Event+" "+step.Text)
 	}
-	want := []string{"warned disk_full: 5 MiB are left", "warning_cleared ", "exited worker_crashed, worker , Chrome "}
+	want := []string{"warned disk_full: 5 MiB are left; worker_unusable: x", "warned of nothing", "exited worker_crashed, worker , Chrome "}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

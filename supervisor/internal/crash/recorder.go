@@ -231,10 +231,11 @@ func describe(n worker.Notice) (event, text string) {
 	case worker.Exited:
 		return "exited", fmt.Sprintf("%s, worker %s, Chrome %s", n.Reason, n.WorkerExit, n.ChromeExit)
 	case worker.Warned:
-		if n.Reason == "" {
-			return "warning_cleared", ""
+		var all []string
+		for _, w := range n.Warnings {
+			all = append(all, fmt.Sprintf("%s: %s", w.Code, w.Detail))
 		}
-		return "warned", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
+		return "warned", cmp.Or(strings.Join(all, "; "), "of nothing")
 	case worker.Blocked:
 		return "blocked", fmt.Sprintf("%s: %s", n.Reason, n.Detail)
 	case worker.FromWorker:

@@ -34,6 +34,8 @@ const (
 	StateChanged Type = "state"
 	// ProgressChanged: the phase changed, or the progress. The body is a Progress.
 	ProgressChanged Type = "progress"
+	// WarningsChanged: a warning was raised or cleared. The body is a Warnings.
+	WarningsChanged Type = "warnings"
 	// QRChanged: there is a new QR, or no longer one. The body is a QR.
 	QRChanged Type = "qr"
 	// WorkerChanged: a worker or its Chrome started or exited. The body is a
@@ -42,7 +44,9 @@ const (
 )
 
 // Types returns every type.
-func Types() []Type { return []Type{StateChanged, ProgressChanged, QRChanged, WorkerChanged} }
+func Types() []Type {
+	return []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged}
+}
 
 // State is the body of StateChanged.
 type State struct {
@@ -58,6 +62,11 @@ type State struct {
 type Progress struct {
 	Phase   session.Phase   `json:"phase"`
 	Percent session.Percent `json:"progress_percent"`
+}
+
+// Warnings is the body of WarningsChanged: all that there are now.
+type Warnings struct {
+	Warnings session.Reasons `json:"warnings"`
 }
 
 // QR is the body of QRChanged.
@@ -105,6 +114,7 @@ func NewLog(boot string, first *session.Snapshot) *Log {
 	l.addLocked(WorkerChanged, first.Processes)
 	l.addLocked(StateChanged, State{first.State, first.State, first.Since, first.Reason})
 	l.addLocked(ProgressChanged, Progress{first.Phase, first.Progress})
+	l.addLocked(WarningsChanged, Warnings{first.Warnings})
 	l.addLocked(QRChanged, QR{served(first) != nil, withoutCode(served(first))})
 	return l
 }
@@ -124,6 +134,9 @@ func (l *Log) Observe(s *session.Snapshot) {
 	}
 	if from.Phase.Name != s.Phase.Name || from.Progress != s.Progress {
 		l.addLocked(ProgressChanged, Progress{s.Phase, s.Progress})
+	}
+	if !slices.Equal(from.Warnings, s.Warnings) {
+		l.addLocked(WarningsChanged, Warnings{s.Warnings})
 	}
 	if q := served(s); !sameQR(served(from), q) {
 		l.addLocked(QRChanged, QR{q != nil, withoutCode(q)})

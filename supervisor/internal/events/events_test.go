@@ -97,6 +97,22 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 			to: snapshot(func(s *session.Snapshot) { s.Progress = 3 }), want: []Type{ProgressChanged},
 		},
 		{
+			name: "a warning", from: snapshot(nil),
+			to:   snapshot(func(s *session.Snapshot) { s.Warnings = []session.Reason{because(reason.DiskFull)} }),
+			want: []Type{WarningsChanged},
+		},
+		{
+			name: "a second warning", from: snapshot(func(s *session.Snapshot) { s.Warnings = []session.Reason{because(reason.DiskFull)} }),
+			to: snapshot(func(s *session.Snapshot) {
+				s.Warnings = []session.Reason{because(reason.DiskFull), because(reason.SavingSlow)}
+			}),
+			want: []Type{WarningsChanged},
+		},
+		{
+			name: "the same warning", from: snapshot(func(s *session.Snapshot) { s.Warnings = []session.Reason{because(reason.DiskFull)} }),
+			to: snapshot(func(s *session.Snapshot) { s.Warnings = []session.Reason{because(reason.DiskFull)} }),
+		},
+		{
 			name: "a process", from: snapshot(nil),
 			to: snapshot(func(s *session.Snapshot) { s.Worker.PID = 7 }), want: []Type{WorkerChanged},
 		},
@@ -112,7 +128,7 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := NewLog("boot", tt.from)
 			l.Observe(tt.to)
-			got, ok := l.After(uint64(len(Types())))
+			got, ok := l.After(first)
 			if !ok || !slices.Equal(kinds(got.Events), tt.want) {
 				t.Errorf("got %v, want %v", kinds(got.Events), tt.want)
 			}
@@ -120,10 +136,13 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 	}
 }
 
+// first is the position of a new Log, which has one event of each type.
+var first = uint64(len(Types()))
+
 func TestStateEventNamesTheStateBefore(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	l.Observe(snapshot(func(s *session.Snapshot) { s.State, s.Reason = session.QRRequired, because(reason.ScanQR) }))
-	got, _ := l.After(4)
+	got, _ := l.After(first)
 	var body State
 	if err := json.Unmarshal(got.Events[0].Data, &body); err != nil {
 		t.Fatal(err)
@@ -139,13 +158,13 @@ func TestPresentIsTheNewestOfEachType(t *testing.T) {
 		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
 	}
 	got := l.Present()
-	if len(got.Events) != len(Types()) || got.Last != 14 {
+	if len(got.Events) != len(Types()) || got.Last != first+10 {
 		t.Fatalf("%d events up to %d", len(got.Events), got.Last)
 	}
 	if !slices.IsSortedFunc(got.Events, func(a, b Event) int { return int(a.Seq) - int(b.Seq) }) {
 		t.Error("not in order")
 	}
-	if last := got.Events[3]; last.Type != ProgressChanged || !strings.Contains(string(last.Data), `"progress_percent":9`) {
+	if last := got.Events[first-1]; last.Type != ProgressChanged || !strings.Contains(string(last.Data), `"progress_percent":9`) {
 		t.Errorf("got %s %s", last.Type, last.Data)
 	}
 }
@@ -155,11 +174,11 @@ func TestReaderThatMissedTooMuchLearnsIt(t *testing.T) {
 	for i := range Capacity {
 		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
 	}
-	if _, ok := l.After(3); ok {
-		t.Error("position 3: event 4 is no longer kept")
+	if _, ok := l.After(first - 1); ok {
+		t.Error("the event that follows is no longer kept")
 	}
-	position := uint64(4)
-	for position < 4+Capacity {
+	position := first
+	for position < first+Capacity {
 		b, ok := l.After(position)
 		if !ok || len(b.Events) == 0 || len(b.Events) > batchSize {
 			t.Fatalf("%v, %d events after %d", ok, len(b.Events), position)
@@ -172,7 +191,7 @@ func TestReaderThatMissedTooMuchLearnsIt(t *testing.T) {
 		select {
 		case <-b.More:
 		default:
-			if position != 4+Capacity {
+			if position != first+Capacity {
 				t.Fatal("there is more, and More is open")
 			}
 		}
@@ -202,7 +221,7 @@ func TestReadersAreWokenAndMissNothing(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 20 {
 		readers.Go(func() {
-			for position := uint64(4); position < 4+events; {
+			for position := first; position < first+events; {
 				b, ok := l.After(position)
 				if !ok {
 					t.Error("missed something")

@@ -15,10 +15,9 @@ const (
 	SystemdNotifyFailed       = "systemd_notify_failed"        // WARN: systemd could not be notified.
 	WatchdogFeedFailed        = "watchdog_feed_failed"         // ERROR: The session's loop does not respond; systemd is about to kill the service.
 	FileReloaded              = "file_reloaded"                // INFO: A changed file was read again.
-	FileReloadFailed          = "file_reload_failed"           // ERROR: A changed file can't be used; the previous content stays in use, but keys only for a minute.
-	SecretFileExposed         = "secret_file_exposed"          // WARN: A file with a secret can be read or written by every user of this machine.
+	FileReloadFailed          = "file_reload_failed"           // WARN: A changed file can't be used; the previous content stays in use, but keys only for a minute.
 	SelectorsLoaded           = "selectors_loaded"             // INFO: The page is read with the selectors of a file instead of the built-in ones.
-	SelectorsRejected         = "selectors_rejected"           // ERROR: The selectors file can't be used; the built-in selectors are in use.
+	SelectorsRejected         = "selectors_rejected"           // WARN: The selectors file can't be used; the built-in selectors are in use.
 	StopRequested             = "stop_requested"               // INFO: The service was asked to stop.
 	ServiceStopFailed         = "service_stop_failed"          // ERROR: The service did not stop in time and exits without cleaning up.
 	ServiceStopped            = "service_stopped"              // INFO: The service has stopped.
@@ -34,6 +33,8 @@ const (
 	PhaseChanged     = "phase_changed"     // DEBUG: The worker reached another phase.
 	QRChanged        = "qr_changed"        // INFO: A QR appeared or went away.
 	QRDrawFailed     = "qr_draw_failed"    // ERROR: A QR payload can't be drawn as a QR.
+	WarningRaised    = "warning_raised"    // ERROR: Something needs attention, although it leaves the state alone, such as a disk that is almost full; /session lists it.
+	WarningCleared   = "warning_cleared"   // INFO: The cause of a warning is gone.
 	ConditionIgnored = "condition_ignored" // WARN: The worker reported a condition that this supervisor does not know.
 )
 
@@ -51,8 +52,6 @@ const (
 	WorkerExited              = "worker_exited"               // INFO, WARN: A worker and its Chrome have exited: why, and when the next one starts; INFO when that was planned.
 	RestartDeferred           = "restart_deferred"            // INFO: A restart is deferred until it does no harm.
 	WorkerRestartFailed       = "worker_restart_failed"       // WARN: A restart could not be requested.
-	WarningRaised             = "warning_raised"              // ERROR: Something needs attention before it stops the session, such as a disk that is almost full, or a login that is not written to it.
-	WarningCleared            = "warning_cleared"             // INFO: The cause of a warning is gone.
 	WorkerKeepFailed          = "worker_keep_failed"          // WARN: The worker's binary could not be remembered as one that works.
 	SupervisorSuspended       = "supervisor_suspended"        // WARN: This process was suspended for a while; heartbeats that were late because of it are ignored.
 	ChromeCloseFailed         = "chrome_close_failed"         // WARN: Chrome was not closed cleanly.

@@ -182,11 +182,16 @@ func (p present) Collect(ch chan<- prometheus.Metric) {
 		send("session_state", "1 for the present state, 0 for the others.", number(s.State == known), "state", string(known))
 	}
 	send("session_reason", "Always 1, with the reason for the state in its label.", 1, "reason", string(s.Reason.Code))
-	if s.Warning != nil {
-		send("session_warning", "Always 1 while something needs attention that leaves the state alone, with the reason in its label.", 1, "reason", string(s.Warning.Code))
+	send("session_warnings", "How many things need attention but leave the state alone.", float64(len(s.Warnings)))
+	for _, w := range s.Warnings {
+		send("session_warning", "Always 1 while something needs attention but leaves the state alone, with the reason in its label.", 1, "reason", string(w.Code))
 	}
 	send("session_state_since_timestamp_seconds", "When the present state was entered.", unix(s.Since))
 	age("session_evidence_age_seconds", "Time since the page was last observed.", s.EvidenceAt)
+
+	send("login_saved", "1 while there is a login on disk.", number(!s.Login.PersistedAt.IsZero() && s.Login.LoggedOutAt.IsZero()))
+	age("login_backup_age_seconds", "Time since the login was last backed up; absent without a backup.", s.Login.BackupAt)
+	age("login_backup_verified_age_seconds", "Time since a backup that is kept was last opened in a Chrome; absent if none was.", s.Login.BackupVerifiedAt)
 
 	q := s.FreshQR(now)
 	send("qr_available", "1 while there is a QR that a phone could scan.", number(q != nil))

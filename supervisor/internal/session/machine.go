@@ -422,12 +422,12 @@ func (m machine) savingSlowly(now time.Time) machine {
 	return m
 }
 
-// warning is what the machine itself warns of, nil if nothing.
-func (m machine) warning() *Reason {
+// warnings are what the machine itself warns of.
+func (m machine) warnings() Reasons {
 	if m.slowSince.IsZero() {
 		return nil
 	}
-	return new(NewReason(reason.SavingSlow, "", m.slowSince))
+	return Reasons{NewReason(reason.SavingSlow, "", m.slowSince)}
 }
 
 // due is what happens at a time unless an event comes first.

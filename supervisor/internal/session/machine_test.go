@@ -200,29 +200,29 @@ func TestSlowlySavedLoginIsAWarning(t *testing.T) {
 	limit := m.limits.Saving
 	for s := 10 * time.Second; s <= limit; s += 10 * time.Second {
 		m = m.step(unsaved, at(s)).tick(at(s))
-		if m.warning() != nil {
+		if m.warnings() != nil {
 			t.Fatalf("a warning after %v", s)
 		}
 	}
 	m = m.tick(at(limit + time.Second))
-	if w := m.warning(); w == nil || w.Code != reason.SavingSlow || !w.Since.Equal(at(limit+time.Second)) {
+	if w := m.warnings(); len(w) != 1 || w[0].Code != reason.SavingSlow || !w[0].Since.Equal(at(limit+time.Second)) {
 		t.Fatalf("got %+v", w)
 	}
 	for s := limit; s < time.Hour; s += 10 * time.Second {
 		m = m.step(unsaved, at(s)).tick(at(s))
 	}
 	expect(t, m, Authenticated, reason.SavingLogin)
-	if w := m.warning(); w == nil || !w.Since.Equal(at(limit+time.Second)) {
+	if w := m.warnings(); len(w) != 1 || !w[0].Since.Equal(at(limit+time.Second)) {
 		t.Errorf("after an hour: %+v", w)
 	}
 	m = m.step(saved, at(time.Hour))
 	expect(t, m, Ready, "")
-	if m.warning() != nil {
+	if m.warnings() != nil {
 		t.Error("it does not end when the login is saved")
 	}
 	for _, end := range []event{page(rpc.PageUnlinked, ""), page(rpc.PageDisconnected, ""), {kind: WorkerExited, generation: 1, reason: reason.WorkerCrashed}} {
 		m := started().step(unsaved, at(0)).step(unsaved, at(limit)).tick(at(limit))
-		if m.warning() == nil || m.step(end, at(limit)).warning() != nil {
+		if m.warnings() == nil || m.step(end, at(limit)).warnings() != nil {
 			t.Errorf("%s does not end it", end.kind)
 		}
 	}

@@ -4,9 +4,9 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -93,14 +93,11 @@ func (s *Session) SetLogin(status login.Status) {
 	})
 }
 
-// Warn shows a problem around the service that leaves the state alone, in place of the
-// one before. An empty code clears it.
-func (s *Session) Warn(code reason.Code, detail string) {
+// Warn shows what is wrong around the service and leaves the state alone, in place of
+// what was shown before.
+func (s *Session) Warn(all ...reason.Warning) {
 	s.post(func(l *loop, now time.Time) {
-		l.warnings.service = nil
-		if code != "" {
-			l.warnings.service = new(NewReason(code, detail, now))
-		}
+		l.warnings.service = warned(l.warnings.service, all, now)
 		l.update("warned", l.m)
 	})
 }
@@ -183,13 +180,12 @@ type loop struct {
 	m    machine
 	next Snapshot
 	qr   *QR // that was shown last; it is in next while it is served
-	// warnings come with notices; the machine has another one.
+	// warnings come with notices and from around the service; the machine has others.
 	warnings warnings
 }
 
-// warnings are what is wrong around the live instance and around the service; nil is
-// nothing. One of them is shown at a time.
-type warnings struct{ instance, service *Reason }
+// warnings are what is wrong around the live instance and around the service.
+type warnings struct{ instance, service Reasons }
 
 // handle applies a notice; code is the drawn QR if it brings one.
 func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
@@ -206,10 +202,7 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 			l.fromWorker(n.Event.Body, code, now)
 		}
 	case worker.Warned:
-		l.warnings.instance = nil
-		if n.Reason != "" {
-			l.warnings.instance = new(NewReason(n.Reason, n.Detail, now))
-		}
+		l.warnings.instance = warned(l.warnings.instance, n.Warnings, now)
 		l.update("warned", l.m)
 	case worker.Exiting:
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
@@ -283,7 +276,7 @@ func (l *loop) update(cause string, to machine) {
 	if to.state != QRRequired || from.reason.Code == reason.PairingCodeShown && to.reason.Code != reason.PairingCodeShown {
 		l.next.Pairing = nil
 	}
-	l.next.Warning = cmp.Or(l.warnings.instance, to.warning(), l.warnings.service)
+	l.warn(to)
 	l.logChange(cause, from, to)
 	to.fill(&l.next)
 	l.next.Version++
@@ -295,13 +288,29 @@ func (l *loop) update(cause string, to machine) {
 	}
 }
 
-func (l *loop) logChange(cause string, from, to machine) {
-	switch before, now := from.warning(), to.warning(); {
-	case before == nil && now != nil:
-		l.s.log.Error(logid.WarningRaised, logging.KeyGeneration, to.generation, logging.KeyReason, string(now.Code))
-	case before != nil && now == nil:
-		l.s.log.Info(logid.WarningCleared, logging.KeyGeneration, to.generation)
+// warn collects all warnings, and logs those that are new or gone.
+func (l *loop) warn(m machine) {
+	before := l.next.Warnings
+	l.next.Warnings, l.next.Warning = slices.Concat(l.warnings.instance, m.warnings(), l.warnings.service), nil
+	if len(l.next.Warnings) > 0 {
+		l.next.Warning = &l.next.Warnings[0]
 	}
+	has := func(all Reasons, w Reason) bool {
+		return slices.ContainsFunc(all, func(r Reason) bool { return r.Code == w.Code && r.Detail == w.Detail })
+	}
+	for _, w := range l.next.Warnings {
+		if !has(before, w) {
+			l.s.log.Error(logid.WarningRaised, logging.KeyGeneration, m.generation, logging.KeyReason, string(w.Code), logging.KeyDetail, w.Detail)
+		}
+	}
+	for _, w := range before {
+		if !has(l.next.Warnings, w) {
+			l.s.log.Info(logid.WarningCleared, logging.KeyGeneration, m.generation, logging.KeyReason, string(w.Code))
+		}
+	}
+}
+
+func (l *loop) logChange(cause string, from, to machine) {
 	attrs := []any{
 		logging.KeyGeneration, to.generation, logging.KeyEvent, cause,
 		logging.KeyFrom, string(from.state), logging.KeyTo, string(to.state),

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
@@ -287,59 +290,80 @@ func TestPairingEndsWithItsCode(t *testing.T) {
 	})
 }
 
-func TestWarningOfTheServiceOutlivesTheInstance(t *testing.T) {
+func (r *rig) warnings() (codes []reason.Code) {
+	synctest.Wait()
+	for _, w := range r.Snapshot().Warnings {
+		codes = append(codes, w.Code)
+	}
+	return codes
+}
+
+func instanceWarns(code reason.Code) worker.Warned {
+	return worker.Warned{Warnings: []reason.Warning{{Code: code}}}
+}
+
+func TestEachWarningIsShownUntilItsEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		shows := func(when string, want reason.Code) {
+		shows := func(when string, want ...reason.Code) {
 			t.Helper()
-			synctest.Wait()
-			var got reason.Code
-			if w := r.Snapshot().Warning; w != nil {
-				got = w.Code
-			}
-			if got != want {
-				t.Errorf("%s: the warning is %q, want %q", when, got, want)
+			if d := cmp.Diff(want, r.warnings()); d != "" {
+				t.Errorf("%s: %s", when, d)
 			}
 		}
+		keys, secret := reason.Warning{Code: reason.KeysUnusable, Detail: "x"}, reason.Warning{Code: reason.SecretFileExposed, Detail: "y"}
 		r.showQR()
-		r.Warn(reason.KeysUnusable, "x")
-		shows("of the service", reason.KeysUnusable)
-		r.Notify(worker.Warned{Reason: reason.DiskFull})
-		shows("of both", reason.DiskFull)
+		shows("at the start")
+		r.Warn(keys, secret)
+		shows("of the service", reason.KeysUnusable, reason.SecretFileExposed)
+		since := r.Snapshot().Warnings[1].Since
+		time.Sleep(time.Second)
+		r.Notify(instanceWarns(reason.DiskFull))
+		shows("of both", reason.DiskFull, reason.KeysUnusable, reason.SecretFileExposed)
+		if first := r.Snapshot().Warning; first == nil || first.Code != reason.DiskFull {
+			t.Errorf("the first is %+v", first)
+		}
+		r.Warn(secret)
+		shows("one has ended", reason.DiskFull, reason.SecretFileExposed)
+		if got := r.Snapshot().Warnings[1].Since; got != since {
+			t.Errorf("it began at %s, not at %s", got, since)
+		}
 		r.Notify(worker.Exited{Generation: 1})
-		shows("after an exit", reason.KeysUnusable)
-		r.Warn("", "")
-		shows("after the end", "")
+		shows("after an exit", reason.SecretFileExposed)
+		r.Warn()
+		shows("after the end")
+		if s := r.Snapshot(); s.Warning != nil {
+			t.Errorf("after the end: %+v", s.Warning)
+		}
+		log := r.log.String()
+		if raised, cleared := strings.Count(log, "warning_raised"), strings.Count(log, "warning_cleared"); raised != 3 || cleared != 3 {
+			t.Errorf("%d were logged, and the end of %d: %s", raised, cleared, log)
+		}
 	})
 }
 
 func TestSlowlySavedLoginIsShownAndLogged(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		warning := func() reason.Code {
-			if w := r.Snapshot().Warning; w != nil {
-				return w.Code
-			}
-			return ""
-		}
 		r.Notify(worker.Spawning{Generation: 1})
 		for range 4 {
 			r.worker(rpc.PageObserved{Condition: rpc.PageReady, Registered: true})
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 		}
-		if s := r.Snapshot(); s.State != Authenticated || warning() != reason.SavingSlow || !strings.Contains(r.log.String(), "warning_raised") {
-			t.Errorf("got %s with the warning %q; log %s", s.State, warning(), r.log)
+		slow := []reason.Code{reason.SavingSlow}
+		if got := r.warnings(); r.Snapshot().State != Authenticated || !slices.Equal(got, slow) || !strings.Contains(r.log.String(), "warning_raised") {
+			t.Errorf("got %s with the warnings %q; log %s", r.Snapshot().State, got, r.log)
 		}
-		r.Notify(worker.Warned{Reason: reason.DiskFull}) // which may be the cause
-		if synctest.Wait(); warning() != reason.DiskFull {
-			t.Errorf("got the warning %q", warning())
+		r.Notify(instanceWarns(reason.DiskFull)) // which may be the cause
+		if got := r.warnings(); !slices.Equal(got, []reason.Code{reason.DiskFull, reason.SavingSlow}) {
+			t.Errorf("got the warnings %q", got)
 		}
 		r.Notify(worker.Warned{})
-		if synctest.Wait(); warning() != reason.SavingSlow {
-			t.Errorf("got the warning %q", warning())
+		if got := r.warnings(); !slices.Equal(got, slow) {
+			t.Errorf("got the warnings %q", got)
 		}
 		r.worker(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
-		if s := r.Snapshot(); s.State != Ready || warning() != "" || !strings.Contains(r.log.String(), "warning_cleared") {
-			t.Errorf("got %s with the warning %q", s.State, warning())
+		if got := r.warnings(); r.Snapshot().State != Ready || got != nil || !strings.Contains(r.log.String(), "warning_cleared") {
+			t.Errorf("got %s with the warnings %q", r.Snapshot().State, got)
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,9 +25,11 @@ type Snapshot struct {
 	Reason Reason `json:"reason"`
 	Phase  Phase  `json:"phase"`
 	Evidence
-	// Warning is a problem that leaves the state alone, or nil.
-	Warning *Reason `json:"warning"`
-	Login   Login   `json:"login"`
+	// Warnings are problems that leave the state alone, and Warning is the first of them,
+	// or nil.
+	Warnings Reasons `json:"warnings"`
+	Warning  *Reason `json:"warning"`
+	Login    Login   `json:"login"`
 	// Pairing is nil while no code has been given out.
 	Pairing *Pairing `json:"pairing"`
 	// QR is what the page showed last. Use FreshQR to read it.
@@ -103,6 +107,25 @@ type Reason struct {
 func NewReason(c reason.Code, detail string, since time.Time) Reason {
 	text := reason.Describe(c)
 	return Reason{Code: c, Message: text.Message, Action: text.Action, Detail: detail, Since: Moment{since}}
+}
+
+// Reasons is a list whose JSON is never null.
+type Reasons []Reason
+
+// MarshalJSON implements json.Marshaler.
+func (r Reasons) MarshalJSON() ([]byte, error) { return json.Marshal(append([]Reason{}, r...)) }
+
+// warned returns the Reasons of all warnings at now. Those that are in before have not
+// begun now.
+func warned(before Reasons, all []reason.Warning, now time.Time) (after Reasons) {
+	for _, w := range all {
+		since := now
+		if i := slices.IndexFunc(before, func(r Reason) bool { return r.Code == w.Code }); i >= 0 {
+			since = before[i].Since.Time
+		}
+		after = append(after, NewReason(w.Code, w.Detail, since))
+	}
+	return after
 }
 
 // Phase is what the service is busy with.

@@ -99,7 +99,7 @@ func (s *Sender) Run(ctx context.Context) {
 			batch = s.Events.Present()
 		}
 		for _, e := range batch.Events {
-			if s.matters(e) || !ok && e.Type == events.StateChanged {
+			if s.matters(e) || !ok && kinds[e.Type] != "" {
 				s.deliver(ctx, e)
 			}
 			if ctx.Err() != nil {
@@ -115,9 +115,15 @@ func (s *Sender) Run(ctx context.Context) {
 	}
 }
 
-// matters reports whether e is delivered: a new state, or a new reason in a state
-// in which somebody may have to act.
+// kinds are the types of the events that may be delivered, as the receiver is sent them.
+var kinds = map[events.Type]string{events.StateChanged: "session.state", events.WarningsChanged: "session.warnings"}
+
+// matters reports whether e is delivered: a new state, a new reason in a state in which
+// somebody may have to act, or a warning that was raised or cleared.
 func (s *Sender) matters(e events.Event) bool {
+	if e.Type == events.WarningsChanged {
+		return true
+	}
 	body, ok := e.Body.(events.State)
 	if !ok {
 		return false
@@ -134,7 +140,7 @@ func (s *Sender) matters(e events.Event) bool {
 
 // deliver tries until it succeeds, e is too old, or ctx ends.
 func (s *Sender) deliver(ctx context.Context, e events.Event) {
-	body := fmt.Appendf(nil, `{"type":"session.state","timestamp":"%s","data":%s}`, e.At.Format(time.RFC3339Nano), e.Data)
+	body := fmt.Appendf(nil, `{"type":"%s","timestamp":"%s","data":%s}`, kinds[e.Type], e.At.Format(time.RFC3339Nano), e.Data)
 	for pause := s.Timings.First; ; pause = min(2*pause, s.Timings.Max) {
 		after, err := s.attempt(ctx, e.ID, body)
 		switch {

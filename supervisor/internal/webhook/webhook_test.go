@@ -32,6 +32,8 @@ type delivery struct {
 	body   []byte
 	status session.State
 	reason reason.Code
+	// warnings are their codes, joined; "none" in a message about their end.
+	warnings string
 }
 
 // rig is a sender and its receiver.
@@ -79,16 +81,31 @@ func start(t *testing.T, answering func(n int, w http.ResponseWriter), change fu
 		}
 		var m struct {
 			Type string
-			Data events.State
+			Data struct {
+				events.State
+				events.Warnings
+			}
 		}
-		if err := json.Unmarshal(body, &m); err != nil || m.Type != "session.state" {
+		if err := json.Unmarshal(body, &m); err != nil {
 			t.Errorf("%s: %v", body, err)
+		}
+		warnings := ""
+		if m.Type == "session.warnings" {
+			warnings = "none"
+		} else if m.Type != "session.state" {
+			t.Errorf("%s", body)
+		}
+		for i, w := range m.Data.Warnings.Warnings {
+			if i == 0 {
+				warnings = ""
+			}
+			warnings += " " + string(w.Code)
 		}
 		n := int(count.Add(1))
 		if r.answering != nil {
 			r.answering(n, w)
 		}
-		r.got <- delivery{req.Header, body, m.Data.Status, m.Data.Reason.Code}
+		r.got <- delivery{req.Header, body, m.Data.Status, m.Data.Reason.Code, warnings}
 	}))
 	o := Options{
 		URL: receiver.URL + secretPath, Key: []byte("key-key-key-key-key"), Events: r.log, Version: "v1",
@@ -159,6 +176,22 @@ func TestRelevantStatesAndReasonsAreDeliveredInOrder(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestWarningsAndTheirEndAreDelivered(t *testing.T) {
+	r := start(t, nil, nil)
+	for _, codes := range [][]reason.Code{{reason.DiskFull}, {reason.DiskFull, reason.KeysUnusable}, {}} {
+		next := session.Snapshot{State: session.Init}
+		for _, c := range codes {
+			next.Warnings = append(next.Warnings, session.NewReason(c, "", time.Time{}))
+		}
+		r.log.Observe(&next)
+	}
+	for _, want := range []string{" disk_full", " disk_full keys_unusable", "none"} {
+		if d := r.next(t); d.warnings != want {
+			t.Errorf("got%s, want%s", d.warnings, want)
+		}
 	}
 }
 

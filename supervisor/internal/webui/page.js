@@ -69,6 +69,21 @@
     else el("bar").value = percent;
   };
 
+  const showWarnings = (w) => {
+    document.body.toggleAttribute("data-warned", w.warnings.length > 0);
+    el("warnings").hidden = !w.warnings.length;
+    el("warnings").replaceChildren(...w.warnings.map((warning) => {
+      const text = reasonText(warning.code, warning.message, warning.action);
+      const line = document.createElement("p");
+      for (const [kind, content] of [["strong", text.Message], ["span", text.Action], ["small", warning.detail]]) {
+        const part = document.createElement(kind);
+        part.textContent = content || "";
+        line.append(part, " ");
+      }
+      return line;
+    }));
+  };
+
   const showWorker = (w) => {
     const worker = w.worker;
     el("worker").textContent = worker.pid
@@ -142,6 +157,7 @@
       });
     on("state", showState);
     on("progress", showProgress);
+    on("warnings", showWarnings);
     on("worker", showWorker);
     on("qr", showQR);
     source.onopen = () => {

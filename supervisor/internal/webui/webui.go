@@ -49,6 +49,13 @@ type texts struct {
 	Reasons  map[reason.Code]reason.Text
 }
 
+func (t texts) describe(c reason.Code) reason.Text {
+	if text, ok := t.Reasons[c]; ok {
+		return text
+	}
+	return reason.Describe(c)
+}
+
 // New prepares the page.
 func New() (*UI, error) {
 	page, err := template.New("page").Parse(pageHTML)
@@ -87,6 +94,7 @@ func hash(content string) string {
 type view struct {
 	Language, Headline, Message, Action string
 	State                               session.State
+	Warnings                            []session.Reason
 	Text                                texts
 	Style                               template.CSS
 	Script                              template.JS
@@ -100,14 +108,16 @@ func Languages() []string { return []string{"en", "es"} }
 // over.
 func (u *UI) Render(s *session.Snapshot, language string) ([]byte, error) {
 	t := u.languages[language]
-	text, ok := t.Reasons[s.Reason.Code]
-	if !ok {
-		text = reason.Describe(s.Reason.Code)
+	text := t.describe(s.Reason.Code)
+	warnings := make([]session.Reason, len(s.Warnings))
+	for i, w := range s.Warnings {
+		text := t.describe(w.Code)
+		warnings[i] = session.Reason{Message: text.Message, Action: text.Action, Detail: w.Detail}
 	}
 	var out bytes.Buffer
 	err := u.page.Execute(&out, view{
 		Language: t.Language, State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
-		Text:  t,
+		Warnings: warnings, Text: t,
 		Style: template.CSS(pageCSS), Script: template.JS(pageJS), //nolint:gosec // embedded, and named by hash in the policy
 	})
 	if err != nil {

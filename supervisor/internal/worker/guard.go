@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"session-manager/shared/chrome"
@@ -129,36 +130,23 @@ func (g *guard) checkHome() *cause {
 
 // checkDisk returns a warning while the profile's disk is almost full. Chrome keeps
 // running: stopping it would lose what it cannot write, and would free nothing.
-func (g *guard) checkDisk() Warned {
+func (g *guard) checkDisk() reason.Warning {
 	if err := g.profile.CheckSpace(); err != nil {
-		return Warned{Reason: reason.Of(err, reason.ProfileUnwritable), Detail: logging.Redact(err.Error())}
+		return reason.Warning{Code: reason.Of(err, reason.ProfileUnwritable), Detail: logging.Redact(err.Error())}
 	}
-	return Warned{}
+	return reason.Warning{}
 }
 
-// warnings are what is wrong around an instance. One of them is shown at a time.
-type warnings struct{ disk, binary, shown Warned }
+// warnings are what is wrong around an instance; one without a code is not there.
+type warnings struct{ disk, binary reason.Warning }
 
-// warn sets one of the instance's warnings, and notifies of what is to be shown. A
-// warning whose detail alone has changed is the same.
-func (i *instance) warn(slot *Warned, to Warned) {
-	if slot.Reason == to.Reason {
+// warn sets one of the instance's warnings, and notifies of all. A warning whose detail
+// alone has changed is the same.
+func (i *instance) warn(slot *reason.Warning, to reason.Warning) {
+	if slot.Code == to.Code {
 		return
 	}
 	*slot = to
-	w := &i.warnings
-	now := w.disk
-	if now.Reason == "" {
-		now = w.binary
-	}
-	if now == w.shown {
-		return
-	}
-	w.shown = now
-	if now.Reason == "" {
-		i.log.Info(logid.WarningCleared)
-	} else {
-		i.log.Error(logid.WarningRaised, logging.KeyReason, string(now.Reason), logging.KeyDetail, now.Detail)
-	}
-	i.m.notify(now)
+	all := []reason.Warning{i.warnings.disk, i.warnings.binary}
+	i.m.notify(Warned{slices.DeleteFunc(all, func(w reason.Warning) bool { return w.Code == "" })})
 }

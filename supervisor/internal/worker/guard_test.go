@@ -104,17 +104,17 @@ func TestCauseFollowsFromTheFailure(t *testing.T) {
 	}
 }
 
-func TestOneWarningIsShownAtATime(t *testing.T) {
+func TestEachChangeNotifiesOfAllWarnings(t *testing.T) {
 	i := watched(t, time.Now())
 	var shown []Warned
 	i.m.Subscribe(func(n Notice) { shown = append(shown, n.(Warned)) })
-	disk, binary := Warned{reason.DiskFull, "4 MB"}, Warned{reason.WorkerUnusable, "no program"}
+	disk, binary := reason.Warning{Code: reason.DiskFull, Detail: "4 MB"}, reason.Warning{Code: reason.WorkerUnusable, Detail: "no program"}
 	i.warn(&i.warnings.binary, binary)
 	i.warn(&i.warnings.disk, disk)
-	i.warn(&i.warnings.disk, Warned{reason.DiskFull, "3 MB"})
-	i.warn(&i.warnings.disk, Warned{})
-	i.warn(&i.warnings.binary, Warned{})
-	want := []Warned{binary, disk, binary, {}}
+	i.warn(&i.warnings.disk, reason.Warning{Code: reason.DiskFull, Detail: "3 MB"})
+	i.warn(&i.warnings.disk, reason.Warning{})
+	i.warn(&i.warnings.binary, reason.Warning{})
+	want := []Warned{{[]reason.Warning{binary}}, {[]reason.Warning{disk, binary}}, {[]reason.Warning{binary}}, {[]reason.Warning{}}}
 	if diff := cmp.Diff(want, shown); diff != "" {
 		t.Error(diff)
 	}

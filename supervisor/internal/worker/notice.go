@@ -27,13 +27,9 @@ type WorkerStarted struct {
 // FromWorker carries an event of the live instance.
 type FromWorker struct{ Event rpc.Event }
 
-// Warned means that the live instance keeps running, with something wrong around it
-// that a person should fix; with an empty reason, that this is over. It is over when
-// the instance has exited, too.
-type Warned struct {
-	Reason reason.Code
-	Detail string
-}
+// Warned has everything that is wrong around the live instance, which keeps running. A
+// person should fix it. It is over when the instance has exited, too.
+type Warned struct{ Warnings []reason.Warning }
 
 // Exiting means that an instance is over, before anything of it is killed or cleaned
 // up: what it showed, its QR above all, is no longer true. It comes as soon as the

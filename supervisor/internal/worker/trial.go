@@ -30,7 +30,7 @@ type trial struct {
 func (i *instance) tryReplacement() {
 	file := watch.Sign(i.m.o.Worker)
 	if file == i.plan.Worker.File {
-		i.warn(&i.warnings.binary, Warned{})
+		i.warn(&i.warnings.binary, reason.Warning{})
 	}
 	if i.trial.child != nil || file == i.plan.Worker.File || file == (watch.Signature{}) {
 		return
@@ -90,9 +90,9 @@ func (i *instance) reject(file watch.Signature, err error) {
 }
 
 func (i *instance) warnOfBinary(why string) {
-	i.warnings.binary = Warned{}
-	i.warn(&i.warnings.binary, Warned{
-		Reason: reason.WorkerUnusable, Detail: "the last worker binary that worked stays in use: " + logging.Redact(why),
+	i.warnings.binary = reason.Warning{} // another binary is another warning
+	i.warn(&i.warnings.binary, reason.Warning{
+		Code: reason.WorkerUnusable, Detail: "the last worker binary that worked stays in use: " + logging.Redact(why),
 	})
 }
 
