@@ -5,7 +5,7 @@ LINT := scripts/tools/bin/golangci-lint
 NFPM := scripts/tools/bin/nfpm
 # All of our code is checked for races, and what it calls but for libraries that only compute: checked,
 # pictures take ten times as long to decode.
-COMPUTE := image/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/...
+COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/...
 RACE := -race $(COMPUTE:%=-gcflags=%=-race=false)
 
 .PHONY: help go-test kills readers thorough run demo bench chaos soak peers deb test-systemd test-container build test check lint fmt gen clean FORCE

@@ -21,7 +21,7 @@ func TestRequestArrivesAsItWasSent(t *testing.T) {
 	sent := make(chan error, 1)
 	go func() { sent <- SendRequest(w, want) }()
 	got, err := ReceiveRequest(r)
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+	if diff := cmp.Diff(want, got, cmp.Comparer(bytes.Equal)); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	if err := <-sent; err != nil {

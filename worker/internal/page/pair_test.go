@@ -236,8 +236,12 @@ func TestRefusedRequestEndsTheCodeBeforeIt(t *testing.T) {
 // every language.
 func TestDialogIsClosedBeforeTheNextRequest(t *testing.T) {
 	t.Parallel()
-	for _, profile := range []string{"2026-04", "es", "pt", "de", "ar"} {
-		for _, fault := range []string{"code=429", "code=452", "code=500"} {
+	for i, profile := range []string{"2026-04", "es", "pt", "de", "ar"} {
+		faults := []string{"code=429", "code=452", "code=500"}
+		if i > 0 && !*thorough { // The dialogs differ in their text only.
+			faults = faults[i%3:][:1]
+		}
+		for _, fault := range faults {
 			t.Run(profile+" "+fault, func(t *testing.T) {
 				t.Parallel()
 				// The loop is too slow to close it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -39,6 +40,17 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// thorough is for a machine that has time.
+var thorough = flag.Bool("thorough", false, "run every case of each test, not only those that differ most")
+
+// first returns the first n cases, and all if there is time.
+func first[T any](cases []T, n int) []T {
+	if *thorough {
+		return cases
+	}
+	return cases[:n]
 }
 
 // patience bounds every wait of a test. It is far longer than anything takes.
