@@ -86,16 +86,17 @@ func TestRefusedFirstLoginIsNotSyncing(t *testing.T) {
 
 func TestPageThatReloadsItselfIsReportedSo(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
+	type reloading struct {
 		fault  string
 		linked bool
 		want   rpc.Condition
-	}{
+	}
+	for _, tc := range first([]reloading{
 		{"405", false, rpc.PageUnlinked},
+		{"409", true, rpc.PageDisconnected},
 		{"409", false, rpc.PageUnlinked},
 		{"405", true, rpc.PageDisconnected},
-		{"409", true, rpc.PageDisconnected},
-	} {
+	}, 2) {
 		t.Run(tc.fault+" "+string(tc.want), func(t *testing.T) {
 			t.Parallel()
 			// At the page's own pace, and at that of its first reason to look for trouble.
@@ -198,20 +199,20 @@ func (c counted) Handle(ctx context.Context, r slog.Record) error {
 
 func TestErraticPageIsNeverReady(t *testing.T) {
 	t.Parallel()
-	for name, script := range map[string]string{
-		"stream":                   `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED"; changed() }, 5)`,
-		"stream, without an event": `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED" }, 5)`,
-		"state":                    `setInterval(() => { socket.state = any("CONNECTED", "OPENING", "UNPAIRED", "CONFLICT", "SCREEN_LOCKED", "TOS_BLOCK"); changed() }, 5)`,
-		"each answer":              `getter("stream", () => any("CONNECTED", "DISCONNECTED", "SYNCING", "NEW"))`,
-		"all answers":              `for (const n of ["state", "stream", "hasSynced"]) getter(n, () => any("CONNECTED", "DISCONNECTED", "OPENING", "NEW", undefined, null, {}, 1))`,
-		"errors":                   `getter("stream", () => { if (any(true, false)) throw new Error("x".repeat(1e6)); return "DISCONNECTED" })`,
-		"errors of the state":      `getter("state", () => { if (any(true, false)) throw socket; return any("OPENING", "CONNECTED") }); getter("stream", () => any("CONNECTED", "DISCONNECTED"))`,
-		"texts without end":        `getter("stream", () => "CONNECTED".repeat(1e5)); setInterval(() => { document.querySelector("#side").remove() }, 1)`,
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range first([]struct{ name, script string }{
+		{"stream, without an event", `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED" }, 5)`},
+		{"state", `setInterval(() => { socket.state = any("CONNECTED", "OPENING", "UNPAIRED", "CONFLICT", "SCREEN_LOCKED", "TOS_BLOCK"); changed() }, 5)`},
+		{"all answers", `for (const n of ["state", "stream", "hasSynced"]) getter(n, () => any("CONNECTED", "DISCONNECTED", "OPENING", "NEW", undefined, null, {}, 1))`},
+		{"errors", `getter("stream", () => { if (any(true, false)) throw new Error("x".repeat(1e6)); return "DISCONNECTED" })`},
+		{"texts without end", `getter("stream", () => "CONNECTED".repeat(1e5)); setInterval(() => { document.querySelector("#side").remove() }, 1)`},
+		{"stream", `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED"; changed() }, 5)`},
+		{"each answer", `getter("stream", () => any("CONNECTED", "DISCONNECTED", "SYNCING", "NEW"))`},
+		{"errors of the state", `getter("state", () => { if (any(true, false)) throw socket; return any("OPENING", "CONNECTED") }); getter("stream", () => any("CONNECTED", "DISCONNECTED"))`},
+	}, 5) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			lines := new(atomic.Int64)
-			r := openPlain(t, pretender(t, script), hurried, func(o *Options) {
+			r := openPlain(t, pretender(t, tc.script), hurried, func(o *Options) {
 				o.Timings.Classify.Repeat = 0
 				o.Logger = slog.New(counted{o.Logger.Handler(), lines})
 			})
@@ -238,18 +239,18 @@ func TestErraticPageIsNeverReady(t *testing.T) {
 
 func TestPageThatReloadsItselfAtSpeedIsReported(t *testing.T) {
 	t.Parallel()
-	for name, script := range map[string]string{
-		"at once":               `location.reload()`,
-		"by another address":    `location.href = "?" + Math.random()`,
-		"when it was drawn":     `requestAnimationFrame(() => location.reload())`,
-		"when it is looked at":  `getter("stream", () => { location.reload(); return "CONNECTED" })`,
-		"with a code":           `document.body.innerHTML = '` + codeOf(t, payloadOf("ReloadsItself")) + `'; localStorage.clear(); setTimeout(() => location.reload(), 300)`,
-		"ten times in a second": `setTimeout(() => location.reload(), 100)`,
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range first([]struct{ name, script string }{
+		{"at once", `location.reload()`},
+		{"when it is looked at", `getter("stream", () => { location.reload(); return "CONNECTED" })`},
+		{"with a code", `document.body.innerHTML = '` + codeOf(t, payloadOf("ReloadsItself")) + `'; localStorage.clear(); setTimeout(() => location.reload(), 300)`},
+		{"by another address", `location.href = "?" + Math.random()`},
+		{"when it was drawn", `requestAnimationFrame(() => location.reload())`},
+		{"ten times in a second", `setTimeout(() => location.reload(), 100)`},
+	}, 3) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			lines := new(atomic.Int64)
-			r := openPlain(t, pretender(t, script), hurried, func(o *Options) {
+			r := openPlain(t, pretender(t, tc.script), hurried, func(o *Options) {
 				o.Timings.Classify.Repeat = 0
 				o.Logger = slog.New(counted{o.Logger.Handler(), lines})
 			})

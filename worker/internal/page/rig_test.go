@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +32,8 @@ import (
 var chromes pool //nolint:gochecknoglobals // what TestMain ends
 
 func TestMain(m *testing.M) {
+	// Most tests wait most of the time.
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	code := m.Run()
 	if err := chromes.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
