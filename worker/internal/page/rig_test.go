@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 // thorough is for a machine that has time.
 var thorough = flag.Bool("thorough", false, "run every case of each test, not only those that differ most")
 
-// first returns the first n cases, and all if there is time.
+// first returns the first n cases, and all with -thorough.
 func first[T any](cases []T, n int) []T {
 	if *thorough {
 		return cases
