@@ -86,8 +86,8 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 				c.port2.postMessage(0);
 			};
 			c.port2.postMessage(0)</script>`, false},
-		{"a code on a gigantic canvas", `<div data-ref="` + payload + `"><canvas width=16000 height=16000 style="width:264px;height:264px"></canvas></div><script>
-			document.querySelector("canvas").getContext("2d").fillRect(0, 0, 16000, 16000)</script>`, false},
+		{"a code on a gigantic canvas", `<div data-ref="` + payload + `"><canvas width=8000 height=8000 style="width:264px;height:264px"></canvas></div><script>
+			document.querySelector("canvas").getContext("2d").fillRect(0, 0, 8000, 8000)</script>`, false},
 		{"thousands of codes", strings.Repeat(`<div data-ref="`+payload+`"><canvas></canvas></div>`, 5000), false},
 		{"elements that throw", `<div data-ref="` + payload + `">` + img + `</div><script>
 			for (const e of document.querySelectorAll("div, img")) for (const name of ["getBoundingClientRect", "checkVisibility", "getRootNode", "matches", "clientWidth"]) {

