@@ -163,11 +163,13 @@ func TestLockThatMayBeInUseStays(t *testing.T) {
 // listen makes a socket as Chrome's is: a link to one in a folder elsewhere.
 func listen(t *testing.T, p *Profile) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
+	// The path of a socket has at most 107 bytes.
+	dir, err := os.MkdirTemp("/tmp", "sock-*")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	symlink(t, path, filepath.Join(p.Dir(), socketFile))
 }
