@@ -556,7 +556,7 @@ func waitUntil(t *testing.T, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(30 * time.Second)
 	for !done() {
 		select {
 		case <-tick.C:
