@@ -99,8 +99,8 @@ func TestPageThatReloadsItselfIsReportedSo(t *testing.T) {
 	}, 2) {
 		t.Run(tc.fault+" "+string(tc.want), func(t *testing.T) {
 			t.Parallel()
-			// At the page's own pace, and at that of its first reason to look for trouble.
-			r := open(t, simulator.Options{Speed: 5}, eager, func(o *Options) { o.Timings.Classify.Pace = 5 })
+			// Slower than the page, which a busy machine delays.
+			r := open(t, simulator.Options{Speed: 5}, eager, func(o *Options) { o.Timings.Classify.Pace = 2 })
 			_, mark := r.awaitCode(0)
 			if tc.linked {
 				mark = r.link()
