@@ -159,14 +159,83 @@ func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 	wantRestored(t, restored, filepath.Base(backups[0]))
 	restored.stop()
 
+	target := linkElsewhere(t, elsewhere)
 	if out, code := run(t, "session", "import", file, "--tokens", elsewhere); code != 0 {
 		t.Fatalf("import: exit code %d, %s", code, out)
 	}
+	asFromADesktop(t, target)
 	imported := start(t, p.URL, elsewhere)
 	imported.await("READY")
-	imported.stop()
 	if strings.Contains(imported.Log(), `"to":"QR_REQUIRED"`) {
 		t.Error("a scan was asked for")
+	}
+	imported.awaitLog(`"profile_adopted"`)
+	wantUsable(t, imported, target)
+}
+
+// linkElsewhere makes admin a link to a folder on another file system.
+func linkElsewhere(t *testing.T, tokens string) (target string) {
+	t.Helper()
+	target, err := os.MkdirTemp("/dev/shm", "e2e")
+	if err != nil {
+		t.Skipf("needs a file system at /dev/shm: %v", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(target) })
+	if err := os.Symlink(target, filepath.Join(tokens, "admin")); err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+// asFromADesktop makes a profile look like that of a desktop's Chrome, which has several
+// profiles, used another one than Default last, and knows nothing of us.
+func asFromADesktop(t *testing.T, profile string) {
+	t.Helper()
+	state := filepath.Join(profile, "Local State")
+	var known map[string]any
+	content, err := os.ReadFile(state)
+	if err := errors.Join(err, json.Unmarshal(content, &known)); err != nil {
+		t.Fatal(err)
+	}
+	known["profile"] = map[string]any{"last_used": "Profile 1", "last_active_profiles": []string{"Profile 1"}, "info_cache": map[string]any{
+		"Default": map[string]any{"name": "Person 1"}, "Profile 1": map[string]any{"name": "Person 2"},
+	}}
+	if content, err = json.Marshal(known); err != nil {
+		t.Fatal(err)
+	}
+	write(t, state, string(content))
+	if err := errors.Join(
+		os.Rename(filepath.Join(profile, "Default"), filepath.Join(profile, "Profile 1")),
+		os.Mkdir(filepath.Join(profile, "Default"), 0o700),
+		os.Remove(filepath.Join(profile, ".session-manager")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(profile, "Default", "Preferences"), "{}")
+}
+
+// wantUsable wants a login behind a link to be backed up, exported and logged out.
+func wantUsable(t *testing.T, s *service, target string) {
+	t.Helper()
+	s.wantAnswer("/session/restart?now=true", "", 202, "")
+	s.awaitSession("the next generation", func(v harness.Session) bool { return v.Worker.Generation > 1 && v.Status == "READY" })
+	file := filepath.Join(t.TempDir(), "login.age")
+	m, err := (login.Export{Tokens: s.Tokens, File: file, Passphrase: passphrase, Work: 4, Backup: true}).Run(within(t))
+	if err != nil || len(m.Files) < 10 || strings.Contains(s.Log(), "backup_create_failed") {
+		t.Errorf("exported %d files: %v", len(m.Files), err)
+	}
+	for _, name := range folders(t, target) {
+		if filepath.Base(name) == "Profile 1" {
+			t.Error("Chrome made the profile anew that was used last")
+		}
+	}
+	s.wantAnswer("/session/logout", "", 200, "-logged_out")
+	s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+	if found, err := os.Readlink(filepath.Join(s.Tokens, "admin")); found != target {
+		t.Errorf("admin is a link to %q, %v", found, err)
+	}
+	if _, err := os.Stat(filepath.Join(s.Tokens, "admin.quarantine", s.login().Quarantined, "Default", "Local Storage")); err != nil {
+		t.Error(err)
 	}
 }
 
