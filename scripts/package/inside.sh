@@ -102,6 +102,18 @@ links() {
 	echo "      systemd-analyze security: $(systemd-analyze security --no-pager $unit | tail -1)"
 }
 
+# packaged: the commands mean the service, and act as its user.
+packaged() {
+	has "doctor acts as the service's user" "$(session-manager doctor 2>&1)" "as user session-manager"
+	yes "doctor finds nothing bad" session-manager doctor
+	has "an instance has settings of its own" "$(session-manager --instance 3011 --print-config 2>&1)" '"/var/lib/session-manager@3011/tokens"'
+	systemctl stop $unit
+	yes "export" bash -c 'session-manager session export - --passphrase-file <(echo secret) >/root/login.age'
+	yes "import" bash -c 'session-manager session import - --passphrase-file <(echo secret) </root/login.age'
+	is "files that are not the service's" "$(find /var/lib/session-manager /var/log/session-manager ! -user session-manager | wc -l)" 0
+	systemctl start $unit; without_scan "after the import"
+}
+
 confined() {
 	local p; p=$(pid)
 	mkdir -p /home/somebody; echo secret >/home/somebody/file
@@ -214,7 +226,7 @@ template() {
 
 life() {
 	start_simulator
-	installs; links
+	installs; links; packaged
 	[ "$(status "")" = READY ] || return
 	confined; noexec; stops; crashes
 	asking systemctl restart $unit; without_scan "restart during requests"

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
@@ -47,13 +49,28 @@ func script(flag, code string) func(*testing.T, string) []string {
 	}
 }
 
+// withoutChrome keeps the doctor from starting Chrome where the finding is another one.
+func withoutChrome(args ...string) []string { return append(args, noChrome...) }
+
 // file returns a flag with a file of this content.
 func file(flag, content string) func(*testing.T, string) []string {
 	return func(t *testing.T, _ string) []string {
 		path := filepath.Join(t.TempDir(), "file")
 		write(t, path, content)
-		return []string{flag, path}
+		return withoutChrome(flag, path)
 	}
+}
+
+// fullDisk mounts a file system without room for Chrome.
+func fullDisk(t *testing.T, tokens string) []string {
+	if err := os.Mkdir(tokens, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", tokens, "tmpfs", unix.MS_NODEV, "size=10m,mode=0700"); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(tokens, unix.MNT_DETACH) })
+	return withoutChrome()
 }
 
 // page returns --url with a server that answers so.
@@ -74,17 +91,20 @@ func situations() []situation {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}), "http_error", "timedatectl", true},
 		{"no Chrome", flags("--chrome", "/nonexistent"), "browser_missing", "apt-get install chromium", false},
-		{"a Chrome without a version", flags("--chrome", "/bin/true"), "browser_missing", "no version", false},
+		{"a Chrome without a version", flags("--chrome", "/bin/true"), "browser_missing", "no version", true},
 		{"no sandbox", script("--chrome", `echo "FATAL: No usable sandbox!" >&2; exit 1`), "sandbox_refused", "user namespaces", false},
 		{"a library that is missing", script("--chrome", "echo cannot open libnss3.so >&2; exit 127"), "browser_start_failed", "libnss3.so", false},
 		{"a Chrome that says nothing", script("--chrome", "sleep 100"), "browser_start_failed", "no answer within", true},
 		{"a worker that is missing", flags("--worker", "/nonexistent"), "worker_unusable", "make build", false},
 		{"a worker that is another program", flags("--worker", "/bin/ls"), "worker_unusable", "not a handshake", false},
 		{"a worker that speaks otherwise", script("--worker", "echo hello; sleep 100"), "worker_unusable", "not a handshake", false},
-		{"a worker of another version", script("--worker", "echo '1|1|unix|/x|grpc'; sleep 100"), "worker_unusable", "protocol version 1", false},
+		{"a worker of another version", script("--worker", "echo '1|1|unix|/x|grpc'; sleep 100"), "worker_unusable", "protocol version 1", true},
+		{"a worker that hangs", script("--worker", "sleep 100"), "worker_hung", "worker_hung", true},
+		{"a worker that floods", script("--worker", "yes"), "worker_unusable", "not a handshake", true},
+		{"a disk that is full", fullDisk, "disk_full", "Free some space", false},
 		{"tokens that are a file", func(t *testing.T, tokens string) []string {
 			write(t, tokens, "")
-			return nil
+			return withoutChrome()
 		}, "profile_unwritable", "not a directory", false},
 		{"an address that is in use", func(t *testing.T, _ string) []string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,27 +112,26 @@ func situations() []situation {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = l.Close() })
-			return []string{"--listen", l.Addr().String()}
+			return withoutChrome("--listen", l.Addr().String())
 		}, "69", "ss -ltnp", false},
-		{"a socket in a missing folder", flags("--listen", "unix:/nonexistent/api.sock"), "70", "no such file", false},
+		{"a socket in a missing folder", flags(withoutChrome("--listen", "unix:/nonexistent/api.sock")...), "70", "✗ address", false},
 		{"an address of another machine", func(t *testing.T, tokens string) []string {
 			return append(file("--api-key-file", short)(t, tokens), "--listen", "192.0.2.1:1")
-		}, "69", "192.0.2.1", false},
+		}, "69", "✗ address", true},
 		{"a setting that is wrong", flags("--qr-timeout=15"), "78", "--qr-timeout", false},
 		{"a flag that is wrong", flags("--lisen=x"), "64", "--listen", false},
 		{"an address that is not safe", flags("--listen=0.0.0.0:0"), "77", "--api-key-file", false},
-		{"a key that is too short", file("--api-key-file", "short"), "78", "16", false},
-		{"a key of a webhook", file("--webhook-key-file", ""), "78", "--webhook-key-file", false},
-		{"a webhook that is not a URL", file("--webhook-url-file", "x"), "78", "--webhook-url-file", false},
-		{"a certificate that is not one", file("--tls-cert", "x"), "78", "--tls-key", false},
-		{"keys that are usable", file("--api-key-file", short), "", "✓ files", true},
+		{"a key that is too short", file("--api-key-file", "short"), "78", "✗ files", false},
+		{"a key of a webhook", file("--webhook-key-file", ""), "78", "✗ files", true},
+		{"a webhook that is not a URL", file("--webhook-url-file", "x"), "78", "✗ files", true},
+		{"a certificate that is not one", file("--tls-cert", "x"), "78", "✗ files", true},
 		{"a page that nobody serves", flags("--url", "http://127.0.0.1:1/"), "network_unreachable", "proxy", false},
 		{"a page with a certificate of its own", page(func(h http.Handler) *httptest.Server {
 			s := httptest.NewUnstartedServer(h)
 			s.Config.ErrorLog = log.New(io.Discard, "", 0)
 			s.StartTLS()
 			return s
-		}, func(http.ResponseWriter, *http.Request) {}), "certificate_invalid", "clock", false},
+		}, func(http.ResponseWriter, *http.Request) {}), "certificate_invalid", "clock", true},
 		{"a proxy that does not exist", flags("--chrome-arg=--proxy-server=127.0.0.1:1", "--url", "http://page.example/"), "network_unreachable", "proxy", true},
 		{"a name that does not exist", flags("--url", "http://nowhere.invalid/"), "network_unreachable", "DNS", true},
 	}
@@ -129,16 +148,17 @@ func TestDoctorAndServiceAgree(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir := shortDir(t)
-			tokens := filepath.Join(dir, "tokens")
-			args := append([]string{"--url", url, "--listen", "127.0.0.1:0"}, tt.args(t, tokens)...)
-			exit, out := examine(t, dir, append(args, "--tokens", tokens)...)
+			tokens, theirs := filepath.Join(dir, "tokens"), filepath.Join(shortDir(t), "tokens")
+			common := []string{"--url", url, "--listen", "127.0.0.1:0"}
+			s := launch(t, theirs, append(common, tt.args(t, theirs)...)...)
+			exit, out := examine(t, dir, append(append(common, tt.args(t, tokens)...), "--tokens", tokens)...)
 			if exit != min(1, len(tt.want)) || !strings.Contains(out, tt.says) {
 				t.Errorf("exit code %d:\n%s", exit, out)
 			}
 			if left, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
-			if got := outcome(launch(t, tokens, args...)); got != tt.want {
+			if got := outcome(s); got != tt.want {
 				t.Errorf("the service: %q\nthe doctor: %s", got, out)
 			} else if strings.Contains(got, "_") && !strings.Contains(out, got) {
 				t.Errorf("no %s in %s", got, out)

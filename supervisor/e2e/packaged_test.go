@@ -30,7 +30,7 @@ func newMachine(t *testing.T, url string) machine {
 	}
 	m := machine{t, shortDir(t)}
 	m.run(0, `chmod 755 . && cp `+binaries.Supervisor+` `+binaries.Worker+` . && mkdir -m 700 private && mkdir -p state/tokens "state@3002" &&
-		chown -R nobody state "state@3002" && chmod 700 state "state@3002"`)
+		chown -R nobody state "state@3002" && chmod -R go= state "state@3002"`)
 	write(t, filepath.Join(m.dir, "api-key"), "long-enough-for-a-key\n")
 	write(t, filepath.Join(m.dir, "config.json"), fmt.Sprintf(`{"url": %q, "listen": "127.0.0.1:0"}`, url))
 	write(t, filepath.Join(m.dir, "3002.env"), "SESSION_MANAGER_BACKUP_HOUR=7\n")
