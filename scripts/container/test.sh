@@ -9,7 +9,11 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "test-container: needs root and apt-get; nothing was tested" >&2
 	exit 1
 fi
-scripts/install/packages.sh podman crun debootstrap curl jq || exit 1
+if (exec 3<>/dev/tcp/127.0.0.1/3001) 2>/dev/null; then
+	echo "test-container: port 3001 is in use; nothing was tested" >&2
+	exit 1
+fi
+scripts/install/packages.sh podman podman-compose runc netavark aardvark-dns iptables debootstrap curl jq || exit 1
 
 work=$(mktemp -d)
 bad=0
@@ -17,7 +21,22 @@ ok() { printf 'ok    %s\n' "$*"; }
 no() { printf 'FAIL  %s\n' "$*"; bad=1; }
 is() { if [ "$2" = "$3" ]; then ok "$1: $2"; else no "$1: $2, not $3"; fi; }
 
-podman() { command podman --root "$work/storage" --runroot "$work/run" --cgroup-manager cgroupfs "$@"; }
+# Storage of its own, and limits that need no privilege. runc works with cgroups of both
+# versions at once, too.
+cat >"$work/containers.conf" <<-C
+	[containers]
+	default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+	[engine]
+	cgroup_manager = "cgroupfs"
+	runtime = "runc"
+	[network]
+	network_backend = "netavark"
+	network_config_dir = "$work/networks"
+C
+export CONTAINERS_CONF=$work/containers.conf
+printf '#!/bin/sh\nexec podman --root %s --runroot %s "$@"\n' "$work/storage" "$work/run" >"$work/podman"
+chmod 755 "$work/podman"
+podman() { "$work/podman" "$@"; }
 cleanup() {
 	podman pod rm -fa -t 5 >/dev/null 2>&1
 	podman rm -fa -t 5 >/dev/null 2>&1
@@ -44,23 +63,74 @@ podman build --network host -v "$(go env GOMODCACHE):/root/go/pkg/mod" -v "$(go 
 	-f scripts/container/Containerfile -t session-manager . >"$work/build.log" 2>&1 || { tail -20 "$work/build.log"; exit 1; }
 CGO_ENABLED=0 go build -o "$work/simulator" ./scripts/simulator/cmd || exit 1
 
-# compose.yaml as it is, with the simulator in the same network, where its address is a
-# loopback one, as it must be for Chrome to trust it.
+# compose.yaml, but for the network: the simulator holds it, as it keeps the simulated
+# account, and the page must have a loopback address for Chrome to trust it.
 mkdir "$work/compose"
 cp scripts/container/compose.yaml scripts/container/seccomp.json "$work/compose/"
 key=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
 echo "$key" >"$work/compose/api-key"
 chmod 644 "$work/compose/api-key"
-cat >"$work/compose/simulated.yaml" <<-Y
-	services:
-	  session-manager:
-	    environment: {SESSION_MANAGER_URL: "http://127.0.0.1:3002/"}
-	  simulator:
-	    image: session-manager
-	    network_mode: service:session-manager
-	    entrypoint: ["/simulator", "--speed=5"]
-	    volumes: ["$work/simulator:/simulator:ro"]
-Y
-printf '#!/bin/sh\nexec podman --root %s --runroot %s --cgroup-manager cgroupfs "$@"\n' "$work/storage" "$work/run" >"$work/podman"
-chmod 755 "$work/podman"
-compose() { (cd "$work/compose" && podman-compose --podman-path "$work/podman" -p test -f compose.yaml -f simulated.yaml "$@"); }
+echo 'services: {session-manager: {environment: {SESSION_MANAGER_URL: "http://127.0.0.1:3002/"}}}' >"$work/compose/simulated.yaml"
+cat >"$work/simulated-podman" <<-P
+	#!/bin/bash
+	args=()
+	while [ \$# -gt 0 ]; do
+		case \$1 in
+		--net) args+=(--network container:simulator); shift ;;
+		--network-alias | -p) shift ;;
+		*) args+=("\$1") ;;
+		esac
+		shift
+	done
+	exec $work/podman "\${args[@]}"
+P
+chmod 755 "$work/simulated-podman"
+compose() { (cd "$work/compose" && podman-compose --podman-path "$work/simulated-podman" -p test -f compose.yaml -f simulated.yaml "$@"); }
+podman run -d --name simulator -p 127.0.0.1:3001:3001 -v "$work/simulator:/simulator:ro" --entrypoint /simulator session-manager --speed=5 >/dev/null || exit 1
+service=test_session-manager_1
+inside() { podman exec $service "$@"; }
+api() { curl -s -m 40 -H "Authorization: Bearer $key" "http://127.0.0.1:3001$1"; }
+# reaches WHAT STATE SECONDS: waits for the state; the states on the way are in $seen.
+reaches() {
+	local end=$((SECONDS + $3)) now=
+	seen=
+	while [ $SECONDS -lt $end ]; do
+		now=$(api /status | jq -r .status 2>/dev/null)
+		case $seen in *" $now") ;; *) seen="$seen $now" ;; esac
+		[ "$now" = "$2" ] && { ok "$1: $2"; return; }
+		sleep 0.5
+	done
+	no "$1:$seen within $3 s, not $2"; api /session; podman logs --tail 20 $service
+}
+yes() { local what=$1; shift; if "$@" >/dev/null 2>&1; then ok "$what"; else no "$what"; fi; }
+not() { local what=$1; shift; if "$@" >/dev/null 2>&1; then no "$what"; else ok "$what"; fi; }
+
+compose up -d --no-build >"$work/up.log" 2>&1 || { no "compose up"; tail "$work/up.log"; exit 1; }
+reaches "the page" QR_REQUIRED 120
+is "without the key" "$(curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:3001/qr)" 401
+is "GET /qr" "$(api '/qr?wait=25s' | jq -r .status)" QR_AVAILABLE
+yes "healthcheck" podman healthcheck run $service
+inside curl -s -X POST http://127.0.0.1:3003/scan >/dev/null
+reaches "after the scan" READY 120
+
+is "Chrome's sandbox is on" "$(api /session | jq .browser.sandbox)" true
+# A renderer has a namespace of its own, and a filter more than the container.
+of() { inside sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline | grep -q "^$1" && cat $p/status && break; done' _ "$1"; }
+filters() { of "$1" | awk '/^Seccomp_filters:/{print $2}'; }
+is "namespaces of a renderer" "$(of '.*--type=renderer' | awk '/^NSpid:/{print NF - 1}')" 2
+if [ "$(filters '.*--type=renderer')" -gt "$(filters .*/supervisor)" ]; then ok "filters of a renderer"; else no "filters of a renderer"; fi
+is "filter of the container" "$(of .*/supervisor | awk '/^Seccomp:/{print $2}')" 2
+is "capabilities" "$(of .*/supervisor | awk '/^CapBnd:/{print $2}')" 0000000000000000
+case $(inside mount -t tmpfs none /mnt 2>&1) in *"not implemented"*) ok "mount is not in the profile" ;; *) no "mount is in the profile" ;; esac
+not "the root can't be written" inside touch /usr/x
+
+begun=$SECONDS
+compose stop >"$work/stop.log" 2>&1
+is "exit code after $((SECONDS - begun)) s" "$(podman inspect --format '{{.State.ExitCode}}' $service)" 0
+has() { if podman logs $service 2>&1 | grep -q "$2"; then ok "$1"; else no "$1"; fi; }
+has "Chrome was closed cleanly" '"msg":"chrome_exited"'
+has "the login was backed up" '"msg":"backup_created"'
+compose start >"$work/start.log" 2>&1
+reaches "the next start" READY 120
+case $seen in *QR_REQUIRED*) no "it needed a scan:$seen" ;; *) ok "without a scan:$seen" ;; esac
+exit $bad

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Builds the Debian packages into bin/, and prints their paths. VERSION is their version,
+# Builds the Debian packages into bin/, or $OUT, and prints their paths. VERSION is their version,
 # by default derived from the time of the last commit; ARCHS are the architectures, whose
 # names are the same for Go and Debian; MAINTAINER is who answers for them.
 set -eu
 cd "$(dirname "$0")/../.."
+OUT=${OUT:-bin}
 VERSION=${VERSION:-0~$(TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h)}
 MAINTAINER=${MAINTAINER:-session-manager maintainers <maintainers@session-manager.example>}
 STAGE=$(mktemp -d)
@@ -22,6 +23,6 @@ bin/supervisor completion bash >"$STAGE/completion"
 for ARCH in ${ARCHS:-amd64 arm64}; do
 	export ARCH
 	GOOS=linux GOARCH=$ARCH CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$STAGE/" ./supervisor ./worker
-	scripts/tools/bin/nfpm package --config scripts/package/nfpm.yaml --packager deb --target "bin/session-manager_${VERSION}_$ARCH.deb" >&2
-	echo "bin/session-manager_${VERSION}_$ARCH.deb"
+	scripts/tools/bin/nfpm package --config scripts/package/nfpm.yaml --packager deb --target "$OUT/session-manager_${VERSION}_$ARCH.deb" >&2
+	echo "$OUT/session-manager_${VERSION}_$ARCH.deb"
 done

@@ -2,13 +2,13 @@
 set -e
 
 if [ "$1" = remove ]; then
-	if [ -x /usr/bin/deb-systemd-helper ]; then
+	if command -v deb-systemd-helper >/dev/null; then
 		deb-systemd-helper mask session-manager.service >/dev/null || true
 	fi
 fi
 
 if [ "$1" = purge ]; then
-	if [ -x /usr/bin/deb-systemd-helper ]; then
+	if command -v deb-systemd-helper >/dev/null; then
 		deb-systemd-helper purge session-manager.service >/dev/null || true
 		deb-systemd-helper unmask session-manager.service >/dev/null || true
 	fi

@@ -53,8 +53,8 @@ test_on() {
 
 CGO_ENABLED=0 go build -o "$work/simulator" ./scripts/simulator/cmd || exit 1
 for version in 0.1 0.2; do
-	ARCHS=$arch VERSION=$version~test scripts/package/build.sh >/dev/null || exit 1
-	mv "bin/session-manager_$version~test_$arch.deb" "$work/$version.deb"
+	OUT=$work ARCHS=$arch VERSION=$version~test scripts/package/build.sh >/dev/null || exit 1
+	mv "$work/session-manager_$version~test_$arch.deb" "$work/$version.deb"
 done
 failed=0
 [ $# -gt 0 ] || set -- bookworm trixie
