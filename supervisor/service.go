@@ -67,7 +67,7 @@ type service struct {
 	draining  chan struct{}
 	startedAt time.Time
 	stderr    *logging.Writer
-	// page is the address that the person at the terminal is told, empty without one.
+	// page is the address that a terminal shows, empty without one.
 	page string
 }
 

@@ -163,16 +163,21 @@ func (c *Config) TextLog(terminal bool) bool {
 	return c.LogFormat == "text" || c.LogFormat == "auto" && terminal
 }
 
-// Base returns where callers reach the API that listens at a, as a URL where it has one.
+// Base returns where callers on this machine reach the API that listens at a, as a URL
+// where it has one.
 func (c *Config) Base(a net.Addr) string {
-	switch {
-	case a.Network() == "unix":
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
 		return unixPrefix + a.String()
-	case c.TLSCert != "":
-		return "https://" + a.String()
-	default:
-		return "http://" + a.String()
 	}
+	scheme, host := "http", tcp.IP.String()
+	if c.TLSCert != "" {
+		scheme = "https"
+	}
+	if tcp.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }
 
 // MemoryBytes returns MemoryLimit in bytes, 0 for no limit. The Config must be valid.

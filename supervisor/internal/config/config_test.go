@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,23 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 	if filepath.Base(c.Worker) != "worker" || !filepath.IsAbs(c.Worker) || !filepath.IsAbs(c.Tokens) {
 		t.Errorf("worker %q, tokens %q", c.Worker, c.Tokens)
+	}
+}
+
+func TestBaseIsWhereThisMachineReachesTheAPI(t *testing.T) {
+	for want, at := range map[string]struct {
+		a    net.Addr
+		cert string
+	}{
+		"http://127.0.0.1:3001": {a: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001}},
+		"https://[::1]:3001":    {a: &net.TCPAddr{IP: net.IPv6loopback, Port: 3001}, cert: "/cert"},
+		"http://localhost:3001": {a: &net.TCPAddr{IP: net.IPv6unspecified, Port: 3001}},
+		"http://localhost:80":   {a: &net.TCPAddr{IP: net.IPv4zero, Port: 80}},
+		"unix:/run/api":         {a: &net.UnixAddr{Net: "unix", Name: "/run/api"}},
+	} {
+		if got := (&Config{TLSCert: at.cert}).Base(at.a); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
