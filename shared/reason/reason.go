@@ -142,7 +142,7 @@ var catalogue = map[Code]Text{
 	ProfileInUse:       {"The profile is in use by a Chrome that this service did not start.", "Stop that Chrome (its pid is in the detail). The service recovers automatically."},
 	DiskFull:           {"The profile's disk is out of space or inodes.", "Free some space. The service recovers automatically."},
 	RuntimeUnwritable:  {"The folder for sockets and temporary files can't be written.", "Make it writable for the service's user: it is $RUNTIME_DIRECTORY under systemd, a folder in $TMPDIR otherwise. The service recovers automatically."},
-	ScratchFull:        {"Chrome filled its folder for temporary files; it is being restarted with an empty one.", ""},
+	ScratchFull:        {"Chrome wrote more temporary files, caches or history than it may; it is being restarted without them.", ""},
 	ResourcesExhausted: {"There are not enough file descriptors, processes or memory to start a worker.", "Raise the limits of the service (LimitNOFILE and TasksMax in its unit), or free memory. The service retries automatically."},
 	CrashLoop:          {"The worker keeps failing, so restarts have been slowed down.", "The log events worker_exited explain why. POST /session/restart tries again at once."},
 

@@ -483,8 +483,19 @@ func TestOversizedCachesAreRemoved(t *testing.T) {
 	if err := os.Truncate(database, 10*cacheLimit); err != nil {
 		t.Fatal(err)
 	}
+	if err := p.CheckCaches(); err != nil {
+		t.Error(err)
+	}
+	history := filepath.Join(p.Dir(), "Default/History")
+	put(t, history, "")
+	if err := os.Truncate(history, 2*cacheLimit+1); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CheckCaches(); err == nil || !strings.Contains(err.Error(), "Default/History in the profile holds more than 320 MiB") {
+		t.Errorf("got %v", err)
+	}
 	pruned, err := p.PruneCaches()
-	if err != nil || len(pruned) != 2 {
+	if err != nil || len(pruned) != 3 {
 		t.Errorf("got %v, %v", pruned, err)
 	}
 	left := namesIn(t, filepath.Join(p.Dir(), "Default"))

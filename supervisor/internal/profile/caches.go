@@ -2,6 +2,7 @@ package profile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -21,8 +22,13 @@ var caches = []string{
 	"OptGuideOnDeviceModel", "optimization_guide_model_store", "WidevineCdm", "Webstore Downloads",
 }
 
-// cacheLimit is the size in bytes beyond which a cache is removed before the next
-// start. Chrome's flags bound the HTTP cache to 100 MB, and no other cache.
+// records are what Chrome notes of the pages that it has shown. A page can make it note
+// several addresses a second, each of up to 2 MB: 8 MB a second were seen. Unlike caches
+// they are in backups, since their folders have always been.
+var records = []string{"*/History*", "*/Favicons*", "*/Sessions", "segmentation_platform"}
+
+// cacheLimit is the size in bytes beyond which a cache or record is removed before the next
+// start. Chrome's flags bound the HTTP cache to 100 MB, and nothing else.
 const cacheLimit = 160 << 20
 
 func isCache(rel string) bool {
@@ -39,33 +45,57 @@ type Pruned struct {
 	Bytes int64
 }
 
-// PruneCaches removes the caches of the profile that have grown too large, and the
-// metrics that a killed Chrome left behind. Chrome must not run.
-func (p *Profile) PruneCaches() ([]Pruned, error) {
-	var pruned []Pruned
-	var failed []error
-	for _, pattern := range caches {
-		found, err := fs.Glob(os.DirFS(p.Dir()), pattern)
-		if err != nil {
-			failed = append(failed, err)
+// PruneCaches removes the caches and records of the profile that have grown too large, and
+// the metrics that a killed Chrome left behind. Chrome must not run.
+func (p *Profile) PruneCaches() (pruned []Pruned, err error) {
+	err = p.measure(func(rel string, size int64) error {
+		if size <= cacheLimit && (size == 0 || !strings.HasSuffix(rel, "BrowserMetrics")) {
+			return nil
 		}
+		pruned = append(pruned, Pruned{rel, size})
+		return os.RemoveAll(filepath.Join(p.Dir(), rel))
+	})
+	return pruned, err
+}
+
+// CheckCaches returns an error when a cache or record is so large that Chrome should be
+// restarted without it. Chrome may run.
+func (p *Profile) CheckCaches() (over error) {
+	_ = p.measure(func(rel string, size int64) error {
+		if size > 2*cacheLimit {
+			over = fmt.Errorf("%s in the profile holds more than %d MiB", rel, 2*cacheLimit>>20)
+		}
+		return nil
+	})
+	return over
+}
+
+// measure calls use with each cache and record, by its path in the profile, and its size
+// in bytes.
+func (p *Profile) measure(use func(rel string, size int64) error) error {
+	var failed []error
+	for _, pattern := range slices.Concat(caches, records) {
+		found, err := fs.Glob(os.DirFS(p.Dir()), pattern)
+		failed = append(failed, err)
 		for _, rel := range found {
-			folder := filepath.Join(p.Dir(), rel)
-			size, err := sizeOf(folder)
-			if err == nil && (size > cacheLimit || strings.HasSuffix(folder, "BrowserMetrics") && size > 0) {
-				err = os.RemoveAll(folder)
-				pruned = append(pruned, Pruned{rel, size})
+			size, err := sizeOf(filepath.Join(p.Dir(), rel))
+			if err == nil {
+				err = use(rel, size)
 			}
 			failed = append(failed, err)
 		}
 	}
-	return pruned, errors.Join(failed...)
+	return errors.Join(failed...)
 }
 
-// sizeOf adds up the sizes of the regular files below folder.
-func sizeOf(folder string) (int64, error) {
+// sizeOf adds up the sizes of the regular files below path, of which some may vanish
+// meanwhile.
+func sizeOf(path string) (int64, error) {
 	var size int64
-	err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,8 @@
 // --deadline-factor stretches these limits. Requested restarts wait for a quiet moment:
 // a replaced worker binary that answers the handshake (worker_replaced), a replaced
 // Chrome (browser_replaced), more memory than --memory-limit for 30 s (memory_limit).
-// More than 128 MB or 10,000 files in Chrome's folder for temporary files (scratch_full)
-// are a failure, as a page can write them again. Downloads are denied by CDP, but Chrome
+// More than 128 MB or 10,000 files in Chrome's folder for temporary files, and a history or
+// cache of more than 320 MB, are a failure (scratch_full), as a page can write them again. Downloads are denied by CDP, but Chrome
 // writes their first part there before it refuses them. No process writes a core dump.
 // While the worker's file is missing, or is one that does not answer the handshake, the
 // last binary that worked stays in use, which is a warning.

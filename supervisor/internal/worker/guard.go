@@ -60,12 +60,16 @@ type guard struct {
 	astray int         // checks at which that was not at its path
 }
 
-// check looks at what Chrome holds, and if thorough also at what it writes to.
-func (g *guard) check(k known, dir process.Dir, thorough bool, now time.Time) *cause {
-	if c := g.checkLock(k, now); c != nil || !thorough {
+// check looks at what Chrome holds, and at some of the checks also at what it writes.
+func (g *guard) check(k known, dir process.Dir, checks int, now time.Time) *cause {
+	if c := g.checkLock(k, now); c != nil || checks%checksPerHome != 0 {
 		return c
 	}
-	if err := dir.Exceeded(); err != nil {
+	err := dir.Exceeded()
+	if err == nil && checks%checksPerCaches == 0 {
+		err = g.profile.CheckCaches()
+	}
+	if err != nil {
 		return &cause{reason: reason.ScratchFull, detail: err.Error(), ask: true}
 	}
 	return g.checkHome()

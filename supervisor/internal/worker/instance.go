@@ -242,10 +242,11 @@ func (i *instance) workerEnded() *cause {
 }
 
 // Some checks are made less often: zombies cost next to nothing, and to look where the
-// profile is costs more than the rest of a check.
+// profile is, and how large its caches are, costs more than the rest of a check.
 const (
-	checksPerReap = 10
-	checksPerHome = 2
+	checksPerReap   = 10
+	checksPerHome   = 2
+	checksPerCaches = 10
 )
 
 // check looks for silence and for changes around the instance.
@@ -280,7 +281,7 @@ func (i *instance) check(now time.Time) *cause {
 	if i.known.chromePID == 0 {
 		return nil
 	}
-	return i.guard.check(i.known, i.dir, l.checks%checksPerHome == 0, now)
+	return i.guard.check(i.known, i.dir, l.checks, now)
 }
 
 // requested notes a request, and grants it unless it has to wait.

@@ -196,6 +196,12 @@ func TestChromeThatFillsItsScratchFolderIsRestarted(t *testing.T) {
 			defer func() { _ = f.Close() }()
 			must(t, unix.Fallocate(int(f.Fd()), 0, 0, process.MaxBytes+1))
 		},
+		"the history": func(t *testing.T, folder string) {
+			history := filepath.Join(folder, "../../../tokens/admin/Default/History")
+			must(t, os.MkdirAll(filepath.Dir(history), 0o700))
+			must(t, os.WriteFile(history, nil, 0o600))
+			must(t, os.Truncate(history, 321<<20))
+		},
 		"many files": func(t *testing.T, folder string) {
 			for n := range 10_001 {
 				must(t, os.WriteFile(filepath.Join(folder, strconv.Itoa(n)), nil, 0o600))
