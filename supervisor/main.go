@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -77,7 +78,7 @@ func load(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 		return cfg, err
 	}
 	cfg, _, err := config.Load(ctx, args, os.Environ(), stdout, version, p.below) // it has changed
-	if err == nil || errors.Is(err, config.ErrDone) {
+	if err == nil || errors.Is(err, config.ErrDone) && slices.Contains(args, "--print-config") {
 		p.announce(cfg, stderr)
 	}
 	return cfg, err

@@ -30,7 +30,7 @@ func examine(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
 	log := slog.New(slog.DiscardHandler)
 	files := newFiles(cfg, log)
 	if err := proctree.BecomeSubreaper(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", doctor.ErrFindings, err)
 	}
 	return doctor.Run(ctx, doctor.Options{
 		Config: cfg, Limits: sessionLimits(cfg),
