@@ -334,10 +334,7 @@ var thorough = flag.Bool("thorough", false, "race for the lock longer, and kill 
 
 // Outside of tests the supervisor's lock prevents a second cleaner.
 func TestRaceForTheLockHasOneWinner(t *testing.T) {
-	rounds := 1000
-	if *thorough {
-		rounds = 10_000
-	}
+	rounds := map[bool]int{false: 1000, true: 10_000}[*thorough]
 	p := open(t)
 	lock := filepath.Join(p.Dir(), lockFile)
 	var chromes [2]string
