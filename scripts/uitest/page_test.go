@@ -59,7 +59,7 @@ func TestPersonLinksAPhoneAndRestarts(t *testing.T) {
 	if got := page.text("crashes"); got != "0" {
 		t.Errorf("a planned restart is no crash: %q", got)
 	}
-	if got := page.text("lastExit"); !strings.Contains(got, "A restart was requested.") {
+	if got := page.text("lastExit"); !strings.Contains(got, "A restart was requested.") || !strings.HasSuffix(got, " Chrome: exit 0.") {
 		t.Errorf("last end: %q", got)
 	}
 	page.unharmed()

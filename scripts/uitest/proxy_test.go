@@ -40,7 +40,7 @@ func nginx(t *testing.T, path string, servers ...string) (urls []string) {
 		}
 		fmt.Fprintf(&blocks, "server { listen %s; location %s { %s; } }\n", l.Addr(), location, directives)
 	}
-	config := "daemon off; master_process off; pid pid; error_log stderr;\nevents {}\nhttp { access_log off;\n"
+	config := "user root root; daemon off; worker_processes 1; pid pid; error_log stderr;\nevents {}\nhttp { access_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		config += kind + "_temp_path tmp;\n"
 	}

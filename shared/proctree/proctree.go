@@ -95,12 +95,16 @@ func (t *Tree) Killed() int {
 	return len(t.killed)
 }
 
-// Exit returns how the process pid exited, if it was adopted and reaped here.
-func (t *Tree) Exit(pid int) (syscall.WaitStatus, bool) {
+// Exit returns how the process pid exited, and whether Kill has killed it, if it was
+// adopted and reaped here.
+func (t *Tree) Exit(pid int) (status syscall.WaitStatus, killed, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	status, ok := t.exits[pid]
-	return status, ok
+	for p := range t.killed {
+		killed = killed || p.pid == pid
+	}
+	status, ok = t.exits[pid]
+	return status, killed, ok
 }
 
 // Reap reaps the adopted children that have exited, without waiting. If there are none

@@ -160,7 +160,7 @@ func TestWaitReturnsWhenTheTreeIsEmpty(t *testing.T) {
 	if err := tree.Wait(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if status, ok := tree.Exit(pid); !ok || status.ExitStatus() != 7 {
+	if status, _, ok := tree.Exit(pid); !ok || status.ExitStatus() != 7 {
 		t.Errorf("Exit(%d) = %v, %v, want 7", pid, status, ok)
 	}
 	if tree.Killed() != 0 {
@@ -200,7 +200,7 @@ func TestReapCollectsAdoptedZombiesOnly(t *testing.T) {
 		if err := tree.Reap(); err != nil {
 			t.Fatal(err)
 		}
-		if status, ok := tree.Exit(orphan); ok {
+		if status, _, ok := tree.Exit(orphan); ok {
 			if status.Signal() != syscall.SIGTERM {
 				t.Errorf("status = %v, want terminated", status)
 			}

@@ -109,6 +109,12 @@ func Describe(c Code) Text {
 	return Text{Message: string(c)}
 }
 
+// Killed explains that what was killed by SIGKILL, which nobody here has sent: the
+// kernel does when memory is short, and notes it in its log.
+func Killed(what string) string {
+	return what + " was killed (SIGKILL) by something else; see journalctl -k"
+}
+
 // Known reports whether the catalogue has c.
 func Known(c Code) bool {
 	_, ok := catalogue[c]

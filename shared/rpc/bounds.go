@@ -112,8 +112,11 @@ func bounded(e Event) Event {
 		b.ResidentBytes = min(b.ResidentBytes, maxResident)
 		e.Body = b
 	case Failure:
-		b.Reason, b.Detail, b.ChromeExit = known(b.Reason), text(b.Detail, maxText), text(b.ChromeExit, maxText)
+		b.Reason, b.Detail = known(b.Reason), text(b.Detail, maxText)
 		b.ChromeStderr = lastLines(b.ChromeStderr)
+		e.Body = b
+	case BrowserExited:
+		b.Exit = text(b.Exit, maxText)
 		e.Body = b
 	case BackupChecked:
 		b.Outcome, b.Detail, b.Databases = name(b.Outcome), text(b.Detail, maxText), clamp(b.Databases, 0, maxCount)

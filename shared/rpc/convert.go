@@ -32,8 +32,10 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		p.Body = &workerpb.Event_Heartbeat{Heartbeat: &workerpb.Heartbeat{ResidentBytes: b.ResidentBytes}}
 	case Failure:
 		p.Body = &workerpb.Event_Failure{Failure: &workerpb.Failure{
-			Reason: string(b.Reason), Detail: b.Detail, ChromeExit: b.ChromeExit, ChromeStderr: b.ChromeStderr,
+			Reason: string(b.Reason), Detail: b.Detail, ChromeStderr: b.ChromeStderr,
 		}}
+	case BrowserExited:
+		p.Body = &workerpb.Event_BrowserExited{BrowserExited: &workerpb.BrowserExited{Exit: b.Exit}}
 	case BackupChecked:
 		p.Body = &workerpb.Event_BackupChecked{BackupChecked: &workerpb.BackupChecked{
 			Outcome: string(b.Outcome), Detail: b.Detail, Databases: uint32(b.Databases),
@@ -73,8 +75,10 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 	case *workerpb.Event_Failure:
 		e.Body = Failure{
 			Reason: reason.Code(b.Failure.GetReason()), Detail: b.Failure.GetDetail(),
-			ChromeExit: b.Failure.GetChromeExit(), ChromeStderr: b.Failure.GetChromeStderr(),
+			ChromeStderr: b.Failure.GetChromeStderr(),
 		}
+	case *workerpb.Event_BrowserExited:
+		e.Body = BrowserExited{Exit: b.BrowserExited.GetExit()}
 	case *workerpb.Event_BackupChecked:
 		e.Body = BackupChecked{
 			Outcome: Outcome(b.BackupChecked.GetOutcome()), Detail: b.BackupChecked.GetDetail(),

@@ -62,7 +62,8 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 		{Generation: 1, Seq: 5, Body: QRShown{Payload: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
 		{Generation: 1, Seq: 6, Body: QRGone{Cause: "scanned"}},
 		{Generation: 1, Seq: 7, Body: Heartbeat{ResidentBytes: 9}},
-		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeExit: "signal killed", ChromeStderr: []string{"a", "b"}}},
+		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeStderr: []string{"a", "b"}}},
+		{Generation: 1, Seq: 9, Body: BrowserExited{Exit: "signal killed"}},
 		{Generation: 1, Seq: 9, Body: BackupChecked{Outcome: BackupRejected, Detail: "d", Databases: 3}},
 	}
 	c := dial(t, fake{events: func(_ context.Context, emit func(Event) error) error {

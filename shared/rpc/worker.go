@@ -156,7 +156,7 @@ type Event struct {
 }
 
 // EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown,
-// QRGone, Heartbeat, Failure and BackupChecked.
+// QRGone, Heartbeat, Failure, BrowserExited and BackupChecked.
 type EventBody interface{ eventBody() }
 
 // Phase names what the worker is busy with before the page is recognised.
@@ -280,15 +280,19 @@ type Heartbeat struct {
 	ResidentBytes uint64
 }
 
-// Failure is the last event of a generation that did not end by Stop.
+// Failure means that the work has failed. Only BrowserExited follows.
 type Failure struct {
 	Reason reason.Code
 	Detail string
-	// ChromeExit is how Chrome exited, such as "exit 21" or "signal killed"; empty if it
-	// has not exited.
-	ChromeExit string
 	// ChromeStderr holds its last lines, escaped and redacted.
 	ChromeStderr []string
+}
+
+// BrowserExited is the last event of a generation whose Chrome had started, and has
+// exited.
+type BrowserExited struct {
+	// Exit is such as "exit 0", "signal killed", or "signal killed, by the worker".
+	Exit string
 }
 
 // Outcome is the result of checking a backup.
@@ -320,4 +324,5 @@ func (QRShown) eventBody()        {}
 func (QRGone) eventBody()         {}
 func (Heartbeat) eventBody()      {}
 func (Failure) eventBody()        {}
+func (BrowserExited) eventBody()  {}
 func (BackupChecked) eventBody()  {}

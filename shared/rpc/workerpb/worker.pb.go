@@ -74,6 +74,7 @@ type Event struct {
 	//	*Event_Heartbeat
 	//	*Event_Failure
 	//	*Event_BackupChecked
+	//	*Event_BrowserExited
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -209,6 +210,15 @@ func (x *Event) GetBackupChecked() *BackupChecked {
 	return nil
 }
 
+func (x *Event) GetBrowserExited() *BrowserExited {
+	if x != nil {
+		if x, ok := x.Body.(*Event_BrowserExited); ok {
+			return x.BrowserExited
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -245,6 +255,10 @@ type Event_BackupChecked struct {
 	BackupChecked *BackupChecked `protobuf:"bytes,17,opt,name=backup_checked,json=backupChecked,proto3,oneof"`
 }
 
+type Event_BrowserExited struct {
+	BrowserExited *BrowserExited `protobuf:"bytes,18,opt,name=browser_exited,json=browserExited,proto3,oneof"`
+}
+
 func (*Event_PhaseChanged) isEvent_Body() {}
 
 func (*Event_BrowserStarted) isEvent_Body() {}
@@ -260,6 +274,8 @@ func (*Event_Heartbeat) isEvent_Body() {}
 func (*Event_Failure) isEvent_Body() {}
 
 func (*Event_BackupChecked) isEvent_Body() {}
+
+func (*Event_BrowserExited) isEvent_Body() {}
 
 type PhaseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -643,8 +659,6 @@ type Failure struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	Detail string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
-	// How Chrome exited, "exit 21" or "signal killed"; empty if it has not.
-	ChromeExit string `protobuf:"bytes,3,opt,name=chrome_exit,json=chromeExit,proto3" json:"chrome_exit,omitempty"`
 	// The last lines of Chrome's stderr, escaped and redacted.
 	ChromeStderr  []string `protobuf:"bytes,4,rep,name=chrome_stderr,json=chromeStderr,proto3" json:"chrome_stderr,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -695,18 +709,56 @@ func (x *Failure) GetDetail() string {
 	return ""
 }
 
-func (x *Failure) GetChromeExit() string {
-	if x != nil {
-		return x.ChromeExit
-	}
-	return ""
-}
-
 func (x *Failure) GetChromeStderr() []string {
 	if x != nil {
 		return x.ChromeStderr
 	}
 	return nil
+}
+
+type BrowserExited struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "exit 0" or "signal killed"
+	Exit          string `protobuf:"bytes,1,opt,name=exit,proto3" json:"exit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrowserExited) Reset() {
+	*x = BrowserExited{}
+	mi := &file_worker_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrowserExited) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrowserExited) ProtoMessage() {}
+
+func (x *BrowserExited) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrowserExited.ProtoReflect.Descriptor instead.
+func (*BrowserExited) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BrowserExited) GetExit() string {
+	if x != nil {
+		return x.Exit
+	}
+	return ""
 }
 
 type BackupChecked struct {
@@ -723,7 +775,7 @@ type BackupChecked struct {
 
 func (x *BackupChecked) Reset() {
 	*x = BackupChecked{}
-	mi := &file_worker_proto_msgTypes[9]
+	mi := &file_worker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +787,7 @@ func (x *BackupChecked) String() string {
 func (*BackupChecked) ProtoMessage() {}
 
 func (x *BackupChecked) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[9]
+	mi := &file_worker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +800,7 @@ func (x *BackupChecked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupChecked.ProtoReflect.Descriptor instead.
 func (*BackupChecked) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{9}
+	return file_worker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BackupChecked) GetOutcome() string {
@@ -780,7 +832,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[10]
+	mi := &file_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +844,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[10]
+	mi := &file_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +857,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{10}
+	return file_worker_proto_rawDescGZIP(), []int{11}
 }
 
 type StopResponse struct {
@@ -816,7 +868,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +880,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +893,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{11}
+	return file_worker_proto_rawDescGZIP(), []int{12}
 }
 
 type ScreenshotRequest struct {
@@ -852,7 +904,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +916,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +929,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{12}
+	return file_worker_proto_rawDescGZIP(), []int{13}
 }
 
 type ScreenshotResponse struct {
@@ -889,7 +941,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +953,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +966,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{13}
+	return file_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -934,7 +986,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +998,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1011,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -980,7 +1032,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1044,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1057,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1030,7 +1082,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1094,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1107,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 type LogOutResponse struct {
@@ -1066,7 +1118,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1130,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1143,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 type SetSelectorsRequest struct {
@@ -1103,7 +1155,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1167,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1180,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1146,7 +1198,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1210,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1223,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 type DiagnoseRequest struct {
@@ -1182,7 +1234,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1246,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1259,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 type DiagnoseResponse struct {
@@ -1224,7 +1276,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1288,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1301,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21}
+	return file_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1304,7 +1356,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1368,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1381,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21, 0}
+	return file_worker_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -1351,7 +1403,7 @@ var File_worker_proto protoreflect.FileDescriptor
 const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
-	"\rEventsRequest\"\xa4\x05\n" +
+	"\rEventsRequest\"\xf6\x05\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -1366,7 +1418,8 @@ const file_worker_proto_rawDesc = "" +
 	"\aqr_gone\x18\x0e \x01(\v2 .sessionmanager.worker.v1.QRGoneH\x00R\x06qrGone\x12C\n" +
 	"\theartbeat\x18\x0f \x01(\v2#.sessionmanager.worker.v1.HeartbeatH\x00R\theartbeat\x12=\n" +
 	"\afailure\x18\x10 \x01(\v2!.sessionmanager.worker.v1.FailureH\x00R\afailure\x12P\n" +
-	"\x0ebackup_checked\x18\x11 \x01(\v2'.sessionmanager.worker.v1.BackupCheckedH\x00R\rbackupCheckedB\x06\n" +
+	"\x0ebackup_checked\x18\x11 \x01(\v2'.sessionmanager.worker.v1.BackupCheckedH\x00R\rbackupChecked\x12P\n" +
+	"\x0ebrowser_exited\x18\x12 \x01(\v2'.sessionmanager.worker.v1.BrowserExitedH\x00R\rbrowserExitedB\x06\n" +
 	"\x04body\"$\n" +
 	"\fPhaseChanged\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\"u\n" +
@@ -1395,13 +1448,13 @@ const file_worker_proto_rawDesc = "" +
 	"\x06QRGone\x12\x14\n" +
 	"\x05cause\x18\x01 \x01(\tR\x05cause\"2\n" +
 	"\tHeartbeat\x12%\n" +
-	"\x0eresident_bytes\x18\x01 \x01(\x04R\rresidentBytes\"\x7f\n" +
+	"\x0eresident_bytes\x18\x01 \x01(\x04R\rresidentBytes\"d\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1f\n" +
-	"\vchrome_exit\x18\x03 \x01(\tR\n" +
-	"chromeExit\x12#\n" +
-	"\rchrome_stderr\x18\x04 \x03(\tR\fchromeStderr\"_\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12#\n" +
+	"\rchrome_stderr\x18\x04 \x03(\tR\fchromeStderrJ\x04\b\x03\x10\x04\"#\n" +
+	"\rBrowserExited\x12\x12\n" +
+	"\x04exit\x18\x01 \x01(\tR\x04exit\"_\n" +
 	"\rBackupChecked\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1c\n" +
@@ -1455,7 +1508,7 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
 	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
@@ -1466,20 +1519,21 @@ var file_worker_proto_goTypes = []any{
 	(*QRGone)(nil),                  // 6: sessionmanager.worker.v1.QRGone
 	(*Heartbeat)(nil),               // 7: sessionmanager.worker.v1.Heartbeat
 	(*Failure)(nil),                 // 8: sessionmanager.worker.v1.Failure
-	(*BackupChecked)(nil),           // 9: sessionmanager.worker.v1.BackupChecked
-	(*StopRequest)(nil),             // 10: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 11: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 12: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 13: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 14: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 15: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 16: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 17: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 18: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 19: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 20: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 21: sessionmanager.worker.v1.DiagnoseResponse
-	(*DiagnoseResponse_Reader)(nil), // 22: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*BrowserExited)(nil),           // 9: sessionmanager.worker.v1.BrowserExited
+	(*BackupChecked)(nil),           // 10: sessionmanager.worker.v1.BackupChecked
+	(*StopRequest)(nil),             // 11: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 12: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 13: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 14: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 15: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 16: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 17: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 18: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 19: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 20: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 21: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 22: sessionmanager.worker.v1.DiagnoseResponse
+	(*DiagnoseResponse_Reader)(nil), // 23: sessionmanager.worker.v1.DiagnoseResponse.Reader
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -1489,27 +1543,28 @@ var file_worker_proto_depIdxs = []int32{
 	6,  // 4: sessionmanager.worker.v1.Event.qr_gone:type_name -> sessionmanager.worker.v1.QRGone
 	7,  // 5: sessionmanager.worker.v1.Event.heartbeat:type_name -> sessionmanager.worker.v1.Heartbeat
 	8,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
-	9,  // 7: sessionmanager.worker.v1.Event.backup_checked:type_name -> sessionmanager.worker.v1.BackupChecked
-	22, // 8: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
-	0,  // 9: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
-	10, // 10: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	12, // 11: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	14, // 12: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	16, // 13: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	18, // 14: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	20, // 15: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	1,  // 16: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	11, // 17: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	13, // 18: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	15, // 19: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	17, // 20: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	19, // 21: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	21, // 22: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 7: sessionmanager.worker.v1.Event.backup_checked:type_name -> sessionmanager.worker.v1.BackupChecked
+	9,  // 8: sessionmanager.worker.v1.Event.browser_exited:type_name -> sessionmanager.worker.v1.BrowserExited
+	23, // 9: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	0,  // 10: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
+	11, // 11: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	13, // 12: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	15, // 13: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	17, // 14: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	19, // 15: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	21, // 16: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	1,  // 17: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	12, // 18: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	14, // 19: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	16, // 20: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	18, // 21: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	20, // 22: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	22, // 23: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -1526,6 +1581,7 @@ func file_worker_proto_init() {
 		(*Event_Heartbeat)(nil),
 		(*Event_Failure)(nil),
 		(*Event_BackupChecked)(nil),
+		(*Event_BrowserExited)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1533,7 +1589,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -244,7 +244,7 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 	case rpc.Heartbeat:
 		l.next.Worker.ResidentBytes, l.next.Worker.HeartbeatAt = b.ResidentBytes, Moment{now}
 		l.update("heartbeat", l.m)
-	case rpc.Failure:
+	case rpc.Failure, rpc.BrowserExited:
 		// The exit of the generation follows, and reports more.
 	}
 }

@@ -47,6 +47,8 @@ type known struct {
 	browserAt time.Time // when chromePID was reported
 	lastEvent time.Time
 	failure   *rpc.Failure
+	// chromeExit is how Chrome exited, empty while it is not known.
+	chromeExit string
 }
 
 // connection is the result of connecting.
@@ -106,6 +108,8 @@ func (c *child) receive(e rpc.Event) bool {
 		c.known.chromePID, c.known.engine, c.known.browserAt = b.PID, chrome.EngineOf(b.Product), c.known.lastEvent
 	case rpc.Failure:
 		c.known.failure = &b
+	case rpc.BrowserExited:
+		c.known.chromeExit = logging.Redact(logging.Truncate(b.Exit, 100))
 	}
 	return true
 }

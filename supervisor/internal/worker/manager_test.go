@@ -40,7 +40,7 @@ func TestWorkerStartsAndStopsCleanly(t *testing.T) {
 	}
 	end := await[Exited](r)
 	r.wantOrder("Spawning WorkerStarted PhaseChanged BrowserStarted PageObserved Exiting Exited")
-	if end.Reason != reason.Stopping || end.Class != restart.Planned || end.Generation != 1 {
+	if end.Reason != reason.Stopping || end.Class != restart.Planned || end.Generation != 1 || end.WorkerExit != "" || end.ChromeExit != "exit 0" {
 		t.Errorf("Exited: %+v", end)
 	}
 	if exists(r.path("tokens/admin/SingletonLock")) {
@@ -68,7 +68,7 @@ func TestKilledWorkerIsReplacedAfterChromeCloses(t *testing.T) {
 		end.WorkerExit != "signal killed" || end.ChromeExit != "exit 0" || end.Failures != 1 || end.Delay != 0 {
 		t.Errorf("Exited: %+v", end)
 	}
-	if !strings.Contains(end.Detail, "signal killed") {
+	if end.Detail != "the worker's process was killed (SIGKILL) by something else; see journalctl -k" {
 		t.Errorf("detail %q", end.Detail)
 	}
 	if line := r.exitLine(); line["killed"] != float64(0) {
@@ -116,7 +116,7 @@ func TestProcessesThatChromeLeavesAreKilled(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 	kill(t, started.PID, syscall.SIGKILL)
 	end := await[Exited](r)
-	if end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed" {
+	if end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed, by the supervisor" {
 		t.Errorf("Exited: %+v", end)
 	}
 	// The shell, its sleep, and the one in a session of its own.
@@ -132,7 +132,7 @@ func TestStoppedChromeIsNotWaitedFor(t *testing.T) {
 	awaitEvent[rpc.PageObserved](r)
 	kill(t, browser.PID, syscall.SIGSTOP)
 	kill(t, started.PID, syscall.SIGKILL)
-	if end := await[Exited](r); end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed" {
+	if end := await[Exited](r); end.Reason != reason.WorkerCrashed || end.ChromeExit != "signal killed, by the supervisor" {
 		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)
@@ -184,7 +184,7 @@ func TestNothingStartsWhileAProcessCannotBeKilled(t *testing.T) {
 	await[Blocked](r)
 	thaw()
 	end := await[Exited](r)
-	if end.ChromeExit != "signal killed" {
+	if end.ChromeExit != "signal killed, by the supervisor" {
 		t.Errorf("Exited: %+v", end)
 	}
 	awaitEvent[rpc.PageObserved](r)

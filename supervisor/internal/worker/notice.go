@@ -51,7 +51,7 @@ type Exited struct {
 	Uptime time.Duration
 	// WorkerExit is how the worker's process exited, such as "exit 70", "signal
 	// killed", or "signal killed, by the supervisor"; empty when there never was
-	// one.
+	// one, or its work had ended before.
 	WorkerExit string
 	// ChromeExit is the same for Chrome; empty when it is not known.
 	ChromeExit string

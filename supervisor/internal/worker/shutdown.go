@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"session-manager/shared/logging"
@@ -80,6 +81,7 @@ func (s *shutdown) closeChrome() {
 			if s.closed = err == nil; !s.closed {
 				s.log.Warn(logid.ChromeCloseFailed, logging.KeyError, err)
 			}
+			s.lastEvents(func(rpc.Event) {}) // how Chrome exited is the last one
 			return
 		case <-s.process.Exited():
 			return
@@ -188,9 +190,8 @@ type record struct {
 	leftover error
 }
 
-// killedByUs follows the exit of a worker that we killed: a planned restart must not
-// look like a crash.
-const killedByUs = ", by the supervisor"
+// How the exit of a killed process begins, and how it ends if the supervisor has killed it.
+var killed, killedByUs = process.Describe(syscall.WaitStatus(syscall.SIGKILL)), ", by the supervisor"
 
 // record collects what the child and its shutdown have left.
 func (s *shutdown) record() record {
@@ -202,17 +203,27 @@ func (s *shutdown) record() record {
 		},
 		worker: worker, chromePID: s.known.chromePID, closed: s.closed, killed: s.tree.Killed(),
 	}
-	if worker.Killed && worker.Exit != "" {
+	switch {
+	case worker.Killed && (s.closed || s.known.failure != nil):
+		r.WorkerExit = "" // its work had ended, and it was about to exit
+	case worker.Killed && worker.Exit != "":
 		r.WorkerExit += killedByUs
 	}
+	r.ChromeExit = s.known.chromeExit
 	if f := s.known.failure; f != nil {
-		r.ChromeExit, r.ChromeStderr = logging.Redact(logging.Truncate(f.ChromeExit, 100)), process.Present(f.ChromeStderr)
+		r.ChromeStderr = process.Present(f.ChromeStderr)
 	}
-	if status, ok := s.tree.Exit(s.known.chromePID); ok && r.ChromeExit == "" {
+	if status, byUs, ok := s.tree.Exit(s.known.chromePID); ok && r.ChromeExit == "" {
 		r.ChromeExit = process.Describe(status)
+		if byUs && r.ChromeExit == killed {
+			r.ChromeExit += killedByUs
+		}
 	}
 	if r.Reason == reason.WorkerCrashed && r.Detail == "" && r.WorkerExit != "" {
 		r.Detail = "the worker's process exited: " + r.WorkerExit
+		if r.WorkerExit == killed {
+			r.Detail = reason.Killed("the worker's process")
+		}
 	}
 	return r
 }

@@ -52,6 +52,8 @@ func diagnose(exit Exit, stderr []string, profile profileState) (reason.Code, st
 		}
 	}
 	switch {
+	case exit.Signal == syscall.SIGKILL.String():
+		return reason.BrowserStartFailed, reason.Killed("Chrome")
 	case profile.unwritable != nil:
 		return reason.ProfileUnwritable, fmt.Sprintf("the profile's folder: %v", profile.unwritable)
 	case exit.Code != profileInUse:

@@ -87,6 +87,7 @@ func TestFailedStartNamesItsReasonAndLeavesNothing(t *testing.T) {
 		{name: "a child holds on", script: "sleep 60", want: reason.BrowserStartFailed, text: "no answer within"},
 		{name: "exits 1", script: "echo 'the cause' >&2; exit 1", want: reason.BrowserStartFailed, text: "the cause"},
 		{name: "exits 0", script: "exit 0", want: reason.BrowserStartFailed, text: "exit 0"},
+		{name: "is killed", script: "kill -KILL $$", want: reason.BrowserStartFailed, text: "by something else; see journalctl -k"},
 		{name: "aborts", script: "kill -ABRT $$", want: reason.BrowserStartFailed, text: "signal aborted"},
 		{name: "no sandbox", script: "echo 'FATAL: No usable sandbox! Update your kernel' >&2; kill -ABRT $$",
 			want: reason.SandboxRefused, text: "No usable sandbox"},

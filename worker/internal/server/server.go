@@ -312,10 +312,5 @@ func failureOf(err error, b *browser.Browser) rpc.Failure {
 		return f
 	}
 	f.ChromeStderr = b.Stderr()
-	select {
-	case <-b.Done():
-		f.ChromeExit = b.Exit().String()
-	default:
-	}
 	return f
 }

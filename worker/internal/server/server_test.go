@@ -172,6 +172,9 @@ func TestSessionReportsPhasesUntilStop(t *testing.T) {
 	if err := <-r.ended; err != nil {
 		t.Errorf("events: %v", err)
 	}
+	if exited := await[rpc.BrowserExited](r); exited.Exit != "exit 0" {
+		t.Errorf("%+v", exited)
+	}
 	r.mustHaveClosedCleanly()
 }
 
@@ -200,8 +203,11 @@ func TestKilledChromeIsReportedWithItsExit(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := await[rpc.Failure](r)
-	if f.Reason != reason.BrowserCrashed || f.ChromeExit != "signal killed" {
+	if f.Reason != reason.BrowserCrashed || f.Detail != "Chrome was killed (SIGKILL) by something else; see journalctl -k" {
 		t.Errorf("%+v", f)
+	}
+	if exited := await[rpc.BrowserExited](r); exited.Exit != "signal killed" {
+		t.Errorf("%+v", exited)
 	}
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserCrashed {
 		t.Errorf("events: %v", err)
@@ -291,7 +297,7 @@ func TestChromeThatCannotBeStartedIsReported(t *testing.T) {
 	r := newRig(t, nil)
 	r.req.ChromePath += "-not"
 	r.start(t.Context())
-	if f := await[rpc.Failure](r); f.Reason != reason.BrowserMissing || f.ChromeExit != "" {
+	if f := await[rpc.Failure](r); f.Reason != reason.BrowserMissing {
 		t.Errorf("%+v", f)
 	}
 	if err := <-r.ended; reason.Of(err, "") != reason.BrowserMissing {

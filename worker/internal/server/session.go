@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"session-manager/shared/logging"
@@ -155,8 +156,16 @@ func (s *session) awaitExit(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.browser.Done():
-		return reason.Wrap(reason.BrowserCrashed, fmt.Errorf("Chrome exited unexpectedly: %v", s.browser.Exit()))
+		return reason.Wrap(reason.BrowserCrashed, unexpected(s.browser.Exit()))
 	}
+}
+
+// unexpected is the error that Chrome has exited although nobody here has ended it.
+func unexpected(exit browser.Exit) error {
+	if exit.Signal == syscall.SIGKILL.String() {
+		return errors.New(reason.Killed("Chrome"))
+	}
+	return fmt.Errorf("Chrome exited unexpectedly: %v", exit)
 }
 
 // explain finds the cause of what a loop returned: when Chrome dies, the page's and
@@ -198,11 +207,20 @@ func (s *session) closeBrowser(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	begun := time.Now()
-	if err := s.browser.Close(ctx); err != nil {
+	err := s.browser.Close(ctx)
+	if err != nil {
 		s.log.Warn(logid.ChromeCloseFailed, slog.Any(logging.KeyError, err))
-		return err
 	}
-	s.log.Info(logid.ChromeExited, slog.String("exit", s.browser.Exit().String()),
-		logging.Millis("close_ms", time.Since(begun)))
-	return nil
+	if err != nil && !errors.Is(err, browser.ErrKilled) {
+		return err // it has not exited
+	}
+	exit := s.browser.Exit().String()
+	if err != nil {
+		exit += ", by the worker"
+	}
+	s.events.put(rpc.BrowserExited{Exit: exit})
+	if err == nil {
+		s.log.Info(logid.ChromeExited, slog.String("exit", exit), logging.Millis("close_ms", time.Since(begun)))
+	}
+	return err
 }

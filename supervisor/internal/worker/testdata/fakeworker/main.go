@@ -154,6 +154,9 @@ func (w *worker) Events(ctx context.Context, emit func(rpc.Event) error) error {
 	_ = lifeline.Close()
 	if w.mode != "stubborn" {
 		<-w.chromeEnded
+		if err == nil {
+			err = say(rpc.BrowserExited{Exit: fmt.Sprintf("exit %d", chrome.ProcessState.ExitCode())})
+		}
 	}
 	return err
 }
@@ -231,13 +234,13 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 		return errors.Join(say(rpc.Failure{Reason: reason.BrowserCrashed, Detail: "Chrome closed"}), errors.New("closed"))
 	case "fails":
 		err := say(rpc.Failure{
-			Reason: reason.BrowserCrashed, Detail: "Chrome died", ChromeExit: "signal segmentation fault",
-			ChromeStderr: []string{"last line of Chrome"},
+			Reason: reason.BrowserCrashed, Detail: "Chrome died", ChromeStderr: []string{"last line of Chrome"},
 		})
+		err = errors.Join(err, say(rpc.BrowserExited{Exit: "signal segmentation fault"}))
 		time.AfterFunc(20*time.Millisecond, func() { os.Exit(70) })
 		return errors.Join(err, errors.New("chrome died"))
 	case "sandbox":
-		err := say(rpc.Failure{Reason: reason.SandboxRefused, Detail: "no usable sandbox", ChromeExit: "exit 1"})
+		err := say(rpc.Failure{Reason: reason.SandboxRefused, Detail: "no usable sandbox"})
 		return errors.Join(err, errors.New("no sandbox"))
 	case "leaves":
 		w.once.Do(func() { close(w.stop) })
