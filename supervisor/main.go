@@ -81,6 +81,9 @@ func load(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	if err == nil || errors.Is(err, config.ErrDone) && slices.Contains(args, "--print-config") {
 		p.announce(cfg, stderr)
 	}
+	if err == nil {
+		err = os.Chdir("/") // as the service; the folder may be closed to its user
+	}
 	return cfg, err
 }
 

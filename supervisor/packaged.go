@@ -67,8 +67,7 @@ func belowOf(s *installed.Service) (b config.Below, err error) {
 	for _, v := range s.Environ {
 		b.Environ = append(b.Environ, config.Given{Text: v.Name + "=" + v.Value, Where: v.Where})
 	}
-	b.Dir, err = os.Getwd()
-	return b, err
+	return b, nil
 }
 
 // announce writes whose settings are used.

@@ -94,7 +94,6 @@ func situations() []situation {
 		{"a Chrome without a version", flags("--chrome", "/bin/true"), "browser_missing", "no version", true},
 		{"no sandbox", script("--chrome", `echo "FATAL: No usable sandbox!" >&2; exit 1`), "sandbox_refused", "user namespaces", false},
 		{"a library that is missing", script("--chrome", "echo cannot open libnss3.so >&2; exit 127"), "browser_start_failed", "libnss3.so", false},
-		{"a Chrome that says nothing", script("--chrome", "sleep 100"), "browser_start_failed", "no answer within", true},
 		{"a worker that is missing", flags("--worker", "/nonexistent"), "worker_unusable", "make build", false},
 		{"a worker that is another program", flags("--worker", "/bin/ls"), "worker_unusable", "not a handshake", false},
 		{"a worker that speaks otherwise", script("--worker", "echo hello; sleep 100"), "worker_unusable", "not a handshake", false},
@@ -124,7 +123,7 @@ func situations() []situation {
 		{"a key that is too short", file("--api-key-file", "short"), "78", "✗ files", false},
 		{"a key of a webhook", file("--webhook-key-file", ""), "78", "✗ files", true},
 		{"a webhook that is not a URL", file("--webhook-url-file", "x"), "78", "✗ files", true},
-		{"a certificate that is not one", file("--tls-cert", "x"), "78", "✗ files", true},
+		{"a certificate that is not one", file("--tls-cert", "x"), "78", "--tls-key", false},
 		{"a page that nobody serves", flags("--url", "http://127.0.0.1:1/"), "network_unreachable", "proxy", false},
 		{"a page with a certificate of its own", page(func(h http.Handler) *httptest.Server {
 			s := httptest.NewUnstartedServer(h)
@@ -132,7 +131,7 @@ func situations() []situation {
 			s.StartTLS()
 			return s
 		}, func(http.ResponseWriter, *http.Request) {}), "certificate_invalid", "clock", true},
-		{"a proxy that does not exist", flags("--chrome-arg=--proxy-server=127.0.0.1:1", "--url", "http://page.example/"), "network_unreachable", "proxy", true},
+		{"a proxy that does not exist", flags("--chrome-arg=--proxy-server=127.0.0.1:1", "--url", "http://page.example/"), "proxy_failed", "--proxy", true},
 		{"a name that does not exist", flags("--url", "http://nowhere.invalid/"), "network_unreachable", "DNS", true},
 	}
 }
@@ -191,13 +190,12 @@ func outcome(s *service) string {
 	if err := s.AwaitListening(within(s.t)); err != nil {
 		return strconv.Itoa(s.exitCode())
 	}
-	v := s.awaitSession("an outcome", func(v harness.Session) bool {
-		return v.Status == "ERROR" || v.QR != nil || v.LastExit != nil && v.LastExit.Class != "planned"
-	})
+	failed := func(v harness.Session) bool { return v.LastExit != nil && v.LastExit.Class != "planned" }
+	v := s.awaitSession("an outcome", func(v harness.Session) bool { return v.Status == "ERROR" || v.QR != nil || failed(v) })
 	switch {
 	case v.QR != nil:
 		return ""
-	case v.LastExit != nil:
+	case failed(v):
 		return v.LastExit.Reason
 	}
 	return v.Reason.Code

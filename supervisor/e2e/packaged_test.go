@@ -20,9 +20,6 @@ type machine struct {
 	dir string
 }
 
-// nobody is the user of the service.
-const nobody = "nobody"
-
 func newMachine(t *testing.T, url string) machine {
 	t.Helper()
 	if os.Geteuid() != 0 || exec.CommandContext(t.Context(), "unshare", "-m", "true").Run() != nil {

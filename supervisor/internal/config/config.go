@@ -435,22 +435,31 @@ func (c *Config) resolvePaths(sources Sources) error {
 	for flag, path := range map[string]*string{
 		"tokens": &c.Tokens, "crashes": &c.Crashes, "worker": &c.Worker, "api-key-file": &c.APIKeyFile, "tls-cert": &c.TLSCert,
 		"tls-key": &c.TLSKey, "webhook-url-file": &c.WebhookURLFile, "webhook-key-file": &c.WebhookKeyFile,
-		"passphrase-file": &c.PassphraseFile, "": &c.Archive, "selectors": &c.Selectors,
+		"passphrase-file": &c.PassphraseFile, "selectors": &c.Selectors,
 	} {
-		if *path == "" || flag == "" && *path == Standard || filepath.IsAbs(*path) {
-			continue
+		if err := c.resolve(path, sources[flag]); err != nil {
+			return err
 		}
-		// What a command's user gives is relative to where that is.
-		given := sources[flag]
-		if c.below != nil && (flag == "" || given == "flag" || given == "environment") {
-			*path = filepath.Join(c.below.Dir, *path)
-			continue
-		}
-		abs, err := filepath.Abs(*path)
-		if err != nil {
-			return fmt.Errorf("cannot make %s absolute: %w", *path, err)
-		}
-		*path = abs
 	}
+	if c.Archive == Standard {
+		return nil
+	}
+	return c.resolve(&c.Archive, "flag")
+}
+
+// resolve makes a path absolute. Those of an installed service are relative to its working
+// folder.
+func (c *Config) resolve(path *string, source string) error {
+	if *path == "" {
+		return nil
+	}
+	if c.below != nil && source != "flag" && source != "environment" {
+		*path = filepath.Join("/", *path)
+	}
+	abs, err := filepath.Abs(*path)
+	if err != nil {
+		return fmt.Errorf("cannot make %s absolute: %w", *path, err)
+	}
+	*path = abs
 	return nil
 }

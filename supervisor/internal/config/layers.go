@@ -47,8 +47,6 @@ var flagsOnly = []string{"help", "version", "print-config", "instance"}
 
 // Below is what a command takes from the unit of an installed service.
 type Below struct {
-	// Dir is where the command was given, and this process no longer is.
-	Dir string
 	// Args are the arguments in the unit, and Environ its environment: later variables count.
 	Args, Environ []Given
 	// Credentials are the paths of credentials by their names. Sources are what to show of

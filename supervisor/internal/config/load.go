@@ -222,20 +222,7 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		case "help", "version", "print-config":
 			continue
 		}
-		shown := f.Target.Interface()
-		if d, ok := shown.(time.Duration); ok {
-			shown = d.String()
-		}
-		if f.Name == "webhook" && c.Webhook != "" {
-			shown = masked(c.Webhook)
-		}
-		path, _ := shown.(string)
-		if c.below != nil && c.below.Sources[path] != "" {
-			shown = c.below.Sources[path]
-		} else if slices.Contains(c.SecretFiles(), path) && !exists(path) {
-			shown = "… (there is no such file)" // it may be the secret itself
-		}
-		value, err := json.Marshal(shown)
+		value, err := json.Marshal(c.shown(f))
 		if err != nil {
 			return fmt.Errorf("cannot print --%s: %w", f.Name, err)
 		}
@@ -247,6 +234,24 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		}
 	}
 	return nil
+}
+
+// shown is the value of a setting, as people may see it.
+func (c *Config) shown(f *kong.Flag) any {
+	value := f.Target.Interface()
+	path, _ := value.(string)
+	d, isDuration := value.(time.Duration)
+	switch {
+	case isDuration:
+		return d.String()
+	case f.Name == "webhook" && c.Webhook != "":
+		return masked(c.Webhook)
+	case c.below != nil && c.below.Sources[path] != "":
+		return c.below.Sources[path]
+	case slices.Contains(c.SecretFiles(), path) && !exists(path):
+		return "… (there is no such file)" // it may be the secret itself
+	}
+	return value
 }
 
 func exists(path string) bool {

@@ -243,40 +243,40 @@ func (s *Service) expand(text string) (string, error) {
 // split splits a value into words, which may be quoted, with the escapes of systemd.syntax(7)
 // that are not numbers.
 func split(text string) (words []string, err error) {
-	var word strings.Builder
+	var word []byte
 	inWord, quote := false, byte(0)
 	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
+		switch c := text[i]; {
 		case c == '\\' && i+1 < len(text):
 			i++
-			inWord = true
-			if at := strings.IndexByte(`abfnrtvs`, text[i]); at >= 0 {
-				_ = word.WriteByte("\a\b\f\n\r\t\v "[at])
-			} else {
-				_ = word.WriteByte(text[i])
-			}
-		case quote != 0 && c == quote:
+			word, inWord = append(word, unescape(text[i])), true
+		case c == quote:
 			quote = 0
-		case quote == 0 && (c == '"' || c == '\''):
+		case quote == 0 && strings.IndexByte(`"'`, c) >= 0:
 			quote, inWord = c, true
-		case quote == 0 && (c == ' ' || c == '\t' || c == '\n'):
+		case quote == 0 && strings.IndexByte(" \t\n", c) >= 0:
 			if inWord {
-				words, inWord = append(words, word.String()), false
-				word.Reset()
+				words, word, inWord = append(words, string(word)), nil, false
 			}
 		default:
-			inWord = true
-			_ = word.WriteByte(c)
+			word, inWord = append(word, c), true
 		}
 	}
 	if quote != 0 {
 		return nil, errors.New("a quotation mark is missing")
 	}
 	if inWord {
-		words = append(words, word.String())
+		words = append(words, string(word))
 	}
 	return words, nil
+}
+
+// unescape returns what a character after a backslash stands for.
+func unescape(c byte) byte {
+	if at := strings.IndexByte(`abfnrtvs`, c); at >= 0 {
+		return "\a\b\f\n\r\t\v "[at]
+	}
+	return c
 }
 
 // readEnvironment reads the environment: that of the unit, then that of its files, of which

@@ -168,7 +168,7 @@ func TestBadUnitsAreRefused(t *testing.T) {
 
 func FuzzUnit(f *testing.F) {
 	f.Add("[Service]\nA=\"b\\\" c\" %i\\\n#x\nd")
-	f.Fuzz(func(t *testing.T, content string) {
+	f.Fuzz(func(_ *testing.T, content string) {
 		s := &Service{section: section{}}
 		s.section.add(content, "unit")
 		for key := range s.section {

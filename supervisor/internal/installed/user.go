@@ -79,8 +79,8 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// Become makes this process one of the service's user, irrevocably: with its groups, umask,
-// environment and working folder, and without privileges. Only root can; another user gets
+// Become makes this process one of the service's user, irrevocably: with its groups, umask
+// and environment, and without privileges. Only root can; another user gets
 // the environment alone. It returns the name of the user as whom the process runs now. After
 // an error the process must end, and nothing else was touched.
 func (s *Service) Become() (name string, err error) {
@@ -100,9 +100,6 @@ func (s *Service) Become() (name string, err error) {
 	for _, e := range environ {
 		variable, value, _ := strings.Cut(e, "=")
 		err = errors.Join(err, os.Setenv(variable, value))
-	}
-	if os.Geteuid() == 0 || id != nil && os.Geteuid() == id.uid {
-		err = errors.Join(err, os.Chdir("/"))
 	}
 	return name, err
 }
