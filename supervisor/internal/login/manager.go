@@ -229,6 +229,10 @@ func (m *Manager) backups() backups {
 	return backups{m.profile, m.workers, m.log, m.now}
 }
 
+// moveTime bounds the copying of a profile that can't be moved as a whole. How large it is
+// depends on the page.
+const moveTime = 2 * time.Minute
+
 // quarantine is called with mu held.
 func (m *Manager) quarantine(ctx context.Context, why string) (LoggedOut, error) {
 	now := m.now()
@@ -236,7 +240,9 @@ func (m *Manager) quarantine(ctx context.Context, why string) (LoggedOut, error)
 		m.keep()
 		return LoggedOut{Detail: "The old login was not moved, as there is no room in admin.quarantine; the page has emptied it."}, nil
 	}
-	name, err := m.profile.Quarantine(ctx, m.record.former(why, now))
+	bounded, cancel := context.WithTimeout(ctx, moveTime)
+	defer cancel()
+	name, err := m.profile.Quarantine(bounded, m.record.former(why, now))
 	m.record = m.record.withoutLogin()
 	if err != nil {
 		m.log.Error(logid.ProfileQuarantineFailed, logging.KeyError, err)

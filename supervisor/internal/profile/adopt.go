@@ -57,8 +57,11 @@ func lastUsed(dir string) string {
 	if data, err := smallfile.Read(filepath.Join(dir, "Local State"), maxJSON); err == nil {
 		_ = json.Unmarshal(data, &state)
 	}
-	if used := state.Profile.LastUsed; used == chosen || isProfile(dir, used) {
+	switch used := state.Profile.LastUsed; {
+	case isProfile(dir, used):
 		return used
+	case used == chosen, exists(filepath.Join(dir, chosen)):
+		return chosen
 	}
 	names, _ := list(dir)
 	names = slices.DeleteFunc(names, func(name string) bool { return !isProfile(dir, name) })

@@ -31,8 +31,12 @@ var records = []string{"*/History*", "*/Favicons*", "*/Sessions", "segmentation_
 // start. Chrome's flags bound the HTTP cache to 100 MB, and nothing else.
 const cacheLimit = 160 << 20
 
+// lostAndFound is what a file system has at its root, for itself.
+const lostAndFound = "lost+found"
+
+// isCache reports whether a path in the profile is a cache, or nothing of Chrome's.
 func isCache(rel string) bool {
-	return slices.ContainsFunc(caches, func(pattern string) bool {
+	return rel == lostAndFound || slices.ContainsFunc(caches, func(pattern string) bool {
 		ok, err := path.Match(pattern, rel)
 		return err == nil && ok
 	})

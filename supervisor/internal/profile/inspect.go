@@ -35,7 +35,7 @@ func Inspect(folder string) error {
 	case present == string(p.tokens):
 		return errors.Join(CheckSpaceAt(present, MinFreeBytes), TryWrite(present))
 	}
-	if err := p.checkFolders(); err != nil {
+	if err := errors.Join(p.tokens.checkAbove(), p.checkFolders()); err != nil {
 		return err
 	}
 	_, _, err = p.ChromeLock.inspect()

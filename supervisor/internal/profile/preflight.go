@@ -36,10 +36,7 @@ func (p *Profile) Preflight() error {
 	if err := p.owner.keep(); err != nil {
 		return err
 	}
-	if err := p.tokens.repair(); err != nil {
-		return err
-	}
-	if err := makeFolder(p.Dir()); err != nil {
+	if err := p.tokens.prepare(); err != nil {
 		return err
 	}
 	return p.checkFolders()

@@ -74,7 +74,7 @@ func Open(folder string) (*Profile, error) {
 	if err := p.owner.take(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(p.tokens.repair(), makeFolder(p.Dir())); err != nil {
+	if err := p.tokens.prepare(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -164,6 +164,34 @@ func (p *Profile) TempDir() (path string, remove func() error, err error) {
 		return "", nil, unwritable("cannot make folder", err)
 	}
 	return path, func() error { return os.RemoveAll(path) }, nil
+}
+
+// prepare makes the profile's folder if it is missing, after repair.
+func (t tokens) prepare() error {
+	if err := t.checkAbove(); err != nil {
+		return err
+	}
+	if err := t.repair(); err != nil {
+		return err
+	}
+	return makeFolder(t.profile())
+}
+
+// checkAbove makes sure that the profile is not a folder that holds the tokens folder: what
+// else is in it would be moved and erased with the profile.
+func (t tokens) checkAbove() error {
+	profile, err := filepath.EvalSymlinks(t.profile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	folder, folderErr := filepath.EvalSymlinks(string(t))
+	if err := errors.Join(err, folderErr); err != nil {
+		return unwritable("cannot find profile", err)
+	}
+	if rel, err := filepath.Rel(profile, folder); err == nil && filepath.IsLocal(rel) {
+		return unwritable("cannot use profile", fmt.Errorf("%s is a link to %s, which holds the tokens folder itself", t.profile(), profile))
+	}
+	return nil
 }
 
 // makeFolder makes the folder at path, and those above it, with mode 0700. An

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,13 @@ func (p *Profile) Replace(ctx context.Context, write func(folder string) error, 
 	prepare := func(making string) error {
 		if err := write(making); err != nil {
 			return err
+		}
+		names, err := list(making)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(names, unfinished) {
+			return fmt.Errorf("%w: it has what only a profile that is being replaced has", ErrDamaged)
 		}
 		// One without it counts as valuable.
 		_ = JSONFile(filepath.Join(p.Dir(), formerFile)).Save(f)
@@ -211,7 +219,7 @@ func (t tokens) publish() error {
 func removeContent(folder, except string) error {
 	names, err := list(folder)
 	for _, name := range names {
-		if name != except {
+		if name != except && name != lostAndFound {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(folder, name)))
 		}
 	}

@@ -195,6 +195,69 @@ func TestMountPointWithinTheProfileIsRefused(t *testing.T) {
 	wantIn(t, p.Dir(), "login")
 }
 
+// A disk that is mounted has a folder of its own, which only root may read.
+func TestLostAndFoundIsLeftAlone(t *testing.T) {
+	p := open(t)
+	mount(t, p.Dir(), 0, "")
+	profiletest.Fill(t, p.Dir(), "login")
+	found := filepath.Join(p.Dir(), lostAndFound)
+	must(t, os.Mkdir(found, 0))
+	b := backUp(t, p, t0)
+	moved, err := p.Quarantine(t.Context(), Former{QuarantinedAt: t0, Why: "x"})
+	must(t, err)
+	_, err = p.Restore(t.Context(), b, Former{QuarantinedAt: t0.Add(time.Second), Why: "x"})
+	must(t, err)
+	must(t, p.Preflight())
+	wantIn(t, filepath.Join(p.tokens.path("quarantine"), moved), "login")
+	wantIn(t, p.Dir(), "login")
+	must(t, p.Erase(t.Context()))
+	if left := namesIn(t, p.Dir()); !cmp.Equal(left, []string{lostAndFound}) {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// What is in the folder that is meant would be erased with the profile.
+func TestLinkToAFolderAboveIsRefused(t *testing.T) {
+	above := t.TempDir()
+	must(t, os.Chmod(above, 0o755))
+	for name, target := range map[string]string{"the folder itself": ".", "above": above} {
+		tokens := filepath.Join(above, name, "tokens")
+		mkdir(t, tokens)
+		put(t, filepath.Join(tokens, "precious"), "x")
+		symlink(t, target, filepath.Join(tokens, session))
+		p, err := Open(tokens)
+		if err == nil {
+			_ = p.Close()
+		}
+		for _, err := range []error{err, Inspect(tokens)} {
+			if wantReason(t, err, reason.ProfileUnwritable); err != nil && !strings.Contains(err.Error(), "holds the tokens folder") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		info, err := os.Stat(above)
+		must(t, err)
+		if contents(t, tokens)["precious"] == "" || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: a file is gone, or the folder is private: %v", name, info.Mode())
+		}
+	}
+}
+
+// An archive must not look like a replacement that has begun.
+func TestProfileWithOurOwnNamesIsRefused(t *testing.T) {
+	p := open(t)
+	profiletest.Fill(t, p.Dir(), "login")
+	for _, name := range []string{incomingFolder, arrivedFolder, partial + "1"} {
+		moved, err := p.Replace(t.Context(), func(folder string) error {
+			put(t, filepath.Join(folder, name, "x"), "x")
+			return nil
+		}, Former{QuarantinedAt: t0, Why: "x"})
+		if moved != "" || !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %q, %v", name, moved, err)
+		}
+	}
+	wantIn(t, p.Dir(), "login")
+}
+
 func TestBackupWithoutALoginIsAnError(t *testing.T) {
 	p := open(t)
 	put(t, filepath.Join(p.Dir(), "Default/Preferences"), "{}")
@@ -232,6 +295,7 @@ func TestProfileThatWasUsedLastIsAdopted(t *testing.T) {
 		"it does not say":       {with(map[string]string{"Local State": "{}"}), "of Default", ""},
 		"no state, only one":    {with(map[string]string{"Local State": "", "Default/Preferences": ""}), "of Profile 1", "Profile 1"},
 		"damaged":               {with(map[string]string{"Local State": "{"}), "of Default", ""},
+		"of a headless shell":   {with(map[string]string{"Local State": "", "Default/Preferences": "", "Default/Local Storage/x": "x"}), "", ""},
 		"not there":             {with(map[string]string{"Profile 1/Preferences": ""}), "of Default", ""},
 		"a path":                {with(map[string]string{"Local State": `{"profile":{"last_used":"../admin/Profile 1"}}`}), "of Default", ""},
 		"above":                 {with(map[string]string{"Local State": `{"profile":{"last_used":".."}}`, "../Preferences": "x"}), "of Default", ""},
