@@ -25,7 +25,7 @@ var caches = []string{
 // records are what Chrome notes of the pages that it has shown. A page can make it note
 // several addresses a second, each of up to 2 MB: 8 MB a second were seen. Unlike caches
 // they are in backups, since their folders have always been.
-var records = []string{"*/History*", "*/Favicons*", "*/Sessions", "segmentation_platform"}
+var records = []string{"*/History*", "*/Favicons*", "*/Sessions", "*/Shared Dictionary", "segmentation_platform"}
 
 // cacheLimit is the size in bytes beyond which a cache or record is removed before the next
 // start. Chrome's flags bound the HTTP cache to 100 MB, and nothing else.

@@ -70,8 +70,16 @@ func essentialFlags(profileDir, userAgent string) []flag {
 		// as WhatsApp's does (measured: 40 to 55 s); until then a crash would lose the login,
 		// so it is not READY. Such a page costs 1.8 MB of writes an hour instead of 0.5.
 		{name: "--enable-aggressive-domstorage-flushing"},
+		{name: "--enable-features", list: true, value: storageFeature},
 	}
 }
+
+// storageFeature keeps Chrome from deleting the login to make room. By its sources
+// (storage/browser/quota/quota_settings.cc) it may do so when less than 2 GB or a tenth of
+// the disk is free, or when sites have more than 70 % of a pool of 80 % of the disk. Here
+// the pool has 6 GiB on any disk, and 70 % of that is more than target.MaxStorage. Another
+// site, as in a frame, may have three quarters of it.
+const storageFeature = "StorageQuotaSettings:PoolSizeBytes/6442450944/PoolSizeRatio/1000/ShouldRemainAvailableBytes/0"
 
 // nowhere is an address at which nobody listens: port 9 of this machine (discard,
 // RFC 863).

@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/target"
 )
 
 // watch observes a hostile page for a while, and checks that it is observed in
@@ -115,5 +118,21 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 				t.Error("the diagnosis holds the code")
 			}
 		})
+	}
+}
+
+// What a page stores can't fill the disk: neither that of our page, nor that of another one
+// which it shows.
+func TestStorageIsBoundedWhateverTheDisk(t *testing.T) {
+	t.Parallel()
+	r := openPlain(t, "<!doctype html><body>")
+	for origin, want := range map[string]float64{r.url: target.MaxStorage, "https://example.org": 4.5 * (1 << 30)} {
+		quota, err := proto.StorageGetUsageAndQuota{Origin: origin}.Call(r.page.target.Page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if quota.Quota != want {
+			t.Errorf("%s may store %.0f bytes, want %.0f", origin, quota.Quota, want)
+		}
 	}
 }

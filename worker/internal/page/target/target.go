@@ -90,10 +90,17 @@ func IsPage(info *proto.TargetTargetInfo) bool {
 	return info.Type == proto.TargetTargetInfoTypePage && info.Subtype == ""
 }
 
-// Prepare makes the page visible to itself, and turns on the events that package
-// events handles.
+// MaxStorage bounds what the page may keep in databases, files and caches, in bytes. Chrome's
+// own limit is 60 % of the disk. The limit holds as long as the target is attached.
+const MaxStorage = 4 << 30
+
+// Prepare makes the page visible to itself, bounds what it can store, and turns on the
+// events that package events handles.
 func (t *Target) Prepare(ctx context.Context) error {
 	page := t.Page.Context(ctx)
+	if err := (proto.StorageOverrideQuotaForOrigin{Origin: t.Origin, QuotaSize: new(float64(MaxStorage))}).Call(page); err != nil {
+		return fmt.Errorf("cannot bound the page's storage: %w", err)
+	}
 	// A page that believes it is hidden waits five seconds before it connects.
 	if err := (proto.EmulationSetFocusEmulationEnabled{Enabled: true}).Call(page); err != nil {
 		return fmt.Errorf("cannot emulate focus: %w", err)
