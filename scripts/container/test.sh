@@ -117,7 +117,7 @@ is "Chrome's sandbox is on" "$(api /session | jq .browser.sandbox)" true
 # A renderer has a namespace of its own, and a filter more than the container.
 of() { inside sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline | grep -q "^$1" && cat $p/status && break; done' _ "$1"; }
 filters() { of "$1" | awk '/^Seccomp_filters:/{print $2}'; }
-is "namespaces of a renderer" "$(of '.*--type=renderer' | awk '/^NSpid:/{print NF - 1}')" 2
+if [ "$(of '.*--type=renderer' | awk '/^NSpid:/{print NF - 1}')" -gt 1 ]; then ok "namespaces of a renderer"; else no "namespaces of a renderer"; fi
 if [ "$(filters '.*--type=renderer')" -gt "$(filters .*/supervisor)" ]; then ok "filters of a renderer"; else no "filters of a renderer"; fi
 is "filter of the container" "$(of .*/supervisor | awk '/^Seccomp:/{print $2}')" 2
 is "capabilities" "$(of .*/supervisor | awk '/^CapBnd:/{print $2}')" 0000000000000000
@@ -127,7 +127,8 @@ not "the root can't be written" inside touch /usr/x
 begun=$SECONDS
 compose stop >"$work/stop.log" 2>&1
 is "exit code after $((SECONDS - begun)) s" "$(podman inspect --format '{{.State.ExitCode}}' $service)" 0
-has() { if podman logs $service 2>&1 | grep -q "$2"; then ok "$1"; else no "$1"; fi; }
+logs=$(podman logs $service 2>&1)
+has() { if grep -q "$2" <<<"$logs"; then ok "$1"; else no "$1"; tail -5 <<<"$logs"; fi; }
 has "Chrome was closed cleanly" '"msg":"chrome_exited"'
 has "the login was backed up" '"msg":"backup_created"'
 compose start >"$work/start.log" 2>&1
