@@ -8,13 +8,8 @@ for package; do
 	fi
 done
 [ -n "$missing" ] || exit 0
-root=""
-if [ "$(id -u)" != 0 ]; then
-	root="sudo"
-fi
 echo "installing:$missing" >&2
-# On a fresh machine cloud-init holds apt's locks for minutes.
-apt="$root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600"
-$apt update
+apt=$(dirname "$0")/apt.sh
+"$apt" -qq update
 # shellcheck disable=SC2086 # a list of words
-$apt install -y --no-install-recommends $missing >/dev/null
+"$apt" -qq install -y --no-install-recommends $missing >/dev/null
