@@ -132,6 +132,28 @@ session_manager_qr_available 0
 `, "session_manager_session_state", "session_manager_qr_available", "session_manager_qr_age_seconds", "session_manager_session_evidence_age_seconds")
 }
 
+func TestLoginAndWarningsAreExported(t *testing.T) {
+	s := &session.Snapshot{Login: session.Login{PersistedAt: moment(time.Now())}, Warnings: session.Reasons{{Code: reason.DiskFull}, {Code: reason.SavingSlow}}}
+	compare(t, fresh(t, s), `
+# HELP session_manager_login_saved 1 while there is a login on disk.
+# TYPE session_manager_login_saved gauge
+session_manager_login_saved 1
+# HELP session_manager_session_warning Always 1 while something needs attention but leaves the state alone, with the reason in its label.
+# TYPE session_manager_session_warning gauge
+session_manager_session_warning{reason="disk_full"} 1
+session_manager_session_warning{reason="saving_slow"} 1
+# HELP session_manager_session_warnings How many things need attention but leave the state alone.
+# TYPE session_manager_session_warnings gauge
+session_manager_session_warnings 2
+`, "session_manager_login_saved", "session_manager_session_warning", "session_manager_session_warnings", "session_manager_login_backup_age_seconds")
+	s.Login.LoggedOutAt = moment(time.Now())
+	compare(t, fresh(t, s), `
+# HELP session_manager_login_saved 1 while there is a login on disk.
+# TYPE session_manager_login_saved gauge
+session_manager_login_saved 0
+`, "session_manager_login_saved")
+}
+
 func TestMemoryIncludesAllBelowTheWorker(t *testing.T) {
 	// A shell for the worker, and two sleepers for Chrome.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

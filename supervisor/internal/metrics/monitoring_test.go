@@ -12,11 +12,13 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-// The alerts and the dashboard can't be loaded here, but their metrics must exist.
+// The dashboard can't be loaded here, but its metrics must exist, as those of the alerts
+// must, and be of the instance that was chosen.
 func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 	now := time.Now()
 	all := &session.Snapshot{
-		State: session.QRRequired, Since: moment(now), Evidence: session.Evidence{EvidenceAt: moment(now)}, Reason: session.Reason{Code: "scan_qr"},
+		State: session.QRRequired, Since: moment(now), Warnings: []session.Reason{{Code: "disk_full"}},
+		Login: session.Login{PersistedAt: moment(now), BackupAt: moment(now), BackupVerifiedAt: moment(now)}, Evidence: session.Evidence{EvidenceAt: moment(now)}, Reason: session.Reason{Code: "scan_qr"},
 		QR: &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: moment(now), ExpiresAt: moment(now.Add(time.Hour))},
 		Processes: session.Processes{
 			Worker:   session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: moment(now), HeartbeatAt: moment(now)},
@@ -43,6 +45,11 @@ func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 		}
 		if strings.HasSuffix(name, ".json") && !json.Valid(content) {
 			t.Errorf("%s is not valid JSON", name)
+		}
+		for _, expr := range regexp.MustCompile(`"expr": .*`).FindAllString(string(content), -1) {
+			if strings.Count(expr, namespace) != strings.Count(expr, `{instance=~\"$instance\"`) {
+				t.Errorf("%s has all instances in %s", name, expr)
+			}
 		}
 		for _, metric := range regexp.MustCompile(`\bsession_manager_\w+`).FindAllString(string(content), -1) {
 			if !known[strings.TrimSuffix(metric, "_bucket")] {
