@@ -308,8 +308,8 @@ func (c *Config) validate(flags []*kong.Flag, sources Sources) error {
 		}
 	}
 	for _, name := range c.AllowHosts {
-		if name == "" || strings.ContainsAny(name, "/*,@ ") {
-			return &Problem{Name: "--allow-host", Value: name, Allowed: "use a host name as in a request's Host header, such as wa.example.com"}
+		if _, err := netip.ParseAddr(name); err != nil && (name == "" || strings.ContainsAny(name, "/*,@: ")) {
+			return &Problem{Name: "--allow-host", Value: name, Allowed: "use a host name without its port, such as wa.example.com"}
 		}
 	}
 	return c.resolvePaths(sources)

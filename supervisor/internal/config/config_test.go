@@ -208,6 +208,7 @@ func TestBadSettingIsNamedWithItsValue(t *testing.T) {
 		{name: "hour as a time", args: []string{"--backup-hour=04:00"}, want: []string{"--backup-hour", "0 to 23"}},
 		{name: "level of another program", args: []string{"--log-level=warning"}, want: []string{"--log-level", "warn"}},
 		{name: "URL for a host", args: []string{"--allow-host=https://wa.example"}, want: []string{"--allow-host", "wa.example.com"}},
+		{name: "host with a port", args: []string{"--allow-host=wa.example:8080"}, want: []string{"--allow-host", "without its port"}},
 		{name: "hosts in one value", args: []string{"--allow-host=a.example,b.example"}, want: []string{"--allow-host", "host name"}},
 		{name: "trace in a missing folder", args: []string{"--trace=/nonexistent/trace"}, want: []string{"--trace", "folder must exist"}},
 		{name: "long value", args: []string{"--url=" + strings.Repeat("x", 1<<16)}, want: []string{"--url", "https"}},
