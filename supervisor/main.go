@@ -49,7 +49,7 @@ func main() {
 func run(signals *signals, args, environ []string, stdout io.Writer, stderr *logging.Writer) int {
 	begun := time.Now()
 	ctx := signals.ctx
-	cfg, err := load(ctx, args, environ, stdout, stderr)
+	cfg, err := load(ctx, args, environ, stdout)
 	switch {
 	case err != nil && config.Names(args, config.CommandDoctor):
 		err = signals.interrupted(fmt.Errorf("%w: %w", doctor.ErrFindings, err))
@@ -68,7 +68,7 @@ func run(signals *signals, args, environ []string, stdout io.Writer, stderr *log
 }
 
 // load reads the settings: those of the installed service, if a command means that.
-func load(ctx context.Context, args, environ []string, stdout, stderr io.Writer) (*config.Config, error) {
+func load(ctx context.Context, args, environ []string, stdout io.Writer) (*config.Config, error) {
 	p, err := findPackaged(args)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func load(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	}
 	cfg, _, err := config.Load(ctx, args, os.Environ(), stdout, version, p.below) // it has changed
 	if err == nil || errors.Is(err, config.ErrDone) && slices.Contains(args, "--print-config") {
-		p.announce(cfg, stderr)
+		p.announce(cfg, os.Stderr)
 	}
 	if err == nil {
 		err = os.Chdir("/") // as the service; the folder may be closed to its user

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func exportLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) erro
 		e.To, report = stdout, os.Stderr
 	}
 	m, err := e.Run(ctx)
-	if errors.Is(err, fs.ErrPermission) && e.To == nil {
+	if denied, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrPermission) && filepath.Dir(denied.Path) == filepath.Dir(cfg.Archive) {
 		return fmt.Errorf("%w; choose a folder in which user %d can write, or export to - and redirect that", err, os.Geteuid())
 	}
 	if errors.Is(err, profile.ErrHeld) {

@@ -199,8 +199,11 @@ func failure(r session.Reason) Finding {
 }
 
 func (a act) worker() Finding {
-	if a.spoke {
+	switch {
+	case a.spoke:
 		return good("{worker}, which shakes hands")
+	case a.why.Code == reason.BrowserMissing: // another finding has it
+		return notTried()
 	}
 	return failure(a.why)
 }

@@ -44,8 +44,10 @@ func (e Export) Run(ctx context.Context) (profile.Manifest, error) {
 	if _, err := os.Lstat(e.File); err == nil && e.To == nil {
 		return profile.Manifest{}, fmt.Errorf("cannot export to %s: %w", e.File, ErrExists)
 	}
-	if _, err := os.Stat(e.Tokens); err != nil {
+	if _, err := os.Stat(e.Tokens); errors.Is(err, fs.ErrNotExist) {
 		return profile.Manifest{}, fmt.Errorf("%w: %w", ErrNothing, err)
+	} else if err != nil {
+		return profile.Manifest{}, fmt.Errorf("cannot export: %w", err)
 	}
 	if e.Backup {
 		return e.backup(ctx)
