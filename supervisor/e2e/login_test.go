@@ -228,7 +228,7 @@ func wantUsable(t *testing.T, s *service, target string) {
 	}
 	for _, name := range folders(t, target) {
 		if filepath.Base(name) == "Profile 1" {
-			t.Error("Chrome made the profile anew that was used last")
+			t.Error("Chrome made a new Profile 1")
 		}
 	}
 	s.wantAnswer("/session/logout", "", 200, "-logged_out")

@@ -88,24 +88,23 @@ func moveAndKill(t *testing.T, place profiletest.Place, move, next string, n int
 		check()
 		quarantined := namesIn(t, again.tokens.path("quarantine"))
 		found := profiletest.Content(t, again.Dir())["Default/IndexedDB/wa/000004.ldb"]
-		switch {
-		case found == "former":
+		if found == "former" {
 			outcomes["former"]++
 			wantIn(t, again.Dir(), "former")
 			if len(quarantined) > 0 {
 				t.Errorf("in quarantine, although nothing was moved: %v", quarantined)
 			}
-		default:
-			outcomes["next"]++
-			wantIn(t, again.Dir(), next)
-			if move == "erase" {
-				break
-			}
-			if len(quarantined) != 1 {
-				t.Fatalf("in quarantine: %v", quarantined)
-			}
-			wantIn(t, filepath.Join(again.tokens.path("quarantine"), quarantined[0]), "former")
+			return
 		}
+		outcomes["next"]++
+		wantIn(t, again.Dir(), next)
+		if move == "erase" {
+			return
+		}
+		if len(quarantined) != 1 {
+			t.Fatalf("in quarantine: %v", quarantined)
+		}
+		wantIn(t, filepath.Join(again.tokens.path("quarantine"), quarantined[0]), "former")
 	})
 	return steps
 }
@@ -130,40 +129,43 @@ func killBefore(t *testing.T, n int, move, tokens string) (steps []uint64) {
 		t.Skipf("needs the right to trace a process: %v, %x", err, status)
 	}
 	must(t, unix.PtraceSetOptions(mover, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_EXITKILL))
-	code, killed := -1, false
-	for thread := mover; ; {
-		signal := 0
-		if status.Stopped() {
-			switch s := status.StopSignal(); s {
-			case unix.SIGTRAP | 0x80:
-				if call, ok := change(thread); ok && !killed {
-					if killed = len(steps) == n; killed {
-						must(t, unix.Kill(-mover, unix.SIGKILL))
-					}
-					steps = append(steps, call)
+	ended := 0
+	for thread := mover; err == nil; thread, err = unix.Wait4(-mover, &status, unix.WALL, nil) {
+		switch {
+		case status.Stopped():
+			if call, ok := change(thread, status); ok {
+				steps = append(steps, call)
+				if len(steps)-1 == n {
+					must(t, unix.Kill(-mover, unix.SIGKILL))
 				}
-			case unix.SIGTRAP, unix.SIGSTOP: // of the tracing
-			default:
-				signal = int(s)
 			}
-			_ = unix.PtraceSyscall(thread, signal) // it may be gone
-		} else if thread == mover {
-			code = status.ExitStatus()
-		}
-		thread, err = unix.Wait4(-mover, &status, unix.WALL, nil)
-		if errors.Is(err, unix.ECHILD) {
-			break
+			_ = unix.PtraceSyscall(thread, passed(status)) // it may be gone
+		case thread == mover:
+			ended = status.ExitStatus()
 		}
 	}
-	if !killed && code != 0 {
-		t.Fatalf("the mover ended with %d", code)
+	if n < 0 && (ended != 0 || !errors.Is(err, unix.ECHILD)) {
+		t.Fatalf("the mover ended with %d, %v", ended, err)
 	}
 	return steps
 }
 
-// change returns the system call that a thread is about to make, if it changes what is in
-// a folder.
-func change(thread int) (call uint64, ok bool) {
+// passed is the signal that a stopped thread gets: none if the tracing stopped it.
+func passed(status unix.WaitStatus) int {
+	switch s := status.StopSignal(); s {
+	case unix.SIGTRAP, unix.SIGTRAP | 0x80, unix.SIGSTOP:
+		return 0
+	default:
+		return int(s)
+	}
+}
+
+// change returns the system call that a stopped thread is about to make, if it changes what
+// is in a folder.
+func change(thread int, status unix.WaitStatus) (call uint64, ok bool) {
+	if status.StopSignal() != unix.SIGTRAP|0x80 {
+		return 0, false
+	}
 	var info struct {
 		op   uint8
 		_    [23]byte

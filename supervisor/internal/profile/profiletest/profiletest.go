@@ -27,8 +27,8 @@ func Private() {
 		return
 	}
 	runtime.LockOSThread() // the signal below is for the end of this thread
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = os.Args
 	cmd.Env = append(os.Environ(), private+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
