@@ -71,6 +71,7 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh zbar-tools zxing-cpp-tools openssl libpcre2-8-0
 	@scripts/install/tool.sh nginx /usr/sbin/nginx
+	@scripts/install/tool.sh tinyproxy-bin /usr/bin/tinyproxy
 	@scripts/install/tool.sh prometheus /usr/bin/promtool
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 

@@ -21,6 +21,7 @@ import (
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/metrics"
+	"session-manager/supervisor/internal/proxy"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/systemd"
@@ -62,7 +63,9 @@ type service struct {
 	crashes *crash.Recorder
 	trace   *trace.Recorder
 	// webhook is nil when none is set.
-	webhook   *webhook.Sender
+	webhook *webhook.Sender
+	// forwarder is nil when Chrome needs none.
+	forwarder *proxy.Forwarder
 	handler   http.Handler
 	draining  chan struct{}
 	startedAt time.Time
@@ -76,7 +79,13 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s := &service{log: log, files: files, draining: make(chan struct{}), startedAt: begun, stderr: stderr}
 	group, contained := proctree.Delegated()
 	log.Info(logid.ContainmentSelected, "control_group", contained, logging.KeyPath, group)
+	chromeArgs, forwarder, err := openProxy(cfg, files.route, log)
+	if err != nil {
+		return nil, err
+	}
+	s.forwarder = forwarder
 	workers := workerOptions(cfg, cfg.Tokens, runtimeDir, files, log)
+	workers.ChromeArgs = chromeArgs
 	workers.ControlGroup = group
 	s.workers = worker.New(workers)
 	crashes := crash.NewStore(cfg.Crashes)
@@ -92,7 +101,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
 		s.workers.Report(snapshot.Healthy)
 	})
-	s.webhook = newWebhook(cfg, files.webhookKey, changes, meter, log)
+	s.webhook = newWebhook(cfg, files, changes, meter, log)
 
 	s.login = login.New(s.workers, login.Options{
 		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
@@ -101,7 +110,6 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}
-	var err error
 	s.handler, err = api.New(api.Options{
 		Session: s.session, Workers: s.workers, Login: s.login,
 		Crashes: crashes, Events: changes, Metrics: meter,
@@ -111,7 +119,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	return s, err
 }
 
-// workerOptions is how workers are run on a tokens folder.
+// workerOptions is how workers are run on a tokens folder, but for the way to the network.
 func workerOptions(cfg *config.Config, tokens string, runtimeDir process.RuntimeDir, files *files, log *slog.Logger) worker.Options {
 	return worker.Options{
 		Tokens: tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
@@ -122,17 +130,38 @@ func workerOptions(cfg *config.Config, tokens string, runtimeDir process.Runtime
 
 func sessionLimits(cfg *config.Config) session.Limits {
 	limits := session.DefaultLimits(cfg.QRTimeout)
-	rpc.DeadlineFactor(cfg.DeadlineFactor).Stretch(&limits.Evidence, &limits.PageLoading, &limits.QRLate, &limits.Saving)
+	rpc.DeadlineFactor(cfg.DeadlineFactor).Stretch(&limits.Evidence, &limits.PageLoading, &limits.Unreachable, &limits.QRLate, &limits.Saving)
 	return limits
 }
 
+// openProxy returns Chrome's flags, with those for its way to the network, and the
+// forwarder that must run for them; nil where Chrome reaches its proxy without.
+func openProxy(cfg *config.Config, route proxy.Route, log *slog.Logger) ([]string, *proxy.Forwarder, error) {
+	upstream, bypass := route.ForChrome(cfg.URL)
+	if upstream == nil || cfg.ChoosesProxy() {
+		return cfg.ChromeArgs, nil, nil
+	}
+	server := proxy.Server(upstream)
+	log.Info(logid.ProxySelected, "proxy", server, "user", upstream.User != nil)
+	var forwarder *proxy.Forwarder
+	if upstream.User != nil {
+		var err error
+		if forwarder, err = proxy.Listen(upstream, log); err != nil {
+			return nil, nil, &config.Problem{Name: "--proxy", Allowed: err.Error() + "; a systemd unit with SocketBindDeny= must have SocketBindAllow=ipv4:tcp:32768-60999"}
+		}
+		server = forwarder.Server()
+	}
+	// Chrome uses the last of two flags, so the operator's come last.
+	return append(proxy.Flags(server, bypass), cfg.ChromeArgs...), forwarder, nil
+}
+
 // newWebhook returns the sender of --webhook, or nil when none is set.
-func newWebhook(cfg *config.Config, key []byte, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) *webhook.Sender {
+func newWebhook(cfg *config.Config, files *files, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) *webhook.Sender {
 	if cfg.Webhook == "" {
 		return nil
 	}
 	return webhook.New(webhook.Options{
-		URL: cfg.Webhook, Key: key, Events: log, Timings: webhook.DefaultTimings(), Count: meter.Delivery, Logger: logger, Version: version,
+		URL: cfg.Webhook, Proxy: files.route.Proxy, Key: files.webhookKey, Events: log, Timings: webhook.DefaultTimings(), Count: meter.Delivery, Logger: logger, Version: version,
 	})
 }
 
@@ -173,6 +202,9 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	}
 	if s.webhook != nil {
 		loops.Go(func() { s.webhook.Run(sessionCtx) })
+	}
+	if s.forwarder != nil {
+		loops.Go(func() { s.forwarder.Run(sessionCtx) })
 	}
 	loops.Go(func() { s.files.watch(sessionCtx, s.workers, s.session.Warn) })
 	loops.Go(func() { s.restartOnHangup(workersCtx, signals.hangups) })

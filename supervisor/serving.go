@@ -18,6 +18,7 @@ import (
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/proxy"
 	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/systemd"
 	"session-manager/supervisor/internal/watch"
@@ -33,6 +34,8 @@ type files struct {
 	certificate *watch.File[*tls.Certificate]
 	selectors   *watch.File[[]byte]
 	webhookKey  []byte
+	// route is the way to the network.
+	route proxy.Route
 	// secret are those that are for the service's user alone.
 	secret []string
 
@@ -93,6 +96,10 @@ func (f *files) open(ctx context.Context, cfg *config.Config) error {
 		} else if f.selectors.Value() != nil {
 			f.log.Info(logid.SelectorsLoaded, logging.KeyPath, cfg.Selectors)
 		}
+	}
+	var err error
+	if f.route, err = cfg.ReadProxy(ctx); err != nil {
+		return err
 	}
 	return f.readWebhook(ctx, cfg)
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,10 +37,21 @@ func examine(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
 	}
 	return doctor.Run(ctx, doctor.Options{
 		Config: cfg, Limits: sessionLimits(cfg),
-		Open: func(ctx context.Context) error { return files.open(ctx, cfg) },
-		Workers: func(tokens string) (worker.Options, func()) {
+		Open:  func(ctx context.Context) error { return files.open(ctx, cfg) },
+		Proxy: func(r *http.Request) (*url.URL, error) { return files.route.Proxy(r) },
+		Workers: func(tokens string) (worker.Options, func(), error) {
+			chromeArgs, forwarder, err := openProxy(cfg, files.route, log)
+			if err != nil {
+				return worker.Options{}, nil, err
+			}
+			forwarding, end := context.WithCancel(ctx)
+			if forwarder != nil {
+				go forwarder.Run(forwarding)
+			}
 			dir := temporaryRuntimeDir(tokens, log) // the other one is that of the service, which may run
-			return workerOptions(cfg, tokens, dir, files, log), func() { removeRuntimeDir(dir, log) }
+			options := workerOptions(cfg, tokens, dir, files, log)
+			options.ChromeArgs = chromeArgs
+			return options, func() { end(); removeRuntimeDir(dir, log) }, nil
 		},
 	}, stdout)
 }

@@ -3,6 +3,7 @@
 package chrome
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,12 +57,22 @@ func Find(setting string) (Binary, error) {
 		}
 		return open(path)
 	}
+	var confined error
 	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return open(path)
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
 		}
+		b, err := open(path)
+		if !errors.Is(err, errConfined) {
+			return b, err
+		}
+		confined = cmp.Or(confined, err)
 	}
-	return Binary{}, missing(fmt.Errorf("none of %s is on the PATH; install one (apt-get install chromium) or set --chrome", strings.Join(names, ", ")))
+	if confined != nil {
+		return Binary{}, confined
+	}
+	return Binary{}, missing(fmt.Errorf("none of %s is on the PATH; install Google's package google-chrome-stable (on Debian also: apt-get install chromium), or set --chrome", strings.Join(names, ", ")))
 }
 
 func missing(err error) error { return reason.Wrap(reason.BrowserMissing, err) }
@@ -78,6 +89,9 @@ func open(path string) (Binary, error) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
 		return Binary{}, missing(fmt.Errorf("%s is not an executable file", real))
+	}
+	if err := checkForm(real); err != nil {
+		return Binary{}, missing(err)
 	}
 	return Binary{Path: real, id: fmt.Sprint(stat.Dev, stat.Ino, info.Size(), info.ModTime())}, nil
 }

@@ -58,10 +58,13 @@ func CheckArg(arg string) error {
 	flag, ok := strings.CutPrefix(name, "--")
 	switch {
 	case !ok || flag == "":
-		return errors.New("a flag of Chrome begins with two dashes, for example --proxy-server=127.0.0.1:8080")
+		return errors.New("a flag of Chrome begins with two dashes, for example --lang=es")
 	case arg != strings.TrimSpace(arg) || strings.ContainsRune(arg, 0):
 		// Chrome would cut white space off, and take the rest for another flag.
 		return errors.New("a flag neither ends with white space nor holds a NUL byte")
+	}
+	if _, server, _ := strings.Cut(arg, "="); flag == "proxy-server" && strings.Contains(server, "@") {
+		return errors.New("Chrome takes no user for a proxy; use --proxy")
 	}
 	if why, ok := refused[strings.TrimLeft(flag, "-")]; ok {
 		return errors.New(why)

@@ -137,7 +137,7 @@ var catalogue = map[Code]Text{
 	WorkerReplaced:     {"The worker binary was replaced; the new one is being started.", ""},
 	BrowserReplaced:    {"Chrome was replaced on disk; the new one is being started.", ""},
 	MemoryLimit:        {"The worker and Chrome used more memory than --memory-limit allows; they are being restarted.", ""},
-	BrowserMissing:     {"No usable Chrome or Chromium was found.", "Install one (apt-get install chromium, or Google's google-chrome-stable), or set --chrome to its path. The service recovers automatically."},
+	BrowserMissing:     {"No usable Chrome or Chromium was found.", "Install Google's google-chrome-stable, or on Debian chromium (apt-get install chromium; Ubuntu's is a snap, which can't be used), or set --chrome to its path. The service recovers automatically."},
 	BrowserCrashed:     {"Chrome crashed; a new one is being started.", ""},
 	BrowserHung:        {"Chrome stopped responding and was killed; a new one is being started.", ""},
 	PaintingHung:       {"Chrome's GPU process stopped responding, so no QR could be shown; Chrome is being restarted.", ""},

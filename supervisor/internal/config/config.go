@@ -37,7 +37,10 @@ type Config struct {
 	Crashes    string   `placeholder:"DIR" help:"Folder for crash reports. Default: crashes in the tokens folder."`
 	Worker     string   `placeholder:"FILE" help:"The worker binary. Default: worker, next to the supervisor."`
 	Chrome     string   `placeholder:"FILE" help:"The Chrome binary. Default: the first of google-chrome-stable, google-chrome and chromium on the PATH."`
-	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Additional flag for Chrome, such as --chrome-arg=--proxy-server=…; repeatable. Other users can see it in the list of processes."`
+	ChromeArgs []string `name:"chrome-arg" sep:"none" placeholder:"--FLAG" help:"Additional flag for Chrome, such as --chrome-arg=--lang=es; repeatable. Other users can see it in the list of processes."`
+
+	Proxy             string `placeholder:"URL" help:"Proxy for the page, its connection and the webhook: http://, https:// or socks5://, then USER@ if it demands a password, and HOST:PORT. Default: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY of the environment. What NO_PROXY names, and this machine, is reached without."`
+	ProxyPasswordFile string `placeholder:"FILE" help:"File whose first line is the password for --proxy. Default: the systemd credential proxy-password, if there is one."`
 
 	QRTimeout time.Duration `default:"15s" placeholder:"DURATION" help:"How long the page may ask for a phone without showing a scannable QR before this is reported as qr_unreadable. At least 5s."`
 
@@ -77,6 +80,8 @@ type Config struct {
 	Archive string `kong:"-"`
 	// Backup means that the newest backup is exported, not the profile.
 	Backup bool `kong:"-"`
+	// Environment has the proxies that the environment names, by the variable.
+	Environment map[string]string `kong:"-" json:"-"`
 	// Passphrase of the archive, if the environment has it.
 	Passphrase string `kong:"-" json:"-"`
 	// names are what the user calls the flags that the command line does not set.
@@ -279,7 +284,7 @@ func (c *Config) ReadWebhook(ctx context.Context) error {
 
 // SecretFiles returns the paths that are set of files with secrets.
 func (c *Config) SecretFiles() []string {
-	all := []string{c.APIKeyFile, c.TLSKey, c.WebhookURLFile, c.WebhookKeyFile, c.PassphraseFile}
+	all := []string{c.APIKeyFile, c.TLSKey, c.WebhookURLFile, c.WebhookKeyFile, c.ProxyPasswordFile, c.PassphraseFile}
 	return slices.DeleteFunc(all, func(path string) bool { return path == "" })
 }
 
@@ -311,6 +316,9 @@ func (c *Config) validate(flags []*kong.Flag, sources Sources) error {
 		if _, err := netip.ParseAddr(name); err != nil && (name == "" || strings.ContainsAny(name, "/*,@: ")) {
 			return &Problem{Name: "--allow-host", Value: name, Allowed: "use a host name without its port, such as wa.example.com"}
 		}
+	}
+	if err := c.checkProxy(sources["proxy"]); err != nil {
+		return err
 	}
 	return c.resolvePaths(sources)
 }
@@ -435,7 +443,7 @@ func (c *Config) resolvePaths(sources Sources) error {
 	for flag, path := range map[string]*string{
 		"tokens": &c.Tokens, "crashes": &c.Crashes, "worker": &c.Worker, "api-key-file": &c.APIKeyFile, "tls-cert": &c.TLSCert,
 		"tls-key": &c.TLSKey, "webhook-url-file": &c.WebhookURLFile, "webhook-key-file": &c.WebhookKeyFile,
-		"passphrase-file": &c.PassphraseFile, "selectors": &c.Selectors,
+		"proxy-password-file": &c.ProxyPasswordFile, "passphrase-file": &c.PassphraseFile, "selectors": &c.Selectors,
 	} {
 		if err := c.resolve(path, sources[flag]); err != nil {
 			return err

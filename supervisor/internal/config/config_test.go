@@ -393,7 +393,7 @@ func TestPrintedSettingsHaveNoSecrets(t *testing.T) {
 	var out bytes.Buffer
 	_, _, err := Load(t.Context(), []string{
 		"--print-config", "--webhook=https://user:secret@hooks.example/secret?secret",
-		"--chrome-arg=--proxy-server=http://user:secret@proxy.example", "--url=https://user:secret@web.example",
+		"--chrome-arg=--homepage=http://user:secret@proxy.example", "--url=https://user:secret@web.example",
 		"--api-key-file=secret-secret-secret",
 	}, nil, &out, "v")
 	if !errors.Is(err, ErrDone) || strings.Contains(out.String(), "secret") || !strings.Contains(out.String(), "hooks.example") {

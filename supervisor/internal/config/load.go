@@ -66,6 +66,7 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 		_, err = fmt.Fprintln(stdout, version)
 		err = errors.Join(ErrDone, err)
 	default:
+		c.takeProxies(env)
 		c.takeCredentials(env["CREDENTIALS_DIRECTORY"], l.sources)
 		c.findSelectors(env["CONFIGURATION_DIRECTORY"])
 		err = c.validate(flags, l.sources)
@@ -188,12 +189,13 @@ func (c *Config) takeCredentials(dir string, sources Sources) {
 	}
 	for name, setting := range map[string]*string{
 		"api-key": &c.APIKeyFile, "webhook-key": &c.WebhookKeyFile, "webhook-url": &c.WebhookURLFile,
+		"proxy-password": &c.ProxyPasswordFile,
 	} {
 		path := filepath.Join(dir, name)
 		if c.below != nil {
 			path = c.below.Credentials[name]
 		}
-		if name == "webhook-url" && c.Webhook != "" {
+		if name == "webhook-url" && c.Webhook != "" || name == "proxy-password" && c.Proxy == "" {
 			continue
 		}
 		if _, err := os.Stat(path); err == nil && *setting == "" {
@@ -222,6 +224,9 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		case "help", "version", "print-config":
 			continue
 		}
+		if f.Name == "proxy" && c.Proxy == "" && c.shownProxy() != "" {
+			sources[f.Name] = "environment"
+		}
 		value, err := json.Marshal(c.shown(f))
 		if err != nil {
 			return fmt.Errorf("cannot print --%s: %w", f.Name, err)
@@ -246,6 +251,8 @@ func (c *Config) shown(f *kong.Flag) any {
 		return d.String()
 	case f.Name == "webhook" && c.Webhook != "":
 		return masked(c.Webhook)
+	case f.Name == "proxy":
+		return c.shownProxy()
 	case c.below != nil && c.below.Sources[path] != "":
 		return c.below.Sources[path]
 	case slices.Contains(c.SecretFiles(), path) && !exists(path):

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -26,9 +28,11 @@ type Options struct {
 	Limits session.Limits
 	// Open opens the files that settings name.
 	Open func(context.Context) error
+	// Proxy returns the proxy for a request, or nil, once the files are open.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Workers returns how workers are run on a tokens folder, and a function that removes
 	// what that has made.
-	Workers func(tokens string) (worker.Options, func())
+	Workers func(tokens string) (worker.Options, func(), error)
 }
 
 // Mark is how bad a finding is.

@@ -16,6 +16,7 @@ import (
 	"session-manager/shared/selectors"
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/proxy"
 	"session-manager/supervisor/internal/smallfile"
 )
 
@@ -133,15 +134,15 @@ func (o Options) checkClock(ctx context.Context) Finding {
 	return good("it is right")
 }
 
-// proxy returns the one that Chrome is to use, or that of the environment.
+// proxy returns the one that Chrome is to use.
 func (o Options) proxy(r *http.Request) (*url.URL, error) {
 	for _, arg := range o.Config.ChromeArgs {
 		if server, ok := strings.CutPrefix(arg, "--proxy-server="); ok {
-			if !strings.Contains(server, "://") {
-				server = "http://" + server
-			}
-			return url.Parse(server)
+			return proxy.Parse(server)
 		}
 	}
-	return http.ProxyFromEnvironment(r)
+	if o.Proxy == nil {
+		return nil, nil
+	}
+	return o.Proxy(r)
 }

@@ -60,7 +60,10 @@ func (o Options) rehearse(ctx context.Context) (act, error) {
 		return act{}, err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	workers, release := o.Workers(folder)
+	workers, release, err := o.Workers(folder)
+	if err != nil {
+		return act{}, err
+	}
 	defer release()
 	r := &rehearsal{failed: make(chan struct{}, 1)}
 	begun := time.Now()

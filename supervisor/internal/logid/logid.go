@@ -126,5 +126,8 @@ const (
 	WebhookConfigured   = "webhook_configured"    // INFO: Changes of the session are sent to a webhook.
 	WebhookSendFailed   = "webhook_send_failed"   // WARN: The webhook's receiver did not accept an event; it is sent again.
 	WebhookEventDropped = "webhook_event_dropped" // ERROR: The webhook's receiver did not accept an event for too long; the event is lost.
+	ProxySelected       = "proxy_selected"        // INFO: Chrome reaches the network through a proxy.
+	ProxyRequestFailed  = "proxy_request_failed"  // WARN: A connection through the proxy of --proxy failed; logged once for each cause in a row.
+	ProxyServeFailed    = "proxy_serve_failed"    // ERROR: Chrome can no longer be connected with the proxy.
 	WebhookEventsLost   = "webhook_events_lost"   // ERROR: The webhook's receiver was unreachable for too long; the present state follows.
 )

@@ -55,6 +55,8 @@ const (
 type Options struct {
 	// URL of the receiver. It may contain a secret, and is never logged.
 	URL string
+	// Proxy returns the proxy for a request, or nil, as in http.Transport.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Key signs what is sent; without one it is not signed.
 	Key    []byte
 	Events *events.Log
@@ -81,7 +83,7 @@ func New(o Options) *Sender {
 	return &Sender{
 		Options: o, position: o.Events.Present().Last,
 		client: &http.Client{
-			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
+			Transport: &http.Transport{Proxy: o.Proxy, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
 			// What is signed for one receiver is not sent to another.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

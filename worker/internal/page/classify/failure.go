@@ -7,7 +7,7 @@ import (
 	"session-manager/shared/reason"
 )
 
-// Failure is why Chrome could not reach a server. The zero Failure is none.
+// Failure is why Chrome could not reach a server. The zero Failure means that it could, or did not try.
 type Failure struct {
 	Reason reason.Code
 	// Detail is a sentence for people, with Chrome's name of the error.
@@ -60,7 +60,7 @@ var failures = []struct {
 var errorName = regexp.MustCompile(`\bERR_[A-Z0-9_]{1,60}\b`)
 
 // FailureOf explains a text of Chrome's that names a network error, such as
-// net::ERR_NAME_NOT_RESOLVED; it is none if the text names none.
+// net::ERR_NAME_NOT_RESOLVED. Without such a name it returns the zero Failure.
 func FailureOf(text string) Failure {
 	name := errorName.FindString(text)
 	if name == "" {
