@@ -50,6 +50,9 @@ type Session struct {
 		Generation uint64 `json:"generation"`
 		Reason     string `json:"reason"`
 		Class      string `json:"class"`
+		Detail     string `json:"detail"`
+		WorkerExit string `json:"worker_exit"`
+		ChromeExit string `json:"chrome_exit"`
 		DelayMS    int64  `json:"delay_ms"`
 	} `json:"last_exit"`
 	// RetryAt is when the service tries again; nil while it waits for nothing.

@@ -100,6 +100,9 @@ func TestFullDiskIsReportedAndLosesNothing(t *testing.T) {
 	}
 	kill(t, s.session().Browser.PID)
 	blocked(s, "disk_full")
+	if e := s.session().LastExit; e.Detail != "Chrome was killed (SIGKILL) by something else; see journalctl -k" || e.ChromeExit != "signal killed" || e.WorkerExit != "" {
+		t.Errorf("last exit: %+v", e)
+	}
 	empty()
 	back(s)
 	s.warned("secret_file_exposed")

@@ -137,7 +137,7 @@ func clientKey(r *http.Request) string {
 // could read the QR by DNS rebinding, or press buttons by a cross-site request.
 func (g *gate) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if keys := g.keys(); keys != nil && keys.Scope(clientKey(r)) != 0 {
+		if keys, key := g.keys(), clientKey(r); keys != nil && key != "" && keys.Scope(key) != 0 {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -25,12 +25,12 @@ const historyLimit = 64
 
 // queue holds events until the supervisor takes them. Putting never waits, and the
 // queue is bounded: of heartbeats, QR events and repeated observations only the newest
-// is of use. Failures and the browser's start are never dropped.
+// is of use. Failures, and the browser's start and exit, are never dropped.
 type queue struct {
 	mu     sync.Mutex
 	items  []item        // guarded by mu
 	closed bool          // guarded by mu
-	failed bool          // guarded by mu; nothing follows a Failure
+	failed bool          // guarded by mu; only BrowserExited follows a Failure
 	filled chan struct{} // holds a token when there may be something new
 }
 
@@ -45,10 +45,12 @@ func newQueue() *queue { return &queue{filled: make(chan struct{}, 1)} }
 func (q *queue) put(body rpc.EventBody) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.failed {
+	_, failure := body.(rpc.Failure)
+	_, exit := body.(rpc.BrowserExited)
+	if q.closed || q.failed && !exit {
 		return
 	}
-	_, q.failed = body.(rpc.Failure)
+	q.failed = q.failed || failure
 	q.items = slices.DeleteFunc(q.items, func(it item) bool { return obsolete(it.body, body) })
 	q.items = trim(append(q.items, item{body: body, at: time.Now()}))
 	q.signal()
