@@ -19,7 +19,7 @@ func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 	lost := rpc.PageObserved{Condition: rpc.PageDisconnected}
 	first, second := rpc.QRShown{Seq: 1}, rpc.QRShown{Seq: 2}
 	gone := rpc.QRGone{Cause: "idle"}
-	failure := rpc.Failure{Reason: reason.PageHung}
+	failure, exit := rpc.Failure{Reason: reason.PageHung}, rpc.BrowserExited{Exit: "exit 0"}
 	tests := []struct {
 		name    string
 		in, out []rpc.EventBody
@@ -32,7 +32,7 @@ func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 		{"shown after gone", []rpc.EventBody{first, gone, second}, []rpc.EventBody{second}},
 		{"fresher evidence", []rpc.EventBody{ready, readyLater}, []rpc.EventBody{readyLater}},
 		{"every change", []rpc.EventBody{ready, lost, readyLater}, []rpc.EventBody{lost, readyLater}},
-		{"nothing after a failure", []rpc.EventBody{ready, failure, lost, failure}, []rpc.EventBody{ready, failure}},
+		{"only the exit after a failure", []rpc.EventBody{ready, failure, lost, failure, exit}, []rpc.EventBody{ready, failure, exit}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

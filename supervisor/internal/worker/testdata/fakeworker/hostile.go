@@ -15,7 +15,7 @@ import (
 // bodies are one event of each kind that a worker may send again and again.
 var bodies = []rpc.EventBody{
 	rpc.PhaseChanged{}, rpc.BrowserStarted{}, rpc.PageObserved{}, rpc.QRShown{}, rpc.QRGone{}, rpc.Heartbeat{},
-	rpc.BackupChecked{}, rpc.Failure{},
+	rpc.BackupChecked{}, rpc.BrowserExited{}, rpc.Failure{},
 }
 
 // attack does what the mode says: "exaggerate" sends one event of
