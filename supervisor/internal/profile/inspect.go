@@ -77,8 +77,8 @@ func (o *owner) inspect() error {
 // maxOwned bounds how many files checkOwned looks at. A profile has some hundreds.
 const maxOwned = 20_000
 
-// checkOwned makes sure that this user can read and write what is in the profile. With
-// another user's files Chrome exits, or keeps nothing.
+// checkOwned makes sure that nothing in the profile is closed to this user because it is
+// another user's: with such files Chrome exits, or keeps nothing.
 func checkOwned(profile string) error {
 	root, err := filepath.EvalSymlinks(profile)
 	if err != nil {
@@ -105,21 +105,22 @@ func checkOwned(profile string) error {
 		if err == nil {
 			err = unix.Access(path, mode)
 		}
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
 			return nil
 		}
-		return unwritable(fmt.Sprintf("cannot use %s%s; chown -R it to user %d", path, ownerOf(path), os.Geteuid()), err)
+		owner, ok := otherOwner(path)
+		if !ok {
+			return nil // Chrome makes some files read-only
+		}
+		return unwritable(fmt.Sprintf("%s belongs to user %d; chown -R it to user %d", path, owner, os.Geteuid()), err)
 	})
 }
 
-// ownerOf describes whose file it is, if it is another user's.
-func ownerOf(path string) string {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return ""
+// otherOwner returns whose file it is, if it is another user's.
+func otherOwner(path string) (uid uint32, ok bool) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return 0, false
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Sprintf(", which belongs to user %d", stat.Uid)
-	}
-	return ""
+	return stat.Uid, int(stat.Uid) != os.Geteuid()
 }

@@ -98,7 +98,7 @@ func TestFilesOfOthersAreFound(t *testing.T) {
 	const variable = "INSPECT_FOLDER"
 	if folder := os.Getenv(variable); folder != "" {
 		err := Inspect(folder)
-		if reason.Of(err, "") != reason.ProfileUnwritable || !strings.Contains(err.Error(), "Cookies, which belongs to user 0") {
+		if reason.Of(err, "") != reason.ProfileUnwritable || !strings.Contains(err.Error(), "Cookies belongs to user 0") {
 			t.Error(err)
 		}
 		return
@@ -112,7 +112,7 @@ func TestFilesOfOthersAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	shell(t, dir, "mkdir -p tokens/admin/Default; chown -R 65534:65534 .; umask 077; echo x > tokens/admin/Default/Cookies; mkdir tokens/admin/Default/Cache")
+	shell(t, dir, "mkdir -p tokens/admin/Default; touch tokens/admin/Default/read-only; chmod 400 tokens/admin/Default/read-only; chown -R 65534:65534 .; umask 077; echo x > tokens/admin/Default/Cookies; mkdir tokens/admin/Default/Cache")
 	self, err := os.Open("/proc/self/exe") // its folder may be closed to others
 	if err != nil {
 		t.Fatal(err)
