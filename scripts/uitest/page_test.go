@@ -195,7 +195,7 @@ func TestPageWithAnAPIKeyShowsWarnings(t *testing.T) {
 func TestDenseCodeCanBeScannedFromThePage(t *testing.T) {
 	t.Parallel()
 	b := browser(t)
-	p, err := harness.NewPhone(simulator.Options{Speed: 4, Profile: "large", Faults: []string{"ref=growing"}})
+	p, err := harness.NewPhone(simulator.Options{Speed: 3, Profile: "large", Faults: []string{"ref=growing"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,14 +14,14 @@ import (
 func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 4, Profile: "large", Faults: []string{"ref=growing"}})
+	p := newPhone(t, simulator.Options{Speed: 3, Profile: "large", Faults: []string{"ref=growing"}})
 	s := start(t, p.URL, t.TempDir())
 	lengths := map[int]bool{}
 	for codes := 0; !lengths[200] || !lengths[400] || !lengths[900] || !lengths[2800]; codes++ {
 		if codes > 20 {
 			t.Fatalf("served were payloads of %v bytes", lengths)
 		}
-		if length := len(s.awaitNewQR()); s.isDrawn(length) {
+		if length := s.nextLength(); length > 0 {
 			lengths[length/100*100] = true
 		}
 	}
@@ -35,14 +35,17 @@ func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 	}
 }
 
-// isDrawn checks both drawings of a payload of so many bytes; it returns false when the
-// next one took its place meanwhile.
-func (s *service) isDrawn(length int) bool {
+// nextLength waits for the next payload, checks both drawings of it, and returns how long
+// it is; 0 when its own successor was drawn meanwhile.
+func (s *service) nextLength() int {
 	s.t.Helper()
+	var code []byte
+	s.lastQR, code = s.nextQR(s.lastQR)
 	picture, text := s.get("/qr.png").Body, s.get("/qr.txt").Body
 	if s.get("/qr").Body != s.lastQR {
-		return false
+		return 0
 	}
+	length := len(scan(s.t, code)) // which takes its time
 	size, err := png.DecodeConfig(strings.NewReader(picture))
 	if err != nil || size.Width > 1000 {
 		s.t.Errorf("%d bytes are drawn on %d pixels: %v", length, size.Width, err)
@@ -50,7 +53,7 @@ func (s *service) isDrawn(length int) bool {
 	if !strings.ContainsRune(text, '▀') {
 		s.t.Errorf("%d bytes are not drawn as text", length)
 	}
-	return true
+	return length
 }
 
 // isWithheld waits for the payload that can't be drawn, and wants none to be served; it
