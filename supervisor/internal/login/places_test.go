@@ -108,7 +108,7 @@ func TestLinkToNowhereIsNeverFilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := Export{Tokens: tokens, File: filepath.Join(t.TempDir(), "x"), Passphrase: passphrase, Work: 4}
-	if _, err := e.Run(t.Context()); reason.Of(err, "") != reason.ProfileUnwritable {
+	if _, err := e.Run(t.Context()); reason.Of(err, "") != reason.ProfileUnwritable || !strings.Contains(err.Error(), "is a link to "+target) {
 		t.Errorf("export: %v", err)
 	}
 	from := newRig(t)

@@ -38,13 +38,8 @@ func Locate(folder string) (Place, error) {
 		return p, fmt.Errorf("cannot find profile: %w", err)
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
-		p.Target, err = filepath.EvalSymlinks(p.Path)
-		if errors.Is(err, fs.ErrNotExist) {
-			target, _ := os.Readlink(p.Path)
-			return p, unwritable("cannot use profile", fmt.Errorf("%s is a link to %s, which does not exist", p.Path, target))
-		}
-		if err != nil {
-			return p, unwritable("cannot use profile", err)
+		if p.Target, err = follow(p.Path); err != nil {
+			return p, err
 		}
 	}
 	var here, above unix.Stat_t
@@ -54,6 +49,19 @@ func Locate(folder string) (Place, error) {
 	p.Mounted = isMountPoint(p.Path)
 	p.Overlay, p.TokensOverlay = inOverlay(p.Path), inOverlay(abs)
 	return p, checkOnePlace(p.Path)
+}
+
+// follow returns the path that is behind a link, or the path itself.
+func follow(path string) (string, error) {
+	target, err := filepath.EvalSymlinks(path)
+	link, linkErr := os.Readlink(path)
+	switch {
+	case err == nil:
+		return target, nil
+	case errors.Is(err, fs.ErrNotExist) && linkErr == nil:
+		err = fmt.Errorf("%s is a link to %s, which does not exist", path, link)
+	}
+	return "", unwritable("cannot use profile", err)
 }
 
 func inOverlay(path string) bool {

@@ -180,13 +180,13 @@ func (t tokens) prepare() error {
 // checkAbove makes sure that the profile is not a folder that holds the tokens folder: what
 // else is in it would be moved and erased with the profile.
 func (t tokens) checkAbove() error {
-	profile, err := filepath.EvalSymlinks(t.profile())
-	if errors.Is(err, fs.ErrNotExist) {
+	if !exists(t.profile()) {
 		return nil
 	}
-	folder, folderErr := filepath.EvalSymlinks(string(t))
+	profile, err := follow(t.profile())
+	folder, folderErr := follow(string(t))
 	if err := errors.Join(err, folderErr); err != nil {
-		return unwritable("cannot find profile", err)
+		return err
 	}
 	if rel, err := filepath.Rel(profile, folder); err == nil && filepath.IsLocal(rel) {
 		return unwritable("cannot use profile", fmt.Errorf("%s is a link to %s, which holds the tokens folder itself", t.profile(), profile))
