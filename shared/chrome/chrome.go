@@ -4,18 +4,14 @@ package chrome
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,40 +134,6 @@ func Candidates(setting string) []string {
 		}
 	}
 	return paths
-}
-
-// versionTimeout bounds --version, which takes 0.1 s when the file is cached.
-const versionTimeout = 10 * time.Second
-
-var versionPattern = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
-
-// Versions asks browsers for their versions, the same file only once. The zero value is
-// ready, and safe for concurrent use.
-type Versions struct {
-	mu          sync.Mutex
-	id, version string // of the last browser; guarded by mu
-}
-
-// Of returns the version of b, such as "156.0.8078.79". Its errors carry
-// reason.BrowserMissing: a program without a version is not a usable Chrome.
-func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.id != "" && v.id == b.id {
-		return v.version, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
-	defer cancel()
-	stdout, _, err := output(ctx, os.TempDir(), b.Path, "--version")
-	if err != nil {
-		return "", missing(fmt.Errorf("cannot ask %s for its version: %w", b.Path, err))
-	}
-	version := versionPattern.FindString(stdout)
-	if version == "" {
-		return "", missing(fmt.Errorf("%s is not Chrome: --version prints no version", b.Path))
-	}
-	v.id, v.version = b.id, version
-	return version, nil
 }
 
 // sharedMemoryFloor is where Chrome begins to lose tabs because /dev/shm is too small

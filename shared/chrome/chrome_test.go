@@ -2,6 +2,8 @@ package chrome
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -65,7 +67,7 @@ func TestVersionOfARealChrome(t *testing.T) {
 
 func TestVersionIsAskedInACleanEnvironment(t *testing.T) {
 	t.Setenv("SECRET_TOKEN", "leaked")
-	path := program(t, t.TempDir(), "chrome", `[ -z "$SECRET_TOKEN" ] && echo Chromium 1.2.3.4`)
+	path := program(t, t.TempDir(), "chrome", `[ -z "$SECRET_TOKEN" ] && echo Chromium 156.0.3.4`)
 	b, err := Find(path)
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +155,39 @@ func TestOtherProgramsAreAMissingBrowser(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestVersionDecidesWhetherABrowserIsSupported(t *testing.T) {
+	const log = "[1128/104520.615754:ERROR:zygote_host_impl_linux.cc(100)] Running as root without --no-sandbox"
+	ended := errors.New("exit status 1")
+	for name, tt := range map[string]struct {
+		stdout, stderr string
+		err            error
+		want           reason.Code
+		text           string
+	}{
+		"a Chromium":                 {"Chromium 156.0.8078.79 built on Debian\n", "", nil, "", "156.0.8078.79"},
+		"a Chromium that complains":  {"Chromium 156.0.8078.79\n", log, nil, "", "156.0.8078.79"},
+		"the oldest":                 {fmt.Sprintf("Google Chrome %d.0.1.2", OldestMajor), "", nil, "", fmt.Sprintf("%d.0.1.2", OldestMajor)},
+		"Brave":                      {"Brave Browser 150.1.71.114", "", nil, "", "150.1.71.114"},
+		"one older":                  {fmt.Sprintf("Google Chrome %d.0.1.2", OldestMajor-1), "", nil, reason.BrowserUnsupported, fmt.Sprintf("Chrome %d or newer", OldestMajor)},
+		"a very old one":             {"Chromium 9.0.1.2", "", nil, reason.BrowserUnsupported, "9.0.1.2 is too old"},
+		"Opera and Vivaldi":          {"Vivaldi 7.1.3570.39 stable", "", nil, reason.BrowserUnsupported, "7.1.3570.39 is too old"},
+		"a number out of range":      {"Chromium 99999999999999999999.0.1.2", "", nil, reason.BrowserUnsupported, "too old"},
+		"Electron":                   {"v33.2.0\n", "", nil, reason.BrowserUnsupported, "v33.2.0"},
+		"Firefox":                    {"Mozilla Firefox 140.0\n", "", nil, reason.BrowserUnsupported, "Firefox"},
+		"an old shell of root":       {"", log, ended, reason.BrowserUnsupported, "does not answer --version"},
+		"an old shell that hangs":    {"", "\n" + log, context.DeadlineExceeded, reason.BrowserUnsupported, "does not answer --version"},
+		"a program that fails":       {"", "cannot open libnss3.so", ended, reason.BrowserMissing, "exit status 1"},
+		"a program without a number": {"hello", "", nil, reason.BrowserMissing, "prints no version"},
+		"a flood":                    {strings.Repeat("\x00", maxOutput), "", nil, reason.BrowserMissing, "prints no version"},
+		"a number and a flood":       {"1.2" + strings.Repeat("\x1b", maxOutput), "", nil, reason.BrowserUnsupported, "needed"},
+	} {
+		version, err := versionIn(tt.stdout, tt.stderr, tt.err)
+		if got := reason.Of(err, ""); got != tt.want || !strings.Contains(fmt.Sprint(version, err), tt.text) || len(fmt.Sprint(err)) > 500 {
+			t.Errorf("%s: got %q, %v", name, version, err)
+		}
 	}
 }
 

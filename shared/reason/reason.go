@@ -26,6 +26,7 @@ const (
 	BrowserReplaced    Code = "browser_replaced"
 	MemoryLimit        Code = "memory_limit"
 	BrowserMissing     Code = "browser_missing"
+	BrowserUnsupported Code = "browser_unsupported"
 	BrowserCrashed     Code = "browser_crashed"
 	BrowserHung        Code = "browser_hung"
 	PaintingHung       Code = "painting_hung"
@@ -138,6 +139,7 @@ var catalogue = map[Code]Text{
 	BrowserReplaced:    {"Chrome was replaced on disk; the new one is being started.", ""},
 	MemoryLimit:        {"The worker and Chrome used more memory than --memory-limit allows; they are being restarted.", ""},
 	BrowserMissing:     {"No usable Chrome or Chromium was found.", "Install Google's google-chrome-stable, or on Debian chromium (apt-get install chromium; Ubuntu's is a snap, which can't be used), or set --chrome to its path. The service recovers automatically."},
+	BrowserUnsupported: {"This browser is too old, or not a Chrome or Chromium that the service can control.", "The detail has its version and what is needed. Upgrade it (apt-get install chromium, or Google's google-chrome-stable), or set --chrome to another one. The service recovers automatically."},
 	BrowserCrashed:     {"Chrome crashed; a new one is being started.", ""},
 	BrowserHung:        {"Chrome stopped responding and was killed; a new one is being started.", ""},
 	PaintingHung:       {"Chrome's GPU process stopped responding, so no QR could be shown; Chrome is being restarted.", ""},

@@ -39,9 +39,14 @@ func flags(args ...string) func(*testing.T, string) []string {
 
 // script returns --chrome or --worker with a shell script, which answers --version.
 func script(flag, code string) func(*testing.T, string) []string {
+	return program(flag, "[ \"$1\" != --version ] || { echo Chromium 156.0.1.2; exit; }\n"+code)
+}
+
+// program returns --chrome or --worker with a shell script.
+func program(flag, code string) func(*testing.T, string) []string {
 	return func(t *testing.T, _ string) []string {
 		path := filepath.Join(t.TempDir(), "program")
-		write(t, path, "#!/bin/sh\n[ \"$1\" != --version ] || { echo Chromium 156.0.1.2; exit; }\n"+code+"\n")
+		write(t, path, "#!/bin/sh\n"+code+"\n")
 		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -92,6 +97,8 @@ func situations() []situation {
 		}), "http_error", "timedatectl", true},
 		{"no Chrome", flags("--chrome", "/nonexistent"), "browser_missing", "apt-get install chromium", false},
 		{"a Chrome without a version", flags("--chrome", "/bin/true"), "browser_missing", "no version", true},
+		{"a Chrome that is too old", program("--chrome", "echo Chromium 99.0.1.2"), "browser_unsupported", "or newer is needed", false},
+		{"a browser that is not Chrome", program("--chrome", "echo v33.2.0"), "browser_unsupported", "v33.2.0", true},
 		{"no sandbox", script("--chrome", `echo "FATAL: No usable sandbox!" >&2; exit 1`), "sandbox_refused", "user namespaces", false},
 		{"a library that is missing", script("--chrome", "echo cannot open libnss3.so >&2; exit 127"), "browser_start_failed", "libnss3.so", false},
 		{"a worker that is missing", flags("--worker", "/nonexistent"), "worker_unusable", "make build", false},

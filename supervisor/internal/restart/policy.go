@@ -31,7 +31,7 @@ func Classify(c reason.Code) Class {
 	switch c {
 	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.Maintenance, reason.ProfileReplaced, reason.Stopping:
 		return Planned
-	case reason.BrowserMissing, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
+	case reason.BrowserMissing, reason.BrowserUnsupported, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
 		reason.DiskFull, reason.RuntimeUnwritable, reason.WorkerUnusable:
 		return Environmental
 	default:

@@ -46,7 +46,11 @@ func TestHindranceIsReportedAndNoticedWhenGone(t *testing.T) {
 		},
 		"Chrome is no Chrome": {
 			func(_ *testing.T, r *rig) { r.program("chrome", "echo hello") },
-			func(_ *testing.T, r *rig) { r.program("chrome", "echo Chromium 1.2.3.4") }, reason.BrowserMissing,
+			func(_ *testing.T, r *rig) { r.program("chrome", "echo Chromium 156.2.3.4") }, reason.BrowserMissing,
+		},
+		"Chrome is too old": {
+			func(_ *testing.T, r *rig) { r.program("chrome", "echo Chromium 99.0.1.2") },
+			func(_ *testing.T, r *rig) { r.program("chrome", "echo Chromium 156.2.3.4") }, reason.BrowserUnsupported,
 		},
 		"the worker is missing": {
 			func(t *testing.T, r *rig) { must(t, os.Rename(r.path("worker"), r.path("away"))) },

@@ -23,6 +23,8 @@ var (
 	// ErrGone means that the connection to Chrome has ended: Chrome died, or it
 	// accepted no command for so long that it was given up.
 	ErrGone = errors.New("the connection to Chrome has ended")
+	// ErrUnsupported means that the browser lacks what is needed of Chrome.
+	ErrUnsupported = errors.New("the browser is not supported")
 	// ErrKilled means that Chrome did not close when asked, and was killed. What
 	// it had not yet written to the profile is lost.
 	ErrKilled = errors.New("Chrome did not close, and was killed")

@@ -3,6 +3,7 @@ package browser
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/shared/reason"
 )
 
 // acceptLanguage is what Chrome sends with --lang=en-US.
@@ -27,16 +30,19 @@ func userAgentOf(version string) string {
 		"Chrome/%s.0.0.0 Safari/537.36", majorOf(version))
 }
 
+// errOtherVersion means that another version runs than was asked for.
+var errOtherVersion = errors.New("another version")
+
 // checkIdentity returns an error unless the browser that runs is the requested one, and
 // has the user agent that was set. The versions differ when Chrome was upgraded after
 // its version was read.
 func checkIdentity(version, product, userAgent string) error {
 	_, running, _ := strings.Cut(product, "/")
 	if majorOf(running) != majorOf(version) {
-		return fmt.Errorf("internal error or upgrade under way: %s was started as version %s", product, version)
+		return fmt.Errorf("%s was started as %s: %w", product, version, errOtherVersion)
 	}
 	if userAgent != userAgentOf(version) {
-		return fmt.Errorf("cannot set the user agent: it is still %q", userAgent)
+		return reason.Wrap(reason.BrowserUnsupported, fmt.Errorf("%w: %s does not let its user agent be set; it is still %q", ErrUnsupported, product, userAgent))
 	}
 	return nil
 }

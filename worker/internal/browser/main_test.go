@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -65,7 +66,11 @@ func runAsChrome(product, userAgent string) int {
 		}
 		answer := fmt.Sprintf(`{"id":%d,"result":{"product":%q,"userAgent":%q}}`, call.ID, product, userAgent)
 		if product == "" {
-			answer = fmt.Sprintf(`{"id":%d,"error":{"code":-1,"message":%q}}`, call.ID, userAgent)
+			code := -1
+			if strings.Contains(userAgent, "wasn't found") { // as Chrome says of a method that it does not know
+				code = -32601
+			}
+			answer = fmt.Sprintf(`{"id":%d,"error":{"code":%d,"message":%q}}`, call.ID, code, userAgent)
 		}
 		_, err = answers.WriteString(answer + "\x00")
 		if err != nil {

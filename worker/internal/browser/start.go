@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		return nil, err
 	}
 	if err := b.settle(ctx, o); err != nil {
-		return nil, b.abandon(o, err)
+		return nil, b.abandon(o, checkVersion(ctx, o, err))
 	}
 	return b, nil
 }
@@ -128,7 +129,7 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 
 // connect speaks to Chrome for the first time, and learns who it is.
 func (b *Browser) connect(ctx context.Context, version string) error {
-	b.rod = rod.New().NoDefaultDevice().Client(&boundedClient{Client: cdp.New().Start(b.pipe)})
+	b.rod = rod.New().NoDefaultDevice().Client(&boundedClient{cdp.New().Start(b.pipe), &b.info})
 	b.probes.rod = b.rod
 	answered := make(chan error, 1)
 	go func() { answered <- b.greet(version) }()
@@ -167,10 +168,34 @@ func (b *Browser) greet(version string) error {
 	return checkIdentity(version, v.Product, v.UserAgent)
 }
 
+// checkVersion returns err, or, if that is another version than was asked for, and the browser
+// still prints the one that was asked for, that it is not supported: Opera, for one,
+// counts its versions otherwise than Chrome. Otherwise Chrome has been upgraded meanwhile.
+func checkVersion(ctx context.Context, o Options, err error) error {
+	if !errors.Is(err, errOtherVersion) {
+		return err
+	}
+	binary, findErr := chrome.Find(o.Path)
+	if findErr != nil {
+		return err
+	}
+	if said, sayErr := new(chrome.Versions).Of(ctx, binary); sayErr == nil && said == o.Version {
+		return reason.Wrap(reason.BrowserUnsupported, fmt.Errorf("%w: --version prints %s (%w)", ErrUnsupported, said, err))
+	}
+	return err
+}
+
 // boundedClient gives every call a deadline, and frees rod's reader in all
 // cases: without its cancel a call whose Send failed would leave the reader
 // waiting to hand over an answer that nobody takes.
-type boundedClient struct{ *cdp.Client }
+type boundedClient struct {
+	*cdp.Client
+	info *Info
+}
+
+// methodNotFound is JSON-RPC's code for a method that does not exist, as in a browser that
+// lacks a part of the protocol (https://www.jsonrpc.org/specification#error_object).
+const methodNotFound = -32601
 
 // Call implements rod.CDPClient.
 func (c *boundedClient) Call(ctx context.Context, session, method string, params any) ([]byte, error) {
@@ -181,6 +206,10 @@ func (c *boundedClient) Call(ctx context.Context, session, method string, params
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	res, err := c.Client.Call(ctx, session, method, params)
+	if e, ok := errors.AsType[*cdp.Error](err); ok && e.Code == methodNotFound {
+		return nil, reason.Wrap(reason.BrowserUnsupported, fmt.Errorf("%w: %s has no %s, and Chrome %d or newer is needed (%w)",
+			ErrUnsupported, cmp.Or(c.info.Product, "it"), method, chrome.OldestMajor, err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
 	}
@@ -190,7 +219,7 @@ func (c *boundedClient) Call(ctx context.Context, session, method string, params
 // abandon ends a Chrome that did not start well, and explains cause.
 func (b *Browser) abandon(o Options, cause error) error {
 	exited := isClosed(b.process.done) || errors.Is(cause, ErrGone) && wait(b.process.done, pipeExit)
-	if !exited {
+	if !exited || errors.Is(cause, ErrUnsupported) {
 		// It may answer on another profile, or be about to: let it close cleanly.
 		b.pipe.Close()
 		if !wait(b.process.done, pipeExit) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"session-manager/shared/lease"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
 	"session-manager/worker/internal/page"
 )
@@ -291,6 +293,13 @@ func TestPageThatCannotBeOpenedIsReported(t *testing.T) {
 	}
 	r.mustFail()
 	r.mustHaveClosedCleanly()
+}
+
+func TestMissingMethodIsTheReasonWhateverItBroke(t *testing.T) {
+	err := reason.Wrap(reason.PageCrashed, fmt.Errorf("cannot revive page: %w", browser.ErrUnsupported))
+	if got := reason.Of(new(session).explain(t.Context(), err), ""); got != reason.BrowserUnsupported {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestChromeThatCannotBeStartedIsReported(t *testing.T) {

@@ -174,6 +174,9 @@ func (s *session) explain(ctx context.Context, err error) error {
 	if code := reason.Of(err, ""); ctx.Err() != nil || code == reason.BrowserCrashed || code == reason.BrowserHung {
 		return err
 	}
+	if errors.Is(err, browser.ErrUnsupported) {
+		return reason.Wrap(reason.BrowserUnsupported, err)
+	}
 	answers := false
 	if !errors.Is(err, browser.ErrGone) {
 		missed, fatal := s.browserProbe().once(ctx)

@@ -1,0 +1,83 @@
+package chrome
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"session-manager/shared/reason"
+)
+
+// OldestMajor is the oldest major version of Chrome with which the service works, found by
+// trying: with the chrome-headless-shells 133 and 141 of the npm package @sparticuz/chromium an
+// account is linked and kept; 129 never shows its first page; 123 and 119 don't know --version.
+const OldestMajor = 133
+
+// versionTimeout bounds --version, which takes 0.1 s when the file is cached.
+const versionTimeout = 10 * time.Second
+
+var (
+	versionPattern = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+\b`)
+	// numberPattern finds what other programs call their version, such as Electron's "v33.2.0".
+	numberPattern = regexp.MustCompile(`\d+\.\d+`)
+	// logPattern finds a line of Chromium's own log, which a chrome-headless-shell that is too
+	// old to know --version writes: it shows a page instead.
+	logPattern = regexp.MustCompile(`(?m)^\[\d+/\d+\.\d+:[A-Z]+:\w+\.cc[(:]\d+`)
+)
+
+// Versions asks browsers for their versions, the same file only once. The zero value is
+// ready, and safe for concurrent use.
+type Versions struct {
+	mu          sync.Mutex
+	id, version string // of the last browser; guarded by mu
+}
+
+// Of returns the version of b, such as "156.0.8078.79". Its errors carry
+// reason.BrowserUnsupported for a browser that is too old or that is not a Chrome, and
+// reason.BrowserMissing for a program that is not a browser.
+func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.id != "" && v.id == b.id {
+		return v.version, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	stdout, stderr, err := output(ctx, os.TempDir(), b.Path, "--version")
+	version, err := versionIn(stdout, stderr, err)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", b.Path, err)
+	}
+	v.id, v.version = b.id, version
+	return version, nil
+}
+
+// versionIn finds the version in what a browser that was asked for it wrote, and how it ended.
+func versionIn(stdout, stderr string, err error) (string, error) {
+	version := versionPattern.FindString(stdout)
+	first, _, _ := strings.Cut(strings.TrimSpace(stdout), "\n")
+	switch {
+	case logPattern.MatchString(stderr) && version == "":
+		return "", unsupported("it does not answer --version, as a chrome-headless-shell that is too old")
+	case err != nil:
+		return "", missing(fmt.Errorf("cannot ask it for its version: %w", err))
+	case version == "" && numberPattern.MatchString(first):
+		return "", unsupported(fmt.Sprintf("%.60q is not a version of Chrome", first))
+	case version == "":
+		return "", missing(fmt.Errorf("it is not Chrome: --version prints no version"))
+	}
+	major, _, _ := strings.Cut(version, ".")
+	if number, err := strconv.Atoi(major); err != nil || number < OldestMajor {
+		return "", unsupported(version + " is too old")
+	}
+	return version, nil
+}
+
+func unsupported(what string) error {
+	return reason.Wrap(reason.BrowserUnsupported, fmt.Errorf("%s; Chrome %d or newer is needed", what, OldestMajor))
+}
