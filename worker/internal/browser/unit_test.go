@@ -200,7 +200,7 @@ func TestCommandLineEndsWithTheOperatorsFlags(t *testing.T) {
 	if !strings.HasSuffix(args[features], ",Mine") || !strings.Contains(args[features], "WebUIOmniboxPopup") {
 		t.Errorf("features are not merged: %q", args[features])
 	}
-	for _, want := range []string{"--headless=new", "--remote-debugging-pipe", "--user-data-dir=/p", "--user-agent=UA"} {
+	for _, want := range []string{"--headless=new", "--remote-debugging-pipe", "--user-data-dir=/p", "--profile-directory=Default", "--user-agent=UA"} {
 		if !slices.Contains(args, want) {
 			t.Errorf("%s is missing", want)
 		}
