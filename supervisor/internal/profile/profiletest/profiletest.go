@@ -74,7 +74,7 @@ var Places = []Place{
 	}},
 	{"mount point of the same file system", func(t *testing.T, tokens string, fill func(string)) {
 		admin := mkdir(t, filepath.Join(tokens, "admin"))
-		mount(t, t.TempDir(), admin, "", unix.MS_BIND, "")
+		mount(t, t.TempDir(), admin, "bind", unix.MS_BIND, "")
 		fill(admin)
 	}},
 	{"overlay", func(t *testing.T, tokens string, fill func(string)) {
