@@ -45,9 +45,9 @@ func (s *service) noTrace(words ...string) {
 	}
 }
 
-// TestPageAndItsSocketsGoThroughAProxyWithAPassword begins with a password that the proxy
+// TestPageAndSocketsUseAProxyWithPassword begins with a password that the proxy
 // does not accept.
-func TestPageAndItsSocketsGoThroughAProxyWithAPassword(t *testing.T) {
+func TestPageAndSocketsUseAProxyWithPassword(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	const password = "p4ssw0rd-0f-the-proxy"

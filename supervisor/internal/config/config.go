@@ -307,6 +307,17 @@ func (c *Config) validate(flags []*kong.Flag, sources Sources) error {
 	if err := c.checkValues(); err != nil {
 		return err
 	}
+	if err := c.checkLists(); err != nil {
+		return err
+	}
+	if err := c.checkProxy(sources["proxy"]); err != nil {
+		return err
+	}
+	return c.resolvePaths(sources)
+}
+
+// checkLists checks the settings that can be repeated.
+func (c *Config) checkLists() error {
 	for _, arg := range c.ChromeArgs {
 		if err := chrome.CheckArg(arg); err != nil {
 			return &Problem{Name: "--chrome-arg", Value: arg, Allowed: err.Error()}
@@ -317,10 +328,7 @@ func (c *Config) validate(flags []*kong.Flag, sources Sources) error {
 			return &Problem{Name: "--allow-host", Value: name, Allowed: "use a host name without its port, such as wa.example.com"}
 		}
 	}
-	if err := c.checkProxy(sources["proxy"]); err != nil {
-		return err
-	}
-	return c.resolvePaths(sources)
+	return nil
 }
 
 // maxSocketPath is what a socket's path may have in bytes, unix(7).

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,11 +16,12 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/net/netutil"
 	"golang.org/x/net/proxy"
 
@@ -158,7 +160,7 @@ func (f *Forwarder) tunnel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer context.AfterFunc(f.ended, func() { _, _ = chrome.Close(), server.Close() })()
-	early, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	early, err := buffered.Peek(buffered.Reader.Buffered())
 	if err == nil && len(early) > 0 {
 		_, err = server.Write(early)
 	}
@@ -201,7 +203,7 @@ func (f *Forwarder) connect(ctx context.Context, address string) (net.Conn, int,
 	err = request.Write(conn)
 	var answer *http.Response
 	if err == nil {
-		answer, err = http.ReadResponse(reader, request)
+		answer, err = http.ReadResponse(reader, request) //nolint:bodyclose // what follows is the tunnel
 	}
 	switch {
 	case err != nil:
@@ -288,20 +290,28 @@ func (l *ownListener) Accept() (net.Conn, error) {
 // isOwn reports whether the other end of a connection is a socket of the user. One that
 // was closed meanwhile, or is not of this machine, has no owner.
 func (l *ownListener) isOwn(conn net.Conn) bool {
-	here, ok := conn.LocalAddr().(*net.TCPAddr)
-	there, also := conn.RemoteAddr().(*net.TCPAddr)
-	fs, err := procfs.NewDefaultFS()
-	if !ok || !also || err != nil {
-		return false
-	}
-	sockets, err := fs.NetTCP()
+	table, err := os.ReadFile("/proc/self/net/tcp")
 	if err != nil {
 		return false
 	}
-	for _, s := range sockets {
-		if s.LocalAddr.Equal(there.IP) && s.LocalPort == uint64(there.Port) && s.RemAddr.Equal(here.IP) && s.RemPort == uint64(here.Port) {
-			return s.Inode != 0 && s.UID == uint64(l.uid)
+	ends := inKernelsWords(conn.RemoteAddr()) + " " + inKernelsWords(conn.LocalAddr()) + " "
+	for line := range strings.Lines(string(table)) {
+		if !strings.Contains(line, ends) {
+			continue
 		}
+		// sl, both addresses, state, queues, timer, retransmissions, user, timeout, inode
+		// (Linux, Documentation/networking/proc_net_tcp.rst).
+		fields := strings.Fields(line)
+		return len(fields) > 9 && fields[7] == strconv.Itoa(l.uid) && fields[9] != "0"
 	}
 	return false
+}
+
+// inKernelsWords is an IPv4 address as /proc/net/tcp has it.
+func inKernelsWords(address net.Addr) string {
+	a, ok := address.(*net.TCPAddr)
+	if !ok || a.IP.To4() == nil {
+		return "not TCP over IPv4"
+	}
+	return fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(a.IP.To4()), a.Port)
 }

@@ -207,7 +207,7 @@ func TestForwarderSurvivesAHostileProxy(t *testing.T) {
 					if err != nil {
 						return
 					}
-					_, _ = http.ReadRequest(bufio.NewReader(conn)) // whatever it is
+					_, _ = http.ReadRequest(bufio.NewReader(conn)) // it is answered in any case
 					_, _ = io.WriteString(conn, answer)
 					_ = conn.Close()
 				}
@@ -236,7 +236,7 @@ func TestForwarderIsNotAProxyForPages(t *testing.T) {
 	}
 }
 
-// TestForwarderServesItsOwnUserOnly connects as this user and as nobody, who goes on in
+// TestForwarderServesItsOwnUserOnly connects as this user and as nobody, who then acts in
 // every way that might hide who it is.
 func TestForwarderServesItsOwnUserOnly(t *testing.T) {
 	if os.Geteuid() != 0 {

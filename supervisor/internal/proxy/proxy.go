@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -45,25 +46,30 @@ func Parse(text string) (*url.URL, error) {
 	if u.Scheme == "socks5h" || u.Scheme == "socks" {
 		u.Scheme = "socks5" // names are resolved by the proxy either way
 	}
-	port, known := defaultPorts[u.Scheme]
-	switch n, err := strconv.ParseUint(u.Port(), 10, 16); {
-	case !known:
-		return nil, errors.New("a proxy is http://, https:// or socks5://")
+	if err := checkAddress(u); err != nil {
+		return nil, err
+	}
+	if u.User != nil && (u.User.Username() == "" || strings.Contains(u.User.Username(), ":")) {
+		return nil, errors.New("write http://USER@HOST:PORT, with a user that has no colon (RFC 7617)")
+	}
+	host := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPorts[u.Scheme]))
+	return &url.URL{Scheme: u.Scheme, Host: host, User: u.User}, nil
+}
+
+// checkAddress checks all but the user.
+func checkAddress(u *url.URL) error {
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16)
+	switch {
+	case defaultPorts[u.Scheme] == "":
+		return errors.New("a proxy is http://, https:// or socks5://")
 	case u.Hostname() == "" || strings.ContainsAny(u.Host, ",; "):
-		return nil, errors.New("the host of the proxy is missing, or not one: write http://HOST:PORT")
-	case u.Port() != "" && (err != nil || n == 0):
-		return nil, errors.New("the port of the proxy is not valid")
-	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
-		return nil, errors.New("nothing may follow the port of the proxy")
-	case u.User != nil && u.User.Username() == "":
-		return nil, errors.New("the user of the proxy is missing: write http://USER@HOST:PORT")
-	case u.User != nil && strings.Contains(u.User.Username(), ":"):
-		return nil, errors.New("the user of a proxy can't have a colon (RFC 7617)")
+		return errors.New("the host of the proxy is missing, or not one: write http://HOST:PORT")
+	case err != nil || port == 0:
+		return errors.New("the port of the proxy is not valid")
+	case strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "":
+		return errors.New("nothing may follow the port of the proxy")
 	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	return &url.URL{Scheme: u.Scheme, Host: net.JoinHostPort(u.Hostname(), port), User: u.User}, nil
+	return nil
 }
 
 // HasPassword reports whether the address of a proxy has a password.

@@ -193,12 +193,11 @@ func (m machine) step(e event, now time.Time) machine {
 		m.state = Next(m.state, PageFlapping)
 		return m
 	}
-	from := m.state
-	kind := e.kind
-	if m.retries(e) {
-		kind = Retried
+	from, retried := m.state, m.retries(e)
+	m.state = Next(from, e.kind)
+	if retried {
+		m.state = Next(from, Retried)
 	}
-	m.state = Next(from, kind)
 	if m.state != from {
 		m.since = now
 	}
@@ -209,11 +208,7 @@ func (m machine) step(e event, now time.Time) machine {
 	case Spawning:
 		m = m.spawned(e.generation, from, now)
 	case WorkerExited, Blocked, Stopping:
-		m.running, m.foreseen = false, e.kind == Blocked && !e.tried
-		m = m.withoutPage().withPhase(phaseAfter[e.kind], now)
-		if kind != Retried {
-			m = m.withReason(cmp.Or(e.reason, defaultReason[e.kind]), e.detail, now)
-		}
+		m = m.ended(e, retried, now)
 	case PageOverdue:
 		m.page.loadingSince = time.Time{}
 		m = m.withReason(m.overdueReason(), m.reason.Detail, now)
@@ -243,6 +238,16 @@ func (m machine) retries(e event) bool {
 	default:
 		return e.kind == WorkerExited && e.reason != reason.RestartRequested
 	}
+}
+
+// ended means that there is no instance.
+func (m machine) ended(e event, retried bool, now time.Time) machine {
+	m.running, m.foreseen = false, e.kind == Blocked && !e.tried
+	m = m.withoutPage().withPhase(phaseAfter[e.kind], now)
+	if retried {
+		return m
+	}
+	return m.withReason(cmp.Or(e.reason, defaultReason[e.kind]), e.detail, now)
 }
 
 func (m machine) spawned(generation uint64, from State, now time.Time) machine {

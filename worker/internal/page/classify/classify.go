@@ -323,6 +323,7 @@ func (s *step) describe() rpc.PageObserved {
 
 // specify adds what only this observation of a kind has.
 func (s *step) specify(r rpc.PageObserved) rpc.PageObserved {
+	r = s.o.withFailure(r, s.kind)
 	switch s.kind {
 	case kindNoCode:
 		if s.o.malformed() {
@@ -332,25 +333,11 @@ func (s *step) specify(r rpc.PageObserved) rpc.PageObserved {
 		}
 	case kindConflict:
 		r.Detail = s.h.attempts.takeovers.detail(s.now, s.t.TakeOver)
-	case kindErrorPage:
-		if f := s.o.Navigation.Failure; f != (Failure{}) {
-			r.Reason, r.Detail = f.Reason, r.Detail+": "+f.Detail
-		}
 	case kindElsewhere:
 		r.Detail = "the page went to " + s.o.Navigation.Elsewhere
 	case kindHTTPError:
 		r.Detail = fmt.Sprintf("the server answered %d", s.o.Navigation.Status)
-	case kindConnecting, kindReconnecting:
-		if f := s.o.Connection.Failure; f != (Failure{}) {
-			r.Detail = f.Detail
-		}
 	case kindNoServer:
-		if f := s.o.Connection.Failure; f != (Failure{}) {
-			r.Detail += ": " + f.Detail
-			if r.Reason == reason.NetworkUnreachable {
-				r.Reason = f.Reason
-			}
-		}
 		if s.code.Found {
 			r.Detail = "the page shows a code that is not served: " + Explain(causeDisconnected, s.o.Connection)
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 )
 
 // Failure is why Chrome could not reach a server. The zero Failure means that it could, or did not try.
@@ -72,4 +73,21 @@ func FailureOf(text string) Failure {
 		}
 	}
 	return Failure{reason.NetworkUnreachable, "the network failed (" + name + ")"}
+}
+
+// withFailure adds to the report of a page of kind k what Chrome knows of the network.
+func (o Observation) withFailure(r rpc.PageObserved, k kind) rpc.PageObserved {
+	page, connection := o.Navigation.Failure, o.Connection.Failure
+	switch none := (Failure{}); {
+	case k == kindErrorPage && page != none:
+		r.Reason, r.Detail = page.Reason, r.Detail+": "+page.Detail
+	case (k == kindConnecting || k == kindReconnecting) && connection != none:
+		r.Detail = connection.Detail
+	case k == kindNoServer && connection != none:
+		r.Detail += ": " + connection.Detail
+		if r.Reason == reason.NetworkUnreachable {
+			r.Reason = connection.Reason
+		}
+	}
+	return r
 }

@@ -217,8 +217,6 @@ func (s *Signals) traffic(msg *rod.Message) {
 		created  proto.NetworkWebSocketCreated
 		asked    handshakeAsked
 		answered handshakeAnswered
-		failed   proto.NetworkWebSocketFrameError
-		closed   proto.NetworkWebSocketClosed
 	)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,10 +234,8 @@ func (s *Signals) traffic(msg *rod.Message) {
 		}
 	case msg.Load(&answered):
 		s.sockets.answered(answered.RequestID, now)
-	case msg.Load(&failed):
-		s.sockets.failed(failed.RequestID, failed.ErrorMessage)
-	case msg.Load(&closed):
-		s.sockets.closed(closed.RequestID)
+	default:
+		s.sockets.ended(msg)
 	}
 	switch open := s.sockets.state.Open; {
 	case open == before:

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/worker/internal/page/classify"
@@ -69,6 +70,20 @@ func (s *sockets) answered(id proto.NetworkRequestID, now time.Time) {
 func (s *sockets) heard(id proto.NetworkRequestID, now time.Time) {
 	if i := s.find(id); i >= 0 && s.list[i].open {
 		s.received = now
+	}
+}
+
+// ended notes that a websocket has ended, or why it is about to.
+func (s *sockets) ended(msg *rod.Message) {
+	var (
+		failed proto.NetworkWebSocketFrameError
+		closed proto.NetworkWebSocketClosed
+	)
+	switch {
+	case msg.Load(&failed):
+		s.failed(failed.RequestID, failed.ErrorMessage)
+	case msg.Load(&closed):
+		s.closed(closed.RequestID)
 	}
 }
 
