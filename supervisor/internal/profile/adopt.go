@@ -77,8 +77,8 @@ func isProfile(dir, name string) bool {
 		name == "System Profile" || name == "Guest Profile" || strings.HasPrefix(name, formerDefault) {
 		return false
 	}
-	info, err := os.Stat(filepath.Join(dir, name, "Preferences"))
-	return err == nil && info.Mode().IsRegular()
+	// chrome-headless-shell makes no Preferences.
+	return exists(filepath.Join(dir, name, "Preferences")) || exists(filepath.Join(dir, name, "Local Storage"))
 }
 
 func exists(path string) bool {

@@ -296,6 +296,7 @@ func TestProfileThatWasUsedLastIsAdopted(t *testing.T) {
 		"no state, only one":    {with(map[string]string{"Local State": "", "Default/Preferences": ""}), "of Profile 1", "Profile 1"},
 		"damaged":               {with(map[string]string{"Local State": "{"}), "of Default", ""},
 		"of a headless shell":   {with(map[string]string{"Local State": "", "Default/Preferences": "", "Default/Local Storage/x": "x"}), "", ""},
+		"without preferences":   {with(map[string]string{"Profile 1/Preferences": "", "Profile 1/Local Storage/x": "x"}), "", "Profile 1"},
 		"not there":             {with(map[string]string{"Profile 1/Preferences": ""}), "of Default", ""},
 		"a path":                {with(map[string]string{"Local State": `{"profile":{"last_used":"../admin/Profile 1"}}`}), "of Default", ""},
 		"above":                 {with(map[string]string{"Local State": `{"profile":{"last_used":".."}}`, "../Preferences": "x"}), "of Default", ""},
