@@ -211,7 +211,7 @@ func (m machine) step(e event, now time.Time) machine {
 		m = m.ended(e, retried, now)
 	case PageOverdue:
 		m.page.loadingSince = time.Time{}
-		m = m.withReason(m.overdueReason(), m.reason.Detail, now)
+		m = m.withReason(m.page.overdueReason(m.state), m.reason.Detail, now)
 	case EvidenceStale:
 		m.page.EvidenceAt = Moment{}
 		m = m.withReason(reason.PageHung, "", now)
@@ -330,11 +330,11 @@ var unreached = map[reason.Code]bool{
 
 // overdueReason is why a page has been loading for too long: the page's own
 // reason where it gave one.
-func (m machine) overdueReason() reason.Code {
+func (p pageState) overdueReason(s State) reason.Code {
 	switch {
-	case m.page.failure != "":
-		return m.page.failure
-	case m.state == Error:
+	case p.failure != "":
+		return p.failure
+	case s == Error:
 		return reason.PageLoadFailed
 	default:
 		return reason.PageLoading
