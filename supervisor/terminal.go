@@ -60,8 +60,9 @@ func inWords(snapshot *session.Snapshot) string {
 	if snapshot.Reason.Code != "" {
 		text += ": " + snapshot.Reason.Message
 	}
+	words := []string{text}
 	for _, w := range snapshot.Warnings {
-		text += " Warning: " + w.Message
+		words = append(words, "Warning: "+w.Message)
 	}
-	return text
+	return strings.Join(words, " ")
 }

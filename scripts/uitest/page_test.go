@@ -160,7 +160,7 @@ func TestPageWithAnAPIKeyShowsWarnings(t *testing.T) {
 	b := ownBrowser(t) // the credentials go to all its pages
 	const key = "a-key-a-key-a-key-a-key"
 	file, selectors := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "selectors.json")
-	err := errors.Join(os.WriteFile(file, []byte(key), 0o600), os.Chmod(file, 0o644), os.WriteFile(selectors, []byte("<b>{"), 0o600)) //nolint:gosec // that is what is tested
+	err := errors.Join(os.WriteFile(file, []byte(key), 0o600), os.Chmod(file, 0o644), os.WriteFile(selectors, []byte("<b>{"), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,25 +199,12 @@ func (s *shutdown) record() record {
 	r := record{
 		Exited: Exited{
 			Reason: s.cause.reason, Detail: s.cause.detail, Phase: s.known.phase,
-			WorkerExit: worker.Exit, WorkerStderr: worker.Stderr,
+			WorkerExit: s.workerExit(worker), WorkerStderr: worker.Stderr, ChromeExit: s.chromeExit(),
 		},
 		worker: worker, chromePID: s.known.chromePID, closed: s.closed, killed: s.tree.Killed(),
 	}
-	switch {
-	case worker.Killed && (s.closed || s.known.failure != nil):
-		r.WorkerExit = "" // its work had ended, and it was about to exit
-	case worker.Killed && worker.Exit != "":
-		r.WorkerExit += killedByUs
-	}
-	r.ChromeExit = s.known.chromeExit
 	if f := s.known.failure; f != nil {
 		r.ChromeStderr = process.Present(f.ChromeStderr)
-	}
-	if status, byUs, ok := s.tree.Exit(s.known.chromePID); ok && r.ChromeExit == "" {
-		r.ChromeExit = process.Describe(status)
-		if byUs && r.ChromeExit == killed {
-			r.ChromeExit += killedByUs
-		}
 	}
 	if r.Reason == reason.WorkerCrashed && r.Detail == "" && r.WorkerExit != "" {
 		r.Detail = "the worker's process exited: " + r.WorkerExit
@@ -226,6 +213,30 @@ func (s *shutdown) record() record {
 		}
 	}
 	return r
+}
+
+func (s *shutdown) workerExit(worker process.Record) string {
+	switch {
+	case worker.Killed && (s.closed || s.known.failure != nil):
+		return "" // its work had ended, and it was about to exit
+	case worker.Killed && worker.Exit != "":
+		return worker.Exit + killedByUs
+	}
+	return worker.Exit
+}
+
+// chromeExit is what the worker has reported, or what was seen of a Chrome that outlived
+// it.
+func (s *shutdown) chromeExit() string {
+	status, byUs, ok := s.tree.Exit(s.known.chromePID)
+	if s.known.chromeExit != "" || !ok {
+		return s.known.chromeExit
+	}
+	exit := process.Describe(status)
+	if byUs && exit == killed {
+		exit += killedByUs
+	}
+	return exit
 }
 
 // log writes the one line that has everything about the end.
