@@ -199,8 +199,16 @@ func TestStageRemovesWhatAKilledDoctorLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	ago := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(old, ago, ago); err != nil {
-		t.Fatal(err)
+	foreign := filepath.Join(tokens, stagePrefix+"notes")
+	for path, content := range map[string]string{filepath.Join(old, "admin.lock"): "1\n", filepath.Join(foreign, "thesis"): "x"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, folder := range []string{old, foreign} {
+		if err := os.Chtimes(folder, ago, ago); err != nil {
+			t.Fatal(err)
+		}
 	}
 	next, err := o.stage()
 	if err != nil || filepath.Dir(next) != tokens {
@@ -210,7 +218,7 @@ func TestStageRemovesWhatAKilledDoctorLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{old: false, next: true, third: true} {
+	for path, want := range map[string]bool{old: false, foreign: true, next: true, third: true} {
 		if _, err := os.Stat(path); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
 		}

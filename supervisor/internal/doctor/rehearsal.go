@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/shared/lease"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
@@ -107,11 +109,12 @@ func (o Options) stage() (string, error) {
 	}
 	left, _ := filepath.Glob(filepath.Join(parent, stagePrefix+"*"))
 	for _, folder := range left {
-		info, err := os.Stat(folder)
-		if err != nil || time.Since(info.ModTime()) < 2*rehearsalTimeout {
+		lock := filepath.Join(folder, "admin.lock")
+		info, err := os.Lstat(folder)
+		if err != nil || time.Since(info.ModTime()) < 2*rehearsalTimeout || !ownFile(folder, unix.S_IFDIR) || !ownFile(lock, unix.S_IFREG) {
 			continue
 		}
-		if free, err := lease.Free(filepath.Join(folder, "admin.lock")); err == nil && free {
+		if free, err := lease.Free(lock); err == nil && free {
 			_ = os.RemoveAll(folder)
 		}
 	}
@@ -120,6 +123,13 @@ func (o Options) stage() (string, error) {
 		return "", fmt.Errorf("cannot make folder: %w", err)
 	}
 	return folder, nil
+}
+
+// ownFile reports whether path is a file of this type and of this user: in the folder for
+// temporary files others choose names too.
+func ownFile(path string, kind uint32) bool {
+	var stat unix.Stat_t
+	return unix.Lstat(path, &stat) == nil && stat.Mode&unix.S_IFMT == kind && int(stat.Uid) == os.Geteuid()
 }
 
 // observe is called with every notice.

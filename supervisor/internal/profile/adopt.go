@@ -39,11 +39,12 @@ func (p *Profile) Adopt() (former string, err error) {
 	}
 	// If the process dies between the two, the next call does the second.
 	if present {
-		if err := moveFolder(target, filepath.Join(dir, formerDefault+suffix())); err != nil {
+		if err := moveFolder(target, filepath.Join(dir, formerDefault+suffix()), func() error { return nil }); err != nil {
 			return "", err
 		}
 	}
-	return used, moveFolder(filepath.Join(dir, used), target)
+	// With a stamp it is decided: what is left of a copied folder must not be adopted.
+	return used, moveFolder(filepath.Join(dir, used), target, func() error { _, err := p.Stamp(); return err })
 }
 
 // lastUsed returns the name of the profile that Chrome used last or, where it does not say,
@@ -87,8 +88,8 @@ func exists(path string) bool {
 }
 
 // moveFolder renames a folder or, where that can't be done, as in the lower layer of an
-// overlay, copies and removes it.
-func moveFolder(from, to string) error {
+// overlay, copies it, calls copiedAll, and removes it.
+func moveFolder(from, to string, copiedAll func() error) error {
 	err := renameNew(from, to)
 	if err == nil {
 		return nil
@@ -102,6 +103,10 @@ func moveFolder(from, to string) error {
 	}
 	if err := renameNew(copied, to); err != nil {
 		return unwritable("cannot move folder", err)
+	}
+	syncFolder(filepath.Dir(to))
+	if err := copiedAll(); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(from); err != nil {
 		return unwritable("cannot move folder", err)

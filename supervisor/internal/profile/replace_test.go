@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/profile/profiletest"
@@ -329,6 +330,32 @@ func TestProfileThatWasUsedLastIsAdopted(t *testing.T) {
 				t.Errorf("the former Default is gone: %v", all)
 			}
 		})
+	}
+}
+
+// A profile that can neither be renamed nor wholly removed, as after a crash, does not
+// take the place of its copy.
+func TestHalfRemovedProfileIsNotAdoptedAgain(t *testing.T) {
+	p := open(t)
+	from := filepath.Join(p.Dir(), "Profile 1")
+	stays := filepath.Join(from, "Local Storage/leveldb/CURRENT")
+	put(t, filepath.Join(p.Dir(), "Local State"), `{"profile":{"last_used":"Profile 1"}}`)
+	put(t, stays, "x")
+	put(t, filepath.Join(from, "IndexedDB/wa/000004.ldb"), "login")
+	for _, path := range []string{from, stays} {
+		if err := unix.Mount(path, path, "", unix.MS_BIND, ""); err != nil {
+			t.Skip("needs the right to mount: ", err)
+		}
+		defer func() { must(t, unix.Unmount(path, unix.MNT_DETACH)) }()
+	}
+	if _, err := p.Adopt(); err == nil {
+		t.Error("a mounted file was removed")
+	}
+	for range 2 {
+		from, err := p.Adopt()
+		if got := contents(t, p.Dir())["Default/IndexedDB/wa/000004.ldb"]; err != nil || from != "" || got != "login" {
+			t.Errorf("adopted %q, %v, with %q", from, err, got)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/net/netutil"
 	"golang.org/x/net/proxy"
+	"golang.org/x/time/rate"
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/logid"
@@ -48,8 +49,10 @@ type Forwarder struct {
 	// ended is closed when Run ends the tunnels.
 	ended context.Context
 	end   context.CancelFunc
-	// failure was logged last.
+	// failure was the last one. Its text may have what a page asked for, so logged keeps
+	// pages from filling the log.
 	failure atomic.Pointer[string]
+	logged  rate.Sometimes
 }
 
 const (
@@ -68,7 +71,7 @@ const (
 
 // Listen returns a Forwarder to a proxy, such as Parse returns. Run must be called.
 func Listen(upstream *url.URL, log *slog.Logger) (*Forwarder, error) {
-	f := &Forwarder{upstream: upstream, log: log}
+	f := &Forwarder{upstream: upstream, log: log, logged: rate.Sometimes{First: 5, Interval: 10 * time.Second}}
 	var err error
 	for range attempts {
 		address := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: firstPort + rand.N(lastPort-firstPort+1)} //nolint:gosec // not a secret
@@ -127,7 +130,7 @@ func (f *Forwarder) Run(ctx context.Context) {
 func (f *Forwarder) refuse(w http.ResponseWriter, status int, err error) {
 	text := logging.Redact(err.Error())
 	if last := f.failure.Swap(&text); last == nil || *last != text {
-		f.log.Warn(logid.ProxyRequestFailed, logging.KeyError, text)
+		f.logged.Do(func() { f.log.Warn(logid.ProxyRequestFailed, logging.KeyError, text) })
 	}
 	w.WriteHeader(status)
 }

@@ -220,6 +220,27 @@ func TestForwarderSurvivesAHostileProxy(t *testing.T) {
 	}
 }
 
+// TestPageCanNotFillTheLog is about names that a page asks for, which SOCKS errors repeat.
+func TestPageCanNotFillTheLog(t *testing.T) {
+	var lines strings.Builder
+	f, err := Listen(&url.URL{Scheme: "socks5", Host: "127.0.0.1:1"}, slog.New(slog.NewTextHandler(&lines, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.listener.Close() }()
+	for i := range 100 {
+		name := fmt.Sprintf("%d.example.com:443", i)
+		w := httptest.NewRecorder()
+		f.tunnel(w, &http.Request{Method: http.MethodConnect, Host: name})
+		if w.Code != http.StatusBadGateway {
+			t.Fatalf("%s: %d", name, w.Code)
+		}
+	}
+	if n := strings.Count(lines.String(), "\n"); n < 1 || n > 20 {
+		t.Errorf("%d lines for 100 names", n)
+	}
+}
+
 func TestForwarderIsNotAProxyForPages(t *testing.T) {
 	p := tinyproxy(t)
 	address := forward(t, "http", p.Host, secret)
