@@ -220,7 +220,7 @@ func full(t *testing.T) session.Snapshot {
 		RestoredAt: at, RestoredFrom: "a", QuarantinedAt: at, Quarantined: "b",
 	}
 	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: at, AbnormalExits: 1, ResidentBytes: 1 << 20, HeartbeatAt: at}
-	s.Browser = &session.Browser{PID: 12, Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
+	s.Browser = &session.Browser{PID: 12, Engine: "chrome", Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
 	s.LastExit = &session.Exit{
 		Generation: 2, At: at, Reason: reason.BrowserCrashed, Detail: "x", Class: "transient",
 		WorkerExit: "exit 70", ChromeExit: "signal killed", UptimeMS: 3600_000, DelayMS: 1000, Failures: 1,
