@@ -10,7 +10,7 @@ RACE := -race $(COMPUTE:%=-gcflags=%=-race=false)
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
 
-.PHONY: help go-test kills readers thorough run demo bench chaos soak peers deb test-systemd test-container build test check lint fmt gen clean FORCE
+.PHONY: help test-engines go-test kills readers thorough run demo bench chaos soak peers deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -69,7 +69,7 @@ bin/chaos: FORCE
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
 	@scripts/install/browser.sh
-	@scripts/install/packages.sh zbar-tools zxing-cpp-tools openssl libpcre2-8-0
+	@scripts/install/packages.sh chromium-headless-shell zbar-tools zxing-cpp-tools openssl libpcre2-8-0
 	@scripts/install/tool.sh nginx /usr/sbin/nginx
 	@scripts/install/tool.sh tinyproxy-bin /usr/bin/tinyproxy
 	@scripts/install/tool.sh prometheus /usr/bin/promtool
@@ -86,6 +86,10 @@ thorough: ## the tests that have many cases with all of them, of which make test
 
 kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
 	go test $(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
+
+test-engines: build bin/chaos ## the end-to-end tests, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (an hour each)
+	@scripts/install/packages.sh chromium chromium-headless-shell
+	@scripts/engines/run.sh $(ARGS)
 
 check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording
 	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }

@@ -35,7 +35,13 @@ func toChrome(sig syscall.Signal) action {
 
 // toHelpers signals all of Chrome's helpers of a kind.
 func toHelpers(kind string, sig syscall.Signal) action {
-	return simply(func(h *hit) error { return harness.SignalAll(sig, h.tree.Of(kind)...) })
+	return simply(func(h *hit) error {
+		pids := h.tree.Of(kind)
+		if kind == "storage" && len(pids) == 0 {
+			return fmt.Errorf("%w: chrome-headless-shell stores in its main process", errSkipped)
+		}
+		return harness.SignalAll(sig, pids...)
+	})
 }
 
 // killed adds to an action that Chrome is killed after it: many faults are met by the

@@ -43,7 +43,8 @@ type Session struct {
 		AbnormalExits int    `json:"abnormal_exits"`
 	} `json:"worker"`
 	Browser *struct {
-		PID int `json:"pid"`
+		PID    int    `json:"pid"`
+		Engine string `json:"engine"`
 	} `json:"browser"`
 	Login    Login `json:"login"`
 	LastExit *struct {

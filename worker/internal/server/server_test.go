@@ -295,7 +295,7 @@ func TestPageThatCannotBeOpenedIsReported(t *testing.T) {
 	r.mustHaveClosedCleanly()
 }
 
-func TestMissingMethodIsTheReasonWhateverItBroke(t *testing.T) {
+func TestMissingMethodIsTheReason(t *testing.T) {
 	err := reason.Wrap(reason.PageCrashed, fmt.Errorf("cannot revive page: %w", browser.ErrUnsupported))
 	if got := reason.Of(new(session).explain(t.Context(), err), ""); got != reason.BrowserUnsupported {
 		t.Errorf("got %s", got)
