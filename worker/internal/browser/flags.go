@@ -53,6 +53,8 @@ func essentialFlags(profileDir, userAgent string) []flag {
 		{name: "--disable-blink-features", value: "AutomationControlled", list: true},
 		// Texts and Accept-Language do not depend on the machine.
 		{name: "--lang", value: "en-US"},
+		// Else a service worker of chrome-headless-shell sends no Accept-Language.
+		{name: "--accept-lang", value: acceptLanguage},
 		// The landing screen must not cut its QR off.
 		{name: "--window-size", value: "1366,900"},
 		// The default screen of 800x600 is one that nobody has.

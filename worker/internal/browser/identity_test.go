@@ -30,7 +30,7 @@ type site struct {
 
 const serviceWorker = `onmessage = async (e) => {
 	await fetch("/from-worker");
-	e.source.postMessage(navigator.userAgent);
+	e.source.postMessage(await eval(e.data));
 }`
 
 func newSite(t *testing.T) *site {
@@ -74,7 +74,7 @@ const look = `(async () => {
 	const { active } = await navigator.serviceWorker.ready;
 	const workerUserAgent = await new Promise((done) => {
 		navigator.serviceWorker.onmessage = (e) => done(e.data);
-		active.postMessage("");
+		active.postMessage("navigator.userAgent");
 	});
 	return JSON.stringify({
 		userAgent: navigator.userAgent, workerUserAgent, webdriver: navigator.webdriver,
