@@ -14,9 +14,10 @@ import (
 )
 
 // OldestMajor is the oldest major version of Chrome with which the service works, found by
-// trying: with the chrome-headless-shells 129, 133 and 141 of the npm package
-// @sparticuz/chromium an account is linked, and the login kept; 123 and 119 don't know --version.
-const OldestMajor = 129
+// trying: with the chrome-headless-shells 133 and 141 of the npm package @sparticuz/chromium an
+// account is linked, and the login kept; 129 starts and never shows the first page; 123 and 119
+// don't know --version.
+const OldestMajor = 133
 
 // versionTimeout bounds --version, which takes 0.1 s when the file is cached.
 const versionTimeout = 10 * time.Second
