@@ -119,6 +119,30 @@ func TestEnvironmentIsThatOfTheService(t *testing.T) {
 	}
 }
 
+// TestBecomeForgetsTheEnvironmentOfRoot runs itself as root, which then looks at itself.
+func TestBecomeForgetsTheEnvironmentOfRoot(t *testing.T) {
+	const variable = "INSTALLED_TEST_SECRET"
+	if os.Getenv(variable) != "" {
+		s := &Service{section: section{"User": {{"nobody", ""}}}}
+		if _, err := s.Become(); err != nil {
+			t.Fatal(err)
+		}
+		shown, err := os.ReadFile("/proc/self/environ")
+		if err != nil || strings.Contains(string(shown), variable) {
+			t.Errorf("%v: %d bytes of root's environment are left", err, len(shown))
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$")
+	cmd.Env = []string{"PATH=/usr/bin", variable + "=x"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestInstanceHasItsOwnSettings(t *testing.T) {
 	program := install(t, map[string]string{
 		"usr/session-manager.service":               "[Service]\nExecStart=PROGRAM\n",

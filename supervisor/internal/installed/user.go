@@ -1,6 +1,7 @@
 package installed
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -147,6 +148,9 @@ func ownName() string {
 // assume changes the identity of every thread, and makes sure that nothing is left of the
 // one before.
 func (id *identity) assume() error {
+	if err := forgetEnvironment(); err != nil {
+		return fmt.Errorf("cannot hide root's environment: %w", err)
+	}
 	if err := syscall.Setgroups(id.groups); err != nil {
 		return fmt.Errorf("cannot set groups: %w", err)
 	}
@@ -162,6 +166,32 @@ func (id *identity) assume() error {
 	syscall.Umask(id.umask)
 	// A process that was root's may not look at itself in /proc otherwise (PR_SET_DUMPABLE(2const)).
 	return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+}
+
+// forgetEnvironment erases what this process was started with: to every process of its
+// new user /proc would show root's environment (proc_pid_environ(5)).
+func forgetEnvironment() error {
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return err
+	}
+	// Fields are counted from the third, as the second may have spaces (proc_pid_stat(5)).
+	const envStart, envEnd = 50 - 3, 51 - 3
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) <= envEnd {
+		return errors.New("/proc/self/stat has too few fields")
+	}
+	start, startErr := strconv.ParseInt(fields[envStart], 10, 64)
+	end, endErr := strconv.ParseInt(fields[envEnd], 10, 64)
+	if err := errors.Join(startErr, endErr); err != nil {
+		return err
+	}
+	memory, err := os.OpenFile("/proc/self/mem", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = memory.WriteAt(make([]byte, max(end-start, 0)), start)
+	return errors.Join(err, memory.Close())
 }
 
 var errPrivileged = errors.New("privileges are left")
