@@ -73,12 +73,12 @@ func TestJournalIsRecognisedByItsStream(t *testing.T) {
 	w := NewWriter(int(writer.Fd()), "supervisor", "log_lines_dropped")
 	w.format.Priorities = true
 	w.missing = 1
-	w.Fail(errors.New("no"))
+	w.Fail(errors.New("no\x1b[2J\u009b\u202eé\n\t→"))
 	w.Flush(time.Minute)
 	_ = writer.Close()
 	var out bytes.Buffer
 	_, _ = out.ReadFrom(reader)
-	if got := out.String(); !strings.HasPrefix(got, `<4>{`) || !strings.HasSuffix(got, "\n<3>supervisor: no\n") {
+	if got := out.String(); !strings.HasPrefix(got, `<4>{`) || !strings.HasSuffix(got, "\n<3>supervisor: no\ufffd[2J\ufffd\ufffdé\n\t→\n") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // Characters are also recognised as they look within a URL (%2B) and within JSON
@@ -70,6 +71,17 @@ func Redact(s string) string {
 		s = userInfo.ReplaceAllString(s, "${1}[credentials]@")
 	}
 	return s
+}
+
+// Plain is Redact, without what could control a terminal: a text may have the name of a file
+// that anybody has made.
+func Plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsGraphic(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, Redact(s))
 }
 
 // count returns how many digits and capitals s has. Most texts lack what a secret consists

@@ -70,7 +70,7 @@ func (w *Writer) Logger(level slog.Leveler) *slog.Logger {
 
 // Fail writes the one line about an error that ends the process.
 func (w *Writer) Fail(err error) {
-	line := w.process + ": " + Redact(err.Error()) + "\n"
+	line := w.process + ": " + Plain(err.Error()) + "\n"
 	if w.format.Priorities {
 		line = priorities[len(priorities)-1] + line
 	}

@@ -129,7 +129,7 @@ func Run(ctx context.Context, o Options, w io.Writer) error {
 		}
 		for _, f := range found {
 			worst = max(worst, f.Mark)
-			if _, err := io.WriteString(w, logging.Redact(f.String())); err != nil {
+			if _, err := io.WriteString(w, logging.Plain(f.String())); err != nil {
 				return fmt.Errorf("%w: cannot write findings: %w", ErrFindings, err)
 			}
 		}
