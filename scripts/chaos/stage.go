@@ -274,7 +274,8 @@ func (f files) leftovers(v harness.Session) []string {
 	own := filepath.Join(f.runtime, fmt.Sprintf("g%d", v.Worker.Generation))
 	found = slices.DeleteFunc(found, func(path string) bool { return path == own })
 	lock, err := os.Readlink(f.lock())
-	if v.Browser != nil && (err != nil || !strings.HasSuffix(lock, fmt.Sprintf("-%d", v.Browser.PID))) {
+	locks := v.Browser != nil && v.Browser.Engine == string(chrome.FullChrome)
+	if locks && (err != nil || !strings.HasSuffix(lock, fmt.Sprintf("-%d", v.Browser.PID))) {
 		found = append(found, "lock of "+lock)
 	}
 	return found
