@@ -164,14 +164,24 @@ func TestWebhookFromAFileIsNeverShown(t *testing.T) {
 func exported(t *testing.T) string {
 	t.Helper()
 	tokens, file := t.TempDir(), filepath.Join(t.TempDir(), "login.age")
-	if err := os.MkdirAll(filepath.Join(tokens, "admin", "Default"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(tokens, "admin", "Default", "login"), "the exported login")
+	putLogin(t, tokens, "the exported login")
 	if _, err := (login.Export{Tokens: tokens, File: file, Passphrase: passphrase, Work: 4}).Run(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// loginFile is where a page keeps its login.
+func loginFile(tokens string) string {
+	return filepath.Join(tokens, "admin", "Default", "Local Storage", "leveldb", "000003.log")
+}
+
+func putLogin(t *testing.T, tokens, login string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(loginFile(tokens)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, loginFile(tokens), login)
 }
 
 // writer opens a pipe for writing once somebody reads from it.
@@ -205,10 +215,7 @@ func TestSignalEndsAnImport(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tokens := t.TempDir()
-			if err := os.MkdirAll(filepath.Join(tokens, "admin", "Default"), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			write(t, filepath.Join(tokens, "admin", "Default", "login"), "the old login")
+			putLogin(t, tokens, "the old login")
 			var out bytes.Buffer
 			cmd := exec.CommandContext(within(t), binaries.Supervisor, "session", "import", tt.file, "--passphrase-file", tt.phrase, "--tokens", tokens)
 			cmd.Stdout, cmd.Stderr = &out, &out
@@ -234,7 +241,7 @@ func TestSignalEndsAnImport(t *testing.T) {
 			if cmd.ProcessState.ExitCode() != 128+int(syscall.SIGTERM) {
 				t.Errorf("%s, %s", cmd.ProcessState, out.String())
 			}
-			old, err := os.ReadFile(filepath.Join(tokens, "admin", "Default", "login"))
+			old, err := os.ReadFile(loginFile(tokens))
 			left, globErr := filepath.Glob(filepath.Join(tokens, "partial-*"))
 			if err := errors.Join(err, globErr); err != nil || string(old) != "the old login" || len(left) > 0 {
 				t.Errorf("%v, %q, left: %v", err, old, left)
@@ -268,7 +275,7 @@ func TestImportReadsPipes(t *testing.T) {
 	if err := <-wrote; err != nil {
 		t.Error(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(tokens, "admin", "Default", "login")); err != nil || string(got) != "the exported login" {
+	if got, err := os.ReadFile(loginFile(tokens)); err != nil || string(got) != "the exported login" {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
