@@ -51,14 +51,16 @@ func exitCode(err error) int {
 	return exitInternal
 }
 
-// explainListen adds to an error of listening what to do about it.
-func explainListen(address string, err error) error {
-	_, port, splitErr := net.SplitHostPort(address)
+// explainListen adds to an error of listening which setting it is about, and what to do.
+func explainListen(cfg *config.Config, err error) error {
+	network, address := cfg.Address()
+	_, port, _ := net.SplitHostPort(address)
+	setting := cfg.NameOf("--listen")
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE) && splitErr == nil:
-		return fmt.Errorf("--listen: port %s is already in use (see ss -ltnp 'sport = :%s'); stop that program or choose another port: %w", port, port, err)
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("--listen: %s is already in use; stop the program that listens there or choose another path: %w", address, err)
+	case !errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s: %w", setting, err)
+	case network == "unix":
+		return fmt.Errorf("%s: %w; stop the program that listens there or choose another path", setting, err)
 	}
-	return fmt.Errorf("--listen: cannot listen on %s: %w", address, err)
+	return fmt.Errorf("%s: port %s is already in use (see ss -ltnp 'sport = :%s'); stop that program or choose another port: %w", setting, port, port, err)
 }

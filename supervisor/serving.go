@@ -209,7 +209,7 @@ func openListeners(ctx context.Context, cfg *config.Config, manager *systemd.Man
 		listeners = []net.Listener{unit}
 	} else {
 		if listeners, err = listen.Open(ctx, wanted, listeners...); err != nil {
-			return nil, explainListen(cfg.Listen, err)
+			return nil, explainListen(cfg, err)
 		}
 		for _, l := range listeners {
 			if err := manager.Keep(l); err != nil {

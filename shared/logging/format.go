@@ -2,6 +2,7 @@ package logging
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -132,7 +133,13 @@ func (h text) written(a slog.Attr) string {
 	if a.Value.Kind() == slog.KindGroup {
 		return h.WithGroup(a.Key).WithAttrs(a.Value.Group()).(text).attrs[len(h.attrs):]
 	}
-	value := replace(nil, a).Value.String()
+	a = replace(nil, a)
+	value := a.Value.String()
+	if raw, ok := a.Value.Any().(json.RawMessage); ok { // of the worker's line
+		if json.Unmarshal(raw, &value) != nil {
+			value = string(raw)
+		}
+	}
 	if quoted := strconv.Quote(value); value == "" || quoted != `"`+value+`"` || strings.ContainsAny(value, " =") {
 		value = quoted
 	}

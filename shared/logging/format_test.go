@@ -2,6 +2,7 @@ package logging
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,13 +19,15 @@ func TestTextIsOneLineForPeople(t *testing.T) {
 	var out bytes.Buffer
 	log := Format{Text: true}.Logger(&out, "supervisor", slog.LevelInfo).With("gen", 3)
 	for want, attrs := range map[string][]any{
-		`gen=3 from=INIT to=READY`:                    {"from", "INIT", "to", "READY"},
-		`gen=3 detail="the disk is full"`:             {"detail", "the disk is full"},
-		`gen=3 after_ms=1500 empty="" err="no \"x\""`: {"after_ms", 1500 * time.Millisecond, "empty", "", "err", errors.New(`no "x"`)},
-		`gen=3 line="\x1b]0;owned\a\x1b[2J\nINFO"`:    {"line", "\x1b]0;owned\a\x1b[2J\nINFO"},
-		`gen=3 line="\u202eevil"`:                     {"line", "\u202eevil"},
-		`gen=3 g.a=1 g.b.c=2`:                         {slog.Group("g", "a", 1, slog.Group("b", "c", 2))},
-		`gen=3 code=[code] pids="[1 2]"`:              {"code", "ABCD-1234", "pids", []int{1, 2}},
+		`gen=3 from=INIT to=READY`:                      {"from", "INIT", "to", "READY"},
+		`gen=3 detail="the disk is full"`:               {"detail", "the disk is full"},
+		`gen=3 after_ms=1500 empty="" err="no \"x\""`:   {"after_ms", 1500 * time.Millisecond, "empty", "", "err", errors.New(`no "x"`)},
+		`gen=3 line="\x1b]0;owned\a\x1b[2J\nINFO"`:      {"line", "\x1b]0;owned\a\x1b[2J\nINFO"},
+		`gen=3 line="\u202eevil"`:                       {"line", "\u202eevil"},
+		`gen=3 g.a=1 g.b.c=2`:                           {slog.Group("g", "a", 1, slog.Group("b", "c", 2))},
+		`gen=3 code=[code] pids="[1 2]"`:                {"code", "ABCD-1234", "pids", []int{1, 2}},
+		`gen=3 code="\"[code]\"" detail="a \x1b\"page"`: {"code", json.RawMessage(`"ABCD-1234"`), "detail", json.RawMessage(`"a \u001b\"page"`)},
+		`gen=3 pid=5 root=true ids=[1,2]`:               {"pid", json.RawMessage("5"), "root", json.RawMessage("true"), "ids", json.RawMessage("[1,2]")},
 	} {
 		out.Reset()
 		log.Debug("nothing_happened")

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -31,6 +32,10 @@ func TestBadStartIsOneHelpfulLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"listen": "unix:%s"}`, t.TempDir()), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		args []string
@@ -38,6 +43,7 @@ func TestBadStartIsOneHelpfulLine(t *testing.T) {
 		want []string
 	}{
 		{"port taken", []string{"--listen", taken.Addr().String()}, 69, []string{taken.Addr().String(), "already in use", "choose another port"}},
+		{"folder for a socket", []string{"--config", file}, 69, []string{"listen in " + file, "is not a socket", "another path"}},
 		{"misspelt flag", []string{"--tokns=x"}, 64, []string{"--tokns", "--tokens"}},
 		{"visible browser", []string{"--headless=false"}, 78, []string{"--headless", "never visible"}},
 		{"visible browser by Chrome's flag", []string{"--chrome-arg=--no-headless"}, 78, []string{"--no-headless", "never visible"}},

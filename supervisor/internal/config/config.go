@@ -136,11 +136,14 @@ func (p *Problem) Error() string {
 func (c *Config) named(p *Problem) *Problem {
 	words := strings.Fields(p.Name)
 	for i, word := range words {
-		words[i] = cmp.Or(c.names[word], word)
+		words[i] = c.NameOf(word)
 	}
 	p.Name = strings.Join(words, " ")
 	return p
 }
+
+// NameOf returns the name by which the user has set what a flag sets.
+func (c *Config) NameOf(flag string) string { return cmp.Or(c.names[flag], flag) }
 
 // FileProblem is the error err of the file that a flag names. A file that does not exist is
 // not named: it may be a secret that was put in place of its file.

@@ -23,7 +23,7 @@ const (
 	programName = "supervisor"
 	envPrefix   = "SESSION_MANAGER_"
 	description = "Holds one WhatsApp Web session in a headless Chrome and answers GET /status and GET /qr.\n\n" +
-		"Every flag can be set in the environment, --listen as " + envPrefix + "LISTEN and so on. " +
+		"Every setting can be in the environment, --listen as " + envPrefix + "LISTEN and so on. " +
 		"Precedence: flags, environment, file, defaults."
 
 	// passphraseEnv may hold the passphrase of session export and import. It is not a
@@ -234,7 +234,7 @@ func (c *Config) print(w io.Writer, flags []*kong.Flag, sources Sources) error {
 		if f.Name == "url" || f.Name == "chrome-arg" { // either may have a password before a host
 			value = []byte(logging.Redact(string(value)))
 		}
-		if _, err := fmt.Fprintf(w, "%-16s %-40s %s\n", f.Name, value, sources[f.Name]); err != nil {
+		if _, err := fmt.Fprintf(w, "%-19s %-40s %s\n", f.Name, value, sources[f.Name]); err != nil {
 			return fmt.Errorf("cannot print the settings: %w", err)
 		}
 	}

@@ -89,7 +89,7 @@ func (c *Config) checkProxy(source string) error {
 	case c.ProxyPasswordFile == "" || err != nil:
 		return nil
 	case u.User == nil:
-		return &Problem{Name: "--proxy-password-file", Allowed: "--proxy must name the user: http://USER@HOST:PORT"}
+		return &Problem{Name: "--proxy-password-file", Allowed: "--proxy must name the user, before the host and an @"}
 	case proxy.HasPassword(u):
 		return &Problem{Name: "--proxy-password-file", Allowed: "--proxy has a password already; set one of them"}
 	}

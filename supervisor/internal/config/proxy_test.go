@@ -96,7 +96,7 @@ func TestBadProxyIsNamedWithoutItsPassword(t *testing.T) {
 		"password in the file":      {nil, []string{"--config=" + config}, "--proxy-password-file"},
 		"variable":                  {[]string{"https_proxy=ftp://u:secret@p"}, nil, "HTTPS_PROXY: a proxy is http"},
 		"file without a proxy":      {nil, []string{"--proxy-password-file=" + empty}, "set --proxy"},
-		"file without a user":       {nil, []string{"--proxy=http://p:1", "--proxy-password-file=" + empty}, "USER@"},
+		"file without a user":       {nil, []string{"--proxy=http://p:1", "--proxy-password-file=" + empty}, "name the user"},
 		"two passwords":             {[]string{"SESSION_MANAGER_PROXY=http://u:secret@p:1"}, []string{"--proxy-password-file=" + empty}, "one of them"},
 		"empty file":                {nil, []string{"--proxy=http://u@p:1", "--proxy-password-file=" + empty}, "--proxy-password-file: its first line"},
 		"missing file":              {nil, []string{"--proxy=http://u@p:1", "--proxy-password-file=/nowhere/secret"}, "does not exist"},

@@ -40,7 +40,9 @@ type Mark int
 
 // Marks, from good to bad.
 const (
-	Good Mark = iota
+	// Untried: nothing is known.
+	Untried Mark = iota
+	Good
 	// Warning: the service works, and could work better or more safely.
 	Warning
 	// Bad: the service can't work like this.
@@ -48,7 +50,7 @@ const (
 )
 
 // String is the sign that people see.
-func (m Mark) String() string { return [...]string{"✓", "!", "✗"}[m] }
+func (m Mark) String() string { return [...]string{"-", "✓", "!", "✗"}[m] }
 
 // Finding is the result of a check.
 type Finding struct {

@@ -46,7 +46,7 @@ func expect(t *testing.T, f Finding, mark Mark, words ...string) {
 	if f.Mark != mark {
 		t.Errorf("got %s %s", f.Mark, f.Found)
 	}
-	if (f.Mark == Good) != (f.Do == "") && f.Mark != Good {
+	if f.Mark > Good && f.Do == "" {
 		t.Errorf("nothing to do about %s", f.Found)
 	}
 	for _, word := range words {
@@ -112,11 +112,12 @@ func TestActBecomesFindings(t *testing.T) {
 		marks          [3]Mark
 		words          string
 	}{
-		"no Chrome":               {failed(reason.BrowserMissing), !spoke, !browser, [3]Mark{Good, Good, Good}, "not tried"},
-		"no worker":               {failed(reason.WorkerUnusable), !spoke, !browser, [3]Mark{Bad, Good, Good}, "worker_unusable make build"},
-		"a reason without advice": {failed(reason.WorkerCrashed), !spoke, !browser, [3]Mark{Bad, Good, Good}, "worker_crashed worker_exited"},
-		"no sandbox":              {failed(reason.SandboxRefused), spoke, !browser, [3]Mark{Good, Bad, Good}, "sandbox_refused namespaces"},
-		"no start":                {failed(reason.BrowserStartFailed, "first", "libnss3.so"), spoke, !browser, [3]Mark{Good, Bad, Good}, "browser_start_failed libnss3.so"},
+		"no Chrome":               {failed(reason.BrowserMissing), !spoke, !browser, [3]Mark{}, "not tried"},
+		"not a Chrome":            {failed(reason.BrowserUnsupported), !spoke, !browser, [3]Mark{}, "not tried"},
+		"no worker":               {failed(reason.WorkerUnusable), !spoke, !browser, [3]Mark{Bad, Untried, Untried}, "worker_unusable make build"},
+		"a reason without advice": {failed(reason.WorkerCrashed), !spoke, !browser, [3]Mark{Bad, Untried, Untried}, "worker_crashed worker_exited"},
+		"no sandbox":              {failed(reason.SandboxRefused), spoke, !browser, [3]Mark{Good, Bad, Untried}, "sandbox_refused namespaces"},
+		"no start":                {failed(reason.BrowserStartFailed, "first", "libnss3.so"), spoke, !browser, [3]Mark{Good, Bad, Untried}, "browser_start_failed libnss3.so"},
 		"a page that crashes":     {failed(reason.BrowserCrashed), spoke, browser, [3]Mark{Good, Warning, Bad}, "browser_crashed"},
 		"no network":              {page(session.Error, reason.NetworkUnreachable, false), spoke, browser, [3]Mark{Good, Warning, Bad}, "network_unreachable DNS"},
 		"a QR":                    {page(session.QRRequired, reason.ScanQR, true), spoke, browser, [3]Mark{Good, Warning, Good}, "shows a QR"},

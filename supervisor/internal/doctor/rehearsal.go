@@ -200,7 +200,7 @@ func (o Options) checkRehearsal(ctx context.Context) []Finding {
 }
 
 // notTried is the finding of what a failure has prevented.
-func notTried() Finding { return good("not tried, as something before it failed") }
+func notTried() Finding { return Finding{Found: "not tried, as something before it failed"} }
 
 // failure is the finding of a reason of the service's.
 func failure(r session.Reason) Finding {
@@ -215,7 +215,7 @@ func (a act) worker() Finding {
 	switch {
 	case a.spoke:
 		return good("{worker}, which shakes hands")
-	case a.why.Code == reason.BrowserMissing: // another finding has it
+	case a.why.Code == reason.BrowserMissing, a.why.Code == reason.BrowserUnsupported: // another finding has it
 		return notTried()
 	}
 	return failure(a.why)

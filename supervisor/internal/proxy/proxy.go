@@ -50,7 +50,7 @@ func Parse(text string) (*url.URL, error) {
 		return nil, err
 	}
 	if u.User != nil && (u.User.Username() == "" || strings.Contains(u.User.Username(), ":")) {
-		return nil, errors.New("write http://USER@HOST:PORT, with a user that has no colon (RFC 7617)")
+		return nil, errors.New("the user must not be empty, or have a colon (RFC 7617)")
 	}
 	host := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPorts[u.Scheme]))
 	return &url.URL{Scheme: u.Scheme, Host: host, User: u.User}, nil

@@ -95,7 +95,8 @@
     el("lastExit").textContent = exit
       ? moment(exit.at) + ": " + reasonText(exit.reason, exit.reason).Message + " " +
         fill(ui.afterUptime, { time: duration(exit.uptime_ms) }) +
-        [[ui.worker, exit.worker_exit], ["Chrome", exit.chrome_exit]].map(([name, how]) => (how ? " " + name + ": " + how + "." : "")).join("")
+        [[ui.worker, exit.worker_exit], ["Chrome", exit.chrome_exit]].map(([name, how]) => (how ? " " + name + ": " + how + "." : "")).join("") +
+        (exit.detail ? " " + exit.detail : "")
       : ui.none;
     retryAt = w.retry_at ? Date.parse(w.retry_at) : 0;
   };
