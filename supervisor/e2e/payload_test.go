@@ -14,7 +14,7 @@ import (
 func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 3, Profile: "large", Faults: []string{"ref=growing"}})
+	p := newPhone(t, simulator.Options{Speed: 2, Profile: "large", Faults: []string{"ref=growing"}})
 	s := start(t, p.URL, t.TempDir())
 	lengths := map[int]bool{}
 	for codes := 0; !lengths[200] || !lengths[400] || !lengths[900] || !lengths[2800]; codes++ {

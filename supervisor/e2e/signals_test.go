@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
+
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
@@ -185,6 +187,16 @@ func TestTwoSignalsEndTheStart(t *testing.T) {
 	}
 }
 
+// sleeps reports whether a process's first thread waits for something.
+func sleeps(pid int) bool {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return false
+	}
+	stat, err := p.Stat()
+	return err == nil && stat.State == "S"
+}
+
 func TestSignalEndsACommand(t *testing.T) {
 	t.Parallel()
 	_, stalled := fullPipe(t)
@@ -209,7 +221,8 @@ func TestSignalEndsACommand(t *testing.T) {
 			}
 			defer func() { _ = cmd.Process.Kill() }()
 			eventually(t, "its handlers", func() bool { return has(cmd.Process.Pid, "SigCgt") && !has(cmd.Process.Pid, "SigIgn") })
-			time.Sleep(100 * time.Millisecond) // into what it does
+			eventually(t, "what it waits for", func() bool { return sleeps(cmd.Process.Pid) }) // not while it is being initialized
+			time.Sleep(100 * time.Millisecond)                                                 // into what it does
 			processes := tree(t, cmd.Process.Pid)
 			_ = cmd.Process.Signal(tt.signal)
 			if _ = wait(t, cmd); cmd.ProcessState.ExitCode() != tt.code {
