@@ -6,6 +6,7 @@ import (
 	"net"
 	"syscall"
 
+	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/doctor"
@@ -13,7 +14,10 @@ import (
 	"session-manager/supervisor/internal/profile"
 )
 
-const exitInternal = 70
+const (
+	exitNotWorking = 1
+	exitInternal   = 70
+)
 
 // exitCode returns the exit code for what stopped the program, as in sysexits.h where it
 // has one: that of the first error in the table that err is. The service does not exit
@@ -47,6 +51,9 @@ func exitCode(err error) int {
 		if errors.Is(err, e.err) {
 			return e.code
 		}
+	}
+	if reason.Of(err, "") != "" {
+		return exitNotWorking // of this machine, and with an explanation
 	}
 	return exitInternal
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"session-manager/shared/reason"
 )
 
 // Inspect finds out what Open, Preflight and ChromeLock.Clean would in this tokens folder,
@@ -19,7 +21,10 @@ func Inspect(folder string) error {
 		return err
 	}
 	present, err := existing(p.Dir())
-	if err != nil {
+	switch {
+	case reason.Of(err, "") != "":
+		return err
+	case err != nil:
 		return unwritable("cannot use folder", err)
 	}
 	held := p.owner.inspect()
@@ -50,7 +55,8 @@ func existing(path string) (string, error) {
 		return "", fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		if _, linkErr := os.Lstat(path); linkErr == nil {
-			return "", err // a link that leads nowhere
+			_, err = follow(path) // a link that leads nowhere
+			return "", err
 		}
 		return existing(filepath.Dir(path))
 	}

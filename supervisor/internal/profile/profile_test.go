@@ -196,6 +196,11 @@ func TestFolderThatCannotBeMadeIsUnwritable(t *testing.T) {
 				_ = p.Close()
 			}
 			wantReason(t, err, reason.ProfileUnwritable)
+			found := Inspect(tokens)
+			wantReason(t, found, reason.ProfileUnwritable)
+			if strings.Contains(err.Error(), "/no/where, which does not exist") && found.Error() != err.Error() {
+				t.Errorf("Inspect() = %v, and Open() = %v", found, err)
+			}
 		})
 	}
 }
