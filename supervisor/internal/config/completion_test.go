@@ -33,6 +33,7 @@ func TestBashCompletesFlagsCommandsAndValues(t *testing.T) {
 		"supervisor --tls":             "--tls-cert --tls-key",
 		"supervisor doc":               "doctor",
 		"supervisor --log-level w":     "warn",
+		"supervisor --log-format j":    "json",
 		"session-manager --log-f":      "--log-format",
 		"supervisor --log-format t":    "text",
 		"supervisor --log-level = w":   "warn",

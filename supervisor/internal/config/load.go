@@ -276,6 +276,7 @@ const bashCompletion = `_supervisor() {
 	case $prev in
 	%s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W "auto json text" -- "$cur") ;;
+	--log-format) mapfile -t COMPREPLY < <(compgen -W "auto json text" -- "$cur") ;;
 	--log-level) mapfile -t COMPREPLY < <(compgen -W "debug info warn error" -- "$cur") ;;
 	*) mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur") ;;
 	esac

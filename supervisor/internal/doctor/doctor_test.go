@@ -57,7 +57,7 @@ func expect(t *testing.T, f Finding, mark Mark, words ...string) {
 }
 
 func TestMissingChromeAndOtherProgramsAreReported(t *testing.T) {
-	expect(t, with(config.Config{Chrome: "/nonexistent"}).checkChrome(t.Context()), Bad, "/nonexistent", "apt-get install chromium")
+	expect(t, with(config.Config{Chrome: "/nonexistent"}).checkChrome(t.Context()), Bad, "/nonexistent", "google-chrome-stable", "Ubuntu's is a snap")
 	expect(t, with(config.Config{Chrome: program(t, "echo no browser")}).checkChrome(t.Context()), Bad, "no version")
 	expect(t, with(config.Config{Chrome: program(t, "echo Chromium 156.0.1.2")}).checkChrome(t.Context()), Good, "156.0.1.2")
 }

@@ -28,7 +28,7 @@ const (
 func (o Options) checkChrome(ctx context.Context) Finding {
 	browser, err := chrome.Find(o.Config.Chrome)
 	if err != nil {
-		return Finding{Mark: Bad, Found: err.Error(), Do: "apt-get install chromium, or install Google's google-chrome-stable, or set --chrome"}
+		return Finding{Mark: Bad, Found: err.Error(), Do: reason.Describe(reason.BrowserMissing).Action}
 	}
 	var versions chrome.Versions
 	version, err := versions.Of(ctx, browser)
