@@ -26,14 +26,14 @@ const (
 )
 
 func (o Options) checkChrome(ctx context.Context) Finding {
-	browser, err := chrome.Find(o.Config.Chrome)
-	if err != nil {
-		return Finding{Mark: Bad, Found: err.Error(), Do: reason.Describe(reason.BrowserMissing).Action}
-	}
 	var versions chrome.Versions
-	version, err := versions.Of(ctx, browser)
+	var version string
+	browser, err := chrome.Find(o.Config.Chrome)
+	if err == nil {
+		version, err = versions.Of(ctx, browser)
+	}
 	if err != nil {
-		return Finding{Mark: Bad, Found: err.Error(), Do: "reinstall it, or set --chrome to another one"}
+		return failure(session.NewReason(reason.Of(err, reason.BrowserMissing), err.Error(), time.Time{}))
 	}
 	return good("%s, %s", version, browser.Path)
 }
