@@ -127,7 +127,7 @@ func TestStorageIsBoundedWhateverTheDisk(t *testing.T) {
 	t.Parallel()
 	r := openPlain(t, "<!doctype html><body>")
 	for origin, want := range map[string]float64{r.url: target.MaxStorage, "https://example.org": 4.5 * (1 << 30)} {
-		quota, err := proto.StorageGetUsageAndQuota{Origin: origin}.Call(r.page.target.Page)
+		quota, err := proto.StorageGetUsageAndQuota{Origin: origin}.Call(r.page.target.Page.Context(r.context()))
 		if err != nil {
 			t.Fatal(err)
 		}
