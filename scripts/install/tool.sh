@@ -3,7 +3,8 @@
 # installed: those of nginx and Prometheus would start a service on this machine.
 set -eu
 package=$1 file=$2
-bin=$(cd "$(dirname "$0")/.." && pwd)/tools/bin
+install=$(cd "$(dirname "$0")" && pwd)
+bin=$install/../tools/bin
 tool=$bin/$(basename "$file")
 [ ! -x "$tool" ] || exit 0
 echo "downloading: $package" >&2
@@ -12,9 +13,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 if ! apt-get download -qq "$package" 2>/dev/null; then
-	root=""
-	[ "$(id -u)" = 0 ] || root="sudo"
-	$root apt-get update -qq
+	"$install/apt.sh" -qq update
 	apt-get download -qq "$package"
 fi
 dpkg-deb --fsys-tarfile ./*.deb | tar -x -C "$dir" ".$file"
