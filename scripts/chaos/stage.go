@@ -90,7 +90,7 @@ func (s *stage) cleanUp() error {
 func (s *stage) start(ctx context.Context) (err error) {
 	s.service, err = harness.Start(ctx, harness.Options{
 		Supervisor: s.o.Supervisor, Folder: s.files.root, Listen: s.address, URL: s.phone.URL, Env: s.env, Stderr: s.stderr,
-		Args: append([]string{"--worker", s.files.worker, "--chrome", s.files.chrome, "--settle-time", "0s", "--log-level", "debug"}, s.args...),
+		Args: append([]string{"--worker", s.files.worker, "--chrome", s.files.chrome, "--settle-time", "0s", "--log-level", "debug", "--log-format", "json"}, s.args...),
 	})
 	if err == nil {
 		s.address = strings.TrimPrefix(s.service.Base, "http://")
