@@ -132,7 +132,7 @@ func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
 	}
 	for _, tc := range first([]delay{
 		{"modules=throw-not-initialized:1500", 20, hasty},
-		{"socket=flap", 20, hasty},
+		{"socket=flap", 2, eager},
 		{"view=phone", 20, hasty},
 		{"csp=strict", 20, hasty},
 		{"reload=random", 2, eager},
