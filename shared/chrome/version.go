@@ -72,11 +72,16 @@ func versionIn(stdout, stderr string, err error) (string, error) {
 	case version == "":
 		return "", missing(fmt.Errorf("it is not Chrome: --version prints no version"))
 	}
-	major, _, _ := strings.Cut(version, ".")
-	if number, err := strconv.Atoi(major); err != nil || number < OldestMajor {
+	if number, err := strconv.Atoi(Major(version)); err != nil || number < OldestMajor {
 		return "", unsupported(version + " is too old")
 	}
 	return version, nil
+}
+
+// Major returns the first number of a version, such as 156.
+func Major(version string) string {
+	major, _, _ := strings.Cut(version, ".")
+	return major
 }
 
 func unsupported(what string) error {

@@ -20,6 +20,7 @@ import (
 
 	"session-manager/scripts/harness"
 	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/profile/profiletest"
 )
 
 // pipe makes a named pipe that nobody writes to.
@@ -164,7 +165,7 @@ func TestWebhookFromAFileIsNeverShown(t *testing.T) {
 func exported(t *testing.T) string {
 	t.Helper()
 	tokens, file := t.TempDir(), filepath.Join(t.TempDir(), "login.age")
-	putLogin(t, tokens, "the exported login")
+	profiletest.Fill(t, filepath.Join(tokens, "admin"), "the exported login")
 	if _, err := (login.Export{Tokens: tokens, File: file, Passphrase: passphrase, Work: 4}).Run(within(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -174,14 +175,6 @@ func exported(t *testing.T) string {
 // loginFile is where a page keeps its login.
 func loginFile(tokens string) string {
 	return filepath.Join(tokens, "admin", "Default", "Local Storage", "leveldb", "000003.log")
-}
-
-func putLogin(t *testing.T, tokens, login string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(loginFile(tokens)), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, loginFile(tokens), login)
 }
 
 // writer opens a pipe for writing once somebody reads from it.
@@ -215,7 +208,7 @@ func TestSignalEndsAnImport(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tokens := t.TempDir()
-			putLogin(t, tokens, "the old login")
+			profiletest.Fill(t, filepath.Join(tokens, "admin"), "the old login")
 			var out bytes.Buffer
 			cmd := exec.CommandContext(within(t), binaries.Supervisor, "session", "import", tt.file, "--passphrase-file", tt.phrase, "--tokens", tokens)
 			cmd.Stdout, cmd.Stderr = &out, &out

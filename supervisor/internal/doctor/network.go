@@ -22,9 +22,8 @@ import (
 
 func (o Options) checkAddress(ctx context.Context) Finding {
 	network, address := o.Config.Address()
-	held := errors.Is(profile.Inspect(o.Config.Tokens), profile.ErrHeld)
 	switch answers := o.answers(ctx); {
-	case answers && held:
+	case answers && errors.Is(profile.Inspect(o.Config.Tokens), profile.ErrHeld):
 		return good("%s, and the service answers there", address)
 	case answers:
 		return bad("%s is in use by another session-manager, with other tokens", address).do("stop that one, or set --listen")

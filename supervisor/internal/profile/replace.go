@@ -289,7 +289,7 @@ func eraseAll(folder string) error {
 // repair completes or undoes what a process that died left unfinished.
 func (t tokens) repair() error {
 	incoming := t.path("incoming")
-	if _, err := os.Lstat(incoming); err == nil {
+	if exists(incoming) {
 		if _, err := os.Lstat(t.profile()); errors.Is(err, fs.ErrNotExist) {
 			if err := os.Rename(incoming, t.profile()); err != nil {
 				return unwritable("cannot complete restore", err)

@@ -111,7 +111,7 @@ func askAll(t *testing.T, name string) (answers map[string]string, version strin
 		if err != nil {
 			t.Fatalf("%s: %v", q.name, err)
 		}
-		answers[q.name] = strings.NewReplacer(o.Version, "156.x", majorOf(o.Version), "156").Replace(res.Result.Value.Str())
+		answers[q.name] = strings.NewReplacer(o.Version, "156.x", chrome.Major(o.Version), "156").Replace(res.Result.Value.Str())
 	}
 	ask(question{"", workerCalls})
 	delete(answers, "")
@@ -120,7 +120,7 @@ func askAll(t *testing.T, name string) (answers map[string]string, version strin
 	}
 	for path, where := range map[string]string{"/": "document", "/from-worker": "service worker"} {
 		for _, header := range []string{"User-Agent", "Sec-Ch-Ua", "Sec-Ch-Ua-Platform", "Accept-Language", "Accept-Encoding"} {
-			answers["request of the "+where+": "+header] = strings.ReplaceAll(site.header(path, header), majorOf(o.Version), "156")
+			answers["request of the "+where+": "+header] = strings.ReplaceAll(site.header(path, header), chrome.Major(o.Version), "156")
 		}
 	}
 	return answers, o.Version

@@ -15,6 +15,7 @@ import (
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
 )
 
@@ -27,7 +28,7 @@ const acceptLanguage = "en-US,en"
 // "HeadlessChrome", which WhatsApp answers with its page for old browsers.
 func userAgentOf(version string) string {
 	return fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "+
-		"Chrome/%s.0.0.0 Safari/537.36", majorOf(version))
+		"Chrome/%s.0.0.0 Safari/537.36", chrome.Major(version))
 }
 
 // errOtherVersion means that another version runs than was asked for.
@@ -38,18 +39,13 @@ var errOtherVersion = errors.New("another version")
 // its version was read.
 func checkIdentity(version, product, userAgent string) error {
 	_, running, _ := strings.Cut(product, "/")
-	if majorOf(running) != majorOf(version) {
+	if chrome.Major(running) != chrome.Major(version) {
 		return fmt.Errorf("%s was started as %s: %w", product, version, errOtherVersion)
 	}
 	if userAgent != userAgentOf(version) {
 		return reason.Wrap(reason.BrowserUnsupported, fmt.Errorf("%w: %s does not let its user agent be set; it is still %q", ErrUnsupported, product, userAgent))
 	}
 	return nil
-}
-
-func majorOf(version string) string {
-	major, _, _ := strings.Cut(version, ".")
-	return major
 }
 
 // disguise has the client hints of a browser with a window.
@@ -129,7 +125,7 @@ func hintsOf(brands []*proto.EmulationUserAgentBrandVersion, full, arch string) 
 	list := make([]*proto.EmulationUserAgentBrandVersion, 0, len(brands))
 	for _, b := range brands {
 		version := b.Version + ".0.0.0"
-		if b.Version == majorOf(full) {
+		if b.Version == chrome.Major(full) {
 			version = full
 		}
 		list = append(list, &proto.EmulationUserAgentBrandVersion{Brand: b.Brand, Version: version})

@@ -175,7 +175,7 @@ func TestUserAgentLacksHeadless(t *testing.T) {
 		t.Logf("this Chrome no longer admits that it is headless: %q", own)
 	}
 	// A chrome-headless-shell says its whole version, which Chrome no longer does.
-	own = strings.Replace(own, o.Version, majorOf(o.Version)+".0.0.0", 1)
+	own = strings.Replace(own, o.Version, chrome.Major(o.Version)+".0.0.0", 1)
 	if want := strings.Replace(own, "HeadlessChrome/", "Chrome/", 1); plainUserAgentOf(o.Version) != want {
 		t.Errorf("we say %q, Chrome itself %q", plainUserAgentOf(o.Version), want)
 	}
@@ -183,10 +183,5 @@ func TestUserAgentLacksHeadless(t *testing.T) {
 
 // plainUserAgentOf is what a person's Chrome of this version says.
 func plainUserAgentOf(version string) string {
-	return strings.Replace(plainUserAgent, "156", majorOf(version), 1)
-}
-
-func majorOf(version string) string {
-	major, _, _ := strings.Cut(version, ".")
-	return major
+	return strings.Replace(plainUserAgent, "156", chrome.Major(version), 1)
 }
