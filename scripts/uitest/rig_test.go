@@ -214,7 +214,8 @@ func (p *tab) await(expression string) {
 	})`
 	if _, err := p.Timeout(patience).Evaluate(rod.Eval(js).ByPromise()); err != nil {
 		p.shoot("failed")
-		p.t.Fatalf("not seen: %s: %v", expression, err)
+		shown, _ := p.Eval(`() => [document.visibilityState, location.href, document.body?.innerText].join("\n")`)
+		p.t.Fatalf("not seen: %s: %v, but: %+v", expression, err, shown)
 	}
 }
 

@@ -175,16 +175,21 @@
 
   // --- commands ---
 
+  const dialog = el("confirm");
+  let settle = () => {}; // gives the open question its answer
+  // The answer is not left to the close event, which waits for the next frame: a
+  // tab nobody looks at draws none, and the question may be open again by then.
+  dialog.addEventListener("submit", (event) => settle(event.submitter?.value === "yes"));
+  dialog.addEventListener("close", () => {
+    if (!dialog.open) settle(false); // by Escape
+  });
+
   const ask = (question, consequence, yes) => {
     el("question").textContent = question;
     el("consequence").textContent = consequence;
     el("yes").textContent = yes;
-    const dialog = el("confirm");
-    dialog.returnValue = "no";
     dialog.showModal();
-    return new Promise((answer) =>
-      dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"), { once: true }),
-    );
+    return new Promise((answer) => (settle = answer));
   };
 
   const command = async (path, body) => {
