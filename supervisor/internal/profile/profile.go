@@ -12,6 +12,7 @@
 //	admin.launch                    the lock of the Chrome that was started last
 //	admin.restarts                  the state of the restart policy
 //	admin.login                     what is known about the login
+//	admin.outbox                    the messages to be sent (package outbox)
 //	admin.quarantine/<time>-<why>   former profiles (see Quarantine)
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
 //	admin.incoming                  a profile that is about to replace admin
@@ -111,6 +112,10 @@ func (p *Profile) Discard() error {
 
 // Dir returns the absolute path of Chrome's user-data-dir.
 func (p *Profile) Dir() string { return p.tokens.profile() }
+
+// Outbox returns the absolute path of the database of messages, which only package outbox
+// opens.
+func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 
 // LeaseFile returns the absolute path of the lease.
 func (p *Profile) LeaseFile() string { return p.tokens.path("lease") }

@@ -1,0 +1,196 @@
+package rpc
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// MessageID is the id of a message, for us and for the page: "3EB0" and 18 upper-case
+// hexadecimal digits, as the page itself makes them.
+type MessageID string
+
+var messageID = regexp.MustCompile(`^3EB0[0-9A-F]{18}$`)
+
+// Valid reports whether id has the form that is documented at its type.
+func (id MessageID) Valid() bool { return messageID.MatchString(string(id)) }
+
+// The servers of the addresses that a message can be sent to.
+const (
+	ServerPhone = "@c.us"
+	ServerLID   = "@lid"
+	ServerGroup = "@g.us"
+)
+
+// address allows for old groups, "<number>-<time>@g.us".
+var address = regexp.MustCompile(`^([0-9]{1,24}@(c\.us|lid|g\.us)|[0-9]{1,24}-[0-9]{1,24}@g\.us)$`)
+
+// ValidAddress reports whether s is an address of the page: digits and one of the servers.
+func ValidAddress(s Secret) bool { return address.MatchString(string(s)) }
+
+const (
+	// MaxMessageText is the length of the longest text that is sent, in bytes of UTF-8.
+	// WhatsApp's own limit is not known.
+	MaxMessageText = 64 << 10
+	// MaxMentions is how many people a message mentions at most.
+	MaxMentions = 1024
+	// MaxLookup is how many messages one Lookup asks for at most.
+	MaxLookup = 100
+)
+
+// Message is a text message to be sent. Everything in it but the ids is secret.
+type Message struct {
+	ID MessageID
+	// To is a valid address.
+	To   Secret
+	Text Secret
+	// ReplyTo is the id of a message in the same chat, empty for none. Messages of
+	// others have ids of other forms than ours.
+	ReplyTo string
+	// Mentions are addresses. Text names each one as "@" and its digits.
+	Mentions []Secret
+	// Preview asks for a preview of the first link; without one the message is sent
+	// all the same.
+	Preview bool
+}
+
+// MessageRef names a message that was, or may have been, sent.
+type MessageRef struct {
+	ID MessageID
+	// Chat has what is known of its chat: at least what the message was sent to.
+	Chat Chat
+}
+
+// Chat has the addresses of one chat. Each may be empty.
+type Chat struct{ Phone, LID, Group Secret }
+
+// ChatAt returns the Chat that is known by an address.
+func ChatAt(address Secret) (c Chat) {
+	switch s := string(address); {
+	case strings.HasSuffix(s, ServerLID):
+		c.LID = address
+	case strings.HasSuffix(s, ServerGroup):
+		c.Group = address
+	default:
+		c.Phone = address
+	}
+	return c
+}
+
+// MessageState is what the page's table holds of one message.
+type MessageState struct {
+	ID   MessageID
+	Chat Chat
+	// Stored means that there is a row. Without one, the rest is zero.
+	Stored bool
+	// Ack is the page's: -1 failed, 0 not acknowledged, 1 by the server, 2 received, 3
+	// read, 4 played.
+	Ack int
+	// Refusal is the server's code for Ack -1, 0 if there is none.
+	Refusal int
+	// Pending means that it was sent in this life of the page, whose connection may still
+	// deliver it.
+	Pending bool
+	// At is the time of the acknowledgement, zero if the page does not have it.
+	At time.Time
+}
+
+// Contact is what the page's server answers about a phone number.
+type Contact struct {
+	OnWhatsApp bool
+	// Phone is the server's spelling of the number, as an address; LID may be empty.
+	Phone, LID Secret
+	Business   bool
+	// KnownChat means that there is a chat with this contact in which they wrote to us.
+	KnownChat bool
+}
+
+// SendCode is the reason why nothing was sent.
+type SendCode string
+
+// The codes of a SendError.
+const (
+	// SendNotOnWhatsApp: the server knows no account at this address.
+	SendNotOnWhatsApp SendCode = "not_on_whatsapp"
+	// SendLookupFailed: the server could not be asked, for now.
+	SendLookupFailed SendCode = "lookup_failed"
+	// SendBlockedContact: we have blocked this contact.
+	SendBlockedContact SendCode = "blocked_contact"
+	// SendGroupNotWritable: we are not in this group, or may not write there.
+	SendGroupNotWritable SendCode = "group_not_writable"
+	// SendReplyNotFound: the chat does not have the message that ReplyTo names.
+	SendReplyNotFound SendCode = "reply_not_found"
+	// SendNewChatsRestricted: the account may not write to people it has never talked to,
+	// Until then.
+	SendNewChatsRestricted SendCode = "new_chats_restricted"
+	// SendNewChatsCapped: the account has used up its new chats, Until then.
+	SendNewChatsCapped SendCode = "new_chats_capped"
+	// SendPagePathGone: a module, a name or a signature of the page is gone. Nothing was
+	// touched.
+	SendPagePathGone SendCode = "page_path_gone"
+	// SendNotReady: the page is not READY, or still receives what came while it was
+	// offline.
+	SendNotReady SendCode = "not_ready"
+)
+
+var sendCodes = map[SendCode]bool{
+	SendNotOnWhatsApp: true, SendLookupFailed: true, SendBlockedContact: true, SendGroupNotWritable: true, SendReplyNotFound: true,
+	SendNewChatsRestricted: true, SendNewChatsCapped: true, SendPagePathGone: true, SendNotReady: true,
+}
+
+// SendError means that nothing was stored, and that nothing will be sent.
+type SendError struct {
+	Code SendCode
+	// Until is when it may be tried again, zero if that is not known.
+	Until time.Time
+	// Detail is for people, contains no secret, and may be empty.
+	Detail string
+}
+
+func (e *SendError) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("nothing was sent (%s)", e.Code)
+	}
+	return fmt.Sprintf("nothing was sent (%s): %s", e.Code, e.Detail)
+}
+
+// MessageChanged means that one of our messages was acknowledged or refused. It is a hint:
+// some changes are not reported, and the truth is what Lookup returns. The message may also
+// be one that another companion of the same account has sent.
+type MessageChanged struct {
+	ID MessageID
+	// Ack, Refusal and At are those of MessageState.
+	Ack, Refusal int
+	At           time.Time
+}
+
+// SendingObserved reports whether the page can send, and what the account may do. It is
+// sent on each change, whenever the page has become ready, and every minute.
+type SendingObserved struct {
+	Possible bool
+	// Why explains why not. It may name modules of the page, and contains no secret.
+	Why string
+	// Account is the address of the linked account: its phone number or, without one, its
+	// LID. It is empty while unknown.
+	Account Secret
+	// NewChats is zero while the page does not have it.
+	NewChats NewChats
+}
+
+// NewChats is what the account may do with people it has never talked to.
+type NewChats struct {
+	// Restricted is WhatsApp's reach-out timelock; RestrictedUntil may be zero.
+	Restricted      bool
+	RestrictedUntil time.Time
+	// Capped means that Used has reached Quota, until CappedUntil. A Quota of 0 stands for
+	// none.
+	Capped      bool
+	Used, Quota int
+	CappedUntil time.Time
+	// Challenge means that WhatsApp asks the account's owner to prove who they are.
+	Challenge bool
+}
+
+func (MessageChanged) eventBody()  {}
+func (SendingObserved) eventBody() {}
