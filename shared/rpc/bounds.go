@@ -40,6 +40,10 @@ const (
 	maxQRLife      = 5 * time.Minute
 	maxPairingLife = 10 * time.Minute
 	maxWaited      = time.Hour
+	// maxRefusal bounds the codes of WhatsApp's server, which have three digits, and
+	// latest the times of the page: the year 2100.
+	maxRefusal = 9999
+	latest     = 4_102_444_800_000
 )
 
 // EventRate is how many events a worker may send in a second for as long as it runs, and
@@ -121,9 +125,52 @@ func bounded(e Event) Event {
 	case BackupChecked:
 		b.Outcome, b.Detail, b.Databases = name(b.Outcome), text(b.Detail, maxText), clamp(b.Databases, 0, maxCount)
 		e.Body = b
+	case MessageChanged:
+		if !b.ID.Valid() {
+			b.ID = ""
+		}
+		b.Ack, b.Refusal = ack(b.Ack), clamp(b.Refusal, 0, maxRefusal)
+		e.Body = b
+	case SendingObserved:
+		b.Why = text(b.Why, maxText)
+		if !ValidAddress(b.Account) {
+			b.Account = ""
+		}
+		b.NewChats.Used, b.NewChats.Quota = clamp(b.NewChats.Used, 0, maxCount), clamp(b.NewChats.Quota, 0, maxCount)
+		e.Body = b
 	}
 	return e
 }
+
+// bounded makes addresses empty that are not valid.
+func (c Chat) bounded() Chat {
+	return Chat{Phone: addressAt(c.Phone, ServerPhone), LID: addressAt(c.LID, ServerLID), Group: addressAt(c.Group, ServerGroup)}
+}
+
+func (s MessageState) bounded() MessageState {
+	if !s.ID.Valid() {
+		s.ID = ""
+	}
+	s.Chat, s.Ack, s.Refusal = s.Chat.bounded(), ack(s.Ack), clamp(s.Refusal, 0, maxRefusal)
+	return s
+}
+
+func (c Contact) bounded() Contact {
+	c.Phone, c.LID = addressAt(c.Phone, ServerPhone), addressAt(c.LID, ServerLID)
+	return c
+}
+
+// addressAt returns s, or nothing if it is not a valid address of this server.
+func addressAt(s Secret, server string) Secret {
+	if !ValidAddress(s) || !strings.HasSuffix(string(s), server) {
+		return ""
+	}
+	return s
+}
+
+// ack returns one of the levels that MessageState documents. The page has others, for
+// kinds of failures and for messages to our own devices.
+func ack(n int) int { return clamp(n, -1, 4) }
 
 func (d Diagnosis) bounded() Diagnosis {
 	d.URL, d.PageVersion, d.UserAgent = text(d.URL, maxText), name(d.PageVersion), text(d.UserAgent, maxText)
@@ -178,4 +225,21 @@ func clamp(n, low, high int) int { return min(max(n, low), high) }
 func milliseconds(n int64) time.Duration {
 	const most = int64(24 * time.Hour / time.Millisecond)
 	return time.Duration(min(max(n, -most), most)) * time.Millisecond
+}
+
+// moment returns a time that was sent as milliseconds since 1970, and none for 0 and for
+// what can't be one.
+func moment(n int64) time.Time {
+	if n <= 0 || n > latest {
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
+}
+
+// sinceEpoch is the opposite of moment.
+func sinceEpoch(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }

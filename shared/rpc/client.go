@@ -86,6 +86,49 @@ func (c *Client) Diagnose(ctx context.Context) (Diagnosis, error) {
 	return diagnosisFromProto(r), callError(ctx, "diagnose page", err)
 }
 
+// Send implements Worker.
+func (c *Client) Send(ctx context.Context, m Message) (MessageState, error) {
+	r, err := c.worker.Send(ctx, messageToProto(m))
+	if err != nil {
+		return MessageState{}, callError(ctx, "send message", err)
+	}
+	state := stateFromProto(r.GetState())
+	if state.ID != m.ID || !state.Stored {
+		return MessageState{}, fmt.Errorf("cannot send message: %w", errOtherAnswer)
+	}
+	return state, nil
+}
+
+// Lookup implements Worker.
+func (c *Client) Lookup(ctx context.Context, refs []MessageRef) ([]MessageState, error) {
+	r, err := c.worker.Lookup(ctx, refsToProto(refs))
+	if err != nil {
+		return nil, callError(ctx, "look up messages", err)
+	}
+	if len(r.GetStates()) != len(refs) {
+		return nil, fmt.Errorf("cannot look up messages: %w", errOtherAnswer)
+	}
+	states := make([]MessageState, len(refs))
+	for i, p := range r.GetStates() {
+		if states[i] = stateFromProto(p); states[i].ID != refs[i].ID {
+			return nil, fmt.Errorf("cannot look up messages: %w", errOtherAnswer)
+		}
+	}
+	return states, nil
+}
+
+// Contact implements Worker.
+func (c *Client) Contact(ctx context.Context, phone Secret) (Contact, error) {
+	r, err := c.worker.Contact(ctx, &workerpb.ContactRequest{Phone: string(phone)})
+	return Contact{
+		OnWhatsApp: r.GetOnWhatsapp(), Phone: Secret(r.GetPhone()), LID: Secret(r.GetLid()),
+		Business: r.GetBusiness(), KnownChat: r.GetKnownChat(),
+	}.bounded(), callError(ctx, "look up contact", err)
+}
+
+// errOtherAnswer means that the worker answered something that was not asked.
+var errOtherAnswer = errors.New("the worker answered for something else")
+
 // callError returns nil if err is, and otherwise an error that callers can match.
 func callError(ctx context.Context, what string, err error) error {
 	if err == nil {

@@ -40,6 +40,12 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		p.Body = &workerpb.Event_BackupChecked{BackupChecked: &workerpb.BackupChecked{
 			Outcome: string(b.Outcome), Detail: b.Detail, Databases: uint32(b.Databases),
 		}}
+	case MessageChanged:
+		p.Body = &workerpb.Event_MessageChanged{MessageChanged: &workerpb.MessageChanged{
+			Id: string(b.ID), Ack: int32(b.Ack), Refusal: int32(b.Refusal), AtMs: sinceEpoch(b.At),
+		}}
+	case SendingObserved:
+		p.Body = &workerpb.Event_SendingObserved{SendingObserved: sendingToProto(b)}
 	default:
 		return nil, fmt.Errorf("internal error: no wire form for event %T", e.Body)
 	}
@@ -84,6 +90,13 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 			Outcome: Outcome(b.BackupChecked.GetOutcome()), Detail: b.BackupChecked.GetDetail(),
 			Databases: int(b.BackupChecked.GetDatabases()),
 		}
+	case *workerpb.Event_MessageChanged:
+		e.Body = MessageChanged{
+			ID: MessageID(b.MessageChanged.GetId()), Ack: int(b.MessageChanged.GetAck()),
+			Refusal: int(b.MessageChanged.GetRefusal()), At: moment(b.MessageChanged.GetAtMs()),
+		}
+	case *workerpb.Event_SendingObserved:
+		e.Body = sendingFromProto(b.SendingObserved)
 	default:
 		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
 	}
@@ -108,4 +121,74 @@ func diagnosisFromProto(p *workerpb.DiagnoseResponse) Diagnosis {
 		d.Readers = append(d.Readers, ReaderView{Reader: r.GetReader(), Saw: r.GetSaw()})
 	}
 	return d.bounded()
+}
+
+func sendingToProto(o SendingObserved) *workerpb.SendingObserved {
+	n := o.NewChats
+	return &workerpb.SendingObserved{
+		Possible: o.Possible, Why: o.Why, Restricted: n.Restricted, RestrictedUntilMs: sinceEpoch(n.RestrictedUntil),
+		Capped: n.Capped, Used: int32(n.Used), Quota: int32(n.Quota), CappedUntilMs: sinceEpoch(n.CappedUntil), Challenge: n.Challenge, Account: string(o.Account),
+	}
+}
+
+func sendingFromProto(p *workerpb.SendingObserved) SendingObserved {
+	return SendingObserved{Possible: p.GetPossible(), Why: p.GetWhy(), Account: Secret(p.GetAccount()), NewChats: NewChats{
+		Restricted: p.GetRestricted(), RestrictedUntil: moment(p.GetRestrictedUntilMs()), Capped: p.GetCapped(),
+		Used: int(p.GetUsed()), Quota: int(p.GetQuota()), CappedUntil: moment(p.GetCappedUntilMs()), Challenge: p.GetChallenge(),
+	}}
+}
+
+func messageToProto(m Message) *workerpb.SendRequest {
+	p := &workerpb.SendRequest{Id: string(m.ID), To: string(m.To), Text: string(m.Text), ReplyTo: m.ReplyTo, Preview: m.Preview}
+	for _, mention := range m.Mentions {
+		p.Mentions = append(p.Mentions, string(mention))
+	}
+	return p
+}
+
+func messageFromProto(p *workerpb.SendRequest) Message {
+	m := Message{
+		ID: MessageID(p.GetId()), To: Secret(p.GetTo()), Text: Secret(p.GetText()), ReplyTo: p.GetReplyTo(), Preview: p.GetPreview(),
+	}
+	for _, mention := range p.GetMentions() {
+		m.Mentions = append(m.Mentions, Secret(mention))
+	}
+	return m
+}
+
+func chatToProto(c Chat) *workerpb.Chat {
+	return &workerpb.Chat{Phone: string(c.Phone), Lid: string(c.LID), Group: string(c.Group)}
+}
+
+func chatFromProto(p *workerpb.Chat) Chat {
+	return Chat{Phone: Secret(p.GetPhone()), LID: Secret(p.GetLid()), Group: Secret(p.GetGroup())}
+}
+
+func stateToProto(s MessageState) *workerpb.MessageState {
+	return &workerpb.MessageState{
+		Id: string(s.ID), Chat: chatToProto(s.Chat), Stored: s.Stored, Ack: int32(s.Ack), Refusal: int32(s.Refusal),
+		Pending: s.Pending, AtMs: sinceEpoch(s.At),
+	}
+}
+
+func stateFromProto(p *workerpb.MessageState) MessageState {
+	return MessageState{
+		ID: MessageID(p.GetId()), Chat: chatFromProto(p.GetChat()), Stored: p.GetStored(), Ack: int(p.GetAck()),
+		Refusal: int(p.GetRefusal()), Pending: p.GetPending(), At: moment(p.GetAtMs()),
+	}.bounded()
+}
+
+func refsToProto(refs []MessageRef) *workerpb.LookupRequest {
+	p := &workerpb.LookupRequest{}
+	for _, r := range refs {
+		p.Refs = append(p.Refs, &workerpb.LookupRequest_Ref{Id: string(r.ID), Chat: chatToProto(r.Chat)})
+	}
+	return p
+}
+
+func refsFromProto(p *workerpb.LookupRequest) (refs []MessageRef) {
+	for _, r := range p.GetRefs() {
+		refs = append(refs, MessageRef{ID: MessageID(r.GetId()), Chat: chatFromProto(r.GetChat())})
+	}
+	return refs
 }

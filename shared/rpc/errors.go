@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -81,6 +82,9 @@ func toStatus(err error) error {
 		}
 		return st.Err()
 	}
+	if e, ok := errors.AsType[*SendError](err); ok {
+		return e.status()
+	}
 	return status.FromContextError(err).Err()
 }
 
@@ -94,6 +98,9 @@ func fromStatus(ctx context.Context, err error) error {
 	message := logging.Truncate(st.Message(), maxText)
 	for _, detail := range st.Details() {
 		info, _ := detail.(*errdetails.ErrorInfo) // its methods may be called on nil
+		if e := sendError(info); e != nil {
+			return e
+		}
 		for _, w := range wire {
 			if w.name == info.GetReason() {
 				return &remoteError{message: message, is: w.err}
@@ -110,6 +117,34 @@ func fromStatus(ctx context.Context, err error) error {
 	default:
 		return errors.New(message)
 	}
+}
+
+// sendFailed is the name of a SendError, whose fields are metadata.
+const sendFailed = "SEND_FAILED"
+
+func (e *SendError) status() error {
+	st, err := status.New(codes.FailedPrecondition, e.Error()).WithDetails(&errdetails.ErrorInfo{Reason: sendFailed, Metadata: map[string]string{
+		"code": string(e.Code), "until": strconv.FormatInt(sinceEpoch(e.Until), 10), "detail": e.Detail,
+	}})
+	if err != nil {
+		return status.Error(codes.FailedPrecondition, e.Error())
+	}
+	return st.Err()
+}
+
+// sendError returns the SendError that info describes, nil if it does not describe one: a
+// code that is not known here does not mean that nothing was sent.
+func sendError(info *errdetails.ErrorInfo) error {
+	m := info.GetMetadata()
+	code := SendCode(m["code"])
+	if info.GetReason() != sendFailed || !sendCodes[code] {
+		return nil
+	}
+	until, err := strconv.ParseInt(m["until"], 10, 64)
+	if err != nil {
+		until = 0
+	}
+	return &SendError{Code: code, Until: moment(until), Detail: text(m["detail"], maxText)}
 }
 
 // remoteError is an error of the other side: its message, and what it matches.

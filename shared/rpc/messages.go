@@ -87,7 +87,7 @@ type MessageState struct {
 	// Ack is the page's: -1 failed, 0 not acknowledged, 1 by the server, 2 received, 3
 	// read, 4 played.
 	Ack int
-	// Refusal is the server's code for Ack -1, 0 if there is none.
+	// Refusal is the server's code for Ack -1, and 0 without one.
 	Refusal int
 	// Pending means that it was sent in this life of the page, whose connection may still
 	// deliver it.

@@ -24,6 +24,9 @@ type fake struct {
 	pair       func(context.Context, Secret) (Pairing, error)
 	learn      func(context.Context, []byte) error
 	diagnose   func(context.Context) (Diagnosis, error)
+	send       func(context.Context, Message) (MessageState, error)
+	lookup     func(context.Context, []MessageRef) ([]MessageState, error)
+	contact    func(context.Context, Secret) (Contact, error)
 }
 
 func (f fake) Events(ctx context.Context, emit func(Event) error) error {
@@ -37,6 +40,15 @@ func (f fake) Pair(ctx context.Context, phone Secret) (Pairing, error) {
 func (f fake) LogOut(ctx context.Context) error                    { return f.stop(ctx) }
 func (f fake) SetSelectors(ctx context.Context, file []byte) error { return f.learn(ctx, file) }
 func (f fake) Diagnose(ctx context.Context) (Diagnosis, error)     { return f.diagnose(ctx) }
+func (f fake) Send(ctx context.Context, m Message) (MessageState, error) {
+	return f.send(ctx, m)
+}
+func (f fake) Lookup(ctx context.Context, refs []MessageRef) ([]MessageState, error) {
+	return f.lookup(ctx, refs)
+}
+func (f fake) Contact(ctx context.Context, phone Secret) (Contact, error) {
+	return f.contact(ctx, phone)
+}
 
 // dial serves w over a real gRPC connection and returns the other end.
 func dial(t *testing.T, w Worker) *Client {
@@ -65,6 +77,10 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 		{Generation: 1, Seq: 8, Body: Failure{Reason: reason.BrowserCrashed, Detail: "d", ChromeStderr: []string{"a", "b"}}},
 		{Generation: 1, Seq: 9, Body: BrowserExited{Exit: "signal killed"}},
 		{Generation: 1, Seq: 9, Body: BackupChecked{Outcome: BackupRejected, Detail: "d", Databases: 3}},
+		{Generation: 1, Seq: 10, Body: MessageChanged{ID: anID, Ack: -1, Refusal: 463, At: aTime}},
+		{Generation: 1, Seq: 11, Body: SendingObserved{Possible: true, Why: "w", Account: "1@lid", NewChats: NewChats{
+			Restricted: true, RestrictedUntil: aTime, Capped: true, Used: 3, Quota: 4, CappedUntil: aTime, Challenge: true,
+		}}},
 	}
 	c := dial(t, fake{events: func(_ context.Context, emit func(Event) error) error {
 		for _, e := range sent {

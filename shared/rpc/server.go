@@ -50,6 +50,27 @@ func (s *server) SetSelectors(ctx context.Context, p *workerpb.SetSelectorsReque
 	return &workerpb.SetSelectorsResponse{}, toStatus(s.worker.SetSelectors(ctx, p.GetFile()))
 }
 
+func (s *server) Send(ctx context.Context, p *workerpb.SendRequest) (*workerpb.SendResponse, error) {
+	state, err := s.worker.Send(ctx, messageFromProto(p))
+	return &workerpb.SendResponse{State: stateToProto(state)}, toStatus(err)
+}
+
+func (s *server) Lookup(ctx context.Context, p *workerpb.LookupRequest) (*workerpb.LookupResponse, error) {
+	states, err := s.worker.Lookup(ctx, refsFromProto(p))
+	r := &workerpb.LookupResponse{}
+	for _, state := range states {
+		r.States = append(r.States, stateToProto(state))
+	}
+	return r, toStatus(err)
+}
+
+func (s *server) Contact(ctx context.Context, p *workerpb.ContactRequest) (*workerpb.ContactResponse, error) {
+	c, err := s.worker.Contact(ctx, Secret(p.GetPhone()))
+	return &workerpb.ContactResponse{
+		OnWhatsapp: c.OnWhatsApp, Phone: string(c.Phone), Lid: string(c.LID), Business: c.Business, KnownChat: c.KnownChat,
+	}, toStatus(err)
+}
+
 func (s *server) Diagnose(ctx context.Context, _ *workerpb.DiagnoseRequest) (*workerpb.DiagnoseResponse, error) {
 	d, err := s.worker.Diagnose(ctx)
 	return diagnosisToProto(d), toStatus(err)

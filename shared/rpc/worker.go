@@ -41,6 +41,20 @@ type Worker interface {
 	// Diagnose describes the page and what each reader sees in it, without
 	// secrets, or returns ErrNoPage.
 	Diagnose(ctx context.Context) (Diagnosis, error)
+	// Send makes the page store and send m, and returns when it is stored. It is
+	// idempotent by m.ID: what is stored already is returned, not sent again, unless
+	// an earlier life of the page left it without an acknowledgement. Then it is sent
+	// again under the same id. A *SendError means that nothing was stored and nothing
+	// will be sent, every other error that this is unknown: it is to be called again
+	// later with the same id.
+	Send(ctx context.Context, m Message) (MessageState, error)
+	// Lookup returns the state of each message (at most MaxLookup), in the same order.
+	// Nothing is sent, and no chat is made. A *SendError means that the page can't be
+	// asked.
+	Lookup(ctx context.Context, refs []MessageRef) ([]MessageState, error)
+	// Contact asks the page's server whether there is an account for this number
+	// (E.164, digits only). An error, which may be a *SendError, is never a "no".
+	Contact(ctx context.Context, phone Secret) (Contact, error)
 }
 
 // Mode is what a worker is started for.
@@ -155,8 +169,8 @@ type Event struct {
 	Body   EventBody
 }
 
-// EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown,
-// QRGone, Heartbeat, Failure, BrowserExited and BackupChecked.
+// EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown, QRGone,
+// Heartbeat, Failure, BrowserExited, BackupChecked, MessageChanged and SendingObserved.
 type EventBody interface{ eventBody() }
 
 // Phase names what the worker is busy with before the page is recognised.

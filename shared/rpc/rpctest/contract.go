@@ -134,12 +134,28 @@ func commands(t *testing.T, w Worker) {
 	if pairing, err := p.Pair(t.Context(), "4915112345678"); err != nil || len(pairing.Code) != 8 || pairing.TTL <= 0 {
 		t.Errorf("pairing: %d characters for %v, %v", len(pairing.Code), pairing.TTL, err)
 	}
+	nothingToSendWith(t, p)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := p.Screenshot(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled screenshot: %v", err)
 	}
 	p.StopCleanly(t)
+}
+
+// nothingToSendWith checks that a page that is not linked sends nothing, and that this is
+// known for sure.
+func nothingToSendWith(t *testing.T, p *Process) {
+	t.Helper()
+	id := rpc.MessageID("3EB00123456789ABCDEF01")
+	_, sent := p.Send(t.Context(), rpc.Message{ID: id, To: "4915112345678@c.us", Text: "hello"})
+	_, found := p.Lookup(t.Context(), []rpc.MessageRef{{ID: id, Chat: rpc.ChatAt("4915112345678@c.us")}})
+	_, known := p.Contact(t.Context(), "4915112345678")
+	for what, err := range map[string]error{"send": sent, "lookup": found, "contact": known} {
+		if e, ok := errors.AsType[*rpc.SendError](err); !ok || e.Code != rpc.SendNotReady {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 func selectors(t *testing.T, w Worker) {

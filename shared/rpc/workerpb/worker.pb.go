@@ -75,6 +75,8 @@ type Event struct {
 	//	*Event_Failure
 	//	*Event_BackupChecked
 	//	*Event_BrowserExited
+	//	*Event_MessageChanged
+	//	*Event_SendingObserved
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -219,6 +221,24 @@ func (x *Event) GetBrowserExited() *BrowserExited {
 	return nil
 }
 
+func (x *Event) GetMessageChanged() *MessageChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessageChanged); ok {
+			return x.MessageChanged
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSendingObserved() *SendingObserved {
+	if x != nil {
+		if x, ok := x.Body.(*Event_SendingObserved); ok {
+			return x.SendingObserved
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -259,6 +279,14 @@ type Event_BrowserExited struct {
 	BrowserExited *BrowserExited `protobuf:"bytes,18,opt,name=browser_exited,json=browserExited,proto3,oneof"`
 }
 
+type Event_MessageChanged struct {
+	MessageChanged *MessageChanged `protobuf:"bytes,19,opt,name=message_changed,json=messageChanged,proto3,oneof"`
+}
+
+type Event_SendingObserved struct {
+	SendingObserved *SendingObserved `protobuf:"bytes,20,opt,name=sending_observed,json=sendingObserved,proto3,oneof"`
+}
+
 func (*Event_PhaseChanged) isEvent_Body() {}
 
 func (*Event_BrowserStarted) isEvent_Body() {}
@@ -276,6 +304,10 @@ func (*Event_Failure) isEvent_Body() {}
 func (*Event_BackupChecked) isEvent_Body() {}
 
 func (*Event_BrowserExited) isEvent_Body() {}
+
+func (*Event_MessageChanged) isEvent_Body() {}
+
+func (*Event_SendingObserved) isEvent_Body() {}
 
 type PhaseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -824,6 +856,193 @@ func (x *BackupChecked) GetDatabases() uint32 {
 	return 0
 }
 
+type MessageChanged struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Ack     int32                  `protobuf:"varint,2,opt,name=ack,proto3" json:"ack,omitempty"`
+	Refusal int32                  `protobuf:"varint,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// Milliseconds since 1970, like all times; 0 if it is not known.
+	AtMs          int64 `protobuf:"varint,4,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageChanged) Reset() {
+	*x = MessageChanged{}
+	mi := &file_worker_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageChanged) ProtoMessage() {}
+
+func (x *MessageChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageChanged.ProtoReflect.Descriptor instead.
+func (*MessageChanged) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MessageChanged) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MessageChanged) GetAck() int32 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *MessageChanged) GetRefusal() int32 {
+	if x != nil {
+		return x.Refusal
+	}
+	return 0
+}
+
+func (x *MessageChanged) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+type SendingObserved struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Possible bool                   `protobuf:"varint,1,opt,name=possible,proto3" json:"possible,omitempty"`
+	// For people; never a secret.
+	Why               string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	Restricted        bool   `protobuf:"varint,3,opt,name=restricted,proto3" json:"restricted,omitempty"`
+	RestrictedUntilMs int64  `protobuf:"varint,4,opt,name=restricted_until_ms,json=restrictedUntilMs,proto3" json:"restricted_until_ms,omitempty"`
+	Capped            bool   `protobuf:"varint,5,opt,name=capped,proto3" json:"capped,omitempty"`
+	Used              int32  `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
+	Quota             int32  `protobuf:"varint,7,opt,name=quota,proto3" json:"quota,omitempty"`
+	CappedUntilMs     int64  `protobuf:"varint,8,opt,name=capped_until_ms,json=cappedUntilMs,proto3" json:"capped_until_ms,omitempty"`
+	Challenge         bool   `protobuf:"varint,9,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	// The address of the linked account. A secret: never logged.
+	Account       string `protobuf:"bytes,10,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendingObserved) Reset() {
+	*x = SendingObserved{}
+	mi := &file_worker_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendingObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendingObserved) ProtoMessage() {}
+
+func (x *SendingObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendingObserved.ProtoReflect.Descriptor instead.
+func (*SendingObserved) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SendingObserved) GetPossible() bool {
+	if x != nil {
+		return x.Possible
+	}
+	return false
+}
+
+func (x *SendingObserved) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *SendingObserved) GetRestricted() bool {
+	if x != nil {
+		return x.Restricted
+	}
+	return false
+}
+
+func (x *SendingObserved) GetRestrictedUntilMs() int64 {
+	if x != nil {
+		return x.RestrictedUntilMs
+	}
+	return 0
+}
+
+func (x *SendingObserved) GetCapped() bool {
+	if x != nil {
+		return x.Capped
+	}
+	return false
+}
+
+func (x *SendingObserved) GetUsed() int32 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *SendingObserved) GetQuota() int32 {
+	if x != nil {
+		return x.Quota
+	}
+	return 0
+}
+
+func (x *SendingObserved) GetCappedUntilMs() int64 {
+	if x != nil {
+		return x.CappedUntilMs
+	}
+	return 0
+}
+
+func (x *SendingObserved) GetChallenge() bool {
+	if x != nil {
+		return x.Challenge
+	}
+	return false
+}
+
+func (x *SendingObserved) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
 type StopRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -832,7 +1051,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1063,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[11]
+	mi := &file_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1076,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{11}
+	return file_worker_proto_rawDescGZIP(), []int{13}
 }
 
 type StopResponse struct {
@@ -868,7 +1087,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1099,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[12]
+	mi := &file_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1112,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{12}
+	return file_worker_proto_rawDescGZIP(), []int{14}
 }
 
 type ScreenshotRequest struct {
@@ -904,7 +1123,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1135,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1148,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{13}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 type ScreenshotResponse struct {
@@ -941,7 +1160,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1172,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1185,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -986,7 +1205,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1217,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1230,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -1032,7 +1251,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1263,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1276,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1082,7 +1301,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1313,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1326,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 type LogOutResponse struct {
@@ -1118,7 +1337,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1349,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1362,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 type SetSelectorsRequest struct {
@@ -1155,7 +1374,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1386,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1399,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1198,7 +1417,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1429,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1442,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{22}
 }
 
 type DiagnoseRequest struct {
@@ -1234,7 +1453,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1465,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1478,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21}
+	return file_worker_proto_rawDescGZIP(), []int{23}
 }
 
 type DiagnoseResponse struct {
@@ -1276,7 +1495,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1507,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1520,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22}
+	return file_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1346,6 +1565,496 @@ func (x *DiagnoseResponse) GetReaders() []*DiagnoseResponse_Reader {
 	return nil
 }
 
+// Addresses, texts and the names of chats are secrets: never logged.
+type SendRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	ReplyTo       string                 `protobuf:"bytes,4,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	Mentions      []string               `protobuf:"bytes,5,rep,name=mentions,proto3" json:"mentions,omitempty"`
+	Preview       bool                   `protobuf:"varint,6,opt,name=preview,proto3" json:"preview,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendRequest) Reset() {
+	*x = SendRequest{}
+	mi := &file_worker_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendRequest) ProtoMessage() {}
+
+func (x *SendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
+func (*SendRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SendRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SendRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SendRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SendRequest) GetReplyTo() string {
+	if x != nil {
+		return x.ReplyTo
+	}
+	return ""
+}
+
+func (x *SendRequest) GetMentions() []string {
+	if x != nil {
+		return x.Mentions
+	}
+	return nil
+}
+
+func (x *SendRequest) GetPreview() bool {
+	if x != nil {
+		return x.Preview
+	}
+	return false
+}
+
+type SendResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         *MessageState          `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendResponse) Reset() {
+	*x = SendResponse{}
+	mi := &file_worker_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendResponse) ProtoMessage() {}
+
+func (x *SendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
+func (*SendResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SendResponse) GetState() *MessageState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type Chat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phone         string                 `protobuf:"bytes,1,opt,name=phone,proto3" json:"phone,omitempty"`
+	Lid           string                 `protobuf:"bytes,2,opt,name=lid,proto3" json:"lid,omitempty"`
+	Group         string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Chat) Reset() {
+	*x = Chat{}
+	mi := &file_worker_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Chat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Chat) ProtoMessage() {}
+
+func (x *Chat) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Chat.ProtoReflect.Descriptor instead.
+func (*Chat) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Chat) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *Chat) GetLid() string {
+	if x != nil {
+		return x.Lid
+	}
+	return ""
+}
+
+func (x *Chat) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type MessageState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Chat          *Chat                  `protobuf:"bytes,2,opt,name=chat,proto3" json:"chat,omitempty"`
+	Stored        bool                   `protobuf:"varint,3,opt,name=stored,proto3" json:"stored,omitempty"`
+	Ack           int32                  `protobuf:"varint,4,opt,name=ack,proto3" json:"ack,omitempty"`
+	Refusal       int32                  `protobuf:"varint,5,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Pending       bool                   `protobuf:"varint,6,opt,name=pending,proto3" json:"pending,omitempty"`
+	AtMs          int64                  `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageState) Reset() {
+	*x = MessageState{}
+	mi := &file_worker_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageState) ProtoMessage() {}
+
+func (x *MessageState) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageState.ProtoReflect.Descriptor instead.
+func (*MessageState) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MessageState) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MessageState) GetChat() *Chat {
+	if x != nil {
+		return x.Chat
+	}
+	return nil
+}
+
+func (x *MessageState) GetStored() bool {
+	if x != nil {
+		return x.Stored
+	}
+	return false
+}
+
+func (x *MessageState) GetAck() int32 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *MessageState) GetRefusal() int32 {
+	if x != nil {
+		return x.Refusal
+	}
+	return 0
+}
+
+func (x *MessageState) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *MessageState) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+type LookupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refs          []*LookupRequest_Ref   `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookupRequest) Reset() {
+	*x = LookupRequest{}
+	mi := &file_worker_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookupRequest) ProtoMessage() {}
+
+func (x *LookupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
+func (*LookupRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LookupRequest) GetRefs() []*LookupRequest_Ref {
+	if x != nil {
+		return x.Refs
+	}
+	return nil
+}
+
+type LookupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	States        []*MessageState        `protobuf:"bytes,1,rep,name=states,proto3" json:"states,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookupResponse) Reset() {
+	*x = LookupResponse{}
+	mi := &file_worker_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookupResponse) ProtoMessage() {}
+
+func (x *LookupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
+func (*LookupResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *LookupResponse) GetStates() []*MessageState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+type ContactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E.164, digits only. A secret: never logged.
+	Phone         string `protobuf:"bytes,1,opt,name=phone,proto3" json:"phone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactRequest) Reset() {
+	*x = ContactRequest{}
+	mi := &file_worker_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactRequest) ProtoMessage() {}
+
+func (x *ContactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactRequest.ProtoReflect.Descriptor instead.
+func (*ContactRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ContactRequest) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+type ContactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OnWhatsapp    bool                   `protobuf:"varint,1,opt,name=on_whatsapp,json=onWhatsapp,proto3" json:"on_whatsapp,omitempty"`
+	Phone         string                 `protobuf:"bytes,2,opt,name=phone,proto3" json:"phone,omitempty"`
+	Lid           string                 `protobuf:"bytes,3,opt,name=lid,proto3" json:"lid,omitempty"`
+	Business      bool                   `protobuf:"varint,4,opt,name=business,proto3" json:"business,omitempty"`
+	KnownChat     bool                   `protobuf:"varint,5,opt,name=known_chat,json=knownChat,proto3" json:"known_chat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactResponse) Reset() {
+	*x = ContactResponse{}
+	mi := &file_worker_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactResponse) ProtoMessage() {}
+
+func (x *ContactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactResponse.ProtoReflect.Descriptor instead.
+func (*ContactResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ContactResponse) GetOnWhatsapp() bool {
+	if x != nil {
+		return x.OnWhatsapp
+	}
+	return false
+}
+
+func (x *ContactResponse) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *ContactResponse) GetLid() string {
+	if x != nil {
+		return x.Lid
+	}
+	return ""
+}
+
+func (x *ContactResponse) GetBusiness() bool {
+	if x != nil {
+		return x.Business
+	}
+	return false
+}
+
+func (x *ContactResponse) GetKnownChat() bool {
+	if x != nil {
+		return x.KnownChat
+	}
+	return false
+}
+
 type DiagnoseResponse_Reader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reader        string                 `protobuf:"bytes,1,opt,name=reader,proto3" json:"reader,omitempty"`
@@ -1356,7 +2065,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +2077,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +2090,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22, 0}
+	return file_worker_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -1398,12 +2107,64 @@ func (x *DiagnoseResponse_Reader) GetSaw() string {
 	return ""
 }
 
+type LookupRequest_Ref struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Chat          *Chat                  `protobuf:"bytes,2,opt,name=chat,proto3" json:"chat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookupRequest_Ref) Reset() {
+	*x = LookupRequest_Ref{}
+	mi := &file_worker_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookupRequest_Ref) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookupRequest_Ref) ProtoMessage() {}
+
+func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookupRequest_Ref.ProtoReflect.Descriptor instead.
+func (*LookupRequest_Ref) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{29, 0}
+}
+
+func (x *LookupRequest_Ref) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LookupRequest_Ref) GetChat() *Chat {
+	if x != nil {
+		return x.Chat
+	}
+	return nil
+}
+
 var File_worker_proto protoreflect.FileDescriptor
 
 const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
-	"\rEventsRequest\"\xf6\x05\n" +
+	"\rEventsRequest\"\xa3\a\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -1419,7 +2180,9 @@ const file_worker_proto_rawDesc = "" +
 	"\theartbeat\x18\x0f \x01(\v2#.sessionmanager.worker.v1.HeartbeatH\x00R\theartbeat\x12=\n" +
 	"\afailure\x18\x10 \x01(\v2!.sessionmanager.worker.v1.FailureH\x00R\afailure\x12P\n" +
 	"\x0ebackup_checked\x18\x11 \x01(\v2'.sessionmanager.worker.v1.BackupCheckedH\x00R\rbackupChecked\x12P\n" +
-	"\x0ebrowser_exited\x18\x12 \x01(\v2'.sessionmanager.worker.v1.BrowserExitedH\x00R\rbrowserExitedB\x06\n" +
+	"\x0ebrowser_exited\x18\x12 \x01(\v2'.sessionmanager.worker.v1.BrowserExitedH\x00R\rbrowserExited\x12S\n" +
+	"\x0fmessage_changed\x18\x13 \x01(\v2(.sessionmanager.worker.v1.MessageChangedH\x00R\x0emessageChanged\x12V\n" +
+	"\x10sending_observed\x18\x14 \x01(\v2).sessionmanager.worker.v1.SendingObservedH\x00R\x0fsendingObservedB\x06\n" +
 	"\x04body\"$\n" +
 	"\fPhaseChanged\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\"u\n" +
@@ -1458,7 +2221,26 @@ const file_worker_proto_rawDesc = "" +
 	"\rBackupChecked\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1c\n" +
-	"\tdatabases\x18\x03 \x01(\rR\tdatabases\"\r\n" +
+	"\tdatabases\x18\x03 \x01(\rR\tdatabases\"a\n" +
+	"\x0eMessageChanged\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03ack\x18\x02 \x01(\x05R\x03ack\x12\x18\n" +
+	"\arefusal\x18\x03 \x01(\x05R\arefusal\x12\x13\n" +
+	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\xb1\x02\n" +
+	"\x0fSendingObserved\x12\x1a\n" +
+	"\bpossible\x18\x01 \x01(\bR\bpossible\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1e\n" +
+	"\n" +
+	"restricted\x18\x03 \x01(\bR\n" +
+	"restricted\x12.\n" +
+	"\x13restricted_until_ms\x18\x04 \x01(\x03R\x11restrictedUntilMs\x12\x16\n" +
+	"\x06capped\x18\x05 \x01(\bR\x06capped\x12\x12\n" +
+	"\x04used\x18\x06 \x01(\x05R\x04used\x12\x14\n" +
+	"\x05quota\x18\a \x01(\x05R\x05quota\x12&\n" +
+	"\x0fcapped_until_ms\x18\b \x01(\x03R\rcappedUntilMs\x12\x1c\n" +
+	"\tchallenge\x18\t \x01(\bR\tchallenge\x12\x18\n" +
+	"\aaccount\x18\n" +
+	" \x01(\tR\aaccount\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
 	"\fStopResponse\"\x13\n" +
 	"\x11ScreenshotRequest\"&\n" +
@@ -1485,7 +2267,45 @@ const file_worker_proto_rawDesc = "" +
 	"\areaders\x18\x06 \x03(\v21.sessionmanager.worker.v1.DiagnoseResponse.ReaderR\areaders\x1a2\n" +
 	"\x06Reader\x12\x16\n" +
 	"\x06reader\x18\x01 \x01(\tR\x06reader\x12\x10\n" +
-	"\x03saw\x18\x02 \x01(\tR\x03saw2\xa4\x05\n" +
+	"\x03saw\x18\x02 \x01(\tR\x03saw\"\x92\x01\n" +
+	"\vSendRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
+	"\breply_to\x18\x04 \x01(\tR\areplyTo\x12\x1a\n" +
+	"\bmentions\x18\x05 \x03(\tR\bmentions\x12\x18\n" +
+	"\apreview\x18\x06 \x01(\bR\apreview\"L\n" +
+	"\fSendResponse\x12<\n" +
+	"\x05state\x18\x01 \x01(\v2&.sessionmanager.worker.v1.MessageStateR\x05state\"D\n" +
+	"\x04Chat\x12\x14\n" +
+	"\x05phone\x18\x01 \x01(\tR\x05phone\x12\x10\n" +
+	"\x03lid\x18\x02 \x01(\tR\x03lid\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\tR\x05group\"\xc5\x01\n" +
+	"\fMessageState\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
+	"\x04chat\x18\x02 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04chat\x12\x16\n" +
+	"\x06stored\x18\x03 \x01(\bR\x06stored\x12\x10\n" +
+	"\x03ack\x18\x04 \x01(\x05R\x03ack\x12\x18\n" +
+	"\arefusal\x18\x05 \x01(\x05R\arefusal\x12\x18\n" +
+	"\apending\x18\x06 \x01(\bR\apending\x12\x13\n" +
+	"\x05at_ms\x18\a \x01(\x03R\x04atMs\"\x9b\x01\n" +
+	"\rLookupRequest\x12?\n" +
+	"\x04refs\x18\x01 \x03(\v2+.sessionmanager.worker.v1.LookupRequest.RefR\x04refs\x1aI\n" +
+	"\x03Ref\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
+	"\x04chat\x18\x02 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04chat\"P\n" +
+	"\x0eLookupResponse\x12>\n" +
+	"\x06states\x18\x01 \x03(\v2&.sessionmanager.worker.v1.MessageStateR\x06states\"&\n" +
+	"\x0eContactRequest\x12\x14\n" +
+	"\x05phone\x18\x01 \x01(\tR\x05phone\"\x95\x01\n" +
+	"\x0fContactResponse\x12\x1f\n" +
+	"\von_whatsapp\x18\x01 \x01(\bR\n" +
+	"onWhatsapp\x12\x14\n" +
+	"\x05phone\x18\x02 \x01(\tR\x05phone\x12\x10\n" +
+	"\x03lid\x18\x03 \x01(\tR\x03lid\x12\x1a\n" +
+	"\bbusiness\x18\x04 \x01(\bR\bbusiness\x12\x1d\n" +
+	"\n" +
+	"known_chat\x18\x05 \x01(\bR\tknownChat2\xb8\a\n" +
 	"\x06Worker\x12T\n" +
 	"\x06Events\x12'.sessionmanager.worker.v1.EventsRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
@@ -1494,7 +2314,10 @@ const file_worker_proto_rawDesc = "" +
 	"\x04Pair\x12%.sessionmanager.worker.v1.PairRequest\x1a&.sessionmanager.worker.v1.PairResponse\x12[\n" +
 	"\x06LogOut\x12'.sessionmanager.worker.v1.LogOutRequest\x1a(.sessionmanager.worker.v1.LogOutResponse\x12m\n" +
 	"\fSetSelectors\x12-.sessionmanager.worker.v1.SetSelectorsRequest\x1a..sessionmanager.worker.v1.SetSelectorsResponse\x12a\n" +
-	"\bDiagnose\x12).sessionmanager.worker.v1.DiagnoseRequest\x1a*.sessionmanager.worker.v1.DiagnoseResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
+	"\bDiagnose\x12).sessionmanager.worker.v1.DiagnoseRequest\x1a*.sessionmanager.worker.v1.DiagnoseResponse\x12U\n" +
+	"\x04Send\x12%.sessionmanager.worker.v1.SendRequest\x1a&.sessionmanager.worker.v1.SendResponse\x12[\n" +
+	"\x06Lookup\x12'.sessionmanager.worker.v1.LookupRequest\x1a(.sessionmanager.worker.v1.LookupResponse\x12^\n" +
+	"\aContact\x12(.sessionmanager.worker.v1.ContactRequest\x1a).sessionmanager.worker.v1.ContactResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
 
 var (
 	file_worker_proto_rawDescOnce sync.Once
@@ -1508,7 +2331,7 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
 	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
@@ -1521,19 +2344,30 @@ var file_worker_proto_goTypes = []any{
 	(*Failure)(nil),                 // 8: sessionmanager.worker.v1.Failure
 	(*BrowserExited)(nil),           // 9: sessionmanager.worker.v1.BrowserExited
 	(*BackupChecked)(nil),           // 10: sessionmanager.worker.v1.BackupChecked
-	(*StopRequest)(nil),             // 11: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 12: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 13: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 14: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 15: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 16: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 17: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 18: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 19: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 20: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 21: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 22: sessionmanager.worker.v1.DiagnoseResponse
-	(*DiagnoseResponse_Reader)(nil), // 23: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*MessageChanged)(nil),          // 11: sessionmanager.worker.v1.MessageChanged
+	(*SendingObserved)(nil),         // 12: sessionmanager.worker.v1.SendingObserved
+	(*StopRequest)(nil),             // 13: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 14: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 15: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 16: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 17: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 18: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 19: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 20: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 21: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 22: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 23: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 24: sessionmanager.worker.v1.DiagnoseResponse
+	(*SendRequest)(nil),             // 25: sessionmanager.worker.v1.SendRequest
+	(*SendResponse)(nil),            // 26: sessionmanager.worker.v1.SendResponse
+	(*Chat)(nil),                    // 27: sessionmanager.worker.v1.Chat
+	(*MessageState)(nil),            // 28: sessionmanager.worker.v1.MessageState
+	(*LookupRequest)(nil),           // 29: sessionmanager.worker.v1.LookupRequest
+	(*LookupResponse)(nil),          // 30: sessionmanager.worker.v1.LookupResponse
+	(*ContactRequest)(nil),          // 31: sessionmanager.worker.v1.ContactRequest
+	(*ContactResponse)(nil),         // 32: sessionmanager.worker.v1.ContactResponse
+	(*DiagnoseResponse_Reader)(nil), // 33: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*LookupRequest_Ref)(nil),       // 34: sessionmanager.worker.v1.LookupRequest.Ref
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -1545,26 +2379,39 @@ var file_worker_proto_depIdxs = []int32{
 	8,  // 6: sessionmanager.worker.v1.Event.failure:type_name -> sessionmanager.worker.v1.Failure
 	10, // 7: sessionmanager.worker.v1.Event.backup_checked:type_name -> sessionmanager.worker.v1.BackupChecked
 	9,  // 8: sessionmanager.worker.v1.Event.browser_exited:type_name -> sessionmanager.worker.v1.BrowserExited
-	23, // 9: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
-	0,  // 10: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
-	11, // 11: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	13, // 12: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	15, // 13: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	17, // 14: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	19, // 15: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	21, // 16: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	1,  // 17: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	12, // 18: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	14, // 19: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	16, // 20: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	18, // 21: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	20, // 22: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	22, // 23: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 9: sessionmanager.worker.v1.Event.message_changed:type_name -> sessionmanager.worker.v1.MessageChanged
+	12, // 10: sessionmanager.worker.v1.Event.sending_observed:type_name -> sessionmanager.worker.v1.SendingObserved
+	33, // 11: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	28, // 12: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
+	27, // 13: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
+	34, // 14: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
+	28, // 15: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
+	27, // 16: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
+	0,  // 17: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
+	13, // 18: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	15, // 19: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	17, // 20: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	19, // 21: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	21, // 22: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	23, // 23: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	25, // 24: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
+	29, // 25: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
+	31, // 26: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
+	1,  // 27: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	14, // 28: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	16, // 29: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	18, // 30: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	20, // 31: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	22, // 32: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	24, // 33: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	26, // 34: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
+	30, // 35: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
+	32, // 36: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
+	27, // [27:37] is the sub-list for method output_type
+	17, // [17:27] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -1582,6 +2429,8 @@ func file_worker_proto_init() {
 		(*Event_Failure)(nil),
 		(*Event_BackupChecked)(nil),
 		(*Event_BrowserExited)(nil),
+		(*Event_MessageChanged)(nil),
+		(*Event_SendingObserved)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1589,7 +2438,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

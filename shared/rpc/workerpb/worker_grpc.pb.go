@@ -26,6 +26,9 @@ const (
 	Worker_LogOut_FullMethodName       = "/sessionmanager.worker.v1.Worker/LogOut"
 	Worker_SetSelectors_FullMethodName = "/sessionmanager.worker.v1.Worker/SetSelectors"
 	Worker_Diagnose_FullMethodName     = "/sessionmanager.worker.v1.Worker/Diagnose"
+	Worker_Send_FullMethodName         = "/sessionmanager.worker.v1.Worker/Send"
+	Worker_Lookup_FullMethodName       = "/sessionmanager.worker.v1.Worker/Lookup"
+	Worker_Contact_FullMethodName      = "/sessionmanager.worker.v1.Worker/Contact"
 )
 
 // WorkerClient is the client API for Worker service.
@@ -57,6 +60,12 @@ type WorkerClient interface {
 	SetSelectors(ctx context.Context, in *SetSelectorsRequest, opts ...grpc.CallOption) (*SetSelectorsResponse, error)
 	// Diagnose describes the page and what each reader sees in it.
 	Diagnose(ctx context.Context, in *DiagnoseRequest, opts ...grpc.CallOption) (*DiagnoseResponse, error)
+	// Send makes the page store and send a message, unless it has it already.
+	Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error)
+	// Lookup returns the states of messages, in the order of the request.
+	Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error)
+	// Contact asks the page's server about a phone number.
+	Contact(ctx context.Context, in *ContactRequest, opts ...grpc.CallOption) (*ContactResponse, error)
 }
 
 type workerClient struct {
@@ -146,6 +155,36 @@ func (c *workerClient) Diagnose(ctx context.Context, in *DiagnoseRequest, opts .
 	return out, nil
 }
 
+func (c *workerClient) Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SendResponse)
+	err := c.cc.Invoke(ctx, Worker_Send_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerClient) Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LookupResponse)
+	err := c.cc.Invoke(ctx, Worker_Lookup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerClient) Contact(ctx context.Context, in *ContactRequest, opts ...grpc.CallOption) (*ContactResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ContactResponse)
+	err := c.cc.Invoke(ctx, Worker_Contact_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkerServer is the server API for Worker service.
 // All implementations must embed UnimplementedWorkerServer
 // for forward compatibility.
@@ -175,6 +214,12 @@ type WorkerServer interface {
 	SetSelectors(context.Context, *SetSelectorsRequest) (*SetSelectorsResponse, error)
 	// Diagnose describes the page and what each reader sees in it.
 	Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error)
+	// Send makes the page store and send a message, unless it has it already.
+	Send(context.Context, *SendRequest) (*SendResponse, error)
+	// Lookup returns the states of messages, in the order of the request.
+	Lookup(context.Context, *LookupRequest) (*LookupResponse, error)
+	// Contact asks the page's server about a phone number.
+	Contact(context.Context, *ContactRequest) (*ContactResponse, error)
 	mustEmbedUnimplementedWorkerServer()
 }
 
@@ -205,6 +250,15 @@ func (UnimplementedWorkerServer) SetSelectors(context.Context, *SetSelectorsRequ
 }
 func (UnimplementedWorkerServer) Diagnose(context.Context, *DiagnoseRequest) (*DiagnoseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Diagnose not implemented")
+}
+func (UnimplementedWorkerServer) Send(context.Context, *SendRequest) (*SendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Send not implemented")
+}
+func (UnimplementedWorkerServer) Lookup(context.Context, *LookupRequest) (*LookupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Lookup not implemented")
+}
+func (UnimplementedWorkerServer) Contact(context.Context, *ContactRequest) (*ContactResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Contact not implemented")
 }
 func (UnimplementedWorkerServer) mustEmbedUnimplementedWorkerServer() {}
 func (UnimplementedWorkerServer) testEmbeddedByValue()                {}
@@ -346,6 +400,60 @@ func _Worker_Diagnose_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Worker_Send_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Send(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Send_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Send(ctx, req.(*SendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Worker_Lookup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LookupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Lookup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Lookup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Lookup(ctx, req.(*LookupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Worker_Contact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ContactRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Contact(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Contact_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Contact(ctx, req.(*ContactRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Worker_ServiceDesc is the grpc.ServiceDesc for Worker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -376,6 +484,18 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Diagnose",
 			Handler:    _Worker_Diagnose_Handler,
+		},
+		{
+			MethodName: "Send",
+			Handler:    _Worker_Send_Handler,
+		},
+		{
+			MethodName: "Lookup",
+			Handler:    _Worker_Lookup_Handler,
+		},
+		{
+			MethodName: "Contact",
+			Handler:    _Worker_Contact_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

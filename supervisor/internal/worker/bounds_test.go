@@ -68,8 +68,8 @@ func TestEveryFieldOfAnEventIsBounded(t *testing.T) {
 		seen[kind] = true
 		checkBounds(t, reflect.ValueOf(body), kind)
 	}
-	if len(seen) != 9 {
-		t.Errorf("of 9 kinds of events only %v came", seen)
+	if len(seen) != 11 {
+		t.Errorf("of 11 kinds of events only %v came", seen)
 	}
 	end := await[Exited](r)
 	checkBounds(t, reflect.ValueOf(end.Reason), "reason")
@@ -105,10 +105,10 @@ func TestLargeAnswersAreBoundedOrRefused(t *testing.T) {
 
 func TestFloodingWorkerIsEndedWithItsReason(t *testing.T) {
 	modes := []string{"strangers"}
-	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "PageObserved", "QRShown", "QRGone", "Heartbeat", "BackupChecked"} {
+	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "PageObserved", "QRShown", "QRGone", "Heartbeat", "BackupChecked", "MessageChanged", "SendingObserved"} {
 		modes = append(modes, "flood "+kind)
 	}
-	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "PageObserved", "QRShown", "QRGone", "BackupChecked", "Failure"} {
+	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "PageObserved", "QRShown", "QRGone", "BackupChecked", "MessageChanged", "SendingObserved", "Failure"} {
 		modes = append(modes, "oversize "+kind)
 	}
 	for _, mode := range modes {

@@ -43,7 +43,7 @@ func TestFailedStartsHaveTheirReasons(t *testing.T) {
 		"deaf":            {nil, reason.WorkerHung, "", "connection to the worker was lost"},
 		"garbage":         {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "not a worker of this service"},
 		"endless line":    {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "not a worker of this service"},
-		"other version":   {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "protocol version 3, the supervisor 2"},
+		"other version":   {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "protocol version 4, the supervisor 3"},
 		"no browser": {func(o *Options) { o.Timings.Start.Browser = 300 * time.Millisecond },
 			reason.BrowserStartFailed, "signal killed, by the supervisor", "Chrome did not respond"},
 		"other profile": {nil, reason.ProfileInUse, "", "has not locked our profile"},

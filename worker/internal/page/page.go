@@ -49,6 +49,7 @@ import (
 	"session-manager/worker/internal/page/command"
 	"session-manager/worker/internal/page/diagnose"
 	"session-manager/worker/internal/page/events"
+	"session-manager/worker/internal/page/message"
 	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
 )
@@ -87,6 +88,7 @@ type Page struct {
 	signals   *events.Signals
 	views     *observe.Latest
 	commands  *command.Commands
+	messages  *message.Messages
 	diagnoser *diagnose.Diagnoser
 	// failure is why the last navigation reached nothing. It is Open's, and then Run's.
 	failure classify.Failure
@@ -147,6 +149,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
 	p.commands = command.New(t, p.views, p.signals.Hint, p.log, p.t.Answer, p.t.Call)
+	p.messages = message.New()
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
 		events.Listen(stream, t, p.log, p.signals.Handle, tidier.Handle, p.diagnoser.Handle)
@@ -202,6 +205,21 @@ func (p *Page) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) 
 func (p *Page) LogOut(ctx context.Context) error {
 	defer p.signals.Hint()
 	return p.commands.LogOut(ctx)
+}
+
+// Send is that of message.Messages.
+func (p *Page) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error) {
+	return p.messages.Send(ctx, m)
+}
+
+// Lookup is that of message.Messages.
+func (p *Page) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error) {
+	return p.messages.Lookup(ctx, refs)
+}
+
+// Contact is that of message.Messages.
+func (p *Page) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
+	return p.messages.Contact(ctx, phone)
 }
 
 // diagnoseWithin bounds a diagnosis, however much time the caller gives.

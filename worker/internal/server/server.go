@@ -29,11 +29,14 @@ type Page interface {
 	Run(ctx context.Context) error
 	// Screenshot returns a PNG.
 	Screenshot(ctx context.Context) ([]byte, error)
-	// Pair, LogOut, SetSelectors and Diagnose are those of rpc.Worker.
+	// The following are those of rpc.Worker.
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
 	LogOut(ctx context.Context) error
 	SetSelectors(ctx context.Context, file []byte) error
 	Diagnose(ctx context.Context) (rpc.Diagnosis, error)
+	Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error)
+	Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error)
+	Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error)
 	// MainThreadAge is how old the main thread's last answer is, -1 for none.
 	MainThreadAge() time.Duration
 }
@@ -239,6 +242,21 @@ func (w *Worker) SetSelectors(ctx context.Context, file []byte) error {
 // Diagnose implements rpc.Worker.
 func (w *Worker) Diagnose(ctx context.Context) (rpc.Diagnosis, error) {
 	return ask(w, func(p Page) (rpc.Diagnosis, error) { return p.Diagnose(ctx) })
+}
+
+// Send implements rpc.Worker.
+func (w *Worker) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error) {
+	return ask(w, func(p Page) (rpc.MessageState, error) { return p.Send(ctx, m) })
+}
+
+// Lookup implements rpc.Worker.
+func (w *Worker) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error) {
+	return ask(w, func(p Page) ([]rpc.MessageState, error) { return p.Lookup(ctx, refs) })
+}
+
+// Contact implements rpc.Worker.
+func (w *Worker) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
+	return ask(w, func(p Page) (rpc.Contact, error) { return p.Contact(ctx, phone) })
 }
 
 // ask calls f with the page, if there is one.

@@ -54,6 +54,20 @@ func (p *fakePage) Diagnose(context.Context) (rpc.Diagnosis, error) {
 	return rpc.Diagnosis{Outline: "html"}, nil
 }
 
+func (p *fakePage) Send(context.Context, rpc.Message) (rpc.MessageState, error) {
+	return rpc.MessageState{}, errNotReady
+}
+
+func (p *fakePage) Lookup(context.Context, []rpc.MessageRef) ([]rpc.MessageState, error) {
+	return nil, errNotReady
+}
+
+func (p *fakePage) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
+	return rpc.Contact{}, errNotReady
+}
+
+var errNotReady = &rpc.SendError{Code: rpc.SendNotReady}
+
 func (p *fakePage) MainThreadAge() time.Duration { return 42 * time.Millisecond }
 
 // rig is a worker under test, and its events.

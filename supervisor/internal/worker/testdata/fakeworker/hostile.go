@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"reflect"
@@ -15,7 +16,7 @@ import (
 // bodies are one event of each kind that a worker may send again and again.
 var bodies = []rpc.EventBody{
 	rpc.PhaseChanged{}, rpc.BrowserStarted{}, rpc.PageObserved{}, rpc.QRShown{}, rpc.QRGone{}, rpc.Heartbeat{},
-	rpc.BackupChecked{}, rpc.BrowserExited{}, rpc.Failure{},
+	rpc.BackupChecked{}, rpc.MessageChanged{}, rpc.SendingObserved{}, rpc.BrowserExited{}, rpc.Failure{},
 }
 
 // attack does what the mode says: "exaggerate" sends one event of
@@ -88,8 +89,16 @@ func exaggerated(body rpc.EventBody, n int) rpc.EventBody {
 			f.Set(reflect.ValueOf(append(lines, strings.Repeat("+49", n/3))))
 		}
 	}
-	if b, ok := v.Interface().(rpc.BrowserStarted); ok {
+	forever := time.UnixMilli(math.MaxInt64)
+	switch b := v.Interface().(type) {
+	case rpc.BrowserStarted:
 		b.PID = os.Getpid()
+		return b
+	case rpc.MessageChanged:
+		b.At = forever
+		return b
+	case rpc.SendingObserved:
+		b.NewChats = rpc.NewChats{RestrictedUntil: forever, CappedUntil: forever, Used: math.MaxInt32, Quota: math.MaxInt32}
 		return b
 	}
 	return v.Interface().(rpc.EventBody)
@@ -107,6 +116,10 @@ func varied(body rpc.EventBody, n int) rpc.EventBody {
 		return rpc.PhaseChanged{Phase: []rpc.Phase{rpc.PhaseNavigate, rpc.PhasePage}[n%2]}
 	case rpc.BrowserStarted:
 		return rpc.BrowserStarted{PID: os.Getpid(), Product: strings.Repeat("p", n%100)}
+	case rpc.MessageChanged:
+		return rpc.MessageChanged{ID: rpc.MessageID(fmt.Sprintf("3EB0%018X", n)), Ack: n % 5}
+	case rpc.SendingObserved:
+		return rpc.SendingObserved{Possible: n%2 == 0, Why: strings.Repeat("w", n%1000)}
 	}
 	return body
 }
@@ -148,4 +161,38 @@ func (w *worker) Diagnose(context.Context) (rpc.Diagnosis, error) {
 		return diagnosis(), nil
 	}
 	return rpc.Diagnosis{Outline: "html"}, nil
+}
+
+// someone returns the address of a person, or one that is far too long.
+func (w *worker) someone(server string) rpc.Secret {
+	if w.largeAnswers() {
+		return rpc.Secret(large(100_000))
+	}
+	return rpc.Secret("491707654321" + server)
+}
+
+// Send stores every message.
+func (w *worker) Send(_ context.Context, m rpc.Message) (rpc.MessageState, error) {
+	return w.stateOf(m.ID), nil
+}
+
+func (w *worker) stateOf(id rpc.MessageID) rpc.MessageState {
+	s := rpc.MessageState{ID: id, Chat: rpc.Chat{Phone: w.someone(rpc.ServerPhone)}, Stored: true, Ack: 1}
+	if w.largeAnswers() {
+		s.Ack, s.Refusal, s.At = math.MaxInt32, math.MaxInt32, time.UnixMilli(math.MaxInt64)
+	}
+	return s
+}
+
+// Lookup finds every message.
+func (w *worker) Lookup(_ context.Context, refs []rpc.MessageRef) (states []rpc.MessageState, _ error) {
+	for _, r := range refs {
+		states = append(states, w.stateOf(r.ID))
+	}
+	return states, nil
+}
+
+// Contact finds everyone.
+func (w *worker) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
+	return rpc.Contact{OnWhatsApp: true, Phone: w.someone(rpc.ServerPhone), LID: w.someone(rpc.ServerLID)}, nil
 }
