@@ -4,9 +4,9 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT := scripts/tools/bin/golangci-lint
 NFPM := scripts/tools/bin/nfpm
 # All of our code is checked for races, and what it calls but for libraries that only compute: checked,
-# pictures take ten times as long to decode.
+# pictures take ten times as long to decode. It holds for the binaries that tests build, too.
 COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/...
-RACE := -race $(COMPUTE:%=-gcflags=%=-race=false)
+RACE := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)' go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
 
@@ -76,16 +76,16 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test: # with the race detector a process would exit a second late
-	GORACE=atexit_sleep_ms=0 go test $(RACE) -p 3 -shuffle=on -count=1 -timeout 30m $(LONGEST) ./... # three packages at once, for the same reason
+	GORACE=atexit_sleep_ms=0 $(RACE) -p 3 -shuffle=on -count=1 -timeout 30m $(LONGEST) ./... # three packages at once, for the same reason
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
 
 thorough: ## the tests that have many cases with all of them, of which make test has a sample
-	go test $(RACE) -p 1 -count=1 -timeout 60m ./supervisor/e2e ./supervisor/internal/profile ./worker/internal/page -thorough
+	$(RACE) -p 1 -count=1 -timeout 60m ./supervisor/e2e ./supervisor/internal/profile ./worker/internal/page -thorough
 
 kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
-	go test $(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
+	$(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
 test-engines: build bin/chaos ## the end-to-end tests, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (an hour each)
 	@scripts/install/packages.sh chromium chromium-headless-shell
