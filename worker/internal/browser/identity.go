@@ -2,13 +2,10 @@ package browser
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
+	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 
@@ -50,8 +47,6 @@ func checkIdentity(version, product, userAgent string) error {
 
 // disguise has the client hints of a browser with a window.
 type disguise struct {
-	blank string // path of an empty document, made when it is needed
-
 	mu    sync.Mutex
 	hints *proto.EmulationUserAgentMetadata // guarded by mu; nil until known
 }
@@ -59,8 +54,8 @@ type disguise struct {
 // Disguise completes what page reports about the browser. With --user-agent Chrome
 // leaves the detailed client hints (full version list, architecture, bitness)
 // empty, as no browser of a person does. They are filled in with the real
-// values. It must run before the page's first navigation, for it visits an empty
-// document to read the real brands. Service workers are out of its reach; they
+// values. It must run before the page's first navigation, for it asks its blank
+// document for the real brands. Service workers are out of its reach; they
 // have the user agent and the brands, those of a chrome-headless-shell too, and empty
 // details.
 func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
@@ -85,7 +80,7 @@ func (d *disguise) read(page *rod.Page, product string) (*proto.EmulationUserAge
 	if d.hints != nil {
 		return d.hints, nil
 	}
-	brands, err := readBrands(page, d.blank)
+	brands, err := readBrands(page)
 	if err != nil {
 		return nil, err
 	}
@@ -94,29 +89,47 @@ func (d *disguise) read(page *rod.Page, product string) (*proto.EmulationUserAge
 	return d.hints, nil
 }
 
-// readBrands asks a document of its own, for navigator.userAgentData exists in
-// secure contexts only, such as a local file, and not in about:blank.
-func readBrands(page *rod.Page, blank string) ([]*proto.EmulationUserAgentBrandVersion, error) {
-	if err := os.WriteFile(blank, []byte("<!doctype html>"), 0o600); err != nil {
+// askBrands makes a request to this machine, and takes it back.
+const askBrands = `(() => {
+	const end = new AbortController();
+	fetch("` + nowhere + `", { mode: "no-cors", signal: end.signal }).catch(() => {});
+	end.abort();
+})()`
+
+// readBrands reads the brands from the header of a request, which Chrome reports before it
+// sends it. The blank document has no navigator.userAgentData, which exists in secure
+// contexts only, and to visit one would cost the start of another renderer.
+func readBrands(page *rod.Page) ([]*proto.EmulationUserAgentBrandVersion, error) {
+	header := ""
+	wait := page.EachEvent(func(e *proto.NetworkRequestWillBeSent) bool {
+		header = e.Request.Headers["sec-ch-ua"].Str()
+		return e.Request.URL == nowhere
+	})
+	if _, err := (proto.RuntimeEvaluate{Expression: askBrands}).Call(page); err != nil {
 		return nil, err
 	}
-	nav, err := proto.PageNavigate{URL: (&url.URL{Scheme: "file", Path: blank}).String()}.Call(page)
-	if err != nil {
+	wait()
+	if err := page.GetContext().Err(); err != nil {
 		return nil, err
 	}
-	if nav.ErrorText != "" {
-		return nil, fmt.Errorf("cannot open %s: %s", blank, nav.ErrorText)
+	return brandsIn(header)
+}
+
+// brandPattern is a member of the header (https://wicg.github.io/ua-client-hints/#sec-ch-ua).
+var brandPattern = regexp.MustCompile(`"([^"\\]*)";v="(\d+)"`)
+
+// brandsIn returns the brands in a header, without that of a chrome-headless-shell, which
+// has the others of Chromium.
+func brandsIn(header string) (brands []*proto.EmulationUserAgentBrandVersion, err error) {
+	for _, m := range brandPattern.FindAllStringSubmatch(header, -1) {
+		if m[1] != "HeadlessChrome" {
+			brands = append(brands, &proto.EmulationUserAgentBrandVersion{Brand: m[1], Version: m[2]})
+		}
 	}
-	res, err := proto.RuntimeEvaluate{Expression: "JSON.stringify(navigator.userAgentData.brands)"}.Call(page)
-	if err != nil {
-		return nil, err
+	if len(brands) == 0 {
+		return nil, fmt.Errorf("no brands in the header %.200q", header)
 	}
-	var brands []*proto.EmulationUserAgentBrandVersion
-	if err := json.Unmarshal([]byte(res.Result.Value.Str()), &brands); err != nil {
-		return nil, fmt.Errorf("cannot decode brands: %w", err)
-	}
-	// That of a chrome-headless-shell, which has the others of Chromium.
-	return slices.DeleteFunc(brands, func(b *proto.EmulationUserAgentBrandVersion) bool { return b.Brand == "HeadlessChrome" }), nil
+	return brands, nil
 }
 
 // hintsOf completes the brands. A brand with the browser's major version gets

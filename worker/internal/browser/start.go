@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -69,7 +70,6 @@ func launch(o Options, h host, held *os.File) (*Browser, error) {
 	}
 	args := commandLine(o.ProfileDir, userAgentOf(o.Version), h, o.Args)
 	b := &Browser{log: o.Logger, info: Info{Sandbox: !chrome.DisablesSandbox(args)}}
-	b.disguise.blank = filepath.Join(o.ScratchDir, "blank.html")
 	if !b.info.Sandbox {
 		o.Logger.Warn(logid.SandboxDisabled, slog.Bool("root", h.root),
 			slog.String(logging.KeyDetail, "a page that breaks out of Chrome has this user's rights"))
@@ -148,23 +148,31 @@ func (b *Browser) connect(ctx context.Context, version string) error {
 }
 
 // greet runs until Chrome answers or the pipe is closed. Rod's Connect can't be
-// given a context: it would initialise a clone of the browser.
+// given a context: it would initialise a clone of the browser. Everything is asked at once,
+// since Chrome, which is still starting, may take as long for each answer.
 func (b *Browser) greet(version string) error {
-	if err := b.rod.Connect(); err != nil {
+	var v *proto.BrowserGetVersionResult
+	errs := make([]error, 4)
+	var calls sync.WaitGroup
+	for i, call := range []func() error{
+		b.rod.Connect,
+		func() (err error) { v, err = proto.BrowserGetVersion{}.Call(b.rod); return err },
+		// Said to the browser, this holds for every page and popup, as long as we are connected
+		// (https://chromedevtools.github.io/devtools-protocol/tot/Browser/#method-setDownloadBehavior).
+		// Nobody wants a download here, and a page could fill the disk with them.
+		func() error {
+			return proto.BrowserSetDownloadBehavior{Behavior: proto.BrowserSetDownloadBehaviorBehaviorDeny}.Call(b.rod)
+		},
+		// The page's process starts while the rest of Chrome does.
+		func() error { _, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(b.rod); return err },
+	} {
+		calls.Go(func() { errs[i] = call() })
+	}
+	calls.Wait()
+	if err := cmp.Or(errs...); err != nil {
 		return fmt.Errorf("cannot connect to Chrome: %w", err)
 	}
-	v, err := proto.BrowserGetVersion{}.Call(b.rod)
-	if err != nil {
-		return fmt.Errorf("cannot get the browser's version: %w", err)
-	}
 	b.info.Product, b.info.UserAgent = v.Product, v.UserAgent
-	// Said to the browser, this holds for every page and popup, as long as we are connected
-	// (https://chromedevtools.github.io/devtools-protocol/tot/Browser/#method-setDownloadBehavior).
-	// Nobody wants a download here, and a page could fill the disk with them.
-	deny := proto.BrowserSetDownloadBehavior{Behavior: proto.BrowserSetDownloadBehaviorBehaviorDeny}
-	if err := deny.Call(b.rod); err != nil {
-		return fmt.Errorf("cannot deny downloads: %w", err)
-	}
 	return checkIdentity(version, v.Product, v.UserAgent)
 }
 

@@ -242,6 +242,26 @@ func TestHintsGiveTheFullVersionToRealBrands(t *testing.T) {
 	}
 }
 
+func TestBrandsAreReadFromAHeader(t *testing.T) {
+	for header, want := range map[string]string{
+		`"Not:A-Brand";v="8", "Chromium";v="156", "Google Chrome";v="156"`:  "Not:A-Brand 8 Chromium 156 Google Chrome 156",
+		`"HeadlessChrome";v="141", "Not?A_Brand";v="8", "Chromium";v="141"`: "Not?A_Brand 8 Chromium 141",
+		`"Chromium";v="133", "Not(A;Brand,=";v="99"`:                        "Chromium 133 Not(A;Brand,= 99",
+		`"HeadlessChrome";v="156"`:                                          "",
+		`Chromium;v=156`:                                                    "",
+		``:                                                                  "",
+	} {
+		brands, err := brandsIn(header)
+		var got []string
+		for _, b := range brands {
+			got = append(got, b.Brand, b.Version)
+		}
+		if strings.Join(got, " ") != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %v, %v", header, got, err)
+		}
+	}
+}
+
 func TestScratchEnvironmentLacksDesktopAndSecrets(t *testing.T) {
 	dir, err := os.MkdirTemp("/tmp", "sm")
 	if err != nil {

@@ -2,11 +2,13 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -56,17 +58,25 @@ type Checker struct {
 // error with a reason. It changes nothing except what a predecessor left behind:
 // Chrome's stale lock and the folders of its workers.
 func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
-	if err := p.Preflight(); err != nil {
-		return Plan{}, err
-	}
-	plan, err := c.Plan(ctx)
-	if err != nil {
-		return Plan{}, err
+	// Chrome is asked for its version while the disk is tried.
+	asking, cancel := context.WithCancel(ctx)
+	var plan Plan
+	var planErr error
+	var planning sync.WaitGroup
+	planning.Go(func() { plan, planErr = c.Plan(asking) })
+	profileErr := p.Preflight()
+	if profileErr != nil {
+		cancel()
 	}
 	// Somebody may have removed the runtime folder.
-	err = c.RuntimeDir.Prepare()
+	err := c.RuntimeDir.Prepare()
 	if err == nil {
 		err = profile.TryWrite(c.RuntimeDir.Path)
+	}
+	planning.Wait()
+	cancel()
+	if other := cmp.Or(profileErr, planErr); other != nil {
+		return Plan{}, other
 	}
 	if err != nil {
 		return Plan{}, reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot use runtime folder: %w", err))
