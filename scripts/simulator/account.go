@@ -27,10 +27,11 @@ var (
 // Account is the imitated WhatsApp account: its phone, the devices that are linked
 // to it, and the connections of the pages to its server.
 type Account struct {
-	settings *Settings
-	network  *Network
-	pages    *Pages
-	logger   *slog.Logger
+	settings  *Settings
+	network   *Network
+	pages     *Pages
+	messaging *Messaging
+	logger    *slog.Logger
 
 	mu    sync.Mutex
 	chats map[*chat]struct{}
@@ -41,8 +42,8 @@ type Account struct {
 	codeRequests int
 }
 
-func newAccount(s *Settings, n *Network, p *Pages, log *slog.Logger) *Account {
-	return &Account{settings: s, network: n, pages: p, logger: log, chats: map[*chat]struct{}{}, devices: map[string]bool{}}
+func newAccount(s *Settings, n *Network, p *Pages, m *Messaging, log *slog.Logger) *Account {
+	return &Account{settings: s, network: n, pages: p, messaging: m, logger: log, chats: map[*chat]struct{}{}, devices: map[string]bool{}}
 }
 
 // Scan is the phone scanning the code that is on the screen now. It returns

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -90,6 +89,7 @@ func (a *Account) serve(conn *websocket.Conn) {
 		a.mu.Unlock()
 		cancel()
 		c.work.Wait()
+		a.messaging.leave(c)
 	}()
 	if a.network.join(conn) {
 		c.read()
@@ -99,21 +99,22 @@ func (a *Account) serve(conn *websocket.Conn) {
 // read handles what the page sends until the connection ends.
 func (c *chat) read() {
 	for {
+		var raw []byte
+		if websocket.Message.Receive(c.conn, &raw) != nil {
+			return
+		}
 		var m message
-		err := websocket.JSON.Receive(c.conn, &m)
-		if err != nil {
-			if _, ok := errors.AsType[*json.SyntaxError](err); ok {
-				c.account.logger.Error("page sent no JSON", "error", err)
-			}
+		if err := json.Unmarshal(raw, &m); err != nil {
+			c.account.logger.Error("page sent no JSON", "error", err)
 			return
 		}
 		if c.account.network.silence() == nil { // Otherwise it was lost on the way.
-			c.handle(m)
+			c.handle(m, raw)
 		}
 	}
 }
 
-func (c *chat) handle(m message) {
+func (c *chat) handle(m message, raw []byte) {
 	switch m.Type {
 	case "hello":
 		c.hello(m)
@@ -129,13 +130,17 @@ func (c *chat) handle(m message) {
 	case "ping":
 		c.send(message{Type: "pong"})
 	default:
-		c.account.logger.Error("page sent an unknown message", "type", m.Type)
+		if !c.account.messaging.handle(c, m.Type, raw) {
+			c.account.logger.Error("page sent an unknown message", "type", m.Type)
+		}
 	}
 }
 
 // send drops the connection when the page doesn't take the message. A silent
 // network loses it.
-func (c *chat) send(m message) {
+func (c *chat) send(m message) { c.write(m) }
+
+func (c *chat) write(m any) {
 	if c.account.network.silence() == nil && send(c.conn, m) != nil {
 		c.close()
 	}
@@ -230,6 +235,7 @@ func (c *chat) welcome(m message) {
 		return
 	}
 	c.send(message{Type: "success"})
+	c.write(query{Type: "restrictions", Result: c.account.messaging.restrictions()})
 	if c.isOn("socket", "replaced") {
 		c.send(streamError("replaced"))
 		return
@@ -242,6 +248,10 @@ func (c *chat) sync(synced bool) {
 	if !synced && !c.firstSync() {
 		return
 	}
+	if !synced {
+		c.write(c.account.messaging.people.history())
+	}
+	c.account.messaging.join(c)
 	c.send(message{Type: "sync-done"})
 	if c.isOn("logout", "phone") {
 		c.account.remove(c)

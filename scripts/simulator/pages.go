@@ -88,6 +88,8 @@ type Pages struct {
 	changed chan struct{}
 	// loads numbers the page loads from 1.
 	loads int
+	// traps counts the scripts that were caught.
+	traps int
 }
 
 // page is one open document, as its instrument socket sees it.
@@ -108,6 +110,14 @@ func (p *Pages) OnScreen() Screen {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.screen
+}
+
+// Traps counts how often a script that isn't the page's read the global by which the page
+// finds such scripts.
+func (p *Pages) Traps() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.traps
 }
 
 // Shown waits until a code is on the screen that a phone could scan.
@@ -190,6 +200,8 @@ type report struct {
 	Screen
 	// At is when the page drew, in milliseconds since 1970.
 	At float64 `json:"at"`
+	// Trap is the only field of a report that a foreign script was caught.
+	Trap bool `json:"trap"`
 }
 
 // serve receives the reports of one page, and returns when it has gone.
@@ -218,6 +230,10 @@ func (p *Pages) serve(conn *websocket.Conn) {
 func (p *Pages) record(from *page, r report) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if r.Trap {
+		p.traps++
+		return
+	}
 	if r.Page != "" {
 		from.id = r.Page
 	}

@@ -51,6 +51,8 @@ type Server struct {
 	*Network
 	*Pages
 	*Account
+	*People
+	*Messaging
 
 	logger  *slog.Logger
 	mux     *http.ServeMux
@@ -84,7 +86,9 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.Network = newNetwork(s.ctx)
 	s.Pages = newPages(s.ctx)
-	s.Account = newAccount(s.Settings, s.Network, s.Pages, s.logger)
+	s.People = newPeople()
+	s.Messaging = newMessaging(s.Settings, s.People)
+	s.Account = newAccount(s.Settings, s.Network, s.Pages, s.Messaging, s.logger)
 	s.mux = s.routes()
 	return s, nil
 }
@@ -371,6 +375,12 @@ const maxBody = 16 << 10
 type controlBody struct {
 	Payload string `json:"payload"`
 	Code    string `json:"code"`
+	// ID and Level are a receipt.
+	ID    string `json:"id"`
+	Level int    `json:"level"`
+	// From and Text are a message to the account.
+	From string `json:"from"`
+	Text string `json:"text"`
 }
 
 // Control returns the levers as an HTTP API, for shell scripts and demos. It
@@ -381,6 +391,11 @@ type controlBody struct {
 //	GET  /profiles, /faults      what there is to choose from
 //	POST /scan                   the phone scans the screen, or {"payload": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
+//	GET  /sent                   the messages that the server has got
+//	GET  /traps                  how often a foreign script was caught
+//	POST /ack                    a receipt: {"id": "…", "level": 2}
+//	POST /receive                a message to the account: {"from": "15550101001", "text": "…"}
+//	POST /person                 an entry of the server's address book, see Person
 //	POST /logout /takeover /replace /disconnect /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
 //	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
@@ -398,6 +413,8 @@ func (s *Server) Control() http.Handler {
 			return s.Scan(ctx)
 		},
 		"/code":            func(ctx context.Context, body controlBody) error { return s.EnterCode(ctx, body.Code) },
+		"/ack":             func(_ context.Context, body controlBody) error { return s.Ack(body.ID, body.Level) },
+		"/receive":         func(_ context.Context, body controlBody) error { s.Receive(body.From, body.Text); return nil },
 		"/logout":          plain(s.LogOut),
 		"/takeover":        plain(s.TakeOver),
 		"/replace":         plain(s.Replace),
@@ -420,12 +437,22 @@ func (s *Server) Control() http.Handler {
 	mux.HandleFunc("POST /fault/{fault}", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, s.SetFault(r.PathValue("fault")))
 	})
+	mux.HandleFunc("POST /person", func(w http.ResponseWriter, r *http.Request) {
+		var p Person
+		err := json.NewDecoder(io.LimitReader(r.Body, maxBody)).Decode(&p)
+		if err == nil {
+			s.SetPerson(p)
+		}
+		answer(w, http.StatusBadRequest, err)
+	})
 	mux.HandleFunc("DELETE /fault", func(w http.ResponseWriter, _ *http.Request) {
 		s.ClearFaults()
 		answer(w, http.StatusConflict, nil)
 	})
 	for path, get := range map[string]func() any{
 		"/screen":   func() any { return s.OnScreen() },
+		"/sent":     func() any { return s.Sent() },
+		"/traps":    func() any { return s.Traps() },
 		"/healthz":  func() any { return map[string]bool{"ok": true} },
 		"/profiles": func() any { return Profiles() },
 		"/faults":   func() any { return FaultNames() },

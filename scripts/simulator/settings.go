@@ -174,12 +174,24 @@ func (f Fault) number() int {
 // switches are all faults. N stands for a number, NAME for a word.
 var switches = []string{
 	"405", "409", "500", "503", "tos", "outdated", "ban=perm", "ban=temp", // the server refuses
-	"adv=rotate",           // the ADV secret is renewed every 5 s
-	"assets=404",           // the page never starts, as its scripts have gone
-	"autologout=iframe",    // the code is in a credentialless iframe
+	"ack=never",                 // the server acknowledges no message
+	"ack=late:N",                // it does so N ms later
+	"ack=refuse:N",              // it refuses every message with this code
+	"ack=delivered", "ack=read", // the recipient's phone reports so at once
+	"adv=rotate",                        // the ADV secret is renewed every 5 s
+	"assets=404",                        // the page never starts, as its scripts have gone
+	"autologout=iframe",                 // the code is in a credentialless iframe
+	"capping=warning", "capping=capped", // the quota of new chats is almost or wholly used
+	"challenge=passkey", "challenge=captcha", // the account has to prove its integrity
+	"chat=blocked",         // every contact is blocked
+	"chat=readonly",        // groups can't be written to
+	"chats=N",              // there are N more chats
+	"cipher=late:N",        // what is received can be read N ms later
+	"cipher=never",         // or not at all
 	"code=N", "code=never", // requests for a pairing code get this error, or no answer
 	"conflict=now",               // opened elsewhere as soon as it is synced
 	"conflict=unlinked",          // opened elsewhere before it was linked
+	"crash=in-send:NAME",         // the renderer dies in mid-send: built, stored, written or acked; once for each message
 	"crash",                      // the renderer dies 2 s after the boot
 	"csp=strict",                 // a strict Content-Security-Policy
 	"debug=absent", "debug=late", // window.Debug.VERSION is not set, or after 40 s
@@ -187,9 +199,14 @@ var switches = []string{
 	// by a redirect, as such to the address of an ended session, or 2 s after the boot by
 	// a script or a meta element.
 	"elsewhere=redirect:NAME", "elsewhere=logout:NAME", "elsewhere=script:NAME", "elsewhere=meta:NAME",
-	"favicon=404",                     // what the page probes before it connects is not found
-	"hang",                            // the main thread spins, 2 s after the boot
-	"idle=now",                        // every code has run out as soon as it is shown
+	"exists=error", "exists=lid", "exists=none", // whether a number is on WhatsApp is not answered, with a LID, with no
+	"favicon=404",                    // what the page probes before it connects is not found
+	"hang",                           // the main thread spins, 2 s after the boot
+	"idle=now",                       // every code has run out as soon as it is shown
+	"key=minified", "key=serialized", // how the text of a message's key is kept
+	"lid=missing",                     // no number has a LID
+	"lid=off",                         // chats with people have their numbers as addresses
+	"listeners=lost",                  // the listeners for messages are lost
 	"locale=NAME",                     // the language: es, pt, de, ar; all else is English
 	"lock",                            // a linked page is locked by a password
 	"logout=mid-sync",                 // the link ends when half synced
@@ -200,6 +217,7 @@ var switches = []string{
 	"modules=throw-not-initialized:N", // stored values can't be read for N ms
 	"mutex=other-tab",                 // another tab seems to be open
 	"offline=now",                     // the page believes that it has no network
+	"offline=queue:N",                 // N messages came while the page was away
 	"overlay=debug",                   // a transparent button lies over the code, as after a right click
 	"overlay=wrong-button",            // a dead button precedes the one that reloads the code
 	"partial-profile",                 // the own id was lost: the databases go, too
@@ -228,22 +246,31 @@ var switches = []string{
 	"probe=fail",              // the probe of the network fails, though the connection lives
 	"quota",                   // nothing can be stored
 	"ref=empty", "ref=repeat", // all refs of a list are empty, or the same
-	"ref=growing",         // the refs of a list get longer, until no QR holds the last but one
-	"reload=canonical",    // after a scan the page reloads itself, instead of logging in
-	"refs=N",              // a list has N refs instead of six
-	"reload=random",       // the page reloads itself all the time
-	"slow=N",              // every request waits N ms
-	"socket=flap",         // every connection ends after 3 s
-	"socket=never",        // the connection is never answered
-	"socket=proxyblock",   // the connection is refused, the probe blames a proxy
-	"socket=refused",      // every new connection is refused
-	"socket=replaced",     // a linked device's connection goes dead, and it shows nothing
-	"socket=worker",       // the service worker holds the connection
-	"splash=hang",         // the page never starts
-	"sync=stuck:N",        // the first sync stops at N percent, for ever
-	"sync=timeout",        // the first sync never starts, and ends the link after 180 s
-	"takeover=throws",     // a conflict can't be ended
-	"ua=off", "ua=strict", // the page does not depend on the user agent, or does, as always
+	"ref=growing",              // the refs of a list get longer, until no QR holds the last but one
+	"reload=canonical",         // after a scan the page reloads itself, instead of logging in
+	"refs=N",                   // a list has N refs instead of six
+	"reload=in-send:NAME",      // it reloads itself in mid-send, as with crash
+	"reload=random",            // the page reloads itself all the time
+	"seen=throws",              // a chat can't be marked as read
+	"signature=changed:NAME",   // the functions of one module take other arguments
+	"slow=N",                   // every request waits N ms
+	"socket=drop-after-write",  // a message arrives, and the connection ends before the answer; once for each message
+	"socket=drop-before-write", // it ends before the message arrives
+	"socket=flap",              // every connection ends after 3 s
+	"socket=never",             // the connection is never answered
+	"socket=proxyblock",        // the connection is refused, the probe blames a proxy
+	"socket=refused",           // every new connection is refused
+	"socket=replaced",          // a linked device's connection goes dead, and it shows nothing
+	"socket=worker",            // the service worker holds the connection
+	"splash=hang",              // the page never starts
+	"store=duplicate",          // a message is stored, but refused as one that exists
+	"store=fail",               // no message can be stored
+	"sync=stuck:N",             // the first sync stops at N percent, for ever
+	"sync=timeout",             // the first sync never starts, and ends the link after 180 s
+	"takeover=throws",          // a conflict can't be ended
+	"timelock=account:N",       // no new chats for N minutes
+	"timelock=contact",         // the server refuses new chats, and the page doesn't know
+	"ua=off", "ua=strict",      // the page does not depend on the user agent, or does, as always
 	"view=phone", // the page opens with the phone number
 }
 

@@ -13,6 +13,7 @@ import { expirePairing } from './pairing.js';
 import { installRegistry } from './registry.js';
 import { logOut, LOGOUT_REASON } from './session.js';
 import * as storage from './storage.js';
+import { plantTrap } from './trap.js';
 import { startView } from './view.js';
 
 // How long the stages take in imitated time; a hidden page waits before it connects.
@@ -75,7 +76,7 @@ function misbehave() {
   if (fault('elsewhere')) goElsewhere(fault('elsewhere'));
   if (faultIs('reload', 'random')) after(500 + Math.random() * 2500, () => location.reload());
   if (faultOn('hang')) after(MISBEHAVE, hang);
-  if (faultOn('crash')) after(MISBEHAVE, crash);
+  if (faultOn('crash') && !faultIs('crash', 'in-send')) after(MISBEHAVE, crash);
 }
 
 function publishVersion() {
@@ -95,6 +96,7 @@ async function boot() {
   takeOrders();
   if (profile.modules) installRegistry();
   if (profile.era < '2024') window.webpackChunkwhatsapp_web_client = [];
+  else if (profile.modules) plantTrap();
   if (faultIs('splash', 'hang')) return;
   await wait(scaled(SPLASH));
   readLogoutReason();

@@ -7,9 +7,11 @@ import {
 } from './models.js';
 import { encodeB64, keys } from './keys.js';
 import * as storage from './storage.js';
+import * as messaging from './messaging.js';
 import * as pairing from './pairing.js';
 import * as session from './session.js';
 import { pageId } from './instrument.js';
+import * as wire from './wire.js';
 
 // Seconds between attempts; the last one repeats.
 const BACK_OFF = [1, 1, 2, 3, 5, 8, 10];
@@ -48,6 +50,7 @@ export function stop() {
   Ui.set({ alive: false });
   const old = socket;
   socket = null;
+  wire.lost();
   old?.close();
 }
 
@@ -110,6 +113,7 @@ async function hello() {
 // keeps running, and draws codes of a list that nobody can link with.
 async function lost() {
   socket = null;
+  wire.lost();
   Ui.set({ alive: false });
   Socket.set({ stream: SOCKET_STREAM.DISCONNECTED });
   BackendEventBus.trigger('socket_stream_disconnected');
@@ -183,13 +187,17 @@ async function handle(message) {
     case 'success':
       NetworkStatus.set({ online: true });
       await session.loggedIn();
+      await messaging.loggedIn();
       break;
     case 'sync': session.syncProgress(message.progress ?? 0); break;
-    case 'sync-done': await session.syncDone(); break;
+    case 'sync-done':
+      await messaging.synced();
+      await session.syncDone();
+      break;
     case 'stream-error': streamError(message.reason); break;
     case 'failure': failure(message.reason); break;
     case 'pong': break;
-    default: console.error('unknown message', message.type);
+    default: if (!(await messaging.handle(message, send))) console.error('unknown message', message.type);
   }
 }
 
@@ -294,4 +302,5 @@ function failure(reason) {
   }
 }
 
+wire.onWrite(send);
 pairing.onAltLink((phone) => send({ type: 'alt-link', phone }));

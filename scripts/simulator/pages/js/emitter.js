@@ -3,14 +3,17 @@
 export class Emitter {
   #listeners = new Map();
 
-  on(name, listener) {
-    if (!this.#listeners.has(name)) this.#listeners.set(name, new Set());
-    this.#listeners.get(name).add(listener);
+  // Several names can be given at once, separated by spaces.
+  on(names, listener) {
+    for (const name of names.split(' ')) {
+      if (!this.#listeners.has(name)) this.#listeners.set(name, new Set());
+      this.#listeners.get(name).add(listener);
+    }
     return this;
   }
 
-  off(name, listener) {
-    this.#listeners.get(name)?.delete(listener);
+  off(names, listener) {
+    for (const name of names.split(' ')) this.#listeners.get(name)?.delete(listener);
     return this;
   }
 
@@ -20,6 +23,11 @@ export class Emitter {
       listener(...args);
     };
     return this.on(name, only);
+  }
+
+  /** Drops all listeners. */
+  forget() {
+    this.#listeners.clear();
   }
 
   trigger(name, ...args) {
@@ -37,8 +45,9 @@ export class Model extends Emitter {
 
   set(attributes) {
     const changed = Object.keys(attributes).filter((k) => this[k] !== attributes[k]);
+    const before = Object.fromEntries(changed.map((name) => [name, this[name]]));
     Object.assign(this, attributes);
-    for (const name of changed) this.trigger('change:' + name, this, this[name]);
+    for (const name of changed) this.trigger('change:' + name, this, this[name], before[name]);
     if (changed.length > 0) this.trigger('change', this);
     return this;
   }

@@ -84,6 +84,11 @@ function deliver(screen) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(screen));
 }
 
+/** Reports something that isn't on the screen. */
+export function note(what) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(what));
+}
+
 function awaitFrame() {
   waitsForFrame = true;
   let done = false;

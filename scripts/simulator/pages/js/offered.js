@@ -7,11 +7,13 @@ import {
   advSecretEventEmitter, BackendEvent, BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream,
   StreamInfo, StreamMode, Ui,
 } from './models.js';
+import { messageModules } from './messagemodules.js';
 import * as pairing from './pairing.js';
 import { profile } from './config.js';
 import { offer } from './registry.js';
 import { logOut } from './session.js';
-import * as storage from './storage.js';
+import { official } from './trap.js';
+import { isLoggedIn } from './wid.js';
 
 const guard = { until: Infinity };
 
@@ -31,16 +33,18 @@ function stored(get) {
   };
 }
 
-function wid() {
-  const text = storage.lastWid();
-  if (!text) return undefined;
-  const id = JSON.parse(text).split(/[:@]/)[0];
-  return { user: id, server: 'c.us', _serialized: `${id}@c.us`, toString() { return this._serialized; } };
-}
-
 function define(modules) {
   const missing = faultIs('modules', 'missing') ? fault('modules').arg : null;
-  for (const [id, exports] of Object.entries(modules)) if (id !== missing) offer(id, exports);
+  const changed = faultIs('signature', 'changed') ? fault('signature').arg : null;
+  for (const [id, exports] of Object.entries(modules)) {
+    if (id !== missing) offer(id, id === changed ? otherwise(exports) : exports);
+  }
+}
+
+// Functions that take their arguments in another form, as they do in another build.
+function otherwise(exports) {
+  return Object.fromEntries(Object.entries(exports).map(([name, value]) => [name,
+    typeof value === 'function' ? ({ parameters: [...all] }) => value(...all) : value]));
 }
 
 /** What is there as soon as the application starts. */
@@ -67,7 +71,7 @@ export function defineFirstWave() {
     WAWebLaunchSocketUtils: { refreshQR: comms.refreshQR, startCommsAndHandleRequests: comms.start },
     // Its real name is not known: wa-js finds it by what it exports, as soon as no
     // more modules come, and never gets ready without it.
-    WAWebUserPrefsLogin: { isLoggedIn: () => wid() !== undefined },
+    WAWebUserPrefsLogin: { isLoggedIn },
     WAWebUpdaterVersion: { SANITIZED_VERSION_STR: build },
   });
 }
@@ -79,7 +83,7 @@ export function defineSecondWave() {
     WAWebSignalStoreApi: { waSignalStore: { getRegistrationInfo: stored(async () => keys.registration) } },
     WAWebUserPrefsInfoStore: { waNoiseInfo: { get: stored(async () => keys.noise) } },
     WAWebUserPrefsMultiDevice: {
-      getADVSecretKey: stored(() => keys.advSecret), isRegistered: stored(() => wid() !== undefined), advSecretEventEmitter,
+      getADVSecretKey: stored(() => keys.advSecret), isRegistered: stored(isLoggedIn), advSecretEventEmitter,
       setADVSignedIdentity() {},
     },
     WAWebAdvSignatureApi: {
@@ -99,37 +103,10 @@ export function defineSecondWave() {
       startAltLinkingFlow: pairing.startAltLinkingFlow, initializeQRLinking: pairing.initializeQRLinking,
     },
     WAWebLinkDeviceAction: { genLinkDeviceCodeForPhoneNumber: pairing.startAltLinkingFlow },
-    WAWebUserPrefsMeUser: {
-      getMaybeMePnUser: stored(wid), getMaybeMeLidUser: stored(wid), getMaybeMeUser: stored(wid),
-    },
     WAWebOfflineHandler: { OfflineMessageHandler: { getOfflineDeliveryProgress: () => Math.max(0, Ui.progress) } },
     WAWebMiscBrowserUtils: { info: () => ({ name: 'Chrome', version: navigator.userAgent.match(/Chrome\/(\d+)/)?.[1] }) },
-    ...stubs(),
-  });
-}
-
-function stubs() {
-  const createWid = (id) => ({ _serialized: id, user: id.split('@')[0], server: id.split('@')[1] ?? 'c.us' });
-  return {
-    WAWebIsOfficialClient: { isOfficialClient: true },
+    WAWebIsOfficialClient: official,
     WAWebLinkDeviceEvents: {},
-    WAWebWidFactory: { createWid, createUserWidOrThrow: createWid },
-    WAWebCollections: { Chat: { get: (id) => ({ id: createWid(String(id)) }), find: async (id) => ({ id: createWid(String(id)) }) } },
-    WAWebMsgKey: { default: class { static newId() { return crypto.randomUUID(); } } },
-    WAWebSendMsgChatAction: { addAndSendMsgToChat },
-  };
-}
-
-// The first promise is the message as it was queued here, the second what the
-// server answered; the message's ack goes from clock to server to delivered.
-function addAndSendMsgToChat(chat, message) {
-  const sent = { ...message, ack: 0 };
-  const result = new Promise((resolve) => {
-    setTimeout(() => {
-      sent.ack = 1;
-      resolve({ messageSendResult: 'OK', t: Math.floor(Date.now() / 1000) });
-      setTimeout(() => { sent.ack = 2; }, 50);
-    }, 50);
+    ...messageModules(stored),
   });
-  return [Promise.resolve(sent), result];
 }

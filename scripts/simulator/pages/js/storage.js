@@ -10,7 +10,17 @@ const TABLE = 'kv';
 
 const open = new Map();
 
-function settled(request) {
+// The databases whose tables are more than keys and values.
+const TABLES = {
+  'model-storage': (db) => {
+    db.createObjectStore('message', { keyPath: 'id' }).createIndex('rowId', 'rowId', { unique: true });
+    db.createObjectStore('chat', { keyPath: 'id' });
+    db.createObjectStore('contact', { keyPath: 'id' });
+  },
+};
+
+/** The result of a request. */
+export function settled(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
@@ -18,8 +28,11 @@ function settled(request) {
 }
 
 async function openOne(name) {
-  const request = indexedDB.open(name, 1);
-  request.onupgradeneeded = () => request.result.createObjectStore(TABLE);
+  const request = indexedDB.open(name, TABLES[name] ? 2 : 1);
+  request.onupgradeneeded = ({ oldVersion }) => {
+    if (oldVersion === 0) request.result.createObjectStore(TABLE);
+    TABLES[name]?.(request.result);
+  };
   const db = await settled(request);
   db.onversionchange = () => db.close();
   open.set(name, db);
@@ -37,6 +50,11 @@ export async function deleteDatabases() {
   for (const db of open.values()) db.close();
   open.clear();
   await Promise.all([...BEFORE_PAIRING, ...AFTER_PAIRING].map((name) => settled(indexedDB.deleteDatabase(name))));
+}
+
+/** A database that is open, or nothing. */
+export function database(name) {
+  return open.get(name);
 }
 
 export function get(db, key) {
