@@ -17,6 +17,7 @@ const (
 	Stopping           Code = "stopping"
 	RestartRequested   Code = "restart_requested"
 	Maintenance        Code = "maintenance"
+	SendsStuck         Code = "sends_stuck"
 	ProfileReplaced    Code = "profile_replaced"
 	WorkerCrashed      Code = "worker_crashed"
 	WorkerHung         Code = "worker_hung"
@@ -129,6 +130,7 @@ var catalogue = map[Code]Text{
 	Starting:           {"The worker and Chrome are starting.", ""},
 	Stopping:           {"The service is stopping.", ""},
 	RestartRequested:   {"A restart was requested.", ""},
+	SendsStuck:         {"The page did not get a message sent for a minute, and is restarted.", ""},
 	Maintenance:        {"Chrome is closed briefly while the login is backed up, moved away or restored.", ""},
 	ProfileReplaced:    {"The folder with the login was removed or replaced while Chrome was running; Chrome is being restarted with what is there now.", ""},
 	WorkerCrashed:      {"The worker process crashed; a new one is being started.", ""},

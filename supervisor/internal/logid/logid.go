@@ -106,6 +106,16 @@ const (
 	CachesPruneFailed       = "caches_prune_failed"       // WARN: Caches can't be removed from the profile.
 )
 
+// Messages.
+const (
+	OutboxDamaged     = "outbox_damaged"      // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
+	OutboxWriteFailed = "outbox_write_failed" // WARN: The database of messages can't be opened, read or written; it is tried again.
+	OutboxCloseFailed = "outbox_close_failed" // WARN: The database of messages was not closed; nothing of it is lost.
+	MessageSendFailed = "message_send_failed" // WARN: An attempt to send a message failed: for ever, for now, or nobody knows.
+	MessageFailed     = "message_failed"      // WARN: A message was not sent, and never will be.
+	MessagesStuck     = "messages_stuck"      // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
+)
+
 // Reports and traces.
 const (
 	ReportWritten          = "report_written"           // INFO: A crash report was written.

@@ -41,6 +41,8 @@ const (
 	CodeRefused Code = "refused"
 	// CodeAccountChanged: the phone of another account was linked meanwhile.
 	CodeAccountChanged Code = "account_changed"
+	// CodeUnconfirmed: whether it was sent could not be found out within a week.
+	CodeUnconfirmed Code = "unconfirmed"
 	// CodePaced: too many people were written to for the first time lately.
 	CodePaced Code = "paced"
 )
@@ -51,7 +53,8 @@ type Request struct {
 	IdempotencyKey string
 	// Hash is that of the canonical body. The same key with another Hash is a conflict.
 	Hash [32]byte
-	// Message is what to send. An empty ID is drawn.
+	// Message is what to send. An empty ID is drawn; another one is a name for the request
+	// as IdempotencyKey is.
 	Message rpc.Message
 	// ExpiresIn is for how long it may wait; 0 stands for Options.Expiry.
 	ExpiresIn time.Duration
@@ -82,6 +85,8 @@ type Message struct {
 }
 
 var (
+	// ErrInvalid means that the address or the id has another form.
+	ErrInvalid = errors.New("the address or the id of the message is not valid")
 	// ErrConflict means that the idempotency key was used for another body.
 	ErrConflict = errors.New("the idempotency key was used for another message")
 	// ErrIDTaken means that there is a message with this id.

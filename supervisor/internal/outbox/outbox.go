@@ -1,11 +1,12 @@
-// Package outbox keeps the messages that are to be sent, on disk, and has the page send
-// each of them once.
 package outbox
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"session-manager/shared/rpc"
@@ -24,12 +25,13 @@ type Sender interface {
 
 // Options of an Outbox.
 type Options struct {
-	// Path of the database. It is made if it is missing.
+	// Path of the database, absolute. It is made if it is missing.
 	Path   string
 	Sender Sender
 	Logger *slog.Logger
-	// Limits, Pacing and Expiry are DefaultLimits, DefaultPacing and DefaultExpiry, unless they are
-	// set. Expiry is how long a message may wait that was accepted without ExpiresIn.
+	// Limits, Pacing and Expiry are DefaultLimits, DefaultPacing and DefaultExpiry, unless
+	// they are set. Expiry is how long a message may wait that was accepted without
+	// ExpiresIn.
 	Limits Limits
 	Pacing Pacing
 	Expiry time.Duration
@@ -38,6 +40,11 @@ type Options struct {
 	// Changed, if it is set, receives each message when it has changed on disk, in order
 	// and from one goroutine. It must not block.
 	Changed func(Message)
+	// Count, if it is set, gets the result of each attempt to send: stored, failed, unknown
+	// or deferred.
+	Count func(result string)
+	// Random returns a number from 0 to 1; it is rand.Float64 except in tests.
+	Random func() float64
 }
 
 // DefaultExpiry is how long a message may wait unless its sender wants otherwise.
@@ -50,92 +57,247 @@ type Limits struct {
 	Waiting, Messages int
 	// Bytes is how much text may be kept.
 	Bytes int64
-	// KeepText is how long the text of a message is kept once it has ended, and Keep how
-	// long the rest, with its idempotency key.
+	// KeepText is how long the text of a message is kept once it was sent or has ended, and
+	// Keep how long the rest, with its idempotency key, after its last change.
 	KeepText, Keep time.Duration
 }
 
 // DefaultLimits returns the usual limits.
 func DefaultLimits() Limits {
-	const day = 24 * time.Hour
 	return Limits{Waiting: 10_000, Messages: 100_000, Bytes: 64 << 20, KeepText: day, Keep: 7 * day}
 }
 
-// Pacing is how fast messages may be sent: an account that writes to many strangers at
-// once is restricted by WhatsApp, which publishes no limits.
-type Pacing struct {
-	// Any is the least time between two messages, and Chat that between two in one chat.
-	Any, Chat time.Duration
-	// FirstContact is the mean time between two messages to people who have never written
-	// to us; each is up to a half longer or shorter.
-	FirstContact time.Duration
-	// NewPerDay is how many such people are written to a day in the time New after a phone was linked, and
-	// PerDay afterwards.
-	NewPerDay, PerDay int
-	New               time.Duration
+// Outbox has messages sent. Its methods may be called from any goroutine.
+type Outbox struct {
+	o     Options
+	store *store
+
+	// hold is until when restarts should wait, and oldest when the message was accepted that
+	// has waited for longest; both in milliseconds since 1970.
+	hold, oldest atomic.Int64
+
+	mu      sync.Mutex
+	inbox   []func(*loop) // guarded by mu; what the loop has to do
+	changed chan struct{} // guarded by mu; closed at the next change of a message
+	wake    chan struct{} // holds a token when inbox is not empty
 }
 
-// DefaultPacing returns the usual pacing, which is that of advice to users of WhatsApp's
-// libraries.
-func DefaultPacing() Pacing {
-	return Pacing{
-		Any: time.Second, Chat: 3 * time.Second, FirstContact: 45 * time.Second,
-		NewPerDay: 20, PerDay: 100, New: 14 * 24 * time.Hour,
+// New returns an Outbox that does nothing until Run.
+func New(o Options) *Outbox {
+	if o.Limits == (Limits{}) {
+		o.Limits = DefaultLimits()
+	}
+	if o.Pacing == (Pacing{}) {
+		o.Pacing = DefaultPacing()
+	}
+	if o.Expiry == 0 {
+		o.Expiry = DefaultExpiry
+	}
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
+	if o.Count == nil {
+		o.Count = func(string) {}
+	}
+	if o.LinkedAt == nil {
+		o.LinkedAt = func() time.Time { return time.Time{} }
+	}
+	b := &Outbox{
+		o: o, store: newStore(o.Path, o.Limits, o.Logger),
+		changed: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	b.store.opened = func(waiting []entry, s settings) { b.post(func(l *loop) { l.reset(waiting, s) }) }
+	b.store.changed = b.committed
+	return b
+}
+
+// Run opens the database, or makes it, and has messages sent until ctx ends; then it waits
+// for what is under way, for 5 s at most, and closes the database. A database that is
+// damaged is moved aside. One that can't be opened, as on a full disk, is tried again.
+func (o *Outbox) Run(ctx context.Context) {
+	storing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var stores sync.WaitGroup
+	defer stores.Wait()
+	defer stop()
+	stores.Go(func() { o.store.run(storing) })
+	newLoop(o).run(ctx)
+}
+
+// post has the loop do something. It does not block.
+func (o *Outbox) post(f func(*loop)) {
+	o.mu.Lock()
+	o.inbox = append(o.inbox, f)
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
 	}
 }
 
-// Outbox has messages sent. Its methods may be called from any goroutine.
-type Outbox struct{ o Options }
-
-var errUnfinished = errors.ErrUnsupported
-
-// New returns an Outbox that does nothing until Run: until then its other methods fail
-// with ErrUnavailable.
-func New(o Options) *Outbox { return &Outbox{o} }
-
-// Run opens the database, or makes it, and has messages sent until ctx ends; then it waits
-// for what is under way, and closes the database. A database that is damaged is moved
-// aside. One that can't be opened, as on a full disk, is tried again.
-func (o *Outbox) Run(ctx context.Context) { <-ctx.Done() }
+// committed passes on a message that has changed on disk.
+func (o *Outbox) committed(e entry) {
+	o.mu.Lock()
+	close(o.changed)
+	o.changed = make(chan struct{})
+	o.mu.Unlock()
+	o.post(func(l *loop) { l.committed(e) })
+	if o.o.Changed != nil {
+		o.o.Changed(e.message())
+	}
+}
 
 // Accept keeps a message, so that it will be sent. It returns when the message is on
 // disk. replayed means that the request was accepted before; then the message is returned
-// as it is now. Errors match ErrConflict, ErrIDTaken, ErrFull, ErrNoSpace or ErrUnavailable.
+// as it is now. Errors match ErrInvalid, ErrConflict, ErrIDTaken, ErrFull, ErrNoSpace or
+// ErrUnavailable.
 func (o *Outbox) Accept(ctx context.Context, r Request) (m Message, replayed bool, err error) {
-	return m, false, errUnfinished
+	if id := r.Message.ID; !rpc.ValidAddress(r.Message.To) || id != "" && !id.Valid() {
+		return Message{}, false, ErrInvalid
+	}
+	var e entry
+	var refused error
+	err = o.store.ask(ctx, job{write: func(t *transaction) (err error) {
+		e, replayed, refused, err = o.accept(t, r, time.Now())
+		return err
+	}})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return Message{}, false, err
+	}
+	return e.message(), replayed, nil
 }
 
-// Message returns a message as it is on disk. The error matches ErrUnknownMessage or ErrUnavailable.
-func (o *Outbox) Message(id rpc.MessageID) (Message, error) { return Message{}, errUnfinished }
+// accept adds a message unless that is refused.
+func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, replayed bool, refused, err error) {
+	e, replayed, refused, err = t.earlier(r)
+	if err != nil || replayed || refused != nil {
+		return e, replayed, refused, err
+	}
+	id := r.Message.ID
+	if id == "" {
+		id = newID()
+	}
+	body := contentOf(r.Message)
+	all, waiting := t.counts.messages()
+	if all >= o.o.Limits.Messages || waiting >= o.o.Limits.Waiting || t.counts.bytes+body.size() > o.o.Limits.Bytes {
+		return e, false, ErrFull, nil
+	}
+	s, err := t.settings()
+	if err != nil {
+		return e, false, nil, err
+	}
+	expires := r.ExpiresIn
+	if expires == 0 {
+		expires = o.o.Expiry
+	}
+	e = entry{ID: id, Status: Queued, Account: s.Account, To: string(r.Message.To), Expires: millis(now.Add(expires)), Reference: r.Reference}
+	e.Times[Queued.rank()] = millis(now)
+	var key any
+	if r.IdempotencyKey != "" {
+		key = r.IdempotencyKey
+	}
+	return e, false, nil, t.insert(e, key, r.Hash[:], body)
+}
+
+// readTimeout bounds reading, on a disk that hangs.
+const readTimeout = 5 * time.Second
+
+// Message returns a message as it is on disk. The error matches ErrUnknownMessage or
+// ErrUnavailable.
+func (o *Outbox) Message(id rpc.MessageID) (Message, error) {
+	var e entry
+	var missing error
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
+		e, err = db.find(id)
+		if errors.Is(err, ErrUnknownMessage) {
+			missing, err = err, nil
+		}
+		return err
+	}})
+	if err == nil {
+		err = missing
+	}
+	if err != nil {
+		return Message{}, err
+	}
+	return e.message(), nil
+}
 
 // Changed is Message, with a channel that is closed when the message may have changed.
 func (o *Outbox) Changed(id rpc.MessageID) (Message, <-chan struct{}, error) {
-	return Message{}, nil, errUnfinished
+	o.mu.Lock()
+	changed := o.changed // before it is read, so that no change is missed
+	o.mu.Unlock()
+	m, err := o.Message(id)
+	return m, changed, err
 }
 
 // Cancel keeps a message from being sent. The error matches ErrUnknownMessage,
 // ErrNotQueued, ErrNoSpace or ErrUnavailable.
 func (o *Outbox) Cancel(ctx context.Context, id rpc.MessageID) (Message, error) {
-	return Message{}, errUnfinished
+	var e entry
+	var refused error
+	err := o.store.ask(ctx, job{write: func(t *transaction) (err error) {
+		refused = nil
+		e, err = t.update(id, func(e entry) entry { return e.cancel(time.Now()) })
+		switch {
+		case errors.Is(err, ErrUnknownMessage):
+			refused, err = err, nil
+		case err == nil && e.Status != Cancelled:
+			refused = ErrNotQueued
+		}
+		return err
+	}})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return Message{}, err
+	}
+	return e.message(), nil
 }
 
 // Notice follows the worker instances. It does not block.
-func (o *Outbox) Notice(n worker.Notice) {}
+func (o *Outbox) Notice(n worker.Notice) {
+	switch n := n.(type) {
+	case worker.Spawning, worker.Exiting:
+		o.post((*loop).instanceEnded)
+	case worker.FromWorker:
+		switch b := n.Event.Body.(type) {
+		case rpc.PageObserved:
+			o.post(func(l *loop) { l.observed(b, time.Now()) })
+		case rpc.MessageChanged:
+			o.post(func(l *loop) { l.hint(b, time.Now()) })
+		case rpc.SendingObserved:
+			o.post(func(l *loop) { l.sending(b, time.Now()) })
+		}
+	}
+}
 
-// Hold returns until when a planned restart should wait for what is being sent, and zero
-// if nothing is. It does not block.
-func (o *Outbox) Hold() time.Time { return time.Time{} }
+// Hold returns until when a planned restart should wait for what is being sent, which is
+// zero or has passed if nothing is. It does not block.
+func (o *Outbox) Hold() time.Time { return moment(o.hold.Load()) }
 
 // Stats counts messages for metrics.
 type Stats struct {
 	// ByStatus counts the messages that are kept.
 	ByStatus map[Status]int
-	// OldestQueued is when the one that has been queued for longest was accepted, zero if none is.
-	OldestQueued time.Time
+	// OldestWaiting is when the message was accepted that has waited for longest, zero if
+	// none waits.
+	OldestWaiting time.Time
 }
 
 // Stats returns what is kept now. It does not block.
-func (o *Outbox) Stats() Stats { return Stats{} }
+func (o *Outbox) Stats() Stats {
+	return Stats{ByStatus: o.store.counts.Load().byStatus, OldestWaiting: moment(o.oldest.Load())}
+}
 
-// Purge erases every message.
-func (o *Outbox) Purge(ctx context.Context) error { return errUnfinished }
+// Purge erases every message, also from the disk.
+func (o *Outbox) Purge(ctx context.Context) error {
+	o.store.purging.Store(true)
+	return o.store.ask(ctx, job{read: func(*database) error { return nil }})
+}

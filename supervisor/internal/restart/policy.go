@@ -29,7 +29,7 @@ const (
 // in place. So is what a page can bring about again and again, such as a full folder.
 func Classify(c reason.Code) Class {
 	switch c {
-	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.Maintenance, reason.ProfileReplaced, reason.Stopping:
+	case reason.RestartRequested, reason.WorkerReplaced, reason.BrowserReplaced, reason.MemoryLimit, reason.Maintenance, reason.SendsStuck, reason.ProfileReplaced, reason.Stopping:
 		return Planned
 	case reason.BrowserMissing, reason.BrowserUnsupported, reason.SandboxRefused, reason.ProfileUnwritable, reason.ProfileInUse,
 		reason.DiskFull, reason.RuntimeUnwritable, reason.WorkerUnusable:

@@ -21,6 +21,7 @@ func TestClassify(t *testing.T) {
 	for code, want := range map[reason.Code]Class{
 		reason.RestartRequested:   Planned,
 		reason.Maintenance:        Planned,
+		reason.SendsStuck:         Planned,
 		reason.ProfileReplaced:    Planned,
 		reason.Stopping:           Planned,
 		reason.BrowserMissing:     Environmental,

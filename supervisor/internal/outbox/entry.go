@@ -1,0 +1,231 @@
+package outbox
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"session-manager/shared/rpc"
+)
+
+// entry is a message as it is kept, without its text. It is comparable. Times are in
+// milliseconds since 1970, 0 for never.
+type entry struct {
+	ID      rpc.MessageID `json:"id"`
+	Status  Status        `json:"status"`
+	Account string        `json:"account,omitempty"`
+	To      string        `json:"to"`
+	Chat    place         `json:"chat,omitzero"`
+	Code    Code          `json:"code,omitempty"`
+	Until   int64         `json:"until,omitempty"`
+	// WhatsAppCode comes with CodeRefused.
+	WhatsAppCode int `json:"whatsapp_code,omitempty"`
+	Attempts     int `json:"attempts,omitempty"`
+	// Touched: the page may have the message, so that only the page knows what became of it.
+	Touched bool `json:"touched,omitempty"`
+	// Retried: it was sent again after the page had given it up without an answer of the server.
+	Retried   bool   `json:"retried,omitempty"`
+	Expires   int64  `json:"expires"`
+	Times     times  `json:"times"`
+	Reference string `json:"reference,omitempty"`
+}
+
+// place is an rpc.Chat, whose addresses would be hidden from encoding/json.
+type place struct {
+	Phone string `json:"phone,omitempty"`
+	LID   string `json:"lid,omitempty"`
+	Group string `json:"group,omitempty"`
+}
+
+// statuses are all, in order; those from Failed on are ends.
+var statuses = []Status{Queued, Sending, Unknown, Sent, Delivered, Read, Played, Failed, Cancelled, Expired}
+
+// times has when each of the statuses was reached.
+type times [10]int64
+
+func (s Status) rank() int { return slices.Index(statuses, s) }
+
+// waiting reports whether the message is still to be sent.
+func (s Status) waiting() bool { return s.rank() < Sent.rank() }
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func moment(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// at returns when a status was reached.
+func (e entry) at(s Status) time.Time { return moment(e.Times[s.rank()]) }
+
+// latest returns when the status last changed.
+func (e entry) latest() time.Time { return moment(slices.Max(e.Times[:])) }
+
+// settled returns when the message stopped waiting to be sent, zero while it waits.
+func (e entry) settled() time.Time {
+	var first int64
+	for _, t := range e.Times[Sent.rank():] {
+		if t != 0 && (first == 0 || t < first) {
+			first = t
+		}
+	}
+	return moment(first)
+}
+
+// message is e as others see it.
+func (e entry) message() Message {
+	m := Message{
+		ID: e.ID, Status: e.Status, To: rpc.Secret(e.To),
+		Chat: rpc.Chat{Phone: rpc.Secret(e.Chat.Phone), LID: rpc.Secret(e.Chat.LID), Group: rpc.Secret(e.Chat.Group)},
+		Code: e.Code, Until: moment(e.Until), WhatsAppCode: e.WhatsAppCode, Attempts: e.Attempts,
+		Times: map[Status]time.Time{}, ExpiresAt: moment(e.Expires), Reference: e.Reference,
+	}
+	for _, s := range statuses {
+		if at := e.at(s); !at.IsZero() {
+			m.Times[s] = at
+		}
+	}
+	return m
+}
+
+// valid reports whether e is one that this package has written.
+func (e entry) valid() bool {
+	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] != 0
+}
+
+// ref names the message to the page.
+func (e entry) ref() rpc.MessageRef {
+	c := rpc.ChatAt(rpc.Secret(e.To))
+	if e.Chat != (place{}) {
+		c = e.message().Chat
+	}
+	return rpc.MessageRef{ID: e.ID, Chat: c}
+}
+
+// reach is e once it has reached a status, unless it is as far already. What has been sent
+// can no longer fail.
+func (e entry) reach(s Status, now time.Time) entry {
+	if s.rank() <= e.Status.rank() || !e.Status.waiting() && s.rank() > Played.rank() {
+		return e
+	}
+	e.Status = s
+	e.Times[s.rank()] = millis(now)
+	if s != Failed {
+		e.Code, e.Until = "", 0
+	}
+	return e
+}
+
+// fail is e once it is known that it will never be sent.
+func (e entry) fail(c Code, until, now time.Time) entry {
+	if e = e.reach(Failed, now); e.Status == Failed && e.Times[Failed.rank()] == millis(now) {
+		e.Code, e.Until = c, millis(until)
+	}
+	return e
+}
+
+// wait is e with the reason why it waits.
+func (e entry) wait(c Code, until time.Time) entry {
+	if e.Status.waiting() {
+		e.Code, e.Until = c, millis(until)
+	}
+	return e
+}
+
+// attempt is e when the page is about to be asked to send it.
+func (e entry) attempt(now time.Time) entry {
+	if !e.Status.waiting() {
+		return e
+	}
+	e = e.reach(Sending, now).wait("", time.Time{})
+	e.Attempts++
+	e.Touched = true
+	return e
+}
+
+// doubt is e when nobody knows whether the page has sent it.
+func (e entry) doubt(now time.Time) entry {
+	if e.Status != Sending || !e.Touched {
+		return e
+	}
+	return e.reach(Unknown, now)
+}
+
+// cancel is e once its sender has cancelled it, if that is still possible.
+func (e entry) cancel(now time.Time) entry {
+	if e.Touched {
+		return e
+	}
+	return e.reach(Cancelled, now)
+}
+
+// expire is e once it has waited for too long.
+func (e entry) expire(now time.Time) entry {
+	if e.Touched {
+		return e.fail(CodeUnconfirmed, time.Time{}, now)
+	}
+	// The reason for which it has waited remains.
+	c, until := e.Code, e.Until
+	if e = e.reach(Expired, now); e.Status == Expired {
+		e.Code, e.Until = c, until
+	}
+	return e
+}
+
+// claim is e once the phone of an account is linked, by its address.
+func (e entry) claim(account string, now time.Time) entry {
+	switch {
+	case e.Account == account || !e.Status.waiting():
+		return e
+	case e.Account == "":
+		e.Account = account
+		return e
+	}
+	return e.fail(CodeAccountChanged, time.Time{}, now)
+}
+
+// acked is e after what the page's table holds of it.
+func (e entry) acked(s rpc.MessageState, now time.Time) entry {
+	if !s.Stored {
+		return e
+	}
+	if s.Chat != (rpc.Chat{}) {
+		e.Chat = place{bounded(s.Chat.Phone), bounded(s.Chat.LID), bounded(s.Chat.Group)}
+	}
+	at := now
+	if accepted := e.at(Queued); s.At.After(accepted) && s.At.Before(now) {
+		at = s.At // The clocks may differ.
+	}
+	switch {
+	case s.Ack >= 1:
+		return e.reach(statuses[min(Sent.rank()+s.Ack-1, Played.rank())], at)
+	case s.Ack < 0 && s.Refusal != 0:
+		return e.refused(s.Refusal, at)
+	case s.Ack < 0 && e.Retried:
+		return e.refused(0, at)
+	}
+	return e
+}
+
+func (e entry) refused(code int, at time.Time) entry {
+	before := e.Status
+	if e = e.fail(CodeRefused, time.Time{}, at); e.Status != before {
+		e.WhatsAppCode = code
+	}
+	return e
+}
+
+// bounded returns an address of the page, or nothing if it is not one.
+func bounded(address rpc.Secret) string {
+	if !rpc.ValidAddress(address) {
+		return ""
+	}
+	return strings.Clone(string(address))
+}

@@ -1,0 +1,677 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/worker"
+)
+
+const (
+	// callTimeout bounds a call of the worker, and stopTimeout what a stop waits for one.
+	callTimeout = 45 * time.Second
+	stopTimeout = 5 * time.Second
+	// slowSend is after how long a message that is being sent no longer keeps those of other
+	// chats, of which maxSends may be under way in all.
+	slowSend = 5 * time.Second
+	maxSends = 8
+	// holdTime is how long a planned restart waits for a message.
+	holdTime = 30 * time.Second
+	// roundPause is the time between two rounds in which all messages are looked up that may
+	// still be delivered or read, and lookPause that after a failure.
+	roundPause = 5 * time.Minute
+	lookPause  = 5 * time.Second
+	// restartPause is the least time between two restarts because of messages that are not
+	// acknowledged.
+	restartPause = 10 * time.Minute
+	// askPause is the least time between two questions whether somebody is known, which ask
+	// WhatsApp's server, and askPauseIdle that while strangers can't be written to anyway.
+	askPause, askPauseIdle = time.Second, 5 * time.Second
+	// What is known of people is asked again after a while.
+	strangerLife, acquaintanceLife = time.Hour, 24 * time.Hour
+	maxKnown                       = 10_000
+	// notableWait is how long pacing may delay a message without a code that explains it.
+	notableWait = 2 * time.Minute
+)
+
+// loop decides what is sent when. It alone owns its state, and never blocks: what does is
+// called from goroutines of their own, or by the store.
+type loop struct {
+	*Outbox
+	settings settings
+	page     page
+	items    map[rpc.MessageID]*item
+	chats    map[string]*chat
+	accepted uint64
+	// known is who has ever written to us.
+	known map[string]acquaintance
+	// noStrangers is until when the page has refused first contacts, and why.
+	noStrangers struct {
+		code  Code
+		until time.Time
+	}
+	turns turns
+
+	calls   context.Context // of the calls that are under way
+	waiting sync.WaitGroup
+}
+
+// turns is what runs now, and when what is next.
+type turns struct {
+	// sends has when each send began that is under way.
+	sends            map[rpc.MessageID]time.Time
+	asking, looking  bool
+	ask, look, round time.Time
+	restart          time.Time
+}
+
+// item is a message that waits to be sent.
+type item struct {
+	entry
+	number uint64 // the order in which they were accepted
+	sight  sight
+	// busy: it is being changed or sent.
+	busy bool
+}
+
+// chat has the messages to one address, in order. Only the first one may be sent, so that
+// the order is kept.
+type chat struct {
+	line []*item
+	// failures counts those in a row, and retry is when the next attempt is due.
+	failures int
+	retry    time.Time
+}
+
+type acquaintance struct {
+	stranger bool
+	at       time.Time
+}
+
+func newLoop(o *Outbox) *loop {
+	l := &loop{Outbox: o, known: map[string]acquaintance{}, turns: turns{sends: map[rpc.MessageID]time.Time{}}}
+	l.reset(nil, settings{})
+	return l
+}
+
+func (l *loop) run(ctx context.Context) {
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	l.calls = calls
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		l.drain()
+		now := time.Now()
+		if next := l.step(now); !next.IsZero() {
+			timer.Reset(max(next.Sub(now), 0))
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-timer.C:
+		}
+	}
+	patience := time.AfterFunc(stopTimeout, cancel)
+	defer patience.Stop()
+	l.waiting.Wait()
+	l.drain() // so that what the calls have returned is kept
+}
+
+// drain does what was posted.
+func (l *loop) drain() {
+	l.mu.Lock()
+	posted := l.inbox
+	l.inbox = nil
+	l.mu.Unlock()
+	for _, f := range posted {
+		f(l)
+	}
+}
+
+// reset begins with the messages of a database that was opened.
+func (l *loop) reset(waiting []entry, s settings) {
+	l.items, l.chats, l.settings = map[rpc.MessageID]*item{}, map[string]*chat{}, s
+	for _, e := range waiting {
+		l.committed(e)
+		l.doubt(l.items[e.ID])
+	}
+}
+
+// committed takes over a message that has changed on disk.
+func (l *loop) committed(e entry) {
+	it := l.items[e.ID]
+	switch {
+	case it == nil && e.Status.waiting():
+		l.accepted++
+		it = &item{entry: e, number: l.accepted}
+		l.items[e.ID] = it
+		c := l.chats[e.To]
+		if c == nil {
+			c = &chat{}
+			l.chats[e.To] = c
+		}
+		c.line = append(c.line, it)
+	case it == nil:
+	case e.Status.waiting():
+		it.entry = e
+	default:
+		l.chats[e.To].failures, l.chats[e.To].retry = 0, time.Time{}
+		l.remove(it)
+		l.ended(e)
+	}
+}
+
+func (l *loop) ended(e entry) {
+	if e.Status == Failed || e.Status == Expired {
+		l.o.Logger.Warn(logid.MessageFailed, "id", string(e.ID), "status", string(e.Status), "code", string(e.Code), "whatsapp_code", e.WhatsAppCode)
+	}
+}
+
+func (l *loop) remove(it *item) {
+	delete(l.items, it.ID)
+	c := l.chats[it.To]
+	for i, other := range c.line {
+		if other == it {
+			c.line = append(c.line[:i:i], c.line[i+1:]...)
+			break
+		}
+	}
+	if len(c.line) == 0 {
+		delete(l.chats, it.To)
+	}
+}
+
+// change has a message changed on disk, and keeps it as it is until then.
+func (l *loop) change(it *item, f func(entry) entry) {
+	it.busy = true
+	l.store.do(job{keep: true, write: updater(it.ID, f), done: func(error) {
+		l.post(func(*loop) { it.busy = false })
+	}})
+}
+
+// updater changes a message, unless it was erased meanwhile.
+func updater(id rpc.MessageID, f func(entry) entry) func(*transaction) error {
+	return func(t *transaction) error {
+		_, err := t.update(id, f)
+		if errors.Is(err, ErrUnknownMessage) {
+			return nil
+		}
+		return err
+	}
+}
+
+// doubt notes that nobody knows what the page has done with a message.
+func (l *loop) doubt(it *item) {
+	it.sight = sight{}
+	if now := time.Now(); !it.busy && it.doubt(now) != it.entry {
+		l.change(it, func(e entry) entry { return e.doubt(now) })
+	}
+}
+
+// instanceEnded forgets what was known of the page.
+func (l *loop) instanceEnded() {
+	l.page = page{}
+	for _, it := range l.items {
+		l.doubt(it)
+	}
+}
+
+func (l *loop) observed(b rpc.PageObserved, now time.Time) {
+	ready := b.Condition == rpc.PageReady && b.Registered && b.Persisted
+	switch {
+	case !ready:
+		l.page.readySince = time.Time{}
+	case l.page.readySince.IsZero():
+		l.page.readySince = now
+		l.turns.round = now
+	}
+	if b.Condition == rpc.PageUnlinked || b.Condition == rpc.PageLoggedOut {
+		l.account("", now)
+	}
+}
+
+func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
+	l.page.possible, l.page.newChats = b.Possible, b.NewChats
+	if account := bounded(b.Account); account != "" {
+		l.account(account, now)
+	}
+}
+
+// account notes which account is linked. Messages of another one fail.
+func (l *loop) account(address string, now time.Time) {
+	if address != l.settings.Account {
+		l.settings.Account = address
+		l.save()
+	}
+	if address == "" {
+		return
+	}
+	for _, it := range l.items {
+		if !it.busy && it.claim(address, now) != it.entry {
+			l.change(it, func(e entry) entry { return e.claim(address, now) })
+		}
+	}
+}
+
+func (l *loop) save() {
+	s := l.settings
+	l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s) }})
+}
+
+// hint follows an acknowledgement. If it gets lost, the message is looked up later.
+func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
+	if !b.ID.Valid() {
+		return
+	}
+	state := rpc.MessageState{ID: b.ID, Stored: true, Ack: b.Ack, Refusal: b.Refusal, At: b.At}
+	if it := l.items[b.ID]; it != nil && b.Ack < 0 && b.Refusal == 0 {
+		it.sight = sight{}
+		return
+	}
+	l.store.do(job{write: updater(b.ID, func(e entry) entry { return e.acked(state, now) })})
+}
+
+// step begins what is due, and returns when to look again, zero for only at the next event.
+func (l *loop) step(now time.Time) time.Time {
+	w := &wake{}
+	var lookups, sends, asks []*item
+	var hold, oldest int64
+	for _, c := range l.chats {
+		for i, it := range c.line {
+			if oldest == 0 || it.Times[0] < oldest {
+				oldest = it.Times[0]
+			}
+			if it.busy {
+				continue
+			}
+			s, at := next(it.entry, it.sight, l.page, now)
+			switch {
+			case s == giveUp:
+				l.change(it, func(e entry) entry { return e.expire(now) })
+			case i > 0:
+				w.at(moment(it.Expires))
+			case s == lookUp:
+				lookups = append(lookups, it)
+			case s == restart:
+				l.restart(now, w)
+				w.at(it.sight.at.Add(lookEvery))
+			case s == send && !l.mayTry(c, it, now, w):
+			case s == send && l.mustAsk(it, now):
+				asks = append(asks, it)
+			case s == send:
+				if l.maySend(it, now, w) {
+					sends = append(sends, it)
+				}
+			default:
+				w.at(at)
+			}
+			hold = max(hold, millis(it.sight.since))
+		}
+	}
+	l.lookUp(lookups, now, w)
+	l.ask(first(asks), now, w)
+	l.send(first(sends), now, w)
+	for _, began := range l.turns.sends {
+		hold = max(hold, millis(began))
+	}
+	if hold != 0 {
+		hold += holdTime.Milliseconds()
+	}
+	l.hold.Store(hold)
+	l.oldest.Store(oldest)
+	return w.time
+}
+
+// wake is the earliest of several times.
+type wake struct{ time time.Time }
+
+func (w *wake) at(t time.Time) {
+	if !t.IsZero() && (w.time.IsZero() || t.Before(w.time)) {
+		w.time = t
+	}
+}
+
+// first returns the item that was accepted first, or nil.
+func first(items []*item) (f *item) {
+	for _, it := range items {
+		if f == nil || it.number < f.number {
+			f = it
+		}
+	}
+	return f
+}
+
+func (l *loop) mayTry(c *chat, it *item, now time.Time, w *wake) bool {
+	w.at(moment(it.Expires))
+	if now.Before(c.retry) {
+		w.at(c.retry)
+		return false
+	}
+	return true
+}
+
+// mustAsk reports whether it has to be found out if the recipient has ever written to us.
+func (l *loop) mustAsk(it *item, now time.Time) bool {
+	if it.Touched || !strings.HasSuffix(it.To, rpc.ServerPhone) {
+		return false
+	}
+	k, ok := l.known[it.To]
+	return !ok || now.Sub(k.at) >= acquaintanceLife || k.stranger && now.Sub(k.at) >= strangerLife
+}
+
+// maySend reports whether the account's restrictions and pacing allow for a message now. If
+// it waits for long, the message explains why.
+func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
+	if account := l.settings.Account; account != "" && it.Account != account {
+		l.change(it, func(e entry) entry { return e.claim(account, now) })
+		return false
+	}
+	stranger := !it.Touched && l.known[it.To].stranger
+	if code, until := l.restriction(now); stranger && code != "" {
+		w.at(until)
+		l.explain(it, func(e entry) entry { return restricted(e, code, until, now) })
+		return false
+	}
+	at := l.o.Pacing.earliest(l.settings.History, it.To, stranger, l.o.LinkedAt(), now)
+	if !at.After(now) {
+		return true
+	}
+	w.at(at)
+	if at.Sub(now) >= notableWait && it.Code != CodePaced {
+		l.explain(it, func(e entry) entry { return e.wait(CodePaced, at) })
+	}
+	return false
+}
+
+func (l *loop) explain(it *item, f func(entry) entry) {
+	if f(it.entry) != it.entry {
+		l.change(it, f)
+	}
+}
+
+// restriction returns why nobody may be written to for the first time, and until when if
+// that is known.
+func (l *loop) restriction(now time.Time) (Code, time.Time) {
+	n := l.page.newChats
+	switch {
+	case n.Restricted && (n.RestrictedUntil.IsZero() || now.Before(n.RestrictedUntil)):
+		return Code(rpc.SendNewChatsRestricted), n.RestrictedUntil
+	case n.Capped && (n.CappedUntil.IsZero() || now.Before(n.CappedUntil)):
+		return Code(rpc.SendNewChatsCapped), n.CappedUntil
+	case n.Challenge:
+		return Code(rpc.SendNewChatsRestricted), time.Time{}
+	case now.Before(l.noStrangers.until):
+		return l.noStrangers.code, l.noStrangers.until
+	}
+	return "", time.Time{}
+}
+
+// call runs what may block, and has the loop do what it returns.
+func (l *loop) call(f func(context.Context) func(*loop)) {
+	l.waiting.Go(func() {
+		ctx, cancel := context.WithTimeout(l.calls, callTimeout)
+		defer cancel()
+		l.post(f(ctx))
+	})
+}
+
+// ask finds out whether the recipient of a message has ever written to us.
+func (l *loop) ask(it *item, now time.Time, w *wake) {
+	if it == nil || l.turns.asking {
+		return
+	}
+	if now.Before(l.turns.ask) {
+		w.at(l.turns.ask)
+		return
+	}
+	pause := askPause
+	if code, _ := l.restriction(now); code != "" || l.o.Pacing.earliest(l.settings.History, "", true, l.o.LinkedAt(), now).Sub(now) >= notableWait {
+		pause = askPauseIdle
+	}
+	l.turns.asking, l.turns.ask, it.busy = true, now.Add(pause), true
+	phone := rpc.Secret(strings.TrimSuffix(it.To, rpc.ServerPhone))
+	l.call(func(ctx context.Context) func(*loop) {
+		found, err := l.o.Sender.Contact(ctx, phone)
+		return func(l *loop) { l.asked(it, found, err, time.Now()) }
+	})
+}
+
+func (l *loop) asked(it *item, found rpc.Contact, err error, now time.Time) {
+	l.turns.asking, it.busy = false, false
+	switch {
+	case err != nil:
+		l.failed(it, it.Touched, err, now)
+	case !found.OnWhatsApp:
+		l.change(it, func(e entry) entry { return e.fail(Code(rpc.SendNotOnWhatsApp), time.Time{}, now) })
+	default:
+		if len(l.known) >= maxKnown {
+			clear(l.known)
+		}
+		l.known[it.To] = acquaintance{!found.KnownChat, now}
+	}
+}
+
+// lookUp asks the page for messages, and, when that is due, for all that may still be
+// delivered or read.
+func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
+	if l.page.readySince.IsZero() || l.turns.looking {
+		return
+	}
+	round := !now.Before(l.turns.round)
+	if len(items) == 0 && !round {
+		w.at(l.turns.round)
+		return
+	}
+	if now.Before(l.turns.look) {
+		w.at(l.turns.look)
+		return
+	}
+	l.turns.looking = true
+	if len(items) == 0 {
+		l.call(func(ctx context.Context) func(*loop) { return l.lookAtSent(ctx, now) })
+		return
+	}
+	items = items[:min(len(items), rpc.MaxLookup)]
+	refs := make([]rpc.MessageRef, len(items))
+	for i, it := range items {
+		refs[i], it.busy = it.ref(), true
+	}
+	l.call(func(ctx context.Context) func(*loop) {
+		states, err := l.o.Sender.Lookup(ctx, refs)
+		return func(l *loop) { l.looked(items, states, err, time.Now()) }
+	})
+}
+
+func (l *loop) looked(items []*item, states []rpc.MessageState, err error, now time.Time) {
+	l.turns.looking = false
+	for _, it := range items {
+		it.busy = false
+	}
+	if err != nil || len(states) != len(items) {
+		l.turns.look = now.Add(lookPause)
+		return
+	}
+	for i, it := range items {
+		l.saw(it, states[i], now)
+	}
+}
+
+// saw takes over what the page holds of a message.
+func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
+	it.sight = it.sight.look(state, now)
+	if it.acked(state, now) != it.entry {
+		l.change(it, func(e entry) entry { return e.acked(state, now) })
+	}
+}
+
+// lookAtSent looks up all messages that may still be delivered or read.
+func (l *loop) lookAtSent(ctx context.Context, now time.Time) func(*loop) {
+	err := l.eachSent(ctx, now)
+	return func(l *loop) {
+		l.turns.looking = false
+		l.turns.round = now.Add(roundPause)
+		if err != nil {
+			l.turns.look = now.Add(lookPause)
+		}
+	}
+}
+
+func (l *loop) eachSent(ctx context.Context, now time.Time) error {
+	for after := int64(0); ; {
+		var found []entry
+		err := l.store.ask(ctx, job{read: func(db *database) (err error) {
+			found, after, err = db.sent(after, now.Add(-recoverable), rpc.MaxLookup)
+			return err
+		}})
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		refs := make([]rpc.MessageRef, len(found))
+		for i, e := range found {
+			refs[i] = e.ref()
+		}
+		states, err := l.o.Sender.Lookup(ctx, refs)
+		if err != nil {
+			return err
+		}
+		for i, state := range states[:min(len(states), len(found))] {
+			if e := found[i]; e.acked(state, now) != e {
+				l.store.do(job{write: updater(e.ID, func(e entry) entry { return e.acked(state, now) })})
+			}
+		}
+	}
+}
+
+// send has the page send a message, once it is on disk that this is tried.
+func (l *loop) send(it *item, now time.Time, w *wake) {
+	if it == nil {
+		return
+	}
+	for _, began := range l.turns.sends {
+		if free := began.Add(slowSend); now.Before(free) {
+			w.at(free)
+			return
+		}
+	}
+	if len(l.turns.sends) >= maxSends {
+		return
+	}
+	wasTouched, again, stranger := it.Touched, it.sight.state.Ack < 0, !it.Touched && l.known[it.To].stranger
+	l.turns.sends[it.ID] = now
+	it.busy = true
+	l.settings.History = l.o.Pacing.sent(l.settings.History, it.To, stranger, now, l.o.Random())
+	kept := l.settings
+	l.store.do(job{keep: true, write: func(t *transaction) error {
+		err := updater(it.ID, func(e entry) entry {
+			e = e.attempt(now)
+			e.Retried = e.Retried || again
+			return e
+		})(t)
+		if err == nil && stranger {
+			err = t.save(kept)
+		}
+		return err
+	}, done: func(err error) {
+		l.post(func(l *loop) {
+			if err != nil || l.items[it.ID] != it || !it.Status.waiting() {
+				delete(l.turns.sends, it.ID)
+				it.busy = false
+				return
+			}
+			e := it.entry
+			l.call(func(ctx context.Context) func(*loop) {
+				state, err := l.transmit(ctx, e)
+				return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
+			})
+		})
+	}})
+}
+
+func (l *loop) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
+	var m rpc.Message
+	err := l.store.ask(ctx, job{read: func(db *database) (err error) {
+		m, err = db.message(e)
+		return err
+	}})
+	if err != nil {
+		return rpc.MessageState{}, errors.Join(worker.ErrNoWorker, err)
+	}
+	return l.o.Sender.Send(ctx, m)
+}
+
+// sent takes over what Send has returned.
+func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error, now time.Time) {
+	delete(l.turns.sends, it.ID)
+	it.busy = false
+	if err != nil {
+		l.failed(it, wasTouched, err, now)
+		return
+	}
+	l.o.Count("stored")
+	c := l.chats[it.To]
+	if c == nil || l.items[it.ID] != it {
+		return
+	}
+	l.saw(it, state, now)
+	c.failures++
+	c.retry = now.Add(pause(c.failures - 1)) // for when the page does not get it sent
+	if state.Ack > 0 {
+		c.failures, c.retry = 0, time.Time{}
+	}
+}
+
+// failed takes over an error of Send or Contact.
+func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
+	c := l.chats[it.To]
+	if c == nil || l.items[it.ID] != it {
+		return
+	}
+	failures := c.failures
+	v := outcome(it.entry, wasTouched, err, failures, now)
+	result := "deferred"
+	switch {
+	case v.entry.Status == Failed:
+		result = "failed"
+	case v.entry.Touched:
+		result = "unknown"
+	}
+	l.o.Count(result)
+	l.o.Logger.Warn(logid.MessageSendFailed, "id", string(it.ID), "result", result, logging.KeyError, err)
+	c.failures, c.retry = failures+1, now.Add(v.retry)
+	if v.impossible {
+		l.page.possible = false
+	}
+	if v.noStrangers.After(now) {
+		l.noStrangers.code, l.noStrangers.until, c.retry = v.entry.Code, v.noStrangers, v.noStrangers
+		l.known[it.To] = acquaintance{true, now}
+	}
+	it.sight = sight{}
+	if v.entry != it.entry {
+		l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })
+	}
+}
+
+// restart asks for another life of the page.
+func (l *loop) restart(now time.Time, w *wake) {
+	if now.Before(l.turns.restart) {
+		w.at(l.turns.restart)
+		return
+	}
+	l.turns.restart = now.Add(restartPause)
+	w.at(l.turns.restart)
+	l.o.Logger.Warn(logid.MessagesStuck)
+	_, err := l.o.Sender.RequestRestart(context.Background(), worker.RestartRequest{
+		Reason: reason.SendsStuck, Detail: "a message that the page has sent was not acknowledged",
+	})
+	if err != nil {
+		l.o.Logger.Warn(logid.WorkerRestartFailed, logging.KeyError, err)
+	}
+}

@@ -1,0 +1,180 @@
+package outbox
+
+import (
+	"errors"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/worker"
+)
+
+// page is what the worker has reported of the page in its present life.
+type page struct {
+	// readySince is when it became ready, zero while it is not.
+	readySince time.Time
+	// possible: it can send, as far as it has reported.
+	possible bool
+	newChats rpc.NewChats
+}
+
+// sight is what is known of a message in the present life of the page.
+type sight struct {
+	state rpc.MessageState
+	// at is when state was found, zero if it was not. since is when the message was first
+	// seen pending.
+	at, since time.Time
+}
+
+// look is s after the page was asked for the message.
+func (s sight) look(state rpc.MessageState, now time.Time) sight {
+	pending := state.Stored && state.Ack == 0 && state.Pending
+	switch {
+	case !pending:
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = now
+	}
+	s.state, s.at = state, now
+	return s
+}
+
+// step is what is to be done with a message.
+type step int
+
+const (
+	// idle: nothing, until then or until something happens.
+	idle step = iota
+	send
+	lookUp
+	// restart: the page has it and does not get rid of it. Another life of the page may.
+	restart
+	// giveUp: it has waited for too long.
+	giveUp
+)
+
+const (
+	// ackPatience is how long the page may have a message, connected, without an
+	// acknowledgement; afterwards it is restarted.
+	ackPatience = 60 * time.Second
+	// lookEvery is how often a message that the page has is looked up until it is
+	// acknowledged, in case the event is lost.
+	lookEvery = 20 * time.Second
+	// recoverable is how long after its first attempt it may take to find out what became of
+	// a message.
+	recoverable = 7 * 24 * time.Hour
+)
+
+// next decides what to do with the first message of a chat, and at the latest when to ask
+// again, which is zero if only an event changes anything.
+func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
+	if !e.Touched {
+		return nextUntouched(e, p, now)
+	}
+	pending := s.state.Stored && s.state.Ack == 0 && s.state.Pending
+	end := e.at(Sending).Add(recoverable)
+	switch {
+	case !e.Status.waiting():
+		return idle, time.Time{}
+	case !now.Before(end):
+		return giveUp, now
+	case p.readySince.IsZero():
+		return idle, end
+	case s.at.IsZero(), pending && now.Sub(s.at) >= lookEvery:
+		return lookUp, now
+	case !pending && !p.possible:
+		return idle, end
+	case !pending:
+		return send, now
+	case now.Sub(later(s.since, p.readySince)) >= ackPatience:
+		return restart, now
+	}
+	return idle, s.at.Add(lookEvery)
+}
+
+func nextUntouched(e entry, p page, now time.Time) (step, time.Time) {
+	switch expires := moment(e.Expires); {
+	case !e.Status.waiting():
+		return idle, time.Time{}
+	case !now.Before(expires):
+		return giveUp, now
+	case p.readySince.IsZero() || !p.possible:
+		return idle, expires
+	}
+	return send, now
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// verdict is what an attempt to send has led to.
+type verdict struct {
+	entry entry
+	// retry is the pause before the chat's next attempt.
+	retry time.Duration
+	// impossible: no message can be sent until the page reports that it can.
+	impossible bool
+	// noStrangers is until when nobody may be written to for the first time.
+	noStrangers time.Time
+}
+
+// The pause after the first failure of a chat doubles with each further one.
+const (
+	firstPause, maxPause = 5 * time.Second, 5 * time.Minute
+	// unknownRestriction is for how long a restriction is believed of which the end is not
+	// known.
+	unknownRestriction = time.Hour
+	// maxLookups is how many failed questions to WhatsApp's server in a row end a message.
+	maxLookups = 6
+)
+
+// pause returns the pause after a number of failures in a row.
+func pause(failures int) time.Duration {
+	return min(firstPause<<min(failures, 10), maxPause)
+}
+
+// outcome decides what an error of Send, or of Contact before it, means for e, which is as it was
+// before the attempt but for Attempts and the time of Sending. failures counts those of the chat so far.
+func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) verdict {
+	v := verdict{entry: e, retry: pause(failures)}
+	refusal, definite := errors.AsType[*rpc.SendError](err)
+	if !definite {
+		if errors.Is(err, worker.ErrNoWorker) {
+			v.entry.Touched = wasTouched
+		}
+		v.entry = v.entry.doubt(now)
+		return v
+	}
+	v.entry.Touched = wasTouched
+	code := Code(refusal.Code)
+	switch refusal.Code {
+	case rpc.SendNotReady:
+	case rpc.SendLookupFailed:
+		if v.entry = v.entry.wait(code, time.Time{}); failures+1 >= maxLookups {
+			v.entry = v.entry.fail(code, time.Time{}, now)
+		}
+	case rpc.SendPagePathGone:
+		v.entry, v.impossible, v.retry = v.entry.wait(code, time.Time{}), true, maxPause
+	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
+		v.noStrangers = refusal.Until
+		if !v.noStrangers.After(now) {
+			v.noStrangers = now.Add(unknownRestriction)
+		}
+		v.entry = restricted(v.entry, code, refusal.Until, now)
+	default:
+		v.entry = v.entry.fail(code, refusal.Until, now)
+	}
+	return v
+}
+
+// restricted is e when the account may not write to people it does not know until then,
+// zero if nobody knows. If that is after it expires, it fails now.
+func restricted(e entry, c Code, until, now time.Time) entry {
+	if !e.Touched && until.After(moment(e.Expires)) {
+		return e.fail(c, until, now)
+	}
+	return e.wait(c, until)
+}

@@ -1,0 +1,351 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/logid"
+)
+
+// store is the database and the goroutine that alone uses it. What is asked of it at the
+// same time is written in one transaction, with one fsync.
+type store struct {
+	path   string
+	limits Limits
+	log    *slog.Logger
+	// opened receives the messages that wait when the database was opened, and changed each
+	// message that has changed, from the store's goroutine.
+	opened  func([]entry, settings)
+	changed func(entry)
+
+	wake chan struct{}
+	// purging: everything is to be erased before the next job.
+	purging atomic.Bool
+	// counts is what is kept, as of the last transaction.
+	counts atomic.Pointer[counts]
+
+	mu     sync.Mutex
+	jobs   []job // guarded by mu
+	closed bool  // guarded by mu
+
+	// What follows is owned by the store's goroutine.
+	db      *database // nil while it is not open
+	failing bool      // the last transaction failed
+}
+
+// job is something to be done with the database.
+type job struct {
+	// read is called outside of a transaction, write within one that may be shared. It may
+	// be called again after the transaction has failed.
+	read  func(*database) error
+	write func(*transaction) error
+	// done is called once what was done is on disk, or with an error that matches ErrNoSpace or
+	// ErrUnavailable. It must not block.
+	done func(error)
+	// keep: it is tried again until it succeeds, or the store is closed.
+	keep bool
+}
+
+// counts is how much is kept.
+type counts struct {
+	byStatus map[Status]int
+	bytes    int64
+}
+
+// settings are what is kept besides messages.
+type settings struct {
+	// Account is the address of the account that is linked, empty while unknown.
+	Account string  `json:"account"`
+	History history `json:"history"`
+}
+
+const (
+	// storePause is the time until the next attempt after a failure.
+	storePause = 2 * time.Second
+	// maxBatch bounds a transaction, and maxJobs what waits for a database that can't be
+	// written.
+	maxBatch = 500
+	maxJobs  = 50_000
+	// housekeeping is how often what is too old is erased.
+	housekeeping = 10 * time.Minute
+)
+
+func newStore(path string, limits Limits, log *slog.Logger) *store {
+	s := &store{path: path, limits: limits, log: log, wake: make(chan struct{}, 1)}
+	s.counts.Store(&counts{})
+	return s
+}
+
+// do has a job done, in order.
+func (s *store) do(j job) {
+	s.mu.Lock()
+	full := s.closed || len(s.jobs) >= maxJobs
+	if !full {
+		s.jobs = append(s.jobs, j)
+	}
+	s.mu.Unlock()
+	if full {
+		j.finish(ErrUnavailable)
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (j job) finish(err error) {
+	if j.done != nil {
+		j.done(err)
+	}
+}
+
+// ask has a job done and waits for it. Its error is ctx's, or one that done can get.
+func (s *store) ask(ctx context.Context, j job) error {
+	answer := make(chan error, 1)
+	j.done = func(err error) { answer <- err }
+	s.do(j)
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+}
+
+// run does jobs until ctx ends, and then what is left.
+func (s *store) run(ctx context.Context) {
+	defer s.close()
+	clean := time.NewTicker(housekeeping)
+	defer clean.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-clean.C:
+			s.do(job{write: func(t *transaction) error { return t.retain(s.limits, time.Now()) }})
+			continue
+		case <-s.wake:
+		case <-retry.C:
+		}
+		for s.batch() {
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		if s.failing {
+			retry.Reset(storePause)
+		}
+	}
+}
+
+// close does what is left, once, and closes the database.
+func (s *store) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for s.batch() && !s.failing {
+	}
+	s.mu.Lock()
+	left := s.jobs
+	s.jobs = nil
+	s.mu.Unlock()
+	for _, j := range left {
+		j.finish(ErrUnavailable)
+	}
+	if s.db != nil {
+		s.warn(logid.OutboxCloseFailed, s.db.close())
+	}
+}
+
+// batch does the jobs that are next, and reports whether more are left that can be done now.
+func (s *store) batch() bool {
+	s.mu.Lock()
+	jobs := s.jobs[:min(len(s.jobs), maxBatch)]
+	s.jobs = s.jobs[len(jobs):]
+	s.mu.Unlock()
+	err := s.purge()
+	if err == nil {
+		err = s.open()
+	}
+	if err == nil && len(jobs) > 0 {
+		err = s.perform(jobs)
+	}
+	if err == nil {
+		s.failing = false
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.jobs) > 0
+	}
+	s.failed(err)
+	var kept []job
+	for _, j := range jobs {
+		if j.keep {
+			kept = append(kept, j)
+		} else {
+			j.finish(asError(err))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobs = append(kept, s.jobs...)
+	return false
+}
+
+// failed notes that the database could not be used. One cause is logged once.
+func (s *store) failed(err error) {
+	if !s.failing {
+		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
+	}
+	s.failing = true
+	if s.db != nil && damaged(err) {
+		_ = s.db.close()
+		s.db = nil // open moves it aside
+	}
+}
+
+func (s *store) warn(id string, err error) {
+	if err != nil {
+		s.log.Warn(id, logging.KeyError, err)
+	}
+}
+
+// asError is an error of the database, for those who use the store.
+func asError(err error) error {
+	if full(err) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// perform does jobs, all of them or nothing.
+func (s *store) perform(jobs []job) error {
+	var writes []job
+	for _, j := range jobs {
+		if j.read == nil {
+			writes = append(writes, j)
+			continue
+		}
+		err := j.read(s.db)
+		if err != nil {
+			s.failed(err)
+			err = asError(err)
+		}
+		j.finish(err)
+		if s.db == nil {
+			return errors.Join(err, ErrUnavailable)
+		}
+	}
+	if len(writes) == 0 {
+		return nil
+	}
+	t, err := s.db.begin(*s.counts.Load())
+	if err != nil {
+		return err
+	}
+	for _, j := range writes {
+		if err := j.write(t); err != nil {
+			t.rollback()
+			return err
+		}
+	}
+	if err := t.commit(); err != nil {
+		return err
+	}
+	s.counts.Store(&t.counts)
+	for _, e := range t.changed {
+		s.changed(e)
+	}
+	for _, j := range writes {
+		j.finish(nil)
+	}
+	return nil
+}
+
+// purge erases everything if that was asked for.
+func (s *store) purge() error {
+	if !s.purging.Load() {
+		return nil
+	}
+	var failed error
+	if s.db != nil {
+		failed = s.db.close()
+		s.db = nil
+	}
+	failed = errors.Join(failed, removeDatabase(s.path))
+	s.purging.Store(failed != nil)
+	return failed
+}
+
+// open opens the database unless it is open, and moves it aside if it is damaged.
+func (s *store) open() error {
+	if s.db != nil {
+		return nil
+	}
+	l, err := load(s.path)
+	if damaged(err) {
+		aside, moveErr := moveAside(s.path)
+		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, errors.Join(err, moveErr))
+		if moveErr == nil {
+			l, err = load(s.path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	s.db = l.db
+	s.counts.Store(&l.counts)
+	s.opened(l.waiting, l.settings)
+	return nil
+}
+
+// loaded is a database that was opened, and what the outbox begins with.
+type loaded struct {
+	db       *database
+	counts   counts
+	waiting  []entry
+	settings settings
+}
+
+func load(path string) (l loaded, err error) {
+	if l.db, err = openDatabase(path); err != nil {
+		return l, err
+	}
+	if l.counts, err = l.db.count(); err == nil {
+		l.waiting, err = l.db.waiting()
+	}
+	if err == nil {
+		l.settings, err = l.db.settings()
+	}
+	if err != nil {
+		err = errors.Join(err, l.db.close())
+	}
+	return l, err
+}
+
+func (c counts) clone() counts {
+	c.byStatus = maps.Clone(c.byStatus)
+	if c.byStatus == nil {
+		c.byStatus = map[Status]int{}
+	}
+	return c
+}
+
+func (c counts) messages() (all, waiting int) {
+	for s, n := range c.byStatus {
+		all += n
+		if s.waiting() {
+			waiting += n
+		}
+	}
+	return all, waiting
+}

@@ -1,0 +1,330 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"session-manager/shared/rpc"
+)
+
+// request asks for a message with this text.
+func request(key, text string) Request {
+	return Request{
+		IdempotencyKey: key, Hash: sha256.Sum256([]byte(text)), Reference: "ref",
+		Message: rpc.Message{To: "5491123456789@c.us", Text: rpc.Secret(text), ReplyTo: "X", Mentions: []rpc.Secret{"7@lid"}, Preview: true},
+	}
+}
+
+// start runs an outbox that has no worker, and returns a function that stops it.
+func start(t *testing.T, o Options) (*Outbox, func()) {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "admin.outbox")
+	}
+	b := New(o)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	stop := func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return b, stop
+}
+
+func accept(t *testing.T, o *Outbox, r Request) Message {
+	t.Helper()
+	m, _, err := o.Accept(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestAcceptedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	first := accept(t, b, request("key", "a"))
+	if !first.ID.Valid() || first.Status != Queued || first.Reference != "ref" || first.ExpiresAt.Sub(first.Times[Queued]) != DefaultExpiry {
+		t.Errorf("got %+v", first)
+	}
+	named := request("", "b")
+	named.Message.ID, named.ExpiresIn = someID, time.Hour
+	if m := accept(t, b, named); m.ID != someID || m.ExpiresAt.Sub(m.Times[Queued]) != time.Hour {
+		t.Errorf("got %+v", m)
+	}
+	if m := accept(t, b, request("", "a")); m.ID == first.ID {
+		t.Error("a message without a key was taken for another one")
+	}
+	for _, again := range []string{"at once", "after a restart"} {
+		if m, replayed, err := b.Accept(t.Context(), request("key", "a")); m.ID != first.ID || !replayed || err != nil {
+			t.Errorf("%s, same key: got %+v, %v, %v", again, m, replayed, err)
+		}
+		if m, replayed, err := b.Accept(t.Context(), named); m.ID != someID || !replayed || err != nil {
+			t.Errorf("%s, same id: got %+v, %v, %v", again, m, replayed, err)
+		}
+		if _, _, err := b.Accept(t.Context(), request("key", "c")); !errors.Is(err, ErrConflict) {
+			t.Errorf("%s, same key for another body: got %v", again, err)
+		}
+		other := request("other", "c")
+		other.Message.ID = someID
+		if _, _, err := b.Accept(t.Context(), other); !errors.Is(err, ErrIDTaken) {
+			t.Errorf("%s, same id for another body: got %v", again, err)
+		}
+		stop()
+		b, stop = start(t, Options{Path: path})
+	}
+	invalid := request("", "x")
+	invalid.Message.To = "somebody"
+	if _, _, err := b.Accept(t.Context(), invalid); !errors.Is(err, ErrInvalid) {
+		t.Errorf("an invalid address: got %v", err)
+	}
+	if _, err := b.Message(first.ID); err != nil {
+		t.Error(err)
+	}
+	if got := b.Stats().ByStatus[Queued]; got != 3 {
+		t.Errorf("%d are queued", got)
+	}
+	if m, err := b.Cancel(t.Context(), someID); err != nil || m.Status != Cancelled || m.Times[Cancelled].IsZero() {
+		t.Errorf("cancel: got %+v, %v", m, err)
+	}
+	if _, err := b.Cancel(t.Context(), "3EB0FFFFFFFFFFFFFFFFFF"); !errors.Is(err, ErrUnknownMessage) {
+		t.Errorf("cancel what is not there: got %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v", info.Mode(), err)
+	}
+	stop()
+	if _, err := b.Message(someID); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("after the end: got %v", err)
+	}
+	if names, _ := filepath.Glob(path + "*"); len(names) != 1 {
+		t.Errorf("left: %v", names)
+	}
+}
+
+func TestOutboxIsBounded(t *testing.T) {
+	b, _ := start(t, Options{Limits: Limits{Waiting: 2, Messages: 3, Bytes: 1000, KeepText: day, Keep: 7 * day}})
+	first := accept(t, b, request("", "a"))
+	if _, _, err := b.Accept(t.Context(), request("", strings.Repeat("x", 1000))); !errors.Is(err, ErrFull) {
+		t.Errorf("too much text: got %v", err)
+	}
+	accept(t, b, request("key", "b"))
+	if _, _, err := b.Accept(t.Context(), request("", "c")); !errors.Is(err, ErrFull) {
+		t.Errorf("too many that wait: got %v", err)
+	}
+	if _, replayed, err := b.Accept(t.Context(), request("key", "b")); !replayed || err != nil {
+		t.Errorf("a replay while it is full: got %v, %v", replayed, err)
+	}
+	if _, err := b.Cancel(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	accept(t, b, request("", "c"))
+	if _, _, err := b.Accept(t.Context(), request("", "d")); !errors.Is(err, ErrFull) {
+		t.Errorf("too many: got %v", err)
+	}
+}
+
+// Nothing is accepted on a full disk, and everything that was is there afterwards.
+func TestFullDisk(t *testing.T) {
+	folder := t.TempDir()
+	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NODEV, "size=400k,mode=0700"); err != nil {
+		t.Skipf("needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
+	path := filepath.Join(folder, "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	var accepted []rpc.MessageID
+	var full error
+	for i := 0; full == nil && i < 10_000; i++ {
+		m, _, err := b.Accept(t.Context(), request("", strings.Repeat("x", 2000)))
+		if full = err; err == nil {
+			accepted = append(accepted, m.ID)
+		}
+	}
+	if !errors.Is(full, ErrNoSpace) || len(accepted) < 10 {
+		t.Fatalf("%d accepted, then %v", len(accepted), full)
+	}
+	stop()
+	b, _ = start(t, Options{Path: path})
+	for _, id := range accepted {
+		if _, err := b.Message(id); err != nil {
+			t.Fatalf("%d accepted: %v", len(accepted), err)
+		}
+	}
+	if err := unix.Mount("", folder, "", unix.MS_REMOUNT, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	accept(t, b, request("", strings.Repeat("x", 2000)))
+	if got := b.Stats().ByStatus[Queued]; got != len(accepted)+1 {
+		t.Errorf("%d are kept, want %d", got, len(accepted)+1)
+	}
+}
+
+// What can't be read is moved aside, whoever made it, and the outbox begins again.
+func TestDamagedDatabaseIsMovedAside(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole")
+	b, stop := start(t, Options{Path: whole})
+	for i := range 200 {
+		accept(t, b, request(fmt.Sprint(i), strings.Repeat("x", 500)))
+	}
+	stop()
+	good, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(f func([]byte) []byte) func(string) error {
+		return func(path string) error { return os.WriteFile(path, f(bytes.Clone(good)), 0o600) }
+	}
+	statement := func(query string) func(string) error {
+		return func(path string) error {
+			if err := os.WriteFile(path, good, 0o600); err != nil {
+				return err
+			}
+			db, err := openDatabase(path)
+			if err != nil {
+				return err
+			}
+			return errors.Join(db.exec(query), db.close())
+		}
+	}
+	for name, put := range map[string]func(path string) error{
+		"not a database": func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("x"), 9000), 0o600) },
+		"cut":            change(func(b []byte) []byte { return b[:len(b)/2] }),
+		"zeros":          change(func(b []byte) []byte { return append(b[:4096:4096], make([]byte, len(b)-4096)...) }),
+		"noise": change(func(b []byte) []byte {
+			for i := 8192; i < len(b); i += 7 {
+				b[i] ^= byte(i)
+			}
+			return b
+		}),
+		"a folder":             func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) },
+		"a pipe":               func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link":               func(path string) error { return os.Symlink(whole, path) },
+		"a folder for the log": func(path string) error { return os.MkdirAll(filepath.Join(path+"-wal", "x"), 0o700) },
+		"huge": func(path string) error {
+			return errors.Join(os.WriteFile(path, good, 0o600), os.Truncate(path, maxFile+1))
+		},
+		"a trigger":          statement("CREATE TRIGGER x AFTER INSERT ON message BEGIN DELETE FROM content; END"),
+		"another version":    statement("PRAGMA user_version = 99"),
+		"not a message":      statement(`UPDATE message SET entry = '{}' WHERE seq = 7`),
+		"a status of nobody": statement(`UPDATE message SET entry = replace(entry, '"queued"', '"x"')`),
+		"not settings":       statement(`INSERT INTO setting VALUES (1, '[]')`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "admin.outbox")
+			if err := put(path); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			b, stop := start(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+			m := accept(t, b, request("1", "a"))
+			if got := b.Stats().ByStatus[Queued]; got != 1 {
+				t.Errorf("%d are queued", got)
+			}
+			stop()
+			if !strings.Contains(log.String(), `"outbox_damaged"`) || strings.Contains(log.String(), "xxx") {
+				t.Errorf("got %s", log.String())
+			}
+			if _, err := os.Lstat(path + asideSuffix); err != nil && name != "a folder for the log" {
+				t.Error(err)
+			}
+			b, _ = start(t, Options{Path: path})
+			if _, err := b.Message(m.ID); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if now, err := os.ReadFile(whole); err != nil || !bytes.Equal(now, good) {
+		t.Errorf("what a link leads to was changed: %v", err)
+	}
+}
+
+func TestSecondOutboxWaitsForTheFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	m := accept(t, b, request("", "a"))
+	second, _ := start(t, Options{Path: path})
+	if _, _, err := second.Accept(t.Context(), request("", "b")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	stop()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, err := second.Message(m.ID); err != nil; _, err = second.Message(m.ID) {
+		if ctx.Err() != nil || !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What is erased is in no file, although SQLite leaves deleted rows in its pages.
+func TestErasedTextIsGoneFromDisk(t *testing.T) {
+	const secret, number = "the treasure is buried", "5491123456789"
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	holds := func(what string) (found bool) {
+		names, _ := filepath.Glob(path + "*")
+		for _, name := range names {
+			content, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || bytes.Contains(content, []byte(what))
+		}
+		return found
+	}
+	b, _ := start(t, Options{Path: path, Limits: Limits{Waiting: 1000, Messages: 1000, Bytes: 1 << 20, KeepText: day, Keep: 7 * day}})
+	var ids []rpc.MessageID
+	for i := range 300 { // more than the journal holds before it is written back
+		ids = append(ids, accept(t, b, request(fmt.Sprint("key", i), fmt.Sprint(secret, i, strings.Repeat("y", 1000)))).ID)
+	}
+	for _, id := range ids[1:] {
+		if _, err := b.Cancel(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := func(now time.Time) {
+		t.Helper()
+		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.retain(b.o.Limits, now) }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(time.Now())
+	if !holds(secret + "5y") {
+		t.Fatal("the text is not in a file that can be searched")
+	}
+	at(time.Now().Add(day + time.Minute))
+	if holds(secret+"5y") || !holds(secret+"0y") {
+		t.Error("what is left is not the text of the message that waits, alone")
+	}
+	if m, replayed, err := b.Accept(t.Context(), request("key5", fmt.Sprint(secret, 5, strings.Repeat("y", 1000)))); !replayed || m.ID != ids[5] || err != nil {
+		t.Errorf("the key of an erased text: got %+v, %v, %v", m, replayed, err)
+	}
+	at(time.Now().Add(7*day + time.Minute))
+	if holds("key5") || holds(string(ids[5])) || !holds(string(ids[0])) {
+		t.Error("what is left is not the message that waits, alone")
+	}
+	if err := b.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if holds(secret) || holds(number) {
+		t.Error("something is left of a purge")
+	}
+	if _, err := b.Message(ids[0]); !errors.Is(err, ErrUnknownMessage) {
+		t.Errorf("after a purge: got %v", err)
+	}
+	accept(t, b, request("key5", "another"))
+}
