@@ -125,21 +125,30 @@ func bounded(e Event) Event {
 	case BackupChecked:
 		b.Outcome, b.Detail, b.Databases = name(b.Outcome), text(b.Detail, maxText), clamp(b.Databases, 0, maxCount)
 		e.Body = b
+	default:
+		e.Body = boundedMessage(b)
+	}
+	return e
+}
+
+// boundedMessage is bounded for what is about messages.
+func boundedMessage(body EventBody) EventBody {
+	switch b := body.(type) {
 	case MessageChanged:
 		if !b.ID.Valid() {
 			b.ID = ""
 		}
 		b.Ack, b.Refusal = ack(b.Ack), clamp(b.Refusal, 0, maxRefusal)
-		e.Body = b
+		return b
 	case SendingObserved:
 		b.Why = text(b.Why, maxText)
 		if !ValidAddress(b.Account) {
 			b.Account = ""
 		}
 		b.NewChats.Used, b.NewChats.Quota = clamp(b.NewChats.Used, 0, maxCount), clamp(b.NewChats.Quota, 0, maxCount)
-		e.Body = b
+		return b
 	}
-	return e
+	return body
 }
 
 // bounded makes addresses empty that are not valid.

@@ -105,14 +105,17 @@ func (c *Client) Lookup(ctx context.Context, refs []MessageRef) ([]MessageState,
 	if err != nil {
 		return nil, callError(ctx, "look up messages", err)
 	}
-	if len(r.GetStates()) != len(refs) {
+	answered := r.GetStates()
+	if len(answered) != len(refs) {
 		return nil, fmt.Errorf("cannot look up messages: %w", errOtherAnswer)
 	}
-	states := make([]MessageState, len(refs))
-	for i, p := range r.GetStates() {
-		if states[i] = stateFromProto(p); states[i].ID != refs[i].ID {
+	states := make([]MessageState, 0, len(refs))
+	for i, ref := range refs {
+		state := stateFromProto(answered[i])
+		if state.ID != ref.ID {
 			return nil, fmt.Errorf("cannot look up messages: %w", errOtherAnswer)
 		}
+		states = append(states, state)
 	}
 	return states, nil
 }

@@ -21,8 +21,22 @@ var (
 		"version", "socket_state", "socket_stream", "mode", "has_synced", "network_online", "ref", "ref_ttl",
 		"noise_key", "identity_key", "adv_secret", "platform", "prefixed", "progress", "link_method",
 	}
-	buttons  = []string{"reload", "offline", "with_phone", "next", "with_qr", "dismiss", "use_here", "menu", "log_out"}
-	refusals = []string{"phone", "forbidden", "too_many", "failed", "unavailable"}
+	buttons       = []string{"reload", "offline", "with_phone", "next", "with_qr", "dismiss", "use_here", "menu", "log_out"}
+	refusals      = []string{"phone", "forbidden", "too_many", "failed", "unavailable"}
+	sendFunctions = []string{
+		"wid", "exists", "lid_of", "phone_of", "own_phone", "own_lid", "chats", "messages", "blocked", "make_chat", "key",
+		"text_data", "send", "resend", "resend_in", "rows", "load", "may_reply", "link", "preview", "offline_ended",
+		"prefs", "timelocked", "may_while_timelocked", "capped", "may_while_capped",
+	}
+	sendNames = []string{
+		"ack_event", "get", "on", "off", "wid_text", "make_chat_origin", "made_chat", "chat_id", "chat_lid",
+		"chat_contact", "chat_read_only", "chat_token", "chat_received", "asked_chat", "asked_contact", "found_wid",
+		"found_business", "found_business_info", "option_quoted", "option_mentions", "option_preview", "preview_data",
+		"data_id", "data_from", "data_to", "key_from", "key_to", "key_id", "key_from_me", "key_remote", "key_participant",
+		"key_direction", "key_outgoing", "message_id", "message_ack", "message_failed", "message_error", "message_resend",
+		"loaded", "result", "result_ok", "result_refusal", "result_time", "duplicate", "pref_timelock", "pref_capping",
+		"pref_challenge", "timelock_ends", "capping_total", "capping_used", "capping_ends", "challenge_type",
+	}
 )
 
 var sockets = []Socket{
@@ -55,6 +69,7 @@ func (k *Set) check() checker {
 	c.checkForm(k)
 	c.checkModules(k)
 	c.checkCommands(k)
+	c.checkSending(k.Sending)
 	c.checkTexts(k)
 	c.checkScreens(k)
 	return *c
@@ -180,6 +195,27 @@ func (c *checker) checkCalls(path string, calls []Call) {
 		at := fmt.Sprintf("%s.%d", path, i)
 		c.required(at, "module", call.Module)
 		c.names(at+".path", call.Path)
+	}
+}
+
+// checkSending checks what messages are sent by.
+func (c *checker) checkSending(s Sending) {
+	for _, name := range keys(c, "sending.functions", s.Functions, sendFunctions) {
+		for i, from := range s.Functions[name].From {
+			path := fmt.Sprintf("sending.functions.%s.from.%d", name, i)
+			c.required(path, "module", from.Module)
+			if from.Path != "" {
+				c.names(path+".path", from.Path)
+			}
+		}
+	}
+	for _, name := range keys(c, "sending.names", s.Names, sendNames) {
+		c.required("sending.names", name, s.Names[name])
+	}
+	for _, word := range slices.Sorted(maps.Keys(s.Refusals)) {
+		if code := s.Refusals[word]; code < 400 || code > 599 {
+			c.fail("sending.refusals."+word, "must be from 400 to 599")
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // Format is the version of the file's layout that this package reads.
-const Format = 2
+const Format = 3
 
 //go:embed selectors.json
 var embedded []byte
@@ -34,15 +34,21 @@ type Set struct {
 	Loader    Loader    `json:"loader"`
 	// Facts are what is read from the page's modules. A file must say where each comes
 	// from, even if that is an empty list.
-	Facts   map[string]Source `json:"facts"`
-	Events  []Event           `json:"events"`
-	Words   Words             `json:"words"`
-	Pairing Pairing           `json:"pairing"`
-	LogOut  LogOut            `json:"log_out"`
-	DOM     DOM               `json:"dom"`
+	Facts  map[string]Source `json:"facts"`
+	Events []Event           `json:"events"`
+	Words  Words             `json:"words"`
+	Commands
+	DOM DOM `json:"dom"`
 	// Buttons are those that are pressed, and "offline", which never is.
 	Buttons map[string]Button `json:"buttons"`
 	Screens []Screen          `json:"screens"`
+}
+
+// Commands are how the page is made to do what it is asked for.
+type Commands struct {
+	Pairing Pairing `json:"pairing"`
+	LogOut  LogOut  `json:"log_out"`
+	Sending Sending `json:"sending"`
 }
 
 // Readers lists who may find the QR payload.
@@ -220,6 +226,19 @@ type Refusal struct {
 type LogOut struct {
 	About string `json:"about"`
 	Calls []Call `json:"calls"`
+}
+
+// Sending is how a message is sent and found again.
+type Sending struct {
+	About string `json:"about"`
+	// Functions are called, unlike those of facts with arguments, or are collections
+	// that are asked. One without a path is the module itself. A file must say where each
+	// comes from, even if that is an empty list.
+	Functions map[string]Source `json:"functions"`
+	// Names are what the properties, arguments and words around them are called.
+	Names map[string]string `json:"names"`
+	// Refusals are the server's codes behind the page's words for them.
+	Refusals map[string]int `json:"refusals"`
 }
 
 // DOM holds the selectors of what carries no text.

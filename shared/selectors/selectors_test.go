@@ -34,11 +34,11 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		name, old, new string
 		want           string
 	}{
-		{"syntax", `"format": 2,`, `"format": 2,,`, "line 2: invalid character ','"},
-		{"key twice", `"format": 2,`, `"format": 2, "About": "",`, `line 3: the key "about" is there twice`},
+		{"syntax", `"format": 3,`, `"format": 3,,`, "line 2: invalid character ','"},
+		{"key twice", `"format": 3,`, `"format": 3, "About": "",`, `line 3: the key "about" is there twice`},
 		{"unknown key", `"splash":`, `"splsh":`, `unknown field "splsh"`},
 		{"wrong type", `"registered": [`, `"registered": [3, `, "cannot unmarshal number"},
-		{"format of another version", `"format": 2,`, `"format": 1,`, "line 2: format: is 1, this worker reads 2"},
+		{"format of another version", `"format": 3,`, `"format": 2,`, "line 2: format: is 2, this worker reads 3"},
 		{"name of two refusals", `"IQErrorForbidden"`, `"IQErrorBadRequest"`, "no other refusal has"},
 		{"code that never comes", `[452]`, `[4520]`, "unavailable.codes.0: must be from 400 to 599"},
 		{"code of two refusals", `[452]`, `[429]`, "unavailable.codes.0"},
@@ -53,6 +53,12 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		{"text that always matches", `"service unavailable"`, `"a"`, "too short"},
 		{"empty selector", `"code": "[data-ref]"`, `"code": " "`, "dom.code: must not be empty"},
 		{"address of a socket", `"/ws/chat"`, `"web.whatsapp.com/ws/chat"`, "urls.socket.0"},
+		{"missing function", `"text_data": {`, `"txt_data": {`, `"text_data" is missing`},
+		{"function without a module", `"WAWebWidFactory"`, `""`, "sending.functions.wid.from.0.module: must not be empty"},
+		{"function that is code", `"createWid"`, `"createWid()"`, "sending.functions.wid.from.0.path: must be names"},
+		{"unknown name", `"key_direction": "selfDir"`, `"key_dir": "selfDir"`, `"key_direction" is missing`},
+		{"empty name", `"selfDir"`, `""`, "sending.names.key_direction: must not be empty"},
+		{"refusal that never comes", `NewMessages": 475`, `NewMessages": 4750`, "sending.refusals.UserReached"},
 		{"prefix with a comma", `linked_devices#"`, `linked_devices#,"`, "qr_payload.prefixes.0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -82,8 +88,8 @@ func TestParsePointsAtTheFlawedLine(t *testing.T) {
 
 // TestParseNamesTheFormatOfAnOldFile reads a file with a key that no longer exists.
 func TestParseNamesTheFormatOfAnOldFile(t *testing.T) {
-	old := bytes.Replace(embedded, []byte(`"format": 2`), []byte(`"format": 1, "errors": []`), 1)
-	if _, err := Parse(old); err == nil || !strings.Contains(err.Error(), "is 1, this worker reads 2") {
+	old := bytes.Replace(embedded, []byte(`"format": 3`), []byte(`"format": 1, "errors": []`), 1)
+	if _, err := Parse(old); err == nil || !strings.Contains(err.Error(), "is 1, this worker reads 3") {
 		t.Errorf("got %v", err)
 	}
 }

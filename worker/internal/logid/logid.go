@@ -50,6 +50,8 @@ const (
 	ButtonPressFailed      = "button_press_failed"      // WARN: A button of the page could not be pressed; the page will be loaded again.
 	ModulesBypassed        = "modules_bypassed"         // INFO: The page's modules can't do what was asked; its buttons are pressed instead.
 	PairingCodeReceived    = "pairing_code_received"    // INFO: The page shows a pairing code.
+	SendingChanged         = "sending_changed"          // INFO: The page can send messages now, or can't any longer.
+	NewsFetchFailed        = "news_fetch_failed"        // DEBUG: The page did not say what has become of its messages; it is asked again.
 	SelectorsRejected      = "selectors_rejected"       // WARN: The selectors file can't be used; the built-in selectors are in use.
 	SelectorsApplyFailed   = "selectors_apply_failed"   // WARN: The page did not take the newest selectors file.
 	EventDecodeFailed      = "event_decode_failed"      // WARN: An event of Chrome could not be decoded, and is ignored.

@@ -65,6 +65,7 @@ func (p *Page) Run(ctx context.Context) error {
 		searcher:   search.New(p.target, p.log, p.t.SearchAgain, p.t.SearchAgainMax, p.signals.Hint, &p.running),
 		readers:    map[selectors.Reader]string{},
 	}
+	p.running.Go(func() { p.messages.Run(p.target.Life) })
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -277,6 +278,7 @@ func (l *loop) publish(seen observe.Result, cause string) {
 		l.readers[r.Reader] = describe(r, cause, seen)
 	}
 	l.views.Set(observe.View{Result: seen, Observed: true, Reported: l.history.Reported(), Readers: maps.Clone(l.readers)})
+	l.messages.Observed()
 }
 
 // describe puts into words what a reader has found, without the payload.

@@ -69,8 +69,7 @@ type Options struct {
 	// Stopped reports whether a process of the browser is stopped, so that what the page
 	// shows proves nothing. Nil stands for no.
 	Stopped func() bool
-	// Emit is called with each event, never by two goroutines at once. It must
-	// return soon.
+	// Emit is called with each event, by several goroutines. It must return soon.
 	Emit func(rpc.EventBody)
 	// Logger gets what a person may want to know. QR payloads never reach it.
 	Logger  *slog.Logger
@@ -149,7 +148,9 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	tidier := events.NewTidier(p.o.Browser.Context(life), t, p.log, p.t.Call, &p.running)
 	p.diagnoser = diagnose.New(t, p.log)
 	p.commands = command.New(t, p.views, p.signals.Hint, p.log, p.t.Answer, p.t.Call)
-	p.messages = message.New()
+	p.messages = message.New(message.Options{
+		Target: t, Views: p.views, News: p.signals.News, Emit: p.o.Emit, Log: p.log, Answer: p.t.Answer, Call: p.t.Call,
+	})
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
 		events.Listen(stream, t, p.log, p.signals.Handle, tidier.Handle, p.diagnoser.Handle)

@@ -20,8 +20,11 @@ const (
 )
 
 // historyLimit is how many phases and observations wait at most for a slow
-// supervisor; the oldest are dropped first.
-const historyLimit = 64
+// supervisor, and hintLimit how many changes of messages; the oldest are dropped first.
+const (
+	historyLimit = 64
+	hintLimit    = 256
+)
 
 // queue holds events until the supervisor takes them. Putting never waits, and the
 // queue is bounded: of heartbeats, QR events and repeated observations only the newest
@@ -52,7 +55,9 @@ func (q *queue) put(body rpc.EventBody) {
 	}
 	q.failed = q.failed || failure
 	q.items = slices.DeleteFunc(q.items, func(it item) bool { return obsolete(it.body, body) })
-	q.items = trim(append(q.items, item{body: body, at: time.Now()}))
+	q.items = append(q.items, item{body: body, at: time.Now()})
+	q.items = trim(q.items, historyLimit, isNoHint, isHistory)
+	q.items = trim(q.items, hintLimit, isHint, isHint)
 	q.signal()
 }
 
@@ -135,20 +140,38 @@ func obsolete(older, newer rpc.EventBody) bool {
 	case rpc.PageObserved:
 		observed, same := newer.(rpc.PageObserved)
 		return same && observed.Condition == older.Condition && observed.Reason == older.Reason
+	case rpc.SendingObserved:
+		_, same := newer.(rpc.SendingObserved)
+		return same
+	case rpc.MessageChanged:
+		changed, same := newer.(rpc.MessageChanged)
+		return same && changed.ID == older.ID
 	}
 	return false
 }
 
-// trim drops the oldest phases and observations above historyLimit.
-func trim(items []item) []item {
-	for len(items) > historyLimit {
-		i := slices.IndexFunc(items, func(it item) bool { return isHistory(it.body) })
-		if i < 0 {
-			return items
+// trim drops the oldest items of one kind while those that count are more than limit.
+func trim(items []item, limit int, counts, drop func(rpc.EventBody) bool) []item {
+	surplus := -limit
+	for _, it := range items {
+		if counts(it.body) {
+			surplus++
 		}
-		items = slices.Delete(items, i, i+1)
 	}
-	return items
+	return slices.DeleteFunc(items, func(it item) bool {
+		if surplus <= 0 || !drop(it.body) {
+			return false
+		}
+		surplus--
+		return true
+	})
+}
+
+func isNoHint(body rpc.EventBody) bool { return !isHint(body) }
+
+func isHint(body rpc.EventBody) bool {
+	_, ok := body.(rpc.MessageChanged)
+	return ok
 }
 
 func isHistory(body rpc.EventBody) bool {

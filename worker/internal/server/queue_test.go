@@ -19,6 +19,8 @@ func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 	lost := rpc.PageObserved{Condition: rpc.PageDisconnected}
 	first, second := rpc.QRShown{Seq: 1}, rpc.QRShown{Seq: 2}
 	gone := rpc.QRGone{Cause: "idle"}
+	sent, read, other := rpc.MessageChanged{ID: "a", Ack: 1}, rpc.MessageChanged{ID: "a", Ack: 3}, rpc.MessageChanged{ID: "b", Ack: 1}
+	possible, impossible := rpc.SendingObserved{Possible: true}, rpc.SendingObserved{Why: "w"}
 	failure, exit := rpc.Failure{Reason: reason.PageHung}, rpc.BrowserExited{Exit: "exit 0"}
 	tests := []struct {
 		name    string
@@ -32,6 +34,8 @@ func TestQueueKeepsWhatASlowSupervisorNeeds(t *testing.T) {
 		{"shown after gone", []rpc.EventBody{first, gone, second}, []rpc.EventBody{second}},
 		{"fresher evidence", []rpc.EventBody{ready, readyLater}, []rpc.EventBody{readyLater}},
 		{"every change", []rpc.EventBody{ready, lost, readyLater}, []rpc.EventBody{lost, readyLater}},
+		{"newest of each message", []rpc.EventBody{sent, other, read}, []rpc.EventBody{other, read}},
+		{"whether it can send", []rpc.EventBody{possible, phase, impossible}, []rpc.EventBody{phase, impossible}},
 		{"only the exit after a failure", []rpc.EventBody{ready, failure, lost, failure, exit}, []rpc.EventBody{ready, failure, exit}},
 	}
 	for _, tt := range tests {
@@ -69,6 +73,20 @@ func TestQueueIsBoundedAndKeepsTheFailure(t *testing.T) {
 	_, failed := q.items[historyLimit-1].body.(rpc.Failure)
 	if !started || !failed {
 		t.Error("the start or the failure was forgotten")
+	}
+}
+
+func TestHintsCrowdOutNothingElse(t *testing.T) {
+	q := newQueue()
+	for i := range 3 * hintLimit {
+		q.put(rpc.MessageChanged{ID: rpc.MessageID(fmt.Sprint(i))})
+		q.put(rpc.PageObserved{Condition: rpc.PageReady, Reason: reason.Code(fmt.Sprint(i % historyLimit))})
+	}
+	if n := len(q.items); n != historyLimit+hintLimit {
+		t.Errorf("%d events wait", n)
+	}
+	if last := q.items[len(q.items)-2].body; last != (rpc.MessageChanged{ID: rpc.MessageID(fmt.Sprint(3*hintLimit - 1))}) {
+		t.Errorf("the newest hint is %v", last)
 	}
 }
 

@@ -49,8 +49,10 @@ func handle(h func(*rod.Message), msg *rod.Message, log *slog.Logger) {
 // use.
 type Signals struct {
 	// Hints receives when it is worth observing soon, and Lost when the page is gone.
+	// News receives when there are news about messages to fetch.
 	Hints chan struct{}
 	Lost  chan error
+	News  chan struct{}
 
 	target *target.Target
 	host   string // of the page
@@ -60,12 +62,17 @@ type Signals struct {
 	loads     loads
 	crashed   bool
 	loggedOut *string
-	own       bool                    // the document is of the page's origin
-	address   string                  // of the document
+	place     place                   // of the document
 	interrupt context.CancelCauseFunc // of the observation in flight
 	guarded   bool
 	sockets   sockets
 	hinted    budget
+}
+
+// place is where a document is, as far as its address shows.
+type place struct {
+	own     bool // it is of the page's origin
+	address string
 }
 
 // loads follows who has documents loaded.
@@ -86,7 +93,7 @@ func (l *loads) committed(foreign bool, now time.Time) {
 
 // NewSignals returns the Signals of a page.
 func NewSignals(t *target.Target) *Signals {
-	s := &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), target: t}
+	s := &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), News: make(chan struct{}, 1), target: t}
 	if u, err := url.Parse(t.Origin); err == nil {
 		s.host = u.Hostname()
 	}
@@ -94,11 +101,22 @@ func NewSignals(t *target.Target) *Signals {
 }
 
 // Hint makes the loop observe soon.
-func (s *Signals) Hint() {
+func (s *Signals) Hint() { wake(s.Hints) }
+
+func wake(c chan struct{}) {
 	select {
-	case s.Hints <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
+}
+
+// called passes on what hint.js reports.
+func (s *Signals) called(payload string) {
+	if payload == target.News {
+		wake(s.News)
+		return
+	}
+	s.Hint()
 }
 
 // Begin registers the observation in flight, which interrupt ends early; nil
@@ -125,7 +143,7 @@ func (s *Signals) TakeLogout() *string {
 func (s *Signals) Whose() target.Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return target.Identify(s.address)
+	return target.Identify(s.place.address)
 }
 
 // Guard returns the current document and its connection. While a code is offered, on is
@@ -190,6 +208,7 @@ func (s *Signals) Handle(msg *rod.Message) {
 		detached  proto.InspectorDetached
 		committed proto.PageFrameNavigated
 		within    proto.PageNavigatedWithinDocument
+		called    proto.RuntimeBindingCalled
 	)
 	switch page := s.target.Page; {
 	case msg.Load(&destroyed):
@@ -202,8 +221,8 @@ func (s *Signals) Handle(msg *rod.Message) {
 		s.navigated(committed.Frame.URL, committed.Frame)
 	case msg.Load(&within) && within.FrameID == page.FrameID:
 		s.navigated(within.URL, nil)
-	case msg.Load(new(proto.RuntimeBindingCalled)):
-		s.Hint()
+	case msg.Load(&called):
+		s.called(called.Payload)
 	default:
 		s.traffic(msg)
 	}
@@ -273,8 +292,8 @@ func (s *Signals) navigated(address string, document *proto.PageFrame) {
 	why, ended := s.target.Scripts.Load().LoggedOut(address)
 	own := s.target.IsOwn(address)
 	s.mu.Lock()
-	ended = ended && own && s.own
-	s.own, s.address = own, address
+	ended = ended && own && s.place.own
+	s.place = place{own, address}
 	if document != nil {
 		s.document++
 		s.sockets = sockets{}

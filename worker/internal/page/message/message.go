@@ -1,34 +1,369 @@
-// Package message sends messages through the page, and looks them up in it.
+// Package message sends messages through the page's own functions, looks them up in the
+// page's table, and reports whether the page can send. The id of a message is ours, and
+// is the page's own id of it, so that after every doubt the table is asked for it.
 package message
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/observe"
+	"session-manager/worker/internal/page/target"
 )
 
-// Messages sends messages and looks them up. It is safe for concurrent use.
-type Messages struct{}
+// margin is what is left of the time for a command when the page must have answered.
+const margin = time.Second
 
-// New returns the Messages of a page.
-func New() *Messages { return &Messages{} }
+var (
+	// phoneNumber is E.164 without its plus.
+	phoneNumber = regexp.MustCompile(`^[1-9][0-9]{6,14}$`)
+	// anyID is what ids of the messages of others look like.
+	anyID = regexp.MustCompile(`^[0-9A-Za-z.:-]{1,64}$`)
+)
 
-// notReady is the answer of a page that can't be asked.
-func notReady() error {
-	return &rpc.SendError{Code: rpc.SendNotReady, Detail: "the page is not ready"}
+// Options are what Messages works with.
+type Options struct {
+	Target *target.Target
+	Views  *observe.Latest
+	// News receives when there are news to fetch.
+	News <-chan struct{}
+	// Emit is called with MessageChanged and SendingObserved.
+	Emit func(rpc.EventBody)
+	Log  *slog.Logger
+	// Answer is how long the page may take for one command, with its server, and Call how
+	// long for what it has at hand.
+	Answer, Call time.Duration
 }
 
+// Messages sends messages and looks them up. It is safe for concurrent use.
+type Messages struct {
+	o    Options
+	turn chan struct{} // holds one token, of the Send under way
+
+	installing chan struct{} // holds one token, of who may change current
+	current    installed
+
+	observed chan struct{} // receives when there is another view
+	reports  reports
+}
+
+// installed is our object in one document. The ledger outlives the scripts.
+type installed struct {
+	number   int
+	document *target.Document
+	scripts  *target.Scripts
+	ledger   *target.Object
+	object   *target.Object
+}
+
+// New returns the Messages of a page. Run reports on it.
+func New(o Options) *Messages {
+	return &Messages{
+		o: o, turn: make(chan struct{}, 1), installing: make(chan struct{}, 1), observed: make(chan struct{}, 1),
+		reports: reports{pace: rate.NewLimiter(hintRate, hintBurst)},
+	}
+}
+
+// notReady is the answer of a page that can't be asked.
+func notReady(why string) error { return &rpc.SendError{Code: rpc.SendNotReady, Detail: why} }
+
 // Send is that of rpc.Worker.
-func (m *Messages) Send(context.Context, rpc.Message) (rpc.MessageState, error) {
-	return rpc.MessageState{}, notReady()
+func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState, error) {
+	if err := validate(msg); err != nil {
+		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
+	}
+	ctx, cancel := m.bound(ctx)
+	defer cancel()
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return rpc.MessageState{}, notReady("another message takes too long")
+	}
+	mentions := make([]string, len(msg.Mentions)) // a Secret would be encoded as "[redacted]"
+	for i, mention := range msg.Mentions {
+		mentions[i] = string(mention)
+	}
+	a, err := m.ask(ctx, "send", map[string]any{
+		"id": msg.ID, "to": string(msg.To), "text": string(msg.Text), "replyTo": msg.ReplyTo, "mentions": mentions, "preview": msg.Preview,
+	})
+	if err == nil && (a.State == nil || a.State.ID != string(msg.ID) || !a.State.Stored) {
+		err = errOther
+	}
+	if err != nil {
+		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
+	}
+	return a.State.state(), nil
+}
+
+var (
+	errInvalid = errors.New("the message is not valid")
+	errOther   = errors.New("the page gave no usable answer")
+)
+
+// validate refuses what the supervisor should have refused.
+func validate(msg rpc.Message) error {
+	valid := msg.ID.Valid() && rpc.ValidAddress(msg.To) && strings.TrimSpace(string(msg.Text)) != "" &&
+		len(msg.Text) <= rpc.MaxMessageText && len(msg.Mentions) <= rpc.MaxMentions
+	for _, mention := range msg.Mentions {
+		valid = valid && rpc.ValidAddress(mention)
+	}
+	switch {
+	case !valid:
+		return errInvalid
+	case msg.ReplyTo != "" && !anyID.MatchString(msg.ReplyTo):
+		return &rpc.SendError{Code: rpc.SendReplyNotFound}
+	}
+	return nil
 }
 
 // Lookup is that of rpc.Worker.
-func (m *Messages) Lookup(context.Context, []rpc.MessageRef) ([]rpc.MessageState, error) {
-	return nil, notReady()
+func (m *Messages) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error) {
+	if len(refs) > rpc.MaxLookup {
+		return nil, fmt.Errorf("cannot look up messages: %d are too many", len(refs))
+	}
+	ctx, cancel := m.bound(ctx)
+	defer cancel()
+	type ref struct {
+		ID    rpc.MessageID `json:"id"`
+		Phone string        `json:"phone"`
+		LID   string        `json:"lid"`
+		Group string        `json:"group"`
+	}
+	wanted := make([]ref, len(refs))
+	for i, r := range refs {
+		wanted[i] = ref{r.ID, valid(string(r.Chat.Phone)), valid(string(r.Chat.LID)), valid(string(r.Chat.Group))}
+	}
+	a, err := m.ask(ctx, "lookup", wanted)
+	if err == nil && len(a.States) != len(refs) {
+		err = errOther
+	}
+	states := make([]rpc.MessageState, len(refs))
+	for i := range a.States {
+		if err == nil && a.States[i].ID != string(refs[i].ID) {
+			err = errOther
+		}
+		if err == nil {
+			states[i] = a.States[i].state()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up messages: %w", err)
+	}
+	return states, nil
 }
 
 // Contact is that of rpc.Worker.
-func (m *Messages) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
-	return rpc.Contact{}, notReady()
+func (m *Messages) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
+	if !phoneNumber.MatchString(string(phone)) {
+		return rpc.Contact{}, errors.New("cannot look up contact: that is not a phone number")
+	}
+	ctx, cancel := m.bound(ctx)
+	defer cancel()
+	a, err := m.ask(ctx, "contact", string(phone)+rpc.ServerPhone)
+	if err == nil && a.Contact == nil {
+		err = errOther
+	}
+	if err != nil {
+		return rpc.Contact{}, fmt.Errorf("cannot look up contact: %w", err)
+	}
+	c := a.Contact
+	return rpc.Contact{
+		OnWhatsApp: c.OnWhatsApp, Phone: rpc.Secret(valid(c.Phone)), LID: rpc.Secret(valid(c.LID)), Business: c.Business, KnownChat: c.KnownChat,
+	}, nil
+}
+
+// bound limits one command.
+func (m *Messages) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, m.o.Answer+margin)
+	release := context.AfterFunc(m.o.Target.Life, cancel)
+	return ctx, func() {
+		release()
+		cancel()
+	}
+}
+
+// ask calls a method of our object with arg and the time that the page may take, if the
+// page is ready. An error that is not a *rpc.SendError proves nothing.
+func (m *Messages) ask(ctx context.Context, method string, arg any) (a answer, err error) {
+	if v := m.o.Views.Get(); !ready(v) {
+		return a, notReady("the page is not ready")
+	}
+	object, err := m.object(ctx)
+	if err != nil {
+		return a, m.o.Target.Explain(err)
+	}
+	deadline, _ := ctx.Deadline() // bound has set one
+	left := time.Until(deadline) - margin
+	if left <= 0 {
+		return a, notReady("there is no time left")
+	}
+	if err := object.Invoke(ctx, &a, method, arg, left.Milliseconds()); err != nil {
+		return a, m.o.Target.Explain(err)
+	}
+	return a, m.stopped(a)
+}
+
+// ready reports whether the page can be asked.
+func ready(v observe.View) bool {
+	return v.Observed && v.Page != nil && v.Reported.Condition == rpc.PageReady
+}
+
+// stopped is the error for what has stopped a command in the page.
+func (m *Messages) stopped(a answer) error {
+	function := m.function(cmp.Or(a.Name, a.Last))
+	switch code := rpc.SendCode(a.Code); code {
+	case "":
+		return nil
+	case rpc.SendPagePathGone:
+		return &rpc.SendError{Code: code, Detail: "the page's " + function + " is missing, or has changed"}
+	case rpc.SendLookupFailed, "late":
+		return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page's " + function + " failed, or took too long"}
+	case rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady:
+		return &rpc.SendError{Code: code}
+	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
+		return &rpc.SendError{Code: code, Until: moment(a.Until)}
+	}
+	return fmt.Errorf("it is not known whether it was stored: the page's %s failed, or took too long", function)
+}
+
+// function names what the selectors file has under a name.
+func (m *Messages) function(name string) string {
+	source, ok := m.o.Target.Scripts.Load().Sending.Functions[name]
+	if !ok || len(source.From) == 0 {
+		return "modules"
+	}
+	return strings.TrimSuffix(source.From[0].Module+"."+source.From[0].Path, ".")
+}
+
+// object returns our object in the present document, after it has been put there if need
+// be.
+func (m *Messages) object(ctx context.Context) (*target.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.o.Call)
+	defer cancel()
+	select {
+	case m.installing <- struct{}{}:
+		defer func() { <-m.installing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	number, scripts := m.o.Views.Get().Document, m.o.Target.Scripts.Load()
+	c := &m.current
+	if c.object != nil && c.number == number {
+		err := c.document.Check(ctx)
+		if err == nil && c.scripts != scripts {
+			err = c.derive(ctx, scripts)
+		}
+		if err == nil || !errors.Is(err, target.ErrStale) {
+			return c.object, err
+		}
+	}
+	made, err := m.install(ctx, number)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach into page: %w", err)
+	}
+	if err := made.derive(ctx, scripts); err != nil {
+		return nil, fmt.Errorf("cannot reach into page: %w", err)
+	}
+	*c = made
+	return c.object, nil
+}
+
+func (m *Messages) install(ctx context.Context, number int) (installed, error) {
+	document, err := m.o.Target.Document(ctx)
+	if err != nil {
+		return installed{}, err
+	}
+	ledger, err := document.New(ctx, target.Ledger)
+	if err != nil {
+		document.Release(ctx)
+		return installed{}, err
+	}
+	return installed{number: number, document: document, ledger: ledger}, nil
+}
+
+// derive makes the object of these scripts on the ledger that there is.
+func (i *installed) derive(ctx context.Context, scripts *target.Scripts) error {
+	object, err := i.ledger.Derive(ctx, scripts.Message)
+	if err != nil {
+		return err
+	}
+	if object == nil {
+		return target.ErrScript
+	}
+	if i.object != nil {
+		i.object.Release(ctx)
+	}
+	i.object, i.scripts = object, scripts
+	return nil
+}
+
+// answer is what the page answers, in its own words. Nothing of it is trusted.
+type answer struct {
+	// Code is why a command was stopped, at the function Name or Last of the selectors.
+	Code, Name, Last string
+	Until            float64 // in milliseconds since 1970
+	State            *state
+	States           []state
+	Contact          *contact
+}
+
+type state struct {
+	ID, Phone, LID, Group string
+	Stored, Pending       bool
+	Ack, Refusal          float64
+	Seconds               float64 // since 1970
+}
+
+type contact struct {
+	OnWhatsApp, Business, KnownChat bool
+	Phone, LID                      string
+}
+
+func (s state) state() rpc.MessageState {
+	if !s.Stored {
+		return rpc.MessageState{ID: rpc.MessageID(s.ID)}
+	}
+	return rpc.MessageState{
+		ID: rpc.MessageID(s.ID), Stored: true, Pending: s.Pending,
+		Chat: rpc.Chat{Phone: rpc.Secret(valid(s.Phone)), LID: rpc.Secret(valid(s.LID)), Group: rpc.Secret(valid(s.Group))},
+		Ack:  whole(s.Ack, -1, 4), Refusal: whole(s.Refusal, 0, mostRefusal), At: moment(1000 * s.Seconds),
+	}
+}
+
+// mostRefusal is more than any code of the server's.
+const mostRefusal = 9999
+
+// whole returns a number of the page's as one from low to high.
+func whole(f float64, low, high int) int {
+	if !(f >= float64(low)) { // not a number, too
+		return low
+	}
+	return int(min(f, float64(high)))
+}
+
+// moment returns the time at so many milliseconds, and none for what can't be one.
+func moment(ms float64) time.Time {
+	const latest = 4_102_444_800_000 // the year 2100
+	if !(ms > 0 && ms < latest) {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(ms)).UTC()
+}
+
+// valid returns an address of the page, or nothing.
+func valid(address string) string {
+	if !rpc.ValidAddress(rpc.Secret(address)) {
+		return ""
+	}
+	return address
 }

@@ -1,13 +1,14 @@
 // Hints to the worker when it is worth observing. It runs in an isolated world, so
 // that the page can neither see it nor call send, and it decides nothing: each
 // hint only makes an observation come early.
-(function (k, ping, binding) {
+(function (k, ping, news, binding) {
   "use strict";
 
   const send = globalThis[binding];
   const soon = 10; // ms between checks of what may be the code
   const calmly = 1000; // the same while there are chats, where much moves
   const seldom = 250; // ms between hints of anything else
+  const together = 50; // ms in which news about messages are reported together
   const burst = 20; // prompt hints in a second, after which they come seldom
 
   let before = "";
@@ -94,5 +95,13 @@
   for (const type of ["online", "offline"]) addEventListener(type, hint("network"));
   document.addEventListener("visibilitychange", hint("visibility"));
   document.addEventListener(ping, hint("module"));
+  // What message.js has for the worker is fetched soon, however often that is reported.
+  let fetching = 0;
+  document.addEventListener(news, () => {
+    fetching ||= setTimeout(() => {
+      fetching = 0;
+      send("news");
+    }, together);
+  });
   check();
 })

@@ -1,0 +1,187 @@
+package message
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/target"
+)
+
+const (
+	// hintRate and hintBurst bound the changes that are reported in a second, and at once:
+	// the events of the worker are limited, and the table has what is left out.
+	hintRate  = 5
+	hintBurst = 100
+	// every is how often it is reported whether the page can send, and retry how soon the
+	// page is asked again while it can't.
+	every = time.Minute
+	retry = 2 * time.Second
+)
+
+// reports is what Run remembers. Only Run uses it.
+type reports struct {
+	pace *rate.Limiter
+	last rpc.SendingObserved
+	at   time.Time // of last, zero before it
+	next time.Time // when to ask the page at the latest
+	// of is the document that was asked last, and what it was asked by.
+	of of
+}
+
+type of struct {
+	ready    bool
+	document int
+	scripts  *target.Scripts
+}
+
+// Observed is called when there is another view of the page. It never blocks.
+func (m *Messages) Observed() {
+	select {
+	case m.observed <- struct{}{}:
+	default:
+	}
+}
+
+// Run reports whether the page can send, and what becomes of messages, until ctx ends.
+func (m *Messages) Run(ctx context.Context) {
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	for news := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.o.News:
+			news = true
+		case <-m.observed:
+		case <-timer.C:
+		}
+		m.observe(ctx)
+		if news && m.reports.of.ready {
+			m.fetch(ctx)
+			news = false
+		}
+		timer.Reset(max(0, time.Until(m.reports.next)))
+	}
+}
+
+// observe asks the page what it can do, if that is due, and reports it.
+func (m *Messages) observe(ctx context.Context) {
+	r, v, now := &m.reports, m.o.Views.Get(), time.Now()
+	current := of{ready(v), v.Document, m.o.Target.Scripts.Load()}
+	if current == r.of && now.Before(r.next) {
+		return
+	}
+	fresh := current != r.of
+	r.of = current
+	seen := rpc.SendingObserved{Why: "the page is not ready"}
+	r.next = now.Add(every)
+	if current.ready {
+		seen = m.ability(ctx)
+		if !seen.Possible {
+			r.next = now.Add(retry)
+		}
+	}
+	due := r.at.IsZero() || now.Sub(r.at) >= every-retry || fresh && current.ready
+	if seen == r.last && !due {
+		return
+	}
+	if seen.Possible != r.last.Possible || seen.Why != r.last.Why {
+		m.o.Log.Info(logid.SendingChanged, "possible", seen.Possible, logging.KeyDetail, seen.Why)
+	}
+	r.last, r.at = seen, now
+	m.o.Emit(seen)
+}
+
+// seen is what message.js observes.
+type seen struct {
+	Missing, Unchecked, Account string
+	Arriving, Answers           bool
+	NewChats                    struct {
+		Restricted, Capped, Challenge bool
+		RestrictedUntil, CappedUntil  float64 // in milliseconds since 1970
+		Used, Quota                   float64
+	}
+}
+
+// ability asks a page that is ready.
+func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
+	ctx, cancel := context.WithTimeout(ctx, m.o.Call)
+	defer cancel()
+	var s seen
+	object, err := m.object(ctx)
+	if err == nil {
+		err = object.Invoke(ctx, &s, "observe")
+	}
+	if err != nil {
+		return rpc.SendingObserved{Why: "the page does not answer"}
+	}
+	n := s.NewChats
+	const mostChats = 1 << 20
+	o := rpc.SendingObserved{Account: rpc.Secret(valid(s.Account)), NewChats: rpc.NewChats{
+		Restricted: n.Restricted, Capped: n.Capped, Challenge: n.Challenge,
+		Used: whole(n.Used, 0, mostChats), Quota: whole(n.Quota, 0, mostChats),
+	}}
+	if n.Restricted {
+		o.NewChats.RestrictedUntil = moment(n.RestrictedUntil)
+	}
+	if n.Quota > 0 {
+		o.NewChats.CappedUntil = moment(n.CappedUntil)
+	}
+	switch {
+	case s.Missing != "":
+		o.Why = "the page's " + m.function(s.Missing) + " is missing"
+	case !s.Answers:
+		o.Why = "the page's messages can't be read"
+	case s.Arriving:
+		o.Why = "the page still receives what came while it was offline"
+	default:
+		o.Possible = true
+		if s.Unchecked != "" {
+			o.Why = "people who never wrote to us can't be written to: the page's " + m.function(s.Unchecked) + " is missing"
+		}
+	}
+	return o
+}
+
+// fetch takes the news from the page, and reports as many as the pace allows.
+func (m *Messages) fetch(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.o.Call)
+	defer cancel()
+	for more := true; more; {
+		var taken struct {
+			News []struct {
+				ID           string
+				Ack, Refusal float64
+			}
+			More bool
+		}
+		object, err := m.object(ctx)
+		if err == nil {
+			err = object.Invoke(ctx, &taken, "take")
+		}
+		if err != nil {
+			if !errors.Is(err, target.ErrStale) && ctx.Err() == nil {
+				m.o.Log.Debug(logid.NewsFetchFailed, logging.KeyError, err)
+			}
+			return
+		}
+		more = taken.More && len(taken.News) > 0
+		now := time.Now()
+		for _, n := range taken.News {
+			id := rpc.MessageID(n.ID)
+			if !id.Valid() {
+				continue
+			}
+			if !m.reports.pace.AllowN(now, 1) {
+				return
+			}
+			m.o.Emit(rpc.MessageChanged{ID: id, Ack: whole(n.Ack, -1, 4), Refusal: whole(n.Refusal, 0, mostRefusal), At: now.UTC()})
+		}
+	}
+}
