@@ -5,7 +5,7 @@ LINT := scripts/tools/bin/golangci-lint
 NFPM := scripts/tools/bin/nfpm
 # All of our code is checked for races, and what it calls but for libraries that only compute: checked,
 # pictures take ten times as long to decode. It holds for the binaries that tests build, too.
-COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/...
+COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/... modernc.org/...
 RACE := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)' go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator

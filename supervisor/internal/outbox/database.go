@@ -364,11 +364,14 @@ func (db *database) settings() (s settings, err error) {
 	return s, err
 }
 
+// change is a message before, which is zero for a new one, and after.
+type change struct{ before, after entry }
+
 // transaction collects changes.
 type transaction struct {
 	*database
 	counts  counts
-	changed []entry
+	changed []change
 	// erased: a text was, so that the file's journal still has it.
 	erased bool
 }
@@ -447,17 +450,17 @@ func (t *transaction) insert(e entry, key any, hash []byte, c content) error {
 	}
 	t.counts.byStatus[e.Status]++
 	t.counts.bytes += size
-	t.changed = append(t.changed, e)
+	t.changed = append(t.changed, change{after: e})
 	return nil
 }
 
 // update changes a message, if there is one with this id, and returns it.
-func (t *transaction) update(id rpc.MessageID, change func(entry) entry) (entry, error) {
+func (t *transaction) update(id rpc.MessageID, f func(entry) entry) (entry, error) {
 	before, err := t.find(id)
 	if err != nil {
 		return entry{}, err
 	}
-	after := change(before)
+	after := f(before)
 	if after == before {
 		return after, nil
 	}
@@ -467,7 +470,7 @@ func (t *transaction) update(id rpc.MessageID, change func(entry) entry) (entry,
 	}
 	t.counts.byStatus[before.Status]--
 	t.counts.byStatus[after.Status]++
-	t.changed = append(t.changed, after)
+	t.changed = append(t.changed, change{before, after})
 	return after, t.exec("UPDATE message SET status = ?, settled = ?, latest = ?, entry = ? WHERE id = ?",
 		after.Status, millis(after.settled()), millis(after.latest()), string(text), id)
 }

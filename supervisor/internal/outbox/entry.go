@@ -95,6 +95,12 @@ func (e entry) message() Message {
 	return m
 }
 
+// shown is e without what others are not shown.
+func (e entry) shown() entry {
+	e.Account, e.Touched, e.Retried = "", false, false
+	return e
+}
+
 // valid reports whether e is one that this package has written.
 func (e entry) valid() bool {
 	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] != 0

@@ -135,14 +135,17 @@ func (o *Outbox) post(f func(*loop)) {
 }
 
 // committed passes on a message that has changed on disk.
-func (o *Outbox) committed(e entry) {
+func (o *Outbox) committed(c change) {
+	o.post(func(l *loop) { l.committed(c.after) })
+	if c.before.shown() == c.after.shown() {
+		return
+	}
 	o.mu.Lock()
 	close(o.changed)
 	o.changed = make(chan struct{})
 	o.mu.Unlock()
-	o.post(func(l *loop) { l.committed(e) })
 	if o.o.Changed != nil {
-		o.o.Changed(e.message())
+		o.o.Changed(c.after.message())
 	}
 }
 

@@ -46,7 +46,7 @@ type stranger struct {
 const day = 24 * time.Hour
 
 // earliest returns when a message in chat may be sent. first means that nobody there has
-// ever written to us, and linkedAt is when the phone was linked.
+// ever written to us, and linkedAt is when the phone was linked, zero if nobody knows.
 func (p Pacing) earliest(h history, chat string, first bool, linkedAt, now time.Time) time.Time {
 	at := later(h.last.Add(p.Any), h.chats[chat].Add(p.Chat))
 	if !first {
@@ -56,7 +56,7 @@ func (p Pacing) earliest(h history, chat string, first bool, linkedAt, now time.
 		at = later(at, h.NextStranger)
 	}
 	limit := p.PerDay
-	if now.Sub(linkedAt) < p.New {
+	if linkedAt.IsZero() || now.Sub(linkedAt) < p.New {
 		limit = p.NewPerDay
 	}
 	today := h.today(now)

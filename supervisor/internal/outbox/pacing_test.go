@@ -52,7 +52,7 @@ func TestPacing(t *testing.T) {
 		{"20 strangers, known chat", after(0.5, strangers(20)...), "a", false, linkedNow, -1},
 		{"20 strangers, linked long ago", after(0.5, strangers(20)...), "a", true, linkedLong, -1},
 		{"100 strangers", after(0.5, strangers(100)...), "a", true, linkedLong, day - time.Hour - 99*time.Minute},
-		{"nobody knows when it was linked", after(0.5, strangers(20)...), "a", true, time.Time{}, -1},
+		{"nobody knows when it was linked", after(0.5, strangers(20)...), "a", true, time.Time{}, day - time.Hour - 19*time.Minute},
 		{"the clock was set back", after(0.5, sent{"b", true, -day}), "c", true, linkedLong, day + time.Second},
 	} {
 		at := p.earliest(tt.h, tt.chat, tt.first, tt.linked, now)

@@ -23,7 +23,7 @@ type store struct {
 	// opened receives the messages that wait when the database was opened, and changed each
 	// message that has changed, from the store's goroutine.
 	opened  func([]entry, settings)
-	changed func(entry)
+	changed func(change)
 
 	wake chan struct{}
 	// purging: everything is to be erased before the next job.
@@ -262,8 +262,8 @@ func (s *store) perform(jobs []job) error {
 		return err
 	}
 	s.counts.Store(&t.counts)
-	for _, e := range t.changed {
-		s.changed(e)
+	for _, c := range t.changed {
+		s.changed(c)
 	}
 	for _, j := range writes {
 		j.finish(nil)

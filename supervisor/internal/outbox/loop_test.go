@@ -1,0 +1,529 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/worker"
+)
+
+// sender stands for the worker and the page: a table of rows, of which those of the present
+// life are pending until ack is called, and what the server was sent.
+type sender struct {
+	mu       sync.Mutex
+	rows     map[rpc.MessageID]*rpc.MessageState
+	server   []string // texts, in order, once each
+	at       []time.Time
+	texts    map[rpc.MessageID]string
+	contacts map[string]rpc.Contact
+	asked    []string
+	restarts []worker.RestartRequest
+	// before is called with each message, outside of the lock; its error is returned. after is called
+	// when the row is stored.
+	before, after func(context.Context, rpc.Message) error
+	// mute: the server does not acknowledge.
+	mute bool
+}
+
+func newSender() *sender {
+	return &sender{rows: map[rpc.MessageID]*rpc.MessageState{}, texts: map[rpc.MessageID]string{}, contacts: map[string]rpc.Contact{}}
+}
+
+func (s *sender) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error) {
+	if s.before != nil {
+		if err := s.before(ctx, m); err != nil {
+			return rpc.MessageState{}, err
+		}
+	}
+	s.mu.Lock()
+	row := s.rows[m.ID]
+	if row == nil {
+		row = &rpc.MessageState{ID: m.ID, Chat: rpc.ChatAt(m.To), Stored: true}
+		s.rows[m.ID] = row
+	}
+	if row.Ack == 0 && !row.Pending {
+		row.Pending = true
+		if s.texts[m.ID] == "" {
+			s.texts[m.ID] = string(m.Text)
+			s.server = append(s.server, string(m.Text))
+			s.at = append(s.at, time.Now())
+		}
+		if !s.mute {
+			row.Ack, row.Pending = 1, false
+		}
+	}
+	state := *row
+	s.mu.Unlock()
+	if s.after != nil {
+		if err := s.after(ctx, m); err != nil {
+			return rpc.MessageState{}, err
+		}
+	}
+	return state, nil
+}
+
+func (s *sender) Lookup(_ context.Context, refs []rpc.MessageRef) (all []rpc.MessageState, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range refs {
+		state := rpc.MessageState{ID: r.ID}
+		if row := s.rows[r.ID]; row != nil {
+			state = *row
+		}
+		all = append(all, state)
+	}
+	return all, nil
+}
+
+func (s *sender) Contact(_ context.Context, phone rpc.Secret) (rpc.Contact, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, string(phone))
+	if c, ok := s.contacts[string(phone)]; ok {
+		return c, nil
+	}
+	return rpc.Contact{OnWhatsApp: true, KnownChat: true}, nil
+}
+
+func (s *sender) RequestRestart(_ context.Context, r worker.RestartRequest) (time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restarts = append(s.restarts, r)
+	return time.Time{}, nil
+}
+
+// set changes a row.
+func (s *sender) set(id rpc.MessageID, change func(*rpc.MessageState)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s.rows[id])
+}
+
+func (s *sender) sentTexts() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.server)
+}
+
+// rig is an outbox with such a page.
+type rig struct {
+	*Outbox
+	*sender
+	t       *testing.T
+	stop    func()
+	log     *bytes.Buffer
+	changes []Message
+}
+
+// inBubble runs a test whose time is its own.
+func inBubble(t *testing.T, test func(*rig)) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{t: t, sender: newSender(), log: &bytes.Buffer{}}
+		r.start(path)
+		test(r)
+		r.stop()
+		if s := r.log.String(); strings.Contains(s, "secret") || strings.Contains(s, "54911") {
+			t.Errorf("logged: %s", s)
+		}
+	})
+}
+
+func (r *rig) start(path string) {
+	r.Outbox, r.stop = start(r.t, Options{
+		Path: path, Sender: r.sender, Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
+		Changed: func(m Message) { r.changes = append(r.changes, m) }, Random: func() float64 { return 0.5 },
+	})
+}
+
+func (r *rig) event(body rpc.EventBody) {
+	r.Notice(worker.FromWorker{Event: rpc.Event{Body: body}})
+}
+
+// ready has the page become ready, for an account.
+func (r *rig) ready(account rpc.Secret) {
+	r.Notice(worker.Spawning{})
+	r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+	r.event(rpc.SendingObserved{Possible: true, Account: account})
+	synctest.Wait()
+}
+
+// gone ends the instance: what was pending in the page is only left over.
+func (r *rig) gone() {
+	r.Notice(worker.Exiting{})
+	r.sender.mu.Lock()
+	for _, row := range r.rows {
+		row.Pending = false
+	}
+	r.sender.mu.Unlock()
+	synctest.Wait()
+}
+
+// restarted returns the requests to restart.
+func (r *rig) restarted() []worker.RestartRequest {
+	r.sender.mu.Lock()
+	defer r.sender.mu.Unlock()
+	return slices.Clone(r.restarts)
+}
+
+const me = rpc.Secret("15550001@c.us")
+
+func (r *rig) to(address, text string) Message {
+	r.t.Helper()
+	return accept(r.t, r.Outbox, Request{Message: rpc.Message{To: rpc.Secret(address), Text: rpc.Secret(text)}})
+}
+
+// after lets time pass, and checks the status of a message.
+func (r *rig) after(d time.Duration, id rpc.MessageID, want Status) Message {
+	r.t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	m, err := r.Message(id)
+	if err != nil || m.Status != want {
+		r.t.Errorf("got %s (%s), %v, want %s", m.Status, m.Code, err, want)
+	}
+	return m
+}
+
+func (r *rig) server(want ...string) {
+	r.t.Helper()
+	if got := r.sentTexts(); !slices.Equal(got, want) {
+		r.t.Errorf("the server has %v, want %v", got, want)
+	}
+}
+
+func TestMessageIsSentAndItsAcksFollowed(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		m := r.to("5491111@c.us", "secret")
+		r.after(time.Minute, m.ID, Queued)
+		r.ready(me)
+		r.after(time.Second, m.ID, Sent)
+		r.event(rpc.MessageChanged{ID: m.ID, Ack: 2})
+		synctest.Wait()
+		r.event(rpc.MessageChanged{ID: m.ID, Ack: 1})
+		r.event(rpc.MessageChanged{ID: "3EB0FFFFFFFFFFFFFFFFFF", Ack: 3}) // another companion's
+		r.event(rpc.MessageChanged{ID: "x", Ack: 3})
+		r.after(0, m.ID, Delivered)
+		r.set(m.ID, func(s *rpc.MessageState) { s.Ack = 3 }) // the event gets lost
+		m = r.after(roundPause, m.ID, Read)
+		r.server("secret")
+		var got []Status
+		for _, c := range r.changes {
+			got = append(got, c.Status)
+		}
+		if want := []Status{Queued, Sending, Sent, Delivered, Read}; !slices.Equal(got, want) {
+			t.Errorf("reported %v", got)
+		}
+		if m.Attempts != 1 || len(m.Times) != 5 || m.Chat.Phone != "5491111@c.us" {
+			t.Errorf("got %+v", m)
+		}
+		if _, err := r.Cancel(r.t.Context(), m.ID); !errors.Is(err, ErrNotQueued) {
+			t.Errorf("cancel: %v", err)
+		}
+	})
+}
+
+func TestOrderIsKeptPerChat(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		hang := make(chan struct{})
+		r.before = func(ctx context.Context, m rpc.Message) error {
+			if m.Text == "a1" {
+				select {
+				case <-hang:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
+		}
+		first := r.to("1@c.us", "a1")
+		r.to("1@c.us", "a2")
+		r.to("1@c.us", "a3")
+		for i := range 3 {
+			r.to("2@c.us", fmt.Sprint("b", i+1))
+		}
+		r.ready(me)
+		r.after(30*time.Second, first.ID, Sending)
+		r.server("b1", "b2", "b3")
+		r.after(30*time.Second, first.ID, Unknown)
+		close(hang)
+		r.after(time.Minute, first.ID, Sent)
+		r.server("b1", "b2", "b3", "a1", "a2", "a3")
+		for i, at := range r.at[1:3] {
+			if gap := at.Sub(r.at[i]); gap < 3*time.Second || gap > 4*time.Second {
+				t.Errorf("%v between two messages of a chat", gap)
+			}
+		}
+	})
+}
+
+// Whatever happens in a send, the server gets the message once, under its id.
+func TestDoubtIsResolvedByTheID(t *testing.T) {
+	for name, tt := range map[string]struct{ before, after error }{
+		"worker gone before":    {before: rpc.ErrWorkerGone},
+		"worker gone after":     {after: rpc.ErrWorkerGone},
+		"no answer":             {after: context.DeadlineExceeded},
+		"page not ready":        {before: &rpc.SendError{Code: rpc.SendNotReady}},
+		"lookup failed":         {before: &rpc.SendError{Code: rpc.SendLookupFailed}},
+		"no worker":             {before: worker.ErrNoWorker},
+		"an error of the page":  {after: errors.New("x")},
+		"a duplicate was found": {after: errors.New("DuplicateMessageError")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				tries := 0
+				once := func(err error) func(context.Context, rpc.Message) error {
+					return func(context.Context, rpc.Message) error {
+						if tries++; tries == 1 {
+							return err
+						}
+						return nil
+					}
+				}
+				if tt.before != nil {
+					r.before = once(tt.before)
+				} else {
+					r.sender.after = once(tt.after)
+				}
+				m := r.to("5491111@c.us", "secret")
+				r.ready(me)
+				r.gone()
+				if got, _ := r.Message(m.ID); got.Status != Sending && got.Status != Unknown && got.Status != Sent {
+					t.Errorf("got %+v", got)
+				}
+				r.ready(me)
+				r.after(time.Minute, m.ID, Sent)
+				r.server("secret")
+			})
+		})
+	}
+}
+
+func TestUnacknowledgedMessageRestartsThePage(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.mute = true
+		m := r.to("5491111@c.us", "secret")
+		other := r.to("5492222@c.us", "secret2")
+		r.ready(me)
+		r.after(55*time.Second, m.ID, Sending)
+		if got := r.restarted(); len(got) > 0 || !r.Hold().IsZero() && r.Hold().After(time.Now()) {
+			t.Errorf("restarted %v, held until %v", got, r.Hold())
+		}
+		r.after(30*time.Second, m.ID, Sending)
+		if got := r.restarted(); len(got) != 1 || got[0].Reason != reason.SendsStuck {
+			t.Fatalf("got %+v", got)
+		}
+		r.gone()
+		r.after(0, m.ID, Unknown)
+		r.mute = false
+		r.ready(me)
+		r.after(10*time.Second, m.ID, Sent)
+		r.after(0, other.ID, Sent)
+		r.server("secret", "secret2")
+		if got := r.after(0, m.ID, Sent); got.Attempts != 2 {
+			t.Errorf("%d attempts", got.Attempts)
+		}
+	})
+}
+
+func TestRestartWaitsForWhatIsBeingSent(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.mute = true
+		m := r.to("5491111@c.us", "secret")
+		if !r.Hold().IsZero() {
+			t.Error("held while nothing is sent")
+		}
+		r.ready(me)
+		r.after(time.Second, m.ID, Sending)
+		if left := time.Until(r.Hold()); left < 20*time.Second || left > holdTime {
+			t.Errorf("held for %v", left)
+		}
+		r.event(rpc.MessageChanged{ID: m.ID, Ack: 1})
+		r.after(time.Second, m.ID, Sent)
+		if !r.Hold().IsZero() {
+			t.Errorf("held until %v", r.Hold())
+		}
+	})
+}
+
+func TestFailuresAreFinal(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.contacts["1"] = rpc.Contact{}
+		r.before = func(_ context.Context, m rpc.Message) error {
+			if m.To == "2@g.us" {
+				return &rpc.SendError{Code: rpc.SendGroupNotWritable}
+			}
+			return nil
+		}
+		r.mute = true
+		nobody, group, refused, silent := r.to("1@c.us", "a"), r.to("2@g.us", "b"), r.to("3@c.us", "c"), r.to("4@c.us", "d")
+		r.ready(me)
+		time.Sleep(10 * time.Second)
+		r.event(rpc.MessageChanged{ID: refused.ID, Ack: -1, Refusal: 463})
+		r.set(silent.ID, func(s *rpc.MessageState) { s.Ack, s.Pending = -1, false })
+		for id, want := range map[rpc.MessageID]Code{
+			nobody.ID: "not_on_whatsapp", group.ID: "group_not_writable", refused.ID: CodeRefused, silent.ID: CodeRefused,
+		} {
+			if m := r.after(time.Minute, id, Failed); m.Code != want {
+				t.Errorf("got %s, want %s", m.Code, want)
+			}
+		}
+		if m := r.after(0, refused.ID, Failed); m.WhatsAppCode != 463 {
+			t.Errorf("got %+v", m)
+		}
+		if m := r.after(0, silent.ID, Failed); m.Attempts != 2 {
+			t.Errorf("what the page gave up was tried %d times", m.Attempts)
+		}
+		r.server("c", "d")
+	})
+}
+
+func TestWaitingMessageExpiresOrIsCancelled(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.ready(me)
+		r.event(rpc.SendingObserved{Account: me})
+		cancelled, expired := r.to("1@c.us", "a"), r.to("1@c.us", "b")
+		if m, err := r.Cancel(r.t.Context(), cancelled.ID); err != nil || m.Status != Cancelled {
+			t.Errorf("got %+v, %v", m, err)
+		}
+		r.after(DefaultExpiry-time.Minute, expired.ID, Queued)
+		r.after(time.Minute, expired.ID, Expired)
+		r.event(rpc.SendingObserved{Account: me, Possible: true})
+		r.after(time.Minute, cancelled.ID, Cancelled)
+		r.server()
+	})
+}
+
+func TestOnlyTheAccountsOwnMessagesAreSent(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		early := r.to("1@c.us", "early")
+		r.ready(me)
+		r.after(time.Minute, early.ID, Sent)
+		r.gone()
+		waiting := r.to("1@c.us", "waiting")
+		r.ready(me) // the same number was linked again
+		r.after(time.Minute, waiting.ID, Sent)
+		r.gone()
+		lost := r.to("1@c.us", "lost")
+		r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+		synctest.Wait()
+		fresh := r.to("1@c.us", "fresh")
+		r.ready("15550002@c.us")
+		if m := r.after(time.Minute, lost.ID, Failed); m.Code != CodeAccountChanged {
+			t.Errorf("got %s", m.Code)
+		}
+		r.after(0, fresh.ID, Sent)
+		r.server("early", "waiting", "fresh")
+	})
+}
+
+func TestStrangersArePacedAndRestrictionsHeeded(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.ready(me)
+		restricted := rpc.NewChats{Restricted: true, RestrictedUntil: time.Now().Add(time.Hour)}
+		r.event(rpc.SendingObserved{Possible: true, Account: me, NewChats: restricted})
+		var ids []rpc.MessageID
+		for i := range 23 {
+			phone := fmt.Sprint("54911", i)
+			r.contacts[phone] = rpc.Contact{OnWhatsApp: true}
+			ids = append(ids, r.to(phone+"@c.us", fmt.Sprint(i)).ID)
+		}
+		known := r.to("7@c.us", "known").ID
+		if m := r.after(10*time.Minute, ids[0], Queued); m.Code != "new_chats_restricted" || !m.Until.Equal(restricted.RestrictedUntil.Truncate(time.Millisecond)) {
+			t.Errorf("got %+v", m)
+		}
+		r.after(0, known, Sent)
+		time.Sleep(time.Hour)
+		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		if m := r.after(10*time.Minute, ids[22], Queued); m.Code != CodePaced {
+			t.Errorf("got %+v", m)
+		}
+		if got := len(r.sentTexts()); got != 21 {
+			t.Errorf("%d were sent on the first day", got)
+		}
+		for i := 2; i < len(r.at); i++ {
+			if gap := r.at[i].Sub(r.at[i-1]); gap < 45*time.Second {
+				t.Errorf("%v between two strangers", gap)
+			}
+		}
+		// A restart does not forget who was written to.
+		path := r.o.Path
+		r.stop()
+		r.start(path)
+		r.ready(me)
+		r.after(time.Hour, ids[22], Queued)
+	})
+}
+
+func TestRestrictionOfThePageStopsFirstContacts(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.contacts["1"], r.contacts["2"] = rpc.Contact{OnWhatsApp: true}, rpc.Contact{OnWhatsApp: true}
+		until := time.Now().Add(30 * time.Minute)
+		r.before = func(_ context.Context, m rpc.Message) error {
+			if time.Now().Before(until) && m.To != "3@c.us" {
+				return &rpc.SendError{Code: rpc.SendNewChatsCapped, Until: until}
+			}
+			return nil
+		}
+		a, b := r.to("1@c.us", "a"), r.to("2@c.us", "b")
+		r.ready(me)
+		r.after(10*time.Second, a.ID, Sending)
+		c := r.to("3@c.us", "c")
+		r.after(10*time.Second, c.ID, Sent)
+		if m := r.after(time.Minute, b.ID, Queued); m.Code != "new_chats_capped" {
+			t.Errorf("got %+v", m)
+		}
+		r.after(time.Hour, a.ID, Sent)
+		r.after(0, b.ID, Sent)
+		r.server("c", "a", "b")
+	})
+}
+
+func TestStopKeepsWhatAMessageBecame(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		release := make(chan struct{})
+		r.sender.after = func(context.Context, rpc.Message) error { <-release; return nil }
+		m := r.to("1@c.us", "a")
+		r.ready(me)
+		r.after(time.Second, m.ID, Sending)
+		path := r.o.Path
+		go func() { time.Sleep(3 * time.Second); close(release) }()
+		r.stop()
+		r.start(path)
+		r.after(0, m.ID, Sent)
+	})
+}
+
+func TestPurgeWhileMessagesAreSent(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		release := make(chan struct{})
+		r.sender.after = func(context.Context, rpc.Message) error { <-release; return nil }
+		m := r.to("1@c.us", "a")
+		r.to("1@c.us", "b")
+		r.ready(me)
+		r.after(time.Second, m.ID, Sending)
+		if err := r.Purge(r.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		close(release)
+		next := r.to("1@c.us", "c")
+		r.after(time.Minute, next.ID, Sent)
+		if _, err := r.Message(m.ID); !errors.Is(err, ErrUnknownMessage) {
+			t.Errorf("got %v", err)
+		}
+		r.server("a", "c")
+	})
+}
