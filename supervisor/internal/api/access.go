@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/mux"
 	"golang.org/x/time/rate"
 
 	"session-manager/supervisor/internal/apikey"
@@ -29,7 +30,15 @@ const (
 	read
 	// command: with a key whenever one is set, and not too often.
 	command
+	// send: with a key whenever one is set.
+	send
 )
+
+// scopes are what a key must allow, by the access of the route.
+var scopes = map[access]apikey.Scope{read: apikey.Read, command: apikey.Command, send: apikey.Send}
+
+// scopeNames are what the file of keys calls them.
+var scopeNames = map[access]string{read: "read", command: "command", send: "send"}
 
 // Commands are few: a person, or a watchdog. Each has a bucket of its own, which fills by
 // one each commandEvery up to commandBurst.
@@ -82,19 +91,16 @@ func (g *gate) authorise(need access, r *http.Request) *problem {
 	if keys == nil || need == open || need == read && !g.readNeedsKey {
 		return nil
 	}
-	want := apikey.Read
-	if need == command {
-		want = apikey.Command
-	}
 	key := presentedKey(r)
 	scope := keys.Scope(key)
 	switch {
-	case scope.Has(want):
+	case scope.Has(scopes[need]):
 		return nil
 	case scope != 0:
 		return &problem{
 			Status: http.StatusForbidden, Code: "scope_missing",
-			Detail: "The scope of this API key does not include this route.", Hint: "Use a key with the other scope, or one without a scope.",
+			Detail: "The scope of this API key does not include this route.",
+			Hint:   fmt.Sprintf("Use a key with the scope %s, or one without a scope.", scopeNames[need]),
 		}
 	}
 	p := problem{
@@ -103,9 +109,19 @@ func (g *gate) authorise(need access, r *http.Request) *problem {
 	}
 	if key != "" {
 		p.Code, p.Detail = "key_unknown", "This API key is not known."
-		g.refusals.Do(func() { g.log.Warn(logid.KeyRejected, "remote", r.RemoteAddr, "route", r.URL.Path) })
+		g.refusals.Do(func() { g.log.Warn(logid.KeyRejected, "remote", r.RemoteAddr, "route", pattern(r)) })
 	}
 	return &p
+}
+
+// pattern returns the route of r. Its path may have a phone number.
+func pattern(r *http.Request) string {
+	if matched := mux.CurrentRoute(r); matched != nil {
+		if path, err := matched.GetPathTemplate(); err == nil {
+			return path
+		}
+	}
+	return noRoute
 }
 
 // presentedKey returns the key that r carries, or nothing. A browser sends it as

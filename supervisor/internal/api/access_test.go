@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -16,12 +17,13 @@ import (
 const (
 	readKey    = "reader-reader-reader"
 	commandKey = "commander-commander"
+	sendKey    = "sender-sender-sender"
 	bothKey    = "both-both-both-both"
 )
 
 func someKeys(t *testing.T) func() *apikey.Keys {
 	t.Helper()
-	keys, err := apikey.Parse([]byte("read:" + readKey + "\ncommand:" + commandKey + "\n" + bothKey + "\n"))
+	keys, err := apikey.Parse([]byte("read:" + readKey + "\ncommand:" + commandKey + "\nsend:" + sendKey + "\n" + bothKey + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,9 +33,13 @@ func someKeys(t *testing.T) func() *apikey.Keys {
 func TestEachRouteAsksForItsAccess(t *testing.T) {
 	always := []string{"/healthz", "/readyz", "/openapi.yaml"}
 	commands := []string{"/session/restart", "/session/pair", "/session/logout", "/session/screenshot", "/crashes/{id}/{file}"}
+	sends := []string{"/messages", "/messages/{id}", "/contacts/{phone}"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
 	for _, rt := range a.routes {
 		want := read
+		if slices.Contains(sends, rt.path) {
+			want = send
+		}
 		for _, path := range always {
 			if rt.path == path {
 				want = open

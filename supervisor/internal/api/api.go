@@ -40,6 +40,7 @@ type Workers interface {
 	Restart(ctx context.Context, u worker.Urgency) (until time.Time, err error)
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
 	Screenshot(ctx context.Context) ([]byte, error)
+	Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error)
 }
 
 // Login is what the API asks of a login.Manager.
@@ -52,6 +53,7 @@ type Options struct {
 	Session Session
 	Workers Workers
 	Login   Login
+	Outbox  Outbox
 	Crashes *crash.Store
 	// AllowedHosts are host names, next to those of the loopback, that a request
 	// may have in its Host header.
@@ -78,6 +80,7 @@ type api struct {
 	metrics *metrics.Metrics
 	streams *streams
 	waits   *shares
+	bodies  *shares
 	routes  []route
 }
 
@@ -110,10 +113,12 @@ func newAPI(o Options) (*api, error) {
 	}
 	gate := newGate(o)
 	waits := newShares("waiting requests", "too_many_waits", mostWaits, mostWaitsEach)
-	wait := waiter{o.Session, o.Draining, waits}
+	bodies := newShares("large bodies", "too_many_bodies", mostBodies, mostBodiesEach)
+	wait := waiter{o.Session, holder{o.Draining, waits}}
 	sessions := &sessions{wait, gate, o.Selectors, o.Version}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
+	messages := &messages{holder: wait.holder, outbox: o.Outbox, session: o.Session, bodies: bodies, log: o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}
 	streams := &streams{
 		log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining,
@@ -123,7 +128,7 @@ func newAPI(o Options) (*api, error) {
 	page := &page{ui, o.Session, o.Logger}
 
 	get, post := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
-	return &api{gate: gate, metrics: o.Metrics, streams: streams, waits: waits, routes: []route{
+	return &api{gate: gate, metrics: o.Metrics, streams: streams, waits: waits, bodies: bodies, routes: []route{
 		{"/status", read, get, sessions.status},
 		{"/qr", read, get, codes.any},
 		{"/qr.png", read, get, codes.as(codes.image)},
@@ -134,6 +139,9 @@ func newAPI(o Options) (*api, error) {
 		{"/session/logout", command, post, commands.logOut},
 		// It makes Chrome work, and it may show chats.
 		{"/session/screenshot", command, get, commands.screenshot},
+		{"/messages", send, post, messages.accept},
+		{"/messages/{id}", send, []string{http.MethodGet, http.MethodHead, http.MethodDelete}, messages.one},
+		{"/contacts/{phone}", send, get, newContacts(commands).show},
 		{"/crashes", read, get, crashes.list},
 		{"/crashes/{id}", read, get, crashes.report},
 		// It may show chats, as the screenshot does.

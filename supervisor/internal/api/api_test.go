@@ -72,6 +72,7 @@ type fakeCommands struct {
 	err     error
 	pair    func(rpc.Secret) (rpc.Pairing, error)
 	logOut  func(purge bool) (login.LoggedOut, error)
+	contact func(rpc.Secret) (rpc.Contact, error)
 }
 
 func (f fakeCommands) Restart(_ context.Context, u worker.Urgency) (time.Time, error) {
@@ -88,6 +89,11 @@ func (f fakeCommands) Pair(_ context.Context, phone rpc.Secret) (rpc.Pairing, er
 func (f fakeCommands) LogOut(_ context.Context, purge bool) (login.LoggedOut, error) {
 	return f.logOut(purge)
 }
+
+func (f fakeCommands) Contact(_ context.Context, phone rpc.Secret) (rpc.Contact, error) {
+	return f.contact(phone)
+}
+
 func (f fakeCommands) Screenshot(context.Context) ([]byte, error) { return f.png, f.err }
 
 const testPayload = "https://wa.me/settings/linked_devices#2@abcdefghijkl,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=," +

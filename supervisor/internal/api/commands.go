@@ -102,11 +102,7 @@ func (c *commands) pair(r *http.Request) http.Handler {
 	}
 	phone, ok := parsePhone(asked.Phone)
 	if !ok {
-		return problem{
-			Status: http.StatusUnprocessableEntity, Code: "phone_invalid",
-			Detail: "The phone number is not in international form.",
-			Hint:   `Send {"phone": "+…"}: a plus sign, then the country code and the number, 8 to 15 digits.`,
-		}
+		return phoneInvalid
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pairTimeout)
 	defer cancel()
@@ -122,6 +118,12 @@ func (c *commands) pair(r *http.Request) http.Handler {
 	expires := time.Now().Add(pairing.TTL).UTC()
 	c.session.Paired(expires)
 	return object{http.StatusOK, pairBody{Code: string(pairing.Code), ExpiresAt: expires}}
+}
+
+var phoneInvalid = problem{
+	Status: http.StatusUnprocessableEntity, Code: "phone_invalid",
+	Detail: "The phone number is not in international form.",
+	Hint:   `Send {"phone": "+…"}: a plus sign, then the country code and the number, 8 to 15 digits.`,
 }
 
 // separators are what people write between digits.
@@ -170,12 +172,15 @@ func (c *commands) logOut(r *http.Request) http.Handler {
 	return object{status, logOutBody{LoggedOut: true, Quarantined: done.Quarantined, Detail: done.Detail}}
 }
 
-// refusals are the answers to commands that the page, or the present state, does
-// not allow.
-var refusals = []struct {
+// refusal is the answer to an error.
+type refusal struct {
 	err error
 	problem
-}{
+}
+
+// refusals are the answers to commands that the page, or the present state, does
+// not allow.
+var refusals = []refusal{
 	{rpc.ErrPhoneRefused, problem{
 		Status: http.StatusUnprocessableEntity, Code: "phone_refused",
 		Detail: "WhatsApp rejects the phone number.", Hint: "Check the number; it must have a WhatsApp account.",
@@ -221,6 +226,16 @@ var refusals = []struct {
 	{rpc.ErrNoPage, noPage},
 }
 
+// refused returns the answer to err, if there is one.
+func refused(err error, all []refusal) (problem, bool) {
+	for _, r := range all {
+		if errors.Is(err, r.err) {
+			return r.problem, true
+		}
+	}
+	return problem{}, false
+}
+
 var noPage = problem{
 	Status: http.StatusServiceUnavailable, Code: "no_page",
 	Detail: "There is no page at the moment.", Hint: "GET /session shows what the service is busy with.",
@@ -229,10 +244,8 @@ var noPage = problem{
 // failed answers a command that failed. Its error may repeat a text of the page.
 func (c *commands) failed(command string, err error) problem {
 	c.log.Warn(logid.CommandFailed, "command", command, logging.KeyError, logging.Redact(err.Error()))
-	for _, refusal := range refusals {
-		if errors.Is(err, refusal.err) {
-			return refusal.problem
-		}
+	if bad, ok := refused(err, refusals); ok {
+		return bad
 	}
 	return problem{
 		Status: http.StatusServiceUnavailable, Code: "command_failed",

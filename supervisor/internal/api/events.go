@@ -37,12 +37,24 @@ type streams struct {
 	listeners *shares
 }
 
-// open answers GET /events: server-sent events. It begins with the present, one
+// open answers GET /events: server-sent events, those of messages only for whoever may
+// send them. It begins with the present, one
 // event of each type, or, with Last-Event-ID, with what the listener missed.
 func (s *streams) open(r *http.Request) http.Handler {
 	types, bad := eventTypes(r)
 	if bad != nil {
 		return bad
+	}
+	needs := []access{read}
+	if i := slices.Index(types, events.MessageChanged); i >= 0 {
+		switch bad := s.gate.authorise(send, r); {
+		case bad == nil:
+			needs = append(needs, send)
+		case r.URL.Query().Get("types") != "":
+			return bad
+		default:
+			types = slices.Delete(types, i, i+1)
+		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		release, bad := s.listeners.take(r)
@@ -57,7 +69,7 @@ func (s *streams) open(r *http.Request) http.Handler {
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 		if r.Method != http.MethodHead {
-			one := &stream{streams: s, types: types, w: w, control: http.NewResponseController(w)}
+			one := &stream{streams: s, types: types, needs: needs, w: w, control: http.NewResponseController(w)}
 			one.follow(r)
 		}
 	})
@@ -86,6 +98,7 @@ func eventTypes(r *http.Request) ([]events.Type, *problem) {
 type stream struct {
 	*streams
 	types   []events.Type
+	needs   []access
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  bytes.Buffer
@@ -114,7 +127,7 @@ func (s *stream) follow(r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
-		if s.gate.authorise(read, r) != nil {
+		if slices.ContainsFunc(s.needs, func(need access) bool { return s.gate.authorise(need, r) != nil }) {
 			return
 		}
 	}

@@ -20,8 +20,8 @@ import (
 	"session-manager/supervisor/internal/session"
 )
 
-// types is how many events a stream begins with: one of each type.
-var types = len(events.Types())
+// types is how many events a stream begins with: one of each type but those of messages.
+var types = len(events.Types()) - 1
 
 // streaming is a server of events that the test makes.
 type streaming struct {

@@ -86,6 +86,10 @@ func conforms(t *testing.T, r *http.Request, status int, header http.Header, bod
 func template(path string) string {
 	rest, ok := strings.CutPrefix(path, "/crashes/")
 	switch {
+	case strings.HasPrefix(path, "/messages/"):
+		return "/messages/{id}"
+	case strings.HasPrefix(path, "/contacts/"):
+		return "/contacts/{phone}"
 	case !ok:
 		return path
 	case strings.Contains(rest, "/"):
@@ -124,7 +128,7 @@ func TestDescriptionIsValidAndServed(t *testing.T) {
 }
 
 func TestDescriptionListsRoutesMethodsAndAccess(t *testing.T) {
-	names := map[access]string{open: "open", read: "read", command: "command"}
+	names := map[access]string{open: "open", read: "read", command: "command", send: "send"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
 	known := map[string]bool{}
 	for _, rt := range a.routes {
@@ -248,6 +252,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 	schemas := map[events.Type]string{
 		events.StateChanged: "StateEvent", events.ProgressChanged: "ProgressEvent",
 		events.QRChanged: "QREvent", events.WorkerChanged: "WorkerEvent", events.WarningsChanged: "WarningsEvent",
+		events.MessageChanged: "MessageEvent",
 	}
 	all, none := full(t), nothing()
 	for _, s := range []*session.Snapshot{&all, &none} {

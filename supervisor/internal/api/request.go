@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,14 +12,18 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"session-manager/shared/strictjson"
 	"session-manager/supervisor/internal/session"
 )
 
-// maxBody bounds a request's body, in bytes. The largest that makes sense is a
-// phone number.
-const maxBody = 4 << 10
+// Bounds of what a request may have, in bytes. A command's is no more than a phone number.
+// In JSON a byte of a message's text may take six.
+const (
+	maxBody        = 4 << 10
+	maxMessageBody = 448 << 10
+)
 
 // input reads the body of a command into target, a pointer to a struct: one JSON
 // object with no other fields, or nothing at all.
@@ -27,6 +32,32 @@ func input(r *http.Request, target any) *problem {
 	if err != nil {
 		return unreadable(err)
 	}
+	return into(r, body, target)
+}
+
+// largeInput is input for a body of up to limit. One that is larger than a command's needs a
+// place in large while it is read, so that slow clients can't fill the memory.
+func largeInput(r *http.Request, limit int64, large *shares, target any) *problem {
+	reader := http.MaxBytesReader(nil, r.Body, limit)
+	body, err := io.ReadAll(io.LimitReader(reader, maxBody))
+	if err == nil && len(body) == maxBody {
+		release, bad := large.take(r)
+		if bad != nil {
+			return bad
+		}
+		defer release()
+		var rest []byte
+		rest, err = io.ReadAll(reader)
+		body = append(body, rest...)
+	}
+	if err != nil {
+		return unreadable(err)
+	}
+	return into(r, body, target)
+}
+
+// into decodes a body, which r describes, into target.
+func into(r *http.Request, body []byte, target any) *problem {
 	if len(body) == 0 {
 		return nil
 	}
@@ -50,7 +81,7 @@ func unreadable(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Detail: "The body is larger than 4 kB."}
+		return &problem{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Detail: fmt.Sprintf("The body is larger than %d kB.", tooLarge.Limit>>10)}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &problem{Status: http.StatusRequestTimeout, Code: "body_timeout", Detail: "The body did not arrive in time."}
 	default:
@@ -62,12 +93,19 @@ func decode(body []byte, target any) error {
 	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
 		return errors.New("it is not an object")
 	}
+	if !utf8.Valid(body) {
+		return errors.New("it is not valid UTF-8")
+	}
 	if err := strictjson.Check(body); err != nil {
 		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(target); err != nil {
+	err := d.Decode(target)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("%s must not be a %s", cmp.Or(wrong.Field, "it"), wrong.Value)
+	}
+	if err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
@@ -97,46 +135,64 @@ const maxWait = 60 * time.Second
 // waiter waits for a change of the session.
 type waiter struct {
 	Session
-	draining <-chan struct{}
-	waits    *shares
+	holder
 }
 
 // wait returns the present snapshot, or, with ?wait=25s, the first one that is
 // enough for the caller, or the one after that time. enough also gets the first
 // snapshot.
 func (s waiter) wait(r *http.Request, enough func(first, now *session.Snapshot) bool) (*session.Snapshot, *problem) {
-	snapshot, changed := s.Changed()
+	now, changed := s.Changed()
+	first := now
+	bad := s.hold(r, enough(first, now), changed, func() (bool, <-chan struct{}) {
+		now, changed = s.Changed()
+		return enough(first, now), changed
+	})
+	return now, bad
+}
+
+// holder holds answers for ?wait=.
+type holder struct {
+	draining <-chan struct{}
+	waits    *shares
+}
+
+// hold returns when there is enough, when the time is over that the caller wants to wait,
+// or when the service stops. After each change it looks again.
+func (h holder) hold(r *http.Request, enough bool, changed <-chan struct{}, look func() (enough bool, changed <-chan struct{})) *problem {
 	text := r.URL.Query().Get("wait")
 	if text == "" {
-		return snapshot, nil
+		return nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > maxWait {
-		return nil, &problem{
+		return &problem{
 			Status: http.StatusBadRequest, Code: "bad_wait",
 			Detail: fmt.Sprintf("wait=%.40q is not a valid duration.", text),
 			Hint:   fmt.Sprintf("Use a duration from 0s to %s, such as 25s.", maxWait),
 		}
 	}
-	if d == 0 || enough(snapshot, snapshot) {
-		return snapshot, nil
+	if d == 0 || enough {
+		return nil
 	}
-	release, bad := s.waits.take(r)
+	release, bad := h.waits.take(r)
 	if bad != nil {
-		return nil, bad
+		return bad
 	}
 	defer release()
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
-	for first := snapshot; !enough(first, snapshot); snapshot, changed = s.Changed() {
+	for !enough {
 		select {
 		case <-changed:
+			enough, changed = look()
 			continue
 		case <-timeout.C:
-		case <-s.draining:
+		case <-h.draining:
 		case <-r.Context().Done():
 		}
-		return s.Snapshot(), nil
+		look()
+		return nil
 	}
-	return snapshot, nil
+	return nil
 }

@@ -26,6 +26,8 @@ type problem struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
 	Hint   string `json:"hint,omitempty"`
+	// Field is the field of the body that is wrong.
+	Field string `json:"field,omitempty"`
 	// retryAfter is when another attempt makes sense; zero if that is unknown.
 	retryAfter time.Duration
 	// askForKey makes browsers ask for the API key, and then send it with every

@@ -24,10 +24,16 @@ const (
 	Read Scope = 1 << iota
 	// Command: make the worker or Chrome do something.
 	Command
+	// Send: send messages, and see those that were sent.
+	Send
 )
 
-// Both is what a key without a scope allows.
-const Both = Read | Command
+// All is what a key without a scope allows. No scope implies another: a key that is to
+// have two of them has two lines.
+const All = Read | Command | Send
+
+// scopes are the words before a colon.
+var scopes = map[string]Scope{"read": Read, "command": Command, "send": Send}
 
 // MinLength is the shortest key, in bytes, that can't be found by trying.
 const MinLength = 16
@@ -43,8 +49,8 @@ type entry struct {
 	scope Scope
 }
 
-// Parse reads one key a line: "read:KEY", "command:KEY", or "KEY" for both, which
-// has no colon. Empty lines and lines that begin with # are skipped. Its errors name the
+// Parse reads one key a line: "read:KEY", "command:KEY", "send:KEY", or "KEY" for
+// everything, which has no colon. Empty lines and lines that begin with # are skipped. Its errors name the
 // line and never the key.
 func Parse(content []byte) (*Keys, error) {
 	var keys Keys
@@ -57,7 +63,7 @@ func Parse(content []byte) (*Keys, error) {
 		scope, key := split(line)
 		switch {
 		case scope == 0:
-			return nil, fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, or a KEY without a colon", n)
+			return nil, fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, send:KEY, or a KEY without a colon", n)
 		case len(key) < MinLength:
 			return nil, fmt.Errorf("line %d: a key has at least %d characters (openssl rand -hex 24 makes a good one)", n, MinLength)
 		case strings.ContainsFunc(key, unprintable):
@@ -77,15 +83,10 @@ func Parse(content []byte) (*Keys, error) {
 // split returns the scope and the key of a line; no scope when it is not a known one.
 func split(line string) (Scope, string) {
 	name, key, ok := strings.Cut(line, ":")
-	switch {
-	case !ok:
-		return Both, line
-	case name == "read":
-		return Read, key
-	case name == "command":
-		return Command, key
+	if !ok {
+		return All, line
 	}
-	return 0, key
+	return scopes[name], key
 }
 
 // unprintable reports whether r can't be sent in a header as it is.

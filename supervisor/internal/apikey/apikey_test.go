@@ -15,7 +15,8 @@ func TestScopesOfKeys(t *testing.T) {
 # a comment
 read:reader-reader-reader
 command:commander-commander
-  both-both-both-both-both
+send:sender-sender-sender
+  all-all-all-all-all-all
 read:twice-twice-twice-twice
 command:twice-twice-twice-twice
 `))
@@ -25,8 +26,9 @@ command:twice-twice-twice-twice
 	for key, want := range map[string]Scope{
 		"reader-reader-reader":      Read,
 		"commander-commander":       Command,
-		"both-both-both-both-both":  Both,
-		"twice-twice-twice-twice":   Both,
+		"sender-sender-sender":      Send,
+		"all-all-all-all-all-all":   All,
+		"twice-twice-twice-twice":   Read | Command,
 		"read:reader-reader-reader": 0,
 		"reader-reader-reader ":     0,
 		"reader-reader-reade":       0,
@@ -50,6 +52,7 @@ func TestUnusableKeysAreRefusedWithTheirLine(t *testing.T) {
 		strings.Repeat("x", 128<<10):             "too long",
 		"good-good-good-good\nadmin:good-good-good-good": "line 2: what precedes the colon is not a scope",
 		"Read:secret-secret-secret":                      "not a scope",
+		"read,send:secret-secret-secret":                 "not a scope",
 		"secret-secret:secret-secret":                    "not a scope",
 		":secret-secret-secret":                          "not a scope",
 		"read:":                                          "line 1: a key has",
@@ -82,14 +85,14 @@ func TestUnusableFileKeepsThePreviousKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("short")
-	if f.Load(t.Context()) == nil || !f.Value().Scope("first-first-first-first").Has(Both) {
+	if f.Load(t.Context()) == nil || !f.Value().Scope("first-first-first-first").Has(All) {
 		t.Error("the keys before the error are gone")
 	}
 	write("second-second-second")
 	if err := f.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if f.Value().Scope("first-first-first-first") != 0 || f.Value().Scope("second-second-second") != Both {
+	if f.Value().Scope("first-first-first-first") != 0 || f.Value().Scope("second-second-second") != All {
 		t.Error("not the second keys")
 	}
 }
@@ -104,9 +107,9 @@ func TestKeysLapseAMinuteAfterTheLastReading(t *testing.T) {
 		read, failed time.Duration // ago
 		want         Scope
 	}{
-		{0, 0, Both}, {Grace - 1, 0, Both}, {Grace, 0, 0}, {24 * time.Hour, 0, 0}, {Grace, 15 * time.Second, 0},
+		{0, 0, All}, {Grace - 1, 0, All}, {Grace, 0, 0}, {24 * time.Hour, 0, 0}, {Grace, 15 * time.Second, 0},
 		// The process was stopped after the file could not be read.
-		{75 * time.Second, 75 * time.Second, Both}, {24 * time.Hour, 30 * time.Second, Both},
+		{75 * time.Second, 75 * time.Second, All}, {24 * time.Hour, 30 * time.Second, All},
 	} {
 		s := watch.State[*Keys]{Value: keys, ReadAt: now.Add(-tt.read), Err: os.ErrNotExist, FailedAt: now.Add(-tt.failed)}
 		if got := inForce(s, now); got == nil || got.Scope("first-first-first-first") != tt.want {

@@ -52,7 +52,7 @@ type Config struct {
 	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may use together before they are restarted at a quiet moment: a number with K, M or G, in powers of 1024, or 0 for no limit."`
 	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to back up the login if the last backup is older than a day; off to disable."`
 
-	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY or command:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
+	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY or send:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; the API then speaks HTTPS. Changes apply at once."`
 	TLSKey     string   `placeholder:"FILE" help:"PEM file with the certificate's key."`

@@ -15,12 +15,14 @@ import (
 	"sync"
 	"time"
 
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
 // Capacity is how many events are kept. A restart makes about a dozen, a sync at
-// most a hundred; an event has less than 1 kB.
-const Capacity = 1024
+// most a hundred, a message four, and one is sent a second at most; an event has less than
+// 1 kB.
+const Capacity = 4096
 
 // batchSize bounds what a reader gets at once.
 const batchSize = 64
@@ -41,11 +43,14 @@ const (
 	// WorkerChanged: a worker or its Chrome started or exited. The body is a
 	// session.Processes.
 	WorkerChanged Type = "worker"
+	// MessageChanged: a message that is sent, or was, has another status. The body is a
+	// MessageStatus. It is not part of the present: there may be many messages.
+	MessageChanged Type = "message.status"
 )
 
 // Types returns every type.
 func Types() []Type {
-	return []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged}
+	return []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged, MessageChanged}
 }
 
 // State is the body of StateChanged.
@@ -142,8 +147,7 @@ func (l *Log) Observe(s *session.Snapshot) {
 		l.addLocked(QRChanged, QR{q != nil, withoutCode(q)})
 	}
 	if l.last != before {
-		close(l.more)
-		l.more = make(chan struct{})
+		l.announceLocked()
 	}
 }
 
@@ -152,7 +156,26 @@ func (l *Log) addLocked(kind Type, body any) {
 	l.last++
 	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
 	l.ring[l.last%uint64(len(l.ring))] = e
-	l.latest[kind] = e
+	if kind != MessageChanged {
+		l.latest[kind] = e
+	}
+}
+
+// Message adds the event that a message has another status. That it is queued is no
+// news to its sender.
+func (l *Log) Message(m outbox.Message) {
+	if m.Status == outbox.Queued {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addLocked(MessageChanged, MessageStatus{EventID: string(m.ID) + "-" + string(m.Status), Message: NewMessage(m)})
+	l.announceLocked()
+}
+
+func (l *Log) announceLocked() {
+	close(l.more)
+	l.more = make(chan struct{})
 }
 
 // served is the QR that is served in s. The session drops it when it expires.

@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
 )
@@ -136,8 +139,9 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 	}
 }
 
-// first is the position of a new Log, which has one event of each type.
-var first = uint64(len(Types()))
+// first is the position of a new Log, which has one event of each type but those of
+// messages.
+var first = uint64(len(Types()) - 1)
 
 func TestStateEventNamesTheStateBefore(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
@@ -158,7 +162,7 @@ func TestPresentIsTheNewestOfEachType(t *testing.T) {
 		l.Observe(snapshot(func(s *session.Snapshot) { s.Progress = session.Percent(i) }))
 	}
 	got := l.Present()
-	if len(got.Events) != len(Types()) || got.Last != first+10 {
+	if len(got.Events) != int(first) || got.Last != first+10 {
 		t.Fatalf("%d events up to %d", len(got.Events), got.Last)
 	}
 	if !slices.IsSortedFunc(got.Events, func(a, b Event) int { return int(a.Seq) - int(b.Seq) }) {
@@ -166,6 +170,44 @@ func TestPresentIsTheNewestOfEachType(t *testing.T) {
 	}
 	if last := got.Events[first-1]; last.Type != ProgressChanged || !strings.Contains(string(last.Data), `"progress_percent":9`) {
 		t.Errorf("got %s %s", last.Type, last.Data)
+	}
+}
+
+func TestMessagesAreEventsButNotOfThePresent(t *testing.T) {
+	l := NewLog("boot", snapshot(nil))
+	m := outbox.Message{
+		ID: "3EB0ABCDEF0123456789AB", Status: outbox.Queued, To: "5491123456789@c.us", Chat: rpc.Chat{LID: "123456789012345@lid"},
+		Times: map[outbox.Status]time.Time{outbox.Queued: start}, ExpiresAt: start, Reference: "order 1",
+	}
+	l.Message(m)
+	if l.Present().Last != first {
+		t.Error("that a message is queued is an event")
+	}
+	m.Status, m.Code, m.WhatsAppCode, m.Times[outbox.Failed] = outbox.Failed, outbox.CodeRefused, 463, start
+	more := l.Present().More
+	l.Message(m)
+	<-more
+	l.Message(m)
+	got, _ := l.After(first)
+	var bodies [2]MessageStatus
+	for i, e := range got.Events {
+		if err := json.Unmarshal(e.Data, &bodies[i]); err != nil || e.Type != MessageChanged {
+			t.Fatalf("%s %v", e.Type, err)
+		}
+	}
+	if diff := cmp.Diff(bodies[0], bodies[1]); diff != "" || bodies[0].EventID != "3EB0ABCDEF0123456789AB-failed" {
+		t.Errorf("reported again it has the id %s: %s", bodies[1].EventID, diff)
+	}
+	at := session.Moment{Time: start}
+	want := Message{
+		ID: m.ID, Status: outbox.Failed, To: Chat{Phone: "+5491123456789", LID: "123456789012345@lid"}, ExpiresAt: at, Reference: "order 1",
+		Error: &MessageError{Code: outbox.CodeRefused, WhatsAppCode: 463}, Times: map[outbox.Status]session.Moment{outbox.Queued: at, outbox.Failed: at},
+	}
+	if diff := cmp.Diff(want, bodies[0].Message); diff != "" {
+		t.Error(diff)
+	}
+	if present := l.Present(); len(present.Events) != int(first) || present.Last != first+2 {
+		t.Errorf("%d events up to %d", len(present.Events), present.Last)
 	}
 }
 

@@ -131,7 +131,7 @@ func (m *Metrics) Observe(s *session.Snapshot) {
 // can't invent new ones.
 func (m *Metrics) Request(route, method string, status int, took time.Duration) {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
 	default:
 		method = "other"
 	}

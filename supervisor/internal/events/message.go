@@ -1,0 +1,80 @@
+package events
+
+import (
+	"strings"
+
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/outbox"
+	"session-manager/supervisor/internal/session"
+)
+
+// MessageStatus is the body of MessageChanged.
+type MessageStatus struct {
+	// EventID is the same whenever this is reported again, after a restart of the service
+	// too, unlike the event's place in the Log.
+	EventID string `json:"event_id"`
+	Message
+}
+
+// Message is a message as its sender sees it, without its text.
+type Message struct {
+	ID     rpc.MessageID `json:"id"`
+	Status outbox.Status `json:"status"`
+	To     Chat          `json:"to"`
+	// Error explains why it has failed, or why it waits.
+	Error    *MessageError                    `json:"error,omitempty"`
+	Attempts int                              `json:"attempts"`
+	Times    map[outbox.Status]session.Moment `json:"times"`
+	// ExpiresAt is when it expires if it is not sent.
+	ExpiresAt session.Moment `json:"expires_at"`
+	Reference string         `json:"reference,omitempty"`
+}
+
+// Chat is where a message goes, with all that is known of it: a phone number in
+// international form, and addresses.
+type Chat struct {
+	Phone string `json:"phone,omitempty"`
+	LID   string `json:"lid,omitempty"`
+	Group string `json:"group,omitempty"`
+}
+
+// MessageError explains a status.
+type MessageError struct {
+	Code outbox.Code `json:"code"`
+	// Until is when the reason ends, zero if that is not known.
+	Until session.Moment `json:"until,omitzero"`
+	// WhatsAppCode is that of the server's refusal.
+	WhatsAppCode int `json:"whatsapp_code,omitempty"`
+}
+
+// NewMessage returns what may be seen of m. It has phone numbers in clear, so it must go
+// to its sender alone.
+func NewMessage(m outbox.Message) Message {
+	shown := Message{
+		ID: m.ID, Status: m.Status, To: newChat(rpc.ChatAt(m.To), m.Chat), Attempts: m.Attempts,
+		Times: map[outbox.Status]session.Moment{}, ExpiresAt: session.Moment{Time: m.ExpiresAt}, Reference: m.Reference,
+	}
+	for status, at := range m.Times {
+		shown.Times[status] = session.Moment{Time: at}
+	}
+	if m.Code != "" {
+		shown.Error = &MessageError{Code: m.Code, Until: session.Moment{Time: m.Until}, WhatsAppCode: m.WhatsAppCode}
+	}
+	return shown
+}
+
+// newChat returns what is known of a chat; what the page calls it comes first.
+func newChat(asked, found rpc.Chat) (c Chat) {
+	for _, from := range []rpc.Chat{asked, found} {
+		if from.Phone != "" {
+			c.Phone = "+" + strings.TrimSuffix(string(from.Phone), rpc.ServerPhone)
+		}
+		if from.LID != "" {
+			c.LID = string(from.LID)
+		}
+		if from.Group != "" {
+			c.Group = string(from.Group)
+		}
+	}
+	return c
+}
