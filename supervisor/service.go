@@ -21,11 +21,14 @@ import (
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/metrics"
+	"session-manager/supervisor/internal/outbox"
+	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/proxy"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/systemd"
 	"session-manager/supervisor/internal/trace"
+	"session-manager/supervisor/internal/wait"
 	"session-manager/supervisor/internal/webhook"
 	"session-manager/supervisor/internal/worker"
 	"session-manager/supervisor/internal/worker/process"
@@ -35,10 +38,14 @@ import (
 const (
 	// A stop that hangs must not take systemd's TimeoutStopSec.
 	stopTimeout = 20 * time.Second
+	// What messages that are being sent may take before Chrome is closed.
+	sendTimeout = 2 * time.Second
 	// What is left for requests under way once everything below has ended.
 	drainTimeout = 3 * time.Second
 	// What a client that has just connected may take to send its request meanwhile.
 	requestGrace = 500 * time.Millisecond
+	// For reading what is known of the login.
+	recordTimeout = 2 * time.Second
 	// The least time between two restarts by SIGHUP; a start takes a few seconds.
 	hangupPause = 10 * time.Second
 	// For handing changed selectors to the worker.
@@ -60,6 +67,7 @@ type service struct {
 	workers *worker.Manager
 	session *session.Session
 	login   *login.Manager
+	outbox  *outbox.Outbox
 	crashes *crash.Recorder
 	trace   *trace.Recorder
 	// webhook is nil when none is set.
@@ -96,6 +104,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.trace = trace.New(cfg.Trace, begun, time.Now, log)
 
 	s.session = session.New(sessionLimits(cfg), log)
+	s.session.Begin(login.Status{Record: knownLogin(cfg.Tokens)})
 	meter := metrics.New(version, s.session.Snapshot(), stderr.Dropped)
 	changes := events.NewLog(rand.Text(), s.session.Snapshot())
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
@@ -107,11 +116,14 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
 		Publish: s.session.SetLogin, Now: time.Now,
 	})
-	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.session.Notify} {
+	if s.outbox, err = newOutbox(cfg, s.workers, s.session.Snapshot, changes, meter, log); err != nil {
+		return nil, err
+	}
+	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.outbox.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}
 	s.handler, err = api.New(api.Options{
-		Session: s.session, Workers: s.workers, Login: s.login,
+		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		Version: version, Logger: log, Draining: s.draining,
@@ -134,6 +146,18 @@ func sessionLimits(cfg *config.Config) session.Limits {
 	return limits
 }
 
+// knownLogin returns what an earlier run knew of the login, so that messages are accepted at
+// once. It is read again with the profile, so an error is reported then.
+func knownLogin(tokens string) login.Record {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	record, err := wait.For(ctx, func() (login.Record, error) { return login.LoadRecord(tokens) })
+	if err != nil {
+		return login.Record{}
+	}
+	return record
+}
+
 // openProxy returns Chrome's flags, with those for its way to the network, and the
 // forwarder that must run for them; nil where Chrome reaches its proxy without.
 func openProxy(cfg *config.Config, route proxy.Route, log *slog.Logger) ([]string, *proxy.Forwarder, error) {
@@ -153,6 +177,47 @@ func openProxy(cfg *config.Config, route proxy.Route, log *slog.Logger) ([]strin
 	}
 	// Chrome uses the last of two flags, so the operator's come last.
 	return append(proxy.Flags(server, bypass), cfg.ChromeArgs...), forwarder, nil
+}
+
+// chatPauses is how many times the pause between two messages that within one chat is, and
+// newAccount what a new one may write of what it may write later.
+const (
+	chatPauses = 3
+	newAccount = 5
+)
+
+// newOutbox returns the outbox in the tokens folder.
+func newOutbox(cfg *config.Config, workers *worker.Manager, now func() *session.Snapshot, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) (*outbox.Outbox, error) {
+	folder, err := profile.View(cfg.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	limits, pacing := outbox.DefaultLimits(), outbox.DefaultPacing()
+	limits.Waiting, limits.KeepText = cfg.OutboxLimit, cfg.MessageTextRetention
+	limits.Messages, limits.Keep = max(limits.Messages, 2*limits.Waiting), max(limits.Keep, limits.KeepText)
+	pacing.Any, pacing.Chat, pacing.FirstContact = cfg.MessagePause, chatPauses*cfg.MessagePause, cfg.NewChatPause
+	pacing.PerDay, pacing.NewPerDay = cfg.NewChatsPerDay, cfg.NewChatsPerDay/newAccount
+	box := outbox.New(outbox.Options{
+		Path: folder.Outbox(), Sender: workers, Logger: log, Limits: limits, Pacing: pacing,
+		LinkedAt: func() time.Time { return now().Login.LinkedAt.Time }, Changed: changes.Message, Count: meter.Attempt,
+	})
+	meter.Outbox(box.Stats)
+	return box, nil
+}
+
+// hooks are the login's, and have planned restarts wait for messages that are being sent, too.
+type hooks struct {
+	*login.Manager
+	outbox *outbox.Outbox
+}
+
+// Hold implements worker.Hooks.
+func (h hooks) Hold(u worker.Urgency) time.Time {
+	until, sent := h.Manager.Hold(u), h.outbox.Hold()
+	if sent.After(until) {
+		return sent
+	}
+	return until
 }
 
 // newWebhook returns the sender of --webhook, or nil when none is set.
@@ -177,6 +242,8 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	s.log.Info(logid.ServiceStarted, started...)
 	workersCtx, stopWorkers := context.WithCancel(ctx)
 	defer stopWorkers()
+	outboxCtx, stopOutbox := context.WithCancel(context.Background())
+	defer stopOutbox()
 	sessionCtx, stopSession := context.WithCancel(context.Background())
 	defer stopSession()
 
@@ -187,7 +254,7 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}, listeners...)
 	failed := make(chan error, 2)
-	workersDone := make(chan struct{})
+	outboxDone, workersDone := make(chan struct{}), make(chan struct{})
 	var loops sync.WaitGroup
 	loops.Go(func() {
 		if err := server.Serve(); err != nil {
@@ -210,9 +277,13 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	loops.Go(func() { s.restartOnHangup(workersCtx, signals.hangups) })
 	go func() {
 		defer close(workersDone)
-		if err := s.workers.Run(workersCtx, s.login); err != nil {
+		if err := s.workers.Run(workersCtx, hooks{s.login, s.outbox}); err != nil {
 			failed <- err
 		}
+	}()
+	go func() {
+		defer close(outboxDone)
+		s.outbox.Run(outboxCtx)
 	}()
 
 	s.trace.Listening()
@@ -228,8 +299,14 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	manager.Stopping()
 	s.session.Stopping()
 	close(s.draining)
+	stopOutbox()
+	select {
+	case <-outboxDone:
+	case <-time.After(sendTimeout):
+	}
 	stopWorkers()
 	<-workersDone
+	<-outboxDone
 	drainCtx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	server.Drain(drainCtx, requestGrace)

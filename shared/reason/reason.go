@@ -88,6 +88,13 @@ const (
 	PageReloading      Code = "page_reloading"
 )
 
+// Warnings about what WhatsApp lets the account send.
+const (
+	NewChatsRestricted Code = "new_chats_restricted"
+	NewChatsCapped     Code = "new_chats_capped"
+	ChallengeRequired  Code = "challenge_required"
+)
+
 // Warning is something that needs attention but leaves the session's state alone.
 type Warning struct {
 	Code Code
@@ -130,7 +137,7 @@ var catalogue = map[Code]Text{
 	Starting:           {"The worker and Chrome are starting.", ""},
 	Stopping:           {"The service is stopping.", ""},
 	RestartRequested:   {"A restart was requested.", ""},
-	SendsStuck:         {"The page did not get a message sent for a minute, and is restarted.", ""},
+	SendsStuck:         {"The page did not get a message sent for a minute, and is restarted.", "Nothing, unless this repeats: the message is sent again under the same id. If it does, check this machine's network, and look at a screenshot."},
 	Maintenance:        {"Chrome is closed briefly while the login is backed up, moved away or restored.", ""},
 	ProfileReplaced:    {"The folder with the login was removed or replaced while Chrome was running; Chrome is being restarted with what is there now.", ""},
 	WorkerCrashed:      {"The worker process crashed; a new one is being started.", ""},
@@ -160,6 +167,10 @@ var catalogue = map[Code]Text{
 	CertificateUnusable: {"The renewed certificate or its key can't be used; the one before stays in use until it expires.", "Fix the files of --tls-cert and --tls-key. They apply at once."},
 	SelectorsUnusable:   {"The selectors file can't be used; the selectors before it stay in use.", "Fix the file, or remove it. It applies at once."},
 	SecretFileExposed:   {"A file with a secret can be read or written by every user of this machine.", "Give it to the service's user alone: chmod 600."},
+
+	NewChatsRestricted: {"WhatsApp does not let this account write to people that it has never talked to, for now.", "Wait, and write to fewer of them afterwards. Messages to them wait, those to known chats are sent."},
+	NewChatsCapped:     {"This account has used up the new chats that WhatsApp allows for now.", "Wait until the detail's time. Messages to new people wait, those to known chats are sent."},
+	ChallengeRequired:  {"WhatsApp asks the owner of this account to prove who they are.", "Open WhatsApp on the phone, and look at a screenshot."},
 
 	PageLoading:        {"The page is loading.", ""},
 	PageLoadFailed:     {"The page did not load in time.", "Check that this machine can reach the URL."},

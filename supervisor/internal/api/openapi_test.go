@@ -223,6 +223,9 @@ func full(t *testing.T) session.Snapshot {
 		LinkedAt: at, PersistedAt: at, SettledAt: at, LoggedOutAt: at, LostAt: at, BackupAt: at, BackupVerifiedAt: at,
 		RestoredAt: at, RestoredFrom: "a", QuarantinedAt: at, Quarantined: "b",
 	}
+	s.Sending = &session.Sending{Why: "x", NewChats: session.NewChats{
+		Restricted: true, RestrictedUntil: at, Capped: true, Used: 3, Quota: 3, CappedUntil: at, Challenge: true,
+	}}
 	s.Worker = session.Worker{Generation: 3, PID: 11, StartedAt: at, AbnormalExits: 1, ResidentBytes: 1 << 20, HeartbeatAt: at}
 	s.Browser = &session.Browser{PID: 12, Engine: "chrome", Product: "Chrome/156", UserAgent: "Mozilla", Sandbox: true}
 	s.LastExit = &session.Exit{

@@ -52,6 +52,12 @@ type Config struct {
 	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may use together before they are restarted at a quiet moment: a number with K, M or G, in powers of 1024, or 0 for no limit."`
 	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to back up the login if the last backup is older than a day; off to disable."`
 
+	OutboxLimit          int           `default:"10000" placeholder:"NUMBER" help:"How many messages may wait to be sent."`
+	MessagePause         time.Duration `default:"1s" placeholder:"DURATION" help:"Least time between two messages; within one chat it is three times as long."`
+	NewChatPause         time.Duration `default:"45s" placeholder:"DURATION" help:"Mean time between two messages to people who have never written to this account: WhatsApp restricts accounts that write to many of them."`
+	NewChatsPerDay       int           `default:"100" placeholder:"NUMBER" help:"How many such people are written to within 24 hours; in the first two weeks after a phone was linked, a fifth of that."`
+	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text of a message is kept after it was sent or has ended; the rest is kept for at least a week."`
+
 	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY or send:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; the API then speaks HTTPS. Changes apply at once."`
@@ -374,6 +380,13 @@ const minQRTimeout = 5 * time.Second
 // looks busy for minutes.
 const leastFactor, mostFactor = 0.5, 10
 
+// The bounds of what messages may be kept and wait.
+const (
+	mostMessages     = 100_000
+	longestPause     = time.Hour
+	longestRetention = 720 * time.Hour
+)
+
 // checkValues checks the settings that need no more than a look.
 func (c *Config) checkValues() error {
 	c.LogLevel = strings.ToLower(c.LogLevel)
@@ -394,6 +407,11 @@ func (c *Config) checkValues() error {
 		{c.QRTimeout >= minQRTimeout, "--qr-timeout", c.QRTimeout.String(), "use a duration of at least 5s, for example 15s"},
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},
+		{c.OutboxLimit > 0 && c.OutboxLimit <= mostMessages, "--outbox-limit", strconv.Itoa(c.OutboxLimit), "use a number from 1 to 100000"},
+		{c.MessagePause >= 0 && c.MessagePause <= longestPause, "--message-pause", c.MessagePause.String(), "use a duration of at most 1h, such as 1s"},
+		{c.NewChatPause >= 0 && c.NewChatPause <= longestPause, "--new-chat-pause", c.NewChatPause.String(), "use a duration of at most 1h, such as 45s"},
+		{c.NewChatsPerDay >= 0, "--new-chats-per-day", strconv.Itoa(c.NewChatsPerDay), "use a number, such as 100"},
+		{c.MessageTextRetention >= 0 && c.MessageTextRetention <= longestRetention, "--message-text-retention", c.MessageTextRetention.String(), "use a duration of at most 720h, such as 24h"},
 		{c.SettleTime >= 0, "--settle-time", c.SettleTime.String(), "use a duration such as 60s, or 0s"},
 		{isHour, "--backup-hour", c.BackupHour, "use an hour from 0 to 23, or off"},
 		{isSize, "--memory-limit", c.MemoryLimit, "use a whole number with K, M or G, such as 1536M, at least 200M, or 0 for no limit"},

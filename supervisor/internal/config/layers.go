@@ -367,6 +367,11 @@ func decodeNumber(ctx *kong.DecodeContext, target reflect.Value) error {
 	return decode(ctx, target, func(text string) (float64, error) { return strconv.ParseFloat(text, 64) }, "use a number, such as 1.5")
 }
 
+// decodeWhole is the same for whole numbers.
+func decodeWhole(ctx *kong.DecodeContext, target reflect.Value) error {
+	return decode(ctx, target, strconv.Atoi, "use a whole number, such as 100")
+}
+
 func decode[T any](ctx *kong.DecodeContext, target reflect.Value, parse func(string) (T, error), allowed string) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("value", &text); err != nil {

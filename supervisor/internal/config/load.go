@@ -92,6 +92,7 @@ func (g *grammar) parse(ctx context.Context, args []string, env map[string]strin
 		kong.Resolvers(l), kong.ValueFormatter(withDefault),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 		kong.TypeMapper(reflect.TypeFor[float64](), kong.MapperFunc(decodeNumber)),
+		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(decodeWhole)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"session-manager/shared/proctree"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -34,6 +35,7 @@ type Metrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	webhooks  *prometheus.CounterVec
+	attempts  *prometheus.CounterVec
 	// InFlight are the requests that are being answered.
 	InFlight prometheus.Gauge
 	// Listeners are the event streams that are open.
@@ -64,6 +66,7 @@ func New(version string, first *session.Snapshot, dropped func() uint64) *Metric
 			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60), []string{"route"}),
 		InFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
 		Listeners: gauge("events", "listeners", "Open event streams."),
+		attempts:  counter("outbox", "attempts_total", "Attempts to send a message: stored by the page, failed, unknown, or deferred.", "result"),
 		webhooks:  counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -75,7 +78,7 @@ func New(version string, first *session.Snapshot, dropped func() uint64) *Metric
 		Namespace: namespace, Subsystem: "log", Name: "dropped_lines_total", Help: "Log lines that could not be written in time, or at all.",
 	}, func() float64 { return float64(dropped()) })
 	m.registry.MustRegister(
-		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks,
+		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks, m.attempts,
 		lost, build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -142,6 +145,34 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 // Delivery counts an attempt of the webhook: delivered, failed or dropped.
 func (m *Metrics) Delivery(result string) { count(m.webhooks, result) }
 
+// Attempt counts an attempt to send a message: stored, failed, unknown or deferred.
+func (m *Metrics) Attempt(result string) { count(m.attempts, result) }
+
+// Outbox exports what an outbox keeps. It must be called at most once.
+func (m *Metrics) Outbox(stats func() outbox.Stats) { m.registry.MustRegister(kept{stats}) }
+
+// kept collects what an outbox keeps, at the moment of the scrape.
+type kept struct{ stats func() outbox.Stats }
+
+var (
+	keptMessages  = prometheus.NewDesc(namespace+"_outbox_messages", "Messages that are kept, by status.", []string{"status"}, nil)
+	oldestWaiting = prometheus.NewDesc(namespace+"_outbox_oldest_age_seconds", "Time for which a message has waited to be sent; absent if none waits.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (kept) Describe(ch chan<- *prometheus.Desc) { ch <- keptMessages; ch <- oldestWaiting }
+
+// Collect implements prometheus.Collector.
+func (k kept) Collect(ch chan<- prometheus.Metric) {
+	stats := k.stats()
+	for status, n := range stats.ByStatus {
+		ch <- prometheus.MustNewConstMetric(keptMessages, prometheus.GaugeValue, float64(n), string(status))
+	}
+	if !stats.OldestWaiting.IsZero() {
+		ch <- prometheus.MustNewConstMetric(oldestWaiting, prometheus.GaugeValue, time.Since(stats.OldestWaiting).Seconds())
+	}
+}
+
 // maxScrapes bounds concurrent scrapes: each reads /proc.
 const maxScrapes = 2
 
@@ -192,6 +223,13 @@ func (p present) Collect(ch chan<- prometheus.Metric) {
 	send("login_saved", "1 while there is a login on disk.", number(!s.Login.PersistedAt.IsZero() && s.Login.LoggedOutAt.IsZero()))
 	age("login_backup_age_seconds", "Time since the login was last backed up; absent without a backup.", s.Login.BackupAt)
 	age("login_backup_verified_age_seconds", "Time since a backup that is kept was last opened in a Chrome; absent if none was.", s.Login.BackupVerifiedAt)
+
+	if sending := s.Sending; sending != nil {
+		send("sending_possible", "1 while the page can send messages; absent while that is not known.", number(sending.Possible))
+		send("new_chats_restricted", "1 while WhatsApp does not let the account write to new people.", number(sending.NewChats.Restricted || sending.NewChats.Capped))
+		send("new_chats_used", "New chats of the present cycle.", float64(sending.NewChats.Used))
+		send("new_chats_quota", "New chats that WhatsApp allows in the present cycle, 0 for no limit.", float64(sending.NewChats.Quota))
+	}
 
 	q := s.FreshQR(now)
 	send("qr_available", "1 while there is a QR that a phone could scan.", number(q != nil))

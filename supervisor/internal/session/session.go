@@ -52,6 +52,14 @@ func New(limits Limits, log *slog.Logger) *Session {
 	return s
 }
 
+// Begin sets what is known of the login before anything runs. It must be called before
+// Subscribe.
+func (s *Session) Begin(status login.Status) {
+	first := *s.Snapshot()
+	first.Login = loginOf(status)
+	s.snapshot.Store(&published{snapshot: &first, replaced: make(chan struct{})})
+}
+
 // Subscribe has each observer called with every new snapshot, in order; a reader
 // of Changed may miss some. Observers are called from the loop and must not block.
 // Subscribe must be called before Run.
@@ -184,15 +192,16 @@ type loop struct {
 	warnings warnings
 }
 
-// warnings are what is wrong around the live instance and around the service.
-type warnings struct{ instance, service Reasons }
+// warnings are what is wrong around the live instance, with what it may send, and around
+// the service.
+type warnings struct{ instance, sending, service Reasons }
 
 // handle applies a notice; code is the drawn QR if it brings one.
 func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 	switch n := n.(type) {
 	case worker.Spawning:
 		l.next.Worker = Worker{Generation: n.Generation, StartedAt: Moment{now}, AbnormalExits: l.next.Worker.AbnormalExits}
-		l.next.Browser, l.next.RetryAt = nil, Moment{}
+		l.next.Browser, l.next.RetryAt, l.next.Sending = nil, Moment{}, nil
 		l.step(event{kind: Spawning, generation: n.Generation}, now)
 	case worker.WorkerStarted:
 		l.next.Worker.PID = n.PID
@@ -207,7 +216,7 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 	case worker.Exiting:
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case worker.Exited:
-		l.next.Worker.PID, l.next.Browser, l.warnings.instance = 0, nil, nil
+		l.next.Worker.PID, l.next.Browser, l.next.Sending, l.warnings.instance = 0, nil, nil, nil
 		if n.Class != restart.Planned {
 			l.next.Worker.AbnormalExits++
 		}
@@ -244,6 +253,10 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 	case rpc.Heartbeat:
 		l.next.Worker.ResidentBytes, l.next.Worker.HeartbeatAt = b.ResidentBytes, Moment{now}
 		l.update("heartbeat", l.m)
+	case rpc.SendingObserved:
+		l.next.Sending = sendingOf(b)
+		l.warnings.sending = warned(l.warnings.sending, l.next.Sending.warnings(), now)
+		l.update("sending", l.m)
 	case rpc.Failure, rpc.BrowserExited:
 		// The exit of the generation follows, and reports more.
 	}
@@ -291,7 +304,7 @@ func (l *loop) update(cause string, to machine) {
 // warn collects all warnings, and logs those that are new or gone.
 func (l *loop) warn(m machine) {
 	before := l.next.Warnings
-	l.next.Warnings, l.next.Warning = slices.Concat(l.warnings.instance, m.warnings(), l.warnings.service), nil
+	l.next.Warnings, l.next.Warning = slices.Concat(l.warnings.instance, m.warnings(), l.warnings.sending, l.warnings.service), nil
 	if len(l.next.Warnings) > 0 {
 		l.next.Warning = &l.next.Warnings[0]
 	}

@@ -10,6 +10,7 @@ import (
 
 	"session-manager/shared/chrome"
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/worker"
@@ -30,6 +31,8 @@ type Snapshot struct {
 	Warnings Reasons `json:"warnings"`
 	Warning  *Reason `json:"warning"`
 	Login    Login   `json:"login"`
+	// Sending is nil while the page has not reported it.
+	Sending *Sending `json:"sending"`
 	// Pairing is nil while no code has been given out.
 	Pairing *Pairing `json:"pairing"`
 	// QR is what the page showed last. Use FreshQR to read it.
@@ -191,6 +194,54 @@ func loginOf(s login.Status) Login {
 // Pairing means that a code to link a phone was given out, not which.
 type Pairing struct {
 	ExpiresAt Moment `json:"expires_at"`
+}
+
+// Sending is whether the page can send messages.
+type Sending struct {
+	Possible bool `json:"possible"`
+	// Why explains why not.
+	Why      string   `json:"why,omitempty"`
+	NewChats NewChats `json:"new_chats"`
+}
+
+// NewChats is what WhatsApp lets the account do with people it has never talked to.
+type NewChats struct {
+	Restricted      bool   `json:"restricted"`
+	RestrictedUntil Moment `json:"restricted_until,omitzero"`
+	Capped          bool   `json:"capped"`
+	// Used and Quota count new chats; a Quota of 0 stands for none.
+	Used        int    `json:"used"`
+	Quota       int    `json:"quota"`
+	CappedUntil Moment `json:"capped_until,omitzero"`
+	Challenge   bool   `json:"challenge"`
+}
+
+func sendingOf(s rpc.SendingObserved) *Sending {
+	n := s.NewChats
+	return &Sending{Possible: s.Possible, Why: s.Why, NewChats: NewChats{
+		Restricted: n.Restricted, RestrictedUntil: Moment{n.RestrictedUntil},
+		Capped: n.Capped, Used: n.Used, Quota: n.Quota, CappedUntil: Moment{n.CappedUntil}, Challenge: n.Challenge,
+	}}
+}
+
+// warnings are those about what the account may not do.
+func (s *Sending) warnings() (all []reason.Warning) {
+	until := func(m Moment) string {
+		if m.IsZero() {
+			return ""
+		}
+		return "until " + m.UTC().Format(time.RFC3339)
+	}
+	if s.NewChats.Restricted {
+		all = append(all, reason.Warning{Code: reason.NewChatsRestricted, Detail: until(s.NewChats.RestrictedUntil)})
+	}
+	if s.NewChats.Capped {
+		all = append(all, reason.Warning{Code: reason.NewChatsCapped, Detail: until(s.NewChats.CappedUntil)})
+	}
+	if s.NewChats.Challenge {
+		all = append(all, reason.Warning{Code: reason.ChallengeRequired})
+	}
+	return all
 }
 
 // QR is a code that the page shows, drawn and proven readable. Its JSON holds

@@ -40,6 +40,21 @@ func (l *live) Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error) 
 	return ask(l, "pair", func(w *rpc.Client) (rpc.Pairing, error) { return w.Pair(ctx, phone) })
 }
 
+// Send makes the page send a message; see rpc.Worker.
+func (l *live) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error) {
+	return ask(l, "send", func(w *rpc.Client) (rpc.MessageState, error) { return w.Send(ctx, m) })
+}
+
+// Lookup returns what the page holds of messages; see rpc.Worker.
+func (l *live) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error) {
+	return ask(l, "look up", func(w *rpc.Client) ([]rpc.MessageState, error) { return w.Lookup(ctx, refs) })
+}
+
+// Contact asks WhatsApp whether there is an account for a number: E.164, digits only.
+func (l *live) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
+	return ask(l, "look up contact", func(w *rpc.Client) (rpc.Contact, error) { return w.Contact(ctx, phone) })
+}
+
 // LogOut ends the link through the page, and returns when the page has wiped its
 // login.
 func (l *live) LogOut(ctx context.Context) error {
