@@ -54,8 +54,10 @@ bin/supervisor: FORCE
 bin/worker: FORCE
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./worker
 
-bench: build bin/bench ## compare with a bare Chrome, a bare handler and the last run
+bench: build bin/bench ## compare with a bare Chrome and chrome-headless-shell, a bare handler, other programs from npm, and the last run; ARGS="--markdown" (15 minutes)
 	@scripts/install/browser.sh
+	@scripts/install/packages.sh chromium-headless-shell
+	@! command -v npm >/dev/null || scripts/peers/install.sh
 	@exec bin/bench $(ARGS)
 
 bin/bench: FORCE

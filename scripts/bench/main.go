@@ -1,21 +1,25 @@
-// Command bench measures the built service with a real Chrome against the simulator,
-// next to the least that the same task costs on this machine in the same run: a bare
-// Chrome, a bare HTTP handler. Times of one machine mean nothing on another; ratios do.
-// It prints one table, writes it as JSON, and compares it with that of the last run.
+// Command bench measures the built service with real browsers, Chrome and
+// chrome-headless-shell, against the simulator, next to the least that the same task costs
+// on this machine in the same run: the bare browser, a bare HTTP handler; and next to other
+// programs that read the page, when npm has installed them (scripts/peers). Times of one
+// machine mean nothing on another; ratios do. It prints one table, writes it as JSON, and
+// compares it with that of the last run.
 package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -26,30 +30,37 @@ import (
 
 func main() { harness.Main("bench", run) }
 
-// bench is one run.
+// bench is one run, and in a part of it one browser.
 type bench struct {
+	engine
 	supervisor string
-	browser    string
-	userAgent  string // a plain Chrome's
 	rounds     int
 	rest       time.Duration
 	growth     float64
 	folder     string
-	folders    int // that were named
 	table      table
 }
 
-// parts are what can be measured, in this order.
+// engine is a browser.
+type engine struct {
+	browser   string // its path
+	userAgent string // a plain Chrome's
+}
+
+// parts are what can be measured, in this order: with the first browser, or with each of
+// them, at once or one after the other.
 var parts = []struct {
-	name    string
-	measure func(context.Context, *bench) error
+	name         string
+	measure      func(context.Context, *bench) error
+	each, atOnce bool
 }{
-	{"start", measureStart},
-	{"link", measureLink},
-	{"readers", measureReaders},
-	{"load", measureLoad},
-	{"rest", measureRest},
-	{"growth", measureGrowth},
+	{name: "start", measure: measureStart, each: true},
+	{name: "peers", measure: measurePeers},
+	{name: "link", measure: measureLink},
+	{name: "readers", measure: measureReaders},
+	{name: "load", measure: measureLoad},
+	{name: "rest", measure: measureRest, each: true, atOnce: true},
+	{name: "growth", measure: measureGrowth},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -63,7 +74,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 1000 codes, 100 restarts, 100000 requests")
-	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), link, readers, load, rest, growth; all when empty")
+	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, rest, growth; all when empty")
+	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")
+	markdown := flags.Bool("markdown", false, "print the table as README.md has it")
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
 	bare := flags.String("bare", "", "serve the file at this path and nothing else, as the floor of the load")
 	if err := flags.Parse(args); err != nil {
@@ -72,51 +85,86 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *bare != "" {
 		return serveBare(ctx, *bare, out)
 	}
-	if err := b.prepare(ctx); err != nil {
+	engines, err := findEngines(ctx, *names)
+	if err != nil {
 		return err
+	}
+	if b.folder, err = os.MkdirTemp("/tmp", "bench"); err != nil { // short, as sockets are made below it
+		return fmt.Errorf("cannot make folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(b.folder) }()
 	for _, part := range parts {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), part.name) {
 			continue
 		}
-		if e := part.measure(ctx, b); e != nil {
-			err = fmt.Errorf("cannot measure %s: %w", part.name, e)
+		if part.each {
+			err = b.each(ctx, engines, part.measure, part.atOnce)
+		} else {
+			err = b.with(ctx, engines[0], part.measure)
+		}
+		if err != nil {
+			err = fmt.Errorf("cannot measure %s: %w", part.name, err)
 			break
 		}
 	}
-	return errors.Join(err, b.table.finish(out, *file)) // what was measured is reported anyway
+	return errors.Join(err, b.table.finish(out, *file, *markdown)) // what was measured is reported anyway
 }
 
-// prepare makes the folder and finds the browser.
-func (b *bench) prepare(ctx context.Context) error {
-	browser, err := chrome.Find("")
-	if err != nil {
-		return err
+// each measures with every browser.
+func (b *bench) each(ctx context.Context, engines []engine, measure func(context.Context, *bench) error, atOnce bool) error {
+	runs, errs := make([]bench, len(engines)), make([]error, len(engines))
+	var running sync.WaitGroup
+	for i, e := range engines {
+		runs[i] = *b
+		runs[i].table = table{}
+		running.Go(func() { errs[i] = runs[i].with(ctx, e, measure) })
+		if !atOnce {
+			running.Wait()
+		}
 	}
-	b.browser = browser.Path
-	version, err := new(chrome.Versions).Of(ctx, browser)
-	if err != nil {
-		return fmt.Errorf("cannot ask Chrome for its version: %w", err)
+	running.Wait()
+	for i, e := range engines {
+		for _, r := range runs[i].table.Rows {
+			r.Name += ", " + filepath.Base(e.browser)
+			b.table.add(r)
+		}
 	}
-	major, _, _ := strings.Cut(version, ".")
-	b.userAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" + major + ".0.0.0 Safari/537.36"
-	b.folder, err = os.MkdirTemp("/tmp", "bench") // short, as sockets are made below it
-	if err != nil {
-		return fmt.Errorf("cannot make folder: %w", err)
+	return errors.Join(errs...)
+}
+
+// with measures with one browser.
+func (b *bench) with(ctx context.Context, e engine, measure func(context.Context, *bench) error) error {
+	b.engine = e
+	return measure(ctx, b)
+}
+
+// findEngines finds the browsers that names lists, or those that the service would find.
+func findEngines(ctx context.Context, names string) (engines []engine, err error) {
+	wanted := strings.Split(names, ",")
+	if shell, err := exec.LookPath("chromium-headless-shell"); err == nil && names == "" {
+		wanted = append(wanted, shell)
 	}
-	return nil
+	for _, name := range wanted {
+		browser, err := chrome.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		version, err := new(chrome.Versions).Of(ctx, browser)
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask Chrome for its version: %w", err)
+		}
+		engines = append(engines, engine{browser.Path, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) " +
+			"Chrome/" + chrome.Major(version) + ".0.0.0 Safari/537.36"})
+	}
+	return slices.Compact(engines), nil
 }
 
 // fresh names a new folder below the run's.
-func (b *bench) fresh() string {
-	b.folders++
-	return filepath.Join(b.folder, strconv.Itoa(b.folders))
-}
+func (b *bench) fresh() string { return filepath.Join(b.folder, rand.Text()[:8]) }
 
 // start runs the service in a folder, on the page.
 func (b *bench) start(ctx context.Context, p *harness.Phone, folder string, args ...string) (*harness.Service, error) {
-	return harness.Start(ctx, harness.Options{Supervisor: b.supervisor, URL: p.URL, Folder: folder, Args: args})
+	return harness.Start(ctx, harness.Options{Supervisor: b.supervisor, URL: p.URL, Folder: folder, Args: append(args, "--chrome", b.browser)})
 }
 
 // side is a service with a simulator of its own.
@@ -200,19 +248,28 @@ func (t *table) add(rows ...row) { t.Rows = append(t.Rows, rows...) }
 // errMissed means that a limit was not kept; the table shows which.
 var errMissed = errors.New("a limit was missed")
 
-// finish prints the table next to that of the last run, and writes it to file.
-func (t *table) finish(out io.Writer, file string) error {
+// finish prints the table next to that of the last run, or for README.md, and writes it to
+// file.
+func (t *table) finish(out io.Writer, file string, markdown bool) error {
 	var last table // empty when there is no readable one
 	if content, err := os.ReadFile(file); err == nil {
 		_ = json.Unmarshal(content, &last)
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "what\tours\tfloor\tratio\tlimit\t\tlast run")
+	lines := []string{"what\tours\tcompared with\tratio\tlimit\t\tlast run"}
+	if markdown {
+		lines = []string{"| what | ours | compared with | ratio |", "| --- | --- | --- | --- |"}
+	}
 	missed := false
 	for _, r := range t.Rows {
-		_, _ = fmt.Fprintln(w, r.line(last))
+		line := r.line(last)
+		if markdown {
+			line = "| " + strings.Join(strings.Split(line, "\t")[:4], " | ") + " |"
+		}
+		lines = append(lines, line)
 		missed = missed || !r.ok()
 	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n"))
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("cannot print the table: %w", err)
 	}

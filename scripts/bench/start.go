@@ -40,8 +40,8 @@ func measureStart(ctx context.Context, b *bench) error {
 		ours, recoveries = append(ours, first), append(recoveries, next)
 	}
 	least := median(floors)
-	b.table.add(ratio("exec to QR on /qr", "ms", median(ours), least, 1.15),
-		ratio("SIGKILL of Chrome to next QR", "ms", median(recoveries), least, 1.15))
+	b.table.add(ratio("exec to QR on /qr", "ms", median(ours), least, 1.1),
+		ratio("SIGKILL of Chrome to next QR", "ms", median(recoveries), least, 1.1))
 	return measureWarm(ctx, b, p)
 }
 
@@ -111,7 +111,7 @@ func measureWarm(ctx context.Context, b *bench, p *harness.Phone) error {
 			return err
 		}
 	}
-	b.table.add(ratio("exec to READY, linked", "ms", median(ours), median(floors), 1.15))
+	b.table.add(ratio("exec to READY, linked", "ms", median(ours), median(floors), 1.1))
 	return nil
 }
 

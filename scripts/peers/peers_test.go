@@ -1,20 +1,18 @@
-// Package peers is the acceptance test of the simulator: it runs programs that read the
-// QR of the real WhatsApp Web, unmodified from npm, and this project's own binaries, on
-// the simulator, and compares what they report to their callers with what their sources
-// predict for the real page. If they behave differently, the simulator is wrong. Chrome
-// finds the simulator under the name web.whatsapp.com; no other name leads anywhere.
 package peers
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
 	"session-manager/shared/chrome"
 )
 
@@ -65,13 +63,21 @@ func TestProgramsSeeWhatTheirSourcesPredict(t *testing.T) {
 		t.Run(c.program+" on "+c.profile, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			r := &reading{t: t, stage: openStage(t, c.profile)}
-			if c.program == ours {
-				r.program = startOurs(t, r.stage, binaries.Supervisor)
-			} else {
-				r.program = startProgram(t, r.stage, c.program, browser.Path)
+			stage, err := OpenStage(c.profile)
+			if err != nil {
+				t.Fatal(err)
 			}
-			defer r.stop()
+			defer stage.Close()
+			r := &reading{t: t, Stage: stage}
+			if c.program == ours {
+				r.Program, err = startOurs(ctx, stage, binaries.Supervisor)
+			} else {
+				r.Program, err = stage.Start(ctx, ".", c.program, browser.Path)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Stop()
 			if err := c.script(ctx, r); err != nil {
 				t.Error(err)
 			}
@@ -81,8 +87,8 @@ func TestProgramsSeeWhatTheirSourcesPredict(t *testing.T) {
 
 // reading is a program that runs on a stage.
 type reading struct {
-	*stage
-	*program
+	*Stage
+	*Program
 	t *testing.T
 }
 
@@ -98,14 +104,14 @@ func (r *reading) find(holds bool, predicted, format string, args ...any) {
 // firstCode waits until the program has published a code and the page shows one,
 // and returns both.
 func (r *reading) firstCode(ctx context.Context) (published, shown string, err error) {
-	if _, err := r.sim.Shown(ctx); err != nil {
+	if _, err := r.Sim.Shown(ctx); err != nil {
 		return "", "", err
 	}
-	if !r.await(ctx, codeLife+15*time.Second, func(e event) bool { return e.Event == "qr" }) {
-		return "", "", fmt.Errorf("no code was published; %s", r.complaint())
+	if !r.Await(ctx, codeLife+15*time.Second, func(e Event) bool { return e.Name == "qr" }) {
+		return "", "", fmt.Errorf("no code was published; %s", r.Complaint())
 	}
-	codes := r.values("qr")
-	return codes[len(codes)-1], r.sim.OnScreen().Payload, nil
+	codes := r.Values("qr")
+	return codes[len(codes)-1], r.Sim.OnScreen().Payload, nil
 }
 
 // fiveFields: whatsapp-web.js assembles the payload from the page's modules.
@@ -128,13 +134,13 @@ func fiveFieldsThenStale(ctx context.Context, r *reading) error {
 	if err := fiveFields(ctx, r); err != nil {
 		return err
 	}
-	before := len(r.values("qr"))
+	before := len(r.Values("qr"))
 	screen, err := r.rotate(ctx)
 	if err != nil {
 		return err
 	}
-	r.await(ctx, silence, func(event) bool { return len(r.values("qr")) > before })
-	codes := r.values("qr")
+	r.Await(ctx, silence, func(Event) bool { return len(r.Values("qr")) > before })
+	codes := r.Values("qr")
 	last := codes[len(codes)-1]
 	r.find(!strings.HasSuffix(screen.Payload, last), "after a new ADV secret: its last qr isn't the page's",
 		"%d more; equals the page's: %t", len(codes)-before, strings.HasSuffix(screen.Payload, last))
@@ -143,14 +149,14 @@ func fiveFieldsThenStale(ctx context.Context, r *reading) error {
 
 // idle: a code that has run out is published by nobody.
 func idle(ctx context.Context, r *reading) error {
-	known := r.values("qr")
-	dead := r.sim.OnScreen().Payload
+	known := r.Values("qr")
+	dead := r.Sim.OnScreen().Payload
 	if err := r.expire(ctx); err != nil {
 		return err
 	}
-	r.await(ctx, silence, func(event) bool { return len(r.values("qr")) > len(known) })
+	r.Await(ctx, silence, func(Event) bool { return len(r.Values("qr")) > len(known) })
 	stale := 0
-	later := r.values("qr")[len(known):]
+	later := r.Values("qr")[len(known):]
 	for _, code := range later {
 		if code != "" && (strings.HasSuffix(dead, code) || slices.Contains(known, code)) {
 			stale++
@@ -168,10 +174,10 @@ func attribute(ctx context.Context, r *reading) error {
 		return err
 	}
 	r.find(published == shown, "catchQR: the attribute, whole", "%s; equals the attribute: %t", describe(published), published == shown)
-	if !r.await(ctx, 20*time.Second, func(e event) bool { return e.Event == "authcode" }) {
-		return fmt.Errorf("wa-js gave no code; %s", r.complaint())
+	if !r.Await(ctx, 20*time.Second, func(e Event) bool { return e.Name == "authcode" }) {
+		return fmt.Errorf("wa-js gave no code; %s", r.Complaint())
 	}
-	code := r.values("authcode")[0]
+	code := r.Values("authcode")[0]
 	r.find(fields(code) == 4 && !prefixed(code), "wa-js getAuthCode: four fields, no prefix", "%s", describe(code))
 	return nil
 }
@@ -185,32 +191,32 @@ func attributeThenIdle(ctx context.Context, r *reading) error {
 
 // getsPast: on the pages of its time venom finds that nobody is logged in.
 func getsPast(ctx context.Context, r *reading) error {
-	if _, err := r.sim.Shown(ctx); err != nil {
-		return fmt.Errorf("%w; %s", err, r.complaint())
+	if _, err := r.Sim.Shown(ctx); err != nil {
+		return fmt.Errorf("%w; %s", err, r.Complaint())
 	}
-	past := r.await(ctx, 20*time.Second, notLogged)
+	past := r.Await(ctx, 20*time.Second, notLogged)
 	if past {
-		r.await(ctx, silence, func(e event) bool { return e.Event == "qr" })
+		r.Await(ctx, silence, func(e Event) bool { return e.Name == "qr" })
 	}
-	r.find(past, "getInterfaceStatus answers", "status notLogged: %t; %s", past, describeAll(r.values("qr")))
+	r.find(past, "getInterfaceStatus answers", "status notLogged: %t; %s", past, describeAll(r.Values("qr")))
 	return nil
 }
 
 // hangs: on the pages of today it waits for elements that are gone.
 func hangs(ctx context.Context, r *reading) error {
-	if _, err := r.sim.Shown(ctx); err != nil {
-		return fmt.Errorf("%w; %s", err, r.complaint())
+	if _, err := r.Sim.Shown(ctx); err != nil {
+		return fmt.Errorf("%w; %s", err, r.Complaint())
 	}
-	if !r.await(ctx, 20*time.Second, func(e event) bool { return e.Event == "status" && e.Value == "successPageWhatsapp" }) {
-		return fmt.Errorf("it didn't get to the page; %s", r.complaint())
+	if !r.Await(ctx, 20*time.Second, func(e Event) bool { return e.Name == "status" && e.Value == "successPageWhatsapp" }) {
+		return fmt.Errorf("it didn't get to the page; %s", r.Complaint())
 	}
-	past := r.await(ctx, silence, notLogged)
-	r.find(!past && len(r.values("qr")) == 0, "hangs: catchQR is never called",
-		"status notLogged: %t; %s", past, describeAll(r.values("qr")))
+	past := r.Await(ctx, silence, notLogged)
+	r.find(!past && len(r.Values("qr")) == 0, "hangs: catchQR is never called",
+		"status notLogged: %t; %s", past, describeAll(r.Values("qr")))
 	return nil
 }
 
-func notLogged(e event) bool { return e.Event == "status" && e.Value == "notLogged" }
+func notLogged(e Event) bool { return e.Name == "status" && e.Value == "notLogged" }
 
 // whole: our own binaries follow what is on the screen.
 func whole(ctx context.Context, r *reading) error {
@@ -224,7 +230,7 @@ func whole(ctx context.Context, r *reading) error {
 	if err != nil {
 		return err
 	}
-	followed := r.await(ctx, silence, func(e event) bool { return e.Value == screen.Payload })
+	followed := r.Await(ctx, silence, func(e Event) bool { return e.Value == screen.Payload })
 	r.find(followed, "after a new ADV secret: /qr is the page's", "equals the attribute: %t", followed)
 	return idle(ctx, r)
 }
@@ -254,7 +260,62 @@ func describeAll(codes []string) string {
 	return fmt.Sprintf("%d qr, the last with %s", len(codes), describe(codes[len(codes)-1]))
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
+// startOurs runs the supervisor, and reports each QR that it serves as the others
+// report theirs. The image is decoded, since what counts is what a phone would read.
+func startOurs(ctx context.Context, s *Stage, supervisor string) (*Program, error) {
+	var args []string
+	for _, arg := range s.ChromeArgs() {
+		args = append(args, "--chrome-arg="+arg)
+	}
+	service, err := harness.Start(ctx, harness.Options{Supervisor: supervisor, Folder: s.Folder, Args: args})
+	if err != nil {
+		return nil, err
+	}
+	asking, cancel := context.WithCancel(ctx)
+	p := &Program{changed: make(chan struct{})}
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		for last := ""; ; {
+			body, png, err := service.NextQR(asking, last)
+			if err != nil {
+				return
+			}
+			last = body
+			if payload, err := harness.Decode(png); err == nil {
+				p.record(Event{Name: "qr", Value: payload}, false)
+			}
+		}
+	})
+	p.Stop = func() {
+		cancel()
+		loop.Wait()
+		_ = service.Stop()
+	}
+	return p, nil
+}
+
+// rotate makes the page draw another ADV secret under the same ref, and returns what
+// it shows then.
+func (r *reading) rotate(ctx context.Context) (simulator.Screen, error) {
+	before := r.Sim.OnScreen()
+	if err := r.Sim.RotateADV(); err != nil {
+		return before, err
+	}
+	var after simulator.Screen
+	err := r.Sim.Await(ctx, func(c simulator.Screen) bool {
+		after = c
+		return c.Visible && c.Payload != before.Payload
+	})
+	if err == nil && after.Ref != before.Ref {
+		err = errors.New("the ref has changed with the secret")
+	}
+	return after, err
+}
+
+// expire makes the list of codes run out, and returns when the page shows it.
+func (r *reading) expire(ctx context.Context) error {
+	if err := r.Sim.ExpireNow(); err != nil {
+		return err
+	}
+	return r.Sim.Await(ctx, func(c simulator.Screen) bool { return c.Overlay == "idle" || c.State != "UNPAIRED" })
 }

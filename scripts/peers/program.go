@@ -1,15 +1,22 @@
+// Package peers runs programs that read the QR of the real WhatsApp Web, unmodified from
+// npm, on the simulator. Chrome finds it under the name web.whatsapp.com; no other name
+// leads anywhere. Its tests are the simulator's acceptance test: they compare what the
+// programs, and this project's own binaries, report to their callers with what their
+// sources predict for the real page. If they behave differently, the simulator is wrong.
 package peers
 
 import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"session-manager/scripts/harness"
@@ -18,48 +25,50 @@ import (
 // closeTimeout bounds what a program takes to close its Chrome.
 const closeTimeout = 8 * time.Second
 
-// event is what a program reported to its caller.
-type event struct {
-	Event string `json:"event"`
+// Event is what a program reported to its caller.
+type Event struct {
+	Name string `json:"event"`
 	// Value may be a QR payload, so it is never shown.
 	Value string `json:"value"`
 }
 
-// program is a running one.
-type program struct {
-	// stop ends it and its Chrome.
-	stop func()
+// Program is a running one.
+type Program struct {
+	// Stop ends it and its Chrome.
+	Stop func()
+	// PID is that of its main process.
+	PID int
 
 	mu     sync.Mutex
-	events []event
+	events []Event
 	over   bool
 	// changed is closed and replaced with every event.
 	changed chan struct{}
 }
 
-// startProgram runs the driver until stop is called.
-func startProgram(t *testing.T, s *stage, name, browser string) *program {
-	t.Helper()
-	here, err := os.Getwd()
+// Start runs a program on the stage, with a browser, until Stop. Folder is that of this
+// package, in which install.sh has put the programs.
+func (s *Stage) Start(ctx context.Context, folder, name, browser string) (*Program, error) {
+	here, err := filepath.Abs(folder)
 	if err != nil {
-		t.Fatal(err)
+		return nil, fmt.Errorf("cannot find the programs: %w", err)
 	}
-	args := append([]string{filepath.Join(here, "drive.cjs"), name, filepath.Join(here, ".cache/node_modules"), browser}, s.chromeArgs()...)
+	args := append([]string{filepath.Join(here, "drive.cjs"), name, filepath.Join(here, ".cache/node_modules"), browser}, s.ChromeArgs()...)
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	cmd := exec.CommandContext(t.Context(), "node", args...)
-	cmd.Dir = s.folder
+	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd.Dir = s.Folder
 	// Profiles that the programs make for themselves land in the folder, too; no
 	// registry is asked for newer versions.
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + s.folder,
+		"PATH=" + os.Getenv("PATH"), "HOME=" + s.Folder, "TMPDIR=" + s.Folder,
 		"npm_config_registry=http://127.0.0.1:9/", "NO_COLOR=1",
 	}
 	cmd.WaitDelay = closeTimeout
 	r, w, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, fmt.Errorf("cannot make pipe: %w", err)
 	}
 	cmd.ExtraFiles = []*os.File{w}
 	stdin, err := cmd.StdinPipe()
@@ -68,22 +77,21 @@ func startProgram(t *testing.T, s *stage, name, browser string) *program {
 	}
 	_ = w.Close()
 	if err != nil {
-		_ = r.Close()
-		t.Fatal(err)
+		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", name, err), r.Close())
 	}
-	p := &program{changed: make(chan struct{})}
+	p := &Program{PID: cmd.Process.Pid, changed: make(chan struct{})}
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		defer func() { _ = r.Close() }()
 		for lines := bufio.NewScanner(r); lines.Scan(); {
-			var e event
+			var e Event
 			if json.Unmarshal(lines.Bytes(), &e) == nil {
 				p.record(e, false)
 			}
 		}
-		p.record(event{}, true)
+		p.record(Event{}, true)
 	})
-	p.stop = func() {
+	p.Stop = func() {
 		tree, err := harness.Below(cmd.Process.Pid)
 		_ = stdin.Close()
 		timer := time.AfterFunc(closeTimeout, func() { _ = cmd.Process.Kill() })
@@ -96,46 +104,11 @@ func startProgram(t *testing.T, s *stage, name, browser string) *program {
 			tree.Close()
 		}
 	}
-	return p
-}
-
-// startOurs runs the supervisor, and reports each QR that it serves as the others
-// report theirs. The image is decoded, since what counts is what a phone would read.
-func startOurs(t *testing.T, s *stage, supervisor string) *program {
-	t.Helper()
-	var args []string
-	for _, arg := range s.chromeArgs() {
-		args = append(args, "--chrome-arg="+arg)
-	}
-	service, err := harness.Start(t.Context(), harness.Options{Supervisor: supervisor, Folder: s.folder, Args: args})
-	if err != nil {
-		t.Fatal(err)
-	}
-	asking, cancel := context.WithCancel(t.Context())
-	p := &program{changed: make(chan struct{})}
-	var loop sync.WaitGroup
-	loop.Go(func() {
-		for last := ""; ; {
-			body, png, err := service.NextQR(asking, last)
-			if err != nil {
-				return
-			}
-			last = body
-			if payload, err := harness.Decode(png); err == nil {
-				p.record(event{Event: "qr", Value: payload}, false)
-			}
-		}
-	})
-	p.stop = func() {
-		cancel()
-		loop.Wait()
-		_ = service.Stop()
-	}
-	return p
+	return p, nil
 }
 
 // record adds an event, or, if over, the end of all.
-func (p *program) record(e event, over bool) {
+func (p *Program) record(e Event, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over = over; !over {
@@ -145,22 +118,22 @@ func (p *program) record(e event, over bool) {
 	p.changed = make(chan struct{})
 }
 
-// values returns those of one kind of event, the oldest first.
-func (p *program) values(kind string) []string {
+// Values returns those of one kind of event, the oldest first.
+func (p *Program) Values(kind string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var values []string
 	for _, e := range p.events {
-		if e.Event == kind {
+		if e.Name == kind {
 			values = append(values, e.Value)
 		}
 	}
 	return values
 }
 
-// await blocks until the program has reported an event that is wanted, for at most
+// Await blocks until the program has reported an event that is wanted, for at most
 // limit; false means that it didn't.
-func (p *program) await(ctx context.Context, limit time.Duration, wanted func(event) bool) bool {
+func (p *Program) Await(ctx context.Context, limit time.Duration, wanted func(Event) bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for seen := 0; ; {
@@ -183,12 +156,17 @@ func (p *program) await(ctx context.Context, limit time.Duration, wanted func(ev
 	}
 }
 
-// complaint is the reason a program gave for giving up, if it gave one.
-func (p *program) complaint() string {
+// Complaint is the reason a program gave for giving up, if it gave one.
+func (p *Program) Complaint() string {
 	for _, kind := range []string{"failed", "rejected", "unhandled"} {
-		if said := p.values(kind); len(said) > 0 {
+		if said := p.Values(kind); len(said) > 0 {
 			return kind + ": " + firstLine(said[0])
 		}
 	}
 	return "it said nothing"
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
 }
