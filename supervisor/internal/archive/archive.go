@@ -41,6 +41,7 @@ var (
 const (
 	manifestName = "manifest.json"
 	profilePath  = "profile/"
+	outboxName   = "outbox"
 )
 
 // Limits of what is unpacked. Real profiles have some hundred files and folders and up to
@@ -57,17 +58,18 @@ const (
 // anything in it can be verified, and each step up doubles time and memory.
 const Work = 18
 
-// Write encrypts the closed profile in dir, described by m, for passphrase. It returns
-// m with its Format and Files filled in. Without a login it fails with profile.ErrNoLogin.
+// Write encrypts the closed profile in dir, described by m, and the messages in the file
+// outbox, unless that is empty, for passphrase. It returns
+// m with its Format, Files and Outbox filled in. Without a login it fails with profile.ErrNoLogin.
 // When ctx ends it returns at once; w may be written
 // to for a moment longer.
-func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, m profile.Manifest) (profile.Manifest, error) {
+func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir, outbox string, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return m, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	recipient.SetWorkFactor(work)
-	m.Format, m.Files = profile.ManifestFormat, nil
+	m.Format, m.Files, m.Outbox = profile.ManifestFormat, nil, nil
 	// scrypt can't be interrupted.
 	encrypted, err := wait.For(ctx, func() (io.WriteCloser, error) { return age.Encrypt(w, recipient) })
 	if err != nil {
@@ -75,7 +77,7 @@ func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir st
 	}
 	packed := gzip.NewWriter(encrypted)
 	t := tar.NewWriter(packed)
-	err = writeAll(ctx, t, dir, &m)
+	err = writeAll(ctx, t, dir, outbox, &m)
 	for _, c := range []io.Closer{t, packed, encrypted} {
 		if err == nil {
 			err = c.Close()
@@ -87,15 +89,20 @@ func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir st
 	return m, nil
 }
 
-func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifest) error {
+func writeAll(ctx context.Context, t *tar.Writer, dir, outbox string, m *profile.Manifest) error {
 	err := profile.WalkFiles(dir, func(rel string, folder bool) error {
 		if folder {
 			return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: profilePath + rel + "/", Mode: 0o700})
 		}
-		f, err := writeFile(ctx, t, dir, rel)
+		f, err := writeFile(ctx, t, dir, rel, profilePath+rel)
 		m.Files = append(m.Files, f)
 		return err
 	})
+	if err == nil && outbox != "" {
+		var f profile.File
+		f, err = writeFile(ctx, t, filepath.Dir(outbox), filepath.Base(outbox), outboxName)
+		f.Path, m.Outbox = outboxName, &f
+	}
 	if err == nil {
 		err = profile.CheckLogin(m.Files)
 	}
@@ -113,7 +120,8 @@ func writeAll(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifes
 	return err
 }
 
-func writeFile(ctx context.Context, t *tar.Writer, dir, rel string) (profile.File, error) {
+// writeFile packs the file rel in dir under name.
+func writeFile(ctx context.Context, t *tar.Writer, dir, rel, name string) (profile.File, error) {
 	src, err := profile.OpenFile(dir, rel)
 	if err != nil {
 		return profile.File{}, err
@@ -123,23 +131,24 @@ func writeFile(ctx context.Context, t *tar.Writer, dir, rel string) (profile.Fil
 	if err != nil {
 		return profile.File{}, err
 	}
-	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: profilePath + rel, Mode: 0o600, Size: info.Size()}); err != nil {
+	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: info.Size()}); err != nil {
 		return profile.File{}, err
 	}
 	return profile.CopyFile(ctx, rel, t, src)
 }
 
 // Read decrypts a login, unpacks it into the empty folder, and checks it against its
-// manifest. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
+// manifest. Messages are unpacked to the new file outbox, and the manifest's Outbox is nil if
+// there are none. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
 // they apply, the content of the folder is of no use. When ctx ends it returns at once; r
 // may be read from for a moment longer.
-func Read(ctx context.Context, r io.Reader, passphrase, folder string) (profile.Manifest, error) {
+func Read(ctx context.Context, r io.Reader, passphrase, folder, outbox string) (profile.Manifest, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return profile.Manifest{}, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	identity.SetMaxWorkFactor(Work)
-	u := unpacker{ctx: ctx, folder: folder, left: maxBytes}
+	u := unpacker{ctx: ctx, folder: folder, outbox: outbox, left: maxBytes}
 	m, err := u.unpack(r, identity)
 	if err == nil {
 		return m, nil
@@ -168,13 +177,15 @@ func isLocal(err error) bool {
 
 // unpacker takes nothing from a tar but folders and plain files.
 type unpacker struct {
-	ctx    context.Context
-	folder string
+	ctx            context.Context
+	folder, outbox string
 	// left is how many bytes more may be unpacked, and entries how many files and folders
 	// there were.
 	left    int64
 	entries int
 	files   []profile.File
+	// messages describes what was unpacked to outbox, if anything was.
+	messages *profile.File
 }
 
 func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest, error) {
@@ -204,6 +215,9 @@ func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest,
 	}
 	if len(rest) == maxTail || bytes.ContainsFunc(rest, func(r rune) bool { return r != 0 }) {
 		return profile.Manifest{}, errors.New("more follows the manifest")
+	}
+	if (m.Outbox == nil) != (u.messages == nil) || m.Outbox != nil && *m.Outbox != *u.messages {
+		return m, fmt.Errorf("%w: the messages have changed", profile.ErrDamaged)
 	}
 	return m, profile.CheckFiles(m.Files, u.files)
 }
@@ -250,13 +264,17 @@ func (u *unpacker) all(t *tar.Reader) (profile.Manifest, error) {
 
 func (u *unpacker) one(h *tar.Header, t io.Reader) error {
 	rel, ok := strings.CutPrefix(path.Clean(h.Name), profilePath)
-	if !ok || !filepath.IsLocal(rel) {
+	messages := h.Name == outboxName && h.Typeflag == tar.TypeReg
+	if !messages && (!ok || !filepath.IsLocal(rel)) {
 		return fmt.Errorf("it contains %.100q", h.Name)
 	}
 	if u.entries++; u.entries > maxEntries || h.Size > u.left {
 		return errors.New("it contains too much")
 	}
 	target := filepath.Join(u.folder, filepath.FromSlash(rel))
+	if messages {
+		target, rel = u.outbox, outboxName
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return os.Mkdir(target, 0o700)
@@ -267,7 +285,11 @@ func (u *unpacker) one(h *tar.Header, t io.Reader) error {
 		}
 		f, err := profile.CopyFile(u.ctx, rel, dst, t)
 		u.left -= f.Size
-		u.files = append(u.files, f)
+		if messages {
+			u.messages = &f
+		} else {
+			u.files = append(u.files, f)
+		}
 		return errors.Join(err, dst.Close())
 	}
 	return fmt.Errorf("%.100q is neither a file nor a folder", h.Name)

@@ -36,9 +36,13 @@ func sealed(t *testing.T) []byte {
 			t.Fatal(err)
 		}
 	}
+	outbox := filepath.Join(t.TempDir(), "messages")
+	if err := os.WriteFile(outbox, []byte("to be sent"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var b bytes.Buffer
 	m := profile.Manifest{CreatedAt: time.Unix(1, 0).UTC(), Stamp: "a", LinkedAt: time.Unix(2, 0).UTC(), ChromeVersion: "156.0.1.2"}
-	if _, err := Write(t.Context(), &b, passphrase, cheap, dir, m); err != nil {
+	if _, err := Write(t.Context(), &b, passphrase, cheap, dir, outbox, m); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -47,8 +51,16 @@ func sealed(t *testing.T) []byte {
 func read(t *testing.T, data []byte, phrase string) (profile.Manifest, map[string]string, error) {
 	t.Helper()
 	into := t.TempDir()
-	m, err := Read(t.Context(), bytes.NewReader(data), phrase, into)
+	outbox := filepath.Join(t.TempDir(), "outbox")
+	m, err := Read(t.Context(), bytes.NewReader(data), phrase, into, outbox)
 	found := map[string]string{}
+	if m.Outbox != nil {
+		content, err := os.ReadFile(outbox)
+		if err != nil {
+			t.Error(err)
+		}
+		found["outbox"] = string(content)
+	}
 	for _, f := range m.Files {
 		content, readErr := os.ReadFile(filepath.Join(into, f.Path))
 		info, statErr := os.Stat(filepath.Join(into, f.Path))
@@ -65,7 +77,7 @@ func TestExportedLoginCanBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"Local State": "{}", "Default/Local Storage/leveldb/000003.log": "login", "Default/empty": ""}
+	want := map[string]string{"Local State": "{}", "Default/Local Storage/leveldb/000003.log": "login", "Default/empty": "", "outbox": "to be sent"}
 	if d := cmp.Diff(want, found); d != "" {
 		t.Error(d)
 	}
@@ -80,7 +92,7 @@ func TestProfileWithoutALoginIsNotExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, dir := range map[string]string{"empty": t.TempDir(), "without": dir} {
-		if _, err := Write(t.Context(), io.Discard, passphrase, cheap, dir, profile.Manifest{}); !errors.Is(err, profile.ErrNoLogin) {
+		if _, err := Write(t.Context(), io.Discard, passphrase, cheap, dir, "", profile.Manifest{}); !errors.Is(err, profile.ErrNoLogin) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -274,7 +286,7 @@ func TestClaimedCostIsLimited(t *testing.T) {
 func TestEndlessHeaderIsRefused(t *testing.T) {
 	for _, line := range []string{"-> scrypt x 4\nAAAA\n", "x", "-> " + strings.Repeat("a ", 100)} {
 		endless := io.MultiReader(strings.NewReader("age-encryption.org/v1\n"), &repeat{text: line})
-		if _, err := Read(t.Context(), endless, passphrase, t.TempDir()); !errors.Is(err, ErrDamaged) {
+		if _, err := Read(t.Context(), endless, passphrase, t.TempDir(), filepath.Join(t.TempDir(), "outbox")); !errors.Is(err, ErrDamaged) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -293,7 +305,7 @@ func (r *repeat) Read(p []byte) (n int, err error) {
 func TestReadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Read(ctx, bytes.NewReader(sealed(t)), passphrase, t.TempDir()); !errors.Is(err, context.Canceled) {
+	if _, err := Read(ctx, bytes.NewReader(sealed(t)), passphrase, t.TempDir(), filepath.Join(t.TempDir(), "outbox")); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -303,12 +315,12 @@ func TestReadEndsWithItsContext(t *testing.T) {
 func TestNeitherEndWaitsForScrypt(t *testing.T) {
 	data := forged(t, Work, "", file("profile/a", "{}"), manifest("a"))
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := Read(ctx, io.TeeReader(bytes.NewReader(data), canceller(cancel)), passphrase, t.TempDir()); !errors.Is(err, context.Canceled) {
+	if _, err := Read(ctx, io.TeeReader(bytes.NewReader(data), canceller(cancel)), passphrase, t.TempDir(), filepath.Join(t.TempDir(), "outbox")); !errors.Is(err, context.Canceled) {
 		t.Errorf("Read: got %v", err)
 	}
 	done, cancelNow := context.WithCancel(t.Context())
 	cancelNow()
-	if _, err := Write(done, io.Discard, passphrase, Work, t.TempDir(), profile.Manifest{}); !errors.Is(err, context.Canceled) {
+	if _, err := Write(done, io.Discard, passphrase, Work, t.TempDir(), "", profile.Manifest{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Write: got %v", err)
 	}
 }

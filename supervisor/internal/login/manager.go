@@ -28,7 +28,7 @@ type Workers interface {
 	VerifyBackup(ctx context.Context, folder string) error
 }
 
-// Options of a Manager. All are required.
+// Options of a Manager. All but EraseMessages are required.
 type Options struct {
 	Limits Limits
 	Logger *slog.Logger
@@ -36,6 +36,8 @@ type Options struct {
 	Publish func(Status)
 	// Now is the clock.
 	Now func() time.Time
+	// EraseMessages erases the outbox when the login is erased.
+	EraseMessages func(ctx context.Context) error
 }
 
 // Manager looks after the login. Its methods may be called from any goroutine,
@@ -45,6 +47,8 @@ type Manager struct {
 	log     *slog.Logger
 	now     func() time.Time
 	workers Workers
+	// eraseMessages is nil without an outbox.
+	eraseMessages func(ctx context.Context) error
 
 	mu           sync.Mutex
 	journal      journal          // guarded by mu
@@ -68,7 +72,7 @@ var _ worker.Hooks = (*Manager)(nil)
 // New returns a Manager that knows nothing until BeforeStart is called.
 func New(workers Workers, o Options) *Manager {
 	m := &Manager{
-		limits: o.Limits, log: o.Logger, now: o.Now, workers: workers,
+		limits: o.Limits, log: o.Logger, now: o.Now, workers: workers, eraseMessages: o.EraseMessages,
 		journal: journal{limits: o.Limits, log: o.Logger, publish: o.Publish},
 	}
 	m.journal.status.Store(&Status{})
@@ -270,7 +274,11 @@ func (m *Manager) quarantined(name string, now time.Time) {
 
 func (m *Manager) erase(ctx context.Context) error {
 	m.record = Record{}
-	if err := m.profile.Erase(ctx); err != nil {
+	err := m.profile.Erase(ctx)
+	if m.eraseMessages != nil {
+		err = errors.Join(err, m.eraseMessages(ctx))
+	}
+	if err != nil {
 		m.log.Error(logid.LoginEraseFailed, logging.KeyError, err)
 		return fmt.Errorf("%w: %w", ErrNotErased, err)
 	}

@@ -291,6 +291,9 @@ func TestLogOutWithPurgeLeavesNothing(t *testing.T) {
 		t.Errorf("got %+v, %v", done, err)
 	}
 	r.holds("")
+	if r.erased != 1 {
+		t.Errorf("the messages were erased %d times", r.erased)
+	}
 	left, err := filepath.Glob(filepath.Join(r.tokens, "admin.*"))
 	if err != nil || strings.Contains(strings.Join(left, " "), "backups") || strings.Contains(strings.Join(left, " "), "quarantine") {
 		t.Errorf("left: %v, %v", left, err)

@@ -41,6 +41,8 @@ type rig struct {
 	// verified are the contents of the backups that were to be verified. "bad" ones
 	// don't open; for "odd" ones that can't be found out.
 	verified []string
+	// erased is how often the messages were.
+	erased int
 	// hold stops LogOut halfway, if it is set.
 	hold chan struct{}
 
@@ -69,7 +71,8 @@ func (r *rig) start() {
 	r.folder = folder
 	r.Manager = New(r, Options{
 		Limits: defaultLimits(), Logger: slog.New(slog.DiscardHandler),
-		Now: func() time.Time { return r.now },
+		Now:           func() time.Time { return r.now },
+		EraseMessages: func(context.Context) error { r.erased++; return nil },
 		Publish: func(s Status) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/smallfile"
 	"session-manager/supervisor/internal/wait"
@@ -31,7 +32,7 @@ type Export struct {
 	// To is written to instead of the file, if it is set.
 	To io.Writer
 	// Backup exports the newest backup, even while a supervisor runs, instead of the
-	// profile itself.
+	// profile itself. The messages to be sent are not in it.
 	Backup bool
 	// Work is archive.Work, except in tests.
 	Work int
@@ -67,7 +68,7 @@ func (e Export) backup(ctx context.Context) (profile.Manifest, error) {
 	if len(found) == 0 {
 		return profile.Manifest{}, fmt.Errorf("%w: there is no backup yet", ErrNothing)
 	}
-	return e.write(ctx, p.Backups.Path(found[0]), found[0].Manifest)
+	return e.write(ctx, p.Backups.Path(found[0]), "", found[0].Manifest)
 }
 
 func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
@@ -94,23 +95,30 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, fmt.Errorf("%w: no phone is linked in this profile, as far as the service has seen", ErrNothing)
 	}
 	r = r.forProfile(stamp)
-	return e.write(ctx, p.Dir(), profile.Manifest{
+	messages := p.NewOutbox()
+	defer func() { _ = os.Remove(messages) }()
+	if any, err := outbox.Export(p.Outbox(), messages); err != nil {
+		return profile.Manifest{}, err
+	} else if !any {
+		messages = ""
+	}
+	return e.write(ctx, p.Dir(), messages, profile.Manifest{
 		CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: r.LinkedAt, PersistedAt: r.PersistedAt, ReadyAt: r.ReadyAt,
 	})
 }
 
-// write exports the profile in dir, which m describes. It makes the file under another
+// write exports the profile in dir, which m describes, with a file of messages, if any. It makes the file under another
 // name first, so that nobody mistakes half of it for the whole.
-func (e Export) write(ctx context.Context, dir string, m profile.Manifest) (profile.Manifest, error) {
+func (e Export) write(ctx context.Context, dir, messages string, m profile.Manifest) (profile.Manifest, error) {
 	if e.To != nil {
-		return e.writeTo(ctx, e.To, dir, m)
+		return e.writeTo(ctx, e.To, dir, messages, m)
 	}
 	f, err := renameio.NewPendingFile(e.File, renameio.WithTempDir(filepath.Dir(e.File)), renameio.WithPermissions(0o600))
 	if err != nil {
 		return m, fmt.Errorf("cannot export: %w", err)
 	}
 	defer func() { _ = f.Cleanup() }()
-	written, err := e.writeTo(ctx, f, dir, m)
+	written, err := e.writeTo(ctx, f, dir, messages, m)
 	if err != nil {
 		return written, err
 	}
@@ -120,8 +128,8 @@ func (e Export) write(ctx context.Context, dir string, m profile.Manifest) (prof
 	return written, nil
 }
 
-func (e Export) writeTo(ctx context.Context, w io.Writer, dir string, m profile.Manifest) (profile.Manifest, error) {
-	written, err := archive.Write(ctx, w, e.Passphrase, e.Work, dir, m)
+func (e Export) writeTo(ctx context.Context, w io.Writer, dir, messages string, m profile.Manifest) (profile.Manifest, error) {
+	written, err := archive.Write(ctx, w, e.Passphrase, e.Work, dir, messages, m)
 	if err == nil && e.Backup {
 		err = profile.CheckFiles(m.Files, written.Files)
 	}
@@ -129,7 +137,7 @@ func (e Export) writeTo(ctx context.Context, w io.Writer, dir string, m profile.
 }
 
 // Import replaces the login in the tokens folder with the one in the file, which may be a
-// pipe. The replaced profile goes to quarantine under the returned name. Errors match
+// pipe, and adds the messages in it to the outbox. The replaced profile goes to quarantine under the returned name. Errors match
 // archive.ErrPassphrase, archive.ErrDamaged, archive.ErrUnreadable and, while a supervisor
 // runs, profile.ErrHeld; then, and when ctx has ended, nothing has changed.
 func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, err error) {
@@ -153,8 +161,10 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	var before Record
 	_ = p.Login.Load(&before) // without it the replaced profile counts as valuable
 	now := time.Now()
+	messages := p.NewOutbox()
+	defer func() { _ = os.Remove(messages) }()
 	moved, err = p.Replace(ctx, func(folder string) error {
-		m, err = archive.Read(ctx, src, passphrase, folder)
+		m, err = archive.Read(ctx, src, passphrase, folder, messages)
 		return err
 	}, before.former(whyImported, now))
 	if moved == "" {
@@ -164,7 +174,10 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	if !m.LinkedAt.IsZero() { // otherwise nothing is known about the login
 		after.Stamp, after.LinkedAt, after.PersistedAt, after.ReadyAt = m.Stamp, m.LinkedAt, m.PersistedAt, m.ReadyAt
 	}
-	return m, moved, errors.Join(err, p.Login.Save(after))
+	if m.Outbox == nil {
+		messages = ""
+	}
+	return m, moved, errors.Join(err, p.Login.Save(after), outbox.Import(messages, p.Outbox()))
 }
 
 // source is a file to import from. Unlike the file it returns when its context ends: a

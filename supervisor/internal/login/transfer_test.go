@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
 )
 
@@ -48,6 +51,62 @@ func TestExportedLoginCanBeImported(t *testing.T) {
 	old, err := os.ReadFile(filepath.Join(to.tokens, "admin.quarantine", moved, loginFile))
 	if err != nil || string(old) != "what was there" {
 		t.Errorf("in quarantine: %q, %v", old, err)
+	}
+}
+
+// inOutbox runs the outbox of a tokens folder, which keeps its own account's messages.
+func inOutbox(t *testing.T, r *rig, use func(*outbox.Outbox)) {
+	t.Helper()
+	o := outbox.New(outbox.Options{Path: r.folder.Outbox(), Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); o.Run(ctx) }()
+	use(o)
+	cancel()
+	<-done
+}
+
+func TestMessagesMoveWithTheLogin(t *testing.T) {
+	from, to := newRig(t), newRig(t)
+	from.link()
+	put := func(text string, m *outbox.Message) func(*outbox.Outbox) {
+		return func(o *outbox.Outbox) {
+			var err error
+			*m, _, err = o.Accept(t.Context(), outbox.Request{IdempotencyKey: text, Message: rpc.Message{To: "1@c.us", Text: rpc.Secret(text)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var moving, there outbox.Message
+	inOutbox(t, from, put("moving", &moving))
+	inOutbox(t, to, put("there", &there))
+	_, _ = from.folder.Close(), to.folder.Close()
+	file := filepath.Join(t.TempDir(), "login.age")
+	if _, err := from.export(file).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := Import(t.Context(), to.tokens, file, passphrase); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inOutbox(t, to, func(o *outbox.Outbox) {
+		for _, want := range []outbox.Message{moving, there} {
+			if m, err := o.Message(want.ID); err != nil || m.Status != outbox.Queued {
+				t.Errorf("got %+v, %v", m, err)
+			}
+		}
+		if m, replayed, err := o.Accept(t.Context(), outbox.Request{IdempotencyKey: "moving", Message: rpc.Message{To: "1@c.us", Text: "moving"}}); !replayed || m.ID != moving.ID || err != nil {
+			t.Errorf("the key was lost: got %+v, %v, %v", m, replayed, err)
+		}
+	})
+	for _, r := range []*rig{from, to} {
+		names, err := filepath.Glob(filepath.Join(r.tokens, "*outbox*"))
+		hidden, _ := filepath.Glob(filepath.Join(r.tokens, ".*"))
+		if len(names) != 1 || len(hidden) > 0 || err != nil {
+			t.Errorf("left: %v, %v, %v", names, hidden, err)
+		}
 	}
 }
 

@@ -432,14 +432,15 @@ func TestOnlyTheAccountsOwnMessagesAreSent(t *testing.T) {
 
 func TestStrangersArePacedAndRestrictionsHeeded(t *testing.T) {
 	inBubble(t, func(r *rig) {
+		for i := range 23 {
+			r.contacts[fmt.Sprint("54911", i)] = rpc.Contact{OnWhatsApp: true}
+		}
 		r.ready(me)
 		restricted := rpc.NewChats{Restricted: true, RestrictedUntil: time.Now().Add(time.Hour)}
 		r.event(rpc.SendingObserved{Possible: true, Account: me, NewChats: restricted})
 		var ids []rpc.MessageID
 		for i := range 23 {
-			phone := fmt.Sprint("54911", i)
-			r.contacts[phone] = rpc.Contact{OnWhatsApp: true}
-			ids = append(ids, r.to(phone+"@c.us", fmt.Sprint(i)).ID)
+			ids = append(ids, r.to(fmt.Sprint("54911", i, "@c.us"), fmt.Sprint(i)).ID)
 		}
 		known := r.to("7@c.us", "known").ID
 		if m := r.after(10*time.Minute, ids[0], Queued); m.Code != "new_chats_restricted" || !m.Until.Equal(restricted.RestrictedUntil.Truncate(time.Millisecond)) {

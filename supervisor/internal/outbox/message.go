@@ -99,6 +99,8 @@ var (
 	ErrUnknownMessage = errors.New("no message has this id")
 	// ErrNotQueued means that it is too late to cancel a message.
 	ErrNotQueued = errors.New("the message is no longer queued")
+	// ErrDamaged means that a file is not an export of messages, or not a whole one.
+	ErrDamaged = errors.New("the exported messages are damaged")
 	// ErrUnavailable means that the database is not open, now or any longer.
 	ErrUnavailable = errors.New("the outbox is not available")
 )

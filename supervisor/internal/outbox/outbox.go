@@ -301,6 +301,8 @@ func (o *Outbox) Stats() Stats {
 
 // Purge erases every message, also from the disk.
 func (o *Outbox) Purge(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	o.store.purging.Store(true)
 	return o.store.ask(ctx, job{read: func(*database) error { return nil }})
 }

@@ -117,6 +117,12 @@ func (p *Profile) Dir() string { return p.tokens.profile() }
 // opens.
 func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 
+// NewOutbox returns the path of a new file for messages on their way to or from the
+// outbox. If the process dies before it removes the file, the next Open does.
+func (p *Profile) NewOutbox() string {
+	return filepath.Join(string(p.tokens), "."+filepath.Base(p.Outbox())+suffix())
+}
+
 // LeaseFile returns the absolute path of the lease.
 func (p *Profile) LeaseFile() string { return p.tokens.path("lease") }
 

@@ -317,8 +317,9 @@ func (t tokens) repair() error {
 	return nil
 }
 
-// unfinishedFile is the form of the names of a JSONFile that is being saved.
-var unfinishedFile = regexp.MustCompile(`^\.(admin\.[a-z]+|\.session-manager(\.former)?)[0-9]+$`)
+// unfinishedFile is the form of the names of a JSONFile that is being saved, and of messages
+// that are being exported or imported.
+var unfinishedFile = regexp.MustCompile(`^\.(admin\.[a-z]+|\.session-manager(\.former)?)[0-9]+(-wal|-journal)?$`)
 
 // unfinished reports whether a name is one that we give for what is being made.
 func unfinished(name string) bool {

@@ -1,0 +1,106 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// Export copies the messages of a database that nothing uses to a new file, and reports
+// whether there are any.
+func Export(path, to string) (any bool, err error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	db, err := openDatabase(path)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	c, err := db.count()
+	if all, _ := c.messages(); err != nil || all == 0 {
+		return false, err
+	}
+	if err := os.WriteFile(to, nil, 0o600); err != nil { // SQLite would make it readable for others
+		return false, fmt.Errorf("cannot export messages: %w", err)
+	}
+	if err := db.exec("VACUUM INTO ?", to); err != nil {
+		return false, fmt.Errorf("cannot export messages: %w", err)
+	}
+	return true, nil
+}
+
+// Import adds the messages of an exported file, which may be empty for none, to a database
+// that nothing uses; those that it has already stay as they are. Another login is in the
+// profile now, so it is forgotten whose account it was. The error matches ErrDamaged if the
+// file is not an export.
+func Import(from, path string) (err error) {
+	if from != "" {
+		if err := checkExport(from); err != nil {
+			return err
+		}
+	} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	db, err := openDatabase(path)
+	if damaged(err) {
+		if _, err := moveAside(path); err != nil {
+			return err
+		}
+		db, err = openDatabase(path)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	if from != "" {
+		if err := db.exec("ATTACH ? AS imported", from); err != nil {
+			return fmt.Errorf("cannot import messages: %w", err)
+		}
+	}
+	return db.merge(from != "")
+}
+
+// checkExport makes sure that a file is one of Export's.
+func checkExport(path string) error {
+	db, err := openDatabase(path)
+	if err == nil {
+		_, err = db.entries("SELECT entry FROM message")
+		err = errors.Join(err, db.close())
+	}
+	if damaged(err) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// merge adds what is attached as imported, if anything is, and forgets the account.
+func (db *database) merge(imported bool) error {
+	t, err := db.begin(counts{})
+	if err != nil {
+		return err
+	}
+	s, err := t.settings()
+	if err == nil {
+		s.Account = ""
+		err = t.save(s)
+	}
+	if imported && err == nil {
+		err = t.exec("INSERT OR IGNORE INTO message (id, key, hash, status, settled, latest, bytes, entry) " +
+			"SELECT id, key, hash, status, settled, latest, bytes, entry FROM imported.message ORDER BY seq")
+	}
+	if imported && err == nil {
+		err = t.exec("INSERT OR IGNORE INTO content (seq, body) SELECT m.seq, c.body FROM imported.content c " +
+			"JOIN imported.message i ON i.seq = c.seq JOIN main.message m ON m.id = i.id")
+	}
+	if err == nil {
+		err = t.retain(DefaultLimits(), time.Now())
+	}
+	if err != nil {
+		t.rollback()
+		return fmt.Errorf("cannot import messages: %w", err)
+	}
+	return t.commit()
+}
