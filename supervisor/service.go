@@ -112,13 +112,13 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	})
 	s.webhook = newWebhook(cfg, files, changes, meter, log)
 
-	s.login = login.New(s.workers, login.Options{
-		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
-		Publish: s.session.SetLogin, Now: time.Now,
-	})
 	if s.outbox, err = newOutbox(cfg, s.workers, s.session.Snapshot, changes, meter, log); err != nil {
 		return nil, err
 	}
+	s.login = login.New(s.workers, login.Options{
+		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
+		Publish: s.session.SetLogin, Now: time.Now, EraseMessages: s.outbox.Purge,
+	})
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.outbox.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}

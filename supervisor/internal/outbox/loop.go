@@ -28,6 +28,9 @@ const (
 	// still be delivered or read, and lookPause that after a failure.
 	roundPause = 5 * time.Minute
 	lookPause  = 5 * time.Second
+	// restartRoom is for how long nothing is sent after a planned restart has asked whether
+	// it may begin, which it does again and again.
+	restartRoom = 5 * time.Second
 	// restartPause is the least time between two restarts because of messages that are not
 	// acknowledged.
 	restartPause = 10 * time.Minute
@@ -553,6 +556,10 @@ func (l *loop) eachSent(ctx context.Context, now time.Time) error {
 // send has the page send a message, once it is on disk that this is tried.
 func (l *loop) send(it *item, now time.Time, w *wake) {
 	if it == nil {
+		return
+	}
+	if free := moment(l.wanted.Load()).Add(restartRoom); now.Before(free) {
+		w.at(free)
 		return
 	}
 	for _, began := range l.turns.sends {

@@ -347,15 +347,22 @@ func TestRestartWaitsForWhatIsBeingSent(t *testing.T) {
 			t.Error("held while nothing is sent")
 		}
 		r.ready(me)
+		r.after(restartRoom-time.Millisecond, m.ID, Queued)
 		r.after(time.Second, m.ID, Sending)
+		next := r.to("5492222@c.us", "another secret")
 		if left := time.Until(r.Hold()); left < 20*time.Second || left > holdTime {
 			t.Errorf("held for %v", left)
+		}
+		for range 10 { // as long as the restart wants to begin
+			r.after(time.Second, next.ID, Queued)
+			r.Hold()
 		}
 		r.event(rpc.MessageChanged{ID: m.ID, Ack: 1})
 		r.after(time.Second, m.ID, Sent)
 		if !r.Hold().IsZero() {
 			t.Errorf("held until %v", r.Hold())
 		}
+		r.after(restartRoom+time.Second, next.ID, Sending)
 	})
 }
 

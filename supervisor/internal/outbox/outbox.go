@@ -72,9 +72,9 @@ type Outbox struct {
 	o     Options
 	store *store
 
-	// hold is until when restarts should wait, and oldest when the message was accepted that
-	// has waited for longest; both in milliseconds since 1970.
-	hold, oldest atomic.Int64
+	// hold is until when restarts should wait, wanted when one last asked, and oldest when the message was accepted that
+	// has waited for longest; all in milliseconds since 1970.
+	hold, wanted, oldest atomic.Int64
 
 	mu      sync.Mutex
 	inbox   []func(*loop) // guarded by mu; what the loop has to do
@@ -282,8 +282,12 @@ func (o *Outbox) Notice(n worker.Notice) {
 }
 
 // Hold returns until when a planned restart should wait for what is being sent, which is
-// zero or has passed if nothing is. It does not block.
-func (o *Outbox) Hold() time.Time { return moment(o.hold.Load()) }
+// zero or has passed if nothing is. It does not block. Until a while after the last call no
+// further message is sent, so that a restart can't be put off for ever.
+func (o *Outbox) Hold() time.Time {
+	o.wanted.Store(time.Now().UnixMilli())
+	return moment(o.hold.Load())
+}
 
 // Stats counts messages for metrics.
 type Stats struct {
