@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"image"
+	"image/color"
 	"image/png"
 	"strings"
 
@@ -57,31 +59,27 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode QR: %w", err)
 	}
-	image, err := draw(q, payload)
+	m := modules(q.Bitmap()) // made anew by each call
+	drawn, err := draw(m, payload)
 	if err != nil {
 		return nil, err
 	}
-	return &Code{image, base64.StdEncoding.EncodeToString(image), terminal(q)}, nil
+	return &Code{drawn, base64.StdEncoding.EncodeToString(drawn), m.text()}, nil
 }
 
 // draw returns a PNG that decodes to payload both as it is and when it has to be
 // found in an image, as a camera does. If no scale satisfies the second, it returns
 // the first that satisfies the first.
-func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
+func draw(m modules, payload rpc.QRPayload) ([]byte, error) {
 	var readable []byte
 	var unreadable error
-	tried := scales(len(q.Bitmap()))
+	tried := scales(len(m))
 	for _, scale := range tried {
-		// go-qrcode's own PNG is no smaller, and takes three times as long.
 		var encoded bytes.Buffer
-		if err := png.Encode(&encoded, q.Image(-scale)); err != nil {
+		if err := png.Encode(&encoded, m.image(scale)); err != nil {
 			return nil, fmt.Errorf("cannot draw QR: %w", err)
 		}
-		drawn, err := png.Decode(bytes.NewReader(encoded.Bytes()))
-		if err != nil {
-			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
-		}
-		bitmap, err := gozxing.NewBinaryBitmapFromImage(drawn)
+		bitmap, err := read(encoded.Bytes())
 		if err != nil {
 			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
 		}
@@ -99,6 +97,32 @@ func draw(q *qrcode.QRCode, payload rpc.QRPayload) ([]byte, error) {
 		return nil, unreadable
 	}
 	return readable, nil
+}
+
+// read returns what a decoder looks for a code in. gozxing's own function asks for each
+// pixel's colour, which takes longer than all the rest.
+func read(encoded []byte) (*gozxing.BinaryBitmap, error) {
+	decoded, err := png.Decode(bytes.NewReader(encoded))
+	if err != nil {
+		return nil, err
+	}
+	img, ok := decoded.(*image.Paletted)
+	if !ok {
+		return nil, fmt.Errorf("unexpected %T", decoded)
+	}
+	var tones [256]byte
+	for i, c := range img.Palette {
+		tones[i] = color.GrayModel.Convert(c).(color.Gray).Y
+	}
+	for i, index := range img.Pix {
+		img.Pix[i] = tones[index]
+	}
+	side := img.Rect.Size()
+	source, err := gozxing.NewPlanarYUVLuminanceSource(img.Pix, img.Stride, side.Y, 0, 0, side.X, side.Y, false)
+	if err != nil {
+		return nil, err
+	}
+	return gozxing.NewBinaryBitmap(gozxing.NewHybridBinarizer(source))
 }
 
 // pure makes a decoder expect nothing but a code; without it, the code is looked for.
@@ -120,11 +144,38 @@ const (
 	resetColours = "\x1b[0m"
 )
 
-// terminal draws q with half blocks, including its quiet zone.
-func terminal(q *qrcode.QRCode) string {
+// modules are the rows of a code with its quiet zone. Those that are true are dark.
+type modules [][]bool
+
+func (m modules) image(scale int) *image.Paletted {
+	side := len(m) * scale
+	img := image.NewPaletted(image.Rect(0, 0, side, side), color.Palette{color.White, color.Black})
+	for y, row := range m {
+		line := img.Pix[y*scale*img.Stride:][:img.Stride]
+		for x, dark := range row {
+			if dark {
+				for i := range scale {
+					line[x*scale+i] = 1
+				}
+			}
+		}
+		for i := 1; i < scale; i++ {
+			copy(img.Pix[(y*scale+i)*img.Stride:], line)
+		}
+	}
+	return img
+}
+
+// text draws with half blocks.
+func (m modules) text() string {
+	blocks := map[[2]bool]string{{true, true}: "█", {true, false}: "▀", {false, true}: "▄", {false, false}: " "}
 	var b strings.Builder
-	for line := range strings.Lines(q.ToSmallString(true)) {
-		b.WriteString(blackOnWhite + strings.TrimSuffix(line, "\n") + resetColours + "\n")
+	for y := 0; y < len(m); y += 2 {
+		b.WriteString(blackOnWhite)
+		for x, upper := range m[y] {
+			b.WriteString(blocks[[2]bool{upper, y+1 < len(m) && m[y+1][x]}])
+		}
+		b.WriteString(resetColours + "\n")
 	}
 	return b.String()
 }

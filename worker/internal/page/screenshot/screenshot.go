@@ -75,7 +75,12 @@ func (a attempt) read(img *image.Gray) (texts []string) {
 			texts = nil
 		}
 	}()
-	source := gozxing.NewLuminanceSourceFromImage(img)
+	// gozxing's function for images would ask for each pixel's colour.
+	size := img.Rect.Size()
+	source, err := gozxing.NewPlanarYUVLuminanceSource(img.Pix, img.Stride, size.Y, 0, 0, size.X, size.Y, false)
+	if err != nil {
+		return nil
+	}
 	if a.inverted {
 		source = source.Invert()
 	}
