@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -110,6 +111,7 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 		// answers 20,000 requests a second.
 		runtime.GOMAXPROCS(1)
 	}
+	debug.SetGCPercent(proctree.GCPercent)
 	// Otherwise a terminal of which this is not in the foreground could stop it for a log
 	// line (stty tostop).
 	signal.Ignore(syscall.SIGTTOU)
@@ -148,6 +150,7 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 		return err
 	}
 	go reportFormerLogin(ctx, cfg.Tokens, log)
+	go proctree.KeepTrimmed(ctx)
 	if attended && cfg.TextLog(attended) {
 		service.page = cfg.Base(listeners[0].Addr())
 	}
