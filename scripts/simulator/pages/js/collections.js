@@ -31,7 +31,7 @@ export class Collection extends Emitter {
       if (known) return known;
       const model = item instanceof this.modelClass ? item : new this.modelClass(item);
       this.#models.set(String(model.id), model);
-      model.collection = this;
+      model.collection ??= this; // A chat's collection comes second.
       this.trigger('add', model, this);
       return model;
     });

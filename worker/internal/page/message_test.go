@@ -1,0 +1,410 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-rod/rod/lib/proto"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/rpc"
+)
+
+const (
+	ada      = rpc.Secret("15550101001@c.us")   // has written to us
+	stranger = rpc.Secret("5491122223333@c.us") // has not
+	secret   = "the words of the message"
+)
+
+// ourID is the n-th id of a message.
+func ourID(n int) rpc.MessageID { return rpc.MessageID(fmt.Sprintf("3EB0%018X", n)) }
+
+// openSender opens a page that is linked and can send.
+func openSender(t *testing.T, change ...func(*Options)) *rig {
+	t.Helper()
+	r := open(t, simulator.Options{Speed: 20}, append([]func(*Options){func(o *Options) { o.Timings.Interval = 500 * time.Millisecond }}, change...)...)
+	r.awaitSending(r.link()-1, true)
+	return r
+}
+
+// awaitSending waits until it is reported that the page can, or can't, send.
+func (r *rig) awaitSending(mark int, possible bool) (rpc.SendingObserved, int) {
+	r.t.Helper()
+	e, next := r.await(mark, fmt.Sprintf("sending possible: %t", possible), func(b rpc.EventBody) bool {
+		o, ok := b.(rpc.SendingObserved)
+		return ok && o.Possible == possible && o.Why != "the page is not ready" && o.Why != "the page does not answer"
+	})
+	return e.body.(rpc.SendingObserved), next
+}
+
+// again loads the page with other switches, and waits until it is ready.
+func (r *rig) again(possible bool, faults ...string) rpc.SendingObserved {
+	r.t.Helper()
+	r.sim.ClearFaults()
+	for _, fault := range faults {
+		if err := r.sim.SetFault(fault); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	before, _ := r.events.all()
+	r.page.signals.Navigating()
+	if _, err := r.page.target.Navigate(r.context(), r.url); err != nil {
+		r.t.Fatal(err)
+	}
+	seen, _ := r.awaitSending(len(before), possible)
+	return seen
+}
+
+func (r *rig) send(id rpc.MessageID, to rpc.Secret) (rpc.MessageState, error) {
+	return r.page.Send(r.context(), rpc.Message{ID: id, To: to, Text: secret})
+}
+
+func (r *rig) mustSend(id rpc.MessageID, to rpc.Secret) rpc.MessageState {
+	r.t.Helper()
+	s, err := r.send(id, to)
+	if err != nil || s.ID != id || !s.Stored {
+		r.t.Fatalf("Send() = %+v, %v", s, err)
+	}
+	return s
+}
+
+// sendsNothing checks that a message was not sent, for this reason, without its words.
+func (r *rig) sendsNothing(id rpc.MessageID, to rpc.Secret, want rpc.SendCode) *rpc.SendError {
+	r.t.Helper()
+	s, err := r.send(id, to)
+	e, ok := errors.AsType[*rpc.SendError](err)
+	if !ok || e.Code != want || s.Stored {
+		r.t.Errorf("Send() = %+v, %v; want %s", s, err, want)
+		return new(rpc.SendError)
+	}
+	if strings.Contains(err.Error(), secret) {
+		r.t.Error("the error has the message's words")
+	}
+	r.never(id)
+	return e
+}
+
+func (r *rig) never(id rpc.MessageID) {
+	r.t.Helper()
+	if slices.ContainsFunc(r.sim.Sent(), func(s simulator.Sent) bool { return s.ID == string(id) }) {
+		r.t.Errorf("the server has %s", id)
+	}
+}
+
+// arrived waits until the server has a message with this ack, and returns it.
+func (r *rig) arrived(id rpc.MessageID, ack int) (one simulator.Sent) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	err := r.sim.AwaitSent(ctx, func(all []simulator.Sent) bool {
+		i := slices.IndexFunc(all, func(s simulator.Sent) bool { return s.ID == string(id) && s.Ack >= ack })
+		if i >= 0 {
+			one = all[i]
+		}
+		return i >= 0
+	})
+	if err != nil || one.Altered || one.Text != secret {
+		r.t.Fatalf("the server has %+v, %v", one, err)
+	}
+	return one
+}
+
+// awaitAck waits for the news, after the mark, that a message has this ack.
+func (r *rig) awaitAck(mark int, id rpc.MessageID, ack int) rpc.MessageChanged {
+	r.t.Helper()
+	e, _ := r.await(mark, fmt.Sprintf("ack %d of %s", ack, id), func(b rpc.EventBody) bool {
+		c, ok := b.(rpc.MessageChanged)
+		return ok && c.ID == id && c.Ack == ack
+	})
+	return e.body.(rpc.MessageChanged)
+}
+
+// lookup returns the state of one message.
+func (r *rig) lookup(id rpc.MessageID, to rpc.Secret) rpc.MessageState {
+	r.t.Helper()
+	states, err := r.page.Lookup(r.context(), []rpc.MessageRef{{ID: ourID(0xFFFF), Chat: rpc.ChatAt(to)}, {ID: id, Chat: rpc.ChatAt(to)}})
+	if err != nil || len(states) != 2 || states[0] != (rpc.MessageState{ID: ourID(0xFFFF)}) || states[1].ID != id {
+		r.t.Fatalf("Lookup() = %+v, %v", states, err)
+	}
+	return states[1]
+}
+
+func TestMessageIsSentOnceAndFollowed(t *testing.T) {
+	t.Parallel()
+	r := openSender(t)
+	if seen, _ := r.awaitSending(0, true); seen.Account != "15550100042@c.us" || seen.Why != "" || seen.NewChats != (rpc.NewChats{}) {
+		t.Errorf("reported %+v", seen)
+	}
+	id := ourID(1)
+	if s := r.lookup(id, ada); s.Stored {
+		t.Fatalf("before: %+v", s)
+	}
+	s := r.mustSend(id, ada)
+	if s.Ack > 1 || s.Chat.Phone != ada || s.Chat.LID == "" || s.Chat.Group != "" {
+		t.Errorf("after: %+v", s)
+	}
+	r.awaitAck(0, id, 1)
+	if err := r.sim.Ack(string(id), 3); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.awaitAck(0, id, 3); time.Since(c.At) > patience || c.Refusal != 0 {
+		t.Errorf("changed: %+v", c)
+	}
+	for _, address := range []rpc.Secret{ada, s.Chat.LID} {
+		if s := r.mustSend(id, address); s.Ack != 3 || s.Pending {
+			t.Errorf("sent again: %+v", s)
+		}
+		if s := r.lookup(id, address); !s.Stored || s.Ack != 3 {
+			t.Errorf("looked up: %+v", s)
+		}
+	}
+	if one := r.arrived(id, 3); len(one.Times) != 1 {
+		t.Errorf("the server got it %d times", len(one.Times))
+	}
+	r.checkAddresses()
+	r.checkReplies()
+}
+
+// checkAddresses sends to people whom the page does not know, and to groups.
+func (r *rig) checkAddresses() {
+	r.t.Helper()
+	r.sim.SetPerson(simulator.Person{Phone: "15550009999", Absent: true})
+	r.sendsNothing(ourID(10), "15550009999@c.us", rpc.SendNotOnWhatsApp)
+	r.sendsNothing(ourID(11), "120363999999999999@g.us", rpc.SendGroupNotWritable)
+	if c, err := r.page.Contact(r.context(), "15550009999"); err != nil || c != (rpc.Contact{}) {
+		r.t.Errorf("Contact() = %+v, %v", c, err)
+	}
+	if s := r.mustSend(ourID(12), "5542987654321@c.us"); s.Chat.Phone != "554287654321@c.us" {
+		r.t.Error("the chat does not have the server's spelling of the number")
+	}
+	if c, err := r.page.Contact(r.context(), "5542987654321"); err != nil || !c.OnWhatsApp || c.Phone != "554287654321@c.us" || c.LID == "" || c.KnownChat {
+		r.t.Errorf("Contact() = %+v, %v", c, err)
+	}
+	if c, err := r.page.Contact(r.context(), "15550101001"); err != nil || !c.OnWhatsApp || !c.KnownChat {
+		r.t.Errorf("Contact() = %+v, %v", c, err)
+	}
+	if s := r.mustSend(ourID(13), simulator.Group); s.Chat != (rpc.Chat{Group: simulator.Group}) {
+		r.t.Errorf("to a group: %+v", s)
+	}
+	r.arrived(ourID(13), 1)
+}
+
+func (r *rig) checkReplies() {
+	r.t.Helper()
+	theirs := r.sim.Receive("15550101001", "a question")
+	m := rpc.Message{ID: ourID(20), To: ada, Text: secret, ReplyTo: theirs, Mentions: []rpc.Secret{"15550101002@c.us"}, Preview: true}
+	for deadline := time.Now().Add(patience); ; {
+		_, err := r.page.Send(r.context(), m)
+		e, waiting := errors.AsType[*rpc.SendError](err)
+		if err == nil {
+			break
+		}
+		if !waiting || e.Code != rpc.SendReplyNotFound || time.Now().After(deadline) {
+			r.t.Fatal(err)
+		}
+	}
+	if one := r.arrived(m.ID, 1); one.Quoted != theirs || !slices.Equal(one.Mentions, []string{"15550101002@c.us"}) {
+		r.t.Errorf("the server has %+v", one)
+	}
+}
+
+// TestMessageSurvivesFaultsInMidSend sends with each fault, and then again, as the
+// supervisor does after a doubt.
+func TestMessageSurvivesFaultsInMidSend(t *testing.T) {
+	t.Parallel()
+	r := openSender(t)
+	cases := []string{
+		"reload=in-send:stored", "store=duplicate", "ack=never", "store=fail", "socket=drop-after-write", "socket=drop-before-write",
+		"reload=in-send:built", "reload=in-send:written", "reload=in-send:acked", "crash=in-send:stored", "crash=in-send:written",
+	}
+	for i, fault := range first(cases, 4) {
+		t.Run(fault, func(t *testing.T) {
+			r.t = t
+			r.again(true, fault)
+			id := ourID(i)
+			s, err := r.send(id, ada)
+			if _, certain := errors.AsType[*rpc.SendError](err); certain || s.ID != "" && s.ID != id {
+				t.Errorf("Send() = %+v, %v", s, err)
+			}
+			r.again(true)
+			looked := r.lookup(id, ada)
+			if looked.Pending || looked.Stored && looked.Ack < 0 {
+				t.Errorf("after a reload: %+v", looked)
+			}
+			r.mustSend(id, ada)
+			r.arrived(id, 1)
+			for r.lookup(id, ada).Ack < 1 {
+			}
+			if all := r.sim.Sent(); len(all) != i+1 {
+				t.Errorf("the server has %d messages, want %d", len(all), i+1)
+			}
+		})
+	}
+}
+
+func TestRefusedMessageIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	r := openSender(t)
+	r.again(true, "ack=refuse:463")
+	r.mustSend(ourID(1), ada)
+	if c := r.awaitAck(0, ourID(1), -1); c.Refusal != 463 && r.lookup(ourID(1), ada).Refusal != 463 {
+		t.Errorf("changed: %+v", c)
+	}
+	if s := r.mustSend(ourID(1), ada); s.Ack != -1 || s.Refusal != 463 || s.Pending {
+		t.Errorf("sent again: %+v", s)
+	}
+	r.again(true, "ack=refuse:475")
+	events, _ := r.events.all()
+	if s := r.mustSend(ourID(1), ada); s.Ack > 0 {
+		t.Errorf("sent again after a reload: %+v", s)
+	}
+	r.awaitAck(len(events), ourID(1), -1)
+	if s := r.mustSend(ourID(1), ada); s.Ack != -1 || s.Refusal != 475 {
+		t.Errorf("the second time: %+v", s)
+	}
+	if n := len(r.sim.Sent()[0].Times); n != 2 {
+		t.Errorf("the server got it %d times", n)
+	}
+}
+
+func TestWhatAnAccountMustNotDoIsNotDone(t *testing.T) {
+	t.Parallel()
+	r := openSender(t)
+	cases := []struct {
+		fault string
+		to    rpc.Secret
+		want  rpc.SendCode
+	}{
+		{"timelock=account:5", stranger, rpc.SendNewChatsRestricted},
+		{"capping=capped", stranger, rpc.SendNewChatsCapped},
+		{"chat=readonly", simulator.Group, rpc.SendGroupNotWritable},
+		{"exists=error", stranger, rpc.SendLookupFailed},
+		{"chat=blocked", ada, rpc.SendBlockedContact},
+		{"exists=none", stranger, rpc.SendNotOnWhatsApp},
+		{"lid=missing", stranger, rpc.SendLookupFailed},
+	}
+	for i, tc := range first(cases, 4) {
+		t.Run(tc.fault, func(t *testing.T) {
+			r.t = t
+			seen := r.again(true, tc.fault)
+			e := r.sendsNothing(ourID(100+i), tc.to, tc.want)
+			switch tc.want {
+			case rpc.SendNewChatsRestricted:
+				if !seen.NewChats.Restricted || e.Until.Before(time.Now()) || !e.Until.Equal(seen.NewChats.RestrictedUntil) {
+					t.Errorf("until %v, reported %+v", e.Until, seen)
+				}
+				r.mustSend(ourID(200+i), ada)
+			case rpc.SendNewChatsCapped:
+				if n := seen.NewChats; !n.Capped || n.Used != 100 || n.Quota != 100 || !e.Until.Equal(n.CappedUntil) || e.Until.IsZero() {
+					t.Errorf("until %v, reported %+v", e.Until, seen)
+				}
+				r.mustSend(ourID(200+i), ada)
+			}
+		})
+	}
+}
+
+func TestFunctionsThatAreGoneSendNothing(t *testing.T) {
+	t.Parallel()
+	r := openSender(t)
+	cases := []struct {
+		fault    string
+		possible bool
+	}{
+		{"modules=missing:WAWebSendTextMsgChatAction", false},
+		{"signature=changed:WAWebSendMsgChatAction", true},
+		{"signature=changed:WAWebSendTextMsgChatAction", true},
+		{"modules=missing:WAWebReachoutTimelockUtils", true},
+		{"signature=changed:WAWebWidFactory", false},
+		{"modules=missing:WAWebMsgKey", false},
+		{"modules=missing:WAWebCollections", true}, // others have the collections, too
+	}
+	for i, tc := range first(cases, 4) {
+		t.Run(tc.fault, func(t *testing.T) {
+			r.t = t
+			seen := r.again(tc.possible, tc.fault)
+			_, module, _ := strings.Cut(tc.fault, ":")
+			switch module {
+			case "WAWebCollections":
+				r.mustSend(ourID(i), ada)
+				return
+			case "WAWebReachoutTimelockUtils":
+				r.mustSend(ourID(300+i), ada)
+			}
+			if e := r.sendsNothing(ourID(i), stranger, rpc.SendPagePathGone); !strings.Contains(e.Detail, module) {
+				t.Errorf("the detail is %q", e.Detail)
+			}
+			if !tc.possible && module != "WAWebWidFactory" && !strings.Contains(seen.Why, module) {
+				t.Errorf("reported %+v", seen)
+			}
+		})
+	}
+}
+
+// spoil runs a script in the page's own world, and makes the worker resolve the page's
+// functions again.
+func (r *rig) spoil(script string) {
+	r.t.Helper()
+	e := proto.RuntimeEvaluate{Expression: `{ const m = (name) => require("__debug").modulesMap[name].exports;` + script + "}"}
+	if res, err := e.Call(r.page.target.Page.Context(r.context())); err != nil || res.ExceptionDetails != nil {
+		r.t.Fatal(err, res)
+	}
+	before, _ := r.events.all()
+	if err := r.page.SetSelectors(r.context(), nil); err != nil {
+		r.t.Fatal(err)
+	}
+	r.await(len(before), "what the page can do", func(b rpc.EventBody) bool { _, ok := b.(rpc.SendingObserved); return ok })
+}
+
+func TestHostilePageHoldsUpNoCommand(t *testing.T) {
+	t.Parallel()
+	r := openSender(t, func(o *Options) {
+		o.Timings.Answer = time.Second
+	})
+	const never = `() => new Promise(() => {})`
+	cases := []struct {
+		name, script string
+		want         rpc.SendCode // empty where the message may be sent, or nothing is known
+	}{
+		{"no answer of the server", `m("WAWebQueryExistsJob").queryWidExists = () => new Promise(() => {})`, rpc.SendLookupFailed},
+		{"promises that never settle", `m("WAWebSendMsgChatAction").addAndSendMsgToChat = () => [new Promise(() => {}), new Promise(() => {})]`, ""},
+		{"getters that throw", `m("WAWebDBMsgUtils").getMsgsByMsgIdsAndChatId = async () =>
+			[new Proxy({}, { get() { throw new RangeError("` + secret + `") } })]`, rpc.SendLookupFailed},
+		{"huge texts", `const huge = "x".repeat(3e6); m("WAWebWidFactory").createWid = () => ({ _serialized: huge, toString: () => huge })`, rpc.SendLookupFailed},
+		{"endless lists", `m("WAWebDBMsgUtils").getMsgsByMsgIdsAndChatId = async () => Array.from({ length: 1e6 }, () => ({ id: "x", ack: 1 }))`, ""},
+		{"rows of everything", `m("WAWebDBMsgUtils").getMsgsByMsgIdsAndChatId = async (ids) =>
+			ids.map((id) => ({ id: "true_1@c.us_" + id, ack: Infinity, errorCode: {} }))`, ""},
+		{"answers of another kind", `m("WAWebQueryExistsJob").queryWidExists = async () => "yes"`, rpc.SendLookupFailed},
+		{"errors that are no errors", `m("WAWebFindChatAction").findOrCreateLatestChat = () => { throw { toString() { throw 1 } } }`, rpc.SendLookupFailed},
+	}
+	for i, tc := range first(cases, 4) {
+		t.Run(tc.name, func(t *testing.T) {
+			r.t = t
+			r.again(true)
+			r.spoil(tc.script)
+			begun := time.Now()
+			to := rpc.Secret(fmt.Sprintf("54911222233%02d@c.us", i))
+			s, err := r.send(ourID(i), to)
+			if took := time.Since(begun); took > patience/2 {
+				t.Errorf("it took %v", took)
+			}
+			if e, ok := errors.AsType[*rpc.SendError](err); ok != (tc.want != "") || ok && e.Code != tc.want || err == nil && (s.Ack < 0 || s.Ack > 4 || s.Refusal != 0) {
+				t.Errorf("Send() = %+v, %v", s, err)
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Error("the error has the message's words")
+			}
+			if age := r.page.MainThreadAge(); age < 0 || age > patience/3 {
+				t.Errorf("the page was last observed %v ago", age)
+			}
+			if _, again := r.send(ourID(i), to); (again == nil) != (err == nil) {
+				t.Errorf("sent again: %v", again) // what was never finished is not begun again
+			}
+		})
+	}
+}
