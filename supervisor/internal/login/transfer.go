@@ -95,7 +95,7 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, fmt.Errorf("%w: no phone is linked in this profile, as far as the service has seen", ErrNothing)
 	}
 	r = r.forProfile(stamp)
-	messages := p.NewOutbox()
+	messages := profile.NewOutbox(p)
 	defer func() { _ = os.Remove(messages) }()
 	if any, err := outbox.Export(p.Outbox(), messages); err != nil {
 		return profile.Manifest{}, err
@@ -161,7 +161,7 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	var before Record
 	_ = p.Login.Load(&before) // without it the replaced profile counts as valuable
 	now := time.Now()
-	messages := p.NewOutbox()
+	messages := profile.NewOutbox(p)
 	defer func() { _ = os.Remove(messages) }()
 	moved, err = p.Replace(ctx, func(folder string) error {
 		m, err = archive.Read(ctx, src, passphrase, folder, messages)

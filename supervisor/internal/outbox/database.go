@@ -41,7 +41,7 @@ const (
 	// check.
 	maxFile = 1 << 30
 	// cacheKiB bounds SQLite's cache of pages.
-	cacheKiB = 1 << 10
+	cacheKiB = 512
 )
 
 // errDamaged means that the file is not a database of this package, or not a whole one.
@@ -119,7 +119,8 @@ func files(path string) []string {
 	return []string{path, path + "-wal", path + "-journal", path + "-shm"}
 }
 
-// asideSuffix is for a database that is damaged. Only the last one is kept.
+// asideSuffix is for a database that is damaged. Only the last one is kept, for as long as
+// messages that have ended are.
 const asideSuffix = ".damaged"
 
 func moveAside(path string) (string, error) {
@@ -130,7 +131,16 @@ func moveAside(path string) (string, error) {
 	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return path, fmt.Errorf("cannot move outbox aside: %w", err)
 	}
+	_ = os.Chtimes(aside, time.Time{}, time.Now()) // its age counts from now
 	return aside, removeFiles(files(path))
+}
+
+// expireAside removes a database that was moved aside before then.
+func expireAside(path string, then time.Time) error {
+	if info, err := os.Lstat(path + asideSuffix); err != nil || info.ModTime().After(then) {
+		return nil
+	}
+	return removeFiles([]string{path + asideSuffix})
 }
 
 func removeDatabase(path string) error {
@@ -279,7 +289,7 @@ func parse(text string) (e entry, err error) {
 	if err := strictjson.Unmarshal([]byte(text), &e); err != nil || !e.valid() {
 		return e, fmt.Errorf("%w: it has a message that can't be read", errDamaged)
 	}
-	return e, nil
+	return e.shared(), nil
 }
 
 // waiting returns the messages that wait to be sent, oldest first.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"session-manager/shared/rpc"
 )
@@ -104,6 +105,14 @@ func (e entry) shown() entry {
 // valid reports whether e is one that this package has written.
 func (e entry) valid() bool {
 	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] != 0
+}
+
+// shared is e with texts in memory once that thousands of messages have.
+func (e entry) shared() entry {
+	e.Status = statuses[e.Status.rank()]
+	e.Account = unique.Make(e.Account).Value()
+	e.To = unique.Make(e.To).Value()
+	return e
 }
 
 // ref names the message to the page.

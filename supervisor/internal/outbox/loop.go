@@ -37,9 +37,6 @@ const (
 	// askPause is the least time between two questions whether somebody is known, which ask
 	// WhatsApp's server, and askPauseIdle that while strangers can't be written to anyway.
 	askPause, askPauseIdle = time.Second, 5 * time.Second
-	// What is known of people is asked again after a while.
-	strangerLife, acquaintanceLife = time.Hour, 24 * time.Hour
-	maxKnown                       = 10_000
 	// notableWait is how long pacing may delay a message without a code that explains it.
 	notableWait = 2 * time.Minute
 )
@@ -48,22 +45,28 @@ const (
 // called from goroutines of their own, or by the store.
 type loop struct {
 	*Outbox
+	calls    calls
+	queue    queue
+	gate     gate
 	settings settings
 	page     page
-	items    map[rpc.MessageID]*item
-	chats    map[string]*chat
-	accepted uint64
-	// known is who has ever written to us.
-	known map[string]acquaintance
-	// noStrangers is until when the page has refused first contacts, and why.
-	noStrangers struct {
-		code  Code
-		until time.Time
-	}
-	turns turns
+	turns    turns
+}
 
-	calls   context.Context // of the calls that are under way
-	waiting sync.WaitGroup
+// calls are those of the worker, which may block.
+type calls struct {
+	ctx  context.Context
+	post func(func(*loop))
+	all  sync.WaitGroup
+}
+
+// begin makes a call, and has the loop do what it returns.
+func (c *calls) begin(f func(context.Context) func(*loop)) {
+	c.all.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, callTimeout)
+		defer cancel()
+		c.post(f(ctx))
+	})
 }
 
 // turns is what runs now, and when what is next.
@@ -75,39 +78,19 @@ type turns struct {
 	restart          time.Time
 }
 
-// item is a message that waits to be sent.
-type item struct {
-	entry
-	number uint64 // the order in which they were accepted
-	sight  sight
-	// busy: it is being changed or sent.
-	busy bool
-}
-
-// chat has the messages to one address, in order. Only the first one may be sent, so that
-// the order is kept.
-type chat struct {
-	line []*item
-	// failures counts those in a row, and retry is when the next attempt is due.
-	failures int
-	retry    time.Time
-}
-
-type acquaintance struct {
-	stranger bool
-	at       time.Time
-}
-
 func newLoop(o *Outbox) *loop {
-	l := &loop{Outbox: o, known: map[string]acquaintance{}, turns: turns{sends: map[rpc.MessageID]time.Time{}}}
+	l := &loop{
+		Outbox: o, calls: calls{post: o.post}, gate: gate{known: map[string]acquaintance{}},
+		turns: turns{sends: map[rpc.MessageID]time.Time{}},
+	}
 	l.reset(nil, settings{})
 	return l
 }
 
 func (l *loop) run(ctx context.Context) {
-	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var cancel context.CancelFunc
+	l.calls.ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	l.calls = calls
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -124,7 +107,7 @@ func (l *loop) run(ctx context.Context) {
 	}
 	patience := time.AfterFunc(stopTimeout, cancel)
 	defer patience.Stop()
-	l.waiting.Wait()
+	l.calls.all.Wait()
 	l.drain() // so that what the calls have returned is kept
 }
 
@@ -141,59 +124,25 @@ func (l *loop) drain() {
 
 // reset begins with the messages of a database that was opened.
 func (l *loop) reset(waiting []entry, s settings) {
-	l.items, l.chats, l.settings = map[rpc.MessageID]*item{}, map[string]*chat{}, s
+	l.queue, l.settings = newQueue(), s
 	for _, e := range waiting {
-		l.committed(e)
-		l.doubt(l.items[e.ID])
+		l.doubt(l.queue.put(e))
 	}
 }
 
 // committed takes over a message that has changed on disk.
 func (l *loop) committed(e entry) {
-	it := l.items[e.ID]
-	switch {
-	case it == nil && e.Status.waiting():
-		l.accepted++
-		it = &item{entry: e, number: l.accepted}
-		l.items[e.ID] = it
-		c := l.chats[e.To]
-		if c == nil {
-			c = &chat{}
-			l.chats[e.To] = c
-		}
-		c.line = append(c.line, it)
-	case it == nil:
-	case e.Status.waiting():
-		it.entry = e
-	default:
-		l.chats[e.To].failures, l.chats[e.To].retry = 0, time.Time{}
-		l.remove(it)
-		l.ended(e)
-	}
-}
-
-func (l *loop) ended(e entry) {
+	l.queue.put(e)
 	if e.Status == Failed || e.Status == Expired {
 		l.o.Logger.Warn(logid.MessageFailed, "id", string(e.ID), "status", string(e.Status), "code", string(e.Code), "whatsapp_code", e.WhatsAppCode)
 	}
 }
 
-func (l *loop) remove(it *item) {
-	delete(l.items, it.ID)
-	c := l.chats[it.To]
-	for i, other := range c.line {
-		if other == it {
-			c.line = append(c.line[:i:i], c.line[i+1:]...)
-			break
-		}
-	}
-	if len(c.line) == 0 {
-		delete(l.chats, it.To)
-	}
-}
-
-// change has a message changed on disk, and keeps it as it is until then.
+// change has a message changed on disk, if anything changes, and leaves it alone until then.
 func (l *loop) change(it *item, f func(entry) entry) {
+	if f(it.entry) == it.entry {
+		return
+	}
 	it.busy = true
 	l.store.do(job{keep: true, write: updater(it.ID, f), done: func(error) {
 		l.post(func(*loop) { it.busy = false })
@@ -214,7 +163,7 @@ func updater(id rpc.MessageID, f func(entry) entry) func(*transaction) error {
 // doubt notes that nobody knows what the page has done with a message.
 func (l *loop) doubt(it *item) {
 	it.sight = sight{}
-	if now := time.Now(); !it.busy && it.doubt(now) != it.entry {
+	if now := time.Now(); !it.busy {
 		l.change(it, func(e entry) entry { return e.doubt(now) })
 	}
 }
@@ -222,7 +171,7 @@ func (l *loop) doubt(it *item) {
 // instanceEnded forgets what was known of the page.
 func (l *loop) instanceEnded() {
 	l.page = page{}
-	for _, it := range l.items {
+	for _, it := range l.queue.items {
 		l.doubt(it)
 	}
 }
@@ -252,21 +201,17 @@ func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
 func (l *loop) account(address string, now time.Time) {
 	if address != l.settings.Account {
 		l.settings.Account = address
-		l.save()
+		s := l.settings
+		l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s) }})
 	}
 	if address == "" {
 		return
 	}
-	for _, it := range l.items {
-		if !it.busy && it.claim(address, now) != it.entry {
+	for _, it := range l.queue.items {
+		if !it.busy {
 			l.change(it, func(e entry) entry { return e.claim(address, now) })
 		}
 	}
-}
-
-func (l *loop) save() {
-	s := l.settings
-	l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s) }})
 }
 
 // hint follows an acknowledgement. If it gets lost, the message is looked up later.
@@ -275,7 +220,7 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 		return
 	}
 	state := rpc.MessageState{ID: b.ID, Stored: true, Ack: b.Ack, Refusal: b.Refusal, At: b.At}
-	if it := l.items[b.ID]; it != nil && b.Ack < 0 && b.Refusal == 0 {
+	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && b.Refusal == 0 {
 		it.sight = sight{}
 		return
 	}
@@ -287,7 +232,7 @@ func (l *loop) step(now time.Time) time.Time {
 	w := &wake{}
 	var lookups, sends, asks []*item
 	var hold, oldest int64
-	for _, c := range l.chats {
+	for _, c := range l.queue.chats {
 		for i, it := range c.line {
 			if oldest == 0 || it.Times[0] < oldest {
 				oldest = it.Times[0]
@@ -306,10 +251,13 @@ func (l *loop) step(now time.Time) time.Time {
 			case s == restart:
 				l.restart(now, w)
 				w.at(it.sight.at.Add(lookEvery))
-			case s == send && !l.mayTry(c, it, now, w):
-			case s == send && l.mustAsk(it, now):
+			case s == send && now.Before(c.retry):
+				w.at(c.retry)
+				w.at(moment(it.Expires))
+			case s == send && l.gate.mustAsk(it, now):
 				asks = append(asks, it)
 			case s == send:
+				w.at(moment(it.Expires))
 				if l.maySend(it, now, w) {
 					sends = append(sends, it)
 				}
@@ -352,24 +300,6 @@ func first(items []*item) (f *item) {
 	return f
 }
 
-func (l *loop) mayTry(c *chat, it *item, now time.Time, w *wake) bool {
-	w.at(moment(it.Expires))
-	if now.Before(c.retry) {
-		w.at(c.retry)
-		return false
-	}
-	return true
-}
-
-// mustAsk reports whether it has to be found out if the recipient has ever written to us.
-func (l *loop) mustAsk(it *item, now time.Time) bool {
-	if it.Touched || !strings.HasSuffix(it.To, rpc.ServerPhone) {
-		return false
-	}
-	k, ok := l.known[it.To]
-	return !ok || now.Sub(k.at) >= acquaintanceLife || k.stranger && now.Sub(k.at) >= strangerLife
-}
-
 // maySend reports whether the account's restrictions and pacing allow for a message now. If
 // it waits for long, the message explains why.
 func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
@@ -377,10 +307,10 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		l.change(it, func(e entry) entry { return e.claim(account, now) })
 		return false
 	}
-	stranger := !it.Touched && l.known[it.To].stranger
-	if code, until := l.restriction(now); stranger && code != "" {
+	stranger := l.gate.isStranger(it)
+	if code, until := l.gate.restriction(l.page.newChats, now); stranger && code != "" {
 		w.at(until)
-		l.explain(it, func(e entry) entry { return restricted(e, code, until, now) })
+		l.change(it, func(e entry) entry { return restricted(e, code, until, now) })
 		return false
 	}
 	at := l.o.Pacing.earliest(l.settings.History, it.To, stranger, l.o.LinkedAt(), now)
@@ -389,41 +319,9 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 	}
 	w.at(at)
 	if at.Sub(now) >= notableWait && it.Code != CodePaced {
-		l.explain(it, func(e entry) entry { return e.wait(CodePaced, at) })
+		l.change(it, func(e entry) entry { return e.wait(CodePaced, at) })
 	}
 	return false
-}
-
-func (l *loop) explain(it *item, f func(entry) entry) {
-	if f(it.entry) != it.entry {
-		l.change(it, f)
-	}
-}
-
-// restriction returns why nobody may be written to for the first time, and until when if
-// that is known.
-func (l *loop) restriction(now time.Time) (Code, time.Time) {
-	n := l.page.newChats
-	switch {
-	case n.Restricted && (n.RestrictedUntil.IsZero() || now.Before(n.RestrictedUntil)):
-		return Code(rpc.SendNewChatsRestricted), n.RestrictedUntil
-	case n.Capped && (n.CappedUntil.IsZero() || now.Before(n.CappedUntil)):
-		return Code(rpc.SendNewChatsCapped), n.CappedUntil
-	case n.Challenge:
-		return Code(rpc.SendNewChatsRestricted), time.Time{}
-	case now.Before(l.noStrangers.until):
-		return l.noStrangers.code, l.noStrangers.until
-	}
-	return "", time.Time{}
-}
-
-// call runs what may block, and has the loop do what it returns.
-func (l *loop) call(f func(context.Context) func(*loop)) {
-	l.waiting.Go(func() {
-		ctx, cancel := context.WithTimeout(l.calls, callTimeout)
-		defer cancel()
-		l.post(f(ctx))
-	})
 }
 
 // ask finds out whether the recipient of a message has ever written to us.
@@ -436,30 +334,26 @@ func (l *loop) ask(it *item, now time.Time, w *wake) {
 		return
 	}
 	pause := askPause
-	if code, _ := l.restriction(now); code != "" || l.o.Pacing.earliest(l.settings.History, "", true, l.o.LinkedAt(), now).Sub(now) >= notableWait {
+	if code, _ := l.gate.restriction(l.page.newChats, now); code != "" || l.o.Pacing.earliest(l.settings.History, "", true, l.o.LinkedAt(), now).Sub(now) >= notableWait {
 		pause = askPauseIdle
 	}
 	l.turns.asking, l.turns.ask, it.busy = true, now.Add(pause), true
 	phone := rpc.Secret(strings.TrimSuffix(it.To, rpc.ServerPhone))
-	l.call(func(ctx context.Context) func(*loop) {
+	l.calls.begin(func(ctx context.Context) func(*loop) {
 		found, err := l.o.Sender.Contact(ctx, phone)
-		return func(l *loop) { l.asked(it, found, err, time.Now()) }
-	})
-}
-
-func (l *loop) asked(it *item, found rpc.Contact, err error, now time.Time) {
-	l.turns.asking, it.busy = false, false
-	switch {
-	case err != nil:
-		l.failed(it, it.Touched, err, now)
-	case !found.OnWhatsApp:
-		l.change(it, func(e entry) entry { return e.fail(Code(rpc.SendNotOnWhatsApp), time.Time{}, now) })
-	default:
-		if len(l.known) >= maxKnown {
-			clear(l.known)
+		return func(l *loop) {
+			now := time.Now()
+			l.turns.asking, it.busy = false, false
+			switch {
+			case err != nil:
+				l.failed(it, it.Touched, err, now)
+			case !found.OnWhatsApp:
+				l.change(it, func(e entry) entry { return e.fail(Code(rpc.SendNotOnWhatsApp), time.Time{}, now) })
+			default:
+				l.gate.learn(it.To, !found.KnownChat, now)
+			}
 		}
-		l.known[it.To] = acquaintance{!found.KnownChat, now}
-	}
+	})
 }
 
 // lookUp asks the page for messages, and, when that is due, for all that may still be
@@ -479,7 +373,13 @@ func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
 	}
 	l.turns.looking = true
 	if len(items) == 0 {
-		l.call(func(ctx context.Context) func(*loop) { return l.lookAtSent(ctx, now) })
+		l.turns.round = now.Add(roundPause)
+	}
+	if len(items) == 0 {
+		l.calls.begin(func(ctx context.Context) func(*loop) {
+			err := l.lookAtSent(ctx, now)
+			return func(l *loop) { l.turns.looked(err) }
+		})
 		return
 	}
 	items = items[:min(len(items), rpc.MaxLookup)]
@@ -487,50 +387,38 @@ func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
 	for i, it := range items {
 		refs[i], it.busy = it.ref(), true
 	}
-	l.call(func(ctx context.Context) func(*loop) {
+	l.calls.begin(func(ctx context.Context) func(*loop) {
 		states, err := l.o.Sender.Lookup(ctx, refs)
-		return func(l *loop) { l.looked(items, states, err, time.Now()) }
+		return func(l *loop) {
+			for i, it := range items {
+				if it.busy = false; err == nil && i < len(states) {
+					l.saw(it, states[i], time.Now())
+				}
+			}
+			l.turns.looked(err)
+		}
 	})
 }
 
-func (l *loop) looked(items []*item, states []rpc.MessageState, err error, now time.Time) {
-	l.turns.looking = false
-	for _, it := range items {
-		it.busy = false
-	}
-	if err != nil || len(states) != len(items) {
-		l.turns.look = now.Add(lookPause)
-		return
-	}
-	for i, it := range items {
-		l.saw(it, states[i], now)
+// looked notes that the page was asked for messages.
+func (t *turns) looked(err error) {
+	t.looking = false
+	if err != nil {
+		t.look = time.Now().Add(lookPause)
 	}
 }
 
 // saw takes over what the page holds of a message.
 func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
 	it.sight = it.sight.look(state, now)
-	if it.acked(state, now) != it.entry {
-		l.change(it, func(e entry) entry { return e.acked(state, now) })
-	}
+	l.change(it, func(e entry) entry { return e.acked(state, now) })
 }
 
 // lookAtSent looks up all messages that may still be delivered or read.
-func (l *loop) lookAtSent(ctx context.Context, now time.Time) func(*loop) {
-	err := l.eachSent(ctx, now)
-	return func(l *loop) {
-		l.turns.looking = false
-		l.turns.round = now.Add(roundPause)
-		if err != nil {
-			l.turns.look = now.Add(lookPause)
-		}
-	}
-}
-
-func (l *loop) eachSent(ctx context.Context, now time.Time) error {
+func (o *Outbox) lookAtSent(ctx context.Context, now time.Time) error {
 	for after := int64(0); ; {
 		var found []entry
-		err := l.store.ask(ctx, job{read: func(db *database) (err error) {
+		err := o.store.ask(ctx, job{read: func(db *database) (err error) {
 			found, after, err = db.sent(after, now.Add(-recoverable), rpc.MaxLookup)
 			return err
 		}})
@@ -541,13 +429,13 @@ func (l *loop) eachSent(ctx context.Context, now time.Time) error {
 		for i, e := range found {
 			refs[i] = e.ref()
 		}
-		states, err := l.o.Sender.Lookup(ctx, refs)
+		states, err := o.o.Sender.Lookup(ctx, refs)
 		if err != nil {
 			return err
 		}
 		for i, state := range states[:min(len(states), len(found))] {
 			if e := found[i]; e.acked(state, now) != e {
-				l.store.do(job{write: updater(e.ID, func(e entry) entry { return e.acked(state, now) })})
+				o.store.do(job{write: updater(e.ID, func(e entry) entry { return e.acked(state, now) })})
 			}
 		}
 	}
@@ -571,7 +459,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 	if len(l.turns.sends) >= maxSends {
 		return
 	}
-	wasTouched, again, stranger := it.Touched, it.sight.state.Ack < 0, !it.Touched && l.known[it.To].stranger
+	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.isStranger(it)
 	l.turns.sends[it.ID] = now
 	it.busy = true
 	l.settings.History = l.o.Pacing.sent(l.settings.History, it.To, stranger, now, l.o.Random())
@@ -588,13 +476,13 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 		return err
 	}, done: func(err error) {
 		l.post(func(l *loop) {
-			if err != nil || l.items[it.ID] != it || !it.Status.waiting() {
+			if err != nil || l.queue.items[it.ID] != it || !it.Status.waiting() {
 				delete(l.turns.sends, it.ID)
 				it.busy = false
 				return
 			}
 			e := it.entry
-			l.call(func(ctx context.Context) func(*loop) {
+			l.calls.begin(func(ctx context.Context) func(*loop) {
 				state, err := l.transmit(ctx, e)
 				return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
 			})
@@ -602,16 +490,17 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 	}})
 }
 
-func (l *loop) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
+// transmit reads a message and has the page send it.
+func (o *Outbox) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
 	var m rpc.Message
-	err := l.store.ask(ctx, job{read: func(db *database) (err error) {
+	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
 		m, err = db.message(e)
 		return err
 	}})
 	if err != nil {
 		return rpc.MessageState{}, errors.Join(worker.ErrNoWorker, err)
 	}
-	return l.o.Sender.Send(ctx, m)
+	return o.o.Sender.Send(ctx, m)
 }
 
 // sent takes over what Send has returned.
@@ -623,8 +512,8 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 		return
 	}
 	l.o.Count("stored")
-	c := l.chats[it.To]
-	if c == nil || l.items[it.ID] != it {
+	c := l.queue.chats[it.To]
+	if c == nil || l.queue.items[it.ID] != it {
 		return
 	}
 	l.saw(it, state, now)
@@ -637,8 +526,8 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 
 // failed takes over an error of Send or Contact.
 func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
-	c := l.chats[it.To]
-	if c == nil || l.items[it.ID] != it {
+	c := l.queue.chats[it.To]
+	if c == nil || l.queue.items[it.ID] != it {
 		return
 	}
 	failures := c.failures
@@ -657,13 +546,11 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 		l.page.possible = false
 	}
 	if v.noStrangers.After(now) {
-		l.noStrangers.code, l.noStrangers.until, c.retry = v.entry.Code, v.noStrangers, v.noStrangers
-		l.known[it.To] = acquaintance{true, now}
+		l.gate.refused, l.gate.refusedUntil, c.retry = v.entry.Code, v.noStrangers, v.noStrangers
+		l.gate.learn(it.To, true, now)
 	}
 	it.sight = sight{}
-	if v.entry != it.entry {
-		l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })
-	}
+	l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })
 }
 
 // restart asks for another life of the page.

@@ -270,7 +270,7 @@ func TestOrderIsKeptPerChat(t *testing.T) {
 	})
 }
 
-// Whatever happens in a send, the server gets the message once, under its id.
+// Regardless of what happens in a send, the server gets the message once, under its id.
 func TestDoubtIsResolvedByTheID(t *testing.T) {
 	for name, tt := range map[string]struct{ before, after error }{
 		"worker gone before":    {before: rpc.ErrWorkerGone},

@@ -17,24 +17,26 @@ type page struct {
 	newChats rpc.NewChats
 }
 
-// sight is what is known of a message in the present life of the page.
+// sight is what is known of a message in the present life of the page. There are as many
+// as messages that wait.
 type sight struct {
-	state rpc.MessageState
-	// at is when state was found, zero if it was not. since is when the message was first
+	pending bool
+	ack     int8
+	// at is when this was found, zero if it was not. since is when the message was first
 	// seen pending.
 	at, since time.Time
 }
 
 // look is s after the page was asked for the message.
 func (s sight) look(state rpc.MessageState, now time.Time) sight {
-	pending := state.Stored && state.Ack == 0 && state.Pending
+	s.ack, s.at = int8(min(max(state.Ack, -1), 4)), now
+	s.pending = state.Stored && state.Ack == 0 && state.Pending
 	switch {
-	case !pending:
+	case !s.pending:
 		s.since = time.Time{}
 	case s.since.IsZero():
 		s.since = now
 	}
-	s.state, s.at = state, now
 	return s
 }
 
@@ -70,7 +72,6 @@ func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
 	if !e.Touched {
 		return nextUntouched(e, p, now)
 	}
-	pending := s.state.Stored && s.state.Ack == 0 && s.state.Pending
 	end := e.at(Sending).Add(recoverable)
 	switch {
 	case !e.Status.waiting():
@@ -79,11 +80,11 @@ func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
 		return giveUp, now
 	case p.readySince.IsZero():
 		return idle, end
-	case s.at.IsZero(), pending && now.Sub(s.at) >= lookEvery:
+	case s.at.IsZero(), s.pending && now.Sub(s.at) >= lookEvery:
 		return lookUp, now
-	case !pending && !p.possible:
+	case !s.pending && !p.possible:
 		return idle, end
-	case !pending:
+	case !s.pending:
 		return send, now
 	case now.Sub(later(s.since, p.readySince)) >= ackPatience:
 		return restart, now
@@ -117,7 +118,7 @@ type verdict struct {
 	retry time.Duration
 	// impossible: no message can be sent until the page reports that it can.
 	impossible bool
-	// noStrangers is until when nobody may be written to for the first time.
+	// noStrangers is how long nobody may be written to for the first time.
 	noStrangers time.Time
 }
 

@@ -72,7 +72,7 @@ type Outbox struct {
 	o     Options
 	store *store
 
-	// hold is until when restarts should wait, wanted when one last asked, and oldest when the message was accepted that
+	// hold is how long restarts should wait, wanted when one last asked, and oldest when the message was accepted that
 	// has waited for longest; all in milliseconds since 1970.
 	hold, wanted, oldest atomic.Int64
 
@@ -281,8 +281,8 @@ func (o *Outbox) Notice(n worker.Notice) {
 	}
 }
 
-// Hold returns until when a planned restart should wait for what is being sent, which is
-// zero or has passed if nothing is. It does not block. Until a while after the last call no
+// Hold returns the time up to which a planned restart should wait for what is being sent,
+// which is zero or has passed if nothing is. It does not block. Until a while after the last call no
 // further message is sent, so that a restart can't be put off for ever.
 func (o *Outbox) Hold() time.Time {
 	o.wanted.Store(time.Now().UnixMilli())

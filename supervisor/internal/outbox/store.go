@@ -127,13 +127,16 @@ func (s *store) run(ctx context.Context) {
 	defer clean.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	retain := job{write: func(t *transaction) error { return t.retain(s.limits, time.Now()) }, keep: true}
+	s.do(retain)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-clean.C:
-			s.do(job{write: func(t *transaction) error { return t.retain(s.limits, time.Now()) }})
-			continue
+			s.warn(logid.OutboxWriteFailed, expireAside(s.path, time.Now().Add(-s.limits.Keep)))
+			retain.keep = false
+			s.do(retain)
 		case <-s.wake:
 		case <-retry.C:
 		}

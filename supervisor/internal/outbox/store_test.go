@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -245,6 +246,10 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 			b, _ = start(t, Options{Path: path})
 			if _, err := b.Message(m.ID); err != nil {
 				t.Error(err)
+			}
+			err := errors.Join(expireAside(path, time.Now().Add(-time.Hour)), expireAside(path, time.Now().Add(time.Hour)))
+			if _, leftErr := os.Lstat(path + asideSuffix); err != nil || !errors.Is(leftErr, fs.ErrNotExist) {
+				t.Errorf("it is kept for ever: %v, %v", err, leftErr)
 			}
 		})
 	}

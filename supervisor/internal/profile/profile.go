@@ -12,7 +12,7 @@
 //	admin.launch                    the lock of the Chrome that was started last
 //	admin.restarts                  the state of the restart policy
 //	admin.login                     what is known about the login
-//	admin.outbox                    the messages to be sent (package outbox)
+//	admin.outbox*                   the messages to be sent (package outbox)
 //	admin.quarantine/<time>-<why>   former profiles (see Quarantine)
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
 //	admin.incoming                  a profile that is about to replace admin
@@ -117,9 +117,9 @@ func (p *Profile) Dir() string { return p.tokens.profile() }
 // opens.
 func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 
-// NewOutbox returns the path of a new file for messages on their way to or from the
-// outbox. If the process dies before it removes the file, the next Open does.
-func (p *Profile) NewOutbox() string {
+// NewOutbox returns the path of a new file for messages on their way to or from the outbox
+// of p. If the process dies before it removes the file, the next Open does.
+func NewOutbox(p *Profile) string {
 	return filepath.Join(string(p.tokens), "."+filepath.Base(p.Outbox())+suffix())
 }
 

@@ -1,0 +1,131 @@
+package outbox
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"session-manager/shared/rpc"
+)
+
+// item is a message that waits to be sent.
+type item struct {
+	entry
+	number uint64 // the order in which they were accepted
+	sight  sight
+	// busy: it is being changed or sent.
+	busy bool
+}
+
+// chat has the messages to one address, in order. Only the first one may be sent, so that
+// the order is kept.
+type chat struct {
+	line []*item
+	// failures counts those in a row, and retry is when the next attempt is due.
+	failures int
+	retry    time.Time
+}
+
+// queue has the messages that wait to be sent.
+type queue struct {
+	items    map[rpc.MessageID]*item
+	chats    map[string]*chat
+	accepted uint64
+}
+
+func newQueue() queue { return queue{items: map[rpc.MessageID]*item{}, chats: map[string]*chat{}} }
+
+// put takes over a message that has changed, and returns its item while it waits.
+func (q *queue) put(e entry) *item {
+	it := q.items[e.ID]
+	switch {
+	case !e.Status.waiting():
+		q.remove(it)
+		return nil
+	case it != nil:
+		it.entry = e
+	default:
+		q.accepted++
+		it = &item{entry: e, number: q.accepted}
+		q.items[e.ID] = it
+		c := q.chats[e.To]
+		if c == nil {
+			c = &chat{}
+			q.chats[e.To] = c
+		}
+		c.line = append(c.line, it)
+	}
+	return it
+}
+
+// remove removes an item, if it is not nil. What follows it in its chat need not wait for
+// what it has waited for.
+func (q *queue) remove(it *item) {
+	if it == nil {
+		return
+	}
+	delete(q.items, it.ID)
+	c := q.chats[it.To]
+	c.line = slices.DeleteFunc(c.line, func(other *item) bool { return other == it })
+	c.failures, c.retry = 0, time.Time{}
+	if len(c.line) == 0 {
+		delete(q.chats, it.To)
+	}
+}
+
+// gate knows who may be written to for the first time.
+type gate struct {
+	// known is who has ever written to us, by address.
+	known map[string]acquaintance
+	// refused is why the page has refused a first contact, and refusedUntil for how long.
+	refused      Code
+	refusedUntil time.Time
+}
+
+type acquaintance struct {
+	stranger bool
+	at       time.Time
+}
+
+// What is known of people is asked again after a while.
+const (
+	strangerLife, acquaintanceLife = time.Hour, 24 * time.Hour
+	maxKnown                       = 10_000
+)
+
+// learn notes whether somebody has never written to us.
+func (g *gate) learn(address string, stranger bool, now time.Time) {
+	if len(g.known) >= maxKnown {
+		clear(g.known)
+	}
+	g.known[address] = acquaintance{stranger, now}
+}
+
+// mustAsk reports whether it has to be found out if the recipient has ever written to us.
+// Groups, and people whose LID the sender knows, count as known.
+func (g *gate) mustAsk(it *item, now time.Time) bool {
+	if it.Touched || !strings.HasSuffix(it.To, rpc.ServerPhone) {
+		return false
+	}
+	k, ok := g.known[it.To]
+	return !ok || now.Sub(k.at) >= acquaintanceLife || k.stranger && now.Sub(k.at) >= strangerLife
+}
+
+// isStranger reports whether a message would be the first contact.
+func (g *gate) isStranger(it *item) bool { return !it.Touched && g.known[it.To].stranger }
+
+// restriction returns why nobody may be written to for the first time, and the end of that
+// if it is known.
+func (g *gate) restriction(n rpc.NewChats, now time.Time) (Code, time.Time) {
+	switch {
+	case n.Restricted && (n.RestrictedUntil.IsZero() || now.Before(n.RestrictedUntil)):
+		return Code(rpc.SendNewChatsRestricted), n.RestrictedUntil
+	case n.Capped && (n.CappedUntil.IsZero() || now.Before(n.CappedUntil)):
+		return Code(rpc.SendNewChatsCapped), n.CappedUntil
+	case n.Challenge:
+		return Code(rpc.SendNewChatsRestricted), time.Time{}
+	case now.Before(g.refusedUntil):
+		return g.refused, g.refusedUntil
+	}
+	return "", time.Time{}
+}
