@@ -56,10 +56,13 @@ func (s *service) trySubmit(ctx context.Context, key, to, text string) (m messag
 		return m, 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return m, resp.StatusCode, nil
+	}
 	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
 		return m, 0, err
 	}
-	if resp.StatusCode < 300 && resp.Header.Get("Location") != "/messages/"+m.ID {
+	if resp.Header.Get("Location") != "/messages/"+m.ID {
 		return m, 0, fmt.Errorf("%d with the Location %q", resp.StatusCode, resp.Header.Get("Location"))
 	}
 	return m, resp.StatusCode, nil

@@ -154,13 +154,13 @@ func TestExcerptIsSmall(t *testing.T) {
 
 func TestCheckHandshake(t *testing.T) {
 	for line, says := range map[string]string{
-		"1|2|unix|/tmp/s|grpc|Q0VSVA\n": "",
+		"1|3|unix|/tmp/s|grpc|Q0VSVA\n": "",
 		"":                              "not a handshake",
 		"hello":                         "not a handshake",
 		"1|x|unix|/tmp/s":               "not a handshake",
-		"2|2|unix|/tmp/s|grpc":          "go-plugin's protocol",
+		"2|3|unix|/tmp/s|grpc":          "go-plugin's protocol",
 		"1|1|unix|/tmp/s|grpc":          "protocol version 1",
-		"1|2|tcp|127.0.0.1:1|grpc":      "not on a unix socket",
+		"1|3|tcp|127.0.0.1:1|grpc":      "not on a unix socket",
 	} {
 		err := checkHandshake(line)
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {

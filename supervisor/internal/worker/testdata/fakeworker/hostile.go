@@ -163,36 +163,37 @@ func (w *worker) Diagnose(context.Context) (rpc.Diagnosis, error) {
 	return rpc.Diagnosis{Outline: "html"}, nil
 }
 
-// someone returns the address of a person, or one that is far too long.
-func (w *worker) someone(server string) rpc.Secret {
+// notLinked is what the worker answers about messages, unless its answers are to be large.
+func (w *worker) notLinked() error {
 	if w.largeAnswers() {
-		return rpc.Secret(large(100_000))
+		return nil
 	}
-	return rpc.Secret("491707654321" + server)
+	return &rpc.SendError{Code: rpc.SendNotReady}
 }
 
-// Send stores every message.
+// someone is an address that is far too long.
+func someone() rpc.Secret { return rpc.Secret(large(100_000)) }
+
+// Send answers as notLinked explains.
 func (w *worker) Send(_ context.Context, m rpc.Message) (rpc.MessageState, error) {
-	return w.stateOf(m.ID), nil
+	return stateOf(m.ID), w.notLinked()
 }
 
-func (w *worker) stateOf(id rpc.MessageID) rpc.MessageState {
-	s := rpc.MessageState{ID: id, Chat: rpc.Chat{Phone: w.someone(rpc.ServerPhone)}, Stored: true, Ack: 1}
-	if w.largeAnswers() {
-		s.Ack, s.Refusal, s.At = math.MaxInt32, math.MaxInt32, time.UnixMilli(math.MaxInt64)
+func stateOf(id rpc.MessageID) rpc.MessageState {
+	return rpc.MessageState{
+		ID: id, Chat: rpc.Chat{Phone: someone()}, Stored: true, Ack: math.MaxInt32, Refusal: math.MaxInt32, At: time.UnixMilli(math.MaxInt64),
 	}
-	return s
 }
 
-// Lookup finds every message.
+// Lookup answers as notLinked explains.
 func (w *worker) Lookup(_ context.Context, refs []rpc.MessageRef) (states []rpc.MessageState, _ error) {
 	for _, r := range refs {
-		states = append(states, w.stateOf(r.ID))
+		states = append(states, stateOf(r.ID))
 	}
-	return states, nil
+	return states, w.notLinked()
 }
 
-// Contact finds everyone.
+// Contact answers as notLinked explains.
 func (w *worker) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
-	return rpc.Contact{OnWhatsApp: true, Phone: w.someone(rpc.ServerPhone), LID: w.someone(rpc.ServerLID)}, nil
+	return rpc.Contact{OnWhatsApp: true, Phone: someone(), LID: someone()}, w.notLinked()
 }
