@@ -208,7 +208,7 @@ func (e entry) claim(account string, now time.Time) entry {
 
 // acked is e after what the page's table holds of it.
 func (e entry) acked(s rpc.MessageState, now time.Time) entry {
-	if !s.Stored {
+	if !s.Stored || s.ID != e.ID {
 		return e
 	}
 	if s.Chat != (rpc.Chat{}) {

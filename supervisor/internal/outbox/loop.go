@@ -410,6 +410,9 @@ func (t *turns) looked(err error) {
 
 // saw takes over what the page holds of a message.
 func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
+	if state.ID != it.ID {
+		return
+	}
 	it.sight = it.sight.look(state, now)
 	l.change(it, func(e entry) entry { return e.acked(state, now) })
 }

@@ -180,8 +180,11 @@ func (s *store) batch() bool {
 	if err == nil {
 		err = s.open()
 	}
+	if err == nil {
+		jobs, err = s.read(jobs)
+	}
 	if err == nil && len(jobs) > 0 {
-		err = s.perform(jobs)
+		err = s.write(jobs)
 	}
 	if err == nil {
 		s.failing = false
@@ -230,32 +233,35 @@ func asError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// perform does jobs, all of them or nothing.
-func (s *store) perform(jobs []job) error {
-	var writes []job
-	for _, j := range jobs {
+// read does those of the jobs that read, and returns the others. The error means that the
+// database is no longer open.
+func (s *store) read(jobs []job) (left []job, err error) {
+	for i, j := range jobs {
 		if j.read == nil {
-			writes = append(writes, j)
+			left = append(left, j)
 			continue
 		}
 		err := j.read(s.db)
-		if err != nil {
-			s.failed(err)
-			err = asError(err)
+		if err == nil {
+			j.finish(nil)
+			continue
 		}
-		j.finish(err)
+		s.failed(err)
+		j.finish(asError(err))
 		if s.db == nil {
-			return errors.Join(err, ErrUnavailable)
+			return append(left, jobs[i+1:]...), err
 		}
 	}
-	if len(writes) == 0 {
-		return nil
-	}
+	return left, nil
+}
+
+// write does jobs, all of them or nothing.
+func (s *store) write(jobs []job) error {
 	t, err := s.db.begin(*s.counts.Load())
 	if err != nil {
 		return err
 	}
-	for _, j := range writes {
+	for _, j := range jobs {
 		if err := j.write(t); err != nil {
 			t.rollback()
 			return err
@@ -268,7 +274,7 @@ func (s *store) perform(jobs []job) error {
 	for _, c := range t.changed {
 		s.changed(c)
 	}
-	for _, j := range writes {
+	for _, j := range jobs {
 		j.finish(nil)
 	}
 	return nil

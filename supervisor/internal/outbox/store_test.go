@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,6 +257,39 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 	if now, err := os.ReadFile(whole); err != nil || !bytes.Equal(now, good) {
 		t.Errorf("what a link leads to was changed: %v", err)
 	}
+}
+
+// A message that is damaged while the database is in use costs nobody else an answer.
+func TestDamageInUseIsSurvived(t *testing.T) {
+	b, _ := start(t, Options{})
+	good, bad := accept(t, b, request("", "a")), accept(t, b, request("bad", "b"))
+	if _, err := b.Cancel(t.Context(), bad.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.store.ask(t.Context(), job{read: func(db *database) error {
+		return db.exec("UPDATE message SET entry = '{}' WHERE id = ?", bad.ID)
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			if _, err := b.Message(bad.ID); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("the damaged one: got %v", err)
+			}
+			if _, err := b.Message(good.ID); err != nil && !errors.Is(err, ErrUnavailable) {
+				t.Errorf("the whole one: got %v", err)
+			}
+			if _, _, err := b.Accept(t.Context(), request("", fmt.Sprint(i))); err != nil && !errors.Is(err, ErrUnavailable) {
+				t.Errorf("another one: got %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if m, err := b.Message(good.ID); err != nil || m.Status != Queued {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	accept(t, b, request("", "c"))
 }
 
 func TestSecondOutboxWaitsForTheFirst(t *testing.T) {
