@@ -20,6 +20,7 @@ type killer struct {
 	s      *service
 	p      *phone
 	tokens string
+	args   []string // of the service
 	random *rand.Rand
 }
 
@@ -56,7 +57,7 @@ func (k *killer) everything(also func()) {
 	k.s.signal(syscall.SIGKILL)
 	also()
 	k.s.Kill()
-	k.s = start(k.t, k.p.URL, k.tokens, "--settle-time", "0s")
+	k.s = start(k.t, k.p.URL, k.tokens, k.args...)
 }
 
 // pause waits for no event on purpose: the moment is to be any.
@@ -89,11 +90,11 @@ func TestKillsAtRandomLoseNoSavedLogin(t *testing.T) {
 	const seed = 7
 	// At this speed the first sync takes three seconds.
 	p := newPhone(t, simulator.Options{Speed: 4})
-	k := &killer{t: t, p: p, random: rand.New(rand.NewPCG(seed, 0))}
+	k := &killer{t: t, p: p, args: []string{"--settle-time", "0s"}, random: rand.New(rand.NewPCG(seed, 0))}
 	kept, lost := 0, 0
 	for n := 0; n < *kills; n++ {
 		k.tokens = t.TempDir()
-		k.s = start(t, p.URL, k.tokens, "--settle-time", "0s")
+		k.s = start(t, p.URL, k.tokens, k.args...)
 		k.s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
 		p.scan(t)
 		k.pause(5 * time.Second)

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -130,6 +131,33 @@ session_manager_session_state{state="READY"} 1
 # TYPE session_manager_qr_available gauge
 session_manager_qr_available 0
 `, "session_manager_session_state", "session_manager_qr_available", "session_manager_qr_age_seconds", "session_manager_session_evidence_age_seconds")
+}
+
+func TestOutboxAndSendingAreExported(t *testing.T) {
+	m := fresh(t, &session.Snapshot{Sending: &session.Sending{NewChats: session.NewChats{Capped: true, Used: 3, Quota: 3}}})
+	m.Outbox(func() outbox.Stats {
+		return outbox.Stats{ByStatus: map[outbox.Status]int{outbox.Queued: 2, outbox.Sent: 1}}
+	})
+	m.Attempt("stored")
+	compare(t, m, `
+# HELP session_manager_new_chats_quota New chats that WhatsApp allows in the present cycle, 0 for no limit.
+# TYPE session_manager_new_chats_quota gauge
+session_manager_new_chats_quota 3
+# HELP session_manager_new_chats_restricted 1 while WhatsApp does not let the account write to new people.
+# TYPE session_manager_new_chats_restricted gauge
+session_manager_new_chats_restricted 1
+# HELP session_manager_outbox_attempts_total Attempts to send a message: stored by the page, failed, unknown, or deferred.
+# TYPE session_manager_outbox_attempts_total counter
+session_manager_outbox_attempts_total{result="stored"} 1
+# HELP session_manager_outbox_messages Messages that are kept, by status.
+# TYPE session_manager_outbox_messages gauge
+session_manager_outbox_messages{status="queued"} 2
+session_manager_outbox_messages{status="sent"} 1
+# HELP session_manager_sending_possible 1 while the page can send messages; absent while that is not known.
+# TYPE session_manager_sending_possible gauge
+session_manager_sending_possible 0
+`, "session_manager_new_chats_quota", "session_manager_new_chats_restricted", "session_manager_outbox_attempts_total",
+		"session_manager_outbox_messages", "session_manager_sending_possible", "session_manager_outbox_oldest_age_seconds")
 }
 
 func TestLoginAndWarningsAreExported(t *testing.T) {

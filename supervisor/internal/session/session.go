@@ -289,6 +289,9 @@ func (l *loop) update(cause string, to machine) {
 	if to.state != QRRequired || from.reason.Code == reason.PairingCodeShown && to.reason.Code != reason.PairingCodeShown {
 		l.next.Pairing = nil
 	}
+	if to.state == QRRequired {
+		l.warnings.sending = nil // it was another link's
+	}
 	l.warn(to)
 	l.logChange(cause, from, to)
 	to.fill(&l.next)

@@ -15,6 +15,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/restart"
 	"session-manager/supervisor/internal/worker"
@@ -339,6 +340,42 @@ func TestEachWarningIsShownUntilItsEnd(t *testing.T) {
 			t.Errorf("%d were logged, and the end of %d: %s", raised, cleared, log)
 		}
 	})
+}
+
+func TestWhatMayBeSentOutlivesNoLink(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		until := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+		r.Notify(worker.Spawning{Generation: 1})
+		r.worker(rpc.SendingObserved{Possible: true, NewChats: rpc.NewChats{Restricted: true, RestrictedUntil: until, Quota: 5, Used: 2}})
+		want := &Sending{Possible: true, NewChats: NewChats{Restricted: true, RestrictedUntil: Moment{until}, Quota: 5, Used: 2}}
+		if diff := cmp.Diff(want, r.Snapshot().Sending); diff != "" {
+			t.Error(diff)
+		}
+		if w := r.Snapshot().Warning; w == nil || w.Code != reason.NewChatsRestricted || w.Detail != "until 2026-12-01T00:00:00Z" {
+			t.Errorf("the warning is %+v", w)
+		}
+		r.Notify(worker.Exited{Generation: 1})
+		synctest.Wait()
+		if s := r.Snapshot(); s.Sending != nil || len(s.Warnings) != 1 {
+			t.Errorf("after an exit: %+v, %v", s.Sending, s.Warnings)
+		}
+		r.showQR()
+		if s := r.Snapshot(); len(s.Warnings) != 0 {
+			t.Errorf("without a link: %v", s.Warnings)
+		}
+		r.worker(rpc.SendingObserved{NewChats: rpc.NewChats{Capped: true, Challenge: true}, Why: "it is not linked"})
+		if got := r.Snapshot().Sending; got.Possible || got.Why != "it is not linked" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestLoginIsKnownBeforeTheLoopRuns(t *testing.T) {
+	s, at := New(DefaultLimits(15*time.Second), slog.New(slog.DiscardHandler)), time.Now()
+	s.Begin(login.Status{Record: login.Record{LinkedAt: at}})
+	if got := s.Snapshot(); !got.Login.LinkedAt.Equal(at) || got.State != Init {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestSlowlySavedLoginIsShownAndLogged(t *testing.T) {

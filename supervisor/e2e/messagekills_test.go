@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// people are known to the account, so that they can be written to at once.
+var people = []string{ada, "+15550101002", "+15550101003"}
+
+// mailer sends messages through a service that is killed again and again.
+type mailer struct {
+	killer
+	// ids are those of the accepted messages, by their texts.
+	ids map[string]string
+	// texts are the accepted ones for each person, in order.
+	texts map[string][]string
+}
+
+// submitThrough has a message accepted although the service may die meanwhile: strike, if it
+// is not nil, is called once the request is under way.
+func (m *mailer) submitThrough(to, text string, strike func()) {
+	m.t.Helper()
+	type result struct {
+		message
+		status int
+		err    error
+	}
+	key := strings.ReplaceAll(text, " ", "-")
+	first, service := make(chan result, 1), m.s
+	ctx := within(m.t)
+	go func() {
+		var r result
+		r.message, r.status, r.err = service.trySubmit(ctx, key, to, text)
+		first <- r
+	}()
+	if strike != nil {
+		strike()
+	}
+	r := <-first
+	for known := r.ID; r.status != http.StatusAccepted && r.status != http.StatusOK; {
+		if harness.Pause(ctx, 50*time.Millisecond) != nil {
+			m.t.Fatalf("not accepted: %d %v %+v", r.status, r.err, r.message)
+		}
+		r.message, r.status, r.err = m.s.trySubmit(ctx, key, to, text)
+		if known != "" && r.ID != known {
+			m.t.Errorf("repeated, %s is %s", known, r.ID)
+		}
+	}
+	m.ids[text] = r.ID
+	m.texts[to] = append(m.texts[to], text)
+}
+
+// disturb does to the page, its connection or its processes what may happen to them.
+func (m *mailer) disturb() {
+	m.t.Helper()
+	m.p.ClearFaults()
+	m.pause(700 * time.Millisecond)
+	switch m.random.IntN(6) {
+	case 0:
+		m.p.Disconnect()
+	case 1:
+		stages := []string{"built", "stored", "written", "acked"}
+		what := []string{"reload", "crash"}[m.random.IntN(2)]
+		m.p.misbehave(m.t, what+"=in-send:"+stages[m.random.IntN(len(stages))])
+	case 2:
+		m.p.misbehave(m.t, []string{"socket=drop-after-write", "socket=drop-before-write", "ack=late:500"}[m.random.IntN(3)])
+	default:
+		m.strike()
+	}
+}
+
+// TestEachAcceptedMessageArrivesOnceInOrder is the property that everything else serves.
+func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	messages, disturbances := 20, 10
+	if *thorough {
+		messages, disturbances = 500, 200
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
+	m := &mailer{
+		killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: eager},
+		ids:    map[string]string{}, texts: map[string][]string{},
+	}
+	m.s = linked(t, p, tokens, eager...)
+	for i := range messages {
+		var strike func()
+		if (i+1)*disturbances/messages > i*disturbances/messages {
+			strike = m.disturb
+		}
+		m.submitThrough(people[m.random.IntN(len(people))], fmt.Sprintf("text %d", i), strike)
+	}
+	p.ClearFaults()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience+time.Duration(messages)*time.Second)
+	defer cancel()
+	arrived := func(all []simulator.Sent) bool { return len(all) == messages }
+	for p.awaitFor(ctx, 2*time.Second, arrived) != nil && ctx.Err() == nil {
+		m.ready()
+	}
+	for _, to := range people {
+		var got []string
+		for _, one := range p.Sent() {
+			if one.Chat == to[1:]+"@c.us" {
+				got = append(got, one.Text)
+			}
+		}
+		if !slices.Equal(got, m.texts[to]) {
+			t.Errorf("the order in a chat is %v, not %v", got, m.texts[to])
+		}
+	}
+	repeated := 0
+	want := map[string]string{}
+	for _, one := range p.Sent() {
+		if m.ids[one.Text] != one.ID || one.Altered {
+			t.Errorf("%q arrived as %s, and was accepted as %s; altered: %v", one.Text, one.ID, m.ids[one.Text], one.Altered)
+		}
+		repeated += len(one.Times) - 1
+		want[one.ID] = "sent"
+		if level := m.random.IntN(3) + 1; level > 1 {
+			want[one.ID] = []string{"delivered", "read"}[level-2]
+			if err := p.Ack(one.ID, level); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if !m.ready() {
+		t.Fatal("a scan is asked for")
+	}
+	for id, status := range want {
+		m.s.awaitMessage(id, status)
+	}
+	t.Logf("%d messages, %d stanzas were repeated", messages, repeated)
+}
+
+// awaitFor is AwaitSent for a while.
+func (p *phone) awaitFor(ctx context.Context, d time.Duration, want func([]simulator.Sent) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return p.AwaitSent(ctx, want)
+}
