@@ -10,6 +10,7 @@ import (
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/peers"
+	"session-manager/scripts/simulator"
 	"session-manager/shared/proctree"
 )
 
@@ -71,7 +72,7 @@ func firsts(ctx context.Context, b *bench, name string) (first, error) {
 
 // startOn starts a program, or the service, on a stage of its own.
 func startOn(ctx context.Context, b *bench, name string) (f first, err error) {
-	stage, err := peers.OpenStage(peersPage)
+	stage, err := peers.OpenStage(simulator.Options{Profile: peersPage})
 	if err != nil {
 		return f, err
 	}

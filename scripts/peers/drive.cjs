@@ -32,6 +32,45 @@ const programs = {
     return () => client.pupBrowser.close();
   },
 
+  // Sends a text as soon as it can, and reports the message that it got back.
+  async 'whatsapp-web.js sends'() {
+    const { Client } = load('whatsapp-web.js');
+    const client = new Client({ puppeteer: { headless: true, executablePath, args } });
+    client.on('qr', (code) => tell('qr', code));
+    client.on('message', (message) => tell('message', message.body));
+    client.on('message_create', (message) => tell('create', message.body));
+    client.on('message_ack', (message, ack) => tell('ack', String(ack)));
+    client.on('ready', async () => {
+      tell('ready');
+      const sent = await client.sendMessage('5491123456789@c.us', 'from a peer', { waitUntilMsgSent: true })
+        .catch((error) => ({ id: { _serialized: `failed: ${error.stack}` } }));
+      tell('sent', sent === undefined ? 'undefined' : sent.id._serialized);
+    });
+    await client.initialize();
+    return () => client.pupBrowser.close();
+  },
+
+  // Sends a text under an id of its own, twice.
+  async 'wppconnect sends'() {
+    const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
+    defaultLogger.level = 'error';
+    const client = await create({
+      session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
+      whatsappVersion: null, waitForLogin: false, autoClose: 0, browserArgs: args, puppeteerOptions: { executablePath },
+      catchQR: (image, text, attempt, code) => tell('qr', code),
+    });
+    const { page } = client;
+    await page.waitForFunction(() => window.WPP?.isReady && WPP.chat.get('15550101001@c.us'), { timeout: 90000, polling: 200 });
+    for (let turn = 0; turn < 2; turn++) {
+      tell('sent', await page.evaluate(() => {
+        const to = '15550101001@c.us';
+        return WPP.chat.sendTextMessage(to, 'from a peer', { waitForAck: true, messageId: `true_${to}_3EB0000000000000000001` })
+          .then(({ id, ack, sendMsgResult }) => `${id} ${ack} ${sendMsgResult.messageSendResult}`, (error) => `rejected: ${error.name} ${error.stack}`);
+      }));
+    }
+    return () => client.close();
+  },
+
   async wppconnect() {
     const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
     defaultLogger.level = 'error';

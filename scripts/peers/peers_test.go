@@ -63,7 +63,7 @@ func TestProgramsSeeWhatTheirSourcesPredict(t *testing.T) {
 		t.Run(c.program+" on "+c.profile, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			stage, err := OpenStage(c.profile)
+			stage, err := OpenStage(simulator.Options{Profile: c.profile})
 			if err != nil {
 				t.Fatal(err)
 			}

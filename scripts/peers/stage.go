@@ -16,9 +16,9 @@ type Stage struct {
 	web    *httptest.Server // over TLS, with a certificate for another name
 }
 
-// OpenStage serves the page of a profile of the simulator.
-func OpenStage(profile string) (*Stage, error) {
-	sim, err := simulator.New(simulator.Options{Profile: profile})
+// OpenStage serves the simulator's page.
+func OpenStage(o simulator.Options) (*Stage, error) {
+	sim, err := simulator.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@
 //	err = sim.Await(ctx, func(c simulator.Screen) bool { return c.Name == "MAIN" })
 //	sim.Close(); web.Close()         // in this order
 //
+// What the page has sent is in the server's log, the judge of those who send: Sent and
+// AwaitSent. Ack reports a message as delivered or read, Receive sends one to the account.
+//
 // The page reports over a websocket of its own (/sim/page) what it shows, after
 // it drew it. Nothing in a test needs to sleep or to poll. The command in cmd
 // serves the same, with the levers on a second address; see Control, which lists them.
@@ -107,7 +110,17 @@
 //     observed, and nothing more. Translations are made up.
 //   - The service worker holds the connection under socket=worker only (that it can
 //     was read).
-//   - The protocol on /ws/chat, the crypto and the chats are not imitated.
+//   - Text messages: the modules, their functions and arguments, the array of two promises,
+//     rows of which a key can be stored once, acknowledgements without a time limit, the same
+//     stanza after each reconnect, nothing after a reload, the failure of own messages that
+//     are loaded without an acknowledgement, rowId, the prefs about restrictions, the trap for
+//     foreign scripts (all read). Chats have LIDs; those that the phone had have numbers. A
+//     message whose key was refused stays in memory, its second promise is rejected as well,
+//     and messageFromDbRow is asynchronous (assumed, the harder cases). Numbers are spelled as
+//     is known of Brazil, Argentina and Mexico. Everybody has an account who was not set
+//     otherwise; the server refuses nobody, unless a switch makes it.
+//   - Media, reactions, edits and deletions are not imitated, nor the elements of a chat.
+//   - The protocol on /ws/chat and the crypto are not imitated.
 //
 // The older pages, 2019 to 2024, have what other programs are known to have
 // looked for at that time.

@@ -62,7 +62,19 @@ type Messaging struct {
 }
 
 func newMessaging(s *Settings, p *People) *Messaging {
-	return &Messaging{settings: s, people: p, online: map[*chat]struct{}{}, struck: map[string]bool{}, changed: make(chan struct{})}
+	m := &Messaging{settings: s, people: p, online: map[*chat]struct{}{}, struck: map[string]bool{}, changed: make(chan struct{})}
+	s.changed = m.restrict
+	return m
+}
+
+// restrict informs the pages of what the account must not do.
+func (m *Messaging) restrict() {
+	all := query{Type: "restrictions", Result: m.restrictions()}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.online {
+		c.write(all)
+	}
 }
 
 // stanza is a message of /ws/chat about messages, in either direction.

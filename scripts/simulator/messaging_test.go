@@ -2,6 +2,7 @@ package simulator_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,5 +95,162 @@ func TestTextIsSentUnderChosenID(t *testing.T) {
 	r.reopen()
 	if got := r.eval(`rowOf('` + to + `', '` + id + `').then((row) => row.ack + ' ' + require('WAWebCollections').Msg.length)`); got != "3 0" {
 		t.Errorf("after a reload the row's ack and the messages in memory are %s", got)
+	}
+}
+
+// TestSendsMisbehaveAsSwitched has one page for all switches of the server.
+func TestSendsMisbehaveAsSwitched(t *testing.T) {
+	r := newSender(t, simulator.Options{})
+	for i, row := range []struct {
+		fault, to, want string
+		times           int
+	}{
+		{"ack=refuse:479", "15550102001", "0 ERROR_UNKNOWN 479 -1", 1},
+		{"socket=drop-after-write", "15550102001", "0 OK  1", 2},
+		{"socket=drop-before-write", "15550102001", "0 OK  1", 1},
+		{"ack=late:50", "15550102001", "0 OK  1", 1},
+		{"timelock=contact", "15550102001", "0 ERROR_UNKNOWN 463 -1", 1},
+		{"timelock=account:5", "15550101001", "0 OK  1", 1},
+		{"capping=capped", "15550102001", "0 ERROR_UNKNOWN 475 -1", 1},
+		{"exists=none", "15550102001", "0 OK  1", 1},
+	} {
+		t.Run(row.fault, func(t *testing.T) {
+			r.row(t)
+			r.ClearFaults()
+			check(t, r.SetFault(row.fault))
+			id := messageID(i)
+			if got := r.eval(`sendText('` + row.to + `@c.us', '` + row.fault + `', '` + id + `')`); !strings.HasPrefix(got, row.want) {
+				t.Errorf("the promises gave %q", got)
+			}
+			sent := r.Sent()
+			last := sent[len(sent)-1]
+			if last.ID != id || last.Text != row.fault || len(last.Times) != row.times || last.Altered {
+				t.Errorf("the server has %+v", last)
+			}
+		})
+	}
+	for fault, expression := range map[string]string{
+		"timelock=account:5": `require('WAWebReachoutTimelockUtils').isUserReachoutTimelocked() &&
+			require('WAWebUserPrefsIndexedDBStorage').userPrefsIdb.get('WAReachoutTimelockState').time_enforcement_ends > Date.now()`,
+		"capping=warning": `!require('WAWebIndividualNewChatMessageCappingLimitUtils').isUserCapped() &&
+			require('WAWebUserPrefsIndexedDBStorage').userPrefsIdb.get('WANewChatMessageCappingData').used_quota === 80`,
+		"challenge=passkey": `require('WAWebUserPrefsIndexedDBStorage').userPrefsIdb.get('WAIntegrityChallengeState')?.challenge_type === 'PASSKEY'`,
+		"exists=none":       `window.answer === 'null'`,
+		"exists=error":      `/^ServerStatusCodeError/.test(window.answer)`,
+	} {
+		r.ClearFaults()
+		check(t, r.SetFault(fault))
+		r.eval(`failing(require('WAWebQueryExistsJob').queryPhoneExists('+15550102001')).then((answer) => { window.answer = answer; return ''; })`)
+		check(t, r.page.Wait(evalUntil(expression)))
+	}
+	r.eval(`String(window['webpackChunk' + 'whatsapp_web_client'])`)
+	check(t, r.Await(r.ctx, func(simulator.Screen) bool { return r.Traps() == 1 }))
+}
+
+// TestUnacknowledgedMessageFailsOnlyByReload follows a message through two lives of a page.
+func TestUnacknowledgedMessageFailsOnlyByReload(t *testing.T) {
+	r := newSender(t, simulator.Options{})
+	id := messageID(1)
+	const to = "15550101001@c.us"
+	check(t, r.SetFault("ack=never"))
+	key := r.eval(`sendText('` + to + `', 'Hello', '` + id + `', { wait: false })`)
+	arrived := func(times int) {
+		t.Helper()
+		check(t, r.AwaitSent(r.ctx, func(s []simulator.Sent) bool { return len(s) == 1 && len(s[0].Times) == times }))
+	}
+	arrived(1)
+	r.Disconnect()
+	arrived(2)
+	if got := r.eval(`String(require('WAWebCollections').Msg.hasUnsentMessages())`); got != "true" {
+		t.Errorf("hasUnsentMessages is %s", got)
+	}
+	r.reopen()
+	const state = `rowOf('` + to + `', '%s').then((row) => row.ack + ' ' + row.isSendFailure)`
+	if got := r.eval(fmt.Sprintf(state, id)); got != "0 undefined" || len(r.Sent()[0].Times) != 2 {
+		t.Errorf("after a reload the row has %s, and the server %d copies", got, len(r.Sent()[0].Times))
+	}
+	got := r.eval(`require('WAWebCollections').Msg.getMessagesById(['` + key + `']).then(async ({ messages: [model] }) => {
+		const failed = model.isSendFailure;
+		const [, sent] = await require('WAWebResendMsgAction').resendMsg(model);
+		return failed + ' ' + (await sent).messageSendResult + ' ' + model.ack;
+	})`)
+	if got != "true OK 1" || len(r.Sent()[0].Times) != 3 {
+		t.Errorf("a resend gave %q, and the server has %d copies", got, len(r.Sent()[0].Times))
+	}
+}
+
+// TestPageReloadsInMidSend looks at what each stage leaves behind.
+func TestPageReloadsInMidSend(t *testing.T) {
+	r := newSender(t, simulator.Options{})
+	for i, row := range []struct {
+		stage, row string
+		sent       int
+	}{
+		{"built", "none", 0}, {"stored", "0", 0}, {"written", "0", 1}, {"acked", "0", 1},
+	} {
+		t.Run(row.stage, func(t *testing.T) {
+			r.row(t)
+			r.reopen("reload=in-send:" + row.stage)
+			before, id := r.OnScreen().Load, messageID(i)
+			r.eval(`(() => { sendText('15550101001@c.us', 'Hello', '` + id + `'); return ''; })()`)
+			check(t, r.Await(r.ctx, func(c simulator.Screen) bool { return c.Load > before && c.Name == "MAIN" }))
+			r.eval(sending)
+			if got := r.eval(`rowOf('15550101001@c.us', '` + id + `').then((row) => String(row?.ack ?? 'none'))`); got != row.row {
+				t.Errorf("the row has %s", got)
+			}
+			sent := slices.DeleteFunc(r.Sent(), func(s simulator.Sent) bool { return s.ID != id })
+			if len(sent) != row.sent {
+				t.Errorf("the server has %v", sent)
+			}
+		})
+	}
+}
+
+// TestPageChangesAsSwitched has one load for what excludes nothing else.
+func TestPageChangesAsSwitched(t *testing.T) {
+	r := newSender(t, simulator.Options{})
+	for _, row := range []struct {
+		faults []string
+		checks map[string]string // what an expression gives, as a text
+	}{
+		{[]string{"key=serialized", "seen=throws", "signature=changed:WAWebSendMsgChatAction", "modules=missing:WAWebApiContact", "chats=2000", "lid=missing"},
+			map[string]string{
+				`(await require('WAWebMsgKey').fromString('true_1@c.us_X'))._serialized`:                                            "true_1@c.us_X",
+				`failing(require('WAWebUpdateUnreadChatAction').sendSeen({ chat: require('WAWebCollections').Chat.head() }))`:       "TypeError: Cannot read properties of undefined (reading 'markedUnread')",
+				`(() => { try { require('WAWebSendMsgChatAction').addAndSendMsgToChat({}, {}); } catch (e) { return e.name; } })()`: "TypeError",
+				`(() => { try { require('WAWebApiContact'); } catch (e) { return e.message; } })()`:                                 `Requiring unknown module "WAWebApiContact"`,
+				`require('WAWebCollections').Chat.length`:                                                                           "2004",
+				`failing(sendText('15550102001@c.us', 'x', 'X'))`:                                                                   "Error: No LID for user",
+			}},
+		{[]string{"chat=readonly", "store=fail", "lid=off"}, map[string]string{
+			`require('WAWebCollections').Chat.get('` + simulator.Group + `').isReadOnly`: "true",
+			`failing(sendText('15550102001@c.us', 'x', 'X'))`:                            "QuotaExceededError: no space is left",
+		}},
+		{[]string{"chat=blocked", "lid=off"}, map[string]string{
+			`failing(sendText('15550101002@c.us', 'x', 'X'))`: "Error: the contact is blocked",
+		}},
+		{[]string{"store=duplicate"}, map[string]string{
+			`failing(sendText('15550101001@c.us', 'x', 'X')).then(async (e) => e.split(':')[0] + ' ' + (await rowOf('15550101001@c.us', 'X')).ack)`: "DuplicateMessageError 0",
+		}},
+		{[]string{"offline=queue:3", "cipher=late:1"}, map[string]string{
+			`[require('WAWebCollections').Msg.length, require('WAWebCollections').Chat.get('15550101001@c.us').unreadCount]`:                                                      "0,3",
+			`require('WAWebSchemaMessage').getMessageTable().greaterThan(['rowId'], 1e9, { limit: 100 }).then((rows) => rows.filter((row) => row.id.startsWith('false')).length)`: "3",
+		}},
+	} {
+		t.Run(row.faults[0], func(t *testing.T) {
+			r.row(t)
+			r.reopen(row.faults...)
+			for expression, want := range row.checks {
+				if got := r.eval(`(async () => String(await ` + expression + `))()`); got != want {
+					t.Errorf("%s gives %q", expression, got)
+				}
+			}
+		})
+	}
+	r.eval(`(() => { window.heard = []; require('WAWebCollections').Msg.on('add change:type', (m) => heard.push(m.type, m.isNewMsg, m.body)); return ''; })()`)
+	r.Receive("15550103001", "Hi")
+	check(t, r.page.Wait(evalUntil(`window.heard.join() === 'ciphertext,true,,chat,true,Hi'`)))
+	if len(r.Sent()) != 0 {
+		t.Errorf("the server has %v", r.Sent())
 	}
 }

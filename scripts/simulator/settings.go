@@ -21,6 +21,8 @@ type Settings struct {
 	speed   float64
 	profile profile
 	faults  map[string]Fault // by their names
+	// changed is called after the switches have changed, if it is set.
+	changed func()
 }
 
 func newSettings(o Options) (*Settings, error) {
@@ -65,17 +67,22 @@ func (s *Settings) SetFault(text string) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults[f.Name] = f
+	s.change(func() { s.faults[f.Name] = f })
 	return nil
+}
+
+func (s *Settings) change(do func()) {
+	s.mu.Lock()
+	do()
+	s.mu.Unlock()
+	if s.changed != nil {
+		s.changed()
+	}
 }
 
 // ClearFaults turns all switches off; it takes effect when SetFault does.
 func (s *Settings) ClearFaults() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.faults)
+	s.change(func() { clear(s.faults) })
 }
 
 func (s *Settings) fault(name string) (Fault, bool) {

@@ -19,6 +19,9 @@ const MSG_TYPE = enumeration('chat', 'image', 'video', 'audio', 'ptt', 'ptv', 'd
 
 const ACK_STRING = { SENDER: 'sender', DELIVERY: 'delivery', READ: 'read', PLAYED: 'played', INACTIVE: 'inactive' };
 
+const SendMsgResult = Object.freeze(Object.fromEntries(
+  ['OK', 'ERROR_NETWORK', 'ERROR_EXPIRED', 'ERROR_CANCELLED', 'ERROR_UPLOAD', 'ERROR_UNKNOWN', 'ERROR_RATE_LIMIT'].map((n) => [n, n])));
+
 const LINK = /https?:\/\/\S+/g;
 
 const findLinks = (text) => [...(text ?? '').matchAll(LINK)].map(([href]) => ({ href, url: href, suspiciousCharacters: new Set() }));
@@ -97,7 +100,7 @@ function chats() {
       getIsNewsletter: ({ id }) => id.isNewsletter(), getIsBroadcast: ({ id }) => id.isBroadcast(), getIsGroup: ({ id }) => id.isGroup(),
       getIsUser: ({ id }) => id.isUser(),
     },
-    WAWebUpdateUnreadChatAction: { sendSeen },
+    WAWebUpdateUnreadChatAction: { sendSeen, async markUnread() {} },
     WAWebPresenceChatAction: { async markComposing() {}, async markRecording() {}, async markPaused() {} },
   };
 }
@@ -117,6 +120,8 @@ function messages() {
       getMsgsByMsgIdsAndChatId: receiving.getMsgsByMsgIdsAndChatId,
       getMsgByMsgKey: async (key) => (await tables.messageTable.get(key)) ?? null,
     },
+    WATimeUtils: { unixTime: people.now, unixTimeMs: Date.now },
+    WAWebSendMsgResultAction: { SendMsgResult },
     WALinkify: { findLinks, findLink: (text) => findLinks(text)[0] ?? null },
     WAWebLinkPreviewChatAction: { getLinkPreview: async () => null },
     WAWebSyncGatingUtils: { isPlaceholderMessageResendEnabled: () => false },

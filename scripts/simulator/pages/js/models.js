@@ -36,6 +36,7 @@ export const BackendEvent = enumeration('set_socket_state', 'refresh_qr', 'logou
 export const BackendEventBus = new Emitter();
 Object.assign(BackendEventBus, {
   socketState: Socket.state,
+  isOfflineDeliveryEnd: false,
   triggerRefreshQR() { this.trigger('refresh_qr'); },
   triggerSetSocketState(state) { this.trigger('set_socket_state', state); },
   triggerLogout(reason) { this.trigger('logout', reason); },

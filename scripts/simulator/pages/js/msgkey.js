@@ -15,7 +15,8 @@ function keyText({ fromMe, remote, id, self, participant }) {
   return [fromMe, remote, id, self, participant].filter((part) => part !== undefined && part !== null).map(String).join('_');
 }
 
-class Parts {
+/** The key, whose source and whose property others look at. */
+export class MsgKey {
   constructor(from) {
     if (!from) throw new Error('MsgKey error: obj is null/undefined');
     if (!from.id) throw new Error('MsgKey error: id is missing');
@@ -32,6 +33,7 @@ class Parts {
     }
     this.id = from.id;
     if (from.participant) this.participant = asUser(check(from.participant, 'participant'));
+    this[serialized ? '_serialized' : '$1'] = keyText(this);
   }
 
   equals(other) {
@@ -47,7 +49,7 @@ class Parts {
   }
 
   static from(value) {
-    if (value instanceof Parts) return value;
+    if (value instanceof MsgKey) return value;
     return typeof value === 'string' ? this.fromString(value) : new this(value);
   }
 
@@ -78,22 +80,6 @@ function newId() {
   return '3EB0' + Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('').toUpperCase();
 }
 
-class Serialized extends Parts {
-  constructor(from) {
-    super(from);
-    this._serialized = keyText(this);
-  }
-
-  toString() { return this._serialized; }
-}
-
-class Minified extends Parts {
-  constructor(from) {
-    super(from);
-    this.$1 = keyText(this);
-  }
-
-  toString() { return this.$1; }
-}
-
-export const MsgKey = serialized ? Serialized : Minified;
+MsgKey.prototype.toString = serialized
+  ? function toString() { return this._serialized; }
+  : function toString() { return this.$1; };

@@ -33,8 +33,11 @@ function importDefault(id) {
   return found.defaultExport ?? found.exports;
 }
 
+// A module that is a function has it as the default export of its namespace.
 function importNamespace(id) {
-  return initialize(id).exports;
+  const found = initialize(id);
+  found.namespace ??= typeof found.exports === 'function' ? { ...found.exports, default: found.exports } : found.exports;
+  return found.namespace;
 }
 
 function requireLazy(ids, callback) {

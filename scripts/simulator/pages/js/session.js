@@ -27,6 +27,7 @@ export async function loggedIn() {
     pushname: JSON.parse(localStorage.getItem('me-display-name') ?? '""') });
   const busy = synced ? SOCKET_STREAM.RESUMING : SOCKET_STREAM.SYNCING;
   Socket.set({ state: SOCKET_STATE.CONNECTED, stream: busy });
+  BackendEventBus.isOfflineDeliveryEnd = false;
   if (Socket.hasSynced) {
     Stream.set({ mode: StreamMode.MAIN, info: StreamInfo.RESUMING, displayInfo: StreamInfo.RESUMING });
     return;
@@ -50,6 +51,7 @@ export async function syncDone() {
   Socket.set({ stream: SOCKET_STREAM.CONNECTED });
   Stream.set({ mode: StreamMode.MAIN, info: StreamInfo.NORMAL, displayInfo: StreamInfo.NORMAL });
   Socket.set({ hasSynced: true });
+  BackendEventBus.isOfflineDeliveryEnd = true;
   BackendEventBus.trigger('on_critical_sync_done');
   BackendEventBus.trigger('main_stream_mode_ready');
   BackendEventBus.trigger('offline_delivery_end');

@@ -59,10 +59,7 @@ export class Wid {
 
   toLogString() { return `${this.user.slice(-4)}@${this.server}`; }
 
-  toString(options) {
-    if (options?.legacy) return this._serialized;
-    return this._serialized;
-  }
+  toString() { return this._serialized; }
 }
 
 export function createWid(text) {
@@ -87,7 +84,7 @@ export const factory = {
   createWid,
   createWidFromWidLike: (like) => (like instanceof Wid ? like : createWid(like?._serialized ?? like)),
   createUserWid: (user, server = 'c.us') => createWid(`${user}@${server}`),
-  createUserWidOrThrow: (text) => asUserOrThrow(createWid(text.includes('@') ? text : `${text}@c.us`)),
+  createUserWidOrThrow: (text, server = 'c.us') => asUserOrThrow(createWid(text.includes('@') ? text : `${text}@${server}`)),
   createUserLidOrThrow: (text) => asUserOrThrow(createWid(text.includes('@') ? text : `${text}@lid`)),
   createDeviceWid: createWid,
   createDeviceWidFromUserAndDevice: (user, server, device) => createWid(`${user}:${device}@${server}`),
