@@ -40,8 +40,15 @@ func newSender(t *testing.T, o simulator.Options) *rig {
 	r := newRig(t, o)
 	r.open("")
 	r.link()
-	r.eval(sending)
+	r.teach()
 	return r
+}
+
+// teach makes the page know how to send, once it has its modules.
+func (r *rig) teach() {
+	r.t.Helper()
+	check(r.t, r.page.Wait(evalUntil(`require('__debug').modulesMap.WAWebDBMsgUtils`)))
+	r.eval(sending)
 }
 
 // reopen loads the page again, with switches of its own.
@@ -53,7 +60,7 @@ func (r *rig) reopen(faults ...string) {
 	}
 	r.open("")
 	r.untilNamed("MAIN")
-	r.eval(sending)
+	r.teach()
 }
 
 // messageID makes an id of the page's form.
@@ -129,6 +136,7 @@ func TestSendsMisbehaveAsSwitched(t *testing.T) {
 			}
 		})
 	}
+	r.row(t)
 	for fault, expression := range map[string]string{
 		"timelock=account:5": `require('WAWebReachoutTimelockUtils').isUserReachoutTimelocked() &&
 			require('WAWebUserPrefsIndexedDBStorage').userPrefsIdb.get('WAReachoutTimelockState').time_enforcement_ends > Date.now()`,
@@ -171,8 +179,8 @@ func TestUnacknowledgedMessageFailsOnlyByReload(t *testing.T) {
 	}
 	got := r.eval(`require('WAWebCollections').Msg.getMessagesById(['` + key + `']).then(async ({ messages: [model] }) => {
 		const failed = model.isSendFailure;
-		const [, sent] = await require('WAWebResendMsgAction').resendMsg(model);
-		return failed + ' ' + (await sent).messageSendResult + ' ' + model.ack;
+		const sent = await require('WAWebResendMsgAction').resendMsg(model);
+		return failed + ' ' + sent.messageSendResult + ' ' + model.ack;
 	})`)
 	if got != "true OK 1" || len(r.Sent()[0].Times) != 3 {
 		t.Errorf("a resend gave %q, and the server has %d copies", got, len(r.Sent()[0].Times))
@@ -194,7 +202,7 @@ func TestPageReloadsInMidSend(t *testing.T) {
 			before, id := r.OnScreen().Load, messageID(i)
 			r.eval(`(() => { sendText('15550101001@c.us', 'Hello', '` + id + `'); return ''; })()`)
 			check(t, r.Await(r.ctx, func(c simulator.Screen) bool { return c.Load > before && c.Name == "MAIN" }))
-			r.eval(sending)
+			r.teach()
 			if got := r.eval(`rowOf('15550101001@c.us', '` + id + `').then((row) => String(row?.ack ?? 'none'))`); got != row.row {
 				t.Errorf("the row has %s", got)
 			}
@@ -247,6 +255,7 @@ func TestPageChangesAsSwitched(t *testing.T) {
 			}
 		})
 	}
+	r.row(t)
 	r.eval(`(() => { window.heard = []; require('WAWebCollections').Msg.on('add change:type', (m) => heard.push(m.type, m.isNewMsg, m.body)); return ''; })()`)
 	r.Receive("15550103001", "Hi")
 	check(t, r.page.Wait(evalUntil(`window.heard.join() === 'ciphertext,true,,chat,true,Hi'`)))

@@ -21,7 +21,8 @@ export class Collection extends Emitter {
   get length() { return this.#models.size; }
 
   get(id) {
-    return id === null || id === undefined ? undefined : this.#models.get(String(id.id ?? id));
+    // A model has an object as its id, whereas that of a key is a part of its text.
+    return id === null || id === undefined ? undefined : this.#models.get(String(typeof id.id === 'object' ? id.id : id));
   }
 
   /** Adds what is new and returns the models; one that exists already is kept. */
