@@ -60,21 +60,28 @@ func (m *mailer) submitThrough(to, text string, strike func()) {
 	m.texts[to] = append(m.texts[to], text)
 }
 
+// faultsInSends are those of the page and its server that strike while a message is sent.
+var faultsInSends = []string{
+	"reload=in-send:built", "reload=in-send:stored", "reload=in-send:written", "reload=in-send:acked",
+	"crash=in-send:built", "crash=in-send:stored", "crash=in-send:written", "crash=in-send:acked",
+	"socket=drop-after-write", "socket=drop-before-write", "ack=late:500",
+}
+
 // disturb does to the page, its connection or its processes what may happen to them.
 func (m *mailer) disturb() {
 	m.t.Helper()
 	m.p.ClearFaults()
 	m.pause(700 * time.Millisecond)
-	switch m.random.IntN(6) {
+	switch n := m.random.IntN(6); n {
 	case 0:
+		m.t.Log("the connection is closed")
 		m.p.Disconnect()
-	case 1:
-		stages := []string{"built", "stored", "written", "acked"}
-		what := []string{"reload", "crash"}[m.random.IntN(2)]
-		m.p.misbehave(m.t, what+"=in-send:"+stages[m.random.IntN(len(stages))])
-	case 2:
-		m.p.misbehave(m.t, []string{"socket=drop-after-write", "socket=drop-before-write", "ack=late:500"}[m.random.IntN(3)])
+	case 1, 2:
+		fault := faultsInSends[m.random.IntN(len(faultsInSends))]
+		m.t.Log(fault)
+		m.p.misbehave(m.t, fault)
 	default:
+		m.t.Log("something is killed")
 		m.strike()
 	}
 }
@@ -135,6 +142,9 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 			}
 		}
 	}
+	// The page reports what becomes of those messages that it has in memory; the others are
+	// looked up when it is ready again.
+	m.s.command("/session/restart?now=true")
 	if !m.ready() {
 		t.Fatal("a scan is asked for")
 	}

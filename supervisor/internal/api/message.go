@@ -18,7 +18,7 @@ const (
 	maxReference = 255
 	maxKey       = 255
 	maxMentions  = 100
-	maxReplyTo   = 128
+	maxReplyTo   = 64
 	// How long a message may wait to be sent.
 	minExpiry, maxExpiry = time.Second, 7 * 24 * time.Hour
 )
@@ -98,7 +98,7 @@ func (b messageBody) checkText() *problem {
 }
 
 // replyID is the form of ids of messages, those of other clients too.
-var replyID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+var replyID = regexp.MustCompile(`^[A-Za-z0-9.:-]+$`)
 
 func (b messageBody) checkNames() *problem {
 	switch {
