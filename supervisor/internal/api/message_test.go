@@ -93,7 +93,7 @@ func TestBodiesOfMessages(t *testing.T) {
 		start + `,"text":{"body":"b"}}`:                                                       "bad_body",
 		start + `,"caption":"x"}`:                                                             "bad_body",
 		start + `,"reply_to":"a b"}`:                                                          "invalid_field reply_to",
-		start + `,"reply_to":"` + strings.Repeat("A", 65) + `"}`:                             "invalid_field reply_to",
+		start + `,"reply_to":"` + strings.Repeat("A", 65) + `"}`:                              "invalid_field reply_to",
 		start + `,"mentions":["120363041234567890@g.us"]}`:                                    "invalid_recipient mentions[0]",
 		start + `,"mentions":["+34600000000","x"]}`:                                           "invalid_recipient mentions[1]",
 		start + `,"mentions":[` + strings.Repeat(`"+34600000000",`, 100) + `"+34600000000"]}`: "invalid_field mentions",

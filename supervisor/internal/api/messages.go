@@ -54,10 +54,7 @@ func (m *messages) accept(r *http.Request) http.Handler {
 	if bad != nil {
 		return bad
 	}
-	request.IdempotencyKey = key
-	if !linked(m.session.Snapshot()) {
-		return notLinked
-	}
+	request.IdempotencyKey, request.OnlyRepeat = key, !linked(m.session.Snapshot())
 	// It is completed even if the caller disconnects: whoever asks again with the same key is
 	// to find it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), outboxTimeout)
@@ -160,6 +157,7 @@ var outboxRefusals = []refusal{
 		Status: http.StatusUnprocessableEntity, Code: "idempotency_conflict", Field: "id",
 		Detail: "This id was used for another message.", Hint: "Use a new id for each message, and the same one to repeat a request.",
 	}},
+	{outbox.ErrNew, notLinked},
 	{outbox.ErrFull, problem{
 		Status: http.StatusServiceUnavailable, Code: "outbox_full", retryAfter: fullOutboxRetry,
 		Detail: "The outbox holds as many messages as it may.", Hint: "Wait until some were sent; --outbox-limit sets how many it may hold.",

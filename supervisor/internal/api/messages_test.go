@@ -52,6 +52,9 @@ func newFakeOutbox() *fakeOutbox {
 func (f *fakeOutbox) Accept(ctx context.Context, r outbox.Request) (outbox.Message, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if r.OnlyRepeat && f.err == nil && !f.replayed {
+		return outbox.Message{}, false, outbox.ErrNew
+	}
 	f.accepted = append(f.accepted, r)
 	return f.message, f.replayed, errors.Join(f.err, ctx.Err())
 }
@@ -173,9 +176,14 @@ func TestMessagesNeedALogin(t *testing.T) {
 		{session.Init, known, 202}, {session.Error, known, 202}, {session.Init, session.Login{}, 409}, {session.Error, ended, 409},
 		{session.QRRequired, session.Login{}, 409}, {session.QRRequired, known, 409},
 	} {
-		s := messaging(t, newFakeOutbox(), func(o *Options) { o.Session = newFakeSession(session.Snapshot{State: tt.state, Login: tt.login}) })
+		box := newFakeOutbox()
+		s := messaging(t, box, func(o *Options) { o.Session = newFakeSession(session.Snapshot{State: tt.state, Login: tt.login}) })
 		if got := submit(t, s, someBody); got.status != tt.want || tt.want == 409 && !strings.Contains(got.body, "not_linked") {
 			t.Errorf("%s, %+v: got %d %s", tt.state, tt.login, got.status, got.body)
+		}
+		box.replayed = true
+		if got := submit(t, s, someBody); got.status != 200 {
+			t.Errorf("%s, %+v: repeated: got %d %s", tt.state, tt.login, got.status, got.body)
 		}
 	}
 }

@@ -60,6 +60,9 @@ type Request struct {
 	ExpiresIn time.Duration
 	// Reference is the caller's, and comes back in Message.
 	Reference string
+	// OnlyRepeat accepts nothing new, as when no phone is linked: the error matches ErrNew
+	// unless the request was accepted before.
+	OnlyRepeat bool
 }
 
 // Message is what is known of a message, without its text.
@@ -91,6 +94,8 @@ var (
 	ErrConflict = errors.New("the idempotency key was used for another message")
 	// ErrIDTaken means that there is a message with this id.
 	ErrIDTaken = errors.New("there is a message with this id")
+	// ErrNew means that the request was not accepted before.
+	ErrNew = errors.New("the message was not accepted before")
 	// ErrFull means that the outbox holds as many messages, or as much text, as it may.
 	ErrFull = errors.New("the outbox is full")
 	// ErrNoSpace means that the disk is full.

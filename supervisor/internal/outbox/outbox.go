@@ -151,8 +151,8 @@ func (o *Outbox) committed(c change) {
 
 // Accept keeps a message, so that it will be sent. It returns when the message is on
 // disk. replayed means that the request was accepted before; then the message is returned
-// as it is now. Errors match ErrInvalid, ErrConflict, ErrIDTaken, ErrFull, ErrNoSpace or
-// ErrUnavailable.
+// as it is now. Errors match ErrInvalid, ErrConflict, ErrIDTaken, ErrNew, ErrFull, ErrNoSpace
+// or ErrUnavailable.
 func (o *Outbox) Accept(ctx context.Context, r Request) (m Message, replayed bool, err error) {
 	if id := r.Message.ID; !rpc.ValidAddress(r.Message.To) || id != "" && !id.Valid() {
 		return Message{}, false, ErrInvalid
@@ -177,6 +177,9 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	e, replayed, refused, err = t.earlier(r)
 	if err != nil || replayed || refused != nil {
 		return e, replayed, refused, err
+	}
+	if r.OnlyRepeat {
+		return e, false, ErrNew, nil
 	}
 	id := r.Message.ID
 	if id == "" {

@@ -88,6 +88,14 @@ func TestAcceptedOnce(t *testing.T) {
 		stop()
 		b, stop = start(t, Options{Path: path})
 	}
+	repeat, fresh := request("key", "a"), request("another", "a")
+	repeat.OnlyRepeat, fresh.OnlyRepeat = true, true
+	if m, replayed, err := b.Accept(t.Context(), repeat); m.ID != first.ID || !replayed || err != nil {
+		t.Errorf("only a repetition: got %+v, %v, %v", m, replayed, err)
+	}
+	if _, _, err := b.Accept(t.Context(), fresh); !errors.Is(err, ErrNew) {
+		t.Errorf("something new: got %v", err)
+	}
 	invalid := request("", "x")
 	invalid.Message.To = "somebody"
 	if _, _, err := b.Accept(t.Context(), invalid); !errors.Is(err, ErrInvalid) {
