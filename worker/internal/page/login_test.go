@@ -208,7 +208,7 @@ func TestErraticPageIsNeverReady(t *testing.T) {
 		{"stream", `setInterval(() => { socket.stream = socket.stream === "CONNECTED" ? "DISCONNECTED" : "CONNECTED"; changed() }, 5)`},
 		{"each answer", `getter("stream", () => any("CONNECTED", "DISCONNECTED", "SYNCING", "NEW"))`},
 		{"errors of the state", `getter("state", () => { if (any(true, false)) throw socket; return any("OPENING", "CONNECTED") }); getter("stream", () => any("CONNECTED", "DISCONNECTED"))`},
-	}, 5) {
+	}, 4) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			lines := new(atomic.Int64)
@@ -255,16 +255,16 @@ func TestPageThatReloadsItselfAtSpeedIsReported(t *testing.T) {
 				o.Logger = slog.New(counted{o.Logger.Handler(), lines})
 			})
 			_, mark := r.awaitReason(0, reason.PageReloading)
-			time.Sleep(8 * time.Second)
+			time.Sleep(4 * time.Second)
 			for _, o := range r.conditions(mark) {
 				if o.Reason != reason.PageReloading {
 					t.Errorf("reported %+v", o)
 				}
 			}
-			if all := len(r.conditions(0)); all > 20 {
+			if all := len(r.conditions(0)); all > 15 {
 				t.Errorf("%d reports", all)
 			}
-			if n := lines.Load(); n > 20 {
+			if n := lines.Load(); n > 15 {
 				t.Errorf("%d log lines", n)
 			}
 		})

@@ -3,8 +3,8 @@ package page
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -37,16 +37,26 @@ func silence(t *testing.T) string {
 	return srv.URL
 }
 
-func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
-	t.Parallel()
-	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+// refusal returns an address at which nobody listens, and which nobody else gets meanwhile.
+func refusal(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := "http://" + refusing.Addr().String()
-	if err := refusing.Close(); err != nil {
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("http://127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
+}
+
+func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
+	t.Parallel()
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
 	// It answers with an error, then not at all, and then well.
@@ -72,7 +82,7 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 		want              reason.Code
 		heals             bool
 	}{
-		{"connection refused", refused, "nobody listens at the server's address (ERR_CONNECTION_REFUSED)", reason.NetworkUnreachable, false},
+		{"connection refused", refusal(t), "nobody listens at the server's address (ERR_CONNECTION_REFUSED)", reason.NetworkUnreachable, false},
 		{"unknown host", "http://nowhere.invalid/", "(ERR_", reason.NetworkUnreachable, false}, // without a network it has another name
 		{"certificate", untrusted.URL, "(ERR_CERT_AUTHORITY_INVALID)", reason.CertificateInvalid, false},
 		{"silence", silence(t), "the server does not answer (ERR_TIMED_OUT)", reason.NetworkUnreachable, false},
@@ -81,7 +91,11 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := &rig{t: t, browser: chromes.take(t), url: tc.url}
-			r.open(func(o *Options) { o.Timings.Navigate = 2 * time.Second })
+			r.open(func(o *Options) {
+				if tc.name == "silence" {
+					o.Timings.Navigate = 2 * time.Second
+				}
+			})
 			_, mark := r.await(0, string(tc.want), func(b rpc.EventBody) bool {
 				o, ok := b.(rpc.PageObserved)
 				return ok && o.Condition == rpc.PageLoading && o.Reason == tc.want && strings.Contains(o.Detail, tc.detail)

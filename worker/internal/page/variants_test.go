@@ -14,18 +14,18 @@ import (
 
 func TestEveryVariantOfThePageIsRead(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct{ profile, reader string }{
+	for _, tc := range first([]struct{ profile, reader string }{
 		{"2022", "dom"},
 		{"2024", ""},
 		{"2026-04", "dom"},
-		{"ar", "dom"},
 		{"sixth-field", "dom"},
 		{"two-canvases", "dom"},
-		{"no-data-ref", "modules"},
-		{"empty-data-ref", "modules"},
 		{"closed-shadow", "modules"},
 		{"image-only", ""}, // from the image, or from a screenshot when that was drawn too late
-	} {
+		{"ar", "dom"},
+		{"no-data-ref", "modules"},
+		{"empty-data-ref", "modules"},
+	}, 7) {
 		t.Run(tc.profile, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Profile: tc.profile, Speed: 5}, eager, func(o *Options) {
@@ -47,28 +47,29 @@ func TestEveryVariantOfThePageIsRead(t *testing.T) {
 
 func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
+	type failure struct {
 		profile, fault string
 		condition      rpc.Condition
 		reason         reason.Code
-	}{
+	}
+	for _, tc := range first([]failure{
 		{"", "socket=proxyblock", rpc.PageBlocked, reason.ProxyBlocked},
 		{"", "tos", rpc.PageBlocked, reason.TermsRequired},
 		{"", "503", rpc.PageLoading, reason.ServiceUnavailable},
-		{"2022", "503", rpc.PageLoading, reason.ServiceUnavailable},
 		{"", "outdated", rpc.PageLoading, reason.PageOutdated},
 		{"", "quota", rpc.PageUnlinked, reason.StorageFailed},
 		{"", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
-		{"2022", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"", "autologout=iframe", rpc.PageUnlinked, reason.QRUnreadable},
 		{"", "mutex=other-tab", rpc.PageLoading, reason.Conflict},
 		{"extra-field", "", rpc.PageUnlinked, reason.QRUnreadable},
 		{"unsupported", "", rpc.PageBlocked, reason.UnsupportedBrowser},
-		{"", "splash=hang", rpc.PageLoading, reason.PageLoadFailed},
-		{"", "assets=404", rpc.PageLoading, reason.PageLoadFailed},
 		{"captive-portal", "", rpc.PageBlocked, reason.PageUnrecognised},
 		{"", "socket=never", rpc.PageUnlinked, reason.NetworkUnreachable},
-	} {
+		{"2022", "503", rpc.PageLoading, reason.ServiceUnavailable},
+		{"2022", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"", "splash=hang", rpc.PageLoading, reason.PageLoadFailed},
+		{"", "assets=404", rpc.PageLoading, reason.PageLoadFailed},
+	}, 12) {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Profile: tc.profile, Speed: 20}
@@ -89,23 +90,24 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 
 func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
+	type failure struct {
 		profile, fault string
 		condition      rpc.Condition
 		reason         reason.Code
-	}{
+	}
+	for _, tc := range first([]failure{
 		{"", "passkey=gate", rpc.PageBlocked, reason.PasskeyRequired},
 		{"", "ban=temp", rpc.PageBlocked, reason.Banned},
-		{"", "logout=reason:2", rpc.PageLoggedOut, reason.LoggedOut},
-		{"", "sync=timeout", rpc.PageLoggedOut, reason.LoggedOut},
 		{"", "ban=perm", rpc.PageLoggedOut, reason.LoggedOut},
 		{"", "logout=mid-sync", rpc.PageLoggedOut, reason.LoggedOut},
 		{"2022", "logout=phone", rpc.PageLoggedOut, reason.LoggedOut},
 		{"", "conflict=now", rpc.PageDisconnected, reason.Conflict},
-		{"2022", "conflict=now", rpc.PageDisconnected, reason.Conflict},
 		{"", "modules=missing:WAWebSocketModel", rpc.PageReady, ""},
+		{"", "logout=reason:2", rpc.PageLoggedOut, reason.LoggedOut},
+		{"", "sync=timeout", rpc.PageLoggedOut, reason.LoggedOut},
+		{"2022", "conflict=now", rpc.PageDisconnected, reason.Conflict},
 		{"2022", "", rpc.PageReady, ""},
-	} {
+	}, 7) {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Profile: tc.profile, Speed: 40}
@@ -134,12 +136,12 @@ func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
 		{"modules=throw-not-initialized:1500", 20, hasty},
 		{"socket=flap", 2, eager},
 		{"view=phone", 20, hasty},
-		{"csp=strict", 20, hasty},
 		{"reload=random", 2, eager},
+		{"csp=strict", 20, hasty},
 		{"mutex=other-tab", 20, hasty},
 		{"modules=late:1500", 20, hasty},
 		{"debug=absent", 20, hasty},
-	}, 6) {
+	}, 4) {
 		t.Run(tc.fault, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Speed: tc.speed, Faults: []string{tc.fault}}, tc.pace)
@@ -257,14 +259,14 @@ func TestOfflineButtonIsNeverPressed(t *testing.T) {
 // and recognises it by one of its elements alone.
 func TestPasskeyCardsAreKnownByTestID(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct{ fault, id string }{
+	for _, tc := range first([]struct{ fault, id string }{
 		{"passkey=gate", "shortcake_passkey_prompt_card"},
-		{"passkey=gate", "shortcake_passkey_continue_button"},
-		{"passkey=gate", "shortcake_cancel_button"},
 		{"passkey=waiting", "shortcake_waiting_for_phone_card"},
 		{"passkey=code", "shortcake_verification_code_display"},
+		{"passkey=gate", "shortcake_passkey_continue_button"},
+		{"passkey=gate", "shortcake_cancel_button"},
 		{"passkey=code", "shortcake_code_confirm_button"},
-	} {
+	}, 3) {
 		t.Run(tc.id, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
