@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -210,6 +212,41 @@ func TestOnlyRequestedTypesOfEventsAreSent(t *testing.T) {
 	}
 	if got := get(t, s.Server, "/events?types=state,nothing"); got.status != 400 || !strings.Contains(got.body, `"code":"bad_types"`) {
 		t.Errorf("got %d %s", got.status, got.body)
+	}
+}
+
+func TestEventsOfMessagesAreForSenders(t *testing.T) {
+	withKeys := func(a *api) { a.gate.keys = someKeys(t) }
+	m := outbox.Message{ID: someID, Status: outbox.Sent, To: "5491123456789@c.us", Times: map[outbox.Status]time.Time{}}
+	for _, tt := range []struct {
+		key  string
+		keys func(*api)
+		want bool
+	}{{"", nil, true}, {readKey, withKeys, false}, {sendKey, withKeys, true}, {bothKey, withKeys, true}, {"", withKeys, false}} {
+		s := serveEvents(t, tt.keys)
+		l := s.listen(t, "/events", "", tt.key)
+		l.want(t, types)
+		s.log.Message(m)
+		s.step()
+		var got []string
+		for len(got) == 0 || got[len(got)-1] != "progress" {
+			f := l.want(t, 1)[0]
+			got = append(got, f.event)
+			if strings.Contains(f.data, "5491123456789") != (f.event == "message.status") {
+				t.Errorf("%q: %s has %s", tt.key, f.event, f.data)
+			}
+		}
+		if slices.Contains(got, "message.status") != tt.want {
+			t.Errorf("%q: got %v", tt.key, got)
+		}
+		status := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[tt.want]
+		if tt.key == "" && !tt.want {
+			status = http.StatusUnauthorized
+		}
+		r := ask(t, s.Server, http.MethodHead, "/events?types=message.status", func(r *http.Request) { r.Header.Set("X-API-Key", tt.key) })
+		if r.status != status {
+			t.Errorf("%q, only those: got %d, want %d", tt.key, r.status, status)
+		}
 	}
 }
 

@@ -19,7 +19,9 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -259,7 +261,22 @@ func TestEventsAreAsDescribed(t *testing.T) {
 	}
 	all, none := full(t), nothing()
 	for _, s := range []*session.Snapshot{&all, &none} {
-		for _, e := range events.NewLog("boot", s).Present().Events {
+		log := events.NewLog("boot", s)
+		present := log.Present()
+		for _, status := range []outbox.Status{
+			outbox.Sending, outbox.Unknown, outbox.Sent, outbox.Delivered, outbox.Read, outbox.Played, outbox.Failed, outbox.Cancelled, outbox.Expired,
+		} {
+			at := time.Now()
+			log.Message(outbox.Message{
+				ID: someID, Status: status, To: "5491123456789@c.us", Chat: rpc.Chat{LID: "1@lid", Group: "1-2@g.us"}, Code: outbox.CodeRefused,
+				Until: at, WhatsAppCode: 463, Attempts: 2, Times: map[outbox.Status]time.Time{status: at}, ExpiresAt: at, Reference: "x",
+			})
+		}
+		changes, _ := log.After(present.Last)
+		if len(changes.Events) != 9 {
+			t.Errorf("%d events of messages", len(changes.Events))
+		}
+		for _, e := range append(present.Events, changes.Events...) {
 			valid(t, schemas[e.Type], e.Data)
 		}
 	}
@@ -271,5 +288,17 @@ func TestForeignFieldsAreNotAsDescribed(t *testing.T) {
 		openapi3.EnableJSONSchema2020())
 	if bad == nil {
 		t.Error("the validator accepts everything")
+	}
+	body, _ := json.Marshal(events.NewMessage(outbox.Message{ID: someID, Status: outbox.Sent, To: "5491123456789@c.us", ExpiresAt: time.Now()}))
+	var message map[string]any
+	if err := json.Unmarshal(body, &message); err != nil {
+		t.Fatal(err)
+	}
+	schema := doc(t).Components.Schemas["Message"].Value
+	if err := schema.VisitJSON(message, openapi3.EnableJSONSchema2020()); err != nil {
+		t.Error(err)
+	}
+	if message["text"] = "x"; schema.VisitJSON(message, openapi3.EnableJSONSchema2020()) == nil {
+		t.Error("a message with a text is as described")
 	}
 }
