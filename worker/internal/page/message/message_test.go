@@ -1,0 +1,91 @@
+package message
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/worker/internal/page/target"
+)
+
+const (
+	id     = rpc.MessageID("3EB00123456789ABCDEF01")
+	phone  = rpc.Secret("4915112345678@c.us")
+	secret = "the words of the message"
+)
+
+func TestInvalidMessagesReachNoPage(t *testing.T) {
+	good := rpc.Message{ID: id, To: phone, Text: secret, ReplyTo: "AC12", Mentions: []rpc.Secret{"1@lid"}}
+	for name, change := range map[string]func(*rpc.Message){
+		"good":            func(*rpc.Message) {},
+		"id":              func(m *rpc.Message) { m.ID = "BAE5" },
+		"recipient":       func(m *rpc.Message) { m.To = "status@broadcast" },
+		"nothing to send": func(m *rpc.Message) { m.Text = " \n" },
+		"long":            func(m *rpc.Message) { m.Text = rpc.Secret(strings.Repeat("x", rpc.MaxMessageText+1)) },
+		"mention":         func(m *rpc.Message) { m.Mentions = []rpc.Secret{"everybody"} },
+		"mentions":        func(m *rpc.Message) { m.Mentions = make([]rpc.Secret, rpc.MaxMentions+1) },
+		"reply":           func(m *rpc.Message) { m.ReplyTo = "true_1@c.us_AC12" },
+	} {
+		m := good
+		change(&m)
+		err := validate(m)
+		if (err == nil) != (name == "good") || err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if e, ok := errors.AsType[*rpc.SendError](err); ok != (name == "reply") || ok && e.Code != rpc.SendReplyNotFound {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStatesOfThePageAreValidated(t *testing.T) {
+	at := time.UnixMilli(1_790_000_000_000).UTC()
+	for name, tc := range map[string]struct {
+		page state
+		want rpc.MessageState
+	}{
+		"none":  {state{ID: string(id), Ack: 3, Pending: true}, rpc.MessageState{ID: id}},
+		"whole": {state{ID: string(id), Stored: true, Phone: string(phone), LID: "1@lid", Ack: 1, Seconds: 1_790_000_000}, rpc.MessageState{ID: id, Stored: true, Chat: rpc.Chat{Phone: phone, LID: "1@lid"}, Ack: 1, At: at}},
+		"wild": {state{ID: string(id), Stored: true, Phone: secret, Group: secret, Ack: math.Inf(1), Refusal: math.NaN(), Seconds: math.Inf(1)},
+			rpc.MessageState{ID: id, Stored: true, Ack: 4}},
+		"negative": {state{ID: string(id), Stored: true, Ack: -6, Refusal: 1e300, Seconds: -1}, rpc.MessageState{ID: id, Stored: true, Ack: -1, Refusal: mostRefusal}},
+	} {
+		if got := tc.page.state(); got != tc.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestCodesOfThePageBecomeErrors(t *testing.T) {
+	scripts, err := target.Compile(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := &target.Target{}
+	page.Scripts.Store(scripts)
+	m := New(Options{Target: page})
+	for code, want := range map[string]rpc.SendCode{
+		"page_path_gone": rpc.SendPagePathGone, "lookup_failed": rpc.SendLookupFailed, "late": rpc.SendLookupFailed,
+		"new_chats_restricted": rpc.SendNewChatsRestricted, "not_on_whatsapp": rpc.SendNotOnWhatsApp, "unknown": "", secret: "",
+	} {
+		for name, function := range map[string]string{"send": "WAWebSendMsgChatAction.addAndSendMsgToChat", "key": "WAWebMsgKey ", secret: "modules", "": "modules"} {
+			err := m.stopped(answer{Code: code, Last: name, Until: 1_790_000_000_000})
+			e, ok := errors.AsType[*rpc.SendError](err)
+			if err == nil || ok != (want != "") || ok && e.Code != want || strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: %v", code, err)
+			}
+			if code == "page_path_gone" && !strings.Contains(e.Detail, function) {
+				t.Errorf("the detail is %q", e.Detail)
+			}
+			if code == "new_chats_restricted" && e.Until.IsZero() {
+				t.Error("there is no time")
+			}
+		}
+	}
+	if err := m.stopped(answer{}); err != nil {
+		t.Error(err)
+	}
+}
