@@ -27,7 +27,10 @@ const (
 	// roundPause is the time between two rounds in which all messages are looked up that may
 	// still be delivered or read, and lookPause that after a failure.
 	roundPause = 5 * time.Minute
-	lookPause  = 5 * time.Second
+	// settling is how long a page that is ready may take to write receipts that came while it
+	// was away, of which it reports nothing.
+	settling  = 10 * time.Second
+	lookPause = 5 * time.Second
 	// restartRoom is for how long nothing is sent after a planned restart has asked whether
 	// it may begin, which it does again and again.
 	restartRoom = 5 * time.Second
@@ -374,6 +377,9 @@ func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
 	l.turns.looking = true
 	if len(items) == 0 {
 		l.turns.round = now.Add(roundPause)
+		if now.Sub(l.page.readySince) < settling {
+			l.turns.round = now.Add(settling)
+		}
 	}
 	if len(items) == 0 {
 		l.calls.begin(func(ctx context.Context) func(*loop) {
