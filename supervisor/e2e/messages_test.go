@@ -109,7 +109,7 @@ func (p *phone) once(t *testing.T, texts ...string) {
 			}
 		}
 		if len(ids) != 1 {
-			t.Errorf("the server has %d messages for one of ours: %v", len(ids), ids)
+			t.Errorf("the server has %d messages for one that was accepted: %v", len(ids), ids)
 		}
 	}
 }

@@ -112,8 +112,8 @@ const (
 	OutboxWriteFailed = "outbox_write_failed" // WARN: The database of messages can't be opened, read or written; it is tried again.
 	OutboxCloseFailed = "outbox_close_failed" // WARN: The database of messages was not closed; nothing of it is lost.
 	MessageSendFailed = "message_send_failed" // WARN: An attempt to send a message failed: for ever, for now, or nobody knows.
-	MessageFailed     = "message_failed"      // WARN: A message was not sent, and never will be.
-	MessagesStuck     = "messages_stuck"      // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
+	MessageChanged    = "message_changed"     // INFO, WARN: The status of a message changed; WARN if it was not sent, and never will be.
+	MessagesStalled   = "messages_stalled"    // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
 )
 
 // Reports and traces.

@@ -56,6 +56,9 @@ type database struct {
 // openDatabase opens the database at path, or makes it. The error matches errDamaged if it
 // can't be used.
 func openDatabase(path string) (db *database, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot open outbox: %w", err)
+	}
 	if err := prepareFile(path); err != nil {
 		return nil, err
 	}

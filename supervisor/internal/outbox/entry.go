@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -100,6 +101,14 @@ func (e entry) message() Message {
 func (e entry) shown() entry {
 	e.Account, e.Touched, e.Retried = "", false, false
 	return e
+}
+
+// level is how serious it is that e has come to its status.
+func (e entry) level() slog.Level {
+	if e.Status == Failed || e.Status == Expired {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 // valid reports whether e is one that this package has written.

@@ -133,14 +133,6 @@ func (l *loop) reset(waiting []entry, s settings) {
 	}
 }
 
-// committed takes over a message that has changed on disk.
-func (l *loop) committed(e entry) {
-	l.queue.put(e)
-	if e.Status == Failed || e.Status == Expired {
-		l.o.Logger.Warn(logid.MessageFailed, "id", string(e.ID), "status", string(e.Status), "code", string(e.Code), "whatsapp_code", e.WhatsAppCode)
-	}
-}
-
 // change has a message changed on disk, if anything changes, and leaves it alone until then.
 func (l *loop) change(it *item, f func(entry) entry) {
 	if f(it.entry) == it.entry {
@@ -570,7 +562,7 @@ func (l *loop) restart(now time.Time, w *wake) {
 	}
 	l.turns.restart = now.Add(restartPause)
 	w.at(l.turns.restart)
-	l.o.Logger.Warn(logid.MessagesStuck)
+	l.o.Logger.Warn(logid.MessagesStalled)
 	_, err := l.o.Sender.RequestRestart(context.Background(), worker.RestartRequest{
 		Reason: reason.SendsStuck, Detail: "a message that the page has sent was not acknowledged",
 	})

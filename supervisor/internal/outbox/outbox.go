@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -136,7 +137,11 @@ func (o *Outbox) post(f func(*loop)) {
 
 // committed passes on a message that has changed on disk.
 func (o *Outbox) committed(c change) {
-	o.post(func(l *loop) { l.committed(c.after) })
+	o.post(func(l *loop) { l.queue.put(c.after) })
+	if e := c.after; e.Status != c.before.Status {
+		o.o.Logger.Log(context.Background(), e.level(), logid.MessageChanged,
+			"id", string(e.ID), "status", string(e.Status), "attempts", e.Attempts, "code", string(e.Code), "whatsapp_code", e.WhatsAppCode)
+	}
 	if c.before.shown() == c.after.shown() {
 		return
 	}

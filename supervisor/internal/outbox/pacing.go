@@ -10,8 +10,8 @@ import (
 type Pacing struct {
 	// Any is the least time between two messages, and Chat that between two in one chat.
 	Any, Chat time.Duration
-	// FirstContact is the mean time between two messages to people who have never written
-	// to us; each is up to a half longer or shorter.
+	// FirstContact is the mean time between the first messages to two people who have never
+	// written to us; each is up to a half longer or shorter.
 	FirstContact time.Duration
 	// NewPerDay is how many such people are written to within 24 hours in the time New after
 	// a phone was linked, and PerDay afterwards.
@@ -49,7 +49,8 @@ const day = 24 * time.Hour
 // ever written to us, and linkedAt is when the phone was linked, zero if nobody knows.
 func (p Pacing) earliest(h history, chat string, first bool, linkedAt, now time.Time) time.Time {
 	at := later(h.last.Add(p.Any), h.chats[chat].Add(p.Chat))
-	if !first {
+	today := h.today(now)
+	if !first || wasContacted(today, chat) {
 		return at
 	}
 	if h.NextStranger.Sub(now) < 2*p.FirstContact { // else the clock was set back
@@ -59,8 +60,7 @@ func (p Pacing) earliest(h history, chat string, first bool, linkedAt, now time.
 	if linkedAt.IsZero() || now.Sub(linkedAt) < p.New {
 		limit = p.NewPerDay
 	}
-	today := h.today(now)
-	if len(today) < limit || slices.ContainsFunc(today, func(s stranger) bool { return s.Chat == chat }) {
+	if len(today) < limit {
 		return at
 	}
 	if limit <= 0 {
@@ -78,6 +78,10 @@ func (h history) today(now time.Time) []stranger {
 	return h.Strangers[begin:]
 }
 
+func wasContacted(today []stranger, chat string) bool {
+	return slices.ContainsFunc(today, func(s stranger) bool { return s.Chat == chat })
+}
+
 // sent returns h after a message in chat. random is from 0 to 1.
 func (p Pacing) sent(h history, chat string, first bool, now time.Time, random float64) history {
 	chats := map[string]time.Time{chat: now}
@@ -87,12 +91,8 @@ func (p Pacing) sent(h history, chat string, first bool, now time.Time, random f
 		}
 	}
 	h.last, h.chats = now, chats
-	if first {
-		today := h.today(now)
-		if !slices.ContainsFunc(today, func(s stranger) bool { return s.Chat == chat }) {
-			today = append(slices.Clone(today), stranger{chat, now})
-		}
-		h.Strangers = today
+	if today := h.today(now); first && !wasContacted(today, chat) {
+		h.Strangers = append(slices.Clone(today), stranger{chat, now})
 		h.NextStranger = now.Add(time.Duration(float64(p.FirstContact) * (0.5 + random)))
 	}
 	return h

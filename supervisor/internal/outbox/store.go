@@ -134,7 +134,9 @@ func (s *store) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-clean.C:
-			s.warn(logid.OutboxWriteFailed, expireAside(s.path, time.Now().Add(-s.limits.Keep)))
+			if err := expireAside(s.path, time.Now().Add(-s.limits.Keep)); err != nil {
+				s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
+			}
 			retain.keep = false
 			s.do(retain)
 		case <-s.wake:
@@ -165,8 +167,11 @@ func (s *store) close() {
 	for _, j := range left {
 		j.finish(ErrUnavailable)
 	}
-	if s.db != nil {
-		s.warn(logid.OutboxCloseFailed, s.db.close())
+	if s.db == nil {
+		return
+	}
+	if err := s.db.close(); err != nil {
+		s.log.Warn(logid.OutboxCloseFailed, logging.KeyError, err)
 	}
 }
 
@@ -216,12 +221,6 @@ func (s *store) failed(err error) {
 	if s.db != nil && damaged(err) {
 		_ = s.db.close()
 		s.db = nil // open moves it aside
-	}
-}
-
-func (s *store) warn(id string, err error) {
-	if err != nil {
-		s.log.Warn(id, logging.KeyError, err)
 	}
 }
 

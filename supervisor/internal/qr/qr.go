@@ -59,7 +59,7 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode QR: %w", err)
 	}
-	m := modules(q.Bitmap()) // made anew by each call
+	m := modules(q.Bitmap()) // each call makes another one
 	drawn, err := draw(m, payload)
 	if err != nil {
 		return nil, err
