@@ -66,21 +66,24 @@ func inOutbox(t *testing.T, r *rig, use func(*outbox.Outbox)) {
 	<-done
 }
 
+// queueMessage has a message wait in the outbox of a tokens folder, and reports whether it
+// did already.
+func queueMessage(t *testing.T, r *rig, text string) (id rpc.MessageID, replayed bool) {
+	t.Helper()
+	inOutbox(t, r, func(o *outbox.Outbox) {
+		m, before, err := o.Accept(t.Context(), outbox.Request{IdempotencyKey: text, Message: rpc.Message{To: "1@c.us", Text: rpc.Secret(text)}})
+		if id, replayed = m.ID, before; err != nil || m.Status != outbox.Queued {
+			t.Errorf("got %+v, %v", m, err)
+		}
+	})
+	return id, replayed
+}
+
 func TestMessagesMoveWithTheLogin(t *testing.T) {
 	from, to := newRig(t), newRig(t)
 	from.link()
-	put := func(text string, m *outbox.Message) func(*outbox.Outbox) {
-		return func(o *outbox.Outbox) {
-			var err error
-			*m, _, err = o.Accept(t.Context(), outbox.Request{IdempotencyKey: text, Message: rpc.Message{To: "1@c.us", Text: rpc.Secret(text)}})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	var moving, there outbox.Message
-	inOutbox(t, from, put("moving", &moving))
-	inOutbox(t, to, put("there", &there))
+	moving, _ := queueMessage(t, from, "moving")
+	there, _ := queueMessage(t, to, "there")
 	_, _ = from.folder.Close(), to.folder.Close()
 	file := filepath.Join(t.TempDir(), "login.age")
 	if _, err := from.export(file).Run(t.Context()); err != nil {
@@ -91,16 +94,11 @@ func TestMessagesMoveWithTheLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	inOutbox(t, to, func(o *outbox.Outbox) {
-		for _, want := range []outbox.Message{moving, there} {
-			if m, err := o.Message(want.ID); err != nil || m.Status != outbox.Queued {
-				t.Errorf("got %+v, %v", m, err)
-			}
+	for text, want := range map[string]rpc.MessageID{"moving": moving, "there": there} {
+		if id, replayed := queueMessage(t, to, text); id != want || !replayed {
+			t.Errorf("%s was lost", text)
 		}
-		if m, replayed, err := o.Accept(t.Context(), outbox.Request{IdempotencyKey: "moving", Message: rpc.Message{To: "1@c.us", Text: "moving"}}); !replayed || m.ID != moving.ID || err != nil {
-			t.Errorf("the key was lost: got %+v, %v, %v", m, replayed, err)
-		}
-	})
+	}
 	for _, r := range []*rig{from, to} {
 		names, err := filepath.Glob(filepath.Join(r.tokens, "*outbox*"))
 		hidden, _ := filepath.Glob(filepath.Join(r.tokens, ".*"))

@@ -224,56 +224,67 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 
 // step begins what is due, and returns when to look again, zero for only at the next event.
 func (l *loop) step(now time.Time) time.Time {
-	w := &wake{}
-	var lookups, sends, asks []*item
-	var hold, oldest int64
+	var d due
 	for _, c := range l.queue.chats {
 		for i, it := range c.line {
-			if oldest == 0 || it.Times[0] < oldest {
-				oldest = it.Times[0]
+			if d.oldest == 0 || it.Times[0] < d.oldest {
+				d.oldest = it.Times[0]
 			}
-			if it.busy {
-				continue
+			if !it.busy {
+				d.add(l, c, i, now)
 			}
-			s, at := next(it.entry, it.sight, l.page, now)
-			switch {
-			case s == giveUp:
-				l.change(it, func(e entry) entry { return e.expire(now) })
-			case i > 0:
-				w.at(moment(it.Expires))
-			case s == lookUp:
-				lookups = append(lookups, it)
-			case s == restart:
-				l.restart(now, w)
-				w.at(it.sight.at.Add(lookEvery))
-			case s == send && now.Before(c.retry):
-				w.at(c.retry)
-				w.at(moment(it.Expires))
-			case s == send && l.gate.mustAsk(it, now):
-				asks = append(asks, it)
-			case s == send:
-				w.at(moment(it.Expires))
-				if l.maySend(it, now, w) {
-					sends = append(sends, it)
-				}
-			default:
-				w.at(at)
-			}
-			hold = max(hold, millis(it.sight.since))
 		}
 	}
-	l.lookUp(lookups, now, w)
-	l.ask(first(asks), now, w)
-	l.send(first(sends), now, w)
+	l.lookUp(d.lookups, now, &d.wake)
+	l.ask(first(d.asks), now, &d.wake)
+	l.send(first(d.sends), now, &d.wake)
 	for _, began := range l.turns.sends {
-		hold = max(hold, millis(began))
+		d.hold = max(d.hold, millis(began))
 	}
-	if hold != 0 {
-		hold += holdTime.Milliseconds()
+	if d.hold != 0 {
+		d.hold += holdTime.Milliseconds()
 	}
-	l.hold.Store(hold)
-	l.oldest.Store(oldest)
-	return w.time
+	l.hold.Store(d.hold)
+	l.oldest.Store(d.oldest)
+	return d.wake.time
+}
+
+// due is what one look at all messages has found.
+type due struct {
+	wake                 wake
+	lookups, sends, asks []*item
+	// hold is when what may still be on its way was last begun, and oldest when the first
+	// message was accepted, in milliseconds since 1970.
+	hold, oldest int64
+}
+
+// add adds what is to be done with the message at place i of a chat.
+func (d *due) add(l *loop, c *chat, i int, now time.Time) {
+	it := c.line[i]
+	s, at := next(it.entry, it.sight, l.page, now)
+	switch {
+	case s == giveUp:
+		l.change(it, func(e entry) entry { return e.expire(now) })
+	case i > 0:
+		d.wake.at(moment(it.Expires))
+	case s == lookUp:
+		d.lookups = append(d.lookups, it)
+	case s == restart:
+		l.restart(now, &d.wake)
+		d.wake.at(it.sight.at.Add(lookEvery))
+	case s == send && now.Before(c.retry):
+		d.wake.at(c.retry)
+		d.wake.at(moment(it.Expires))
+	case s == send && l.gate.mustAsk(it, now):
+		d.asks = append(d.asks, it)
+	case s == send && l.maySend(it, now, &d.wake):
+		d.sends = append(d.sends, it)
+	case s == send:
+		d.wake.at(moment(it.Expires))
+	default:
+		d.wake.at(at)
+	}
+	d.hold = max(d.hold, millis(it.sight.since))
 }
 
 // wake is the earliest of several times.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
@@ -534,4 +537,88 @@ func TestPurgeWhileMessagesAreSent(t *testing.T) {
 		}
 		r.server("a", "c")
 	})
+}
+
+// Faults at random, of the page, the worker and the supervisor: the server gets each message
+// once, in the order of its chat, and it is known to be sent.
+func TestRandomFaultsLeaveEachMessageSentOnce(t *testing.T) {
+	seeds := uint64(5)
+	if *thorough {
+		seeds = 500
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inBubble(t, func(r *rig) { surviveFaults(r, rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func surviveFaults(r *rig, random, faults *rand.Rand) {
+	var mu sync.Mutex
+	calm := false
+	fault := func(ctx context.Context, _ rpc.Message) error {
+		mu.Lock()
+		n := faults.IntN(10)
+		if calm {
+			n = 9
+		}
+		mu.Unlock()
+		switch n {
+		case 0:
+			return rpc.ErrWorkerGone
+		case 1:
+			<-ctx.Done()
+			return ctx.Err()
+		case 2:
+			time.Sleep(20 * time.Second)
+		}
+		return nil
+	}
+	r.before, r.sender.after = fault, fault
+	chats := []string{"1@c.us", "2@lid", "3@g.us"}
+	want := map[string][]string{}
+	var ids []rpc.MessageID
+	for i := range 40 {
+		switch n := random.IntN(8); n {
+		case 0:
+			r.gone()
+		case 1, 2:
+			r.ready(me)
+		case 3:
+			path := r.o.Path
+			r.stop()
+			r.gone()
+			r.start(path)
+		case 4:
+			r.sender.mu.Lock()
+			r.mute = !r.mute
+			r.sender.mu.Unlock()
+		default:
+			chat := chats[random.IntN(len(chats))]
+			text := fmt.Sprint(chat, " secret ", i)
+			ids = append(ids, r.to(chat, text).ID)
+			want[chat] = append(want[chat], text)
+		}
+		time.Sleep(time.Duration(random.IntN(40_000)) * time.Millisecond)
+	}
+	mu.Lock()
+	calm = true
+	mu.Unlock()
+	r.sender.mu.Lock()
+	r.mute = false
+	r.sender.mu.Unlock()
+	r.gone()
+	r.ready(me)
+	time.Sleep(time.Hour)
+	for _, id := range ids {
+		r.after(0, id, Sent)
+	}
+	got := map[string][]string{}
+	for _, text := range r.sentTexts() {
+		chat, _, _ := strings.Cut(text, " ")
+		got[chat] = append(got[chat], text)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		r.t.Error(d)
+	}
 }

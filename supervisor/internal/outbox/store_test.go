@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,62 +63,60 @@ func TestAcceptedOnce(t *testing.T) {
 	if !first.ID.Valid() || first.Status != Queued || first.Reference != "ref" || first.ExpiresAt.Sub(first.Times[Queued]) != DefaultExpiry {
 		t.Errorf("got %+v", first)
 	}
-	named := request("", "b")
-	named.Message.ID, named.ExpiresIn = someID, time.Hour
+	named, other := request("", "b"), request("other", "c")
+	named.Message.ID, other.Message.ID, named.ExpiresIn = someID, someID, time.Hour
 	if m := accept(t, b, named); m.ID != someID || m.ExpiresAt.Sub(m.Times[Queued]) != time.Hour {
 		t.Errorf("got %+v", m)
 	}
 	if m := accept(t, b, request("", "a")); m.ID == first.ID {
 		t.Error("a message without a key was taken for another one")
 	}
+	invalid, repeat, fresh := request("", "x"), request("key", "a"), request("another", "a")
+	invalid.Message.To, repeat.OnlyRepeat, fresh.OnlyRepeat = "somebody", true, true
 	for _, again := range []string{"at once", "after a restart"} {
-		if m, replayed, err := b.Accept(t.Context(), request("key", "a")); m.ID != first.ID || !replayed || err != nil {
-			t.Errorf("%s, same key: got %+v, %v, %v", again, m, replayed, err)
+		for name, tt := range map[string]struct {
+			request Request
+			want    rpc.MessageID // of what is replayed
+			err     error
+		}{
+			"same key":                   {request("key", "a"), first.ID, nil},
+			"only a repetition":          {repeat, first.ID, nil},
+			"something new":              {fresh, "", ErrNew},
+			"same id":                    {named, someID, nil},
+			"same key for another body":  {request("key", "c"), "", ErrConflict},
+			"same id for another body":   {other, "", ErrIDTaken},
+			"not an address of the page": {invalid, "", ErrInvalid},
+		} {
+			if m, replayed, err := b.Accept(t.Context(), tt.request); m.ID != tt.want || replayed != (tt.err == nil) || !errors.Is(err, tt.err) {
+				t.Errorf("%s, %s: got %+v, %v, %v", name, again, m, replayed, err)
+			}
 		}
-		if m, replayed, err := b.Accept(t.Context(), named); m.ID != someID || !replayed || err != nil {
-			t.Errorf("%s, same id: got %+v, %v, %v", again, m, replayed, err)
-		}
-		if _, _, err := b.Accept(t.Context(), request("key", "c")); !errors.Is(err, ErrConflict) {
-			t.Errorf("%s, same key for another body: got %v", again, err)
-		}
-		other := request("other", "c")
-		other.Message.ID = someID
-		if _, _, err := b.Accept(t.Context(), other); !errors.Is(err, ErrIDTaken) {
-			t.Errorf("%s, same id for another body: got %v", again, err)
+		if got := b.Stats().ByStatus[Queued]; got != 3 {
+			t.Errorf("%s: %d are queued", again, got)
 		}
 		stop()
 		b, stop = start(t, Options{Path: path})
 	}
-	repeat, fresh := request("key", "a"), request("another", "a")
-	repeat.OnlyRepeat, fresh.OnlyRepeat = true, true
-	if m, replayed, err := b.Accept(t.Context(), repeat); m.ID != first.ID || !replayed || err != nil {
-		t.Errorf("only a repetition: got %+v, %v, %v", m, replayed, err)
+}
+
+func TestOutboxLeavesOnePrivateFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	m := accept(t, b, request("", "a"))
+	if cancelled, err := b.Cancel(t.Context(), m.ID); err != nil || cancelled.Status != Cancelled || cancelled.Times[Cancelled].IsZero() {
+		t.Errorf("cancel: got %+v, %v", cancelled, err)
 	}
-	if _, _, err := b.Accept(t.Context(), fresh); !errors.Is(err, ErrNew) {
-		t.Errorf("something new: got %v", err)
-	}
-	invalid := request("", "x")
-	invalid.Message.To = "somebody"
-	if _, _, err := b.Accept(t.Context(), invalid); !errors.Is(err, ErrInvalid) {
-		t.Errorf("an invalid address: got %v", err)
-	}
-	if _, err := b.Message(first.ID); err != nil {
-		t.Error(err)
-	}
-	if got := b.Stats().ByStatus[Queued]; got != 3 {
-		t.Errorf("%d are queued", got)
-	}
-	if m, err := b.Cancel(t.Context(), someID); err != nil || m.Status != Cancelled || m.Times[Cancelled].IsZero() {
-		t.Errorf("cancel: got %+v, %v", m, err)
-	}
-	if _, err := b.Cancel(t.Context(), "3EB0FFFFFFFFFFFFFFFFFF"); !errors.Is(err, ErrUnknownMessage) {
+	if _, err := b.Cancel(t.Context(), someID); !errors.Is(err, ErrUnknownMessage) {
 		t.Errorf("cancel what is not there: got %v", err)
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("got %v, %v", info.Mode(), err)
+	names, _ := filepath.Glob(path + "*")
+	for _, name := range names {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
 	}
 	stop()
-	if _, err := b.Message(someID); !errors.Is(err, ErrUnavailable) {
+	if _, err := b.Message(m.ID); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("after the end: got %v", err)
 	}
 	if names, _ := filepath.Glob(path + "*"); len(names) != 1 {
@@ -183,6 +182,29 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// beginAgain starts an outbox whose database is damaged.
+func beginAgain(t *testing.T, path string) {
+	t.Helper()
+	var log bytes.Buffer
+	b, stop := start(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+	m := accept(t, b, request("1", "a"))
+	if got := b.Stats().ByStatus[Queued]; got != 1 {
+		t.Errorf("%d are queued", got)
+	}
+	stop()
+	if !strings.Contains(log.String(), `"outbox_damaged"`) || strings.Contains(log.String(), "xxx") {
+		t.Errorf("got %s", log.String())
+	}
+	if names, _ := filepath.Glob(path + "*"); !slices.Equal(names, []string{path, path + asideSuffix}) {
+		t.Errorf("left: %v", names)
+	}
+	b, stop = start(t, Options{Path: path})
+	defer stop()
+	if _, err := b.Message(m.ID); err != nil {
+		t.Error(err)
+	}
+}
+
 // What can't be read is moved aside, whoever made it, and the outbox begins again.
 func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "whole")
@@ -220,10 +242,12 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 			}
 			return b
 		}),
-		"a folder":             func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) },
-		"a pipe":               func(path string) error { return unix.Mkfifo(path, 0o600) },
-		"a link":               func(path string) error { return os.Symlink(whole, path) },
-		"a folder for the log": func(path string) error { return os.MkdirAll(filepath.Join(path+"-wal", "x"), 0o700) },
+		"a folder": func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) },
+		"a pipe":   func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link":   func(path string) error { return os.Symlink(whole, path) },
+		"a folder for the log": func(path string) error {
+			return errors.Join(os.WriteFile(path, good, 0o600), os.MkdirAll(filepath.Join(path+"-wal", "x"), 0o700))
+		},
 		"huge": func(path string) error {
 			return errors.Join(os.WriteFile(path, good, 0o600), os.Truncate(path, maxFile+1))
 		},
@@ -234,28 +258,11 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 		"not settings":       statement(`INSERT INTO setting VALUES (1, '[]')`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			path := filepath.Join(t.TempDir(), "admin.outbox")
 			if err := put(path); err != nil {
 				t.Fatal(err)
 			}
-			var log bytes.Buffer
-			b, stop := start(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
-			m := accept(t, b, request("1", "a"))
-			if got := b.Stats().ByStatus[Queued]; got != 1 {
-				t.Errorf("%d are queued", got)
-			}
-			stop()
-			if !strings.Contains(log.String(), `"outbox_damaged"`) || strings.Contains(log.String(), "xxx") {
-				t.Errorf("got %s", log.String())
-			}
-			if _, err := os.Lstat(path + asideSuffix); err != nil && name != "a folder for the log" {
-				t.Error(err)
-			}
-			b, _ = start(t, Options{Path: path})
-			if _, err := b.Message(m.ID); err != nil {
-				t.Error(err)
-			}
+			beginAgain(t, path)
 			err := errors.Join(expireAside(path, time.Now().Add(-time.Hour)), expireAside(path, time.Now().Add(time.Hour)))
 			if _, leftErr := os.Lstat(path + asideSuffix); err != nil || !errors.Is(leftErr, fs.ErrNotExist) {
 				t.Errorf("it is kept for ever: %v, %v", err, leftErr)
@@ -318,60 +325,64 @@ func TestSecondOutboxWaitsForTheFirst(t *testing.T) {
 	}
 }
 
+// holds reports whether any file of a database has a text.
+func holds(t *testing.T, path, text string) (found bool) {
+	t.Helper()
+	names, err := filepath.Glob(path + "*")
+	for _, name := range names {
+		content, readErr := os.ReadFile(name)
+		err = errors.Join(err, readErr)
+		found = found || bytes.Contains(content, []byte(text))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // What is erased is in no file, although SQLite leaves deleted rows in its pages.
 func TestErasedTextIsGoneFromDisk(t *testing.T) {
-	const secret, number = "the treasure is buried", "5491123456789"
+	const count, waits = 300, 0 // more than the journal holds before it is written back
 	path := filepath.Join(t.TempDir(), "admin.outbox")
-	holds := func(what string) (found bool) {
-		names, _ := filepath.Glob(path + "*")
-		for _, name := range names {
-			content, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			found = found || bytes.Contains(content, []byte(what))
-		}
-		return found
-	}
-	b, _ := start(t, Options{Path: path, Limits: Limits{Waiting: 1000, Messages: 1000, Bytes: 1 << 20, KeepText: day, Keep: 7 * day}})
+	b, _ := start(t, Options{Path: path})
+	secret := func(i int) string { return fmt.Sprint("the treasure is buried", i, strings.Repeat("y", 1000)) }
 	var ids []rpc.MessageID
-	for i := range 300 { // more than the journal holds before it is written back
-		ids = append(ids, accept(t, b, request(fmt.Sprint("key", i), fmt.Sprint(secret, i, strings.Repeat("y", 1000)))).ID)
+	for i := range count {
+		ids = append(ids, accept(t, b, request(fmt.Sprint("key", i, "."), secret(i))).ID)
 	}
-	for _, id := range ids[1:] {
+	for _, id := range ids[waits+1:] {
 		if _, err := b.Cancel(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	at := func(now time.Time) {
+	left := func(after time.Duration, texts, keys string) {
 		t.Helper()
+		now := time.Now().Add(after)
 		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.retain(b.o.Limits, now) }}); err != nil {
 			t.Fatal(err)
 		}
+		for _, i := range []int{0, 1, 5, 150, count - 1} {
+			id := ids[i]
+			want := map[string]bool{"all": true, "what waits": i == waits}
+			if holds(t, path, secret(i)[:30]) != want[texts] || holds(t, path, fmt.Sprint("key", i, ".")) != want[keys] || holds(t, path, string(id)) != want[keys] {
+				t.Fatalf("after %v message %d is there, or is not: want the texts of %s, and the keys of %s", after, i, texts, keys)
+			}
+		}
 	}
-	at(time.Now())
-	if !holds(secret + "5y") {
-		t.Fatal("the text is not in a file that can be searched")
-	}
-	at(time.Now().Add(day + time.Minute))
-	if holds(secret+"5y") || !holds(secret+"0y") {
-		t.Error("what is left is not the text of the message that waits, alone")
-	}
-	if m, replayed, err := b.Accept(t.Context(), request("key5", fmt.Sprint(secret, 5, strings.Repeat("y", 1000)))); !replayed || m.ID != ids[5] || err != nil {
+	left(0, "all", "all")
+	left(day+time.Minute, "what waits", "all")
+	if m, replayed, err := b.Accept(t.Context(), request("key5.", secret(5))); !replayed || m.ID != ids[5] || err != nil {
 		t.Errorf("the key of an erased text: got %+v, %v, %v", m, replayed, err)
 	}
-	at(time.Now().Add(7*day + time.Minute))
-	if holds("key5") || holds(string(ids[5])) || !holds(string(ids[0])) {
-		t.Error("what is left is not the message that waits, alone")
-	}
+	left(7*day+time.Minute, "what waits", "what waits")
 	if err := b.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if holds(secret) || holds(number) {
+	if holds(t, path, "treasure") || holds(t, path, "5491123456789") {
 		t.Error("something is left of a purge")
 	}
-	if _, err := b.Message(ids[0]); !errors.Is(err, ErrUnknownMessage) {
+	if _, err := b.Message(ids[waits]); !errors.Is(err, ErrUnknownMessage) {
 		t.Errorf("after a purge: got %v", err)
 	}
-	accept(t, b, request("key5", "another"))
+	accept(t, b, request("key5.", "another"))
 }
