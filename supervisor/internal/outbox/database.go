@@ -49,8 +49,16 @@ var errDamaged = errors.New("the database of the outbox is damaged")
 
 // database is an open file.
 type database struct {
+	path string
+	info os.FileInfo
 	pool *sql.DB
 	conn *sql.Conn
+}
+
+// inPlace reports whether the file is still at its path.
+func (db *database) inPlace() bool {
+	info, err := os.Lstat(db.path)
+	return err == nil && os.SameFile(info, db.info)
 }
 
 // openDatabase opens the database at path, or makes it. The error matches errDamaged if it
@@ -76,7 +84,11 @@ func openDatabase(path string) (db *database, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open outbox: %w", err)
 	}
-	db = &database{pool, conn}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open outbox: %w", err)
+	}
+	db = &database{path, info, pool, conn}
 	// Exclusive, since only then SQLite maps no file into memory, where a full disk kills the process.
 	// WAL needs one fsync for a transaction.
 	for _, pragma := range []string{

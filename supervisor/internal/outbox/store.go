@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"sync"
@@ -212,9 +213,10 @@ func (s *store) batch() bool {
 	return false
 }
 
-// failed notes that the database could not be used. One cause is logged once.
+// failed notes that the database could not be used. One cause is logged once, and a folder
+// that is yet to be made is no cause.
 func (s *store) failed(err error) {
-	if !s.failing {
+	if !s.failing && !errors.Is(err, fs.ErrNotExist) {
 		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
 	}
 	s.failing = true
@@ -296,8 +298,12 @@ func (s *store) purge() error {
 
 // open opens the database unless it is open, and moves it aside if it is damaged.
 func (s *store) open() error {
-	if s.db != nil {
+	if s.db != nil && s.db.inPlace() {
 		return nil
+	}
+	if s.db != nil {
+		_ = s.db.close() // it was removed or replaced, and what is written to it is lost
+		s.db = nil
 	}
 	l, err := load(s.path)
 	if damaged(err) {
