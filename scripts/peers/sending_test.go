@@ -34,7 +34,7 @@ func TestProgramsSendAsTheirSourcesPredict(t *testing.T) {
 		t.Run(c.program+" "+strings.Join(c.faults, " "), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			stage, err := OpenStage(simulator.Options{Faults: c.faults, Speed: 2})
+			stage, err := OpenStage(simulator.Options{Faults: c.faults})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestProgramsSendAsTheirSourcesPredict(t *testing.T) {
 
 // sends links the program and returns what it got for its text, and what the server has.
 func sends(ctx context.Context, r *reading) (string, simulator.Sent, error) {
-	if !r.Await(ctx, codeLife, func(e Event) bool { return e.Name == "qr" }) {
+	if !r.Await(ctx, codeLife+15*time.Second, func(e Event) bool { return e.Name == "qr" }) {
 		return "", simulator.Sent{}, fmt.Errorf("it has no code; %s", r.Complaint())
 	}
 	if err := r.Sim.Scan(ctx); err != nil {
