@@ -95,7 +95,7 @@ func (s *service) awaitMessage(id string, want ...string) message {
 	}
 }
 
-// once checks that the server has got each message once, and nothing of it twice.
+// once checks that the server has one message with each text.
 func (p *phone) once(t *testing.T, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
@@ -109,7 +109,7 @@ func (p *phone) once(t *testing.T, texts ...string) {
 			}
 		}
 		if len(ids) != 1 {
-			t.Errorf("the server has %d messages for one that was accepted: %v", len(ids), ids)
+			t.Errorf("the server has %d messages with one text: %v", len(ids), ids)
 		}
 	}
 }
@@ -154,7 +154,7 @@ const (
 	marker = "marker-of-a-secret-text"
 )
 
-// TestMessagesArriveOnceWhateverDies follows messages through one service, whose processes die
+// TestMessagesArriveOnceThoughProcessesDie follows messages through one service, whose processes die
 // right after they were accepted.
 func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 	t.Parallel()
