@@ -110,48 +110,86 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 		m.submitThrough(people[m.random.IntN(len(people))], fmt.Sprintf("text %d", i), strike)
 	}
 	p.ClearFaults()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience+time.Duration(messages)*time.Second)
-	defer cancel()
-	arrived := func(all []simulator.Sent) bool { return len(all) == messages }
-	for p.awaitFor(ctx, 2*time.Second, arrived) != nil && ctx.Err() == nil {
-		m.ready()
-	}
-	for _, to := range people {
-		var got []string
-		for _, one := range p.Sent() {
-			if one.Chat == to[1:]+"@c.us" {
-				got = append(got, one.Text)
-			}
-		}
-		if !slices.Equal(got, m.texts[to]) {
-			t.Errorf("the order in a chat is %v, not %v", got, m.texts[to])
-		}
-	}
-	repeated := 0
-	want := map[string]string{}
-	for _, one := range p.Sent() {
-		if m.ids[one.Text] != one.ID || one.Altered {
-			t.Errorf("%q arrived as %s, and was accepted as %s; altered: %v", one.Text, one.ID, m.ids[one.Text], one.Altered)
-		}
-		repeated += len(one.Times) - 1
-		want[one.ID] = "sent"
-		if level := m.random.IntN(3) + 1; level > 1 {
-			want[one.ID] = []string{"delivered", "read"}[level-2]
-			if err := p.Ack(one.ID, level); err != nil {
-				t.Error(err)
-			}
-		}
-	}
+	m.awaitArrival()
+	m.checkArrived()
+	want := m.acknowledge()
 	// The page reports what becomes of those messages that it has in memory; the others are
 	// looked up when it is ready again.
 	m.s.command("/session/restart?now=true")
 	if !m.ready() {
 		t.Fatal("a scan is asked for")
 	}
-	for id, status := range want {
-		m.s.awaitMessage(id, status)
+	m.awaitAgreement(want)
+}
+
+// awaitArrival waits for all messages.
+func (m *mailer) awaitArrival() {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 2*patience+time.Duration(len(m.ids))*time.Second)
+	defer cancel()
+	arrived := func(all []simulator.Sent) bool { return len(all) >= len(m.ids) }
+	for m.p.awaitFor(ctx, 2*time.Second, arrived) != nil {
+		if ctx.Err() != nil {
+			m.t.Fatalf("the server has %d of %d messages; session: %s", len(m.p.Sent()), len(m.ids), m.s.describe())
+		}
+		m.ready()
 	}
-	t.Logf("%d messages, %d stanzas were repeated", messages, repeated)
+}
+
+// checkArrived compares what has arrived with what was accepted.
+func (m *mailer) checkArrived() {
+	m.t.Helper()
+	repeated, got := 0, map[string][]string{}
+	for _, one := range m.p.Sent() {
+		if m.ids[one.Text] != one.ID || one.Altered {
+			m.t.Errorf("%q arrived as %s, and was accepted as %s; altered: %v", one.Text, one.ID, m.ids[one.Text], one.Altered)
+		}
+		repeated += len(one.Times) - 1
+		got[one.Chat] = append(got[one.Chat], one.Text)
+	}
+	for _, to := range people {
+		if texts := got[to[1:]+"@c.us"]; !slices.Equal(texts, m.texts[to]) {
+			m.t.Errorf("the order in a chat is %v, not %v", texts, m.texts[to])
+		}
+	}
+	m.t.Logf("%d messages, %d stanzas were repeated", len(m.ids), repeated)
+}
+
+// acknowledge has recipients' phones report some messages as delivered or read, and returns
+// the status that each should have.
+func (m *mailer) acknowledge() map[string]string {
+	m.t.Helper()
+	want := map[string]string{}
+	for _, one := range m.p.Sent() {
+		level := 1 + m.random.IntN(3)
+		want[one.ID] = []string{"sent", "delivered", "read"}[level-1]
+		if level == 1 {
+			continue
+		}
+		if err := m.p.Ack(one.ID, level); err != nil {
+			m.t.Error(err)
+		}
+	}
+	return want
+}
+
+// awaitAgreement waits until the messages have the statuses that the server knows.
+func (m *mailer) awaitAgreement(want map[string]string) {
+	m.t.Helper()
+	for ctx := within(m.t); ; {
+		differ := map[string]string{}
+		for id, status := range want {
+			if got := m.s.message(id); got.Status != status {
+				differ[id] = fmt.Sprintf("%s, not %s: %+v", got.Status, status, got)
+			}
+		}
+		if len(differ) == 0 {
+			return
+		}
+		if harness.Pause(ctx, 500*time.Millisecond) != nil {
+			m.t.Fatalf("of these the server has another status: %v; it has %+v", differ, m.p.Sent())
+		}
+	}
 }
 
 // awaitFor is AwaitSent for a while.

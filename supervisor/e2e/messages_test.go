@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -122,7 +121,7 @@ func (s *service) listen(t *testing.T) func(id string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := http.DefaultClient.Do(r) //nolint:bodyclose // it is closed when the test ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,55 +161,14 @@ func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{})
 	s := start(t, p.URL, tokens, eager...)
-	if m, status := s.submit("early", ada, "early"); status != 409 {
+	if m, status := s.submit("early", ada, "early"); status != http.StatusConflict {
 		t.Errorf("without a login: %d %+v", status, m)
 	}
 	if err := p.Link(within(t), s.Service); err != nil {
 		t.Fatalf("%v; session: %s", err, s.describe())
 	}
-	events := s.listen(t)
-
-	m, status := s.submit("first", ada, marker+" 0")
-	if status != 202 || m.To.Phone != ada {
-		t.Fatalf("got %d %+v", status, m)
-	}
-	if err := p.AwaitSent(within(t), func(all []simulator.Sent) bool { return len(all) > 0 }); err != nil {
-		t.Fatalf("%v; message: %+v, session: %s", err, s.message(m.ID), s.describe())
-	}
-	if got := p.Sent()[0]; got.ID != m.ID || got.Chat != "15550101001@c.us" || got.Text != marker+" 0" {
-		t.Errorf("the server has %+v", got)
-	}
-	s.awaitMessage(m.ID, "sent")
-	for _, step := range []struct {
-		level int
-		want  string
-	}{{2, "delivered"}, {3, "read"}} {
-		if err := p.Ack(m.ID, step.level); err != nil {
-			t.Fatal(err)
-		}
-		s.awaitMessage(m.ID, step.want)
-	}
-	for ctx := within(t); !slices.Equal(events(m.ID), []string{"sending", "sent", "delivered", "read"}); {
-		if err := harness.Pause(ctx, 20*time.Millisecond); err != nil {
-			t.Fatalf("the events were %v", events(m.ID))
-		}
-	}
-	if again, status := s.submit("first", "15550101001@c.us", marker+" 0"); status != 200 || again.ID != m.ID || again.Status != "read" {
-		t.Errorf("repeated: %d %+v", status, again)
-	}
-	if _, status := s.submit("first", ada, marker+" another"); status != 422 {
-		t.Errorf("another body: %d", status)
-	}
-	if a := s.ask(http.MethodDelete, "/messages/"+m.ID, ""); a.Code != 409 {
-		t.Errorf("too late: %d %s", a.Code, a.Body)
-	}
-	if body := s.get("/session").Body; !strings.Contains(body, `"possible": true`) {
-		t.Errorf("got %s", body)
-	}
-	if a := s.get("/contacts/" + ada); a.Code != 200 || !strings.Contains(a.Body, `"on_whatsapp": true`) {
-		t.Errorf("got %d %s", a.Code, a.Body)
-	}
-
+	followed(t, s, p)
+	answersWhenSent(t, s)
 	texts := []string{marker + " 0"}
 	for i, death := range []func(v harness.Session){
 		func(harness.Session) { s.command("/session/restart") },
@@ -220,67 +178,122 @@ func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 		func(harness.Session) { s.stop(); s = start(t, p.URL, tokens, eager...) },
 	} {
 		before := s.session()
-		key, text := fmt.Sprint("death ", i), fmt.Sprint(marker, " ", i+1)
-		m, status := s.submit(strings.ReplaceAll(key, " ", "-"), ada, text)
-		if status != 202 {
+		key, text := fmt.Sprint("death-", i), fmt.Sprint(marker, " ", i+1)
+		m, status := s.submit(key, ada, text)
+		if status != http.StatusAccepted {
 			t.Fatalf("got %d", status)
 		}
 		death(before)
 		s.awaitMessage(m.ID, "sent", "delivered")
 		texts = append(texts, text)
 		p.once(t, texts...)
-		if again, status := s.submit(strings.ReplaceAll(key, " ", "-"), ada, text); status != 200 || again.ID != m.ID {
+		if again, status := s.submit(key, ada, text); status != http.StatusOK || again.ID != m.ID {
 			t.Errorf("repeated after the death: %d %+v", status, again)
 		}
 		s.awaitSession("READY", func(v harness.Session) bool { return v.Status == "READY" && v.Browser != nil })
 	}
-	leaksNothing(t, s, tokens, marker, ada[1:])
+	answersHold(t, s, marker, ada[1:])
+	processesHold(t, s, marker, ada[1:])
 	s.stop()
+	filesHold(t, tokens, marker, ada[1:])
 	if log := s.Log(); strings.Contains(log, marker) || strings.Contains(log, ada[1:]) {
 		t.Error("a text or a number is in the log")
 	}
 }
 
-// leaksNothing looks for secrets of messages in everything but the profile and the outbox.
-func leaksNothing(t *testing.T, s *service, tokens string, secrets ...string) {
+// followed sends one message, and follows it by GET and by events until it was read.
+func followed(t *testing.T, s *service, p *phone) {
 	t.Helper()
-	found := func(where string, content []byte) {
-		for _, secret := range secrets {
-			if strings.Contains(string(content), secret) {
-				t.Errorf("%s has a text or a number", where)
-			}
-		}
+	events := s.listen(t)
+	m, status := s.submit("first", ada, marker+" 0")
+	if status != http.StatusAccepted || m.To.Phone != ada {
+		t.Fatalf("got %d %+v", status, m)
 	}
-	for _, path := range []string{"/session", "/metrics", "/status", "/crashes", "/events"} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Base+path, nil)
-		if err != nil {
+	if err := p.AwaitSent(within(t), func(all []simulator.Sent) bool { return len(all) > 0 }); err != nil {
+		t.Fatalf("%v; message: %+v, session: %s", err, s.message(m.ID), s.describe())
+	}
+	if got := p.Sent()[0]; got.ID != m.ID || got.Chat != "15550101001@c.us" || got.Text != marker+" 0" {
+		t.Errorf("the server has %+v", got)
+	}
+	s.awaitMessage(m.ID, "sent")
+	for i, want := range []string{"delivered", "read"} {
+		if err := p.Ack(m.ID, i+2); err != nil {
 			t.Fatal(err)
 		}
-		if resp, err := http.DefaultClient.Do(r); err == nil {
-			body, _ := io.ReadAll(resp.Body) // of /events until the time is over
-			_ = resp.Body.Close()
-			found("GET "+path, body)
-		}
-		cancel()
+		s.awaitMessage(m.ID, want)
 	}
+	for ctx := within(t); !slices.Equal(events(m.ID), []string{"sending", "sent", "delivered", "read"}); {
+		if err := harness.Pause(ctx, 20*time.Millisecond); err != nil {
+			t.Fatalf("the events were %v", events(m.ID))
+		}
+	}
+}
+
+// answersWhenSent asks about the message that was read, and about what can be sent.
+func answersWhenSent(t *testing.T, s *service) {
+	t.Helper()
+	again, status := s.submit("first", "15550101001@c.us", marker+" 0")
+	if status != http.StatusOK || again.Status != "read" {
+		t.Errorf("repeated: %d %+v", status, again)
+	}
+	if _, status := s.submit("first", ada, marker+" another"); status != http.StatusUnprocessableEntity {
+		t.Errorf("another body: %d", status)
+	}
+	if a := s.ask(http.MethodDelete, "/messages/"+again.ID, ""); a.Code != http.StatusConflict {
+		t.Errorf("too late: %d %s", a.Code, a.Body)
+	}
+	if body := s.get("/session").Body; !strings.Contains(body, `"possible": true`) {
+		t.Errorf("got %s", body)
+	}
+	if a := s.get("/contacts/" + ada); a.Code != http.StatusOK || !strings.Contains(a.Body, `"on_whatsapp": true`) {
+		t.Errorf("got %d %s", a.Code, a.Body)
+	}
+}
+
+// hold reports secrets of messages in content.
+func hold(t *testing.T, where string, content []byte, secrets []string) {
+	t.Helper()
+	for _, secret := range secrets {
+		if strings.Contains(string(content), secret) {
+			t.Errorf("%s has a text or a number", where)
+		}
+	}
+}
+
+// answersHold looks for secrets in what may be read without the scope of senders.
+func answersHold(t *testing.T, s *service, secrets ...string) {
+	t.Helper()
+	for _, path := range []string{"/session", "/metrics", "/status", "/crashes", "/"} {
+		hold(t, "GET "+path, []byte(s.get(path).Body), secrets)
+	}
+}
+
+// processesHold looks for secrets in what other users may see of the processes.
+func processesHold(t *testing.T, s *service, secrets ...string) {
+	t.Helper()
 	for _, pid := range append(processes(t, s), s.PID()) {
 		for _, name := range []string{"cmdline", "environ"} {
 			content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name)) // it may have exited
-			found(name, content)
+			hold(t, name, content, secrets)
 		}
 	}
+}
+
+// filesHold looks for secrets in everything but the profile and the outbox, reports of
+// crashes included.
+func filesHold(t *testing.T, tokens string, secrets ...string) {
+	t.Helper()
 	err := filepath.WalkDir(tokens, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return nil // it has just gone
+			return err
 		case d.IsDir() && (d.Name() == "admin" || d.Name() == "admin.backups"):
 			return fs.SkipDir
 		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "admin.outbox"):
 			return nil
 		}
 		content, err := os.ReadFile(path)
-		found(path, content)
+		hold(t, path, content, secrets)
 		return err
 	})
 	if err != nil {

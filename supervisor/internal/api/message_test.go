@@ -78,6 +78,10 @@ func TestBodiesOfMessages(t *testing.T) {
 		!slices.Equal(m.Mentions, []rpc.Secret{"34600000000@c.us", "1234567@lid"}) {
 		t.Errorf("got %#v", got)
 	}
+}
+
+func TestInvalidFieldsOfMessagesAreNamed(t *testing.T) {
+	const start = `{"to":"+5491123456789","type":"text","text":{"body":"hi"}`
 	text := func(body string) string { return `{"to":"+5491123456789","type":"text","text":{"body":` + body + `}}` }
 	for body, want := range map[string]string{
 		`{}`:                                    "invalid_recipient to",

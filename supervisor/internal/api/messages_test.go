@@ -123,6 +123,11 @@ func TestAcceptedMessageHasItsLocation(t *testing.T) {
 	if r := box.accepted[0]; r.IdempotencyKey != "order-1" || r.Message.Text != "a secret text" {
 		t.Errorf("accepted %#v", r)
 	}
+}
+
+func TestRepeatedRequestIsAnsweredWithItsMessage(t *testing.T) {
+	box := newFakeOutbox()
+	s := messaging(t, box, nil)
 	box.replayed, box.message.Status = true, outbox.Sent
 	if got := submit(t, s, someBody, "Idempotency-Key", "order-1"); got.status != 200 || got.header.Get("Idempotency-Replayed") != "true" ||
 		got.header.Get("Location") == "" || !strings.Contains(got.body, `"sent"`) {
