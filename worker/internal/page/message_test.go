@@ -177,6 +177,12 @@ func TestMessageIsSentOnceAndFollowed(t *testing.T) {
 	}
 	r.checkAddresses()
 	r.checkReplies()
+	r.spoil(`m("WAWebCollections").Msg.forget()`) // as some builds lose their listeners
+	r.mustSend(ourID(30), ada)
+	r.awaitAck(0, ourID(30), 1)
+	if n := r.sim.Traps(); n > 0 {
+		t.Errorf("the page has noticed %d foreign scripts", n)
+	}
 }
 
 // checkAddresses sends to people whom the page does not know, and to groups.
@@ -387,6 +393,7 @@ func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 		{"endless lists", `m("WAWebDBMsgUtils").getMsgsByMsgIdsAndChatId = async () => Array.from({ length: 1e6 }, () => ({ id: "x", ack: 1 }))`, ""},
 		{"rows of everything", `m("WAWebDBMsgUtils").getMsgsByMsgIdsAndChatId = async (ids) =>
 			ids.map((id) => ({ id: "true_1@c.us_" + id, ack: Infinity, errorCode: {} }))`, ""},
+		{"messages on their way", `m("WAWebBackendEventBus").BackendEventBus.isOfflineDeliveryEnd = false`, rpc.SendNotReady},
 		{"answers of another kind", `m("WAWebQueryExistsJob").queryWidExists = async () => "yes"`, rpc.SendLookupFailed},
 		{"errors that are no errors", `m("WAWebFindChatAction").findOrCreateLatestChat = () => { throw { toString() { throw 1 } } }`, rpc.SendLookupFailed},
 	}
@@ -408,8 +415,8 @@ func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 			if age := r.page.MainThreadAge(); age < 0 || age > patience/3 {
 				t.Errorf("the page was last observed %v ago", age)
 			}
-			if _, again := r.send(ourID(i), to); (again == nil) != (err == nil) {
-				t.Errorf("sent again: %v", again) // what was never finished is not begun again
+			if _, again := r.send(ourID(i), to); err != nil && again == nil {
+				t.Error("what was never finished was begun again")
 			}
 		})
 	}
