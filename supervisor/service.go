@@ -208,12 +208,13 @@ func newOutbox(cfg *config.Config, workers *worker.Manager, now func() *session.
 // hooks are the login's, and have planned restarts wait for messages that are being sent, too.
 type hooks struct {
 	*login.Manager
-	outbox *outbox.Outbox
+	// sent returns the end of the time for which messages keep a restart waiting.
+	sent func() time.Time
 }
 
 // Hold implements worker.Hooks.
 func (h hooks) Hold(u worker.Urgency) time.Time {
-	until, sent := h.Manager.Hold(u), h.outbox.Hold()
+	until, sent := h.Manager.Hold(u), h.sent()
 	if sent.After(until) {
 		return sent
 	}
@@ -277,7 +278,7 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	loops.Go(func() { s.restartOnHangup(workersCtx, signals.hangups) })
 	go func() {
 		defer close(workersDone)
-		if err := s.workers.Run(workersCtx, hooks{s.login, s.outbox}); err != nil {
+		if err := s.workers.Run(workersCtx, hooks{s.login, s.outbox.Hold}); err != nil {
 			failed <- err
 		}
 	}()
