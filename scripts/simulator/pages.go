@@ -130,7 +130,7 @@ func (p *Pages) Shown(ctx context.Context) (Screen, error) {
 	return seen, err
 }
 
-// Await blocks until a screen satisfies want, and calls it once per change and
+// Await blocks until a screen satisfies want, and calls it once per change, of Traps too, and
 // from the caller's goroutine. States that a page only passes through between
 // two drawings are not seen.
 func (p *Pages) Await(ctx context.Context, want func(Screen) bool) error {
@@ -232,6 +232,8 @@ func (p *Pages) record(from *page, r report) {
 	defer p.mu.Unlock()
 	if r.Trap {
 		p.traps++
+		close(p.changed) // Await may be for this.
+		p.changed = make(chan struct{})
 		return
 	}
 	if r.Page != "" {
