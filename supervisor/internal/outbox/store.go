@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"sync"
@@ -213,10 +212,9 @@ func (s *store) batch() bool {
 	return false
 }
 
-// failed notes that the database could not be used. One cause is logged once, and a folder
-// that is yet to be made is no cause.
+// failed notes that the database could not be used. One cause is logged once.
 func (s *store) failed(err error) {
-	if !s.failing && !errors.Is(err, fs.ErrNotExist) {
+	if !s.failing {
 		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
 	}
 	s.failing = true

@@ -308,32 +308,28 @@ func TestDamageInUseIsSurvived(t *testing.T) {
 	accept(t, b, request("", "c"))
 }
 
-func TestFolderMayBeMadeOrRemovedAtAnyTime(t *testing.T) {
-	var log bytes.Buffer
+func TestRemovedFolderIsMadeAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens", "admin.outbox")
-	b, stop := start(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
-	if _, _, err := b.Accept(t.Context(), request("", "a")); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("without a folder: got %v", err)
-	}
-	var last Message
+	b, stop := start(t, Options{Path: path})
+	var aside string
 	for range 2 {
-		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		last = accept(t, b, request("", "a"))
-		if err := os.Rename(filepath.Dir(path), filepath.Dir(path)+string(last.ID)); err != nil {
+		m := accept(t, b, request("", "a"))
+		aside = filepath.Dir(path) + string(m.ID)
+		if err := os.Rename(filepath.Dir(path), aside); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Rename(filepath.Dir(path)+string(last.ID), filepath.Dir(path)); err != nil {
-		t.Fatal(err)
-	}
+	last := accept(t, b, request("", "a"))
+	stop()
+	b, _ = start(t, Options{Path: path})
 	if _, err := b.Message(last.ID); err != nil {
 		t.Error(err)
 	}
-	stop()
-	if log.Len() > 0 {
-		t.Errorf("logged: %s", log.String())
+	if got := b.Stats().ByStatus[Queued]; got != 1 {
+		t.Errorf("%d are queued", got)
+	}
+	if names, err := os.ReadDir(aside); err != nil || len(names) == 0 {
+		t.Errorf("what was moved away: %v, %v", names, err)
 	}
 }
 
