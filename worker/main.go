@@ -70,12 +70,12 @@ func run(stderr io.Writer) int {
 	signal.Notify(terminate, syscall.SIGTERM)
 
 	w := server.New(log)
-	go begin(w, log)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
 		rpc.Serve(w)
 	}()
+	go begin(w, log) // the last to start runs first: Chrome needs longer than the handshake
 	select {
 	case <-served: // the supervisor has ended the connection, or is gone
 	case <-w.Idle():

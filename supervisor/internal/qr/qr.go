@@ -67,6 +67,9 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	return &Code{drawn, base64.StdEncoding.EncodeToString(drawn), m.text()}, nil
 }
 
+// encoder makes 2 KB of a code, in a fifth of the time in which it could make 1 KB.
+var encoder = png.Encoder{CompressionLevel: png.BestSpeed}
+
 // draw returns a PNG that decodes to payload both as it is and when it has to be
 // found in an image, as a camera does. If no scale satisfies the second, it returns
 // the first that satisfies the first.
@@ -76,7 +79,7 @@ func draw(m modules, payload rpc.QRPayload) ([]byte, error) {
 	tried := scales(len(m))
 	for _, scale := range tried {
 		var encoded bytes.Buffer
-		if err := png.Encode(&encoded, m.image(scale)); err != nil {
+		if err := encoder.Encode(&encoded, m.image(scale)); err != nil {
 			return nil, fmt.Errorf("cannot draw QR: %w", err)
 		}
 		bitmap, err := read(encoded.Bytes())

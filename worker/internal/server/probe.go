@@ -56,9 +56,10 @@ func (s *session) networkProbe() probe {
 }
 
 // watch asks until ctx ends, and returns an error with a reason when probeMisses
-// answers in a row have not come.
+// answers in a row have not come. It begins with a pause: Chrome has just answered, and is
+// about to load the page.
 func (s *session) watch(ctx context.Context, p probe) error {
-	for misses := 0; ; {
+	for misses := 0; sleep(ctx, p.period); {
 		missed, err := p.once(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -74,10 +75,8 @@ func (s *session) watch(ctx context.Context, p probe) error {
 		if misses == probeMisses {
 			return reason.Wrap(p.hung, fmt.Errorf("%s did not answer %d probes of %v each", p.part, misses, p.deadline))
 		}
-		if !sleep(ctx, p.period) {
-			return ctx.Err()
-		}
 	}
+	return ctx.Err()
 }
 
 // once reports whether an answer was missed. Its error is fatal. When the layer below

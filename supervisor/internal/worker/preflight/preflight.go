@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -58,28 +57,22 @@ type Checker struct {
 // error with a reason. It changes nothing except what a predecessor left behind:
 // Chrome's stale lock and the folders of its workers.
 func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
-	// Chrome is asked for its version while the disk is tried.
+	// The disk is tried while Chrome is asked for its version.
 	asking, cancel := context.WithCancel(ctx)
-	var plan Plan
-	var planErr error
-	var planning sync.WaitGroup
-	planning.Go(func() { plan, planErr = c.Plan(asking) })
-	profileErr := p.Preflight()
-	if profileErr != nil {
-		cancel()
-	}
-	// Somebody may have removed the runtime folder.
-	err := c.RuntimeDir.Prepare()
-	if err == nil {
-		err = profile.TryWrite(c.RuntimeDir.Path)
-	}
-	planning.Wait()
-	cancel()
-	if other := cmp.Or(profileErr, planErr); other != nil {
-		return Plan{}, other
-	}
-	if err != nil {
-		return Plan{}, reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot use runtime folder: %w", err))
+	defer cancel()
+	tried := make(chan error, 2)
+	go func() {
+		err := p.Preflight()
+		if err != nil {
+			cancel()
+		}
+		tried <- err
+		tried <- c.tryRuntimeDir()
+	}()
+	plan, planErr := c.Plan(asking)
+	profileErr, runtimeErr := <-tried, <-tried
+	if err := cmp.Or(profileErr, planErr, runtimeErr); err != nil {
+		return Plan{}, err
 	}
 	if err := checkMemory(); err != nil {
 		return Plan{}, err
@@ -99,6 +92,18 @@ func (c *Checker) Check(ctx context.Context, p *profile.Profile) (Plan, error) {
 		c.Log.Warn(logid.LeftoversRemoveFailed, logging.KeyPath, c.RuntimeDir.Path, logging.KeyError, err)
 	}
 	return plan, nil
+}
+
+// tryRuntimeDir makes the runtime folder again, if somebody has removed it, and writes there.
+func (c *Checker) tryRuntimeDir() error {
+	err := c.RuntimeDir.Prepare()
+	if err == nil {
+		err = profile.TryWrite(c.RuntimeDir.Path)
+	}
+	if err != nil {
+		return reason.Wrap(reason.RuntimeUnwritable, fmt.Errorf("cannot use runtime folder: %w", err))
+	}
+	return nil
 }
 
 // Plan finds Chrome and the worker's binary.
