@@ -123,7 +123,7 @@ func (c *commands) pair(r *http.Request) http.Handler {
 var phoneInvalid = problem{
 	Status: http.StatusUnprocessableEntity, Code: "phone_invalid",
 	Detail: "The phone number is not in international form.",
-	Hint:   `Send {"phone": "+…"}: a plus sign, then the country code and the number, 8 to 15 digits.`,
+	Hint:   "Write a plus sign, then the country code and the number, 8 to 15 digits.",
 }
 
 // separators are what people write between digits.
