@@ -177,11 +177,17 @@ func TestMessageIsSentOnceAndFollowed(t *testing.T) {
 	}
 	r.checkAddresses()
 	r.checkReplies()
+	r.checkTraces()
+}
+
+// checkTraces checks that listeners are put back, and that the page has noticed nobody.
+func (r *rig) checkTraces() {
+	r.t.Helper()
 	r.spoil(`m("WAWebCollections").Msg.forget()`) // as some builds lose their listeners
 	r.mustSend(ourID(30), ada)
 	r.awaitAck(0, ourID(30), 1)
 	if n := r.sim.Traps(); n > 0 {
-		t.Errorf("the page has noticed %d foreign scripts", n)
+		r.t.Errorf("the page has noticed %d foreign scripts", n)
 	}
 }
 
