@@ -103,7 +103,7 @@ type Log struct {
 	mu sync.Mutex
 	// seen is the snapshot that the last events were derived from.
 	seen *session.Snapshot // guarded by mu
-	// ring holds event n at n modulo its length.
+	// ring holds event n at n-1 modulo Capacity. It grows until it is full.
 	ring []Event // guarded by mu
 	last uint64  // guarded by mu
 	// latest has the newest event of each type.
@@ -115,7 +115,7 @@ type Log struct {
 // NewLog returns a Log that begins with the snapshot first, as one event of each
 // type. The ids of one boot differ from those of another.
 func NewLog(boot string, first *session.Snapshot) *Log {
-	l := &Log{boot: boot, seen: first, ring: make([]Event, Capacity), latest: map[Type]Event{}, more: make(chan struct{})}
+	l := &Log{boot: boot, seen: first, latest: map[Type]Event{}, more: make(chan struct{})}
 	l.addLocked(WorkerChanged, first.Processes)
 	l.addLocked(StateChanged, State{first.State, first.State, first.Since, first.Reason})
 	l.addLocked(ProgressChanged, Progress{first.Phase, first.Progress})
@@ -155,7 +155,11 @@ func (l *Log) addLocked(kind Type, body any) {
 	data, _ := json.Marshal(body) // every body has a JSON form
 	l.last++
 	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
-	l.ring[l.last%uint64(len(l.ring))] = e
+	if len(l.ring) < Capacity {
+		l.ring = append(l.ring, e)
+	} else {
+		l.ring[(l.last-1)%Capacity] = e
+	}
 	if kind != MessageChanged {
 		l.latest[kind] = e
 	}
@@ -244,7 +248,7 @@ func (l *Log) After(seq uint64) (Batch, bool) {
 		b.More = more
 	}
 	for n := seq + 1; n <= b.Last; n++ {
-		b.Events = append(b.Events, l.ring[n%uint64(len(l.ring))])
+		b.Events = append(b.Events, l.ring[(n-1)%Capacity])
 	}
 	return b, true
 }
