@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-plugin"
 	"go.uber.org/goleak"
 
 	"session-manager/scripts/harness"
@@ -32,12 +33,17 @@ func TestMain(m *testing.M) {
 
 // command is the worker as the supervisor, or a person, would run it.
 func command(t *testing.T, cookie bool) *exec.Cmd {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	// A worker that is killed leaves its socket in TMPDIR.
 	cmd.Env = append(os.Environ(), asItself+"=1", "TMPDIR="+browsertest.ShortDir(t))
 	if cookie {
 		h := rpc.Handshake()
-		cmd.Env = append(cmd.Env, h.MagicCookieKey+"="+h.MagicCookieValue)
+		client, err := rpc.Secure(&plugin.ClientConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, h.MagicCookieKey+"="+h.MagicCookieValue, client)
 	}
 	return cmd
 }

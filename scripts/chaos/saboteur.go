@@ -101,9 +101,14 @@ func playWorker() error {
 	// Serve replaces these by pipes of its own.
 	w := &saboteur{self: self, stdout: os.Stdout, stderr: os.Stderr}
 	config := rpc.ClientConfig()
+	variable, err := rpc.Secure(config)
+	if err != nil {
+		return err
+	}
 	// Its standard input is ours, and with it the request. The end of the connection
 	// ends it.
-	config.Cmd, config.Stderr = exec.Command(realWorker(self)), w.stderr
+	config.Cmd, config.Stderr, config.SkipHostEnv = exec.Command(realWorker(self)), w.stderr, true
+	config.Cmd.Env = append(os.Environ(), variable) // instead of the one for us
 	client := plugin.NewClient(config)
 	defer client.Kill()
 	if w.Client, err = rpc.Connect(client); err != nil {

@@ -49,15 +49,14 @@ const (
 // stderr, where a line such as {"@message":5} would make it panic.
 func silent() hclog.Logger { return hclog.New(&hclog.LoggerOptions{Level: hclog.Off}) }
 
-// ClientConfig returns what all of a worker's go-plugin clients have in common. Its
-// dial options bound every call on a connection whose other end has frozen, even one
-// without a deadline.
+// ClientConfig returns what all of a worker's go-plugin clients have in common, but for
+// their keys, which Secure makes. Its dial options bound every call on a connection whose
+// other end has frozen, even one without a deadline.
 func ClientConfig() *plugin.ClientConfig {
 	return &plugin.ClientConfig{
 		HandshakeConfig:  Handshake(),
 		Plugins:          plugin.PluginSet{pluginName: &glue{}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		AutoMTLS:         true,
 		Logger:           silent(),
 		GRPCDialOptions: append(dialBounds(), grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
@@ -94,6 +93,7 @@ func Serve(w Worker) {
 		Logger:          silent(),
 		HandshakeConfig: Handshake(),
 		Plugins:         plugin.PluginSet{pluginName: &glue{worker: w}},
+		TLSProvider:     serverTLS,
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 				MinTime: keepaliveTime / 2, PermitWithoutStream: true,

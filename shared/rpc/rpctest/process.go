@@ -62,7 +62,13 @@ func startWith(t *testing.T, cmd *exec.Cmd, stdin string) *Process {
 }
 
 func clientConfig(t *testing.T, cmd *exec.Cmd) *plugin.ClientConfig {
+	t.Helper()
 	c := rpc.ClientConfig()
+	variable, err := rpc.Secure(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, variable)
 	c.Cmd, c.SkipHostEnv, c.Stderr = cmd, true, t.Output()
 	return c
 }

@@ -29,7 +29,8 @@ func (p *Process) clientConfig() *plugin.ClientConfig {
 	c.SkipHostEnv, c.StartTimeout = true, startTimeout
 	c.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: string(p.o.Dir)}
 	c.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-		return pluginRunner{p, cmd.Env}, nil
+		variable, err := rpc.Secure(c)
+		return pluginRunner{p, append(cmd.Env, variable)}, err
 	}
 	return c
 }
@@ -101,8 +102,7 @@ func (r pluginRunner) HostToPlugin(network, address string) (string, string, err
 	return network, address, nil
 }
 
-// maxHandshake limits the first line of stdout. With its certificate it has about
-// 900 bytes.
+// maxHandshake limits the first line of stdout. It has about 100 bytes.
 const maxHandshake = 16 << 10
 
 // stdout is the worker's standard output. Its first line goes to go-plugin; the

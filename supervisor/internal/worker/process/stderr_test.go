@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 )
 
 func TestParseLine(t *testing.T) {
@@ -153,14 +155,15 @@ func TestExcerptIsSmall(t *testing.T) {
 }
 
 func TestCheckHandshake(t *testing.T) {
+	ours := fmt.Sprintf("1|%d|", rpc.ProtocolVersion)
 	for line, says := range map[string]string{
-		"1|3|unix|/tmp/s|grpc|Q0VSVA\n": "",
-		"":                              "not a handshake",
-		"hello":                         "not a handshake",
-		"1|x|unix|/tmp/s":               "not a handshake",
-		"2|3|unix|/tmp/s|grpc":          "go-plugin's protocol",
-		"1|1|unix|/tmp/s|grpc":          "protocol version 1",
-		"1|3|tcp|127.0.0.1:1|grpc":      "not on a unix socket",
+		ours + "unix|/tmp/s|grpc||false\n": "",
+		"":                                 "not a handshake",
+		"hello":                            "not a handshake",
+		"1|x|unix|/tmp/s":                  "not a handshake",
+		"2|2|unix|/tmp/s|grpc":             "go-plugin's protocol",
+		"1|1|unix|/tmp/s|grpc":             "protocol version 1",
+		ours + "tcp|127.0.0.1:1|grpc":      "not on a unix socket",
 	} {
 		err := checkHandshake(line)
 		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
