@@ -16,7 +16,7 @@ func TestWorkerServesOnlyTheClientThatStartedIt(t *testing.T) {
 	secure(t, others)
 	t.Setenv(certVariable, strings.TrimPrefix(variable, certVariable+"="))
 	// A copy of the certificate, which everybody may see, with another key.
-	copied := &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{{ //nolint:gosec // as ours
+	copied := &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{{
 		Certificate: ours.TLSConfig.Certificates[0].Certificate, PrivateKey: others.TLSConfig.Certificates[0].PrivateKey,
 	}}}
 	for name, tt := range map[string]struct {
@@ -25,7 +25,7 @@ func TestWorkerServesOnlyTheClientThatStartedIt(t *testing.T) {
 	}{
 		"starter":                {ours.TLSConfig, true},
 		"another certificate":    {others.TLSConfig, false},
-		"without a certificate":  {&tls.Config{InsecureSkipVerify: true}, false}, //nolint:gosec // as ours
+		"without a certificate":  {&tls.Config{InsecureSkipVerify: true}, false},
 		"certificate of starter": {copied, false},
 	} {
 		t.Run(name, func(t *testing.T) {
