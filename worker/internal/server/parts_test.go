@@ -15,14 +15,18 @@ import (
 	"session-manager/worker/internal/page"
 )
 
-// newPartsRig makes a worker that opens a page and asks Chrome nothing.
+// newPartsRig makes a worker that opens a page and asks Chrome nothing. The page has
+// been painted once: until then Chrome's main process may wait for the part that paints.
 func newPartsRig(t *testing.T) (r *rig, stopped <-chan func() bool) {
 	t.Helper()
 	r = newRig(t, nil)
-	r.timings.PartPeriod, r.timings.ProbeDeadline = time.Minute, time.Minute
+	r.timings.PartPeriod, r.timings.ProbeDeadline = time.Minute, 10*time.Second
 	opened := make(chan func() bool, 1)
 	r.openPage = func(ctx context.Context, o page.Options) (Page, error) {
-		_, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(o.Browser.Context(ctx))
+		p, err := o.Browser.Context(ctx).Page(proto.TargetCreateTarget{URL: "about:blank"})
+		if err == nil {
+			_, err = p.Eval("() => new Promise(requestAnimationFrame)")
+		}
 		opened <- o.Stopped
 		return &fakePage{}, err
 	}
@@ -40,9 +44,10 @@ func TestStoppedPartOfChromeIsNamed(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			r, _ := newPartsRig(t)
+			r, opened := newPartsRig(t)
 			r.start(t.Context())
 			pids := []int{await[rpc.BrowserStarted](r).PID}
+			<-opened
 			if kind != "" {
 				pids = browsertest.Helpers(t, pids[0], kind)
 			}

@@ -8,14 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-rod/rod/lib/proto"
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
-	"session-manager/worker/internal/page"
 )
 
 func TestProbeEvaluatesAnswers(t *testing.T) {
@@ -52,14 +50,10 @@ func TestHungPartOfChromeIsNamed(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, nil)
+			r, opened := newPartsRig(t)
 			r.timings.PartPeriod, r.timings.PartDeadline = 100*time.Millisecond, time.Second
 			r.timings.ProbePeriod = time.Minute // so that it is not found by its state
 			r.req.DeadlineFactor = 2
-			r.openPage = func(ctx context.Context, o page.Options) (Page, error) {
-				_, err := proto.TargetCreateTarget{URL: "about:blank"}.Call(o.Browser.Context(ctx))
-				return &fakePage{}, err
-			}
 			r.start(t.Context())
 			chrome := await[rpc.BrowserStarted](r).PID
 			if want == "" {
@@ -69,6 +63,7 @@ func TestHungPartOfChromeIsNamed(t *testing.T) {
 				}
 				return
 			}
+			<-opened
 			pid := browsertest.Helpers(t, chrome, kind)[0]
 			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 				t.Fatal(err)
