@@ -364,15 +364,18 @@ func contentOf(m rpc.Message) content {
 	return c
 }
 
-// message returns what is to be sent.
+// message returns what is to be sent, or ErrUnknownMessage if its text was erased.
 func (db *database) message(e entry) (m rpc.Message, err error) {
 	found, err := values[string](db, "SELECT body FROM content JOIN message USING (seq) WHERE id = ?", e.ID)
 	if err != nil {
 		return m, err
 	}
+	if len(found) == 0 {
+		return m, ErrUnknownMessage
+	}
 	var c content
-	if len(found) == 0 || strictjson.Unmarshal([]byte(found[0]), &c) != nil {
-		return m, fmt.Errorf("%w: it lacks a text", errDamaged)
+	if strictjson.Unmarshal([]byte(found[0]), &c) != nil {
+		return m, fmt.Errorf("%w: it has a text that can't be read", errDamaged)
 	}
 	m = rpc.Message{ID: e.ID, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview}
 	for _, address := range c.Mentions {

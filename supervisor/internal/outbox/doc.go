@@ -11,7 +11,8 @@
 // of an instance or of the supervisor) the message is unknown: it is looked up once the page
 // is ready again, and sent again under the same id if the page has not got it sent. A message
 // that the page has for a minute without an acknowledgement restarts the page first, since
-// only another life of it sends such a message again (reason sends_stuck).
+// only another life of it sends such a message again (reason sends_stuck); so does one that
+// four attempts have left unknown. For the same message this happens ever more seldom.
 //
 // # Order and pace
 //
@@ -23,7 +24,7 @@
 //
 // A message belongs to the account that was linked last when it was accepted, or to the
 // next one after a phone was unlinked. When another account is linked it fails. When the
-// same number is linked again it is sent.
+// same number is linked again it is sent. Nothing is sent while the page has not reported whose it is.
 //
 // # Decisions and effects
 //

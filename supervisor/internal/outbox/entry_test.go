@@ -206,4 +206,7 @@ func TestOutcomeOfAnAttempt(t *testing.T) {
 	if v := outcome(through(Sending, Unknown), true, refusal(rpc.SendNotReady, time.Time{}), 0, now); !v.entry.Touched || v.entry.Status != Unknown {
 		t.Errorf("an earlier attempt is forgotten: %+v", v.entry)
 	}
+	if v := outcome(through(Sending, Unknown), true, refusal(rpc.SendLookupFailed, time.Time{}), 99, now); v.entry.Status != Unknown {
+		t.Errorf("a doubt ends before the table was asked: %+v", v.entry)
+	}
 }

@@ -37,6 +37,9 @@ const (
 	// restartPause is the least time between two restarts because of messages that are not
 	// acknowledged.
 	restartPause = 10 * time.Minute
+	// maxDoubts is how many attempts in a row may leave a message unknown before the page is
+	// restarted.
+	maxDoubts = 4
 	// askPause is the least time between two questions whether somebody is known, which ask
 	// WhatsApp's server, and askPauseIdle that while strangers can't be written to anyway.
 	askPause, askPauseIdle = time.Second, 5 * time.Second
@@ -78,7 +81,11 @@ type turns struct {
 	sends            map[rpc.MessageID]time.Time
 	asking, looking  bool
 	ask, look, round time.Time
-	restart          time.Time
+	// looked is the position of the message up to which this round has come.
+	looked int64
+	// alone: the last question failed, perhaps because of one message, so the next is for one.
+	alone   bool
+	restart time.Time
 }
 
 func newLoop(o *Outbox) *loop {
@@ -111,7 +118,9 @@ func (l *loop) run(ctx context.Context) {
 	patience := time.AfterFunc(stopTimeout, cancel)
 	defer patience.Stop()
 	l.calls.all.Wait()
+	cancel()
 	l.drain() // so that what the calls have returned is kept
+	l.calls.all.Wait()
 }
 
 // drain does what was posted.
@@ -125,11 +134,14 @@ func (l *loop) drain() {
 	}
 }
 
-// reset begins with the messages of a database that was opened.
+// reset begins with the messages of a database that was opened, perhaps after the page had reported.
 func (l *loop) reset(waiting []entry, s settings) {
 	l.queue, l.settings = newQueue(), s
 	for _, e := range waiting {
 		l.doubt(l.queue.put(e))
+	}
+	if l.page.account != "" {
+		l.account(l.page.account, time.Now())
 	}
 }
 
@@ -167,6 +179,7 @@ func (l *loop) doubt(it *item) {
 func (l *loop) instanceEnded() {
 	l.page = page{}
 	for _, it := range l.queue.items {
+		it.doubts = 0
 		l.doubt(it)
 	}
 }
@@ -175,7 +188,7 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 	ready := b.Condition == rpc.PageReady && b.Registered && b.Persisted
 	switch {
 	case !ready:
-		l.page.readySince = time.Time{}
+		l.page.readySince, l.page.possible = time.Time{}, false // which is reported after each start of it
 	case l.page.readySince.IsZero():
 		l.page.readySince = now
 		l.turns.round = now
@@ -187,13 +200,20 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 
 func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
 	l.page.possible, l.page.newChats = b.Possible, b.NewChats
-	if account := bounded(b.Account); account != "" {
+	account, known := bounded(b.Account), l.settings.Account
+	if account != "" && known != "" && isLID(account) != isLID(known) {
+		account = known // A page that can't find the number reports the LID; nobody has unlinked the phone.
+	}
+	if account != "" {
 		l.account(account, now)
 	}
 }
 
+func isLID(address string) bool { return rpc.ChatAt(rpc.Secret(address)).LID != "" }
+
 // account notes which account is linked. Messages of another one fail.
 func (l *loop) account(address string, now time.Time) {
+	l.page.account = address
 	if address != l.settings.Account {
 		l.settings.Account = address
 		s := l.settings
@@ -235,27 +255,26 @@ func (l *loop) step(now time.Time) time.Time {
 			}
 		}
 	}
+	l.restart(d.stuck, now, &d.wake)
 	l.lookUp(d.lookups, now, &d.wake)
 	l.ask(first(d.asks), now, &d.wake)
 	l.send(first(d.sends), now, &d.wake)
 	for _, began := range l.turns.sends {
-		d.hold = max(d.hold, millis(began))
+		d.hold = later(d.hold, holdFrom(began, now))
 	}
-	if d.hold != 0 {
-		d.hold += holdTime.Milliseconds()
-	}
-	l.hold.Store(d.hold)
+	l.hold.Store(millis(d.hold))
 	l.oldest.Store(d.oldest)
 	return d.wake.time
 }
 
 // due is what one look at all messages has found.
 type due struct {
-	wake                 wake
-	lookups, sends, asks []*item
-	// hold is when what may still be on its way was last begun, and oldest when the first
-	// message was accepted, in milliseconds since 1970.
-	hold, oldest int64
+	wake                        wake
+	lookups, sends, asks, stuck []*item
+	// hold is how long a restart waits for what may still be on its way, and oldest when the
+	// first message was accepted, in milliseconds since 1970.
+	hold   time.Time
+	oldest int64
 }
 
 // add adds what is to be done with the message at place i of a chat.
@@ -270,9 +289,12 @@ func (d *due) add(l *loop, c *chat, i int, now time.Time) {
 	case s == lookUp:
 		d.lookups = append(d.lookups, it)
 	case s == restart:
-		l.restart(now, &d.wake)
+		d.stuck = append(d.stuck, it)
 		d.wake.at(it.sight.at.Add(lookEvery))
 	case s == send && now.Before(c.retry):
+		if it.doubts >= maxDoubts {
+			d.stuck = append(d.stuck, it)
+		}
 		d.wake.at(c.retry)
 		d.wake.at(moment(it.Expires))
 	case s == send && l.gate.mustAsk(it, now):
@@ -284,7 +306,15 @@ func (d *due) add(l *loop, c *chat, i int, now time.Time) {
 	default:
 		d.wake.at(at)
 	}
-	d.hold = max(d.hold, millis(it.sight.since))
+	d.hold = later(d.hold, holdFrom(it.sight.since, now))
+}
+
+// holdFrom returns until when a restart waits for what began then, by the clock as it is set now.
+func holdFrom(began, now time.Time) time.Time {
+	if began.IsZero() {
+		return began
+	}
+	return now.Add(holdTime - now.Sub(began))
 }
 
 // wake is the earliest of several times.
@@ -309,8 +339,10 @@ func first(items []*item) (f *item) {
 // maySend reports whether the account's restrictions and pacing allow for a message now. If
 // it waits for long, the message explains why.
 func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
-	if account := l.settings.Account; account != "" && it.Account != account {
-		l.change(it, func(e entry) entry { return e.claim(account, now) })
+	if account := l.settings.Account; account == "" || it.Account != account {
+		if account != "" {
+			l.change(it, func(e entry) entry { return e.claim(account, now) })
+		}
 		return false
 	}
 	stranger := l.gate.isStranger(it)
@@ -379,19 +411,21 @@ func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
 	}
 	l.turns.looking = true
 	if len(items) == 0 {
-		l.turns.round = now.Add(roundPause)
-		if now.Sub(l.page.readySince) < settling {
-			l.turns.round = now.Add(settling)
-		}
-	}
-	if len(items) == 0 {
+		after := l.turns.looked
 		l.calls.begin(func(ctx context.Context) func(*loop) {
-			err := l.lookAtSent(ctx, now)
-			return func(l *loop) { l.turns.looked(err) }
+			last, err := l.lookAtSent(ctx, after, now)
+			return func(l *loop) {
+				l.turns.looks(err)
+				if l.turns.looked = last; last == 0 {
+					l.turns.roundEnded(l.page, time.Now())
+				}
+			}
 		})
 		return
 	}
-	items = items[:min(len(items), rpc.MaxLookup)]
+	if items = items[:min(len(items), rpc.MaxLookup)]; l.turns.alone {
+		items = items[:1] // any: their order is random
+	}
 	refs := make([]rpc.MessageRef, len(items))
 	for i, it := range items {
 		refs[i], it.busy = it.ref(), true
@@ -404,14 +438,22 @@ func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
 					l.saw(it, states[i], time.Now())
 				}
 			}
-			l.turns.looked(err)
+			l.turns.looks(err)
 		}
 	})
 }
 
-// looked notes that the page was asked for messages.
-func (t *turns) looked(err error) {
-	t.looking = false
+// roundEnded notes that all were looked up that may still be delivered or read.
+func (t *turns) roundEnded(p page, now time.Time) {
+	t.round = now.Add(roundPause)
+	if now.Sub(p.readySince) < settling {
+		t.round = now.Add(settling)
+	}
+}
+
+// looks notes that the page was asked for messages.
+func (t *turns) looks(err error) {
+	t.looking, t.alone = false, err != nil
 	if err != nil {
 		t.look = time.Now().Add(lookPause)
 	}
@@ -426,31 +468,28 @@ func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
 	l.change(it, func(e entry) entry { return e.acked(state, now) })
 }
 
-// lookAtSent looks up all messages that may still be delivered or read.
-func (o *Outbox) lookAtSent(ctx context.Context, now time.Time) error {
-	for after := int64(0); ; {
-		var found []entry
-		err := o.store.ask(ctx, job{read: func(db *database) (err error) {
-			found, after, err = db.sent(after, now.Add(-recoverable), rpc.MaxLookup)
-			return err
-		}})
-		if err != nil || len(found) == 0 {
-			return err
-		}
-		refs := make([]rpc.MessageRef, len(found))
-		for i, e := range found {
-			refs[i] = e.ref()
-		}
-		states, err := o.o.Sender.Lookup(ctx, refs)
-		if err != nil {
-			return err
-		}
-		for i, state := range states[:min(len(states), len(found))] {
-			if e := found[i]; e.acked(state, now) != e {
-				o.store.do(job{write: updater(e.ID, func(e entry) entry { return e.acked(state, now) })})
-			}
+// lookAtSent looks up the next of the messages that may still be delivered or read, and
+// returns the position of the last one, 0 if there are no more.
+func (o *Outbox) lookAtSent(ctx context.Context, after int64, now time.Time) (last int64, err error) {
+	var found []entry
+	err = o.store.ask(ctx, job{read: func(db *database) (err error) {
+		found, last, err = db.sent(after, now.Add(-recoverable), rpc.MaxLookup)
+		return err
+	}})
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	refs := make([]rpc.MessageRef, len(found))
+	for i, e := range found {
+		refs[i] = e.ref()
+	}
+	states, err := o.o.Sender.Lookup(ctx, refs)
+	for i, state := range states[:min(len(states), len(found))] {
+		if e := found[i]; err == nil && e.acked(state, now) != e {
+			o.store.do(job{write: updater(e.ID, func(e entry) entry { return e.acked(state, now) })})
 		}
 	}
+	return last, err
 }
 
 // send has the page send a message, once it is on disk that this is tried.
@@ -458,7 +497,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 	if it == nil {
 		return
 	}
-	if free := moment(l.wanted.Load()).Add(restartRoom); now.Before(free) {
+	if free := moment(l.wanted.Load()).Add(restartRoom); now.Before(free) && free.Sub(now) <= restartRoom { // else the clock was set back
 		w.at(free)
 		return
 	}
@@ -493,6 +532,10 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 				it.busy = false
 				return
 			}
+			if now := time.Now(); !l.stillRight(it, wasTouched, now) {
+				l.sent(it, wasTouched, rpc.MessageState{}, &rpc.SendError{Code: rpc.SendNotReady}, now)
+				return
+			}
 			e := it.entry
 			l.calls.begin(func(ctx context.Context) func(*loop) {
 				state, err := l.transmit(ctx, e)
@@ -502,14 +545,23 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 	}})
 }
 
+// stillRight reports whether a message may be sent after the disk has taken its time.
+func (l *loop) stillRight(it *item, wasTouched bool, now time.Time) bool {
+	return !l.page.readySince.IsZero() && l.page.possible && it.Account == l.settings.Account && (wasTouched || now.Before(moment(it.Expires)))
+}
+
 // transmit reads a message and has the page send it.
 func (o *Outbox) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
 	var m rpc.Message
+	var missing error
 	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
 		m, err = db.message(e)
+		if errors.Is(err, ErrUnknownMessage) {
+			missing, err = err, nil
+		}
 		return err
 	}})
-	if err != nil {
+	if err = errors.Join(err, missing); err != nil {
 		return rpc.MessageState{}, errors.Join(worker.ErrNoWorker, err)
 	}
 	return o.o.Sender.Send(ctx, m)
@@ -524,6 +576,7 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 		return
 	}
 	l.o.Count("stored")
+	l.page.suspect, it.doubts = "", 0
 	c := l.queue.chats[it.To]
 	if c == nil || l.queue.items[it.ID] != it {
 		return
@@ -555,21 +608,35 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 	l.o.Logger.Warn(logid.MessageSendFailed, "id", string(it.ID), "result", result, logging.KeyError, err)
 	c.failures, c.retry = failures+1, now.Add(v.retry)
 	if v.impossible {
-		l.page.possible = false
+		// One message may be what the page can't send; two chats are the page.
+		l.page.possible = l.page.possible && (l.page.suspect == "" || l.page.suspect == it.To)
+		l.page.suspect = it.To
+	}
+	if result == "unknown" {
+		it.doubts++
 	}
 	if v.noStrangers.After(now) {
-		l.gate.refused, l.gate.refusedUntil, c.retry = v.entry.Code, v.noStrangers, v.noStrangers
+		l.gate.refused, l.gate.refusedUntil = v.entry.Code, v.noStrangers
 		l.gate.learn(it.To, true, now)
 	}
 	it.sight = sight{}
 	l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })
 }
 
-// restart asks for another life of the page.
-func (l *loop) restart(now time.Time, w *wake) {
-	if now.Before(l.turns.restart) {
-		w.at(l.turns.restart)
+// restart asks for another life of the page because of messages that this one does not get
+// rid of. The pause until a message does that again doubles each time.
+func (l *loop) restart(stuck []*item, now time.Time, w *wake) {
+	due := false
+	for _, it := range stuck {
+		due = due || !now.Before(it.restart)
+		w.at(later(it.restart, l.turns.restart))
+	}
+	if !due || now.Before(l.turns.restart) {
 		return
+	}
+	for _, it := range stuck {
+		it.restarts++
+		it.restart = now.Add(restartPause << min(it.restarts, 8))
 	}
 	l.turns.restart = now.Add(restartPause)
 	w.at(l.turns.restart)

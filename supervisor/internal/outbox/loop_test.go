@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,8 @@ type sender struct {
 	before, after func(context.Context, rpc.Message) error
 	// mute: the server does not acknowledge.
 	mute bool
+	// looking is called for each Lookup, if it is set; its error is returned.
+	looking func([]rpc.MessageRef) error
 }
 
 func newSender() *sender {
@@ -77,7 +80,15 @@ func (s *sender) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, err
 	return state, nil
 }
 
-func (s *sender) Lookup(_ context.Context, refs []rpc.MessageRef) (all []rpc.MessageState, err error) {
+func (s *sender) Lookup(ctx context.Context, refs []rpc.MessageRef) (all []rpc.MessageState, err error) {
+	if s.looking != nil {
+		if err := s.looking(refs); err != nil {
+			return nil, err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range refs {
@@ -621,4 +632,261 @@ func surviveFaults(r *rig, random, faults *rand.Rand) {
 	if d := cmp.Diff(want, got); d != "" {
 		r.t.Error(d)
 	}
+}
+
+// Until the page has reported whose account is linked now, nothing of the last one is sent.
+func TestNothingIsSentForAnUnknownAccount(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.ready(me)
+		r.event(rpc.SendingObserved{Account: me})
+		m := r.to("1@c.us", "a")
+		r.event(rpc.PageObserved{Condition: rpc.PageLoggedOut})
+		r.event(rpc.SendingObserved{Possible: true})
+		r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+		r.after(30*time.Second, m.ID, Queued)
+		r.event(rpc.SendingObserved{Possible: true, Account: "15550002@c.us"})
+		r.after(time.Second, m.ID, Failed)
+	})
+}
+
+// A page without the function for its number reports the LID of the same account.
+func TestAccountUnderAnotherAddressFailsNothing(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.ready(me)
+		m := r.to("1@c.us", "a")
+		r.event(rpc.SendingObserved{Account: "77@lid"})
+		r.ready("77@lid")
+		r.after(time.Second, m.ID, Sent)
+		next := r.to("1@c.us", "b")
+		r.ready(me)
+		r.after(10*time.Second, next.ID, Sent)
+	})
+}
+
+// stall keeps the database from doing anything until the result is called.
+func (r *rig) stall() func() {
+	release := make(chan struct{})
+	r.store.do(job{read: func(*database) error { <-release; return nil }})
+	return func() { close(release) }
+}
+
+// What was decided before the disk hung is decided again afterwards.
+func TestSlowDiskSendsOnlyWhatIsStillRight(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(*rig)
+		want      Status
+	}{
+		"expired":         {func(*rig) { time.Sleep(DefaultExpiry) }, Expired},
+		"account changed": {func(r *rig) { r.event(rpc.SendingObserved{Possible: true, Account: "15550002@c.us"}) }, Failed},
+		"not ready":       {func(r *rig) { r.event(rpc.PageObserved{Condition: rpc.PageDisconnected}) }, Sending},
+		"nothing":         {func(*rig) {}, Sent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				r.ready(me)
+				r.event(rpc.SendingObserved{Account: me})
+				m := r.to("5491111@g.us", "secret")
+				release := r.stall()
+				r.event(rpc.SendingObserved{Possible: true, Account: me})
+				synctest.Wait()
+				tt.meanwhile(r)
+				synctest.Wait()
+				release()
+				r.after(firstPause+time.Second, m.ID, tt.want)
+				if tt.want != Sent {
+					r.server()
+				}
+			})
+		})
+	}
+}
+
+// A message that lacks its text, which an imported file may bring about, concerns no other.
+func TestMissingTextIsTriedSeldom(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		m, other := r.to("1@g.us", "a"), r.to("2@g.us", "b")
+		if err := r.store.ask(r.t.Context(), job{read: func(db *database) error {
+			return db.exec("DELETE FROM content WHERE seq = 1")
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		r.ready(me)
+		if m = r.after(10*time.Minute, m.ID, Sending); m.Attempts > 9 {
+			t.Errorf("%d attempts", m.Attempts)
+		}
+		r.after(0, other.ID, Sent)
+		if strings.Contains(r.log.String(), "outbox_write_failed") {
+			t.Error("it counts as damage")
+		}
+	})
+}
+
+// What the page does not get rid of costs the others ever fewer restarts.
+func TestStuckMessagesRestartThePageSeldom(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.mute = true
+		for i := range 3 {
+			r.to(fmt.Sprint(i, "@g.us"), "stuck")
+		}
+		r.ready(me)
+		seen := 0
+		for range 24 * 60 {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if n := len(r.restarted()); n > seen {
+				seen = n
+				r.gone()
+				r.ready(me)
+			}
+		}
+		if seen < 3 || seen > 10 {
+			t.Errorf("%d restarts within a day", seen)
+		}
+	})
+}
+
+// Another life of the page may send what this one gives no answer for.
+func TestLastingDoubtRestartsThePage(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		lives := 1
+		r.before = func(context.Context, rpc.Message) error {
+			if lives == 1 {
+				return errors.New("the page may still store it")
+			}
+			return nil
+		}
+		m := r.to("1@c.us", "a")
+		r.ready(me)
+		r.after(3*time.Minute, m.ID, Unknown)
+		if n := len(r.restarted()); n != 1 {
+			t.Fatalf("%d restarts", n)
+		}
+		lives++
+		r.gone()
+		r.ready(me)
+		r.after(3*time.Minute, m.ID, Sent)
+	})
+}
+
+// A message that the page has no way for stops the others only if theirs fail, too.
+func TestOneImpossibleMessageStopsNoOther(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.before = func(_ context.Context, m rpc.Message) error {
+			if m.Text != "good" {
+				return &rpc.SendError{Code: rpc.SendPagePathGone}
+			}
+			return nil
+		}
+		bad, good := r.to("1@c.us", "bad"), r.to("2@c.us", "good")
+		r.ready(me)
+		r.after(5*time.Second, good.ID, Sent)
+		r.after(0, bad.ID, Sending)
+		r.to("3@c.us", "bad")
+		r.to("4@c.us", "bad")
+		last := r.to("5@c.us", "good")
+		r.after(10*time.Second, last.ID, Queued) // until the page is asked again
+		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		r.after(5*time.Second, last.ID, Sent)
+	})
+}
+
+// All messages are looked up, however many there are and however slow the page is, and
+// those in doubt need not wait for that.
+func TestManyMessagesAreAllLookedUp(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		var slow atomic.Bool
+		r.looking = func([]rpc.MessageRef) error {
+			if slow.Load() {
+				time.Sleep(20 * time.Second)
+			}
+			return nil
+		}
+		var ids []rpc.MessageID
+		for i := range 3 * rpc.MaxLookup {
+			ids = append(ids, r.to(fmt.Sprint(i, "@g.us"), fmt.Sprint(i)).ID)
+		}
+		r.ready(me)
+		r.after(10*time.Minute, ids[len(ids)-1], Sent)
+		for _, id := range ids {
+			r.set(id, func(s *rpc.MessageState) { s.Ack = 3 })
+		}
+		slow.Store(true)
+		r.after(roundPause+3*time.Minute, ids[len(ids)-1], Read)
+	})
+}
+
+// Who has written to us meanwhile need not wait for the end of a restriction.
+func TestAnswerEndsTheWaitForARestriction(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.contacts["1"] = rpc.Contact{OnWhatsApp: true}
+		until := time.Now().Add(20 * time.Hour)
+		known := false
+		r.before = func(context.Context, rpc.Message) error {
+			if !known {
+				return &rpc.SendError{Code: rpc.SendNewChatsRestricted, Until: until}
+			}
+			return nil
+		}
+		m := r.to("1@c.us", "a")
+		r.ready(me)
+		r.after(time.Minute, m.ID, Sending)
+		known = true
+		r.sender.mu.Lock()
+		r.contacts["1"] = rpc.Contact{OnWhatsApp: true, KnownChat: true}
+		r.sender.mu.Unlock()
+		r.after(strangerLife+maxPause, m.ID, Sent)
+	})
+}
+
+// A restart that asked before the clock was set back holds up nothing afterwards.
+func TestClockSetBackHoldsUpNothing(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.ready(me)
+		r.Hold()
+		r.wanted.Store(time.Now().Add(time.Hour).UnixMilli())
+		m := r.to("1@c.us", "a")
+		r.after(restartRoom, m.ID, Sent)
+	})
+}
+
+func TestNothingRunsOnAfterAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLoop(New(Options{Path: filepath.Join(t.TempDir(), "admin.outbox")}))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		ended := false
+		l.post(func(l *loop) {
+			l.calls.begin(func(ctx context.Context) func(*loop) {
+				<-ctx.Done()
+				time.Sleep(time.Second)
+				ended = true
+				return func(*loop) {}
+			})
+		})
+		if l.run(ctx); !ended {
+			t.Error("a call outlives the loop")
+		}
+	})
+}
+
+// A message that the page can't look up keeps no other from being looked up.
+func TestOneFailingLookupStopsNoOther(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		bad := r.to("1@c.us", "bad").ID
+		other := r.to("2@c.us", "other").ID
+		r.looking = func(refs []rpc.MessageRef) error {
+			if slices.ContainsFunc(refs, func(ref rpc.MessageRef) bool { return ref.ID == bad }) {
+				return &rpc.SendError{Code: rpc.SendLookupFailed}
+			}
+			return nil
+		}
+		r.before = func(context.Context, rpc.Message) error { return rpc.ErrWorkerGone }
+		r.ready(me)
+		r.after(10*time.Second, other, Unknown)
+		r.gone()
+		r.before = nil
+		r.ready(me)
+		r.after(10*time.Minute, other, Sent)
+		r.after(0, bad, Unknown)
+	})
 }

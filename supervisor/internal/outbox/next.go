@@ -15,6 +15,10 @@ type page struct {
 	// possible: it can send, as far as it has reported.
 	possible bool
 	newChats rpc.NewChats
+	// account is whose page it is, empty while unknown.
+	account string
+	// suspect is the chat for which it had no way to send just now, empty for none.
+	suspect string
 }
 
 // sight is what is known of a message in the present life of the page. There are as many
@@ -116,7 +120,7 @@ type verdict struct {
 	entry entry
 	// retry is the pause before the chat's next attempt.
 	retry time.Duration
-	// impossible: no message can be sent until the page reports that it can.
+	// impossible: the page had no way to send this message, and perhaps has none for any other.
 	impossible bool
 	// noStrangers is how long nobody may be written to for the first time.
 	noStrangers time.Time
@@ -154,7 +158,7 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 	switch refusal.Code {
 	case rpc.SendNotReady:
 	case rpc.SendLookupFailed:
-		if v.entry = v.entry.wait(code, time.Time{}); failures+1 >= maxLookups {
+		if v.entry = v.entry.wait(code, time.Time{}); failures+1 >= maxLookups && !wasTouched {
 			v.entry = v.entry.fail(code, time.Time{}, now)
 		}
 	case rpc.SendPagePathGone:

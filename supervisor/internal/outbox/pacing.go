@@ -71,11 +71,9 @@ func (p Pacing) earliest(h history, chat string, first bool, linkedAt, now time.
 
 // today returns who was written to for the first time within 24 hours.
 func (h history) today(now time.Time) []stranger {
-	begin := slices.IndexFunc(h.Strangers, func(s stranger) bool { return now.Sub(s.At) < day })
-	if begin < 0 {
-		return nil
-	}
-	return h.Strangers[begin:]
+	return slices.DeleteFunc(slices.Clone(h.Strangers), func(s stranger) bool {
+		return now.Sub(s.At).Abs() >= day // the clock may have been set back
+	})
 }
 
 func wasContacted(today []stranger, chat string) bool {
@@ -92,7 +90,7 @@ func (p Pacing) sent(h history, chat string, first bool, now time.Time, random f
 	}
 	h.last, h.chats = now, chats
 	if today := h.today(now); first && !wasContacted(today, chat) {
-		h.Strangers = append(slices.Clone(today), stranger{chat, now})
+		h.Strangers = append(today, stranger{chat, now})
 		h.NextStranger = now.Add(time.Duration(float64(p.FirstContact) * (0.5 + random)))
 	}
 	return h

@@ -15,6 +15,12 @@ type item struct {
 	sight  sight
 	// busy: it is being changed or sent.
 	busy bool
+	// doubts counts the attempts in a row, in this life of the page, that have left it unknown.
+	doubts int
+	// restarts is how often the page was restarted because of it, and restart when that may
+	// be done again.
+	restarts int
+	restart  time.Time
 }
 
 // chat has the messages to one address, in order. Only the first one may be sent, so that
