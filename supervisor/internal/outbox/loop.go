@@ -309,7 +309,7 @@ func (d *due) add(l *loop, c *chat, i int, now time.Time) {
 	d.hold = later(d.hold, holdFrom(it.sight.since, now))
 }
 
-// holdFrom returns until when a restart waits for what began then, by the clock as it is set now.
+// holdFrom returns how long a restart waits for what began then, by the clock as it is set now.
 func holdFrom(began, now time.Time) time.Time {
 	if began.IsZero() {
 		return began
@@ -532,7 +532,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 				it.busy = false
 				return
 			}
-			if now := time.Now(); !l.stillRight(it, wasTouched, now) {
+			if now := time.Now(); !stillRight(it.entry, wasTouched, l.page, l.settings.Account, now) {
 				l.sent(it, wasTouched, rpc.MessageState{}, &rpc.SendError{Code: rpc.SendNotReady}, now)
 				return
 			}
@@ -543,11 +543,6 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 			})
 		})
 	}})
-}
-
-// stillRight reports whether a message may be sent after the disk has taken its time.
-func (l *loop) stillRight(it *item, wasTouched bool, now time.Time) bool {
-	return !l.page.readySince.IsZero() && l.page.possible && it.Account == l.settings.Account && (wasTouched || now.Before(moment(it.Expires)))
 }
 
 // transmit reads a message and has the page send it.

@@ -108,6 +108,11 @@ func nextUntouched(e entry, p page, now time.Time) (step, time.Time) {
 	return send, now
 }
 
+// stillRight reports whether a message may be sent after the disk has taken its time to note that.
+func stillRight(e entry, wasTouched bool, p page, account string, now time.Time) bool {
+	return !p.readySince.IsZero() && p.possible && e.Account == account && (wasTouched || now.Before(moment(e.Expires)))
+}
+
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
