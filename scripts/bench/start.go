@@ -44,8 +44,8 @@ func measureStart(ctx context.Context, b *bench) error {
 	return measureWarm(ctx, b, p)
 }
 
-// floorRecovery returns how long a bare Chrome takes to show a QR, and once more after it was
-// killed: the page needs longer with a profile that it has used.
+// floorRecovery returns how long a bare Chrome takes to show a QR, and once more on the same
+// profile after it was killed.
 func floorRecovery(ctx context.Context, b *bench, p *harness.Phone, folder string) (first, next time.Duration, err error) {
 	begun := time.Now()
 	f, err := startFloor(ctx, b, folder)
