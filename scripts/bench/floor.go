@@ -34,7 +34,8 @@ func startFloor(ctx context.Context, b *bench, folder string) (*floor, error) {
 	}
 	args := []string{
 		"--user-agent=" + b.userAgent, "--headless", "--remote-debugging-pipe", "--user-data-dir=" + filepath.Join(folder, "profile"),
-		"--no-first-run", "about:blank",
+		"--no-first-run", "--enable-aggressive-domstorage-flushing", // else a kill loses what the page has stored
+		"about:blank",
 	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox") // Chrome does not start otherwise
