@@ -186,19 +186,25 @@ const (
 	newAccount = 5
 )
 
+// pacing returns how fast messages are sent.
+func pacing(cfg *config.Config) outbox.Pacing {
+	p := outbox.DefaultPacing()
+	p.Any, p.Chat, p.FirstContact = cfg.MessagePause, chatPauses*cfg.MessagePause, cfg.NewChatPause
+	p.PerDay, p.NewPerDay = cfg.NewChatsPerDay, cfg.NewChatsPerDay/newAccount+min(cfg.NewChatsPerDay%newAccount, 1)
+	return p
+}
+
 // newOutbox returns the outbox in the tokens folder.
 func newOutbox(cfg *config.Config, workers *worker.Manager, now func() *session.Snapshot, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) (*outbox.Outbox, error) {
 	folder, err := profile.View(cfg.Tokens)
 	if err != nil {
 		return nil, err
 	}
-	limits, pacing := outbox.DefaultLimits(), outbox.DefaultPacing()
+	limits := outbox.DefaultLimits()
 	limits.Waiting, limits.KeepText = cfg.OutboxLimit, cfg.MessageTextRetention
 	limits.Messages, limits.Keep = max(limits.Messages, 2*limits.Waiting), max(limits.Keep, limits.KeepText)
-	pacing.Any, pacing.Chat, pacing.FirstContact = cfg.MessagePause, chatPauses*cfg.MessagePause, cfg.NewChatPause
-	pacing.PerDay, pacing.NewPerDay = cfg.NewChatsPerDay, cfg.NewChatsPerDay/newAccount
 	box := outbox.New(outbox.Options{
-		Path: folder.Outbox(), Sender: workers, Logger: log, Limits: limits, Pacing: pacing,
+		Path: folder.Outbox(), Sender: workers, Logger: log, Limits: limits, Pacing: pacing(cfg),
 		LinkedAt: func() time.Time { return now().Login.LinkedAt.Time }, Changed: changes.Message, Count: meter.Attempt,
 	})
 	meter.Outbox(box.Stats)

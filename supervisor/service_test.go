@@ -1,9 +1,11 @@
 package main
 
 import (
+	"math"
 	"testing"
 	"time"
 
+	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/login"
 	"session-manager/supervisor/internal/worker"
 )
@@ -16,6 +18,15 @@ func TestPlannedRestartsWaitForMessages(t *testing.T) {
 			if got := h.Hold(u); !got.Equal(sent) {
 				t.Errorf("urgency %d is held until %s, not %s", u, got, sent)
 			}
+		}
+	}
+}
+
+func TestNewAccountsWriteAFifth(t *testing.T) {
+	for perDay, want := range map[int]int{0: 0, 1: 1, 4: 1, 6: 2, 100: 20, math.MaxInt: math.MaxInt/5 + 1} {
+		p := pacing(&config.Config{NewChatsPerDay: perDay})
+		if p.PerDay != perDay || p.NewPerDay != want {
+			t.Errorf("%d a day: %d, and %d for new accounts, not %d", perDay, p.PerDay, p.NewPerDay, want)
 		}
 	}
 }

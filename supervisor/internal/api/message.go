@@ -134,7 +134,7 @@ func parseExpiry(text string) (time.Duration, *problem) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < minExpiry || d > maxExpiry {
-		return 0, invalidField("expires_in", fmt.Sprintf("it is not a duration from %s to %s, such as 1h", minExpiry, maxExpiry))
+		return 0, invalidField("expires_in", fmt.Sprintf("it is not a duration from %s to %.0fh, such as 1h", minExpiry, maxExpiry.Hours()))
 	}
 	return d, nil
 }

@@ -56,7 +56,7 @@ type Config struct {
 	MessagePause         time.Duration `default:"1s" placeholder:"DURATION" help:"Least time between two messages; within one chat it is three times as long."`
 	NewChatPause         time.Duration `default:"45s" placeholder:"DURATION" help:"Mean time between two messages to people who have never written to this account: WhatsApp restricts accounts that write to many of them."`
 	NewChatsPerDay       int           `default:"100" placeholder:"NUMBER" help:"How many such people are written to within 24 hours; in the first two weeks after a phone was linked, a fifth of that."`
-	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text of a message is kept after it was sent or has ended; the rest is kept for at least a week."`
+	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text of a message is kept after it was sent or has ended; it is erased at most ten minutes later. The rest is kept for at least a week."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY or send:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`

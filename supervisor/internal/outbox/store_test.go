@@ -370,7 +370,7 @@ func holds(t *testing.T, path, text string) (found bool) {
 func TestErasedTextIsGoneFromDisk(t *testing.T) {
 	const count, waits = 300, 0 // more than the journal holds before it is written back
 	path := filepath.Join(t.TempDir(), "admin.outbox")
-	b, _ := start(t, Options{Path: path})
+	b, stop := start(t, Options{Path: path})
 	secret := func(i int) string { return fmt.Sprint("the treasure is buried", i, strings.Repeat("y", 1000)) }
 	var ids []rpc.MessageID
 	for i := range count {
@@ -397,10 +397,22 @@ func TestErasedTextIsGoneFromDisk(t *testing.T) {
 		}
 	}
 	left(0, "all", "all")
+	exported := filepath.Join(t.TempDir(), "exported")
+	stop()
+	if _, err := Export(path, exported); err != nil {
+		t.Fatal(err)
+	}
+	b, stop = start(t, Options{Path: path})
 	left(day+time.Minute, "what waits", "all")
 	if m := accept(t, b, request("key5.", secret(5))); m.ID != ids[5] {
 		t.Error("the key of an erased text was forgotten")
 	}
+	stop()
+	if err := Import(exported, path); err != nil {
+		t.Fatal(err)
+	}
+	b, _ = start(t, Options{Path: path})
+	left(day+time.Minute, "what waits", "all")
 	left(7*day+time.Minute, "what waits", "what waits")
 	if err := b.Purge(t.Context()); err != nil {
 		t.Fatal(err)

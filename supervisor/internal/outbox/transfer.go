@@ -93,7 +93,7 @@ func (db *database) merge(imported bool) error {
 	}
 	if imported && err == nil {
 		err = t.exec("INSERT OR IGNORE INTO content (seq, body) SELECT m.seq, c.body FROM imported.content c " +
-			"JOIN imported.message i ON i.seq = c.seq JOIN main.message m ON m.id = i.id")
+			"JOIN imported.message i ON i.seq = c.seq JOIN main.message m ON m.id = i.id WHERE m.bytes > 0") // others were erased
 	}
 	if err == nil {
 		err = t.retain(DefaultLimits(), time.Now())
