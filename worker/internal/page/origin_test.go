@@ -465,17 +465,7 @@ func TestFramesAreReadByTheirOrigin(t *testing.T) {
 					}
 					return
 				}
-				searches, last := 0, time.Time{}
-				_, err := r.page.views.Await(r.context(), func(v observe.View) bool {
-					i := slices.IndexFunc(v.Readings, func(reading classify.Reading) bool { return reading.Reader == selectors.ReaderScreenshot })
-					if i >= 0 && v.Readings[i].At.After(last) {
-						searches, last = searches+1, v.Readings[i].At
-					}
-					return searches == 4
-				})
-				if err != nil {
-					t.Error(err)
-				}
+				r.awaitSearches(4)
 				events, _ := r.events.all()
 				for _, e := range events {
 					if isCode("")(e.body) {
@@ -484,6 +474,22 @@ func TestFramesAreReadByTheirOrigin(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// awaitSearches waits until so many screenshots were searched.
+func (r *rig) awaitSearches(n int) {
+	r.t.Helper()
+	searches, last := 0, time.Time{}
+	_, err := r.page.views.Await(r.context(), func(v observe.View) bool {
+		i := slices.IndexFunc(v.Readings, func(reading classify.Reading) bool { return reading.Reader == selectors.ReaderScreenshot })
+		if i >= 0 && v.Readings[i].At.After(last) {
+			searches, last = searches+1, v.Readings[i].At
+		}
+		return searches == n
+	})
+	if err != nil {
+		r.t.Error(err)
 	}
 }
 
