@@ -802,7 +802,7 @@ func TestManyMessagesAreAllLookedUp(t *testing.T) {
 			return nil
 		}
 		var ids []rpc.MessageID
-		for i := range 3 * rpc.MaxLookup {
+		for i := range 2*rpc.MaxLookup + 10 {
 			ids = append(ids, r.to(fmt.Sprint(i, "@g.us"), fmt.Sprint(i)).ID)
 		}
 		r.ready(me)

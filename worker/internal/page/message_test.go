@@ -426,4 +426,33 @@ func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 			}
 		})
 	}
+	r.t = t
+	r.failsLate()
+	r.hidesItsNumber()
+}
+
+// failsLate has the page fail to store a message after its time, which must not keep it from
+// being sent later.
+func (r *rig) failsLate() {
+	r.t.Helper()
+	r.again(true)
+	r.spoil(`const o = m("WAWebSendMsgChatAction"), send = o.addAndSendMsgToChat; let n = 0; o.addAndSendMsgToChat = (...a) =>
+		n++ ? send(...a) : [new Promise((_, fail) => setTimeout(fail, 1500, new RangeError())), new Promise(() => {})]`)
+	_, err := r.send(ourID(50), ada)
+	for deadline := time.Now().Add(patience); err != nil; _, err = r.send(ourID(50), ada) {
+		if sendCode(err) != "" || time.Now().After(deadline) {
+			r.t.Fatal(err)
+		}
+	}
+	r.arrived(ourID(50), 1)
+}
+
+// hidesItsNumber has the page lose the account's number: its LID would look like another account.
+func (r *rig) hidesItsNumber() {
+	r.t.Helper()
+	before, _ := r.events.all()
+	r.spoil(`m("WAWebUserPrefsMeUser").getMaybeMePnUser = () => { throw new Error() }`)
+	if seen, _ := r.awaitSending(len(before), false); seen.Account != "" {
+		r.t.Errorf("reported %+v", seen)
+	}
 }

@@ -156,6 +156,7 @@
     if (Object.hasOwn(k.sending.refusals, word)) refusal = k.sending.refusals[word];
     if (ack <= 0 && entry.ok) ack = 1;
     if (ack <= 0 && (entry.refusal || entry.rejected)) [ack, refusal] = [-1, entry.refusal || refusal];
+    if (ack < 0 && !refusal && entry.pending) ack = 0; // The row is of an earlier attempt.
     const pending = ack === 0 && entry.pending === true;
     return { id, stored: true, ack, refusal: ack < 0 ? refusal : 0, pending, seconds: ack === 1 ? entry.seconds || 0 : 0, ...named(who) };
   }
@@ -197,6 +198,18 @@
     ).catch(() => {
       // The answer is not what it should be.
     });
+  }
+
+  // settle notes whether a message was stored, however late: one that was not can be sent.
+  function settle(entry, stored) {
+    Promise.resolve(stored).then(
+      () => {
+        entry.stored = true;
+      },
+      () => {
+        entry.pending = false;
+      },
+    );
   }
 
   // listener is called with each message whose acknowledgement has changed.
@@ -359,7 +372,7 @@
     const model = loaded[n.loaded][0];
     const failed = Number(model[n.message_ack]) < 0 || model[n.message_failed] === true;
     const chat = work.model("chats", model[n.message_id][n.key_remote]);
-    if (!chat || work.late()) throw new Stop("late");
+    if (!chat || work.late() || ledger.sent.get(id)?.pending) throw new Stop("late");
     const again = remember(id, { pending: true, stored: true, again: true });
     try {
       const sent = resendBy(work, model, chat, failed);
@@ -396,6 +409,7 @@
       const made = work.call("send", chat, data);
       const [stored, sent] = Array.isArray(made) ? made : [made, undefined];
       watch(id, entry, sent);
+      settle(entry, stored);
       const model = await work.wait(stored);
       entry.stored = true;
       return { state: state(id, model && model[n.message_ack] ? model : { [n.message_ack]: 0 }, who) };
@@ -440,9 +454,14 @@
 
   const allowAgain = (work, chat, asked) => (asked.group ? undefined : allow(work, chat));
 
-  // ownAddress is the account's own.
+  // ownAddress is the account's own. Its LID stands in where the page knows no number, not
+  // where it can't be asked: it would look like another account's.
   async function ownAddress(work) {
-    return text((await maybe(work, "own_phone")) || (await maybe(work, "own_lid")));
+    try {
+      return text((await work.ask("own_phone")) || (await maybe(work, "own_lid")));
+    } catch {
+      return "";
+    }
   }
 
   async function account() {
