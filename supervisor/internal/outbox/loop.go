@@ -199,6 +199,7 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 }
 
 func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
+	l.gate.lift(l.page.newChats, b.NewChats)
 	l.page.possible, l.page.newChats = b.Possible, b.NewChats
 	account, known := bounded(b.Account), l.settings.Account
 	if account != "" && known != "" && isLID(account) != isLID(known) {

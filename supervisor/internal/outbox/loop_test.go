@@ -838,6 +838,27 @@ func TestAnswerEndsTheWaitForARestriction(t *testing.T) {
 	})
 }
 
+// WhatsApp can end a restriction before the time that it announced.
+func TestRestrictionThatIsLiftedHoldsUpNothing(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.contacts["1"] = rpc.Contact{OnWhatsApp: true}
+		until, lifted := time.Now().Add(20*time.Hour), time.Now().Add(time.Hour)
+		r.before = func(context.Context, rpc.Message) error {
+			if time.Now().Before(lifted) {
+				return &rpc.SendError{Code: rpc.SendNewChatsRestricted, Until: until}
+			}
+			return nil
+		}
+		m := r.to("1@c.us", "a")
+		r.ready(me)
+		r.after(time.Minute, m.ID, Sending)
+		r.event(rpc.SendingObserved{Possible: true, Account: me, NewChats: rpc.NewChats{Restricted: true, RestrictedUntil: until}})
+		r.after(time.Hour, m.ID, Sending)
+		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		r.after(maxPause, m.ID, Sent)
+	})
+}
+
 // A restart that asked before the clock was set back holds up nothing afterwards.
 func TestClockSetBackHoldsUpNothing(t *testing.T) {
 	inBubble(t, func(r *rig) {

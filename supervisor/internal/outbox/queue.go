@@ -120,6 +120,14 @@ func (g *gate) mustAsk(it *item, now time.Time) bool {
 // isStranger reports whether a message would be the first contact.
 func (g *gate) isStranger(it *item) bool { return !it.Touched && g.known[it.To].stranger }
 
+// lift forgets what the page has refused once the account is no longer restricted.
+func (g *gate) lift(before, now rpc.NewChats) {
+	restricted := func(n rpc.NewChats) bool { return n.Restricted || n.Capped || n.Challenge }
+	if restricted(before) && !restricted(now) {
+		g.refusedUntil = time.Time{}
+	}
+}
+
 // restriction returns why nobody may be written to for the first time, and the end of that
 // if it is known.
 func (g *gate) restriction(n rpc.NewChats, now time.Time) (Code, time.Time) {
