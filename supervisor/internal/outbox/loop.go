@@ -493,22 +493,25 @@ func (o *Outbox) lookAtSent(ctx context.Context, after int64, now time.Time) (la
 	return last, err
 }
 
-// send has the page send a message, once it is on disk that this is tried.
-func (l *loop) send(it *item, now time.Time, w *wake) {
-	if it == nil {
-		return
-	}
-	if free := moment(l.wanted.Load()).Add(restartRoom); now.Before(free) && free.Sub(now) <= restartRoom { // else the clock was set back
+// room reports whether another send may begin, next to those under way and wanted, which is
+// when a restart last asked to begin.
+func (t *turns) room(wanted, now time.Time, w *wake) bool {
+	if free := wanted.Add(restartRoom); now.Before(free) && free.Sub(now) <= restartRoom { // else the clock was set back
 		w.at(free)
-		return
+		return false
 	}
-	for _, began := range l.turns.sends {
+	for _, began := range t.sends {
 		if free := began.Add(slowSend); now.Before(free) {
 			w.at(free)
-			return
+			return false
 		}
 	}
-	if len(l.turns.sends) >= maxSends {
+	return len(t.sends) < maxSends
+}
+
+// send has the page send a message, once it is on disk that this is tried.
+func (l *loop) send(it *item, now time.Time, w *wake) {
+	if it == nil || !l.turns.room(moment(l.wanted.Load()), now, w) {
 		return
 	}
 	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.isStranger(it)
