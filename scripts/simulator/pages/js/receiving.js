@@ -87,12 +87,6 @@ async function load(row) {
   return model;
 }
 
-/** Loads the newest messages of a chat, as opening it does. */
-export async function loadChat(chat, count = 20) {
-  const rows = await tables.messageTable.startsWithAnyOf(['id'], [`true_${chat.id}_`, `false_${chat.id}_`]);
-  return Promise.all(rows.sort((a, b) => b.rowId - a.rowId).slice(0, count).map((row) => Msgs.get(row.id) ?? load(row)));
-}
-
 /** Takes the old messages of the phone. */
 export async function takeOldMessages({ messages = [] }) {
   await tables.storeHistory(messages.map((m) => ({
