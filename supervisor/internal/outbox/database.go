@@ -47,6 +47,9 @@ const (
 // errDamaged means that the file is not a database of this package, or not a whole one.
 var errDamaged = errors.New("the database of the outbox is damaged")
 
+// errNewer means that the file is left to a newer version of this program, with what waits in it.
+var errNewer = errors.New("the database of the outbox was written by a newer version")
+
 // database is an open file.
 type database struct {
 	path string
@@ -84,6 +87,11 @@ func openDatabase(path string) (db *database, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open outbox: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close() // Closing the pool leaves it open, and locked.
+		}
+	}()
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open outbox: %w", err)
@@ -246,6 +254,9 @@ func (db *database) adopt() error {
 	}
 	if slices.Equal(ids, []int{0, 0}) && len(found) == 0 {
 		return db.create()
+	}
+	if len(ids) == 2 && ids[0] == application && ids[1] > version {
+		return errNewer
 	}
 	if !slices.Equal(ids, []int{application, version}) || !slices.Equal(found, schema) {
 		return fmt.Errorf("%w: it has other tables", errDamaged)

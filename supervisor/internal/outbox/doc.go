@@ -53,7 +53,8 @@
 // maps no file into memory either, and a second supervisor waits. With 10,000 messages the supervisor holds 9 MB more
 // than without.
 //
-// A file that can't be used is moved aside as <path>.damaged, where the last one stays for a week. The
+// A file that can't be used is moved aside as <path>.damaged, where the last one stays for a week.
+// That of a newer version is left alone instead, and nothing is accepted meanwhile. The
 // file is bounded by Limits. Texts are erased from it a day after a message was sent or has ended,
 // the rest a week after its last change; then the log is emptied, too.
 package outbox

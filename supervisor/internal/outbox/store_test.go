@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -253,7 +254,7 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 			return errors.Join(os.WriteFile(path, good, 0o600), os.Truncate(path, maxFile+1))
 		},
 		"a trigger":          statement("CREATE TRIGGER x AFTER INSERT ON message BEGIN DELETE FROM content; END"),
-		"another version":    statement("PRAGMA user_version = 99"),
+		"another version":    statement("PRAGMA user_version = 0"),
 		"not a message":      statement(`UPDATE message SET entry = '{}' WHERE seq = 7`),
 		"a status of nobody": statement(`UPDATE message SET entry = replace(entry, '"queued"', '"x"')`),
 		"not settings":       statement(`INSERT INTO setting VALUES (1, '[]')`),
@@ -272,6 +273,43 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 	}
 	if now, err := os.ReadFile(whole); err != nil || !bytes.Equal(now, good) {
 		t.Errorf("what a link leads to was changed: %v", err)
+	}
+}
+
+// After a downgrade the messages of the newer version are neither lost nor sent by what can't
+// read them.
+func TestDatabaseOfANewerVersionIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	m := accept(t, b, request("", "a"))
+	setVersion := func(n int) {
+		stop()
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = db.ExecContext(t.Context(), fmt.Sprint("PRAGMA user_version = ", n))
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setVersion(version + 1)
+	b, stop = start(t, Options{Path: path})
+	for range 3 {
+		if _, _, err := b.Accept(t.Context(), request("", "b")); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("accepted: %v", err)
+		}
+	}
+	if open, err := filepath.Glob("/proc/self/fd/*"); err != nil || slices.ContainsFunc(open, func(fd string) bool {
+		file, _ := os.Readlink(fd)
+		return strings.HasPrefix(file, path)
+	}) {
+		t.Errorf("a file that was refused stays open: %v", err)
+	}
+	setVersion(version)
+	b, _ = start(t, Options{Path: path})
+	if got, err := b.Message(m.ID); err != nil || got.Status != Queued {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
