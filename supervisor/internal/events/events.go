@@ -173,7 +173,7 @@ func (l *Log) Message(m outbox.Message) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.addLocked(MessageChanged, MessageStatus{EventID: string(m.ID) + "-" + string(m.Status), Message: NewMessage(m)})
+	l.addLocked(MessageChanged, MessageStatus{EventID: eventID(m), Message: NewMessage(m)})
 	l.announceLocked()
 }
 

@@ -211,6 +211,25 @@ func TestMessagesAreEventsButNotOfThePresent(t *testing.T) {
 	}
 }
 
+// Who drops what has an id that was seen before must not drop why a message waits.
+func TestEventIDsDifferWhereNewsDiffer(t *testing.T) {
+	sending := outbox.Message{ID: "3EB0ABCDEF0123456789AB", Status: outbox.Sending, Attempts: 1}
+	waiting, again, sent, read := sending, sending, sending, sending
+	waiting.Code, again.Attempts, sent.Status, read.Status = outbox.Code(rpc.SendNewChatsRestricted), 2, outbox.Sent, outbox.Read
+	seen := map[string]bool{}
+	for _, m := range []outbox.Message{sending, waiting, again, sent, read} {
+		id := eventID(m)
+		if seen[id] {
+			t.Errorf("%s stands for other news, too", id)
+		}
+		seen[id] = true
+	}
+	later := sent
+	if later.Attempts = 3; eventID(later) != eventID(sent) {
+		t.Error("that a message was sent has several ids")
+	}
+}
+
 func TestReaderThatMissedTooMuchLearnsIt(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
 	for i := range Capacity {

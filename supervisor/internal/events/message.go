@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"strings"
 
 	"session-manager/shared/rpc"
@@ -28,6 +29,20 @@ type Message struct {
 	// ExpiresAt is when it expires if it is not sent.
 	ExpiresAt session.Moment `json:"expires_at"`
 	Reference string         `json:"reference,omitempty"`
+}
+
+// eventID names what is new of m: its status or, while it is being sent, the attempt and why
+// it waits.
+func eventID(m outbox.Message) string {
+	id := fmt.Sprintf("%s-%s", m.ID, m.Status)
+	if m.Status != outbox.Sending && m.Status != outbox.Unknown {
+		return id
+	}
+	id = fmt.Sprintf("%s-%d", id, m.Attempts)
+	if m.Code != "" {
+		id += "-" + string(m.Code)
+	}
+	return id
 }
 
 // Chat is where a message goes, with all that is known of it: a phone number in
