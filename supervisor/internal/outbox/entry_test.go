@@ -184,7 +184,7 @@ func TestOutcomeOfAnAttempt(t *testing.T) {
 		{"no worker", worker.ErrNoWorker, 0, Sending, "", false, firstPause, time.Time{}},
 		{"not ready", refusal(rpc.SendNotReady, time.Time{}), 0, Sending, "", false, firstPause, time.Time{}},
 		{"lookup failed", refusal(rpc.SendLookupFailed, time.Time{}), 0, Sending, "lookup_failed", false, firstPause, time.Time{}},
-		{"lookup failed again and again", refusal(rpc.SendLookupFailed, time.Time{}), maxLookups - 1, Failed, "lookup_failed", false, 160 * time.Second, time.Time{}},
+		{"lookup failed again and again", refusal(rpc.SendLookupFailed, time.Time{}), maxLookups - 1, Failed, "lookup_failed", false, maxPause, time.Time{}},
 		{"page path gone", refusal(rpc.SendPagePathGone, time.Time{}), 0, Sending, "page_path_gone", false, maxPause, time.Time{}},
 		{"not on WhatsApp", refusal(rpc.SendNotOnWhatsApp, time.Time{}), 0, Failed, "not_on_whatsapp", false, firstPause, time.Time{}},
 		{"blocked", refusal(rpc.SendBlockedContact, time.Time{}), 0, Failed, "blocked_contact", false, firstPause, time.Time{}},

@@ -188,7 +188,9 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 	ready := b.Condition == rpc.PageReady && b.Registered && b.Persisted
 	switch {
 	case !ready:
-		l.page.readySince, l.page.possible = time.Time{}, false // which is reported after each start of it
+		l.page.readySince = time.Time{}
+		// Whether it can send is reported once its condition is ready again.
+		l.page.possible = l.page.possible && b.Condition == rpc.PageReady
 	case l.page.readySince.IsZero():
 		l.page.readySince = now
 		l.turns.round = now

@@ -649,6 +649,20 @@ func TestNothingIsSentForAnUnknownAccount(t *testing.T) {
 	})
 }
 
+// That the login is on disk may be observed after the page has reported that it can send.
+func TestPageThatIsPersistedLateSendsAtOnce(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		m := r.to("1@c.us", "a")
+		early := rpc.PageObserved{Condition: rpc.PageReady, Registered: true}
+		r.event(early)
+		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		r.event(early)
+		r.after(30*time.Second, m.ID, Queued)
+		r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+		r.after(time.Second, m.ID, Sent)
+	})
+}
+
 // A page without the function for its number reports the LID of the same account.
 func TestAccountUnderAnotherAddressFailsNothing(t *testing.T) {
 	inBubble(t, func(r *rig) {

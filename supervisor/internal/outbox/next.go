@@ -137,8 +137,9 @@ const (
 	// unknownRestriction is for how long a restriction is believed of which the end is not
 	// known.
 	unknownRestriction = time.Hour
-	// maxLookups is how many failed questions to WhatsApp's server in a row end a message.
-	maxLookups = 6
+	// maxLookups is how many failed questions to WhatsApp's server in a row, in about half an
+	// hour, end a message.
+	maxLookups = 12
 )
 
 // pause returns the pause after a number of failures in a row.
