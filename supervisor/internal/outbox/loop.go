@@ -613,7 +613,7 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 		l.page.possible = l.page.possible && (l.page.suspect == "" || l.page.suspect == it.To)
 		l.page.suspect = it.To
 	}
-	if result == "unknown" {
+	if v.doubt {
 		it.doubts++
 	}
 	if v.noStrangers.After(now) {

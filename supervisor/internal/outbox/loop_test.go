@@ -782,6 +782,25 @@ func TestLastingDoubtRestartsThePage(t *testing.T) {
 	})
 }
 
+// A page that answers, but can't ask its server, is not restarted because of a former doubt.
+func TestFailedLookupsRestartNothing(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		tries := 0
+		r.before = func(context.Context, rpc.Message) error {
+			if tries++; tries == 1 {
+				return errors.New("x")
+			}
+			return &rpc.SendError{Code: rpc.SendLookupFailed}
+		}
+		m := r.to("1@c.us", "a")
+		r.ready(me)
+		r.after(time.Hour, m.ID, Unknown)
+		if n := len(r.restarted()); n > 0 {
+			t.Errorf("%d restarts", n)
+		}
+	})
+}
+
 // A message that the page has no way for stops the others only if theirs fail, too.
 func TestOneImpossibleMessageStopsNoOther(t *testing.T) {
 	inBubble(t, func(r *rig) {

@@ -125,6 +125,8 @@ type verdict struct {
 	entry entry
 	// retry is the pause before the chat's next attempt.
 	retry time.Duration
+	// doubt: it was this attempt of which nobody knows what it has done.
+	doubt bool
 	// impossible: the page had no way to send this message, and perhaps has none for any other.
 	impossible bool
 	// noStrangers is how long nobody may be written to for the first time.
@@ -155,6 +157,8 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 	if !definite {
 		if errors.Is(err, worker.ErrNoWorker) {
 			v.entry.Touched = wasTouched
+		} else {
+			v.doubt = v.entry.Touched
 		}
 		v.entry = v.entry.doubt(now)
 		return v
