@@ -191,8 +191,8 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 func (l *loop) act(ctx context.Context, seen observe.Result, start, now time.Time) (time.Time, error) {
 	h, d := l.classifier.Next(l.history, seen.Observation, now)
 	l.history = h
+	l.publish(seen, d.Cause) // first, so that whoever acts on an event finds what it is about
 	l.emit(d.Events)
-	l.publish(seen, d.Cause)
 	if d.Disagree != "" {
 		l.log.Warn(logid.ReaderContradicted,
 			logging.KeyReader, string(d.Disagree), logging.KeyDetail, "not believed")

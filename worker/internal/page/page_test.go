@@ -200,7 +200,7 @@ func once(o *Options) { o.Timings.CureLimit = 1 }
 
 func TestHangingPageIsCured(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 5}, quick)
+	r := open(t, simulator.Options{Speed: 5}, quick, func(o *Options) { o.Timings.Deadline = 4 * time.Second }) // as a page that loads on a busy machine must not hang again
 	_, mark := r.awaitCode(0)
 	if err := r.sim.Order(simulator.Hang); err != nil {
 		t.Fatal(err)
