@@ -554,15 +554,11 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 // transmit reads a message and has the page send it.
 func (o *Outbox) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
 	var m rpc.Message
-	var missing error
 	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
 		m, err = db.message(e)
-		if errors.Is(err, ErrUnknownMessage) {
-			missing, err = err, nil
-		}
 		return err
 	}})
-	if err = errors.Join(err, missing); err != nil {
+	if err != nil {
 		return rpc.MessageState{}, errors.Join(worker.ErrNoWorker, err)
 	}
 	return o.o.Sender.Send(ctx, m)

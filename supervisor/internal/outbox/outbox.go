@@ -219,19 +219,12 @@ const readTimeout = 5 * time.Second
 // ErrUnavailable.
 func (o *Outbox) Message(id rpc.MessageID) (Message, error) {
 	var e entry
-	var missing error
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
 		e, err = db.find(id)
-		if errors.Is(err, ErrUnknownMessage) {
-			missing, err = err, nil
-		}
 		return err
 	}})
-	if err == nil {
-		err = missing
-	}
 	if err != nil {
 		return Message{}, err
 	}

@@ -47,7 +47,7 @@ type job struct {
 	read  func(*database) error
 	write func(*transaction) error
 	// done is called once what was done is on disk, or with an error that matches ErrNoSpace or
-	// ErrUnavailable. It must not block.
+	// ErrUnavailable, or ErrUnknownMessage if read returned that. It must not block.
 	done func(error)
 	// keep: it is tried again until it succeeds, or the store is closed.
 	keep bool
@@ -241,8 +241,8 @@ func (s *store) read(jobs []job) (left []job, err error) {
 			continue
 		}
 		err := j.read(s.db)
-		if err == nil {
-			j.finish(nil)
+		if err == nil || errors.Is(err, ErrUnknownMessage) { // an answer, not a failure
+			j.finish(err)
 			continue
 		}
 		s.failed(err)
