@@ -37,9 +37,6 @@ const (
 // scopes are what a key must allow, by the access of the route.
 var scopes = map[access]apikey.Scope{read: apikey.Read, command: apikey.Command, send: apikey.Send}
 
-// scopeNames are what the file of keys calls them.
-var scopeNames = map[access]string{read: "read", command: "command", send: "send"}
-
 // Commands are few: a person, or a watchdog. Each has a bucket of its own, which fills by
 // one each commandEvery up to commandBurst.
 const (
@@ -100,7 +97,7 @@ func (g *gate) authorise(need access, r *http.Request) *problem {
 		return &problem{
 			Status: http.StatusForbidden, Code: "scope_missing",
 			Detail: "The scope of this API key does not include this route.",
-			Hint:   fmt.Sprintf("Use a key with the scope %s, or one without a scope.", scopeNames[need]),
+			Hint:   fmt.Sprintf("Use a key with the scope %s, or one without a scope.", scopes[need]),
 		}
 	}
 	p := problem{

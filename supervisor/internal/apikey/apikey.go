@@ -41,6 +41,16 @@ const MinLength = 16
 // Has reports whether s includes all of want.
 func (s Scope) Has(want Scope) bool { return s&want == want }
 
+// String returns the word for s before a colon, or nothing if s has several.
+func (s Scope) String() string {
+	for name, scope := range scopes {
+		if scope == s {
+			return name
+		}
+	}
+	return ""
+}
+
 // Keys is a set of keys. It is immutable, and empty only when the keys have lapsed.
 type Keys struct{ entries []entry }
 
