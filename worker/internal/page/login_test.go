@@ -100,7 +100,7 @@ func TestPageThatReloadsItselfIsReportedSo(t *testing.T) {
 		t.Run(tc.fault+" "+string(tc.want), func(t *testing.T) {
 			t.Parallel()
 			// Slower than the page, which a busy machine delays.
-			r := open(t, simulator.Options{Speed: 5}, eager, func(o *Options) { o.Timings.Classify.Pace = 2 })
+			r := open(t, simulator.Options{Speed: 5}, eager, func(o *Options) { o.Timings.Classify.Pace = 4 })
 			_, mark := r.awaitCode(0)
 			if tc.linked {
 				mark = r.link()
