@@ -103,7 +103,7 @@ func TestScanLeadsThroughSyncingToReady(t *testing.T) {
 	r := open(t, simulator.Options{Speed: 5})
 	_, mark := r.awaitCode(0)
 	r.scan()
-	mark = r.awaitGone(mark, "scanned")
+	mark = r.awaitScanned(mark)
 	syncing, mark := r.awaitCondition(mark, rpc.PageSyncing)
 	if !syncing.Registered {
 		t.Fatalf("got %+v", syncing)

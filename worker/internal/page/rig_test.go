@@ -11,7 +11,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -265,13 +267,20 @@ func (r *rig) awaitCode(mark int) (rpc.QRShown, int) {
 }
 
 // awaitGone waits for a code's end after the mark.
-func (r *rig) awaitGone(mark int, cause string) int {
+func (r *rig) awaitGone(mark int, causes ...string) int {
 	r.t.Helper()
-	_, next := r.await(mark, "the end of the code by "+cause, func(b rpc.EventBody) bool {
+	_, next := r.await(mark, "the end of the code by "+strings.Join(causes, " or "), func(b rpc.EventBody) bool {
 		gone, ok := b.(rpc.QRGone)
-		return ok && gone.Cause == cause
+		return ok && slices.Contains(causes, gone.Cause)
 	})
 	return next
+}
+
+// awaitScanned waits for the end of a code that was scanned. Its socket closes at
+// once, and that may be seen before the page says that it is registered.
+func (r *rig) awaitScanned(mark int) int {
+	r.t.Helper()
+	return r.awaitGone(mark, "scanned", "disconnected")
 }
 
 // awaitCondition waits for a condition after the mark.
