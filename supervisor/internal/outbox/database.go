@@ -2,291 +2,36 @@ package outbox
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
-	"modernc.org/sqlite" // registers the driver, too
-	sqlite3 "modernc.org/sqlite/lib"
 
 	"session-manager/shared/rpc"
 	"session-manager/shared/strictjson"
+	"session-manager/supervisor/internal/database"
 )
 
-// schema is compared with that of a file, so that nothing else runs in it, such as a trigger.
-var schema = []string{
-	`CREATE TABLE message (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE, hash BLOB NOT NULL, ` +
-		`status TEXT NOT NULL, settled INTEGER NOT NULL, latest INTEGER NOT NULL, bytes INTEGER NOT NULL, entry TEXT NOT NULL) STRICT`,
-	`CREATE TABLE content (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT`,
-	`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
-	`CREATE INDEX message_settled ON message (settled, seq)`,
-	`CREATE INDEX message_latest ON message (latest)`,
+// format is that of the database.
+var format = database.Format{
+	Application: 0x6f757462, // "outb"
+	Versions: [][]string{{
+		`CREATE TABLE message (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE, hash BLOB NOT NULL, ` +
+			`status TEXT NOT NULL, settled INTEGER NOT NULL, latest INTEGER NOT NULL, bytes INTEGER NOT NULL, entry TEXT NOT NULL) STRICT`,
+		`CREATE TABLE content (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT`,
+		`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
+		`CREATE INDEX message_settled ON message (settled, seq)`,
+		`CREATE INDEX message_latest ON message (latest)`,
+	}},
 }
 
-const (
-	// application marks a file as ours ("outb"), and version its schema.
-	application, version = 0x6f757462, 1
-	// maxFile is more than the limits allow for, in bytes: what is larger takes too long to
-	// check.
-	maxFile = 1 << 30
-	// cacheKiB bounds SQLite's cache of pages.
-	cacheKiB = 512
-)
+// messages is an open database.
+type messages struct{ *database.DB }
 
-// errDamaged means that the file is not a database of this package, or not a whole one.
-var errDamaged = errors.New("the database of the outbox is damaged")
-
-// errNewer means that the file is left to a newer version of this program, with what waits in it.
-var errNewer = errors.New("the database of the outbox was written by a newer version")
-
-// database is an open file.
-type database struct {
-	path string
-	info os.FileInfo
-	pool *sql.DB
-	conn *sql.Conn
-}
-
-// inPlace reports whether the file is still at its path.
-func (db *database) inPlace() bool {
-	info, err := os.Lstat(db.path)
-	return err == nil && os.SameFile(info, db.info)
-}
-
-// openDatabase opens the database at path, or makes it. The error matches errDamaged if it
-// can't be used.
-func openDatabase(path string) (db *database, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("cannot open outbox: %w", err)
-	}
-	if err := prepareFile(path); err != nil {
-		return nil, err
-	}
-	where := url.URL{Scheme: "file", Path: path}
-	pool, err := sql.Open("sqlite", where.String())
-	if err != nil {
-		return nil, fmt.Errorf("cannot open outbox: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = pool.Close()
-		}
-	}()
-	conn, err := pool.Conn(context.Background())
-	if err != nil {
-		return nil, fmt.Errorf("cannot open outbox: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = conn.Close() // Closing the pool leaves it open, and locked.
-		}
-	}()
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open outbox: %w", err)
-	}
-	db = &database{path, info, pool, conn}
-	// Exclusive, since only then SQLite maps no file into memory, where a full disk kills the process.
-	// WAL needs one fsync for a transaction.
-	for _, pragma := range []string{
-		"locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY",
-		fmt.Sprintf("cache_size = -%d", cacheKiB), "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "journal_size_limit = 4194304",
-	} {
-		if err := db.exec("PRAGMA " + pragma); err != nil {
-			return nil, fmt.Errorf("cannot open outbox: %w", err)
-		}
-	}
-	if err := db.adopt(); err != nil {
-		return nil, err
-	}
-	return db, syncFolder(filepath.Dir(path))
-}
-
-// prepareFile makes a private file, and refuses what is not one.
-func prepareFile(path string) error {
-	for _, name := range files(path) {
-		info, err := os.Lstat(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case err != nil:
-			return fmt.Errorf("cannot open outbox: %w", err)
-		case !info.Mode().IsRegular(), info.Size() > maxFile:
-			return fmt.Errorf("%w: %s is too large, or is not a regular file", errDamaged, name)
-		case info.Mode().Perm()&0o077 != 0:
-			if err := os.Chmod(name, 0o600); err != nil {
-				return fmt.Errorf("cannot make outbox private: %w", err)
-			}
-		}
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot open outbox: %w", err)
-	}
-	return f.Close()
-}
-
-// files are those of which a database consists.
-func files(path string) []string {
-	return []string{path, path + "-wal", path + "-journal", path + "-shm"}
-}
-
-// asideSuffix is for a database that is damaged. Only the last one is kept, for as long as
-// messages that have ended are.
-const asideSuffix = ".damaged"
-
-func moveAside(path string) (string, error) {
-	aside := path + asideSuffix
-	if err := os.RemoveAll(aside); err != nil {
-		return path, fmt.Errorf("cannot move outbox aside: %w", err)
-	}
-	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return path, fmt.Errorf("cannot move outbox aside: %w", err)
-	}
-	_ = os.Chtimes(aside, time.Time{}, time.Now()) // its age counts from now
-	return aside, removeFiles(files(path))
-}
-
-// expireAside removes a database that was moved aside before then.
-func expireAside(path string, then time.Time) error {
-	if info, err := os.Lstat(path + asideSuffix); err != nil || info.ModTime().After(then) {
-		return nil
-	}
-	return removeFiles([]string{path + asideSuffix})
-}
-
-func removeDatabase(path string) error {
-	return removeFiles(append(files(path), path+asideSuffix))
-}
-
-func removeFiles(names []string) error {
-	for _, name := range names {
-		if err := os.RemoveAll(name); err != nil {
-			return fmt.Errorf("cannot remove outbox: %w", err)
-		}
-	}
-	return nil
-}
-
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("cannot sync folder: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	return f.Sync()
-}
-
-// damaged reports whether err means that the file itself can't be used.
-func damaged(err error) bool {
-	return errors.Is(err, errDamaged) || isCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-}
-
-// full reports whether err means that the disk, or a quota, is full.
-func full(err error) bool {
-	return isCode(err, sqlite3.SQLITE_FULL) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
-}
-
-// isCode reports whether err has one of SQLite's primary result codes.
-func isCode(err error, codes ...int) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && slices.Contains(codes, e.Code()&0xff)
-}
-
-func (db *database) exec(query string, args ...any) error {
-	_, err := db.conn.ExecContext(context.Background(), query, args...)
-	return err
-}
-
-func (db *database) close() error {
-	if err := errors.Join(db.conn.Close(), db.pool.Close()); err != nil {
-		return fmt.Errorf("cannot close outbox: %w", err)
-	}
-	return nil
-}
-
-// query calls scan for each row.
-func (db *database) query(scan func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := db.conn.QueryContext(context.Background(), query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// values returns the first column of all rows.
-func values[T any](db *database, query string, args ...any) (all []T, err error) {
-	err = db.query(func(r *sql.Rows) error {
-		var v T
-		err := r.Scan(&v)
-		all = append(all, v)
-		return err
-	}, query, args...)
-	return all, err
-}
-
-// adopt checks the file, or makes the tables in an empty one.
-func (db *database) adopt() error {
-	ids, err := values[int](db, "SELECT application_id FROM pragma_application_id UNION ALL SELECT user_version FROM pragma_user_version")
-	if err != nil {
-		return fmt.Errorf("cannot check outbox: %w", err)
-	}
-	found, err := values[string](db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid")
-	if err != nil {
-		return fmt.Errorf("cannot check outbox: %w", err)
-	}
-	if slices.Equal(ids, []int{0, 0}) && len(found) == 0 {
-		return db.create()
-	}
-	if len(ids) == 2 && ids[0] == application && ids[1] > version {
-		return errNewer
-	}
-	if !slices.Equal(ids, []int{application, version}) || !slices.Equal(found, schema) {
-		return fmt.Errorf("%w: it has other tables", errDamaged)
-	}
-	problems, err := values[string](db, "PRAGMA quick_check(1)")
-	if err != nil {
-		return fmt.Errorf("cannot check outbox: %w", err)
-	}
-	if !slices.Equal(problems, []string{"ok"}) {
-		return fmt.Errorf("%w: %.200s", errDamaged, strings.Join(problems, "; "))
-	}
-	return nil
-}
-
-func (db *database) create() error {
-	all := slices.Concat([]string{"BEGIN IMMEDIATE"}, schema, []string{
-		fmt.Sprintf("PRAGMA application_id = %d", application), fmt.Sprintf("PRAGMA user_version = %d", version), "COMMIT",
-	})
-	for _, statement := range all {
-		if err := db.exec(statement); err != nil {
-			_ = db.exec("ROLLBACK")
-			return fmt.Errorf("cannot make outbox: %w", err)
-		}
-	}
-	return nil
-}
-
-func (db *database) count() (counts, error) {
+func (db messages) count() (counts, error) {
 	c := counts{}.clone()
-	err := db.query(func(r *sql.Rows) error {
+	err := db.Query(func(r *sql.Rows) error {
 		var status Status
 		var n int
 		var bytes int64
@@ -299,8 +44,8 @@ func (db *database) count() (counts, error) {
 }
 
 // entries returns those that a query of the column entry finds.
-func (db *database) entries(query string, args ...any) (all []entry, err error) {
-	found, err := values[string](db, query, args...)
+func (db messages) entries(query string, args ...any) (all []entry, err error) {
+	found, err := database.Values[string](db.DB, query, args...)
 	for _, text := range found {
 		e, err := parse(text)
 		if err != nil {
@@ -313,20 +58,20 @@ func (db *database) entries(query string, args ...any) (all []entry, err error) 
 
 func parse(text string) (e entry, err error) {
 	if err := strictjson.Unmarshal([]byte(text), &e); err != nil || !e.valid() {
-		return e, fmt.Errorf("%w: it has a message that can't be read", errDamaged)
+		return e, fmt.Errorf("%w: it has a message that can't be read", database.ErrDamaged)
 	}
 	return e.shared(), nil
 }
 
 // waiting returns the messages that wait to be sent, oldest first.
-func (db *database) waiting() ([]entry, error) {
+func (db messages) waiting() ([]entry, error) {
 	return db.entries("SELECT entry FROM message WHERE settled = 0 ORDER BY seq")
 }
 
 // sent returns at most n messages that were sent after since and may still be delivered or read,
 // in their order, and the position of the last one.
-func (db *database) sent(after int64, since time.Time, n int) (all []entry, last int64, err error) {
-	err = db.query(func(r *sql.Rows) error {
+func (db messages) sent(after int64, since time.Time, n int) (all []entry, last int64, err error) {
+	err = db.Query(func(r *sql.Rows) error {
 		var text string
 		if err := r.Scan(&last, &text); err != nil {
 			return err
@@ -339,7 +84,7 @@ func (db *database) sent(after int64, since time.Time, n int) (all []entry, last
 }
 
 // find returns the message with this id, or ErrUnknownMessage.
-func (db *database) find(id rpc.MessageID) (entry, error) {
+func (db messages) find(id rpc.MessageID) (entry, error) {
 	found, err := db.entries("SELECT entry FROM message WHERE id = ?", id)
 	if err == nil && len(found) == 0 {
 		err = ErrUnknownMessage
@@ -376,8 +121,8 @@ func contentOf(m rpc.Message) content {
 }
 
 // message returns what is to be sent, or ErrUnknownMessage if its text was erased.
-func (db *database) message(e entry) (m rpc.Message, err error) {
-	found, err := values[string](db, "SELECT body FROM content JOIN message USING (seq) WHERE id = ?", e.ID)
+func (db messages) message(e entry) (m rpc.Message, err error) {
+	found, err := database.Values[string](db.DB, "SELECT body FROM content JOIN message USING (seq) WHERE id = ?", e.ID)
 	if err != nil {
 		return m, err
 	}
@@ -386,7 +131,7 @@ func (db *database) message(e entry) (m rpc.Message, err error) {
 	}
 	var c content
 	if strictjson.Unmarshal([]byte(found[0]), &c) != nil {
-		return m, fmt.Errorf("%w: it has a text that can't be read", errDamaged)
+		return m, fmt.Errorf("%w: it has a text that can't be read", database.ErrDamaged)
 	}
 	m = rpc.Message{ID: e.ID, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview}
 	for _, address := range c.Mentions {
@@ -395,10 +140,10 @@ func (db *database) message(e entry) (m rpc.Message, err error) {
 	return m, nil
 }
 
-func (db *database) settings() (s settings, err error) {
-	found, err := values[string](db, "SELECT value FROM setting")
+func (db messages) settings() (s settings, err error) {
+	found, err := database.Values[string](db.DB, "SELECT value FROM setting")
 	if err == nil && len(found) > 0 && strictjson.Unmarshal([]byte(found[0]), &s) != nil {
-		err = fmt.Errorf("%w: its settings can't be read", errDamaged)
+		err = fmt.Errorf("%w: its settings can't be read", database.ErrDamaged)
 	}
 	return s, err
 }
@@ -408,31 +153,21 @@ type change struct{ before, after entry }
 
 // transaction collects changes.
 type transaction struct {
-	*database
+	messages
 	counts  counts
 	changed []change
 	// erased: a text was, so that the file's journal still has it.
 	erased bool
 }
 
-func (db *database) begin(c counts) (*transaction, error) {
-	if err := db.exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, err
+// transact has what f changes written, or nothing of it if f returns an error.
+func (db messages) transact(c counts, f func(*transaction) error) (*transaction, error) {
+	t := &transaction{messages: db, counts: c.clone()}
+	err := db.Transact(func() error { return f(t) })
+	if err == nil && t.erased {
+		_ = db.Erase() // what fails is done with the next one
 	}
-	return &transaction{database: db, counts: c.clone()}, nil
-}
-
-func (t *transaction) rollback() { _ = t.exec("ROLLBACK") }
-
-func (t *transaction) commit() error {
-	if err := t.exec("COMMIT"); err != nil {
-		t.rollback()
-		return err
-	}
-	if t.erased {
-		_ = t.exec("PRAGMA wal_checkpoint(TRUNCATE)") // what fails is done with the next one
-	}
-	return nil
+	return t, err
 }
 
 // earlier returns the message that the same request has made before, or ErrConflict or
@@ -449,7 +184,7 @@ func (t *transaction) earlier(r Request) (e entry, found bool, refused, err erro
 		if name.value == "" {
 			continue
 		}
-		err = t.query(func(rows *sql.Rows) error {
+		err = t.Query(func(rows *sql.Rows) error {
 			var hash []byte
 			var text string
 			if err := rows.Scan(&hash, &text); err != nil {
@@ -480,11 +215,11 @@ func (t *transaction) insert(e entry, key any, hash []byte, c content) error {
 	if err != nil {
 		return err
 	}
-	if err := t.exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	if err := t.Exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		e.ID, key, hash, e.Status, millis(e.settled()), millis(e.latest()), size, string(text)); err != nil {
 		return err
 	}
-	if err := t.exec("INSERT INTO content (seq, body) VALUES (last_insert_rowid(), ?)", string(body)); err != nil {
+	if err := t.Exec("INSERT INTO content (seq, body) VALUES (last_insert_rowid(), ?)", string(body)); err != nil {
 		return err
 	}
 	t.counts.byStatus[e.Status]++
@@ -510,7 +245,7 @@ func (t *transaction) update(id rpc.MessageID, f func(entry) entry) (entry, erro
 	t.counts.byStatus[before.Status]--
 	t.counts.byStatus[after.Status]++
 	t.changed = append(t.changed, change{before, after})
-	return after, t.exec("UPDATE message SET status = ?, settled = ?, latest = ?, entry = ? WHERE id = ?",
+	return after, t.Exec("UPDATE message SET status = ?, settled = ?, latest = ?, entry = ? WHERE id = ?",
 		after.Status, millis(after.settled()), millis(after.latest()), string(text), id)
 }
 
@@ -519,7 +254,7 @@ func (t *transaction) save(s settings) error {
 	if err != nil {
 		return err
 	}
-	return t.exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", string(text))
+	return t.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", string(text))
 }
 
 // retain erases the texts of messages that have ended, and messages, that are too old.
@@ -534,7 +269,7 @@ func (t *transaction) retain(l Limits, now time.Time) error {
 		{"DELETE FROM content WHERE seq IN (SELECT seq FROM message WHERE settled > 0 AND latest < ?)", now.Add(-l.Keep)},
 		{"DELETE FROM message WHERE settled > 0 AND latest < ?", now.Add(-l.Keep)},
 	} {
-		if err := t.exec(q.query, millis(q.until)); err != nil {
+		if err := t.Exec(q.query, millis(q.until)); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/database"
 )
 
 var thorough = flag.Bool("thorough", false, "kill the process that accepts messages more often")
@@ -96,7 +97,7 @@ func TestAnsweredMessagesSurviveAKill(t *testing.T) {
 			t.Errorf("got %+v, %v, want %s", m, err, want)
 		}
 	}
-	if _, err := os.Lstat(path + asideSuffix); err == nil {
+	if _, err := os.Lstat(path + database.AsideSuffix); err == nil {
 		t.Error("the database was damaged")
 	}
 	t.Logf("%d messages, %d kills", len(answered), kills)

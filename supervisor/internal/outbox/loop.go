@@ -475,7 +475,7 @@ func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
 // returns the position of the last one, 0 if there are no more.
 func (o *Outbox) lookAtSent(ctx context.Context, after int64, now time.Time) (last int64, err error) {
 	var found []entry
-	err = o.store.ask(ctx, job{read: func(db *database) (err error) {
+	err = o.store.ask(ctx, job{read: func(db messages) (err error) {
 		found, last, err = db.sent(after, now.Add(-recoverable), rpc.MaxLookup)
 		return err
 	}})
@@ -554,7 +554,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 // transmit reads a message and has the page send it.
 func (o *Outbox) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
 	var m rpc.Message
-	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
+	err := o.store.ask(ctx, job{read: func(db messages) (err error) {
 		m, err = db.message(e)
 		return err
 	}})

@@ -682,7 +682,7 @@ func TestAccountUnderAnotherAddressFailsNothing(t *testing.T) {
 // stall keeps the database from doing anything until the result is called.
 func (r *rig) stall() func() {
 	release := make(chan struct{})
-	r.store.do(job{read: func(*database) error { <-release; return nil }})
+	r.store.do(job{read: func(messages) error { <-release; return nil }})
 	return func() { close(release) }
 }
 
@@ -721,8 +721,8 @@ func TestSlowDiskSendsOnlyWhatIsStillRight(t *testing.T) {
 func TestMissingTextIsTriedSeldom(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		m, other := r.to("1@g.us", "a"), r.to("2@g.us", "b")
-		if err := r.store.ask(r.t.Context(), job{read: func(db *database) error {
-			return db.exec("DELETE FROM content WHERE seq = 1")
+		if err := r.store.ask(r.t.Context(), job{read: func(db messages) error {
+			return db.Exec("DELETE FROM content WHERE seq = 1")
 		}}); err != nil {
 			t.Fatal(err)
 		}

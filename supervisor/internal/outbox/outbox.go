@@ -221,7 +221,7 @@ func (o *Outbox) Message(id rpc.MessageID) (Message, error) {
 	var e entry
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	err := o.store.ask(ctx, job{read: func(db *database) (err error) {
+	err := o.store.ask(ctx, job{read: func(db messages) (err error) {
 		e, err = db.find(id)
 		return err
 	}})
@@ -309,5 +309,5 @@ func (o *Outbox) Purge(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	o.store.purging.Store(true)
-	return o.store.ask(ctx, job{read: func(*database) error { return nil }})
+	return o.store.ask(ctx, job{read: func(messages) error { return nil }})
 }

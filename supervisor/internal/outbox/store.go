@@ -11,13 +11,13 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
 )
 
 // store is the database and the goroutine that alone uses it. What is asked of it at the
 // same time is written in one transaction, with one fsync.
 type store struct {
-	path   string
 	limits Limits
 	log    *slog.Logger
 	// opened receives the messages that wait when the database was opened, and changed each
@@ -36,15 +36,16 @@ type store struct {
 	closed bool  // guarded by mu
 
 	// What follows is owned by the store's goroutine.
-	db      *database // nil while it is not open
-	failing bool      // the last transaction failed
+	file    database.File
+	db      messages // file's, while a batch is done
+	failing bool     // the last transaction failed
 }
 
 // job is something to be done with the database.
 type job struct {
 	// read is called outside of a transaction, write within one that may be shared. It may
 	// be called again after the transaction has failed.
-	read  func(*database) error
+	read  func(messages) error
 	write func(*transaction) error
 	// done is called once what was done is on disk, or with an error that matches ErrNoSpace or
 	// ErrUnavailable, or ErrUnknownMessage if read returned that. It must not block.
@@ -78,7 +79,10 @@ const (
 )
 
 func newStore(path string, limits Limits, log *slog.Logger) *store {
-	s := &store{path: path, limits: limits, log: log, wake: make(chan struct{}, 1)}
+	s := &store{limits: limits, log: log, wake: make(chan struct{}, 1)}
+	s.file = database.File{Path: path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
+		log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
+	}}
 	s.counts.Store(&counts{})
 	return s
 }
@@ -134,7 +138,7 @@ func (s *store) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-clean.C:
-			if err := expireAside(s.path, time.Now().Add(-s.limits.Keep)); err != nil {
+			if err := database.ExpireAside(s.file.Path, time.Now().Add(-s.limits.Keep)); err != nil {
 				s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
 			}
 			retain.keep = false
@@ -167,10 +171,7 @@ func (s *store) close() {
 	for _, j := range left {
 		j.finish(ErrUnavailable)
 	}
-	if s.db == nil {
-		return
-	}
-	if err := s.db.close(); err != nil {
+	if err := s.file.Close(); err != nil {
 		s.log.Warn(logid.OutboxCloseFailed, logging.KeyError, err)
 	}
 }
@@ -183,7 +184,7 @@ func (s *store) batch() bool {
 	s.mu.Unlock()
 	err := s.purge()
 	if err == nil {
-		err = s.open()
+		s.db.DB, err = s.file.Open()
 	}
 	if err == nil {
 		jobs, err = s.read(jobs)
@@ -212,21 +213,19 @@ func (s *store) batch() bool {
 	return false
 }
 
-// failed notes that the database could not be used. One cause is logged once.
-func (s *store) failed(err error) {
+// failed notes that the database could not be used, and reports whether it was closed. One
+// cause is logged once.
+func (s *store) failed(err error) (closed bool) {
 	if !s.failing {
 		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
 	}
 	s.failing = true
-	if s.db != nil && damaged(err) {
-		_ = s.db.close()
-		s.db = nil // open moves it aside
-	}
+	return s.file.Failed(err)
 }
 
 // asError is an error of the database, for those who use the store.
 func asError(err error) error {
-	if full(err) {
+	if database.Full(err) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -245,9 +244,9 @@ func (s *store) read(jobs []job) (left []job, err error) {
 			j.finish(err)
 			continue
 		}
-		s.failed(err)
+		closed := s.failed(err)
 		j.finish(asError(err))
-		if s.db == nil {
+		if closed {
 			return append(left, jobs[i+1:]...), err
 		}
 	}
@@ -256,17 +255,15 @@ func (s *store) read(jobs []job) (left []job, err error) {
 
 // write does jobs, all of them or nothing.
 func (s *store) write(jobs []job) error {
-	t, err := s.db.begin(*s.counts.Load())
-	if err != nil {
-		return err
-	}
-	for _, j := range jobs {
-		if err := j.write(t); err != nil {
-			t.rollback()
-			return err
+	t, err := s.db.transact(*s.counts.Load(), func(t *transaction) error {
+		for _, j := range jobs {
+			if err := j.write(t); err != nil {
+				return err
+			}
 		}
-	}
-	if err := t.commit(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	s.counts.Store(&t.counts)
@@ -284,64 +281,29 @@ func (s *store) purge() error {
 	if !s.purging.Load() {
 		return nil
 	}
-	var failed error
-	if s.db != nil {
-		failed = s.db.close()
-		s.db = nil
-	}
-	failed = errors.Join(failed, removeDatabase(s.path))
-	s.purging.Store(failed != nil)
-	return failed
+	err := s.file.Remove()
+	s.purging.Store(err != nil)
+	return err
 }
 
-// open opens the database unless it is open, and moves it aside if it is damaged.
-func (s *store) open() error {
-	if s.db != nil && s.db.inPlace() {
-		return nil
-	}
-	if s.db != nil {
-		_ = s.db.close() // it was removed or replaced, and what is written to it is lost
-		s.db = nil
-	}
-	l, err := load(s.path)
-	if damaged(err) {
-		aside, moveErr := moveAside(s.path)
-		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, errors.Join(err, moveErr))
-		if moveErr == nil {
-			l, err = load(s.path)
-		}
-	}
+// load begins with what is kept in a database that was opened.
+func (s *store) load(opened *database.DB) error {
+	db := messages{opened}
+	c, err := db.count()
 	if err != nil {
 		return err
 	}
-	s.db = l.db
-	s.counts.Store(&l.counts)
-	s.opened(l.waiting, l.settings)
-	return nil
-}
-
-// loaded is a database that was opened, and what the outbox begins with.
-type loaded struct {
-	db       *database
-	counts   counts
-	waiting  []entry
-	settings settings
-}
-
-func load(path string) (l loaded, err error) {
-	if l.db, err = openDatabase(path); err != nil {
-		return l, err
-	}
-	if l.counts, err = l.db.count(); err == nil {
-		l.waiting, err = l.db.waiting()
-	}
-	if err == nil {
-		l.settings, err = l.db.settings()
-	}
+	waiting, err := db.waiting()
 	if err != nil {
-		err = errors.Join(err, l.db.close())
+		return err
 	}
-	return l, err
+	settings, err := db.settings()
+	if err != nil {
+		return err
+	}
+	s.counts.Store(&c)
+	s.opened(waiting, settings)
+	return nil
 }
 
 func (c counts) clone() counts {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/database"
 )
 
 // request asks for a message with this text.
@@ -197,7 +198,7 @@ func beginAgain(t *testing.T, path string) {
 	if !strings.Contains(log.String(), `"outbox_damaged"`) || strings.Contains(log.String(), "xxx") {
 		t.Errorf("got %s", log.String())
 	}
-	if names, _ := filepath.Glob(path + "*"); !slices.Equal(names, []string{path, path + asideSuffix}) {
+	if names, _ := filepath.Glob(path + "*"); !slices.Equal(names, []string{path, path + database.AsideSuffix}) {
 		t.Errorf("left: %v", names)
 	}
 	b, stop = start(t, Options{Path: path})
@@ -227,11 +228,11 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 			if err := os.WriteFile(path, good, 0o600); err != nil {
 				return err
 			}
-			db, err := openDatabase(path)
+			db, err := database.Open(path, format)
 			if err != nil {
 				return err
 			}
-			return errors.Join(db.exec(query), db.close())
+			return errors.Join(db.Exec(query), db.Close())
 		}
 	}
 	for name, put := range map[string]func(path string) error{
@@ -251,7 +252,7 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 			return errors.Join(os.WriteFile(path, good, 0o600), os.MkdirAll(filepath.Join(path+"-wal", "x"), 0o700))
 		},
 		"huge": func(path string) error {
-			return errors.Join(os.WriteFile(path, good, 0o600), os.Truncate(path, maxFile+1))
+			return errors.Join(os.WriteFile(path, good, 0o600), os.Truncate(path, database.MaxFile+1))
 		},
 		"a trigger":          statement("CREATE TRIGGER x AFTER INSERT ON message BEGIN DELETE FROM content; END"),
 		"another version":    statement("PRAGMA user_version = 0"),
@@ -265,8 +266,8 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			beginAgain(t, path)
-			err := errors.Join(expireAside(path, time.Now().Add(-time.Hour)), expireAside(path, time.Now().Add(time.Hour)))
-			if _, leftErr := os.Lstat(path + asideSuffix); err != nil || !errors.Is(leftErr, fs.ErrNotExist) {
+			err := errors.Join(database.ExpireAside(path, time.Now().Add(-time.Hour)), database.ExpireAside(path, time.Now().Add(time.Hour)))
+			if _, leftErr := os.Lstat(path + database.AsideSuffix); err != nil || !errors.Is(leftErr, fs.ErrNotExist) {
 				t.Errorf("it is kept for ever: %v, %v", err, leftErr)
 			}
 		})
@@ -293,7 +294,7 @@ func TestDatabaseOfANewerVersionIsLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	setVersion(version + 1)
+	setVersion(len(format.Versions) + 1)
 	b, stop = start(t, Options{Path: path})
 	for range 3 {
 		if _, _, err := b.Accept(t.Context(), request("", "b")); !errors.Is(err, ErrUnavailable) {
@@ -306,7 +307,7 @@ func TestDatabaseOfANewerVersionIsLeftAlone(t *testing.T) {
 	}) {
 		t.Errorf("a file that was refused stays open: %v", err)
 	}
-	setVersion(version)
+	setVersion(len(format.Versions))
 	b, _ = start(t, Options{Path: path})
 	if got, err := b.Message(m.ID); err != nil || got.Status != Queued {
 		t.Errorf("got %+v, %v", got, err)
@@ -320,8 +321,8 @@ func TestDamageInUseIsSurvived(t *testing.T) {
 	if _, err := b.Cancel(t.Context(), bad.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.store.ask(t.Context(), job{read: func(db *database) error {
-		return db.exec("UPDATE message SET entry = '{}' WHERE id = ?", bad.ID)
+	if err := b.store.ask(t.Context(), job{read: func(db messages) error {
+		return db.Exec("UPDATE message SET entry = '{}' WHERE id = ?", bad.ID)
 	}}); err != nil {
 		t.Fatal(err)
 	}

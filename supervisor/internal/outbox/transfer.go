@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"session-manager/supervisor/internal/database"
 )
 
 // Export copies the messages of a database that nothing uses to a new file, and reports
@@ -14,11 +16,12 @@ func Export(path, to string) (any bool, err error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	db, err := openDatabase(path)
+	opened, err := database.Open(path, format)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, db.close()) }()
+	db := messages{opened}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	c, err := db.count()
 	if all, _ := c.messages(); err != nil || all == 0 {
 		return false, err
@@ -26,7 +29,7 @@ func Export(path, to string) (any bool, err error) {
 	if err := os.WriteFile(to, nil, 0o600); err != nil { // SQLite would make it readable for others
 		return false, fmt.Errorf("cannot export messages: %w", err)
 	}
-	if err := db.exec("VACUUM INTO ?", to); err != nil {
+	if err := db.Exec("VACUUM INTO ?", to); err != nil {
 		return false, fmt.Errorf("cannot export messages: %w", err)
 	}
 	return true, nil
@@ -44,63 +47,61 @@ func Import(from, path string) (err error) {
 	} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := openDatabase(path)
-	if damaged(err) {
-		if _, err := moveAside(path); err != nil {
+	db, err := database.Open(path, format)
+	if database.Damaged(err) {
+		if _, err := database.MoveAside(path); err != nil {
 			return err
 		}
-		db, err = openDatabase(path)
+		db, err = database.Open(path, format)
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.close()) }()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if from != "" {
-		if err := db.exec("ATTACH ? AS imported", from); err != nil {
+		if err := db.Exec("ATTACH ? AS imported", from); err != nil {
 			return fmt.Errorf("cannot import messages: %w", err)
 		}
 	}
-	return db.merge(from != "")
+	return messages{db}.merge(from != "")
 }
 
 // checkExport makes sure that a file is one of Export's.
 func checkExport(path string) error {
-	db, err := openDatabase(path)
+	db, err := database.Open(path, format)
 	if err == nil {
-		_, err = db.entries("SELECT entry FROM message")
-		err = errors.Join(err, db.close())
+		_, err = messages{db}.entries("SELECT entry FROM message")
+		err = errors.Join(err, db.Close())
 	}
-	if damaged(err) {
+	if database.Damaged(err) {
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
 }
 
 // merge adds what is attached as imported, if anything is, and forgets the account.
-func (db *database) merge(imported bool) error {
-	t, err := db.begin(counts{})
-	if err != nil {
+func (db messages) merge(imported bool) error {
+	_, err := db.transact(counts{}, func(t *transaction) error {
+		s, err := t.settings()
+		if err == nil {
+			s.Account = ""
+			err = t.save(s)
+		}
+		if imported && err == nil {
+			err = t.Exec("INSERT OR IGNORE INTO message (id, key, hash, status, settled, latest, bytes, entry) " +
+				"SELECT id, key, hash, status, settled, latest, bytes, entry FROM imported.message ORDER BY seq")
+		}
+		if imported && err == nil {
+			err = t.Exec("INSERT OR IGNORE INTO content (seq, body) SELECT m.seq, c.body FROM imported.content c " +
+				"JOIN imported.message i ON i.seq = c.seq JOIN main.message m ON m.id = i.id WHERE m.bytes > 0") // others were erased
+		}
+		if err == nil {
+			err = t.retain(DefaultLimits(), time.Now())
+		}
 		return err
-	}
-	s, err := t.settings()
-	if err == nil {
-		s.Account = ""
-		err = t.save(s)
-	}
-	if imported && err == nil {
-		err = t.exec("INSERT OR IGNORE INTO message (id, key, hash, status, settled, latest, bytes, entry) " +
-			"SELECT id, key, hash, status, settled, latest, bytes, entry FROM imported.message ORDER BY seq")
-	}
-	if imported && err == nil {
-		err = t.exec("INSERT OR IGNORE INTO content (seq, body) SELECT m.seq, c.body FROM imported.content c " +
-			"JOIN imported.message i ON i.seq = c.seq JOIN main.message m ON m.id = i.id WHERE m.bytes > 0") // others were erased
-	}
-	if err == nil {
-		err = t.retain(DefaultLimits(), time.Now())
-	}
+	})
 	if err != nil {
-		t.rollback()
 		return fmt.Errorf("cannot import messages: %w", err)
 	}
-	return t.commit()
+	return nil
 }

@@ -1,0 +1,275 @@
+// Package database opens a private SQLite file (modernc.org/sqlite, no cgo) so that what
+// was written to it survives the end of the process and of the machine, and what was deleted
+// from it is overwritten.
+//
+// The lock is exclusive, so that SQLite maps no file into memory, where a full disk kills the
+// process, and a second supervisor waits. A database has one connection, which one goroutine
+// may use at a time.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite" // registers the driver, too
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Format is what a file must hold.
+type Format struct {
+	// Application marks a file as one of this kind, as SQLite's application_id.
+	Application int
+	// Versions has the statements that make the tables of version 1, and what each later
+	// version adds. They are compared with those of a file, so that nothing else runs in it,
+	// such as a trigger. Those of a released version never change.
+	Versions [][]string
+}
+
+const (
+	// MaxFile is the size from which on a file is damaged, in bytes: it would take too long
+	// to check.
+	MaxFile = 1 << 30
+	// cacheKiB bounds SQLite's cache of pages.
+	cacheKiB = 512
+)
+
+var (
+	// ErrDamaged means that a file is not of the format, or not whole.
+	ErrDamaged = errors.New("the database is damaged")
+	// ErrNewer means that a file was written by a newer version of this program, which it
+	// is left to.
+	ErrNewer = errors.New("the database was written by a newer version")
+)
+
+// DB is an open file.
+type DB struct {
+	path string
+	info os.FileInfo
+	pool *sql.DB
+	conn *sql.Conn
+}
+
+// Open opens the database at path, brings it up to the newest version, or makes it. Errors
+// that mean that it can't be used satisfy Damaged, or match ErrNewer.
+func Open(path string, format Format) (db *DB, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot open database: %w", err)
+	}
+	if err := prepare(path); err != nil {
+		return nil, err
+	}
+	where := url.URL{Scheme: "file", Path: path}
+	pool, err := sql.Open("sqlite", where.String())
+	if err != nil {
+		return nil, fmt.Errorf("cannot open database: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = pool.Close()
+		}
+	}()
+	conn, err := pool.Conn(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("cannot open database: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close() // Closing the pool leaves it open, and locked.
+		}
+	}()
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open database: %w", err)
+	}
+	db = &DB{path, info, pool, conn}
+	// WAL needs one fsync for a transaction.
+	for _, pragma := range []string{
+		"locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY",
+		fmt.Sprintf("cache_size = -%d", cacheKiB), "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "journal_size_limit = 4194304",
+	} {
+		if err := db.Exec("PRAGMA " + pragma); err != nil {
+			return nil, fmt.Errorf("cannot open database: %w", err)
+		}
+	}
+	if err := db.adopt(format); err != nil {
+		return nil, err
+	}
+	return db, syncFolder(filepath.Dir(path))
+}
+
+// prepare makes a private file, and refuses what is not one.
+func prepare(path string) error {
+	for _, name := range files(path) {
+		info, err := os.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return fmt.Errorf("cannot open database: %w", err)
+		case !info.Mode().IsRegular(), info.Size() > MaxFile:
+			return fmt.Errorf("%w: %s is too large, or is not a regular file", ErrDamaged, name)
+		case info.Mode().Perm()&0o077 != 0:
+			if err := os.Chmod(name, 0o600); err != nil {
+				return fmt.Errorf("cannot make database private: %w", err)
+			}
+		}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open database: %w", err)
+	}
+	return f.Close()
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("cannot sync folder: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return f.Sync()
+}
+
+// adopt checks the file, and makes the tables that it lacks.
+func (db *DB) adopt(format Format) error {
+	ids, err := Values[int](db, "SELECT application_id FROM pragma_application_id UNION ALL SELECT user_version FROM pragma_user_version")
+	if err != nil {
+		return fmt.Errorf("cannot check database: %w", err)
+	}
+	found, err := Values[string](db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid")
+	if err != nil {
+		return fmt.Errorf("cannot check database: %w", err)
+	}
+	newest := len(format.Versions)
+	if slices.Equal(ids, []int{0, 0}) && len(found) == 0 {
+		return db.upgrade(format, 0)
+	}
+	if len(ids) != 2 || ids[0] != format.Application || ids[1] < 1 {
+		return fmt.Errorf("%w: it is of another kind", ErrDamaged)
+	}
+	if ids[1] > newest {
+		return ErrNewer
+	}
+	if !slices.Equal(found, slices.Concat(format.Versions[:ids[1]]...)) {
+		return fmt.Errorf("%w: it has other tables", ErrDamaged)
+	}
+	problems, err := Values[string](db, "PRAGMA quick_check(1)")
+	if err != nil {
+		return fmt.Errorf("cannot check database: %w", err)
+	}
+	if !slices.Equal(problems, []string{"ok"}) {
+		return fmt.Errorf("%w: %.200s", ErrDamaged, strings.Join(problems, "; "))
+	}
+	if ids[1] < newest {
+		return db.upgrade(format, ids[1])
+	}
+	return nil
+}
+
+// upgrade makes the tables that came after version.
+func (db *DB) upgrade(format Format, version int) error {
+	statements := append(slices.Concat(format.Versions[version:]...),
+		fmt.Sprintf("PRAGMA application_id = %d", format.Application), fmt.Sprintf("PRAGMA user_version = %d", len(format.Versions)))
+	err := db.Transact(func() error {
+		for _, statement := range statements {
+			if err := db.Exec(statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot make tables: %w", err)
+	}
+	return nil
+}
+
+// inPlace reports whether the file is still at its path.
+func (db *DB) inPlace() bool {
+	info, err := os.Lstat(db.path)
+	return err == nil && os.SameFile(info, db.info)
+}
+
+// Close closes the database; its log is emptied into the file.
+func (db *DB) Close() error {
+	if err := errors.Join(db.conn.Close(), db.pool.Close()); err != nil {
+		return fmt.Errorf("cannot close database: %w", err)
+	}
+	return nil
+}
+
+// Exec runs a statement.
+func (db *DB) Exec(query string, args ...any) error {
+	_, err := db.conn.ExecContext(context.Background(), query, args...)
+	return err
+}
+
+// Query calls scan for each row.
+func (db *DB) Query(scan func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := db.conn.QueryContext(context.Background(), query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Values returns the first column of all rows.
+func Values[T any](db *DB, query string, args ...any) (all []T, err error) {
+	err = db.Query(func(r *sql.Rows) error {
+		var v T
+		err := r.Scan(&v)
+		all = append(all, v)
+		return err
+	}, query, args...)
+	return all, err
+}
+
+// Transact has all that f changes written with one fsync, or nothing of it if f returns an
+// error.
+func (db *DB) Transact(f func() error) error {
+	if err := db.Exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		err = db.Exec("COMMIT")
+	}
+	if err != nil {
+		_ = db.Exec("ROLLBACK")
+	}
+	return err
+}
+
+// Erase empties the log, which still has what was deleted before.
+func (db *DB) Erase() error { return db.Exec("PRAGMA wal_checkpoint(TRUNCATE)") }
+
+// Damaged reports whether err means that the file itself can't be used.
+func Damaged(err error) bool {
+	return errors.Is(err, ErrDamaged) || isCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+}
+
+// Full reports whether err means that the disk, or a quota, is full.
+func Full(err error) bool {
+	return isCode(err, sqlite3.SQLITE_FULL) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+}
+
+// isCode reports whether err has one of SQLite's primary result codes.
+func isCode(err error, codes ...int) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && slices.Contains(codes, e.Code()&0xff)
+}

@@ -1,0 +1,84 @@
+package database
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	first  = Format{Application: 7, Versions: [][]string{{"CREATE TABLE a (x TEXT) STRICT"}}}
+	second = Format{Application: 7, Versions: append(slices.Clip(first.Versions), []string{"CREATE TABLE b (x TEXT) STRICT"})}
+)
+
+func open(t *testing.T, path string, format Format, statements ...string) *DB {
+	t.Helper()
+	db, err := Open(path, format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range statements {
+		if err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return db
+}
+
+func TestOlderDatabaseIsBroughtUpToDate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "folder", "file")
+	db := open(t, path, first, "INSERT INTO a VALUES ('kept')")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		db = open(t, path, second, "INSERT INTO b SELECT x FROM a")
+		if got, err := Values[string](db, "SELECT DISTINCT x FROM b"); err != nil || !slices.Equal(got, []string{"kept"}) {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(path, first); !errors.Is(err, ErrNewer) || Damaged(err) {
+		t.Errorf("an older program: %v", err)
+	}
+	if _, err := Open(path, Format{Application: 8, Versions: second.Versions}); !Damaged(err) {
+		t.Errorf("another kind: %v", err)
+	}
+}
+
+func TestErasedTextIsNotInTheFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	db := open(t, path, first, "INSERT INTO a VALUES ('the quick brown fox')", "DELETE FROM a")
+	defer func() { _ = db.Close() }()
+	if err := db.Erase(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files(path) {
+		if b, _ := os.ReadFile(name); bytes.Contains(b, []byte("brown fox")) {
+			t.Errorf("%s still has it", name)
+		}
+	}
+}
+
+func TestFailedTransactionChangesNothing(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "file"), first)
+	defer func() { _ = db.Close() }()
+	failure := errors.New("no")
+	err := db.Transact(func() error { return errors.Join(db.Exec("INSERT INTO a VALUES ('x')"), failure) })
+	got, queryErr := Values[string](db, "SELECT x FROM a")
+	if !errors.Is(err, failure) || queryErr != nil || len(got) != 0 {
+		t.Errorf("got %v, %q, %v", err, got, queryErr)
+	}
+	if err := db.Transact(func() error { return db.Exec("INSERT INTO a VALUES ('x')") }); err != nil {
+		t.Error(err)
+	}
+}

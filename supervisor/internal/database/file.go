@@ -1,0 +1,119 @@
+package database
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// File is a database that is opened when it is needed. One that is damaged is moved aside and
+// made again. It is for one goroutine at a time.
+type File struct {
+	Path   string
+	Format Format
+	// Opened, if it is set, is called with a database that was opened. If its error satisfies
+	// Damaged, the database is moved aside, too.
+	Opened func(*DB) error
+	// MovedAside is called when a database was moved aside, or could not be.
+	MovedAside func(aside string, err error)
+
+	db *DB // nil while it is not open
+}
+
+// Open returns the database, open and at its place.
+func (f *File) Open() (*DB, error) {
+	if f.db != nil && f.db.inPlace() {
+		return f.db, nil
+	}
+	_ = f.Close() // It was removed or replaced, and what is written to it is lost.
+	err := f.open()
+	if Damaged(err) {
+		aside, moveErr := MoveAside(f.Path)
+		f.MovedAside(aside, errors.Join(err, moveErr))
+		if moveErr == nil {
+			err = f.open()
+		}
+	}
+	return f.db, err
+}
+
+func (f *File) open() error {
+	db, err := Open(f.Path, f.Format)
+	if err != nil {
+		return err
+	}
+	if f.Opened != nil {
+		if err := f.Opened(db); err != nil {
+			return errors.Join(err, db.Close())
+		}
+	}
+	f.db = db
+	return nil
+}
+
+// Failed notes an error of the database, and reports whether it was closed because of it.
+func (f *File) Failed(err error) bool {
+	if !Damaged(err) {
+		return false
+	}
+	_ = f.Close() // Open moves it aside.
+	return true
+}
+
+// Close closes the database if it is open.
+func (f *File) Close() error {
+	if f.db == nil {
+		return nil
+	}
+	db := f.db
+	f.db = nil
+	return db.Close()
+}
+
+// Remove closes the database and erases it, and what was moved aside.
+func (f *File) Remove() error { return errors.Join(f.Close(), Remove(f.Path)) }
+
+// AsideSuffix is for a database that is damaged. Only the last one is kept.
+const AsideSuffix = ".damaged"
+
+// MoveAside renames the database at path, and returns where it is.
+func MoveAside(path string) (string, error) {
+	aside := path + AsideSuffix
+	if err := os.RemoveAll(aside); err != nil {
+		return path, fmt.Errorf("cannot move database aside: %w", err)
+	}
+	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return path, fmt.Errorf("cannot move database aside: %w", err)
+	}
+	_ = os.Chtimes(aside, time.Time{}, time.Now()) // its age counts from now
+	return aside, remove(files(path))
+}
+
+// ExpireAside removes what was moved aside before then.
+func ExpireAside(path string, then time.Time) error {
+	if info, err := os.Lstat(path + AsideSuffix); err != nil || info.ModTime().After(then) {
+		return nil
+	}
+	return remove([]string{path + AsideSuffix})
+}
+
+// Remove removes the database at path, which must not be open, and what was moved aside.
+func Remove(path string) error {
+	return remove(append(files(path), path+AsideSuffix))
+}
+
+// files are those of which a database consists.
+func files(path string) []string {
+	return []string{path, path + "-wal", path + "-journal", path + "-shm"}
+}
+
+func remove(names []string) error {
+	for _, name := range names {
+		if err := os.RemoveAll(name); err != nil {
+			return fmt.Errorf("cannot remove database: %w", err)
+		}
+	}
+	return nil
+}
