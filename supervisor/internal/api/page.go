@@ -46,7 +46,8 @@ func (p *page) show(r *http.Request) http.Handler {
 }
 
 // language returns the language of the page to which an Accept-Language header gives
-// the highest weight; among equals the one named first.
+// the highest weight; among equals the one named first. Without the very one that it
+// names, another one of the same language will do: pt is pt-BR.
 func language(accept string) string {
 	best, bestQ := webui.Languages()[0], 0.0
 	for part := range strings.SplitSeq(accept, ",") {
@@ -58,12 +59,22 @@ func language(accept string) string {
 		if err != nil {
 			q = 1
 		}
-		primary, _, _ := strings.Cut(tag, "-")
-		if q > bestQ && slices.Contains(webui.Languages(), primary) {
-			best, bestQ = primary, q
+		if found, ok := closest(tag); ok && q > bestQ {
+			best, bestQ = found, q
 		}
 	}
 	return best
+}
+
+// closest returns the language of the page for a tag.
+func closest(tag string) (string, bool) {
+	all := webui.Languages()
+	i := slices.IndexFunc(all, func(l string) bool { return strings.EqualFold(l, tag) })
+	if i < 0 {
+		primary := func(tag string) string { return strings.SplitN(tag, "-", 2)[0] }
+		i = slices.IndexFunc(all, func(l string) bool { return strings.EqualFold(primary(l), primary(tag)) })
+	}
+	return all[max(i, 0)], i >= 0
 }
 
 //go:embed openapi.yaml

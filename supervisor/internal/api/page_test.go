@@ -64,6 +64,10 @@ func TestPageIsInThePreferredLanguage(t *testing.T) {
 		";;;,q=,es;q=rubbish":           "es",
 		"est":                           "en",
 		"es;q=0":                        "en",
+		"pt-BR,en;q=0.5":                "pt-BR",
+		"pt-PT,es;q=0.9":                "pt-BR",
+		"PT":                            "pt-BR",
+		"pt-br;q=0.5,en;q=0.6":          "en",
 		strings.Repeat("x,", 1000) + "": "en",
 	} {
 		if got := language(accept); got != want {

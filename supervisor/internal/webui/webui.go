@@ -1,39 +1,41 @@
-// Package webui is the page for people: one self-contained HTML file, in English
-// and Spanish. It follows the session by server-sent events.
+// Package webui is the page for people: one self-contained HTML file in each of the
+// languages in the folder locales. It follows the session by the API's events.
+//
+// To add a language, copy locales/en.json to a file named after the language's tag, such as
+// pt-BR.json, and translate its values: the tests name what is missing, and what has lost a {place}.
 package webui
 
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"path"
+	"slices"
+	"strings"
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
 )
 
-//go:embed page.html
-var pageHTML string
+// files are the page: page.html with a template for each section, the style, the scripts,
+// and the texts.
+//
+//go:embed page locales
+var files embed.FS
 
-//go:embed page.css
-var pageCSS string
-
-//go:embed page.js
-var pageJS string
-
-//go:embed en.json
-var english []byte
-
-//go:embed es.json
-var spanish []byte
+// scripts are the parts of the page's script. They share one scope: a later part may use
+// what an earlier one declares, and the last one starts the page.
+var scripts = []string{"base.js", "state.js"}
 
 // UI renders the page. It is immutable.
 type UI struct {
-	page      *template.Template
-	languages map[string]texts
+	page          *template.Template
+	languages     map[string]texts
+	style, script string
 	// Policy is the page's Content-Security-Policy.
 	Policy string
 }
@@ -58,28 +60,48 @@ func (t texts) describe(c reason.Code) reason.Text {
 
 // New prepares the page.
 func New() (*UI, error) {
-	page, err := template.New("page").Parse(pageHTML)
-	if err != nil {
+	u := &UI{languages: map[string]texts{}}
+	var err error
+	if u.page, err = template.ParseFS(files, "page/*.html"); err != nil {
 		return nil, fmt.Errorf("internal error: cannot parse the page: %w", err)
 	}
-	u := &UI{page: page, languages: map[string]texts{}, Policy: policy()}
-	for _, content := range [][]byte{english, spanish} {
-		t := texts{Reasons: map[reason.Code]reason.Text{}}
-		for _, c := range reason.Codes() {
-			t.Reasons[c] = reason.Describe(c)
-		}
-		if err := json.Unmarshal(content, &t); err != nil {
-			return nil, fmt.Errorf("internal error: cannot read the page's texts: %w", err)
-		}
-		u.languages[t.Language] = t
+	if u.style, err = read("page/page.css"); err != nil {
+		return nil, err
 	}
+	for _, name := range scripts {
+		part, err := read("page/" + name)
+		if err != nil {
+			return nil, err
+		}
+		u.script += part
+	}
+	for _, language := range Languages() {
+		content, err := read("locales/" + language + ".json")
+		if err != nil {
+			return nil, err
+		}
+		t := texts{Language: language}
+		if err := json.Unmarshal([]byte(content), &t); err != nil {
+			return nil, fmt.Errorf("internal error: cannot read the page's texts in %s: %w", language, err)
+		}
+		u.languages[language] = t
+	}
+	u.Policy = policy(u.script, u.style)
 	return u, nil
+}
+
+func read(name string) (string, error) {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("internal error: cannot read a part of the page: %w", err)
+	}
+	return string(content), nil
 }
 
 // policy allows exactly the page's own script and style, and nothing that another
 // host serves.
-func policy() string {
-	return "default-src 'none'; script-src '" + hash(pageJS) + "'; style-src '" + hash(pageCSS) + "'; " +
+func policy(script, style string) string {
+	return "default-src 'none'; script-src '" + hash(script) + "'; style-src '" + hash(style) + "'; " +
 		"img-src 'self' blob: data:; connect-src 'self'; form-action 'self'; base-uri 'none'; " +
 		"frame-ancestors 'none'; require-trusted-types-for 'script'"
 }
@@ -89,20 +111,32 @@ func hash(content string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// english is for people who understand none of the languages.
+const english = "en"
+
+// Languages returns the tags of the page's languages; the first one is for people who
+// understand none of them.
+func Languages() []string {
+	all := []string{english}
+	entries, _ := files.ReadDir("locales") // it is embedded
+	for _, e := range entries {
+		if tag := strings.TrimSuffix(e.Name(), path.Ext(e.Name())); !slices.Contains(all, tag) {
+			all = append(all, tag)
+		}
+	}
+	return all
+}
+
 // view is the template's data. Style and Script are embedded files, and
 // must not be escaped: the policy names their hashes.
 type view struct {
-	Language, Headline, Message, Action string
-	State                               session.State
-	Warnings                            []session.Reason
-	Text                                texts
-	Style                               template.CSS
-	Script                              template.JS
+	Headline, Message, Action string
+	State                     session.State
+	Warnings                  []session.Reason
+	Text                      texts
+	Style                     template.CSS
+	Script                    template.JS
 }
-
-// Languages returns the languages of the page; the first one is for people who
-// understand none of them.
-func Languages() []string { return []string{"en", "es"} }
 
 // Render returns the page in one of Languages. It shows s until its script takes
 // over.
@@ -115,10 +149,10 @@ func (u *UI) Render(s *session.Snapshot, language string) ([]byte, error) {
 		warnings[i] = session.Reason{Message: text.Message, Action: text.Action, Detail: w.Detail}
 	}
 	var out bytes.Buffer
-	err := u.page.Execute(&out, view{
-		Language: t.Language, State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
+	err := u.page.ExecuteTemplate(&out, "page.html", view{
+		State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
 		Warnings: warnings, Text: t,
-		Style: template.CSS(pageCSS), Script: template.JS(pageJS), //nolint:gosec // embedded, and named by hash in the policy
+		Style: template.CSS(u.style), Script: template.JS(u.script), //nolint:gosec // embedded, and named by hash in the policy
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot render the page: %w", err)

@@ -2,6 +2,8 @@ package webui
 
 import (
 	"encoding/json"
+	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,54 +26,127 @@ func render(t *testing.T, s session.Snapshot, language string) string {
 	return string(page)
 }
 
+// flatten collects the strings of a decoded JSON document, by where they are.
+func flatten(at string, value any, into map[string]string) map[string]string {
+	switch v := value.(type) {
+	case string:
+		into[at] = v
+	case []any:
+		for i, one := range v {
+			flatten(fmt.Sprintf("%s[%d]", at, i), one, into)
+		}
+	case map[string]any:
+		for name, one := range v {
+			flatten(at+"."+name, one, into)
+		}
+	}
+	return into
+}
+
+// locale returns every text in one of the files, by where it is.
+func locale(t *testing.T, language string) map[string]string {
+	t.Helper()
+	content, err := files.ReadFile("locales/" + language + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all any
+	if err := json.Unmarshal(content, &all); err != nil {
+		t.Fatal(err)
+	}
+	return flatten("", all, map[string]string{})
+}
+
+// differences lists what a translation lacks, has too much, or has lost a {place} of.
+func differences(original, translation map[string]string) (all []string) {
+	places := func(text string) []string {
+		found := regexp.MustCompile(`\{\w+\}`).FindAllString(text, -1)
+		slices.Sort(found)
+		return found
+	}
+	for at, text := range original {
+		translated, ok := translation[at]
+		switch {
+		case !ok || (text == "") != (translated == ""):
+			all = append(all, fmt.Sprintf("%s: translate %q", at, text))
+		case !slices.Equal(places(text), places(translated)):
+			all = append(all, fmt.Sprintf("%s: %q needs the places of %q", at, translated, text))
+		}
+	}
+	for at := range translation {
+		if _, ok := original[at]; !ok {
+			all = append(all, at+" is not in English")
+		}
+	}
+	return all
+}
+
 func TestEachLanguageHasEveryText(t *testing.T) {
+	original := locale(t, english)
+	for _, language := range Languages() {
+		for _, d := range differences(original, locale(t, language)) {
+			t.Errorf("%s.json: %s", language, d)
+		}
+	}
+	if !slices.Equal(Languages(), []string{"en", "es", "pt-BR"}) {
+		t.Errorf("languages %v", Languages())
+	}
+	broken := map[string]string{".a": "{n} s", ".b": "", ".d": "x"}
+	if got := differences(map[string]string{".a": "{n} s", ".b": "x", ".c": "{n}"}, broken); len(got) != 3 {
+		t.Errorf("found %v", got)
+	}
+}
+
+func TestEnglishHasStatesAndReasons(t *testing.T) {
 	u, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var translated struct{ Reasons map[reason.Code]reason.Text }
-	if err := json.Unmarshal(spanish, &translated); err != nil {
-		t.Fatal(err)
-	}
-	en, es := u.languages["en"], u.languages["es"]
-	for _, c := range reason.Codes() {
-		text, ok := translated.Reasons[c]
-		if !ok || text.Message == "" || (text.Action == "") != (en.Reasons[c].Action == "") {
-			t.Errorf("es.json: reason %s is missing, or differs from the catalogue", c)
-		}
-	}
-	for c := range translated.Reasons {
-		if !slices.Contains(reason.Codes(), c) {
-			t.Errorf("es.json: there is no reason %s", c)
-		}
-	}
+	en := u.languages[english]
 	for _, s := range session.States() {
-		if en.States[s] == "" || es.States[s] == "" {
+		if en.States[s] == "" {
 			t.Errorf("state %s has no headline", s)
 		}
 	}
-	same(t, en.UI, es.UI)
-	same(t, en.Phases, es.Phases)
-	if len(en.Steps) != len(es.Steps) {
-		t.Error("the steps differ")
+	if len(en.Reasons) != len(reason.Codes()) {
+		t.Errorf("%d reasons, but there are %d", len(en.Reasons), len(reason.Codes()))
+	}
+	for _, c := range reason.Codes() {
+		// The catalogue's texts are for programs as well; the page's name what is on the page.
+		text := reason.Describe(c)
+		forPrograms := strings.Contains(text.Message+text.Action, "/qr") || strings.Contains(text.Action, "POST /")
+		if line, _ := json.Marshal(text); en.Reasons[c] != text && (!forPrograms || en.Reasons[c].Message == "") {
+			t.Errorf("en.json: the catalogue has %q: %s", c, line)
+		}
 	}
 }
 
-// same checks that two languages have the same keys, with the same {places}.
-func same(t *testing.T, a, b map[string]string) {
+// source is the page's template and script.
+func source(t *testing.T) (html, js string) {
 	t.Helper()
-	places := regexp.MustCompile(`\{\w+\}`)
-	if len(a) != len(b) {
-		t.Errorf("%d and %d texts", len(a), len(b))
+	u, err := New()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for key, text := range a {
-		x, y := places.FindAllString(text, -1), places.FindAllString(b[key], -1)
-		slices.Sort(x)
-		slices.Sort(y)
-		if b[key] == "" || !slices.Equal(x, y) {
-			t.Errorf("%s: %q and %q", key, text, b[key])
+	entries, err := files.ReadDir("page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		content, err := read("page/" + e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch path.Ext(e.Name()) {
+		case ".html":
+			html += content
+		case ".js":
+			if !slices.Contains(scripts, e.Name()) {
+				t.Errorf("%s is not among the scripts", e.Name())
+			}
 		}
 	}
+	return html, u.script
 }
 
 func TestScriptUsesExistingTextsAndElements(t *testing.T) {
@@ -79,19 +154,29 @@ func TestScriptUsesExistingTextsAndElements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	html, js := source(t)
 	ids := map[string]bool{}
-	for _, m := range regexp.MustCompile(`\bid="(\w+)"`).FindAllStringSubmatch(pageHTML, -1) {
+	for _, m := range regexp.MustCompile(`\bid="(\w+)"`).FindAllStringSubmatch(html, -1) {
+		if ids[m[1]] {
+			t.Errorf("there are two elements %s", m[1])
+		}
 		ids[m[1]] = true
 	}
-	for _, m := range regexp.MustCompile(`\b(?:el|show)\("(\w+)"`).FindAllStringSubmatch(pageJS, -1) {
+	for _, m := range regexp.MustCompile(`\b(?:el|show)\("(\w+)"`).FindAllStringSubmatch(js, -1) {
 		if !ids[m[1]] {
 			t.Errorf("the page has no element %s", m[1])
 		}
 	}
-	used := regexp.MustCompile(`\b(?:ui|Text\.UI)\.(\w+)`).FindAllStringSubmatch(pageJS+pageHTML, -1)
-	for _, m := range used {
-		if u.languages["en"].UI[m[1]] == "" {
+	used := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\b(?:ui|Text\.UI)\.(\w+)`).FindAllStringSubmatch(js+html, -1) {
+		used[m[1]] = true
+		if u.languages[english].UI[m[1]] == "" {
 			t.Errorf("there is no text %s", m[1])
+		}
+	}
+	for name := range u.languages[english].UI {
+		if !used[name] {
+			t.Errorf("nothing uses the text %s", name)
 		}
 	}
 }
