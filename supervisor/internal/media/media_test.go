@@ -1,0 +1,165 @@
+package media
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func newStore(t *testing.T, l Limits) *Store {
+	t.Helper()
+	return New(filepath.Join(t.TempDir(), "media"), l)
+}
+
+// write returns a finished draft.
+func write(t *testing.T, s *Store, text string) *Draft {
+	t.Helper()
+	d, err := s.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(d, strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// left are the names in the folder.
+func left(t *testing.T, s *Store) string {
+	t.Helper()
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+func TestNamedFilesAreKeptByTheirOwners(t *testing.T) {
+	s := newStore(t, DefaultLimits())
+	for _, n := range []string{"owned", "orphan", "held"} {
+		d := write(t, s, n)
+		if d.Sum() != sha256.Sum256([]byte(n)) || d.Size() != int64(len(n)) {
+			t.Errorf("%s has %d bytes", n, d.Size())
+		}
+		for _, as := range []string{"other-" + n, n} { // a transaction that is tried again gives another name
+			if err := d.Name(as); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n != "held" {
+			d.Release()
+		}
+	}
+	unnamed := write(t, s, "draft")
+	for path, mode := range map[string]os.FileMode{s.dir: 0o700, s.Path("owned"): 0o600, unnamed.path: 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, ".draft-of-a-process-that-was-killed"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(s.dir, "owned-folder", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sweep(func(n string) (bool, error) { return strings.HasPrefix(n, "owned"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := left(t, s), filepath.Base(unnamed.path)+" held owned"; got != want {
+		t.Errorf("left are %s, not %s", got, want)
+	}
+	unnamed.Discard()
+	if err := unnamed.Name("late"); !errors.Is(err, ErrDiscarded) {
+		t.Errorf("a discarded draft: %v", err)
+	}
+	failure := errors.New("the database is not open")
+	if err := s.Sweep(func(string) (bool, error) { return false, failure }); !errors.Is(err, failure) || left(t, s) != "held owned" {
+		t.Errorf("%v, left are %s", err, left(t, s))
+	}
+}
+
+func TestFilesAreBounded(t *testing.T) {
+	s := newStore(t, Limits{File: 10, Bytes: 15, Files: 2})
+	refused := func(text string, want error) {
+		t.Helper()
+		d, err := s.Create()
+		if err == nil {
+			defer d.Discard()
+			_, err = io.Copy(d, strings.NewReader(text))
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+	first := write(t, s, "0123456789")
+	refused("0123456789+", ErrTooLarge)
+	refused("012345", ErrFull)
+	second := write(t, s, "01234")
+	refused("", ErrFull)
+	second.Discard()
+	second.Discard()
+	refused("01234", nil)
+	if err := first.Name("first"); err != nil {
+		t.Fatal(err)
+	}
+	first.Release()
+	s = New(s.dir, s.limits) // it counts what it finds
+	refused("012345", ErrFull)
+	if err := s.Sweep(func(string) (bool, error) { return false, nil }); err != nil {
+		t.Fatal(err)
+	}
+	refused("0123456789", nil)
+	s.limits.Reserve = 1 << 62
+	refused("", ErrNoSpace)
+	for _, bad := range []string{"", ".", "..", "a/b", ".draft-1", "a\x00", strings.Repeat("a", 200)} {
+		if Valid(bad) {
+			t.Errorf("%q is a name", bad)
+		}
+	}
+}
+
+// Drafts come and go while others are swept; -race checks the rest.
+func TestSweepTakesNothingThatIsWritten(t *testing.T) {
+	s := newStore(t, DefaultLimits())
+	var mu sync.Mutex
+	owned := map[string]bool{}
+	keep := func(n string) (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return owned[n], nil
+	}
+	var writers sync.WaitGroup
+	for _, n := range []string{"a", "b", "c", "d"} {
+		writers.Go(func() {
+			d := write(t, s, n)
+			if err := d.Name(n); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			owned[n] = true
+			mu.Unlock()
+			d.Release()
+		})
+	}
+	for range 50 {
+		if err := s.Sweep(keep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writers.Wait()
+	if got := left(t, s); got != "a b c d" {
+		t.Errorf("left are %s", got)
+	}
+}
