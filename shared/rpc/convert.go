@@ -143,6 +143,9 @@ func messageToProto(m Message) *workerpb.SendRequest {
 	for _, mention := range m.Mentions {
 		p.Mentions = append(p.Mentions, string(mention))
 	}
+	if f := m.Media; f != (Media{}) {
+		p.Media = &workerpb.Media{Path: f.Path, Kind: string(f.Kind), Mime: f.MIME, Name: string(f.Name), Size: f.Size}
+	}
 	return p
 }
 
@@ -152,6 +155,9 @@ func messageFromProto(p *workerpb.SendRequest) Message {
 	}
 	for _, mention := range p.GetMentions() {
 		m.Mentions = append(m.Mentions, Secret(mention))
+	}
+	if f := p.GetMedia(); f != nil {
+		m.Media = Media{Path: f.GetPath(), Kind: MediaKind(f.GetKind()), MIME: f.GetMime(), Name: Secret(f.GetName()), Size: f.GetSize()}
 	}
 	return m
 }

@@ -39,12 +39,50 @@ const (
 	MaxLookup = 100
 )
 
-// Message is a text message to be sent. Everything in it but the ids is secret.
+// MediaKind is what a file is sent as.
+type MediaKind string
+
+// The kinds of media. WhatsApp shrinks images and converts them; documents arrive as they are.
+const (
+	MediaImage    MediaKind = "image"
+	MediaVideo    MediaKind = "video"
+	MediaAudio    MediaKind = "audio"
+	MediaDocument MediaKind = "document"
+)
+
+// Valid reports whether k is one of the kinds.
+func (k MediaKind) Valid() bool {
+	return k == MediaImage || k == MediaVideo || k == MediaAudio || k == MediaDocument
+}
+
+// Media is a file that Chrome uploads.
+type Media struct {
+	// Path is absolute, and reveals nothing. The file does not change.
+	Path string
+	Kind MediaKind
+	// MIME is its type, such as image/png.
+	MIME string
+	// Name is what the recipient sees as the name of a document.
+	Name Secret
+	// Size is in bytes.
+	Size int64
+}
+
+// UploadTime is how long the page may take to upload a file: what a slow connection of 128 kB a
+// second needs, after half a minute to get ready.
+func (f Media) UploadTime() time.Duration {
+	return 30*time.Second + time.Duration(f.Size)*time.Second/(128<<10)
+}
+
+// Message is a message to be sent. Everything in it but the ids is secret.
 type Message struct {
 	ID MessageID
 	// To is a valid address.
-	To   Secret
+	To Secret
+	// Text is the caption of a message with Media, and may be empty only then.
 	Text Secret
+	// Media is zero for a text.
+	Media Media
 	// ReplyTo is the id of a message in the same chat, empty for none. Messages of
 	// others have ids of other forms than ours.
 	ReplyTo string
@@ -129,6 +167,10 @@ const (
 	// SendPagePathGone: a module, a name or a signature of the page is gone. Nothing was
 	// touched.
 	SendPagePathGone SendCode = "page_path_gone"
+	// SendMediaFailed: the page could not read, convert or upload the file, for now.
+	SendMediaFailed SendCode = "media_failed"
+	// SendMediaTooLarge: the file is larger than WhatsApp allows for its kind.
+	SendMediaTooLarge SendCode = "media_too_large"
 	// SendNotReady: the page is not READY, or still receives what came while it was
 	// offline.
 	SendNotReady SendCode = "not_ready"
@@ -137,6 +179,7 @@ const (
 var sendCodes = map[SendCode]bool{
 	SendNotOnWhatsApp: true, SendLookupFailed: true, SendBlockedContact: true, SendGroupNotWritable: true, SendReplyNotFound: true,
 	SendNewChatsRestricted: true, SendNewChatsCapped: true, SendPagePathGone: true, SendNotReady: true,
+	SendMediaFailed: true, SendMediaTooLarge: true,
 }
 
 // SendError means that nothing was stored, and that nothing will be sent.
