@@ -31,6 +31,7 @@ type Account struct {
 	network   *Network
 	pages     *Pages
 	messaging *Messaging
+	passkeys  *Passkeys
 	logger    *slog.Logger
 
 	mu    sync.Mutex
@@ -42,8 +43,8 @@ type Account struct {
 	codeRequests int
 }
 
-func newAccount(s *Settings, n *Network, p *Pages, m *Messaging, log *slog.Logger) *Account {
-	return &Account{settings: s, network: n, pages: p, messaging: m, logger: log, chats: map[*chat]struct{}{}, devices: map[string]bool{}}
+func newAccount(s *Settings, n *Network, p *Pages, m *Messaging, k *Passkeys, log *slog.Logger) *Account {
+	return &Account{settings: s, network: n, pages: p, messaging: m, passkeys: k, logger: log, chats: map[*chat]struct{}{}, devices: map[string]bool{}}
 }
 
 // Scan is the phone scanning the code that is on the screen now. It returns
@@ -94,9 +95,14 @@ func (a *Account) CodeRequests() int {
 // pair informs the page that a phone has its code, and waits for its answer.
 func (a *Account) pair(ctx context.Context, c *chat, m message) error {
 	if _, gated := a.settings.fault("passkey"); gated {
-		c.send(message{Type: "passkey"})
+		a.passkeys.demand(c, m)
 		return nil
 	}
+	return a.link(ctx, c, m)
+}
+
+// link makes the page a linked device.
+func (a *Account) link(ctx context.Context, c *chat, m message) error {
 	select {
 	case <-c.answers: // It came too late for an earlier phone.
 	default:

@@ -53,8 +53,10 @@ type message struct {
 	Phone string `json:"phone,omitempty"`
 	// sync
 	Progress int `json:"progress,omitempty"`
-	// stream-error, failure, alt-error
+	// stream-error, failure, alt-error, passkey-error
 	Reason string `json:"reason,omitempty"`
+	// passkey-request, passkey-options, passkey-prologue, challenge-answer, passkey-code
+	passkeyMessage
 }
 
 // chat is one connection of a page to the imitated server.
@@ -73,6 +75,8 @@ type chat struct {
 	registered bool
 	refs       []string
 	code       string
+	// secret is what the phone was given, while a passkey is demanded.
+	secret string
 }
 
 // serve handles one connection until it ends.
@@ -127,6 +131,8 @@ func (c *chat) handle(m message, raw []byte) {
 		c.altLink(m.Phone)
 	case "logout":
 		c.account.unlink(c)
+	case "passkey-options", "passkey-prologue", "passkey-confirm", "challenge-answer":
+		c.account.passkeys.handle(c, m)
 	case "ping":
 		c.send(message{Type: "pong"})
 	default:

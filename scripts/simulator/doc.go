@@ -99,8 +99,11 @@
 //     ends the first code, and the three ways to be linked that getPairingType
 //     returns (observed). That the page shows code and dialogs, too, when somebody
 //     else called its functions is assumed, the harder case.
-//   - The cards of linking by a passkey have the test ids that were observed; a gate
-//     renews the ADV secret (observed). Their texts are made up.
+//   - Linking by a passkey: the cards have the test ids that were observed; a gate renews
+//     the ADV secret (observed). The call to the browser, its options, the events, the clocks
+//     of 600, 300 and 120 s, the proof that makes a code superfluous (read). Whoever signs,
+//     the server verifies. The texts, where the events are listened to, the form of the proof
+//     and the elements of an integrity challenge are made up.
 //   - The menu above the chats, and the question before a logout (assumed: their
 //     labels and the menu's icon were observed, their elements not).
 //   - The build of April has no test ids (observed).

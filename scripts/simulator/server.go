@@ -51,6 +51,7 @@ type Server struct {
 	*Network
 	*Pages
 	*Account
+	*Passkeys
 	*People
 	*Messaging
 
@@ -88,7 +89,10 @@ func New(o Options) (*Server, error) {
 	s.Pages = newPages(s.ctx)
 	s.People = newPeople()
 	s.Messaging = newMessaging(s.Settings, s.People)
-	s.Account = newAccount(s.Settings, s.Network, s.Pages, s.Messaging, s.logger)
+	if s.Passkeys, err = newPasskeys(s.Settings); err != nil {
+		return nil, fmt.Errorf("cannot make the account's passkey: %w", err)
+	}
+	s.Account = newAccount(s.Settings, s.Network, s.Pages, s.Messaging, s.Passkeys, s.logger)
 	s.mux = s.routes()
 	return s, nil
 }
@@ -392,6 +396,9 @@ type controlBody struct {
 //	POST /scan                   the phone scans the screen, or {"payload": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
 //	GET  /sent                   the messages that the server has got
+//	GET  /passkey                the account's passkey, and what became of what was signed with it
+//	POST /passkey/approve        the phone's owner agrees to a passkey that was accepted
+//	POST /passkey/refuse         the server fails instead
 //	GET  /traps                  how often a foreign script was caught
 //	POST /ack                    a receipt: {"id": "…", "level": 2}
 //	POST /receive                a message to the account: {"from": "15550101001", "text": "…"}
@@ -415,6 +422,8 @@ func (s *Server) Control() http.Handler {
 		"/code":            func(ctx context.Context, body controlBody) error { return s.EnterCode(ctx, body.Code) },
 		"/ack":             func(_ context.Context, body controlBody) error { return s.Ack(body.ID, body.Level) },
 		"/receive":         func(_ context.Context, body controlBody) error { s.Receive(body.From, body.Text); return nil },
+		"/passkey/approve": plain(s.ApprovePasskey),
+		"/passkey/refuse":  plain(s.RefusePasskey),
 		"/logout":          plain(s.LogOut),
 		"/takeover":        plain(s.TakeOver),
 		"/replace":         plain(s.Replace),
@@ -452,6 +461,7 @@ func (s *Server) Control() http.Handler {
 	for path, get := range map[string]func() any{
 		"/screen":   func() any { return s.OnScreen() },
 		"/sent":     func() any { return s.Sent() },
+		"/passkey":  func() any { return s.Passkey() },
 		"/traps":    func() any { return s.Traps() },
 		"/healthz":  func() any { return map[string]bool{"ok": true} },
 		"/profiles": func() any { return Profiles() },

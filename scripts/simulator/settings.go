@@ -80,6 +80,11 @@ func (s *Settings) change(do func()) {
 	}
 }
 
+// clearFault turns one switch off.
+func (s *Settings) clearFault(name string) {
+	s.change(func() { delete(s.faults, name) })
+}
+
 // ClearFaults turns all switches off; it takes effect when SetFault does.
 func (s *Settings) ClearFaults() {
 	s.change(func() { clear(s.faults) })
@@ -228,8 +233,9 @@ var switches = []string{
 	"overlay=debug",                   // a transparent button lies over the code, as after a right click
 	"overlay=wrong-button",            // a dead button precedes the one that reloads the code
 	"partial-profile",                 // the own id was lost: the databases go, too
-	"passkey=gate",                    // the phone demands a passkey
+	"passkey=gate",                    // the server demands a passkey before it links
 	"passkey=waiting", "passkey=code", // it does, and the page shows its second or third card
+	"passkey=eager",           // the same as gate, but the page asks the browser at once
 	"passkey=unloaded",        // the same, but the screen for it never loads: the code is only hidden
 	"picture=below",           // the code's picture is below the window
 	"picture=blank",           // it is never drawn

@@ -10,6 +10,7 @@ import * as storage from './storage.js';
 import * as messaging from './messaging.js';
 import * as pairing from './pairing.js';
 import * as session from './session.js';
+import * as shortcake from './shortcake.js';
 import { pageId } from './instrument.js';
 import * as wire from './wire.js';
 
@@ -182,7 +183,10 @@ async function handle(message) {
       break;
     case 'companion-reg-refresh': pairing.rotateAdvSecret(); break;
     case 'pair-success': await paired(message); break;
-    case 'passkey': passkeyGate(); break;
+    case 'passkey-request': await shortcake.passkeyRequested(message); break;
+    case 'passkey-options': shortcake.optionsArrived(message); break;
+    case 'passkey-code': shortcake.codeReady(message); break;
+    case 'passkey-error': shortcake.passkeyFailed(message); break;
     case 'alt-code': case 'alt-error': pairing.altLinkAnswer(message); break;
     case 'success':
       NetworkStatus.set({ online: true });
@@ -215,40 +219,15 @@ function loadAgain() {
 }
 
 async function paired(message) {
-  const ok = pairing.offers(message);
+  const ok = shortcake.isConfirmed() || pairing.offers(message);
   if (ok) {
+    shortcake.endShortcake();
     pairing.stopPairing();
     await session.rememberPairing(message);
     Conn.set({ ref: undefined, refTTL: undefined });
     Socket.set({ state: SOCKET_STATE.PAIRING });
   }
   send({ type: 'pair-answer', ok });
-}
-
-// The phone continues only after this page has created a passkey, which a browser
-// without a person and an authenticator can't do.
-function passkeyGate() {
-  pairing.stopPairing();
-  pairing.setPairingType('SHORTCAKE_PASSKEY');
-  pairing.rotateAdvSecret();
-  if (faultIs('passkey', 'unloaded')) {
-    Ui.set({ suspended: true });
-    return;
-  }
-  Ui.set({ special: 'PASSKEY' });
-  askForPasskey();
-}
-
-export function askForPasskey() {
-  navigator.credentials?.get({
-    publicKey: { challenge: crypto.getRandomValues(new Uint8Array(32)), userVerification: 'required', timeout: 120_000 },
-  }).catch(() => {}); // The screen stays; a person would try again.
-}
-
-export function cancelPasskey() {
-  pairing.setPairingType('QR_CODE');
-  Ui.set({ special: null });
-  refreshQR();
 }
 
 function streamError(reason) {
@@ -304,3 +283,4 @@ function failure(reason) {
 
 wire.onWrite(send);
 pairing.onAltLink((phone) => send({ type: 'alt-link', phone }));
+shortcake.onShortcake(send, refreshQR);

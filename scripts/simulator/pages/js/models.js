@@ -62,6 +62,10 @@ export const Ui = new Model({
   autologout: false,
   // suspended hides the code, as React does until the screen that replaces it has loaded.
   suspended: false,
+  // passkey is the card of linking by one: {card, code, text}, or null.
+  passkey: null,
+  // challenge is the type of the integrity challenge, or ''.
+  challenge: '',
   // banner is a logout reason, or null.
   banner: null,
   progress: -1,

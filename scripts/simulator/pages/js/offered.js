@@ -12,6 +12,7 @@ import * as pairing from './pairing.js';
 import { profile } from './config.js';
 import { offer } from './registry.js';
 import { logOut } from './session.js';
+import * as shortcake from './shortcake.js';
 import { official } from './trap.js';
 import { isLoggedIn } from './wid.js';
 
@@ -106,7 +107,15 @@ export function defineSecondWave() {
     WAWebOfflineHandler: { OfflineMessageHandler: { getOfflineDeliveryProgress: () => Math.max(0, Ui.progress) } },
     WAWebMiscBrowserUtils: { info: () => ({ name: 'Chrome', version: navigator.userAgent.match(/Chrome\/(\d+)/)?.[1] }) },
     WAWebIsOfficialClient: official,
-    WAWebLinkDeviceEvents: {},
+    WAWebLinkDeviceEvents: { LinkDeviceEvents: shortcake.LinkDeviceEvents },
+    WAWebShortcakeLinkingAction: {
+      startShortcakePasskeyPairing: shortcake.executePasskeyPrologue,
+      confirmShortcakeVerificationCode: shortcake.confirmShortcakeVerificationCode,
+      cancelShortcakePasskeyPairing: shortcake.cancelShortcakePasskeyPairing,
+    },
+    WAWebShortcakeLinkingPasskeyPrologue: { executePasskeyPrologue: shortcake.executePasskeyPrologue },
+    WAWebShortcakeLinkingRequestOptionsCache: { getRequestOptions: shortcake.getRequestOptions },
+    WAWebIntegrityChallengeUtils: { performPasskeyAssertion: shortcake.performPasskeyAssertion },
     ...messageModules(stored),
   });
 }

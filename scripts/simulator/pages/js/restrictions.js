@@ -1,6 +1,6 @@
 // What the account must not do, as the server has decided.
 
-import { Cmd } from './models.js';
+import { Cmd, Ui } from './models.js';
 import { ask } from './wire.js';
 
 const TIMELOCK = 'WAReachoutTimelockState';
@@ -25,6 +25,7 @@ export function restrict({ timelock, capping, challenge }) {
     if (value) prefs.set(name, value);
     else prefs.delete(name);
   }
+  Ui.set({ challenge: challenge?.challenge_type ?? '' });
   if (JSON.stringify(prefs.get(TIMELOCK)) !== before) Cmd.trigger('reachout_timelock_state_change');
 }
 

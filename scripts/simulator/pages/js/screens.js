@@ -2,11 +2,14 @@
 // of the page's AppScreen, or one of the simulator's own.
 
 import { fault, profile } from './config.js';
-import { askForPasskey, cancelPasskey, send, takeover } from './comms.js';
+import { send, takeover } from './comms.js';
 import { claimTab } from './mutex.js';
 import { NetworkStatus, Ui } from './models.js';
 import { h, testid } from './names.js';
 import { logOut } from './session.js';
+import {
+  cancelShortcakePasskeyPairing, confirmShortcakeVerificationCode, executePasskeyPrologue, performPasskeyAssertion,
+} from './shortcake.js';
 import { text } from './texts.js';
 
 const CENTRE = 'display:flex;flex-direction:column;align-items:center;gap:16px;padding:120px 40px';
@@ -71,9 +74,10 @@ function menu() {
 class Main {
   constructor() {
     this.bar = h('div', { role: 'alert' });
+    this.challenge = h('div');
     const old = profile.era < '2024';
     this.node = h('div', { class: old ? 'app two' : null, tabindex: old ? '-1' : null },
-      this.bar,
+      this.bar, this.challenge,
       h('div', { id: 'side' },
         h('header', {}, h('h1', {}, text('chats')), old ? button(text('logOut'), userLogsOut) : menu()),
         h('div', { role: 'textbox', 'aria-label': text('search') }),
@@ -83,6 +87,8 @@ class Main {
 
   update() {
     this.bar.replaceChildren(...(NetworkStatus.online ? [] : [line(text('offline')), line(text('offlineHint'))]));
+    const asked = Ui.challenge === 'PASSKEY';
+    if (asked !== this.challenge.hasChildNodes()) this.challenge.replaceChildren(...(asked ? [challenge()] : []));
   }
 
   remove() {}
@@ -104,19 +110,32 @@ function useHere() {
 }
 
 // The cards of linking by a passkey, one after the other.
-function passkey() {
-  const card = { waiting: passkeyWaiting, code: passkeyCode }[fault('passkey')?.value] ?? passkeyPrompt;
-  return new Still('PASSKEY', card(), button(text('cancel'), cancelPasskey, { 'data-testid': testid('shortcake_cancel_button') }));
+class Passkey extends Still {
+  constructor() {
+    super('PASSKEY');
+  }
+
+  update() {
+    if (this.shown === Ui.passkey || !Ui.passkey) return;
+    this.shown = Ui.passkey;
+    const { card, code, text: problem } = Ui.passkey;
+    this.node.replaceChildren(problem ? line(text(problem)) : '', cards[card](code),
+      button(text('cancel'), cancelShortcakePasskeyPairing, { 'data-testid': testid('shortcake_cancel_button') }));
+  }
 }
 
-const passkeyPrompt = () => h('div', { 'data-testid': testid('shortcake_passkey_prompt_card') }, line(text('passkey')),
-  line(text('passkeyHint')), button(text('passkeyContinue'), askForPasskey, { 'data-testid': testid('shortcake_passkey_continue_button') }));
+const cards = {
+  prompt: () => h('div', { 'data-testid': testid('shortcake_passkey_prompt_card') }, line(text('passkey')), line(text('passkeyHint')),
+    button(text('passkeyContinue'), executePasskeyPrologue, { 'data-testid': testid('shortcake_passkey_continue_button') })),
+  waiting: () => h('div', { 'data-testid': testid('shortcake_waiting_for_phone_card') }, line(text('passkeyWaiting'))),
+  code: (code) => h('div', {}, line(text('passkeyCode')),
+    h('div', { 'data-testid': testid('shortcake_verification_code_display') }, `${code.slice(0, 4)}-${code.slice(4)}`),
+    button(text('passkeyConfirm'), confirmShortcakeVerificationCode, { 'data-testid': testid('shortcake_code_confirm_button') })),
+};
 
-const passkeyWaiting = () => h('div', { 'data-testid': testid('shortcake_waiting_for_phone_card') }, line(text('passkeyWaiting')));
-
-const passkeyCode = () => h('div', {}, line(text('passkeyCode')),
-  h('div', { 'data-testid': testid('shortcake_verification_code_display') }, 'K7QX-2M9P'),
-  button(text('passkeyConfirm'), () => {}, { 'data-testid': testid('shortcake_code_confirm_button') }));
+// The modal of an account whose owner has to prove who they are. It can't be closed.
+const challenge = () => h('div', { role: 'dialog', style: 'position:fixed;inset:20%;background:#fff;color:#111;z-index:9' },
+  line(text('challenge')), button(text('passkeyContinue'), performPasskeyAssertion), button(text('logOut'), userLogsOut));
 
 function update() {
   return new Still('UPDATE', h('div', { role: 'dialog', 'data-testid': testid('confirm-popup') }, line(text('update')),
@@ -139,7 +158,7 @@ export const screens = {
   SERVICE_UNAVAILABLE: () => new Still('SERVICE_UNAVAILABLE', line(text('unavailable'))),
   LOGOUT: () => new Still('LOGOUT', line(text('loggingOut')), line(text('dontCloseOut'))),
   SCREEN_LOCK: () => new Still('SCREEN_LOCK', line(text('lock')), h('input', { type: 'password' })),
-  PASSKEY: passkey,
+  PASSKEY: () => new Passkey(),
   UPDATE: update,
 };
 

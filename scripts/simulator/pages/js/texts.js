@@ -62,6 +62,8 @@ const EN = {
   passkeyWaiting: 'Waiting for your phone',
   passkeyCode: 'Check that your phone shows this code',
   passkeyConfirm: 'It does',
+  passkeyFailed: 'That did not work. Try again.',
+  challenge: "Confirm that it's you",
   cancel: 'Cancel',
   reason0: 'A database error occurred on your browser. Please relink your device.',
   reason1: 'Your device could not link due to a sync issue. Please relink your device.',
