@@ -23,7 +23,7 @@
 //	sim.Close(); web.Close()         // in this order
 //
 // What the page has sent is in the server's log, the judge of those who send: Sent and
-// AwaitSent. Ack reports a message as delivered or read, Receive sends one to the account.
+// AwaitSent, with size and SHA-256 of what was uploaded. Ack reports a message as delivered or read, Receive sends one to the account.
 //
 // The page reports over a websocket of its own (/sim/page) what it shows, after
 // it drew it. Nothing in a test needs to sleep or to poll. The command in cmd
@@ -122,7 +122,10 @@
 //     and messageFromDbRow is asynchronous (assumed, the harder cases). Numbers are spelled as
 //     is known of Brazil, Argentina and Mexico. Everybody has an account who was not set
 //     otherwise; the server refuses nobody, unless a switch makes it.
-//   - Media, reactions, edits and deletions are not imitated, nor the elements of a chat.
+//   - Media to be sent: preparation, in which images are drawn anew with at most 1600 pixels, limits,
+//     and upload to a host, here the page's own (read). Nothing is encrypted, videos and audio are
+//     not looked into, and whoever receives a file gets none.
+//   - Reactions, edits and deletions are not imitated, nor the elements of a chat.
 //   - The protocol on /ws/chat and the crypto are not imitated.
 //
 // The older pages, 2019 to 2024, have what other programs are known to have

@@ -28,10 +28,12 @@ type Sent struct {
 	Chat string `json:"chat"`
 	To   string `json:"to"`
 	// From is the own address that the page used.
-	From     string   `json:"from"`
-	Text     string   `json:"text"`
-	Quoted   string   `json:"quoted,omitempty"`
-	Mentions []string `json:"mentions,omitempty"`
+	From string `json:"from"`
+	// Text is the caption of a message with Media.
+	Text     string     `json:"text"`
+	Media    *SentMedia `json:"media,omitempty"`
+	Quoted   string     `json:"quoted,omitempty"`
+	Mentions []string   `json:"mentions,omitempty"`
 	// Times are when it arrived; more than one means that it was repeated.
 	Times []time.Time `json:"times"`
 	// Altered reports whether a repetition had another content.
@@ -49,7 +51,8 @@ type Messaging struct {
 
 	mu sync.Mutex
 	// sent has what arrived, in the order of arrival.
-	sent []*Sent
+	sent    []*Sent
+	uploads []Upload
 	// queue is what the device hasn't confirmed.
 	queue []stanza
 	next  int
@@ -91,8 +94,10 @@ type stanza struct {
 	Text     string   `json:"text,omitempty"`
 	Quoted   string   `json:"quoted,omitempty"`
 	Mentions []string `json:"mentions,omitempty"`
-	Ack      int      `json:"ack,omitempty"`
-	Error    int      `json:"error,omitempty"`
+	// Media is the file, of which Text is the caption.
+	Media *stanzaMedia `json:"media,omitempty"`
+	Ack   int          `json:"ack,omitempty"`
+	Error int          `json:"error,omitempty"`
 	// T is a time in seconds since 1970.
 	T int64 `json:"t,omitempty"`
 }
@@ -175,11 +180,15 @@ func (m *Messaging) record(s stanza) stanza {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	refusal := m.refusal(s)
+	media, err := m.mediaLocked(s)
+	if err != nil {
+		refusal = 400
+	}
 	one := m.findLocked(s.ID)
 	if one == nil {
-		one = &Sent{ID: s.ID, Chat: m.people.chat(s.To), To: s.To, From: s.From, Text: s.Text, Quoted: s.Quoted, Mentions: s.Mentions}
+		one = &Sent{ID: s.ID, Chat: m.people.chat(s.To), To: s.To, From: s.From, Text: s.Text, Media: media, Quoted: s.Quoted, Mentions: s.Mentions}
 		m.sent = append(m.sent, one)
-	} else if one.Text != s.Text || one.Chat != m.people.chat(s.To) || one.Quoted != s.Quoted || !slices.Equal(one.Mentions, s.Mentions) {
+	} else if one.Text != s.Text || one.Chat != m.people.chat(s.To) || one.Quoted != s.Quoted || !slices.Equal(one.Mentions, s.Mentions) || !sameMedia(one.Media, media) {
 		one.Altered = true
 	}
 	one.Times = append(one.Times, time.Now())

@@ -283,6 +283,10 @@ var switches = []string{
 	"takeover=throws",          // a conflict can't be ended
 	"timelock=account:N",       // no new chats for N minutes
 	"timelock=contact",         // the server refuses new chats, and the page doesn't know
+	"upload=403",               // no file can be uploaded
+	"upload=limit:N",           // the page uploads files of at most N bytes
+	"upload=lost",              // uploads get no answer
+	"upload=slow:N",            // they begin N ms later
 	"ua=off", "ua=strict",      // the page does not depend on the user agent, or does, as always
 	"view=phone", // the page opens with the phone number
 }

@@ -26,6 +26,7 @@ var (
 	sendFunctions = []string{
 		"wid", "exists", "lid_of", "phone_of", "own_phone", "own_lid", "chats", "messages", "blocked", "make_chat", "key",
 		"text_data", "send", "resend", "resend_in", "rows", "load", "may_reply", "link", "preview", "offline_ended",
+		"media_opaque", "media_prepare", "media_object", "media_type", "media_upload", "media_limit",
 		"prefs", "timelocked", "may_while_timelocked", "capped", "may_while_capped",
 	}
 	sendNames = []string{
@@ -36,6 +37,9 @@ var (
 		"key_direction", "key_outgoing", "message_id", "message_ack", "message_failed", "message_error", "message_resend",
 		"loaded", "result", "result_ok", "result_refusal", "result_time", "duplicate", "pref_timelock", "pref_capping",
 		"pref_challenge", "timelock_ends", "capping_total", "capping_used", "capping_ends", "challenge_type",
+		"media_image", "media_video", "media_audio", "media_document", "media_as_document", "media_filename", "media_wait",
+		"media_blob", "media_json", "media_consolidate", "media_release", "media_kind", "media_mime", "media_hash", "media_size",
+		"media_of", "media_class", "media_entry", "media_path", "media_key", "media_caption", "media_body", "media_too_large",
 	}
 )
 
@@ -211,6 +215,14 @@ func (c *checker) checkSending(s Sending) {
 	}
 	for _, name := range keys(c, "sending.names", s.Names, sendNames) {
 		c.required("sending.names", name, s.Names[name])
+	}
+	for path, fields := range map[string]map[string]string{"sending.prepared": s.Prepared, "sending.uploaded": s.Uploaded} {
+		if len(fields) == 0 {
+			c.fail(path, "must not be empty")
+		}
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			c.required(path, name, fields[name])
+		}
 	}
 	for _, word := range slices.Sorted(maps.Keys(s.Refusals)) {
 		if code := s.Refusals[word]; code < 400 || code > 599 {

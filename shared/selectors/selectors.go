@@ -17,7 +17,7 @@ import (
 )
 
 // Format is the version of the file's layout that this package reads.
-const Format = 3
+const Format = 4
 
 //go:embed selectors.json
 var embedded []byte
@@ -239,6 +239,10 @@ type Sending struct {
 	Names map[string]string `json:"names"`
 	// Refusals are the server's codes behind the page's words for them.
 	Refusals map[string]int `json:"refusals"`
+	// Prepared and Uploaded are what a message takes over from the two results that a file
+	// has given: its own name of each, and theirs.
+	Prepared map[string]string `json:"prepared"`
+	Uploaded map[string]string `json:"uploaded"`
 }
 
 // DOM holds the selectors of what carries no text.

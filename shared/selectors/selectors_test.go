@@ -34,11 +34,11 @@ func TestParseNamesTheLineAndTheReason(t *testing.T) {
 		name, old, new string
 		want           string
 	}{
-		{"syntax", `"format": 3,`, `"format": 3,,`, "line 2: invalid character ','"},
-		{"key twice", `"format": 3,`, `"format": 3, "About": "",`, `line 3: the key "about" is there twice`},
+		{"syntax", `"format": 4,`, `"format": 4,,`, "line 2: invalid character ','"},
+		{"key twice", `"format": 4,`, `"format": 4, "About": "",`, `line 3: the key "about" is there twice`},
 		{"unknown key", `"splash":`, `"splsh":`, `unknown field "splsh"`},
 		{"wrong type", `"registered": [`, `"registered": [3, `, "cannot unmarshal number"},
-		{"format of another version", `"format": 3,`, `"format": 2,`, "line 2: format: is 2, this worker reads 3"},
+		{"format of another version", `"format": 4,`, `"format": 3,`, "line 2: format: is 3, this worker reads 4"},
 		{"name of two refusals", `"IQErrorForbidden"`, `"IQErrorBadRequest"`, "no other refusal has"},
 		{"code that never comes", `[452]`, `[4520]`, "unavailable.codes.0: must be from 400 to 599"},
 		{"code of two refusals", `[452]`, `[429]`, "unavailable.codes.0"},
@@ -88,8 +88,8 @@ func TestParsePointsAtTheFlawedLine(t *testing.T) {
 
 // TestParseNamesTheFormatOfAnOldFile reads a file with a key that no longer exists.
 func TestParseNamesTheFormatOfAnOldFile(t *testing.T) {
-	old := bytes.Replace(embedded, []byte(`"format": 3`), []byte(`"format": 1, "errors": []`), 1)
-	if _, err := Parse(old); err == nil || !strings.Contains(err.Error(), "is 1, this worker reads 3") {
+	old := bytes.Replace(embedded, []byte(`"format": 4`), []byte(`"format": 1, "errors": []`), 1)
+	if _, err := Parse(old); err == nil || !strings.Contains(err.Error(), "is 1, this worker reads 4") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -64,11 +64,16 @@ func (r *rig) again(possible bool, faults ...string) rpc.SendingObserved {
 // send sends a message once the page is ready, which it may cease to be at any time.
 func (r *rig) send(id rpc.MessageID, to rpc.Secret) (rpc.MessageState, error) {
 	r.t.Helper()
+	return r.sendWhole(rpc.Message{ID: id, To: to, Text: secret})
+}
+
+func (r *rig) sendWhole(m rpc.Message) (rpc.MessageState, error) {
+	r.t.Helper()
 	for ctx := r.context(); ; {
 		if _, err := r.page.views.Await(ctx, func(v observe.View) bool { return v.Reported.Condition == rpc.PageReady }); err != nil {
 			r.t.Fatal(err)
 		}
-		s, err := r.page.Send(ctx, rpc.Message{ID: id, To: to, Text: secret})
+		s, err := r.page.Send(ctx, m)
 		if e, ok := errors.AsType[*rpc.SendError](err); !ok || e.Detail != "the page is not ready" {
 			return s, err
 		}

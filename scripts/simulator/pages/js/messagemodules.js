@@ -4,6 +4,7 @@ import { faultIs, profile } from './config.js';
 import {
   ACK, Blocklist, BlocklistCollection, Chat, ChatCollection, Chats, Collection, Contact, ContactCollection, Contacts, Msg, MsgCollection, Msgs,
 } from './collections.js';
+import { mediaModules } from './media.js';
 import { MsgKey } from './msgkey.js';
 import * as people from './people.js';
 import * as receiving from './receiving.js';
@@ -59,7 +60,7 @@ export function messageModules(stored) {
     : {};
   if (profile.era !== '2026-08') Msg.prototype.resend = function () { return resend(this); };
   return {
-    ...addresses(stored), ...chats(), ...messages(), ...account(), ...again,
+    ...addresses(stored), ...chats(), ...messages(), ...account(), ...mediaModules(), ...again,
     WAWebSendTextMsgChatAction: {
       createTextMsgData: sending.createTextMsgData, sendTextMsgToChat,
       addAndSendTextMsg: (chat, data) => sending.addAndSendMsgToChat(chat, data),

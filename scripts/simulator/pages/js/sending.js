@@ -3,6 +3,7 @@
 import { fault, faultIs, scaled, wait } from './config.js';
 import { ACK, Blocklist, Msgs } from './collections.js';
 import { crash } from './instrument.js';
+import { described } from './media.js';
 import { MsgKey } from './msgkey.js';
 import { now } from './people.js';
 import { changeMessage, storeMessages } from './tables.js';
@@ -103,8 +104,8 @@ async function record(chat, model) {
   if (Blocklist.get(chat.id)) throw new Error('the contact is blocked');
   const to = chat.accountLid && chat.id.isUser() ? chat.accountLid : chat.id;
   const promise = cast({
-    type: 'message', id: model.id.id, to: String(to), from: String(model.from), text: model.body, quoted: model.quotedStanzaID,
-    mentions: model.mentionedJidList?.map(String),
+    type: 'message', id: model.id.id, to: String(to), from: String(model.from), text: model.type === 'chat' ? model.body : model.caption,
+    media: described(model), quoted: model.quotedStanzaID, mentions: model.mentionedJidList?.map(String),
   });
   await strike('written', model.id);
   return { promise };

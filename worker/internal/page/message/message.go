@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -44,10 +45,14 @@ type Options struct {
 	Answer, Call time.Duration
 }
 
+// mostUploads is how many files are uploaded at once.
+const mostUploads = 2
+
 // Messages sends messages and looks them up. It is safe for concurrent use.
 type Messages struct {
-	o    Options
-	turn chan struct{} // holds one token, of the Send under way
+	o       Options
+	turn    chan struct{} // holds one token, of the Send under way
+	uploads chan struct{} // holds a token for each upload under way
 
 	installing chan struct{} // holds one token, of who may change current
 	current    installed
@@ -68,7 +73,7 @@ type installed struct {
 // New returns the Messages of a page. Run reports on it.
 func New(o Options) *Messages {
 	return &Messages{
-		o: o, turn: make(chan struct{}, 1), installing: make(chan struct{}, 1), observed: make(chan struct{}, 1),
+		o: o, turn: make(chan struct{}, 1), uploads: make(chan struct{}, mostUploads), installing: make(chan struct{}, 1), observed: make(chan struct{}, 1),
 		reports: reports{pace: rate.NewLimiter(hintRate, hintBurst)},
 	}
 }
@@ -81,7 +86,10 @@ func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState,
 	if err := validate(msg); err != nil {
 		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
 	}
-	ctx, cancel := m.bound(ctx)
+	if err := m.upload(ctx, msg); err != nil {
+		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
+	}
+	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()
 	select {
 	case m.turn <- struct{}{}:
@@ -89,13 +97,7 @@ func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState,
 	case <-ctx.Done():
 		return rpc.MessageState{}, notReady("another message takes too long")
 	}
-	mentions := make([]string, len(msg.Mentions)) // a Secret would be encoded as "[redacted]"
-	for i, mention := range msg.Mentions {
-		mentions[i] = string(mention)
-	}
-	a, err := m.ask(ctx, "send", map[string]any{
-		"id": msg.ID, "to": string(msg.To), "text": string(msg.Text), "replyTo": msg.ReplyTo, "mentions": mentions, "preview": msg.Preview,
-	})
+	a, err := m.ask(ctx, "send", argument(msg))
 	if err == nil && (a.State == nil || a.State.ID != string(msg.ID) || !a.State.Stored) {
 		err = errOther
 	}
@@ -105,6 +107,69 @@ func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState,
 	return a.State.state(), nil
 }
 
+// argument is a message as our object in the page takes it.
+func argument(msg rpc.Message) map[string]any {
+	mentions := make([]string, len(msg.Mentions)) // a Secret would be encoded as "[redacted]"
+	for i, mention := range msg.Mentions {
+		mentions[i] = string(mention)
+	}
+	arg := map[string]any{
+		"id": msg.ID, "to": string(msg.To), "text": string(msg.Text), "replyTo": msg.ReplyTo, "mentions": mentions, "preview": msg.Preview,
+	}
+	if f := msg.Media; f != (rpc.Media{}) {
+		arg["media"] = map[string]any{"kind": f.Kind, "mime": f.MIME, "name": string(f.Name), "size": f.Size}
+	}
+	return arg
+}
+
+// upload has the page upload the file of a message, if it has one. Meanwhile others may be
+// sent. Every error means that nothing was sent, so it is a *rpc.SendError.
+func (m *Messages) upload(ctx context.Context, msg rpc.Message) error {
+	if msg.Media == (rpc.Media{}) {
+		return nil
+	}
+	ctx, cancel := m.bound(ctx, msg.Media.UploadTime())
+	defer cancel()
+	select {
+	case m.uploads <- struct{}{}:
+		defer func() { <-m.uploads }()
+	case <-ctx.Done():
+		return notReady("other uploads take too long")
+	}
+	err := m.handOver(ctx, msg)
+	if err == nil {
+		_, err = m.ask(ctx, "upload", argument(msg))
+	}
+	_, certain := errors.AsType[*rpc.SendError](err)
+	switch {
+	case err == nil || certain:
+		return err
+	case ctx.Err() != nil && m.o.Target.Life.Err() == nil:
+		return &rpc.SendError{Code: rpc.SendMediaFailed, Detail: "the upload took too long"}
+	}
+	return notReady("the page was lost during the upload")
+}
+
+// handOver gives the page the file of a message, in an element that is in no document.
+func (m *Messages) handOver(ctx context.Context, msg rpc.Message) error {
+	if !ready(m.o.Views.Get()) {
+		return notReady("the page is not ready")
+	}
+	object, err := m.object(ctx)
+	if err != nil {
+		return err
+	}
+	input, err := object.Derive(ctx, fmt.Sprintf("function () { return this.input(%q); }", msg.ID))
+	if err != nil {
+		return err
+	}
+	if input == nil {
+		return target.ErrScript
+	}
+	defer input.Release(context.WithoutCancel(ctx))
+	return input.SetFile(ctx, msg.Media.Path)
+}
+
 var (
 	errInvalid = errors.New("the message is not valid")
 	errOther   = errors.New("the page gave no usable answer")
@@ -112,7 +177,7 @@ var (
 
 // validate refuses what the supervisor should have refused.
 func validate(msg rpc.Message) error {
-	valid := msg.ID.Valid() && rpc.ValidAddress(msg.To) && strings.TrimSpace(string(msg.Text)) != "" &&
+	valid := msg.ID.Valid() && rpc.ValidAddress(msg.To) && validContent(msg) &&
 		len(msg.Text) <= rpc.MaxMessageText && len(msg.Mentions) <= rpc.MaxMentions
 	for _, mention := range msg.Mentions {
 		valid = valid && rpc.ValidAddress(mention)
@@ -126,12 +191,19 @@ func validate(msg rpc.Message) error {
 	return nil
 }
 
+func validContent(msg rpc.Message) bool {
+	if f := msg.Media; f != (rpc.Media{}) {
+		return f.Kind.Valid() && f.Size > 0 && filepath.IsAbs(f.Path)
+	}
+	return strings.TrimSpace(string(msg.Text)) != ""
+}
+
 // Lookup is that of rpc.Worker.
 func (m *Messages) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error) {
 	if len(refs) > rpc.MaxLookup {
 		return nil, fmt.Errorf("cannot look up messages: %d are too many", len(refs))
 	}
-	ctx, cancel := m.bound(ctx)
+	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()
 	type ref struct {
 		ID    rpc.MessageID `json:"id"`
@@ -167,7 +239,7 @@ func (m *Messages) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, 
 	if !phoneNumber.MatchString(string(phone)) {
 		return rpc.Contact{}, errors.New("cannot look up contact: that is not a phone number")
 	}
-	ctx, cancel := m.bound(ctx)
+	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()
 	a, err := m.ask(ctx, "contact", string(phone)+rpc.ServerPhone)
 	if err == nil && a.Contact == nil {
@@ -182,9 +254,9 @@ func (m *Messages) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, 
 	}, nil
 }
 
-// bound limits one command.
-func (m *Messages) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, m.o.Answer+margin)
+// bound limits one command, to which the page answers in this time.
+func (m *Messages) bound(ctx context.Context, answer time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, answer+margin)
 	release := context.AfterFunc(m.o.Target.Life, cancel)
 	return ctx, func() {
 		release()
@@ -228,7 +300,9 @@ func (m *Messages) stopped(a answer) error {
 		return &rpc.SendError{Code: code, Detail: "the page's " + function + " is missing, or has changed"}
 	case rpc.SendLookupFailed, "late":
 		return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page's " + function + " failed, or took too long"}
-	case rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady:
+	case rpc.SendMediaFailed:
+		return &rpc.SendError{Code: code, Detail: "the page's " + function + " failed, or took too long"}
+	case rpc.SendMediaTooLarge, rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady:
 		return &rpc.SendError{Code: code}
 	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
 		return &rpc.SendError{Code: code, Until: moment(a.Until)}

@@ -2,7 +2,8 @@
 // in the page's main world, calls those functions of the page that k.sending names,
 // wraps none, and leaves no trace on any object of the page but one listener. t are the
 // tools. What must outlive another selectors file is in the ledger: sent has the
-// messages that this document was made to send, news those whose state has changed. ping
+// messages that this document was made to send, news those whose state has changed, and
+// files those that are on their way into messages. ping
 // is the name of the DOM event that makes the worker fetch the news.
 (function (k, t, ledger, ping) {
   "use strict";
@@ -14,10 +15,12 @@
   const MOST_NEWS = 500;
   const MOST_SENT = 2000;
   const MOST_ROWS = 1000;
+  const MOST_FILES = 20;
   const PREVIEW = 3000; // ms
   const QUICK = 2000; // ms for what the page has at hand
 
   const FUNCTIONS = ["wid", "exists", "make_chat", "key", "text_data", "send", "rows", "load", "resend_in", "own_phone"];
+  const MEDIA = ["media_opaque", "media_prepare", "media_object", "media_type", "media_upload"];
   const ACCOUNT = ["timelocked", "may_while_timelocked", "capped", "may_while_capped"];
 
   // Stop ends what is under way with one of the codes of rpc.SendError, or "late", or
@@ -362,6 +365,70 @@
     return key;
   }
 
+  // prepare makes of a file what is uploaded.
+  async function prepare(work, file, media) {
+    const kind = n["media_" + media.kind];
+    const limit = Number(await maybe(work, "media_limit", kind)) || Infinity;
+    // Only images may become smaller.
+    if (file.size > limit && media.kind !== "image") throw new Stop("media_too_large");
+    try {
+      const opaque = await work.ask("media_opaque", file.slice(0, file.size, media.mime), media.mime);
+      const options = { [n.media_filename]: media.name, ...(media.kind === "document" ? { [n.media_as_document]: true } : {}) };
+      const prepared = await work.wait(work.call("media_prepare", opaque, options)[n.media_wait]());
+      if (prepared[n.media_size] > limit) throw new Stop("media_too_large");
+      if (prepared[n.media_kind] !== kind || !prepared[n.media_hash]) throw new Stop("media_failed", { name: "media_prepare" });
+      return prepared;
+    } catch (error) {
+      if (error?.name === n.media_too_large) throw new Stop("media_too_large");
+      if (isTypeError(error)) throw gone(work.last);
+      throw error;
+    }
+  }
+
+  // uploaded returns what a message has to have of a file that it uploads.
+  async function uploaded(work, file, media) {
+    const prepared = await prepare(work, file, media);
+    const object = work.call("media_object", prepared[n.media_hash]);
+    object[n.media_consolidate](prepared[n.media_json]());
+    prepared[n.media_blob]?.[n.media_release]?.();
+    const type = work.call("media_type", { [n.media_kind]: prepared[n.media_kind] });
+    const answer = await work.ask("media_upload", { [n.media_mime]: prepared[n.media_mime], [n.media_of]: object, [n.media_class]: type });
+    const entry = answer && answer[n.media_entry];
+    if (!entry || !entry[n.media_path] || !entry[n.media_key]) throw new Stop("media_failed", { name: "media_upload" });
+    const fields = media.kind === "document" ? { [n.media_filename]: media.name } : {};
+    for (const [to, from] of Object.entries(k.sending.prepared)) fields[to] = prepared[from];
+    for (const [to, from] of Object.entries(k.sending.uploaded)) fields[to] = entry[from];
+    return fields;
+  }
+
+  // upload has a file uploaded, which nobody but the server notices, unless the message has a
+  // row already. Whatever fails in between can be repeated.
+  async function upload(work, m) {
+    const asked = await identify(work, m.to);
+    if (await find(work, m.id, addresses(asked))) return {};
+    const lacks = missing() || MEDIA.find((name) => !callable(name));
+    if (lacks) throw gone(lacks);
+    const { input } = ledger.files.get(m.id) || {};
+    const file = input && input.files[0];
+    if (!file || file.size !== m.media.size) throw new Stop("media_failed", { name: "media_opaque" });
+    try {
+      ledger.files.set(m.id, { fields: await uploaded(work, file, m.media) });
+    } catch (error) {
+      if (error instanceof Stop && error.code !== "late") throw error;
+      throw new Stop("media_failed", { name: work.last }); // A connection that fails is a TypeError, too.
+    }
+    return {};
+  }
+
+  // withFile makes of the data of a text those of its file, with the text as the caption.
+  function withFile(work, m, data) {
+    const { fields } = ledger.files.get(m.id) || {};
+    if (!fields) throw new Stop("not_ready");
+    const caption = m.text ? data[n.media_body] : undefined;
+    delete data[n.media_body];
+    return Object.assign(data, fields, { [n.media_caption]: caption });
+  }
+
   // existing returns the state of a message that has a row. What an earlier document has
   // left without an acknowledgement is sent again; what failed without a refusal, once.
   async function existing(work, id, row, who) {
@@ -441,14 +508,16 @@
     const found = await find(work, m.id, others);
     if (found) return again(work, m.id, found, who);
     const made = await options(work, m, chat, who);
-    const data = await work.ask("text_data", chat, m.text, made);
+    const data = await work.ask("text_data", chat, m.text || "-", made);
     if (!data) throw gone("text_data");
+    if (m.media) withFile(work, m, data);
     const key = withKey(work, data, m.id);
     await allowAgain(work, chat, asked);
     const same = work.model("chats", chat[n.chat_id]) === chat && matches(chat, who) && text(data[n.data_to]) === text(chat[n.chat_id]);
     if (!same) throw new Stop("lookup_failed", { name: "make_chat" });
     if (work.late()) throw new Stop("late");
     if (ledger.sent.get(m.id)?.pending) throw new Stop("unknown", { name: "send" });
+    ledger.files.delete(m.id);
     return store(work, m.id, chat, who, data, key);
   }
 
@@ -483,7 +552,20 @@
   }
 
   return {
-    // send sends a message, in no more than ms.
+    // input returns an element, in no document, that takes the file of a message.
+    input(id) {
+      const [oldest] = ledger.files.keys();
+      if (ledger.files.size >= MOST_FILES) ledger.files.delete(oldest);
+      const input = document.createElement("input");
+      input.type = "file";
+      ledger.files.set(id, { input });
+      return input;
+    },
+
+    // upload uploads this file, in no more than ms.
+    upload: (m, ms) => carry(ms, (work) => upload(work, m)),
+
+    // send sends a message, in no more than ms. That of a file was uploaded before.
     send: (m, ms) => carry(ms, (work) => send(work, m)),
 
     // lookup finds messages: each has an id, and the addresses that are known of its chat.

@@ -91,7 +91,7 @@ func Compile(file []byte) (*Scripts, error) {
 }
 
 // Ledger is an expression that makes what Message is called on.
-const Ledger = `({ sent: new Map(), news: new Map() })`
+const Ledger = `({ sent: new Map(), news: new Map(), files: new Map() })`
 
 // strip removes what comes before the first words of the code, and the line
 // break after it.

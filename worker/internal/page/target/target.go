@@ -225,6 +225,14 @@ func (t *Target) Contains(ctx context.Context, ancestor, node proto.DOMBackendNo
 	return err == nil && res.ExceptionDetails == nil && res.Result.Value.Bool()
 }
 
+// SetFile gives an input element, which may be in no document, a file, by its absolute path.
+func (o *Object) SetFile(ctx context.Context, path string) error {
+	if err := (proto.DOMSetFileInputFiles{Files: []string{path}, ObjectID: o.id}).Call(o.target.Page.Context(ctx)); err != nil {
+		return fmt.Errorf("cannot hand over file: %w", stale(err))
+	}
+	return nil
+}
+
 // Release lets go of the object.
 func (o *Object) Release(ctx context.Context) {
 	_ = proto.RuntimeReleaseObject{ObjectID: o.id}.Call(o.target.Page.Context(ctx)) // It dies with its document anyway.
