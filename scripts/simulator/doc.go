@@ -122,7 +122,7 @@
 //     and messageFromDbRow is asynchronous (assumed, the harder cases). Numbers are spelled as
 //     is known of Brazil, Argentina and Mexico. Everybody has an account who was not set
 //     otherwise; the server refuses nobody, unless a switch makes it.
-//   - Media to be sent: preparation, in which images are drawn anew with at most 1600 pixels, limits,
+//   - Media to be sent: preparation, in which images are drawn again with at most 1600 pixels, limits,
 //     and upload to a host, here the page's own (read). Nothing is encrypted, videos and audio are
 //     not looked into, and whoever receives a file gets none.
 //   - Reactions, edits and deletions are not imitated, nor the elements of a chat.

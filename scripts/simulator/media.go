@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -29,16 +30,24 @@ type Upload struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Media is the host that takes files.
+type Media struct {
+	settings *Settings
+
+	mu      sync.Mutex
+	uploads []Upload // guarded by mu
+}
+
 // Uploads returns what was uploaded, in order.
-func (m *Messaging) Uploads() []Upload {
+func (m *Media) Uploads() []Upload {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.uploads)
 }
 
-// takeUpload takes a file, unless a switch keeps it from that.
-func (s *Server) takeUpload(w http.ResponseWriter, r *http.Request) {
-	if fault, on := s.fault("upload"); on {
+// take takes a file, unless a switch keeps it from that.
+func (m *Media) take(w http.ResponseWriter, r *http.Request) {
+	if fault, on := m.settings.fault("upload"); on {
 		switch fault.Value {
 		case "403":
 			http.Error(w, "forbidden", http.StatusForbidden)
@@ -58,17 +67,12 @@ func (s *Server) takeUpload(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	one := Upload{Type: r.PathValue("type"), Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}
-	answerJSON(w, http.StatusOK, map[string]string{"path": s.Messaging.keepUpload(one)})
-}
-
-func (m *Messaging) keepUpload(one Upload) (path string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	one := Upload{Type: r.PathValue("type"), Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}
 	one.Path = fmt.Sprintf("/mms/%s/%d", one.Type, len(m.uploads))
 	m.uploads = append(m.uploads, one)
-	m.changedLocked()
-	return one.Path
+	answerJSON(w, http.StatusOK, map[string]string{"path": one.Path})
 }
 
 // stanzaMedia is the file of a message, as the page describes it.
@@ -84,11 +88,13 @@ type stanzaMedia struct {
 // errNoUpload means that a message names a file that nobody can download.
 var errNoUpload = errors.New("the message's file was not uploaded, or has no key")
 
-// mediaLocked returns what was uploaded for a message, nil for a text.
-func (m *Messaging) mediaLocked(s stanza) (*SentMedia, error) {
+// of returns what was uploaded for a message, nil for a text.
+func (m *Media) of(s stanza) (*SentMedia, error) {
 	if s.Media == nil {
 		return nil, nil
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	i := slices.IndexFunc(m.uploads, func(u Upload) bool { return u.Path == s.Media.Path })
 	if i < 0 || !s.Media.Key {
 		return nil, errNoUpload

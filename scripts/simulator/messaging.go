@@ -48,11 +48,11 @@ type Sent struct {
 type Messaging struct {
 	settings *Settings
 	people   *People
+	*Media
 
 	mu sync.Mutex
 	// sent has what arrived, in the order of arrival.
-	sent    []*Sent
-	uploads []Upload
+	sent []*Sent
 	// queue is what the device hasn't confirmed.
 	queue []stanza
 	next  int
@@ -65,7 +65,7 @@ type Messaging struct {
 }
 
 func newMessaging(s *Settings, p *People) *Messaging {
-	m := &Messaging{settings: s, people: p, online: map[*chat]struct{}{}, struck: map[string]bool{}, changed: make(chan struct{})}
+	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, changed: make(chan struct{})}
 	s.changed = m.restrict
 	return m
 }
@@ -180,7 +180,7 @@ func (m *Messaging) record(s stanza) stanza {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	refusal := m.refusal(s)
-	media, err := m.mediaLocked(s)
+	media, err := m.Media.of(s)
 	if err != nil {
 		refusal = 400
 	}

@@ -56,7 +56,7 @@ func TestFilesAreUploadedAndSent(t *testing.T) {
 		switch m.Media.Kind {
 		case rpc.MediaDocument:
 			want.Name = "the plan.pdf"
-		case rpc.MediaImage: // WhatsApp draws them anew.
+		case rpc.MediaImage: // WhatsApp draws them again.
 			want.MIME, want.Size, want.SHA256 = "image/jpeg", got.Media.Size, got.Media.SHA256
 		}
 		if got.Media == nil || *got.Media != want {

@@ -55,7 +55,7 @@ function kindOf(mimetype, { asDocument, isPtt }) {
 
 const hashOf = async (blob) => encodeB64(new Uint8Array(await crypto.subtle.digest('SHA-256', await blob.arrayBuffer())));
 
-// Images are drawn anew, no longer than this.
+// Draws an image again, with no edge longer than this.
 async function redrawn(blob, longest) {
   const bitmap = await createImageBitmap(blob).catch(() => {
     throw new MediaUnsupported('it is not an image');

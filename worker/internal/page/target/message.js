@@ -402,7 +402,7 @@
   }
 
   // upload has a file uploaded, which nobody but the server notices, unless the message has a
-  // row already. Whatever fails in between can be repeated.
+  // row already. It may fail at any point, and be repeated.
   async function upload(work, m) {
     const asked = await identify(work, m.to);
     if (await find(work, m.id, addresses(asked))) return {};
