@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -167,6 +168,49 @@ func (s MessageState) bounded() MessageState {
 func (c Contact) bounded() Contact {
 	c.Phone, c.LID = addressAt(c.Phone, ServerPhone), addressAt(c.LID, ServerLID)
 	return c
+}
+
+// received bounds of messages: keys, ids, names of people and files, and sizes.
+const (
+	maxKey       = 300
+	maxMessageID = 64
+	maxTitle     = 1 << 10
+	maxFileSize  = 1 << 40
+	// maxReceivedText is 65,536 characters of the page, which have three bytes at most.
+	maxReceivedText = 3 * 65_536
+)
+
+func (r Reception) bounded() Reception {
+	if !ValidAddress(r.Account) {
+		r.Account = ""
+	}
+	r.Marks = r.Marks[:min(len(r.Marks), MaxMarks)]
+	for i, m := range r.Marks {
+		r.Marks[i] = Mark{m.Row, name(m.Sum)}
+	}
+	r.Messages = r.Messages[:min(len(r.Messages), MaxReceive)]
+	r.Changed = r.Changed[:min(len(r.Changed), MaxReceive)]
+	return r
+}
+
+// anyID is what ids of messages look like.
+var anyID = regexp.MustCompile(`^[0-9A-Za-z.:-]+$`)
+
+// bounded returns false for what can't be a message of a chat.
+func (m Received) bounded() (Received, bool) {
+	m.Chat, m.From = m.Chat.bounded(), m.From.bounded()
+	if len(m.Key) == 0 || len(m.Key) > maxKey || len(m.ID) > maxMessageID || !anyID.MatchString(m.ID) || m.Chat == (Chat{}) {
+		return Received{}, false
+	}
+	if len(m.ReplyTo) > maxMessageID || !anyID.MatchString(m.ReplyTo) {
+		m.ReplyTo = ""
+	}
+	m.Name, m.Type, m.Ack, m.Edit = Secret(text(string(m.Name), maxTitle)), name(m.Type), ack(m.Ack), name(m.Edit)
+	m.Text = Secret(text(string(m.Text), maxReceivedText))
+	m.Media = ReceivedMedia{
+		MIME: text(m.Media.MIME, maxTitle), Size: min(max(m.Media.Size, 0), maxFileSize), Name: Secret(text(string(m.Media.Name), maxTitle)),
+	}
+	return m, true
 }
 
 // addressAt returns s, or nothing if it is not a valid address of this server.

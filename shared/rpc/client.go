@@ -129,6 +129,28 @@ func (c *Client) Contact(ctx context.Context, phone Secret) (Contact, error) {
 	}.bounded(), callError(ctx, "look up contact", err)
 }
 
+// Receive implements Worker.
+func (c *Client) Receive(ctx context.Context, r ReceiveQuery) (Reception, error) {
+	p, err := c.worker.Receive(ctx, &workerpb.ReceiveRequest{After: marksToProto(r.After), SinceMs: sinceEpoch(r.Since), Limit: int32(r.Limit)})
+	if err != nil {
+		return Reception{}, callError(ctx, "receive messages", err)
+	}
+	return receptionFromProto(p), nil
+}
+
+// Reread implements Worker.
+func (c *Client) Reread(ctx context.Context, keys []Secret) (Reception, error) {
+	p := &workerpb.RereadRequest{}
+	for _, key := range keys {
+		p.Keys = append(p.Keys, string(key))
+	}
+	r, err := c.worker.Reread(ctx, p)
+	if err != nil {
+		return Reception{}, callError(ctx, "read messages again", err)
+	}
+	return receptionFromProto(r), nil
+}
+
 // errOtherAnswer means that the worker answered something that was not asked.
 var errOtherAnswer = errors.New("the worker answered for something else")
 

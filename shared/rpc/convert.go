@@ -46,6 +46,8 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		}}
 	case SendingObserved:
 		p.Body = &workerpb.Event_SendingObserved{SendingObserved: sendingToProto(b)}
+	case MessagesArrived:
+		p.Body = &workerpb.Event_MessagesArrived{MessagesArrived: &workerpb.MessagesArrived{}}
 	default:
 		return nil, fmt.Errorf("internal error: no wire form for event %T", e.Body)
 	}
@@ -97,6 +99,8 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 		}
 	case *workerpb.Event_SendingObserved:
 		e.Body = sendingFromProto(b.SendingObserved)
+	case *workerpb.Event_MessagesArrived:
+		e.Body = MessagesArrived{}
 	default:
 		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
 	}
@@ -197,4 +201,62 @@ func refsFromProto(p *workerpb.LookupRequest) (refs []MessageRef) {
 		refs = append(refs, MessageRef{ID: MessageID(r.GetId()), Chat: chatFromProto(r.GetChat())})
 	}
 	return refs
+}
+
+func marksToProto(marks []Mark) (all []*workerpb.Mark) {
+	for _, m := range marks {
+		all = append(all, &workerpb.Mark{Row: m.Row, Sum: m.Sum})
+	}
+	return all
+}
+
+func marksFromProto(marks []*workerpb.Mark) (all []Mark) {
+	for _, m := range marks {
+		all = append(all, Mark{Row: m.GetRow(), Sum: m.GetSum()})
+	}
+	return all
+}
+
+func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
+	return ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit())}
+}
+
+func receptionToProto(r Reception) *workerpb.ReceiveResponse {
+	return &workerpb.ReceiveResponse{
+		Account: string(r.Account), Known: r.Known, Marks: marksToProto(r.Marks), Messages: receivedToProto(r.Messages),
+		Changed: receivedToProto(r.Changed), Lost: r.Lost, More: r.More,
+	}
+}
+
+func receptionFromProto(p *workerpb.ReceiveResponse) Reception {
+	return Reception{
+		Account: Secret(p.GetAccount()), Known: p.GetKnown(), Marks: marksFromProto(p.GetMarks()),
+		Messages: receivedFromProto(p.GetMessages()), Changed: receivedFromProto(p.GetChanged()), Lost: p.GetLost(), More: p.GetMore(),
+	}.bounded()
+}
+
+func receivedToProto(all []Received) (out []*workerpb.Received) {
+	for _, m := range all {
+		out = append(out, &workerpb.Received{
+			Key: string(m.Key), Id: m.ID, Chat: chatToProto(m.Chat), From: chatToProto(m.From), Name: string(m.Name), FromMe: m.FromMe,
+			Type: string(m.Type), Text: string(m.Text), ReplyTo: m.ReplyTo, AtMs: sinceEpoch(m.At), Ack: int32(m.Ack), Edit: m.Edit,
+			MediaMime: m.Media.MIME, MediaSize: m.Media.Size, MediaName: string(m.Media.Name),
+		})
+	}
+	return out
+}
+
+func receivedFromProto(all []*workerpb.Received) (out []Received) {
+	for _, p := range all {
+		m := Received{
+			Key: Secret(p.GetKey()), ID: p.GetId(), Chat: chatFromProto(p.GetChat()), From: chatFromProto(p.GetFrom()),
+			Name: Secret(p.GetName()), FromMe: p.GetFromMe(), Type: MessageType(p.GetType()), Text: Secret(p.GetText()),
+			ReplyTo: p.GetReplyTo(), At: moment(p.GetAtMs()), Ack: int(p.GetAck()), Edit: p.GetEdit(),
+			Media: ReceivedMedia{MIME: p.GetMediaMime(), Size: p.GetMediaSize(), Name: Secret(p.GetMediaName())},
+		}
+		if m, ok := m.bounded(); ok {
+			out = append(out, m)
+		}
+	}
+	return out
 }

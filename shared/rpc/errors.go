@@ -42,6 +42,8 @@ var (
 	ErrPairingTimeout = errors.New("the server did not answer the request for a pairing code")
 	// ErrPairingUnavailable means that the page offers no pairing by number.
 	ErrPairingUnavailable = errors.New("the page offers no pairing by phone number")
+	// ErrNotReceiving means that the worker was not started to receive messages.
+	ErrNotReceiving = errors.New("messages are not received")
 	// ErrSelectors means that a selectors file is not valid.
 	ErrSelectors = errors.New("the selectors file is not valid")
 )
@@ -64,6 +66,7 @@ var wire = []struct {
 	{ErrPairingFailed, codes.Aborted, "PAIRING_FAILED"},
 	{ErrPairingTimeout, codes.DeadlineExceeded, "PAIRING_TIMEOUT"},
 	{ErrPairingUnavailable, codes.Unimplemented, "PAIRING_UNAVAILABLE"},
+	{ErrNotReceiving, codes.FailedPrecondition, "NOT_RECEIVING"},
 	{ErrSelectors, codes.InvalidArgument, "SELECTORS"},
 }
 

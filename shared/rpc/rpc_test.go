@@ -27,6 +27,8 @@ type fake struct {
 	send       func(context.Context, Message) (MessageState, error)
 	lookup     func(context.Context, []MessageRef) ([]MessageState, error)
 	contact    func(context.Context, Secret) (Contact, error)
+	receive    func(context.Context, ReceiveQuery) (Reception, error)
+	reread     func(context.Context, []Secret) (Reception, error)
 }
 
 func (f fake) Events(ctx context.Context, emit func(Event) error) error {
@@ -45,6 +47,12 @@ func (f fake) Send(ctx context.Context, m Message) (MessageState, error) {
 }
 func (f fake) Lookup(ctx context.Context, refs []MessageRef) ([]MessageState, error) {
 	return f.lookup(ctx, refs)
+}
+func (f fake) Receive(ctx context.Context, r ReceiveQuery) (Reception, error) {
+	return f.receive(ctx, r)
+}
+func (f fake) Reread(ctx context.Context, keys []Secret) (Reception, error) {
+	return f.reread(ctx, keys)
 }
 func (f fake) Contact(ctx context.Context, phone Secret) (Contact, error) {
 	return f.contact(ctx, phone)

@@ -71,6 +71,20 @@ func (s *server) Contact(ctx context.Context, p *workerpb.ContactRequest) (*work
 	}, toStatus(err)
 }
 
+func (s *server) Receive(ctx context.Context, p *workerpb.ReceiveRequest) (*workerpb.ReceiveResponse, error) {
+	r, err := s.worker.Receive(ctx, receiveFromProto(p))
+	return receptionToProto(r), toStatus(err)
+}
+
+func (s *server) Reread(ctx context.Context, p *workerpb.RereadRequest) (*workerpb.ReceiveResponse, error) {
+	var keys []Secret
+	for _, key := range p.GetKeys() {
+		keys = append(keys, Secret(key))
+	}
+	r, err := s.worker.Reread(ctx, keys)
+	return receptionToProto(r), toStatus(err)
+}
+
 func (s *server) Diagnose(ctx context.Context, _ *workerpb.DiagnoseRequest) (*workerpb.DiagnoseResponse, error) {
 	d, err := s.worker.Diagnose(ctx)
 	return diagnosisToProto(d), toStatus(err)

@@ -55,6 +55,13 @@ type Worker interface {
 	// Contact asks the page's server whether there is an account for this number
 	// (E.164, digits only). An error, which may be a *SendError, is never a "no".
 	Contact(ctx context.Context, phone Secret) (Contact, error)
+	// Receive reads messages from the page's table: ErrNotReceiving unless RunRequest has
+	// Receive, and otherwise a *SendError if the page can't be asked. It marks nothing as read.
+	Receive(ctx context.Context, r ReceiveQuery) (Reception, error)
+	// Reread reads messages (at most MaxReread) by their keys again, and returns those that
+	// exist, in that order; More means that those after the last one were not read. The
+	// errors are Receive's.
+	Reread(ctx context.Context, keys []Secret) (Reception, error)
 }
 
 // Mode is what a worker is started for.
@@ -97,6 +104,8 @@ type RunRequest struct {
 	ScratchDir string
 	// Selectors is a selectors file, empty for the built-in one.
 	Selectors []byte
+	// Receive allows messages that arrive to leave the page.
+	Receive bool
 	// DeadlineFactor applies to the answers of Chrome, its parts and the page.
 	DeadlineFactor DeadlineFactor
 	// BackupDir is the absolute path of the backup that ModeVerify checks. It is

@@ -43,6 +43,20 @@ var (
 	}
 )
 
+// Names that receiving must have, and what its types may stand for.
+var (
+	receiveFunctions = []string{"table", "from_row"}
+	receiveNames     = []string{
+		"table_after", "table_get", "row_number", "limit", "key_parse", "add_event", "type_event", "body_event", "caption_event",
+		"is_new", "message_type", "message_time", "message_body", "message_caption", "message_author", "message_name",
+		"message_quoted", "message_edit", "media_mime", "media_size", "media_name",
+	}
+	receivedTypes = []string{
+		"", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "poll", "interactive", "album",
+		"revoked", "undecrypted",
+	}
+)
+
 var sockets = []Socket{
 	SocketOpening, SocketPairing, SocketUnpaired, SocketIdle, SocketConnected, SocketConflict, SocketProxyBlocked,
 	SocketTerms, SocketLocked,
@@ -74,6 +88,7 @@ func (k *Set) check() checker {
 	c.checkModules(k)
 	c.checkCommands(k)
 	c.checkSending(k.Sending)
+	c.checkReceiving(k.Receiving)
 	c.checkTexts(k)
 	c.checkScreens(k)
 	return *c
@@ -204,18 +219,8 @@ func (c *checker) checkCalls(path string, calls []Call) {
 
 // checkSending checks what messages are sent by.
 func (c *checker) checkSending(s Sending) {
-	for _, name := range keys(c, "sending.functions", s.Functions, sendFunctions) {
-		for i, from := range s.Functions[name].From {
-			path := fmt.Sprintf("sending.functions.%s.from.%d", name, i)
-			c.required(path, "module", from.Module)
-			if from.Path != "" {
-				c.names(path+".path", from.Path)
-			}
-		}
-	}
-	for _, name := range keys(c, "sending.names", s.Names, sendNames) {
-		c.required("sending.names", name, s.Names[name])
-	}
+	c.checkFunctions("sending", s.Functions, sendFunctions)
+	c.checkNames("sending", s.Names, sendNames)
 	for path, fields := range map[string]map[string]string{"sending.prepared": s.Prepared, "sending.uploaded": s.Uploaded} {
 		if len(fields) == 0 {
 			c.fail(path, "must not be empty")
@@ -228,6 +233,36 @@ func (c *checker) checkSending(s Sending) {
 		if code := s.Refusals[word]; code < 400 || code > 599 {
 			c.fail("sending.refusals."+word, "must be from 400 to 599")
 		}
+	}
+}
+
+// checkReceiving checks what messages are received by.
+func (c *checker) checkReceiving(r Receiving) {
+	c.checkFunctions("receiving", r.Functions, receiveFunctions)
+	c.checkNames("receiving", r.Names, receiveNames)
+	if r.FirstRow < 1 {
+		c.fail("receiving.first_row", "must be positive")
+	}
+	for _, word := range slices.Sorted(maps.Keys(r.Types)) {
+		among(c, "receiving.types."+word, r.Types[word], receivedTypes)
+	}
+}
+
+func (c *checker) checkFunctions(section string, functions map[string]Source, known []string) {
+	for _, name := range keys(c, section+".functions", functions, known) {
+		for i, from := range functions[name].From {
+			path := fmt.Sprintf("%s.functions.%s.from.%d", section, name, i)
+			c.required(path, "module", from.Module)
+			if from.Path != "" {
+				c.names(path+".path", from.Path)
+			}
+		}
+	}
+}
+
+func (c *checker) checkNames(section string, names map[string]string, known []string) {
+	for _, name := range keys(c, section+".names", names, known) {
+		c.required(section+".names", name, names[name])
 	}
 }
 

@@ -49,6 +49,8 @@ type Commands struct {
 	Pairing Pairing `json:"pairing"`
 	LogOut  LogOut  `json:"log_out"`
 	Sending Sending `json:"sending"`
+	// Receiving is also used for what is done to messages that were received.
+	Receiving Receiving `json:"receiving"`
 }
 
 // Readers lists who may find the QR payload.
@@ -243,6 +245,19 @@ type Sending struct {
 	// has given: its own name of each, and theirs.
 	Prepared map[string]string `json:"prepared"`
 	Uploaded map[string]string `json:"uploaded"`
+}
+
+// Receiving is how received messages are read.
+type Receiving struct {
+	About string `json:"about"`
+	// Functions and Names are like those of Sending.
+	Functions map[string]Source `json:"functions"`
+	Names     map[string]string `json:"names"`
+	// FirstRow is the number of the first row that may be of a message that is new.
+	FirstRow int64 `json:"first_row"`
+	// Types are what is reported for the page's types of messages, empty for what is no
+	// message.
+	Types map[string]string `json:"types"`
 }
 
 // DOM holds the selectors of what carries no text.

@@ -77,6 +77,7 @@ type Event struct {
 	//	*Event_BrowserExited
 	//	*Event_MessageChanged
 	//	*Event_SendingObserved
+	//	*Event_MessagesArrived
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -239,6 +240,15 @@ func (x *Event) GetSendingObserved() *SendingObserved {
 	return nil
 }
 
+func (x *Event) GetMessagesArrived() *MessagesArrived {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessagesArrived); ok {
+			return x.MessagesArrived
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -287,6 +297,10 @@ type Event_SendingObserved struct {
 	SendingObserved *SendingObserved `protobuf:"bytes,20,opt,name=sending_observed,json=sendingObserved,proto3,oneof"`
 }
 
+type Event_MessagesArrived struct {
+	MessagesArrived *MessagesArrived `protobuf:"bytes,21,opt,name=messages_arrived,json=messagesArrived,proto3,oneof"`
+}
+
 func (*Event_PhaseChanged) isEvent_Body() {}
 
 func (*Event_BrowserStarted) isEvent_Body() {}
@@ -308,6 +322,8 @@ func (*Event_BrowserExited) isEvent_Body() {}
 func (*Event_MessageChanged) isEvent_Body() {}
 
 func (*Event_SendingObserved) isEvent_Body() {}
+
+func (*Event_MessagesArrived) isEvent_Body() {}
 
 type PhaseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1043,6 +1059,42 @@ func (x *SendingObserved) GetAccount() string {
 	return ""
 }
 
+type MessagesArrived struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessagesArrived) Reset() {
+	*x = MessagesArrived{}
+	mi := &file_worker_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessagesArrived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessagesArrived) ProtoMessage() {}
+
+func (x *MessagesArrived) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessagesArrived.ProtoReflect.Descriptor instead.
+func (*MessagesArrived) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{13}
+}
+
 type StopRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1051,7 +1103,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1115,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1128,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{13}
+	return file_worker_proto_rawDescGZIP(), []int{14}
 }
 
 type StopResponse struct {
@@ -1087,7 +1139,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1151,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1164,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 type ScreenshotRequest struct {
@@ -1123,7 +1175,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1187,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1200,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 type ScreenshotResponse struct {
@@ -1160,7 +1212,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1224,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1237,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -1205,7 +1257,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1269,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1282,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -1251,7 +1303,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1315,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1328,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1301,7 +1353,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1365,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1378,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 type LogOutResponse struct {
@@ -1337,7 +1389,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1401,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1414,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 type SetSelectorsRequest struct {
@@ -1374,7 +1426,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1438,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1451,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21}
+	return file_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1417,7 +1469,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1481,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1494,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22}
+	return file_worker_proto_rawDescGZIP(), []int{23}
 }
 
 type DiagnoseRequest struct {
@@ -1453,7 +1505,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1517,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1530,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{23}
+	return file_worker_proto_rawDescGZIP(), []int{24}
 }
 
 type DiagnoseResponse struct {
@@ -1495,7 +1547,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[24]
+	mi := &file_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1559,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[24]
+	mi := &file_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1572,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{24}
+	return file_worker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1582,7 +1634,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_worker_proto_msgTypes[25]
+	mi := &file_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1646,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[25]
+	mi := &file_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1659,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{25}
+	return file_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendRequest) GetId() string {
@@ -1672,7 +1724,7 @@ type Media struct {
 
 func (x *Media) Reset() {
 	*x = Media{}
-	mi := &file_worker_proto_msgTypes[26]
+	mi := &file_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1736,7 @@ func (x *Media) String() string {
 func (*Media) ProtoMessage() {}
 
 func (x *Media) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[26]
+	mi := &file_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1749,7 @@ func (x *Media) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Media.ProtoReflect.Descriptor instead.
 func (*Media) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{26}
+	return file_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Media) GetPath() string {
@@ -1744,7 +1796,7 @@ type SendResponse struct {
 
 func (x *SendResponse) Reset() {
 	*x = SendResponse{}
-	mi := &file_worker_proto_msgTypes[27]
+	mi := &file_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1808,7 @@ func (x *SendResponse) String() string {
 func (*SendResponse) ProtoMessage() {}
 
 func (x *SendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[27]
+	mi := &file_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +1821,7 @@ func (x *SendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
 func (*SendResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{27}
+	return file_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SendResponse) GetState() *MessageState {
@@ -1790,7 +1842,7 @@ type Chat struct {
 
 func (x *Chat) Reset() {
 	*x = Chat{}
-	mi := &file_worker_proto_msgTypes[28]
+	mi := &file_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1854,7 @@ func (x *Chat) String() string {
 func (*Chat) ProtoMessage() {}
 
 func (x *Chat) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[28]
+	mi := &file_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1867,7 @@ func (x *Chat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chat.ProtoReflect.Descriptor instead.
 func (*Chat) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{28}
+	return file_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Chat) GetPhone() string {
@@ -1854,7 +1906,7 @@ type MessageState struct {
 
 func (x *MessageState) Reset() {
 	*x = MessageState{}
-	mi := &file_worker_proto_msgTypes[29]
+	mi := &file_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +1918,7 @@ func (x *MessageState) String() string {
 func (*MessageState) ProtoMessage() {}
 
 func (x *MessageState) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[29]
+	mi := &file_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +1931,7 @@ func (x *MessageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageState.ProtoReflect.Descriptor instead.
 func (*MessageState) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{29}
+	return file_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MessageState) GetId() string {
@@ -1940,7 +1992,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_worker_proto_msgTypes[30]
+	mi := &file_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2004,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[30]
+	mi := &file_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2017,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{30}
+	return file_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LookupRequest) GetRefs() []*LookupRequest_Ref {
@@ -1984,7 +2036,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_worker_proto_msgTypes[31]
+	mi := &file_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2048,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[31]
+	mi := &file_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2061,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{31}
+	return file_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LookupResponse) GetStates() []*MessageState {
@@ -2029,7 +2081,7 @@ type ContactRequest struct {
 
 func (x *ContactRequest) Reset() {
 	*x = ContactRequest{}
-	mi := &file_worker_proto_msgTypes[32]
+	mi := &file_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2093,7 @@ func (x *ContactRequest) String() string {
 func (*ContactRequest) ProtoMessage() {}
 
 func (x *ContactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[32]
+	mi := &file_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2106,7 @@ func (x *ContactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactRequest.ProtoReflect.Descriptor instead.
 func (*ContactRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{32}
+	return file_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ContactRequest) GetPhone() string {
@@ -2077,7 +2129,7 @@ type ContactResponse struct {
 
 func (x *ContactResponse) Reset() {
 	*x = ContactResponse{}
-	mi := &file_worker_proto_msgTypes[33]
+	mi := &file_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2141,7 @@ func (x *ContactResponse) String() string {
 func (*ContactResponse) ProtoMessage() {}
 
 func (x *ContactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[33]
+	mi := &file_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2154,7 @@ func (x *ContactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactResponse.ProtoReflect.Descriptor instead.
 func (*ContactResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{33}
+	return file_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ContactResponse) GetOnWhatsapp() bool {
@@ -2140,6 +2192,410 @@ func (x *ContactResponse) GetKnownChat() bool {
 	return false
 }
 
+type Mark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Row           int64                  `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
+	Sum           string                 `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_worker_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Mark) GetRow() int64 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *Mark) GetSum() string {
+	if x != nil {
+		return x.Sum
+	}
+	return ""
+}
+
+type ReceiveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []*Mark                `protobuf:"bytes,1,rep,name=after,proto3" json:"after,omitempty"`
+	SinceMs       int64                  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Limit         int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveRequest) Reset() {
+	*x = ReceiveRequest{}
+	mi := &file_worker_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveRequest) ProtoMessage() {}
+
+func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
+func (*ReceiveRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReceiveRequest) GetAfter() []*Mark {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ReceiveRequest) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *ReceiveRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ReceiveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Known         bool                   `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	Marks         []*Mark                `protobuf:"bytes,3,rep,name=marks,proto3" json:"marks,omitempty"`
+	Messages      []*Received            `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
+	Changed       []*Received            `protobuf:"bytes,5,rep,name=changed,proto3" json:"changed,omitempty"`
+	Lost          bool                   `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
+	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveResponse) Reset() {
+	*x = ReceiveResponse{}
+	mi := &file_worker_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveResponse) ProtoMessage() {}
+
+func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveResponse.ProtoReflect.Descriptor instead.
+func (*ReceiveResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReceiveResponse) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *ReceiveResponse) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *ReceiveResponse) GetMarks() []*Mark {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
+}
+
+func (x *ReceiveResponse) GetMessages() []*Received {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *ReceiveResponse) GetChanged() []*Received {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *ReceiveResponse) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *ReceiveResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type Received struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Chat          *Chat                  `protobuf:"bytes,3,opt,name=chat,proto3" json:"chat,omitempty"`
+	From          *Chat                  `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	FromMe        bool                   `protobuf:"varint,6,opt,name=from_me,json=fromMe,proto3" json:"from_me,omitempty"`
+	Type          string                 `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
+	Text          string                 `protobuf:"bytes,8,opt,name=text,proto3" json:"text,omitempty"`
+	ReplyTo       string                 `protobuf:"bytes,9,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	AtMs          int64                  `protobuf:"varint,10,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Ack           int32                  `protobuf:"varint,11,opt,name=ack,proto3" json:"ack,omitempty"`
+	Edit          string                 `protobuf:"bytes,12,opt,name=edit,proto3" json:"edit,omitempty"`
+	MediaMime     string                 `protobuf:"bytes,13,opt,name=media_mime,json=mediaMime,proto3" json:"media_mime,omitempty"`
+	MediaSize     int64                  `protobuf:"varint,14,opt,name=media_size,json=mediaSize,proto3" json:"media_size,omitempty"`
+	MediaName     string                 `protobuf:"bytes,15,opt,name=media_name,json=mediaName,proto3" json:"media_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Received) Reset() {
+	*x = Received{}
+	mi := &file_worker_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Received) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Received) ProtoMessage() {}
+
+func (x *Received) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Received.ProtoReflect.Descriptor instead.
+func (*Received) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Received) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Received) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Received) GetChat() *Chat {
+	if x != nil {
+		return x.Chat
+	}
+	return nil
+}
+
+func (x *Received) GetFrom() *Chat {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Received) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Received) GetFromMe() bool {
+	if x != nil {
+		return x.FromMe
+	}
+	return false
+}
+
+func (x *Received) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Received) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Received) GetReplyTo() string {
+	if x != nil {
+		return x.ReplyTo
+	}
+	return ""
+}
+
+func (x *Received) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Received) GetAck() int32 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *Received) GetEdit() string {
+	if x != nil {
+		return x.Edit
+	}
+	return ""
+}
+
+func (x *Received) GetMediaMime() string {
+	if x != nil {
+		return x.MediaMime
+	}
+	return ""
+}
+
+func (x *Received) GetMediaSize() int64 {
+	if x != nil {
+		return x.MediaSize
+	}
+	return 0
+}
+
+func (x *Received) GetMediaName() string {
+	if x != nil {
+		return x.MediaName
+	}
+	return ""
+}
+
+type RereadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RereadRequest) Reset() {
+	*x = RereadRequest{}
+	mi := &file_worker_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RereadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RereadRequest) ProtoMessage() {}
+
+func (x *RereadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RereadRequest.ProtoReflect.Descriptor instead.
+func (*RereadRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RereadRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type DiagnoseResponse_Reader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reader        string                 `protobuf:"bytes,1,opt,name=reader,proto3" json:"reader,omitempty"`
@@ -2150,7 +2606,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[34]
+	mi := &file_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2618,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[34]
+	mi := &file_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2631,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{24, 0}
+	return file_worker_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -2202,7 +2658,7 @@ type LookupRequest_Ref struct {
 
 func (x *LookupRequest_Ref) Reset() {
 	*x = LookupRequest_Ref{}
-	mi := &file_worker_proto_msgTypes[35]
+	mi := &file_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2670,7 @@ func (x *LookupRequest_Ref) String() string {
 func (*LookupRequest_Ref) ProtoMessage() {}
 
 func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[35]
+	mi := &file_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2683,7 @@ func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest_Ref.ProtoReflect.Descriptor instead.
 func (*LookupRequest_Ref) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{30, 0}
+	return file_worker_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *LookupRequest_Ref) GetId() string {
@@ -2249,7 +2705,7 @@ var File_worker_proto protoreflect.FileDescriptor
 const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
-	"\rEventsRequest\"\xa3\a\n" +
+	"\rEventsRequest\"\xfb\a\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2267,7 +2723,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x0ebackup_checked\x18\x11 \x01(\v2'.sessionmanager.worker.v1.BackupCheckedH\x00R\rbackupChecked\x12P\n" +
 	"\x0ebrowser_exited\x18\x12 \x01(\v2'.sessionmanager.worker.v1.BrowserExitedH\x00R\rbrowserExited\x12S\n" +
 	"\x0fmessage_changed\x18\x13 \x01(\v2(.sessionmanager.worker.v1.MessageChangedH\x00R\x0emessageChanged\x12V\n" +
-	"\x10sending_observed\x18\x14 \x01(\v2).sessionmanager.worker.v1.SendingObservedH\x00R\x0fsendingObservedB\x06\n" +
+	"\x10sending_observed\x18\x14 \x01(\v2).sessionmanager.worker.v1.SendingObservedH\x00R\x0fsendingObserved\x12V\n" +
+	"\x10messages_arrived\x18\x15 \x01(\v2).sessionmanager.worker.v1.MessagesArrivedH\x00R\x0fmessagesArrivedB\x06\n" +
 	"\x04body\"$\n" +
 	"\fPhaseChanged\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\"u\n" +
@@ -2325,7 +2782,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x0fcapped_until_ms\x18\b \x01(\x03R\rcappedUntilMs\x12\x1c\n" +
 	"\tchallenge\x18\t \x01(\bR\tchallenge\x12\x18\n" +
 	"\aaccount\x18\n" +
-	" \x01(\tR\aaccount\"\r\n" +
+	" \x01(\tR\aaccount\"\x11\n" +
+	"\x0fMessagesArrived\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
 	"\fStopResponse\"\x13\n" +
 	"\x11ScreenshotRequest\"&\n" +
@@ -2397,7 +2855,44 @@ const file_worker_proto_rawDesc = "" +
 	"\x03lid\x18\x03 \x01(\tR\x03lid\x12\x1a\n" +
 	"\bbusiness\x18\x04 \x01(\bR\bbusiness\x12\x1d\n" +
 	"\n" +
-	"known_chat\x18\x05 \x01(\bR\tknownChat2\xb8\a\n" +
+	"known_chat\x18\x05 \x01(\bR\tknownChat\"*\n" +
+	"\x04Mark\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\tR\x03sum\"w\n" +
+	"\x0eReceiveRequest\x124\n" +
+	"\x05after\x18\x01 \x03(\v2\x1e.sessionmanager.worker.v1.MarkR\x05after\x12\x19\n" +
+	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\"\x9d\x02\n" +
+	"\x0fReceiveResponse\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\bR\x05known\x124\n" +
+	"\x05marks\x18\x03 \x03(\v2\x1e.sessionmanager.worker.v1.MarkR\x05marks\x12>\n" +
+	"\bmessages\x18\x04 \x03(\v2\".sessionmanager.worker.v1.ReceivedR\bmessages\x12<\n" +
+	"\achanged\x18\x05 \x03(\v2\".sessionmanager.worker.v1.ReceivedR\achanged\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\bR\x04lost\x12\x12\n" +
+	"\x04more\x18\a \x01(\bR\x04more\"\x9c\x03\n" +
+	"\bReceived\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x122\n" +
+	"\x04chat\x18\x03 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04chat\x122\n" +
+	"\x04from\x18\x04 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04from\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x17\n" +
+	"\afrom_me\x18\x06 \x01(\bR\x06fromMe\x12\x12\n" +
+	"\x04type\x18\a \x01(\tR\x04type\x12\x12\n" +
+	"\x04text\x18\b \x01(\tR\x04text\x12\x19\n" +
+	"\breply_to\x18\t \x01(\tR\areplyTo\x12\x13\n" +
+	"\x05at_ms\x18\n" +
+	" \x01(\x03R\x04atMs\x12\x10\n" +
+	"\x03ack\x18\v \x01(\x05R\x03ack\x12\x12\n" +
+	"\x04edit\x18\f \x01(\tR\x04edit\x12\x1d\n" +
+	"\n" +
+	"media_mime\x18\r \x01(\tR\tmediaMime\x12\x1d\n" +
+	"\n" +
+	"media_size\x18\x0e \x01(\x03R\tmediaSize\x12\x1d\n" +
+	"\n" +
+	"media_name\x18\x0f \x01(\tR\tmediaName\"#\n" +
+	"\rRereadRequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys2\xf6\b\n" +
 	"\x06Worker\x12T\n" +
 	"\x06Events\x12'.sessionmanager.worker.v1.EventsRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
@@ -2409,7 +2904,9 @@ const file_worker_proto_rawDesc = "" +
 	"\bDiagnose\x12).sessionmanager.worker.v1.DiagnoseRequest\x1a*.sessionmanager.worker.v1.DiagnoseResponse\x12U\n" +
 	"\x04Send\x12%.sessionmanager.worker.v1.SendRequest\x1a&.sessionmanager.worker.v1.SendResponse\x12[\n" +
 	"\x06Lookup\x12'.sessionmanager.worker.v1.LookupRequest\x1a(.sessionmanager.worker.v1.LookupResponse\x12^\n" +
-	"\aContact\x12(.sessionmanager.worker.v1.ContactRequest\x1a).sessionmanager.worker.v1.ContactResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
+	"\aContact\x12(.sessionmanager.worker.v1.ContactRequest\x1a).sessionmanager.worker.v1.ContactResponse\x12^\n" +
+	"\aReceive\x12(.sessionmanager.worker.v1.ReceiveRequest\x1a).sessionmanager.worker.v1.ReceiveResponse\x12\\\n" +
+	"\x06Reread\x12'.sessionmanager.worker.v1.RereadRequest\x1a).sessionmanager.worker.v1.ReceiveResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
 
 var (
 	file_worker_proto_rawDescOnce sync.Once
@@ -2423,7 +2920,7 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
 	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
@@ -2438,29 +2935,35 @@ var file_worker_proto_goTypes = []any{
 	(*BackupChecked)(nil),           // 10: sessionmanager.worker.v1.BackupChecked
 	(*MessageChanged)(nil),          // 11: sessionmanager.worker.v1.MessageChanged
 	(*SendingObserved)(nil),         // 12: sessionmanager.worker.v1.SendingObserved
-	(*StopRequest)(nil),             // 13: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 14: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 15: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 16: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 17: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 18: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 19: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 20: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 21: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 22: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 23: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 24: sessionmanager.worker.v1.DiagnoseResponse
-	(*SendRequest)(nil),             // 25: sessionmanager.worker.v1.SendRequest
-	(*Media)(nil),                   // 26: sessionmanager.worker.v1.Media
-	(*SendResponse)(nil),            // 27: sessionmanager.worker.v1.SendResponse
-	(*Chat)(nil),                    // 28: sessionmanager.worker.v1.Chat
-	(*MessageState)(nil),            // 29: sessionmanager.worker.v1.MessageState
-	(*LookupRequest)(nil),           // 30: sessionmanager.worker.v1.LookupRequest
-	(*LookupResponse)(nil),          // 31: sessionmanager.worker.v1.LookupResponse
-	(*ContactRequest)(nil),          // 32: sessionmanager.worker.v1.ContactRequest
-	(*ContactResponse)(nil),         // 33: sessionmanager.worker.v1.ContactResponse
-	(*DiagnoseResponse_Reader)(nil), // 34: sessionmanager.worker.v1.DiagnoseResponse.Reader
-	(*LookupRequest_Ref)(nil),       // 35: sessionmanager.worker.v1.LookupRequest.Ref
+	(*MessagesArrived)(nil),         // 13: sessionmanager.worker.v1.MessagesArrived
+	(*StopRequest)(nil),             // 14: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 15: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 16: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 17: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 18: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 19: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 20: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 21: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 22: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 23: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 24: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 25: sessionmanager.worker.v1.DiagnoseResponse
+	(*SendRequest)(nil),             // 26: sessionmanager.worker.v1.SendRequest
+	(*Media)(nil),                   // 27: sessionmanager.worker.v1.Media
+	(*SendResponse)(nil),            // 28: sessionmanager.worker.v1.SendResponse
+	(*Chat)(nil),                    // 29: sessionmanager.worker.v1.Chat
+	(*MessageState)(nil),            // 30: sessionmanager.worker.v1.MessageState
+	(*LookupRequest)(nil),           // 31: sessionmanager.worker.v1.LookupRequest
+	(*LookupResponse)(nil),          // 32: sessionmanager.worker.v1.LookupResponse
+	(*ContactRequest)(nil),          // 33: sessionmanager.worker.v1.ContactRequest
+	(*ContactResponse)(nil),         // 34: sessionmanager.worker.v1.ContactResponse
+	(*Mark)(nil),                    // 35: sessionmanager.worker.v1.Mark
+	(*ReceiveRequest)(nil),          // 36: sessionmanager.worker.v1.ReceiveRequest
+	(*ReceiveResponse)(nil),         // 37: sessionmanager.worker.v1.ReceiveResponse
+	(*Received)(nil),                // 38: sessionmanager.worker.v1.Received
+	(*RereadRequest)(nil),           // 39: sessionmanager.worker.v1.RereadRequest
+	(*DiagnoseResponse_Reader)(nil), // 40: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*LookupRequest_Ref)(nil),       // 41: sessionmanager.worker.v1.LookupRequest.Ref
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -2474,38 +2977,49 @@ var file_worker_proto_depIdxs = []int32{
 	9,  // 8: sessionmanager.worker.v1.Event.browser_exited:type_name -> sessionmanager.worker.v1.BrowserExited
 	11, // 9: sessionmanager.worker.v1.Event.message_changed:type_name -> sessionmanager.worker.v1.MessageChanged
 	12, // 10: sessionmanager.worker.v1.Event.sending_observed:type_name -> sessionmanager.worker.v1.SendingObserved
-	34, // 11: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
-	26, // 12: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
-	29, // 13: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
-	28, // 14: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
-	35, // 15: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
-	29, // 16: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
-	28, // 17: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
-	0,  // 18: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
-	13, // 19: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	15, // 20: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	17, // 21: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	19, // 22: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	21, // 23: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	23, // 24: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	25, // 25: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
-	30, // 26: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
-	32, // 27: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
-	1,  // 28: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	14, // 29: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	16, // 30: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	18, // 31: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	20, // 32: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	22, // 33: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	24, // 34: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	27, // 35: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
-	31, // 36: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
-	33, // 37: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
-	28, // [28:38] is the sub-list for method output_type
-	18, // [18:28] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 11: sessionmanager.worker.v1.Event.messages_arrived:type_name -> sessionmanager.worker.v1.MessagesArrived
+	40, // 12: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	27, // 13: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
+	30, // 14: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
+	29, // 15: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
+	41, // 16: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
+	30, // 17: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
+	35, // 18: sessionmanager.worker.v1.ReceiveRequest.after:type_name -> sessionmanager.worker.v1.Mark
+	35, // 19: sessionmanager.worker.v1.ReceiveResponse.marks:type_name -> sessionmanager.worker.v1.Mark
+	38, // 20: sessionmanager.worker.v1.ReceiveResponse.messages:type_name -> sessionmanager.worker.v1.Received
+	38, // 21: sessionmanager.worker.v1.ReceiveResponse.changed:type_name -> sessionmanager.worker.v1.Received
+	29, // 22: sessionmanager.worker.v1.Received.chat:type_name -> sessionmanager.worker.v1.Chat
+	29, // 23: sessionmanager.worker.v1.Received.from:type_name -> sessionmanager.worker.v1.Chat
+	29, // 24: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
+	0,  // 25: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
+	14, // 26: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	16, // 27: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	18, // 28: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	20, // 29: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	22, // 30: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	24, // 31: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	26, // 32: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
+	31, // 33: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
+	33, // 34: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
+	36, // 35: sessionmanager.worker.v1.Worker.Receive:input_type -> sessionmanager.worker.v1.ReceiveRequest
+	39, // 36: sessionmanager.worker.v1.Worker.Reread:input_type -> sessionmanager.worker.v1.RereadRequest
+	1,  // 37: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	15, // 38: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	17, // 39: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	19, // 40: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	21, // 41: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	23, // 42: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	25, // 43: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	28, // 44: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
+	32, // 45: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
+	34, // 46: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
+	37, // 47: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
+	37, // 48: sessionmanager.worker.v1.Worker.Reread:output_type -> sessionmanager.worker.v1.ReceiveResponse
+	37, // [37:49] is the sub-list for method output_type
+	25, // [25:37] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -2525,6 +3039,7 @@ func file_worker_proto_init() {
 		(*Event_BrowserExited)(nil),
 		(*Event_MessageChanged)(nil),
 		(*Event_SendingObserved)(nil),
+		(*Event_MessagesArrived)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2532,7 +3047,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,8 @@ const (
 	Worker_Send_FullMethodName         = "/sessionmanager.worker.v1.Worker/Send"
 	Worker_Lookup_FullMethodName       = "/sessionmanager.worker.v1.Worker/Lookup"
 	Worker_Contact_FullMethodName      = "/sessionmanager.worker.v1.Worker/Contact"
+	Worker_Receive_FullMethodName      = "/sessionmanager.worker.v1.Worker/Receive"
+	Worker_Reread_FullMethodName       = "/sessionmanager.worker.v1.Worker/Reread"
 )
 
 // WorkerClient is the client API for Worker service.
@@ -66,6 +68,10 @@ type WorkerClient interface {
 	Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error)
 	// Contact asks the page's server about a phone number.
 	Contact(ctx context.Context, in *ContactRequest, opts ...grpc.CallOption) (*ContactResponse, error)
+	// Receive reads what follows in the page's table of messages.
+	Receive(ctx context.Context, in *ReceiveRequest, opts ...grpc.CallOption) (*ReceiveResponse, error)
+	// Reread reads messages by their keys.
+	Reread(ctx context.Context, in *RereadRequest, opts ...grpc.CallOption) (*ReceiveResponse, error)
 }
 
 type workerClient struct {
@@ -185,6 +191,26 @@ func (c *workerClient) Contact(ctx context.Context, in *ContactRequest, opts ...
 	return out, nil
 }
 
+func (c *workerClient) Receive(ctx context.Context, in *ReceiveRequest, opts ...grpc.CallOption) (*ReceiveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReceiveResponse)
+	err := c.cc.Invoke(ctx, Worker_Receive_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerClient) Reread(ctx context.Context, in *RereadRequest, opts ...grpc.CallOption) (*ReceiveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReceiveResponse)
+	err := c.cc.Invoke(ctx, Worker_Reread_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkerServer is the server API for Worker service.
 // All implementations must embed UnimplementedWorkerServer
 // for forward compatibility.
@@ -220,6 +246,10 @@ type WorkerServer interface {
 	Lookup(context.Context, *LookupRequest) (*LookupResponse, error)
 	// Contact asks the page's server about a phone number.
 	Contact(context.Context, *ContactRequest) (*ContactResponse, error)
+	// Receive reads what follows in the page's table of messages.
+	Receive(context.Context, *ReceiveRequest) (*ReceiveResponse, error)
+	// Reread reads messages by their keys.
+	Reread(context.Context, *RereadRequest) (*ReceiveResponse, error)
 	mustEmbedUnimplementedWorkerServer()
 }
 
@@ -259,6 +289,12 @@ func (UnimplementedWorkerServer) Lookup(context.Context, *LookupRequest) (*Looku
 }
 func (UnimplementedWorkerServer) Contact(context.Context, *ContactRequest) (*ContactResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Contact not implemented")
+}
+func (UnimplementedWorkerServer) Receive(context.Context, *ReceiveRequest) (*ReceiveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Receive not implemented")
+}
+func (UnimplementedWorkerServer) Reread(context.Context, *RereadRequest) (*ReceiveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reread not implemented")
 }
 func (UnimplementedWorkerServer) mustEmbedUnimplementedWorkerServer() {}
 func (UnimplementedWorkerServer) testEmbeddedByValue()                {}
@@ -454,6 +490,42 @@ func _Worker_Contact_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Worker_Receive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReceiveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Receive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Receive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Receive(ctx, req.(*ReceiveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Worker_Reread_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RereadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Reread(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Reread_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Reread(ctx, req.(*RereadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Worker_ServiceDesc is the grpc.ServiceDesc for Worker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -496,6 +568,14 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Contact",
 			Handler:    _Worker_Contact_Handler,
+		},
+		{
+			MethodName: "Receive",
+			Handler:    _Worker_Receive_Handler,
+		},
+		{
+			MethodName: "Reread",
+			Handler:    _Worker_Reread_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -55,6 +55,16 @@ func (l *live) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, erro
 	return ask(l, "look up contact", func(w *rpc.Client) (rpc.Contact, error) { return w.Contact(ctx, phone) })
 }
 
+// Receive reads messages from the page's table; see rpc.Worker.
+func (l *live) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
+	return ask(l, "receive messages", func(w *rpc.Client) (rpc.Reception, error) { return w.Receive(ctx, r) })
+}
+
+// Reread reads messages by their keys; see rpc.Worker.
+func (l *live) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
+	return ask(l, "read messages again", func(w *rpc.Client) (rpc.Reception, error) { return w.Reread(ctx, keys) })
+}
+
 // LogOut ends the link through the page, and returns when the page has wiped its
 // login.
 func (l *live) LogOut(ctx context.Context) error {

@@ -51,6 +51,7 @@ const (
 	ModulesBypassed        = "modules_bypassed"         // INFO: The page's modules can't do what was asked; its buttons are pressed instead.
 	PairingCodeReceived    = "pairing_code_received"    // INFO: The page shows a pairing code.
 	SendingChanged         = "sending_changed"          // INFO: The page can send messages now, or can't any longer.
+	ReceivingChanged       = "receiving_changed"        // INFO: The page can report messages that arrive now, or can't any longer.
 	NewsFetchFailed        = "news_fetch_failed"        // DEBUG: The page did not say what has become of its messages; it is asked again.
 	SelectorsRejected      = "selectors_rejected"       // WARN: The selectors file can't be used; the built-in selectors are in use.
 	SelectorsApplyFailed   = "selectors_apply_failed"   // WARN: The page did not take the newest selectors file.

@@ -66,6 +66,7 @@ func (p *Page) Run(ctx context.Context) error {
 		readers:    map[selectors.Reader]string{},
 	}
 	p.running.Go(func() { p.messages.Run(p.target.Life) })
+	p.running.Go(func() { p.inbox.Run(p.target.Life) })
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -279,6 +280,7 @@ func (l *loop) publish(seen observe.Result, cause string) {
 	}
 	l.views.Set(observe.View{Result: seen, Observed: true, Reported: l.history.Reported(), Readers: maps.Clone(l.readers)})
 	l.messages.Observed()
+	l.inbox.Observed()
 }
 
 // describe puts into words what a reader has found, without the payload.

@@ -49,6 +49,7 @@ import (
 	"session-manager/worker/internal/page/command"
 	"session-manager/worker/internal/page/diagnose"
 	"session-manager/worker/internal/page/events"
+	"session-manager/worker/internal/page/inbox"
 	"session-manager/worker/internal/page/message"
 	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
@@ -74,6 +75,8 @@ type Options struct {
 	// Logger gets what a person may want to know. QR payloads never reach it.
 	Logger  *slog.Logger
 	Timings Timings
+	// Receive allows messages that arrive to leave the page.
+	Receive bool
 	// DeadlineFactor gives the page more time to load and to answer.
 	DeadlineFactor rpc.DeadlineFactor
 }
@@ -88,6 +91,7 @@ type Page struct {
 	views     *observe.Latest
 	commands  *command.Commands
 	messages  *message.Messages
+	inbox     *inbox.Inbox
 	diagnoser *diagnose.Diagnoser
 	// failure is why the last navigation reached nothing. It is Open's, and then Run's.
 	failure classify.Failure
@@ -150,6 +154,9 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.commands = command.New(t, p.views, p.signals.Hint, p.log, p.t.Answer, p.t.Call)
 	p.messages = message.New(message.Options{
 		Target: t, Views: p.views, News: p.signals.News, Emit: p.o.Emit, Log: p.log, Answer: p.t.Answer, Call: p.t.Call,
+	})
+	p.inbox = inbox.New(inbox.Options{
+		Target: t, Views: p.views, Messages: p.messages, Arrived: p.signals.Arrived, Emit: p.o.Emit, Log: p.log, On: p.o.Receive, Call: p.t.Call,
 	})
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
@@ -221,6 +228,16 @@ func (p *Page) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.Message
 // Contact is that of message.Messages.
 func (p *Page) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
 	return p.messages.Contact(ctx, phone)
+}
+
+// Receive is that of inbox.Inbox.
+func (p *Page) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
+	return p.inbox.Receive(ctx, r)
+}
+
+// Reread is that of inbox.Inbox.
+func (p *Page) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
+	return p.inbox.Reread(ctx, keys)
 }
 
 // diagnoseWithin bounds a diagnosis, however much time the caller gives.

@@ -37,6 +37,8 @@ type Page interface {
 	Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error)
 	Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error)
 	Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error)
+	Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error)
+	Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error)
 	// MainThreadAge is how old the main thread's last answer is, -1 for none.
 	MainThreadAge() time.Duration
 }
@@ -257,6 +259,16 @@ func (w *Worker) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.Messa
 // Contact implements rpc.Worker.
 func (w *Worker) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
 	return ask(w, func(p Page) (rpc.Contact, error) { return p.Contact(ctx, phone) })
+}
+
+// Receive implements rpc.Worker.
+func (w *Worker) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
+	return ask(w, func(p Page) (rpc.Reception, error) { return p.Receive(ctx, r) })
+}
+
+// Reread implements rpc.Worker.
+func (w *Worker) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
+	return ask(w, func(p Page) (rpc.Reception, error) { return p.Reread(ctx, keys) })
 }
 
 // ask calls f with the page, if there is one.

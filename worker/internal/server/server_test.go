@@ -62,6 +62,14 @@ func (p *fakePage) Lookup(context.Context, []rpc.MessageRef) ([]rpc.MessageState
 	return nil, errNotReady
 }
 
+func (p *fakePage) Receive(context.Context, rpc.ReceiveQuery) (rpc.Reception, error) {
+	return rpc.Reception{}, errNotReady
+}
+
+func (p *fakePage) Reread(context.Context, []rpc.Secret) (rpc.Reception, error) {
+	return rpc.Reception{}, errNotReady
+}
+
 func (p *fakePage) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
 	return rpc.Contact{}, errNotReady
 }

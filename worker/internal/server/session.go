@@ -129,7 +129,7 @@ func (s *session) report(ctx context.Context, err error) {
 func (s *session) keepPage(ctx context.Context) error {
 	p, err := s.worker.openPage(ctx, page.Options{
 		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
-		Selectors: s.req.Selectors, DeadlineFactor: s.req.DeadlineFactor, Stopped: s.parts.anyStopped, Emit: s.login.put, Logger: s.log,
+		Selectors: s.req.Selectors, Receive: s.req.Receive, DeadlineFactor: s.req.DeadlineFactor, Stopped: s.parts.anyStopped, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))

@@ -49,10 +49,12 @@ func handle(h func(*rod.Message), msg *rod.Message, log *slog.Logger) {
 // use.
 type Signals struct {
 	// Hints receives when it is worth observing soon, and Lost when the page is gone.
-	// News receives when there are news about messages to fetch.
-	Hints chan struct{}
-	Lost  chan error
-	News  chan struct{}
+	// News receives when there are news about our messages to fetch, and Arrived when
+	// there are others.
+	Hints   chan struct{}
+	Lost    chan error
+	News    chan struct{}
+	Arrived chan struct{}
 
 	target *target.Target
 	host   string // of the page
@@ -93,7 +95,9 @@ func (l *loads) committed(foreign bool, now time.Time) {
 
 // NewSignals returns the Signals of a page.
 func NewSignals(t *target.Target) *Signals {
-	s := &Signals{Hints: make(chan struct{}, 1), Lost: make(chan error, 1), News: make(chan struct{}, 1), target: t}
+	s := &Signals{
+		Hints: make(chan struct{}, 1), Lost: make(chan error, 1), News: make(chan struct{}, 1), Arrived: make(chan struct{}, 1), target: t,
+	}
 	if u, err := url.Parse(t.Origin); err == nil {
 		s.host = u.Hostname()
 	}
@@ -112,11 +116,14 @@ func wake(c chan struct{}) {
 
 // called passes on what hint.js reports.
 func (s *Signals) called(payload string) {
-	if payload == target.News {
+	switch payload {
+	case target.News:
 		wake(s.News)
-		return
+	case target.Arrived:
+		wake(s.Arrived)
+	default:
+		s.Hint()
 	}
-	s.Hint()
 }
 
 // Begin registers the observation in flight, which interrupt ends early; nil

@@ -54,32 +54,26 @@ type Messages struct {
 	turn    chan struct{} // holds one token, of the Send under way
 	uploads chan struct{} // holds a token for each upload under way
 
-	installing chan struct{} // holds one token, of who may change current
-	current    installed
+	tool *target.Tool
 
 	observed chan struct{} // receives when there is another view
 	reports  reports
 }
 
-// installed is our object in one document. The ledger outlives the scripts.
-type installed struct {
-	number   int
-	document *target.Document
-	scripts  *target.Scripts
-	ledger   *target.Object
-	object   *target.Object
-}
+// ledger makes what message.js keeps in one document.
+const ledger = `({ sent: new Map(), news: new Map(), files: new Map() })`
 
 // New returns the Messages of a page. Run reports on it.
 func New(o Options) *Messages {
 	return &Messages{
-		o: o, turn: make(chan struct{}, 1), uploads: make(chan struct{}, mostUploads), installing: make(chan struct{}, 1), observed: make(chan struct{}, 1),
+		o: o, turn: make(chan struct{}, 1), uploads: make(chan struct{}, mostUploads), observed: make(chan struct{}, 1),
+		tool:    target.NewTool(o.Target, ledger, func(s *target.Scripts) string { return s.Message }),
 		reports: reports{pace: rate.NewLimiter(hintRate, hintBurst)},
 	}
 }
 
-// notReady is the answer of a page that can't be asked.
-func notReady(why string) error { return &rpc.SendError{Code: rpc.SendNotReady, Detail: why} }
+// NotReady is the answer of a page that can't be asked.
+func NotReady(why string) error { return &rpc.SendError{Code: rpc.SendNotReady, Detail: why} }
 
 // Send is that of rpc.Worker.
 func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState, error) {
@@ -95,7 +89,7 @@ func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState,
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
 	case <-ctx.Done():
-		return rpc.MessageState{}, notReady("another message takes too long")
+		return rpc.MessageState{}, NotReady("another message takes too long")
 	}
 	a, err := m.ask(ctx, "send", argument(msg))
 	if err == nil && (a.State == nil || a.State.ID != string(msg.ID) || !a.State.Stored) {
@@ -134,7 +128,7 @@ func (m *Messages) upload(ctx context.Context, msg rpc.Message) error {
 	case m.uploads <- struct{}{}:
 		defer func() { <-m.uploads }()
 	case <-ctx.Done():
-		return notReady("other uploads take too long")
+		return NotReady("other uploads take too long")
 	}
 	err := m.handOver(ctx, msg)
 	if err == nil {
@@ -147,13 +141,13 @@ func (m *Messages) upload(ctx context.Context, msg rpc.Message) error {
 	case ctx.Err() != nil && m.o.Target.Life.Err() == nil:
 		return &rpc.SendError{Code: rpc.SendMediaFailed, Detail: "the upload took too long"}
 	}
-	return notReady("the page was lost during the upload")
+	return NotReady("the page was lost during the upload")
 }
 
 // handOver gives the page the file of a message, in an element that is in no document.
 func (m *Messages) handOver(ctx context.Context, msg rpc.Message) error {
-	if !ready(m.o.Views.Get()) {
-		return notReady("the page is not ready")
+	if !Ready(m.o.Views.Get()) {
+		return NotReady("the page is not ready")
 	}
 	object, err := m.object(ctx)
 	if err != nil {
@@ -267,8 +261,8 @@ func (m *Messages) bound(ctx context.Context, answer time.Duration) (context.Con
 // ask calls a method of our object with arg and the time that the page may take, if the
 // page is ready. An error that is not a *rpc.SendError proves nothing.
 func (m *Messages) ask(ctx context.Context, method string, arg any) (a answer, err error) {
-	if v := m.o.Views.Get(); !ready(v) {
-		return a, notReady("the page is not ready")
+	if v := m.o.Views.Get(); !Ready(v) {
+		return a, NotReady("the page is not ready")
 	}
 	object, err := m.object(ctx)
 	if err != nil {
@@ -277,22 +271,22 @@ func (m *Messages) ask(ctx context.Context, method string, arg any) (a answer, e
 	deadline, _ := ctx.Deadline() // bound has set one
 	left := time.Until(deadline) - margin
 	if left <= 0 {
-		return a, notReady("there is no time left")
+		return a, NotReady("there is no time left")
 	}
 	if err := object.Invoke(ctx, &a, method, arg, left.Milliseconds()); err != nil {
 		return a, m.o.Target.Explain(err)
 	}
-	return a, m.stopped(a)
+	return a, m.Explain(a.Stopped)
 }
 
-// ready reports whether the page can be asked.
-func ready(v observe.View) bool {
+// Ready reports whether the page can be asked.
+func Ready(v observe.View) bool {
 	return v.Observed && v.Page != nil && v.Reported.Condition == rpc.PageReady
 }
 
-// stopped is the error for what has stopped a command in the page.
-func (m *Messages) stopped(a answer) error {
-	function := m.function(cmp.Or(a.Name, a.Last))
+// Explain returns the error for what has stopped a command in the page.
+func (m *Messages) Explain(a Stopped) error {
+	function := m.Function(cmp.Or(a.Name, a.Last))
 	switch code := rpc.SendCode(a.Code); code {
 	case "":
 		return nil
@@ -305,14 +299,18 @@ func (m *Messages) stopped(a answer) error {
 	case rpc.SendMediaTooLarge, rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady:
 		return &rpc.SendError{Code: code}
 	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
-		return &rpc.SendError{Code: code, Until: moment(a.Until)}
+		return &rpc.SendError{Code: code, Until: Moment(a.Until)}
 	}
 	return fmt.Errorf("it is not known whether it was stored: the page's %s failed, or took too long", function)
 }
 
-// function names what the selectors file has under a name.
-func (m *Messages) function(name string) string {
-	source, ok := m.o.Target.Scripts.Load().Sending.Functions[name]
+// Function names what the selectors file has under a name.
+func (m *Messages) Function(name string) string {
+	scripts := m.o.Target.Scripts.Load()
+	source, ok := scripts.Sending.Functions[name]
+	if !ok {
+		source, ok = scripts.Receiving.Functions[name]
+	}
 	if !ok || len(source.From) == 0 {
 		return "modules"
 	}
@@ -324,71 +322,22 @@ func (m *Messages) function(name string) string {
 func (m *Messages) object(ctx context.Context) (*target.Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.o.Call)
 	defer cancel()
-	select {
-	case m.installing <- struct{}{}:
-		defer func() { <-m.installing }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	number, scripts := m.o.Views.Get().Document, m.o.Target.Scripts.Load()
-	c := &m.current
-	if c.object != nil && c.number == number {
-		err := c.document.Check(ctx)
-		if err == nil && c.scripts != scripts {
-			err = c.derive(ctx, scripts)
-		}
-		if err == nil || !errors.Is(err, target.ErrStale) {
-			return c.object, err
-		}
-	}
-	made, err := m.install(ctx, number)
-	if err != nil {
-		return nil, fmt.Errorf("cannot reach into page: %w", err)
-	}
-	if err := made.derive(ctx, scripts); err != nil {
-		return nil, fmt.Errorf("cannot reach into page: %w", err)
-	}
-	*c = made
-	return c.object, nil
+	return m.tool.Object(ctx, m.o.Views.Get().Document)
 }
 
-func (m *Messages) install(ctx context.Context, number int) (installed, error) {
-	document, err := m.o.Target.Document(ctx)
-	if err != nil {
-		return installed{}, err
-	}
-	ledger, err := document.New(ctx, target.Ledger)
-	if err != nil {
-		document.Release(ctx)
-		return installed{}, err
-	}
-	return installed{number: number, document: document, ledger: ledger}, nil
-}
-
-// derive makes the object of these scripts on the ledger that there is.
-func (i *installed) derive(ctx context.Context, scripts *target.Scripts) error {
-	object, err := i.ledger.Derive(ctx, scripts.Message)
-	if err != nil {
-		return err
-	}
-	if object == nil {
-		return target.ErrScript
-	}
-	if i.object != nil {
-		i.object.Release(ctx)
-	}
-	i.object, i.scripts = object, scripts
-	return nil
+// Stopped is why a command was stopped in the page: Code, at the function Name or Last of the
+// selectors file.
+type Stopped struct {
+	Code, Name, Last string
+	Until            float64 // in milliseconds since 1970
 }
 
 // answer is what the page answers, in its own words. Nothing of it is trusted.
 type answer struct {
-	// Code is why a command was stopped, at the function Name or Last of the selectors.
-	Code, Name, Last string
-	Until            float64 // in milliseconds since 1970
-	State            *state
-	States           []state
-	Contact          *contact
+	Stopped
+	State   *state
+	States  []state
+	Contact *contact
 }
 
 type state struct {
@@ -410,23 +359,23 @@ func (s state) state() rpc.MessageState {
 	return rpc.MessageState{
 		ID: rpc.MessageID(s.ID), Stored: true, Pending: s.Pending,
 		Chat: rpc.Chat{Phone: rpc.Secret(valid(s.Phone)), LID: rpc.Secret(valid(s.LID)), Group: rpc.Secret(valid(s.Group))},
-		Ack:  whole(s.Ack, -1, 4), Refusal: whole(s.Refusal, 0, mostRefusal), At: moment(1000 * s.Seconds),
+		Ack:  Whole(s.Ack, -1, 4), Refusal: Whole(s.Refusal, 0, mostRefusal), At: Moment(1000 * s.Seconds),
 	}
 }
 
 // mostRefusal is more than any code of the server's.
 const mostRefusal = 9999
 
-// whole returns a number of the page's as one from low to high.
-func whole(f float64, low, high int) int {
+// Whole returns a number of the page's as one from low to high.
+func Whole(f float64, low, high int) int {
 	if !(f >= float64(low)) { // not a number, too
 		return low
 	}
 	return int(min(f, float64(high)))
 }
 
-// moment returns the time at so many milliseconds, and none for what can't be one.
-func moment(ms float64) time.Time {
+// Moment returns the time at so many milliseconds, and none for what can't be one.
+func Moment(ms float64) time.Time {
 	const latest = 4_102_444_800_000 // the year 2100
 	if !(ms > 0 && ms < latest) {
 		return time.Time{}

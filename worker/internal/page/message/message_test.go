@@ -72,7 +72,7 @@ func TestCodesOfThePageBecomeErrors(t *testing.T) {
 		"new_chats_restricted": rpc.SendNewChatsRestricted, "not_on_whatsapp": rpc.SendNotOnWhatsApp, "unknown": "", secret: "",
 	} {
 		for name, function := range map[string]string{"send": "WAWebSendMsgChatAction.addAndSendMsgToChat", "key": "WAWebMsgKey ", secret: "modules", "": "modules"} {
-			err := m.stopped(answer{Code: code, Last: name, Until: 1_790_000_000_000})
+			err := m.Explain(Stopped{Code: code, Last: name, Until: 1_790_000_000_000})
 			e, ok := errors.AsType[*rpc.SendError](err)
 			if !ok {
 				e = new(rpc.SendError)
@@ -85,7 +85,7 @@ func TestCodesOfThePageBecomeErrors(t *testing.T) {
 			}
 		}
 	}
-	if err := m.stopped(answer{}); err != nil {
+	if err := m.Explain(Stopped{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -73,7 +73,7 @@ func (m *Messages) Run(ctx context.Context) {
 // observe asks the page what it can do, if that is due, and reports it.
 func (m *Messages) observe(ctx context.Context) {
 	r, v, now := &m.reports, m.o.Views.Get(), time.Now()
-	current := of{ready(v), v.Document, m.o.Target.Scripts.Load()}
+	current := of{Ready(v), v.Document, m.o.Target.Scripts.Load()}
 	if current == r.of && now.Before(r.next) {
 		return
 	}
@@ -125,17 +125,17 @@ func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
 	const mostChats = 1 << 20
 	o := rpc.SendingObserved{Account: rpc.Secret(valid(s.Account)), NewChats: rpc.NewChats{
 		Restricted: n.Restricted, Capped: n.Capped, Challenge: n.Challenge,
-		Used: whole(n.Used, 0, mostChats), Quota: whole(n.Quota, 0, mostChats),
+		Used: Whole(n.Used, 0, mostChats), Quota: Whole(n.Quota, 0, mostChats),
 	}}
 	if n.Restricted {
-		o.NewChats.RestrictedUntil = moment(n.RestrictedUntil)
+		o.NewChats.RestrictedUntil = Moment(n.RestrictedUntil)
 	}
 	if n.Quota > 0 {
-		o.NewChats.CappedUntil = moment(n.CappedUntil)
+		o.NewChats.CappedUntil = Moment(n.CappedUntil)
 	}
 	switch {
 	case s.Missing != "":
-		o.Why = "the page's " + m.function(s.Missing) + " is missing"
+		o.Why = "the page's " + m.Function(s.Missing) + " is missing"
 	case !s.Answers:
 		o.Why = "the page's messages can't be read"
 	case s.Arriving:
@@ -143,7 +143,7 @@ func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
 	default:
 		o.Possible = true
 		if s.Unchecked != "" {
-			o.Why = "people who never wrote to us can't be written to: the page's " + m.function(s.Unchecked) + " is missing"
+			o.Why = "people who never wrote to us can't be written to: the page's " + m.Function(s.Unchecked) + " is missing"
 		}
 	}
 	return o
@@ -181,7 +181,7 @@ func (m *Messages) fetch(ctx context.Context) {
 			if !m.reports.pace.AllowN(now, 1) {
 				return
 			}
-			m.o.Emit(rpc.MessageChanged{ID: id, Ack: whole(n.Ack, -1, 4), Refusal: whole(n.Refusal, 0, mostRefusal), At: now.UTC()})
+			m.o.Emit(rpc.MessageChanged{ID: id, Ack: Whole(n.Ack, -1, 4), Refusal: Whole(n.Refusal, 0, mostRefusal), At: now.UTC()})
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Hints to the worker when it is worth observing. It runs in an isolated world, so
 // that the page can neither see it nor call send, and it decides nothing: each
 // hint only makes an observation come early.
-(function (k, ping, news, binding) {
+(function (k, ping, pings, binding) {
   "use strict";
 
   const send = globalThis[binding];
@@ -95,13 +95,16 @@
   for (const type of ["online", "offline"]) addEventListener(type, hint("network"));
   document.addEventListener("visibilitychange", hint("visibility"));
   document.addEventListener(ping, hint("module"));
-  // What message.js has for the worker is fetched soon, however often that is reported.
-  let fetching = 0;
-  document.addEventListener(news, () => {
-    fetching ||= setTimeout(() => {
-      fetching = 0;
-      send("news");
-    }, together);
-  });
+  // What message.js and inbox.js have for the worker is fetched soon, however often that
+  // is reported.
+  for (const [name, what] of Object.entries(pings)) {
+    let fetching = 0;
+    document.addEventListener(name, () => {
+      fetching ||= setTimeout(() => {
+        fetching = 0;
+        send(what);
+      }, together);
+    });
+  }
   check();
 })

@@ -21,8 +21,12 @@ var (
 	toolsJS string
 	//go:embed act.js
 	actJS string
+	//go:embed calls.js
+	callsJS string
 	//go:embed message.js
 	messageJS string
+	//go:embed inbox.js
+	inboxJS string
 	//go:embed hint.js
 	hintJS string
 	//go:embed image.js
@@ -31,11 +35,12 @@ var (
 	lookJS string
 )
 
-// Binding is the function in the isolated world that hint.js calls, and News what it is
-// called with when there are news about messages.
+// Binding is the function in the isolated world that hint.js calls, News what it is called
+// with when there are news about our messages, and Arrived when there are others.
 const (
 	Binding = "hint"
 	News    = "news"
+	Arrived = "arrived"
 )
 
 // Scripts are a selectors file and what it makes of our scripts. They are immutable.
@@ -45,9 +50,9 @@ type Scripts struct {
 	// that finds what a person would press, and Look one that looks at the picture of the
 	// code. Hint sets up the isolated world to report when it is worth observing.
 	Observe, Act, Look, Hint string
-	// Image is the function that looks at the image it is called on, and Message the one
-	// that makes the object that sends messages of the ledger it is called on.
-	Image, Message string
+	// Image is the function that looks at the image it is called on. Message and Inbox make
+	// the objects that send and receive messages of the Tool's ledger they are called on.
+	Image, Message, Inbox string
 }
 
 // Compile makes the scripts of a file; an empty one stands for the built-in
@@ -77,21 +82,23 @@ func Compile(file []byte) (*Scripts, error) {
 	}
 	// The page could see the DOM event that takes a hint from its world to ours,
 	// if it knew its name.
-	ping, news := rand.Text(), rand.Text()
+	ping, news, arrived := rand.Text(), rand.Text(), rand.Text()
 	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
+	onLedger := func(script, name string) string {
+		return fmt.Sprintf("function () { const k = %s; return (%s)(k, %s, %s, this, %q); }",
+			all, strip(script, "(function"), tools, strip(callsJS, "(function"), name)
+	}
 	return &Scripts{
 		Set:     k,
 		Observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
 		Look:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(lookJS, "(function"), tools, all),
 		Image:   fmt.Sprintf("function () { const k = %s; return (%s).call(this, k, %s); }", all, strip(imageJS, "(function"), tools),
-		Message: fmt.Sprintf("function () { const k = %s; return (%s)(k, %s, this, %q); }", all, strip(messageJS, "(function"), tools, news),
-		Act:     fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
-		Hint:    fmt.Sprintf("(%s)(%s, %q, %q, %q)", strip(hintJS, "(function"), some, ping, news, Binding),
+		Message: onLedger(messageJS, news), Inbox: onLedger(inboxJS, arrived),
+		Act: fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
+		Hint: fmt.Sprintf("(%s)(%s, %q, { %q: %q, %q: %q }, %q)",
+			strip(hintJS, "(function"), some, ping, news, News, arrived, Arrived, Binding),
 	}, nil
 }
-
-// Ledger is an expression that makes what Message is called on.
-const Ledger = `({ sent: new Map(), news: new Map(), files: new Map() })`
 
 // strip removes what comes before the first words of the code, and the line
 // break after it.

@@ -193,6 +193,16 @@ func (w *worker) Lookup(_ context.Context, refs []rpc.MessageRef) (states []rpc.
 	return states, w.notLinked()
 }
 
+// Receive answers as notLinked explains.
+func (w *worker) Receive(context.Context, rpc.ReceiveQuery) (rpc.Reception, error) {
+	return rpc.Reception{Account: someone()}, w.notLinked()
+}
+
+// Reread answers as notLinked explains.
+func (w *worker) Reread(context.Context, []rpc.Secret) (rpc.Reception, error) {
+	return rpc.Reception{}, w.notLinked()
+}
+
 // Contact answers as notLinked explains.
 func (w *worker) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
 	return rpc.Contact{OnWhatsApp: true, Phone: someone(), LID: someone()}, w.notLinked()

@@ -1,0 +1,97 @@
+package rpc
+
+import "time"
+
+const (
+	// MaxReceive is how many messages one Receive returns at most, MaxMarks how many marks
+	// it takes, and MaxReread how many messages one Reread asks for.
+	MaxReceive = 100
+	MaxMarks   = 64
+	MaxReread  = 100
+)
+
+// Mark is a row of the page's table of messages that was read.
+type Mark struct {
+	// Row is the page's number of it. The page may use a number again.
+	Row int64 `json:"row"`
+	// Sum tells rows apart that have the same number.
+	Sum string `json:"sum"`
+}
+
+// ReceiveQuery asks for what follows in the page's table.
+type ReceiveQuery struct {
+	// After has marks of rows that were read, newest first. What follows the first one that
+	// is still true is read; without any, it is everything that is not of the history.
+	After []Mark
+	// Since is when messages may have been written at the earliest.
+	Since time.Time
+	Limit int
+}
+
+// Reception is what a Receive has read.
+type Reception struct {
+	// Account is the address of the linked account.
+	Account Secret
+	// Known means that one of the request's marks was true.
+	Known bool
+	// Marks are of rows that were read, newest first. There are none if no row was.
+	Marks []Mark
+	// Messages are in the order in which the page has stored them.
+	Messages []Received
+	// Changed are messages that are no longer as they were, as far as the page has
+	// noticed. They are returned once.
+	Changed []Received
+	// Lost means that more have changed than the page has noted.
+	Lost bool
+	// More means that there is more to be read now.
+	More bool
+}
+
+// MessageType is what a message consists of.
+type MessageType string
+
+// The types that mean something to this program. The others are those that the selectors
+// file names, and "unknown".
+const (
+	TypeText MessageType = "text"
+	// TypeRevoked: its sender, or an administrator, has deleted it.
+	TypeRevoked MessageType = "revoked"
+	// TypeUndecrypted: its key has not arrived yet, and may never.
+	TypeUndecrypted MessageType = "undecrypted"
+)
+
+// Received is a message of others, or one of the account's own, as the page has it.
+type Received struct {
+	// Key is the page's name of the message, in which there are addresses. ID is a part of it.
+	Key Secret
+	ID  string
+	// Chat is where it was written and, unless FromMe, From by whom. In a group From may be
+	// empty.
+	Chat, From Chat
+	// Name is what its author is called there.
+	Name   Secret
+	FromMe bool
+	Type   MessageType
+	// Text is empty for what is not written, such as a picture without a caption.
+	Text    Secret
+	ReplyTo string
+	At      time.Time
+	// Ack is that of MessageState, for FromMe.
+	Ack int
+	// Edit names the last edit, empty if there was none.
+	Edit  string
+	Media ReceivedMedia
+}
+
+// ReceivedMedia describes the file of a message. It is zero without one.
+type ReceivedMedia struct {
+	MIME string
+	Size int64 // in bytes
+	Name Secret
+}
+
+// MessagesArrived means that there is something to Receive. It is a hint: not each message
+// is announced.
+type MessagesArrived struct{}
+
+func (MessagesArrived) eventBody() {}

@@ -1,0 +1,282 @@
+// Makes the object that reads received messages in one document. It runs in the page's
+// main world, calls what k.receiving and k.sending name, wraps nothing, and leaves no
+// trace on any object of the page but listeners. calls makes the page's functions
+// callable. The ledger has the keys of messages that have changed, until they are read, and
+// lost, which means that there were too many. ping is the name of the DOM event that makes the
+// worker report that there is something to read. It has nothing of a message.
+(function (k, t, calls, ledger, ping) {
+  "use strict";
+
+  const { Stop, resolve, gone, callable, carry, text, maybe, identify, named } = calls(k, t);
+  const r = k.receiving;
+  const n = { ...k.sending.names, ...r.names };
+  const MOST_ROWS = 500; // of the table at once
+  const MOST_MARKS = 16; // of one page
+  const SOME_KNOWN = 20; // rows that could be read before
+  const MOST_CHANGED = 500;
+  const MOST_TEXT = 200_000; // characters of one answer
+  const LONGEST = 65_536; // characters of one text
+  const LONGEST_NAME = 256;
+  const LONGEST_KEY = 300;
+  const FUNCTIONS = ["table", "from_row", "wid", "key", "own_phone"];
+  const ADDRESS = /^\d{1,24}(-\d{1,24})?@(c\.us|lid|g\.us)$/;
+
+  const notify = () => document.dispatchEvent(new Event(ping));
+  const cut = (value, most) => (typeof value === "string" ? value.slice(0, most) : "");
+  const number = (value) => (Number.isFinite(Number(value)) ? Number(value) : 0);
+
+  // at is the text of an address without the number of a device.
+  const at = (wid) => text(wid).replace(/:\d+@/, "@");
+
+  // isChat reports whether messages of this address are read: those of statuses and
+  // channels are not.
+  const isChat = (address) => ADDRESS.test(address);
+
+  // sum tells rows apart whose numbers are the same. It has 53 bits (cyrb53).
+  function sum(key) {
+    let a = 0xdeadbeef;
+    let b = 0x41c6ce57;
+    for (let i = 0; i < key.length; i++) {
+      const c = key.charCodeAt(i);
+      a = Math.imul(a ^ c, 2654435761);
+      b = Math.imul(b ^ c, 1597334677);
+    }
+    a = Math.imul(a ^ (a >>> 16), 2246822507) ^ Math.imul(b ^ (b >>> 13), 3266489909);
+    b = Math.imul(b ^ (b >>> 16), 2246822507) ^ Math.imul(a ^ (a >>> 13), 3266489909);
+    return (4294967296 * (2097151 & b) + (a >>> 0)).toString(36);
+  }
+
+  const keyOf = (row) => String(row[n.message_id]);
+  const mark = (row) => ({ row: row[n.row_number], sum: sum(keyOf(row)) });
+
+  // added is called with each message that the page has got.
+  function added(message) {
+    try {
+      if (message[n.is_new]) notify();
+    } catch {
+      // It is no message.
+    }
+  }
+
+  // changed is called with each message of which something is another.
+  function changed(message) {
+    try {
+      if (!isChat(at(message[n.message_id][n.key_remote]))) return;
+      ledger.changed.add(keyOf(message));
+      if (ledger.changed.size > MOST_CHANGED) {
+        ledger.changed.clear();
+        ledger.lost = true;
+      }
+      notify();
+    } catch {
+      // It is no message.
+    }
+  }
+
+  function acked(message) {
+    if (message?.[n.message_id]?.[n.key_from_me] === true) changed(message);
+  }
+
+  const LISTENERS = [
+    [n.add_event, added], [n.type_event, changed], [n.body_event, changed], [n.caption_event, changed], [n.ack_event, acked],
+  ];
+
+  // listen listens again: the page can lose its listeners.
+  function listen() {
+    try {
+      ledger.leave?.();
+    } catch {
+      // What listened has gone.
+    }
+    const messages = resolve("messages").value;
+    for (const [event, listener] of LISTENERS) messages[n.on](event, listener);
+    ledger.leave = () => {
+      for (const [event, listener] of LISTENERS) messages[n.off](event, listener);
+    };
+  }
+
+  async function after(work, table, row, most) {
+    work.last = "table";
+    const list = await work.wait(table[n.table_after]([n.row_number], row, { [n.limit]: most }));
+    if (!Array.isArray(list)) throw gone("table");
+    const numbers = list.map((one) => one[n.row_number]);
+    if (numbers.some((at, i) => !(at > (i ? numbers[i - 1] : row)))) throw gone("table");
+    return list.slice(0, most);
+  }
+
+  // start returns the number of the last row that is known, by the newest mark that is
+  // still true, and whether there were marks and none is.
+  async function start(work, table, marks) {
+    for (const one of marks) {
+      const [row] = await after(work, table, one.row - 1, 1);
+      if (row && row[n.row_number] === one.row && mark(row).sum === one.sum) return { row: one.row, known: true };
+    }
+    return { row: r.first_row - 1, known: false };
+  }
+
+  // reader reads messages, and asks for each address once.
+  function reader(work) {
+    const people = new Map();
+    async function who(wid) {
+      const address = at(wid);
+      if (!isChat(address)) return {};
+      if (!people.has(address)) people.set(address, named(await identify(work, work.call("wid", address))));
+      return people.get(address);
+    }
+    function parsed(id) {
+      if (typeof id !== "string") return id;
+      const { value } = resolve("key");
+      work.last = "key";
+      if (typeof value?.[n.key_parse] !== "function") throw gone("key");
+      return value[n.key_parse](id);
+    }
+
+    // kind is what a message is, "" for what is not reported.
+    function kind(data) {
+      if (!isChat(at(parsed(data[n.message_id])[n.key_remote]))) return "";
+      const word = data[n.message_type];
+      return typeof word === "string" && Object.hasOwn(r.types, word) ? r.types[word] : "unknown";
+    }
+
+    // describe returns what is reported of a message.
+    async function describe(data, type = kind(data)) {
+      if (!type) return undefined;
+      const key = parsed(data[n.message_id]);
+      const chat = await who(key[n.key_remote]);
+      const own = key[n.key_from_me] === true;
+      let from = chat;
+      if (own) from = {};
+      else if (chat.group) from = await who(data[n.message_author] ?? key[n.key_participant]);
+      const words = { revoked: "", undecrypted: "", text: data[n.message_body] };
+      return {
+        key: cut(keyOf(data), LONGEST_KEY), id: cut(String(key[n.key_id]), 64), chat, from, own, type,
+        name: cut(data[n.message_name], LONGEST_NAME), text: cut(words[type] ?? data[n.message_caption], LONGEST),
+        seconds: number(data[n.message_time]), reply: cut(data[n.message_quoted], 64), ack: number(data[n.message_ack]),
+        edit: data[n.message_edit] ? sum(String(data[n.message_edit])) : "",
+        mime: cut(data[n.media_mime], LONGEST_NAME), size: number(data[n.media_size]), file: cut(data[n.media_name], LONGEST_NAME),
+      };
+    }
+
+    // row reads a row, unless it is too old or of something else.
+    async function row(one, since = 0) {
+      const old = (data) => number(data[n.message_time] ?? since) < since;
+      if (old(one) || (one[n.message_type] !== undefined && !kind(one))) return undefined;
+      const data = await work.ask("from_row", one);
+      return old(data) ? undefined : describe(data);
+    }
+
+    // works reports whether any of these rows can be read.
+    async function works(rows) {
+      for (const one of rows) {
+        try {
+          if (await row(one)) return true;
+        } catch (error) {
+          if (error instanceof Stop) throw error;
+        }
+      }
+      return false;
+    }
+
+    return { describe, row, works };
+  }
+
+  // read reads rows in order, at most so many messages. One that can't be read though
+  // others can is reported without what is in it.
+  async function read(work, rows, since, limit, known) {
+    const { describe, row, works } = reader(work);
+    const messages = [];
+    let failure;
+    let length = 0;
+    let done = 0;
+    for (const one of rows) {
+      if (messages.length >= limit) break;
+      let message;
+      try {
+        message = await row(one, since);
+      } catch (error) {
+        if (error instanceof Stop) throw error;
+        failure ??= error;
+        message = await describe({ [n.message_id]: one[n.message_id], [n.message_time]: one[n.message_time] }, "unknown").catch(() => undefined);
+      }
+      length += message ? message.text.length : 0;
+      if (messages.length > 0 && length > MOST_TEXT) break;
+      if (message) messages.push(message);
+      done++;
+    }
+    if (failure && !(await works([...rows.slice(0, done), ...known]))) throw failure;
+    return { messages, done };
+  }
+
+  // spread returns at most so many of a list, the last one among them.
+  function spread(list, most) {
+    const step = Math.ceil(list.length / most);
+    return list.filter((_, i) => (list.length - 1 - i) % step === 0);
+  }
+
+  async function ownAddress(work) {
+    return at((await work.ask("own_phone")) || (await maybe(work, "own_lid")));
+  }
+
+  // news reads the messages that have changed, from memory: their rows may be late.
+  async function news(work) {
+    const keys = [...ledger.changed].slice(0, 100);
+    const { describe } = reader(work);
+    const changed = [];
+    let { lost } = ledger;
+    for (const key of keys) {
+      const model = work.model("messages", key);
+      const message = model && (await describe(model));
+      if (message) changed.push(message);
+      lost ||= !model; // It has left the memory.
+    }
+    for (const key of keys) ledger.changed.delete(key);
+    ledger.lost = false;
+    return { changed, lost, more: ledger.changed.size > 0 };
+  }
+
+  // tableOf returns the table of messages.
+  function tableOf(work) {
+    const table = work.call("table");
+    if (typeof table?.[n.table_after] !== "function" || typeof table[n.table_get] !== "function") throw gone("table");
+    return table;
+  }
+
+  return {
+    // listen listens to the page's messages, and reports what is missing for reading them.
+    listen() {
+      const lacks = FUNCTIONS.find((name) => !callable(name));
+      if (lacks) return { missing: lacks };
+      const messages = resolve("messages").value;
+      if (typeof messages?.[n.on] !== "function" || typeof messages[n.off] !== "function") return { missing: "messages" };
+      listen();
+      return { missing: "" };
+    },
+
+    // receive reads at most so many messages after the newest mark that is still true, and
+    // those that have changed. Without a mark it begins with the first one. What is older
+    // than since, in seconds, is passed over.
+    receive: ({ marks, since, limit }, ms) =>
+      carry(ms, async (work) => {
+        const account = await ownAddress(work);
+        const table = tableOf(work);
+        const from = await start(work, table, marks);
+        const rows = await after(work, table, from.row, MOST_ROWS);
+        const known = from.known ? await after(work, table, from.row - SOME_KNOWN, SOME_KNOWN) : [];
+        const { messages, done } = await read(work, rows, since, limit, known);
+        const more = done < rows.length || rows.length >= MOST_ROWS;
+        const other = more ? { changed: [], lost: false, more: true } : await news(work);
+        const marked = spread(rows.slice(0, done).map(mark), MOST_MARKS).reverse();
+        return { account, known: from.known, marks: marked, messages, ...other };
+      }),
+
+    // reread reads the messages with these keys, as far as they are there.
+    reread: (keys, ms) =>
+      carry(ms, async (work) => {
+        const found = await work.wait(tableOf(work)[n.table_get](keys));
+        if (!Array.isArray(found)) throw gone("table");
+        const rows = found.slice(0, keys.length).filter(Boolean);
+        const { messages, done } = await read(work, rows, 0, keys.length, []);
+        return { messages, more: done < rows.length };
+      }),
+  };
+})
