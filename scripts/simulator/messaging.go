@@ -56,6 +56,8 @@ type Messaging struct {
 	// queue is what the device hasn't confirmed.
 	queue []stanza
 	next  int
+	// ids counts the messages to the account.
+	ids int
 	// online are the connections that get what arrives.
 	online map[*chat]struct{}
 	// struck are the ids for which a connection was dropped already.
@@ -100,6 +102,10 @@ type stanza struct {
 	Error int          `json:"error,omitempty"`
 	// T is a time in seconds since 1970.
 	T int64 `json:"t,omitempty"`
+	// Kind is the page's type of a message that is not a text, and Own means that the
+	// account's phone has sent it.
+	Kind string `json:"kind,omitempty"`
+	Own  bool   `json:"own,omitempty"`
 }
 
 // query is a question of the page, and its answer.
@@ -284,23 +290,59 @@ func (m *Messaging) Ack(id string, level int) error {
 	return nil
 }
 
-// Receive is somebody sending a message to the account. It returns the message's id.
+// Incoming is a message that somebody sends to the account, or that the account's own
+// phone sends to somebody.
+type Incoming struct {
+	// From is the other side's phone number, digits only.
+	From string `json:"from"`
+	Text string `json:"text"`
+	// Group is the address of a group, of "status@broadcast" or of a channel; empty for a
+	// chat with From.
+	Group string `json:"group"`
+	// Quoted is the id of a message that it answers, Kind the page's type if it is not a
+	// text, and Own means that the account's phone has sent it.
+	Quoted string `json:"quoted"`
+	Kind   string `json:"kind"`
+	Own    bool   `json:"own"`
+	// Changes is the id of an earlier message in the same chat that this one replaces by
+	// its text, or deletes if Kind is "revoked".
+	Changes string `json:"changes"`
+}
+
+// Receive is somebody sending a text to the account. It returns the message's id.
 func (m *Messaging) Receive(phone, text string) string {
+	return m.Deliver(Incoming{From: phone, Text: text})
+}
+
+// Deliver has a message delivered to the account, and returns its id.
+func (m *Messaging) Deliver(in Incoming) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.incomingLocked(phone, text)
+	s := m.incomingLocked(in)
 	m.deliverLocked(s)
 	return s.ID
 }
 
-func (m *Messaging) incomingLocked(phone, text string) stanza {
-	p := m.people.person(phone + "@c.us")
+func (m *Messaging) incomingLocked(in Incoming) stanza {
+	p := m.people.person(in.From + "@c.us")
 	p.Known = true
 	m.people.SetPerson(p)
-	return stanza{
-		Type: "incoming", ID: fmt.Sprintf("3A%018X", time.Now().UnixNano()), From: p.Phone + "@c.us", LID: p.LID + "@lid",
-		To: ownPhone, Name: p.Name, Text: text, T: time.Now().Unix(),
+	m.ids++
+	s := stanza{
+		Type: "incoming", ID: fmt.Sprintf("3A%012X%06X", time.Now().UnixMilli(), m.ids), From: p.Phone + "@c.us", LID: p.LID + "@lid",
+		To: ownPhone, Name: p.Name, Text: in.Text, T: time.Now().Unix(), Group: in.Group, Quoted: in.Quoted, Kind: in.Kind, Own: in.Own,
 	}
+	if in.Changes != "" {
+		s.Type, s.ID = "change", in.Changes
+	}
+	return s
+}
+
+// Undelivered returns how many stanzas the device has not confirmed.
+func (m *Messaging) Undelivered() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.queue)
 }
 
 // deliverLocked sends s to the device, now or when it comes back.
@@ -327,7 +369,7 @@ func (m *Messaging) join(c *chat) {
 	if m.settings.isOn("offline", "queue") {
 		fault, _ := m.settings.fault("offline")
 		for i := range fault.number() {
-			m.deliverLocked(m.incomingLocked("15550101001", fmt.Sprintf("while you were away %d", i+1)))
+			m.deliverLocked(m.incomingLocked(Incoming{From: "15550101001", Text: fmt.Sprintf("while you were away %d", i+1)}))
 		}
 	}
 	m.online[c] = struct{}{}

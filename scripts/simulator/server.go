@@ -383,9 +383,8 @@ type controlBody struct {
 	// ID and Level are a receipt.
 	ID    string `json:"id"`
 	Level int    `json:"level"`
-	// From and Text are a message to the account.
-	From string `json:"from"`
-	Text string `json:"text"`
+	// The rest is a message to the account.
+	Incoming
 }
 
 // Control returns the levers as an HTTP API, for shell scripts and demos. It
@@ -402,7 +401,7 @@ type controlBody struct {
 //	POST /passkey/refuse         the server fails instead
 //	GET  /traps                  how often a foreign script was caught
 //	POST /ack                    a receipt: {"id": "…", "level": 2}
-//	POST /receive                a message to the account: {"from": "15550101001", "text": "…"}
+//	POST /receive                a message to the account: {"from": "15550101001", "text": "…"}, see Incoming
 //	POST /person                 an entry of the server's address book, see Person
 //	POST /logout /takeover /replace /disconnect /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
 //	POST /network/drop /network/stall /network/restore
@@ -422,7 +421,7 @@ func (s *Server) Control() http.Handler {
 		},
 		"/code":            func(ctx context.Context, body controlBody) error { return s.EnterCode(ctx, body.Code) },
 		"/ack":             func(_ context.Context, body controlBody) error { return s.Ack(body.ID, body.Level) },
-		"/receive":         func(_ context.Context, body controlBody) error { s.Receive(body.From, body.Text); return nil },
+		"/receive":         func(_ context.Context, body controlBody) error { s.Deliver(body.Incoming); return nil },
 		"/passkey/approve": plain(s.ApprovePasskey),
 		"/passkey/refuse":  plain(s.RefusePasskey),
 		"/logout":          plain(s.LogOut),

@@ -3,7 +3,7 @@
 import { after, faultIs } from './config.js';
 import { Msgs } from './collections.js';
 import { loadPeople, takeHistory } from './people.js';
-import { takeMessage, takeOldMessages, takeReceipt } from './receiving.js';
+import { changeMessage, takeMessage, takeOldMessages, takeReceipt } from './receiving.js';
 import { restrict } from './restrictions.js';
 import * as wire from './wire.js';
 
@@ -27,6 +27,10 @@ export async function handle(message, send) {
       break;
     case 'incoming':
       await takeMessage(message);
+      send({ type: 'confirm', n: message.n });
+      break;
+    case 'change':
+      await changeMessage(message);
       send({ type: 'confirm', n: message.n });
       break;
     default: return false;

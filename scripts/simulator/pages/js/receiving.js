@@ -6,7 +6,7 @@ import { Socket, Stream, StreamMode } from './models.js';
 import { MsgKey } from './msgkey.js';
 import { findOrCreateLatestChat, learn } from './people.js';
 import * as tables from './tables.js';
-import { createWid } from './wid.js';
+import { createWid, me } from './wid.js';
 
 // Receipts are taken together for so long.
 const BATCH = 1000;
@@ -34,17 +34,30 @@ export function getMsgsByMsgIdsAndChatId(ids, chat) {
   return tables.messageTable.startsWithAnyOf(['id'], ids.flatMap((id) => [`true_${chat}_${id}`, `false_${chat}_${id}`]));
 }
 
-/** Takes a message that somebody sent to this account. */
+// Statuses and channels have messages, and no chat.
+const hasChat = (stanza) => !/@(broadcast|newsletter)$/.test(stanza.group ?? '');
+
+/** The chat of a stanza, which is made if need be, and what its key has of it. */
+async function placeOf(stanza) {
+  const author = createWid(stanza.from);
+  const remote = stanza.group ? createWid(stanza.group) : author;
+  const chat = hasChat(stanza) ? (await findOrCreateLatestChat(remote)).chat : null;
+  const sender = stanza.own ? me.getMaybeMePnUser() : author;
+  const id = chat?.id ?? remote;
+  return { chat, sender, key: new MsgKey({ fromMe: Boolean(stanza.own), remote: id, id: stanza.id, participant: stanza.group ? sender : undefined }) };
+}
+
+/** Takes a message that somebody sent to this account, or that another device of it sent. */
 export async function takeMessage(stanza) {
   await learn(stanza.from, stanza.lid, stanza.name);
-  const author = createWid(stanza.from);
-  const { chat } = await findOrCreateLatestChat(stanza.group ? createWid(stanza.group) : author);
+  const { chat, sender, key } = await placeOf(stanza);
   const data = {
-    id: new MsgKey({ fromMe: false, remote: chat.id, id: stanza.id, participant: stanza.group ? author : undefined }),
-    from: chat.id, to: createWid(stanza.to), type: 'chat', t: stanza.t, body: stanza.text, ack: ACK.SENT, viewMode: 'VISIBLE', isNewMsg: true,
-    notifyName: stanza.name, ...(stanza.group ? { author } : {}),
+    id: key, from: stanza.own ? sender : key.remote, to: stanza.own ? key.remote : createWid(stanza.to), type: stanza.kind || 'chat',
+    t: stanza.t, body: stanza.text, ack: ACK.SENT, viewMode: 'VISIBLE', isNewMsg: true,
+    ...(stanza.own ? {} : { notifyName: stanza.name }), ...(stanza.group ? { author: sender } : {}),
+    ...(stanza.quoted ? { quotedStanzaID: stanza.quoted } : {}),
   };
-  const cipher = fault('cipher');
+  const cipher = !stanza.own && fault('cipher');
   const first = cipher ? { ...data, type: 'ciphertext', body: undefined } : data;
   try {
     await tables.storeMessages([first]);
@@ -52,18 +65,33 @@ export async function takeMessage(stanza) {
     if (error.name === 'DuplicateMessageError') return;
     throw error;
   }
-  await tables.changeChat(chat.id, (row) => ({ t: stanza.t, unreadCount: (row.unreadCount ?? 0) + 1, tcToken: 'token' }));
+  const received = stanza.own ? {} : { tcToken: 'token' };
+  const more = stanza.own ? 0 : 1;
+  if (chat) await tables.changeChat(chat.id, (row) => ({ t: stanza.t, unreadCount: (row.unreadCount ?? 0) + more, ...received }));
   if (isReady()) {
     const [model] = Msgs.add({ ...first, recvFresh: true });
-    chat.msgs.add(model);
-    chat.set({ t: stanza.t, unreadCount: chat.unreadCount + 1, tcToken: 'token' });
+    chat?.msgs.add(model);
+    chat?.set({ t: stanza.t, unreadCount: chat.unreadCount + more, ...received });
   }
-  if (faultIs('cipher', 'late')) {
+  if (cipher && faultIs('cipher', 'late')) {
     wait(Number(cipher.arg)).then(async () => {
       await tables.replaceMessage(data);
       Msgs.get(data.id)?.set({ body: data.body, type: data.type });
     });
   }
+}
+
+/** Takes another text of a message, or that it was deleted for everybody. */
+export async function changeMessage(stanza) {
+  await learn(stanza.from, stanza.lid, stanza.name);
+  const { key } = await placeOf(stanza);
+  const row = await tables.messageTable.get(key);
+  if (!row) return;
+  const changes = stanza.kind === 'revoked'
+    ? { type: 'revoked', body: undefined }
+    : { body: stanza.text, latestEditMsgKey: new MsgKey({ fromMe: key.fromMe, remote: key.remote, id: `${stanza.id}${stanza.n}` }) };
+  await tables.replaceMessage({ ...await tables.messageFromDbRow(row), ...changes });
+  if (isReady()) Msgs.get(key)?.set(changes);
 }
 
 /** Loads messages into memory. Own ones that were never acknowledged count as failed from then on. */

@@ -1,0 +1,235 @@
+package page
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"session-manager/scripts/simulator"
+	"session-manager/shared/rpc"
+)
+
+// reader reads what a page has received, from where it is.
+type reader struct {
+	*rig
+	marks []rpc.Mark
+	since time.Time
+}
+
+func openReceiver(t *testing.T) *reader {
+	t.Helper()
+	return &reader{rig: openSender(t, func(o *Options) { o.Receive = true })}
+}
+
+// receive reads once.
+func (r *reader) receive(limit int) rpc.Reception {
+	r.t.Helper()
+	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{After: r.marks, Since: r.since, Limit: limit})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.keeps(err)
+	if len(got.Marks) > 0 {
+		r.marks = got.Marks
+	}
+	return got
+}
+
+// next reads until there are n more messages, and that is all.
+func (r *reader) next(n int) (all []rpc.Received) {
+	r.t.Helper()
+	for ctx := r.context(); ; {
+		got := r.receive(2)
+		all = append(all, got.Messages...)
+		switch {
+		case len(all) > n || ctx.Err() != nil:
+			r.t.Fatalf("%d messages, not %d: %+v", len(all), n, all)
+		case len(all) == n && !got.More && r.sim.Undelivered() == 0:
+			return append(all, r.receive(2).Messages...)
+		}
+	}
+}
+
+// changes reads until n messages have changed.
+func (r *reader) changes(n int) (all []rpc.Received) {
+	r.t.Helper()
+	for ctx := r.context(); len(all) < n; {
+		if ctx.Err() != nil {
+			r.t.Fatalf("%d have changed, not %d", len(all), n)
+		}
+		all = append(all, r.receive(10).Changed...)
+	}
+	return all
+}
+
+func (r *reader) awaitArrival(mark int) {
+	r.t.Helper()
+	r.await(mark, "messages that arrived", func(b rpc.EventBody) bool { return b == rpc.MessagesArrived{} })
+}
+
+func texts(all []rpc.Received) (list []string) {
+	for _, m := range all {
+		list = append(list, string(m.Text))
+	}
+	return list
+}
+
+const phoneOfAda = "15550101001"
+
+// TestReceivedMessagesAreReadByCursor follows one page.
+func TestReceivedMessagesAreReadByCursor(t *testing.T) {
+	t.Parallel()
+	r := openReceiver(t)
+	if got := r.receive(10); got.Known || len(got.Messages) > 0 || got.Account != "15550100042@c.us" {
+		t.Errorf("of a page that has only the history: %+v", got)
+	}
+	before, _ := r.events.all()
+	for _, text := range []string{"one", "two", "three"} {
+		r.sim.Receive(phoneOfAda, text)
+	}
+	r.awaitArrival(len(before))
+	all := r.next(3)
+	if got := texts(all); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("got %v", got)
+	}
+	if m := all[0]; m.Chat.Phone != ada || m.Chat.LID == "" || m.From != m.Chat || m.Name != "Ada" || m.FromMe || m.Type != rpc.TypeText ||
+		time.Since(m.At) > time.Hour || m.Key == "" || m.ID == "" {
+		t.Errorf("got %+v", m)
+	}
+	r.checkPlaces()
+	r.checkChanges(all)
+	r.checkAwayAndLost()
+	r.checkPoison()
+	if n := r.sim.Traps(); n > 0 {
+		t.Errorf("the page has noticed %d foreign scripts", n)
+	}
+	if sent := r.sim.Sent(); len(sent) > 0 {
+		t.Errorf("reading has sent %+v", sent)
+	}
+}
+
+// checkPlaces has messages of a group, of the account's phone and of no chat.
+func (r *reader) checkPlaces() {
+	r.t.Helper()
+	for _, in := range []simulator.Incoming{
+		{From: phoneOfAda, Group: "status@broadcast", Text: "of a status"},
+		{From: phoneOfAda, Group: "120363000000000001@newsletter", Text: "of a channel"},
+		{From: phoneOfAda, Kind: "e2e_notification", Text: "of the system"},
+		{From: phoneOfAda, Group: simulator.Group, Text: "in a group"},
+		{From: phoneOfAda, Own: true, Text: "by the phone"},
+		{From: phoneOfAda, Kind: "of next year", Text: "unknown"},
+	} {
+		r.sim.Deliver(in)
+	}
+	all := r.next(3)
+	if m := all[0]; m.Chat != (rpc.Chat{Group: simulator.Group}) || m.From.Phone != ada || m.From.LID == "" || m.Text != "in a group" {
+		r.t.Errorf("in a group: %+v", m)
+	}
+	if m := all[1]; !m.FromMe || m.Chat.Phone != ada || m.From != (rpc.Chat{}) || m.Text != "by the phone" || m.Ack != 1 {
+		r.t.Errorf("by the phone: %+v", m)
+	}
+	if m := all[2]; m.Type != "unknown" || m.Text != "" {
+		r.t.Errorf("unknown: %+v", m)
+	}
+}
+
+// checkChanges has messages edited, deleted and decrypted late.
+func (r *reader) checkChanges(all []rpc.Received) {
+	r.t.Helper()
+	r.receive(10) // what the phone has reported of its own message
+	r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Changes: all[0].ID, Text: "another"})
+	if m := r.changes(1)[0]; m.Key != all[0].Key || m.Text != "another" || m.Edit == "" {
+		r.t.Errorf("edited: %+v", m)
+	}
+	r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Changes: all[1].ID, Kind: "revoked"})
+	if m := r.changes(1)[0]; m.Key != all[1].Key || m.Text != "" || m.Type != rpc.TypeRevoked {
+		r.t.Errorf("deleted: %+v", m)
+	}
+	got, err := r.page.Reread(r.context(), []rpc.Secret{"false_1@c.us_3A", all[2].Key, all[0].Key})
+	if err != nil || !slices.Equal(texts(got.Messages), []string{"three", "another"}) || got.More {
+		r.t.Errorf("read again: %+v, %v", got, err)
+	}
+	r.again(true, "cipher=late:500")
+	r.sim.Receive(phoneOfAda, "late")
+	if m := r.next(1)[0]; m.Type != rpc.TypeUndecrypted || m.Text != "" {
+		r.t.Errorf("undecrypted: %+v", m)
+	}
+	if m := r.changes(1)[0]; m.Type != rpc.TypeText || m.Text != "late" {
+		r.t.Errorf("decrypted: %+v", m)
+	}
+}
+
+// checkAwayAndLost has messages arrive while the page starts, and a cursor of another table.
+func (r *reader) checkAwayAndLost() {
+	r.t.Helper()
+	r.again(true, "offline=queue:5")
+	all := r.next(5)
+	if got := texts(all); got[0] != "while you were away 1" || got[4] != "while you were away 5" {
+		r.t.Errorf("got %v", got)
+	}
+	kept := slices.Clone(r.marks)
+	for n, change := range []func(*rpc.Mark){func(m *rpc.Mark) { m.Sum += "x" }, func(m *rpc.Mark) { m.Row += 1000 }} {
+		r.marks = slices.Clone(kept)
+		change(&r.marks[0])
+		if got := r.receive(1); !got.Known && n == 0 && len(kept) > 1 {
+			r.t.Errorf("an older mark is not believed: %+v", got)
+		}
+		r.marks = []rpc.Mark{r.marks[0]}
+		change(&r.marks[0])
+		r.since = time.Now().Add(time.Hour)
+		if got := r.receive(1); got.Known || len(got.Messages) > 0 {
+			r.t.Errorf("a mark of another table: %+v", got)
+		}
+		r.since = time.Time{}
+	}
+	r.marks = kept
+	r.next(0)
+}
+
+// checkPoison has a message that can't be read, and then a page where none can.
+func (r *reader) checkPoison() {
+	r.t.Helper()
+	r.spoil(`const d = m("WAWebDBMessageSerialization"), f = d.messageFromDbRow;
+		d.messageFromDbRow = async (row) => { const data = await f(row); if (data.body === "poison") throw new TypeError("poison"); return data; }`)
+	r.sim.Receive(phoneOfAda, "poison")
+	if m := r.next(1)[0]; m.Type != "unknown" || m.Text != "" || m.Chat.Phone != ada {
+		r.t.Errorf("poison: %+v", m)
+	}
+	r.spoil(`m("WAWebDBMessageSerialization").messageFromDbRow = async () => { throw new TypeError("gone"); }`)
+	r.sim.Receive(phoneOfAda, secret)
+	for ctx := r.context(); ; {
+		got, err := r.page.Receive(ctx, rpc.ReceiveQuery{After: r.marks, Limit: 10})
+		e, ok := errors.AsType[*rpc.SendError](err)
+		if ok && e.Code == rpc.SendPagePathGone {
+			break
+		}
+		if len(got.Messages) > 0 || ctx.Err() != nil {
+			r.t.Fatalf("where nothing can be read: %+v, %v", got, err)
+		}
+	}
+	r.again(true)
+	if m := r.next(1)[0]; m.Text != secret {
+		r.t.Errorf("after that: %+v", m)
+	}
+}
+
+// TestNothingIsReceivedUnlessAsked has a page of which nobody wants to know.
+func TestNothingIsReceivedUnlessAsked(t *testing.T) {
+	t.Parallel()
+	r := openSender(t)
+	r.sim.Receive(phoneOfAda, secret)
+	for r.sim.Undelivered() > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Limit: 1}); !errors.Is(err, rpc.ErrNotReceiving) || len(got.Messages) > 0 {
+		t.Errorf("Receive() = %+v, %v", got, err)
+	}
+	if _, err := r.page.Reread(r.context(), []rpc.Secret{"false_1@c.us_3A"}); !errors.Is(err, rpc.ErrNotReceiving) {
+		t.Errorf("Reread() = %v", err)
+	}
+	events, _ := r.events.all()
+	if slices.ContainsFunc(events, func(e event) bool { return e.body == rpc.MessagesArrived{} }) {
+		t.Error("it was reported that messages have arrived")
+	}
+}
