@@ -178,7 +178,11 @@ func (a *api) handler(rt route) http.Handler {
 			m.route = rt.path
 		}
 		if !slices.Contains(rt.methods, r.Method) {
-			w.Header().Set("Allow", strings.Join(rt.methods, ", "))
+			w.Header().Set("Allow", strings.Join(append(rt.methods, http.MethodOptions), ", "))
+			if r.Method == http.MethodOptions {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
 			problem{
 				Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",
 				Detail: fmt.Sprintf("%.20q is not allowed here.", r.Method), Hint: "Use " + strings.Join(rt.methods, " or ") + ".",

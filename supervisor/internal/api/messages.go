@@ -105,20 +105,30 @@ func (m *messages) one(r *http.Request) http.Handler {
 	return m.show(r)
 }
 
-// show answers GET /messages/{id}; with ?wait= once the status has changed, or at once if
-// it is one that does not change.
+// show answers GET /messages/{id}; with ?wait= once the status has changed, or is none of
+// ?not=, and at once if it is one that does not change.
 func (m *messages) show(r *http.Request) http.Handler {
 	id := rpc.MessageID(mux.Vars(r)["id"])
+	not, bad := excluded(r, outbox.Statuses()...)
+	if bad != nil {
+		return bad
+	}
 	first, changed, err := m.outbox.Changed(id)
 	if err != nil {
 		return m.failed(err)
 	}
 	now := first
-	bad := m.hold(r, slices.Contains(ends, first.Status), changed, func() (bool, <-chan struct{}) {
+	enough := func() bool {
+		if not == nil {
+			return now.Status != first.Status || slices.Contains(ends, first.Status)
+		}
+		return !slices.Contains(not, now.Status) || slices.Contains(ends, now.Status)
+	}
+	bad = m.hold(r, enough(), changed, func() (bool, <-chan struct{}) {
 		if now, changed, err = m.outbox.Changed(id); err != nil {
 			return true, nil
 		}
-		return now.Status != first.Status, changed
+		return enough(), changed
 	})
 	if bad != nil {
 		return bad

@@ -218,6 +218,13 @@ func TestWaitForAMessageEndsWithItsStatus(t *testing.T) {
 	if got := <-answers; got.status != 404 {
 		t.Errorf("erased meanwhile: got %d %s", got.status, got.body)
 	}
+	box.set(outbox.Sent, nil)
+	if got := get(t, s, "/messages/"+someID+"?wait=30s&not=queued&not=sending"); !strings.Contains(got.body, `"sent"`) {
+		t.Errorf("sent before it was asked: got %s", got.body)
+	}
+	if got := get(t, s, "/messages/"+someID+"?wait=1s&not=READY"); got.status != 400 {
+		t.Errorf("a status that there is not: got %d", got.status)
+	}
 	for _, end := range ends {
 		box.set(end, nil)
 		if got := get(t, s, "/messages/"+someID+"?wait=30s"); got.status != 200 || !strings.Contains(got.body, string(end)) {

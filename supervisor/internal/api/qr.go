@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/munnerz/goautoneg"
@@ -19,17 +19,37 @@ type codes struct {
 	boot string
 }
 
+// availability is the status in the answer of /qr.
+type availability string
+
+const (
+	noQR        availability = "NO_QR"
+	qrAvailable availability = "QR_AVAILABLE"
+)
+
+func availabilityOf(q *session.QR) availability {
+	if q == nil {
+		return noQR
+	}
+	return qrAvailable
+}
+
 // fresh returns the QR that a phone could scan now, or nil. With ?wait= it waits
 // until the QR changes, or, for a caller with a tag, until there is one with
-// another tag.
-func (c *codes) fresh(r *http.Request) (*session.QR, *problem) {
+// another tag; where none is an answer like another, that it went away is a change, too.
+func (c *codes) fresh(r *http.Request, noneIsAnswer bool) (*session.QR, *problem) {
 	known, asked := r.Header.Get("If-None-Match"), time.Now()
+	not, bad := excluded(r, noQR, qrAvailable)
+	if bad != nil {
+		return nil, bad
+	}
 	s, bad := c.wait(r, func(first, now *session.Snapshot) bool {
 		q := now.FreshQR(time.Now())
-		if known == "" {
+		if known == "" && not == nil {
 			return !q.Same(first.FreshQR(asked))
 		}
-		return q != nil && !strings.Contains(known, c.tag(q, "")) && !strings.Contains(known, c.tag(q, textSuffix))
+		missing := known != "" && q == nil && !noneIsAnswer
+		return !missing && !knows(known, c.tag(q, ""), c.tag(q, textSuffix), c.tag(q, jsonSuffix)) && !slices.Contains(not, availabilityOf(q))
 	})
 	if bad != nil {
 		return nil, bad
@@ -37,22 +57,28 @@ func (c *codes) fresh(r *http.Request) (*session.QR, *problem) {
 	return s.FreshQR(time.Now()), nil
 }
 
-const textSuffix = "-text"
+const (
+	textSuffix = "-text"
+	jsonSuffix = "-json"
+)
 
-// tag identifies a form of a QR without revealing its payload.
+// tag identifies a form of a QR, or that there is none, without revealing its payload.
 func (c *codes) tag(q *session.QR, suffix string) string {
+	if q == nil {
+		return `"` + c.boot + `-none"`
+	}
 	return fmt.Sprintf(`"%s-%d-%d%s"`, c.boot, q.Generation, q.Seq, suffix)
 }
 
 // any answers GET /qr: the contract's JSON, always 200. Where there is a QR, and
 // Accept asks for it, the answer is the image or text instead.
 func (c *codes) any(r *http.Request) http.Handler {
-	q, bad := c.fresh(r)
+	q, bad := c.fresh(r, true)
 	switch {
 	case bad != nil:
 		return bad
 	case q == nil:
-		return content{jsonType, []byte(`{"status":"NO_QR"}`)}
+		return tagged{c.tag(nil, ""), content{jsonType, []byte(`{"status":"NO_QR"}`)}}
 	}
 	form := jsonType
 	if accept := r.Header.Get("Accept"); accept != "" {
@@ -64,14 +90,14 @@ func (c *codes) any(r *http.Request) http.Handler {
 	case textType:
 		return c.terminal(q)
 	default:
-		return content{jsonType, []byte(`{"status":"QR_AVAILABLE","qr":"` + q.Code.Base64 + `"}`)}
+		return tagged{c.tag(q, jsonSuffix), content{jsonType, []byte(`{"status":"QR_AVAILABLE","qr":"` + q.Code.Base64 + `"}`)}}
 	}
 }
 
 // as answers GET /qr.png and /qr.txt: the QR in one form, or 404 without one.
 func (c *codes) as(form func(*session.QR) http.Handler) answer {
 	return func(r *http.Request) http.Handler {
-		q, bad := c.fresh(r)
+		q, bad := c.fresh(r, false)
 		if bad != nil {
 			return bad
 		}

@@ -10,6 +10,8 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -111,6 +113,28 @@ func decode(body []byte, target any) error {
 	return nil
 }
 
+// excluded returns the values of ?not=, which a caller that waits has seen already. Each
+// must be one of all.
+func excluded[T ~string](r *http.Request, all ...T) ([]T, *problem) {
+	var not []T
+	for _, text := range r.URL.Query()["not"] {
+		if !slices.Contains(all, T(text)) {
+			return nil, &problem{
+				Status: http.StatusBadRequest, Code: "bad_parameter",
+				Detail: fmt.Sprintf("not=%.40q is not a status that the answer can have.", text),
+				Hint:   fmt.Sprintf("Use one of %v; repeat the parameter for several.", all),
+			}
+		}
+		not = append(not, T(text))
+	}
+	return not, nil
+}
+
+// knows reports whether a header If-None-Match has one of these entity tags.
+func knows(header string, tags ...string) bool {
+	return slices.ContainsFunc(tags, func(tag string) bool { return strings.Contains(header, tag) })
+}
+
 // flag reads the input of a command that has nothing but a parameter, which is true
 // or false, and false when it is missing.
 func flag(r *http.Request, name string) (bool, *problem) {
@@ -165,11 +189,14 @@ func (h holder) hold(r *http.Request, enough bool, changed <-chan struct{}, look
 		return nil
 	}
 	d, err := time.ParseDuration(text)
+	if seconds, e := strconv.ParseUint(text, 10, 16); e == nil {
+		d, err = time.Duration(seconds)*time.Second, nil
+	}
 	if err != nil || d < 0 || d > maxWait {
 		return &problem{
 			Status: http.StatusBadRequest, Code: "bad_wait",
 			Detail: fmt.Sprintf("wait=%.40q is not a valid duration.", text),
-			Hint:   fmt.Sprintf("Use a duration from 0s to %s, such as 25s.", maxWait),
+			Hint:   fmt.Sprintf("Use a duration from 0s to %s, such as 25s, or plain seconds.", maxWait),
 		}
 	}
 	if d == 0 || enough {

@@ -58,6 +58,21 @@ func (c content) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	writeBytes(w, http.StatusOK, c.contentType, c.body)
 }
 
+// tagged is content with an entity tag; a request that names the tag is answered with 304.
+type tagged struct {
+	tag string
+	content
+}
+
+func (t tagged) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("ETag", t.tag)
+	if knows(r.Header.Get("If-None-Match"), t.tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	t.content.ServeHTTP(w, r)
+}
+
 // object is an answer in JSON.
 type object struct {
 	status int

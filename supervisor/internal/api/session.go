@@ -3,6 +3,8 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"session-manager/shared/reason"
@@ -20,11 +22,27 @@ type sessions struct {
 
 // status answers GET /status: {"status":"QR_REQUIRED"}, nothing else, always 200.
 func (s *sessions) status(r *http.Request) http.Handler {
-	snapshot, bad := s.wait(r, func(first, now *session.Snapshot) bool { return now.State != first.State })
+	known := r.Header.Get("If-None-Match")
+	not, bad := excluded(r, session.States()...)
 	if bad != nil {
 		return bad
 	}
-	return content{jsonType, []byte(`{"status":"` + string(snapshot.State) + `"}`)}
+	snapshot, bad := s.wait(r, func(first, now *session.Snapshot) bool {
+		if known == "" && not == nil {
+			return now.State != first.State
+		}
+		return !knows(known, stateTag(now)) && !slices.Contains(not, now.State)
+	})
+	if bad != nil {
+		return bad
+	}
+	return tagged{stateTag(snapshot), content{jsonType, []byte(`{"status":"` + string(snapshot.State) + `"}`)}}
+}
+
+// stateTag is the entity tag of the state in s. It is another one when the same state was entered
+// again, so that a caller learns that the state was left in between.
+func stateTag(s *session.Snapshot) string {
+	return `"` + string(s.State) + "-" + strconv.FormatInt(s.Since.UnixNano(), 36) + `"`
 }
 
 // sessionBody is the snapshot, with what the session itself does not know.

@@ -31,6 +31,11 @@ const (
 	Expired Status = "expired"
 )
 
+// Statuses returns every status.
+func Statuses() []Status {
+	return []Status{Queued, Sending, Unknown, Sent, Delivered, Read, Played, Failed, Cancelled, Expired}
+}
+
 // Code is why a message has failed or, while it is queued, why it waits. Besides those
 // below it is one of rpc.SendCode.
 type Code string
