@@ -8,6 +8,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/client"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/login"
@@ -36,6 +37,11 @@ func exitCode(err error) int {
 		{config.ErrUsage, 64},
 		{config.ErrInsecure, 77},
 		{config.ErrSetting, 78},
+		{client.ErrFailed, 1},
+		{client.ErrRefused, 65},
+		{client.ErrUnreachable, 69},
+		{client.ErrLater, 75},
+		{client.ErrKey, 77},
 		{syscall.EADDRINUSE, 69},
 		{syscall.EADDRNOTAVAIL, 69},
 		{archive.ErrPassphrase, 65},

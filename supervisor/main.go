@@ -21,6 +21,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
+	"session-manager/supervisor/internal/client"
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/doctor"
 	"session-manager/supervisor/internal/listen"
@@ -50,8 +51,16 @@ func main() {
 func run(signals *signals, args, environ []string, stdout io.Writer, stderr *logging.Writer) int {
 	begun := time.Now()
 	ctx := signals.ctx
-	cfg, err := load(ctx, args, environ, stdout)
+	var cfg *config.Config
+	var err error
+	asks := config.IsClient(args)
+	if !asks {
+		cfg, err = load(ctx, args, environ, stdout)
+	}
 	switch {
+	case asks:
+		signals.stopOnHangup()
+		err = signals.interrupted(askService(ctx, args, stdout))
 	case err != nil && config.Names(args, config.CommandDoctor):
 		err = signals.interrupted(fmt.Errorf("%w: %w", doctor.ErrFindings, err))
 	case err != nil:
@@ -62,7 +71,7 @@ func run(signals *signals, args, environ []string, stdout io.Writer, stderr *log
 		signals.stopOnHangup()
 		err = signals.interrupted(command(ctx, cfg, stdout))
 	}
-	if err != nil && !errors.Is(err, config.ErrDone) {
+	if err != nil && !errors.Is(err, config.ErrDone) && !errors.Is(err, client.ErrNotReady) {
 		stderr.Fail(err)
 	}
 	return exitCode(err)

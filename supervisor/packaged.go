@@ -27,6 +27,12 @@ func findPackaged(args []string) (*packaged, error) {
 	if !config.Names(args, "doctor") && !config.Names(args, "session") && !slices.Contains(args, "--print-config") {
 		return nil, nil
 	}
+	return usePackaged(config.InstanceOf(args))
+}
+
+// usePackaged returns the installed service with this instance, or nil if instance is empty and
+// there is none.
+func usePackaged(instance string) (*packaged, error) {
 	program, err := os.Executable()
 	if err == nil {
 		program, err = filepath.EvalSymlinks(program)
@@ -34,7 +40,6 @@ func findPackaged(args []string) (*packaged, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
-	instance := config.InstanceOf(args)
 	service, err := installed.Find(program, instance)
 	switch {
 	case errors.Is(err, installed.ErrNotInstalled) && instance == "":

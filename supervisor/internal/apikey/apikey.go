@@ -64,6 +64,30 @@ type entry struct {
 // line and never the key.
 func Parse(content []byte) (*Keys, error) {
 	var keys Keys
+	err := each(content, func(scope Scope, key string) {
+		keys.entries = append(keys.entries, entry{sha256.Sum256([]byte(key)), scope})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &keys, nil
+}
+
+// Pick returns the first key in content that allows scope, preferably one without a scope of
+// its own, and nothing if there is none. Errors are as for Parse.
+func Pick(content []byte, scope Scope) (key string, err error) {
+	var best Scope
+	err = each(content, func(s Scope, k string) {
+		if s.Has(scope) && best != All && s != best {
+			key, best = k, s
+		}
+	})
+	return key, err
+}
+
+// each calls found with each key in content.
+func each(content []byte, found func(Scope, string)) error {
+	none := true
 	lines := bufio.NewScanner(bytes.NewReader(content))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -73,21 +97,22 @@ func Parse(content []byte) (*Keys, error) {
 		scope, key := split(line)
 		switch {
 		case scope == 0:
-			return nil, fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, send:KEY, or a KEY without a colon", n)
+			return fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, send:KEY, or a KEY without a colon", n)
 		case len(key) < MinLength:
-			return nil, fmt.Errorf("line %d: a key has at least %d characters (openssl rand -hex 24 makes a good one)", n, MinLength)
+			return fmt.Errorf("line %d: a key has at least %d characters (openssl rand -hex 24 makes a good one)", n, MinLength)
 		case strings.ContainsFunc(key, unprintable):
-			return nil, fmt.Errorf("line %d: a key consists of visible ASCII characters", n)
+			return fmt.Errorf("line %d: a key consists of visible ASCII characters", n)
 		}
-		keys.entries = append(keys.entries, entry{sha256.Sum256([]byte(key)), scope})
+		found(scope, key)
+		none = false
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("cannot read keys: %w", err)
+		return fmt.Errorf("cannot read keys: %w", err)
 	}
-	if len(keys.entries) == 0 {
-		return nil, errors.New("it holds no key; write one key a line")
+	if none {
+		return errors.New("it holds no key; write one key a line")
 	}
-	return &keys, nil
+	return nil
 }
 
 // split returns the scope and the key of a line; no scope when it is not a known one.

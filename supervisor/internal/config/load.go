@@ -86,7 +86,16 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 // parse fills g from the command line and the layers below it.
 func (g *grammar) parse(ctx context.Context, args []string, env map[string]string, stdout io.Writer, l *layers) ([]*kong.Flag, error) {
 	asked := false
-	parser, err := kong.New(g,
+	further, err := clientCommands()
+	if err != nil {
+		return nil, err
+	}
+	var options []kong.Option
+	for _, command := range further {
+		// They have a parser of their own.
+		options = append(options, kong.DynamicCommand(command.Name, command.Help, "", &struct{}{}))
+	}
+	parser, err := kong.New(g, append(options,
 		kong.Name(programName), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { asked = true }),
 		kong.Resolvers(l), kong.ValueFormatter(withDefault),
@@ -94,7 +103,7 @@ func (g *grammar) parse(ctx context.Context, args []string, env map[string]strin
 		kong.TypeMapper(reflect.TypeFor[float64](), kong.MapperFunc(decodeNumber)),
 		kong.TypeMapper(reflect.TypeFor[int](), kong.MapperFunc(decodeWhole)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("internal error: %w", err)
 	}
@@ -125,14 +134,24 @@ func (g *grammar) parse(ctx context.Context, args []string, env map[string]strin
 // Names reports whether args name the command, even if they can't be understood.
 func Names(args []string, command string) bool {
 	for i, arg := range args {
-		value := i > 0 && strings.HasPrefix(args[i-1], "--") && !strings.Contains(args[i-1], "=") &&
-			!slices.Contains(flagsOnly, strings.TrimPrefix(args[i-1], "--"))
-		if arg == command && !value {
+		if arg == command && !isValue(args, i) {
 			return true
 		}
 	}
 	return false
 }
+
+// isValue reports whether args[i] is the value of the flag before it.
+func isValue(args []string, i int) bool {
+	if i == 0 {
+		return false
+	}
+	name, isFlag := strings.CutPrefix(args[i-1], "--")
+	return isFlag && !strings.Contains(name, "=") && !slices.Contains(withoutValue, name)
+}
+
+// withoutValue are flags that take no value.
+var withoutValue = []string{"help", "version", "print-config"}
 
 // InstanceOf returns the value of --instance in args.
 func InstanceOf(args []string) (instance string) {
@@ -155,7 +174,7 @@ func usage(err error) error {
 	case missing:
 		text = name + " needs a value: " + name + "=…"
 	case strings.HasPrefix(text, "unexpected argument"):
-		text = "unexpected argument; the commands are serve, doctor, session export, session import and completion"
+		text = "unexpected argument; the commands are serve, doctor, session export, session import, completion, status, qr, pair, logout, restart, send and events"
 	case strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --"):
 		text = "flags begin with two dashes"
 	}
