@@ -31,7 +31,7 @@ func findPackaged(args []string) (*packaged, error) {
 }
 
 // usePackaged returns the installed service with this instance, or nil if instance is empty and
-// there is none.
+// nothing is installed.
 func usePackaged(instance string) (*packaged, error) {
 	program, err := os.Executable()
 	if err == nil {

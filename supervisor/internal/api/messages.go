@@ -105,8 +105,8 @@ func (m *messages) one(r *http.Request) http.Handler {
 	return m.show(r)
 }
 
-// show answers GET /messages/{id}; with ?wait= once the status has changed, or is none of
-// ?not=, and at once if it is one that does not change.
+// show answers GET /messages/{id}; with ?wait= once the status has changed, or is not one
+// of ?not=, and at once if it is one that does not change.
 func (m *messages) show(r *http.Request) http.Handler {
 	id := rpc.MessageID(mux.Vars(r)["id"])
 	not, bad := excluded(r, outbox.Statuses()...)

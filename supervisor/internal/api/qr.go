@@ -62,7 +62,7 @@ const (
 	jsonSuffix = "-json"
 )
 
-// tag identifies a form of a QR, or that there is none, without revealing its payload.
+// tag identifies a form of a QR, or the absence of one, without revealing its payload.
 func (c *codes) tag(q *session.QR, suffix string) string {
 	if q == nil {
 		return `"` + c.boot + `-none"`

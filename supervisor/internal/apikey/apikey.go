@@ -74,7 +74,7 @@ func Parse(content []byte) (*Keys, error) {
 }
 
 // Pick returns the first key in content that allows scope, preferably one without a scope of
-// its own, and nothing if there is none. Errors are as for Parse.
+// its own, or nothing. Errors are as for Parse.
 func Pick(content []byte, scope Scope) (key string, err error) {
 	var best Scope
 	err = each(content, func(s Scope, k string) {

@@ -35,7 +35,7 @@ var (
 	// ErrFailed: it is not possible in the present state, or has failed for ever.
 	ErrFailed = errors.New("it has failed")
 	// ErrLater: the time is over, or the service asks to try again later.
-	ErrLater = errors.New("try again later")
+	ErrLater = errors.New("not yet")
 )
 
 const (
@@ -163,7 +163,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	return nil, c.refusal(resp)
 }
 
-// key returns the key to send, and nothing if there is none.
+// key returns the key to send, or nothing.
 func (c *Client) key(needs apikey.Scope) (string, error) {
 	if c.keys == nil {
 		return "", nil

@@ -139,7 +139,7 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, "event: state\ndata: "+large+"\n\n")
 		},
-		"a QR that is none": func(w http.ResponseWriter) {
+		"a false QR": func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, "event: qr\ndata: {\"available\":true}\n\n")
 		},
@@ -246,7 +246,7 @@ func TestLostStreamContinuesWhereItEnded(t *testing.T) {
 	}
 }
 
-func TestServiceThatIsNotThereIsAnErrorAtOnce(t *testing.T) {
+func TestAbsentServiceIsAnErrorAtOnce(t *testing.T) {
 	c, err := New(Options{Address: "unix:/nonexistent/socket"})
 	if err != nil {
 		t.Fatal(err)

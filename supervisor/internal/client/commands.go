@@ -201,7 +201,7 @@ func ready(err error) error {
 	return err
 }
 
-// code returns the QR that an event is about, drawn; nothing if there is none.
+// code returns the QR that an event is about, drawn, or nothing.
 func (c *Client) code(ctx context.Context, data []byte) (string, error) {
 	var body struct{ Available bool }
 	if err := json.Unmarshal(data, &body); err != nil {

@@ -15,7 +15,8 @@ type Output struct {
 	io.Writer
 	// JSON means that it writes for programs.
 	JSON bool
-	// Size returns the size of the terminal in characters. It is nil where there is none.
+	// Size returns the size of the terminal in characters. It is nil without a
+	// terminal.
 	Size func() (columns, rows int)
 }
 

@@ -74,7 +74,7 @@ type limited struct {
 
 // Limit returns --timeout of the command, 0 for none.
 func (c *Client) Limit() time.Duration {
-	return max(c.Status.Timeout, c.QR.Timeout, c.Pair.Timeout, c.Send.Timeout, c.Events.Timeout)
+	return c.Status.Timeout + c.QR.Timeout + c.Pair.Timeout + c.Send.Timeout + c.Events.Timeout
 }
 
 // JSON reports whether the command prints JSON.

@@ -29,16 +29,22 @@ func TestBashCompletesFlagsCommandsAndValues(t *testing.T) {
 	}
 	path := script(t)
 	for words, want := range map[string]string{
-		"supervisor --lis":             "--listen",
-		"supervisor --tls":             "--tls-cert --tls-key",
-		"supervisor doc":               "doctor",
-		"supervisor --log-level w":     "warn",
-		"supervisor --log-format j":    "json",
-		"session-manager --log-f":      "--log-format",
-		"supervisor --log-format t":    "text",
-		"supervisor --log-level = w":   "warn",
-		"supervisor --tokens /etc/pas": "/etc/passwd",
-		"supervisor --headl":           "",
+		"supervisor --lis":                  "--listen",
+		"supervisor --tls":                  "--tls-cert --tls-key",
+		"supervisor doc":                    "doctor",
+		"supervisor --log-level w":          "warn",
+		"supervisor --log-format j":         "json",
+		"session-manager --log-f":           "--log-format",
+		"supervisor --log-format t":         "text",
+		"supervisor --log-level = w":        "warn",
+		"supervisor --tokens /etc/pas":      "/etc/passwd",
+		"supervisor --headl":                "",
+		"supervisor st":                     "status",
+		"supervisor send --id":              "--idempotency-key",
+		"supervisor status --w":             "--wait",
+		"supervisor qr --w":                 "",
+		"supervisor pair --key /etc/pas":    "",
+		"supervisor qr --key-file /etc/pas": "/etc/passwd",
 	} {
 		list := strings.Fields(words)
 		code := `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); complete -p "$1" >/dev/null && _supervisor; echo "${COMPREPLY[@]}"`

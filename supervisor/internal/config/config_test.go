@@ -388,7 +388,7 @@ func TestCommandsAndTheirSettings(t *testing.T) {
 			t.Errorf("%q: got %s", args, c.Command)
 		}
 	}
-	for _, args := range [][]string{{"restart"}, {"completion"}, {"completion", "tcsh"}} {
+	for _, args := range [][]string{{"restrat"}, {"completion"}, {"completion", "tcsh"}} {
 		if _, _, err := Load(t.Context(), args, nil, &bytes.Buffer{}, "v"); !errors.Is(err, ErrUsage) {
 			t.Errorf("%v: got %v", args, err)
 		}

@@ -286,19 +286,22 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// bashCompletion has gaps for the flags that take a path, and for all flags and
-// commands.
+// bashCompletion has gaps for the flags that take a path, for all settings and commands, and
+// for the flags of commands for a running service.
 const bashCompletion = `_supervisor() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word words="%[2]s"
+	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+		case $word in
+%[3]s		esac
+	done
 	# bash splits words at =, so the name may be one further back.
 	[ "$cur" = = ] && cur=
 	[ "$prev" = = ] && prev=${COMP_WORDS[COMP_CWORD-2]}
 	case $prev in
-	%s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-	--log-format) mapfile -t COMPREPLY < <(compgen -W "auto json text" -- "$cur") ;;
+	%[1]s) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W "auto json text" -- "$cur") ;;
 	--log-level) mapfile -t COMPREPLY < <(compgen -W "debug info warn error" -- "$cur") ;;
-	*) mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur") ;;
+	*) mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur") ;;
 	esac
 }
 complete -o filenames -F _supervisor supervisor session-manager
@@ -310,19 +313,32 @@ func WriteCompletion(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("internal error: %w", err)
 	}
-	var words, paths []string
-	for _, f := range parser.Model.Flags {
-		if f.Hidden {
-			continue
-		}
-		words = append(words, "--"+f.Name)
-		if f.PlaceHolder == "FILE" || f.PlaceHolder == "DIR" {
-			paths = append(paths, "--"+f.Name)
-		}
+	client, err := newClientParser(&Client{}, io.Discard)
+	if err != nil {
+		return fmt.Errorf("internal error: %w", err)
 	}
+	var paths []string
+	names := func(flags []*kong.Flag) (names []string) {
+		for _, f := range flags {
+			if f.Hidden {
+				continue
+			}
+			names = append(names, "--"+f.Name)
+			if f.PlaceHolder == "FILE" || f.PlaceHolder == "DIR" {
+				paths = append(paths, "--"+f.Name)
+			}
+		}
+		return names
+	}
+	words, always := names(parser.Model.Flags), names(client.Model.Flags)
 	for _, command := range parser.Model.Children {
 		words = append(words, command.Name)
 	}
-	_, err = fmt.Fprintf(w, bashCompletion, strings.Join(paths, "|"), strings.Join(words, " "))
+	var cases strings.Builder
+	for _, command := range client.Model.Children {
+		words = append(words, command.Name)
+		fmt.Fprintf(&cases, "\t\t%s) words=%q ;;\n", command.Name, strings.Join(append(names(command.Flags), always...), " "))
+	}
+	_, err = fmt.Fprintf(w, bashCompletion, strings.Join(paths, "|"), strings.Join(words, " "), cases.String())
 	return err
 }
