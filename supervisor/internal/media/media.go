@@ -70,7 +70,7 @@ func New(dir string, l Limits) *Store {
 func (s *Store) MaxFile() int64 { return s.limits.File }
 
 // Path returns the absolute path of a file, which may not be there.
-func (s *Store) Path(name string) string { return filepath.Join(s.dir, filepath.Base(name)) }
+func (s *Store) Path(name string) string { return filepath.Join(s.dir, name) }
 
 // name is the form of the names of files. Those of drafts have another one.
 var name = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,100}$`)

@@ -101,6 +101,15 @@ type content struct {
 	ReplyTo  string   `json:"reply_to,omitempty"`
 	Mentions []string `json:"mentions,omitempty"`
 	Preview  bool     `json:"preview,omitempty"`
+	File     *file    `json:"file,omitempty"`
+}
+
+// file describes the file of a message, which has the message's id as its name.
+type file struct {
+	Kind rpc.MediaKind `json:"kind"`
+	MIME string        `json:"mime"`
+	Name string        `json:"name,omitempty"`
+	Size int64         `json:"size"`
 }
 
 // size is about what it takes on disk, in bytes.
@@ -117,7 +126,16 @@ func contentOf(m rpc.Message) content {
 	for _, address := range m.Mentions {
 		c.Mentions = append(c.Mentions, string(address))
 	}
+	if f := m.Media; f != (rpc.Media{}) {
+		c.File = &file{f.Kind, f.MIME, string(f.Name), f.Size}
+	}
 	return c
+}
+
+// owns reports whether there is a message with this id that has not been erased.
+func (db messages) owns(id string) (bool, error) {
+	found, err := database.Values[int](db.DB, "SELECT 1 FROM content JOIN message USING (seq) WHERE id = ?", id)
+	return len(found) > 0, err
 }
 
 // message returns what is to be sent, or ErrUnknownMessage if its text was erased.
@@ -136,6 +154,9 @@ func (db messages) message(e entry) (m rpc.Message, err error) {
 	m = rpc.Message{ID: e.ID, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview}
 	for _, address := range c.Mentions {
 		m.Mentions = append(m.Mentions, rpc.Secret(address))
+	}
+	if f := c.File; f != nil {
+		m.Media = rpc.Media{Kind: f.Kind, MIME: f.MIME, Name: rpc.Secret(f.Name), Size: f.Size}
 	}
 	return m, nil
 }

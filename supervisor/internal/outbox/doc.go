@@ -14,6 +14,13 @@
 // only another life of it sends such a message again (reason sends_stuck); so does one that
 // four attempts have left unknown. For the same message this happens ever more seldom.
 //
+// # Files
+//
+// The file of a message is in a folder next to the database (package media) under the message's
+// id. It is on disk, with that name, before the transaction that accepts the message, and a file
+// without such a message is removed at the start and every ten minutes, as when the text of its
+// message was erased. The page uploads it first, while others are sent; an upload may be repeated.
+//
 // # Order and pace
 //
 // In each chat one message at a time is on its way: the next one follows when it was

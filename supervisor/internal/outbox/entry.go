@@ -30,6 +30,8 @@ type entry struct {
 	Expires   int64  `json:"expires"`
 	Times     times  `json:"times"`
 	Reference string `json:"reference,omitempty"`
+	// File is the size of its file in bytes, 0 for a text.
+	File int64 `json:"file,omitempty"`
 }
 
 // place is an rpc.Chat, whose addresses would be hidden from encoding/json.
@@ -122,6 +124,14 @@ func (e entry) shared() entry {
 	e.Account = unique.Make(e.Account).Value()
 	e.To = unique.Make(e.To).Value()
 	return e
+}
+
+// uploadTime is how long its file may take.
+func (e entry) uploadTime() time.Duration {
+	if e.File == 0 {
+		return 0
+	}
+	return rpc.Media{Size: e.File}.UploadTime()
 }
 
 // ref names the message to the page.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
+	"session-manager/supervisor/internal/media"
 )
 
 var thorough = flag.Bool("thorough", false, "kill the process that accepts messages more often")
@@ -28,12 +30,17 @@ func TestAccepter(t *testing.T) {
 	if path == "" {
 		t.Skip("it is started by TestAnsweredMessagesSurviveAKill")
 	}
-	b, _ := start(t, Options{Path: path})
+	files := filesOf(path)
+	b, _ := start(t, Options{Path: path, Media: files})
 	var all sync.WaitGroup
 	for worker := range 4 {
 		all.Go(func() {
 			for i := 0; t.Context().Err() == nil; i++ {
-				m, _, err := b.Accept(t.Context(), request("", strings.Repeat("x", 300)))
+				r := request("", strings.Repeat("x", 300))
+				if i%4 == worker {
+					r = withFile(t, files, "", killedContent)
+				}
+				m, _, err := b.Accept(t.Context(), r)
 				if err != nil {
 					return
 				}
@@ -49,6 +56,11 @@ func TestAccepter(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// killedContent is that of the files.
+var killedContent = strings.Repeat("content ", 1000)
+
+func filesOf(path string) *media.Store { return media.New(path+".media", media.DefaultLimits()) }
 
 // acceptUntilKilled notes what a process has answered until it is killed.
 func acceptUntilKilled(t *testing.T, path string, answered map[rpc.MessageID]Status) {
@@ -90,7 +102,8 @@ func TestAnsweredMessagesSurviveAKill(t *testing.T) {
 	for range kills {
 		acceptUntilKilled(t, path, answered)
 	}
-	b, _ := start(t, Options{Path: path})
+	files := filesOf(path)
+	b, _ := start(t, Options{Path: path, Media: files})
 	for id, want := range answered {
 		m, err := b.Message(id)
 		if err != nil || m.Status != want && m.Status != Cancelled {
@@ -100,5 +113,25 @@ func TestAnsweredMessagesSurviveAKill(t *testing.T) {
 	if _, err := os.Lstat(path + database.AsideSuffix); err == nil {
 		t.Error("the database was damaged")
 	}
-	t.Logf("%d messages, %d kills", len(answered), kills)
+	accept(t, b, request("", "text")) // by then the first sweep has ended
+	checkFiles(t, b, files)
+	t.Logf("%d messages, %d files, %d kills", len(answered), len(names(t, files)), kills)
+}
+
+// checkFiles checks that each message with a file has it, and that there are no others.
+func checkFiles(t *testing.T, b *Outbox, files *media.Store) {
+	t.Helper()
+	var owners []string
+	err := b.store.ask(t.Context(), job{read: func(db messages) (err error) {
+		owners, err = database.Values[string](db.DB, "SELECT id FROM message WHERE json_extract(entry, '$.file') > 0 ORDER BY id")
+		return err
+	}})
+	if all := names(t, files); err != nil || len(all) == 0 || !slices.Equal(all, owners) {
+		t.Errorf("there are %d files, and %d messages have one: %v", len(all), len(owners), err)
+	}
+	for _, id := range owners {
+		if content, err := os.ReadFile(files.Path(id)); err != nil || string(content) != killedContent {
+			t.Errorf("%s has %d bytes: %v", id, len(content), err)
+		}
+	}
 }

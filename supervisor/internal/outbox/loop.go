@@ -22,6 +22,8 @@ const (
 	// chats, of which maxSends may be under way in all.
 	slowSend = 5 * time.Second
 	maxSends = 8
+	// maxFiles is how many messages with files may be under way next to those, since uploads take long.
+	maxFiles = 4
 	// holdTime is how long a planned restart waits for a message.
 	holdTime = 30 * time.Second
 	// roundPause is the time between two rounds in which all messages are looked up that may
@@ -67,9 +69,12 @@ type calls struct {
 }
 
 // begin makes a call, and has the loop do what it returns.
-func (c *calls) begin(f func(context.Context) func(*loop)) {
+func (c *calls) begin(f func(context.Context) func(*loop)) { c.beginLong(0, f) }
+
+// beginLong is begin for a call that may take so much longer.
+func (c *calls) beginLong(more time.Duration, f func(context.Context) func(*loop)) {
 	c.all.Go(func() {
-		ctx, cancel := context.WithTimeout(c.ctx, callTimeout)
+		ctx, cancel := context.WithTimeout(c.ctx, callTimeout+more)
 		defer cancel()
 		c.post(f(ctx))
 	})
@@ -77,8 +82,8 @@ func (c *calls) begin(f func(context.Context) func(*loop)) {
 
 // turns is what runs now, and when what is next.
 type turns struct {
-	// sends has when each send began that is under way.
-	sends            map[rpc.MessageID]time.Time
+	// sends are those that are under way.
+	sends            map[rpc.MessageID]underWay
 	asking, looking  bool
 	ask, look, round time.Time
 	// looked is the position of the message up to which this round has come.
@@ -88,10 +93,16 @@ type turns struct {
 	restart time.Time
 }
 
+// underWay is a message that is being sent: since when, and whether it has a file.
+type underWay struct {
+	began time.Time
+	file  bool
+}
+
 func newLoop(o *Outbox) *loop {
 	l := &loop{
 		Outbox: o, calls: calls{post: o.post}, gate: gate{known: map[string]acquaintance{}},
-		turns: turns{sends: map[rpc.MessageID]time.Time{}},
+		turns: turns{sends: map[rpc.MessageID]underWay{}},
 	}
 	l.reset(nil, settings{})
 	return l
@@ -261,9 +272,15 @@ func (l *loop) step(now time.Time) time.Time {
 	l.restart(d.stuck, now, &d.wake)
 	l.lookUp(d.lookups, now, &d.wake)
 	l.ask(first(d.asks), now, &d.wake)
-	l.send(first(d.sends), now, &d.wake)
-	for _, began := range l.turns.sends {
-		d.hold = later(d.hold, holdFrom(began, now))
+	one, other := first(d.texts), first(d.files)
+	if one == nil || other != nil && other.number < one.number {
+		one, other = other, one
+	}
+	if !l.send(one, now, &d.wake) { // One at a time, so that the pace is kept.
+		l.send(other, now, &d.wake)
+	}
+	for _, u := range l.turns.sends {
+		d.hold = later(d.hold, holdFrom(u.began, now))
 	}
 	l.hold.Store(millis(d.hold))
 	l.oldest.Store(d.oldest)
@@ -272,8 +289,10 @@ func (l *loop) step(now time.Time) time.Time {
 
 // due is what one look at all messages has found.
 type due struct {
-	wake                        wake
-	lookups, sends, asks, stuck []*item
+	wake                 wake
+	lookups, asks, stuck []*item
+	// texts and files are what may be sent now, without files and with them.
+	texts, files []*item
 	// hold is how long a restart waits for what may still be on its way, and oldest when the
 	// first message was accepted, in milliseconds since 1970.
 	hold   time.Time
@@ -303,7 +322,11 @@ func (d *due) add(l *loop, c *chat, i int, now time.Time) {
 	case s == send && l.gate.mustAsk(it, now):
 		d.asks = append(d.asks, it)
 	case s == send && l.maySend(it, now, &d.wake):
-		d.sends = append(d.sends, it)
+		if it.File > 0 {
+			d.files = append(d.files, it)
+		} else {
+			d.texts = append(d.texts, it)
+		}
 	case s == send:
 		d.wake.at(moment(it.Expires))
 	default:
@@ -495,29 +518,38 @@ func (o *Outbox) lookAtSent(ctx context.Context, after int64, now time.Time) (la
 	return last, err
 }
 
-// room reports whether another send may begin, next to those under way and wanted, which is
-// when a restart last asked to begin.
-func (t *turns) room(wanted, now time.Time, w *wake) bool {
+// room reports whether another send, with a file or not, may begin next to those under way and
+// wanted, which is when a restart last asked to begin.
+func (t *turns) room(file bool, wanted, now time.Time, w *wake) bool {
 	if free := wanted.Add(restartRoom); now.Before(free) && free.Sub(now) <= restartRoom { // else the clock was set back
 		w.at(free)
 		return false
 	}
-	for _, began := range t.sends {
-		if free := began.Add(slowSend); now.Before(free) {
+	alike := 0
+	for _, u := range t.sends {
+		if u.file != file {
+			continue
+		}
+		alike++
+		if free := u.began.Add(slowSend); !file && now.Before(free) {
 			w.at(free)
 			return false
 		}
 	}
-	return len(t.sends) < maxSends
+	if file {
+		return alike < maxFiles
+	}
+	return alike < maxSends
 }
 
-// send has the page send a message, once it is on disk that this is tried.
-func (l *loop) send(it *item, now time.Time, w *wake) {
-	if it == nil || !l.turns.room(moment(l.wanted.Load()), now, w) {
-		return
+// send has the page send a message, once it is on disk that this is tried, and reports
+// whether there is room for that.
+func (l *loop) send(it *item, now time.Time, w *wake) bool {
+	if it == nil || !l.turns.room(it.File > 0, moment(l.wanted.Load()), now, w) {
+		return false
 	}
 	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.isStranger(it)
-	l.turns.sends[it.ID] = now
+	l.turns.sends[it.ID] = underWay{now, it.File > 0}
 	it.busy = true
 	l.settings.History = l.o.Pacing.sent(l.settings.History, it.To, stranger, now, l.o.Random())
 	kept := l.settings
@@ -543,12 +575,13 @@ func (l *loop) send(it *item, now time.Time, w *wake) {
 				return
 			}
 			e := it.entry
-			l.calls.begin(func(ctx context.Context) func(*loop) {
+			l.calls.beginLong(e.uploadTime(), func(ctx context.Context) func(*loop) {
 				state, err := l.transmit(ctx, e)
 				return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
 			})
 		})
 	}})
+	return true
 }
 
 // transmit reads a message and has the page send it.
@@ -560,6 +593,9 @@ func (o *Outbox) transmit(ctx context.Context, e entry) (rpc.MessageState, error
 	}})
 	if err != nil {
 		return rpc.MessageState{}, errors.Join(worker.ErrNoWorker, err)
+	}
+	if e.File > 0 {
+		m.Media.Path = o.o.Media.Path(string(e.ID))
 	}
 	return o.o.Sender.Send(ctx, m)
 }

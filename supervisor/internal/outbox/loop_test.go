@@ -21,6 +21,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -137,6 +138,7 @@ type rig struct {
 	*Outbox
 	*sender
 	t       *testing.T
+	files   *media.Store
 	stop    func()
 	log     *bytes.Buffer
 	changes []Message
@@ -147,7 +149,7 @@ func inBubble(t *testing.T, test func(*rig)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "admin.outbox")
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, sender: newSender(), log: &bytes.Buffer{}}
+		r := &rig{t: t, sender: newSender(), log: &bytes.Buffer{}, files: media.New(path+".media", media.DefaultLimits())}
 		r.start(path)
 		test(r)
 		r.stop()
@@ -160,7 +162,7 @@ func inBubble(t *testing.T, test func(*rig)) {
 
 func (r *rig) start(path string) {
 	r.Outbox, r.stop = start(r.t, Options{
-		Path: path, Sender: r.sender, Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
+		Path: path, Media: r.files, Sender: r.sender, Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
 		Changed: func(m Message) { r.changes = append(r.changes, m) }, Random: func() float64 { return 0.5 },
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/media"
 )
 
 // Status is how far a message has come. It only moves forward.
@@ -61,6 +62,9 @@ type Request struct {
 	// Message is what to send. An empty ID is drawn; another one is a name for the request
 	// as IdempotencyKey is.
 	Message rpc.Message
+	// File is what Message.Media describes, but for its Path; nil for a text. It is finished.
+	// Accept takes it over.
+	File *media.Draft
 	// ExpiresIn is for how long it may wait; 0 stands for Options.Expiry.
 	ExpiresIn time.Duration
 	// Reference is the caller's, and comes back in Message.

@@ -142,6 +142,8 @@ const (
 	// maxLookups is how many failed questions to WhatsApp's server in a row, in about half an
 	// hour, end a message.
 	maxLookups = 12
+	// maxUploads is how many attempts to upload its file a message has, within a few minutes.
+	maxUploads = 6
 )
 
 // pause returns the pause after a number of failures in a row.
@@ -171,8 +173,12 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 		if v.entry = v.entry.wait(code, time.Time{}); failures+1 >= maxLookups && !wasTouched {
 			v.entry = v.entry.fail(code, time.Time{}, now)
 		}
+	case rpc.SendMediaFailed:
+		if v.entry = v.entry.wait(code, time.Time{}); failures+1 >= maxUploads {
+			v.entry = v.entry.fail(code, time.Time{}, now)
+		}
 	case rpc.SendPagePathGone:
-		v.entry, v.impossible, v.retry = v.entry.wait(code, time.Time{}), true, maxPause
+		v.entry, v.impossible, v.retry = v.entry.wait(code, time.Time{}), e.File == 0, maxPause
 	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
 		v.noStrangers = refusal.Until
 		if !v.noStrangers.After(now) {

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -27,7 +29,9 @@ type Sender interface {
 // Options of an Outbox.
 type Options struct {
 	// Path of the database, absolute. It is made if it is missing.
-	Path   string
+	Path string
+	// Media has the files of messages, and no others. Nil if there are none.
+	Media  *media.Store
 	Sender Sender
 	Logger *slog.Logger
 	// Limits, Pacing and Expiry are DefaultLimits, DefaultPacing and DefaultExpiry, unless
@@ -104,7 +108,7 @@ func New(o Options) *Outbox {
 		o.LinkedAt = func() time.Time { return time.Time{} }
 	}
 	b := &Outbox{
-		o: o, store: newStore(o.Path, o.Limits, o.Logger),
+		o: o, store: newStore(o),
 		changed: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	b.store.opened = func(waiting []entry, s settings) { b.post(func(l *loop) { l.reset(waiting, s) }) }
@@ -159,22 +163,24 @@ func (o *Outbox) committed(c change) {
 // as it is now. Errors match ErrInvalid, ErrConflict, ErrIDTaken, ErrNew, ErrFull, ErrNoSpace
 // or ErrUnavailable.
 func (o *Outbox) Accept(ctx context.Context, r Request) (m Message, replayed bool, err error) {
-	if id := r.Message.ID; !rpc.ValidAddress(r.Message.To) || id != "" && !id.Valid() {
+	if id := r.Message.ID; !rpc.ValidAddress(r.Message.To) || id != "" && !id.Valid() || (r.File == nil) != (r.Message.Media == rpc.Media{}) {
+		r.settle(false)
 		return Message{}, false, ErrInvalid
 	}
 	var e entry
+	var repeated bool
 	var refused error
 	err = o.store.ask(ctx, job{write: func(t *transaction) (err error) {
-		e, replayed, refused, err = o.accept(t, r, time.Now())
+		e, repeated, refused, err = o.accept(t, r, time.Now())
 		return err
-	}})
+	}, done: func(err error) { r.settle(err == nil && refused == nil && !repeated) }})
 	if err == nil {
 		err = refused
 	}
 	if err != nil {
 		return Message{}, false, err
 	}
-	return e.message(), replayed, nil
+	return e.message(), repeated, nil
 }
 
 // accept adds a message unless that is refused.
@@ -203,13 +209,40 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	if expires == 0 {
 		expires = o.o.Expiry
 	}
-	e = entry{ID: id, Status: Queued, Account: s.Account, To: string(r.Message.To), Expires: millis(now.Add(expires)), Reference: r.Reference}
+	if r.File != nil { // its name and the message are one decision
+		if err := r.File.Name(string(id)); err != nil {
+			return e, false, fileError(err), nil
+		}
+	}
+	e = entry{
+		ID: id, Status: Queued, Account: s.Account, To: string(r.Message.To), Expires: millis(now.Add(expires)), Reference: r.Reference,
+		File: r.Message.Media.Size,
+	}
 	e.Times[Queued.rank()] = millis(now)
 	var key any
 	if r.IdempotencyKey != "" {
 		key = r.IdempotencyKey
 	}
 	return e, false, nil, t.insert(e, key, r.Hash[:], body)
+}
+
+// settle leaves the file to the message that was accepted with it, or removes it.
+func (r Request) settle(accepted bool) {
+	switch {
+	case r.File == nil:
+	case accepted:
+		r.File.Release()
+	default:
+		r.File.Discard()
+	}
+}
+
+// fileError is an error of a file, for those who use the outbox.
+func fileError(err error) error {
+	if errors.Is(err, media.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // readTimeout bounds reading, on a disk that hangs.

@@ -13,12 +13,14 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/media"
 )
 
 // store is the database and the goroutine that alone uses it. What is asked of it at the
 // same time is written in one transaction, with one fsync.
 type store struct {
 	limits Limits
+	media  *media.Store // nil without one
 	log    *slog.Logger
 	// opened receives the messages that wait when the database was opened, and changed each
 	// message that has changed, from the store's goroutine.
@@ -78,10 +80,10 @@ const (
 	housekeeping = 10 * time.Minute
 )
 
-func newStore(path string, limits Limits, log *slog.Logger) *store {
-	s := &store{limits: limits, log: log, wake: make(chan struct{}, 1)}
-	s.file = database.File{Path: path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
-		log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
+func newStore(o Options) *store {
+	s := &store{limits: o.Limits, media: o.Media, log: o.Logger, wake: make(chan struct{}, 1)}
+	s.file = database.File{Path: o.Path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
+		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
 	}}
 	s.counts.Store(&counts{})
 	return s
@@ -113,8 +115,13 @@ func (j job) finish(err error) {
 
 // ask has a job done and waits for it. Its error is ctx's, or one that done can get.
 func (s *store) ask(ctx context.Context, j job) error {
-	answer := make(chan error, 1)
-	j.done = func(err error) { answer <- err }
+	answer, done := make(chan error, 1), j.done
+	j.done = func(err error) {
+		if done != nil {
+			done(err)
+		}
+		answer <- err
+	}
 	s.do(j)
 	select {
 	case err := <-answer:
@@ -131,7 +138,7 @@ func (s *store) run(ctx context.Context) {
 	defer clean.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	retain := job{write: func(t *transaction) error { return t.retain(s.limits, time.Now()) }, keep: true}
+	retain := job{write: func(t *transaction) error { return t.retain(s.limits, time.Now()) }, keep: true, done: s.sweep}
 	s.do(retain)
 	for {
 		select {
@@ -276,12 +283,26 @@ func (s *store) write(jobs []job) error {
 	return nil
 }
 
+// sweep removes the files of messages that were erased, and those that never came to belong to
+// one, unless what was done before has failed.
+func (s *store) sweep(err error) {
+	if err != nil || s.media == nil {
+		return
+	}
+	if err := s.media.Sweep(s.db.owns); err != nil {
+		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
+	}
+}
+
 // purge erases everything if that was asked for.
 func (s *store) purge() error {
 	if !s.purging.Load() {
 		return nil
 	}
 	err := s.file.Remove()
+	if s.media != nil {
+		err = errors.Join(err, s.media.Sweep(func(string) (bool, error) { return false, nil }))
+	}
 	s.purging.Store(err != nil)
 	return err
 }

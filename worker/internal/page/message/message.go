@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // mostUploads is how many files are uploaded at once.
-const mostUploads = 2
+const mostUploads = 4
 
 // Messages sends messages and looks them up. It is safe for concurrent use.
 type Messages struct {
