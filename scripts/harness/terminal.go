@@ -34,6 +34,11 @@ func OpenTerminal() (*Terminal, error) {
 	return &Terminal{master, slave}, nil
 }
 
+// Resize gives it another size, and notifies the programs in its foreground.
+func (t *Terminal) Resize(columns, rows uint16) error {
+	return unix.IoctlSetWinsize(int(t.Master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows})
+}
+
 // Type presses keys: \x13 is Ctrl-S, which stops the output, and \x11 is Ctrl-Q.
 func (t *Terminal) Type(keys string) error {
 	if keys == "" {

@@ -65,7 +65,8 @@ start_simulator() {
 }
 
 installs() {
-	DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.1.deb >/tmp/install.log 2>&1 || { no install; cat /tmp/install.log; }
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends /root/0.1.deb >/tmp/install.log 2>&1 || { no install; cat /tmp/install.log; }
+	has "the installation names the next step" "$(cat /tmp/install.log)" 'Next, link a phone: session-manager qr'
 	is "after the installation" "$(prop ActiveState)" active
 	is "enabled" "$(systemctl is-enabled $unit)" enabled
 	is "mode and owner of the key" "$(stat -c '%a %U' /etc/session-manager/api-key)" "600 root"
@@ -85,14 +86,24 @@ installs() {
 links() {
 	reaches "the simulated page" QR_REQUIRED 60
 	has "status in words" "$(prop StatusText)" "QR_REQUIRED: "
+	# What a person sees who follows the installation's output, in a terminal and without privileges.
+	runuser -u nobody -- script -qefc 'stty cols 100 rows 60; session-manager qr' /tmp/qr.log </dev/null >/dev/null &
+	local person=$!
 	yes "a code" curl -sf --retry 20 --retry-delay 1 --retry-all-errors -o /dev/null $api/qr.png
+	timeout 20 sh -c 'until grep -q "Scan it: " /tmp/qr.log; do sleep 0.2; done'
+	has "the QR in the terminal" "$(cat /tmp/qr.log)" '▀▀▀▀'
 	curl -s -X POST 127.0.0.1:3003/scan >/dev/null
 	reaches "after the scan" READY 90
+	wait $person; is "the command in the terminal ends by itself: exit code" $? 0
+	has "and names the next step" "$(tail -3 /tmp/qr.log)" 'READY: '
+	has "status" "$(session-manager status)" 'READY: '
+	has "only root has the key" "$(runuser -u nobody -- session-manager restart 2>&1)" 'Run this as root'
 	has "Chrome's sandbox is on" "$(curl -s $api/session | tr -d ' \n')" '"sandbox":true'
 	is "seccomp of a renderer" "$(awk '/^Seccomp:/{print $2}' "/proc/$(below type=renderer)/status")" 2
 	is "commands need the key" "$(curl -s -o /dev/null -w '%{http_code}' -X POST $api/session/restart)" 401
 	is "the key is the right one" "$(curl -s -o /dev/null -w '%{http_code}' -X POST -H "Authorization: Bearer $(cat /etc/session-manager/api-key)" "$api/session/restart?now=true")" 202
 	reaches "restart by command" READY 60
+	yes "a message" session-manager send --wait --timeout=30s +15550101001 hello
 	if sh -c 'echo -500 >/proc/self/oom_score_adj' 2>/dev/null; then
 		is "OOM scores: supervisor" "$(cat "/proc/$(pid)/oom_score_adj")" -500
 	else

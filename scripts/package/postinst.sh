@@ -30,4 +30,13 @@ if [ "$1" = configure ]; then
 			deb-systemd-invoke start $unit >/dev/null || true
 		fi
 	fi
+	if [ -z "$2" ]; then
+		if [ ! -d /run/systemd/system ]; then
+			echo "session-manager is installed, and starts with systemd. Next, then: session-manager qr"
+		elif systemctl --quiet is-active $unit; then
+			echo "session-manager runs, and starts at every boot. Next, link a phone: session-manager qr"
+		else
+			echo "session-manager does not run. Next, find out why: session-manager doctor; systemctl status session-manager"
+		fi
+	fi
 fi

@@ -241,7 +241,7 @@ func TestLostStreamContinuesWhereItEnded(t *testing.T) {
 	if got := strings.Join(l.asked, "|"); got != "GET /events?types=state%2Cqr |GET /events?types=state%2Cqr boot-7|GET /events?types=state%2Cqr boot-7" {
 		t.Errorf("asked %s", got)
 	}
-	if out.String() != "INIT: \nREADY: It is usable.\n" {
+	if out.String() != "INIT: \nREADY: It is usable.\n"+nextHint+"\n" {
 		t.Errorf("got %q", out.String())
 	}
 }

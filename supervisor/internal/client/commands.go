@@ -154,6 +154,8 @@ var errReady = errors.New("the session is READY")
 
 const scanHint = "Scan it: WhatsApp on the phone, Linked devices, Link a device. It is renewed here until then; Ctrl-C ends this."
 
+const nextHint = "The phone is linked. Next, try: session-manager send NUMBER TEXT"
+
 // ShowQR shows the QR until it is scanned, and returns when the session is READY.
 func (c *Client) ShowQR(ctx context.Context, v *View) error {
 	var state stateBody
@@ -174,10 +176,11 @@ func (c *Client) ShowQR(ctx context.Context, v *View) error {
 			return nil
 		}
 		shown, text := "", state.words()+"\n"
-		if state.Status == session.QRRequired {
-			if shown = code; code != "" {
-				text += scanHint + "\n"
-			}
+		switch {
+		case state.Status == session.Ready:
+			text += nextHint + "\n"
+		case state.Status == session.QRRequired && code != "":
+			shown, text = code, text+scanHint+"\n"
 		}
 		if err := v.show(shown, text); err != nil {
 			return err
@@ -253,9 +256,13 @@ func (c *Client) Pair(ctx context.Context, v *View, phone string) error {
 			return c.foreign(err)
 		}
 		text := state.words() + "\n"
-		if state.Status == session.QRRequired {
+		switch state.Status {
+		case session.QRRequired:
 			text = hint
-		} else {
+		case session.Ready:
+			text += nextHint + "\n"
+			fallthrough
+		default:
 			expiry.Stop()
 		}
 		if err := v.show("", text); err != nil {

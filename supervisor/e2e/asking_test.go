@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// asking is a person with a service's settings in the environment.
+type asking struct {
+	t   *testing.T
+	env []string
+}
+
+// run runs a command with this standard input, wants its exit code, and returns what it wrote.
+func (a asking) run(want int, stdin string, args ...string) (stdout, stderr string) {
+	a.t.Helper()
+	cmd := exec.CommandContext(within(a.t), binaries.Supervisor, args...)
+	cmd.Env = append(os.Environ(), a.env...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errors bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errors
+	_ = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		a.t.Errorf("%v: exit code %d, want %d: %s %s", args, code, want, out.String(), errors.String())
+	}
+	return out.String(), errors.String()
+}
+
+// inTerminal starts a command as the program in the foreground of a terminal.
+func (a asking) inTerminal(args ...string) (*screen, *exec.Cmd) {
+	a.t.Helper()
+	terminal, err := harness.OpenTerminal()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(terminal.Close)
+	if err := terminal.Resize(100, 60); err != nil {
+		a.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(within(a.t), binaries.Supervisor, args...)
+	cmd.Env = append(os.Environ(), a.env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal.Slave, terminal.Slave, terminal.Slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	return &screen{Terminal: terminal}, cmd
+}
+
+// ends waits for the end of a program, which still writes to the terminal.
+func (s *screen) ends(t *testing.T, cmd *exec.Cmd, text string, want int) {
+	t.Helper()
+	s.shows(t, text)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		t.Errorf("exit code %d, want %d: %s", code, want, s.text)
+	}
+}
+
+// awaitDrawn reads until a QR is drawn that is not the one before, and returns its payload.
+func (s *screen) awaitDrawn(t *testing.T, before string) string {
+	t.Helper()
+	for {
+		s.next(t, "another QR")
+		lines, err := harness.Render(s.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		drawn := strings.Count(strings.Join(lines, "\n"), "Scan it: ")
+		payload, err := harness.DecodeBlocks(lines)
+		if drawn > 1 {
+			t.Fatalf("the QR is not renewed in place: %s", strings.Join(lines, "\n"))
+		}
+		if err == nil && drawn == 1 && payload != before {
+			return payload
+		}
+	}
+}
+
+func TestPhoneIsLinkedFromATerminal(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p := newPhone(t, simulator.Options{Speed: 6}) // a code is renewed every few seconds
+	config := filepath.Join(t.TempDir(), "config.json")
+	address := freeAddress(t)
+	write(t, config, fmt.Sprintf(`{"listen": %q, "url": %q, "settle-time": "0s"}`, address, p.URL))
+	a := asking{t, []string{"SESSION_MANAGER_CONFIG=" + config}}
+	_, missing := a.run(69, "", "status")
+	if !strings.Contains(missing, "http://"+address) {
+		t.Errorf("without the service: %s", missing)
+	}
+	s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: address, Args: append(eager, "--config", config)})
+	s.awaitListening()
+
+	shown, cmd := a.inTerminal("qr")
+	first := shown.awaitDrawn(t, "")
+	if first == shown.awaitDrawn(t, first) {
+		t.Error("the QR is not renewed")
+	}
+	if err := shown.Resize(100, 20); err != nil {
+		t.Fatal(err)
+	}
+	shown.shows(t, "too small for the QR")
+	if err := shown.Type("\x03"); err != nil {
+		t.Fatal(err)
+	}
+	shown.ends(t, cmd, "interrupt signal received\n", 130)
+
+	a.run(1, "", "status")
+	a.run(75, "", "status", "--wait", "--timeout=100ms")
+	if _, refused := a.run(1, "", "send", ada, "hello"); !strings.Contains(refused, "(not_linked)") {
+		t.Errorf("got %s", refused)
+	}
+	if _, refused := a.run(65, "", "pair", "12345"); !strings.Contains(refused, "(phone_invalid)") {
+		t.Errorf("got %s", refused)
+	}
+
+	shown, cmd = a.inTerminal("qr")
+	if payload := shown.awaitDrawn(t, ""); !strings.Contains(payload, ",") {
+		t.Errorf("the payload has %d bytes", len(payload))
+	}
+	p.scan(t)
+	shown.ends(t, cmd, "Next, try: session-manager send", 0)
+	lines, err := harness.Render(shown.text)
+	if err != nil || !strings.HasPrefix(lines[0], "READY: ") {
+		t.Errorf("%v: on the terminal is left: %s", err, lines)
+	}
+
+	if out, _ := a.run(0, "", "status", "--wait"); !strings.HasPrefix(out, "READY: ") || !strings.Contains(out, "\nlinked ") {
+		t.Errorf("got %s", out)
+	}
+	body, _ := a.run(0, "", "status", "--json")
+	if !json.Valid([]byte(body)) {
+		t.Errorf("got %s", body)
+	}
+	sent, _ := a.run(0, "from standard input\n", "send", "--wait", "--timeout=40s", "--idempotency-key=one", ada)
+	if !regexp.MustCompile(`^(3EB0\w+) queued\n(?s:.*)(3EB0\w+) (sent|delivered|read)\n$`).MatchString(sent) {
+		t.Errorf("got %s", sent)
+	}
+	again, _ := a.run(0, "", "send", "--json", "--idempotency-key=one", ada, "from standard input")
+	if id, _, _ := strings.Cut(sent, " "); !strings.Contains(again, id) {
+		t.Errorf("sent again: %s", again)
+	}
+	if _, conflict := a.run(65, "", "send", "--idempotency-key=one", ada, "another text"); !strings.Contains(conflict, "idempotency_conflict") {
+		t.Errorf("got %s", conflict)
+	}
+	a.run(64, "", "send", ada)
+	shown, cmd = a.inTerminal("events", "--types=state")
+	shown.shows(t, " state READY: ")
+	if err := shown.Type("\x03"); err != nil {
+		t.Fatal(err)
+	}
+	shown.ends(t, cmd, "interrupt signal received\n", 130)
+	if out, _ := a.run(0, "", "restart", "--now"); !strings.Contains(out, "being restarted") {
+		t.Errorf("got %s", out)
+	}
+	s.awaitSession("the next instance", func(v harness.Session) bool { return v.Worker.Generation == 2 && v.Status == "READY" })
+	shown, cmd = a.inTerminal("logout")
+	shown.shows(t, "Write yes")
+	if err := shown.Type("no\n"); err != nil {
+		t.Fatal(err)
+	}
+	shown.ends(t, cmd, "nothing was changed", 1)
+	if out, _ := a.run(0, "", "logout"); !strings.Contains(out, "The phone is unlinked. The old login is ") {
+		t.Errorf("got %s", out)
+	}
+	shown, cmd = a.inTerminal("pair", "+54 9 11 2345-6789")
+	shown.shows(t, "Enter this code on the phone")
+	code := regexp.MustCompile(`\b[A-Z0-9]{8}\b`).FindString(shown.text)
+	if err := p.EnterCode(within(t), code); err != nil {
+		t.Fatalf("the code %q: %v", code, err)
+	}
+	shown.ends(t, cmd, "Next, try: session-manager send", 0)
+}
+
+func TestCommandsFindKeyCertificateAndSocket(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		write(t, path, content)
+		return path
+	}
+	keys := file("keys", "read:a-key-that-may-read\ncommand:a-key-for-commands-only\n")
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key)
+	_, port, _ := strings.Cut(freeAddress(t), ":")
+	for listen, env := range map[string][]string{
+		"0.0.0.0:" + port:           {"SESSION_MANAGER_TLS_CERT=" + cert, "SESSION_MANAGER_TLS_KEY=" + key},
+		"unix:" + dir + "/api.sock": nil,
+	} {
+		a := asking{t, append(env, "SESSION_MANAGER_LISTEN="+listen, "SESSION_MANAGER_API_KEY_FILE="+keys)}
+		s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: listen, Args: []string{"--chrome", "/nonexistent"}, Env: a.env})
+		s.awaitListening()
+		if out, _ := a.run(1, "", "status"); !strings.HasPrefix(out, "ERROR: No usable Chrome") {
+			t.Errorf("%s: got %s", listen, out)
+		}
+		a.run(0, "", "restart") // with the other key
+		if _, refused := a.run(77, "", "send", "+5491123456789", "x"); !strings.Contains(refused, "scope_missing") || strings.Contains(refused, "a-key-") {
+			t.Errorf("%s: got %s", listen, refused)
+		}
+		if _, refused := a.run(77, "", "restart", "--key-file", file("wrong", "not-one-of-the-keys\n")); !strings.Contains(refused, "key_unknown") {
+			t.Errorf("%s: got %s", listen, refused)
+		}
+		a.run(0, "a-key-for-commands-only\n", "restart", "--key-file=/dev/stdin")
+		a.run(78, "", "restart", "--key-file=/nonexistent")
+		if address, isSocket := strings.CutPrefix(listen, "unix:"); isSocket {
+			a.run(77, "", "restart", "--url=unix:"+address) // the key goes nowhere but where the settings say
+		} else {
+			_, other := a.run(69, "", "status", "--url=https://127.0.0.1:"+port)
+			if !strings.Contains(other, "certificate") {
+				t.Errorf("another certificate: %s", other)
+			}
+		}
+	}
+}
