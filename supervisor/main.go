@@ -171,6 +171,6 @@ func reportFormerLogin(ctx context.Context, tokens string, log *slog.Logger) {
 	found, _ := wait.For(ctx, func() ([]string, error) { return profile.OfVenom(tokens) })
 	for _, path := range found {
 		log.Warn(logid.FormerLoginIgnored, logging.KeyPath, path, logging.KeyDetail,
-			"it is venom-bot's and not used; link the phone again, and see \"Moving over from venom-bot\" in README.md")
+			"it is venom-bot's and not used; link the phone again, and see docs/venom.md")
 	}
 }

@@ -94,7 +94,7 @@ links() {
 	has "the QR in the terminal" "$(cat /tmp/qr.log)" '▀▀▀▀'
 	curl -s -X POST 127.0.0.1:3003/scan >/dev/null
 	reaches "after the scan" READY 90
-	wait $person; is "the command in the terminal ends by itself: exit code" $? 0
+	wait $person; is "the command in the terminal ends with exit code" $? 0
 	has "and names the next step" "$(tail -3 /tmp/qr.log)" 'READY: '
 	has "status" "$(session-manager status)" 'READY: '
 	has "only root has the key" "$(runuser -u nobody -- session-manager restart 2>&1)" 'Run this as root'
@@ -157,7 +157,7 @@ crashes() {
 	kill -9 "$p"; yes "supervisor killed: another one" another_pid "$p"; without_scan "supervisor killed"
 }
 
-# logged: journald knows the level of each line, and what README.md has for jq works.
+# logged: journald knows the level of each line, and what docs/log.md has for jq works.
 logged() {
 	local all some
 	all=$(journalctl -q -u $unit _COMM=supervisor -o cat | grep -cE '"level":"(WARN|ERROR)"')
@@ -165,10 +165,28 @@ logged() {
 	is "warnings in the journal" "$some of $all" "$all of $all"
 	not "no warning was logged" test "$all" = 0
 	is "other lines among them" "$(journalctl -q -u $unit _COMM=supervisor -o cat -p warning | grep -cvE '"level":"(WARN|ERROR)"')" 0
-	local line; line=$(sed -n 's/^\$ \(journalctl.*jq.*\)/\1/p' /usr/share/doc/session-manager/README.md)
-	yes "README.md has a line for jq" test -n "$line"
+	local line; line=$(sed -n 's/^\$ \(journalctl.*jq.*\)/\1/p' /usr/share/doc/session-manager/docs/log.md)
+	yes "docs/log.md has a line for jq" test -n "$line"
 	has "it shows what happened" "$(sh -c "$line" 2>&1)" '{"msg":"worker_exited","gen":'
 	yes "without an error" sh -c "$line"
+}
+
+# documented PAGE…: each command of these pages works as it is written, here as root.
+documented() {
+	local page line code
+	cd /root || return
+	echo secret >passphrase; cp 0.2.deb session-manager.deb
+	for page; do
+		while read -r line; do
+			line=${line//sudo /} line=${line//3002/3011}
+			DEBIAN_FRONTEND=noninteractive timeout $(case $line in *events*) echo 5 ;; *) echo 120 ;; esac) bash -c "$line" </dev/null >/tmp/documented.log 2>&1; code=$?
+			case $line in
+			*events*) is "docs/$page.md: $line: endless" $code 124; yes "it writes something" test -s /tmp/documented.log ;;
+			*) is "docs/$page.md: $line" $code 0; [ $code = 0 ] || cat /tmp/documented.log ;;
+			esac
+		done < <(awk '/^```console/{on=1; next} /^```/{on=0} on && sub(/^\$ /, "")' /usr/share/doc/session-manager/docs/$page.md)
+	done
+	cd /
 }
 
 # gives_up CODE ARGUMENT…: the service exits with CODE, and systemd does not start it again.
@@ -243,7 +261,10 @@ life() {
 	asking systemctl restart $unit; without_scan "restart during requests"
 	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade during requests"
 	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
-	template; logged; hangs; settings
+	template; logged
+	documented alerts backup log move settings upgrade troubleshooting; without_scan "after what the documents have"
+	rm -f /etc/session-manager/selectors.json
+	hangs; settings
 }
 
 after_reboot() {

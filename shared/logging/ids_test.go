@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the manual page's list of log ids")
+var update = flag.Bool("update", false, "write the lists of log ids in the documents")
 
 // entry is a line of a process's table of ids, the constants of its package
 // logid: name, id, and in the comment "LEVEL[, LEVEL]: meaning".
@@ -49,11 +49,20 @@ func TestEveryLogLineHasAnID(t *testing.T) {
 	}
 }
 
-func TestTheManualListsTheLogIDs(t *testing.T) {
-	const path, begin, end = "../../scripts/package/session-manager.8", ".\\\" log ids: begin\n", ".\\\" log ids: end\n"
+func TestDocumentsListTheLogIDs(t *testing.T) {
 	_, groups := readTable(t, "../../supervisor/internal/logid/logid.go")
 	_, more := readTable(t, "../../worker/internal/logid/logid.go")
 	groups += more
+	page := regexp.MustCompile(`(?m)^\.TP\n\.BR (\S+) " (.*)"\n`).ReplaceAllString(groups, "- `$1` $2: ")
+	page = strings.ReplaceAll(page, ".SS ", "\n### ")
+	page = regexp.MustCompile(`(?m)^### .*\n`).ReplaceAllString(page, "$0\n")
+	listed(t, "../../scripts/package/session-manager.8", ".\\\" log ids: begin\n", groups, ".\\\" log ids: end\n")
+	listed(t, "../../scripts/package/docs/log.md", "<!-- log ids: begin -->\n", page+"\n", "<!-- log ids: end -->\n")
+}
+
+// listed wants the block between begin and end of a document to be list.
+func listed(t *testing.T, path, begin, list, end string) {
+	t.Helper()
 	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -63,13 +72,13 @@ func TestTheManualListsTheLogIDs(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no block between %q and %q", path, begin, end)
 	}
-	want := head + begin + groups + end + tail
+	want := head + begin + list + end + tail
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	} else if want != string(page) {
-		t.Error("the list is old; run go test ./shared/logging -update")
+		t.Errorf("the list in %s is old; run go test ./shared/logging -update", path)
 	}
 }
 

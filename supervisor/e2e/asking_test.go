@@ -162,6 +162,7 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown.ends(t, cmd, "interrupt signal received\n", 130)
+	t.Run("as documented", func(t *testing.T) { asking{t, a.env}.documented(address) })
 	if out, _ := a.run(0, "", "restart", "--now"); !strings.Contains(out, "being restarted") {
 		t.Errorf("got %s", out)
 	}
