@@ -20,6 +20,7 @@ import (
 	"session-manager/supervisor/internal/listen"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
@@ -112,7 +113,8 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	})
 	s.webhook = newWebhook(cfg, files, changes, meter, log)
 
-	if s.outbox, err = newOutbox(cfg, s.workers, s.session.Snapshot, changes, meter, log); err != nil {
+	var messageFiles *media.Store
+	if s.outbox, messageFiles, err = newOutbox(cfg, s.workers, s.session.Snapshot, changes, meter, log); err != nil {
 		return nil, err
 	}
 	s.login = login.New(s.workers, login.Options{
@@ -123,7 +125,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 		s.workers.Subscribe(observe)
 	}
 	s.handler, err = api.New(api.Options{
-		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox,
+		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox, Files: messageFiles,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		Version: version, Logger: log, Draining: s.draining,
@@ -194,21 +196,24 @@ func pacing(cfg *config.Config) outbox.Pacing {
 	return p
 }
 
-// newOutbox returns the outbox in the tokens folder.
-func newOutbox(cfg *config.Config, workers *worker.Manager, now func() *session.Snapshot, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) (*outbox.Outbox, error) {
+// newOutbox returns the outbox in the tokens folder, and its files.
+func newOutbox(cfg *config.Config, workers *worker.Manager, now func() *session.Snapshot, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) (*outbox.Outbox, *media.Store, error) {
 	folder, err := profile.View(cfg.Tokens)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	sizes := media.DefaultLimits()
+	sizes.File, sizes.Bytes = cfg.MediaBytes()
+	files := media.New(folder.Media(), sizes)
 	limits := outbox.DefaultLimits()
 	limits.Waiting, limits.KeepText = cfg.OutboxLimit, cfg.MessageTextRetention
 	limits.Messages, limits.Keep = max(limits.Messages, 2*limits.Waiting), max(limits.Keep, limits.KeepText)
 	box := outbox.New(outbox.Options{
-		Path: folder.Outbox(), Sender: workers, Logger: log, Limits: limits, Pacing: pacing(cfg),
+		Path: folder.Outbox(), Media: files, Sender: workers, Logger: log, Limits: limits, Pacing: pacing(cfg),
 		LinkedAt: func() time.Time { return now().Login.LinkedAt.Time }, Changed: changes.Message, Count: meter.Attempt,
 	})
 	meter.Outbox(box.Stats)
-	return box, nil
+	return box, files, nil
 }
 
 // hooks are the login's, and have planned restarts wait for messages that are being sent, too.

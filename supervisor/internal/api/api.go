@@ -20,6 +20,7 @@ import (
 	"session-manager/supervisor/internal/crash"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/login"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/session"
 	"session-manager/supervisor/internal/watch"
@@ -54,6 +55,8 @@ type Options struct {
 	Workers Workers
 	Login   Login
 	Outbox  Outbox
+	// Files are those of the outbox.
+	Files   *media.Store
 	Crashes *crash.Store
 	// AllowedHosts are host names, next to those of the loopback, that a request
 	// may have in its Host header.
@@ -114,11 +117,14 @@ func newAPI(o Options) (*api, error) {
 	gate := newGate(o)
 	waits := newShares("waiting requests", "too_many_waits", mostWaits, mostWaitsEach)
 	bodies := newShares("large bodies", "too_many_bodies", mostBodies, mostBodiesEach)
+	uploads := newShares("uploads", "too_many_bodies", mostUploads, mostUploadsEach)
 	wait := waiter{o.Session, holder{o.Draining, waits}}
 	sessions := &sessions{wait, gate, o.Selectors, o.Version}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
-	messages := &messages{holder: wait.holder, outbox: o.Outbox, session: o.Session, bodies: bodies, log: o.Logger}
+	messages := &messages{
+		holder: wait.holder, outbox: o.Outbox, session: o.Session, files: o.Files, bodies: bodies, uploads: uploads, log: o.Logger,
+	}
 	crashes := &crashes{o.Crashes, o.Logger}
 	streams := &streams{
 		log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining,

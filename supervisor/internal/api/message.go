@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,16 +37,21 @@ type messageBody struct {
 	ExpiresIn string        `json:"expires_in,omitempty"`
 	Reference string        `json:"reference,omitempty"`
 	ID        rpc.MessageID `json:"id,omitempty"`
+	Caption   string        `json:"caption,omitempty"`
+	// Media is only there to be refused.
+	Media *struct {
+		URL string `json:"url,omitempty"`
+	} `json:"media,omitempty"`
 }
 
 // request checks a body, and returns what is put into the outbox. The hash does not depend
-// on how the body was written, only on what it means.
-func (b messageBody) request() (outbox.Request, *problem) {
+// on how the body was written, only on what it means. withFile means that a file comes with it.
+func (b messageBody) request(withFile bool) (outbox.Request, *problem) {
 	to, ok := parseRecipient(b.To)
 	if !ok {
 		return outbox.Request{}, invalidRecipient("to", b.To)
 	}
-	if bad := b.checkText(); bad != nil {
+	if bad := b.checkType(withFile); bad != nil {
 		return outbox.Request{}, bad
 	}
 	mentions, bad := parseMentions(b.Mentions)
@@ -67,32 +73,64 @@ func (b messageBody) request() (outbox.Request, *problem) {
 		b.Mentions[i] = string(m)
 	}
 	canonical, _ := json.Marshal(b) // it has a JSON form
-	return outbox.Request{
+	r := outbox.Request{
 		Hash: sha256.Sum256(canonical), ExpiresIn: expires, Reference: b.Reference,
 		Message: rpc.Message{
 			ID: b.ID, To: to, Text: rpc.Secret(b.Text.Body), ReplyTo: b.ReplyTo, Mentions: mentions, Preview: b.Text.Preview,
 		},
-	}, nil
+	}
+	if withFile {
+		r.Message.Text, r.Message.Media.Kind = rpc.Secret(strings.TrimSpace(b.Caption)), rpc.MediaKind(b.Type)
+	}
+	return r, nil
 }
 
-func (b messageBody) checkText() *problem {
+// fileHash adds a file to the hash of its message.
+func fileHash(hash [32]byte, f rpc.Media, content [32]byte) [32]byte {
+	return sha256.Sum256(slices.Concat(hash[:], content[:], []byte(f.MIME+"\x00"+string(f.Name))))
+}
+
+// checkType checks the type, and what it demands.
+func (b messageBody) checkType(withFile bool) *problem {
+	media := rpc.MediaKind(b.Type).Valid()
 	switch {
 	case b.Type == "":
-		return invalidField("type", `it is missing; write "text"`)
-	case b.Type != "text":
+		return invalidField("type", `it is missing; write "text", or "image", "video", "audio" or "document" with a file`)
+	case b.Media != nil:
+		return &problem{
+			Status: http.StatusUnprocessableEntity, Code: "unsupported_type", Field: "media",
+			Detail: "Files are not fetched from elsewhere.", Hint: "Send the file itself, as the second part of multipart/form-data.",
+		}
+	case !media && b.Type != "text":
 		return &problem{
 			Status: http.StatusUnprocessableEntity, Code: "unsupported_type", Field: "type",
-			Detail: fmt.Sprintf("Messages of the type %.40q are not supported.", b.Type), Hint: `Use "text".`,
+			Detail: fmt.Sprintf("Messages of the type %.40q are not supported.", b.Type), Hint: `Use "text", "image", "video", "audio" or "document".`,
 		}
+	case media && !withFile:
+		return invalidField("type", `its file is missing; send multipart/form-data with the parts "message" and "media"`)
+	case !media && withFile:
+		return invalidField("type", "a text has no file")
+	case media && b.Text.Body != "" || b.Text.Preview && media:
+		return invalidField("text", "a message with a file has a caption instead")
+	case media:
+		return checkWords("caption", b.Caption)
+	case b.Caption != "":
+		return invalidField("caption", "only a message with a file has one")
 	case strings.TrimSpace(b.Text.Body) == "":
 		return invalidField("text.body", "it is missing or blank")
-	case len(b.Text.Body) > rpc.MaxMessageText:
+	}
+	return checkWords("text.body", b.Text.Body)
+}
+
+func checkWords(field, words string) *problem {
+	switch {
+	case len(words) > rpc.MaxMessageText:
 		return &problem{
-			Status: http.StatusRequestEntityTooLarge, Code: "text_too_long", Field: "text.body",
+			Status: http.StatusRequestEntityTooLarge, Code: "text_too_long", Field: field,
 			Detail: fmt.Sprintf("The text has more than %d bytes of UTF-8.", rpc.MaxMessageText),
 		}
-	case strings.ContainsRune(b.Text.Body, 0):
-		return invalidField("text.body", "it has a NUL")
+	case strings.ContainsRune(words, 0):
+		return invalidField(field, "it has a NUL")
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func parsed(text string) (outbox.Request, *problem) {
 	if err := decode([]byte(text), &b); err != nil {
 		return outbox.Request{}, &problem{Status: 400, Code: "bad_body", Detail: err.Error()}
 	}
-	return b.request()
+	return b.request(false)
 }
 
 func TestBodiesOfMessages(t *testing.T) {
@@ -87,15 +87,17 @@ func TestInvalidFieldsOfMessagesAreNamed(t *testing.T) {
 		`{}`:                                    "invalid_recipient to",
 		`{"to":"+5491123456789"}`:               "invalid_field type",
 		`{"to":"+5491123456789","type":"text"}`: "invalid_field text.body",
-		`{"to":"+5491123456789","type":"image","text":{"body":"hi"}}`:  "unsupported_type type",
-		`{"to":"status@broadcast","type":"text","text":{"body":"hi"}}`: "invalid_recipient to",
-		`{"to":["+5491123456789"],"type":"text","text":{"body":"hi"}}`: "bad_body",
+		`{"to":"+5491123456789","type":"sticker","text":{"body":"hi"}}`:              "unsupported_type type",
+		`{"to":"+5491123456789","type":"image"}`:                                     "invalid_field type",
+		`{"to":"+5491123456789","type":"image","media":{"url":"http://127.0.0.1/"}}`: "unsupported_type media",
+		`{"to":"status@broadcast","type":"text","text":{"body":"hi"}}`:               "invalid_recipient to",
+		`{"to":["+5491123456789"],"type":"text","text":{"body":"hi"}}`:               "bad_body",
 		text(`" \n\t"`):    "invalid_field text.body",
 		text(`"a\u0000b"`): "invalid_field text.body",
 		text("\"a\xffb\""): "bad_body",
 		text(`"` + strings.Repeat("x", rpc.MaxMessageText+1) + `"`):                           "text_too_long text.body",
 		start + `,"text":{"body":"b"}}`:                                                       "bad_body",
-		start + `,"caption":"x"}`:                                                             "bad_body",
+		start + `,"caption":"x"}`:                                                             "invalid_field caption",
 		start + `,"reply_to":"a b"}`:                                                          "invalid_field reply_to",
 		start + `,"reply_to":"` + strings.Repeat("A", 65) + `"}`:                              "invalid_field reply_to",
 		start + `,"mentions":["120363041234567890@g.us"]}`:                                    "invalid_recipient mentions[0]",

@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
@@ -35,7 +36,9 @@ type messages struct {
 	holder
 	outbox  Outbox
 	session Session
+	files   *media.Store
 	bodies  *shares
+	uploads *shares
 	log     *slog.Logger
 }
 
@@ -46,15 +49,24 @@ func (m *messages) accept(r *http.Request) http.Handler {
 	if bad != nil {
 		return bad
 	}
+	if isUpload(r) {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.acceptUpload(w, r, key).ServeHTTP(w, r) })
+	}
 	var body messageBody
 	if bad := largeInput(r, maxMessageBody, m.bodies, &body); bad != nil {
 		return bad
 	}
-	request, bad := body.request()
+	request, bad := body.request(false)
 	if bad != nil {
 		return bad
 	}
-	request.IdempotencyKey, request.OnlyRepeat = key, !linked(m.session.Snapshot())
+	request.IdempotencyKey = key
+	return m.keep(r, request)
+}
+
+// keep puts a message into the outbox.
+func (m *messages) keep(r *http.Request, request outbox.Request) http.Handler {
+	request.OnlyRepeat = !linked(m.session.Snapshot())
 	// It is completed even if the caller disconnects: whoever asks again with the same key is
 	// to find it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), outboxTimeout)

@@ -271,7 +271,8 @@ func TestInvalidRequestsReachNoOutbox(t *testing.T) {
 	}{
 		"nothing":             {"", nil, 400, "invalid_recipient"},
 		"a status":            {`{"to":"status@broadcast","type":"text","text":{"body":"x"}}`, nil, 400, "invalid_recipient"},
-		"an image":            {`{"to":"+5491123456789","type":"image"}`, nil, 422, "unsupported_type"},
+		"an image":            {`{"to":"+5491123456789","type":"image"}`, nil, 400, "invalid_field"},
+		"a sticker":           {`{"to":"+5491123456789","type":"sticker"}`, nil, 422, "unsupported_type"},
 		"an unknown field":    {`{"to":"+5491123456789","type":"text","text":{"body":"x"},"sender":"y"}`, nil, 400, "bad_body"},
 		"an empty key":        {someBody, []string{"Idempotency-Key", ""}, 400, "bad_idempotency_key"},
 		"two keys":            {someBody, []string{"Idempotency-Key", "a", "Idempotency-Key", "a"}, 400, "bad_idempotency_key"},

@@ -56,7 +56,9 @@ type Config struct {
 	MessagePause         time.Duration `default:"1s" placeholder:"DURATION" help:"Least time between two messages; within one chat it is three times as long."`
 	NewChatPause         time.Duration `default:"45s" placeholder:"DURATION" help:"Mean time between two messages to people who have never written to this account: WhatsApp restricts accounts that write to many of them."`
 	NewChatsPerDay       int           `default:"100" placeholder:"NUMBER" help:"How many such people are written to within 24 hours; in the first two weeks after a phone was linked, a fifth of that."`
-	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text of a message is kept after it was sent or has ended; it is erased at most ten minutes later. The rest is kept for at least a week."`
+	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text and the file of a message are kept after it was sent or has ended; they are erased at most ten minutes later. The rest is kept for at least a week."`
+	MediaLimit           string        `default:"64M" placeholder:"SIZE" help:"How large a file to be sent may be, from 1K to 2G; WhatsApp has limits of its own."`
+	MediaDiskLimit       string        `default:"1G" placeholder:"SIZE" help:"How much disk space all files to be sent may take."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY or send:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`
@@ -204,8 +206,23 @@ func (c *Config) MemoryBytes() uint64 {
 // alone uses about 80 MiB when idle.
 const leastMemory = 200 << 20
 
-// parseBytes understands 1500M, 2GB, 2 GiB and the like, all in powers of 1024, if a page
-// can work in that.
+// parseMemory is parseBytes for a size that a page can work in, or 0.
+func parseMemory(text string) (uint64, bool) {
+	n, ok := parseBytes(text)
+	return n, ok && (n == 0 || n >= leastMemory)
+}
+
+// MediaBytes returns MediaLimit and MediaDiskLimit in bytes. The Config must be valid.
+func (c *Config) MediaBytes() (one, all int64) {
+	a, _ := parseBytes(c.MediaLimit)
+	b, _ := parseBytes(c.MediaDiskLimit)
+	return int64(min(a, math.MaxInt64)), int64(min(b, math.MaxInt64))
+}
+
+// mostMedia is more than WhatsApp takes in one file, and mostMediaDisk than a disk has.
+const leastMedia, mostMedia, mostMediaDisk = 1 << 10, 2 << 30, 1 << 50
+
+// parseBytes understands 1500M, 2GB, 2 GiB and the like, all in powers of 1024.
 func parseBytes(text string) (uint64, bool) {
 	text, shift := strings.ToUpper(text), 0
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "B"), "I")
@@ -219,8 +236,7 @@ func parseBytes(text string) (uint64, bool) {
 	if err != nil || n > math.MaxUint64>>shift {
 		return 0, false
 	}
-	n <<= shift
-	return n, n == 0 || n >= leastMemory
+	return n << shift, true
 }
 
 // HourOfBackup returns BackupHour, negative when it is off. The Config must be valid.
@@ -391,7 +407,8 @@ const (
 func (c *Config) checkValues() error {
 	c.LogLevel = strings.ToLower(c.LogLevel)
 	_, isHour := parseHour(c.BackupHour)
-	_, isSize := parseBytes(c.MemoryLimit)
+	_, isSize := parseMemory(c.MemoryLimit)
+	one, all := c.MediaBytes()
 	for _, s := range []struct {
 		ok                   bool
 		name, value, allowed string
@@ -412,6 +429,8 @@ func (c *Config) checkValues() error {
 		{c.NewChatPause >= 0 && c.NewChatPause <= longestPause, "--new-chat-pause", c.NewChatPause.String(), "use a duration of at most 1h, such as 45s"},
 		{c.NewChatsPerDay >= 0, "--new-chats-per-day", strconv.Itoa(c.NewChatsPerDay), "use a number, such as 100"},
 		{c.MessageTextRetention >= 0 && c.MessageTextRetention <= longestRetention, "--message-text-retention", c.MessageTextRetention.String(), "use a duration of at most 720h, such as 24h"},
+		{one >= leastMedia && one <= mostMedia, "--media-limit", c.MediaLimit, "use a whole number with K, M or G, from 1K to 2G"},
+		{all >= one && all <= mostMediaDisk, "--media-disk-limit", c.MediaDiskLimit, "use a whole number with K, M or G, such as 1G, at least --media-limit"},
 		{c.SettleTime >= 0, "--settle-time", c.SettleTime.String(), "use a duration such as 60s, or 0s"},
 		{isHour, "--backup-hour", c.BackupHour, "use an hour from 0 to 23, or off"},
 		{isSize, "--memory-limit", c.MemoryLimit, "use a whole number with K, M or G, such as 1536M, at least 200M, or 0 for no limit"},

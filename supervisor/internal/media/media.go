@@ -27,6 +27,8 @@ var (
 	ErrFull = errors.New("there are too many files")
 	// ErrNoSpace means that the disk is full, or would be.
 	ErrNoSpace = errors.New("there is no space left for files")
+	// ErrDisk means that a file could not be written for another reason.
+	ErrDisk = errors.New("the file could not be written")
 	// ErrDiscarded means that the draft was discarded.
 	ErrDiscarded = errors.New("the file was discarded")
 )
@@ -310,5 +312,5 @@ func failed(what string, err error) error {
 	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
 		err = e.Err
 	}
-	return fmt.Errorf("cannot %s: %w", what, err)
+	return fmt.Errorf("cannot %s: %w: %w", what, ErrDisk, err)
 }
