@@ -125,7 +125,12 @@
 //   - Media to be sent: preparation, in which images are drawn again with at most 1600 pixels, limits,
 //     and upload to a host, here the page's own (read). Nothing is encrypted, videos and audio are
 //     not looked into, and whoever receives a file gets none.
-//   - Reactions, edits and deletions are not imitated, nor the elements of a chat.
+//   - Edits, deletions and reactions: an edit is shown before the server has it, its promise
+//     resolves whatever the server answers, and it has a row of its own, by which it can be
+//     sent again; a deletion is shown afterwards, and leaves the message under another key;
+//     while one is under way in a chat a second one gets its promise (all read). Reactions
+//     are not kept.
+//   - The elements of a chat are not imitated.
 //   - The protocol on /ws/chat and the crypto are not imitated.
 //
 // The older pages, 2019 to 2024, have what other programs are known to have

@@ -42,6 +42,10 @@ type Sent struct {
 	Ack int `json:"ack"`
 	// Refusal is the code of the server's refusal, 0 if it took the message.
 	Refusal int `json:"refusal,omitempty"`
+	// Edited is the text that an edit has left, empty without one, and Revoked whether it was
+	// deleted for everybody.
+	Edited  string `json:"edited,omitempty"`
+	Revoked bool   `json:"revoked,omitempty"`
 }
 
 // Messaging is the part of the server that takes messages and delivers them.
@@ -51,8 +55,9 @@ type Messaging struct {
 	*Media
 
 	mu sync.Mutex
-	// sent has what arrived, in the order of arrival.
+	// sent has what arrived, in the order of arrival, and acts what was done to messages.
 	sent []*Sent
+	acts []*Act
 	// queue is what the device hasn't confirmed.
 	queue []stanza
 	next  int
@@ -60,6 +65,8 @@ type Messaging struct {
 	ids int
 	// online are the connections that get what arrives.
 	online map[*chat]struct{}
+	// renewed are the chats, as in Sent, of which the page has renewed what it knows.
+	renewed map[string]bool
 	// struck are the ids for which a connection was dropped already.
 	struck map[string]bool
 	// changed is closed and replaced whenever sent changes.
@@ -67,7 +74,7 @@ type Messaging struct {
 }
 
 func newMessaging(s *Settings, p *People) *Messaging {
-	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, changed: make(chan struct{})}
+	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, renewed: map[string]bool{}, changed: make(chan struct{})}
 	s.changed = m.restrict
 	return m
 }
@@ -100,6 +107,9 @@ type stanza struct {
 	Media *stanzaMedia `json:"media,omitempty"`
 	Ack   int          `json:"ack,omitempty"`
 	Error int          `json:"error,omitempty"`
+	// Act is edit, revoke or reaction, and Target the id of the message that it is done to.
+	Act    string `json:"act,omitempty"`
+	Target string `json:"target,omitempty"`
 	// T is a time in seconds since 1970.
 	T int64 `json:"t,omitempty"`
 	// Kind is the page's type of a message that is not a text, and Own means that the
@@ -186,6 +196,9 @@ func (m *Messaging) record(s stanza) stanza {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	refusal := m.refusal(s)
+	if s.Act != "" {
+		return m.actLocked(s, refusal)
+	}
 	media, err := m.Media.of(s)
 	if err != nil {
 		refusal = 400
@@ -212,7 +225,7 @@ func (m *Messaging) record(s stanza) stanza {
 
 // refusal returns the code with which the server refuses a message, or 0.
 func (m *Messaging) refusal(s stanza) int {
-	if fault, on := m.settings.fault("ack"); on && fault.Value == "refuse" {
+	if fault, on := m.settings.fault("ack"); on && (fault.Value == "refuse" || fault.Value == "stale" && !m.renewed[m.people.chat(s.To)]) {
 		return fault.number()
 	}
 	if strings.HasSuffix(s.To, "@g.us") || m.people.chat(s.To) == ownPhone || m.people.person(s.To).Known {
@@ -397,6 +410,10 @@ func (m *Messaging) answer(q query) query {
 		}
 	case "contact":
 		a.Result = m.people.contact(q.Wid)
+	case "renew":
+		m.mu.Lock()
+		m.renewed[m.people.chat(q.Wid)] = true
+		m.mu.Unlock()
 	case "restrictions":
 		a.Result = m.restrictions()
 	default:

@@ -395,7 +395,7 @@ type controlBody struct {
 //	GET  /profiles, /faults      what there is to choose from
 //	POST /scan                   the phone scans the screen, or {"payload": "…"}
 //	POST /code                   the phone is given the pairing {"code": "…"}
-//	GET  /sent                   the messages that the server has got
+//	GET  /sent, /acts            the messages that the server has got, and what was done to them
 //	GET  /passkey                the account's passkey, and what became of what was signed with it
 //	POST /passkey/approve        the phone's owner agrees to a passkey that was accepted
 //	POST /passkey/refuse         the server fails instead
@@ -462,6 +462,7 @@ func (s *Server) Control() http.Handler {
 		"/screen":   func() any { return s.OnScreen() },
 		"/sent":     func() any { return s.Sent() },
 		"/passkey":  func() any { return s.Passkey() },
+		"/acts":     func() any { return s.Acts() },
 		"/traps":    func() any { return s.Traps() },
 		"/healthz":  func() any { return map[string]bool{"ok": true} },
 		"/profiles": func() any { return Profiles() },

@@ -189,7 +189,10 @@ var switches = []string{
 	"ack=never",                 // the server acknowledges no message
 	"ack=late:N",                // it does so N ms later
 	"ack=refuse:N",              // it refuses every message with this code
+	"ack=stale:N",               // it does so until the chat was opened, or its group was asked for
 	"ack=delivered", "ack=read", // the recipient's phone reports so at once
+	"acts=forbidden",                    // the page refuses to edit and to delete messages
+	"acts=late",                         // messages that are sent seem to be three days old
 	"adv=rotate",                        // the ADV secret is renewed every 5 s
 	"assets=404",                        // the page never starts, as its scripts have gone
 	"autologout=iframe",                 // the code is in a credentialless iframe

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -159,5 +160,9 @@ func callError(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("cannot %s: %w", what, fromStatus(ctx, err))
+	err = fromStatus(ctx, err)
+	if strings.HasPrefix(err.Error(), "cannot "+what) {
+		return err // the other side has put it the same way
+	}
+	return fmt.Errorf("cannot %s: %w", what, err)
 }

@@ -144,6 +144,7 @@ func sendingFromProto(p *workerpb.SendingObserved) SendingObserved {
 
 func messageToProto(m Message) *workerpb.SendRequest {
 	p := &workerpb.SendRequest{Id: string(m.ID), To: string(m.To), Text: string(m.Text), ReplyTo: m.ReplyTo, Preview: m.Preview}
+	p.Act, p.Target, p.Again = string(m.Act), m.Target, m.Again
 	for _, mention := range m.Mentions {
 		p.Mentions = append(p.Mentions, string(mention))
 	}
@@ -156,6 +157,7 @@ func messageToProto(m Message) *workerpb.SendRequest {
 func messageFromProto(p *workerpb.SendRequest) Message {
 	m := Message{
 		ID: MessageID(p.GetId()), To: Secret(p.GetTo()), Text: Secret(p.GetText()), ReplyTo: p.GetReplyTo(), Preview: p.GetPreview(),
+		Act: Act(p.GetAct()), Target: p.GetTarget(), Again: p.GetAgain(),
 	}
 	for _, mention := range p.GetMentions() {
 		m.Mentions = append(m.Mentions, Secret(mention))

@@ -74,9 +74,33 @@ func (f Media) UploadTime() time.Duration {
 	return 30*time.Second + time.Duration(f.Size)*time.Second/(128<<10)
 }
 
-// Message is a message to be sent. Everything in it but the ids is secret.
+// Act is what is done to an earlier message, of this or another sender.
+type Act string
+
+// The acts. Each is addressed to the chat of the message, has an id of its own, and can be
+// done again without a further effect.
+const (
+	// ActReaction reacts with Message.Text, an emoji; an empty one takes the reaction back.
+	ActReaction Act = "reaction"
+	// ActEdit replaces the text of one of our messages by Message.Text.
+	ActEdit Act = "edit"
+	// ActRevoke deletes a message for everybody in the chat.
+	ActRevoke Act = "revoke"
+)
+
+// MaxReaction is the length of the longest reaction, in bytes of UTF-8: an emoji of several
+// people and skin tones has some 40.
+const MaxReaction = 64
+
+// Message is a message to be sent, or an act on one. Everything in it but the ids is secret.
 type Message struct {
 	ID MessageID
+	// Act is empty for a message, and otherwise what is done to Target, which is the id of a
+	// message in the same chat.
+	Act    Act
+	Target string
+	// Again means that an earlier attempt may have done the act.
+	Again bool
 	// To is a valid address.
 	To Secret
 	// Text is the caption of a message with Media, and may be empty only then.
@@ -159,6 +183,16 @@ const (
 	SendGroupNotWritable SendCode = "group_not_writable"
 	// SendReplyNotFound: the chat does not have the message that ReplyTo names.
 	SendReplyNotFound SendCode = "reply_not_found"
+	// SendMessageNotFound: the chat does not have the message that Target names.
+	SendMessageNotFound SendCode = "message_not_found"
+	// SendEditTooLate and SendRevokeTooLate: the page refuses the act on a message of this
+	// age, for which WhatsApp allows 20 minutes and 2.5 days.
+	SendEditTooLate   SendCode = "edit_too_late"
+	SendRevokeTooLate SendCode = "revoke_too_late"
+	// SendNotEditable and SendNotRevocable: the page refuses the act on this message at any
+	// age, as on that of somebody else.
+	SendNotEditable  SendCode = "not_editable"
+	SendNotRevocable SendCode = "not_revocable"
 	// SendNewChatsRestricted: the account may not write to people it has never talked to,
 	// Until then.
 	SendNewChatsRestricted SendCode = "new_chats_restricted"
@@ -178,6 +212,7 @@ const (
 
 var sendCodes = map[SendCode]bool{
 	SendNotOnWhatsApp: true, SendLookupFailed: true, SendBlockedContact: true, SendGroupNotWritable: true, SendReplyNotFound: true,
+	SendMessageNotFound: true, SendEditTooLate: true, SendRevokeTooLate: true, SendNotEditable: true, SendNotRevocable: true,
 	SendNewChatsRestricted: true, SendNewChatsCapped: true, SendPagePathGone: true, SendNotReady: true,
 	SendMediaFailed: true, SendMediaTooLarge: true,
 }

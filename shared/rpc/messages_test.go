@@ -40,6 +40,7 @@ func TestMessageIDsAndAddressesAreValidated(t *testing.T) {
 func TestMessagesCrossTheWire(t *testing.T) {
 	sent := Message{ID: anID, To: "4915112345678@c.us", Text: "hello", ReplyTo: "ABC", Mentions: []Secret{"1@lid"}, Preview: true,
 		Media: Media{Path: "/tokens/admin.media/x", Kind: MediaDocument, MIME: "application/pdf", Name: "offer.pdf", Size: 1 << 31}}
+	sent.Act, sent.Target, sent.Again = ActEdit, "3A00", true
 	chat := Chat{Phone: "4915112345678@c.us", LID: "1@lid"}
 	state := MessageState{ID: anID, Chat: chat, Stored: true, Ack: 3, Refusal: 7, Pending: true, At: aTime}
 	missing := MessageState{ID: "3EB00123456789ABCDEF02"}

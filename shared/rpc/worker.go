@@ -52,8 +52,8 @@ type Worker interface {
 	// Nothing is sent, and no chat is made. A *SendError means that the page can't be
 	// asked.
 	Lookup(ctx context.Context, refs []MessageRef) ([]MessageState, error)
-	// Contact asks the page's server whether there is an account for this number
-	// (E.164, digits only). An error, which may be a *SendError, is never a "no".
+	// Contact asks the page's server whether there is an account for this number (E.164, digits only)
+	// or LID (an address). An error, which may be a *SendError, is never a "no".
 	Contact(ctx context.Context, phone Secret) (Contact, error)
 	// Receive reads messages from the page's table: ErrNotReceiving unless RunRequest has
 	// Receive, and otherwise a *SendError if the page can't be asked. It marks nothing as read.

@@ -25,7 +25,8 @@ var (
 	refusals      = []string{"phone", "forbidden", "too_many", "failed", "unavailable"}
 	sendFunctions = []string{
 		"wid", "exists", "lid_of", "phone_of", "own_phone", "own_lid", "chats", "messages", "blocked", "make_chat", "key",
-		"text_data", "send", "resend", "resend_in", "rows", "load", "may_reply", "link", "preview", "offline_ended",
+		"text_data", "send", "resend", "resend_in", "rows", "load", "edit", "edit_again", "may_edit", "may_edit_caption",
+		"revoke", "may_revoke", "may_revoke_any", "open_chat", "refresh_group", "react", "may_reply", "link", "preview", "offline_ended",
 		"media_opaque", "media_prepare", "media_object", "media_type", "media_upload", "media_limit",
 		"prefs", "timelocked", "may_while_timelocked", "capped", "may_while_capped",
 	}
@@ -35,6 +36,8 @@ var (
 		"found_business", "found_business_info", "option_quoted", "option_mentions", "option_preview", "preview_data",
 		"data_id", "data_from", "data_to", "key_from", "key_to", "key_id", "key_from_me", "key_remote", "key_participant",
 		"key_direction", "key_outgoing", "message_id", "message_ack", "message_failed", "message_error", "message_resend",
+		"message_type", "message_revoked", "message_text", "message_caption", "message_time", "message_edit", "key_parse",
+		"revoke_kind", "revoke_messages", "revoke_list",
 		"loaded", "result", "result_ok", "result_refusal", "result_time", "duplicate", "pref_timelock", "pref_capping",
 		"pref_challenge", "timelock_ends", "capping_total", "capping_used", "capping_ends", "challenge_type",
 		"media_image", "media_video", "media_audio", "media_document", "media_as_document", "media_filename", "media_wait",

@@ -1626,6 +1626,10 @@ type SendRequest struct {
 	ReplyTo  string                 `protobuf:"bytes,4,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
 	Mentions []string               `protobuf:"bytes,5,rep,name=mentions,proto3" json:"mentions,omitempty"`
 	Preview  bool                   `protobuf:"varint,6,opt,name=preview,proto3" json:"preview,omitempty"`
+	// reaction, edit, revoke; empty for a message.
+	Act    string `protobuf:"bytes,30,opt,name=act,proto3" json:"act,omitempty"`
+	Target string `protobuf:"bytes,31,opt,name=target,proto3" json:"target,omitempty"`
+	Again  bool   `protobuf:"varint,32,opt,name=again,proto3" json:"again,omitempty"`
 	// Set for a file, of which text is the caption.
 	Media         *Media `protobuf:"bytes,20,opt,name=media,proto3" json:"media,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1700,6 +1704,27 @@ func (x *SendRequest) GetMentions() []string {
 func (x *SendRequest) GetPreview() bool {
 	if x != nil {
 		return x.Preview
+	}
+	return false
+}
+
+func (x *SendRequest) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *SendRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *SendRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
 	}
 	return false
 }
@@ -2810,14 +2835,17 @@ const file_worker_proto_rawDesc = "" +
 	"\areaders\x18\x06 \x03(\v21.sessionmanager.worker.v1.DiagnoseResponse.ReaderR\areaders\x1a2\n" +
 	"\x06Reader\x12\x16\n" +
 	"\x06reader\x18\x01 \x01(\tR\x06reader\x12\x10\n" +
-	"\x03saw\x18\x02 \x01(\tR\x03saw\"\xc9\x01\n" +
+	"\x03saw\x18\x02 \x01(\tR\x03saw\"\x89\x02\n" +
 	"\vSendRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n" +
 	"\breply_to\x18\x04 \x01(\tR\areplyTo\x12\x1a\n" +
 	"\bmentions\x18\x05 \x03(\tR\bmentions\x12\x18\n" +
-	"\apreview\x18\x06 \x01(\bR\apreview\x125\n" +
+	"\apreview\x18\x06 \x01(\bR\apreview\x12\x10\n" +
+	"\x03act\x18\x1e \x01(\tR\x03act\x12\x16\n" +
+	"\x06target\x18\x1f \x01(\tR\x06target\x12\x14\n" +
+	"\x05again\x18  \x01(\bR\x05again\x125\n" +
 	"\x05media\x18\x14 \x01(\v2\x1f.sessionmanager.worker.v1.MediaR\x05media\"k\n" +
 	"\x05Media\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +

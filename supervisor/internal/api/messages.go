@@ -106,9 +106,6 @@ var notLinked = problem{
 	Detail: "No phone is linked, so nothing can be sent.", Hint: "Link one first: GET /qr or POST /session/pair.",
 }
 
-// ends are the statuses that do not change.
-var ends = []outbox.Status{outbox.Played, outbox.Failed, outbox.Cancelled, outbox.Expired}
-
 // one answers GET and DELETE /messages/{id}.
 func (m *messages) one(r *http.Request) http.Handler {
 	if r.Method == http.MethodDelete {
@@ -132,9 +129,9 @@ func (m *messages) show(r *http.Request) http.Handler {
 	now := first
 	enough := func() bool {
 		if not == nil {
-			return now.Status != first.Status || slices.Contains(ends, first.Status)
+			return now.Status != first.Status || first.Ended()
 		}
-		return !slices.Contains(not, now.Status) || slices.Contains(ends, now.Status)
+		return !slices.Contains(not, now.Status) || now.Ended()
 	}
 	bad = m.hold(r, enough(), changed, func() (bool, <-chan struct{}) {
 		if now, changed, err = m.outbox.Changed(id); err != nil {
@@ -188,9 +185,8 @@ var outboxRefusals = []refusal{
 		Status: http.StatusInsufficientStorage, Code: "disk_full",
 		Detail: "The message was not accepted: the disk of the tokens folder is full.", Hint: "Free some space.",
 	}},
-	{outbox.ErrUnknownMessage, problem{
-		Status: http.StatusNotFound, Code: "no_such_message", Detail: "There is no message with this id, or no longer.",
-	}},
+	{outbox.ErrUnknownMessage, noSuchMessage},
+	{outbox.ErrNotSent, notSent},
 	{outbox.ErrNotQueued, problem{
 		Status: http.StatusConflict, Code: "not_queued", Detail: "The message is no longer queued, so it can't be cancelled.",
 		Hint: "GET /messages/{id} shows its status.",

@@ -92,7 +92,8 @@ func template(path string) string {
 	rest, ok := strings.CutPrefix(path, "/crashes/")
 	switch {
 	case strings.HasPrefix(path, "/messages/"):
-		return "/messages/{id}"
+		_, act, _ := strings.Cut(strings.TrimPrefix(path, "/messages/"), "/")
+		return strings.TrimSuffix("/messages/{id}/"+act, "/")
 	case strings.HasPrefix(path, "/contacts/"):
 		return "/contacts/{phone}"
 	case !ok:
@@ -267,16 +268,16 @@ func TestEventsAreAsDescribed(t *testing.T) {
 		log := events.NewLog("boot", s)
 		present := log.Present()
 		for _, status := range []outbox.Status{
-			outbox.Sending, outbox.Unknown, outbox.Sent, outbox.Delivered, outbox.Read, outbox.Played, outbox.Failed, outbox.Cancelled, outbox.Expired,
+			outbox.Queued, outbox.Sending, outbox.Unknown, outbox.Sent, outbox.Delivered, outbox.Read, outbox.Played, outbox.Failed, outbox.Cancelled, outbox.Expired,
 		} {
 			at := time.Now()
 			log.Message(outbox.Message{
 				ID: someID, Status: status, To: "5491123456789@c.us", Chat: rpc.Chat{LID: "1@lid", Group: "1-2@g.us"}, Code: outbox.CodeRefused,
-				Until: at, WhatsAppCode: 463, Attempts: 2, Times: map[outbox.Status]time.Time{status: at}, ExpiresAt: at, Reference: "x",
+				Until: at, WhatsAppCode: 463, Attempts: 2, Act: rpc.ActEdit, Target: "3A00", Times: map[outbox.Status]time.Time{status: at}, ExpiresAt: at, Reference: "x",
 			})
 		}
 		changes, _ := log.After(present.Last)
-		if len(changes.Events) != 9 {
+		if len(changes.Events) != 10 {
 			t.Errorf("%d events of messages", len(changes.Events))
 		}
 		for _, e := range append(present.Events, changes.Events...) {

@@ -165,10 +165,10 @@ func (l *Log) addLocked(kind Type, body any) {
 	}
 }
 
-// Message adds the event that a message has another status. That it is queued is no
-// news to its sender.
+// Message adds the event that a message has another status, or another reason to wait. That
+// it is queued is no news to its sender.
 func (l *Log) Message(m outbox.Message) {
-	if m.Status == outbox.Queued {
+	if m.Status == outbox.Queued && m.Code == "" {
 		return
 	}
 	l.mu.Lock()

@@ -183,12 +183,18 @@ func TestMessagesAreEventsButNotOfThePresent(t *testing.T) {
 	if l.Present().Last != first {
 		t.Error("that a message is queued is an event")
 	}
+	m.Code = outbox.CodePaced
+	l.Message(m)
+	if got, _ := l.After(first); len(got.Events) != 1 || !strings.Contains(string(got.Events[0].Data), `"paced"`) {
+		t.Errorf("why it is queued is not an event: %+v", got.Events)
+	}
+	before := first + 1
 	m.Status, m.Code, m.WhatsAppCode, m.Times[outbox.Failed] = outbox.Failed, outbox.CodeRefused, 463, start
 	more := l.Present().More
 	l.Message(m)
 	<-more
 	l.Message(m)
-	got, _ := l.After(first)
+	got, _ := l.After(before)
 	var bodies [2]MessageStatus
 	for i, e := range got.Events {
 		if err := json.Unmarshal(e.Data, &bodies[i]); err != nil || e.Type != MessageChanged {
@@ -206,7 +212,7 @@ func TestMessagesAreEventsButNotOfThePresent(t *testing.T) {
 	if diff := cmp.Diff(want, bodies[0].Message); diff != "" {
 		t.Error(diff)
 	}
-	if present := l.Present(); len(present.Events) != int(first) || present.Last != first+2 {
+	if present := l.Present(); len(present.Events) != int(first) || present.Last != before+2 {
 		t.Errorf("%d events up to %d", len(present.Events), present.Last)
 	}
 }
@@ -217,7 +223,12 @@ func TestEventIDsDifferWhereNewsDiffer(t *testing.T) {
 	waiting, again, sent, read := sending, sending, sending, sending
 	waiting.Code, again.Attempts, sent.Status, read.Status = outbox.Code(rpc.SendNewChatsRestricted), 2, outbox.Sent, outbox.Read
 	seen := map[string]bool{}
-	for _, m := range []outbox.Message{sending, waiting, again, sent, read} {
+	paced, restricted := waiting, waiting
+	paced.Status, paced.Attempts, paced.Code = outbox.Queued, 0, outbox.CodePaced
+	restricted.Status, restricted.Until = outbox.Queued, start
+	longer := restricted
+	longer.Until = start.Add(time.Hour)
+	for _, m := range []outbox.Message{sending, waiting, again, sent, read, paced, restricted, longer} {
 		id := eventID(m)
 		if seen[id] {
 			t.Errorf("%s stands for other news, too", id)

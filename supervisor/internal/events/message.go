@@ -21,7 +21,10 @@ type MessageStatus struct {
 type Message struct {
 	ID     rpc.MessageID `json:"id"`
 	Status outbox.Status `json:"status"`
-	To     Chat          `json:"to"`
+	// Act is what is done to the message Target; both are empty for a message.
+	Act    rpc.Act `json:"act,omitempty"`
+	Target string  `json:"target,omitempty"`
+	To     Chat    `json:"to"`
 	// Error explains why it has failed, or why it waits.
 	Error    *MessageError                    `json:"error,omitempty"`
 	Attempts int                              `json:"attempts"`
@@ -31,16 +34,19 @@ type Message struct {
 	Reference string         `json:"reference,omitempty"`
 }
 
-// eventID names what is new of m: its status or, while it is being sent, the attempt and why
-// it waits.
+// eventID names what is new of m: its status or, until it is sent, the attempt, and why and
+// until when it waits.
 func eventID(m outbox.Message) string {
 	id := fmt.Sprintf("%s-%s", m.ID, m.Status)
-	if m.Status != outbox.Sending && m.Status != outbox.Unknown {
+	if m.Status != outbox.Queued && m.Status != outbox.Sending && m.Status != outbox.Unknown {
 		return id
 	}
 	id = fmt.Sprintf("%s-%d", id, m.Attempts)
 	if m.Code != "" {
 		id += "-" + string(m.Code)
+	}
+	if !m.Until.IsZero() {
+		id += "-" + m.Until.UTC().Format("20060102T150405Z")
 	}
 	return id
 }
@@ -66,7 +72,7 @@ type MessageError struct {
 // to its sender alone.
 func NewMessage(m outbox.Message) Message {
 	shown := Message{
-		ID: m.ID, Status: m.Status, To: newChat(rpc.ChatAt(m.To), m.Chat), Attempts: m.Attempts,
+		ID: m.ID, Status: m.Status, Act: m.Act, Target: m.Target, To: newChat(rpc.ChatAt(m.To), m.Chat), Attempts: m.Attempts,
 		Times: map[outbox.Status]session.Moment{}, ExpiresAt: session.Moment{Time: m.ExpiresAt}, Reference: m.Reference,
 	}
 	for status, at := range m.Times {

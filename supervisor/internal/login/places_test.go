@@ -88,7 +88,7 @@ func TestExportAndImportWorkInEveryPlace(t *testing.T) {
 				t.Errorf("exported %d files from the backup: %v", len(m.Files), err)
 			}
 			r.put("what was there")
-			_, moved, err := Import(t.Context(), r.tokens, file, passphrase)
+			_, moved, _, err := Import(t.Context(), r.tokens, file, passphrase)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +118,7 @@ func TestLinkToNowhereIsNeverFilled(t *testing.T) {
 	if _, err := from.export(file).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Import(t.Context(), tokens, file, passphrase); reason.Of(err, "") != reason.ProfileUnwritable {
+	if _, _, _, err := Import(t.Context(), tokens, file, passphrase); reason.Of(err, "") != reason.ProfileUnwritable {
 		t.Errorf("import: %v", err)
 	}
 	if _, err := os.Stat(filepath.Dir(target)); err == nil {
@@ -221,7 +221,7 @@ func TestDesktopProfileCanBeExported(t *testing.T) {
 	}
 	to := newRig(t)
 	_ = to.folder.Close()
-	if _, _, err := Import(t.Context(), to.tokens, file, passphrase); err != nil {
+	if _, _, _, err := Import(t.Context(), to.tokens, file, passphrase); err != nil {
 		t.Fatal(err)
 	}
 	// What is not known to be linked, as the service has not seen it yet, can be exported.

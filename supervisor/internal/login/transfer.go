@@ -137,19 +137,20 @@ func (e Export) writeTo(ctx context.Context, w io.Writer, dir, messages string, 
 }
 
 // Import replaces the login in the tokens folder with the one in the file, which may be a
-// pipe, and adds the messages in it to the outbox. The replaced profile goes to quarantine under the returned name. Errors match
+// pipe, and adds the messages in it to the outbox, where keyless of them lost their idempotency
+// keys (outbox.Import). The replaced profile goes to quarantine under the returned name. Errors match
 // archive.ErrPassphrase, archive.ErrDamaged, archive.ErrUnreadable and, while a supervisor
 // runs, profile.ErrHeld; then, and when ctx has ended, nothing has changed.
-func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, err error) {
+func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, keyless int, err error) {
 	src, err := openSource(ctx, file)
 	if err != nil {
-		return m, "", fmt.Errorf("cannot import: %w", err)
+		return m, "", 0, fmt.Errorf("cannot import: %w", err)
 	}
 	defer func() { _ = src.file.Close() }()
 	_, missing := os.Lstat(tokens)
 	p, err := openClosed(tokens)
 	if err != nil {
-		return m, "", err
+		return m, "", 0, err
 	}
 	defer func() {
 		if err != nil && errors.Is(missing, fs.ErrNotExist) {
@@ -168,7 +169,7 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 		return err
 	}, before.former(whyImported, now))
 	if moved == "" {
-		return m, "", err
+		return m, "", 0, err
 	}
 	after := Record{Quarantined: moved, QuarantinedAt: now}
 	if !m.LinkedAt.IsZero() { // otherwise nothing is known about the login
@@ -177,7 +178,9 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	if m.Outbox == nil {
 		messages = ""
 	}
-	return m, moved, errors.Join(err, p.Login.Save(after), outbox.Import(messages, p.Outbox()))
+	err = errors.Join(err, p.Login.Save(after))
+	keyless, importErr := outbox.Import(messages, p.Outbox())
+	return m, moved, keyless, errors.Join(err, importErr)
 }
 
 // source is a file to import from. Unlike the file it returns when its context ends: a

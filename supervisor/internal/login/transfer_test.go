@@ -39,7 +39,7 @@ func TestExportedLoginCanBeImported(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v %v", info, err)
 	}
-	_, moved, err := Import(t.Context(), to.tokens, file, passphrase)
+	_, moved, _, err := Import(t.Context(), to.tokens, file, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestMessagesMoveWithTheLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, _, err := Import(t.Context(), to.tokens, file, passphrase); err != nil {
+		if _, _, _, err := Import(t.Context(), to.tokens, file, passphrase); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -145,13 +145,13 @@ func TestFailedImportChangesNothing(t *testing.T) {
 	r.link()
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good"), filepath.Join(dir, "bad")
-	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, archive.ErrUnreadable) {
+	if _, _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, archive.ErrUnreadable) {
 		t.Errorf("no file: %v", err)
 	}
 	if err := os.WriteFile(bad, []byte("no archive"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, profile.ErrHeld) {
+	if _, _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, profile.ErrHeld) {
 		t.Errorf("a supervisor runs: %v", err)
 	}
 	_ = r.folder.Close()
@@ -159,13 +159,13 @@ func TestFailedImportChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.put("later")
-	if _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, archive.ErrDamaged) {
+	if _, _, _, err := Import(t.Context(), r.tokens, bad, passphrase); !errors.Is(err, archive.ErrDamaged) {
 		t.Errorf("a bad file: %v", err)
 	}
-	if _, _, err := Import(t.Context(), r.tokens, dir, passphrase); !errors.Is(err, archive.ErrUnreadable) {
+	if _, _, _, err := Import(t.Context(), r.tokens, dir, passphrase); !errors.Is(err, archive.ErrUnreadable) {
 		t.Errorf("a folder: %v", err)
 	}
-	if _, _, err := Import(t.Context(), r.tokens, good, "wrong"); !errors.Is(err, archive.ErrPassphrase) {
+	if _, _, _, err := Import(t.Context(), r.tokens, good, "wrong"); !errors.Is(err, archive.ErrPassphrase) {
 		t.Errorf("a bad passphrase: %v", err)
 	}
 	r.holds("later")
@@ -199,7 +199,7 @@ func TestInterruptedImportLeavesNothing(t *testing.T) {
 			defer cancel()
 			done := make(chan error, 1)
 			go func() {
-				_, _, err := Import(ctx, tokens, pipe, passphrase)
+				_, _, _, err := Import(ctx, tokens, pipe, passphrase)
 				done <- err
 			}()
 			if part != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +24,8 @@ var format = database.Format{
 		`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
 		`CREATE INDEX message_settled ON message (settled, seq)`,
 		`CREATE INDEX message_latest ON message (latest)`,
+	}, {
+		// Entries may be acts.
 	}},
 }
 
@@ -66,6 +69,38 @@ func parse(text string) (e entry, err error) {
 // waiting returns the messages that wait to be sent, oldest first.
 func (db messages) waiting() ([]entry, error) {
 	return db.entries("SELECT entry FROM message WHERE settled = 0 ORDER BY seq")
+}
+
+// people returns the addresses of those among the last recipients who have several.
+func (db messages) people() (all [][]string, err error) {
+	err = db.Query(func(r *sql.Rows) error {
+		var p [3]string
+		err := r.Scan(&p[0], &p[1], &p[2])
+		all = append(all, p[:])
+		return err
+	}, `SELECT DISTINCT entry ->> '$.to', coalesce(entry ->> '$.chat.phone', ''), entry ->> '$.chat.lid' `+
+		`FROM (SELECT entry FROM message ORDER BY seq DESC LIMIT ?) WHERE coalesce(entry ->> '$.chat.lid', '') <> ''`, maxKnown)
+	return all, err
+}
+
+// destination returns the address of the chat that a message, or an act on one, goes to; refused means that
+// nothing can be done to the target.
+func (db messages) destination(m rpc.Message) (to string, refused, err error) {
+	if m.Act == "" {
+		return string(m.To), nil, nil
+	}
+	target, err := db.find(rpc.MessageID(m.Target))
+	switch {
+	case errors.Is(err, ErrUnknownMessage) && m.To == "":
+		return "", err, nil
+	case errors.Is(err, ErrUnknownMessage):
+		return string(m.To), nil, nil // it may be one that was received
+	case err != nil:
+		return "", nil, err
+	case target.Act != "", target.Status.rank() >= Failed.rank():
+		return "", ErrNotSent, nil
+	}
+	return target.To, nil, nil
 }
 
 // sent returns at most n messages that were sent after since and may still be delivered or read,
@@ -151,7 +186,7 @@ func (db messages) message(e entry) (m rpc.Message, err error) {
 	if strictjson.Unmarshal([]byte(found[0]), &c) != nil {
 		return m, fmt.Errorf("%w: it has a text that can't be read", database.ErrDamaged)
 	}
-	m = rpc.Message{ID: e.ID, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview}
+	m = rpc.Message{ID: e.ID, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview}
 	for _, address := range c.Mentions {
 		m.Mentions = append(m.Mentions, rpc.Secret(address))
 	}

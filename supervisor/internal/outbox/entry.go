@@ -13,13 +13,16 @@ import (
 // entry is a message as it is kept, without its text. It is comparable. Times are in
 // milliseconds since 1970, 0 for never.
 type entry struct {
-	ID      rpc.MessageID `json:"id"`
-	Status  Status        `json:"status"`
-	Account string        `json:"account,omitempty"`
-	To      string        `json:"to"`
-	Chat    place         `json:"chat,omitzero"`
-	Code    Code          `json:"code,omitempty"`
-	Until   int64         `json:"until,omitempty"`
+	ID     rpc.MessageID `json:"id"`
+	Status Status        `json:"status"`
+	// Act is empty for a message, and otherwise what is done to Target.
+	Act     rpc.Act `json:"act,omitempty"`
+	Target  string  `json:"target,omitempty"`
+	Account string  `json:"account,omitempty"`
+	To      string  `json:"to"`
+	Chat    place   `json:"chat,omitzero"`
+	Code    Code    `json:"code,omitempty"`
+	Until   int64   `json:"until,omitempty"`
 	// WhatsAppCode comes with CodeRefused.
 	WhatsAppCode int `json:"whatsapp_code,omitempty"`
 	Attempts     int `json:"attempts,omitempty"`
@@ -86,7 +89,7 @@ func (e entry) settled() time.Time {
 // message is e as others see it.
 func (e entry) message() Message {
 	m := Message{
-		ID: e.ID, Status: e.Status, To: rpc.Secret(e.To),
+		ID: e.ID, Status: e.Status, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To),
 		Chat: rpc.Chat{Phone: rpc.Secret(e.Chat.Phone), LID: rpc.Secret(e.Chat.LID), Group: rpc.Secret(e.Chat.Group)},
 		Code: e.Code, Until: moment(e.Until), WhatsAppCode: e.WhatsAppCode, Attempts: e.Attempts,
 		Times: map[Status]time.Time{}, ExpiresAt: moment(e.Expires), Reference: e.Reference,
@@ -115,7 +118,7 @@ func (e entry) level() slog.Level {
 
 // valid reports whether e is one that this package has written.
 func (e entry) valid() bool {
-	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] != 0
+	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] != 0 && (e.Act == "") == (e.Target == "")
 }
 
 // shared is e with texts in memory once that thousands of messages have.
@@ -240,12 +243,19 @@ func (e entry) acked(s rpc.MessageState, now time.Time) entry {
 	switch {
 	case s.Ack >= 1:
 		return e.reach(statuses[min(Sent.rank()+s.Ack-1, Played.rank())], at)
-	case s.Ack < 0 && s.Refusal != 0:
+	case s.Ack < 0 && !e.mayRetry(s.Refusal):
 		return e.refused(s.Refusal, at)
-	case s.Ack < 0 && e.Retried:
-		return e.refused(0, at)
 	}
 	return e
+}
+
+// The server's refusals that one more attempt may end: WhatsApp no longer accepts what the
+// page knows of the contact, or of the members of the group, both of which the page renews first.
+const staleContact, staleGroup = 463, 421
+
+// mayRetry reports whether a message that failed with a refusal, 0 for none, is sent again.
+func (e entry) mayRetry(refusal int) bool {
+	return !e.Retried && (refusal == 0 || refusal == staleContact || refusal == staleGroup)
 }
 
 func (e entry) refused(code int, at time.Time) entry {

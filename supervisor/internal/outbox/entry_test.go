@@ -34,6 +34,13 @@ func through(all ...Status) entry {
 	return e
 }
 
+// act is an act that has reached these statuses.
+func act(all ...Status) entry {
+	e := through(all...)
+	e.Act, e.Target = rpc.ActEdit, "3A00"
+	return e
+}
+
 func TestStatusOnlyMovesForward(t *testing.T) {
 	later := t0.Add(time.Minute)
 	acked := func(ack, refusal int) func(entry) entry {
@@ -73,7 +80,9 @@ func TestStatusOnlyMovesForward(t *testing.T) {
 		{"late ack", through(Sending, Sent, Read), acked(1, 0), Read, ""},
 		{"doubt when sent", through(Sending, Sent), doubt, Sent, ""},
 		{"no ack", through(Sending), acked(0, 0), Sending, ""},
-		{"refused", through(Sending), acked(-1, 463), Failed, CodeRefused},
+		{"refused", through(Sending), acked(-1, 479), Failed, CodeRefused},
+		{"refused for what the page may know wrongly", through(Sending), acked(-1, 463), Sending, ""},
+		{"the same in a group", through(Sending), acked(-1, 421), Sending, ""},
 		{"refused when sent", through(Sending, Sent), acked(-1, 463), Sent, ""},
 		{"given up by the page", through(Sending), acked(-1, 0), Sending, ""},
 		{"nothing after an end", through(Cancelled), attempt, Cancelled, ""},
@@ -98,6 +107,11 @@ func TestStatusOnlyMovesForward(t *testing.T) {
 	retried.Retried = true
 	if got := acked(-1, 0)(retried); got.Status != Failed || got.Code != CodeRefused {
 		t.Errorf("given up twice: got %s %q", got.Status, got.Code)
+	}
+	for _, code := range []int{0, 421, 463} {
+		if got := acked(-1, code)(retried); got.Status != Failed || got.WhatsAppCode != code {
+			t.Errorf("refused twice with %d: got %s %d", code, got.Status, got.WhatsAppCode)
+		}
 	}
 	if got := acked(-1, 475)(through(Sending)); got.WhatsAppCode != 475 {
 		t.Errorf("got code %d", got.WhatsAppCode)
@@ -153,6 +167,12 @@ func TestNextStep(t *testing.T) {
 		{"sent", through(Sending, Sent), row(0, true, time.Minute, time.Second), ready, idle, -1},
 		{"unknown for a week", old, sight{}, ready, giveUp, 0},
 		{"unknown for a week, not ready", old, sight{}, page{}, giveUp, 0},
+		{"act in doubt", act(Sending, Unknown), sight{}, ready, send, 0},
+		{"act in doubt, sending impossible", act(Sending, Unknown), sight{}, page{readySince: t0}, idle, recoverable - time.Hour + time.Second},
+		{"act pending", act(Sending), row(0, true, 5*time.Second, 5*time.Second), ready, idle, 15 * time.Second},
+		{"act pending, not seen lately", act(Sending), row(0, true, 20*time.Second, 20*time.Second), ready, send, 0},
+		{"act pending for a minute", act(Sending), row(0, true, time.Minute, time.Second), ready, restart, 0},
+		{"act done", act(Sending, Sent), sight{}, ready, idle, -1},
 	} {
 		got, at := next(tt.entry, tt.sight, tt.page, now)
 		want := now.Add(tt.at)
@@ -202,6 +222,9 @@ func TestOutcomeOfAnAttempt(t *testing.T) {
 		if v.impossible != (tt.code == "page_path_gone") {
 			t.Errorf("%s: impossible is %v", tt.name, v.impossible)
 		}
+	}
+	if v := outcome(act(Sending), false, refusal(rpc.SendPagePathGone, time.Time{}), 0, now); v.impossible || v.entry.Status != Failed {
+		t.Errorf("an act that is impossible: %+v", v)
 	}
 	if v := outcome(through(Sending, Unknown), true, refusal(rpc.SendNotReady, time.Time{}), 0, now); !v.entry.Touched || v.entry.Status != Unknown {
 		t.Errorf("an earlier attempt is forgotten: %+v", v.entry)

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func newLoop(o *Outbox) *loop {
 		Outbox: o, calls: calls{post: o.post}, gate: gate{known: map[string]acquaintance{}},
 		turns: turns{sends: map[rpc.MessageID]underWay{}},
 	}
-	l.reset(nil, settings{})
+	l.reset(loaded{})
 	return l
 }
 
@@ -146,9 +147,12 @@ func (l *loop) drain() {
 }
 
 // reset begins with the messages of a database that was opened, perhaps after the page had reported.
-func (l *loop) reset(waiting []entry, s settings) {
-	l.queue, l.settings = newQueue(), s
-	for _, e := range waiting {
+func (l *loop) reset(from loaded) {
+	l.queue, l.settings = newQueue(), from.settings
+	for _, p := range from.people {
+		l.queue.join(p...)
+	}
+	for _, e := range from.waiting {
 		l.doubt(l.queue.put(e))
 	}
 	if l.page.account != "" {
@@ -249,7 +253,7 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 		return
 	}
 	state := rpc.MessageState{ID: b.ID, Stored: true, Ack: b.Ack, Refusal: b.Refusal, At: b.At}
-	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && b.Refusal == 0 {
+	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && it.mayRetry(b.Refusal) {
 		it.sight = sight{}
 		return
 	}
@@ -377,7 +381,7 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		l.change(it, func(e entry) entry { return restricted(e, code, until, now) })
 		return false
 	}
-	at := l.o.Pacing.earliest(l.settings.History, it.To, stranger, l.o.LinkedAt(), now)
+	at := l.o.Pacing.earliest(l.settings.History, it.chat.address, stranger, l.o.LinkedAt(), now)
 	if !at.After(now) {
 		return true
 	}
@@ -402,9 +406,9 @@ func (l *loop) ask(it *item, now time.Time, w *wake) {
 		pause = askPauseIdle
 	}
 	l.turns.asking, l.turns.ask, it.busy = true, now.Add(pause), true
-	phone := rpc.Secret(strings.TrimSuffix(it.To, rpc.ServerPhone))
+	whom := rpc.Secret(strings.TrimSuffix(it.To, rpc.ServerPhone))
 	l.calls.begin(func(ctx context.Context) func(*loop) {
-		found, err := l.o.Sender.Contact(ctx, phone)
+		found, err := l.o.Sender.Contact(ctx, whom)
 		return func(l *loop) {
 			now := time.Now()
 			l.turns.asking, it.busy = false, false
@@ -414,7 +418,8 @@ func (l *loop) ask(it *item, now time.Time, w *wake) {
 			case !found.OnWhatsApp:
 				l.change(it, func(e entry) entry { return e.fail(Code(rpc.SendNotOnWhatsApp), time.Time{}, now) })
 			default:
-				l.gate.learn(it.To, !found.KnownChat, now)
+				l.queue.join(it.To, string(found.Phone), string(found.LID))
+				l.gate.learn(l.queue.person(it.To), !found.KnownChat, now)
 			}
 		}
 	})
@@ -505,6 +510,9 @@ func (o *Outbox) lookAtSent(ctx context.Context, after int64, now time.Time) (la
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
+	if found = slices.DeleteFunc(found, func(e entry) bool { return e.Act != "" }); len(found) == 0 {
+		return last, nil
+	}
 	refs := make([]rpc.MessageRef, len(found))
 	for i, e := range found {
 		refs[i] = e.ref()
@@ -551,7 +559,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.isStranger(it)
 	l.turns.sends[it.ID] = underWay{now, it.File > 0}
 	it.busy = true
-	l.settings.History = l.o.Pacing.sent(l.settings.History, it.To, stranger, now, l.o.Random())
+	l.settings.History = l.o.Pacing.sent(l.settings.History, it.chat.address, stranger, now, l.o.Random())
 	kept := l.settings
 	l.store.do(job{keep: true, write: func(t *transaction) error {
 		err := updater(it.ID, func(e entry) entry {
@@ -576,7 +584,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 			}
 			e := it.entry
 			l.calls.beginLong(e.uploadTime(), func(ctx context.Context) func(*loop) {
-				state, err := l.transmit(ctx, e)
+				state, err := l.transmit(ctx, e, wasTouched)
 				return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
 			})
 		})
@@ -585,10 +593,11 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 }
 
 // transmit reads a message and has the page send it.
-func (o *Outbox) transmit(ctx context.Context, e entry) (rpc.MessageState, error) {
+func (o *Outbox) transmit(ctx context.Context, e entry, again bool) (rpc.MessageState, error) {
 	var m rpc.Message
 	err := o.store.ask(ctx, job{read: func(db messages) (err error) {
 		m, err = db.message(e)
+		m.Again = again
 		return err
 	}})
 	if err != nil {
@@ -610,8 +619,8 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 	}
 	l.o.Count("stored")
 	l.page.suspect, it.doubts = "", 0
-	c := l.queue.chats[it.To]
-	if c == nil || l.queue.items[it.ID] != it {
+	c := it.chat
+	if l.queue.items[it.ID] != it {
 		return
 	}
 	l.saw(it, state, now)
@@ -624,8 +633,8 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 
 // failed takes over an error of Send or Contact.
 func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
-	c := l.queue.chats[it.To]
-	if c == nil || l.queue.items[it.ID] != it {
+	c := it.chat
+	if l.queue.items[it.ID] != it {
 		return
 	}
 	failures := c.failures
@@ -642,15 +651,15 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 	c.failures, c.retry = failures+1, now.Add(v.retry)
 	if v.impossible {
 		// One message may be what the page can't send; two chats are the page.
-		l.page.possible = l.page.possible && (l.page.suspect == "" || l.page.suspect == it.To)
-		l.page.suspect = it.To
+		l.page.possible = l.page.possible && (l.page.suspect == "" || l.page.suspect == c.address)
+		l.page.suspect = c.address
 	}
 	if v.doubt {
 		it.doubts++
 	}
 	if v.noStrangers.After(now) {
 		l.gate.refused, l.gate.refusedUntil = v.entry.Code, v.noStrangers
-		l.gate.learn(it.To, true, now)
+		l.gate.learn(c.address, true, now)
 	}
 	it.sight = sight{}
 	l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })

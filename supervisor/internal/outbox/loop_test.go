@@ -397,7 +397,7 @@ func TestFailuresAreFinal(t *testing.T) {
 		nobody, group, refused, silent := r.to("1@c.us", "a"), r.to("2@g.us", "b"), r.to("3@c.us", "c"), r.to("4@c.us", "d")
 		r.ready(me)
 		time.Sleep(10 * time.Second)
-		r.event(rpc.MessageChanged{ID: refused.ID, Ack: -1, Refusal: 463})
+		r.event(rpc.MessageChanged{ID: refused.ID, Ack: -1, Refusal: 479})
 		r.set(silent.ID, func(s *rpc.MessageState) { s.Ack, s.Pending = -1, false })
 		for id, want := range map[rpc.MessageID]Code{
 			nobody.ID: "not_on_whatsapp", group.ID: "group_not_writable", refused.ID: CodeRefused, silent.ID: CodeRefused,
@@ -406,7 +406,7 @@ func TestFailuresAreFinal(t *testing.T) {
 				t.Errorf("got %s, want %s", m.Code, want)
 			}
 		}
-		if m := r.after(0, refused.ID, Failed); m.WhatsAppCode != 463 {
+		if m := r.after(0, refused.ID, Failed); m.WhatsAppCode != 479 {
 			t.Errorf("got %+v", m)
 		}
 		if m := r.after(0, silent.ID, Failed); m.Attempts != 2 {

@@ -60,7 +60,8 @@ type Request struct {
 	// Hash is that of the canonical body. The same key with another Hash is a conflict.
 	Hash [32]byte
 	// Message is what to send. An empty ID is drawn; another one is a name for the request
-	// as IdempotencyKey is.
+	// as IdempotencyKey is. An act without an address goes to the chat of its target, which
+	// must be a message of this outbox then.
 	Message rpc.Message
 	// File is what Message.Media describes, but for its Path; nil for a text. It is finished.
 	// Accept takes it over.
@@ -78,6 +79,10 @@ type Request struct {
 type Message struct {
 	ID     rpc.MessageID
 	Status Status
+	// Act is empty for a message, and otherwise what is done to the message Target. An act
+	// ends with Sent.
+	Act    rpc.Act
+	Target string
 	// To is the address that was asked for, and Chat what the page calls it, which is zero
 	// until then.
 	To   rpc.Secret
@@ -96,6 +101,11 @@ type Message struct {
 	Reference string
 }
 
+// Ended reports whether the status is one that does not change.
+func (m Message) Ended() bool {
+	return m.Status.rank() >= Played.rank() || m.Act != "" && m.Status == Sent
+}
+
 var (
 	// ErrInvalid means that the address or the id has another form.
 	ErrInvalid = errors.New("the address or the id of the message is not valid")
@@ -109,6 +119,8 @@ var (
 	ErrFull = errors.New("the outbox is full")
 	// ErrNoSpace means that the disk is full.
 	ErrNoSpace = errors.New("there is no space left for the outbox")
+	// ErrNotSent means that nothing can be done to a message, as it was never sent or is an act.
+	ErrNotSent = errors.New("the message was not sent")
 	// ErrUnknownMessage means that no message has this id, or no longer.
 	ErrUnknownMessage = errors.New("no message has this id")
 	// ErrNotQueued means that it is too late to cancel a message.

@@ -84,7 +84,7 @@ func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
 		return giveUp, now
 	case p.readySince.IsZero():
 		return idle, end
-	case s.at.IsZero(), s.pending && now.Sub(s.at) >= lookEvery:
+	case e.Act == "" && (s.at.IsZero() || s.pending && now.Sub(s.at) >= lookEvery):
 		return lookUp, now
 	case !s.pending && !p.possible:
 		return idle, end
@@ -92,6 +92,8 @@ func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
 		return send, now
 	case now.Sub(later(s.since, p.readySince)) >= ackPatience:
 		return restart, now
+	case e.Act != "" && p.possible && now.Sub(s.at) >= lookEvery:
+		return send, now // only Send knows what an act is to lead to
 	}
 	return idle, s.at.Add(lookEvery)
 }
@@ -178,6 +180,10 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 			v.entry = v.entry.fail(code, time.Time{}, now)
 		}
 	case rpc.SendPagePathGone:
+		if e.Act != "" {
+			v.entry = v.entry.fail(code, time.Time{}, now) // messages can still be sent
+			break
+		}
 		v.entry, v.impossible, v.retry = v.entry.wait(code, time.Time{}), e.File == 0, maxPause
 	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
 		v.noStrangers = refusal.Until

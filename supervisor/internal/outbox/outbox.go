@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,10 +82,10 @@ type Outbox struct {
 	// has waited for longest; all in milliseconds since 1970.
 	hold, wanted, oldest atomic.Int64
 
-	mu      sync.Mutex
-	inbox   []func(*loop) // guarded by mu; what the loop has to do
-	changed chan struct{} // guarded by mu; closed at the next change of a message
-	wake    chan struct{} // holds a token when inbox is not empty
+	mu    sync.Mutex
+	inbox []func(*loop) // guarded by mu; what the loop has to do
+	waits waits         // guarded by mu
+	wake  chan struct{} // holds a token when inbox is not empty
 }
 
 // New returns an Outbox that does nothing until Run.
@@ -109,9 +110,9 @@ func New(o Options) *Outbox {
 	}
 	b := &Outbox{
 		o: o, store: newStore(o),
-		changed: make(chan struct{}), wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1),
 	}
-	b.store.opened = func(waiting []entry, s settings) { b.post(func(l *loop) { l.reset(waiting, s) }) }
+	b.store.opened = func(from loaded) { b.post(func(l *loop) { l.reset(from) }) }
 	b.store.changed = b.committed
 	return b
 }
@@ -150,8 +151,7 @@ func (o *Outbox) committed(c change) {
 		return
 	}
 	o.mu.Lock()
-	close(o.changed)
-	o.changed = make(chan struct{})
+	o.waits.end(c.after.ID)
 	o.mu.Unlock()
 	if o.o.Changed != nil {
 		o.o.Changed(c.after.message())
@@ -160,10 +160,11 @@ func (o *Outbox) committed(c change) {
 
 // Accept keeps a message, so that it will be sent. It returns when the message is on
 // disk. replayed means that the request was accepted before; then the message is returned
-// as it is now. Errors match ErrInvalid, ErrConflict, ErrIDTaken, ErrNew, ErrFull, ErrNoSpace
-// or ErrUnavailable.
+// as it is now. Errors match ErrInvalid, ErrConflict, ErrIDTaken, ErrNew, ErrUnknownMessage,
+// ErrNotSent, ErrFull, ErrNoSpace or ErrUnavailable.
 func (o *Outbox) Accept(ctx context.Context, r Request) (m Message, replayed bool, err error) {
-	if id := r.Message.ID; !rpc.ValidAddress(r.Message.To) || id != "" && !id.Valid() || (r.File == nil) != (r.Message.Media == rpc.Media{}) {
+	known := r.Message.Act != "" && r.Message.To == ""
+	if id := r.Message.ID; !known && !rpc.ValidAddress(r.Message.To) || id != "" && !id.Valid() || (r.File == nil) != (r.Message.Media == rpc.Media{}) {
 		r.settle(false)
 		return Message{}, false, ErrInvalid
 	}
@@ -192,6 +193,10 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	if r.OnlyRepeat {
 		return e, false, ErrNew, nil
 	}
+	to, refused, err := t.destination(r.Message)
+	if err != nil || refused != nil {
+		return e, false, refused, err
+	}
 	id := r.Message.ID
 	if id == "" {
 		id = newID()
@@ -215,7 +220,7 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 		}
 	}
 	e = entry{
-		ID: id, Status: Queued, Account: s.Account, To: string(r.Message.To), Expires: millis(now.Add(expires)), Reference: r.Reference,
+		ID: id, Status: Queued, Act: r.Message.Act, Target: r.Message.Target, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
 		File: r.Message.Media.Size,
 	}
 	e.Times[Queued.rank()] = millis(now)
@@ -264,13 +269,38 @@ func (o *Outbox) Message(id rpc.MessageID) (Message, error) {
 	return e.message(), nil
 }
 
-// Changed is Message, with a channel that is closed when the message may have changed.
+// Changed is Message, with a channel that is closed when the message has changed, or one that
+// shares its place in waits.
 func (o *Outbox) Changed(id rpc.MessageID) (Message, <-chan struct{}, error) {
 	o.mu.Lock()
-	changed := o.changed // before it is read, so that no change is missed
+	changed := o.waits.begin(id) // before it is read, so that no change is missed
 	o.mu.Unlock()
 	m, err := o.Message(id)
 	return m, changed, err
+}
+
+// waits has channels for those who wait for a message to change. Its ids, which are random,
+// share a fixed number of places, so that one who stops waiting leaves nothing behind.
+type waits [1024]chan struct{}
+
+func (w *waits) place(id rpc.MessageID) *chan struct{} {
+	n, _ := strconv.ParseUint(string(id[max(0, len(id)-4):]), 16, 64)
+	return &w[n%uint64(len(w))]
+}
+
+func (w *waits) begin(id rpc.MessageID) <-chan struct{} {
+	c := w.place(id)
+	if *c == nil {
+		*c = make(chan struct{})
+	}
+	return *c
+}
+
+func (w *waits) end(id rpc.MessageID) {
+	if c := w.place(id); *c != nil {
+		close(*c)
+		*c = nil
+	}
 }
 
 // Cancel keeps a message from being sent. The error matches ErrUnknownMessage,

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 // item is a message that waits to be sent.
 type item struct {
 	entry
+	chat   *chat
 	number uint64 // the order in which they were accepted
 	sight  sight
 	// busy: it is being changed or sent.
@@ -23,10 +25,12 @@ type item struct {
 	restart  time.Time
 }
 
-// chat has the messages to one address, in order. Only the first one may be sent, so that
-// the order is kept.
+// chat has the messages to one person or group, in order. Only the first one may be sent, so
+// that the order is kept.
 type chat struct {
-	line []*item
+	// address is that of queue.person.
+	address string
+	line    []*item
 	// failures counts those in a row, and retry is when the next attempt is due.
 	failures int
 	retry    time.Time
@@ -35,14 +39,78 @@ type chat struct {
 // queue has the messages that wait to be sent.
 type queue struct {
 	items    map[rpc.MessageID]*item
-	chats    map[string]*chat
+	chats    map[string]*chat // by their addresses
 	accepted uint64
+	// same has the one address by which a person is kept who has several, by the others.
+	same map[string]string
 }
 
-func newQueue() queue { return queue{items: map[rpc.MessageID]*item{}, chats: map[string]*chat{}} }
+func newQueue() queue {
+	return queue{items: map[rpc.MessageID]*item{}, chats: map[string]*chat{}, same: map[string]string{}}
+}
+
+// person returns the address by which the one behind an address is kept.
+func (q *queue) person(address string) string {
+	if same, ok := q.same[address]; ok {
+		return same
+	}
+	return address
+}
+
+// join notes that addresses, of which some may be empty, are one person's, whose messages
+// are one line from now on. Of several, the phone number stays.
+func (q *queue) join(addresses ...string) {
+	addresses = slices.DeleteFunc(slices.Clone(addresses), func(a string) bool { return !rpc.ValidAddress(rpc.Secret(a)) })
+	for i, a := range addresses {
+		addresses[i] = q.person(a)
+	}
+	slices.SortStableFunc(addresses, func(a, b string) int {
+		return cmp.Compare(strings.Index(a, rpc.ServerLID), strings.Index(b, rpc.ServerLID))
+	})
+	if addresses = slices.Compact(addresses); len(addresses) < 2 {
+		return
+	}
+	if len(q.same) >= maxKnown {
+		clear(q.same) // until they are seen again
+	}
+	kept := addresses[0]
+	for _, other := range addresses[1:] {
+		for a, same := range q.same {
+			if same == other {
+				q.same[a] = kept
+			}
+		}
+		q.same[other] = kept
+		q.merge(kept, other)
+	}
+}
+
+// merge moves the messages of one chat to those of another, by when they were accepted.
+func (q *queue) merge(kept, other string) {
+	from := q.chats[other]
+	if from == nil {
+		return
+	}
+	delete(q.chats, other)
+	to := q.chats[kept]
+	if to == nil {
+		from.address = kept
+		q.chats[kept] = from
+		return
+	}
+	for _, it := range from.line {
+		it.chat = to
+	}
+	to.line = append(to.line, from.line...)
+	slices.SortFunc(to.line, func(a, b *item) int { return cmp.Compare(a.number, b.number) })
+	to.failures, to.retry = max(to.failures, from.failures), later(to.retry, from.retry)
+}
 
 // put takes over a message that has changed, and returns its item while it waits.
 func (q *queue) put(e entry) *item {
+	if e.Chat.LID != "" {
+		q.join(e.To, e.Chat.Phone, e.Chat.LID)
+	}
 	it := q.items[e.ID]
 	switch {
 	case !e.Status.waiting():
@@ -52,13 +120,14 @@ func (q *queue) put(e entry) *item {
 		it.entry = e
 	default:
 		q.accepted++
-		it = &item{entry: e, number: q.accepted}
-		q.items[e.ID] = it
-		c := q.chats[e.To]
+		address := q.person(e.To)
+		c := q.chats[address]
 		if c == nil {
-			c = &chat{}
-			q.chats[e.To] = c
+			c = &chat{address: address}
+			q.chats[address] = c
 		}
+		it = &item{entry: e, number: q.accepted, chat: c}
+		q.items[e.ID] = it
 		c.line = append(c.line, it)
 	}
 	return it
@@ -71,11 +140,11 @@ func (q *queue) remove(it *item) {
 		return
 	}
 	delete(q.items, it.ID)
-	c := q.chats[it.To]
+	c := it.chat
 	c.line = slices.DeleteFunc(c.line, func(other *item) bool { return other == it })
 	c.failures, c.retry = 0, time.Time{}
 	if len(c.line) == 0 {
-		delete(q.chats, it.To)
+		delete(q.chats, c.address)
 	}
 }
 
@@ -108,17 +177,19 @@ func (g *gate) learn(address string, stranger bool, now time.Time) {
 }
 
 // mustAsk reports whether it has to be found out if the recipient has ever written to us.
-// Groups, and people whose LID the sender knows, count as known.
+// Groups, and chats in which something is done to a message, count as known.
 func (g *gate) mustAsk(it *item, now time.Time) bool {
-	if it.Touched || !strings.HasSuffix(it.To, rpc.ServerPhone) {
+	if it.Touched || it.Act != "" || strings.HasSuffix(it.To, rpc.ServerGroup) {
 		return false
 	}
-	k, ok := g.known[it.To]
+	k, ok := g.known[it.chat.address]
 	return !ok || now.Sub(k.at) >= acquaintanceLife || k.stranger && now.Sub(k.at) >= strangerLife
 }
 
 // isStranger reports whether a message would be the first contact.
-func (g *gate) isStranger(it *item) bool { return !it.Touched && g.known[it.To].stranger }
+func (g *gate) isStranger(it *item) bool {
+	return !it.Touched && it.Act == "" && g.known[it.chat.address].stranger
+}
 
 // lift forgets what the page has refused once the account is no longer restricted.
 func (g *gate) lift(before, now rpc.NewChats) {

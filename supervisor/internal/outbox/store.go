@@ -24,7 +24,7 @@ type store struct {
 	log    *slog.Logger
 	// opened receives the messages that wait when the database was opened, and changed each
 	// message that has changed, from the store's goroutine.
-	opened  func([]entry, settings)
+	opened  func(loaded)
 	changed func(change)
 
 	wake chan struct{}
@@ -314,17 +314,27 @@ func (s *store) load(opened *database.DB) error {
 	if err != nil {
 		return err
 	}
-	waiting, err := db.waiting()
-	if err != nil {
+	var l loaded
+	if l.waiting, err = db.waiting(); err != nil {
 		return err
 	}
-	settings, err := db.settings()
-	if err != nil {
+	if l.settings, err = db.settings(); err != nil {
+		return err
+	}
+	if l.people, err = db.people(); err != nil {
 		return err
 	}
 	s.counts.Store(&c)
-	s.opened(waiting, settings)
+	s.opened(l)
 	return nil
+}
+
+// loaded is what the loop begins with.
+type loaded struct {
+	waiting  []entry
+	settings settings
+	// people are the addresses of those who have several.
+	people [][]string
 }
 
 func (c counts) clone() counts {

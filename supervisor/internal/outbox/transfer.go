@@ -36,31 +36,32 @@ func Export(path, to string) (any bool, err error) {
 }
 
 // Import adds the messages of an exported file, which may be empty for none, to a database
-// that nothing uses; those that it has already stay as they are. Another login is in the
+// that nothing uses; those that it has already stay as they are. keyless counts those that
+// are kept without their idempotency key, as another message has it. Another login is in the
 // profile now, so it is forgotten whose account it was. The error matches ErrDamaged if the
 // file is not an export.
-func Import(from, path string) (err error) {
+func Import(from, path string) (keyless int, err error) {
 	if from != "" {
 		if err := checkExport(from); err != nil {
-			return err
+			return 0, err
 		}
 	} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	db, err := database.Open(path, format)
 	if database.Damaged(err) {
 		if _, err := database.MoveAside(path); err != nil {
-			return err
+			return 0, err
 		}
 		db, err = database.Open(path, format)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if from != "" {
 		if err := db.Exec("ATTACH ? AS imported", from); err != nil {
-			return fmt.Errorf("cannot import messages: %w", err)
+			return 0, fmt.Errorf("cannot import messages: %w", err)
 		}
 	}
 	return messages{db}.merge(from != "")
@@ -80,16 +81,15 @@ func checkExport(path string) error {
 }
 
 // merge adds what is attached as imported, if anything is, and forgets the account.
-func (db messages) merge(imported bool) error {
-	_, err := db.transact(counts{}, func(t *transaction) error {
+func (db messages) merge(imported bool) (keyless int, err error) {
+	_, err = db.transact(counts{}, func(t *transaction) error {
 		s, err := t.settings()
 		if err == nil {
 			s.Account = ""
 			err = t.save(s)
 		}
 		if imported && err == nil {
-			err = t.Exec("INSERT OR IGNORE INTO message (id, key, hash, status, settled, latest, bytes, entry) " +
-				"SELECT id, key, hash, status, settled, latest, bytes, entry FROM imported.message ORDER BY seq")
+			keyless, err = t.adopt()
 		}
 		if imported && err == nil {
 			err = t.Exec("INSERT OR IGNORE INTO content (seq, body) SELECT m.seq, c.body FROM imported.content c " +
@@ -101,7 +101,20 @@ func (db messages) merge(imported bool) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("cannot import messages: %w", err)
+		return 0, fmt.Errorf("cannot import messages: %w", err)
 	}
-	return nil
+	return keyless, nil
+}
+
+// adopt adds the messages of imported that are not here, and returns of how many another
+// message has the key.
+func (t *transaction) adopt() (keyless int, err error) {
+	taken, err := database.Values[int](t.DB, "SELECT count(*) FROM imported.message "+
+		"WHERE id NOT IN (SELECT id FROM main.message) AND key IN (SELECT key FROM main.message)")
+	if err != nil {
+		return 0, err
+	}
+	return taken[0], t.Exec("INSERT OR IGNORE INTO message (id, key, hash, status, settled, latest, bytes, entry) " +
+		"SELECT id, CASE WHEN key IN (SELECT key FROM main.message) THEN NULL ELSE key END, hash, status, settled, latest, bytes, entry " +
+		"FROM imported.message ORDER BY seq")
 }

@@ -5,13 +5,16 @@ import {
   ACK, Blocklist, BlocklistCollection, Chat, ChatCollection, Chats, Collection, Contact, ContactCollection, Contacts, Msg, MsgCollection, Msgs,
 } from './collections.js';
 import { mediaModules } from './media.js';
+import { Cmd } from './models.js';
 import { MsgKey } from './msgkey.js';
+import * as acts from './acts.js';
 import * as people from './people.js';
 import * as receiving from './receiving.js';
 import * as restrictions from './restrictions.js';
 import * as sending from './sending.js';
 import * as tables from './tables.js';
 import { factory, me, Wid } from './wid.js';
+import { ask } from './wire.js';
 
 const enumeration = (...names) => Object.freeze(Object.fromEntries(names.map((n) => [n.toUpperCase(), n])));
 
@@ -53,6 +56,13 @@ const resend = (model) => (sending.failed(model) ? sending.resendMsgToChat(Chats
 Msgs.getMessagesById = receiving.getMessagesById;
 Chats.find = async (wid) => Chats.get(wid) ?? (await people.findOrCreateLatestChat(factory.createWidFromWidLike(wid))).chat;
 
+Cmd.openChatBottom = async ({ chat }) => {
+  for (const other of Chats.filter((c) => c.active)) other.set({ active: false });
+  chat.set({ active: true });
+  await ask('renew', String(chat.id));
+  return true;
+};
+
 /** All of them; stored wraps what can't be read while the page starts. */
 export function messageModules(stored) {
   const again = profile.era === '2026-08'
@@ -66,6 +76,10 @@ export function messageModules(stored) {
       addAndSendTextMsg: (chat, data) => sending.addAndSendMsgToChat(chat, data),
     },
     WAWebSendMsgChatAction: { addAndSendMsgToChat: sending.addAndSendMsgToChat, resendMsgToChat: sending.resendMsgToChat },
+    WAWebMsgActionCapability: acts.capability,
+    WAWebSendMessageEditAction: { sendMessageEdit: acts.sendMessageEdit, resendLatestEdit: acts.resendLatestEdit },
+    WAWebChatSendMessages: { sendRevokeMsgs: acts.sendRevokeMsgs },
+    WAWebSendReactionMsgAction: { sendReactionToMsg: acts.sendReactionToMsg },
     WAWebMsgDataUtils: { genOutgoingMsgData: sending.genOutgoingMsgData },
     WAWebGetEphemeralFieldsMsgActionsUtils: { getEphemeralFields: sending.getEphemeralFields },
   };
@@ -102,6 +116,7 @@ function chats() {
       getIsUser: ({ id }) => id.isUser(),
     },
     WAWebUpdateUnreadChatAction: { sendSeen, async markUnread() {} },
+    WAWebGroupQueryJob: { queryAndUpdateGroupMetadataById: ({ id }) => ask('renew', String(id)) },
     WAWebPresenceChatAction: { async markComposing() {}, async markRecording() {}, async markPaused() {} },
   };
 }

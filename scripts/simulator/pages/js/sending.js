@@ -13,10 +13,13 @@ import { cast, untilOfflineDelivered } from './wire.js';
 // How long a message waits for what came while the page was away.
 const OFFLINE_LIMIT = 300_000;
 
+// How old messages are under acts=late, in seconds.
+const LONG_AGO = 3 * 24 * 60 * 60;
+
 const capped = { code: 475, errorCode: 'UserReachedMaxMonthlyLimitForNewMessages' };
 
 // A reload or a crash in mid-send, once for each message.
-async function strike(stage, id) {
+export async function strike(stage, id) {
   for (const kind of ['reload', 'crash']) {
     if (!faultIs(kind, 'in-send') || fault(kind).arg !== stage) continue;
     const mark = `sim-${kind}-${stage}-${id}`;
@@ -41,7 +44,7 @@ export async function genOutgoingMsgData(chat, type = 'chat') {
   const participant = chat.id.isGroup() ? asUser(from) : undefined;
   const id = new MsgKey({ from, to: chat.id, id: await MsgKey.newId(), participant, selfDir: 'out' });
   return {
-    id, from, to: chat.id, type, t: now(), viewMode: 'VISIBLE', isNewMsg: true, local: true, ack: ACK.CLOCK, bizBotType: null,
+    id, from, to: chat.id, type, t: faultIs('acts', 'late') ? now() - LONG_AGO : now(), viewMode: 'VISIBLE', isNewMsg: true, local: true, ack: ACK.CLOCK, bizBotType: null,
     ...(participant ? { author: participant } : {}),
   };
 }

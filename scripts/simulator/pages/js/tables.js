@@ -135,6 +135,13 @@ export async function changeMessage(id, change) {
   await done;
 }
 
+/** Removes a message's row, if it is there. */
+export function removeMessage(id) {
+  const work = database().transaction('message', 'readwrite');
+  work.objectStore('message').delete(String(id));
+  return finished(work);
+}
+
 /** Replaces the content of a message's row. */
 export async function replaceMessage(data) {
   const row = await rowOf(data);

@@ -78,10 +78,10 @@ func NotReady(why string) error { return &rpc.SendError{Code: rpc.SendNotReady, 
 // Send is that of rpc.Worker.
 func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState, error) {
 	if err := validate(msg); err != nil {
-		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
+		return rpc.MessageState{}, err
 	}
 	if err := m.upload(ctx, msg); err != nil {
-		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
+		return rpc.MessageState{}, err
 	}
 	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()
@@ -96,7 +96,7 @@ func (m *Messages) Send(ctx context.Context, msg rpc.Message) (rpc.MessageState,
 		err = errOther
 	}
 	if err != nil {
-		return rpc.MessageState{}, fmt.Errorf("cannot send message: %w", err)
+		return rpc.MessageState{}, err
 	}
 	return a.State.state(), nil
 }
@@ -109,6 +109,7 @@ func argument(msg rpc.Message) map[string]any {
 	}
 	arg := map[string]any{
 		"id": msg.ID, "to": string(msg.To), "text": string(msg.Text), "replyTo": msg.ReplyTo, "mentions": mentions, "preview": msg.Preview,
+		"act": msg.Act, "target": msg.Target, "again": msg.Again,
 	}
 	if f := msg.Media; f != (rpc.Media{}) {
 		arg["media"] = map[string]any{"kind": f.Kind, "mime": f.MIME, "name": string(f.Name), "size": f.Size}
@@ -181,21 +182,31 @@ func validate(msg rpc.Message) error {
 		return errInvalid
 	case msg.ReplyTo != "" && !anyID.MatchString(msg.ReplyTo):
 		return &rpc.SendError{Code: rpc.SendReplyNotFound}
+	case msg.Act != "" && !anyID.MatchString(msg.Target):
+		return &rpc.SendError{Code: rpc.SendMessageNotFound}
 	}
 	return nil
 }
 
 func validContent(msg rpc.Message) bool {
-	if f := msg.Media; f != (rpc.Media{}) {
-		return f.Kind.Valid() && f.Size > 0 && filepath.IsAbs(f.Path)
+	f, text := msg.Media, strings.TrimSpace(string(msg.Text)) != ""
+	switch {
+	case msg.Act == rpc.ActReaction:
+		return len(msg.Text) <= rpc.MaxReaction
+	case msg.Act == rpc.ActRevoke:
+		return msg.Text == ""
+	case msg.Act != "" && msg.Act != rpc.ActEdit:
+		return false
+	case f != (rpc.Media{}):
+		return msg.Act == "" && f.Kind.Valid() && f.Size > 0 && filepath.IsAbs(f.Path)
 	}
-	return strings.TrimSpace(string(msg.Text)) != ""
+	return text
 }
 
 // Lookup is that of rpc.Worker.
 func (m *Messages) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error) {
 	if len(refs) > rpc.MaxLookup {
-		return nil, fmt.Errorf("cannot look up messages: %d are too many", len(refs))
+		return nil, fmt.Errorf("%d messages are too many", len(refs))
 	}
 	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()
@@ -223,24 +234,28 @@ func (m *Messages) Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.Mes
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot look up messages: %w", err)
+		return nil, err
 	}
 	return states, nil
 }
 
 // Contact is that of rpc.Worker.
 func (m *Messages) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error) {
-	if !phoneNumber.MatchString(string(phone)) {
-		return rpc.Contact{}, errors.New("cannot look up contact: that is not a phone number")
+	address := string(phone)
+	switch {
+	case phoneNumber.MatchString(address):
+		address += rpc.ServerPhone
+	case !rpc.ValidAddress(phone) || rpc.ChatAt(phone).LID == "":
+		return rpc.Contact{}, errors.New("that is neither a phone number nor a LID")
 	}
 	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()
-	a, err := m.ask(ctx, "contact", string(phone)+rpc.ServerPhone)
+	a, err := m.ask(ctx, "contact", address)
 	if err == nil && a.Contact == nil {
 		err = errOther
 	}
 	if err != nil {
-		return rpc.Contact{}, fmt.Errorf("cannot look up contact: %w", err)
+		return rpc.Contact{}, err
 	}
 	c := a.Contact
 	return rpc.Contact{
@@ -296,7 +311,8 @@ func (m *Messages) Explain(a Stopped) error {
 		return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page's " + function + " failed, or took too long"}
 	case rpc.SendMediaFailed:
 		return &rpc.SendError{Code: code, Detail: "the page's " + function + " failed, or took too long"}
-	case rpc.SendMediaTooLarge, rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady:
+	case rpc.SendMediaTooLarge, rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady,
+		rpc.SendMessageNotFound, rpc.SendEditTooLate, rpc.SendRevokeTooLate, rpc.SendNotEditable, rpc.SendNotRevocable:
 		return &rpc.SendError{Code: code}
 	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:
 		return &rpc.SendError{Code: code, Until: Moment(a.Until)}

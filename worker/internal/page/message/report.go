@@ -100,9 +100,9 @@ func (m *Messages) observe(ctx context.Context) {
 
 // seen is what message.js observes.
 type seen struct {
-	Missing, Unchecked, Account string
-	Arriving, Answers           bool
-	NewChats                    struct {
+	Missing, Unchecked, Undoable, Account string
+	Arriving, Answers                     bool
+	NewChats                              struct {
 		Restricted, Capped, Challenge bool
 		RestrictedUntil, CappedUntil  float64 // in milliseconds since 1970
 		Used, Quota                   float64
@@ -142,8 +142,11 @@ func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
 		o.Why = "the page still receives what came while it was offline"
 	default:
 		o.Possible = true
-		if s.Unchecked != "" {
+		switch {
+		case s.Unchecked != "":
 			o.Why = "people who never wrote to us can't be written to: the page's " + m.Function(s.Unchecked) + " is missing"
+		case s.Undoable != "":
+			o.Why = "not everything can be done to messages: the page's " + m.Function(s.Undoable) + " is missing"
 		}
 	}
 	return o

@@ -4,14 +4,17 @@
 // tools. What must outlive another selectors file is in the ledger: sent has the
 // messages that this document was made to send, news those whose state has changed, and
 // files those that are on their way into messages. ping
-// is the name of the DOM event that makes the worker fetch the news.
-(function (k, t, calls, ledger, ping) {
+// is the name of the DOM event that makes the worker fetch the news. acts is what
+// messageacts.js makes.
+(function (k, t, calls, ledger, ping, acts) {
   "use strict";
 
   const { Stop, resolve, gone, callable, task, within, isTypeError, carry, text, maybe, identify, addresses, named, isKey, rows } = calls(k, t);
   const n = k.sending.names;
   const OURS = /^3EB0[0-9A-F]{18}$/;
   const NOBODY = "3EB0" + "0".repeat(18);
+  const STALE_CONTACT = 463; // a refusal of the server
+  const STALE_GROUP = 421;
   const MOST_NEWS = 500;
   const MOST_SENT = 2000;
   const MOST_FILES = 20;
@@ -19,6 +22,7 @@
   const QUICK = 2000; // ms for what the page has at hand
 
   const FUNCTIONS = ["wid", "exists", "make_chat", "key", "text_data", "send", "rows", "load", "resend_in", "own_phone"];
+  const ACTS = ["react", "edit", "may_edit", "revoke", "may_revoke"];
   const MEDIA = ["media_opaque", "media_prepare", "media_object", "media_type", "media_upload"];
   const ACCOUNT = ["timelocked", "may_while_timelocked", "capped", "may_while_capped"];
 
@@ -178,11 +182,11 @@
     let who = asked;
     let chat = chatOf(work, who);
     let wid = asked.lid;
-    if (!isKnown(chat) && asked.phone) {
-      const found = await exists(work, asked.phone);
+    if (!isKnown(chat)) {
+      const found = await exists(work, asked.phone || asked.lid);
       if (!found) throw new Stop("not_on_whatsapp");
       wid = addresses(found.who)[0];
-      who = { lid: found.who.lid, phone: found.who.phone || asked.phone };
+      who = { lid: found.who.lid || asked.lid, phone: found.who.phone || asked.phone };
       chat = chatOf(work, who);
     }
     if (resolve("blocked").value && addresses(who).some((wid) => work.model("blocked", wid))) throw new Stop("blocked_contact");
@@ -310,12 +314,27 @@
     return Object.assign(data, fields, { [n.media_caption]: caption });
   }
 
+  // renewed reports whether the page has renewed what the server has refused, so that
+  // the message may be sent once more: what it knows of a contact, which opening the chat
+  // does, or of a group.
+  async function renewed(work, refusal, row) {
+    const renew = { [STALE_CONTACT]: "open_chat", [STALE_GROUP]: "refresh_group" }[refusal];
+    if (!renew || (renew === "open_chat" && (await maybe(work, "timelocked")))) return false;
+    const loaded = await work.ask("load", [String(row[n.message_id])]);
+    const chat = work.model("chats", loaded[n.loaded][0][n.message_id][n.key_remote]);
+    if (!chat) return false;
+    await maybe(work, renew, renew === "open_chat" ? { [n.asked_chat]: chat } : { [n.chat_id]: chat[n.chat_id] });
+    return true;
+  }
+
   // existing returns the state of a message that has a row. What an earlier document has
-  // left without an acknowledgement is sent again; what failed without a refusal, once.
+  // left without an acknowledgement is sent again; what failed without a refusal, or with
+  // one that may pass, once.
   async function existing(work, id, row, who) {
     const now = state(id, row, who);
     const entry = ledger.sent.get(id) || {};
-    if (now.ack > 0 || now.pending || now.refusal || (now.ack < 0 && entry.again)) return now;
+    if (now.ack > 0 || now.pending || (now.ack < 0 && entry.again)) return now;
+    if (now.refusal && !(await renewed(work, now.refusal, row))) return now;
     const loaded = await work.ask("load", [String(row[n.message_id])]);
     const model = loaded[n.loaded][0];
     const failed = Number(model[n.message_ack]) < 0 || model[n.message_failed] === true;
@@ -432,6 +451,8 @@
     return typeof (resolve("messages").value || {})[n.on] === "function" ? "" : "messages";
   }
 
+  const act = acts(n, ledger, { Stop, addresses, callable, gone, identify, isKey, isTypeError, remember, report, resolve, rows, state, task });
+
   return {
     // input returns an element, in no document, that takes the file of a message.
     input(id) {
@@ -446,8 +467,8 @@
     // upload uploads this file, in no more than ms.
     upload: (m, ms) => carry(ms, (work) => upload(work, m)),
 
-    // send sends a message, in no more than ms. That of a file was uploaded before.
-    send: (m, ms) => carry(ms, (work) => send(work, m)),
+    // send sends a message, or does an act on one, in no more than ms. That of a file was uploaded before.
+    send: (m, ms) => carry(ms, (work) => (m.act ? act(work, m) : send(work, m))),
 
     // lookup finds messages: each has an id, and the addresses that are known of its chat.
     lookup: (refs, ms) =>
@@ -490,7 +511,7 @@
     // observe returns whether the page can send and what the account may do, and listens.
     async observe() {
       const work = task(QUICK);
-      const seen = { missing: missing(), unchecked: ACCOUNT.find((name) => !callable(name)) || "", arriving: resolve("offline_ended").value === false };
+      const seen = { missing: missing(), unchecked: ACCOUNT.find((name) => !callable(name)) || "", undoable: ACTS.find((name) => !callable(name)) || "", arriving: resolve("offline_ended").value === false };
       try {
         if (!seen.missing) listen();
         seen.account = await ownAddress(work);

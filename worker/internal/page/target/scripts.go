@@ -27,6 +27,8 @@ var (
 	messageJS string
 	//go:embed inbox.js
 	inboxJS string
+	//go:embed messageacts.js
+	messageActsJS string
 	//go:embed hint.js
 	hintJS string
 	//go:embed image.js
@@ -84,16 +86,16 @@ func Compile(file []byte) (*Scripts, error) {
 	// if it knew its name.
 	ping, news, arrived := rand.Text(), rand.Text(), rand.Text()
 	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
-	onLedger := func(script, name string) string {
-		return fmt.Sprintf("function () { const k = %s; return (%s)(k, %s, %s, this, %q); }",
-			all, strip(script, "(function"), tools, strip(callsJS, "(function"), name)
+	onLedger := func(script, name, part string) string {
+		return fmt.Sprintf("function () { const k = %s; return (%s)(k, %s, %s, this, %q, %s); }",
+			all, strip(script, "(function"), tools, strip(callsJS, "(function"), name, strip(part, "(function"))
 	}
 	return &Scripts{
 		Set:     k,
 		Observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
 		Look:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(lookJS, "(function"), tools, all),
 		Image:   fmt.Sprintf("function () { const k = %s; return (%s).call(this, k, %s); }", all, strip(imageJS, "(function"), tools),
-		Message: onLedger(messageJS, news), Inbox: onLedger(inboxJS, arrived),
+		Message: onLedger(messageJS, news, messageActsJS), Inbox: onLedger(inboxJS, arrived, "undefined"),
 		Act: fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		Hint: fmt.Sprintf("(%s)(%s, %q, { %q: %q, %q: %q }, %q)",
 			strip(hintJS, "(function"), some, ping, news, News, arrived, Arrived, Binding),
