@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -111,21 +112,29 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	s.session.Subscribe(s.crashes.Observe, changes.Observe, meter.Observe, func(snapshot *session.Snapshot) {
 		s.workers.Report(snapshot.Healthy)
 	})
-	s.webhook = newWebhook(cfg, files, changes, meter, log)
-
-	var messageFiles *media.Store
-	if s.outbox, messageFiles, err = newOutbox(cfg, s.workers, s.session.Snapshot, changes, meter, log); err != nil {
+	folder, err := profile.View(cfg.Tokens)
+	if err != nil {
 		return nil, err
 	}
+	if s.webhook, err = newWebhook(cfg, files, folder.Webhook(), changes, meter, log); err != nil {
+		log.Warn(logid.WebhookWriteFailed, logging.KeyError, err)
+	}
+	box := outboxOptions(cfg, s.workers, s.session.Snapshot, changes, meter, log)
+	box.Path, box.Media = folder.Outbox(), messageFiles(cfg, folder)
+	if s.webhook != nil {
+		box.Report = s.reportMessages
+	}
+	s.outbox = outbox.New(box)
+	meter.Outbox(s.outbox.Stats)
 	s.login = login.New(s.workers, login.Options{
 		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
-		Publish: s.session.SetLogin, Now: time.Now, EraseMessages: s.outbox.Purge,
+		Publish: s.session.SetLogin, Now: time.Now, EraseMessages: s.eraseMessages,
 	})
 	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.outbox.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}
 	s.handler, err = api.New(api.Options{
-		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox, Files: messageFiles,
+		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox, Files: box.Media,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		Version: version, Logger: log, Draining: s.draining,
@@ -196,24 +205,42 @@ func pacing(cfg *config.Config) outbox.Pacing {
 	return p
 }
 
-// newOutbox returns the outbox in the tokens folder, and its files.
-func newOutbox(cfg *config.Config, workers *worker.Manager, now func() *session.Snapshot, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) (*outbox.Outbox, *media.Store, error) {
-	folder, err := profile.View(cfg.Tokens)
-	if err != nil {
-		return nil, nil, err
-	}
+// messageFiles returns the folder with the files of messages.
+func messageFiles(cfg *config.Config, folder *profile.Profile) *media.Store {
 	sizes := media.DefaultLimits()
 	sizes.File, sizes.Bytes = cfg.MediaBytes()
-	files := media.New(folder.Media(), sizes)
+	return media.New(folder.Media(), sizes)
+}
+
+// outboxOptions is how messages are kept and sent.
+func outboxOptions(cfg *config.Config, workers *worker.Manager, now func() *session.Snapshot, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) outbox.Options {
 	limits := outbox.DefaultLimits()
 	limits.Waiting, limits.KeepText = cfg.OutboxLimit, cfg.MessageTextRetention
 	limits.Messages, limits.Keep = max(limits.Messages, 2*limits.Waiting), max(limits.Keep, limits.KeepText)
-	box := outbox.New(outbox.Options{
-		Path: folder.Outbox(), Media: files, Sender: workers, Logger: log, Limits: limits, Pacing: pacing(cfg),
+	return outbox.Options{
+		Sender: workers, Logger: log, Limits: limits, Pacing: pacing(cfg),
 		LinkedAt: func() time.Time { return now().Login.LinkedAt.Time }, Changed: changes.Message, Count: meter.Attempt,
-	})
-	meter.Outbox(box.Stats)
-	return box, files, nil
+	}
+}
+
+// reportMessages has the webhook keep what became of messages.
+func (s *service) reportMessages(ctx context.Context, account rpc.Secret, all []outbox.Message) error {
+	var reports []events.Report
+	for _, m := range all {
+		if r, ok := events.ReportOf(m); ok {
+			reports = append(reports, r)
+		}
+	}
+	return s.webhook.Keep(ctx, string(account), reports)
+}
+
+// eraseMessages erases every message, and what the webhook is still to report about any.
+func (s *service) eraseMessages(ctx context.Context) error {
+	err := s.outbox.Purge(ctx)
+	if s.webhook != nil {
+		err = errors.Join(err, s.webhook.Forget(ctx))
+	}
+	return err
 }
 
 // hooks are the login's, and have planned restarts wait for messages that are being sent, too.
@@ -232,14 +259,21 @@ func (h hooks) Hold(u worker.Urgency) time.Time {
 	return until
 }
 
-// newWebhook returns the sender of --webhook, or nil when none is set.
-func newWebhook(cfg *config.Config, files *files, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) *webhook.Sender {
+// newWebhook returns the sender of --webhook, or nil when none is set; then what waits for an
+// earlier one is erased.
+func newWebhook(cfg *config.Config, files *files, path string, log *events.Log, meter *metrics.Metrics, logger *slog.Logger) (*webhook.Sender, error) {
 	if cfg.Webhook == "" {
-		return nil
+		ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+		defer cancel()
+		_, err := wait.For(ctx, func() (struct{}, error) { return struct{}{}, webhook.Discard(path) })
+		return nil, err
 	}
+	host, _ := os.Hostname() // it is for people
 	return webhook.New(webhook.Options{
-		URL: cfg.Webhook, Proxy: files.route.Proxy, Key: files.webhookKey, Events: log, Timings: webhook.DefaultTimings(), Count: meter.Delivery, Logger: logger, Version: version,
-	})
+		Path: path, URL: cfg.Webhook, Proxy: files.route.Proxy, Key: files.webhookKey, Events: log,
+		Timings: webhook.DefaultTimings(), Limits: webhook.DefaultLimits(), Count: meter.Delivery, Logger: logger,
+		Version: version, Host: host, Instance: cfg.Listen,
+	}), nil
 }
 
 // run serves until a signal asks it to stop or a loop fails. It stops in reverse: the

@@ -168,7 +168,7 @@ func (l *Log) addLocked(kind Type, body any) {
 // Message adds the event that a message has another status, or another reason to wait. That
 // it is queued is no news to its sender.
 func (l *Log) Message(m outbox.Message) {
-	if m.Status == outbox.Queued && m.Code == "" {
+	if !isNews(m) {
 		return
 	}
 	l.mu.Lock()

@@ -1,8 +1,10 @@
 package events
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/outbox"
@@ -33,6 +35,38 @@ type Message struct {
 	ExpiresAt session.Moment `json:"expires_at"`
 	Reference string         `json:"reference,omitempty"`
 }
+
+// Report is an event that must not get lost: its source has it on disk until the webhook has.
+type Report struct {
+	// ID is the same whenever this is reported again.
+	ID   string
+	Type Type
+	At   time.Time
+	// Chat is whose events are delivered in order, empty for the session.
+	Chat string
+	// Account is the address of the account that this is about, empty for the session.
+	Account string
+	Data    json.RawMessage
+}
+
+// ReportOf returns the report of a message that has another status, or false if that is no
+// news to its sender. That the account has changed is reported by the next one.
+func ReportOf(m outbox.Message) (r Report, ok bool) {
+	data, _ := json.Marshal(MessageStatus{EventID: eventID(m), Message: NewMessage(m)}) // it has a JSON form
+	r = Report{ID: eventID(m), Type: MessageChanged, Chat: string(m.To), Account: string(m.Account), Data: data}
+	for _, at := range m.Times {
+		if at.After(r.At) {
+			r.At = at
+		}
+	}
+	if m.Code == outbox.CodeAccountChanged {
+		r.Account = ""
+	}
+	return r, isNews(m)
+}
+
+// isNews reports whether the sender of m learns something: not that it is queued.
+func isNews(m outbox.Message) bool { return m.Status != outbox.Queued || m.Code != "" }
 
 // eventID names what is new of m: its status or, until it is sent, the attempt, and why and
 // until when it waits.

@@ -108,12 +108,13 @@ const (
 
 // Messages.
 const (
-	OutboxDamaged     = "outbox_damaged"      // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
-	OutboxWriteFailed = "outbox_write_failed" // WARN: The database of messages can't be opened, read or written; it is tried again.
-	OutboxCloseFailed = "outbox_close_failed" // WARN: The database of messages was not closed; nothing of it is lost.
-	MessageSendFailed = "message_send_failed" // WARN: An attempt to send a message failed: for ever, for now, or nobody knows.
-	MessageChanged    = "message_changed"     // INFO, WARN: The status of a message changed; WARN if it was not sent, and never will be.
-	MessagesStalled   = "messages_stalled"    // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
+	OutboxDamaged      = "outbox_damaged"       // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
+	OutboxWriteFailed  = "outbox_write_failed"  // WARN: The database of messages can't be opened, read or written; it is tried again.
+	OutboxReportFailed = "outbox_report_failed" // WARN: The webhook's queue did not take what became of messages; it is tried again.
+	OutboxCloseFailed  = "outbox_close_failed"  // WARN: The database of messages was not closed; nothing of it is lost.
+	MessageSendFailed  = "message_send_failed"  // WARN: An attempt to send a message failed: for ever, for now, or nobody knows.
+	MessageChanged     = "message_changed"      // INFO, WARN: The status of a message changed; WARN if it was not sent, and never will be.
+	MessagesStalled    = "messages_stalled"     // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
 )
 
 // Reports and traces.
@@ -135,9 +136,11 @@ const (
 	PageRenderFailed    = "page_render_failed"    // ERROR: The operator's page can't be rendered.
 	WebhookConfigured   = "webhook_configured"    // INFO: Changes of the session are sent to a webhook.
 	WebhookSendFailed   = "webhook_send_failed"   // WARN: The webhook's receiver did not accept an event; it is sent again.
-	WebhookEventDropped = "webhook_event_dropped" // ERROR: The webhook's receiver did not accept an event for too long; the event is lost.
+	WebhookEventDropped = "webhook_event_dropped" // ERROR: Events for the webhook were dropped, as too many waited, or for too long, or they were of a former account; the receiver is told so.
+	WebhookWriteFailed  = "webhook_write_failed"  // WARN: The webhook's queue can't be written; this is repeated every two seconds, and one cause is logged once.
+	WebhookQueueDamaged = "webhook_queue_damaged" // ERROR: The webhook's queue was damaged and moved aside; the present state follows.
 	ProxySelected       = "proxy_selected"        // INFO: Chrome reaches the network through a proxy.
 	ProxyRequestFailed  = "proxy_request_failed"  // WARN: A connection through the proxy of --proxy failed; logged once for each cause in a row.
 	ProxyServeFailed    = "proxy_serve_failed"    // ERROR: Chrome can no longer be connected with the proxy.
-	WebhookEventsLost   = "webhook_events_lost"   // ERROR: The webhook's receiver was unreachable for too long; the present state follows.
+	WebhookEventsLost   = "webhook_events_lost"   // ERROR: The disk was unavailable for so long that events for the webhook are lost; the present state follows.
 )

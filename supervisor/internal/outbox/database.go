@@ -26,6 +26,8 @@ var format = database.Format{
 		`CREATE INDEX message_latest ON message (latest)`,
 	}, {
 		// Entries may be acts.
+	}, {
+		`CREATE TABLE report (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL) STRICT`,
 	}},
 }
 
@@ -214,6 +216,8 @@ type transaction struct {
 	changed []change
 	// erased: a text was, so that the file's journal still has it.
 	erased bool
+	// reporting: what changes is to be reported.
+	reporting bool
 }
 
 // transact has what f changes written, or nothing of it if f returns an error.
@@ -301,6 +305,9 @@ func (t *transaction) update(id rpc.MessageID, f func(entry) entry) (entry, erro
 	t.counts.byStatus[before.Status]--
 	t.counts.byStatus[after.Status]++
 	t.changed = append(t.changed, change{before, after})
+	if err := t.note(change{before, after}); err != nil {
+		return entry{}, err
+	}
 	return after, t.Exec("UPDATE message SET status = ?, settled = ?, latest = ?, entry = ? WHERE id = ?",
 		after.Status, millis(after.settled()), millis(after.latest()), string(text), id)
 }
@@ -328,6 +335,9 @@ func (t *transaction) retain(l Limits, now time.Time) error {
 		if err := t.Exec(q.query, millis(q.until)); err != nil {
 			return err
 		}
+	}
+	if err := t.forgetReports(); err != nil {
+		return err
 	}
 	c, err := t.count()
 	if err != nil {

@@ -89,7 +89,7 @@ func (e entry) settled() time.Time {
 // message is e as others see it.
 func (e entry) message() Message {
 	m := Message{
-		ID: e.ID, Status: e.Status, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To),
+		ID: e.ID, Status: e.Status, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To), Account: rpc.Secret(e.Account),
 		Chat: rpc.Chat{Phone: rpc.Secret(e.Chat.Phone), LID: rpc.Secret(e.Chat.LID), Group: rpc.Secret(e.Chat.Group)},
 		Code: e.Code, Until: moment(e.Until), WhatsAppCode: e.WhatsAppCode, Attempts: e.Attempts,
 		Times: map[Status]time.Time{}, ExpiresAt: moment(e.Expires), Reference: e.Reference,

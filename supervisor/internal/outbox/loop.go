@@ -235,7 +235,7 @@ func (l *loop) account(address string, now time.Time) {
 	if address != l.settings.Account {
 		l.settings.Account = address
 		s := l.settings
-		l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s) }})
+		l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s) }, done: func(error) { l.mayReport() }})
 	}
 	if address == "" {
 		return

@@ -46,6 +46,10 @@ type Options struct {
 	// Changed, if it is set, receives each message when it has changed on disk, in order
 	// and from one goroutine. It must not block.
 	Changed func(Message)
+	// Report, if it is set, receives messages after each change of their status, in order.
+	// It is called again, after a restart too, until it has returned nil. account is
+	// the one that is linked, empty while unknown.
+	Report func(ctx context.Context, account rpc.Secret, all []Message) error
 	// Count, if it is set, gets the result of each attempt to send: stored, failed, unknown
 	// or deferred.
 	Count func(result string)
@@ -82,10 +86,11 @@ type Outbox struct {
 	// has waited for longest; all in milliseconds since 1970.
 	hold, wanted, oldest atomic.Int64
 
-	mu    sync.Mutex
-	inbox []func(*loop) // guarded by mu; what the loop has to do
-	waits waits         // guarded by mu
-	wake  chan struct{} // holds a token when inbox is not empty
+	mu     sync.Mutex
+	inbox  []func(*loop) // guarded by mu; what the loop has to do
+	waits  waits         // guarded by mu
+	wake   chan struct{} // holds a token when inbox is not empty
+	unsaid chan struct{} // holds a token when there may be something to report
 }
 
 // New returns an Outbox that does nothing until Run.
@@ -110,8 +115,9 @@ func New(o Options) *Outbox {
 	}
 	b := &Outbox{
 		o: o, store: newStore(o),
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1),
 	}
+	b.store.reporting = o.Report != nil
 	b.store.opened = func(from loaded) { b.post(func(l *loop) { l.reset(from) }) }
 	b.store.changed = b.committed
 	return b
@@ -126,6 +132,9 @@ func (o *Outbox) Run(ctx context.Context) {
 	defer stores.Wait()
 	defer stop()
 	stores.Go(func() { o.store.run(storing) })
+	if o.o.Report != nil {
+		stores.Go(func() { o.report(ctx) })
+	}
 	newLoop(o).run(ctx)
 }
 
@@ -156,6 +165,7 @@ func (o *Outbox) committed(c change) {
 	if o.o.Changed != nil {
 		o.o.Changed(c.after.message())
 	}
+	o.mayReport()
 }
 
 // Accept keeps a message, so that it will be sent. It returns when the message is on

@@ -26,6 +26,8 @@ type store struct {
 	// message that has changed, from the store's goroutine.
 	opened  func(loaded)
 	changed func(change)
+	// reporting: what changes is kept until it was reported.
+	reporting bool
 
 	wake chan struct{}
 	// purging: everything is to be erased before the next job.
@@ -263,6 +265,7 @@ func (s *store) read(jobs []job) (left []job, err error) {
 // write does jobs, all of them or nothing.
 func (s *store) write(jobs []job) error {
 	t, err := s.db.transact(*s.counts.Load(), func(t *transaction) error {
+		t.reporting = s.reporting
 		for _, j := range jobs {
 			if err := j.write(t); err != nil {
 				return err

@@ -14,6 +14,7 @@
 //	admin.login                     what is known about the login
 //	admin.outbox*                   the messages to be sent (package outbox)
 //	admin.media                     their files (package media)
+//	admin.webhook*                  what the webhook's receiver is still to be told (package webhook)
 //	admin.quarantine/<time>-<why>   former profiles (see Quarantine)
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
 //	admin.incoming                  a profile that is about to replace admin
@@ -121,6 +122,10 @@ func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 // Media returns the absolute path of the folder with the files of messages. It is next to the
 // profile, so that a Chrome that is confined to some folders can read them, too.
 func (p *Profile) Media() string { return p.tokens.path("media") }
+
+// Webhook returns the absolute path of the webhook's queue, which only package webhook
+// opens.
+func (p *Profile) Webhook() string { return p.tokens.path("webhook") }
 
 // NewOutbox returns the path of a new file for messages on their way to or from the outbox
 // of p. If the process dies before it removes the file, the next Open does.

@@ -1,58 +1,74 @@
-// Package webhook informs another service about the session's state, so that a
-// person learns that a QR has to be scanned. It delivers at least once and in
-// order, as Standard Webhooks describes it (standardwebhooks.com): the same
-// webhook-id on every attempt, and a signature over id, time and body.
+// Package webhook reports to another service what happens: each state of the session, so
+// that a person learns that a QR has to be scanned, and what becomes of messages. It
+// delivers as Standard Webhooks describes it (standardwebhooks.com): the same webhook-id on
+// every attempt, and a signature over id, time and body.
+//
+// # At least once, in order
+//
+// An event is on disk before its source forgets it, until the receiver has answered 2xx, so
+// neither a receiver that is away nor the death of this process loses one. Those of one
+// chat are delivered in order, and so are those of the session; a chat whose event is
+// refused delays no other. On a full disk the session's are delivered from memory, and
+// those of messages wait where they come from.
+//
+// # Bounds
+//
+// What is beyond Limits is dropped, the oldest first, and the receiver is sent an event of
+// the type Dropped. The newest state and the newest warnings are never dropped, so a
+// receiver that was away for too long learns the present. What is about messages of an
+// account that is no longer linked is dropped, too. An event is erased from the disk once it was delivered.
 package webhook
 
 import (
 	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"session-manager/shared/logging"
-	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/logid"
-	"session-manager/supervisor/internal/session"
 )
 
-// Timings of the delivery.
-type Timings struct {
-	// Attempt bounds one attempt.
-	Attempt time.Duration
-	// First is the pause after the first failure; it doubles up to Max.
-	First, Max time.Duration
-	// GiveUp is how old an event may become before it is dropped: a QR that was
-	// needed an hour ago is no longer of interest.
-	GiveUp time.Duration
-}
+// Types of the events that this package makes, or gives another name.
+const (
+	State    = "session.state"
+	Warnings = "session.warnings"
+	// Dropped: the receiver was away for too long, and misses events. The body is a lost.
+	Dropped = "events.dropped"
+)
 
-// DefaultTimings returns the usual timings.
-func DefaultTimings() Timings {
-	return Timings{Attempt: 10 * time.Second, First: time.Second, Max: time.Minute, GiveUp: time.Hour}
-}
+// kinds are the types of the session's events that are delivered, as the receiver is sent
+// them. Those of messages come from Keep.
+var kinds = map[events.Type]string{events.StateChanged: State, events.WarningsChanged: Warnings}
 
 // Results of an attempt, for Options.Count.
 const (
-	Delivered = "delivered"
-	Failed    = "failed"
-	Dropped   = "dropped"
+	delivered = "delivered"
+	failed    = "failed"
+	dropped   = "dropped"
 )
 
 // Options of a Sender.
 type Options struct {
+	// Path of the queue's file, absolute. It is made if it is missing.
+	Path string
 	// URL of the receiver. It may contain a secret, and is never logged.
 	URL string
 	// Proxy returns the proxy for a request, or nil, as in http.Transport.
@@ -60,113 +76,316 @@ type Options struct {
 	// Key signs what is sent; without one it is not signed.
 	Key    []byte
 	Events *events.Log
-	// Timings are DefaultTimings, except in tests.
+	// Timings and Limits are DefaultTimings and DefaultLimits, except in tests.
 	Timings Timings
+	Limits  Limits
 	// Count gets the result of each attempt.
-	Count   func(result string)
-	Logger  *slog.Logger
-	Version string
+	Count  func(result string)
+	Logger *slog.Logger
+	// Version, Host and Instance name the service to the receiver.
+	Version, Host, Instance string
 }
 
-// Sender delivers events. Run is its loop.
+// Sender delivers events. Run is its loop; the other methods may be called from any
+// goroutine.
 type Sender struct {
 	Options
 	client *http.Client
-	// position is that of the last event considered.
-	position uint64
-	// reason is the one last seen, to distinguish a new one from a new detail.
-	reason reason.Code
+	queue  *queue
+	// restate: the present is to be kept again, since the queue was lost.
+	restate atomic.Bool
+	// present is what there was when this process started.
+	present events.Batch
+	// wake holds a token when there may be something to deliver.
+	wake chan struct{}
+
+	mu sync.Mutex
+	// unkept has what happened to the session and can't be kept on disk.
+	unkept []row // guarded by mu
 }
 
-// New returns a Sender for the events that follow.
+// New returns a Sender for the events that follow, and those that wait in the file.
 func New(o Options) *Sender {
-	return &Sender{
-		Options: o, position: o.Events.Present().Last,
+	s := &Sender{
+		Options: o, queue: newQueue(o.Path, o.Limits, o.Logger), wake: make(chan struct{}, 1), present: o.Events.Present(),
 		client: &http.Client{
 			Transport: &http.Transport{Proxy: o.Proxy, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
 			// What is signed for one receiver is not sent to another.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	s.queue.dropped = func() { o.Count(dropped) }
+	s.queue.damaged = func() { s.restate.Store(true) }
+	s.queue.announcement = func(l lost) row {
+		data, _ := json.Marshal(l) // it has a JSON form
+		return s.row(events.Report{ID: rand.Text(), Type: Dropped, At: time.Now(), Chat: Dropped, Data: data})
+	}
+	return s
 }
 
-// Run delivers until ctx ends.
+// row is an event as it is kept; its body stays the same on every attempt.
+func (s *Sender) row(e events.Report) row {
+	body, _ := json.Marshal(struct { // all of it has a JSON form
+		Type      events.Type     `json:"type"`
+		Timestamp time.Time       `json:"timestamp"`
+		Host      string          `json:"host"`
+		Instance  string          `json:"instance"`
+		Data      json.RawMessage `json:"data"`
+	}{e.Type, e.At.UTC(), s.Host, s.Instance, e.Data})
+	return row{id: e.ID, kind: string(e.Type), chat: e.Chat, account: e.Account, body: body}
+}
+
+// Keep has events on disk when it returns without an error, in their order. account is the
+// one that is linked, or empty where nobody knows; what waits of another one is dropped.
+func (s *Sender) Keep(ctx context.Context, account string, all []events.Report) error {
+	rows := make([]row, len(all))
+	for i, e := range all {
+		rows[i] = s.row(e)
+	}
+	if err := s.queue.keep(ctx, account, rows, nil, 0); err != nil {
+		return err
+	}
+	s.signal()
+	return nil
+}
+
+// Forget erases what waits about messages, also from the disk.
+func (s *Sender) Forget(ctx context.Context) error { return s.queue.forget(ctx) }
+
+func (s *Sender) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run delivers until ctx ends. What was not delivered then stays on disk.
 func (s *Sender) Run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
 	s.Logger.Info(logid.WebhookConfigured, "host", s.host(), "signed", len(s.Key) > 0)
+	var following sync.WaitGroup
+	following.Go(func() { s.follow(ctx) })
+	s.deliver(ctx)
+	following.Wait()
+	if err := s.queue.close(context.WithoutCancel(ctx)); err != nil {
+		s.Logger.Warn(logid.WebhookWriteFailed, logging.KeyError, err)
+	}
+}
+
+const (
+	// retryPause is the time until what can't be kept or read is tried again.
+	retryPause = 2 * time.Second
+	// housekeeping is how often what is too old is dropped.
+	housekeeping = 10 * time.Minute
+	// maxUnkept bounds what is kept in memory while the disk is full.
+	maxUnkept = 1000
+)
+
+// follower keeps what happens to the session.
+type follower struct {
+	*Sender
+	position uint64
+	told     told
+	begun    bool // told is known
+	failing  bool
+	// missed is how many events were not kept since the last that was.
+	missed int
+}
+
+// follow keeps what happens to the session until ctx ends, and then what has happened before.
+func (s *Sender) follow(ctx context.Context) {
+	clean := time.NewTicker(housekeeping)
+	defer clean.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	f := follower{Sender: s}
 	for {
-		batch, ok := s.Events.After(s.position)
-		if !ok {
-			s.Logger.Error(logid.WebhookEventsLost, logging.KeyDetail, "the receiver was unavailable for too long; the present state follows")
-			batch = s.Events.Present()
+		more := f.keep(ctx)
+		if f.failing {
+			retry.Reset(retryPause)
 		}
-		for _, e := range batch.Events {
-			if s.matters(e) || !ok && kinds[e.Type] != "" {
-				s.deliver(ctx, e)
+		select {
+		case <-ctx.Done():
+			f.keep(context.WithoutCancel(ctx))
+			return
+		case <-clean.C:
+			if err := s.queue.retain(ctx, time.Now()); err != nil {
+				f.failed(err)
 			}
-			if ctx.Err() != nil {
-				return
-			}
+		case <-more:
+		case <-retry.C:
 		}
-		s.position = batch.Last
+	}
+}
+
+// keep keeps all that is new, and returns a channel that is closed when there is more.
+func (f *follower) keep(ctx context.Context) <-chan struct{} {
+	if !f.begun {
+		t, err := f.queue.told(ctx)
+		f.begun = err == nil
+		if f.failed(err); f.begun {
+			f.told = t
+		}
+	}
+	for {
+		batch, ok := f.present, true
+		if f.position > 0 {
+			batch, ok = f.Events.After(f.position)
+		}
+		if restate := f.restate.Swap(false); !ok || restate {
+			if !ok {
+				f.Logger.Error(logid.WebhookEventsLost, logging.KeyDetail, "the disk was unavailable for too long; the present state follows")
+				f.missed++
+			}
+			f.told, batch = told{}, f.Events.Present()
+		}
+		rows := f.news(batch.Events)
+		f.position = batch.Last
+		f.write(ctx, rows)
 		select {
 		case <-batch.More:
-		case <-ctx.Done():
-			return
+		default:
+			return batch.More
 		}
 	}
 }
 
-// kinds are the types of the events that may be delivered, as the receiver is sent them.
-var kinds = map[events.Type]string{events.StateChanged: "session.state", events.WarningsChanged: "session.warnings"}
+// write keeps what happened, after what could not be kept before. What can't be kept stays in
+// memory, where deliver finds it.
+func (f *follower) write(ctx context.Context, rows []row) {
+	f.mu.Lock()
+	all := slices.Concat(f.unkept, rows)
+	f.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	err := f.queue.keep(ctx, "", all, &f.told, f.missed)
+	f.failed(err)
+	if err == nil {
+		f.missed = 0
+		f.forget(all...)
+	} else {
+		f.remember(rows)
+	}
+	f.signal()
+}
 
-// matters reports whether e is delivered: a new state, a new reason in a state in which
-// somebody may have to act, or a warning that was raised or cleared.
-func (s *Sender) matters(e events.Event) bool {
-	if e.Type == events.WarningsChanged {
-		return true
-	}
-	body, ok := e.Body.(events.State)
-	if !ok {
-		return false
-	}
-	fresh := body.Reason.Code != s.reason
-	s.reason = body.Reason.Code
-	switch body.Status {
-	case session.QRRequired, session.Disconnected, session.Error:
-		return fresh || body.Status != body.Previous
-	default:
-		return body.Status != body.Previous
+// remember adds to what is kept in memory.
+func (f *follower) remember(rows []row) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unkept = append(f.unkept, rows...)
+	if n := len(f.unkept) - maxUnkept; n > 0 {
+		f.unkept = slices.Delete(f.unkept, 0, n)
+		f.missed += n
 	}
 }
 
-// deliver tries until it succeeds, e is too old, or ctx ends.
-func (s *Sender) deliver(ctx context.Context, e events.Event) {
-	body := fmt.Appendf(nil, `{"type":"%s","timestamp":"%s","data":%s}`, kinds[e.Type], e.At.Format(time.RFC3339Nano), e.Data)
-	for pause := s.Timings.First; ; pause = min(2*pause, s.Timings.Max) {
-		after, err := s.attempt(ctx, e.ID, body)
-		switch {
-		case err == nil:
-			s.Count(Delivered)
-			return
-		case ctx.Err() != nil:
-			return
+// forget removes events from memory.
+func (s *Sender) forget(rows ...row) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unkept = slices.DeleteFunc(s.unkept, func(r row) bool {
+		return slices.ContainsFunc(rows, func(o row) bool { return o.id == r.id })
+	})
+}
+
+// news returns those of the events that the receiver is to be told. What is already so when
+// this process starts is news if it was last told something else.
+func (f *follower) news(all []events.Event) (rows []row) {
+	for _, e := range all {
+		kind, ok := kinds[e.Type]
+		if present := f.position == 0; !ok || present && kind != State && kind != Warnings {
+			continue
 		}
-		s.Count(Failed)
-		// Half of the pause is random, so that many services do not retry at once.
-		wait := max(after, pause/2+rand.N(pause/2+1)) //nolint:gosec // no secret depends on it
-		log := s.Logger.With(logging.KeyEvent, e.ID, "host", s.host(), logging.KeyError, err)
-		if time.Since(e.At)+wait > s.Timings.GiveUp {
-			s.Count(Dropped)
-			log.Error(logid.WebhookEventDropped)
-			return
+		before, data := f.told.Status, e.Data
+		var news bool
+		f.told, news = f.told.after(e)
+		if body, ok := e.Body.(events.State); ok && f.position == 0 {
+			news = news && before != ""
+			body.Previous = before
+			data, _ = json.Marshal(body) // it has a JSON form
 		}
-		log.Warn(logid.WebhookSendFailed, "retry_ms", wait.Milliseconds())
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
+		if news {
+			rows = append(rows, f.row(events.Report{ID: e.ID, Type: events.Type(kind), At: e.At, Data: data}))
 		}
+	}
+	return rows
+}
+
+// failed notes whether the disk can be written. One cause is logged once.
+func (f *follower) failed(err error) {
+	if err != nil && !f.failing {
+		f.Logger.Warn(logid.WebhookWriteFailed, logging.KeyError, err)
+	}
+	f.failing = err != nil
+}
+
+// deliver delivers what waits until ctx ends.
+func (s *Sender) deliver(ctx context.Context) {
+	p := plan{timings: s.Timings, chats: map[string]trouble{}}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		now := time.Now()
+		if wait := p.until.Sub(now); wait > 0 {
+			sleep(ctx, timer, wait, nil)
+			continue
+		}
+		held, next := p.held(now)
+		r, ok, err := s.next(ctx, held)
+		if ok {
+			s.try(ctx, &p, r)
+			continue
+		}
+		wait := housekeeping
+		if !next.IsZero() {
+			wait = next.Sub(now)
+		}
+		if err != nil {
+			wait = min(wait, retryPause)
+		}
+		sleep(ctx, timer, wait, s.wake)
+	}
+}
+
+func sleep(ctx context.Context, timer *time.Timer, d time.Duration, wake <-chan struct{}) {
+	timer.Reset(d)
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-wake:
+	}
+}
+
+// next returns what is delivered next: what is on disk, then what can't be kept there.
+func (s *Sender) next(ctx context.Context, held []string) (r row, ok bool, err error) {
+	r, ok, err = s.queue.next(ctx, held)
+	if ok || slices.Contains(held, "") {
+		return r, ok, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.unkept) == 0 {
+		return r, false, err
+	}
+	return s.unkept[0], true, nil
+}
+
+// try attempts to deliver an event.
+func (s *Sender) try(ctx context.Context, p *plan, r row) {
+	after, err := s.attempt(ctx, r.id, r.body)
+	switch {
+	case err == nil:
+		s.Count(delivered)
+		p.succeeded(r.chat)
+		s.forget(r)
+		_ = s.queue.delivered(ctx, r.id) // what fails is done before the next event
+	case ctx.Err() == nil:
+		s.Count(failed)
+		now := time.Now()
+		p.failed(r.chat, after, mathrand.Float64(), now) //nolint:gosec // no secret depends on it
+		s.Logger.Warn(logid.WebhookSendFailed, logging.KeyEvent, r.id, "host", s.host(), logging.KeyError, err, "retry_ms", p.until.Sub(now).Milliseconds())
 	}
 }
 
@@ -267,7 +486,7 @@ func ParseKey(content []byte) (key []byte, err error) {
 		}
 	}
 	if len(key) < minKey {
-		return nil, fmt.Errorf("the key needs at least %d bytes (openssl rand -hex 24 makes a good one)", minKey)
+		return nil, fmt.Errorf("the key needs at least %d bytes (a good one is "+secretPrefix+" and what openssl rand -base64 24 prints)", minKey)
 	}
 	return key, nil
 }

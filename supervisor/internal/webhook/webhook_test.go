@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,9 +20,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/session"
 )
@@ -30,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type delivery struct {
 	header http.Header
 	body   []byte
+	kind   string
 	status session.State
 	reason reason.Code
 	// warnings are their codes, joined; "none" in a message about their end.
@@ -45,6 +51,8 @@ type rig struct {
 	results   []string
 	now       *session.Snapshot
 	answering func(n int, w http.ResponseWriter)
+	sender    *Sender
+	stop      func()
 }
 
 // safeBuffer is for the log of another goroutine.
@@ -80,20 +88,18 @@ func start(t *testing.T, answering func(n int, w http.ResponseWriter), change fu
 			t.Error(err)
 		}
 		var m struct {
-			Type string
-			Data struct {
+			Type, Host, Instance string
+			Data                 struct {
 				events.State
 				events.Warnings
 			}
 		}
-		if err := json.Unmarshal(body, &m); err != nil {
+		if err := json.Unmarshal(body, &m); err != nil || m.Host != "host" || m.Instance != "127.0.0.1:3001" {
 			t.Errorf("%s: %v", body, err)
 		}
 		warnings := ""
 		if m.Type == "session.warnings" {
 			warnings = "none"
-		} else if m.Type != "session.state" {
-			t.Errorf("%s", body)
 		}
 		for i, w := range m.Data.Warnings.Warnings {
 			if i == 0 {
@@ -102,14 +108,16 @@ func start(t *testing.T, answering func(n int, w http.ResponseWriter), change fu
 			warnings += " " + string(w.Code)
 		}
 		n := int(count.Add(1))
+		w.Header().Set("webhook-id", req.Header.Get("webhook-id")) // for answering
 		if r.answering != nil {
 			r.answering(n, w)
 		}
-		r.got <- delivery{req.Header, body, m.Data.Status, m.Data.Reason.Code, warnings}
+		r.got <- delivery{req.Header, body, m.Type, m.Data.Status, m.Data.Reason.Code, warnings}
 	}))
 	o := Options{
 		URL: receiver.URL + secretPath, Key: []byte("key-key-key-key-key"), Events: r.log, Version: "v1",
-		Timings: Timings{Attempt: 5 * time.Second, First: time.Millisecond, Max: 4 * time.Millisecond, GiveUp: time.Hour},
+		Path: filepath.Join(t.TempDir(), "admin.webhook"), Host: "host", Instance: "127.0.0.1:3001",
+		Timings: Timings{Attempt: 5 * time.Second, First: time.Millisecond, Max: 4 * time.Millisecond}, Limits: DefaultLimits(),
 		Count: func(result string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -122,14 +130,14 @@ func start(t *testing.T, answering func(n int, w http.ResponseWriter), change fu
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	s := New(o)
+	r.sender = New(o)
+	r.stop = func() { cancel(); <-done }
 	go func() {
 		defer close(done)
-		s.Run(ctx)
+		r.sender.Run(ctx)
 	}()
 	t.Cleanup(func() {
-		cancel()
-		<-done
+		r.stop()
 		receiver.Close()
 		if strings.Contains(r.out.String(), "secret") {
 			t.Errorf("the log has a secret: %s", r.out.String())
@@ -267,50 +275,204 @@ func TestHangingReceiverIsTriedAgain(t *testing.T) {
 	r.next(t)
 }
 
-func TestOldEventsAreDropped(t *testing.T) {
-	r := start(t, func(n int, w http.ResponseWriter) {
-		if n <= 3 {
-			w.WriteHeader(http.StatusBadGateway)
-		}
-	}, func(o *Options) {
-		o.Timings = Timings{Attempt: time.Second, First: time.Second, Max: time.Second, GiveUp: time.Millisecond}
-	})
-	r.becomes(session.QRRequired, reason.ScanQR, "")
-	r.becomes(session.Authenticated, reason.Syncing, "")
-	r.becomes(session.Disconnected, reason.Reconnecting, "")
-	r.becomes(session.Ready, "", "")
-	for _, want := range []session.State{session.QRRequired, session.Authenticated, session.Disconnected, session.Ready} {
-		if d := r.next(t); d.status != want {
-			t.Errorf("got %s, want %s", d.status, want)
+// report is an event about a message.
+func report(id, chat string) events.Report {
+	return events.Report{ID: id, Type: events.MessageChanged, At: time.Now(), Chat: chat, Account: "1@c.us", Data: json.RawMessage(`{"text":"secret"}`)}
+}
+
+// keep reports what happened to a message.
+func (r *rig) keep(t *testing.T, chat string, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		if err := r.sender.Keep(t.Context(), "", []events.Report{report(id, chat)}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
 
-func TestReceiverThatMissedTooMuchGetsThePresent(t *testing.T) {
-	called, away := make(chan struct{}), make(chan struct{})
-	r := start(t, func(n int, _ http.ResponseWriter) {
-		if n == 1 {
-			close(called)
-			<-away
+// ids returns those of the next events.
+func (r *rig) ids(t *testing.T, n int) (ids []string) {
+	t.Helper()
+	for range n {
+		ids = append(ids, r.next(t).header.Get("webhook-id"))
+	}
+	return ids
+}
+
+func TestReceiverThatWasAwayMissesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.webhook")
+	at := func(o *Options) { o.Path = path }
+	away := start(t, func(_ int, w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, at)
+	away.becomes(session.QRRequired, reason.ScanQR, "")
+	first := away.next(t)
+	away.keep(t, "a", "a1", "a2")
+	away.keep(t, "b", "b1")
+	away.becomes(session.Ready, "", "")
+	last := away.last()
+	away.stop()
+
+	r := start(t, nil, at)
+	d := r.next(t)
+	if d.header.Get("webhook-id") != first.header.Get("webhook-id") || !bytes.Equal(d.body, first.body) {
+		t.Errorf("first came %s", d.body)
+	}
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != last {
+		got = append(got, r.ids(t, 1)...)
+	}
+	for _, id := range []string{"a1", "a2", "b1"} {
+		if !slices.Contains(got, id) {
+			t.Errorf("%s is missing in %q", id, got)
 		}
-	}, nil)
+	}
+	if slices.Index(got, "a2") < slices.Index(got, "a1") {
+		t.Errorf("reordered: %q", got)
+	}
+	// The process has begun again, which is news after READY.
+	if d := r.next(t); d.status != session.Init || !strings.Contains(string(d.body), `"previous_status":"READY"`) {
+		t.Errorf("the new process is %s", d.body)
+	}
+}
+
+func TestRefusedEventDelaysOnlyItsChat(t *testing.T) {
+	var refused atomic.Bool
+	refused.Store(true)
+	r := start(t, func(_ int, w http.ResponseWriter) {
+		if refused.Load() && w.Header().Get("webhook-id") == "a1" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	}, func(o *Options) { o.Timings.First, o.Timings.Max = 50*time.Millisecond, 50*time.Millisecond })
+	r.keep(t, "a", "a1", "a2")
+	r.keep(t, "b", "b1", "b2")
+	r.becomes(session.Ready, "", "")
+	var got []string
+	for !slices.Contains(got, "b2") || !slices.Contains(got, r.last()) {
+		got = append(got, r.ids(t, 1)...)
+	}
+	if slices.Contains(got, "a2") || slices.Index(got, "b1") > slices.Index(got, "b2") {
+		t.Errorf("got %q", got)
+	}
+	refused.Store(false)
+	for got = nil; !slices.Contains(got, "a2"); {
+		got = append(got, r.ids(t, 1)...)
+	}
+	if slices.Contains(got, "b1") || slices.Contains(got, "b2") {
+		t.Errorf("delivered again: %q", got)
+	}
+}
+
+func TestDroppedEventsAreToldAndThePresentFollows(t *testing.T) {
+	var away atomic.Bool
+	away.Store(true)
+	r := start(t, func(_ int, w http.ResponseWriter) {
+		if away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}, func(o *Options) { o.Limits.Events = 5 })
 	r.becomes(session.QRRequired, reason.ScanQR, "")
-	// Once the receiver's handler waits, nothing more is delivered. Before, the
-	// sender might still miss the first event: with GOMAXPROCS=1 it would not run
-	// until the loop below has ended.
-	<-called
-	for range events.Capacity {
-		r.becomes(session.Init, reason.Starting, "")
-		r.becomes(session.Ready, "", "")
+	r.becomes(session.Ready, "", "")
+	r.ids(t, 1)
+	for i := range 20 {
+		r.keep(t, "a", fmt.Sprint("a", i))
 	}
-	close(away)
-	if d := r.next(t); d.status != session.QRRequired {
-		t.Errorf("got %s", d.status)
-	}
-	for {
+	away.Store(false)
+	var got []string
+	for !slices.Contains(got, "a19") {
 		d := r.next(t)
-		if d.header.Get("webhook-id") == r.last() {
-			break
+		if d.kind == Dropped && d.header.Get("webhook-signature") == "" {
+			t.Errorf("not signed: %s", d.body)
+		}
+		if d.kind == Dropped || d.kind == State {
+			got = append(got, d.kind+string(d.status))
+		} else {
+			got = append(got, d.header.Get("webhook-id"))
+		}
+	}
+	if i, j := slices.Index(got, Dropped), slices.Index(got, State+"READY"); i < 0 || j < 0 || slices.Contains(got[i:], "a1") {
+		t.Errorf("got %q", got)
+	}
+	if !strings.Contains(r.out.String(), `"webhook_event_dropped"`) {
+		t.Errorf("the log has %s", r.out.String())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.results, dropped) {
+		t.Errorf("counted %q", r.results)
+	}
+}
+
+// On a disk that can't be written the session's events come from memory, and those of messages
+// are left to their source.
+func TestSessionIsReportedWithoutADisk(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "folder")
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, nil, func(o *Options) { o.Path = filepath.Join(folder, "admin.webhook") })
+	r.becomes(session.QRRequired, reason.ScanQR, "")
+	r.becomes(session.Ready, "", "")
+	for _, want := range []session.State{session.QRRequired, session.Ready} {
+		if d := r.next(t); d.status != want {
+			t.Errorf("got %s", d.body)
+		}
+	}
+	if err := r.sender.Keep(t.Context(), "", []events.Report{report("a1", "a")}); err == nil {
+		t.Error("it was kept")
+	}
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	r.keep(t, "a", "a1")
+	r.becomes(session.Disconnected, reason.Reconnecting, "")
+	var got []string
+	for !slices.Contains(got, "a1") || !slices.Contains(got, r.last()) {
+		got = append(got, r.ids(t, 1)...)
+	}
+}
+
+func TestFullDiskLosesAndRepeatsNothing(t *testing.T) {
+	folder := t.TempDir()
+	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NODEV, "size=400k,mode=0700"); err != nil {
+		t.Skipf("needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
+	var away atomic.Bool
+	away.Store(true)
+	r := start(t, func(_ int, w http.ResponseWriter) {
+		if away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}, func(o *Options) { o.Path = filepath.Join(folder, "admin.webhook") })
+	var kept []string
+	var full error
+	for i := 0; full == nil && i < 10_000; i++ {
+		id := fmt.Sprint("a", i)
+		if full = r.sender.Keep(t.Context(), "", []events.Report{report(id, "a")}); full == nil {
+			kept = append(kept, id)
+		}
+	}
+	if !database.Full(full) || len(kept) < 10 {
+		t.Fatalf("%d kept, then %v", len(kept), full)
+	}
+	r.becomes(session.Error, reason.DiskFull, "")
+	away.Store(false)
+	seen := map[string]int{}
+	for seen[kept[len(kept)-1]] == 0 || seen[r.last()] == 0 {
+		seen[r.ids(t, 1)[0]]++
+	}
+	for _, id := range kept {
+		if seen[id] == 0 {
+			t.Errorf("%s is missing", id)
+		}
+	}
+	if err := unix.Mount("", folder, "", unix.MS_REMOUNT, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	r.keep(t, "a", "z")
+	for id := ""; id != "z"; {
+		id = r.ids(t, 1)[0]
+		if slices.Contains(kept, id) {
+			t.Errorf("%s came after it was delivered", id)
 		}
 	}
 }
@@ -389,7 +551,7 @@ func TestErrorsDoNotRepeatTheURL(t *testing.T) {
 		"control letters": "http://user:PASSSECRET@host" + secret + "\x7f",
 		"another scheme":  "gopher://user:PASSSECRET@host" + secret,
 	} {
-		s := New(Options{URL: address, Timings: DefaultTimings(), Events: events.NewLog("boot", &session.Snapshot{})})
+		s := New(Options{URL: address, Timings: DefaultTimings(), Logger: slog.New(slog.DiscardHandler), Events: events.NewLog("boot", &session.Snapshot{})})
 		_, err := s.attempt(t.Context(), "id", []byte("{}"))
 		s.client.CloseIdleConnections()
 		if err == nil || strings.Contains(err.Error(), "SECRET") {

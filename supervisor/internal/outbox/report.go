@@ -1,0 +1,127 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/logid"
+)
+
+const (
+	// maxReport is how many messages are reported at once, and maxUnreported how many changes
+	// are kept for a reader that takes none.
+	maxReport, maxUnreported = 100, 100_000
+	// reportPause is the time until the next attempt after a failure.
+	reportPause = 2 * time.Second
+)
+
+// note keeps a change until it was reported.
+func (t *transaction) note(c change) error {
+	if !t.reporting || c.before.shown() == c.after.shown() {
+		return nil
+	}
+	text, err := json.Marshal(c.after)
+	if err != nil {
+		return err
+	}
+	return t.Exec("INSERT INTO report (entry) VALUES (?)", string(text))
+}
+
+// forgetReports erases what nobody will be told.
+func (t *transaction) forgetReports() error {
+	kept := maxUnreported
+	if !t.reporting {
+		kept = 0
+	}
+	return t.Exec("DELETE FROM report WHERE seq <= (SELECT max(seq) FROM report) - ?", kept)
+}
+
+// batch is what is reported at once.
+type batch struct {
+	account rpc.Secret // that is linked
+	changed []Message
+	last    int64 // the position of the last one
+}
+
+// unreported returns the oldest changes that were not reported.
+func (db messages) unreported() (b batch, err error) {
+	s, err := db.settings()
+	if err != nil {
+		return b, err
+	}
+	b.account = rpc.Secret(s.Account)
+	return b, db.Query(func(r *sql.Rows) error {
+		var text string
+		if err := r.Scan(&b.last, &text); err != nil {
+			return err
+		}
+		e, err := parse(text)
+		if err == nil {
+			b.changed = append(b.changed, e.message())
+		}
+		return err
+	}, "SELECT seq, entry FROM report ORDER BY seq LIMIT ?", maxReport)
+}
+
+// mayReport wakes report. It does not block.
+func (o *Outbox) mayReport() {
+	select {
+	case o.unsaid <- struct{}{}:
+	default:
+	}
+}
+
+// report hands on what has changed until ctx ends.
+func (o *Outbox) report(ctx context.Context) {
+	var linked rpc.Secret
+	failing := false
+	for ctx.Err() == nil {
+		account, more, err := o.reportNext(ctx, linked)
+		if err == nil && more {
+			linked, failing = account, false
+			continue
+		}
+		changed, retry := o.unsaid, (<-chan time.Time)(nil)
+		if err != nil {
+			if !failing && ctx.Err() == nil {
+				o.o.Logger.Warn(logid.OutboxReportFailed, logging.KeyError, err)
+			}
+			failing, changed, retry = true, nil, time.After(reportPause)
+		}
+		select {
+		case <-changed:
+		case <-retry:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// reportNext hands on what was changed first, and reports whether there was anything. It is
+// forgotten afterwards, so that nothing gets lost in between.
+func (o *Outbox) reportNext(ctx context.Context, linked rpc.Secret) (account rpc.Secret, more bool, err error) {
+	found := make(chan batch, 1)
+	err = o.store.ask(ctx, job{read: func(db messages) error {
+		b, err := db.unreported()
+		if err == nil {
+			found <- b
+		}
+		return err
+	}})
+	if err != nil {
+		return "", false, err
+	}
+	b := <-found
+	if len(b.changed) == 0 && b.account == linked {
+		return linked, false, nil
+	}
+	if err := o.o.Report(ctx, b.account, b.changed); err != nil || b.last == 0 {
+		return b.account, true, err
+	}
+	return b.account, true, o.store.ask(ctx, job{write: func(t *transaction) error {
+		return t.Exec("DELETE FROM report WHERE seq <= ?", b.last)
+	}})
+}
