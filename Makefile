@@ -34,7 +34,7 @@ soak: build bin/chaos ## kill Chrome and the worker 500 times and check that the
 
 peers: ## run other programs that read WhatsApp Web, unmodified from npm, against the simulator
 	@scripts/install/browser.sh
-	@scripts/peers/install.sh
+	@scripts/install/npm.sh scripts/peers
 	go test -count=1 -timeout 30m -v ./scripts/peers -peers $(ARGS)
 
 deb: build $(NFPM) ## build the Debian packages for amd64 and arm64 into bin/
@@ -58,7 +58,7 @@ bin/worker: FORCE
 bench: build bin/bench ## compare with a bare Chrome and chrome-headless-shell, a bare handler, other programs from npm, and the last run; ARGS="--markdown" (15 minutes)
 	@scripts/install/browser.sh
 	@scripts/install/packages.sh chromium-headless-shell
-	@! command -v npm >/dev/null || scripts/peers/install.sh
+	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/peers
 	@exec bin/bench $(ARGS)
 
 bin/bench: FORCE
@@ -76,6 +76,7 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@scripts/install/tool.sh nginx /usr/sbin/nginx
 	@scripts/install/tool.sh tinyproxy-bin /usr/bin/tinyproxy
 	@scripts/install/tool.sh prometheus /usr/bin/promtool
+	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/webhook
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test: # with the race detector a process would exit a second late

@@ -116,7 +116,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	if err != nil {
 		return nil, err
 	}
-	if s.webhook, err = newWebhook(cfg, files, folder.Webhook(), changes, meter, log); err != nil {
+	if s.webhook, err = newWebhook(cfg, files, profile.WebhookQueue(folder), changes, meter, log); err != nil {
 		log.Warn(logid.WebhookWriteFailed, logging.KeyError, err)
 	}
 	box := outboxOptions(cfg, s.workers, s.session.Snapshot, changes, meter, log)

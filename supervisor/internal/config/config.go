@@ -65,9 +65,9 @@ type Config struct {
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; the API then speaks HTTPS. Changes apply at once."`
 	TLSKey     string   `placeholder:"FILE" help:"PEM file with the certificate's key."`
 
-	Webhook        string `placeholder:"URL" help:"URL that receives each change of the state as a POST request with JSON."`
+	Webhook        string `placeholder:"URL" help:"URL that receives each change of the state, and of the messages that are sent, as a POST request with JSON."`
 	WebhookURLFile string `name:"webhook-url-file" placeholder:"FILE" help:"File whose first line is that URL, which other users could see on the command line. Default: the systemd credential webhook-url, if there is one."`
-	WebhookKeyFile string `placeholder:"FILE" help:"File with the key that signs these requests. Default: the systemd credential webhook-key, if there is one."`
+	WebhookKeyFile string `placeholder:"FILE" help:"File with the key that signs these requests: whsec_ and base64. Default: the systemd credential webhook-key, if there is one."`
 
 	PassphraseFile string `placeholder:"FILE" help:"File or pipe whose first line, within 2 minutes, is the passphrase for session export and import. Default: SESSION_MANAGER_PASSPHRASE in the environment, or a prompt."`
 

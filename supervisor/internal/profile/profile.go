@@ -123,9 +123,9 @@ func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 // profile, so that a Chrome that is confined to some folders can read them, too.
 func (p *Profile) Media() string { return p.tokens.path("media") }
 
-// Webhook returns the absolute path of the webhook's queue, which only package webhook
+// WebhookQueue returns the absolute path of the webhook's queue, which only package webhook
 // opens.
-func (p *Profile) Webhook() string { return p.tokens.path("webhook") }
+func WebhookQueue(p *Profile) string { return p.tokens.path("webhook") }
 
 // NewOutbox returns the path of a new file for messages on their way to or from the outbox
 // of p. If the process dies before it removes the file, the next Open does.
