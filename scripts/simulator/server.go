@@ -3,9 +3,7 @@ package simulator
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,11 +53,9 @@ type Server struct {
 	*People
 	*Messaging
 
-	logger  *slog.Logger
-	mux     *http.ServeMux
-	scripts []string
-	// version is part of the scripts' addresses.
-	version string
+	logger *slog.Logger
+	mux    *http.ServeMux
+	script *script
 	// ctx is ended by Close, which then waits for the websocket handlers.
 	ctx      context.Context
 	end      context.CancelFunc
@@ -81,8 +77,8 @@ func New(o Options) (*Server, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	if s.scripts, s.version, err = listScripts(); err != nil {
-		return nil, fmt.Errorf("cannot list the embedded scripts: %w", err)
+	if s.script, err = readScript(); err != nil {
+		return nil, err
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.Network = newNetwork(s.ctx)
@@ -139,7 +135,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /browsers.html", func(w http.ResponseWriter, _ *http.Request) {
 		s.serveFile(w, http.StatusOK, "unsupported.html")
 	})
-	mux.HandleFunc("GET /rsrc/"+s.version+"/{file}", s.serveScript)
+	mux.HandleFunc("GET /rsrc/"+s.script.name, s.serveScript)
 	mux.HandleFunc("GET /sw.js", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFileFS(w, r, files, "pages/sw.js")
 	})
@@ -288,18 +284,16 @@ func (s *Server) serveFile(w http.ResponseWriter, code int, name string) {
 var app = template.Must(template.ParseFS(files, "pages/app.html"))
 
 func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
-	version := s.version
+	script := s.script.name
 	if _, gone := cfg.Faults["assets"]; gone {
-		version = "purged"
+		script = "purged.js"
 	}
 	var body bytes.Buffer
 	err := app.Execute(&body, map[string]any{
 		"Profile": cfg.Profile,
 		"Config":  cfg,
 		"Comet":   cfg.Profile.Era >= "2024",
-		"Version": version,
-		// All are requested at once, rather than each by the one that imports it.
-		"Scripts": s.scripts,
+		"Script":  script,
 	})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -312,34 +306,10 @@ func (s *Server) serveApp(w http.ResponseWriter, r *http.Request, cfg config) {
 	serveHTML(w, http.StatusOK, body.Bytes())
 }
 
-func (s *Server) serveScript(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("file")
-	if !slices.Contains(s.scripts, name) {
-		s.refuseUnknown(w, r)
-		return
-	}
+func (s *Server) serveScript(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
-	http.ServeFileFS(w, r, files, "pages/js/"+name)
-}
-
-// listScripts returns the names of the page's scripts, and a version that follows
-// from their content, so that a browser may keep them, as it keeps the real page's.
-func listScripts() (names []string, version string, err error) {
-	scripts, err := fs.ReadDir(files, "pages/js")
-	if err != nil {
-		return nil, "", err
-	}
-	sum := sha256.New()
-	for _, script := range scripts {
-		body, err := fs.ReadFile(files, "pages/js/"+script.Name())
-		if err != nil {
-			return nil, "", err
-		}
-		_, _ = sum.Write(body) // It never fails.
-		names = append(names, script.Name())
-	}
-	return names, hex.EncodeToString(sum.Sum(nil)[:6]), nil
+	_, _ = w.Write(s.script.text) // A reader that left needs no answer.
 }
 
 func serveHTML(w http.ResponseWriter, code int, body []byte) {
