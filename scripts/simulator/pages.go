@@ -170,6 +170,7 @@ const (
 	Chatter  Order = "chatter"  // it writes 100,000 lines to the console
 	Hoard    Order = "hoard"    // it takes memory until none is left
 	Download Order = "download" // it downloads a file again and again
+	Next     Order = "next"     // its code is over, and the next one of the list is shown
 	Reload   Order = "reload"   // it reloads itself, as it does for an update
 )
 

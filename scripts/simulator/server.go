@@ -404,7 +404,7 @@ func (s *Server) Control() http.Handler {
 		"/network/stall":   plain(func() error { s.StallNetwork(); return nil }),
 		"/network/restore": plain(func() error { s.RestoreNetwork(); return nil }),
 	}
-	for _, order := range []Order{Hang, Crash, Ask, Chatter, Hoard, Download, Reload} {
+	for _, order := range []Order{Hang, Crash, Ask, Chatter, Hoard, Download, Next, Reload} {
 		levers["/"+string(order)] = plain(func() error { return s.Order(order) })
 	}
 	for path, pull := range levers {

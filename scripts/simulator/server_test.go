@@ -80,6 +80,21 @@ func get(t *testing.T, url, agent string) answer {
 	return answer{response.StatusCode, response.Header, string(body)}
 }
 
+func TestScriptHasEveryModule(t *testing.T) {
+	_, url := serve(t, simulator.Options{})
+	_, path, _ := strings.Cut(get(t, url, goodAgent).body, `type="module" src="`)
+	path, _, _ = strings.Cut(path, `"`)
+	script := get(t, url+path, goodAgent)
+	if script.status != http.StatusOK || !strings.Contains(script.body, "Object.assign($modules['boot.js']") {
+		t.Errorf("%s is answered with %d, %d bytes", path, script.status, len(script.body))
+	}
+	for line := range strings.Lines(script.body) {
+		if strings.HasPrefix(line, "import ") || strings.HasPrefix(line, "export ") {
+			t.Errorf("a line is not understood: %s", line)
+		}
+	}
+}
+
 func TestStrictPolicyIsSentWhenAsked(t *testing.T) {
 	_, url := serve(t, simulator.Options{})
 	if got := get(t, url, goodAgent); got.header.Get("Content-Security-Policy") != "" {

@@ -14,7 +14,7 @@ import (
 func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 2, Profile: "large", Faults: []string{"ref=growing"}})
+	p := newPhone(t, simulator.Options{Speed: 1, Profile: "large", Faults: []string{"ref=growing"}})
 	s := start(t, p.URL, t.TempDir())
 	lengths := map[int]bool{}
 	for codes, withheld := 0, false; len(lengths) < 4 || !withheld; codes++ {
@@ -22,11 +22,14 @@ func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 			t.Fatalf("served were payloads of %v bytes, and withheld was one: %t", lengths, withheld)
 		}
 		length := s.nextLength() / 100 * 100
-		if length > 0 {
-			lengths[length] = true
+		if length == 0 {
+			continue
 		}
+		lengths[length] = true
+		p.order(t, simulator.Next)
 		if length == 2800 { // The one that can't be drawn follows.
 			withheld = s.isWithheld()
+			p.order(t, simulator.Next)
 		}
 	}
 	if !lengths[200] || !lengths[400] || !lengths[900] || !lengths[2800] {

@@ -153,7 +153,7 @@ func TestFlippingOriginsAreBounded(t *testing.T) {
 		s.serve(flip(own, address))
 		r := openSite(t, s, hurried)
 		mark, start, count := 0, time.Now(), 0
-		for ; count < 4; count++ {
+		for ; count < 2; count++ {
 			mark = r.awaitElsewhere(mark, address, isCode(stolen))
 		}
 		if most := 100 * (2 + int(time.Since(start)/time.Second)); mark > most {

@@ -18,16 +18,16 @@ func offering(code string) string {
 	</script>`
 }
 
-// briefly waits only for pages that answer at once, or never.
-func briefly(o *Options) {
-	o.Timings.Answer, o.Timings.Call, o.Timings.Deadline = 3*time.Second, 3*time.Second, 2*time.Second
+// answering waits so long for the page's answers, which come at once, or never.
+func answering(within time.Duration) func(*Options) {
+	return func(o *Options) { o.Timings.Answer, o.Timings.Call, o.Timings.Deadline = within, within, 2*time.Second }
 }
 
 // TestHostileAnswersToPairingAreReadSafely asks one page again and again. After most
 // answers its form is looked for, in vain.
 func TestHostileAnswersToPairingAreReadSafely(t *testing.T) {
 	t.Parallel()
-	r := openPlain(t, offering(`return window.answer()`), hurried, briefly, func(o *Options) { o.Timings.Classify.Pace = 0.01 }) // The loop does not load it again.
+	r := openPlain(t, offering(`return window.answer()`), hurried, answering(8*time.Second), func(o *Options) { o.Timings.Classify.Pace = 0.01 }) // The loop does not load it again.
 	r.awaitCondition(0, rpc.PageUnlinked)
 	type hostile struct {
 		name, answer string
@@ -62,7 +62,7 @@ func TestHostileAnswersToPairingAreReadSafely(t *testing.T) {
 // TestGetterThatNeverEndsIsCured has the page's error hold the main thread for ever.
 func TestGetterThatNeverEndsIsCured(t *testing.T) {
 	t.Parallel()
-	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), hurried, briefly)
+	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), hurried, answering(3*time.Second))
 	_, mark := r.awaitCondition(0, rpc.PageUnlinked)
 	if _, err := r.page.Pair(r.context(), somePhone); err == nil {
 		t.Error("no error")
@@ -98,7 +98,7 @@ func TestDialogsOfAHostilePageAreBounded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			r := openPlain(t, tc.body, hurried, briefly)
+			r := openPlain(t, tc.body, hurried, answering(patience/2))
 			r.awaitCondition(0, rpc.PageUnlinked)
 			made, err := r.page.Pair(r.context(), somePhone)
 			if err != nil || made.Code != "ABCD1234" {
@@ -127,7 +127,7 @@ func TestCodesThatChangeAtSpeedAreBounded(t *testing.T) {
 				};
 				c.port2.postMessage(0);
 			};
-		};</script>`, hurried, briefly)
+		};</script>`, hurried, answering(8*time.Second))
 	r.awaitCondition(0, rpc.PageUnlinked)
 	made, err := r.page.Pair(r.context(), somePhone)
 	if err == nil && (len(made.Code) != 8 || made.Code[:4] != "CODE") {

@@ -73,10 +73,10 @@ func (r *rig) pair() int {
 		r.t.Fatal(err)
 	}
 	r.awaitScreen(func(s simulator.Screen) bool { return s.Code == string(made.Code) && s.Code != "" })
-	if made.TTL < 175*time.Second || made.TTL > 180*time.Second {
+	if made.TTL < 180*time.Second-patience || made.TTL > 180*time.Second {
 		r.t.Errorf("the code's life is %v", made.TTL)
 	}
-	mark = r.awaitGone(mark, "page_changed")
+	mark = r.awaitGone(mark)
 	shown, mark := r.awaitReason(mark, reason.PairingCodeShown)
 	if shown.Condition != rpc.PageUnlinked {
 		r.t.Errorf("got %+v", shown)
@@ -141,7 +141,7 @@ func TestRefusedPairingCodeIsExplained(t *testing.T) {
 	}, 4) {
 		t.Run(tc.way, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 5, Faults: []string{tc.way}}, fast, func(o *Options) { o.Timings.Answer = 9 * time.Second })
+			r := open(t, simulator.Options{Speed: 5, Faults: []string{tc.way}}, fast, func(o *Options) { o.Timings.Answer = 15 * time.Second })
 			_, mark := r.awaitCode(0)
 			for fault, want := range tc.faults {
 				before := r.sim.CodeRequests()
@@ -286,7 +286,7 @@ func (r *rig) count(selector string) int {
 
 func TestQRReturnsWhenPairingCodeExpires(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) { k.Pairing.CodeSeconds = 2 }))
+	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) { k.Pairing.CodeSeconds = 5 }))
 	_, mark := r.awaitCode(0)
 	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
 		t.Fatal(err)
@@ -301,7 +301,7 @@ func TestQRReturnsWhenPairingCodeExpires(t *testing.T) {
 func TestQRReturnsByReloadWithoutAButton(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, fast, withSelectors(t, func(k *selectors.Set) {
-		k.Pairing.CodeSeconds, k.Buttons["with_qr"] = 2, selectors.Button{}
+		k.Pairing.CodeSeconds, k.Buttons["with_qr"] = 5, selectors.Button{}
 	}))
 	_, mark := r.awaitCode(0)
 	if _, err := r.page.Pair(r.context(), somePhone); err != nil {
@@ -352,7 +352,7 @@ func TestPairWaitsForTheConnection(t *testing.T) {
 				if blind {
 					k.Facts["socket_state"] = selectors.Source{From: []selectors.Path{}}
 				}
-			}), func(o *Options) { o.Timings.Answer = 15 * time.Second })
+			}), func(o *Options) { o.Timings.Answer = patience / 2 })
 			r.awaitCode(0)
 			first, err := r.page.Pair(r.context(), somePhone)
 			if err != nil {

@@ -266,18 +266,19 @@ func (r *rig) awaitCode(mark int) (rpc.QRShown, int) {
 	return e.body.(rpc.QRShown), next
 }
 
-// awaitGone waits for a code's end after the mark.
+// awaitGone waits for a code's end after the mark, by one of the causes if there are any: where
+// several are possible, a busy machine decides which is seen first.
 func (r *rig) awaitGone(mark int, causes ...string) int {
 	r.t.Helper()
 	_, next := r.await(mark, "the end of the code by "+strings.Join(causes, " or "), func(b rpc.EventBody) bool {
 		gone, ok := b.(rpc.QRGone)
-		return ok && slices.Contains(causes, gone.Cause)
+		return ok && (len(causes) == 0 || slices.Contains(causes, gone.Cause))
 	})
 	return next
 }
 
 // awaitScanned waits for the end of a code that was scanned. Its socket closes at
-// once, and that may be seen before the page says that it is registered.
+// once, and that may be seen before the page shows that it is registered.
 func (r *rig) awaitScanned(mark int) int {
 	r.t.Helper()
 	return r.awaitGone(mark, "scanned", "disconnected")

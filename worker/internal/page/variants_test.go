@@ -221,7 +221,7 @@ func TestPasskeyIsReportedBehindAHiddenCode(t *testing.T) {
 	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=unloaded"}})
 	_, mark := r.awaitCode(0)
 	r.scan()
-	mark = r.awaitGone(mark, "scanned")
+	mark = r.awaitScanned(mark)
 	_, mark = r.awaitReason(mark, reason.PasskeyRequired)
 	events, _ := r.events.all()
 	for _, e := range events[mark:] {

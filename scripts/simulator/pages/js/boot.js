@@ -9,7 +9,7 @@ import { BackendEventBus, Socket, SOCKET_STATE, Stream, StreamMode, Ui } from '.
 import { takeMutex } from './mutex.js';
 import { h } from './names.js';
 import { defineFirstWave, defineSecondWave, storageInitialized } from './offered.js';
-import { expirePairing } from './pairing.js';
+import { expirePairing, showSuccessor } from './pairing.js';
 import { installRegistry } from './registry.js';
 import { logOut, LOGOUT_REASON } from './session.js';
 import * as storage from './storage.js';
@@ -28,6 +28,7 @@ const STORAGE_DELAY = 200;
 const MISBEHAVE = 2000;
 
 function takeOrders() {
+  obey('next', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) showSuccessor(); });
   obey('expire', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) expirePairing(); });
   BackendEventBus.on('refresh_qr', comms.refreshQR);
 }

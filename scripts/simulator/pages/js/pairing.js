@@ -61,6 +61,12 @@ function tick() {
   else Ui.set({ alive: false });
 }
 
+/** Ends the life of the ref now. */
+export function showSuccessor() {
+  stopPairing();
+  tick();
+}
+
 /** The server wants a new ADV secret under the same ref. */
 export function rotateAdvSecret() {
   renewAdvSecret();
