@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,11 +100,13 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
+	hook := newReceiver(t)
+	args := slices.Concat(eager, []string{"--webhook", hook.URL})
 	m := &mailer{
-		killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: eager},
+		killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: args},
 		ids:    map[string]string{}, texts: map[string][]string{},
 	}
-	m.s = linked(t, p, tokens, eager...)
+	m.s = linked(t, p, tokens, args...)
 	for i := range messages {
 		var strike func()
 		if (i+1)*disturbances/messages > i*disturbances/messages {
@@ -120,6 +125,65 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 		t.Fatal("a scan is asked for")
 	}
 	m.awaitAgreement(want)
+	m.awaitReports(hook)
+}
+
+// receiver is a webhook's, and fails now and then.
+type receiver struct {
+	*httptest.Server
+	mu sync.Mutex
+	// statuses are what came about each message, in the order in which it first did.
+	statuses map[string][]string
+}
+
+func newReceiver(t *testing.T) *receiver {
+	r := &receiver{statuses: map[string][]string{}}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		var event struct {
+			Type string
+			Data message
+		}
+		if json.NewDecoder(req.Body).Decode(&event) != nil || rand.IntN(5) == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if id, status := event.Data.ID, event.Data.Status; event.Type == "message.status" && !slices.Contains(r.statuses[id], status) {
+			r.statuses[id] = append(r.statuses[id], status)
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// awaitReports waits until the webhook's receiver knows each status that a message had, and
+// checks the order.
+func (m *mailer) awaitReports(hook *receiver) {
+	m.t.Helper()
+	order := []string{"sending", "unknown", "sent", "delivered", "read"}
+	for ctx := within(m.t); ; {
+		missing := map[string][]string{}
+		for _, id := range m.ids {
+			hook.mu.Lock()
+			got := slices.Clone(hook.statuses[id])
+			hook.mu.Unlock()
+			for status := range m.s.message(id).Times {
+				if status != "queued" && !slices.Contains(got, status) {
+					missing[id] = append(missing[id], status)
+				}
+			}
+			if !slices.IsSortedFunc(got, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) }) {
+				m.t.Errorf("the webhook was sent %q about %s", got, id)
+			}
+		}
+		if len(missing) == 0 || m.t.Failed() {
+			return
+		}
+		if harness.Pause(ctx, 500*time.Millisecond) != nil {
+			m.t.Fatalf("the webhook was not sent %v", missing)
+		}
+	}
 }
 
 // awaitArrival waits for all messages.

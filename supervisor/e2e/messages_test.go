@@ -29,6 +29,7 @@ type message struct {
 	Status   string
 	Attempts int
 	To       struct{ Phone, LID string }
+	Times    map[string]time.Time
 	Error    struct{ Code string }
 }
 

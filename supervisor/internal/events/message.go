@@ -49,8 +49,8 @@ type Report struct {
 	Data    json.RawMessage
 }
 
-// ReportOf returns the report of a message that has another status, or false if that is no
-// news to its sender. That the account has changed is reported by the next one.
+// ReportOf returns the report of a message that has another status, or false if its sender
+// knows that. That the account has changed is reported by the next one.
 func ReportOf(m outbox.Message) (r Report, ok bool) {
 	data, _ := json.Marshal(MessageStatus{EventID: eventID(m), Message: NewMessage(m)}) // it has a JSON form
 	r = Report{ID: eventID(m), Type: MessageChanged, Chat: string(m.To), Account: string(m.Account), Data: data}

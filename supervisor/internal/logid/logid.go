@@ -136,7 +136,7 @@ const (
 	PageRenderFailed    = "page_render_failed"    // ERROR: The operator's page can't be rendered.
 	WebhookConfigured   = "webhook_configured"    // INFO: Changes of the session are sent to a webhook.
 	WebhookSendFailed   = "webhook_send_failed"   // WARN: The webhook's receiver did not accept an event; it is sent again.
-	WebhookEventDropped = "webhook_event_dropped" // ERROR: Events for the webhook were dropped, as too many waited, or for too long, or they were of a former account; the receiver is told so.
+	WebhookEventDropped = "webhook_event_dropped" // ERROR: Events for the webhook were dropped, as too many waited, or for too long, or they were of a former account; the receiver learns so.
 	WebhookWriteFailed  = "webhook_write_failed"  // WARN: The webhook's queue can't be written; this is repeated every two seconds, and one cause is logged once.
 	WebhookQueueDamaged = "webhook_queue_damaged" // ERROR: The webhook's queue was damaged and moved aside; the present state follows.
 	ProxySelected       = "proxy_selected"        // INFO: Chrome reaches the network through a proxy.

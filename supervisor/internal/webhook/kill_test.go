@@ -70,7 +70,7 @@ func TestDeliverer(t *testing.T) {
 	all.Wait()
 }
 
-// arrivals are the messages that a receiver was told of.
+// arrivals are the messages that a receiver knows of.
 type arrivals struct {
 	mu sync.Mutex
 	// places has for each message how many of its chat came before it first did.

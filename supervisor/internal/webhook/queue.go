@@ -43,7 +43,7 @@ type Limits struct {
 // DefaultLimits returns the usual limits.
 func DefaultLimits() Limits { return Limits{Events: 100_000, Bytes: 64 << 20, Age: 72 * time.Hour} }
 
-// Why events are dropped, as the receiver is told. Of a damaged file nobody knows how many
+// Why events are dropped, as the receiver learns. Of a damaged file nobody knows how many
 // it had, so it counts as one.
 const (
 	tooOld         = "too_old"
@@ -76,9 +76,9 @@ type row struct {
 type memory struct {
 	// Account is the address of the account that was linked last.
 	Account string `json:"account,omitempty"`
-	// Told is what of the session was kept last.
-	Told told `json:"told"`
-	// Lost is what was dropped since the receiver was last told.
+	// Reported is what of the session was kept last.
+	Reported reported `json:"reported"`
+	// Lost is what was dropped since the receiver last learned of that.
 	Lost lost `json:"lost"`
 
 	events int
@@ -117,7 +117,7 @@ type queue struct {
 	log    *slog.Logger
 	// dropped is called for each event that is dropped, and damaged when all of them were.
 	dropped, damaged func()
-	// announcement makes the event that says what was dropped.
+	// announcement makes the event about what was dropped.
 	announcement func(lost) row
 
 	token chan struct{} // held by whoever uses what follows
@@ -223,7 +223,7 @@ func (q *queue) change(ctx context.Context, f func(*database.DB, *memory) error)
 			if err := f(db, &m); err != nil {
 				return err
 			}
-			if m.Account == q.Account && m.Told == q.Told && m.Lost.Count == q.Lost.Count {
+			if m.Account == q.Account && m.Reported == q.Reported && m.Lost.Count == q.Lost.Count {
 				return nil
 			}
 			return m.save(db)
@@ -254,10 +254,10 @@ func (q *queue) change(ctx context.Context, f func(*database.DB, *memory) error)
 // keep has events on disk when it returns without an error. Those that wait already are
 // ignored. A known account is the one that is linked, so the events of others are dropped;
 // missed is how many events of the session could not be kept before.
-func (q *queue) keep(ctx context.Context, account string, rows []row, t *told, missed int) error {
+func (q *queue) keep(ctx context.Context, account string, rows []row, t *reported, missed int) error {
 	return q.change(ctx, func(db *database.DB, m *memory) error {
 		if t != nil {
-			m.Told = *t
+			m.Reported = *t
 		}
 		if missed > 0 {
 			m.Lost = m.Lost.add(notKept, missed, time.Now(), time.Now())
@@ -336,7 +336,7 @@ func (m *memory) shrink(db *database.DB, l Limits) error {
 	return m.drop(db, tooMany, "seq <= ?"+expendable, last)
 }
 
-// retain drops what is too old, or of an account that is no longer linked.
+// retain drops what is too old, or of a former account.
 func (q *queue) retain(ctx context.Context, now time.Time) error {
 	err := q.change(ctx, func(db *database.DB, m *memory) error {
 		if err := m.drop(db, tooOld, "kept < ?"+expendable, now.Add(-q.limits.Age).UnixMilli()); err != nil {
@@ -353,7 +353,7 @@ func (q *queue) forget(ctx context.Context) error {
 }
 
 // next returns the oldest event that may be delivered now, of none of the chats in held. It
-// returns false if there is none.
+// returns false without any.
 func (q *queue) next(ctx context.Context, held []string) (r row, ok bool, err error) {
 	if err := q.delivered(ctx); err != nil && q.undeleted() >= maxDone {
 		return r, false, err
@@ -391,7 +391,7 @@ func array(texts []string) string {
 	return string(b)
 }
 
-// announce adds the event that says what was dropped, before all others, unless one waits.
+// announce adds the event about what was dropped, before all others, unless one waits.
 func (q *queue) announce(db *database.DB) error {
 	if q.Lost.Count == 0 {
 		return nil
@@ -455,15 +455,15 @@ func (q *queue) undeleted() int {
 	return len(q.done)
 }
 
-// told returns what of the session was kept last.
-func (q *queue) told(ctx context.Context) (told, error) {
-	found := make(chan told, 1)
+// reported returns what of the session was kept last.
+func (q *queue) reported(ctx context.Context) (reported, error) {
+	found := make(chan reported, 1)
 	err := q.use(ctx, func(*database.DB) error {
-		found <- q.Told
+		found <- q.Reported
 		return nil
 	})
 	if err != nil {
-		return told{}, err
+		return reported{}, err
 	}
 	return <-found, nil
 }

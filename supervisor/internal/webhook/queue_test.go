@@ -225,7 +225,7 @@ func TestDamagedQueueIsMovedAside(t *testing.T) {
 			q.put(t, "", "a", "a1")
 			expect(t, q.drain(t), "1 map[damaged:1]", "a1")
 			if !restated {
-				t.Error("the present is not told")
+				t.Error("the present is not reported")
 			}
 			if err := q.retain(t.Context(), time.Now().Add(2*q.limits.Age)); err != nil {
 				t.Error(err)

@@ -32,7 +32,7 @@ type plan struct {
 	chats map[string]trouble
 }
 
-// trouble is how many attempts in a row have failed, and until when the next one waits.
+// trouble is how many attempts in a row have failed, and when the next one is due.
 type trouble struct {
 	failures int
 	until    time.Time
@@ -94,17 +94,17 @@ func (p *plan) held(now time.Time) (chats []string, next time.Time) {
 	return chats, next
 }
 
-// told is what the receiver is told of the session, and what it was told last.
-type told struct {
+// reported is what of the session was reported last.
+type reported struct {
 	Status   session.State `json:"status,omitempty"`
 	Reason   reason.Code   `json:"reason,omitempty"`
 	Warnings string        `json:"warnings,omitempty"`
 }
 
-// after is what was told after an event, and whether the event is news: a new state, a new
+// after is r after an event, and whether the event is news: a new state, a new
 // reason in a state in which somebody may have to act, a warning that was raised or cleared,
 // or anything else.
-func (t told) after(e events.Event) (told, bool) {
+func (t reported) after(e events.Event) (reported, bool) {
 	switch body := e.Body.(type) {
 	case events.Warnings:
 		codes := make([]string, len(body.Warnings))

@@ -61,7 +61,7 @@ func TestWhatIsNews(t *testing.T) {
 		}
 		return events.Event{Body: events.Warnings{Warnings: all}}
 	}
-	var last told
+	var last reported
 	for i, tt := range []struct {
 		event events.Event
 		want  bool

@@ -15,8 +15,8 @@
 //
 // What is beyond Limits is dropped, the oldest first, and the receiver is sent an event of
 // the type Dropped. The newest state and the newest warnings are never dropped, so a
-// receiver that was away for too long learns the present. What is about messages of an
-// account that is no longer linked is dropped, too. An event is erased from the disk once it was delivered.
+// receiver that was away for too long learns the present. What is about messages of a former
+// account is dropped, too. An event is erased from the disk once it was delivered.
 package webhook
 
 import (
@@ -185,8 +185,8 @@ const (
 type follower struct {
 	*Sender
 	position uint64
-	told     told
-	begun    bool // told is known
+	reported reported
+	begun    bool // reported is known
 	failing  bool
 	// missed is how many events were not kept since the last that was.
 	missed int
@@ -221,10 +221,10 @@ func (s *Sender) follow(ctx context.Context) {
 // keep keeps all that is new, and returns a channel that is closed when there is more.
 func (f *follower) keep(ctx context.Context) <-chan struct{} {
 	if !f.begun {
-		t, err := f.queue.told(ctx)
+		t, err := f.queue.reported(ctx)
 		f.begun = err == nil
 		if f.failed(err); f.begun {
-			f.told = t
+			f.reported = t
 		}
 	}
 	for {
@@ -237,7 +237,7 @@ func (f *follower) keep(ctx context.Context) <-chan struct{} {
 				f.Logger.Error(logid.WebhookEventsLost, logging.KeyDetail, "the disk was unavailable for too long; the present state follows")
 				f.missed++
 			}
-			f.told, batch = told{}, f.Events.Present()
+			f.reported, batch = reported{}, f.Events.Present()
 		}
 		rows := f.news(batch.Events)
 		f.position = batch.Last
@@ -259,7 +259,8 @@ func (f *follower) write(ctx context.Context, rows []row) {
 	if len(all) == 0 {
 		return
 	}
-	err := f.queue.keep(ctx, "", all, &f.told, f.missed)
+	now := f.reported // a copy, since a call that was given up may still read it
+	err := f.queue.keep(ctx, "", all, &now, f.missed)
 	f.failed(err)
 	if err == nil {
 		f.missed = 0
@@ -290,17 +291,17 @@ func (s *Sender) forget(rows ...row) {
 	})
 }
 
-// news returns those of the events that the receiver is to be told. What is already so when
-// this process starts is news if it was last told something else.
+// news returns those of the events that are to be reported. What is so already when this process
+// starts is news if something else was reported last.
 func (f *follower) news(all []events.Event) (rows []row) {
 	for _, e := range all {
 		kind, ok := kinds[e.Type]
 		if present := f.position == 0; !ok || present && kind != State && kind != Warnings {
 			continue
 		}
-		before, data := f.told.Status, e.Data
+		before, data := f.reported.Status, e.Data
 		var news bool
-		f.told, news = f.told.after(e)
+		f.reported, news = f.reported.after(e)
 		if body, ok := e.Body.(events.State); ok && f.position == 0 {
 			news = news && before != ""
 			body.Previous = before

@@ -361,7 +361,7 @@ func TestRefusedEventDelaysOnlyItsChat(t *testing.T) {
 	}
 }
 
-func TestDroppedEventsAreToldAndThePresentFollows(t *testing.T) {
+func TestDroppedEventsAreReportedAndThePresentFollows(t *testing.T) {
 	var away atomic.Bool
 	away.Store(true)
 	r := start(t, func(_ int, w http.ResponseWriter) {
