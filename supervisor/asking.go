@@ -42,7 +42,7 @@ func askService(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	out := client.Output{Writer: stdout, JSON: cmd.JSON()}
 	if term.IsTerminal(unix.Stdout) && !out.JSON {
-		out.Size = terminalSize
+		out.Size = func() (columns, rows int) { s := sizeOf(unix.Stdout); return s.columns, s.rows }
 	}
 	switch cmd.Command {
 	case "status":
@@ -181,15 +181,6 @@ func confirm(ctx context.Context, yes bool) error {
 		return errors.Join(client.ErrFailed, errors.New("nothing was changed"))
 	}
 	return nil
-}
-
-// terminalSize returns the size of the terminal, 0 if it does not know it.
-func terminalSize() (columns, rows int) {
-	size, err := unix.IoctlGetWinsize(unix.Stdout, unix.TIOCGWINSZ)
-	if err != nil {
-		return 0, 0
-	}
-	return int(size.Col), int(size.Row)
 }
 
 // watchSize has v painted again when the terminal has another size, until ctx ends.

@@ -24,7 +24,7 @@ func showOnTerminal(ctx context.Context, w io.Writer, address string, changed fu
 			last = text
 		}
 		if qr := snapshot.FreshQR(time.Now()); qr != nil && !qr.Same(drawn) {
-			_, _ = io.WriteString(w, draw(qr.Code.Text, columns(), address))
+			_, _ = io.WriteString(w, draw(qr.Code.Text, sizeOf(unix.Stderr), address))
 			drawn = qr
 		}
 		select {
@@ -35,23 +35,31 @@ func showOnTerminal(ctx context.Context, w io.Writer, address string, changed fu
 	}
 }
 
-// draw returns the QR with what to do with it, or where it is if a terminal of that many
-// columns, 0 if unknown, would break its lines.
-func draw(code string, columns int, address string) string {
-	const modulesPerLine = 2 // of a code that is as wide as it is high
-	if columns > 0 && columns < modulesPerLine*strings.Count(code, "\n") {
-		return "this terminal is too narrow for the QR; open " + address + "/ to scan it\n"
+// size is that of a terminal in characters, 0 where it is unknown.
+type size struct{ columns, rows int }
+
+// sizeOf returns the size of the terminal that is open as fd.
+func sizeOf(fd int) size {
+	s, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return size{}
 	}
-	return code + "scan it with the phone: WhatsApp, Linked devices, Link a device\n"
+	return size{int(s.Col), int(s.Row)}
 }
 
-// columns returns the width of the terminal, 0 if it is unknown.
-func columns() int {
-	size, err := unix.IoctlGetWinsize(unix.Stderr, unix.TIOCGWINSZ)
-	if err != nil {
-		return 0
+// draw returns the QR with what to do with it, or where it is if the terminal would break its
+// lines.
+func draw(code string, s size, address string) string {
+	const modulesPerLine = 2 // of a code that is as wide as it is high
+	height := strings.Count(code, "\n")
+	if s.columns > 0 && s.columns < modulesPerLine*height {
+		return "this terminal is too narrow for the QR; open " + address + "/ to scan it\n"
 	}
-	return int(size.Col)
+	text := code + "scan it with the phone: WhatsApp, Linked devices, Link a device\n"
+	if s.rows > 0 && s.rows < height+2 {
+		text += fmt.Sprintf("this window is too low for the QR: make it %d lines high, or open %s/ to scan it\n", height+2, address)
+	}
+	return text
 }
 
 // inWords returns the state and its warnings for people, in one line.

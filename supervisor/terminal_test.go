@@ -7,10 +7,12 @@ import (
 
 func TestQRIsDrawnOnlyWhereItFits(t *testing.T) {
 	code := strings.Repeat("line\n", 30)
-	for columns, want := range map[int]bool{0: true, 59: false, 60: true, 200: true} {
-		text := draw(code, columns, "http://127.0.0.1:3001")
-		if strings.HasPrefix(text, code) != want || !want && !strings.Contains(text, "http://127.0.0.1:3001/ ") {
-			t.Errorf("%d columns: got %q", columns, text)
+	for s, want := range map[size]struct{ drawn, address bool }{
+		{}: {true, false}, {59, 40}: {false, true}, {60, 32}: {true, false}, {60, 31}: {true, true}, {200, 0}: {true, false},
+	} {
+		text := draw(code, s, "http://127.0.0.1:3001")
+		if strings.HasPrefix(text, code) != want.drawn || strings.Contains(text, "http://127.0.0.1:3001/ ") != want.address {
+			t.Errorf("%v: got %q", s, text)
 		}
 	}
 }
