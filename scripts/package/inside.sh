@@ -182,6 +182,7 @@ documented() {
 			DEBIAN_FRONTEND=noninteractive timeout $(case $line in *events*) echo 5 ;; *) echo 120 ;; esac) bash -c "$line" </dev/null >/tmp/documented.log 2>&1; code=$?
 			case $line in
 			*events*) is "docs/$page.md: $line: endless" $code 124; yes "it writes something" test -s /tmp/documented.log ;;
+			*status*--instance*) is "docs/$page.md: $line: not linked" $code 1 ;;
 			*) is "docs/$page.md: $line" $code 0; [ $code = 0 ] || cat /tmp/documented.log ;;
 			esac
 		done < <(awk '/^```console/{on=1; next} /^```/{on=0} on && sub(/^\$ /, "")' /usr/share/doc/session-manager/docs/$page.md)

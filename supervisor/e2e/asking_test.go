@@ -94,13 +94,14 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 6}) // a code is renewed every few seconds
 	config := filepath.Join(t.TempDir(), "config.json")
 	address := freeAddress(t)
-	write(t, config, fmt.Sprintf(`{"listen": %q, "url": %q, "settle-time": "0s"}`, address, p.URL))
+	tokens := t.TempDir()
+	write(t, config, fmt.Sprintf(`{"listen": %q, "url": %q, "settle-time": "0s", "tokens": %q}`, address, p.URL, tokens))
 	a := asking{t, []string{"SESSION_MANAGER_CONFIG=" + config}}
 	_, missing := a.run(69, "", "status")
 	if !strings.Contains(missing, "http://"+address) {
 		t.Errorf("without the service: %s", missing)
 	}
-	s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: address, Args: append(eager, "--config", config)})
+	s := launchWith(t, harness.Options{Tokens: tokens, Listen: address, Args: append(eager, "--config", config)})
 	s.awaitListening()
 
 	shown, cmd := a.inTerminal("qr")

@@ -15,7 +15,7 @@ import (
 
 const documents = "../../scripts/package/docs"
 
-// readDocuments returns the pages for people, by their paths.
+// readDocuments returns README.md and the pages that it leads to, by their paths.
 func readDocuments(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(documents + "/*.md")
@@ -23,7 +23,7 @@ func readDocuments(t *testing.T) map[string]string {
 		t.Fatalf("no documents: %v", err)
 	}
 	all := map[string]string{}
-	for _, path := range paths {
+	for _, path := range append(paths, "../../README.md") {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -74,6 +74,9 @@ var answers404 = regexp.MustCompile(`/qr\.txt|/messages/3EB0`)
 
 func TestDocumentsLeadSomewhere(t *testing.T) {
 	all := readDocuments(t)
+	if n := len(strings.Fields(all["../../README.md"])); n > 900 {
+		t.Errorf("README.md has %d words, more than 900", n)
+	}
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +91,9 @@ func TestDocumentsLeadSomewhere(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), target)); err != nil {
 				t.Errorf("%s: the link to %s: %v", path, m[1], err)
 			}
+		}
+		if page := filepath.Base(path); page != "README.md" && !strings.Contains(all["../../README.md"], "docs/"+page) {
+			t.Errorf("README.md does not lead to %s", page)
 		}
 		for _, command := range commandsIn(content) {
 			for prefix := range testedElsewhere {
@@ -117,18 +123,19 @@ func (a asking) documented(address string) {
 	if err := os.Symlink(program, filepath.Join(folder, "session-manager")); err != nil {
 		a.t.Fatal(err)
 	}
+	write(a.t, filepath.Join(folder, "offer.pdf"), "%PDF-1.4\n")
 	a.env = append(slices.Clone(a.env), "PATH="+folder+":"+os.Getenv("PATH"), "CURL_HOME="+folder)
 	done := map[string]bool{}
 	for path, content := range readDocuments(a.t) {
 		for _, command := range commandsIn(content) {
 			elsewhere := func(prefix string) bool { return strings.HasPrefix(command, prefix) }
-			if done[command] || slices.ContainsFunc(keys(testedElsewhere), elsewhere) {
+			line := strings.ReplaceAll(strings.TrimPrefix(command, "sudo "), "localhost:3001", address)
+			if done[line] || slices.ContainsFunc(keys(testedElsewhere), elsewhere) {
 				continue
 			}
-			done[command] = true
-			line := strings.ReplaceAll(strings.TrimPrefix(command, "sudo "), "localhost:3001", address)
+			done[line] = true
 			line = regexp.MustCompile(`wait=\w+`).ReplaceAllString(line, "wait=100ms")
-			if out, ok := a.shell(line, slices.ContainsFunc(endless, elsewhere)); !ok {
+			if out, ok := a.shell(folder, line, slices.ContainsFunc(endless, elsewhere)); !ok {
 				a.t.Errorf("%s: %s: %s", path, command, out)
 			}
 		}
@@ -145,10 +152,11 @@ func keys(m map[string]string) (all []string) {
 	return all
 }
 
-// shell runs a command, and reports whether it did what it should. An endless one is interrupted
+// shell runs a command in folder, and reports whether it did what it should. An endless one is interrupted
 // once it has written something.
-func (a asking) shell(line string, endless bool) (string, bool) {
+func (a asking) shell(folder, line string, endless bool) (string, bool) {
 	cmd := exec.CommandContext(within(a.t), "bash", "-c", "exec "+line)
+	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), a.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

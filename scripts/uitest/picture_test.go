@@ -1,0 +1,29 @@
+package uitest
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/go-rod/rod/lib/proto"
+)
+
+var picture = flag.String("picture", "", "file to write the picture of the page to that the documents have")
+
+func TestPictureOfThePage(t *testing.T) {
+	if *picture == "" {
+		t.Skip("it is for the documents: go test ./scripts/uitest -run Picture -picture ../package/docs/page.png")
+	}
+	const width, height = 900, 640
+	sim := simulated(t)
+	page := open(t, browser(t), service(t, "--url="+sim.URL).Base, look{width: width, height: height, language: "en"})
+	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden`)
+	page.decode()
+	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 0.5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(*picture, shot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
