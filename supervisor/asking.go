@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -150,7 +151,10 @@ func readAll(path string, limit int64) ([]byte, error) {
 // last line.
 func given(ctx context.Context, argument string) (string, error) {
 	if argument != "" && argument != config.Standard {
-		return argument, nil
+		return argument, inUTF8(argument)
+	}
+	if term.IsTerminal(unix.Stdin) {
+		_, _ = fmt.Fprintln(os.Stderr, "Write it here, and end with Ctrl-D:")
 	}
 	content, err := wait.For(ctx, func() ([]byte, error) { return readAll(config.Standard, rpc.MaxMessageText+1) })
 	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
@@ -162,7 +166,14 @@ func given(ctx context.Context, argument string) (string, error) {
 	case text == "":
 		return "", fmt.Errorf("%w: standard input is empty", config.ErrUsage)
 	}
-	return text, nil
+	return text, inUTF8(text)
+}
+
+func inUTF8(text string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("%w: the text is not valid UTF-8", config.ErrUsage)
+	}
+	return nil
 }
 
 // confirm asks the person at the terminal, if there is one.

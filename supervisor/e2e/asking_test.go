@@ -157,6 +157,8 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 		t.Errorf("got %s", conflict)
 	}
 	a.run(64, "", "send", ada)
+	a.run(64, "\xff", "send", ada)
+	a.run(64, strings.Repeat("x", 70_000), "send", ada)
 	shown, cmd = a.inTerminal("events", "--types=state")
 	shown.shows(t, " state READY: ")
 	if err := shown.Type("\x03"); err != nil {

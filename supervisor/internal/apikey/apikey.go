@@ -78,7 +78,7 @@ func Parse(content []byte) (*Keys, error) {
 func Pick(content []byte, scope Scope) (key string, err error) {
 	var best Scope
 	err = each(content, func(s Scope, k string) {
-		if s.Has(scope) && best != All && s != best {
+		if s.Has(scope) && (key == "" || s == All && best != All) {
 			key, best = k, s
 		}
 	})

@@ -123,3 +123,22 @@ func TestKeysLapseAMinuteAfterTheLastReading(t *testing.T) {
 		t.Errorf("no file: got %v", got)
 	}
 }
+
+func TestPickPrefersAKeyForEverything(t *testing.T) {
+	const r, c, all = "read:a-key-that-may-read\n", "command:a-key-for-commands\n", "a-key-for-everything\n"
+	for _, tt := range []struct {
+		content string
+		scope   Scope
+		want    string
+	}{
+		{r + c, Read, "a-key-that-may-read"}, {r + c, Command, "a-key-for-commands"}, {r + c, Send, ""}, {r + c, Read | Command, ""},
+		{r + c, 0, "a-key-that-may-read"}, {r + all + c, Read, "a-key-for-everything"}, {all + r, Send, "a-key-for-everything"},
+	} {
+		if got, err := Pick([]byte(tt.content), tt.scope); got != tt.want || err != nil {
+			t.Errorf("%q, %v: got %q, %v", tt.content, tt.scope, got, err)
+		}
+	}
+	if _, err := Pick([]byte("short\n"), Read); err == nil {
+		t.Error("a key that is not one is picked")
+	}
+}

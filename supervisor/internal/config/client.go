@@ -137,7 +137,7 @@ func (c *Client) check() error {
 		ok                   bool
 		name, value, allowed string
 	}{
-		{c.URL == "" || isWeb(c.URL) || isSocket && filepath.IsAbs(address), "--url", masked(c.URL), "use http://HOST:PORT, https://HOST:PORT or unix:/PATH"},
+		{c.URL == "" || isService(c.URL) || isSocket && filepath.IsAbs(address), "--url", masked(c.URL), "use http://HOST:PORT, https://HOST:PORT or unix:/PATH; a key goes into --key-file"},
 		{c.URL == "" || c.Instance == "" && c.File == "", "--url", "", "with it, leave out --instance and --config"},
 		{c.Instance == "" || c.File == "", "--config", "", "leave it out with --instance"},
 		{c.Limit() >= 0, "--timeout", c.Limit().String(), "use a duration such as 2m"},
@@ -147,6 +147,13 @@ func (c *Client) check() error {
 		}
 	}
 	return nil
+}
+
+// isService reports whether an address can be that of a service, perhaps in a folder of a reverse
+// proxy, and has nothing that other users must not see on the command line.
+func isService(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && isWeb(address) && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
 // Reach returns the address at which clients on this machine reach the service: a URL, or a
