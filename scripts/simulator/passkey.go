@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
@@ -37,6 +38,42 @@ type Passkey struct {
 	// Verdicts are what the server has found about each assertion, "accepted" or why not.
 	Verdicts []string `json:"verdicts"`
 }
+
+// Sign returns what a browser on a page of this origin would answer with the passkey, as
+// JSON.
+func (k Passkey) Sign(options, origin string) (string, error) {
+	var o struct{ Challenge, RPID string }
+	if err := json.Unmarshal([]byte(options), &o); err != nil {
+		return "", fmt.Errorf("cannot read options: %w", err)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(k.PrivateKey)
+	if err != nil {
+		return "", fmt.Errorf("cannot read key: %w", err)
+	}
+	client, err := json.Marshal(map[string]any{"type": "webauthn.get", "challenge": o.Challenge, "origin": origin, "crossOrigin": false})
+	if err != nil {
+		return "", err
+	}
+	rp, hash := sha256.Sum256([]byte(o.RPID)), sha256.Sum256(client)
+	authenticator := append(rp[:], present|verified, 0, 0, 0, 0)
+	signed := sha256.Sum256(append(slices.Clone(authenticator), hash[:]...))
+	signature, err := key.(crypto.Signer).Sign(rand.Reader, signed[:], crypto.SHA256)
+	if err != nil {
+		return "", fmt.Errorf("cannot sign: %w", err)
+	}
+	id := b64.EncodeToString(k.ID)
+	text, err := json.Marshal(map[string]any{"id": id, "rawId": id, "type": "public-key", "response": map[string]string{
+		"clientDataJSON": b64.EncodeToString(client), "authenticatorData": b64.EncodeToString(authenticator),
+		"signature": b64.EncodeToString(signature), "userHandle": b64.EncodeToString(k.UserHandle),
+	}})
+	return string(text), err
+}
+
+// Flags of authenticator data (Web Authentication, section 6.1).
+const (
+	present  = 1
+	verified = 4
+)
 
 // Passkeys asks for signatures with the account's passkey, and judges them.
 type Passkeys struct {
@@ -175,7 +212,7 @@ func (k *Passkeys) handle(c *chat, m message) {
 func (k *Passkeys) ApprovePasskey() error {
 	return k.answer(func(proven bool) message {
 		m := message{Type: "passkey-code", Code: newCode()}
-		m.Skip, k.code = proven, m.Code
+		m.Skip, k.code = proven && !k.settings.isOn("passkey", "compare"), m.Code
 		return m
 	})
 }
@@ -215,10 +252,10 @@ func (k *Passkeys) AwaitPasskey(ctx context.Context, n int) error {
 
 // judge verifies an assertion as a server does (Web Authentication, section 7.2), and
 // returns the challenge that it answers.
-func (k *Passkeys) judge(c *chat, assertion json.RawMessage, verified bool) ([]byte, error) {
+func (k *Passkeys) judge(c *chat, assertion json.RawMessage, strict bool) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	challenge, err := k.verifyLocked(c.origin(), assertion, verified)
+	challenge, err := k.verifyLocked(c.origin(), assertion, strict)
 	verdict := "accepted"
 	if err != nil {
 		verdict = err.Error()
@@ -229,7 +266,7 @@ func (k *Passkeys) judge(c *chat, assertion json.RawMessage, verified bool) ([]b
 	return challenge, err
 }
 
-func (k *Passkeys) verifyLocked(origin *url.URL, assertion json.RawMessage, verified bool) ([]byte, error) {
+func (k *Passkeys) verifyLocked(origin *url.URL, assertion json.RawMessage, strict bool) ([]byte, error) {
 	var a struct {
 		ID, RawID, Type string
 		Response        struct{ ClientDataJSON, AuthenticatorData, Signature, UserHandle string }
@@ -264,7 +301,7 @@ func (k *Passkeys) verifyLocked(origin *url.URL, assertion json.RawMessage, veri
 		return nil, errors.New("another origin")
 	case len(authenticator) < 37 || string(authenticator[:32]) != string(rp[:]):
 		return nil, errors.New("another relying party")
-	case authenticator[32]&1 == 0 || verified && authenticator[32]&4 == 0:
+	case authenticator[32]&present == 0 || strict && authenticator[32]&verified == 0:
 		return nil, errors.New("nobody was there, or was verified")
 	case !ecdsa.VerifyASN1(&k.key.PublicKey, signed[:], signature):
 		return nil, errors.New("the signature is not that of the key")

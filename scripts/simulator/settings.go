@@ -238,6 +238,7 @@ var switches = []string{
 	"partial-profile",                 // the own id was lost: the databases go, too
 	"passkey=gate",                    // the server demands a passkey before it links
 	"passkey=waiting", "passkey=code", // it does, and the page shows its second or third card
+	"passkey=compare",         // the same as gate, but its code has to be compared, as after 300 s
 	"passkey=eager",           // the same as gate, but the page asks the browser at once
 	"passkey=unloaded",        // the same, but the screen for it never loads: the code is only hidden
 	"picture=below",           // the code's picture is below the window

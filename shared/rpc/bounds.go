@@ -41,10 +41,19 @@ const (
 	maxQRLife      = 5 * time.Minute
 	maxPairingLife = 10 * time.Minute
 	maxWaited      = time.Hour
+	maxPasskeyLife = time.Hour
 	// maxRefusal bounds the codes of WhatsApp's server, which have three digits, and
 	// latest the times of the page: the year 2100.
 	maxRefusal = 9999
 	latest     = 4_102_444_800_000
+)
+
+// MaxPasskeyOptions and MaxAssertion are the lengths of the longest request for a passkey
+// and of the longest answer that are carried. WhatsApp's request has at most 4096 bytes, and
+// about 200; an answer has about 1 kB.
+const (
+	MaxPasskeyOptions = 8 << 10
+	MaxAssertion      = 16 << 10
 )
 
 // EventRate is how many events a worker may send in a second for as long as it runs, and
@@ -126,10 +135,36 @@ func bounded(e Event) Event {
 	case BackupChecked:
 		b.Outcome, b.Detail, b.Databases = name(b.Outcome), text(b.Detail, maxText), clamp(b.Databases, 0, maxCount)
 		e.Body = b
+	case PasskeyChanged:
+		e.Body = b.bounded()
 	default:
 		e.Body = boundedMessage(b)
 	}
 	return e
+}
+
+// bounded forgets a stage, a reason and a code that are not known.
+func (p PasskeyChanged) bounded() PasskeyChanged {
+	if !passkeyStages[p.Stage] {
+		p.Stage = ""
+	}
+	if !passkeyReasons[p.Reason] {
+		p.Reason = ""
+	}
+	if !ValidComparison(p.Code) {
+		p.Code = ""
+	}
+	p.TTL, p.HandoffTTL = min(max(p.TTL, 0), maxPasskeyLife), min(max(p.HandoffTTL, 0), maxPasskeyLife)
+	return p
+}
+
+// bounded makes options that are too long empty, since a part of them is of no use.
+func (c PasskeyCall) bounded() PasskeyCall {
+	if len(c.Options) > MaxPasskeyOptions {
+		c.Options = ""
+	}
+	c.TTL = min(max(c.TTL, 0), maxPasskeyLife)
+	return c
 }
 
 // boundedMessage is bounded for what is about messages.

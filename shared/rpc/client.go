@@ -152,6 +152,12 @@ func (c *Client) Reread(ctx context.Context, keys []Secret) (Reception, error) {
 	return receptionFromProto(r), nil
 }
 
+// Passkey implements Worker.
+func (c *Client) Passkey(ctx context.Context, command PasskeyCommand) (PasskeyCall, error) {
+	r, err := c.worker.Passkey(ctx, &workerpb.PasskeyRequest{Action: string(command.Action), Assertion: string(command.Assertion)})
+	return PasskeyCall{Options: Secret(r.GetOptions()), TTL: milliseconds(r.GetTtlMs())}.bounded(), callError(ctx, "handle passkey", err)
+}
+
 // errOtherAnswer means that the worker answered something that was not asked.
 var errOtherAnswer = errors.New("the worker answered for something else")
 

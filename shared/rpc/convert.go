@@ -48,6 +48,11 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		p.Body = &workerpb.Event_SendingObserved{SendingObserved: sendingToProto(b)}
 	case MessagesArrived:
 		p.Body = &workerpb.Event_MessagesArrived{MessagesArrived: &workerpb.MessagesArrived{}}
+	case PasskeyChanged:
+		p.Body = &workerpb.Event_PasskeyChanged{PasskeyChanged: &workerpb.PasskeyChanged{
+			Stage: string(b.Stage), Code: string(b.Code), Reason: string(b.Reason),
+			TtlMs: b.TTL.Milliseconds(), HandoffTtlMs: b.HandoffTTL.Milliseconds(),
+		}}
 	default:
 		return nil, fmt.Errorf("internal error: no wire form for event %T", e.Body)
 	}
@@ -101,6 +106,12 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 		e.Body = sendingFromProto(b.SendingObserved)
 	case *workerpb.Event_MessagesArrived:
 		e.Body = MessagesArrived{}
+	case *workerpb.Event_PasskeyChanged:
+		e.Body = PasskeyChanged{
+			Stage: PasskeyStage(b.PasskeyChanged.GetStage()), Code: Secret(b.PasskeyChanged.GetCode()),
+			Reason: PasskeyReason(b.PasskeyChanged.GetReason()),
+			TTL:    milliseconds(b.PasskeyChanged.GetTtlMs()), HandoffTTL: milliseconds(b.PasskeyChanged.GetHandoffTtlMs()),
+		}
 	default:
 		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
 	}
@@ -131,7 +142,8 @@ func sendingToProto(o SendingObserved) *workerpb.SendingObserved {
 	n := o.NewChats
 	return &workerpb.SendingObserved{
 		Possible: o.Possible, Why: o.Why, Restricted: n.Restricted, RestrictedUntilMs: sinceEpoch(n.RestrictedUntil),
-		Capped: n.Capped, Used: int32(n.Used), Quota: int32(n.Quota), CappedUntilMs: sinceEpoch(n.CappedUntil), Challenge: n.Challenge, Account: string(o.Account),
+		Capped: n.Capped, Used: int32(n.Used), Quota: int32(n.Quota), CappedUntilMs: sinceEpoch(n.CappedUntil), Challenge: n.Challenge,
+		ChallengePasskey: n.ChallengePasskey, Account: string(o.Account),
 	}
 }
 
@@ -139,6 +151,7 @@ func sendingFromProto(p *workerpb.SendingObserved) SendingObserved {
 	return SendingObserved{Possible: p.GetPossible(), Why: p.GetWhy(), Account: Secret(p.GetAccount()), NewChats: NewChats{
 		Restricted: p.GetRestricted(), RestrictedUntil: moment(p.GetRestrictedUntilMs()), Capped: p.GetCapped(),
 		Used: int(p.GetUsed()), Quota: int(p.GetQuota()), CappedUntil: moment(p.GetCappedUntilMs()), Challenge: p.GetChallenge(),
+		ChallengePasskey: p.GetChallengePasskey(),
 	}}
 }
 

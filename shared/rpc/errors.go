@@ -88,6 +88,9 @@ func toStatus(err error) error {
 	if e, ok := errors.AsType[*SendError](err); ok {
 		return e.status()
 	}
+	if e, ok := errors.AsType[*PasskeyError](err); ok {
+		return detailed(e, passkeyFailed, map[string]string{"code": string(e.Code)})
+	}
 	return status.FromContextError(err).Err()
 }
 
@@ -103,6 +106,9 @@ func fromStatus(ctx context.Context, err error) error {
 		info, _ := detail.(*errdetails.ErrorInfo) // its methods may be called on nil
 		if e := sendError(info); e != nil {
 			return e
+		}
+		if code := PasskeyErrorCode(info.GetMetadata()["code"]); info.GetReason() == passkeyFailed && passkeyErrors[code] != "" {
+			return &PasskeyError{code}
 		}
 		for _, w := range wire {
 			if w.name == info.GetReason() {
@@ -122,15 +128,23 @@ func fromStatus(ctx context.Context, err error) error {
 	}
 }
 
-// sendFailed is the name of a SendError, whose fields are metadata.
-const sendFailed = "SEND_FAILED"
+// The names of a SendError and a PasskeyError, whose fields are metadata.
+const (
+	sendFailed    = "SEND_FAILED"
+	passkeyFailed = "PASSKEY_FAILED"
+)
 
 func (e *SendError) status() error {
-	st, err := status.New(codes.FailedPrecondition, e.Error()).WithDetails(&errdetails.ErrorInfo{Reason: sendFailed, Metadata: map[string]string{
+	return detailed(e, sendFailed, map[string]string{
 		"code": string(e.Code), "until": strconv.FormatInt(sinceEpoch(e.Until), 10), "detail": e.Detail,
-	}})
-	if err != nil {
-		return status.Error(codes.FailedPrecondition, e.Error())
+	})
+}
+
+// detailed is an error whose fields are sent along.
+func detailed(err error, name string, fields map[string]string) error {
+	st, detailErr := status.New(codes.FailedPrecondition, err.Error()).WithDetails(&errdetails.ErrorInfo{Reason: name, Metadata: fields})
+	if detailErr != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return st.Err()
 }

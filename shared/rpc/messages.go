@@ -266,8 +266,9 @@ type NewChats struct {
 	Capped      bool
 	Used, Quota int
 	CappedUntil time.Time
-	// Challenge means that WhatsApp asks the account's owner to prove who they are.
-	Challenge bool
+	// Challenge means that WhatsApp asks the account's owner to prove who they are, and
+	// ChallengePasskey that a passkey does.
+	Challenge, ChallengePasskey bool
 }
 
 func (MessageChanged) eventBody()  {}

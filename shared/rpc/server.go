@@ -85,6 +85,11 @@ func (s *server) Reread(ctx context.Context, p *workerpb.RereadRequest) (*worker
 	return receptionToProto(r), toStatus(err)
 }
 
+func (s *server) Passkey(ctx context.Context, p *workerpb.PasskeyRequest) (*workerpb.PasskeyResponse, error) {
+	call, err := s.worker.Passkey(ctx, PasskeyCommand{Action: PasskeyAction(p.GetAction()), Assertion: Secret(p.GetAssertion())})
+	return &workerpb.PasskeyResponse{Options: string(call.Options), TtlMs: call.TTL.Milliseconds()}, toStatus(err)
+}
+
 func (s *server) Diagnose(ctx context.Context, _ *workerpb.DiagnoseRequest) (*workerpb.DiagnoseResponse, error) {
 	d, err := s.worker.Diagnose(ctx)
 	return diagnosisToProto(d), toStatus(err)

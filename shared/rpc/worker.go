@@ -62,6 +62,10 @@ type Worker interface {
 	// exist, in that order; More means that those after the last one were not read. The
 	// errors are Receive's.
 	Reread(ctx context.Context, keys []Secret) (Reception, error)
+	// Passkey carries the page's request for a passkey to a person, and the answer back;
+	// the actions explain what each does. Otherwise the error is ErrNoPage or a
+	// *PasskeyError. Nothing in the page is replaced before PasskeyBegin.
+	Passkey(ctx context.Context, c PasskeyCommand) (PasskeyCall, error)
 }
 
 // Mode is what a worker is started for.
@@ -179,7 +183,8 @@ type Event struct {
 }
 
 // EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown, QRGone,
-// Heartbeat, Failure, BrowserExited, BackupChecked, MessageChanged and SendingObserved.
+// Heartbeat, Failure, BrowserExited, BackupChecked, MessageChanged, SendingObserved and
+// PasskeyChanged.
 type EventBody interface{ eventBody() }
 
 // Phase names what the worker is busy with before the page is recognised.

@@ -21,7 +21,8 @@ var (
 		"version", "socket_state", "socket_stream", "mode", "has_synced", "network_online", "ref", "ref_ttl",
 		"noise_key", "identity_key", "adv_secret", "platform", "prefixed", "progress", "link_method",
 	}
-	buttons       = []string{"reload", "offline", "with_phone", "next", "with_qr", "dismiss", "use_here", "menu", "log_out"}
+	buttons = []string{"reload", "offline", "with_phone", "next", "with_qr", "dismiss", "use_here", "menu", "log_out",
+		"passkey_continue", "passkey_confirm", "passkey_cancel", "challenge_continue"}
 	refusals      = []string{"phone", "forbidden", "too_many", "failed", "unavailable"}
 	sendFunctions = []string{
 		"wid", "exists", "lid_of", "phone_of", "own_phone", "own_lid", "chats", "messages", "blocked", "make_chat", "key",
@@ -39,7 +40,7 @@ var (
 		"message_type", "message_revoked", "message_text", "message_caption", "message_time", "message_edit", "key_parse",
 		"revoke_kind", "revoke_messages", "revoke_list",
 		"loaded", "result", "result_ok", "result_refusal", "result_time", "duplicate", "pref_timelock", "pref_capping",
-		"pref_challenge", "timelock_ends", "capping_total", "capping_used", "capping_ends", "challenge_type",
+		"pref_challenge", "timelock_ends", "capping_total", "capping_used", "capping_ends", "challenge_type", "challenge_passkey",
 		"media_image", "media_video", "media_audio", "media_document", "media_as_document", "media_filename", "media_wait",
 		"media_blob", "media_json", "media_consolidate", "media_release", "media_kind", "media_mime", "media_hash", "media_size",
 		"media_of", "media_class", "media_entry", "media_path", "media_key", "media_caption", "media_body", "media_too_large",
@@ -66,6 +67,9 @@ var sockets = []Socket{
 }
 
 var streams = []Stream{StreamLoggedIn, StreamLoggedOut}
+
+// stages are those of a passkey; an event without one is not about a passkey.
+var stages = []string{"", "needed", "sent", "confirm", "failed"}
 
 var methods = []Method{MethodQR, MethodCode, MethodPasskey}
 
@@ -187,6 +191,7 @@ func (c *checker) checkModules(k *Set) {
 		if e.Path != "" {
 			c.names(path+".path", e.Path)
 		}
+		among(c, path+".passkey", e.Passkey, stages)
 	}
 	for _, word := range slices.Sorted(maps.Keys(k.Words.SocketStates)) {
 		among(c, "words.socket_states."+word, k.Words.SocketStates[word], sockets)
@@ -210,6 +215,17 @@ func (c *checker) checkCommands(k *Set) {
 	)
 	c.checkCalls("pairing.calls", k.Pairing.Calls)
 	c.checkCalls("log_out.calls", k.LogOut.Calls)
+	for name, seconds := range map[string]int{
+		"handoff_seconds": k.Passkey.HandoffSeconds, "options_seconds": k.Passkey.OptionsSeconds, "step_seconds": k.Passkey.StepSeconds,
+	} {
+		if seconds < 1 || seconds > 3600 {
+			c.fail("passkey."+name, "must be from 1 to 3600")
+		}
+	}
+	c.required("passkey", "prompt", k.Passkey.Prompt, "waiting", k.Passkey.Waiting, "code", k.Passkey.Code)
+	c.checkCalls("passkey.begin", k.Passkey.Begin)
+	c.checkCalls("passkey.confirm", k.Passkey.Confirm)
+	c.checkCalls("passkey.cancel", k.Passkey.Cancel)
 }
 
 func (c *checker) checkCalls(path string, calls []Call) {

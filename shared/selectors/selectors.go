@@ -47,6 +47,7 @@ type Set struct {
 // Commands are how the page is made to do what it is asked for.
 type Commands struct {
 	Pairing Pairing `json:"pairing"`
+	Passkey Passkey `json:"passkey"`
 	LogOut  LogOut  `json:"log_out"`
 	Sending Sending `json:"sending"`
 	// Receiving is also used for what is done to messages that were received.
@@ -140,6 +141,9 @@ type Event struct {
 	Module string `json:"module"`
 	Path   string `json:"path"`
 	Event  string `json:"event"`
+	// Passkey is the stage of a passkey that it means, if it does (rpc.PasskeyStage). Its
+	// first argument is the code or the reason.
+	Passkey string `json:"passkey,omitempty"`
 }
 
 // Words translate the page's own words.
@@ -222,6 +226,25 @@ type Refusal struct {
 	// Codes are the status codes of the server's answer.
 	Codes []int `json:"codes"`
 	Texts Texts `json:"texts"`
+}
+
+// Passkey is how the page is linked by a passkey.
+type Passkey struct {
+	About string `json:"about"`
+	// HandoffSeconds is for how long the page proves that the phone has scanned it,
+	// OptionsSeconds how long its request is good for, and StepSeconds what each further
+	// step may take.
+	HandoffSeconds int `json:"handoff_seconds"`
+	OptionsSeconds int `json:"options_seconds"`
+	StepSeconds    int `json:"step_seconds"`
+	// Prompt, Waiting and Code are what the cards of it show.
+	Prompt  string `json:"prompt"`
+	Waiting string `json:"waiting"`
+	Code    string `json:"code"`
+	// Begin, Confirm and Cancel are for buttons that can't be pressed.
+	Begin   []Call `json:"begin"`
+	Confirm []Call `json:"confirm"`
+	Cancel  []Call `json:"cancel"`
 }
 
 // LogOut is how the page is made to end its link.

@@ -78,6 +78,7 @@ type Event struct {
 	//	*Event_MessageChanged
 	//	*Event_SendingObserved
 	//	*Event_MessagesArrived
+	//	*Event_PasskeyChanged
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -249,6 +250,15 @@ func (x *Event) GetMessagesArrived() *MessagesArrived {
 	return nil
 }
 
+func (x *Event) GetPasskeyChanged() *PasskeyChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Event_PasskeyChanged); ok {
+			return x.PasskeyChanged
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -301,6 +311,10 @@ type Event_MessagesArrived struct {
 	MessagesArrived *MessagesArrived `protobuf:"bytes,21,opt,name=messages_arrived,json=messagesArrived,proto3,oneof"`
 }
 
+type Event_PasskeyChanged struct {
+	PasskeyChanged *PasskeyChanged `protobuf:"bytes,22,opt,name=passkey_changed,json=passkeyChanged,proto3,oneof"`
+}
+
 func (*Event_PhaseChanged) isEvent_Body() {}
 
 func (*Event_BrowserStarted) isEvent_Body() {}
@@ -324,6 +338,8 @@ func (*Event_MessageChanged) isEvent_Body() {}
 func (*Event_SendingObserved) isEvent_Body() {}
 
 func (*Event_MessagesArrived) isEvent_Body() {}
+
+func (*Event_PasskeyChanged) isEvent_Body() {}
 
 type PhaseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -954,9 +970,11 @@ type SendingObserved struct {
 	CappedUntilMs     int64  `protobuf:"varint,8,opt,name=capped_until_ms,json=cappedUntilMs,proto3" json:"capped_until_ms,omitempty"`
 	Challenge         bool   `protobuf:"varint,9,opt,name=challenge,proto3" json:"challenge,omitempty"`
 	// The address of the linked account. A secret: never logged.
-	Account       string `protobuf:"bytes,10,opt,name=account,proto3" json:"account,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Account string `protobuf:"bytes,10,opt,name=account,proto3" json:"account,omitempty"`
+	// The challenge asks for a passkey.
+	ChallengePasskey bool `protobuf:"varint,11,opt,name=challenge_passkey,json=challengePasskey,proto3" json:"challenge_passkey,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SendingObserved) Reset() {
@@ -1059,6 +1077,93 @@ func (x *SendingObserved) GetAccount() string {
 	return ""
 }
 
+func (x *SendingObserved) GetChallengePasskey() bool {
+	if x != nil {
+		return x.ChallengePasskey
+	}
+	return false
+}
+
+type PasskeyChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// needed, sent, confirm, failed, or empty
+	Stage string `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// The code to compare with the phone. A secret: never logged.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// timeout, server_error or declined
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long the stage can last, and how long it is possible without a code.
+	TtlMs         int64 `protobuf:"varint,4,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	HandoffTtlMs  int64 `protobuf:"varint,5,opt,name=handoff_ttl_ms,json=handoffTtlMs,proto3" json:"handoff_ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PasskeyChanged) Reset() {
+	*x = PasskeyChanged{}
+	mi := &file_worker_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PasskeyChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PasskeyChanged) ProtoMessage() {}
+
+func (x *PasskeyChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PasskeyChanged.ProtoReflect.Descriptor instead.
+func (*PasskeyChanged) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PasskeyChanged) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *PasskeyChanged) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *PasskeyChanged) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PasskeyChanged) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *PasskeyChanged) GetHandoffTtlMs() int64 {
+	if x != nil {
+		return x.HandoffTtlMs
+	}
+	return 0
+}
+
 type MessagesArrived struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1067,7 +1172,7 @@ type MessagesArrived struct {
 
 func (x *MessagesArrived) Reset() {
 	*x = MessagesArrived{}
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1184,7 @@ func (x *MessagesArrived) String() string {
 func (*MessagesArrived) ProtoMessage() {}
 
 func (x *MessagesArrived) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[13]
+	mi := &file_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1197,7 @@ func (x *MessagesArrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesArrived.ProtoReflect.Descriptor instead.
 func (*MessagesArrived) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{13}
+	return file_worker_proto_rawDescGZIP(), []int{14}
 }
 
 type StopRequest struct {
@@ -1103,7 +1208,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1220,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1233,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 type StopResponse struct {
@@ -1139,7 +1244,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1256,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1269,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 type ScreenshotRequest struct {
@@ -1175,7 +1280,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1292,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1305,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 type ScreenshotResponse struct {
@@ -1212,7 +1317,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1329,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1342,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -1257,7 +1362,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1374,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1387,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -1303,7 +1408,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1420,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1433,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1353,7 +1458,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1470,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1483,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 type LogOutResponse struct {
@@ -1389,7 +1494,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1506,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1519,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21}
+	return file_worker_proto_rawDescGZIP(), []int{22}
 }
 
 type SetSelectorsRequest struct {
@@ -1426,7 +1531,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1543,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1556,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22}
+	return file_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1469,7 +1574,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1586,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1599,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{23}
+	return file_worker_proto_rawDescGZIP(), []int{24}
 }
 
 type DiagnoseRequest struct {
@@ -1505,7 +1610,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[24]
+	mi := &file_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1622,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[24]
+	mi := &file_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1635,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{24}
+	return file_worker_proto_rawDescGZIP(), []int{25}
 }
 
 type DiagnoseResponse struct {
@@ -1547,7 +1652,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[25]
+	mi := &file_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1664,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[25]
+	mi := &file_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1677,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{25}
+	return file_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1638,7 +1743,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_worker_proto_msgTypes[26]
+	mi := &file_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1755,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[26]
+	mi := &file_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1768,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{26}
+	return file_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SendRequest) GetId() string {
@@ -1749,7 +1854,7 @@ type Media struct {
 
 func (x *Media) Reset() {
 	*x = Media{}
-	mi := &file_worker_proto_msgTypes[27]
+	mi := &file_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1866,7 @@ func (x *Media) String() string {
 func (*Media) ProtoMessage() {}
 
 func (x *Media) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[27]
+	mi := &file_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1879,7 @@ func (x *Media) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Media.ProtoReflect.Descriptor instead.
 func (*Media) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{27}
+	return file_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Media) GetPath() string {
@@ -1821,7 +1926,7 @@ type SendResponse struct {
 
 func (x *SendResponse) Reset() {
 	*x = SendResponse{}
-	mi := &file_worker_proto_msgTypes[28]
+	mi := &file_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1938,7 @@ func (x *SendResponse) String() string {
 func (*SendResponse) ProtoMessage() {}
 
 func (x *SendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[28]
+	mi := &file_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1951,7 @@ func (x *SendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
 func (*SendResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{28}
+	return file_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SendResponse) GetState() *MessageState {
@@ -1867,7 +1972,7 @@ type Chat struct {
 
 func (x *Chat) Reset() {
 	*x = Chat{}
-	mi := &file_worker_proto_msgTypes[29]
+	mi := &file_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1984,7 @@ func (x *Chat) String() string {
 func (*Chat) ProtoMessage() {}
 
 func (x *Chat) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[29]
+	mi := &file_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1997,7 @@ func (x *Chat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chat.ProtoReflect.Descriptor instead.
 func (*Chat) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{29}
+	return file_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Chat) GetPhone() string {
@@ -1931,7 +2036,7 @@ type MessageState struct {
 
 func (x *MessageState) Reset() {
 	*x = MessageState{}
-	mi := &file_worker_proto_msgTypes[30]
+	mi := &file_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2048,7 @@ func (x *MessageState) String() string {
 func (*MessageState) ProtoMessage() {}
 
 func (x *MessageState) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[30]
+	mi := &file_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2061,7 @@ func (x *MessageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageState.ProtoReflect.Descriptor instead.
 func (*MessageState) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{30}
+	return file_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MessageState) GetId() string {
@@ -2017,7 +2122,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_worker_proto_msgTypes[31]
+	mi := &file_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2134,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[31]
+	mi := &file_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2147,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{31}
+	return file_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LookupRequest) GetRefs() []*LookupRequest_Ref {
@@ -2061,7 +2166,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_worker_proto_msgTypes[32]
+	mi := &file_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2178,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[32]
+	mi := &file_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2191,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{32}
+	return file_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LookupResponse) GetStates() []*MessageState {
@@ -2106,7 +2211,7 @@ type ContactRequest struct {
 
 func (x *ContactRequest) Reset() {
 	*x = ContactRequest{}
-	mi := &file_worker_proto_msgTypes[33]
+	mi := &file_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2223,7 @@ func (x *ContactRequest) String() string {
 func (*ContactRequest) ProtoMessage() {}
 
 func (x *ContactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[33]
+	mi := &file_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2236,7 @@ func (x *ContactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactRequest.ProtoReflect.Descriptor instead.
 func (*ContactRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{33}
+	return file_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ContactRequest) GetPhone() string {
@@ -2154,7 +2259,7 @@ type ContactResponse struct {
 
 func (x *ContactResponse) Reset() {
 	*x = ContactResponse{}
-	mi := &file_worker_proto_msgTypes[34]
+	mi := &file_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2271,7 @@ func (x *ContactResponse) String() string {
 func (*ContactResponse) ProtoMessage() {}
 
 func (x *ContactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[34]
+	mi := &file_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2284,7 @@ func (x *ContactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactResponse.ProtoReflect.Descriptor instead.
 func (*ContactResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{34}
+	return file_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ContactResponse) GetOnWhatsapp() bool {
@@ -2227,7 +2332,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_worker_proto_msgTypes[35]
+	mi := &file_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2344,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[35]
+	mi := &file_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2357,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{35}
+	return file_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Mark) GetRow() int64 {
@@ -2280,7 +2385,7 @@ type ReceiveRequest struct {
 
 func (x *ReceiveRequest) Reset() {
 	*x = ReceiveRequest{}
-	mi := &file_worker_proto_msgTypes[36]
+	mi := &file_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2397,7 @@ func (x *ReceiveRequest) String() string {
 func (*ReceiveRequest) ProtoMessage() {}
 
 func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[36]
+	mi := &file_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2410,7 @@ func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{36}
+	return file_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReceiveRequest) GetAfter() []*Mark {
@@ -2344,7 +2449,7 @@ type ReceiveResponse struct {
 
 func (x *ReceiveResponse) Reset() {
 	*x = ReceiveResponse{}
-	mi := &file_worker_proto_msgTypes[37]
+	mi := &file_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2356,7 +2461,7 @@ func (x *ReceiveResponse) String() string {
 func (*ReceiveResponse) ProtoMessage() {}
 
 func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[37]
+	mi := &file_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2369,7 +2474,7 @@ func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{37}
+	return file_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReceiveResponse) GetAccount() string {
@@ -2444,7 +2549,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_worker_proto_msgTypes[38]
+	mi := &file_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2561,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[38]
+	mi := &file_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2574,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{38}
+	return file_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Received) GetKey() string {
@@ -2586,7 +2691,7 @@ type RereadRequest struct {
 
 func (x *RereadRequest) Reset() {
 	*x = RereadRequest{}
-	mi := &file_worker_proto_msgTypes[39]
+	mi := &file_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2703,7 @@ func (x *RereadRequest) String() string {
 func (*RereadRequest) ProtoMessage() {}
 
 func (x *RereadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[39]
+	mi := &file_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2716,7 @@ func (x *RereadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RereadRequest.ProtoReflect.Descriptor instead.
 func (*RereadRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{39}
+	return file_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RereadRequest) GetKeys() []string {
@@ -2619,6 +2724,113 @@ func (x *RereadRequest) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+type PasskeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// begin, answer, confirm, cancel
+	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	// What was signed, as JSON. A secret: never logged.
+	Assertion     string `protobuf:"bytes,2,opt,name=assertion,proto3" json:"assertion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PasskeyRequest) Reset() {
+	*x = PasskeyRequest{}
+	mi := &file_worker_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PasskeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PasskeyRequest) ProtoMessage() {}
+
+func (x *PasskeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PasskeyRequest.ProtoReflect.Descriptor instead.
+func (*PasskeyRequest) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PasskeyRequest) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *PasskeyRequest) GetAssertion() string {
+	if x != nil {
+		return x.Assertion
+	}
+	return ""
+}
+
+type PasskeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be signed, as JSON. A secret: never logged.
+	Options       string `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
+	TtlMs         int64  `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PasskeyResponse) Reset() {
+	*x = PasskeyResponse{}
+	mi := &file_worker_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PasskeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PasskeyResponse) ProtoMessage() {}
+
+func (x *PasskeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PasskeyResponse.ProtoReflect.Descriptor instead.
+func (*PasskeyResponse) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PasskeyResponse) GetOptions() string {
+	if x != nil {
+		return x.Options
+	}
+	return ""
+}
+
+func (x *PasskeyResponse) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
 }
 
 type DiagnoseResponse_Reader struct {
@@ -2631,7 +2843,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[40]
+	mi := &file_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2855,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[40]
+	mi := &file_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2868,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{25, 0}
+	return file_worker_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -2683,7 +2895,7 @@ type LookupRequest_Ref struct {
 
 func (x *LookupRequest_Ref) Reset() {
 	*x = LookupRequest_Ref{}
-	mi := &file_worker_proto_msgTypes[41]
+	mi := &file_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +2907,7 @@ func (x *LookupRequest_Ref) String() string {
 func (*LookupRequest_Ref) ProtoMessage() {}
 
 func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[41]
+	mi := &file_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +2920,7 @@ func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest_Ref.ProtoReflect.Descriptor instead.
 func (*LookupRequest_Ref) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{31, 0}
+	return file_worker_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *LookupRequest_Ref) GetId() string {
@@ -2730,7 +2942,7 @@ var File_worker_proto protoreflect.FileDescriptor
 const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
-	"\rEventsRequest\"\xfb\a\n" +
+	"\rEventsRequest\"\xd0\b\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2749,7 +2961,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x0ebrowser_exited\x18\x12 \x01(\v2'.sessionmanager.worker.v1.BrowserExitedH\x00R\rbrowserExited\x12S\n" +
 	"\x0fmessage_changed\x18\x13 \x01(\v2(.sessionmanager.worker.v1.MessageChangedH\x00R\x0emessageChanged\x12V\n" +
 	"\x10sending_observed\x18\x14 \x01(\v2).sessionmanager.worker.v1.SendingObservedH\x00R\x0fsendingObserved\x12V\n" +
-	"\x10messages_arrived\x18\x15 \x01(\v2).sessionmanager.worker.v1.MessagesArrivedH\x00R\x0fmessagesArrivedB\x06\n" +
+	"\x10messages_arrived\x18\x15 \x01(\v2).sessionmanager.worker.v1.MessagesArrivedH\x00R\x0fmessagesArrived\x12S\n" +
+	"\x0fpasskey_changed\x18\x16 \x01(\v2(.sessionmanager.worker.v1.PasskeyChangedH\x00R\x0epasskeyChangedB\x06\n" +
 	"\x04body\"$\n" +
 	"\fPhaseChanged\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\"u\n" +
@@ -2793,7 +3006,7 @@ const file_worker_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x05R\x03ack\x12\x18\n" +
 	"\arefusal\x18\x03 \x01(\x05R\arefusal\x12\x13\n" +
-	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\xb1\x02\n" +
+	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\xde\x02\n" +
 	"\x0fSendingObserved\x12\x1a\n" +
 	"\bpossible\x18\x01 \x01(\bR\bpossible\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1e\n" +
@@ -2807,7 +3020,14 @@ const file_worker_proto_rawDesc = "" +
 	"\x0fcapped_until_ms\x18\b \x01(\x03R\rcappedUntilMs\x12\x1c\n" +
 	"\tchallenge\x18\t \x01(\bR\tchallenge\x12\x18\n" +
 	"\aaccount\x18\n" +
-	" \x01(\tR\aaccount\"\x11\n" +
+	" \x01(\tR\aaccount\x12+\n" +
+	"\x11challenge_passkey\x18\v \x01(\bR\x10challengePasskey\"\x8f\x01\n" +
+	"\x0ePasskeyChanged\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x15\n" +
+	"\x06ttl_ms\x18\x04 \x01(\x03R\x05ttlMs\x12$\n" +
+	"\x0ehandoff_ttl_ms\x18\x05 \x01(\x03R\fhandoffTtlMs\"\x11\n" +
 	"\x0fMessagesArrived\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
 	"\fStopResponse\"\x13\n" +
@@ -2920,7 +3140,13 @@ const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"media_name\x18\x0f \x01(\tR\tmediaName\"#\n" +
 	"\rRereadRequest\x12\x12\n" +
-	"\x04keys\x18\x01 \x03(\tR\x04keys2\xf6\b\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\"F\n" +
+	"\x0ePasskeyRequest\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x1c\n" +
+	"\tassertion\x18\x02 \x01(\tR\tassertion\"B\n" +
+	"\x0fPasskeyResponse\x12\x18\n" +
+	"\aoptions\x18\x01 \x01(\tR\aoptions\x12\x15\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs2\xd6\t\n" +
 	"\x06Worker\x12T\n" +
 	"\x06Events\x12'.sessionmanager.worker.v1.EventsRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
@@ -2934,7 +3160,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x06Lookup\x12'.sessionmanager.worker.v1.LookupRequest\x1a(.sessionmanager.worker.v1.LookupResponse\x12^\n" +
 	"\aContact\x12(.sessionmanager.worker.v1.ContactRequest\x1a).sessionmanager.worker.v1.ContactResponse\x12^\n" +
 	"\aReceive\x12(.sessionmanager.worker.v1.ReceiveRequest\x1a).sessionmanager.worker.v1.ReceiveResponse\x12\\\n" +
-	"\x06Reread\x12'.sessionmanager.worker.v1.RereadRequest\x1a).sessionmanager.worker.v1.ReceiveResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
+	"\x06Reread\x12'.sessionmanager.worker.v1.RereadRequest\x1a).sessionmanager.worker.v1.ReceiveResponse\x12^\n" +
+	"\aPasskey\x12(.sessionmanager.worker.v1.PasskeyRequest\x1a).sessionmanager.worker.v1.PasskeyResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
 
 var (
 	file_worker_proto_rawDescOnce sync.Once
@@ -2948,7 +3175,7 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
 	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
@@ -2963,35 +3190,38 @@ var file_worker_proto_goTypes = []any{
 	(*BackupChecked)(nil),           // 10: sessionmanager.worker.v1.BackupChecked
 	(*MessageChanged)(nil),          // 11: sessionmanager.worker.v1.MessageChanged
 	(*SendingObserved)(nil),         // 12: sessionmanager.worker.v1.SendingObserved
-	(*MessagesArrived)(nil),         // 13: sessionmanager.worker.v1.MessagesArrived
-	(*StopRequest)(nil),             // 14: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 15: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 16: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 17: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 18: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 19: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 20: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 21: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 22: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 23: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 24: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 25: sessionmanager.worker.v1.DiagnoseResponse
-	(*SendRequest)(nil),             // 26: sessionmanager.worker.v1.SendRequest
-	(*Media)(nil),                   // 27: sessionmanager.worker.v1.Media
-	(*SendResponse)(nil),            // 28: sessionmanager.worker.v1.SendResponse
-	(*Chat)(nil),                    // 29: sessionmanager.worker.v1.Chat
-	(*MessageState)(nil),            // 30: sessionmanager.worker.v1.MessageState
-	(*LookupRequest)(nil),           // 31: sessionmanager.worker.v1.LookupRequest
-	(*LookupResponse)(nil),          // 32: sessionmanager.worker.v1.LookupResponse
-	(*ContactRequest)(nil),          // 33: sessionmanager.worker.v1.ContactRequest
-	(*ContactResponse)(nil),         // 34: sessionmanager.worker.v1.ContactResponse
-	(*Mark)(nil),                    // 35: sessionmanager.worker.v1.Mark
-	(*ReceiveRequest)(nil),          // 36: sessionmanager.worker.v1.ReceiveRequest
-	(*ReceiveResponse)(nil),         // 37: sessionmanager.worker.v1.ReceiveResponse
-	(*Received)(nil),                // 38: sessionmanager.worker.v1.Received
-	(*RereadRequest)(nil),           // 39: sessionmanager.worker.v1.RereadRequest
-	(*DiagnoseResponse_Reader)(nil), // 40: sessionmanager.worker.v1.DiagnoseResponse.Reader
-	(*LookupRequest_Ref)(nil),       // 41: sessionmanager.worker.v1.LookupRequest.Ref
+	(*PasskeyChanged)(nil),          // 13: sessionmanager.worker.v1.PasskeyChanged
+	(*MessagesArrived)(nil),         // 14: sessionmanager.worker.v1.MessagesArrived
+	(*StopRequest)(nil),             // 15: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 16: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 17: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 18: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 19: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 20: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 21: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 22: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 23: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 24: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 25: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 26: sessionmanager.worker.v1.DiagnoseResponse
+	(*SendRequest)(nil),             // 27: sessionmanager.worker.v1.SendRequest
+	(*Media)(nil),                   // 28: sessionmanager.worker.v1.Media
+	(*SendResponse)(nil),            // 29: sessionmanager.worker.v1.SendResponse
+	(*Chat)(nil),                    // 30: sessionmanager.worker.v1.Chat
+	(*MessageState)(nil),            // 31: sessionmanager.worker.v1.MessageState
+	(*LookupRequest)(nil),           // 32: sessionmanager.worker.v1.LookupRequest
+	(*LookupResponse)(nil),          // 33: sessionmanager.worker.v1.LookupResponse
+	(*ContactRequest)(nil),          // 34: sessionmanager.worker.v1.ContactRequest
+	(*ContactResponse)(nil),         // 35: sessionmanager.worker.v1.ContactResponse
+	(*Mark)(nil),                    // 36: sessionmanager.worker.v1.Mark
+	(*ReceiveRequest)(nil),          // 37: sessionmanager.worker.v1.ReceiveRequest
+	(*ReceiveResponse)(nil),         // 38: sessionmanager.worker.v1.ReceiveResponse
+	(*Received)(nil),                // 39: sessionmanager.worker.v1.Received
+	(*RereadRequest)(nil),           // 40: sessionmanager.worker.v1.RereadRequest
+	(*PasskeyRequest)(nil),          // 41: sessionmanager.worker.v1.PasskeyRequest
+	(*PasskeyResponse)(nil),         // 42: sessionmanager.worker.v1.PasskeyResponse
+	(*DiagnoseResponse_Reader)(nil), // 43: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*LookupRequest_Ref)(nil),       // 44: sessionmanager.worker.v1.LookupRequest.Ref
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -3005,49 +3235,52 @@ var file_worker_proto_depIdxs = []int32{
 	9,  // 8: sessionmanager.worker.v1.Event.browser_exited:type_name -> sessionmanager.worker.v1.BrowserExited
 	11, // 9: sessionmanager.worker.v1.Event.message_changed:type_name -> sessionmanager.worker.v1.MessageChanged
 	12, // 10: sessionmanager.worker.v1.Event.sending_observed:type_name -> sessionmanager.worker.v1.SendingObserved
-	13, // 11: sessionmanager.worker.v1.Event.messages_arrived:type_name -> sessionmanager.worker.v1.MessagesArrived
-	40, // 12: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
-	27, // 13: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
-	30, // 14: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
-	29, // 15: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
-	41, // 16: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
-	30, // 17: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
-	35, // 18: sessionmanager.worker.v1.ReceiveRequest.after:type_name -> sessionmanager.worker.v1.Mark
-	35, // 19: sessionmanager.worker.v1.ReceiveResponse.marks:type_name -> sessionmanager.worker.v1.Mark
-	38, // 20: sessionmanager.worker.v1.ReceiveResponse.messages:type_name -> sessionmanager.worker.v1.Received
-	38, // 21: sessionmanager.worker.v1.ReceiveResponse.changed:type_name -> sessionmanager.worker.v1.Received
-	29, // 22: sessionmanager.worker.v1.Received.chat:type_name -> sessionmanager.worker.v1.Chat
-	29, // 23: sessionmanager.worker.v1.Received.from:type_name -> sessionmanager.worker.v1.Chat
-	29, // 24: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
-	0,  // 25: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
-	14, // 26: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	16, // 27: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	18, // 28: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	20, // 29: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	22, // 30: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	24, // 31: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	26, // 32: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
-	31, // 33: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
-	33, // 34: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
-	36, // 35: sessionmanager.worker.v1.Worker.Receive:input_type -> sessionmanager.worker.v1.ReceiveRequest
-	39, // 36: sessionmanager.worker.v1.Worker.Reread:input_type -> sessionmanager.worker.v1.RereadRequest
-	1,  // 37: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	15, // 38: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	17, // 39: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	19, // 40: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	21, // 41: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	23, // 42: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	25, // 43: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	28, // 44: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
-	32, // 45: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
-	34, // 46: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
-	37, // 47: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
-	37, // 48: sessionmanager.worker.v1.Worker.Reread:output_type -> sessionmanager.worker.v1.ReceiveResponse
-	37, // [37:49] is the sub-list for method output_type
-	25, // [25:37] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	14, // 11: sessionmanager.worker.v1.Event.messages_arrived:type_name -> sessionmanager.worker.v1.MessagesArrived
+	13, // 12: sessionmanager.worker.v1.Event.passkey_changed:type_name -> sessionmanager.worker.v1.PasskeyChanged
+	43, // 13: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	28, // 14: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
+	31, // 15: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
+	30, // 16: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
+	44, // 17: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
+	31, // 18: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
+	36, // 19: sessionmanager.worker.v1.ReceiveRequest.after:type_name -> sessionmanager.worker.v1.Mark
+	36, // 20: sessionmanager.worker.v1.ReceiveResponse.marks:type_name -> sessionmanager.worker.v1.Mark
+	39, // 21: sessionmanager.worker.v1.ReceiveResponse.messages:type_name -> sessionmanager.worker.v1.Received
+	39, // 22: sessionmanager.worker.v1.ReceiveResponse.changed:type_name -> sessionmanager.worker.v1.Received
+	30, // 23: sessionmanager.worker.v1.Received.chat:type_name -> sessionmanager.worker.v1.Chat
+	30, // 24: sessionmanager.worker.v1.Received.from:type_name -> sessionmanager.worker.v1.Chat
+	30, // 25: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
+	0,  // 26: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
+	15, // 27: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	17, // 28: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	19, // 29: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	21, // 30: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	23, // 31: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	25, // 32: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	27, // 33: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
+	32, // 34: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
+	34, // 35: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
+	37, // 36: sessionmanager.worker.v1.Worker.Receive:input_type -> sessionmanager.worker.v1.ReceiveRequest
+	40, // 37: sessionmanager.worker.v1.Worker.Reread:input_type -> sessionmanager.worker.v1.RereadRequest
+	41, // 38: sessionmanager.worker.v1.Worker.Passkey:input_type -> sessionmanager.worker.v1.PasskeyRequest
+	1,  // 39: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	16, // 40: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	18, // 41: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	20, // 42: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	22, // 43: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	24, // 44: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	26, // 45: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	29, // 46: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
+	33, // 47: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
+	35, // 48: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
+	38, // 49: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
+	38, // 50: sessionmanager.worker.v1.Worker.Reread:output_type -> sessionmanager.worker.v1.ReceiveResponse
+	42, // 51: sessionmanager.worker.v1.Worker.Passkey:output_type -> sessionmanager.worker.v1.PasskeyResponse
+	39, // [39:52] is the sub-list for method output_type
+	26, // [26:39] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -3068,6 +3301,7 @@ func file_worker_proto_init() {
 		(*Event_MessageChanged)(nil),
 		(*Event_SendingObserved)(nil),
 		(*Event_MessagesArrived)(nil),
+		(*Event_PasskeyChanged)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3075,7 +3309,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	Worker_Contact_FullMethodName      = "/sessionmanager.worker.v1.Worker/Contact"
 	Worker_Receive_FullMethodName      = "/sessionmanager.worker.v1.Worker/Receive"
 	Worker_Reread_FullMethodName       = "/sessionmanager.worker.v1.Worker/Reread"
+	Worker_Passkey_FullMethodName      = "/sessionmanager.worker.v1.Worker/Passkey"
 )
 
 // WorkerClient is the client API for Worker service.
@@ -72,6 +73,8 @@ type WorkerClient interface {
 	Receive(ctx context.Context, in *ReceiveRequest, opts ...grpc.CallOption) (*ReceiveResponse, error)
 	// Reread reads messages by their keys.
 	Reread(ctx context.Context, in *RereadRequest, opts ...grpc.CallOption) (*ReceiveResponse, error)
+	// Passkey carries the page's request for a passkey to a person, and the answer back.
+	Passkey(ctx context.Context, in *PasskeyRequest, opts ...grpc.CallOption) (*PasskeyResponse, error)
 }
 
 type workerClient struct {
@@ -211,6 +214,16 @@ func (c *workerClient) Reread(ctx context.Context, in *RereadRequest, opts ...gr
 	return out, nil
 }
 
+func (c *workerClient) Passkey(ctx context.Context, in *PasskeyRequest, opts ...grpc.CallOption) (*PasskeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PasskeyResponse)
+	err := c.cc.Invoke(ctx, Worker_Passkey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkerServer is the server API for Worker service.
 // All implementations must embed UnimplementedWorkerServer
 // for forward compatibility.
@@ -250,6 +263,8 @@ type WorkerServer interface {
 	Receive(context.Context, *ReceiveRequest) (*ReceiveResponse, error)
 	// Reread reads messages by their keys.
 	Reread(context.Context, *RereadRequest) (*ReceiveResponse, error)
+	// Passkey carries the page's request for a passkey to a person, and the answer back.
+	Passkey(context.Context, *PasskeyRequest) (*PasskeyResponse, error)
 	mustEmbedUnimplementedWorkerServer()
 }
 
@@ -295,6 +310,9 @@ func (UnimplementedWorkerServer) Receive(context.Context, *ReceiveRequest) (*Rec
 }
 func (UnimplementedWorkerServer) Reread(context.Context, *RereadRequest) (*ReceiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reread not implemented")
+}
+func (UnimplementedWorkerServer) Passkey(context.Context, *PasskeyRequest) (*PasskeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Passkey not implemented")
 }
 func (UnimplementedWorkerServer) mustEmbedUnimplementedWorkerServer() {}
 func (UnimplementedWorkerServer) testEmbeddedByValue()                {}
@@ -526,6 +544,24 @@ func _Worker_Reread_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Worker_Passkey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PasskeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Passkey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Passkey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Passkey(ctx, req.(*PasskeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Worker_ServiceDesc is the grpc.ServiceDesc for Worker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -576,6 +612,10 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reread",
 			Handler:    _Worker_Reread_Handler,
+		},
+		{
+			MethodName: "Passkey",
+			Handler:    _Worker_Passkey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

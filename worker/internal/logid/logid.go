@@ -50,6 +50,7 @@ const (
 	ButtonPressFailed      = "button_press_failed"      // WARN: A button of the page could not be pressed; the page will be loaded again.
 	ModulesBypassed        = "modules_bypassed"         // INFO: The page's modules can't do what was asked; its buttons are pressed instead.
 	PairingCodeReceived    = "pairing_code_received"    // INFO: The page shows a pairing code.
+	PasskeyRequestRejected = "passkey_request_rejected" // WARN: What the page asks its browser for is nothing that a passkey of it could sign.
 	SendingChanged         = "sending_changed"          // INFO: The page can send messages now, or can't any longer.
 	ReceivingChanged       = "receiving_changed"        // INFO: The page can report messages that arrive now, or can't any longer.
 	NewsFetchFailed        = "news_fetch_failed"        // DEBUG: The page did not say what has become of its messages; it is asked again.

@@ -184,7 +184,9 @@ func (l *loop) observe(ctx context.Context) (observe.Result, error) {
 	seen.Navigation.LoggedOut = l.signals.TakeLogout()
 	seen.Readings = append(seen.Readings, l.searcher.Take(seen.Page, now)...)
 	l.check = l.checker.Check(&seen.Observation, seen.Page, seen.Look, now)
-	seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen)
+	if seen.PasskeyAsked = l.passkeys.Open(seen.Document); !seen.PasskeyAsked {
+		seen.PasskeyAsked, err = l.observer.PasskeyAsked(ctx, seen)
+	}
 	return seen, err
 }
 
@@ -194,6 +196,7 @@ func (l *loop) act(ctx context.Context, seen observe.Result, start, now time.Tim
 	l.history = h
 	l.publish(seen, d.Cause) // first, so that whoever acts on an event finds what it is about
 	l.emit(d.Events)
+	l.passkeys.Observed(l.views.Get())
 	if d.Disagree != "" {
 		l.log.Warn(logid.ReaderContradicted,
 			logging.KeyReader, string(d.Disagree), logging.KeyDetail, "not believed")

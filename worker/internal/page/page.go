@@ -92,6 +92,7 @@ type Page struct {
 	commands  *command.Commands
 	messages  *message.Messages
 	inbox     *inbox.Inbox
+	passkeys  *command.Passkeys
 	diagnoser *diagnose.Diagnoser
 	// failure is why the last navigation reached nothing. It is Open's, and then Run's.
 	failure classify.Failure
@@ -158,6 +159,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.inbox = inbox.New(inbox.Options{
 		Target: t, Views: p.views, Messages: p.messages, Arrived: p.signals.Arrived, Emit: p.o.Emit, Log: p.log, On: p.o.Receive, Call: p.t.Call,
 	})
+	p.passkeys = command.NewPasskeys(p.commands, p.messages.Challenged, p.o.Emit)
 	stream := p.o.Browser.Context(life).Event()
 	p.running.Go(func() {
 		events.Listen(stream, t, p.log, p.signals.Handle, tidier.Handle, p.diagnoser.Handle)
@@ -238,6 +240,11 @@ func (p *Page) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, 
 // Reread is that of inbox.Inbox.
 func (p *Page) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
 	return p.inbox.Reread(ctx, keys)
+}
+
+// Passkey is that of command.Passkeys.
+func (p *Page) Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
+	return p.passkeys.Do(ctx, c)
 }
 
 // diagnoseWithin bounds a diagnosis, however much time the caller gives.

@@ -39,6 +39,7 @@ type Page interface {
 	Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error)
 	Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error)
 	Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error)
+	Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error)
 	// MainThreadAge is how old the main thread's last answer is, -1 for none.
 	MainThreadAge() time.Duration
 }
@@ -269,6 +270,11 @@ func (w *Worker) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception
 // Reread implements rpc.Worker.
 func (w *Worker) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
 	return ask(w, func(p Page) (rpc.Reception, error) { return p.Reread(ctx, keys) })
+}
+
+// Passkey implements rpc.Worker.
+func (w *Worker) Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
+	return ask(w, func(p Page) (rpc.PasskeyCall, error) { return p.Passkey(ctx, c) })
 }
 
 // ask calls f with the page, if there is one.

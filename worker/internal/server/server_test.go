@@ -42,6 +42,10 @@ func (p *fakePage) Run(ctx context.Context) error {
 
 func (p *fakePage) Screenshot(context.Context) ([]byte, error) { return []byte("PNG"), nil }
 
+func (p *fakePage) Passkey(context.Context, rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
+	return rpc.PasskeyCall{}, nil
+}
+
 func (p *fakePage) Pair(context.Context, rpc.Secret) (rpc.Pairing, error) {
 	return rpc.Pairing{Code: "ABCD1234", TTL: time.Minute}, nil
 }

@@ -124,7 +124,10 @@ var traits = [kinds]trait{
 	kindTerms:        {condition: rpc.PageBlocked, reason: reason.TermsRequired},
 	kindBanned:       {condition: rpc.PageBlocked, reason: reason.Banned},
 	kindLocked:       {condition: rpc.PageBlocked, reason: reason.ScreenLocked},
-	kindPasskey:      {condition: rpc.PageBlocked, reason: reason.PasskeyRequired},
+	kindPasskey: {
+		condition: rpc.PageBlocked, reason: reason.PasskeyRequired,
+		detail: "no code has to be compared within 300 s of the scan, and the page's request is good for 600 s",
+	},
 	kindLoggingOut: {
 		condition: rpc.PageLoading, reason: reason.PageLoading, detail: "the page is logging out",
 		retry: retry{time.Minute, 2 * time.Minute},
@@ -309,6 +312,8 @@ func (e evidence) byPairing() kind {
 	case e.Modules.Method == selectors.MethodPasskey && !e.found(selectors.ReaderDOM):
 		return kindPasskey
 	case e.PasskeyAsked && !e.seen:
+		return kindPasskey
+	case e.Drawn.Passkey.Event != "" && e.Modules.Method == "" && !e.seen && !e.found(selectors.ReaderDOM):
 		return kindPasskey
 	case e.Modules.Socket == selectors.SocketConnected:
 		return kindBlank

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/page/qrpayload"
 )
@@ -106,6 +107,7 @@ type Drawn struct {
 	Buttons []string
 	// Opacity of the code's image, 1 without one.
 	Opacity float64
+	Passkey Passkey
 	// AutoLogoutFrame is true when the code shown is that of a frame whose
 	// session would not be kept.
 	AutoLogoutFrame bool
@@ -231,4 +233,15 @@ func (o Observation) found(by selectors.Reader) bool {
 func (o Observation) seen(by selectors.Reader) bool {
 	r, _ := o.reading(by)
 	return r.Found && r.Seen
+}
+
+// Passkey is what the page shows of linking by a passkey: the cards, and the last event
+// about it, an rpc.PasskeyStage, with its argument. Code and Word may be secret.
+type Passkey struct {
+	Prompt, Waiting bool
+	Code            rpc.Secret
+	Event           rpc.PasskeyStage
+	Word            rpc.Secret
+	// Skip means that the page confirms the code of the event itself.
+	Skip bool
 }

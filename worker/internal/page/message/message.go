@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -58,7 +59,13 @@ type Messages struct {
 
 	observed chan struct{} // receives when there is another view
 	reports  reports
+	// challenged is true while WhatsApp asks the account's owner for a passkey.
+	challenged atomic.Bool
 }
+
+// Challenged reports whether WhatsApp asks the owner of the linked account for a passkey,
+// as far as is known.
+func (m *Messages) Challenged() bool { return m.challenged.Load() }
 
 // ledger makes what message.js keeps in one document.
 const ledger = `({ sent: new Map(), news: new Map(), files: new Map() })`

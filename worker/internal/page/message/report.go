@@ -83,10 +83,11 @@ func (m *Messages) observe(ctx context.Context) {
 	r.next = now.Add(every)
 	if current.ready {
 		seen = m.ability(ctx)
-		if !seen.Possible {
+		if !seen.Possible || seen.NewChats.Challenge {
 			r.next = now.Add(retry)
 		}
 	}
+	m.challenged.Store(seen.NewChats.ChallengePasskey)
 	due := r.at.IsZero() || now.Sub(r.at) >= every-retry || fresh && current.ready
 	if seen == r.last && !due {
 		return
@@ -103,9 +104,9 @@ type seen struct {
 	Missing, Unchecked, Undoable, Account string
 	Arriving, Answers                     bool
 	NewChats                              struct {
-		Restricted, Capped, Challenge bool
-		RestrictedUntil, CappedUntil  float64 // in milliseconds since 1970
-		Used, Quota                   float64
+		Restricted, Capped, Challenge, ChallengePasskey bool
+		RestrictedUntil, CappedUntil                    float64 // in milliseconds since 1970
+		Used, Quota                                     float64
 	}
 }
 
@@ -124,7 +125,7 @@ func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
 	n := s.NewChats
 	const mostChats = 1 << 20
 	o := rpc.SendingObserved{Account: rpc.Secret(valid(s.Account)), NewChats: rpc.NewChats{
-		Restricted: n.Restricted, Capped: n.Capped, Challenge: n.Challenge,
+		Restricted: n.Restricted, Capped: n.Capped, Challenge: n.Challenge, ChallengePasskey: n.ChallengePasskey,
 		Used: Whole(n.Used, 0, mostChats), Quota: Whole(n.Quota, 0, mostChats),
 	}}
 	if n.Restricted {

@@ -55,14 +55,17 @@
     return (found.find((b) => b.kind === "reload") || found[0] || {}).element;
   }
 
-  // logOut is the button that logs out: in a dialog if there is one.
-  function logOut() {
+  // inDialog is a button in a dialog.
+  function inDialog(name) {
     for (const dialog of all(k.dom.dialog).filter(visible)) {
-      const found = named("log_out", dialog);
+      const found = named(name, dialog);
       if (found) return found;
     }
-    return named("log_out");
+    return undefined;
   }
+
+  // logOut is the button that logs out: in a dialog if there is one.
+  const logOut = () => inDialog("log_out") || named("log_out");
 
   const input = () => all(k.pairing.input).find(visible);
 
@@ -125,7 +128,7 @@
     });
   }
 
-  const find = { reload, input, log_out: logOut, dismiss };
+  const find = { reload, input, log_out: logOut, dismiss, challenge_continue: () => inDialog("challenge_continue") };
   const lookFor = (name) => (find[name] ? find[name]() : named(name));
   let latest; // what was looked for last, to be pressed
 

@@ -439,7 +439,7 @@
     return {
       restricted: Boolean(await maybe(work, "timelocked")), restrictedUntil: ends,
       capped: Boolean(await maybe(work, "capped")), used: cap.used, quota: cap.quota, cappedUntil: cap.until,
-      challenge: Boolean(challenge[n.challenge_type]),
+      challenge: Boolean(challenge[n.challenge_type]), challengePasskey: challenge[n.challenge_type] === n.challenge_passkey,
     };
   }
 

@@ -8,6 +8,7 @@
 
   const { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay, picture, hiddenBy, plain, opacity } = t;
   const listening = new Set(); // indexes of k.events
+  let passkey = { event: "", word: "", skip: false }; // the last event about linking by one
   const uncaught = []; // the last errors that nobody has caught
 
   // No CDP domain reports the page's own errors without the page noticing.
@@ -82,7 +83,10 @@
       try {
         let target = start({ module: event.module, path: event.path || "on" }, known);
         if (event.path) for (const step of event.path.split(".")) target = target[step];
-        target.on(event.event, () => document.dispatchEvent(new Event(ping)));
+        target.on(event.event, (word, skip) => {
+          if (event.passkey) passkey = { event: event.passkey, word: cut(word).slice(0, 64), skip: skip === true };
+          document.dispatchEvent(new Event(ping));
+        });
         listening.add(i);
       } catch {
         // Not loaded yet.
@@ -171,6 +175,12 @@
     return (entry && entry.responseStatus) || 0;
   }
 
+  // cards are those of linking by a passkey that are shown.
+  function cards() {
+    const code = all(k.passkey.code).find(visible);
+    return { prompt: shown(k.passkey.prompt), waiting: shown(k.passkey.waiting), code: code ? wordsOf(code, 64).replace(/[\s\u2010-\u2015-]/g, "") : "" };
+  }
+
   // page reads what the document shows.
   function page() {
     const main = k.screens.some((s) => s.name === "main" && (s.selectors || []).some(shown));
@@ -192,6 +202,7 @@
       autoLogoutFrame: shown(k.dom.auto_logout_frame),
       screens: screens(text, inDialogs),
       progress: progress(text, main),
+      passkey: { ...passkey, ...cards() },
       uncaught,
     };
   }

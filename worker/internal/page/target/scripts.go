@@ -29,6 +29,8 @@ var (
 	inboxJS string
 	//go:embed messageacts.js
 	messageActsJS string
+	//go:embed passkey.js
+	passkeyJS string
 	//go:embed hint.js
 	hintJS string
 	//go:embed image.js
@@ -52,6 +54,8 @@ type Scripts struct {
 	// that finds what a person would press, and Look one that looks at the picture of the
 	// code. Hint sets up the isolated world to report when it is worth observing.
 	Observe, Act, Look, Hint string
+	// Passkey makes the object that answers one request for a passkey.
+	Passkey string
 	// Image is the function that looks at the image it is called on. Message and Inbox make
 	// the objects that send and receive messages of the Tool's ledger they are called on.
 	Image, Message, Inbox string
@@ -99,6 +103,7 @@ func Compile(file []byte) (*Scripts, error) {
 		Act: fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		Hint: fmt.Sprintf("(%s)(%s, %q, { %q: %q, %q: %q }, %q)",
 			strip(hintJS, "(function"), some, ping, news, News, arrived, Arrived, Binding),
+		Passkey: fmt.Sprintf("(%s)(%d)", strip(passkeyJS, "(function"), rpc.MaxPasskeyOptions),
 	}, nil
 }
 
