@@ -137,7 +137,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox, Files: box.Media,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
-		Version: version, Logger: log, Draining: s.draining,
+		About: api.About{Version: version, URL: cfg.URL}, Logger: log, Draining: s.draining,
 	})
 	return s, err
 }

@@ -33,6 +33,7 @@ type Session interface {
 	Snapshot() *session.Snapshot
 	Changed() (*session.Snapshot, <-chan struct{})
 	Paired(expires time.Time)
+	PasskeyCancelled()
 }
 
 // Workers is what the API asks of a worker.Manager.
@@ -42,6 +43,7 @@ type Workers interface {
 	Pair(ctx context.Context, phone rpc.Secret) (rpc.Pairing, error)
 	Screenshot(ctx context.Context) ([]byte, error)
 	Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error)
+	Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error)
 }
 
 // Login is what the API asks of a login.Manager.
@@ -70,12 +72,15 @@ type Options struct {
 	ReadNeedsKey bool
 	// Selectors is the file that may replace the built-in selectors.
 	Selectors *watch.File[[]byte]
-	Version   string
-	Logger    *slog.Logger
+	About
+	Logger *slog.Logger
 	// Draining is closed when the service begins to stop: waiting requests are
 	// answered, and /readyz is 503.
 	Draining <-chan struct{}
 }
+
+// About are the service's version, and the address of WhatsApp's page.
+type About struct{ Version, URL string }
 
 // api is every route, and the gate before them.
 type api struct {
@@ -122,6 +127,7 @@ func newAPI(o Options) (*api, error) {
 	sessions := &sessions{wait, gate, o.Selectors, o.Version}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
+	passkeys := &passkeys{commands, bodies, o.URL}
 	messages := &messages{
 		holder: wait.holder, outbox: o.Outbox, session: o.Session, files: o.Files, bodies: bodies, uploads: uploads, log: o.Logger,
 	}
@@ -143,6 +149,10 @@ func newAPI(o Options) (*api, error) {
 		{"/session/restart", command, post, commands.restart},
 		{"/session/pair", command, post, commands.pair},
 		{"/session/logout", command, post, commands.logOut},
+		// No HEAD: a GET makes the page ask.
+		{"/session/passkey", command, []string{http.MethodGet, http.MethodPost, http.MethodDelete}, passkeys.one},
+		{"/session/passkey/confirm", command, post, passkeys.confirm},
+		{"/passkey-extension.zip", read, get, passkeys.extension},
 		// It makes Chrome work, and it may show chats.
 		{"/session/screenshot", command, get, commands.screenshot},
 		{"/messages", send, post, messages.accept},

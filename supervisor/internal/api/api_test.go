@@ -55,7 +55,8 @@ func (f *fakeSession) Changed() (*session.Snapshot, <-chan struct{}) {
 	return f.snapshot, f.changed
 }
 
-func (f *fakeSession) Paired(time.Time) {}
+func (f *fakeSession) Paired(time.Time)  {}
+func (f *fakeSession) PasskeyCancelled() {}
 
 func (f *fakeSession) set(s session.Snapshot) {
 	f.mu.Lock()
@@ -73,6 +74,7 @@ type fakeCommands struct {
 	pair    func(rpc.Secret) (rpc.Pairing, error)
 	logOut  func(purge bool) (login.LoggedOut, error)
 	contact func(rpc.Secret) (rpc.Contact, error)
+	passkey func(rpc.PasskeyCommand) (rpc.PasskeyCall, error)
 }
 
 func (f fakeCommands) Restart(_ context.Context, u worker.Urgency) (time.Time, error) {
@@ -88,6 +90,13 @@ func (f fakeCommands) Pair(_ context.Context, phone rpc.Secret) (rpc.Pairing, er
 
 func (f fakeCommands) LogOut(_ context.Context, purge bool) (login.LoggedOut, error) {
 	return f.logOut(purge)
+}
+
+func (f fakeCommands) Passkey(_ context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
+	if f.passkey == nil {
+		return rpc.PasskeyCall{}, &rpc.PasskeyError{Code: rpc.PasskeyNotAsked}
+	}
+	return f.passkey(c)
 }
 
 func (f fakeCommands) Contact(_ context.Context, phone rpc.Secret) (rpc.Contact, error) {

@@ -27,7 +27,7 @@ import (
 
 // described loads the description, once.
 var described = sync.OnceValues(func() (*openapi3.T, error) {
-	for _, kind := range []string{"image/png", "text/html", "text/event-stream", "application/yaml", "application/openmetrics-text"} {
+	for _, kind := range []string{"image/png", "text/html", "text/event-stream", "application/yaml", "application/zip", "application/openmetrics-text"} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
 	}
 	return openapi3.NewLoader().LoadFromData(description)
@@ -261,7 +261,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 	schemas := map[events.Type]string{
 		events.StateChanged: "StateEvent", events.ProgressChanged: "ProgressEvent",
 		events.QRChanged: "QREvent", events.WorkerChanged: "WorkerEvent", events.WarningsChanged: "WarningsEvent",
-		events.MessageChanged: "MessageEvent",
+		events.PasskeyChanged: "PasskeyEvent", events.MessageChanged: "MessageEvent",
 	}
 	all, none := full(t), nothing()
 	for _, s := range []*session.Snapshot{&all, &none} {

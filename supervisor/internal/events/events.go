@@ -43,6 +43,9 @@ const (
 	// WorkerChanged: a worker or its Chrome started or exited. The body is a
 	// session.Processes.
 	WorkerChanged Type = "worker"
+	// PasskeyChanged: a passkey is asked for, or how far that has got. The body is a
+	// session.Passkey.
+	PasskeyChanged Type = "passkey"
 	// MessageChanged: a message that is sent, or was, has another status. The body is a
 	// MessageStatus. It is not part of the present: there may be many messages.
 	MessageChanged Type = "message.status"
@@ -50,7 +53,7 @@ const (
 
 // Types returns every type.
 func Types() []Type {
-	return []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged, MessageChanged}
+	return []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged, PasskeyChanged, MessageChanged}
 }
 
 // State is the body of StateChanged.
@@ -121,6 +124,7 @@ func NewLog(boot string, first *session.Snapshot) *Log {
 	l.addLocked(ProgressChanged, Progress{first.Phase, first.Progress})
 	l.addLocked(WarningsChanged, Warnings{first.Warnings})
 	l.addLocked(QRChanged, QR{served(first) != nil, withoutCode(served(first))})
+	l.addLocked(PasskeyChanged, withoutComparison(first.Passkey))
 	return l
 }
 
@@ -145,6 +149,9 @@ func (l *Log) Observe(s *session.Snapshot) {
 	}
 	if q := served(s); !sameQR(served(from), q) {
 		l.addLocked(QRChanged, QR{q != nil, withoutCode(q)})
+	}
+	if from.Passkey != s.Passkey {
+		l.addLocked(PasskeyChanged, withoutComparison(s.Passkey))
 	}
 	if l.last != before {
 		l.announceLocked()
@@ -188,6 +195,12 @@ func served(s *session.Snapshot) *session.QR {
 		return nil
 	}
 	return s.QR
+}
+
+// withoutComparison returns p without its code, which the ring would keep.
+func withoutComparison(p session.Passkey) session.Passkey {
+	p.Code = ""
+	return p
 }
 
 // withoutCode returns q without the drawn code. Otherwise the ring would keep up to

@@ -106,6 +106,12 @@ const (
 	CachesPruneFailed       = "caches_prune_failed"       // WARN: Caches can't be removed from the profile.
 )
 
+// A request for a passkey.
+const (
+	PasskeyChanged = "passkey_changed" // INFO: A passkey is asked for, or how far that has got changed.
+	PasskeyHandled = "passkey_handled" // INFO: Somebody has asked for the request, answered, confirmed or cancelled it, as the action says.
+)
+
 // Messages.
 const (
 	OutboxDamaged      = "outbox_damaged"       // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.

@@ -122,6 +122,15 @@ func (s *Session) Paired(expires time.Time) {
 	})
 }
 
+// PasskeyCancelled records that somebody has declined the request for a passkey. When it
+// returns, the snapshot shows it.
+func (s *Session) PasskeyCancelled() {
+	_ = s.do(context.Background(), func(l *loop) {
+		l.passkey(passkeyEvent{cancelled: true}, time.Now())
+		l.update("passkey", l.m)
+	})
+}
+
 // Stopping records that the service stops. From then on no QR is served.
 func (s *Session) Stopping() {
 	s.post(func(l *loop, now time.Time) { l.step(event{kind: Stopping}, now) })
@@ -220,6 +229,7 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 		if n.Class != restart.Planned {
 			l.next.Worker.AbnormalExits++
 		}
+		l.passkey(passkeyEvent{exited: true}, now)
 		l.next.LastExit, l.next.RetryAt = new(NewExit(n, now)), Moment{now.Add(n.Delay)}
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case worker.Blocked:
@@ -236,6 +246,7 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 		l.next.Browser = &Browser{PID: b.PID, Engine: chrome.EngineOf(b.Product), Product: b.Product, UserAgent: b.UserAgent, Sandbox: b.Sandbox}
 		l.update("browser_started", l.m)
 	case rpc.PageObserved:
+		l.passkey(passkeyEvent{observed: &b.Registered}, now)
 		if k, ok := kindOf[b.Condition]; ok {
 			k, b = unlessUnsaved(k, b)
 			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
@@ -255,10 +266,26 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 		l.update("heartbeat", l.m)
 	case rpc.SendingObserved:
 		l.next.Sending = sendingOf(b)
+		if b.Possible {
+			l.passkey(passkeyEvent{challenged: &b.NewChats.ChallengePasskey}, now)
+		}
 		l.warnings.sending = warned(l.warnings.sending, l.next.Sending.warnings(), now)
 		l.update("sending", l.m)
+	case rpc.PasskeyChanged:
+		l.passkey(passkeyEvent{changed: &b}, now)
+		l.update("passkey", l.m)
 	case rpc.Failure, rpc.BrowserExited:
 		// The exit of the generation follows, and reports more.
+	}
+}
+
+// passkey applies e, and logs what it changes.
+func (l *loop) passkey(e passkeyEvent, now time.Time) {
+	before := l.next.Passkey
+	l.next.Passkey = before.next(e, now)
+	if p := l.next.Passkey; p.Status != before.Status {
+		l.s.log.Info(logid.PasskeyChanged, logging.KeyGeneration, l.m.generation, "status", p.Status,
+			"purpose", string(p.Purpose), logging.KeyReason, string(p.Reason))
 	}
 }
 

@@ -33,8 +33,7 @@ type Snapshot struct {
 	Login    Login   `json:"login"`
 	// Sending is nil while the page has not reported it.
 	Sending *Sending `json:"sending"`
-	// Pairing is nil while no code has been given out.
-	Pairing *Pairing `json:"pairing"`
+	Linking
 	// QR is what the page showed last. Use FreshQR to read it.
 	QR *QR `json:"qr"`
 	Processes
@@ -189,6 +188,13 @@ func loginOf(s login.Status) Login {
 		RestoredAt: Moment{s.RestoredAt}, RestoredFrom: s.RestoredFrom,
 		QuarantinedAt: Moment{s.QuarantinedAt}, Quarantined: s.Quarantined,
 	}
+}
+
+// Linking is what a person does to link a phone other than by the QR.
+type Linking struct {
+	// Pairing is nil while no code has been given out.
+	Pairing *Pairing `json:"pairing"`
+	Passkey Passkey  `json:"passkey"`
 }
 
 // Pairing means that a code to link a phone was given out, not which.

@@ -29,13 +29,15 @@ var files embed.FS
 
 // scripts are the parts of the page's script. They share one scope: a later part may use
 // what an earlier one declares, and the last one starts the page.
-var scripts = []string{"base.js", "state.js"}
+var scripts = []string{"base.js", "passkey.js", "state.js"}
 
 // UI renders the page. It is immutable.
 type UI struct {
 	page          *template.Template
 	languages     map[string]texts
 	style, script string
+	// signing is what runs on WhatsApp's page.
+	signing string
 	// Policy is the page's Content-Security-Policy.
 	Policy string
 }
@@ -86,6 +88,9 @@ func New() (*UI, error) {
 		}
 		u.languages[language] = t
 	}
+	if u.signing, err = signScript(); err != nil {
+		return nil, err
+	}
 	u.Policy = policy(u.script, u.style)
 	return u, nil
 }
@@ -134,6 +139,7 @@ type view struct {
 	State                     session.State
 	Warnings                  []session.Reason
 	Text                      texts
+	Signing                   string
 	Style                     template.CSS
 	Script                    template.JS
 }
@@ -151,7 +157,7 @@ func (u *UI) Render(s *session.Snapshot, language string) ([]byte, error) {
 	var out bytes.Buffer
 	err := u.page.ExecuteTemplate(&out, "page.html", view{
 		State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
-		Warnings: warnings, Text: t,
+		Warnings: warnings, Text: t, Signing: u.signing,
 		Style: template.CSS(u.style), Script: template.JS(u.script), //nolint:gosec // embedded, and named by hash in the policy
 	})
 	if err != nil {

@@ -65,6 +65,12 @@ func (l *live) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, er
 	return ask(l, "read messages again", func(w *rpc.Client) (rpc.Reception, error) { return w.Reread(ctx, keys) })
 }
 
+// Passkey carries the page's request for a passkey to a person, and the answer back; see
+// rpc.Worker.
+func (l *live) Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
+	return ask(l, "handle passkey", func(w *rpc.Client) (rpc.PasskeyCall, error) { return w.Passkey(ctx, c) })
+}
+
 // LogOut ends the link through the page, and returns when the page has wiped its
 // login.
 func (l *live) LogOut(ctx context.Context) error {

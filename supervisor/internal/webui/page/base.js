@@ -47,9 +47,9 @@ const ask = (question, consequence, yes) => {
   return new Promise((answer) => (settle = answer));
 };
 
-const command = async (path, body) => {
+const command = async (path, body, method = "POST") => {
   const answer = await fetch(path, {
-    method: "POST",
+    method,
     headers: body ? { "Content-Type": "application/json" } : {},
     body: body && JSON.stringify(body),
   });

@@ -130,6 +130,7 @@ const listen = () => {
   on("warnings", showWarnings);
   on("worker", showWorker);
   on("qr", showQR);
+  on("passkey", showPasskey);
   source.onopen = () => {
     el("offline").hidden = true;
     setClock().catch(() => {});

@@ -123,13 +123,13 @@ func (c *call) carried() rpc.PasskeyCall {
 }
 
 // intercept returns the call that the page makes because of act.
-func (p *Passkeys) intercept(ctx context.Context, v observe.View, act func(context.Context) error) (made *call, err error) {
+func (p *Passkeys) intercept(ctx context.Context, v observe.View, act func(context.Context) error) (_ *call, err error) {
 	c := p.commands
 	document, err := c.target.Document(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach into page: %w", err)
 	}
-	made = &call{document: v.Document, place: document}
+	made := &call{document: v.Document, place: document}
 	defer func() {
 		if err != nil {
 			p.drop(made)

@@ -16,7 +16,7 @@ import (
 // bodies are one event of each kind that a worker may send again and again.
 var bodies = []rpc.EventBody{
 	rpc.PhaseChanged{}, rpc.BrowserStarted{}, rpc.PageObserved{}, rpc.QRShown{}, rpc.QRGone{}, rpc.Heartbeat{},
-	rpc.BackupChecked{}, rpc.MessageChanged{}, rpc.SendingObserved{}, rpc.BrowserExited{}, rpc.Failure{},
+	rpc.BackupChecked{}, rpc.MessageChanged{}, rpc.SendingObserved{}, rpc.PasskeyChanged{}, rpc.BrowserExited{}, rpc.Failure{},
 }
 
 // attack does what the mode says: "exaggerate" sends one event of
@@ -204,6 +204,10 @@ func (w *worker) Reread(context.Context, []rpc.Secret) (rpc.Reception, error) {
 }
 
 // Contact answers as notLinked explains.
+func (w *worker) Passkey(context.Context, rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
+	return rpc.PasskeyCall{Options: rpc.Secret(strings.Repeat("x", rpc.MaxPasskeyOptions+1)), TTL: time.Hour << 10}, nil
+}
+
 func (w *worker) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
 	return rpc.Contact{OnWhatsApp: true, Phone: someone(), LID: someone()}, w.notLinked()
 }
