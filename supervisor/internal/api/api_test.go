@@ -126,7 +126,10 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 // made returns an API that the test may still change.
 func made(t testing.TB, o Options) *api {
 	t.Helper()
-	o.Version, o.Logger = "v1", slog.New(slog.DiscardHandler)
+	o.Version = "v1"
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	if o.Crashes == nil {
 		o.Crashes = crash.NewStore(t.TempDir())
 	}

@@ -297,13 +297,16 @@ func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
 
 func TestTooManyListenersAreRejected(t *testing.T) {
 	s := serveEvents(t, func(a *api) { a.streams.listeners = newShares("event streams", "too_many_listeners", 2, 2) })
-	s.listen(t, "/events", "").want(t, 4)
-	s.listen(t, "/events", "").want(t, 4)
+	s.listen(t, "/events", "").want(t, presentEvents)
+	s.listen(t, "/events", "").want(t, presentEvents)
 	got := get(t, s.Server, "/events")
 	if got.status != 429 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "too_many_listeners") {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
+
+// presentEvents is how many events the present of serveEvents' session has.
+const presentEvents = 6
 
 func TestListenerThatReadsNothingIsDropped(t *testing.T) {
 	var a *api
@@ -320,13 +323,13 @@ func TestListenerThatReadsNothingIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := s.listen(t, "/events", "")
-	good.want(t, 4)
+	good.want(t, presentEvents)
 	// The kernel buffers some megabytes for the stalled listener.
 	detail := strings.Repeat("x", 100_000)
 	for n := 0; a.streams.listeners.count() > 1; n++ {
 		s.log.Observe(&session.Snapshot{State: session.Init, Reason: session.Reason{Detail: detail + strconv.Itoa(n)}})
-		if f := good.want(t, 1)[0]; f.id != "boot-"+strconv.Itoa(n+5) {
-			t.Fatalf("event %d: got %s", n+5, f.id)
+		if f := good.want(t, 1)[0]; f.id != "boot-"+strconv.Itoa(n+presentEvents+1) {
+			t.Fatalf("event %d: got %s", n, f.id)
 		}
 	}
 }
@@ -354,12 +357,12 @@ func TestFiveHundredListenersGetEverything(t *testing.T) {
 			}
 			defer func() { _ = resp.Body.Close() }()
 			l := newListener(resp.Body)
-			for i := range 4 + steps {
-				if i == 4 {
+			for i := range presentEvents + steps {
+				if i == presentEvents {
 					ready.Done()
 				}
 				f, ok := l.next()
-				if !ok || i >= 4 && f.id != "boot-"+strconv.Itoa(i+1) {
+				if !ok || i >= presentEvents && f.id != "boot-"+strconv.Itoa(i+1) {
 					t.Errorf("event %d: got %+v, %v", i, f, ok)
 					return
 				}

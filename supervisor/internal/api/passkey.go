@@ -130,8 +130,9 @@ func (p *passkeys) refuse(action rpc.PasskeyAction, err error) http.Handler {
 }
 
 // wrongAssertion is the answer to an assertion that does not fit. The page still waits.
-func wrongAssertion(code, detail, hint string) problem {
-	return problem{Status: http.StatusUnprocessableEntity, Code: "passkey_" + code, Detail: detail, Hint: hint}
+func wrongAssertion(p problem) problem {
+	p.Status = http.StatusUnprocessableEntity
+	return p
 }
 
 const signAgain = "GET /session/passkey has the present request; sign that one."
@@ -153,14 +154,14 @@ var passkeyRefusals = map[rpc.PasskeyErrorCode]problem{
 		Status: http.StatusBadGateway, Code: "passkey_unavailable", Detail: "The page could not be made to ask for the passkey, or asks for what no browser would sign.",
 		Hint: "Try again; if that does not help, restart the session and link the phone again.",
 	},
-	rpc.PasskeyMalformed:       wrongAssertion("malformed", "What was sent is not the answer of a passkey.", "Send the JSON that PublicKeyCredential.toJSON() returns, unchanged."),
-	rpc.PasskeyWrongType:       wrongAssertion("wrong_type", "The answer is not that of a passkey that signs.", "Call navigator.credentials.get, not create."),
-	rpc.PasskeyWrongChallenge:  wrongAssertion("wrong_challenge", "The answer belongs to another request, or to an old one.", signAgain),
-	rpc.PasskeyWrongOrigin:     wrongAssertion("wrong_origin", "The passkey has signed on another site.", "Sign on the page that GET /session/passkey names as url, not on localhost or in a frame."),
-	rpc.PasskeyWrongRP:         wrongAssertion("wrong_rp", "The passkey has signed for another relying party.", signAgain),
-	rpc.PasskeyWrongCredential: wrongAssertion("wrong_credential", "This passkey is not one of those that were asked for.", "Use the passkey of the account that is being linked."),
-	rpc.PasskeyNotVerified:     wrongAssertion("not_verified", "The authenticator did not verify who was there.", "Sign again with the fingerprint, face or PIN."),
-	rpc.PasskeyReplayed:        wrongAssertion("replayed", "This answer was used before.", signAgain),
+	rpc.PasskeyMalformed:       wrongAssertion(problem{Code: "passkey_malformed", Detail: "What was sent is not the answer of a passkey.", Hint: "Send the JSON that PublicKeyCredential.toJSON() returns, unchanged."}),
+	rpc.PasskeyWrongType:       wrongAssertion(problem{Code: "passkey_wrong_type", Detail: "The answer is not that of a passkey that signs.", Hint: "Call navigator.credentials.get, not create."}),
+	rpc.PasskeyWrongChallenge:  wrongAssertion(problem{Code: "passkey_wrong_challenge", Detail: "The answer belongs to another request, or to an old one.", Hint: signAgain}),
+	rpc.PasskeyWrongOrigin:     wrongAssertion(problem{Code: "passkey_wrong_origin", Detail: "The passkey has signed on another site.", Hint: "Sign on the page that GET /session/passkey names as url, not on localhost or in a frame."}),
+	rpc.PasskeyWrongRP:         wrongAssertion(problem{Code: "passkey_wrong_rp", Detail: "The passkey has signed for another relying party.", Hint: signAgain}),
+	rpc.PasskeyWrongCredential: wrongAssertion(problem{Code: "passkey_wrong_credential", Detail: "This passkey is not one of those that were asked for.", Hint: "Use the passkey of the account that is being linked."}),
+	rpc.PasskeyNotVerified:     wrongAssertion(problem{Code: "passkey_not_verified", Detail: "The authenticator did not verify who was there.", Hint: "Sign again with the fingerprint, face or PIN."}),
+	rpc.PasskeyReplayed:        wrongAssertion(problem{Code: "passkey_replayed", Detail: "This answer was used before.", Hint: signAgain}),
 }
 
 // extension answers GET /passkey-extension.zip: a browser extension that signs on the page.

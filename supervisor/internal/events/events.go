@@ -123,8 +123,8 @@ func NewLog(boot string, first *session.Snapshot) *Log {
 	l.addLocked(StateChanged, State{first.State, first.State, first.Since, first.Reason})
 	l.addLocked(ProgressChanged, Progress{first.Phase, first.Progress})
 	l.addLocked(WarningsChanged, Warnings{first.Warnings})
-	l.addLocked(QRChanged, QR{served(first) != nil, withoutCode(served(first))})
 	l.addLocked(PasskeyChanged, withoutComparison(first.Passkey))
+	l.addLocked(QRChanged, QR{served(first) != nil, withoutCode(served(first))})
 	return l
 }
 

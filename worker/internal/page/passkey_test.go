@@ -9,6 +9,7 @@ import (
 	"session-manager/scripts/simulator"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/shared/selectors"
 )
 
 // passkey carries out an action.
@@ -186,7 +187,9 @@ func between(text, before, after string) string {
 // TestPasskeyCallEndsInTime lets the page's request expire, and then loads the page again.
 func TestPasskeyCallEndsInTime(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 150, Faults: []string{"passkey=gate"}}, named, fast)
+	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, named, fast, withSelectors(t, func(k *selectors.Set) {
+		k.Passkey.OptionsSeconds = 3
+	}))
 	_, mark := r.awaitCode(0)
 	r.scan()
 	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded)

@@ -107,7 +107,7 @@ func (p *Passkeys) begin(ctx context.Context, v observe.View) (rpc.PasskeyCall, 
 	case v.Reported.Registered, v.Reported.Reason != reason.PasskeyRequired:
 		return rpc.PasskeyCall{}, passkeyError(rpc.PasskeyNotAsked)
 	}
-	made, err := p.intercept(ctx, v, func(ctx context.Context) error { return p.commands.pressOr(ctx, button, calls) })
+	made, err := p.intercept(ctx, v, func(ctx context.Context) error { return p.pressOr(ctx, button, calls) })
 	if err != nil {
 		return rpc.PasskeyCall{}, err
 	}
@@ -239,7 +239,7 @@ func (p *Passkeys) confirm(ctx context.Context, v observe.View) error {
 	if stageOf(v, false).Stage != rpc.PasskeyConfirming {
 		return passkeyError(rpc.PasskeyNoCode)
 	}
-	return p.commands.pressOr(ctx, passkeyConfirm, p.commands.target.Scripts.Load().Set.Passkey.Confirm)
+	return p.pressOr(ctx, passkeyConfirm, p.commands.target.Scripts.Load().Set.Passkey.Confirm)
 }
 
 // cancel declines the open call, and leads a page that is not linked back to its QR.
@@ -251,11 +251,12 @@ func (p *Passkeys) cancel(ctx context.Context, v observe.View) error {
 	case v.Reported.Registered, v.Reported.Reason != reason.PasskeyRequired:
 		return passkeyError(rpc.PasskeyNotAsked)
 	}
-	return p.commands.pressOr(ctx, passkeyCancel, p.commands.target.Scripts.Load().Set.Passkey.Cancel)
+	return p.pressOr(ctx, passkeyCancel, p.commands.target.Scripts.Load().Set.Passkey.Cancel)
 }
 
 // pressOr presses a button, or makes the calls that stand for it.
-func (c *Commands) pressOr(ctx context.Context, name string, calls []selectors.Call) error {
+func (p *Passkeys) pressOr(ctx context.Context, name string, calls []selectors.Call) error {
+	c := p.commands
 	defer c.hint()
 	err := c.Press(ctx, name)
 	if !errors.Is(err, errNothingToPress) {
