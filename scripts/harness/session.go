@@ -96,7 +96,7 @@ func (v Session) Settled(linked bool) bool {
 		return false
 	}
 	if linked {
-		return v.Status == "READY"
+		return v.Status == "READY" && v.Reason.Code == ""
 	}
 	return v.Status == "QR_REQUIRED" && v.QR != nil && v.QR.Generation == v.Worker.Generation
 }
