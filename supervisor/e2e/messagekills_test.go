@@ -43,7 +43,7 @@ func (m *mailer) submitThrough(to, text string, strike func()) {
 	ctx := within(m.t)
 	go func() {
 		var r result
-		r.message, r.status, r.err = service.trySubmit(ctx, key, to, text)
+		r.message, r.status, r.err = m.try(ctx, service, key, to, text)
 		first <- r
 	}()
 	if strike != nil {
@@ -54,7 +54,7 @@ func (m *mailer) submitThrough(to, text string, strike func()) {
 		if harness.Pause(ctx, 50*time.Millisecond) != nil {
 			m.t.Fatalf("not accepted: %d %v %+v", r.status, r.err, r.message)
 		}
-		r.message, r.status, r.err = m.s.trySubmit(ctx, key, to, text)
+		r.message, r.status, r.err = m.try(ctx, m.s, key, to, text)
 		if known != "" && r.ID != known {
 			m.t.Errorf("repeated, %s is %s", known, r.ID)
 		}
@@ -63,11 +63,23 @@ func (m *mailer) submitThrough(to, text string, strike func()) {
 	m.texts[to] = append(m.texts[to], text)
 }
 
+// fileWords are how the captions of messages with files begin.
+const fileWords = "file"
+
+// try sends a text or, with such a caption, a document.
+func (m *mailer) try(ctx context.Context, s *service, key, to, text string) (message, int, error) {
+	if strings.HasPrefix(text, fileWords) {
+		return s.trySubmitFile(ctx, key, to, aFile(m.t, 0, text))
+	}
+	return s.trySubmit(ctx, key, to, text)
+}
+
 // faultsInSends are those of the page and its server that strike while a message is sent.
 var faultsInSends = []string{
 	"reload=in-send:built", "reload=in-send:stored", "reload=in-send:written", "reload=in-send:acked",
 	"crash=in-send:built", "crash=in-send:stored", "crash=in-send:written", "crash=in-send:acked",
 	"socket=drop-after-write", "socket=drop-before-write", "ack=late:500",
+	"upload=lost", "upload=slow:700",
 }
 
 // disturb does to the page, its connection or its processes what may happen to them.
@@ -112,7 +124,11 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 		if (i+1)*disturbances/messages > i*disturbances/messages {
 			strike = m.disturb
 		}
-		m.submitThrough(people[m.random.IntN(len(people))], fmt.Sprintf("text %d", i), strike)
+		words := "text"
+		if i%4 == 3 {
+			words = fileWords
+		}
+		m.submitThrough(people[m.random.IntN(len(people))], fmt.Sprint(words, " ", i), strike)
 	}
 	p.ClearFaults()
 	m.awaitArrival()
@@ -207,6 +223,9 @@ func (m *mailer) checkArrived() {
 	for _, one := range m.p.Sent() {
 		if m.ids[one.Text] != one.ID || one.Altered {
 			m.t.Errorf("%q arrived as %s, and was accepted as %s; altered: %v", one.Text, one.ID, m.ids[one.Text], one.Altered)
+		}
+		if f := aFile(m.t, 0, one.Text); strings.HasPrefix(one.Text, fileWords) && !f.arrivedAs(one) {
+			m.t.Errorf("%s arrived as %+v", one.Text, one.Media)
 		}
 		repeated += len(one.Times) - 1
 		got[one.Chat] = append(got[one.Chat], one.Text)

@@ -43,14 +43,13 @@ func (s *service) submit(key, to, text string) (message, int) {
 	return m, status
 }
 
-func (s *service) trySubmit(ctx context.Context, key, to, text string) (m message, status int, err error) {
+func (s *service) trySubmit(ctx context.Context, key, to, text string) (message, int, error) {
 	body := fmt.Sprintf(`{"to":%q,"type":"text","text":{"body":%q}}`, to, text)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Base+"/messages", strings.NewReader(body))
-	if err != nil {
-		return m, 0, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Idempotency-Key", key)
+	return s.tryPost(ctx, key, "application/json", strings.NewReader(body))
+}
+
+// accepted has a message accepted, and returns it with the answer's status.
+func accepted(r *http.Request) (m message, status int, err error) {
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return m, 0, err
@@ -184,8 +183,12 @@ func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 		if status != http.StatusAccepted {
 			t.Fatalf("got %d", status)
 		}
+		f := aFile(t, i, fmt.Sprint(marker, " file ", i))
+		withFile := s.submitFile(fmt.Sprint("file-", i), ada, f)
 		death(before)
 		s.awaitMessage(m.ID, "sent", "delivered")
+		s.awaitMessage(withFile.ID, "sent", "delivered")
+		p.file(t, withFile.ID, f)
 		texts = append(texts, text)
 		p.once(t, texts...)
 		if again, status := s.submit(key, ada, text); status != http.StatusOK || again.ID != m.ID {
@@ -200,6 +203,7 @@ func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 	if log := s.Log(); strings.Contains(log, marker) || strings.Contains(log, ada[1:]) {
 		t.Error("a text or a number is in the log")
 	}
+	filesAreErased(t, p, tokens)
 }
 
 // followed sends one message, and follows it by GET and by events until it was read.
@@ -288,7 +292,7 @@ func filesHold(t *testing.T, tokens string, secrets ...string) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "admin" || d.Name() == "admin.backups"):
+		case d.IsDir() && (d.Name() == "admin" || d.Name() == "admin.backups" || d.Name() == "admin.media"):
 			return fs.SkipDir
 		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "admin.outbox"):
 			return nil

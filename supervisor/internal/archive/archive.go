@@ -24,6 +24,7 @@ import (
 
 	"filippo.io/age"
 
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/wait"
 )
@@ -42,6 +43,7 @@ const (
 	manifestName = "manifest.json"
 	profilePath  = "profile/"
 	outboxName   = "outbox"
+	mediaPath    = "media/"
 )
 
 // Limits of what is unpacked. Real profiles have some hundred files and folders and up to
@@ -58,18 +60,21 @@ const (
 // anything in it can be verified, and each step up doubles time and memory.
 const Work = 18
 
-// Write encrypts the closed profile in dir, described by m, and the messages in the file
-// outbox, unless that is empty, for passphrase. It returns
-// m with its Format, Files and Outbox filled in. Without a login it fails with profile.ErrNoLogin.
+// Messages are the paths of a database of messages, empty for none, and of the folder of their
+// files, which need not exist.
+type Messages struct{ Outbox, Media string }
+
+// Write encrypts the closed profile in dir, described by m, and messages for passphrase. It returns
+// m with its Format, Files, Outbox and Media filled in. Without a login it fails with profile.ErrNoLogin.
 // When ctx ends it returns at once; w may be written
 // to for a moment longer.
-func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir, outbox string, m profile.Manifest) (profile.Manifest, error) {
+func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, messages Messages, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return m, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	recipient.SetWorkFactor(work)
-	m.Format, m.Files, m.Outbox = profile.ManifestFormat, nil, nil
+	m.Format, m.Files, m.Outbox, m.Media = profile.ManifestFormat, nil, nil, nil
 	// scrypt can't be interrupted.
 	encrypted, err := wait.For(ctx, func() (io.WriteCloser, error) { return age.Encrypt(w, recipient) })
 	if err != nil {
@@ -77,7 +82,7 @@ func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir, o
 	}
 	packed := gzip.NewWriter(encrypted)
 	t := tar.NewWriter(packed)
-	err = writeAll(ctx, t, dir, outbox, &m)
+	err = writeAll(ctx, t, dir, messages, &m)
 	for _, c := range []io.Closer{t, packed, encrypted} {
 		if err == nil {
 			err = c.Close()
@@ -89,7 +94,7 @@ func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir, o
 	return m, nil
 }
 
-func writeAll(ctx context.Context, t *tar.Writer, dir, outbox string, m *profile.Manifest) error {
+func writeAll(ctx context.Context, t *tar.Writer, dir string, messages Messages, m *profile.Manifest) error {
 	err := profile.WalkFiles(dir, func(rel string, folder bool) error {
 		if folder {
 			return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: profilePath + rel + "/", Mode: 0o700})
@@ -98,10 +103,8 @@ func writeAll(ctx context.Context, t *tar.Writer, dir, outbox string, m *profile
 		m.Files = append(m.Files, f)
 		return err
 	})
-	if err == nil && outbox != "" {
-		var f profile.File
-		f, err = writeFile(ctx, t, filepath.Dir(outbox), filepath.Base(outbox), outboxName)
-		f.Path, m.Outbox = outboxName, &f
+	if err == nil && messages.Outbox != "" {
+		err = writeMessages(ctx, t, messages, m)
 	}
 	if err == nil {
 		err = profile.CheckLogin(m.Files)
@@ -118,6 +121,30 @@ func writeAll(ctx context.Context, t *tar.Writer, dir, outbox string, m *profile
 	}
 	_, err = t.Write(data)
 	return err
+}
+
+// writeMessages packs the database, and each file that has its name.
+func writeMessages(ctx context.Context, t *tar.Writer, messages Messages, m *profile.Manifest) error {
+	f, err := writeFile(ctx, t, filepath.Dir(messages.Outbox), filepath.Base(messages.Outbox), outboxName)
+	if err != nil {
+		return err
+	}
+	f.Path, m.Outbox = outboxName, &f
+	entries, err := os.ReadDir(messages.Media)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if !media.Valid(e.Name()) || !e.Type().IsRegular() {
+			continue
+		}
+		f, err := writeFile(ctx, t, messages.Media, e.Name(), mediaPath+e.Name())
+		if err != nil {
+			return err
+		}
+		m.Media = append(m.Media, f)
+	}
+	return nil
 }
 
 // writeFile packs the file rel in dir under name.
@@ -138,17 +165,17 @@ func writeFile(ctx context.Context, t *tar.Writer, dir, rel, name string) (profi
 }
 
 // Read decrypts a login, unpacks it into the empty folder, and checks it against its
-// manifest. Messages are unpacked to the new file outbox, and the manifest's Outbox is nil if
-// there are none. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
+// manifest. Messages are unpacked to the new file and the new folder that messages names; the
+// manifest's Outbox is nil if there are none. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
 // they apply, the content of the folder is of no use. When ctx ends it returns at once; r
 // may be read from for a moment longer.
-func Read(ctx context.Context, r io.Reader, passphrase, folder, outbox string) (profile.Manifest, error) {
+func Read(ctx context.Context, r io.Reader, passphrase, folder string, messages Messages) (profile.Manifest, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return profile.Manifest{}, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	identity.SetMaxWorkFactor(Work)
-	u := unpacker{ctx: ctx, folder: folder, outbox: outbox, left: maxBytes}
+	u := unpacker{ctx: ctx, folder: folder, to: messages, left: maxBytes}
 	m, err := u.unpack(r, identity)
 	if err == nil {
 		return m, nil
@@ -177,15 +204,17 @@ func isLocal(err error) bool {
 
 // unpacker takes nothing from a tar but folders and plain files.
 type unpacker struct {
-	ctx            context.Context
-	folder, outbox string
+	ctx    context.Context
+	folder string
+	to     Messages
 	// left is how many bytes more may be unpacked, and entries how many files and folders
 	// there were.
 	left    int64
 	entries int
 	files   []profile.File
-	// messages describes what was unpacked to outbox, if anything was.
+	// messages describes the database of messages, if there is one, and media their files.
 	messages *profile.File
+	media    []profile.File
 }
 
 func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest, error) {
@@ -218,6 +247,9 @@ func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest,
 	}
 	if (m.Outbox == nil) != (u.messages == nil) || m.Outbox != nil && *m.Outbox != *u.messages {
 		return m, fmt.Errorf("%w: the messages have changed", profile.ErrDamaged)
+	}
+	if err := profile.CheckSame(m.Media, u.media); err != nil {
+		return m, err
 	}
 	return m, profile.CheckFiles(m.Files, u.files)
 }
@@ -263,34 +295,38 @@ func (u *unpacker) all(t *tar.Reader) (profile.Manifest, error) {
 }
 
 func (u *unpacker) one(h *tar.Header, t io.Reader) error {
-	rel, ok := strings.CutPrefix(path.Clean(h.Name), profilePath)
-	messages := h.Name == outboxName && h.Typeflag == tar.TypeReg
-	if !messages && (!ok || !filepath.IsLocal(rel)) {
-		return fmt.Errorf("it contains %.100q", h.Name)
-	}
 	if u.entries++; u.entries > maxEntries || h.Size > u.left {
 		return errors.New("it contains too much")
 	}
-	target := filepath.Join(u.folder, filepath.FromSlash(rel))
-	if messages {
-		target, rel = u.outbox, outboxName
-	}
-	switch h.Typeflag {
-	case tar.TypeDir:
+	target, rel, keep, ok := u.place(path.Clean(h.Name))
+	switch {
+	case !ok:
+		return fmt.Errorf("it contains %.100q", h.Name)
+	case h.Typeflag == tar.TypeDir && strings.HasPrefix(path.Clean(h.Name), profilePath):
 		return os.Mkdir(target, 0o700)
-	case tar.TypeReg:
-		dst, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		f, err := profile.CopyFile(u.ctx, rel, dst, t)
-		u.left -= f.Size
-		if messages {
-			u.messages = &f
-		} else {
-			u.files = append(u.files, f)
-		}
-		return errors.Join(err, dst.Close())
+	case h.Typeflag != tar.TypeReg:
+		return fmt.Errorf("%.100q is neither a file nor a folder", h.Name)
 	}
-	return fmt.Errorf("%.100q is neither a file nor a folder", h.Name)
+	dst, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	f, err := profile.CopyFile(u.ctx, rel, dst, t)
+	u.left -= f.Size
+	keep(f)
+	return errors.Join(err, dst.Close())
+}
+
+// place returns where a file or folder goes, its path in the manifest, and what takes note of it.
+func (u *unpacker) place(name string) (target, rel string, keep func(profile.File), ok bool) {
+	if rel, ok := strings.CutPrefix(name, profilePath); ok {
+		keep := func(f profile.File) { u.files = append(u.files, f) }
+		return filepath.Join(u.folder, filepath.FromSlash(rel)), rel, keep, filepath.IsLocal(rel)
+	}
+	if rel, ok := strings.CutPrefix(name, mediaPath); ok && media.Valid(rel) {
+		keep := func(f profile.File) { u.media = append(u.media, f) }
+		err := os.MkdirAll(u.to.Media, 0o700)
+		return filepath.Join(u.to.Media, rel), rel, keep, err == nil
+	}
+	return u.to.Outbox, outboxName, func(f profile.File) { u.messages = &f }, name == outboxName
 }

@@ -36,30 +36,47 @@ func sealed(t *testing.T) []byte {
 			t.Fatal(err)
 		}
 	}
-	outbox := filepath.Join(t.TempDir(), "messages")
-	if err := os.WriteFile(outbox, []byte("to be sent"), 0o600); err != nil {
-		t.Fatal(err)
+	messages := Messages{filepath.Join(t.TempDir(), "messages"), t.TempDir()}
+	for path, content := range map[string]string{
+		messages.Outbox: "to be sent", filepath.Join(messages.Media, "3EB01"): "a file", filepath.Join(messages.Media, ".draft-1"): "half of a file",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var b bytes.Buffer
 	m := profile.Manifest{CreatedAt: time.Unix(1, 0).UTC(), Stamp: "a", LinkedAt: time.Unix(2, 0).UTC(), ChromeVersion: "156.0.1.2"}
-	if _, err := Write(t.Context(), &b, passphrase, cheap, dir, outbox, m); err != nil {
+	if _, err := Write(t.Context(), &b, passphrase, cheap, dir, messages, m); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
 }
 
+// unpacked are new paths for messages.
+func unpacked(t *testing.T) Messages {
+	t.Helper()
+	return Messages{filepath.Join(t.TempDir(), "outbox"), filepath.Join(t.TempDir(), "media")}
+}
+
 func read(t *testing.T, data []byte, phrase string) (profile.Manifest, map[string]string, error) {
 	t.Helper()
 	into := t.TempDir()
-	outbox := filepath.Join(t.TempDir(), "outbox")
-	m, err := Read(t.Context(), bytes.NewReader(data), phrase, into, outbox)
+	messages := unpacked(t)
+	m, err := Read(t.Context(), bytes.NewReader(data), phrase, into, messages)
 	found := map[string]string{}
 	if m.Outbox != nil {
-		content, err := os.ReadFile(outbox)
+		content, err := os.ReadFile(messages.Outbox)
 		if err != nil {
 			t.Error(err)
 		}
 		found["outbox"] = string(content)
+	}
+	for _, f := range m.Media {
+		content, err := os.ReadFile(filepath.Join(messages.Media, f.Path))
+		if err != nil {
+			t.Error(err)
+		}
+		found["media/"+f.Path] = string(content)
 	}
 	for _, f := range m.Files {
 		content, readErr := os.ReadFile(filepath.Join(into, f.Path))
@@ -77,7 +94,7 @@ func TestExportedLoginCanBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"Local State": "{}", "Default/Local Storage/leveldb/000003.log": "login", "Default/empty": "", "outbox": "to be sent"}
+	want := map[string]string{"Local State": "{}", "Default/Local Storage/leveldb/000003.log": "login", "Default/empty": "", "outbox": "to be sent", "media/3EB01": "a file"}
 	if d := cmp.Diff(want, found); d != "" {
 		t.Error(d)
 	}
@@ -92,7 +109,7 @@ func TestProfileWithoutALoginIsNotExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, dir := range map[string]string{"empty": t.TempDir(), "without": dir} {
-		if _, err := Write(t.Context(), io.Discard, passphrase, cheap, dir, "", profile.Manifest{}); !errors.Is(err, profile.ErrNoLogin) {
+		if _, err := Write(t.Context(), io.Discard, passphrase, cheap, dir, Messages{}, profile.Manifest{}); !errors.Is(err, profile.ErrNoLogin) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -219,6 +236,10 @@ func TestForgedFilesAreRefused(t *testing.T) {
 		"a long name":                   {file("profile/"+strings.Repeat("x", 300), "{}"), manifest("a")},
 		"a long path":                   {file("profile/"+strings.Repeat("x/", 3000)+"x", "{}"), manifest("a")},
 		"no manifest":                   {a},
+		"a message's file not listed":   {file("media/a", "{}"), manifest()},
+		"a message's file upwards":      {file("media/../../evil", "{}"), manifest()},
+		"a folder of messages' files":   {folder("media/a"), manifest()},
+		"a message's hidden file":       {file("media/.draft-1", "{}"), manifest()},
 		"nothing":                       nil,
 		"an empty manifest":             {file(manifestName, `{"format":1,"files":[]}`)},
 		"a missing file":                {a, manifest("a", "b")},
@@ -286,7 +307,7 @@ func TestClaimedCostIsLimited(t *testing.T) {
 func TestEndlessHeaderIsRefused(t *testing.T) {
 	for _, line := range []string{"-> scrypt x 4\nAAAA\n", "x", "-> " + strings.Repeat("a ", 100)} {
 		endless := io.MultiReader(strings.NewReader("age-encryption.org/v1\n"), &repeat{text: line})
-		if _, err := Read(t.Context(), endless, passphrase, t.TempDir(), filepath.Join(t.TempDir(), "outbox")); !errors.Is(err, ErrDamaged) {
+		if _, err := Read(t.Context(), endless, passphrase, t.TempDir(), unpacked(t)); !errors.Is(err, ErrDamaged) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -305,7 +326,7 @@ func (r *repeat) Read(p []byte) (n int, err error) {
 func TestReadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Read(ctx, bytes.NewReader(sealed(t)), passphrase, t.TempDir(), filepath.Join(t.TempDir(), "outbox")); !errors.Is(err, context.Canceled) {
+	if _, err := Read(ctx, bytes.NewReader(sealed(t)), passphrase, t.TempDir(), unpacked(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -315,12 +336,12 @@ func TestReadEndsWithItsContext(t *testing.T) {
 func TestNeitherEndWaitsForScrypt(t *testing.T) {
 	data := forged(t, Work, "", file("profile/a", "{}"), manifest("a"))
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := Read(ctx, io.TeeReader(bytes.NewReader(data), canceller(cancel)), passphrase, t.TempDir(), filepath.Join(t.TempDir(), "outbox")); !errors.Is(err, context.Canceled) {
+	if _, err := Read(ctx, io.TeeReader(bytes.NewReader(data), canceller(cancel)), passphrase, t.TempDir(), unpacked(t)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Read: got %v", err)
 	}
 	done, cancelNow := context.WithCancel(t.Context())
 	cancelNow()
-	if _, err := Write(done, io.Discard, passphrase, Work, t.TempDir(), "", profile.Manifest{}); !errors.Is(err, context.Canceled) {
+	if _, err := Write(done, io.Discard, passphrase, Work, t.TempDir(), Messages{}, profile.Manifest{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Write: got %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/smallfile"
@@ -68,7 +69,7 @@ func (e Export) backup(ctx context.Context) (profile.Manifest, error) {
 	if len(found) == 0 {
 		return profile.Manifest{}, fmt.Errorf("%w: there is no backup yet", ErrNothing)
 	}
-	return e.write(ctx, p.Backups.Path(found[0]), "", found[0].Manifest)
+	return e.write(ctx, p.Backups.Path(found[0]), archive.Messages{}, found[0].Manifest)
 }
 
 func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
@@ -95,21 +96,22 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, fmt.Errorf("%w: no phone is linked in this profile, as far as the service has seen", ErrNothing)
 	}
 	r = r.forProfile(stamp)
-	messages := profile.NewOutbox(p)
-	defer func() { _ = os.Remove(messages) }()
-	if any, err := outbox.Export(p.Outbox(), messages); err != nil {
+	exported, _ := profile.NewOutbox(p)
+	defer func() { _ = os.Remove(exported) }()
+	messages := archive.Messages{Outbox: exported, Media: p.Media()}
+	if any, err := outbox.Export(p.Outbox(), exported); err != nil {
 		return profile.Manifest{}, err
 	} else if !any {
-		messages = ""
+		messages.Outbox = ""
 	}
 	return e.write(ctx, p.Dir(), messages, profile.Manifest{
 		CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: r.LinkedAt, PersistedAt: r.PersistedAt, ReadyAt: r.ReadyAt,
 	})
 }
 
-// write exports the profile in dir, which m describes, with a file of messages, if any. It makes the file under another
+// write exports the profile in dir, which m describes, with messages, if any. It makes the file under another
 // name first, so that nobody mistakes half of it for the whole.
-func (e Export) write(ctx context.Context, dir, messages string, m profile.Manifest) (profile.Manifest, error) {
+func (e Export) write(ctx context.Context, dir string, messages archive.Messages, m profile.Manifest) (profile.Manifest, error) {
 	if e.To != nil {
 		return e.writeTo(ctx, e.To, dir, messages, m)
 	}
@@ -128,7 +130,7 @@ func (e Export) write(ctx context.Context, dir, messages string, m profile.Manif
 	return written, nil
 }
 
-func (e Export) writeTo(ctx context.Context, w io.Writer, dir, messages string, m profile.Manifest) (profile.Manifest, error) {
+func (e Export) writeTo(ctx context.Context, w io.Writer, dir string, messages archive.Messages, m profile.Manifest) (profile.Manifest, error) {
 	written, err := archive.Write(ctx, w, e.Passphrase, e.Work, dir, messages, m)
 	if err == nil && e.Backup {
 		err = profile.CheckFiles(m.Files, written.Files)
@@ -162,8 +164,9 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	var before Record
 	_ = p.Login.Load(&before) // without it the replaced profile counts as valuable
 	now := time.Now()
-	messages := profile.NewOutbox(p)
-	defer func() { _ = os.Remove(messages) }()
+	var messages archive.Messages
+	messages.Outbox, messages.Media = profile.NewOutbox(p)
+	defer func() { _ = errors.Join(os.Remove(messages.Outbox), os.RemoveAll(messages.Media)) }()
 	moved, err = p.Replace(ctx, func(folder string) error {
 		m, err = archive.Read(ctx, src, passphrase, folder, messages)
 		return err
@@ -175,11 +178,13 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	if !m.LinkedAt.IsZero() { // otherwise nothing is known about the login
 		after.Stamp, after.LinkedAt, after.PersistedAt, after.ReadyAt = m.Stamp, m.LinkedAt, m.PersistedAt, m.ReadyAt
 	}
+	from := messages.Outbox
 	if m.Outbox == nil {
-		messages = ""
+		from = ""
 	}
-	err = errors.Join(err, p.Login.Save(after))
-	keyless, importErr := outbox.Import(messages, p.Outbox())
+	// The files come first: those without a message are removed at the next start.
+	err = errors.Join(err, p.Login.Save(after), media.Import(messages.Media, p.Media()))
+	keyless, importErr := outbox.Import(from, p.Outbox())
 	return m, moved, keyless, errors.Join(err, importErr)
 }
 

@@ -136,6 +136,31 @@ func (s *Store) prepare() error {
 	return nil
 }
 
+// Import moves the files in a folder, which need not exist, into that of a Store that nothing uses.
+// Those that it has stay as they are.
+func Import(from, dir string) error {
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s := New(dir, Limits{})
+	if err == nil {
+		err = s.prepare()
+	}
+	for _, e := range entries {
+		if _, missing := os.Lstat(s.Path(e.Name())); err == nil && missing != nil {
+			err = errors.Join(syncPath(filepath.Join(from, e.Name())), os.Rename(filepath.Join(from, e.Name()), s.Path(e.Name())))
+		}
+	}
+	if err == nil {
+		err = syncPath(s.dir)
+	}
+	if err != nil {
+		return failed("import files", err)
+	}
+	return nil
+}
+
 // checkSpace returns ErrNoSpace unless the disk has more free than Limits.Reserve.
 func (s *Store) checkSpace() error {
 	var st unix.Statfs_t
@@ -208,15 +233,20 @@ func (d *Draft) Name(n string) error {
 	if err := d.store.rename(d, n); err != nil {
 		return failed("name file", err)
 	}
-	f, err := os.Open(d.store.dir)
-	if err != nil {
-		return failed("name file", err)
-	}
-	defer func() { _ = f.Close() }()
-	if err := f.Sync(); err != nil {
+	if err := syncPath(d.store.dir); err != nil {
 		return failed("name file", err)
 	}
 	return nil
+}
+
+// syncPath puts a file, or the names in a folder, on disk.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return f.Sync()
 }
 
 func (s *Store) rename(d *Draft, n string) error {

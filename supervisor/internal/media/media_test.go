@@ -163,3 +163,28 @@ func TestSweepTakesNothingThatIsWritten(t *testing.T) {
 		t.Errorf("left are %s", got)
 	}
 }
+
+func TestImportedFilesReplaceNone(t *testing.T) {
+	s, from := newStore(t, DefaultLimits()), newStore(t, DefaultLimits())
+	if err := Import(from.dir, s.dir); err != nil {
+		t.Errorf("nothing: %v", err)
+	}
+	for _, f := range []struct {
+		store *Store
+		name  string
+	}{{s, "both"}, {from, "both"}, {from, "new"}} {
+		d := write(t, f.store, f.name+" of "+f.store.dir)
+		if err := d.Name(f.name); err != nil {
+			t.Fatal(err)
+		}
+		d.Release()
+	}
+	if err := Import(from.dir, s.dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"both": s.dir, "new": from.dir} {
+		if content, err := os.ReadFile(s.Path(name)); err != nil || string(content) != name+" of "+want {
+			t.Errorf("%s: %s, %v", name, content, err)
+		}
+	}
+}

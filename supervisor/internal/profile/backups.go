@@ -28,8 +28,9 @@ type Manifest struct {
 	// VerifiedAt is when the backup was opened in a Chrome, zero if it never was.
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
 	Files      []File    `json:"files"`
-	// Outbox are the messages in an exported file. Backups have none.
-	Outbox *File `json:"outbox,omitempty"`
+	// Outbox are the messages in an exported file, and Media their files. Backups have none.
+	Outbox *File  `json:"outbox,omitempty"`
+	Media  []File `json:"media,omitempty"`
 }
 
 // ManifestFormat is the format of manifests that this version writes and reads.

@@ -140,6 +140,17 @@ func CopyFile(ctx context.Context, path string, dst io.Writer, src io.Reader) (F
 // CheckFiles compares the files of a backup with its manifest. A missing, changed or
 // additional file is ErrDamaged, and so is a backup without a login.
 func CheckFiles(want, got []File) error {
+	if err := CheckSame(want, got); err != nil {
+		return err
+	}
+	if err := CheckLogin(want); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
+}
+
+// CheckSame compares files with a manifest. A missing, changed or additional file is ErrDamaged.
+func CheckSame(want, got []File) error {
 	known := make(map[string]File, len(want))
 	for _, f := range want {
 		if _, twice := known[f.Path]; twice {
@@ -155,9 +166,6 @@ func CheckFiles(want, got []File) error {
 	}
 	for path := range known {
 		return fmt.Errorf("%w: %s is missing", ErrDamaged, path)
-	}
-	if err := CheckLogin(want); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
 }

@@ -123,6 +123,7 @@ func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 // profile, so that a Chrome that is confined to some folders can read them, too.
 func (p *Profile) Media() string { return p.tokens.path("media") }
 
+<<<<<<< HEAD
 // WebhookQueue returns the absolute path of the webhook's queue, which only package webhook
 // opens.
 func WebhookQueue(p *Profile) string { return p.tokens.path("webhook") }
@@ -131,6 +132,16 @@ func WebhookQueue(p *Profile) string { return p.tokens.path("webhook") }
 // of p. If the process dies before it removes the file, the next Open does.
 func NewOutbox(p *Profile) string {
 	return filepath.Join(string(p.tokens), "."+filepath.Base(p.Outbox())+suffix())
+=======
+// NewOutbox returns the paths of a new file for messages on their way to or from the outbox of
+// p, and of a new folder for their files. If the process dies before it removes them, the next
+// Open does.
+func NewOutbox(p *Profile) (outbox, media string) {
+	hidden := func(path string) string {
+		return filepath.Join(string(p.tokens), "."+filepath.Base(path)+suffix())
+	}
+	return hidden(p.Outbox()), hidden(p.Media())
+>>>>>>> bfb9fc7 (Export and import have the files of messages; end-to-end tests of files through kills)
 }
 
 // LeaseFile returns the absolute path of the lease.
