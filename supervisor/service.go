@@ -209,7 +209,7 @@ func pacing(cfg *config.Config) outbox.Pacing {
 func messageFiles(cfg *config.Config, folder *profile.Profile) *media.Store {
 	sizes := media.DefaultLimits()
 	sizes.File, sizes.Bytes = cfg.MediaBytes()
-	return media.New(folder.Media(), sizes)
+	return media.New(profile.Media(folder), sizes)
 }
 
 // outboxOptions is how messages are kept and sent.

@@ -98,7 +98,7 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 	r = r.forProfile(stamp)
 	exported, _ := profile.NewOutbox(p)
 	defer func() { _ = os.Remove(exported) }()
-	messages := archive.Messages{Outbox: exported, Media: p.Media()}
+	messages := archive.Messages{Outbox: exported, Media: profile.Media(p)}
 	if any, err := outbox.Export(p.Outbox(), exported); err != nil {
 		return profile.Manifest{}, err
 	} else if !any {
@@ -183,7 +183,7 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 		from = ""
 	}
 	// The files come first: those without a message are removed at the next start.
-	err = errors.Join(err, p.Login.Save(after), media.Import(messages.Media, p.Media()))
+	err = errors.Join(err, p.Login.Save(after), media.Import(messages.Media, profile.Media(p)))
 	keyless, importErr := outbox.Import(from, p.Outbox())
 	return m, moved, keyless, errors.Join(err, importErr)
 }

@@ -121,18 +121,12 @@ func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 
 // Media returns the absolute path of the folder with the files of messages. It is next to the
 // profile, so that a Chrome that is confined to some folders can read them, too.
-func (p *Profile) Media() string { return p.tokens.path("media") }
+func Media(p *Profile) string { return p.tokens.path("media") }
 
-<<<<<<< HEAD
 // WebhookQueue returns the absolute path of the webhook's queue, which only package webhook
 // opens.
 func WebhookQueue(p *Profile) string { return p.tokens.path("webhook") }
 
-// NewOutbox returns the path of a new file for messages on their way to or from the outbox
-// of p. If the process dies before it removes the file, the next Open does.
-func NewOutbox(p *Profile) string {
-	return filepath.Join(string(p.tokens), "."+filepath.Base(p.Outbox())+suffix())
-=======
 // NewOutbox returns the paths of a new file for messages on their way to or from the outbox of
 // p, and of a new folder for their files. If the process dies before it removes them, the next
 // Open does.
@@ -140,8 +134,7 @@ func NewOutbox(p *Profile) (outbox, media string) {
 	hidden := func(path string) string {
 		return filepath.Join(string(p.tokens), "."+filepath.Base(path)+suffix())
 	}
-	return hidden(p.Outbox()), hidden(p.Media())
->>>>>>> bfb9fc7 (Export and import have the files of messages; end-to-end tests of files through kills)
+	return hidden(p.Outbox()), hidden(Media(p))
 }
 
 // LeaseFile returns the absolute path of the lease.
