@@ -124,7 +124,7 @@
 //     otherwise; the server refuses nobody, unless a switch makes it.
 //   - Media to be sent: preparation, in which images are drawn again with at most 1600 pixels, limits,
 //     and upload to a host, here the page's own (read). Nothing is encrypted, videos and audio are
-//     not looked into, and whoever receives a file gets none.
+//     not looked into, and recipients get no file.
 //   - Edits, deletions and reactions: an edit is shown before the server has it, its promise
 //     resolves whatever the server answers, and it has a row of its own, by which it can be
 //     sent again; a deletion is shown afterwards, and leaves the message under another key;

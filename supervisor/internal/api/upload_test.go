@@ -150,7 +150,7 @@ func TestBadUploadsLeaveNothing(t *testing.T) {
 		"wrong order":           {[]part{file, message}, "400 bad_body"},
 		"two files":             {[]part{message, file, file}, "400 bad_body"},
 		"two messages":          {[]part{message, message, file}, "400 bad_body"},
-		"message is no JSON":    {[]part{{name: "message", content: "{"}, file}, "400 bad_body"},
+		"message not JSON":      {[]part{{name: "message", content: "{"}, file}, "400 bad_body"},
 		"message is too large":  {[]part{{name: "message", content: strings.Repeat(" ", maxMessageBody+1)}, file}, "413 body_too_large"},
 		"empty file":            {[]part{message, {name: "media", file: "a"}}, "400 invalid_field"},
 		"large file":            {[]part{message, {"media", "a", "", strings.Repeat("x", 1001)}}, "413 media_too_large"},
@@ -161,7 +161,7 @@ func TestBadUploadsLeaveNothing(t *testing.T) {
 		"another image":         {of("image", part{"media", "a.jpg", "image/jpeg", png}), "422 unsupported_type"},
 		"page as a video":       {of("video", part{"media", "a.mp4", "video/mp4", "<html>"}), "422 unsupported_type"},
 		"unknown video":         {of("video", part{"media", "a.mp4", "application/octet-stream", "\x00\x01"}), "422 unsupported_type"},
-		"type that is none":     {of("document", part{"media", "a", "text", "content"}), "422 unsupported_type"},
+		"type of no form":       {of("document", part{"media", "a", "text", "content"}), "422 unsupported_type"},
 		"name with a line":      {of("document", part{"media", "a\tb", "text/plain", "content"}), "400 invalid_field"},
 		"long name":             {of("document", part{"media", strings.Repeat("x", 256), "text/plain", "content"}), "400 invalid_field"},
 		"text next to caption":  {[]part{{name: "message", content: `{"to":"+5491123456789","type":"document","text":{"body":"x"}}`}, file}, "400 invalid_field"},
@@ -279,7 +279,7 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-func TestEachPartOfAnUploadMayTakeSomeTime(t *testing.T) {
+func TestPartsOfAnUploadMayTakeTime(t *testing.T) {
 	d := &deadlines{ResponseWriter: httptest.NewRecorder()}
 	end := time.Now().Add(uploadIdle + time.Hour)
 	b := &patientBody{ReadCloser: io.NopCloser(strings.NewReader("ab")), control: http.NewResponseController(d), end: end}

@@ -145,7 +145,7 @@ func (db *DB) adopt(format Format) error {
 	if err != nil {
 		return fmt.Errorf("cannot check database: %w", err)
 	}
-	found, err := Values[string](db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid")
+	found, err := Values[string](db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
 	if err != nil {
 		return fmt.Errorf("cannot check database: %w", err)
 	}
@@ -159,7 +159,10 @@ func (db *DB) adopt(format Format) error {
 	if ids[1] > newest {
 		return ErrNewer
 	}
-	if !slices.Equal(found, slices.Concat(format.Versions[:ids[1]]...)) {
+	wanted := slices.Concat(format.Versions[:ids[1]]...)
+	slices.Sort(wanted)
+	slices.Sort(found) // VACUUM writes tables before indexes
+	if !slices.Equal(found, wanted) {
 		return fmt.Errorf("%w: it has other tables", ErrDamaged)
 	}
 	problems, err := Values[string](db, "PRAGMA quick_check(1)")

@@ -15,14 +15,12 @@ import (
 type entry struct {
 	ID     rpc.MessageID `json:"id"`
 	Status Status        `json:"status"`
-	// Act is empty for a message, and otherwise what is done to Target.
-	Act     rpc.Act `json:"act,omitempty"`
-	Target  string  `json:"target,omitempty"`
-	Account string  `json:"account,omitempty"`
-	To      string  `json:"to"`
-	Chat    place   `json:"chat,omitzero"`
-	Code    Code    `json:"code,omitempty"`
-	Until   int64   `json:"until,omitempty"`
+	form
+	Account string `json:"account,omitempty"`
+	To      string `json:"to"`
+	Chat    place  `json:"chat,omitzero"`
+	Code    Code   `json:"code,omitempty"`
+	Until   int64  `json:"until,omitempty"`
 	// WhatsAppCode comes with CodeRefused.
 	WhatsAppCode int `json:"whatsapp_code,omitempty"`
 	Attempts     int `json:"attempts,omitempty"`
@@ -33,8 +31,23 @@ type entry struct {
 	Expires   int64  `json:"expires"`
 	Times     times  `json:"times"`
 	Reference string `json:"reference,omitempty"`
-	// File is the size of its file in bytes, 0 for a text.
+}
+
+// form is what kind of message it is.
+type form struct {
+	// Act is empty for a message, and otherwise what is done to Target.
+	Act    rpc.Act `json:"act,omitempty"`
+	Target string  `json:"target,omitempty"`
+	// File is the size of its file in bytes, 0 without one.
 	File int64 `json:"file,omitempty"`
+}
+
+// uploadTime is how long its file may take.
+func (f form) uploadTime() time.Duration {
+	if f.File == 0 {
+		return 0
+	}
+	return rpc.Media{Size: f.File}.UploadTime()
 }
 
 // place is an rpc.Chat, whose addresses would be hidden from encoding/json.
@@ -127,14 +140,6 @@ func (e entry) shared() entry {
 	e.Account = unique.Make(e.Account).Value()
 	e.To = unique.Make(e.To).Value()
 	return e
-}
-
-// uploadTime is how long its file may take.
-func (e entry) uploadTime() time.Duration {
-	if e.File == 0 {
-		return 0
-	}
-	return rpc.Media{Size: e.File}.UploadTime()
 }
 
 // ref names the message to the page.

@@ -94,7 +94,7 @@ type turns struct {
 	restart time.Time
 }
 
-// underWay is a message that is being sent: since when, and whether it has a file.
+// underWay is a message that is being sent: when that began, and whether it has a file.
 type underWay struct {
 	began time.Time
 	file  bool

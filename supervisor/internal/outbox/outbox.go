@@ -230,8 +230,7 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 		}
 	}
 	e = entry{
-		ID: id, Status: Queued, Act: r.Message.Act, Target: r.Message.Target, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
-		File: r.Message.Media.Size,
+		ID: id, Status: Queued, form: form{r.Message.Act, r.Message.Target, r.Message.Media.Size}, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
 	}
 	e.Times[Queued.rank()] = millis(now)
 	var key any

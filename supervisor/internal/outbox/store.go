@@ -286,7 +286,7 @@ func (s *store) write(jobs []job) error {
 	return nil
 }
 
-// sweep removes the files of messages that were erased, and those that never came to belong to
+// sweep removes the files of messages that were erased, and those that never belonged to
 // one, unless what was done before has failed.
 func (s *store) sweep(err error) {
 	if err != nil || s.media == nil {
