@@ -137,9 +137,15 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox, Files: box.Media,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
-		About: api.About{Version: version, URL: cfg.URL}, Logger: log, Draining: s.draining,
+		About: about(cfg), Logger: log, Draining: s.draining,
 	})
 	return s, err
+}
+
+// about returns what distinguishes this service from others.
+func about(cfg *config.Config) api.About {
+	host, _ := os.Hostname() // it is for people
+	return api.About{Version: version, Instance: cfg.Listen, Host: host, KeyFile: cfg.APIKeyFile, URL: cfg.URL}
 }
 
 // workerOptions is how workers are run on a tokens folder, but for the way to the network.
@@ -268,11 +274,11 @@ func newWebhook(cfg *config.Config, files *files, path string, log *events.Log, 
 		_, err := wait.For(ctx, func() (struct{}, error) { return struct{}{}, webhook.Discard(path) })
 		return nil, err
 	}
-	host, _ := os.Hostname() // it is for people
+	own := about(cfg)
 	return webhook.New(webhook.Options{
 		Path: path, URL: cfg.Webhook, Proxy: files.route.Proxy, Key: files.webhookKey, Events: log,
 		Timings: webhook.DefaultTimings(), Limits: webhook.DefaultLimits(), Count: meter.Delivery, Logger: logger,
-		Version: version, Host: host, Instance: cfg.Listen,
+		Version: own.Version, Host: own.Host, Instance: own.Instance,
 	}), nil
 }
 

@@ -95,5 +95,5 @@ func TestButtonsWorkBehindNginx(t *testing.T) {
 	}
 	refused := open(t, b, strings.Replace(urls[0], "127.0.0.1", "other.example", 1), phone)
 	refused.press("restart")
-	refused.await(`/other site/.test(document.getElementById("outcome").textContent)`)
+	refused.await(`/another site/.test(document.getElementById("outcome").textContent)`)
 }

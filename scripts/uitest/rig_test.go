@@ -173,18 +173,11 @@ func open(t *testing.T, b *rod.Browser, url string, l look) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scheme := "light"
-	if l.dark {
-		scheme = "dark"
-	}
-	for _, call := range []interface{ Call(proto.Client) error }{
-		proto.EmulationSetDeviceMetricsOverride{Width: l.width, Height: l.height, DeviceScaleFactor: 2, Mobile: l.width < 600},
-		proto.EmulationSetEmulatedMedia{Features: []*proto.EmulationMediaFeature{{Name: "prefers-color-scheme", Value: scheme}}},
-		proto.NetworkSetUserAgentOverride{UserAgent: "uitest", AcceptLanguage: l.language},
-	} {
-		if err := call.Call(page); err != nil {
-			t.Fatal(err)
-		}
+	p := &tab{page, t}
+	p.look(l)
+	language := proto.NetworkSetUserAgentOverride{UserAgent: "uitest", AcceptLanguage: l.language}
+	if err := language.Call(page); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := page.EvalOnNewDocument(`window.violations = [];
 		addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI));
@@ -198,7 +191,24 @@ func open(t *testing.T, b *rod.Browser, url string, l look) *tab {
 	if err := page.Navigate(url); err != nil {
 		t.Fatal(err)
 	}
-	return &tab{page, t}
+	return p
+}
+
+// look changes all but the language.
+func (p *tab) look(l look) {
+	p.t.Helper()
+	scheme := "light"
+	if l.dark {
+		scheme = "dark"
+	}
+	for _, call := range []interface{ Call(proto.Client) error }{
+		proto.EmulationSetDeviceMetricsOverride{Width: l.width, Height: l.height, DeviceScaleFactor: 2, Mobile: l.width < 600},
+		proto.EmulationSetEmulatedMedia{Features: []*proto.EmulationMediaFeature{{Name: "prefers-color-scheme", Value: scheme}}},
+	} {
+		if err := call.Call(p.Page); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 }
 
 // await waits until the expression is true in the page, looking again at each

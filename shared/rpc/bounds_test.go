@@ -36,10 +36,10 @@ func TestProcessAndProgressAreClamped(t *testing.T) {
 	}
 	for progress, want := range map[int32]int{math.MinInt32: -1, -1: -1, 50: 50, math.MaxInt32: 100} {
 		e, err := eventFromProto(&workerpb.Event{Body: &workerpb.Event_PageObserved{PageObserved: &workerpb.PageObserved{
-			Progress: progress, Reason: "unheard_of",
+			Progress: progress, Reason: "unheard_of", RetryAtMs: math.MaxInt64,
 		}}})
-		if got := e.Body.(PageObserved); err != nil || got.Progress != want || got.Reason != "" {
-			t.Errorf("progress %d became %d, reason %q, %v", progress, got.Progress, got.Reason, err)
+		if got := e.Body.(PageObserved); err != nil || got.Progress != want || got.Reason != "" || got.RetryAt.Year() > 2100 {
+			t.Errorf("progress %d became %d, reason %q, again at %s, %v", progress, got.Progress, got.Reason, got.RetryAt, err)
 		}
 	}
 }

@@ -20,6 +20,7 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		p.Body = &workerpb.Event_PageObserved{PageObserved: &workerpb.PageObserved{
 			Condition: string(b.Condition), Reason: string(b.Reason), Detail: b.Detail,
 			Progress: int32(b.Progress), Registered: b.Registered, Persisted: b.Persisted, PageVersion: b.PageVersion,
+			RetryAtMs: sinceEpoch(b.RetryAt),
 		}}
 	case QRShown:
 		p.Body = &workerpb.Event_QrShown{QrShown: &workerpb.QRShown{
@@ -75,6 +76,7 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 			Condition: Condition(b.PageObserved.GetCondition()), Reason: reason.Code(b.PageObserved.GetReason()),
 			Detail: b.PageObserved.GetDetail(), Progress: int(b.PageObserved.GetProgress()),
 			Registered: b.PageObserved.GetRegistered(), Persisted: b.PageObserved.GetPersisted(), PageVersion: b.PageObserved.GetPageVersion(),
+			RetryAt: moment(b.PageObserved.GetRetryAtMs()),
 		}
 	case *workerpb.Event_QrShown:
 		e.Body = QRShown{

@@ -77,7 +77,7 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 	sent := []Event{
 		{Generation: 1, Seq: 1, Waited: 80 * time.Millisecond, Body: PhaseChanged{Phase: PhaseNavigate}},
 		{Generation: 1, Seq: 2, Body: BrowserStarted{PID: 42, Product: "Chrome/1", UserAgent: "ua", Sandbox: true}},
-		{Generation: 1, Seq: 3, Body: PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, Persisted: true, PageVersion: "2.3"}},
+		{Generation: 1, Seq: 3, Body: PageObserved{Condition: PageSyncing, Reason: reason.Syncing, Detail: "d", Progress: 7, Registered: true, Persisted: true, PageVersion: "2.3", RetryAt: time.UnixMilli(1_800_000_000_000).UTC()}},
 		{Generation: 1, Seq: 4, Body: PageObserved{Condition: PageLoading, Progress: -1}},
 		{Generation: 1, Seq: 5, Body: QRShown{Payload: "2@secret", Reader: "dom", Seq: 3, TTL: 20 * time.Second, Renewals: 2}},
 		{Generation: 1, Seq: 6, Body: QRGone{Cause: "scanned"}},

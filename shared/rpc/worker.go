@@ -254,6 +254,8 @@ type PageObserved struct {
 	Persisted bool
 	// PageVersion is WhatsApp Web's own version, empty while unknown.
 	PageVersion string
+	// RetryAt is when the worker will end a conflict in favour of this page, zero if it won't.
+	RetryAt time.Time
 }
 
 // Secret is a string that must not be seen: a QR payload, a phone number, a

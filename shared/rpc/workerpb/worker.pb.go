@@ -466,7 +466,9 @@ type PageObserved struct {
 	Registered  bool   `protobuf:"varint,5,opt,name=registered,proto3" json:"registered,omitempty"`
 	PageVersion string `protobuf:"bytes,6,opt,name=page_version,json=pageVersion,proto3" json:"page_version,omitempty"`
 	// The login has reached the disk.
-	Persisted     bool `protobuf:"varint,7,opt,name=persisted,proto3" json:"persisted,omitempty"`
+	Persisted bool `protobuf:"varint,7,opt,name=persisted,proto3" json:"persisted,omitempty"`
+	// When the worker ends a conflict, 0 if it doesn't.
+	RetryAtMs     int64 `protobuf:"varint,8,opt,name=retry_at_ms,json=retryAtMs,proto3" json:"retry_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -548,6 +550,13 @@ func (x *PageObserved) GetPersisted() bool {
 		return x.Persisted
 	}
 	return false
+}
+
+func (x *PageObserved) GetRetryAtMs() int64 {
+	if x != nil {
+		return x.RetryAtMs
+	}
+	return 0
 }
 
 type QRShown struct {
@@ -2971,7 +2980,7 @@ const file_worker_proto_rawDesc = "" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\x03 \x01(\tR\tuserAgent\x12\x18\n" +
-	"\asandbox\x18\x04 \x01(\bR\asandbox\"\xd9\x01\n" +
+	"\asandbox\x18\x04 \x01(\bR\asandbox\"\xf9\x01\n" +
 	"\fPageObserved\x12\x1c\n" +
 	"\tcondition\x18\x01 \x01(\tR\tcondition\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -2981,7 +2990,8 @@ const file_worker_proto_rawDesc = "" +
 	"registered\x18\x05 \x01(\bR\n" +
 	"registered\x12!\n" +
 	"\fpage_version\x18\x06 \x01(\tR\vpageVersion\x12\x1c\n" +
-	"\tpersisted\x18\a \x01(\bR\tpersisted\"\x80\x01\n" +
+	"\tpersisted\x18\a \x01(\bR\tpersisted\x12\x1e\n" +
+	"\vretry_at_ms\x18\b \x01(\x03R\tretryAtMs\"\x80\x01\n" +
 	"\aQRShown\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\tR\apayload\x12\x16\n" +
 	"\x06reader\x18\x02 \x01(\tR\x06reader\x12\x10\n" +

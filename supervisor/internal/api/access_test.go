@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +32,7 @@ func someKeys(t *testing.T) func() *apikey.Keys {
 }
 
 func TestEachRouteAsksForItsAccess(t *testing.T) {
-	always := []string{"/healthz", "/readyz", "/openapi.yaml"}
+	always := []string{"/healthz", "/readyz", "/openapi.yaml", "/"}
 	commands := []string{"/session/restart", "/session/pair", "/session/logout", "/session/passkey", "/session/passkey/confirm", "/session/screenshot", "/crashes/{id}/{file}"}
 	sends := []string{"/messages", "/messages/{id}", "/messages/{id}/reaction", "/messages/{id}/edit", "/messages/{id}/revoke", "/contacts/{phone}"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
@@ -110,8 +111,12 @@ func TestWhoMayDoWhat(t *testing.T) {
 				if got.Code != tt.comm {
 					t.Errorf("restart: got %d, want %d", got.Code, tt.comm)
 				}
-				if asks := len(got.Header().Values("WWW-Authenticate")) > 0; asks != (got.Code == 401) {
-					t.Errorf("%d with WWW-Authenticate: %v", got.Code, asks)
+				asks := strings.Contains(strings.Join(got.Header().Values("WWW-Authenticate"), " "), "Basic")
+				if want := got.Code == 401 && (form != "X-API-Key" || tt.key == ""); asks != want {
+					t.Errorf("%d makes a browser ask: %v", got.Code, asks)
+				}
+				if challenge := do("GET", "/").Header().Get("WWW-Authenticate"); strings.Contains(challenge, "Basic") || (challenge == "") != (tt.read != 401) {
+					t.Errorf("the page's challenge is %q", challenge)
 				}
 				for _, path := range []string{"/healthz", "/readyz", "/readyz?session="} {
 					if got := do("GET", path); got.Code != 200 {

@@ -79,8 +79,17 @@ type Options struct {
 	Draining <-chan struct{}
 }
 
-// About are the service's version, and the address of WhatsApp's page.
-type About struct{ Version, URL string }
+// About distinguishes this service from others. Its JSON is a part of GET /session.
+type About struct {
+	Version string `json:"version"`
+	// Instance is the service's name on its host: the address that it listens at.
+	Instance string `json:"instance"`
+	Host     string `json:"host"`
+	// URL is WhatsApp's page.
+	URL string `json:"-"`
+	// KeyFile is where the API keys are, for whoever has to look one up.
+	KeyFile string `json:"-"`
+}
 
 // api is every route, and the gate before them.
 type api struct {
@@ -124,7 +133,7 @@ func newAPI(o Options) (*api, error) {
 	bodies := newShares("large bodies", "too_many_bodies", mostBodies, mostBodiesEach)
 	uploads := newShares("uploads", "too_many_bodies", mostUploads, mostUploadsEach)
 	wait := waiter{o.Session, holder{o.Draining, waits}}
-	sessions := &sessions{wait, gate, o.Selectors, o.Version}
+	sessions := &sessions{wait, gate, o.Selectors, o.About}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
 	passkeys := &passkeys{commands, bodies, o.URL}
@@ -137,7 +146,7 @@ func newAPI(o Options) (*api, error) {
 		listeners: newShares("event streams", "too_many_listeners", mostListeners, mostListenersEach),
 		limits:    streamLimits{heartbeat: 15 * time.Second, take: 10 * time.Second},
 	}
-	page := &page{ui, o.Session, o.Logger}
+	page := &page{ui, o.Session, gate, o.KeyFile, o.Logger}
 
 	get, post := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
 	return &api{gate: gate, metrics: o.Metrics, streams: streams, waits: waits, bodies: bodies, routes: []route{
@@ -166,7 +175,7 @@ func newAPI(o Options) (*api, error) {
 		// It may show chats, as the screenshot does.
 		{"/crashes/{id}/{file}", command, get, crashes.file},
 		{"/events", read, get, streams.open},
-		{pagePath, read, get, page.show},
+		{pagePath, open, get, page.show},
 		{"/healthz", open, get, healthz},
 		{"/readyz", open, get, sessions.readyz},
 		{"/metrics", read, get, func(*http.Request) http.Handler { return o.Metrics.Handler() }},

@@ -126,8 +126,12 @@ var phoneInvalid = problem{
 	Hint:   "Write a plus sign, then the country code and the number, 8 to 15 digits.",
 }
 
-// separators are what people write between digits.
-var separators = regexp.MustCompile(`[-\s()\x{a0}\x{2010}\x{2011}]+`)
+// separators are what people write between digits, and what a text that was copied has around
+// them: spaces and hyphens of all kinds, and marks of the direction of writing.
+var separators = regexp.MustCompile(`[-\s()./\p{Z}\p{Pd}\p{Cf}]+`)
+
+// exit is dialled before the country code instead of the plus sign (ITU-T E.123).
+var exit = regexp.MustCompile(`^00`)
 
 // international is the form of E.164: 8 to 15 digits with the country code, which does
 // not begin with a zero.
@@ -135,7 +139,7 @@ var international = regexp.MustCompile(`^\+[1-9][0-9]{7,14}$`)
 
 // parsePhone returns the digits of a number in international form.
 func parsePhone(text string) (rpc.Secret, bool) {
-	number := separators.ReplaceAllString(text, "")
+	number := exit.ReplaceAllString(separators.ReplaceAllString(text, ""), "+")
 	if !international.MatchString(number) {
 		return "", false
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/logid"
@@ -21,13 +22,23 @@ const pagePath = "/"
 type page struct {
 	ui      *webui.UI
 	session Session
+	gate    *gate
+	keyFile string
 	log     *slog.Logger
 }
 
-// show answers GET /.
+// show answers GET /. Without the key that reading needs it is the same page, which asks for
+// the key and shows nothing of the session.
 func (p *page) show(r *http.Request) http.Handler {
 	language := language(r.Header.Get("Accept-Language"))
-	html, err := p.ui.Render(p.session.Snapshot(), language)
+	view := webui.View{Language: language, Now: time.Now()}
+	status := http.StatusOK
+	if refused := p.gate.authorise(read, r); refused != nil {
+		status = refused.Status
+	} else {
+		view.Session, view.KeyFile = p.session.Snapshot(), p.keyFile
+	}
+	html, err := p.ui.Render(view)
 	if err != nil {
 		p.log.Error(logid.PageRenderFailed, logging.KeyError, err)
 		return problem{Status: http.StatusInternalServerError, Code: "internal", Detail: "The page could not be rendered."}
@@ -41,7 +52,10 @@ func (p *page) show(r *http.Request) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		writeBytes(w, http.StatusOK, "text/html; charset=utf-8", html)
+		if status == http.StatusUnauthorized {
+			h.Set("WWW-Authenticate", bearerChallenge)
+		}
+		writeBytes(w, status, "text/html; charset=utf-8", html)
 	})
 }
 

@@ -30,20 +30,28 @@ type problem struct {
 	Field string `json:"field,omitempty"`
 	// retryAfter is when another attempt makes sense; zero if that is unknown.
 	retryAfter time.Duration
-	// askForKey makes browsers ask for the API key, and then send it with every
-	// request of the page.
+	// askForKey makes browsers ask for the API key where a person follows a link.
 	askForKey bool
 }
 
-func (p problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+// The ways to present a key. Browsers ask for the password of the latter.
+const (
+	bearerChallenge = `Bearer realm="session-manager"`
+	basicChallenge  = `Basic realm="session-manager: the API key is the password", charset="UTF-8"`
+)
+
+func (p problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 	body, _ := json.Marshal(p) // it has a JSON form
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
 	}
 	if p.askForKey {
-		w.Header().Add("WWW-Authenticate", `Bearer realm="session-manager"`)
-		w.Header().Add("WWW-Authenticate", `Basic realm="session-manager: the API key is the password", charset="UTF-8"`)
+		w.Header().Add("WWW-Authenticate", bearerChallenge)
+		// The page asks for the key in a way of its own, and sends this header even without one.
+		if _, sent := r.Header[keyHeader]; !sent {
+			w.Header().Add("WWW-Authenticate", basicChallenge)
+		}
 	}
 	writeBytes(w, p.Status, "application/problem+json", body)
 }

@@ -17,7 +17,7 @@ type sessions struct {
 	waiter
 	gate      *gate
 	selectors *watch.File[[]byte]
-	version   string
+	about     About
 }
 
 // status answers GET /status: {"status":"QR_REQUIRED"}, nothing else, always 200.
@@ -48,8 +48,8 @@ func stateTag(s *session.Snapshot) string {
 // sessionBody is the snapshot, with what the session itself does not know.
 type sessionBody struct {
 	*session.Snapshot
-	Page    pageBody `json:"page"`
-	Version string   `json:"version"`
+	Page pageBody `json:"page"`
+	About
 }
 
 type pageBody struct {
@@ -79,7 +79,7 @@ func (s *sessions) session(*http.Request) http.Handler {
 	if state.Err != nil {
 		selectors.Refused = state.Err.Error()
 	}
-	return object{http.StatusOK, sessionBody{snapshot, pageBody{snapshot.Page, selectors}, s.version}}
+	return object{http.StatusOK, sessionBody{snapshot, pageBody{snapshot.Page, selectors}, s.about}}
 }
 
 // healthz answers GET /healthz: the process responds. It is the only route whose

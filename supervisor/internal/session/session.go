@@ -249,6 +249,7 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 		l.passkey(passkeyEvent{observed: &b.Registered}, now)
 		if k, ok := kindOf[b.Condition]; ok {
 			k, b = unlessUnsaved(k, b)
+			l.next.RetryAt = Moment{b.RetryAt}
 			l.step(event{kind: k, generation: l.m.generation, page: b}, now)
 		} else {
 			l.s.log.Warn(logid.ConditionIgnored, "condition", string(b.Condition))

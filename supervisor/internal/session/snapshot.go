@@ -297,7 +297,8 @@ type Processes struct {
 	Browser *Browser `json:"browser"`
 	// LastExit is nil until a generation has exited.
 	LastExit *Exit `json:"last_exit"`
-	// RetryAt is when the next attempt is due; zero when none is scheduled.
+	// RetryAt is when the next attempt is due: a start, or to end a conflict; zero when none is
+	// scheduled.
 	RetryAt Moment `json:"retry_at"`
 }
 

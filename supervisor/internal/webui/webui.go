@@ -7,6 +7,7 @@ package webui
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -16,8 +17,10 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"session-manager/shared/reason"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
@@ -29,7 +32,7 @@ var files embed.FS
 
 // scripts are the parts of the page's script. They share one scope: a later part may use
 // what an earlier one declares, and the last one starts the page.
-var scripts = []string{"base.js", "passkey.js", "state.js"}
+var scripts = []string{"base.js", "state.js", "link.js", "passkey.js", "message.js", "facts.js", "stream.js"}
 
 // UI renders the page. It is immutable.
 type UI struct {
@@ -46,11 +49,18 @@ type UI struct {
 // under these names.
 type texts struct {
 	Language string
-	States   map[session.State]string
-	Steps    []string
-	Phases   map[string]string
-	UI       map[string]string
-	Reasons  map[reason.Code]reason.Text
+	// States are headlines, and Headlines those that say more for some reasons.
+	States    map[session.State]string
+	Headlines map[reason.Code]string
+	// Steps lead to a scanned QR, and CodeSteps to a typed code.
+	Steps, CodeSteps []string
+	Phases           map[string]string
+	// UI is the page itself, and Problems what the API answers, by the code.
+	UI, Problems map[string]string
+	// Statuses are those of messages, and SendCodes why one failed or waits.
+	Statuses  map[outbox.Status]string
+	SendCodes map[outbox.Code]string
+	Reasons   map[reason.Code]reason.Text
 }
 
 func (t texts) describe(c reason.Code) reason.Text {
@@ -132,36 +142,69 @@ func Languages() []string {
 	return all
 }
 
+// View is what the page shows until its script takes over.
+type View struct {
+	// Language is one of Languages.
+	Language string
+	// Session is nil for somebody who has to enter a key first.
+	Session *session.Snapshot
+	// KeyFile is where the key is, empty if nobody is to see it, or if there are no keys.
+	KeyFile string
+	Now     time.Time
+}
+
 // view is the template's data. Style and Script are embedded files, and
 // must not be escaped: the policy names their hashes.
 type view struct {
-	Headline, Message, Action string
-	State                     session.State
-	Warnings                  []session.Reason
-	Text                      texts
-	Signing                   string
-	Style                     template.CSS
-	Script                    template.JS
+	Headline, Message, Action, KeyHelp string
+	State                              session.State
+	Warnings                           []session.Reason
+	// HasQR and Refresh are for browsers without JavaScript: whether there is a QR, and
+	// after how many seconds the page is reloaded, 0 for never.
+	HasQR   bool
+	Refresh int
+	Text    texts
+	Signing string
+	Style   template.CSS
+	Script  template.JS
 }
 
-// Render returns the page in one of Languages. It shows s until its script takes
-// over.
-func (u *UI) Render(s *session.Snapshot, language string) ([]byte, error) {
-	t := u.languages[language]
-	text := t.describe(s.Reason.Code)
-	warnings := make([]session.Reason, len(s.Warnings))
-	for i, w := range s.Warnings {
-		text := t.describe(w.Code)
-		warnings[i] = session.Reason{Message: text.Message, Action: text.Action, Detail: w.Detail}
+// Render returns the page.
+func (u *UI) Render(v View) ([]byte, error) {
+	t := u.languages[v.Language]
+	shown := view{
+		Headline: t.UI["keyTitle"], Message: t.Problems["key_required"],
+		KeyHelp: t.UI["keySetting"], Text: t, Signing: u.signing,
+		Style: template.CSS(u.style), Script: template.JS(u.script), //nolint:gosec // embedded, and named by hash in the policy
+	}
+	if v.KeyFile != "" {
+		shown.KeyHelp = strings.ReplaceAll(t.UI["keyWhere"], "{file}", v.KeyFile)
+	}
+	if v.Session != nil {
+		shown = shown.of(v.Session, v.Now)
 	}
 	var out bytes.Buffer
-	err := u.page.ExecuteTemplate(&out, "page.html", view{
-		State: s.State, Headline: t.States[s.State], Message: text.Message, Action: text.Action,
-		Warnings: warnings, Text: t, Signing: u.signing,
-		Style: template.CSS(u.style), Script: template.JS(u.script), //nolint:gosec // embedded, and named by hash in the policy
-	})
-	if err != nil {
+	if err := u.page.ExecuteTemplate(&out, "page.html", shown); err != nil {
 		return nil, fmt.Errorf("cannot render the page: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// slowRefresh is how often a page without JavaScript is reloaded, in seconds.
+const slowRefresh = 10
+
+// of returns v with what s has at now.
+func (v view) of(s *session.Snapshot, now time.Time) view {
+	text := v.Text.describe(s.Reason.Code)
+	v.State, v.Message, v.Action = s.State, text.Message, text.Action
+	v.Headline = cmp.Or(v.Text.Headlines[s.Reason.Code], v.Text.States[s.State])
+	for _, w := range s.Warnings {
+		text := v.Text.describe(w.Code)
+		v.Warnings = append(v.Warnings, session.Reason{Message: text.Message, Action: text.Action, Detail: w.Detail})
+	}
+	v.Refresh = slowRefresh
+	if q := s.FreshQR(now); q != nil {
+		v.HasQR, v.Refresh = true, min(slowRefresh, 1+int(q.ExpiresAt.Sub(now).Seconds()))
+	}
+	return v
 }

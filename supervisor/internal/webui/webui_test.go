@@ -3,11 +3,13 @@ package webui
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/session"
@@ -19,7 +21,7 @@ func render(t *testing.T, s session.Snapshot, language string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := u.Render(&s, language)
+	page, err := u.Render(View{Language: language, Session: &s, Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +169,12 @@ func TestScriptUsesExistingTextsAndElements(t *testing.T) {
 			t.Errorf("the page has no element %s", m[1])
 		}
 	}
+	code, err := os.ReadFile("webui.go")
+	if err != nil {
+		t.Fatal(err)
+	}
 	used := map[string]bool{}
-	for _, m := range regexp.MustCompile(`\b(?:ui|Text\.UI)\.(\w+)`).FindAllStringSubmatch(js+html, -1) {
+	for _, m := range regexp.MustCompile(`\b(?:ui\.|UI\.|UI\[")(\w+)`).FindAllStringSubmatch(js+html+string(code), -1) {
 		used[m[1]] = true
 		if u.languages[english].UI[m[1]] == "" {
 			t.Errorf("there is no text %s", m[1])
@@ -212,8 +218,8 @@ func TestPolicyAllowsExactlyTheInlineScriptAndStyle(t *testing.T) {
 func TestPageShowsTheStateBeforeItsScriptRuns(t *testing.T) {
 	s := session.Snapshot{State: session.Error, Reason: session.Reason{Code: reason.BrowserMissing}}
 	for accept, want := range map[string][]string{
-		"en": {`<html lang="en">`, "Action needed", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
-		"es": {`<html lang="es">`, "Se requiere tu intervención", "ningún Chrome", "apt-get install chromium"},
+		"en": {`<html lang="en">`, "Chrome is missing", "No usable Chrome or Chromium was found.", "apt-get install chromium"},
+		"es": {`<html lang="es">`, "Falta Chrome", "ningún Chrome", "apt-get install chromium"},
 	} {
 		page := render(t, s, accept)
 		for _, part := range want {

@@ -23,7 +23,7 @@ const passkeyTried = async (run) => {
   try {
     await run();
   } catch (error) {
-    el("passkeyOutcome").textContent = fill(ui.failed, { why: error.message });
+    el("passkeyOutcome").textContent = fill(ui.failed, { why: error instanceof TypeError || error instanceof Refused ? problemOf(error) : error.message });
   }
 };
 
@@ -34,7 +34,7 @@ const passkeyLook = () =>
     el("passkeyCode").textContent = request.code ? request.code.slice(0, 4) + "-" + request.code.slice(4) : "";
   });
 
-const showPasskey = (p) => {
+on("passkey", (p) => {
   const before = passkey;
   passkey = p;
   const why = { timeout: ui.passkeyTimeout, server_error: ui.passkeyServerError, restarted: ui.passkeyRestarted }[p.reason];
@@ -51,16 +51,15 @@ const showPasskey = (p) => {
   if (p.status !== before.status) el("passkeyOutcome").textContent = "";
   if (p.status === "confirm") passkeyLook();
   else el("passkeyCode").textContent = "";
-};
+});
 
-const tickPasskey = () => {
+on("tick", () => {
   const left = (iso) => Math.max(0, Math.ceil((Date.parse(iso) - now()) / 1000));
   const clocks = [];
   if (passkey.expires_at) clocks.push(fill(ui.passkeyExpires, { n: left(passkey.expires_at) }));
   if (passkey.handoff_expires_at && left(passkey.handoff_expires_at)) clocks.push(fill(ui.passkeyHandoff, { n: left(passkey.handoff_expires_at) }));
   el("passkeyClocks").textContent = clocks.join(" ");
-};
-setInterval(tickPasskey, 1000);
+});
 
 el("passkeyBegin").addEventListener("click", passkeyLook);
 el("passkeyCopy").addEventListener("click", () => passkeyTried(() => {

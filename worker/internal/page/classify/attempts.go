@@ -207,13 +207,21 @@ func (t takeovers) detail(now time.Time, after time.Duration) string {
 	}
 }
 
+// due is when a conflict that began at since is ended in favour of this page; zero for not now.
+func (t takeovers) due(since time.Time, after time.Duration, now time.Time) time.Time {
+	if t.within(now) == len(t) {
+		return time.Time{}
+	}
+	return later(since, t[len(t)-1]).Add(after)
+}
+
 // takeOver ends a conflict in favour of this page, when it has lasted.
 func (s *step) takeOver() {
 	t := &s.h.attempts.takeovers
-	if t.within(s.now) == len(t) {
+	due := t.due(s.h.attempts.since(kindConflict), s.t.TakeOver, s.now)
+	if due.IsZero() {
 		return
 	}
-	due := later(s.h.attempts.since(kindConflict), t[len(t)-1]).Add(s.t.TakeOver)
 	if s.now.Before(due) {
 		s.d.wakeBy(due)
 		return

@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,13 +65,14 @@ func TestConflictIsTakenOverThreeTimesAnHour(t *testing.T) {
 func TestConflictDetailExplainsTakeovers(t *testing.T) {
 	c, h := New(Timings{TakeOver: 2 * time.Second}), History{}
 	var reports []string
+	var due []time.Duration
 	for i := range 12 {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		var v Decision
 		h, v = c.Next(h, observed(registered, socket(selectors.SocketConflict)), now)
 		for _, e := range v.Events {
 			if o, ok := e.(rpc.PageObserved); ok && o.Reason == reason.Conflict {
-				reports = append(reports, o.Detail)
+				reports, due = append(reports, o.Detail), append(due, o.RetryAt.Sub(epoch))
 			}
 		}
 	}
@@ -80,6 +82,9 @@ func TestConflictDetailExplainsTakeovers(t *testing.T) {
 	}
 	if strings.Join(reports, "\n") != strings.Join(want, "\n") {
 		t.Fatalf("reported %q", reports)
+	}
+	if want := []time.Duration{2 * time.Second, 4 * time.Second, 6 * time.Second, time.Time{}.Sub(epoch)}; !slices.Equal(due, want) {
+		t.Errorf("to be taken over after %v", due)
 	}
 }
 

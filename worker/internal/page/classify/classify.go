@@ -332,7 +332,8 @@ func (s *step) specify(r rpc.PageObserved) rpc.PageObserved {
 			r.Detail = "the page has a code, but " + err.Error()
 		}
 	case kindConflict:
-		r.Detail = s.h.attempts.takeovers.detail(s.now, s.t.TakeOver)
+		t := s.h.attempts.takeovers
+		r.Detail, r.RetryAt = t.detail(s.now, s.t.TakeOver), t.due(s.h.attempts.since(kindConflict), s.t.TakeOver, s.now)
 	case kindElsewhere:
 		r.Detail = "the page went to " + s.o.Navigation.Elsewhere
 	case kindHTTPError:
