@@ -30,6 +30,13 @@ const (
 // refsPerList is how many refs the server gives out at once.
 const refsPerList = 6
 
+// owner is whom a device is linked to.
+type owner struct {
+	Wid  string `json:"wid,omitempty"`
+	Lid  string `json:"lid,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
 // message is what travels over /ws/chat, in either direction. The format is the
 // simulator's own; only the order and meaning of the messages imitate anything.
 type message struct {
@@ -44,9 +51,7 @@ type message struct {
 	// pair-success carries the payload or the code that the phone was given.
 	Payload string `json:"payload,omitempty"`
 	Code    string `json:"code,omitempty"`
-	Wid     string `json:"wid,omitempty"`
-	Lid     string `json:"lid,omitempty"`
-	Name    string `json:"name,omitempty"`
+	owner
 	// pair-answer
 	OK bool `json:"ok,omitempty"`
 	// alt-link

@@ -185,7 +185,7 @@ var catalogue = map[Code]Text{
 	HTTPError:          {"The server answered the request for the page with an error.", "Wait, or check the URL and the proxy."},
 	ScanQR:             {"The account is not linked.", "In WhatsApp on the phone open Linked devices, tap Link a device, and scan the QR at /qr."},
 	QRUnreadable:       {"The page asks to link a phone, but no scannable QR was found in it.", "Look at a screenshot; WhatsApp may have changed its page."},
-	PasskeyRequired:    {"WhatsApp asks for the account's passkey before it links this device.", "Open the service's page in a browser, or GET /session/passkey, and sign there with the passkey: within 300 s no code has to be compared, and after 600 s WhatsApp's request is made anew."},
+	PasskeyRequired:    {"WhatsApp asks for the account's passkey before it links this device.", "Open the service's page in a browser, or GET /session/passkey, and sign there with the passkey: within 300 s no code has to be compared, and after 600 s WhatsApp's request is renewed."},
 	SavingLogin:        {"The account is linked and connected; Chrome has not written the login to disk yet.", ""},
 	SavingSlow:         {"Chrome has still not written the login to disk; a crash could lose it.", "Check the disk of the tokens folder: its health, and what else writes to it."},
 	Syncing:            {"The account is linked; chats are being synchronised.", "Keep the phone online."},

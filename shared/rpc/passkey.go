@@ -17,7 +17,7 @@ const (
 	// PasskeyAnswer answers the open call with an assertion, if that fits: otherwise the
 	// call stays open.
 	PasskeyAnswer PasskeyAction = "answer"
-	// PasskeyConfirm tells the page that its code is the one on the phone.
+	// PasskeyConfirm confirms to the page that its code is the one on the phone.
 	PasskeyConfirm PasskeyAction = "confirm"
 	// PasskeyCancel declines the open call, and leads a page that is not linked back to
 	// its QR.

@@ -35,14 +35,14 @@ type passkeyBody struct {
 
 // passkeyDetails explain the statuses.
 var passkeyDetails = map[session.PasskeyStatus]string{
-	session.PasskeyNone:    "No passkey is asked for. If one was, that has ended: it begins anew when a phone is linked, or when WhatsApp asks again.",
+	session.PasskeyNone:    "No passkey is asked for. If one was, that has ended: it starts over when a phone is linked, or when WhatsApp asks again.",
 	session.PasskeyNeeded:  "Sign the options with the account's passkey in a browser on the page at url, and POST the result here.",
 	session.PasskeySent:    "The page waits for the phone: open WhatsApp there, and agree.",
 	session.PasskeyConfirm: "Compare the code with the phone's, and POST to /session/passkey/confirm if they are the same.",
 	session.PasskeyFailed:  "It did not work. Ask for the options again.",
 }
 
-const passkeyRestarted = "The page has begun anew, and WhatsApp's request for a passkey has ended with it. Link the phone again, or wait until WhatsApp asks again."
+const passkeyRestarted = "The page has started over, and WhatsApp's request for a passkey has ended with it. Link the phone again, or wait until WhatsApp asks again."
 
 // one answers for /session/passkey.
 func (p *passkeys) one(r *http.Request) http.Handler {
@@ -141,11 +141,11 @@ const signAgain = "GET /session/passkey has the present request; sign that one."
 var passkeyRefusals = map[rpc.PasskeyErrorCode]problem{
 	rpc.PasskeyNotAsked: {
 		Status: http.StatusConflict, Code: "passkey_not_asked", Detail: "The page does not ask for a passkey.",
-		Hint: "If it did, it has begun anew: link the phone again.",
+		Hint: "If it did, it has started over: link the phone again.",
 	},
 	rpc.PasskeyNoCall: {
 		Status: http.StatusConflict, Code: "passkey_not_requested", Detail: "The page does not wait for a passkey to sign: its request was answered, has expired, or ended with a restart.",
-		Hint: "GET /session/passkey begins anew.",
+		Hint: "GET /session/passkey starts over.",
 	},
 	rpc.PasskeyNoCode: {
 		Status: http.StatusConflict, Code: "passkey_no_code", Detail: "The page shows no code to be compared.", Hint: "GET /session/passkey shows how far it has got.",

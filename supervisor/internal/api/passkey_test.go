@@ -52,7 +52,7 @@ func TestPasskeyAnswersByStatus(t *testing.T) {
 		{session.Passkey{Status: session.PasskeySent, Purpose: session.ToLink}, "agree", "options", 0},
 		{session.Passkey{Status: session.PasskeyConfirm, Purpose: session.ToLink, Code: someCode}, `"code":"` + someCode + `"`, "options", 0},
 		{session.Passkey{Status: session.PasskeyFailed, Purpose: session.ToLink, Reason: rpc.PasskeyTimeout}, `"status":"needed"`, "timeout", 1},
-		{session.Passkey{Status: session.PasskeyFailed, Purpose: session.ToLink, Reason: session.PasskeyRestarted}, "begun anew", "options", 0},
+		{session.Passkey{Status: session.PasskeyFailed, Purpose: session.ToLink, Reason: session.PasskeyRestarted}, "started over", "options", 0},
 	} {
 		got = nil
 		seen := get(t, asked(t, &log, tc.p, carry), "/session/passkey")

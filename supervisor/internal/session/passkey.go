@@ -37,7 +37,7 @@ const (
 )
 
 // PasskeyRestarted is the reason of a request that ended with its page, next to those of
-// rpc.PasskeyReason: it begins anew with the next scan, or when the page asks again.
+// rpc.PasskeyReason: it starts over with the next scan, or when the page asks again.
 const PasskeyRestarted rpc.PasskeyReason = "restarted"
 
 // Passkey is a request for a passkey. Its JSON has neither what is to be signed nor the code.
@@ -47,8 +47,8 @@ type Passkey struct {
 	Purpose PasskeyPurpose `json:"purpose,omitempty"`
 	// Reason is why it failed; it may be empty.
 	Reason rpc.PasskeyReason `json:"reason,omitempty"`
-	// ExpiresAt is when the status ends at the latest, and HandoffExpiresAt until when
-	// no code has to be compared if somebody signs.
+	// ExpiresAt is when the status ends at the latest, and HandoffExpiresAt when
+	// a code has to be compared from, even if somebody signs.
 	ExpiresAt        Moment `json:"expires_at"`
 	HandoffExpiresAt Moment `json:"handoff_expires_at"`
 	// Code is what has to be compared, eight characters. It is a secret.

@@ -54,7 +54,7 @@ func (r *rig) awaitStage(mark int, stage rpc.PasskeyStage) (rpc.PasskeyChanged, 
 	return e.body.(rpc.PasskeyChanged), next
 }
 
-// untouched fails if anything of ours is in the page's way to its authenticators.
+// untouched fails if anything stands between the page and its authenticators.
 func (r *rig) untouched() {
 	r.t.Helper()
 	res, err := r.page.target.Page.Context(r.context()).Eval(`() => {

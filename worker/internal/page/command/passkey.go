@@ -225,6 +225,7 @@ func (p *Passkeys) answer(ctx context.Context, v observe.View, assertion rpc.Sec
 		}
 	}
 	if err := open.object.Invoke(ctx, new(any), "answer", a); err != nil {
+		p.end() // the page has withdrawn its call
 		return unlessStale(err)
 	}
 	copy(p.answered[1:], p.answered[:])

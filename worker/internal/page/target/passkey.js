@@ -54,7 +54,7 @@
         const text = JSON.stringify(options.publicKey, plain).slice(0, most + 1);
         return new Promise((resolve, reject) => {
           call = { text, resolve, reject };
-          if (options.signal) options.signal.addEventListener("abort", () => reject(options.signal.reason));
+          if (options.signal) options.signal.addEventListener("abort", () => { call = null; reject(options.signal.reason); });
           made(text);
         });
       };
