@@ -94,28 +94,33 @@ type stanza struct {
 	Type string `json:"type"`
 	ID   string `json:"id,omitempty"`
 	// N numbers what the device has to confirm.
-	N        int      `json:"n,omitempty"`
-	To       string   `json:"to,omitempty"`
-	From     string   `json:"from,omitempty"`
-	LID      string   `json:"lid,omitempty"`
-	Name     string   `json:"name,omitempty"`
-	Group    string   `json:"group,omitempty"`
-	Text     string   `json:"text,omitempty"`
-	Quoted   string   `json:"quoted,omitempty"`
-	Mentions []string `json:"mentions,omitempty"`
-	// Media is the file, of which Text is the caption.
-	Media *stanzaMedia `json:"media,omitempty"`
-	Ack   int          `json:"ack,omitempty"`
-	Error int          `json:"error,omitempty"`
-	// Act is edit, revoke or reaction, and Target the id of the message that it is done to.
-	Act    string `json:"act,omitempty"`
-	Target string `json:"target,omitempty"`
+	N     int    `json:"n,omitempty"`
+	To    string `json:"to,omitempty"`
+	From  string `json:"from,omitempty"`
+	LID   string `json:"lid,omitempty"`
+	Name  string `json:"name,omitempty"`
+	Group string `json:"group,omitempty"`
+	content
+	Ack   int `json:"ack,omitempty"`
+	Error int `json:"error,omitempty"`
 	// T is a time in seconds since 1970.
 	T int64 `json:"t,omitempty"`
 	// Kind is the page's type of a message that is not a text, and Own means that the
 	// account's phone has sent it.
 	Kind string `json:"kind,omitempty"`
 	Own  bool   `json:"own,omitempty"`
+}
+
+// content is what people see of a message.
+type content struct {
+	Text     string   `json:"text,omitempty"`
+	Quoted   string   `json:"quoted,omitempty"`
+	Mentions []string `json:"mentions,omitempty"`
+	// Media is the file, of which Text is the caption.
+	Media *stanzaMedia `json:"media,omitempty"`
+	// Act is edit, revoke or reaction, and Target the id of the message that it is done to.
+	Act    string `json:"act,omitempty"`
+	Target string `json:"target,omitempty"`
 }
 
 // query is a question of the page, and its answer.
@@ -343,7 +348,7 @@ func (m *Messaging) incomingLocked(in Incoming) stanza {
 	m.ids++
 	s := stanza{
 		Type: "incoming", ID: fmt.Sprintf("3A%012X%06X", time.Now().UnixMilli(), m.ids), From: p.Phone + "@c.us", LID: p.LID + "@lid",
-		To: ownPhone, Name: p.Name, Text: in.Text, T: time.Now().Unix(), Group: in.Group, Quoted: in.Quoted, Kind: in.Kind, Own: in.Own,
+		To: ownPhone, Name: p.Name, content: content{Text: in.Text, Quoted: in.Quoted}, T: time.Now().Unix(), Group: in.Group, Kind: in.Kind, Own: in.Own,
 	}
 	if in.Changes != "" {
 		s.Type, s.ID = "change", in.Changes

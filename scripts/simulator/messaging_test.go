@@ -1,6 +1,7 @@
 package simulator_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,6 +34,17 @@ window.rowOf = async (to, id) => {
 window.failing = (promise) => promise.then(String, (error) => error.name + ': ' + error.message);
 return '';
 })()`
+
+// uploading is what a client does to have a file uploaded.
+const uploading = `
+	const opaque = await require('WAWebMediaOpaqueData').createFromData(new Blob(['content']), 'text/plain');
+	const prepared = await require('WAWebPrepRawMedia').prepRawMedia(opaque, { asDocument: true }).waitForPrep();
+	const mediaObject = require('WAWebMediaStorage').getOrCreateMediaObject(prepared.filehash);
+	mediaObject.consolidate(prepared.toJSON());
+	const mediaType = require('WAWebMmsMediaTypes').msgToMediaType({ type: prepared.type });
+	const { mediaEntry } = await require('WAWebMediaMmsV4Upload').uploadMedia({ mimetype: prepared.mimetype, mediaObject, mediaType });
+	return mediaEntry.directPath.startsWith('/mms/document/') && prepared.size === 7 &&
+		require('WAWebMediaGatingUtils').getUploadLimit('document') > require('WAWebMediaGatingUtils').getUploadLimit('image')`
 
 // newSender returns a rig whose page is linked and can send.
 func newSender(t *testing.T, o simulator.Options) *rig {
@@ -91,11 +103,17 @@ func TestTextIsSentUnderChosenID(t *testing.T) {
 		"known":     `return require('WAWebCollections').Chat.get('15550101001@c.us').accountLid.isLid()`,
 		"no string": `return require('WAWebCollections').Msg.getModelsArray()[0].id._serialized === undefined`,
 		"history":   `return (await require('WAWebSchemaMessage').getMessageTable().all()).filter((row) => row.rowId < 1e9).length === 3`,
-		"new id":    `return /^3EB0[0-9A-F]{18}$/.test(await require('WAWebMsgKey').newId())`,
+		"file":      uploading,
+		"no file": `const opaque = await require('WAWebMediaOpaqueData').createFromData(new Blob([]), 'text/plain');
+			return (await failing(require('WAWebPrepRawMedia').prepRawMedia(opaque).waitForPrep())).startsWith('MediaFileEmpty')`,
+		"new id": `return /^3EB0[0-9A-F]{18}$/.test(await require('WAWebMsgKey').newId())`,
 	} {
 		if got := r.eval(`(async () => { ` + expression + ` })().then(String, String)`); got != "true" {
 			t.Errorf("%s is not as read: %s", name, got)
 		}
+	}
+	if u := r.Uploads(); len(u) != 1 || u[0].Size != 7 || u[0].SHA256 != fmt.Sprintf("%x", sha256.Sum256([]byte("content"))) {
+		t.Errorf("the server has %+v", u)
 	}
 	r.reopen()
 	if got := r.eval(`rowOf('` + to + `', '` + id + `').then((row) => row.ack + ' ' + require('WAWebCollections').Msg.length)`); got != "3 0" {

@@ -158,7 +158,7 @@ func (p *People) history() history {
 	for _, phone := range slices.Sorted(maps.Keys(p.set)) {
 		if one := p.set[phone]; one.Known {
 			h.Chats = append(h.Chats, historyChat{Phone: phone + "@c.us", LID: one.LID + "@lid", Name: one.Name, T: past})
-			h.Messages = append(h.Messages, stanza{ID: "3AFEED" + phone, From: phone + "@c.us", To: ownPhone, Text: "Hello", T: past})
+			h.Messages = append(h.Messages, stanza{ID: "3AFEED" + phone, From: phone + "@c.us", To: ownPhone, content: content{Text: "Hello"}, T: past})
 		}
 	}
 	h.Chats = append(h.Chats, historyChat{Name: "Family", T: past, Group: &historyGroup{ID: Group, Subject: "Family", LIDMode: true}})

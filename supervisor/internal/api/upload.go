@@ -76,7 +76,7 @@ func (m *messages) acceptUpload(w http.ResponseWriter, r *http.Request, key stri
 	if bad := m.readFile(parts, &request); bad != nil {
 		return bad
 	}
-	_ = control.SetWriteDeadline(time.Now().Add(writeTime)) // the server's counts from the request's start
+	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
 	return m.keep(r, request)
 }
 
@@ -99,6 +99,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	if err := b.control.SetReadDeadline(until); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, err
 	}
+	_ = b.control.SetWriteDeadline(until.Add(writeTime)) // the server's counts from the request's start
 	return b.ReadCloser.Read(p)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func newStore(t *testing.T, l Limits) *Store {
@@ -187,4 +189,25 @@ func TestImportedFilesReplaceNone(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, content, err)
 		}
 	}
+}
+
+func TestFullDiskIsItsOwnError(t *testing.T) {
+	folder := t.TempDir()
+	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NODEV, "size=64k,mode=0700"); err != nil {
+		t.Skipf("needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
+	s := New(folder, Limits{File: 1 << 20, Bytes: 1 << 20, Files: 10})
+	d, err := s.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(d, strings.NewReader(strings.Repeat("x", 100<<10))); !errors.Is(err, ErrNoSpace) || strings.Contains(err.Error(), folder) {
+		t.Errorf("got %v", err)
+	}
+	d.Discard()
+	if got := left(t, s); got != "" {
+		t.Errorf("left are %s", got)
+	}
+	write(t, s, "it fits").Discard()
 }

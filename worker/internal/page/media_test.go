@@ -109,6 +109,24 @@ func (r *rig) checkFailedUploads() {
 		}
 		r.never(tc.m.ID)
 	}
+	r.sim.ClearFaults()
+	for i, tc := range []struct {
+		page string
+		want rpc.SendCode
+	}{
+		{`m("WAWebMediaMmsV4Upload").uploadMedia = async () => ({ mediaEntry: {} })`, rpc.SendMediaFailed},
+		{`m("WAWebMediaMmsV4Upload").uploadMedia = () => { throw { name: { toString() { throw 1; } } }; }`, rpc.SendMediaFailed},
+		{`m("WAWebPrepRawMedia").prepRawMedia = () => ({ waitForPrep: async () => ({ type: "chat", filehash: "x" }) })`, rpc.SendMediaFailed},
+		{`document.createElement = () => document.body`, rpc.SendNotReady},
+	} {
+		r.spoil(tc.page)
+		m := good(60 + i)
+		if _, err := r.sendWhole(m); sendCode(err) != tc.want {
+			r.t.Errorf("%s: %v", tc.page, err)
+		}
+		r.never(m.ID)
+	}
+	r.again(true)
 	r.checkSlowUpload(good(46))
 	r.again(true, "upload=limit:6")
 	if _, err := r.sendWhole(good(47)); sendCode(err) != rpc.SendMediaTooLarge {
