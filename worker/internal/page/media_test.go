@@ -117,7 +117,7 @@ func (r *rig) checkFailedUploads() {
 		{`m("WAWebMediaMmsV4Upload").uploadMedia = async () => ({ mediaEntry: {} })`, rpc.SendMediaFailed},
 		{`m("WAWebMediaMmsV4Upload").uploadMedia = () => { throw { name: { toString() { throw 1; } } }; }`, rpc.SendMediaFailed},
 		{`m("WAWebPrepRawMedia").prepRawMedia = () => ({ waitForPrep: async () => ({ type: "chat", filehash: "x" }) })`, rpc.SendMediaFailed},
-		{`document.createElement = () => document.body`, rpc.SendNotReady},
+		{`document.createElement = (tag) => Document.prototype.createElement.call(document, tag === "input" ? "div" : tag)`, rpc.SendNotReady},
 	} {
 		r.spoil(tc.page)
 		m := good(60 + i)
