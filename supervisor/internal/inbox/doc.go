@@ -1,0 +1,24 @@
+// Package inbox keeps the messages that have arrived, on disk, and reports each of them at
+// least once, under one id, in the order in which the page has stored them.
+//
+// # The page's table is the truth
+//
+// The page announces some messages and not others: what arrives while it starts is written
+// to its table without any event. So its events are hints. What counts is a cursor over the
+// table, which moves in the transaction that keeps the messages before it. It consists of
+// marks of several rows, since the page may use the number of its last row again, and since
+// a restored backup of the profile ends earlier. Every minute the table is compared with the
+// cursor; messages that are found then and were never announced mean that the page has lost
+// our listeners. If no mark is true, the table is another one: a gap is reported, and
+// everything is read that was written since a day before the last message.
+//
+// What becomes of a message that was reported is noticed by the page while it runs; after
+// each start, and whenever the page has noted too much, those of the last day and those
+// that could not be decrypted are read again.
+//
+// # What is kept
+//
+// An event has a part that is erased early, with texts and names, and one that says that the
+// message existed, with addresses. Events are dropped, the oldest first, when there are too
+// many. A reader whose position was dropped is told so.
+package inbox

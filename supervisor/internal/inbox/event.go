@@ -1,0 +1,267 @@
+package inbox
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"session-manager/shared/rpc"
+)
+
+// Kind is what an event is about.
+type Kind string
+
+// The kinds of events.
+const (
+	// Arrived: there is a new message, or one that could not be decrypted before.
+	Arrived Kind = "message"
+	// Undecrypted: there is a message that can't be read yet, and perhaps never.
+	Undecrypted Kind = "message.undecrypted"
+	// Edited: its author has replaced its text.
+	Edited Kind = "message.edited"
+	// Revoked: it was deleted for everybody.
+	Revoked Kind = "message.revoked"
+	// Acknowledged: one of the account's own, which another device has sent, was delivered,
+	// read or played.
+	Acknowledged Kind = "message.acknowledged"
+	// Gap: messages may be missing before the next event.
+	Gap Kind = "messages.gap"
+)
+
+// Kinds returns every kind.
+func Kinds() []Kind { return []Kind{Arrived, Undecrypted, Edited, Revoked, Acknowledged, Gap} }
+
+// Event is something that happened to a message. It has phone numbers and texts in clear,
+// so it must go to its receivers alone.
+type Event struct {
+	Kind Kind `json:"event"`
+	// ID is the same whenever this is reported again.
+	ID string `json:"event_id"`
+	// Cursor is the position after this event.
+	Cursor string `json:"cursor,omitempty"`
+	// Message is nil for a Gap.
+	*Message
+	*Lost
+}
+
+// Lost is the body of a Gap.
+type Lost struct {
+	// Reason is cursor_lost, account_changed or damaged.
+	Reason string `json:"reason"`
+	// Since is the time from which messages may be missing.
+	Since time.Time `json:"since"`
+}
+
+// Message is a message as it is reported.
+type Message struct {
+	// ID is WhatsApp's, and unique within a chat.
+	ID   string `json:"id"`
+	Chat Place  `json:"chat"`
+	// From is who wrote it, nil for a message of the account's own.
+	From *Person `json:"from,omitempty"`
+	// FromMe means that another device of the account has sent it; Source is "elsewhere" then.
+	FromMe bool            `json:"from_me"`
+	Source string          `json:"source,omitempty"`
+	Type   rpc.MessageType `json:"type"`
+	Text   string          `json:"text,omitempty"`
+	// ReplyTo is the id of the message that it answers.
+	ReplyTo string `json:"reply_to,omitempty"`
+	Media   *Media `json:"media,omitempty"`
+	// T is when it was written.
+	T time.Time `json:"t"`
+	// Late means that it was reported as undecrypted before.
+	Late bool `json:"late,omitempty"`
+	// Status is delivered, read or played if the event is Acknowledged.
+	Status string `json:"status,omitempty"`
+	// Erased means that the text and the names were, as they were too old.
+	Erased bool `json:"erased,omitempty"`
+}
+
+// Place is a chat, or somebody: a phone number in international form, and addresses. What
+// is not known is empty.
+type Place struct {
+	Phone string `json:"phone,omitempty"`
+	LID   string `json:"lid,omitempty"`
+	Group string `json:"group,omitempty"`
+}
+
+// Person is the author of a message.
+type Person struct {
+	Place
+	Name string `json:"name,omitempty"`
+}
+
+// Media describes the file of a message.
+type Media struct {
+	MIME string `json:"mime"`
+	Size int64  `json:"size"`
+	Name string `json:"name,omitempty"`
+}
+
+func placeOf(c rpc.Chat) (p Place) {
+	if c.Phone != "" {
+		p.Phone = "+" + strings.TrimSuffix(string(c.Phone), rpc.ServerPhone)
+	}
+	p.LID, p.Group = string(c.LID), string(c.Group)
+	return p
+}
+
+// name is what a chat is called for the order of its events.
+func (p Place) name() string {
+	for _, s := range []string{p.Group, p.Phone, p.LID} {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// messageOf is what is reported of m.
+func messageOf(m rpc.Received) *Message {
+	shown := &Message{
+		ID: m.ID, Chat: placeOf(m.Chat), FromMe: m.FromMe, Type: m.Type, Text: string(m.Text), ReplyTo: m.ReplyTo, T: m.At,
+	}
+	if m.FromMe {
+		shown.Source = "elsewhere"
+	} else {
+		shown.From = &Person{placeOf(m.From), string(m.Name)}
+	}
+	if m.Media != (rpc.ReceivedMedia{}) {
+		shown.Media = &Media{m.Media.MIME, m.Media.Size, string(m.Media.Name)}
+	}
+	return shown
+}
+
+// content is the part of an event that is erased early.
+type content struct {
+	Text string `json:"text,omitempty"`
+	Name string `json:"name,omitempty"`
+	File string `json:"file,omitempty"`
+}
+
+// split takes the content out of e.
+func (e Event) split() (Event, content) {
+	if e.Message == nil {
+		return e, content{}
+	}
+	m, c := *e.Message, content{Text: e.Text}
+	m.Text = ""
+	if m.From != nil {
+		c.Name = m.From.Name
+		m.From = &Person{Place: m.From.Place}
+	}
+	if m.Media != nil {
+		c.File = m.Media.Name
+		m.Media = &Media{MIME: m.Media.MIME, Size: m.Media.Size}
+	}
+	e.Message = &m
+	return e, c
+}
+
+// joined is e with its content.
+func (e Event) joined(c content) Event {
+	if e.Message == nil {
+		return e
+	}
+	e.Text = c.Text
+	if e.From != nil {
+		e.From.Name = c.Name
+	}
+	if e.Media != nil {
+		e.Media.Name = c.File
+	}
+	return e
+}
+
+// state is what was reported of a message.
+type state struct {
+	Type rpc.MessageType `json:"type"`
+	// Text is a hash of it.
+	Text string `json:"text,omitempty"`
+	Edit string `json:"edit,omitempty"`
+	Ack  int    `json:"ack,omitempty"`
+}
+
+// hash names a text, or several, without showing them.
+func hash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+func stateOf(m rpc.Received) state {
+	s := state{Type: m.Type, Edit: m.Edit}
+	if m.Text != "" {
+		s.Text = hash(string(m.Text))
+	}
+	if m.FromMe {
+		s.Ack = m.Ack
+	}
+	return s
+}
+
+// acks are the statuses of the account's own messages, by the page's levels.
+var acks = map[int]string{2: "delivered", 3: "read", 4: "played"}
+
+// news returns what is new of a message, of which before was reported, and what is known of
+// it then. before is nil for a message that is new. name is that of the message.
+func news(before *state, m rpc.Received, name string) (events []Event, after state) {
+	after = stateOf(m)
+	add := func(k Kind, which string, change func(*Message)) {
+		shown := messageOf(m)
+		change(shown)
+		events = append(events, Event{Kind: k, ID: hash(name, string(k), which), Message: shown})
+	}
+	nothing := func(*Message) {}
+	unread := m.Type == rpc.TypeUndecrypted
+	switch {
+	case before == nil && unread:
+		add(Undecrypted, "", nothing)
+	case before == nil:
+		add(Arrived, "", nothing)
+	case before.Type == rpc.TypeRevoked || unread:
+		after = *before // there is nothing after that
+	case m.Type == rpc.TypeRevoked:
+		add(Revoked, "", nothing)
+	case before.Type == rpc.TypeUndecrypted:
+		add(Arrived, "", func(m *Message) { m.Late = true })
+	case after.Text != before.Text && after.Text != "" || after.Edit != before.Edit && after.Edit != "":
+		add(Edited, after.Edit+after.Text, nothing)
+	default:
+		after.Text, after.Edit = before.Text, before.Edit
+	}
+	if before != nil {
+		after.Ack = max(after.Ack, before.Ack)
+		if status := acks[after.Ack]; status != "" && after.Ack > before.Ack && m.FromMe {
+			add(Acknowledged, status, func(m *Message) { m.Status, m.Text = status, "" })
+		}
+	}
+	return events, after
+}
+
+// thin returns at most rpc.MaxMarks marks: the newest, and of older ones ever fewer.
+func thin(marks []rpc.Mark) []rpc.Mark {
+	if len(marks) <= rpc.MaxMarks {
+		return marks
+	}
+	const dense = rpc.MaxMarks / 2
+	kept := append([]rpc.Mark{}, marks[:dense]...)
+	for i := dense; i < len(marks); i += 2 {
+		kept = append(kept, marks[i])
+	}
+	return thin(kept)
+}
+
+// otherAccount reports whether b is surely another account than a. One account has a number
+// and a LID, which can't be compared.
+func otherAccount(a, b rpc.Secret) bool {
+	isLID := func(s rpc.Secret) bool { return strings.HasSuffix(string(s), rpc.ServerLID) }
+	return a != "" && b != "" && a != b && isLID(a) == isLID(b)
+}
+
+// encode is v as JSON, which all types here have.
+func encode(v any) string {
+	text, _ := json.Marshal(v)
+	return string(text)
+}

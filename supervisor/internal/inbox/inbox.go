@@ -1,0 +1,359 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/database"
+	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/worker"
+)
+
+// Reader is what an Inbox asks of the worker that runs. The errors are those of rpc.Worker,
+// or match worker.ErrNoWorker.
+type Reader interface {
+	Receive(ctx context.Context, q rpc.ReceiveQuery) (rpc.Reception, error)
+	Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error)
+}
+
+// Options of an Inbox.
+type Options struct {
+	// Path of the database, absolute. It is made if it is missing.
+	Path   string
+	Worker Reader
+	Logger *slog.Logger
+	Limits Limits
+	// Sent reports whether a message of the account's own was sent by this service, whose
+	// senders are told of it elsewhere.
+	Sent func(id rpc.MessageID) (bool, error)
+	// Changed, if it is set, receives each event when it is on disk, in order. It must not block.
+	Changed func(Event)
+	// Report, if it is set, receives events in order. It is called again, after a restart too,
+	// until it has returned nil. account is the one that they are of, empty while unknown.
+	Report func(ctx context.Context, account string, all []Event) error
+	// Unannounced is called when messages were found that the page had not announced.
+	Unannounced func()
+}
+
+// Inbox receives messages. Its methods may be called from any goroutine.
+type Inbox struct {
+	o     Options
+	store *store
+	wake  chan struct{} // holds a token when there may be something to read
+	ready atomic.Bool   // the page is
+	// hinted: the page has announced messages since that was last looked at.
+	hinted atomic.Bool
+	// fresh: the page has started since messages were last read again.
+	fresh  atomic.Bool
+	unsaid chan struct{} // holds a token when there may be something to report
+
+	mu      sync.Mutex
+	changed chan struct{} // guarded by mu; closed at the next event
+}
+
+// New returns an Inbox that does nothing until Run.
+func New(o Options) *Inbox {
+	return &Inbox{
+		o: o, wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1), changed: make(chan struct{}),
+		store: newStore(o.Path, o.Limits, func(aside string, err error) {
+			o.Logger.Error(logid.InboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
+		}),
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Notice follows the worker instances. It does not block.
+func (i *Inbox) Notice(n worker.Notice) {
+	switch n := n.(type) {
+	case worker.Spawning, worker.Exiting:
+		i.ready.Store(false)
+	case worker.FromWorker:
+		switch b := n.Event.Body.(type) {
+		case rpc.PageObserved:
+			ready := b.Condition == rpc.PageReady
+			if i.ready.Swap(ready) != ready && ready {
+				i.fresh.Store(true)
+				signal(i.wake)
+			}
+		case rpc.MessagesArrived:
+			i.hinted.Store(true)
+			signal(i.wake)
+		}
+	}
+}
+
+const (
+	// compare is how often the table is compared with the cursor, and retry how soon what
+	// has failed is tried again.
+	compare = time.Minute
+	retry   = 2 * time.Second
+	// housekeeping is how often what is too old is erased.
+	housekeeping = 10 * time.Minute
+	// receiveTimeout bounds one call of the worker.
+	receiveTimeout = 40 * time.Second
+)
+
+// Run receives messages until ctx ends.
+func (i *Inbox) Run(ctx context.Context) {
+	var reporting sync.WaitGroup
+	if i.o.Report != nil {
+		reporting.Go(func() { i.report(ctx) })
+	}
+	i.receive(ctx)
+	reporting.Wait()
+	if err := i.store.close(context.WithoutCancel(ctx)); err != nil {
+		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
+	}
+}
+
+// receive reads whenever there may be something to read.
+func (i *Inbox) receive(ctx context.Context) {
+	clean := time.NewTicker(housekeeping)
+	defer clean.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	failing, unannounced := false, false
+	i.clean(ctx)
+	for {
+		compared := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-clean.C:
+			i.clean(ctx)
+			continue
+		case <-i.wake:
+		case <-next.C:
+			compared = true
+		}
+		next.Reset(compare)
+		if !i.ready.Load() {
+			continue
+		}
+		// A message that was found by a comparison may be announced a moment later.
+		hinted, fresh := i.hinted.Swap(false), i.fresh.Load()
+		if unannounced && compared && !hinted && !fresh {
+			i.o.Logger.Warn(logid.MessagesUnannounced)
+			if i.o.Unannounced != nil {
+				i.o.Unannounced()
+			}
+		}
+		if compared || hinted {
+			unannounced = false
+		}
+		found, err := i.pull(ctx)
+		if err == nil && i.fresh.Swap(false) {
+			if err = i.reread(ctx); err != nil {
+				i.fresh.Store(true)
+			}
+		}
+		unannounced = unannounced || found && compared && !hinted && !fresh && !failing
+		if err != nil && !failing && ctx.Err() == nil && !errors.Is(err, worker.ErrNoWorker) {
+			i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+		}
+		if failing = err != nil; failing {
+			next.Reset(retry)
+		}
+	}
+}
+
+// clean erases what is too old.
+func (i *Inbox) clean(ctx context.Context) {
+	if err := i.store.retain(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
+	}
+}
+
+// pull reads all that follows the cursor, and reports whether there was anything.
+func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
+	for more := true; more && ctx.Err() == nil; {
+		q, err := i.store.query(ctx)
+		if err != nil {
+			return found, err
+		}
+		call, cancel := context.WithTimeout(ctx, receiveTimeout)
+		got, err := i.o.Worker.Receive(call, q)
+		cancel()
+		if err == nil {
+			got.Messages, err = i.foreign(got.Messages)
+		}
+		if err == nil {
+			got.Changed, err = i.foreign(got.Changed)
+		}
+		if err != nil {
+			return found, err
+		}
+		list, again, err := i.store.take(ctx, got)
+		if err != nil {
+			i.fresh.Store(true) // what has changed is not told twice
+			return found, err
+		}
+		if got.Lost {
+			i.fresh.Store(true)
+		}
+		found = found || len(list) > 0
+		more = again || got.More
+		i.publish(list)
+	}
+	return found, ctx.Err()
+}
+
+// foreign returns those of the messages that this service has not sent.
+func (i *Inbox) foreign(all []rpc.Received) (kept []rpc.Received, err error) {
+	for _, m := range all {
+		sent := false
+		if id := rpc.MessageID(m.ID); m.FromMe && id.Valid() && i.o.Sent != nil {
+			if sent, err = i.o.Sent(id); err != nil {
+				return nil, err
+			}
+		}
+		if !sent {
+			kept = append(kept, m)
+		}
+	}
+	return kept, nil
+}
+
+// reread reads messages again of which something may be new.
+func (i *Inbox) reread(ctx context.Context) error {
+	keys, err := i.store.keysToReread(ctx, time.Now())
+	for err == nil && len(keys) > 0 && ctx.Err() == nil {
+		some := keys[:min(len(keys), rpc.MaxReread)]
+		call, cancel := context.WithTimeout(ctx, receiveTimeout)
+		var got rpc.Reception
+		got, err = i.o.Worker.Reread(call, some)
+		cancel()
+		if err != nil {
+			return err
+		}
+		read := len(some)
+		if got.More && len(got.Messages) > 0 {
+			last := got.Messages[len(got.Messages)-1].Key
+			for n, key := range some {
+				if key == last {
+					read = n + 1
+				}
+			}
+		}
+		keys = keys[read:]
+		var list []Event
+		if list, err = i.store.reread(ctx, got.Messages); err == nil {
+			i.publish(list)
+		}
+	}
+	return err
+}
+
+// publish reports events that are on disk.
+func (i *Inbox) publish(list []Event) {
+	if len(list) == 0 {
+		return
+	}
+	kinds := map[string]int{}
+	for _, e := range list {
+		kinds[string(e.Kind)]++
+		if e.Kind == Gap {
+			i.o.Logger.Warn(logid.MessagesMissed, logging.KeyReason, e.Reason, "since", e.Since)
+		}
+		if i.o.Changed != nil {
+			i.o.Changed(e)
+		}
+	}
+	i.o.Logger.Debug(logid.MessagesReceived, "count", len(list), "kinds", kinds)
+	i.mu.Lock()
+	close(i.changed)
+	i.changed = make(chan struct{})
+	i.mu.Unlock()
+	signal(i.unsaid)
+}
+
+// report hands events on until ctx ends.
+func (i *Inbox) report(ctx context.Context) {
+	failing := false
+	for ctx.Err() == nil {
+		more, err := i.reportNext(ctx)
+		if err == nil && more {
+			failing = false
+			continue
+		}
+		unsaid, again := i.unsaid, (<-chan time.Time)(nil)
+		if err != nil {
+			if !failing && ctx.Err() == nil {
+				i.o.Logger.Warn(logid.InboxReportFailed, logging.KeyError, err)
+			}
+			failing, unsaid, again = true, nil, time.After(retry)
+		}
+		select {
+		case <-unsaid:
+		case <-again:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// reportNext hands on the events that follow, of one account.
+func (i *Inbox) reportNext(ctx context.Context) (more bool, err error) {
+	var list []Event
+	var last int64
+	var account string
+	err = i.store.use(ctx, func(db *database.DB) (err error) {
+		list, last, account, err = i.store.unreported(db)
+		return err
+	})
+	if err != nil || len(list) == 0 {
+		return false, err
+	}
+	if err := i.o.Report(ctx, account, list); err != nil {
+		return false, err
+	}
+	return true, i.store.change(ctx, func(_ *database.DB, next *settings) error {
+		next.Reported = last
+		return nil
+	})
+}
+
+// MaxList is how many events List returns at most.
+const MaxList = 200
+
+// List returns at most n events after a cursor, the cursor after them, and whether there are
+// more; and a channel that is closed when there may be. Errors match ErrCursor, ErrLost or
+// ErrUnavailable.
+func (i *Inbox) List(ctx context.Context, cursor string, n int) (list []Event, next string, more bool, changed <-chan struct{}, err error) {
+	i.mu.Lock()
+	changed = i.changed // before it is read, so that no event is missed
+	i.mu.Unlock()
+	err = i.store.use(ctx, func(db *database.DB) error {
+		position, err := i.store.position(cursor)
+		if err != nil {
+			return err
+		}
+		n = min(max(n, 1), MaxList)
+		var last int64
+		if list, last, err = i.store.after(db, position, n+1); err != nil {
+			return err
+		}
+		if more = len(list) > n; more {
+			list = list[:n]
+			next = list[n-1].Cursor
+			return nil
+		}
+		next = i.store.cursor(last)
+		return nil
+	})
+	return list, next, more, changed, err
+}
+
+// Purge erases every message, also from the disk.
+func (i *Inbox) Purge(ctx context.Context) error { return i.store.purge(ctx) }

@@ -1,0 +1,499 @@
+package inbox
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/shared/strictjson"
+	"session-manager/supervisor/internal/database"
+	"session-manager/supervisor/internal/wait"
+)
+
+// format is that of the file: what was reported (event, and content, which is erased early),
+// and what is known of each message by then.
+var format = database.Format{
+	Application: 0x696e6278, // "inbx"
+	Versions: [][]string{{
+		`CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kept INTEGER NOT NULL, ` +
+			`account TEXT NOT NULL, bytes INTEGER NOT NULL, body TEXT NOT NULL) STRICT`,
+		`CREATE TABLE content (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT`,
+		`CREATE TABLE message (name TEXT PRIMARY KEY, key TEXT NOT NULL, id TEXT NOT NULL, kept INTEGER NOT NULL, type TEXT NOT NULL, state TEXT NOT NULL) STRICT`,
+		`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
+		`CREATE INDEX message_kept ON message (kept)`,
+		`CREATE INDEX message_id ON message (id)`,
+	}},
+}
+
+var (
+	// ErrUnavailable means that the disk can't be used now.
+	ErrUnavailable = errors.New("the inbox can't be used")
+	// ErrCursor means that a cursor is not one of this package's.
+	ErrCursor = errors.New("that is not a cursor")
+	// ErrLost means that events after a cursor were dropped.
+	ErrLost = errors.New("events after this cursor were dropped")
+	// ErrUnknownMessage means that there is no such message, or no longer.
+	ErrUnknownMessage = errors.New("there is no such message")
+)
+
+const (
+	// diskTimeout bounds what waits for the disk.
+	diskTimeout = 5 * time.Second
+	// overlap is how long before the last message reading begins if the cursor was lost.
+	overlap = 24 * time.Hour
+	// tolerance is for clocks that differ.
+	tolerance = time.Minute
+)
+
+// Limits bound what is kept.
+type Limits struct {
+	// Events is how many, and Bytes how much of texts and names.
+	Events int
+	Bytes  int64
+	// KeepText is how long texts and names are kept, and Keep the rest.
+	KeepText, Keep time.Duration
+}
+
+// DefaultLimits returns the usual limits.
+func DefaultLimits() Limits {
+	const day = 24 * time.Hour
+	return Limits{Events: 100_000, Bytes: 64 << 20, KeepText: day, Keep: 7 * day}
+}
+
+// settings are what is kept besides events.
+type settings struct {
+	// Boot is part of all cursors, so that those of a file that was lost are recognised.
+	Boot string `json:"boot"`
+	// Account is the address of the account whose table Marks are of.
+	Account string     `json:"account,omitempty"`
+	Marks   []rpc.Mark `json:"marks,omitempty"`
+	// Since is when messages may have been written at the earliest, and Last when the last
+	// one was.
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last,omitzero"`
+	// Reported is the last event that was handed on, and Dropped the last that was dropped.
+	Reported int64 `json:"reported,omitempty"`
+	Dropped  int64 `json:"dropped,omitempty"`
+}
+
+// store is the file. Its methods may be called from any goroutine; they give up on a disk
+// that hangs.
+type store struct {
+	limits Limits
+	token  chan struct{} // held by whoever uses what follows
+	file   database.File
+	settings
+	events int
+	bytes  int64
+	// aside: the file was moved aside since it was last opened.
+	aside bool
+}
+
+func newStore(path string, l Limits, damaged func(aside string, err error)) *store {
+	s := &store{limits: l, token: make(chan struct{}, 1)}
+	s.file = database.File{Path: path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
+		s.aside = true
+		damaged(aside, err)
+	}}
+	return s
+}
+
+func (s *store) load(db *database.DB) error {
+	kept := settings{Boot: rand.Text()[:8], Since: time.Now().Add(-tolerance).UTC().Truncate(time.Second)}
+	values, err := database.Values[string](db, "SELECT value FROM setting")
+	if err != nil {
+		return err
+	}
+	if len(values) > 0 && strictjson.Unmarshal([]byte(values[0]), &kept) != nil {
+		return fmt.Errorf("%w: its settings can't be read", database.ErrDamaged)
+	}
+	s.settings = kept
+	if s.aside {
+		kept.Since = kept.Since.Add(-overlap)
+		if err := s.gap(db, &kept, "damaged", new([]Event)); err != nil {
+			return err
+		}
+	}
+	if len(values) == 0 {
+		if err := kept.save(db); err != nil {
+			return err
+		}
+	}
+	s.settings, s.aside = kept, false
+	return s.count(db)
+}
+
+func (s *store) count(db *database.DB) error {
+	return db.Query(func(r *sql.Rows) error { return r.Scan(&s.events, &s.bytes) }, "SELECT count(*), ifnull(sum(bytes), 0) FROM event")
+}
+
+func (s settings) save(db *database.DB) error {
+	return db.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", encode(s))
+}
+
+// locked calls f while nobody else uses the file. Errors match ErrUnavailable, or are f's
+// own that tell the caller something.
+func (s *store) locked(ctx context.Context, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
+	defer cancel()
+	select {
+	case s.token <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+	_, err := wait.For(ctx, func() (struct{}, error) {
+		defer func() { <-s.token }()
+		return struct{}{}, f()
+	})
+	for _, told := range []error{ErrCursor, ErrLost, ErrUnknownMessage} {
+		if errors.Is(err, told) {
+			return told
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// use calls f with the open database.
+func (s *store) use(ctx context.Context, f func(*database.DB) error) error {
+	return s.locked(ctx, func() error {
+		db, err := s.file.Open()
+		if err == nil {
+			err = f(db)
+		}
+		s.file.Failed(err)
+		return err
+	})
+}
+
+// change is use for what writes: settings are written with the rest.
+func (s *store) change(ctx context.Context, f func(*database.DB, *settings) error) error {
+	return s.use(ctx, func(db *database.DB) error {
+		next := s.settings
+		err := db.Transact(func() error {
+			if err := f(db, &next); err != nil {
+				return err
+			}
+			return next.save(db)
+		})
+		if err != nil {
+			return errors.Join(err, s.count(db))
+		}
+		s.settings = next
+		return nil
+	})
+}
+
+// close closes the file.
+func (s *store) close(ctx context.Context) error { return s.locked(ctx, s.file.Close) }
+
+// purge erases everything.
+func (s *store) purge(ctx context.Context) error { return s.locked(ctx, s.file.Remove) }
+
+// query returns what to ask the page for.
+func (s *store) query(ctx context.Context) (q rpc.ReceiveQuery, err error) {
+	err = s.use(ctx, func(*database.DB) error {
+		q = rpc.ReceiveQuery{After: s.Marks, Since: s.Since, Limit: rpc.MaxReceive}
+		return nil
+	})
+	return q, err
+}
+
+// cursor names a position.
+func (s *settings) cursor(seq int64) string { return s.Boot + "-" + strconv.FormatInt(seq, 10) }
+
+// position is the opposite of cursor. The empty cursor is before everything that is kept.
+func (s *settings) position(cursor string) (int64, error) {
+	if cursor == "" {
+		return s.Dropped, nil
+	}
+	boot, number, ok := strings.Cut(cursor, "-")
+	seq, err := strconv.ParseInt(number, 10, 64)
+	switch {
+	case !ok || err != nil || seq < 0:
+		return 0, ErrCursor
+	case boot != s.Boot, seq < s.Dropped:
+		return 0, ErrLost
+	}
+	return seq, nil
+}
+
+// add keeps an event, unless it is kept already, and appends it to list.
+func (s *store) add(db *database.DB, next *settings, e Event, list *[]Event) error {
+	body, c := e.split()
+	size := len(c.Text) + len(c.Name) + len(c.File)
+	found, err := database.Values[int64](db, "INSERT INTO event (id, kept, account, bytes, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING seq",
+		e.ID, time.Now().UnixMilli(), next.Account, size, encode(body))
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	s.events, s.bytes = s.events+1, s.bytes+int64(size)
+	e.Cursor = next.cursor(found[0])
+	*list = append(*list, e)
+	return db.Exec("INSERT INTO content (seq, body) VALUES (?, ?)", found[0], encode(c))
+}
+
+// gap keeps the event that messages may be missing.
+func (s *store) gap(db *database.DB, next *settings, reason string, list *[]Event) error {
+	since := next.Last
+	if since.IsZero() {
+		since = next.Since
+	}
+	return s.add(db, next, Event{Kind: Gap, ID: strings.ToLower(rand.Text()), Lost: &Lost{reason, since.UTC()}}, list)
+}
+
+// take keeps what was read, and moves the cursor. It returns the events of it, and whether
+// the page must be read again from the beginning.
+func (s *store) take(ctx context.Context, got rpc.Reception) (list []Event, again bool, err error) {
+	err = s.change(ctx, func(db *database.DB, next *settings) error {
+		list, again = nil, false
+		if otherAccount(rpc.Secret(next.Account), got.Account) {
+			next.Account, next.Marks, again = string(got.Account), nil, true
+			return s.gap(db, next, "account_changed", &list)
+		}
+		if next.Account == "" {
+			next.Account = string(got.Account)
+		}
+		if !got.Known && len(next.Marks) > 0 {
+			next.Marks, again = nil, true
+			if !next.Last.IsZero() {
+				next.Since = later(next.Since, next.Last.Add(-overlap))
+			}
+			return s.gap(db, next, "cursor_lost", &list)
+		}
+		for _, m := range got.Messages {
+			if err := s.note(db, next, m, true, &list); err != nil {
+				return err
+			}
+		}
+		for _, m := range got.Changed {
+			if err := s.note(db, next, m, false, &list); err != nil {
+				return err
+			}
+		}
+		next.Marks = thin(append(got.Marks, next.Marks...))
+		return s.shrink(db, next)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return list, again, nil
+}
+
+// reread keeps what has become of messages.
+func (s *store) reread(ctx context.Context, all []rpc.Received) (list []Event, err error) {
+	err = s.change(ctx, func(db *database.DB, next *settings) error {
+		list = nil
+		for _, m := range all {
+			if err := s.note(db, next, m, false, &list); err != nil {
+				return err
+			}
+		}
+		return s.shrink(db, next)
+	})
+	return list, err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// note keeps what is new of a message. One that is not known is only kept if it was read in
+// the order of the table.
+func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bool, list *[]Event) error {
+	name := hash(next.Account, string(m.Key))
+	found, err := database.Values[string](db, "SELECT state FROM message WHERE name = ?", name)
+	if err != nil {
+		return err
+	}
+	var before *state
+	if len(found) > 0 {
+		before = new(state)
+		if strictjson.Unmarshal([]byte(found[0]), before) != nil {
+			return fmt.Errorf("%w: it has a message that can't be read", database.ErrDamaged)
+		}
+	} else if !inOrder {
+		return nil // it is older than what is kept, or comes in its order
+	}
+	events, after := news(before, m, name)
+	for _, e := range events {
+		if err := s.add(db, next, e, list); err != nil {
+			return err
+		}
+	}
+	if before == nil {
+		next.Last = later(next.Last, m.At)
+		return db.Exec("INSERT INTO message (name, key, id, kept, type, state) VALUES (?, ?, ?, ?, ?, ?)",
+			name, string(m.Key), m.ID, time.Now().UnixMilli(), string(after.Type), encode(after))
+	}
+	if *before == after {
+		return nil
+	}
+	return db.Exec("UPDATE message SET type = ?, state = ? WHERE name = ?", string(after.Type), encode(after), name)
+}
+
+// shrink drops the oldest events as far as there are too many.
+func (s *store) shrink(db *database.DB, next *settings) error {
+	for s.events > s.limits.Events || s.bytes > s.limits.Bytes {
+		const some = 1000
+		if err := s.drop(db, next, "seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?)", max(1, min(some, s.events/10))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop drops the events for which a condition holds.
+func (s *store) drop(db *database.DB, next *settings, condition string, args ...any) error {
+	last, err := database.Values[int64](db, "SELECT ifnull(max(seq), 0) FROM event WHERE "+condition, args...)
+	if err != nil || last[0] == 0 {
+		return err
+	}
+	for _, table := range []string{"content", "event"} {
+		if err := db.Exec("DELETE FROM "+table+" WHERE seq <= ?", last[0]); err != nil {
+			return err
+		}
+	}
+	next.Dropped = max(next.Dropped, last[0])
+	return s.count(db)
+}
+
+// retain erases what is too old.
+func (s *store) retain(ctx context.Context, now time.Time) error {
+	text, all := now.Add(-s.limits.KeepText).UnixMilli(), now.Add(-s.limits.Keep).UnixMilli()
+	erased := false
+	err := s.change(ctx, func(db *database.DB, next *settings) error {
+		before := s.bytes
+		if err := db.Exec("DELETE FROM content WHERE seq IN (SELECT seq FROM event WHERE kept < ?)", text); err != nil {
+			return err
+		}
+		if err := db.Exec("UPDATE event SET bytes = 0 WHERE kept < ? AND bytes > 0", text); err != nil {
+			return err
+		}
+		if err := s.drop(db, next, "kept < ?", all); err != nil {
+			return err
+		}
+		if err := db.Exec("DELETE FROM message WHERE kept < ?", all); err != nil {
+			return err
+		}
+		err := s.count(db)
+		erased = s.bytes != before
+		return err
+	})
+	if err == nil && erased {
+		err = s.use(ctx, (*database.DB).Erase)
+	}
+	return errors.Join(err, database.ExpireAside(s.file.Path, now.Add(-s.limits.Keep)))
+}
+
+// after returns at most n events after a position, and the position of the last one.
+func (s *store) after(db *database.DB, position int64, n int) (list []Event, last int64, err error) {
+	last = position
+	err = db.Query(func(r *sql.Rows) error {
+		var body string
+		var text sql.NullString
+		if err := r.Scan(&last, &body, &text); err != nil {
+			return err
+		}
+		var e Event
+		var c content
+		if strictjson.Unmarshal([]byte(body), &e) != nil || text.Valid && strictjson.Unmarshal([]byte(text.String), &c) != nil {
+			return fmt.Errorf("%w: it has an event that can't be read", database.ErrDamaged)
+		}
+		e = e.joined(c)
+		e.Cursor = s.cursor(last)
+		if e.Message != nil {
+			e.Erased = !text.Valid
+		}
+		list = append(list, e)
+		return nil
+	}, "SELECT seq, event.body, content.body FROM event LEFT JOIN content USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?", position, n)
+	return list, last, err
+}
+
+// unreported returns events that were not handed on, of one account. Without a receiver
+// nothing waits for it.
+func (s *store) unreported(db *database.DB) (list []Event, last int64, account string, err error) {
+	const some = 100
+	accounts, err := database.Values[string](db, "SELECT account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, some)
+	if err != nil || len(accounts) == 0 {
+		return nil, 0, "", err
+	}
+	n := 1
+	for n < len(accounts) && accounts[n] == accounts[0] {
+		n++
+	}
+	list, last, err = s.after(db, s.Reported, n)
+	return list, last, accounts[0], err
+}
+
+// keysToReread returns the keys of messages of which something may be new: those of the last
+// day, and those that could not be decrypted.
+func (s *store) keysToReread(ctx context.Context, now time.Time) (keys []rpc.Secret, err error) {
+	err = s.use(ctx, func(db *database.DB) error {
+		const most = 10_000
+		found, err := database.Values[string](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type <> ? ORDER BY kept DESC LIMIT ?",
+			now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), most)
+		keys = nil
+		for _, key := range found {
+			keys = append(keys, rpc.Secret(key))
+		}
+		return err
+	})
+	return keys, err
+}
+
+// Export copies what is kept in a file that nothing uses to a new file, and reports whether
+// there is anything.
+func Export(path, to string) (any bool, err error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	db, err := database.Open(path, format)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := os.WriteFile(to, nil, 0o600); err != nil { // SQLite would make it readable for others
+		return false, fmt.Errorf("cannot export received messages: %w", err)
+	}
+	if err := db.Exec("VACUUM INTO ?", to); err != nil {
+		return false, fmt.Errorf("cannot export received messages: %w", err)
+	}
+	return true, nil
+}
+
+// Import replaces a file that nothing uses by an exported one, which may be empty for none:
+// the cursor goes with its profile. Errors satisfy database.Damaged if it is not an export.
+func Import(from, path string) error {
+	if from == "" {
+		return database.Remove(path)
+	}
+	db, err := database.Open(from, format)
+	if err == nil {
+		err = db.Close()
+	}
+	if err == nil {
+		err = database.Remove(path)
+	}
+	if err == nil {
+		err = os.Rename(from, path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot import received messages: %w", err)
+	}
+	return nil
+}
