@@ -69,7 +69,7 @@ type service struct {
 	workers *worker.Manager
 	session *session.Session
 	login   *login.Manager
-	outbox  *outbox.Outbox
+	boxes   *mailboxes
 	crashes *crash.Recorder
 	trace   *trace.Recorder
 	// webhook is nil when none is set.
@@ -124,21 +124,25 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	if s.webhook != nil {
 		box.Report = s.reportMessages
 	}
-	s.outbox = outbox.New(box)
-	meter.Outbox(s.outbox.Stats)
+	s.boxes = newMailboxes(cfg, outbox.New(box), profile.InboxPath(folder), s.workers, s.webhook, changes, meter, log)
+	meter.Outbox(s.boxes.Stats)
 	s.login = login.New(s.workers, login.Options{
 		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
 		Publish: s.session.SetLogin, Now: time.Now, EraseMessages: s.eraseMessages,
 	})
-	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.outbox.Notice, s.session.Notify} {
+	for _, observe := range []func(worker.Notice){s.crashes.Notice, s.trace.Notice, s.login.Notice, s.boxes.Notice, s.session.Notify} {
 		s.workers.Subscribe(observe)
 	}
-	s.handler, err = api.New(api.Options{
-		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.outbox, Files: box.Media,
+	options := api.Options{
+		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.boxes.Outbox, Files: box.Media, SendingOff: !s.boxes.sends,
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		About: about(cfg), Logger: log, Draining: s.draining,
-	})
+	}
+	if s.boxes.receives {
+		options.Inbox = s.boxes.inbox
+	}
+	s.handler, err = api.New(options)
 	return s, err
 }
 
@@ -152,7 +156,7 @@ func about(cfg *config.Config) api.About {
 func workerOptions(cfg *config.Config, tokens string, runtimeDir process.RuntimeDir, files *files, log *slog.Logger) worker.Options {
 	return worker.Options{
 		Tokens: tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
-		Selectors: files.selectors.Value, RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: log,
+		Receive: cfg.Messages == "both", Selectors: files.selectors.Value, RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: log,
 		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor), Timings: worker.DefaultTimings(), Limits: restart.DefaultLimits(),
 	}
 }
@@ -242,7 +246,7 @@ func (s *service) reportMessages(ctx context.Context, account rpc.Secret, all []
 
 // eraseMessages erases every message, and what the webhook is still to report about any.
 func (s *service) eraseMessages(ctx context.Context) error {
-	err := s.outbox.Purge(ctx)
+	err := s.boxes.Purge(ctx)
 	if s.webhook != nil {
 		err = errors.Join(err, s.webhook.Forget(ctx))
 	}
@@ -329,13 +333,13 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	loops.Go(func() { s.restartOnHangup(workersCtx, signals.hangups) })
 	go func() {
 		defer close(workersDone)
-		if err := s.workers.Run(workersCtx, hooks{s.login, s.outbox.Hold}); err != nil {
+		if err := s.workers.Run(workersCtx, hooks{s.login, s.boxes.Hold}); err != nil {
 			failed <- err
 		}
 	}()
 	go func() {
 		defer close(outboxDone)
-		s.outbox.Run(outboxCtx)
+		s.boxes.Run(outboxCtx)
 	}()
 
 	s.trace.Listening()

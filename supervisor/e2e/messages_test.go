@@ -284,7 +284,7 @@ func processesHold(t *testing.T, s *service, secrets ...string) {
 	}
 }
 
-// filesHold looks for secrets in everything but the profile and the outbox, reports of
+// filesHold looks for secrets in everything but the profile and the messages, reports of
 // crashes included.
 func filesHold(t *testing.T, tokens string, secrets ...string) {
 	t.Helper()
@@ -294,7 +294,7 @@ func filesHold(t *testing.T, tokens string, secrets ...string) {
 			return err
 		case d.IsDir() && (d.Name() == "admin" || d.Name() == "admin.backups" || d.Name() == "admin.media"):
 			return fs.SkipDir
-		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "admin.outbox"):
+		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "admin.outbox") || strings.HasPrefix(d.Name(), "admin.inbox"):
 			return nil
 		}
 		content, err := os.ReadFile(path)

@@ -30,12 +30,26 @@ const (
 	read
 	// command: with a key whenever one is set, and not too often.
 	command
-	// send: with a key whenever one is set.
+	// send and receive: with a key whenever one is set.
 	send
+	receive
+	// exchange: receive to read, and otherwise send.
+	exchange
 )
 
+// of is what a method needs.
+func (a access) of(method string) access {
+	switch {
+	case a != exchange:
+		return a
+	case method == http.MethodGet || method == http.MethodHead:
+		return receive
+	}
+	return send
+}
+
 // scopes are what a key must allow, by the access of the route.
-var scopes = map[access]apikey.Scope{read: apikey.Read, command: apikey.Command, send: apikey.Send}
+var scopes = map[access]apikey.Scope{read: apikey.Read, command: apikey.Command, send: apikey.Send, receive: apikey.Receive}
 
 // Commands are few: a person, or a watchdog. Each has a bucket of its own, which fills by
 // one each commandEvery up to commandBurst.
@@ -64,7 +78,7 @@ func newGate(o Options) *gate {
 
 // admit returns the problem to answer with if r may not use this route.
 func (g *gate) admit(rt route, r *http.Request) *problem {
-	if bad := g.authorise(rt.access, r); bad != nil {
+	if bad := g.authorise(rt.access.of(r.Method), r); bad != nil {
 		return bad
 	}
 	if rt.access != command {

@@ -58,8 +58,12 @@ type Options struct {
 	Login   Login
 	Outbox  Outbox
 	// Files are those of the outbox.
-	Files   *media.Store
-	Crashes *crash.Store
+	Files *media.Store
+	// Inbox is nil if no messages are received.
+	Inbox Inbox
+	// SendingOff refuses messages that are to be sent.
+	SendingOff bool
+	Crashes    *crash.Store
 	// AllowedHosts are host names, next to those of the loopback, that a request
 	// may have in its Host header.
 	AllowedHosts []string
@@ -139,10 +143,12 @@ func newAPI(o Options) (*api, error) {
 	passkeys := &passkeys{commands, bodies, o.URL}
 	messages := &messages{
 		holder: wait.holder, outbox: o.Outbox, session: o.Session, files: o.Files, bodies: bodies, uploads: uploads, log: o.Logger,
+		off: o.SendingOff,
 	}
+	received := &received{wait.holder, o.Inbox, o.Logger}
 	crashes := &crashes{o.Crashes, o.Logger}
 	streams := &streams{
-		log: o.Events, gate: gate, metrics: o.Metrics, draining: o.Draining,
+		log: o.Events, inbox: o.Inbox, gate: gate, metrics: o.Metrics, draining: o.Draining,
 		listeners: newShares("event streams", "too_many_listeners", mostListeners, mostListenersEach),
 		limits:    streamLimits{heartbeat: 15 * time.Second, take: 10 * time.Second},
 	}
@@ -164,7 +170,12 @@ func newAPI(o Options) (*api, error) {
 		{"/passkey-extension.zip", read, get, passkeys.extension},
 		// It makes Chrome work, and it may show chats.
 		{"/session/screenshot", command, get, commands.screenshot},
-		{"/messages", send, post, messages.accept},
+		{"/messages", exchange, []string{http.MethodGet, http.MethodHead, http.MethodPost}, func(r *http.Request) http.Handler {
+			if r.Method == http.MethodPost {
+				return messages.accept(r)
+			}
+			return received.list(r)
+		}},
 		{"/messages/{id}", send, []string{http.MethodGet, http.MethodHead, http.MethodDelete}, messages.one},
 		{"/messages/{id}/reaction", send, post, messages.act(rpc.ActReaction)},
 		{"/messages/{id}/edit", send, post, messages.act(rpc.ActEdit)},

@@ -2,6 +2,8 @@ package api
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/metrics"
 )
 
@@ -28,6 +31,7 @@ type streamLimits struct {
 // streams answers for the events.
 type streams struct {
 	log      *events.Log
+	inbox    Inbox // nil if nothing is received
 	gate     *gate
 	metrics  *metrics.Metrics
 	draining <-chan struct{}
@@ -41,21 +45,23 @@ type streams struct {
 // send them. It begins with the present, one
 // event of each type, or, with Last-Event-ID, with what the listener missed.
 func (s *streams) open(r *http.Request) http.Handler {
-	types, bad := eventTypes(r)
+	asked, bad := eventTypes(r)
 	if bad != nil {
 		return bad
 	}
+	var types []events.Type
 	needs := []access{read}
-	if i := slices.Index(types, events.MessageChanged); i >= 0 {
-		switch bad := s.gate.authorise(send, r); {
+	for _, one := range asked {
+		need := needOf(one)
+		switch bad := s.gate.authorise(need, r); {
 		case bad == nil:
-			needs = append(needs, send)
+			types, needs = append(types, one), append(needs, need)
 		case r.URL.Query().Get("types") != "":
 			return bad
-		default:
-			types = slices.Delete(types, i, i+1)
 		}
 	}
+	slices.Sort(needs)
+	needs = slices.Compact(needs)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		release, bad := s.listeners.take(r)
 		if bad != nil {
@@ -73,6 +79,17 @@ func (s *streams) open(r *http.Request) http.Handler {
 			one.follow(r)
 		}
 	})
+}
+
+// needOf is what events of a type need besides read.
+func needOf(t events.Type) access {
+	switch {
+	case t == events.MessageChanged:
+		return send
+	case t.IsReceived():
+		return receive
+	}
+	return read
 }
 
 func eventTypes(r *http.Request) ([]events.Type, *problem) {
@@ -142,6 +159,7 @@ func (s *stream) first(lastID string) events.Batch {
 			return batch
 		}
 	}
+	s.replay(events.Cursor(lastID))
 	batch := s.log.Present()
 	for i := range len(batch.Events) - 1 {
 		batch.Events[i].ID = ""
@@ -156,11 +174,44 @@ func (s *stream) add(batch events.Batch) {
 		if e.ID != "" {
 			fmt.Fprintf(&s.buffer, "id: %s\n", e.ID)
 		}
-		if slices.Contains(s.types, e.Type) {
-			fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Type, e.Data)
+		data, wanted := e.Data, slices.Contains(s.types, e.Type)
+		if wanted && e.Cursor != "" {
+			data = s.received(e.Cursor)
+		}
+		if wanted && data != nil {
+			fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Type, data)
 		} else if e.ID != "" {
 			s.buffer.WriteString("\n")
 		}
+	}
+}
+
+// received returns an event that the inbox keeps, by the cursor after it, or nil.
+func (s *stream) received(cursor string) json.RawMessage {
+	if s.inbox == nil {
+		return nil
+	}
+	list, _, _, _, err := s.inbox.List(context.Background(), inbox.Before(cursor), 1)
+	if err != nil || len(list) == 0 || list[0].Cursor != cursor {
+		return nil // it was dropped
+	}
+	data, _ := json.Marshal(list[0]) // it has a JSON form
+	return data
+}
+
+// replay adds the inbox's events after a cursor of an earlier run.
+func (s *stream) replay(cursor string) {
+	for more := s.inbox != nil && cursor != ""; more; {
+		list, next, again, _, err := s.inbox.List(context.Background(), cursor, inbox.MaxList)
+		if err != nil {
+			return // the listener can ask GET /messages, which explains why
+		}
+		for _, e := range list {
+			if data, err := json.Marshal(e); err == nil && slices.Contains(s.types, events.Type(e.Kind)) {
+				fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Kind, data)
+			}
+		}
+		cursor, more = next, again && s.flush() == nil
 	}
 }
 

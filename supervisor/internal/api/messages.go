@@ -40,11 +40,17 @@ type messages struct {
 	bodies  *shares
 	uploads *shares
 	log     *slog.Logger
+	off     bool
 }
 
 // accept answers POST /messages: 202 once the message is on disk, without asking Chrome,
 // or 200 if this request was accepted before.
 func (m *messages) accept(r *http.Request) http.Handler {
+	if m.off {
+		return problem{
+			Status: http.StatusConflict, Code: "sending_off", Detail: "This service sends no messages.", Hint: "Start it with --messages out or both.",
+		}
+	}
 	key, bad := idempotencyKey(r)
 	if bad != nil {
 		return bad

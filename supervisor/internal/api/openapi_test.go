@@ -134,7 +134,7 @@ func TestDescriptionIsValidAndServed(t *testing.T) {
 }
 
 func TestDescriptionListsRoutesMethodsAndAccess(t *testing.T) {
-	names := map[access]string{open: "open", read: "read", command: "command", send: "send"}
+	names := map[access]string{open: "open", read: "read", command: "command", send: "send", receive: "receive"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
 	known := map[string]bool{}
 	for _, rt := range a.routes {
@@ -147,8 +147,8 @@ func TestDescriptionListsRoutesMethodsAndAccess(t *testing.T) {
 		var described []string
 		for method, operation := range item.Operations() {
 			described = append(described, method)
-			if got := operation.Extensions["x-access"]; got != names[rt.access] {
-				t.Errorf("%s: x-access is %v, want %s", rt.path, got, names[rt.access])
+			if got := operation.Extensions["x-access"]; got != names[rt.access.of(method)] {
+				t.Errorf("%s: x-access is %v, want %s", rt.path, got, names[rt.access.of(method)])
 			}
 		}
 		var has []string

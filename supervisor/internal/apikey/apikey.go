@@ -26,14 +26,16 @@ const (
 	Command
 	// Send: send messages, and see those that were sent.
 	Send
+	// Receive: see what others write to the account, and mark it as read.
+	Receive
 )
 
 // All is what a key without a scope allows. No scope implies another: a key that is to
 // have two of them has two lines.
-const All = Read | Command | Send
+const All = Read | Command | Send | Receive
 
 // scopes are the words before a colon.
-var scopes = map[string]Scope{"read": Read, "command": Command, "send": Send}
+var scopes = map[string]Scope{"read": Read, "command": Command, "send": Send, "receive": Receive}
 
 // MinLength is the shortest key, in bytes, that can't be found by trying.
 const MinLength = 16
@@ -59,8 +61,8 @@ type entry struct {
 	scope Scope
 }
 
-// Parse reads one key a line: "read:KEY", "command:KEY", "send:KEY", or "KEY" for
-// everything, which has no colon. Empty lines and lines that begin with # are skipped. Its errors name the
+// Parse reads one key a line: "read:KEY", "command:KEY", "send:KEY", "receive:KEY", or
+// "KEY" for everything, which has no colon. Empty lines and lines that begin with # are skipped. Its errors name the
 // line and never the key.
 func Parse(content []byte) (*Keys, error) {
 	var keys Keys
@@ -97,7 +99,7 @@ func each(content []byte, found func(Scope, string)) error {
 		scope, key := split(line)
 		switch {
 		case scope == 0:
-			return fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, send:KEY, or a KEY without a colon", n)
+			return fmt.Errorf("line %d: what precedes the colon is not a scope; write read:KEY, command:KEY, send:KEY, receive:KEY, or a KEY without a colon", n)
 		case len(key) < MinLength:
 			return fmt.Errorf("line %d: a key has at least %d characters (openssl rand -hex 24 makes a good one)", n, MinLength)
 		case strings.ContainsFunc(key, unprintable):

@@ -52,6 +52,7 @@ type Config struct {
 	MemoryLimit string        `default:"2G" placeholder:"SIZE" help:"Memory that the worker and Chrome may use together before they are restarted at a quiet moment: a number with K, M or G, in powers of 1024, or 0 for no limit."`
 	BackupHour  string        `default:"4" placeholder:"HOUR" help:"Hour of the day, 0 to 23 in local time, at which the session is restarted to back up the login if the last backup is older than a day; off to disable."`
 
+	Messages             string        `default:"out" placeholder:"DIRECTION" help:"out: messages can be sent; both: those that arrive are reported as well, and kept in the tokens folder for a week; off: neither. Statuses and channels are never read."`
 	OutboxLimit          int           `default:"10000" placeholder:"NUMBER" help:"How many messages may wait to be sent."`
 	MessagePause         time.Duration `default:"1s" placeholder:"DURATION" help:"Least time between two messages; within one chat it is three times as long."`
 	NewChatPause         time.Duration `default:"45s" placeholder:"DURATION" help:"Mean time between two messages to people who have never written to this account: WhatsApp restricts accounts that write to many of them."`
@@ -60,7 +61,7 @@ type Config struct {
 	MediaLimit           string        `default:"64M" placeholder:"SIZE" help:"How large a file to be sent may be, from 1K to 2G; WhatsApp has limits of its own."`
 	MediaDiskLimit       string        `default:"1G" placeholder:"SIZE" help:"How much disk space all files to be sent may take."`
 
-	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY or send:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
+	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY, send:KEY or receive:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`
 	TLSCert    string   `placeholder:"FILE" help:"PEM file with the certificate chain; the API then speaks HTTPS. Changes apply at once."`
 	TLSKey     string   `placeholder:"FILE" help:"PEM file with the certificate's key."`
@@ -424,6 +425,7 @@ func (c *Config) checkValues() error {
 		{c.QRTimeout >= minQRTimeout, "--qr-timeout", c.QRTimeout.String(), "use a duration of at least 5s, for example 15s"},
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},
+		{slices.Contains([]string{"off", "out", "both"}, c.Messages), "--messages", c.Messages, "use off, out or both"},
 		{c.OutboxLimit > 0 && c.OutboxLimit <= mostMessages, "--outbox-limit", strconv.Itoa(c.OutboxLimit), "use a number from 1 to 100000"},
 		{c.MessagePause >= 0 && c.MessagePause <= longestPause, "--message-pause", c.MessagePause.String(), "use a duration of at most 1h, such as 1s"},
 		{c.NewChatPause >= 0 && c.NewChatPause <= longestPause, "--new-chat-pause", c.NewChatPause.String(), "use a duration of at most 1h, such as 45s"},

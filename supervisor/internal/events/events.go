@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
@@ -53,8 +54,15 @@ const (
 
 // Types returns every type.
 func Types() []Type {
-	return []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged, PasskeyChanged, MessageChanged}
+	types := []Type{StateChanged, ProgressChanged, WarningsChanged, QRChanged, WorkerChanged, PasskeyChanged, MessageChanged}
+	for _, kind := range inbox.Kinds() {
+		types = append(types, Type(kind))
+	}
+	return types
 }
+
+// IsReceived reports whether an event is the inbox's. It has no body here, but a Cursor.
+func (t Type) IsReceived() bool { return slices.Contains(inbox.Kinds(), inbox.Kind(t)) }
 
 // State is the body of StateChanged.
 type State struct {
@@ -96,6 +104,8 @@ type Event struct {
 	Body any
 	// Data is Body as one line of JSON.
 	Data json.RawMessage
+	// Cursor is the inbox's position after the event, if its type IsReceived.
+	Cursor string
 }
 
 // Log derives events from snapshots and keeps the newest. Its methods are safe
@@ -111,6 +121,8 @@ type Log struct {
 	last uint64  // guarded by mu
 	// latest has the newest event of each type.
 	latest map[Type]Event // guarded by mu
+	// cursor is the inbox's position.
+	cursor string // guarded by mu
 	// more is closed when the next event is added.
 	more chan struct{} // guarded by mu
 }
@@ -162,14 +174,47 @@ func (l *Log) addLocked(kind Type, body any) {
 	data, _ := json.Marshal(body) // every body has a JSON form
 	l.last++
 	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
+	if l.cursor != "" {
+		e.ID += beforeCursor + l.cursor
+	}
+	if kind.IsReceived() {
+		e.Data, e.Cursor = nil, l.cursor
+	}
 	if len(l.ring) < Capacity {
 		l.ring = append(l.ring, e)
 	} else {
 		l.ring[(l.last-1)%Capacity] = e
 	}
-	if kind != MessageChanged {
+	if kind != MessageChanged && !kind.IsReceived() {
 		l.latest[kind] = e
 	}
+}
+
+// beforeCursor separates an event's place from the inbox's position in its id, so that who
+// was away while the service was restarted misses nothing that the inbox has.
+const beforeCursor = "~"
+
+// Inbox notes the inbox's position when it was opened.
+func (l *Log) Inbox(cursor string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cursor = cursor
+}
+
+// Received adds an event of the inbox, which keeps what is in it.
+func (l *Log) Received(e inbox.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cursor = e.Cursor
+	l.addLocked(Type(e.Kind), nil)
+	l.announceLocked()
+}
+
+// Cursor returns the inbox's position as of the event with this id, which may be from another
+// run, or nothing if that is not known.
+func Cursor(id string) string {
+	_, cursor, _ := strings.Cut(id, beforeCursor)
+	return cursor
 }
 
 // Message adds the event that a message has another status, or another reason to wait. That
@@ -273,6 +318,7 @@ func (l *Log) Position(id string) (uint64, error) {
 	if !ok {
 		return 0, fmt.Errorf("cannot find event %.60q: it is from another run", id)
 	}
+	number, _, _ = strings.Cut(number, beforeCursor)
 	seq, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("cannot find event %.60q: %w", id, err)

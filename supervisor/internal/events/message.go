@@ -1,12 +1,14 @@
 package events
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
@@ -63,6 +65,18 @@ func ReportOf(m outbox.Message) (r Report, ok bool) {
 		r.Account = ""
 	}
 	return r, isNews(m)
+}
+
+// ReportOfReceived returns the report of an event of the inbox, and account whose it is.
+func ReportOfReceived(account string, e inbox.Event) Report {
+	data, _ := json.Marshal(e) // it has a JSON form
+	r := Report{ID: e.ID, Type: Type(e.Kind), At: time.Now(), Account: account, Chat: string(e.Kind), Data: data}
+	if e.Message == nil {
+		r.Account = "" // it concerns whoever is linked
+		return r
+	}
+	r.Chat = cmp.Or(e.Chat.Group, strings.TrimPrefix(e.Chat.Phone, "+"), e.Chat.LID)
+	return r
 }
 
 // isNews reports whether the sender of m learns something: not that it is queued.

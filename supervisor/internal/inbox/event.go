@@ -108,15 +108,6 @@ func placeOf(c rpc.Chat) (p Place) {
 	return p
 }
 
-// name is what a chat is called for the order of its events.
-func (p Place) name() string {
-	for _, s := range []string{p.Group, p.Phone, p.LID} {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
-}
 
 // messageOf is what is reported of m.
 func messageOf(m rpc.Received) *Message {

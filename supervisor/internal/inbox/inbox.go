@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
-	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/worker"
 )
@@ -25,14 +25,17 @@ type Reader interface {
 // Options of an Inbox.
 type Options struct {
 	// Path of the database, absolute. It is made if it is missing.
-	Path   string
+	Path string
+	// Worker is nil if nothing is received; what is kept is erased in time all the same.
 	Worker Reader
 	Logger *slog.Logger
 	Limits Limits
 	// Sent reports whether a message of the account's own was sent by this service, whose
 	// senders are told of it elsewhere.
 	Sent func(id rpc.MessageID) (bool, error)
-	// Changed, if it is set, receives each event when it is on disk, in order. It must not block.
+	// Opened, if it is set, receives the present cursor before the first event. Changed, if it is set, receives
+	// each event when it is on disk, in order. They must not block.
+	Opened  func(cursor string)
 	Changed func(Event)
 	// Report, if it is set, receives events in order. It is called again, after a restart too,
 	// until it has returned nil. account is the one that they are of, empty while unknown.
@@ -59,12 +62,14 @@ type Inbox struct {
 
 // New returns an Inbox that does nothing until Run.
 func New(o Options) *Inbox {
-	return &Inbox{
+	i := &Inbox{
 		o: o, wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1), changed: make(chan struct{}),
 		store: newStore(o.Path, o.Limits, func(aside string, err error) {
 			o.Logger.Error(logid.InboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
 		}),
 	}
+	i.store.reporting = o.Report != nil
+	return i
 }
 
 func signal(c chan<- struct{}) {
@@ -111,10 +116,29 @@ func (i *Inbox) Run(ctx context.Context) {
 	if i.o.Report != nil {
 		reporting.Go(func() { i.report(ctx) })
 	}
-	i.receive(ctx)
+	if i.o.Worker != nil {
+		i.receive(ctx)
+	} else {
+		i.expire(ctx)
+	}
 	reporting.Wait()
 	if err := i.store.close(context.WithoutCancel(ctx)); err != nil {
 		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
+	}
+}
+
+// expire erases what is too old, if there is anything, until ctx ends.
+func (i *Inbox) expire(ctx context.Context) {
+	for clean := time.NewTicker(housekeeping); ; {
+		if _, err := os.Lstat(i.o.Path); err == nil {
+			i.clean(ctx)
+			_ = i.store.close(ctx)
+		}
+		select {
+		case <-clean.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -126,6 +150,7 @@ func (i *Inbox) receive(ctx context.Context) {
 	defer next.Stop()
 	failing, unannounced := false, false
 	i.clean(ctx)
+	i.open(ctx)
 	for {
 		compared := false
 		select {
@@ -169,6 +194,21 @@ func (i *Inbox) receive(ctx context.Context) {
 	}
 }
 
+// open reports the present cursor once the file can be read.
+func (i *Inbox) open(ctx context.Context) {
+	for i.o.Opened != nil && ctx.Err() == nil {
+		cursor, err := i.store.present(ctx)
+		if err == nil {
+			i.o.Opened(cursor)
+			return
+		}
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // clean erases what is too old.
 func (i *Inbox) clean(ctx context.Context) {
 	if err := i.store.retain(ctx, time.Now()); err != nil && ctx.Err() == nil {
@@ -195,7 +235,7 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		if err != nil {
 			return found, err
 		}
-		list, again, err := i.store.take(ctx, got)
+		kept, err := i.store.take(ctx, got)
 		if err != nil {
 			i.fresh.Store(true) // what has changed is not told twice
 			return found, err
@@ -203,9 +243,9 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		if got.Lost {
 			i.fresh.Store(true)
 		}
-		found = found || len(list) > 0
-		more = again || got.More
-		i.publish(list)
+		found = found || len(kept.events) > 0
+		more = kept.again || got.More
+		i.publish(kept.events)
 	}
 	return found, ctx.Err()
 }
@@ -303,25 +343,16 @@ func (i *Inbox) report(ctx context.Context) {
 	}
 }
 
-// reportNext hands on the events that follow, of one account.
+// reportNext hands on the events that follow.
 func (i *Inbox) reportNext(ctx context.Context) (more bool, err error) {
-	var list []Event
-	var last int64
-	var account string
-	err = i.store.use(ctx, func(db *database.DB) (err error) {
-		list, last, account, err = i.store.unreported(db)
-		return err
-	})
-	if err != nil || len(list) == 0 {
+	b, err := i.store.unreported(ctx)
+	if err != nil || len(b.events) == 0 {
 		return false, err
 	}
-	if err := i.o.Report(ctx, account, list); err != nil {
+	if err := i.o.Report(ctx, b.account, b.events); err != nil {
 		return false, err
 	}
-	return true, i.store.change(ctx, func(_ *database.DB, next *settings) error {
-		next.Reported = last
-		return nil
-	})
+	return true, i.store.reported(ctx, b)
 }
 
 // MaxList is how many events List returns at most.
@@ -334,25 +365,8 @@ func (i *Inbox) List(ctx context.Context, cursor string, n int) (list []Event, n
 	i.mu.Lock()
 	changed = i.changed // before it is read, so that no event is missed
 	i.mu.Unlock()
-	err = i.store.use(ctx, func(db *database.DB) error {
-		position, err := i.store.position(cursor)
-		if err != nil {
-			return err
-		}
-		n = min(max(n, 1), MaxList)
-		var last int64
-		if list, last, err = i.store.after(db, position, n+1); err != nil {
-			return err
-		}
-		if more = len(list) > n; more {
-			list = list[:n]
-			next = list[n-1].Cursor
-			return nil
-		}
-		next = i.store.cursor(last)
-		return nil
-	})
-	return list, next, more, changed, err
+	p, err := i.store.list(ctx, cursor, min(max(n, 1), MaxList))
+	return p.events, p.next, p.more, changed, err
 }
 
 // Purge erases every message, also from the disk.

@@ -88,8 +88,10 @@ type settings struct {
 // that hangs.
 type store struct {
 	limits Limits
-	token  chan struct{} // held by whoever uses what follows
-	file   database.File
+	// reporting: events wait until they were handed on.
+	reporting bool
+	token     chan struct{} // held by whoever uses what follows
+	file      database.File
 	settings
 	events int
 	bytes  int64
@@ -139,78 +141,92 @@ func (s settings) save(db *database.DB) error {
 	return db.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", encode(s))
 }
 
-// locked calls f while nobody else uses the file. Errors match ErrUnavailable, or are f's
-// own that tell the caller something.
-func (s *store) locked(ctx context.Context, f func() error) error {
+// locked returns what f does, which is called while nobody else uses the file. A call that was
+// given up may go on, so f shares nothing with its caller. Errors match ErrUnavailable, or
+// are f's own that tell the caller something.
+func locked[T any](ctx context.Context, s *store, f func() (T, error)) (result T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
 	defer cancel()
 	select {
 	case s.token <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		return result, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	_, err := wait.For(ctx, func() (struct{}, error) {
+	result, err = wait.For(ctx, func() (T, error) {
 		defer func() { <-s.token }()
-		return struct{}{}, f()
+		return f()
 	})
 	for _, told := range []error{ErrCursor, ErrLost, ErrUnknownMessage} {
 		if errors.Is(err, told) {
-			return told
+			return result, told
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return nil
+	return result, err
 }
 
-// use calls f with the open database.
-func (s *store) use(ctx context.Context, f func(*database.DB) error) error {
-	return s.locked(ctx, func() error {
+// use is locked with the open database.
+func use[T any](ctx context.Context, s *store, f func(*database.DB) (T, error)) (T, error) {
+	return locked(ctx, s, func() (result T, err error) {
 		db, err := s.file.Open()
 		if err == nil {
-			err = f(db)
+			result, err = f(db)
 		}
 		s.file.Failed(err)
-		return err
+		return result, err
 	})
 }
 
 // change is use for what writes: settings are written with the rest.
-func (s *store) change(ctx context.Context, f func(*database.DB, *settings) error) error {
-	return s.use(ctx, func(db *database.DB) error {
+func change[T any](ctx context.Context, s *store, f func(*database.DB, *settings) (T, error)) (T, error) {
+	return use(ctx, s, func(db *database.DB) (result T, err error) {
 		next := s.settings
-		err := db.Transact(func() error {
-			if err := f(db, &next); err != nil {
+		err = db.Transact(func() error {
+			if result, err = f(db, &next); err != nil {
 				return err
 			}
 			return next.save(db)
 		})
 		if err != nil {
-			return errors.Join(err, s.count(db))
+			return result, errors.Join(err, s.count(db))
 		}
 		s.settings = next
-		return nil
+		return result, nil
 	})
 }
 
+type nothing = struct{}
+
 // close closes the file.
-func (s *store) close(ctx context.Context) error { return s.locked(ctx, s.file.Close) }
+func (s *store) close(ctx context.Context) error {
+	_, err := locked(ctx, s, func() (nothing, error) { return nothing{}, s.file.Close() })
+	return err
+}
 
 // purge erases everything.
-func (s *store) purge(ctx context.Context) error { return s.locked(ctx, s.file.Remove) }
+func (s *store) purge(ctx context.Context) error {
+	_, err := locked(ctx, s, func() (nothing, error) { return nothing{}, s.file.Remove() })
+	return err
+}
 
 // query returns what to ask the page for.
-func (s *store) query(ctx context.Context) (q rpc.ReceiveQuery, err error) {
-	err = s.use(ctx, func(*database.DB) error {
-		q = rpc.ReceiveQuery{After: s.Marks, Since: s.Since, Limit: rpc.MaxReceive}
-		return nil
+func (s *store) query(ctx context.Context) (rpc.ReceiveQuery, error) {
+	return use(ctx, s, func(*database.DB) (rpc.ReceiveQuery, error) {
+		return rpc.ReceiveQuery{After: s.Marks, Since: s.Since, Limit: rpc.MaxReceive}, nil
 	})
-	return q, err
 }
 
 // cursor names a position.
 func (s *settings) cursor(seq int64) string { return s.Boot + "-" + strconv.FormatInt(seq, 10) }
+
+// Before returns the cursor before the event after which a cursor is.
+func Before(cursor string) string {
+	boot, number, _ := strings.Cut(cursor, "-")
+	seq, _ := strconv.ParseInt(number, 10, 64) // 0 for what is not a cursor
+	return (&settings{Boot: boot}).cursor(max(seq-1, 0))
+}
 
 // position is the opposite of cursor. The empty cursor is before everything that is kept.
 func (s *settings) position(cursor string) (int64, error) {
@@ -238,6 +254,9 @@ func (s *store) add(db *database.DB, next *settings, e Event, list *[]Event) err
 		return err
 	}
 	s.events, s.bytes = s.events+1, s.bytes+int64(size)
+	if !s.reporting {
+		next.Reported = found[0]
+	}
 	e.Cursor = next.cursor(found[0])
 	*list = append(*list, e)
 	return db.Exec("INSERT INTO content (seq, body) VALUES (?, ?)", found[0], encode(c))
@@ -252,56 +271,57 @@ func (s *store) gap(db *database.DB, next *settings, reason string, list *[]Even
 	return s.add(db, next, Event{Kind: Gap, ID: strings.ToLower(rand.Text()), Lost: &Lost{reason, since.UTC()}}, list)
 }
 
-// take keeps what was read, and moves the cursor. It returns the events of it, and whether
-// the page must be read again from the beginning.
-func (s *store) take(ctx context.Context, got rpc.Reception) (list []Event, again bool, err error) {
-	err = s.change(ctx, func(db *database.DB, next *settings) error {
-		list, again = nil, false
+// taken is what a transaction has kept.
+type taken struct {
+	events []Event
+	// again: the page must be read from the beginning.
+	again bool
+}
+
+// take keeps what was read, and moves the cursor.
+func (s *store) take(ctx context.Context, got rpc.Reception) (taken, error) {
+	return change(ctx, s, func(db *database.DB, next *settings) (t taken, err error) {
 		if otherAccount(rpc.Secret(next.Account), got.Account) {
-			next.Account, next.Marks, again = string(got.Account), nil, true
-			return s.gap(db, next, "account_changed", &list)
+			next.Account, next.Marks = string(got.Account), nil
+			t.again = true
+			return t, s.gap(db, next, "account_changed", &t.events)
 		}
 		if next.Account == "" {
 			next.Account = string(got.Account)
 		}
 		if !got.Known && len(next.Marks) > 0 {
-			next.Marks, again = nil, true
+			next.Marks = nil
 			if !next.Last.IsZero() {
 				next.Since = later(next.Since, next.Last.Add(-overlap))
 			}
-			return s.gap(db, next, "cursor_lost", &list)
+			t.again = true
+			return t, s.gap(db, next, "cursor_lost", &t.events)
 		}
 		for _, m := range got.Messages {
-			if err := s.note(db, next, m, true, &list); err != nil {
-				return err
+			if err := s.note(db, next, m, true, &t.events); err != nil {
+				return t, err
 			}
 		}
 		for _, m := range got.Changed {
-			if err := s.note(db, next, m, false, &list); err != nil {
-				return err
+			if err := s.note(db, next, m, false, &t.events); err != nil {
+				return t, err
 			}
 		}
 		next.Marks = thin(append(got.Marks, next.Marks...))
-		return s.shrink(db, next)
+		return t, s.shrink(db, next)
 	})
-	if err != nil {
-		return nil, false, err
-	}
-	return list, again, nil
 }
 
 // reread keeps what has become of messages.
-func (s *store) reread(ctx context.Context, all []rpc.Received) (list []Event, err error) {
-	err = s.change(ctx, func(db *database.DB, next *settings) error {
-		list = nil
+func (s *store) reread(ctx context.Context, all []rpc.Received) ([]Event, error) {
+	return change(ctx, s, func(db *database.DB, next *settings) (list []Event, err error) {
 		for _, m := range all {
 			if err := s.note(db, next, m, false, &list); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return s.shrink(db, next)
+		return list, s.shrink(db, next)
 	})
-	return list, err
 }
 
 func later(a, b time.Time) time.Time {
@@ -374,27 +394,28 @@ func (s *store) drop(db *database.DB, next *settings, condition string, args ...
 // retain erases what is too old.
 func (s *store) retain(ctx context.Context, now time.Time) error {
 	text, all := now.Add(-s.limits.KeepText).UnixMilli(), now.Add(-s.limits.Keep).UnixMilli()
-	erased := false
-	err := s.change(ctx, func(db *database.DB, next *settings) error {
-		before := s.bytes
-		if err := db.Exec("DELETE FROM content WHERE seq IN (SELECT seq FROM event WHERE kept < ?)", text); err != nil {
-			return err
-		}
-		if err := db.Exec("UPDATE event SET bytes = 0 WHERE kept < ? AND bytes > 0", text); err != nil {
-			return err
+	erased, err := change(ctx, s, func(db *database.DB, next *settings) (erased bool, err error) {
+		events, bytes := s.events, s.bytes
+		for _, q := range []struct {
+			query string
+			until int64
+		}{
+			{"DELETE FROM content WHERE seq IN (SELECT seq FROM event WHERE kept < ?)", text},
+			{"UPDATE event SET bytes = 0 WHERE kept < ? AND bytes > 0", text},
+			{"DELETE FROM message WHERE kept < ?", all},
+		} {
+			if err := db.Exec(q.query, q.until); err != nil {
+				return false, err
+			}
 		}
 		if err := s.drop(db, next, "kept < ?", all); err != nil {
-			return err
+			return false, err
 		}
-		if err := db.Exec("DELETE FROM message WHERE kept < ?", all); err != nil {
-			return err
-		}
-		err := s.count(db)
-		erased = s.bytes != before
-		return err
+		err = s.count(db)
+		return s.events != events || s.bytes != bytes, err
 	})
 	if err == nil && erased {
-		err = s.use(ctx, (*database.DB).Erase)
+		_, err = use(ctx, s, func(db *database.DB) (nothing, error) { return nothing{}, db.Erase() })
 	}
 	return errors.Join(err, database.ExpireAside(s.file.Path, now.Add(-s.limits.Keep)))
 }
@@ -424,36 +445,89 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 	return list, last, err
 }
 
-// unreported returns events that were not handed on, of one account. Without a receiver
-// nothing waits for it.
-func (s *store) unreported(db *database.DB) (list []Event, last int64, account string, err error) {
-	const some = 100
-	accounts, err := database.Values[string](db, "SELECT account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, some)
-	if err != nil || len(accounts) == 0 {
-		return nil, 0, "", err
-	}
-	n := 1
-	for n < len(accounts) && accounts[n] == accounts[0] {
-		n++
-	}
-	list, last, err = s.after(db, s.Reported, n)
-	return list, last, accounts[0], err
+// batch are events that were not handed on, of one account, up to a position.
+type batch struct {
+	events  []Event
+	last    int64
+	account string
+}
+
+// unreported returns the next batch.
+func (s *store) unreported(ctx context.Context) (batch, error) {
+	return use(ctx, s, func(db *database.DB) (b batch, err error) {
+		const some = 100
+		accounts, err := database.Values[string](db, "SELECT account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, some)
+		if err != nil || len(accounts) == 0 {
+			return b, err
+		}
+		n := 1
+		for n < len(accounts) && accounts[n] == accounts[0] {
+			n++
+		}
+		b.account = accounts[0]
+		b.events, b.last, err = s.after(db, s.Reported, n)
+		return b, err
+	})
+}
+
+// reported notes that a batch was handed on.
+func (s *store) reported(ctx context.Context, b batch) error {
+	_, err := change(ctx, s, func(_ *database.DB, next *settings) (nothing, error) {
+		next.Reported = b.last
+		return nothing{}, nil
+	})
+	return err
+}
+
+// page is a part of all events.
+type page struct {
+	events []Event
+	next   string // the cursor after them
+	more   bool
+}
+
+// list returns at most n events after a cursor.
+func (s *store) list(ctx context.Context, cursor string, n int) (page, error) {
+	return use(ctx, s, func(db *database.DB) (p page, err error) {
+		position, err := s.position(cursor)
+		if err != nil {
+			return p, err
+		}
+		list, last, err := s.after(db, position, n+1)
+		if p.more = len(list) > n; p.more {
+			list = list[:n]
+			p.next = list[n-1].Cursor
+		} else {
+			p.next = s.cursor(last)
+		}
+		p.events = list
+		return p, err
+	})
+}
+
+// present returns the cursor after all events.
+func (s *store) present(ctx context.Context) (string, error) {
+	return use(ctx, s, func(db *database.DB) (string, error) {
+		last, err := database.Values[int64](db, "SELECT ifnull(max(seq), 0) FROM event")
+		if err != nil {
+			return "", err
+		}
+		return s.cursor(max(last[0], s.Dropped)), nil
+	})
 }
 
 // keysToReread returns the keys of messages of which something may be new: those of the last
 // day, and those that could not be decrypted.
-func (s *store) keysToReread(ctx context.Context, now time.Time) (keys []rpc.Secret, err error) {
-	err = s.use(ctx, func(db *database.DB) error {
+func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, error) {
+	return use(ctx, s, func(db *database.DB) (keys []rpc.Secret, err error) {
 		const most = 10_000
 		found, err := database.Values[string](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type <> ? ORDER BY kept DESC LIMIT ?",
 			now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), most)
-		keys = nil
 		for _, key := range found {
 			keys = append(keys, rpc.Secret(key))
 		}
-		return err
+		return keys, err
 	})
-	return keys, err
 }
 
 // Export copies what is kept in a file that nothing uses to a new file, and reports whether

@@ -36,6 +36,7 @@ type Metrics struct {
 	durations *prometheus.HistogramVec
 	webhooks  *prometheus.CounterVec
 	attempts  *prometheus.CounterVec
+	received  *prometheus.CounterVec
 	// InFlight are the requests that are being answered.
 	InFlight prometheus.Gauge
 	// Listeners are the event streams that are open.
@@ -67,6 +68,7 @@ func New(version string, first *session.Snapshot, dropped func() uint64) *Metric
 		InFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
 		Listeners: gauge("events", "listeners", "Open event streams."),
 		attempts:  counter("outbox", "attempts_total", "Attempts to send a message: stored by the page, failed, unknown, or deferred.", "result"),
+		received:  counter("inbox", "events_total", "Events of received messages; unannounced: messages were found that the page had not announced.", "kind"),
 		webhooks:  counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -78,7 +80,7 @@ func New(version string, first *session.Snapshot, dropped func() uint64) *Metric
 		Namespace: namespace, Subsystem: "log", Name: "dropped_lines_total", Help: "Log lines that could not be written in time, or at all.",
 	}, func() float64 { return float64(dropped()) })
 	m.registry.MustRegister(
-		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks, m.attempts,
+		m.transitions, m.codes, m.exits, m.timeToQR, m.heartbeats, m.requests, m.durations, m.InFlight, m.Listeners, m.webhooks, m.attempts, m.received,
 		lost, build, present{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -147,6 +149,9 @@ func (m *Metrics) Delivery(result string) { count(m.webhooks, result) }
 
 // Attempt counts an attempt to send a message: stored, failed, unknown or deferred.
 func (m *Metrics) Attempt(result string) { count(m.attempts, result) }
+
+// Received counts an event of a received message.
+func (m *Metrics) Received(kind string) { count(m.received, kind) }
 
 // Outbox exports what an outbox keeps. It must be called at most once.
 func (m *Metrics) Outbox(stats func() outbox.Stats) { m.registry.MustRegister(kept{stats}) }

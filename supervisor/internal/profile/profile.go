@@ -127,6 +127,10 @@ func Media(p *Profile) string { return p.tokens.path("media") }
 // opens.
 func WebhookQueue(p *Profile) string { return p.tokens.path("webhook") }
 
+// InboxPath returns the absolute path of the database of received messages, which only
+// package inbox opens.
+func InboxPath(p *Profile) string { return p.tokens.path("inbox") }
+
 // NewOutbox returns the paths of a new file for messages on their way to or from the outbox of
 // p, and of a new folder for their files. If the process dies before it removes them, the next
 // Open does.

@@ -79,6 +79,7 @@ func (i *instance) runRequest(dir process.Dir) *rpc.RunRequest {
 		URL:        i.m.o.URL,
 		ProfileDir: i.m.profile.Dir(), LeaseFile: i.m.profile.LeaseFile(),
 		ScratchDir: dir.Chrome(),
+		Receive:    i.m.o.Receive,
 		Selectors:  i.m.o.Selectors(), DeadlineFactor: i.m.o.DeadlineFactor,
 	}
 }

@@ -34,6 +34,8 @@ type Options struct {
 	ChromeArgs []string
 	// URL is the page to open.
 	URL string
+	// Receive allows messages that arrive to leave the page.
+	Receive bool
 	// Selectors returns the selectors file in force, empty for the built-in one.
 	Selectors func() []byte
 	// RuntimeDir has an absolute path of at most process.MaxRuntimeDir bytes. Nobody else

@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"session-manager/scripts/harness"
+	"session-manager/scripts/simulator"
+)
+
+// receiving are the settings of a service that also reports messages that arrive.
+var receiving = append([]string{"--messages", "both"}, eager...)
+
+// report is an event about a message that arrived.
+type report struct {
+	Event   string
+	EventID string `json:"event_id"`
+	Cursor  string
+	ID      string
+	Type    string
+	Text    string
+	FromMe  bool `json:"from_me"`
+	Source  string
+	Late    bool
+	Reason  string
+	From    struct{ Phone, LID, Name string }
+	Chat    struct{ Phone, LID, Group string }
+}
+
+// tryList returns what GET /messages lists after a cursor.
+func (s *service) tryList(ctx context.Context, cursor string, query ...string) (list []report, next string, err error) {
+	body, err := s.Get(ctx, "/messages?direction=in&after="+url.QueryEscape(cursor)+strings.Join(query, ""))
+	if err != nil {
+		return nil, "", err
+	}
+	var answer struct {
+		Messages []report
+		Next     string
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Next == "" {
+		return nil, "", fmt.Errorf("%w: %.200s", err, body)
+	}
+	return answer.Messages, answer.Next, nil
+}
+
+// awaitReports lists what follows a cursor until there are n events.
+func (s *service) awaitReports(cursor string, n int) (all []report, next string) {
+	s.t.Helper()
+	for ctx := within(s.t); ; {
+		list, next, err := s.tryList(ctx, cursor, "&wait=5s")
+		if err != nil {
+			s.t.Fatalf("%v after %d of %d events; session: %s", err, len(all), n, s.describe())
+		}
+		all, cursor = append(all, list...), next
+		if len(all) >= n {
+			if len(all) > n {
+				s.t.Errorf("%d events, not %d: %+v", len(all), n, all)
+			}
+			return all, cursor
+		}
+	}
+}
+
+// TestReceivedMessagesAreReportedAsTheyAre follows one service.
+func TestReceivedMessagesAreReportedAsTheyAre(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
+	s := linked(t, p, tokens, receiving...)
+	phone := ada[1:]
+	id := p.Receive(phone, marker)
+	all, cursor := s.awaitReports("", 1)
+	if m := all[0]; m.Event != "message" || m.ID != id || m.Text != marker || m.From.Phone != ada || m.From.LID == "" || m.From.Name != "Ada" ||
+		m.Chat.Phone != ada || m.FromMe || m.Type != "text" || m.EventID == "" {
+		t.Errorf("got %+v", m)
+	}
+	for _, in := range []simulator.Incoming{
+		{From: phone, Group: simulator.Group, Text: "in a group"},
+		{From: phone, Group: "status@broadcast", Text: "a status"},
+		{From: phone, Own: true, Text: "by the phone"},
+		{From: phone, Changes: id, Text: "edited"},
+	} {
+		p.Deliver(in)
+	}
+	all, cursor = s.awaitReports(cursor, 3)
+	if m := all[0]; m.Chat.Group != simulator.Group || m.From.Phone != ada || m.Text != "in a group" {
+		t.Errorf("in a group: %+v", m)
+	}
+	if m := all[1]; !m.FromMe || m.Source != "elsewhere" || m.Chat.Phone != ada || m.Text != "by the phone" {
+		t.Errorf("by the phone: %+v", m)
+	}
+	if m := all[2]; m.Event != "message.edited" || m.ID != id || m.Text != "edited" {
+		t.Errorf("edited: %+v", m)
+	}
+	// What is sent here is no news, and a deletion that the page has seen while it started is.
+	answer, _ := s.submit("answer", ada, "an answer")
+	s.awaitMessage(answer.ID, "sent")
+	before := s.session()
+	s.command("/session/restart?now=true")
+	s.awaitSession("another instance", func(v harness.Session) bool { return v.Worker.Generation != before.Worker.Generation })
+	p.Deliver(simulator.Incoming{From: phone, Changes: id, Kind: "revoked"})
+	p.Receive(phone, "while it starts")
+	all, _ = s.awaitReports(cursor, 2)
+	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Event, b.Event) })
+	if a, b := all[0], all[1]; a.Event != "message" || a.Text != "while it starts" || b.Event != "message.revoked" || b.ID != id || b.Text != "" {
+		t.Errorf("after a restart: %+v", all)
+	}
+	if a := s.get("/messages?after=nonsense"); a.Code != http.StatusBadRequest {
+		t.Errorf("no cursor: %d %s", a.Code, a.Body)
+	}
+	answersHold(t, s, marker, ada[1:], "Ada")
+	processesHold(t, s, marker, ada[1:])
+	s.stop()
+	filesHold(t, tokens, marker, ada[1:])
+	if log := s.Log(); strings.Contains(log, marker) || strings.Contains(log, ada[1:]) || strings.Contains(log, "in a group") {
+		t.Error("a text or a number is in the log")
+	}
+}
+
+// consumer asks for messages, and forgets at random what it was answered last.
+type consumer struct {
+	killer
+	cursor  string
+	reports []report
+}
+
+// consume asks once, if anybody answers.
+func (c *consumer) consume() {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
+	defer cancel()
+	list, next, err := c.s.tryList(ctx, c.cursor)
+	if err != nil {
+		return
+	}
+	c.reports = append(c.reports, list...)
+	if c.random.IntN(4) > 0 {
+		c.cursor = next
+	}
+}
+
+// TestEachReceivedMessageIsReportedInOrder is the property that everything else serves.
+func TestEachReceivedMessageIsReportedInOrder(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	messages, disturbances := 40, 6
+	if *thorough {
+		messages, disturbances = 1000, 150
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
+	c := &consumer{killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: receiving}}
+	c.s = linked(t, p, tokens, receiving...)
+	written := map[string][]string{} // by chat
+	for i := range messages {
+		in := simulator.Incoming{From: people[c.random.IntN(len(people))][1:], Text: fmt.Sprintf("text %d", i)}
+		chat := "+" + in.From
+		if c.random.IntN(4) == 0 {
+			in.Group, chat = simulator.Group, simulator.Group
+		}
+		p.Deliver(in)
+		written[chat] = append(written[chat], in.Text)
+		if (i+1)*disturbances/messages > i*disturbances/messages {
+			c.pause(700 * time.Millisecond)
+			switch c.random.IntN(5) {
+			case 0:
+				p.Disconnect()
+			case 1:
+				_ = p.Order(simulator.Reload) // there may be no page
+			default:
+				c.strike()
+			}
+		}
+		if c.random.IntN(3) == 0 {
+			c.consume()
+		}
+	}
+	c.awaitAll(messages)
+	c.check(written)
+}
+
+// awaitAll consumes until each message was reported.
+func (c *consumer) awaitAll(n int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience+time.Duration(n)*time.Second)
+	defer cancel()
+	for {
+		ids := map[string]bool{}
+		for _, r := range c.reports {
+			ids[r.EventID] = true
+		}
+		if len(ids) >= n {
+			return
+		}
+		if harness.Pause(ctx, 200*time.Millisecond) != nil {
+			c.t.Fatalf("%d of %d messages were reported; %d stanzas are undelivered; session: %s", len(ids), n, c.p.Undelivered(), c.s.describe())
+		}
+		c.ready()
+		c.consume()
+	}
+}
+
+// check compares what was reported with what was written.
+func (c *consumer) check(written map[string][]string) {
+	c.t.Helper()
+	got, seen, repeated := map[string][]string{}, map[string]report{}, 0
+	for _, r := range c.reports {
+		if before, known := seen[r.EventID]; known {
+			repeated++
+			if before != r {
+				c.t.Errorf("repeated, %+v is %+v", before, r)
+			}
+			continue
+		}
+		seen[r.EventID] = r
+		chat := r.Chat.Group
+		if chat == "" {
+			chat = r.Chat.Phone
+		}
+		if r.Event != "message" {
+			c.t.Errorf("got %+v", r)
+		}
+		got[chat] = append(got[chat], r.Text)
+	}
+	for chat, texts := range written {
+		if !slices.Equal(got[chat], texts) {
+			c.t.Errorf("of %s were reported %v, not %v", chat, got[chat], texts)
+		}
+	}
+	c.t.Logf("%d messages, %d were listed again", len(seen), repeated)
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"session-manager/shared/logging"
+	"session-manager/supervisor/internal/inbox"
+	"session-manager/supervisor/internal/logid"
+)
+
+// Inbox is what the API asks of an inbox.Inbox.
+type Inbox interface {
+	List(ctx context.Context, cursor string, n int) (list []inbox.Event, next string, more bool, changed <-chan struct{}, err error)
+}
+
+// received answers for what others have written.
+type received struct {
+	holder
+	inbox Inbox // nil if nothing is received
+	log   *slog.Logger
+}
+
+// usualList is how many events are listed unless limit asks for another number.
+const usualList = 50
+
+var receivingOff = problem{
+	Status: http.StatusConflict, Code: "receiving_off", Detail: "This service receives no messages.", Hint: "Start it with --messages both.",
+}
+
+// list answers GET /messages: what happened after a cursor, with ?wait= once there is something.
+func (m *received) list(r *http.Request) http.Handler {
+	if m.inbox == nil {
+		return receivingOff
+	}
+	q := r.URL.Query()
+	if direction := q.Get("direction"); direction != "" && direction != "in" {
+		return problem{
+			Status: http.StatusBadRequest, Code: "bad_direction", Detail: "Only received messages are listed.",
+			Hint: "Use direction=in; GET /messages/{id} shows one that was sent.",
+		}
+	}
+	n := usualList
+	if text := q.Get("limit"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > inbox.MaxList {
+			return problem{
+				Status: http.StatusBadRequest, Code: "bad_limit", Detail: "limit is not a valid number.",
+				Hint: "Use a number from 1 to " + strconv.Itoa(inbox.MaxList) + ".",
+			}
+		}
+	}
+	answer := struct {
+		Messages []inbox.Event `json:"messages"`
+		// Next is the cursor after them.
+		Next string `json:"next"`
+		More bool   `json:"more"`
+	}{}
+	var err error
+	look := func() (enough bool, changed <-chan struct{}) {
+		answer.Messages, answer.Next, answer.More, changed, err = m.inbox.List(r.Context(), q.Get("after"), n)
+		return err != nil || len(answer.Messages) > 0, changed
+	}
+	enough, changed := look()
+	if bad := m.hold(r, enough, changed, look); bad != nil {
+		return bad
+	}
+	if err != nil {
+		return m.failed(err)
+	}
+	if answer.Messages == nil {
+		answer.Messages = []inbox.Event{}
+	}
+	return object{http.StatusOK, answer}
+}
+
+// inboxRefusals are the answers to errors of the inbox.
+var inboxRefusals = []refusal{
+	{inbox.ErrCursor, problem{
+		Status: http.StatusBadRequest, Code: "bad_cursor", Detail: "after is not a cursor.", Hint: "Use next of an earlier answer, or leave it out.",
+	}},
+	{inbox.ErrLost, problem{
+		Status: http.StatusGone, Code: "cursor_lost", Detail: "What followed this cursor is no longer kept.",
+		Hint: "Messages may have been missed. Leave the cursor out to begin with the oldest one that is kept.",
+	}},
+}
+
+// failed answers what the inbox could not do.
+func (m *received) failed(err error) problem {
+	if bad, ok := refused(err, inboxRefusals); ok {
+		return bad
+	}
+	if !errors.Is(err, context.Canceled) {
+		m.log.Warn(logid.CommandFailed, "command", "messages", logging.KeyError, logging.Redact(err.Error()))
+	}
+	return problem{
+		Status: http.StatusServiceUnavailable, Code: "inbox_unavailable", retryAfter: time.Second, Detail: "Received messages can't be read now.",
+	}
+}

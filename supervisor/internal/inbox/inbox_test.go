@@ -1,0 +1,394 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/database"
+	"session-manager/supervisor/internal/worker"
+)
+
+// table is a page's table of messages.
+type table struct {
+	mu      sync.Mutex
+	account rpc.Secret
+	name    string // of the table, a part of all marks
+	rows    []rpc.Received
+	again   map[rpc.Secret]rpc.Received // what has become of messages
+	err     error
+	calls   int
+}
+
+func (p *table) write(texts ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, text := range texts {
+		n := len(p.rows)
+		p.rows = append(p.rows, textMessage(func(m *rpc.Received) {
+			m.ID = fmt.Sprintf("3A%d", n)
+			m.Key, m.Text, m.At = rpc.Secret(p.name+"_"+m.ID), rpc.Secret(text), time.Now()
+		}))
+	}
+}
+
+// Receive implements Reader.
+func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Reception, _ error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls++
+	if p.err != nil {
+		return got, p.err
+	}
+	got.Account = p.account
+	start := 0
+	for _, m := range q.After {
+		if m.Sum == p.name && m.Row <= int64(len(p.rows)) {
+			start, got.Known = int(m.Row), true
+			break
+		}
+	}
+	for _, m := range p.rows[start:] {
+		if len(got.Messages) == 3 { // fewer than are asked for
+			got.More = true
+			break
+		}
+		start++
+		if !m.At.Before(q.Since) {
+			got.Messages = append(got.Messages, m)
+		}
+		got.Marks = append([]rpc.Mark{{Row: int64(start), Sum: p.name}}, got.Marks...)
+	}
+	return got, nil
+}
+
+// Reread implements Reader.
+func (p *table) Reread(_ context.Context, keys []rpc.Secret) (got rpc.Reception, _ error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range keys {
+		if m, ok := p.again[key]; ok {
+			got.Messages = append(got.Messages, m)
+		}
+	}
+	return got, p.err
+}
+
+// rig is an inbox that runs on a table.
+type rig struct {
+	*Inbox
+	t    *testing.T
+	page *table
+	o    Options
+	stop func()
+}
+
+func newRig(t *testing.T, path string) *rig {
+	r := &rig{t: t, page: &table{account: "1@c.us", name: "one"}}
+	r.o = Options{Path: path, Worker: r.page, Logger: slog.New(slog.DiscardHandler), Limits: DefaultLimits()}
+	return r
+}
+
+// start runs the inbox, whose page is ready.
+func (r *rig) start() {
+	r.Inbox = New(r.o)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	r.stop = func() { cancel(); <-done }
+	r.Notice(worker.FromWorker{Event: rpc.Event{Body: rpc.PageObserved{Condition: rpc.PageReady}}})
+}
+
+func (r *rig) hint() { r.Notice(worker.FromWorker{Event: rpc.Event{Body: rpc.MessagesArrived{}}}) }
+
+// await lists everything after a cursor once there are n events.
+func (r *rig) await(cursor string, n int) (list []Event, next string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	for {
+		list, next, _, changed, err := r.List(r.t.Context(), cursor, MaxList)
+		if err != nil || len(list) > n {
+			r.t.Fatalf("%d events, %v: %s", len(list), err, encode(list))
+		}
+		if len(list) == n {
+			return list, next
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			r.t.Fatalf("%d events, not %d: %s", len(list), n, encode(list))
+		}
+	}
+}
+
+func words(list []Event) string {
+	var all []string
+	for _, e := range list {
+		switch {
+		case e.Message == nil:
+			all = append(all, string(e.Kind)+" "+e.Reason)
+		case e.Kind == Arrived:
+			all = append(all, e.Text)
+		default:
+			all = append(all, string(e.Kind))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+func (r *rig) expect(list []Event, want string) {
+	r.t.Helper()
+	if got := words(list); got != want {
+		r.t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMessagesAreKeptOnceInOrder(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.page.write("before the inbox was switched on")
+	r.page.rows[0].At = time.Now().Add(-time.Hour)
+	r.page.write("1", "2", "3", "4", "5")
+	r.start()
+	list, cursor := r.await("", 5)
+	r.expect(list, "1, 2, 3, 4, 5")
+	if again, _, _, _, err := r.List(t.Context(), list[1].Cursor, 2); err != nil || words(again) != "3, 4" || again[0].ID != list[2].ID {
+		t.Errorf("after a cursor: %s, %v", words(again), err)
+	}
+	r.stop()
+	r.page.write("6", "7")
+	r.start()
+	more, next := r.await(cursor, 2)
+	r.expect(more, "6, 7")
+	r.page.mu.Lock()
+	r.page.rows[1].Text, r.page.rows[1].Edit = "another", "e"
+	r.page.again = map[rpc.Secret]rpc.Received{r.page.rows[1].Key: r.page.rows[1]}
+	r.page.mu.Unlock()
+	r.stop()
+	r.start()
+	edited, _ := r.await(next, 1)
+	if e := edited[0]; e.Kind != Edited || e.Message.ID != "3A1" || e.Text != "another" {
+		t.Errorf("edited while nobody looked: %s", encode(e))
+	}
+	r.stop()
+}
+
+func TestLostCursorsAreReported(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.start()
+	r.page.write("1")
+	r.hint()
+	_, cursor := r.await("", 1)
+	r.page.mu.Lock()
+	r.page.name, r.page.rows = "two", nil
+	r.page.mu.Unlock()
+	r.page.write("in another table")
+	r.hint()
+	list, cursor := r.await(cursor, 2)
+	r.expect(list, "messages.gap cursor_lost, in another table")
+	r.page.mu.Lock()
+	r.page.name, r.page.rows, r.page.account = "three", nil, "2@c.us"
+	r.page.mu.Unlock()
+	r.page.write("of another account")
+	r.hint()
+	list, _ = r.await(cursor, 2)
+	r.expect(list, "messages.gap account_changed, of another account")
+	for _, bad := range []string{"x", "1-2-3", "-", "a-b"} {
+		if _, _, _, _, err := r.List(t.Context(), bad, 1); !errors.Is(err, ErrCursor) && !errors.Is(err, ErrLost) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	r.stop()
+	if err := os.WriteFile(r.o.Path, []byte("not a database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	list, _ = r.await("", 2)
+	r.expect(list, "messages.gap damaged, of another account")
+	if _, _, _, _, err := r.List(t.Context(), cursor, 1); !errors.Is(err, ErrLost) {
+		t.Errorf("a cursor of the damaged file: %v", err)
+	}
+	r.stop()
+}
+
+func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		var unannounced atomic.Int32
+		r.o.Unannounced = func() { unannounced.Add(1) }
+		r.start()
+		time.Sleep(time.Second)
+		r.page.write("1")
+		time.Sleep(compare + time.Second)
+		if list, _ := r.await("", 1); words(list) != "1" || unannounced.Load() != 0 {
+			t.Errorf("%s, %d", words(list), unannounced.Load())
+		}
+		time.Sleep(compare)
+		if unannounced.Load() != 1 {
+			t.Errorf("counted %d times", unannounced.Load())
+		}
+		r.page.write("2")
+		r.hint()
+		r.await("", 2)
+		time.Sleep(5 * compare)
+		if unannounced.Load() != 1 {
+			t.Errorf("counted %d times though they were announced", unannounced.Load())
+		}
+		r.stop()
+	})
+}
+
+func TestEventsAreReportedUntilTaken(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	var mu sync.Mutex
+	var got []Event
+	refuse := true
+	r.o.Report = func(_ context.Context, account string, all []Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if refuse {
+			refuse = false
+			return errors.New("not yet")
+		}
+		if account != "1@c.us" {
+			t.Errorf("of %q", account)
+		}
+		got = append(got, all...)
+		return nil
+	}
+	r.page.write("1", "2")
+	r.start()
+	reported := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			mu.Lock()
+			done := len(got) >= n
+			mu.Unlock()
+			if done || time.Now().After(deadline) {
+				break
+			}
+		}
+	}
+	reported(2)
+	r.stop()
+	r.page.write("3")
+	r.start()
+	reported(3)
+	r.stop()
+	r.expect(got, "1, 2, 3")
+}
+
+func TestOldContentIsErased(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.page.write(secret)
+	r.start()
+	defer func() { r.stop() }()
+	_, cursor := r.await("", 1)
+	passes := func(d time.Duration) {
+		t.Helper()
+		if err := r.store.retain(t.Context(), time.Now().Add(d+time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	passes(r.o.Limits.KeepText)
+	if list, _ := r.await("", 1); list[0].Text != "" || !list[0].Erased || list[0].From.Name != "" || list[0].Chat.Phone == "" {
+		t.Errorf("after a day: %s", encode(list[0]))
+	}
+	holds(t, r.o.Path, secret)
+	passes(r.o.Limits.Keep)
+	if list, _, _, _, err := r.List(t.Context(), "", 1); err != nil || len(list) > 0 {
+		t.Errorf("after a week: %s, %v", encode(list), err)
+	}
+	holds(t, r.o.Path, "4915112345678")
+	if _, _, _, _, err := r.List(t.Context(), cursor, 1); err != nil {
+		t.Errorf("a cursor after everything: %v", err)
+	}
+	if _, _, _, _, err := r.List(t.Context(), Before(cursor), 1); !errors.Is(err, ErrLost) {
+		t.Errorf("a cursor before what was dropped: %v", err)
+	}
+	r.page.write(secret)
+	r.hint()
+	r.await(cursor, 1)
+	if err := r.Purge(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(r.o.Path); err == nil {
+		t.Error("the file is still there")
+	}
+}
+
+// holds reports what should have been erased.
+func holds(t *testing.T, path, what string) {
+	t.Helper()
+	for _, name := range []string{path, path + "-wal"} {
+		content, _ := os.ReadFile(name) // it may not be there
+		if strings.Contains(string(content), what) {
+			t.Errorf("%s still has %q", filepath.Base(name), what)
+		}
+	}
+}
+
+func TestOldestEventsAreDroppedWhenTooMany(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.o.Limits.Events = 10
+	r.start()
+	for range 5 {
+		r.page.write("1", "2", "3")
+		r.hint()
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		list, _, _, _, err := r.List(t.Context(), "", MaxList)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%s, %v", words(list), err)
+		}
+		if len(list) > 0 && list[len(list)-1].Message.ID == "3A14" {
+			if len(list) > 10 {
+				t.Errorf("%d are kept", len(list))
+			}
+			break
+		}
+	}
+	r.stop()
+}
+
+func TestExportedInboxReplacesAnother(t *testing.T) {
+	dir := t.TempDir()
+	r := newRig(t, filepath.Join(dir, "inbox"))
+	r.page.write("1")
+	r.start()
+	_, cursor := r.await("", 1)
+	r.stop()
+	file, other := filepath.Join(dir, "export"), filepath.Join(dir, "other")
+	if any, err := Export(r.o.Path, file); !any || err != nil {
+		t.Fatal(any, err)
+	}
+	if err := Import(filepath.Join(dir, "export"), other); err != nil {
+		t.Fatal(err)
+	}
+	r.o.Path = other
+	r.page.write("2")
+	r.start()
+	list, _ := r.await(cursor, 1)
+	r.expect(list, "2")
+	r.stop()
+	if any, err := Export(filepath.Join(dir, "none"), file); any || err != nil {
+		t.Error(any, err)
+	}
+	if err := os.WriteFile(file, []byte("no"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Import(file, other); !database.Damaged(err) {
+		t.Errorf("imported: %v", err)
+	}
+}
