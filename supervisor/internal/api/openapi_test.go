@@ -21,6 +21,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
@@ -277,6 +278,18 @@ func TestEventsAreAsDescribed(t *testing.T) {
 			})
 		}
 		changes, _ := log.After(present.Last)
+		for _, kind := range inbox.Kinds() {
+			e := inbox.Event{Kind: kind, ID: "1", Cursor: "a-1", Lost: &inbox.Lost{Reason: "damaged", Since: time.Now()}}
+			if kind != inbox.Gap {
+				place := inbox.Place{Phone: "+1", LID: "2@lid", Group: "3@g.us"}
+				e.Lost, e.Message = nil, &inbox.Message{
+					ID: "3A", Chat: place, From: &inbox.Person{Place: place, Name: "Ada"}, Source: "elsewhere", Type: "text", Text: "x", ReplyTo: "3B",
+					Media: &inbox.Media{MIME: "image/png", Size: 1, Name: "x"}, T: time.Now(), Late: true, Status: "read", Erased: true,
+				}
+			}
+			data, _ := json.Marshal(e)
+			valid(t, "ReceivedEvent", data)
+		}
 		if len(changes.Events) != 10 {
 			t.Errorf("%d events of messages", len(changes.Events))
 		}

@@ -40,7 +40,7 @@ func (m *received) list(r *http.Request) http.Handler {
 	q := r.URL.Query()
 	if direction := q.Get("direction"); direction != "" && direction != "in" {
 		return problem{
-			Status: http.StatusBadRequest, Code: "bad_direction", Detail: "Only received messages are listed.",
+			Status: http.StatusBadRequest, Code: "bad_parameter", Detail: "Only received messages are listed.",
 			Hint: "Use direction=in; GET /messages/{id} shows one that was sent.",
 		}
 	}
@@ -49,7 +49,7 @@ func (m *received) list(r *http.Request) http.Handler {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > inbox.MaxList {
 			return problem{
-				Status: http.StatusBadRequest, Code: "bad_limit", Detail: "limit is not a valid number.",
+				Status: http.StatusBadRequest, Code: "bad_parameter", Detail: "limit is not a valid number.",
 				Hint: "Use a number from 1 to " + strconv.Itoa(inbox.MaxList) + ".",
 			}
 		}

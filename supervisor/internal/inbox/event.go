@@ -108,7 +108,6 @@ func placeOf(c rpc.Chat) (p Place) {
 	return p
 }
 
-
 // messageOf is what is reported of m.
 func messageOf(m rpc.Received) *Message {
 	shown := &Message{
