@@ -52,7 +52,7 @@ func startChrome() (*rod.Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(bin, "--headless=new", "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup", "--no-sandbox", "--disable-gpu", "--no-first-run",
+	cmd := exec.Command(bin, "--headless=new", "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,SpareRendererForSitePerProcess", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--remote-debugging-port=0", "--user-data-dir="+dir,
 		"--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/"+major+".0.0.0 Safari/537.36")
 	// Chrome ends when this pipe does, however the test binary ends.

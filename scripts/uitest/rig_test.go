@@ -99,7 +99,7 @@ func startChrome() (b *rod.Browser, end func(), err error) {
 		return nil, end, err
 	}
 	l := launcher.New().Bin(found.Path).Leakless(false).Headless(true).UserDataDir(folder)
-	l.Append("disable-features", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup") // they would be loaded, too
+	l.Append("disable-features", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "SpareRendererForSitePerProcess") // they would be loaded, too
 	l.Set("host-resolver-rules", "MAP *.example 127.0.0.1")
 	if os.Getuid() == 0 {
 		l.NoSandbox(true)
