@@ -245,7 +245,7 @@ func TestPageThatLiesAtSpeedIsBounded(t *testing.T) {
 			if tc.reason != "" {
 				s.awaitSession(tc.reason, func(v harness.Session) bool { return v.Reason.Code == tc.reason })
 			}
-			time.Sleep(10 * time.Second)
+			time.Sleep(5 * time.Second)
 			if v := s.session(); v.Worker.AbnormalExits != 0 || v.Worker.Generation != 1 {
 				t.Errorf("got %+v", v.Worker)
 			}

@@ -226,7 +226,7 @@ func (r *rig) wait() error {
 // left.
 func (r *rig) nothingLeft() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := proctree.Below(nil).Wait(ctx); err != nil {
 		r.t.Errorf("after Run: %v", err)
