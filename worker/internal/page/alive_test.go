@@ -2,6 +2,8 @@ package page
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -55,11 +57,17 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 			}
 			r.sim.Disconnect()
 			_, mark := r.await(0, "the end of the code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRGone); return ok })
-			refs := map[string]bool{}
-			r.awaitScreen(func(s simulator.Screen) bool {
-				refs[s.Ref] = refs[s.Ref] || s.State == "UNPAIRED" && s.Payload != ""
-				return len(refs) >= 4 || s.Load > 1
-			})
+			for range 3 {
+				ref := r.sim.OnScreen().Ref
+				if err := r.sim.Order(simulator.Next); err != nil && !errors.Is(err, simulator.ErrNoPage) {
+					t.Fatal(err)
+				}
+				r.awaitScreen(func(s simulator.Screen) bool { return s.Ref != ref && s.Payload != "" || s.Load > 1 })
+				for seen := range 3 { // enough for a code that is on the screen to be found
+					events, _ := r.events.all()
+					r.await(len(events), fmt.Sprint("observation ", seen), func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
+				}
+			}
 			r.sim.ClearFaults()
 			if tc.fault == "socket=worker" {
 				if err := r.sim.SetFault(tc.fault); err != nil {

@@ -28,7 +28,7 @@ const STORAGE_DELAY = 200;
 const MISBEHAVE = 2000;
 
 function takeOrders() {
-  obey('next', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) showSuccessor(); });
+  obey('next', showSuccessor);
   obey('expire', () => { if (Socket.state === SOCKET_STATE.UNPAIRED) expirePairing(); });
   BackendEventBus.on('refresh_qr', comms.refreshQR);
 }

@@ -30,6 +30,7 @@ export function beginPairing(list) {
 /** Stops the clock; what is on the screen stays. */
 export function stopPairing() {
   clearTimeout(timer);
+  timer = null;
 }
 
 /** The list has run out: the last ref stays in place, dead. */
@@ -61,8 +62,9 @@ function tick() {
   else Ui.set({ alive: false });
 }
 
-/** Ends the life of the ref now. */
+/** Ends the life of the ref now, if the clock runs. */
 export function showSuccessor() {
+  if (!timer) return;
   stopPairing();
   tick();
 }
