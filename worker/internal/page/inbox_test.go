@@ -150,7 +150,7 @@ func (r *reader) checkChanges(all []rpc.Received) {
 	if err != nil || !slices.Equal(texts(got.Messages), []string{"three", "another"}) || got.More {
 		r.t.Errorf("read again: %+v, %v", got, err)
 	}
-	r.again(true, "cipher=late:500")
+	r.again(true, "cipher=late:5000")
 	r.sim.Receive(phoneOfAda, "late")
 	if m := r.next(1)[0]; m.Type != rpc.TypeUndecrypted || m.Text != "" {
 		r.t.Errorf("undecrypted: %+v", m)
