@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,6 +30,9 @@ import (
 
 // patience bounds every wait of the tests; it is reached only by failures.
 const patience = 30 * time.Second
+
+// thorough is for a machine that has time.
+var thorough = flag.Bool("thorough", false, "run every case of each test, not only those that differ most")
 
 // fakeWorker is the path of the built testdata/fakeworker. TestMain sets it.
 var fakeWorker string

@@ -72,14 +72,14 @@ func TestStopEndsEveryPhaseInTime(t *testing.T) {
 
 // TestStopAtAnyMomentLeavesNothing stops a little later in each round.
 func TestStopAtAnyMomentLeavesNothing(t *testing.T) {
-	rounds := 20
-	if testing.Short() {
-		rounds = 4
+	rounds, pause := 10, 10*time.Millisecond
+	if *thorough {
+		rounds, pause = 50, 2*time.Millisecond
 	}
 	for i := range rounds {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			r := newRig(t, "runs").start()
-			timer := time.NewTimer(time.Duration(i) * 5 * time.Millisecond)
+			timer := time.NewTimer(time.Duration(i) * pause)
 			<-timer.C
 			if took := r.stop(); took > inTime {
 				t.Errorf("stop took %v", took)
