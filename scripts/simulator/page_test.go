@@ -18,7 +18,7 @@ import (
 )
 
 func TestCodeOnCanvasEqualsDataRef(t *testing.T) {
-	r := newRig(t, simulator.Options{Speed: 10})
+	r := newRig(t, simulator.Options{Speed: 2})
 	r.open("")
 	seen := r.shown()
 	ref := r.eval(`document.querySelector('[data-ref]').getAttribute('data-ref')`)
@@ -38,6 +38,8 @@ func TestCodeOnCanvasEqualsDataRef(t *testing.T) {
 			t.Errorf("key has %d bytes, error %v", len(raw), err)
 		}
 	}
+	check(t, r.Order(simulator.Next))
+	r.until(func(c simulator.Screen) bool { return c.Visible && c.Ref != seen.Ref })
 }
 
 // decode reads the code in a data URL, with the white around it that a person's
