@@ -84,20 +84,15 @@ func TestDenseCodeCanBeScannedFromThePage(t *testing.T) {
 	t.Cleanup(p.Close)
 	page := open(t, b, service(t, "--url="+p.URL).Base, desktop)
 	page.await(`!document.getElementById("qr").hidden`)
-	next := func() {
-		t.Helper()
+	for range 3 {
 		if err := p.Order(simulator.Next); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for range 3 {
-		next()
 	}
 	page.await(`document.getElementById("qr").naturalWidth === 4 * 185 && document.getElementById("qr").clientWidth > 600`)
 	if got := page.decode(); len(got) < 2000 {
 		t.Errorf("it decodes to %d bytes", len(got))
 	}
 	page.fits()
-	next()
 	page.await(`document.getElementById("qr").hidden`) // its successor can't be drawn
 }
