@@ -373,7 +373,7 @@ type controlBody struct {
 //	POST /ack                    a receipt: {"id": "…", "level": 2}
 //	POST /receive                a message to the account: {"from": "15550101001", "text": "…"}, see Incoming
 //	POST /person                 an entry of the server's address book, see Person
-//	POST /logout /takeover /replace /disconnect /rotate-adv /expire /reload /hang /crash /ask /chatter /hoard
+//	POST /logout /takeover /replace /disconnect /rotate-adv /expire /next /reload /hang /crash /ask /chatter /hoard
 //	POST /network/drop /network/stall /network/restore
 //	POST /profile/{name}         for the next load
 //	POST /fault/{switch}         such as /fault/sync=stuck:99; DELETE /fault clears all
