@@ -15,7 +15,7 @@ func TestPictureOfThePage(t *testing.T) {
 		t.Skip("it is for the documents: go test ./scripts/uitest -run Picture -picture ../package/docs/page.png")
 	}
 	const width, height = 900, 640
-	sim := simulated(t, 4)
+	sim := simulated(t)
 	page := open(t, browser(t), service(t, "--url="+sim.URL).Base, look{width: width, height: height, language: "en"})
 	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden`)
 	page.decode()

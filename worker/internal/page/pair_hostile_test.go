@@ -27,7 +27,7 @@ func answering(within time.Duration) func(*Options) {
 // answers its form is looked for, in vain.
 func TestHostileAnswersToPairingAreReadSafely(t *testing.T) {
 	t.Parallel()
-	r := openPlain(t, offering(`return window.answer()`), hurried, answering(8*time.Second), func(o *Options) { o.Timings.Classify.Pace = 0.01 }) // The loop does not load it again.
+	r := openPlain(t, offering(`return window.answer()`), hurried, answering(4*time.Second), func(o *Options) { o.Timings.Classify.Pace = 0.01 }) // The loop does not load it again.
 	r.awaitCondition(0, rpc.PageUnlinked)
 	type hostile struct {
 		name, answer string
