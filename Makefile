@@ -11,7 +11,7 @@ RACE := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)' go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
 
-.PHONY: help test-engines go-test kills readers thorough run demo bench chaos soak peers deb test-systemd test-container build test check lint fmt gen clean FORCE
+.PHONY: help test-engines go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,12 @@ peers: ## run other programs that read WhatsApp Web, unmodified from npm, agains
 	@scripts/install/browser.sh
 	@scripts/install/npm.sh scripts/peers
 	go test -count=1 -timeout 30m -v ./scripts/peers -peers $(ARGS)
+
+openapi: ## check openapi.yaml with redocly and spectral, and run a client that openapi-typescript makes from it
+	@scripts/install/browser.sh
+	@scripts/install/npm.sh scripts/openapi
+	@scripts/openapi/check.sh
+	go test -count=1 -timeout 10m -v ./scripts/openapi -installed
 
 deb: build $(NFPM) ## build the Debian packages for amd64 and arm64 into bin/
 	@scripts/package/build.sh

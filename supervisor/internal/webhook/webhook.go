@@ -56,7 +56,7 @@ const (
 
 // kinds are the types of the session's events that are delivered, as the receiver is sent
 // them. Those of messages come from Keep.
-var kinds = map[events.Type]string{events.StateChanged: State, events.WarningsChanged: Warnings}
+var kinds = map[events.Type]string{events.StateChanged: State, events.WarningsChanged: Warnings, events.PasskeyChanged: "session.passkey"}
 
 // Results of an attempt, for Options.Count.
 const (
