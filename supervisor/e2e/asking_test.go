@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -48,7 +49,9 @@ func (a asking) inTerminal(args ...string) (*screen, *exec.Cmd) {
 	if err := terminal.Resize(100, 60); err != nil {
 		a.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(within(a.t), binaries.Supervisor, args...)
+	ctx, cancel := context.WithTimeout(a.t.Context(), 3*patience) // each wait for what it writes has its own
+	a.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, binaries.Supervisor, args...)
 	cmd.Env = append(os.Environ(), a.env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal.Slave, terminal.Slave, terminal.Slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
@@ -91,7 +94,7 @@ func (s *screen) awaitDrawn(t *testing.T, before string) string {
 func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 6}) // a code is renewed every few seconds
+	p := newPhone(t, simulator.Options{}) // a code is renewed every few seconds
 	config := filepath.Join(t.TempDir(), "config.json")
 	address := freeAddress(t)
 	tokens := t.TempDir()
@@ -145,7 +148,7 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	if !json.Valid([]byte(body)) {
 		t.Errorf("got %s", body)
 	}
-	sent, _ := a.run(0, "from standard input\n", "send", "--wait", "--timeout=40s", "--idempotency-key=one", ada)
+	sent, _ := a.run(0, "from standard input\n", "send", "--wait", "--timeout=50s", "--idempotency-key=one", ada)
 	if !regexp.MustCompile(`^(3EB0\w+) queued\n(?s:.*)(3EB0\w+) (sent|delivered|read)\n$`).MatchString(sent) {
 		t.Errorf("got %s", sent)
 	}
