@@ -134,7 +134,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 		s.workers.Subscribe(observe)
 	}
 	options := api.Options{
-		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.boxes.Outbox, Files: box.Media, SendingOff: !s.boxes.sends,
+		Session: s.session, Workers: s.workers, Login: s.login, Outbox: s.boxes.Outbox, Mail: api.Mail{Files: box.Media, SendingOff: !s.boxes.sends},
 		Crashes: crashes, Events: changes, Metrics: meter,
 		AllowedHosts: cfg.AllowHosts, Keys: files.keys.InForce, ReadNeedsKey: cfg.Exposed(), Selectors: files.selectors,
 		About: about(cfg), Logger: log, Draining: s.draining,

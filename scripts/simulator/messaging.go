@@ -50,6 +50,7 @@ type Sent struct {
 
 // Messaging is the part of the server that takes messages and delivers them.
 type Messaging struct {
+	Incomings
 	settings *Settings
 	people   *People
 	*Media
@@ -75,6 +76,7 @@ type Messaging struct {
 
 func newMessaging(s *Settings, p *People) *Messaging {
 	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, renewed: map[string]bool{}, changed: make(chan struct{})}
+	m.Incomings = Incomings{m}
 	s.changed = m.restrict
 	return m
 }
@@ -327,27 +329,32 @@ type Incoming struct {
 	Changes string `json:"changes"`
 }
 
+// Incomings are what is sent to the account.
+type Incomings struct{ m *Messaging }
+
 // Receive is somebody sending a text to the account. It returns the message's id.
-func (m *Messaging) Receive(phone, text string) string {
-	return m.Deliver(Incoming{From: phone, Text: text})
+func (i Incomings) Receive(phone, text string) string {
+	return i.Deliver(Incoming{From: phone, Text: text})
 }
 
 // Deliver has a message delivered to the account, and returns its id.
-func (m *Messaging) Deliver(in Incoming) string {
+func (i Incomings) Deliver(in Incoming) string {
+	m := i.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.incomingLocked(in)
+	m.ids++
+	s := in.stanza(m.people, m.ids)
 	m.deliverLocked(s)
 	return s.ID
 }
 
-func (m *Messaging) incomingLocked(in Incoming) stanza {
-	p := m.people.person(in.From + "@c.us")
+// stanza is what the device gets of the n-th message.
+func (in Incoming) stanza(people *People, n int) stanza {
+	p := people.person(in.From + "@c.us")
 	p.Known = true
-	m.people.SetPerson(p)
-	m.ids++
+	people.SetPerson(p)
 	s := stanza{
-		Type: "incoming", ID: fmt.Sprintf("3A%012X%06X", time.Now().UnixMilli(), m.ids), From: p.Phone + "@c.us", LID: p.LID + "@lid",
+		Type: "incoming", ID: fmt.Sprintf("3A%012X%06X", time.Now().UnixMilli(), n), From: p.Phone + "@c.us", LID: p.LID + "@lid",
 		To: ownPhone, Name: p.Name, content: content{Text: in.Text, Quoted: in.Quoted}, T: time.Now().Unix(), Group: in.Group, Kind: in.Kind, Own: in.Own,
 	}
 	if in.Changes != "" {
@@ -357,7 +364,8 @@ func (m *Messaging) incomingLocked(in Incoming) stanza {
 }
 
 // Undelivered returns how many stanzas the device has not confirmed.
-func (m *Messaging) Undelivered() int {
+func (i Incomings) Undelivered() int {
+	m := i.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.queue)
@@ -387,7 +395,8 @@ func (m *Messaging) join(c *chat) {
 	if m.settings.isOn("offline", "queue") {
 		fault, _ := m.settings.fault("offline")
 		for i := range fault.number() {
-			m.deliverLocked(m.incomingLocked(Incoming{From: "15550101001", Text: fmt.Sprintf("while you were away %d", i+1)}))
+			m.ids++
+			m.deliverLocked(Incoming{From: "15550101001", Text: fmt.Sprintf("while you were away %d", i+1)}.stanza(m.people, m.ids))
 		}
 	}
 	m.online[c] = struct{}{}

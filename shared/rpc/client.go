@@ -132,24 +132,11 @@ func (c *Client) Contact(ctx context.Context, phone Secret) (Contact, error) {
 
 // Receive implements Worker.
 func (c *Client) Receive(ctx context.Context, r ReceiveQuery) (Reception, error) {
-	p, err := c.worker.Receive(ctx, &workerpb.ReceiveRequest{After: marksToProto(r.After), SinceMs: sinceEpoch(r.Since), Limit: int32(r.Limit)})
+	p, err := c.worker.Receive(ctx, receiveToProto(r))
 	if err != nil {
 		return Reception{}, callError(ctx, "receive messages", err)
 	}
 	return receptionFromProto(p), nil
-}
-
-// Reread implements Worker.
-func (c *Client) Reread(ctx context.Context, keys []Secret) (Reception, error) {
-	p := &workerpb.RereadRequest{}
-	for _, key := range keys {
-		p.Keys = append(p.Keys, string(key))
-	}
-	r, err := c.worker.Reread(ctx, p)
-	if err != nil {
-		return Reception{}, callError(ctx, "read messages again", err)
-	}
-	return receptionFromProto(r), nil
 }
 
 // Passkey implements Worker.

@@ -235,7 +235,19 @@ func marksFromProto(marks []*workerpb.Mark) (all []Mark) {
 }
 
 func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
-	return ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit())}
+	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit())}
+	for _, key := range p.GetKeys() {
+		q.Keys = append(q.Keys, Secret(key))
+	}
+	return q
+}
+
+func receiveToProto(q ReceiveQuery) *workerpb.ReceiveRequest {
+	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit)}
+	for _, key := range q.Keys {
+		p.Keys = append(p.Keys, string(key))
+	}
+	return p
 }
 
 func receptionToProto(r Reception) *workerpb.ReceiveResponse {

@@ -4,7 +4,7 @@ import "time"
 
 const (
 	// MaxReceive is how many messages one Receive returns at most, MaxMarks how many marks
-	// it takes, and MaxReread how many messages one Reread asks for.
+	// it takes, and MaxReread how many keys.
 	MaxReceive = 100
 	MaxMarks   = 64
 	MaxReread  = 100
@@ -14,11 +14,11 @@ const (
 type Mark struct {
 	// Row is the page's number of it. The page may use a number again.
 	Row int64 `json:"row"`
-	// Sum tells rows apart that have the same number.
+	// Sum distinguishes rows that have the same number.
 	Sum string `json:"sum"`
 }
 
-// ReceiveQuery asks for what follows in the page's table.
+// ReceiveQuery asks for what follows in the page's table, or for messages again.
 type ReceiveQuery struct {
 	// After has marks of rows that were read, newest first. What follows the first one that
 	// is still true is read; without any, it is everything that is not of the history.
@@ -26,6 +26,9 @@ type ReceiveQuery struct {
 	// Since is when messages may have been written at the earliest.
 	Since time.Time
 	Limit int
+	// Keys, if there are any, are of the messages (at most MaxReread) that are read instead:
+	// those that exist, in that order. More means that those after the last one were not read.
+	Keys []Secret
 }
 
 // Reception is what a Receive has read.

@@ -28,7 +28,6 @@ type fake struct {
 	lookup     func(context.Context, []MessageRef) ([]MessageState, error)
 	contact    func(context.Context, Secret) (Contact, error)
 	receive    func(context.Context, ReceiveQuery) (Reception, error)
-	reread     func(context.Context, []Secret) (Reception, error)
 }
 
 func (f fake) Events(ctx context.Context, emit func(Event) error) error {
@@ -50,9 +49,6 @@ func (f fake) Lookup(ctx context.Context, refs []MessageRef) ([]MessageState, er
 }
 func (f fake) Receive(ctx context.Context, r ReceiveQuery) (Reception, error) {
 	return f.receive(ctx, r)
-}
-func (f fake) Reread(ctx context.Context, keys []Secret) (Reception, error) {
-	return f.reread(ctx, keys)
 }
 func (f fake) Contact(ctx context.Context, phone Secret) (Contact, error) {
 	return f.contact(ctx, phone)

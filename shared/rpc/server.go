@@ -76,15 +76,6 @@ func (s *server) Receive(ctx context.Context, p *workerpb.ReceiveRequest) (*work
 	return receptionToProto(r), toStatus(err)
 }
 
-func (s *server) Reread(ctx context.Context, p *workerpb.RereadRequest) (*workerpb.ReceiveResponse, error) {
-	var keys []Secret
-	for _, key := range p.GetKeys() {
-		keys = append(keys, Secret(key))
-	}
-	r, err := s.worker.Reread(ctx, keys)
-	return receptionToProto(r), toStatus(err)
-}
-
 func (s *server) Passkey(ctx context.Context, p *workerpb.PasskeyRequest) (*workerpb.PasskeyResponse, error) {
 	call, err := s.worker.Passkey(ctx, PasskeyCommand{Action: PasskeyAction(p.GetAction()), Assertion: Secret(p.GetAssertion())})
 	return &workerpb.PasskeyResponse{Options: string(call.Options), TtlMs: call.TTL.Milliseconds()}, toStatus(err)

@@ -58,10 +58,6 @@ type Worker interface {
 	// Receive reads messages from the page's table: ErrNotReceiving unless RunRequest has
 	// Receive, and otherwise a *SendError if the page can't be asked. It marks nothing as read.
 	Receive(ctx context.Context, r ReceiveQuery) (Reception, error)
-	// Reread reads messages (at most MaxReread) by their keys again, and returns those that
-	// exist, in that order; More means that those after the last one were not read. The
-	// errors are Receive's.
-	Reread(ctx context.Context, keys []Secret) (Reception, error)
 	// Passkey carries the page's request for a passkey to a person, and the answer back;
 	// the actions explain what each does. Otherwise the error is ErrNoPage or a
 	// *PasskeyError. Nothing in the page is replaced before PasskeyBegin.

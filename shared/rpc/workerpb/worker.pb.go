@@ -2388,6 +2388,7 @@ type ReceiveRequest struct {
 	After         []*Mark                `protobuf:"bytes,1,rep,name=after,proto3" json:"after,omitempty"`
 	SinceMs       int64                  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
 	Limit         int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Keys          []string               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2441,6 +2442,13 @@ func (x *ReceiveRequest) GetLimit() int32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ReceiveRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 type ReceiveResponse struct {
@@ -2691,50 +2699,6 @@ func (x *Received) GetMediaName() string {
 	return ""
 }
 
-type RereadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RereadRequest) Reset() {
-	*x = RereadRequest{}
-	mi := &file_worker_proto_msgTypes[40]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RereadRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RereadRequest) ProtoMessage() {}
-
-func (x *RereadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[40]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RereadRequest.ProtoReflect.Descriptor instead.
-func (*RereadRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{40}
-}
-
-func (x *RereadRequest) GetKeys() []string {
-	if x != nil {
-		return x.Keys
-	}
-	return nil
-}
-
 type PasskeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// begin, answer, confirm, cancel
@@ -2747,7 +2711,7 @@ type PasskeyRequest struct {
 
 func (x *PasskeyRequest) Reset() {
 	*x = PasskeyRequest{}
-	mi := &file_worker_proto_msgTypes[41]
+	mi := &file_worker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2723,7 @@ func (x *PasskeyRequest) String() string {
 func (*PasskeyRequest) ProtoMessage() {}
 
 func (x *PasskeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[41]
+	mi := &file_worker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2736,7 @@ func (x *PasskeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasskeyRequest.ProtoReflect.Descriptor instead.
 func (*PasskeyRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{41}
+	return file_worker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PasskeyRequest) GetAction() string {
@@ -2800,7 +2764,7 @@ type PasskeyResponse struct {
 
 func (x *PasskeyResponse) Reset() {
 	*x = PasskeyResponse{}
-	mi := &file_worker_proto_msgTypes[42]
+	mi := &file_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2776,7 @@ func (x *PasskeyResponse) String() string {
 func (*PasskeyResponse) ProtoMessage() {}
 
 func (x *PasskeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[42]
+	mi := &file_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2789,7 @@ func (x *PasskeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasskeyResponse.ProtoReflect.Descriptor instead.
 func (*PasskeyResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{42}
+	return file_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PasskeyResponse) GetOptions() string {
@@ -2852,7 +2816,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[43]
+	mi := &file_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2864,7 +2828,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[43]
+	mi := &file_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +2868,7 @@ type LookupRequest_Ref struct {
 
 func (x *LookupRequest_Ref) Reset() {
 	*x = LookupRequest_Ref{}
-	mi := &file_worker_proto_msgTypes[44]
+	mi := &file_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +2880,7 @@ func (x *LookupRequest_Ref) String() string {
 func (*LookupRequest_Ref) ProtoMessage() {}
 
 func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[44]
+	mi := &file_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,11 +3080,12 @@ const file_worker_proto_rawDesc = "" +
 	"known_chat\x18\x05 \x01(\bR\tknownChat\"*\n" +
 	"\x04Mark\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x10\n" +
-	"\x03sum\x18\x02 \x01(\tR\x03sum\"w\n" +
+	"\x03sum\x18\x02 \x01(\tR\x03sum\"\x8b\x01\n" +
 	"\x0eReceiveRequest\x124\n" +
 	"\x05after\x18\x01 \x03(\v2\x1e.sessionmanager.worker.v1.MarkR\x05after\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\x05R\x05limit\"\x9d\x02\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x12\n" +
+	"\x04keys\x18\x04 \x03(\tR\x04keys\"\x9d\x02\n" +
 	"\x0fReceiveResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x124\n" +
@@ -3148,15 +3113,13 @@ const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"media_size\x18\x0e \x01(\x03R\tmediaSize\x12\x1d\n" +
 	"\n" +
-	"media_name\x18\x0f \x01(\tR\tmediaName\"#\n" +
-	"\rRereadRequest\x12\x12\n" +
-	"\x04keys\x18\x01 \x03(\tR\x04keys\"F\n" +
+	"media_name\x18\x0f \x01(\tR\tmediaName\"F\n" +
 	"\x0ePasskeyRequest\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x1c\n" +
 	"\tassertion\x18\x02 \x01(\tR\tassertion\"B\n" +
 	"\x0fPasskeyResponse\x12\x18\n" +
 	"\aoptions\x18\x01 \x01(\tR\aoptions\x12\x15\n" +
-	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs2\xd6\t\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs2\xf8\b\n" +
 	"\x06Worker\x12T\n" +
 	"\x06Events\x12'.sessionmanager.worker.v1.EventsRequest\x1a\x1f.sessionmanager.worker.v1.Event0\x01\x12U\n" +
 	"\x04Stop\x12%.sessionmanager.worker.v1.StopRequest\x1a&.sessionmanager.worker.v1.StopResponse\x12g\n" +
@@ -3169,8 +3132,7 @@ const file_worker_proto_rawDesc = "" +
 	"\x04Send\x12%.sessionmanager.worker.v1.SendRequest\x1a&.sessionmanager.worker.v1.SendResponse\x12[\n" +
 	"\x06Lookup\x12'.sessionmanager.worker.v1.LookupRequest\x1a(.sessionmanager.worker.v1.LookupResponse\x12^\n" +
 	"\aContact\x12(.sessionmanager.worker.v1.ContactRequest\x1a).sessionmanager.worker.v1.ContactResponse\x12^\n" +
-	"\aReceive\x12(.sessionmanager.worker.v1.ReceiveRequest\x1a).sessionmanager.worker.v1.ReceiveResponse\x12\\\n" +
-	"\x06Reread\x12'.sessionmanager.worker.v1.RereadRequest\x1a).sessionmanager.worker.v1.ReceiveResponse\x12^\n" +
+	"\aReceive\x12(.sessionmanager.worker.v1.ReceiveRequest\x1a).sessionmanager.worker.v1.ReceiveResponse\x12^\n" +
 	"\aPasskey\x12(.sessionmanager.worker.v1.PasskeyRequest\x1a).sessionmanager.worker.v1.PasskeyResponseB%Z#session-manager/shared/rpc/workerpbb\x06proto3"
 
 var (
@@ -3185,7 +3147,7 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
 	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
@@ -3227,11 +3189,10 @@ var file_worker_proto_goTypes = []any{
 	(*ReceiveRequest)(nil),          // 37: sessionmanager.worker.v1.ReceiveRequest
 	(*ReceiveResponse)(nil),         // 38: sessionmanager.worker.v1.ReceiveResponse
 	(*Received)(nil),                // 39: sessionmanager.worker.v1.Received
-	(*RereadRequest)(nil),           // 40: sessionmanager.worker.v1.RereadRequest
-	(*PasskeyRequest)(nil),          // 41: sessionmanager.worker.v1.PasskeyRequest
-	(*PasskeyResponse)(nil),         // 42: sessionmanager.worker.v1.PasskeyResponse
-	(*DiagnoseResponse_Reader)(nil), // 43: sessionmanager.worker.v1.DiagnoseResponse.Reader
-	(*LookupRequest_Ref)(nil),       // 44: sessionmanager.worker.v1.LookupRequest.Ref
+	(*PasskeyRequest)(nil),          // 40: sessionmanager.worker.v1.PasskeyRequest
+	(*PasskeyResponse)(nil),         // 41: sessionmanager.worker.v1.PasskeyResponse
+	(*DiagnoseResponse_Reader)(nil), // 42: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*LookupRequest_Ref)(nil),       // 43: sessionmanager.worker.v1.LookupRequest.Ref
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -3247,11 +3208,11 @@ var file_worker_proto_depIdxs = []int32{
 	12, // 10: sessionmanager.worker.v1.Event.sending_observed:type_name -> sessionmanager.worker.v1.SendingObserved
 	14, // 11: sessionmanager.worker.v1.Event.messages_arrived:type_name -> sessionmanager.worker.v1.MessagesArrived
 	13, // 12: sessionmanager.worker.v1.Event.passkey_changed:type_name -> sessionmanager.worker.v1.PasskeyChanged
-	43, // 13: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	42, // 13: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
 	28, // 14: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
 	31, // 15: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
 	30, // 16: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
-	44, // 17: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
+	43, // 17: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
 	31, // 18: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
 	36, // 19: sessionmanager.worker.v1.ReceiveRequest.after:type_name -> sessionmanager.worker.v1.Mark
 	36, // 20: sessionmanager.worker.v1.ReceiveResponse.marks:type_name -> sessionmanager.worker.v1.Mark
@@ -3271,23 +3232,21 @@ var file_worker_proto_depIdxs = []int32{
 	32, // 34: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
 	34, // 35: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
 	37, // 36: sessionmanager.worker.v1.Worker.Receive:input_type -> sessionmanager.worker.v1.ReceiveRequest
-	40, // 37: sessionmanager.worker.v1.Worker.Reread:input_type -> sessionmanager.worker.v1.RereadRequest
-	41, // 38: sessionmanager.worker.v1.Worker.Passkey:input_type -> sessionmanager.worker.v1.PasskeyRequest
-	1,  // 39: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	16, // 40: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	18, // 41: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	20, // 42: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	22, // 43: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	24, // 44: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	26, // 45: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	29, // 46: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
-	33, // 47: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
-	35, // 48: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
-	38, // 49: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
-	38, // 50: sessionmanager.worker.v1.Worker.Reread:output_type -> sessionmanager.worker.v1.ReceiveResponse
-	42, // 51: sessionmanager.worker.v1.Worker.Passkey:output_type -> sessionmanager.worker.v1.PasskeyResponse
-	39, // [39:52] is the sub-list for method output_type
-	26, // [26:39] is the sub-list for method input_type
+	40, // 37: sessionmanager.worker.v1.Worker.Passkey:input_type -> sessionmanager.worker.v1.PasskeyRequest
+	1,  // 38: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	16, // 39: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	18, // 40: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	20, // 41: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	22, // 42: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	24, // 43: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	26, // 44: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	29, // 45: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
+	33, // 46: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
+	35, // 47: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
+	38, // 48: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
+	41, // 49: sessionmanager.worker.v1.Worker.Passkey:output_type -> sessionmanager.worker.v1.PasskeyResponse
+	38, // [38:50] is the sub-list for method output_type
+	26, // [26:38] is the sub-list for method input_type
 	26, // [26:26] is the sub-list for extension type_name
 	26, // [26:26] is the sub-list for extension extendee
 	0,  // [0:26] is the sub-list for field type_name
@@ -3319,7 +3278,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

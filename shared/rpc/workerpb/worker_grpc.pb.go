@@ -30,7 +30,6 @@ const (
 	Worker_Lookup_FullMethodName       = "/sessionmanager.worker.v1.Worker/Lookup"
 	Worker_Contact_FullMethodName      = "/sessionmanager.worker.v1.Worker/Contact"
 	Worker_Receive_FullMethodName      = "/sessionmanager.worker.v1.Worker/Receive"
-	Worker_Reread_FullMethodName       = "/sessionmanager.worker.v1.Worker/Reread"
 	Worker_Passkey_FullMethodName      = "/sessionmanager.worker.v1.Worker/Passkey"
 )
 
@@ -69,10 +68,8 @@ type WorkerClient interface {
 	Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error)
 	// Contact asks the page's server about a phone number.
 	Contact(ctx context.Context, in *ContactRequest, opts ...grpc.CallOption) (*ContactResponse, error)
-	// Receive reads what follows in the page's table of messages.
+	// Receive reads what follows in the page's table of messages, or messages by their keys.
 	Receive(ctx context.Context, in *ReceiveRequest, opts ...grpc.CallOption) (*ReceiveResponse, error)
-	// Reread reads messages by their keys.
-	Reread(ctx context.Context, in *RereadRequest, opts ...grpc.CallOption) (*ReceiveResponse, error)
 	// Passkey carries the page's request for a passkey to a person, and the answer back.
 	Passkey(ctx context.Context, in *PasskeyRequest, opts ...grpc.CallOption) (*PasskeyResponse, error)
 }
@@ -204,16 +201,6 @@ func (c *workerClient) Receive(ctx context.Context, in *ReceiveRequest, opts ...
 	return out, nil
 }
 
-func (c *workerClient) Reread(ctx context.Context, in *RereadRequest, opts ...grpc.CallOption) (*ReceiveResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReceiveResponse)
-	err := c.cc.Invoke(ctx, Worker_Reread_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 func (c *workerClient) Passkey(ctx context.Context, in *PasskeyRequest, opts ...grpc.CallOption) (*PasskeyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PasskeyResponse)
@@ -259,10 +246,8 @@ type WorkerServer interface {
 	Lookup(context.Context, *LookupRequest) (*LookupResponse, error)
 	// Contact asks the page's server about a phone number.
 	Contact(context.Context, *ContactRequest) (*ContactResponse, error)
-	// Receive reads what follows in the page's table of messages.
+	// Receive reads what follows in the page's table of messages, or messages by their keys.
 	Receive(context.Context, *ReceiveRequest) (*ReceiveResponse, error)
-	// Reread reads messages by their keys.
-	Reread(context.Context, *RereadRequest) (*ReceiveResponse, error)
 	// Passkey carries the page's request for a passkey to a person, and the answer back.
 	Passkey(context.Context, *PasskeyRequest) (*PasskeyResponse, error)
 	mustEmbedUnimplementedWorkerServer()
@@ -307,9 +292,6 @@ func (UnimplementedWorkerServer) Contact(context.Context, *ContactRequest) (*Con
 }
 func (UnimplementedWorkerServer) Receive(context.Context, *ReceiveRequest) (*ReceiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Receive not implemented")
-}
-func (UnimplementedWorkerServer) Reread(context.Context, *RereadRequest) (*ReceiveResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Reread not implemented")
 }
 func (UnimplementedWorkerServer) Passkey(context.Context, *PasskeyRequest) (*PasskeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Passkey not implemented")
@@ -526,24 +508,6 @@ func _Worker_Receive_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Worker_Reread_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RereadRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(WorkerServer).Reread(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Worker_Reread_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(WorkerServer).Reread(ctx, req.(*RereadRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 func _Worker_Passkey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PasskeyRequest)
 	if err := dec(in); err != nil {
@@ -608,10 +572,6 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Receive",
 			Handler:    _Worker_Receive_Handler,
-		},
-		{
-			MethodName: "Reread",
-			Handler:    _Worker_Reread_Handler,
 		},
 		{
 			MethodName: "Passkey",

@@ -51,19 +51,24 @@ type Login interface {
 	LogOut(ctx context.Context, purge bool) (login.LoggedOut, error)
 }
 
-// Options of the API.
-type Options struct {
-	Session Session
-	Workers Workers
-	Login   Login
-	Outbox  Outbox
+// Mail is what belongs to the outbox.
+type Mail struct {
 	// Files are those of the outbox.
 	Files *media.Store
 	// Inbox is nil if no messages are received.
 	Inbox Inbox
 	// SendingOff refuses messages that are to be sent.
 	SendingOff bool
-	Crashes    *crash.Store
+}
+
+// Options of the API.
+type Options struct {
+	Session Session
+	Workers Workers
+	Login   Login
+	Outbox  Outbox
+	Mail
+	Crashes *crash.Store
 	// AllowedHosts are host names, next to those of the loopback, that a request
 	// may have in its Host header.
 	AllowedHosts []string

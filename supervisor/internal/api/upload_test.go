@@ -47,7 +47,7 @@ func newUploading(t *testing.T, l media.Limits) uploading {
 	go func() { defer close(done); box.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-done })
 	a := made(t, Options{
-		Session: newFakeSession(session.Snapshot{State: session.Ready}), Outbox: box, Files: files, Draining: make(chan struct{}),
+		Session: newFakeSession(session.Snapshot{State: session.Ready}), Outbox: box, Mail: Mail{Files: files}, Draining: make(chan struct{}),
 	})
 	s := httptest.NewServer(a.router())
 	t.Cleanup(s.Close)

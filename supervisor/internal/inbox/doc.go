@@ -18,7 +18,7 @@
 //
 // # What is kept
 //
-// An event has a part that is erased early, with texts and names, and one that says that the
-// message existed, with addresses. Events are dropped, the oldest first, when there are too
-// many. A reader whose position was dropped is told so.
+// An event has a part that is erased early, with texts and names, and one that names the message
+// and has addresses. Events are dropped, the oldest first, when there are too
+// many. A reader whose position was dropped gets an error.
 package inbox

@@ -19,7 +19,6 @@ import (
 // or match worker.ErrNoWorker.
 type Reader interface {
 	Receive(ctx context.Context, q rpc.ReceiveQuery) (rpc.Reception, error)
-	Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error)
 }
 
 // Options of an Inbox.
@@ -31,7 +30,7 @@ type Options struct {
 	Logger *slog.Logger
 	Limits Limits
 	// Sent reports whether a message of the account's own was sent by this service, whose
-	// senders are told of it elsewhere.
+	// senders learn of it elsewhere.
 	Sent func(id rpc.MessageID) (bool, error)
 	// Opened, if it is set, receives the present cursor before the first event. Changed, if it is set, receives
 	// each event when it is on disk, in order. They must not block.
@@ -273,7 +272,7 @@ func (i *Inbox) reread(ctx context.Context) error {
 		some := keys[:min(len(keys), rpc.MaxReread)]
 		call, cancel := context.WithTimeout(ctx, receiveTimeout)
 		var got rpc.Reception
-		got, err = i.o.Worker.Reread(call, some)
+		got, err = i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: some})
 		cancel()
 		if err != nil {
 			return err

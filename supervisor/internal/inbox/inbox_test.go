@@ -51,6 +51,14 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		return got, p.err
 	}
 	got.Account = p.account
+	for _, key := range q.Keys {
+		if m, ok := p.again[key]; ok {
+			got.Messages = append(got.Messages, m)
+		}
+	}
+	if len(q.Keys) > 0 {
+		return got, nil
+	}
 	start := 0
 	for _, m := range q.After {
 		if m.Sum == p.name && m.Row <= int64(len(p.rows)) {
@@ -70,18 +78,6 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		got.Marks = append([]rpc.Mark{{Row: int64(start), Sum: p.name}}, got.Marks...)
 	}
 	return got, nil
-}
-
-// Reread implements Reader.
-func (p *table) Reread(_ context.Context, keys []rpc.Secret) (got rpc.Reception, _ error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, key := range keys {
-		if m, ok := p.again[key]; ok {
-			got.Messages = append(got.Messages, m)
-		}
-	}
-	return got, p.err
 }
 
 // rig is an inbox that runs on a table.

@@ -143,7 +143,7 @@ func (s settings) save(db *database.DB) error {
 
 // locked returns what f does, which is called while nobody else uses the file. A call that was
 // given up may go on, so f shares nothing with its caller. Errors match ErrUnavailable, or
-// are f's own that tell the caller something.
+// are those of f that callers can match.
 func locked[T any](ctx context.Context, s *store, f func() (T, error)) (result T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
 	defer cancel()

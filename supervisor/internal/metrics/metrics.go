@@ -21,6 +21,9 @@ import (
 
 const namespace = "session_manager"
 
+// traffic counts what is sent and received.
+type traffic struct{ webhooks, attempts, received *prometheus.CounterVec }
+
 // Metrics counts what happens, and serves it to Prometheus. Its methods are safe
 // for concurrent use.
 type Metrics struct {
@@ -34,9 +37,7 @@ type Metrics struct {
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
-	webhooks  *prometheus.CounterVec
-	attempts  *prometheus.CounterVec
-	received  *prometheus.CounterVec
+	traffic
 	// InFlight are the requests that are being answered.
 	InFlight prometheus.Gauge
 	// Listeners are the event streams that are open.
@@ -67,9 +68,11 @@ func New(version string, first *session.Snapshot, dropped func() uint64) *Metric
 			0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60), []string{"route"}),
 		InFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
 		Listeners: gauge("events", "listeners", "Open event streams."),
-		attempts:  counter("outbox", "attempts_total", "Attempts to send a message: stored by the page, failed, unknown, or deferred.", "result"),
-		received:  counter("inbox", "events_total", "Events of received messages; unannounced: messages were found that the page had not announced.", "kind"),
-		webhooks:  counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
+		traffic: traffic{
+			attempts: counter("outbox", "attempts_total", "Attempts to send a message: stored by the page, failed, unknown, or deferred.", "result"),
+			received: counter("inbox", "events_total", "Events of received messages; unannounced: messages were found that the page had not announced.", "kind"),
+			webhooks: counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
+		},
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1, with the version of the service in its labels.",

@@ -60,11 +60,6 @@ func (l *live) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, 
 	return ask(l, "receive messages", func(w *rpc.Client) (rpc.Reception, error) { return w.Receive(ctx, r) })
 }
 
-// Reread reads messages by their keys; see rpc.Worker.
-func (l *live) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
-	return ask(l, "read messages again", func(w *rpc.Client) (rpc.Reception, error) { return w.Reread(ctx, keys) })
-}
-
 // Passkey carries the page's request for a passkey to a person, and the answer back; see
 // rpc.Worker.
 func (l *live) Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error) {

@@ -146,7 +146,7 @@ func (r *reader) checkChanges(all []rpc.Received) {
 	if m := r.changes(1)[0]; m.Key != all[1].Key || m.Text != "" || m.Type != rpc.TypeRevoked {
 		r.t.Errorf("deleted: %+v", m)
 	}
-	got, err := r.page.Reread(r.context(), []rpc.Secret{"false_1@c.us_3A", all[2].Key, all[0].Key})
+	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A", all[2].Key, all[0].Key}})
 	if err != nil || !slices.Equal(texts(got.Messages), []string{"three", "another"}) || got.More {
 		r.t.Errorf("read again: %+v, %v", got, err)
 	}
@@ -225,8 +225,8 @@ func TestNothingIsReceivedUnlessAsked(t *testing.T) {
 	if got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Limit: 1}); !errors.Is(err, rpc.ErrNotReceiving) || len(got.Messages) > 0 {
 		t.Errorf("Receive() = %+v, %v", got, err)
 	}
-	if _, err := r.page.Reread(r.context(), []rpc.Secret{"false_1@c.us_3A"}); !errors.Is(err, rpc.ErrNotReceiving) {
-		t.Errorf("Reread() = %v", err)
+	if _, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A"}}); !errors.Is(err, rpc.ErrNotReceiving) {
+		t.Errorf("by a key: %v", err)
 	}
 	events, _ := r.events.all()
 	if slices.ContainsFunc(events, func(e event) bool { return e.body == rpc.MessagesArrived{} }) {

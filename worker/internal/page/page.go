@@ -237,11 +237,6 @@ func (p *Page) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, 
 	return p.inbox.Receive(ctx, r)
 }
 
-// Reread is that of inbox.Inbox.
-func (p *Page) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
-	return p.inbox.Reread(ctx, keys)
-}
-
 // Passkey is that of command.Passkeys.
 func (p *Page) Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
 	return p.passkeys.Do(ctx, c)

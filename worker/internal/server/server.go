@@ -38,7 +38,6 @@ type Page interface {
 	Lookup(ctx context.Context, refs []rpc.MessageRef) ([]rpc.MessageState, error)
 	Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, error)
 	Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error)
-	Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error)
 	Passkey(ctx context.Context, c rpc.PasskeyCommand) (rpc.PasskeyCall, error)
 	// MainThreadAge is how old the main thread's last answer is, -1 for none.
 	MainThreadAge() time.Duration
@@ -265,11 +264,6 @@ func (w *Worker) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, er
 // Receive implements rpc.Worker.
 func (w *Worker) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
 	return ask(w, func(p Page) (rpc.Reception, error) { return p.Receive(ctx, r) })
-}
-
-// Reread implements rpc.Worker.
-func (w *Worker) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
-	return ask(w, func(p Page) (rpc.Reception, error) { return p.Reread(ctx, keys) })
 }
 
 // Passkey implements rpc.Worker.

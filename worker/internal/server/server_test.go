@@ -70,10 +70,6 @@ func (p *fakePage) Receive(context.Context, rpc.ReceiveQuery) (rpc.Reception, er
 	return rpc.Reception{}, errNotReady
 }
 
-func (p *fakePage) Reread(context.Context, []rpc.Secret) (rpc.Reception, error) {
-	return rpc.Reception{}, errNotReady
-}
-
 func (p *fakePage) Contact(context.Context, rpc.Secret) (rpc.Contact, error) {
 	return rpc.Contact{}, errNotReady
 }

@@ -45,16 +45,16 @@ func handle(h func(*rod.Message), msg *rod.Message, log *slog.Logger) {
 	h(msg)
 }
 
+// Wakes receive when there is something to do: Hints when it is worth observing soon, News when
+// there are news about our messages to fetch, and Arrived when there are others.
+type Wakes struct{ Hints, News, Arrived chan struct{} }
+
 // Signals is what the events mean for the page's loop. It is safe for concurrent
 // use.
 type Signals struct {
-	// Hints receives when it is worth observing soon, and Lost when the page is gone.
-	// News receives when there are news about our messages to fetch, and Arrived when
-	// there are others.
-	Hints   chan struct{}
-	Lost    chan error
-	News    chan struct{}
-	Arrived chan struct{}
+	Wakes
+	// Lost receives when the page is gone.
+	Lost chan error
 
 	target *target.Target
 	host   string // of the page
@@ -96,7 +96,7 @@ func (l *loads) committed(foreign bool, now time.Time) {
 // NewSignals returns the Signals of a page.
 func NewSignals(t *target.Target) *Signals {
 	s := &Signals{
-		Hints: make(chan struct{}, 1), Lost: make(chan error, 1), News: make(chan struct{}, 1), Arrived: make(chan struct{}, 1), target: t,
+		Wakes: Wakes{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)}, Lost: make(chan error, 1), target: t,
 	}
 	if u, err := url.Parse(t.Origin); err == nil {
 		s.host = u.Hostname()

@@ -35,7 +35,7 @@ const (
 type Options struct {
 	Target *target.Target
 	Views  *observe.Latest
-	// Messages explains what stops the page, and says whether it is ready.
+	// Messages explains what stops the page, and knows whether it is ready.
 	Messages *message.Messages
 	// Arrived receives when the page has something to read.
 	Arrived <-chan struct{}
@@ -167,6 +167,9 @@ type received struct {
 
 // Receive is that of rpc.Worker.
 func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
+	if len(r.Keys) > 0 {
+		return i.reread(ctx, r.Keys)
+	}
 	r.After = r.After[:min(len(r.After), rpc.MaxMarks)]
 	a, err := i.ask(ctx, "receive", map[string]any{
 		"marks": append([]rpc.Mark{}, r.After...), "since": max(r.Since.Unix(), 0), "limit": min(max(r.Limit, 1), rpc.MaxReceive),
@@ -183,10 +186,10 @@ func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception,
 	return got, nil
 }
 
-// Reread is that of rpc.Worker.
-func (i *Inbox) Reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
-	if len(keys) == 0 || len(keys) > rpc.MaxReread {
-		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %d are too many or too few", len(keys))
+// reread reads messages by their keys.
+func (i *Inbox) reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
+	if len(keys) > rpc.MaxReread {
+		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %d are too many", len(keys))
 	}
 	texts := make([]string, len(keys)) // a Secret would be encoded as "[redacted]"
 	for n, key := range keys {

@@ -32,7 +32,7 @@
   // channels are not.
   const isChat = (address) => ADDRESS.test(address);
 
-  // sum tells rows apart whose numbers are the same. It has 53 bits (cyrb53).
+  // sum distinguishes rows whose numbers are the same. It has 53 bits (cyrb53).
   function sum(key) {
     let a = 0xdeadbeef;
     let b = 0x41c6ce57;

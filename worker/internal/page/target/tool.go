@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Tool is an object of ours in the present document, which is put there when it is needed.
+// Tool is an object that is put into the present document when it is needed.
 // It is made of a ledger, which outlives the scripts. It is safe for concurrent use.
 type Tool struct {
 	target *Target

@@ -198,11 +198,6 @@ func (w *worker) Receive(context.Context, rpc.ReceiveQuery) (rpc.Reception, erro
 	return rpc.Reception{Account: someone()}, w.notLinked()
 }
 
-// Reread answers as notLinked explains.
-func (w *worker) Reread(context.Context, []rpc.Secret) (rpc.Reception, error) {
-	return rpc.Reception{}, w.notLinked()
-}
-
 // Contact answers as notLinked explains.
 func (w *worker) Passkey(context.Context, rpc.PasskeyCommand) (rpc.PasskeyCall, error) {
 	return rpc.PasskeyCall{Options: rpc.Secret(strings.Repeat("x", rpc.MaxPasskeyOptions+1)), TTL: time.Hour << 10}, nil
