@@ -111,7 +111,7 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 
 	scan()
 	click("passkeyBegin")
-	page.await(`document.getElementById("passkeyScript").value !== "" && /300|29\d|28\d/.test(document.getElementById("passkeyClocks").textContent)`)
+	page.await(`document.getElementById("passkeyScript").value !== "" && /Durante \d+ s/.test(document.getElementById("passkeyClocks").textContent)`)
 	page.shoot("1-steps")
 	page.fits()
 	own := signer(t, b, sim.Passkey())
@@ -165,9 +165,6 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 		t.Fatal(err)
 	}
 	challenge := signed(t, own, "Firmar con la clave de acceso")
-	if !strings.Contains(challenge, `"prf":{"results"`) {
-		t.Error("the extension prf was not asked")
-	}
 	page.answer(challenge)
 	page.await(`document.getElementById("passkey").hidden`)
 	for _, verdict := range sim.Passkey().Verdicts {

@@ -27,6 +27,7 @@ type fake struct {
 	send       func(context.Context, Message) (MessageState, error)
 	lookup     func(context.Context, []MessageRef) ([]MessageState, error)
 	contact    func(context.Context, Secret) (Contact, error)
+	passkey    func(context.Context, PasskeyCommand) (PasskeyCall, error)
 	receive    func(context.Context, ReceiveQuery) (Reception, error)
 }
 
@@ -52,6 +53,10 @@ func (f fake) Receive(ctx context.Context, r ReceiveQuery) (Reception, error) {
 }
 func (f fake) Contact(ctx context.Context, phone Secret) (Contact, error) {
 	return f.contact(ctx, phone)
+}
+
+func (f fake) Passkey(ctx context.Context, c PasskeyCommand) (PasskeyCall, error) {
+	return f.passkey(ctx, c)
 }
 
 // dial serves w over a real gRPC connection and returns the other end.
@@ -83,8 +88,10 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 		{Generation: 1, Seq: 9, Body: BackupChecked{Outcome: BackupRejected, Detail: "d", Databases: 3}},
 		{Generation: 1, Seq: 10, Body: MessageChanged{ID: anID, Ack: -1, Refusal: 463, At: aTime}},
 		{Generation: 1, Seq: 11, Body: SendingObserved{Possible: true, Why: "w", Account: "1@lid", NewChats: NewChats{
-			Restricted: true, RestrictedUntil: aTime, Capped: true, Used: 3, Quota: 4, CappedUntil: aTime, Challenge: true,
+			Restricted: true, RestrictedUntil: aTime, Capped: true, Used: 3, Quota: 4, CappedUntil: aTime, Challenge: true, ChallengePasskey: true,
 		}}},
+		{Generation: 1, Seq: 12, Body: PasskeyChanged{Stage: PasskeyConfirming, Code: "K7QX2M9P", TTL: 2 * time.Minute}},
+		{Generation: 1, Seq: 13, Body: PasskeyChanged{Stage: PasskeyFailed, Reason: PasskeyTimeout, TTL: 9 * time.Minute, HandoffTTL: 4 * time.Minute}},
 	}
 	c := dial(t, fake{events: func(_ context.Context, emit func(Event) error) error {
 		for _, e := range sent {
