@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/harness"
+	"session-manager/shared/chrome"
 )
 
 // startFaults are met by a start of Chrome: each kills the one that runs.
@@ -200,6 +201,7 @@ func foreignChrome(name string, then func(files) error) fault {
 	return fault{
 		name: name, expect: blocked, reasons: one("profile_in_use"), hold: time.Second,
 		inject: all(
+			locks,
 			// Meanwhile the service can't start its own.
 			killed(replaceChrome(func(string) error { return nil })),
 			until("an error", func(v harness.Session) bool { return v.Status == "ERROR" }),
@@ -214,6 +216,14 @@ func foreignChrome(name string, then func(files) error) fault {
 			simply(func(h *hit) error { return then(h.files) })),
 		fix: simply(func(*hit) error { return end() }),
 	}
+}
+
+// locks skips a fault of Chrome's lock where the engine has none.
+func locks(_ context.Context, h *hit) error {
+	if h.before.Browser.Engine == string(chrome.HeadlessShell) {
+		return fmt.Errorf("%w: chrome-headless-shell does not lock its profile", errSkipped)
+	}
+	return nil
 }
 
 // startForeign starts a Chrome on a profile, and returns when it has it.
@@ -260,11 +270,11 @@ func successorFaults() []fault {
 		{name: "supervisor killed, a lock of a dead process left", inject: all(killAndUnlock, lock(host+"-4194303"), start)},
 		{name: "supervisor killed, a lock left whose number a plain process has now",
 			inject: all(killAndUnlock, lock(fmt.Sprintf("%s-%d", host, os.Getpid())), start)},
-		{name: "supervisor killed, a lock left that is a file", inject: all(killAndUnlock,
+		{name: "supervisor killed, a lock left that is a file", inject: all(locks, killAndUnlock,
 			simply(func(h *hit) error { return os.WriteFile(h.files.lock(), nil, 0o600) }), start, settled, quarantined)},
-		{name: "supervisor killed, a lock left that is a folder", inject: all(killAndUnlock,
+		{name: "supervisor killed, a lock left that is a folder", inject: all(locks, killAndUnlock,
 			simply(func(h *hit) error { return os.Mkdir(h.files.lock(), 0o700) }), start, settled, quarantined)},
-		{name: "supervisor killed, a lock left whose number another Chrome has now", inject: lockOfAnother(host)},
+		{name: "supervisor killed, a lock left whose number another Chrome has now", inject: all(locks, lockOfAnother(host))},
 		{name: "supervisor killed, the restart policy's memory torn", inject: all(kill,
 			simply(func(h *hit) error { return os.WriteFile(h.files.restarts(), []byte(`{"fail`), 0o600) }), start)},
 	}
