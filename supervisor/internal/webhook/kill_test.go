@@ -123,7 +123,7 @@ func (a *arrivals) missing(all []cancelled) (n int) {
 // A process is killed again and again while its receiver refuses some of what it delivers.
 // Each message that it has cancelled is reported, and in order in its chat.
 func TestKillsLoseAndReorderNothing(t *testing.T) {
-	kills := 6
+	kills := 4
 	if *thorough {
 		kills = 200
 	}
@@ -133,7 +133,7 @@ func TestKillsLoseAndReorderNothing(t *testing.T) {
 	folder := t.TempDir()
 	var all []cancelled
 	for range kills {
-		all = append(all, deliverUntilKilled(t, folder, receiver.URL, 1+rand.IntN(60), nil)...)
+		all = append(all, deliverUntilKilled(t, folder, receiver.URL, 1+rand.IntN(30), nil)...)
 	}
 	complete := make(chan struct{})
 	go func() {
