@@ -128,17 +128,18 @@ func (r *rig) checkFailedUploads() {
 	}
 	r.again(true)
 	r.checkSlowUpload(good(46))
-	r.again(true, "upload=limit:6")
-	if _, err := r.sendWhole(good(47)); sendCode(err) != rpc.SendMediaTooLarge {
-		r.t.Errorf("too large: %v", err)
-	}
-	r.again(true, "signature=changed:WAWebPrepRawMedia")
-	if _, err := r.sendWhole(good(48)); sendCode(err) != rpc.SendPagePathGone {
-		r.t.Errorf("another signature: %v", err)
-	}
-	r.again(true, "modules=missing:WAWebMediaMmsV4Upload")
-	if _, err := r.sendWhole(good(49)); sendCode(err) != rpc.SendPagePathGone || !strings.Contains(err.Error(), "WAWebMediaMmsV4Upload.uploadMedia") {
-		r.t.Errorf("a module is missing: %v", err)
+	for i, tc := range first([]struct {
+		fault, detail string
+		want          rpc.SendCode
+	}{
+		{"upload=limit:6", "", rpc.SendMediaTooLarge},
+		{"modules=missing:WAWebMediaMmsV4Upload", "WAWebMediaMmsV4Upload.uploadMedia", rpc.SendPagePathGone},
+		{"signature=changed:WAWebPrepRawMedia", "WAWebPrepRawMedia.prepRawMedia", rpc.SendPagePathGone},
+	}, 2) {
+		r.again(true, tc.fault)
+		if _, err := r.sendWhole(good(50 + i)); sendCode(err) != tc.want || !strings.Contains(err.Error(), tc.detail) {
+			r.t.Errorf("%s: %v", tc.fault, err)
+		}
 	}
 }
 
@@ -154,7 +155,7 @@ func (r *rig) checkSlowUpload(m rpc.Message) {
 		_, err := r.page.Send(r.t.Context(), m)
 		done <- err
 	}()
-	r.mustSend(ourID(50), ada)
+	r.mustSend(ourID(59), ada)
 	select {
 	case err := <-done:
 		r.t.Errorf("the upload ended: %v", err)
