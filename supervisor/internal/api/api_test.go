@@ -126,7 +126,7 @@ func withQR(t *testing.T, ttl time.Duration) session.Snapshot {
 // made returns an API that the test may still change.
 func made(t testing.TB, o Options) *api {
 	t.Helper()
-	o.About = About{Version: "v1", Instance: "127.0.0.1:3001", Host: "host", URL: o.URL}
+	o.About = About{Version: "v1", Instance: "127.0.0.1:3001", Host: "host", URL: o.URL, KeyFile: o.KeyFile}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -1,7 +1,11 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +76,51 @@ func TestPageIsInThePreferredLanguage(t *testing.T) {
 	} {
 		if got := language(accept); got != want {
 			t.Errorf("%.40q: got %s, want %s", accept, got, want)
+		}
+	}
+}
+
+func TestPageWithoutItsKeyShowsNothingOfTheSession(t *testing.T) {
+	h := made(t, Options{
+		Session: newFakeSession(full(t)), Keys: someKeys(t), ReadNeedsKey: true, About: About{KeyFile: "/etc/the-keys"},
+	}).router()
+	for key, want := range map[string]bool{"": false, "wrong": false, commandKey: false, readKey: true} {
+		w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		r.Host = "localhost"
+		r.Header.Set("X-API-Key", key)
+		h.ServeHTTP(w, r)
+		body := w.Body.String()
+		shows := strings.Contains(body, `data-state="QR_REQUIRED"`) || strings.Contains(body, "a detail")
+		if asks := strings.Contains(body, "<h1 id=\"headline\">API key needed"); shows != want || asks == want || strings.Contains(body, "/etc/the-keys") != want {
+			t.Errorf("key %q: it shows the session: %v, asks for a key: %v", key, shows, asks)
+		}
+	}
+}
+
+func TestPageHasTextsForProblemsThatItMeets(t *testing.T) {
+	content, err := os.ReadFile("../webui/locales/en.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts struct{ Problems, SendCodes, Statuses map[string]string }
+	if err := json.Unmarshal(content, &texts); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range slices.Concat(refusals, outboxRefusals) {
+		elsewhere := strings.Contains(r.Code, "passkey") || r.Code == "not_sent" // a section of its own, or none
+		if texts.Problems[r.Code] == "" && !elsewhere {
+			t.Errorf("problem %s: %s %s", r.Code, r.Detail, r.Hint)
+		}
+	}
+	enum := doc(t).Components.Schemas["Problem"].Value.Properties["code"].Value.Enum
+	for code := range texts.Problems {
+		if !slices.Contains(enum, any(code)) {
+			t.Errorf("there is no problem %s", code)
+		}
+	}
+	for _, status := range doc(t).Components.Schemas["MessageStatus"].Value.Enum {
+		if name, _ := status.(string); texts.Statuses[name] == "" {
+			t.Errorf("status %v", status)
 		}
 	}
 }

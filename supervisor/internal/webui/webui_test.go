@@ -230,6 +230,29 @@ func TestPageShowsTheStateBeforeItsScriptRuns(t *testing.T) {
 	}
 }
 
+func TestPageWorksWithoutItsScript(t *testing.T) {
+	u, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	expires := func(in time.Duration) session.Snapshot {
+		return session.Snapshot{State: session.QRRequired, QR: &session.QR{ExpiresAt: session.Moment{Time: now.Add(in)}}}
+	}
+	codes := map[time.Duration]string{time.Minute: `content="10"`, 3500 * time.Millisecond: `content="4"`, -time.Second: `content="10"`}
+	for in, refresh := range codes {
+		s := expires(in)
+		page, err := u.Render(View{Language: english, Session: &s, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		picture := strings.Contains(string(page), `<noscript><section class="paper"><img src="qr.png"`)
+		if !strings.Contains(string(page), `<noscript><meta http-equiv="refresh" `+refresh) || picture != (in > 0) {
+			t.Errorf("a code for %s: no %s, or a picture: %v", in, refresh, picture)
+		}
+	}
+}
+
 func TestTextsOfThePageCantEndItsScript(t *testing.T) {
 	page := render(t, session.Snapshot{State: `</script><b>`, Reason: session.Reason{Code: `</script><i>`}}, "en")
 	if strings.Contains(page, "<b>") || strings.Contains(page, "<i>") {
