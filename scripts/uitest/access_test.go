@@ -43,7 +43,7 @@ func (p *tab) visit(name string) {
 			}
 		}
 	}
-	p.look(phone)
+	p.look(p.own)
 }
 
 // findings are axe-core's serious and minor ones, and those about placeholders, which it does not look at.

@@ -165,6 +165,8 @@ type look struct {
 type tab struct {
 	*rod.Page
 	t *testing.T
+	// own is the look that it was opened with.
+	own look
 }
 
 // open opens url in a new tab.
@@ -174,7 +176,7 @@ func open(t *testing.T, b *rod.Browser, url string, l look) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &tab{page, t}
+	p := &tab{page, t, l}
 	p.look(l)
 	language := proto.NetworkSetUserAgentOverride{UserAgent: "uitest", AcceptLanguage: l.language}
 	if err := language.Call(page); err != nil {

@@ -82,9 +82,6 @@ func TestPersonLinksAPhoneByItsNumber(t *testing.T) {
 	page.await(`!` + shown("link") + ` && ` + matches("headline", "code is waiting"))
 	page.visit("3-code")
 	other := open(t, b, s.Base, desktop)
-	other.await(shown("codeOthers") + ` && document.getElementById("codeLeft").textContent`)
-	dbg, _ := other.Eval(`() => JSON.stringify([othersUntil, skew, new Date().toISOString(), document.getElementById("codeLeft").textContent])`)
-	t.Log(dbg.Value.Str())
 	other.await(shown("codeOthers") + ` && ` + matches("codeLeft", `^Válido durante \d:\d\d$`))
 	other.visit("4-code-of-another")
 	if got := other.text("coded"); strings.Contains(got, page.text("pairCode")) || strings.Contains(got, "-") {

@@ -167,7 +167,7 @@ const attempt = async (path, options) => {
   throw refused;
 };
 
-// api returns an answer that is no problem, or throws a Refused, or what fetch throws without a connection. It
+// api returns a good answer, or throws a Refused, or what fetch throws without a connection. It
 // asks for a key where one is needed.
 const api = async (path, options = {}) => {
   for (;;) {
