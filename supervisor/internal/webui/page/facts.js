@@ -46,15 +46,17 @@ const showFile = async (at, report, name) => {
       at.replaceChildren(image);
     } else {
       at.replaceChildren(make("pre", await file.text()));
-      at.firstChild.tabIndex = 0; // it scrolls
     }
   } catch (error) {
     at.replaceChildren(problemOf(error));
   }
 };
 
+const stepClock = new Intl.DateTimeFormat(texts.Language, { timeStyle: "medium" });
 const fillReport = async (at, report) => {
   const shown = make("div");
+  shown.className = "steps";
+  shown.tabIndex = 0; // it scrolls
   const files = report.files.map((name) => {
     const button = make("button", name);
     button.type = "button";
@@ -71,7 +73,7 @@ const fillReport = async (at, report) => {
   at.children[2].className = "buttons";
   try {
     const steps = (await (await api("crashes/" + report.id)).json()).timeline;
-    shown.replaceChildren(make("ol", ...steps.map((step) => make("li", make("time", shortClock.format(new Date(step.at))), " ", step.event, " ", step.text || ""))));
+    shown.replaceChildren(make("ol", ...steps.map((step) => make("li", make("time", stepClock.format(new Date(step.at))), " ", make("code", step.event), " ", step.text || ""))));
     shown.firstChild.className = "times";
   } catch {
     // The report is gone, as newer ones took its place.
