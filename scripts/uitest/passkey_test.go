@@ -54,7 +54,7 @@ func signed(t *testing.T, page *rod.Page, label string) string {
 	if err := button.Click(proto.InputMouseButtonLeft, 1); err != nil {
 		t.Fatal(err)
 	}
-	box := &tab{page, t}
+	box := &tab{Page: page, t: t}
 	box.await(`(window.result = [...document.querySelectorAll("textarea")].find((e) => e.value))`)
 	text, err := page.Eval(`() => window.result.value`)
 	if err != nil {
