@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -20,13 +21,19 @@ type Act struct {
 	Refusal int `json:"refusal,omitempty"`
 }
 
+// acts is what was done to messages.
+type acts struct {
+	mu  sync.Mutex
+	all []*Act
+}
+
 // Acts returns what was done to messages, in the order of its first arrival. AwaitSent's
 // condition is asked after each change of it, too.
-func (m *Messaging) Acts() []Act {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := make([]Act, len(m.acts))
-	for i, one := range m.acts {
+func (a *acts) Acts() []Act {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make([]Act, len(a.all))
+	for i, one := range a.all {
 		all[i] = *one
 		all[i].Times = slices.Clone(one.Times)
 	}
@@ -36,18 +43,19 @@ func (m *Messaging) Acts() []Act {
 // badRequest is the code for an act on a message that the sender has not sent.
 const badRequest = 400
 
-// actLocked does an act, once for each id, and returns the server's answer to it.
-func (m *Messaging) actLocked(s stanza, refusal int) stanza {
-	defer m.changedLocked()
-	i := slices.IndexFunc(m.acts, func(a *Act) bool { return a.ID == s.ID })
+// do does an act to target, which is nil if the account has not sent it, once for each id, and returns the
+// server's answer.
+func (a *acts) do(s stanza, chat string, target *Sent, refusal int) stanza {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.IndexFunc(a.all, func(one *Act) bool { return one.ID == s.ID })
 	if i < 0 {
-		i = len(m.acts)
-		m.acts = append(m.acts, &Act{ID: s.ID, Kind: s.Act, Target: s.Target, Chat: m.people.chat(s.To), Text: s.Text})
+		i = len(a.all)
+		a.all = append(a.all, &Act{ID: s.ID, Kind: s.Act, Target: s.Target, Chat: chat, Text: s.Text})
 	}
-	one := m.acts[i]
+	one := a.all[i]
 	first := len(one.Times) == 0 || one.Refusal != 0
 	one.Times = append(one.Times, time.Now())
-	target := m.findLocked(s.Target)
 	if target == nil && s.Act != "reaction" {
 		refusal = badRequest
 	}

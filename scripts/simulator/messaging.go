@@ -56,9 +56,9 @@ type Messaging struct {
 	*Media
 
 	mu sync.Mutex
-	// sent has what arrived, in the order of arrival, and acts what was done to messages.
+	*acts
+	// sent has what arrived, in the order of arrival.
 	sent []*Sent
-	acts []*Act
 	// queue is what the device hasn't confirmed.
 	queue []stanza
 	next  int
@@ -75,7 +75,7 @@ type Messaging struct {
 }
 
 func newMessaging(s *Settings, p *People) *Messaging {
-	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, renewed: map[string]bool{}, changed: make(chan struct{})}
+	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, renewed: map[string]bool{}, acts: &acts{}, changed: make(chan struct{})}
 	m.Incomings = Incomings{m}
 	s.changed = m.restrict
 	return m
@@ -204,7 +204,8 @@ func (m *Messaging) record(s stanza) stanza {
 	defer m.mu.Unlock()
 	refusal := m.refusal(s)
 	if s.Act != "" {
-		return m.actLocked(s, refusal)
+		defer m.changedLocked()
+		return m.acts.do(s, m.people.chat(s.To), m.findLocked(s.Target), refusal)
 	}
 	media, err := m.Media.of(s)
 	if err != nil {

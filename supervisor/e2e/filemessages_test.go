@@ -56,7 +56,7 @@ func (f fileMessage) form(to string) (body *bytes.Buffer, contentType string) {
 
 func (s *service) trySubmitFile(ctx context.Context, key, to string, f fileMessage) (message, int, error) {
 	body, contentType := f.form(to)
-	return s.tryPost(ctx, key, contentType, body)
+	return s.tryPost(ctx, "/messages", key, contentType, body)
 }
 
 func (s *service) submitFile(key, to string, f fileMessage) message {
@@ -116,9 +116,9 @@ func filesAreErased(t *testing.T, p *phone, tokens string) {
 	s.stop()
 }
 
-// tryPost posts a message.
-func (s *service) tryPost(ctx context.Context, key, contentType string, body io.Reader) (m message, status int, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Base+"/messages", body)
+// tryPost posts a message, or an act on one.
+func (s *service) tryPost(ctx context.Context, path, key, contentType string, body io.Reader) (m message, status int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Base+path, body)
 	if err != nil {
 		return m, 0, err
 	}

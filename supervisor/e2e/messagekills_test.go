@@ -27,23 +27,63 @@ type mailer struct {
 	ids map[string]string
 	// texts are the accepted ones for each person, in order.
 	texts map[string][]string
+	// recent are the texts of messages without files.
+	recent []string
+	// acts are what was accepted to be done to each message, in order: the act and its text.
+	acts map[string][][2]string
+	// done are the ids of these.
+	done []string
 }
 
 // submitThrough has a message accepted although the service may die meanwhile: strike, if it
 // is not nil, is called once the request is under way.
 func (m *mailer) submitThrough(to, text string, strike func()) {
 	m.t.Helper()
+	m.ids[text] = m.postThrough(text, func(ctx context.Context, s *service, key string) (message, int, error) {
+		return m.try(ctx, s, key, to, text)
+	}, strike)
+	m.texts[to] = append(m.texts[to], text)
+}
+
+// actThrough does something to a message that was accepted, unless it is deleted.
+func (m *mailer) actThrough(text string, strike func()) {
+	m.t.Helper()
+	target := m.ids[text]
+	acts := m.acts[target]
+	if n := len(acts); n > 0 && acts[n-1][0] == "revoke" {
+		return
+	}
+	kind := []string{"edit", "edit", "reaction", "revoke"}[m.random.IntN(4)]
+	words := fmt.Sprintf("%s, edit %d", text, len(acts))
+	body := fmt.Sprintf(`{"text":%q}`, words)
+	switch kind {
+	case "reaction":
+		words = []string{"👍", "🎉", ""}[m.random.IntN(3)]
+		body = fmt.Sprintf(`{"emoji":%q}`, words)
+	case "revoke":
+		words, body = "", "{}"
+	}
+	m.acts[target] = append(acts, [2]string{kind, words})
+	post := func(ctx context.Context, s *service, key string) (message, int, error) {
+		return s.tryPost(ctx, "/messages/"+target+"/"+kind, key, "application/json", strings.NewReader(body))
+	}
+	m.done = append(m.done, m.postThrough(fmt.Sprint(text, " act ", len(acts)), post, strike))
+}
+
+// postThrough has a request accepted, and returns the id.
+func (m *mailer) postThrough(name string, post func(ctx context.Context, s *service, key string) (message, int, error), strike func()) string {
+	m.t.Helper()
 	type result struct {
 		message
 		status int
 		err    error
 	}
-	key := strings.ReplaceAll(text, " ", "-")
+	key := strings.ReplaceAll(name, " ", "-")
 	first, service := make(chan result, 1), m.s
 	ctx := within(m.t)
 	go func() {
 		var r result
-		r.message, r.status, r.err = m.try(ctx, service, key, to, text)
+		r.message, r.status, r.err = post(ctx, service, key)
 		first <- r
 	}()
 	if strike != nil {
@@ -54,13 +94,12 @@ func (m *mailer) submitThrough(to, text string, strike func()) {
 		if harness.Pause(ctx, 50*time.Millisecond) != nil {
 			m.t.Fatalf("not accepted: %d %v %+v", r.status, r.err, r.message)
 		}
-		r.message, r.status, r.err = m.try(ctx, m.s, key, to, text)
+		r.message, r.status, r.err = post(ctx, m.s, key)
 		if known != "" && r.ID != known {
 			m.t.Errorf("repeated, %s is %s", known, r.ID)
 		}
 	}
-	m.ids[text] = r.ID
-	m.texts[to] = append(m.texts[to], text)
+	return r.ID
 }
 
 // fileWords are how the captions of messages with files begin.
@@ -116,7 +155,7 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 	args := slices.Concat(eager, []string{"--webhook", hook.URL})
 	m := &mailer{
 		killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: args},
-		ids:    map[string]string{}, texts: map[string][]string{},
+		ids:    map[string]string{}, texts: map[string][]string{}, acts: map[string][][2]string{},
 	}
 	m.s = linked(t, p, tokens, args...)
 	for i := range messages {
@@ -124,15 +163,24 @@ func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 		if (i+1)*disturbances/messages > i*disturbances/messages {
 			strike = m.disturb
 		}
+		if i%5 == 4 { // one in five is an act on one of the others
+			m.actThrough(m.recent[len(m.recent)-1-m.random.IntN(min(len(m.recent), 4))], strike)
+			continue
+		}
 		words := "text"
 		if i%4 == 3 {
 			words = fileWords
 		}
-		m.submitThrough(people[m.random.IntN(len(people))], fmt.Sprint(words, " ", i), strike)
+		text := fmt.Sprint(words, " ", i)
+		m.submitThrough(people[m.random.IntN(len(people))], text, strike)
+		if words == "text" {
+			m.recent = append(m.recent, text)
+		}
 	}
 	p.ClearFaults()
 	m.awaitArrival()
 	m.checkArrived()
+	m.checkActs()
 	want := m.acknowledge()
 	// The page reports what becomes of those messages that it has in memory; the others are
 	// looked up when it is ready again.
@@ -238,12 +286,41 @@ func (m *mailer) checkArrived() {
 	m.t.Logf("%d messages, %d stanzas were repeated", len(m.ids), repeated)
 }
 
+// checkActs waits until all acts were done, and compares what the server has got of them with what was accepted.
+func (m *mailer) checkActs() {
+	m.t.Helper()
+	for _, id := range m.done {
+		if got := m.s.awaitMessage(id, "sent", "failed"); got.Status != "sent" {
+			m.t.Errorf("an act: %+v", got)
+		}
+	}
+	got, repeated := map[string][][2]string{}, 0
+	for _, a := range m.p.Acts() {
+		repeated += len(a.Times) - 1
+		act := [2]string{a.Kind, a.Text}
+		if all := got[a.Target]; len(all) > 0 && all[len(all)-1] == act {
+			repeated++ // under another id, without a further effect
+			continue
+		}
+		got[a.Target] = append(got[a.Target], act)
+	}
+	for target, want := range m.acts {
+		if want = slices.Compact(slices.Clone(want)); !slices.Equal(got[target], want) {
+			m.t.Errorf("%v was done to a message, not %v", got[target], want)
+		}
+	}
+	m.t.Logf("%d acts, %d were repeated", len(m.done), repeated)
+}
+
 // acknowledge has recipients' phones report some messages as delivered or read, and returns
 // the status that each should have.
 func (m *mailer) acknowledge() map[string]string {
 	m.t.Helper()
 	want := map[string]string{}
 	for _, one := range m.p.Sent() {
+		if one.Revoked {
+			continue // the page no longer has it under its id
+		}
 		level := 1 + m.random.IntN(3)
 		want[one.ID] = []string{"sent", "delivered", "read"}[level-1]
 		if level == 1 {

@@ -10,7 +10,7 @@ import (
 	"session-manager/supervisor/internal/outbox"
 )
 
-// TestActsAreAcceptedAsMessages asks for acts, and for what is none.
+// TestActsAreAcceptedAsMessages asks for acts, and for what can't be done.
 func TestActsAreAcceptedAsMessages(t *testing.T) {
 	box := newFakeOutbox()
 	s := messaging(t, box, nil)

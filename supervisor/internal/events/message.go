@@ -82,8 +82,8 @@ func ReportOfReceived(account string, e inbox.Event) Report {
 // isNews reports whether the sender of m learns something: not that it is queued.
 func isNews(m outbox.Message) bool { return m.Status != outbox.Queued || m.Code != "" }
 
-// eventID names what is new of m: its status or, until it is sent, the attempt, and why and
-// until when it waits.
+// eventID names what is new of m: its status or, until it is sent, the attempt, why it waits, and
+// the end of that.
 func eventID(m outbox.Message) string {
 	id := fmt.Sprintf("%s-%s", m.ID, m.Status)
 	if m.Status != outbox.Queued && m.Status != outbox.Sending && m.Status != outbox.Unknown {

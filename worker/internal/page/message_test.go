@@ -294,9 +294,9 @@ func TestMessageSurvivesFaultsInMidSend(t *testing.T) {
 	}
 }
 
-// TestRefusedMessageIsSentAgainOnceIfThatHelps sends each message twice, as the supervisor does after
+// TestRefusedMessageIsRepeatedOnceIfThatHelps sends each message twice, as the supervisor does after
 // a refusal that may pass.
-func TestRefusedMessageIsSentAgainOnceIfThatHelps(t *testing.T) {
+func TestRefusedMessageIsRepeatedOnceIfThatHelps(t *testing.T) {
 	t.Parallel()
 	r := openSender(t)
 	for i, tc := range []struct {
