@@ -7,8 +7,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -236,4 +240,55 @@ func (c *consumer) check(written map[string][]string) {
 		}
 	}
 	c.t.Logf("%d messages, %d were listed again", len(seen), repeated)
+}
+
+// TestDocumentedConsumersAnswerOnce runs the consumers of the documents, which are killed and
+// forget where they were.
+func TestDocumentedConsumersAnswerOnce(t *testing.T) {
+	t.Parallel()
+	needBrowser(t)
+	document, err := os.ReadFile("../../scripts/package/docs/receive.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPhone(t, simulator.Options{})
+	s := linked(t, p, t.TempDir(), receiving...)
+	for language, program := range map[string][]string{"sh": {"sh", "-c"}, "python": {"python3", "-c"}} {
+		if _, err := exec.LookPath(program[0]); err != nil {
+			t.Skip(err)
+		}
+		_, code, _ := strings.Cut(string(document), "```"+language+"\n")
+		code, _, _ = strings.Cut(code, "```")
+		code = strings.ReplaceAll(code, "http://localhost:3001", s.Base)
+		id := p.Receive(people[1][1:], "a question in "+language)
+		for range 2 {
+			consumer := exec.Command(program[0], program[1], code)
+			consumer.Dir = t.TempDir()
+			consumer.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			if err := consumer.Start(); err != nil {
+				t.Fatal(err)
+			}
+			answered := func(all []simulator.Sent) bool {
+				_, err := os.Stat(filepath.Join(consumer.Dir, "cursor"))
+				return err == nil && slices.ContainsFunc(all, func(m simulator.Sent) bool { return m.Quoted == id })
+			}
+			for ctx := within(t); !answered(p.Sent()); {
+				if harness.Pause(ctx, 50*time.Millisecond) != nil {
+					t.Errorf("%s: the server has %+v", language, p.Sent())
+					break
+				}
+			}
+			_ = syscall.Kill(-consumer.Process.Pid, syscall.SIGKILL)
+			_ = consumer.Wait()
+		}
+		answers := 0
+		for _, m := range p.Sent() {
+			if m.Quoted == id {
+				answers++
+			}
+		}
+		if answers != 1 {
+			t.Errorf("%s has answered %d times", language, answers)
+		}
+	}
 }

@@ -18,12 +18,13 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/events"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
 )
 
 // types is how many events a stream begins with: one of each type but those of messages.
-var types = len(events.Types()) - 1
+var types = len(events.Types()) - 1 - len(inbox.Kinds())
 
 // streaming is a server of events that the test makes.
 type streaming struct {

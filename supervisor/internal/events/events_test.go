@@ -12,6 +12,7 @@ import (
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/qr"
 	"session-manager/supervisor/internal/session"
@@ -141,7 +142,7 @@ func TestEachChangeMakesItsEvents(t *testing.T) {
 
 // first is the position of a new Log, which has one event of each type but those of
 // messages.
-var first = uint64(len(Types()) - 1)
+var first = uint64(len(Types()) - 1 - len(inbox.Kinds()))
 
 func TestStateEventNamesTheStateBefore(t *testing.T) {
 	l := NewLog("boot", snapshot(nil))
