@@ -85,6 +85,6 @@ func TestChangesAreReportedOnceTheyAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	b, _ = start(t, Options{Path: path, Report: r.report})
+	start(t, Options{Path: path, Report: r.report})
 	r.await(t, append(want, "linked 1@c.us")...)
 }

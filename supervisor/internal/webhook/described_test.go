@@ -19,16 +19,9 @@ import (
 
 // Each request is as the description has it under webhooks.
 func TestDeliveriesAreAsDescribed(t *testing.T) {
-	content, err := os.ReadFile("../api/openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	description, err := openapi3.NewLoader().LoadFromData(content)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hooks := described(t)
 	for _, kind := range kinds {
-		if description.Webhooks[kind] == nil {
+		if hooks[kind] == nil {
 			t.Errorf("%s is not described", kind)
 		}
 	}
@@ -64,19 +57,38 @@ func TestDeliveriesAreAsDescribed(t *testing.T) {
 	for !seen[State] || !seen[Warnings] || !seen[Dropped] || !seen[string(events.MessageChanged)] {
 		d := r.next(t)
 		seen[d.kind] = true
-		var body any
-		if err := json.Unmarshal(d.body, &body); err != nil {
-			t.Fatal(err)
-		}
-		operation := description.Webhooks[d.kind].Post
-		schema := operation.RequestBody.Value.Content["application/json"].Schema.Value
-		if err := schema.VisitJSON(body, openapi3.EnableJSONSchema2020(), openapi3.EnableFormatValidation()); err != nil {
-			t.Errorf("%s: %v", d.body, err)
-		}
-		for _, p := range operation.Parameters {
-			if err := p.Value.Schema.Value.VisitJSON(d.header.Get(p.Value.Name), openapi3.EnableJSONSchema2020()); err != nil {
-				t.Errorf("%s: %v", p.Value.Name, err)
-			}
+		d.conforms(t, hooks[d.kind].Post)
+	}
+}
+
+// described returns what the description has under webhooks.
+func described(t *testing.T) map[string]*openapi3.PathItem {
+	t.Helper()
+	content, err := os.ReadFile("../api/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	description, err := openapi3.NewLoader().LoadFromData(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return description.Webhooks
+}
+
+// conforms checks a request against its description.
+func (d delivery) conforms(t *testing.T, operation *openapi3.Operation) {
+	t.Helper()
+	var body any
+	if err := json.Unmarshal(d.body, &body); err != nil {
+		t.Fatal(err)
+	}
+	schema := operation.RequestBody.Value.Content["application/json"].Schema.Value
+	if err := schema.VisitJSON(body, openapi3.EnableJSONSchema2020(), openapi3.EnableFormatValidation()); err != nil {
+		t.Errorf("%s: %v", d.body, err)
+	}
+	for _, p := range operation.Parameters {
+		if err := p.Value.Schema.Value.VisitJSON(d.header.Get(p.Value.Name), openapi3.EnableJSONSchema2020()); err != nil {
+			t.Errorf("%s: %v", p.Value.Name, err)
 		}
 	}
 }

@@ -430,6 +430,22 @@ func TestSessionIsReportedWithoutADisk(t *testing.T) {
 	}
 }
 
+// fill reports until the disk is full, and returns the ids of what was kept.
+func (r *rig) fill(t *testing.T) (kept []string) {
+	t.Helper()
+	var full error
+	for i := 0; full == nil && i < 10_000; i++ {
+		id := fmt.Sprint("a", i)
+		if full = r.sender.Keep(t.Context(), "", []events.Report{report(id, "a")}); full == nil {
+			kept = append(kept, id)
+		}
+	}
+	if !database.Full(full) || len(kept) < 10 {
+		t.Fatalf("%d kept, then %v", len(kept), full)
+	}
+	return kept
+}
+
 func TestFullDiskLosesAndRepeatsNothing(t *testing.T) {
 	folder := t.TempDir()
 	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NODEV, "size=400k,mode=0700"); err != nil {
@@ -443,17 +459,7 @@ func TestFullDiskLosesAndRepeatsNothing(t *testing.T) {
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}, func(o *Options) { o.Path = filepath.Join(folder, "admin.webhook") })
-	var kept []string
-	var full error
-	for i := 0; full == nil && i < 10_000; i++ {
-		id := fmt.Sprint("a", i)
-		if full = r.sender.Keep(t.Context(), "", []events.Report{report(id, "a")}); full == nil {
-			kept = append(kept, id)
-		}
-	}
-	if !database.Full(full) || len(kept) < 10 {
-		t.Fatalf("%d kept, then %v", len(kept), full)
-	}
+	kept := r.fill(t)
 	r.becomes(session.Error, reason.DiskFull, "")
 	away.Store(false)
 	seen := map[string]int{}
