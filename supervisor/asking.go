@@ -41,6 +41,11 @@ func askService(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return execute(ctx, cmd, c, options.Address, stdout)
+}
+
+// execute executes a command by c, the client of the service at an address.
+func execute(ctx context.Context, cmd *config.Client, c *client.Client, address string, stdout io.Writer) error {
 	out := client.Output{Writer: stdout, JSON: cmd.JSON()}
 	if term.IsTerminal(unix.Stdout) && !out.JSON {
 		out.Size = func() (columns, rows int) { s := sizeOf(unix.Stdout); return s.columns, s.rows }
@@ -49,13 +54,13 @@ func askService(ctx context.Context, args []string, stdout io.Writer) error {
 	case "status":
 		return c.Status(ctx, out, cmd.Status.Wait)
 	case "qr":
-		return c.ShowQR(ctx, watchSize(ctx, client.NewView(out, options.Address)))
+		return c.ShowQR(ctx, watchSize(ctx, client.NewView(out, address)))
 	case "pair":
 		phone, err := given(ctx, cmd.Pair.Phone)
 		if err != nil {
 			return err
 		}
-		return c.Pair(ctx, watchSize(ctx, client.NewView(out, options.Address)), phone)
+		return c.Pair(ctx, watchSize(ctx, client.NewView(out, address)), phone)
 	case "logout":
 		if err := confirm(ctx, cmd.Logout.Yes); err != nil {
 			return err

@@ -91,104 +91,101 @@ func (s *screen) awaitDrawn(t *testing.T, before string) string {
 	}
 }
 
+// says runs a command as run does, and wants a text in what it writes.
+func (a asking) says(want int, text string, args ...string) {
+	a.t.Helper()
+	if out, errors := a.run(want, "", args...); !strings.Contains(out+errors, text) {
+		a.t.Errorf("%v: no %q: %s %s", args, text, out, errors)
+	}
+}
+
+// types presses keys.
+func (s *screen) types(t *testing.T, keys string) {
+	t.Helper()
+	if err := s.Type(keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const interrupt = "\x03" // Ctrl-C
+
 func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{}) // a code is renewed every few seconds
 	config := filepath.Join(t.TempDir(), "config.json")
-	address := freeAddress(t)
-	tokens := t.TempDir()
+	address, tokens := freeAddress(t), t.TempDir()
 	write(t, config, fmt.Sprintf(`{"listen": %q, "url": %q, "settle-time": "0s", "tokens": %q}`, address, p.URL, tokens))
 	a := asking{t, []string{"SESSION_MANAGER_CONFIG=" + config}}
-	_, missing := a.run(69, "", "status")
-	if !strings.Contains(missing, "http://"+address) {
-		t.Errorf("without the service: %s", missing)
-	}
+	a.says(69, "http://"+address, "status")
 	s := launchWith(t, harness.Options{Tokens: tokens, Listen: address, Args: append(eager, "--config", config)})
 	s.awaitListening()
 
 	shown, cmd := a.inTerminal("qr")
-	first := shown.awaitDrawn(t, "")
-	if first == shown.awaitDrawn(t, first) {
-		t.Error("the QR is not renewed")
-	}
+	shown.awaitDrawn(t, shown.awaitDrawn(t, ""))
 	if err := shown.Resize(100, 20); err != nil {
 		t.Fatal(err)
 	}
 	shown.shows(t, "too small for the QR")
-	if err := shown.Type("\x03"); err != nil {
-		t.Fatal(err)
-	}
+	shown.types(t, interrupt)
 	shown.ends(t, cmd, "interrupt signal received\n", 130)
 
-	a.run(1, "", "status")
-	a.run(75, "", "status", "--wait", "--timeout=100ms")
-	if _, refused := a.run(1, "", "send", ada, "hello"); !strings.Contains(refused, "(not_linked)") {
-		t.Errorf("got %s", refused)
-	}
-	if _, refused := a.run(65, "", "pair", "12345"); !strings.Contains(refused, "(phone_invalid)") {
-		t.Errorf("got %s", refused)
-	}
+	a.says(1, "QR_REQUIRED: ", "status")
+	a.says(75, "100ms", "status", "--wait", "--timeout=100ms")
+	a.says(1, "(not_linked)", "send", ada, "hello")
+	a.says(65, "(phone_invalid)", "pair", "12345")
 
 	shown, cmd = a.inTerminal("qr")
-	if payload := shown.awaitDrawn(t, ""); !strings.Contains(payload, ",") {
-		t.Errorf("the payload has %d bytes", len(payload))
-	}
+	shown.awaitDrawn(t, "")
 	p.scan(t)
 	shown.ends(t, cmd, "Next, try: session-manager send", 0)
 	lines, err := harness.Render(shown.text)
 	if err != nil || !strings.HasPrefix(lines[0], "READY: ") {
 		t.Errorf("%v: on the terminal is left: %s", err, lines)
 	}
+	a.says(0, "\nlinked ", "status", "--wait")
+	a.sends()
+	shown, cmd = a.inTerminal("events", "--types=state")
+	shown.shows(t, " state READY: ")
+	shown.types(t, interrupt)
+	shown.ends(t, cmd, "interrupt signal received\n", 130)
+	t.Run("as documented", func(t *testing.T) { asking{t, a.env}.documented(address) })
+	a.says(0, "being restarted", "restart", "--now")
+	s.awaitSession("the next instance", func(v harness.Session) bool { return v.Worker.Generation == 2 && v.Status == "READY" })
+	a.linksAgain(p)
+}
 
-	if out, _ := a.run(0, "", "status", "--wait"); !strings.HasPrefix(out, "READY: ") || !strings.Contains(out, "\nlinked ") {
-		t.Errorf("got %s", out)
-	}
+// sends sends a message by its name, more than once.
+func (a asking) sends() {
+	a.t.Helper()
 	body, _ := a.run(0, "", "status", "--json")
-	if !json.Valid([]byte(body)) {
-		t.Errorf("got %s", body)
-	}
 	sent, _ := a.run(0, "from standard input\n", "send", "--wait", "--timeout=50s", "--idempotency-key=one", ada)
-	if !regexp.MustCompile(`^(3EB0\w+) queued\n(?s:.*)(3EB0\w+) (sent|delivered|read)\n$`).MatchString(sent) {
-		t.Errorf("got %s", sent)
+	if !json.Valid([]byte(body)) || !regexp.MustCompile(`^(3EB0\w+) queued\n(?s:.*)(3EB0\w+) (sent|delivered|read)\n$`).MatchString(sent) {
+		a.t.Errorf("got %s and %s", body, sent)
 	}
-	again, _ := a.run(0, "", "send", "--json", "--idempotency-key=one", ada, "from standard input")
-	if id, _, _ := strings.Cut(sent, " "); !strings.Contains(again, id) {
-		t.Errorf("sent again: %s", again)
-	}
-	if _, conflict := a.run(65, "", "send", "--idempotency-key=one", ada, "another text"); !strings.Contains(conflict, "idempotency_conflict") {
-		t.Errorf("got %s", conflict)
-	}
+	id, _, _ := strings.Cut(sent, " ")
+	a.says(0, id, "send", "--json", "--idempotency-key=one", ada, "from standard input")
+	a.says(65, "idempotency_conflict", "send", "--idempotency-key=one", ada, "another text")
 	a.run(64, "", "send", ada)
 	a.run(64, "\xff", "send", ada)
 	a.run(64, strings.Repeat("x", 70_000), "send", ada)
-	shown, cmd = a.inTerminal("events", "--types=state")
-	shown.shows(t, " state READY: ")
-	if err := shown.Type("\x03"); err != nil {
-		t.Fatal(err)
-	}
-	shown.ends(t, cmd, "interrupt signal received\n", 130)
-	t.Run("as documented", func(t *testing.T) { asking{t, a.env}.documented(address) })
-	if out, _ := a.run(0, "", "restart", "--now"); !strings.Contains(out, "being restarted") {
-		t.Errorf("got %s", out)
-	}
-	s.awaitSession("the next instance", func(v harness.Session) bool { return v.Worker.Generation == 2 && v.Status == "READY" })
-	shown, cmd = a.inTerminal("logout")
-	shown.shows(t, "Write yes")
-	if err := shown.Type("no\n"); err != nil {
-		t.Fatal(err)
-	}
-	shown.ends(t, cmd, "nothing was changed", 1)
-	if out, _ := a.run(0, "", "logout"); !strings.Contains(out, "The phone is unlinked. The old login is ") {
-		t.Errorf("got %s", out)
-	}
+}
+
+// linksAgain unlinks the phone, and links it by a code.
+func (a asking) linksAgain(p *phone) {
+	a.t.Helper()
+	shown, cmd := a.inTerminal("logout")
+	shown.shows(a.t, "Write yes")
+	shown.types(a.t, "no\n")
+	shown.ends(a.t, cmd, "nothing was changed", 1)
+	a.says(0, "The phone is unlinked. The old login is ", "logout")
 	shown, cmd = a.inTerminal("pair", "+54 9 11 2345-6789")
-	shown.shows(t, "Enter this code on the phone")
+	shown.shows(a.t, "Enter this code on the phone")
 	code := regexp.MustCompile(`\b[A-Z0-9]{8}\b`).FindString(shown.text)
-	if err := p.EnterCode(within(t), code); err != nil {
-		t.Fatalf("the code %q: %v", code, err)
+	if err := p.EnterCode(within(a.t), code); err != nil {
+		a.t.Fatalf("the code %q: %v", code, err)
 	}
-	shown.ends(t, cmd, "Next, try: session-manager send", 0)
+	shown.ends(a.t, cmd, "Next, try: session-manager send", 0)
 }
 
 func TestCommandsFindKeyCertificateAndSocket(t *testing.T) {

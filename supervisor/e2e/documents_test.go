@@ -86,15 +86,7 @@ func TestDocumentsLeadSomewhere(t *testing.T) {
 	}
 	used := map[string]bool{}
 	for path, content := range all {
-		for _, m := range link.FindAllStringSubmatch(content, -1) {
-			target, _, _ := strings.Cut(m[1], "#")
-			if strings.Contains(target, "://") || target == "" {
-				continue
-			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), target)); err != nil {
-				t.Errorf("%s: the link to %s: %v", path, m[1], err)
-			}
-		}
+		checkLinks(t, path, content)
 		if page := filepath.Base(path); page != "README.md" && !strings.Contains(all["../../README.md"], "docs/"+page) {
 			t.Errorf("README.md does not lead to %s", page)
 		}
@@ -110,6 +102,20 @@ func TestDocumentsLeadSomewhere(t *testing.T) {
 	for prefix := range testedElsewhere {
 		if !used[prefix] {
 			t.Errorf("no document has a command that begins with %q", prefix)
+		}
+	}
+}
+
+// checkLinks wants the files to which a document leads.
+func checkLinks(t *testing.T, path, content string) {
+	t.Helper()
+	for _, m := range link.FindAllStringSubmatch(content, -1) {
+		target, _, _ := strings.Cut(m[1], "#")
+		if strings.Contains(target, "://") || target == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), target)); err != nil {
+			t.Errorf("%s: the link to %s: %v", path, m[1], err)
 		}
 	}
 }

@@ -181,6 +181,14 @@ type holder struct {
 	waits    *shares
 }
 
+// parseWait understands 25s and the like, and plain seconds.
+func parseWait(text string) (time.Duration, error) {
+	if seconds, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return time.Duration(seconds) * time.Second, nil
+	}
+	return time.ParseDuration(text)
+}
+
 // hold returns when there is enough, when the time is over that the caller wants to wait,
 // or when the service stops. After each change it looks again.
 func (h holder) hold(r *http.Request, enough bool, changed <-chan struct{}, look func() (enough bool, changed <-chan struct{})) *problem {
@@ -188,10 +196,7 @@ func (h holder) hold(r *http.Request, enough bool, changed <-chan struct{}, look
 	if text == "" {
 		return nil
 	}
-	d, err := time.ParseDuration(text)
-	if seconds, e := strconv.ParseUint(text, 10, 16); e == nil {
-		d, err = time.Duration(seconds)*time.Second, nil
-	}
+	d, err := parseWait(text)
 	if err != nil || d < 0 || d > maxWait {
 		return &problem{
 			Status: http.StatusBadRequest, Code: "bad_wait",

@@ -29,6 +29,9 @@ func TestClientCommandsHaveFlagsOfTheirOwn(t *testing.T) {
 	if err != nil || c.Send.Text != "hello there" || c.Limit() != 2*time.Minute || !c.JSON() || !c.Send.Wait || c.KeyFile != "k" {
 		t.Errorf("got %+v, %v", c, err)
 	}
+}
+
+func TestBadClientCommandsRepeatNoSecret(t *testing.T) {
 	for args, want := range map[string]error{
 		"status extra-secret": ErrUsage, "send": ErrUsage, "pair": ErrUsage, "status --key=secret": ErrUsage, "status --listen=:1": ErrUsage,
 		"qr --timeout=5": ErrSetting, "qr --timeout=-5s": ErrSetting, "status --url=x-secret": ErrSetting, "status --url=ftp://host/secret": ErrSetting,
