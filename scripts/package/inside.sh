@@ -95,7 +95,7 @@ links() {
 	curl -s -X POST 127.0.0.1:3003/scan >/dev/null
 	reaches "after the scan" READY 90
 	wait $person; is "the command in the terminal ends with exit code" $? 0
-	has "and names the next step" "$(tail -3 /tmp/qr.log)" 'READY: '
+	has "and names the next step" "$(tail -5 /tmp/qr.log)" 'Next, try: session-manager send'
 	has "status" "$(session-manager status)" 'READY: '
 	has "only root has the key" "$(runuser -u nobody -- session-manager restart 2>&1)" 'Run this as root'
 	has "Chrome's sandbox is on" "$(curl -s $api/session | tr -d ' \n')" '"sandbox":true'
@@ -175,11 +175,11 @@ logged() {
 documented() {
 	local page line code
 	cd /root || return
-	echo secret >passphrase; cp 0.2.deb session-manager.deb
+	cp 0.2.deb session-manager.deb
 	for page; do
 		while read -r line; do
 			line=${line//sudo /} line=${line//3002/3011}
-			DEBIAN_FRONTEND=noninteractive timeout $(case $line in *events*) echo 5 ;; *) echo 120 ;; esac) bash -c "$line" </dev/null >/tmp/documented.log 2>&1; code=$?
+			DEBIAN_FRONTEND=noninteractive SESSION_MANAGER_PASSPHRASE=secret timeout $(case $line in *events*) echo 5 ;; *) echo 120 ;; esac) bash -c "$line" </dev/null >/tmp/documented.log 2>&1; code=$?
 			case $line in
 			*events*) is "docs/$page.md: $line: endless" $code 124; yes "it writes something" test -s /tmp/documented.log ;;
 			*status*--instance*) is "docs/$page.md: $line: not linked" $code 1 ;;
@@ -263,7 +263,7 @@ life() {
 	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade during requests"
 	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
 	template; logged
-	documented alerts backup log move settings upgrade troubleshooting; without_scan "after what the documents have"
+	documented move alerts backup log settings upgrade troubleshooting; without_scan "after what the documents have"
 	rm -f /etc/session-manager/selectors.json
 	hangs; settings
 }
