@@ -148,6 +148,7 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	if string(confirm.Code) != r.sim.Passkey().Code || confirm.Code == "" {
 		t.Error("the code is not the phone's")
 	}
+	check(t, r.sim.SetFault("challenge=passkey"))
 	r.mustPasskey(rpc.PasskeyConfirm, "")
 	_, mark = r.awaitCondition(mark, rpc.PageReady)
 
@@ -158,8 +159,6 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 			return ok && s.Possible && s.NewChats.ChallengePasskey == want
 		}
 	}
-	check(t, r.sim.SetFault("challenge=passkey"))
-	check(t, r.sim.Order(simulator.Reload)) // so that it is noticed now
 	_, mark = r.await(mark, "the challenge", challenged(true))
 	call = r.mustPasskey(rpc.PasskeyBegin, "")
 	if !strings.Contains(string(call.Options), `"prf"`) {
