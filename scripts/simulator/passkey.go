@@ -274,20 +274,18 @@ func (k *Passkeys) verifyLocked(origin *url.URL, assertion json.RawMessage, stri
 	if err := json.Unmarshal(assertion, &a); err != nil {
 		return nil, fmt.Errorf("it can't be read: %w", err)
 	}
-	var parts [3][]byte
-	for i, text := range []string{a.Response.ClientDataJSON, a.Response.AuthenticatorData, a.Response.Signature} {
-		part, err := b64.DecodeString(text)
-		if err != nil {
-			return nil, fmt.Errorf("a part can't be read: %w", err)
-		}
-		parts[i] = part
+	parts, err := decoded(a.Response.ClientDataJSON, a.Response.AuthenticatorData, a.Response.Signature)
+	if err != nil {
+		return nil, err
 	}
 	client, authenticator, signature := parts[0], parts[1], parts[2]
 	var data struct{ Type, Challenge, Origin string }
 	if err := json.Unmarshal(client, &data); err != nil {
 		return nil, fmt.Errorf("the client data can't be read: %w", err)
 	}
-	rp := sha256.Sum256([]byte(origin.Hostname()))
+	if err := judgeAuthenticator(authenticator, origin.Hostname(), strict); err != nil {
+		return nil, err
+	}
 	hash := sha256.Sum256(client)
 	signed := sha256.Sum256(append(slices.Clone(authenticator), hash[:]...))
 	switch {
@@ -299,10 +297,6 @@ func (k *Passkeys) verifyLocked(origin *url.URL, assertion json.RawMessage, stri
 		return nil, errors.New("another challenge, or an old one")
 	case data.Origin != origin.Scheme+"://"+origin.Host:
 		return nil, errors.New("another origin")
-	case len(authenticator) < 37 || string(authenticator[:32]) != string(rp[:]):
-		return nil, errors.New("another relying party")
-	case authenticator[32]&present == 0 || strict && authenticator[32]&verified == 0:
-		return nil, errors.New("nobody was there, or was verified")
 	case !ecdsa.VerifyASN1(&k.key.PublicKey, signed[:], signature):
 		return nil, errors.New("the signature is not that of the key")
 	case k.signatures[string(signature)]:
@@ -311,4 +305,28 @@ func (k *Passkeys) verifyLocked(origin *url.URL, assertion json.RawMessage, stri
 	k.signatures[string(signature)] = true
 	challenge, err := b64.DecodeString(data.Challenge)
 	return challenge, err
+}
+
+// judgeAuthenticator judges for whom an authenticator has signed, and in whose presence.
+func judgeAuthenticator(data []byte, host string, strict bool) error {
+	rp := sha256.Sum256([]byte(host))
+	switch {
+	case len(data) < 37 || string(data[:32]) != string(rp[:]):
+		return errors.New("another relying party")
+	case data[32]&present == 0 || strict && data[32]&verified == 0:
+		return errors.New("nobody was there, or was verified")
+	}
+	return nil
+}
+
+// decoded decodes base64url.
+func decoded(texts ...string) ([][]byte, error) {
+	parts := make([][]byte, len(texts))
+	for i, text := range texts {
+		var err error
+		if parts[i], err = b64.DecodeString(text); err != nil {
+			return nil, fmt.Errorf("a part can't be read: %w", err)
+		}
+	}
+	return parts, nil
 }

@@ -45,19 +45,25 @@ func eventToProto(e Event) (*workerpb.Event, error) {
 		p.Body = &workerpb.Event_MessageChanged{MessageChanged: &workerpb.MessageChanged{
 			Id: string(b.ID), Ack: int32(b.Ack), Refusal: int32(b.Refusal), AtMs: sinceEpoch(b.At),
 		}}
+	default:
+		return p, furtherToProto(p, e.Body)
+	}
+	return p, nil
+}
+
+// furtherToProto is eventToProto for what is about the account.
+func furtherToProto(p *workerpb.Event, body EventBody) error {
+	switch b := body.(type) {
 	case SendingObserved:
 		p.Body = &workerpb.Event_SendingObserved{SendingObserved: sendingToProto(b)}
 	case MessagesArrived:
 		p.Body = &workerpb.Event_MessagesArrived{MessagesArrived: &workerpb.MessagesArrived{}}
 	case PasskeyChanged:
-		p.Body = &workerpb.Event_PasskeyChanged{PasskeyChanged: &workerpb.PasskeyChanged{
-			Stage: string(b.Stage), Code: string(b.Code), Reason: string(b.Reason),
-			TtlMs: b.TTL.Milliseconds(), HandoffTtlMs: b.HandoffTTL.Milliseconds(),
-		}}
+		p.Body = passkeyToProto(b)
 	default:
-		return nil, fmt.Errorf("internal error: no wire form for event %T", e.Body)
+		return fmt.Errorf("internal error: no wire form for event %T", body)
 	}
-	return p, nil
+	return nil
 }
 
 // eventFromProto returns what was received, within its bounds.
@@ -104,20 +110,25 @@ func eventFromProto(p *workerpb.Event) (Event, error) {
 			ID: MessageID(b.MessageChanged.GetId()), Ack: int(b.MessageChanged.GetAck()),
 			Refusal: int(b.MessageChanged.GetRefusal()), At: moment(b.MessageChanged.GetAtMs()),
 		}
-	case *workerpb.Event_SendingObserved:
-		e.Body = sendingFromProto(b.SendingObserved)
-	case *workerpb.Event_MessagesArrived:
-		e.Body = MessagesArrived{}
-	case *workerpb.Event_PasskeyChanged:
-		e.Body = PasskeyChanged{
-			Stage: PasskeyStage(b.PasskeyChanged.GetStage()), Code: Secret(b.PasskeyChanged.GetCode()),
-			Reason: PasskeyReason(b.PasskeyChanged.GetReason()),
-			TTL:    milliseconds(b.PasskeyChanged.GetTtlMs()), HandoffTTL: milliseconds(b.PasskeyChanged.GetHandoffTtlMs()),
-		}
 	default:
-		return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
+		if e.Body = furtherFromProto(p); e.Body == nil {
+			return Event{}, fmt.Errorf("cannot read event %d: unknown kind %T", p.GetSeq(), b)
+		}
 	}
 	return bounded(e), nil
+}
+
+// furtherFromProto is eventFromProto for what is about the account; nil is not.
+func furtherFromProto(p *workerpb.Event) EventBody {
+	switch b := p.GetBody().(type) {
+	case *workerpb.Event_SendingObserved:
+		return sendingFromProto(b.SendingObserved)
+	case *workerpb.Event_MessagesArrived:
+		return MessagesArrived{}
+	case *workerpb.Event_PasskeyChanged:
+		return passkeyFromProto(b.PasskeyChanged)
+	}
+	return nil
 }
 
 func diagnosisToProto(d Diagnosis) *workerpb.DiagnoseResponse {
@@ -288,4 +299,17 @@ func receivedFromProto(all []*workerpb.Received) (out []Received) {
 		}
 	}
 	return out
+}
+
+func passkeyToProto(p PasskeyChanged) *workerpb.Event_PasskeyChanged {
+	return &workerpb.Event_PasskeyChanged{PasskeyChanged: &workerpb.PasskeyChanged{
+		Stage: string(p.Stage), Code: string(p.Code), Reason: string(p.Reason), TtlMs: p.TTL.Milliseconds(), HandoffTtlMs: p.HandoffTTL.Milliseconds(),
+	}}
+}
+
+func passkeyFromProto(p *workerpb.PasskeyChanged) PasskeyChanged {
+	return PasskeyChanged{
+		Stage: PasskeyStage(p.GetStage()), Code: Secret(p.GetCode()), Reason: PasskeyReason(p.GetReason()),
+		TTL: milliseconds(p.GetTtlMs()), HandoffTTL: milliseconds(p.GetHandoffTtlMs()),
+	}
 }

@@ -72,21 +72,33 @@ func (p Passkey) busy() bool { return p.Status != PasskeyNone && p.Reason != Pas
 
 // next is p after e. It is pure.
 func (p Passkey) next(e passkeyEvent, now time.Time) Passkey {
-	none := Passkey{}
-	restarted := Passkey{Status: PasskeyFailed, Purpose: p.Purpose, Reason: PasskeyRestarted}
 	switch {
-	case e.cancelled && p.Purpose == ToLink, e.observed != nil && *e.observed && p.Purpose == ToLink:
-		return none
-	case e.cancelled:
-		return p.challenge()
-	case e.exited && p.busy():
-		return restarted
-	case e.challenged != nil && *e.challenged && p.Purpose != ToChallenge, e.challenged != nil && *e.challenged && !p.busy():
-		return Passkey{Status: PasskeyNeeded, Purpose: ToChallenge}
-	case e.challenged != nil && !*e.challenged && p.Purpose == ToChallenge:
-		return none
 	case e.changed != nil:
-		return p.reported(*e.changed, restarted, now)
+		return p.reported(*e.changed, now)
+	case e.challenged != nil:
+		return p.challenged(*e.challenged)
+	case e.exited && p.busy():
+		return p.restarted()
+	case e.cancelled && p.Purpose != ToLink:
+		return p.challenge()
+	case e.cancelled, e.observed != nil && *e.observed && p.Purpose == ToLink:
+		return Passkey{}
+	}
+	return p
+}
+
+// restarted is p after its page has ended.
+func (p Passkey) restarted() Passkey {
+	return Passkey{Status: PasskeyFailed, Purpose: p.Purpose, Reason: PasskeyRestarted}
+}
+
+// challenged is p once it is known whether the linked account is asked for a passkey.
+func (p Passkey) challenged(asked bool) Passkey {
+	switch {
+	case asked && (p.Purpose != ToChallenge || !p.busy()):
+		return Passkey{Status: PasskeyNeeded, Purpose: ToChallenge}
+	case !asked && p.Purpose == ToChallenge:
+		return Passkey{}
 	}
 	return p
 }
@@ -101,12 +113,12 @@ func (p Passkey) challenge() Passkey {
 
 // reported is p after the page has reported a stage. A page that is linked has its own
 // request, which it keeps.
-func (p Passkey) reported(c rpc.PasskeyChanged, restarted Passkey, now time.Time) Passkey {
+func (p Passkey) reported(c rpc.PasskeyChanged, now time.Time) Passkey {
 	switch {
 	case c.Stage == "" && p.Purpose == ToChallenge:
 		return p.challenge()
 	case c.Stage == "" && p.busy():
-		return restarted
+		return p.restarted()
 	case c.Stage == "":
 		return p
 	}

@@ -118,54 +118,19 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	}
 	r.mustPasskey(rpc.PasskeyAnswer, signed)
 	_, mark = r.awaitStage(mark, rpc.PasskeySent)
-	check(t, r.sim.AwaitPasskey(r.context(), 1))
+	check(r.t, r.sim.AwaitPasskey(r.context(), 1))
 	if _, code := r.passkey(rpc.PasskeyAnswer, signed); code != rpc.PasskeyNoCall {
 		t.Errorf("used again: %q", code)
 	}
-	check(t, r.sim.RefusePasskey())
+	check(r.t, r.sim.RefusePasskey())
 	failed, mark := r.awaitStage(mark, rpc.PasskeyFailed)
 	if failed.Reason != rpc.PasskeyServerError {
 		t.Errorf("it failed because of %q", failed.Reason)
 	}
 
-	// Another try, which is given up.
-	r.mustPasskey(rpc.PasskeyBegin, "")
-	if _, code := r.passkey(rpc.PasskeyAnswer, signed); code != rpc.PasskeyWrongChallenge {
-		t.Errorf("used for another request: %q", code)
-	}
-	r.mustPasskey(rpc.PasskeyCancel, "")
-	_, mark = r.awaitStage(mark, "")
-	_, mark = r.awaitCode(mark)
-	r.untouched()
-
-	// And one that succeeds.
-	r.scan()
-	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded)
-	r.mustPasskey(rpc.PasskeyAnswer, r.sign(r.mustPasskey(rpc.PasskeyBegin, "").Options, origin))
-	check(t, r.sim.AwaitPasskey(r.context(), 2))
-	check(t, r.sim.ApprovePasskey())
-	confirm, mark := r.awaitStage(mark, rpc.PasskeyConfirming)
-	if string(confirm.Code) != r.sim.Passkey().Code || confirm.Code == "" {
-		t.Error("the code is not the phone's")
-	}
-	check(t, r.sim.SetFault("challenge=passkey"))
-	r.mustPasskey(rpc.PasskeyConfirm, "")
-	_, mark = r.awaitCondition(mark, rpc.PageReady)
-
-	// Now the account is challenged.
-	challenged := func(want bool) func(rpc.EventBody) bool {
-		return func(b rpc.EventBody) bool {
-			s, ok := b.(rpc.SendingObserved)
-			return ok && s.Possible && s.NewChats.ChallengePasskey == want
-		}
-	}
-	_, mark = r.await(mark, "the challenge", challenged(true))
-	call = r.mustPasskey(rpc.PasskeyBegin, "")
-	if !strings.Contains(string(call.Options), `"prf"`) {
-		t.Error("the extension is lost")
-	}
-	r.mustPasskey(rpc.PasskeyAnswer, r.sign(call.Options, origin))
-	r.await(mark, "the end of the challenge", challenged(false))
+	mark = r.giveUp(mark, signed)
+	mark = r.linkWithPasskey(mark, origin)
+	r.meetChallenge(mark, origin)
 	r.untouched()
 	for _, verdict := range r.sim.Passkey().Verdicts {
 		if verdict != "accepted" {
@@ -175,6 +140,56 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	if r.sim.Traps() != 0 {
 		t.Error("the page has caught a foreign script")
 	}
+}
+
+// giveUp begins another try, which is cancelled. Signed is for an earlier one.
+func (r *rig) giveUp(mark int, signed string) int {
+	r.t.Helper()
+	r.mustPasskey(rpc.PasskeyBegin, "")
+	if _, code := r.passkey(rpc.PasskeyAnswer, signed); code != rpc.PasskeyWrongChallenge {
+		r.t.Errorf("used for another request: %q", code)
+	}
+	r.mustPasskey(rpc.PasskeyCancel, "")
+	_, mark = r.awaitStage(mark, "")
+	_, mark = r.awaitCode(mark)
+	r.untouched()
+	return mark
+}
+
+// linkWithPasskey links an account that is then challenged.
+func (r *rig) linkWithPasskey(mark int, origin string) int {
+	r.t.Helper()
+	r.scan()
+	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded)
+	r.mustPasskey(rpc.PasskeyAnswer, r.sign(r.mustPasskey(rpc.PasskeyBegin, "").Options, origin))
+	check(r.t, r.sim.AwaitPasskey(r.context(), 2))
+	check(r.t, r.sim.ApprovePasskey())
+	confirm, mark := r.awaitStage(mark, rpc.PasskeyConfirming)
+	if string(confirm.Code) != r.sim.Passkey().Code || confirm.Code == "" {
+		r.t.Error("the code is not the phone's")
+	}
+	check(r.t, r.sim.SetFault("challenge=passkey"))
+	r.mustPasskey(rpc.PasskeyConfirm, "")
+	_, mark = r.awaitCondition(mark, rpc.PageReady)
+	return mark
+}
+
+// meetChallenge proves that the account's owner is there.
+func (r *rig) meetChallenge(mark int, origin string) {
+	r.t.Helper()
+	challenged := func(want bool) func(rpc.EventBody) bool {
+		return func(b rpc.EventBody) bool {
+			s, ok := b.(rpc.SendingObserved)
+			return ok && s.Possible && s.NewChats.ChallengePasskey == want
+		}
+	}
+	_, mark = r.await(mark, "the challenge", challenged(true))
+	call := r.mustPasskey(rpc.PasskeyBegin, "")
+	if !strings.Contains(string(call.Options), `"prf"`) {
+		r.t.Error("the extension is lost")
+	}
+	r.mustPasskey(rpc.PasskeyAnswer, r.sign(call.Options, origin))
+	r.await(mark, "the end of the challenge", challenged(false))
 }
 
 func between(text, before, after string) string {
@@ -199,7 +214,7 @@ func TestPasskeyCallEndsInTime(t *testing.T) {
 		t.Errorf("after its time: %q", code)
 	}
 	r.mustPasskey(rpc.PasskeyBegin, "")
-	check(t, r.sim.Order(simulator.Reload))
+	check(r.t, r.sim.Order(simulator.Reload))
 	_, mark = r.awaitStage(mark, "")
 	r.awaitCode(mark)
 }

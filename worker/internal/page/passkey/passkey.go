@@ -125,35 +125,57 @@ func (r Request) Check(assertion rpc.Secret) (Answer, error) {
 	if len(assertion) > rpc.MaxAssertion || json.Unmarshal([]byte(assertion), &c) != nil {
 		return Answer{}, fault(rpc.PasskeyMalformed)
 	}
-	client, err1 := base64url.DecodeString(c.Response.ClientDataJSON)
-	authenticator, err2 := base64url.DecodeString(c.Response.AuthenticatorData)
-	signature, err3 := base64url.DecodeString(c.Response.Signature)
-	_, err4 := base64url.DecodeString(c.ID)
-	_, err5 := base64url.DecodeString(c.Response.UserHandle)
-	extensions, err6 := readExtensions(c.Extensions)
-	if errors.Join(err1, err2, err3, err4, err5, err6) != nil || len(authenticator) < shortest || len(signature) == 0 || c.ID == "" || c.RawID != c.ID {
-		return Answer{}, fault(rpc.PasskeyMalformed)
+	client, authenticator, err := c.parts()
+	if err != nil {
+		return Answer{}, err
 	}
-	if c.Type != "public-key" {
-		return Answer{}, fault(rpc.PasskeyWrongType)
+	extensions, err := readExtensions(c.Extensions)
+	if err != nil {
+		return Answer{}, fault(rpc.PasskeyMalformed)
 	}
 	if err := r.checkClient(client); err != nil {
 		return Answer{}, err
 	}
-	rp := sha256.Sum256([]byte(r.rpID))
-	flags := authenticator[flagsAt]
-	switch {
-	case !bytes.Equal(authenticator[:sha256.Size], rp[:]):
-		return Answer{}, fault(rpc.PasskeyWrongRP)
-	case flags&userPresent == 0, r.verified && flags&userVerified == 0:
-		return Answer{}, fault(rpc.PasskeyNotVerified)
-	case len(r.allowed) > 0 && !slices.Contains(r.allowed, c.ID):
+	if err := r.checkAuthenticator(authenticator); err != nil {
+		return Answer{}, err
+	}
+	if len(r.allowed) > 0 && !slices.Contains(r.allowed, c.ID) {
 		return Answer{}, fault(rpc.PasskeyWrongCredential)
 	}
 	return Answer{
 		ID: c.ID, ClientDataJSON: c.Response.ClientDataJSON, AuthenticatorData: c.Response.AuthenticatorData,
 		Signature: c.Response.Signature, UserHandle: c.Response.UserHandle, Attachment: c.Attachment, Extensions: extensions,
 	}, nil
+}
+
+// parts returns the client data and the authenticator data, if all parts have their form.
+func (c credential) parts() (client, authenticator []byte, err error) {
+	var parts [5][]byte
+	for i, text := range []string{c.Response.ClientDataJSON, c.Response.AuthenticatorData, c.Response.Signature, c.ID, c.Response.UserHandle} {
+		if parts[i], err = base64url.DecodeString(text); err != nil {
+			return nil, nil, fault(rpc.PasskeyMalformed)
+		}
+	}
+	client, authenticator = parts[0], parts[1]
+	switch {
+	case len(authenticator) < shortest, len(parts[2]) == 0, c.ID == "", c.RawID != c.ID:
+		return nil, nil, fault(rpc.PasskeyMalformed)
+	case c.Type != "public-key":
+		return nil, nil, fault(rpc.PasskeyWrongType)
+	}
+	return client, authenticator, nil
+}
+
+// checkAuthenticator checks for whom the authenticator has signed, and in whose presence.
+func (r Request) checkAuthenticator(data []byte) error {
+	rp, flags := sha256.Sum256([]byte(r.rpID)), data[flagsAt]
+	switch {
+	case !bytes.Equal(data[:sha256.Size], rp[:]):
+		return fault(rpc.PasskeyWrongRP)
+	case flags&userPresent == 0, r.verified && flags&userVerified == 0:
+		return fault(rpc.PasskeyNotVerified)
+	}
+	return nil
 }
 
 // checkClient checks what the other browser says it was asked for, and where.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -67,12 +68,8 @@ func (s signed) text() rpc.Secret {
 		"id": "a2V5", "rawId": "a2V5", "type": "public-key", "authenticatorAttachment": "platform", "clientExtensionResults": map[string]any{"later": 1},
 		"response": response, "later": true,
 	}
-	for k, v := range s.response {
-		response[k] = v
-	}
-	for k, v := range s.credential {
-		c[k] = v
-	}
+	maps.Copy(response, s.response)
+	maps.Copy(c, s.credential)
 	text, _ := json.Marshal(c)
 	return rpc.Secret(text)
 }
