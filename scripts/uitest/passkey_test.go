@@ -145,28 +145,7 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 	click("passkeyConfirm")
 	page.await(`document.body.dataset.state === "READY" && document.getElementById("passkey").hidden`)
 
-	// WhatsApp asks the owner of the linked account, who has the extension.
-	if err := sim.SetFault("challenge=passkey"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Ask(t.Context(), "POST", "/session/restart?now=true", ""); err != nil { // so that it is noticed now
-		t.Fatal(err)
-	}
-	page.await(`!document.getElementById("passkey").hidden && document.getElementById("passkeyNow").textContent.includes("titular")`)
-	click("passkeyBegin")
-	page.await(`document.getElementById("passkeySign").href !== ""`)
-	if _, err := (proto.PageAddScriptToEvaluateOnNewDocument{Source: extension(t, s), WorldName: "extension"}).Call(own); err != nil {
-		t.Fatal(err)
-	}
-	if err := own.Navigate("about:blank"); err != nil {
-		t.Fatal(err)
-	}
-	if err := own.Navigate(page.value("passkeySign", "href")); err != nil {
-		t.Fatal(err)
-	}
-	challenge := signed(t, own, "Firmar con la clave de acceso")
-	page.answer(challenge)
-	page.await(`document.getElementById("passkey").hidden`)
+	page.meetChallenge(s, sim, own)
 	for _, verdict := range sim.Passkey().Verdicts {
 		if verdict != "accepted" {
 			t.Errorf("the server found %s", verdict)
@@ -178,6 +157,33 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 		}
 	}
 	page.unharmed()
+}
+
+// meetChallenge is the owner of a linked account whom WhatsApp asks, and who has the
+// extension.
+func (p *tab) meetChallenge(s *harness.Service, sim *harness.Phone, own *rod.Page) {
+	p.t.Helper()
+	if err := sim.SetFault("challenge=passkey"); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := s.Ask(p.t.Context(), "POST", "/session/restart?now=true", ""); err != nil { // so that it is noticed now
+		p.t.Fatal(err)
+	}
+	p.await(`!document.getElementById("passkey").hidden && document.getElementById("passkeyNow").textContent.includes("titular")`)
+	p.do(`() => document.getElementById("passkeyBegin").click()`)
+	p.await(`document.getElementById("passkeySign").href !== ""`)
+	if _, err := (proto.PageAddScriptToEvaluateOnNewDocument{Source: extension(p.t, s), WorldName: "extension"}).Call(own); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := own.Navigate("about:blank"); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := own.Navigate(p.value("passkeySign", "href")); err != nil {
+		p.t.Fatal(err)
+	}
+	challenge := signed(p.t, own, "Firmar con la clave de acceso")
+	p.answer(challenge)
+	p.await(`document.getElementById("passkey").hidden`)
 }
 
 func part(text, before string) string {

@@ -68,8 +68,8 @@ func TestEveryFieldOfAnEventIsBounded(t *testing.T) {
 		seen[kind] = true
 		checkBounds(t, reflect.ValueOf(body), kind)
 	}
-	if len(seen) != 11 {
-		t.Errorf("of 11 kinds of events only %v came", seen)
+	if len(seen) != 12 {
+		t.Errorf("of 12 kinds of events only %v came", seen)
 	}
 	end := await[Exited](r)
 	checkBounds(t, reflect.ValueOf(end.Reason), "reason")
