@@ -142,18 +142,6 @@ func browser(t *testing.T) *rod.Browser {
 	return b
 }
 
-// ownBrowser starts a Chrome for what concerns a whole one.
-func ownBrowser(t *testing.T) *rod.Browser {
-	t.Helper()
-	needChrome(t)
-	b, end, err := startChrome()
-	t.Cleanup(end)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // look is how a person looks at the page.
 type look struct {
 	width, height int

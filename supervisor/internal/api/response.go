@@ -37,7 +37,7 @@ type problem struct {
 // The ways to present a key. Browsers ask for the password of the latter.
 const (
 	bearerChallenge = `Bearer realm="session-manager"`
-	basicChallenge  = `Basic realm="session-manager: the API key is the password", charset="UTF-8"`
+	basicChallenge  = `Basic realm="session-manager: the API key is the password", charset="UTF-8"` //nolint:gosec // a question, no credentials
 )
 
 func (p problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
