@@ -207,7 +207,7 @@ func (m *Messaging) record(s stanza) stanza {
 		defer m.changedLocked()
 		return m.acts.do(s, m.people.chat(s.To), m.findLocked(s.Target), refusal)
 	}
-	media, err := m.Media.of(s)
+	media, err := m.of(s)
 	if err != nil {
 		refusal = 400
 	}

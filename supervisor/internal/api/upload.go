@@ -201,7 +201,7 @@ func (m *messages) readFile(parts *multipart.Reader, request *outbox.Request) *p
 // onlyFile reports what comes after the file.
 func onlyFile(parts *multipart.Reader) *problem {
 	switch _, err := parts.NextPart(); {
-	case err == io.EOF: //nolint:errorlint // what was cut is an error that wraps it
+	case err == io.EOF: // what was cut is an error that wraps it
 		return nil
 	case err != nil:
 		return unreadable(err)
