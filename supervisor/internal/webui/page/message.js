@@ -11,7 +11,7 @@ const renderSend = () => {
 };
 on("state", renderSend);
 on("connection", renderSend);
-on("session", (s) => show("cannotSend", s.sending && !s.sending.possible ? fill(ui.cannotSend, { why: s.sending.why || "" }) : ""));
+on("session", (s) => show("cannotSend", s.status === "READY" && s.sending && !s.sending.possible ? fill(ui.cannotSend, { why: s.sending.why || "" }) : ""));
 
 const renderMessage = () => {
   el("sent").hidden = !message;

@@ -33,7 +33,9 @@ const render = () => {
     show("message", state.status && fill(ui.lastKnown, { state: headline(), time: moment(heardAt) }));
     show("action", ui.reconnecting);
   }
-  show("detail", online && !locked ? state.reason.detail : "");
+  // A countdown says it better.
+  const counted = state.reason.code === "conflict" && left(retryAt);
+  show("detail", online && !locked && !counted ? state.reason.detail : "");
   document.title = el("headline").textContent + " – " + ui.title;
   const known = online && !locked;
   el("service").hidden = el("reportsSection").hidden = locked || !state.status;
