@@ -36,7 +36,7 @@ func OpenTerminal() (*Terminal, error) {
 
 // Resize gives it another size, and notifies the programs in its foreground.
 func (t *Terminal) Resize(columns, rows uint16) error {
-	return unix.IoctlSetWinsize(int(t.Master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows})
+	return unix.IoctlSetWinsize(int(t.Slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows})
 }
 
 // Type presses keys: \x13 is Ctrl-S, which stops the output, and \x11 is Ctrl-Q.

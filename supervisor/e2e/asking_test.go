@@ -152,7 +152,7 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	t.Run("as documented", func(t *testing.T) { asking{t, a.env}.documented(address) })
 	a.says(0, "being restarted", "restart", "--now")
 	s.awaitSession("the next instance", func(v harness.Session) bool { return v.Worker.Generation == 2 && v.Status == "READY" })
-	a.linksAgain(p)
+	a.linksAgain(p, s)
 }
 
 // sends sends a message by its name, more than once.
@@ -172,13 +172,14 @@ func (a asking) sends() {
 }
 
 // linksAgain unlinks the phone, and links it by a code.
-func (a asking) linksAgain(p *phone) {
+func (a asking) linksAgain(p *phone, s *service) {
 	a.t.Helper()
 	shown, cmd := a.inTerminal("logout")
 	shown.shows(a.t, "Write yes")
 	shown.types(a.t, "no\n")
 	shown.ends(a.t, cmd, "nothing was changed", 1)
 	a.says(0, "The phone is unlinked. The old login is ", "logout")
+	s.await("QR_REQUIRED")
 	shown, cmd = a.inTerminal("pair", "+54 9 11 2345-6789")
 	shown.shows(a.t, "Enter this code on the phone")
 	code := regexp.MustCompile(`\b[A-Z0-9]{8}\b`).FindString(shown.text)
