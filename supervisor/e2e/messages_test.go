@@ -294,7 +294,7 @@ func filesHold(t *testing.T, tokens string, secrets ...string) {
 			return err
 		case d.IsDir() && (d.Name() == "admin" || d.Name() == "admin.backups" || d.Name() == "admin.media"):
 			return fs.SkipDir
-		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "admin.outbox"):
+		case !d.Type().IsRegular() || strings.HasPrefix(d.Name(), "admin.outbox") || strings.HasPrefix(d.Name(), "admin.inbox"):
 			return nil
 		}
 		content, err := os.ReadFile(path)
