@@ -229,7 +229,7 @@ func outboxOptions(cfg *config.Config, workers *worker.Manager, now func() *sess
 	limits.Messages, limits.Keep = max(limits.Messages, 2*limits.Waiting), max(limits.Keep, limits.KeepText)
 	return outbox.Options{
 		Sender: workers, Logger: log, Limits: limits, Pacing: pacing(cfg),
-		LinkedAt: func() time.Time { return now().Login.LinkedAt.Time }, Changed: changes.Message, Count: meter.Attempt,
+		LinkedAt: func() time.Time { return now().Login.LinkedAt.Time }, Changed: changes.Message, Typing: cfg.SendByTyping == "on", Count: meter.Attempt,
 	}
 }
 

@@ -130,7 +130,10 @@
 //     sent again; a deletion is shown afterwards, and leaves the message under another key;
 //     while one is under way in a chat a second one gets its promise (all read). Reactions
 //     are not kept.
-//   - The elements of a chat are not imitated.
+//   - A chat: the composer keeps a state of its own and ignores what scripts write, one button sends or records,
+//     rows have full keys as ids, or bare ones; dialogs, and a bar instead of the composer (read). A chat
+//     begins by its number in a field that "New chat" opens (assumed: the elements).
+//   - The other elements of a chat are not imitated.
 //   - The protocol on /ws/chat and the crypto are not imitated.
 //
 // The older pages, 2019 to 2024, have what other programs are known to have

@@ -204,11 +204,15 @@ var switches = []string{
 	"cipher=late:N",        // what is received can be read N ms later
 	"cipher=never",         // or not at all
 	"code=N", "code=never", // requests for a pairing code get this error, or no answer
+	"composer=changes",           // the composer changes what is typed
+	"composer=draft",             // it holds a draft
+	"composer=restricted",        // there is a bar instead of it
 	"conflict=now",               // opened elsewhere as soon as it is synced
 	"conflict=unlinked",          // opened elsewhere before it was linked
 	"crash=in-send:NAME",         // the renderer dies in mid-send: built, stored, written or acked; once for each message
 	"crash",                      // the renderer dies 2 s after the boot
 	"csp=strict",                 // a strict Content-Security-Policy
+	"dataid=bare",                // rows of chats have bare ids, as since August 2026
 	"debug=absent", "debug=late", // window.Debug.VERSION is not set, or after 40 s
 	// The page is at another host name of the same server, which has a page of its own:
 	// by a redirect, as such to the address of an ended session, or 2 s after the boot by

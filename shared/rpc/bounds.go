@@ -196,6 +196,9 @@ func (s MessageState) bounded() MessageState {
 	if !s.ID.Valid() {
 		s.ID = ""
 	}
+	if !s.Row.Valid() {
+		s.Row = ""
+	}
 	s.Chat, s.Ack, s.Refusal = s.Chat.bounded(), ack(s.Ack), clamp(s.Refusal, 0, maxRefusal)
 	return s
 }

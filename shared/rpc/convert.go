@@ -154,14 +154,14 @@ func diagnosisFromProto(p *workerpb.DiagnoseResponse) Diagnosis {
 func sendingToProto(o SendingObserved) *workerpb.SendingObserved {
 	n := o.NewChats
 	return &workerpb.SendingObserved{
-		Possible: o.Possible, Why: o.Why, Restricted: n.Restricted, RestrictedUntilMs: sinceEpoch(n.RestrictedUntil),
+		Possible: o.Possible, Typing: o.Typing, Why: o.Why, Restricted: n.Restricted, RestrictedUntilMs: sinceEpoch(n.RestrictedUntil),
 		Capped: n.Capped, Used: int32(n.Used), Quota: int32(n.Quota), CappedUntilMs: sinceEpoch(n.CappedUntil), Challenge: n.Challenge,
 		ChallengePasskey: n.ChallengePasskey, Account: string(o.Account),
 	}
 }
 
 func sendingFromProto(p *workerpb.SendingObserved) SendingObserved {
-	return SendingObserved{Possible: p.GetPossible(), Why: p.GetWhy(), Account: Secret(p.GetAccount()), NewChats: NewChats{
+	return SendingObserved{Possible: p.GetPossible(), Typing: p.GetTyping(), Why: p.GetWhy(), Account: Secret(p.GetAccount()), NewChats: NewChats{
 		Restricted: p.GetRestricted(), RestrictedUntil: moment(p.GetRestrictedUntilMs()), Capped: p.GetCapped(),
 		Used: int(p.GetUsed()), Quota: int(p.GetQuota()), CappedUntil: moment(p.GetCappedUntilMs()), Challenge: p.GetChallenge(),
 		ChallengePasskey: p.GetChallengePasskey(),
@@ -170,7 +170,7 @@ func sendingFromProto(p *workerpb.SendingObserved) SendingObserved {
 
 func messageToProto(m Message) *workerpb.SendRequest {
 	p := &workerpb.SendRequest{Id: string(m.ID), To: string(m.To), Text: string(m.Text), ReplyTo: m.ReplyTo, Preview: m.Preview}
-	p.Act, p.Target, p.Again = string(m.Act), m.Target, m.Again
+	p.Act, p.Target, p.Again, p.TypedMs = string(m.Act), m.Target, m.Again, sinceEpoch(m.Typed)
 	for _, mention := range m.Mentions {
 		p.Mentions = append(p.Mentions, string(mention))
 	}
@@ -183,7 +183,7 @@ func messageToProto(m Message) *workerpb.SendRequest {
 func messageFromProto(p *workerpb.SendRequest) Message {
 	m := Message{
 		ID: MessageID(p.GetId()), To: Secret(p.GetTo()), Text: Secret(p.GetText()), ReplyTo: p.GetReplyTo(), Preview: p.GetPreview(),
-		Act: Act(p.GetAct()), Target: p.GetTarget(), Again: p.GetAgain(),
+		Act: Act(p.GetAct()), Target: p.GetTarget(), Again: p.GetAgain(), Typed: moment(p.GetTypedMs()),
 	}
 	for _, mention := range p.GetMentions() {
 		m.Mentions = append(m.Mentions, Secret(mention))
@@ -204,14 +204,14 @@ func chatFromProto(p *workerpb.Chat) Chat {
 
 func stateToProto(s MessageState) *workerpb.MessageState {
 	return &workerpb.MessageState{
-		Id: string(s.ID), Chat: chatToProto(s.Chat), Stored: s.Stored, Ack: int32(s.Ack), Refusal: int32(s.Refusal),
+		Id: string(s.ID), Row: string(s.Row), Chat: chatToProto(s.Chat), Stored: s.Stored, Ack: int32(s.Ack), Refusal: int32(s.Refusal),
 		Pending: s.Pending, AtMs: sinceEpoch(s.At),
 	}
 }
 
 func stateFromProto(p *workerpb.MessageState) MessageState {
 	return MessageState{
-		ID: MessageID(p.GetId()), Chat: chatFromProto(p.GetChat()), Stored: p.GetStored(), Ack: int(p.GetAck()),
+		ID: MessageID(p.GetId()), Row: MessageID(p.GetRow()), Chat: chatFromProto(p.GetChat()), Stored: p.GetStored(), Ack: int(p.GetAck()),
 		Refusal: int(p.GetRefusal()), Pending: p.GetPending(), At: moment(p.GetAtMs()),
 	}.bounded()
 }

@@ -99,8 +99,12 @@ type Message struct {
 	// message in the same chat.
 	Act    Act
 	Target string
-	// Again means that an earlier attempt may have done the act.
+	// Again means that an earlier attempt may have done the act, or may have typed the text.
 	Again bool
+	// Typed, if it is not zero, has the text typed as a person does, without the page's
+	// functions for it, and is when that was tried first. With Again the message
+	// is only looked for. The page draws its id then.
+	Typed time.Time
 	// To is a valid address.
 	To Secret
 	// Text is the caption of a message with Media, and may be empty only then.
@@ -142,7 +146,9 @@ func ChatAt(address Secret) (c Chat) {
 
 // MessageState is what the page's table holds of one message.
 type MessageState struct {
-	ID   MessageID
+	ID MessageID
+	// Row is the page's id of a message that was typed, empty otherwise.
+	Row  MessageID
 	Chat Chat
 	// Stored means that there is a row. Without one, the rest is zero.
 	Stored bool
@@ -247,6 +253,9 @@ type MessageChanged struct {
 // sent on each change, whenever the page has become ready, and every minute.
 type SendingObserved struct {
 	Possible bool
+	// Typing means that it is not possible only because a function of the page is gone, so
+	// that texts may still be typed.
+	Typing bool
 	// Why explains why not. It may name modules of the page, and contains no secret.
 	Why string
 	// Account is the address of the linked account: its phone number or, without one, its

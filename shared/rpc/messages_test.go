@@ -41,8 +41,9 @@ func TestMessagesCrossTheWire(t *testing.T) {
 	sent := Message{ID: anID, To: "4915112345678@c.us", Text: "hello", ReplyTo: "ABC", Mentions: []Secret{"1@lid"}, Preview: true,
 		Media: Media{Path: "/tokens/admin.media/x", Kind: MediaDocument, MIME: "application/pdf", Name: "offer.pdf", Size: 1 << 31}}
 	sent.Act, sent.Target, sent.Again = ActEdit, "3A00", true
+	sent.Typed = aTime
 	chat := Chat{Phone: "4915112345678@c.us", LID: "1@lid"}
-	state := MessageState{ID: anID, Chat: chat, Stored: true, Ack: 3, Refusal: 7, Pending: true, At: aTime}
+	state := MessageState{ID: anID, Chat: chat, Stored: true, Ack: 3, Refusal: 7, Pending: true, At: aTime, Row: "3EB00123456789ABCDEF03"}
 	missing := MessageState{ID: "3EB00123456789ABCDEF02"}
 	refs := []MessageRef{{ID: anID, Chat: chat}, {ID: missing.ID, Chat: ChatAt("12-34@g.us")}}
 	contact := Contact{OnWhatsApp: true, Phone: "4915112345678@c.us", LID: "1@lid", Business: true, KnownChat: true}

@@ -32,7 +32,7 @@ var (
 		"prefs", "timelocked", "may_while_timelocked", "capped", "may_while_capped",
 	}
 	sendNames = []string{
-		"ack_event", "get", "on", "off", "wid_text", "make_chat_origin", "made_chat", "chat_id", "chat_lid",
+		"ack_event", "get", "on", "off", "wid_text", "make_chat_origin", "made_chat", "chat_id", "chat_lid", "chat_active",
 		"chat_contact", "chat_read_only", "chat_token", "chat_received", "asked_chat", "asked_contact", "found_wid",
 		"found_business", "found_business_info", "option_quoted", "option_mentions", "option_preview", "preview_data",
 		"data_id", "data_from", "data_to", "key_from", "key_to", "key_id", "key_from_me", "key_remote", "key_participant",
@@ -95,6 +95,7 @@ func (k *Set) check() checker {
 	c.checkModules(k)
 	c.checkCommands(k)
 	c.checkSending(k.Sending)
+	c.checkTyping(k.Typing)
 	c.checkReceiving(k.Receiving)
 	c.checkTexts(k)
 	c.checkScreens(k)
@@ -282,6 +283,22 @@ func (c *checker) checkFunctions(section string, functions map[string]Source, kn
 func (c *checker) checkNames(section string, names map[string]string, known []string) {
 	for _, name := range keys(c, section+".names", names, known) {
 		c.required(section+".names", name, names[name])
+	}
+}
+
+// checkTyping checks that nothing is missing by which messages are typed.
+func (c *checker) checkTyping(y Typing) {
+	for _, list := range []struct {
+		name      string
+		selectors []string
+	}{
+		{"new_chat", y.NewChat}, {"search", y.Search}, {"chat", y.Chat}, {"composer", y.Composer}, {"send", y.Send}, {"recording", y.Recording},
+		{"dialog", y.Dialog}, {"close", y.Close}, {"row", y.Row}, {"row_id", y.RowID}, {"row_text", y.RowText},
+		{"pending", y.Pending}, {"sent", y.Sent}, {"delivered", y.Delivered}, {"read", y.Read},
+	} {
+		if len(list.selectors) == 0 || slices.Contains(list.selectors, "") {
+			c.fail("typing."+list.name, "must not be empty")
+		}
 	}
 }
 

@@ -50,6 +50,8 @@ type Commands struct {
 	Passkey Passkey `json:"passkey"`
 	LogOut  LogOut  `json:"log_out"`
 	Sending Sending `json:"sending"`
+	// Typing is how a person writes a message.
+	Typing Typing `json:"typing"`
 	// Receiving is also used for what is done to messages that were received.
 	Receiving Receiving `json:"receiving"`
 }
@@ -281,6 +283,33 @@ type Receiving struct {
 	// Types are what is reported for the page's types of messages, empty for what is no
 	// message.
 	Types map[string]string `json:"types"`
+}
+
+// Typing has lists of selectors of what a person uses to write a message; RowID is the
+// attribute that names a row.
+type Typing struct {
+	About     string   `json:"about"`
+	NewChat   []string `json:"new_chat"`
+	Search    []string `json:"search"`
+	Chat      []string `json:"chat"`
+	Composer  []string `json:"composer"`
+	Send      []string `json:"send"`
+	Recording []string `json:"recording"`
+	Dialog    []string `json:"dialog"`
+	Close     []string `json:"close"`
+	Row       []string `json:"row"`
+	RowID     []string `json:"row_id"`
+	RowText   []string `json:"row_text"`
+	// Pending, Sent, Delivered and Read are the signs of an own row's state.
+	States
+}
+
+// States are the signs of how far a row's message has come.
+type States struct {
+	Pending   []string `json:"pending"`
+	Sent      []string `json:"sent"`
+	Delivered []string `json:"delivered"`
+	Read      []string `json:"read"`
 }
 
 // DOM holds the selectors of what carries no text.

@@ -980,6 +980,7 @@ type SendingObserved struct {
 	Challenge         bool   `protobuf:"varint,9,opt,name=challenge,proto3" json:"challenge,omitempty"`
 	// The address of the linked account. A secret: never logged.
 	Account string `protobuf:"bytes,10,opt,name=account,proto3" json:"account,omitempty"`
+	Typing  bool   `protobuf:"varint,30,opt,name=typing,proto3" json:"typing,omitempty"`
 	// The challenge asks for a passkey.
 	ChallengePasskey bool `protobuf:"varint,11,opt,name=challenge_passkey,json=challengePasskey,proto3" json:"challenge_passkey,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -1084,6 +1085,13 @@ func (x *SendingObserved) GetAccount() string {
 		return x.Account
 	}
 	return ""
+}
+
+func (x *SendingObserved) GetTyping() bool {
+	if x != nil {
+		return x.Typing
+	}
+	return false
 }
 
 func (x *SendingObserved) GetChallengePasskey() bool {
@@ -1744,6 +1752,8 @@ type SendRequest struct {
 	Act    string `protobuf:"bytes,30,opt,name=act,proto3" json:"act,omitempty"`
 	Target string `protobuf:"bytes,31,opt,name=target,proto3" json:"target,omitempty"`
 	Again  bool   `protobuf:"varint,32,opt,name=again,proto3" json:"again,omitempty"`
+	// When the text was typed first, 0 if it is not to be typed.
+	TypedMs int64 `protobuf:"varint,33,opt,name=typed_ms,json=typedMs,proto3" json:"typed_ms,omitempty"`
 	// Set for a file, of which text is the caption.
 	Media         *Media `protobuf:"bytes,20,opt,name=media,proto3" json:"media,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1841,6 +1851,13 @@ func (x *SendRequest) GetAgain() bool {
 		return x.Again
 	}
 	return false
+}
+
+func (x *SendRequest) GetTypedMs() int64 {
+	if x != nil {
+		return x.TypedMs
+	}
+	return 0
 }
 
 func (x *SendRequest) GetMedia() *Media {
@@ -2039,6 +2056,7 @@ type MessageState struct {
 	Refusal       int32                  `protobuf:"varint,5,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	Pending       bool                   `protobuf:"varint,6,opt,name=pending,proto3" json:"pending,omitempty"`
 	AtMs          int64                  `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Row           string                 `protobuf:"bytes,8,opt,name=row,proto3" json:"row,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2120,6 +2138,13 @@ func (x *MessageState) GetAtMs() int64 {
 		return x.AtMs
 	}
 	return 0
+}
+
+func (x *MessageState) GetRow() string {
+	if x != nil {
+		return x.Row
+	}
+	return ""
 }
 
 type LookupRequest struct {
@@ -2980,7 +3005,7 @@ const file_worker_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x05R\x03ack\x12\x18\n" +
 	"\arefusal\x18\x03 \x01(\x05R\arefusal\x12\x13\n" +
-	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\xde\x02\n" +
+	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\xf6\x02\n" +
 	"\x0fSendingObserved\x12\x1a\n" +
 	"\bpossible\x18\x01 \x01(\bR\bpossible\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1e\n" +
@@ -2994,7 +3019,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x0fcapped_until_ms\x18\b \x01(\x03R\rcappedUntilMs\x12\x1c\n" +
 	"\tchallenge\x18\t \x01(\bR\tchallenge\x12\x18\n" +
 	"\aaccount\x18\n" +
-	" \x01(\tR\aaccount\x12+\n" +
+	" \x01(\tR\aaccount\x12\x16\n" +
+	"\x06typing\x18\x1e \x01(\bR\x06typing\x12+\n" +
 	"\x11challenge_passkey\x18\v \x01(\bR\x10challengePasskey\"\x8f\x01\n" +
 	"\x0ePasskeyChanged\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
@@ -3029,7 +3055,7 @@ const file_worker_proto_rawDesc = "" +
 	"\areaders\x18\x06 \x03(\v21.sessionmanager.worker.v1.DiagnoseResponse.ReaderR\areaders\x1a2\n" +
 	"\x06Reader\x12\x16\n" +
 	"\x06reader\x18\x01 \x01(\tR\x06reader\x12\x10\n" +
-	"\x03saw\x18\x02 \x01(\tR\x03saw\"\x89\x02\n" +
+	"\x03saw\x18\x02 \x01(\tR\x03saw\"\xa4\x02\n" +
 	"\vSendRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
@@ -3039,7 +3065,8 @@ const file_worker_proto_rawDesc = "" +
 	"\apreview\x18\x06 \x01(\bR\apreview\x12\x10\n" +
 	"\x03act\x18\x1e \x01(\tR\x03act\x12\x16\n" +
 	"\x06target\x18\x1f \x01(\tR\x06target\x12\x14\n" +
-	"\x05again\x18  \x01(\bR\x05again\x125\n" +
+	"\x05again\x18  \x01(\bR\x05again\x12\x19\n" +
+	"\btyped_ms\x18! \x01(\x03R\atypedMs\x125\n" +
 	"\x05media\x18\x14 \x01(\v2\x1f.sessionmanager.worker.v1.MediaR\x05media\"k\n" +
 	"\x05Media\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
@@ -3052,7 +3079,7 @@ const file_worker_proto_rawDesc = "" +
 	"\x04Chat\x12\x14\n" +
 	"\x05phone\x18\x01 \x01(\tR\x05phone\x12\x10\n" +
 	"\x03lid\x18\x02 \x01(\tR\x03lid\x12\x14\n" +
-	"\x05group\x18\x03 \x01(\tR\x05group\"\xc5\x01\n" +
+	"\x05group\x18\x03 \x01(\tR\x05group\"\xd7\x01\n" +
 	"\fMessageState\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\x04chat\x18\x02 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04chat\x12\x16\n" +
@@ -3060,7 +3087,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x03ack\x18\x04 \x01(\x05R\x03ack\x12\x18\n" +
 	"\arefusal\x18\x05 \x01(\x05R\arefusal\x12\x18\n" +
 	"\apending\x18\x06 \x01(\bR\apending\x12\x13\n" +
-	"\x05at_ms\x18\a \x01(\x03R\x04atMs\"\x9b\x01\n" +
+	"\x05at_ms\x18\a \x01(\x03R\x04atMs\x12\x10\n" +
+	"\x03row\x18\b \x01(\tR\x03row\"\x9b\x01\n" +
 	"\rLookupRequest\x12?\n" +
 	"\x04refs\x18\x01 \x03(\v2+.sessionmanager.worker.v1.LookupRequest.RefR\x04refs\x1aI\n" +
 	"\x03Ref\x12\x0e\n" +

@@ -55,6 +55,7 @@ type Config struct {
 	Messages             string        `default:"out" placeholder:"DIRECTION" help:"out: messages can be sent; both: those that arrive are reported as well, and kept in the tokens folder for a week; off: neither. Statuses and channels are never read."`
 	OutboxLimit          int           `default:"10000" placeholder:"NUMBER" help:"How many messages may wait to be sent."`
 	MessagePause         time.Duration `default:"1s" placeholder:"DURATION" help:"Least time between two messages; within one chat it is three times as long."`
+	SendByTyping         string        `default:"on" placeholder:"on|off" help:"Whether a text is typed as a person does where the page no longer has the functions by which messages are sent. Whether such a message was sent may remain unknown."`
 	NewChatPause         time.Duration `default:"45s" placeholder:"DURATION" help:"Mean time between two messages to people who have never written to this account: WhatsApp restricts accounts that write to many of them."`
 	NewChatsPerDay       int           `default:"100" placeholder:"NUMBER" help:"How many such people are written to within 24 hours; in the first two weeks after a phone was linked, a fifth of that."`
 	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text and the file of a message are kept after it was sent or has ended; they are erased at most ten minutes later. The rest is kept for at least a week."`
@@ -426,6 +427,7 @@ func (c *Config) checkValues() error {
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},
 		{slices.Contains([]string{"off", "out", "both"}, c.Messages), "--messages", c.Messages, "use off, out or both"},
+		{c.SendByTyping == "on" || c.SendByTyping == "off", "--send-by-typing", c.SendByTyping, "use on or off"},
 		{c.OutboxLimit > 0 && c.OutboxLimit <= mostMessages, "--outbox-limit", strconv.Itoa(c.OutboxLimit), "use a number from 1 to 100000"},
 		{c.MessagePause >= 0 && c.MessagePause <= longestPause, "--message-pause", c.MessagePause.String(), "use a duration of at most 1h, such as 1s"},
 		{c.NewChatPause >= 0 && c.NewChatPause <= longestPause, "--new-chat-pause", c.NewChatPause.String(), "use a duration of at most 1h, such as 45s"},

@@ -21,9 +21,21 @@
 // without such a message is removed at the start and every ten minutes, as when the text of its
 // message was erased. The page uploads it first, while others are sent; an upload may be repeated.
 //
+// # Acts
+//
+// A reaction, an edit or a deletion is a message of its own, in the line of its target's chat, with an id by
+// which only this package knows it: the page draws another one. So after a doubt it is done again, in its place, which
+// has no further effect; the worker first looks whether that is needed.
+//
+// # Typing
+//
+// Where the page has lost a function of sending, a text is typed as a person does, unless Options forbids that. That this is about
+// to happen is on disk before. The page draws the id then, so it can't be used to make sure: after a doubt the message is looked for by
+// its words, once in each life of the page, and never typed again. It stays unknown if it is not found, and is in no other's way.
+//
 // # Order and pace
 //
-// In each chat one message at a time is on its way: the next one follows when it was
+// In each chat, which has the messages to a person's number and LID, one message at a time is on its way: the next one follows when it was
 // acknowledged, or never will be. A chat that is stuck delays no other. Who has never written to us is written to
 // slowly, and not at all while WhatsApp restricts the account; those who have are not affected.
 //

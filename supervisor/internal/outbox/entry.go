@@ -16,6 +16,7 @@ type entry struct {
 	ID     rpc.MessageID `json:"id"`
 	Status Status        `json:"status"`
 	form
+	byTyping
 	Account string `json:"account,omitempty"`
 	To      string `json:"to"`
 	Chat    place  `json:"chat,omitzero"`
@@ -48,6 +49,15 @@ func (f form) uploadTime() time.Duration {
 		return 0
 	}
 	return rpc.Media{Size: f.File}.UploadTime()
+}
+
+// byTyping is what is kept of a message for the page that has lost a function of sending.
+type byTyping struct {
+	// Typeable: it is nothing but a text to a phone number, which a person could type.
+	Typeable bool `json:"typeable,omitempty"`
+	// Typed is when it was typed first, and Row the id that the page has given it then.
+	Typed int64         `json:"typed,omitempty"`
+	Row   rpc.MessageID `json:"row,omitempty"`
 }
 
 // place is an rpc.Chat, whose addresses would be hidden from encoding/json.
@@ -117,7 +127,7 @@ func (e entry) message() Message {
 
 // shown is e without what others are not shown.
 func (e entry) shown() entry {
-	e.Account, e.Touched, e.Retried = "", false, false
+	e.Account, e.Touched, e.Retried, e.byTyping = "", false, false, byTyping{}
 	return e
 }
 
@@ -147,6 +157,9 @@ func (e entry) ref() rpc.MessageRef {
 	c := rpc.ChatAt(rpc.Secret(e.To))
 	if e.Chat != (place{}) {
 		c = e.message().Chat
+	}
+	if e.Row != "" {
+		return rpc.MessageRef{ID: e.Row, Chat: c}
 	}
 	return rpc.MessageRef{ID: e.ID, Chat: c}
 }
@@ -235,8 +248,11 @@ func (e entry) claim(account string, now time.Time) entry {
 
 // acked is e after what the page's table holds of it.
 func (e entry) acked(s rpc.MessageState, now time.Time) entry {
-	if !s.Stored || s.ID != e.ID {
+	if !s.Stored || !isNamed(e, s.ID) {
 		return e
+	}
+	if s.Row != "" {
+		e.Row = s.Row
 	}
 	if s.Chat != (rpc.Chat{}) {
 		e.Chat = place{bounded(s.Chat.Phone), bounded(s.Chat.LID), bounded(s.Chat.Group)}
@@ -248,18 +264,27 @@ func (e entry) acked(s rpc.MessageState, now time.Time) entry {
 	switch {
 	case s.Ack >= 1:
 		return e.reach(statuses[min(Sent.rank()+s.Ack-1, Played.rank())], at)
-	case s.Ack < 0 && !e.mayRetry(s.Refusal):
+	case s.Ack < 0 && !mayRetry(e, s.Refusal):
 		return e.refused(s.Refusal, at)
 	}
 	return e
 }
+
+// isNamed reports whether the page may call the message so.
+func isNamed(e entry, id rpc.MessageID) bool { return id == e.ID || id != "" && id == e.Row }
+
+// isLeft reports whether nobody knows if a message was sent that was typed: it is never typed again.
+func isLeft(e entry) bool { return e.Typed != 0 && e.Row == "" && e.Status == Unknown }
+
+// canType reports whether it can be typed: for certain the page has no row of it under its own id.
+func canType(e entry) bool { return e.Typeable && (!e.Touched || e.Typed != 0) }
 
 // The server's refusals that one more attempt may end: WhatsApp no longer accepts what the
 // page knows of the contact, or of the members of the group, both of which the page renews first.
 const staleContact, staleGroup = 463, 421
 
 // mayRetry reports whether a message that failed with a refusal, 0 for none, is sent again.
-func (e entry) mayRetry(refusal int) bool {
+func mayRetry(e entry, refusal int) bool {
 	return !e.Retried && (refusal == 0 || refusal == staleContact || refusal == staleGroup)
 }
 

@@ -206,6 +206,7 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 		l.page.readySince = time.Time{}
 		// Whether it can send is reported once its condition is ready again.
 		l.page.possible = l.page.possible && b.Condition == rpc.PageReady
+		l.page.typing = l.page.typing && b.Condition == rpc.PageReady
 	case l.page.readySince.IsZero():
 		l.page.readySince = now
 		l.turns.round = now
@@ -217,7 +218,7 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 
 func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
 	l.gate.lift(l.page.newChats, b.NewChats)
-	l.page.possible, l.page.newChats = b.Possible, b.NewChats
+	l.page.possible, l.page.typing, l.page.newChats = b.Possible, b.Typing && l.o.Typing, b.NewChats
 	account, known := bounded(b.Account), l.settings.Account
 	if account != "" && known != "" && isLID(account) != isLID(known) {
 		account = known // A page that can't find the number reports the LID; nobody has unlinked the phone.
@@ -253,7 +254,7 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 		return
 	}
 	state := rpc.MessageState{ID: b.ID, Stored: true, Ack: b.Ack, Refusal: b.Refusal, At: b.At}
-	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && it.mayRetry(b.Refusal) {
+	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && mayRetry(it.entry, b.Refusal) {
 		it.sight = sight{}
 		return
 	}
@@ -264,13 +265,15 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 func (l *loop) step(now time.Time) time.Time {
 	var d due
 	for _, c := range l.queue.chats {
-		for i, it := range c.line {
+		first := true
+		for _, it := range c.line {
 			if d.oldest == 0 || it.Times[0] < d.oldest {
 				d.oldest = it.Times[0]
 			}
 			if !it.busy {
-				d.add(l, c, i, now)
+				d.add(l, c, it, first, now)
 			}
+			first = first && isLeft(it.entry) // which is in nobody's way
 		}
 	}
 	l.restart(d.stuck, now, &d.wake)
@@ -303,14 +306,13 @@ type due struct {
 	oldest int64
 }
 
-// add adds what is to be done with the message at place i of a chat.
-func (d *due) add(l *loop, c *chat, i int, now time.Time) {
-	it := c.line[i]
+// add adds what is to be done with a message of a chat.
+func (d *due) add(l *loop, c *chat, it *item, first bool, now time.Time) {
 	s, at := next(it.entry, it.sight, l.page, now)
 	switch {
 	case s == giveUp:
 		l.change(it, func(e entry) entry { return e.expire(now) })
-	case i > 0:
+	case !first:
 		d.wake.at(moment(it.Expires))
 	case s == lookUp:
 		d.lookups = append(d.lookups, it)
@@ -323,7 +325,7 @@ func (d *due) add(l *loop, c *chat, i int, now time.Time) {
 		}
 		d.wake.at(c.retry)
 		d.wake.at(moment(it.Expires))
-	case s == send && l.gate.mustAsk(it, now):
+	case s == send && l.page.possible && l.gate.mustAsk(it, now):
 		d.asks = append(d.asks, it)
 	case s == send && l.maySend(it, now, &d.wake):
 		if it.File > 0 {
@@ -375,7 +377,7 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		}
 		return false
 	}
-	stranger := l.gate.isStranger(it)
+	stranger := l.isStranger(it, now)
 	if code, until := l.gate.restriction(l.page.newChats, now); stranger && code != "" {
 		w.at(until)
 		l.change(it, func(e entry) entry { return restricted(e, code, until, now) })
@@ -390,6 +392,11 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		l.change(it, func(e entry) entry { return e.wait(CodePaced, at) })
 	}
 	return false
+}
+
+// isStranger reports whether a message would be the first contact; where the page can't be asked, it may be.
+func (l *loop) isStranger(it *item, now time.Time) bool {
+	return l.gate.isStranger(it) || !l.page.possible && l.gate.mustAsk(it, now)
 }
 
 // ask finds out whether the recipient of a message has ever written to us.
@@ -492,7 +499,7 @@ func (t *turns) looks(err error) {
 
 // saw takes over what the page holds of a message.
 func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
-	if state.ID != it.ID {
+	if !isNamed(it.entry, state.ID) {
 		return
 	}
 	it.sight = it.sight.look(state, now)
@@ -556,7 +563,8 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 	if it == nil || !l.turns.room(it.File > 0, moment(l.wanted.Load()), now, w) {
 		return false
 	}
-	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.isStranger(it)
+	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.isStranger(it, now)
+	typed := l.o.Typing && canType(it.entry) && (!l.page.possible || it.Code == Code(rpc.SendPagePathGone))
 	l.turns.sends[it.ID] = underWay{now, it.File > 0}
 	it.busy = true
 	l.settings.History = l.o.Pacing.sent(l.settings.History, it.chat.address, stranger, now, l.o.Random())
@@ -565,6 +573,9 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 		err := updater(it.ID, func(e entry) entry {
 			e = e.attempt(now)
 			e.Retried = e.Retried || again
+			if typed && e.Typed == 0 {
+				e.Typed = millis(now)
+			}
 			return e
 		})(t)
 		if err == nil && stranger {
@@ -597,7 +608,7 @@ func (o *Outbox) transmit(ctx context.Context, e entry, again bool) (rpc.Message
 	var m rpc.Message
 	err := o.store.ask(ctx, job{read: func(db messages) (err error) {
 		m, err = db.message(e)
-		m.Again = again
+		m.Again, m.Typed = again, moment(e.Typed)
 		return err
 	}})
 	if err != nil {
@@ -648,6 +659,9 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 	}
 	l.o.Count(result)
 	l.o.Logger.Warn(logid.MessageSendFailed, "id", string(it.ID), "result", result, logging.KeyError, err)
+	if v.impossible && l.o.Typing && it.Typed == 0 && canType(v.entry) {
+		v.retry = firstPause // then it is typed
+	}
 	c.failures, c.retry = failures+1, now.Add(v.retry)
 	if v.impossible {
 		// One message may be what the page can't send; two chats are the page.
@@ -661,7 +675,9 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 		l.gate.refused, l.gate.refusedUntil = v.entry.Code, v.noStrangers
 		l.gate.learn(c.address, true, now)
 	}
-	it.sight = sight{}
+	if it.sight = (sight{}); isLeft(v.entry) {
+		it.sight.at = now
+	}
 	l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })
 }
 

@@ -14,12 +14,17 @@ type page struct {
 	readySince time.Time
 	// possible: it can send, as far as it has reported.
 	possible bool
+	// typing: it can't, but a text can be typed.
+	typing   bool
 	newChats rpc.NewChats
 	// account is whose page it is, empty while unknown.
 	account string
 	// suspect is the chat for which it had no way to send just now, empty for none.
 	suspect string
 }
+
+// maySend reports whether a message can be sent, by typing where there is no other way.
+func (p page) maySend(e entry) bool { return p.possible || p.typing && canType(e) }
 
 // sight is what is known of a message in the present life of the page. There are as many
 // as messages that wait.
@@ -84,9 +89,14 @@ func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
 		return giveUp, now
 	case p.readySince.IsZero():
 		return idle, end
+	case e.Typed != 0 && e.Row == "": // once in each life of the page it is looked for
+		if s.at.IsZero() && p.maySend(e) {
+			return send, now
+		}
+		return idle, end
 	case e.Act == "" && (s.at.IsZero() || s.pending && now.Sub(s.at) >= lookEvery):
 		return lookUp, now
-	case !s.pending && !p.possible:
+	case !s.pending && !p.maySend(e):
 		return idle, end
 	case !s.pending:
 		return send, now
@@ -104,7 +114,7 @@ func nextUntouched(e entry, p page, now time.Time) (step, time.Time) {
 		return idle, time.Time{}
 	case !now.Before(expires):
 		return giveUp, now
-	case p.readySince.IsZero() || !p.possible:
+	case p.readySince.IsZero() || !p.maySend(e):
 		return idle, expires
 	}
 	return send, now
@@ -112,7 +122,7 @@ func nextUntouched(e entry, p page, now time.Time) (step, time.Time) {
 
 // stillRight reports whether a message may be sent after the disk has taken its time to note that.
 func stillRight(e entry, wasTouched bool, p page, account string, now time.Time) bool {
-	return !p.readySince.IsZero() && p.possible && e.Account == account && (wasTouched || now.Before(moment(e.Expires)))
+	return !p.readySince.IsZero() && p.maySend(e) && e.Account == account && (wasTouched || now.Before(moment(e.Expires)))
 }
 
 func later(a, b time.Time) time.Time {
@@ -162,12 +172,14 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 		if errors.Is(err, worker.ErrNoWorker) {
 			v.entry.Touched = wasTouched
 		} else {
-			v.doubt = v.entry.Touched
+			v.doubt = v.entry.Touched && e.Typed == 0
 		}
 		v.entry = v.entry.doubt(now)
 		return v
 	}
-	v.entry.Touched = wasTouched
+	if v.entry.Touched = wasTouched; !wasTouched {
+		v.entry.Typed = 0
+	}
 	code := Code(refusal.Code)
 	switch refusal.Code {
 	case rpc.SendNotReady:

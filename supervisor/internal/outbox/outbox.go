@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,8 @@ type Options struct {
 	// It is called again, after a restart too, until it has returned nil. account is
 	// the one that is linked, empty while unknown.
 	Report func(ctx context.Context, account rpc.Secret, all []Message) error
+	// Typing allows that texts are typed where the page's functions for sending are gone.
+	Typing bool
 	// Count, if it is set, gets the result of each attempt to send: stored, failed, unknown
 	// or deferred.
 	Count func(result string)
@@ -232,6 +235,8 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	e = entry{
 		ID: id, Status: Queued, form: form{r.Message.Act, r.Message.Target, r.Message.Media.Size}, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
 	}
+	m := r.Message
+	e.Typeable = m.Act == "" && r.File == nil && m.ReplyTo == "" && len(m.Mentions) == 0 && strings.HasSuffix(to, rpc.ServerPhone)
 	e.Times[Queued.rank()] = millis(now)
 	var key any
 	if r.IdempotencyKey != "" {

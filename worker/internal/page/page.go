@@ -217,8 +217,12 @@ func (p *Page) LogOut(ctx context.Context) error {
 	return p.commands.LogOut(ctx)
 }
 
-// Send is that of message.Messages.
+// Send is that of message.Messages, or command.Type for what is to be typed.
 func (p *Page) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, error) {
+	if !m.Typed.IsZero() {
+		defer p.signals.Hint()
+		return command.Type(ctx, p.commands, m)
+	}
 	return p.messages.Send(ctx, m)
 }
 

@@ -4,6 +4,7 @@ import { faultIs, profile } from './config.js';
 import {
   ACK, Blocklist, BlocklistCollection, Chat, ChatCollection, Chats, Collection, Contact, ContactCollection, Contacts, Msg, MsgCollection, Msgs,
 } from './collections.js';
+import { openChat } from './chatview.js';
 import { mediaModules } from './media.js';
 import { Cmd } from './models.js';
 import { MsgKey } from './msgkey.js';
@@ -57,8 +58,7 @@ Msgs.getMessagesById = receiving.getMessagesById;
 Chats.find = async (wid) => Chats.get(wid) ?? (await people.findOrCreateLatestChat(factory.createWidFromWidLike(wid))).chat;
 
 Cmd.openChatBottom = async ({ chat }) => {
-  for (const other of Chats.filter((c) => c.active)) other.set({ active: false });
-  chat.set({ active: true });
+  openChat(chat);
   await ask('renew', String(chat.id));
   return true;
 };

@@ -3,6 +3,7 @@
 
 import { fault, profile } from './config.js';
 import { send, takeover } from './comms.js';
+import { ChatView } from './chatview.js';
 import { claimTab } from './mutex.js';
 import { NetworkStatus, Ui } from './models.js';
 import { h, testid } from './names.js';
@@ -76,16 +77,19 @@ class Main {
     this.bar = h('div', { role: 'alert' });
     this.challenge = h('div');
     const old = profile.era < '2024';
+    this.chat = new ChatView();
     this.node = h('div', { class: old ? 'app two' : null, tabindex: old ? '-1' : null },
       this.bar, this.challenge,
       h('div', { id: 'side' },
-        h('header', {}, h('h1', {}, text('chats')), old ? button(text('logOut'), userLogsOut) : menu()),
+        h('header', {}, h('h1', {}, text('chats')), this.chat.button(), old ? button(text('logOut'), userLogsOut) : menu()),
         h('div', { role: 'textbox', 'aria-label': text('search') }),
         h('div', { id: 'pane-side', role: 'region' }, h('div', { role: 'grid', 'aria-label': text('chats') },
-          ['Ada', 'Grace', 'Edsger'].map((name) => h('div', { role: 'listitem' }, h('span', {}, name)))))));
+          ['Ada', 'Grace', 'Edsger'].map((name) => h('div', { role: 'listitem' }, h('span', {}, name)))))),
+      this.chat.node);
   }
 
   update() {
+    this.chat.update();
     this.bar.replaceChildren(...(NetworkStatus.online ? [] : [line(text('offline')), line(text('offlineHint'))]));
     const asked = Ui.challenge === 'PASSKEY';
     if (asked !== this.challenge.hasChildNodes()) this.challenge.replaceChildren(...(asked ? [challenge()] : []));

@@ -146,6 +146,11 @@ func (c *Commands) Return(ctx context.Context) error {
 // reach acts in the current document, if that is the page's. What follows when it is
 // left fails with target.ErrStale.
 func (c *Commands) reach(ctx context.Context, act func(*input) error) error {
+	return reachBy(ctx, c, c.target.Scripts.Load().Act, act)
+}
+
+// reachBy is reach with the object that another script makes.
+func reachBy(ctx context.Context, c *Commands, script string, act func(*input) error) error {
 	release := func(release func(context.Context)) {
 		ctx, cancel := context.WithTimeout(c.target.Life, c.call)
 		defer cancel()
@@ -156,7 +161,7 @@ func (c *Commands) reach(ctx context.Context, act func(*input) error) error {
 		return fmt.Errorf("cannot reach into page: %w", err)
 	}
 	defer release(document.Release)
-	object, err := document.New(ctx, c.target.Scripts.Load().Act)
+	object, err := document.New(ctx, script)
 	if err != nil {
 		return fmt.Errorf("cannot reach into page: %w", err)
 	}
@@ -276,11 +281,7 @@ func (i *input) press(ctx context.Context, name string) error {
 		return fmt.Errorf("cannot press %q: %w", name, errNothingToPress)
 	}
 	if at.Covered {
-		const enter = 13
-		return i.document.Send(ctx,
-			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: enter},
-			proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: enter},
-		)
+		return i.enter(ctx)
 	}
 	mouse := func(kind proto.InputDispatchMouseEventType, button proto.InputMouseButton, clicks int) proto.Request {
 		return proto.InputDispatchMouseEvent{Type: kind, X: at.X, Y: at.Y, Button: button, ClickCount: clicks}
@@ -289,6 +290,15 @@ func (i *input) press(ctx context.Context, name string) error {
 		mouse(proto.InputDispatchMouseEventTypeMouseMoved, "", 0),
 		mouse(proto.InputDispatchMouseEventTypeMousePressed, proto.InputMouseButtonLeft, 1),
 		mouse(proto.InputDispatchMouseEventTypeMouseReleased, proto.InputMouseButtonLeft, 1),
+	)
+}
+
+// enter presses the key.
+func (i *input) enter(ctx context.Context) error {
+	const enter = 13
+	return i.document.Send(ctx,
+		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: enter},
+		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: enter},
 	)
 }
 

@@ -136,6 +136,7 @@ func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
 	}
 	switch {
 	case s.Missing != "":
+		o.Typing = true
 		o.Why = "the page's " + m.Function(s.Missing) + " is missing"
 	case !s.Answers:
 		o.Why = "the page's messages can't be read"

@@ -5,7 +5,7 @@
 (function (k, t) {
   "use strict";
 
-  const { registry, start, cut, visible, all, wordsOf, lower, mentions, container, overlay } = t;
+  const { registry, start, cut, visible, all, wordsOf, lower, mentions, container, overlay, place } = t;
 
   const PRESSABLE = "button, [role=button], [role=menuitem], [role=link], a[href], [tabindex]";
   const CODE = /^[1-9A-Z]{8}$/;
@@ -27,24 +27,6 @@
     const list = usable(all(PRESSABLE, within));
     const by = (matches) => list.find((e) => labelled(e).some((label) => texts.some((text) => matches(label, text))));
     return by((label, text) => label === text) || by((label, text) => text.length >= 5 && label.includes(text));
-  }
-
-  // place returns where to press an element, or null. An element that is covered,
-  // so that the mouse would miss it, gets the keyboard's focus if it accepts it.
-  function place(element) {
-    if (!element) return null;
-    let box = element.getBoundingClientRect();
-    if (box.top < 0 || box.left < 0 || box.bottom > innerHeight || box.right > innerWidth) {
-      element.scrollIntoView({ block: "center", inline: "center" });
-      box = element.getBoundingClientRect();
-    }
-    const x = box.left + box.width / 2;
-    const y = box.top + box.height / 2;
-    const top = document.elementFromPoint(x, y);
-    const covered = !top || !element.contains(top);
-    if (covered) element.focus();
-    const focused = document.activeElement === element;
-    return covered && !focused ? null : { x, y, covered };
   }
 
   // reload is the button over a code whose list is used up.

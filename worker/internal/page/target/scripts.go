@@ -31,6 +31,8 @@ var (
 	messageActsJS string
 	//go:embed passkey.js
 	passkeyJS string
+	//go:embed typing.js
+	typingJS string
 	//go:embed hint.js
 	hintJS string
 	//go:embed image.js
@@ -56,6 +58,8 @@ type Scripts struct {
 	Observe, Act, Look, Hint string
 	// Passkey makes the object that answers one request for a passkey.
 	Passkey string
+	// Typing is an expression that makes what finds where to write.
+	Typing string
 	// Image is the function that looks at the image it is called on. Message and Inbox make
 	// the objects that send and receive messages of the Tool's ledger they are called on.
 	Image, Message, Inbox string
@@ -100,7 +104,8 @@ func Compile(file []byte) (*Scripts, error) {
 		Look:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(lookJS, "(function"), tools, all),
 		Image:   fmt.Sprintf("function () { const k = %s; return (%s).call(this, k, %s); }", all, strip(imageJS, "(function"), tools),
 		Message: onLedger(messageJS, news, messageActsJS), Inbox: onLedger(inboxJS, arrived, "undefined"),
-		Act: fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
+		Typing: fmt.Sprintf("((k) => (%s)(k, %s, %s))(%s)", strip(typingJS, "(function"), tools, strip(callsJS, "(function"), all),
+		Act:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		Hint: fmt.Sprintf("(%s)(%s, %q, { %q: %q, %q: %q }, %q)",
 			strip(hintJS, "(function"), some, ping, news, News, arrived, Arrived, Binding),
 		Passkey: fmt.Sprintf("(%s)(%d)", strip(passkeyJS, "(function"), rpc.MaxPasskeyOptions),

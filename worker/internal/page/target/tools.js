@@ -248,5 +248,23 @@
       });
   }
 
-  return { registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay, picture, hiddenBy, plain, opacity, see };
+  // place returns where to press an element, or null. An element that is covered,
+  // so that the mouse would miss it, gets the keyboard's focus if it accepts it.
+  function place(element) {
+    if (!element) return null;
+    let box = element.getBoundingClientRect();
+    if (box.top < 0 || box.left < 0 || box.bottom > innerHeight || box.right > innerWidth) {
+      element.scrollIntoView({ block: "center", inline: "center" });
+      box = element.getBoundingClientRect();
+    }
+    const x = box.left + box.width / 2;
+    const y = box.top + box.height / 2;
+    const top = document.elementFromPoint(x, y);
+    const covered = !top || !element.contains(top);
+    if (covered) element.focus();
+    const focused = document.activeElement === element;
+    return covered && !focused ? null : { x, y, covered };
+  }
+
+  return { place, registry, start, follow, cut, visible, all, shown, wordsOf, lower, mentions, container, overlay, picture, hiddenBy, plain, opacity, see };
 })
