@@ -126,7 +126,7 @@
 //     and upload to a host, here the page's own (read). Nothing is encrypted, videos and audio are
 //     not looked into, and recipients get no file.
 //   - Edits, deletions and reactions: an edit is shown before the server has it, its promise
-//     resolves whatever the server answers, and it has a row of its own, by which it can be
+//     resolves for any answer of the server, and it has a row of its own, by which it can be
 //     sent again; a deletion is shown afterwards, and leaves the message under another key;
 //     while one is under way in a chat a second one gets its promise (all read). Reactions
 //     are not kept.

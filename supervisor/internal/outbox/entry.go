@@ -16,7 +16,6 @@ type entry struct {
 	ID     rpc.MessageID `json:"id"`
 	Status Status        `json:"status"`
 	form
-	byTyping
 	Account string `json:"account,omitempty"`
 	To      string `json:"to"`
 	Chat    place  `json:"chat,omitzero"`
@@ -41,6 +40,7 @@ type form struct {
 	Target string  `json:"target,omitempty"`
 	// File is the size of its file in bytes, 0 without one.
 	File int64 `json:"file,omitempty"`
+	byTyping
 }
 
 // uploadTime is how long its file may take.

@@ -233,7 +233,7 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 		}
 	}
 	e = entry{
-		ID: id, Status: Queued, form: form{r.Message.Act, r.Message.Target, r.Message.Media.Size}, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
+		ID: id, Status: Queued, form: form{Act: r.Message.Act, Target: r.Message.Target, File: r.Message.Media.Size}, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
 	}
 	m := r.Message
 	e.Typeable = m.Act == "" && r.File == nil && m.ReplyTo == "" && len(m.Mentions) == 0 && strings.HasSuffix(to, rpc.ServerPhone)
