@@ -152,7 +152,7 @@ func (h *hit) measure(ctx context.Context, f fault, w *row) {
 	asking := harness.Probe("http://"+h.address, h.o.pause)
 	defer asking.Close()
 	begun := time.Now()
-	if err := f.inject(ctx, h); errors.Is(err, errSkipped) {
+	if err := injected(ctx, f, h); errors.Is(err, errSkipped) {
 		w.skipped = err.Error()
 		return
 	} else if err != nil {
@@ -178,6 +178,13 @@ func (h *hit) measure(ctx context.Context, f fault, w *row) {
 	}
 	w.left = h.leftovers(h.tree, c.last)
 	w.loginLost = h.linked && slices.Contains(c.reasons, "scan_qr")
+}
+
+// injected injects a fault, which must not take long.
+func injected(ctx context.Context, f fault, h *hit) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*patience)
+	defer cancel()
+	return f.inject(ctx, h)
 }
 
 // course is what /session reported during a fault. Each time is zero if its moment

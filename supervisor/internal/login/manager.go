@@ -172,6 +172,9 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 	}
 	todo := m.pending
 	m.pending = plan{}
+	if m.overtaken(todo) {
+		todo = plan{}
+	}
 	switch todo.action {
 	case quarantine:
 		m.logout.done(m.quarantine(ctx, todo.why))
@@ -189,6 +192,18 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 	m.pruneCaches()
 	m.journal.save(m.record)
 	return nil
+}
+
+// overtaken reports whether a phone was linked after it was decided that the profile
+// has no login: its new one must stay. It is called with mu held.
+func (m *Manager) overtaken(p plan) bool {
+	switch p.action {
+	case quarantine:
+		return m.logout == nil && m.record.LoggedOutAt.IsZero()
+	case restore:
+		return p.why == whyMissing && m.page.linked
+	}
+	return false
 }
 
 // identify finds out whether the profile is the one in the record, and which backups

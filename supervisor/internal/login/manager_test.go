@@ -42,6 +42,40 @@ func TestLogoutOnThePhoneQuarantinesTheProfileOnce(t *testing.T) {
 	r.wantNoRequest()
 }
 
+// A phone scans the QR in the moment before a restart in which the profile would be
+// moved away, or replaced by a backup.
+func TestPhoneLinkedBeforeAPlannedRestartStays(t *testing.T) {
+	scanned := rpc.PageObserved{Condition: rpc.PageSyncing, Registered: true, Persisted: true}
+	t.Run("after a logout", func(t *testing.T) {
+		r := newRig(t)
+		r.link()
+		r.see(time.Minute, logoutShown)
+		r.see(time.Second, unlinkedAfterLogout)
+		r.beat(3 * time.Second)
+		r.wantRequest(worker.WhenIdle)
+		r.put("new")
+		r.see(time.Millisecond, scanned)
+		r.end(reason.Maintenance, true)
+		r.spawn()
+		r.holds("new")
+		if s := r.published(); s.Quarantined != "" || !s.LoggedOutAt.IsZero() || !s.LinkedAt.Equal(r.now) {
+			t.Errorf("published %+v", s)
+		}
+	})
+	t.Run("after a loss", func(t *testing.T) {
+		r := newRig(t)
+		r.link()
+		r.end(reason.RestartRequested, true)
+		r.startsWithQR()
+		r.wantRequest(worker.Immediately)
+		r.put("new")
+		r.see(time.Millisecond, scanned)
+		r.end(reason.Maintenance, true)
+		r.spawn()
+		r.holds("new")
+	})
+}
+
 // The page pretends to be linked, with a login on disk, and to be logged out, again and
 // again.
 func TestFlippingPageCannotPushAProfileOut(t *testing.T) {
