@@ -43,6 +43,7 @@ const (
 	manifestName = "manifest.json"
 	profilePath  = "profile/"
 	outboxName   = "outbox"
+	inboxName    = "inbox"
 	mediaPath    = "media/"
 )
 
@@ -60,21 +61,20 @@ const (
 // anything in it can be verified, and each step up doubles time and memory.
 const Work = 18
 
-// Messages are the paths of a database of messages, empty for none, and of the folder of their
-// files, which need not exist.
-type Messages struct{ Outbox, Media string }
+// Messages are the paths of the databases of messages that were accepted and of those that were
+// received, each empty for none, and of the folder of files of the former, which need not exist.
+type Messages struct{ Outbox, Inbox, Media string }
 
 // Write encrypts the closed profile in dir, described by m, and messages for passphrase. It returns
-// m with its Format, Files, Outbox and Media filled in. Without a login it fails with profile.ErrNoLogin.
-// When ctx ends it returns at once; w may be written
-// to for a moment longer.
+// m with its Format, Files, Outbox, Inbox and Media filled in. Without a login it fails with
+// profile.ErrNoLogin. When ctx ends it returns at once; w may be written to for a moment longer.
 func Write(ctx context.Context, w io.Writer, passphrase string, work int, dir string, messages Messages, m profile.Manifest) (profile.Manifest, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return m, fmt.Errorf("cannot use passphrase: %w", err)
 	}
 	recipient.SetWorkFactor(work)
-	m.Format, m.Files, m.Outbox, m.Media = profile.ManifestFormat, nil, nil, nil
+	m.Format, m.Files, m.Outbox, m.Inbox, m.Media = profile.ManifestFormat, nil, nil, nil, nil
 	// scrypt can't be interrupted.
 	encrypted, err := wait.For(ctx, func() (io.WriteCloser, error) { return age.Encrypt(w, recipient) })
 	if err != nil {
@@ -104,7 +104,12 @@ func writeAll(ctx context.Context, t *tar.Writer, dir string, messages Messages,
 		return err
 	})
 	if err == nil && messages.Outbox != "" {
-		err = writeMessages(ctx, t, messages, m)
+		if m.Outbox, err = writeDatabase(ctx, t, messages.Outbox, outboxName); err == nil {
+			err = writeMedia(ctx, t, messages.Media, m)
+		}
+	}
+	if err == nil && messages.Inbox != "" {
+		m.Inbox, err = writeDatabase(ctx, t, messages.Inbox, inboxName)
 	}
 	if err == nil {
 		err = profile.CheckLogin(m.Files)
@@ -123,14 +128,16 @@ func writeAll(ctx context.Context, t *tar.Writer, dir string, messages Messages,
 	return err
 }
 
-// writeMessages packs the database, and each file that has its name.
-func writeMessages(ctx context.Context, t *tar.Writer, messages Messages, m *profile.Manifest) error {
-	f, err := writeFile(ctx, t, filepath.Dir(messages.Outbox), filepath.Base(messages.Outbox), outboxName)
-	if err != nil {
-		return err
-	}
-	f.Path, m.Outbox = outboxName, &f
-	entries, err := os.ReadDir(messages.Media)
+// writeDatabase packs the file at path under name.
+func writeDatabase(ctx context.Context, t *tar.Writer, path, name string) (*profile.File, error) {
+	f, err := writeFile(ctx, t, filepath.Dir(path), filepath.Base(path), name)
+	f.Path = name
+	return &f, err
+}
+
+// writeMedia packs each file of messages that has its name.
+func writeMedia(ctx context.Context, t *tar.Writer, dir string, m *profile.Manifest) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -138,7 +145,7 @@ func writeMessages(ctx context.Context, t *tar.Writer, messages Messages, m *pro
 		if !media.Valid(e.Name()) || !e.Type().IsRegular() {
 			continue
 		}
-		f, err := writeFile(ctx, t, messages.Media, e.Name(), mediaPath+e.Name())
+		f, err := writeFile(ctx, t, dir, e.Name(), mediaPath+e.Name())
 		if err != nil {
 			return err
 		}
@@ -165,8 +172,8 @@ func writeFile(ctx context.Context, t *tar.Writer, dir, rel, name string) (profi
 }
 
 // Read decrypts a login, unpacks it into the empty folder, and checks it against its
-// manifest. Messages are unpacked to the new file and the new folder that messages names; the
-// manifest's Outbox is nil if there are none. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
+// manifest. Messages are unpacked to the new files and the new folder that messages names; the
+// manifest's Outbox and Inbox are nil if there are none. After an error, which matches ErrPassphrase, ErrDamaged or ErrUnreadable where
 // they apply, the content of the folder is of no use. When ctx ends it returns at once; r
 // may be read from for a moment longer.
 func Read(ctx context.Context, r io.Reader, passphrase, folder string, messages Messages) (profile.Manifest, error) {
@@ -212,9 +219,10 @@ type unpacker struct {
 	left    int64
 	entries int
 	files   []profile.File
-	// messages describes the database of messages, if there is one, and media their files.
-	messages *profile.File
-	media    []profile.File
+	// outbox and inbox describe the databases of messages, as far as there are any, and media
+	// the files of messages.
+	outbox, inbox *profile.File
+	media         []profile.File
 }
 
 func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest, error) {
@@ -245,13 +253,18 @@ func (u *unpacker) unpack(r io.Reader, identity age.Identity) (profile.Manifest,
 	if len(rest) == maxTail || bytes.ContainsFunc(rest, func(r rune) bool { return r != 0 }) {
 		return profile.Manifest{}, errors.New("more follows the manifest")
 	}
-	if (m.Outbox == nil) != (u.messages == nil) || m.Outbox != nil && *m.Outbox != *u.messages {
+	if !same(m.Outbox, u.outbox) || !same(m.Inbox, u.inbox) {
 		return m, fmt.Errorf("%w: the messages have changed", profile.ErrDamaged)
 	}
 	if err := profile.CheckSame(m.Media, u.media); err != nil {
 		return m, err
 	}
 	return m, profile.CheckFiles(m.Files, u.files)
+}
+
+// same reports whether both describe the same file, or none.
+func same(a, b *profile.File) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // intro is the first line of a file that age has encrypted.
@@ -328,5 +341,8 @@ func (u *unpacker) place(name string) (target, rel string, keep func(profile.Fil
 		err := os.MkdirAll(u.to.Media, 0o700)
 		return filepath.Join(u.to.Media, rel), rel, keep, err == nil
 	}
-	return u.to.Outbox, outboxName, func(f profile.File) { u.messages = &f }, name == outboxName
+	if name == inboxName {
+		return u.to.Inbox, inboxName, func(f profile.File) { u.inbox = &f }, true
+	}
+	return u.to.Outbox, outboxName, func(f profile.File) { u.outbox = &f }, name == outboxName
 }

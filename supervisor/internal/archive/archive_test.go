@@ -36,9 +36,9 @@ func sealed(t *testing.T) []byte {
 			t.Fatal(err)
 		}
 	}
-	messages := Messages{filepath.Join(t.TempDir(), "messages"), t.TempDir()}
+	messages := Messages{filepath.Join(t.TempDir(), "messages"), filepath.Join(t.TempDir(), "received"), t.TempDir()}
 	for path, content := range map[string]string{
-		messages.Outbox: "to be sent", filepath.Join(messages.Media, "3EB01"): "a file", filepath.Join(messages.Media, ".draft-1"): "half of a file",
+		messages.Outbox: "to be sent", messages.Inbox: "received", filepath.Join(messages.Media, "3EB01"): "a file", filepath.Join(messages.Media, ".draft-1"): "half of a file",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -55,7 +55,7 @@ func sealed(t *testing.T) []byte {
 // unpacked are new paths for messages.
 func unpacked(t *testing.T) Messages {
 	t.Helper()
-	return Messages{filepath.Join(t.TempDir(), "outbox"), filepath.Join(t.TempDir(), "media")}
+	return Messages{filepath.Join(t.TempDir(), "outbox"), filepath.Join(t.TempDir(), "inbox"), filepath.Join(t.TempDir(), "media")}
 }
 
 func read(t *testing.T, data []byte, phrase string) (profile.Manifest, map[string]string, error) {
@@ -64,12 +64,15 @@ func read(t *testing.T, data []byte, phrase string) (profile.Manifest, map[strin
 	messages := unpacked(t)
 	m, err := Read(t.Context(), bytes.NewReader(data), phrase, into, messages)
 	found := map[string]string{}
-	if m.Outbox != nil {
-		content, err := os.ReadFile(messages.Outbox)
+	for _, described := range []*profile.File{m.Outbox, m.Inbox} {
+		if described == nil {
+			continue
+		}
+		content, err := os.ReadFile(map[string]string{"outbox": messages.Outbox, "inbox": messages.Inbox}[described.Path])
 		if err != nil {
 			t.Error(err)
 		}
-		found["outbox"] = string(content)
+		found[described.Path] = string(content)
 	}
 	for _, f := range m.Media {
 		content, err := os.ReadFile(filepath.Join(messages.Media, f.Path))
@@ -94,7 +97,7 @@ func TestExportedLoginCanBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"Local State": "{}", "Default/Local Storage/leveldb/000003.log": "login", "Default/empty": "", "outbox": "to be sent", "media/3EB01": "a file"}
+	want := map[string]string{"Local State": "{}", "Default/Local Storage/leveldb/000003.log": "login", "Default/empty": "", "outbox": "to be sent", "inbox": "received", "media/3EB01": "a file"}
 	if d := cmp.Diff(want, found); d != "" {
 		t.Error(d)
 	}
@@ -238,6 +241,8 @@ func TestForgedFilesAreRefused(t *testing.T) {
 		"no manifest":                   {a},
 		"a message's file not listed":   {file("media/a", "{}"), manifest()},
 		"a message's file upwards":      {file("media/../../evil", "{}"), manifest()},
+		"received but not listed":       {file("inbox", "{}"), manifest()},
+		"received twice":                {file("inbox", "{}"), file("inbox", "{}"), manifest()},
 		"a folder of messages' files":   {folder("media/a"), manifest()},
 		"a message's hidden file":       {file("media/.draft-1", "{}"), manifest()},
 		"nothing":                       nil,

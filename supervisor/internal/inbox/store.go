@@ -550,12 +550,10 @@ func Export(path, to string) (any bool, err error) {
 	return true, nil
 }
 
-// Import replaces a file that nothing uses by an exported one, which may be empty for none:
-// the cursor goes with its profile. Errors satisfy database.Damaged if it is not an export.
+// Import replaces a file that nothing uses by an exported one: the cursor goes with its
+// profile. Without one the file stays, whose account and marks show that the profile is
+// another. Errors satisfy database.Damaged if it is not an export; then nothing has changed.
 func Import(from, path string) error {
-	if from == "" {
-		return database.Remove(path)
-	}
 	db, err := database.Open(from, format)
 	if err == nil {
 		err = db.Close()

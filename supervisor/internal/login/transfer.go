@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
@@ -33,7 +34,7 @@ type Export struct {
 	// To is written to instead of the file, if it is set.
 	To io.Writer
 	// Backup exports the newest backup, even while a supervisor runs, instead of the
-	// profile itself. The messages to be sent are not in it.
+	// profile itself. Messages are not in it.
 	Backup bool
 	// Work is archive.Work, except in tests.
 	Work int
@@ -96,13 +97,18 @@ func (e Export) profile(ctx context.Context) (profile.Manifest, error) {
 		return profile.Manifest{}, fmt.Errorf("%w: no phone is linked in this profile, as far as the service has seen", ErrNothing)
 	}
 	r = r.forProfile(stamp)
-	exported, _ := profile.NewOutbox(p)
-	defer func() { _ = os.Remove(exported) }()
-	messages := archive.Messages{Outbox: exported, Media: profile.Media(p)}
-	if any, err := outbox.Export(p.Outbox(), exported); err != nil {
+	outboxFile, inboxFile, _ := profile.NewMailboxes(p)
+	defer func() { _ = errors.Join(os.Remove(outboxFile), os.Remove(inboxFile)) }()
+	messages := archive.Messages{Outbox: outboxFile, Inbox: inboxFile, Media: profile.Media(p)}
+	if any, err := outbox.Export(p.Outbox(), outboxFile); err != nil {
 		return profile.Manifest{}, err
 	} else if !any {
 		messages.Outbox = ""
+	}
+	if any, err := inbox.Export(profile.InboxPath(p), inboxFile); err != nil {
+		return profile.Manifest{}, err
+	} else if !any {
+		messages.Inbox = ""
 	}
 	return e.write(ctx, p.Dir(), messages, profile.Manifest{
 		CreatedAt: time.Now().UTC(), Stamp: stamp, LinkedAt: r.LinkedAt, PersistedAt: r.PersistedAt, ReadyAt: r.ReadyAt,
@@ -140,7 +146,7 @@ func (e Export) writeTo(ctx context.Context, w io.Writer, dir string, messages a
 
 // Import replaces the login in the tokens folder with the one in the file, which may be a
 // pipe, and adds the messages in it to the outbox, where keyless of them lost their idempotency
-// keys (outbox.Import). The replaced profile goes to quarantine under the returned name. Errors match
+// keys (outbox.Import). The messages that it had received, if any, replace those received here. The replaced profile goes to quarantine under the returned name. Errors match
 // archive.ErrPassphrase, archive.ErrDamaged, archive.ErrUnreadable and, while a supervisor
 // runs, profile.ErrHeld; then, and when ctx has ended, nothing has changed.
 func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, keyless int, err error) {
@@ -165,8 +171,10 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	_ = p.Login.Load(&before) // without it the replaced profile counts as valuable
 	now := time.Now()
 	var messages archive.Messages
-	messages.Outbox, messages.Media = profile.NewOutbox(p)
-	defer func() { _ = errors.Join(os.Remove(messages.Outbox), os.RemoveAll(messages.Media)) }()
+	messages.Outbox, messages.Inbox, messages.Media = profile.NewMailboxes(p)
+	defer func() {
+		_ = errors.Join(os.Remove(messages.Outbox), os.Remove(messages.Inbox), os.RemoveAll(messages.Media))
+	}()
 	moved, err = p.Replace(ctx, func(folder string) error {
 		m, err = archive.Read(ctx, src, passphrase, folder, messages)
 		return err
@@ -178,13 +186,15 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	if !m.LinkedAt.IsZero() { // otherwise nothing is known about the login
 		after.Stamp, after.LinkedAt, after.PersistedAt, after.ReadyAt = m.Stamp, m.LinkedAt, m.PersistedAt, m.ReadyAt
 	}
-	from := messages.Outbox
 	if m.Outbox == nil {
-		from = ""
+		messages.Outbox = ""
+	}
+	if m.Inbox != nil {
+		err = errors.Join(err, inbox.Import(messages.Inbox, profile.InboxPath(p)))
 	}
 	// The files come first: those without a message are removed at the next start.
 	err = errors.Join(err, p.Login.Save(after), media.Import(messages.Media, profile.Media(p)))
-	keyless, importErr := outbox.Import(from, p.Outbox())
+	keyless, importErr := outbox.Import(messages.Outbox, p.Outbox())
 	return m, moved, keyless, errors.Join(err, importErr)
 }
 

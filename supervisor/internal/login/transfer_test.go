@@ -9,14 +9,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/archive"
+	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
+	"session-manager/supervisor/internal/worker"
 )
 
 const passphrase = "correct horse battery staple"
@@ -79,11 +82,50 @@ func queueMessage(t *testing.T, r *rig, text string) (id rpc.MessageID, replayed
 	return id, replayed
 }
 
+// table is a page's table with one received message, or none.
+type table struct{ text rpc.Secret }
+
+// Receive implements inbox.Reader.
+func (p table) Receive(context.Context, rpc.ReceiveQuery) (got rpc.Reception, _ error) {
+	got = rpc.Reception{Account: "9@c.us", Known: true}
+	if p.text != "" {
+		got.Messages = []rpc.Received{{Key: p.text, ID: "1", Chat: rpc.ChatAt("1@c.us"), Type: rpc.TypeText, Text: p.text, At: time.Now()}}
+		got.Marks = []rpc.Mark{{Row: 1, Sum: string(p.text)}}
+	}
+	return got, nil
+}
+
+// inInbox runs the inbox of a tokens folder until it has an event, and returns its text.
+func inInbox(t *testing.T, r *rig, text string) string {
+	t.Helper()
+	i := inbox.New(inbox.Options{
+		Path: profile.InboxPath(r.folder), Logger: slog.New(slog.DiscardHandler), Worker: table{rpc.Secret(text)}, Limits: inbox.DefaultLimits(),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); i.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	i.Notice(worker.FromWorker{Event: rpc.Event{Body: rpc.PageObserved{Condition: rpc.PageReady}}})
+	for deadline := time.After(time.Minute); ; {
+		list, _, _, changed, err := i.List(t.Context(), "", 10)
+		if err == nil && len(list) > 0 {
+			return list[0].Text
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("nothing was received: %v", err)
+		}
+	}
+}
+
 func TestMessagesMoveWithTheLogin(t *testing.T) {
 	from, to := newRig(t), newRig(t)
 	from.link()
 	moving, _ := queueMessage(t, from, "moving")
 	there, _ := queueMessage(t, to, "there")
+	inInbox(t, from, "received")
+	inInbox(t, to, "received there")
 	_, _ = from.folder.Close(), to.folder.Close()
 	file := filepath.Join(t.TempDir(), "login.age")
 	if _, err := from.export(file).Run(t.Context()); err != nil {
@@ -98,6 +140,12 @@ func TestMessagesMoveWithTheLogin(t *testing.T) {
 		if id, replayed := queueMessage(t, to, text); id != want || !replayed {
 			t.Errorf("%s was lost", text)
 		}
+	}
+	if text := inInbox(t, to, ""); text != "received" {
+		t.Errorf("received: %q", text)
+	}
+	if info, err := os.Stat(profile.InboxPath(to.folder)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the inbox: %v, %v", info, err)
 	}
 	for _, r := range []*rig{from, to} {
 		names, err := filepath.Glob(filepath.Join(r.tokens, "*outbox*"))

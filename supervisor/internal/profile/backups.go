@@ -28,8 +28,10 @@ type Manifest struct {
 	// VerifiedAt is when the backup was opened in a Chrome, zero if it never was.
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
 	Files      []File    `json:"files"`
-	// Outbox are the messages in an exported file, and Media their files. Backups have none.
+	// Outbox are the messages in an exported file, Media their files, and Inbox those that were
+	// received. Backups have none.
 	Outbox *File  `json:"outbox,omitempty"`
+	Inbox  *File  `json:"inbox,omitempty"`
 	Media  []File `json:"media,omitempty"`
 }
 

@@ -131,14 +131,14 @@ func WebhookQueue(p *Profile) string { return p.tokens.path("webhook") }
 // package inbox opens.
 func InboxPath(p *Profile) string { return p.tokens.path("inbox") }
 
-// NewOutbox returns the paths of a new file for messages on their way to or from the outbox of
-// p, and of a new folder for their files. If the process dies before it removes them, the next
-// Open does.
-func NewOutbox(p *Profile) (outbox, media string) {
+// NewMailboxes returns the paths of new files for messages on their way to or from the outbox
+// and the inbox of p, and of a new folder for the files of the former. If the process dies before
+// it removes them, the next Open does.
+func NewMailboxes(p *Profile) (outbox, inbox, media string) {
 	hidden := func(path string) string {
 		return filepath.Join(string(p.tokens), "."+filepath.Base(path)+suffix())
 	}
-	return hidden(p.Outbox()), hidden(Media(p))
+	return hidden(p.Outbox()), hidden(InboxPath(p)), hidden(Media(p))
 }
 
 // LeaseFile returns the absolute path of the lease.
