@@ -108,7 +108,7 @@ const (
 	PasskeyWrongChallenge  PasskeyErrorCode = "wrong_challenge"
 	PasskeyWrongOrigin     PasskeyErrorCode = "wrong_origin"
 	PasskeyWrongRP         PasskeyErrorCode = "wrong_rp"
-	PasskeyWrongCredential PasskeyErrorCode = "wrong_credential"
+	PasskeyWrongCredential PasskeyErrorCode = "wrong_credential" //nolint:gosec // a name, no credentials
 	PasskeyNotVerified     PasskeyErrorCode = "not_verified"
 	PasskeyReplayed        PasskeyErrorCode = "replayed"
 )

@@ -84,6 +84,12 @@ func (g *gate) admit(rt route, r *http.Request) *problem {
 	if rt.access != command {
 		return nil
 	}
+	if r.Header.Get("Sec-Purpose") != "" {
+		return &problem{
+			Status: http.StatusForbidden, Code: "origin_refused",
+			Detail: "A browser has loaded this in advance (Sec-Purpose), but nobody has asked for it yet.",
+		}
+	}
 	bucket, _ := g.commands.LoadOrStore(rt.path, rate.NewLimiter(rate.Every(commandEvery), commandBurst))
 	turn := bucket.(*rate.Limiter).Reserve()
 	wait := turn.Delay()

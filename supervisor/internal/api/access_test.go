@@ -19,12 +19,13 @@ const (
 	readKey    = "reader-reader-reader"
 	commandKey = "commander-commander"
 	sendKey    = "sender-sender-sender"
+	receiveKey = "receiver-receiver-r"
 	bothKey    = "both-both-both-both"
 )
 
 func someKeys(t *testing.T) func() *apikey.Keys {
 	t.Helper()
-	keys, err := apikey.Parse([]byte("read:" + readKey + "\ncommand:" + commandKey + "\nsend:" + sendKey + "\n" + bothKey + "\n"))
+	keys, err := apikey.Parse([]byte("read:" + readKey + "\ncommand:" + commandKey + "\nsend:" + sendKey + "\nreceive:" + receiveKey + "\n" + bothKey + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +57,67 @@ func TestEachRouteAsksForItsAccess(t *testing.T) {
 		}
 		if rt.access != want {
 			t.Errorf("%s asks for access %d, want %d", rt.path, rt.access, want)
+		}
+	}
+}
+
+// admitting returns an API whose routes answer 200 to whoever they admit.
+func admitting(t *testing.T, o Options) (*api, http.Handler) {
+	t.Helper()
+	o.Session = newFakeSession(session.Snapshot{})
+	a := made(t, o)
+	for i := range a.routes {
+		a.routes[i].answer = func(*http.Request) http.Handler { return object{http.StatusOK, struct{}{}} }
+	}
+	return a, a.router()
+}
+
+// allowed are the scopes of the keys.
+var allowed = map[string]string{readKey: "read", commandKey: "command", sendKey: "send", receiveKey: "receive", bothKey: "read command send receive"}
+
+// documented returns what the description has about a request with a key.
+func documented(t *testing.T, method, path, key string, readNeedsKey bool) int {
+	t.Helper()
+	operations := doc(t).Paths.Value(path).Operations()
+	described := operations[method]
+	if method == http.MethodHead && path != "/session/passkey" {
+		described = operations[http.MethodGet]
+	}
+	switch {
+	case method == http.MethodOptions:
+		return http.StatusNoContent
+	case described == nil:
+		return http.StatusMethodNotAllowed
+	}
+	status := http.StatusForbidden
+	need, _ := described.Extensions["x-access"].(string)
+	switch {
+	case need == "open", need == "read" && !readNeedsKey, strings.Contains(allowed[key], need):
+		return http.StatusOK
+	case allowed[key] == "":
+		status = http.StatusUnauthorized
+	}
+	if described.Responses.Status(status) == nil {
+		t.Errorf("%s %s: %d is not described", method, path, status)
+	}
+	return status
+}
+
+func TestEachMethodAdmitsItsScopesOnly(t *testing.T) {
+	methods := []string{"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE", "get", "PROPFIND"}
+	for _, beyond := range []bool{false, true} {
+		for _, key := range []string{"", "wrong-wrong-wrong-wrong", readKey, commandKey, sendKey, receiveKey, bothKey} {
+			a, h := admitting(t, Options{Keys: someKeys(t), ReadNeedsKey: beyond})
+			for _, rt := range a.routes {
+				for _, method := range methods {
+					r := httptest.NewRequestWithContext(t.Context(), method, "http://localhost"+rt.path, nil)
+					r.Header.Set("X-API-Key", key)
+					w := httptest.NewRecorder()
+					if h.ServeHTTP(w, r); w.Code != documented(t, method, rt.path, key, beyond) {
+						t.Errorf("%s %s with the key %q, beyond the loopback %v: got %d", method, rt.path, key, beyond, w.Code)
+					}
+				}
+			}
 		}
 	}
 }

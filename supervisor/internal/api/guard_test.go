@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,67 @@ func TestForeignHostsAndOriginsAreRejected(t *testing.T) {
 				t.Errorf("got %.200s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestOtherSitesReachNoRoute(t *testing.T) {
+	const rebound = "evil.example:3001"
+	requests := map[string]map[string]string{
+		"an img":                       {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+		"a prefetch":                   {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "empty", "Sec-Purpose": "prefetch"},
+		"a frame":                      {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+		"a frame of a sibling":         {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+		"a form":                       {"Origin": "https://evil.example", "Content-Type": "multipart/form-data; boundary=x"},
+		"a form without a referrer":    {"Origin": "null", "Content-Type": "application/x-www-form-urlencoded"},
+		"a form in a new window":       {"Origin": "null", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Content-Type": "multipart/form-data; boundary=x"},
+		"a script with a simple body":  {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+		"a beacon":                     {"Origin": "https://evil.example", "Content-Type": "text/plain", "Sec-Fetch-Site": "cross-site"},
+		"another port's page":          {"Origin": "http://localhost:8080", "Sec-Fetch-Site": "same-site"},
+		"a rebound name":               {"Host": rebound, "Origin": "http://" + rebound, "Sec-Fetch-Site": "same-origin"},
+		"one with a password":          {"Origin": "https://evil.example", "Authorization": "Basic eDpib3RoLWJvdGgtYm90aC1ib3Ro"},
+		"a rebound one and a password": {"Host": rebound, "Authorization": "Basic eDpib3RoLWJvdGgtYm90aC1ib3Ro"},
+	}
+	for _, o := range []Options{{}, {Keys: someKeys(t)}} {
+		a, h := admitting(t, o)
+		for _, rt := range a.routes {
+			for _, method := range rt.methods {
+				for name, header := range requests {
+					r := httptest.NewRequestWithContext(t.Context(), method, "http://localhost:3001"+rt.path, nil)
+					for name, value := range header {
+						r.Header.Set(name, value)
+					}
+					if header["Host"] != "" {
+						r.Host = header["Host"]
+					}
+					w := httptest.NewRecorder()
+					if h.ServeHTTP(w, r); rt.path == pagePath && method != "POST" && name == "a form in a new window" {
+						continue // a link to the page
+					}
+					if w.Code != http.StatusForbidden || w.Header().Get("Access-Control-Allow-Origin") != "" {
+						t.Errorf("%s of another site, %s %s: got %d", name, method, rt.path, w.Code)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestGuessesOfABrowserAreNoCommands(t *testing.T) {
+	a, h := admitting(t, Options{})
+	for _, rt := range a.routes {
+		for _, purpose := range []string{"prefetch", "prefetch;prerender", ""} {
+			if !slices.Contains(rt.methods, http.MethodGet) {
+				continue
+			}
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+rt.path, nil)
+			r.Header.Set("Sec-Fetch-Site", "none")
+			r.Header.Set("Sec-Purpose", purpose)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if refused := w.Code == http.StatusForbidden; refused != (rt.access == command && purpose != "") {
+				t.Errorf("%s, %q: got %d", rt.path, purpose, w.Code)
+			}
+		}
 	}
 }
 

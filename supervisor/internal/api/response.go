@@ -36,8 +36,8 @@ type problem struct {
 
 // The ways to present a key. Browsers ask for the password of the latter.
 const (
-	bearerChallenge = `Bearer realm="session-manager"`
-	basicChallenge  = `Basic realm="session-manager: the API key is the password", charset="UTF-8"` //nolint:gosec // a question, no credentials
+	bearerChallenge = `Bearer realm="session-manager"` //nolint:gosec // a question, no credentials
+	basicChallenge  = `Basic realm="session-manager: the API key is the password", charset="UTF-8"`
 )
 
 func (p problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -1,11 +1,13 @@
 package worker
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/restart"
 )
 
@@ -43,7 +45,8 @@ func TestFailedStartsHaveTheirReasons(t *testing.T) {
 		"deaf":            {nil, reason.WorkerHung, "", "connection to the worker was lost"},
 		"garbage":         {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "not a worker of this service"},
 		"endless line":    {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "not a worker of this service"},
-		"other version":   {nil, reason.WorkerUnusable, "signal killed, by the supervisor", "protocol version 4, the supervisor 3"},
+		"other version": {nil, reason.WorkerUnusable, "signal killed, by the supervisor",
+			fmt.Sprintf("protocol version %d, the supervisor %d", rpc.ProtocolVersion+1, rpc.ProtocolVersion)},
 		"no browser": {func(o *Options) { o.Timings.Start.Browser = 300 * time.Millisecond },
 			reason.BrowserStartFailed, "signal killed, by the supervisor", "Chrome did not respond"},
 		"other profile": {nil, reason.ProfileInUse, "", "has not locked our profile"},
