@@ -205,7 +205,7 @@ func (m *Messaging) record(s stanza) stanza {
 	refusal := m.refusal(s)
 	if s.Act != "" {
 		defer m.changedLocked()
-		return m.acts.do(s, m.people.chat(s.To), m.findLocked(s.Target), refusal)
+		return m.do(s, m.people.chat(s.To), m.findLocked(s.Target), refusal)
 	}
 	media, err := m.of(s)
 	if err != nil {

@@ -23,7 +23,7 @@ func TestPictureOfThePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(*picture, shot, 0o644); err != nil { //nolint:gosec // a document
+	if err := os.WriteFile(*picture, shot, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -34,7 +34,7 @@ func TestDocumentsListTheReasons(t *testing.T) {
 	want := head + begin + list.String() + "\n" + end + tail
 	switch {
 	case *update:
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	case want != string(page):

@@ -2,9 +2,9 @@ package rpc
 
 import "time"
 
+// MaxReceive is how many messages one Receive returns at most, MaxMarks how many marks it
+// takes, and MaxReread how many keys.
 const (
-	// MaxReceive is how many messages one Receive returns at most, MaxMarks how many marks
-	// it takes, and MaxReread how many keys.
 	MaxReceive = 100
 	MaxMarks   = 64
 	MaxReread  = 100

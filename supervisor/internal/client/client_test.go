@@ -59,7 +59,7 @@ func TestBadAnswersHaveTheirKind(t *testing.T) {
 			t.Errorf("%d: got %v", status, err)
 		}
 		for _, other := range []error{ErrRefused, ErrKey, ErrFailed, ErrLater, ErrUnreachable} {
-			if other != want && errors.Is(err, other) {
+			if !errors.Is(want, other) && errors.Is(err, other) {
 				t.Errorf("%d is %v, too", status, other)
 			}
 		}
@@ -89,15 +89,15 @@ func TestValuesCanNotControlTheTerminal(t *testing.T) {
 	bad := strings.Trim(strings.ReplaceAll(string(encoded), `\u202e`, "\u202e"), `"`)
 	state := `{"status":"READY` + bad + `","reason":{"code":"` + bad + `","message":"` + bad + `","action":"` + bad + `","detail":"` + bad + `"}}`
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/session":
+		switch r.URL.Path {
+		case "/session":
 			write(w, 200, strings.TrimSuffix(state, "}")+`,"warnings":[{"message":"`+bad+`"}],"version":"`+bad+`","page":{"version":"`+bad+`"}}`)
-		case r.URL.Path == "/events":
+		case "/events":
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, "id: "+"1\x1b[2J"+"\nevent: state\ndata: "+state+"\n\nevent: \x1b[2J\ndata: {\"x\":\""+bad+"\"}\n\nevent: last\ndata: no JSON\n\n")
-		case r.URL.Path == "/messages":
+		case "/messages":
 			write(w, 202, `{"id":"`+bad+`","status":"failed`+bad+`","error":{"code":"`+bad+`"}}`)
-		case r.URL.Path == "/session/logout":
+		case "/session/logout":
 			write(w, 200, `{"quarantined":"`+bad+`","detail":"`+bad+`"}`)
 		default:
 			write(w, 409, `{"code":"`+bad+`","detail":"`+bad+`"}`)
@@ -144,7 +144,7 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 			_, _ = io.WriteString(w, "event: qr\ndata: {\"available\":true}\n\n")
 		},
 	} {
-		c := serve(t, func(w http.ResponseWriter, r *http.Request) { answer(w) })
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer(w) })
 		var out bytes.Buffer
 		for command, err := range map[string]error{
 			"status": c.Status(t.Context(), Output{Writer: &out}, false),
@@ -279,7 +279,7 @@ func TestSendWaitsUntilTheMessageIsSent(t *testing.T) {
 		if !errors.Is(err, tt.err) || out.String() != tt.want || l.asked[0] != "POST /messages order" {
 			t.Errorf("%v: %q, asked %v", err, out.String(), l.asked)
 		}
-		if tt.err == ErrLater && !strings.Contains(err.Error(), "--idempotency-key order") {
+		if errors.Is(tt.err, ErrLater) && !strings.Contains(err.Error(), "--idempotency-key order") {
 			t.Error(err)
 		}
 	}

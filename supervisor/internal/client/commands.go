@@ -80,10 +80,11 @@ func (s sessionBody) words() string {
 		line("WhatsApp", s.Page.Version)
 	}
 	line("service", s.Version)
+	var warnings strings.Builder
 	for _, w := range s.Warnings {
-		text += "Warning: " + w.words() + "\n"
+		warnings.WriteString("Warning: " + w.words() + "\n")
 	}
-	return text
+	return text + warnings.String()
 }
 
 // Status shows the session, once it is READY if wait is set. Another state is ErrFailed.

@@ -191,6 +191,11 @@ func stateOf(m rpc.Received) state {
 	return s
 }
 
+// isEdit reports whether s has a text or an edit that before has not.
+func (s state) isEdit(before state) bool {
+	return s.Text != before.Text && s.Text != "" || s.Edit != before.Edit && s.Edit != ""
+}
+
 // acks are the statuses of the account's own messages, by the page's levels.
 var acks = map[int]string{2: "delivered", 3: "read", 4: "played"}
 
@@ -205,27 +210,29 @@ func news(before *state, m rpc.Received, name string) (events []Event, after sta
 	}
 	nothing := func(*Message) {}
 	unread := m.Type == rpc.TypeUndecrypted
+	if before == nil {
+		kind := Arrived
+		if unread {
+			kind = Undecrypted
+		}
+		add(kind, "", nothing)
+		return events, after
+	}
 	switch {
-	case before == nil && unread:
-		add(Undecrypted, "", nothing)
-	case before == nil:
-		add(Arrived, "", nothing)
 	case before.Type == rpc.TypeRevoked || unread:
 		after = *before // there is nothing after that
 	case m.Type == rpc.TypeRevoked:
 		add(Revoked, "", nothing)
 	case before.Type == rpc.TypeUndecrypted:
 		add(Arrived, "", func(m *Message) { m.Late = true })
-	case after.Text != before.Text && after.Text != "" || after.Edit != before.Edit && after.Edit != "":
+	case after.isEdit(*before):
 		add(Edited, after.Edit+after.Text, nothing)
 	default:
 		after.Text, after.Edit = before.Text, before.Edit
 	}
-	if before != nil {
-		after.Ack = max(after.Ack, before.Ack)
-		if status := acks[after.Ack]; status != "" && after.Ack > before.Ack && m.FromMe {
-			add(Acknowledged, status, func(m *Message) { m.Status, m.Text = status, "" })
-		}
+	after.Ack = max(after.Ack, before.Ack)
+	if status := acks[after.Ack]; status != "" && after.Ack > before.Ack && m.FromMe {
+		add(Acknowledged, status, func(m *Message) { m.Status, m.Text = status, "" })
 	}
 	return events, after
 }

@@ -39,7 +39,7 @@ type Options struct {
 	// Report, if it is set, receives events in order. It is called again, after a restart too,
 	// until it has returned nil. account is the one that they are of, empty while unknown.
 	Report func(ctx context.Context, account string, all []Event) error
-	// Unannounced is called when messages were found that the page had not announced.
+	// Unannounced, if it is set, is called when messages were found that the page had not announced.
 	Unannounced func()
 }
 
@@ -61,6 +61,9 @@ type Inbox struct {
 
 // New returns an Inbox that does nothing until Run.
 func New(o Options) *Inbox {
+	if o.Unannounced == nil {
+		o.Unannounced = func() {}
+	}
 	i := &Inbox{
 		o: o, wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1), changed: make(chan struct{}),
 		store: newStore(o.Path, o.Limits, func(aside string, err error) {
@@ -147,7 +150,7 @@ func (i *Inbox) receive(ctx context.Context) {
 	defer clean.Stop()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	failing, unannounced := false, false
+	var l looks
 	i.clean(ctx)
 	i.open(ctx)
 	for {
@@ -163,34 +166,44 @@ func (i *Inbox) receive(ctx context.Context) {
 			compared = true
 		}
 		next.Reset(compare)
-		if !i.ready.Load() {
-			continue
-		}
-		// A message that was found by a comparison may be announced a moment later.
-		hinted, fresh := i.hinted.Swap(false), i.fresh.Load()
-		if unannounced && compared && !hinted && !fresh {
-			i.o.Logger.Warn(logid.MessagesUnannounced)
-			if i.o.Unannounced != nil {
-				i.o.Unannounced()
+		if i.ready.Load() {
+			if i.look(ctx, &l, compared); l.failing {
+				next.Reset(retry)
 			}
-		}
-		if compared || hinted {
-			unannounced = false
-		}
-		found, err := i.pull(ctx)
-		if err == nil && i.fresh.Swap(false) {
-			if err = i.reread(ctx); err != nil {
-				i.fresh.Store(true)
-			}
-		}
-		unannounced = unannounced || found && compared && !hinted && !fresh && !failing
-		if err != nil && !failing && ctx.Err() == nil && !errors.Is(err, worker.ErrNoWorker) {
-			i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
-		}
-		if failing = err != nil; failing {
-			next.Reset(retry)
 		}
 	}
+}
+
+// looks is what a look at the page leaves for the next one.
+type looks struct {
+	failing bool
+	// unannounced: a comparison has found messages that the page may announce yet.
+	unannounced bool
+}
+
+// look reads what there is to read, as an announcement or a comparison demands.
+func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
+	hinted, fresh := i.hinted.Swap(false), i.fresh.Load()
+	silent := compared && !hinted && !fresh // only the table shows what is found
+	if l.unannounced && silent {
+		i.o.Logger.Warn(logid.MessagesUnannounced)
+		i.o.Unannounced()
+	}
+	if compared || hinted {
+		l.unannounced = false
+	}
+	found, err := i.pull(ctx)
+	if err == nil && i.fresh.Swap(false) {
+		if err = i.reread(ctx); err != nil {
+			i.fresh.Store(true)
+		}
+	}
+	// A message that was found by a comparison may be announced a moment later.
+	l.unannounced = l.unannounced || found && silent && !l.failing
+	if err != nil && !l.failing && ctx.Err() == nil && !errors.Is(err, worker.ErrNoWorker) {
+		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+	}
+	l.failing = err != nil
 }
 
 // open reports the present cursor once the file can be read.

@@ -163,7 +163,7 @@ func TestNumberAndLIDAreOneLine(t *testing.T) {
 		person := rpc.Contact{OnWhatsApp: true, KnownChat: true, Phone: "1@c.us", LID: "77@lid"}
 		r.contacts["1"], r.contacts["77@lid"] = person, person
 		hang := make(chan struct{})
-		r.before = func(ctx context.Context, m rpc.Message) error {
+		r.before = func(_ context.Context, m rpc.Message) error {
 			if m.Text == "a" {
 				<-hang
 			}

@@ -264,8 +264,8 @@ func (t *transaction) earlier(r Request) (e entry, found bool, refused, err erro
 	return e, false, nil, nil
 }
 
-// insert adds a message.
-func (t *transaction) insert(e entry, key any, hash []byte, c content) error {
+// insert adds a message. key may be empty.
+func (t *transaction) insert(e entry, key string, hash []byte, c content) error {
 	size := c.size()
 	body, err := json.Marshal(c)
 	if err != nil {
@@ -275,7 +275,7 @@ func (t *transaction) insert(e entry, key any, hash []byte, c content) error {
 	if err != nil {
 		return err
 	}
-	if err := t.Exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	if err := t.Exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?)",
 		e.ID, key, hash, e.Status, millis(e.settled()), millis(e.latest()), size, string(text)); err != nil {
 		return err
 	}

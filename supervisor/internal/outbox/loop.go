@@ -271,7 +271,7 @@ func (l *loop) step(now time.Time) time.Time {
 				d.oldest = it.Times[0]
 			}
 			if !it.busy {
-				d.add(l, c, it, first, now)
+				d.add(l, it, first, now)
 			}
 			first = first && isLeft(it.entry) // which is in nobody's way
 		}
@@ -307,7 +307,7 @@ type due struct {
 }
 
 // add adds what is to be done with a message of a chat.
-func (d *due) add(l *loop, c *chat, it *item, first bool, now time.Time) {
+func (d *due) add(l *loop, it *item, first bool, now time.Time) {
 	s, at := next(it.entry, it.sight, l.page, now)
 	switch {
 	case s == giveUp:
@@ -319,26 +319,34 @@ func (d *due) add(l *loop, c *chat, it *item, first bool, now time.Time) {
 	case s == restart:
 		d.stuck = append(d.stuck, it)
 		d.wake.at(it.sight.at.Add(lookEvery))
-	case s == send && now.Before(c.retry):
-		if it.doubts >= maxDoubts {
-			d.stuck = append(d.stuck, it)
-		}
-		d.wake.at(c.retry)
-		d.wake.at(moment(it.Expires))
-	case s == send && l.page.possible && l.gate.mustAsk(it, now):
-		d.asks = append(d.asks, it)
-	case s == send && l.maySend(it, now, &d.wake):
-		if it.File > 0 {
-			d.files = append(d.files, it)
-		} else {
-			d.texts = append(d.texts, it)
-		}
 	case s == send:
-		d.wake.at(moment(it.Expires))
+		d.addSend(l, it, now)
 	default:
 		d.wake.at(at)
 	}
 	d.hold = later(d.hold, holdFrom(it.sight.since, now))
+}
+
+// addSend adds a message that the page may be given, as far as the message is concerned.
+func (d *due) addSend(l *loop, it *item, now time.Time) {
+	switch retry := it.chat.retry; {
+	case now.Before(retry):
+		if it.doubts >= maxDoubts {
+			d.stuck = append(d.stuck, it)
+		}
+		d.wake.at(retry)
+	case l.page.possible && l.gate.mustAsk(it, now):
+		d.asks = append(d.asks, it)
+		return
+	case !l.maySend(it, now, &d.wake):
+	case it.File > 0:
+		d.files = append(d.files, it)
+		return
+	default:
+		d.texts = append(d.texts, it)
+		return
+	}
+	d.wake.at(moment(it.Expires))
 }
 
 // holdFrom returns how long a restart waits for what began then, by the clock as it is set now.

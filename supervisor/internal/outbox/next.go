@@ -78,13 +78,12 @@ const (
 // next decides what to do with the first message of a chat, and at the latest when to ask
 // again, which is zero if only an event changes anything.
 func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
-	if !e.Touched {
-		return nextUntouched(e, p, now)
-	}
 	end := e.at(Sending).Add(recoverable)
 	switch {
 	case !e.Status.waiting():
 		return idle, time.Time{}
+	case !e.Touched:
+		return nextUntouched(e, p, now)
 	case !now.Before(end):
 		return giveUp, now
 	case p.readySince.IsZero():
@@ -94,24 +93,33 @@ func next(e entry, s sight, p page, now time.Time) (step, time.Time) {
 			return send, now
 		}
 		return idle, end
-	case e.Act == "" && (s.at.IsZero() || s.pending && now.Sub(s.at) >= lookEvery):
+	case s.pending:
+		return nextPending(e, s, p, now)
+	case e.Act == "" && s.at.IsZero():
 		return lookUp, now
-	case !s.pending && !p.maySend(e):
-		return idle, end
-	case !s.pending:
+	case p.maySend(e):
 		return send, now
+	}
+	return idle, end
+}
+
+// nextPending is next for a message that the page has.
+func nextPending(e entry, s sight, p page, now time.Time) (step, time.Time) {
+	stale := now.Sub(s.at) >= lookEvery
+	switch {
+	case stale && e.Act == "":
+		return lookUp, now
 	case now.Sub(later(s.since, p.readySince)) >= ackPatience:
 		return restart, now
-	case e.Act != "" && p.possible && now.Sub(s.at) >= lookEvery:
+	case stale && p.possible:
 		return send, now // only Send knows what an act is to lead to
 	}
 	return idle, s.at.Add(lookEvery)
 }
 
+// nextUntouched is next for a message that no page was given.
 func nextUntouched(e entry, p page, now time.Time) (step, time.Time) {
 	switch expires := moment(e.Expires); {
-	case !e.Status.waiting():
-		return idle, time.Time{}
 	case !now.Before(expires):
 		return giveUp, now
 	case p.readySince.IsZero() || !p.maySend(e):

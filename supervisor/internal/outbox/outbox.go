@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -210,39 +211,42 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	if err != nil || refused != nil {
 		return e, false, refused, err
 	}
-	id := r.Message.ID
-	if id == "" {
-		id = newID()
-	}
 	body := contentOf(r.Message)
-	all, waiting := t.counts.messages()
-	if all >= o.o.Limits.Messages || waiting >= o.o.Limits.Waiting || t.counts.bytes+body.size() > o.o.Limits.Bytes {
+	if !o.o.Limits.allow(t.counts, body) {
 		return e, false, ErrFull, nil
 	}
 	s, err := t.settings()
 	if err != nil {
 		return e, false, nil, err
 	}
-	expires := r.ExpiresIn
-	if expires == 0 {
-		expires = o.o.Expiry
-	}
+	e = o.entry(r, s.Account, to, now)
 	if r.File != nil { // its name and the message are one decision
-		if err := r.File.Name(string(id)); err != nil {
+		if err := r.File.Name(string(e.ID)); err != nil {
 			return e, false, fileError(err), nil
 		}
 	}
-	e = entry{
-		ID: id, Status: Queued, form: form{Act: r.Message.Act, Target: r.Message.Target, File: r.Message.Media.Size}, Account: s.Account, To: to, Expires: millis(now.Add(expires)), Reference: r.Reference,
-	}
+	return e, false, nil, t.insert(e, r.IdempotencyKey, r.Hash[:], body)
+}
+
+// allow reports whether there may be one more message.
+func (l Limits) allow(c counts, body content) bool {
+	all, waiting := c.messages()
+	return all < l.Messages && waiting < l.Waiting && c.bytes+body.size() <= l.Bytes
+}
+
+// entry is a request as a message that waits.
+func (o *Outbox) entry(r Request, account, to string, now time.Time) entry {
 	m := r.Message
-	e.Typeable = m.Act == "" && r.File == nil && m.ReplyTo == "" && len(m.Mentions) == 0 && strings.HasSuffix(to, rpc.ServerPhone)
-	e.Times[Queued.rank()] = millis(now)
-	var key any
-	if r.IdempotencyKey != "" {
-		key = r.IdempotencyKey
+	e := entry{
+		ID: m.ID, Status: Queued, form: form{Act: m.Act, Target: m.Target, File: m.Media.Size}, Account: account, To: to,
+		Expires: millis(now.Add(cmp.Or(r.ExpiresIn, o.o.Expiry))), Reference: r.Reference,
 	}
-	return e, false, nil, t.insert(e, key, r.Hash[:], body)
+	e.Typeable = m.Act == "" && r.File == nil && m.ReplyTo == "" && len(m.Mentions) == 0 && strings.HasSuffix(to, rpc.ServerPhone)
+	if e.ID == "" {
+		e.ID = newID()
+	}
+	e.Times[Queued.rank()] = millis(now)
+	return e
 }
 
 // settle leaves the file to the message that was accepted with it, or removes it.
