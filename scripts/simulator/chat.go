@@ -277,14 +277,13 @@ func (c *chat) firstSync() bool {
 	if c.isOn("sync", "timeout") {
 		return false
 	}
-	limit, stuck, drop := 100, c.isOn("sync", "stuck"), c.isOn("logout", "mid-sync")
-	if stuck {
-		fault, _ := c.account.settings.fault("sync")
-		limit = fault.number()
-	}
+	drop := c.isOn("logout", "mid-sync")
 	for step := 0; step <= syncSteps; step++ {
 		progress := step * 100 / syncSteps
-		c.send(message{Type: "sync", Progress: min(progress, limit)})
+		if !c.syncReaches(progress) {
+			return false
+		}
+		c.send(message{Type: "sync", Progress: progress})
 		if drop && progress >= 50 {
 			c.account.remove(c)
 			return false
@@ -297,7 +296,24 @@ func (c *chat) firstSync() bool {
 			return false
 		}
 	}
-	return !stuck
+	return c.syncReaches(101) // it may be stuck at 100
+}
+
+// syncReaches waits while the sync is stuck below this progress. It returns false when the
+// connection ends meanwhile.
+func (c *chat) syncReaches(progress int) bool {
+	for sent := false; ; sent = true {
+		fault, on := c.account.settings.fault("sync")
+		if !on || fault.Value != "stuck" || progress <= fault.number() {
+			return true
+		}
+		if !sent {
+			c.send(message{Type: "sync", Progress: fault.number()})
+		}
+		if !c.pause(syncTime / syncSteps) {
+			return false
+		}
+	}
 }
 
 // altLink gives out a pairing code. The one before it is dead even if this request

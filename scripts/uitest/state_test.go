@@ -192,19 +192,21 @@ func (p *tab) logOut() {
 func TestPersonScansTheCode(t *testing.T) {
 	t.Parallel()
 	b := browser(t)
-	sim := simulated(t)
+	sim := simulated(t, "sync=stuck:50")
 	s := service(t, "--url="+sim.URL)
 	page := open(t, b, s.Base, desktop)
 	page.await(shown("qr"))
 	page.visit("qr-es")
 	err := sim.ScanPayload(t.Context(), page.decode())
 	for errors.Is(err, simulator.ErrExpired) { // the page has drawn the next one meanwhile
+		page.await(shown("qr"))
 		err = sim.ScanPayload(t.Context(), page.decode())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	page.await(`states.includes("AUTHENTICATED")`) // it may be over before somebody looks
+	page.await(`document.body.dataset.state === "AUTHENTICATED"`)
+	sim.ClearFaults()
 	page.await(`document.body.dataset.state === "READY"`)
 	page.press("restart")
 	page.await(matches("outcome", "^Reiniciando"))

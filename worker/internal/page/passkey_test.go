@@ -198,34 +198,50 @@ func between(text, before, after string) string {
 	return text
 }
 
+// prompting is a page that asks for a passkey, and does what go is when somebody continues.
+func prompting(script string) string {
+	return `<!doctype html><div data-testid="shortcake_passkey_prompt_card">Passkey
+		<button data-testid="shortcake_passkey_continue_button" onclick="go()">Continue</button></div><script>` + script + `</script>`
+}
+
+// run runs a script in the page's own world.
+func (r *rig) run(script string) {
+	r.t.Helper()
+	_, err := r.page.target.Page.Context(r.context()).Eval(`() => { ` + script + ` }`)
+	check(r.t, err)
+}
+
 // TestPasskeyCallEndsInTime lets the page's request expire, and then loads the page again.
 func TestPasskeyCallEndsInTime(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, named, fast, withSelectors(t, func(k *selectors.Set) {
-		k.Passkey.OptionsSeconds = 3
-	}))
-	_, mark := r.awaitCode(0)
-	r.scan()
-	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded)
-	r.mustPasskey(rpc.PasskeyBegin, "")
+	r := openPlain(t, prompting(`let timeout = 1000; go = () => navigator.credentials.get({publicKey: {challenge: new Uint8Array(32), timeout}}).catch(() => {})`),
+		fast, withSelectors(t, func(k *selectors.Set) { k.Passkey.OptionsSeconds = 300 }))
+	_, mark := r.awaitStage(0, rpc.PasskeyNeeded)
+	if call := r.mustPasskey(rpc.PasskeyBegin, ""); call.TTL > time.Second {
+		t.Errorf("the call is good for %v", call.TTL)
+	}
 	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded) // the call is open
 	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded) // and no longer
 	if _, code := r.passkey(rpc.PasskeyAnswer, "{}"); code != rpc.PasskeyNoCall {
 		t.Errorf("after its time: %q", code)
 	}
-	r.mustPasskey(rpc.PasskeyBegin, "")
-	check(r.t, r.sim.Order(simulator.Reload))
-	_, mark = r.awaitStage(mark, "")
-	r.awaitCode(mark)
+	r.run(`timeout = undefined`)
+	if call := r.mustPasskey(rpc.PasskeyBegin, ""); call.TTL <= time.Second || call.TTL > 5*time.Minute {
+		t.Errorf("the call is good for %v", call.TTL)
+	}
+	_, mark = r.awaitStage(mark, rpc.PasskeyNeeded)
+	r.run(`location.reload()`)
+	r.awaitStage(mark, rpc.PasskeyNeeded)
+	if _, code := r.passkey(rpc.PasskeyAnswer, "{}"); code != rpc.PasskeyNoCall {
+		t.Errorf("after a reload: %q", code)
+	}
 }
 
 // TestHostilePageGetsNothingOfPasskeys has a page that answers the request to go on in
 // every other way.
 func TestHostilePageGetsNothingOfPasskeys(t *testing.T) {
 	t.Parallel()
-	r := openPlain(t, `<!doctype html><div data-testid="shortcake_passkey_prompt_card">Passkey
-		<button data-testid="shortcake_passkey_continue_button" onclick="go()">Continue</button></div><script>go = () => {}</script>`,
-		func(o *Options) { o.Timings.Answer = time.Second })
+	r := openPlain(t, prompting(`go = () => {}`), func(o *Options) { o.Timings.Answer = time.Second })
 	r.awaitReason(0, reason.PasskeyRequired)
 	for name, script := range map[string]string{
 		"no call":          `go = () => {}`,
@@ -237,9 +253,7 @@ func TestHostilePageGetsNothingOfPasskeys(t *testing.T) {
 		"a cycle":          `go = () => { const o = {}; o.o = o; navigator.credentials.get({publicKey: o}).catch(() => {}); }`,
 		"an object of its": `go = () => navigator.credentials.get({get publicKey() { throw new Error("no"); }})`,
 	} {
-		if _, err := r.page.target.Page.Context(r.context()).Eval(`() => { ` + script + ` }`); err != nil {
-			t.Fatal(err)
-		}
+		r.run(script)
 		if _, code := r.passkey(rpc.PasskeyBegin, ""); code != rpc.PasskeyUnavailable {
 			t.Errorf("%s: got %q", name, code)
 		}
@@ -249,9 +263,7 @@ func TestHostilePageGetsNothingOfPasskeys(t *testing.T) {
 		`JSON.stringify = () => "x".repeat(1 << 24); go = () => navigator.credentials.get({publicKey: {challenge: new Uint8Array(32)}}).catch(() => {})`,
 		`Object.freeze(navigator.credentials)`,
 	} {
-		if _, err := r.page.target.Page.Context(r.context()).Eval(`() => { ` + script + ` }`); err != nil {
-			t.Fatal(err)
-		}
+		r.run(script)
 		if _, code := r.passkey(rpc.PasskeyBegin, ""); code != rpc.PasskeyUnavailable {
 			t.Errorf("%s: got %q", script, code)
 		}
