@@ -26,7 +26,7 @@ type actBody struct {
 // act answers the three routes that do something to a message, as accept does.
 func (m *messages) act(kind rpc.Act) func(*http.Request) http.Handler {
 	return func(r *http.Request) http.Handler {
-		key, bad := idempotencyKey(r)
+		key, bad := m.begin(r)
 		if bad != nil {
 			return bad
 		}

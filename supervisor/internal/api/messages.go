@@ -46,12 +46,7 @@ type messages struct {
 // accept answers POST /messages: 202 once the message is on disk, without asking Chrome,
 // or 200 if this request was accepted before.
 func (m *messages) accept(r *http.Request) http.Handler {
-	if m.off {
-		return problem{
-			Status: http.StatusConflict, Code: "sending_off", Detail: "This service sends no messages.", Hint: "Start it with --messages out or both.",
-		}
-	}
-	key, bad := idempotencyKey(r)
+	key, bad := m.begin(r)
 	if bad != nil {
 		return bad
 	}
@@ -68,6 +63,16 @@ func (m *messages) accept(r *http.Request) http.Handler {
 	}
 	request.IdempotencyKey = key
 	return m.keep(r, request)
+}
+
+// begin returns the idempotency key of a message, or why none is sent.
+func (m *messages) begin(r *http.Request) (key string, bad *problem) {
+	if m.off {
+		return "", &problem{
+			Status: http.StatusConflict, Code: "sending_off", Detail: "This service sends no messages.", Hint: "Start it with --messages out or both.",
+		}
+	}
+	return idempotencyKey(r)
 }
 
 // keep puts a message into the outbox.

@@ -260,6 +260,19 @@ func TestManyWaitsForMessagesAreRefused(t *testing.T) {
 	<-first
 }
 
+func TestNothingIsAcceptedWhileSendingIsOff(t *testing.T) {
+	box := newFakeOutbox()
+	s := messaging(t, box, func(o *Options) { o.SendingOff = true })
+	for path, body := range map[string]string{"": someBody, "/" + someID + "/reaction": `{"emoji":"👍"}`, "/" + someID + "/edit": `{"text":"x"}`, "/" + someID + "/revoke": ""} {
+		if got := ask(t, s, http.MethodPost, "/messages"+path, post(body)); got.status != 409 || !strings.Contains(got.body, "sending_off") {
+			t.Errorf("%s: got %d %s", path, got.status, got.body)
+		}
+	}
+	if len(box.accepted) > 0 {
+		t.Errorf("accepted %d", len(box.accepted))
+	}
+}
+
 func TestInvalidRequestsReachNoOutbox(t *testing.T) {
 	box := newFakeOutbox()
 	s := messaging(t, box, nil)

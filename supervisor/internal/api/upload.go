@@ -30,8 +30,8 @@ const (
 	uploadIdle, uploadTime = 10 * time.Second, 15 * time.Minute
 	// maxParts is what the parts of a body need besides the message and the file, in bytes.
 	maxParts = 64 << 10
-	// maxFileName bounds the name of a file, in bytes.
-	maxFileName = 255
+	// maxFileName bounds the name of a file, and maxMediaType its type, in bytes.
+	maxFileName, maxMediaType = 255, 255
 	// sniffed is how much of a file shows its type.
 	sniffed = 512
 )
@@ -52,12 +52,12 @@ func (m *messages) acceptUpload(w http.ResponseWriter, r *http.Request, key stri
 		return bad
 	}
 	defer release()
-	limit := m.files.MaxFile() + maxMessageBody + maxParts
-	if r.ContentLength > limit {
+	if r.ContentLength > m.files.MaxFile()+maxMessageBody+maxParts {
 		return m.tooLarge()
 	}
 	control := http.NewResponseController(w)
-	r.Body = http.MaxBytesReader(w, &patientBody{ReadCloser: r.Body, control: control, end: time.Now().Add(uploadTime)}, limit)
+	upload := &patientBody{ReadCloser: r.Body, control: control, end: time.Now().Add(uploadTime), left: maxMessageBody + maxParts}
+	r.Body = upload
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return badParts("it has no boundary")
@@ -74,7 +74,7 @@ func (m *messages) acceptUpload(w http.ResponseWriter, r *http.Request, key stri
 	if key == "" && body.ID == "" && !linked(m.session.Snapshot()) {
 		return notLinked
 	}
-	if bad := m.readFile(parts, &request); bad != nil {
+	if bad := m.readFile(upload, parts, &request); bad != nil {
 		return bad
 	}
 	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
@@ -90,9 +90,21 @@ type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	end     time.Time
+	// left is how much may be read, in bytes: the file comes to it when it is the file's turn, so
+	// that headers of its size don't fill the memory.
+	left int64
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, &http.MaxBytesError{Limit: maxMessageBody + maxParts}
+	}
+	n, err := b.read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+func (b *patientBody) read(p []byte) (int, error) {
 	until := time.Now().Add(uploadIdle)
 	if b.end.Before(until) {
 		until = b.end
@@ -151,11 +163,12 @@ func readMessage(parts *multipart.Reader, body *messageBody) *problem {
 }
 
 // readFile reads the file, which must be all that is left, into request.
-func (m *messages) readFile(parts *multipart.Reader, request *outbox.Request) *problem {
+func (m *messages) readFile(upload *patientBody, parts *multipart.Reader, request *outbox.Request) *problem {
 	part, bad := nextPart(parts, "media")
 	if bad != nil {
 		return bad
 	}
+	upload.left += m.files.MaxFile()
 	head, bad := m.readHead(part)
 	if bad != nil {
 		return bad
@@ -254,7 +267,7 @@ const anyBytes = "application/octet-stream"
 func mediaType(kind rpc.MediaKind, declared string, head []byte) (string, *problem) {
 	if declared != "" {
 		parsed, _, err := mime.ParseMediaType(declared)
-		if err != nil || !strings.Contains(parsed, "/") {
+		if err != nil || !strings.Contains(parsed, "/") || len(parsed) > maxMediaType {
 			return "", unsupportedFile(kind, declared)
 		}
 		declared = parsed

@@ -161,6 +161,8 @@ func TestBadUploadsLeaveNothing(t *testing.T) {
 		"another image":         {of("image", part{"media", "a.jpg", "image/jpeg", png}), "422 unsupported_type"},
 		"page as a video":       {of("video", part{"media", "a.mp4", "video/mp4", "<html>"}), "422 unsupported_type"},
 		"unknown video":         {of("video", part{"media", "a.mp4", "application/octet-stream", "\x00\x01"}), "422 unsupported_type"},
+		"very long type":        {of("document", part{"media", "a", "application/" + strings.Repeat("x", 300), "content"}), "422 unsupported_type"},
+		"very long header":      {of("document", part{"media", "a", "text/plain; x=" + strings.Repeat("x", maxMessageBody+maxParts), "content"}), "413 body_too_large"},
 		"type of no form":       {of("document", part{"media", "a", "text", "content"}), "422 unsupported_type"},
 		"name with a line":      {of("document", part{"media", "a\tb", "text/plain", "content"}), "400 invalid_field"},
 		"long name":             {of("document", part{"media", strings.Repeat("x", 256), "text/plain", "content"}), "400 invalid_field"},
@@ -282,7 +284,7 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 func TestPartsOfAnUploadMayTakeTime(t *testing.T) {
 	d := &deadlines{ResponseWriter: httptest.NewRecorder()}
 	end := time.Now().Add(uploadIdle + time.Hour)
-	b := &patientBody{ReadCloser: io.NopCloser(strings.NewReader("ab")), control: http.NewResponseController(d), end: end}
+	b := &patientBody{ReadCloser: io.NopCloser(strings.NewReader("ab")), control: http.NewResponseController(d), end: end, left: 2}
 	_, _ = b.Read(make([]byte, 1))
 	b.end = time.Now()
 	_, _ = b.Read(make([]byte, 1))

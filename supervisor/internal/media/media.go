@@ -124,16 +124,20 @@ func (s *Store) prepare() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	info, err := os.Lstat(s.dir)
-	switch {
-	case err != nil:
-		return err
-	case !info.IsDir():
-		return unix.ENOTDIR
-	case info.Mode().Perm()&0o077 != 0:
-		return os.Chmod(s.dir, 0o700)
+	info, err := s.folder()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(s.dir, 0o700)
 	}
-	return nil
+	return err
+}
+
+// folder makes sure that the folder is one, and not a link to one that has files of others.
+func (s *Store) folder() (fs.FileInfo, error) {
+	info, err := os.Lstat(s.dir)
+	if err == nil && !info.IsDir() {
+		err = unix.ENOTDIR
+	}
+	return info, err
 }
 
 // Import moves the files in a folder, which need not exist, into that of a Store that nothing uses.
@@ -285,6 +289,11 @@ func (d *Draft) end(remove bool) {
 // Sweep removes each file that keep reports no owner for, and counts those that are left. Drafts
 // stay, also those that have a name. After an error of keep nothing more is removed.
 func (s *Store) Sweep(keep func(name string) (bool, error)) error {
+	if _, err := s.folder(); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return failed("sweep folder of files", err)
+	}
 	s.mu.Lock()
 	entries, err := os.ReadDir(s.dir)
 	held := map[string]bool{} // as of before keep is asked, so that what is released meanwhile has an owner
@@ -307,11 +316,7 @@ func (s *Store) Sweep(keep func(name string) (bool, error)) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err = errors.Join(err, s.countLocked())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // there is no folder yet
-	}
-	return err
+	return errors.Join(err, s.countLocked())
 }
 
 // countLocked counts what is in the folder.

@@ -166,6 +166,17 @@ func TestSweepTakesNothingThatIsWritten(t *testing.T) {
 	}
 }
 
+func TestFolderElsewhereIsNotSwept(t *testing.T) {
+	s := newStore(t, DefaultLimits())
+	elsewhere := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(elsewhere, "precious"), nil, 0o600), os.Symlink(elsewhere, s.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sweep(func(string) (bool, error) { return false, nil }); !errors.Is(err, unix.ENOTDIR) || left(t, s) != "precious" {
+		t.Errorf("got %v, left are %s", err, left(t, s))
+	}
+}
+
 func TestImportedFilesReplaceNone(t *testing.T) {
 	s, from := newStore(t, DefaultLimits()), newStore(t, DefaultLimits())
 	if err := Import(from.dir, s.dir); err != nil {

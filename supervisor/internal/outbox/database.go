@@ -312,7 +312,9 @@ func (t *transaction) update(id rpc.MessageID, f func(entry) entry) (entry, erro
 		after.Status, millis(after.settled()), millis(after.latest()), string(text), id)
 }
 
-func (t *transaction) save(s settings) error {
+// save keeps s, without the people who no longer matter for pacing.
+func (t *transaction) save(s settings, now time.Time) error {
+	s.History.Strangers = s.History.today(now)
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -336,7 +338,7 @@ func (t *transaction) retain(l Limits, now time.Time) error {
 			return err
 		}
 	}
-	if err := t.forgetReports(); err != nil {
+	if err := errors.Join(t.forgetReports(), t.forgetStrangers(now)); err != nil {
 		return err
 	}
 	c, err := t.count()
@@ -347,6 +349,16 @@ func (t *transaction) retain(l Limits, now time.Time) error {
 	left, _ := c.messages()
 	t.counts, t.erased = c, t.erased || c.bytes != before || left != messages
 	return nil
+}
+
+// forgetStrangers erases who was written to for the first time, after a day.
+func (t *transaction) forgetStrangers(now time.Time) error {
+	s, err := t.settings()
+	if err != nil || len(s.History.today(now)) == len(s.History.Strangers) {
+		return err
+	}
+	t.erased = true
+	return t.save(s, now)
 }
 
 // newID draws an id.

@@ -236,7 +236,7 @@ func (l *loop) account(address string, now time.Time) {
 	if address != l.settings.Account {
 		l.settings.Account = address
 		s := l.settings
-		l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s) }, done: func(error) { l.mayReport() }})
+		l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s, now) }, done: func(error) { l.mayReport() }})
 	}
 	if address == "" {
 		return
@@ -587,7 +587,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 			return e
 		})(t)
 		if err == nil && stranger {
-			err = t.save(kept)
+			err = t.save(kept, now)
 		}
 		return err
 	}, done: func(err error) {

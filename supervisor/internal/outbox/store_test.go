@@ -405,6 +405,28 @@ func holds(t *testing.T, path, text string) (found bool) {
 	return found
 }
 
+func TestStrangersAreForgottenAfterADay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, _ := start(t, Options{Path: path})
+	now := time.Now()
+	do := func(f func(*transaction) error) {
+		t.Helper()
+		if err := b.store.ask(t.Context(), job{write: f}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(tx *transaction) error {
+		return tx.save(settings{History: history{Strangers: []stranger{{"5491100@c.us", now.Add(-day)}, {"5491101@c.us", now.Add(-time.Hour)}}}}, now)
+	})
+	if holds(t, path, "5491100") || !holds(t, path, "5491101") {
+		t.Error("an old number is on disk, or a new one is not")
+	}
+	do(func(tx *transaction) error { return tx.retain(b.o.Limits, now.Add(day)) })
+	if holds(t, path, "5491101") {
+		t.Error("the number is still on disk")
+	}
+}
+
 // What is erased is in no file, although SQLite leaves deleted rows in its pages.
 func TestErasedTextIsGoneFromDisk(t *testing.T) {
 	const count, waits = 300, 0 // more than the journal holds before it is written back

@@ -86,7 +86,7 @@ func (db messages) merge(imported bool) (keyless int, err error) {
 		s, err := t.settings()
 		if err == nil {
 			s.Account = ""
-			err = t.save(s)
+			err = t.save(s, time.Now())
 		}
 		if imported && err == nil {
 			keyless, err = t.adopt()

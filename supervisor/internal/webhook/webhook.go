@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strconv"
@@ -109,7 +110,7 @@ func New(o Options) *Sender {
 	s := &Sender{
 		Options: o, queue: newQueue(o.Path, o.Limits, o.Logger), wake: make(chan struct{}, 1), present: o.Events.Present(),
 		client: &http.Client{
-			Transport: &http.Transport{Proxy: o.Proxy, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
+			Transport: &http.Transport{Proxy: o.Proxy, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxAnswer},
 			// What is signed for one receiver is not sent to another.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -399,9 +400,12 @@ func (s *Sender) host() string {
 	return u.Host
 }
 
-// maxAnswer bounds what is read of an answer, in bytes: a connection is reused
-// only if it was read.
-const maxAnswer = 64 << 10
+// A connection is reused only if the answer was read, so some of it is: maxAnswer bounds that in
+// bytes, and answerTime how long it may take.
+const (
+	maxAnswer  = 64 << 10
+	answerTime = time.Second
+)
 
 // attempt posts body once. Any answer but 2xx is an error; after is how long the
 // receiver asks to wait.
@@ -425,6 +429,8 @@ func (s *Sender) attempt(ctx context.Context, id string, body []byte) (after tim
 		return 0, withoutURL(s.URL, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	late := time.AfterFunc(answerTime, cancel)
+	defer late.Stop()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return retryAfter(resp.Header.Get("Retry-After")),
@@ -441,15 +447,19 @@ func Signature(key []byte, id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// withoutURL removes the URL, which may contain a secret, from an error of net/http, and
-// each part of it that the receiver may have repeated.
+// withoutURL removes the URL, which may contain a secret, from an error of net/http, each part
+// of it that the receiver may have repeated, and what the error quotes of an answer that is not
+// HTTP, which may be the message.
 func withoutURL(address string, err error) error {
 	e, ok := errors.AsType[*url.Error](err)
 	u, parseErr := url.Parse(address)
 	if !ok || parseErr != nil {
 		return errors.New("the receiver's URL is not valid")
 	}
-	text := e.Err.Error()
+	text, _, _ := strings.Cut(e.Err.Error(), `"`)
+	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		text = "the answer has a malformed header"
+	}
 	after := u.User.String() + "?" + u.RequestURI() + "?" + u.Path + "?" + u.Fragment
 	for _, part := range strings.FieldsFunc(after, func(r rune) bool { return strings.ContainsRune("/?&=#:;,", r) }) {
 		if len(part) >= minPart {

@@ -275,6 +275,27 @@ func TestHangingReceiverIsTriedAgain(t *testing.T) {
 	r.next(t)
 }
 
+func TestAnswerWithoutEndDelaysNothing(t *testing.T) {
+	arrived, release := make(chan struct{}, 2), make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		arrived <- struct{}{}
+		<-release
+	}))
+	defer receiver.Close()
+	defer close(release)
+	r := start(t, nil, func(o *Options) { o.URL, o.Timings.Attempt = receiver.URL, time.Hour })
+	r.keep(t, "chat", "1", "2")
+	for n := range 2 {
+		select {
+		case <-arrived:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d were delivered", n)
+		}
+	}
+	r.stop()
+}
+
 // report is an event about a message.
 func report(id, chat string) events.Report {
 	return events.Report{ID: id, Type: events.MessageChanged, At: time.Now(), Chat: chat, Account: "1@c.us", Data: json.RawMessage(`{"text":"secret"}`)}
@@ -521,6 +542,12 @@ func TestKeysInBothForms(t *testing.T) {
 // echo accepts connections and answers each with what it was sent.
 func echo(t *testing.T) string {
 	t.Helper()
+	return answering(t, func(request []byte) []byte { return request })
+}
+
+// answering accepts connections and writes an answer to each.
+func answering(t *testing.T, answer func(request []byte) []byte) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -534,7 +561,7 @@ func echo(t *testing.T) string {
 			}
 			b := make([]byte, 4096)
 			n, _ := conn.Read(b)
-			_, _ = conn.Write(b[:n])
+			_, _ = conn.Write(answer(b[:n]))
 			_ = conn.Close()
 		}
 	}()
@@ -562,6 +589,23 @@ func TestErrorsDoNotRepeatTheURL(t *testing.T) {
 		s.client.CloseIdleConnections()
 		if err == nil || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A receiver whose answer is not HTTP may repeat what it was sent.
+func TestErrorsDoNotRepeatTheMessage(t *testing.T) {
+	for _, before := range []string{"", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: ", "HTTP/1.1 200 OK\r\nTransfer-Encoding: ", "HTTP/1.1 "} {
+		s := New(Options{
+			URL: "http://" + answering(t, func(request []byte) []byte {
+				_, body, _ := bytes.Cut(request, []byte("\r\n\r\n"))
+				return slices.Concat([]byte(before), body, []byte("\r\n\r\n"))
+			}), Timings: DefaultTimings(), Logger: slog.New(slog.DiscardHandler), Events: events.NewLog("boot", &session.Snapshot{}),
+		})
+		_, err := s.attempt(t.Context(), "id", []byte("the secret text"))
+		s.client.CloseIdleConnections()
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", before, err)
 		}
 	}
 }
