@@ -85,5 +85,5 @@ func (p *packaged) announce(cfg *config.Config, w io.Writer) {
 	if user := p.service.User(); user != "" && user != p.user {
 		as += ", while the service is " + user + "; root can act as that user"
 	}
-	_, _ = fmt.Fprintf(w, "supervisor: settings of %s (%s), %s\n", p.service.Name, strings.Join(files, ", "), as)
+	_, _ = fmt.Fprintf(w, "%s: settings of %s (%s), %s\n", filepath.Base(os.Args[0]), p.service.Name, strings.Join(files, ", "), as)
 }

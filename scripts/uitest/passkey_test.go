@@ -112,8 +112,7 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 	scan()
 	click("passkeyBegin")
 	page.await(`document.getElementById("passkeyScript").value !== "" && /Durante \d+ s/.test(document.getElementById("passkeyClocks").textContent)`)
-	page.shoot("1-steps")
-	page.fits()
+	page.visit("1-steps")
 	own := signer(t, b, sim.Passkey())
 	if err := own.Navigate(page.value("passkeyPage", "href")); err != nil {
 		t.Fatal(err)
@@ -137,7 +136,7 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 		t.Fatal(err)
 	}
 	page.await(`document.getElementById("passkeyCode").textContent !== "" && !document.getElementById("passkeyCompare").hidden`)
-	page.shoot("2-compare")
+	page.visit("2-compare")
 	code := sim.Passkey().Code
 	if got := page.text("passkeyCode"); strings.ReplaceAll(got, "-", "") != code || !strings.Contains(got, "-") {
 		t.Error("the page and the phone show different codes")

@@ -81,6 +81,11 @@ func TestPersonLinksAPhoneByItsNumber(t *testing.T) {
 	page.await(matches("pairCode", "^[0-9A-Z]{4}-[0-9A-Z]{4}$") + ` && ` + matches("codeLeft", `^Valid for \d:\d\d$`))
 	page.await(`!` + shown("link") + ` && ` + matches("headline", "code is waiting"))
 	page.visit("3-code")
+	page.do(`() => { const now = Date.now; Date.now = () => now() - 3600000; happen("tick"); }`) // somebody sets the clock
+	page.has("codeLeft", `^Valid for \d:\d\d$`)
+	code := page.text("pairCode")
+	page.reload()
+	page.await(shown("pairCode") + ` && document.getElementById("pairCode").textContent === "` + code + `"`)
 	other := open(t, b, s.Base, desktop)
 	other.await(shown("codeOthers") + ` && ` + matches("codeLeft", `^Válido durante \d:\d\d$`))
 	other.visit("4-code-of-another")
@@ -92,6 +97,7 @@ func TestPersonLinksAPhoneByItsNumber(t *testing.T) {
 	page.click("showQR")
 	page.await(`!` + shown("coded") + ` && document.getElementById("pairCode").textContent === "" && !document.getElementById("qr").hidden`)
 	other.await(shown("qr"))
+	page.typeInto("phone", someNumber)
 	page.click("pairButton")
 	page.await(matches("pairCode", "^[0-9A-Z]{4}-[0-9A-Z]{4}$"))
 	page.click("copy")
@@ -189,7 +195,7 @@ func (p *tab) logOut() {
 	}
 }
 
-func TestPersonScansTheCode(t *testing.T) {
+func TestPersonScansTheQRAfterACode(t *testing.T) {
 	t.Parallel()
 	b := browser(t)
 	sim := simulated(t, "sync=stuck:50")
@@ -197,6 +203,7 @@ func TestPersonScansTheCode(t *testing.T) {
 	page := open(t, b, s.Base, desktop)
 	page.await(shown("qr"))
 	page.visit("qr-es")
+	page.losesItsCode(s, sim)
 	err := sim.ScanPayload(t.Context(), page.decode())
 	for errors.Is(err, simulator.ErrExpired) { // the page has drawn the next one meanwhile
 		page.await(shown("qr"))
@@ -215,27 +222,22 @@ func TestPersonScansTheCode(t *testing.T) {
 	page.unharmed()
 }
 
-// TestPairingCodeVanishesWhenAnotherEndsIt has another client ask for a code, in vain.
-func TestPairingCodeVanishesWhenAnotherEndsIt(t *testing.T) {
-	t.Parallel()
-	b := browser(t)
-	sim := simulated(t)
-	s := service(t, "--url="+sim.URL)
-	page := open(t, b, s.Base, desktop)
-	page.await(`!document.getElementById("qr").hidden`)
-	page.typeInto("phone", someNumber)
-	page.click("pairButton")
-	page.await(matches("pairCode", "^[0-9A-Z]{4}-[0-9A-Z]{4}$") + ` && !` + shown("qr"))
+// losesItsCode asks for a code, which ends when another client asks for one in vain.
+func (p *tab) losesItsCode(s *harness.Service, sim *harness.Phone) {
+	p.t.Helper()
+	p.typeInto("phone", someNumber)
+	p.click("pairButton")
+	p.await(matches("pairCode", "^[0-9A-Z]{4}-[0-9A-Z]{4}$") + ` && !` + shown("qr"))
 	if err := sim.SetFault("code=429"); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	a, err := s.Ask(t.Context(), http.MethodPost, "/session/pair", `{"phone": "+34 600-000-001"}`)
+	a, err := s.Ask(p.t.Context(), http.MethodPost, "/session/pair", `{"phone": "+34 600-000-001"}`)
 	if err != nil || a.Code != http.StatusTooManyRequests {
-		t.Fatalf("got %d %s, %v", a.Code, a.Body, err)
+		p.t.Fatalf("got %d %s, %v", a.Code, a.Body, err)
 	}
-	page.await(`document.getElementById("pairCode").textContent === ""`)
-	page.await(shown("qr") + ` && !` + shown("coded"))
-	page.unharmed()
+	p.await(`document.getElementById("pairCode").textContent === ""`)
+	p.await(shown("qr") + ` && !` + shown("coded"))
+	sim.ClearFaults()
 }
 
 // crashing is a browser that has a version, and exits as soon as it is started.
@@ -277,6 +279,11 @@ func TestPageSpeaksSpanishAndExplainsWhatToDo(t *testing.T) {
 	page.has("headline", "^Falta Chrome$")
 	page.has("action", "apt-get install chromium")
 	page.visit("error-es")
+	// What lasts too short elsewhere.
+	page.do(`() => happen("state", {status: "INIT", reason: {code: "starting"}})`)
+	page.visit("init")
+	page.do(`() => { happen("state", {status: "AUTHENTICATED", reason: {code: "syncing"}}); happen("progress", {phase: {name: "page"}, progress_percent: 40}); }`)
+	page.visit("syncing")
 	page.unharmed()
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestJournalIsRecognisedByItsStream(t *testing.T) {
 	_ = writer.Close()
 	var out bytes.Buffer
 	_, _ = out.ReadFrom(reader)
-	if got := out.String(); !strings.HasPrefix(got, `<4>{`) || !strings.HasSuffix(got, "\n<3>supervisor: no\ufffd[2J\ufffd\ufffdé\n\t→\n") {
+	if got := out.String(); !strings.HasPrefix(got, `<4>{`) || !strings.HasSuffix(got, "\n<3>"+filepath.Base(os.Args[0])+": no\ufffd[2J\ufffd\ufffdé\n\t→\n") {
 		t.Errorf("got %q", got)
 	}
 }

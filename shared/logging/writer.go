@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,9 +70,9 @@ func (w *Writer) Logger(level slog.Leveler) *slog.Logger {
 	return w.format.Logger(w, w.process, level)
 }
 
-// Fail writes the one line about an error that ends the process.
+// Fail writes the one line about an error that ends the process, which is named as it was called.
 func (w *Writer) Fail(err error) {
-	line := w.process + ": " + Plain(err.Error()) + "\n"
+	line := filepath.Base(os.Args[0]) + ": " + Plain(err.Error()) + "\n"
 	if w.format.Priorities {
 		line = priorities[len(priorities)-1] + line
 	}

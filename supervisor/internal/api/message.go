@@ -209,7 +209,7 @@ func invalidRecipient(field, text string) *problem {
 	p := problem{
 		Status: http.StatusBadRequest, Code: "invalid_recipient", Field: field,
 		Detail: "The field " + field + " is not a phone number in international form, and not the address of a person or a group.",
-		Hint:   "Write a plus sign, the country code and the number, such as +5491123456789; or an address that ends in @c.us, @s.whatsapp.net, @lid or @g.us.",
+		Hint:   "Write a plus sign, the country code and the number; or an address that ends in @c.us, @s.whatsapp.net, @lid or @g.us.",
 	}
 	if _, server, _ := strings.Cut(text, "@"); server == "broadcast" || server == "newsletter" {
 		p.Detail = "Statuses, broadcast lists and channels can't be written to."

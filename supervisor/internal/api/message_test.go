@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/outbox"
 )
@@ -114,6 +115,8 @@ func TestInvalidFieldsOfMessagesAreNamed(t *testing.T) {
 			t.Errorf("%.150s: got %+v, want %s", body, bad, want)
 		} else if bad.Field != "" && !strings.Contains(bad.Detail, bad.Field) && bad.Code == "invalid_field" {
 			t.Errorf("%s does not name its field", bad.Detail)
+		} else if logging.Redact(bad.Hint) != bad.Hint {
+			t.Errorf("commands can't show the hint %q", bad.Hint)
 		}
 	}
 	if _, bad := parsed(text(`"` + strings.Repeat("x", rpc.MaxMessageText) + `"`)); bad != nil {

@@ -118,12 +118,12 @@ func ParseClient(args []string, stdout io.Writer) (*Client, error) {
 		return nil, fmt.Errorf("internal error: %w", err)
 	}
 	parsed, err := parser.Parse(args)
-	_, isProblem := errors.AsType[*Problem](err)
+	problem, isProblem := errors.AsType[*Problem](err)
 	switch {
 	case asked:
 		return nil, ErrDone
 	case isProblem:
-		return nil, err
+		return nil, problem // kong puts the flag's name before it once more
 	case err != nil:
 		return nil, usage(err)
 	}

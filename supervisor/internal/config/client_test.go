@@ -3,6 +3,8 @@ package config
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -40,8 +42,11 @@ func TestBadClientCommandsRepeatNoSecret(t *testing.T) {
 		"status --help": ErrDone,
 	} {
 		_, err := ParseClient(strings.Fields(args), &bytes.Buffer{})
-		if !errors.Is(err, want) || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, want) || strings.Contains(err.Error(), "secret") || strings.Count(err.Error(), "--timeout:") > 1 {
 			t.Errorf("%q: got %v", args, err)
+		}
+		if want == ErrUsage && !strings.Contains(err.Error(), "("+filepath.Base(os.Args[0])+" --help") {
+			t.Errorf("%q names another program: %v", args, err)
 		}
 	}
 }

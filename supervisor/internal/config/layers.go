@@ -266,7 +266,7 @@ func unknown(name, where string, known []string) *Problem {
 	if name != strings.Map(graphic, name) || len(name) > longestName {
 		name = fmt.Sprintf("%.*q", longestName, name)
 	}
-	text := "there is no such setting; supervisor --help lists them"
+	text := "there is no such setting; " + programName + " --help lists them"
 	if close := closest(name, known); close != "" {
 		text = fmt.Sprintf("there is no such setting; did you mean %s?", close)
 	}

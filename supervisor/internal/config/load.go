@@ -19,8 +19,10 @@ import (
 	"session-manager/shared/logging"
 )
 
+// programName is the name that the program was called by: the installed one has two.
+var programName = filepath.Base(os.Args[0])
+
 const (
-	programName = "supervisor"
 	envPrefix   = "SESSION_MANAGER_"
 	description = "Holds one WhatsApp Web session in a headless Chrome and answers GET /status and GET /qr.\n\n" +
 		"Every setting can be in the environment, --listen as " + envPrefix + "LISTEN and so on. " +
@@ -116,12 +118,12 @@ func (g *grammar) parse(ctx context.Context, args []string, env map[string]strin
 	}
 	parsed, err := parser.Parse(args)
 	g.names = l.names()
-	_, isProblem := errors.AsType[*Problem](err)
+	problem, isProblem := errors.AsType[*Problem](err)
 	switch {
 	case asked:
 		return nil, ErrDone
 	case isProblem:
-		return nil, err
+		return nil, problem // kong puts the flag's name before it once more
 	case err != nil:
 		return nil, usage(err)
 	}
@@ -178,7 +180,7 @@ func usage(err error) error {
 	case strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --"):
 		text = "flags begin with two dashes"
 	}
-	return fmt.Errorf("%w: %s (supervisor --help lists the settings)", ErrUsage, text)
+	return fmt.Errorf("%w: %s (%s --help lists the settings)", ErrUsage, text, programName)
 }
 
 // grammar is the command line: the settings, and what to do with them.

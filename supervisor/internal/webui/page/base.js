@@ -23,13 +23,13 @@ const happen = (type, body) => handlers[type]?.forEach((handle) => handle(body))
 
 // --- time ---
 
-// The difference between the server's clock and this one, in milliseconds. The
-// Date header has whole seconds, so half a second is added.
-let skew = 0;
-const now = () => Date.now() + skew;
+// The server's clock when this page began, in milliseconds. What has passed since then is measured by a
+// clock that nobody sets. Each answer has the time, in whole seconds, and the server's clock may be set.
+let origin = Date.now() - performance.now();
+const now = () => origin + performance.now();
 const setClock = (answer) => {
-  const date = Date.parse(answer.headers.get("Date"));
-  if (!Number.isNaN(date)) skew = date + 500 - Date.now();
+  const behind = Date.parse(answer.headers.get("Date")) + 500 - now();
+  if (Math.abs(behind) > 1500) origin += behind;
 };
 setInterval(() => happen("tick"), 250);
 
@@ -109,21 +109,25 @@ const ask = async (question, consequence, yes, dangerous) => {
 
 // --- requests ---
 
-// Keys that were entered, kept as long as this tab is.
-let keys = [];
-try {
-  keys = JSON.parse(sessionStorage.getItem("keys")) || [];
-} catch {
-  // This browser stores nothing for pages.
-}
-const remember = (all) => {
-  keys = all;
+// What is kept as long as this tab is, unless the browser stores nothing for pages.
+const kept = (name) => {
   try {
-    sessionStorage.setItem("keys", JSON.stringify(keys));
+    return JSON.parse(sessionStorage.getItem(name));
   } catch {
-    // The same.
+    return null;
   }
 };
+const keep = (name, value) => {
+  try {
+    sessionStorage.setItem(name, JSON.stringify(value));
+  } catch {
+    // The page does without.
+  }
+  return value;
+};
+
+let keys = kept("keys") || []; // that were entered
+const remember = (all) => (keys = keep("keys", all));
 
 let asked = null; // the open question for a key, as several requests may need one
 const askForKey = (code) => {
@@ -159,6 +163,7 @@ const attempt = async (path, options) => {
   for (const key of [...keys, ""]) {
     if (refused && key === "") break;
     const answer = await fetch(path, { cache: "no-store", ...options, headers: { ...options.headers, "X-API-Key": key } });
+    setClock(answer);
     if (answer.ok) return answer;
     refused = new Refused(await answer.json().catch(() => ({})), answer);
     if (!keyProblems.includes(refused.code)) break;

@@ -1,9 +1,11 @@
 // Linking a phone: the QR, and the code that is typed instead.
 
 let qr = { available: false };
-let pairing = null; // the code that this page asked for
+// The code that this page asked for. A phone may drop the page while its owner types the code.
+let pairing = kept("pairing");
+const setPairing = (code) => (pairing = keep("pairing", code));
 let othersUntil = null; // when the code expires that somebody asked for
-let offered = false; // the page of WhatsApp shows a code
+let offered = Boolean(pairing); // the page of WhatsApp shows a code
 
 const renderLink = () => {
   const unlinked = online && !locked && state.status === "QR_REQUIRED";
@@ -22,7 +24,7 @@ on("state", (s) => {
   const before = offered;
   offered = s.reason.code === "pairing_code_shown";
   // A code is of no use once the page no longer offers it.
-  if (s.status !== "QR_REQUIRED" || (before && !offered)) pairing = null;
+  if (s.status !== "QR_REQUIRED" || (before && !offered)) setPairing(null);
   renderLink();
 });
 on("session", (s) => (othersUntil = s.pairing?.expires_at));
@@ -73,7 +75,7 @@ on("tick", () => {
   const time = left(pairing ? pairing.expires_at : othersUntil);
   el("codeLeft").textContent = time ? fill(ui.codeLeft, { time }) : "";
   if (pairing && !time) {
-    pairing = null;
+    setPairing(null);
     renderLink();
   }
 });
@@ -89,7 +91,7 @@ el("pair").addEventListener("submit", async (event) => {
   show("pairError", "");
   el("phone").removeAttribute("aria-invalid");
   try {
-    pairing = await during("pairButton", () => command("session/pair", { phone: el("phone").value }));
+    setPairing(await during("pairButton", () => command("session/pair", { phone: el("phone").value })));
     renderLink();
     el("copy").focus();
   } catch (error) {

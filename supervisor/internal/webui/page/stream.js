@@ -33,7 +33,6 @@ const connect = async () => {
   try {
     const answer = await api("events?types=state,progress,warnings,qr,worker,passkey", { signal: aborted.signal });
     alive();
-    setClock(answer);
     online = true;
     locked = false;
     failures = 0;
