@@ -688,6 +688,35 @@ func (r *rig) stall() func() {
 	return func() { close(release) }
 }
 
+// A caller who was told that the outbox is unavailable may send the message in another way.
+func TestRequestThatWasGivenUpIsNotAccepted(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		release := r.stall()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
+		defer cancel()
+		if _, _, err := r.Accept(ctx, withFile(r.t, r.files, "key", "content")); !errors.Is(err, ErrUnavailable) {
+			r.t.Errorf("got %v", err)
+		}
+		refused := 0
+		for range 2 * maxAsked {
+			r.store.do(job{write: func(*transaction) error { return nil }, done: func(err error) {
+				if err != nil {
+					refused++
+				}
+			}})
+		}
+		if refused < maxAsked {
+			r.t.Errorf("%d were refused", refused)
+		}
+		release()
+		synctest.Wait()
+		if n := r.Stats().ByStatus[Queued]; n != 0 || len(names(r.t, r.files)) != 0 {
+			r.t.Errorf("%d were accepted, and there are files %v", n, names(r.t, r.files))
+		}
+	})
+}
+
 // What was decided before the disk hung is decided again afterwards.
 func TestSlowDiskSendsOnlyWhatIsStillRight(t *testing.T) {
 	for name, tt := range map[string]struct {

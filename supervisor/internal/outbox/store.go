@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,8 @@ type job struct {
 	done func(error)
 	// keep: it is tried again until it succeeds, or the store is closed.
 	keep bool
+	// ended, if it is set, returns an error once nobody waits for it. Then it is not begun.
+	ended func() error
 }
 
 // counts is how much is kept.
@@ -74,10 +77,11 @@ type settings struct {
 const (
 	// storePause is the time until the next attempt after a failure.
 	storePause = 2 * time.Second
-	// maxBatch bounds a transaction, and maxJobs what waits for a database that can't be
-	// written.
+	// maxBatch bounds a transaction, maxJobs what waits for a database that can't be
+	// written, and maxAsked what else may be asked then, which may have large texts.
 	maxBatch = 500
 	maxJobs  = 50_000
+	maxAsked = 2000
 	// housekeeping is how often what is too old is erased.
 	housekeeping = 10 * time.Minute
 )
@@ -94,7 +98,7 @@ func newStore(o Options) *store {
 // do has a job done, in order.
 func (s *store) do(j job) {
 	s.mu.Lock()
-	full := s.closed || len(s.jobs) >= maxJobs
+	full := s.closed || len(s.jobs) >= maxJobs || !j.keep && len(s.jobs) >= maxAsked
 	if !full {
 		s.jobs = append(s.jobs, j)
 	}
@@ -115,8 +119,10 @@ func (j job) finish(err error) {
 	}
 }
 
-// ask has a job done and waits for it. Its error is ctx's, or one that done can get.
+// ask has a job done and waits for it until ctx ends; a job that was not begun by then never is.
+// Its error is ctx's, or one that done can get.
 func (s *store) ask(ctx context.Context, j job) error {
+	j.ended = ctx.Err
 	answer, done := make(chan error, 1), j.done
 	j.done = func(err error) {
 		if done != nil {
@@ -191,6 +197,13 @@ func (s *store) batch() bool {
 	jobs := s.jobs[:min(len(s.jobs), maxBatch)]
 	s.jobs = s.jobs[len(jobs):]
 	s.mu.Unlock()
+	jobs = slices.DeleteFunc(jobs, func(j job) bool {
+		ended := j.ended != nil && j.ended() != nil
+		if ended {
+			j.finish(ErrUnavailable)
+		}
+		return ended
+	})
 	err := s.purge()
 	if err == nil {
 		s.db.DB, err = s.file.Open()
