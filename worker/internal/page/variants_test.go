@@ -193,25 +193,42 @@ func named(o *Options) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost"
 
 func TestPasskeyIsReportedWithoutItsScreen(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(k *selectors.Set){
-		"by the page's link method":     func(*selectors.Set) {},
-		"by its request to the browser": func(k *selectors.Set) { k.Words.LinkMethods = nil },
+	for name, tc := range map[string]struct {
+		fault  string
+		change func(k *selectors.Set)
+	}{
+		"by the page's link method": {"passkey=gate", withoutPasskeyEvents},
+		"by its event":              {"passkey=gate", func(k *selectors.Set) { k.Words.LinkMethods = nil }},
+		"by its request to the browser": {"passkey=eager", func(k *selectors.Set) {
+			k.Words.LinkMethods = nil
+			withoutPasskeyEvents(k)
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 20, Faults: []string{"passkey=gate"}}, withSelectors(t, func(k *selectors.Set) {
+			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
 				for i := range k.Screens {
 					if k.Screens[i].Name == selectors.ScreenPasskey {
 						k.Screens[i].Selectors, k.Screens[i].Texts = []string{"#nowhere"}, nil
 					}
 				}
-				change(k)
+				k.Passkey.Prompt = "#nowhere"
+				k.Buttons["passkey_continue"] = selectors.Button{Selectors: []string{"#nowhere"}}
+				tc.change(k)
 			}), named)
 			_, mark := r.awaitCode(0)
 			r.scan()
 			r.awaitReason(mark, reason.PasskeyRequired)
+			if tc.fault == "passkey=gate" && r.mustPasskey(rpc.PasskeyBegin, "").Options == "" {
+				t.Error("there is nothing to sign")
+			}
 		})
 	}
+}
+
+// withoutPasskeyEvents makes those of linking by a passkey unknown.
+func withoutPasskeyEvents(k *selectors.Set) {
+	k.Events = slices.DeleteFunc(slices.Clone(k.Events), func(e selectors.Event) bool { return e.Passkey != "" })
 }
 
 // TestPasskeyIsReportedBehindAHiddenCode: the screen for the passkey never loads,
