@@ -206,7 +206,7 @@ func TestPasskeyIsReportedWithoutItsScreen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
+			r := open(t, simulator.Options{Speed: 5, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
 				for i := range k.Screens {
 					if k.Screens[i].Name == selectors.ScreenPasskey {
 						k.Screens[i].Selectors, k.Screens[i].Texts = []string{"#nowhere"}, nil
@@ -286,7 +286,7 @@ func TestPasskeyCardsAreKnownByTestID(t *testing.T) {
 	}, 3) {
 		t.Run(tc.id, func(t *testing.T) {
 			t.Parallel()
-			r := open(t, simulator.Options{Speed: 20, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
+			r := open(t, simulator.Options{Speed: 5, Faults: []string{tc.fault}}, withSelectors(t, func(k *selectors.Set) {
 				k.Words.LinkMethods = nil
 				for i, s := range k.Screens {
 					if s.Name != selectors.ScreenPasskey {
