@@ -93,6 +93,17 @@ func TestTextIsSentUnderChosenID(t *testing.T) {
 		t.Errorf("the same id gave %q", got)
 	}
 	check(t, r.Ack(id, 3))
+	r.checkModules(to, id)
+	r.reopen()
+	if got := r.eval(`rowOf('` + to + `', '` + id + `').then((row) => row.ack + ' ' + require('WAWebCollections').Msg.length)`); got != "3 0" {
+		t.Errorf("after a reload the row's ack and the messages in memory are %s", got)
+	}
+}
+
+// checkModules compares what modules answer about a message and people with what was read of
+// WhatsApp's.
+func (r *rig) checkModules(to, id string) {
+	r.t.Helper()
 	r.SetPerson(simulator.Person{Phone: "15550009999", Absent: true})
 	for name, expression := range map[string]string{
 		"row":       `const row = await rowOf('` + to + `', '` + id + `'); return row.rowId > 1e9 && !JSON.stringify(row).includes('Hello')`,
@@ -109,15 +120,11 @@ func TestTextIsSentUnderChosenID(t *testing.T) {
 		"new id": `return /^3EB0[0-9A-F]{18}$/.test(await require('WAWebMsgKey').newId())`,
 	} {
 		if got := r.eval(`(async () => { ` + expression + ` })().then(String, String)`); got != "true" {
-			t.Errorf("%s is not as read: %s", name, got)
+			r.t.Errorf("%s is not as read: %s", name, got)
 		}
 	}
 	if u := r.Uploads(); len(u) != 1 || u[0].Size != 7 || u[0].SHA256 != fmt.Sprintf("%x", sha256.Sum256([]byte("content"))) {
-		t.Errorf("the server has %+v", u)
-	}
-	r.reopen()
-	if got := r.eval(`rowOf('` + to + `', '` + id + `').then((row) => row.ack + ' ' + require('WAWebCollections').Msg.length)`); got != "3 0" {
-		t.Errorf("after a reload the row's ack and the messages in memory are %s", got)
+		r.t.Errorf("the server has %+v", u)
 	}
 }
 

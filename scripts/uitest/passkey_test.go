@@ -114,17 +114,8 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 	page.await(`document.getElementById("passkeyScript").value !== "" && /Durante \d+ s/.test(document.getElementById("passkeyClocks").textContent)`)
 	page.visit("1-steps")
 	own := signer(t, b, sim.Passkey())
-	if err := own.Navigate(page.value("passkeyPage", "href")); err != nil {
-		t.Fatal(err)
-	}
-	if err := own.WaitLoad(); err != nil {
-		t.Fatal(err)
-	}
 	script := page.value("passkeyScript", "value")
-	if _, err := (proto.RuntimeEvaluate{Expression: script, UserGesture: true}).Call(own); err != nil {
-		t.Fatal(err)
-	}
-	result := signed(t, own, "Firmar con la clave de acceso")
+	result := page.sign(own, script)
 	page.answer(strings.Replace(result, `"type":"public-key"`, `"type":"password"`, 1))
 	page.await(`document.getElementById("passkeyOutcome").textContent !== ""`)
 	page.answer(result)
@@ -156,6 +147,22 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 		}
 	}
 	page.unharmed()
+}
+
+// sign follows the page's steps in a browser of the person's own: it opens WhatsApp's page and
+// runs the script there.
+func (p *tab) sign(own *rod.Page, script string) (result string) {
+	p.t.Helper()
+	if err := own.Navigate(p.value("passkeyPage", "href")); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := own.WaitLoad(); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := (proto.RuntimeEvaluate{Expression: script, UserGesture: true}).Call(own); err != nil {
+		p.t.Fatal(err)
+	}
+	return signed(p.t, own, "Firmar con la clave de acceso")
 }
 
 // meetChallenge is the owner of a linked account whom WhatsApp asks, and who has the

@@ -79,44 +79,10 @@ func TestReceivedMessagesAreReportedAsTheyAre(t *testing.T) {
 	needBrowser(t)
 	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
 	s := linked(t, p, tokens, receiving...)
-	phone := ada[1:]
-	id := p.Receive(phone, marker)
-	all, cursor := s.awaitReports("", 1)
-	if m := all[0]; m.Event != "message" || m.ID != id || m.Text != marker || m.From.Phone != ada || m.From.LID == "" || m.From.Name != "Ada" ||
-		m.Chat.Phone != ada || m.FromMe || m.Type != "text" || m.EventID == "" {
-		t.Errorf("got %+v", m)
-	}
-	for _, in := range []simulator.Incoming{
-		{From: phone, Group: simulator.Group, Text: "in a group"},
-		{From: phone, Group: "status@broadcast", Text: "a status"},
-		{From: phone, Own: true, Text: "by the phone"},
-		{From: phone, Changes: id, Text: "edited"},
-	} {
-		p.Deliver(in)
-	}
-	all, cursor = s.awaitReports(cursor, 3)
-	if m := all[0]; m.Chat.Group != simulator.Group || m.From.Phone != ada || m.Text != "in a group" {
-		t.Errorf("in a group: %+v", m)
-	}
-	if m := all[1]; !m.FromMe || m.Source != "elsewhere" || m.Chat.Phone != ada || m.Text != "by the phone" {
-		t.Errorf("by the phone: %+v", m)
-	}
-	if m := all[2]; m.Event != "message.edited" || m.ID != id || m.Text != "edited" {
-		t.Errorf("edited: %+v", m)
-	}
-	// What is sent here is no news, and a deletion that the page has seen while it started is.
-	answer, _ := s.submit("answer", ada, "an answer")
-	s.awaitMessage(answer.ID, "sent")
-	before := s.session()
-	s.command("/session/restart?now=true")
-	s.awaitSession("another instance", func(v harness.Session) bool { return v.Worker.Generation != before.Worker.Generation })
-	p.Deliver(simulator.Incoming{From: phone, Changes: id, Kind: "revoked"})
-	p.Receive(phone, "while it starts")
-	all, _ = s.awaitReports(cursor, 2)
-	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Event, b.Event) })
-	if a, b := all[0], all[1]; a.Event != "message" || a.Text != "while it starts" || b.Event != "message.revoked" || b.ID != id || b.Text != "" {
-		t.Errorf("after a restart: %+v", all)
-	}
+	id := p.Receive(ada[1:], marker)
+	cursor := s.checkFirst(id)
+	cursor = s.checkPlaces(p, id, cursor)
+	s.checkRestart(p, id, cursor)
 	if a := s.get("/messages?after=nonsense"); a.Code != http.StatusBadRequest {
 		t.Errorf("no cursor: %d %s", a.Code, a.Body)
 	}
@@ -126,6 +92,59 @@ func TestReceivedMessagesAreReportedAsTheyAre(t *testing.T) {
 	filesHold(t, tokens, marker, ada[1:])
 	if log := s.Log(); strings.Contains(log, marker) || strings.Contains(log, ada[1:]) || strings.Contains(log, "in a group") {
 		t.Error("a text or a number is in the log")
+	}
+}
+
+// checkFirst checks all that is reported of the first message.
+func (s *service) checkFirst(id string) (cursor string) {
+	s.t.Helper()
+	all, cursor := s.awaitReports("", 1)
+	if m := all[0]; m.Event != "message" || m.ID != id || m.Text != marker || m.From.Phone != ada || m.From.LID == "" || m.From.Name != "Ada" ||
+		m.Chat.Phone != ada || m.FromMe || m.Type != "text" || m.EventID == "" {
+		s.t.Errorf("got %+v", m)
+	}
+	return cursor
+}
+
+// checkPlaces has messages of a group, of a status and of the account's phone, and an edit.
+func (s *service) checkPlaces(p *phone, id, cursor string) (next string) {
+	s.t.Helper()
+	for _, in := range []simulator.Incoming{
+		{From: ada[1:], Group: simulator.Group, Text: "in a group"},
+		{From: ada[1:], Group: "status@broadcast", Text: "a status"},
+		{From: ada[1:], Own: true, Text: "by the phone"},
+		{From: ada[1:], Changes: id, Text: "edited"},
+	} {
+		p.Deliver(in)
+	}
+	all, next := s.awaitReports(cursor, 3)
+	if m := all[0]; m.Chat.Group != simulator.Group || m.From.Phone != ada || m.Text != "in a group" {
+		s.t.Errorf("in a group: %+v", m)
+	}
+	if m := all[1]; !m.FromMe || m.Source != "elsewhere" || m.Chat.Phone != ada || m.Text != "by the phone" {
+		s.t.Errorf("by the phone: %+v", m)
+	}
+	if m := all[2]; m.Event != "message.edited" || m.ID != id || m.Text != "edited" {
+		s.t.Errorf("edited: %+v", m)
+	}
+	return next
+}
+
+// checkRestart has a message and a deletion while the page starts, which are reported, unlike
+// what is sent here.
+func (s *service) checkRestart(p *phone, id, cursor string) {
+	s.t.Helper()
+	answer, _ := s.submit("answer", ada, "an answer")
+	s.awaitMessage(answer.ID, "sent")
+	before := s.session()
+	s.command("/session/restart?now=true")
+	s.awaitSession("another instance", func(v harness.Session) bool { return v.Worker.Generation != before.Worker.Generation })
+	p.Deliver(simulator.Incoming{From: ada[1:], Changes: id, Kind: "revoked"})
+	p.Receive(ada[1:], "while it starts")
+	all, _ := s.awaitReports(cursor, 2)
+	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Event, b.Event) })
+	if a, b := all[0], all[1]; a.Event != "message" || a.Text != "while it starts" || b.Event != "message.revoked" || b.ID != id || b.Text != "" {
+		s.t.Errorf("after a restart: %+v", all)
 	}
 }
 

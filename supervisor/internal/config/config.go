@@ -405,16 +405,18 @@ const (
 	longestRetention = 720 * time.Hour
 )
 
+// check is whether a setting has an allowed value.
+type check struct {
+	ok                   bool
+	name, value, allowed string
+}
+
 // checkValues checks the settings that need no more than a look.
 func (c *Config) checkValues() error {
 	c.LogLevel = strings.ToLower(c.LogLevel)
 	_, isHour := parseHour(c.BackupHour)
 	_, isSize := parseMemory(c.MemoryLimit)
-	one, all := c.MediaBytes()
-	for _, s := range []struct {
-		ok                   bool
-		name, value, allowed string
-	}{
+	for _, s := range append([]check{
 		{(c.TLSCert == "") == (c.TLSKey == ""), "--tls-cert and --tls-key", "", "set both or neither"},
 		{hasOrigin(c.URL), "--url", c.URL, "use an http or https URL, for example https://web.whatsapp.com"},
 		{c.Webhook == "" || c.WebhookURLFile == "", "--webhook and --webhook-url-file", "", "set one of them"},
@@ -426,6 +428,22 @@ func (c *Config) checkValues() error {
 		{c.QRTimeout >= minQRTimeout, "--qr-timeout", c.QRTimeout.String(), "use a duration of at least 5s, for example 15s"},
 		// NaN is not allowed either.
 		{c.DeadlineFactor >= leastFactor && c.DeadlineFactor <= mostFactor, "--deadline-factor", strconv.FormatFloat(c.DeadlineFactor, 'g', -1, 64), "use a number from 0.5 to 10"},
+		{c.SettleTime >= 0, "--settle-time", c.SettleTime.String(), "use a duration such as 60s, or 0s"},
+		{isHour, "--backup-hour", c.BackupHour, "use an hour from 0 to 23, or off"},
+		{isSize, "--memory-limit", c.MemoryLimit, "use a whole number with K, M or G, such as 1536M, at least 200M, or 0 for no limit"},
+		{c.Tokens != "", "--tokens", c.Tokens, "name a folder"},
+	}, c.messageValues()...) {
+		if !s.ok {
+			return notAllowed(s.name, s.value, s.allowed)
+		}
+	}
+	return nil
+}
+
+// messageValues checks the settings of messages.
+func (c *Config) messageValues() []check {
+	one, all := c.MediaBytes()
+	return []check{
 		{slices.Contains([]string{"off", "out", "both"}, c.Messages), "--messages", c.Messages, "use off, out or both"},
 		{c.SendByTyping == "on" || c.SendByTyping == "off", "--send-by-typing", c.SendByTyping, "use on or off"},
 		{c.OutboxLimit > 0 && c.OutboxLimit <= mostMessages, "--outbox-limit", strconv.Itoa(c.OutboxLimit), "use a number from 1 to 100000"},
@@ -435,16 +453,7 @@ func (c *Config) checkValues() error {
 		{c.MessageTextRetention >= 0 && c.MessageTextRetention <= longestRetention, "--message-text-retention", c.MessageTextRetention.String(), "use a duration of at most 720h, such as 24h"},
 		{one >= leastMedia && one <= mostMedia, "--media-limit", c.MediaLimit, "use a whole number with K, M or G, from 1K to 2G"},
 		{all >= one && all <= mostMediaDisk, "--media-disk-limit", c.MediaDiskLimit, "use a whole number with K, M or G, such as 1G, at least --media-limit"},
-		{c.SettleTime >= 0, "--settle-time", c.SettleTime.String(), "use a duration such as 60s, or 0s"},
-		{isHour, "--backup-hour", c.BackupHour, "use an hour from 0 to 23, or off"},
-		{isSize, "--memory-limit", c.MemoryLimit, "use a whole number with K, M or G, such as 1536M, at least 200M, or 0 for no limit"},
-		{c.Tokens != "", "--tokens", c.Tokens, "name a folder"},
-	} {
-		if !s.ok {
-			return notAllowed(s.name, s.value, s.allowed)
-		}
 	}
-	return nil
 }
 
 // notAllowed is the Problem of a value, which is empty also for two settings at once.

@@ -24,6 +24,21 @@ func textMessage(change func(*rpc.Received)) rpc.Received {
 	return m
 }
 
+// inWords is the kind of an event, and what is particular about it.
+func inWords(e Event) string {
+	words := string(e.Kind)
+	if e.Late {
+		words += " late"
+	}
+	if e.Source != "" && e.Kind == Arrived {
+		words += " " + e.Source
+	}
+	if e.Status != "" {
+		words += " " + e.Status
+	}
+	return words
+}
+
 func TestNewsOfMessages(t *testing.T) {
 	undecrypted := func(m *rpc.Received) { m.Type, m.Text = rpc.TypeUndecrypted, "" }
 	revoked := func(m *rpc.Received) { m.Type, m.Text = rpc.TypeRevoked, "" }
@@ -50,17 +65,7 @@ func TestNewsOfMessages(t *testing.T) {
 			events, after := news(before, textMessage(step), "name")
 			var got []string
 			for _, e := range events {
-				words := []string{string(e.Kind)}
-				if e.Late {
-					words = append(words, "late")
-				}
-				if e.Source != "" && e.Kind == Arrived {
-					words = append(words, e.Source)
-				}
-				if e.Status != "" {
-					words = append(words, e.Status)
-				}
-				got = append(got, strings.Join(words, " "))
+				got = append(got, inWords(e))
 				if ids[e.ID] && tc.want[i] != "message.edited" {
 					t.Errorf("%s: the id of step %d was used before", name, i)
 				}

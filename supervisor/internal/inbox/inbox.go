@@ -192,18 +192,23 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	if compared || hinted {
 		l.unannounced = false
 	}
-	found, err := i.pull(ctx)
-	if err == nil && i.fresh.Swap(false) {
+	found, err := i.read(ctx)
+	// A message that was found by a comparison may be announced a moment later.
+	l.unannounced = l.unannounced || found && silent && !l.failing
+	known := l.failing || ctx.Err() != nil || errors.Is(err, worker.ErrNoWorker)
+	if l.failing = err != nil; l.failing && !known {
+		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+	}
+}
+
+// read reads what is new, and reports whether anything follows the cursor.
+func (i *Inbox) read(ctx context.Context) (found bool, err error) {
+	if found, err = i.pull(ctx); err == nil && i.fresh.Swap(false) {
 		if err = i.reread(ctx); err != nil {
 			i.fresh.Store(true)
 		}
 	}
-	// A message that was found by a comparison may be announced a moment later.
-	l.unannounced = l.unannounced || found && silent && !l.failing
-	if err != nil && !l.failing && ctx.Err() == nil && !errors.Is(err, worker.ErrNoWorker) {
-		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
-	}
-	l.failing = err != nil
+	return found, err
 }
 
 // open reports the present cursor once the file can be read.

@@ -147,12 +147,17 @@ func TestMessagesMoveWithTheLogin(t *testing.T) {
 	if info, err := os.Stat(profile.InboxPath(to.folder)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the inbox: %v, %v", info, err)
 	}
-	for _, r := range []*rig{from, to} {
-		names, err := filepath.Glob(filepath.Join(r.tokens, "*outbox*"))
-		hidden, _ := filepath.Glob(filepath.Join(r.tokens, ".*"))
-		if len(names) != 1 || len(hidden) > 0 || err != nil {
-			t.Errorf("left: %v, %v, %v", names, hidden, err)
-		}
+	from.nothingIsLeft()
+	to.nothingIsLeft()
+}
+
+// nothingIsLeft checks that a transfer has left no draft of a database.
+func (r *rig) nothingIsLeft() {
+	r.t.Helper()
+	names, err := filepath.Glob(filepath.Join(r.tokens, "*outbox*"))
+	hidden, _ := filepath.Glob(filepath.Join(r.tokens, ".*"))
+	if len(names) != 1 || len(hidden) > 0 || err != nil {
+		r.t.Errorf("left: %v, %v, %v", names, hidden, err)
 	}
 }
 

@@ -48,22 +48,26 @@ func left(t *testing.T, s *Store) string {
 	return strings.Join(names, " ")
 }
 
-func TestNamedFilesAreKeptByTheirOwners(t *testing.T) {
-	s := newStore(t, DefaultLimits())
-	for _, n := range []string{"owned", "orphan", "held"} {
-		d := write(t, s, n)
-		if d.Sum() != sha256.Sum256([]byte(n)) || d.Size() != int64(len(n)) {
-			t.Errorf("%s has %d bytes", n, d.Size())
-		}
-		for _, as := range []string{"other-" + n, n} { // a transaction that is tried again gives another name
-			if err := d.Name(as); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n != "held" {
-			d.Release()
+// named writes a file that has its name, after another one, as when a transaction is tried again.
+func named(t *testing.T, s *Store, n string) *Draft {
+	t.Helper()
+	d := write(t, s, n)
+	if d.Sum() != sha256.Sum256([]byte(n)) || d.Size() != int64(len(n)) {
+		t.Errorf("%s has %d bytes", n, d.Size())
+	}
+	for _, as := range []string{"other-" + n, n} {
+		if err := d.Name(as); err != nil {
+			t.Fatal(err)
 		}
 	}
+	return d
+}
+
+func TestNamedFilesAreKeptByTheirOwners(t *testing.T) {
+	s := newStore(t, DefaultLimits())
+	named(t, s, "owned").Release()
+	named(t, s, "orphan").Release()
+	named(t, s, "held")
 	unnamed := write(t, s, "draft")
 	for path, mode := range map[string]os.FileMode{s.dir: 0o700, s.Path("owned"): 0o600, unnamed.path: 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {

@@ -51,31 +51,36 @@ func TestActsFollowTheirMessage(t *testing.T) {
 		r.ready(me)
 		r.after(2*time.Minute, revoke.ID, Sent)
 		r.after(0, other.ID, Sent)
-		if m := r.after(0, late.ID, Failed); m.Code != "edit_too_late" || m.Attempts != 1 {
-			t.Errorf("got %+v", m)
-		}
-		if m := r.after(0, gone.ID, Failed); m.Code != "page_path_gone" {
-			t.Errorf("got %+v", m)
+		for id, code := range map[rpc.MessageID]Code{late.ID: "edit_too_late", gone.ID: "page_path_gone"} {
+			if m := r.after(0, id, Failed); m.Code != code || m.Attempts != 1 {
+				t.Errorf("got %+v", m)
+			}
 		}
 		if m := r.after(0, second.ID, Sent); !m.Ended() {
 			t.Error("a done act does not end")
 		}
 		r.after(3*roundPause, reaction.ID, Sent)
-		var order []rpc.MessageID
-		for _, d := range done {
-			if d.To == m.To {
-				order = append(order, d.ID)
-			}
-			if d.Again {
-				t.Errorf("%s was done before", d.ID)
-			}
-		}
-		if want := []rpc.MessageID{m.ID, first.ID, second.ID, late.ID, gone.ID, reaction.ID, revoke.ID}; !slices.Equal(order, want) {
-			t.Errorf("got %v, want %v", order, want)
-		}
+		doneOnce(t, done, m.To, []rpc.MessageID{m.ID, first.ID, second.ID, late.ID, gone.ID, reaction.ID, revoke.ID})
 		r.gone()
 		r.refusesActs(revoke.ID)
 	})
+}
+
+// doneOnce checks what was sent to a chat.
+func doneOnce(t *testing.T, done []rpc.Message, to rpc.Secret, want []rpc.MessageID) {
+	t.Helper()
+	var order []rpc.MessageID
+	for _, d := range done {
+		if d.To == to {
+			order = append(order, d.ID)
+		}
+		if d.Again {
+			t.Errorf("%s was done before", d.ID)
+		}
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("got %v, want %v", order, want)
+	}
 }
 
 // refusesActs checks what nothing can be done to.

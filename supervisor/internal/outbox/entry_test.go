@@ -41,13 +41,15 @@ func act(all ...Status) entry {
 	return e
 }
 
+// acked has WhatsApp's server acknowledge a message, a minute after t0.
+func acked(ack, refusal int) func(entry) entry {
+	return func(e entry) entry {
+		return e.acked(rpc.MessageState{ID: e.ID, Stored: true, Ack: ack, Refusal: refusal}, t0.Add(time.Minute))
+	}
+}
+
 func TestStatusOnlyMovesForward(t *testing.T) {
 	later := t0.Add(time.Minute)
-	acked := func(ack, refusal int) func(entry) entry {
-		return func(e entry) entry {
-			return e.acked(rpc.MessageState{ID: e.ID, Stored: true, Ack: ack, Refusal: refusal}, later)
-		}
-	}
 	cancel := func(e entry) entry { return e.cancel(later) }
 	expire := func(e entry) entry { return e.expire(later) }
 	doubt := func(e entry) entry { return e.doubt(later) }
@@ -103,6 +105,17 @@ func TestStatusOnlyMovesForward(t *testing.T) {
 			t.Errorf("%s: it was accepted at another time", tt.name)
 		}
 	}
+	unclaimed := queued()
+	unclaimed.Account = ""
+	if got := claim("3@c.us")(unclaimed); got.Status != Queued || got.Account != "3@c.us" {
+		t.Errorf("accepted before the account was known: got %+v", got)
+	}
+	if got := acked(1, 0)(through(Sending, Unknown)).message().Times; len(got) != 4 {
+		t.Errorf("got times %v", got)
+	}
+}
+
+func TestSecondRefusalIsFinal(t *testing.T) {
 	retried := through(Sending)
 	retried.Retried = true
 	if got := acked(-1, 0)(retried); got.Status != Failed || got.Code != CodeRefused {
@@ -115,14 +128,6 @@ func TestStatusOnlyMovesForward(t *testing.T) {
 	}
 	if got := acked(-1, 475)(through(Sending)); got.WhatsAppCode != 475 {
 		t.Errorf("got code %d", got.WhatsAppCode)
-	}
-	unclaimed := queued()
-	unclaimed.Account = ""
-	if got := claim("3@c.us")(unclaimed); got.Status != Queued || got.Account != "3@c.us" {
-		t.Errorf("accepted before the account was known: got %+v", got)
-	}
-	if got := acked(1, 0)(through(Sending, Unknown)).message().Times; len(got) != 4 {
-		t.Errorf("got times %v", got)
 	}
 }
 

@@ -177,13 +177,7 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 	v := verdict{entry: e, retry: pause(failures)}
 	refusal, definite := errors.AsType[*rpc.SendError](err)
 	if !definite {
-		if errors.Is(err, worker.ErrNoWorker) {
-			v.entry.Touched = wasTouched
-		} else {
-			v.doubt = v.entry.Touched && e.Typed == 0
-		}
-		v.entry = v.entry.doubt(now)
-		return v
+		return v.unsure(wasTouched, err, now)
 	}
 	if v.entry.Touched = wasTouched; !wasTouched {
 		v.entry.Typed = 0
@@ -214,6 +208,17 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 	default:
 		v.entry = v.entry.fail(code, refusal.Until, now)
 	}
+	return v
+}
+
+// unsure is v after an error by which nobody knows what the page has done.
+func (v verdict) unsure(wasTouched bool, err error, now time.Time) verdict {
+	if errors.Is(err, worker.ErrNoWorker) {
+		v.entry.Touched = wasTouched
+	} else {
+		v.doubt = v.entry.Touched && v.entry.Typed == 0
+	}
+	v.entry = v.entry.doubt(now)
 	return v
 }
 

@@ -409,21 +409,24 @@ func TestStrangersAreForgottenAfterADay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.outbox")
 	b, _ := start(t, Options{Path: path})
 	now := time.Now()
-	do := func(f func(*transaction) error) {
-		t.Helper()
-		if err := b.store.ask(t.Context(), job{write: f}); err != nil {
-			t.Fatal(err)
-		}
+	some := settings{History: history{Strangers: []stranger{{"5491100@c.us", now.Add(-day)}, {"5491101@c.us", now.Add(-time.Hour)}}}}
+	if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.save(some, now) }}); err != nil {
+		t.Fatal(err)
 	}
-	do(func(tx *transaction) error {
-		return tx.save(settings{History: history{Strangers: []stranger{{"5491100@c.us", now.Add(-day)}, {"5491101@c.us", now.Add(-time.Hour)}}}}, now)
-	})
 	if holds(t, path, "5491100") || !holds(t, path, "5491101") {
 		t.Error("an old number is on disk, or a new one is not")
 	}
-	do(func(tx *transaction) error { return tx.retain(b.o.Limits, now.Add(day)) })
+	b.erase(t, now.Add(day))
 	if holds(t, path, "5491101") {
 		t.Error("the number is still on disk")
+	}
+}
+
+// erase has what is too old then erased.
+func (o *Outbox) erase(t *testing.T, now time.Time) {
+	t.Helper()
+	if err := o.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.retain(o.o.Limits, now) }}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -444,10 +447,7 @@ func TestErasedTextIsGoneFromDisk(t *testing.T) {
 	}
 	left := func(after time.Duration, texts, keys string) {
 		t.Helper()
-		now := time.Now().Add(after)
-		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.retain(b.o.Limits, now) }}); err != nil {
-			t.Fatal(err)
-		}
+		b.erase(t, time.Now().Add(after))
 		for _, i := range []int{0, 1, 5, 150, count - 1} {
 			id := ids[i]
 			kept := map[string]bool{"all": true, "what waits": i == waits}

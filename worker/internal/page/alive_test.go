@@ -52,28 +52,13 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 			}
 			r := open(t, o, eager, withSelectors(t, only(tc.reader)))
 			first, _ := r.awaitCode(0)
-			if err := r.sim.SetFault("socket=refused"); err != nil {
-				t.Fatal(err)
-			}
+			check(t, r.sim.SetFault("socket=refused"))
 			r.sim.Disconnect()
 			_, mark := r.await(0, "the end of the code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRGone); return ok })
-			over := func(s simulator.Screen) bool { return s.State == "UNPAIRED_IDLE" || s.Load != 1 }
-			for n := 0; n < 3 && !over(r.sim.OnScreen()); n++ {
-				ref := r.sim.OnScreen().Ref
-				if err := r.sim.Order(simulator.Next); err != nil && !errors.Is(err, simulator.ErrNoPage) {
-					t.Fatal(err)
-				}
-				r.awaitScreen(func(s simulator.Screen) bool { return s.Ref != ref && s.Payload != "" || over(s) })
-				for seen := range 3 { // enough for a code that is on the screen to be found
-					events, _ := r.events.all()
-					r.await(len(events), fmt.Sprint("observation ", seen), func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
-				}
-			}
+			r.drawTheRest()
 			r.sim.ClearFaults()
 			if tc.fault == "socket=worker" {
-				if err := r.sim.SetFault(tc.fault); err != nil {
-					t.Fatal(err)
-				}
+				check(t, r.sim.SetFault(tc.fault))
 			}
 			fresh, _ := r.awaitCode(mark)
 			if secretOf(string(fresh.Payload)) == secretOf(string(first.Payload)) {
@@ -84,6 +69,24 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 				t.Errorf("the phone can't link with the code that follows: %v", err)
 			}
 		})
+	}
+}
+
+// drawTheRest has the page draw what is left of its list, slowly enough for each code to be
+// found.
+func (r *rig) drawTheRest() {
+	r.t.Helper()
+	over := func(s simulator.Screen) bool { return s.State == "UNPAIRED_IDLE" || s.Load != 1 }
+	for n := 0; n < 3 && !over(r.sim.OnScreen()); n++ {
+		ref := r.sim.OnScreen().Ref
+		if err := r.sim.Order(simulator.Next); err != nil && !errors.Is(err, simulator.ErrNoPage) {
+			r.t.Fatal(err)
+		}
+		r.awaitScreen(func(s simulator.Screen) bool { return s.Ref != ref && s.Payload != "" || over(s) })
+		for seen := range 3 {
+			events, _ := r.events.all()
+			r.await(len(events), fmt.Sprint("observation ", seen), func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
+		}
 	}
 }
 

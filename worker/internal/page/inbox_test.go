@@ -84,21 +84,10 @@ func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	if got := r.receive(10); got.Known || len(got.Messages) > 0 || got.Account != "15550100042@c.us" {
 		t.Errorf("of a page that has only the history: %+v", got)
 	}
-	before, _ := r.events.all()
-	for _, text := range []string{"one", "two", "three"} {
-		r.sim.Receive(phoneOfAda, text)
-	}
-	r.awaitArrival(len(before))
-	all := r.next(3)
-	if got := texts(all); !slices.Equal(got, []string{"one", "two", "three"}) {
-		t.Errorf("got %v", got)
-	}
-	if m := all[0]; m.Chat.Phone != ada || m.Chat.LID == "" || m.From != m.Chat || m.Name != "Ada" || m.FromMe || m.Type != rpc.TypeText ||
-		time.Since(m.At) > time.Hour || m.Key == "" || m.ID == "" {
-		t.Errorf("got %+v", m)
-	}
+	all := r.checkTexts()
 	r.checkPlaces()
 	r.checkChanges(all)
+	r.checkLate()
 	r.checkAwayAndLost()
 	r.checkPoison()
 	if n := r.sim.Traps(); n > 0 {
@@ -107,6 +96,25 @@ func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	if sent := r.sim.Sent(); len(sent) > 0 {
 		t.Errorf("reading has sent %+v", sent)
 	}
+}
+
+// checkTexts has messages of a chat, which are announced.
+func (r *reader) checkTexts() (all []rpc.Received) {
+	r.t.Helper()
+	before, _ := r.events.all()
+	for _, text := range []string{"one", "two", "three"} {
+		r.sim.Receive(phoneOfAda, text)
+	}
+	r.awaitArrival(len(before))
+	all = r.next(3)
+	if got := texts(all); !slices.Equal(got, []string{"one", "two", "three"}) {
+		r.t.Errorf("got %v", got)
+	}
+	if m := all[0]; m.Chat.Phone != ada || m.Chat.LID == "" || m.From != m.Chat || m.Name != "Ada" || m.FromMe || m.Type != rpc.TypeText ||
+		time.Since(m.At) > time.Hour || m.Key == "" || m.ID == "" {
+		r.t.Errorf("got %+v", m)
+	}
+	return all
 }
 
 // checkPlaces has messages of a group, of the account's phone and of no chat.
@@ -134,7 +142,7 @@ func (r *reader) checkPlaces() {
 	}
 }
 
-// checkChanges has messages edited, deleted and decrypted late.
+// checkChanges has messages edited, deleted and read again.
 func (r *reader) checkChanges(all []rpc.Received) {
 	r.t.Helper()
 	r.receive(10) // what the phone has reported of its own message
@@ -150,6 +158,11 @@ func (r *reader) checkChanges(all []rpc.Received) {
 	if err != nil || !slices.Equal(texts(got.Messages), []string{"three", "another"}) || got.More {
 		r.t.Errorf("read again: %+v, %v", got, err)
 	}
+}
+
+// checkLate has a message that is decrypted late.
+func (r *reader) checkLate() {
+	r.t.Helper()
 	r.again(true, "cipher=late:5000")
 	r.sim.Receive(phoneOfAda, "late")
 	if m := r.next(1)[0]; m.Type != rpc.TypeUndecrypted || m.Text != "" {

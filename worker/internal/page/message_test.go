@@ -220,25 +220,30 @@ func (r *rig) checkAddresses() {
 	r.sim.SetPerson(simulator.Person{Phone: "15550009999", Absent: true})
 	r.sendsNothing(ourID(10), "15550009999@c.us", rpc.SendNotOnWhatsApp)
 	r.sendsNothing(ourID(11), "120363999999999999@g.us", rpc.SendGroupNotWritable)
-	if c, err := r.page.Contact(r.context(), "15550009999"); err != nil || c != (rpc.Contact{}) {
-		r.t.Errorf("Contact() = %+v, %v", c, err)
-	}
+	r.checkContacts()
 	if s := r.mustSend(ourID(12), "5542987654321@c.us"); s.Chat.Phone != "554287654321@c.us" {
 		r.t.Error("the chat does not have the server's spelling of the number")
-	}
-	if c, err := r.page.Contact(r.context(), "5542987654321"); err != nil || !c.OnWhatsApp || c.Phone != "554287654321@c.us" || c.LID == "" || c.KnownChat {
-		r.t.Errorf("Contact() = %+v, %v", c, err)
-	}
-	for _, known := range []rpc.Secret{"15550101001", lidOf("15550101001")} {
-		if c, err := r.page.Contact(r.context(), known); err != nil || !c.OnWhatsApp || !c.KnownChat || c.Phone != ada {
-			r.t.Errorf("Contact() = %+v, %v", c, err)
-		}
 	}
 	r.sendsNothing(ourID(14), lidOf("15550009999"), rpc.SendNotOnWhatsApp)
 	if s := r.mustSend(ourID(13), simulator.Group); s.Chat != (rpc.Chat{Group: simulator.Group}) {
 		r.t.Errorf("to a group: %+v", s)
 	}
 	r.arrived(ourID(13), 1)
+}
+
+// checkContacts asks for somebody without an account, for a stranger and for somebody known.
+func (r *rig) checkContacts() {
+	r.t.Helper()
+	for whom, want := range map[rpc.Secret]rpc.Contact{
+		"15550009999":        {},
+		"5542987654321":      {OnWhatsApp: true, Phone: "554287654321@c.us", LID: lidOf("554287654321")},
+		"15550101001":        {OnWhatsApp: true, KnownChat: true, Phone: ada, LID: lidOf("15550101001")},
+		lidOf("15550101001"): {OnWhatsApp: true, KnownChat: true, Phone: ada, LID: lidOf("15550101001")},
+	} {
+		if c, err := r.page.Contact(r.context(), whom); err != nil || c != want {
+			r.t.Errorf("Contact() = %+v, %v, want %+v", c, err, want)
+		}
+	}
 }
 
 func (r *rig) checkReplies() {

@@ -100,19 +100,7 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	call := r.mustPasskey(rpc.PasskeyBegin, "")
 	r.untouched()
 	signed := r.sign(call.Options, origin)
-	for name, tc := range map[string]struct {
-		assertion string
-		want      rpc.PasskeyErrorCode
-	}{
-		"no JSON":                {"(", rpc.PasskeyMalformed},
-		"made on another site":   {r.sign(call.Options, "https://example.com"), rpc.PasskeyWrongOrigin},
-		"for another site":       {r.sign(rpc.Secret(`{"challenge":"`+between(string(call.Options), `"challenge":"`, `"`)+`","rpId":"example.com"}`), origin), rpc.PasskeyWrongRP},
-		"for an earlier request": {r.sign(`{"challenge":"AAECAwQFBgcICQoLDA0ODw","rpId":"localhost"}`, origin), rpc.PasskeyWrongChallenge},
-	} {
-		if _, code := r.passkey(rpc.PasskeyAnswer, tc.assertion); code != tc.want {
-			t.Errorf("%s: got %q", name, code)
-		}
-	}
+	r.refusesAssertions(call, origin)
 	if again := r.mustPasskey(rpc.PasskeyBegin, ""); again.Options != call.Options {
 		t.Error("the call is no longer open")
 	}
@@ -139,6 +127,24 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	}
 	if r.sim.Traps() != 0 {
 		t.Error("the page has caught a foreign script")
+	}
+}
+
+// refusesAssertions answers a call with what was not signed for it.
+func (r *rig) refusesAssertions(call rpc.PasskeyCall, origin string) {
+	r.t.Helper()
+	for name, tc := range map[string]struct {
+		assertion string
+		want      rpc.PasskeyErrorCode
+	}{
+		"no JSON":                {"(", rpc.PasskeyMalformed},
+		"made on another site":   {r.sign(call.Options, "https://example.com"), rpc.PasskeyWrongOrigin},
+		"for another site":       {r.sign(rpc.Secret(`{"challenge":"`+between(string(call.Options), `"challenge":"`, `"`)+`","rpId":"example.com"}`), origin), rpc.PasskeyWrongRP},
+		"for an earlier request": {r.sign(`{"challenge":"AAECAwQFBgcICQoLDA0ODw","rpId":"localhost"}`, origin), rpc.PasskeyWrongChallenge},
+	} {
+		if _, code := r.passkey(rpc.PasskeyAnswer, tc.assertion); code != tc.want {
+			r.t.Errorf("%s: got %q", name, code)
+		}
 	}
 }
 
