@@ -206,6 +206,11 @@ var switches = []string{
 	"code=N", "code=never", // requests for a pairing code get this error, or no answer
 	"composer=changes",           // the composer changes what is typed
 	"composer=draft",             // it holds a draft
+	"composer=ignores",           // it ignores it
+	"composer=dialog",            // a dialog appears meanwhile
+	"composer=elsewhere",         // another chat is opened meanwhile
+	"composer=voice",             // the button that sends stays the one that records
+	"composer=dead",              // it does nothing
 	"composer=restricted",        // there is a bar instead of it
 	"conflict=now",               // opened elsewhere as soon as it is synced
 	"conflict=unlinked",          // opened elsewhere before it was linked

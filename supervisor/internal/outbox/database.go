@@ -175,6 +175,27 @@ func (db messages) owns(id string) (bool, error) {
 	return len(found) > 0, err
 }
 
+// named returns the page's id of a message: one that was typed has another one there.
+func (db messages) named(id string) (string, error) {
+	found, err := db.find(rpc.MessageID(id))
+	if errors.Is(err, ErrUnknownMessage) || err == nil && found.Row == "" {
+		return id, nil
+	}
+	return string(found.Row), err
+}
+
+// errClaimed means that a row which looks like that of a message is another one's.
+var errClaimed = errors.New("the message that was found is another one with the same text")
+
+// unclaimed returns errClaimed if a row is that of another message than id.
+func (db messages) unclaimed(row, id rpc.MessageID) error {
+	found, err := database.Values[int](db.DB, "SELECT 1 FROM message WHERE json_extract(entry, '$.row') = ? AND id <> ? LIMIT 1", row, id)
+	if err == nil && len(found) > 0 {
+		err = errClaimed
+	}
+	return err
+}
+
 // message returns what is to be sent, or ErrUnknownMessage if its text was erased.
 func (db messages) message(e entry) (m rpc.Message, err error) {
 	found, err := database.Values[string](db.DB, "SELECT body FROM content JOIN message USING (seq) WHERE id = ?", e.ID)
@@ -188,7 +209,13 @@ func (db messages) message(e entry) (m rpc.Message, err error) {
 	if strictjson.Unmarshal([]byte(found[0]), &c) != nil {
 		return m, fmt.Errorf("%w: it has a text that can't be read", database.ErrDamaged)
 	}
-	m = rpc.Message{ID: e.ID, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview}
+	m = rpc.Message{ID: e.ID, Act: e.Act, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), Preview: c.Preview}
+	if m.Target, err = db.named(e.Target); err != nil {
+		return m, err
+	}
+	if m.ReplyTo, err = db.named(c.ReplyTo); err != nil {
+		return m, err
+	}
 	for _, address := range c.Mentions {
 		m.Mentions = append(m.Mentions, rpc.Secret(address))
 	}

@@ -276,8 +276,9 @@ func isNamed(e entry, id rpc.MessageID) bool { return id == e.ID || id != "" && 
 // isLeft reports whether nobody knows if a message was sent that was typed: it is never typed again.
 func isLeft(e entry) bool { return e.Typed != 0 && e.Row == "" && e.Status == Unknown }
 
-// canType reports whether it can be typed: for certain the page has no row of it under its own id.
-func canType(e entry) bool { return e.Typeable && (!e.Touched || e.Typed != 0) }
+// canType reports whether it can be typed, or looked for as one that was: for certain the page has no row of it
+// under its own id, and none is known.
+func canType(e entry) bool { return e.Typeable && (!e.Touched || e.Typed != 0) && e.Row == "" }
 
 // The server's refusals that one more attempt may end: WhatsApp no longer accepts what the
 // page knows of the contact, or of the members of the group, both of which the page renews first.

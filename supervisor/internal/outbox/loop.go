@@ -616,7 +616,9 @@ func (o *Outbox) transmit(ctx context.Context, e entry, again bool) (rpc.Message
 	var m rpc.Message
 	err := o.store.ask(ctx, job{read: func(db messages) (err error) {
 		m, err = db.message(e)
-		m.Again, m.Typed = again, moment(e.Typed)
+		if m.Again, m.Typed = again, moment(e.Typed); e.Row != "" {
+			m.ID, m.Typed = e.Row, time.Time{} // the page has given it an id, by which it can be sent again
+		}
 		return err
 	}})
 	if err != nil {
@@ -625,7 +627,11 @@ func (o *Outbox) transmit(ctx context.Context, e entry, again bool) (rpc.Message
 	if e.File > 0 {
 		m.Media.Path = o.o.Media.Path(string(e.ID))
 	}
-	return o.o.Sender.Send(ctx, m)
+	state, err := o.o.Sender.Send(ctx, m)
+	if err == nil && state.Row != "" {
+		err = o.store.ask(ctx, job{read: func(db messages) error { return db.unclaimed(state.Row, e.ID) }})
+	}
+	return state, err
 }
 
 // sent takes over what Send has returned.

@@ -39,6 +39,8 @@ type sender struct {
 	// before is called with each message, outside of the lock; its error is returned. after is called
 	// when the row is stored.
 	before, after func(context.Context, rpc.Message) error
+	// typed, if it is set, returns the row of a text that is typed.
+	typed func(rpc.Message) rpc.MessageID
 	// mute: the server does not acknowledge.
 	mute bool
 	// looking is called for each Lookup, if it is set; its error is returned.
@@ -54,6 +56,9 @@ func (s *sender) Send(ctx context.Context, m rpc.Message) (rpc.MessageState, err
 		if err := s.before(ctx, m); err != nil {
 			return rpc.MessageState{}, err
 		}
+	}
+	if s.typed != nil && !m.Typed.IsZero() {
+		return rpc.MessageState{ID: m.ID, Row: s.typed(m), Stored: true, Ack: 1}, nil
 	}
 	s.mu.Lock()
 	row := s.rows[m.ID]

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,6 +78,59 @@ func TestTextsAreTypedOnceWhereFunctionsAreGone(t *testing.T) {
 			t.Error("the page was restarted")
 		}
 	})
+}
+
+// TestRowOfAnotherMessageIsNotTaken has the page find a message by its text that is another one's.
+func TestRowOfAnotherMessageIsNotTaken(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.o.Typing = true
+		rows := []rpc.MessageID{"3EB0FFFFFFFFFFFFFFFFF1", "3EB0FFFFFFFFFFFFFFFFF1", "3EB0FFFFFFFFFFFFFFFFF2"}
+		var names []rpc.MessageID
+		r.sender.typed = func(m rpc.Message) rpc.MessageID {
+			names = append(names, m.ID)
+			row := rows[0]
+			rows = rows[1:]
+			return row
+		}
+		one, other := r.to("1@c.us", "alike"), r.to("1@c.us", "alike")
+		r.canOnlyType()
+		r.after(10*time.Minute, one.ID, Sent)
+		r.after(0, other.ID, Unknown)
+		r.gone()
+		r.canOnlyType()
+		r.after(time.Minute, other.ID, Sent)
+		if !slices.Equal(names, []rpc.MessageID{one.ID, other.ID, other.ID}) {
+			t.Errorf("typed %v", names)
+		}
+		// What is done to it is done to what the page knows.
+		if err := r.store.ask(context.Background(), job{read: func(db messages) error {
+			got, err := db.named(string(other.ID))
+			if got != "3EB0FFFFFFFFFFFFFFFFF2" {
+				t.Errorf("named %q", got)
+			}
+			return err
+		}}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What the page has given an id is sent again by that, once its functions are there.
+func TestTypedRowIsRepeatedByItsOwnID(t *testing.T) {
+	e := typedAt(typeable(through(Sending)))
+	e.Row = "3EB0FFFFFFFFFFFFFFFFFF"
+	for _, tt := range []struct {
+		name string
+		p    page
+		want step
+	}{
+		{"by typing alone", page{readySince: t0, typing: true}, idle},
+		{"by functions", page{readySince: t0, possible: true}, send},
+	} {
+		if got, _ := next(e, sight{at: t0}, tt.p, t0); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
 }
 
 func TestNothingIsTypedUnlessAllowed(t *testing.T) {

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -28,9 +27,17 @@ func (r *rig) received(text string) (n int) {
 	return n
 }
 
+// TestTextIsTypedWhereFunctionsAreGone has one Chrome for all that may happen then.
 func TestTextIsTypedWhereFunctionsAreGone(t *testing.T) {
 	t.Parallel()
 	r := openSender(t)
+	r.isTyped()
+	r.isNotTypedUnlessSure(t)
+	r.isLookedForInDoubt(t)
+}
+
+func (r *rig) isTyped() {
+	t := r.t
 	if seen := r.again(false, "modules=missing:WAWebSendTextMsgChatAction"); !seen.Typing || seen.Account == "" {
 		t.Errorf("reported %+v", seen)
 	}
@@ -39,13 +46,13 @@ func TestTextIsTypedWhereFunctionsAreGone(t *testing.T) {
 	for i, tc := range []struct {
 		to   rpc.Secret
 		text string
-	}{{stranger, secret}, {stranger, "two\nlines"}, {ada, secret + " again"}} {
+	}{{stranger, secret}, {stranger, "two\n\nlines"}, {ada, secret + " again"}, {ada, secret + " once more"}, {ada, secret + " again"}} {
 		s, err := r.typeText(rpc.Message{ID: ourID(2 + i), To: tc.to, Text: rpc.Secret(tc.text)})
 		if err != nil || s.ID != ourID(2+i) || !s.Row.Valid() || !s.Stored {
 			t.Fatalf("typed: %+v, %v", s, err)
 		}
 		sent := r.sim.Sent()
-		if last := sent[len(sent)-1]; last.ID != string(s.Row) || last.Text != tc.text || last.Chat != string(tc.to) || r.received(tc.text) != 1 {
+		if last := sent[len(sent)-1]; last.ID != string(s.Row) || last.Text != tc.text || last.Chat != string(tc.to) || len(sent) != i+1 {
 			t.Errorf("the server has %+v", last)
 		}
 	}
@@ -57,19 +64,17 @@ func TestTextIsTypedWhereFunctionsAreGone(t *testing.T) {
 	if s, err := r.typeText(rpc.Message{ID: ourID(2), To: stranger, Text: secret, Typed: began, Again: true}); err != nil || r.received(secret) != 1 {
 		t.Errorf("looked for after a reload: %+v, %v", s, err)
 	}
-	for _, m := range []rpc.Message{
-		{ID: ourID(9), To: stranger, Text: "never sent", Typed: began, Again: true},
-		{ID: ourID(2), To: stranger, Text: secret, Typed: time.Now().Add(time.Minute), Again: true},
-	} {
-		if s, err := r.typeText(m); err == nil || sendCode(err) != "" || r.received("never sent") != 0 {
-			t.Errorf("looked for in vain: %+v, %v", s, err)
-		}
+	// Rows that are drawn later are not the one that was typed.
+	if s, err := r.typeText(rpc.Message{ID: ourID(8), To: ada, Text: secret + " again"}); err != nil || string(s.Row) != r.sim.Sent()[len(r.sim.Sent())-1].ID || r.received(secret+" again") != 3 {
+		t.Errorf("typed like another one: %+v, %v", s, err)
+	}
+	m := rpc.Message{ID: ourID(2), To: stranger, Text: secret, Typed: time.Now().Add(time.Minute), Again: true}
+	if s, err := r.typeText(m); err == nil || sendCode(err) != "" || r.received(secret) != 1 {
+		t.Errorf("looked for in vain: %+v, %v", s, err)
 	}
 }
 
-func TestNothingIsTypedWhereThatIsNotSure(t *testing.T) {
-	t.Parallel()
-	r := openSender(t)
+func (r *rig) isNotTypedUnlessSure(t *testing.T) {
 	plain := rpc.Message{ID: ourID(1), To: stranger, Text: secret}
 	group, reply := plain, plain
 	group.To, reply.ReplyTo = simulator.Group, "3A00"
@@ -79,22 +84,81 @@ func TestNothingIsTypedWhereThatIsNotSure(t *testing.T) {
 		want  rpc.SendCode
 	}{
 		{"composer=changes", plain, rpc.SendPagePathGone},
-		{"composer=restricted", plain, rpc.SendPagePathGone},
+		{"composer=elsewhere", plain, rpc.SendPagePathGone},
+		{"composer=dialog", plain, rpc.SendPagePathGone},
+		{"composer=voice", plain, rpc.SendPagePathGone},
 		{"exists=none", plain, rpc.SendLookupFailed},
 		{"composer=draft", plain, rpc.SendNotReady},
+		{"composer=ignores", plain, rpc.SendPagePathGone},
+		{"composer=restricted", plain, rpc.SendPagePathGone},
 		{"dataid=bare", group, rpc.SendPagePathGone},
 		{"dataid=bare", reply, rpc.SendPagePathGone},
 		{"exists=error", plain, rpc.SendLookupFailed},
-	}, 5) {
+	}, 6) {
 		t.Run(tc.fault, func(t *testing.T) {
 			r.t = t
 			r.again(true, tc.fault)
 			before := len(r.sim.Sent())
-			if s, err := r.typeText(tc.m); sendCode(err) != tc.want {
+			s, err := r.typeText(tc.m)
+			if sendCode(err) != tc.want {
 				t.Errorf("%+v, %v", s, err)
 			}
-			if slices.ContainsFunc(r.sim.Sent(), func(s simulator.Sent) bool { return s.Text == secret }) || len(r.sim.Sent()) != before {
-				t.Error("something was sent")
+			r.keeps(err)
+			if n := len(r.sim.Sent()) - before; n != 0 {
+				t.Errorf("%d messages were sent", n)
+			}
+			if words := r.composed(); words != "" && tc.want != rpc.SendNotReady {
+				t.Errorf("left %q", words)
+			}
+		})
+	}
+}
+
+// composed is what the page's field for messages holds.
+func (r *rig) composed() (words string) {
+	r.t.Helper()
+	field := `(document.querySelector('#main [contenteditable]') || { innerText: "" }).innerText.trim()`
+	d, err := r.page.target.Document(r.context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer d.Release(r.context())
+	if err := d.Isolated(r.context(), &words, field); err != nil {
+		r.t.Fatal(err)
+	}
+	return words
+}
+
+// isLookedForInDoubt checks that what was pressed, and not seen, is only looked for afterwards.
+func (r *rig) isLookedForInDoubt(t *testing.T) {
+	for i, tc := range first([]struct {
+		fault string
+		times int // it is sent
+	}{
+		{"reload=in-send:stored", 0}, {"reload=in-send:acked", 1}, {"composer=dead", 0}, {"reload=in-send:built", 0}, {"reload=in-send:written", 1}, {"crash=in-send:acked", 1},
+	}, 3) {
+		t.Run(tc.fault, func(t *testing.T) {
+			r.t = t
+			text := secret + " " + tc.fault
+			m := rpc.Message{ID: ourID(i), To: stranger, Text: rpc.Secret(text), Typed: time.Now()}
+			r.again(true, tc.fault)
+			if s, err := r.typeText(m); err == nil || sendCode(err) != "" {
+				t.Errorf("typed: %+v, %v", s, err)
+			}
+			if tc.fault == "composer=dead" && r.composed() != "" {
+				t.Error("the text is left in the field")
+			}
+			if tc.fault == "composer=dead" {
+				return
+			}
+			r.again(true)
+			m.Again = true
+			s, err := r.typeText(m)
+			if found := err == nil && s.Row.Valid(); found != (tc.times > 0) && tc.fault != "reload=in-send:stored" || sendCode(err) != "" {
+				t.Errorf("looked for: %+v, %v", s, err)
+			}
+			if n := r.received(text); n != tc.times {
+				t.Errorf("sent %d times, want %d", n, tc.times)
 			}
 		})
 	}

@@ -22,23 +22,29 @@ export const openChat = (chat) => {
   chat.set({ active: true });
 };
 
-// An editor that keeps its own state, and draws it again whenever a script has changed its elements.
+// An editor that keeps its own state, and draws it later: what is done before that is done to what was drawn.
+// It draws it again whenever a script has changed its elements.
 class Editor {
   constructor(attributes, changed) {
     this.text = '';
+    this.drawn = '';
     this.changed = changed;
+    this.does = (what) => attributes['data-tab'] === '10' && faultIs('composer', what);
     this.node = h('div', {
       contenteditable: 'true', role: 'textbox', style: 'min-height:20px;white-space:pre-wrap', ...attributes,
-      input: (event) => { if (event.isTrusted) this.take(); }, keydown: (event) => this.key(event),
+      beforeinput: (event) => this.take(event), input: () => this.draw(), keydown: (event) => this.key(event),
     });
-    new MutationObserver(() => { if (this.read() !== this.text) this.draw(); }).observe(this.node, { childList: true, characterData: true, subtree: true });
+    new MutationObserver(() => { if (this.read() !== this.drawn) this.draw(); }).observe(this.node, { childList: true, characterData: true, subtree: true });
   }
 
   read() { return this.node.innerText.replace(/\n$/, ''); }
 
-  take() {
-    this.text = faultIs('composer', 'changes') ? `${this.read()}!` : this.read();
-    this.changed();
+  take(event) {
+    event.preventDefault();
+    const typed = { insertText: event.data, insertLineBreak: '\n' }[event.inputType] ?? '';
+    if (!event.isTrusted || (typed && this.does('ignores'))) return;
+    this.text = (getSelection().isCollapsed ? this.drawn : '') + (typed && this.does('changes') ? `${typed}!` : typed);
+    queueMicrotask(() => this.set(this.text));
   }
 
   key(event) {
@@ -48,7 +54,12 @@ class Editor {
   }
 
   draw() {
-    this.node.innerText = this.text;
+    this.drawn = this.text;
+    // The last line needs an element of its own if it is empty.
+    this.node.innerText = this.text.endsWith('\n') ? `${this.text}\n` : this.text;
+    if (document.activeElement !== this.node) return;
+    getSelection().selectAllChildren(this.node);
+    getSelection().collapseToEnd();
   }
 
   set(value) {
@@ -65,7 +76,7 @@ export class ChatView {
     this.drawer = h('div');
     this.dialog = h('div');
     this.recording = false;
-    this.composer = new Editor({ 'data-tab': '10', 'data-lexical-editor': 'true', 'aria-label': text('typeMessage'), 'data-testid': testid('rich-text-input-body') }, () => this.drawFooter());
+    this.composer = new Editor({ 'data-tab': '10', 'data-lexical-editor': 'true', 'aria-label': text('typeMessage'), 'data-testid': testid('rich-text-input-body') }, () => this.drawn());
     this.composer.entered = () => this.send();
     this.footer = h('footer');
     this.list = h('div', { role: 'application' });
@@ -76,11 +87,11 @@ export class ChatView {
 
   /** The button that begins a chat by a number. */
   button() {
-    return h('div', {}, h('button', { 'aria-label': text('newChat'), 'data-tab': '2', click: () => this.ask() }, h('span', { 'data-icon': 'new-chat-outline', style: 'display:inline-block' }, '+')),
+    return h('div', {}, h('button', { 'aria-label': text('newChat'), 'data-tab': '2', click: () => this.search() }, h('span', { 'data-icon': 'new-chat-outline', style: 'display:inline-block' }, '+')),
       this.drawer, this.dialog);
   }
 
-  ask() {
+  search() {
     const search = new Editor({ 'data-tab': '3', 'aria-label': text('search') }, () => {});
     search.entered = () => this.begin(search.text);
     this.drawer.replaceChildren(search.node);
@@ -94,10 +105,14 @@ export class ChatView {
       openChat((await findOrCreateLatestChat(wid)).chat);
       this.drawer.replaceChildren();
     } catch {
-      const ok = h('button', { 'data-testid': testid('popup-controls-ok'), click: () => { this.dialog.replaceChildren(); this.drawer.replaceChildren(); } }, h('div', {}, text('ok')));
-      this.dialog.replaceChildren(h('div', { role: 'dialog', 'data-testid': testid('confirm-popup'), style: 'position:fixed;inset:30%;background:#fff' },
-        h('div', {}, `${text('notOnWhatsApp')} ${number}`), ok));
+      this.ask(`${text('notOnWhatsApp')} ${number}`);
     }
+  }
+
+  ask(words) {
+    const ok = h('button', { 'data-testid': testid('popup-controls-ok'), click: () => { this.dialog.replaceChildren(); this.drawer.replaceChildren(); } }, h('div', {}, text('ok')));
+    this.dialog.replaceChildren(h('div', { role: 'dialog', 'data-testid': testid('confirm-popup'), style: 'position:fixed;inset:30%;background:#fff' },
+      h('div', {}, words), ok));
   }
 
   update() {
@@ -132,12 +147,20 @@ export class ChatView {
       h('span', { class: 'selectable-text', style: 'white-space:pre-wrap' }, document.createTextNode(m.body ?? '')), ...state));
   }
 
+  // drawn follows what is typed.
+  drawn() {
+    this.drawFooter();
+    if (this.composer.text === '') return;
+    if (faultIs('composer', 'dialog')) this.ask('the page asks a question');
+    if (faultIs('composer', 'elsewhere')) openChat(Chats.filter((c) => c !== this.chat)[0]);
+  }
+
   drawFooter() {
     if (faultIs('composer', 'restricted')) {
       this.footer.replaceChildren(h('div', {}, text('restricted')));
       return;
     }
-    const writing = this.composer.text !== '';
+    const writing = this.composer.text !== '' && !faultIs('composer', 'voice');
     if (!this.composer.node.isConnected) this.footer.replaceChildren(this.composer.node, h('span'));
     this.footer.lastChild.replaceChildren(h('button', {
       'data-tab': '11', 'aria-label': text(writing ? 'send' : 'voice'), 'data-testid': writing ? testid('compose-btn-send') : null,
@@ -152,7 +175,7 @@ export class ChatView {
 
   async send() {
     const body = this.composer.text;
-    if (body.trim() === '') return;
+    if (body.trim() === '' || faultIs('composer', 'dead')) return;
     this.composer.set('');
     const { chat } = this;
     addAndSendMsgToChat(chat, await createTextMsgData(chat, body));

@@ -268,13 +268,13 @@ type input struct {
 	object   *target.Object
 }
 
-// press presses a button; the error is errNothingToPress if it can't be.
-func (i *input) press(ctx context.Context, name string) error {
+// press presses a button, for which args are conditions; the error is errNothingToPress if it can't be.
+func (i *input) press(ctx context.Context, name string, args ...any) error {
 	var at *struct {
 		X, Y    float64
 		Covered bool // It has the keyboard's focus then.
 	}
-	if err := i.object.Invoke(ctx, &at, "where", name); err != nil {
+	if err := i.object.Invoke(ctx, &at, "where", append([]any{name}, args...)...); err != nil {
 		return err
 	}
 	if at == nil {
@@ -295,11 +295,17 @@ func (i *input) press(ctx context.Context, name string) error {
 
 // enter presses the key.
 func (i *input) enter(ctx context.Context) error {
-	const enter = 13
-	return i.document.Send(ctx,
-		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: enter},
-		proto.InputDispatchKeyEvent{Type: proto.InputDispatchKeyEventTypeKeyUp, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: enter},
-	)
+	return i.document.Send(ctx, stroke(proto.InputDispatchKeyEvent{Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: 13})...)
+}
+
+// stroke presses a key and lets it go.
+func stroke(down proto.InputDispatchKeyEvent) []proto.Request {
+	up := down
+	down.Type, up.Type, up.Text = proto.InputDispatchKeyEventTypeKeyDown, proto.InputDispatchKeyEventTypeKeyUp, ""
+	if down.Text == "" {
+		down.Type = proto.InputDispatchKeyEventTypeRawKeyDown
+	}
+	return []proto.Request{down, up}
 }
 
 // appears waits until a button is there, and reports whether it is.

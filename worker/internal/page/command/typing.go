@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/page/observe"
 )
@@ -66,9 +68,12 @@ func Type(ctx context.Context, c *Commands, m rpc.Message) (rpc.MessageState, er
 	return rpc.MessageState{}, errNotReady
 }
 
-// isPlain reports whether m is nothing but a text to a phone number.
+// mostLines bounds how long it takes to type a text.
+const mostLines = 200
+
+// isPlain reports whether m is nothing but a text to a phone number, of a length that can be typed.
 func isPlain(m rpc.Message) bool {
-	return m.Act == "" && m.Media == (rpc.Media{}) && m.ReplyTo == "" && len(m.Mentions) == 0 && rpc.ChatAt(m.To).Phone != ""
+	return strings.Count(string(m.Text), "\n") < mostLines && m.Act == "" && m.Media == (rpc.Media{}) && m.ReplyTo == "" && len(m.Mentions) == 0 && rpc.ChatAt(m.To).Phone != ""
 }
 
 var errNotReady = &rpc.SendError{Code: rpc.SendNotReady, Detail: "nothing can be typed now"}
@@ -95,7 +100,7 @@ func (i *input) write(ctx context.Context, m rpc.Message, pressed *bool) (*row, 
 	}
 	text := strings.TrimSpace(string(m.Text))
 	if m.Again {
-		return i.row(ctx, "earlier", string(m.To), text, m.Typed.Unix(), rowAppears.Milliseconds())
+		return i.find(ctx, m, text, "earlier", string(m.To), text, m.Typed.Unix(), rowAppears.Milliseconds())
 	}
 	if err := i.vacant(ctx, m.To, text); err != nil {
 		return nil, err
@@ -104,24 +109,42 @@ func (i *input) write(ctx context.Context, m rpc.Message, pressed *bool) (*row, 
 	if err := i.object.Invoke(ctx, &last, "last"); err != nil {
 		return nil, err
 	}
-	err := i.fill(ctx, composer, text)
-	if err == nil {
-		err = i.ready(ctx, m.To, text)
-	}
-	if err != nil {
-		return nil, errors.Join(err, i.fill(ctx, composer, ""))
-	}
-	*pressed = true
-	if err := i.press(ctx, sendIt); err != nil {
-		if *pressed = !errors.Is(err, errNothingToPress); !*pressed {
-			return nil, errors.Join(cannotType("the button that sends is covered"), i.fill(ctx, composer, ""))
+	if err := i.sendTyped(ctx, m.To, text, pressed); err != nil {
+		if *pressed {
+			return nil, err
 		}
-		return nil, err
+		return nil, errors.Join(err, i.clear(ctx, m.To, text, true))
 	}
-	return i.row(ctx, "sent", text, last, rowAppears.Milliseconds())
+	return i.find(ctx, m, text, "sent", string(m.To), text, last, m.Typed.Unix(), rowAppears.Milliseconds())
 }
 
-// vacant returns an error if the field is missing, or in use: what was left of this text is ours.
+// sendTyped types a text, and presses Send once if that sends this text in this chat.
+func (i *input) sendTyped(ctx context.Context, to rpc.Secret, text string, pressed *bool) error {
+	if err := i.fill(ctx, composer, text); err != nil {
+		return err
+	}
+	if _, err := i.appears(ctx, sendIt, press); err != nil {
+		return err
+	}
+	*pressed = true
+	err := i.press(ctx, sendIt, string(to), text)
+	if errors.Is(err, errNothingToPress) {
+		*pressed = false
+		return cannotType("the button that sends is missing, or covered, or another chat was opened")
+	}
+	return err
+}
+
+// clear empties the field for messages if it holds something of a text or, in this chat, anything.
+func (i *input) clear(ctx context.Context, to rpc.Secret, text string, anything bool) error {
+	var left bool
+	if err := i.object.Invoke(ctx, &left, "left", string(to), text, anything); err != nil || !left {
+		return err
+	}
+	return i.fill(ctx, composer, "")
+}
+
+// vacant returns an error if the field is missing, or in use: the beginning of this text is what we have left.
 func (i *input) vacant(ctx context.Context, to rpc.Secret, text string) error {
 	var now desk
 	if err := i.object.Invoke(ctx, &now, "desk", string(to)); err != nil {
@@ -130,31 +153,18 @@ func (i *input) vacant(ctx context.Context, to rpc.Secret, text string) error {
 	switch {
 	case !now.Composer:
 		return cannotType("the chat has no field to write in")
-	case now.Dialog, now.Busy, now.Words != "" && now.Words != text:
+	case now.Dialog, now.Busy, !strings.HasPrefix(text, now.Words):
 		return &rpc.SendError{Code: rpc.SendNotReady, Detail: "the page's field for messages is in use"}
 	}
 	return nil
 }
 
-// ready returns an error unless the button sends this text, in this chat.
-func (i *input) ready(ctx context.Context, to rpc.Secret, text string) error {
-	there, err := i.appears(ctx, sendIt, press)
-	if err != nil {
-		return err
-	}
-	var now desk
-	if err := i.object.Invoke(ctx, &now, "desk", string(to)); err != nil {
-		return err
-	}
-	if now.Composer = there; now != (desk{Open: true, Composer: true, Words: text}) {
-		return cannotType("the button that sends is missing, or another chat was opened")
-	}
-	return nil
-}
-
-// row asks for an own row, nil if it is not found.
-func (i *input) row(ctx context.Context, method string, args ...any) (found *row, err error) {
+// find asks for an own row, nil if it is not found: then its text may still be in the field.
+func (i *input) find(ctx context.Context, m rpc.Message, text, method string, args ...any) (found *row, err error) {
 	err = i.object.Invoke(ctx, &found, method, args...)
+	if err == nil && found == nil {
+		err = i.clear(ctx, m.To, text, false)
+	}
 	return found, err
 }
 
@@ -164,16 +174,14 @@ func (i *input) open(ctx context.Context, to rpc.Secret) error {
 	if err := i.object.Invoke(ctx, &now, "desk", string(to)); err != nil {
 		return err
 	}
-	if now.Dialog {
-		if err := i.press(ctx, closeIt); err != nil {
-			return cannotType("a dialog is in the way")
-		}
-	}
-	if now.Open {
+	switch {
+	case now.Dialog: // what it asks is for a person to answer
+		return &rpc.SendError{Code: rpc.SendNotReady, Detail: "a dialog of the page is in the way"}
+	case now.Open:
 		return nil
 	}
-	if err := i.press(ctx, newChat); err != nil {
-		return cannotType("the button for a new chat is missing")
+	if err := i.press(ctx, newChat); err != nil && !errors.Is(err, errNothingToPress) {
+		return err
 	}
 	if there, err := i.appears(ctx, search, press); err != nil || !there {
 		return errors.Join(cannotType("the field for a number is missing"), err)
@@ -188,21 +196,50 @@ func (i *input) open(ctx context.Context, to rpc.Secret) error {
 	if err := i.object.Invoke(ctx, &became, "opened", string(to), chatOpens.Milliseconds()); err != nil {
 		return err
 	}
-	if became != "open" {
-		_ = i.press(ctx, closeIt) // if it is a dialog, which also appears when WhatsApp was not asked
-		return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page did not open the chat"}
+	switch became {
+	case "open":
+		return nil
+	case "other":
+		return cannotType("the chat that is open is perhaps another one")
+	case "refused": // also when WhatsApp could not be asked
+		_ = i.press(ctx, closeIt)
 	}
-	return nil
+	return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page did not open the chat"}
 }
 
-// fill replaces what a field holds, and checks that the page has taken it as it is.
+// fill replaces what a field holds, by the keyboard, and checks that the page has taken it as it is.
 func (i *input) fill(ctx context.Context, field, text string) error {
-	var got *string
-	if err := i.object.Invoke(ctx, &got, "write", field, text); err != nil {
+	var held *string
+	if err := i.object.Invoke(ctx, &held, "focus", field); err != nil {
 		return err
 	}
-	if got == nil || *got != text {
+	if held == nil {
+		return cannotType("a field takes no text")
+	}
+	var keys []proto.Request
+	if *held != "" {
+		keys = stroke(proto.InputDispatchKeyEvent{Key: "Backspace", Code: "Backspace", WindowsVirtualKeyCode: 8})
+	}
+	for n, line := range strings.Split(text, "\n") {
+		if n > 0 {
+			keys = append(keys, stroke(proto.InputDispatchKeyEvent{Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: 13, Modifiers: shift})...)
+		}
+		if line != "" {
+			keys = append(keys, proto.InputInsertText{Text: line})
+		}
+	}
+	if err := i.document.Send(ctx, keys...); err != nil {
+		return err
+	}
+	var taken bool
+	if err := i.object.Invoke(ctx, &taken, "holds", field, text); err != nil {
+		return err
+	}
+	if !taken {
 		return cannotType("the page changes what is typed")
 	}
 	return nil
 }
+
+// shift is the key's bit among CDP's modifiers. Enter alone would send the message.
+const shift = 8
