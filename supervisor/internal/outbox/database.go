@@ -149,9 +149,12 @@ type file struct {
 	Size int64         `json:"size"`
 }
 
-// size is about what it takes on disk, in bytes.
+// size is about what it takes on disk, in bytes. It is never 0, which stands for what was erased.
 func (c content) size() int64 {
-	n := len(c.Text) + len(c.ReplyTo)
+	n := len(`{"text":""}`) + len(c.Text) + len(c.ReplyTo)
+	if c.File != nil {
+		n += len(c.File.MIME) + len(c.File.Name)
+	}
 	for _, address := range c.Mentions {
 		n += len(address)
 	}

@@ -48,6 +48,49 @@ func names(t *testing.T, files *media.Store) (all []string) {
 	return all
 }
 
+func TestMessageWithoutTextIsImportedAndErased(t *testing.T) {
+	folder := t.TempDir()
+	path, exported, imported := filepath.Join(folder, "a"), filepath.Join(folder, "b"), filepath.Join(folder, "c")
+	files := filesOf(path)
+	b, stop := start(t, Options{Path: path, Media: files})
+	r := withFile(t, files, "file", "content")
+	r.Message = rpc.Message{To: "1@g.us", Media: r.Message.Media}
+	all := []Message{accept(t, b, r), accept(t, b, Request{Message: rpc.Message{Act: rpc.ActRevoke, Target: "3A00", To: "1@g.us"}})}
+	stop()
+	if _, err := Export(path, exported); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Import(exported, imported); err != nil {
+		t.Fatal(err)
+	}
+	b, _ = start(t, Options{Path: imported, Media: files})
+	check := func(want bool) {
+		t.Helper()
+		for _, m := range all {
+			err := b.store.ask(t.Context(), job{read: func(db messages) error {
+				if got, err := db.owns(string(m.ID)); err != nil || got != want {
+					t.Errorf("content of %s %s: %t, %v", m.Act, m.ID, got, err)
+				}
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check(true)
+	for _, m := range all {
+		if _, err := b.Cancel(t.Context(), m.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retain := job{write: func(tx *transaction) error { return tx.retain(b.o.Limits, time.Now().Add(day+time.Minute)) }}
+	if err := b.store.ask(t.Context(), retain); err != nil {
+		t.Fatal(err)
+	}
+	check(false)
+}
+
 func TestFileLivesAsLongAsItsText(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		var got rpc.Media

@@ -693,7 +693,7 @@ func (r *rig) stall() func() {
 	return func() { close(release) }
 }
 
-// A caller who was told that the outbox is unavailable may send the message in another way.
+// A caller who learns that the outbox is unavailable may send the message in another way.
 func TestRequestThatWasGivenUpIsNotAccepted(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		release := r.stall()
