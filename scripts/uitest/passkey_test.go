@@ -2,7 +2,7 @@ package uitest
 
 import (
 	"archive/zip"
-	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -135,7 +135,7 @@ func TestPersonLinksWithAPasskey(t *testing.T) {
 	click("passkeyConfirm")
 	page.await(`document.body.dataset.state === "READY" && document.getElementById("passkey").hidden`)
 
-	page.meetChallenge(s, sim, own)
+	page.meetChallenge(s, sim)
 	for _, verdict := range sim.Passkey().Verdicts {
 		if verdict != "accepted" {
 			t.Errorf("the server found %s", verdict)
@@ -167,7 +167,7 @@ func (p *tab) sign(own *rod.Page, script string) (result string) {
 
 // meetChallenge is the owner of a linked account whom WhatsApp asks, and who has the
 // extension.
-func (p *tab) meetChallenge(s *harness.Service, sim *harness.Phone, own *rod.Page) {
+func (p *tab) meetChallenge(s *harness.Service, sim *harness.Phone) {
 	p.t.Helper()
 	if err := sim.SetFault("challenge=passkey"); err != nil {
 		p.t.Fatal(err)
@@ -178,16 +178,16 @@ func (p *tab) meetChallenge(s *harness.Service, sim *harness.Phone, own *rod.Pag
 	p.await(`!document.getElementById("passkey").hidden && document.getElementById("passkeyNow").textContent.includes("titular")`)
 	p.do(`() => document.getElementById("passkeyBegin").click()`)
 	p.await(`document.getElementById("passkeySign").href !== ""`)
-	if _, err := (proto.PageAddScriptToEvaluateOnNewDocument{Source: extension(p.t, s), WorldName: "extension"}).Call(own); err != nil {
+	b, end, err := startChrome(extension(p.t, s))
+	p.t.Cleanup(end)
+	if err != nil {
 		p.t.Fatal(err)
 	}
-	if err := own.Navigate("about:blank"); err != nil {
-		p.t.Fatal(err)
-	}
+	own := signer(p.t, b, sim.Passkey())
 	if err := own.Navigate(p.value("passkeySign", "href")); err != nil {
 		p.t.Fatal(err)
 	}
-	challenge := signed(p.t, own, "Firmar con la clave de acceso")
+	challenge := signed(p.t, own, "Sign with the passkey")
 	p.answer(challenge)
 	p.await(`document.getElementById("passkey").hidden`)
 }
@@ -198,27 +198,20 @@ func part(text, before string) string {
 	return text
 }
 
-// extension returns the scripts of the extension, in the order of its manifest.
-func extension(t *testing.T, s *harness.Service) (scripts string) {
+// extension returns the folder of the extension that the service serves.
+func extension(t *testing.T, s *harness.Service) string {
 	t.Helper()
+	folder := t.TempDir()
 	res, err := s.Get(t.Context(), "/passkey-extension.zip")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files, err := zip.NewReader(strings.NewReader(res), int64(len(res)))
+	if err == nil {
+		err = os.CopyFS(folder, files)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"sign.js", "content.js"} {
-		f, err := files.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		scripts += string(text)
-	}
-	return scripts
+	return folder
 }

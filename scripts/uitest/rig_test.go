@@ -88,8 +88,8 @@ var shared = sync.OnceValues(func() (b *rod.Browser, err error) {
 	return b, err
 })
 
-// startChrome returns a Chrome, and what ends it, which is never nil.
-func startChrome() (b *rod.Browser, end func(), err error) {
+// startChrome returns a Chrome with unpacked extensions, and what ends it, which is never nil.
+func startChrome(extensions ...string) (b *rod.Browser, end func(), err error) {
 	end = func() {}
 	found, err := chrome.Find("")
 	if err != nil {
@@ -102,6 +102,11 @@ func startChrome() (b *rod.Browser, end func(), err error) {
 	l := launcher.New().Bin(found.Path).Leakless(false).Headless(true).UserDataDir(folder)
 	l.Append("disable-features", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "SpareRendererForSitePerProcess") // they would be loaded, too
 	l.Set("host-resolver-rules", "MAP *.example 127.0.0.1")
+	if len(extensions) > 0 {
+		l.Delete("disable-extensions")
+		l.Delete("disable-component-extensions-with-background-pages")
+		l.Set("load-extension", extensions...)
+	}
 	if os.Getuid() == 0 {
 		l.NoSandbox(true)
 	}

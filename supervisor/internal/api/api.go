@@ -145,7 +145,7 @@ func newAPI(o Options) (*api, error) {
 	sessions := &sessions{wait, gate, o.Selectors, o.About}
 	codes := &codes{waiter: wait, boot: time.Now().UTC().Format("20060102T150405.000000")}
 	commands := &commands{o.Workers, o.Login, o.Session, o.Logger}
-	passkeys := &passkeys{commands, bodies, o.URL}
+	passkeys := &passkeys{commands, bodies, o.URL, ui}
 	messages := &messages{
 		holder: wait.holder, outbox: o.Outbox, session: o.Session, files: o.Files, bodies: bodies, uploads: uploads, log: o.Logger,
 		off: o.SendingOff,

@@ -20,6 +20,7 @@ type passkeys struct {
 	bodies *shares
 	// url is the page on which a person's browser has to sign.
 	url string
+	ui  *webui.UI
 }
 
 type passkeyBody struct {
@@ -165,8 +166,8 @@ var passkeyRefusals = map[rpc.PasskeyErrorCode]problem{
 }
 
 // extension answers GET /passkey-extension.zip: a browser extension that signs on the page.
-func (p *passkeys) extension(*http.Request) http.Handler {
-	zip, err := webui.Extension(p.url)
+func (p *passkeys) extension(r *http.Request) http.Handler {
+	zip, err := p.ui.Extension(p.url, language(r.Header.Get("Accept-Language")))
 	if err != nil {
 		return problem{Status: http.StatusInternalServerError, Code: "internal", Detail: "The extension could not be made."}
 	}

@@ -121,4 +121,14 @@ func TestPasskeyExtensionIsForThePageOnly(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), `"https://web.whatsapp.com/*"`) || strings.Contains(string(text), "permissions") {
 		t.Errorf("got %v %s", err, text)
 	}
+	// Any site can open the page with a request: none of its words may be shown there.
+	for name, want := range map[string]string{"sign.js": `"sign":"Sign with the passkey"`, "content.js": "sign(options, words)"} {
+		file, err := files.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(file); err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), "{ options, words }") {
+			t.Errorf("%s: %v %s", name, err, text)
+		}
+	}
 }

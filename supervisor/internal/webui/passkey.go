@@ -25,16 +25,26 @@ func signScript() (string, error) {
 	return strings.TrimSuffix(strings.TrimSpace(string(script)), ";"), nil
 }
 
-// Extension returns a zip of an unpacked browser extension, which signs on the page at an
-// address and has no other permission.
-func Extension(address string) ([]byte, error) {
+// signingWords are the names of the texts of the signing script, and where the page has them.
+var signingWords = map[string]string{
+	"sign": "passkeySignButton", "take": "passkeyTake", "copied": "passkeyCopied", "failed": "passkeyNotSigned",
+}
+
+// Extension returns a zip of an unpacked browser extension in one of Languages, which signs on
+// the page at an address and has no other permission. It has its own words: any site can open
+// that page with a request.
+func (u *UI) Extension(address, language string) ([]byte, error) {
 	page, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the page's address: %w", err)
 	}
-	sign, err := signScript()
+	words := map[string]string{}
+	for name, text := range signingWords {
+		words[name] = u.languages[language].UI[text]
+	}
+	encoded, err := json.Marshal(words)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot write the extension: %w", err)
 	}
 	content, err := signing.ReadFile("passkey/content.js")
 	if err != nil {
@@ -54,7 +64,7 @@ func Extension(address string) ([]byte, error) {
 	var out bytes.Buffer
 	archive := zip.NewWriter(&out)
 	for _, file := range []struct{ name, text string }{
-		{"manifest.json", string(manifest)}, {"sign.js", "const sign = " + sign + ";\n"}, {"content.js", string(content)},
+		{"manifest.json", string(manifest)}, {"sign.js", "const sign = " + u.signing + ";\nconst words = " + string(encoded) + ";\n"}, {"content.js", string(content)},
 	} {
 		w, err := archive.Create(file.name)
 		if err != nil {

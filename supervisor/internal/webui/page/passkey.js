@@ -8,12 +8,12 @@ const passkeyShown = (request) => {
   el("passkeyPage").removeAttribute("href");
   el("passkeySign").removeAttribute("href");
   if (!request) return;
-  const words = { sign: ui.passkeySignButton, take: ui.passkeyTake, copied: ui.passkeyCopied, failed: fill(ui.failed, { why: "" }).trim() };
+  const words = { sign: ui.passkeySignButton, take: ui.passkeyTake, copied: ui.passkeyCopied, failed: ui.passkeyNotSigned };
   const signing = JSON.parse(el("passkeySource").textContent);
   el("passkeyScript").value = "(" + signing + ")(\n" + JSON.stringify(request.options, null, 2) + ",\n" + JSON.stringify(words, null, 2) + "\n);";
   el("passkeyPage").href = request.url;
   el("passkeyPage").textContent = request.url;
-  const bytes = new TextEncoder().encode(JSON.stringify({ options: request.options, words }));
+  const bytes = new TextEncoder().encode(JSON.stringify(request.options));
   el("passkeySign").href = request.url + "#passkey=" + btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 };
 
