@@ -41,7 +41,7 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{Speed: 4})
+	p := newPhone(t, simulator.Options{Speed: 4, Faults: []string{"sync=stuck:50"}})
 	first := start(t, p.URL, tokens)
 	first.await("QR_REQUIRED")
 	if got, want := first.awaitQR(), p.OnScreen().Payload; got != want {
@@ -56,6 +56,8 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	onlyTheAPIListens(t, first)
 
 	p.scan(t)
+	first.await("AUTHENTICATED")
+	p.ClearFaults()
 	first.await("READY")
 	if _, ok := first.qr(); ok {
 		t.Error("a QR is served to a linked account")
@@ -99,14 +101,13 @@ func onlyTheAPIListens(t *testing.T, s *service) {
 }
 
 // TestCrashesCostNoRequestAndDumpNoCore crashes Chrome, and then the worker, of a service
-// that was started with core dumps allowed.
+// that was started with core dumps allowed, and whose log nobody reads.
 func TestCrashesCostNoRequestAndDumpNoCore(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 1})
-	s := launchWith(t, harness.Options{Supervisor: dumping(t), URL: p.URL, Tokens: t.TempDir()})
-	s.awaitListening()
-	s.awaitQR()
+	s := launchWith(t, harness.Options{Supervisor: dumping(t), URL: p.URL, Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: stalledPipe(t)})
+	s.awaitSession("a QR", shown)
 	requests := probe(s)
 	folders := map[string]bool{}
 	for i, victim := range []func(harness.Session) int{
@@ -139,13 +140,19 @@ func TestCrashesCostNoRequestAndDumpNoCore(t *testing.T) {
 			t.Errorf("in %s: %v, %v", folder, cores, err)
 		}
 	}
+	before := s.session()
+	s.wantAnswer("/session/restart", "", 202, "")
+	s.awaitSession("the QR after a restart", func(v harness.Session) bool { return v.Worker.Generation > before.Worker.Generation && shown(v) })
+	below := tree(t, s.PID())
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	gone(t, below)
 }
 
-func TestCleanRestartWaitsUntilALoginHasSettled(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, t.TempDir(), "--settle-time", "3s")
+// restartWaitsUntilALoginHasSettled asks for a restart of a service whose account was just linked.
+func restartWaitsUntilALoginHasSettled(t *testing.T, s *service) {
+	t.Helper()
 	settled := s.login().SettledAt
 	before := s.session()
 	requests := probe(s)

@@ -88,6 +88,7 @@ func TestReceivedMessagesAreReportedAsTheyAre(t *testing.T) {
 	}
 	answersHold(t, s, marker, ada[1:], "Ada")
 	processesHold(t, s, marker, ada[1:])
+	t.Run("documented consumers", func(t *testing.T) { consumersAnswerOnce(t, s, p) })
 	s.stop()
 	filesHold(t, tokens, marker, ada[1:])
 	if log := s.Log(); strings.Contains(log, marker) || strings.Contains(log, ada[1:]) || strings.Contains(log, "in a group") {
@@ -173,7 +174,7 @@ func (c *consumer) consume() {
 func TestEachReceivedMessageIsReportedInOrder(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	messages, disturbances := 40, 6
+	messages, disturbances := 40, 4
 	if *thorough {
 		messages, disturbances = 1000, 150
 	}
@@ -261,17 +262,13 @@ func (c *consumer) check(written map[string][]string) {
 	c.t.Logf("%d messages, %d were listed again", len(seen), repeated)
 }
 
-// TestDocumentedConsumersAnswerOnce runs the consumers of the documents, which are killed and
-// forget where they were.
-func TestDocumentedConsumersAnswerOnce(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
+// consumersAnswerOnce runs the consumers of the documents, which are killed and forget where
+// they were.
+func consumersAnswerOnce(t *testing.T, s *service, p *phone) {
 	document, err := os.ReadFile("../../scripts/package/docs/receive.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, t.TempDir(), receiving...)
 	for language, program := range map[string][]string{"sh": {"sh", "-c"}, "python": {"python3", "-c"}} {
 		if _, err := exec.LookPath(program[0]); err != nil {
 			t.Skip(err)

@@ -57,12 +57,14 @@ func size(t *testing.T, folder string) (bytes int64) {
 	return bytes
 }
 
+// TestPhoneLogoutQuarantinesProfileAndShowsNewQR restarts the service before.
 func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, tokens)
+	s := linked(t, p, tokens, "--settle-time", "3s")
+	restartWaitsUntilALoginHasSettled(t, s)
 	before := s.session()
 	if err := p.LogOut(); err != nil {
 		t.Fatal(err)
@@ -266,12 +268,16 @@ func wantRestored(t *testing.T, restored *service, backup string) {
 	}
 }
 
+// TestPairingByNumberAndLogoutByCommand follows one service: a conflict, codes that are refused, and one
+// that links.
 func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{Speed: 4})
+	p := newPhone(t, simulator.Options{Speed: 4, Faults: []string{"conflict=unlinked"}})
 	s := start(t, p.URL, tokens)
+	conflictIsNoLogout(s, p)
+	secrets := refusedPairings(s, p)
 	s.awaitQR()
 	s.wantAnswer("/session/logout", "", 409, `"not_linked"`)
 	a := s.ask(http.MethodPost, "/session/pair", `{"phone": "+54 9 11 5555-1234"}`)
@@ -289,6 +295,13 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.await("READY")
+	s.awaitLog(`"to":"READY"`)
+	unlinked, _, _ := strings.Cut(s.Log(), `"to":"READY"`)
+	for _, unwanted := range []string{`"to":"DISCONNECTED"`, "logged_out"} {
+		if strings.Contains(unlinked, unwanted) {
+			t.Errorf("%s is in the log", unwanted)
+		}
+	}
 	s.wantAnswer("/session/pair", `{"phone": "+54 9 11 5555-1234"}`, 409, `"not_unlinked"`)
 	before := s.session()
 	s.wantAnswer("/session/logout", "", 200, "-logged_out")
@@ -298,7 +311,7 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	}
 	s.stop()
 	log := s.Log()
-	for _, secret := range []string{paired.Code, paired.Code[:4] + "-" + paired.Code[4:], "5491155551234", "5555-1234"} {
+	for _, secret := range append(secrets, paired.Code, paired.Code[:4]+"-"+paired.Code[4:]) {
 		if strings.Contains(log, secret) {
 			t.Error("the code or the number is in the log")
 		}
@@ -312,13 +325,11 @@ type refusal struct {
 	code   string
 }
 
-// TestRefusedPairingHasItsAnswerAfterOneRequest has WhatsApp's server refuse a code, or not
-// answer, each time while an earlier code is alive.
-func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{Speed: 4})
-	s := start(t, p.URL, t.TempDir())
+// refusedPairings has WhatsApp's server refuse a code, or not answer, each time while an
+// earlier code is alive. It returns what may not be in the log.
+func refusedPairings(s *service, p *phone) []string {
+	t := s.t
+	t.Helper()
 	secrets := []string{"5491155551234", "5555-1234", "5491155559999"}
 	for _, tt := range variants([]refusal{
 		{"code=429", 429, "too_many_attempts"},
@@ -356,13 +367,7 @@ func TestRefusedPairingHasItsAnswerAfterOneRequest(t *testing.T) {
 			t.Errorf("%s: the first code: %v", tt.fault, err)
 		}
 	}
-	s.awaitQR()
-	s.stop()
-	for _, secret := range secrets {
-		if strings.Contains(s.Log(), secret) {
-			t.Error("a code or a number is in the log")
-		}
-	}
+	return secrets
 }
 
 // pair asks for a code, as soon as the service accepts another command.
@@ -376,23 +381,14 @@ func (s *service) pair(body string) harness.Answer {
 	}
 }
 
-func TestConflictBeforeAnyLinkIsNoLogout(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	tokens := t.TempDir()
-	p := newPhone(t, simulator.Options{Speed: 4, Faults: []string{"conflict=unlinked"}})
-	s := start(t, p.URL, tokens)
+// conflictIsNoLogout has the account opened elsewhere before it was linked here.
+func conflictIsNoLogout(s *service, p *phone) {
+	s.t.Helper()
 	s.awaitSession("the conflict", func(v harness.Session) bool { return v.Reason.Code == "conflict" })
 	p.ClearFaults()
 	s.awaitQR()
-	v := s.session()
-	if v.Reason.Code != "scan_qr" || len(folders(t, filepath.Join(tokens, "admin.quarantine"))) != 0 {
-		t.Errorf("got %s", v)
-	}
-	s.stop()
-	for _, unwanted := range []string{`"to":"DISCONNECTED"`, "logged_out"} {
-		if strings.Contains(s.Log(), unwanted) {
-			t.Errorf("%s is in the log", unwanted)
-		}
+	v := s.awaitSession("that it is over", func(v harness.Session) bool { return v.Reason.Code != "conflict" })
+	if v.Reason.Code != "scan_qr" || len(folders(s.t, filepath.Join(s.Tokens, "admin.quarantine"))) != 0 {
+		s.t.Errorf("got %s", v)
 	}
 }

@@ -144,7 +144,7 @@ func (m *mailer) disturb() {
 func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	messages, disturbances := 20, 10
+	messages, disturbances := 20, 6
 	if *thorough {
 		messages, disturbances = 500, 200
 	}

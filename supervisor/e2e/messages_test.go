@@ -170,20 +170,20 @@ func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 	followed(t, s, p)
 	answersWhenSent(t, s)
 	texts := []string{marker + " 0"}
-	for i, death := range []func(v harness.Session){
+	for i, death := range variants([]func(v harness.Session){
 		func(harness.Session) { s.command("/session/restart") },
 		func(v harness.Session) { _ = syscall.Kill(v.Browser.PID, syscall.SIGKILL) },
-		func(v harness.Session) { _ = syscall.Kill(v.Worker.PID, syscall.SIGKILL) },
 		func(harness.Session) { s.signal(syscall.SIGKILL); s.Kill(); s = start(t, p.URL, tokens, eager...) },
+		func(v harness.Session) { _ = syscall.Kill(v.Worker.PID, syscall.SIGKILL) },
 		func(harness.Session) { s.stop(); s = start(t, p.URL, tokens, eager...) },
-	} {
+	}, 3) {
 		before := s.session()
 		key, text := fmt.Sprint("death-", i), fmt.Sprint(marker, " ", i+1)
 		m, status := s.submit(key, ada, text)
 		if status != http.StatusAccepted {
 			t.Fatalf("got %d", status)
 		}
-		f := aFile(t, i, fmt.Sprint(marker, " file ", i))
+		f := aFile(t, i+1, fmt.Sprint(marker, " file ", i))
 		withFile := s.submitFile(fmt.Sprint("file-", i), ada, f)
 		death(before)
 		s.awaitMessage(m.ID, "sent", "delivered")

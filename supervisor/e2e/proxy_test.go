@@ -110,18 +110,3 @@ func TestPageAndSocketsUseAProxyWithPassword(t *testing.T) {
 	eventually(t, "the service worker's websocket", func() bool { return sockets(asked()) > sockets(before) })
 	s.noTrace(password, base64.StdEncoding.EncodeToString([]byte("operator:"+password)))
 }
-
-// TestLoopbackIsNotSentToAProxy has one that nobody serves, by the environment's name.
-func TestLoopbackIsNotSentToAProxy(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	p := newPhone(t, simulator.Options{})
-	s := launchWith(t, harness.Options{Tokens: t.TempDir(), Args: []string{"--url", p.URL}, Env: []string{
-		"http_proxy=http://user:passw0rd@127.0.0.1:9", "HTTPS_PROXY=http://user:passw0rd@127.0.0.1:9",
-	}})
-	s.awaitListening()
-	s.awaitQR()
-	if !strings.Contains(s.Log(), `"proxy_selected"`) {
-		t.Error("the environment's proxy is not used")
-	}
-}

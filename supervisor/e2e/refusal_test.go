@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -91,45 +94,50 @@ func TestSecondSupervisorNamesTheFirst(t *testing.T) {
 	}
 }
 
-func TestMissingBrowserIsReportedAndRecovers(t *testing.T) {
+// obstacle is what keeps a service from working: a part of the detail, and how it ends.
+type obstacle struct {
+	detail string
+	remove func() error
+}
+
+// TestObstaclesAreReportedAndRecover has several at once, which are removed as they are reported.
+func TestObstaclesAreReportedAndRecover(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	dir := t.TempDir()
-	browser := filepath.Join(dir, "chrome")
-	s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir(), "--chrome", browser)
-	s.await("ERROR")
-	v := s.session()
-	if v.Reason.Code != "browser_missing" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, browser) {
-		t.Errorf("reason %+v", v.Reason)
-	}
 	installed, err := exec.LookPath("chromium")
 	if err != nil {
 		if installed, err = exec.LookPath("google-chrome-stable"); err != nil {
 			t.Skip("neither chromium nor google-chrome-stable on the PATH")
 		}
 	}
-	if err := os.Symlink(installed, browser); err != nil {
-		t.Fatal(err)
+	browser, tokens := filepath.Join(t.TempDir(), "chrome"), filepath.Join(t.TempDir(), "tokens")
+	write(t, tokens, "") // a file in the way stops root, too
+	temp, env := temporary(t)
+	obstacles := map[string]obstacle{
+		"browser_missing":    {browser, func() error { return os.Symlink(installed, browser) }},
+		"profile_unwritable": {tokens, func() error { return os.Remove(tokens) }},
 	}
-	s.await("QR_REQUIRED")
-}
-
-func TestUnwritableTokensAreReportedAndRecover(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	tokens := filepath.Join(t.TempDir(), "tokens")
-	// A file in the way stops root, too.
-	if err := os.WriteFile(tokens, nil, 0o600); err != nil {
-		t.Fatal(err)
+	if err := unix.Mount("none", temp, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Log("cannot mount a read-only folder:", err)
+	} else {
+		t.Cleanup(func() { _ = unix.Unmount(temp, unix.MNT_DETACH) })
+		obstacles["runtime_unwritable"] = obstacle{temp, func() error { return unix.Mount("none", temp, "", unix.MS_REMOUNT, "") }}
 	}
-	s := start(t, newPhone(t, simulator.Options{}).URL, tokens)
-	s.await("ERROR")
-	v := s.session()
-	if v.Reason.Code != "profile_unwritable" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, tokens) {
-		t.Errorf("reason %+v", v.Reason)
-	}
-	if err := os.Remove(tokens); err != nil {
-		t.Fatal(err)
+	s := launchWith(t, harness.Options{Tokens: tokens, URL: newPhone(t, simulator.Options{}).URL, Args: []string{"--chrome", browser}, Env: env})
+	s.awaitListening()
+	for len(obstacles) > 0 {
+		v := s.awaitSession("another obstacle", func(v harness.Session) bool {
+			_, known := obstacles[v.Reason.Code]
+			return known && v.Status == "ERROR"
+		})
+		o := obstacles[v.Reason.Code]
+		if v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, o.detail) {
+			t.Errorf("reason %+v", v.Reason)
+		}
+		if err := o.remove(); err != nil {
+			t.Fatal(err)
+		}
+		delete(obstacles, v.Reason.Code)
 	}
 	s.await("QR_REQUIRED")
 }

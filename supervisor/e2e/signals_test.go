@@ -102,11 +102,19 @@ func TestHangupNeverKills(t *testing.T) {
 	}
 }
 
+// TestHangupStormIsAtMostTwoRestarts also has a proxy that nobody serves, to which the loopback is
+// not sent.
 func TestHangupStormIsAtMostTwoRestarts(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir())
+	s := launchWith(t, harness.Options{URL: newPhone(t, simulator.Options{}).URL, Tokens: t.TempDir(), Env: []string{
+		"http_proxy=http://user:passw0rd@127.0.0.1:9", "HTTPS_PROXY=http://user:passw0rd@127.0.0.1:9",
+	}})
+	s.awaitListening()
 	s.awaitQR()
+	if !strings.Contains(s.Log(), `"proxy_selected"`) {
+		t.Error("the environment's proxy is not used")
+	}
 	for range 300 {
 		s.signal(syscall.SIGHUP)
 		time.Sleep(10 * time.Millisecond)

@@ -3,11 +3,8 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
@@ -70,24 +67,4 @@ func TestRuntimeFolderOfAnotherUserIsAvoided(t *testing.T) {
 	if entries, err := os.ReadDir(ours[0]); err != nil || len(entries) > 0 {
 		t.Errorf("it was used: %v, %v", entries, err)
 	}
-}
-
-func TestUnwritableTempIsReportedAndRecovers(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	folder, env := temporary(t)
-	if err := unix.Mount("none", folder, "tmpfs", unix.MS_RDONLY, ""); err != nil {
-		t.Skip("cannot mount a read-only folder:", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
-	s := launchWith(t, harness.Options{Tokens: t.TempDir(), URL: newPhone(t, simulator.Options{}).URL, Env: env})
-	s.awaitListening()
-	s.await("ERROR")
-	if v := s.session(); v.Reason.Code != "runtime_unwritable" || v.Reason.Action == "" || !strings.Contains(v.Reason.Detail, folder) {
-		t.Errorf("reason %+v", v.Reason)
-	}
-	if err := unix.Mount("none", folder, "", unix.MS_REMOUNT, ""); err != nil {
-		t.Fatal(err)
-	}
-	s.await("QR_REQUIRED")
 }
