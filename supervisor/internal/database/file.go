@@ -117,3 +117,26 @@ func remove(names []string) error {
 	}
 	return nil
 }
+
+// Export copies a database that nothing uses to a new private file, if there is one and
+// wanted is true of it, and reports whether it did.
+func Export(path string, format Format, to string, wanted func(*DB) (bool, error)) (done bool, err error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	db, err := Open(path, format)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if ok, err := wanted(db); err != nil || !ok {
+		return false, err
+	}
+	if err := os.WriteFile(to, nil, 0o600); err != nil { // SQLite would make it readable for others
+		return false, fmt.Errorf("cannot export database: %w", err)
+	}
+	if err := db.Exec("VACUUM INTO ?", to); err != nil {
+		return false, fmt.Errorf("cannot export database: %w", err)
+	}
+	return true, nil
+}

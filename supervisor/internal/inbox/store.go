@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -533,21 +532,7 @@ func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, 
 // Export copies what is kept in a file that nothing uses to a new file, and reports whether
 // there is anything.
 func Export(path, to string) (any bool, err error) {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	db, err := database.Open(path, format)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := os.WriteFile(to, nil, 0o600); err != nil { // SQLite would make it readable for others
-		return false, fmt.Errorf("cannot export received messages: %w", err)
-	}
-	if err := db.Exec("VACUUM INTO ?", to); err != nil {
-		return false, fmt.Errorf("cannot export received messages: %w", err)
-	}
-	return true, nil
+	return database.Export(path, format, to, func(*database.DB) (bool, error) { return true, nil })
 }
 
 // Import replaces a file that nothing uses by an exported one: the cursor goes with its

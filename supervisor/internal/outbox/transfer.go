@@ -13,26 +13,11 @@ import (
 // Export copies the messages of a database that nothing uses to a new file, and reports
 // whether there are any.
 func Export(path, to string) (any bool, err error) {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	opened, err := database.Open(path, format)
-	if err != nil {
-		return false, err
-	}
-	db := messages{opened}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	c, err := db.count()
-	if all, _ := c.messages(); err != nil || all == 0 {
-		return false, err
-	}
-	if err := os.WriteFile(to, nil, 0o600); err != nil { // SQLite would make it readable for others
-		return false, fmt.Errorf("cannot export messages: %w", err)
-	}
-	if err := db.Exec("VACUUM INTO ?", to); err != nil {
-		return false, fmt.Errorf("cannot export messages: %w", err)
-	}
-	return true, nil
+	return database.Export(path, format, to, func(opened *database.DB) (bool, error) {
+		c, err := messages{opened}.count()
+		all, _ := c.messages()
+		return all > 0, err
+	})
 }
 
 // Import adds the messages of an exported file, which may be empty for none, to a database
