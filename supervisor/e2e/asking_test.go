@@ -140,13 +140,13 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	p.scan(t)
 	shown.ends(t, cmd, "Next, try: session-manager send", 0)
 	lines, err := harness.Render(shown.text)
-	if err != nil || !strings.HasPrefix(lines[0], "READY: ") {
+	if err != nil || lines[0] != "READY" {
 		t.Errorf("%v: on the terminal is left: %s", err, lines)
 	}
 	a.says(0, "\nlinked ", "status", "--wait")
 	a.sends()
 	shown, cmd = a.inTerminal("events", "--types=state")
-	shown.shows(t, " state READY: ")
+	shown.shows(t, " state READY")
 	shown.types(t, interrupt)
 	shown.ends(t, cmd, "interrupt signal received\n", 130)
 	t.Run("as documented", func(t *testing.T) { asking{t, a.env}.documented(address) })

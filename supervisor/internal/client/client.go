@@ -263,8 +263,12 @@ func (c *Client) refusal(resp *http.Response) error {
 		return c.foreign(fmt.Errorf("it answers %d", resp.StatusCode))
 	}
 	refused.Status = resp.StatusCode
-	if resp.StatusCode == http.StatusUnauthorized && c.keys == nil {
+	switch {
+	case resp.StatusCode != http.StatusUnauthorized:
+	case c.keys == nil:
 		refused.Hint = "Run this as root, or name a file that has the key with --key-file."
+	default: // the service's hint is about headers
+		refused.Hint = "Name a file that has the service's key with --key-file."
 	}
 	return refused
 }

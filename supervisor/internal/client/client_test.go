@@ -55,7 +55,11 @@ func TestBadAnswersHaveTheirKind(t *testing.T) {
 			write(w, status, problem("some_code"))
 		})
 		err := c.Restart(t.Context(), Output{Writer: io.Discard}, false)
-		if !errors.Is(err, want) || !strings.Contains(err.Error(), "It is some_code. Look.") {
+		hint := "Look."
+		if status == http.StatusUnauthorized {
+			hint = "Name a file that has the service's key with --key-file." // not a header
+		}
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), "It is some_code. "+hint) {
 			t.Errorf("%d: got %v", status, err)
 		}
 		for _, other := range []error{ErrRefused, ErrKey, ErrFailed, ErrLater, ErrUnreachable} {
@@ -230,7 +234,7 @@ func answer(status int, body string) func(w http.ResponseWriter) {
 
 func TestLostStreamContinuesWhereItEnded(t *testing.T) {
 	l := &lateService{script: []func(http.ResponseWriter){
-		events("event: state\ndata: {\"status\":\"INIT\"}\n\nid: boot-5\nevent: qr\ndata: {\"available\":false}\n\n: heartbeat\n\nid: boot-7\n\n"),
+		events("event: state\ndata: {\"status\":\"INIT\",\"reason\":{\"action\":\"Wait.\"}}\n\nid: boot-5\nevent: qr\ndata: {\"available\":false}\n\n: heartbeat\n\nid: boot-7\n\n"),
 		answer(503, problem("draining")),
 		events("id: boot-8\nevent: state\ndata: {\"status\":\"READY\",\"reason\":{\"message\":\"It is usable.\"}}\n\n"),
 	}}
@@ -241,7 +245,7 @@ func TestLostStreamContinuesWhereItEnded(t *testing.T) {
 	if got := strings.Join(l.asked, "|"); got != "GET /events?types=state%2Cqr |GET /events?types=state%2Cqr boot-7|GET /events?types=state%2Cqr boot-7" {
 		t.Errorf("asked %s", got)
 	}
-	if out.String() != "INIT: \nREADY: It is usable.\n"+nextHint+"\n" {
+	if out.String() != "INIT: \n→ Wait.\nREADY: It is usable.\n"+nextHint+"\n" {
 		t.Errorf("got %q", out.String())
 	}
 }

@@ -44,7 +44,13 @@ type stateBody struct {
 	Reason reasonBody
 }
 
-func (s stateBody) words() string { return printable(string(s.Status)) + ": " + s.Reason.words() }
+func (s stateBody) words() string {
+	text := printable(string(s.Status))
+	if why := s.Reason.words(); why != "" {
+		text += ": " + why
+	}
+	return text
+}
 
 // sessionBody is what the command status shows of GET /session.
 type sessionBody struct {
@@ -164,6 +170,7 @@ func (c *Client) ShowQR(ctx context.Context, v *View) error {
 	err := c.follow(ctx, "state,qr", func(e event) error {
 		switch e.Type {
 		case "state":
+			state = stateBody{} // what the new one leaves out is not that of the last one
 			if err := json.Unmarshal(e.Data, &state); err != nil {
 				return c.foreign(err)
 			}
