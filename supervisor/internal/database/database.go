@@ -10,6 +10,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite" // registers the driver, too
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"session-manager/shared/strictjson"
 )
 
 // Format is what a file must hold.
@@ -240,6 +243,30 @@ func Values[T any](db *DB, query string, args ...any) (all []T, err error) {
 		return err
 	}, query, args...)
 	return all, err
+}
+
+// TableSetting makes the table of Setting and Set.
+const TableSetting = `CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`
+
+// Setting reads what Set has kept into v, and reports whether there is anything.
+func (db *DB) Setting(v any) (found bool, err error) {
+	values, err := Values[string](db, "SELECT value FROM setting")
+	if err != nil || len(values) == 0 {
+		return false, err
+	}
+	if strictjson.Unmarshal([]byte(values[0]), v) != nil {
+		return false, fmt.Errorf("%w: its settings can't be read", ErrDamaged)
+	}
+	return true, nil
+}
+
+// Set keeps v, which has a JSON form, in place of what was kept before.
+func (db *DB) Set(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return db.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", string(text))
 }
 
 // Transact has all that f changes written with one fsync, or nothing of it if f returns an

@@ -26,7 +26,7 @@ var format = database.Format{
 			`account TEXT NOT NULL, bytes INTEGER NOT NULL, body TEXT NOT NULL) STRICT`,
 		`CREATE TABLE content (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT`,
 		`CREATE TABLE message (name TEXT PRIMARY KEY, key TEXT NOT NULL, id TEXT NOT NULL, kept INTEGER NOT NULL, type TEXT NOT NULL, state TEXT NOT NULL) STRICT`,
-		`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
+		database.TableSetting,
 		`CREATE INDEX message_kept ON message (kept)`,
 		`CREATE INDEX message_id ON message (id)`,
 	}},
@@ -109,12 +109,9 @@ func newStore(path string, l Limits, damaged func(aside string, err error)) *sto
 
 func (s *store) load(db *database.DB) error {
 	kept := settings{Boot: rand.Text()[:8], Since: time.Now().Add(-tolerance).UTC().Truncate(time.Second)}
-	values, err := database.Values[string](db, "SELECT value FROM setting")
+	found, err := db.Setting(&kept)
 	if err != nil {
 		return err
-	}
-	if len(values) > 0 && strictjson.Unmarshal([]byte(values[0]), &kept) != nil {
-		return fmt.Errorf("%w: its settings can't be read", database.ErrDamaged)
 	}
 	s.settings = kept
 	if s.aside {
@@ -123,8 +120,8 @@ func (s *store) load(db *database.DB) error {
 			return err
 		}
 	}
-	if len(values) == 0 {
-		if err := kept.save(db); err != nil {
+	if !found {
+		if err := db.Set(kept); err != nil {
 			return err
 		}
 	}
@@ -134,10 +131,6 @@ func (s *store) load(db *database.DB) error {
 
 func (s *store) count(db *database.DB) error {
 	return db.Query(func(r *sql.Rows) error { return r.Scan(&s.events, &s.bytes) }, "SELECT count(*), ifnull(sum(bytes), 0) FROM event")
-}
-
-func (s settings) save(db *database.DB) error {
-	return db.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", encode(s))
 }
 
 // locked returns what f does, which is called while nobody else uses the file. A call that was
@@ -186,7 +179,7 @@ func change[T any](ctx context.Context, s *store, f func(*database.DB, *settings
 			if result, err = f(db, &next); err != nil {
 				return err
 			}
-			return next.save(db)
+			return db.Set(next)
 		})
 		if err != nil {
 			return result, errors.Join(err, s.count(db))

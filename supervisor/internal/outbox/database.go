@@ -21,7 +21,7 @@ var format = database.Format{
 		`CREATE TABLE message (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE, hash BLOB NOT NULL, ` +
 			`status TEXT NOT NULL, settled INTEGER NOT NULL, latest INTEGER NOT NULL, bytes INTEGER NOT NULL, entry TEXT NOT NULL) STRICT`,
 		`CREATE TABLE content (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT`,
-		`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
+		database.TableSetting,
 		`CREATE INDEX message_settled ON message (settled, seq)`,
 		`CREATE INDEX message_latest ON message (latest)`,
 	}, {
@@ -229,10 +229,7 @@ func (db messages) message(e entry) (m rpc.Message, err error) {
 }
 
 func (db messages) settings() (s settings, err error) {
-	found, err := database.Values[string](db.DB, "SELECT value FROM setting")
-	if err == nil && len(found) > 0 && strictjson.Unmarshal([]byte(found[0]), &s) != nil {
-		err = fmt.Errorf("%w: its settings can't be read", database.ErrDamaged)
-	}
+	_, err = db.Setting(&s)
 	return s, err
 }
 
@@ -345,11 +342,7 @@ func (t *transaction) update(id rpc.MessageID, f func(entry) entry) (entry, erro
 // save keeps s, without the people who no longer matter for pacing.
 func (t *transaction) save(s settings, now time.Time) error {
 	s.History.Strangers = s.History.today(now)
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	return t.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", string(text))
+	return t.Set(s)
 }
 
 // retain erases the texts of messages that have ended, and messages, that are too old.

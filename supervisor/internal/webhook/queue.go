@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
-	"session-manager/shared/strictjson"
 	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/wait"
@@ -27,7 +26,7 @@ var format = database.Format{
 	Versions: [][]string{{
 		`CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, chat TEXT NOT NULL, ` +
 			`account TEXT NOT NULL, kept INTEGER NOT NULL, bytes INTEGER NOT NULL, body TEXT NOT NULL) STRICT`,
-		`CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`,
+		database.TableSetting,
 	}},
 }
 
@@ -160,12 +159,9 @@ func newQueue(path string, l Limits, log *slog.Logger) *queue {
 // load reads what is known of a file that was opened.
 func (q *queue) load(db *database.DB) error {
 	m := memory{}
-	values, err := database.Values[string](db, "SELECT value FROM setting")
+	_, err := db.Setting(&m)
 	if err != nil {
 		return err
-	}
-	if len(values) > 0 && strictjson.Unmarshal([]byte(values[0]), &m) != nil {
-		return fmt.Errorf("%w: its settings can't be read", database.ErrDamaged)
 	}
 	if q.aside {
 		m.Lost = m.Lost.add(queueDamaged, 1, time.Now(), time.Now())
@@ -226,7 +222,7 @@ func (q *queue) change(ctx context.Context, f func(*database.DB, *memory) error)
 			if m.Account == q.Account && m.Reported == q.Reported && m.Lost.Count == q.Lost.Count {
 				return nil
 			}
-			return m.save(db)
+			return db.Set(m)
 		})
 		if database.Full(err) {
 			_ = db.Erase() // the log may hold what was deleted
@@ -405,21 +401,13 @@ func (q *queue) announce(db *database.DB) error {
 	m.events++
 	m.bytes += int64(len(r.body))
 	err = db.Transact(func() error {
-		return errors.Join(m.save(db), db.Exec("INSERT INTO event (seq, id, type, chat, account, kept, bytes, body) "+
+		return errors.Join(db.Set(m), db.Exec("INSERT INTO event (seq, id, type, chat, account, kept, bytes, body) "+
 			"SELECT ifnull(min(seq), 1) - 1, ?, ?, ?, '', ?, ?, ? FROM event", r.id, r.kind, r.chat, time.Now().UnixMilli(), len(r.body), string(r.body)))
 	})
 	if err == nil {
 		q.memory = m
 	}
 	return err
-}
-
-func (m *memory) save(db *database.DB) error {
-	text, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return db.Exec("INSERT INTO setting (one, value) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET value = excluded.value", string(text))
 }
 
 // delivered notes that events were delivered, and deletes them. What can't be deleted is not
