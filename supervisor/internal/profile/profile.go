@@ -14,6 +14,7 @@
 //	admin.login                     what is known about the login
 //	admin.outbox*                   the messages to be sent (package outbox)
 //	admin.media                     their files (package media)
+//	admin.inbox*                    received messages (package inbox)
 //	admin.webhook*                  what the webhook's receiver is still to be told (package webhook)
 //	admin.quarantine/<time>-<why>   former profiles (see Quarantine)
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
