@@ -68,6 +68,9 @@ type Messaging struct {
 	online map[*chat]struct{}
 	// renewed are the chats, as in Sent, of which the page has renewed what it knows.
 	renewed map[string]bool
+	// errands are the chats that were read, the changes of presence, and the ids of messages that
+	// the phone was asked for, each with its kind before it.
+	errands []string
 	// struck are the ids for which a connection was dropped already.
 	struck map[string]bool
 	// changed is closed and replaced whenever sent changes.
@@ -364,6 +367,14 @@ func (in Incoming) stanza(people *People, n int) stanza {
 	return s
 }
 
+// Errands returns what the page has reported as "seen <chat>", "presence <word>" and
+// "resend <id>", in order.
+func (i Incomings) Errands() []string {
+	i.m.mu.Lock()
+	defer i.m.mu.Unlock()
+	return slices.Clone(i.m.errands)
+}
+
 // Undelivered returns how many stanzas the device has not confirmed.
 func (i Incomings) Undelivered() int {
 	m := i.m
@@ -431,6 +442,10 @@ func (m *Messaging) answer(q query) query {
 		m.mu.Unlock()
 	case "restrictions":
 		a.Result = m.restrictions()
+	case "seen", "presence", "resend":
+		m.mu.Lock()
+		m.errands = append(m.errands, q.What+" "+q.Wid)
+		m.mu.Unlock()
 	default:
 		a.Error = 400
 	}

@@ -203,6 +203,7 @@ var switches = []string{
 	"chats=N",              // there are N more chats
 	"cipher=late:N",        // what is received can be read N ms later
 	"cipher=never",         // or not at all
+	"cipher=asked",         // or once the phone was asked for it
 	"code=N", "code=never", // requests for a pairing code get this error, or no answer
 	"composer=changes",           // the composer changes what is typed
 	"composer=draft",             // it holds a draft
@@ -277,6 +278,8 @@ var switches = []string{
 	"refs=N",                   // a list has N refs instead of six
 	"reload=in-send:NAME",      // it reloads itself in mid-send, as with crash
 	"reload=random",            // the page reloads itself all the time
+	"seen=away",                // the page is not in use, and marks no chat as read until it is
+	"seen=hangs",               // marking a chat as read never ends
 	"seen=throws",              // a chat can't be marked as read
 	"signature=changed:NAME",   // the functions of one module take other arguments
 	"slow=N",                   // every request waits N ms

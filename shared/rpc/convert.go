@@ -246,7 +246,7 @@ func marksFromProto(marks []*workerpb.Mark) (all []Mark) {
 }
 
 func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
-	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit())}
+	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit()), Errand: Errand(p.GetErrand())}
 	for _, key := range p.GetKeys() {
 		q.Keys = append(q.Keys, Secret(key))
 	}
@@ -254,7 +254,7 @@ func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
 }
 
 func receiveToProto(q ReceiveQuery) *workerpb.ReceiveRequest {
-	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit)}
+	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Errand: string(q.Errand)}
 	for _, key := range q.Keys {
 		p.Keys = append(p.Keys, string(key))
 	}

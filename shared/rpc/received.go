@@ -29,7 +29,21 @@ type ReceiveQuery struct {
 	// Keys, if there are any, are of the messages (at most MaxReread) that are read instead:
 	// those that exist, in that order. More means that those after the last one were not read.
 	Keys []Secret
+	// Errand, if it is set, is run with them before. An error means that it may have failed;
+	// it may be run again.
+	Errand Errand
 }
+
+// Errand is what the page does with received messages.
+type Errand string
+
+const (
+	// MarkRead marks the chat of the first message as read, which those who wrote there may
+	// see. If the page would wait until it is in use, the account is shown as online meanwhile.
+	MarkRead Errand = "mark_read"
+	// AskPhone asks the account's phone for those that could not be decrypted.
+	AskPhone Errand = "ask_phone"
+)
 
 // Reception is what a Receive has read.
 type Reception struct {

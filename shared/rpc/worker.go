@@ -56,7 +56,8 @@ type Worker interface {
 	// or LID (an address). An error, which may be a *SendError, is never a "no".
 	Contact(ctx context.Context, phone Secret) (Contact, error)
 	// Receive reads messages from the page's table: ErrNotReceiving unless RunRequest has
-	// Receive, and otherwise a *SendError if the page can't be asked. It marks nothing as read.
+	// Receive, and otherwise a *SendError if the page can't be asked. Without an Errand it marks
+	// nothing as read.
 	Receive(ctx context.Context, r ReceiveQuery) (Reception, error)
 	// Passkey carries the page's request for a passkey to a person, and the answer back;
 	// the actions explain what each does. Otherwise the error is ErrNoPage or a

@@ -86,6 +86,15 @@ func TestReceivedMessagesAreReportedAsTheyAre(t *testing.T) {
 	if a := s.get("/messages?after=nonsense"); a.Code != http.StatusBadRequest {
 		t.Errorf("no cursor: %d %s", a.Code, a.Body)
 	}
+	if a := s.command("/messages/" + id + "/read"); a.Code != http.StatusOK {
+		t.Errorf("marked as read: %d %s", a.Code, a.Body)
+	}
+	if a := s.command("/messages/3A00/read"); a.Code != http.StatusNotFound {
+		t.Errorf("no message is marked: %d %s", a.Code, a.Body)
+	}
+	if done := p.Errands(); len(done) != 1 || !strings.HasPrefix(done[0], "seen "+ada[1:]) {
+		t.Errorf("the page has done %v", done)
+	}
 	answersHold(t, s, marker, ada[1:], "Ada")
 	processesHold(t, s, marker, ada[1:])
 	t.Run("documented consumers", func(t *testing.T) { consumersAnswerOnce(t, s, p) })

@@ -2414,6 +2414,7 @@ type ReceiveRequest struct {
 	SinceMs       int64                  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
 	Limit         int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	Keys          []string               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	Errand        string                 `protobuf:"bytes,5,opt,name=errand,proto3" json:"errand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2474,6 +2475,13 @@ func (x *ReceiveRequest) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *ReceiveRequest) GetErrand() string {
+	if x != nil {
+		return x.Errand
+	}
+	return ""
 }
 
 type ReceiveResponse struct {
@@ -3108,12 +3116,13 @@ const file_worker_proto_rawDesc = "" +
 	"known_chat\x18\x05 \x01(\bR\tknownChat\"*\n" +
 	"\x04Mark\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x10\n" +
-	"\x03sum\x18\x02 \x01(\tR\x03sum\"\x8b\x01\n" +
+	"\x03sum\x18\x02 \x01(\tR\x03sum\"\xa3\x01\n" +
 	"\x0eReceiveRequest\x124\n" +
 	"\x05after\x18\x01 \x03(\v2\x1e.sessionmanager.worker.v1.MarkR\x05after\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x12\n" +
-	"\x04keys\x18\x04 \x03(\tR\x04keys\"\x9d\x02\n" +
+	"\x04keys\x18\x04 \x03(\tR\x04keys\x12\x16\n" +
+	"\x06errand\x18\x05 \x01(\tR\x06errand\"\x9d\x02\n" +
 	"\x0fReceiveResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x124\n" +

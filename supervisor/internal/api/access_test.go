@@ -35,7 +35,7 @@ func someKeys(t *testing.T) func() *apikey.Keys {
 func TestEachRouteAsksForItsAccess(t *testing.T) {
 	always := []string{"/healthz", "/readyz", "/openapi.yaml", "/"}
 	commands := []string{"/session/restart", "/session/pair", "/session/logout", "/session/passkey", "/session/passkey/confirm", "/session/screenshot", "/crashes/{id}/{file}"}
-	sends := []string{"/messages/{id}", "/messages/{id}/reaction", "/messages/{id}/edit", "/messages/{id}/revoke", "/contacts/{phone}"}
+	sends := []string{"/messages/{id}", "/messages/{id}/reaction", "/messages/{id}/edit", "/messages/{id}/revoke", "/messages/{id}/read", "/contacts/{phone}"}
 	a := made(t, Options{Session: newFakeSession(session.Snapshot{})})
 	for _, rt := range a.routes {
 		want := read

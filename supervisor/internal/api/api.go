@@ -185,6 +185,7 @@ func newAPI(o Options) (*api, error) {
 		{"/messages/{id}/reaction", send, post, messages.act(rpc.ActReaction)},
 		{"/messages/{id}/edit", send, post, messages.act(rpc.ActEdit)},
 		{"/messages/{id}/revoke", send, post, messages.act(rpc.ActRevoke)},
+		{"/messages/{id}/read", send, post, received.read},
 		{"/contacts/{phone}", send, get, newContacts(commands).show},
 		{"/crashes", read, get, crashes.list},
 		{"/crashes/{id}", read, get, crashes.report},

@@ -8,7 +8,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gorilla/mux"
+
 	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/inbox"
 	"session-manager/supervisor/internal/logid"
 )
@@ -16,6 +19,7 @@ import (
 // Inbox is what the API asks of an inbox.Inbox.
 type Inbox interface {
 	List(ctx context.Context, cursor string, n int) (list []inbox.Event, next string, more bool, changed <-chan struct{}, err error)
+	MarkRead(ctx context.Context, id string) error
 }
 
 // received answers for what others have written.
@@ -78,8 +82,55 @@ func (m *received) list(r *http.Request) http.Handler {
 	return object{http.StatusOK, answer}
 }
 
+// read answers POST /messages/{id}/read.
+func (m *received) read(r *http.Request) http.Handler {
+	if m.inbox == nil {
+		return receivingOff
+	}
+	err := m.inbox.MarkRead(r.Context(), mux.Vars(r)["id"])
+	if failed, ok := errors.AsType[*rpc.SendError](err); ok {
+		return notMarked(failed.Code)
+	}
+	if bad, ok := refused(err, refusals); ok {
+		return bad
+	}
+	switch {
+	case err == nil:
+		return object{http.StatusOK, map[string]bool{"read": true}}
+	case errors.Is(err, inbox.ErrUnknownMessage), errors.Is(err, inbox.ErrUnavailable):
+		return m.failed(err)
+	}
+	m.log.Warn(logid.CommandFailed, "command", "read", logging.KeyError, logging.Redact(err.Error()))
+	return notMarked("")
+}
+
+// notMarked is the answer when the page did not mark a message as read, as far as is known.
+func notMarked(code rpc.SendCode) problem {
+	switch code {
+	case rpc.SendNotReady:
+		return noPage
+	case rpc.SendMessageNotFound:
+		return noneReceived
+	case rpc.SendPagePathGone:
+		return problem{
+			Status: http.StatusNotImplemented, Code: "page_path_gone",
+			Detail: "The page no longer has what messages are marked as read with.", Hint: "Newer selectors may help.",
+		}
+	default:
+		return problem{
+			Status: http.StatusBadGateway, Code: "mark_failed", Detail: "It is not known whether the page has marked the message as read.",
+			Hint: "Try again later; that has no further effect.",
+		}
+	}
+}
+
+var noneReceived = problem{
+	Status: http.StatusNotFound, Code: "no_such_message", Detail: "No message with this id was received, or it is no longer kept.",
+}
+
 // inboxRefusals are the answers to errors of the inbox.
 var inboxRefusals = []refusal{
+	{inbox.ErrUnknownMessage, noneReceived},
 	{inbox.ErrCursor, problem{
 		Status: http.StatusBadRequest, Code: "bad_cursor", Detail: "after is not a cursor.", Hint: "Use next of an earlier answer, or leave it out.",
 	}},

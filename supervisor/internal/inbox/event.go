@@ -172,6 +172,8 @@ type state struct {
 	Text string `json:"text,omitempty"`
 	Edit string `json:"edit,omitempty"`
 	Ack  int    `json:"ack,omitempty"`
+	// Asked: the phone was asked for it, as it could not be decrypted.
+	Asked bool `json:"asked,omitempty"`
 }
 
 // hash names a text, or several, without showing them.

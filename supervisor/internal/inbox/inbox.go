@@ -52,8 +52,9 @@ type Inbox struct {
 	// hinted: the page has announced messages since that was last looked at.
 	hinted atomic.Bool
 	// fresh: the page has started since messages were last read again.
-	fresh  atomic.Bool
-	unsaid chan struct{} // holds a token when there may be something to report
+	fresh   atomic.Bool
+	unsaid  chan struct{} // holds a token when there may be something to report
+	marking chan struct{} // held by who marks a message as read
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed at the next event
@@ -65,7 +66,7 @@ func New(o Options) *Inbox {
 		o.Unannounced = func() {}
 	}
 	i := &Inbox{
-		o: o, wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1), changed: make(chan struct{}),
+		o: o, wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1), marking: make(chan struct{}, 1), changed: make(chan struct{}),
 		store: newStore(o.Path, o.Limits, func(aside string, err error) {
 			o.Logger.Error(logid.InboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
 		}),
@@ -110,6 +111,8 @@ const (
 	housekeeping = 10 * time.Minute
 	// receiveTimeout bounds one call of the worker.
 	receiveTimeout = 40 * time.Second
+	// markTimeout bounds marking a message as read, and waiting for one's turn.
+	markTimeout = 20 * time.Second
 )
 
 // Run receives messages until ctx ends.
@@ -169,6 +172,8 @@ func (i *Inbox) receive(ctx context.Context) {
 		if i.ready.Load() {
 			if i.look(ctx, &l, compared); l.failing {
 				next.Reset(retry)
+			} else if compared {
+				i.askPhone(ctx)
 			}
 		}
 	}
@@ -310,6 +315,41 @@ func (i *Inbox) reread(ctx context.Context) error {
 			i.publish(list)
 		}
 	}
+	return err
+}
+
+// askPhone has the account's phone asked, once, for messages that could not be decrypted. One
+// that the page was not able to ask for is asked for later.
+func (i *Inbox) askPhone(ctx context.Context) {
+	keys, err := unasked(ctx, i.store, time.Now())
+	if err == nil && len(keys) > 0 {
+		call, cancel := context.WithTimeout(ctx, receiveTimeout)
+		defer cancel()
+		if _, err = i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: keys, Errand: rpc.AskPhone}); err == nil {
+			err = markAsked(ctx, i.store, keys)
+		}
+	}
+	if err != nil {
+		i.o.Logger.Debug(logid.MessagesAskFailed, logging.KeyError, logging.Redact(err.Error()))
+	}
+}
+
+// MarkRead marks the chat of a message as read, as if its owner had read it. Errors match
+// ErrUnknownMessage or ErrUnavailable, or are those of a Reader.
+func (i *Inbox) MarkRead(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+	defer cancel()
+	key, err := i.store.key(ctx, id)
+	if err != nil {
+		return err
+	}
+	select {
+	case i.marking <- struct{}{}:
+		defer func() { <-i.marking }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	_, err = i.o.Worker.Receive(ctx, rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.MarkRead})
 	return err
 }
 

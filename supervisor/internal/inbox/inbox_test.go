@@ -28,6 +28,7 @@ type table struct {
 	again   map[rpc.Secret]rpc.Received // what has become of messages
 	err     error
 	calls   int
+	errands []string
 }
 
 func (p *table) write(texts ...string) {
@@ -51,6 +52,9 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		return got, p.err
 	}
 	got.Account = p.account
+	if q.Errand != "" {
+		p.errands = append(p.errands, string(q.Errand)+" "+string(q.Keys[0]))
+	}
 	for _, key := range q.Keys {
 		if m, ok := p.again[key]; ok {
 			got.Messages = append(got.Messages, m)
@@ -241,6 +245,33 @@ func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {
 		if unannounced.Load() != 1 {
 			t.Errorf("counted %d times though they were announced", unannounced.Load())
 		}
+		r.stop()
+	})
+}
+
+func TestPhoneIsAskedOnceForUndecryptedMessages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.page.write("1", "2")
+		r.page.rows[1].Type, r.page.rows[1].Text = rpc.TypeUndecrypted, ""
+		r.start()
+		list, _ := r.await("", 2)
+		if err := r.MarkRead(t.Context(), list[0].Message.ID); err != nil {
+			t.Error(err)
+		}
+		if err := r.MarkRead(t.Context(), "3AFF"); !errors.Is(err, ErrUnknownMessage) {
+			t.Errorf("no message: %v", err)
+		}
+		time.Sleep(5 * compare)
+		r.stop()
+		r.start()
+		time.Sleep(5 * compare)
+		r.page.mu.Lock()
+		if got := strings.Join(r.page.errands, ", "); got != "mark_read one_3A0, ask_phone one_3A1" {
+			t.Errorf("the page was asked: %s", got)
+		}
+		r.page.mu.Unlock()
 		r.stop()
 	})
 }

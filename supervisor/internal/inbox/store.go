@@ -522,6 +522,45 @@ func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, 
 	})
 }
 
+// key returns the page's name of the last message with an id.
+func (s *store) key(ctx context.Context, id string) (rpc.Secret, error) {
+	return use(ctx, s, func(db *database.DB) (rpc.Secret, error) {
+		found, err := database.Values[string](db, "SELECT key FROM message WHERE id = ? ORDER BY kept DESC LIMIT 1", id)
+		if err == nil && len(found) == 0 {
+			err = ErrUnknownMessage
+		}
+		if err != nil {
+			return "", err
+		}
+		return rpc.Secret(found[0]), nil
+	})
+}
+
+const (
+	// The page asks for 32 messages at a time. Most are decrypted by themselves within seconds.
+	mostAsked  = 32
+	decryption = 15 * time.Second
+)
+
+// unasked returns keys of messages that can't be decrypted, for which the phone was not asked.
+func unasked(ctx context.Context, s *store, now time.Time) ([]rpc.Secret, error) {
+	return use(ctx, s, func(db *database.DB) ([]rpc.Secret, error) {
+		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE type = ? AND kept < ? AND state ->> 'asked' IS NULL ORDER BY kept LIMIT ?",
+			string(rpc.TypeUndecrypted), now.Add(-decryption).UnixMilli(), mostAsked)
+	})
+}
+
+// markAsked notes that the phone was asked for messages.
+func markAsked(ctx context.Context, s *store, keys []rpc.Secret) error {
+	_, err := change(ctx, s, func(db *database.DB, _ *settings) (none nothing, err error) {
+		for _, key := range keys {
+			err = errors.Join(err, db.Exec("UPDATE message SET state = json_set(state, '$.asked', json('true')) WHERE key = ?", string(key)))
+		}
+		return none, err
+	})
+	return err
+}
+
 // Export copies what is kept in a file that nothing uses to a new file, and reports whether
 // there is anything.
 func Export(path, to string) (any bool, err error) {

@@ -122,6 +122,7 @@ const (
 	InboxWriteFailed      = "inbox_write_failed"      // WARN: The database of received messages can't be opened, read or written; it is tried again.
 	InboxReportFailed     = "inbox_report_failed"     // WARN: Received messages could not be handed to the webhook; it is tried again.
 	MessagesReceiveFailed = "messages_receive_failed" // WARN: The page's table of messages could not be read; it is tried again.
+	MessagesAskFailed     = "messages_ask_failed"     // DEBUG: The phone could not be asked for messages that could not be decrypted; it is tried again.
 	MessagesReceived      = "messages_received"       // DEBUG: So many events of received messages are on disk.
 	MessagesMissed        = "messages_missed"         // WARN: Messages may be missing: the page has another table than before, or the account has changed.
 	MessagesUnannounced   = "messages_unannounced"    // WARN: Messages were found that the page had not announced; its listeners were put in again.

@@ -3,6 +3,7 @@ package page
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,7 @@ func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	r.checkChanges(all)
 	r.checkLate()
 	r.checkAwayAndLost()
+	r.checkErrands()
 	r.checkPoison()
 	if n := r.sim.Traps(); n > 0 {
 		t.Errorf("the page has noticed %d foreign scripts", n)
@@ -198,6 +200,61 @@ func (r *reader) checkAwayAndLost() {
 	}
 	r.marks = kept
 	r.next(0)
+}
+
+// errand runs one, and returns how it failed.
+func (r *reader) errand(which rpc.Errand, keys ...rpc.Secret) (rpc.Reception, rpc.SendCode) {
+	r.t.Helper()
+	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: keys, Errand: which})
+	e, ok := errors.AsType[*rpc.SendError](err)
+	if !ok && err == nil {
+		return got, ""
+	}
+	if !ok {
+		r.t.Fatal(err)
+	}
+	return got, e.Code
+}
+
+// checkErrands marks as read and asks the phone, in a page that is in use, that is not, and
+// that never answers.
+func (r *reader) checkErrands() {
+	r.t.Helper()
+	if before := r.sim.Errands(); len(before) > 0 {
+		r.t.Errorf("reading has done %v", before)
+	}
+	r.again(true, "cipher=asked")
+	r.sim.Receive(phoneOfAda, "only with the phone")
+	key := r.next(1)[0].Key
+	got, code := r.errand(rpc.AskPhone, key)
+	if code != "" || len(got.Messages) != 1 || got.Messages[0].Text != "only with the phone" {
+		r.t.Errorf("the phone was asked: %+v, %s", got, code)
+	}
+	if _, code := r.errand(rpc.MarkRead, key); code != "" {
+		r.t.Errorf("in use: %s", code)
+	}
+	if _, code := r.errand(rpc.MarkRead, "false_1@c.us_3A"); code != rpc.SendMessageNotFound {
+		r.t.Errorf("no message: %s", code)
+	}
+	r.again(true, "seen=away")
+	if _, code := r.errand(rpc.MarkRead, key); code != "" {
+		r.t.Errorf("not in use: %s", code)
+	}
+	id := string(key[strings.LastIndex(string(key), "_")+1:])
+	want := []string{"resend " + id, "seen " + string(ada), "presence available", "seen " + string(ada), "presence unavailable"}
+	if got := r.sim.Errands(); !slices.Equal(got, want) {
+		r.t.Errorf("the server has %v, not %v", got, want)
+	}
+	for _, fault := range []string{"seen=hangs", "seen=throws"} {
+		r.again(true, fault)
+		_, code := r.errand(rpc.MarkRead, key)
+		if want := map[string]rpc.SendCode{"seen=hangs": rpc.SendLookupFailed, "seen=throws": rpc.SendPagePathGone}[fault]; code != want {
+			r.t.Errorf("%s: %s, not %s", fault, code, want)
+		}
+	}
+	if _, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: "another"}); err == nil {
+		r.t.Error("an unknown errand was run")
+	}
 }
 
 // checkPoison has a message that can't be read, and then a page where none can.

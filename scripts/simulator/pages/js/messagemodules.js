@@ -6,7 +6,7 @@ import {
 } from './collections.js';
 import { openChat } from './chatview.js';
 import { mediaModules } from './media.js';
-import { Cmd } from './models.js';
+import { Cmd, Stream } from './models.js';
 import { MsgKey } from './msgkey.js';
 import * as acts from './acts.js';
 import * as people from './people.js';
@@ -43,6 +43,9 @@ async function findByDirection({ anchor, count, direction }) {
 async function sendSeen(what) {
   if (faultIs('seen', 'throws')) throw new TypeError("Cannot read properties of undefined (reading 'markedUnread')");
   const { chat } = what;
+  if (faultIs('seen', 'hangs')) await new Promise(() => {});
+  while (!Stream.available) await new Promise((resolve) => Stream.once('change:available', resolve));
+  await ask('seen', String(chat.id));
   chat.set({ unreadCount: 0 });
   await tables.changeChat(chat.id, () => ({ unreadCount: 0 }));
 }
@@ -56,6 +59,8 @@ const resend = (model) => (sending.failed(model) ? sending.resendMsgToChat(Chats
 
 Msgs.getMessagesById = receiving.getMessagesById;
 Chats.find = async (wid) => Chats.get(wid) ?? (await people.findOrCreateLatestChat(factory.createWidFromWidLike(wid))).chat;
+
+Stream.on('change:available', (_, available) => ask('presence', available ? 'available' : 'unavailable').catch(() => {}));
 
 Cmd.openChatBottom = async ({ chat }) => {
   openChat(chat);
@@ -140,6 +145,7 @@ function messages() {
     WAWebSendMsgResultAction: { SendMsgResult },
     WALinkify: { findLinks, findLink: (text) => findLinks(text)[0] ?? null },
     WAWebLinkPreviewChatAction: { getLinkPreview: async () => null },
+    WAWebNonMessageDataRequestPlaceholderMessageResendUtils: { handlePlaceholderMsgsSeen: receiving.askPhoneFor },
     WAWebSyncGatingUtils: { isPlaceholderMessageResendEnabled: () => false },
     WAWebCallCollection: { on() {}, calls: new Map() },
     WAWebAddonReactionTableMode: { reactionTableMode: { async bulkUpsert() {} } },

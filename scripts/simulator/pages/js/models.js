@@ -1,5 +1,6 @@
 // The state of the application, and the enumerations it is made of.
 
+import { faultIs } from './config.js';
 import { Emitter, Model } from './emitter.js';
 
 const enumeration = (...names) => Object.freeze(Object.fromEntries(names.map((n) => [n, n])));
@@ -23,7 +24,7 @@ export const Conn = new Model({
 });
 
 export const Stream = new Model({
-  mode: undefined, info: StreamInfo.NORMAL, displayInfo: StreamInfo.CONNECTING, available: true,
+  mode: undefined, info: StreamInfo.NORMAL, displayInfo: StreamInfo.CONNECTING, available: !faultIs('seen', 'away'),
   markAvailable() { this.set({ available: true }); },
   markUnavailable() { this.set({ available: false }); },
 });

@@ -7,6 +7,7 @@ import { MsgKey } from './msgkey.js';
 import { findOrCreateLatestChat, learn } from './people.js';
 import * as tables from './tables.js';
 import { createWid, me } from './wid.js';
+import { ask } from './wire.js';
 
 // Receipts are taken together for so long.
 const BATCH = 1000;
@@ -73,11 +74,24 @@ export async function takeMessage(stanza) {
     chat?.msgs.add(model);
     chat?.set({ t: stanza.t, unreadCount: chat.unreadCount + more, ...received });
   }
-  if (cipher && faultIs('cipher', 'late')) {
-    wait(Number(cipher.arg)).then(async () => {
-      await tables.replaceMessage(data);
-      Msgs.get(data.id)?.set({ body: data.body, type: data.type });
-    });
+  if (!cipher) return;
+  undecrypted.set(String(key), data);
+  if (faultIs('cipher', 'late')) wait(Number(cipher.arg)).then(() => reveal(data));
+}
+
+const undecrypted = new Map(); // data by key
+
+async function reveal(data) {
+  await tables.replaceMessage(data);
+  Msgs.get(data.id)?.set({ body: data.body, type: data.type });
+}
+
+/** Asks the phone for messages again. */
+export async function askPhoneFor(models) {
+  for (const { id } of models) {
+    await ask('resend', id.id);
+    const data = undecrypted.get(String(id));
+    if (data && faultIs('cipher', 'asked')) await reveal(data);
   }
 }
 

@@ -69,7 +69,7 @@ type of struct {
 }
 
 // ledger makes what inbox.js keeps in one document.
-const ledger = `({ changed: new Set(), lost: false })`
+const ledger = `({ changed: new Set(), lost: false, reading: 0, shown: 0 })`
 
 // New returns the Inbox of a page. Run reports on it.
 func New(o Options) *Inbox {
@@ -168,7 +168,7 @@ type received struct {
 // Receive is that of rpc.Worker.
 func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
 	if len(r.Keys) > 0 {
-		return i.reread(ctx, r.Keys)
+		return i.reread(ctx, r.Keys, r.Errand)
 	}
 	r.After = r.After[:min(len(r.After), rpc.MaxMarks)]
 	a, err := i.ask(ctx, "receive", map[string]any{
@@ -186,8 +186,11 @@ func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception,
 	return got, nil
 }
 
-// reread reads messages by their keys.
-func (i *Inbox) reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, error) {
+// reread reads messages by their keys, after an errand.
+func (i *Inbox) reread(ctx context.Context, keys []rpc.Secret, errand rpc.Errand) (rpc.Reception, error) {
+	if errand != "" && errand != rpc.MarkRead && errand != rpc.AskPhone {
+		return rpc.Reception{}, errors.New("cannot read messages again: the errand is not known")
+	}
 	if len(keys) > rpc.MaxReread {
 		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %d are too many", len(keys))
 	}
@@ -195,7 +198,7 @@ func (i *Inbox) reread(ctx context.Context, keys []rpc.Secret) (rpc.Reception, e
 	for n, key := range keys {
 		texts[n] = string(key)
 	}
-	a, err := i.ask(ctx, "reread", texts)
+	a, err := i.ask(ctx, "reread", map[string]any{"keys": texts, "errand": errand})
 	if err != nil {
 		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %w", err)
 	}

@@ -7,7 +7,7 @@
 (function (k, t, calls, ledger, ping) {
   "use strict";
 
-  const { Stop, resolve, gone, callable, carry, text, maybe, identify, named } = calls(k, t);
+  const { Stop, resolve, gone, callable, within, carry, text, maybe, identify, addresses, named } = calls(k, t);
   const r = k.receiving;
   const n = { ...k.sending.names, ...r.names };
   const MOST_ROWS = 500; // of the table at once
@@ -18,6 +18,8 @@
   const LONGEST = 65_536; // characters of one text
   const LONGEST_NAME = 256;
   const LONGEST_KEY = 300;
+  const PATIENCE = 5000; // ms for what the page does with a message
+  const MOST_READING = 20; // that the page has not ended
   const FUNCTIONS = ["table", "from_row", "wid", "key", "own_phone"];
   const ADDRESS = /^\d{1,24}(-\d{1,24})?@(c\.us|lid|g\.us)$/;
 
@@ -177,7 +179,7 @@
       return false;
     }
 
-    return { describe, row, works };
+    return { parsed, describe, row, works };
   }
 
   // read reads rows in order, at most so many messages. One that can't be read though
@@ -241,6 +243,60 @@
     return table;
   }
 
+  // rowsOf returns the rows with these keys that are there.
+  async function rowsOf(work, keys) {
+    work.last = "table";
+    const found = await work.wait(tableOf(work)[n.table_get](keys));
+    if (!Array.isArray(found)) throw gone("table");
+    return found.slice(0, keys.length).filter(Boolean);
+  }
+
+  // online does something while the account is shown as online. The page would wait for that.
+  async function online(act) {
+    const stream = resolve("presence").value;
+    if (ledger.shown === 0 && stream?.[n.available] !== false) return act();
+    if (typeof stream[n.mark_available] !== "function" || typeof stream[n.mark_unavailable] !== "function") throw gone("presence");
+    ledger.shown++;
+    try {
+      stream[n.mark_available]();
+      return await act();
+    } finally {
+      ledger.shown--;
+      if (ledger.shown === 0) stream[n.mark_unavailable]();
+    }
+  }
+
+  // chatOf returns the chat that a key is of.
+  async function chatOf(work, key) {
+    const remote = key[n.key_remote];
+    let chat = work.model("chats", remote);
+    for (const wid of chat ? [] : addresses(await identify(work, at(remote)))) chat ??= work.model("chats", wid);
+    if (!chat) throw new Stop("message_not_found");
+    return chat;
+  }
+
+  async function markRead(work, [row]) {
+    if (!row) throw new Stop("message_not_found");
+    if (!callable("mark_read")) throw gone("mark_read");
+    const chat = await chatOf(work, reader(work).parsed(keyOf(row)));
+    if (ledger.reading >= MOST_READING) throw new Stop("late");
+    await online(() => {
+      ledger.reading++;
+      const marked = Promise.resolve(work.call("mark_read", { [n.asked_chat]: chat })).finally(() => {
+        ledger.reading--;
+      });
+      return within(marked, PATIENCE);
+    });
+  }
+
+  async function askPhone(work, rows) {
+    const loaded = await work.ask("load", rows.map(keyOf));
+    const unread = loaded[n.loaded].filter((model) => r.types[model[n.message_type]] === "undecrypted");
+    if (unread.length > 0) await work.ask("ask_phone", unread, true);
+  }
+
+  const ERRANDS = { mark_read: markRead, ask_phone: askPhone };
+
   return {
     // listen listens to the page's messages, and reports what is missing for reading them.
     listen() {
@@ -269,12 +325,11 @@
         return { account, known: from.known, marks: marked, messages, ...other };
       }),
 
-    // reread reads the messages with these keys, as far as they are there.
-    reread: (keys, ms) =>
+    // reread reads the messages with these keys, as far as they are there, after an errand.
+    reread: ({ keys, errand }, ms) =>
       carry(ms, async (work) => {
-        const found = await work.wait(tableOf(work)[n.table_get](keys));
-        if (!Array.isArray(found)) throw gone("table");
-        const rows = found.slice(0, keys.length).filter(Boolean);
+        if (errand) await ERRANDS[errand](work, await rowsOf(work, keys));
+        const rows = await rowsOf(work, keys);
         const { messages, done } = await read(work, rows, 0, keys.length, []);
         return { messages, more: done < rows.length };
       }),
