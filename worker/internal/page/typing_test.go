@@ -94,7 +94,7 @@ func (r *rig) isNotTypedUnlessSure(t *testing.T) {
 		{"dataid=bare", group, rpc.SendPagePathGone},
 		{"dataid=bare", reply, rpc.SendPagePathGone},
 		{"exists=error", plain, rpc.SendLookupFailed},
-	}, 6) {
+	}, 2) {
 		t.Run(tc.fault, func(t *testing.T) {
 			r.t = t
 			r.again(true, tc.fault)
@@ -136,7 +136,7 @@ func (r *rig) isLookedForInDoubt(t *testing.T) {
 		times int // it is sent
 	}{
 		{"reload=in-send:stored", 0}, {"reload=in-send:acked", 1}, {"composer=dead", 0}, {"reload=in-send:built", 0}, {"reload=in-send:written", 1}, {"crash=in-send:acked", 1},
-	}, 3) {
+	}, 2) {
 		t.Run(tc.fault, func(t *testing.T) {
 			r.t = t
 			text := secret + " " + tc.fault
