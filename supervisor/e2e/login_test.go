@@ -280,7 +280,7 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	secrets := refusedPairings(s, p)
 	s.awaitQR()
 	s.wantAnswer("/session/logout", "", 409, `"not_linked"`)
-	a := s.ask(http.MethodPost, "/session/pair", `{"phone": "+54 9 11 5555-1234"}`)
+	a := s.pair(`{"phone": "+54 9 11 5555-1234"}`)
 	var paired struct {
 		Code      string
 		ExpiresAt time.Time `json:"expires_at"`
@@ -295,14 +295,10 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.await("READY")
-	s.awaitLog(`"to":"READY"`)
-	unlinked, _, _ := strings.Cut(s.Log(), `"to":"READY"`)
-	for _, unwanted := range []string{`"to":"DISCONNECTED"`, "logged_out"} {
-		if strings.Contains(unlinked, unwanted) {
-			t.Errorf("%s is in the log", unwanted)
-		}
+	s.neverDisconnected()
+	if a := s.pair(`{"phone": "+54 9 11 5555-1234"}`); a.Code != 409 || !strings.Contains(a.Body, `"not_unlinked"`) {
+		t.Errorf("pair: %d %s", a.Code, a.Body)
 	}
-	s.wantAnswer("/session/pair", `{"phone": "+54 9 11 5555-1234"}`, 409, `"not_unlinked"`)
 	before := s.session()
 	s.wantAnswer("/session/logout", "", 200, "-logged_out")
 	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool { return v.QR != nil })
@@ -310,10 +306,17 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 		t.Errorf("got %+v", v.Worker)
 	}
 	s.stop()
-	log := s.Log()
-	for _, secret := range append(secrets, paired.Code, paired.Code[:4]+"-"+paired.Code[4:]) {
-		if strings.Contains(log, secret) {
-			t.Error("the code or the number is in the log")
+	hold(t, "the log", []byte(s.Log()), append(secrets, paired.Code, paired.Code[:4]+"-"+paired.Code[4:]))
+}
+
+// neverDisconnected checks that the session was neither disconnected nor logged out before it was READY.
+func (s *service) neverDisconnected() {
+	s.t.Helper()
+	s.awaitLog(`"to":"READY"`)
+	unlinked, _, _ := strings.Cut(s.Log(), `"to":"READY"`)
+	for _, unwanted := range []string{`"to":"DISCONNECTED"`, "logged_out"} {
+		if strings.Contains(unlinked, unwanted) {
+			s.t.Errorf("%s is in the log", unwanted)
 		}
 	}
 }

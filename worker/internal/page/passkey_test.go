@@ -119,14 +119,20 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	mark = r.giveUp(mark, signed)
 	mark = r.linkWithPasskey(mark, origin)
 	r.meetChallenge(mark, origin)
+	r.leavesNoTrace()
+}
+
+// leavesNoTrace checks that the server and the page have noticed nothing.
+func (r *rig) leavesNoTrace() {
+	r.t.Helper()
 	r.untouched()
 	for _, verdict := range r.sim.Passkey().Verdicts {
 		if verdict != "accepted" {
-			t.Errorf("the server found %s", verdict)
+			r.t.Errorf("the server found %s", verdict)
 		}
 	}
 	if r.sim.Traps() != 0 {
-		t.Error("the page has caught a foreign script")
+		r.t.Error("the page has caught a foreign script")
 	}
 }
 
