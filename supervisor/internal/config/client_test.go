@@ -45,7 +45,7 @@ func TestBadClientCommandsRepeatNoSecret(t *testing.T) {
 		if !errors.Is(err, want) || strings.Contains(err.Error(), "secret") || strings.Count(err.Error(), "--timeout:") > 1 {
 			t.Errorf("%q: got %v", args, err)
 		}
-		if want == ErrUsage && !strings.Contains(err.Error(), "("+filepath.Base(os.Args[0])+" --help") {
+		if errors.Is(want, ErrUsage) && !strings.Contains(err.Error(), "("+filepath.Base(os.Args[0])+" --help") {
 			t.Errorf("%q names another program: %v", args, err)
 		}
 	}

@@ -200,10 +200,15 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	found, err := i.read(ctx)
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
-	known := l.failing || ctx.Err() != nil || errors.Is(err, worker.ErrNoWorker)
+	known := l.failing || stopped(ctx, err)
 	if l.failing = err != nil; l.failing && !known {
 		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
+}
+
+// stopped reports whether nothing was read because the service or the worker ends.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, worker.ErrNoWorker)
 }
 
 // read reads what is new, and reports whether anything follows the cursor.

@@ -664,13 +664,7 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 	}
 	failures := c.failures
 	v := outcome(it.entry, wasTouched, err, failures, now)
-	result := "deferred"
-	switch {
-	case v.entry.Status == Failed:
-		result = "failed"
-	case v.entry.Touched:
-		result = "unknown"
-	}
+	result := v.result()
 	l.o.Count(result)
 	l.o.Logger.Warn(logid.MessageSendFailed, "id", string(it.ID), "result", result, logging.KeyError, err)
 	if v.impossible && l.o.Typing && it.Typed == 0 && canType(v.entry) {

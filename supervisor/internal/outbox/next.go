@@ -211,6 +211,17 @@ func outcome(e entry, wasTouched bool, err error, failures int, now time.Time) v
 	return v
 }
 
+// result is the verdict's name in metrics and logs.
+func (v verdict) result() string {
+	switch {
+	case v.entry.Status == Failed:
+		return "failed"
+	case v.entry.Touched:
+		return "unknown"
+	}
+	return "deferred"
+}
+
 // unsure is v after an error by which nobody knows what the page has done.
 func (v verdict) unsure(wasTouched bool, err error, now time.Time) verdict {
 	if errors.Is(err, worker.ErrNoWorker) {
