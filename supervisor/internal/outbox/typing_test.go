@@ -86,7 +86,7 @@ func TestRowOfAnotherMessageIsNotTaken(t *testing.T) {
 		r.o.Typing = true
 		rows := []rpc.MessageID{"3EB0FFFFFFFFFFFFFFFFF1", "3EB0FFFFFFFFFFFFFFFFF1", "3EB0FFFFFFFFFFFFFFFFF2"}
 		var names []rpc.MessageID
-		r.sender.typed = func(m rpc.Message) rpc.MessageID {
+		r.typed = func(m rpc.Message) rpc.MessageID {
 			names = append(names, m.ID)
 			row := rows[0]
 			rows = rows[1:]
