@@ -597,18 +597,23 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 				it.busy = false
 				return
 			}
-			if now := time.Now(); !stillRight(it.entry, wasTouched, l.page, l.settings.Account, now) {
-				l.sent(it, wasTouched, rpc.MessageState{}, &rpc.SendError{Code: rpc.SendNotReady}, now)
-				return
-			}
-			e := it.entry
-			l.calls.beginLong(e.uploadTime(), func(ctx context.Context) func(*loop) {
-				state, err := l.transmit(ctx, e, wasTouched)
-				return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
-			})
+			l.call(it, wasTouched, time.Now())
 		})
 	}})
 	return true
+}
+
+// call has the page send a message whose attempt is on disk, if that is still right.
+func (l *loop) call(it *item, wasTouched bool, now time.Time) {
+	if !stillRight(it.entry, wasTouched, l.page, l.settings.Account, now) {
+		l.sent(it, wasTouched, rpc.MessageState{}, &rpc.SendError{Code: rpc.SendNotReady}, now)
+		return
+	}
+	e := it.entry
+	l.calls.beginLong(e.uploadTime(), func(ctx context.Context) func(*loop) {
+		state, err := l.transmit(ctx, e, wasTouched)
+		return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
+	})
 }
 
 // transmit reads a message and has the page send it.

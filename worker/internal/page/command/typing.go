@@ -180,16 +180,7 @@ func (i *input) open(ctx context.Context, to rpc.Secret) error {
 	case now.Open:
 		return nil
 	}
-	if err := i.press(ctx, newChat); err != nil && !errors.Is(err, errNothingToPress) {
-		return err
-	}
-	if there, err := i.appears(ctx, search, press); err != nil || !there {
-		return errors.Join(cannotType("the field for a number is missing"), err)
-	}
-	if err := i.fill(ctx, search, "+"+strings.TrimSuffix(string(to), rpc.ServerPhone)); err != nil {
-		return err
-	}
-	if err := i.enter(ctx); err != nil {
+	if err := i.enterNumber(ctx, to); err != nil {
 		return err
 	}
 	var became string
@@ -205,6 +196,20 @@ func (i *input) open(ctx context.Context, to rpc.Secret) error {
 		_ = i.press(ctx, closeIt)
 	}
 	return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page did not open the chat"}
+}
+
+// enterNumber asks the page for the chat with a phone number, as a person does.
+func (i *input) enterNumber(ctx context.Context, to rpc.Secret) error {
+	if err := i.press(ctx, newChat); err != nil && !errors.Is(err, errNothingToPress) {
+		return err
+	}
+	if there, err := i.appears(ctx, search, press); err != nil || !there {
+		return errors.Join(cannotType("the field for a number is missing"), err)
+	}
+	if err := i.fill(ctx, search, "+"+strings.TrimSuffix(string(to), rpc.ServerPhone)); err != nil {
+		return err
+	}
+	return i.enter(ctx)
 }
 
 // fill replaces what a field holds, by the keyboard, and checks that the page has taken it as it is.
