@@ -22,15 +22,10 @@ func (r *rig) do(kind rpc.Act, target rpc.MessageID, text string) Message {
 func TestActsFollowTheirMessage(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		var done []rpc.Message
+		refusals := map[rpc.Secret]error{"late": &rpc.SendError{Code: rpc.SendEditTooLate}, "gone": &rpc.SendError{Code: rpc.SendPagePathGone}}
 		r.before = func(_ context.Context, m rpc.Message) error {
 			done = append(done, m)
-			switch m.Text {
-			case "late":
-				return &rpc.SendError{Code: rpc.SendEditTooLate}
-			case "gone":
-				return &rpc.SendError{Code: rpc.SendPagePathGone}
-			}
-			return nil
+			return refusals[m.Text]
 		}
 		r.looking = func(refs []rpc.MessageRef) error {
 			for _, ref := range refs {

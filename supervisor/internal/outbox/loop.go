@@ -578,14 +578,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 	l.settings.History = l.o.Pacing.sent(l.settings.History, it.chat.address, stranger, now, l.o.Random())
 	kept := l.settings
 	l.store.do(job{keep: true, write: func(t *transaction) error {
-		err := updater(it.ID, func(e entry) entry {
-			e = e.attempt(now)
-			e.Retried = e.Retried || again
-			if typed && e.Typed == 0 {
-				e.Typed = millis(now)
-			}
-			return e
-		})(t)
+		err := updater(it.ID, func(e entry) entry { return e.tried(now, again, typed) })(t)
 		if err == nil && stranger {
 			err = t.save(kept, now)
 		}
@@ -601,6 +594,17 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 		})
 	}})
 	return true
+}
+
+// tried is the entry once the page is about to be called: again after a refusal, or to
+// type it.
+func (e entry) tried(now time.Time, again, typed bool) entry {
+	e = e.attempt(now)
+	e.Retried = e.Retried || again
+	if typed && e.Typed == 0 {
+		e.Typed = millis(now)
+	}
+	return e
 }
 
 // call has the page send a message whose attempt is on disk, if that is still right.

@@ -90,12 +90,7 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	if needed.TTL <= needed.HandoffTTL || needed.HandoffTTL < 4*time.Minute || needed.TTL > 10*time.Minute {
 		t.Errorf("the clocks show %v and %v", needed.TTL, needed.HandoffTTL)
 	}
-	r.untouched()
-	for _, action := range []rpc.PasskeyAction{rpc.PasskeyAnswer, rpc.PasskeyConfirm} {
-		if _, code := r.passkey(action, "{}"); code != rpc.PasskeyNoCall && code != rpc.PasskeyNoCode {
-			t.Errorf("%s without a call: %q", action, code)
-		}
-	}
+	r.hasNoCall()
 
 	call := r.mustPasskey(rpc.PasskeyBegin, "")
 	r.untouched()
@@ -120,6 +115,17 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	mark = r.linkWithPasskey(mark, origin)
 	r.meetChallenge(mark, origin)
 	r.leavesNoTrace()
+}
+
+// hasNoCall checks that there is nothing to answer yet.
+func (r *rig) hasNoCall() {
+	r.t.Helper()
+	r.untouched()
+	for _, action := range []rpc.PasskeyAction{rpc.PasskeyAnswer, rpc.PasskeyConfirm} {
+		if _, code := r.passkey(action, "{}"); code != rpc.PasskeyNoCall && code != rpc.PasskeyNoCode {
+			r.t.Errorf("%s without a call: %q", action, code)
+		}
+	}
 }
 
 // leavesNoTrace checks that the server and the page have noticed nothing.

@@ -56,7 +56,12 @@ func (r *rig) isTyped() {
 			t.Errorf("the server has %+v", last)
 		}
 	}
-	// A repetition only looks.
+	r.isOnlyLookedFor(began)
+}
+
+// isOnlyLookedFor checks that a repetition types nothing.
+func (r *rig) isOnlyLookedFor(began time.Time) {
+	t := r.t
 	if s, err := r.typeText(rpc.Message{ID: ourID(2), To: stranger, Text: secret, Typed: began, Again: true}); err != nil || r.received(secret) != 1 || !s.Row.Valid() {
 		t.Errorf("looked for: %+v, %v", s, err)
 	}
