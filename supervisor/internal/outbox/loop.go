@@ -385,7 +385,7 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		}
 		return false
 	}
-	stranger := l.isStranger(it, now)
+	stranger := l.gate.maybeStranger(it, l.page.possible, now)
 	if code, until := l.gate.restriction(l.page.newChats, now); stranger && code != "" {
 		w.at(until)
 		l.change(it, func(e entry) entry { return restricted(e, code, until, now) })
@@ -400,11 +400,6 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		l.change(it, func(e entry) entry { return e.wait(CodePaced, at) })
 	}
 	return false
-}
-
-// isStranger reports whether a message would be the first contact; where the page can't be asked, it may be.
-func (l *loop) isStranger(it *item, now time.Time) bool {
-	return l.gate.isStranger(it) || !l.page.possible && l.gate.mustAsk(it, now)
 }
 
 // ask finds out whether the recipient of a message has ever written to us.
@@ -571,7 +566,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 	if it == nil || !l.turns.room(it.File > 0, moment(l.wanted.Load()), now, w) {
 		return false
 	}
-	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.isStranger(it, now)
+	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.maybeStranger(it, l.page.possible, now)
 	typed := l.o.Typing && canType(it.entry) && (!l.page.possible || it.Code == Code(rpc.SendPagePathGone))
 	l.turns.sends[it.ID] = underWay{now, it.File > 0}
 	it.busy = true

@@ -186,6 +186,12 @@ func (g *gate) mustAsk(it *item, now time.Time) bool {
 	return !ok || now.Sub(k.at) >= acquaintanceLife || k.stranger && now.Sub(k.at) >= strangerLife
 }
 
+// maybeStranger is isStranger, but true too for whom a page that can't be asked would be
+// asked about.
+func (g *gate) maybeStranger(it *item, answers bool, now time.Time) bool {
+	return g.isStranger(it) || !answers && g.mustAsk(it, now)
+}
+
 // isStranger reports whether a message would be the first contact.
 func (g *gate) isStranger(it *item) bool {
 	return !it.Touched && it.Act == "" && g.known[it.chat.address].stranger
