@@ -94,6 +94,9 @@ func TestButtonsWorkBehindNginx(t *testing.T) {
 		page.unharmed()
 	}
 	refused := open(t, b, strings.Replace(urls[0], "127.0.0.1", "other.example", 1), phone)
+	if err := refused.WaitLoad(); err != nil {
+		t.Fatal(err)
+	}
 	refused.press("restart")
 	refused.await(`/another site/.test(document.getElementById("outcome").textContent)`)
 }

@@ -70,6 +70,7 @@ func TestFilesAreUploadedAndSent(t *testing.T) {
 	bare := fileOf(t, ourID(5), rpc.MediaDocument, "text/plain", content[:1])
 	bare.Text, bare.ReplyTo = "", string(ourID(1))
 	r.mustSendFile(bare)
+	check(t, r.sim.AwaitSent(r.context(), func(all []simulator.Sent) bool { return len(all) > 4 }))
 	if got := r.sim.Sent()[4]; got.Text != "" || got.Quoted != string(ourID(1)) || got.Media == nil {
 		t.Errorf("without a caption: %+v", got)
 	}
