@@ -14,7 +14,19 @@ func (r *rig) typeText(m rpc.Message) (rpc.MessageState, error) {
 	if m.Typed.IsZero() {
 		m.Typed = time.Now()
 	}
-	return r.page.Send(r.context(), m)
+	return r.sendWhole(m)
+}
+
+// latest waits until the server has n messages, and returns the last one.
+func (r *rig) latest(n int) (last simulator.Sent) {
+	r.t.Helper()
+	check(r.t, r.sim.AwaitSent(r.context(), func(all []simulator.Sent) bool {
+		if len(all) == n {
+			last = all[n-1]
+		}
+		return len(all) >= n
+	}))
+	return last
 }
 
 // received is how many messages the server has with this text.
@@ -51,8 +63,7 @@ func (r *rig) isTyped() {
 		if err != nil || s.ID != ourID(2+i) || !s.Row.Valid() || !s.Stored {
 			t.Fatalf("typed: %+v, %v", s, err)
 		}
-		sent := r.sim.Sent()
-		if last := sent[len(sent)-1]; last.ID != string(s.Row) || last.Text != tc.text || last.Chat != string(tc.to) || len(sent) != i+1 {
+		if last := r.latest(i + 1); last.ID != string(s.Row) || last.Text != tc.text || last.Chat != string(tc.to) {
 			t.Errorf("the server has %+v", last)
 		}
 	}
@@ -70,7 +81,7 @@ func (r *rig) isOnlyLookedFor(began time.Time) {
 		t.Errorf("looked for after a reload: %+v, %v", s, err)
 	}
 	// Rows that are drawn later are not the one that was typed.
-	if s, err := r.typeText(rpc.Message{ID: ourID(8), To: ada, Text: secret + " again"}); err != nil || string(s.Row) != r.sim.Sent()[len(r.sim.Sent())-1].ID || r.received(secret+" again") != 3 {
+	if s, err := r.typeText(rpc.Message{ID: ourID(8), To: ada, Text: secret + " again"}); err != nil || string(s.Row) != r.latest(6).ID || r.received(secret+" again") != 3 {
 		t.Errorf("typed like another one: %+v, %v", s, err)
 	}
 	m := rpc.Message{ID: ourID(2), To: stranger, Text: secret, Typed: time.Now().Add(time.Minute), Again: true}
