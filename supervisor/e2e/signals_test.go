@@ -229,8 +229,12 @@ func TestSignalEndsACommand(t *testing.T) {
 			}
 			defer func() { _ = cmd.Process.Kill() }()
 			eventually(t, "its handlers", func() bool { return has(cmd.Process.Pid, "SigCgt") && !has(cmd.Process.Pid, "SigIgn") })
-			eventually(t, "what it waits for", func() bool { return sleeps(cmd.Process.Pid) }) // not while it is being initialized
-			time.Sleep(100 * time.Millisecond)                                                 // into what it does
+			if tt.stdout == nil {
+				eventually(t, "what it starts", func() bool { return len(tree(t, cmd.Process.Pid)) > 0 })
+			} else {
+				eventually(t, "what it waits for", func() bool { return sleeps(cmd.Process.Pid) }) // not while it is being initialized
+				time.Sleep(time.Second)                                                            // into what it does
+			}
 			processes := tree(t, cmd.Process.Pid)
 			_ = cmd.Process.Signal(tt.signal)
 			if _ = wait(t, cmd); cmd.ProcessState.ExitCode() != tt.code {
