@@ -14,7 +14,6 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/shared/strictjson"
 	"session-manager/supervisor/internal/database"
-	"session-manager/supervisor/internal/wait"
 )
 
 // format is that of the file: what was reported (event, and content, which is erased early),
@@ -44,8 +43,6 @@ var (
 )
 
 const (
-	// diskTimeout bounds what waits for the disk.
-	diskTimeout = 5 * time.Second
 	// overlap is how long before the last message reading begins if the cursor was lost.
 	overlap = 24 * time.Hour
 	// tolerance is for clocks that differ.
@@ -89,8 +86,7 @@ type store struct {
 	limits Limits
 	// reporting: events wait until they were handed on.
 	reporting bool
-	token     chan struct{} // held by whoever uses what follows
-	file      database.File
+	file      *database.Shared // what follows is used as the file is
 	settings
 	events int
 	bytes  int64
@@ -99,11 +95,11 @@ type store struct {
 }
 
 func newStore(path string, l Limits, damaged func(aside string, err error)) *store {
-	s := &store{limits: l, token: make(chan struct{}, 1)}
-	s.file = database.File{Path: path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
+	s := &store{limits: l}
+	s.file = database.NewShared(database.File{Path: path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
 		s.aside = true
 		damaged(aside, err)
-	}}
+	}})
 	return s
 }
 
@@ -133,42 +129,24 @@ func (s *store) count(db *database.DB) error {
 	return db.Query(func(r *sql.Rows) error { return r.Scan(&s.events, &s.bytes) }, "SELECT count(*), ifnull(sum(bytes), 0) FROM event")
 }
 
-// locked returns what f does, which is called while nobody else uses the file. A call that was
-// given up may go on, so f shares nothing with its caller. Errors match ErrUnavailable, or
-// are those of f that callers can match.
-func locked[T any](ctx context.Context, s *store, f func() (T, error)) (result T, err error) {
-	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
-	defer cancel()
-	select {
-	case s.token <- struct{}{}:
-	case <-ctx.Done():
-		return result, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-	}
-	result, err = wait.For(ctx, func() (T, error) {
-		defer func() { <-s.token }()
-		return f()
-	})
+// use returns what f does with the open database, while nobody else uses it. A call that was
+// given up may go on, so f shares nothing with its caller. Errors are those of answered.
+func use[T any](ctx context.Context, s *store, f func(*database.DB) (T, error)) (T, error) {
+	result, err := database.Use(ctx, s.file, f)
+	return result, answered(err)
+}
+
+// answered returns an error that matches ErrUnavailable, or is one that callers can match.
+func answered(err error) error {
 	for _, told := range []error{ErrCursor, ErrLost, ErrUnknownMessage} {
 		if errors.Is(err, told) {
-			return result, told
+			return told
 		}
 	}
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return result, err
-}
-
-// use is locked with the open database.
-func use[T any](ctx context.Context, s *store, f func(*database.DB) (T, error)) (T, error) {
-	return locked(ctx, s, func() (result T, err error) {
-		db, err := s.file.Open()
-		if err == nil {
-			result, err = f(db)
-		}
-		s.file.Failed(err)
-		return result, err
-	})
+	return err
 }
 
 // change is use for what writes: settings are written with the rest.
@@ -193,14 +171,14 @@ type nothing = struct{}
 
 // close closes the file.
 func (s *store) close(ctx context.Context) error {
-	_, err := locked(ctx, s, func() (nothing, error) { return nothing{}, s.file.Close() })
-	return err
+	_, err := database.Locked(ctx, s.file, func() (nothing, error) { return nothing{}, s.file.Close() })
+	return answered(err)
 }
 
 // purge erases everything.
 func (s *store) purge(ctx context.Context) error {
-	_, err := locked(ctx, s, func() (nothing, error) { return nothing{}, s.file.Remove() })
-	return err
+	_, err := database.Locked(ctx, s.file, func() (nothing, error) { return nothing{}, s.file.Remove() })
+	return answered(err)
 }
 
 // query returns what to ask the page for.

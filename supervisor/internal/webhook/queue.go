@@ -16,7 +16,6 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
-	"session-manager/supervisor/internal/wait"
 )
 
 // format is that of the queue's file. The events of one chat are delivered in the order of
@@ -54,8 +53,6 @@ const (
 )
 
 const (
-	// diskTimeout bounds what waits for the disk.
-	diskTimeout = 5 * time.Second
 	// eraseEvery is how often the file's log is emptied while more events wait.
 	eraseEvery = 10 * time.Second
 	// maxDone bounds what was delivered but can't be deleted yet.
@@ -119,8 +116,7 @@ type queue struct {
 	// announcement makes the event about what was dropped.
 	announcement func(lost) row
 
-	token chan struct{} // held by whoever uses what follows
-	file  database.File
+	file *database.Shared // what follows, up to mu, is used as the file is
 	memory
 	closed bool
 	// aside: the file was moved aside since it was last opened.
@@ -148,11 +144,11 @@ func Discard(path string) error {
 }
 
 func newQueue(path string, l Limits, log *slog.Logger) *queue {
-	q := &queue{limits: l, log: log, token: make(chan struct{}, 1)}
-	q.file = database.File{Path: path, Format: format, Opened: q.load, MovedAside: func(aside string, err error) {
+	q := &queue{limits: l, log: log}
+	q.file = database.NewShared(database.File{Path: path, Format: format, Opened: q.load, MovedAside: func(aside string, err error) {
 		log.Error(logid.WebhookQueueDamaged, logging.KeyPath, aside, logging.KeyError, err)
 		q.aside = true
-	}}
+	}})
 	return q
 }
 
@@ -175,76 +171,67 @@ func (q *queue) load(db *database.DB) error {
 	return err
 }
 
-// locked calls f, while nobody else uses the file, unless ctx ends first.
-func (q *queue) locked(ctx context.Context, f func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
-	defer cancel()
-	select {
-	case q.token <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("cannot use the webhook's queue: %w", context.Cause(ctx))
-	}
-	_, err := wait.For(ctx, func() (struct{}, error) {
-		defer func() { <-q.token }()
-		return struct{}{}, f()
+// use returns what f does with the open database, while nobody else uses it. A call that was
+// given up may go on, so f shares nothing with its caller.
+func use[T any](ctx context.Context, q *queue, f func(*database.DB) (T, error)) (T, error) {
+	result, err := database.Locked(ctx, q.file, func() (result T, err error) {
+		if q.closed {
+			return result, errClosed
+		}
+		return database.Do(&q.file.File, f)
 	})
-	if err != nil {
-		return fmt.Errorf("cannot use the webhook's queue: %w", err)
-	}
-	return nil
+	return result, explained(err)
 }
 
-// use calls f with the open database.
-func (q *queue) use(ctx context.Context, f func(*database.DB) error) error {
-	return q.locked(ctx, func() error {
-		if q.closed {
-			return errClosed
-		}
-		db, err := q.file.Open()
-		if err == nil {
-			err = f(db)
-		}
-		q.file.Failed(err)
-		return err
-	})
+func explained(err error) error {
+	if err != nil {
+		err = fmt.Errorf("cannot use the webhook's queue: %w", err)
+	}
+	return err
 }
+
+type nothing = struct{}
 
 var errClosed = errors.New("it is closed")
 
 // change is use for what writes. f changes the memory that is written with the rest.
 func (q *queue) change(ctx context.Context, f func(*database.DB, *memory) error) error {
-	return q.use(ctx, func(db *database.DB) error {
-		m := q.memory
-		err := db.Transact(func() error {
-			if err := f(db, &m); err != nil {
-				return err
-			}
-			if m.Account == q.Account && m.Reported == q.Reported && m.Lost.Count == q.Lost.Count {
-				return nil
-			}
-			return db.Set(m)
-		})
-		if database.Full(err) {
-			_ = db.Erase() // the log may hold what was deleted
-		}
-		if err != nil {
+	_, err := use(ctx, q, func(db *database.DB) (nothing, error) { return nothing{}, q.write(db, f) })
+	return err
+}
+
+// write is change with the open database.
+func (q *queue) write(db *database.DB, f func(*database.DB, *memory) error) error {
+	m := q.memory
+	err := db.Transact(func() error {
+		if err := f(db, &m); err != nil {
 			return err
 		}
-		for range m.Lost.Count - q.Lost.Count {
-			q.dropped()
+		if m.Account == q.Account && m.Reported == q.Reported && m.Lost.Count == q.Lost.Count {
+			return nil
 		}
-		if now := time.Now(); m.Lost.Count > q.Lost.Count && now.Sub(q.logged) > time.Minute {
-			q.logged = now
-			q.log.Error(logid.WebhookEventDropped, "count", m.Lost.Count, "reasons", m.Lost.Reasons)
-		}
-		fewer := m.events < q.events
-		q.memory = m
-		if now := time.Now(); fewer && (m.events == 0 || now.Sub(q.swept) > eraseEvery) {
-			q.swept = now
-			_ = db.Erase() // what fails is done with the next one
-		}
-		return nil
+		return db.Set(m)
 	})
+	if database.Full(err) {
+		_ = db.Erase() // the log may hold what was deleted
+	}
+	if err != nil {
+		return err
+	}
+	for range m.Lost.Count - q.Lost.Count {
+		q.dropped()
+	}
+	if now := time.Now(); m.Lost.Count > q.Lost.Count && now.Sub(q.logged) > time.Minute {
+		q.logged = now
+		q.log.Error(logid.WebhookEventDropped, "count", m.Lost.Count, "reasons", m.Lost.Reasons)
+	}
+	fewer := m.events < q.events
+	q.memory = m
+	if now := time.Now(); fewer && (m.events == 0 || now.Sub(q.swept) > eraseEvery) {
+		q.swept = now
+		_ = db.Erase() // what fails is done with the next one
+	}
+	return nil
 }
 
 // keep has events on disk when it returns without an error. Those that wait already are
@@ -361,24 +348,20 @@ func (q *queue) next(ctx context.Context, held []string) (r row, ok bool, err er
 		row
 		found bool
 	}
-	found := make(chan answer, 1) // since a call that was given up may still answer
-	err = q.use(ctx, func(db *database.DB) error {
+	a, err := use(ctx, q, func(db *database.DB) (a answer, err error) {
 		if err := q.announce(db); err != nil && !database.Full(err) {
-			return err
+			return a, err
 		}
-		var a answer
-		err := db.Query(func(rows *sql.Rows) error {
+		err = db.Query(func(rows *sql.Rows) error {
 			a.found = true
 			return rows.Scan(&a.id, &a.kind, &a.chat, &a.body)
 		}, "SELECT id, type, chat, body FROM event WHERE NOT ("+foreign+") AND chat NOT IN (SELECT value FROM json_each(?2)) "+
 			"AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY seq LIMIT 1", q.Account, array(held), array(done))
-		found <- a
-		return err
+		return a, err
 	})
 	if err != nil {
 		return row{}, false, err
 	}
-	a := <-found
 	return a.row, a.found, nil
 }
 
@@ -445,20 +428,13 @@ func (q *queue) undeleted() int {
 
 // reported returns what of the session was kept last.
 func (q *queue) reported(ctx context.Context) (reported, error) {
-	found := make(chan reported, 1)
-	err := q.use(ctx, func(*database.DB) error {
-		found <- q.Reported
-		return nil
-	})
-	if err != nil {
-		return reported{}, err
-	}
-	return <-found, nil
+	return use(ctx, q, func(*database.DB) (reported, error) { return q.Reported, nil })
 }
 
 func (q *queue) close(ctx context.Context) error {
-	return q.locked(ctx, func() error {
+	_, err := database.Locked(ctx, q.file, func() (nothing, error) {
 		q.closed = true
-		return q.file.Close()
+		return nothing{}, q.file.Close()
 	})
+	return explained(err)
 }
