@@ -12,6 +12,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/wait"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -119,7 +120,11 @@ const (
 func (i *Inbox) Run(ctx context.Context) {
 	var reporting sync.WaitGroup
 	if i.o.Report != nil {
-		reporting.Go(func() { i.report(ctx) })
+		reporting.Go(func() {
+			wait.Drain(ctx, i.unsaid, retry, i.reportNext, func(err error) {
+				i.o.Logger.Warn(logid.InboxReportFailed, logging.KeyError, err)
+			})
+		})
 	}
 	if i.o.Worker != nil {
 		i.receive(ctx)
@@ -381,31 +386,7 @@ func (i *Inbox) publish(list []Event) {
 	signal(i.unsaid)
 }
 
-// report hands events on until ctx ends.
-func (i *Inbox) report(ctx context.Context) {
-	failing := false
-	for ctx.Err() == nil {
-		more, err := i.reportNext(ctx)
-		if err == nil && more {
-			failing = false
-			continue
-		}
-		unsaid, again := i.unsaid, (<-chan time.Time)(nil)
-		if err != nil {
-			if !failing && ctx.Err() == nil {
-				i.o.Logger.Warn(logid.InboxReportFailed, logging.KeyError, err)
-			}
-			failing, unsaid, again = true, nil, time.After(retry)
-		}
-		select {
-		case <-unsaid:
-		case <-again:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// reportNext hands on the events that follow.
+// reportNext hands on the events that follow, and reports whether there were any.
 func (i *Inbox) reportNext(ctx context.Context) (more bool, err error) {
 	b, err := i.store.unreported(ctx)
 	if err != nil || len(b.events) == 0 {

@@ -9,6 +9,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/wait"
 )
 
 const (
@@ -78,26 +79,16 @@ func (o *Outbox) mayReport() {
 // report hands on what has changed until ctx ends.
 func (o *Outbox) report(ctx context.Context) {
 	var linked rpc.Secret
-	failing := false
-	for ctx.Err() == nil {
+	next := func(ctx context.Context) (bool, error) {
 		account, more, err := o.reportNext(ctx, linked)
 		if err == nil && more {
-			linked, failing = account, false
-			continue
+			linked = account
 		}
-		changed, retry := o.unsaid, (<-chan time.Time)(nil)
-		if err != nil {
-			if !failing && ctx.Err() == nil {
-				o.o.Logger.Warn(logid.OutboxReportFailed, logging.KeyError, err)
-			}
-			failing, changed, retry = true, nil, time.After(reportPause)
-		}
-		select {
-		case <-changed:
-		case <-retry:
-		case <-ctx.Done():
-		}
+		return more, err
 	}
+	wait.Drain(ctx, o.unsaid, reportPause, next, func(err error) {
+		o.o.Logger.Warn(logid.OutboxReportFailed, logging.KeyError, err)
+	})
 }
 
 // reportNext hands on what was changed first, and reports whether there was anything. It is
