@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -101,9 +100,9 @@ func clientCommands() ([]*kong.Node, error) {
 
 // IsClient reports whether args name a command for a running service.
 func IsClient(args []string) bool {
-	commands, _ := clientCommands()
 	for i, arg := range args {
 		if !strings.HasPrefix(arg, "-") && !isValue(args, i) {
+			commands, _ := clientCommands() // not for a start of the service, which names none
 			return slices.ContainsFunc(commands, func(n *kong.Node) bool { return n.Name == arg })
 		}
 	}
@@ -118,14 +117,8 @@ func ParseClient(args []string, stdout io.Writer) (*Client, error) {
 		return nil, fmt.Errorf("internal error: %w", err)
 	}
 	parsed, err := parser.Parse(args)
-	problem, isProblem := errors.AsType[*Problem](err)
-	switch {
-	case asked:
-		return nil, ErrDone
-	case isProblem:
-		return nil, problem // kong puts the flag's name before it once more
-	case err != nil:
-		return nil, usage(err)
+	if err := outcome(asked, err); err != nil {
+		return nil, err
 	}
 	c.Command, _, _ = strings.Cut(parsed.Command(), " ")
 	return c, c.check()

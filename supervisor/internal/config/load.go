@@ -118,19 +118,28 @@ func (g *grammar) parse(ctx context.Context, args []string, env map[string]strin
 	}
 	parsed, err := parser.Parse(args)
 	g.names = l.names()
-	problem, isProblem := errors.AsType[*Problem](err)
-	switch {
-	case asked:
-		return nil, ErrDone
-	case isProblem:
-		return nil, problem // kong puts the flag's name before it once more
-	case err != nil:
-		return nil, usage(err)
+	if err := outcome(asked, err); err != nil {
+		return nil, err
 	}
 	g.Command, g.Backup = parsed.Command(), g.Session.Export.Backup
 	g.Archive = cmp.Or(g.Session.Export.File, g.Session.Import.File)
 	g.Passphrase = env[passphraseEnv]
 	return flags, nil
+}
+
+// outcome is the error of a parser that has answered what was asked, such as --help, or has
+// returned err.
+func outcome(asked bool, err error) error {
+	problem, isProblem := errors.AsType[*Problem](err)
+	switch {
+	case asked:
+		return ErrDone
+	case isProblem:
+		return problem // kong puts the flag's name before it once more
+	case err != nil:
+		return usage(err)
+	}
+	return nil
 }
 
 // Names reports whether args name the command, even if they can't be understood.
