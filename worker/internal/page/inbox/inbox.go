@@ -56,16 +56,9 @@ type Inbox struct {
 	observed chan struct{} // receives when there is another view
 	// What follows is only used by Run.
 	pace *rate.Limiter
-	of   of
-	next time.Time // when to listen again
-	lack string    // what was missing then
-}
-
-// of is what was listened to last.
-type of struct {
-	ready    bool
-	document int
-	scripts  *target.Scripts
+	of   message.Subject // what was listened to last
+	next time.Time       // when to listen again
+	lack string          // what was missing then
 }
 
 // ledger makes what inbox.js keeps in one document.
@@ -115,12 +108,12 @@ func (i *Inbox) Run(ctx context.Context) {
 // listen puts our listeners into a document that is ready, if that is due.
 func (i *Inbox) listen(ctx context.Context) {
 	v, now := i.o.Views.Get(), time.Now()
-	current := of{message.Ready(v), v.Document, i.o.Target.Scripts.Load()}
+	current := message.SubjectOf(v, i.o.Target)
 	if current == i.of && now.Before(i.next) {
 		return
 	}
 	i.of, i.next = current, now.Add(every)
-	if !current.ready {
+	if !current.Ready {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.o.Call)

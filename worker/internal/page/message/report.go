@@ -10,6 +10,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/logid"
+	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -30,14 +31,20 @@ type reports struct {
 	last rpc.SendingObserved
 	at   time.Time // of last, zero before it
 	next time.Time // when to ask the page at the latest
-	// of is the document that was asked last, and what it was asked by.
-	of of
+	of   Subject   // what was asked last
 }
 
-type of struct {
-	ready    bool
+// Subject is the document that a report is about, and by what it is asked.
+type Subject struct {
+	// Ready: the page is.
+	Ready    bool
 	document int
 	scripts  *target.Scripts
+}
+
+// SubjectOf returns that of a view of the page.
+func SubjectOf(v observe.View, t *target.Target) Subject {
+	return Subject{Ready(v), v.Document, t.Scripts.Load()}
 }
 
 // Observed is called when there is another view of the page. It never blocks.
@@ -62,7 +69,7 @@ func (m *Messages) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		m.observe(ctx)
-		if news && m.reports.of.ready {
+		if news && m.reports.of.Ready {
 			m.fetch(ctx)
 			news = false
 		}
@@ -73,7 +80,7 @@ func (m *Messages) Run(ctx context.Context) {
 // observe asks the page what it can do, if that is due, and reports it.
 func (m *Messages) observe(ctx context.Context) {
 	r, v, now := &m.reports, m.o.Views.Get(), time.Now()
-	current := of{Ready(v), v.Document, m.o.Target.Scripts.Load()}
+	current := SubjectOf(v, m.o.Target)
 	if current == r.of && now.Before(r.next) {
 		return
 	}
@@ -81,14 +88,14 @@ func (m *Messages) observe(ctx context.Context) {
 	r.of = current
 	seen := rpc.SendingObserved{Why: "the page is not ready"}
 	r.next = now.Add(every)
-	if current.ready {
+	if current.Ready {
 		seen = m.ability(ctx)
 		if !seen.Possible || seen.NewChats.Challenge {
 			r.next = now.Add(retry)
 		}
 	}
 	m.challenged.Store(seen.NewChats.ChallengePasskey)
-	due := r.at.IsZero() || now.Sub(r.at) >= every-retry || fresh && current.ready
+	due := r.at.IsZero() || now.Sub(r.at) >= every-retry || fresh && current.Ready
 	if seen == r.last && !due {
 		return
 	}
