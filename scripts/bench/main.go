@@ -59,6 +59,7 @@ var parts = []struct {
 	{name: "link", measure: measureLink},
 	{name: "readers", measure: measureReaders},
 	{name: "load", measure: measureLoad},
+	{name: "sending", measure: measureSending},
 	{name: "rest", measure: measureRest, each: true, atOnce: true},
 	{name: "growth", measure: measureGrowth},
 }
@@ -74,7 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 1000 codes, 100 restarts, 100000 requests")
-	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, rest, growth; all when empty")
+	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, rest, growth; all when empty")
 	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")
 	markdown := flags.Bool("markdown", false, "print the table as README.md has it")
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
@@ -312,10 +313,13 @@ func (r row) line(last table) string {
 }
 
 // median of durations, in milliseconds. It sorts its argument.
-func median(list []time.Duration) float64 {
+func median(list []time.Duration) float64 { return quantile(list, 0.5) }
+
+// quantile of durations, in milliseconds. It sorts its argument.
+func quantile(list []time.Duration, part float64) float64 {
 	if len(list) == 0 {
 		return 0
 	}
 	slices.Sort(list)
-	return float64(list[len(list)/2].Microseconds()) / 1000
+	return float64(list[int(part*float64(len(list)))].Microseconds()) / 1000
 }

@@ -33,12 +33,8 @@ type first struct {
 // measurePeers compares the first QR and the memory then with those of other programs on
 // the same page, where they are installed.
 func measurePeers(ctx context.Context, b *bench) error {
-	if _, err := os.Stat(peersFolder + "/.cache/node_modules"); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: other programs are not compared: "+peersFolder+"/install.sh installs them with npm")
+	if !peersInstalled() {
 		return nil
-	}
-	if _, err := exec.LookPath("node"); err != nil {
-		return fmt.Errorf("cannot run other programs: %w", err)
 	}
 	ours, err := firsts(ctx, b, "")
 	if err != nil {
@@ -53,6 +49,18 @@ func measurePeers(ctx context.Context, b *bench) error {
 			ratio("memory then, compared with "+name, "MB", ours.memory, theirs.memory, 1))
 	}
 	return nil
+}
+
+// peersInstalled reports whether there are other programs, and what is missing if there are none.
+func peersInstalled() bool {
+	_, err := os.Stat(peersFolder + "/.cache/node_modules")
+	if err == nil {
+		_, err = exec.LookPath("node")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: other programs are not compared: scripts/install/npm.sh "+peersFolder+" installs them;", err)
+	}
+	return err == nil
 }
 
 // firsts returns the median of some starts of a program, or of the service.

@@ -10,6 +10,7 @@
 const fs = require('node:fs');
 const { createRequire } = require('node:module');
 const path = require('node:path');
+const { createInterface } = require('node:readline');
 
 const [name, modules, executablePath, ...args] = process.argv.slice(2);
 const load = createRequire(path.join(modules, 'peers.js'));
@@ -47,6 +48,24 @@ const programs = {
       tell('sent', sent === undefined ? 'undefined' : sent.id._serialized);
     });
     await client.initialize();
+    return () => client.pupBrowser.close();
+  },
+
+  // Sends each line of stdin to somebody whom the account knows, and reports when it began to, by the
+  // system's monotonic clock in nanoseconds, once the server has it.
+  async 'whatsapp-web.js sends lines'() {
+    const { Client } = load('whatsapp-web.js');
+    const client = new Client({ puppeteer: { headless: true, executablePath, args } });
+    client.on('qr', (code) => tell('qr', code));
+    client.on('ready', () => tell('ready'));
+    await client.initialize();
+    (async () => {
+      for await (const line of createInterface({ input: process.stdin })) {
+        const begun = process.hrtime.bigint();
+        await client.sendMessage('15550101001@c.us', line, { waitUntilMsgSent: true });
+        tell('sent', `${begun}`);
+      }
+    })();
     return () => client.pupBrowser.close();
   },
 

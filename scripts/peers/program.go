@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,6 +40,7 @@ type Program struct {
 	// PID is that of its main process.
 	PID int
 
+	stdin  io.Writer
 	mu     sync.Mutex
 	events []Event
 	over   bool
@@ -79,7 +81,7 @@ func (s *Stage) Start(ctx context.Context, folder, name, browser string) (*Progr
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", name, err), r.Close())
 	}
-	p := &Program{PID: cmd.Process.Pid, changed: make(chan struct{})}
+	p := &Program{PID: cmd.Process.Pid, stdin: stdin, changed: make(chan struct{})}
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		defer func() { _ = r.Close() }()
@@ -105,6 +107,12 @@ func (s *Stage) Start(ctx context.Context, folder, name, browser string) (*Progr
 		}
 	}
 	return p, nil
+}
+
+// Say writes a line to the program.
+func (p *Program) Say(line string) error {
+	_, err := io.WriteString(p.stdin, line+"\n")
+	return err
 }
 
 // record adds an event, or, if over, the end of all.
