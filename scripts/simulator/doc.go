@@ -128,8 +128,10 @@
 //   - Edits, deletions and reactions: an edit is shown before the server has it, its promise
 //     resolves for any answer of the server, and it has a row of its own, by which it can be
 //     sent again; a deletion is shown afterwards, and leaves the message under another key;
-//     while one is under way in a chat a second one gets its promise (all read). Reactions
-//     are not kept.
+//     while one is under way in a chat a second one gets its promise (all read). The last
+//     reaction of each person to each message has a row, with an empty text once it was taken back;
+//     only those to own messages are loaded when they arrive (read). What becomes of a
+//     reaction to a message that is not there is not imitated.
 //   - A chat: the composer keeps a state of its own and ignores what scripts write, one button sends or records,
 //     rows have full keys as ids, or bare ones; dialogs, and a bar instead of the composer (read). A chat
 //     begins by its number in a field that "New chat" opens (assumed: the elements).

@@ -60,10 +60,9 @@ type Messaging struct {
 	// sent has what arrived, in the order of arrival.
 	sent []*Sent
 	// queue is what the device hasn't confirmed.
-	queue []stanza
-	next  int
-	// ids counts the messages to the account.
-	ids int
+	queue    []stanza
+	next     int
+	incoming incomings
 	// online are the connections that get what arrives.
 	online map[*chat]struct{}
 	// renewed are the chats, as in Sent, of which the page has renewed what it knows.
@@ -78,7 +77,7 @@ type Messaging struct {
 }
 
 func newMessaging(s *Settings, p *People) *Messaging {
-	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, renewed: map[string]bool{}, acts: &acts{}, changed: make(chan struct{})}
+	m := &Messaging{settings: s, people: p, Media: &Media{settings: s}, online: map[*chat]struct{}{}, struck: map[string]bool{}, renewed: map[string]bool{}, incoming: incomings{phones: map[string]string{}}, acts: &acts{}, changed: make(chan struct{})}
 	m.Incomings = Incomings{m}
 	s.changed = m.restrict
 	return m
@@ -108,8 +107,9 @@ type stanza struct {
 	content
 	Ack   int `json:"ack,omitempty"`
 	Error int `json:"error,omitempty"`
-	// T is a time in seconds since 1970.
-	T int64 `json:"t,omitempty"`
+	// T is a time in seconds since 1970, and MS that of a reaction in milliseconds.
+	T  int64 `json:"t,omitempty"`
+	MS int64 `json:"ms,omitempty"`
 	// Kind is the page's type of a message that is not a text, and Own means that the
 	// account's phone has sent it.
 	Kind string `json:"kind,omitempty"`
@@ -304,13 +304,15 @@ func (m *Messaging) AwaitSent(ctx context.Context, want func([]Sent) bool) error
 func (m *Messaging) Ack(id string, level int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	one := m.findLocked(id)
-	if one == nil || one.Ack == 0 || level < 2 || level > 4 {
+	to, one := m.incoming.phones[id], m.findLocked(id)
+	if one != nil && one.Ack > 0 {
+		to, one.Ack = one.To, max(one.Ack, level)
+	}
+	if to == "" || level < 2 || level > 4 {
 		return fmt.Errorf("cannot set ack %d: %w", level, ErrUnknownMessage)
 	}
-	one.Ack = max(one.Ack, level)
 	m.changedLocked()
-	m.deliverLocked(stanza{Type: "receipt", ID: id, From: one.To, Ack: level, T: time.Now().Unix()})
+	m.deliverLocked(stanza{Type: "receipt", ID: id, From: to, Ack: level, T: time.Now().Unix()})
 	return nil
 }
 
@@ -331,6 +333,17 @@ type Incoming struct {
 	// Changes is the id of an earlier message in the same chat that this one replaces by
 	// its text, or deletes if Kind is "revoked".
 	Changes string `json:"changes"`
+	// Reacts is the id of an earlier message in the same chat that this is a reaction to: Text is
+	// an emoji, empty to take back the one before.
+	Reacts string `json:"reacts"`
+}
+
+// incomings is what the server remembers of them: how many there were, the time of the last
+// reaction, and whom the account's phone has written to, by the ids of the messages.
+type incomings struct {
+	ids     int
+	reacted int64
+	phones  map[string]string
 }
 
 // Incomings are what is sent to the account.
@@ -346,8 +359,15 @@ func (i Incomings) Deliver(in Incoming) string {
 	m := i.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ids++
-	s := in.stanza(m.people, m.ids)
+	m.incoming.ids++
+	s := in.stanza(m.people, m.incoming.ids)
+	if s.Type == "reaction" {
+		m.incoming.reacted = max(m.incoming.reacted+1, s.MS) // the page drops one that is not later
+		s.MS = m.incoming.reacted
+	}
+	if in.Own && s.Type == "incoming" && in.Group == "" {
+		m.incoming.phones[s.ID] = s.From
+	}
 	m.deliverLocked(s)
 	return s.ID
 }
@@ -361,8 +381,11 @@ func (in Incoming) stanza(people *People, n int) stanza {
 		Type: "incoming", ID: fmt.Sprintf("3A%012X%06X", time.Now().UnixMilli(), n), From: p.Phone + "@c.us", LID: p.LID + "@lid",
 		To: ownPhone, Name: p.Name, content: content{Text: in.Text, Quoted: in.Quoted}, T: time.Now().Unix(), Group: in.Group, Kind: in.Kind, Own: in.Own,
 	}
-	if in.Changes != "" {
+	switch {
+	case in.Changes != "":
 		s.Type, s.ID = "change", in.Changes
+	case in.Reacts != "":
+		s.Type, s.Target, s.MS = "reaction", in.Reacts, time.Now().UnixMilli()
 	}
 	return s
 }
@@ -407,8 +430,8 @@ func (m *Messaging) join(c *chat) {
 	if m.settings.isOn("offline", "queue") {
 		fault, _ := m.settings.fault("offline")
 		for i := range fault.number() {
-			m.ids++
-			m.deliverLocked(Incoming{From: "15550101001", Text: fmt.Sprintf("while you were away %d", i+1)}.stanza(m.people, m.ids))
+			m.incoming.ids++
+			m.deliverLocked(Incoming{From: "15550101001", Text: fmt.Sprintf("while you were away %d", i+1)}.stanza(m.people, m.incoming.ids))
 		}
 	}
 	m.online[c] = struct{}{}

@@ -94,9 +94,43 @@ func TestTextIsSentUnderChosenID(t *testing.T) {
 	}
 	check(t, r.Ack(id, 3))
 	r.checkModules(to, id)
+	r.checkReactions(to, id)
 	r.reopen()
 	if got := r.eval(`rowOf('` + to + `', '` + id + `').then((row) => row.ack + ' ' + require('WAWebCollections').Msg.length)`); got != "3 0" {
 		t.Errorf("after a reload the row's ack and the messages in memory are %s", got)
+	}
+}
+
+// checkReactions has somebody react to a message, otherwise, and take that back, as whatsapp-web.js
+// hears and reads it.
+func (r *rig) checkReactions(to, id string) {
+	r.t.Helper()
+	r.eval(`(() => {
+		window.heard = [];
+		const mode = require('WAWebAddonReactionTableMode').reactionTableMode, upsert = mode.bulkUpsert;
+		mode.bulkUpsert = (all) => {
+			heard.push(...all.map((r) => (r.author ?? r.from)._serialized + r.reactionText + r.reactionParentKey.id));
+			return upsert(all);
+		};
+		return '';
+	})()`)
+	// Somebody of another chat can't react to this message.
+	r.Deliver(simulator.Incoming{From: "15550101001", Text: "👍", Reacts: id})
+	for _, reaction := range []struct{ emoji, want string }{
+		{"👍", "👍" + to + "true"}, {"🎉", "🎉" + to + "true"}, {"", "false"},
+	} {
+		r.Deliver(simulator.Incoming{From: strings.TrimSuffix(to, "@c.us"), Text: reaction.emoji, Reacts: id})
+		r.eval(fmt.Sprintf(`(async () => {
+			for (;;) {
+				const row = await rowOf('%s', '%s');
+				const { reactions } = await require('WAWebCollections').Reactions.find(row.id);
+				const shown = reactions.serialize().map((g) => g.aggregateEmoji + g.senders.map((s) => s.senderUserJid)).join() + row.hasReaction;
+				if (shown === '%s' && heard.at(-1) === '%s%s%s') return '';
+			}
+		})()`, to, id, reaction.want, to, reaction.emoji, id))
+	}
+	if got := r.eval(`String(heard.length)`); got != "3" {
+		r.t.Errorf("%s reactions were heard", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package rpc
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,6 +177,9 @@ func boundedMessage(body EventBody) EventBody {
 		}
 		b.Ack, b.Refusal = ack(b.Ack), clamp(b.Refusal, 0, maxRefusal)
 		return b
+	case ReceivingObserved:
+		b.Why = text(b.Why, maxText)
+		return b
 	case SendingObserved:
 		b.Why = text(b.Why, maxText)
 		if !ValidAddress(b.Account) {
@@ -216,6 +220,7 @@ const (
 	maxFileSize  = 1 << 40
 	// maxReceivedText is 65,536 characters of the page, which have three bytes at most.
 	maxReceivedText = 3 * 65_536
+	maxReaction     = 3 * 64
 )
 
 func (r Reception) bounded() Reception {
@@ -228,7 +233,20 @@ func (r Reception) bounded() Reception {
 	}
 	r.Messages = r.Messages[:min(len(r.Messages), MaxReceive)]
 	r.Changed = r.Changed[:min(len(r.Changed), MaxReceive)]
+	r.Reactions = r.Reactions[:min(len(r.Reactions), MaxReactions)]
+	r.Reacted = slices.DeleteFunc(r.Reacted[:min(len(r.Reacted), MaxReread)], func(key Secret) bool { return len(key) == 0 || len(key) > maxKey })
 	return r
+}
+
+// bounded returns false for what can't be a reaction to a message of a chat.
+func (r Reaction) bounded() (Reaction, bool) {
+	r.Chat, r.From = r.Chat.bounded(), r.From.bounded()
+	if len(r.Message) == 0 || len(r.Message) > maxKey || len(r.Key) == 0 || len(r.Key) > maxKey || len(r.ID) > maxMessageID || !anyID.MatchString(r.ID) ||
+		r.Chat == (Chat{}) {
+		return Reaction{}, false
+	}
+	r.Emoji = Secret(text(string(r.Emoji), maxReaction))
+	return r, true
 }
 
 // anyID is what ids of messages look like.

@@ -56,6 +56,8 @@ func furtherToProto(p *workerpb.Event, body EventBody) error {
 	switch b := body.(type) {
 	case SendingObserved:
 		p.Body = &workerpb.Event_SendingObserved{SendingObserved: sendingToProto(b)}
+	case ReceivingObserved:
+		p.Body = &workerpb.Event_ReceivingObserved{ReceivingObserved: &workerpb.ReceivingObserved{Possible: b.Possible, Reactions: b.Reactions, Why: b.Why}}
 	case MessagesArrived:
 		p.Body = &workerpb.Event_MessagesArrived{MessagesArrived: &workerpb.MessagesArrived{}}
 	case PasskeyChanged:
@@ -123,6 +125,9 @@ func furtherFromProto(p *workerpb.Event) EventBody {
 	switch b := p.GetBody().(type) {
 	case *workerpb.Event_SendingObserved:
 		return sendingFromProto(b.SendingObserved)
+	case *workerpb.Event_ReceivingObserved:
+		o := b.ReceivingObserved
+		return ReceivingObserved{Possible: o.GetPossible(), Reactions: o.GetReactions(), Why: o.GetWhy()}
 	case *workerpb.Event_MessagesArrived:
 		return MessagesArrived{}
 	case *workerpb.Event_PasskeyChanged:
@@ -247,24 +252,19 @@ func marksFromProto(marks []*workerpb.Mark) (all []Mark) {
 
 func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
 	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit()), Errand: Errand(p.GetErrand())}
-	for _, key := range p.GetKeys() {
-		q.Keys = append(q.Keys, Secret(key))
-	}
+	q.Keys = secrets(p.GetKeys())
 	return q
 }
 
 func receiveToProto(q ReceiveQuery) *workerpb.ReceiveRequest {
-	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Errand: string(q.Errand)}
-	for _, key := range q.Keys {
-		p.Keys = append(p.Keys, string(key))
-	}
+	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Errand: string(q.Errand), Keys: texts(q.Keys)}
 	return p
 }
 
 func receptionToProto(r Reception) *workerpb.ReceiveResponse {
 	return &workerpb.ReceiveResponse{
 		Account: string(r.Account), Known: r.Known, Marks: marksToProto(r.Marks), Messages: receivedToProto(r.Messages),
-		Changed: receivedToProto(r.Changed), Lost: r.Lost, More: r.More,
+		Changed: receivedToProto(r.Changed), Lost: r.Lost, More: r.More, Reacted: texts(r.Reacted), Reactions: reactionsToProto(r.Reactions),
 	}
 }
 
@@ -272,7 +272,45 @@ func receptionFromProto(p *workerpb.ReceiveResponse) Reception {
 	return Reception{
 		Account: Secret(p.GetAccount()), Known: p.GetKnown(), Marks: marksFromProto(p.GetMarks()),
 		Messages: receivedFromProto(p.GetMessages()), Changed: receivedFromProto(p.GetChanged()), Lost: p.GetLost(), More: p.GetMore(),
+		Reacted: secrets(p.GetReacted()), Reactions: reactionsFromProto(p.GetReactions()),
 	}.bounded()
+}
+
+func texts(all []Secret) (list []string) {
+	for _, s := range all {
+		list = append(list, string(s))
+	}
+	return list
+}
+
+func secrets(all []string) (list []Secret) {
+	for _, s := range all {
+		list = append(list, Secret(s))
+	}
+	return list
+}
+
+func reactionsToProto(all []Reaction) (out []*workerpb.Reaction) {
+	for _, r := range all {
+		out = append(out, &workerpb.Reaction{
+			Message: string(r.Message), Key: string(r.Key), Id: r.ID, Chat: chatToProto(r.Chat), From: chatToProto(r.From), FromMe: r.FromMe,
+			Emoji: string(r.Emoji), AtMs: sinceEpoch(r.At),
+		})
+	}
+	return out
+}
+
+func reactionsFromProto(all []*workerpb.Reaction) (out []Reaction) {
+	for _, p := range all {
+		r := Reaction{
+			Message: Secret(p.GetMessage()), Key: Secret(p.GetKey()), ID: p.GetId(), Chat: chatFromProto(p.GetChat()), From: chatFromProto(p.GetFrom()),
+			FromMe: p.GetFromMe(), Emoji: Secret(p.GetEmoji()), At: moment(p.GetAtMs()),
+		}
+		if r, ok := r.bounded(); ok {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func receivedToProto(all []Received) (out []*workerpb.Received) {

@@ -8,6 +8,8 @@ const (
 	MaxReceive = 100
 	MaxMarks   = 64
 	MaxReread  = 100
+	// MaxReactions is how many of them one Receive returns at most.
+	MaxReactions = 500
 )
 
 // Mark is a row of the page's table of messages that was read.
@@ -23,7 +25,7 @@ type ReceiveQuery struct {
 	// After has marks of rows that were read, newest first. What follows the first one that
 	// is still true is read; without any, it is everything that is not of the history.
 	After []Mark
-	// Since is when messages may have been written at the earliest.
+	// Since is when messages, or reactions, may have been written at the earliest.
 	Since time.Time
 	Limit int
 	// Keys, if there are any, are of the messages (at most MaxReread) that are read instead:
@@ -43,6 +45,8 @@ const (
 	MarkRead Errand = "mark_read"
 	// AskPhone asks the account's phone for those that could not be decrypted.
 	AskPhone Errand = "ask_phone"
+	// ReadReactions reads the reactions to them instead.
+	ReadReactions Errand = "read_reactions"
 )
 
 // Reception is what a Receive has read.
@@ -58,6 +62,12 @@ type Reception struct {
 	// Changed are messages that are no longer as they were, as far as the page has
 	// noticed. They are returned once.
 	Changed []Received
+	// Reacted are the keys of messages to which somebody may have reacted, as far as the page has
+	// noticed. They are returned once.
+	Reacted []Secret
+	// Reactions are the last ones of each person to each message, in the order of the keys and
+	// then in time.
+	Reactions []Reaction
 	// Lost means that more have changed than the page has noted.
 	Lost bool
 	// More means that there is more to be read now.
@@ -106,6 +116,32 @@ type ReceivedMedia struct {
 	Size int64 // in bytes
 	Name Secret
 }
+
+// Reaction is what somebody feels about a message.
+type Reaction struct {
+	// Message is the page's name of that message, and ID a part of it. Key is that of the reaction.
+	Message, Key Secret
+	ID           string
+	// Chat is where the message is and, unless FromMe, From who reacts to it.
+	Chat, From Chat
+	FromMe     bool
+	// Emoji is empty if the reaction was taken back.
+	Emoji Secret
+	At    time.Time
+}
+
+// ReceivingObserved reports whether the page's messages can be read. It is sent on each
+// change, and whenever the page has become ready.
+type ReceivingObserved struct {
+	Possible bool
+	// Reactions: those can be read as well.
+	Reactions bool
+	// Why explains what is not possible. It may name modules of the page, and contains no
+	// secret.
+	Why string
+}
+
+func (ReceivingObserved) eventBody() {}
 
 // MessagesArrived means that there is something to Receive. It is a hint: not each message
 // is announced.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,7 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 		{Generation: 1, Seq: 11, Body: SendingObserved{Possible: true, Why: "w", Account: "1@lid", NewChats: NewChats{
 			Restricted: true, RestrictedUntil: aTime, Capped: true, Used: 3, Quota: 4, CappedUntil: aTime, Challenge: true, ChallengePasskey: true,
 		}}},
+		{Generation: 1, Seq: 12, Body: ReceivingObserved{Possible: true, Reactions: true, Why: "w"}},
 		{Generation: 1, Seq: 12, Body: PasskeyChanged{Stage: PasskeyConfirming, Code: "K7QX2M9P", TTL: 2 * time.Minute}},
 		{Generation: 1, Seq: 13, Body: PasskeyChanged{Stage: PasskeyFailed, Reason: PasskeyTimeout, TTL: 9 * time.Minute, HandoffTTL: 4 * time.Minute}},
 	}
@@ -111,6 +113,28 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 	}
 	if d := cmp.Diff(sent, got); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestReactionsArriveBounded(t *testing.T) {
+	whole := Reaction{Message: "false_1@lid_3A", Key: "false_1@lid_3B", ID: "3A", Chat: Chat{LID: "1@lid"}, From: Chat{Phone: "1@c.us"}, FromMe: true, Emoji: "👍", At: aTime}
+	long := whole
+	long.Emoji = Secret(strings.Repeat("👍", 1000))
+	var asked ReceiveQuery
+	c := dial(t, fake{receive: func(_ context.Context, q ReceiveQuery) (Reception, error) {
+		asked = q
+		return Reception{
+			Reacted: []Secret{"", "key", Secret(strings.Repeat("k", 1000))}, More: true,
+			Reactions: append([]Reaction{whole, {Message: "m", Key: "k", ID: "3A"}, {ID: "3A", Chat: whole.Chat}, long}, make([]Reaction, 2*MaxReactions)...),
+		}, nil
+	}})
+	q := ReceiveQuery{Keys: []Secret{"a", "b"}, Errand: ReadReactions, Since: aTime}
+	got, err := c.Receive(t.Context(), q)
+	if err != nil || !cmp.Equal(asked, q) {
+		t.Errorf("asked for %+v, %v", asked, err)
+	}
+	if len(got.Reactions) != 2 || got.Reactions[0] != whole || len(got.Reactions[1].Emoji) > 2*maxReaction || !slices.Equal(got.Reacted, []Secret{"key"}) {
+		t.Errorf("got %+v", got)
 	}
 }
 

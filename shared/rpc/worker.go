@@ -180,8 +180,8 @@ type Event struct {
 }
 
 // EventBody is one of PhaseChanged, BrowserStarted, PageObserved, QRShown, QRGone,
-// Heartbeat, Failure, BrowserExited, BackupChecked, MessageChanged, SendingObserved and
-// PasskeyChanged.
+// Heartbeat, Failure, BrowserExited, BackupChecked, MessageChanged, MessagesArrived, SendingObserved,
+// ReceivingObserved and PasskeyChanged.
 type EventBody interface{ eventBody() }
 
 // Phase names what the worker is busy with before the page is recognised.

@@ -35,6 +35,8 @@ type report struct {
 	Source  string
 	Late    bool
 	Reason  string
+	Emoji   *string
+	Status  string
 	From    struct{ Phone, LID, Name string }
 	Chat    struct{ Phone, LID, Group string }
 }
@@ -119,28 +121,45 @@ func (s *service) checkFirst(id string) (cursor string) {
 // checkPlaces has messages of a group, of a status and of the account's phone, and an edit.
 func (s *service) checkPlaces(p *phone, id, cursor string) (next string) {
 	s.t.Helper()
-	for _, in := range []simulator.Incoming{
+	ids := make([]string, 4)
+	for i, in := range []simulator.Incoming{
 		{From: ada[1:], Group: simulator.Group, Text: "in a group"},
 		{From: ada[1:], Group: "status@broadcast", Text: "a status"},
 		{From: ada[1:], Own: true, Text: "by the phone"},
 		{From: ada[1:], Changes: id, Text: "edited"},
 	} {
-		p.Deliver(in)
+		ids[i] = p.Deliver(in)
 	}
 	all, next := s.awaitReports(cursor, 3)
-	if m := all[0]; m.Chat.Group != simulator.Group || m.From.Phone != ada || m.Text != "in a group" {
+	if m := all[0]; m.Chat.Group != simulator.Group || m.From.Phone != ada || m.From.LID == "" || m.Text != "in a group" {
 		s.t.Errorf("in a group: %+v", m)
 	}
-	if m := all[1]; !m.FromMe || m.Source != "elsewhere" || m.Chat.Phone != ada || m.Text != "by the phone" {
+	if m := all[1]; !m.FromMe || m.Source != "elsewhere" || m.Chat.Phone != ada || m.Chat.LID == "" || m.Text != "by the phone" {
 		s.t.Errorf("by the phone: %+v", m)
 	}
-	if m := all[2]; m.Event != "message.edited" || m.ID != id || m.Text != "edited" {
+	if m := all[2]; m.Event != "message.edited" || m.ID != id || m.Text != "edited" || m.Chat.Phone != ada || m.Chat.LID == "" {
 		s.t.Errorf("edited: %+v", m)
+	}
+	if err := p.Ack(ids[2], 3); err != nil {
+		s.t.Error(err)
+	}
+	all, next = s.awaitReports(next, 1)
+	if m := all[0]; m.Event != "message.acknowledged" || m.ID != ids[2] || m.Status != "read" || !m.FromMe || m.Chat.Phone != ada || m.Chat.LID == "" {
+		s.t.Errorf("read: %+v", m)
+	}
+	p.Deliver(simulator.Incoming{From: people[1][1:], Group: simulator.Group, Text: "👍", Reacts: ids[0]})
+	all, next = s.awaitReports(next, 1)
+	if m := all[0]; m.Event != "message.reaction" || m.ID != ids[0] || m.Emoji == nil || *m.Emoji != "👍" || m.From.Phone != people[1] || m.From.LID == "" ||
+		m.Chat.Group != simulator.Group || m.FromMe {
+		s.t.Errorf("a reaction: %+v", m)
+	}
+	if v := s.get("/session").Body; !strings.Contains(v, `"receiving":{"possible":true,"reactions":true}`) {
+		s.t.Errorf("what can be received: %s", v)
 	}
 	return next
 }
 
-// checkRestart has a message and a deletion while the page starts, which are reported, unlike
+// checkRestart has a message, a deletion and a reaction while the page starts, which are reported, unlike
 // what is sent here.
 func (s *service) checkRestart(p *phone, id, cursor string) {
 	s.t.Helper()
@@ -151,10 +170,14 @@ func (s *service) checkRestart(p *phone, id, cursor string) {
 	s.awaitSession("another instance", func(v harness.Session) bool { return v.Worker.Generation != before.Worker.Generation })
 	p.Deliver(simulator.Incoming{From: ada[1:], Changes: id, Kind: "revoked"})
 	p.Receive(ada[1:], "while it starts")
-	all, _ := s.awaitReports(cursor, 2)
+	p.Deliver(simulator.Incoming{From: ada[1:], Text: "👎", Reacts: answer.ID})
+	all, _ := s.awaitReports(cursor, 3)
 	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Event, b.Event) })
-	if a, b := all[0], all[1]; a.Event != "message" || a.Text != "while it starts" || b.Event != "message.revoked" || b.ID != id || b.Text != "" {
+	if a, b := all[0], all[2]; a.Event != "message" || a.Text != "while it starts" || b.Event != "message.revoked" || b.ID != id || b.Text != "" {
 		s.t.Errorf("after a restart: %+v", all)
+	}
+	if m := all[1]; m.Event != "message.reaction" || m.ID != answer.ID || m.Emoji == nil || *m.Emoji != "👎" || m.From.Phone != ada || m.From.LID == "" || m.Chat.LID == "" {
+		s.t.Errorf("a reaction while it started: %+v", m)
 	}
 }
 

@@ -79,6 +79,7 @@ type Event struct {
 	//	*Event_SendingObserved
 	//	*Event_MessagesArrived
 	//	*Event_PasskeyChanged
+	//	*Event_ReceivingObserved
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -259,6 +260,15 @@ func (x *Event) GetPasskeyChanged() *PasskeyChanged {
 	return nil
 }
 
+func (x *Event) GetReceivingObserved() *ReceivingObserved {
+	if x != nil {
+		if x, ok := x.Body.(*Event_ReceivingObserved); ok {
+			return x.ReceivingObserved
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -315,6 +325,10 @@ type Event_PasskeyChanged struct {
 	PasskeyChanged *PasskeyChanged `protobuf:"bytes,22,opt,name=passkey_changed,json=passkeyChanged,proto3,oneof"`
 }
 
+type Event_ReceivingObserved struct {
+	ReceivingObserved *ReceivingObserved `protobuf:"bytes,24,opt,name=receiving_observed,json=receivingObserved,proto3,oneof"`
+}
+
 func (*Event_PhaseChanged) isEvent_Body() {}
 
 func (*Event_BrowserStarted) isEvent_Body() {}
@@ -340,6 +354,8 @@ func (*Event_SendingObserved) isEvent_Body() {}
 func (*Event_MessagesArrived) isEvent_Body() {}
 
 func (*Event_PasskeyChanged) isEvent_Body() {}
+
+func (*Event_ReceivingObserved) isEvent_Body() {}
 
 type PhaseChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1181,6 +1197,67 @@ func (x *PasskeyChanged) GetHandoffTtlMs() int64 {
 	return 0
 }
 
+type ReceivingObserved struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Possible  bool                   `protobuf:"varint,1,opt,name=possible,proto3" json:"possible,omitempty"`
+	Reactions bool                   `protobuf:"varint,2,opt,name=reactions,proto3" json:"reactions,omitempty"`
+	// For people; never a secret.
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceivingObserved) Reset() {
+	*x = ReceivingObserved{}
+	mi := &file_worker_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceivingObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceivingObserved) ProtoMessage() {}
+
+func (x *ReceivingObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceivingObserved.ProtoReflect.Descriptor instead.
+func (*ReceivingObserved) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReceivingObserved) GetPossible() bool {
+	if x != nil {
+		return x.Possible
+	}
+	return false
+}
+
+func (x *ReceivingObserved) GetReactions() bool {
+	if x != nil {
+		return x.Reactions
+	}
+	return false
+}
+
+func (x *ReceivingObserved) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type MessagesArrived struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1189,7 +1266,7 @@ type MessagesArrived struct {
 
 func (x *MessagesArrived) Reset() {
 	*x = MessagesArrived{}
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1278,7 @@ func (x *MessagesArrived) String() string {
 func (*MessagesArrived) ProtoMessage() {}
 
 func (x *MessagesArrived) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[14]
+	mi := &file_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1291,7 @@ func (x *MessagesArrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesArrived.ProtoReflect.Descriptor instead.
 func (*MessagesArrived) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{14}
+	return file_worker_proto_rawDescGZIP(), []int{15}
 }
 
 type StopRequest struct {
@@ -1225,7 +1302,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1314,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[15]
+	mi := &file_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1327,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{15}
+	return file_worker_proto_rawDescGZIP(), []int{16}
 }
 
 type StopResponse struct {
@@ -1261,7 +1338,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1350,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[16]
+	mi := &file_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1363,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{16}
+	return file_worker_proto_rawDescGZIP(), []int{17}
 }
 
 type ScreenshotRequest struct {
@@ -1297,7 +1374,7 @@ type ScreenshotRequest struct {
 
 func (x *ScreenshotRequest) Reset() {
 	*x = ScreenshotRequest{}
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1386,7 @@ func (x *ScreenshotRequest) String() string {
 func (*ScreenshotRequest) ProtoMessage() {}
 
 func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[17]
+	mi := &file_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1399,7 @@ func (x *ScreenshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotRequest.ProtoReflect.Descriptor instead.
 func (*ScreenshotRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{17}
+	return file_worker_proto_rawDescGZIP(), []int{18}
 }
 
 type ScreenshotResponse struct {
@@ -1334,7 +1411,7 @@ type ScreenshotResponse struct {
 
 func (x *ScreenshotResponse) Reset() {
 	*x = ScreenshotResponse{}
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1423,7 @@ func (x *ScreenshotResponse) String() string {
 func (*ScreenshotResponse) ProtoMessage() {}
 
 func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[18]
+	mi := &file_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1436,7 @@ func (x *ScreenshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScreenshotResponse.ProtoReflect.Descriptor instead.
 func (*ScreenshotResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{18}
+	return file_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ScreenshotResponse) GetPng() []byte {
@@ -1379,7 +1456,7 @@ type PairRequest struct {
 
 func (x *PairRequest) Reset() {
 	*x = PairRequest{}
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1468,7 @@ func (x *PairRequest) String() string {
 func (*PairRequest) ProtoMessage() {}
 
 func (x *PairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[19]
+	mi := &file_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1481,7 @@ func (x *PairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRequest.ProtoReflect.Descriptor instead.
 func (*PairRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{19}
+	return file_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PairRequest) GetPhone() string {
@@ -1425,7 +1502,7 @@ type PairResponse struct {
 
 func (x *PairResponse) Reset() {
 	*x = PairResponse{}
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1514,7 @@ func (x *PairResponse) String() string {
 func (*PairResponse) ProtoMessage() {}
 
 func (x *PairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[20]
+	mi := &file_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1527,7 @@ func (x *PairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairResponse.ProtoReflect.Descriptor instead.
 func (*PairResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{20}
+	return file_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PairResponse) GetCode() string {
@@ -1475,7 +1552,7 @@ type LogOutRequest struct {
 
 func (x *LogOutRequest) Reset() {
 	*x = LogOutRequest{}
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1564,7 @@ func (x *LogOutRequest) String() string {
 func (*LogOutRequest) ProtoMessage() {}
 
 func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[21]
+	mi := &file_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1577,7 @@ func (x *LogOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutRequest.ProtoReflect.Descriptor instead.
 func (*LogOutRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{21}
+	return file_worker_proto_rawDescGZIP(), []int{22}
 }
 
 type LogOutResponse struct {
@@ -1511,7 +1588,7 @@ type LogOutResponse struct {
 
 func (x *LogOutResponse) Reset() {
 	*x = LogOutResponse{}
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1600,7 @@ func (x *LogOutResponse) String() string {
 func (*LogOutResponse) ProtoMessage() {}
 
 func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[22]
+	mi := &file_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1613,7 @@ func (x *LogOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogOutResponse.ProtoReflect.Descriptor instead.
 func (*LogOutResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{22}
+	return file_worker_proto_rawDescGZIP(), []int{23}
 }
 
 type SetSelectorsRequest struct {
@@ -1548,7 +1625,7 @@ type SetSelectorsRequest struct {
 
 func (x *SetSelectorsRequest) Reset() {
 	*x = SetSelectorsRequest{}
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1637,7 @@ func (x *SetSelectorsRequest) String() string {
 func (*SetSelectorsRequest) ProtoMessage() {}
 
 func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[23]
+	mi := &file_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1650,7 @@ func (x *SetSelectorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsRequest.ProtoReflect.Descriptor instead.
 func (*SetSelectorsRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{23}
+	return file_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetSelectorsRequest) GetFile() []byte {
@@ -1591,7 +1668,7 @@ type SetSelectorsResponse struct {
 
 func (x *SetSelectorsResponse) Reset() {
 	*x = SetSelectorsResponse{}
-	mi := &file_worker_proto_msgTypes[24]
+	mi := &file_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1680,7 @@ func (x *SetSelectorsResponse) String() string {
 func (*SetSelectorsResponse) ProtoMessage() {}
 
 func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[24]
+	mi := &file_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1693,7 @@ func (x *SetSelectorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSelectorsResponse.ProtoReflect.Descriptor instead.
 func (*SetSelectorsResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{24}
+	return file_worker_proto_rawDescGZIP(), []int{25}
 }
 
 type DiagnoseRequest struct {
@@ -1627,7 +1704,7 @@ type DiagnoseRequest struct {
 
 func (x *DiagnoseRequest) Reset() {
 	*x = DiagnoseRequest{}
-	mi := &file_worker_proto_msgTypes[25]
+	mi := &file_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1716,7 @@ func (x *DiagnoseRequest) String() string {
 func (*DiagnoseRequest) ProtoMessage() {}
 
 func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[25]
+	mi := &file_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1729,7 @@ func (x *DiagnoseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseRequest.ProtoReflect.Descriptor instead.
 func (*DiagnoseRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{25}
+	return file_worker_proto_rawDescGZIP(), []int{26}
 }
 
 type DiagnoseResponse struct {
@@ -1669,7 +1746,7 @@ type DiagnoseResponse struct {
 
 func (x *DiagnoseResponse) Reset() {
 	*x = DiagnoseResponse{}
-	mi := &file_worker_proto_msgTypes[26]
+	mi := &file_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1758,7 @@ func (x *DiagnoseResponse) String() string {
 func (*DiagnoseResponse) ProtoMessage() {}
 
 func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[26]
+	mi := &file_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1771,7 @@ func (x *DiagnoseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{26}
+	return file_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DiagnoseResponse) GetUrl() string {
@@ -1762,7 +1839,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_worker_proto_msgTypes[27]
+	mi := &file_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1851,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[27]
+	mi := &file_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1864,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{27}
+	return file_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SendRequest) GetId() string {
@@ -1880,7 +1957,7 @@ type Media struct {
 
 func (x *Media) Reset() {
 	*x = Media{}
-	mi := &file_worker_proto_msgTypes[28]
+	mi := &file_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1969,7 @@ func (x *Media) String() string {
 func (*Media) ProtoMessage() {}
 
 func (x *Media) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[28]
+	mi := &file_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +1982,7 @@ func (x *Media) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Media.ProtoReflect.Descriptor instead.
 func (*Media) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{28}
+	return file_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Media) GetPath() string {
@@ -1952,7 +2029,7 @@ type SendResponse struct {
 
 func (x *SendResponse) Reset() {
 	*x = SendResponse{}
-	mi := &file_worker_proto_msgTypes[29]
+	mi := &file_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2041,7 @@ func (x *SendResponse) String() string {
 func (*SendResponse) ProtoMessage() {}
 
 func (x *SendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[29]
+	mi := &file_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2054,7 @@ func (x *SendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
 func (*SendResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{29}
+	return file_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SendResponse) GetState() *MessageState {
@@ -1998,7 +2075,7 @@ type Chat struct {
 
 func (x *Chat) Reset() {
 	*x = Chat{}
-	mi := &file_worker_proto_msgTypes[30]
+	mi := &file_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2087,7 @@ func (x *Chat) String() string {
 func (*Chat) ProtoMessage() {}
 
 func (x *Chat) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[30]
+	mi := &file_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2100,7 @@ func (x *Chat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chat.ProtoReflect.Descriptor instead.
 func (*Chat) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{30}
+	return file_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Chat) GetPhone() string {
@@ -2063,7 +2140,7 @@ type MessageState struct {
 
 func (x *MessageState) Reset() {
 	*x = MessageState{}
-	mi := &file_worker_proto_msgTypes[31]
+	mi := &file_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2152,7 @@ func (x *MessageState) String() string {
 func (*MessageState) ProtoMessage() {}
 
 func (x *MessageState) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[31]
+	mi := &file_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2165,7 @@ func (x *MessageState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageState.ProtoReflect.Descriptor instead.
 func (*MessageState) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{31}
+	return file_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MessageState) GetId() string {
@@ -2156,7 +2233,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_worker_proto_msgTypes[32]
+	mi := &file_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2245,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[32]
+	mi := &file_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2258,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{32}
+	return file_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LookupRequest) GetRefs() []*LookupRequest_Ref {
@@ -2200,7 +2277,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_worker_proto_msgTypes[33]
+	mi := &file_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2289,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[33]
+	mi := &file_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2302,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{33}
+	return file_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LookupResponse) GetStates() []*MessageState {
@@ -2245,7 +2322,7 @@ type ContactRequest struct {
 
 func (x *ContactRequest) Reset() {
 	*x = ContactRequest{}
-	mi := &file_worker_proto_msgTypes[34]
+	mi := &file_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2334,7 @@ func (x *ContactRequest) String() string {
 func (*ContactRequest) ProtoMessage() {}
 
 func (x *ContactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[34]
+	mi := &file_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2347,7 @@ func (x *ContactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactRequest.ProtoReflect.Descriptor instead.
 func (*ContactRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{34}
+	return file_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ContactRequest) GetPhone() string {
@@ -2293,7 +2370,7 @@ type ContactResponse struct {
 
 func (x *ContactResponse) Reset() {
 	*x = ContactResponse{}
-	mi := &file_worker_proto_msgTypes[35]
+	mi := &file_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2382,7 @@ func (x *ContactResponse) String() string {
 func (*ContactResponse) ProtoMessage() {}
 
 func (x *ContactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[35]
+	mi := &file_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2395,7 @@ func (x *ContactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactResponse.ProtoReflect.Descriptor instead.
 func (*ContactResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{35}
+	return file_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ContactResponse) GetOnWhatsapp() bool {
@@ -2366,7 +2443,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_worker_proto_msgTypes[36]
+	mi := &file_worker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2455,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[36]
+	mi := &file_worker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2468,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{36}
+	return file_worker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Mark) GetRow() int64 {
@@ -2421,7 +2498,7 @@ type ReceiveRequest struct {
 
 func (x *ReceiveRequest) Reset() {
 	*x = ReceiveRequest{}
-	mi := &file_worker_proto_msgTypes[37]
+	mi := &file_worker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2510,7 @@ func (x *ReceiveRequest) String() string {
 func (*ReceiveRequest) ProtoMessage() {}
 
 func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[37]
+	mi := &file_worker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2523,7 @@ func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{37}
+	return file_worker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReceiveRequest) GetAfter() []*Mark {
@@ -2493,13 +2570,15 @@ type ReceiveResponse struct {
 	Changed       []*Received            `protobuf:"bytes,5,rep,name=changed,proto3" json:"changed,omitempty"`
 	Lost          bool                   `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
 	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
+	Reacted       []string               `protobuf:"bytes,8,rep,name=reacted,proto3" json:"reacted,omitempty"`
+	Reactions     []*Reaction            `protobuf:"bytes,9,rep,name=reactions,proto3" json:"reactions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReceiveResponse) Reset() {
 	*x = ReceiveResponse{}
-	mi := &file_worker_proto_msgTypes[38]
+	mi := &file_worker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2511,7 +2590,7 @@ func (x *ReceiveResponse) String() string {
 func (*ReceiveResponse) ProtoMessage() {}
 
 func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[38]
+	mi := &file_worker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +2603,7 @@ func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{38}
+	return file_worker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReceiveResponse) GetAccount() string {
@@ -2576,6 +2655,120 @@ func (x *ReceiveResponse) GetMore() bool {
 	return false
 }
 
+func (x *ReceiveResponse) GetReacted() []string {
+	if x != nil {
+		return x.Reacted
+	}
+	return nil
+}
+
+func (x *ReceiveResponse) GetReactions() []*Reaction {
+	if x != nil {
+		return x.Reactions
+	}
+	return nil
+}
+
+type Reaction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	Chat          *Chat                  `protobuf:"bytes,4,opt,name=chat,proto3" json:"chat,omitempty"`
+	From          *Chat                  `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	FromMe        bool                   `protobuf:"varint,6,opt,name=from_me,json=fromMe,proto3" json:"from_me,omitempty"`
+	Emoji         string                 `protobuf:"bytes,7,opt,name=emoji,proto3" json:"emoji,omitempty"`
+	AtMs          int64                  `protobuf:"varint,8,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reaction) Reset() {
+	*x = Reaction{}
+	mi := &file_worker_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reaction) ProtoMessage() {}
+
+func (x *Reaction) ProtoReflect() protoreflect.Message {
+	mi := &file_worker_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reaction.ProtoReflect.Descriptor instead.
+func (*Reaction) Descriptor() ([]byte, []int) {
+	return file_worker_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Reaction) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Reaction) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Reaction) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Reaction) GetChat() *Chat {
+	if x != nil {
+		return x.Chat
+	}
+	return nil
+}
+
+func (x *Reaction) GetFrom() *Chat {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Reaction) GetFromMe() bool {
+	if x != nil {
+		return x.FromMe
+	}
+	return false
+}
+
+func (x *Reaction) GetEmoji() string {
+	if x != nil {
+		return x.Emoji
+	}
+	return ""
+}
+
+func (x *Reaction) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
 type Received struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2599,7 +2792,7 @@ type Received struct {
 
 func (x *Received) Reset() {
 	*x = Received{}
-	mi := &file_worker_proto_msgTypes[39]
+	mi := &file_worker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2804,7 @@ func (x *Received) String() string {
 func (*Received) ProtoMessage() {}
 
 func (x *Received) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[39]
+	mi := &file_worker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2817,7 @@ func (x *Received) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Received.ProtoReflect.Descriptor instead.
 func (*Received) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{39}
+	return file_worker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Received) GetKey() string {
@@ -2744,7 +2937,7 @@ type PasskeyRequest struct {
 
 func (x *PasskeyRequest) Reset() {
 	*x = PasskeyRequest{}
-	mi := &file_worker_proto_msgTypes[40]
+	mi := &file_worker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2756,7 +2949,7 @@ func (x *PasskeyRequest) String() string {
 func (*PasskeyRequest) ProtoMessage() {}
 
 func (x *PasskeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[40]
+	mi := &file_worker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2769,7 +2962,7 @@ func (x *PasskeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasskeyRequest.ProtoReflect.Descriptor instead.
 func (*PasskeyRequest) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{40}
+	return file_worker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PasskeyRequest) GetAction() string {
@@ -2797,7 +2990,7 @@ type PasskeyResponse struct {
 
 func (x *PasskeyResponse) Reset() {
 	*x = PasskeyResponse{}
-	mi := &file_worker_proto_msgTypes[41]
+	mi := &file_worker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2809,7 +3002,7 @@ func (x *PasskeyResponse) String() string {
 func (*PasskeyResponse) ProtoMessage() {}
 
 func (x *PasskeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[41]
+	mi := &file_worker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2822,7 +3015,7 @@ func (x *PasskeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasskeyResponse.ProtoReflect.Descriptor instead.
 func (*PasskeyResponse) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{41}
+	return file_worker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PasskeyResponse) GetOptions() string {
@@ -2849,7 +3042,7 @@ type DiagnoseResponse_Reader struct {
 
 func (x *DiagnoseResponse_Reader) Reset() {
 	*x = DiagnoseResponse_Reader{}
-	mi := &file_worker_proto_msgTypes[42]
+	mi := &file_worker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3054,7 @@ func (x *DiagnoseResponse_Reader) String() string {
 func (*DiagnoseResponse_Reader) ProtoMessage() {}
 
 func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[42]
+	mi := &file_worker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3067,7 @@ func (x *DiagnoseResponse_Reader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiagnoseResponse_Reader.ProtoReflect.Descriptor instead.
 func (*DiagnoseResponse_Reader) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{26, 0}
+	return file_worker_proto_rawDescGZIP(), []int{27, 0}
 }
 
 func (x *DiagnoseResponse_Reader) GetReader() string {
@@ -2901,7 +3094,7 @@ type LookupRequest_Ref struct {
 
 func (x *LookupRequest_Ref) Reset() {
 	*x = LookupRequest_Ref{}
-	mi := &file_worker_proto_msgTypes[43]
+	mi := &file_worker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3106,7 @@ func (x *LookupRequest_Ref) String() string {
 func (*LookupRequest_Ref) ProtoMessage() {}
 
 func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_worker_proto_msgTypes[43]
+	mi := &file_worker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3119,7 @@ func (x *LookupRequest_Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest_Ref.ProtoReflect.Descriptor instead.
 func (*LookupRequest_Ref) Descriptor() ([]byte, []int) {
-	return file_worker_proto_rawDescGZIP(), []int{32, 0}
+	return file_worker_proto_rawDescGZIP(), []int{33, 0}
 }
 
 func (x *LookupRequest_Ref) GetId() string {
@@ -2948,7 +3141,7 @@ var File_worker_proto protoreflect.FileDescriptor
 const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"\fworker.proto\x12\x18sessionmanager.worker.v1\"\x0f\n" +
-	"\rEventsRequest\"\xd0\b\n" +
+	"\rEventsRequest\"\xae\t\n" +
 	"\x05Event\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2968,7 +3161,8 @@ const file_worker_proto_rawDesc = "" +
 	"\x0fmessage_changed\x18\x13 \x01(\v2(.sessionmanager.worker.v1.MessageChangedH\x00R\x0emessageChanged\x12V\n" +
 	"\x10sending_observed\x18\x14 \x01(\v2).sessionmanager.worker.v1.SendingObservedH\x00R\x0fsendingObserved\x12V\n" +
 	"\x10messages_arrived\x18\x15 \x01(\v2).sessionmanager.worker.v1.MessagesArrivedH\x00R\x0fmessagesArrived\x12S\n" +
-	"\x0fpasskey_changed\x18\x16 \x01(\v2(.sessionmanager.worker.v1.PasskeyChangedH\x00R\x0epasskeyChangedB\x06\n" +
+	"\x0fpasskey_changed\x18\x16 \x01(\v2(.sessionmanager.worker.v1.PasskeyChangedH\x00R\x0epasskeyChanged\x12\\\n" +
+	"\x12receiving_observed\x18\x18 \x01(\v2+.sessionmanager.worker.v1.ReceivingObservedH\x00R\x11receivingObservedB\x06\n" +
 	"\x04body\"$\n" +
 	"\fPhaseChanged\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\"u\n" +
@@ -3035,7 +3229,11 @@ const file_worker_proto_rawDesc = "" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x15\n" +
 	"\x06ttl_ms\x18\x04 \x01(\x03R\x05ttlMs\x12$\n" +
-	"\x0ehandoff_ttl_ms\x18\x05 \x01(\x03R\fhandoffTtlMs\"\x11\n" +
+	"\x0ehandoff_ttl_ms\x18\x05 \x01(\x03R\fhandoffTtlMs\"_\n" +
+	"\x11ReceivingObserved\x12\x1a\n" +
+	"\bpossible\x18\x01 \x01(\bR\bpossible\x12\x1c\n" +
+	"\treactions\x18\x02 \x01(\bR\treactions\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\x11\n" +
 	"\x0fMessagesArrived\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
 	"\fStopResponse\"\x13\n" +
@@ -3122,7 +3320,7 @@ const file_worker_proto_rawDesc = "" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x12\n" +
 	"\x04keys\x18\x04 \x03(\tR\x04keys\x12\x16\n" +
-	"\x06errand\x18\x05 \x01(\tR\x06errand\"\x9d\x02\n" +
+	"\x06errand\x18\x05 \x01(\tR\x06errand\"\xf9\x02\n" +
 	"\x0fReceiveResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x124\n" +
@@ -3130,7 +3328,18 @@ const file_worker_proto_rawDesc = "" +
 	"\bmessages\x18\x04 \x03(\v2\".sessionmanager.worker.v1.ReceivedR\bmessages\x12<\n" +
 	"\achanged\x18\x05 \x03(\v2\".sessionmanager.worker.v1.ReceivedR\achanged\x12\x12\n" +
 	"\x04lost\x18\x06 \x01(\bR\x04lost\x12\x12\n" +
-	"\x04more\x18\a \x01(\bR\x04more\"\x9c\x03\n" +
+	"\x04more\x18\a \x01(\bR\x04more\x12\x18\n" +
+	"\areacted\x18\b \x03(\tR\areacted\x12@\n" +
+	"\treactions\x18\t \x03(\v2\".sessionmanager.worker.v1.ReactionR\treactions\"\xf2\x01\n" +
+	"\bReaction\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x122\n" +
+	"\x04chat\x18\x04 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04chat\x122\n" +
+	"\x04from\x18\x05 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04from\x12\x17\n" +
+	"\afrom_me\x18\x06 \x01(\bR\x06fromMe\x12\x14\n" +
+	"\x05emoji\x18\a \x01(\tR\x05emoji\x12\x13\n" +
+	"\x05at_ms\x18\b \x01(\x03R\x04atMs\"\x9c\x03\n" +
 	"\bReceived\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x122\n" +
@@ -3184,7 +3393,7 @@ func file_worker_proto_rawDescGZIP() []byte {
 	return file_worker_proto_rawDescData
 }
 
-var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_worker_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 0: sessionmanager.worker.v1.EventsRequest
 	(*Event)(nil),                   // 1: sessionmanager.worker.v1.Event
@@ -3200,36 +3409,38 @@ var file_worker_proto_goTypes = []any{
 	(*MessageChanged)(nil),          // 11: sessionmanager.worker.v1.MessageChanged
 	(*SendingObserved)(nil),         // 12: sessionmanager.worker.v1.SendingObserved
 	(*PasskeyChanged)(nil),          // 13: sessionmanager.worker.v1.PasskeyChanged
-	(*MessagesArrived)(nil),         // 14: sessionmanager.worker.v1.MessagesArrived
-	(*StopRequest)(nil),             // 15: sessionmanager.worker.v1.StopRequest
-	(*StopResponse)(nil),            // 16: sessionmanager.worker.v1.StopResponse
-	(*ScreenshotRequest)(nil),       // 17: sessionmanager.worker.v1.ScreenshotRequest
-	(*ScreenshotResponse)(nil),      // 18: sessionmanager.worker.v1.ScreenshotResponse
-	(*PairRequest)(nil),             // 19: sessionmanager.worker.v1.PairRequest
-	(*PairResponse)(nil),            // 20: sessionmanager.worker.v1.PairResponse
-	(*LogOutRequest)(nil),           // 21: sessionmanager.worker.v1.LogOutRequest
-	(*LogOutResponse)(nil),          // 22: sessionmanager.worker.v1.LogOutResponse
-	(*SetSelectorsRequest)(nil),     // 23: sessionmanager.worker.v1.SetSelectorsRequest
-	(*SetSelectorsResponse)(nil),    // 24: sessionmanager.worker.v1.SetSelectorsResponse
-	(*DiagnoseRequest)(nil),         // 25: sessionmanager.worker.v1.DiagnoseRequest
-	(*DiagnoseResponse)(nil),        // 26: sessionmanager.worker.v1.DiagnoseResponse
-	(*SendRequest)(nil),             // 27: sessionmanager.worker.v1.SendRequest
-	(*Media)(nil),                   // 28: sessionmanager.worker.v1.Media
-	(*SendResponse)(nil),            // 29: sessionmanager.worker.v1.SendResponse
-	(*Chat)(nil),                    // 30: sessionmanager.worker.v1.Chat
-	(*MessageState)(nil),            // 31: sessionmanager.worker.v1.MessageState
-	(*LookupRequest)(nil),           // 32: sessionmanager.worker.v1.LookupRequest
-	(*LookupResponse)(nil),          // 33: sessionmanager.worker.v1.LookupResponse
-	(*ContactRequest)(nil),          // 34: sessionmanager.worker.v1.ContactRequest
-	(*ContactResponse)(nil),         // 35: sessionmanager.worker.v1.ContactResponse
-	(*Mark)(nil),                    // 36: sessionmanager.worker.v1.Mark
-	(*ReceiveRequest)(nil),          // 37: sessionmanager.worker.v1.ReceiveRequest
-	(*ReceiveResponse)(nil),         // 38: sessionmanager.worker.v1.ReceiveResponse
-	(*Received)(nil),                // 39: sessionmanager.worker.v1.Received
-	(*PasskeyRequest)(nil),          // 40: sessionmanager.worker.v1.PasskeyRequest
-	(*PasskeyResponse)(nil),         // 41: sessionmanager.worker.v1.PasskeyResponse
-	(*DiagnoseResponse_Reader)(nil), // 42: sessionmanager.worker.v1.DiagnoseResponse.Reader
-	(*LookupRequest_Ref)(nil),       // 43: sessionmanager.worker.v1.LookupRequest.Ref
+	(*ReceivingObserved)(nil),       // 14: sessionmanager.worker.v1.ReceivingObserved
+	(*MessagesArrived)(nil),         // 15: sessionmanager.worker.v1.MessagesArrived
+	(*StopRequest)(nil),             // 16: sessionmanager.worker.v1.StopRequest
+	(*StopResponse)(nil),            // 17: sessionmanager.worker.v1.StopResponse
+	(*ScreenshotRequest)(nil),       // 18: sessionmanager.worker.v1.ScreenshotRequest
+	(*ScreenshotResponse)(nil),      // 19: sessionmanager.worker.v1.ScreenshotResponse
+	(*PairRequest)(nil),             // 20: sessionmanager.worker.v1.PairRequest
+	(*PairResponse)(nil),            // 21: sessionmanager.worker.v1.PairResponse
+	(*LogOutRequest)(nil),           // 22: sessionmanager.worker.v1.LogOutRequest
+	(*LogOutResponse)(nil),          // 23: sessionmanager.worker.v1.LogOutResponse
+	(*SetSelectorsRequest)(nil),     // 24: sessionmanager.worker.v1.SetSelectorsRequest
+	(*SetSelectorsResponse)(nil),    // 25: sessionmanager.worker.v1.SetSelectorsResponse
+	(*DiagnoseRequest)(nil),         // 26: sessionmanager.worker.v1.DiagnoseRequest
+	(*DiagnoseResponse)(nil),        // 27: sessionmanager.worker.v1.DiagnoseResponse
+	(*SendRequest)(nil),             // 28: sessionmanager.worker.v1.SendRequest
+	(*Media)(nil),                   // 29: sessionmanager.worker.v1.Media
+	(*SendResponse)(nil),            // 30: sessionmanager.worker.v1.SendResponse
+	(*Chat)(nil),                    // 31: sessionmanager.worker.v1.Chat
+	(*MessageState)(nil),            // 32: sessionmanager.worker.v1.MessageState
+	(*LookupRequest)(nil),           // 33: sessionmanager.worker.v1.LookupRequest
+	(*LookupResponse)(nil),          // 34: sessionmanager.worker.v1.LookupResponse
+	(*ContactRequest)(nil),          // 35: sessionmanager.worker.v1.ContactRequest
+	(*ContactResponse)(nil),         // 36: sessionmanager.worker.v1.ContactResponse
+	(*Mark)(nil),                    // 37: sessionmanager.worker.v1.Mark
+	(*ReceiveRequest)(nil),          // 38: sessionmanager.worker.v1.ReceiveRequest
+	(*ReceiveResponse)(nil),         // 39: sessionmanager.worker.v1.ReceiveResponse
+	(*Reaction)(nil),                // 40: sessionmanager.worker.v1.Reaction
+	(*Received)(nil),                // 41: sessionmanager.worker.v1.Received
+	(*PasskeyRequest)(nil),          // 42: sessionmanager.worker.v1.PasskeyRequest
+	(*PasskeyResponse)(nil),         // 43: sessionmanager.worker.v1.PasskeyResponse
+	(*DiagnoseResponse_Reader)(nil), // 44: sessionmanager.worker.v1.DiagnoseResponse.Reader
+	(*LookupRequest_Ref)(nil),       // 45: sessionmanager.worker.v1.LookupRequest.Ref
 }
 var file_worker_proto_depIdxs = []int32{
 	2,  // 0: sessionmanager.worker.v1.Event.phase_changed:type_name -> sessionmanager.worker.v1.PhaseChanged
@@ -3243,50 +3454,54 @@ var file_worker_proto_depIdxs = []int32{
 	9,  // 8: sessionmanager.worker.v1.Event.browser_exited:type_name -> sessionmanager.worker.v1.BrowserExited
 	11, // 9: sessionmanager.worker.v1.Event.message_changed:type_name -> sessionmanager.worker.v1.MessageChanged
 	12, // 10: sessionmanager.worker.v1.Event.sending_observed:type_name -> sessionmanager.worker.v1.SendingObserved
-	14, // 11: sessionmanager.worker.v1.Event.messages_arrived:type_name -> sessionmanager.worker.v1.MessagesArrived
+	15, // 11: sessionmanager.worker.v1.Event.messages_arrived:type_name -> sessionmanager.worker.v1.MessagesArrived
 	13, // 12: sessionmanager.worker.v1.Event.passkey_changed:type_name -> sessionmanager.worker.v1.PasskeyChanged
-	42, // 13: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
-	28, // 14: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
-	31, // 15: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
-	30, // 16: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
-	43, // 17: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
-	31, // 18: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
-	36, // 19: sessionmanager.worker.v1.ReceiveRequest.after:type_name -> sessionmanager.worker.v1.Mark
-	36, // 20: sessionmanager.worker.v1.ReceiveResponse.marks:type_name -> sessionmanager.worker.v1.Mark
-	39, // 21: sessionmanager.worker.v1.ReceiveResponse.messages:type_name -> sessionmanager.worker.v1.Received
-	39, // 22: sessionmanager.worker.v1.ReceiveResponse.changed:type_name -> sessionmanager.worker.v1.Received
-	30, // 23: sessionmanager.worker.v1.Received.chat:type_name -> sessionmanager.worker.v1.Chat
-	30, // 24: sessionmanager.worker.v1.Received.from:type_name -> sessionmanager.worker.v1.Chat
-	30, // 25: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
-	0,  // 26: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
-	15, // 27: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
-	17, // 28: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
-	19, // 29: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
-	21, // 30: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
-	23, // 31: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
-	25, // 32: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
-	27, // 33: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
-	32, // 34: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
-	34, // 35: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
-	37, // 36: sessionmanager.worker.v1.Worker.Receive:input_type -> sessionmanager.worker.v1.ReceiveRequest
-	40, // 37: sessionmanager.worker.v1.Worker.Passkey:input_type -> sessionmanager.worker.v1.PasskeyRequest
-	1,  // 38: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
-	16, // 39: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
-	18, // 40: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
-	20, // 41: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
-	22, // 42: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
-	24, // 43: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
-	26, // 44: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
-	29, // 45: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
-	33, // 46: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
-	35, // 47: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
-	38, // 48: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
-	41, // 49: sessionmanager.worker.v1.Worker.Passkey:output_type -> sessionmanager.worker.v1.PasskeyResponse
-	38, // [38:50] is the sub-list for method output_type
-	26, // [26:38] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	14, // 13: sessionmanager.worker.v1.Event.receiving_observed:type_name -> sessionmanager.worker.v1.ReceivingObserved
+	44, // 14: sessionmanager.worker.v1.DiagnoseResponse.readers:type_name -> sessionmanager.worker.v1.DiagnoseResponse.Reader
+	29, // 15: sessionmanager.worker.v1.SendRequest.media:type_name -> sessionmanager.worker.v1.Media
+	32, // 16: sessionmanager.worker.v1.SendResponse.state:type_name -> sessionmanager.worker.v1.MessageState
+	31, // 17: sessionmanager.worker.v1.MessageState.chat:type_name -> sessionmanager.worker.v1.Chat
+	45, // 18: sessionmanager.worker.v1.LookupRequest.refs:type_name -> sessionmanager.worker.v1.LookupRequest.Ref
+	32, // 19: sessionmanager.worker.v1.LookupResponse.states:type_name -> sessionmanager.worker.v1.MessageState
+	37, // 20: sessionmanager.worker.v1.ReceiveRequest.after:type_name -> sessionmanager.worker.v1.Mark
+	37, // 21: sessionmanager.worker.v1.ReceiveResponse.marks:type_name -> sessionmanager.worker.v1.Mark
+	41, // 22: sessionmanager.worker.v1.ReceiveResponse.messages:type_name -> sessionmanager.worker.v1.Received
+	41, // 23: sessionmanager.worker.v1.ReceiveResponse.changed:type_name -> sessionmanager.worker.v1.Received
+	40, // 24: sessionmanager.worker.v1.ReceiveResponse.reactions:type_name -> sessionmanager.worker.v1.Reaction
+	31, // 25: sessionmanager.worker.v1.Reaction.chat:type_name -> sessionmanager.worker.v1.Chat
+	31, // 26: sessionmanager.worker.v1.Reaction.from:type_name -> sessionmanager.worker.v1.Chat
+	31, // 27: sessionmanager.worker.v1.Received.chat:type_name -> sessionmanager.worker.v1.Chat
+	31, // 28: sessionmanager.worker.v1.Received.from:type_name -> sessionmanager.worker.v1.Chat
+	31, // 29: sessionmanager.worker.v1.LookupRequest.Ref.chat:type_name -> sessionmanager.worker.v1.Chat
+	0,  // 30: sessionmanager.worker.v1.Worker.Events:input_type -> sessionmanager.worker.v1.EventsRequest
+	16, // 31: sessionmanager.worker.v1.Worker.Stop:input_type -> sessionmanager.worker.v1.StopRequest
+	18, // 32: sessionmanager.worker.v1.Worker.Screenshot:input_type -> sessionmanager.worker.v1.ScreenshotRequest
+	20, // 33: sessionmanager.worker.v1.Worker.Pair:input_type -> sessionmanager.worker.v1.PairRequest
+	22, // 34: sessionmanager.worker.v1.Worker.LogOut:input_type -> sessionmanager.worker.v1.LogOutRequest
+	24, // 35: sessionmanager.worker.v1.Worker.SetSelectors:input_type -> sessionmanager.worker.v1.SetSelectorsRequest
+	26, // 36: sessionmanager.worker.v1.Worker.Diagnose:input_type -> sessionmanager.worker.v1.DiagnoseRequest
+	28, // 37: sessionmanager.worker.v1.Worker.Send:input_type -> sessionmanager.worker.v1.SendRequest
+	33, // 38: sessionmanager.worker.v1.Worker.Lookup:input_type -> sessionmanager.worker.v1.LookupRequest
+	35, // 39: sessionmanager.worker.v1.Worker.Contact:input_type -> sessionmanager.worker.v1.ContactRequest
+	38, // 40: sessionmanager.worker.v1.Worker.Receive:input_type -> sessionmanager.worker.v1.ReceiveRequest
+	42, // 41: sessionmanager.worker.v1.Worker.Passkey:input_type -> sessionmanager.worker.v1.PasskeyRequest
+	1,  // 42: sessionmanager.worker.v1.Worker.Events:output_type -> sessionmanager.worker.v1.Event
+	17, // 43: sessionmanager.worker.v1.Worker.Stop:output_type -> sessionmanager.worker.v1.StopResponse
+	19, // 44: sessionmanager.worker.v1.Worker.Screenshot:output_type -> sessionmanager.worker.v1.ScreenshotResponse
+	21, // 45: sessionmanager.worker.v1.Worker.Pair:output_type -> sessionmanager.worker.v1.PairResponse
+	23, // 46: sessionmanager.worker.v1.Worker.LogOut:output_type -> sessionmanager.worker.v1.LogOutResponse
+	25, // 47: sessionmanager.worker.v1.Worker.SetSelectors:output_type -> sessionmanager.worker.v1.SetSelectorsResponse
+	27, // 48: sessionmanager.worker.v1.Worker.Diagnose:output_type -> sessionmanager.worker.v1.DiagnoseResponse
+	30, // 49: sessionmanager.worker.v1.Worker.Send:output_type -> sessionmanager.worker.v1.SendResponse
+	34, // 50: sessionmanager.worker.v1.Worker.Lookup:output_type -> sessionmanager.worker.v1.LookupResponse
+	36, // 51: sessionmanager.worker.v1.Worker.Contact:output_type -> sessionmanager.worker.v1.ContactResponse
+	39, // 52: sessionmanager.worker.v1.Worker.Receive:output_type -> sessionmanager.worker.v1.ReceiveResponse
+	43, // 53: sessionmanager.worker.v1.Worker.Passkey:output_type -> sessionmanager.worker.v1.PasskeyResponse
+	42, // [42:54] is the sub-list for method output_type
+	30, // [30:42] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_worker_proto_init() }
@@ -3308,6 +3523,7 @@ func file_worker_proto_init() {
 		(*Event_SendingObserved)(nil),
 		(*Event_MessagesArrived)(nil),
 		(*Event_PasskeyChanged)(nil),
+		(*Event_ReceivingObserved)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3315,7 +3531,7 @@ func file_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_worker_proto_rawDesc), len(file_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

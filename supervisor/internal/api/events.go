@@ -159,8 +159,8 @@ func (s *stream) first(lastID string) events.Batch {
 			return batch
 		}
 	}
+	batch := s.log.Present() // before the replay, so that what arrives meanwhile follows
 	s.replay(events.Cursor(lastID))
-	batch := s.log.Present()
 	for i := range len(batch.Events) - 1 {
 		batch.Events[i].ID = ""
 	}

@@ -127,6 +127,58 @@ func (l *listener) want(t *testing.T, n int) []frame {
 	return frames
 }
 
+// keptEvents is an inbox; when all was listed once, arrive is called.
+type keptEvents struct {
+	Inbox
+	list   []inbox.Event
+	arrive func(inbox.Event)
+}
+
+func (k *keptEvents) add() inbox.Event {
+	n := strconv.Itoa(len(k.list) + 1)
+	e := inbox.Event{Kind: inbox.Arrived, ID: "id" + n, Cursor: "c-" + n, Message: &inbox.Message{ID: n}}
+	k.list = append(k.list, e)
+	return e
+}
+
+func (k *keptEvents) List(_ context.Context, cursor string, n int) (list []inbox.Event, next string, more bool, changed <-chan struct{}, err error) {
+	at, err := strconv.Atoi(strings.TrimPrefix(cursor, "c-"))
+	if err != nil {
+		return nil, "", false, nil, inbox.ErrCursor
+	}
+	list = slices.Clone(k.list[at:])
+	list = list[:min(n, len(list))]
+	if arrive := k.arrive; arrive != nil && n > 1 {
+		k.arrive = nil
+		arrive(k.add())
+	}
+	return list, "c-" + strconv.Itoa(at+len(list)), false, nil, nil
+}
+
+// TestListenersOfAnotherRunMissNothing has a message arrive while a listener is sent what it missed.
+func TestListenersOfAnotherRunMissNothing(t *testing.T) {
+	kept := &keptEvents{}
+	s := serveEvents(t, func(a *api) { a.streams.inbox = kept })
+	kept.add()
+	kept.add()
+	s.log.Inbox("c-2")
+	kept.arrive = s.log.Received
+	l := s.listen(t, "/events?types=message", "another-1~c-1")
+	var got []string
+	for len(got) < 2 {
+		f, ok := l.next()
+		if !ok {
+			t.Fatalf("the stream has ended after %v", got)
+		}
+		if f.event == string(inbox.Arrived) {
+			got = append(got, f.data[strings.Index(f.data, `"id":`)+5:][:3])
+		}
+	}
+	if !slices.Equal(got, []string{`"2"`, `"3"`}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestEventsBeginWithThePresentAndContinue(t *testing.T) {
 	s := serveEvents(t, nil)
 	l := s.listen(t, "/events", "")

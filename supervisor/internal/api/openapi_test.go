@@ -292,7 +292,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 				place := inbox.Place{Phone: "+1", LID: "2@lid", Group: "3@g.us"}
 				e.Lost, e.Message = nil, &inbox.Message{
 					ID: "3A", Chat: place, From: &inbox.Person{Place: place, Name: "Ada"}, Source: "elsewhere", Type: "text", Text: "x", ReplyTo: "3B",
-					Media: &inbox.Media{MIME: "image/png", Size: 1, Name: "x"}, T: time.Now(), Late: true, Status: "read", Erased: true,
+					Media: &inbox.Media{MIME: "image/png", Size: 1, Name: "x"}, T: time.Now(), Late: true, Status: "read", Erased: true, Emoji: new(""),
 				}
 			}
 			data, _ := json.Marshal(e)

@@ -16,6 +16,14 @@
 // each start, and whenever the page has noted too much, those of the last day and those
 // that could not be decrypted are read again.
 //
+// # Reactions
+//
+// The page has a table of the last reaction of each person to each message, without an order. It
+// announces those to the account's own messages, and of the others only some. So those that
+// it announces are read at once, those to the latest messages every minute, and after a start
+// those to all messages that are known. The id of a reaction's event is made of the page's own names of
+// the message and of the reaction, so that none is reported twice.
+//
 // # What is kept
 //
 // An event has a part that is erased early, with texts and names, and one that names the message

@@ -26,12 +26,16 @@ const (
 	// Acknowledged: one of the account's own, which another device has sent, was delivered,
 	// read or played.
 	Acknowledged Kind = "message.acknowledged"
+	// Reacted: somebody has reacted to it, or has taken that back.
+	Reacted Kind = "message.reaction"
 	// Gap: messages may be missing before the next event.
 	Gap Kind = "messages.gap"
 )
 
 // Kinds returns every kind.
-func Kinds() []Kind { return []Kind{Arrived, Undecrypted, Edited, Revoked, Acknowledged, Gap} }
+func Kinds() []Kind {
+	return []Kind{Arrived, Undecrypted, Edited, Revoked, Acknowledged, Reacted, Gap}
+}
 
 // Event is something that happened to a message. It has phone numbers and texts in clear,
 // so it must go to its receivers alone.
@@ -59,13 +63,14 @@ type Message struct {
 	// ID is WhatsApp's, and unique within a chat.
 	ID   string `json:"id"`
 	Chat Place  `json:"chat"`
-	// From is who wrote it, nil for a message of the account's own.
+	// From is who wrote it or, if it was Reacted to, who did; nil for the account itself.
 	From *Person `json:"from,omitempty"`
 	// FromMe means that another device of the account has sent it; Source is "elsewhere" then.
-	FromMe bool            `json:"from_me"`
-	Source string          `json:"source,omitempty"`
-	Type   rpc.MessageType `json:"type"`
-	Text   string          `json:"text,omitempty"`
+	FromMe bool   `json:"from_me"`
+	Source string `json:"source,omitempty"`
+	// Type is empty if it was Reacted to.
+	Type rpc.MessageType `json:"type,omitempty"`
+	Text string          `json:"text,omitempty"`
 	// ReplyTo is the id of the message that it answers.
 	ReplyTo string `json:"reply_to,omitempty"`
 	Media   *Media `json:"media,omitempty"`
@@ -73,6 +78,8 @@ type Message struct {
 	T time.Time `json:"t"`
 	// Late means that it was reported as undecrypted before.
 	Late bool `json:"late,omitempty"`
+	// Emoji is the reaction, empty if it was taken back, and nil unless it was Reacted to.
+	Emoji *string `json:"emoji,omitempty"`
 	// Status is delivered, read or played if the event is Acknowledged.
 	Status string `json:"status,omitempty"`
 	// Erased means that the text and the names were, as they were too old.
@@ -129,6 +136,8 @@ type content struct {
 	Text string `json:"text,omitempty"`
 	Name string `json:"name,omitempty"`
 	File string `json:"file,omitempty"`
+	// Emoji is nil unless there is one.
+	Emoji *string `json:"emoji,omitempty"`
 }
 
 // split takes the content out of e.
@@ -136,8 +145,8 @@ func (e Event) split() (Event, content) {
 	if e.Message == nil {
 		return e, content{}
 	}
-	m, c := *e.Message, content{Text: e.Text}
-	m.Text = ""
+	m, c := *e.Message, content{Text: e.Text, Emoji: e.Emoji}
+	m.Text, m.Emoji = "", nil
 	if m.From != nil {
 		c.Name = m.From.Name
 		m.From = &Person{Place: m.From.Place}
@@ -155,7 +164,7 @@ func (e Event) joined(c content) Event {
 	if e.Message == nil {
 		return e
 	}
-	e.Text = c.Text
+	e.Text, e.Emoji = c.Text, c.Emoji
 	if e.From != nil {
 		e.From.Name = c.Name
 	}
@@ -175,6 +184,9 @@ type state struct {
 	// Asked: the phone was asked for it, as it could not be decrypted.
 	Asked bool `json:"asked,omitempty"`
 }
+
+// typeOurs is that of a message which this service has sent. Only reactions to it are reported.
+const typeOurs rpc.MessageType = "ours"
 
 // hash names a text, or several, without showing them.
 func hash(parts ...string) string {
@@ -221,7 +233,7 @@ func news(before *state, m rpc.Received, name string) (events []Event, after sta
 		return events, after
 	}
 	switch {
-	case before.Type == rpc.TypeRevoked || unread:
+	case before.Type == rpc.TypeRevoked || before.Type == typeOurs || unread:
 		after = *before // there is nothing after that
 	case m.Type == rpc.TypeRevoked:
 		add(Revoked, "", nothing)
@@ -237,6 +249,15 @@ func news(before *state, m rpc.Received, name string) (events []Event, after sta
 		add(Acknowledged, status, func(m *Message) { m.Status, m.Text = status, "" })
 	}
 	return events, after
+}
+
+// eventOf returns the event of a reaction to the message with a name.
+func eventOf(r rpc.Reaction, name string) Event {
+	shown := &Message{ID: r.ID, Chat: placeOf(r.Chat), FromMe: r.FromMe, Emoji: new(string(r.Emoji)), T: r.At}
+	if !r.FromMe {
+		shown.From = &Person{Place: placeOf(r.From)}
+	}
+	return Event{Kind: Reacted, ID: hash(name, string(Reacted), string(r.Key), string(r.Emoji)), Message: shown}
 }
 
 // thin returns at most rpc.MaxMarks marks: the newest, and of older ones ever fewer.

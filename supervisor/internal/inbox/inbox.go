@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,11 @@ type Inbox struct {
 	fresh   atomic.Bool
 	unsaid  chan struct{} // holds a token when there may be something to report
 	marking chan struct{} // held by who marks a message as read
+
+	// What receive alone uses: messages to which somebody may have reacted, and whether all
+	// reactions are to be read.
+	noted    []rpc.Secret
+	reactAll bool
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed at the next event
@@ -189,6 +195,8 @@ type looks struct {
 	failing bool
 	// unannounced: a comparison has found messages that the page may announce yet.
 	unannounced bool
+	// unreadable: reactions could not be read.
+	unreadable bool
 }
 
 // look reads what there is to read, as an announcement or a comparison demands.
@@ -206,6 +214,13 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
 	known := l.failing || stopped(ctx, err)
+	if err == nil {
+		err := i.react(ctx, compared)
+		if err != nil && !l.unreadable && !stopped(ctx, err) {
+			i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+		}
+		l.unreadable = err != nil
+	}
 	if l.failing = err != nil; l.failing && !known {
 		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
@@ -219,6 +234,7 @@ func stopped(ctx context.Context, err error) bool {
 // read reads what is new, and reports whether anything follows the cursor.
 func (i *Inbox) read(ctx context.Context) (found bool, err error) {
 	if found, err = i.pull(ctx); err == nil && i.fresh.Swap(false) {
+		i.reactAll = true
 		if err = i.reread(ctx); err != nil {
 			i.fresh.Store(true)
 		}
@@ -258,16 +274,14 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		call, cancel := context.WithTimeout(ctx, receiveTimeout)
 		got, err := i.o.Worker.Receive(call, q)
 		cancel()
-		if err == nil {
-			got.Messages, err = i.foreign(got.Messages)
-		}
-		if err == nil {
-			got.Changed, err = i.foreign(got.Changed)
-		}
 		if err != nil {
 			return found, err
 		}
-		kept, err := i.store.take(ctx, got)
+		ours, err := i.ours(got.Messages)
+		if err != nil {
+			return found, err
+		}
+		kept, err := i.store.take(ctx, got, ours)
 		if err != nil {
 			i.fresh.Store(true) // what has changed is not told twice
 			return found, err
@@ -275,6 +289,7 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		if got.Lost {
 			i.fresh.Store(true)
 		}
+		i.noted = append(i.noted, got.Reacted...)
 		found = found || len(kept.events) > 0
 		more = kept.again || got.More
 		i.publish(kept.events)
@@ -282,20 +297,17 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 	return found, ctx.Err()
 }
 
-// foreign returns those of the messages that this service has not sent.
-func (i *Inbox) foreign(all []rpc.Received) (kept []rpc.Received, err error) {
+// ours returns those of the messages that this service has sent.
+func (i *Inbox) ours(all []rpc.Received) (sent map[rpc.Secret]bool, err error) {
+	sent = map[rpc.Secret]bool{}
 	for _, m := range all {
-		sent := false
 		if id := rpc.MessageID(m.ID); m.FromMe && id.Valid() && i.o.Sent != nil {
-			if sent, err = i.o.Sent(id); err != nil {
+			if sent[m.Key], err = i.o.Sent(id); err != nil {
 				return nil, err
 			}
 		}
-		if !sent {
-			kept = append(kept, m)
-		}
 	}
-	return kept, nil
+	return sent, nil
 }
 
 // reread reads messages again of which something may be new.
@@ -326,6 +338,65 @@ func (i *Inbox) reread(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+const (
+	// latestMessages are those whose reactions are compared every minute, and allMessages those
+	// after each start.
+	latestMessages, allMessages = 1000, 10_000
+)
+
+// react reads the reactions to messages that the page has noted and, as it notes only some, to
+// the latest ones.
+func (i *Inbox) react(ctx context.Context, compared bool) error {
+	keys, since, most := i.noted, time.Now().Add(-overlap), 0
+	switch {
+	case i.reactAll:
+		since, most = time.Time{}, allMessages
+	case compared:
+		most = latestMessages
+	}
+	if most > 0 {
+		known, err := keysToReact(ctx, i.store, since, most)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, known...)
+	}
+	i.noted, i.reactAll = nil, false
+	for len(keys) > 0 {
+		read, err := i.reactTo(ctx, keys[:min(len(keys), rpc.MaxReread)])
+		if err != nil {
+			i.noted = keys[:min(len(keys), allMessages)]
+			return err
+		}
+		keys = keys[read:]
+	}
+	return nil
+}
+
+// reactTo reads the reactions to some messages, and returns to how many.
+func (i *Inbox) reactTo(ctx context.Context, keys []rpc.Secret) (read int, err error) {
+	q, err := i.store.query(ctx)
+	if err != nil {
+		return 0, err
+	}
+	call, cancel := context.WithTimeout(ctx, receiveTimeout)
+	defer cancel()
+	got, err := i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: keys, Errand: rpc.ReadReactions, Since: q.Since})
+	if err != nil {
+		return 0, err
+	}
+	read = len(keys)
+	if n := len(got.Reactions); got.More && n > 0 {
+		read = max(1, slices.Index(keys, got.Reactions[n-1].Message)+1)
+	}
+	slices.SortStableFunc(got.Reactions, func(a, b rpc.Reaction) int { return a.At.Compare(b.At) })
+	list, err := react(ctx, i.store, got.Reactions, time.Now())
+	if err == nil {
+		i.publish(list)
+	}
+	return read, err
 }
 
 // askPhone has the account's phone asked, once, for messages that could not be decrypted. One

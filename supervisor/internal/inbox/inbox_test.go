@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,12 @@ type table struct {
 	err     error
 	calls   int
 	errands []string
+	// reactions are what the page has, of which it has noted some.
+	reactions []rpc.Reaction
+	noted     []rpc.Secret
+	felt      int
+	// unreadable: reactions can't be read.
+	unreadable bool
 }
 
 func (p *table) write(texts ...string) {
@@ -52,6 +59,9 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		return got, p.err
 	}
 	got.Account = p.account
+	if q.Errand == rpc.ReadReactions {
+		return p.react(q)
+	}
 	if q.Errand != "" {
 		p.errands = append(p.errands, string(q.Errand)+" "+string(q.Keys[0]))
 	}
@@ -63,6 +73,7 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 	if len(q.Keys) > 0 {
 		return got, nil
 	}
+	got.Reacted, p.noted = p.noted, nil
 	start := 0
 	for _, m := range q.After {
 		if m.Sum == p.name && m.Row <= int64(len(p.rows)) {
@@ -82,6 +93,43 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		got.Marks = append([]rpc.Mark{{Row: int64(start), Sum: p.name}}, got.Marks...)
 	}
 	return got, nil
+}
+
+// react returns the reactions to the messages with some keys, two at a time.
+func (p *table) react(q rpc.ReceiveQuery) (got rpc.Reception, _ error) {
+	if p.unreadable {
+		return got, &rpc.SendError{Code: rpc.SendPagePathGone}
+	}
+	for _, key := range q.Keys {
+		var some []rpc.Reaction
+		for _, r := range p.reactions {
+			if r.Message == key && !r.At.Before(q.Since) {
+				some = append(some, r)
+			}
+		}
+		if n := len(got.Reactions); n > 0 && n+len(some) > 2 {
+			got.More = true
+			break
+		}
+		got.Reactions = append(got.Reactions, some...)
+	}
+	return got, nil
+}
+
+// feel has somebody react to the n-th message, in place of how they have before.
+func (p *table) feel(n int, who, emoji string, noted bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := rpc.Secret(fmt.Sprintf("%s_3A%d", p.name, n))
+	p.reactions = slices.DeleteFunc(p.reactions, func(r rpc.Reaction) bool { return r.Message == key && r.From.Phone == rpc.Secret(who) })
+	p.felt++
+	p.reactions = append(p.reactions, rpc.Reaction{
+		Message: key, Key: rpc.Secret(fmt.Sprint("r", p.felt)), ID: fmt.Sprintf("3A%d", n), Chat: rpc.Chat{Phone: "4915112345678@c.us"}, From: rpc.Chat{Phone: rpc.Secret(who)},
+		FromMe: who == "", Emoji: rpc.Secret(emoji), At: time.Now(),
+	})
+	if noted {
+		p.noted = append(p.noted, key)
+	}
 }
 
 // rig is an inbox that runs on a table.
@@ -140,6 +188,8 @@ func words(list []Event) string {
 			all = append(all, string(e.Kind)+" "+e.Reason)
 		case e.Kind == Arrived:
 			all = append(all, e.Text)
+		case e.Kind == Reacted && e.Emoji != nil:
+			all = append(all, e.Message.ID+*e.Emoji)
 		default:
 			all = append(all, string(e.Kind))
 		}
@@ -244,6 +294,108 @@ func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {
 		time.Sleep(5 * compare)
 		if unannounced.Load() != 1 {
 			t.Errorf("counted %d times though they were announced", unannounced.Load())
+		}
+		r.stop()
+	})
+}
+
+func TestReactionsAreReportedOnceEach(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.o.Sent = func(rpc.MessageID) (bool, error) { return true, nil }
+		r.page.feel(0, "1@c.us", "of before", false)
+		r.page.reactions[0].At = time.Now().Add(-time.Hour)
+		r.page.write("0", "1", "by the service")
+		r.page.rows[2].FromMe, r.page.rows[2].ID = true, "3EB0000000000000000001"
+		r.start()
+		_, cursor := r.await("", 2)
+		synctest.Wait()
+		r.page.feel(1, "1@c.us", "a", true)
+		r.hint()
+		list, cursor := r.await(cursor, 1)
+		r.expect(list, "3A1a")
+		if e := list[0]; e.From.Phone != "+1" || e.FromMe || e.Chat.Phone == "" || e.Type != "" || !e.T.Equal(time.Now().UTC()) {
+			t.Errorf("got %s", encode(e))
+		}
+		first := list[0].ID
+		synctest.Wait()
+		r.page.feel(1, "1@c.us", "b", false) // the page notes only some
+		r.page.feel(1, "", "c", false)
+		r.page.feel(2, "2@c.us", "d", false)
+		time.Sleep(compare + time.Second)
+		list, cursor = r.await(cursor, 3)
+		r.expect(list, "3A2d, 3A1b, 3A1c")
+		if list[1].ID == first || list[1].ID == list[2].ID || !list[2].FromMe || list[2].From != nil {
+			t.Errorf("got %s", encode(list))
+		}
+		r.page.feel(1, "1@c.us", "", true)
+		r.page.feel(99, "1@c.us", "to one that nobody has reported", true)
+		r.hint()
+		list, cursor = r.await(cursor, 2)
+		r.expect(list, "3A1, 3A99to one that nobody has reported")
+		r.stop()
+		r.page.feel(2, "2@c.us", "while nobody listened", false)
+		r.start()
+		list, cursor = r.await(cursor, 1)
+		r.expect(list, "3A2while nobody listened")
+		time.Sleep(3 * compare)
+		r.await(cursor, 0)
+		if _, err := r.store.key(t.Context(), "3EB0000000000000000001"); !errors.Is(err, ErrUnknownMessage) {
+			t.Errorf("one of the service's own was received: %v", err)
+		}
+		r.stop()
+	})
+}
+
+func TestUnreadableReactionsStopNothingElse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.page.unreadable = true
+		r.start()
+		r.page.write("1")
+		r.page.feel(0, "1@c.us", "a", true)
+		r.hint()
+		_, cursor := r.await("", 1)
+		r.page.write("2")
+		r.hint()
+		list, cursor := r.await(cursor, 1)
+		r.expect(list, "2")
+		r.page.mu.Lock()
+		r.page.unreadable = false
+		r.page.mu.Unlock()
+		time.Sleep(compare + time.Second)
+		list, _ = r.await(cursor, 1)
+		r.expect(list, "3A0a")
+		r.stop()
+	})
+}
+
+func TestDroppedReactionsStayDropped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.o.Limits.Events = 10
+		r.start()
+		r.page.write("1")
+		r.page.feel(0, "1@c.us", "a", true)
+		r.hint()
+		_, cursor := r.await("", 2)
+		time.Sleep(2 * time.Second)
+		for range 4 {
+			r.page.write("2", "3", "4")
+			r.hint()
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		if _, _, _, _, err := r.List(t.Context(), Before(Before(cursor)), 1); !errors.Is(err, ErrLost) {
+			t.Fatalf("nothing was dropped: %v", err)
+		}
+		time.Sleep(3 * compare)
+		list, _, _, _, err := r.List(t.Context(), "", MaxList)
+		if err != nil || strings.Contains(words(list), "3A0a") {
+			t.Errorf("after a comparison: %s, %v", words(list), err)
 		}
 		r.stop()
 	})

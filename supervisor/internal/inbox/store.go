@@ -217,7 +217,7 @@ func (s *settings) position(cursor string) (int64, error) {
 // add keeps an event, unless it is kept already, and appends it to list.
 func (s *store) add(db *database.DB, next *settings, e Event, list *[]Event) error {
 	body, c := e.split()
-	size := len(c.Text) + len(c.Name) + len(c.File)
+	size := len(c.Text) + len(c.Name) + len(c.File) // emojis count for nothing
 	found, err := database.Values[int64](db, "INSERT INTO event (id, kept, account, bytes, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING seq",
 		e.ID, time.Now().UnixMilli(), next.Account, size, encode(body))
 	if err != nil || len(found) == 0 {
@@ -248,8 +248,8 @@ type taken struct {
 	again bool
 }
 
-// take keeps what was read, and moves the cursor.
-func (s *store) take(ctx context.Context, got rpc.Reception) (taken, error) {
+// take keeps what was read, and moves the cursor. ours are the messages that this service has sent.
+func (s *store) take(ctx context.Context, got rpc.Reception, ours map[rpc.Secret]bool) (taken, error) {
 	return change(ctx, s, func(db *database.DB, next *settings) (t taken, err error) {
 		if otherAccount(rpc.Secret(next.Account), got.Account) {
 			next.Account, next.Marks = string(got.Account), nil
@@ -268,6 +268,9 @@ func (s *store) take(ctx context.Context, got rpc.Reception) (taken, error) {
 			return t, s.gap(db, next, "cursor_lost", &t.events)
 		}
 		for _, m := range got.Messages {
+			if ours[m.Key] {
+				m.Type = typeOurs
+			}
 			if err := s.note(db, next, m, true, &t.events); err != nil {
 				return t, err
 			}
@@ -319,6 +322,9 @@ func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bo
 		return nil // it is older than what is kept, or comes in its order
 	}
 	events, after := news(before, m, name)
+	if m.Type == typeOurs {
+		events = nil
+	}
 	for _, e := range events {
 		if err := s.add(db, next, e, list); err != nil {
 			return err
@@ -486,13 +492,44 @@ func (s *store) present(ctx context.Context) (string, error) {
 	})
 }
 
+// react keeps reactions that are new. Those that are older than what is kept were reported before.
+func react(ctx context.Context, s *store, all []rpc.Reaction, now time.Time) ([]Event, error) {
+	return change(ctx, s, func(db *database.DB, next *settings) (list []Event, err error) {
+		since := later(next.Since, now.Add(-s.limits.Keep))
+		if next.Dropped > 0 {
+			kept, err := database.Values[int64](db, "SELECT ifnull(min(kept), 0) FROM event")
+			if err != nil {
+				return nil, err
+			}
+			since = later(since, time.UnixMilli(kept[0]))
+		}
+		for _, r := range all {
+			if r.At.Before(since) {
+				continue
+			}
+			if err := s.add(db, next, eventOf(r, hash(next.Account, string(r.Message))), &list); err != nil {
+				return nil, err
+			}
+		}
+		return list, s.shrink(db, next)
+	})
+}
+
+// keysToReact returns the keys of the last messages to which there may be reactions.
+func keysToReact(ctx context.Context, s *store, since time.Time, most int) ([]rpc.Secret, error) {
+	return use(ctx, s, func(db *database.DB) ([]rpc.Secret, error) {
+		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE kept > ? AND type <> ? ORDER BY kept DESC, rowid DESC LIMIT ?",
+			since.UnixMilli(), string(rpc.TypeRevoked), most)
+	})
+}
+
 // keysToReread returns the keys of messages of which something may be new: those of the last
 // day, and those that could not be decrypted.
 func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, error) {
 	return use(ctx, s, func(db *database.DB) (keys []rpc.Secret, err error) {
 		const most = 10_000
-		found, err := database.Values[string](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type <> ? ORDER BY kept DESC LIMIT ?",
-			now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), most)
+		found, err := database.Values[string](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY kept DESC LIMIT ?",
+			now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), string(typeOurs), most)
 		for _, key := range found {
 			keys = append(keys, rpc.Secret(key))
 		}
@@ -503,7 +540,7 @@ func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, 
 // key returns the page's name of the last message with an id.
 func (s *store) key(ctx context.Context, id string) (rpc.Secret, error) {
 	return use(ctx, s, func(db *database.DB) (rpc.Secret, error) {
-		found, err := database.Values[string](db, "SELECT key FROM message WHERE id = ? ORDER BY kept DESC LIMIT 1", id)
+		found, err := database.Values[string](db, "SELECT key FROM message WHERE id = ? AND type <> ? ORDER BY kept DESC LIMIT 1", id, string(typeOurs))
 		if err == nil && len(found) == 0 {
 			err = ErrUnknownMessage
 		}

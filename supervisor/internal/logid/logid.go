@@ -114,21 +114,22 @@ const (
 
 // Messages.
 const (
-	OutboxDamaged         = "outbox_damaged"          // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
-	OutboxWriteFailed     = "outbox_write_failed"     // WARN: The database of messages can't be opened, read or written; it is tried again.
-	OutboxReportFailed    = "outbox_report_failed"    // WARN: The webhook's queue did not take what became of messages; it is tried again.
-	OutboxCloseFailed     = "outbox_close_failed"     // WARN: The database of messages was not closed; nothing of it is lost.
-	InboxDamaged          = "inbox_damaged"           // ERROR: The database of received messages can't be read and was moved aside; messages of the last day are reported again.
-	InboxWriteFailed      = "inbox_write_failed"      // WARN: The database of received messages can't be opened, read or written; it is tried again.
-	InboxReportFailed     = "inbox_report_failed"     // WARN: Received messages could not be handed to the webhook; it is tried again.
-	MessagesReceiveFailed = "messages_receive_failed" // WARN: The page's table of messages could not be read; it is tried again.
-	MessagesAskFailed     = "messages_ask_failed"     // DEBUG: The phone could not be asked for messages that could not be decrypted; it is tried again.
-	MessagesReceived      = "messages_received"       // DEBUG: So many events of received messages are on disk.
-	MessagesMissed        = "messages_missed"         // WARN: Messages may be missing: the page has another table than before, or the account has changed.
-	MessagesUnannounced   = "messages_unannounced"    // WARN: Messages were found that the page had not announced; its listeners were put in again.
-	MessageSendFailed     = "message_send_failed"     // WARN: An attempt to send a message failed: for ever, for now, or nobody knows.
-	MessageChanged        = "message_changed"         // INFO, WARN: The status of a message changed; WARN if it was not sent, and never will be.
-	MessagesStalled       = "messages_stalled"        // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
+	OutboxDamaged          = "outbox_damaged"           // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
+	OutboxWriteFailed      = "outbox_write_failed"      // WARN: The database of messages can't be opened, read or written; it is tried again.
+	OutboxReportFailed     = "outbox_report_failed"     // WARN: The webhook's queue did not take what became of messages; it is tried again.
+	OutboxCloseFailed      = "outbox_close_failed"      // WARN: The database of messages was not closed; nothing of it is lost.
+	InboxDamaged           = "inbox_damaged"            // ERROR: The database of received messages can't be read and was moved aside; messages of the last day are reported again.
+	InboxWriteFailed       = "inbox_write_failed"       // WARN: The database of received messages can't be opened, read or written; it is tried again.
+	InboxReportFailed      = "inbox_report_failed"      // WARN: Received messages could not be handed to the webhook; it is tried again.
+	ReactionsReceiveFailed = "reactions_receive_failed" // WARN: The page's table of reactions could not be read; it is tried again every minute.
+	MessagesReceiveFailed  = "messages_receive_failed"  // WARN: The page's table of messages could not be read; it is tried again.
+	MessagesAskFailed      = "messages_ask_failed"      // DEBUG: The phone could not be asked for messages that could not be decrypted; it is tried again.
+	MessagesReceived       = "messages_received"        // DEBUG: So many events of received messages are on disk.
+	MessagesMissed         = "messages_missed"          // WARN: Messages may be missing: the page has another table than before, or the account has changed.
+	MessagesUnannounced    = "messages_unannounced"     // WARN: Messages were found that the page had not announced; its listeners were put in again.
+	MessageSendFailed      = "message_send_failed"      // WARN: An attempt to send a message failed: for ever, for now, or nobody knows.
+	MessageChanged         = "message_changed"          // INFO, WARN: The status of a message changed; WARN if it was not sent, and never will be.
+	MessagesStalled        = "messages_stalled"         // WARN: The page did not get a message sent; it is restarted, and the message sent again under the same id.
 )
 
 // Reports and traces.

@@ -134,7 +134,7 @@ session_manager_qr_available 0
 }
 
 func TestOutboxAndSendingAreExported(t *testing.T) {
-	m := fresh(t, &session.Snapshot{Sending: &session.Sending{NewChats: session.NewChats{Capped: true, Used: 3, Quota: 3}}})
+	m := fresh(t, &session.Snapshot{Messaging: session.Messaging{Sending: &session.Sending{NewChats: session.NewChats{Capped: true, Used: 3, Quota: 3}}}})
 	m.Outbox(func() outbox.Stats {
 		return outbox.Stats{ByStatus: map[outbox.Status]int{outbox.Queued: 2, outbox.Sent: 1}}
 	})

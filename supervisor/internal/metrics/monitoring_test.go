@@ -18,7 +18,7 @@ func TestAlertsAndDashboardUseExistingMetrics(t *testing.T) {
 	now := time.Now()
 	all := &session.Snapshot{
 		State: session.QRRequired, Since: moment(now), Warnings: []session.Reason{{Code: "disk_full"}},
-		Login: session.Login{PersistedAt: moment(now), BackupAt: moment(now), BackupVerifiedAt: moment(now)}, Evidence: session.Evidence{EvidenceAt: moment(now)}, Sending: &session.Sending{Possible: true}, Reason: session.Reason{Code: "scan_qr"},
+		Login: session.Login{PersistedAt: moment(now), BackupAt: moment(now), BackupVerifiedAt: moment(now)}, Evidence: session.Evidence{EvidenceAt: moment(now)}, Messaging: session.Messaging{Sending: &session.Sending{Possible: true}}, Reason: session.Reason{Code: "scan_qr"},
 		QR: &session.QR{Generation: 1, Seq: 1, Reader: "dom", IssuedAt: moment(now), ExpiresAt: moment(now.Add(time.Hour))},
 		Processes: session.Processes{
 			Worker:   session.Worker{Generation: 1, PID: os.Getpid(), StartedAt: moment(now), HeartbeatAt: moment(now)},

@@ -210,7 +210,7 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 	switch n := n.(type) {
 	case worker.Spawning:
 		l.next.Worker = Worker{Generation: n.Generation, StartedAt: Moment{now}, AbnormalExits: l.next.Worker.AbnormalExits}
-		l.next.Browser, l.next.RetryAt, l.next.Sending = nil, Moment{}, nil
+		l.next.Browser, l.next.RetryAt, l.next.Messaging = nil, Moment{}, Messaging{}
 		l.step(event{kind: Spawning, generation: n.Generation}, now)
 	case worker.WorkerStarted:
 		l.next.Worker.PID = n.PID
@@ -225,7 +225,7 @@ func (l *loop) handle(n worker.Notice, code *qr.Code, now time.Time) {
 	case worker.Exiting:
 		l.step(event{kind: WorkerExited, generation: n.Generation, reason: n.Reason, detail: n.Detail}, now)
 	case worker.Exited:
-		l.next.Worker.PID, l.next.Browser, l.next.Sending, l.warnings.instance = 0, nil, nil, nil
+		l.next.Worker.PID, l.next.Browser, l.next.Messaging, l.warnings.instance = 0, nil, Messaging{}, nil
 		if n.Class != restart.Planned {
 			l.next.Worker.AbnormalExits++
 		}
@@ -272,6 +272,9 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 		}
 		l.warnings.sending = warned(l.warnings.sending, l.next.Sending.warnings(), now)
 		l.update("sending", l.m)
+	case rpc.ReceivingObserved:
+		l.next.Receiving = new(Receiving(b))
+		l.update("receiving", l.m)
 	case rpc.PasskeyChanged:
 		l.passkey(passkeyEvent{changed: &b}, now)
 		l.update("passkey", l.m)

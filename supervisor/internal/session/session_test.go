@@ -347,6 +347,10 @@ func TestWhatMayBeSentOutlivesNoLink(t *testing.T) {
 		until := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 		r.Notify(worker.Spawning{Generation: 1})
 		r.worker(rpc.SendingObserved{Possible: true, NewChats: rpc.NewChats{Restricted: true, RestrictedUntil: until, Quota: 5, Used: 2}})
+		r.worker(rpc.ReceivingObserved{Possible: true, Why: "w"})
+		if got := r.Snapshot().Receiving; got == nil || *got != (Receiving{Possible: true, Why: "w"}) {
+			t.Errorf("receiving: %+v", got)
+		}
 		want := &Sending{Possible: true, NewChats: NewChats{Restricted: true, RestrictedUntil: Moment{until}, Quota: 5, Used: 2}}
 		if diff := cmp.Diff(want, r.Snapshot().Sending); diff != "" {
 			t.Error(diff)
@@ -356,7 +360,7 @@ func TestWhatMayBeSentOutlivesNoLink(t *testing.T) {
 		}
 		r.Notify(worker.Exited{Generation: 1})
 		synctest.Wait()
-		if s := r.Snapshot(); s.Sending != nil || len(s.Warnings) != 1 {
+		if s := r.Snapshot(); s.Sending != nil || s.Receiving != nil || len(s.Warnings) != 1 {
 			t.Errorf("after an exit: %+v, %v", s.Sending, s.Warnings)
 		}
 		r.showQR()

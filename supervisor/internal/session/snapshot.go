@@ -31,8 +31,7 @@ type Snapshot struct {
 	Warnings Reasons `json:"warnings"`
 	Warning  *Reason `json:"warning"`
 	Login    Login   `json:"login"`
-	// Sending is nil while the page has not reported it.
-	Sending *Sending `json:"sending"`
+	Messaging
 	Linking
 	// QR is what the page showed last. Use FreshQR to read it.
 	QR *QR `json:"qr"`
@@ -202,12 +201,28 @@ type Pairing struct {
 	ExpiresAt Moment `json:"expires_at"`
 }
 
+// Messaging is what the page can do with messages.
+type Messaging struct {
+	// Sending is nil while the page has not reported it.
+	Sending *Sending `json:"sending"`
+	// Receiving is nil while it has not, or if it is not asked to.
+	Receiving *Receiving `json:"receiving"`
+}
+
 // Sending is whether the page can send messages.
 type Sending struct {
 	Possible bool `json:"possible"`
 	// Why explains why not.
 	Why      string   `json:"why,omitempty"`
 	NewChats NewChats `json:"new_chats"`
+}
+
+// Receiving is whether the page's messages, and reactions to them, can be read.
+type Receiving struct {
+	Possible  bool `json:"possible"`
+	Reactions bool `json:"reactions"`
+	// Why explains what is not possible.
+	Why string `json:"why,omitempty"`
 }
 
 // NewChats is what WhatsApp lets the account do with people it has never talked to.

@@ -68,8 +68,8 @@ func TestEveryFieldOfAnEventIsBounded(t *testing.T) {
 		seen[kind] = true
 		checkBounds(t, reflect.ValueOf(body), kind)
 	}
-	if len(seen) != 12 {
-		t.Errorf("of 12 kinds of events only %v came", seen)
+	if len(seen) != 13 {
+		t.Errorf("of 13 kinds of events only %v came", seen)
 	}
 	end := await[Exited](r)
 	checkBounds(t, reflect.ValueOf(end.Reason), "reason")
@@ -106,10 +106,10 @@ func TestLargeAnswersAreBoundedOrRefused(t *testing.T) {
 func TestFloodingWorkerIsEndedWithItsReason(t *testing.T) {
 	modes := []string{"strangers", "flood PageObserved", "flood QRShown", "flood Heartbeat", "oversize MessageChanged", "oversize Failure"}
 	few := len(modes)
-	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "QRGone", "BackupChecked", "MessageChanged", "SendingObserved"} {
+	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "QRGone", "BackupChecked", "MessageChanged", "SendingObserved", "ReceivingObserved"} {
 		modes = append(modes, "flood "+kind)
 	}
-	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "PageObserved", "QRShown", "QRGone", "BackupChecked", "SendingObserved"} {
+	for _, kind := range []string{"PhaseChanged", "BrowserStarted", "PageObserved", "QRShown", "QRGone", "BackupChecked", "SendingObserved", "ReceivingObserved"} {
 		modes = append(modes, "oversize "+kind)
 	}
 	if !*thorough { // Each kind of event is bounded in the same place.

@@ -87,11 +87,14 @@ func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	}
 	all := r.checkTexts()
 	r.checkPlaces()
+	r.checkReactions(all[2])
 	r.checkChanges(all)
 	r.checkLate()
 	r.checkAwayAndLost()
+	r.checkHour()
 	r.checkErrands()
 	r.checkPoison()
+	r.checkUnreadableReactions()
 	if n := r.sim.Traps(); n > 0 {
 		t.Errorf("the page has noticed %d foreign scripts", n)
 	}
@@ -142,6 +145,69 @@ func (r *reader) checkPlaces() {
 	if m := all[2]; m.Type != "unknown" || m.Text != "" {
 		r.t.Errorf("unknown: %+v", m)
 	}
+}
+
+// reactions reads those to some messages.
+func (r *reader) reactions(keys ...rpc.Secret) []rpc.Reaction {
+	r.t.Helper()
+	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: keys, Errand: rpc.ReadReactions, Since: r.since})
+	if err != nil || got.More {
+		r.t.Fatalf("%+v, %v", got, err)
+	}
+	r.keeps(err)
+	return got.Reactions
+}
+
+// react has a reaction delivered, and waits until the page has noticed it or, if it does not do
+// that, has it.
+func (r *reader) react(in simulator.Incoming, to rpc.Secret, notices bool) []rpc.Reaction {
+	r.t.Helper()
+	in.Reacts = strings.Split(string(to), "_")[2]
+	r.sim.Deliver(in)
+	for ctx := r.context(); ; {
+		got := r.receive(10)
+		if slices.Contains(got.Reacted, to) || !notices && r.sim.Undelivered() == 0 {
+			return r.reactions(to)
+		}
+		if ctx.Err() != nil {
+			r.t.Fatalf("%+v was not noticed", in)
+		}
+	}
+}
+
+// checkReactions has people react to messages of the account's own, of which the page loads the
+// reactions, and to one of others.
+func (r *reader) checkReactions(theirs rpc.Received) {
+	r.t.Helper()
+	r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Own: true, Text: "what do you think?"})
+	mine := r.next(1)[0]
+	for _, emoji := range []string{"👍", "👎", ""} {
+		all := r.react(simulator.Incoming{From: phoneOfAda, Text: emoji}, mine.Key, true)
+		if len(all) != 1 || string(all[0].Emoji) != emoji || all[0].Message != mine.Key || all[0].ID != mine.ID || all[0].Chat != mine.Chat ||
+			all[0].From.Phone != ada || all[0].From.LID == "" || all[0].FromMe || time.Since(all[0].At) > time.Hour || all[0].Key == "" {
+			r.t.Errorf("%q: %+v", emoji, all)
+		}
+	}
+	if first := r.react(simulator.Incoming{From: phoneOfAda, Text: "🎉"}, theirs.Key, true); len(first) != 1 || first[0].Emoji != "🎉" {
+		r.t.Errorf("to one of hers: %+v", first)
+	}
+	all := r.react(simulator.Incoming{From: phoneOfAda, Own: true, Text: "🙂"}, theirs.Key, false)
+	if len(all) != 2 || !all[1].FromMe || all[1].Emoji != "🙂" || all[1].From != (rpc.Chat{}) {
+		r.t.Errorf("by the phone: %+v", all)
+	}
+	status := r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Group: "status@broadcast", Text: "a status"})
+	r.sim.Deliver(simulator.Incoming{From: "15550101002", Group: "status@broadcast", Text: "👍", Reacts: status})
+	r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Group: simulator.Group, Text: "to all"})
+	grouped := r.next(1)[0]
+	all = r.react(simulator.Incoming{From: "15550101002", Group: simulator.Group, Text: "👍"}, grouped.Key, true)
+	if len(all) != 1 || all[0].Chat.Group != simulator.Group || all[0].From.Phone != "15550101002@c.us" || all[0].From.LID == "" || all[0].ID != grouped.ID {
+		r.t.Errorf("in a group: %+v", all)
+	}
+	r.since = time.Now().Add(time.Hour)
+	if all := r.reactions(mine.Key, theirs.Key); len(all) > 0 {
+		r.t.Errorf("since later: %+v", all)
+	}
+	r.since = time.Time{}
 }
 
 // checkChanges has messages edited, deleted and read again.
@@ -216,6 +282,29 @@ func (r *reader) errand(which rpc.Errand, keys ...rpc.Secret) (rpc.Reception, rp
 	return got, e.Code
 }
 
+// checkHour has messages arrive for as long as the service compares 60 times, in a page that is not
+// in use: the server notices nothing of it.
+func (r *reader) checkHour() {
+	r.t.Helper()
+	r.again(true, "seen=away")
+	for minute := range 60 {
+		r.sim.Receive(phoneOfAda, "in an hour")
+		keys := []rpc.Secret{r.next(1)[0].Key}
+		r.reactions(keys...)
+		if _, code := r.errand("", keys...); code != "" {
+			r.t.Errorf("read again: %s", code)
+		}
+		if minute%10 == 0 { // it listens again
+			if err := r.page.SetSelectors(r.context(), nil); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+	if done := r.sim.Errands(); len(done) > 0 {
+		r.t.Errorf("reading has done %v", done)
+	}
+}
+
 // checkErrands marks as read and asks the phone, in a page that is in use, that is not, and
 // that never answers.
 func (r *reader) checkErrands() {
@@ -281,6 +370,51 @@ func (r *reader) checkPoison() {
 	r.again(true)
 	if m := r.next(1)[0]; m.Text != secret {
 		r.t.Errorf("after that: %+v", m)
+	}
+}
+
+// checkUnreadableReactions has pages without what reactions are read by, and one that never gives them.
+func (r *reader) checkUnreadableReactions() {
+	r.t.Helper()
+	observed := func(mark int) rpc.ReceivingObserved {
+		r.t.Helper()
+		e, _ := r.await(mark, "what can be received", func(b rpc.EventBody) bool {
+			o, ok := b.(rpc.ReceivingObserved)
+			return ok && o.Why != "the page does not answer"
+		})
+		return e.body.(rpc.ReceivingObserved)
+	}
+	for fault, want := range map[string]rpc.ReceivingObserved{
+		"modules=missing:WAWebSchemaReactions": {Possible: true, Why: "reactions can't be read: the page's WAWebSchemaReactions.getReactionsTable is missing"},
+		"":                                     {Possible: true, Reactions: true},
+	} {
+		before, _ := r.events.all()
+		r.again(true, strings.Fields(fault)...)
+		if got := observed(len(before)); got != want {
+			r.t.Errorf("%s: %+v", fault, got)
+		}
+		r.sim.Receive(phoneOfAda, "a text"+fault)
+		key := r.next(1)[0].Key
+		if _, code := r.errand(rpc.ReadReactions, key); (code == "") != want.Reactions {
+			r.t.Errorf("%s: %s", fault, code)
+		}
+	}
+	for name, answer := range map[string]string{"never": `new Promise(() => {})`, "no list": `null`, "nonsense": `[{ parentMsgKey: keys[0], msgKey: 1, timestamp: {} }]`} {
+		r.spoil(`m("WAWebSchemaReactions").getReactionsTable = () => ({ anyOf: async (_, keys) => ` + answer + ` })`)
+		r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Text: "👍", Reacts: r.sim.Receive(phoneOfAda, name)})
+		key := r.next(1)[0].Key
+		if _, code := r.errand(rpc.ReadReactions, key); code == "" {
+			r.t.Errorf("%s: was read", name)
+		}
+	}
+	r.spoil(`m("WAWebSchemaReactions").getReactionsTable = () => ({
+		anyOf: async (_, keys) => keys.flatMap((key) => Array.from({ length: 20_000 }, (_, i) =>
+			({ parentMsgKey: key, msgKey: key + i, senderUserJid: "1@c.us", reactionText: "x".repeat(10_000), timestamp: i }))),
+	})`)
+	key := rpc.Secret("false_" + string(ada) + "_3A")
+	got, _ := r.errand(rpc.ReadReactions, key, key+"1")
+	if n := len(got.Reactions); n != rpc.MaxReactions || !got.More || got.Reactions[n-1].Key != key+"19999" || len(got.Reactions[0].Emoji) > 64 {
+		r.t.Errorf("of a flood were read %d", n)
 	}
 }
 

@@ -143,6 +143,9 @@ func obsolete(older, newer rpc.EventBody) bool {
 	case rpc.SendingObserved:
 		_, same := newer.(rpc.SendingObserved)
 		return same
+	case rpc.ReceivingObserved:
+		_, same := newer.(rpc.ReceivingObserved)
+		return same
 	case rpc.MessageChanged:
 		changed, same := newer.(rpc.MessageChanged)
 		return same && changed.ID == older.ID

@@ -4,6 +4,7 @@ import { faultIs } from './config.js';
 import { ACK, Chats, Msgs } from './collections.js';
 import { MsgKey } from './msgkey.js';
 import { now } from './people.js';
+import { reactionOf, store } from './reactions.js';
 import { getMessagesById } from './receiving.js';
 import { sender, strike } from './sending.js';
 import * as tables from './tables.js';
@@ -111,5 +112,6 @@ export async function sendReactionToMsg(msg, reaction) {
   const chat = Chats.get(known.id.remote);
   const { from, key } = await newKey(chat);
   await strike('built', key);
+  await store(reactionOf(key, from, known.id, reaction, Date.now()));
   if (await transmit(chat, from, key, known, { act: 'reaction', text: reaction })) throw new Error('Reaction send error');
 }

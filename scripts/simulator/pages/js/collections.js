@@ -73,11 +73,13 @@ export class Collection extends Emitter {
 
   last() { return this.getModelsArray().at(-1); }
 
+  serialize() { return this.map((model) => model.serialize()); }
+
   reset() { this.#models.clear(); }
 }
 
-// A model that belongs to a collection, whose attributes are all that serialize shows.
-class Stored extends Model {
+/** A model that belongs to a collection, whose attributes are all that serialize shows. */
+export class Stored extends Model {
   constructor(attributes) {
     super(attributes);
     for (const hidden of ['collection', 'names']) Object.defineProperty(this, hidden, { value: undefined, writable: true, enumerable: false });

@@ -10,6 +10,7 @@ import { Cmd, Stream } from './models.js';
 import { MsgKey } from './msgkey.js';
 import * as acts from './acts.js';
 import * as people from './people.js';
+import * as reactions from './reactions.js';
 import * as receiving from './receiving.js';
 import * as restrictions from './restrictions.js';
 import * as sending from './sending.js';
@@ -106,7 +107,8 @@ function addresses(stored) {
 
 function chats() {
   return {
-    WAWebCollections: { Msg: Msgs, Chat: Chats, Contact: Contacts, Blocklist },
+    WAWebCollections: { Msg: Msgs, Chat: Chats, Contact: Contacts, Blocklist, Reactions: reactions.AllReactions },
+    WAWebReactionsCollection: { ReactionsCollection: reactions.AllReactions },
     WAWebMsgCollection: { MsgCollection: Msgs, MsgCollectionImpl: MsgCollection },
     WAWebChatCollection: { ChatCollection: Chats, ChatCollectionImpl: ChatCollection },
     WAWebContactCollection: { ContactCollection: Contacts, ContactCollectionImpl: ContactCollection },
@@ -148,7 +150,8 @@ function messages() {
     WAWebNonMessageDataRequestPlaceholderMessageResendUtils: { handlePlaceholderMsgsSeen: receiving.askPhoneFor },
     WAWebSyncGatingUtils: { isPlaceholderMessageResendEnabled: () => false },
     WAWebCallCollection: { on() {}, calls: new Map() },
-    WAWebAddonReactionTableMode: { reactionTableMode: { async bulkUpsert() {} } },
+    WAWebSchemaReactions: { getReactionsTable: () => tables.reactionTable },
+    WAWebAddonReactionTableMode: { reactionTableMode: reactions.reactionTableMode },
     WAWebAddonPollVoteTableMode: { pollVoteTableMode: { async bulkUpsert() {} } },
     WAWebBackendJobsCommon: { mediaTypeFromProtobuf: () => null },
     WAWebE2EProtoUtils: { typeAttributeFromProtobuf: () => 'text' },

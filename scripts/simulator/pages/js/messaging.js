@@ -4,6 +4,7 @@ import { after, faultIs } from './config.js';
 import { Msgs } from './collections.js';
 import { loadPeople, takeHistory } from './people.js';
 import { changeMessage, takeMessage, takeOldMessages, takeReceipt } from './receiving.js';
+import { AllReactions, takeReaction } from './reactions.js';
 import { restrict } from './restrictions.js';
 import * as wire from './wire.js';
 
@@ -33,6 +34,10 @@ export async function handle(message, send) {
       await changeMessage(message);
       send({ type: 'confirm', n: message.n });
       break;
+    case 'reaction':
+      await takeReaction(message);
+      send({ type: 'confirm', n: message.n });
+      break;
     default: return false;
   }
   return true;
@@ -49,5 +54,5 @@ export async function synced() {
   if (!loaded) await loadPeople();
   loaded = true;
   wire.offlineDelivered();
-  if (faultIs('listeners', 'lost')) after(LOSE_LISTENERS, () => Msgs.forget());
+  if (faultIs('listeners', 'lost')) after(LOSE_LISTENERS, () => [Msgs, AllReactions].forEach((all) => all.forget()));
 }

@@ -12,7 +12,7 @@ import { ask } from './wire.js';
 // Receipts are taken together for so long.
 const BATCH = 1000;
 
-const isReady = () => Socket.hasSynced === true && Stream.mode === StreamMode.MAIN;
+export const isReady = () => Socket.hasSynced === true && Stream.mode === StreamMode.MAIN;
 
 /** Raises the acks of a message; without a model, or while the page starts, its row's alone. */
 export async function takeReceipt({ id, from, ack }) {
@@ -24,7 +24,8 @@ export async function takeReceipt({ id, from, ack }) {
   }
 }
 
-async function byIds(ids, wid) {
+/** The rows of the messages with these ids in the chat with somebody, however it is addressed. */
+export async function byIds(ids, wid) {
   const chats = Chats.filter((chat) => chat.id.equals(wid) || chat.accountLid?.equals(wid)).map((chat) => chat.id);
   const found = await Promise.all([wid, ...chats].map((chat) => getMsgsByMsgIdsAndChatId(ids, chat)));
   return [...new Map(found.flat().map((row) => [row.id, row])).values()];
@@ -39,7 +40,7 @@ export function getMsgsByMsgIdsAndChatId(ids, chat) {
 const hasChat = (stanza) => !/@(broadcast|newsletter)$/.test(stanza.group ?? '');
 
 /** The chat of a stanza, which is made if need be, and what its key has of it. */
-async function placeOf(stanza) {
+export async function placeOf(stanza) {
   const author = createWid(stanza.from);
   const remote = stanza.group ? createWid(stanza.group) : author;
   const chat = hasChat(stanza) ? (await findOrCreateLatestChat(remote)).chat : null;

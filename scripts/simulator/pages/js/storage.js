@@ -13,9 +13,15 @@ const open = new Map();
 // The databases whose tables are more than keys and values.
 const TABLES = {
   'model-storage': (db) => {
-    db.createObjectStore('message', { keyPath: 'id' }).createIndex('rowId', 'rowId', { unique: true });
-    db.createObjectStore('chat', { keyPath: 'id' });
-    db.createObjectStore('contact', { keyPath: 'id' });
+    const make = (name, keyPath, index, unique) => {
+      if (db.objectStoreNames.contains(name)) return;
+      const table = db.createObjectStore(name, { keyPath });
+      if (index) table.createIndex(index, index, { unique });
+    };
+    make('message', 'id', 'rowId', true);
+    make('chat', 'id');
+    make('contact', 'id');
+    make('reactions', ['parentMsgKey', 'senderUserJid'], 'parentMsgKey', false);
   },
 };
 
@@ -28,7 +34,7 @@ export function settled(request) {
 }
 
 async function openOne(name) {
-  const request = indexedDB.open(name, TABLES[name] ? 2 : 1);
+  const request = indexedDB.open(name, TABLES[name] ? 3 : 1);
   request.onupgradeneeded = ({ oldVersion }) => {
     if (oldVersion === 0) request.result.createObjectStore(TABLE);
     TABLES[name]?.(request.result);

@@ -173,8 +173,9 @@ export class Table {
 
   #store() { return database().transaction(this.#name).objectStore(this.#name); }
 
-  #source([index]) {
-    return index === 'id' ? this.#store() : this.#store().index(index);
+  // An index of several columns is the table's own key.
+  #source(index) {
+    return index.length > 1 || index[0] === 'id' ? this.#store() : this.#store().index(index[0]);
   }
 
   async get(id) { return settled(this.#store().get(String(id))); }
@@ -196,6 +197,20 @@ export class Table {
     return settled(this.#source([index].flat()).getAll(IDBKeyRange.bound(lower, upper, !lowerInclusive, !upperInclusive), limit));
   }
 
+  async anyOf(index, values, { limit } = {}) {
+    const source = this.#source([index].flat());
+    const found = await Promise.all(values.map((value) => settled(source.getAll(IDBKeyRange.only(value), limit))));
+    return found.flat().slice(0, limit);
+  }
+
+  async equals(index, value, options) { return this.anyOf(index, [value], options); }
+
+  async bulkCreateOrReplace(rows) {
+    const work = database().transaction(this.#name, 'readwrite');
+    for (const row of rows) work.objectStore(this.#name).put(row);
+    await finished(work);
+  }
+
   async startsWithAnyOf(index, prefixes) {
     const source = this.#source([index].flat());
     const found = await Promise.all(prefixes.map((p) => settled(source.getAll(IDBKeyRange.bound(p, `${p}\uffff`)))));
@@ -205,4 +220,5 @@ export class Table {
 
 export const messageTable = new Table('message');
 export const chatTable = new Table('chat');
+export const reactionTable = new Table('reactions');
 export const contactTable = new Table('contact');

@@ -39,7 +39,7 @@ type Options struct {
 	Messages *message.Messages
 	// Arrived receives when the page has something to read.
 	Arrived <-chan struct{}
-	// Emit is called with MessagesArrived.
+	// Emit is called with MessagesArrived and ReceivingObserved.
 	Emit func(rpc.EventBody)
 	Log  *slog.Logger
 	// On allows messages to leave the page.
@@ -58,11 +58,11 @@ type Inbox struct {
 	pace *rate.Limiter
 	of   message.Subject // what was listened to last
 	next time.Time       // when to listen again
-	lack string          // what was missing then
+	last rpc.ReceivingObserved
 }
 
 // ledger makes what inbox.js keeps in one document.
-const ledger = `({ changed: new Set(), lost: false, reading: 0, shown: 0 })`
+const ledger = `({ changed: new Set(), reacted: new Set(), watched: new Set(), leaves: [], lost: false, reading: 0, shown: 0 })`
 
 // New returns the Inbox of a page. Run reports on it.
 func New(o Options) *Inbox {
@@ -112,31 +112,54 @@ func (i *Inbox) listen(ctx context.Context) {
 	if current == i.of && now.Before(i.next) {
 		return
 	}
+	fresh := current != i.of
 	i.of, i.next = current, now.Add(every)
 	if !current.Ready {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.o.Call)
 	defer cancel()
-	var answer struct{ Missing string }
+	var heard heard
 	object, err := i.tool.Object(ctx, v.Document)
 	if err == nil {
-		err = object.Invoke(ctx, &answer, "listen")
+		err = object.Invoke(ctx, &heard, "listen")
 	}
-	lack := answer.Missing
-	if lack != "" {
-		lack = "the page's " + i.o.Messages.Function(lack) + " is missing"
+	seen := heard.observed(i.o.Messages.Function)
+	if err != nil {
+		seen = rpc.ReceivingObserved{Why: "the page does not answer"}
 	}
-	if err != nil || lack != "" {
+	if !seen.Possible {
 		i.next = now.Add(retry)
 	}
-	if err != nil && !errors.Is(err, target.ErrStale) && ctx.Err() == nil {
-		lack = "the page does not answer"
+	if errors.Is(err, target.ErrStale) || ctx.Err() != nil {
+		return
 	}
-	if lack != i.lack {
-		i.o.Log.Info(logid.ReceivingChanged, "possible", lack == "", logging.KeyDetail, lack)
+	if seen != i.last {
+		i.o.Log.Info(logid.ReceivingChanged, "possible", seen.Possible, "reactions", seen.Reactions, logging.KeyDetail, seen.Why)
 	}
-	i.lack = lack
+	if seen != i.last || fresh {
+		i.o.Emit(seen)
+	}
+	i.last = seen
+}
+
+// heard is what the page lacks for reading messages, for reading reactions, and for noticing
+// those.
+type heard struct{ Missing, Unread, Unheard string }
+
+// observed is what that means. function explains what something is.
+func (h heard) observed(function func(string) string) rpc.ReceivingObserved {
+	switch {
+	case h.Missing != "":
+		return rpc.ReceivingObserved{Why: "the page's " + function(h.Missing) + " is missing"}
+	case h.Unread != "":
+		return rpc.ReceivingObserved{Possible: true, Why: "reactions can't be read: the page's " + function(h.Unread) + " is missing"}
+	case h.Unheard != "":
+		return rpc.ReceivingObserved{
+			Possible: true, Reactions: true, Why: "reactions are noticed late: the page's " + function(h.Unheard) + " is missing",
+		}
+	}
+	return rpc.ReceivingObserved{Possible: true, Reactions: true}
 }
 
 // answer is what the page answers, in its own words. Nothing of it is trusted.
@@ -149,11 +172,26 @@ type answer struct {
 		Sum string
 	}
 	Messages, Changed []received
+	Reacted           []string
+	Reactions         []reaction
+}
+
+type reaction struct {
+	Message, Key, ID, Emoji string
+	Chat, From              place
+	Own                     bool
+	Seconds                 float64
+}
+
+type place struct{ Phone, LID, Group string }
+
+func (p place) chat() rpc.Chat {
+	return rpc.Chat{Phone: rpc.Secret(p.Phone), LID: rpc.Secret(p.LID), Group: rpc.Secret(p.Group)}
 }
 
 type received struct {
 	Key, ID, Name, Type, Text, Reply, Edit, MIME, File string
-	Chat, From                                         struct{ Phone, LID, Group string }
+	Chat, From                                         place
 	Own                                                bool
 	Seconds, Ack, Size                                 float64
 }
@@ -161,11 +199,11 @@ type received struct {
 // Receive is that of rpc.Worker.
 func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
 	if len(r.Keys) > 0 {
-		return i.reread(ctx, r.Keys, r.Errand)
+		return i.reread(ctx, r)
 	}
 	r.After = r.After[:min(len(r.After), rpc.MaxMarks)]
 	a, err := i.ask(ctx, "receive", map[string]any{
-		"marks": append([]rpc.Mark{}, r.After...), "since": max(r.Since.Unix(), 0), "limit": min(max(r.Limit, 1), rpc.MaxReceive),
+		"marks": append([]rpc.Mark{}, r.After...), "since": seconds(r.Since), "limit": min(max(r.Limit, 1), rpc.MaxReceive),
 	})
 	if err != nil {
 		return rpc.Reception{}, fmt.Errorf("cannot receive messages: %w", err)
@@ -173,37 +211,58 @@ func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception,
 	got := rpc.Reception{
 		Account: rpc.Secret(a.Account), Known: a.Known, Lost: a.Lost, More: a.More, Messages: list(a.Messages), Changed: list(a.Changed),
 	}
+	for _, key := range a.Reacted {
+		got.Reacted = append(got.Reacted, rpc.Secret(key))
+	}
 	for _, m := range a.Marks {
 		got.Marks = append(got.Marks, rpc.Mark{Row: int64(m.Row), Sum: m.Sum})
 	}
 	return got, nil
 }
 
-// reread reads messages by their keys, after an errand.
-func (i *Inbox) reread(ctx context.Context, keys []rpc.Secret, errand rpc.Errand) (rpc.Reception, error) {
-	if errand != "" && errand != rpc.MarkRead && errand != rpc.AskPhone {
+// reread reads messages by their keys, after an errand, or their reactions.
+func (i *Inbox) reread(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
+	switch r.Errand {
+	case "", rpc.MarkRead, rpc.AskPhone, rpc.ReadReactions:
+	default:
 		return rpc.Reception{}, errors.New("cannot read messages again: the errand is not known")
 	}
-	if len(keys) > rpc.MaxReread {
-		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %d are too many", len(keys))
+	if len(r.Keys) > rpc.MaxReread {
+		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %d are too many", len(r.Keys))
 	}
-	texts := make([]string, len(keys)) // a Secret would be encoded as "[redacted]"
-	for n, key := range keys {
+	if r.Errand == rpc.ReadReactions { // messages must not wait for long
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 2*i.o.Call)
+		defer cancel()
+	}
+	texts := make([]string, len(r.Keys)) // a Secret would be encoded as "[redacted]"
+	for n, key := range r.Keys {
 		texts[n] = string(key)
 	}
-	a, err := i.ask(ctx, "reread", map[string]any{"keys": texts, "errand": errand})
+	a, err := i.ask(ctx, "reread", map[string]any{"keys": texts, "errand": r.Errand, "since": seconds(r.Since)})
 	if err != nil {
 		return rpc.Reception{}, fmt.Errorf("cannot read messages again: %w", err)
 	}
-	return rpc.Reception{Messages: list(a.Messages), More: a.More}, nil
+	return rpc.Reception{Messages: list(a.Messages), Reactions: reactions(a.Reactions), More: a.More}, nil
+}
+
+func seconds(t time.Time) int64 { return max(t.Unix(), 0) }
+
+func reactions(all []reaction) (found []rpc.Reaction) {
+	for _, r := range all {
+		found = append(found, rpc.Reaction{
+			Message: rpc.Secret(r.Message), Key: rpc.Secret(r.Key), ID: r.ID, Chat: r.Chat.chat(), From: r.From.chat(), FromMe: r.Own,
+			Emoji: rpc.Secret(r.Emoji), At: message.Moment(1000 * r.Seconds),
+		})
+	}
+	return found
 }
 
 func list(all []received) (found []rpc.Received) {
 	for _, m := range all {
 		found = append(found, rpc.Received{
 			Key: rpc.Secret(m.Key), ID: m.ID, Name: rpc.Secret(m.Name), FromMe: m.Own, Type: rpc.MessageType(m.Type), Text: rpc.Secret(m.Text),
-			Chat:    rpc.Chat{Phone: rpc.Secret(m.Chat.Phone), LID: rpc.Secret(m.Chat.LID), Group: rpc.Secret(m.Chat.Group)},
-			From:    rpc.Chat{Phone: rpc.Secret(m.From.Phone), LID: rpc.Secret(m.From.LID)},
+			Chat: m.Chat.chat(), From: rpc.Chat{Phone: rpc.Secret(m.From.Phone), LID: rpc.Secret(m.From.LID)},
 			ReplyTo: m.Reply, At: message.Moment(1000 * m.Seconds), Ack: message.Whole(m.Ack, -1, 4), Edit: m.Edit,
 			Media: rpc.ReceivedMedia{MIME: m.MIME, Size: int64(max(m.Size, 0)), Name: rpc.Secret(m.File)},
 		})

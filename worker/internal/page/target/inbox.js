@@ -1,19 +1,22 @@
 // Makes the object that reads received messages in one document. It runs in the page's
 // main world, calls what k.receiving and k.sending name, wraps nothing, and leaves no
 // trace on any object of the page but listeners. calls makes the page's functions
-// callable. The ledger has the keys of messages that have changed, until they are read, and
-// lost, which means that there were too many. ping is the name of the DOM event that makes the
+// callable. The ledger has the keys of messages that have changed, or to which somebody may have
+// reacted, until they are read, and lost, which means that there were too many. ping is the name of the DOM event that makes the
 // worker report that there is something to read. It has nothing of a message.
 (function (k, t, calls, ledger, ping) {
   "use strict";
 
-  const { Stop, resolve, gone, callable, within, carry, text, maybe, identify, addresses, named } = calls(k, t);
+  const { Stop, resolve, gone, callable, task, within, carry, text, maybe, identify, addresses, named } = calls(k, t);
   const r = k.receiving;
   const n = { ...k.sending.names, ...r.names };
   const MOST_ROWS = 500; // of the table at once
   const MOST_MARKS = 16; // of one page
   const SOME_KNOWN = 20; // rows that could be read before
   const MOST_CHANGED = 500;
+  const MOST_REACTIONS = 500; // of one answer
+  const MOST_WATCHED = 500; // messages whose reactions are in memory
+  const LONGEST_REACTION = 64;
   const MOST_TEXT = 200_000; // characters of one answer
   const LONGEST = 65_536; // characters of one text
   const LONGEST_NAME = 256;
@@ -60,20 +63,22 @@
     }
   }
 
-  // changed is called with each message of which something is another.
-  function changed(message) {
+  // noting returns a listener that adds the keys of messages to a list.
+  const noting = (list) => (message) => {
     try {
       if (!isChat(at(message[n.message_id][n.key_remote]))) return;
-      ledger.changed.add(keyOf(message));
-      if (ledger.changed.size > MOST_CHANGED) {
-        ledger.changed.clear();
+      list.add(keyOf(message));
+      if (list.size > MOST_CHANGED) {
+        list.clear();
         ledger.lost = true;
       }
       notify();
     } catch {
       // It is no message.
     }
-  }
+  };
+  const changed = noting(ledger.changed);
+  const reacted = noting(ledger.reacted);
 
   function acked(message) {
     if (message?.[n.message_id]?.[n.key_from_me] === true) changed(message);
@@ -81,20 +86,51 @@
 
   const LISTENERS = [
     [n.add_event, added], [n.type_event, changed], [n.body_event, changed], [n.caption_event, changed], [n.ack_event, acked],
+    [n.reaction_event, reacted],
   ];
+
+  function hear(source, listeners) {
+    for (const [event, listener] of listeners) {
+      source[n.on](event, listener);
+      ledger.leaves.push(() => source[n.off](event, listener));
+    }
+  }
+
+  // watch listens to the reactions to one message.
+  function watch(model) {
+    const again = () => reacted(model);
+    hear(model[n.reactions_list], [[n.add_event, again], [n.remove_event, again], [n.senders_event, again]]);
+  }
+
+  // loaded is called with the reactions to each message that the page loads.
+  function loaded(model) {
+    try {
+      reacted(model);
+      watch(model);
+      ledger.watched.add(model);
+      for (const old of ledger.watched) if (ledger.watched.size > MOST_WATCHED) ledger.watched.delete(old);
+    } catch {
+      // They are not what they should be.
+    }
+  }
 
   // listen listens again: the page can lose its listeners.
   function listen() {
-    try {
-      ledger.leave?.();
-    } catch {
-      // What listened has gone.
+    for (const leave of ledger.leaves.splice(0)) {
+      try {
+        leave();
+      } catch {
+        // What listened has gone.
+      }
     }
-    const messages = resolve("messages").value;
-    for (const [event, listener] of LISTENERS) messages[n.on](event, listener);
-    ledger.leave = () => {
-      for (const [event, listener] of LISTENERS) messages[n.off](event, listener);
-    };
+    hear(resolve("messages").value, LISTENERS);
+    try {
+      hear(resolve("reactions").value, [[n.add_event, loaded]]);
+      ledger.watched.forEach(watch);
+    } catch {
+      return false;
+    }
+    return true;
   }
 
   async function after(work, table, row, most) {
@@ -179,7 +215,7 @@
       return false;
     }
 
-    return { parsed, describe, row, works };
+    return { parsed, who, describe, row, works };
   }
 
   // read reads rows in order, at most so many messages. One that can't be read though
@@ -232,8 +268,71 @@
       lost ||= !model; // It has left the memory.
     }
     for (const key of keys) ledger.changed.delete(key);
+    const reacted = [...ledger.reacted].slice(0, 100);
+    for (const key of reacted) ledger.reacted.delete(key);
     ledger.lost = false;
-    return { changed, lost, more: ledger.changed.size > 0 };
+    return { changed, reacted, lost, more: ledger.changed.size + ledger.reacted.size > 0 };
+  }
+
+  // reactionTable returns the table of reactions.
+  function reactionTable(work) {
+    const table = work.call("reaction_table");
+    if (typeof table?.[n.table_any] !== "function") throw gone("reaction_table");
+    return table;
+  }
+
+  // lastReactions returns the rows of the last reactions to each of these messages, as many as
+  // one answer has, and how many messages they are to.
+  async function lastReactions(work, keys, since) {
+    const seconds = (row) => number(row[n.message_time] ?? row[n.reaction_time] / 1000);
+    const found = await work.wait(reactionTable(work)[n.table_any]([n.reaction_parent], keys));
+    if (!Array.isArray(found)) throw gone("reaction_table");
+    const rows = [];
+    let done = 0;
+    for (const key of keys) {
+      const some = found.filter((row) => row[n.reaction_parent] === key && row[n.reaction_orphan] !== 1 && seconds(row) >= since);
+      if (done > 0 && rows.length + some.length > MOST_REACTIONS) break;
+      some.sort((a, b) => a[n.reaction_time] - b[n.reaction_time]);
+      rows.push(...some.slice(-MOST_REACTIONS).map((row) => ({ row, seconds: seconds(row) })));
+      done++;
+    }
+    return { rows, done };
+  }
+
+  // readReactions reads the last reaction of each person to these messages. One that can't be
+  // read though others can is passed over.
+  async function readReactions(work, keys, since) {
+    const { rows, done } = await lastReactions(work, keys, since);
+    const { parsed, who } = reader(work);
+    const reactions = [];
+    let failure;
+    for (const { row, seconds } of rows) {
+      try {
+        const parent = parsed(row[n.reaction_parent]);
+        const own = parsed(row[n.reaction_key])[n.key_from_me] === true;
+        const chat = await who(parent[n.key_remote]);
+        const from = own ? {} : await who(row[n.reaction_sender]);
+        reactions.push({
+          message: row[n.reaction_parent], id: cut(String(parent[n.key_id]), 64), key: cut(row[n.reaction_key], LONGEST_KEY), chat, from, own,
+          emoji: cut(row[n.reaction_text], LONGEST_REACTION), seconds,
+        });
+      } catch (error) {
+        if (error instanceof Stop) throw error;
+        failure ??= error;
+      }
+    }
+    if (failure && reactions.length === 0) throw failure;
+    return { reactions, done };
+  }
+
+  // lacksForReactions is what is missing for reading them.
+  function lacksForReactions() {
+    try {
+      reactionTable(task(PATIENCE));
+      return "";
+    } catch {
+      return "reaction_table";
+    }
   }
 
   // tableOf returns the table of messages.
@@ -298,14 +397,14 @@
   const ERRANDS = { mark_read: markRead, ask_phone: askPhone };
 
   return {
-    // listen listens to the page's messages, and reports what is missing for reading them.
+    // listen listens to the page's messages, and reports what is missing for reading them, and
+    // their reactions. Without unheard those are noticed only when they are read.
     listen() {
       const lacks = FUNCTIONS.find((name) => !callable(name));
       if (lacks) return { missing: lacks };
       const messages = resolve("messages").value;
       if (typeof messages?.[n.on] !== "function" || typeof messages[n.off] !== "function") return { missing: "messages" };
-      listen();
-      return { missing: "" };
+      return { missing: "", unread: lacksForReactions(), unheard: listen() ? "" : "reactions" };
     },
 
     // receive reads at most so many messages after the newest mark that is still true, and
@@ -320,14 +419,18 @@
         const known = from.known ? await after(work, table, from.row - SOME_KNOWN, SOME_KNOWN) : [];
         const { messages, done } = await read(work, rows, since, limit, known);
         const more = done < rows.length || rows.length >= MOST_ROWS;
-        const other = more ? { changed: [], lost: false, more: true } : await news(work);
+        const other = more ? { changed: [], reacted: [], lost: false, more: true } : await news(work);
         const marked = spread(rows.slice(0, done).map(mark), MOST_MARKS).reverse();
         return { account, known: from.known, marks: marked, messages, ...other };
       }),
 
     // reread reads the messages with these keys, as far as they are there, after an errand.
-    reread: ({ keys, errand }, ms) =>
+    reread: ({ keys, errand, since }, ms) =>
       carry(ms, async (work) => {
+        if (errand === "read_reactions") {
+          const { reactions, done } = await readReactions(work, keys, since);
+          return { reactions, more: done < keys.length };
+        }
         if (errand) await ERRANDS[errand](work, await rowsOf(work, keys));
         const rows = await rowsOf(work, keys);
         const { messages, done } = await read(work, rows, 0, keys.length, []);

@@ -16,7 +16,7 @@ import (
 // bodies are one event of each kind that a worker may send again and again.
 var bodies = []rpc.EventBody{
 	rpc.PhaseChanged{}, rpc.BrowserStarted{}, rpc.PageObserved{}, rpc.QRShown{}, rpc.QRGone{}, rpc.Heartbeat{},
-	rpc.BackupChecked{}, rpc.MessageChanged{}, rpc.SendingObserved{}, rpc.PasskeyChanged{}, rpc.BrowserExited{}, rpc.Failure{},
+	rpc.BackupChecked{}, rpc.MessageChanged{}, rpc.SendingObserved{}, rpc.ReceivingObserved{}, rpc.PasskeyChanged{}, rpc.BrowserExited{}, rpc.Failure{},
 }
 
 // attack does what the mode says: "exaggerate" sends one event of
@@ -118,6 +118,8 @@ func varied(body rpc.EventBody, n int) rpc.EventBody {
 		return rpc.BrowserStarted{PID: os.Getpid(), Product: strings.Repeat("p", n%100)}
 	case rpc.MessageChanged:
 		return rpc.MessageChanged{ID: rpc.MessageID(fmt.Sprintf("3EB0%018X", n)), Ack: n % 5}
+	case rpc.ReceivingObserved:
+		return rpc.ReceivingObserved{Possible: n%2 == 0, Why: strings.Repeat("w", n%1000)}
 	case rpc.SendingObserved:
 		return rpc.SendingObserved{Possible: n%2 == 0, Why: strings.Repeat("w", n%1000)}
 	}
