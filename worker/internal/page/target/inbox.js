@@ -23,6 +23,7 @@
   const LONGEST_KEY = 300;
   const PATIENCE = 5000; // ms for what the page does with a message
   const MOST_READING = 20; // that the page has not ended
+  const PARTS = [n.reaction_key, n.reaction_sender, n.reaction_text];
   const FUNCTIONS = ["table", "from_row", "wid", "key", "own_phone"];
   const ADDRESS = /^\d{1,24}(-\d{1,24})?@(c\.us|lid|g\.us)$/;
 
@@ -308,6 +309,7 @@
     let failure;
     for (const { row, seconds } of rows) {
       try {
+        if (PARTS.some((part) => typeof row[part] !== "string")) throw new TypeError("not a row");
         const parent = parsed(row[n.reaction_parent]);
         const own = parsed(row[n.reaction_key])[n.key_from_me] === true;
         const chat = await who(parent[n.key_remote]);
