@@ -241,8 +241,8 @@ func (r Reception) bounded() Reception {
 // bounded returns false for what can't be a reaction to a message of a chat.
 func (r Reaction) bounded() (Reaction, bool) {
 	r.Chat, r.From = r.Chat.bounded(), r.From.bounded()
-	if len(r.Message) == 0 || len(r.Message) > maxKey || len(r.Key) == 0 || len(r.Key) > maxKey || len(r.ID) > maxMessageID || !anyID.MatchString(r.ID) ||
-		r.Chat == (Chat{}) {
+	isID := func(id string) bool { return len(id) <= maxMessageID && anyID.MatchString(id) }
+	if len(r.Message) == 0 || len(r.Message) > maxKey || !isID(r.ID) || !isID(r.Reaction) || r.Chat == (Chat{}) {
 		return Reaction{}, false
 	}
 	r.Emoji = Secret(text(string(r.Emoji), maxReaction))

@@ -293,7 +293,7 @@ func secrets(all []string) (list []Secret) {
 func reactionsToProto(all []Reaction) (out []*workerpb.Reaction) {
 	for _, r := range all {
 		out = append(out, &workerpb.Reaction{
-			Message: string(r.Message), Key: string(r.Key), Id: r.ID, Chat: chatToProto(r.Chat), From: chatToProto(r.From), FromMe: r.FromMe,
+			Message: string(r.Message), Reaction: r.Reaction, Id: r.ID, Chat: chatToProto(r.Chat), From: chatToProto(r.From), FromMe: r.FromMe,
 			Emoji: string(r.Emoji), AtMs: sinceEpoch(r.At),
 		})
 	}
@@ -303,7 +303,7 @@ func reactionsToProto(all []Reaction) (out []*workerpb.Reaction) {
 func reactionsFromProto(all []*workerpb.Reaction) (out []Reaction) {
 	for _, p := range all {
 		r := Reaction{
-			Message: Secret(p.GetMessage()), Key: Secret(p.GetKey()), ID: p.GetId(), Chat: chatFromProto(p.GetChat()), From: chatFromProto(p.GetFrom()),
+			Message: Secret(p.GetMessage()), Reaction: p.GetReaction(), ID: p.GetId(), Chat: chatFromProto(p.GetChat()), From: chatFromProto(p.GetFrom()),
 			FromMe: p.GetFromMe(), Emoji: Secret(p.GetEmoji()), At: moment(p.GetAtMs()),
 		}
 		if r, ok := r.bounded(); ok {

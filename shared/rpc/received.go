@@ -119,9 +119,10 @@ type ReceivedMedia struct {
 
 // Reaction is what somebody feels about a message.
 type Reaction struct {
-	// Message is the page's name of that message, and ID a part of it. Key is that of the reaction.
-	Message, Key Secret
-	ID           string
+	// Message is the page's name of that message, and ID a part of it. Reaction is the id of
+	// the reaction itself.
+	Message      Secret
+	ID, Reaction string
 	// Chat is where the message is and, unless FromMe, From who reacts to it.
 	Chat, From Chat
 	FromMe     bool

@@ -117,7 +117,7 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 }
 
 func TestReactionsArriveBounded(t *testing.T) {
-	whole := Reaction{Message: "false_1@lid_3A", Key: "false_1@lid_3B", ID: "3A", Chat: Chat{LID: "1@lid"}, From: Chat{Phone: "1@c.us"}, FromMe: true, Emoji: "👍", At: aTime}
+	whole := Reaction{Message: "false_1@lid_3A", Reaction: "3B", ID: "3A", Chat: Chat{LID: "1@lid"}, From: Chat{Phone: "1@c.us"}, FromMe: true, Emoji: "👍", At: aTime}
 	long := whole
 	long.Emoji = Secret(strings.Repeat("👍", 1000))
 	var asked ReceiveQuery
@@ -125,7 +125,7 @@ func TestReactionsArriveBounded(t *testing.T) {
 		asked = q
 		return Reception{
 			Reacted: []Secret{"", "key", Secret(strings.Repeat("k", 1000))}, More: true,
-			Reactions: append([]Reaction{whole, {Message: "m", Key: "k", ID: "3A"}, {ID: "3A", Chat: whole.Chat}, long}, make([]Reaction, 2*MaxReactions)...),
+			Reactions: append([]Reaction{whole, {Message: "m", Reaction: "3B", ID: "3A"}, {ID: "3A", Chat: whole.Chat}, long}, make([]Reaction, 2*MaxReactions)...),
 		}, nil
 	}})
 	q := ReceiveQuery{Keys: []Secret{"a", "b"}, Errand: ReadReactions, Since: aTime}

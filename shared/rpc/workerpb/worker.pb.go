@@ -2672,7 +2672,7 @@ func (x *ReceiveResponse) GetReactions() []*Reaction {
 type Reaction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Reaction      string                 `protobuf:"bytes,2,opt,name=reaction,proto3" json:"reaction,omitempty"`
 	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	Chat          *Chat                  `protobuf:"bytes,4,opt,name=chat,proto3" json:"chat,omitempty"`
 	From          *Chat                  `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
@@ -2720,9 +2720,9 @@ func (x *Reaction) GetMessage() string {
 	return ""
 }
 
-func (x *Reaction) GetKey() string {
+func (x *Reaction) GetReaction() string {
 	if x != nil {
-		return x.Key
+		return x.Reaction
 	}
 	return ""
 }
@@ -3330,10 +3330,10 @@ const file_worker_proto_rawDesc = "" +
 	"\x04lost\x18\x06 \x01(\bR\x04lost\x12\x12\n" +
 	"\x04more\x18\a \x01(\bR\x04more\x12\x18\n" +
 	"\areacted\x18\b \x03(\tR\areacted\x12@\n" +
-	"\treactions\x18\t \x03(\v2\".sessionmanager.worker.v1.ReactionR\treactions\"\xf2\x01\n" +
+	"\treactions\x18\t \x03(\v2\".sessionmanager.worker.v1.ReactionR\treactions\"\xfc\x01\n" +
 	"\bReaction\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\x12\x0e\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1a\n" +
+	"\breaction\x18\x02 \x01(\tR\breaction\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x122\n" +
 	"\x04chat\x18\x04 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04chat\x122\n" +
 	"\x04from\x18\x05 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04from\x12\x17\n" +

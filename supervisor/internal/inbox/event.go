@@ -251,13 +251,14 @@ func news(before *state, m rpc.Received, name string) (events []Event, after sta
 	return events, after
 }
 
-// eventOf returns the event of a reaction to the message with a name.
-func eventOf(r rpc.Reaction, name string) Event {
+// eventOf returns the event of a reaction. Its id is made of WhatsApp's own, as the page may name
+// a message by either address of its chat.
+func eventOf(r rpc.Reaction, account string) Event {
 	shown := &Message{ID: r.ID, Chat: placeOf(r.Chat), FromMe: r.FromMe, Emoji: new(string(r.Emoji)), T: r.At}
 	if !r.FromMe {
 		shown.From = &Person{Place: placeOf(r.From)}
 	}
-	return Event{Kind: Reacted, ID: hash(name, string(Reacted), string(r.Key), string(r.Emoji)), Message: shown}
+	return Event{Kind: Reacted, ID: hash(account, string(Reacted), r.ID, r.Reaction, string(r.Emoji)), Message: shown}
 }
 
 // thin returns at most rpc.MaxMarks marks: the newest, and of older ones ever fewer.

@@ -87,7 +87,7 @@ func TestContentIsSplitAndJoined(t *testing.T) {
 	m := textMessage(func(m *rpc.Received) {
 		m.Media = rpc.ReceivedMedia{MIME: "image/png", Size: 3, Name: "the name of the file"}
 	})
-	reaction := eventOf(rpc.Reaction{ID: "3A", Key: "r", Chat: m.Chat, From: m.From, Emoji: secret}, "name")
+	reaction := eventOf(rpc.Reaction{ID: "3A", Reaction: "r", Chat: m.Chat, From: m.From, Emoji: secret}, "name")
 	if body, c := reaction.split(); strings.Contains(encode(body), secret) || encode(body.joined(c)) != encode(reaction) {
 		t.Errorf("of %s is kept for long %s", encode(reaction), encode(body))
 	}

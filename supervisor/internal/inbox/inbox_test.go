@@ -124,7 +124,7 @@ func (p *table) feel(n int, who, emoji string, noted bool) {
 	p.reactions = slices.DeleteFunc(p.reactions, func(r rpc.Reaction) bool { return r.Message == key && r.From.Phone == rpc.Secret(who) })
 	p.felt++
 	p.reactions = append(p.reactions, rpc.Reaction{
-		Message: key, Key: rpc.Secret(fmt.Sprint("r", p.felt)), ID: fmt.Sprintf("3A%d", n), Chat: rpc.Chat{Phone: "4915112345678@c.us"}, From: rpc.Chat{Phone: rpc.Secret(who)},
+		Message: key, Reaction: fmt.Sprint("r", p.felt), ID: fmt.Sprintf("3A%d", n), Chat: rpc.Chat{Phone: "4915112345678@c.us"}, From: rpc.Chat{Phone: rpc.Secret(who)},
 		FromMe: who == "", Emoji: rpc.Secret(emoji), At: time.Now(),
 	})
 	if noted {

@@ -507,7 +507,7 @@ func react(ctx context.Context, s *store, all []rpc.Reaction, now time.Time) ([]
 			if r.At.Before(since) {
 				continue
 			}
-			if err := s.add(db, next, eventOf(r, hash(next.Account, string(r.Message))), &list); err != nil {
+			if err := s.add(db, next, eventOf(r, next.Account), &list); err != nil {
 				return nil, err
 			}
 		}

@@ -184,7 +184,7 @@ func (r *reader) checkReactions(theirs rpc.Received) {
 	for _, emoji := range []string{"👍", "👎", ""} {
 		all := r.react(simulator.Incoming{From: phoneOfAda, Text: emoji}, mine.Key, true)
 		if len(all) != 1 || string(all[0].Emoji) != emoji || all[0].Message != mine.Key || all[0].ID != mine.ID || all[0].Chat != mine.Chat ||
-			all[0].From.Phone != ada || all[0].From.LID == "" || all[0].FromMe || time.Since(all[0].At) > time.Hour || all[0].Key == "" {
+			all[0].From.Phone != ada || all[0].From.LID == "" || all[0].FromMe || time.Since(all[0].At) > time.Hour || all[0].Reaction == "" {
 			r.t.Errorf("%q: %+v", emoji, all)
 		}
 	}
@@ -202,6 +202,10 @@ func (r *reader) checkReactions(theirs rpc.Received) {
 	all = r.react(simulator.Incoming{From: "15550101002", Group: simulator.Group, Text: "👍"}, grouped.Key, true)
 	if len(all) != 1 || all[0].Chat.Group != simulator.Group || all[0].From.Phone != "15550101002@c.us" || all[0].From.LID == "" || all[0].ID != grouped.ID {
 		r.t.Errorf("in a group: %+v", all)
+	}
+	other := rpc.Secret(strings.Replace(string(theirs.Key), string(theirs.Chat.Phone), string(theirs.Chat.LID), 1))
+	if all := r.reactions(other); other == theirs.Key || len(all) != 2 || all[0].Message != other || all[0].ID != theirs.ID {
+		r.t.Errorf("by the chat's other address: %+v", all)
 	}
 	r.since = time.Now().Add(time.Hour)
 	if all := r.reactions(mine.Key, theirs.Key); len(all) > 0 {
@@ -418,7 +422,7 @@ func (r *reader) checkUnreadableReactions() {
 	})`)
 	key := rpc.Secret("false_" + string(ada) + "_3A")
 	got, _ := r.errand(rpc.ReadReactions, key, key+"1")
-	if n := len(got.Reactions); n != rpc.MaxReactions || !got.More || got.Reactions[n-1].Key != key+"19999" || len(got.Reactions[0].Emoji) > 64 {
+	if n := len(got.Reactions); n != rpc.MaxReactions || !got.More || got.Reactions[n-1].Reaction != "3A19999" || len(got.Reactions[0].Emoji) > 64 {
 		r.t.Errorf("of a flood were read %d", n)
 	}
 }

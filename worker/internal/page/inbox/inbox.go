@@ -177,10 +177,10 @@ type answer struct {
 }
 
 type reaction struct {
-	Message, Key, ID, Emoji string
-	Chat, From              place
-	Own                     bool
-	Seconds                 float64
+	Message, ID, Reaction, Emoji string
+	Chat, From                   place
+	Own                          bool
+	Seconds                      float64
 }
 
 type place struct{ Phone, LID, Group string }
@@ -251,7 +251,7 @@ func seconds(t time.Time) int64 { return max(t.Unix(), 0) }
 func reactions(all []reaction) (found []rpc.Reaction) {
 	for _, r := range all {
 		found = append(found, rpc.Reaction{
-			Message: rpc.Secret(r.Message), Key: rpc.Secret(r.Key), ID: r.ID, Chat: r.Chat.chat(), From: r.From.chat(), FromMe: r.Own,
+			Message: rpc.Secret(r.Message), ID: r.ID, Reaction: r.Reaction, Chat: r.Chat.chat(), From: r.From.chat(), FromMe: r.Own,
 			Emoji: rpc.Secret(r.Emoji), At: message.Moment(1000 * r.Seconds),
 		})
 	}

@@ -282,19 +282,29 @@
     return table;
   }
 
+  // spellings returns the keys by which the page may name a message: a chat with somebody has
+  // two addresses.
+  async function spellings(key, { parsed, who }) {
+    const remote = at(parsed(key)[n.key_remote]);
+    const { phone, lid } = await who(remote);
+    const others = [phone, lid].filter((address) => address && address !== remote);
+    return [key, ...others.map((address) => key.replace(`_${remote}_`, `_${address}_`))];
+  }
+
   // lastReactions returns the rows of the last reactions to each of these messages, as many as
   // one answer has, and how many messages they are to.
-  async function lastReactions(work, keys, since) {
+  async function lastReactions(work, keys, since, reading) {
     const seconds = (row) => number(row[n.message_time] ?? row[n.reaction_time] / 1000);
-    const found = await work.wait(reactionTable(work)[n.table_any]([n.reaction_parent], keys));
+    const names = await Promise.all(keys.map((key) => spellings(key, reading)));
+    const found = await work.wait(reactionTable(work)[n.table_any]([n.reaction_parent], names.flat()));
     if (!Array.isArray(found)) throw gone("reaction_table");
     const rows = [];
     let done = 0;
     for (const key of keys) {
-      const some = found.filter((row) => row[n.reaction_parent] === key && row[n.reaction_orphan] !== 1 && seconds(row) >= since);
+      const some = found.filter((row) => names[done].includes(row[n.reaction_parent]) && row[n.reaction_orphan] !== 1 && seconds(row) >= since);
       if (done > 0 && rows.length + some.length > MOST_REACTIONS) break;
       some.sort((a, b) => a[n.reaction_time] - b[n.reaction_time]);
-      rows.push(...some.slice(-MOST_REACTIONS).map((row) => ({ row, seconds: seconds(row) })));
+      rows.push(...some.slice(-MOST_REACTIONS).map((row) => ({ row, key, seconds: seconds(row) })));
       done++;
     }
     return { rows, done };
@@ -303,19 +313,20 @@
   // readReactions reads the last reaction of each person to these messages. One that can't be
   // read though others can is passed over.
   async function readReactions(work, keys, since) {
-    const { rows, done } = await lastReactions(work, keys, since);
-    const { parsed, who } = reader(work);
+    const reading = reader(work);
+    const { rows, done } = await lastReactions(work, keys, since, reading);
+    const { parsed, who } = reading;
     const reactions = [];
     let failure;
-    for (const { row, seconds } of rows) {
+    for (const { row, key, seconds } of rows) {
       try {
         if (PARTS.some((part) => typeof row[part] !== "string")) throw new TypeError("not a row");
-        const parent = parsed(row[n.reaction_parent]);
-        const own = parsed(row[n.reaction_key])[n.key_from_me] === true;
-        const chat = await who(parent[n.key_remote]);
+        const [message, reaction] = [parsed(key), parsed(row[n.reaction_key])];
+        const own = reaction[n.key_from_me] === true;
+        const chat = await who(message[n.key_remote]);
         const from = own ? {} : await who(row[n.reaction_sender]);
         reactions.push({
-          message: row[n.reaction_parent], id: cut(String(parent[n.key_id]), 64), key: cut(row[n.reaction_key], LONGEST_KEY), chat, from, own,
+          message: key, id: cut(String(message[n.key_id]), 64), reaction: cut(String(reaction[n.key_id]), 64), chat, from, own,
           emoji: cut(row[n.reaction_text], LONGEST_REACTION), seconds,
         });
       } catch (error) {
