@@ -47,8 +47,8 @@ const (
 	// PasskeyChanged: a passkey is asked for, or how far that has got. The body is a
 	// session.Passkey.
 	PasskeyChanged Type = "passkey"
-	// MessageChanged: a message that is sent, or was, has another status. The body is a
-	// MessageStatus. It is not part of the present: there may be many messages.
+	// MessageChanged: a message that is sent, or was, has another status. The data is a
+	// MessageStatus, without a body. It is not part of the present: there may be many messages.
 	MessageChanged Type = "message.status"
 )
 
@@ -177,8 +177,11 @@ func (l *Log) addLocked(kind Type, body any) {
 	if l.cursor != "" {
 		e.ID += beforeCursor + l.cursor
 	}
-	if kind.IsReceived() {
+	switch {
+	case kind.IsReceived():
 		e.Data, e.Cursor = nil, l.cursor
+	case kind == MessageChanged: // the ring may be full of them, and a body is twice as large
+		e.Body = nil
 	}
 	if len(l.ring) < Capacity {
 		l.ring = append(l.ring, e)
