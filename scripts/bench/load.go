@@ -261,7 +261,7 @@ func (g *growing) after(ctx context.Context, repeat repetition, count int) (h ho
 	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
 		return h, err
 	}
-	if h.latency, err = g.latency(ctx); err != nil {
+	if h.latency, err = compareAnswers(ctx, g.Base+"/status", g.bare.url); err != nil {
 		return h, err
 	}
 	if h.supervisor, err = g.Size(ctx); err != nil {
@@ -276,13 +276,14 @@ func (g *growing) after(ctx context.Context, repeat repetition, count int) (h ho
 	return h, err
 }
 
-// latency asks both in turns.
-func (g *growing) latency(ctx context.Context) (float64, error) {
+// compareAnswers returns how long an answer of one address takes, in those of another, which are
+// asked in turns.
+func compareAnswers(ctx context.Context, one, other string) (float64, error) {
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	var took [2][]time.Duration
 	for range asked {
-		for i, url := range []string{g.Base + "/status", g.bare.url} {
+		for i, url := range []string{one, other} {
 			begun := time.Now()
 			if err := harness.Fetch(ctx, client, url); err != nil {
 				return 0, err

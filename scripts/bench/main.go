@@ -60,6 +60,7 @@ var parts = []struct {
 	{name: "readers", measure: measureReaders},
 	{name: "load", measure: measureLoad},
 	{name: "sending", measure: measureSending},
+	{name: "mailboxes", measure: measureMailboxes},
 	{name: "rest", measure: measureRest, each: true, atOnce: true},
 	{name: "growth", measure: measureGrowth},
 }
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 1000 codes, 100 restarts, 100000 requests")
-	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, rest, growth; all when empty")
+	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, mailboxes, rest, growth; all when empty")
 	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")
 	markdown := flags.Bool("markdown", false, "print the table as README.md has it")
 	file := flags.String("json", "scripts/bench/results/last.json", "file for the table")
