@@ -22,8 +22,7 @@ import (
 const (
 	// patience bounds a stop, a request, and a process that cannot listen.
 	patience = 60 * time.Second
-	// pollEvery is the pause between two looks at what has no event to wait for. Many
-	// services are looked at side by side, so that it costs what they need.
+	// pollEvery is the pause between two looks at what has no event to wait for.
 	pollEvery = 50 * time.Millisecond
 )
 
@@ -264,11 +263,12 @@ func (s *Service) Session(ctx context.Context) (Session, error) {
 	return v, nil
 }
 
-// Await looks at /session, which has no long poll, until ok. Meanwhile the service
-// may be away. The error names what never came.
+// Await looks at /session, which has no long poll, until ok; the longer it waits, the less
+// often, as many services are looked at side by side. Meanwhile the service may be away. The
+// error names what never came.
 func (s *Service) Await(ctx context.Context, what string, ok func(Session) bool) (Session, error) {
 	var last Session
-	for {
+	for began := time.Now(); ; {
 		v, err := s.Session(ctx)
 		if err == nil {
 			if ok(v) {
@@ -276,7 +276,7 @@ func (s *Service) Await(ctx context.Context, what string, ok func(Session) bool)
 			}
 			last = v
 		}
-		if Pause(ctx, pollEvery) != nil {
+		if Pause(ctx, min(max(pollEvery, time.Since(began)/20), 10*pollEvery)) != nil {
 			return last, errors.Join(fmt.Errorf("%s never came: %s", what, last), ctx.Err())
 		}
 	}

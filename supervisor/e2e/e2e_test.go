@@ -14,6 +14,7 @@ import (
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
+	"session-manager/shared/chrome"
 )
 
 func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
@@ -36,7 +37,8 @@ func TestAPIAnswersBeforeThereIsABrowser(t *testing.T) {
 	}
 }
 
-// TestLoginSurvivesARestartOfEverything follows a person from the first QR on.
+// TestLoginSurvivesARestartOfEverything follows a person from the first QR on, and the login from one
+// engine to the other.
 func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
@@ -78,11 +80,32 @@ func TestLoginSurvivesARestartOfEverything(t *testing.T) {
 		t.Errorf("profile: %v, %v", info.Mode(), err)
 	}
 
-	second := start(t, p.URL, tokens)
-	second.await("READY")
-	second.stop()
-	if strings.Contains(second.Log(), `"to":"QR_REQUIRED"`) {
-		t.Error("a scan was asked for")
+	movesBetweenTheEngines(t, p, tokens)
+}
+
+// movesBetweenTheEngines uses a login with one engine, and then with the other.
+func movesBetweenTheEngines(t *testing.T, p *phone, tokens string) {
+	t.Helper()
+	for _, next := range []struct {
+		name   string
+		engine chrome.Engine
+	}{{"chromium-headless-shell", chrome.HeadlessShell}, {"chromium", chrome.FullChrome}} {
+		var args []string
+		binary, err := chrome.Find(next.name)
+		if err == nil {
+			args = []string{"--chrome", binary.Path}
+		}
+		s := start(t, p.URL, tokens, args...)
+		s.await("READY")
+		if got := s.session().Browser.Engine; err == nil && got != string(next.engine) {
+			t.Errorf("engine %q, want %q", got, next.engine)
+		}
+		if code := s.stop(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if strings.Contains(s.Log(), `"to":"QR_REQUIRED"`) {
+			t.Errorf("%s asked for a new scan", next.name)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ func TestQROfAFrozenPartIsWithheld(t *testing.T) {
 	// The codes live as long as WhatsApp's, so that none runs out meanwhile.
 	p := newPhone(t, simulator.Options{Speed: 1})
 	s := start(t, p.URL, t.TempDir())
-	for _, part := range []string{"worker", "renderer", "browser", "network", "storage", "gpu-process"} {
+	for _, part := range variants([]string{"worker", "browser", "network", "renderer", "storage", "gpu-process"}, 3) {
 		s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
 		before := s.session()
 		pids := map[string][]int{"worker": {before.Worker.PID}, "browser": {before.Browser.PID}}[part]

@@ -26,10 +26,11 @@ func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 			continue
 		}
 		lengths[length] = true
-		if length == 2800 { // The one that can't be drawn follows when the life of this one is over.
-			withheld = s.isWithheld()
-		}
 		p.order(t, simulator.Next)
+		if length == 2800 { // The next one can't be drawn.
+			withheld = s.isWithheld()
+			p.order(t, simulator.Next)
+		}
 	}
 	if !lengths[200] || !lengths[400] || !lengths[900] || !lengths[2800] {
 		t.Errorf("served were payloads of %v bytes", lengths)

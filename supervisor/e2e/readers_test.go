@@ -35,62 +35,82 @@ var (
 	}
 )
 
-func TestEachReaderServesEveryVariant(t *testing.T) {
-	for _, tc := range []struct {
-		reader   string
-		variants []string
-		// hardest are those that differ most for the reader.
-		hardest []string
-		// rotations of each variant.
-		rotations int
-	}{
-		{"dom", withAttribute, []string{"2022", "late"}, 7},
-		{"modules", withModules, []string{"no-data-ref", "closed-shadow"}, 5},
-		{"image", withImage, []string{"renamed", "inverted"}, 1},
-		{"screenshot", withImage, []string{"inverted", "closed-shadow"}, 1},
-	} {
-		if !*thorough {
-			tc.variants, tc.rotations = tc.hardest, min(tc.rotations, 2)
-		}
-		t.Run(tc.reader, func(t *testing.T) {
-			t.Parallel()
-			needBrowser(t)
-			p := newPhone(t, simulator.Options{Speed: 5, Profile: tc.variants[0]})
-			s := start(t, p.URL, t.TempDir(), "--selectors", selectorsWith(t, tc.reader))
-			w := witness(t, p)
-			for i, variant := range tc.variants {
-				if i > 0 {
-					p.turnInto(t, variant)
-				}
-				r := readAtRandom(t, s)
-				for range tc.rotations {
-					served := s.awaitNewQR()
-					if reader := s.session().QR; reader != nil && reader.Reader != tc.reader {
-						t.Fatalf("%s: read by %s", variant, reader.Reader)
-					}
-					w.mustShow(t, variant, served)
-					if err := p.RotateADV(); err != nil {
-						t.Fatalf("%s: %v", variant, err)
-					}
-				}
-				s.awaitNewQR()
-				r.end()
-				w.mustHaveShown(t, variant, r.reads)
-			}
-			s.stop()
-			w.mustNotBeIn(t, s.Log())
-		})
-	}
+// each is what a reader is tested with: it serves each variant of the page, with a number of
+// rotations.
+type each struct {
+	reader    string
+	variants  []string
+	rotations int
 }
 
-// selectorsWith writes a selectors file in which only the readers are left.
-func selectorsWith(t *testing.T, readers ...string) string {
-	t.Helper()
+// TestEachReaderServesEveryVariant has one service for all readers, unless it is thorough.
+func TestEachReaderServesEveryVariant(t *testing.T) {
+	needBrowser(t)
+	all := []each{
+		{"dom", withAttribute, 7}, {"modules", withModules, 5}, {"image", withImage, 1}, {"screenshot", withImage, 1},
+	}
+	if *thorough {
+		for _, one := range all {
+			t.Run(one.reader, func(t *testing.T) {
+				t.Parallel()
+				readersServe(t, one)
+			})
+		}
+		return
+	}
+	t.Parallel()
+	readersServe(t, // the variants that differ most for the reader
+		each{"dom", []string{"2022", "late"}, 2},
+		each{"modules", []string{"no-data-ref", "closed-shadow"}, 2},
+		each{"image", []string{"renamed", "inverted"}, 1},
+		each{"screenshot", []string{"inverted", "closed-shadow"}, 1},
+	)
+}
+
+// readersServe reads the variants through one service.
+func readersServe(t *testing.T, all ...each) {
+	p := newPhone(t, simulator.Options{Speed: 5, Profile: all[0].variants[0]})
 	file := filepath.Join(t.TempDir(), "selectors.json")
+	useReaders(t, file, all[0].reader)
+	s := start(t, p.URL, t.TempDir(), "--selectors", file)
+	w := witness(t, p)
+	for n, one := range all {
+		if n > 0 {
+			useReaders(t, file, one.reader)
+		}
+		for i, variant := range one.variants {
+			if n+i > 0 {
+				p.turnInto(t, variant)
+			}
+			if i == 0 {
+				s.awaitSession("a QR by "+one.reader, func(v harness.Session) bool { return v.QR != nil && v.QR.Reader == one.reader })
+			}
+			r := readAtRandom(t, s)
+			for range one.rotations {
+				served := s.awaitNewQR()
+				if qr := s.session().QR; qr != nil && qr.Reader != one.reader {
+					t.Fatalf("%s: read by %s, not %s", variant, qr.Reader, one.reader)
+				}
+				w.mustShow(t, variant, served)
+				if err := p.RotateADV(); err != nil {
+					t.Fatalf("%s: %v", variant, err)
+				}
+			}
+			s.awaitNewQR()
+			r.end()
+			w.mustHaveShown(t, variant, r.reads)
+		}
+	}
+	s.stop()
+	w.mustNotBeIn(t, s.Log())
+}
+
+// useReaders writes a selectors file in which only these readers are left.
+func useReaders(t *testing.T, file string, readers ...string) {
+	t.Helper()
 	if err := harness.WriteSelectors(t.Context(), file, readers...); err != nil {
 		t.Fatal(err)
 	}
-	return file
 }
 
 // turnInto makes the page another one, as an update of WhatsApp's would.

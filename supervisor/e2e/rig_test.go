@@ -310,7 +310,7 @@ func scan(t *testing.T, png []byte) string {
 type prober struct{ *harness.Prober }
 
 func probe(s *service) prober {
-	p := prober{harness.Probe(s.Base, 10*time.Millisecond)}
+	p := prober{harness.Probe(s.Base, 50*time.Millisecond)}
 	s.t.Cleanup(p.Close)
 	return p
 }

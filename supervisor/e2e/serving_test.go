@@ -61,7 +61,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("%s never came", what)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
