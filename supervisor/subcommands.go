@@ -90,7 +90,7 @@ func importLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) erro
 	if err != nil {
 		return err
 	}
-	m, moved, keyless, err := login.Import(ctx, cfg.Tokens, cfg.Archive, passphrase)
+	m, moved, messages, err := login.Import(ctx, cfg.Tokens, cfg.Archive, passphrase)
 	if errors.Is(err, archive.ErrUnreadable) && errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w; let user %d read it, or import - and redirect the file to that", err, os.Geteuid())
 	}
@@ -98,8 +98,17 @@ func importLogin(ctx context.Context, cfg *config.Config, stdout io.Writer) erro
 		return err
 	}
 	_, err = fmt.Fprintf(stdout, "imported the login %s from %s\nthe previous profile is now %s in admin.quarantine\n", describe(m), cfg.Archive, moved)
-	if keyless > 0 && err == nil {
-		_, err = fmt.Fprintf(stdout, "%d messages were imported without their idempotency keys, which other messages have here\n", keyless)
+	for _, remark := range []struct {
+		n    int
+		what string
+	}{
+		{messages.Keyless, "were imported without their idempotency keys, which other messages have here"},
+		{messages.Invalid, "can't be sent, and have failed (invalid_message)"},
+		{messages.Damaged, "can't be read, and were set aside"},
+	} {
+		if remark.n > 0 && err == nil {
+			_, err = fmt.Fprintf(stdout, "%d messages %s\n", remark.n, remark.what)
+		}
 	}
 	return err
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/procfs"
 )
@@ -84,6 +86,24 @@ func Descendants(pid int) ([]Process, error) {
 		}
 	}
 	return found, nil
+}
+
+// Waited returns for how long the threads of a process have been ready to run, and waited for a
+// processor, in all, as proc_pid_schedstat has it. Each wait counts once it has ended.
+func Waited(pid int) (time.Duration, error) {
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(all) == 0 {
+		return 0, fmt.Errorf("cannot read process %d: %w", pid, errors.Join(os.ErrNotExist, err))
+	}
+	var sum time.Duration
+	for _, path := range all {
+		var ran, waited time.Duration
+		text, err := os.ReadFile(path)
+		if _, scanErr := fmt.Sscan(string(text), &ran, &waited); err == nil && scanErr == nil { // else the thread has ended
+			sum += waited
+		}
+	}
+	return sum, nil
 }
 
 // Memory returns the bytes that the process pid keeps from others: anonymous and shared

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -276,6 +277,58 @@ func TestContinueResumesAllButTheNamed(t *testing.T) {
 		if err != nil || (p.State == Stopped) != stopped {
 			t.Errorf("process %d: state %c, %v; stopped should be %v", pid, p.State, err, stopped)
 		}
+	}
+}
+
+// Two processes that want the same processor wait for it in turns; one that is stopped does not.
+func TestWaitedIsTimeWithoutAProcessor(t *testing.T) {
+	var one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	for i, found := 0, false; i < 1024; i++ { // the first of them
+		if found {
+			one.Clear(i)
+		}
+		found = found || one.IsSet(i)
+	}
+	pids := make([]int, 2)
+	for i := range pids {
+		cmd, _ := startShell(t, "echo; while :; do :; done")
+		pids[i] = cmd.Process.Pid
+		if err := unix.SchedSetaffinity(pids[i], &one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waited := func(pid int) time.Duration {
+		d, err := Waited(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	before := waited(pids[0])
+	for ctx := within(t, time.Minute); waited(pids[0])-before < 200*time.Millisecond; {
+		if ctx.Err() != nil {
+			t.Fatal("it does not wait")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for ctx := within(t, time.Minute); ctx.Err() == nil; {
+		if p, err := Find(pids[0]); err != nil || p.State == Stopped {
+			break
+		}
+	}
+	before = waited(pids[0])
+	time.Sleep(300 * time.Millisecond)
+	if more := waited(pids[0]) - before; more > 0 {
+		t.Errorf("it has waited for %s more while it was stopped", more)
+	}
+	if _, err := Waited(1 << 30); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no process: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // MessageID is the id of a message, for us and for the page: "3EB0" and 18 upper-case
@@ -28,6 +29,20 @@ var address = regexp.MustCompile(`^([0-9]{1,24}@(c\.us|lid|g\.us)|[0-9]{1,24}-[0
 
 // ValidAddress reports whether s is an address of the page: digits and one of the servers.
 func ValidAddress(s Secret) bool { return address.MatchString(string(s)) }
+
+// phone is an address with a number in international form: 8 to 15 digits with the country code.
+var phone = regexp.MustCompile(`^[1-9][0-9]{7,14}@c\.us$`)
+
+// ValidRecipient reports whether a message may be addressed to s.
+func ValidRecipient(s Secret) bool {
+	return ValidAddress(s) && (ChatAt(s).Phone == "" || phone.MatchString(string(s)))
+}
+
+// foreignID is what ids of the messages of others look like.
+var foreignID = regexp.MustCompile(`^[0-9A-Za-z.:-]{1,64}$`)
+
+// ValidTarget reports whether a message may have this id, whoever has sent it.
+func ValidTarget(id string) bool { return foreignID.MatchString(id) }
 
 const (
 	// MaxMessageText is the length of the longest text that is sent, in bytes of UTF-8.
@@ -92,6 +107,14 @@ const (
 // people and skin tones has some 40.
 const MaxReaction = 64
 
+// ValidReaction reports whether a text may be an emoji, which has neither letters nor spaces, or is
+// empty. WhatsApp decides.
+func ValidReaction(s Secret) bool {
+	return len(s) <= MaxReaction && !strings.ContainsFunc(string(s), func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsSpace(r) || unicode.IsControl(r)
+	})
+}
+
 // Message is a message to be sent, or an act on one. Everything in it but the ids is secret.
 type Message struct {
 	ID MessageID
@@ -119,6 +142,34 @@ type Message struct {
 	// Preview asks for a preview of the first link; without one the message is sent
 	// all the same.
 	Preview bool
+}
+
+// Valid reports whether m is a message that can be sent, wherever its file is.
+func (m Message) Valid() bool {
+	valid := m.ID.Valid() && ValidAddress(m.To) && m.validContent() && len(m.Mentions) <= MaxMentions &&
+		(m.ReplyTo == "" || ValidTarget(m.ReplyTo)) && len(m.Text) <= MaxMessageText && !strings.ContainsRune(string(m.Text), 0)
+	for _, mention := range m.Mentions {
+		valid = valid && ValidAddress(mention)
+	}
+	return valid
+}
+
+func (m Message) validContent() bool {
+	f, text := m.Media, strings.TrimSpace(string(m.Text)) != ""
+	if m.Act != "" && (!ValidTarget(m.Target) || f != (Media{})) {
+		return false
+	}
+	switch {
+	case m.Act == ActReaction:
+		return ValidReaction(m.Text)
+	case m.Act == ActRevoke:
+		return m.Text == ""
+	case m.Act != "" && m.Act != ActEdit:
+		return false
+	case f != (Media{}):
+		return f.Kind.Valid() && f.Size > 0
+	}
+	return text
 }
 
 // MessageRef names a message that was, or may have been, sent.
@@ -211,6 +262,8 @@ const (
 	SendMediaFailed SendCode = "media_failed"
 	// SendMediaTooLarge: the file is larger than WhatsApp allows for its kind.
 	SendMediaTooLarge SendCode = "media_too_large"
+	// SendInvalid: it is not a message that can be sent, as its text or its file is damaged or lost.
+	SendInvalid SendCode = "invalid_message"
 	// SendNotReady: the page is not READY, or still receives what came while it was
 	// offline.
 	SendNotReady SendCode = "not_ready"
@@ -220,7 +273,7 @@ var sendCodes = map[SendCode]bool{
 	SendNotOnWhatsApp: true, SendLookupFailed: true, SendBlockedContact: true, SendGroupNotWritable: true, SendReplyNotFound: true,
 	SendMessageNotFound: true, SendEditTooLate: true, SendRevokeTooLate: true, SendNotEditable: true, SendNotRevocable: true,
 	SendNewChatsRestricted: true, SendNewChatsCapped: true, SendPagePathGone: true, SendNotReady: true,
-	SendMediaFailed: true, SendMediaTooLarge: true,
+	SendMediaFailed: true, SendMediaTooLarge: true, SendInvalid: true,
 }
 
 // SendError means that nothing was stored, and that nothing will be sent.

@@ -38,10 +38,11 @@ func StartedAsWorker() bool {
 
 // Keepalive times. The server must allow what the client does: its default
 // minimum is five minutes, and it ends the connection of a client that pings
-// more often.
+// more often. The timeout is long: that a worker is hung is found out by its silence, and one that
+// gets no processor for a while is not.
 const (
 	keepaliveTime    = 10 * time.Second
-	keepaliveTimeout = 3 * time.Second
+	keepaliveTimeout = 5 * time.Minute
 )
 
 // silent keeps go-plugin from logging: it reports what its callers know better. It must

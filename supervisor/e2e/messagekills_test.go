@@ -125,6 +125,9 @@ var faultsInSends = []string{
 func (m *mailer) disturb() {
 	m.t.Helper()
 	m.p.ClearFaults()
+	if m.s.session().Worker.PID == 0 { // what died often is not started again for long
+		m.ready()
+	}
 	m.pause(700 * time.Millisecond)
 	switch n := m.random.IntN(6); n {
 	case 0:
@@ -226,7 +229,9 @@ func newReceiver(t *testing.T) *receiver {
 func (m *mailer) awaitReports(hook *receiver) {
 	m.t.Helper()
 	order := []string{"sending", "unknown", "sent", "delivered", "read"}
-	for ctx := within(m.t); ; {
+	ctx, cancel := m.patiently() // each event that the receiver fails to take waits
+	defer cancel()
+	for {
 		missing := map[string][]string{}
 		for _, id := range m.ids {
 			hook.mu.Lock()
@@ -250,10 +255,15 @@ func (m *mailer) awaitReports(hook *receiver) {
 	}
 }
 
+// patiently bounds a wait for all messages.
+func (m *mailer) patiently() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(m.t.Context(), 2*patience+time.Duration(len(m.ids))*time.Second)
+}
+
 // awaitArrival waits for all messages.
 func (m *mailer) awaitArrival() {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 2*patience+time.Duration(len(m.ids))*time.Second)
+	ctx, cancel := m.patiently()
 	defer cancel()
 	arrived := func(all []simulator.Sent) bool { return len(all) >= len(m.ids) }
 	for m.p.awaitFor(ctx, 2*time.Second, arrived) != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode"
 
 	"github.com/gorilla/mux"
 
@@ -35,7 +34,7 @@ func (m *messages) act(kind rpc.Act) func(*http.Request) http.Handler {
 			return bad
 		}
 		target := mux.Vars(r)["id"]
-		if len(target) > maxReplyTo || !replyID.MatchString(target) {
+		if !rpc.ValidTarget(target) {
 			return m.failed(outbox.ErrUnknownMessage)
 		}
 		request, bad := body.request(kind, target)
@@ -80,7 +79,7 @@ func (b actBody) content(kind rpc.Act) (string, *problem) {
 	case kind == rpc.ActRevoke:
 		return "", nil
 	case kind == rpc.ActReaction:
-		if b.Emoji == nil || !isReaction(*b.Emoji) {
+		if b.Emoji == nil || !rpc.ValidReaction(rpc.Secret(*b.Emoji)) {
 			return "", invalidField("emoji", "it is not an emoji, or an empty text, which takes the reaction back")
 		}
 		return *b.Emoji, nil
@@ -88,13 +87,6 @@ func (b actBody) content(kind rpc.Act) (string, *problem) {
 		return "", invalidField("text", "it is missing or blank")
 	}
 	return *b.Text, checkWords("text", *b.Text)
-}
-
-// isReaction reports whether a text may be an emoji, which has neither letters nor spaces. WhatsApp decides.
-func isReaction(s string) bool {
-	return len(s) <= rpc.MaxReaction && !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsSpace(r) || unicode.IsControl(r)
-	})
 }
 
 var (

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,12 +15,9 @@ import (
 
 // Bounds of a message. That of its text is rpc's, and that of the whole body maxMessageBody.
 const (
-	maxReference = 255
-	maxKey       = 255
-	maxMentions  = 100
-	maxReplyTo   = 64
-	// How long a message may wait to be sent.
-	minExpiry, maxExpiry = time.Second, 7 * 24 * time.Hour
+	maxMentions = 100
+	// minExpiry is how long a message may wait to be sent at least.
+	minExpiry = time.Second
 )
 
 // messageBody is what POST /messages takes.
@@ -141,17 +137,14 @@ func checkWords(field, words string) *problem {
 	return nil
 }
 
-// replyID is the form of ids of messages, those of other clients too.
-var replyID = regexp.MustCompile(`^[A-Za-z0-9.:-]+$`)
-
 func (b messageBody) checkNames() *problem {
 	switch {
-	case b.ReplyTo != "" && (len(b.ReplyTo) > maxReplyTo || !replyID.MatchString(b.ReplyTo)):
+	case b.ReplyTo != "" && !rpc.ValidTarget(b.ReplyTo):
 		return invalidField("reply_to", "it is not the id of a message")
 	case b.ID != "" && !b.ID.Valid():
 		return invalidField("id", "it is not 3EB0 and 18 upper-case hexadecimal digits")
-	case len(b.Reference) > maxReference:
-		return invalidField("reference", fmt.Sprintf("it has more than %d bytes", maxReference))
+	case len(b.Reference) > outbox.MaxReference:
+		return invalidField("reference", fmt.Sprintf("it has more than %d bytes", outbox.MaxReference))
 	}
 	return nil
 }
@@ -177,8 +170,8 @@ func parseExpiry(text string) (time.Duration, *problem) {
 		return 0, nil
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d < minExpiry || d > maxExpiry {
-		return 0, invalidField("expires_in", fmt.Sprintf("it is not a duration from %s to %.0fh, such as 1h", minExpiry, maxExpiry.Hours()))
+	if err != nil || d < minExpiry || d > outbox.MaxExpiry {
+		return 0, invalidField("expires_in", fmt.Sprintf("it is not a duration from %s to %.0fh, such as 1h", minExpiry, outbox.MaxExpiry.Hours()))
 	}
 	return d, nil
 }
@@ -198,10 +191,7 @@ func parseRecipient(text string) (rpc.Secret, bool) {
 		return phone + rpc.ServerPhone, ok
 	}
 	address := rpc.Secret(user + servers[server])
-	if servers[server] == rpc.ServerPhone && !international.MatchString("+"+user) {
-		return "", false
-	}
-	return address, rpc.ValidAddress(address)
+	return address, rpc.ValidRecipient(address)
 }
 
 // invalidRecipient is the answer to what parseRecipient refuses.
@@ -229,13 +219,11 @@ func idempotencyKey(r *http.Request) (string, *problem) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	key := values[0]
-	unprintable := func(c rune) bool { return c <= ' ' || c > '~' }
-	if len(values) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, unprintable) {
+	if len(values) > 1 || !outbox.ValidKey(values[0]) {
 		return "", &problem{
 			Status: http.StatusBadRequest, Code: "bad_idempotency_key",
-			Detail: fmt.Sprintf("Idempotency-Key must be there once, with 1 to %d visible ASCII characters.", maxKey),
+			Detail: fmt.Sprintf("Idempotency-Key must be there once, with 1 to %d visible ASCII characters.", outbox.MaxKey),
 		}
 	}
-	return key, nil
+	return values[0], nil
 }

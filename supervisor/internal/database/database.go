@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite" // registers the driver, too
@@ -59,6 +60,8 @@ type DB struct {
 	info os.FileInfo
 	pool *sql.DB
 	conn *sql.Conn
+	// aside is how many rows were set aside since this was last asked.
+	aside int
 }
 
 // Open opens the database at path, brings it up to the newest version, or makes it. Errors
@@ -93,7 +96,7 @@ func Open(path string, format Format) (db *DB, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open database: %w", err)
 	}
-	db = &DB{path, info, pool, conn}
+	db = &DB{path: path, info: info, pool: pool, conn: conn}
 	// WAL needs one fsync for a transaction.
 	for _, pragma := range []string{
 		"locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY",
@@ -248,16 +251,19 @@ func Values[T any](db *DB, query string, args ...any) (all []T, err error) {
 // TableSetting makes the table of Setting and Set.
 const TableSetting = `CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT`
 
-// Setting reads what Set has kept into v, and reports whether there is anything.
-func (db *DB) Setting(v any) (found bool, err error) {
+// Setting reads what Set has kept into v, and reports whether there is anything. lost means that
+// it can't be read, and was set aside.
+func Setting[T any](db *DB, v *T) (found, lost bool, err error) {
 	values, err := Values[string](db, "SELECT value FROM setting")
 	if err != nil || len(values) == 0 {
-		return false, err
+		return false, false, err
 	}
-	if strictjson.Unmarshal([]byte(values[0]), v) != nil {
-		return false, fmt.Errorf("%w: its settings can't be read", ErrDamaged)
+	read := *v
+	if strictjson.Unmarshal([]byte(values[0]), &read) != nil {
+		return false, true, db.SetAside(1, "SELECT value FROM setting WHERE one = ?1", "DELETE FROM setting WHERE one = ?1")
 	}
-	return true, nil
+	*v = read
+	return true, false, nil
 }
 
 // Set keeps v, which has a JSON form, in place of what was kept before.
@@ -283,6 +289,42 @@ func (db *DB) Transact(f func() error) error {
 		_ = db.Exec("ROLLBACK")
 	}
 	return err
+}
+
+// TableAside makes the table of SetAside.
+const TableAside = `CREATE TABLE aside (at INTEGER NOT NULL, content TEXT NOT NULL) STRICT`
+
+// SetAside keeps what a row holds that can't be read, which is the one value of the query, for
+// the operator until ForgetAside, and does the statements, which delete it. In all of them the row is ?1.
+func (db *DB) SetAside(row any, query string, statements ...string) error {
+	if err := db.Exec("SAVEPOINT aside"); err != nil { // within a transaction or without one
+		return err
+	}
+	err := db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(("+query+"), ''))", row, time.Now().UnixMilli())
+	for _, statement := range statements {
+		if err == nil {
+			err = db.Exec(statement, row)
+		}
+	}
+	if err == nil {
+		db.aside++
+	} else {
+		_ = db.Exec("ROLLBACK TO aside")
+	}
+	return errors.Join(err, db.Exec("RELEASE aside"))
+}
+
+// Aside returns how many rows were set aside since the last call.
+func (db *DB) Aside() int {
+	n := db.aside
+	db.aside = 0
+	return n
+}
+
+// ForgetAside erases what was set aside before then, and reports whether there was anything.
+func (db *DB) ForgetAside(then time.Time) (any bool, err error) {
+	gone, err := Values[int](db, "DELETE FROM aside WHERE at < ? RETURNING 1", then.UnixMilli())
+	return len(gone) > 0, err
 }
 
 // Erase empties the log, which still has what was deleted before.

@@ -18,6 +18,8 @@ type File struct {
 	Opened func(*DB) error
 	// MovedAside is called when a database was moved aside, or could not be.
 	MovedAside func(aside string, err error)
+	// RowsAside, if it is set, is called by Noticed after rows were set aside, with their number.
+	RowsAside func(n int)
 
 	db *DB // nil while it is not open
 }
@@ -60,6 +62,18 @@ func (f *File) Failed(err error) bool {
 	}
 	_ = f.Close() // Open moves it aside.
 	return true
+}
+
+// Noticed reports whether rows were set aside since the last call, and calls RowsAside then.
+func (f *File) Noticed() bool {
+	if f.db == nil {
+		return false
+	}
+	n := f.db.Aside()
+	if n > 0 && f.RowsAside != nil {
+		f.RowsAside(n)
+	}
+	return n > 0
 }
 
 // Close closes the database if it is open.

@@ -47,6 +47,7 @@ func Do[T any](file *File, f func(*DB) (T, error)) (result T, err error) {
 	db, err := file.Open()
 	if err == nil {
 		result, err = f(db)
+		file.Noticed()
 	}
 	file.Failed(err)
 	return result, err

@@ -76,7 +76,7 @@ func New(o Options) *Inbox {
 		o: o, wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1), marking: make(chan struct{}, 1), changed: make(chan struct{}),
 		store: newStore(o.Path, o.Limits, func(aside string, err error) {
 			o.Logger.Error(logid.InboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
-		}),
+		}, func(n int) { o.Logger.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path) }),
 	}
 	i.store.reporting = o.Report != nil
 	return i

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -269,6 +270,57 @@ func TestLostCursorsAreReported(t *testing.T) {
 		t.Errorf("a cursor of the damaged file: %v", err)
 	}
 	r.stop()
+}
+
+// What can't be read of the file costs no other event anything, and is reported as a gap.
+func TestDamagedEventsAreSetAsideAlone(t *testing.T) {
+	var log bytes.Buffer
+	var handed []string
+	news := make(chan struct{}, 1)
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.o.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+	r.page.write("1", "2", "3", "4", "5")
+	r.start()
+	_, cursor := r.await("", 5)
+	r.stop()
+	set := func(statements ...string) {
+		db, err := database.Open(r.o.Path, format)
+		for _, statement := range statements {
+			if err == nil {
+				err = db.Exec(statement)
+			}
+		}
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("UPDATE event SET body = 'x' WHERE seq = 2", "UPDATE content SET body = 'x' WHERE seq = 3", "UPDATE message SET state = 'x'")
+	r.page.again = map[rpc.Secret]rpc.Received{r.page.rows[0].Key: r.page.rows[0]}
+	r.start()
+	list, _ := r.await("", 4)
+	r.expect(list, "1, 4, 5, messages.gap damaged")
+	r.page.write("6")
+	r.hint()
+	list, _ = r.await(cursor, 2)
+	r.expect(list, "messages.gap damaged, 6")
+	r.stop()
+	set("UPDATE setting SET value = '[]'", "UPDATE event SET body = 'x' WHERE seq = 4")
+	r.o.Report = func(_ context.Context, _ string, all []Event) error {
+		handed = append(handed, words(all))
+		signal(news)
+		return nil
+	}
+	r.start()
+	list, _ = r.await("", 6)
+	r.expect(list, "1, 5, messages.gap damaged, 6, messages.gap damaged, messages.gap damaged")
+	<-news
+	r.stop()
+	if len(handed) == 0 || !strings.HasPrefix(handed[0], "1, 5, ") {
+		t.Errorf("handed on: %q", handed)
+	}
+	if text := log.String(); strings.Count(text, "rows_damaged") < 3 || strings.Contains(text, "inbox_damaged") {
+		t.Errorf("logged: %s", text)
+	}
 }
 
 func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {

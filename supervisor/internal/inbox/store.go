@@ -28,6 +28,8 @@ var format = database.Format{
 		database.TableSetting,
 		`CREATE INDEX message_kept ON message (kept)`,
 		`CREATE INDEX message_id ON message (id)`,
+	}, {
+		database.TableAside,
 	}},
 }
 
@@ -94,9 +96,9 @@ type store struct {
 	aside bool
 }
 
-func newStore(path string, l Limits, damaged func(aside string, err error)) *store {
+func newStore(path string, l Limits, damaged func(aside string, err error), rowsAside func(n int)) *store {
 	s := &store{limits: l}
-	s.file = database.NewShared(database.File{Path: path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
+	s.file = database.NewShared(database.File{Path: path, Format: format, Opened: s.load, RowsAside: rowsAside, MovedAside: func(aside string, err error) {
 		s.aside = true
 		damaged(aside, err)
 	}})
@@ -105,12 +107,12 @@ func newStore(path string, l Limits, damaged func(aside string, err error)) *sto
 
 func (s *store) load(db *database.DB) error {
 	kept := settings{Boot: rand.Text()[:8], Since: time.Now().Add(-tolerance).UTC().Truncate(time.Second)}
-	found, err := db.Setting(&kept)
+	found, lost, err := database.Setting(db, &kept)
 	if err != nil {
 		return err
 	}
 	s.settings = kept
-	if s.aside {
+	if s.aside || lost {
 		kept.Since = kept.Since.Add(-overlap)
 		if err := s.gap(db, &kept, "damaged", new([]Event)); err != nil {
 			return err
@@ -238,7 +240,7 @@ func (s *store) gap(db *database.DB, next *settings, reason string, list *[]Even
 	if since.IsZero() {
 		since = next.Since
 	}
-	return s.add(db, next, Event{Kind: Gap, ID: strings.ToLower(rand.Text()), Lost: &Lost{reason, since.UTC()}}, list)
+	return s.add(db, next, gapSince(reason, since), list)
 }
 
 // taken is what a transaction has kept.
@@ -316,10 +318,14 @@ func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bo
 	if len(found) > 0 {
 		before = new(state)
 		if strictjson.Unmarshal([]byte(found[0]), before) != nil {
-			return fmt.Errorf("%w: it has a message that can't be read", database.ErrDamaged)
+			before = nil // what was reported of it has the same ids again
+			err = db.SetAside(name, "SELECT json_array(key, id, type, state) FROM message WHERE name = ?1", "DELETE FROM message WHERE name = ?1")
 		}
 	} else if !inOrder {
 		return nil // it is older than what is kept, or comes in its order
+	}
+	if err != nil {
+		return err
 	}
 	events, after := news(before, m, name)
 	if m.Type == typeOurs {
@@ -384,11 +390,9 @@ func (s *store) retain(ctx context.Context, now time.Time) error {
 				return false, err
 			}
 		}
-		if err := s.drop(db, next, "kept < ?", all); err != nil {
-			return false, err
-		}
-		err = s.count(db)
-		return s.events != events || s.bytes != bytes, err
+		gone, err := db.ForgetAside(time.UnixMilli(all))
+		err = errors.Join(err, s.drop(db, next, "kept < ?", all), s.count(db))
+		return gone || s.events != events || s.bytes != bytes, err
 	})
 	if err == nil && erased {
 		_, err = use(ctx, s, func(db *database.DB) (nothing, error) { return nothing{}, db.Erase() })
@@ -399,6 +403,7 @@ func (s *store) retain(ctx context.Context, now time.Time) error {
 // after returns at most n events after a position, and the position of the last one.
 func (s *store) after(db *database.DB, position int64, n int) (list []Event, last int64, err error) {
 	last = position
+	var damaged []int64
 	err = db.Query(func(r *sql.Rows) error {
 		var body string
 		var text sql.NullString
@@ -408,7 +413,8 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 		var e Event
 		var c content
 		if strictjson.Unmarshal([]byte(body), &e) != nil || text.Valid && strictjson.Unmarshal([]byte(text.String), &c) != nil {
-			return fmt.Errorf("%w: it has an event that can't be read", database.ErrDamaged)
+			damaged = append(damaged, last)
+			return nil
 		}
 		e = e.joined(c)
 		e.Cursor = s.cursor(last)
@@ -418,7 +424,34 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 		list = append(list, e)
 		return nil
 	}, "SELECT seq, event.body, content.body FROM event LEFT JOIN content USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?", position, n)
-	return list, last, err
+	if err != nil || len(damaged) == 0 {
+		return list, last, err
+	}
+	if err := s.setAside(db, damaged); err != nil {
+		return nil, last, err
+	}
+	return s.after(db, position, n) // others take their places
+}
+
+// setAside sets events aside that can't be read, and keeps the event that they are missing.
+func (s *store) setAside(db *database.DB, damaged []int64) error {
+	kept, err := database.Values[int64](db, "SELECT kept FROM event WHERE seq = ?", damaged[0])
+	for _, seq := range damaged {
+		if err == nil {
+			err = db.SetAside(seq, "SELECT json_array(event.id, event.body, content.body) FROM event LEFT JOIN content USING (seq) WHERE seq = ?1",
+				"DELETE FROM content WHERE seq = ?1", "DELETE FROM event WHERE seq = ?1")
+		}
+	}
+	if err != nil || len(kept) == 0 {
+		return err
+	}
+	next := s.settings
+	return errors.Join(s.add(db, &next, gapSince("damaged", time.UnixMilli(kept[0])), new([]Event)), s.count(db))
+}
+
+// gapSince is the event that messages may be missing.
+func gapSince(reason string, since time.Time) Event {
+	return Event{Kind: Gap, ID: strings.ToLower(rand.Text()), Lost: &Lost{reason, since.UTC()}}
 }
 
 // batch are events that were not handed on, of one account, up to a position.
@@ -432,6 +465,9 @@ type batch struct {
 func (s *store) unreported(ctx context.Context) (batch, error) {
 	return use(ctx, s, func(db *database.DB) (b batch, err error) {
 		const some = 100
+		if _, _, err := s.after(db, s.Reported, some); err != nil { // so that none of them is damaged
+			return b, err
+		}
 		accounts, err := database.Values[string](db, "SELECT account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, some)
 		if err != nil || len(accounts) == 0 {
 			return b, err
@@ -560,7 +596,7 @@ const (
 // unasked returns keys of messages that can't be decrypted, for which the phone was not asked.
 func unasked(ctx context.Context, s *store, now time.Time) ([]rpc.Secret, error) {
 	return use(ctx, s, func(db *database.DB) ([]rpc.Secret, error) {
-		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE type = ? AND kept < ? AND state ->> 'asked' IS NULL ORDER BY kept LIMIT ?",
+		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE type = ? AND kept < ? AND iif(json_valid(state), state ->> 'asked', 1) IS NULL ORDER BY kept LIMIT ?",
 			string(rpc.TypeUndecrypted), now.Add(-decryption).UnixMilli(), mostAsked)
 	})
 }
@@ -569,7 +605,7 @@ func unasked(ctx context.Context, s *store, now time.Time) ([]rpc.Secret, error)
 func markAsked(ctx context.Context, s *store, keys []rpc.Secret) error {
 	_, err := change(ctx, s, func(db *database.DB, _ *settings) (none nothing, err error) {
 		for _, key := range keys {
-			err = errors.Join(err, db.Exec("UPDATE message SET state = json_set(state, '$.asked', json('true')) WHERE key = ?", string(key)))
+			err = errors.Join(err, db.Exec("UPDATE message SET state = json_set(state, '$.asked', json('true')) WHERE key = ? AND json_valid(state)", string(key)))
 		}
 		return none, err
 	})

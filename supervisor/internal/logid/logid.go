@@ -115,6 +115,7 @@ const (
 // Messages.
 const (
 	OutboxDamaged          = "outbox_damaged"           // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
+	RowsDamaged            = "rows_damaged"             // ERROR: So many entries of a database can't be read; they were moved to its table aside, and are kept there for a week. All others are whole.
 	OutboxWriteFailed      = "outbox_write_failed"      // WARN: The database of messages can't be opened, read or written; it is tried again.
 	OutboxReportFailed     = "outbox_report_failed"     // WARN: The webhook's queue did not take what became of messages; it is tried again.
 	OutboxCloseFailed      = "outbox_close_failed"      // WARN: The database of messages was not closed; nothing of it is lost.

@@ -145,20 +145,19 @@ func (e Export) writeTo(ctx context.Context, w io.Writer, dir string, messages a
 }
 
 // Import replaces the login in the tokens folder with the one in the file, which may be a
-// pipe, and adds the messages in it to the outbox, where keyless of them lost their idempotency
-// keys (outbox.Import). The messages that it had received, if any, replace those received here. The replaced profile goes to quarantine under the returned name. Errors match
+// pipe, and adds the messages in it to the outbox (outbox.Import). The messages that it had received, if any, replace those received here. The replaced profile goes to quarantine under the returned name. Errors match
 // archive.ErrPassphrase, archive.ErrDamaged, archive.ErrUnreadable and, while a supervisor
 // runs, profile.ErrHeld; then, and when ctx has ended, nothing has changed.
-func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, keyless int, err error) {
+func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Manifest, moved string, n outbox.Imported, err error) {
 	src, err := openSource(ctx, file)
 	if err != nil {
-		return m, "", 0, fmt.Errorf("cannot import: %w", err)
+		return m, "", n, fmt.Errorf("cannot import: %w", err)
 	}
 	defer func() { _ = src.file.Close() }()
 	_, missing := os.Lstat(tokens)
 	p, err := openClosed(tokens)
 	if err != nil {
-		return m, "", 0, err
+		return m, "", n, err
 	}
 	defer func() {
 		if err != nil && errors.Is(missing, fs.ErrNotExist) {
@@ -180,7 +179,7 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 		return err
 	}, before.former(whyImported, now))
 	if moved == "" {
-		return m, "", 0, err
+		return m, "", n, err
 	}
 	after := Record{Quarantined: moved, QuarantinedAt: now}
 	if !m.LinkedAt.IsZero() { // otherwise nothing is known about the login
@@ -194,8 +193,8 @@ func Import(ctx context.Context, tokens, file, passphrase string) (m profile.Man
 	}
 	// The files come first: those without a message are removed at the next start.
 	err = errors.Join(err, p.Login.Save(after), media.Import(messages.Media, profile.Media(p)))
-	keyless, importErr := outbox.Import(messages.Outbox, p.Outbox())
-	return m, moved, keyless, errors.Join(err, importErr)
+	n, importErr := outbox.Import(messages.Outbox, p.Outbox())
+	return m, moved, n, errors.Join(err, importErr)
 }
 
 // source is a file to import from. Unlike the file it returns when its context ends: a

@@ -74,7 +74,7 @@ func inOutbox(t *testing.T, r *rig, use func(*outbox.Outbox)) {
 func queueMessage(t *testing.T, r *rig, text string) (id rpc.MessageID, replayed bool) {
 	t.Helper()
 	inOutbox(t, r, func(o *outbox.Outbox) {
-		m, before, err := o.Accept(t.Context(), outbox.Request{IdempotencyKey: text, Message: rpc.Message{To: "1@c.us", Text: rpc.Secret(text)}})
+		m, before, err := o.Accept(t.Context(), outbox.Request{IdempotencyKey: text, Message: rpc.Message{To: "15550101001@c.us", Text: rpc.Secret(text)}})
 		if id, replayed = m.ID, before; err != nil || m.Status != outbox.Queued {
 			t.Errorf("got %+v, %v", m, err)
 		}

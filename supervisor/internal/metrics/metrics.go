@@ -69,7 +69,7 @@ func New(version string, first *session.Snapshot, dropped func() uint64) *Metric
 		InFlight:  gauge("http", "requests_in_flight", "Requests being answered, including event streams."),
 		Listeners: gauge("events", "listeners", "Open event streams."),
 		traffic: traffic{
-			attempts: counter("outbox", "attempts_total", "Attempts to send a message: stored by the page, failed, unknown, or deferred.", "result"),
+			attempts: counter("outbox", "attempts_total", "Attempts to send a message: stored by the page, failed, unknown, or deferred; damaged: a message in the database could not be read.", "result"),
 			received: counter("inbox", "events_total", "Events of received messages; unannounced: messages were found that the page had not announced.", "kind"),
 			webhooks: counter("webhook", "deliveries_total", "Attempts to deliver an event: delivered, failed, or dropped after too many failures.", "result"),
 		},

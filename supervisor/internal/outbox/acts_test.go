@@ -262,7 +262,7 @@ func TestOnlyItsOwnChangesWakeAWaiter(t *testing.T) {
 func TestImportedMessageStaysWithoutItsKey(t *testing.T) {
 	from, to := filepath.Join(t.TempDir(), "admin.outbox"), filepath.Join(t.TempDir(), "admin.outbox")
 	b, stop := start(t, Options{Path: from})
-	same, imported := accept(t, b, request("key 1", "one")), accept(t, b, request("key 2", "two"))
+	same, imported := accept(t, b, request("key-1", "one")), accept(t, b, request("key-2", "two"))
 	stop()
 	exported := filepath.Join(t.TempDir(), "exported")
 	if _, err := Export(from, exported); err != nil {
@@ -277,10 +277,10 @@ func TestImportedMessageStaysWithoutItsKey(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	kept := accept(t, b, request("key 2", "another"))
+	kept := accept(t, b, request("key-2", "another"))
 	stop()
-	if keyless, err := Import(exported, to); err != nil || keyless != 1 {
-		t.Fatalf("%d without keys, %v", keyless, err)
+	if n, err := Import(exported, to); err != nil || n != (Imported{Keyless: 1}) {
+		t.Fatalf("%+v, %v", n, err)
 	}
 	b, _ = start(t, Options{Path: to})
 	for _, id := range []rpc.MessageID{same.ID, imported.ID, kept.ID} {
@@ -288,7 +288,7 @@ func TestImportedMessageStaysWithoutItsKey(t *testing.T) {
 			t.Errorf("got %+v, %v", m, err)
 		}
 	}
-	if m := accept(t, b, request("key 2", "another")); m.ID != kept.ID {
+	if m := accept(t, b, request("key-2", "another")); m.ID != kept.ID {
 		t.Error("the key is another message's")
 	}
 }

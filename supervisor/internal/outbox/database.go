@@ -1,7 +1,7 @@
 package outbox
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
@@ -28,6 +28,8 @@ var format = database.Format{
 		// Entries may be acts.
 	}, {
 		`CREATE TABLE report (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL) STRICT`,
+	}, {
+		database.TableAside,
 	}},
 }
 
@@ -48,29 +50,45 @@ func (db messages) count() (counts, error) {
 	return c, err
 }
 
-// entries returns those that a query of the column entry finds.
-func (db messages) entries(query string, args ...any) (all []entry, err error) {
-	found, err := database.Values[string](db.DB, query, args...)
-	for _, text := range found {
-		e, err := parse(text)
-		if err != nil {
-			return nil, err
+// entries returns those of the messages for which a condition holds, and the position of the last
+// one, 0 without any. Those that can't be read are set aside.
+func (db messages) entries(condition string, args ...any) (all []entry, last int64, err error) {
+	var damaged []int64
+	err = db.Query(func(r *sql.Rows) error {
+		var id, text string
+		var status Status
+		var settled int64
+		if err := r.Scan(&last, &id, &status, &settled, &text); err != nil {
+			return err
 		}
-		all = append(all, e)
+		e, ok := parse(text)
+		if ok && string(e.ID) == id && e.Status == status && millis(e.settled()) == settled {
+			all = append(all, e)
+		} else {
+			damaged = append(damaged, last)
+		}
+		return nil
+	}, "SELECT seq, id, status, settled, entry FROM message WHERE "+condition, args...)
+	for _, seq := range damaged {
+		err = errors.Join(err, db.SetAside(seq,
+			"SELECT json_array(id, status, entry, (SELECT body FROM content WHERE seq = ?1)) FROM message WHERE seq = ?1",
+			"DELETE FROM content WHERE seq = ?1", "DELETE FROM message WHERE seq = ?1"))
 	}
-	return all, err
+	return all, last, err
 }
 
-func parse(text string) (e entry, err error) {
-	if err := strictjson.Unmarshal([]byte(text), &e); err != nil || !e.valid() {
-		return e, fmt.Errorf("%w: it has a message that can't be read", database.ErrDamaged)
+// parse reads an entry, and reports whether it is one that this package has written.
+func parse(text string) (e entry, ok bool) {
+	if strictjson.Unmarshal([]byte(text), &e) != nil || !e.valid() {
+		return entry{}, false
 	}
-	return e.shared(), nil
+	return e.shared(), true
 }
 
 // waiting returns the messages that wait to be sent, oldest first.
 func (db messages) waiting() ([]entry, error) {
-	return db.entries("SELECT entry FROM message WHERE settled = 0 ORDER BY seq")
+	all, _, err := db.entries("settled = 0 ORDER BY seq")
+	return all, err
 }
 
 // people returns the addresses of those among the last recipients who have several.
@@ -81,7 +99,7 @@ func (db messages) people() (all [][]string, err error) {
 		all = append(all, p[:])
 		return err
 	}, `SELECT DISTINCT entry ->> '$.to', coalesce(entry ->> '$.chat.phone', ''), entry ->> '$.chat.lid' `+
-		`FROM (SELECT entry FROM message ORDER BY seq DESC LIMIT ?) WHERE coalesce(entry ->> '$.chat.lid', '') <> ''`, maxKnown)
+		`FROM (SELECT entry FROM message WHERE json_valid(entry) ORDER BY seq DESC LIMIT ?) WHERE coalesce(entry ->> '$.chat.lid', '') <> ''`, maxKnown)
 	return all, err
 }
 
@@ -108,21 +126,12 @@ func (db messages) destination(m rpc.Message) (to string, refused, err error) {
 // sent returns at most n messages that were sent after since and may still be delivered or read,
 // in their order, and the position of the last one.
 func (db messages) sent(after int64, since time.Time, n int) (all []entry, last int64, err error) {
-	err = db.Query(func(r *sql.Rows) error {
-		var text string
-		if err := r.Scan(&last, &text); err != nil {
-			return err
-		}
-		e, err := parse(text)
-		all = append(all, e)
-		return err
-	}, "SELECT seq, entry FROM message WHERE seq > ? AND settled > ? AND status IN (?, ?) ORDER BY seq LIMIT ?", after, millis(since), Sent, Delivered, n)
-	return all, last, err
+	return db.entries("seq > ? AND settled > ? AND status IN (?, ?) ORDER BY seq LIMIT ?", after, millis(since), Sent, Delivered, n)
 }
 
 // find returns the message with this id, or ErrUnknownMessage.
 func (db messages) find(id rpc.MessageID) (entry, error) {
-	found, err := db.entries("SELECT entry FROM message WHERE id = ?", id)
+	found, _, err := db.entries("id = ?", id)
 	if err == nil && len(found) == 0 {
 		err = ErrUnknownMessage
 	}
@@ -192,32 +201,26 @@ var errClaimed = errors.New("the message that was found is another one with the 
 
 // unclaimed returns errClaimed if a row is that of another message than id.
 func (db messages) unclaimed(row, id rpc.MessageID) error {
-	found, err := database.Values[int](db.DB, "SELECT 1 FROM message WHERE json_extract(entry, '$.row') = ? AND id <> ? LIMIT 1", row, id)
+	found, err := database.Values[int](db.DB, "SELECT 1 FROM message WHERE iif(json_valid(entry), entry ->> '$.row', '') = ? AND id <> ? LIMIT 1", row, id)
 	if err == nil && len(found) > 0 {
 		err = errClaimed
 	}
 	return err
 }
 
-// message returns what is to be sent, or ErrUnknownMessage if its text was erased.
-func (db messages) message(e entry) (m rpc.Message, err error) {
-	found, err := database.Values[string](db.DB, "SELECT body FROM content JOIN message USING (seq) WHERE id = ?", e.ID)
-	if err != nil {
-		return m, err
+// content returns what is to be sent, and false if it was erased or can't be read.
+func (db messages) content(id rpc.MessageID) (c content, ok bool, err error) {
+	found, err := database.Values[string](db.DB, "SELECT body FROM content JOIN message USING (seq) WHERE id = ?", id)
+	if err != nil || len(found) == 0 {
+		return c, false, err
 	}
-	if len(found) == 0 {
-		return m, ErrUnknownMessage
-	}
-	var c content
-	if strictjson.Unmarshal([]byte(found[0]), &c) != nil {
-		return m, fmt.Errorf("%w: it has a text that can't be read", database.ErrDamaged)
-	}
-	m = rpc.Message{ID: e.ID, Act: e.Act, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), Preview: c.Preview}
-	if m.Target, err = db.named(e.Target); err != nil {
-		return m, err
-	}
-	if m.ReplyTo, err = db.named(c.ReplyTo); err != nil {
-		return m, err
+	return c, strictjson.Unmarshal([]byte(found[0]), &c) == nil, nil
+}
+
+// message is what is sent of an entry with this content.
+func (c content) message(e entry) rpc.Message {
+	m := rpc.Message{
+		ID: e.ID, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To), Text: rpc.Secret(c.Text), ReplyTo: c.ReplyTo, Preview: c.Preview,
 	}
 	for _, address := range c.Mentions {
 		m.Mentions = append(m.Mentions, rpc.Secret(address))
@@ -225,11 +228,29 @@ func (db messages) message(e entry) (m rpc.Message, err error) {
 	if f := c.File; f != nil {
 		m.Media = rpc.Media{Kind: f.Kind, MIME: f.MIME, Name: rpc.Secret(f.Name), Size: f.Size}
 	}
-	return m, nil
+	return m
+}
+
+// errLost means that a message can't be sent, as what it says is lost.
+var errLost = &rpc.SendError{Code: rpc.SendInvalid, Detail: "its text or its file is damaged or lost"}
+
+// message returns what is to be sent, or errLost.
+func (db messages) message(e entry) (m rpc.Message, err error) {
+	c, ok, err := db.content(e.ID)
+	if err != nil {
+		return m, err
+	}
+	if m = c.message(e); !ok || !m.Valid() || m.Media.Size != e.File {
+		return m, errLost
+	}
+	if m.Target, err = db.named(m.Target); err == nil {
+		m.ReplyTo, err = db.named(m.ReplyTo)
+	}
+	return m, err
 }
 
 func (db messages) settings() (s settings, err error) {
-	_, err = db.Setting(&s)
+	_, _, err = database.Setting(db.DB, &s)
 	return s, err
 }
 
@@ -257,57 +278,98 @@ func (db messages) transact(c counts, f func(*transaction) error) (*transaction,
 	return t, err
 }
 
-// earlier returns the message that the same request has made before, or ErrConflict or
-// ErrIDTaken if another one has used its key or its id.
-func (t *transaction) earlier(r Request) (e entry, found bool, refused, err error) {
+// linked is s once it is known which account is linked, or that none is.
+func (s settings) linked(account string) settings {
+	if s.Account != "" {
+		s.Last = s.Account
+	}
+	if s.Account = account; account != "" {
+		s.Last = ""
+	}
+	return s
+}
+
+// own notes whose the ended messages are that were accepted while no account was known.
+func (t *transaction) own(account string) error {
+	if account == "" {
+		return nil
+	}
+	return t.Exec("UPDATE message SET entry = json_set(entry, '$.account', ?) WHERE settled > 0 AND json_valid(entry) AND ifnull(entry ->> '$.account', '') = ''", account)
+}
+
+// scoped is how an idempotency key is kept: with the account, since another one's keys have
+// another meaning. Those of messages that were accepted for an unknown account are kept without.
+func scoped(account, key string) string {
+	if account == "" || key == "" {
+		return key
+	}
+	return account + " " + key // which no key has
+}
+
+// errUnsure means that a request is repeated while it is not known whether the same account is linked.
+var errUnsure = fmt.Errorf("%w: which account is linked is not known yet", ErrUnavailable)
+
+// earlier returns the message that the same request has made before for the account that is
+// linked, or was linked last if none is. refused is ErrConflict or ErrIDTaken if another one has
+// used its key or its id, or errUnsure.
+func (t *transaction) earlier(r Request, s settings) (e entry, found bool, refused, err error) {
+	account := cmp.Or(s.Account, s.Last)
 	for _, name := range []struct {
-		query string
-		value string
-		other error
+		column, value string
+		other         error
 	}{
-		{"SELECT hash, entry FROM message WHERE key = ?", r.IdempotencyKey, ErrConflict},
-		{"SELECT hash, entry FROM message WHERE id = ?", string(r.Message.ID), ErrIDTaken},
+		{"key", scoped(account, r.IdempotencyKey), ErrConflict}, {"key", r.IdempotencyKey, ErrConflict}, {"id", string(r.Message.ID), ErrIDTaken},
 	} {
 		if name.value == "" {
 			continue
 		}
-		err = t.Query(func(rows *sql.Rows) error {
-			var hash []byte
-			var text string
-			if err := rows.Scan(&hash, &text); err != nil {
-				return err
-			}
-			if found = bytes.Equal(hash, r.Hash[:]); !found {
-				refused = name.other
-			}
-			var err error
-			e, err = parse(text)
-			return err
-		}, name.query, name.value)
-		if err != nil || found || refused != nil {
-			return e, found, refused, err
+		all, seq, err := t.entries(name.column+" = ?", name.value)
+		if err != nil {
+			return e, false, nil, err
 		}
+		if len(all) == 0 {
+			continue
+		}
+		e := all[0]
+		switch foreign := e.Account != "" && e.Account != account; {
+		case foreign && name.column == "id":
+			return e, false, ErrIDTaken, nil
+		case foreign:
+			continue
+		case s.Account == "" && e.Account != "" && !r.OnlyRepeat: // a phone was linked just now
+			return e, false, errUnsure, nil
+		}
+		same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE seq = ? AND hash = ?", seq, r.Hash[:])
+		if err != nil || len(same) > 0 {
+			return e, err == nil, nil, err
+		}
+		return e, false, name.other, nil
 	}
 	return e, false, nil, nil
 }
 
-// insert adds a message. key may be empty.
-func (t *transaction) insert(e entry, key string, hash []byte, c content) error {
-	size := c.size()
-	body, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
+// insert adds a message. key may be empty, and c nil, for a text that was erased.
+func (t *transaction) insert(e entry, key string, hash []byte, c *content) error {
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err
+	}
+	var size int64
+	if c != nil {
+		size = c.size()
 	}
 	if err := t.Exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?)",
 		e.ID, key, hash, e.Status, millis(e.settled()), millis(e.latest()), size, string(text)); err != nil {
 		return err
 	}
-	if err := t.Exec("INSERT INTO content (seq, body) VALUES (last_insert_rowid(), ?)", string(body)); err != nil {
-		return err
+	if c != nil {
+		body, err := json.Marshal(c)
+		if err == nil {
+			err = t.Exec("INSERT INTO content (seq, body) VALUES (last_insert_rowid(), ?)", string(body))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	t.counts.byStatus[e.Status]++
 	t.counts.bytes += size
@@ -361,7 +423,8 @@ func (t *transaction) retain(l Limits, now time.Time) error {
 			return err
 		}
 	}
-	if err := errors.Join(t.forgetReports(), t.forgetStrangers(now)); err != nil {
+	gone, err := t.ForgetAside(now.Add(-l.Keep))
+	if err := errors.Join(err, t.forgetReports(), t.forgetStrangers(now)); err != nil {
 		return err
 	}
 	c, err := t.count()
@@ -370,7 +433,7 @@ func (t *transaction) retain(l Limits, now time.Time) error {
 	}
 	messages, _ := t.counts.messages()
 	left, _ := c.messages()
-	t.counts, t.erased = c, t.erased || c.bytes != before || left != messages
+	t.counts, t.erased = c, t.erased || gone || c.bytes != before || left != messages
 	return nil
 }
 

@@ -52,6 +52,11 @@
 // its own, which writes what is asked at the same time with one fsync, and the worker's
 // calls have others. What others are shown is always on disk.
 //
+// # Damage
+//
+// A message that can't be read is set aside in the database, where the operator finds it for a week, and one whose text or file is lost
+// fails: neither is in another's way. What is imported is checked as what a client sends.
+//
 // # Database
 //
 // SQLite (modernc.org/sqlite, no cgo), after a comparison with bbolt on a disk with ext4,

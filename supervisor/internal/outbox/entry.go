@@ -141,7 +141,35 @@ func (e entry) level() slog.Level {
 
 // valid reports whether e is one that this package has written.
 func (e entry) valid() bool {
-	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] != 0 && (e.Act == "") == (e.Target == "")
+	earlier := slices.ContainsFunc(e.Times[:], func(at int64) bool { return at < 0 })
+	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] > 0 && !earlier &&
+		e.Times[e.Status.rank()] != 0 && (e.Act == "") == (e.Target == "") && (e.Act == "" || rpc.ValidTarget(e.Target)) &&
+		(e.Row == "" || e.Row.Valid()) && e.File >= 0 && e.Attempts >= 0 && e.Typed >= 0 && e.areAddresses()
+}
+
+// Bounds of what comes with a message.
+const (
+	MaxReference, MaxKey = 255, 255
+	// MaxExpiry is how long a message may wait to be sent at most.
+	MaxExpiry = 7 * day
+)
+
+// ValidKey reports whether key may be an idempotency key.
+func ValidKey(key string) bool {
+	unprintable := func(c rune) bool { return c <= ' ' || c > '~' }
+	return key != "" && len(key) <= MaxKey && !strings.ContainsFunc(key, unprintable)
+}
+
+// acceptable reports whether e may be kept with this content, to be sent.
+func (e entry) acceptable(c content) bool {
+	m, wait := c.message(e), moment(e.Expires).Sub(e.at(Queued))
+	return m.Valid() && m.Media.Size == e.File && len(e.Reference) <= MaxReference && wait > 0 && wait <= MaxExpiry
+}
+
+func (e entry) areAddresses() bool {
+	return !slices.ContainsFunc([]string{e.Account, e.Chat.Phone, e.Chat.LID, e.Chat.Group}, func(a string) bool {
+		return a != "" && !rpc.ValidAddress(rpc.Secret(a))
+	})
 }
 
 // shared is e with texts in memory once that thousands of messages have.

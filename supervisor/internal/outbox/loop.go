@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -234,9 +236,9 @@ func isLID(address string) bool { return rpc.ChatAt(rpc.Secret(address)).LID != 
 func (l *loop) account(address string, now time.Time) {
 	l.page.account = address
 	if address != l.settings.Account {
-		l.settings.Account = address
+		l.settings = l.settings.linked(address)
 		s := l.settings
-		l.store.do(job{keep: true, write: func(t *transaction) error { return t.save(s, now) }, done: func(error) { l.mayReport() }})
+		l.store.do(job{keep: true, write: func(t *transaction) error { return errors.Join(t.save(s, now), t.own(address)) }, done: func(error) { l.mayReport() }})
 	}
 	if address == "" {
 		return
@@ -615,6 +617,21 @@ func (l *loop) call(it *item, wasTouched bool, now time.Time) {
 	})
 }
 
+// mediaFile returns the path of a message's file, or errLost.
+func (o *Outbox) mediaFile(e entry) (string, error) {
+	if o.o.Media == nil {
+		return "", errLost
+	}
+	path := o.o.Media.Path(string(e.ID))
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist), err == nil && (!info.Mode().IsRegular() || info.Size() != e.File):
+		return "", errLost
+	case err != nil:
+		return "", fileError(err)
+	}
+	return path, nil
+}
+
 // transmit reads a message and has the page send it.
 func (o *Outbox) transmit(ctx context.Context, e entry, again bool) (rpc.MessageState, error) {
 	var m rpc.Message
@@ -625,11 +642,14 @@ func (o *Outbox) transmit(ctx context.Context, e entry, again bool) (rpc.Message
 		}
 		return err
 	}})
+	if err == nil && e.File > 0 {
+		m.Media.Path, err = o.mediaFile(e)
+	}
+	if _, never := errors.AsType[*rpc.SendError](err); never {
+		return rpc.MessageState{}, err
+	}
 	if err != nil {
 		return rpc.MessageState{}, errors.Join(worker.ErrNoWorker, err)
-	}
-	if e.File > 0 {
-		m.Media.Path = o.o.Media.Path(string(e.ID))
 	}
 	state, err := o.o.Sender.Send(ctx, m)
 	if err == nil && state.Row != "" {

@@ -754,23 +754,39 @@ func TestSlowDiskSendsOnlyWhatIsStillRight(t *testing.T) {
 }
 
 // A message that lacks its text, which an imported file may bring about, concerns no other.
-func TestMissingTextIsTriedSeldom(t *testing.T) {
-	inBubble(t, func(r *rig) {
-		m, other := r.to("1@g.us", "a"), r.to("2@g.us", "b")
-		if err := r.store.ask(r.t.Context(), job{read: func(db messages) error {
-			return db.Exec("DELETE FROM content WHERE seq = 1")
-		}}); err != nil {
-			t.Fatal(err)
-		}
-		r.ready(me)
-		if m = r.after(10*time.Minute, m.ID, Sending); m.Attempts > 9 {
-			t.Errorf("%d attempts", m.Attempts)
-		}
-		r.after(0, other.ID, Sent)
-		if strings.Contains(r.log.String(), "outbox_write_failed") {
-			t.Error("it counts as damage")
-		}
-	})
+// A message whose text or file is damaged or lost fails, and is in no other's way.
+func TestMessageWithoutItsContentFails(t *testing.T) {
+	for name, damage := range map[string]string{
+		"no text": "DELETE FROM content WHERE seq = 1", "garbage": "UPDATE content SET body = 'x' WHERE seq = 1",
+		"too long":      `UPDATE content SET body = '{"text":"' || printf('%.70000c', 'x') || '"}' WHERE seq = 1`,
+		"blank":         `UPDATE content SET body = '{"text":" "}' WHERE seq = 1`,
+		"mentions":      `UPDATE content SET body = '{"text":"a","mentions":["all"]}' WHERE seq = 1`,
+		"reply":         `UPDATE content SET body = '{"text":"a","reply_to":"x y"}' WHERE seq = 1`,
+		"a file":        `UPDATE content SET body = '{"text":"a","file":{"kind":"image","mime":"a/b","size":3}}' WHERE seq = 1`,
+		"no file":       `UPDATE content SET body = '{"text":"a","file":{"kind":"image","mime":"a/b","size":3}}' WHERE seq = 1; UPDATE message SET entry = json_set(entry, '$.file', 3) WHERE seq = 1`,
+		"kind":          `UPDATE content SET body = '{"text":"a","file":{"kind":"x","mime":"a/b","size":3}}' WHERE seq = 1; UPDATE message SET entry = json_set(entry, '$.file', 3) WHERE seq = 1`,
+		"nothing to do": `UPDATE message SET entry = json_set(entry, '$.act', 'dance', '$.target', 'A') WHERE seq = 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				bad, next, other := r.to("1@g.us", "a"), r.to("1@g.us", "b"), r.to("2@g.us", "c")
+				if err := r.store.ask(r.t.Context(), job{read: func(db messages) error { return db.Exec(damage) }}); err != nil {
+					t.Fatal(err)
+				}
+				r.stop()
+				r.start(r.Outbox.o.Path)
+				r.ready(me)
+				if m := r.after(10*time.Second, bad.ID, Failed); m.Code != Code(rpc.SendInvalid) || m.Attempts > 1 {
+					t.Errorf("got %+v", m)
+				}
+				r.after(0, next.ID, Sent)
+				r.after(0, other.ID, Sent)
+				if strings.Contains(r.log.String(), "outbox_write_failed") || len(r.restarted()) > 0 {
+					t.Errorf("it counts as a failure of others: %s", r.log.String())
+				}
+			})
+		})
+	}
 }
 
 // What the page does not get rid of costs the others ever fewer restarts.

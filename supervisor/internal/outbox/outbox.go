@@ -55,7 +55,7 @@ type Options struct {
 	// Typing allows that texts are typed where the page's functions for sending are gone.
 	Typing bool
 	// Count, if it is set, gets the result of each attempt to send: stored, failed, unknown
-	// or deferred.
+	// or deferred; and damaged for a message that can't be read.
 	Count func(result string)
 	// Random returns a number from 0 to 1; it is rand.Float64 except in tests.
 	Random func() float64
@@ -200,7 +200,11 @@ func (o *Outbox) Accept(ctx context.Context, r Request) (m Message, replayed boo
 
 // accept adds a message unless that is refused.
 func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, replayed bool, refused, err error) {
-	e, replayed, refused, err = t.earlier(r)
+	s, err := t.settings()
+	if err != nil {
+		return e, false, nil, err
+	}
+	e, replayed, refused, err = t.earlier(r, s)
 	if err != nil || replayed || refused != nil {
 		return e, replayed, refused, err
 	}
@@ -215,17 +219,16 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	if !o.o.Limits.allow(t.counts, body) {
 		return e, false, ErrFull, nil
 	}
-	s, err := t.settings()
-	if err != nil {
-		return e, false, nil, err
-	}
 	e = o.entry(r, s.Account, to, now)
+	if !e.acceptable(body) {
+		return e, false, ErrInvalid, nil
+	}
 	if r.File != nil { // its name and the message are one decision
 		if err := r.File.Name(string(e.ID)); err != nil {
 			return e, false, fileError(err), nil
 		}
 	}
-	return e, false, nil, t.insert(e, r.IdempotencyKey, r.Hash[:], body)
+	return e, false, nil, t.insert(e, scoped(s.Account, r.IdempotencyKey), r.Hash[:], &body)
 }
 
 // allow reports whether there may be one more message.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"session-manager/shared/logging"
@@ -55,17 +56,23 @@ func (db messages) unreported() (b batch, err error) {
 		return b, err
 	}
 	b.account = rpc.Secret(s.Account)
-	return b, db.Query(func(r *sql.Rows) error {
+	var damaged []int64
+	err = db.Query(func(r *sql.Rows) error {
 		var text string
 		if err := r.Scan(&b.last, &text); err != nil {
 			return err
 		}
-		e, err := parse(text)
-		if err == nil {
+		if e, ok := parse(text); ok {
 			b.changed = append(b.changed, e.message())
+		} else {
+			damaged = append(damaged, b.last)
 		}
-		return err
+		return nil
 	}, "SELECT seq, entry FROM report ORDER BY seq LIMIT ?", maxReport)
+	for _, seq := range damaged {
+		err = errors.Join(err, db.SetAside(seq, "SELECT entry FROM report WHERE seq = ?1", "DELETE FROM report WHERE seq = ?1"))
+	}
+	return b, err
 }
 
 // mayReport wakes report. It does not block.
@@ -106,7 +113,7 @@ func (o *Outbox) reportNext(ctx context.Context, linked rpc.Secret) (account rpc
 		return "", false, err
 	}
 	b := <-found
-	if len(b.changed) == 0 && b.account == linked {
+	if b.last == 0 && b.account == linked {
 		return linked, false, nil
 	}
 	if err := o.o.Report(ctx, b.account, b.changed); err != nil || b.last == 0 {

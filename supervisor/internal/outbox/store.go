@@ -70,7 +70,9 @@ type counts struct {
 // settings are what is kept besides messages.
 type settings struct {
 	// Account is the address of the account that is linked, empty while unknown.
-	Account string  `json:"account"`
+	Account string `json:"account"`
+	// Last is the one before, while it is unknown.
+	Last    string  `json:"last,omitempty"`
 	History history `json:"history"`
 }
 
@@ -90,6 +92,11 @@ func newStore(o Options) *store {
 	s := &store{limits: o.Limits, media: o.Media, log: o.Logger, wake: make(chan struct{}, 1)}
 	s.file = database.File{Path: o.Path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
 		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
+	}, RowsAside: func(n int) {
+		s.log.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path)
+		for range n {
+			o.Count("damaged")
+		}
 	}}
 	s.counts.Store(&counts{})
 	return s
@@ -214,6 +221,9 @@ func (s *store) batch() bool {
 	if err == nil && len(jobs) > 0 {
 		err = s.write(jobs)
 	}
+	if err == nil && s.file.Noticed() { // messages that may wait are no longer there
+		jobs, err = nil, s.load(s.db.DB)
+	}
 	if err == nil {
 		s.failing = false
 		s.mu.Lock()
@@ -262,7 +272,7 @@ func (s *store) read(jobs []job) (left []job, err error) {
 			continue
 		}
 		err := j.read(s.db)
-		if err == nil || errors.Is(err, ErrUnknownMessage) { // an answer, not a failure
+		if err == nil || errors.Is(err, ErrUnknownMessage) || errors.Is(err, errLost) || errors.Is(err, errClaimed) { // an answer, not a failure
 			j.finish(err)
 			continue
 		}
@@ -326,11 +336,9 @@ func (s *store) purge() error {
 // load begins with what is kept in a database that was opened.
 func (s *store) load(opened *database.DB) error {
 	db := messages{opened}
-	c, err := db.count()
-	if err != nil {
-		return err
-	}
+	var c counts
 	var l loaded
+	var err error
 	if l.waiting, err = db.waiting(); err != nil {
 		return err
 	}
@@ -340,9 +348,11 @@ func (s *store) load(opened *database.DB) error {
 	if l.people, err = db.people(); err != nil {
 		return err
 	}
-	s.counts.Store(&c)
-	s.opened(l)
-	return nil
+	if c, err = db.count(); err == nil {
+		s.counts.Store(&c)
+		s.opened(l)
+	}
+	return err
 }
 
 // loaded is what the loop begins with.

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,6 +101,108 @@ func TestAcceptedOnce(t *testing.T) {
 		}
 		stop()
 		b, stop = start(t, Options{Path: path})
+	}
+}
+
+// A key names a request of one account: with another one linked it is new, and while that is not
+// known nobody is told anything wrong.
+func TestKeysBelongToAnAccount(t *testing.T) {
+	const other = rpc.Secret("15550002@c.us")
+	inBubble(t, func(r *rig) {
+		t := r.t
+		r.ready(me)
+		first := accept(t, r.Outbox, request("key", "secret a"))
+		named := request("", "secret b")
+		named.Message.ID = someID
+		accept(t, r.Outbox, named)
+		repeat, changed := request("key", "secret a"), request("key", "secret c")
+		onlyRepeat := repeat
+		onlyRepeat.OnlyRepeat = true
+		want := func(when string, q Request, id rpc.MessageID, err error) {
+			t.Helper()
+			m, replayed, got := r.Accept(t.Context(), q)
+			if !errors.Is(got, err) || replayed != (id != "") && err == nil || id != "" && m.ID != id || id == "" && err == nil && m.ID == first.ID {
+				t.Errorf("%s: %s, replayed: %t, %v", when, m.ID, replayed, got)
+			}
+		}
+		want("the same account", repeat, first.ID, nil)
+		want("the same account", changed, "", ErrConflict)
+		r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+		synctest.Wait()
+		want("unlinked", onlyRepeat, first.ID, nil)
+		want("linked, not known which", repeat, "", ErrUnavailable)
+		want("linked, not known which", request("new", "secret d"), "", nil)
+		r.ready(me)
+		want("linked again", repeat, first.ID, nil)
+		r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+		r.ready(other)
+		want("another account", changed, "", nil)
+		second, replayed, err := r.Accept(t.Context(), changed)
+		if err != nil || !replayed || second.ID == first.ID {
+			t.Errorf("its own: %s, %t, %v", second.ID, replayed, err)
+		}
+		want("another account", named, "", ErrIDTaken)
+		r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+		r.ready(me)
+		want("back again", repeat, first.ID, nil)
+		want("back again", changed, "", ErrConflict)
+		want("another's while none was known", request("new", "secret e"), "", ErrConflict)
+	})
+}
+
+func TestKeysOfEndedMessagesBelongToAnAccount(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		t := r.t
+		m := accept(t, r.Outbox, request("key", "secret"))
+		if _, err := r.Cancel(t.Context(), m.ID); err != nil {
+			t.Fatal(err)
+		}
+		r.ready(me)
+		if again := accept(t, r.Outbox, request("key", "secret")); again.ID != m.ID {
+			t.Error("the account that came next does not own it")
+		}
+		r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+		r.ready("15550002@c.us")
+		if again := accept(t, r.Outbox, request("key", "secret")); again.ID == m.ID {
+			t.Error("it is still another account's")
+		}
+	})
+}
+
+// What was exported is repeated at once by its keys where it was imported, and what was there is not.
+func TestImportedKeysAreThoseOfItsAccount(t *testing.T) {
+	folder := t.TempDir()
+	paths := map[rpc.Secret]string{me: filepath.Join(folder, "a"), "15550002@c.us": filepath.Join(folder, "b")}
+	made := map[rpc.Secret]rpc.MessageID{}
+	for account, path := range paths {
+		b, stop := start(t, Options{Path: path})
+		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error {
+			return tx.save(settings{Account: string(account)}, time.Now())
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		made[account] = accept(t, b, request("key", string(account))).ID
+		stop()
+	}
+	exported := filepath.Join(folder, "exported")
+	if _, err := Export(paths[me], exported); err != nil {
+		t.Fatal(err)
+	}
+	to := paths["15550002@c.us"]
+	if n, err := Import(exported, to); err != nil || n != (Imported{}) {
+		t.Fatalf("%+v, %v", n, err)
+	}
+	b, stop := start(t, Options{Path: to})
+	if m := accept(t, b, request("key", string(me))); m.ID != made[me] {
+		t.Error("the imported one is not repeated")
+	}
+	stop()
+	if _, err := Import("", to); err != nil { // of a login without messages
+		t.Fatal(err)
+	}
+	b, _ = start(t, Options{Path: to})
+	if m := accept(t, b, request("key", "new")); m.ID == made[me] {
+		t.Error("that of an earlier account is repeated")
 	}
 }
 
@@ -254,11 +358,8 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 		"huge": func(path string) error {
 			return errors.Join(os.WriteFile(path, good, 0o600), os.Truncate(path, database.MaxFile+1))
 		},
-		"a trigger":          statement("CREATE TRIGGER x AFTER INSERT ON message BEGIN DELETE FROM content; END"),
-		"another version":    statement("PRAGMA user_version = 0"),
-		"not a message":      statement(`UPDATE message SET entry = '{}' WHERE seq = 7`),
-		"a status of nobody": statement(`UPDATE message SET entry = replace(entry, '"queued"', '"x"')`),
-		"not settings":       statement(`INSERT INTO setting VALUES (1, '[]')`),
+		"a trigger":       statement("CREATE TRIGGER x AFTER INSERT ON message BEGIN DELETE FROM content; END"),
+		"another version": statement("PRAGMA user_version = 0"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "admin.outbox")
@@ -329,13 +430,13 @@ func TestDamageInUseIsSurvived(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			if _, err := b.Message(bad.ID); !errors.Is(err, ErrUnavailable) {
+			if _, err := b.Message(bad.ID); !errors.Is(err, ErrUnknownMessage) {
 				t.Errorf("the damaged one: got %v", err)
 			}
-			if _, err := b.Message(good.ID); err != nil && !errors.Is(err, ErrUnavailable) {
+			if _, err := b.Message(good.ID); err != nil {
 				t.Errorf("the whole one: got %v", err)
 			}
-			if _, _, err := b.Accept(t.Context(), request("", fmt.Sprint(i))); err != nil && !errors.Is(err, ErrUnavailable) {
+			if _, _, err := b.Accept(t.Context(), request("", fmt.Sprint(i))); err != nil {
 				t.Errorf("another one: got %v", err)
 			}
 		})
@@ -345,6 +446,161 @@ func TestDamageInUseIsSurvived(t *testing.T) {
 		t.Errorf("got %+v, %v", m, err)
 	}
 	accept(t, b, request("", "c"))
+}
+
+// set runs statements in a database that nothing uses.
+func set(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	db, err := database.Open(path, format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range statements {
+		err = errors.Join(err, db.Exec(statement))
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damages are what a message can be like that was not written by this package, with seq 2.
+var damages = map[string]string{
+	"not JSON":            `UPDATE message SET entry = 'x' WHERE seq = 2`,
+	"empty":               `UPDATE message SET entry = '{}' WHERE seq = 2`,
+	"of another":          `UPDATE message SET entry = (SELECT entry FROM message WHERE seq = 1) WHERE seq = 2`,
+	"a status of nobody":  `UPDATE message SET entry = json_set(entry, '$.status', 'x') WHERE seq = 2`,
+	"another status":      `UPDATE message SET status = 'sent' WHERE seq = 2`,
+	"no time of it":       `UPDATE message SET status = 'sent', entry = json_set(entry, '$.status', 'sent') WHERE seq = 2`,
+	"settled":             `UPDATE message SET settled = latest WHERE seq = 2`,
+	"an account":          `UPDATE message SET entry = json_set(entry, '$.account', 'me') WHERE seq = 2`,
+	"a chat":              `UPDATE message SET entry = json_set(entry, '$.chat', json('{"phone":"p"}')) WHERE seq = 2`,
+	"a row":               `UPDATE message SET entry = json_set(entry, '$.row', 'r') WHERE seq = 2`,
+	"a target of nothing": `UPDATE message SET entry = json_set(entry, '$.target', 'A') WHERE seq = 2`,
+	"a time before all":   `UPDATE message SET entry = json_set(entry, '$.times[0]', -1) WHERE seq = 2`,
+}
+
+// One message that can't be read costs no other anything, and is kept for the operator.
+func TestDamagedMessageIsSetAsideAlone(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole")
+	b, stop := start(t, Options{Path: whole})
+	all := []Message{accept(t, b, request("1", "one")), accept(t, b, request("2", "secret two")), accept(t, b, request("3", "three"))}
+	stop()
+	good, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "admin.outbox")
+			if err := os.WriteFile(path, good, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			set(t, path, damage)
+			var log bytes.Buffer
+			counted := 0
+			for range 2 {
+				b, stop := start(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil)), Count: func(string) { counted++ }})
+				for i, m := range all {
+					if _, err := b.Message(m.ID); (i == 1) != errors.Is(err, ErrUnknownMessage) || i != 1 && err != nil {
+						t.Errorf("message %d: %v", i+1, err)
+					}
+				}
+				if got := b.Stats().ByStatus[Queued]; got != 2 {
+					t.Errorf("%d are queued", got)
+				}
+				stop()
+			}
+			if text := log.String(); strings.Count(text, `"rows_damaged"`) != 1 || strings.Contains(text, "secret") || counted != 1 {
+				t.Errorf("counted %d times; log: %s", counted, text)
+			}
+			if !holds(t, path, "secret two") {
+				t.Error("it is not kept")
+			}
+			b, _ := start(t, Options{Path: path})
+			if m := accept(t, b, request("2", "other")); m.ID == all[1].ID {
+				t.Error("its key is still used")
+			}
+			b.erase(t, time.Now().Add(8*day))
+			if holds(t, path, "secret two") {
+				t.Error("it is kept for ever")
+			}
+		})
+	}
+}
+
+func TestDamagedSettingsAndReportsCostNoMessage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	r := &reader{ready: true, news: make(chan struct{}, 1)}
+	b, stop := start(t, Options{Path: path, Report: r.report})
+	m := accept(t, b, request("1", "one"))
+	stop()
+	set(t, path, "INSERT INTO setting VALUES (1, '[]')", "DELETE FROM report", "INSERT INTO report (entry) VALUES ('x')")
+	var log bytes.Buffer
+	b, _ = start(t, Options{Path: path, Report: r.report, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+	if got, err := b.Message(m.ID); err != nil || got.Status != Queued {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := b.Cancel(t.Context(), m.ID); err != nil {
+		t.Fatal(err)
+	}
+	r.await(t, string(m.ID)+" cancelled")
+	if n := strings.Count(log.String(), `"rows_damaged"`); n == 0 || strings.Contains(log.String(), "_failed") {
+		t.Errorf("logged: %s", log.String())
+	}
+}
+
+// What an export has is checked as what a client sends: nothing of it holds up a chat.
+func TestImportChecksEachMessage(t *testing.T) {
+	folder := t.TempDir()
+	from, exported, to := filepath.Join(folder, "from"), filepath.Join(folder, "exported"), filepath.Join(folder, "to")
+	b, stop := start(t, Options{Path: from})
+	accept(t, b, request("1", "one"))
+	bad := accept(t, b, request("2", "two"))
+	last := accept(t, b, request("3", "three"))
+	stop()
+	good, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	invalid := map[string]string{
+		"no content":     `DELETE FROM content WHERE seq = 2`,
+		"garbage":        `UPDATE content SET body = 'x' WHERE seq = 2`,
+		"a long text":    `UPDATE content SET body = '{"text":"' || printf('%.70000c', 'x') || '"}' WHERE seq = 2`,
+		"nobody":         `UPDATE message SET entry = json_set(entry, '$.to', '00@c.us') WHERE seq = 2`,
+		"waits for ever": `UPDATE message SET entry = json_set(entry, '$.expires', 99999999999999) WHERE seq = 2`,
+		"a reference":    `UPDATE message SET entry = json_set(entry, '$.reference', printf('%.300c', 'x')) WHERE seq = 2`,
+		"a key":          `UPDATE message SET key = printf('%.300c', 'x') WHERE seq = 2`,
+		"a file":         `UPDATE message SET entry = json_set(entry, '$.file', 7) WHERE seq = 2`,
+	}
+	damaged := maps.Clone(damages)
+	delete(damaged, "another status") // the columns are made of the entry
+	delete(damaged, "settled")
+	damaged["of the future"] = `UPDATE message SET entry = json_set(entry, '$.times[0]', 99999999999999) WHERE seq = 2`
+	damaged["an id"] = `UPDATE message SET id = 'x' WHERE seq = 2`
+	for want, cases := range map[Imported]map[string]string{{Invalid: 1}: invalid, {Damaged: 1}: damaged, {}: {"all is well": "DELETE FROM setting"}} {
+		for name, damage := range cases {
+			t.Run(name, func(t *testing.T) {
+				if err := errors.Join(os.WriteFile(exported, good, 0o600), database.Remove(to)); err != nil {
+					t.Fatal(err)
+				}
+				set(t, exported, damage)
+				if n, err := Import(exported, to); err != nil || n != want {
+					t.Fatalf("%+v, %v", n, err)
+				}
+				b, stop := start(t, Options{Path: to})
+				defer stop()
+				got, err := b.Message(bad.ID)
+				switch {
+				case want.Damaged > 0 && !errors.Is(err, ErrUnknownMessage),
+					want.Invalid > 0 && (got.Status != Failed || got.Code != Code(rpc.SendInvalid)), want == Imported{} && got.Status != Queued:
+					t.Errorf("got %+v, %v", got, err)
+				}
+				if got, err := b.Message(last.ID); err != nil || got.Status != Queued {
+					t.Errorf("the next one: %+v, %v", got, err)
+				}
+			})
+		}
+	}
 }
 
 func TestRemovedFolderIsMadeAgain(t *testing.T) {

@@ -1,12 +1,18 @@
 package outbox
 
 import (
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
+	"session-manager/shared/rpc"
+	"session-manager/shared/strictjson"
 	"session-manager/supervisor/internal/database"
 )
 
@@ -20,86 +26,161 @@ func Export(path, to string) (any bool, err error) {
 	})
 }
 
+// Imported counts messages of an export by what is wrong with them.
+type Imported struct {
+	// Keyless are kept without their idempotency keys, which other messages have here.
+	Keyless int
+	// Invalid were to be sent, which can't be done, and have failed.
+	Invalid int
+	// Damaged can't be read, and were set aside.
+	Damaged int
+}
+
 // Import adds the messages of an exported file, which may be empty for none, to a database
-// that nothing uses; those that it has already stay as they are. keyless counts those that
-// are kept without their idempotency key, as another message has it. Another login is in the
-// profile now, so it is forgotten whose account it was. The error matches ErrDamaged if the
+// that nothing uses; those that it has already stay as they are. Another login is in the
+// profile now, so its account is that of the export, if it is known there. The error matches ErrDamaged if the
 // file is not an export.
-func Import(from, path string) (keyless int, err error) {
+func Import(from, path string) (n Imported, err error) {
+	var imported *database.DB // nil for none
 	if from != "" {
-		if err := checkExport(from); err != nil {
-			return 0, err
+		imported, err = database.Open(from, format)
+		if database.Damaged(err) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
+		if err != nil {
+			return n, err
+		}
+		defer func() { err = errors.Join(err, imported.Close()) }()
 	} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return n, nil
 	}
 	db, err := database.Open(path, format)
 	if database.Damaged(err) {
 		if _, err := database.MoveAside(path); err != nil {
-			return 0, err
+			return n, err
 		}
 		db, err = database.Open(path, format)
 	}
 	if err != nil {
-		return 0, err
+		return n, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if from != "" {
-		if err := db.Exec("ATTACH ? AS imported", from); err != nil {
-			return 0, fmt.Errorf("cannot import messages: %w", err)
-		}
-	}
-	return messages{db}.merge(from != "")
-}
-
-// checkExport makes sure that a file is one of Export's.
-func checkExport(path string) error {
-	db, err := database.Open(path, format)
-	if err == nil {
-		_, err = messages{db}.entries("SELECT entry FROM message")
-		err = errors.Join(err, db.Close())
-	}
-	if database.Damaged(err) {
-		err = fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return err
-}
-
-// merge adds what is attached as imported, if anything is, and forgets the account.
-func (db messages) merge(imported bool) (keyless int, err error) {
-	_, err = db.transact(counts{}, func(t *transaction) error {
+	now := time.Now()
+	_, err = messages{db}.transact(counts{}, func(t *transaction) error {
+		n = Imported{}
 		s, err := t.settings()
-		if err == nil {
-			s.Account = ""
-			err = t.save(s, time.Now())
-		}
-		if imported && err == nil {
-			keyless, err = t.adopt()
-		}
-		if imported && err == nil {
-			err = t.Exec("INSERT OR IGNORE INTO content (seq, body) SELECT m.seq, c.body FROM imported.content c " +
-				"JOIN imported.message i ON i.seq = c.seq JOIN main.message m ON m.id = i.id WHERE m.bytes > 0") // others were erased
+		if s.Account, s.Last = "", ""; imported != nil && err == nil {
+			s.Account, err = messages{imported}.account()
 		}
 		if err == nil {
-			err = t.retain(DefaultLimits(), time.Now())
+			err = t.save(s, now)
+		}
+		if imported != nil && err == nil {
+			err = t.adopt(messages{imported}, &n, now)
+		}
+		if err == nil {
+			err = t.retain(DefaultLimits(), now)
 		}
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("cannot import messages: %w", err)
+		return Imported{}, fmt.Errorf("cannot import messages: %w", err)
 	}
-	return keyless, nil
+	return n, nil
 }
 
-// adopt adds the messages of imported that are not here, and returns of how many another
-// message has the key.
-func (t *transaction) adopt() (keyless int, err error) {
-	taken, err := database.Values[int](t.DB, "SELECT count(*) FROM imported.message "+
-		"WHERE id NOT IN (SELECT id FROM main.message) AND key IN (SELECT key FROM main.message)")
-	if err != nil {
-		return 0, err
+// account returns the address of the account that is linked, empty while unknown.
+func (db messages) account() (string, error) {
+	s, err := db.settings()
+	return bounded(rpc.Secret(s.Account)), err
+}
+
+// exported is a message of an export as it was found there.
+type exported struct {
+	seq                     int64
+	id, key, entry, content string
+	hash                    []byte
+}
+
+// adopt adds the messages of from that are not here, in their order.
+func (t *transaction) adopt(from messages, n *Imported, now time.Time) error {
+	const some = 100 // may have long texts
+	for last := int64(-1 << 63); ; {
+		var all []exported
+		err := from.Query(func(r *sql.Rows) error {
+			var m exported
+			err := r.Scan(&m.seq, &m.id, &m.key, &m.hash, &m.entry, &m.content)
+			all = append(all, m)
+			return err
+		}, "SELECT seq, id, ifnull(key, ''), hash, entry, ifnull(body, '') FROM message LEFT JOIN content USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?", last, some)
+		for _, m := range all {
+			if err == nil {
+				err = t.adoptOne(m, n, now)
+			}
+			last = m.seq
+		}
+		if err != nil || len(all) == 0 {
+			return err
+		}
 	}
-	return taken[0], t.Exec("INSERT OR IGNORE INTO message (id, key, hash, status, settled, latest, bytes, entry) " +
-		"SELECT id, CASE WHEN key IN (SELECT key FROM main.message) THEN NULL ELSE key END, hash, status, settled, latest, bytes, entry " +
-		"FROM imported.message ORDER BY seq")
+}
+
+func (t *transaction) adoptOne(m exported, n *Imported, now time.Time) error {
+	here, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE id = ?", m.id)
+	if err != nil || len(here) > 0 {
+		return err
+	}
+	e, c, v := m.check(now)
+	switch v {
+	case unreadable:
+		n.Damaged++
+		found, _ := json.Marshal([]string{m.id, m.entry, m.content}) // texts have a JSON form
+		return t.SetAside(string(found), "SELECT ?1")
+	case unsendable:
+		n.Invalid++
+	}
+	taken, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE key = ?", m.key)
+	if err != nil {
+		return err
+	}
+	if len(taken) > 0 {
+		m.key = ""
+		n.Keyless++
+	}
+	return t.insert(e, m.key, m.hash, c)
+}
+
+// validKey reports whether the key is missing, or one that scoped has made.
+func (m exported) validKey() bool {
+	account, key, known := strings.Cut(m.key, " ")
+	if !known {
+		account, key = "", m.key
+	}
+	return m.key == "" || ValidKey(key) && (!known || rpc.ValidAddress(rpc.Secret(account)))
+}
+
+// worth is what a message of an export is good for.
+type worth int
+
+const (
+	usable     worth = iota
+	unsendable       // it waits, and breaks a rule for what is accepted
+	unreadable
+)
+
+// check returns a message as it is to be kept, whose content is nil if it was erased or can't be
+// read. One that breaks a rule for what is accepted fails, so that it is in no other's way.
+func (m exported) check(now time.Time) (entry, *content, worth) {
+	e, ok := parse(m.entry)
+	if !ok || string(e.ID) != m.id || moment(slices.Max(e.Times[:])).After(now.Add(day)) { // it would be kept for ever
+		return e, nil, unreadable
+	}
+	c := new(content)
+	if m.content == "" || strictjson.Unmarshal([]byte(m.content), c) != nil {
+		c = nil
+	}
+	if e.Status.waiting() && (c == nil || !e.acceptable(*c) || !rpc.ValidRecipient(rpc.Secret(e.To)) || !m.validKey()) {
+		return e.fail(Code(rpc.SendInvalid), time.Time{}, now), nil, unsendable
+	}
+	return e, c, usable
 }

@@ -26,6 +26,8 @@ var format = database.Format{
 		`CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, chat TEXT NOT NULL, ` +
 			`account TEXT NOT NULL, kept INTEGER NOT NULL, bytes INTEGER NOT NULL, body TEXT NOT NULL) STRICT`,
 		database.TableSetting,
+	}, {
+		database.TableAside,
 	}},
 }
 
@@ -148,18 +150,18 @@ func newQueue(path string, l Limits, log *slog.Logger) *queue {
 	q.file = database.NewShared(database.File{Path: path, Format: format, Opened: q.load, MovedAside: func(aside string, err error) {
 		log.Error(logid.WebhookQueueDamaged, logging.KeyPath, aside, logging.KeyError, err)
 		q.aside = true
-	}})
+	}, RowsAside: func(n int) { log.Error(logid.RowsDamaged, "count", n, logging.KeyPath, path) }})
 	return q
 }
 
 // load reads what is known of a file that was opened.
 func (q *queue) load(db *database.DB) error {
 	m := memory{}
-	_, err := db.Setting(&m)
+	_, forgotten, err := database.Setting(db, &m)
 	if err != nil {
 		return err
 	}
-	if q.aside {
+	if q.aside || forgotten {
 		m.Lost = m.Lost.add(queueDamaged, 1, time.Now(), time.Now())
 		q.damaged()
 	}
@@ -325,6 +327,9 @@ func (q *queue) retain(ctx context.Context, now time.Time) error {
 		if err := m.drop(db, tooOld, "kept < ?"+expendable, now.Add(-q.limits.Age).UnixMilli()); err != nil {
 			return err
 		}
+		if _, err := db.ForgetAside(now.Add(-q.limits.Age)); err != nil {
+			return err
+		}
 		return m.drop(db, accountChanged, foreign+" AND kept < ?2", m.Account, now.Add(-changeGrace).UnixMilli())
 	})
 	return errors.Join(err, database.ExpireAside(q.file.Path, now.Add(-q.limits.Age)))
@@ -349,20 +354,37 @@ func (q *queue) next(ctx context.Context, held []string) (r row, ok bool, err er
 		found bool
 	}
 	a, err := use(ctx, q, func(db *database.DB) (a answer, err error) {
-		if err := q.announce(db); err != nil && !database.Full(err) {
-			return a, err
+		for whole := false; !whole && err == nil; {
+			if err := q.announce(db); err != nil && !database.Full(err) {
+				return a, err
+			}
+			a = answer{}
+			err = db.Query(func(rows *sql.Rows) error {
+				a.found = true
+				return rows.Scan(&a.id, &a.kind, &a.chat, &a.body)
+			}, "SELECT id, type, chat, body FROM event WHERE NOT ("+foreign+") AND chat NOT IN (SELECT value FROM json_each(?2)) "+
+				"AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY seq LIMIT 1", q.Account, array(held), array(done))
+			if whole = !a.found || json.Valid(a.body); !whole && err == nil {
+				err = q.write(db, func(db *database.DB, m *memory) error { return m.setAside(db, a.row) })
+			}
 		}
-		err = db.Query(func(rows *sql.Rows) error {
-			a.found = true
-			return rows.Scan(&a.id, &a.kind, &a.chat, &a.body)
-		}, "SELECT id, type, chat, body FROM event WHERE NOT ("+foreign+") AND chat NOT IN (SELECT value FROM json_each(?2)) "+
-			"AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY seq LIMIT 1", q.Account, array(held), array(done))
 		return a, err
 	})
 	if err != nil {
 		return row{}, false, err
 	}
 	return a.row, a.found, nil
+}
+
+// setAside drops an event that can't be delivered, as it is damaged.
+func (m *memory) setAside(db *database.DB, r row) error {
+	sizes, err := database.Values[int64](db, "SELECT bytes FROM event WHERE id = ?", r.id)
+	if err != nil || len(sizes) == 0 {
+		return err
+	}
+	m.events, m.bytes = m.events-1, m.bytes-sizes[0]
+	m.Lost = m.Lost.add(queueDamaged, 1, time.Now(), time.Now())
+	return db.SetAside(r.id, "SELECT json_array(id, type, body) FROM event WHERE id = ?1", "DELETE FROM event WHERE id = ?1")
 }
 
 func array(texts []string) string {

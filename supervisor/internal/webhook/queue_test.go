@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +41,7 @@ func (q *queue) put(t *testing.T, account, chat string, ids ...string) {
 		if chat == "" {
 			kind = State
 		}
-		r := row{id: id, kind: kind, chat: chat, account: account, body: []byte("body of " + id)}
+		r := row{id: id, kind: kind, chat: chat, account: account, body: []byte(strconv.Quote("body of " + id))}
 		if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +65,7 @@ func (q *queue) drain(t *testing.T, held ...string) (ids []string) {
 				t.Errorf("%s: %v", r.body, err)
 			}
 			ids = append(ids, fmt.Sprint(l.Count, l.Reasons))
-		} else if string(r.body) != "body of "+r.id {
+		} else if string(r.body) != strconv.Quote("body of "+r.id) {
 			t.Errorf("%s has the body %q", r.id, r.body)
 		}
 		if r.kind != Dropped {
@@ -205,14 +207,6 @@ func TestDamagedQueueIsMovedAside(t *testing.T) {
 		"not a database": func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("x"), 9000), 0o600) },
 		"a folder":       func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o700) },
 		"a pipe":         func(path string) error { return unix.Mkfifo(path, 0o600) },
-		"other settings": func(path string) error {
-			db, err := database.Open(path, format)
-			if err == nil {
-				err = db.Exec("INSERT INTO setting VALUES (1, '[]')")
-				_ = db.Close()
-			}
-			return err
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "q")
@@ -235,6 +229,32 @@ func TestDamagedQueueIsMovedAside(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An event that can't be delivered costs no other anything, and the receiver learns of it.
+func TestDamagedEventIsSetAsideAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q")
+	q := waiting(t, path, DefaultLimits())
+	q.put(t, "", "a", "a1", "a2")
+	q.put(t, "", "b", "b1")
+	_, err := use(t.Context(), q, func(db *database.DB) (nothing, error) {
+		return nothing{}, db.Exec("UPDATE event SET body = 'x' WHERE id = 'a1'")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, q.drain(t), "1 map[damaged:1]", "a2", "b1")
+	if q.events != 0 || q.bytes != 0 {
+		t.Errorf("%d events with %d bytes are left", q.events, q.bytes)
+	}
+	q.put(t, "", "a", "a3")
+	_, err = use(t.Context(), q, func(db *database.DB) (nothing, error) {
+		return nothing{}, db.Exec("INSERT INTO setting VALUES (1, '[]') ON CONFLICT DO UPDATE SET value = excluded.value")
+	})
+	if err := errors.Join(err, q.close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, waiting(t, path, DefaultLimits()).drain(t), "1 map[damaged:1]", "a3")
 }
 
 func TestQueueOfNoWebhookIsErased(t *testing.T) {

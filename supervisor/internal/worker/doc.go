@@ -18,7 +18,7 @@
 // by their parents. The log event containment_selected reports which.
 //
 // Run. The instance ends when its stream or its process ends, when no event has arrived
-// for 10 s, when a part of Chrome hangs, or when a restart was requested. Parts hang
+// for 10 s (40 s if the worker waits for a processor most of the time, as the kernel counts), when a part of Chrome hangs, or when a restart was requested. Parts hang
 // independently, so each has a probe and a reason: the browser process (browser_hung,
 // within 16 s), the page's main thread (page_hung, which is fixed in place first),
 // painting (painting_hung) and the network process (network_hung, both within 40 s).

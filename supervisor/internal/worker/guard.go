@@ -22,6 +22,35 @@ type liveness struct {
 	since     time.Time // when the worker was connected
 	lastCheck time.Time
 	checks    int
+	// hunger is what was measured when the present silence had lasted for a while.
+	hunger hunger
+}
+
+// hunger is for how long a process had waited for processors by then.
+type hunger struct {
+	at     time.Time
+	waited time.Duration
+}
+
+// starved reports whether the process hardly got a processor since then: its threads waited for
+// half of the time at least. One that is deadlocked or stopped does not wait.
+func (h hunger) starved(now hunger) bool {
+	lasted := now.at.Sub(h.at)
+	return lasted > 0 && now.waited-h.waited >= lasted/2
+}
+
+// measure notes whether a worker that is silent gets processors. waited is for how long it has
+// waited for them since it was started; it is called only if that matters.
+func (l *liveness) measure(t RunTimings, k known, now time.Time, waited func() time.Duration) (starved bool) {
+	silent := now.Sub(k.lastEvent)
+	if silent <= t.Silence/2 {
+		l.hunger = hunger{}
+		return false
+	}
+	if l.hunger.at.IsZero() || l.hunger.at.Before(k.lastEvent) {
+		l.hunger = hunger{now, waited()}
+	}
+	return silent > t.Silence && l.hunger.starved(hunger{now, waited()})
 }
 
 // begin counts a check. late means that the check itself came late, as after a suspend:
@@ -33,10 +62,15 @@ func (l *liveness) begin(t RunTimings, now time.Time) (pause time.Duration, late
 	return pause, pause > max(3*t.Check, time.Second)
 }
 
-// silence returns a cause if the worker has sent nothing for too long, or Chrome does
+// silence returns a cause if the worker has sent nothing for too long, which is longer on a
+// machine that is too busy to run it, or Chrome does
 // not respond after its start.
-func (l *liveness) silence(t Timings, k known, now time.Time) *cause {
-	if silent := now.Sub(k.lastEvent); silent > t.Run.Silence {
+func (l *liveness) silence(t Timings, k known, starved bool, now time.Time) *cause {
+	limit := t.Run.Silence
+	if starved {
+		limit = t.Run.Starved
+	}
+	if silent := now.Sub(k.lastEvent); silent > limit {
 		return &cause{reason: reason.WorkerHung, dump: true,
 			detail: fmt.Sprintf("the worker has sent no event for %s", silent.Round(time.Second/10))}
 	}

@@ -68,6 +68,46 @@ func TestCheckFindsSilenceButNotItsOwnLateness(t *testing.T) {
 	}
 }
 
+// A worker that gets no processor gets time; one that is deadlocked or stopped on a busy machine does not.
+func TestStarvedWorkerIsNotHung(t *testing.T) {
+	t0 := time.Now()
+	type beat struct{ event, end time.Duration } // of a silence
+	always := func(share float64) func(time.Duration) time.Duration {
+		return func(since time.Duration) time.Duration { return time.Duration(share * float64(since)) }
+	}
+	for name, tt := range map[string]struct {
+		silences []beat
+		waited   func(since time.Duration) time.Duration
+		dies     time.Duration // 0 if it does not
+	}{
+		"deadlocked":             {[]beat{{0, time.Minute}}, always(0), 11 * time.Second},
+		"deadlocked, busy":       {[]beat{{0, time.Minute}}, always(0.1), 11 * time.Second},
+		"starved for long":       {[]beat{{0, 30 * time.Second}, {30 * time.Second, 65 * time.Second}}, always(1), 0},
+		"several of its threads": {[]beat{{0, 35 * time.Second}}, always(3), 0},
+		"starved and hung":       {[]beat{{0, 2 * time.Minute}}, always(1), 41 * time.Second},
+		"hung after starvation": {[]beat{{0, 30 * time.Second}, {30 * time.Second, 2 * time.Minute}}, func(since time.Duration) time.Duration {
+			return min(since, 33*time.Second)
+		}, 41 * time.Second},
+		"it had waited before": {[]beat{{0, time.Minute}}, func(since time.Duration) time.Duration { return time.Hour }, 11 * time.Second},
+	} {
+		l, k := liveness{since: t0}, known{chromePID: 1}
+		dies := time.Duration(0)
+		for _, s := range tt.silences {
+			for at := s.event; at < s.end && dies == 0; at += time.Second {
+				k.lastEvent = t0.Add(s.event)
+				now, timings := t0.Add(at), DefaultTimings()
+				starved := l.measure(timings.Run, k, now, func() time.Duration { return tt.waited(at) })
+				if l.silence(timings, k, starved, now) != nil {
+					dies = at
+				}
+			}
+		}
+		if dies != tt.dies {
+			t.Errorf("%s: ends after %s, want %s", name, dies, tt.dies)
+		}
+	}
+}
+
 func TestCheckLimitsTheStartOfChrome(t *testing.T) {
 	t0 := time.Now()
 	i := watched(t, t0)

@@ -89,7 +89,7 @@ func (i *instance) runRequest(dir process.Dir) *rpc.RunRequest {
 func (i *instance) start(ctx context.Context) *cause {
 	timer := time.NewTimer(i.timings.Start.Handshake)
 	defer timer.Stop()
-	started := i.process.Started()
+	started, starved := i.process.Started(), false
 	for {
 		select {
 		case <-started:
@@ -98,6 +98,11 @@ func (i *instance) start(ctx context.Context) *cause {
 		case c := <-i.connected:
 			return i.takeConnection(c)
 		case <-timer.C:
+			if more := i.timings.Run.Starved - i.timings.Start.Handshake; !starved && more > 0 && (hunger{at: i.began}).starved(hunger{time.Now(), i.waited()}) {
+				starved = true
+				timer.Reset(more)
+				continue
+			}
 			return &cause{reason: reason.WorkerHung, dump: true,
 				detail: fmt.Sprintf("the worker did not complete the handshake within %s", i.timings.Start.Handshake)}
 		case r := <-i.m.requests:
@@ -106,6 +111,12 @@ func (i *instance) start(ctx context.Context) *cause {
 			return &cause{reason: reason.Stopping}
 		}
 	}
+}
+
+// waited returns for how long the worker has waited for processors, 0 if that can't be read.
+func (i *instance) waited() time.Duration {
+	waited, _ := proctree.Waited(i.process.PID())
+	return waited
 }
 
 func (i *instance) notifyStarted() {
@@ -276,7 +287,7 @@ func (i *instance) check(now time.Time) *cause {
 	if i.process.Flooding() {
 		return &cause{reason: reason.WorkerFlooded, detail: "its standard output or error has no end"}
 	}
-	if c := l.silence(i.timings, i.known, now); c != nil {
+	if c := l.silence(i.timings, i.known, l.measure(i.timings.Run, i.known, now, i.waited), now); c != nil {
 		return c
 	}
 	if i.known.chromePID == 0 {

@@ -39,6 +39,8 @@ type RunTimings struct {
 	// Silence is the longest pause between two events; a heartbeat is due every
 	// three seconds.
 	Silence time.Duration
+	// Starved is the same for a worker that hardly gets a processor, also for its handshake.
+	Starved time.Duration
 	// Check is how often the instance is checked for silence, among other things.
 	Check time.Duration
 	// Lock is how long Chrome's lock may be missing from our profile while it
@@ -85,7 +87,7 @@ func DefaultTimings() Timings {
 			Retry: 15 * time.Second, RetrySpace: 3 * time.Second, VerifyBackup: 20 * time.Second,
 		},
 		Run: RunTimings{
-			Silence: 10 * time.Second, Check: time.Second, Lock: 3 * time.Second,
+			Silence: 10 * time.Second, Starved: 40 * time.Second, Check: time.Second, Lock: 3 * time.Second,
 			Memory: 30 * time.Second, MemoryPause: 10 * time.Minute,
 		},
 		Stop: StopTimings{
@@ -98,6 +100,6 @@ func DefaultTimings() Timings {
 
 // stretched gives the worker and Chrome more time to respond.
 func (t Timings) stretched(by rpc.DeadlineFactor) Timings {
-	by.Stretch(&t.Start.Handshake, &t.Start.Browser, &t.Start.VerifyBackup, &t.Run.Silence, &t.Run.Lock)
+	by.Stretch(&t.Start.Handshake, &t.Start.Browser, &t.Start.VerifyBackup, &t.Run.Silence, &t.Run.Starved, &t.Run.Lock)
 	return t
 }

@@ -76,6 +76,8 @@ func (p *Page) Run(ctx context.Context) error {
 			return ctx.Err()
 		case err := <-p.signals.Lost:
 			return reason.Wrap(reason.PageCrashed, err)
+		case <-p.messages.Stuck:
+			l.cureStuck(ctx)
 		case <-p.signals.Hints:
 		case <-timer.C:
 		}
@@ -326,7 +328,8 @@ func (l *loop) emit(list []rpc.EventBody) {
 type health struct {
 	misses         int // observations in a row that were not answered
 	hangs, crashes cures
-	relapse        bool // a hang was cured, and the page has not been observed since
+	stuck          cures // of its messages
+	relapse        bool  // a hang was cured, and the page has not been observed since
 }
 
 // cureWindow is the time in which Timings.CureLimit cures of a kind are allowed.
@@ -378,6 +381,15 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 		l.log.Warn(logid.ScriptStopFailed, logging.KeyError, err)
 	}
 	return l.revive(ctx, code)
+}
+
+// cureStuck loads a page again that can't read its own messages. Afterwards it may still be of use
+// for everything else.
+func (l *loop) cureStuck(ctx context.Context) {
+	if l.health.stuck.another(time.Now(), l.t.CureLimit) {
+		l.log.Warn(logid.PageReloaded, logging.KeyReason, string(reason.SendsStuck))
+		l.loadAgain(ctx, false)
+	}
 }
 
 // revive navigates, which is what a crashed or hung page still reacts to.

@@ -440,6 +440,24 @@ func (r *rig) spoil(script string) {
 	r.await(len(before), "what the page can do", func(b rpc.EventBody) bool { _, ok := b.(rpc.SendingObserved); return ok })
 }
 
+// A page that is slow gets the time that it needs, and one whose database was closed another life.
+func TestUnreadableMessagesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	r := openSender(t, func(o *Options) { o.Timings.Call, o.Timings.Unreadable = 2*time.Second, 4*time.Second })
+	before, _ := r.events.all()
+	document := r.page.views.Get().Document
+	r.spoil(`const u = m("WAWebDBMsgUtils"), rows = u.getMsgsByMsgIdsAndChatId;
+		u.getMsgsByMsgIdsAndChatId = async (...args) => { await new Promise((done) => setTimeout(done, 1500)); return rows(...args); }`)
+	_, mark := r.awaitSending(len(before), false)
+	r.awaitSending(mark, true)
+	if r.page.views.Get().Document != document {
+		t.Error("a slow page was loaded again")
+	}
+	r.spoil(`indexedDB.deleteDatabase("model-storage")`)
+	_, mark = r.awaitSending(mark, false)
+	r.awaitSending(mark, true)
+}
+
 func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 	t.Parallel()
 	r := openSender(t, func(o *Options) {

@@ -155,6 +155,7 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	p.commands = command.New(t, p.views, p.signals.Hint, p.log, p.t.Answer, p.t.Call)
 	p.messages = message.New(message.Options{
 		Target: t, Views: p.views, News: p.signals.News, Emit: p.o.Emit, Log: p.log, Answer: p.t.Answer, Call: p.t.Call,
+		Unreadable: p.t.Unreadable,
 	})
 	p.inbox = inbox.New(inbox.Options{
 		Target: t, Views: p.views, Messages: p.messages, Arrived: p.signals.Arrived, Emit: p.o.Emit, Log: p.log, On: p.o.Receive, Call: p.t.Call,
@@ -298,6 +299,9 @@ type Timings struct {
 	// Answer is how long the page may take for what a person asks of it, with its
 	// server.
 	Answer time.Duration
+	// Unreadable is for how long a page that is ready may fail to read its own messages before it
+	// is loaded again.
+	Unreadable time.Duration
 	// SearchAgain is how long after one search of images the next may begin, doubled
 	// after each without success up to SearchAgainMax.
 	SearchAgain, SearchAgainMax time.Duration
@@ -321,6 +325,7 @@ func (t Timings) withDefaults() Timings {
 	t.CureLimit = cmp.Or(t.CureLimit, 3)
 	t.Call = cmp.Or(t.Call, 5*time.Second)
 	t.Answer = cmp.Or(t.Answer, 25*time.Second)
+	t.Unreadable = cmp.Or(t.Unreadable, 20*time.Second)
 	t.SearchAgain = cmp.Or(t.SearchAgain, time.Second)
 	t.SearchAgainMax = cmp.Or(t.SearchAgainMax, 8*time.Second)
 	return t

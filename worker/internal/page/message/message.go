@@ -25,12 +25,8 @@ import (
 // margin is what is left of the time for a command when the page must have answered.
 const margin = time.Second
 
-var (
-	// phoneNumber is E.164 without its plus.
-	phoneNumber = regexp.MustCompile(`^[1-9][0-9]{6,14}$`)
-	// anyID is what ids of the messages of others look like.
-	anyID = regexp.MustCompile(`^[0-9A-Za-z.:-]{1,64}$`)
-)
+// phoneNumber is E.164 without its plus.
+var phoneNumber = regexp.MustCompile(`^[1-9][0-9]{6,14}$`)
 
 // Options are what Messages works with.
 type Options struct {
@@ -44,6 +40,8 @@ type Options struct {
 	// Answer is how long the page may take for one command, with its server, and Call how
 	// long for what it has at hand.
 	Answer, Call time.Duration
+	// Unreadable is for how long the page's messages may be unreadable.
+	Unreadable time.Duration
 }
 
 // mostUploads is how many files are uploaded at once.
@@ -59,6 +57,9 @@ type Messages struct {
 
 	observed chan struct{} // receives when there is another view
 	reports  reports
+	// Stuck receives when the page's messages could not be read for Options.Unreadable, so that
+	// only another life of the page may help.
+	Stuck chan struct{}
 	// challenged is true while WhatsApp asks the account's owner for a passkey.
 	challenged atomic.Bool
 }
@@ -73,7 +74,7 @@ const ledger = `({ sent: new Map(), news: new Map(), files: new Map() })`
 // New returns the Messages of a page. Run reports on it.
 func New(o Options) *Messages {
 	return &Messages{
-		o: o, turn: make(chan struct{}, 1), uploads: make(chan struct{}, mostUploads), observed: make(chan struct{}, 1),
+		o: o, turn: make(chan struct{}, 1), uploads: make(chan struct{}, mostUploads), observed: make(chan struct{}, 1), Stuck: make(chan struct{}, 1),
 		tool:    target.NewTool(o.Target, ledger, func(s *target.Scripts) string { return s.Message }),
 		reports: reports{pace: rate.NewLimiter(hintRate, hintBurst)},
 	}
@@ -172,42 +173,19 @@ func (m *Messages) handOver(ctx context.Context, msg rpc.Message) error {
 	return input.SetFile(ctx, msg.Media.Path)
 }
 
-var (
-	errInvalid = errors.New("the message is not valid")
-	errOther   = errors.New("the page gave no usable answer")
-)
+var errOther = errors.New("the page gave no usable answer")
 
 // validate refuses what the supervisor should have refused.
 func validate(msg rpc.Message) error {
-	valid := msg.ID.Valid() && rpc.ValidAddress(msg.To) && validContent(msg) &&
-		len(msg.Text) <= rpc.MaxMessageText && len(msg.Mentions) <= rpc.MaxMentions
-	for _, mention := range msg.Mentions {
-		valid = valid && rpc.ValidAddress(mention)
-	}
 	switch {
-	case !valid:
-		return errInvalid
-	case msg.ReplyTo != "" && !anyID.MatchString(msg.ReplyTo):
+	case msg.ReplyTo != "" && !rpc.ValidTarget(msg.ReplyTo):
 		return &rpc.SendError{Code: rpc.SendReplyNotFound}
-	case msg.Act != "" && !anyID.MatchString(msg.Target):
+	case msg.Act != "" && !rpc.ValidTarget(msg.Target):
 		return &rpc.SendError{Code: rpc.SendMessageNotFound}
+	case !msg.Valid(), msg.Media != (rpc.Media{}) && !filepath.IsAbs(msg.Media.Path):
+		return &rpc.SendError{Code: rpc.SendInvalid}
 	}
 	return nil
-}
-
-func validContent(msg rpc.Message) bool {
-	f, text := msg.Media, strings.TrimSpace(string(msg.Text)) != ""
-	switch {
-	case msg.Act == rpc.ActReaction:
-		return len(msg.Text) <= rpc.MaxReaction
-	case msg.Act == rpc.ActRevoke:
-		return msg.Text == ""
-	case msg.Act != "" && msg.Act != rpc.ActEdit:
-		return false
-	case f != (rpc.Media{}):
-		return msg.Act == "" && f.Kind.Valid() && f.Size > 0 && filepath.IsAbs(f.Path)
-	}
-	return text
 }
 
 // Lookup is that of rpc.Worker.
@@ -253,7 +231,7 @@ func (m *Messages) Contact(ctx context.Context, phone rpc.Secret) (rpc.Contact, 
 	case phoneNumber.MatchString(address):
 		address += rpc.ServerPhone
 	case !rpc.ValidAddress(phone) || rpc.ChatAt(phone).LID == "":
-		return rpc.Contact{}, errors.New("that is neither a phone number nor a LID")
+		return rpc.Contact{}, &rpc.SendError{Code: rpc.SendInvalid, Detail: "that is neither a phone number nor a LID"}
 	}
 	ctx, cancel := m.bound(ctx, m.o.Answer)
 	defer cancel()

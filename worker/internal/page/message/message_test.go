@@ -1,8 +1,10 @@
 package message
 
 import (
+	"cmp"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +37,8 @@ func TestInvalidMessagesReachNoPage(t *testing.T) {
 		if (err == nil) != (name == "good") || err != nil && strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if e, ok := errors.AsType[*rpc.SendError](err); ok != (name == "reply") || ok && e.Code != rpc.SendReplyNotFound {
+		want := map[string]rpc.SendCode{"good": "", "reply": rpc.SendReplyNotFound}
+		if e, ok := errors.AsType[*rpc.SendError](err); ok && e.Code != cmp.Or(want[name], rpc.SendInvalid) || !ok && name != "good" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -87,5 +90,38 @@ func TestCodesOfThePageBecomeErrors(t *testing.T) {
 	}
 	if err := m.Explain(Stopped{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestUnreadableMessagesGetTimeAndThenAReload(t *testing.T) {
+	t0 := time.Unix(1_790_000_000, 0)
+	type attempt struct {
+		answers     bool
+		began, took time.Duration
+	}
+	bad := func(began, took time.Duration) attempt { return attempt{false, began, took} }
+	for name, tt := range map[string]struct {
+		attempts []attempt
+		patience time.Duration
+		reloads  int
+	}{
+		"at first":                    {nil, 4 * time.Second, 0},
+		"late once":                   {[]attempt{bad(0, 4*time.Second)}, 8 * time.Second, 0},
+		"late, then in time":          {[]attempt{bad(0, 4*time.Second), {true, 6 * time.Second, 7 * time.Second}}, 4 * time.Second, 0},
+		"ever later":                  {[]attempt{bad(0, 4*time.Second), bad(6*time.Second, 8*time.Second), bad(16*time.Second, 16*time.Second)}, 25 * time.Second, 1},
+		"fails at once, for a while":  {slices.Repeat([]attempt{bad(0, 0)}, 9), 25 * time.Second, 0},
+		"fails at once, for too long": {[]attempt{bad(0, 0), bad(19*time.Second, 0), bad(21*time.Second, 0), bad(23*time.Second, 0), bad(42*time.Second, 0)}, 25 * time.Second, 2},
+	} {
+		var u unreadable
+		reloads := 0
+		for _, a := range tt.attempts {
+			var reload bool
+			if u, reload = u.next(a.answers, 20*time.Second, t0.Add(a.began), t0.Add(a.began+a.took)); reload {
+				reloads++
+			}
+		}
+		if got := u.patience(4*time.Second, 25*time.Second); got != tt.patience || reloads != tt.reloads {
+			t.Errorf("%s: %s, %d reloads", name, got, reloads)
+		}
 	}
 }

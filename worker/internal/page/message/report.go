@@ -32,6 +32,34 @@ type reports struct {
 	at   time.Time // of last, zero before it
 	next time.Time // when to ask the page at the latest
 	of   Subject   // what was asked last
+	unreadable
+}
+
+// unreadable is the time in which one document did not show its messages.
+type unreadable struct {
+	since  time.Time // zero while it does
+	misses int
+}
+
+// patience is how long the page may take now: ever longer, as on a machine that is too busy.
+func (u unreadable) patience(call, answer time.Duration) time.Duration {
+	return min(call<<min(u.misses, 10), max(call, answer))
+}
+
+// next is u after the page was asked, from began to now, and reports whether only another life of
+// the page may help.
+func (u unreadable) next(answers bool, limit time.Duration, began, now time.Time) (after unreadable, reload bool) {
+	if answers {
+		return unreadable{}, false
+	}
+	if u.misses++; u.since.IsZero() {
+		u.since = began
+	}
+	if now.Sub(u.since) < limit {
+		return u, false
+	}
+	u.since = now
+	return u, true
 }
 
 // Subject is the document that a report is about, and by what it is asked.
@@ -85,11 +113,21 @@ func (m *Messages) observe(ctx context.Context) {
 		return
 	}
 	fresh := current != r.of
+	if current.document != r.of.document || !current.Ready {
+		r.unreadable = unreadable{}
+	}
 	r.of = current
 	seen := rpc.SendingObserved{Why: "the page is not ready"}
 	r.next = now.Add(every)
 	if current.Ready {
-		seen = m.ability(ctx)
+		seen = m.ability(ctx, r.patience(m.o.Call-margin, m.o.Answer))
+		var reload bool
+		if r.unreadable, reload = r.unreadable.next(seen.Why != whyUnreadable, m.o.Unreadable, now, time.Now()); reload {
+			select {
+			case m.Stuck <- struct{}{}:
+			default:
+			}
+		}
 		if !seen.Possible || seen.NewChats.Challenge {
 			r.next = now.Add(retry)
 		}
@@ -117,14 +155,16 @@ type seen struct {
 	}
 }
 
-// ability asks a page that is ready.
-func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
-	ctx, cancel := context.WithTimeout(ctx, m.o.Call)
+const whyUnreadable = "the page's messages can't be read"
+
+// ability asks a page that is ready, which may take so long.
+func (m *Messages) ability(ctx context.Context, patience time.Duration) rpc.SendingObserved {
+	ctx, cancel := context.WithTimeout(ctx, patience+margin)
 	defer cancel()
 	var s seen
 	object, err := m.object(ctx)
 	if err == nil {
-		err = object.Invoke(ctx, &s, "observe")
+		err = object.Invoke(ctx, &s, "observe", patience.Milliseconds())
 	}
 	if err != nil {
 		return rpc.SendingObserved{Why: "the page does not answer"}
@@ -146,7 +186,7 @@ func (m *Messages) ability(ctx context.Context) rpc.SendingObserved {
 		o.Typing = true
 		o.Why = "the page's " + m.Function(s.Missing) + " is missing"
 	case !s.Answers:
-		o.Why = "the page's messages can't be read"
+		o.Why = whyUnreadable
 	case s.Arriving:
 		o.Why = "the page still receives what came while it was offline"
 	default:

@@ -508,15 +508,15 @@
         return { contact: { onWhatsApp: true, business, knownChat: isKnown(chatOf(work, who)), ...named(who) } };
       }),
 
-    // observe returns whether the page can send and what the account may do, and listens.
-    async observe() {
-      const work = task(QUICK);
+    // observe returns whether the page can send and what the account may do, in about ms, and listens.
+    async observe(ms) {
+      const work = task(ms);
       const seen = { missing: missing(), unchecked: ACCOUNT.find((name) => !callable(name)) || "", undoable: ACTS.find((name) => !callable(name)) || "", arriving: resolve("offline_ended").value === false };
       try {
         if (!seen.missing) listen();
         seen.account = await ownAddress(work);
         seen.answers = Boolean(!seen.missing && seen.account && (await rows(work, [NOBODY], work.call("wid", seen.account))));
-        seen.newChats = await account();
+        seen.newChats = await work.wait(account());
       } catch {
         seen.answers = false;
       }
