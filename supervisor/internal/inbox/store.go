@@ -427,14 +427,14 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 	if err != nil || len(damaged) == 0 {
 		return list, last, err
 	}
-	if err := s.setAside(db, damaged); err != nil {
+	if err := setAside(s, db, damaged); err != nil {
 		return nil, last, err
 	}
 	return s.after(db, position, n) // others take their places
 }
 
 // setAside sets events aside that can't be read, and keeps the event that they are missing.
-func (s *store) setAside(db *database.DB, damaged []int64) error {
+func setAside(s *store, db *database.DB, damaged []int64) error {
 	kept, err := database.Values[int64](db, "SELECT kept FROM event WHERE seq = ?", damaged[0])
 	for _, seq := range damaged {
 		if err == nil {

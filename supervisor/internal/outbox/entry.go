@@ -144,7 +144,7 @@ func (e entry) valid() bool {
 	earlier := slices.ContainsFunc(e.Times[:], func(at int64) bool { return at < 0 })
 	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] > 0 && !earlier &&
 		e.Times[e.Status.rank()] != 0 && (e.Act == "") == (e.Target == "") && (e.Act == "" || rpc.ValidTarget(e.Target)) &&
-		(e.Row == "" || e.Row.Valid()) && e.File >= 0 && e.Attempts >= 0 && e.Typed >= 0 && e.areAddresses()
+		(e.Row == "" || e.Row.Valid()) && e.File >= 0 && e.Attempts >= 0 && e.Typed >= 0 && hasAddresses(e)
 }
 
 // Bounds of what comes with a message.
@@ -161,12 +161,12 @@ func ValidKey(key string) bool {
 }
 
 // acceptable reports whether e may be kept with this content, to be sent.
-func (e entry) acceptable(c content) bool {
+func acceptable(e entry, c content) bool {
 	m, wait := c.message(e), moment(e.Expires).Sub(e.at(Queued))
 	return m.Valid() && m.Media.Size == e.File && len(e.Reference) <= MaxReference && wait > 0 && wait <= MaxExpiry
 }
 
-func (e entry) areAddresses() bool {
+func hasAddresses(e entry) bool {
 	return !slices.ContainsFunc([]string{e.Account, e.Chat.Phone, e.Chat.LID, e.Chat.Group}, func(a string) bool {
 		return a != "" && !rpc.ValidAddress(rpc.Secret(a))
 	})

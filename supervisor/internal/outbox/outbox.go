@@ -220,7 +220,7 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 		return e, false, ErrFull, nil
 	}
 	e = o.entry(r, s.Account, to, now)
-	if !e.acceptable(body) {
+	if !acceptable(e, body) {
 		return e, false, ErrInvalid, nil
 	}
 	if r.File != nil { // its name and the message are one decision

@@ -105,7 +105,7 @@ func TestAcceptedOnce(t *testing.T) {
 }
 
 // A key names a request of one account: with another one linked it is new, and while that is not
-// known nobody is told anything wrong.
+// known a repetition is put off.
 func TestKeysBelongToAnAccount(t *testing.T) {
 	const other = rpc.Secret("15550002@c.us")
 	inBubble(t, func(r *rig) {

@@ -179,7 +179,7 @@ func (m exported) check(now time.Time) (entry, *content, worth) {
 	if m.content == "" || strictjson.Unmarshal([]byte(m.content), c) != nil {
 		c = nil
 	}
-	if e.Status.waiting() && (c == nil || !e.acceptable(*c) || !rpc.ValidRecipient(rpc.Secret(e.To)) || !m.validKey()) {
+	if e.Status.waiting() && (c == nil || !acceptable(e, *c) || !rpc.ValidRecipient(rpc.Secret(e.To)) || !m.validKey()) {
 		return e.fail(Code(rpc.SendInvalid), time.Time{}, now), nil, unsendable
 	}
 	return e, c, usable

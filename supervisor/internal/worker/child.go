@@ -84,6 +84,12 @@ func (c *child) run(worker *rpc.Client) {
 	c.tasks.Go(func() { c.streamEnd <- c.worker.Events(c.stream, c.emit) })
 }
 
+// waited returns for how long the worker has waited for processors, 0 if that can't be read.
+func (c *child) waited() time.Duration {
+	waited, _ := proctree.Waited(c.process.PID())
+	return waited
+}
+
 // emit hands an event of the stream to the owner.
 func (c *child) emit(e rpc.Event) error {
 	select {

@@ -113,12 +113,6 @@ func (i *instance) start(ctx context.Context) *cause {
 	}
 }
 
-// waited returns for how long the worker has waited for processors, 0 if that can't be read.
-func (i *instance) waited() time.Duration {
-	waited, _ := proctree.Waited(i.process.PID())
-	return waited
-}
-
 func (i *instance) notifyStarted() {
 	if i.started || i.process.PID() == 0 {
 		return

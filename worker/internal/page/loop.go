@@ -387,7 +387,7 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 // for everything else.
 func (l *loop) cureStuck(ctx context.Context) {
 	if l.health.stuck.another(time.Now(), l.t.CureLimit) {
-		l.log.Warn(logid.PageReloaded, logging.KeyReason, string(reason.SendsStuck))
+		l.log.Info(logid.PageReloaded, logging.KeyReason, string(reason.SendsStuck))
 		l.loadAgain(ctx, false)
 	}
 }
