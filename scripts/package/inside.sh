@@ -104,6 +104,7 @@ links() {
 	is "the key is the right one" "$(curl -s -o /dev/null -w '%{http_code}' -X POST -H "Authorization: Bearer $(cat /etc/session-manager/api-key)" "$api/session/restart?now=true")" 202
 	reaches "restart by command" READY 60
 	yes "a message" session-manager send --wait --timeout=30s +15550101001 hello
+	sends_a_file
 	if sh -c 'echo -500 >/proc/self/oom_score_adj' 2>/dev/null; then
 		is "OOM scores: supervisor" "$(cat "/proc/$(pid)/oom_score_adj")" -500
 	else
@@ -111,6 +112,17 @@ links() {
 	fi
 	is "OOM scores: worker" "$(cat "/proc/$(below ^worker)/oom_score_adj")" 300
 	echo "      systemd-analyze security: $(systemd-analyze security --no-pager $unit | tail -1)"
+}
+
+# sends_a_file: Chrome, confined as the service is, reads it from the service's own folder.
+sends_a_file() {
+	local id auth
+	auth="Authorization: Bearer $(cat /etc/session-manager/api-key)"
+	head -c 100000 /dev/urandom >/root/file.bin
+	id=$(curl -s -m 30 -H "$auth" -F 'message={"to":"+15550101001","type":"document","caption":"a file"}' -F media=@/root/file.bin $api/messages | jq -r .id)
+	is "a message with a file" "$(curl -s -m 70 -H "$auth" "$api/messages/$id?wait=60s&not=queued,sending" | jq -r .status)" sent
+	is "what arrived" "$(curl -s 127.0.0.1:3003/sent | jq -r '.[] | select(.text == "a file").media.size')" 100000
+	is "modes of the files" "$(stat -c '%a %U' /var/lib/session-manager/tokens/admin.media "/var/lib/session-manager/tokens/admin.media/$id" | sort -u | xargs)" "600 session-manager 700 session-manager"
 }
 
 # packaged: the commands mean the service, and act as its user.
