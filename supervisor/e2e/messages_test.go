@@ -196,6 +196,7 @@ func TestMessagesArriveOnceThoughProcessesDie(t *testing.T) {
 		}
 		s.awaitSession("READY", func(v harness.Session) bool { return v.Status == "READY" && v.Browser != nil })
 	}
+	typed(t, s, p)
 	answersHold(t, s, marker, ada[1:])
 	processesHold(t, s, marker, ada[1:])
 	s.stop()
@@ -232,6 +233,48 @@ func followed(t *testing.T, s *service, p *phone) {
 			t.Fatalf("the events were %v", events(m.ID))
 		}
 	}
+}
+
+// typed has texts sent by a page that has lost a function for that. One that was being typed when
+// Chrome was killed is never typed again, and is in no other's way.
+func typed(t *testing.T, s *service, p *phone) {
+	t.Helper()
+	p.misbehave(t, "modules=missing:WAWebSendTextMsgChatAction")
+	if err := p.Order(simulator.Reload); err != nil {
+		t.Fatal(err)
+	}
+	arrived := func(text string) (all []simulator.Sent) {
+		return slices.DeleteFunc(p.Sent(), func(m simulator.Sent) bool { return m.Text != text })
+	}
+	first, cut, last := marker+" typed", marker+" typed, cut", marker+" typed last"
+	m, _ := s.submit("typed-1", ada, first)
+	s.awaitMessage(m.ID, "sent")
+	if all := arrived(first); len(all) != 1 || all[0].ID == m.ID {
+		t.Fatalf("the server has %+v, which the page has named itself", all)
+	} else if err := p.Ack(all[0].ID, 3); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMessage(m.ID, "read")
+	m, _ = s.submit("typed-2", ada, cut)
+	s.awaitMessage(m.ID, "sending", "unknown", "sent")
+	_ = syscall.Kill(s.session().Browser.PID, syscall.SIGKILL)
+	got := s.awaitMessage(m.ID, "unknown", "sent")
+	for ctx := within(t); got.Status == "unknown" && got.Attempts < 2; got = s.message(m.ID) { // then it was looked for
+		if harness.Pause(ctx, 100*time.Millisecond) != nil {
+			t.Fatalf("got %+v; session: %s", got, s.describe())
+		}
+	}
+	next, _ := s.submit("typed-3", ada, last)
+	s.awaitMessage(next.ID, "sent")
+	got = s.message(m.ID)
+	if n := len(arrived(cut)); n > 1 || (got.Status == "unknown") != (n == 0) {
+		t.Errorf("the server has %d of what was cut, and its status is %s", n, got.Status)
+	}
+	if n := len(arrived(last)); n != 1 {
+		t.Errorf("the server has %d of the last one", n)
+	}
+	t.Logf("what was cut is %s", got.Status)
+	p.ClearFaults()
 }
 
 // answersWhenSent asks about the message that was read, and about what can be sent.

@@ -260,7 +260,7 @@ func Setting[T any](db *DB, v *T) (found, lost bool, err error) {
 	}
 	read := *v
 	if strictjson.Unmarshal([]byte(values[0]), &read) != nil {
-		return false, true, db.SetAside(1, "SELECT value FROM setting WHERE one = ?1", "DELETE FROM setting WHERE one = ?1")
+		return false, true, SetAside(db, []int{1}, "SELECT value FROM setting WHERE one = ?1", "DELETE FROM setting WHERE one = ?1")
 	}
 	*v = read
 	return true, false, nil
@@ -294,20 +294,28 @@ func (db *DB) Transact(f func() error) error {
 // TableAside makes the table of SetAside.
 const TableAside = `CREATE TABLE aside (at INTEGER NOT NULL, content TEXT NOT NULL) STRICT`
 
-// SetAside keeps what a row holds that can't be read, which is the one value of the query, for
-// the operator until ForgetAside, and does the statements, which delete it. In all of them the row is ?1.
-func (db *DB) SetAside(row any, query string, statements ...string) error {
+// SetAside keeps what rows hold that can't be read, which is the one value of the query, for
+// the operator until ForgetAside, and does the statements, which delete them. In all of them a row is ?1.
+func SetAside[T any](db *DB, rows []T, query string, statements ...string) error {
+	if len(rows) == 0 {
+		return nil
+	}
 	if err := db.Exec("SAVEPOINT aside"); err != nil { // within a transaction or without one
 		return err
 	}
-	err := db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(("+query+"), ''))", row, time.Now().UnixMilli())
-	for _, statement := range statements {
+	var err error
+	for _, row := range rows {
 		if err == nil {
-			err = db.Exec(statement, row)
+			err = db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(("+query+"), ''))", row, time.Now().UnixMilli())
+		}
+		for _, statement := range statements {
+			if err == nil {
+				err = db.Exec(statement, row)
+			}
 		}
 	}
 	if err == nil {
-		db.aside++
+		db.aside += len(rows)
 	} else {
 		_ = db.Exec("ROLLBACK TO aside")
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -80,5 +81,28 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 	}
 	if err := db.Transact(func() error { return db.Exec("INSERT INTO a VALUES ('x')") }); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRowsAreSetAsideWholly(t *testing.T) {
+	format := Format{Application: 7, Versions: [][]string{{"CREATE TABLE a (x TEXT) STRICT", TableAside}}}
+	db := open(t, filepath.Join(t.TempDir(), "file"), format, "INSERT INTO a VALUES ('one'), ('two'), ('three')")
+	defer func() { _ = db.Close() }()
+	failure := errors.New("no")
+	undone := db.Transact(func() error {
+		return errors.Join(SetAside(db, []string{"one"}, "SELECT x FROM a WHERE x = ?1", "DELETE FROM a WHERE x = ?1"), failure)
+	})
+	failed := SetAside(db, []string{"one", "two"}, "SELECT x FROM a WHERE x = ?1", "DELETE FROM a WHERE x = ?1", "DELETE FROM nothing WHERE x = ?1")
+	db.Aside()
+	if got, _ := Values[string](db, "SELECT x FROM a"); len(got) != 3 || !errors.Is(undone, failure) || failed == nil {
+		t.Errorf("left %q after %v, %v", got, undone, failed)
+	}
+	err := SetAside(db, []string{"one", "two"}, "SELECT x FROM a WHERE x = ?1", "DELETE FROM a WHERE x = ?1")
+	kept, _ := Values[string](db, "SELECT content FROM aside ORDER BY content")
+	if left, _ := Values[string](db, "SELECT x FROM a"); err != nil || !slices.Equal(kept, []string{"one", "two"}) || !slices.Equal(left, []string{"three"}) || db.Aside() != 2 {
+		t.Errorf("kept %q, left %q, %v", kept, left, err)
+	}
+	if gone, err := db.ForgetAside(time.Now().Add(time.Hour)); !gone || err != nil {
+		t.Errorf("forgotten: %t, %v", gone, err)
 	}
 }

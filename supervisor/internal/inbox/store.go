@@ -319,7 +319,7 @@ func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bo
 		before = new(state)
 		if strictjson.Unmarshal([]byte(found[0]), before) != nil {
 			before = nil // what was reported of it has the same ids again
-			err = db.SetAside(name, "SELECT json_array(key, id, type, state) FROM message WHERE name = ?1", "DELETE FROM message WHERE name = ?1")
+			err = database.SetAside(db, []string{name}, "SELECT json_array(key, id, type, state) FROM message WHERE name = ?1", "DELETE FROM message WHERE name = ?1")
 		}
 	} else if !inOrder {
 		return nil // it is older than what is kept, or comes in its order
@@ -436,11 +436,9 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 // setAside sets events aside that can't be read, and keeps the event that they are missing.
 func setAside(s *store, db *database.DB, damaged []int64) error {
 	kept, err := database.Values[int64](db, "SELECT kept FROM event WHERE seq = ?", damaged[0])
-	for _, seq := range damaged {
-		if err == nil {
-			err = db.SetAside(seq, "SELECT json_array(event.id, event.body, content.body) FROM event LEFT JOIN content USING (seq) WHERE seq = ?1",
-				"DELETE FROM content WHERE seq = ?1", "DELETE FROM event WHERE seq = ?1")
-		}
+	if err == nil {
+		err = database.SetAside(db, damaged, "SELECT json_array(event.id, event.body, content.body) FROM event LEFT JOIN content USING (seq) WHERE seq = ?1",
+			"DELETE FROM content WHERE seq = ?1", "DELETE FROM event WHERE seq = ?1")
 	}
 	if err != nil || len(kept) == 0 {
 		return err

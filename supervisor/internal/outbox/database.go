@@ -69,10 +69,10 @@ func (db messages) entries(condition string, args ...any) (all []entry, last int
 		}
 		return nil
 	}, "SELECT seq, id, status, settled, entry FROM message WHERE "+condition, args...)
-	for _, seq := range damaged {
-		err = errors.Join(err, db.SetAside(seq,
+	if err == nil {
+		err = database.SetAside(db.DB, damaged,
 			"SELECT json_array(id, status, entry, (SELECT body FROM content WHERE seq = ?1)) FROM message WHERE seq = ?1",
-			"DELETE FROM content WHERE seq = ?1", "DELETE FROM message WHERE seq = ?1"))
+			"DELETE FROM content WHERE seq = ?1", "DELETE FROM message WHERE seq = ?1")
 	}
 	return all, last, err
 }

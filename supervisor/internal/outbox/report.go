@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/wait"
 )
@@ -69,8 +69,8 @@ func (db messages) unreported() (b batch, err error) {
 		}
 		return nil
 	}, "SELECT seq, entry FROM report ORDER BY seq LIMIT ?", maxReport)
-	for _, seq := range damaged {
-		err = errors.Join(err, db.SetAside(seq, "SELECT entry FROM report WHERE seq = ?1", "DELETE FROM report WHERE seq = ?1"))
+	if err == nil {
+		err = database.SetAside(db.DB, damaged, "SELECT entry FROM report WHERE seq = ?1", "DELETE FROM report WHERE seq = ?1")
 	}
 	return b, err
 }

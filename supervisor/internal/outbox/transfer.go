@@ -104,7 +104,7 @@ type exported struct {
 
 // adopt adds the messages of from that are not here, in their order.
 func (t *transaction) adopt(from messages, n *Imported, now time.Time) error {
-	const some = 100 // may have long texts
+	const some, most = 50, 1 << 20 // and no text that is longer than any that was accepted
 	for last := int64(-1 << 63); ; {
 		var all []exported
 		err := from.Query(func(r *sql.Rows) error {
@@ -112,7 +112,8 @@ func (t *transaction) adopt(from messages, n *Imported, now time.Time) error {
 			err := r.Scan(&m.seq, &m.id, &m.key, &m.hash, &m.entry, &m.content)
 			all = append(all, m)
 			return err
-		}, "SELECT seq, id, ifnull(key, ''), hash, entry, ifnull(body, '') FROM message LEFT JOIN content USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?", last, some)
+		}, "SELECT seq, substr(id, 1, ?1), substr(ifnull(key, ''), 1, ?1), substr(hash, 1, ?1), substr(entry, 1, ?1), substr(ifnull(body, ''), 1, ?1) "+
+			"FROM message LEFT JOIN content USING (seq) WHERE seq > ?2 ORDER BY seq LIMIT ?3", most, last, some)
 		for _, m := range all {
 			if err == nil {
 				err = t.adoptOne(m, n, now)
@@ -135,7 +136,7 @@ func (t *transaction) adoptOne(m exported, n *Imported, now time.Time) error {
 	case unreadable:
 		n.Damaged++
 		found, _ := json.Marshal([]string{m.id, m.entry, m.content}) // texts have a JSON form
-		return t.SetAside(string(found), "SELECT ?1")
+		return database.SetAside(t.DB, []string{string(found)}, "SELECT ?1")
 	case unsendable:
 		n.Invalid++
 	}

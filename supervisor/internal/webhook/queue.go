@@ -384,7 +384,7 @@ func (m *memory) setAside(db *database.DB, r row) error {
 	}
 	m.events, m.bytes = m.events-1, m.bytes-sizes[0]
 	m.Lost = m.Lost.add(queueDamaged, 1, time.Now(), time.Now())
-	return db.SetAside(r.id, "SELECT json_array(id, type, body) FROM event WHERE id = ?1", "DELETE FROM event WHERE id = ?1")
+	return database.SetAside(db, []string{r.id}, "SELECT json_array(id, type, body) FROM event WHERE id = ?1", "DELETE FROM event WHERE id = ?1")
 }
 
 func array(texts []string) string {
