@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -130,31 +131,56 @@ func (s *service) checkPlaces(p *phone, id, cursor string) (next string) {
 	} {
 		ids[i] = p.Deliver(in)
 	}
-	all, next := s.awaitReports(cursor, 3)
-	if m := all[0]; m.Chat.Group != simulator.Group || m.From.Phone != ada || m.From.LID == "" || m.Text != "in a group" {
-		s.t.Errorf("in a group: %+v", m)
-	}
-	if m := all[1]; !m.FromMe || m.Source != "elsewhere" || m.Chat.Phone != ada || m.Chat.LID == "" || m.Text != "by the phone" {
-		s.t.Errorf("by the phone: %+v", m)
-	}
-	if m := all[2]; m.Event != "message.edited" || m.ID != id || m.Text != "edited" || m.Chat.Phone != ada || m.Chat.LID == "" {
-		s.t.Errorf("edited: %+v", m)
-	}
+	const hers = "in a chat with " + ada + ", lid"
+	next = s.awaitWords(cursor, map[string]string{
+		ids[0]: "message: in a group from " + ada + ", lid in " + simulator.Group,
+		ids[2]: "message: by the phone from elsewhere " + hers,
+		id:     "message.edited: edited from " + ada + ", lid " + hers,
+	})
 	if err := p.Ack(ids[2], 3); err != nil {
 		s.t.Error(err)
 	}
-	all, next = s.awaitReports(next, 1)
-	if m := all[0]; m.Event != "message.acknowledged" || m.ID != ids[2] || m.Status != "read" || !m.FromMe || m.Chat.Phone != ada || m.Chat.LID == "" {
-		s.t.Errorf("read: %+v", m)
-	}
+	next = s.awaitWords(next, map[string]string{ids[2]: "message.acknowledged: read from elsewhere " + hers})
 	p.Deliver(simulator.Incoming{From: people[1][1:], Group: simulator.Group, Text: "👍", Reacts: ids[0]})
-	all, next = s.awaitReports(next, 1)
-	if m := all[0]; m.Event != "message.reaction" || m.ID != ids[0] || m.Emoji == nil || *m.Emoji != "👍" || m.From.Phone != people[1] || m.From.LID == "" ||
-		m.Chat.Group != simulator.Group || m.FromMe {
-		s.t.Errorf("a reaction: %+v", m)
+	next = s.awaitWords(next, map[string]string{ids[0]: "message.reaction: 👍 from " + people[1] + ", lid in " + simulator.Group})
+	var v struct {
+		Receiving struct{ Possible, Reactions bool }
 	}
-	if v := s.get("/session").Body; !strings.Contains(v, `"receiving":{"possible":true,"reactions":true}`) {
-		s.t.Errorf("what can be received: %s", v)
+	if body := s.get("/session").Body; json.Unmarshal([]byte(body), &v) != nil || !v.Receiving.Possible || !v.Receiving.Reactions {
+		s.t.Errorf("what can be received: %s", body)
+	}
+	return next
+}
+
+// inWords is what is reported, without ids, and whether there are LIDs.
+func (r report) inWords() string {
+	words := r.Event + ": " + r.Text + r.Status
+	if r.Emoji != nil {
+		words += *r.Emoji
+	}
+	person := func(phone, lid string) string {
+		if lid == "" {
+			return phone
+		}
+		return phone + ", lid"
+	}
+	words += " from " + r.Source + person(r.From.Phone, r.From.LID)
+	if r.Chat.Group != "" {
+		return words + " in " + r.Chat.Group
+	}
+	return words + " in a chat with " + person(r.Chat.Phone, r.Chat.LID)
+}
+
+// awaitWords awaits an event about each of these messages.
+func (s *service) awaitWords(cursor string, want map[string]string) (next string) {
+	s.t.Helper()
+	all, next := s.awaitReports(cursor, len(want))
+	got := map[string]string{}
+	for _, r := range all {
+		got[r.ID] = r.inWords()
+	}
+	if !maps.Equal(got, want) {
+		s.t.Errorf("got %v, not %v", got, want)
 	}
 	return next
 }
@@ -169,16 +195,12 @@ func (s *service) checkRestart(p *phone, id, cursor string) {
 	s.command("/session/restart?now=true")
 	s.awaitSession("another instance", func(v harness.Session) bool { return v.Worker.Generation != before.Worker.Generation })
 	p.Deliver(simulator.Incoming{From: ada[1:], Changes: id, Kind: "revoked"})
-	p.Receive(ada[1:], "while it starts")
+	last := p.Receive(ada[1:], "while it starts")
 	p.Deliver(simulator.Incoming{From: ada[1:], Text: "👎", Reacts: answer.ID})
-	all, _ := s.awaitReports(cursor, 3)
-	slices.SortFunc(all, func(a, b report) int { return strings.Compare(a.Event, b.Event) })
-	if a, b := all[0], all[2]; a.Event != "message" || a.Text != "while it starts" || b.Event != "message.revoked" || b.ID != id || b.Text != "" {
-		s.t.Errorf("after a restart: %+v", all)
-	}
-	if m := all[1]; m.Event != "message.reaction" || m.ID != answer.ID || m.Emoji == nil || *m.Emoji != "👎" || m.From.Phone != ada || m.From.LID == "" || m.Chat.LID == "" {
-		s.t.Errorf("a reaction while it started: %+v", m)
-	}
+	const hers = " from " + ada + ", lid in a chat with " + ada + ", lid"
+	s.awaitWords(cursor, map[string]string{
+		last: "message: while it starts" + hers, id: "message.revoked: " + hers, answer.ID: "message.reaction: 👎" + hers,
+	})
 }
 
 // consumer asks for messages, and forgets at random what it was answered last.
@@ -186,6 +208,8 @@ type consumer struct {
 	killer
 	cursor  string
 	reports []report
+	// felt are the last reactions, by message and person.
+	felt map[string]string
 }
 
 // consume asks once, if anybody answers.
@@ -213,8 +237,9 @@ func TestEachReceivedMessageIsReportedInOrder(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
-	c := &consumer{killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: receiving}}
+	c := &consumer{killer: killer{t: t, p: p, tokens: tokens, random: rand.New(rand.NewPCG(seed, 0)), args: receiving}, felt: map[string]string{}}
 	c.s = linked(t, p, tokens, receiving...)
+	var arrived []reactable
 	written := map[string][]string{} // by chat
 	for i := range messages {
 		in := simulator.Incoming{From: people[c.random.IntN(len(people))][1:], Text: fmt.Sprintf("text %d", i)}
@@ -222,8 +247,11 @@ func TestEachReceivedMessageIsReportedInOrder(t *testing.T) {
 		if c.random.IntN(4) == 0 {
 			in.Group, chat = simulator.Group, simulator.Group
 		}
-		p.Deliver(in)
+		arrived = append(arrived, reactable{p.Deliver(in), in.From, in.Group})
 		written[chat] = append(written[chat], in.Text)
+		if c.random.IntN(3) == 0 {
+			c.react(arrived[len(arrived)-1-c.random.IntN(min(len(arrived), 10))], i)
+		}
 		if (i+1)*disturbances/messages > i*disturbances/messages {
 			c.pause(700 * time.Millisecond)
 			switch c.random.IntN(5) {
@@ -241,6 +269,51 @@ func TestEachReceivedMessageIsReportedInOrder(t *testing.T) {
 	}
 	c.awaitAll(messages)
 	c.check(written)
+	c.s.command("/session/restart?now=true") // the page announces only some reactions
+	c.awaitReactions()
+}
+
+// reactable is a message that has arrived.
+type reactable struct{ id, from, group string }
+
+// react has its author, or somebody of its group, react to a message.
+func (c *consumer) react(m reactable, n int) {
+	if m.group != "" {
+		m.from = people[c.random.IntN(len(people))][1:]
+	}
+	emoji := fmt.Sprintf("reaction %04d", n)
+	c.p.Deliver(simulator.Incoming{From: m.from, Group: m.group, Reacts: m.id, Text: emoji})
+	c.felt[m.id+" +"+m.from] = emoji
+}
+
+// awaitReactions consumes until the last reaction of each person to each message was reported, and
+// checks that they came in order.
+func (c *consumer) awaitReactions() {
+	c.t.Helper()
+	for ctx := within(c.t); ; {
+		c.ready()
+		c.consume()
+		got := map[string]string{}
+		seen := map[string]bool{}
+		for _, r := range c.reports {
+			if r.Event != "message.reaction" || seen[r.EventID] {
+				continue
+			}
+			seen[r.EventID] = true
+			who := r.ID + " " + r.From.Phone
+			if *r.Emoji <= got[who] {
+				c.t.Errorf("%q was reported after %q", *r.Emoji, got[who])
+			}
+			got[who] = *r.Emoji
+		}
+		if maps.Equal(got, c.felt) {
+			c.t.Logf("%d reactions to messages, %d reports", len(got), len(seen))
+			return
+		}
+		if harness.Pause(ctx, 200*time.Millisecond) != nil {
+			c.t.Fatalf("the reactions are %v, not %v; session: %s", got, c.felt, c.s.describe())
+		}
+	}
 }
 
 // awaitAll consumes until each message was reported.
@@ -251,7 +324,9 @@ func (c *consumer) awaitAll(n int) {
 	for {
 		ids := map[string]bool{}
 		for _, r := range c.reports {
-			ids[r.EventID] = true
+			if r.Event != "message.reaction" {
+				ids[r.EventID] = true
+			}
 		}
 		if len(ids) >= n {
 			return
@@ -269,6 +344,9 @@ func (c *consumer) check(written map[string][]string) {
 	c.t.Helper()
 	got, seen, repeated := map[string][]string{}, map[string]report{}, 0
 	for _, r := range c.reports {
+		if r.Event == "message.reaction" {
+			continue
+		}
 		if before, known := seen[r.EventID]; known {
 			repeated++
 			if before != r {

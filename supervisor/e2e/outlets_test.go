@@ -140,14 +140,14 @@ func (o *outlet) follow(t *testing.T, s *service, after string) (stop func() (la
 	if after != "" {
 		r.Header.Set("Last-Event-ID", after)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := http.DefaultClient.Do(r) //nolint:bodyclose // it is closed below
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 			if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
 				after = id

@@ -215,15 +215,20 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	l.unannounced = l.unannounced || found && silent && !l.failing
 	known := l.failing || stopped(ctx, err)
 	if err == nil {
-		err := i.react(ctx, compared)
-		if err != nil && !l.unreadable && !stopped(ctx, err) {
-			i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
-		}
-		l.unreadable = err != nil
+		i.lookAtReactions(ctx, l, compared)
 	}
 	if l.failing = err != nil; l.failing && !known {
 		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
+}
+
+// lookAtReactions reads reactions. That it fails is logged once.
+func (i *Inbox) lookAtReactions(ctx context.Context, l *looks, compared bool) {
+	err := i.react(ctx, compared)
+	if err != nil && !l.unreadable && !stopped(ctx, err) {
+		i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+	}
+	l.unreadable = err != nil
 }
 
 // stopped reports whether nothing was read because the service or the worker ends.

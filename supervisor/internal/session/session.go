@@ -265,6 +265,22 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 	case rpc.Heartbeat:
 		l.next.Worker.ResidentBytes, l.next.Worker.HeartbeatAt = b.ResidentBytes, Moment{now}
 		l.update("heartbeat", l.m)
+	case rpc.SendingObserved, rpc.ReceivingObserved:
+		l.messaging(b, now)
+	case rpc.PasskeyChanged:
+		l.passkey(passkeyEvent{changed: &b}, now)
+		l.update("passkey", l.m)
+	case rpc.Failure, rpc.BrowserExited:
+		// The exit of the generation follows, and reports more.
+	}
+}
+
+// messaging applies what the page can do with messages.
+func (l *loop) messaging(body rpc.EventBody, now time.Time) {
+	switch b := body.(type) {
+	case rpc.ReceivingObserved:
+		l.next.Receiving = new(Receiving(b))
+		l.update("receiving", l.m)
 	case rpc.SendingObserved:
 		l.next.Sending = sendingOf(b)
 		if b.Possible {
@@ -272,14 +288,6 @@ func (l *loop) fromWorker(body rpc.EventBody, code *qr.Code, now time.Time) {
 		}
 		l.warnings.sending = warned(l.warnings.sending, l.next.Sending.warnings(), now)
 		l.update("sending", l.m)
-	case rpc.ReceivingObserved:
-		l.next.Receiving = new(Receiving(b))
-		l.update("receiving", l.m)
-	case rpc.PasskeyChanged:
-		l.passkey(passkeyEvent{changed: &b}, now)
-		l.update("passkey", l.m)
-	case rpc.Failure, rpc.BrowserExited:
-		// The exit of the generation follows, and reports more.
 	}
 }
 

@@ -175,34 +175,45 @@ func (r *reader) react(in simulator.Incoming, to rpc.Secret, notices bool) []rpc
 	}
 }
 
+// feels compares reactions to a message with what they are in words.
+func (r *reader) feels(all []rpc.Reaction, to rpc.Received, want string) {
+	r.t.Helper()
+	got := ""
+	for _, one := range all {
+		if one.Message != to.Key || one.ID != to.ID || one.Chat != to.Chat || one.Reaction == "" || time.Since(one.At) > time.Hour {
+			r.t.Errorf("to %s: %+v", to.ID, one)
+		}
+		who := string(one.From.Phone)
+		if one.From.LID != "" {
+			who += ", lid"
+		}
+		if one.FromMe {
+			who += "me"
+		}
+		got += string(one.Emoji) + " by " + who + " "
+	}
+	if got != want {
+		r.t.Errorf("to %s: %q, not %q", to.ID, got, want)
+	}
+}
+
 // checkReactions has people react to messages of the account's own, of which the page loads the
 // reactions, and to one of others.
 func (r *reader) checkReactions(theirs rpc.Received) {
 	r.t.Helper()
 	r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Own: true, Text: "what do you think?"})
 	mine := r.next(1)[0]
+	hers := " by " + string(ada) + ", lid "
 	for _, emoji := range []string{"👍", "👎", ""} {
-		all := r.react(simulator.Incoming{From: phoneOfAda, Text: emoji}, mine.Key, true)
-		if len(all) != 1 || string(all[0].Emoji) != emoji || all[0].Message != mine.Key || all[0].ID != mine.ID || all[0].Chat != mine.Chat ||
-			all[0].From.Phone != ada || all[0].From.LID == "" || all[0].FromMe || time.Since(all[0].At) > time.Hour || all[0].Reaction == "" {
-			r.t.Errorf("%q: %+v", emoji, all)
-		}
+		r.feels(r.react(simulator.Incoming{From: phoneOfAda, Text: emoji}, mine.Key, true), mine, emoji+hers)
 	}
-	if first := r.react(simulator.Incoming{From: phoneOfAda, Text: "🎉"}, theirs.Key, true); len(first) != 1 || first[0].Emoji != "🎉" {
-		r.t.Errorf("to one of hers: %+v", first)
-	}
-	all := r.react(simulator.Incoming{From: phoneOfAda, Own: true, Text: "🙂"}, theirs.Key, false)
-	if len(all) != 2 || !all[1].FromMe || all[1].Emoji != "🙂" || all[1].From != (rpc.Chat{}) {
-		r.t.Errorf("by the phone: %+v", all)
-	}
+	r.feels(r.react(simulator.Incoming{From: phoneOfAda, Text: "🎉"}, theirs.Key, true), theirs, "🎉"+hers)
+	r.feels(r.react(simulator.Incoming{From: phoneOfAda, Own: true, Text: "🙂"}, theirs.Key, false), theirs, "🎉"+hers+"🙂 by me ")
 	status := r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Group: "status@broadcast", Text: "a status"})
 	r.sim.Deliver(simulator.Incoming{From: "15550101002", Group: "status@broadcast", Text: "👍", Reacts: status})
 	r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Group: simulator.Group, Text: "to all"})
 	grouped := r.next(1)[0]
-	all = r.react(simulator.Incoming{From: "15550101002", Group: simulator.Group, Text: "👍"}, grouped.Key, true)
-	if len(all) != 1 || all[0].Chat.Group != simulator.Group || all[0].From.Phone != "15550101002@c.us" || all[0].From.LID == "" || all[0].ID != grouped.ID {
-		r.t.Errorf("in a group: %+v", all)
-	}
+	r.feels(r.react(simulator.Incoming{From: "15550101002", Group: simulator.Group, Text: "👍"}, grouped.Key, true), grouped, "👍 by 15550101002@c.us, lid ")
 	other := rpc.Secret(strings.Replace(string(theirs.Key), string(theirs.Chat.Phone), string(theirs.Chat.LID), 1))
 	if all := r.reactions(other); other == theirs.Key || len(all) != 2 || all[0].Message != other || all[0].ID != theirs.ID {
 		r.t.Errorf("by the chat's other address: %+v", all)
