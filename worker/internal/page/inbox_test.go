@@ -215,7 +215,7 @@ func (r *reader) checkReactions(theirs rpc.Received) {
 	grouped := r.next(1)[0]
 	r.feels(r.react(simulator.Incoming{From: "15550101002", Group: simulator.Group, Text: "👍"}, grouped.Key, true), grouped, "👍 by 15550101002@c.us, lid ")
 	other := rpc.Secret(strings.Replace(string(theirs.Key), string(theirs.Chat.Phone), string(theirs.Chat.LID), 1))
-	if all := r.reactions(other); other == theirs.Key || len(all) != 2 || all[0].Message != other || all[0].ID != theirs.ID {
+	if all := r.reactions("no key", other); other == theirs.Key || len(all) != 2 || all[0].Message != other || all[0].ID != theirs.ID {
 		r.t.Errorf("by the chat's other address: %+v", all)
 	}
 	r.since = time.Now().Add(time.Hour)

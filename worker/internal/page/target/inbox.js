@@ -285,10 +285,15 @@
   // spellings returns the keys by which the page may name a message: a chat with somebody has
   // two addresses.
   async function spellings(key, { parsed, who }) {
-    const remote = at(parsed(key)[n.key_remote]);
-    const { phone, lid } = await who(remote);
-    const others = [phone, lid].filter((address) => address && address !== remote);
-    return [key, ...others.map((address) => key.replace(`_${remote}_`, `_${address}_`))];
+    try {
+      const remote = at(parsed(key)[n.key_remote]);
+      const { phone, lid } = await who(remote);
+      const others = [phone, lid].filter((address) => address && address !== remote);
+      return [key, ...others.map((address) => key.replace(`_${remote}_`, `_${address}_`))];
+    } catch (error) {
+      if (error instanceof Stop) throw error;
+      return [key]; // It is no key any longer.
+    }
   }
 
   // lastReactions returns the rows of the last reactions to each of these messages, as many as
