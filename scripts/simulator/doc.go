@@ -23,7 +23,7 @@
 //	sim.Close(); web.Close()         // in this order
 //
 // What the page has sent is in the server's log, the judge of those who send: Sent and
-// AwaitSent, with size and SHA-256 of what was uploaded. Ack reports a message as delivered or read, Receive sends one to the account.
+// AwaitSent, with size and SHA-256 of what was uploaded. Ack reports a message as delivered or read, Receive sends one to the account, Deliver also one with a file.
 //
 // The page reports over a websocket of its own (/sim/page) what it shows, after
 // it drew it. Nothing in a test needs to sleep or to poll. The command in cmd
@@ -125,6 +125,9 @@
 //   - Media to be sent: preparation, in which images are drawn again with at most 1600 pixels, limits,
 //     and upload to a host, here the page's own (read). Nothing is encrypted, videos and audio are
 //     not looked into, and recipients get no file.
+//   - Media of received messages: downloadMedia, its stages, that it does nothing in a chat that is not
+//     trusted unless a user has asked for it, the download manager (read); that it returns while the sender's
+//     phone uploads again (assumed, the harder case). What is downloaded is not verified.
 //   - Edits, deletions and reactions: an edit is shown before the server has it, its promise
 //     resolves for any answer of the server, and it has a row of its own, by which it can be
 //     sent again; a deletion is shown afterwards, and leaves the message under another key;

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -30,12 +31,108 @@ type Upload struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Media is the host that takes files.
+// Media is the host that takes files, and has those of messages to the account.
 type Media struct {
 	settings *Settings
 
-	mu      sync.Mutex
-	uploads []Upload // guarded by mu
+	mu        sync.Mutex
+	uploads   []Upload   // guarded by mu
+	offered   []*offered // guarded by mu
+	downloads []string   // guarded by mu; the ids of messages
+}
+
+// IncomingFile is the file of a message to the account.
+type IncomingFile struct {
+	MIME    string `json:"mime"`
+	Name    string `json:"name"`
+	Content []byte `json:"content"`
+	// Size and SHA256 are what the message claims; without them, those of Content.
+	Size   int64  `json:"size"`
+	SHA256 []byte `json:"sha256"`
+}
+
+// offered is a file that can be downloaded.
+type offered struct {
+	id, path string
+	content  []byte
+	// renewed: its sender has uploaded it again.
+	renewed bool
+}
+
+// Downloads returns the ids of the messages whose files were asked for, in order.
+func (m *Media) Downloads() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.downloads)
+}
+
+// offer lets the file of a message be downloaded, and returns what the page is told about it.
+func (m *Media) offer(id, kind string, f *IncomingFile) *stanzaMedia {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	one := &offered{id: id, path: fmt.Sprintf("/mms/%s/in-%d", kind, len(m.offered)), content: f.Content}
+	m.offered = append(m.offered, one)
+	said := &stanzaMedia{Type: kind, MIME: f.MIME, Filename: f.Name, Path: one.path, Key: true, Size: f.Size, Hash: f.SHA256}
+	if said.Size == 0 {
+		said.Size = int64(len(f.Content))
+	}
+	if said.Hash == nil {
+		sum := sha256.Sum256(f.Content)
+		said.Hash = sum[:]
+	}
+	return said
+}
+
+// renew has the sender of a message upload its file again, and returns where it is then.
+func (m *Media) renew(id string) (path string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.offered, func(one *offered) bool { return one.id == id })
+	if i < 0 || m.settings.isOn("download", "gone") {
+		return "", false
+	}
+	m.offered[i].renewed = true
+	m.offered[i].path += "-again"
+	return m.offered[i].path, true
+}
+
+// give answers with a file, unless a switch keeps it from that.
+func (m *Media) give(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	i := slices.IndexFunc(m.offered, func(one *offered) bool { return one.path == r.URL.Path })
+	var one offered
+	if i >= 0 {
+		one = *m.offered[i]
+		m.downloads = append(m.downloads, one.id)
+	}
+	m.mu.Unlock()
+	fault, _ := m.settings.fault("download")
+	switch {
+	case i < 0, fault.Value == "gone":
+		http.NotFound(w, r)
+		return
+	case fault.Value == "403":
+		http.Error(w, "forbidden", http.StatusForbidden)
+		return
+	case fault.Value == "expired" && !one.renewed:
+		http.Error(w, "gone", http.StatusGone)
+		return
+	case fault.Value == "slow" && !pause(r.Context(), time.Duration(fault.number())*time.Millisecond):
+		return
+	}
+	content := slices.Clone(one.content)
+	switch fault.Value {
+	case "corrupt":
+		content[0] ^= 1
+	case "longer":
+		content = append(content, 0)
+	case "lost":
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_, _ = w.Write(content[:len(content)/2])
+		hangUp(w)
+		return
+	}
+	_, _ = w.Write(content)
 }
 
 // Uploads returns what was uploaded, in order.
@@ -83,6 +180,9 @@ type stanzaMedia struct {
 	Path     string `json:"path"`
 	// Key reports whether the recipient gets the key to it.
 	Key bool `json:"key"`
+	// Size and Hash, a SHA-256, are those of a file to the account.
+	Size int64  `json:"size,omitempty"`
+	Hash []byte `json:"filehash,omitempty"`
 }
 
 // errNoUpload means that a message names a file that nobody can download.

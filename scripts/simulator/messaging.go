@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -68,7 +69,7 @@ type Messaging struct {
 	// renewed are the chats, as in Sent, of which the page has renewed what it knows.
 	renewed map[string]bool
 	// errands are the chats that were read, the changes of presence, and the ids of messages that
-	// the phone was asked for, each with its kind before it.
+	// the phone, or the sender of a file, was asked for, each with its kind before it.
 	errands []string
 	// struck are the ids for which a connection was dropped already.
 	struck map[string]bool
@@ -336,6 +337,8 @@ type Incoming struct {
 	// Reacts is the id of an earlier message in the same chat that this is a reaction to: Text is
 	// an emoji, empty to take back the one before.
 	Reacts string `json:"reacts"`
+	// File is that of a message whose Kind has one; Text is its caption.
+	File *IncomingFile `json:"file"`
 }
 
 // incomings is what the server remembers of them: how many there were, the time of the last
@@ -368,6 +371,9 @@ func (i Incomings) Deliver(in Incoming) string {
 	if in.Own && s.Type == "incoming" && in.Group == "" {
 		m.incoming.phones[s.ID] = s.From
 	}
+	if in.File != nil {
+		s.Media = m.offer(s.ID, in.Kind, in.File)
+	}
 	m.deliverLocked(s)
 	return s.ID
 }
@@ -390,8 +396,8 @@ func (in Incoming) stanza(people *People, n int) stanza {
 	return s
 }
 
-// Errands returns what the page has reported as "seen <chat>", "presence <word>" and
-// "resend <id>", in order.
+// Errands returns what the page has reported as "seen <chat>", "presence <word>",
+// "resend <id>" and "reupload <id>", in order.
 func (i Incomings) Errands() []string {
 	i.m.mu.Lock()
 	defer i.m.mu.Unlock()
@@ -465,10 +471,17 @@ func (m *Messaging) answer(q query) query {
 		m.mu.Unlock()
 	case "restrictions":
 		a.Result = m.restrictions()
-	case "seen", "presence", "resend":
+	case "seen", "presence", "resend", "reupload":
 		m.mu.Lock()
 		m.errands = append(m.errands, q.What+" "+q.Wid)
 		m.mu.Unlock()
+		if q.What == "reupload" {
+			if path, ok := m.renew(q.Wid); ok {
+				a.Result = path
+			} else {
+				a.Error = http.StatusNotFound
+			}
+		}
 	default:
 		a.Error = 400
 	}

@@ -46,6 +46,25 @@ const uploading = `
 	return mediaEntry.directPath.startsWith('/mms/document/') && prepared.size === 7 &&
 		require('WAWebMediaGatingUtils').getUploadLimit('document') > require('WAWebMediaGatingUtils').getUploadLimit('image')`
 
+// downloading is what whatsapp-web.js does to download the file of a message.
+const downloading = `
+	const msg = await new Promise((found) => {
+		const { Msg } = require('WAWebCollections');
+		const find = () => Msg.getModelsArray().find((m) => m.mimetype === 'image/png' && !m.id.fromMe);
+		if (find()) found(find());
+		else Msg.on('add', () => find() && found(find()));
+	});
+	if (msg.mediaData.mediaStage !== 'RESOLVED') await msg.downloadMedia({ downloadEvenIfExpensive: true, rmrReason: 1 });
+	if (msg.mediaData.mediaStage.includes('ERROR') || msg.mediaData.mediaStage === 'FETCHING') return msg.mediaData.mediaStage;
+	const { downloadManager } = require('WAWebDownloadManager');
+	const data = await downloadManager.downloadAndMaybeDecrypt({
+		directPath: msg.directPath, encFilehash: msg.encFilehash, filehash: msg.filehash, mediaKey: msg.mediaKey, mediaKeyTimestamp: msg.mediaKeyTimestamp,
+		type: msg.type, signal: new AbortController().signal, downloadQpl: { addAnnotations() { return this; }, addPoint() { return this; } },
+	});
+	await msg.downloadMedia({ downloadEvenIfExpensive: true, rmrReason: 1, isUserInitiated: true });
+	return [new TextDecoder().decode(data), msg.mimetype, msg.filename, msg.size, msg.caption, msg.mediaData.mediaStage,
+		await msg.mediaData.mediaBlob.forceToBlob().text()].join() === 'pixels,image/png,cat.png,6,A cat,RESOLVED,pixels'`
+
 // newSender returns a rig whose page is linked and can send.
 func newSender(t *testing.T, o simulator.Options) *rig {
 	t.Helper()
@@ -139,6 +158,7 @@ func (r *rig) checkReactions(to, id string) {
 func (r *rig) checkModules(to, id string) {
 	r.t.Helper()
 	r.SetPerson(simulator.Person{Phone: "15550009999", Absent: true})
+	r.Deliver(simulator.Incoming{From: "15550101001", Kind: "image", Text: "A cat", File: &simulator.IncomingFile{MIME: "image/png", Name: "cat.png", Content: []byte("pixels")}})
 	for name, expression := range map[string]string{
 		"row":       `const row = await rowOf('` + to + `', '` + id + `'); return row.rowId > 1e9 && !JSON.stringify(row).includes('Hello')`,
 		"content":   `return (await require('WAWebDBMessageSerialization').messageFromDbRow(await rowOf('` + to + `', '` + id + `'))).body === 'Hello'`,
@@ -151,7 +171,8 @@ func (r *rig) checkModules(to, id string) {
 		"file":      uploading,
 		"no file": `const opaque = await require('WAWebMediaOpaqueData').createFromData(new Blob([]), 'text/plain');
 			return (await failing(require('WAWebPrepRawMedia').prepRawMedia(opaque).waitForPrep())).startsWith('MediaFileEmpty')`,
-		"new id": `return /^3EB0[0-9A-F]{18}$/.test(await require('WAWebMsgKey').newId())`,
+		"received file": downloading,
+		"new id":        `return /^3EB0[0-9A-F]{18}$/.test(await require('WAWebMsgKey').newId())`,
 	} {
 		if got := r.eval(`(async () => { ` + expression + ` })().then(String, String)`); got != "true" {
 			r.t.Errorf("%s is not as read: %s", name, got)

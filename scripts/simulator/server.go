@@ -162,6 +162,7 @@ func (s *Server) routes() *http.ServeMux {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("POST /mms/{type}", s.take)
+	mux.HandleFunc("GET /mms/{type}/{name}", s.give)
 	mux.HandleFunc("GET /ws/chat", s.acceptChat)
 	mux.Handle("GET "+instrumentPath, s.accept(s.Pages.serve))
 	mux.HandleFunc("/", s.refuseUnknown)

@@ -223,6 +223,13 @@ var switches = []string{
 	// The page is at another host name of the same server, which has a page of its own:
 	// by a redirect, as such to the address of an ended session, or 2 s after the boot by
 	// a script or a meta element.
+	"download=403",     // files of messages to the account can't be downloaded
+	"download=corrupt", // they arrive with another content
+	"download=expired", // their links have expired, until the sender is asked for them
+	"download=gone",    // and the sender has them no longer
+	"download=longer",  // they are longer than the messages claim
+	"download=lost",    // the connection ends in the middle of them
+	"download=slow:N",  // they begin N ms later
 	"elsewhere=redirect:NAME", "elsewhere=logout:NAME", "elsewhere=script:NAME", "elsewhere=meta:NAME",
 	"exists=error", "exists=lid", "exists=none", // whether a number is on WhatsApp is not answered, with a LID, with no
 	"favicon=404",                    // what the page probes before it connects is not found

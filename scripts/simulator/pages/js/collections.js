@@ -112,6 +112,7 @@ export class Stored extends Model {
 export class Msg extends Stored {
   constructor(attributes) {
     super({ ...attributes, id: MsgKey.from(attributes.id), ack: attributes.ack ?? ACK.CLOCK });
+    if (this.directPath) this.hide('mediaData', new Model({ type: this.type, mediaStage: 'INIT', mediaBlob: null }));
   }
 
   get isSentByMe() { return this.id.fromMe; }

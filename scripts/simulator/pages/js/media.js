@@ -1,9 +1,12 @@
-// Files on their way to the server: prepared, kept in memory, and uploaded.
+// Files on their way to the server, prepared, kept in memory and uploaded; and those of
+// messages that have arrived.
 
-import { fault, faultIs } from './config.js';
+import { fault, faultIs, scaled, wait } from './config.js';
 import { encodeB64 } from './keys.js';
 import { Model } from './emitter.js';
 import { now } from './people.js';
+import { changeMessage } from './tables.js';
+import { ask } from './wire.js';
 
 const MB = 1 << 20;
 
@@ -131,7 +134,73 @@ export function described(model) {
   return { type, mimetype, filename, path: directPath, key: Boolean(mediaKey) };
 }
 
+/** What the message of a stanza has of its file. */
+export function fileOf({ media }) {
+  if (!media) return {};
+  const { mimetype, filename, path, size, filehash } = media;
+  return {
+    mimetype, filename, size, filehash, directPath: path, encFilehash: randomB64(32), mediaKey: randomB64(32), mediaKeyTimestamp: now(),
+    body: 'cHJldmlldw==', // What is shown before it is downloaded.
+  };
+}
+
+class MmsError extends Error {
+  constructor(status) {
+    super(`the download failed with ${status}`);
+    this.status = status;
+  }
+}
+
+async function downloadAndMaybeDecrypt({ directPath, encFilehash, mediaKey, type, signal, downloadQpl }) {
+  downloadQpl.addAnnotations({}).addPoint('start');
+  if (!directPath || !encFilehash || !mediaKey || !type) throw new TypeError('downloadAndMaybeDecrypt: something is missing');
+  const response = await fetch(directPath, { signal });
+  if (!response.ok) throw new MmsError(response.status);
+  return response.arrayBuffer();
+}
+
+const qpl = { addAnnotations() { return this; }, addPoint() { return this; } };
+
+// How long the sender's phone takes to upload a file again.
+const REUPLOAD = 20_000;
+
+async function resolve(msg) {
+  msg.mediaData.set({ mediaStage: 'FETCHING' });
+  const data = await downloadAndMaybeDecrypt({ ...msg.serialize(), downloadQpl: qpl });
+  msg.mediaData.set({ mediaBlob: new OpaqueData(new Blob([data], { type: msg.mimetype })), mediaStage: 'RESOLVED' });
+}
+
+const isMissing = ({ status }) => status === 404 || status === 410;
+
+async function reupload(msg) {
+  await wait(scaled(REUPLOAD));
+  const directPath = await ask('reupload', msg.id.id);
+  msg.set({ directPath });
+  await changeMessage(msg.id, () => ({ directPath }));
+  await resolve(msg);
+}
+
+const failed = (msg, error) => msg.mediaData.set({ mediaStage: isMissing(error) || error.statusCode === 404 ? 'ERROR_MISSING' : 'ERROR_UNKNOWN' });
+
+/** Downloads a message's file. An expired one is uploaded again, which takes longer than this call. */
+export async function downloadMedia({ downloadEvenIfExpensive, rmrReason, isUserInitiated }) {
+  const data = this.mediaData;
+  if (['RESOLVED', 'FETCHING', 'REUPLOADING'].includes(data.mediaStage)) return;
+  if (!downloadEvenIfExpensive || !isUserInitiated) return; // The chat isn't trusted.
+  try {
+    await resolve(this);
+  } catch (error) {
+    if (!isMissing(error) || !rmrReason) {
+      failed(this, error);
+      return;
+    }
+    data.set({ mediaStage: 'REUPLOADING' });
+    reupload(this).catch((again) => failed(this, again));
+  }
+}
+
 export const mediaModules = () => ({
+  WAWebDownloadManager: { downloadManager: { downloadAndMaybeDecrypt } },
   WAWebMediaOpaqueData: OpaqueData,
   WAWebPrepRawMedia: { prepRawMedia },
   WAWebMediaStorage: { getOrCreateMediaObject },

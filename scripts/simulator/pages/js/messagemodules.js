@@ -5,7 +5,7 @@ import {
   ACK, Blocklist, BlocklistCollection, Chat, ChatCollection, Chats, Collection, Contact, ContactCollection, Contacts, Msg, MsgCollection, Msgs,
 } from './collections.js';
 import { openChat } from './chatview.js';
-import { mediaModules } from './media.js';
+import { downloadMedia, mediaModules } from './media.js';
 import { Cmd, Stream } from './models.js';
 import { MsgKey } from './msgkey.js';
 import * as acts from './acts.js';
@@ -59,6 +59,7 @@ async function sendTextMsgToChat(chat, text, options) {
 const resend = (model) => (sending.failed(model) ? sending.resendMsgToChat(Chats.get(model.id.remote), model) : undefined);
 
 Msgs.getMessagesById = receiving.getMessagesById;
+Msg.prototype.downloadMedia = downloadMedia;
 Chats.find = async (wid) => Chats.get(wid) ?? (await people.findOrCreateLatestChat(factory.createWidFromWidLike(wid))).chat;
 
 Stream.on('change:available', (_, available) => ask('presence', available ? 'available' : 'unavailable').catch(() => {}));

@@ -3,6 +3,7 @@
 import { fault, faultIs, scaled, wait } from './config.js';
 import { ACK, Chats, Msgs } from './collections.js';
 import { Socket, Stream, StreamMode } from './models.js';
+import { fileOf } from './media.js';
 import { MsgKey } from './msgkey.js';
 import { findOrCreateLatestChat, learn } from './people.js';
 import * as tables from './tables.js';
@@ -55,7 +56,7 @@ export async function takeMessage(stanza) {
   const { chat, sender, key } = await placeOf(stanza);
   const data = {
     id: key, from: stanza.own ? sender : key.remote, to: stanza.own ? key.remote : createWid(stanza.to), type: stanza.kind || 'chat',
-    t: stanza.t, body: stanza.text, ack: ACK.SENT, viewMode: 'VISIBLE', isNewMsg: true,
+    t: stanza.t, [stanza.media ? 'caption' : 'body']: stanza.text, ack: ACK.SENT, viewMode: 'VISIBLE', isNewMsg: true, ...fileOf(stanza),
     ...(stanza.own ? {} : { notifyName: stanza.name }), ...(stanza.group ? { author: sender } : {}),
     ...(stanza.quoted ? { quotedStanzaID: stanza.quoted } : {}),
   };
@@ -103,7 +104,7 @@ export async function changeMessage(stanza) {
   const row = await tables.messageTable.get(key);
   if (!row) return;
   const changes = stanza.kind === 'revoked'
-    ? { type: 'revoked', body: undefined }
+    ? { type: 'revoked', body: undefined, caption: undefined }
     : { body: stanza.text, latestEditMsgKey: new MsgKey({ fromMe: key.fromMe, remote: key.remote, id: `${stanza.id}${stanza.n}` }) };
   await tables.replaceMessage({ ...await tables.messageFromDbRow(row), ...changes });
   if (isReady()) Msgs.get(key)?.set(changes);
