@@ -10,8 +10,10 @@ import (
 	"session-manager/supervisor/internal/config"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/inbox"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/metrics"
 	"session-manager/supervisor/internal/outbox"
+	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/webhook"
 	"session-manager/supervisor/internal/worker"
 )
@@ -24,14 +26,16 @@ type mailboxes struct {
 	sends, receives bool
 }
 
-// newMailboxes returns box and the inbox at path. The webhook may be nil.
-func newMailboxes(cfg *config.Config, box *outbox.Outbox, path string, workers *worker.Manager, hook *webhook.Sender, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) *mailboxes {
+// newMailboxes returns box and the inbox next to it. The webhook may be nil.
+func newMailboxes(cfg *config.Config, box *outbox.Outbox, folder *profile.Profile, workers *worker.Manager, hook *webhook.Sender, changes *events.Log, meter *metrics.Metrics, log *slog.Logger) *mailboxes {
 	m := &mailboxes{Outbox: box, sends: cfg.Messages != "off", receives: cfg.Messages == "both"}
 	limits := inbox.DefaultLimits()
 	limits.KeepText = cfg.MessageTextRetention
 	limits.Keep = max(limits.Keep, limits.KeepText)
+	sizes := fileLimits(cfg)
+	sizes.Replace = true
 	o := inbox.Options{
-		Path: path, Logger: log, Limits: limits, Sent: m.sent, Opened: changes.Inbox,
+		Path: profile.InboxPath(folder), Files: media.New(profile.ReceivedMedia(folder), sizes), Logger: log, Limits: limits, Sent: m.sent, Opened: changes.Inbox,
 		Changed: func(e inbox.Event) {
 			meter.Received(string(e.Kind))
 			changes.Received(e)

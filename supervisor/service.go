@@ -124,7 +124,7 @@ func newService(cfg *config.Config, log *slog.Logger, begun time.Time, runtimeDi
 	if s.webhook != nil {
 		box.Report = s.reportMessages
 	}
-	s.boxes = newMailboxes(cfg, outbox.New(box), profile.InboxPath(folder), s.workers, s.webhook, changes, meter, log)
+	s.boxes = newMailboxes(cfg, outbox.New(box), folder, s.workers, s.webhook, changes, meter, log)
 	meter.Outbox(s.boxes.Stats)
 	s.login = login.New(s.workers, login.Options{
 		Limits: login.Limits{SettleTime: cfg.SettleTime, BackupHour: cfg.HourOfBackup()}, Logger: log,
@@ -217,9 +217,13 @@ func pacing(cfg *config.Config) outbox.Pacing {
 
 // messageFiles returns the folder with the files of messages.
 func messageFiles(cfg *config.Config, folder *profile.Profile) *media.Store {
+	return media.New(profile.Media(folder), fileLimits(cfg))
+}
+
+func fileLimits(cfg *config.Config) media.Limits {
 	sizes := media.DefaultLimits()
 	sizes.File, sizes.Bytes = cfg.MediaBytes()
-	return media.New(profile.Media(folder), sizes)
+	return sizes
 }
 
 // outboxOptions is how messages are kept and sent.

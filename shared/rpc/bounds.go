@@ -235,6 +235,7 @@ func (r Reception) bounded() Reception {
 	r.Changed = r.Changed[:min(len(r.Changed), MaxReceive)]
 	r.Reactions = r.Reactions[:min(len(r.Reactions), MaxReactions)]
 	r.Reacted = slices.DeleteFunc(r.Reacted[:min(len(r.Reacted), MaxReread)], func(key Secret) bool { return len(key) == 0 || len(key) > maxKey })
+	r.Part = r.Part[:min(len(r.Part), MaxPart)]
 	return r
 }
 
@@ -252,6 +253,8 @@ func (r Reaction) bounded() (Reaction, bool) {
 // anyID is what ids of messages look like.
 var anyID = regexp.MustCompile(`^[0-9A-Za-z.:-]+$`)
 
+var sha256Sum = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // bounded returns false for what can't be a message of a chat.
 func (m Received) bounded() (Received, bool) {
 	m.Chat, m.From = m.Chat.bounded(), m.From.bounded()
@@ -263,8 +266,10 @@ func (m Received) bounded() (Received, bool) {
 	}
 	m.Name, m.Type, m.Ack, m.Edit = Secret(text(string(m.Name), maxTitle)), name(m.Type), ack(m.Ack), name(m.Edit)
 	m.Text = Secret(text(string(m.Text), maxReceivedText))
-	m.Media = ReceivedMedia{
-		MIME: text(m.Media.MIME, maxTitle), Size: min(max(m.Media.Size, 0), maxFileSize), Name: Secret(text(string(m.Media.Name), maxTitle)),
+	f := &m.Media
+	f.MIME, f.Size, f.Name = text(f.MIME, maxTitle), min(max(f.Size, 0), maxFileSize), Secret(text(string(f.Name), maxTitle))
+	if !sha256Sum.MatchString(f.SHA256) {
+		f.SHA256 = ""
 	}
 	return m, true
 }

@@ -251,20 +251,20 @@ func marksFromProto(marks []*workerpb.Mark) (all []Mark) {
 }
 
 func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
-	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit()), Errand: Errand(p.GetErrand())}
+	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit()), Errand: Errand(p.GetErrand()), Offset: p.GetOffset(), Most: p.GetMost()}
 	q.Keys = secrets(p.GetKeys())
 	return q
 }
 
 func receiveToProto(q ReceiveQuery) *workerpb.ReceiveRequest {
-	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Errand: string(q.Errand), Keys: texts(q.Keys)}
+	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Errand: string(q.Errand), Keys: texts(q.Keys), Offset: q.Offset, Most: q.Most}
 	return p
 }
 
 func receptionToProto(r Reception) *workerpb.ReceiveResponse {
 	return &workerpb.ReceiveResponse{
 		Account: string(r.Account), Known: r.Known, Marks: marksToProto(r.Marks), Messages: receivedToProto(r.Messages),
-		Changed: receivedToProto(r.Changed), Lost: r.Lost, More: r.More, Reacted: texts(r.Reacted), Reactions: reactionsToProto(r.Reactions),
+		Changed: receivedToProto(r.Changed), Lost: r.Lost, More: r.More, Reacted: texts(r.Reacted), Reactions: reactionsToProto(r.Reactions), Part: r.Part,
 	}
 }
 
@@ -272,7 +272,7 @@ func receptionFromProto(p *workerpb.ReceiveResponse) Reception {
 	return Reception{
 		Account: Secret(p.GetAccount()), Known: p.GetKnown(), Marks: marksFromProto(p.GetMarks()),
 		Messages: receivedFromProto(p.GetMessages()), Changed: receivedFromProto(p.GetChanged()), Lost: p.GetLost(), More: p.GetMore(),
-		Reacted: secrets(p.GetReacted()), Reactions: reactionsFromProto(p.GetReactions()),
+		Reacted: secrets(p.GetReacted()), Reactions: reactionsFromProto(p.GetReactions()), Part: p.GetPart(),
 	}.bounded()
 }
 
@@ -318,7 +318,7 @@ func receivedToProto(all []Received) (out []*workerpb.Received) {
 		out = append(out, &workerpb.Received{
 			Key: string(m.Key), Id: m.ID, Chat: chatToProto(m.Chat), From: chatToProto(m.From), Name: string(m.Name), FromMe: m.FromMe,
 			Type: string(m.Type), Text: string(m.Text), ReplyTo: m.ReplyTo, AtMs: sinceEpoch(m.At), Ack: int32(m.Ack), Edit: m.Edit,
-			MediaMime: m.Media.MIME, MediaSize: m.Media.Size, MediaName: string(m.Media.Name),
+			MediaMime: m.Media.MIME, MediaSize: m.Media.Size, MediaName: string(m.Media.Name), MediaSha256: m.Media.SHA256,
 		})
 	}
 	return out
@@ -330,7 +330,7 @@ func receivedFromProto(all []*workerpb.Received) (out []Received) {
 			Key: Secret(p.GetKey()), ID: p.GetId(), Chat: chatFromProto(p.GetChat()), From: chatFromProto(p.GetFrom()),
 			Name: Secret(p.GetName()), FromMe: p.GetFromMe(), Type: MessageType(p.GetType()), Text: Secret(p.GetText()),
 			ReplyTo: p.GetReplyTo(), At: moment(p.GetAtMs()), Ack: int(p.GetAck()), Edit: p.GetEdit(),
-			Media: ReceivedMedia{MIME: p.GetMediaMime(), Size: p.GetMediaSize(), Name: Secret(p.GetMediaName())},
+			Media: ReceivedMedia{MIME: p.GetMediaMime(), Size: p.GetMediaSize(), Name: Secret(p.GetMediaName()), SHA256: p.GetMediaSha256()},
 		}
 		if m, ok := m.bounded(); ok {
 			out = append(out, m)

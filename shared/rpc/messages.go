@@ -260,10 +260,12 @@ const (
 	SendPagePathGone SendCode = "page_path_gone"
 	// SendMediaFailed: the page could not read, convert or upload the file, for now.
 	SendMediaFailed SendCode = "media_failed"
-	// SendMediaTooLarge: the file is larger than WhatsApp allows for its kind.
+	// SendMediaTooLarge: the file is larger than WhatsApp allows for its kind, or than is wanted.
 	SendMediaTooLarge SendCode = "media_too_large"
 	// SendInvalid: it is not a message that can be sent, as its text or its file is damaged or lost.
 	SendInvalid SendCode = "invalid_message"
+	// SendMediaGone: the file of a received message can't be had any longer.
+	SendMediaGone SendCode = "media_gone"
 	// SendNotReady: the page is not READY, or still receives what came while it was
 	// offline.
 	SendNotReady SendCode = "not_ready"
@@ -273,7 +275,7 @@ var sendCodes = map[SendCode]bool{
 	SendNotOnWhatsApp: true, SendLookupFailed: true, SendBlockedContact: true, SendGroupNotWritable: true, SendReplyNotFound: true,
 	SendMessageNotFound: true, SendEditTooLate: true, SendRevokeTooLate: true, SendNotEditable: true, SendNotRevocable: true,
 	SendNewChatsRestricted: true, SendNewChatsCapped: true, SendPagePathGone: true, SendNotReady: true,
-	SendMediaFailed: true, SendMediaTooLarge: true, SendInvalid: true,
+	SendMediaFailed: true, SendMediaTooLarge: true, SendInvalid: true, SendMediaGone: true,
 }
 
 // SendError means that nothing was stored, and that nothing will be sent.

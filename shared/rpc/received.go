@@ -34,6 +34,9 @@ type ReceiveQuery struct {
 	// Errand, if it is set, is run with them before. An error means that it may have failed;
 	// it may be run again.
 	Errand Errand
+	// Offset is where the Part begins that Fetch is to return, and Most the size of the largest
+	// file that is wanted, in bytes.
+	Offset, Most int64
 }
 
 // Errand is what the page does with received messages.
@@ -47,7 +50,13 @@ const (
 	AskPhone Errand = "ask_phone"
 	// ReadReactions reads the reactions to them instead.
 	ReadReactions Errand = "read_reactions"
+	// Fetch has the file of the first message downloaded, and returns a Part of it, and no
+	// Messages. A link that has expired is asked for again once. It is called until More is false.
+	Fetch Errand = "fetch"
 )
+
+// MaxPart is how much of a file one Receive returns at most, in bytes.
+const MaxPart = 384 << 10
 
 // Reception is what a Receive has read.
 type Reception struct {
@@ -72,6 +81,8 @@ type Reception struct {
 	Lost bool
 	// More means that there is more to be read now.
 	More bool
+	// Part is what Fetch returns. It is empty with More while the file is being downloaded.
+	Part []byte
 }
 
 // MessageType is what a message consists of.
@@ -115,6 +126,8 @@ type ReceivedMedia struct {
 	MIME string
 	Size int64 // in bytes
 	Name Secret
+	// SHA256 of the file, in hexadecimal digits; empty if it is not known.
+	SHA256 string
 }
 
 // Reaction is what somebody feels about a message.

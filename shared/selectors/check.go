@@ -49,13 +49,16 @@ var (
 
 // Names that receiving must have, and what its types may stand for.
 var (
-	receiveFunctions = []string{"table", "from_row", "mark_read", "ask_phone", "presence", "reaction_table", "reactions"}
+	receiveFunctions = []string{"table", "from_row", "mark_read", "ask_phone", "presence", "reaction_table", "reactions", "media_fetch"}
 	receiveNames     = []string{
 		"table_after", "table_get", "row_number", "limit", "key_parse", "add_event", "type_event", "body_event", "caption_event",
 		"is_new", "message_type", "message_time", "message_body", "message_caption", "message_author", "message_name",
 		"message_quoted", "message_edit", "media_mime", "media_size", "media_name", "available", "mark_available", "mark_unavailable",
 		"table_any", "remove_event", "senders_event", "reaction_event", "reactions_list", "reaction_parent", "reaction_key",
 		"reaction_sender", "reaction_text", "reaction_time", "reaction_orphan",
+		"download", "download_large", "download_reason", "download_asked", "media_data", "media_stage", "stage_fetching", "stage_renewing",
+		"stage_resolved", "stage_missing", "blob_force", "media_encrypted", "media_key_time", "fetch_signal", "fetch_log", "log_annotate",
+		"log_point", "error_status",
 	}
 	receivedTypes = []string{
 		"", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "poll", "interactive", "album",

@@ -40,6 +40,10 @@ type report struct {
 	Status  string
 	From    struct{ Phone, LID, Name string }
 	Chat    struct{ Phone, LID, Group string }
+	Media   struct {
+		ID, MIME, Name string
+		Size           int
+	}
 }
 
 // tryList returns what GET /messages lists after a cursor.

@@ -2486,12 +2486,15 @@ func (x *Mark) GetSum() string {
 }
 
 type ReceiveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         []*Mark                `protobuf:"bytes,1,rep,name=after,proto3" json:"after,omitempty"`
-	SinceMs       int64                  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
-	Limit         int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
-	Keys          []string               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
-	Errand        string                 `protobuf:"bytes,5,opt,name=errand,proto3" json:"errand,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	After   []*Mark                `protobuf:"bytes,1,rep,name=after,proto3" json:"after,omitempty"`
+	SinceMs int64                  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Limit   int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Keys    []string               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	Errand  string                 `protobuf:"bytes,5,opt,name=errand,proto3" json:"errand,omitempty"`
+	// Of a file.
+	Offset        int64 `protobuf:"varint,6,opt,name=offset,proto3" json:"offset,omitempty"`
+	Most          int64 `protobuf:"varint,7,opt,name=most,proto3" json:"most,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2561,6 +2564,20 @@ func (x *ReceiveRequest) GetErrand() string {
 	return ""
 }
 
+func (x *ReceiveRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReceiveRequest) GetMost() int64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
 type ReceiveResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -2572,6 +2589,7 @@ type ReceiveResponse struct {
 	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
 	Reacted       []string               `protobuf:"bytes,8,rep,name=reacted,proto3" json:"reacted,omitempty"`
 	Reactions     []*Reaction            `protobuf:"bytes,9,rep,name=reactions,proto3" json:"reactions,omitempty"`
+	Part          []byte                 `protobuf:"bytes,10,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2665,6 +2683,13 @@ func (x *ReceiveResponse) GetReacted() []string {
 func (x *ReceiveResponse) GetReactions() []*Reaction {
 	if x != nil {
 		return x.Reactions
+	}
+	return nil
+}
+
+func (x *ReceiveResponse) GetPart() []byte {
+	if x != nil {
+		return x.Part
 	}
 	return nil
 }
@@ -2786,6 +2811,7 @@ type Received struct {
 	MediaMime     string                 `protobuf:"bytes,13,opt,name=media_mime,json=mediaMime,proto3" json:"media_mime,omitempty"`
 	MediaSize     int64                  `protobuf:"varint,14,opt,name=media_size,json=mediaSize,proto3" json:"media_size,omitempty"`
 	MediaName     string                 `protobuf:"bytes,15,opt,name=media_name,json=mediaName,proto3" json:"media_name,omitempty"`
+	MediaSha256   string                 `protobuf:"bytes,16,opt,name=media_sha256,json=mediaSha256,proto3" json:"media_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2921,6 +2947,13 @@ func (x *Received) GetMediaSize() int64 {
 func (x *Received) GetMediaName() string {
 	if x != nil {
 		return x.MediaName
+	}
+	return ""
+}
+
+func (x *Received) GetMediaSha256() string {
+	if x != nil {
+		return x.MediaSha256
 	}
 	return ""
 }
@@ -3314,13 +3347,15 @@ const file_worker_proto_rawDesc = "" +
 	"known_chat\x18\x05 \x01(\bR\tknownChat\"*\n" +
 	"\x04Mark\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x10\n" +
-	"\x03sum\x18\x02 \x01(\tR\x03sum\"\xa3\x01\n" +
+	"\x03sum\x18\x02 \x01(\tR\x03sum\"\xcf\x01\n" +
 	"\x0eReceiveRequest\x124\n" +
 	"\x05after\x18\x01 \x03(\v2\x1e.sessionmanager.worker.v1.MarkR\x05after\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x12\n" +
 	"\x04keys\x18\x04 \x03(\tR\x04keys\x12\x16\n" +
-	"\x06errand\x18\x05 \x01(\tR\x06errand\"\xf9\x02\n" +
+	"\x06errand\x18\x05 \x01(\tR\x06errand\x12\x16\n" +
+	"\x06offset\x18\x06 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04most\x18\a \x01(\x03R\x04most\"\x8d\x03\n" +
 	"\x0fReceiveResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x124\n" +
@@ -3330,7 +3365,9 @@ const file_worker_proto_rawDesc = "" +
 	"\x04lost\x18\x06 \x01(\bR\x04lost\x12\x12\n" +
 	"\x04more\x18\a \x01(\bR\x04more\x12\x18\n" +
 	"\areacted\x18\b \x03(\tR\areacted\x12@\n" +
-	"\treactions\x18\t \x03(\v2\".sessionmanager.worker.v1.ReactionR\treactions\"\xfc\x01\n" +
+	"\treactions\x18\t \x03(\v2\".sessionmanager.worker.v1.ReactionR\treactions\x12\x12\n" +
+	"\x04part\x18\n" +
+	" \x01(\fR\x04part\"\xfc\x01\n" +
 	"\bReaction\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x1a\n" +
 	"\breaction\x18\x02 \x01(\tR\breaction\x12\x0e\n" +
@@ -3339,7 +3376,7 @@ const file_worker_proto_rawDesc = "" +
 	"\x04from\x18\x05 \x01(\v2\x1e.sessionmanager.worker.v1.ChatR\x04from\x12\x17\n" +
 	"\afrom_me\x18\x06 \x01(\bR\x06fromMe\x12\x14\n" +
 	"\x05emoji\x18\a \x01(\tR\x05emoji\x12\x13\n" +
-	"\x05at_ms\x18\b \x01(\x03R\x04atMs\"\x9c\x03\n" +
+	"\x05at_ms\x18\b \x01(\x03R\x04atMs\"\xbf\x03\n" +
 	"\bReceived\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x122\n" +
@@ -3359,7 +3396,8 @@ const file_worker_proto_rawDesc = "" +
 	"\n" +
 	"media_size\x18\x0e \x01(\x03R\tmediaSize\x12\x1d\n" +
 	"\n" +
-	"media_name\x18\x0f \x01(\tR\tmediaName\"F\n" +
+	"media_name\x18\x0f \x01(\tR\tmediaName\x12!\n" +
+	"\fmedia_sha256\x18\x10 \x01(\tR\vmediaSha256\"F\n" +
 	"\x0ePasskeyRequest\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x1c\n" +
 	"\tassertion\x18\x02 \x01(\tR\tassertion\"B\n" +

@@ -186,6 +186,7 @@ func newAPI(o Options) (*api, error) {
 		{"/messages/{id}/edit", send, post, messages.act(rpc.ActEdit)},
 		{"/messages/{id}/revoke", send, post, messages.act(rpc.ActRevoke)},
 		{"/messages/{id}/read", send, post, received.read},
+		{"/media/{id}", receive, get, received.file},
 		{"/contacts/{phone}", send, get, newContacts(commands).show},
 		{"/crashes", read, get, crashes.list},
 		{"/crashes/{id}", read, get, crashes.report},

@@ -28,7 +28,7 @@ import (
 
 // described loads the description, once.
 var described = sync.OnceValues(func() (*openapi3.T, error) {
-	for _, kind := range []string{"image/png", "text/html", "text/event-stream", "application/yaml", "application/zip", "application/openmetrics-text"} {
+	for _, kind := range []string{"image/png", "text/html", "text/event-stream", "application/yaml", "application/zip", "application/openmetrics-text", "application/pdf", "audio/ogg", "image/jpeg"} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.FileBodyDecoder)
 	}
 	return openapi3.NewLoader().LoadFromData(description)
@@ -103,6 +103,8 @@ func template(path string) string {
 	case strings.HasPrefix(path, "/messages/"):
 		_, act, _ := strings.Cut(strings.TrimPrefix(path, "/messages/"), "/")
 		return strings.TrimSuffix("/messages/{id}/"+act, "/")
+	case strings.HasPrefix(path, "/media/"):
+		return "/media/{id}"
 	case strings.HasPrefix(path, "/contacts/"):
 		return "/contacts/{phone}"
 	case !ok:
@@ -292,7 +294,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 				place := inbox.Place{Phone: "+1", LID: "2@lid", Group: "3@g.us"}
 				e.Lost, e.Message = nil, &inbox.Message{
 					ID: "3A", Chat: place, From: &inbox.Person{Place: place, Name: "Ada"}, Source: "elsewhere", Type: "text", Text: "x", ReplyTo: "3B",
-					Media: &inbox.Media{MIME: "image/png", Size: 1, Name: "x"}, T: time.Now(), Late: true, Status: "read", Erased: true, Emoji: new(""),
+					Media: &inbox.Media{ID: "m", MIME: "image/png", Size: 1, Name: "x", SHA256: strings.Repeat("0", 64)}, T: time.Now(), Late: true, Status: "read", Erased: true, Emoji: new(""),
 				}
 			}
 			data, _ := json.Marshal(e)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 type Inbox interface {
 	List(ctx context.Context, cursor string, n int) (list []inbox.Event, next string, more bool, changed <-chan struct{}, err error)
 	MarkRead(ctx context.Context, id string) error
+	File(ctx context.Context, id string) (inbox.Media, error)
+	Open(ctx context.Context, id string) (*os.File, error)
 }
 
 // received answers for what others have written.

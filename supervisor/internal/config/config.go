@@ -58,9 +58,9 @@ type Config struct {
 	SendByTyping         string        `default:"on" placeholder:"on|off" help:"Whether a text is typed as a person does where the page no longer has the functions by which messages are sent. Whether such a message was sent may remain unknown."`
 	NewChatPause         time.Duration `default:"45s" placeholder:"DURATION" help:"Mean time between two messages to people who have never written to this account: WhatsApp restricts accounts that write to many of them."`
 	NewChatsPerDay       int           `default:"100" placeholder:"NUMBER" help:"How many such people are written to within 24 hours; in the first two weeks after a phone was linked, a fifth of that."`
-	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text and the file of a message are kept after it was sent or has ended; they are erased at most ten minutes later. The rest is kept for at least a week."`
-	MediaLimit           string        `default:"64M" placeholder:"SIZE" help:"How large a file to be sent may be, from 1K to 2G; WhatsApp has limits of its own."`
-	MediaDiskLimit       string        `default:"1G" placeholder:"SIZE" help:"How much disk space all files to be sent may take."`
+	MessageTextRetention time.Duration `default:"24h" placeholder:"DURATION" help:"How long the text and the file of a message are kept after it was sent, has ended or was received; they are erased at most ten minutes later. The rest is kept for at least a week."`
+	MediaLimit           string        `default:"64M" placeholder:"SIZE" help:"How large the file of a message may be, from 1K to 2G; WhatsApp has limits of its own."`
+	MediaDiskLimit       string        `default:"1G" placeholder:"SIZE" help:"How much disk space all files to be sent may take, and as much again those that were received, of which the oldest give way."`
 
 	APIKeyFile string   `placeholder:"FILE" help:"File with the API keys, one per line: KEY, read:KEY, command:KEY, send:KEY or receive:KEY. Changes apply at once; while the file can't be used, its keys are valid for a minute. Default: the systemd credential api-key, if there is one."`
 	AllowHosts []string `name:"allow-host" sep:"none" placeholder:"NAME" help:"Name by which browsers reach the service through a reverse proxy, without port; repeatable."`

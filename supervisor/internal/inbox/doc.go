@@ -29,4 +29,12 @@
 // An event has a part that is erased early, with texts and names, and one that names the message
 // and has addresses. Events are dropped, the oldest first, when there are too
 // many. A reader whose position was dropped gets an error.
+//
+// # Files
+//
+// The file of a message is downloaded when somebody asks for it, and once for all who ask. An
+// eager download would fill the disk with what most consumers never read, and gains little:
+// WhatsApp's links live for weeks, our texts for a day, and the page asks the sender's phone for
+// what has expired. What the page returns is verified before it gets its name, which is its id, so all that has a
+// name can be served. It goes when the text goes, or when a newer file needs its room.
 package inbox

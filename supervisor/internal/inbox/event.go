@@ -102,9 +102,13 @@ type Person struct {
 
 // Media describes the file of a message.
 type Media struct {
+	// ID is what Open takes, empty if SHA256 is: what can't be verified is not fetched.
+	ID   string `json:"id,omitempty"`
 	MIME string `json:"mime"`
 	Size int64  `json:"size"`
 	Name string `json:"name,omitempty"`
+	// SHA256 is in hexadecimal digits.
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 func placeOf(c rpc.Chat) (p Place) {
@@ -115,8 +119,8 @@ func placeOf(c rpc.Chat) (p Place) {
 	return p
 }
 
-// messageOf is what is reported of m.
-func messageOf(m rpc.Received) *Message {
+// messageOf is what is reported of m, whose name is that of news.
+func messageOf(m rpc.Received, name string) *Message {
 	shown := &Message{
 		ID: m.ID, Chat: placeOf(m.Chat), FromMe: m.FromMe, Type: m.Type, Text: string(m.Text), ReplyTo: m.ReplyTo, T: m.At,
 	}
@@ -126,7 +130,10 @@ func messageOf(m rpc.Received) *Message {
 		shown.From = &Person{placeOf(m.From), string(m.Name)}
 	}
 	if m.Media != (rpc.ReceivedMedia{}) {
-		shown.Media = &Media{m.Media.MIME, m.Media.Size, string(m.Media.Name)}
+		shown.Media = &Media{MIME: m.Media.MIME, Size: m.Media.Size, Name: string(m.Media.Name), SHA256: m.Media.SHA256}
+		if m.Media.SHA256 != "" {
+			shown.Media.ID = name
+		}
 	}
 	return shown
 }
@@ -153,7 +160,8 @@ func (e Event) split() (Event, content) {
 	}
 	if m.Media != nil {
 		c.File = m.Media.Name
-		m.Media = &Media{MIME: m.Media.MIME, Size: m.Media.Size}
+		m.Media = new(*m.Media)
+		m.Media.Name = ""
 	}
 	e.Message = &m
 	return e, c
@@ -218,7 +226,7 @@ var acks = map[int]string{2: "delivered", 3: "read", 4: "played"}
 func news(before *state, m rpc.Received, name string) (events []Event, after state) {
 	after = stateOf(m)
 	add := func(k Kind, which string, change func(*Message)) {
-		shown := messageOf(m)
+		shown := messageOf(m, name)
 		change(shown)
 		events = append(events, Event{Kind: k, ID: hash(name, string(k), which), Message: shown})
 	}

@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/logid"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/wait"
 	"session-manager/supervisor/internal/worker"
 )
@@ -29,6 +30,8 @@ type Options struct {
 	Path string
 	// Worker is nil if nothing is received; what is kept is erased in time all the same.
 	Worker Reader
+	// Files are those of received messages, and no others.
+	Files  *media.Store
 	Logger *slog.Logger
 	Limits Limits
 	// Sent reports whether a message of the account's own was sent by this service, whose
@@ -49,6 +52,7 @@ type Options struct {
 type Inbox struct {
 	o     Options
 	store *store
+	files *downloads
 	wake  chan struct{} // holds a token when there may be something to read
 	ready atomic.Bool   // the page is
 	// hinted: the page has announced messages since that was last looked at.
@@ -79,6 +83,7 @@ func New(o Options) *Inbox {
 		}, func(n int) { o.Logger.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path) }),
 	}
 	i.store.reporting = o.Report != nil
+	i.files = newDownloads(o.Files, o.Worker)
 	return i
 }
 
@@ -138,6 +143,7 @@ func (i *Inbox) Run(ctx context.Context) {
 		i.expire(ctx)
 	}
 	reporting.Wait()
+	i.files.end(true)
 	if err := i.store.close(context.WithoutCancel(ctx)); err != nil {
 		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
 	}
@@ -149,6 +155,8 @@ func (i *Inbox) expire(ctx context.Context) {
 		if _, err := os.Lstat(i.o.Path); err == nil {
 			i.clean(ctx)
 			_ = i.store.close(ctx)
+		} else {
+			_ = i.o.Files.Sweep(ownerless)
 		}
 		select {
 		case <-clean.C:
@@ -264,7 +272,11 @@ func (i *Inbox) open(ctx context.Context) {
 
 // clean erases what is too old.
 func (i *Inbox) clean(ctx context.Context) {
-	if err := i.store.retain(ctx, time.Now()); err != nil && ctx.Err() == nil {
+	err := i.store.retain(ctx, time.Now())
+	if err == nil {
+		err = i.sweepFiles(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
 		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
 	}
 }
@@ -488,5 +500,9 @@ func (i *Inbox) List(ctx context.Context, cursor string, n int) (list []Event, n
 	return p.events, p.next, p.more, changed, err
 }
 
-// Purge erases every message, also from the disk.
-func (i *Inbox) Purge(ctx context.Context) error { return i.store.purge(ctx) }
+// Purge erases every message and file, also from the disk.
+func (i *Inbox) Purge(ctx context.Context) error {
+	err := i.store.purge(ctx)
+	i.files.end(false)
+	return errors.Join(err, i.o.Files.Sweep(ownerless))
+}

@@ -18,6 +18,7 @@ import (
 
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/worker"
 )
 
@@ -37,6 +38,9 @@ type table struct {
 	felt      int
 	// unreadable: reactions can't be read.
 	unreadable bool
+	// fetch answers for files.
+	fetch func(n int, q rpc.ReceiveQuery) (rpc.Reception, error)
+	parts int // how often it was asked
 }
 
 func (p *table) write(texts ...string) {
@@ -56,6 +60,10 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls++
+	if q.Errand == rpc.Fetch {
+		p.parts++
+		return p.fetch(p.parts, q)
+	}
 	if p.err != nil {
 		return got, p.err
 	}
@@ -144,7 +152,7 @@ type rig struct {
 
 func newRig(t *testing.T, path string) *rig {
 	r := &rig{t: t, page: &table{account: "1@c.us", name: "one"}}
-	r.o = Options{Path: path, Worker: r.page, Logger: slog.New(slog.DiscardHandler), Limits: DefaultLimits()}
+	r.o = Options{Path: path, Files: media.New(path+".files", media.Limits{File: mostFile, Bytes: 3 * mostFile, Files: 2, Replace: true}), Worker: r.page, Logger: slog.New(slog.DiscardHandler), Limits: DefaultLimits()}
 	return r
 }
 

@@ -4,6 +4,8 @@
 // A file is written as a Draft, which nobody but its writer sees, and gets its name in
 // the same step in which somebody notes on disk that it belongs to a message. What has a
 // name and no owner, as after a kill between the two, is removed by Sweep.
+//
+// Files that can be downloaded again may give way to newer ones.
 package media
 
 import (
@@ -40,6 +42,8 @@ type Limits struct {
 	Files       int
 	// Reserve is what is left free on the disk, which Chrome needs, too.
 	Reserve uint64
+	// Replace has the oldest files removed where a new one has no room.
+	Replace bool
 }
 
 // DefaultLimits returns the usual limits.
@@ -103,10 +107,12 @@ func (s *Store) Create() (*Draft, error) {
 			return nil, failed("count files", err)
 		}
 	}
-	if s.files >= s.limits.Files {
-		return nil, ErrFull
+	for s.files >= s.limits.Files {
+		if !s.replaceLocked() {
+			return nil, ErrFull
+		}
 	}
-	if err := s.checkSpace(); err != nil {
+	if err := s.checkSpaceLocked(); err != nil {
 		return nil, err
 	}
 	f, err := os.CreateTemp(s.dir, ".draft-") // with mode 0600
@@ -165,16 +171,71 @@ func Import(from, dir string) error {
 	return nil
 }
 
-// checkSpace returns ErrNoSpace unless the disk has more free than Limits.Reserve.
-func (s *Store) checkSpace() error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.dir, &st); err != nil {
-		return failed("check disk", err)
+// checkSpaceLocked returns ErrNoSpace unless the disk has more free than Limits.Reserve.
+func (s *Store) checkSpaceLocked() error {
+	for {
+		var st unix.Statfs_t
+		if err := unix.Statfs(s.dir, &st); err != nil {
+			return failed("check disk", err)
+		}
+		if st.Bavail*uint64(max(st.Bsize, 0)) >= s.limits.Reserve {
+			return nil
+		}
+		if !s.replaceLocked() {
+			return ErrNoSpace
+		}
 	}
-	if st.Bavail*uint64(max(st.Bsize, 0)) < s.limits.Reserve {
-		return ErrNoSpace
+}
+
+// replaceLocked removes the oldest file that is not a draft, if files may be replaced.
+func (s *Store) replaceLocked() bool {
+	if !s.limits.Replace {
+		return false
 	}
-	return nil
+	entries, _ := os.ReadDir(s.dir)
+	held := s.heldLocked()
+	var oldest fs.FileInfo
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && !held[e.Name()] && info.Mode().IsRegular() && (oldest == nil || info.ModTime().Before(oldest.ModTime())) {
+			oldest = info
+		}
+	}
+	if oldest == nil || os.Remove(s.Path(oldest.Name())) != nil {
+		return false
+	}
+	s.files--
+	s.bytes -= oldest.Size()
+	return true
+}
+
+// heldLocked are the names of the files of drafts.
+func (s *Store) heldLocked() map[string]bool {
+	held := map[string]bool{}
+	for d := range s.drafts {
+		held[filepath.Base(d.path)] = true
+	}
+	return held
+}
+
+// Open opens a file of this size. The error matches fs.ErrNotExist if there is none; one that is
+// not what it should be is removed.
+func (s *Store) Open(name string, size int64) (*os.File, error) {
+	f, err := os.OpenFile(s.Path(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, failed("open file", err)
+	}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() == size {
+		return f, nil
+	}
+	_ = f.Close()
+	if err := os.Remove(s.Path(name)); err != nil {
+		return nil, failed("remove file", err)
+	}
+	return nil, fs.ErrNotExist
 }
 
 // Write implements io.Writer. Errors match ErrTooLarge, ErrFull or ErrNoSpace where they
@@ -195,14 +256,16 @@ func (d *Draft) Write(p []byte) (int, error) {
 func (s *Store) reserve(d *Draft, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case d.size+n > s.limits.File:
+	if d.size+n > s.limits.File {
 		return ErrTooLarge
-	case s.bytes+n > s.limits.Bytes:
-		return ErrFull
+	}
+	for s.bytes+n > s.limits.Bytes {
+		if !s.replaceLocked() {
+			return ErrFull
+		}
 	}
 	if d.size/reserveEvery != (d.size+n)/reserveEvery {
-		if err := s.checkSpace(); err != nil {
+		if err := s.checkSpaceLocked(); err != nil {
 			return err
 		}
 	}
@@ -296,10 +359,7 @@ func (s *Store) Sweep(keep func(name string) (bool, error)) error {
 	}
 	s.mu.Lock()
 	entries, err := os.ReadDir(s.dir)
-	held := map[string]bool{} // as of before keep is asked, so that what is released meanwhile has an owner
-	for d := range s.drafts {
-		held[filepath.Base(d.path)] = true
-	}
+	held := s.heldLocked() // as of before keep is asked, so that what is released meanwhile has an owner
 	s.mu.Unlock()
 	for _, e := range entries {
 		if held[e.Name()] {

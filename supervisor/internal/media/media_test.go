@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -225,4 +227,66 @@ func TestFullDiskIsItsOwnError(t *testing.T) {
 		t.Errorf("left are %s", got)
 	}
 	write(t, s, "it fits").Discard()
+}
+
+func TestOldestFilesGiveWayToNewOnes(t *testing.T) {
+	s := newStore(t, Limits{File: 10, Bytes: 15, Files: 3, Replace: true})
+	for n, content := range []string{"0123456789", "01234"} {
+		name := string(rune('a' + n))
+		d := write(t, s, content)
+		if err := d.Name(name); err != nil {
+			t.Fatal(err)
+		}
+		d.Release()
+		at := time.Now().Add(time.Duration(n-9) * time.Hour)
+		if err := os.Chtimes(s.Path(name), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := write(t, s, "0123456789")
+	if got, want := left(t, s), filepath.Base(held.path)+" b"; got != want {
+		t.Errorf("left are %s, not %s", got, want)
+	}
+	second := write(t, s, "01234")
+	if got := left(t, s); strings.Contains(got, "b") {
+		t.Errorf("left are %s", got)
+	}
+	d, err := s.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Write([]byte("x")); !errors.Is(err, ErrFull) { // drafts give way to nothing
+		t.Errorf("got %v", err)
+	}
+	for _, d := range []*Draft{held, second, d} {
+		d.Discard()
+	}
+	if s.files != 0 || s.bytes != 0 || left(t, s) != "" {
+		t.Errorf("%d files of %d bytes are counted; left are %s", s.files, s.bytes, left(t, s))
+	}
+}
+
+func TestOnlyWholeFilesAreOpened(t *testing.T) {
+	s := newStore(t, DefaultLimits())
+	named(t, s, "whole").Release()
+	named(t, s, "cut").Release()
+	if err := errors.Join(os.Symlink(s.Path("whole"), s.Path("link")), unix.Mkfifo(s.Path("pipe"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Open("whole", 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	for name, size := range map[string]int64{"cut": 5, "pipe": 0, "none": 0} {
+		if _, err := s.Open(name, size); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := s.Open("link", 5); !errors.Is(err, ErrDisk) {
+		t.Errorf("a link: %v", err)
+	}
+	if got := left(t, s); got != "link whole" {
+		t.Errorf("left are %s", got)
+	}
 }

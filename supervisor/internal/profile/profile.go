@@ -15,6 +15,7 @@
 //	admin.outbox*                   the messages to be sent (package outbox)
 //	admin.media                     their files (package media)
 //	admin.inbox*                    received messages (package inbox)
+//	admin.received                  files of those that were asked for
 //	admin.webhook*                  what the webhook's receiver is still to be told (package webhook)
 //	admin.quarantine/<time>-<why>   former profiles (see Quarantine)
 //	admin.backups/<time>            backups of the closed profile, 3 (see Backups.Thin)
@@ -123,6 +124,9 @@ func (p *Profile) Outbox() string { return p.tokens.path("outbox") }
 // Media returns the absolute path of the folder with the files of messages. It is next to the
 // profile, so that a Chrome that is confined to some folders can read them, too.
 func Media(p *Profile) string { return p.tokens.path("media") }
+
+// ReceivedMedia returns the absolute path of the folder with the files of received messages.
+func ReceivedMedia(p *Profile) string { return p.tokens.path("received") }
 
 // WebhookQueue returns the absolute path of the webhook's queue, which only package webhook
 // opens.

@@ -161,8 +161,8 @@ async function downloadAndMaybeDecrypt({ directPath, encFilehash, mediaKey, type
 
 const qpl = { addAnnotations() { return this; }, addPoint() { return this; } };
 
-// How long the sender's phone takes to upload a file again.
-const REUPLOAD = 20_000;
+// How long the phone of the sender takes to upload a file again.
+const REUPLOAD = 2000;
 
 async function resolve(msg) {
   msg.mediaData.set({ mediaStage: 'FETCHING' });

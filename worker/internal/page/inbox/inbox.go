@@ -6,6 +6,9 @@ package inbox
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,7 +65,7 @@ type Inbox struct {
 }
 
 // ledger makes what inbox.js keeps in one document.
-const ledger = `({ changed: new Set(), reacted: new Set(), watched: new Set(), leaves: [], lost: false, reading: 0, shown: 0 })`
+const ledger = `({ changed: new Set(), reacted: new Set(), watched: new Set(), leaves: [], lost: false, reading: 0, shown: 0, files: new Map() })`
 
 // New returns the Inbox of a page. Run reports on it.
 func New(o Options) *Inbox {
@@ -174,6 +177,8 @@ type answer struct {
 	Messages, Changed []received
 	Reacted           []string
 	Reactions         []reaction
+	// Part is in base64.
+	Part string
 }
 
 type reaction struct {
@@ -190,15 +195,22 @@ func (p place) chat() rpc.Chat {
 }
 
 type received struct {
-	Key, ID, Name, Type, Text, Reply, Edit, MIME, File string
-	Chat, From                                         place
-	Own                                                bool
-	Seconds, Ack, Size                                 float64
+	Key, ID, Name, Type, Text, Reply, Edit string
+	Chat, From                             place
+	Own                                    bool
+	Seconds, Ack                           float64
+	Media                                  struct {
+		MIME, Name, Hash string
+		Size             float64
+	}
 }
 
 // Receive is that of rpc.Worker.
 func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
-	if len(r.Keys) > 0 {
+	switch {
+	case len(r.Keys) > 0 && r.Errand == rpc.Fetch:
+		return i.fetch(ctx, r)
+	case len(r.Keys) > 0:
 		return i.reread(ctx, r)
 	}
 	r.After = r.After[:min(len(r.After), rpc.MaxMarks)]
@@ -258,13 +270,42 @@ func reactions(all []reaction) (found []rpc.Reaction) {
 	return found
 }
 
+// fetch reads a part of the file of a message, as far as it has been downloaded.
+func (i *Inbox) fetch(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception, error) {
+	a, err := i.ask(ctx, "fetch", map[string]any{"key": string(r.Keys[0]), "offset": r.Offset, "most": r.Most, "part": rpc.MaxPart})
+	if err == nil && len(a.Part) > base64.StdEncoding.EncodedLen(rpc.MaxPart) {
+		err = errTooLong
+	}
+	var part []byte
+	if err == nil {
+		part, err = base64.StdEncoding.DecodeString(a.Part)
+	}
+	if err != nil {
+		return rpc.Reception{}, fmt.Errorf("cannot fetch file: %w", err)
+	}
+	return rpc.Reception{Part: part, More: a.More}, nil
+}
+
+var errTooLong = errors.New("the page's answer is too long")
+
+// hexadecimal returns a SHA-256 of the page, which has it in base64.
+func hexadecimal(hash string) string {
+	sum, _ := base64.StdEncoding.DecodeString(hash)
+	if len(sum) != sha256.Size {
+		return ""
+	}
+	return hex.EncodeToString(sum)
+}
+
 func list(all []received) (found []rpc.Received) {
 	for _, m := range all {
 		found = append(found, rpc.Received{
 			Key: rpc.Secret(m.Key), ID: m.ID, Name: rpc.Secret(m.Name), FromMe: m.Own, Type: rpc.MessageType(m.Type), Text: rpc.Secret(m.Text),
 			Chat: m.Chat.chat(), From: rpc.Chat{Phone: rpc.Secret(m.From.Phone), LID: rpc.Secret(m.From.LID)},
 			ReplyTo: m.Reply, At: message.Moment(1000 * m.Seconds), Ack: message.Whole(m.Ack, -1, 4), Edit: m.Edit,
-			Media: rpc.ReceivedMedia{MIME: m.MIME, Size: int64(max(m.Size, 0)), Name: rpc.Secret(m.File)},
+			Media: rpc.ReceivedMedia{
+				MIME: m.Media.MIME, Size: int64(max(m.Media.Size, 0)), Name: rpc.Secret(m.Media.Name), SHA256: hexadecimal(m.Media.Hash),
+			},
 		})
 	}
 	return found

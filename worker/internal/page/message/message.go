@@ -296,7 +296,7 @@ func (m *Messages) Explain(a Stopped) error {
 		return &rpc.SendError{Code: rpc.SendLookupFailed, Detail: "the page's " + function + " failed, or took too long"}
 	case rpc.SendMediaFailed:
 		return &rpc.SendError{Code: code, Detail: "the page's " + function + " failed, or took too long"}
-	case rpc.SendMediaTooLarge, rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady,
+	case rpc.SendMediaTooLarge, rpc.SendMediaGone, rpc.SendNotOnWhatsApp, rpc.SendBlockedContact, rpc.SendGroupNotWritable, rpc.SendReplyNotFound, rpc.SendNotReady,
 		rpc.SendMessageNotFound, rpc.SendEditTooLate, rpc.SendRevokeTooLate, rpc.SendNotEditable, rpc.SendNotRevocable:
 		return &rpc.SendError{Code: code}
 	case rpc.SendNewChatsRestricted, rpc.SendNewChatsCapped:

@@ -2,9 +2,10 @@
 // main world, calls what k.receiving and k.sending name, wraps nothing, and leaves no
 // trace on any object of the page but listeners. calls makes the page's functions
 // callable. The ledger has the keys of messages that have changed, or to which somebody may have
-// reacted, until they are read, and lost, which means that there were too many. ping is the name of the DOM event that makes the
-// worker report that there is something to read. It has nothing of a message.
-(function (k, t, calls, ledger, ping) {
+// reacted, until they are read, and lost, which means that there were too many; and files that
+// are downloaded. ping is the name of the DOM event that makes the worker report that there is
+// something to read. It has nothing of a message. files is what inboxfiles.js makes.
+(function (k, t, calls, ledger, ping, files) {
   "use strict";
 
   const { Stop, resolve, gone, callable, task, within, carry, text, maybe, identify, addresses, named } = calls(k, t);
@@ -187,12 +188,14 @@
       if (own) from = {};
       else if (chat.group) from = await who(data[n.message_author] ?? key[n.key_participant]);
       const words = { revoked: "", undecrypted: "", text: data[n.message_body] };
+      const file = Object.hasOwn(words, type) ? {} : data;
       return {
         key: cut(keyOf(data), LONGEST_KEY), id: cut(String(key[n.key_id]), 64), chat, from, own, type,
         name: cut(data[n.message_name], LONGEST_NAME), text: cut(words[type] ?? data[n.message_caption], LONGEST),
         seconds: number(data[n.message_time]), reply: cut(data[n.message_quoted], 64), ack: number(data[n.message_ack]),
         edit: data[n.message_edit] ? sum(String(data[n.message_edit])) : "",
-        mime: cut(data[n.media_mime], LONGEST_NAME), size: number(data[n.media_size]), file: cut(data[n.media_name], LONGEST_NAME),
+        mime: cut(file[n.media_mime], LONGEST_NAME), size: number(file[n.media_size]), file: cut(file[n.media_name], LONGEST_NAME),
+        hash: cut(file[n.media_hash], 64),
       };
     }
 
@@ -412,6 +415,17 @@
     if (unread.length > 0) await work.ask("ask_phone", unread, true);
   }
 
+  // loaded returns the model of a message.
+  async function loaded(work, key) {
+    const [row] = await rowsOf(work, [key]);
+    const model = row && (await work.ask("load", [keyOf(row)]))[n.loaded][0];
+    if (!model || keyOf(model) !== key) throw new Stop("message_not_found");
+    if (r.types[model[n.message_type]] === "revoked") throw new Stop("media_gone");
+    return model;
+  }
+
+  const part = files(n, ledger, { Stop, callable, gone, resolve });
+
   const ERRANDS = { mark_read: markRead, ask_phone: askPhone };
 
   return {
@@ -441,6 +455,9 @@
         const marked = spread(rows.slice(0, done).map(mark), MOST_MARKS).reverse();
         return { account, known: from.known, marks: marked, messages, ...other };
       }),
+
+    // fetch returns a part of the file of the message with this key, in base64, once it is downloaded.
+    fetch: (file, ms) => carry(ms, async (work) => part(work, file, () => loaded(work, file.key))),
 
     // reread reads the messages with these keys, as far as they are there, after an errand.
     reread: ({ keys, errand, since }, ms) =>

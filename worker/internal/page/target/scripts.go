@@ -27,6 +27,8 @@ var (
 	messageJS string
 	//go:embed inbox.js
 	inboxJS string
+	//go:embed inboxfiles.js
+	inboxFilesJS string
 	//go:embed messageacts.js
 	messageActsJS string
 	//go:embed passkey.js
@@ -103,7 +105,7 @@ func Compile(file []byte) (*Scripts, error) {
 		Observe: fmt.Sprintf("((k) => (%s)(k, %s, %q))(%s)", strip(observeJS, "(function"), tools, ping, all),
 		Look:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(lookJS, "(function"), tools, all),
 		Image:   fmt.Sprintf("function () { const k = %s; return (%s).call(this, k, %s); }", all, strip(imageJS, "(function"), tools),
-		Message: onLedger(messageJS, news, messageActsJS), Inbox: onLedger(inboxJS, arrived, "undefined"),
+		Message: onLedger(messageJS, news, messageActsJS), Inbox: onLedger(inboxJS, arrived, inboxFilesJS),
 		Typing: fmt.Sprintf("((k) => (%s)(k, %s, %s))(%s)", strip(typingJS, "(function"), tools, strip(callsJS, "(function"), all),
 		Act:    fmt.Sprintf("((k) => (%s)(k, %s))(%s)", strip(actJS, "(function"), tools, all),
 		Hint: fmt.Sprintf("(%s)(%s, %q, { %q: %q, %q: %q }, %q)",

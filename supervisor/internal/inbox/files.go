@@ -1,0 +1,306 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"session-manager/shared/rpc"
+	"session-manager/shared/strictjson"
+	"session-manager/supervisor/internal/database"
+	"session-manager/supervisor/internal/media"
+	"session-manager/supervisor/internal/wait"
+	"session-manager/supervisor/internal/worker"
+)
+
+var (
+	// ErrUnknownFile means that no message has such a file, or that its text was erased.
+	ErrUnknownFile = errors.New("there is no such file")
+	// ErrFilePending means that a file is still being downloaded.
+	ErrFilePending = errors.New("the file is being downloaded")
+	// ErrFileDamaged means that what was downloaded is not what the message describes.
+	ErrFileDamaged = errors.New("the file is not the one that was sent")
+)
+
+// wanted is a file, and the page's name of its message.
+type wanted struct {
+	key rpc.Secret
+	Media
+}
+
+// arrival is the id of the event that reports a message by its name.
+func arrival(name string) string { return hash(name, string(Arrived), "") }
+
+// fileOf returns what is known of a file. It can be fetched as long as the message's text is kept.
+func fileOf(ctx context.Context, s *store, id string) (wanted, error) {
+	return use(ctx, s, func(db *database.DB) (w wanted, err error) {
+		err = db.Query(func(r *sql.Rows) error {
+			var key, body, text string
+			if err := r.Scan(&key, &body, &text); err != nil {
+				return err
+			}
+			var e Event
+			var c content
+			if strictjson.Unmarshal([]byte(body), &e) != nil || strictjson.Unmarshal([]byte(text), &c) != nil {
+				return fmt.Errorf("%w: it has an event that can't be read", database.ErrDamaged)
+			}
+			if e = e.joined(c); e.Message != nil && e.Media != nil && e.Media.ID == id {
+				w = wanted{rpc.Secret(key), *e.Media}
+			}
+			return nil
+		}, "SELECT message.key, event.body, content.body FROM message, event JOIN content USING (seq) WHERE message.name = ? AND event.id = ?", id, arrival(id))
+		if err == nil && w.key == "" {
+			err = ErrUnknownFile
+		}
+		return w, err
+	})
+}
+
+// mostDownloads is how many files are downloaded at once: the page holds each in memory.
+const mostDownloads = 2
+
+// downloads has files fetched from the page, each once for all who want it, and only as long as
+// somebody does.
+type downloads struct {
+	files  *media.Store
+	worker Reader
+	turns  chan struct{} // holds a token for each that is under way
+
+	mu      sync.Mutex
+	running map[string]*download // guarded by mu; by the id of the file
+	// barred is how many callers of end keep others from beginning a download. Guarded by mu.
+	barred int
+	work   sync.WaitGroup
+}
+
+// download is a file that is being fetched.
+type download struct {
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when it has ended
+	err     error         // as of then
+	waiting int           // guarded by downloads.mu
+}
+
+func newDownloads(files *media.Store, w Reader) *downloads {
+	return &downloads{files: files, worker: w, turns: make(chan struct{}, mostDownloads), running: map[string]*download{}}
+}
+
+// await returns when a file is on disk. If ctx ends before, the error is ErrFilePending.
+func (d *downloads) await(ctx context.Context, w wanted) error {
+	one := d.join(w)
+	if one == nil {
+		return ErrUnavailable
+	}
+	defer d.leave(w.ID, one)
+	select {
+	case <-one.done:
+		return one.err
+	case <-ctx.Done():
+		return ErrFilePending
+	}
+}
+
+// join returns the download of a file, which it begins if need be; nil after the end.
+func (d *downloads) join(w wanted) *download {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.barred > 0 {
+		return nil
+	}
+	one := d.running[w.ID]
+	if one == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		one = &download{cancel: cancel, done: make(chan struct{})}
+		d.running[w.ID] = one
+		d.work.Go(func() {
+			defer close(one.done)
+			one.err = d.fetch(ctx, w)
+			d.forget(w.ID, one)
+		})
+	}
+	one.waiting++
+	return one
+}
+
+func (d *downloads) forget(id string, one *download) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.running[id] == one {
+		delete(d.running, id)
+	}
+}
+
+// leave ends a download for which nobody waits any longer.
+func (d *downloads) leave(id string, one *download) {
+	d.mu.Lock()
+	one.waiting--
+	abandoned := one.waiting == 0
+	d.mu.Unlock()
+	if abandoned {
+		d.forget(id, one)
+		one.cancel()
+	}
+}
+
+// end ends all downloads, for good if that is asked for, and returns when they have ended.
+func (d *downloads) end(forGood bool) {
+	d.mu.Lock()
+	d.barred++
+	for _, one := range d.running {
+		one.cancel()
+	}
+	d.mu.Unlock()
+	d.work.Wait() // also for those that nobody waits for
+	if !forGood {
+		d.mu.Lock()
+		d.barred--
+		d.mu.Unlock()
+	}
+}
+
+const (
+	// pendingPause is how long after a part that is not there yet the page is asked again, at least.
+	pendingPause = 250 * time.Millisecond
+	// mostFailures is how often in a row something unknown may fail.
+	mostFailures = 3
+)
+
+// fetch puts a file on disk. A page that is lost meanwhile is waited for, but not one that
+// was not there.
+func (d *downloads) fetch(ctx context.Context, w wanted) error {
+	select {
+	case d.turns <- struct{}{}:
+		defer func() { <-d.turns }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	draft, err := d.files.Create()
+	if err != nil {
+		return err
+	}
+	defer draft.Discard()
+	begun, failures := false, 0
+	for more := true; more; {
+		got, err := d.ask(ctx, w.key, draft.Size())
+		if err == nil {
+			begun, failures = true, 0
+			if err := d.write(draft, w, got.Part); err != nil {
+				return err
+			}
+			if more = got.More; more && len(got.Part) == 0 {
+				err = pause(ctx, pendingPause)
+			}
+		} else {
+			failures++
+			if isFinal(err, begun, failures) {
+				return err
+			}
+			begun = true
+			err = pause(ctx, retry)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return keepFile(draft, w)
+}
+
+func (d *downloads) ask(ctx context.Context, key rpc.Secret, offset int64) (rpc.Reception, error) {
+	ctx, cancel := context.WithTimeout(ctx, receiveTimeout)
+	defer cancel()
+	return d.worker.Receive(ctx, rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.Fetch, Offset: offset, Most: d.files.MaxFile()})
+}
+
+// isFinal reports whether a download has failed, so that it is not continued.
+func isFinal(err error, begun bool, failures int) bool {
+	failed, known := errors.AsType[*rpc.SendError](err)
+	switch {
+	case known && failed.Code == rpc.SendNotReady, errors.Is(err, worker.ErrNoWorker), errors.Is(err, rpc.ErrNoPage):
+		return !begun
+	case known && failed.Code != rpc.SendLookupFailed:
+		return true
+	case errors.Is(err, rpc.ErrWorkerGone):
+		return false
+	}
+	return failures > mostFailures
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// write writes a part that the file may have.
+func (d *downloads) write(draft *media.Draft, w wanted, part []byte) error {
+	if draft.Size()+int64(len(part)) > w.Size {
+		return ErrFileDamaged
+	}
+	_, err := draft.Write(part)
+	return err
+}
+
+// keepFile gives a file its name if it is the one that was sent.
+func keepFile(draft *media.Draft, w wanted) error {
+	if err := draft.Finish(); err != nil {
+		return err
+	}
+	if sum := draft.Sum(); draft.Size() != w.Size || hex.EncodeToString(sum[:]) != w.SHA256 {
+		return ErrFileDamaged
+	}
+	if err := draft.Name(w.ID); err != nil {
+		return err
+	}
+	draft.Release()
+	return nil
+}
+
+// File returns what is known of a file. Errors match ErrUnknownFile or ErrUnavailable.
+func (i *Inbox) File(ctx context.Context, id string) (Media, error) {
+	w, err := fileOf(ctx, i.store, id)
+	return w.Media, err
+}
+
+// Open returns a file, which it has downloaded before if need be. Errors match those of File,
+// ErrFilePending if ctx has ended, ErrFileDamaged, those of package media, or are those of a Reader.
+func (i *Inbox) Open(ctx context.Context, id string) (*os.File, error) {
+	w, err := fileOf(ctx, i.store, id)
+	if err != nil {
+		return nil, err
+	}
+	if w.Size > i.files.files.MaxFile() {
+		return nil, media.ErrTooLarge
+	}
+	for {
+		f, err := wait.For(ctx, func() (*os.File, error) { return i.files.files.Open(id, w.Size) })
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		if err := i.files.await(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// ownerless has all files removed.
+func ownerless(string) (bool, error) { return false, nil }
+
+// sweepFiles removes the files of messages whose texts were erased.
+func (i *Inbox) sweepFiles(ctx context.Context) error {
+	return i.o.Files.Sweep(func(name string) (bool, error) {
+		_, err := fileOf(ctx, i.store, name)
+		if errors.Is(err, ErrUnknownFile) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
