@@ -66,7 +66,7 @@ func (m *Media) Downloads() []string {
 	return slices.Clone(m.downloads)
 }
 
-// offer lets the file of a message be downloaded, and returns what the page is told about it.
+// offer lets the file of a message be downloaded, and returns how the page learns of it.
 func (m *Media) offer(id, kind string, f *IncomingFile) *stanzaMedia {
 	m.mu.Lock()
 	defer m.mu.Unlock()

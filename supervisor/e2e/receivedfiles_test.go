@@ -147,7 +147,7 @@ func TestReceivedFilesAreServedAsTheyWereSent(t *testing.T) {
 	}
 }
 
-// checkLinks has links that have expired, once for a time and once for good.
+// checkLinks has links that have expired: the sender still has one of the files.
 func (f *files) checkLinks(s *service, content []byte) {
 	s.t.Helper()
 	f.set(s.t, "download=expired")

@@ -148,8 +148,8 @@ func (d *downloads) leave(id string, one *download) {
 	}
 }
 
-// end ends all downloads, for good if that is asked for, and returns when they have ended.
-func (d *downloads) end(forGood bool) {
+// end ends all downloads, and returns when they have ended. With last, none can begin afterwards.
+func (d *downloads) end(last bool) {
 	d.mu.Lock()
 	d.barred++
 	for _, one := range d.running {
@@ -157,7 +157,7 @@ func (d *downloads) end(forGood bool) {
 	}
 	d.mu.Unlock()
 	d.work.Wait() // also for those that nobody waits for
-	if !forGood {
+	if !last {
 		d.mu.Lock()
 		d.barred--
 		d.mu.Unlock()

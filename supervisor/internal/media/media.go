@@ -218,7 +218,7 @@ func (s *Store) heldLocked() map[string]bool {
 	return held
 }
 
-// Open opens a file of this size. The error matches fs.ErrNotExist if there is none; one that is
+// Open opens a file of this size. The error matches fs.ErrNotExist if it is missing; what is
 // not what it should be is removed.
 func (s *Store) Open(name string, size int64) (*os.File, error) {
 	f, err := os.OpenFile(s.Path(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)

@@ -99,7 +99,7 @@ func (r *reader) checkLinks(content []byte) {
 	r.sim.ClearFaults()
 }
 
-// checkOddFiles asks for what there is none of, and for one that is too large, claims it or not.
+// checkOddFiles asks for files of messages without one, and for too large ones, whether they claim it or not.
 func (r *reader) checkOddFiles(known rpc.Secret) {
 	r.t.Helper()
 	r.sim.Receive(phoneOfAda, "a text")

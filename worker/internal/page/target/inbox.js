@@ -194,8 +194,10 @@
         name: cut(data[n.message_name], LONGEST_NAME), text: cut(words[type] ?? data[n.message_caption], LONGEST),
         seconds: number(data[n.message_time]), reply: cut(data[n.message_quoted], 64), ack: number(data[n.message_ack]),
         edit: data[n.message_edit] ? sum(String(data[n.message_edit])) : "",
-        mime: cut(file[n.media_mime], LONGEST_NAME), size: number(file[n.media_size]), file: cut(file[n.media_name], LONGEST_NAME),
-        hash: cut(file[n.media_hash], 64),
+        media: {
+          mime: cut(file[n.media_mime], LONGEST_NAME), name: cut(file[n.media_name], LONGEST_NAME),
+          size: number(file[n.media_size]), hash: cut(file[n.media_hash], 64),
+        },
       };
     }
 
