@@ -127,21 +127,25 @@ func (r *reader) checkOddFiles(known rpc.Secret) {
 // checkHostileFiles has the page's functions missing, changed, or against us.
 func (r *reader) checkHostileFiles(content []byte) {
 	r.t.Helper()
-	const forget = `m("WAWebMsgModel").Msg.prototype.downloadMedia = undefined;`
+	const method = `m("WAWebCollections").Msg.modelClass.prototype.downloadMedia = `
 	for _, tc := range []struct {
 		page string
 		want rpc.SendCode
 	}{
-		{forget, ""},
-		{`m("WAWebMsgModel").Msg.prototype.downloadMedia = async () => {};`, ""},
-		{forget + `delete m("WAWebDownloadManager").downloadManager;`, rpc.SendPagePathGone},
-		{`m("WAWebMsgModel").Msg.prototype.downloadMedia = () => { throw { get status() { throw 1; } }; };`, rpc.SendMediaFailed},
-		{`m("WAWebMsgModel").Msg.prototype.downloadMedia = async function () { this.mediaData.mediaStage = "RESOLVED"; this.mediaData.mediaBlob = { forceToBlob: () => new Blob(["x".repeat(1e7)]) }; };`, rpc.SendMediaTooLarge},
-		{`const c = m("WAWebCollections").Msg, f = c.getMessagesById; c.getMessagesById = async () => f.call(c, [c.head().id.toString()]);`, rpc.SendMessageNotFound},
-		{`FileReader.prototype.readAsDataURL = function () { Object.defineProperty(this, "result", { value: "," + "A".repeat(1e7) }); this.onload(); };`, "too long"},
+		{method + `undefined`, ""},
+		{method + `async () => {}`, ""},
+		{method + `() => { throw { get status() { throw 1; } }; }`, rpc.SendMediaFailed},
+		{method + `async function () { this.mediaData.mediaStage = "RESOLVED"; this.mediaData.mediaBlob = { forceToBlob: () => new Blob(["x".repeat(1e7)]) }; }`, rpc.SendMediaTooLarge},
+		{method + `undefined; FileReader.prototype.readAsDataURL = function () { Object.defineProperty(this, "result", { value: "," + "A".repeat(1e7) }); this.onload(); };`, "too long"},
+		{`m("WAWebCollections").Msg.getMessagesById = async () => ({ messages: [{ id: "false_1@c.us_3A", filehash: "x", size: 1 }] })`, rpc.SendMessageNotFound},
+		{"modules=missing:WAWebDownloadManager", rpc.SendPagePathGone},
 	} {
-		r.again(true)
-		r.spoil(tc.page)
+		if strings.HasPrefix(tc.page, "modules=") {
+			r.again(true, tc.page)
+			r.spoil(method + "undefined")
+		} else {
+			r.spoil(tc.page)
+		}
 		m := r.withFile(simulator.IncomingFile{MIME: "image/png", Content: content})
 		got, err := r.fetch(m.Key)
 		ok := sendCode(err) == tc.want && (err != nil || bytes.Equal(got, content))
@@ -152,5 +156,4 @@ func (r *reader) checkHostileFiles(content []byte) {
 			r.t.Errorf("%s: %d bytes, %v", tc.page, len(got), err)
 		}
 	}
-	r.again(true)
 }

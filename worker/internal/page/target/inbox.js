@@ -422,7 +422,7 @@
     const [row] = await rowsOf(work, [key]);
     const model = row && (await work.ask("load", [keyOf(row)]))[n.loaded][0];
     if (!model || keyOf(model) !== key) throw new Stop("message_not_found");
-    if (r.types[model[n.message_type]] === "revoked") throw new Stop("media_gone");
+    if (!model[n.media_hash] || r.types[model[n.message_type]] === "revoked") throw new Stop("media_gone");
     return model;
   }
 

@@ -8,9 +8,17 @@
   const MOST = 4; // files
   const IDLE = 120_000; // ms
   const PAUSE = 250; // ms
-  const MISSING = [404, 410]; // what the server of files answers for a link that has expired
 
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+  // isMissing reports whether the server of files has answered that a link has expired.
+  function isMissing(error) {
+    try {
+      return [404, 410].includes(error[n.error_status]);
+    } catch {
+      return false; // It is no error.
+    }
+  }
 
   // settled returns how far the page has got with a file once that is as far as it gets.
   async function settled(media, isWanted) {
@@ -47,7 +55,7 @@
       return new Blob([await byLink(model, file.control.signal)]);
     } catch (error) {
       if (error instanceof Stop) throw error;
-      throw new Stop(MISSING.includes(error?.[n.error_status]) ? "media_gone" : "media_failed", { name: "media_fetch" });
+      throw new Stop(isMissing(error) ? "media_gone" : "media_failed", { name: "media_fetch" });
     }
   }
 
