@@ -42,8 +42,11 @@ func TestEachRouteAsksForItsAccess(t *testing.T) {
 		if slices.Contains(sends, rt.path) {
 			want = send
 		}
-		if rt.path == "/messages" {
+		switch rt.path {
+		case "/messages":
 			want = exchange
+		case "/media/{id}":
+			want = receive
 		}
 		for _, path := range always {
 			if rt.path == path {

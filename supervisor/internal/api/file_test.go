@@ -100,6 +100,10 @@ func TestFilesAreServedInRanges(t *testing.T) {
 			t.Errorf("%+v: %v", tc, got.header)
 		}
 	}
+}
+
+func TestUnknownFilesAreNotFound(t *testing.T) {
+	s := serveFiles(t, newFakeFile(t), nil)
 	if got := get(t, s, "/media/beef"); got.status != 404 || !strings.Contains(got.body, "no_such_media") {
 		t.Errorf("no file: %d %s", got.status, got.body)
 	}

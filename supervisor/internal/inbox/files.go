@@ -68,6 +68,7 @@ const mostDownloads = 2
 // downloads has files fetched from the page, each once for all who want it, and only as long as
 // somebody does.
 type downloads struct {
+	store  *store
 	files  *media.Store
 	worker Reader
 	turns  chan struct{} // holds a token for each that is under way
@@ -87,8 +88,8 @@ type download struct {
 	waiting int           // guarded by downloads.mu
 }
 
-func newDownloads(files *media.Store, w Reader) *downloads {
-	return &downloads{files: files, worker: w, turns: make(chan struct{}, mostDownloads), running: map[string]*download{}}
+func newDownloads(s *store, files *media.Store, w Reader) *downloads {
+	return &downloads{store: s, files: files, worker: w, turns: make(chan struct{}, mostDownloads), running: map[string]*download{}}
 }
 
 // await returns when a file is on disk. If ctx ends before, the error is ErrFilePending.
@@ -265,27 +266,27 @@ func keepFile(draft *media.Draft, w wanted) error {
 }
 
 // File returns what is known of a file. Errors match ErrUnknownFile or ErrUnavailable.
-func (i *Inbox) File(ctx context.Context, id string) (Media, error) {
-	w, err := fileOf(ctx, i.store, id)
+func (d *downloads) File(ctx context.Context, id string) (Media, error) {
+	w, err := fileOf(ctx, d.store, id)
 	return w.Media, err
 }
 
 // Open returns a file, which it has downloaded before if need be. Errors match those of File,
 // ErrFilePending if ctx has ended, ErrFileDamaged, those of package media, or are those of a Reader.
-func (i *Inbox) Open(ctx context.Context, id string) (*os.File, error) {
-	w, err := fileOf(ctx, i.store, id)
+func (d *downloads) Open(ctx context.Context, id string) (*os.File, error) {
+	w, err := fileOf(ctx, d.store, id)
 	if err != nil {
 		return nil, err
 	}
-	if w.Size > i.files.files.MaxFile() {
+	if w.Size > d.files.MaxFile() {
 		return nil, media.ErrTooLarge
 	}
 	for {
-		f, err := wait.For(ctx, func() (*os.File, error) { return i.files.files.Open(id, w.Size) })
+		f, err := wait.For(ctx, func() (*os.File, error) { return d.files.Open(id, w.Size) })
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
-		if err := i.files.await(ctx, w); err != nil {
+		if err := d.await(ctx, w); err != nil {
 			return nil, err
 		}
 	}
@@ -294,10 +295,10 @@ func (i *Inbox) Open(ctx context.Context, id string) (*os.File, error) {
 // ownerless has all files removed.
 func ownerless(string) (bool, error) { return false, nil }
 
-// sweepFiles removes the files of messages whose texts were erased.
-func (i *Inbox) sweepFiles(ctx context.Context) error {
-	return i.o.Files.Sweep(func(name string) (bool, error) {
-		_, err := fileOf(ctx, i.store, name)
+// sweep removes the files of messages whose texts were erased.
+func (d *downloads) sweep(ctx context.Context) error {
+	return d.files.Sweep(func(name string) (bool, error) {
+		_, err := fileOf(ctx, d.store, name)
 		if errors.Is(err, ErrUnknownFile) {
 			return false, nil
 		}

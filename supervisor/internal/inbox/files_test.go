@@ -121,8 +121,16 @@ func TestFileIsFetchedOnceForAll(t *testing.T) {
 	close(release)
 	readers.Wait()
 	r.stop()
-	r.start() // what is on disk survives
+	r.start()
 	defer func() { r.stop() }()
+	r.checkKept(m, content)
+	r.checkErased(m)
+}
+
+// checkKept checks that a file is on disk, and downloaded again if it is not what it was.
+func (r *rig) checkKept(m Media, content []byte) {
+	t := r.t
+	t.Helper()
 	if got, err := r.read(m.ID); err != nil || got != string(content) {
 		t.Errorf("after a restart: %d bytes, %v", len(got), err)
 	}
@@ -138,7 +146,6 @@ func TestFileIsFetchedOnceForAll(t *testing.T) {
 	if _, err := r.read("../inbox"); !errors.Is(err, ErrUnknownFile) {
 		t.Errorf("no id: %v", err)
 	}
-	r.checkErased(m)
 }
 
 // checkErased checks that a file goes with the text of its message.

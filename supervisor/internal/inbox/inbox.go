@@ -50,9 +50,9 @@ type Options struct {
 
 // Inbox receives messages. Its methods may be called from any goroutine.
 type Inbox struct {
+	*downloads
 	o     Options
 	store *store
-	files *downloads
 	wake  chan struct{} // holds a token when there may be something to read
 	ready atomic.Bool   // the page is
 	// hinted: the page has announced messages since that was last looked at.
@@ -83,7 +83,7 @@ func New(o Options) *Inbox {
 		}, func(n int) { o.Logger.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path) }),
 	}
 	i.store.reporting = o.Report != nil
-	i.files = newDownloads(o.Files, o.Worker)
+	i.downloads = newDownloads(i.store, o.Files, o.Worker)
 	return i
 }
 
@@ -143,7 +143,7 @@ func (i *Inbox) Run(ctx context.Context) {
 		i.expire(ctx)
 	}
 	reporting.Wait()
-	i.files.end(true)
+	i.end(true)
 	if err := i.store.close(context.WithoutCancel(ctx)); err != nil {
 		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
 	}
@@ -274,7 +274,7 @@ func (i *Inbox) open(ctx context.Context) {
 func (i *Inbox) clean(ctx context.Context) {
 	err := i.store.retain(ctx, time.Now())
 	if err == nil {
-		err = i.sweepFiles(ctx)
+		err = i.sweep(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
 		i.o.Logger.Warn(logid.InboxWriteFailed, logging.KeyError, err)
@@ -503,6 +503,6 @@ func (i *Inbox) List(ctx context.Context, cursor string, n int) (list []Event, n
 // Purge erases every message and file, also from the disk.
 func (i *Inbox) Purge(ctx context.Context) error {
 	err := i.store.purge(ctx)
-	i.files.end(false)
+	i.end(false)
 	return errors.Join(err, i.o.Files.Sweep(ownerless))
 }
