@@ -17,6 +17,7 @@ import (
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/archive"
 	"session-manager/supervisor/internal/inbox"
+	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/profile"
 	"session-manager/supervisor/internal/worker"
@@ -99,7 +100,7 @@ func (p table) Receive(context.Context, rpc.ReceiveQuery) (got rpc.Reception, _ 
 func inInbox(t *testing.T, r *rig, text string) string {
 	t.Helper()
 	i := inbox.New(inbox.Options{
-		Path: profile.InboxPath(r.folder), Logger: slog.New(slog.DiscardHandler), Worker: table{rpc.Secret(text)}, Limits: inbox.DefaultLimits(),
+		Path: profile.InboxPath(r.folder), Files: media.New(profile.ReceivedMedia(r.folder), media.DefaultLimits()), Logger: slog.New(slog.DiscardHandler), Worker: table{rpc.Secret(text)}, Limits: inbox.DefaultLimits(),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
