@@ -364,7 +364,7 @@ const (
 )
 
 // react reads the reactions to messages that the page has noted and, as it notes only some, to
-// the latest ones.
+// the latest ones. Messages that arrive meanwhile come first.
 func (i *Inbox) react(ctx context.Context, compared bool) error {
 	keys, since, most := i.noted, time.Now().Add(-overlap), 0
 	switch {
@@ -373,7 +373,7 @@ func (i *Inbox) react(ctx context.Context, compared bool) error {
 	case compared:
 		most = latestMessages
 	}
-	if most > 0 {
+	if most > 0 && len(keys) < allMessages {
 		known, err := keysToReact(ctx, i.store, since, most)
 		if err != nil {
 			return err
@@ -388,7 +388,11 @@ func (i *Inbox) react(ctx context.Context, compared bool) error {
 			return err
 		}
 		keys = keys[read:]
+		if i.hinted.Load() {
+			break // it goes on after that
+		}
 	}
+	i.noted = keys
 	return nil
 }
 
