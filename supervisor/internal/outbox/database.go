@@ -313,39 +313,44 @@ var errUnsure = fmt.Errorf("%w: which account is linked is not known yet", ErrUn
 // linked, or was linked last if none is. refused is ErrConflict or ErrIDTaken if another one has
 // used its key or its id, or errUnsure.
 func (t *transaction) earlier(r Request, s settings) (e entry, found bool, refused, err error) {
-	account := cmp.Or(s.Account, s.Last)
 	for _, name := range []struct {
 		column, value string
 		other         error
 	}{
-		{"key", scoped(account, r.IdempotencyKey), ErrConflict}, {"key", r.IdempotencyKey, ErrConflict}, {"id", string(r.Message.ID), ErrIDTaken},
+		{"key", scoped(cmp.Or(s.Account, s.Last), r.IdempotencyKey), ErrConflict}, {"key", r.IdempotencyKey, ErrConflict}, {"id", string(r.Message.ID), ErrIDTaken},
 	} {
 		if name.value == "" {
 			continue
 		}
-		all, seq, err := t.entries(name.column+" = ?", name.value)
-		if err != nil {
-			return e, false, nil, err
+		e, found, refused, err = t.same(name.column, name.value, r, s, name.other)
+		if err != nil || found || refused != nil {
+			return e, found, refused, err
 		}
-		if len(all) == 0 {
-			continue
-		}
-		e := all[0]
-		switch foreign := e.Account != "" && e.Account != account; {
-		case foreign && name.column == "id":
-			return e, false, ErrIDTaken, nil
-		case foreign:
-			continue
-		case s.Account == "" && e.Account != "" && !r.OnlyRepeat: // a phone was linked just now
-			return e, false, errUnsure, nil
-		}
-		same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE seq = ? AND hash = ?", seq, r.Hash[:])
-		if err != nil || len(same) > 0 {
-			return e, err == nil, nil, err
-		}
-		return e, false, name.other, nil
 	}
 	return e, false, nil, nil
+}
+
+// same returns the message with this key or id if r is the request that has made it. Otherwise
+// refused is taken, unless the key is another account's.
+func (t *transaction) same(column, value string, r Request, s settings, taken error) (e entry, found bool, refused, err error) {
+	all, seq, err := t.entries(column+" = ?", value)
+	if err != nil || len(all) == 0 {
+		return e, false, nil, err
+	}
+	e = all[0]
+	switch foreign := e.Account != "" && e.Account != cmp.Or(s.Account, s.Last); {
+	case foreign && column == "id":
+		return e, false, taken, nil
+	case foreign:
+		return e, false, nil, nil
+	case s.Account == "" && e.Account != "" && !r.OnlyRepeat: // a phone was linked just now
+		return e, false, errUnsure, nil
+	}
+	same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE seq = ? AND hash = ?", seq, r.Hash[:])
+	if err == nil && len(same) == 0 {
+		refused = taken
+	}
+	return e, len(same) > 0, refused, err
 }
 
 // insert adds a message. key may be empty, and c nil, for a text that was erased.
@@ -357,6 +362,11 @@ func (t *transaction) insert(e entry, key string, hash []byte, c *content) error
 	var size int64
 	if c != nil {
 		size = c.size()
+	}
+	// A key that was kept without an account is that of a known one by now.
+	if err := t.Exec("UPDATE OR IGNORE message SET key = (entry ->> '$.account') || ' ' || key "+
+		"WHERE key = ? AND json_valid(entry) AND ifnull(entry ->> '$.account', '') <> ''", key); err != nil {
+		return err
 	}
 	if err := t.Exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?)",
 		e.ID, key, hash, e.Status, millis(e.settled()), millis(e.latest()), size, string(text)); err != nil {

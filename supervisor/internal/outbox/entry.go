@@ -141,15 +141,21 @@ func (e entry) level() slog.Level {
 
 // valid reports whether e is one that this package has written.
 func (e entry) valid() bool {
-	earlier := slices.ContainsFunc(e.Times[:], func(at int64) bool { return at < 0 })
-	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && e.Times[0] > 0 && !earlier &&
-		e.Times[e.Status.rank()] != 0 && (e.Act == "") == (e.Target == "") && (e.Act == "" || rpc.ValidTarget(e.Target)) &&
-		(e.Row == "" || e.Row.Valid()) && e.File >= 0 && e.Attempts >= 0 && e.Typed >= 0 && hasAddresses(e)
+	never := slices.ContainsFunc(append(e.Times[:], e.File, e.Typed, int64(e.Attempts)), func(n int64) bool { return n < 0 })
+	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && !never && e.Times[0] > 0 &&
+		e.Times[e.Status.rank()] != 0 && e.form.valid() && hasAddresses(e)
+}
+
+func (f form) valid() bool {
+	return (f.Act == "") == (f.Target == "") && (f.Act == "" || rpc.ValidTarget(f.Target)) && (f.Row == "" || f.Row.Valid())
 }
 
 // Bounds of what comes with a message.
 const (
-	MaxReference, MaxKey = 255, 255
+	// MaxReference is the length of the longest reference, in bytes.
+	MaxReference = 255
+	// MaxKey is the length of the longest idempotency key.
+	MaxKey = 255
 	// MaxExpiry is how long a message may wait to be sent at most.
 	MaxExpiry = 7 * day
 )

@@ -774,7 +774,7 @@ func TestMessageWithoutItsContentFails(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.stop()
-				r.start(r.Outbox.o.Path)
+				r.start(r.store.file.Path)
 				r.ready(me)
 				if m := r.after(10*time.Second, bad.ID, Failed); m.Code != Code(rpc.SendInvalid) || m.Attempts > 1 {
 					t.Errorf("got %+v", m)

@@ -54,39 +54,36 @@ func Import(from, path string) (n Imported, err error) {
 	} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return n, nil
 	}
-	db, err := database.Open(path, format)
-	if database.Damaged(err) {
-		if _, err := database.MoveAside(path); err != nil {
-			return n, err
-		}
-		db, err = database.Open(path, format)
+	file := database.File{Path: path, Format: format, MovedAside: func(string, error) {}}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	db, err := file.Open()
+	if err == nil {
+		_, err = messages{db}.transact(counts{}, func(t *transaction) (err error) {
+			n, err = t.merge(imported, time.Now())
+			return err
+		})
 	}
-	if err != nil {
-		return n, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	now := time.Now()
-	_, err = messages{db}.transact(counts{}, func(t *transaction) error {
-		n = Imported{}
-		s, err := t.settings()
-		if s.Account, s.Last = "", ""; imported != nil && err == nil {
-			s.Account, err = messages{imported}.account()
-		}
-		if err == nil {
-			err = t.save(s, now)
-		}
-		if imported != nil && err == nil {
-			err = t.adopt(messages{imported}, &n, now)
-		}
-		if err == nil {
-			err = t.retain(DefaultLimits(), now)
-		}
-		return err
-	})
 	if err != nil {
 		return Imported{}, fmt.Errorf("cannot import messages: %w", err)
 	}
 	return n, nil
+}
+
+// merge adds the messages of imported, unless it is nil, and takes over its account.
+func (t *transaction) merge(imported *database.DB, now time.Time) (n Imported, err error) {
+	s, err := t.settings()
+	if err != nil {
+		return n, err
+	}
+	if s.Account, s.Last = "", ""; imported != nil {
+		if s.Account, err = (messages{imported}).account(); err == nil {
+			err = t.adopt(messages{imported}, &n, now)
+		}
+	}
+	if err == nil {
+		err = errors.Join(t.save(s, now), t.retain(DefaultLimits(), now))
+	}
+	return n, err
 }
 
 // account returns the address of the account that is linked, empty while unknown.

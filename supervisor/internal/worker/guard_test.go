@@ -88,7 +88,7 @@ func TestStarvedWorkerIsNotHung(t *testing.T) {
 		"hung after starvation": {[]beat{{0, 30 * time.Second}, {30 * time.Second, 2 * time.Minute}}, func(since time.Duration) time.Duration {
 			return min(since, 33*time.Second)
 		}, 41 * time.Second},
-		"it had waited before": {[]beat{{0, time.Minute}}, func(since time.Duration) time.Duration { return time.Hour }, 11 * time.Second},
+		"it had waited before": {[]beat{{0, time.Minute}}, func(time.Duration) time.Duration { return time.Hour }, 11 * time.Second},
 	} {
 		l, k := liveness{since: t0}, known{chromePID: 1}
 		dies := time.Duration(0)

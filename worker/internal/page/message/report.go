@@ -46,6 +46,14 @@ func (u unreadable) patience(call, answer time.Duration) time.Duration {
 	return min(call<<min(u.misses, 10), max(call, answer))
 }
 
+// in is u while the page is the same and ready, and new otherwise.
+func (u unreadable) in(same bool) unreadable {
+	if same {
+		return u
+	}
+	return unreadable{}
+}
+
 // next is u after the page was asked, from began to now, and reports whether only another life of
 // the page may help.
 func (u unreadable) next(answers bool, limit time.Duration, began, now time.Time) (after unreadable, reload bool) {
@@ -113,21 +121,13 @@ func (m *Messages) observe(ctx context.Context) {
 		return
 	}
 	fresh := current != r.of
-	if current.document != r.of.document || !current.Ready {
-		r.unreadable = unreadable{}
-	}
+	r.unreadable = r.unreadable.in(current.Ready && current.document == r.of.document)
 	r.of = current
 	seen := rpc.SendingObserved{Why: "the page is not ready"}
 	r.next = now.Add(every)
 	if current.Ready {
 		seen = m.ability(ctx, r.patience(m.o.Call-margin, m.o.Answer))
-		var reload bool
-		if r.unreadable, reload = r.unreadable.next(seen.Why != whyUnreadable, m.o.Unreadable, now, time.Now()); reload {
-			select {
-			case m.Stuck <- struct{}{}:
-			default:
-			}
-		}
+		m.notice(seen.Why != whyUnreadable, now)
 		if !seen.Possible || seen.NewChats.Challenge {
 			r.next = now.Add(retry)
 		}
@@ -142,6 +142,18 @@ func (m *Messages) observe(ctx context.Context) {
 	}
 	r.last, r.at = seen, now
 	m.o.Emit(seen)
+}
+
+// notice follows whether the page's messages can be read, and asks for another life of the page if need be.
+func (m *Messages) notice(answers bool, began time.Time) {
+	var reload bool
+	if m.reports.unreadable, reload = m.reports.unreadable.next(answers, m.o.Unreadable, began, time.Now()); !reload {
+		return
+	}
+	select {
+	case m.Stuck <- struct{}{}:
+	default:
+	}
 }
 
 // seen is what message.js observes.
