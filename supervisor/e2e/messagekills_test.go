@@ -125,8 +125,8 @@ var faultsInSends = []string{
 func (m *mailer) disturb() {
 	m.t.Helper()
 	m.p.ClearFaults()
-	if m.s.session().Worker.PID == 0 { // what died often is not started again for long
-		m.ready()
+	if m.s.session().Worker.PID == 0 || *thorough && m.random.IntN(2) == 0 {
+		m.ready() // what died often is not started again for long, and every other time messages are being sent
 	}
 	m.pause(700 * time.Millisecond)
 	switch n := m.random.IntN(6); n {
