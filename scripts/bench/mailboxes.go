@@ -22,7 +22,7 @@ const (
 	// posters is how many clients fill the outbox.
 	posters = 8
 	// trimmed is how long it takes at most until a process has returned what it does not need.
-	trimmed = proctree.TrimPeriod + settle
+	trimmed = proctree.TrimPeriod + 2*time.Second
 	// moreReceiving and moreWaiting are how many MB all that may take.
 	moreReceiving, moreWaiting = 5, 10
 )
