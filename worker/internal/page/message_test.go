@@ -53,10 +53,7 @@ func (r *rig) again(possible bool, faults ...string) rpc.SendingObserved {
 		}
 	}
 	before, _ := r.events.all()
-	r.page.signals.Navigating()
-	if _, err := r.page.target.Navigate(r.context(), r.url); err != nil {
-		r.t.Fatal(err)
-	}
+	r.load()
 	seen, _ := r.awaitSending(len(before), possible)
 	return seen
 }
@@ -351,9 +348,16 @@ func TestRefusedMessageIsRepeatedOnceIfThatHelps(t *testing.T) {
 	}
 }
 
-func TestForbiddenMessagesAreNotSent(t *testing.T) {
+func TestMessagesThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	r := openSender(t)
+	r.receivesNothing()
+	r.isForbidden(t)
+	r.lacksFunctions(t)
+}
+
+// isForbidden sends what the account may not send.
+func (r *rig) isForbidden(t *testing.T) {
 	cases := []struct {
 		fault string
 		to    rpc.Secret
@@ -388,9 +392,8 @@ func TestForbiddenMessagesAreNotSent(t *testing.T) {
 	}
 }
 
-func TestFunctionsThatAreGoneSendNothing(t *testing.T) {
-	t.Parallel()
-	r := openSender(t)
+// lacksFunctions sends in pages whose functions are gone.
+func (r *rig) lacksFunctions(t *testing.T) {
 	cases := []struct {
 		fault    string
 		possible bool

@@ -17,16 +17,14 @@ import (
 	"session-manager/worker/internal/page/target"
 )
 
-func TestPageReportsTheCodeOnTheScreen(t *testing.T) {
+// TestCodeOnTheScreenIsFollowed has one page for all that happens to a code.
+func TestCodeOnTheScreenIsFollowed(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{})
-	shown, _ := r.awaitCode(0)
-	screen, err := r.sim.Shown(r.context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(shown.Payload) != screen.Payload {
-		t.Fatal("the payload reported is not the one on the screen")
+	shown, mark := r.awaitCode(0)
+	// The simulator hears of what was drawn a moment after the worker has seen it.
+	if err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Payload == string(shown.Payload) }); err != nil {
+		t.Fatalf("the payload reported is not the one on the screen: %v", err)
 	}
 	if shown.Reader != "dom" || shown.Seq != 1 || shown.TTL <= 20*time.Second || shown.TTL > 62*time.Second {
 		t.Fatalf("got %+v", shown)
@@ -44,6 +42,65 @@ func TestPageReportsTheCodeOnTheScreen(t *testing.T) {
 	if age := r.page.MainThreadAge(); age < 0 || age > patience/3 {
 		t.Fatalf("main thread's age is %v", age)
 	}
+	mark = r.renewsItsSecret(shown, mark)
+	mark = r.renewsItsCodes(mark)
+	r.sim.DropNetwork()
+	mark = r.awaitGone(mark, "disconnected")
+	r.sim.RestoreNetwork()
+	r.awaitCode(mark)
+	if screen := r.sim.OnScreen(); screen.Load != 1 {
+		t.Error("the page was loaded again")
+	}
+}
+
+// renewsItsSecret has another secret with the same reference.
+func (r *rig) renewsItsSecret(first rpc.QRShown, mark int) int {
+	r.t.Helper()
+	check(r.t, r.sim.RotateADV())
+	second, mark := r.awaitCode(mark)
+	if second.Payload == first.Payload || second.Seq != first.Seq+1 {
+		r.t.Fatalf("got %+v after %+v", second, first)
+	}
+	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Payload == string(second.Payload) })
+	if err != nil {
+		r.t.Fatalf("the payload reported never came on the screen: %v", err)
+	}
+	if second.TTL > first.TTL {
+		r.t.Fatalf("the reference's life started again: %v after %v", second.TTL, first.TTL)
+	}
+	return mark
+}
+
+// renewsItsCodes uses up the page's codes twice, which its button renews. Each code is reported after its
+// observation.
+func (r *rig) renewsItsCodes(mark int) int {
+	r.t.Helper()
+	var shown rpc.QRShown
+	for n := range 2 {
+		last, err := r.sim.Shown(r.context())
+		check(r.t, err)
+		check(r.t, r.sim.ExpireNow())
+		shown, mark = r.awaitCode(r.awaitGone(mark, "idle"))
+		if n == 0 && shown.Renewals != 1 || string(shown.Payload) == last.Payload {
+			r.t.Fatalf("got %+v", shown)
+		}
+	}
+	if screen := r.sim.OnScreen(); screen.Load != 1 {
+		r.t.Fatal("the page was loaded again")
+	}
+	var latest rpc.PageObserved
+	events, _ := r.events.all()
+	for _, e := range events {
+		switch b := e.body.(type) {
+		case rpc.PageObserved:
+			latest = b
+		case rpc.QRShown:
+			if latest.Condition != rpc.PageUnlinked || latest.Reason != reason.ScanQR || latest.Detail != "" {
+				r.t.Errorf("a code was reported after %+v", latest)
+			}
+		}
+	}
+	return mark
 }
 
 // TestRotationIsFollowedAtOnce makes sure that codes are not found by occasional
@@ -57,44 +114,6 @@ func TestRotationIsFollowedAtOnce(t *testing.T) {
 		var e event
 		e, mark = r.await(mark, "the next code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRShown); return ok })
 		codes[e.body.(rpc.QRShown).Payload] = true
-	}
-}
-
-func TestNewSecretWithTheSameReference(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{})
-	first, mark := r.awaitCode(0)
-	if err := r.sim.RotateADV(); err != nil {
-		t.Fatal(err)
-	}
-	second, _ := r.awaitCode(mark)
-	if second.Payload == first.Payload || second.Seq != first.Seq+1 {
-		t.Fatalf("got %+v after %+v", second, first)
-	}
-	// The simulator hears of what was drawn a moment after the worker has seen it.
-	err := r.sim.Await(r.context(), func(s simulator.Screen) bool { return s.Payload == string(second.Payload) })
-	if err != nil {
-		t.Fatalf("the payload reported never came on the screen: %v", err)
-	}
-	if second.TTL > first.TTL {
-		t.Fatalf("the reference's life started again: %v after %v", second.TTL, first.TTL)
-	}
-}
-
-func TestUsedUpCodesAreRenewedByTheButton(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{})
-	first, mark := r.awaitCode(0)
-	if err := r.sim.ExpireNow(); err != nil {
-		t.Fatal(err)
-	}
-	mark = r.awaitGone(mark, "idle")
-	second, _ := r.awaitCode(mark)
-	if second.Renewals != 1 || second.Payload == first.Payload {
-		t.Fatalf("got %+v", second)
-	}
-	if screen := r.sim.OnScreen(); screen.Load != 1 {
-		t.Fatal("the page was loaded again")
 	}
 }
 
@@ -123,32 +142,14 @@ func (r *rig) link() int {
 	return mark
 }
 
-func TestReloadDoesNotDisconnect(t *testing.T) {
+// TestLinkedPageIsFollowed has one page for all that happens to a linked one.
+func TestLinkedPageIsFollowed(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
-	before := r.page.views.Get()
-	if err := r.sim.Order(simulator.Reload); err != nil {
-		t.Fatal(err)
-	}
-	again := func(v observe.View) bool {
-		return v.Document > before.Document && v.Reported.Condition == rpc.PageReady
-	}
-	if _, err := r.page.views.Await(r.context(), again); err != nil {
-		t.Fatal(err)
-	}
-	events, _ := r.events.all()
-	for _, e := range events[mark:] {
-		if o, ok := e.body.(rpc.PageObserved); ok && (o.Condition == rpc.PageDisconnected || o.Condition == rpc.PageLoggedOut || o.Condition == rpc.PageUnlinked) {
-			t.Errorf("reported %+v", o)
-		}
-	}
-}
+	r.hidesItsChats()
+	mark = r.reloadsWithoutDisconnecting(mark)
 
-func TestNetworkLossAndReturnAreReported(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{Speed: 20})
-	mark := r.link()
 	r.sim.DropNetwork()
 	_, mark = r.awaitCondition(mark, rpc.PageDisconnected)
 	r.await(mark-1, "that the network is away", func(b rpc.EventBody) bool {
@@ -156,38 +157,55 @@ func TestNetworkLossAndReturnAreReported(t *testing.T) {
 		return ok && o.Reason == reason.NetworkUnreachable
 	})
 	r.sim.RestoreNetwork()
-	r.awaitCondition(mark, rpc.PageReady)
-}
+	_, mark = r.awaitCondition(mark, rpc.PageReady)
 
-func TestCodeIsWithdrawnWithoutNetwork(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{Speed: 1})
-	_, mark := r.awaitCode(0)
-	r.sim.DropNetwork()
-	mark = r.awaitGone(mark, "disconnected")
-	r.sim.RestoreNetwork()
-	r.awaitCode(mark)
-	if screen := r.sim.OnScreen(); screen.Load != 1 {
-		t.Error("the page was loaded again")
-	}
-}
+	check(t, r.sim.SetFault("lock"))
+	r.load()
+	_, mark = r.awaitReason(mark, reason.ScreenLocked)
+	r.sim.ClearFaults()
+	r.load()
+	_, mark = r.awaitCondition(mark, rpc.PageReady)
 
-func TestLogoutByPhoneLeadsToANewCode(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{Speed: 20})
-	mark := r.link()
-	if err := r.sim.LogOut(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, r.sim.LogOut())
 	out, mark := r.awaitCondition(mark, rpc.PageLoggedOut)
 	if out.Registered {
 		t.Fatalf("got %+v", out)
 	}
 	o, _ := r.awaitCondition(mark, rpc.PageUnlinked)
-	r.awaitCode(mark)
+	_, mark = r.awaitCode(mark)
 	if o.Reason != reason.LoggedOut {
 		t.Fatalf("got %+v", o)
 	}
+
+	// What is left of a login is reported, too.
+	r.scan()
+	_, mark = r.awaitCondition(mark, rpc.PageReady)
+	check(t, r.sim.SetFault("partial-profile"))
+	r.load()
+	_, mark = r.awaitCondition(mark, rpc.PageLoggedOut)
+	r.awaitCode(mark)
+}
+
+// reloadsWithoutDisconnecting has a linked page reload itself.
+func (r *rig) reloadsWithoutDisconnecting(mark int) int {
+	r.t.Helper()
+	before := r.page.views.Get()
+	if err := r.sim.Order(simulator.Reload); err != nil {
+		r.t.Fatal(err)
+	}
+	again := func(v observe.View) bool {
+		return v.Document > before.Document && v.Reported.Condition == rpc.PageReady
+	}
+	if _, err := r.page.views.Await(r.context(), again); err != nil {
+		r.t.Fatal(err)
+	}
+	events, _ := r.events.all()
+	for _, e := range events[mark:] {
+		if o, ok := e.body.(rpc.PageObserved); ok && (o.Condition == rpc.PageDisconnected || o.Condition == rpc.PageLoggedOut || o.Condition == rpc.PageUnlinked) {
+			r.t.Errorf("reported %+v", o)
+		}
+	}
+	return len(events)
 }
 
 // quick makes hangs short.
@@ -218,25 +236,13 @@ func TestPageThatKeepsHangingIsGivenUp(t *testing.T) {
 	r.awaitEnd(reason.PageHung)
 }
 
-func TestCrashedPageIsRevived(t *testing.T) {
-	t.Parallel()
-	r := open(t, simulator.Options{Speed: 5})
-	_, mark := r.awaitCode(0)
-	crash(r)
-	_, mark = r.await(mark, "that the page crashed", func(b rpc.EventBody) bool {
-		o, ok := b.(rpc.PageObserved)
-		return ok && o.Reason == reason.PageCrashed
-	})
-	r.awaitCode(mark)
-}
-
 // crash kills the page's process. The call is never answered.
 func crash(r *rig) {
 	page := r.page.target.Page.Context(r.context())
 	go func() { _ = proto.PageCrash{}.Call(page) }()
 }
 
-func TestPageThatKeepsCrashingIsGivenUp(t *testing.T) {
+func TestCrashedPageIsRevivedOnceAndGivenUp(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 5}, once)
 	_, mark := r.awaitCode(0)

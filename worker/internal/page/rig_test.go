@@ -27,6 +27,7 @@ import (
 	"session-manager/shared/selectors"
 	"session-manager/worker/internal/browser"
 	"session-manager/worker/internal/browser/browsertest"
+	"session-manager/worker/internal/page/observe"
 )
 
 // chromes are shared by the tests: each opens a page of its own, on an origin of
@@ -67,6 +68,7 @@ type rig struct {
 	t       *testing.T
 	sim     *simulator.Server
 	url     string
+	site    *site // if it is what is open
 	browser *browser.Browser
 	page    *Page
 	events  *recorder
@@ -259,6 +261,35 @@ func (r *rig) await(mark int, what string, want func(rpc.EventBody) bool) (event
 	}
 }
 
+// isObserved accepts every observation.
+func isObserved(b rpc.EventBody) bool {
+	_, ok := b.(rpc.PageObserved)
+	return ok
+}
+
+// load loads the page again, as the loop does, waits until the new document was observed, and returns the mark before
+// what was reported of it. A page that is shared costs half of another one.
+func (r *rig) load() int {
+	r.t.Helper()
+	before := r.page.views.Get().Document
+	r.page.signals.Navigating()
+	if _, err := r.page.target.Navigate(r.context(), r.url); err != nil {
+		r.t.Fatal(err)
+	}
+	events, _ := r.events.all()
+	if _, err := r.page.views.Await(r.context(), func(v observe.View) bool { return v.Document > before }); err != nil {
+		r.t.Fatal(err)
+	}
+	return len(events)
+}
+
+// show has the site show another body.
+func (r *rig) show(body string) int {
+	r.t.Helper()
+	r.site.serve(body)
+	return r.load()
+}
+
 // awaitCode waits for a code after the mark.
 func (r *rig) awaitCode(mark int) (rpc.QRShown, int) {
 	r.t.Helper()
@@ -317,12 +348,13 @@ func plain(t *testing.T, body string) string {
 // scan is a phone that scans the code on the screen, once there is one.
 func (r *rig) scan() {
 	r.t.Helper()
-	if _, err := r.sim.Shown(r.context()); err != nil {
-		r.t.Fatal(err)
+	err := simulator.ErrNothingToScan
+	for errors.Is(err, simulator.ErrNothingToScan) { // it may go again at once
+		_, shown := r.sim.Shown(r.context())
+		check(r.t, shown)
+		err = r.sim.Scan(r.context())
 	}
-	if err := r.sim.Scan(r.context()); err != nil {
-		r.t.Fatal(err)
-	}
+	check(r.t, err)
 }
 
 // storeLogin is a script that puts the keys of a login into the page's storage.

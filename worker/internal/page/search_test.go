@@ -10,7 +10,6 @@ import (
 	qr "github.com/skip2/go-qrcode"
 
 	"session-manager/scripts/simulator"
-	"session-manager/shared/rpc"
 )
 
 // payloadOf returns a well-formed QR payload.
@@ -48,25 +47,25 @@ func eager(o *Options) {
 
 func TestCodeIsFoundInAnyImage(t *testing.T) {
 	t.Parallel()
-	payload := payloadOf("PicturePicture")
-	data := imageOf(t, payload)
-	img := `<img width=264 height=264 src="` + data + `">`
-	for _, tc := range []struct{ name, body, reader string }{
+	r := openSite(t, newSite(t, ""), eager)
+	r.await(0, "an observation", isObserved)
+	const img = `<img width=264 height=264 src="DATA">`
+	for i, tc := range []struct{ name, body, reader string }{
 		{"image", img, "image"},
 		{"canvas", `<canvas width=264 height=264></canvas><script>
-			const i = new Image(); i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0); i.src = "` + data + `"</script>`, "image"},
-		{"drawing", `<svg width=264 height=264 xmlns:xlink="http://www.w3.org/1999/xlink"><image width=264 height=264 xlink:href="` + data + `"/></svg>`, "image"},
+			const i = new Image(); i.onload = () => document.querySelector("canvas").getContext("2d").drawImage(i, 0, 0); i.src = "DATA"</script>`, "image"},
+		{"drawing", `<svg width=264 height=264 xmlns:xlink="http://www.w3.org/1999/xlink"><image width=264 height=264 xlink:href="DATA"/></svg>`, "image"},
 		{"open shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "open"}).innerHTML = '` + img + `'</script>`, "image"},
 		{"closed shadow tree", `<div></div><script>document.querySelector("div").attachShadow({mode: "closed"}).innerHTML = '` + img + `'</script>`, "image"},
 		{"frame", `<iframe width=300 height=300 srcdoc='` + img + `'></iframe>`, "image"},
 		{"behind another image", `<img width=100 height=100 src="` + imageOf(t, "https://example.org/") + `">` + img, "image"},
-		{"background, which is not an image", `<div style="width:264px;height:264px;background:url(` + data + `)"></div>`, "screenshot"},
+		{"background, which is not an image", `<div style="width:264px;height:264px;background:url(DATA)"></div>`, "screenshot"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
-			shown, _ := r.awaitCode(0)
-			if string(shown.Payload) != payload || shown.Reader != tc.reader {
+			r.t = t
+			payload := payloadOf(fmt.Sprintf("PicturePicture%d", i))
+			mark := r.show(strings.ReplaceAll(tc.body, "DATA", imageOf(t, payload)))
+			if shown, _ := r.awaitCode(mark); string(shown.Payload) != payload || shown.Reader != tc.reader {
 				t.Fatalf("got %+v", shown)
 			}
 		})
@@ -76,6 +75,8 @@ func TestCodeIsFoundInAnyImage(t *testing.T) {
 func TestUnscannableImagesAreIgnored(t *testing.T) {
 	t.Parallel()
 	data := imageOf(t, payloadOf("PicturePicture"))
+	r := openSite(t, newSite(t, ""), eager)
+	r.await(0, "an observation", isObserved)
 	for _, tc := range []struct{ name, body string }{
 		{"faded", `<div style="opacity:.04"><img width=264 height=264 src="` + data + `"></div>`},
 		{"hidden", `<img style="visibility:hidden" width=264 height=264 src="` + data + `">`},
@@ -83,16 +84,15 @@ func TestUnscannableImagesAreIgnored(t *testing.T) {
 			<button style="position:absolute;left:66px;top:80px;width:132px;height:100px">reload</button></div>`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			r := openPlain(t, "<!doctype html><body>"+tc.body, eager)
-			// A search must have ended without success.
-			r.await(0, "a screenshot to be read", func(b rpc.EventBody) bool {
-				if _, ok := b.(rpc.QRShown); ok {
+			r.t = t
+			r.show(tc.body)
+			r.awaitSearches(2) // without success
+			events, _ := r.events.all()
+			for _, e := range events {
+				if isCode("")(e.body) {
 					t.Error("it was mistaken for a code")
 				}
-				v := r.page.views.Get()
-				return v.Readers["screenshot"] != ""
-			})
+			}
 		})
 	}
 }

@@ -123,7 +123,7 @@ func TestKeysOfAFloodingPageAreFound(t *testing.T) {
 	const flood = `() => {
 		const megabyte = "x".repeat(1 << 20);
 		let n = 0;
-		setInterval(() => localStorage.setItem("flood" + n++ % 4, n + megabyte), 20);
+		setInterval(() => localStorage.setItem("flood" + n++ % 4, n + megabyte), 100);
 	}`
 	if _, err := page.Eval(flood); err != nil {
 		t.Fatal(err)

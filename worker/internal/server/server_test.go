@@ -190,24 +190,11 @@ func TestSessionReportsPhasesUntilStop(t *testing.T) {
 		t.Errorf("%+v", started)
 	}
 	r.awaitPage()
-	if err := r.Stop(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if err := <-r.ended; err != nil {
-		t.Errorf("events: %v", err)
-	}
-	if exited := await[rpc.BrowserExited](r); exited.Exit != "exit 0" {
-		t.Errorf("%+v", exited)
-	}
-	r.mustHaveClosedCleanly()
-}
-
-func TestScreenshotNeedsARunningPage(t *testing.T) {
-	r := newRig(t, nil)
-	r.start(t.Context())
-	r.awaitPage()
 	if png, err := r.Screenshot(t.Context()); err != nil || string(png) != "PNG" {
 		t.Errorf("screenshot: %q, %v", png, err)
+	}
+	if err := r.Events(t.Context(), r.emit); !errors.Is(err, rpc.ErrAlreadyStreaming) {
+		t.Errorf("second stream: %v", err)
 	}
 	if err := r.Stop(t.Context()); err != nil {
 		t.Error(err)
@@ -218,6 +205,13 @@ func TestScreenshotNeedsARunningPage(t *testing.T) {
 	if err := r.Stop(t.Context()); err != nil {
 		t.Errorf("second stop: %v", err)
 	}
+	if err := <-r.ended; err != nil {
+		t.Errorf("events: %v", err)
+	}
+	if exited := await[rpc.BrowserExited](r); exited.Exit != "exit 0" {
+		t.Errorf("%+v", exited)
+	}
+	r.mustHaveClosedCleanly()
 }
 
 func TestKilledChromeIsReportedWithItsExit(t *testing.T) {
@@ -415,15 +409,6 @@ func TestStopFailsAfterItsDeadline(t *testing.T) {
 		t.Errorf("events: %v", err)
 	}
 	r.mustBeGone()
-}
-
-func TestEventsMayBeStreamedOnce(t *testing.T) {
-	r := newRig(t, nil)
-	r.start(t.Context())
-	await[rpc.PhaseChanged](r)
-	if err := r.Events(t.Context(), r.emit); !errors.Is(err, rpc.ErrAlreadyStreaming) {
-		t.Errorf("second stream: %v", err)
-	}
 }
 
 func TestEventsAreStreamedFromTheFirstOne(t *testing.T) {
