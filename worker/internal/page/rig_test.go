@@ -223,15 +223,18 @@ func (r *rig) awaitEnd(want reason.Code) {
 	}
 }
 
-// leave ends the page, which would continue in its Chrome, and leaves a blank one
-// to the next test. The Chrome may be gone, and the page may hang.
+// leave closes the page, which would continue in its Chrome; a blank one would cost a process. The Chrome may be
+// gone, and the page may hang.
 func (r *rig) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	page := r.page.target.Page.Context(ctx)
-	_, _ = proto.PageNavigate{URL: "about:blank"}.Call(page)
+	page, chrome := r.page.target.Page.Context(ctx), r.browser.Rod().Context(ctx)
 	// A later server may get the same port, and with it this origin.
 	_ = proto.StorageClearDataForOrigin{Origin: r.url, StorageTypes: "all"}.Call(page)
+	gone := chrome.EachEvent(func(e *proto.TargetTargetDestroyed) bool { return e.TargetID == page.TargetID })
+	if _, err := (proto.TargetCloseTarget{TargetID: page.TargetID}).Call(chrome); err == nil {
+		gone() // the next test must not take it
+	}
 }
 
 // await returns the first event after the mark that want accepts, and the mark
