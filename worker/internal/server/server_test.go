@@ -190,21 +190,7 @@ func TestSessionReportsPhasesUntilStop(t *testing.T) {
 		t.Errorf("%+v", started)
 	}
 	r.awaitPage()
-	if png, err := r.Screenshot(t.Context()); err != nil || string(png) != "PNG" {
-		t.Errorf("screenshot: %q, %v", png, err)
-	}
-	if err := r.Events(t.Context(), r.emit); !errors.Is(err, rpc.ErrAlreadyStreaming) {
-		t.Errorf("second stream: %v", err)
-	}
-	if err := r.Stop(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if _, err := r.Screenshot(t.Context()); !errors.Is(err, rpc.ErrNoPage) {
-		t.Errorf("screenshot afterwards: %v", err)
-	}
-	if err := r.Stop(t.Context()); err != nil {
-		t.Errorf("second stop: %v", err)
-	}
+	r.answersUntilStopped()
 	if err := <-r.ended; err != nil {
 		t.Errorf("events: %v", err)
 	}
@@ -212,6 +198,26 @@ func TestSessionReportsPhasesUntilStop(t *testing.T) {
 		t.Errorf("%+v", exited)
 	}
 	r.mustHaveClosedCleanly()
+}
+
+// answersUntilStopped takes a screenshot before and after the end, which may be asked for twice.
+func (r *rig) answersUntilStopped() {
+	r.t.Helper()
+	if png, err := r.Screenshot(r.t.Context()); err != nil || string(png) != "PNG" {
+		r.t.Errorf("screenshot: %q, %v", png, err)
+	}
+	if err := r.Events(r.t.Context(), r.emit); !errors.Is(err, rpc.ErrAlreadyStreaming) {
+		r.t.Errorf("second stream: %v", err)
+	}
+	if err := r.Stop(r.t.Context()); err != nil {
+		r.t.Error(err)
+	}
+	if _, err := r.Screenshot(r.t.Context()); !errors.Is(err, rpc.ErrNoPage) {
+		r.t.Errorf("screenshot afterwards: %v", err)
+	}
+	if err := r.Stop(r.t.Context()); err != nil {
+		r.t.Errorf("second stop: %v", err)
+	}
 }
 
 func TestKilledChromeIsReportedWithItsExit(t *testing.T) {
