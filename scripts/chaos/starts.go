@@ -34,7 +34,7 @@ func startFaults() []fault {
 				return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
 			}), restoreChrome)},
 		badChrome("Chrome has no usable sandbox", one("sandbox_refused"), replaceChrome(script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$"))),
-		badChrome("Chrome may open few files", failed, wrapChrome("ulimit -n 64")),
+		badChrome("Chrome may open few files", failed, wrapChrome("ulimit -n 24")),
 		badChrome("Chrome dies 2 s after each start", one("crash_loop"), wrapChrome("{ sleep 2; kill -KILL $$; } &")),
 		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: one("crash_loop"), hold: time.Second,
 			inject: killUntilGivenUp, fix: restartNow},

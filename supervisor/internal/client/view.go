@@ -150,13 +150,14 @@ func columnsOf(word string) (n int) {
 }
 
 // blocks is a line of a drawn QR, with the colours that make it black on white.
-var blocks = regexp.MustCompile(`^(?:\x1b\[[0-9;]{1,40}m)?([ ▀▄█]{1,400})(?:\x1b\[[0-9;]{0,40}m)?$`)
+var blocks = regexp.MustCompile(`^(?:\x1b\[[0-9;]+m)?([ ▀▄█]+)(?:\x1b\[[0-9;]*m)?$`)
 
-// The colours of a QR, and the largest one, in lines.
+// The colours of a QR, and the largest one, in lines and in bytes of a line.
 const (
 	blackOnWhite = "\x1b[38;5;16;48;5;231m"
 	resetColours = "\x1b[0m"
 	tallest      = 200
+	widest       = 1200
 )
 
 var errNotDrawn = errors.New("its QR is not one")
@@ -170,7 +171,7 @@ func redraw(received string) (string, error) {
 	}
 	for _, line := range lines {
 		found := blocks.FindStringSubmatch(line)
-		if found == nil {
+		if found == nil || len(found[1]) > widest {
 			return "", errNotDrawn
 		}
 		b.WriteString(blackOnWhite + found[1] + resetColours + "\n")

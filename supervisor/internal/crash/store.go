@@ -100,8 +100,13 @@ type Store struct{ dir string }
 // NewStore returns the store in dir, which is created when it is needed.
 func NewStore(dir string) *Store { return &Store{dir: dir} }
 
-// validID is the form of an id, which cannot leave the folder.
-var validID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,99}$`)
+// idForm is the form of an id, which cannot leave the folder, and longestID how many bytes
+// it has at most.
+var idForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]*$`)
+
+const longestID = 100
+
+func validID(id string) bool { return len(id) <= longestID && idForm.MatchString(id) }
 
 // Add writes r with its files, removes what is too old, and returns r's new ID. A
 // report is stored whole or not at all.
@@ -165,7 +170,7 @@ func (s *Store) ids() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range slices.Backward(entries) {
-		if e.IsDir() && validID.MatchString(e.Name()) {
+		if e.IsDir() && validID(e.Name()) {
 			ids = append(ids, e.Name())
 		}
 	}
@@ -214,7 +219,7 @@ func (s *Store) File(id, name string) ([]byte, error) {
 }
 
 func (s *Store) read(id, name string) ([]byte, error) {
-	if !validID.MatchString(id) || !validID.MatchString(name) {
+	if !validID(id) || !validID(name) {
 		return nil, fmt.Errorf("report %.60q: %w", id, ErrNotFound)
 	}
 	content, err := smallfile.ReadSoon(context.Background(), filepath.Join(s.dir, id, name), maxFile)

@@ -78,11 +78,14 @@ func (s *Store) MaxFile() int64 { return s.limits.File }
 // Path returns the absolute path of a file, which may not be there.
 func (s *Store) Path(name string) string { return filepath.Join(s.dir, name) }
 
-// name is the form of the names of files. Those of drafts have another one.
-var name = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,100}$`)
+// name is the form of the names of files, and longestName how many bytes they have at most.
+// Those of drafts have another form.
+var name = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]*$`)
+
+const longestName = 101
 
 // Valid reports whether a file may have this name.
-func Valid(n string) bool { return name.MatchString(n) }
+func Valid(n string) bool { return len(n) <= longestName && name.MatchString(n) }
 
 // Draft is a file that is being written. It is for one goroutine at a time. It keeps its
 // file until Release or Discard.

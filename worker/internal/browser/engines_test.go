@@ -29,10 +29,6 @@ var questions = []question{
 	{"brands", "navigator.userAgentData.brands.map(b => b.brand + ' ' + b.version).join(', ')"},
 	{"detailed hints", "navigator.userAgentData.getHighEntropyValues(['fullVersionList', 'architecture', 'bitness', 'platformVersion', 'model', 'wow64']).then(h => JSON.stringify([h.fullVersionList.map(b => b.version), h.bitness, h.platformVersion, h.model, h.wow64]))"},
 	{"mobile, platform", "[navigator.userAgentData.mobile, navigator.userAgentData.platform, navigator.platform].join()"},
-	{"service worker: user agent", "inWorker('navigator.userAgent')"},
-	{"service worker: brands", "inWorker(`navigator.userAgentData.brands.map(b => b.brand + ' ' + b.version).join(', ')`)"},
-	{"service worker: full versions", "inWorker(`navigator.userAgentData.getHighEntropyValues(['fullVersionList']).then(h => h.fullVersionList.map(b => b.version).join())`)"},
-	{"service worker: languages", "inWorker('navigator.languages.join()')"},
 	{"navigator.webdriver", "navigator.webdriver"},
 	{"window.chrome", "typeof chrome === 'undefined' ? 'none' : Object.keys(chrome).sort().join() || 'empty'"},
 	{"plugins", "[...navigator.plugins].map(p => p.name).join(', ') || 'none'"},
@@ -43,7 +39,7 @@ var questions = []question{
 	{"WebGPU", "'gpu' in navigator ? navigator.gpu.requestAdapter().then(a => a ? 'an adapter' : 'no adapter') : 'none'"},
 	{"permissions", "Promise.all(['notifications', 'geolocation', 'camera', 'microphone', 'persistent-storage', 'clipboard-read', 'push'].map(name => navigator.permissions.query({name, userVisibleOnly: true}).then(s => name + ' ' + s.state, e => name + ' ' + e.name))).then(a => a.join(', '))"},
 	{"Notification.permission", "typeof Notification === 'undefined' ? 'none' : Notification.permission"},
-	{"service worker", "navigator.serviceWorker.ready.then(r => r.active.state)"},
+	{"service worker", "inside('service', '1').then(() => navigator.serviceWorker.ready).then(r => r.active.state)"},
 	{"storage: 1 GB or more", "navigator.storage.estimate().then(e => e.quota >= 1e9)"},
 	{"storage: persisted, persist()", "navigator.storage.persisted().then(async p => p + ', ' + await navigator.storage.persist())"},
 	{"storage: IndexedDB, OPFS, cookies", "[typeof indexedDB, typeof navigator.storage.getDirectory, navigator.cookieEnabled].join()"},
@@ -58,24 +54,35 @@ var questions = []question{
 	{"cameras and microphones", "navigator.mediaDevices.enumerateDevices().then(d => d.length ? 'some' : 'none')"},
 	{"voices", "new Promise(done => setTimeout(() => done(speechSynthesis.getVoices().length), 100))"},
 	{"network", "[navigator.onLine, navigator.connection?.effectiveType].join()"},
-	{"globals", "Object.getOwnPropertyNames(window).filter(n => n !== 'inWorker').sort().join()"},
+	{"globals", "Object.getOwnPropertyNames(window).filter(n => n !== 'inside').sort().join()"},
 	{"navigator's members", "Object.getOwnPropertyNames(Navigator.prototype).sort().join()"},
+}
+
+// named are the questions that are asked in workers and frames too.
+var named = []question{
+	{"user agent", "navigator.userAgent"},
+	{"brands", "navigator.userAgentData.brands.map(b => b.brand + ' ' + b.version).join(', ')"},
+	{"full versions", "navigator.userAgentData.getHighEntropyValues(['fullVersionList']).then(h => h.fullVersionList.map(b => b.version).join())"},
+	{"languages", "navigator.languages.join()"},
+}
+
+// requests are those whose headers are in the table, by path.
+var requests = map[string]string{
+	"/": "document", "/frame": "frame",
+	"/service.js": "service worker's script", "/shared.js": "shared worker's script", "/dedicated.js": "dedicated worker's script",
+	"/from-service": "service worker", "/from-shared": "shared worker", "/from-dedicated": "dedicated worker", "/from-frame": "frame's script",
 }
 
 // notes are what a page could notice of a difference, and what we do about it.
 var notes = map[string]string{
-	"Notification.permission":   "Notifications are refused at once instead of after a question. Nothing: nobody would see one.",
-	"PDF viewer":                "The shell can't show a PDF. Nothing: it is part of the program.",
-	"fonts":                     "Text is wider by a fraction of a pixel. Nothing: machines differ more.",
-	"globals":                   "See window.chrome.",
-	"plugins":                   "A person's Chrome has these five. Nothing: they could only be imitated by a script, which can itself be noticed.",
-	"service worker: languages": "One language fewer, to a script of the service worker that asks. It is added for the page; a service worker is out of reach.",
-	"request of the service worker: Accept-Language": "No weight. Without our --accept-lang there would be no header at all.",
-	"service worker: brands":                         "The brand HeadlessChrome, to a script of the service worker that asks. It is removed for the page and its requests; a service worker is out of reach, and its requests have no hints.",
-	"service worker: full versions":                  "Empty in both, which no browser of a person has. They are filled in for the page; a service worker is out of reach.",
-	"viewport":                                       "The shell's window has no toolbar above the page. Nothing: so is one in full screen.",
-	"window":                                         "The shell's window is in the screen's corner. Nothing: so is one that is maximised.",
-	"window.chrome":                                  "A person's Chrome has it. Nothing: it could only be imitated by a script, which can itself be noticed.",
+	"Notification.permission": "Notifications are refused at once instead of after a question. Nothing: nobody would see one.",
+	"PDF viewer":              "The shell can't show a PDF. Nothing: it is part of the program.",
+	"fonts":                   "Text is wider by a fraction of a pixel. Nothing: machines differ more.",
+	"globals":                 "See window.chrome.",
+	"plugins":                 "A person's Chrome has these five. Nothing: they could only be imitated by a script, which can itself be noticed.",
+	"viewport":                "The shell's window has no toolbar above the page. Nothing: so is one in full screen.",
+	"window":                  "The shell's window is in the screen's corner. Nothing: so is one that is maximised.",
+	"window.chrome":           "A person's Chrome has it. Nothing: it could only be imitated by a script, which can itself be noticed.",
 }
 
 // askAll asks an engine everything.
@@ -113,28 +120,26 @@ func askAll(t *testing.T, name string) (answers map[string]string, version strin
 		}
 		answers[q.name] = strings.NewReplacer(o.Version, "156.x", chrome.Major(o.Version), "156").Replace(res.Result.Value.Str())
 	}
-	ask(question{"", workerCalls})
+	ask(question{"", defineInside})
 	delete(answers, "")
 	for _, q := range questions {
 		ask(q)
 	}
-	for path, where := range map[string]string{"/": "document", "/from-worker": "service worker"} {
+	for _, place := range places {
+		for _, q := range named {
+			ask(question{place + ": " + q.name, fmt.Sprintf("inside(%q, %q)", place, q.expression)})
+		}
+	}
+	for path, where := range requests {
 		for _, header := range []string{"User-Agent", "Sec-Ch-Ua", "Sec-Ch-Ua-Platform", "Accept-Language", "Accept-Encoding"} {
+			if strings.HasSuffix(path, ".js") && header == "Accept-Language" {
+				continue // whether it is fetched before the worker has the identity depends on the moment
+			}
 			answers["request of the "+where+": "+header] = strings.ReplaceAll(site.header(path, header), chrome.Major(o.Version), "156")
 		}
 	}
 	return answers, o.Version
 }
-
-// workerCalls registers the service worker, and defines inWorker, which evaluates there.
-const workerCalls = `(async () => {
-	await navigator.serviceWorker.register("/worker.js");
-	const { active } = await navigator.serviceWorker.ready;
-	window.inWorker = (expression) => new Promise((done) => {
-		navigator.serviceWorker.onmessage = (e) => done(e.data);
-		active.postMessage(expression);
-	});
-})()`
 
 // TestWhatAPageNoticesOfEnginesIsKnown wants a note for each difference, and with -update writes
 // the table.
@@ -196,8 +201,9 @@ func cell(s string) string {
 const enginesPage = `<!-- generated by go test ./worker/internal/browser -run TestWhatAPageNotices -update -->
 # What a page sees of the two engines
 
-Answers that Debian's chromium and chromium-headless-shell of the same version, started with our flags and disguised, gave to a page
-and to its service worker. ` + "`156.x`" + ` stands for the whole version.
+Answers that Debian's chromium and chromium-headless-shell of the same version, started with our flags and disguised, gave to a page,
+its workers and its frame of another site. ` + "`156.x`" + ` stands for the whole version. The request for a worker's script can have the
+languages of a chrome-headless-shell, which have no weights: it is sent before the worker starts.
 
 ## What differs
 

@@ -1,15 +1,20 @@
 package browser
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/cdp"
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/chrome"
@@ -45,48 +50,105 @@ func checkIdentity(version, product, userAgent string) error {
 	return nil
 }
 
-// disguise has the client hints of a browser with a window.
+// disguise gives targets the identity of a browser with a window.
 type disguise struct {
-	mu    sync.Mutex
-	hints *proto.EmulationUserAgentMetadata // guarded by mu; nil until known
+	rod      *rod.Browser
+	identity atomic.Pointer[proto.EmulationSetUserAgentOverride] // nil until known
+	held     chan struct{}                                       // has a token for each target that Chrome holds for us
 }
+
+const (
+	// mostHeld bounds the targets that Chrome holds at once. A page that starts more
+	// before the first ones answer waits for the others in vain.
+	mostHeld = 256
+	// dressLimit is how long a target may take for each answer. Measured: 1 ms.
+	dressLimit = time.Second
+)
 
 // Disguise completes what page reports about the browser. With --user-agent Chrome
 // leaves the detailed client hints (full version list, architecture, bitness)
-// empty, as no browser of a person does. They are filled in with the real
-// values. It must run before the page's first navigation, for it asks its blank
-// document for the real brands. Service workers are out of its reach; they
-// have the user agent and the brands, those of a chrome-headless-shell too, and empty
-// details.
+// empty, as no browser of a person does, and a chrome-headless-shell has a brand of its
+// own. The real values are filled in: in the page, and in each of its frames and in every
+// worker before its first line runs. It must be called before the page's first
+// navigation, for it asks its blank document for the real brands. Requests of workers have
+// no hints.
 func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
 	page = page.Context(ctx)
-	hints, err := b.disguise.read(page, b.info.Product)
+	identity, err := b.disguise.learn(page, b.info)
 	if err != nil {
 		return fmt.Errorf("cannot learn the browser's client hints: %w", err)
 	}
-	err = proto.EmulationSetUserAgentOverride{
-		UserAgent: b.info.UserAgent, AcceptLanguage: acceptLanguage, UserAgentMetadata: hints,
-	}.Call(page)
-	if err != nil {
+	errs := make([]error, 3)
+	var calls sync.WaitGroup
+	for i, call := range []func() error{
+		func() error { return identity.Call(page) },
+		func() error { return hold("iframe", "worker").Call(page) },
+		func() error { return hold("service_worker", "shared_worker").Call(b.rod.Context(ctx)) },
+	} {
+		calls.Go(func() { errs[i] = call() })
+	}
+	calls.Wait()
+	if err := cmp.Or(errs...); err != nil {
 		return fmt.Errorf("cannot set the client hints: %w", err)
 	}
 	return nil
 }
 
-// read reads the brands from page the first time, and remembers them.
-func (d *disguise) read(page *rod.Page, product string) (*proto.EmulationUserAgentMetadata, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.hints != nil {
-		return d.hints, nil
+// hold makes Chrome attach to each target of these types that starts below another one,
+// and hold it before its first line runs.
+func hold(types ...string) proto.TargetSetAutoAttach {
+	call := proto.TargetSetAutoAttach{AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: true}
+	for _, t := range types {
+		call.Filter = append(call.Filter, &proto.TargetFilterEntry{Type: t})
+	}
+	call.Filter = append(call.Filter, &proto.TargetFilterEntry{Exclude: true}) // all others
+	return call
+}
+
+// attached gives a target that Chrome holds the identity, and then lets it run in any
+// case. It never blocks.
+func (d *disguise) attached(e *cdp.Event) {
+	var to proto.TargetAttachedToTarget
+	identity := d.identity.Load()
+	if err := json.Unmarshal(e.Params, &to); err != nil || !to.WaitingForDebugger || to.TargetInfo == nil || identity == nil {
+		return
+	}
+	select {
+	case d.held <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-d.held }()
+		within := func(call func(proto.Client) error) {
+			ctx, cancel := context.WithTimeout(context.Background(), dressLimit)
+			defer cancel()
+			_ = call(session{d.rod.Context(ctx), to.SessionID}) // or it has ended, or does not answer
+		}
+		var calls sync.WaitGroup
+		calls.Go(func() { within(identity.Call) })
+		if kind := to.TargetInfo.Type; kind == "iframe" || kind == "worker" { // the others have none below
+			calls.Go(func() { within(hold("iframe", "worker").Call) })
+		}
+		calls.Wait()
+		within(proto.RuntimeRunIfWaitingForDebugger{}.Call)
+	}()
+}
+
+// learn reads the brands from page the first time, and remembers them.
+func (d *disguise) learn(page *rod.Page, info Info) (*proto.EmulationSetUserAgentOverride, error) {
+	if known := d.identity.Load(); known != nil {
+		return known, nil
 	}
 	brands, err := readBrands(page)
 	if err != nil {
 		return nil, err
 	}
-	_, full, _ := strings.Cut(product, "/")
-	d.hints = hintsOf(brands, full, runtime.GOARCH)
-	return d.hints, nil
+	_, full, _ := strings.Cut(info.Product, "/")
+	d.identity.Store(&proto.EmulationSetUserAgentOverride{
+		UserAgent: info.UserAgent, AcceptLanguage: acceptLanguage, UserAgentMetadata: hintsOf(brands, full, runtime.GOARCH),
+	})
+	return d.identity.Load(), nil
 }
 
 // askBrands makes a request to this machine, and takes it back.

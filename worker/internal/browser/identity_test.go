@@ -21,17 +21,61 @@ import (
 	"session-manager/worker/internal/browser/browsertest"
 )
 
-// site is a page with a service worker, that remembers the headers by path.
+// site is a page with workers and a frame of another site, that remembers the headers by path.
 type site struct {
 	*httptest.Server
 	mu      sync.Mutex
 	headers map[string]http.Header // guarded by mu
 }
 
-const serviceWorker = `onmessage = async (e) => {
-	await fetch("/from-worker");
-	e.source.postMessage(await eval(e.data));
-}`
+// scripts are those of the site's workers, by path. Each answers a message by what the
+// expression in it is worth there, after a request.
+var scripts = map[string]string{
+	"/service.js": `onmessage = async (e) => { await fetch("/from-service"); e.source.postMessage(await eval(e.data)); }`,
+	"/shared.js": `onconnect = ({ ports: [port] }) => {
+		port.onmessage = async (e) => { await fetch("/from-shared"); port.postMessage(await eval(e.data)); };
+	}`,
+	"/dedicated.js": `onmessage = async (e) => { await fetch("/from-dedicated"); postMessage(await eval(e.data)); }`,
+	"/outer.js": `const inner = new Worker("/dedicated.js");
+		inner.onmessage = (e) => postMessage(e.data);
+		onmessage = (e) => inner.postMessage(e.data);`,
+	"/loop.js": `for (;;) {}`,
+}
+
+const framePage = `<!doctype html><script>
+	onmessage = async (e) => { await fetch("/from-frame"); e.source.postMessage(await eval(e.data), "*"); };
+	parent.postMessage("there", "*");
+</script>`
+
+// defineInside defines inside in the page, which evaluates an expression in one of the
+// places where scripts run.
+const defineInside = `window.inside = (() => {
+	const once = (from) => new Promise((done) => { from.onmessage = (e) => done(e.data); });
+	const ask = (to) => (expression) => { to.postMessage(expression); return once(to); };
+	const places = {
+		service: async () => {
+			await navigator.serviceWorker.register("/service.js");
+			const { active } = await navigator.serviceWorker.ready;
+			return (expression) => { active.postMessage(expression); return once(navigator.serviceWorker); };
+		},
+		shared: () => ask(new SharedWorker("/shared.js").port),
+		dedicated: () => ask(new Worker("/dedicated.js")),
+		nested: () => ask(new Worker("/outer.js")),
+		frame: async () => {
+			const frame = document.createElement("iframe");
+			frame.src = "http://localhost:" + location.port + "/frame";
+			document.documentElement.append(frame);
+			await once(window);
+			return (expression) => { frame.contentWindow.postMessage(expression, "*"); return once(window); };
+		},
+	};
+	const open = {};
+	const silence = (place) => new Promise((_, fail) => setTimeout(() => fail(Error(place + " is silent")), 10_000));
+	return (place, expression) => Promise.race([(async () => (await (open[place] ??= places[place]()))(expression))(), silence(place)]);
+})()`
+
+// places are those that inside knows.
+var places = []string{"service", "shared", "dedicated", "nested", "frame"}
 
 func newSite(t *testing.T) *site {
 	s := &site{headers: map[string]http.Header{}}
@@ -39,12 +83,13 @@ func newSite(t *testing.T) *site {
 		s.mu.Lock()
 		s.headers[r.URL.Path] = r.Header.Clone()
 		s.mu.Unlock()
-		w.Header().Set("Content-Type", "text/html")
-		body := "<!doctype html><title>site</title>"
-		if r.URL.Path == "/worker.js" {
-			w.Header().Set("Content-Type", "text/javascript")
-			body = serviceWorker
+		kind, body := "text/html", "<!doctype html><title>site</title>"
+		if script := scripts[r.URL.Path]; script != "" {
+			kind, body = "text/javascript", script
+		} else if r.URL.Path == "/frame" {
+			body = framePage
 		}
+		w.Header().Set("Content-Type", kind)
 		_, _ = io.WriteString(w, body)
 	}))
 	t.Cleanup(s.Close)
@@ -57,35 +102,38 @@ func (s *site) header(path, name string) string {
 	return s.headers[path].Get(name)
 }
 
+// identity is what a page's script can learn about the browser's name, wherever it runs.
+const identity = `navigator.userAgentData.getHighEntropyValues(["fullVersionList", "architecture", "bitness"]).then((hints) => JSON.stringify({
+	userAgent: navigator.userAgent, brands: navigator.userAgentData.brands, fullVersionList: hints.fullVersionList,
+	architecture: hints.architecture, bitness: hints.bitness, languages: navigator.languages,
+}))`
+
 // seen is what a page can learn about the browser.
 type seen struct {
-	UserAgent, WorkerUserAgent  string
+	UserAgent                   string
 	Webdriver                   bool
 	Brands, FullVersionList     []struct{ Brand, Version string }
 	Architecture, Bitness       string
 	Languages                   []string
 	Visibility                  string
 	Width, ScreenWidth, Plugins int
+	// Elsewhere are the identities in other places.
+	Elsewhere map[string]string
+	Identity  string
 }
 
-const look = `(async () => {
-	const hints = await navigator.userAgentData.getHighEntropyValues(["fullVersionList", "architecture", "bitness"]);
-	await navigator.serviceWorker.register("/worker.js");
-	const { active } = await navigator.serviceWorker.ready;
-	const workerUserAgent = await new Promise((done) => {
-		navigator.serviceWorker.onmessage = (e) => done(e.data);
-		active.postMessage("navigator.userAgent");
-	});
+const look = `(async (identity, places) => {
+	const elsewhere = {};
+	for (const place of places) elsewhere[place] = await inside(place, identity);
+	const here = await eval(identity);
 	return JSON.stringify({
-		userAgent: navigator.userAgent, workerUserAgent, webdriver: navigator.webdriver,
-		brands: navigator.userAgentData.brands, fullVersionList: hints.fullVersionList,
-		architecture: hints.architecture, bitness: hints.bitness, languages: navigator.languages,
+		...JSON.parse(here), identity: here, elsewhere, webdriver: navigator.webdriver,
 		visibility: document.visibilityState, width: innerWidth, screenWidth: screen.width, plugins: navigator.plugins.length,
 	});
-})()`
+})`
 
-// visit opens url in a disguised page and returns what the page sees.
-func visit(t *testing.T, b *browser.Browser, url string) seen {
+// visit opens url in a disguised page, which does something first, and returns what the page sees.
+func visit(t *testing.T, b *browser.Browser, url, first string) seen {
 	t.Helper()
 	page, err := b.Rod().Page(proto.TargetCreateTarget{})
 	if err != nil {
@@ -98,7 +146,11 @@ func visit(t *testing.T, b *browser.Browser, url string) seen {
 	if err := page.Navigate(url); err != nil {
 		t.Fatal(err)
 	}
-	res, err := proto.RuntimeEvaluate{Expression: look, AwaitPromise: true}.Call(page)
+	arguments, err := json.Marshal([]any{identity, places})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := proto.RuntimeEvaluate{Expression: first + ";" + defineInside + ";" + look + "(..." + string(arguments) + ")", AwaitPromise: true}.Call(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,16 +168,21 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	site := newSite(t)
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
-	s := visit(t, b, site.URL)
+	s := visit(t, b, site.URL, "")
 
-	for where, got := range map[string]string{
-		"the browser": b.Info().UserAgent, "the page": s.UserAgent, "the service worker": s.WorkerUserAgent,
-		"the document's request": site.header("/", "User-Agent"),
-		"the script's request":   site.header("/worker.js", "User-Agent"),
-		"the worker's request":   site.header("/from-worker", "User-Agent"),
-	} {
+	for where, got := range map[string]string{"the browser": b.Info().UserAgent, "the page": s.UserAgent} {
 		if got != plainUserAgentOf(o.Version) {
 			t.Errorf("user agent of %s: %q", where, got)
+		}
+	}
+	for _, place := range places {
+		if s.Elsewhere[place] != s.Identity {
+			t.Errorf("the identity of %s is not the page's:\n%s\n%s", place, s.Elsewhere[place], s.Identity)
+		}
+	}
+	for path, header := range site.headers {
+		if header.Get("User-Agent") != plainUserAgentOf(o.Version) || strings.Contains(fmt.Sprint(header), "Headless") {
+			t.Errorf("the request for %s has the headers %v", path, header)
 		}
 	}
 	if s.Webdriver {
@@ -141,7 +198,8 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	if chrome.EngineOf(b.Info().Product) == chrome.FullChrome && s.Plugins == 0 {
 		t.Error("no plugins, as no Chrome of a person has")
 	}
-	if again := visit(t, b, site.URL); fmt.Sprint(again) != fmt.Sprint(s) {
+	// Scripts that never end hold up no other.
+	if again := visit(t, b, site.URL, `for (let i = 0; i < 8; i++) new Worker("/loop.js")`); fmt.Sprint(again) != fmt.Sprint(s) {
 		t.Errorf("a second page sees another browser:\n%+v\n%+v", again, s)
 	}
 }

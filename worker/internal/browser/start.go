@@ -70,6 +70,7 @@ func launch(o Options, h host, held *os.File) (*Browser, error) {
 	}
 	args := commandLine(o.ProfileDir, userAgentOf(o.Version), h, o.Args)
 	b := &Browser{log: o.Logger, info: Info{Sandbox: !chrome.DisablesSandbox(args)}}
+	b.disguise.held = make(chan struct{}, mostHeld)
 	if !b.info.Sandbox {
 		o.Logger.Warn(logid.SandboxDisabled, slog.Bool("root", h.root),
 			slog.String(logging.KeyDetail, "a page that breaks out of Chrome has this user's rights"))
@@ -129,8 +130,8 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 
 // connect speaks to Chrome for the first time, and learns who it is.
 func (b *Browser) connect(ctx context.Context, version string) error {
-	b.rod = rod.New().NoDefaultDevice().Client(&boundedClient{cdp.New().Start(b.pipe), &b.info})
-	b.probes.rod = b.rod
+	b.rod = rod.New().NoDefaultDevice().Client(&boundedClient{cdp.New().Start(b.pipe), &b.info, b.disguise.attached})
+	b.probes.rod, b.disguise.rod = b.rod, b.rod
 	answered := make(chan error, 1)
 	go func() { answered <- b.greet(version) }()
 	select {
@@ -199,6 +200,23 @@ func checkVersion(ctx context.Context, o Options, err error) error {
 type boundedClient struct {
 	*cdp.Client
 	info *Info
+	// attached is called with each event that Chrome has attached to a target.
+	attached func(*cdp.Event)
+}
+
+// Event implements rod.CDPClient.
+func (c *boundedClient) Event() <-chan *cdp.Event {
+	events := make(chan *cdp.Event)
+	go func() {
+		defer close(events)
+		for e := range c.Client.Event() {
+			if e.Method == "Target.attachedToTarget" {
+				c.attached(e)
+			}
+			events <- e
+		}
+	}()
+	return events
 }
 
 // methodNotFound is JSON-RPC's code for a method that does not exist, as in a browser that

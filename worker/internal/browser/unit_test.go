@@ -1,18 +1,22 @@
 package browser
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/cdp"
 	"github.com/go-rod/rod/lib/proto"
 	"github.com/google/go-cmp/cmp"
@@ -120,6 +124,48 @@ func TestCallsFailWhenChromeIsGone(t *testing.T) {
 	}
 	if _, open := <-client.Event(); open {
 		t.Error("the reader is still running")
+	}
+}
+
+// TestHeldTargetsAreLetGoInAnyCase wants of a Chrome that answers nothing that each held target is
+// still told to run, after what it should have answered, and that their number is bounded.
+func TestHeldTargetsAreLetGoInAnyCase(t *testing.T) {
+	p, commands, answers := pipes(t)
+	d := disguise{rod: rod.New().Client(&boundedClient{Client: cdp.New().Start(p)}), held: make(chan struct{}, 2)}
+	attach := func(session, kind string) {
+		d.attached(&cdp.Event{Params: fmt.Appendf(nil, `{"sessionId":%q,"targetInfo":{"type":%q},"waitingForDebugger":true}`, session, kind)})
+	}
+	attach("early", "worker") // before there is an identity
+	d.identity.Store(&proto.EmulationSetUserAgentOverride{})
+	d.attached(&cdp.Event{Params: []byte(`{"waitingForDebugger":true}`)})
+	d.attached(&cdp.Event{Params: []byte(`[]`)})
+	attach("first", "worker")
+	attach("second", "service_worker")
+	attach("third", "worker") // one too many
+	got, reader := map[string][]string{}, bufio.NewReader(commands)
+	for range 5 {
+		message, err := reader.ReadBytes(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var call struct{ SessionID, Method string }
+		if err := json.Unmarshal(message[:len(message)-1], &call); err != nil {
+			t.Fatal(err)
+		}
+		got[call.SessionID] = append(got[call.SessionID], call.Method)
+	}
+	slices.Sort(got["first"][:2]) // at once
+	want := map[string][]string{
+		"first":  {"Emulation.setUserAgentOverride", "Target.setAutoAttach", "Runtime.runIfWaitingForDebugger"},
+		"second": {"Emulation.setUserAgentOverride", "Runtime.runIfWaitingForDebugger"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("calls: %v", got)
+	}
+	_ = commands.Close()
+	_ = answers.Close()
+	for range cap(d.held) { // until all have ended
+		d.held <- struct{}{}
 	}
 }
 
