@@ -128,7 +128,7 @@ func TestCallsFailWhenChromeIsGone(t *testing.T) {
 }
 
 // TestHeldTargetsAreLetGoInAnyCase wants of a Chrome that answers nothing that each held target is
-// still told to run, after what it should have answered, and that their number is bounded.
+// still let go, after what it should have answered, and that their number is bounded.
 func TestHeldTargetsAreLetGoInAnyCase(t *testing.T) {
 	p, commands, answers := pipes(t)
 	d := disguise{rod: rod.New().Client(&boundedClient{Client: cdp.New().Start(p)}), held: make(chan struct{}, 2)}
