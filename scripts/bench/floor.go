@@ -112,9 +112,14 @@ func (f *floor) shows(url, expression string) (t tab, err error) {
 	return t, errors.New("Chrome has no tab")
 }
 
+// longestShow is how long a page may take to show something, on a machine that is busy.
+const longestShow = 2 * time.Minute
+
 // await evaluates an expression in the page until it has a value, by a promise
 // that the page's own changes resolve.
 func (t tab) await(expression string) error {
+	late := time.AfterFunc(longestShow, t.KillGroup)
+	defer late.Stop()
 	script := `new Promise((done) => { const look = () => { const v = ` + expression + `; if (v) { watch.disconnect(); done(v); } };
 		const watch = new MutationObserver(look); watch.observe(document, {subtree: true, childList: true, attributes: true}); look(); })`
 	for {
