@@ -63,14 +63,11 @@ podman build --network host -v "$(go env GOMODCACHE):/root/go/pkg/mod" -v "$(go 
 	-f scripts/container/Containerfile -t session-manager . >"$work/build.log" 2>&1 || { tail -20 "$work/build.log"; exit 1; }
 CGO_ENABLED=0 go build -o "$work/simulator" ./scripts/simulator/cmd || exit 1
 
-# compose.yaml, but for the network: the simulator holds it, as it keeps the simulated
-# account, and the page must have a loopback address for Chrome to trust it.
-mkdir "$work/compose"
-cp scripts/container/compose.yaml scripts/container/seccomp.json "$work/compose/"
-key=$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
-echo "$key" >"$work/compose/api-key"
-chmod 644 "$work/compose/api-key"
-echo 'services: {session-manager: {environment: {SESSION_MANAGER_URL: "http://127.0.0.1:3002/"}}}' >"$work/compose/simulated.yaml"
+# A clone with compose.yaml in it, and docker as the page calls it. All is as it is but for the network: the
+# simulator holds it, as it keeps the simulated account, and the page must have a loopback address for Chrome to trust it.
+mkdir -p "$work/clone/scripts/container" "$work/path"
+cp scripts/container/compose.yaml scripts/container/seccomp.json "$work/clone/scripts/container/"
+echo 'services: {session-manager: {environment: {SESSION_MANAGER_URL: "http://127.0.0.1:3002/"}}}' >"$work/simulated.yaml"
 cat >"$work/simulated-podman" <<-P
 	#!/bin/bash
 	args=()
@@ -84,8 +81,23 @@ cat >"$work/simulated-podman" <<-P
 	done
 	exec $work/podman "\${args[@]}"
 P
-chmod 755 "$work/simulated-podman"
-compose() { (cd "$work/compose" && podman-compose --podman-path "$work/simulated-podman" -p test -f compose.yaml -f simulated.yaml "$@"); }
+cat >"$work/path/docker" <<-D
+	#!/bin/bash
+	[ "\$1" = compose ] || exit 64
+	shift
+	exec podman-compose --podman-path "$work/simulated-podman" -p test -f compose.yaml -f "$work/simulated.yaml" "\$@"
+D
+chmod 755 "$work/simulated-podman" "$work/path/docker"
+compose() { (cd "$work/clone/scripts/container" && "$work/path/docker" compose "$@"); }
+# documented PAGE: each command of this page works as it is written, one after the other in one shell, here as root.
+documented() {
+	awk '/^```console/{on=1; next} /^```/{on=0} on && sub(/^\$ /, "")' "scripts/package/docs/$1.md" | sed 's/\bsudo //g' >"$work/commands"
+	if (cd "$work/clone" && PATH="$work/path:$PATH" timeout 120 bash -ex "$work/commands") >"$work/documented.log" 2>&1; then
+		ok "docs/$1.md: $(wc -l <"$work/commands") commands"
+	else
+		no "docs/$1.md"; cat "$work/documented.log"
+	fi
+}
 podman run -d --name simulator -p 127.0.0.1:3001:3001 -v "$work/simulator:/simulator:ro" --entrypoint /simulator session-manager --speed=5 >/dev/null || exit 1
 service=test_session-manager_1
 inside() { podman exec $service "$@"; }
@@ -105,7 +117,9 @@ reaches() {
 yes() { local what=$1; shift; if "$@" >/dev/null 2>&1; then ok "$what"; else no "$what"; fi; }
 not() { local what=$1; shift; if "$@" >/dev/null 2>&1; then no "$what"; else ok "$what"; fi; }
 
-compose up -d --no-build >"$work/up.log" 2>&1 || { no "compose up"; tail "$work/up.log"; exit 1; }
+documented container
+key=$(cat "$work/clone/scripts/container/api-key")
+if grep -q '▀▀▀▀' "$work/documented.log"; then ok "the last of them draws the QR"; else no "no QR: $(tail -5 "$work/documented.log")"; fi
 reaches "the page" QR_REQUIRED 120
 is "without the key" "$(curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:3001/qr)" 401
 is "GET /qr" "$(api '/qr?wait=25s' | jq -r .status)" QR_AVAILABLE
@@ -115,7 +129,7 @@ reaches "after the scan" READY 120
 
 is "Chrome's sandbox is on" "$(api /session | jq .browser.sandbox)" true
 # A renderer has a namespace of its own, and a filter more than the container.
-of() { inside sh -c 'for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline | grep -q "^$1" && cat $p/status && break; done' _ "$1"; }
+of() { inside sh -c 'for p in /proc/[0-9]*; do [ $p = /proc/$$ ] && continue; tr "\0" " " <$p/cmdline | grep -q "^$1" && cat $p/status && break; done' _ "$1"; }
 filters() { of "$1" | awk '/^Seccomp_filters:/{print $2}'; }
 if [ "$(of '.*--type=renderer' | awk '/^NSpid:/{print NF - 1}')" -gt 1 ]; then ok "namespaces of a renderer"; else no "namespaces of a renderer"; fi
 if [ "$(filters '.*--type=renderer')" -gt "$(filters .*/supervisor)" ]; then ok "filters of a renderer"; else no "filters of a renderer"; fi

@@ -11,7 +11,7 @@ STAGE=$(mktemp -d)
 trap 'rm -rf "$STAGE"' EXIT
 export VERSION MAINTAINER STAGE
 scripts/package/template.sh <scripts/package/session-manager.service >"$STAGE/session-manager@.service"
-sed 's|](scripts/package/docs/|](docs/|g' README.md >"$STAGE/README.md"
+scripts/package/documents.sh "$STAGE/documents"
 gzip -9n <scripts/package/session-manager.8 >"$STAGE/session-manager.8.gz"
 gzip -9n >"$STAGE/changelog.gz" <<-CHANGELOG
 	session-manager ($VERSION) unstable; urgency=medium

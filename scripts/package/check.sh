@@ -28,6 +28,11 @@ if [ "$(dpkg-deb -f "$package" Architecture)" = arm64 ] && file "$bin/supervisor
 else
 	no "binaries for arm64: $(file "$bin"/*)"
 fi
+if go test -count=1 ./scripts/deps -run TestLinksOfThePackage -unpacked "$work/arm64" >"$work/out" 2>&1; then
+	ok "links of the documents lead to files and headings of the package"
+else
+	no "links of the documents: $(cat "$work/out")"
+fi
 # The service itself can't run there: qemu 7.2 does not know PR_SET_CHILD_SUBREAPER.
 for command in --version --print-config "completion bash"; do
 	# shellcheck disable=SC2086 # a list of words

@@ -96,7 +96,8 @@ links() {
 	reaches "after the scan" READY 90
 	wait $person; is "the command in the terminal ends with exit code" $? 0
 	has "and names the next step" "$(tail -5 /tmp/qr.log)" 'Next, try: session-manager send'
-	has "status" "$(session-manager status)" 'READY: '
+	has "status" "$(session-manager status)" "READY
+since "
 	has "only root has the key" "$(runuser -u nobody -- session-manager restart 2>&1)" 'Run this as root'
 	has "Chrome's sandbox is on" "$(curl -s $api/session | tr -d ' \n')" '"sandbox":true'
 	is "seccomp of a renderer" "$(awk '/^Seccomp:/{print $2}' "/proc/$(below type=renderer)/status")" 2
