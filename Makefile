@@ -84,6 +84,7 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@scripts/install/tool.sh prometheus /usr/bin/promtool
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/webhook
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/uitest
+	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/pm2
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test: # with the race detector a process would exit a second late

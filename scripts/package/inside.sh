@@ -184,6 +184,12 @@ logged() {
 	yes "without an error" sh -c "$line"
 }
 
+# manual: the commands of the man page, one a line.
+manual() {
+	zcat /usr/share/man/man8/session-manager.8.gz | awk '/^\.fi/{on=0} on; /^\.nf/{on=1}' |
+		sed -e "s/\\\\(aq/'/g" -e 's/\\\\/\\/g' -e 's/\\-/-/g' -e 's/\\e/\\/g' | sed -e ':more' -e '/\\$/{N; s/\\\n *//; b more}' | grep -E '^(curl|printf|KEY=)'
+}
+
 # documented PAGE…: each command of these pages works as it is written, here as root.
 documented() {
 	local page line code
@@ -276,6 +282,9 @@ life() {
 	asking env DEBIAN_FRONTEND=noninteractive dpkg -i /root/0.2.deb; without_scan "upgrade during requests"
 	has "configuration survives the upgrade" "$(cat /etc/session-manager/config.json)" 3002
 	template; logged
+	printf '%%PDF-1.4\n' >/root/offer.pdf
+	local out; out=$(cd /root && manual | sed 's/sudo //' | bash -e 2>&1; cat /root/webhook-key)
+	has "the man page: messages" "$out" '"queued"'; has "the man page: a key" "$out" whsec_
 	documented move alerts backup log settings upgrade troubleshooting; without_scan "after what the documents have"
 	rm -f /etc/session-manager/selectors.json
 	hangs; settings

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Boots Debian with a real systemd in a container (see boot), installs the package, and
 # checks the service through what happens to services: stop, kill, hang, crash, bad
-# settings, upgrade, reboot, removal. The simulator runs next to it. Each line is a check;
-# the exit status is 0 if all have passed. The arguments are what to boot: releases of
-# Debian, or "host" for this machine's own files.
+# settings, upgrade, reboot, removal. The simulator runs next to it. What README.md has for
+# a clone is run on this machine. Each line is a check; the exit status is 0 if all have
+# passed. The arguments are what to boot: releases of Debian, or "host" for this machine's own files.
 set -u -o pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -51,12 +51,33 @@ test_on() {
 	return $bad
 }
 
+# in_clone COMMAND…: the command asks for a scan, in a network of its own, where its ports are free, and with
+# the simulator in place of WhatsApp's page.
+in_clone() {
+	if SESSION_MANAGER_URL=http://127.0.0.1:3002/ SESSION_MANAGER_TOKENS=$work/tokens \
+		timeout -k 5 180 unshare --net --pid --fork --kill-child --mount-proc bash -c '
+		ip link add here0 type veth peer name there0 && ip address add 192.0.2.1/24 dev here0
+		for link in here0 there0 lo; do ip link set $link up; done
+		[ "$2" = "make demo" ] || "$1/simulator" >/dev/null 2>&1 &
+		script -qefc "stty cols 100 rows 60; $2" "$1/clone.log" </dev/null >/dev/null &
+		until curl -s localhost:3001/status | grep -q QR_REQUIRED && grep -qE "▀▀▀▀|QR_REQUIRED" "$1/clone.log"; do sleep 0.2; done
+	' _ "$work" "$*"; then
+		echo "ok    $*"
+	else
+		echo "FAIL  $*"; tail -20 "$work/clone.log"
+		failed=1
+	fi
+}
+
 CGO_ENABLED=0 go build -o "$work/simulator" ./scripts/simulator/cmd || exit 1
 for version in 0.1 0.2; do
 	OUT=$work ARCHS=$arch VERSION=$version~test scripts/package/build.sh >/dev/null || exit 1
 	mv "$work/session-manager_$version~test_$arch.deb" "$work/$version.deb"
 done
 failed=0
+echo "== a clone"
+in_clone make demo
+in_clone make run
 [ $# -gt 0 ] || set -- bookworm trixie
 for system; do
 	echo "== $system"

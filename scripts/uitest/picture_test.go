@@ -14,11 +14,14 @@ func TestPictureOfThePage(t *testing.T) {
 	if *picture == "" {
 		t.Skip("it is for the documents: go test ./scripts/uitest -run Picture -picture ../package/docs/page.png")
 	}
-	const width, height = 900, 640
+	const width, height = 800, 712
 	sim := simulated(t)
 	page := open(t, browser(t), service(t, "--url="+sim.URL).Base, look{width: width, height: height, language: "en"})
 	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden`)
 	page.decode()
+	if err := (proto.EmulationSetScrollbarsHidden{Hidden: true}).Call(page); err != nil {
+		t.Fatal(err)
+	}
 	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 0.5}})
 	if err != nil {
 		t.Fatal(err)

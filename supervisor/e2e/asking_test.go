@@ -121,7 +121,7 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	s := launchWith(t, harness.Options{Tokens: tokens, Listen: address, Args: append(eager, "--config", config)})
 	s.awaitListening()
 
-	shown, cmd := a.inTerminal("qr")
+	shown, cmd := a.inTerminal(words(command(t, "session-manager qr"))...)
 	shown.awaitDrawn(t, shown.awaitDrawn(t, ""))
 	if err := shown.Resize(100, 20); err != nil {
 		t.Fatal(err)
@@ -178,15 +178,16 @@ func (a asking) linksAgain(p *phone, s *service) {
 	shown.shows(a.t, "Write yes")
 	shown.types(a.t, "no\n")
 	shown.ends(a.t, cmd, "nothing was changed", 1)
-	a.says(0, "The phone is unlinked. The old login is ", "logout")
+	a.says(0, "The phone is unlinked. The old login is ", words(command(a.t, "session-manager logout"))...)
 	s.await("QR_REQUIRED")
-	shown, cmd = a.inTerminal("pair", "+54 9 11 2345-6789")
+	shown, cmd = a.inTerminal(words(command(a.t, "session-manager pair +5491123456789"))...)
 	shown.shows(a.t, "Enter this code on the phone")
 	code := regexp.MustCompile(`\b[A-Z0-9]{8}\b`).FindString(shown.text)
 	if err := p.EnterCode(within(a.t), code); err != nil {
 		a.t.Fatalf("the code %q: %v", code, err)
 	}
 	shown.ends(a.t, cmd, "Next, try: session-manager send", 0)
+	a.says(0, "The phone is unlinked.\n", words(command(a.t, "session-manager logout --purge"))...)
 }
 
 func TestCommandsFindKeyCertificateAndSocket(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,95 +35,156 @@ func readDocuments(t *testing.T) map[string]string {
 }
 
 var (
-	console = regexp.MustCompile("(?s)```console\n(.*?)```")
-	prompt  = regexp.MustCompile(`(?m)^\$ (.*)$`)
-	remark  = regexp.MustCompile(`\s{2,}# .*$`)
-	link    = regexp.MustCompile(`\]\(([^)]+)\)`)
+	block  = regexp.MustCompile("(?ms)^```(\\S*)\n(.*?)^```$")
+	prompt = regexp.MustCompile(`(?m)^\$ (.*)$`)
+	remark = regexp.MustCompile(`\s{2,}# .*$`)
 )
 
-// commandsIn returns the commands of the examples in a document.
+// commandsIn returns the commands of the examples in a document, without sudo.
 func commandsIn(document string) (all []string) {
-	for _, block := range console.FindAllStringSubmatch(document, -1) {
-		for _, line := range prompt.FindAllStringSubmatch(block[1], -1) {
-			all = append(all, strings.TrimSpace(remark.ReplaceAllString(line[1], "")))
+	for _, b := range block.FindAllStringSubmatch(document, -1) {
+		if b[1] != "console" {
+			continue
+		}
+		for _, line := range prompt.FindAllStringSubmatch(b[2], -1) {
+			all = append(all, strings.TrimPrefix(strings.TrimSpace(remark.ReplaceAllString(line[1], "")), "sudo "))
 		}
 	}
 	return all
 }
 
-// testedElsewhere are the beginnings of commands that need more than a service and a shell, with
-// what runs them.
-var testedElsewhere = map[string]string{
-	"sudo systemctl ": "scripts/package/inside.sh", "systemctl ": "scripts/package/inside.sh", "journalctl ": "scripts/package/inside.sh",
-	"sudo apt install ": "scripts/package/inside.sh", "sudo cp /usr/share/": "scripts/package/inside.sh",
-	"sudo session-manager session ":          "scripts/package/inside.sh",
-	"session-manager status --instance=3002": "scripts/package/inside.sh",
-	"sudo session-manager logout":            "TestPhoneIsLinkedFromATerminal, with what comes before it",
-	"sudo session-manager doctor":            "TestPackagedDoctorActsAsTheService", "session-manager doctor": "TestPackagedDoctorActsAsTheService",
-	"sudo session-manager pair +":             "TestPhoneIsLinkedFromATerminal",
-	"curl -s 'localhost:3001/qr?wait=25s&not": "package api",
-	"curl -s localhost:3001/session/passkey":  "the tests of passkeys", "curl -s -X POST localhost:3001/session/passkey/": "the tests of passkeys",
-	"curl -s -X DELETE localhost:3001/session/passkey": "the tests of passkeys",
-	"make ":           "the Makefile's targets are compared",
-	"docker compose ": "scripts/container/test.sh", "cd scripts/container ": "scripts/container/test.sh",
-	`curl -s -H "Authorization: Bearer $(cat api-key)" `: "scripts/container/test.sh",
-	"pm2 ": "another program", "pgrep -af tokens/ADMIN": "another program",
+// command returns a command of the documents, which must be there as it is written here. The calls in the
+// sources of the tests are the list of the commands that need a test of their own.
+func command(t *testing.T, text string) string {
+	t.Helper()
+	for _, content := range readDocuments(t) {
+		if slices.Contains(commandsIn(content), text) {
+			return text
+		}
+	}
+	t.Errorf("no document has the command %s", text)
+	return text
+}
+
+// words returns the arguments of a command for our program that has no quotes.
+func words(command string) []string { return strings.Fields(command)[1:] }
+
+var (
+	call = regexp.MustCompile("\\bcommand\\(\\w+(?:\\.t)?, (\"[^\"]*\"|`[^`]*`)\\)")
+	// scripted are commands that need systemd and the package, a container, or a clone.
+	scripted = regexp.MustCompile(`^(systemctl|journalctl|apt|cp|cd|docker|make|curl .*cat api-key|session-manager (session|doctor|status --instance))\b`)
+	byScript = regexp.MustCompile(`(?m)^\s*documented ([a-z ]+)`)
+)
+
+// runByTests returns the commands that a test of their own runs.
+func runByTests(t *testing.T) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, m := range call.FindAllStringSubmatch(sources(t, "*_test.go"), -1) {
+		text, err := strconv.Unquote(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[text] = true
+	}
+	return all
+}
+
+// runByScripts returns the commands that the scripts of test-systemd and test-container run, and take from the pages.
+func runByScripts(t *testing.T) map[string]bool {
+	t.Helper()
+	run, all := map[string]bool{"make test": true}, readDocuments(t) // it is what runs here
+	inside := sources(t, "../../scripts/package/inside.sh")
+	for _, m := range byScript.FindAllStringSubmatch(inside+sources(t, "../../scripts/container/test.sh"), -1) {
+		for page := range strings.FieldsSeq(m[1]) {
+			for _, command := range commandsIn(all[documents+"/"+page+".md"]) {
+				run[command] = true
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\s*in_clone (make \w+)`).FindAllStringSubmatch(sources(t, "../../scripts/package/test-systemd.sh"), -1) {
+		run[m[1]] = true
+	}
+	return run
+}
+
+// sources returns the files that a pattern names, one after the other.
+func sources(t *testing.T, pattern string) string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no %s: %v", pattern, err)
+	}
+	var all strings.Builder
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(content)
+	}
+	return all.String()
+}
+
+// examples are the programs and data in the documents, with the source that takes them from there.
+var examples = map[string]string{
+	"receive.md sh": "inbox_test.go", "receive.md python": "inbox_test.go", "webhook.md js": "../internal/webhook/library_test.go",
+	"webhook.md http": "", "log.md json": "", // what the service writes
+}
+
+func TestEachCommandOfTheDocumentsIsRun(t *testing.T) {
+	byTests, byScripts := runByTests(t), runByScripts(t)
+	for path, content := range readDocuments(t) {
+		page := filepath.Base(path)
+		for _, command := range commandsIn(content) {
+			if scripted.MatchString(command) && !byTests[command] && !byScripts[command] {
+				t.Errorf("%s: neither a test nor test-systemd runs: %s", page, command)
+			}
+		}
+		for _, b := range block.FindAllStringSubmatch(content, -1) {
+			if by, known := examples[page+" "+b[1]]; b[1] == "console" {
+				if n := len(prompt.FindAllString(b[2], -1)); n == 0 || strings.Contains(b[2], "\\\n") {
+					t.Errorf("%s: a block with %d commands, of one line each: %s", page, n, b[2])
+				}
+			} else if !known || by != "" && !strings.Contains(sources(t, by), page) {
+				t.Errorf("%s: no test takes this %q from there: %s", page, b[1], b[2])
+			}
+		}
+	}
 }
 
 // endless are the beginnings of commands that run until they are interrupted.
-var endless = []string{"curl -N ", "session-manager events "}
+var endless = regexp.MustCompile(`^(curl -N|session-manager events) `)
 
 // answers404 is what has no answer with a linked phone, or a made-up id.
 var answers404 = regexp.MustCompile(`/qr\.txt|/messages/3EB0`)
 
-func TestDocumentsLeadSomewhere(t *testing.T) {
-	all := readDocuments(t)
-	if n := len(strings.Fields(all["../../README.md"])); n > 900 {
-		t.Errorf("README.md has %d words, more than 900", n)
-	}
-	makefile, err := os.ReadFile("../../Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := map[string]bool{}
-	for path, content := range all {
-		checkLinks(t, path, content)
-		if page := filepath.Base(path); page != "README.md" && !strings.Contains(all["../../README.md"], "docs/"+page) {
-			t.Errorf("README.md does not lead to %s", page)
-		}
-		for _, command := range commandsIn(content) {
-			for prefix := range testedElsewhere {
-				used[prefix] = used[prefix] || strings.HasPrefix(command, prefix)
-			}
-			if target, ok := strings.CutPrefix(command, "make "); ok && !strings.Contains(string(makefile), "\n"+target+":") {
-				t.Errorf("%s: there is no target %s", path, target)
-			}
-		}
-	}
-	for prefix := range testedElsewhere {
-		if !used[prefix] {
-			t.Errorf("no document has a command that begins with %q", prefix)
-		}
-	}
-}
-
-// checkLinks wants the files to which a document leads.
-func checkLinks(t *testing.T, path, content string) {
-	t.Helper()
-	for _, m := range link.FindAllStringSubmatch(content, -1) {
-		target, _, _ := strings.Cut(m[1], "#")
-		if strings.Contains(target, "://") || target == "" {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), target)); err != nil {
-			t.Errorf("%s: the link to %s: %v", path, m[1], err)
-		}
-	}
-}
-
-// documented runs the commands of the documents as they are written, but for the address, the
-// time to wait and sudo, with a service that is READY.
+// documented runs the commands of the documents with a service that is READY.
 func (a asking) documented(address string) {
+	s := a.shell(address)
+	write(a.t, filepath.Join(s.folder, "offer.pdf"), "%PDF-1.4\n")
+	byTests := runByTests(a.t)
+	done := map[string]bool{}
+	for _, content := range readDocuments(a.t) {
+		for _, command := range commandsIn(content) {
+			if !done[command] && !byTests[command] && !scripted.MatchString(command) {
+				done[command] = true
+				s.runs(command)
+			}
+		}
+	}
+	if len(done) < 20 {
+		a.t.Errorf("only %d commands were run", len(done))
+	}
+}
+
+// shell is where commands of the documents are run as they are written, but for the address, the time to wait and sudo.
+type shell struct {
+	asking
+	folder, address string
+}
+
+func (a asking) shell(address string) shell {
 	folder := a.t.TempDir()
 	write(a.t, filepath.Join(folder, ".curlrc"), "write-out = \"%{stderr}%{http_code}\"\n")
 	program, err := filepath.Abs(binaries.Supervisor)
@@ -132,58 +194,42 @@ func (a asking) documented(address string) {
 	if err := os.Symlink(program, filepath.Join(folder, "session-manager")); err != nil {
 		a.t.Fatal(err)
 	}
-	write(a.t, filepath.Join(folder, "offer.pdf"), "%PDF-1.4\n")
 	a.env = append(slices.Clone(a.env), "PATH="+folder+":"+os.Getenv("PATH"), "CURL_HOME="+folder)
-	done := map[string]bool{}
-	for path, content := range readDocuments(a.t) {
-		for _, command := range commandsIn(content) {
-			elsewhere := func(prefix string) bool { return strings.HasPrefix(command, prefix) }
-			line := strings.ReplaceAll(strings.TrimPrefix(command, "sudo "), "localhost:3001", address)
-			if done[line] || slices.ContainsFunc(keys(testedElsewhere), elsewhere) {
-				continue
-			}
-			done[line] = true
-			line = regexp.MustCompile(`wait=\w+`).ReplaceAllString(line, "wait=100ms")
-			if out, ok := a.shell(folder, line, slices.ContainsFunc(endless, elsewhere)); !ok {
-				a.t.Errorf("%s: %s: %s", path, command, out)
-			}
-		}
-	}
-	if len(done) < 10 {
-		a.t.Errorf("only %d commands were run", len(done))
-	}
+	return shell{a, folder, address}
 }
 
-func keys(m map[string]string) (all []string) {
-	for key := range m {
-		all = append(all, key)
-	}
-	return all
-}
-
-// shell runs a command in folder, and reports whether it did what it should. An endless one is interrupted
-// once it has written something.
-func (a asking) shell(folder, line string, endless bool) (string, bool) {
-	cmd := exec.CommandContext(within(a.t), "bash", "-c", "exec "+line)
-	cmd.Dir = folder
-	cmd.Env = append(os.Environ(), a.env...)
+// runs runs a command, which must do what it should, and returns what it wrote. An endless one is interrupted once it
+// has written something.
+func (s shell) runs(command string) string {
+	s.t.Helper()
+	line := strings.ReplaceAll(command, "localhost:3001", s.address)
+	line = regexp.MustCompile(`wait=\w+`).ReplaceAllString(line, "wait=100ms")
+	cmd := exec.CommandContext(within(s.t), "bash", "-c", "exec "+line)
+	cmd.Dir = s.folder
+	cmd.Env = append(os.Environ(), s.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	if !endless {
+	if !endless.MatchString(command) {
 		out, err := cmd.Output()
 		code := stderr.String()
 		refused := strings.HasPrefix(line, "curl") && !strings.HasSuffix(code, "200") && !strings.HasSuffix(code, "202")
 		if answers404.MatchString(line) && strings.HasSuffix(code, "404") {
 			refused = false
 		}
-		return string(out) + code, err == nil && !refused
+		if err != nil || refused {
+			s.t.Errorf("%s: %v: %s%s", command, err, out, code)
+		}
+		return string(out)
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
-		a.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	first, err := bufio.NewReader(stdout).ReadString('\n')
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	_ = cmd.Wait()
-	return first + stderr.String(), err == nil
+	if err != nil {
+		s.t.Errorf("%s: %v: %s%s", command, err, first, stderr.String())
+	}
+	return first
 }

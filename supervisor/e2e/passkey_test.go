@@ -3,9 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
 
@@ -49,14 +51,37 @@ func TestPasskeyStartsOverAfterAKill(t *testing.T) {
 	s.wantAnswer("/session/passkey", old, http.StatusConflict, "passkey_not_requested")
 	s.wantAnswer("/session/passkey/confirm", "", http.StatusConflict, "passkey_no_code")
 	p.scan(t)
-	options := s.passkeyOptions()
+	s.passkeyOptions()
 	s.wantAnswer("/session/passkey", old, http.StatusUnprocessableEntity, "passkey_wrong_challenge")
-	s.wantAnswer("/session/passkey", sign(options), http.StatusAccepted, "true")
-	if err := p.AwaitPasskey(within(t), 1); err != nil {
-		t.Fatal(err)
+	s.linksByPasskey(p, sign)
+}
+
+// linksByPasskey ends a request for a passkey, and answers the next one, with the commands of the documents.
+func (s *service) linksByPasskey(p *phone, sign func(options string) string) {
+	s.t.Helper()
+	person := asking{s.t, nil}.shell(strings.TrimPrefix(s.Base, "http://"))
+	person.runs(command(s.t, "curl -s -X DELETE localhost:3001/session/passkey"))
+	p.ClearFaults()
+	if err := p.SetFault("passkey=compare"); err != nil {
+		s.t.Fatal(err)
+	}
+	s.awaitQR()
+	p.scan(s.t)
+	s.awaitReason("ERROR", "passkey_required")
+	var body struct{ Options json.RawMessage }
+	got := person.runs(command(s.t, "curl -s localhost:3001/session/passkey"))
+	if err := json.Unmarshal([]byte(got), &body); err != nil || body.Options == nil {
+		s.t.Fatalf("there is nothing to sign: %s", got)
+	}
+	write(s.t, filepath.Join(person.folder, "signed.json"), sign(string(body.Options)))
+	person.runs(command(s.t, "curl -s localhost:3001/session/passkey -H 'Content-Type: application/json' -d @signed.json"))
+	if err := p.AwaitPasskey(within(s.t), 1); err != nil {
+		s.t.Fatal(err)
 	}
 	if err := p.ApprovePasskey(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
+	s.awaitSession("a code", func(harness.Session) bool { return strings.Contains(s.get("/session/passkey").Body, `"code":`) })
+	person.runs(command(s.t, "curl -s -X POST localhost:3001/session/passkey/confirm"))
 	s.await("READY")
 }

@@ -21,18 +21,19 @@ on("worker", (w) => {
   el("worker").textContent = worker.pid
     ? fill(ui.running, { n: worker.generation, when: moment(worker.started_at) })
     : ui.notRunning;
-  el("browser").textContent = w.browser ? w.browser.product + (w.browser.sandbox ? "" : " – " + ui.noSandbox) : "–";
+  el("browser").textContent = w.browser ? w.browser.product.replace("/", " ") + (w.browser.sandbox ? "" : " – " + ui.noSandbox) : "–";
   el("crashes").textContent = worker.abnormal_exits || "";
   const exit = w.last_exit;
   el("lastExit").textContent = exit
     ? moment(exit.at) + ": " + reasonText(exit.reason, exit.reason).Message + " " + lived(exit)
     : ui.none;
+  if (exit?.detail) el("lastExit").append(make("small", exit.detail));
 });
 
 // How long an instance had been running, and how its processes ended.
 const lived = (exit) =>
   [exit.uptime_ms ? fill(ui.afterUptime, { time: duration(exit.uptime_ms) }) : "", exit.worker_exit && ui.worker + ": " + exit.worker_exit + ".",
-    exit.chrome_exit && "Chrome: " + exit.chrome_exit + ".", exit.detail].filter(Boolean).join(" ");
+    exit.chrome_exit && "Chrome: " + exit.chrome_exit + "."].filter(Boolean).join(" ");
 
 // --- reports ---
 
@@ -64,13 +65,15 @@ const fillReport = async (at, report) => {
     button.addEventListener("click", () => showFile(shown, report, name));
     return button;
   });
+  const buttons = make("p", ...files);
+  buttons.className = "buttons";
   const versions = report.versions;
   at.replaceChildren(
     make("p", lived(report)),
+    ...(report.detail ? [make("p", report.detail)] : []),
     make("p", [versions.service, versions.browser, versions.page && "WhatsApp " + versions.page].filter(Boolean).join(" · ")),
-    make("p", ...files),
+    buttons,
     shown);
-  at.children[2].className = "buttons";
   try {
     const steps = (await (await api("crashes/" + report.id)).json()).timeline;
     shown.replaceChildren(make("ol", ...steps.map((step) => make("li", make("time", stepClock.format(new Date(step.at))), " ", make("code", step.event), " ", step.text || ""))));

@@ -4,6 +4,7 @@ let passkey = { status: "none" };
 
 const passkeyShown = (request) => {
   el("passkeySteps").hidden = !request;
+  el("passkeyBegin").classList.toggle("outlined", Boolean(request)); // it asks for another one
   el("passkeyScript").value = "";
   el("passkeyPage").removeAttribute("href");
   el("passkeySign").removeAttribute("href");
@@ -42,7 +43,7 @@ on("passkey", (p) => {
   el("passkey").hidden = p.status === "none";
   el("passkeyNow").textContent = now[p.status] || "";
   el("passkeyBegin").hidden = p.status !== "needed" && (p.status !== "failed" || p.reason === "restarted");
-  el("passkeyCompare").hidden = p.status !== "confirm";
+  el("passkeyCompare").hidden = el("passkeyConfirm").hidden = p.status !== "confirm";
   el("passkeyCancel").hidden = p.reason === "restarted";
   if (p.status !== "needed") {
     passkeyShown(null);

@@ -34,7 +34,7 @@ const render = () => {
     show("action", ui.reconnecting);
   }
   // A countdown says it better.
-  const counted = state.reason.code === "conflict" && left(retryAt);
+  const counted = state.reason.code === "passkey_required" || (state.reason.code === "conflict" && left(retryAt));
   show("detail", online && !locked && !counted ? state.reason.detail : "");
   document.title = el("headline").textContent + " – " + ui.title;
   const known = online && !locked;
