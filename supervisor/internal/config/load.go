@@ -188,6 +188,12 @@ func usage(err error) error {
 		text = "unexpected argument; the commands are serve, doctor, session export, session import, completion, status, qr, pair, logout, restart, send and events"
 	case strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --"):
 		text = "flags begin with two dashes"
+	case strings.HasPrefix(text, `expected "<`):
+		text = strings.Trim(strings.TrimPrefix(text, "expected "), `"`) + " is missing"
+	}
+	if parsed, ok := errors.AsType[*kong.ParseError](err); ok && parsed.Context.Selected() != nil {
+		command, _, _ := strings.Cut(parsed.Context.Command(), " <")
+		return fmt.Errorf("%w: %s (see %s %s --help)", ErrUsage, text, programName, command)
 	}
 	return fmt.Errorf("%w: %s (%s --help lists the settings)", ErrUsage, text, programName)
 }
@@ -200,7 +206,7 @@ type grammar struct {
 	Doctor     struct{} `cmd:"" help:"Check this machine with these settings, and say what to do about each finding."`
 	Completion struct {
 		Shell string `arg:"" enum:"bash" help:"bash."`
-	} `cmd:"" help:"Print a completion script: source <(supervisor completion bash)."`
+	} `cmd:"" help:"Print a completion script: source <(session-manager completion bash)."`
 	Session struct {
 		Export struct {
 			File   string `arg:"" help:"File to create. It must not exist."`
