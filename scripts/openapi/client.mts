@@ -1,5 +1,6 @@
 // Does the main job with a client that is made from openapi.yaml: waits for the QR, for the
-// phone that scans it, sends a message, and follows it until it was delivered.
+// phone that scans it, sends a message, follows it until it was delivered, and reads what was
+// received in pages. What the service refuses has a code.
 import createClient from "openapi-fetch";
 import { writeFileSync } from "node:fs";
 import type { components, paths } from "./schema.js";
@@ -38,6 +39,28 @@ async function follow(stream: ReadableStream<Uint8Array>, id: string, want: Sche
   }
 }
 
+/** send sends a text by this key, and returns how it was answered: a status or a problem's code. */
+async function send(key: string, recipient: string, text: string): Promise<[string, Schemas["Message"] | undefined]> {
+  const { data, error, response } = await client.POST("/messages", {
+    params: { header: { "Idempotency-Key": key } },
+    body: { to: recipient, type: "text", text: { body: text, preview: false } },
+  });
+  return [error?.code ?? String(response.status), data];
+}
+
+/** receive reads one event a page, from the first to the one with this text, and returns all texts. */
+async function receive(last: string): Promise<string[]> {
+  const texts: string[] = [];
+  for (let after: string | undefined; texts.at(-1) !== last; ) {
+    const page = data(await client.GET("/messages", { params: { query: { direction: "in", limit: 1, wait: "25s", after } } }));
+    if (page.messages.length > 1) throw new Error(`${page.messages.length} events on a page of one`);
+    for (const event of page.messages) if (event.event === "message" && event.type === "text") texts.push(event.text ?? "");
+    after = page.next;
+  }
+  return texts;
+}
+
+const [early] = await send("early", to, "Too early.");
 await reach("QR_REQUIRED");
 const qr = data(await client.GET("/qr", { params: { query: { wait: "25s", not: ["NO_QR"] } } }));
 if (typeof qr === "string" || qr.status !== "QR_AVAILABLE") throw new Error("there is no QR");
@@ -45,10 +68,14 @@ writeFileSync(file, Buffer.from(qr.qr, "base64"));
 console.log("qr");
 await reach("READY");
 const events = await client.GET("/events", { params: { query: { types: "message.status" } }, parseAs: "stream" });
-const message = data(await client.POST("/messages", {
-  params: { header: { "Idempotency-Key": "order-17" } },
-  body: { to, type: "text", text: { body: "Hello from a generated client.", preview: false } },
-}));
+const hello = "Hello from a generated client.";
+const [status, message] = await send("order-17", to, hello);
+if (!message) throw new Error(status);
 console.log("accepted", message.id);
 await follow(events.data as unknown as ReadableStream<Uint8Array>, message.id, "delivered");
+const [again, same] = await send("order-17", to, hello);
+const [conflict] = await send("order-17", to, "Another text.");
+const [nobody] = await send("order-18", "12", hello);
+console.log("answers", early, status, again, same?.id === message.id, conflict, nobody);
+console.log("texts", (await receive("two")).join(" "));
 process.exit(0);

@@ -24,7 +24,7 @@ var installed = flag.Bool("installed", false, "use what npm has put into .cache 
 const limit = 3 * time.Minute
 
 // TestGeneratedClientDoesTheMainJob runs client.mts, which uses types that were made from
-// openapi.yaml: it waits for the QR, sends a message and follows it.
+// openapi.yaml: it waits for the QR, sends a message and follows it, and reads pages.
 func TestGeneratedClientDoesTheMainJob(t *testing.T) {
 	if !*installed {
 		t.Skip("make openapi installs openapi-typescript and runs this")
@@ -47,7 +47,7 @@ func TestGeneratedClientDoesTheMainJob(t *testing.T) {
 	defer func() { _ = os.RemoveAll(folder) }()
 	service, err := harness.Start(ctx, harness.Options{
 		Supervisor: binaries.Supervisor, Folder: folder, URL: phone.URL,
-		Args: []string{"--message-pause", "0s", "--new-chat-pause", "0s", "--settle-time", "0s"},
+		Args: []string{"--message-pause", "0s", "--new-chat-pause", "0s", "--settle-time", "0s", "--messages", "both"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,8 @@ func TestGeneratedClientDoesTheMainJob(t *testing.T) {
 			cancel()
 		}
 	}
-	if err := client.Wait(); err != nil || len(said) == 0 || said[len(said)-1] != "message delivered" {
+	want := "message delivered\nanswers not_linked 202 200 true idempotency_conflict invalid_recipient\ntexts one two"
+	if err := client.Wait(); err != nil || !strings.HasSuffix(strings.Join(said, "\n"), want) {
 		t.Errorf("%v, after %q; the service's log: %s", err, said, service.Log())
 	}
 }
@@ -92,6 +93,8 @@ func answer(ctx context.Context, phone *harness.Phone, line, picture string) err
 		if err != nil {
 			return fmt.Errorf("not sent: %w", err)
 		}
+		phone.Receive("15550101001", "one")
+		phone.Receive("15550101001", "two")
 		return phone.Ack(id, 2)
 	}
 	return nil

@@ -209,6 +209,16 @@ documented() {
 	cd /
 }
 
+# webhook: the drop-in of docs/webhook.md hands the files over that its commands write.
+webhook() {
+	mkdir -p /run/systemd/system/$unit.d
+	awk '/^```ini/{on=1; next} /^```/{on=0} on' /usr/share/doc/session-manager/docs/webhook.md >/run/systemd/system/$unit.d/webhook.conf
+	systemctl daemon-reload
+	documented webhook; without_scan "with a webhook"
+	is "credentials that are used" "$(session-manager --print-config 2>/dev/null | grep -c '^webhook-.*credential')" 2
+	rm -r /run/systemd/system/$unit.d; systemctl daemon-reload; systemctl restart $unit; without_scan "without it"
+}
+
 # gives_up CODE ARGUMENT…: the service exits with CODE, and systemd does not start it again.
 gives_up() {
 	local code=$1; shift
@@ -287,6 +297,7 @@ life() {
 	has "the man page: messages" "$out" '"queued"'; has "the man page: a key" "$out" whsec_
 	documented move alerts backup log settings upgrade troubleshooting; without_scan "after what the documents have"
 	rm -f /etc/session-manager/selectors.json
+	webhook
 	hangs; settings
 }
 

@@ -72,7 +72,7 @@ func words(command string) []string { return strings.Fields(command)[1:] }
 var (
 	call = regexp.MustCompile("\\bcommand\\(\\w+(?:\\.t)?, (\"[^\"]*\"|`[^`]*`)\\)")
 	// scripted are commands that need systemd and the package, a container, or a clone.
-	scripted = regexp.MustCompile(`^(systemctl|journalctl|apt|cp|cd|docker|make|curl .*cat api-key|session-manager (session|doctor|status --instance))\b`)
+	scripted = regexp.MustCompile(`^(systemctl|journalctl|apt|cp|cd|docker|make|echo|printf|curl .*cat api-key|session-manager (session|doctor|status --instance))\b`)
 	byScript = regexp.MustCompile(`(?m)^\s*documented ([a-z ]+)`)
 )
 
@@ -129,6 +129,7 @@ func sources(t *testing.T, pattern string) string {
 // examples are the programs and data in the documents, with the source that takes them from there.
 var examples = map[string]string{
 	"receive.md sh": "inbox_test.go", "receive.md python": "inbox_test.go", "webhook.md js": "../internal/webhook/library_test.go",
+	"webhook.md ini": "../../scripts/package/inside.sh",
 	"webhook.md http": "", "log.md json": "", // what the service writes
 }
 
