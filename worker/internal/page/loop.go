@@ -366,7 +366,7 @@ func (l *loop) cureHang(ctx context.Context, code reason.Code) error {
 	l.observer.Forget()
 	l.health.misses = 0
 	if !l.health.hangs.another(time.Now(), l.t.CureLimit) || l.health.relapse {
-		return reason.Wrap(code, errors.New("cannot get the page to answer: it failed to again after it was reloaded"))
+		return reason.Wrap(code, errors.New("cannot get the page to answer: it did not respond after it was reloaded either"))
 	}
 	l.health.relapse = true
 	l.log.Warn(logid.PageStalled, logging.KeyReason, string(code))
