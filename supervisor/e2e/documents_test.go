@@ -36,6 +36,7 @@ func readDocuments(t *testing.T) map[string]string {
 
 var (
 	block  = regexp.MustCompile("(?ms)^```(\\S*)\n(.*?)^```$")
+	hidden = regexp.MustCompile("(?m)^([ \t]+```|[ \t]*~~~|    \\$ )")
 	prompt = regexp.MustCompile(`(?m)^\$ (.*)$`)
 	remark = regexp.MustCompile(`\s{2,}# .*$`)
 )
@@ -141,6 +142,9 @@ func TestEachCommandOfTheDocumentsIsRun(t *testing.T) {
 			if scripted.MatchString(command) && !byTests[command] && !byScripts[command] {
 				t.Errorf("%s: neither a test nor test-systemd runs: %s", page, command)
 			}
+		}
+		if hidden.MatchString(content) {
+			t.Errorf("%s: a block that is indented, or fenced by other signs, is not looked at", page)
 		}
 		for _, b := range block.FindAllStringSubmatch(content, -1) {
 			if by, known := examples[page+" "+b[1]]; b[1] == "console" {
