@@ -321,7 +321,7 @@ func TestPageAsksForTheKeyAndShowsWarnings(t *testing.T) {
 	page.await(`document.body.dataset.state === "ERROR" && ` + matches("worker", "^not running$"))
 	page.await(`document.querySelectorAll("#warnings p").length === 2 && "warned" in document.body.dataset`)
 	page.visit("warnings")
-	page.has("warnings", `(?s)selectors file can't be used.*chmod 600\. `+file)
+	page.has("warnings", `(?s)selectors file can't be used.*chmod 600\.\s+`+file)
 	if err := os.Chmod(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
