@@ -130,7 +130,7 @@ func sources(t *testing.T, pattern string) string {
 // examples are the programs and data in the documents, with the source that takes them from there.
 var examples = map[string]string{
 	"receive.md sh": "inbox_test.go", "receive.md python": "inbox_test.go", "webhook.md js": "../internal/webhook/library_test.go",
-	"webhook.md ini": "../../scripts/package/inside.sh",
+	"webhook.md ini":  "../../scripts/package/inside.sh",
 	"webhook.md http": "", "log.md json": "", // what the service writes
 }
 
@@ -143,17 +143,23 @@ func TestEachCommandOfTheDocumentsIsRun(t *testing.T) {
 				t.Errorf("%s: neither a test nor test-systemd runs: %s", page, command)
 			}
 		}
-		if hidden.MatchString(content) {
-			t.Errorf("%s: a block that is indented, or fenced by other signs, is not looked at", page)
-		}
-		for _, b := range block.FindAllStringSubmatch(content, -1) {
-			if by, known := examples[page+" "+b[1]]; b[1] == "console" {
-				if n := len(prompt.FindAllString(b[2], -1)); n == 0 || strings.Contains(b[2], "\\\n") {
-					t.Errorf("%s: a block with %d commands, of one line each: %s", page, n, b[2])
-				}
-			} else if !known || by != "" && !strings.Contains(sources(t, by), page) {
-				t.Errorf("%s: no test takes this %q from there: %s", page, b[1], b[2])
+		checkBlocks(t, page, content)
+	}
+}
+
+// checkBlocks wants each block of a page to be commands of one line, or something that a test takes from there.
+func checkBlocks(t *testing.T, page, content string) {
+	t.Helper()
+	if hidden.MatchString(content) {
+		t.Errorf("%s: a block that is indented, or fenced by other signs, is not looked at", page)
+	}
+	for _, b := range block.FindAllStringSubmatch(content, -1) {
+		if b[1] == "console" {
+			if n := len(prompt.FindAllString(b[2], -1)); n == 0 || strings.Contains(b[2], "\\\n") {
+				t.Errorf("%s: a block with %d commands, of one line each: %s", page, n, b[2])
 			}
+		} else if by, known := examples[page+" "+b[1]]; !known || by != "" && !strings.Contains(sources(t, by), page) {
+			t.Errorf("%s: no test takes this %q from there: %s", page, b[1], b[2])
 		}
 	}
 }
