@@ -94,5 +94,8 @@ func TestDenseCodeCanBeScannedFromThePage(t *testing.T) {
 		t.Errorf("it decodes to %d bytes", len(got))
 	}
 	page.fits()
+	if err := p.Order(simulator.Next); err != nil {
+		t.Fatal(err)
+	}
 	page.await(`document.getElementById("qr").hidden`) // its successor can't be drawn
 }

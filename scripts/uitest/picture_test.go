@@ -22,7 +22,7 @@ func TestPictureOfThePage(t *testing.T) {
 	if err := (proto.EmulationSetScrollbarsHidden{Hidden: true}).Call(page); err != nil {
 		t.Fatal(err)
 	}
-	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 0.5}})
+	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

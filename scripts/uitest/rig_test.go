@@ -64,6 +64,9 @@ func service(t *testing.T, args ...string) *harness.Service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if path := harness.LightChrome(); path != "" {
+		args = append([]string{"--chrome=" + path}, args...) // the last one counts
+	}
 	s, err := harness.Start(t.Context(), harness.Options{Supervisor: binaries.Supervisor, Folder: folder, Args: args})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +94,11 @@ var shared = sync.OnceValues(func() (b *rod.Browser, err error) {
 // startChrome returns a Chrome with unpacked extensions, and what ends it, which is never nil.
 func startChrome(extensions ...string) (b *rod.Browser, end func(), err error) {
 	end = func() {}
-	found, err := chrome.Find("")
+	setting := harness.LightChrome()
+	if len(extensions) > 0 {
+		setting = "" // which that engine does not have
+	}
+	found, err := chrome.Find(setting)
 	if err != nil {
 		return nil, end, err
 	}
@@ -198,7 +205,7 @@ func (p *tab) look(l look) {
 		scheme = "dark"
 	}
 	for _, call := range []interface{ Call(proto.Client) error }{
-		proto.EmulationSetDeviceMetricsOverride{Width: l.width, Height: l.height, DeviceScaleFactor: 2, Mobile: l.width < 600},
+		proto.EmulationSetDeviceMetricsOverride{Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.width < 600},
 		proto.EmulationSetEmulatedMedia{Features: []*proto.EmulationMediaFeature{{Name: "prefers-color-scheme", Value: scheme}}},
 	} {
 		if err := call.Call(p.Page); err != nil {

@@ -208,7 +208,7 @@ func TestCommandsFindKeyCertificateAndSocket(t *testing.T) {
 	} {
 		a := asking{t, append(env, "SESSION_MANAGER_LISTEN="+listen, "SESSION_MANAGER_API_KEY_FILE="+keys)}
 		s := launchWith(t, harness.Options{Tokens: t.TempDir(), Listen: listen, Args: []string{"--chrome", "/nonexistent"}, Env: a.env})
-		s.awaitListening()
+		s.awaitLog(`"to":"ERROR"`)
 		if out, _ := a.run(1, "", "status"); !strings.HasPrefix(out, "ERROR: No usable Chrome") {
 			t.Errorf("%s: got %s", listen, out)
 		}

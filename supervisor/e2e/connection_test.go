@@ -118,7 +118,7 @@ func TestRefusedLoginIsOneDisconnection(t *testing.T) {
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{Speed: 4, Faults: []string{"sync=stuck:50"}})
-	s := start(t, p.URL, tokens)
+	s := start(t, p.URL, tokens, light...)
 	s.awaitQR()
 	p.scan(t)
 	s.await("AUTHENTICATED")
@@ -141,7 +141,7 @@ func TestRefusedLoginIsOneDisconnection(t *testing.T) {
 func refusedAtStart(t *testing.T, p *phone, tokens string) {
 	t.Helper()
 	p.misbehave(t, "500")
-	s := start(t, p.URL, tokens)
+	s := start(t, p.URL, tokens, light...)
 	s.awaitReason("DISCONNECTED", "login_refused")
 	before := s.session()
 	kill(t, before.Worker.PID)
@@ -174,7 +174,7 @@ func TestPageThatReloadsItselfIsReported(t *testing.T) {
 		t.Run(tc.fault+" "+tc.state, func(t *testing.T) {
 			t.Parallel()
 			p := newPhone(t, simulator.Options{Speed: 4})
-			s := start(t, p.URL, t.TempDir())
+			s := start(t, p.URL, t.TempDir(), light...)
 			s.awaitQR()
 			if tc.linked {
 				p.misbehave(t, "reload=canonical")
@@ -255,7 +255,7 @@ func TestPageThatLiesAtSpeedIsBounded(t *testing.T) {
 	}, 2) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, pretender(t, tc.script), t.TempDir())
+			s := start(t, pretender(t, tc.script), t.TempDir(), light...)
 			s.awaitSession("an observation", func(v harness.Session) bool { return v.Phase.Name == "page" })
 			if tc.reason != "" {
 				s.awaitSession(tc.reason, func(v harness.Session) bool { return v.Reason.Code == tc.reason })

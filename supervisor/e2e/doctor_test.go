@@ -102,7 +102,7 @@ func situations() []situation {
 		{"no sandbox", script("--chrome", `echo "FATAL: No usable sandbox!" >&2; exit 1`), "sandbox_refused", "user namespaces", false},
 		{"a library that is missing", script("--chrome", "echo cannot open libnss3.so >&2; exit 127"), "browser_start_failed", "libnss3.so", false},
 		{"a worker that is missing", flags("--worker", "/nonexistent"), "worker_unusable", "make build", false},
-		{"a worker that is another program", flags("--worker", "/bin/ls"), "worker_unusable", "not a handshake", false},
+		{"a worker that is another program", flags("--worker", "/bin/ls"), "worker_unusable", "not a handshake", true},
 		{"a worker that speaks otherwise", script("--worker", "echo hello; sleep 100"), "worker_unusable", "not a handshake", false},
 		{"a worker of another version", script("--worker", "echo '1|1|unix|/x|grpc'; sleep 100"), "worker_unusable", "protocol version 1", true},
 		{"a worker that hangs", script("--worker", "sleep 100"), "worker_hung", "worker_hung", true},
@@ -155,7 +155,7 @@ func TestDoctorAndServiceAgree(t *testing.T) {
 			t.Parallel()
 			dir := shortDir(t)
 			tokens, theirs := filepath.Join(dir, "tokens"), filepath.Join(shortDir(t), "tokens")
-			common := []string{"--url", url, "--listen", "127.0.0.1:0"}
+			common := append(light, "--url", url, "--listen", "127.0.0.1:0")
 			s := launch(t, theirs, append(common, tt.args(t, theirs)...)...)
 			exit, out := examine(t, dir, append(append(common, tt.args(t, tokens)...), "--tokens", tokens)...)
 			if exit != min(1, len(tt.want)) || !strings.Contains(out, tt.says) {

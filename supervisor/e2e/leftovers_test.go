@@ -50,7 +50,7 @@ func TestNothingIsLeftOfAKilledPredecessor(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p, folder, tokens := newPhone(t, simulator.Options{}), shortDir(t), t.TempDir()
-	o := harness.Options{Folder: folder, Tokens: tokens, Args: []string{"--url", p.URL}}
+	o := harness.Options{Folder: folder, Tokens: tokens, Args: append(light, "--url", p.URL)}
 	first := launchWith(t, o)
 	first.awaitListening()
 	first.awaitQR()

@@ -63,7 +63,7 @@ func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{})
-	s := linked(t, p, tokens, "--settle-time", "3s")
+	s := linked(t, p, tokens, append(light, "--settle-time", "3s")...)
 	restartWaitsUntilALoginHasSettled(t, s)
 	before := s.session()
 	if err := p.LogOut(); err != nil {
@@ -156,7 +156,7 @@ func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(tokens, "admin", "Default", "Local Storage")); err != nil {
 		t.Fatal(err)
 	}
-	restored := start(t, p.URL, tokens)
+	restored := start(t, p.URL, tokens, light...)
 	restored.await("READY")
 	wantRestored(t, restored, filepath.Base(backups[0]))
 	restored.stop()
@@ -275,7 +275,7 @@ func TestPairingByNumberAndLogoutByCommand(t *testing.T) {
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{Speed: 4, Faults: []string{"conflict=unlinked"}})
-	s := start(t, p.URL, tokens)
+	s := start(t, p.URL, tokens, light...)
 	conflictIsNoLogout(s, p)
 	secrets := refusedPairings(s, p)
 	s.awaitQR()

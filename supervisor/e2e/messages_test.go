@@ -21,7 +21,7 @@ import (
 )
 
 // eager are the settings of a service that does not pace its messages.
-var eager = []string{"--message-pause", "0s", "--new-chat-pause", "0s", "--new-chats-per-day", "10000", "--settle-time", "0s"}
+var eager = slices.Clip(append([]string{"--message-pause", "0s", "--new-chat-pause", "0s", "--new-chats-per-day", "10000", "--settle-time", "0s"}, light...))
 
 // message is what the API shows of one.
 type message struct {

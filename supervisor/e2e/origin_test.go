@@ -35,7 +35,7 @@ func TestRedirectedPageIsNotBelieved(t *testing.T) {
 	needBrowser(t)
 	tokens := t.TempDir()
 	p := newPhone(t, simulator.Options{Faults: []string{"elsewhere=redirect:localhost"}})
-	s := start(t, p.URL, tokens)
+	s := start(t, p.URL, tokens, light...)
 	s.awaitElsewhere(p, "ERROR")
 	p.ClearFaults()
 	if err := p.Link(within(t), s.Service); err != nil {

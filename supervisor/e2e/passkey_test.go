@@ -30,7 +30,7 @@ func TestPasskeyStartsOverAfterAKill(t *testing.T) {
 	p := newPhone(t, simulator.Options{Faults: []string{"passkey=gate"}})
 	url := strings.Replace(p.URL, "127.0.0.1", "localhost", 1)
 	tokens := shortDir(t)
-	s := start(t, url, tokens)
+	s := start(t, url, tokens, light...)
 	sign := func(options string) string {
 		signed, err := p.Passkey().Sign(options, strings.TrimSuffix(url, "/"))
 		if err != nil {
@@ -43,7 +43,7 @@ func TestPasskeyStartsOverAfterAKill(t *testing.T) {
 	old := sign(s.passkeyOptions())
 	s.Kill()
 
-	s = start(t, url, tokens)
+	s = start(t, url, tokens, light...)
 	s.awaitQR()
 	if got := s.get("/session/passkey"); got.Code != http.StatusOK || !strings.Contains(got.Body, `"none"`) || !strings.Contains(got.Body, "starts over") {
 		t.Errorf("after the kill: %d %s", got.Code, got.Body)

@@ -15,7 +15,7 @@ func TestPayloadOfAnyLengthReplacesItsPredecessor(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p := newPhone(t, simulator.Options{Speed: 1, Profile: "large", Faults: []string{"ref=growing"}})
-	s := start(t, p.URL, t.TempDir())
+	s := start(t, p.URL, t.TempDir(), light...)
 	lengths := map[int]bool{}
 	for codes, withheld := 0, false; len(lengths) < 4 || !withheld; codes++ {
 		if codes > 20 {

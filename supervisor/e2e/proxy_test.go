@@ -75,10 +75,10 @@ func TestPageAndSocketsUseAProxyWithPassword(t *testing.T) {
 	file := filepath.Join(folder, "password")
 	write(t, file, password)
 	p := newPhone(t, simulator.Options{})
-	s := start(t, p.URL, t.TempDir(),
+	s := start(t, p.URL, t.TempDir(), append(light,
 		"--proxy", "http://operator@"+wrong.Host, "--proxy-password-file", file,
 		// Otherwise Chrome reaches the loopback without a proxy, and so does Go.
-		"--chrome-arg=--proxy-bypass-list=<-loopback>", "--webhook", strings.Replace(receiver.URL, "127.0.0.1", "0.0.0.0", 1)+"/")
+		"--chrome-arg=--proxy-bypass-list=<-loopback>", "--webhook", strings.Replace(receiver.URL, "127.0.0.1", "0.0.0.0", 1)+"/")...)
 	s.awaitSession("a wrong password", func(v harness.Session) bool {
 		return v.Reason.Code == "proxy_failed" && strings.Contains(v.Reason.Detail, "password") || v.Reason.Code == "http_error" && strings.Contains(v.Reason.Detail, "401")
 	})

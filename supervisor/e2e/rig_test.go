@@ -68,6 +68,14 @@ func needBrowser(t *testing.T) {
 	}
 }
 
+// light are the flags for the engine that costs least, for tests of what does not depend on it.
+var light = func() []string {
+	if path := harness.LightChrome(); path != "" {
+		return []string{"--chrome", path}
+	}
+	return nil
+}()
+
 // phone is a simulator behind a real address.
 type phone struct{ *harness.Phone }
 

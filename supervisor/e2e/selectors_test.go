@@ -15,7 +15,7 @@ func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
 	needBrowser(t)
 	renamed, file := renamedSelectors(t), filepath.Join(t.TempDir(), "selectors.json")
 	p := newPhone(t, simulator.Options{Profile: "other-attribute"})
-	s := start(t, p.URL, t.TempDir(), "--selectors", file)
+	s := start(t, p.URL, t.TempDir(), append(light, "--selectors", file)...)
 	s.awaitQR()
 	before := s.session()
 	if reader := before.QR.Reader; reader == "dom" || before.Page.Selectors.Source != "built_in" {

@@ -107,7 +107,7 @@ func TestHangupNeverKills(t *testing.T) {
 func TestHangupStormIsAtMostTwoRestarts(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	s := launchWith(t, harness.Options{URL: newPhone(t, simulator.Options{}).URL, Tokens: t.TempDir(), Env: []string{
+	s := launchWith(t, harness.Options{URL: newPhone(t, simulator.Options{}).URL, Tokens: t.TempDir(), Args: light, Env: []string{
 		"http_proxy=http://user:passw0rd@127.0.0.1:9", "HTTPS_PROXY=http://user:passw0rd@127.0.0.1:9",
 	}})
 	s.awaitListening()
@@ -158,7 +158,7 @@ func TestSecondSignalEndsEverythingAtOnce(t *testing.T) {
 	// TestTwoSignalsEndTheStart has SIGTERM.
 	for _, sig := range variants([]syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, 1) {
 		t.Run(sig.String(), func(t *testing.T) {
-			s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir())
+			s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir(), light...)
 			s.awaitQR()
 			processes := tree(t, s.PID())
 			// A stopped Chrome does not close, and the service waits for it.

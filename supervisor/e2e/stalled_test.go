@@ -122,7 +122,7 @@ func shown(v harness.Session) bool { return v.QR != nil && v.Browser != nil }
 func floodingWorker(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "worker")
-	script := "#!/bin/sh\nline=$(head -c 4000 /dev/zero | tr '\\0' x)\nwhile echo \"$line\" >&2; do sleep 0.05; done\n"
+	script := "#!/bin/sh\nline=$(head -c 4000 /dev/zero | tr '\\0' x)\nwhile printf '%s\\n' \"$line\" \"$line\" \"$line\" \"$line\" \"$line\" >&2; do sleep 0.25; done\n"
 	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}

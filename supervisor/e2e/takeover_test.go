@@ -39,7 +39,7 @@ func TestRuntimeFolderOfAnotherUserIsAvoided(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	folder, env := temporary(t)
-	o := harness.Options{Tokens: t.TempDir(), URL: newPhone(t, simulator.Options{}).URL, Env: env}
+	o := harness.Options{Tokens: t.TempDir(), URL: newPhone(t, simulator.Options{}).URL, Args: light, Env: env}
 	s := launchWith(t, harness.Options{Tokens: o.Tokens, Args: noChrome, Env: env})
 	s.awaitListening()
 	s.await("ERROR")

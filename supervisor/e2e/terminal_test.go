@@ -50,7 +50,7 @@ func TestTerminalShowsAddressStateAndQR(t *testing.T) {
 	shown := &screen{Terminal: terminal}
 	p := newPhone(t, simulator.Options{Speed: 1}) // its codes live as long as real ones
 	s := launchWith(t, harness.Options{
-		Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: terminal.Slave, URL: p.URL, Args: []string{"--log-level", "info"},
+		Tokens: t.TempDir(), Listen: freeAddress(t), Stderr: terminal.Slave, URL: p.URL, Args: append(light, "--log-level", "info"),
 	})
 	shown.shows(t, s.Base+" is QR_REQUIRED: ")
 	shown.shows(t, s.get("/qr.txt?wait=25s").Body+"scan it")
