@@ -141,7 +141,7 @@ not "the root can't be written" inside touch /usr/x
 # Chrome reads the file of a message from the volume.
 head -c 100000 /dev/urandom >"$work/file.bin"
 id=$(api /messages -F 'message={"to":"+15550101001","type":"document","caption":"a file"}' -F "media=@$work/file.bin" | jq -r .id)
-is "a message with a file" "$(api "/messages/$id?wait=30s&not=queued,sending" | jq -r .status)" sent
+is "a message with a file" "$(api "/messages/$id?wait=25s&not=queued&not=sending" | jq -r .status)" sent
 is "what arrived" "$(inside curl -s http://127.0.0.1:3003/sent | jq -r '.[] | select(.text == "a file").media.size')" 100000
 
 begun=$SECONDS

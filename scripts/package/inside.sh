@@ -121,7 +121,7 @@ sends_a_file() {
 	auth="Authorization: Bearer $(cat /etc/session-manager/api-key)"
 	head -c 100000 /dev/urandom >/root/file.bin
 	id=$(curl -s -m 30 -H "$auth" -F 'message={"to":"+15550101001","type":"document","caption":"a file"}' -F media=@/root/file.bin $api/messages | jq -r .id)
-	is "a message with a file" "$(curl -s -m 70 -H "$auth" "$api/messages/$id?wait=60s&not=queued,sending" | jq -r .status)" sent
+	is "a message with a file" "$(curl -s -m 70 -H "$auth" "$api/messages/$id?wait=25s&not=queued&not=sending" | jq -r .status)" sent
 	is "what arrived" "$(curl -s 127.0.0.1:3003/sent | jq -r '.[] | select(.text == "a file").media.size')" 100000
 	is "modes of the files" "$(stat -c '%a %U' /var/lib/session-manager/tokens/admin.media "/var/lib/session-manager/tokens/admin.media/$id" | sort -u | xargs)" "600 session-manager 700 session-manager"
 }
