@@ -14,14 +14,12 @@ func TestPictureOfThePage(t *testing.T) {
 	if *picture == "" {
 		t.Skip("it is for the documents: go test ./scripts/uitest -run Picture -picture ../package/docs/page.png")
 	}
-	const width, height = 800, 712
+	const width, height = 800, 780
 	sim := simulated(t)
 	page := open(t, browser(t), service(t, "--url="+sim.URL).Base, look{width: width, height: height, language: "en"})
 	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden`)
 	page.decode()
-	if err := (proto.EmulationSetScrollbarsHidden{Hidden: true}).Call(page); err != nil {
-		t.Fatal(err)
-	}
+	page.do(`() => { document.documentElement.style.scrollbarWidth = "none"; }`)
 	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 1}})
 	if err != nil {
 		t.Fatal(err)

@@ -389,7 +389,7 @@ func (i *Inbox) react(ctx context.Context, compared bool) error {
 		}
 		keys = keys[read:]
 		if i.hinted.Load() {
-			break // it goes on after that
+			break // it continues after that
 		}
 	}
 	i.noted = keys
