@@ -97,7 +97,12 @@ func someBytes(n int) []byte {
 }
 
 func TestFileIsFetchedOnceForAll(t *testing.T) {
-	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) { fetchedOnceForAll(t, path) })
+}
+
+func fetchedOnceForAll(t *testing.T, path string) {
+	r := newRig(t, path)
 	content := someBytes(3*aPart + 1)
 	release := make(chan struct{})
 	parts := contents(map[rpc.Secret][]byte{"one_3A0": content})
@@ -118,6 +123,7 @@ func TestFileIsFetchedOnceForAll(t *testing.T) {
 			}
 		})
 	}
+	synctest.Wait() // until all of them wait
 	close(release)
 	readers.Wait()
 	r.stop()
@@ -183,8 +189,12 @@ func TestOtherFilesAreRefusedAndLeaveNothing(t *testing.T) {
 		change func(*rpc.ReceivedMedia)
 		want   func(error) bool
 	}{
-		"endless":         {forever(content[:aPart]), nil, is(ErrFileDamaged)},
-		"never":           {forever(nil), nil, is(ErrFilePending)},
+		"endless": {forever(content[:aPart]), nil, is(ErrFileDamaged)},
+		"never":   {forever(nil), nil, is(ErrFilePending)},
+		"late": {func(int, rpc.ReceiveQuery) (rpc.Reception, error) {
+			time.Sleep(2 * time.Minute)
+			return rpc.Reception{}, nil
+		}, nil, is(ErrFilePending)},
 		"short":           {contents(map[rpc.Secret][]byte{"one_3A0": content[:aPart]}), nil, is(ErrFileDamaged)},
 		"empty":           {contents(nil), nil, is(ErrFileDamaged)},
 		"corrupt":         {contents(map[rpc.Secret][]byte{"one_3A0": other}), nil, is(ErrFileDamaged)},

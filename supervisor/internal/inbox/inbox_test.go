@@ -62,7 +62,11 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 	p.calls++
 	if q.Errand == rpc.Fetch {
 		p.parts++
-		return p.fetch(p.parts, q)
+		n := p.parts
+		p.mu.Unlock() // it may take long
+		got, err := p.fetch(n, q)
+		p.mu.Lock()
+		return got, err
 	}
 	if p.err != nil {
 		return got, p.err
