@@ -262,9 +262,9 @@ func (r *rig) checkReplies() {
 	}
 }
 
-// TestMessageSurvivesFaultsInMidSend sends with each fault, and then again, as the
+// TestMessageSurvivesFaultsAndRefusals sends with each fault, and then again, as the
 // supervisor does after a doubt.
-func TestMessageSurvivesFaultsInMidSend(t *testing.T) {
+func TestMessageSurvivesFaultsAndRefusals(t *testing.T) {
 	t.Parallel()
 	r := openSender(t)
 	cases := []string{
@@ -294,13 +294,14 @@ func TestMessageSurvivesFaultsInMidSend(t *testing.T) {
 			}
 		})
 	}
+	r.t = t
+	r.repeatsRefused(t)
 }
 
-// TestRefusedMessageIsRepeatedOnceIfThatHelps sends each message twice, as the supervisor does after
+// repeatsRefused sends each message twice, as the supervisor does after
 // a refusal that may pass.
-func TestRefusedMessageIsRepeatedOnceIfThatHelps(t *testing.T) {
-	t.Parallel()
-	r := openSender(t)
+func (r *rig) repeatsRefused(t *testing.T) {
+	before := len(r.sim.Sent())
 	for i, tc := range []struct {
 		faults     []string
 		to         rpc.Secret
@@ -316,7 +317,7 @@ func TestRefusedMessageIsRepeatedOnceIfThatHelps(t *testing.T) {
 		t.Run(tc.faults[0], func(t *testing.T) {
 			r.t = t
 			r.again(true, tc.faults...)
-			id := ourID(i + 1)
+			id := ourID(400 + i)
 			r.mustSend(id, tc.to)
 			for deadline := time.Now().Add(patience); r.lookup(id, tc.to).Refusal != tc.code; {
 				if time.Now().After(deadline) {
@@ -332,18 +333,19 @@ func TestRefusedMessageIsRepeatedOnceIfThatHelps(t *testing.T) {
 					t.Errorf("sent again: %+v", s)
 				}
 			}
-			if n := len(r.sim.Sent()[i].Times); n != tc.times {
+			if n := len(r.sim.Sent()[before+i].Times); n != tc.times {
 				t.Errorf("the server got it %d times", n)
 			}
 		})
 	}
+	r.t = t
 	r.again(true, "ack=refuse:475")
 	events, _ := r.events.all()
-	if s := r.mustSend(ourID(5), ada); s.Ack > 0 {
+	if s := r.mustSend(ourID(404), ada); s.Ack > 0 {
 		t.Errorf("sent again after a reload: %+v", s)
 	}
-	r.awaitAck(len(events), ourID(5), -1)
-	if s := r.mustSend(ourID(5), ada); s.Ack != -1 || s.Refusal != 475 {
+	r.awaitAck(len(events), ourID(404), -1)
+	if s := r.mustSend(ourID(404), ada); s.Ack != -1 || s.Refusal != 475 {
 		t.Errorf("the second time: %+v", s)
 	}
 }
