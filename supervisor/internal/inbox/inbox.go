@@ -222,10 +222,11 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
 	known := l.failing || stopped(ctx, err)
-	if err == nil {
+	l.failing = err != nil
+	switch {
+	case !l.failing:
 		i.lookAtReactions(ctx, l, compared)
-	}
-	if l.failing = err != nil; l.failing && !known {
+	case !known:
 		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
 }

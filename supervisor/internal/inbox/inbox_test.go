@@ -75,16 +75,8 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 	if q.Errand == rpc.ReadReactions {
 		return p.react(q)
 	}
-	if q.Errand != "" {
-		p.errands = append(p.errands, string(q.Errand)+" "+string(q.Keys[0]))
-	}
-	for _, key := range q.Keys {
-		if m, ok := p.again[key]; ok {
-			got.Messages = append(got.Messages, m)
-		}
-	}
 	if len(q.Keys) > 0 {
-		return got, nil
+		return p.reread(q), nil
 	}
 	got.Reacted, p.noted = p.noted, nil
 	start := 0
@@ -106,6 +98,19 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		got.Marks = append([]rpc.Mark{{Row: int64(start), Sum: p.name}}, got.Marks...)
 	}
 	return got, nil
+}
+
+// reread returns what has become of messages.
+func (p *table) reread(q rpc.ReceiveQuery) (got rpc.Reception) {
+	if q.Errand != "" {
+		p.errands = append(p.errands, string(q.Errand)+" "+string(q.Keys[0]))
+	}
+	for _, key := range q.Keys {
+		if m, ok := p.again[key]; ok {
+			got.Messages = append(got.Messages, m)
+		}
+	}
+	return got
 }
 
 // react returns the reactions to the messages with some keys, two at a time.
