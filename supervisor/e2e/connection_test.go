@@ -189,7 +189,7 @@ func TestPageThatReloadsItselfIsReported(t *testing.T) {
 			if _, ok := s.qr(); ok {
 				t.Error("a QR is served")
 			}
-			s.stays(tc.state, "page_reloading", 5*time.Second)
+			s.stays(tc.state, "page_reloading", 3*time.Second)
 			before := s.session()
 			kill(t, before.Worker.PID)
 			s.awaitSession("another worker", func(v harness.Session) bool { return v.Worker.Generation > before.Worker.Generation })
@@ -252,7 +252,7 @@ func TestPageThatLiesAtSpeedIsBounded(t *testing.T) {
 		{"state", flip + `socket.state = any("CONNECTED", "CONFLICT", "SCREEN_LOCKED", "NEW", "OPENING") }, 5)`, ""},
 		{"errors", `Object.defineProperty(socket, "stream", { get() { if (Math.random() < .5) throw this; return "DISCONNECTED" } })`, ""},
 		{"reload", `location.reload()`, "page_reloading"}, // blocked or disconnected: it may be too fast for the storage to be read
-	}, 2) {
+	}, 1) { // TestPageThatReloadsItselfIsReported has a page that reloads
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, pretender(t, tc.script), t.TempDir(), light...)

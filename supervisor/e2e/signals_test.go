@@ -21,7 +21,7 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-var hangups = flag.Int("hangups", 8, "how many starts TestHangupNeverKills hangs up on")
+var hangups = flag.Int("hangups", 4, "how many starts TestHangupNeverKills hangs up on")
 
 // has reports whether a set of the process's signals, such as SigIgn, has SIGHUP.
 func has(pid int, set string) bool {

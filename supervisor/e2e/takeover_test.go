@@ -15,7 +15,7 @@ func TestStartRightAfterAKillSucceeds(t *testing.T) {
 	tokens, address := t.TempDir(), freeAddress(t)
 	s := launch(t, tokens, append(noChrome, "--listen", address)...)
 	s.awaitListening()
-	for range 8 {
+	for range 4 {
 		s.signal(syscall.SIGKILL) // nobody waits for its end
 		s = launch(t, tokens, append(noChrome, "--listen", address)...)
 		s.awaitListening()
