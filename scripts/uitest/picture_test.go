@@ -14,10 +14,10 @@ func TestPictureOfThePage(t *testing.T) {
 	if *picture == "" {
 		t.Skip("it is for the documents: go test ./scripts/uitest -run Picture -picture ../package/docs/page.png")
 	}
-	const width, height = 800, 780
+	const width, height = 800, 768
 	sim := simulated(t)
 	page := open(t, browser(t), service(t, "--url="+sim.URL).Base, look{width: width, height: height, language: "en"})
-	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden`)
+	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden && ` + matches("countdown", `\d`))
 	page.decode()
 	page.do(`() => { document.documentElement.style.scrollbarWidth = "none"; }`)
 	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 1}})
