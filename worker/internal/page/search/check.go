@@ -44,6 +44,12 @@ type Checker struct {
 	since   time.Time // when its payload was first found
 	last    verdict
 	fails   int // of the last subject, in a row
+
+	// proven is the bitmap that was last read as a payload. It is the running check's.
+	proven struct {
+		payload rpc.QRPayload
+		bitmap  string
+	}
 }
 
 // subject is what is checked: a payload, and how its picture looked.
@@ -72,7 +78,8 @@ type verdict struct {
 	took time.Duration
 }
 
-// NewChecker returns the Checker of a page. It calls done after each check; running
+// NewChecker returns the Checker of a page. It calls done after each check that may
+// have found something else than the last; running
 // counts the checks, which end with the page's life.
 func NewChecker(t *target.Target, log *slog.Logger, done func(), running *sync.WaitGroup) *Checker {
 	return &Checker{searcher: &Searcher{target: t, log: log}, done: done, running: running, found: make(chan verdict, 1)}
@@ -147,7 +154,7 @@ func (c *Checker) schedule(now time.Time) time.Time {
 		return due
 	}
 	c.busy = true
-	s := c.current
+	s, seen := c.current, c.last.subject == c.current && c.last.unseen == ""
 	c.running.Go(func() {
 		start := time.Now()
 		unseen, err := c.check(s)
@@ -155,7 +162,9 @@ func (c *Checker) schedule(now time.Time) time.Time {
 			unseen = "it could not be looked at"
 		}
 		c.found <- verdict{s, unseen, err != nil, start, time.Since(start)}
-		c.done()
+		if !seen || unseen != "" { // otherwise it is as before
+			c.done()
+		}
 	})
 	return time.Time{}
 }
@@ -224,14 +233,23 @@ func (c *Checker) known(ctx context.Context, document *target.Document, payload 
 	if err != nil {
 		return "", err
 	}
-	picture, err := seen.copy(ctx, t, node)
+	seen.uncover(ctx, t, node)
+	if seen.Bitmap != "" && c.proven.payload == payload && c.proven.bitmap == seen.Bitmap {
+		return "", nil
+	}
+	picture, err := seen.copy()
 	if err != nil || picture == nil { // Perhaps the screen shows it all the same.
+		seen.Bitmap = ""
 		picture, err = seen.onScreen(ctx, t)
 	}
 	if err != nil {
 		return "", err
 	}
-	return compare(ctx, picture, payload), nil
+	unseen := compare(ctx, picture, payload)
+	if unseen == "" {
+		c.proven.payload, c.proven.bitmap = payload, seen.Bitmap
+	}
+	return unseen, nil
 }
 
 // gone is why nobody could scan a payload that the page has replaced.

@@ -221,7 +221,8 @@ func (s *Searcher) copyOf(ctx context.Context, id proto.DOMBackendNodeID) (image
 	if err := element.Apply(ctx, &seen, s.target.Scripts.Load().Image); err != nil {
 		return nil, fmt.Errorf("cannot copy image: %w", err)
 	}
-	return seen.copy(ctx, s.target, id)
+	seen.uncover(ctx, s.target, id)
+	return seen.copy()
 }
 
 // decodePNG refuses what would take too much memory before it takes it.

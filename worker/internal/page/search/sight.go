@@ -25,10 +25,10 @@ type sight struct {
 	ScrollX, ScrollY         float64
 }
 
-// copy returns what the image holds, or nil if the screen may show something else.
-func (s sight) copy(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID) (image.Image, error) {
+// copy returns what the bitmap holds, or nil if there is none.
+func (s sight) copy() (image.Image, error) {
 	encoded, ok := strings.CutPrefix(s.Bitmap, "data:image/png;base64,")
-	if !ok || s.covered(ctx, t, id) {
+	if !ok {
 		return nil, nil
 	}
 	data, err := base64.StdEncoding.DecodeString(encoded)
@@ -36,6 +36,13 @@ func (s sight) copy(ctx context.Context, t *target.Target, id proto.DOMBackendNo
 		return nil, fmt.Errorf("cannot read image: %w", err)
 	}
 	return decodePNG(data)
+}
+
+// uncover drops the bitmap when the screen shows something else.
+func (s *sight) uncover(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID) {
+	if s.Bitmap != "" && s.covered(ctx, t, id) {
+		s.Bitmap = ""
+	}
 }
 
 // covered reports whether something lies over the image that the mouse goes through,
