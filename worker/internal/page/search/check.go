@@ -28,6 +28,9 @@ const (
 	retry, retryMax = 25 * time.Millisecond, 2 * time.Second
 )
 
+// mostKept is the longest bitmap that is remembered, in bytes. One of a code is shorter.
+const mostKept = 64 << 10
+
 // Checker finds out whether a person could scan what the page holds as a string: whether
 // its picture on the screen encodes it. The bitmap of the picture is enough where
 // nothing can stand between it and the screen; otherwise a screenshot decides. A frame of
@@ -246,7 +249,7 @@ func (c *Checker) known(ctx context.Context, document *target.Document, payload 
 		return "", err
 	}
 	unseen := compare(ctx, picture, payload)
-	if unseen == "" {
+	if unseen == "" && len(seen.Bitmap) <= mostKept {
 		c.proven.payload, c.proven.bitmap = payload, seen.Bitmap
 	}
 	return unseen, nil
