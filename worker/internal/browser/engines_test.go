@@ -130,15 +130,20 @@ func askAll(t *testing.T, name string) (answers map[string]string, version strin
 			ask(question{place + ": " + q.name, fmt.Sprintf("inside(%q, %q)", place, q.expression)})
 		}
 	}
+	site.describe(answers, o.Version)
+	return answers, o.Version
+}
+
+// describe adds the headers of the requests.
+func (s *site) describe(answers map[string]string, version string) {
 	for path, where := range requests {
 		for _, header := range []string{"User-Agent", "Sec-Ch-Ua", "Sec-Ch-Ua-Platform", "Accept-Language", "Accept-Encoding"} {
 			if strings.HasSuffix(path, ".js") && header == "Accept-Language" {
 				continue // whether it is fetched before the worker has the identity depends on the moment
 			}
-			answers["request of the "+where+": "+header] = strings.ReplaceAll(site.header(path, header), chrome.Major(o.Version), "156")
+			answers["request of the "+where+": "+header] = strings.ReplaceAll(s.header(path, header), chrome.Major(version), "156")
 		}
 	}
-	return answers, o.Version
 }
 
 // TestWhatAPageNoticesOfEnginesIsKnown wants a note for each difference, and with -update writes

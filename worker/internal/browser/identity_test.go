@@ -175,16 +175,7 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 			t.Errorf("user agent of %s: %q", where, got)
 		}
 	}
-	for _, place := range places {
-		if s.Elsewhere[place] != s.Identity {
-			t.Errorf("the identity of %s is not the page's:\n%s\n%s", place, s.Elsewhere[place], s.Identity)
-		}
-	}
-	for path, header := range site.headers {
-		if header.Get("User-Agent") != plainUserAgentOf(o.Version) || strings.Contains(fmt.Sprint(header), "Headless") {
-			t.Errorf("the request for %s has the headers %v", path, header)
-		}
-	}
+	checkElsewhere(t, s, site, o.Version)
 	if s.Webdriver {
 		t.Error("navigator.webdriver is true")
 	}
@@ -201,6 +192,23 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	// Scripts that never end hold up no other.
 	if again := visit(t, b, site.URL, `for (let i = 0; i < 8; i++) new Worker("/loop.js")`); fmt.Sprint(again) != fmt.Sprint(s) {
 		t.Errorf("a second page sees another browser:\n%+v\n%+v", again, s)
+	}
+}
+
+// checkElsewhere wants the page's identity in its workers and frames, and no other in any request.
+func checkElsewhere(t *testing.T, s seen, site *site, version string) {
+	t.Helper()
+	for _, place := range places {
+		if s.Elsewhere[place] != s.Identity {
+			t.Errorf("the identity of %s is not the page's:\n%s\n%s", place, s.Elsewhere[place], s.Identity)
+		}
+	}
+	site.mu.Lock()
+	defer site.mu.Unlock()
+	for path, header := range site.headers {
+		if header.Get("User-Agent") != plainUserAgentOf(version) || strings.Contains(fmt.Sprint(header), "Headless") {
+			t.Errorf("the request for %s has the headers %v", path, header)
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
@@ -236,6 +238,12 @@ func (c *Checker) known(ctx context.Context, document *target.Document, payload 
 	if err != nil {
 		return "", err
 	}
+	return c.shows(ctx, seen.sight, node, payload)
+}
+
+// shows returns why a picture that is in sight does not show the payload, or nothing.
+func (c *Checker) shows(ctx context.Context, seen sight, node proto.DOMBackendNodeID, payload rpc.QRPayload) (string, error) {
+	t := c.searcher.target
 	seen.uncover(ctx, t, node)
 	if seen.Bitmap != "" && c.proven.payload == payload && c.proven.bitmap == seen.Bitmap {
 		return "", nil
