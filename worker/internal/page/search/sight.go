@@ -25,7 +25,7 @@ type sight struct {
 	ScrollX, ScrollY         float64
 }
 
-// copy returns what the bitmap holds, or nil if there is none.
+// copy returns what the bitmap holds, or nil without one.
 func (s sight) copy() (image.Image, error) {
 	encoded, ok := strings.CutPrefix(s.Bitmap, "data:image/png;base64,")
 	if !ok {
