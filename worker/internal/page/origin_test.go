@@ -465,7 +465,7 @@ func TestFramesAreReadByTheirOrigin(t *testing.T) {
 					}
 					return
 				}
-				r.awaitSearches(4)
+				r.awaitSearches(3)
 				events, _ := r.events.all()
 				for _, e := range events {
 					if isCode("")(e.body) {

@@ -38,9 +38,9 @@ func codeOf(t *testing.T, payload string) string {
 	return `<div data-ref="` + payload + `"><img width=264 height=264 src="` + imageOf(t, payload) + `"></div>`
 }
 
-// eager searches images soon and often, and observes often.
+// eager searches images soon and often, and observes often. A search is half a second of work.
 func eager(o *Options) {
-	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
+	o.Timings.Interval, o.Timings.SearchAgain, o.Timings.SearchAgainMax = 200*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
 	o.Timings.Rest = 200 * time.Millisecond
 	o.Timings.Classify.Silence, o.Timings.Classify.Repeat = 200*time.Millisecond, time.Second
 }
@@ -86,7 +86,7 @@ func TestUnscannableImagesAreIgnored(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r.t = t
 			r.show(tc.body)
-			r.awaitSearches(2) // without success
+			r.awaitSearches(1) // without success
 			events, _ := r.events.all()
 			for _, e := range events {
 				if isCode("")(e.body) {
