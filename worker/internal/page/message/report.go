@@ -121,16 +121,14 @@ func (m *Messages) observe(ctx context.Context) {
 		return
 	}
 	fresh := current != r.of
-	r.unreadable = r.unreadable.in(current.Ready && current.document == r.of.document)
+	r.unreadable = r.in(current.Ready && current.document == r.of.document)
 	r.of = current
 	seen := rpc.SendingObserved{Why: "the page is not ready"}
 	r.next = now.Add(every)
 	if current.Ready {
 		seen = m.ability(ctx, r.patience(m.o.Call-margin, m.o.Answer))
 		m.notice(seen.Why != whyUnreadable, now)
-		if !seen.Possible || seen.NewChats.Challenge {
-			r.next = now.Add(retry)
-		}
+		r.next = now.Add(pauseAfter(seen))
 	}
 	m.challenged.Store(seen.NewChats.ChallengePasskey)
 	due := r.at.IsZero() || now.Sub(r.at) >= every-retry || fresh && current.Ready
@@ -142,6 +140,14 @@ func (m *Messages) observe(ctx context.Context) {
 	}
 	r.last, r.at = seen, now
 	m.o.Emit(seen)
+}
+
+// pauseAfter is how long the page need not be asked again.
+func pauseAfter(seen rpc.SendingObserved) time.Duration {
+	if !seen.Possible || seen.NewChats.Challenge {
+		return retry
+	}
+	return every
 }
 
 // notice follows whether the page's messages can be read, and asks for another life of the page if need be.
