@@ -26,6 +26,21 @@ const mostFile = 4 * aPart
 // aPart is how much of a file the page returns at once.
 const aPart = 1000
 
+// withFiles is a page that also has files.
+type withFiles struct{ *table }
+
+// Receive implements Reader.
+func (p withFiles) Receive(ctx context.Context, q rpc.ReceiveQuery) (rpc.Reception, error) {
+	if q.Errand != rpc.Fetch {
+		return p.table.Receive(ctx, q)
+	}
+	p.mu.Lock()
+	p.parts++
+	n := p.parts
+	p.mu.Unlock() // it may take long
+	return p.fetch(n, q)
+}
+
 // contents are files that the page has, each in the parts that are asked for.
 func contents(all map[rpc.Secret][]byte) func(int, rpc.ReceiveQuery) (rpc.Reception, error) {
 	return func(_ int, q rpc.ReceiveQuery) (rpc.Reception, error) {

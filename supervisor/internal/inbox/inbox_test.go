@@ -60,14 +60,6 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls++
-	if q.Errand == rpc.Fetch {
-		p.parts++
-		n := p.parts
-		p.mu.Unlock() // it may take long
-		got, err := p.fetch(n, q)
-		p.mu.Lock()
-		return got, err
-	}
 	if p.err != nil {
 		return got, p.err
 	}
@@ -161,7 +153,7 @@ type rig struct {
 
 func newRig(t *testing.T, path string) *rig {
 	r := &rig{t: t, page: &table{account: "1@c.us", name: "one"}}
-	r.o = Options{Path: path, Files: media.New(path+".files", media.Limits{File: mostFile, Bytes: 3 * mostFile, Files: 2, Replace: true}), Worker: r.page, Logger: slog.New(slog.DiscardHandler), Limits: DefaultLimits()}
+	r.o = Options{Path: path, Files: media.New(path+".files", media.Limits{File: mostFile, Bytes: 3 * mostFile, Files: 2, Replace: true}), Worker: withFiles{r.page}, Logger: slog.New(slog.DiscardHandler), Limits: DefaultLimits()}
 	return r
 }
 
