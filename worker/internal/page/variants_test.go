@@ -69,7 +69,7 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 		{"", "outdated", rpc.PageLoading, reason.PageOutdated},
 		{"extra-field", "", rpc.PageUnlinked, reason.QRUnreadable},
 		{"captive-portal", "", rpc.PageBlocked, reason.PageUnrecognised},
-	}, 8) {
+	}, 6) {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Profile: tc.profile, Speed: 20}
@@ -107,7 +107,7 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 		{"2022", "", rpc.PageReady, ""},
 		{"", "passkey=gate", rpc.PageBlocked, reason.PasskeyRequired},
 		{"", "modules=missing:WAWebSocketModel", rpc.PageReady, ""},
-	}, 5) {
+	}, 4) {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Profile: tc.profile, Speed: 40}
