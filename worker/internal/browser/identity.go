@@ -52,14 +52,15 @@ func checkIdentity(version, product, userAgent string) error {
 
 // disguise gives targets the identity of a browser with a window.
 type disguise struct {
-	rod      *rod.Browser
+	// client is the connection itself: rod's browser would keep every call to every session for good.
+	client   rod.CDPClient
 	identity atomic.Pointer[proto.EmulationSetUserAgentOverride] // nil until known
 	held     chan struct{}                                       // has a token for each target that Chrome holds for us
 }
 
 const (
-	// mostHeld bounds the targets that Chrome holds at once. A page that starts more
-	// before the first ones answer waits for the others in vain.
+	// mostHeld bounds the targets that are given the identity at once. A page that starts more
+	// before the first ones answer gets the others without it.
 	mostHeld = 256
 	// dressLimit is how long a target may take for each answer. Measured: 1 ms.
 	dressLimit = time.Second
@@ -106,32 +107,33 @@ func hold(types ...string) proto.TargetSetAutoAttach {
 }
 
 // attached gives a target that Chrome holds the identity, and then lets it run in any
-// case. It never blocks.
+// case. It waits for no answer.
 func (d *disguise) attached(e *cdp.Event) {
 	var to proto.TargetAttachedToTarget
 	identity := d.identity.Load()
 	if err := json.Unmarshal(e.Params, &to); err != nil || !to.WaitingForDebugger || to.TargetInfo == nil || identity == nil {
 		return
 	}
+	within := func(limit time.Duration, call proto.Request) {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		_, _ = d.client.Call(ctx, string(to.SessionID), call.ProtoReq(), call) // or it has ended, or does not answer
+	}
 	select {
 	case d.held <- struct{}{}:
 	default:
+		within(0, proto.RuntimeRunIfWaitingForDebugger{}) // is sent all the same
 		return
 	}
 	go func() {
 		defer func() { <-d.held }()
-		within := func(call func(proto.Client) error) {
-			ctx, cancel := context.WithTimeout(context.Background(), dressLimit)
-			defer cancel()
-			_ = call(session{d.rod.Context(ctx), to.SessionID}) // or it has ended, or does not answer
-		}
 		var calls sync.WaitGroup
-		calls.Go(func() { within(identity.Call) })
+		calls.Go(func() { within(dressLimit, identity) })
 		if kind := to.TargetInfo.Type; kind == "iframe" || kind == "worker" { // the others have none below
-			calls.Go(func() { within(hold("iframe", "worker").Call) })
+			calls.Go(func() { within(dressLimit, hold("iframe", "worker")) })
 		}
 		calls.Wait()
-		within(proto.RuntimeRunIfWaitingForDebugger{}.Call)
+		within(dressLimit, proto.RuntimeRunIfWaitingForDebugger{})
 	}()
 }
 

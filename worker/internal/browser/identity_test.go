@@ -168,6 +168,7 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	site := newSite(t)
 	o := browsertest.Options(t)
 	b := browsertest.Start(t, o)
+	attached := sessions(t, b)
 	s := visit(t, b, site.URL, "")
 
 	for where, got := range map[string]string{"the browser": b.Info().UserAgent, "the page": s.UserAgent} {
@@ -192,6 +193,30 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	// Scripts that never end hold up no other.
 	if again := visit(t, b, site.URL, `for (let i = 0; i < 8; i++) new Worker("/loop.js")`); fmt.Sprint(again) != fmt.Sprint(s) {
 		t.Errorf("a second page sees another browser:\n%+v\n%+v", again, s)
+	}
+	// A page may start a worker a second, for months.
+	for _, session := range attached(len(places)) {
+		if b.Rod().LoadState(session, &proto.EmulationSetUserAgentOverride{}) {
+			t.Error("the calls to a worker are kept")
+		}
+	}
+}
+
+// sessions collects those of the targets that Chrome holds, until there are so many.
+func sessions(t *testing.T, b *browser.Browser) func(least int) []proto.TargetSessionID {
+	t.Helper()
+	events, found := b.Rod().Context(t.Context()).Event(), []proto.TargetSessionID(nil)
+	return func(least int) []proto.TargetSessionID {
+		for len(found) < least {
+			e, open := <-events
+			var to proto.TargetAttachedToTarget
+			if !open {
+				t.Fatal("the events have ended")
+			} else if e.Load(&to) && to.WaitingForDebugger {
+				found = append(found, to.SessionID)
+			}
+		}
+		return found
 	}
 }
 

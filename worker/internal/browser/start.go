@@ -130,8 +130,9 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 
 // connect speaks to Chrome for the first time, and learns who it is.
 func (b *Browser) connect(ctx context.Context, version string) error {
-	b.rod = rod.New().NoDefaultDevice().Client(&boundedClient{cdp.New().Start(b.pipe), &b.info, b.disguise.attached})
-	b.probes.rod, b.disguise.rod = b.rod, b.rod
+	b.disguise.client = &boundedClient{cdp.New().Start(b.pipe), &b.info, b.disguise.attached}
+	b.rod = rod.New().NoDefaultDevice().Client(b.disguise.client)
+	b.probes.rod = b.rod
 	answered := make(chan error, 1)
 	go func() { answered <- b.greet(version) }()
 	select {

@@ -21,7 +21,13 @@ import (
 type parts struct {
 	chrome atomic.Int64 // the pid of the main process; 0 until it runs
 	list   atomic.Pointer[[]proctree.Process]
+
+	// searches is how many of the next readings of the memory search again. It is their own.
+	searches int
 }
+
+// searchesAfterEnd are made in a minute, in which what replaces the process that has ended starts.
+const searchesAfterEnd = 4
 
 // find looks for the processes again.
 func (p *parts) find() {
@@ -48,13 +54,17 @@ func (p *parts) known() []proctree.Process {
 }
 
 // memory returns what the known processes hold, after it has looked for them again if
-// one of them has ended.
+// one of them has ended lately.
 func (p *parts) memory() (sum uint64) {
 	ended := func(part proctree.Process) bool {
 		now, err := proctree.Find(part.PID)
 		return err != nil || now.Start != part.Start || now.State == proctree.Zombie
 	}
 	if slices.ContainsFunc(p.known(), ended) {
+		p.searches = searchesAfterEnd
+	}
+	if p.searches > 0 {
+		p.searches--
 		p.find()
 	}
 	for _, part := range p.known() {

@@ -2,6 +2,9 @@ package server
 
 import (
 	"context"
+	"io"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +12,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 	"golang.org/x/sys/unix"
 
+	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/worker/internal/browser/browsertest"
@@ -85,5 +89,51 @@ func TestPartThatContinuesCostsNoRestart(t *testing.T) {
 	}
 	if err := <-r.ended; err != nil {
 		t.Errorf("events: %v", err)
+	}
+}
+
+// TestProcessThatReplacesAnotherIsFound starts it only after the search that the end of the other led to.
+func TestProcessThatReplacesAnotherIsFound(t *testing.T) {
+	main := exec.CommandContext(t.Context(), "sh", "-c", "sleep 100 & wait; read -r _; sleep 100 & wait")
+	main.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	input, err := main.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := main.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Kill(-main.Process.Pid, unix.SIGKILL)
+		_ = main.Wait()
+	})
+	var p parts
+	p.chrome.Store(int64(main.Process.Pid))
+	helpers := func(n int) []proctree.Process {
+		for {
+			found, err := proctree.Descendants(main.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) == n {
+				return found
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	first := helpers(1)[0].PID
+	p.find()
+	if err := unix.Kill(first, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	helpers(0)
+	p.memory()
+	if _, err := io.WriteString(input, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	second := helpers(1)[0].PID
+	p.memory()
+	if !slices.ContainsFunc(p.known(), func(part proctree.Process) bool { return part.PID == second }) {
+		t.Errorf("found were %+v", p.known())
 	}
 }

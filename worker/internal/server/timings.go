@@ -17,8 +17,8 @@ const (
 	exitAfterPage = 2 * time.Second
 	// memoryBeats is how many heartbeats share one reading of the memory, and searchBeats
 	// one search for Chrome's processes, which costs 20 µs for each process of the machine.
-	// There is another search when the page has been opened, and when one of Chrome's
-	// processes has ended.
+	// There is another search when the page has been opened, and there are some when one of
+	// Chrome's processes has ended.
 	memoryBeats, searchBeats = 5, 100
 )
 

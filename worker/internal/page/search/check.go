@@ -45,6 +45,8 @@ type Checker struct {
 
 	// The loop's own.
 	busy    bool
+	quiet   bool    // the running check wakes nobody if it finds what the last one found
+	checked subject // by the running check, or the last
 	current subject
 	since   time.Time // when its payload was first found
 	last    verdict
@@ -144,6 +146,9 @@ func (c *Checker) take() {
 // gets no more than a third of a processor.
 func (c *Checker) schedule(now time.Time) time.Time {
 	if c.busy {
+		if c.quiet && c.checked != c.current { // which nobody checks until this check was taken
+			return now.Add(retry)
+		}
 		return time.Time{}
 	}
 	ended := c.last.at.Add(c.last.took)
@@ -158,8 +163,8 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	if now.Before(due) {
 		return due
 	}
-	c.busy = true
-	s, seen := c.current, c.last.subject == c.current && c.last.unseen == ""
+	s, quiet := c.current, c.last.subject == c.current && c.last.unseen == ""
+	c.busy, c.checked, c.quiet = true, s, quiet
 	c.running.Go(func() {
 		start := time.Now()
 		unseen, err := c.check(s)
@@ -167,7 +172,7 @@ func (c *Checker) schedule(now time.Time) time.Time {
 			unseen = "it could not be looked at"
 		}
 		c.found <- verdict{s, unseen, err != nil, start, time.Since(start)}
-		if !seen || unseen != "" { // otherwise it is as before
+		if !quiet || unseen != "" { // otherwise it is as before
 			c.done()
 		}
 	})
