@@ -7,8 +7,8 @@ import (
 	"session-manager/shared/rpc"
 )
 
-// TestCodeThatComesDuringACheckIsCheckedNext has a check of the code before it end without waking anybody.
-func TestCodeThatComesDuringACheckIsCheckedNext(t *testing.T) {
+// TestCodeThatComesDuringACheckIsNext has a check of the code before it end without waking anybody.
+func TestCodeThatComesDuringACheckIsNext(t *testing.T) {
 	now := time.Now()
 	old, next := subject{payload: rpc.QRPayload("old")}, subject{payload: rpc.QRPayload("next")}
 	for _, tc := range []struct {
