@@ -94,7 +94,7 @@ readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
 
 thorough: ## the tests that have many cases with all of them, of which make test has a sample
-	$(RACE) -p 1 -count=1 -timeout 60m ./supervisor/e2e ./supervisor/internal/profile ./supervisor/internal/worker ./worker/internal/page -thorough
+	$(RACE) -p 1 -count=1 -timeout 60m ./supervisor/e2e ./supervisor/internal/outbox ./supervisor/internal/profile ./supervisor/internal/webhook ./supervisor/internal/worker ./worker/internal/page -thorough
 
 kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
 	$(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
