@@ -30,8 +30,13 @@ var format = database.Format{
 		`CREATE TABLE report (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL) STRICT`,
 	}, {
 		database.TableAside,
+	}, {
+		`CREATE INDEX message_client_key ON message (` + clientKey + `)`,
 	}},
 }
+
+// clientKey is an idempotency key as its client knows it, in SQL.
+const clientKey = `substr(key, instr(key, ' ') + 1)`
 
 // messages is an open database.
 type messages struct{ *database.DB }
@@ -309,16 +314,18 @@ func scoped(account, key string) string {
 // errUnsure means that a request is repeated while it is not known whether the same account is linked.
 var errUnsure = fmt.Errorf("%w: which account is linked is not known yet", ErrUnavailable)
 
-// earlier returns the message that the same request has made before for the account that is
-// linked, or was linked last if none is. refused is ErrConflict or ErrIDTaken if another one has
-// used its key or its id, or errUnsure.
+// otherAccount reports whether b is surely another account than a. One account has a number and
+// a LID, which can't be compared.
+func otherAccount(a, b string) bool { return a != "" && b != "" && a != b && isLID(a) == isLID(b) }
+
+// earlier returns the message that the same request has made before, unless it was for an account that
+// is surely another one than that which is linked, or was linked last if none is. refused is
+// ErrConflict or ErrIDTaken if another request has used its key or its id, or errUnsure.
 func (t *transaction) earlier(r Request, s settings) (e entry, found bool, refused, err error) {
 	for _, name := range []struct {
 		column, value string
 		other         error
-	}{
-		{"key", scoped(cmp.Or(s.Account, s.Last), r.IdempotencyKey), ErrConflict}, {"key", r.IdempotencyKey, ErrConflict}, {"id", string(r.Message.ID), ErrIDTaken},
-	} {
+	}{{clientKey, r.IdempotencyKey, ErrConflict}, {"id", string(r.Message.ID), ErrIDTaken}} {
 		if name.value == "" {
 			continue
 		}
@@ -333,24 +340,28 @@ func (t *transaction) earlier(r Request, s settings) (e entry, found bool, refus
 // same returns the message with this key or id if r is the request that has made it. Otherwise
 // refused is taken, unless the key is another account's.
 func (t *transaction) same(column, value string, r Request, s settings, taken error) (e entry, found bool, refused, err error) {
-	all, seq, err := t.entries(column+" = ?", value)
-	if err != nil || len(all) == 0 {
+	all, _, err := t.entries(column+" = ?", value)
+	if err != nil {
 		return e, false, nil, err
 	}
-	e = all[0]
-	switch foreign := e.Account != "" && e.Account != cmp.Or(s.Account, s.Last); {
-	case foreign && column == "id":
-		return e, false, taken, nil
-	case foreign:
-		return e, false, nil, nil
-	case s.Account == "" && e.Account != "" && !r.OnlyRepeat: // a phone was linked just now
-		return e, false, errUnsure, nil
-	}
-	same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE seq = ? AND hash = ?", seq, r.Hash[:])
-	if err == nil && len(same) == 0 {
+	for _, e := range all {
+		switch foreign := otherAccount(e.Account, cmp.Or(s.Account, s.Last)); {
+		case foreign && column == "id":
+			refused = taken
+			continue
+		case s.Account == "" && e.Account != "" && !r.OnlyRepeat: // a phone was linked just now
+			refused = errUnsure
+			continue
+		case foreign:
+			continue
+		}
+		same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE id = ? AND hash = ?", e.ID, r.Hash[:])
+		if err != nil || len(same) > 0 {
+			return e, err == nil, nil, err
+		}
 		refused = taken
 	}
-	return e, len(same) > 0, refused, err
+	return e, false, refused, nil
 }
 
 // insert adds a message. key may be empty, and c nil, for a text that was erased.
@@ -362,11 +373,6 @@ func (t *transaction) insert(e entry, key string, hash []byte, c *content) error
 	var size int64
 	if c != nil {
 		size = c.size()
-	}
-	// A key that was kept without an account is that of a known one by now.
-	if err := t.Exec("UPDATE OR IGNORE message SET key = (entry ->> '$.account') || ' ' || key "+
-		"WHERE key = ? AND json_valid(entry) AND ifnull(entry ->> '$.account', '') <> ''", key); err != nil {
-		return err
 	}
 	if err := t.Exec("INSERT INTO message (id, key, hash, status, settled, latest, bytes, entry) VALUES (?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?)",
 		e.ID, key, hash, e.Status, millis(e.settled()), millis(e.latest()), size, string(text)); err != nil {

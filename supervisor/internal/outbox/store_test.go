@@ -150,6 +150,39 @@ func TestKeysBelongToAnAccount(t *testing.T) {
 	})
 }
 
+// Nobody knows whether an address of the other kind, or the next account, is one that has used a key.
+func TestKeyOfAnAccountThatMayBeTheSameIsNotNew(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		t := r.t
+		repeat, changed := request("key", "secret a"), request("key", "secret b")
+		unlink := func() {
+			r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+			synctest.Wait()
+		}
+		r.ready("77@lid")
+		first := accept(t, r.Outbox, repeat)
+		unlink()
+		r.ready(me)
+		if m, replayed, err := r.Accept(t.Context(), repeat); !replayed || m.ID != first.ID {
+			t.Errorf("known by its number: %s, %t, %v", m.ID, replayed, err)
+		}
+		if _, _, err := r.Accept(t.Context(), changed); !errors.Is(err, ErrConflict) {
+			t.Errorf("known by its number, another message: %v", err)
+		}
+		mine := accept(t, r.Outbox, request("mine", "secret c"))
+		unlink()
+		r.ready("15550002@c.us")
+		unlink()
+		if m, _, err := r.Accept(t.Context(), request("mine", "secret c")); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("of the account before the last one, while none is known: %s, %v", m.ID, err)
+		}
+		r.ready(me)
+		if m := accept(t, r.Outbox, request("mine", "secret c")); m.ID != mine.ID {
+			t.Error("it was accepted again")
+		}
+	})
+}
+
 func TestKeysOfEndedMessagesBelongToAnAccount(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		t := r.t
@@ -201,6 +234,15 @@ func TestImportedKeysAreThoseOfItsAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, stop = start(t, Options{Path: to})
+	link := func(account string) {
+		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.save(settings{Account: account}, time.Now()) }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, _, err := b.Accept(t.Context(), request("key", "new")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("accepted as %s, %v, though it may be the account that has used the key", m.ID, err)
+	}
+	link("15550003@c.us")
 	if m := accept(t, b, request("key", "new")); m.ID == made[me] {
 		t.Error("that of an earlier account is repeated")
 	}
@@ -210,6 +252,10 @@ func TestImportedKeysAreThoseOfItsAccount(t *testing.T) {
 	b, _ = start(t, Options{Path: to})
 	if m := accept(t, b, request("key", "newer")); m.ID == made[me] {
 		t.Error("that of an earlier account is repeated")
+	}
+	link(string(me))
+	if m := accept(t, b, request("key", string(me))); m.ID != made[me] {
+		t.Error("its account's own is not repeated")
 	}
 }
 
@@ -590,7 +636,12 @@ func TestImportChecksEachMessage(t *testing.T) {
 	delete(damaged, "settled")
 	damaged["of the future"] = `UPDATE message SET entry = json_set(entry, '$.times[0]', 99999999999999) WHERE seq = 2`
 	damaged["an id"] = `UPDATE message SET id = 'x' WHERE seq = 2`
-	for want, cases := range map[Imported]map[string]string{{Invalid: 1}: invalid, {Damaged: 1}: damaged, {}: {"all is well": "DELETE FROM setting"}} {
+	keys := map[string]string{
+		"another's key": `UPDATE message SET key = '15550002@c.us 2', status = 'cancelled', entry = json_set(entry, '$.status', 'cancelled', '$.times[8]', 1) WHERE seq = 2`,
+	}
+	for want, cases := range map[Imported]map[string]string{
+		{Invalid: 1}: invalid, {Damaged: 1}: damaged, {Keyless: 1}: keys, {}: {"all is well": "DELETE FROM setting"},
+	} {
 		for name, damage := range cases {
 			t.Run(name, func(t *testing.T) {
 				if err := errors.Join(os.WriteFile(exported, good, 0o600), database.Remove(to)); err != nil {
@@ -603,7 +654,7 @@ func TestImportChecksEachMessage(t *testing.T) {
 				b, stop := start(t, Options{Path: to})
 				defer stop()
 				got, err := b.Message(bad.ID)
-				status := map[Imported]Status{{Invalid: 1}: Failed, {}: Queued}[want]
+				status := map[Imported]Status{{Invalid: 1}: Failed, {Keyless: 1}: Cancelled, {}: Queued}[want]
 				if got.Status != status || got.Code != map[Status]Code{Failed: Code(rpc.SendInvalid)}[status] || (status == "") != errors.Is(err, ErrUnknownMessage) {
 					t.Errorf("got %+v, %v", got, err)
 				}

@@ -28,7 +28,7 @@ func Export(path, to string) (any bool, err error) {
 
 // Imported counts messages of an export by what is wrong with them.
 type Imported struct {
-	// Keyless are kept without their idempotency keys, which other messages have here.
+	// Keyless are kept without their idempotency keys, which other messages have here, or which are not valid.
 	Keyless int
 	// Invalid were to be sent, which can't be done, and have failed.
 	Invalid int
@@ -141,20 +141,19 @@ func (t *transaction) adoptOne(m exported, n *Imported, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if len(taken) > 0 {
+	if len(taken) > 0 || !m.validKey(e.Account) {
 		m.key = ""
-		n.Keyless++
+		if v == usable {
+			n.Keyless++
+		}
 	}
 	return t.insert(e, m.key, m.hash, c)
 }
 
-// validKey reports whether the key is missing, or one that scoped has made.
-func (m exported) validKey() bool {
-	account, key, known := strings.Cut(m.key, " ")
-	if !known {
-		account, key = "", m.key
-	}
-	return m.key == "" || ValidKey(key) && (!known || rpc.ValidAddress(rpc.Secret(account)))
+// validKey reports whether the key is missing, or one that scoped has made for the account of the message.
+func (m exported) validKey(account string) bool {
+	key, known := strings.CutPrefix(m.key, account+" ")
+	return m.key == "" || ValidKey(key) && (!known || account != "")
 }
 
 // worth is what a message of an export is good for.
@@ -177,7 +176,7 @@ func (m exported) check(now time.Time) (entry, *content, worth) {
 	if m.content == "" || strictjson.Unmarshal([]byte(m.content), c) != nil {
 		c = nil
 	}
-	if e.Status.waiting() && (c == nil || !acceptable(e, *c) || !rpc.ValidRecipient(rpc.Secret(e.To)) || !m.validKey()) {
+	if e.Status.waiting() && (c == nil || !acceptable(e, *c) || !rpc.ValidRecipient(rpc.Secret(e.To)) || !m.validKey(e.Account)) {
 		return e.fail(Code(rpc.SendInvalid), time.Time{}, now), nil, unsendable
 	}
 	return e, c, usable
