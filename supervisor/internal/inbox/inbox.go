@@ -293,6 +293,7 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		got, err := i.o.Worker.Receive(call, q)
 		cancel()
 		if err != nil {
+			i.fresh.Store(true) // the answer may have had what is not told twice
 			return found, err
 		}
 		ours, err := i.ours(got.Messages)
@@ -307,7 +308,9 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		if got.Lost {
 			i.fresh.Store(true)
 		}
-		i.noted = append(i.noted, got.Reacted...)
+		if i.noted = append(i.noted, got.Reacted...); len(i.noted) > allMessages {
+			i.noted, i.reactAll = nil, true
+		}
 		found = found || len(kept.events) > 0
 		more = kept.again || got.More
 		i.publish(kept.events)
@@ -383,8 +386,10 @@ func (i *Inbox) react(ctx context.Context, compared bool) error {
 	}
 	i.noted, i.reactAll = nil, false
 	for len(keys) > 0 {
-		read, err := i.reactTo(ctx, keys[:min(len(keys), rpc.MaxReread)])
-		if err != nil {
+		some := keys[:min(len(keys), rpc.MaxReread)]
+		read, err := i.reactTo(ctx, some)
+		if err != nil { // the others come before them next time
+			keys = append(slices.Clone(keys[len(some):]), some...)
 			i.noted = keys[:min(len(keys), allMessages)]
 			return err
 		}

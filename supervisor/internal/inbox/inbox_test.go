@@ -36,8 +36,11 @@ type table struct {
 	reactions []rpc.Reaction
 	noted     []rpc.Secret
 	felt      int
-	// unreadable: reactions can't be read.
+	// unreadable: reactions can't be read. bad is a message to which a reaction alone can't.
 	unreadable bool
+	bad        rpc.Secret
+	// flood is how often the page notes reactions to other messages.
+	flood int
 	// fetch answers for files.
 	fetch func(n int, q rpc.ReceiveQuery) (rpc.Reception, error)
 	parts int // how often it was asked
@@ -71,6 +74,13 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 		return p.reread(q), nil
 	}
 	got.Reacted, p.noted = p.noted, nil
+	if p.flood > 0 {
+		p.flood--
+		for n := range rpc.MaxReread {
+			got.Reacted = append(got.Reacted, rpc.Secret(fmt.Sprintf("%s_%d_%d", p.name, p.flood, n)))
+		}
+		got.More = true
+	}
 	start := 0
 	for _, m := range q.After {
 		if m.Sum == p.name && m.Row <= int64(len(p.rows)) {
@@ -122,6 +132,9 @@ func (p *table) react(q rpc.ReceiveQuery) (got rpc.Reception, _ error) {
 			break
 		}
 		got.Reactions = append(got.Reactions, some...)
+	}
+	if len(got.Reactions) == 0 && slices.Contains(q.Keys, p.bad) {
+		return got, &rpc.SendError{Code: rpc.SendPagePathGone}
 	}
 	return got, nil
 }
@@ -431,6 +444,40 @@ func TestUnreadableReactionsStopNothingElse(t *testing.T) {
 		r.expect(list, "3A0a")
 		r.stop()
 	})
+}
+
+func TestOneUnreadableReactionHoldsUpNoOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		for n := range rpc.MaxReread + 2 {
+			r.page.write(fmt.Sprint(n))
+		}
+		r.page.bad = r.page.rows[len(r.page.rows)-1].Key // the first that is compared
+		r.start()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		r.page.feel(0, "1@c.us", "a", false)
+		time.Sleep(2*compare + time.Second)
+		synctest.Wait()
+		list, err := r.store.list(t.Context(), "", 1000)
+		if err != nil || !strings.HasSuffix(words(list.events), "3A0a") {
+			t.Errorf("got %d events, %v", len(list.events), err)
+		}
+		r.stop()
+	})
+}
+
+func TestFloodOfReactionsIsBounded(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.page.flood = 3 * allMessages / rpc.MaxReread
+	r.Inbox = New(r.o)
+	if _, err := r.pull(t.Context()); err != nil || len(r.noted) > allMessages || !r.reactAll {
+		t.Errorf("%d messages are noted, all are to be read: %t, %v", len(r.noted), r.reactAll, err)
+	}
+	if err := r.store.close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestDroppedReactionsStayDropped(t *testing.T) {
