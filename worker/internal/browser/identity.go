@@ -114,11 +114,7 @@ func (d *disguise) attached(e *cdp.Event) {
 	if err := json.Unmarshal(e.Params, &to); err != nil || !to.WaitingForDebugger || to.TargetInfo == nil || identity == nil {
 		return
 	}
-	within := func(limit time.Duration, call proto.Request) {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		_, _ = d.client.Call(ctx, string(to.SessionID), call.ProtoReq(), call) // or it has ended, or does not answer
-	}
+	within := func(limit time.Duration, call proto.Request) { d.call(to.SessionID, limit, call) }
 	select {
 	case d.held <- struct{}{}:
 	default:
@@ -135,6 +131,20 @@ func (d *disguise) attached(e *cdp.Event) {
 		calls.Wait()
 		within(dressLimit, proto.RuntimeRunIfWaitingForDebugger{})
 	}()
+}
+
+// restarted lets a service worker run that had stopped. Chrome keeps its session, and with that the
+// identity, and holds it at each start (Chromium's service_worker_devtools_manager.cc) without an
+// attachment. A page that is not held does not mind.
+func (d *disguise) restarted(e *cdp.Event) {
+	d.call(proto.TargetSessionID(e.SessionID), 0, proto.RuntimeRunIfWaitingForDebugger{})
+}
+
+// call is made, and answered within the limit or not: the target may have ended, or hang.
+func (d *disguise) call(session proto.TargetSessionID, limit time.Duration, call proto.Request) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_, _ = d.client.Call(ctx, string(session), call.ProtoReq(), call)
 }
 
 // learn reads the brands from page the first time, and remembers them.

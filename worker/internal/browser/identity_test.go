@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/chrome"
@@ -161,7 +163,35 @@ func visit(t *testing.T, b *browser.Browser, url, first string) seen {
 	if err := json.Unmarshal([]byte(res.Result.Value.Str()), &s); err != nil {
 		t.Fatal(err)
 	}
+	again(t, page, s.Identity)
 	return s
+}
+
+// again has the service worker stop and start again, as it does when it has had nothing to do, and
+// when its process has crashed, and wants the page's identity there.
+func again(t *testing.T, page *rod.Page, want string) {
+	t.Helper()
+	for range 2 {
+		stopped := page.EachEvent(func(e *proto.ServiceWorkerWorkerVersionUpdated) bool {
+			return slices.ContainsFunc(e.Versions, func(v *proto.ServiceWorkerServiceWorkerVersion) bool {
+				return v.RunningStatus == proto.ServiceWorkerServiceWorkerVersionRunningStatusStopped
+			})
+		})
+		if err := (proto.ServiceWorkerStopAllWorkers{}).Call(page); err != nil {
+			t.Fatal(err)
+		}
+		stopped()
+		res, err := proto.RuntimeEvaluate{Expression: fmt.Sprintf("inside('service', %q)", identity), AwaitPromise: true}.Call(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.ExceptionDetails != nil {
+			t.Fatal(res.ExceptionDetails.Exception.Description)
+		}
+		if got := res.Result.Value.Str(); got != want {
+			t.Errorf("a service worker that started again is:\n%s\n%s", got, want)
+		}
+	}
 }
 
 func TestPageSeesTheBrowserOfAPerson(t *testing.T) {

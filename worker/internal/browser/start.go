@@ -130,7 +130,7 @@ func (b *Browser) settle(ctx context.Context, o Options) error {
 
 // connect speaks to Chrome for the first time, and learns who it is.
 func (b *Browser) connect(ctx context.Context, version string) error {
-	b.disguise.client = &boundedClient{cdp.New().Start(b.pipe), &b.info, b.disguise.attached}
+	b.disguise.client = &boundedClient{cdp.New().Start(b.pipe), &b.info, &b.disguise}
 	b.rod = rod.New().NoDefaultDevice().Client(b.disguise.client)
 	b.probes.rod = b.rod
 	answered := make(chan error, 1)
@@ -200,9 +200,8 @@ func checkVersion(ctx context.Context, o Options, err error) error {
 // waiting to hand over an answer that nobody takes.
 type boundedClient struct {
 	*cdp.Client
-	info *Info
-	// attached is called with each event that Chrome has attached to a target.
-	attached func(*cdp.Event)
+	info     *Info
+	disguise *disguise
 }
 
 // Event implements rod.CDPClient.
@@ -211,8 +210,11 @@ func (c *boundedClient) Event() <-chan *cdp.Event {
 	go func() {
 		defer close(events)
 		for e := range c.Client.Event() {
-			if e.Method == "Target.attachedToTarget" {
-				c.attached(e)
+			switch e.Method {
+			case "Target.attachedToTarget":
+				c.disguise.attached(e)
+			case "Inspector.targetReloadedAfterCrash":
+				c.disguise.restarted(e)
 			}
 			events <- e
 		}
