@@ -41,7 +41,10 @@ func (m *received) file(r *http.Request) http.Handler {
 		return m.noFile(err)
 	}
 	tag := `"` + about.SHA256 + `"`
-	if r.Method == http.MethodHead || knows(r.Header.Get("If-None-Match"), tag) {
+	if knows(r.Header.Get("If-None-Match"), tag) {
+		return tagged{tag, content{}}
+	}
+	if r.Method == http.MethodHead {
 		return fileAnswer{about, tag, unread(about.Size)}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

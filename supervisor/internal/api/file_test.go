@@ -83,7 +83,9 @@ func TestFilesAreServedInRanges(t *testing.T) {
 		{"GET", "Range", "bytes=-1", 206, "9", "1", true},
 		{"GET", "Range", "bytes=10-", 416, "", "", true},
 		{"GET", "If-None-Match", tag, 304, "", "", false},
+		{"GET", "If-None-Match", "odd" + tag, 304, "", "", false},
 		{"GET", "If-None-Match", `"other"`, 200, fileContent, "10", true},
+		{"GET", "If-None-Match", "*", 304, "", "", true},
 		{"HEAD", "", "", 200, "", "10", false},
 		{"HEAD", "Range", "bytes=0-1", 206, "", "2", false},
 	} {

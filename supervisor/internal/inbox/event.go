@@ -191,6 +191,8 @@ type state struct {
 	Ack  int    `json:"ack,omitempty"`
 	// Asked: the phone was asked for it, as it could not be decrypted.
 	Asked bool `json:"asked,omitempty"`
+	// Gone: its file can't be had any longer, also from its sender, who was asked for it.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // typeOurs is that of a message which this service has sent. Only reactions to it are reported.
@@ -252,7 +254,7 @@ func news(before *state, m rpc.Received, name string) (events []Event, after sta
 	default:
 		after.Text, after.Edit = before.Text, before.Edit
 	}
-	after.Ack = max(after.Ack, before.Ack)
+	after.Ack, after.Gone = max(after.Ack, before.Ack), before.Gone
 	if status := acks[after.Ack]; status != "" && after.Ack > before.Ack && m.FromMe {
 		add(Acknowledged, status, func(m *Message) { m.Status, m.Text = status, "" })
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -31,6 +30,8 @@ var (
 // wanted is a file, and the page's name of its message.
 type wanted struct {
 	key rpc.Secret
+	// gone: the page had it no longer.
+	gone bool
 	Media
 }
 
@@ -42,19 +43,20 @@ func fileOf(ctx context.Context, s *store, id string) (wanted, error) {
 	return use(ctx, s, func(db *database.DB) (w wanted, err error) {
 		err = db.Query(func(r *sql.Rows) error {
 			var key, body, text string
-			if err := r.Scan(&key, &body, &text); err != nil {
+			var gone bool
+			if err := r.Scan(&key, &gone, &body, &text); err != nil {
 				return err
 			}
 			var e Event
 			var c content
 			if strictjson.Unmarshal([]byte(body), &e) != nil || strictjson.Unmarshal([]byte(text), &c) != nil {
-				return fmt.Errorf("%w: it has an event that can't be read", database.ErrDamaged)
+				return nil // whoever lists it sets it aside
 			}
 			if e = e.joined(c); e.Message != nil && e.Media != nil && e.Media.ID == id {
-				w = wanted{rpc.Secret(key), *e.Media}
+				w = wanted{rpc.Secret(key), gone, *e.Media}
 			}
 			return nil
-		}, "SELECT message.key, event.body, content.body FROM message, event JOIN content USING (seq) WHERE message.name = ? AND event.id = ?", id, arrival(id))
+		}, "SELECT message.key, iif(json_valid(state), state ->> 'gone' IS NOT NULL, 0), event.body, content.body FROM message, event JOIN content USING (seq) WHERE message.name = ? AND event.id = ?", id, arrival(id))
 		if err == nil && w.key == "" {
 			err = ErrUnknownFile
 		}
@@ -122,16 +124,21 @@ func (d *downloads) join(w wanted) *download {
 		d.work.Go(func() {
 			defer close(one.done)
 			one.err = d.fetch(ctx, w)
-			d.forget(w.ID, one)
+			if failed, ok := errors.AsType[*rpc.SendError](one.err); ok && failed.Code == rpc.SendMediaGone {
+				_ = mark(context.WithoutCancel(ctx), d.store, "gone", []rpc.Secret{w.key}) // else its sender is asked again
+			} else if one.err != nil && ctx.Err() != nil {
+				one.err = ErrFilePending // it was ended
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.forgetLocked(w.ID, one)
 		})
 	}
 	one.waiting++
 	return one
 }
 
-func (d *downloads) forget(id string, one *download) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (d *downloads) forgetLocked(id string, one *download) {
 	if d.running[id] == one {
 		delete(d.running, id)
 	}
@@ -140,11 +147,9 @@ func (d *downloads) forget(id string, one *download) {
 // leave ends a download for which nobody waits any longer.
 func (d *downloads) leave(id string, one *download) {
 	d.mu.Lock()
-	one.waiting--
-	abandoned := one.waiting == 0
-	d.mu.Unlock()
-	if abandoned {
-		d.forget(id, one)
+	defer d.mu.Unlock()
+	if one.waiting--; one.waiting == 0 {
+		d.forgetLocked(id, one)
 		one.cancel()
 	}
 }
@@ -168,6 +173,9 @@ func (d *downloads) end(last bool) {
 const (
 	// pendingPause is how long after a part that is not there yet the page is asked again, at least.
 	pendingPause = 250 * time.Millisecond
+	// patience is how long nothing of a file may come while others wait for their turn. The page
+	// goes on with it for two minutes.
+	patience = 30 * time.Second
 	// mostFailures is how often in a row something unknown may fail.
 	mostFailures = 3
 )
@@ -186,16 +194,15 @@ func (d *downloads) fetch(ctx context.Context, w wanted) error {
 		return err
 	}
 	defer draft.Discard()
-	begun, failures := false, 0
+	begun, failures, progress := false, 0, time.Now()
 	for more := true; more; {
 		got, err := d.ask(ctx, w.key, draft.Size())
 		if err == nil {
-			begun, failures = true, 0
-			if err := d.write(draft, w, got.Part); err != nil {
-				return err
-			}
-			if more = got.More; more && len(got.Part) == 0 {
-				err = pause(ctx, pendingPause)
+			begun, failures, more = true, 0, got.More
+			if err = d.write(draft, w, got.Part); len(got.Part) > 0 {
+				progress = time.Now()
+			} else if more {
+				err = d.stall(ctx, progress)
 			}
 		} else {
 			failures++
@@ -209,7 +216,19 @@ func (d *downloads) fetch(ctx context.Context, w wanted) error {
 			return err
 		}
 	}
-	return keepFile(draft, w)
+	return d.keep(ctx, draft, w)
+}
+
+// stall waits for a part. It gives up where another download waits for its turn, and nothing has come since
+// long ago.
+func (d *downloads) stall(ctx context.Context, since time.Time) error {
+	d.mu.Lock()
+	crowded := len(d.running) > mostDownloads
+	d.mu.Unlock()
+	if crowded && time.Since(since) > patience {
+		return ErrFilePending
+	}
+	return pause(ctx, pendingPause)
 }
 
 func (d *downloads) ask(ctx context.Context, key rpc.Secret, offset int64) (rpc.Reception, error) {
@@ -250,13 +269,16 @@ func (d *downloads) write(draft *media.Draft, w wanted, part []byte) error {
 	return err
 }
 
-// keepFile gives a file its name if it is the one that was sent.
-func keepFile(draft *media.Draft, w wanted) error {
+// keep gives a file its name if it is the one that was sent, and was not erased meanwhile.
+func (d *downloads) keep(ctx context.Context, draft *media.Draft, w wanted) error {
 	if err := draft.Finish(); err != nil {
 		return err
 	}
 	if sum := draft.Sum(); draft.Size() != w.Size || hex.EncodeToString(sum[:]) != w.SHA256 {
 		return ErrFileDamaged
+	}
+	if _, err := fileOf(ctx, d.store, w.ID); err != nil {
+		return err
 	}
 	if err := draft.Name(w.ID); err != nil {
 		return err
@@ -285,6 +307,9 @@ func (d *downloads) Open(ctx context.Context, id string) (*os.File, error) {
 		f, err := wait.For(ctx, func() (*os.File, error) { return d.files.Open(id, w.Size) })
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
+		}
+		if w.gone {
+			return nil, &rpc.SendError{Code: rpc.SendMediaGone}
 		}
 		if err := d.await(ctx, w); err != nil {
 			return nil, err

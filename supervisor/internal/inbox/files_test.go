@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/media"
 	"session-manager/supervisor/internal/worker"
 )
@@ -299,4 +301,134 @@ func TestOldestFilesGiveWay(t *testing.T) {
 	if got, err := r.read(ids[0]); err != nil || got != string(content) || r.page.parts != 4 {
 		t.Errorf("again: %d bytes, %v", len(got), err)
 	}
+}
+
+func TestGoneFilesAreAskedForOnce(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	content := someBytes(aPart)
+	r.page.fetch = func(int, rpc.ReceiveQuery) (rpc.Reception, error) {
+		return rpc.Reception{}, &rpc.SendError{Code: rpc.SendMediaGone}
+	}
+	r.start()
+	m := r.withFile(content, nil)
+	for n := range 3 {
+		if _, err := r.read(m.ID); !isCode(rpc.SendMediaGone)(err) || r.page.parts != 1 {
+			t.Errorf("request %d: %v, the page was asked %d times", n, err, r.page.parts)
+		}
+		cursor, err := r.store.present(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stop() // the others come after a restart, and after a change of the message
+		edited := r.page.rows[0]
+		edited.Text = rpc.Secret(strings.Repeat("edited ", n+1))
+		r.page.again = map[rpc.Secret]rpc.Received{edited.Key: edited}
+		r.start()
+		r.await(cursor, 1)
+	}
+	r.stop()
+}
+
+func TestFilesOfDamagedRowsAreErased(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	content := someBytes(aPart)
+	r.page.fetch = contents(map[rpc.Secret][]byte{"one_3A0": content, "one_3A1": content})
+	r.start()
+	defer func() { r.stop() }()
+	damaged, whole := r.withFile(content, nil), r.withFile(content, nil)
+	for _, m := range []Media{damaged, whole} {
+		if _, err := r.read(m.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := use(t.Context(), r.store, func(db *database.DB) (nothing, error) {
+		return nothing{}, db.Exec("UPDATE event SET body = 'x' WHERE id = ?", arrival(damaged.ID))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.read(damaged.ID); !errors.Is(err, ErrUnknownFile) {
+		t.Errorf("got %v", err)
+	}
+	if err := r.sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := r.kept(); !slices.Equal(left, []string{whole.ID}) {
+		t.Errorf("left are %v, not %s", left, whole.ID)
+	}
+}
+
+// TestPurgeLeavesNoFile has requests that were there before it.
+func TestPurgeLeavesNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		content := someBytes(aPart)
+		r.page.fetch = func(int, rpc.ReceiveQuery) (rpc.Reception, error) { return rpc.Reception{More: true}, nil }
+		r.start()
+		defer func() { r.stop() }()
+		m := r.withFile(content, nil)
+		w, err := fileOf(t.Context(), r.store, m.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan error)
+		go func() {
+			_, err := r.read(m.ID)
+			waiting <- err
+		}()
+		synctest.Wait()
+		if err := r.Purge(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-waiting; !errors.Is(err, ErrFilePending) {
+			t.Errorf("who waits gets %v", err)
+		}
+		r.page.fetch = contents(map[rpc.Secret][]byte{"one_3A0": content})
+		if err := r.downloads.await(t.Context(), w); !errors.Is(err, ErrUnknownFile) || len(r.kept()) > 0 {
+			t.Errorf("who comes late gets %v; left are %v", err, r.kept())
+		}
+	})
+}
+
+// TestFilesThatDoNotComeGiveWay has two that never come, which are asked for again and again.
+func TestFilesThatDoNotComeGiveWay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		content := someBytes(2 * aPart)
+		parts := contents(map[rpc.Secret][]byte{"one_3A2": content})
+		r.page.fetch = func(n int, q rpc.ReceiveQuery) (rpc.Reception, error) {
+			if q.Keys[0] != "one_3A2" {
+				return rpc.Reception{More: true}, nil
+			}
+			return parts(n, q)
+		}
+		r.start()
+		ctx, cancel := r.within(time.Hour)
+		var readers sync.WaitGroup
+		for range 2 {
+			id := r.withFile(content, nil).ID
+			for range 2 {
+				readers.Go(func() {
+					for ctx.Err() == nil {
+						if _, err := r.Open(ctx, id); !errors.Is(err, ErrFilePending) && ctx.Err() == nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+		}
+		synctest.Wait()
+		last := r.withFile(content, nil)
+		some, done := r.within(2 * time.Minute)
+		if f, err := r.Open(some, last.ID); err != nil {
+			t.Error(err)
+		} else {
+			_ = f.Close()
+		}
+		done()
+		cancel()
+		readers.Wait()
+		r.stop()
+	})
 }

@@ -434,7 +434,7 @@ func (i *Inbox) askPhone(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, receiveTimeout)
 		defer cancel()
 		if _, err = i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: keys, Errand: rpc.AskPhone}); err == nil {
-			err = markAsked(ctx, i.store, keys)
+			err = mark(ctx, i.store, "asked", keys)
 		}
 	}
 	if err != nil {

@@ -599,11 +599,11 @@ func unasked(ctx context.Context, s *store, now time.Time) ([]rpc.Secret, error)
 	})
 }
 
-// markAsked notes that the phone was asked for messages.
-func markAsked(ctx context.Context, s *store, keys []rpc.Secret) error {
+// mark notes asked or gone in the states of messages.
+func mark(ctx context.Context, s *store, what string, keys []rpc.Secret) error {
 	_, err := change(ctx, s, func(db *database.DB, _ *settings) (none nothing, err error) {
 		for _, key := range keys {
-			err = errors.Join(err, db.Exec("UPDATE message SET state = json_set(state, '$.asked', json('true')) WHERE key = ? AND json_valid(state)", string(key)))
+			err = errors.Join(err, db.Exec("UPDATE message SET state = json_set(state, '$.' || ?, json('true')) WHERE key = ? AND json_valid(state)", what, string(key)))
 		}
 		return none, err
 	})

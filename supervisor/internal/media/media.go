@@ -352,8 +352,8 @@ func (d *Draft) end(remove bool) {
 	}
 }
 
-// Sweep removes each file that keep reports no owner for, and counts those that are left. Drafts
-// stay, also those that have a name. After an error of keep nothing more is removed.
+// Sweep removes each file that keep reports no owner for, counts those that are left, and brings
+// them within the limits if files may be replaced. Drafts stay, also those that have a name. After an error of keep nothing more is removed.
 func (s *Store) Sweep(keep func(name string) (bool, error)) error {
 	if _, err := s.folder(); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -379,7 +379,10 @@ func (s *Store) Sweep(keep func(name string) (bool, error)) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(err, s.countLocked())
+	err = errors.Join(err, s.countLocked())
+	for (s.files > s.limits.Files || s.bytes > s.limits.Bytes) && s.replaceLocked() {
+	}
+	return err
 }
 
 // countLocked counts what is in the folder.

@@ -290,3 +290,27 @@ func TestOnlyWholeFilesAreOpened(t *testing.T) {
 		t.Errorf("left are %s", got)
 	}
 }
+
+func TestSweepBringsFilesWithinLimits(t *testing.T) {
+	for _, l := range []Limits{{Bytes: 25, Files: 9, Replace: true}, {Bytes: 99, Files: 2, Replace: true}, {Bytes: 9, Files: 1}} {
+		s := newStore(t, DefaultLimits())
+		for n, name := range []string{"0123456789", "1123456789", "2123456789", "3123456789"} {
+			named(t, s, name).Release()
+			at := time.Now().Add(time.Duration(n-9) * time.Hour)
+			if err := os.Chtimes(s.Path(name), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.limits = l
+		if err := s.Sweep(func(string) (bool, error) { return true, nil }); err != nil {
+			t.Error(err)
+		}
+		want := "2123456789 3123456789"
+		if !l.Replace { // what can't be had again stays
+			want = "0123456789 1123456789 " + want
+		}
+		if got := left(t, s); got != want {
+			t.Errorf("%+v: left are %s", l, got)
+		}
+	}
+}

@@ -88,6 +88,8 @@
 
   return async function (work, { key, offset, most, part }, model) {
     const file = ledger.files.get(key) ?? begin(await model(), key, most);
+    ledger.files.delete(key); // so that the one that was not asked for longest is dropped
+    ledger.files.set(key, file);
     clearTimeout(file.timer);
     file.timer = setTimeout(() => drop(file), IDLE);
     try {
