@@ -95,6 +95,9 @@ func (u uploading) kept() (all []string) {
 	}
 	for _, e := range entries {
 		content, err := os.ReadFile(u.files.Path(e.Name()))
+		if os.IsNotExist(err) {
+			continue // it was removed meanwhile
+		}
 		if err != nil {
 			u.t.Fatal(err)
 		}

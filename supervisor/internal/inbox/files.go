@@ -174,7 +174,7 @@ const (
 	// pendingPause is how long after a part that is not there yet the page is asked again, at least.
 	pendingPause = 250 * time.Millisecond
 	// patience is how long nothing of a file may come while others wait for their turn. The page
-	// goes on with it for two minutes.
+	// continues with it for two minutes.
 	patience = 30 * time.Second
 	// mostFailures is how often in a row something unknown may fail.
 	mostFailures = 3
