@@ -52,7 +52,7 @@ func checkIdentity(version, product, userAgent string) error {
 
 // disguise gives targets the identity of a browser with a window.
 type disguise struct {
-	// client is the connection itself: rod's browser would keep every call to every session for good.
+	// client is the connection itself: rod's browser would keep every call to every session forever.
 	client   rod.CDPClient
 	identity atomic.Pointer[proto.EmulationSetUserAgentOverride] // nil until known
 	held     chan struct{}                                       // has a token for each target that Chrome holds for us
