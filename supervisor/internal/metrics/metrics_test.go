@@ -146,7 +146,7 @@ session_manager_new_chats_quota 3
 # HELP session_manager_new_chats_restricted 1 while WhatsApp does not let the account write to new people.
 # TYPE session_manager_new_chats_restricted gauge
 session_manager_new_chats_restricted 1
-# HELP session_manager_outbox_attempts_total Attempts to send a message: stored by the page, failed, unknown, or deferred.
+# HELP session_manager_outbox_attempts_total Attempts to send a message: stored by the page, failed, unknown, or deferred; damaged: a message in the database could not be read.
 # TYPE session_manager_outbox_attempts_total counter
 session_manager_outbox_attempts_total{result="stored"} 1
 # HELP session_manager_outbox_messages Messages that are kept, by status.

@@ -87,9 +87,10 @@ func (i *instance) runRequest(dir process.Dir) *rpc.RunRequest {
 // start brings the worker up to the handshake. It returns a cause if that fails or is
 // interrupted.
 func (i *instance) start(ctx context.Context) *cause {
-	timer := time.NewTimer(i.timings.Start.Handshake)
+	limit := i.timings.Start.Handshake
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
-	started, starved := i.process.Started(), false
+	started := i.process.Started()
 	for {
 		select {
 		case <-started:
@@ -98,13 +99,13 @@ func (i *instance) start(ctx context.Context) *cause {
 		case c := <-i.connected:
 			return i.takeConnection(c)
 		case <-timer.C:
-			if more := i.timings.Run.Starved - i.timings.Start.Handshake; !starved && more > 0 && (hunger{at: i.began}).starved(hunger{time.Now(), i.waited()}) {
-				starved = true
+			if more := i.timings.Run.Starved - limit; more > 0 && (hunger{at: i.began}).starved(hunger{time.Now(), i.waited()}) {
+				limit += more
 				timer.Reset(more)
 				continue
 			}
 			return &cause{reason: reason.WorkerHung, dump: true,
-				detail: fmt.Sprintf("the worker did not complete the handshake within %s", i.timings.Start.Handshake)}
+				detail: fmt.Sprintf("the worker did not complete the handshake within %s", limit)}
 		case r := <-i.m.requests:
 			return &cause{reason: r.Reason, detail: r.Detail}
 		case <-ctx.Done():

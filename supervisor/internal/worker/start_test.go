@@ -13,7 +13,7 @@ import (
 
 func TestSlowMachineGetsLongerDeadlines(t *testing.T) {
 	r := newRig(t, "silent", func(o *Options) {
-		o.Timings.Start.Handshake, o.DeadlineFactor = 100*time.Millisecond, 3
+		o.Timings.Start.Handshake, o.Timings.Run.Starved, o.DeadlineFactor = 100*time.Millisecond, 0, 3
 	}).start()
 	if end := await[Exited](r); !strings.Contains(end.Detail, "handshake within 300ms") {
 		t.Errorf("Exited: %+v", end)
@@ -28,7 +28,7 @@ func TestClosingChromeIsNotOnAnotherProfile(t *testing.T) {
 }
 
 func TestFailedStartsHaveTheirReasons(t *testing.T) {
-	short := func(o *Options) { o.Timings.Start.Handshake = 500 * time.Millisecond }
+	short := func(o *Options) { o.Timings.Start.Handshake, o.Timings.Run.Starved = 500*time.Millisecond, 0 }
 	tests := map[string]struct {
 		change func(*Options)
 		reason reason.Code
