@@ -58,7 +58,7 @@ var (
 		"reaction_sender", "reaction_text", "reaction_time", "reaction_orphan",
 		"download", "download_large", "download_reason", "download_asked", "media_data", "media_stage", "stage_fetching", "stage_renewing",
 		"stage_resolved", "stage_missing", "blob_force", "media_encrypted", "media_key_time", "fetch_signal", "fetch_log", "log_annotate",
-		"log_point", "error_status",
+		"log_point",
 	}
 	receivedTypes = []string{
 		"", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "contact", "poll", "interactive", "album",

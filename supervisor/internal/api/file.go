@@ -154,19 +154,20 @@ var fileRefusals = []refusal{
 	{inbox.ErrUnknownFile, problem{
 		Status: http.StatusNotFound, Code: "no_such_media", Detail: "No message with this file was received, or its text is no longer kept.",
 	}},
-	{inbox.ErrFilePending, problem{
-		Status: http.StatusServiceUnavailable, Code: "media_pending", retryAfter: fileRetry,
-		Detail: "The file is still being downloaded, or its sender is asked for it.", Hint: "Ask again; the download continues for a while.",
-	}},
+	{inbox.ErrFilePending, filePending},
 	{inbox.ErrFileDamaged, problem{
 		Status: http.StatusBadGateway, Code: "media_damaged", Detail: "What was downloaded is not the file that was sent, by its size or its SHA-256.",
 	}},
 	{media.ErrTooLarge, fileTooLarge},
-	{media.ErrFull, noRoom},
+	{media.ErrFull, filePending}, // others that are being downloaded leave it no room
 	{media.ErrNoSpace, noRoom},
 }
 
 var (
+	filePending = problem{
+		Status: http.StatusServiceUnavailable, Code: "media_pending", retryAfter: fileRetry,
+		Detail: "The file is still being downloaded, or its sender is asked for it.", Hint: "Ask again; the download continues for a while.",
+	}
 	fileTooLarge = problem{
 		Status: http.StatusRequestEntityTooLarge, Code: "media_too_large", Detail: "The file is larger than this service downloads.",
 		Hint: "--media-limit sets how large a file may be.",

@@ -169,7 +169,7 @@ func TestMissingFilesAreExplained(t *testing.T) {
 		{code(rpc.SendLookupFailed), 502, "media_failed", false},
 		{inbox.ErrFileDamaged, 502, "media_damaged", false},
 		{media.ErrNoSpace, 507, "disk_full", false},
-		{media.ErrFull, 507, "disk_full", false},
+		{media.ErrFull, 503, "media_pending", true},
 		{errors.New(fileContent), 502, "media_failed", false},
 	} {
 		f.err = tc.err

@@ -124,9 +124,24 @@ func (r *reader) checkOddFiles(known rpc.Secret) {
 	}
 }
 
+// checkUnasked has a link that has expired where the page's message does not ask its sender.
+func (r *reader) checkUnasked(content []byte) {
+	r.t.Helper()
+	if err := r.sim.SetFault("download=gone"); err != nil {
+		r.t.Fatal(err)
+	}
+	defer r.sim.ClearFaults()
+	r.spoil(`m("WAWebCollections").Msg.modelClass.prototype.downloadMedia = async () => {}`)
+	m := r.withFile(simulator.IncomingFile{MIME: "image/png", Content: content})
+	if got, err := r.fetch(m.Key); sendCode(err) != rpc.SendMediaFailed {
+		r.t.Errorf("nobody was asked: %d bytes, %v", len(got), err)
+	}
+}
+
 // checkHostileFiles has the page's functions missing, changed, or against us.
 func (r *reader) checkHostileFiles(content []byte) {
 	r.t.Helper()
+	r.checkUnasked(content)
 	const method = `m("WAWebCollections").Msg.modelClass.prototype.downloadMedia = `
 	for _, tc := range []struct {
 		page string

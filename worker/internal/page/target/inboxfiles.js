@@ -11,15 +11,6 @@
 
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-  // isMissing reports whether the server of files has answered that a link has expired.
-  function isMissing(error) {
-    try {
-      return [404, 410].includes(error[n.error_status]);
-    } catch {
-      return false; // It is no error.
-    }
-  }
-
   // settled returns how far the page has got with a file once that is as far as it gets.
   async function settled(media, isWanted) {
     while ([n.stage_fetching, n.stage_renewing].includes(media[n.media_stage]) && isWanted()) await pause(PAUSE);
@@ -55,7 +46,8 @@
       return new Blob([await byLink(model, file.control.signal)]);
     } catch (error) {
       if (error instanceof Stop) throw error;
-      throw new Stop(isMissing(error) ? "media_gone" : "media_failed", { name: "media_fetch" });
+      // A link that has expired is no proof that its sender was asked.
+      throw new Stop("media_failed", { name: "media_fetch" });
     }
   }
 
