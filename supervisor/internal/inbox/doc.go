@@ -35,6 +35,6 @@
 // The file of a message is downloaded when somebody asks for it, and once for all who ask. An
 // eager download would fill the disk with what most consumers never read, and gains little:
 // WhatsApp's links live for weeks, our texts for a day, and the page asks the sender's phone for
-// what has expired. What the page returns is verified before it gets its name, which is its id, so all that has a
+// what has expired; if that is in vain, it is noted, as each further request would go to that phone again. What the page returns is verified before it gets its name, which is its id, so all that has a
 // name can be served. It goes when the text goes, or when a newer file needs its room.
 package inbox
