@@ -294,6 +294,10 @@ func (db *DB) Transact(f func() error) error {
 // TableAside makes the table of SetAside.
 const TableAside = `CREATE TABLE aside (at INTEGER NOT NULL, content TEXT NOT NULL) STRICT`
 
+// maxAside is how many rows are kept of those that were set aside, the last ones, and maxAsideLength
+// how many characters of each.
+const maxAside, maxAsideLength = 1000, 128 << 10
+
 // SetAside keeps what rows hold that can't be read, which is the one value of the query, for
 // the operator until ForgetAside, and does the statements, which delete them. In all of them a row is ?1.
 func SetAside[T any](db *DB, rows []T, query string, statements ...string) error {
@@ -306,13 +310,16 @@ func SetAside[T any](db *DB, rows []T, query string, statements ...string) error
 	var err error
 	for _, row := range rows {
 		if err == nil {
-			err = db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(("+query+"), ''))", row, time.Now().UnixMilli())
+			err = db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(substr(("+query+"), 1, ?3), ''))", row, time.Now().UnixMilli(), maxAsideLength)
 		}
 		for _, statement := range statements {
 			if err == nil {
 				err = db.Exec(statement, row)
 			}
 		}
+	}
+	if err == nil {
+		err = db.Exec("DELETE FROM aside WHERE rowid <= (SELECT max(rowid) FROM aside) - ?", maxAside)
 	}
 	if err == nil {
 		db.aside += len(rows)

@@ -102,6 +102,12 @@ func TestRowsAreSetAsideWholly(t *testing.T) {
 	if left, _ := Values[string](db, "SELECT x FROM a"); err != nil || !slices.Equal(kept, []string{"one", "two"}) || !slices.Equal(left, []string{"three"}) || db.Aside() != 2 {
 		t.Errorf("kept %q, left %q, %v", kept, left, err)
 	}
+	if err := SetAside(db, append(slices.Repeat([]string{"y"}, maxAside), "x"), "SELECT iif(?1 = 'x', printf('%.*c', ?3 + 1, 'x'), 'y')"); err != nil {
+		t.Error(err)
+	}
+	if sizes, _ := Values[int](db, "SELECT length(content) FROM aside"); len(sizes) != maxAside || slices.Max(sizes) != maxAsideLength {
+		t.Errorf("%d rows are kept, of at most %d characters", len(sizes), slices.Max(sizes))
+	}
 	if gone, err := db.ForgetAside(time.Now().Add(time.Hour)); !gone || err != nil {
 		t.Errorf("forgotten: %t, %v", gone, err)
 	}

@@ -335,9 +335,15 @@ func (q *queue) retain(ctx context.Context, now time.Time) error {
 	return errors.Join(err, database.ExpireAside(q.file.Path, now.Add(-q.limits.Age)))
 }
 
-// forget erases what is about messages.
+// forget erases what is about messages, and what was set aside.
 func (q *queue) forget(ctx context.Context) error {
-	return q.change(ctx, func(db *database.DB, m *memory) error { return m.drop(db, erased, "chat NOT IN ('', ?)", Dropped) })
+	always := time.Unix(1<<33, 0)
+	_, err := use(ctx, q, func(db *database.DB) (nothing, error) {
+		_, err := db.ForgetAside(always)
+		err = errors.Join(err, q.write(db, func(db *database.DB, m *memory) error { return m.drop(db, erased, "chat NOT IN ('', ?)", Dropped) }))
+		return nothing{}, errors.Join(err, db.Erase())
+	})
+	return errors.Join(err, database.ExpireAside(q.file.Path, always))
 }
 
 // next returns the oldest event that may be delivered now, of none of the chats in held. It

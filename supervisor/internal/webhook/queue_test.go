@@ -200,6 +200,18 @@ func TestDeliveredEventIsErasedFromDisk(t *testing.T) {
 	if err := q.delivered(t.Context(), "a"); err != nil || holds() {
 		t.Errorf("it is still there: %v", err)
 	}
+	r.body = append(r.body, 0xff, '{') // damaged
+	q.put(t, "", "", "session")
+	if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	q.drain(t)
+	if err := os.WriteFile(path+database.AsideSuffix, r.body, 0o600); err != nil || !holds() {
+		t.Fatalf("it was not set aside: %v", err)
+	}
+	if err := q.forget(t.Context()); err != nil || holds() {
+		t.Errorf("what was set aside is still there: %v", err)
+	}
 }
 
 func TestDamagedQueueIsMovedAside(t *testing.T) {
