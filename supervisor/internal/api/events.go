@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -119,6 +120,11 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  bytes.Buffer
+	// place is the listener's in the inbox, as far as it is known, for ids from before that was opened.
+	place string
+	// missed is a cursor of the inbox that could not be read, empty without one. Until the stream ends no id is
+	// written then, so that the listener comes back for it.
+	missed string
 }
 
 // follow returns when the connection closes, its key is withdrawn, or the service
@@ -138,6 +144,9 @@ func (s *stream) follow(r *http.Request) {
 			}
 			s.add(batch)
 		case <-heartbeat.C:
+			if s.missed != "" && s.readable() {
+				return
+			}
 			s.buffer.WriteString(": heartbeat\n\n")
 		case <-s.draining:
 			return
@@ -154,13 +163,14 @@ func (s *stream) follow(r *http.Request) {
 // the last event has an id: a listener that loses the connection before that starts
 // over.
 func (s *stream) first(lastID string) events.Batch {
+	s.place = events.Cursor(lastID)
 	if position, err := s.log.Position(lastID); err == nil {
 		if batch, ok := s.log.After(position); ok {
 			return batch
 		}
 	}
 	batch := s.log.Present() // before the replay, so that what arrives meanwhile follows
-	s.replay(events.Cursor(lastID))
+	s.replay()
 	for i := range len(batch.Events) - 1 {
 		batch.Events[i].ID = ""
 	}
@@ -171,16 +181,17 @@ func (s *stream) first(lastID string) events.Batch {
 // that they are skipped after a reconnect.
 func (s *stream) add(batch events.Batch) {
 	for _, e := range batch.Events {
-		if e.ID != "" {
-			fmt.Fprintf(&s.buffer, "id: %s\n", e.ID)
-		}
 		data, wanted := e.Data, slices.Contains(s.types, e.Type)
 		if wanted && e.Cursor != "" {
 			data = s.received(e.Cursor)
 		}
+		id := e.ID != "" && s.missed == ""
+		if id {
+			fmt.Fprintf(&s.buffer, "id: %s\n", events.WithCursor(e.ID, s.place))
+		}
 		if wanted && data != nil {
 			fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Type, data)
-		} else if e.ID != "" {
+		} else if id {
 			s.buffer.WriteString("\n")
 		}
 	}
@@ -192,6 +203,9 @@ func (s *stream) received(cursor string) json.RawMessage {
 		return nil
 	}
 	list, _, _, _, err := s.inbox.List(context.Background(), inbox.Before(cursor), 1)
+	if errors.Is(err, inbox.ErrUnavailable) {
+		s.missed = cursor
+	}
 	if err != nil || len(list) == 0 || list[0].Cursor != cursor {
 		return nil // it was dropped
 	}
@@ -199,11 +213,20 @@ func (s *stream) received(cursor string) json.RawMessage {
 	return data
 }
 
-// replay adds the inbox's events after a cursor of an earlier run.
-func (s *stream) replay(cursor string) {
-	for more := s.inbox != nil && cursor != ""; more; {
-		list, next, again, _, err := s.inbox.List(context.Background(), cursor, inbox.MaxList)
+// readable reports whether the inbox can be read now.
+func (s *stream) readable() bool {
+	_, _, _, _, err := s.inbox.List(context.Background(), s.missed, 1)
+	return !errors.Is(err, inbox.ErrUnavailable)
+}
+
+// replay adds the inbox's events after the listener's place, which is of an earlier run.
+func (s *stream) replay() {
+	for more := s.inbox != nil && s.place != ""; more; {
+		list, next, again, _, err := s.inbox.List(context.Background(), s.place, inbox.MaxList)
 		if err != nil {
+			if errors.Is(err, inbox.ErrUnavailable) {
+				s.missed = s.place
+			}
 			return // the listener can ask GET /messages, which explains why
 		}
 		for _, e := range list {
@@ -211,7 +234,7 @@ func (s *stream) replay(cursor string) {
 				fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Kind, data)
 			}
 		}
-		cursor, more = next, again && s.flush() == nil
+		s.place, more = next, again && s.flush() == nil
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -132,6 +133,8 @@ type keptEvents struct {
 	Inbox
 	list   []inbox.Event
 	arrive func(inbox.Event)
+	// unreadable: its disk can't be read.
+	unreadable atomic.Bool
 }
 
 func (k *keptEvents) add() inbox.Event {
@@ -142,6 +145,9 @@ func (k *keptEvents) add() inbox.Event {
 }
 
 func (k *keptEvents) List(_ context.Context, cursor string, n int) (list []inbox.Event, next string, more bool, changed <-chan struct{}, err error) {
+	if k.unreadable.Load() {
+		return nil, "", false, nil, inbox.ErrUnavailable
+	}
 	at, err := strconv.Atoi(strings.TrimPrefix(cursor, "c-"))
 	if err != nil {
 		return nil, "", false, nil, inbox.ErrCursor
@@ -176,6 +182,66 @@ func TestListenersOfAnotherRunMissNothing(t *testing.T) {
 	}
 	if !slices.Equal(got, []string{`"2"`, `"3"`}) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestListenerMissesNothingOfAnUnreadableInbox has a listener come back for what could not be read, live and
+// from another run.
+func TestListenerMissesNothingOfAnUnreadableInbox(t *testing.T) {
+	kept := &keptEvents{}
+	s := serveEvents(t, func(a *api) { a.streams.inbox, a.streams.limits.heartbeat = kept, 10*time.Millisecond })
+	kept.add()
+	s.log.Inbox("c-1")
+	// until returns the last id when an event has come, or when the stream has ended.
+	until := func(l *listener, event string) (id, data string) {
+		for {
+			f, ok := l.next()
+			if id = cmp.Or(f.id, id); !ok || f.event == event {
+				return id, f.data
+			}
+		}
+	}
+	for name, last := range map[string]string{"live": "", "another run": "another-1~c-0"} {
+		kept.unreadable.Store(last != "")
+		l := s.listen(t, "/events", last)
+		if last == "" {
+			last, _ = until(l, "qr")
+			kept.unreadable.Store(true)
+			s.log.Received(kept.list[0])
+		} else {
+			until(l, "qr")
+		}
+		s.step()
+		if id, data := until(l, "progress"); id != "" || data == "" {
+			t.Errorf("%s: the listener has the id %s after an event that it did not get", name, id)
+		}
+		kept.unreadable.Store(false)
+		if _, data := until(l, "none"); data != "" {
+			t.Errorf("%s: the stream continues with %s", name, data)
+		}
+		if _, data := until(s.listen(t, "/events", last), "message"); !strings.Contains(data, "id1") {
+			t.Errorf("%s: the listener that came back got %q", name, data)
+		}
+	}
+}
+
+// TestPlaceInTheInboxSurvivesAnotherRestart has a listener come before the inbox was opened, and leave.
+func TestPlaceInTheInboxSurvivesAnotherRestart(t *testing.T) {
+	kept := &keptEvents{}
+	s := serveEvents(t, func(a *api) { a.streams.inbox = kept })
+	kept.add()
+	l := s.listen(t, "/events?types=message,qr", "another-1~c-0")
+	for range 2 {
+		var id string
+		for f, ok := l.next(); ok; f, ok = l.next() {
+			if id = cmp.Or(f.id, id); f.event == "qr" || f.id != "" {
+				break
+			}
+		}
+		if got := events.Cursor(id); got != "c-1" {
+			t.Errorf("the place is %q in the id %s", got, id)
+		}
+		s.step()
 	}
 }
 

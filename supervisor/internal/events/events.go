@@ -173,10 +173,8 @@ func (l *Log) Observe(s *session.Snapshot) {
 func (l *Log) addLocked(kind Type, body any) {
 	data, _ := json.Marshal(body) // every body has a JSON form
 	l.last++
-	e := Event{ID: l.boot + "-" + strconv.FormatUint(l.last, 10), Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
-	if l.cursor != "" {
-		e.ID += beforeCursor + l.cursor
-	}
+	id := WithCursor(l.boot+"-"+strconv.FormatUint(l.last, 10), l.cursor)
+	e := Event{ID: id, Seq: l.last, Type: kind, At: time.Now().UTC(), Body: body, Data: data}
 	switch {
 	case kind.IsReceived():
 		e.Data, e.Cursor = nil, l.cursor
@@ -230,6 +228,14 @@ func (l *Log) Message(m outbox.Message) {
 	defer l.mu.Unlock()
 	l.addLocked(MessageChanged, MessageStatus{EventID: eventID(m), Message: NewMessage(m)})
 	l.announceLocked()
+}
+
+// WithCursor returns id with this position of the inbox, unless it has one.
+func WithCursor(id, cursor string) string {
+	if cursor == "" || Cursor(id) != "" {
+		return id
+	}
+	return id + beforeCursor + cursor
 }
 
 func (l *Log) announceLocked() {

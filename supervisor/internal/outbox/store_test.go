@@ -151,7 +151,7 @@ func TestKeysBelongToAnAccount(t *testing.T) {
 }
 
 // Nobody knows whether an address of the other kind, or the next account, is one that has used a key.
-func TestKeyOfAnAccountThatMayBeTheSameIsNotNew(t *testing.T) {
+func TestKeySurvivesAnotherNameOfTheAccount(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		t := r.t
 		repeat, changed := request("key", "secret a"), request("key", "secret b")
