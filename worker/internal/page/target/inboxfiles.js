@@ -46,7 +46,7 @@
       return new Blob([await byLink(model, file.control.signal)]);
     } catch (error) {
       if (error instanceof Stop) throw error;
-      // A link that has expired is no proof that its sender was asked.
+      // That a link has expired does not mean that its sender was asked.
       throw new Stop("media_failed", { name: "media_fetch" });
     }
   }
