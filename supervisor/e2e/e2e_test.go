@@ -94,6 +94,8 @@ func movesBetweenTheEngines(t *testing.T, p *phone, tokens string) {
 		binary, err := chrome.Find(next.name)
 		if err == nil {
 			args = []string{"--chrome", binary.Path}
+		} else {
+			t.Logf("not tried with %s: apt-get install %s", next.name, next.name)
 		}
 		s := start(t, p.URL, tokens, args...)
 		s.await("READY")
