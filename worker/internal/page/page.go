@@ -300,7 +300,7 @@ type Timings struct {
 	// server.
 	Answer time.Duration
 	// Unreadable is for how long a page that is ready may fail to read its own messages before it
-	// is loaded again.
+	// is loaded again, doubled after each time without success.
 	Unreadable time.Duration
 	// SearchAgain is how long after one search of images the next may begin, doubled
 	// after each without success up to SearchAgainMax.

@@ -100,6 +100,10 @@ func TestUnreadableMessagesGetTimeAndThenAReload(t *testing.T) {
 		began, took time.Duration
 	}
 	bad := func(began, took time.Duration) attempt { return attempt{false, began, took} }
+	var forHours []attempt
+	for n := range 8 * 60 * 6 {
+		forHours = append(forHours, bad(time.Duration(n)*10*time.Second, 0))
+	}
 	for name, tt := range map[string]struct {
 		attempts []attempt
 		patience time.Duration
@@ -108,9 +112,11 @@ func TestUnreadableMessagesGetTimeAndThenAReload(t *testing.T) {
 		"at first":                    {nil, 4 * time.Second, 0},
 		"late once":                   {[]attempt{bad(0, 4*time.Second)}, 8 * time.Second, 0},
 		"late, then in time":          {[]attempt{bad(0, 4*time.Second), {true, 6 * time.Second, 7 * time.Second}}, 4 * time.Second, 0},
-		"ever later":                  {[]attempt{bad(0, 4*time.Second), bad(6*time.Second, 8*time.Second), bad(16*time.Second, 16*time.Second)}, 25 * time.Second, 1},
+		"ever later":                  {[]attempt{bad(0, 4*time.Second), bad(6*time.Second, 8*time.Second), bad(16*time.Second, 16*time.Second)}, 4 * time.Second, 1},
 		"fails at once, for a while":  {slices.Repeat([]attempt{bad(0, 0)}, 9), 25 * time.Second, 0},
-		"fails at once, for too long": {[]attempt{bad(0, 0), bad(19*time.Second, 0), bad(21*time.Second, 0), bad(23*time.Second, 0), bad(42*time.Second, 0)}, 25 * time.Second, 2},
+		"fails at once, for too long": {[]attempt{bad(0, 0), bad(19*time.Second, 0), bad(21*time.Second, 0), bad(23*time.Second, 0), bad(42*time.Second, 0)}, 16 * time.Second, 1},
+		"reloaded ever more rarely":   {forHours, 25 * time.Second, 10},
+		"reloaded, then in time":      {append(slices.Clone(forHours), attempt{true, 9 * time.Hour, 0}, bad(10*time.Hour, 20*time.Second)), 4 * time.Second, 11},
 	} {
 		var u unreadable
 		reloads := 0
@@ -118,6 +124,7 @@ func TestUnreadableMessagesGetTimeAndThenAReload(t *testing.T) {
 			var reload bool
 			if u, reload = u.next(a.answers, 20*time.Second, t0.Add(a.began), t0.Add(a.began+a.took)); reload {
 				reloads++
+				u = u.in(false)
 			}
 		}
 		if got := u.patience(4*time.Second, 25*time.Second); got != tt.patience || reloads != tt.reloads {

@@ -39,6 +39,8 @@ type reports struct {
 type unreadable struct {
 	since  time.Time // zero while it does
 	misses int
+	// reloads is how often the page was loaded again because of it since it last did.
+	reloads int
 }
 
 // patience is how long the page may take now: ever longer, as on a machine that is too busy.
@@ -46,16 +48,16 @@ func (u unreadable) patience(call, answer time.Duration) time.Duration {
 	return min(call<<min(u.misses, 10), max(call, answer))
 }
 
-// in is u while the page is the same and ready, and new otherwise.
+// in is u while the page is the same and ready, and begins again otherwise.
 func (u unreadable) in(same bool) unreadable {
 	if same {
 		return u
 	}
-	return unreadable{}
+	return unreadable{reloads: u.reloads}
 }
 
 // next is u after the page was asked, from began to now, and reports whether only another life of
-// the page may help.
+// the page may help. Each one that does not help doubles the time until the next.
 func (u unreadable) next(answers bool, limit time.Duration, began, now time.Time) (after unreadable, reload bool) {
 	if answers {
 		return unreadable{}, false
@@ -63,10 +65,11 @@ func (u unreadable) next(answers bool, limit time.Duration, began, now time.Time
 	if u.misses++; u.since.IsZero() {
 		u.since = began
 	}
-	if now.Sub(u.since) < limit {
+	if now.Sub(u.since) < limit<<min(u.reloads, 10) {
 		return u, false
 	}
 	u.since = now
+	u.reloads++
 	return u, true
 }
 
