@@ -178,39 +178,47 @@ func TestNothingOfAnEarlierAccountIsDelivered(t *testing.T) {
 	expect(t, q.drain(t), "2 map[erased:2]", "session")
 }
 
+// holds reports whether any file of a queue, which are private, has a text.
+func holds(t *testing.T, path, text string) (found bool) {
+	t.Helper()
+	names, _ := filepath.Glob(path + "*")
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		info, statErr := os.Stat(name)
+		if err != nil || statErr != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v %v %v", err, statErr, info.Mode())
+		}
+		found = found || bytes.Contains(content, []byte(text))
+	}
+	return found
+}
+
 func TestDeliveredEventIsErasedFromDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q")
 	q := waiting(t, path, DefaultLimits())
 	r := row{id: "a", kind: "message", chat: "x", account: "1@c.us", body: []byte("the treasure is buried")}
-	holds := func() (found bool) {
-		names, _ := filepath.Glob(path + "*")
-		for _, name := range names {
-			content, err := os.ReadFile(name)
-			info, statErr := os.Stat(name)
-			if err != nil || statErr != nil || info.Mode().Perm() != 0o600 {
-				t.Errorf("%v %v %v", err, statErr, info.Mode())
-			}
-			found = found || bytes.Contains(content, []byte("treasure"))
-		}
-		return found
-	}
-	if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil || !holds() {
+	if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil || !holds(t, path, "treasure") {
 		t.Fatalf("it is not on disk: %v", err)
 	}
-	if err := q.delivered(t.Context(), "a"); err != nil || holds() {
+	if err := q.delivered(t.Context(), "a"); err != nil || holds(t, path, "treasure") {
 		t.Errorf("it is still there: %v", err)
 	}
-	r.body = append(r.body, 0xff, '{') // damaged
+}
+
+func TestSetAsideEventIsErasedWithMessages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q")
+	q := waiting(t, path, DefaultLimits())
 	q.put(t, "", "", "session")
-	if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil {
+	damaged := row{id: "a", kind: "message", chat: "x", account: "1@c.us", body: []byte("{the treasure is buried")}
+	if err := q.keep(t.Context(), "", []row{damaged}, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	q.drain(t)
-	if err := os.WriteFile(path+database.AsideSuffix, r.body, 0o600); err != nil || !holds() {
+	if err := os.WriteFile(path+database.AsideSuffix, damaged.body, 0o600); err != nil || !holds(t, path, "treasure") {
 		t.Fatalf("it was not set aside: %v", err)
 	}
-	if err := q.forget(t.Context()); err != nil || holds() {
-		t.Errorf("what was set aside is still there: %v", err)
+	if err := q.forget(t.Context()); err != nil || holds(t, path, "treasure") {
+		t.Errorf("it is still there: %v", err)
 	}
 }
 
