@@ -345,6 +345,27 @@ func TestDamagedEventsAreSetAsideAlone(t *testing.T) {
 	}
 }
 
+func TestDamagedEventIsKeptUntilItsGapIs(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.page.write("1", "2")
+	r.start()
+	defer func() { r.stop() }()
+	r.await("", 2)
+	exec := func(statement string) {
+		if _, err := use(t.Context(), r.store, func(db *database.DB) (nothing, error) { return nothing{}, db.Exec(statement) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("UPDATE event SET body = 'x' WHERE seq = 1")
+	exec("CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END")
+	if _, _, _, _, err := r.List(t.Context(), "", MaxList); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	exec("DROP TRIGGER full")
+	list, _ := r.await("", 2)
+	r.expect(list, "2, messages.gap damaged")
+}
+
 func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox")
 	synctest.Test(t, func(t *testing.T) {

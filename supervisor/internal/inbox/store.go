@@ -436,15 +436,18 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 // setAside sets events aside that can't be read, and keeps the event that they are missing.
 func setAside(s *store, db *database.DB, damaged []int64) error {
 	kept, err := database.Values[int64](db, "SELECT kept FROM event WHERE seq = ?", damaged[0])
-	if err == nil {
-		err = database.SetAside(db, damaged, "SELECT json_array(event.id, event.body, content.body) FROM event LEFT JOIN content USING (seq) WHERE seq = ?1",
-			"DELETE FROM content WHERE seq = ?1", "DELETE FROM event WHERE seq = ?1")
-	}
 	if err != nil || len(kept) == 0 {
 		return err
 	}
 	next := s.settings
-	return errors.Join(s.add(db, &next, gapSince("damaged", time.UnixMilli(kept[0])), new([]Event)), s.count(db))
+	return errors.Join(db.Transact(func() error {
+		err := database.SetAside(db, damaged, "SELECT json_array(event.id, event.body, content.body) FROM event LEFT JOIN content USING (seq) WHERE seq = ?1",
+			"DELETE FROM content WHERE seq = ?1", "DELETE FROM event WHERE seq = ?1")
+		if err == nil {
+			err = s.add(db, &next, gapSince("damaged", time.UnixMilli(kept[0])), new([]Event))
+		}
+		return err
+	}), s.count(db))
 }
 
 // gapSince is the event that messages may be missing.
