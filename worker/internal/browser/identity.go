@@ -69,8 +69,9 @@ const (
 // Disguise completes what page reports about the browser. With --user-agent Chrome
 // leaves the detailed client hints (full version list, architecture, bitness)
 // empty, as no browser of a person does, and a chrome-headless-shell has a brand of its
-// own. The real values are filled in: in the page, and in each of its frames and in every
-// worker before its first line runs. It must be called before the page's first
+// own. The real values are filled in: in the page, and in each of its frames and windows and in
+// every worker before its first line runs. Chrome holds windows that a page opens, and the page
+// with them, regardless of the types that are asked for below the page. It must be called before the page's first
 // navigation, for it asks its blank document for the real brands. Requests of workers have
 // no hints.
 func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
@@ -84,7 +85,7 @@ func (b *Browser) Disguise(ctx context.Context, page *rod.Page) error {
 	for i, call := range []func() error{
 		func() error { return identity.Call(page) },
 		func() error { return hold("iframe", "worker").Call(page) },
-		func() error { return hold("service_worker", "shared_worker").Call(b.rod.Context(ctx)) },
+		func() error { return hold("service_worker", "shared_worker", "page").Call(b.rod.Context(ctx)) },
 	} {
 		calls.Go(func() { errs[i] = call() })
 	}
@@ -125,7 +126,7 @@ func (d *disguise) attached(e *cdp.Event) {
 		defer func() { <-d.held }()
 		var calls sync.WaitGroup
 		calls.Go(func() { within(dressLimit, identity) })
-		if kind := to.TargetInfo.Type; kind == "iframe" || kind == "worker" { // the others have none below
+		if kind := to.TargetInfo.Type; kind == "iframe" || kind == "worker" || kind == "page" { // the others have none below
 			calls.Go(func() { within(dressLimit, hold("iframe", "worker")) })
 		}
 		calls.Wait()

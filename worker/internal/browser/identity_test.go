@@ -164,7 +164,27 @@ func visit(t *testing.T, b *browser.Browser, url, first string) seen {
 		t.Fatal(err)
 	}
 	again(t, page, s.Identity)
+	opens(t, page, s.Identity)
 	return s
+}
+
+// opens has the page open a window, which would hold up the page if it were held, and wants its identity there.
+func opens(t *testing.T, page *rod.Page, want string) {
+	t.Helper()
+	const popup = `new Promise((done) => {
+		const w = open("/popup"), look = setInterval(() => {
+			if (w.location.pathname !== "/popup" || w.document.readyState !== "complete") return;
+			clearInterval(look);
+			done(w.eval(%q).finally(() => w.close()));
+		}, 10);
+	})`
+	res, err := proto.RuntimeEvaluate{Expression: fmt.Sprintf(popup, identity), AwaitPromise: true, UserGesture: true}.Call(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := res.Result.Value.Str(); got != want {
+		t.Errorf("a window that the page opened is:\n%s\n%s", got, want)
+	}
 }
 
 // again has the service worker stop and start again, as it does when it has had nothing to do, and
@@ -224,29 +244,26 @@ func TestPageSeesTheBrowserOfAPerson(t *testing.T) {
 	if again := visit(t, b, site.URL, `for (let i = 0; i < 8; i++) new Worker("/loop.js")`); fmt.Sprint(again) != fmt.Sprint(s) {
 		t.Errorf("a second page sees another browser:\n%+v\n%+v", again, s)
 	}
-	// A page may start a worker a second, for months.
-	for _, session := range attached(len(places)) {
-		if b.Rod().LoadState(session, &proto.EmulationSetUserAgentOverride{}) {
-			t.Error("the calls to a worker are kept")
-		}
-	}
+	attached(len(places))
 }
 
-// sessions collects those of the targets that Chrome holds, until there are so many.
-func sessions(t *testing.T, b *browser.Browser) func(least int) []proto.TargetSessionID {
+// sessions wants no call kept to any of the first targets that Chrome holds: a page may start a worker a second, for months.
+func sessions(t *testing.T, b *browser.Browser) func(least int) {
 	t.Helper()
-	events, found := b.Rod().Context(t.Context()).Event(), []proto.TargetSessionID(nil)
-	return func(least int) []proto.TargetSessionID {
-		for len(found) < least {
+	events := b.Rod().Context(t.Context()).Event()
+	return func(least int) {
+		for least > 0 {
 			e, open := <-events
 			var to proto.TargetAttachedToTarget
 			if !open {
 				t.Fatal("the events have ended")
 			} else if e.Load(&to) && to.WaitingForDebugger {
-				found = append(found, to.SessionID)
+				least--
+				if b.Rod().LoadState(to.SessionID, &proto.EmulationSetUserAgentOverride{}) {
+					t.Error("the calls to a worker are kept")
+				}
 			}
 		}
-		return found
 	}
 }
 
