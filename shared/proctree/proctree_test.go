@@ -269,6 +269,8 @@ func TestContinueResumesAllButTheNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	awaitStop(but)
+	awaitStop(woken)
 	if err := Below(nil).Continue(but); err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +279,13 @@ func TestContinueResumesAllButTheNamed(t *testing.T) {
 		if err != nil || (p.State == Stopped) != stopped {
 			t.Errorf("process %d: state %c, %v; stopped should be %v", pid, p.State, err, stopped)
 		}
+	}
+}
+
+// awaitStop waits for a process that was sent SIGSTOP.
+func awaitStop(pid int) {
+	for p, err := Find(pid); err == nil && p.State != Stopped; p, err = Find(pid) {
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -323,9 +332,7 @@ func TestWaitedIsTimeWithoutAProcessor(t *testing.T) {
 	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for p, err := Find(pids[0]); err == nil && p.State != Stopped; p, err = Find(pids[0]) {
-		time.Sleep(time.Millisecond)
-	}
+	awaitStop(pids[0])
 	before = waited(pids[0])
 	time.Sleep(300 * time.Millisecond)
 	if more := waited(pids[0]) - before; more > 0 {

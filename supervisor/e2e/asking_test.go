@@ -115,7 +115,7 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	p := newPhone(t, simulator.Options{}) // a code is renewed every few seconds
 	config := filepath.Join(t.TempDir(), "config.json")
 	address, tokens := freeAddress(t), t.TempDir()
-	write(t, config, fmt.Sprintf(`{"listen": %q, "url": %q, "settle-time": "0s", "tokens": %q}`, address, p.URL, tokens))
+	write(t, config, fmt.Sprintf(`{"listen": %q, "url": %q, "settle-time": "0s", "messages": "both", "tokens": %q}`, address, p.URL, tokens))
 	a := asking{t, []string{"SESSION_MANAGER_CONFIG=" + config}}
 	a.says(69, "http://"+address, "status")
 	s := launchWith(t, harness.Options{Tokens: tokens, Listen: address, Args: append(eager, "--config", config)})

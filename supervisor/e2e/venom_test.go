@@ -59,8 +59,5 @@ func TestProgramUnderPM2IsLeftAsDocumented(t *testing.T) {
 		t.Errorf("is left: %s", out)
 	}
 	s := launchWith(t, harness.Options{Tokens: filepath.Join(folder, "tokens"), Listen: address, Args: []string{"--chrome", "/nonexistent"}})
-	s.awaitListening()
-	if !strings.Contains(s.Log(), "former_login_ignored") {
-		t.Error("the log does not name the old files")
-	}
+	s.awaitLog("former_login_ignored")
 }

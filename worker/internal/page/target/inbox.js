@@ -417,8 +417,8 @@
     if (unread.length > 0) await work.ask("ask_phone", unread, true);
   }
 
-  // loaded returns the model of a message.
-  async function loaded(work, key) {
+  // modelOf returns the model of a message.
+  async function modelOf(work, key) {
     const [row] = await rowsOf(work, [key]);
     const model = row && (await work.ask("load", [keyOf(row)]))[n.loaded][0];
     if (!model || keyOf(model) !== key) throw new Stop("message_not_found");
@@ -459,7 +459,7 @@
       }),
 
     // fetch returns a part of the file of the message with this key, in base64, once it is downloaded.
-    fetch: (file, ms) => carry(ms, async (work) => part(work, file, () => loaded(work, file.key))),
+    fetch: (file, ms) => carry(ms, async (work) => part(work, file, () => modelOf(work, file.key))),
 
     // reread reads the messages with these keys, as far as they are there, after an errand.
     reread: ({ keys, errand, since }, ms) =>

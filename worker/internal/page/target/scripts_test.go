@@ -1,6 +1,9 @@
 package target
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -27,6 +30,29 @@ func TestOnlySocketsOfThePagesHostCount(t *testing.T) {
 	} {
 		if got := s.IsSocket(address, "web.whatsapp.com"); got != want {
 			t.Errorf("%.80s: %t", address, got)
+		}
+	}
+}
+
+// A second function of a name takes the first one's place, without an error.
+func TestNoFunctionIsDeclaredTwice(t *testing.T) {
+	paths, err := filepath.Glob("*.js")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	declaration := regexp.MustCompile(`(?m)^\s*(?:async )?function\*? (\w+)`)
+	for _, path := range paths {
+		script, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, m := range declaration.FindAllSubmatch(script, -1) {
+			if name := string(m[1]); seen[name] {
+				t.Errorf("%s declares %s twice", path, name)
+			} else {
+				seen[name] = true
+			}
 		}
 	}
 }
