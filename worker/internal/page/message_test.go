@@ -495,9 +495,7 @@ func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 			if took := time.Since(begun); took > patience/2 {
 				t.Errorf("it took %v", took)
 			}
-			// A page that was too slow leaves nothing known, or was not asked to send.
-			unknown := err != nil && (sendCode(err) == "" || tc.want == "" && sendCode(err) == rpc.SendLookupFailed)
-			if sendCode(err) != tc.want && !unknown || s.Ack < 0 || s.Ack > 4 || s.Refusal != 0 {
+			if !isAnswer(err, tc.want) || s.Ack < 0 || s.Ack > 4 || s.Refusal != 0 {
 				t.Errorf("Send() = %+v, %v", s, err)
 			}
 			r.keeps(err)
@@ -512,6 +510,13 @@ func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 	r.t = t
 	r.failsLate()
 	r.hidesItsNumber()
+}
+
+// isAnswer reports whether a call ended as it should, or was too slow: then nothing is known, or the page
+// was not asked to send.
+func isAnswer(err error, want rpc.SendCode) bool {
+	code := sendCode(err)
+	return code == want || err != nil && (code == "" || want == "" && code == rpc.SendLookupFailed)
 }
 
 // failsLate has the page fail to store a message after its time, which must not keep it from
