@@ -872,7 +872,7 @@ func TestOneImpossibleMessageStopsNoOther(t *testing.T) {
 		r.to("4@c.us", "bad")
 		last := r.to("5@c.us", "good")
 		r.after(10*time.Second, last.ID, Queued) // until the page is asked again
-		for range 4 { // a message that is impossible may be tried first, once
+		for range 4 {                            // a message that is impossible may be tried first, once
 			r.event(rpc.SendingObserved{Possible: true, Account: me})
 			time.Sleep(5 * time.Second)
 		}
