@@ -214,10 +214,9 @@ func (c Contact) bounded() Contact {
 
 // received bounds of messages: keys, ids, names of people and files, and sizes.
 const (
-	maxKey       = 300
-	maxMessageID = 64
-	maxTitle     = 1 << 10
-	maxFileSize  = 1 << 40
+	maxKey      = 300
+	maxTitle    = 1 << 10
+	maxFileSize = 1 << 40
 	// maxReceivedText is 65,536 characters of the page, which have three bytes at most.
 	maxReceivedText = 3 * 65_536
 	maxReaction     = 3 * 64
@@ -242,26 +241,22 @@ func (r Reception) bounded() Reception {
 // bounded returns false for what can't be a reaction to a message of a chat.
 func (r Reaction) bounded() (Reaction, bool) {
 	r.Chat, r.From = r.Chat.bounded(), r.From.bounded()
-	isID := func(id string) bool { return len(id) <= maxMessageID && anyID.MatchString(id) }
-	if len(r.Message) == 0 || len(r.Message) > maxKey || !isID(r.ID) || !isID(r.Reaction) || r.Chat == (Chat{}) {
+	if len(r.Message) == 0 || len(r.Message) > maxKey || !ValidTarget(r.ID) || !ValidTarget(r.Reaction) || r.Chat == (Chat{}) {
 		return Reaction{}, false
 	}
 	r.Emoji = Secret(text(string(r.Emoji), maxReaction))
 	return r, true
 }
 
-// anyID is what ids of messages look like.
-var anyID = regexp.MustCompile(`^[0-9A-Za-z.:-]+$`)
-
 var sha256Sum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // bounded returns false for what can't be a message of a chat.
 func (m Received) bounded() (Received, bool) {
 	m.Chat, m.From = m.Chat.bounded(), m.From.bounded()
-	if len(m.Key) == 0 || len(m.Key) > maxKey || len(m.ID) > maxMessageID || !anyID.MatchString(m.ID) || m.Chat == (Chat{}) {
+	if len(m.Key) == 0 || len(m.Key) > maxKey || !ValidTarget(m.ID) || m.Chat == (Chat{}) {
 		return Received{}, false
 	}
-	if len(m.ReplyTo) > maxMessageID || !anyID.MatchString(m.ReplyTo) {
+	if !ValidTarget(m.ReplyTo) {
 		m.ReplyTo = ""
 	}
 	m.Name, m.Type, m.Ack, m.Edit = Secret(text(string(m.Name), maxTitle)), name(m.Type), ack(m.Ack), name(m.Edit)

@@ -251,14 +251,17 @@ func marksFromProto(marks []*workerpb.Mark) (all []Mark) {
 }
 
 func receiveFromProto(p *workerpb.ReceiveRequest) ReceiveQuery {
-	q := ReceiveQuery{After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit()), Errand: Errand(p.GetErrand()), Offset: p.GetOffset(), Most: p.GetMost()}
-	q.Keys = secrets(p.GetKeys())
-	return q
+	return ReceiveQuery{
+		After: marksFromProto(p.GetAfter()), Since: moment(p.GetSinceMs()), Limit: int(p.GetLimit()), Keys: secrets(p.GetKeys()),
+		Errand: Errand(p.GetErrand()), Offset: p.GetOffset(), Most: p.GetMost(),
+	}
 }
 
 func receiveToProto(q ReceiveQuery) *workerpb.ReceiveRequest {
-	p := &workerpb.ReceiveRequest{After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Errand: string(q.Errand), Keys: texts(q.Keys), Offset: q.Offset, Most: q.Most}
-	return p
+	return &workerpb.ReceiveRequest{
+		After: marksToProto(q.After), SinceMs: sinceEpoch(q.Since), Limit: int32(q.Limit), Keys: texts(q.Keys),
+		Errand: string(q.Errand), Offset: q.Offset, Most: q.Most,
+	}
 }
 
 func receptionToProto(r Reception) *workerpb.ReceiveResponse {

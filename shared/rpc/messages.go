@@ -182,6 +182,15 @@ type MessageRef struct {
 // Chat has the addresses of one chat. Each may be empty.
 type Chat struct{ Phone, LID, Group Secret }
 
+// OtherAccount reports whether b is surely the address of another account than a. One account has a
+// number and a LID, which can't be compared, and an empty address is that of none.
+func OtherAccount(a, b Secret) bool {
+	return a != "" && b != "" && a != b && IsLID(a) == IsLID(b)
+}
+
+// IsLID reports whether an address is a LID.
+func IsLID(address Secret) bool { return ChatAt(address).LID != "" }
+
 // ChatAt returns the Chat that is known by an address.
 func ChatAt(address Secret) (c Chat) {
 	switch s := string(address); {

@@ -160,3 +160,14 @@ func TestStatesAndContactsAreBounded(t *testing.T) {
 		t.Errorf("a change became %+v", changed)
 	}
 }
+
+func TestAccountsAreComparedByKind(t *testing.T) {
+	for _, tc := range []struct {
+		a, b Secret
+		want bool
+	}{{"1@c.us", "2@c.us", true}, {"1@c.us", "1@c.us", false}, {"1@c.us", "2@lid", false}, {"", "1@c.us", false}, {"1@c.us", "", false}} {
+		if OtherAccount(tc.a, tc.b) != tc.want {
+			t.Errorf("%s, %s: %t", tc.a, tc.b, !tc.want)
+		}
+	}
+}

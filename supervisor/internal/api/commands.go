@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"session-manager/shared/logging"
@@ -133,17 +134,13 @@ var separators = regexp.MustCompile(`[-\s()./\p{Z}\p{Pd}\p{Cf}]+`)
 // exit is dialled before the country code instead of the plus sign (ITU-T E.123).
 var exit = regexp.MustCompile(`^00`)
 
-// international is the form of E.164: 8 to 15 digits with the country code, which does
-// not begin with a zero.
-var international = regexp.MustCompile(`^\+[1-9][0-9]{7,14}$`)
-
 // parsePhone returns the digits of a number in international form.
 func parsePhone(text string) (rpc.Secret, bool) {
-	number := exit.ReplaceAllString(separators.ReplaceAllString(text, ""), "+")
-	if !international.MatchString(number) {
-		return "", false
+	number, ok := strings.CutPrefix(exit.ReplaceAllString(separators.ReplaceAllString(text, ""), "+"), "+")
+	if phone := rpc.Secret(number); ok && rpc.ValidRecipient(phone+rpc.ServerPhone) {
+		return phone, true
 	}
-	return rpc.Secret(number[1:]), true
+	return "", false
 }
 
 type logOutBody struct {
@@ -243,6 +240,18 @@ func refused(err error, all []refusal) (problem, bool) {
 var noPage = problem{
 	Status: http.StatusServiceUnavailable, Code: "no_page",
 	Detail: "There is no page at the moment.", Hint: "GET /session shows what the service is busy with.",
+}
+
+// pageLacks is the answer when the page is not ready, or no longer has what it takes, as detail
+// says, with a hint. It is false for other codes.
+func pageLacks(code rpc.SendCode, detail, hint string) (bad problem, ok bool) {
+	switch code {
+	case rpc.SendNotReady:
+		return noPage, true
+	case rpc.SendPagePathGone:
+		return problem{Status: http.StatusNotImplemented, Code: "page_path_gone", Detail: detail, Hint: hint}, true
+	}
+	return problem{}, false
 }
 
 // failed answers a command that failed. Its error may repeat a text of the page.

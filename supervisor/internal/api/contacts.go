@@ -114,17 +114,10 @@ func (c *contacts) remember(phone rpc.Secret, body contactBody, now time.Time) {
 // lookupFailed is the answer when WhatsApp was not asked, or gave no answer, which is never
 // a "no".
 func lookupFailed(code rpc.SendCode) problem {
-	switch code {
-	case rpc.SendNotReady:
-		return noPage
-	case rpc.SendPagePathGone:
-		return problem{
-			Status: http.StatusNotImplemented, Code: "page_path_gone",
-			Detail: "The page no longer has what numbers are looked up with.", Hint: "GET /session has more under sending; newer selectors may help.",
-		}
-	default:
-		return problem{
-			Status: http.StatusBadGateway, Code: "lookup_failed", Detail: "WhatsApp did not answer whether the number has an account.", Hint: "Try again later.",
-		}
+	if bad, ok := pageLacks(code, "The page no longer has what numbers are looked up with.", "GET /session has more under sending; newer selectors may help."); ok {
+		return bad
+	}
+	return problem{
+		Status: http.StatusBadGateway, Code: "lookup_failed", Detail: "WhatsApp did not answer whether the number has an account.", Hint: "Try again later.",
 	}
 }

@@ -179,14 +179,19 @@ var (
 
 // noFile answers why there is no file.
 func (m *received) noFile(err error) problem {
+	bad := m.whyNoFile(err)
+	if bad.Code == noPage.Code {
+		bad.retryAfter = fileRetry
+	}
+	return bad
+}
+
+func (m *received) whyNoFile(err error) problem {
 	if failed, ok := errors.AsType[*rpc.SendError](err); ok {
 		return fileProblem(failed.Code)
 	}
 	for _, all := range [][]refusal{fileRefusals, inboxRefusals, refusals} {
 		if bad, ok := refused(err, all); ok {
-			if bad.Code == noPage.Code {
-				bad.retryAfter = fileRetry
-			}
 			return bad
 		}
 	}
@@ -199,22 +204,16 @@ func (m *received) noFile(err error) problem {
 
 // fileProblem is the answer when the page could not download a file.
 func fileProblem(code rpc.SendCode) problem {
-	switch code {
-	case rpc.SendNotReady:
-		bad := noPage
-		bad.retryAfter = fileRetry
+	if bad, ok := pageLacks(code, "The page no longer has what files are downloaded with.", "Newer selectors may help."); ok {
 		return bad
+	}
+	switch code {
 	case rpc.SendMediaGone, rpc.SendMessageNotFound:
 		return problem{
 			Status: http.StatusGone, Code: "media_gone", Detail: "WhatsApp no longer has the file, and its sender was asked for it in vain; or its message was deleted.",
 		}
 	case rpc.SendMediaTooLarge:
 		return fileTooLarge
-	case rpc.SendPagePathGone:
-		return problem{
-			Status: http.StatusNotImplemented, Code: "page_path_gone", Detail: "The page no longer has what files are downloaded with.",
-			Hint: "Newer selectors may help.",
-		}
 	default:
 		return problem{
 			Status: http.StatusBadGateway, Code: "media_failed", Detail: "The page could not download the file.", Hint: "Try again later.",

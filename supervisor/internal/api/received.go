@@ -109,21 +109,15 @@ func (m *received) read(r *http.Request) http.Handler {
 
 // notMarked is the answer when the page did not mark a message as read, as far as is known.
 func notMarked(code rpc.SendCode) problem {
-	switch code {
-	case rpc.SendNotReady:
-		return noPage
-	case rpc.SendMessageNotFound:
+	if bad, ok := pageLacks(code, "The page no longer has what messages are marked as read with.", "Newer selectors may help."); ok {
+		return bad
+	}
+	if code == rpc.SendMessageNotFound {
 		return noneReceived
-	case rpc.SendPagePathGone:
-		return problem{
-			Status: http.StatusNotImplemented, Code: "page_path_gone",
-			Detail: "The page no longer has what messages are marked as read with.", Hint: "Newer selectors may help.",
-		}
-	default:
-		return problem{
-			Status: http.StatusBadGateway, Code: "mark_failed", Detail: "It is not known whether the page has marked the message as read.",
-			Hint: "Try again later; that has no further effect.",
-		}
+	}
+	return problem{
+		Status: http.StatusBadGateway, Code: "mark_failed", Detail: "It is not known whether the page has marked the message as read.",
+		Hint: "Try again later; that has no further effect.",
 	}
 }
 

@@ -284,13 +284,6 @@ func thin(marks []rpc.Mark) []rpc.Mark {
 	return thin(kept)
 }
 
-// otherAccount reports whether b is surely another account than a. One account has a number
-// and a LID, which can't be compared.
-func otherAccount(a, b rpc.Secret) bool {
-	isLID := func(s rpc.Secret) bool { return strings.HasSuffix(string(s), rpc.ServerLID) }
-	return a != "" && b != "" && a != b && isLID(a) == isLID(b)
-}
-
 // encode is v as JSON, which all types here have.
 func encode(v any) string {
 	text, _ := json.Marshal(v)

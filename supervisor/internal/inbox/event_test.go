@@ -116,14 +116,3 @@ func TestMarksThinOut(t *testing.T) {
 		t.Errorf("%d marks: %v", len(marks), marks)
 	}
 }
-
-func TestAccountsAreComparedByKind(t *testing.T) {
-	for _, tc := range []struct {
-		a, b rpc.Secret
-		want bool
-	}{{"1@c.us", "2@c.us", true}, {"1@c.us", "1@c.us", false}, {"1@c.us", "2@lid", false}, {"", "1@c.us", false}, {"1@c.us", "", false}} {
-		if otherAccount(tc.a, tc.b) != tc.want {
-			t.Errorf("%s, %s: %t", tc.a, tc.b, !tc.want)
-		}
-	}
-}

@@ -253,7 +253,7 @@ type taken struct {
 // take keeps what was read, and moves the cursor. ours are the messages that this service has sent.
 func (s *store) take(ctx context.Context, got rpc.Reception, ours map[rpc.Secret]bool) (taken, error) {
 	return change(ctx, s, func(db *database.DB, next *settings) (t taken, err error) {
-		if otherAccount(rpc.Secret(next.Account), got.Account) {
+		if rpc.OtherAccount(rpc.Secret(next.Account), got.Account) {
 			next.Account, next.Marks = string(got.Account), nil
 			t.again = true
 			return t, s.gap(db, next, "account_changed", &t.events)
@@ -466,19 +466,26 @@ type batch struct {
 func (s *store) unreported(ctx context.Context) (batch, error) {
 	return use(ctx, s, func(db *database.DB) (b batch, err error) {
 		const some = 100
-		if _, _, err := s.after(db, s.Reported, some); err != nil { // so that none of them is damaged
+		list, _, err := s.after(db, s.Reported, some) // then none of them is damaged
+		if err != nil || len(list) == 0 {
 			return b, err
 		}
-		accounts, err := database.Values[string](db, "SELECT account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, some)
-		if err != nil || len(accounts) == 0 {
-			return b, err
-		}
-		n := 1
-		for n < len(accounts) && accounts[n] == accounts[0] {
-			n++
-		}
-		b.account = accounts[0]
-		b.events, b.last, err = s.after(db, s.Reported, n)
+		n, other := 0, false
+		err = db.Query(func(r *sql.Rows) error {
+			var seq int64
+			var account string
+			if err := r.Scan(&seq, &account); err != nil {
+				return err
+			}
+			if n == 0 {
+				b.account = account
+			}
+			if other = other || account != b.account; !other {
+				n, b.last = n+1, seq
+			}
+			return nil
+		}, "SELECT seq, account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, len(list))
+		b.events = list[:n]
 		return b, err
 	})
 }
@@ -563,28 +570,24 @@ func keysToReact(ctx context.Context, s *store, since time.Time, most int) ([]rp
 // keysToReread returns the keys of messages of which something may be new: those of the last
 // day, and those that could not be decrypted.
 func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, error) {
-	return use(ctx, s, func(db *database.DB) (keys []rpc.Secret, err error) {
+	return use(ctx, s, func(db *database.DB) ([]rpc.Secret, error) {
 		const most = 10_000
-		found, err := database.Values[string](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY kept DESC LIMIT ?",
+		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY kept DESC LIMIT ?",
 			now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), string(typeOurs), most)
-		for _, key := range found {
-			keys = append(keys, rpc.Secret(key))
-		}
-		return keys, err
 	})
 }
 
 // key returns the page's name of the last message with an id.
 func (s *store) key(ctx context.Context, id string) (rpc.Secret, error) {
 	return use(ctx, s, func(db *database.DB) (rpc.Secret, error) {
-		found, err := database.Values[string](db, "SELECT key FROM message WHERE id = ? AND type <> ? ORDER BY kept DESC LIMIT 1", id, string(typeOurs))
+		found, err := database.Values[rpc.Secret](db, "SELECT key FROM message WHERE id = ? AND type <> ? ORDER BY kept DESC LIMIT 1", id, string(typeOurs))
 		if err == nil && len(found) == 0 {
 			err = ErrUnknownMessage
 		}
 		if err != nil {
 			return "", err
 		}
-		return rpc.Secret(found[0]), nil
+		return found[0], nil
 	})
 }
 

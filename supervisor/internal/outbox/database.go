@@ -314,10 +314,6 @@ func scoped(account, key string) string {
 // errUnsure means that a request is repeated while it is not known whether the same account is linked.
 var errUnsure = fmt.Errorf("%w: which account is linked is not known yet", ErrUnavailable)
 
-// otherAccount reports whether b is surely another account than a. One account has a number and
-// a LID, which can't be compared.
-func otherAccount(a, b string) bool { return a != "" && b != "" && a != b && isLID(a) == isLID(b) }
-
 // earlier returns the message that the same request has made before, unless it was for an account that
 // is surely another one than that which is linked, or was linked last if none is. refused is
 // ErrConflict or ErrIDTaken if another request has used its key or its id, or errUnsure.
@@ -345,7 +341,7 @@ func (t *transaction) same(column, value string, r Request, s settings, taken er
 		return e, false, nil, err
 	}
 	for _, e := range all {
-		switch foreign := otherAccount(e.Account, cmp.Or(s.Account, s.Last)); {
+		switch foreign := rpc.OtherAccount(rpc.Secret(e.Account), rpc.Secret(cmp.Or(s.Account, s.Last))); {
 		case foreign && column == "id":
 			refused = taken
 			continue

@@ -222,15 +222,13 @@ func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
 	l.gate.lift(l.page.newChats, b.NewChats)
 	l.page.possible, l.page.typing, l.page.newChats = b.Possible, b.Typing && l.o.Typing, b.NewChats
 	account, known := bounded(b.Account), l.settings.Account
-	if account != "" && known != "" && isLID(account) != isLID(known) {
+	if account != "" && known != "" && rpc.IsLID(rpc.Secret(account)) != rpc.IsLID(rpc.Secret(known)) {
 		account = known // A page that can't find the number reports the LID; nobody has unlinked the phone.
 	}
 	if account != "" {
 		l.account(account, now)
 	}
 }
-
-func isLID(address string) bool { return rpc.ChatAt(rpc.Secret(address)).LID != "" }
 
 // account notes which account is linked. Messages of another one fail.
 func (l *loop) account(address string, now time.Time) {

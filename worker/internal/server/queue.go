@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -128,9 +129,8 @@ func aged(body rpc.EventBody, waited time.Duration) rpc.EventBody {
 // obsolete reports whether older is of no use once newer is known.
 func obsolete(older, newer rpc.EventBody) bool {
 	switch older := older.(type) {
-	case rpc.Heartbeat:
-		_, same := newer.(rpc.Heartbeat)
-		return same
+	case rpc.Heartbeat, rpc.SendingObserved, rpc.ReceivingObserved:
+		return reflect.TypeOf(older) == reflect.TypeOf(newer)
 	case rpc.QRShown, rpc.QRGone:
 		// Each has all that is known of the QR.
 		switch newer.(type) {
@@ -140,12 +140,6 @@ func obsolete(older, newer rpc.EventBody) bool {
 	case rpc.PageObserved:
 		observed, same := newer.(rpc.PageObserved)
 		return same && observed.Condition == older.Condition && observed.Reason == older.Reason
-	case rpc.SendingObserved:
-		_, same := newer.(rpc.SendingObserved)
-		return same
-	case rpc.ReceivingObserved:
-		_, same := newer.(rpc.ReceivingObserved)
-		return same
 	case rpc.MessageChanged:
 		changed, same := newer.(rpc.MessageChanged)
 		return same && changed.ID == older.ID
