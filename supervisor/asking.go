@@ -156,7 +156,7 @@ func readAll(path string, limit int64) ([]byte, error) {
 // last line.
 func given(ctx context.Context, argument string) (string, error) {
 	if argument != "" && argument != config.Standard {
-		return argument, inUTF8(argument)
+		return argument, nil
 	}
 	if term.IsTerminal(unix.Stdin) {
 		_, _ = fmt.Fprintln(os.Stderr, "Write it here, and end with Ctrl-D:")
@@ -170,15 +170,10 @@ func given(ctx context.Context, argument string) (string, error) {
 		return "", fmt.Errorf("%w: cannot read standard input: %w", config.ErrUsage, err)
 	case text == "":
 		return "", fmt.Errorf("%w: standard input is empty", config.ErrUsage)
+	case !utf8.ValidString(text):
+		return "", fmt.Errorf("%w: standard input is not valid UTF-8", config.ErrUsage)
 	}
-	return text, inUTF8(text)
-}
-
-func inUTF8(text string) error {
-	if !utf8.ValidString(text) {
-		return fmt.Errorf("%w: the text is not valid UTF-8", config.ErrUsage)
-	}
-	return nil
+	return text, nil
 }
 
 // confirm asks the person at the terminal, if there is one.

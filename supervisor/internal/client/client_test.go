@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"session-manager/shared/rpc"
+	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/qr"
 )
 
@@ -257,10 +258,19 @@ func TestAbsentServiceIsAnErrorAtOnce(t *testing.T) {
 	}
 	for _, err := range []error{
 		c.Status(t.Context(), Output{Writer: io.Discard}, true), c.ShowQR(t.Context(), NewView(Output{Writer: io.Discard}, "")),
-		c.Events(t.Context(), Output{Writer: io.Discard}, ""), c.Send(t.Context(), Output{Writer: io.Discard}, Message{Key: "my-key"}),
+		c.Events(t.Context(), Output{Writer: io.Discard}, ""), c.Send(t.Context(), Output{Writer: io.Discard}, Message{Key: new("my-key")}),
 	} {
 		if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "unix:/nonexistent/socket") {
 			t.Error(err)
+		}
+	}
+}
+
+func TestKeyThatNamesNothingIsRefused(t *testing.T) {
+	c := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a message was sent") })
+	for _, key := range []string{"", "a b", "a\nb", "é", strings.Repeat("k", outbox.MaxKey+1)} {
+		if err := c.Send(t.Context(), Output{Writer: io.Discard}, Message{To: "+5491123456789", Text: "x", Key: &key}); !errors.Is(err, ErrRefused) {
+			t.Errorf("%q: got %v", key, err)
 		}
 	}
 }
@@ -279,7 +289,7 @@ func TestSendWaitsUntilTheMessageIsSent(t *testing.T) {
 	} {
 		l := &lateService{script: tt.script}
 		var out bytes.Buffer
-		err := serve(t, l.ServeHTTP).Send(t.Context(), Output{Writer: &out}, Message{To: "+5491123456789", Text: "x", Key: "order", Wait: true})
+		err := serve(t, l.ServeHTTP).Send(t.Context(), Output{Writer: &out}, Message{To: "+5491123456789", Text: "x", Key: new("order"), Wait: true})
 		if !errors.Is(err, tt.err) || out.String() != tt.want || l.asked[0] != "POST /messages order" {
 			t.Errorf("%v: %q, asked %v", err, out.String(), l.asked)
 		}

@@ -317,8 +317,8 @@ func (c *Client) Restart(ctx context.Context, out Output, now bool) error {
 // Message is a text message to be sent.
 type Message struct {
 	To, Text string
-	// Key is the name of the request; an empty one is drawn.
-	Key string
+	// Key is the name of the request; one is drawn if it is nil.
+	Key *string
 	// Wait means until it was sent.
 	Wait bool
 }
@@ -353,14 +353,20 @@ var (
 
 // Send has the service send a message. One that will never be sent is ErrFailed.
 func (c *Client) Send(ctx context.Context, out Output, m Message) error {
-	m.Key = cmp.Or(m.Key, rand.Text())
+	key := rand.Text()
+	if m.Key != nil {
+		key = *m.Key
+	}
+	if !outbox.ValidKey(key) {
+		return fmt.Errorf("%w: an idempotency key has 1 to %d visible ASCII characters", ErrRefused, outbox.MaxKey)
+	}
 	var now messageBody
 	raw, err := c.object(ctx, request{
-		method: http.MethodPost, path: "/messages", needs: apikey.Send, header: http.Header{"Idempotency-Key": {m.Key}},
+		method: http.MethodPost, path: "/messages", needs: apikey.Send, header: http.Header{"Idempotency-Key": {key}},
 		body: map[string]any{"to": m.To, "type": "text", "text": map[string]string{"body": m.Text}},
 	}, &now)
 	if isAway(err) {
-		return fmt.Errorf("%w; repeat this with --idempotency-key %s, so that nothing is sent twice", err, printable(m.Key))
+		return fmt.Errorf("%w; repeat this with --idempotency-key %s, so that nothing is sent twice", err, key)
 	}
 	if err != nil {
 		return err

@@ -46,9 +46,9 @@ type Client struct {
 		Now bool `help:"Do not wait while a phone is being linked."`
 	} `cmd:"" help:"Close Chrome cleanly, and start it again."`
 	Send struct {
-		To             string `arg:"" help:"Phone number in international form, or address of a chat."`
-		Text           string `arg:"" optional:"" help:"Text of the message. Default: standard input, which - stands for, too."`
-		IdempotencyKey string `placeholder:"KEY" help:"Name of this message: with the same one nothing is sent twice. Default: one is drawn."`
+		To             string  `arg:"" help:"Phone number in international form, or address of a chat."`
+		Text           string  `arg:"" optional:"" help:"Text of the message. Default: standard input, which - stands for, too."`
+		IdempotencyKey *string `placeholder:"KEY" help:"Name of this message: with the same one nothing is sent twice. Default: one is drawn."`
 		printing
 		Wait bool `help:"Wait until the message was sent. The exit code is 1 if it never will be."`
 		limited
@@ -111,6 +111,9 @@ func IsClient(args []string) bool {
 
 // ParseClient reads such a command. Errors are ErrDone, ErrUsage or a *Problem.
 func ParseClient(args []string, stdout io.Writer) (*Client, error) {
+	if err := inUTF8(args); err != nil {
+		return nil, err
+	}
 	c, asked := &Client{}, false
 	parser, err := newClientParser(c, stdout, kong.Exit(func(int) { asked = true }))
 	if err != nil {

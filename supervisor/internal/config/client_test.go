@@ -52,6 +52,15 @@ func TestBadClientCommandsRepeatNoSecret(t *testing.T) {
 	}
 }
 
+func TestTextThatIsNotUTF8IsRefused(t *testing.T) {
+	_, ofClient := ParseClient([]string{"send", "+5491123456789", "\xff"}, &bytes.Buffer{})
+	_, _, ofService := Load(t.Context(), []string{"--tokens=/x/\xff"}, nil, &bytes.Buffer{}, "")
+	_, _, ofEnvironment := Load(t.Context(), nil, []string{"SESSION_MANAGER_TOKENS=/x/\xff"}, &bytes.Buffer{}, "")
+	if !errors.Is(ofClient, ErrUsage) || !errors.Is(ofService, ErrUsage) || !errors.Is(ofEnvironment, ErrSetting) {
+		t.Errorf("got %v, %v, %v", ofClient, ofService, ofEnvironment)
+	}
+}
+
 func TestClientsReachTheAddressOfTheService(t *testing.T) {
 	for listen, want := range map[string]string{
 		"127.0.0.1:3001": "http://127.0.0.1:3001", "localhost:3001": "http://localhost:3001", ":3001": "http://localhost:3001",

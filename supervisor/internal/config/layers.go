@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -233,6 +234,8 @@ func plain(v value) error {
 	switch {
 	case t != strings.TrimSpace(t):
 		return &Problem{Name: v.name, Allowed: "the value begins or ends with white space; remove that"}
+	case !utf8.ValidString(t):
+		return &Problem{Name: v.name, Allowed: "the value is not valid UTF-8"}
 	case len(t) > 1 && strings.ContainsAny(t[:1], `"'`) && t[0] == t[len(t)-1]:
 		return &Problem{Name: v.name, Allowed: "the value has quotation marks around it; remove them"}
 	}

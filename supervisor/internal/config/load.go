@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -88,6 +89,9 @@ func Load(ctx context.Context, args, environ []string, stdout io.Writer, version
 // parse fills g from the command line and the layers below it.
 func (g *grammar) parse(ctx context.Context, args []string, env map[string]string, stdout io.Writer, l *layers) ([]*kong.Flag, error) {
 	asked := false
+	if err := inUTF8(args); err != nil {
+		return nil, err
+	}
 	further, err := clientCommands()
 	if err != nil {
 		return nil, err
@@ -138,6 +142,16 @@ func outcome(asked bool, err error) error {
 		return problem // kong puts the flag's name before it once more
 	case err != nil:
 		return usage(err)
+	}
+	return nil
+}
+
+// inUTF8 refuses arguments in which kong would replace what is not UTF-8.
+func inUTF8(args []string) error {
+	for _, arg := range args {
+		if !utf8.ValidString(arg) {
+			return fmt.Errorf("%w: an argument is not valid UTF-8", ErrUsage)
+		}
 	}
 	return nil
 }
