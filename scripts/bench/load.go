@@ -210,9 +210,9 @@ var growers = []struct {
 	speed  float64
 	repeat repetition
 }{
-	{"rotations", 1_000, 360, rotate},
-	{"restarts", 100, 1, restart},
-	{"requests", 100_000, 1, request},
+	{"rotations", 200, 360, rotate},
+	{"restarts", 20, 1, restart},
+	{"requests", 50_000, 1, request},
 }
 
 // measureGrowth compares what the supervisor and, where it lives on, the worker hold at

@@ -73,9 +73,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	b := &bench{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.supervisor, "supervisor", installed.Supervisor, "binary of the service")
-	flags.IntVar(&b.rounds, "rounds", 7, "repetitions of each start")
+	flags.IntVar(&b.rounds, "rounds", 5, "repetitions of each start")
 	flags.DurationVar(&b.rest, "rest", 5*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
-	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 1000 codes, 100 restarts, 100000 requests")
+	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 200 codes, 20 restarts, 50000 requests")
 	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, mailboxes, rest, growth; all when empty")
 	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")
 	markdown := flags.Bool("markdown", false, "print the table as README.md has it")
@@ -99,6 +99,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), part.name) {
 			continue
 		}
+		begun := time.Now()
 		if part.each {
 			err = b.each(ctx, engines, part.measure, part.atOnce)
 		} else {
@@ -108,6 +109,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			err = fmt.Errorf("cannot measure %s: %w", part.name, err)
 			break
 		}
+		fmt.Fprintf(os.Stderr, "%s took %v\n", part.name, time.Since(begun).Round(time.Second))
 	}
 	return errors.Join(err, b.table.finish(out, *file, *markdown)) // what was measured is reported anyway
 }
