@@ -14,7 +14,7 @@ LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker 
 .PHONY: help test-engines go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 run: build ## install a browser if needed, build, and start the service on 127.0.0.1:3001
 	@scripts/install/browser.sh
