@@ -19,7 +19,8 @@ func TestPictureOfThePage(t *testing.T) {
 	page := open(t, browser(t), service(t, "--url="+sim.URL).Base, look{width: width, height: height, language: "en"})
 	page.await(`document.body.dataset.state === "QR_REQUIRED" && !document.getElementById("qr").hidden && ` + matches("countdown", `\d`))
 	page.decode()
-	page.do(`() => { document.documentElement.style.scrollbarWidth = "none"; }`)
+	page.await(`document.getElementById("where").textContent !== ""`)
+	page.do(`() => { document.documentElement.style.scrollbarWidth = "none"; document.getElementById("where").textContent = "server1 · 127.0.0.1:3001"; }`)
 	shot, err := page.Screenshot(false, &proto.PageCaptureScreenshot{Clip: &proto.PageViewport{Width: width, Height: height, Scale: 1}})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-rod/rod"
+	"github.com/go-rod/rod/lib/proto"
+
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 )
@@ -203,6 +206,7 @@ func TestPersonScansTheQRAfterACode(t *testing.T) {
 	page := open(t, b, s.Base, desktop)
 	page.await(shown("qr"))
 	page.visit("qr-es")
+	withoutScript(t, b, s.Base)
 	page.losesItsCode(s, sim)
 	err := sim.ScanPayload(t.Context(), page.decode())
 	for errors.Is(err, simulator.ErrExpired) { // the page has drawn the next one meanwhile
@@ -220,6 +224,23 @@ func TestPersonScansTheQRAfterACode(t *testing.T) {
 	page.await(`document.body.dataset.state === "READY" && ` + matches("worker", "n.º 2"))
 	page.has("lastExit", "Se ha pedido un reinicio.* Chrome: exit 0")
 	page.unharmed()
+}
+
+// withoutScript opens the page in Portuguese in a browser that runs no scripts.
+func withoutScript(t *testing.T, b *rod.Browser, url string) {
+	t.Helper()
+	bare := open(t, b, "about:blank", look{width: 1280, height: 900, language: "pt-BR,pt;q=0.9"})
+	if err := (proto.EmulationSetScriptExecutionDisabled{Value: true}).Call(bare.Page); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(bare.Navigate(url), bare.WaitLoad()); err != nil {
+		t.Fatal(err)
+	}
+	bare.visit("without-script")
+	got, err := bare.Eval(`() => [document.querySelector("noscript img").naturalWidth > 0, document.querySelector("h1").innerText].join(" ")`)
+	if err != nil || got.Value.Str() != "true Conecte seu celular" {
+		t.Errorf("got %v, %v", got, err)
+	}
 }
 
 // losesItsCode asks for a code, which ends when another client asks for one in vain.

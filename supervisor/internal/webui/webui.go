@@ -197,6 +197,9 @@ const slowRefresh = 10
 func (v view) of(s *session.Snapshot, now time.Time) view {
 	text := v.Text.describe(s.Reason.Code)
 	v.State, v.Message, v.Action = s.State, text.Message, text.Action
+	if s.State == session.Ready {
+		v.Message = cmp.Or(v.Message, v.Text.UI["readyMessage"])
+	}
 	v.Headline = cmp.Or(v.Text.Headlines[s.Reason.Code], v.Text.States[s.State])
 	for _, w := range s.Warnings {
 		text := v.Text.describe(w.Code)

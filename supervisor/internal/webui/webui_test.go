@@ -251,6 +251,9 @@ func TestPageWorksWithoutItsScript(t *testing.T) {
 			t.Errorf("a code for %s: no %s, or a picture: %v", in, refresh, picture)
 		}
 	}
+	if page := render(t, session.Snapshot{State: session.Ready}, "en"); !strings.Contains(page, `<p id="message">Your phone is linked and connected.`) {
+		t.Error("READY is not explained")
+	}
 }
 
 func TestTextsOfThePageCantEndItsScript(t *testing.T) {

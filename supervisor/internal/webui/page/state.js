@@ -24,10 +24,10 @@ const render = () => {
     show("action", "");
   } else if (online) {
     const failed = returning && state.reason.code === "pairing_requested";
+    const coded = state.reason.code === "pairing_code_shown"; // what it is, and what to do with it, is next to it
     el("headline").textContent = failed ? ui.qrReturning : headline();
-    show("message", failed ? "" : text.Message || (state.status === "READY" ? ui.readyMessage : ""));
-    // What to do with a code is next to it.
-    show("action", state.reason.code === "pairing_code_shown" ? "" : text.Action);
+    show("message", failed || coded ? "" : text.Message || (state.status === "READY" ? ui.readyMessage : ""));
+    show("action", coded ? "" : text.Action);
   } else {
     el("headline").textContent = ui.lost;
     show("message", state.status && fill(ui.lastKnown, { state: headline(), time: moment(heardAt) }));
