@@ -332,7 +332,7 @@ type Incoming struct {
 	Kind   string `json:"kind"`
 	Own    bool   `json:"own"`
 	// Changes is the id of an earlier message in the same chat that this one replaces by
-	// its text, or deletes if Kind is "revoked".
+	// its text, or deletes if Kind is "revoked". One whose Kind was "ciphertext" can be read then.
 	Changes string `json:"changes"`
 	// Reacts is the id of an earlier message in the same chat that this is a reaction to: Text is
 	// an emoji, empty to take back the one before.

@@ -241,24 +241,32 @@ func (r Reception) bounded() Reception {
 // bounded returns false for what can't be a reaction to a message of a chat.
 func (r Reaction) bounded() (Reaction, bool) {
 	r.Chat, r.From = r.Chat.bounded(), r.From.bounded()
-	if len(r.Message) == 0 || len(r.Message) > maxKey || !ValidTarget(r.ID) || !ValidTarget(r.Reaction) || r.Chat == (Chat{}) {
+	if len(r.Message) == 0 || len(r.Message) > maxKey || r.Reaction == "" || r.Chat == (Chat{}) {
 		return Reaction{}, false
 	}
+	r.ID, r.Reaction = target(r.ID), name(r.Reaction)
 	r.Emoji = Secret(text(string(r.Emoji), maxReaction))
 	return r, true
 }
 
 var sha256Sum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
+// target returns the id of a message, or nothing if it is not one that can be referred to: its sender
+// chooses it.
+func target(id string) string {
+	if !ValidTarget(id) {
+		return ""
+	}
+	return id
+}
+
 // bounded returns false for what can't be a message of a chat.
 func (m Received) bounded() (Received, bool) {
 	m.Chat, m.From = m.Chat.bounded(), m.From.bounded()
-	if len(m.Key) == 0 || len(m.Key) > maxKey || !ValidTarget(m.ID) || m.Chat == (Chat{}) {
+	if len(m.Key) == 0 || len(m.Key) > maxKey || m.Chat == (Chat{}) {
 		return Received{}, false
 	}
-	if !ValidTarget(m.ReplyTo) {
-		m.ReplyTo = ""
-	}
+	m.ID, m.ReplyTo = target(m.ID), target(m.ReplyTo)
 	m.Name, m.Type, m.Ack, m.Edit = Secret(text(string(m.Name), maxTitle)), name(m.Type), ack(m.Ack), name(m.Edit)
 	m.Text = Secret(text(string(m.Text), maxReceivedText))
 	f := &m.Media

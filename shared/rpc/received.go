@@ -100,7 +100,8 @@ const (
 
 // Received is a message of others, or one of the account's own, as the page has it.
 type Received struct {
-	// Key is the page's name of the message, in which there are addresses. ID is a part of it.
+	// Key is the page's name of the message, in which there are addresses. ID is a part of it, empty if it
+	// is not one of ValidTarget.
 	Key Secret
 	ID  string
 	// Chat is where it was written and, unless FromMe, From by whom. In a group From may be

@@ -138,6 +138,32 @@ func TestReactionsArriveBounded(t *testing.T) {
 	}
 }
 
+// Who sends a message chooses its id, which must not hide the message.
+func TestMessagesWithOddIDsArrive(t *testing.T) {
+	odd := []string{"", "../x", "a_b", `"`, "\x00", "é", strings.Repeat("A", 1000)}
+	c := dial(t, fake{receive: func(context.Context, ReceiveQuery) (got Reception, _ error) {
+		for _, id := range append(odd, "3A") {
+			chat := Chat{LID: "1@lid"}
+			got.Messages = append(got.Messages, Received{Key: "key", ID: id, ReplyTo: id, Chat: chat})
+			got.Reactions = append(got.Reactions, Reaction{Message: "key", ID: id, Reaction: id + "x", Chat: chat})
+		}
+		return got, nil
+	}})
+	got, err := c.Receive(t.Context(), ReceiveQuery{Limit: 1})
+	if err != nil || len(got.Messages) != len(odd)+1 || len(got.Reactions) != len(odd)+1 {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	for n, m := range got.Messages {
+		want := ""
+		if n == len(odd) {
+			want = "3A"
+		}
+		if r := got.Reactions[n]; m.ID != want || m.ReplyTo != want || r.ID != want || r.Reaction == "" || len(r.Reaction) > 2*maxName {
+			t.Errorf("%d: %q, %q, %+v", n, m.ID, m.ReplyTo, r)
+		}
+	}
+}
+
 func TestErrorsKeepTheirMeaning(t *testing.T) {
 	for name, tt := range map[string]struct{ sent, want error }{
 		"no page":    {ErrNoPage, ErrNoPage},

@@ -129,7 +129,7 @@ func sources(t *testing.T, pattern string) string {
 
 // examples are the programs and data in the documents, with the source that takes them from there.
 var examples = map[string]string{
-	"receive.md sh": "inbox_test.go", "receive.md python": "inbox_test.go", "webhook.md js": "../internal/webhook/library_test.go",
+	"README.md sh": "inbox_test.go", "README.md python": "inbox_test.go", "webhook.md js": "../internal/webhook/library_test.go",
 	"webhook.md ini":  "../../scripts/package/inside.sh",
 	"webhook.md http": "", "log.md json": "", // what the service writes
 }

@@ -219,10 +219,14 @@ func (s *stream) readable() bool {
 	return !errors.Is(err, inbox.ErrUnavailable)
 }
 
-// replay adds the inbox's events after the listener's place, which is of an earlier run.
+// replay adds the inbox's events after the listener's place, which is of an earlier run. If some were
+// dropped, it adds that, and all that are kept.
 func (s *stream) replay() {
 	for more := s.inbox != nil && s.place != ""; more; {
 		list, next, again, _, err := s.inbox.List(context.Background(), s.place, inbox.MaxList)
+		if errors.Is(err, inbox.ErrLost) {
+			list, next, again, err = []inbox.Event{inbox.CursorLost(s.place)}, "", true, nil
+		}
 		if err != nil {
 			if errors.Is(err, inbox.ErrUnavailable) {
 				s.missed = s.place

@@ -128,6 +128,9 @@ func (l *listener) want(t *testing.T, n int) []frame {
 	return frames
 }
 
+// lostCursor is one after which events were dropped.
+const lostCursor = "gone-7"
+
 // keptEvents is an inbox; when all was listed once, arrive is called.
 type keptEvents struct {
 	Inbox
@@ -147,6 +150,12 @@ func (k *keptEvents) add() inbox.Event {
 func (k *keptEvents) List(_ context.Context, cursor string, n int) (list []inbox.Event, next string, more bool, changed <-chan struct{}, err error) {
 	if k.unreadable.Load() {
 		return nil, "", false, nil, inbox.ErrUnavailable
+	}
+	if cursor == lostCursor {
+		return nil, "", false, nil, inbox.ErrLost
+	}
+	if cursor == "" {
+		cursor = "c-0"
 	}
 	at, err := strconv.Atoi(strings.TrimPrefix(cursor, "c-"))
 	if err != nil {
@@ -181,6 +190,27 @@ func TestListenersOfAnotherRunMissNothing(t *testing.T) {
 		}
 	}
 	if !slices.Equal(got, []string{`"2"`, `"3"`}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestListenerWhosePlaceIsGoneLearnsIt(t *testing.T) {
+	kept := &keptEvents{}
+	s := serveEvents(t, func(a *api) { a.streams.inbox = kept })
+	kept.add()
+	kept.add()
+	s.log.Inbox("c-2")
+	l := s.listen(t, "/events?types=messages.gap,message,qr", "another-1~"+lostCursor)
+	var got []string
+	for f, ok := l.next(); ok; f, ok = l.next() {
+		if got = append(got, f.event); f.event == "messages.gap" && (!strings.Contains(f.data, `"reason":"dropped"`) || strings.Contains(f.data, "since")) {
+			t.Errorf("got %s", f.data)
+		}
+		if f.event == "qr" {
+			break
+		}
+	}
+	if !slices.Contains(got, "messages.gap") || !slices.Equal(slices.DeleteFunc(got, func(e string) bool { return e == "" }), []string{"messages.gap", "message", "message", "qr"}) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -28,7 +28,9 @@
 //
 // An event has a part that is erased early, with texts and names, and one that names the message
 // and has addresses. Events are dropped, the oldest first, when there are too
-// many. A reader whose position was dropped gets an error.
+// many. Reactions and acknowledgements have a bound of their own, so that a flood of them pushes out no
+// message: they are dropped from between the others, and the next event is Thinned. A reader whose position
+// was dropped gets an error.
 //
 // # Files
 //

@@ -37,6 +37,9 @@ func Kinds() []Kind {
 	return []Kind{Arrived, Undecrypted, Edited, Revoked, Acknowledged, Reacted, Gap}
 }
 
+// minor reports whether an event matters less than a message does: it is dropped first.
+func (k Kind) minor() bool { return k == Reacted || k == Acknowledged }
+
 // Event is something that happened to a message. It has phone numbers and texts in clear,
 // so it must go to its receivers alone.
 type Event struct {
@@ -45,6 +48,8 @@ type Event struct {
 	ID string `json:"event_id"`
 	// Cursor is the position after this event.
 	Cursor string `json:"cursor,omitempty"`
+	// Thinned means that reactions or acknowledgements before it were dropped, as there were too many.
+	Thinned bool `json:"thinned,omitempty"`
 	// Message is nil for a Gap.
 	*Message
 	*Lost
@@ -52,10 +57,10 @@ type Event struct {
 
 // Lost is the body of a Gap.
 type Lost struct {
-	// Reason is cursor_lost, account_changed or damaged.
+	// Reason is cursor_lost, account_changed or damaged; or dropped, for a reader who was away for too long.
 	Reason string `json:"reason"`
-	// Since is the time from which messages may be missing.
-	Since time.Time `json:"since"`
+	// Since is the time from which messages may be missing, zero if that is not known.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Message is a message as it is reported.

@@ -64,9 +64,8 @@ func (r *rig) withFile(content []byte, change func(*rpc.ReceivedMedia)) Media {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.page.write("with a file")
 	r.page.mu.Lock()
-	r.page.rows[len(r.page.rows)-1].Media = m
+	r.page.writeLocked("with a file", m)
 	r.page.mu.Unlock()
 	r.hint()
 	list, _ := r.await(cursor, 1)

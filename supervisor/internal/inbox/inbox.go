@@ -282,9 +282,16 @@ func (i *Inbox) clean(ctx context.Context) {
 	}
 }
 
+// mostReads is how often the page is read in a row, so that one that never ends stops nothing else.
+const mostReads = 200
+
 // pull reads all that follows the cursor, and reports whether there was anything.
 func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
-	for more := true; more && ctx.Err() == nil; {
+	more := true
+	for range mostReads {
+		if !more || ctx.Err() != nil {
+			return found, ctx.Err()
+		}
 		q, err := i.store.query(ctx)
 		if err != nil {
 			return found, err
@@ -315,6 +322,7 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		more = kept.again || got.More
 		i.publish(kept.events)
 	}
+	signal(i.wake)
 	return found, ctx.Err()
 }
 

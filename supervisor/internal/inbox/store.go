@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,13 @@ var format = database.Format{
 		`CREATE INDEX message_id ON message (id)`,
 	}, {
 		database.TableAside,
+	}, {
+		"CREATE INDEX event_minor ON event (seq) WHERE " + minorEvents,
 	}},
 }
+
+// minorEvents is true of events that matter less than messages, as Kind.minor is, and allEvents of each.
+const allEvents, minorEvents = "TRUE", `(body GLOB '{"event":"message.reaction"*' OR body GLOB '{"event":"message.acknowledged"*')`
 
 var (
 	// ErrUnavailable means that the disk can't be used now.
@@ -53,9 +59,10 @@ const (
 
 // Limits bound what is kept.
 type Limits struct {
-	// Events is how many, and Bytes how much of texts and names.
-	Events int
-	Bytes  int64
+	// Events is how many, Minor how many that matter less, besides, and Bytes how much of texts
+	// and names.
+	Events, Minor int
+	Bytes         int64
 	// KeepText is how long texts and names are kept, and Keep the rest.
 	KeepText, Keep time.Duration
 }
@@ -63,7 +70,7 @@ type Limits struct {
 // DefaultLimits returns the usual limits.
 func DefaultLimits() Limits {
 	const day = 24 * time.Hour
-	return Limits{Events: 100_000, Bytes: 64 << 20, KeepText: day, Keep: 7 * day}
+	return Limits{Events: 100_000, Minor: 50_000, Bytes: 64 << 20, KeepText: day, Keep: 7 * day}
 }
 
 // settings are what is kept besides events.
@@ -77,9 +84,13 @@ type settings struct {
 	// one was.
 	Since time.Time `json:"since"`
 	Last  time.Time `json:"last,omitzero"`
-	// Reported is the last event that was handed on, and Dropped the last that was dropped.
+	// Reported is the last event that was handed on.
 	Reported int64 `json:"reported,omitempty"`
-	Dropped  int64 `json:"dropped,omitempty"`
+	// Dropped: up to this one all events were, and up to Thinned, which was kept ThinnedAt, the
+	// minor ones.
+	Dropped   int64     `json:"dropped,omitempty"`
+	Thinned   int64     `json:"thinned,omitempty"`
+	ThinnedAt time.Time `json:"thinned_at,omitzero"`
 }
 
 // store is the file. Its methods may be called from any goroutine; they give up on a disk
@@ -90,8 +101,8 @@ type store struct {
 	reporting bool
 	file      *database.Shared // what follows is used as the file is
 	settings
-	events int
-	bytes  int64
+	events, minor int // events has no minor ones
+	bytes         int64
 	// aside: the file was moved aside since it was last opened.
 	aside bool
 }
@@ -105,8 +116,10 @@ func newStore(path string, l Limits, damaged func(aside string, err error), rows
 	return s
 }
 
+func newBoot() string { return rand.Text()[:8] }
+
 func (s *store) load(db *database.DB) error {
-	kept := settings{Boot: rand.Text()[:8], Since: time.Now().Add(-tolerance).UTC().Truncate(time.Second)}
+	kept := settings{Boot: newBoot(), Since: time.Now().Add(-tolerance).UTC().Truncate(time.Second)}
 	found, lost, err := database.Setting(db, &kept)
 	if err != nil {
 		return err
@@ -128,7 +141,8 @@ func (s *store) load(db *database.DB) error {
 }
 
 func (s *store) count(db *database.DB) error {
-	return db.Query(func(r *sql.Rows) error { return r.Scan(&s.events, &s.bytes) }, "SELECT count(*), ifnull(sum(bytes), 0) FROM event")
+	return db.Query(func(r *sql.Rows) error { return r.Scan(&s.events, &s.minor, &s.bytes) },
+		"SELECT count(*) FILTER (WHERE NOT "+minorEvents+"), count(*) FILTER (WHERE "+minorEvents+"), ifnull(sum(bytes), 0) FROM event")
 }
 
 // use returns what f does with the open database, while nobody else uses it. A call that was
@@ -186,9 +200,12 @@ func (s *store) purge(ctx context.Context) error {
 // query returns what to ask the page for.
 func (s *store) query(ctx context.Context) (rpc.ReceiveQuery, error) {
 	return use(ctx, s, func(*database.DB) (rpc.ReceiveQuery, error) {
-		return rpc.ReceiveQuery{After: s.Marks, Since: s.Since, Limit: rpc.MaxReceive}, nil
+		return rpc.ReceiveQuery{After: s.Marks, Since: s.since(time.Now()), Limit: rpc.MaxReceive}, nil
 	})
 }
+
+// since is Since, unless the clock was ahead when that was noted.
+func (s *settings) since(now time.Time) time.Time { return earlier(s.Since, now.Add(-tolerance)) }
 
 // cursor names a position.
 func (s *settings) cursor(seq int64) string { return s.Boot + "-" + strconv.FormatInt(seq, 10) }
@@ -200,32 +217,49 @@ func Before(cursor string) string {
 	return (&settings{Boot: boot}).cursor(max(seq-1, 0))
 }
 
-// position is the opposite of cursor. The empty cursor is before everything that is kept.
-func (s *settings) position(cursor string) (int64, error) {
+// position is the opposite of cursor. The empty cursor is before everything that is kept. One after
+// the last event is of a file that was replaced by an older one.
+func position(s *store, db *database.DB, cursor string) (int64, error) {
 	if cursor == "" {
 		return s.Dropped, nil
 	}
 	boot, number, ok := strings.Cut(cursor, "-")
 	seq, err := strconv.ParseInt(number, 10, 64)
-	switch {
-	case !ok || err != nil || seq < 0:
+	if !ok || err != nil || seq < 0 {
 		return 0, ErrCursor
-	case boot != s.Boot, seq < s.Dropped:
-		return 0, ErrLost
 	}
-	return seq, nil
+	last, err := lastOf(s, db)
+	if err == nil && (boot != s.Boot || seq < s.Dropped || seq > last) {
+		err = ErrLost
+	}
+	return seq, err
+}
+
+// lastOf returns the position after all events.
+func lastOf(s *store, db *database.DB) (int64, error) {
+	found, err := database.Values[int64](db, "SELECT ifnull(max(seq), 0) FROM event")
+	if err != nil {
+		return 0, err
+	}
+	return max(found[0], s.Dropped), nil
 }
 
 // add keeps an event, unless it is kept already, and appends it to list.
 func (s *store) add(db *database.DB, next *settings, e Event, list *[]Event) error {
 	body, c := e.split()
 	size := len(c.Text) + len(c.Name) + len(c.File) // emojis count for nothing
-	found, err := database.Values[int64](db, "INSERT INTO event (id, kept, account, bytes, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING seq",
-		e.ID, time.Now().UnixMilli(), next.Account, size, encode(body))
+	// A conflict would use up a seq, and leave a gap like one of dropped events.
+	found, err := database.Values[int64](db, "INSERT INTO event (id, kept, account, bytes, body) SELECT ?1, ?2, ?3, ?4, ?5 "+
+		"WHERE NOT EXISTS (SELECT 1 FROM event WHERE id = ?1) RETURNING seq", e.ID, time.Now().UnixMilli(), next.Account, size, encode(body))
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	s.events, s.bytes = s.events+1, s.bytes+int64(size)
+	s.bytes += int64(size)
+	if e.Kind.minor() {
+		s.minor++
+	} else {
+		s.events++
+	}
 	if !s.reporting {
 		next.Reported = found[0]
 	}
@@ -306,6 +340,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // note keeps what is new of a message. One that is not known is only kept if it was read in
 // the order of the table.
 func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bool, list *[]Event) error {
@@ -337,7 +378,7 @@ func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bo
 		}
 	}
 	if before == nil {
-		next.Last = later(next.Last, m.At)
+		next.Last = later(next.Last, earlier(m.At, time.Now())) // the page may lie
 		return db.Exec("INSERT INTO message (name, key, id, kept, type, state) VALUES (?, ?, ?, ?, ?, ?)",
 			name, string(m.Key), m.ID, time.Now().UnixMilli(), string(after.Type), encode(after))
 	}
@@ -347,35 +388,48 @@ func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bo
 	return db.Exec("UPDATE message SET type = ?, state = ? WHERE name = ?", string(after.Type), encode(after), name)
 }
 
-// shrink drops the oldest events as far as there are too many.
+// shrink drops the oldest events as far as there are too many, and forgets as many messages.
 func (s *store) shrink(db *database.DB, next *settings) error {
-	for s.events > s.limits.Events || s.bytes > s.limits.Bytes {
-		const some = 1000
-		if err := s.drop(db, next, "seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?)", max(1, min(some, s.events/10))); err != nil {
+	const some = 1000
+	oldest := func(which string, n int) error {
+		return s.drop(db, next, which, "seq IN (SELECT seq FROM event WHERE "+which+" ORDER BY seq LIMIT ?)", max(1, min(some, n/10)))
+	}
+	for s.minor > s.limits.Minor {
+		if err := oldest(minorEvents, s.minor); err != nil {
 			return err
 		}
 	}
-	return nil
+	for s.events > s.limits.Events || s.bytes > s.limits.Bytes {
+		if err := oldest(allEvents, s.events); err != nil {
+			return err
+		}
+	}
+	return db.Exec("DELETE FROM message WHERE rowid <= (SELECT max(rowid) FROM message) - ?", s.limits.Events)
 }
 
-// drop drops the events for which a condition holds.
-func (s *store) drop(db *database.DB, next *settings, condition string, args ...any) error {
-	last, err := database.Values[int64](db, "SELECT ifnull(max(seq), 0) FROM event WHERE "+condition, args...)
-	if err != nil || last[0] == 0 {
+// drop drops all events, or the minor ones, up to the last for which a condition holds.
+func (s *store) drop(db *database.DB, next *settings, which, condition string, args ...any) error {
+	var last, kept int64
+	err := db.Query(func(r *sql.Rows) error { return r.Scan(&last, &kept) },
+		"SELECT seq, kept FROM event WHERE "+which+" AND "+condition+" ORDER BY seq DESC LIMIT 1", args...)
+	if err != nil || last == 0 {
 		return err
 	}
-	for _, table := range []string{"content", "event"} {
-		if err := db.Exec("DELETE FROM "+table+" WHERE seq <= ?", last[0]); err != nil {
+	for _, from := range []string{"content WHERE seq IN (SELECT seq FROM event WHERE " + which + " AND seq <= ?)", "event WHERE " + which + " AND seq <= ?"} {
+		if err := db.Exec("DELETE FROM "+from, last); err != nil {
 			return err
 		}
 	}
-	next.Dropped = max(next.Dropped, last[0])
+	next.Thinned, next.ThinnedAt = max(next.Thinned, last), later(next.ThinnedAt, time.UnixMilli(kept).UTC())
+	if which == allEvents {
+		next.Dropped = max(next.Dropped, last)
+	}
 	return s.count(db)
 }
 
 // retain erases what is too old.
 func (s *store) retain(ctx context.Context, now time.Time) error {
-	text, all := now.Add(-s.limits.KeepText).UnixMilli(), now.Add(-s.limits.Keep).UnixMilli()
+	text, old := now.Add(-s.limits.KeepText).UnixMilli(), now.Add(-s.limits.Keep).UnixMilli()
 	erased, err := change(ctx, s, func(db *database.DB, next *settings) (erased bool, err error) {
 		events, bytes := s.events, s.bytes
 		for _, q := range []struct {
@@ -384,14 +438,14 @@ func (s *store) retain(ctx context.Context, now time.Time) error {
 		}{
 			{"DELETE FROM content WHERE seq IN (SELECT seq FROM event WHERE kept < ?)", text},
 			{"UPDATE event SET bytes = 0 WHERE kept < ? AND bytes > 0", text},
-			{"DELETE FROM message WHERE kept < ?", all},
+			{"DELETE FROM message WHERE kept < ?", old},
 		} {
 			if err := db.Exec(q.query, q.until); err != nil {
 				return false, err
 			}
 		}
-		gone, err := db.ForgetAside(time.UnixMilli(all))
-		err = errors.Join(err, s.drop(db, next, "kept < ?", all), s.count(db))
+		gone, err := db.ForgetAside(time.UnixMilli(old))
+		err = errors.Join(err, s.drop(db, next, allEvents, "kept < ?", old), s.count(db))
 		return gone || s.events != events || s.bytes != bytes, err
 	})
 	if err == nil && erased {
@@ -400,16 +454,25 @@ func (s *store) retain(ctx context.Context, now time.Time) error {
 	return errors.Join(err, database.ExpireAside(s.file.Path, now.Add(-s.limits.Keep)))
 }
 
-// after returns at most n events after a position, and the position of the last one.
-func (s *store) after(db *database.DB, position int64, n int) (list []Event, last int64, err error) {
+// mostText bounds the texts that are listed at once, in bytes.
+const mostText = 4 << 20
+
+// after returns at most n events after a position, that of the last one, and whether there are more.
+func (s *store) after(db *database.DB, position int64, n int) (list []Event, last int64, more bool, err error) {
 	last = position
 	var damaged []int64
+	size := 0
 	err = db.Query(func(r *sql.Rows) error {
+		if more = more || len(list) == n || size > mostText; more {
+			return nil
+		}
+		before := last
 		var body string
 		var text sql.NullString
 		if err := r.Scan(&last, &body, &text); err != nil {
 			return err
 		}
+		size += len(text.String)
 		var e Event
 		var c content
 		if strictjson.Unmarshal([]byte(body), &e) != nil || text.Valid && strictjson.Unmarshal([]byte(text.String), &c) != nil {
@@ -418,17 +481,18 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 		}
 		e = e.joined(c)
 		e.Cursor = s.cursor(last)
+		e.Thinned = before+1 < last && before < s.Thinned
 		if e.Message != nil {
 			e.Erased = !text.Valid
 		}
 		list = append(list, e)
 		return nil
-	}, "SELECT seq, event.body, content.body FROM event LEFT JOIN content USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?", position, n)
+	}, "SELECT seq, event.body, content.body FROM event LEFT JOIN content USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?", position, n+1)
 	if err != nil || len(damaged) == 0 {
-		return list, last, err
+		return list, last, more, err
 	}
 	if err := setAside(s, db, damaged); err != nil {
-		return nil, last, err
+		return nil, last, false, err
 	}
 	return s.after(db, position, n) // others take their places
 }
@@ -450,6 +514,11 @@ func setAside(s *store, db *database.DB, damaged []int64) error {
 	}), s.count(db))
 }
 
+// CursorLost is the event that messages may be missing after a cursor, for which List returns ErrLost.
+func CursorLost(cursor string) Event {
+	return Event{Kind: Gap, ID: hash(cursor, string(Gap)), Cursor: cursor, Lost: &Lost{Reason: "dropped"}}
+}
+
 // gapSince is the event that messages may be missing.
 func gapSince(reason string, since time.Time) Event {
 	return Event{Kind: Gap, ID: strings.ToLower(rand.Text()), Lost: &Lost{reason, since.UTC()}}
@@ -466,7 +535,7 @@ type batch struct {
 func (s *store) unreported(ctx context.Context) (batch, error) {
 	return use(ctx, s, func(db *database.DB) (b batch, err error) {
 		const some = 100
-		list, _, err := s.after(db, s.Reported, some) // then none of them is damaged
+		list, _, _, err := s.after(db, s.Reported, some) // then none of them is damaged
 		if err != nil || len(list) == 0 {
 			return b, err
 		}
@@ -485,7 +554,9 @@ func (s *store) unreported(ctx context.Context) (batch, error) {
 			}
 			return nil
 		}, "SELECT seq, account FROM event WHERE seq > ? ORDER BY seq LIMIT ?", s.Reported, len(list))
-		b.events = list[:n]
+		if b.events = list[:n]; s.Reported < s.Dropped {
+			b.events = slices.Insert(b.events, 0, CursorLost(s.cursor(s.Reported)))
+		}
 		return b, err
 	})
 }
@@ -509,18 +580,13 @@ type page struct {
 // list returns at most n events after a cursor.
 func (s *store) list(ctx context.Context, cursor string, n int) (page, error) {
 	return use(ctx, s, func(db *database.DB) (p page, err error) {
-		position, err := s.position(cursor)
+		position, err := position(s, db, cursor)
 		if err != nil {
 			return p, err
 		}
-		list, last, err := s.after(db, position, n+1)
-		if p.more = len(list) > n; p.more {
-			list = list[:n]
-			p.next = list[n-1].Cursor
-		} else {
-			p.next = s.cursor(last)
-		}
-		p.events = list
+		last := position
+		p.events, last, p.more, err = s.after(db, position, n)
+		p.next = s.cursor(last)
 		return p, err
 	})
 }
@@ -528,24 +594,18 @@ func (s *store) list(ctx context.Context, cursor string, n int) (page, error) {
 // present returns the cursor after all events.
 func (s *store) present(ctx context.Context) (string, error) {
 	return use(ctx, s, func(db *database.DB) (string, error) {
-		last, err := database.Values[int64](db, "SELECT ifnull(max(seq), 0) FROM event")
-		if err != nil {
-			return "", err
-		}
-		return s.cursor(max(last[0], s.Dropped)), nil
+		last, err := lastOf(s, db)
+		return s.cursor(last), err
 	})
 }
 
-// react keeps reactions that are new. Those that are older than what is kept were reported before.
+// react keeps reactions that are new. Those that are older than what is kept were reported before, and
+// perhaps dropped.
 func react(ctx context.Context, s *store, all []rpc.Reaction, now time.Time) ([]Event, error) {
 	return change(ctx, s, func(db *database.DB, next *settings) (list []Event, err error) {
-		since := later(next.Since, now.Add(-s.limits.Keep))
-		if next.Dropped > 0 {
-			kept, err := database.Values[int64](db, "SELECT ifnull(min(kept), 0) FROM event")
-			if err != nil {
-				return nil, err
-			}
-			since = later(since, time.UnixMilli(kept[0]))
+		since := later(next.since(now), now.Add(-s.limits.Keep))
+		if next.ThinnedAt.Before(now) { // else the clock was ahead
+			since = later(since, next.ThinnedAt.Add(1))
 		}
 		for _, r := range all {
 			if r.At.Before(since) {
@@ -616,6 +676,17 @@ func mark(ctx context.Context, s *store, what string, keys []rpc.Secret) error {
 	return err
 }
 
+// invalidate makes all cursors those of another file: readers of one that is replaced may be ahead.
+func invalidate(db *database.DB) error {
+	var kept settings
+	found, _, err := database.Setting(db, &kept)
+	if err != nil || !found {
+		return err
+	}
+	kept.Boot = newBoot()
+	return db.Set(kept)
+}
+
 // Export copies what is kept in a file that nothing uses to a new file, and reports whether
 // there is anything.
 func Export(path, to string) (any bool, err error) {
@@ -623,12 +694,15 @@ func Export(path, to string) (any bool, err error) {
 }
 
 // Import replaces a file that nothing uses by an exported one: the cursor goes with its
-// profile. Without one the file stays, whose account and marks show that the profile is
+// profile. If it replaces one, no cursor of before is valid any longer. Without one the file stays, whose account and marks show that the profile is
 // another. Errors satisfy database.Damaged if it is not an export; then nothing has changed.
 func Import(from, path string) error {
 	db, err := database.Open(from, format)
 	if err == nil {
-		err = db.Close()
+		if _, missing := os.Lstat(path); missing == nil {
+			err = invalidate(db)
+		}
+		err = errors.Join(err, db.Close())
 	}
 	if err == nil {
 		err = database.Remove(path)

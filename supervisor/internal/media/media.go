@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -65,6 +66,7 @@ type Store struct {
 	bytes   int64               // guarded by mu
 	files   int                 // guarded by mu
 	drafts  map[*Draft]struct{} // guarded by mu; those whose files are not to be swept
+	oldest  []fs.FileInfo       // guarded by mu; the next to give way, as of when the folder was read
 }
 
 // New returns the Store in a folder, which is made when it is needed. The path must be absolute.
@@ -190,26 +192,28 @@ func (s *Store) checkSpaceLocked() error {
 	}
 }
 
-// replaceLocked removes the oldest file that is not a draft, if files may be replaced.
+// replaceLocked removes the oldest file that is not a draft, if files may be replaced. The folder is read
+// once for many files.
 func (s *Store) replaceLocked() bool {
 	if !s.limits.Replace {
 		return false
 	}
-	entries, _ := os.ReadDir(s.dir)
-	held := s.heldLocked()
-	var oldest fs.FileInfo
-	for _, e := range entries {
-		info, err := e.Info()
-		if err == nil && !held[e.Name()] && info.Mode().IsRegular() && (oldest == nil || info.ModTime().Before(oldest.ModTime())) {
-			oldest = info
+	for read := false; ; {
+		for len(s.oldest) > 0 {
+			one := s.oldest[0]
+			s.oldest = s.oldest[1:]
+			now, err := os.Lstat(s.Path(one.Name()))
+			if err == nil && now.ModTime().Equal(one.ModTime()) && os.Remove(s.Path(one.Name())) == nil {
+				s.files--
+				s.bytes -= now.Size()
+				return true
+			}
 		}
+		if read || s.countLocked() != nil {
+			return false
+		}
+		read = true
 	}
-	if oldest == nil || os.Remove(s.Path(oldest.Name())) != nil {
-		return false
-	}
-	s.files--
-	s.bytes -= oldest.Size()
-	return true
 }
 
 // heldLocked are the names of the files of drafts.
@@ -385,6 +389,9 @@ func (s *Store) Sweep(keep func(name string) (bool, error)) error {
 	return err
 }
 
+// mostOldest is how many files are remembered as the next to give way.
+const mostOldest = 100
+
 // countLocked counts what is in the folder.
 func (s *Store) countLocked() error {
 	entries, err := os.ReadDir(s.dir)
@@ -392,12 +399,22 @@ func (s *Store) countLocked() error {
 		return fmt.Errorf("cannot count files: %w", err)
 	}
 	s.counted, s.files, s.bytes = true, len(entries), 0
+	for d := range s.drafts {
+		s.bytes += d.size // not all of it may be written yet
+	}
+	held, old := s.heldLocked(), []fs.FileInfo{}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err == nil {
-			s.bytes += info.Size()
+		if err != nil || held[e.Name()] {
+			continue
+		}
+		s.bytes += info.Size()
+		if s.limits.Replace && info.Mode().IsRegular() {
+			old = append(old, info)
 		}
 	}
+	slices.SortFunc(old, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	s.oldest = slices.Clone(old[:min(len(old), mostOldest)])
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -312,5 +314,29 @@ func TestSweepBringsFilesWithinLimits(t *testing.T) {
 		if got := left(t, s); got != want {
 			t.Errorf("%+v: left are %s", l, got)
 		}
+	}
+}
+
+// TestReplacingSeldomReadsTheFolder counts allocations: reading the folder makes some for each file.
+func TestReplacingSeldomReadsTheFolder(t *testing.T) {
+	const files = 300
+	s := newStore(t, Limits{File: 10, Bytes: 10 * files, Files: files, Replace: true})
+	next := 0
+	replace := func() {
+		d := write(t, s, "x")
+		next++
+		if err := d.Name("f" + strconv.Itoa(next)); err != nil {
+			t.Fatal(err)
+		}
+		d.Release()
+	}
+	for range files {
+		replace()
+	}
+	if n := testing.AllocsPerRun(50, replace); n > files {
+		t.Errorf("%v allocations for each file that is replaced", n)
+	}
+	if got := strings.Fields(left(t, s)); len(got) != files || s.files != files || s.bytes != files || slices.Contains(got, "f1") || slices.Contains(got, "f51") || !slices.Contains(got, "f52") {
+		t.Errorf("left are %d files: %v; counted are %d of %d bytes", len(got), got, s.files, s.bytes)
 	}
 }

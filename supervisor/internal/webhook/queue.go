@@ -48,6 +48,7 @@ func DefaultLimits() Limits { return Limits{Events: 100_000, Bytes: 64 << 20, Ag
 const (
 	tooOld         = "too_old"
 	tooMany        = "too_many"
+	tooManyMinor   = "too_many_minor"
 	accountChanged = "account_changed"
 	erased         = "erased"
 	notKept        = "not_kept"
@@ -284,6 +285,10 @@ func (m *memory) link(db *database.DB, account string) error {
 // session, so that a receiver that was away for too long learns the present.
 const expendable = ` AND type <> '` + Dropped + `' AND seq NOT IN (SELECT max(seq) FROM event WHERE type IN ('` + State + `', '` + Warnings + `') GROUP BY type)`
 
+// minor is true of events that matter less than others, and are dropped first: reactions, and statuses
+// of messages.
+const minor = ` AND type IN ('message.status', 'message.acknowledged', 'message.reaction')`
+
 // drop drops the events for which a condition holds.
 func (m *memory) drop(db *database.DB, why, condition string, args ...any) error {
 	var n int
@@ -299,8 +304,13 @@ func (m *memory) drop(db *database.DB, why, condition string, args ...any) error
 	return db.Exec("DELETE FROM event WHERE "+condition, args...)
 }
 
-// shrink drops the oldest events as far as there are too many.
+// shrink drops the oldest events, the minor ones first, as far as there are too many.
 func (m *memory) shrink(db *database.DB, l Limits) error {
+	return errors.Join(m.dropOldest(db, l, tooManyMinor, expendable+minor), m.dropOldest(db, l, tooMany, expendable))
+}
+
+// dropOldest drops the oldest events for which a condition holds as far as there are too many.
+func (m *memory) dropOldest(db *database.DB, l Limits, why, condition string) error {
 	if m.events <= l.Events && m.bytes <= l.Bytes {
 		return nil
 	}
@@ -314,11 +324,11 @@ func (m *memory) shrink(db *database.DB, l Limits) error {
 			events, bytes, last, found = events-1, bytes-n, seq, true
 		}
 		return nil
-	}, "SELECT seq, bytes FROM event WHERE TRUE"+expendable+" ORDER BY seq")
+	}, "SELECT seq, bytes FROM event WHERE TRUE"+condition+" ORDER BY seq")
 	if err != nil || !found {
 		return err
 	}
-	return m.drop(db, tooMany, "seq <= ?"+expendable, last)
+	return m.drop(db, why, "seq <= ?"+condition, last)
 }
 
 // retain drops what is too old, or of a former account.

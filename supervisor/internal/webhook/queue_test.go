@@ -106,7 +106,7 @@ func TestOldestIsDroppedAndThePresentKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	q = waiting(t, path, l)
-	expect(t, q.drain(t), "3 map[too_many:3]", "s2", "a3", "a4", "a5")
+	expect(t, q.drain(t), "3 map[too_many_minor:3]", "s1", "s2", "a4", "a5")
 
 	l.Bytes = 100
 	q.limits = l
@@ -132,6 +132,28 @@ func TestOldestIsDroppedAndThePresentKept(t *testing.T) {
 	if q.events != 0 || q.bytes != 0 {
 		t.Errorf("counted wrong: %d events, %d bytes", q.events, q.bytes)
 	}
+}
+
+// A flood of reactions pushes out no message.
+func TestMinorEventsAreDroppedFirst(t *testing.T) {
+	l := DefaultLimits()
+	l.Events = 4
+	q := waiting(t, filepath.Join(t.TempDir(), "q"), l)
+	n := 0
+	keep := func(kinds ...string) {
+		t.Helper()
+		for _, kind := range kinds {
+			n++
+			id := kind + strconv.Itoa(n)
+			if err := q.keep(t.Context(), "", []row{{id: id, kind: kind, chat: "a", body: []byte(strconv.Quote("body of " + id))}}, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keep("message", "message.reaction", "message.edited", "message.acknowledged", "message.status", "messages.gap", "message.revoked", "message.reaction")
+	expect(t, q.drain(t), "4 map[too_many_minor:4]", "message1", "message.edited3", "messages.gap6", "message.revoked7")
+	keep("message", "message", "message", "message", "message", "message.status")
+	expect(t, q.drain(t), "2 map[too_many:1 too_many_minor:1]", "message10", "message11", "message12", "message13")
 }
 
 func TestNothingOfAnEarlierAccountIsDelivered(t *testing.T) {

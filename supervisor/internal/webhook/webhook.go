@@ -13,8 +13,8 @@
 //
 // # Bounds
 //
-// What is beyond Limits is dropped, the oldest first, and the receiver is sent an event of
-// the type Dropped. The newest state and the newest warnings are never dropped, so a
+// What is beyond Limits is dropped, the oldest first, but reactions and statuses of messages before all
+// else; and the receiver is sent an event of the type Dropped. The newest state and the newest warnings are never dropped, so a
 // receiver that was away for too long learns the present. What is about messages of a former
 // account is dropped, too. An event is erased from the disk once it was delivered.
 package webhook

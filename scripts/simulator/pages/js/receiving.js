@@ -97,16 +97,17 @@ export async function askPhoneFor(models) {
   }
 }
 
-/** Takes another text of a message, or that it was deleted for everybody. */
+/** Takes another text of a message, the text of one that was ciphertext, or that it was deleted for everybody. */
 export async function changeMessage(stanza) {
   await learn(stanza.from, stanza.lid, stanza.name);
   const { key } = await placeOf(stanza);
   const row = await tables.messageTable.get(key);
   if (!row) return;
-  const changes = stanza.kind === 'revoked'
-    ? { type: 'revoked', body: undefined, caption: undefined }
-    : { body: stanza.text, latestEditMsgKey: new MsgKey({ fromMe: key.fromMe, remote: key.remote, id: `${stanza.id}${stanza.n}` }) };
-  await tables.replaceMessage({ ...await tables.messageFromDbRow(row), ...changes });
+  const before = await tables.messageFromDbRow(row);
+  let changes = { body: stanza.text, latestEditMsgKey: new MsgKey({ fromMe: key.fromMe, remote: key.remote, id: `${stanza.id}${stanza.n}` }) };
+  if (stanza.kind === 'revoked') changes = { type: 'revoked', body: undefined, caption: undefined };
+  else if (before.type === 'ciphertext') changes = { type: 'chat', body: stanza.text };
+  await tables.replaceMessage({ ...before, ...changes });
   if (isReady()) Msgs.get(key)?.set(changes);
 }
 
