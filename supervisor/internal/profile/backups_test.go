@@ -503,3 +503,22 @@ func TestOversizedCachesAreRemoved(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// TestCachesAreFoundAmongAnything has a pipe, which must not be waited for, and a link.
+func TestCachesAreFoundAmongAnything(t *testing.T) {
+	p := open(t)
+	for _, name := range []string{"Default/Cache/x", "Default/History-journal", "Other/GPUCache/x", "ShaderCache/x", "Default/IndexedDB/Cache/x", "elsewhere/Code Cache/x"} {
+		put(t, filepath.Join(p.Dir(), name), "x")
+	}
+	must(t, os.Rename(filepath.Join(p.Dir(), "elsewhere"), filepath.Join(filepath.Dir(p.Dir()), "elsewhere")))
+	must(t, os.Symlink(filepath.Join(filepath.Dir(p.Dir()), "elsewhere"), filepath.Join(p.Dir(), "Linked")))
+	must(t, unix.Mkfifo(filepath.Join(p.Dir(), "pipe"), 0o600))
+	must(t, unix.Mkfifo(filepath.Join(p.Dir(), "Default/Favicons"), 0o600))
+	want := []string{"Default/Cache", "Default/Favicons", "Default/History-journal", "Linked/Code Cache", "Other/GPUCache", "ShaderCache"}
+	if got := p.refilled(); !cmp.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if err := p.CheckCaches(); err != nil {
+		t.Error(err)
+	}
+}

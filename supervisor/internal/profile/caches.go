@@ -36,7 +36,11 @@ const lostAndFound = "lost+found"
 
 // isCache reports whether a path in the profile is a cache, or nothing of Chrome's.
 func isCache(rel string) bool {
-	return rel == lostAndFound || slices.ContainsFunc(caches, func(pattern string) bool {
+	return rel == lostAndFound || matches(caches, rel)
+}
+
+func matches(patterns []string, rel string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		ok, err := path.Match(pattern, rel)
 		return err == nil && ok
 	})
@@ -78,18 +82,37 @@ func (p *Profile) CheckCaches() (over error) {
 // in bytes.
 func (p *Profile) measure(use func(rel string, size int64) error) error {
 	var failed []error
-	for _, pattern := range slices.Concat(caches, records) {
-		found, err := fs.Glob(os.DirFS(p.Dir()), pattern)
-		failed = append(failed, err)
-		for _, rel := range found {
-			size, err := sizeOf(filepath.Join(p.Dir(), rel))
-			if err == nil {
-				err = use(rel, size)
-			}
-			failed = append(failed, err)
+	for _, rel := range p.refilled() {
+		size, err := sizeOf(filepath.Join(p.Dir(), rel))
+		if err == nil {
+			err = use(rel, size)
 		}
+		failed = append(failed, err)
 	}
 	return errors.Join(failed...)
+}
+
+// refilled returns the caches and records that there are, by their paths in the profile. It
+// reads each folder once, where fs.Glob would read all of them for every pattern.
+func (p *Profile) refilled() (found []string) {
+	add := func(rel string) {
+		if matches(caches, rel) || matches(records, rel) {
+			found = append(found, rel)
+		}
+	}
+	top, _ := os.ReadDir(p.Dir()) // what can't be read is not there, as for fs.Glob
+	for _, folder := range top {
+		add(folder.Name())
+		dir := filepath.Join(p.Dir(), folder.Name())
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			continue
+		}
+		below, _ := os.ReadDir(dir)
+		for _, entry := range below {
+			add(folder.Name() + "/" + entry.Name())
+		}
+	}
+	return found
 }
 
 // sizeOf adds up the sizes of the regular files below path, of which some may vanish

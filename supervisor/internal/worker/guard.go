@@ -96,17 +96,23 @@ type guard struct {
 
 // check looks at what Chrome holds, and at some of the checks also at what it writes.
 func (g *guard) check(k known, dir process.Dir, checks int, now time.Time) *cause {
-	if c := g.checkLock(k, now); c != nil || checks%checksPerHome != 0 {
+	if c := g.checkLock(k, now); c != nil {
 		return c
 	}
-	err := dir.Exceeded()
+	var err error
+	if checks%checksPerScratch == 0 {
+		err = dir.Exceeded()
+	}
 	if err == nil && checks%checksPerCaches == 0 {
 		err = g.profile.CheckCaches()
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return &cause{reason: reason.ScratchFull, detail: err.Error(), ask: true}
+	case checks%checksPerHome == 0:
+		return g.checkHome()
 	}
-	return g.checkHome()
+	return nil
 }
 
 // checkLock makes sure that Chrome is on our profile. When Chrome can't write to it, it

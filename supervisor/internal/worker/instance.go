@@ -249,11 +249,12 @@ func (i *instance) workerEnded() *cause {
 }
 
 // Some checks are made less often: zombies cost next to nothing, and to look where the
-// profile is, and how large its caches are, costs more than the rest of a check.
+// profile is, and how large folders are, costs more than the rest of a check.
 const (
-	checksPerReap   = 10
-	checksPerHome   = 2
-	checksPerCaches = 10
+	checksPerReap    = 10
+	checksPerHome    = 2
+	checksPerScratch = 5
+	checksPerCaches  = 10
 )
 
 // check looks for silence and for changes around the instance.

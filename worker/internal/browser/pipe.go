@@ -101,14 +101,20 @@ func (p *pipe) readMessage() ([]byte, error) {
 	}
 }
 
+// anything is JSON that is not looked at.
+type anything struct{}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (*anything) UnmarshalJSON([]byte) error { return nil }
+
 // checkEnvelope reports whether rod's client can decode data.
 func checkEnvelope(data []byte) error {
 	var envelope struct {
-		ID        int             `json:"id"`
-		SessionID string          `json:"sessionId"`
-		Method    string          `json:"method"`
-		Params    json.RawMessage `json:"params"`
-		Result    json.RawMessage `json:"result"`
+		ID        int      `json:"id"`
+		SessionID string   `json:"sessionId"`
+		Method    string   `json:"method"`
+		Params    anything `json:"params"`
+		Result    anything `json:"result"`
 		Error     *struct {
 			Code    int    `json:"code"`
 			Message string `json:"message"`

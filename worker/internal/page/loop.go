@@ -50,6 +50,7 @@ type loop struct {
 	check      time.Time // when the checker wants another observation at the latest; zero means never
 	health     health
 	readers    map[selectors.Reader]string // what each has found, in words
+	logged     rpc.PageObserved            // the last whose condition was logged
 }
 
 // Run observes the page, reports what it shows and cures it, until ctx ends. It
@@ -317,7 +318,8 @@ func (l *loop) apply(h classify.History, reported []rpc.EventBody) {
 
 func (l *loop) emit(list []rpc.EventBody) {
 	for _, e := range list {
-		if o, ok := e.(rpc.PageObserved); ok {
+		if o, ok := e.(rpc.PageObserved); ok && (o.Condition != l.logged.Condition || o.Reason != l.logged.Reason) {
+			l.logged = o
 			l.log.Debug(logid.PageObserved, logging.KeyState, string(o.Condition), logging.KeyReason, string(o.Reason))
 		}
 		l.o.Emit(e)

@@ -65,7 +65,8 @@ func TestCodeIsServedOnceItsPictureIsDrawn(t *testing.T) {
 	t.Parallel()
 	payload := payloadOf("DrawnLaterLater")
 	r := openPlain(t, `<!doctype html><body><div data-ref="`+payload+`"><canvas width=264 height=264></canvas></div><script>
-		const pen = document.querySelector("canvas").getContext("2d"), i = new Image();
+		const canvas = document.querySelector("canvas"), pen = canvas.getContext("2d"), i = new Image(), veil = document.createElement("p");
+		veil.style = "position:fixed;inset:0;background:#fff;pointer-events:none";
 		setTimeout(() => { i.onload = () => pen.drawImage(i, 0, 0); i.src = "`+imageOf(t, payload)+`" }, 1500);
 		</script>`, hurried)
 	_, mark := r.awaitCode(0)
@@ -73,6 +74,8 @@ func TestCodeIsServedOnceItsPictureIsDrawn(t *testing.T) {
 		{`document.querySelector("div").style.display = "none"`, `document.querySelector("div").style.display = ""`},
 		{`document.querySelector("canvas").style.visibility = "hidden"`, `document.querySelector("canvas").style.visibility = ""`},
 		{`pen.fillRect(0, 0, 264, 264)`, `pen.drawImage(i, 0, 0)`},
+		{`var copy = canvas.cloneNode(); canvas.replaceWith(copy)`, `copy.getContext("2d").drawImage(i, 0, 0)`},
+		{`copy.replaceWith(canvas); canvas.after(veil)`, `veil.remove()`},
 	} {
 		r.evaluate(change.hide)
 		mark = r.awaitGone(mark, "page_changed")

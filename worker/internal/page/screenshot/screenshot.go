@@ -114,14 +114,26 @@ func (a attempt) read(img *image.Gray) (texts []string) {
 // colour of their light modules, or of what is read as such.
 func toGray(img image.Image, darkMargin bool) *image.Gray {
 	const margin = 16
+	outside := image.White
+	if darkMargin {
+		outside = image.Black
+	}
 	b := img.Bounds()
 	gray := image.NewGray(image.Rect(0, 0, b.Dx()+2*margin, b.Dy()+2*margin))
-	inner := image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy())
-	if !darkMargin { // what is new is black
-		inner = gray.Bounds()
+	line := image.NewRGBA(image.Rect(0, 0, gray.Rect.Dx(), 1)) // image/draw is slow on a Gray
+	inner := image.Rect(margin, 0, margin+b.Dx(), 1)
+	for y := range gray.Rect.Dy() {
+		draw.Draw(line, line.Rect, outside, image.Point{}, draw.Src)
+		if y >= margin && y < margin+b.Dy() {
+			draw.Draw(line, inner, image.White, image.Point{}, draw.Src)
+			draw.Draw(line, inner, img, image.Pt(b.Min.X, b.Min.Y+y-margin), draw.Over)
+		}
+		row := gray.Pix[y*gray.Stride:][:gray.Rect.Dx()]
+		for x := range row {
+			p := line.Pix[4*x:][:3]
+			row[x] = byte((19595*uint32(p[0]) + 38470*uint32(p[1]) + 7471*uint32(p[2]) + 1<<15) >> 16) // as color.GrayModel
+		}
 	}
-	draw.Draw(gray, inner, image.White, image.Point{}, draw.Src)
-	draw.Draw(gray, image.Rect(margin, margin, margin+b.Dx(), margin+b.Dy()), img, b.Min, draw.Over)
 	return gray
 }
 

@@ -52,11 +52,21 @@ type Checker struct {
 	last    verdict
 	fails   int // of the last subject, in a row
 
-	// proven is the bitmap that was last read as a payload. It is the running check's.
-	proven struct {
+	// What follows is the running check's: the picture that was last looked at, and the
+	// bitmap that was last read as a payload.
+	picture picture
+	proven  struct {
 		payload rpc.QRPayload
 		bitmap  string
 	}
+}
+
+// picture is the element that shows the code of a document.
+type picture struct {
+	document *target.Document
+	scripts  *target.Scripts
+	look     *target.Object // made of Scripts.Look; nil before the first
+	node     proto.DOMBackendNodeID
 }
 
 // subject is what is checked: a payload, and how its picture looked.
@@ -215,35 +225,50 @@ func (c *Checker) anywhere(ctx context.Context, document *target.Document, paylo
 
 // known looks at the picture of the known element.
 func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload) (string, error) {
-	t := c.searcher.target
-	look, err := document.NewIsolated(ctx, t.Scripts.Load().Look)
-	if err != nil || look == nil {
-		return gone, err
-	}
-	defer look.Release(ctx)
-	element, err := look.Derive(ctx, "function () { return this.element; }")
-	if err != nil || element == nil {
-		return gone, err
-	}
-	defer element.Release(ctx)
-	var seen struct {
-		sight
-		Shown string
-	}
-	if err := look.Invoke(ctx, &seen, "see"); err != nil {
+	seen, err := c.see(ctx, document)
+	switch {
+	case err != nil:
+		c.picture.document = nil // so that it is looked for again
 		return "", err
-	}
-	if seen.Hidden != "" {
+	case seen.Hidden != "":
 		return seen.Hidden, nil
-	}
-	if seen.Shown != string(payload) {
+	case seen.Shown != string(payload):
 		return gone, nil
 	}
-	node, err := element.Node(ctx)
-	if err != nil {
-		return "", err
+	return c.shows(ctx, seen.sight, c.picture.node, payload)
+}
+
+// pictureSeen is what look.js sees.
+type pictureSeen struct {
+	sight
+	Shown string
+	Moved bool
+}
+
+// see looks at the picture of the document's code. The script stays in the document: to make
+// it costs more than all else.
+func (c *Checker) see(ctx context.Context, document *target.Document) (s pictureSeen, err error) {
+	p, scripts := &c.picture, c.searcher.target.Scripts.Load()
+	if p.document != document || p.scripts != scripts {
+		if p.look != nil {
+			p.look.Release(ctx)
+		}
+		look, err := document.NewIsolated(ctx, scripts.Look)
+		if err != nil || look == nil {
+			return s, err
+		}
+		*p = picture{document: document, scripts: scripts, look: look}
 	}
-	return c.shows(ctx, seen.sight, node, payload)
+	if err := p.look.Invoke(ctx, &s, "see"); err != nil || !s.Moved {
+		return s, err
+	}
+	element, err := p.look.Derive(ctx, "function () { return this.element; }")
+	if err != nil {
+		return s, err
+	}
+	defer element.Release(ctx)
+	p.node, err = element.Node(ctx)
+	return s, err
 }
 
 // shows returns why a picture that is in sight does not show the payload, or nothing.

@@ -4,13 +4,18 @@
 (function (k, t) {
   "use strict";
 
-  // picture is the element that shows the code, or null.
-  const code = t.container();
   return {
-    element: code ? t.picture(code) : null,
+    // element is the picture that was last looked at, or null.
+    element: null,
 
+    // see looks at the picture, and reports whether it is another one than before.
     async see() {
-      return { shown: t.cut(code.getAttribute(k.dom.code_attribute)), ...(await t.see(this.element)) };
+      const code = t.container();
+      const element = code ? t.picture(code) : null;
+      const moved = element !== this.element;
+      this.element = element;
+      if (!element) return { shown: "" };
+      return { moved, shown: t.cut(code.getAttribute(k.dom.code_attribute)), ...(await t.see(element)) };
     },
   };
 })
