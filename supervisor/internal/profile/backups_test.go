@@ -515,7 +515,7 @@ func TestCachesAreFoundAmongAnything(t *testing.T) {
 	must(t, unix.Mkfifo(filepath.Join(p.Dir(), "pipe"), 0o600))
 	must(t, unix.Mkfifo(filepath.Join(p.Dir(), "Default/Favicons"), 0o600))
 	want := []string{"Default/Cache", "Default/Favicons", "Default/History-journal", "Linked/Code Cache", "Other/GPUCache", "ShaderCache"}
-	if got := p.refilled(); !cmp.Equal(got, want) {
+	if got := refilled(p.Dir()); !cmp.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 	if err := p.CheckCaches(); err != nil {

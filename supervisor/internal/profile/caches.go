@@ -82,7 +82,7 @@ func (p *Profile) CheckCaches() (over error) {
 // in bytes.
 func (p *Profile) measure(use func(rel string, size int64) error) error {
 	var failed []error
-	for _, rel := range p.refilled() {
+	for _, rel := range refilled(p.Dir()) {
 		size, err := sizeOf(filepath.Join(p.Dir(), rel))
 		if err == nil {
 			err = use(rel, size)
@@ -94,16 +94,16 @@ func (p *Profile) measure(use func(rel string, size int64) error) error {
 
 // refilled returns the caches and records that there are, by their paths in the profile. It
 // reads each folder once, where fs.Glob would read all of them for every pattern.
-func (p *Profile) refilled() (found []string) {
+func refilled(profile string) (found []string) {
 	add := func(rel string) {
 		if matches(caches, rel) || matches(records, rel) {
 			found = append(found, rel)
 		}
 	}
-	top, _ := os.ReadDir(p.Dir()) // what can't be read is not there, as for fs.Glob
+	top, _ := os.ReadDir(profile) // what can't be read is not there, as for fs.Glob
 	for _, folder := range top {
 		add(folder.Name())
-		dir := filepath.Join(p.Dir(), folder.Name())
+		dir := filepath.Join(profile, folder.Name())
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			continue
 		}
