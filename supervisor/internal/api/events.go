@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -222,8 +223,9 @@ func (s *stream) readable() bool {
 // replay adds the inbox's events after the listener's place, which is of an earlier run. If some were
 // dropped, it adds that, and all that are kept.
 func (s *stream) replay() {
-	for more := s.inbox != nil && s.place != ""; more; {
-		list, next, again, _, err := s.inbox.List(context.Background(), s.place, inbox.MaxList)
+	from := s.place
+	for more := s.inbox != nil && from != ""; more; {
+		list, next, again, _, err := s.inbox.List(context.Background(), from, inbox.MaxList)
 		if errors.Is(err, inbox.ErrLost) {
 			list, next, again, err = []inbox.Event{inbox.CursorLost(s.place)}, "", true, nil
 		}
@@ -238,7 +240,7 @@ func (s *stream) replay() {
 				fmt.Fprintf(&s.buffer, "event: %s\ndata: %s\n\n", e.Kind, data)
 			}
 		}
-		s.place, more = next, again && s.flush() == nil
+		from, s.place, more = next, cmp.Or(next, s.place), again && s.flush() == nil
 	}
 }
 

@@ -207,6 +207,9 @@ func (s *store) query(ctx context.Context) (rpc.ReceiveQuery, error) {
 // since is Since, unless the clock was ahead when that was noted.
 func (s *settings) since(now time.Time) time.Time { return earlier(s.Since, now.Add(-tolerance)) }
 
+// thinned reports whether events were dropped from between two that follow each other.
+func (s *settings) thinned(before, next int64) bool { return before+1 < next && before < s.Thinned }
+
 // cursor names a position.
 func (s *settings) cursor(seq int64) string { return s.Boot + "-" + strconv.FormatInt(seq, 10) }
 
@@ -481,7 +484,7 @@ func (s *store) after(db *database.DB, position int64, n int) (list []Event, las
 		}
 		e = e.joined(c)
 		e.Cursor = s.cursor(last)
-		e.Thinned = before+1 < last && before < s.Thinned
+		e.Thinned = s.thinned(before, last)
 		if e.Message != nil {
 			e.Erased = !text.Valid
 		}
