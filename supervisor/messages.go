@@ -51,7 +51,7 @@ func newMailboxes(cfg *config.Config, box *outbox.Outbox, folder *profile.Profil
 			for i, e := range all {
 				reports[i] = events.ReportOfReceived(account, e)
 			}
-			return hook.Keep(ctx, "", reports)
+			return hook.Keep(ctx, rpc.Account{}, reports)
 		}
 	}
 	m.inbox = inbox.New(o)

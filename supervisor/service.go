@@ -238,14 +238,14 @@ func outboxOptions(cfg *config.Config, workers *worker.Manager, now func() *sess
 }
 
 // reportMessages has the webhook keep what became of messages.
-func (s *service) reportMessages(ctx context.Context, account rpc.Secret, all []outbox.Message) error {
+func (s *service) reportMessages(ctx context.Context, account rpc.Account, all []outbox.Message) error {
 	var reports []events.Report
 	for _, m := range all {
 		if r, ok := events.ReportOf(m); ok {
 			reports = append(reports, r)
 		}
 	}
-	return s.webhook.Keep(ctx, string(account), reports)
+	return s.webhook.Keep(ctx, account, reports)
 }
 
 // eraseMessages erases every message, and what the webhook is still to report about any.

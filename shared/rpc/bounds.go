@@ -182,9 +182,7 @@ func boundedMessage(body EventBody) EventBody {
 		return b
 	case SendingObserved:
 		b.Why = text(b.Why, maxText)
-		if !ValidAddress(b.Account) {
-			b.Account = ""
-		}
+		b.Account = b.Account.bounded()
 		b.NewChats.Used, b.NewChats.Quota = clamp(b.NewChats.Used, 0, maxCount), clamp(b.NewChats.Quota, 0, maxCount)
 		return b
 	}
@@ -223,9 +221,7 @@ const (
 )
 
 func (r Reception) bounded() Reception {
-	if !ValidAddress(r.Account) {
-		r.Account = ""
-	}
+	r.Account = r.Account.bounded()
 	r.Marks = r.Marks[:min(len(r.Marks), MaxMarks)]
 	for i, m := range r.Marks {
 		r.Marks[i] = Mark{m.Row, name(m.Sum)}

@@ -161,16 +161,16 @@ func sendingToProto(o SendingObserved) *workerpb.SendingObserved {
 	return &workerpb.SendingObserved{
 		Possible: o.Possible, Typing: o.Typing, Why: o.Why, Restricted: n.Restricted, RestrictedUntilMs: sinceEpoch(n.RestrictedUntil),
 		Capped: n.Capped, Used: int32(n.Used), Quota: int32(n.Quota), CappedUntilMs: sinceEpoch(n.CappedUntil), Challenge: n.Challenge,
-		ChallengePasskey: n.ChallengePasskey, Account: string(o.Account),
+		ChallengePasskey: n.ChallengePasskey, Phone: string(o.Account.Phone), Lid: string(o.Account.LID),
 	}
 }
 
 func sendingFromProto(p *workerpb.SendingObserved) SendingObserved {
-	return SendingObserved{Possible: p.GetPossible(), Typing: p.GetTyping(), Why: p.GetWhy(), Account: Secret(p.GetAccount()), NewChats: NewChats{
+	return SendingObserved{Possible: p.GetPossible(), Typing: p.GetTyping(), Why: p.GetWhy(), NewChats: NewChats{
 		Restricted: p.GetRestricted(), RestrictedUntil: moment(p.GetRestrictedUntilMs()), Capped: p.GetCapped(),
 		Used: int(p.GetUsed()), Quota: int(p.GetQuota()), CappedUntil: moment(p.GetCappedUntilMs()), Challenge: p.GetChallenge(),
 		ChallengePasskey: p.GetChallengePasskey(),
-	}}
+	}, Account: Account{Secret(p.GetPhone()), Secret(p.GetLid())}}
 }
 
 func messageToProto(m Message) *workerpb.SendRequest {
@@ -266,14 +266,14 @@ func receiveToProto(q ReceiveQuery) *workerpb.ReceiveRequest {
 
 func receptionToProto(r Reception) *workerpb.ReceiveResponse {
 	return &workerpb.ReceiveResponse{
-		Account: string(r.Account), Known: r.Known, Marks: marksToProto(r.Marks), Messages: receivedToProto(r.Messages),
+		Phone: string(r.Account.Phone), Lid: string(r.Account.LID), Known: r.Known, Marks: marksToProto(r.Marks), Messages: receivedToProto(r.Messages),
 		Changed: receivedToProto(r.Changed), Lost: r.Lost, More: r.More, Reacted: texts(r.Reacted), Reactions: reactionsToProto(r.Reactions), Part: r.Part,
 	}
 }
 
 func receptionFromProto(p *workerpb.ReceiveResponse) Reception {
 	return Reception{
-		Account: Secret(p.GetAccount()), Known: p.GetKnown(), Marks: marksFromProto(p.GetMarks()),
+		Account: Account{Secret(p.GetPhone()), Secret(p.GetLid())}, Known: p.GetKnown(), Marks: marksFromProto(p.GetMarks()),
 		Messages: receivedFromProto(p.GetMessages()), Changed: receivedFromProto(p.GetChanged()), Lost: p.GetLost(), More: p.GetMore(),
 		Reacted: secrets(p.GetReacted()), Reactions: reactionsFromProto(p.GetReactions()), Part: p.GetPart(),
 	}.bounded()

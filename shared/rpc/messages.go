@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -182,10 +183,53 @@ type MessageRef struct {
 // Chat has the addresses of one chat. Each may be empty.
 type Chat struct{ Phone, LID, Group Secret }
 
-// OtherAccount reports whether b is surely the address of another account than a. One account has a
-// number and a LID, which can't be compared, and an empty address is that of none.
-func OtherAccount(a, b Secret) bool {
-	return a != "" && b != "" && a != b && IsLID(a) == IsLID(b)
+// Account has the addresses of one account, its number and its LID. Either may be unknown.
+type Account struct{ Phone, LID Secret }
+
+// AccountAt returns the account that has these addresses, of which some may be empty.
+func AccountAt(addresses ...string) (a Account) {
+	for _, address := range addresses {
+		c := ChatAt(Secret(address))
+		a = a.With(Account{c.Phone, c.LID})
+	}
+	return a
+}
+
+// Is reports whether b is surely the same account: they have an address in common.
+func (a Account) Is(b Account) bool {
+	return a.Phone != "" && a.Phone == b.Phone || a.LID != "" && a.LID == b.LID
+}
+
+// Other reports whether b is surely another account. A number and a LID can't be compared.
+func (a Account) Other(b Account) bool {
+	differ := a.Phone != "" && b.Phone != "" || a.LID != "" && b.LID != ""
+	return differ && !a.Is(b)
+}
+
+// With returns a with the addresses that are known of b, which is the same account.
+func (a Account) With(b Account) Account {
+	return Account{cmp.Or(b.Phone, a.Phone), cmp.Or(b.LID, a.LID)}
+}
+
+// Address is the number or, where that is unknown, the LID.
+func (a Account) Address() string { return string(cmp.Or(a.Phone, a.LID)) }
+
+// Beside returns the other address of the account, empty while unknown.
+func (a Account) Beside(address string) string {
+	if address == string(a.LID) {
+		return string(a.Phone)
+	}
+	return string(a.LID)
+}
+
+// Names is the account as a text for AccountNamed.
+func (a Account) Names() string { return strings.TrimSpace(string(a.Phone + " " + a.LID)) }
+
+// AccountNamed returns the account of which a text has the addresses.
+func AccountNamed(names string) Account { return AccountAt(strings.Fields(names)...) }
+
+func (a Account) bounded() Account {
+	return Account{addressAt(a.Phone, ServerPhone), addressAt(a.LID, ServerLID)}
 }
 
 // IsLID reports whether an address is a LID.
@@ -322,9 +366,8 @@ type SendingObserved struct {
 	Typing bool
 	// Why explains why not. It may name modules of the page, and contains no secret.
 	Why string
-	// Account is the address of the linked account: its phone number or, without one, its
-	// LID. It is empty while unknown.
-	Account Secret
+	// Account is the linked one, zero while unknown.
+	Account Account
 	// NewChats is zero while the page does not have it.
 	NewChats NewChats
 }

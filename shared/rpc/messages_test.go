@@ -161,13 +161,30 @@ func TestStatesAndContactsAreBounded(t *testing.T) {
 	}
 }
 
-func TestAccountsAreComparedByKind(t *testing.T) {
+func TestAccountsAreTheSameByAnyAddress(t *testing.T) {
 	for _, tc := range []struct {
-		a, b Secret
-		want bool
-	}{{"1@c.us", "2@c.us", true}, {"1@c.us", "1@c.us", false}, {"1@c.us", "2@lid", false}, {"", "1@c.us", false}, {"1@c.us", "", false}} {
-		if OtherAccount(tc.a, tc.b) != tc.want {
-			t.Errorf("%s, %s: %t", tc.a, tc.b, !tc.want)
+		a, b      Account
+		is, other bool
+	}{
+		{Account{}, Account{}, false, false},
+		{AccountAt("1@c.us"), Account{}, false, false},
+		{AccountAt("1@c.us"), AccountAt("1@c.us"), true, false},
+		{AccountAt("1@c.us"), AccountAt("2@c.us"), false, true},
+		{AccountAt("1@lid"), AccountAt("2@lid"), false, true},
+		{AccountAt("1@c.us"), AccountAt("1@lid"), false, false},
+		{AccountAt("1@c.us", "9@lid"), AccountAt("9@lid"), true, false},
+		{AccountAt("1@c.us", "9@lid"), AccountAt("2@c.us"), false, true},
+		{AccountAt("1@c.us", "9@lid"), AccountAt("2@c.us", "9@lid"), true, false},
+		{AccountAt("1@c.us", "9@lid"), AccountAt("1@c.us", "8@lid"), true, false},
+		{AccountAt("1@c.us", "9@lid"), AccountAt("2@c.us", "8@lid"), false, true},
+	} {
+		for _, pair := range [][2]Account{{tc.a, tc.b}, {tc.b, tc.a}} {
+			if is, other := pair[0].Is(pair[1]), pair[0].Other(pair[1]); is != tc.is || other != tc.other {
+				t.Errorf("%q, %q: the same %t, another %t", pair[0], pair[1], is, other)
+			}
 		}
+	}
+	if a := AccountAt("9@lid", "", "1@c.us"); a != (Account{"1@c.us", "9@lid"}) || a.Address() != "1@c.us" || a.Beside("1@c.us") != "9@lid" || a.Beside("9@lid") != "1@c.us" || AccountNamed(a.Names()) != a {
+		t.Errorf("got %q", a)
 	}
 }

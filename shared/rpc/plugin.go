@@ -16,7 +16,7 @@ import (
 
 // ProtocolVersion is raised by every change of the contract that an older
 // binary would misread. A worker of another version is refused at the handshake.
-const ProtocolVersion = 4
+const ProtocolVersion = 5
 
 // pluginName is the name under which the worker is dispensed.
 const pluginName = "worker"

@@ -60,8 +60,8 @@ const MaxPart = 384 << 10
 
 // Reception is what a Receive has read.
 type Reception struct {
-	// Account is the address of the linked account.
-	Account Secret
+	// Account is the linked one.
+	Account Account
 	// Known means that one of the request's marks was true.
 	Known bool
 	// Marks are of rows that were read, newest first. There are none if no row was.

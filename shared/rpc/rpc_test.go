@@ -88,7 +88,7 @@ func TestEventsArriveAsTheyWereSent(t *testing.T) {
 		{Generation: 1, Seq: 9, Body: BrowserExited{Exit: "signal killed"}},
 		{Generation: 1, Seq: 9, Body: BackupChecked{Outcome: BackupRejected, Detail: "d", Databases: 3}},
 		{Generation: 1, Seq: 10, Body: MessageChanged{ID: anID, Ack: -1, Refusal: 463, At: aTime}},
-		{Generation: 1, Seq: 11, Body: SendingObserved{Possible: true, Why: "w", Account: "1@lid", NewChats: NewChats{
+		{Generation: 1, Seq: 11, Body: SendingObserved{Possible: true, Why: "w", Account: AccountAt("1@c.us", "1@lid"), NewChats: NewChats{
 			Restricted: true, RestrictedUntil: aTime, Capped: true, Used: 3, Quota: 4, CappedUntil: aTime, Challenge: true, ChallengePasskey: true,
 		}}},
 		{Generation: 1, Seq: 12, Body: ReceivingObserved{Possible: true, Reactions: true, Why: "w"}},

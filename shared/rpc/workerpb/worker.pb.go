@@ -994,9 +994,10 @@ type SendingObserved struct {
 	Quota             int32  `protobuf:"varint,7,opt,name=quota,proto3" json:"quota,omitempty"`
 	CappedUntilMs     int64  `protobuf:"varint,8,opt,name=capped_until_ms,json=cappedUntilMs,proto3" json:"capped_until_ms,omitempty"`
 	Challenge         bool   `protobuf:"varint,9,opt,name=challenge,proto3" json:"challenge,omitempty"`
-	// The address of the linked account. A secret: never logged.
-	Account string `protobuf:"bytes,10,opt,name=account,proto3" json:"account,omitempty"`
-	Typing  bool   `protobuf:"varint,30,opt,name=typing,proto3" json:"typing,omitempty"`
+	// The addresses of the linked account. Secrets: never logged.
+	Phone  string `protobuf:"bytes,10,opt,name=phone,proto3" json:"phone,omitempty"`
+	Lid    string `protobuf:"bytes,31,opt,name=lid,proto3" json:"lid,omitempty"`
+	Typing bool   `protobuf:"varint,30,opt,name=typing,proto3" json:"typing,omitempty"`
 	// The challenge asks for a passkey.
 	ChallengePasskey bool `protobuf:"varint,11,opt,name=challenge_passkey,json=challengePasskey,proto3" json:"challenge_passkey,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -1096,9 +1097,16 @@ func (x *SendingObserved) GetChallenge() bool {
 	return false
 }
 
-func (x *SendingObserved) GetAccount() string {
+func (x *SendingObserved) GetPhone() string {
 	if x != nil {
-		return x.Account
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *SendingObserved) GetLid() string {
+	if x != nil {
+		return x.Lid
 	}
 	return ""
 }
@@ -2579,17 +2587,19 @@ func (x *ReceiveRequest) GetMost() int64 {
 }
 
 type ReceiveResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
-	Known         bool                   `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
-	Marks         []*Mark                `protobuf:"bytes,3,rep,name=marks,proto3" json:"marks,omitempty"`
-	Messages      []*Received            `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
-	Changed       []*Received            `protobuf:"bytes,5,rep,name=changed,proto3" json:"changed,omitempty"`
-	Lost          bool                   `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
-	More          bool                   `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
-	Reacted       []string               `protobuf:"bytes,8,rep,name=reacted,proto3" json:"reacted,omitempty"`
-	Reactions     []*Reaction            `protobuf:"bytes,9,rep,name=reactions,proto3" json:"reactions,omitempty"`
-	Part          []byte                 `protobuf:"bytes,10,opt,name=part,proto3" json:"part,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The addresses of the linked account.
+	Phone         string      `protobuf:"bytes,1,opt,name=phone,proto3" json:"phone,omitempty"`
+	Lid           string      `protobuf:"bytes,11,opt,name=lid,proto3" json:"lid,omitempty"`
+	Known         bool        `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	Marks         []*Mark     `protobuf:"bytes,3,rep,name=marks,proto3" json:"marks,omitempty"`
+	Messages      []*Received `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
+	Changed       []*Received `protobuf:"bytes,5,rep,name=changed,proto3" json:"changed,omitempty"`
+	Lost          bool        `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
+	More          bool        `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
+	Reacted       []string    `protobuf:"bytes,8,rep,name=reacted,proto3" json:"reacted,omitempty"`
+	Reactions     []*Reaction `protobuf:"bytes,9,rep,name=reactions,proto3" json:"reactions,omitempty"`
+	Part          []byte      `protobuf:"bytes,10,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2624,9 +2634,16 @@ func (*ReceiveResponse) Descriptor() ([]byte, []int) {
 	return file_worker_proto_rawDescGZIP(), []int{39}
 }
 
-func (x *ReceiveResponse) GetAccount() string {
+func (x *ReceiveResponse) GetPhone() string {
 	if x != nil {
-		return x.Account
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *ReceiveResponse) GetLid() string {
+	if x != nil {
+		return x.Lid
 	}
 	return ""
 }
@@ -3240,7 +3257,7 @@ const file_worker_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x05R\x03ack\x12\x18\n" +
 	"\arefusal\x18\x03 \x01(\x05R\arefusal\x12\x13\n" +
-	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\xf6\x02\n" +
+	"\x05at_ms\x18\x04 \x01(\x03R\x04atMs\"\x84\x03\n" +
 	"\x0fSendingObserved\x12\x1a\n" +
 	"\bpossible\x18\x01 \x01(\bR\bpossible\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1e\n" +
@@ -3252,9 +3269,10 @@ const file_worker_proto_rawDesc = "" +
 	"\x04used\x18\x06 \x01(\x05R\x04used\x12\x14\n" +
 	"\x05quota\x18\a \x01(\x05R\x05quota\x12&\n" +
 	"\x0fcapped_until_ms\x18\b \x01(\x03R\rcappedUntilMs\x12\x1c\n" +
-	"\tchallenge\x18\t \x01(\bR\tchallenge\x12\x18\n" +
-	"\aaccount\x18\n" +
-	" \x01(\tR\aaccount\x12\x16\n" +
+	"\tchallenge\x18\t \x01(\bR\tchallenge\x12\x14\n" +
+	"\x05phone\x18\n" +
+	" \x01(\tR\x05phone\x12\x10\n" +
+	"\x03lid\x18\x1f \x01(\tR\x03lid\x12\x16\n" +
 	"\x06typing\x18\x1e \x01(\bR\x06typing\x12+\n" +
 	"\x11challenge_passkey\x18\v \x01(\bR\x10challengePasskey\"\x8f\x01\n" +
 	"\x0ePasskeyChanged\x12\x14\n" +
@@ -3355,9 +3373,10 @@ const file_worker_proto_rawDesc = "" +
 	"\x04keys\x18\x04 \x03(\tR\x04keys\x12\x16\n" +
 	"\x06errand\x18\x05 \x01(\tR\x06errand\x12\x16\n" +
 	"\x06offset\x18\x06 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04most\x18\a \x01(\x03R\x04most\"\x8d\x03\n" +
-	"\x0fReceiveResponse\x12\x18\n" +
-	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
+	"\x04most\x18\a \x01(\x03R\x04most\"\x9b\x03\n" +
+	"\x0fReceiveResponse\x12\x14\n" +
+	"\x05phone\x18\x01 \x01(\tR\x05phone\x12\x10\n" +
+	"\x03lid\x18\v \x01(\tR\x03lid\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x124\n" +
 	"\x05marks\x18\x03 \x03(\v2\x1e.sessionmanager.worker.v1.MarkR\x05marks\x12>\n" +
 	"\bmessages\x18\x04 \x03(\v2\".sessionmanager.worker.v1.ReceivedR\bmessages\x12<\n" +

@@ -46,7 +46,7 @@ type Report struct {
 	At   time.Time
 	// Chat is whose events are delivered in order, empty for the session.
 	Chat string
-	// Account is the address of the account that this is about, empty for the session.
+	// Account has the addresses of the account that this is about (rpc.Account.Names), and is empty for the session.
 	Account string
 	Data    json.RawMessage
 }
@@ -55,7 +55,7 @@ type Report struct {
 // knows that. That the account has changed is reported by the next one.
 func ReportOf(m outbox.Message) (r Report, ok bool) {
 	data, _ := json.Marshal(MessageStatus{EventID: eventID(m), Message: NewMessage(m)}) // it has a JSON form
-	r = Report{ID: eventID(m), Type: MessageChanged, Chat: string(m.To), Account: string(m.Account), Data: data}
+	r = Report{ID: eventID(m), Type: MessageChanged, Chat: string(m.To), Account: m.Account.Names(), Data: data}
 	for _, at := range m.Times {
 		if at.After(r.At) {
 			r.At = at
@@ -67,7 +67,7 @@ func ReportOf(m outbox.Message) (r Report, ok bool) {
 	return r, isNews(m)
 }
 
-// ReportOfReceived returns the report of an event of the inbox, and account whose it is.
+// ReportOfReceived returns the report of an event of the inbox, and account has the names of whose it is.
 func ReportOfReceived(account string, e inbox.Event) Report {
 	data, _ := json.Marshal(e) // it has a JSON form
 	r := Report{ID: e.ID, Type: Type(e.Kind), At: time.Now(), Account: account, Chat: string(e.Kind), Data: data}

@@ -42,7 +42,7 @@ type Options struct {
 	Opened  func(cursor string)
 	Changed func(Event)
 	// Report, if it is set, receives events in order. It is called again, after a restart too,
-	// until it has returned nil. account is the one that they are of, empty while unknown.
+	// until it has returned nil. account has the names (rpc.Account.Names) of whose they are, none while unknown.
 	Report func(ctx context.Context, account string, all []Event) error
 	// Unannounced, if it is set, is called when messages were found that the page had not announced.
 	Unannounced func()

@@ -25,8 +25,8 @@ import (
 // table is a page's table of messages.
 type table struct {
 	mu      sync.Mutex
-	account rpc.Secret
-	name    string // of the table, a part of all marks
+	account rpc.Secret // its names
+	name    string     // of the table, a part of all marks
 	rows    []rpc.Received
 	again   map[rpc.Secret]rpc.Received // what has become of messages
 	err     error
@@ -70,7 +70,7 @@ func (p *table) Receive(_ context.Context, q rpc.ReceiveQuery) (got rpc.Receptio
 	if p.err != nil {
 		return got, p.err
 	}
-	got.Account = p.account
+	got.Account = rpc.AccountNamed(string(p.account))
 	if q.Errand == rpc.ReadReactions {
 		return p.react(q)
 	}
@@ -278,8 +278,24 @@ func TestLostCursorsAreReported(t *testing.T) {
 	r.page.mu.Unlock()
 	r.page.write("of another account")
 	r.hint()
-	list, _ = r.await(cursor, 2)
+	list, cursor = r.await(cursor, 2)
 	r.expect(list, "messages.gap account_changed, of another account")
+	for _, same := range []rpc.Secret{"2@c.us 9@lid", "9@lid"} {
+		r.page.mu.Lock()
+		r.page.account = same
+		r.page.mu.Unlock()
+		r.page.write("of the same")
+		r.hint()
+		list, cursor = r.await(cursor, 1)
+		r.expect(list, "of the same")
+	}
+	r.page.mu.Lock()
+	r.page.name, r.page.rows, r.page.account = "four", nil, "8@lid"
+	r.page.mu.Unlock()
+	r.page.write("of a third")
+	r.hint()
+	list, cursor = r.await(cursor, 2)
+	r.expect(list, "messages.gap account_changed, of a third")
 	boot, _, _ := strings.Cut(cursor, "-") // the file may be replaced by an older one
 	for _, bad := range []string{"x", "1-2-3", "-", "a-b", boot + "-1000", boot + "--1"} {
 		if _, _, _, _, err := r.List(t.Context(), bad, 1); !errors.Is(err, ErrCursor) && !errors.Is(err, ErrLost) {
@@ -292,7 +308,7 @@ func TestLostCursorsAreReported(t *testing.T) {
 	}
 	r.start()
 	list, _ = r.await("", 2)
-	r.expect(list, "messages.gap damaged, of another account")
+	r.expect(list, "messages.gap damaged, of a third")
 	if _, _, _, _, err := r.List(t.Context(), cursor, 1); !errors.Is(err, ErrLost) {
 		t.Errorf("a cursor of the damaged file: %v", err)
 	}

@@ -33,6 +33,8 @@ var format = database.Format{
 		database.TableAside,
 	}, {
 		"CREATE INDEX event_minor ON event (seq) WHERE " + minorEvents,
+	}, {
+		// Accounts may have several names.
 	}},
 }
 
@@ -77,8 +79,10 @@ func DefaultLimits() Limits {
 type settings struct {
 	// Boot is part of all cursors, so that those of a file that was lost are recognised.
 	Boot string `json:"boot"`
-	// Account is the address of the account whose table Marks are of.
+	// Account is an address of the account whose table Marks are of, and Beside the other one if it
+	// is known.
 	Account string     `json:"account,omitempty"`
+	Beside  string     `json:"beside,omitempty"`
 	Marks   []rpc.Mark `json:"marks,omitempty"`
 	// Since is when messages may have been written at the earliest, and Last when the last
 	// one was.
@@ -92,6 +96,9 @@ type settings struct {
 	Thinned   int64     `json:"thinned,omitempty"`
 	ThinnedAt time.Time `json:"thinned_at,omitzero"`
 }
+
+// owner is the account whose table Marks are of.
+func (s *settings) owner() rpc.Account { return rpc.AccountAt(s.Account, s.Beside) }
 
 // store is the file. Its methods may be called from any goroutine; they give up on a disk
 // that hangs.
@@ -253,7 +260,7 @@ func (s *store) add(db *database.DB, next *settings, e Event, list *[]Event) err
 	size := len(c.Text) + len(c.Name) + len(c.File) // emojis count for nothing
 	// A conflict would use up a seq, and leave a gap like one of dropped events.
 	found, err := database.Values[int64](db, "INSERT INTO event (id, kept, account, bytes, body) SELECT ?1, ?2, ?3, ?4, ?5 "+
-		"WHERE NOT EXISTS (SELECT 1 FROM event WHERE id = ?1) RETURNING seq", e.ID, time.Now().UnixMilli(), next.Account, size, encode(body))
+		"WHERE NOT EXISTS (SELECT 1 FROM event WHERE id = ?1) RETURNING seq", e.ID, time.Now().UnixMilli(), next.owner().Names(), size, encode(body))
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -290,14 +297,17 @@ type taken struct {
 // take keeps what was read, and moves the cursor. ours are the messages that this service has sent.
 func (s *store) take(ctx context.Context, got rpc.Reception, ours map[rpc.Secret]bool) (taken, error) {
 	return change(ctx, s, func(db *database.DB, next *settings) (t taken, err error) {
-		if rpc.OtherAccount(rpc.Secret(next.Account), got.Account) {
-			next.Account, next.Marks = string(got.Account), nil
+		linked := next.owner()
+		if linked.Other(got.Account) {
+			next.Account, next.Marks = got.Account.Address(), nil
+			next.Beside = got.Account.Beside(next.Account)
 			t.again = true
 			return t, s.gap(db, next, "account_changed", &t.events)
 		}
 		if next.Account == "" {
-			next.Account = string(got.Account)
+			next.Account = got.Account.Address()
 		}
+		next.Beside = linked.With(got.Account).Beside(next.Account)
 		if !got.Known && len(next.Marks) > 0 {
 			next.Marks = nil
 			if !next.Last.IsZero() {

@@ -88,7 +88,7 @@ type table struct{ text rpc.Secret }
 
 // Receive implements inbox.Reader.
 func (p table) Receive(context.Context, rpc.ReceiveQuery) (got rpc.Reception, _ error) {
-	got = rpc.Reception{Account: "9@c.us", Known: true}
+	got = rpc.Reception{Account: rpc.AccountAt("9@c.us"), Known: true}
 	if p.text != "" {
 		got.Messages = []rpc.Received{{Key: p.text, ID: "1", Chat: rpc.ChatAt("1@c.us"), Type: rpc.TypeText, Text: p.text, At: time.Now()}}
 		got.Marks = []rpc.Mark{{Row: 1, Sum: string(p.text)}}

@@ -203,7 +203,7 @@ func TestQueueJoinsPeople(t *testing.T) {
 	}
 	for _, it := range slices.Clone(line.line) {
 		if it.chat != line {
-			t.Errorf("%s is in another chat", it.To)
+			t.Errorf("%s is in another chat", it.entry().To)
 		}
 		q.remove(it)
 	}

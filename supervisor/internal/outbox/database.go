@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"cmp"
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
@@ -32,6 +31,8 @@ var format = database.Format{
 		database.TableAside,
 	}, {
 		`CREATE INDEX message_client_key ON message (` + clientKey + `)`,
+	}, {
+		// Settings and messages may have the other address of an account.
 	}},
 }
 
@@ -283,23 +284,13 @@ func (db messages) transact(c counts, f func(*transaction) error) (*transaction,
 	return t, err
 }
 
-// linked is s once it is known which account is linked, or that none is.
-func (s settings) linked(account string) settings {
-	if s.Account != "" {
-		s.Last = s.Account
-	}
-	if s.Account = account; account != "" {
-		s.Last = ""
-	}
-	return s
-}
-
 // own notes whose the ended messages are that were accepted while no account was known.
-func (t *transaction) own(account string) error {
-	if account == "" {
+func (t *transaction) own(l link) error {
+	if l.Account == "" {
 		return nil
 	}
-	return t.Exec("UPDATE message SET entry = json_set(entry, '$.account', ?) WHERE settled > 0 AND json_valid(entry) AND ifnull(entry ->> '$.account', '') = ''", account)
+	return t.Exec("UPDATE message SET entry = json_set(entry, '$.account', ?, '$.beside', ?) "+
+		"WHERE settled > 0 AND json_valid(entry) AND ifnull(entry ->> '$.account', '') = ''", l.Account, l.Beside)
 }
 
 // scoped is how an idempotency key is kept: with the account, since another one's keys have
@@ -341,7 +332,7 @@ func (t *transaction) same(column, value string, r Request, s settings, taken er
 		return e, false, nil, err
 	}
 	for _, e := range all {
-		switch foreign := rpc.OtherAccount(rpc.Secret(e.Account), rpc.Secret(cmp.Or(s.Account, s.Last))); {
+		switch foreign := s.owner().Other(e.owner()); {
 		case foreign && column == "id":
 			refused = taken
 			continue

@@ -43,7 +43,9 @@
 //
 // A message belongs to the account that was linked last when it was accepted, or to the
 // next one after a phone was unlinked. When another account is linked it fails. When the
-// same number is linked again it is sent. Nothing is sent while the page has not reported whose it is.
+// same one is linked again it is sent. An account has a number and a LID, and is the same if one of
+// those is that is known of it (rpc.Account); where that leaves it open, as with the number of one and the
+// LID of the other, the message waits. Nothing is sent while the page has not reported whose it is.
 //
 // # Decisions and effects
 //

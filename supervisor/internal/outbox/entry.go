@@ -16,7 +16,10 @@ type entry struct {
 	ID     rpc.MessageID `json:"id"`
 	Status Status        `json:"status"`
 	form
+	// Account is an address of the account that it belongs to, empty while unknown, and Beside the
+	// other one if it is known.
 	Account string `json:"account,omitempty"`
+	Beside  string `json:"beside,omitempty"`
 	To      string `json:"to"`
 	Chat    place  `json:"chat,omitzero"`
 	Code    Code   `json:"code,omitempty"`
@@ -112,7 +115,7 @@ func (e entry) settled() time.Time {
 // message is e as others see it.
 func (e entry) message() Message {
 	m := Message{
-		ID: e.ID, Status: e.Status, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To), Account: rpc.Secret(e.Account),
+		ID: e.ID, Status: e.Status, Act: e.Act, Target: e.Target, To: rpc.Secret(e.To), Account: e.owner(),
 		Chat: rpc.Chat{Phone: rpc.Secret(e.Chat.Phone), LID: rpc.Secret(e.Chat.LID), Group: rpc.Secret(e.Chat.Group)},
 		Code: e.Code, Until: moment(e.Until), WhatsAppCode: e.WhatsAppCode, Attempts: e.Attempts,
 		Times: map[Status]time.Time{}, ExpiresAt: moment(e.Expires), Reference: e.Reference,
@@ -127,7 +130,7 @@ func (e entry) message() Message {
 
 // shown is e without what others are not shown.
 func (e entry) shown() entry {
-	e.Account, e.Touched, e.Retried, e.byTyping = "", false, false, byTyping{}
+	e.Account, e.Beside, e.Touched, e.Retried, e.byTyping = "", "", false, false, byTyping{}
 	return e
 }
 
@@ -173,7 +176,7 @@ func acceptable(e entry, c content) bool {
 }
 
 func hasAddresses(e entry) bool {
-	return !slices.ContainsFunc([]string{e.Account, e.Chat.Phone, e.Chat.LID, e.Chat.Group}, func(a string) bool {
+	return !slices.ContainsFunc([]string{e.Account, e.Beside, e.Chat.Phone, e.Chat.LID, e.Chat.Group}, func(a string) bool {
 		return a != "" && !rpc.ValidAddress(rpc.Secret(a))
 	})
 }
@@ -182,6 +185,7 @@ func hasAddresses(e entry) bool {
 func (e entry) shared() entry {
 	e.Status = statuses[e.Status.rank()]
 	e.Account = unique.Make(e.Account).Value()
+	e.Beside = unique.Make(e.Beside).Value()
 	e.To = unique.Make(e.To).Value()
 	return e
 }
@@ -268,16 +272,22 @@ func (e entry) expire(now time.Time) entry {
 	return e
 }
 
-// claim is e once the phone of an account is linked, by its address.
-func (e entry) claim(account string, now time.Time) entry {
-	switch {
-	case e.Account == account || !e.Status.waiting():
-		return e
+// owner is the account that the message belongs to.
+func (e entry) owner() rpc.Account { return rpc.AccountAt(e.Account, e.Beside) }
+
+// claim is e once it is known which account is linked. One that may be the account's waits until
+// that is known, too.
+func (e entry) claim(l link, now time.Time) entry {
+	switch owner, linked := e.owner(), l.linked(); {
+	case !e.Status.waiting() || l.Account == "":
 	case e.Account == "":
-		e.Account = account
-		return e
+		e.Account, e.Beside = l.Account, l.Beside
+	case linked.Other(owner):
+		e = e.fail(CodeAccountChanged, time.Time{}, now)
+	case linked.Is(owner):
+		e.Beside = owner.With(linked).Beside(e.Account)
 	}
-	return e.fail(CodeAccountChanged, time.Time{}, now)
+	return e
 }
 
 // acked is e after what the page's table holds of it.

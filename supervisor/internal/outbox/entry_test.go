@@ -55,7 +55,7 @@ func TestStatusOnlyMovesForward(t *testing.T) {
 	doubt := func(e entry) entry { return e.doubt(later) }
 	attempt := func(e entry) entry { return e.attempt(later) }
 	claim := func(account string) func(entry) entry {
-		return func(e entry) entry { return e.claim(account, later) }
+		return func(e entry) entry { return e.claim(link{Account: account}, later) }
 	}
 	for _, tt := range []struct {
 		name   string

@@ -157,14 +157,14 @@ func (l *loop) reset(from loaded) {
 	for _, e := range from.waiting {
 		l.doubt(l.queue.put(e))
 	}
-	if l.page.account != "" {
+	if l.page.account != (rpc.Account{}) {
 		l.account(l.page.account, time.Now())
 	}
 }
 
 // change has a message changed on disk, if anything changes, and leaves it alone until then.
 func (l *loop) change(it *item, f func(entry) entry) {
-	if f(it.entry) == it.entry {
+	if e := it.entry(); f(e) == e {
 		return
 	}
 	it.busy = true
@@ -186,7 +186,7 @@ func updater(id rpc.MessageID, f func(entry) entry) func(*transaction) error {
 
 // doubt notes that nobody knows what the page has done with a message.
 func (l *loop) doubt(it *item) {
-	it.sight = sight{}
+	it.see(sight{})
 	if now := time.Now(); !it.busy {
 		l.change(it, func(e entry) entry { return e.doubt(now) })
 	}
@@ -196,7 +196,7 @@ func (l *loop) doubt(it *item) {
 func (l *loop) instanceEnded() {
 	l.page = page{}
 	for _, it := range l.queue.items {
-		it.doubts = 0
+		it.learn(func(k *known) { k.doubts = 0 })
 		l.doubt(it)
 	}
 }
@@ -214,38 +214,40 @@ func (l *loop) observed(b rpc.PageObserved, now time.Time) {
 		l.turns.round = now
 	}
 	if b.Condition == rpc.PageUnlinked || b.Condition == rpc.PageLoggedOut {
-		l.account("", now)
+		l.account(rpc.Account{}, now)
 	}
 }
 
 func (l *loop) sending(b rpc.SendingObserved, now time.Time) {
 	l.gate.lift(l.page.newChats, b.NewChats)
 	l.page.possible, l.page.typing, l.page.newChats = b.Possible, b.Typing && l.o.Typing, b.NewChats
-	account, known := bounded(b.Account), l.settings.Account
-	if account != "" && known != "" && rpc.IsLID(rpc.Secret(account)) != rpc.IsLID(rpc.Secret(known)) {
-		account = known // A page that can't find the number reports the LID; nobody has unlinked the phone.
-	}
-	if account != "" {
-		l.account(account, now)
+	if b.Account != (rpc.Account{}) {
+		l.account(b.Account, now)
 	}
 }
 
 // account notes which account is linked. Messages of another one fail.
-func (l *loop) account(address string, now time.Time) {
-	l.page.account = address
-	if address != l.settings.Account {
-		l.settings = l.settings.linked(address)
+func (l *loop) account(a rpc.Account, now time.Time) {
+	l.page.account = a
+	if to := l.settings.to(a); to != l.settings.link {
+		l.settings.link = to
 		s := l.settings
-		l.store.do(job{keep: true, write: func(t *transaction) error { return errors.Join(t.save(s, now), t.own(address)) }, done: func(error) { l.mayReport() }})
+		l.store.do(job{keep: true, write: func(t *transaction) error { return errors.Join(t.save(s, now), t.own(s.link)) }, done: func(error) { l.mayReport() }})
 	}
-	if address == "" {
+	if a == (rpc.Account{}) {
 		return
 	}
 	for _, it := range l.queue.items {
 		if !it.busy {
-			l.change(it, func(e entry) entry { return e.claim(address, now) })
+			l.claim(it, now)
 		}
 	}
+}
+
+// claim notes whose a message is.
+func (l *loop) claim(it *item, now time.Time) {
+	linked := l.settings.link
+	l.change(it, func(e entry) entry { return e.claim(linked, now) })
 }
 
 // hint follows an acknowledgement. If it gets lost, the message is looked up later.
@@ -254,8 +256,8 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 		return
 	}
 	state := rpc.MessageState{ID: b.ID, Stored: true, Ack: b.Ack, Refusal: b.Refusal, At: b.At}
-	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && mayRetry(it.entry, b.Refusal) {
-		it.sight = sight{}
+	if it := l.queue.items[b.ID]; it != nil && b.Ack < 0 && mayRetry(it.entry(), b.Refusal) {
+		it.see(sight{})
 		return
 	}
 	l.store.do(job{write: updater(b.ID, func(e entry) entry { return e.acked(state, now) })})
@@ -267,13 +269,14 @@ func (l *loop) step(now time.Time) time.Time {
 	for _, c := range l.queue.chats {
 		first := true
 		for _, it := range c.line {
-			if d.oldest == 0 || it.Times[0] < d.oldest {
-				d.oldest = it.Times[0]
+			e := it.entry()
+			if d.oldest == 0 || e.Times[0] < d.oldest {
+				d.oldest = e.Times[0]
 			}
 			if !it.busy {
-				d.add(l, it, first, now)
+				d.add(l, it, e, first, now)
 			}
-			first = first && isLeft(it.entry) // which is in nobody's way
+			first = first && isLeft(e) // which is in nobody's way
 		}
 	}
 	l.restart(d.stuck, now, &d.wake)
@@ -306,32 +309,33 @@ type due struct {
 	oldest int64
 }
 
-// add adds what is to be done with a message of a chat.
-func (d *due) add(l *loop, it *item, first bool, now time.Time) {
-	s, at := next(it.entry, it.sight, l.page, now)
+// add adds what is to be done with a message of a chat, whose entry is e.
+func (d *due) add(l *loop, it *item, e entry, first bool, now time.Time) {
+	seen := it.facts().sight
+	s, at := next(e, seen, l.page, now)
 	switch {
 	case s == giveUp:
 		l.change(it, func(e entry) entry { return e.expire(now) })
 	case !first:
-		d.wake.at(moment(it.Expires))
+		d.wake.at(moment(e.Expires))
 	case s == lookUp:
 		d.lookups = append(d.lookups, it)
 	case s == restart:
 		d.stuck = append(d.stuck, it)
-		d.wake.at(it.sight.at.Add(lookEvery))
+		d.wake.at(seen.at.Add(lookEvery))
 	case s == send:
-		d.addSend(l, it, now)
+		d.addSend(l, it, e, now)
 	default:
 		d.wake.at(at)
 	}
-	d.hold = later(d.hold, holdFrom(it.sight.since, now))
+	d.hold = later(d.hold, holdFrom(seen.since, now))
 }
 
 // addSend adds a message that the page may be given, as far as the message is concerned.
-func (d *due) addSend(l *loop, it *item, now time.Time) {
+func (d *due) addSend(l *loop, it *item, e entry, now time.Time) {
 	switch retry := it.chat.retry; {
 	case now.Before(retry):
-		if it.doubts >= maxDoubts {
+		if it.facts().doubts >= maxDoubts {
 			d.stuck = append(d.stuck, it)
 		}
 		d.wake.at(retry)
@@ -339,14 +343,14 @@ func (d *due) addSend(l *loop, it *item, now time.Time) {
 		d.asks = append(d.asks, it)
 		return
 	case !l.maySend(it, now, &d.wake):
-	case it.File > 0:
+	case e.File > 0:
 		d.files = append(d.files, it)
 		return
 	default:
 		d.texts = append(d.texts, it)
 		return
 	}
-	d.wake.at(moment(it.Expires))
+	d.wake.at(moment(e.Expires))
 }
 
 // holdFrom returns how long a restart waits for what began then, by the clock as it is set now.
@@ -379,9 +383,10 @@ func first(items []*item) (f *item) {
 // maySend reports whether the account's restrictions and pacing allow for a message now. If
 // it waits for long, the message explains why.
 func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
-	if account := l.settings.Account; account == "" || it.Account != account {
-		if account != "" {
-			l.change(it, func(e entry) entry { return e.claim(account, now) })
+	e := it.entry()
+	if account := l.settings.linked(); !account.Is(e.owner()) {
+		if account != (rpc.Account{}) {
+			l.claim(it, now)
 		}
 		return false
 	}
@@ -396,7 +401,7 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 		return true
 	}
 	w.at(at)
-	if at.Sub(now) >= notableWait && it.Code != CodePaced {
+	if at.Sub(now) >= notableWait && e.Code != CodePaced {
 		l.change(it, func(e entry) entry { return e.wait(CodePaced, at) })
 	}
 	return false
@@ -416,7 +421,7 @@ func (l *loop) ask(it *item, now time.Time, w *wake) {
 		pause = askPauseIdle
 	}
 	l.turns.asking, l.turns.ask, it.busy = true, now.Add(pause), true
-	whom := rpc.Secret(strings.TrimSuffix(it.To, rpc.ServerPhone))
+	whom := rpc.Secret(strings.TrimSuffix(it.entry().To, rpc.ServerPhone))
 	l.calls.begin(func(ctx context.Context) func(*loop) {
 		found, err := l.o.Sender.Contact(ctx, whom)
 		return func(l *loop) {
@@ -424,12 +429,13 @@ func (l *loop) ask(it *item, now time.Time, w *wake) {
 			l.turns.asking, it.busy = false, false
 			switch {
 			case err != nil:
-				l.failed(it, it.Touched, err, now)
+				l.failed(it, it.entry().Touched, err, now)
 			case !found.OnWhatsApp:
 				l.change(it, func(e entry) entry { return e.fail(Code(rpc.SendNotOnWhatsApp), time.Time{}, now) })
 			default:
-				l.queue.join(it.To, string(found.Phone), string(found.LID))
-				l.gate.learn(l.queue.person(it.To), !found.KnownChat, now)
+				to := it.entry().To
+				l.queue.join(to, string(found.Phone), string(found.LID))
+				l.gate.learn(l.queue.person(to), !found.KnownChat, now)
 			}
 		}
 	})
@@ -469,7 +475,7 @@ func (l *loop) lookUp(items []*item, now time.Time, w *wake) {
 	}
 	refs := make([]rpc.MessageRef, len(items))
 	for i, it := range items {
-		refs[i], it.busy = it.ref(), true
+		refs[i], it.busy = it.entry().ref(), true
 	}
 	l.calls.begin(func(ctx context.Context) func(*loop) {
 		states, err := l.o.Sender.Lookup(ctx, refs)
@@ -502,10 +508,10 @@ func (t *turns) looks(err error) {
 
 // saw takes over what the page holds of a message.
 func (l *loop) saw(it *item, state rpc.MessageState, now time.Time) {
-	if !isNamed(it.entry, state.ID) {
+	if !isNamed(it.entry(), state.ID) {
 		return
 	}
-	it.sight = it.sight.look(state, now)
+	it.see(it.facts().sight.look(state, now))
 	l.change(it, func(e entry) entry { return e.acked(state, now) })
 }
 
@@ -563,12 +569,13 @@ func (t *turns) room(file bool, wanted, now time.Time, w *wake) bool {
 // send has the page send a message, once it is on disk that this is tried, and reports
 // whether there is room for that.
 func (l *loop) send(it *item, now time.Time, w *wake) bool {
-	if it == nil || !l.turns.room(it.File > 0, moment(l.wanted.Load()), now, w) {
+	if it == nil || !l.turns.room(it.entry().File > 0, moment(l.wanted.Load()), now, w) {
 		return false
 	}
-	wasTouched, again, stranger := it.Touched, it.sight.ack < 0, l.gate.maybeStranger(it, l.page.possible, now)
-	typed := l.o.Typing && canType(it.entry) && (!l.page.possible || it.Code == Code(rpc.SendPagePathGone))
-	l.turns.sends[it.ID] = underWay{now, it.File > 0}
+	e := it.entry()
+	wasTouched, again, stranger := e.Touched, it.facts().sight.ack < 0, l.gate.maybeStranger(it, l.page.possible, now)
+	typed := l.o.Typing && canType(e) && (!l.page.possible || e.Code == Code(rpc.SendPagePathGone))
+	l.turns.sends[it.ID] = underWay{now, e.File > 0}
 	it.busy = true
 	l.settings.History = l.o.Pacing.sent(l.settings.History, it.chat.address, stranger, now, l.o.Random())
 	kept := l.settings
@@ -580,7 +587,7 @@ func (l *loop) send(it *item, now time.Time, w *wake) bool {
 		return err
 	}, done: func(err error) {
 		l.post(func(l *loop) {
-			if err != nil || l.queue.items[it.ID] != it || !it.Status.waiting() {
+			if err != nil || l.queue.items[it.ID] != it {
 				delete(l.turns.sends, it.ID)
 				it.busy = false
 				return
@@ -604,11 +611,11 @@ func (e entry) tried(now time.Time, again, typed bool) entry {
 
 // call has the page send a message whose attempt is on disk, if that is still right.
 func (l *loop) call(it *item, wasTouched bool, now time.Time) {
-	if !stillRight(it.entry, wasTouched, l.page, l.settings.Account, now) {
+	e := it.entry()
+	if !stillRight(e, wasTouched, l.page, l.settings.linked(), now) {
 		l.sent(it, wasTouched, rpc.MessageState{}, &rpc.SendError{Code: rpc.SendNotReady}, now)
 		return
 	}
-	e := it.entry
 	l.calls.beginLong(e.uploadTime(), func(ctx context.Context) func(*loop) {
 		state, err := l.transmit(ctx, e, wasTouched)
 		return func(l *loop) { l.sent(it, wasTouched, state, err, time.Now()) }
@@ -665,7 +672,8 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 		return
 	}
 	l.o.Count("stored")
-	l.page.suspect, it.doubts = "", 0
+	l.page.suspect = ""
+	it.learn(func(k *known) { k.doubts = 0 })
 	c := it.chat
 	if l.queue.items[it.ID] != it {
 		return
@@ -685,11 +693,12 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 		return
 	}
 	failures := c.failures
-	v := outcome(it.entry, wasTouched, err, failures, now)
+	e := it.entry()
+	v := outcome(e, wasTouched, err, failures, now)
 	result := v.result()
 	l.o.Count(result)
 	l.o.Logger.Warn(logid.MessageSendFailed, "id", string(it.ID), "result", result, logging.KeyError, err)
-	if v.impossible && l.o.Typing && it.Typed == 0 && canType(v.entry) {
+	if v.impossible && l.o.Typing && e.Typed == 0 && canType(v.entry) {
 		v.retry = firstPause // then it is typed
 	}
 	c.failures, c.retry = failures+1, now.Add(v.retry)
@@ -698,16 +707,18 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 		l.page.possible = l.page.possible && (l.page.suspect == "" || l.page.suspect == c.address)
 		l.page.suspect = c.address
 	}
-	if v.doubt {
-		it.doubts++
-	}
 	if v.noStrangers.After(now) {
 		l.gate.refused, l.gate.refusedUntil = v.entry.Code, v.noStrangers
 		l.gate.learn(c.address, true, now)
 	}
-	if it.sight = (sight{}); isLeft(v.entry) {
-		it.sight.at = now
-	}
+	it.learn(func(k *known) {
+		if k.sight = (sight{}); isLeft(v.entry) {
+			k.sight.at = now
+		}
+		if v.doubt {
+			k.doubts++
+		}
+	})
 	l.change(it, func(e entry) entry { return outcome(e, wasTouched, err, failures, now).entry })
 }
 
@@ -716,15 +727,18 @@ func (l *loop) failed(it *item, wasTouched bool, err error, now time.Time) {
 func (l *loop) restart(stuck []*item, now time.Time, w *wake) {
 	due := false
 	for _, it := range stuck {
-		due = due || !now.Before(it.restart)
-		w.at(later(it.restart, l.turns.restart))
+		may := it.facts().restart
+		due = due || !now.Before(may)
+		w.at(later(may, l.turns.restart))
 	}
 	if !due || now.Before(l.turns.restart) {
 		return
 	}
 	for _, it := range stuck {
-		it.restarts++
-		it.restart = now.Add(restartPause << min(it.restarts, 8))
+		it.learn(func(k *known) {
+			k.restarts++
+			k.restart = now.Add(restartPause << min(k.restarts, 8))
+		})
 	}
 	l.turns.restart = now.Add(restartPause)
 	w.at(l.turns.restart)

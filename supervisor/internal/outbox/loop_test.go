@@ -180,7 +180,7 @@ func (r *rig) event(body rpc.EventBody) {
 func (r *rig) ready(account rpc.Secret) {
 	r.Notice(worker.Spawning{})
 	r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
-	r.event(rpc.SendingObserved{Possible: true, Account: account})
+	r.event(rpc.SendingObserved{Possible: true, Account: by(account)})
 	synctest.Wait()
 }
 
@@ -203,6 +203,9 @@ func (r *rig) restarted() []worker.RestartRequest {
 }
 
 const me = rpc.Secret("15550001@c.us")
+
+// by is the account that is known by an address.
+func by(address rpc.Secret) rpc.Account { return rpc.AccountAt(string(address)) }
 
 func (r *rig) to(address, text string) Message {
 	r.t.Helper()
@@ -424,14 +427,14 @@ func TestFailuresAreFinal(t *testing.T) {
 func TestWaitingMessageExpiresOrIsCancelled(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.ready(me)
-		r.event(rpc.SendingObserved{Account: me})
+		r.event(rpc.SendingObserved{Account: by(me)})
 		cancelled, expired := r.to("1@c.us", "a"), r.to("1@c.us", "b")
 		if m, err := r.Cancel(r.t.Context(), cancelled.ID); err != nil || m.Status != Cancelled {
 			t.Errorf("got %+v, %v", m, err)
 		}
 		r.after(DefaultExpiry-time.Minute, expired.ID, Queued)
 		r.after(time.Minute, expired.ID, Expired)
-		r.event(rpc.SendingObserved{Account: me, Possible: true})
+		r.event(rpc.SendingObserved{Account: by(me), Possible: true})
 		r.after(time.Minute, cancelled.ID, Cancelled)
 		r.server()
 	})
@@ -467,7 +470,7 @@ func TestStrangersArePacedAndRestrictionsHeeded(t *testing.T) {
 		}
 		r.ready(me)
 		restricted := rpc.NewChats{Restricted: true, RestrictedUntil: time.Now().Add(time.Hour)}
-		r.event(rpc.SendingObserved{Possible: true, Account: me, NewChats: restricted})
+		r.event(rpc.SendingObserved{Possible: true, Account: by(me), NewChats: restricted})
 		var ids []rpc.MessageID
 		for i := range 23 {
 			ids = append(ids, r.to(fmt.Sprint("54911", i, "@c.us"), fmt.Sprint(i)).ID)
@@ -478,7 +481,7 @@ func TestStrangersArePacedAndRestrictionsHeeded(t *testing.T) {
 		}
 		r.after(0, known, Sent)
 		time.Sleep(time.Hour)
-		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		r.event(rpc.SendingObserved{Possible: true, Account: by(me)})
 		if m := r.after(10*time.Minute, ids[22], Queued); m.Code != CodePaced {
 			t.Errorf("got %+v", m)
 		}
@@ -647,13 +650,13 @@ func surviveFaults(r *rig, random, faults *rand.Rand) {
 func TestNothingIsSentForAnUnknownAccount(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.ready(me)
-		r.event(rpc.SendingObserved{Account: me})
+		r.event(rpc.SendingObserved{Account: by(me)})
 		m := r.to("1@c.us", "a")
 		r.event(rpc.PageObserved{Condition: rpc.PageLoggedOut})
 		r.event(rpc.SendingObserved{Possible: true})
 		r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
 		r.after(30*time.Second, m.ID, Queued)
-		r.event(rpc.SendingObserved{Possible: true, Account: "15550002@c.us"})
+		r.event(rpc.SendingObserved{Possible: true, Account: by("15550002@c.us")})
 		r.after(time.Second, m.ID, Failed)
 	})
 }
@@ -664,7 +667,7 @@ func TestPageThatIsPersistedLateSendsAtOnce(t *testing.T) {
 		m := r.to("1@c.us", "a")
 		early := rpc.PageObserved{Condition: rpc.PageReady, Registered: true}
 		r.event(early)
-		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		r.event(rpc.SendingObserved{Possible: true, Account: by(me)})
 		r.event(early)
 		r.after(30*time.Second, m.ID, Queued)
 		r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
@@ -677,13 +680,67 @@ func TestAccountUnderAnotherAddressFailsNothing(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.ready(me)
 		m := r.to("1@c.us", "a")
-		r.event(rpc.SendingObserved{Account: "77@lid"})
+		r.event(rpc.SendingObserved{Account: by("77@lid")})
 		r.ready("77@lid")
 		r.after(time.Second, m.ID, Sent)
 		next := r.to("1@c.us", "b")
 		r.ready(me)
 		r.after(10*time.Second, next.ID, Sent)
 	})
+}
+
+// Each name that is known at any time to be the account's is enough to know it by.
+func TestAccountIsKnownByEachOfItsNames(t *testing.T) {
+	const lid, number, unlinked = "77@lid", string(me), ""
+	both, other := lid+" "+number, "15550002@c.us"
+	for _, tc := range []struct {
+		linked []string // one after the other; the message comes with the first one
+		want   Status
+	}{
+		{[]string{lid, unlinked, both}, Sent},
+		{[]string{number, unlinked, both}, Sent},
+		{[]string{both, unlinked, lid}, Sent},
+		{[]string{both, unlinked, number}, Sent},
+		{[]string{lid, both, unlinked, number}, Sent},
+		{[]string{lid, number, unlinked, number}, Sent}, // nobody has unlinked the phone in between
+		{[]string{lid, unlinked, number}, Queued},       // nobody knows
+		{[]string{lid, unlinked, number, both}, Sent},
+		{[]string{lid, unlinked, number, "78@lid " + number}, Failed},
+		{[]string{number, unlinked, lid, "77@lid " + other}, Failed},
+		{[]string{both, unlinked, other}, Failed},
+		{[]string{both, unlinked, "78@lid"}, Failed},
+		{[]string{both, unlinked, "78@lid " + other}, Failed},
+	} {
+		for _, restarts := range []bool{false, true} {
+			t.Run(fmt.Sprint(tc.linked, restarts), func(t *testing.T) {
+				inBubble(t, func(r *rig) {
+					var m Message
+					for i, names := range tc.linked {
+						switch last := i == len(tc.linked)-1; {
+						case names == unlinked:
+							r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
+						default:
+							r.event(rpc.SendingObserved{Possible: last, Account: rpc.AccountAt(strings.Fields(names)...)})
+						}
+						synctest.Wait()
+						if i == 0 {
+							m = r.to("1@c.us", "secret")
+						}
+						if restarts && i == 1 {
+							r.stop()
+							r.start(r.store.file.Path)
+							r.event(rpc.SendingObserved{Account: rpc.AccountAt(strings.Fields(names)...)})
+						}
+					}
+					r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+					m = r.after(time.Minute, m.ID, tc.want)
+					if tc.want == Failed && m.Code != CodeAccountChanged {
+						t.Errorf("it has failed: %s", m.Code)
+					}
+				})
+			})
+		}
+	}
 }
 
 // stall keeps the database from doing anything until the result is called.
@@ -729,17 +786,17 @@ func TestSlowDiskSendsOnlyWhatIsStillRight(t *testing.T) {
 		want      Status
 	}{
 		"expired":         {func(*rig) { time.Sleep(DefaultExpiry) }, Expired},
-		"account changed": {func(r *rig) { r.event(rpc.SendingObserved{Possible: true, Account: "15550002@c.us"}) }, Failed},
+		"account changed": {func(r *rig) { r.event(rpc.SendingObserved{Possible: true, Account: by("15550002@c.us")}) }, Failed},
 		"not ready":       {func(r *rig) { r.event(rpc.PageObserved{Condition: rpc.PageDisconnected}) }, Sending},
 		"nothing":         {func(*rig) {}, Sent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(r *rig) {
 				r.ready(me)
-				r.event(rpc.SendingObserved{Account: me})
+				r.event(rpc.SendingObserved{Account: by(me)})
 				m := r.to("5491111@g.us", "secret")
 				release := r.stall()
-				r.event(rpc.SendingObserved{Possible: true, Account: me})
+				r.event(rpc.SendingObserved{Possible: true, Account: by(me)})
 				synctest.Wait()
 				tt.meanwhile(r)
 				synctest.Wait()
@@ -873,7 +930,7 @@ func TestOneImpossibleMessageStopsNoOther(t *testing.T) {
 		last := r.to("5@c.us", "good")
 		r.after(10*time.Second, last.ID, Queued) // until the page is asked again
 		for range 4 {                            // a message that is impossible may be tried first, once
-			r.event(rpc.SendingObserved{Possible: true, Account: me})
+			r.event(rpc.SendingObserved{Possible: true, Account: by(me)})
 			time.Sleep(5 * time.Second)
 		}
 		r.after(0, last.ID, Sent)
@@ -942,9 +999,9 @@ func TestRestrictionThatIsLiftedHoldsUpNothing(t *testing.T) {
 		m := r.to("1@c.us", "a")
 		r.ready(me)
 		r.after(time.Minute, m.ID, Sending)
-		r.event(rpc.SendingObserved{Possible: true, Account: me, NewChats: rpc.NewChats{Restricted: true, RestrictedUntil: until}})
+		r.event(rpc.SendingObserved{Possible: true, Account: by(me), NewChats: rpc.NewChats{Restricted: true, RestrictedUntil: until}})
 		r.after(time.Hour, m.ID, Sending)
-		r.event(rpc.SendingObserved{Possible: true, Account: me})
+		r.event(rpc.SendingObserved{Possible: true, Account: by(me)})
 		r.after(maxPause, m.ID, Sent)
 	})
 }

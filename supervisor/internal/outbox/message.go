@@ -87,8 +87,8 @@ type Message struct {
 	// until then.
 	To   rpc.Secret
 	Chat rpc.Chat
-	// Account is the address of the account that it belongs to, empty while unknown.
-	Account rpc.Secret
+	// Account is that which it belongs to, zero while unknown.
+	Account rpc.Account
 	// Code explains Failed, or a Queued message that waits, Until then if that is known.
 	Code  Code
 	Until time.Time

@@ -17,8 +17,8 @@ type page struct {
 	// typing: it can't, but a text can be typed.
 	typing   bool
 	newChats rpc.NewChats
-	// account is whose page it is, empty while unknown.
-	account string
+	// account is whose page it is, zero while unknown.
+	account rpc.Account
 	// suspect is the chat for which it had no way to send just now, empty for none.
 	suspect string
 }
@@ -129,8 +129,8 @@ func nextUntouched(e entry, p page, now time.Time) (step, time.Time) {
 }
 
 // stillRight reports whether a message may be sent after the disk has taken its time to note that.
-func stillRight(e entry, wasTouched bool, p page, account string, now time.Time) bool {
-	return !p.readySince.IsZero() && p.maySend(e) && e.Account == account && (wasTouched || now.Before(moment(e.Expires)))
+func stillRight(e entry, wasTouched bool, p page, account rpc.Account, now time.Time) bool {
+	return !p.readySince.IsZero() && p.maySend(e) && account.Is(e.owner()) && (wasTouched || now.Before(moment(e.Expires)))
 }
 
 func later(a, b time.Time) time.Time {

@@ -50,8 +50,8 @@ type Options struct {
 	Changed func(Message)
 	// Report, if it is set, receives messages after each change of their status, in order.
 	// It is called again, after a restart too, until it has returned nil. account is
-	// the one that is linked, empty while unknown.
-	Report func(ctx context.Context, account rpc.Secret, all []Message) error
+	// the one that is linked, zero while unknown.
+	Report func(ctx context.Context, account rpc.Account, all []Message) error
 	// Typing allows that texts are typed where the page's functions for sending are gone.
 	Typing bool
 	// Count, if it is set, gets the result of each attempt to send: stored, failed, unknown
@@ -219,7 +219,7 @@ func (o *Outbox) accept(t *transaction, r Request, now time.Time) (e entry, repl
 	if !o.o.Limits.allow(t.counts, body) {
 		return e, false, ErrFull, nil
 	}
-	e = o.entry(r, s.Account, to, now)
+	e = o.entry(r, s.link, to, now)
 	if !acceptable(e, body) {
 		return e, false, ErrInvalid, nil
 	}
@@ -238,11 +238,14 @@ func (l Limits) allow(c counts, body content) bool {
 }
 
 // entry is a request as a message that waits.
-func (o *Outbox) entry(r Request, account, to string, now time.Time) entry {
+func (o *Outbox) entry(r Request, l link, to string, now time.Time) entry {
 	m := r.Message
 	e := entry{
-		ID: m.ID, Status: Queued, form: form{Act: m.Act, Target: m.Target, File: m.Media.Size}, Account: account, To: to,
+		ID: m.ID, Status: Queued, form: form{Act: m.Act, Target: m.Target, File: m.Media.Size}, To: to,
 		Expires: millis(now.Add(cmp.Or(r.ExpiresIn, o.o.Expiry))), Reference: r.Reference,
+	}
+	if l.Account != "" {
+		e.Account, e.Beside = l.Account, l.Beside
 	}
 	e.Typeable = m.Act == "" && r.File == nil && m.ReplyTo == "" && len(m.Mentions) == 0 && strings.HasSuffix(to, rpc.ServerPhone)
 	if e.ID == "" {

@@ -5,18 +5,72 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"session-manager/shared/rpc"
 )
 
 // item is a message that waits to be sent.
 type item struct {
-	entry
+	plain
+	// whole is the entry of a message that is not plain.
+	whole  *entry
 	chat   *chat
 	number uint64 // the order in which they were accepted
-	sight  sight
 	// busy: it is being changed or sent.
 	busy bool
+	// known is nil for zero.
+	known *known
+}
+
+// plain is what is needed in memory of a text that no page was given, as most are that wait. The
+// rest is on disk.
+type plain struct {
+	ID       rpc.MessageID
+	to       unique.Handle[string]
+	owner    unique.Handle[link]
+	code     unique.Handle[Code]
+	accepted int64
+	expires  int64
+	until    int64
+	typeable bool
+}
+
+func plainOf(e entry) plain {
+	return plain{
+		ID: e.ID, to: unique.Make(e.To), owner: unique.Make(link{Account: e.Account, Beside: e.Beside}), code: unique.Make(e.Code),
+		accepted: e.Times[0], expires: e.Expires, until: e.Until, typeable: e.Typeable,
+	}
+}
+
+func (p plain) entry() entry {
+	owner := p.owner.Value()
+	return entry{
+		ID: p.ID, Status: Queued, To: p.to.Value(), Account: owner.Account, Beside: owner.Beside, Code: p.code.Value(), Until: p.until,
+		Expires: p.expires, Times: times{p.accepted}, form: form{byTyping: byTyping{Typeable: p.typeable}},
+	}
+}
+
+// entry is that of the message, without its reference.
+func (it *item) entry() entry {
+	if it.whole != nil {
+		return *it.whole
+	}
+	return it.plain.entry()
+}
+
+// keep takes over an entry.
+func (it *item) keep(e entry) {
+	e.Reference = ""
+	it.plain, it.whole = plainOf(e), nil
+	if it.plain.entry() != e {
+		it.whole = &e
+	}
+}
+
+// known is what is known of a message that a page was given.
+type known struct {
+	sight sight
 	// doubts counts the attempts in a row, in this life of the page, that have left it unknown.
 	doubts int
 	// restarts is how often the page was restarted because of it, and restart when that may
@@ -24,6 +78,26 @@ type item struct {
 	restarts int
 	restart  time.Time
 }
+
+// facts returns what is known of the message.
+func (it *item) facts() known {
+	if it.known == nil {
+		return known{}
+	}
+	return *it.known
+}
+
+// learn changes what is known of the message.
+func (it *item) learn(change func(*known)) {
+	k := it.facts()
+	change(&k)
+	if it.known = nil; k != (known{}) {
+		it.known = &k
+	}
+}
+
+// see notes what is known in this life of the page.
+func (it *item) see(s sight) { it.learn(func(k *known) { k.sight = s }) }
 
 // chat has the messages to one person or group, in order. Only the first one may be sent, so
 // that the order is kept.
@@ -117,7 +191,7 @@ func (q *queue) put(e entry) *item {
 		q.remove(it)
 		return nil
 	case it != nil:
-		it.entry = e
+		it.keep(e)
 	default:
 		q.accepted++
 		address := q.person(e.To)
@@ -126,8 +200,9 @@ func (q *queue) put(e entry) *item {
 			c = &chat{address: address}
 			q.chats[address] = c
 		}
-		it = &item{entry: e, number: q.accepted, chat: c}
-		q.items[e.ID] = it
+		it = &item{number: q.accepted, chat: c}
+		it.keep(e)
+		q.items[it.ID] = it
 		c.line = append(c.line, it)
 	}
 	return it
@@ -179,7 +254,7 @@ func (g *gate) learn(address string, stranger bool, now time.Time) {
 // mustAsk reports whether it has to be found out if the recipient has ever written to us.
 // Groups, and chats in which something is done to a message, count as known.
 func (g *gate) mustAsk(it *item, now time.Time) bool {
-	if it.Touched || it.Act != "" || strings.HasSuffix(it.To, rpc.ServerGroup) {
+	if e := it.entry(); e.Touched || e.Act != "" || strings.HasSuffix(e.To, rpc.ServerGroup) {
 		return false
 	}
 	k, ok := g.known[it.chat.address]
@@ -194,7 +269,8 @@ func (g *gate) maybeStranger(it *item, answers bool, now time.Time) bool {
 
 // isStranger reports whether a message would be the first contact.
 func (g *gate) isStranger(it *item) bool {
-	return !it.Touched && it.Act == "" && g.known[it.chat.address].stranger
+	e := it.entry()
+	return !e.Touched && e.Act == "" && g.known[it.chat.address].stranger
 }
 
 // lift forgets what the page has refused once the account is no longer restricted.

@@ -44,7 +44,7 @@ func (t *transaction) forgetReports() error {
 
 // batch is what is reported at once.
 type batch struct {
-	account rpc.Secret // that is linked
+	account rpc.Account // that is linked
 	changed []Message
 	last    int64 // the position of the last one
 }
@@ -55,7 +55,7 @@ func (db messages) unreported() (b batch, err error) {
 	if err != nil {
 		return b, err
 	}
-	b.account = rpc.Secret(s.Account)
+	b.account = s.linked()
 	var damaged []int64
 	err = db.Query(func(r *sql.Rows) error {
 		var text string
@@ -85,7 +85,7 @@ func (o *Outbox) mayReport() {
 
 // report hands on what has changed until ctx ends.
 func (o *Outbox) report(ctx context.Context) {
-	var linked rpc.Secret
+	var linked rpc.Account
 	next := func(ctx context.Context) (bool, error) {
 		account, more, err := o.reportNext(ctx, linked)
 		if err == nil && more {
@@ -100,7 +100,7 @@ func (o *Outbox) report(ctx context.Context) {
 
 // reportNext hands on what was changed first, and reports whether there was anything. It is
 // forgotten afterwards, so that nothing gets lost in between.
-func (o *Outbox) reportNext(ctx context.Context, linked rpc.Secret) (account rpc.Secret, more bool, err error) {
+func (o *Outbox) reportNext(ctx context.Context, linked rpc.Account) (account rpc.Account, more bool, err error) {
 	found := make(chan batch, 1)
 	err = o.store.ask(ctx, job{read: func(db messages) error {
 		b, err := db.unreported()
@@ -110,7 +110,7 @@ func (o *Outbox) reportNext(ctx context.Context, linked rpc.Secret) (account rpc
 		return err
 	}})
 	if err != nil {
-		return "", false, err
+		return account, false, err
 	}
 	b := <-found
 	if b.last == 0 && b.account == linked {

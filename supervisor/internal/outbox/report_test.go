@@ -20,7 +20,7 @@ type reader struct {
 	news  chan struct{}
 }
 
-func (r *reader) report(_ context.Context, account rpc.Secret, all []Message) error {
+func (r *reader) report(_ context.Context, account rpc.Account, all []Message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.ready {
@@ -29,8 +29,8 @@ func (r *reader) report(_ context.Context, account rpc.Secret, all []Message) er
 	for _, m := range all {
 		r.got = append(r.got, string(m.ID)+" "+string(m.Status))
 	}
-	if account != "" {
-		r.got = append(r.got, "linked "+string(account))
+	if account != (rpc.Account{}) {
+		r.got = append(r.got, "linked "+account.Address())
 	}
 	select {
 	case r.news <- struct{}{}:
@@ -74,7 +74,7 @@ func TestChangesAreReportedOnceTheyAreTaken(t *testing.T) {
 	r.ready = true
 	b, stop = start(t, Options{Path: path, Report: r.report})
 	r.await(t, want...)
-	b.post(func(l *loop) { l.account("1@c.us", time.Now()) })
+	b.post(func(l *loop) { l.account(by("1@c.us"), time.Now()) })
 	want = append(want, "linked 1@c.us")
 	r.await(t, want...)
 	stop()

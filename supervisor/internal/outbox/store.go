@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
 	"session-manager/supervisor/internal/media"
@@ -69,11 +71,45 @@ type counts struct {
 
 // settings are what is kept besides messages.
 type settings struct {
-	// Account is the address of the account that is linked, empty while unknown.
-	Account string `json:"account"`
-	// Last is the one before, while it is unknown.
-	Last    string  `json:"last,omitempty"`
+	link
 	History history `json:"history"`
+}
+
+// link is whose messages are sent.
+type link struct {
+	// Account is the address by which messages of the linked account are kept, empty while it is
+	// unknown whose the page is.
+	Account string `json:"account"`
+	// Last is that of the one before, while it is unknown.
+	Last string `json:"last,omitempty"`
+	// Beside is the other address of Account or Last, if it is known.
+	Beside string `json:"beside,omitempty"`
+}
+
+// owner is the account that is linked or, while it is unknown, the one before.
+func (l link) owner() rpc.Account { return rpc.AccountAt(l.Account, l.Last, l.Beside) }
+
+// linked is the account that is linked, zero while it is unknown.
+func (l link) linked() rpc.Account {
+	if l.Account == "" {
+		return rpc.Account{}
+	}
+	return l.owner()
+}
+
+// to is l once it is known that an account is linked, or with a zero one that none is. What may
+// be another name of the account is one as long as nobody has unlinked the phone.
+func (l link) to(a rpc.Account) link {
+	before := l.owner()
+	switch {
+	case a == (rpc.Account{}):
+		return link{Last: cmp.Or(l.Account, l.Last), Beside: l.Beside}
+	case before.Is(a), l.Account != "" && !before.Other(a):
+		l.Account, l.Last = cmp.Or(l.Account, l.Last), ""
+		l.Beside = before.With(a).Beside(l.Account)
+		return l
+	}
+	return link{Account: a.Address(), Beside: a.Beside(a.Address())}
 }
 
 const (

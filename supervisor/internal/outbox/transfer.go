@@ -75,8 +75,8 @@ func (t *transaction) merge(imported *database.DB, now time.Time) (n Imported, e
 	if err != nil {
 		return n, err
 	}
-	if s.Account, s.Last = "", ""; imported != nil {
-		if s.Account, err = (messages{imported}).account(); err == nil {
+	if s.link = (link{}); imported != nil {
+		if s.link, err = (messages{imported}).link(); err == nil {
 			err = t.adopt(messages{imported}, &n, now)
 		}
 	}
@@ -86,10 +86,14 @@ func (t *transaction) merge(imported *database.DB, now time.Time) (n Imported, e
 	return n, err
 }
 
-// account returns the address of the account that is linked, empty while unknown.
-func (db messages) account() (string, error) {
+// link returns which account is linked.
+func (db messages) link() (link, error) {
 	s, err := db.settings()
-	return bounded(rpc.Secret(s.Account)), err
+	l := link{Account: bounded(rpc.Secret(s.Account)), Beside: bounded(rpc.Secret(s.Beside))}
+	if l.Account == "" {
+		l.Beside = ""
+	}
+	return l, err
 }
 
 // exported is a message of an export as it was found there.

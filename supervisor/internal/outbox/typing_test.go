@@ -33,7 +33,7 @@ func (p *typist) send(_ context.Context, m rpc.Message) error {
 func (r *rig) canOnlyType() {
 	r.Notice(worker.Spawning{})
 	r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
-	r.event(rpc.SendingObserved{Typing: true, Why: "x is missing", Account: me})
+	r.event(rpc.SendingObserved{Typing: true, Why: "x is missing", Account: by(me)})
 }
 
 func TestTextsAreTypedOnceWhereFunctionsAreGone(t *testing.T) {
@@ -140,7 +140,7 @@ func TestNothingIsTypedUnlessAllowed(t *testing.T) {
 		m := r.to("1@c.us", "a")
 		r.canOnlyType()
 		r.after(time.Hour, m.ID, Queued)
-		r.event(rpc.SendingObserved{Possible: true, Account: me}) // until it turns out that it can't
+		r.event(rpc.SendingObserved{Possible: true, Account: by(me)}) // until it turns out that it can't
 		r.after(time.Hour, m.ID, Sending)
 		if len(p.typed) != 0 {
 			t.Errorf("typed %v", p.pressed)

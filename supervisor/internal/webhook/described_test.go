@@ -12,6 +12,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
@@ -40,7 +41,7 @@ func TestDeliveriesAreAsDescribed(t *testing.T) {
 	r.ids(t, 1)
 	for i := range 4 {
 		m := outbox.Message{
-			ID: "3EB0ABCDEF0123456789AB", Status: outbox.Failed, To: "5491123456789@c.us", Account: "1@c.us", Code: outbox.CodeRefused, WhatsAppCode: 463,
+			ID: "3EB0ABCDEF0123456789AB", Status: outbox.Failed, To: "5491123456789@c.us", Account: rpc.AccountAt("1@c.us"), Code: outbox.CodeRefused, WhatsAppCode: 463,
 			Attempts: i, Times: map[outbox.Status]time.Time{outbox.Queued: now.Time, outbox.Failed: now.Time}, ExpiresAt: now.Time, Reference: "order 1",
 		}
 		report, ok := events.ReportOf(m)
@@ -48,7 +49,7 @@ func TestDeliveriesAreAsDescribed(t *testing.T) {
 			t.Fatal("it is not reported")
 		}
 		report.ID = fmt.Sprint(report.ID, i)
-		if err := r.sender.Keep(t.Context(), "", []events.Report{report}); err != nil {
+		if err := r.sender.Keep(t.Context(), rpc.Account{}, []events.Report{report}); err != nil {
 			t.Fatal(err)
 		}
 	}

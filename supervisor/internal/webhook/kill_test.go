@@ -44,14 +44,14 @@ func TestDeliverer(t *testing.T) {
 	})
 	box := outbox.New(outbox.Options{
 		Path: filepath.Join(folder, "outbox"), Logger: slog.New(slog.DiscardHandler),
-		Report: func(ctx context.Context, account rpc.Secret, all []outbox.Message) error {
+		Report: func(ctx context.Context, account rpc.Account, all []outbox.Message) error {
 			var reports []events.Report
 			for _, m := range all {
 				if r, ok := events.ReportOf(m); ok {
 					reports = append(reports, r)
 				}
 			}
-			return s.Keep(ctx, string(account), reports)
+			return s.Keep(ctx, account, reports)
 		},
 	})
 	var all sync.WaitGroup

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/logid"
 )
@@ -28,6 +29,8 @@ var format = database.Format{
 		database.TableSetting,
 	}, {
 		database.TableAside,
+	}, {
+		// Accounts may have several names.
 	}},
 }
 
@@ -73,7 +76,7 @@ type row struct {
 
 // memory is what a queue knows without its file.
 type memory struct {
-	// Account is the address of the account that was linked last.
+	// Account has the names of the account that was linked last.
 	Account string `json:"account,omitempty"`
 	// Reported is what of the session was kept last.
 	Reported reported `json:"reported"`
@@ -82,6 +85,8 @@ type memory struct {
 
 	events int
 	bytes  int64
+	// accounts has the names of those whose events wait, or have waited.
+	accounts []string
 }
 
 // lost is the body of an event of the type Dropped.
@@ -169,6 +174,9 @@ func (q *queue) load(db *database.DB) error {
 	q.aside = false
 	err = db.Query(func(r *sql.Rows) error { return r.Scan(&m.events, &m.bytes) }, "SELECT count(*), ifnull(sum(bytes), 0) FROM event")
 	if err == nil {
+		m.accounts, err = database.Values[string](db, "SELECT DISTINCT account FROM event")
+	}
+	if err == nil {
 		q.memory = m
 	}
 	return err
@@ -240,7 +248,7 @@ func (q *queue) write(db *database.DB, f func(*database.DB, *memory) error) erro
 // keep has events on disk when it returns without an error. Those that wait already are
 // ignored. A known account is the one that is linked, so the events of others are dropped;
 // missed is how many events of the session could not be kept before.
-func (q *queue) keep(ctx context.Context, account string, rows []row, t *reported, missed int) error {
+func (q *queue) keep(ctx context.Context, account rpc.Account, rows []row, t *reported, missed int) error {
 	return q.change(ctx, func(db *database.DB, m *memory) error {
 		if t != nil {
 			m.Reported = *t
@@ -260,6 +268,9 @@ func (q *queue) keep(ctx context.Context, account string, rows []row, t *reporte
 				return err
 			}
 			m.events += len(added)
+			if !slices.Contains(m.accounts, r.account) {
+				m.accounts = append(slices.Clip(m.accounts), r.account)
+			}
 			for _, n := range added {
 				m.bytes += int64(n)
 			}
@@ -268,17 +279,25 @@ func (q *queue) keep(ctx context.Context, account string, rows []row, t *reporte
 	})
 }
 
-// foreign is which events are of another account than the one that is linked. One account
-// has a number and a LID, so those can't be compared.
-const foreign = `?1 <> '' AND account NOT IN ('', ?1) AND (account LIKE '%@lid') = (?1 LIKE '%@lid')`
+// foreign is which events are surely of another account than the one that is linked.
+const foreign = `account IN (SELECT value FROM json_each(?1))`
+
+// foreigners is the argument of foreign.
+func (m memory) foreigners() string {
+	linked := rpc.AccountNamed(m.Account)
+	return array(slices.DeleteFunc(slices.Clone(m.accounts), func(names string) bool { return !linked.Other(rpc.AccountNamed(names)) }))
+}
 
 // link notes which account is linked. Nothing of an earlier one is delivered any longer.
-func (m *memory) link(db *database.DB, account string) error {
-	if account == "" || account == m.Account {
+func (m *memory) link(db *database.DB, a rpc.Account) error {
+	if before := rpc.AccountNamed(m.Account); before.Is(a) {
+		a = before.With(a)
+	}
+	if names := a.Names(); names == "" || names == m.Account {
 		return nil
 	}
-	m.Account = account
-	return m.drop(db, accountChanged, foreign, account)
+	m.Account = a.Names()
+	return m.drop(db, accountChanged, foreign, m.foreigners())
 }
 
 // expendable is what may be dropped: everything but what was dropped, and the newest of the
@@ -340,7 +359,7 @@ func (q *queue) retain(ctx context.Context, now time.Time) error {
 		if _, err := db.ForgetAside(now.Add(-q.limits.Age)); err != nil {
 			return err
 		}
-		return m.drop(db, accountChanged, foreign+" AND kept < ?2", m.Account, now.Add(-changeGrace).UnixMilli())
+		return m.drop(db, accountChanged, foreign+" AND kept < ?2", m.foreigners(), now.Add(-changeGrace).UnixMilli())
 	})
 	return errors.Join(err, database.ExpireAside(q.file.Path, now.Add(-q.limits.Age)))
 }
@@ -379,7 +398,7 @@ func (q *queue) next(ctx context.Context, held []string) (r row, ok bool, err er
 				a.found = true
 				return rows.Scan(&a.id, &a.kind, &a.chat, &a.body)
 			}, "SELECT id, type, chat, body FROM event WHERE NOT ("+foreign+") AND chat NOT IN (SELECT value FROM json_each(?2)) "+
-				"AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY seq LIMIT 1", q.Account, array(held), array(done))
+				"AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY seq LIMIT 1", q.foreigners(), array(held), array(done))
 			if whole = !a.found || json.Valid(a.body); !whole && err == nil {
 				err = q.write(db, func(db *database.DB, m *memory) error { return m.setAside(db, a.row) })
 			}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
 )
 
@@ -42,7 +43,7 @@ func (q *queue) put(t *testing.T, account, chat string, ids ...string) {
 			kind = State
 		}
 		r := row{id: id, kind: kind, chat: chat, account: account, body: []byte(strconv.Quote("body of " + id))}
-		if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil {
+		if err := q.keep(t.Context(), rpc.Account{}, []row{r}, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,7 +112,7 @@ func TestOldestIsDroppedAndThePresentKept(t *testing.T) {
 	l.Bytes = 100
 	q.limits = l
 	big := row{id: "big", kind: "message", chat: "a", body: bytes.Repeat([]byte("x"), 200)}
-	if err := q.keep(t.Context(), "", []row{big}, nil, 0); err != nil {
+	if err := q.keep(t.Context(), rpc.Account{}, []row{big}, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	q.put(t, "", "a", "small")
@@ -145,7 +146,7 @@ func TestMinorEventsAreDroppedFirst(t *testing.T) {
 		for _, kind := range kinds {
 			n++
 			id := kind + strconv.Itoa(n)
-			if err := q.keep(t.Context(), "", []row{{id: id, kind: kind, chat: "a", body: []byte(strconv.Quote("body of " + id))}}, nil, 0); err != nil {
+			if err := q.keep(t.Context(), rpc.Account{}, []row{{id: id, kind: kind, chat: "a", body: []byte(strconv.Quote("body of " + id))}}, nil, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -156,13 +157,28 @@ func TestMinorEventsAreDroppedFirst(t *testing.T) {
 	expect(t, q.drain(t), "2 map[too_many:1 too_many_minor:1]", "message10", "message11", "message12", "message13")
 }
 
+// Each of the names that were known of an account when an event was kept counts.
+func TestNothingOfAnotherNameIsDelivered(t *testing.T) {
+	q := waiting(t, filepath.Join(t.TempDir(), "q"), DefaultLimits())
+	for _, account := range []string{"1@c.us 8@lid", "1@c.us", "8@lid", "2@c.us 9@lid", "2@c.us", "9@lid"} {
+		q.put(t, account, "x", account)
+	}
+	if err := q.keep(t.Context(), rpc.AccountNamed("2@c.us"), nil, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.keep(t.Context(), rpc.AccountNamed("2@c.us 9@lid"), nil, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, q.drain(t), "3 map[account_changed:3]", "2@c.us 9@lid", "2@c.us", "9@lid")
+}
+
 func TestNothingOfAnEarlierAccountIsDelivered(t *testing.T) {
 	const a, b, lid = "1@c.us", "2@c.us", "3@lid"
 	path := filepath.Join(t.TempDir(), "q")
 	q := waiting(t, path, DefaultLimits())
 	link := func(account string) {
 		t.Helper()
-		if err := q.keep(t.Context(), account, nil, nil, 0); err != nil {
+		if err := q.keep(t.Context(), rpc.AccountNamed(account), nil, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -219,7 +235,7 @@ func TestDeliveredEventIsErasedFromDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q")
 	q := waiting(t, path, DefaultLimits())
 	r := row{id: "a", kind: "message", chat: "x", account: "1@c.us", body: []byte("the treasure is buried")}
-	if err := q.keep(t.Context(), "", []row{r}, nil, 0); err != nil || !holds(t, path, "treasure") {
+	if err := q.keep(t.Context(), rpc.Account{}, []row{r}, nil, 0); err != nil || !holds(t, path, "treasure") {
 		t.Fatalf("it is not on disk: %v", err)
 	}
 	if err := q.delivered(t.Context(), "a"); err != nil || holds(t, path, "treasure") {
@@ -232,7 +248,7 @@ func TestSetAsideEventIsErasedWithMessages(t *testing.T) {
 	q := waiting(t, path, DefaultLimits())
 	q.put(t, "", "", "session")
 	damaged := row{id: "a", kind: "message", chat: "x", account: "1@c.us", body: []byte("{the treasure is buried")}
-	if err := q.keep(t.Context(), "", []row{damaged}, nil, 0); err != nil {
+	if err := q.keep(t.Context(), rpc.Account{}, []row{damaged}, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	q.drain(t)

@@ -43,6 +43,7 @@ import (
 	"time"
 
 	"session-manager/shared/logging"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/logid"
 )
@@ -137,8 +138,8 @@ func (s *Sender) row(e events.Report) row {
 }
 
 // Keep has events on disk when it returns without an error, in their order. account is the
-// one that is linked, or empty where nobody knows; what waits of another one is dropped.
-func (s *Sender) Keep(ctx context.Context, account string, all []events.Report) error {
+// one that is linked, or zero where nobody knows; what waits of another one is dropped.
+func (s *Sender) Keep(ctx context.Context, account rpc.Account, all []events.Report) error {
 	rows := make([]row, len(all))
 	for i, e := range all {
 		rows[i] = s.row(e)
@@ -261,7 +262,7 @@ func (f *follower) write(ctx context.Context, rows []row) {
 		return
 	}
 	now := f.reported // a copy, since a call that was given up may still read it
-	err := f.queue.keep(ctx, "", all, &now, f.missed)
+	err := f.queue.keep(ctx, rpc.Account{}, all, &now, f.missed)
 	f.failed(err)
 	if err == nil {
 		f.missed = 0

@@ -24,6 +24,7 @@ import (
 
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
 	"session-manager/supervisor/internal/events"
 	"session-manager/supervisor/internal/session"
@@ -305,7 +306,7 @@ func report(id, chat string) events.Report {
 func (r *rig) keep(t *testing.T, chat string, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if err := r.sender.Keep(t.Context(), "", []events.Report{report(id, chat)}); err != nil {
+		if err := r.sender.Keep(t.Context(), rpc.Account{}, []events.Report{report(id, chat)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -437,7 +438,7 @@ func TestSessionIsReportedWithoutADisk(t *testing.T) {
 			t.Errorf("got %s", d.body)
 		}
 	}
-	if err := r.sender.Keep(t.Context(), "", []events.Report{report("a1", "a")}); err == nil {
+	if err := r.sender.Keep(t.Context(), rpc.Account{}, []events.Report{report("a1", "a")}); err == nil {
 		t.Error("it was kept")
 	}
 	if err := os.Remove(folder); err != nil {
@@ -457,7 +458,7 @@ func (r *rig) fill(t *testing.T) (kept []string) {
 	var full error
 	for i := 0; full == nil && i < 10_000; i++ {
 		id := fmt.Sprint("a", i)
-		if full = r.sender.Keep(t.Context(), "", []events.Report{report(id, "a")}); full == nil {
+		if full = r.sender.Keep(t.Context(), rpc.Account{}, []events.Report{report(id, "a")}); full == nil {
 			kept = append(kept, id)
 		}
 	}

@@ -83,7 +83,7 @@ const phoneOfAda = "15550101001"
 func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	t.Parallel()
 	r := openReceiver(t)
-	if got := r.receive(10); got.Known || len(got.Messages) > 0 || got.Account != "15550100042@c.us" {
+	if got := r.receive(10); got.Known || len(got.Messages) > 0 || got.Account != ownAccount {
 		t.Errorf("of a page that has only the history: %+v", got)
 	}
 	all := r.checkTexts()

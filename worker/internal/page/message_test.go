@@ -16,6 +16,9 @@ import (
 	"session-manager/worker/internal/page/observe"
 )
 
+// ownAccount is that of the simulator's phone.
+var ownAccount = rpc.Account{Phone: "15550100042@c.us", LID: "20000000000042@lid"}
+
 const (
 	ada      = rpc.Secret("15550101001@c.us")   // has written to us
 	stranger = rpc.Secret("5491122223333@c.us") // has not
@@ -164,7 +167,7 @@ func (r *rig) lookup(id rpc.MessageID, to rpc.Secret) rpc.MessageState {
 func TestMessageIsSentOnceAndFollowed(t *testing.T) {
 	t.Parallel()
 	r := openSender(t)
-	if seen, _ := r.awaitSending(0, true); seen != (rpc.SendingObserved{Possible: true, Account: "15550100042@c.us"}) {
+	if seen, _ := r.awaitSending(0, true); seen != (rpc.SendingObserved{Possible: true, Account: ownAccount}) {
 		t.Errorf("reported %+v", seen)
 	}
 	id := ourID(1)
@@ -540,7 +543,7 @@ func (r *rig) hidesItsNumber() {
 	r.t.Helper()
 	before, _ := r.events.all()
 	r.spoil(`m("WAWebUserPrefsMeUser").getMaybeMePnUser = () => { throw new Error() }`)
-	if seen, _ := r.awaitSending(len(before), false); seen.Account != "" {
+	if seen, _ := r.awaitSending(len(before), false); seen.Account != (rpc.Account{}) {
 		r.t.Errorf("reported %+v", seen)
 	}
 }

@@ -50,7 +50,7 @@ func TestTextIsTypedWhereFunctionsAreGone(t *testing.T) {
 
 func (r *rig) isTyped() {
 	t := r.t
-	if seen := r.again(false, "modules=missing:WAWebSendTextMsgChatAction"); !seen.Typing || seen.Account == "" {
+	if seen := r.again(false, "modules=missing:WAWebSendTextMsgChatAction"); !seen.Typing || seen.Account == (rpc.Account{}) {
 		t.Errorf("reported %+v", seen)
 	}
 	r.sendsNothing(ourID(1), stranger, rpc.SendPagePathGone)

@@ -168,7 +168,7 @@ func (h heard) observed(function func(string) string) rpc.ReceivingObserved {
 // answer is what the page answers, in its own words. Nothing of it is trusted.
 type answer struct {
 	message.Stopped
-	Account           string
+	Account           message.Own
 	Known, Lost, More bool
 	Marks             []struct {
 		Row float64
@@ -221,7 +221,7 @@ func (i *Inbox) Receive(ctx context.Context, r rpc.ReceiveQuery) (rpc.Reception,
 		return rpc.Reception{}, fmt.Errorf("cannot receive messages: %w", err)
 	}
 	got := rpc.Reception{
-		Account: rpc.Secret(a.Account), Known: a.Known, Lost: a.Lost, More: a.More, Messages: list(a.Messages), Changed: list(a.Changed),
+		Account: a.Account.Account(), Known: a.Known, Lost: a.Lost, More: a.More, Messages: list(a.Messages), Changed: list(a.Changed),
 	}
 	for _, key := range a.Reacted {
 		got.Reacted = append(got.Reacted, rpc.Secret(key))

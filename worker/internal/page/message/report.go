@@ -167,14 +167,21 @@ func (m *Messages) notice(answers bool, began time.Time) {
 
 // seen is what message.js observes.
 type seen struct {
-	Missing, Unchecked, Undoable, Account string
-	Arriving, Answers                     bool
-	NewChats                              struct {
+	Missing, Unchecked, Undoable string
+	Own                          Own
+	Arriving, Answers            bool
+	NewChats                     struct {
 		Restricted, Capped, Challenge, ChallengePasskey bool
 		RestrictedUntil, CappedUntil                    float64 // in milliseconds since 1970
 		Used, Quota                                     float64
 	}
 }
+
+// Own has what the page says are the account's addresses.
+type Own struct{ Phone, LID string }
+
+// Account is the account that they are of.
+func (o Own) Account() rpc.Account { return rpc.AccountAt(valid(o.Phone), valid(o.LID)) }
 
 const whyUnreadable = "the page's messages can't be read"
 
@@ -192,7 +199,7 @@ func (m *Messages) ability(ctx context.Context, patience time.Duration) rpc.Send
 	}
 	n := s.NewChats
 	const mostChats = 1 << 20
-	o := rpc.SendingObserved{Account: rpc.Secret(valid(s.Account)), NewChats: rpc.NewChats{
+	o := rpc.SendingObserved{Account: s.Own.Account(), NewChats: rpc.NewChats{
 		Restricted: n.Restricted, Capped: n.Capped, Challenge: n.Challenge, ChallengePasskey: n.ChallengePasskey,
 		Used: Whole(n.Used, 0, mostChats), Quota: Whole(n.Quota, 0, mostChats),
 	}}

@@ -127,5 +127,11 @@
     return found.slice(0, MOST_ROWS);
   }
 
-  return { Stop, resolve, gone, callable, task, within, isTypeError, carry, text, maybe, identify, addresses, named, isKey, rows };
+  // own returns the account's addresses, of which either may be missing.
+  async function own(work) {
+    const [phone, lid] = [await work.ask("own_phone"), await maybe(work, "own_lid")].map((wid) => text(wid).replace(/:\d+@/, "@"));
+    return { phone, lid };
+  }
+
+  return { Stop, resolve, gone, callable, task, within, isTypeError, carry, text, maybe, identify, addresses, named, isKey, rows, own };
 })

@@ -8,7 +8,7 @@
 (function (k, t, calls, ledger, ping, files) {
   "use strict";
 
-  const { Stop, resolve, gone, callable, task, within, carry, text, maybe, identify, addresses, named } = calls(k, t);
+  const { Stop, resolve, gone, callable, task, within, carry, text, maybe, identify, addresses, named, own } = calls(k, t);
   const r = k.receiving;
   const n = { ...k.sending.names, ...r.names };
   const MOST_ROWS = 500; // of the table at once
@@ -257,10 +257,6 @@
     return list.filter((_, i) => (list.length - 1 - i) % step === 0);
   }
 
-  async function ownAddress(work) {
-    return at((await work.ask("own_phone")) || (await maybe(work, "own_lid")));
-  }
-
   // news reads the messages that have changed, from memory: their rows may be late.
   async function news(work) {
     const keys = [...ledger.changed].slice(0, 100);
@@ -446,7 +442,7 @@
     // than since, in seconds, is passed over.
     receive: ({ marks, since, limit }, ms) =>
       carry(ms, async (work) => {
-        const account = await ownAddress(work);
+        const account = await own(work);
         const table = tableOf(work);
         const from = await start(work, table, marks);
         const rows = await after(work, table, from.row, MOST_ROWS);

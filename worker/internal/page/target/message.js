@@ -9,7 +9,7 @@
 (function (k, t, calls, ledger, ping, acts) {
   "use strict";
 
-  const { Stop, resolve, gone, callable, task, within, isTypeError, carry, text, maybe, identify, addresses, named, isKey, rows } = calls(k, t);
+  const { Stop, resolve, gone, callable, task, within, isTypeError, carry, text, maybe, identify, addresses, named, isKey, rows, own } = calls(k, t);
   const n = k.sending.names;
   const OURS = /^3EB0[0-9A-F]{18}$/;
   const NOBODY = "3EB0" + "0".repeat(18);
@@ -423,16 +423,6 @@
 
   const allowAgain = (work, chat, asked) => (asked.group ? undefined : allow(work, chat));
 
-  // ownAddress is the account's own. Its LID stands in where the page knows no number, not
-  // where it can't be asked: it would look like another account's.
-  async function ownAddress(work) {
-    try {
-      return text((await work.ask("own_phone")) || (await maybe(work, "own_lid")));
-    } catch {
-      return "";
-    }
-  }
-
   async function account() {
     const work = task(QUICK);
     const [ends, cap, challenge] = await Promise.all([locked(), capping(), pref(n.pref_challenge)]);
@@ -514,8 +504,9 @@
       const seen = { missing: missing(), unchecked: ACCOUNT.find((name) => !callable(name)) || "", undoable: ACTS.find((name) => !callable(name)) || "", arriving: resolve("offline_ended").value === false };
       try {
         if (!seen.missing) listen();
-        seen.account = await ownAddress(work);
-        seen.answers = Boolean(!seen.missing && seen.account && (await rows(work, [NOBODY], work.call("wid", seen.account))));
+        seen.own = await own(work).catch(() => ({}));
+        const me = seen.own.phone || seen.own.lid;
+        seen.answers = Boolean(!seen.missing && me && (await rows(work, [NOBODY], work.call("wid", me))));
         seen.newChats = await work.wait(account());
       } catch {
         seen.answers = false;
