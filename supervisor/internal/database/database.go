@@ -304,29 +304,39 @@ func SetAside[T any](db *DB, rows []T, query string, statements ...string) error
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := db.Exec("SAVEPOINT aside"); err != nil { // within a transaction or without one
-		return err
-	}
-	var err error
-	for _, row := range rows {
-		if err == nil {
-			err = db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(substr(("+query+"), 1, ?3), ''))", row, time.Now().UnixMilli(), maxAsideLength)
-		}
-		for _, statement := range statements {
+	err := db.Together(func() (err error) {
+		for _, row := range rows {
 			if err == nil {
-				err = db.Exec(statement, row)
+				err = db.Exec("INSERT INTO aside (at, content) VALUES (?2, ifnull(substr(("+query+"), 1, ?3), ''))", row, time.Now().UnixMilli(), maxAsideLength)
+			}
+			for _, statement := range statements {
+				if err == nil {
+					err = db.Exec(statement, row)
+				}
 			}
 		}
-	}
-	if err == nil {
-		err = db.Exec("DELETE FROM aside WHERE rowid <= (SELECT max(rowid) FROM aside) - ?", maxAside)
-	}
+		if err == nil {
+			err = db.Exec("DELETE FROM aside WHERE rowid <= (SELECT max(rowid) FROM aside) - ?", maxAside)
+		}
+		return err
+	})
 	if err == nil {
 		db.aside += len(rows)
-	} else {
-		_ = db.Exec("ROLLBACK TO aside")
 	}
-	return errors.Join(err, db.Exec("RELEASE aside"))
+	return err
+}
+
+// Together has all that f changes done, or nothing of it if f returns an error, within a
+// transaction or without one.
+func (db *DB) Together(f func() error) error {
+	if err := db.Exec("SAVEPOINT together"); err != nil {
+		return err
+	}
+	err := f()
+	if err != nil {
+		_ = db.Exec("ROLLBACK TO together")
+	}
+	return errors.Join(err, db.Exec("RELEASE together"))
 }
 
 // Aside returns how many rows were set aside since the last call.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"session-manager/shared/rpc"
@@ -57,28 +58,27 @@ func (db messages) count() (counts, error) {
 }
 
 // entries returns those of the messages for which a condition holds, and the position of the last
-// one, 0 without any. Those that can't be read are set aside.
+// one, 0 without any. Those that can't be read, for which it need not hold any longer, are as repair leaves them.
 func (db messages) entries(condition string, args ...any) (all []entry, last int64, err error) {
-	var damaged []int64
+	damaged := map[int]remains{}
 	err = db.Query(func(r *sql.Rows) error {
-		var id, text string
-		var status Status
+		var m remains
 		var settled int64
-		if err := r.Scan(&last, &id, &status, &settled, &text); err != nil {
+		if err := r.Scan(&m.seq, &m.id, &m.key, &m.status, &settled, &m.entry); err != nil {
 			return err
 		}
-		e, ok := parse(text)
-		if ok && string(e.ID) == id && e.Status == status && millis(e.settled()) == settled {
-			all = append(all, e)
-		} else {
-			damaged = append(damaged, last)
+		last = m.seq
+		e, ok := parse(m.entry)
+		if !ok || string(e.ID) != m.id || e.Status != m.status || millis(e.settled()) != settled {
+			damaged[len(all)] = m
 		}
+		all = append(all, e)
 		return nil
-	}, "SELECT seq, id, status, settled, entry FROM message WHERE "+condition, args...)
-	if err == nil {
-		err = database.SetAside(db.DB, damaged,
-			"SELECT json_array(id, status, entry, (SELECT body FROM content WHERE seq = ?1)) FROM message WHERE seq = ?1",
-			"DELETE FROM content WHERE seq = ?1", "DELETE FROM message WHERE seq = ?1")
+	}, "SELECT seq, id, ifnull(key, ''), status, settled, entry FROM message WHERE "+condition, args...)
+	for i, m := range damaged {
+		if err == nil {
+			all[i], err = db.repair(m, time.Now())
+		}
 	}
 	return all, last, err
 }
@@ -94,7 +94,7 @@ func parse(text string) (e entry, ok bool) {
 // waiting returns the messages that wait to be sent, oldest first.
 func (db messages) waiting() ([]entry, error) {
 	all, _, err := db.entries("settled = 0 ORDER BY seq")
-	return all, err
+	return slices.DeleteFunc(all, func(e entry) bool { return !e.Status.waiting() }), err
 }
 
 // people returns the addresses of those among the last recipients who have several.

@@ -56,8 +56,9 @@
 //
 // # Damage
 //
-// A message that can't be read is set aside in the database, where the operator finds it for a week, and one whose text or file is lost
-// fails: neither is in another's way. What is imported is checked as what a client sends.
+// What can't be read of a message is set aside in the database, where the operator finds it for a week. Its id and its key stay, with
+// the status that it had reached or as failed, so that a repeated request sends nothing. One whose text or file is lost
+// fails. Neither is in another's way. What is imported is checked as what a client sends.
 //
 // # Database
 //

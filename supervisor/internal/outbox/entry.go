@@ -145,7 +145,8 @@ func (e entry) level() slog.Level {
 // valid reports whether e is one that this package has written.
 func (e entry) valid() bool {
 	never := slices.ContainsFunc(append(e.Times[:], e.File, e.Typed, int64(e.Attempts)), func(n int64) bool { return n < 0 })
-	return e.ID.Valid() && e.Status.rank() >= 0 && rpc.ValidAddress(rpc.Secret(e.To)) && !never && e.Times[0] > 0 &&
+	addressed := rpc.ValidAddress(rpc.Secret(e.To)) || e.To == "" && !e.Status.waiting() // of one that was damaged
+	return e.ID.Valid() && e.Status.rank() >= 0 && addressed && !never && e.Times[0] > 0 &&
 		e.Times[e.Status.rank()] != 0 && e.form.valid() && hasAddresses(e)
 }
 

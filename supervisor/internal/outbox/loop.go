@@ -526,7 +526,7 @@ func (o *Outbox) lookAtSent(ctx context.Context, after int64, now time.Time) (la
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
-	if found = slices.DeleteFunc(found, func(e entry) bool { return e.Act != "" }); len(found) == 0 {
+	if found = slices.DeleteFunc(found, func(e entry) bool { return e.Act != "" || e.To == "" }); len(found) == 0 {
 		return last, nil
 	}
 	refs := make([]rpc.MessageRef, len(found))

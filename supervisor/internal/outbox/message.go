@@ -49,6 +49,8 @@ const (
 	CodeAccountChanged Code = "account_changed"
 	// CodeUnconfirmed: whether it was sent could not be found out within a week.
 	CodeUnconfirmed Code = "unconfirmed"
+	// CodeDamaged: what is kept of it can't be read, so it is not sent.
+	CodeDamaged Code = "damaged"
 	// CodePaced: too many people were written to for the first time lately.
 	CodePaced Code = "paced"
 )

@@ -122,7 +122,10 @@ func New(o Options) *Outbox {
 		wake: make(chan struct{}, 1), unsaid: make(chan struct{}, 1),
 	}
 	b.store.reporting = o.Report != nil
-	b.store.opened = func(from loaded) { b.post(func(l *loop) { l.reset(from) }) }
+	b.store.opened = func(from loaded) {
+		b.post(func(l *loop) { l.reset(from) })
+		b.mayReport() // what was repaired
+	}
 	b.store.changed = b.committed
 	return b
 }

@@ -483,8 +483,8 @@ func TestDamageInUseIsSurvived(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			if _, err := b.Message(bad.ID); !errors.Is(err, ErrUnknownMessage) {
-				t.Errorf("the damaged one: got %v", err)
+			if m, err := b.Message(bad.ID); err != nil || m.Status != Cancelled {
+				t.Errorf("the damaged one: got %s, %v", m.Status, err)
 			}
 			if _, err := b.Message(good.ID); err != nil {
 				t.Errorf("the whole one: got %v", err)
@@ -516,6 +516,9 @@ func set(t *testing.T, path string, statements ...string) {
 	}
 }
 
+// repaired is what becomes of those damages of which enough is left; the others fail.
+var repaired = map[string]Status{"another status": Sent, "no time of it": Sent, "settled": Queued, "an id": Queued}
+
 // damages are what a message can be like that was not written by this package, with seq 2.
 var damages = map[string]string{
 	"not JSON":            `UPDATE message SET entry = 'x' WHERE seq = 2`,
@@ -530,9 +533,13 @@ var damages = map[string]string{
 	"a row":               `UPDATE message SET entry = json_set(entry, '$.row', 'r') WHERE seq = 2`,
 	"a target of nothing": `UPDATE message SET entry = json_set(entry, '$.target', 'A') WHERE seq = 2`,
 	"a time before all":   `UPDATE message SET entry = json_set(entry, '$.times[0]', -1) WHERE seq = 2`,
+	"an id":               `UPDATE message SET id = 'x' WHERE seq = 2`,
+	"an id and more":      `UPDATE message SET id = 'x', entry = 'x' WHERE seq = 2`,
+	"another's id":        `UPDATE message SET id = 'x', entry = (SELECT entry FROM message WHERE seq = 1) WHERE seq = 2`,
 }
 
-// One message that can't be read costs no other anything, and is kept for the operator.
+// One message that can't be read costs no other anything, is kept for the operator, and is not sent
+// when its request is repeated.
 func TestDamagedMessageIsSetAsideAlone(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "whole")
 	b, stop := start(t, Options{Path: whole})
@@ -551,8 +558,13 @@ func TestDamagedMessageIsSetAsideAlone(t *testing.T) {
 			set(t, path, damage)
 			var log bytes.Buffer
 			counted := 0
+			status, known := repaired[name]
+			if !known {
+				status = Failed
+			}
 			for range 2 {
-				onlySecondIsMissing(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil)), Count: func(string) { counted++ }}, all)
+				o := Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil)), Count: func(string) { counted++ }}
+				secondIs(t, o, all, status, strings.Contains(name, "an id and more") || strings.Contains(name, "another's id"))
 			}
 			if text := log.String(); strings.Count(text, `"rows_damaged"`) != 1 || strings.Contains(text, "secret") || counted != 1 {
 				t.Errorf("counted %d times; log: %s", counted, text)
@@ -561,29 +573,38 @@ func TestDamagedMessageIsSetAsideAlone(t *testing.T) {
 				t.Error("it is not kept")
 			}
 			b, _ := start(t, Options{Path: path})
-			if m := accept(t, b, request("2", "other")); m.ID == all[1].ID {
-				t.Error("its key is still used")
-			}
 			b.erase(t, time.Now().Add(8*day))
-			if holds(t, path, "secret two") {
+			if status != Queued && holds(t, path, "secret two") {
 				t.Error("it is kept for ever")
 			}
 		})
 	}
 }
 
-// onlySecondIsMissing runs an outbox, which should have all messages but the second one.
-func onlySecondIsMissing(t *testing.T, o Options, all []Message) {
+// secondIs runs an outbox, of whose messages the second one was damaged; of renamed only the key is left.
+func secondIs(t *testing.T, o Options, all []Message, want Status, renamed bool) {
 	t.Helper()
 	b, stop := start(t, o)
 	defer stop()
-	for i, m := range all {
-		if _, err := b.Message(m.ID); (i == 1) != errors.Is(err, ErrUnknownMessage) || i != 1 && err != nil {
-			t.Errorf("message %d: %v", i+1, err)
+	m, replayed, err := b.Accept(t.Context(), request("2", "secret two"))
+	if err != nil || !replayed || m.Status != want || (m.ID == all[1].ID) == renamed || (m.Code == CodeDamaged) != (want == Failed) {
+		t.Errorf("repeated: %+v, %t, %v", m, replayed, err)
+	}
+	if _, _, err := b.Accept(t.Context(), request("2", "other")); !errors.Is(err, ErrConflict) {
+		t.Errorf("its key was used for another message: %v", err)
+	}
+	queued := 0
+	for i, m := range []Message{all[0], m, all[2]} {
+		got, err := b.Message(m.ID)
+		if err != nil || got.Status != m.Status {
+			t.Errorf("message %d: %s, %v", i+1, got.Status, err)
+		}
+		if m.Status == Queued {
+			queued++
 		}
 	}
-	if got := b.Stats().ByStatus[Queued]; got != len(all)-1 {
-		t.Errorf("%d are queued", got)
+	if got := b.Stats().ByStatus; got[Queued] != queued || queued+got[want] < len(all) {
+		t.Errorf("counted: %v", got)
 	}
 }
 
@@ -591,9 +612,9 @@ func TestDamagedSettingsAndReportsCostNoMessage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.outbox")
 	r := &reader{ready: true, news: make(chan struct{}, 1)}
 	b, stop := start(t, Options{Path: path, Report: r.report})
-	m := accept(t, b, request("1", "one"))
+	m, bad := accept(t, b, request("1", "one")), accept(t, b, request("2", "two"))
 	stop()
-	set(t, path, "INSERT INTO setting VALUES (1, '[]')", "DELETE FROM report", "INSERT INTO report (entry) VALUES ('x')")
+	set(t, path, "INSERT INTO setting VALUES (1, '[]')", "DELETE FROM report", "INSERT INTO report (entry) VALUES ('x')", damages["not JSON"])
 	var log bytes.Buffer
 	b, _ = start(t, Options{Path: path, Report: r.report, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	if got, err := b.Message(m.ID); err != nil || got.Status != Queued {
@@ -602,7 +623,7 @@ func TestDamagedSettingsAndReportsCostNoMessage(t *testing.T) {
 	if _, err := b.Cancel(t.Context(), m.ID); err != nil {
 		t.Fatal(err)
 	}
-	r.await(t, string(m.ID)+" cancelled")
+	r.await(t, string(bad.ID)+" failed", string(m.ID)+" cancelled")
 	if n := strings.Count(log.String(), `"rows_damaged"`); n == 0 || strings.Contains(log.String(), "_failed") {
 		t.Errorf("logged: %s", log.String())
 	}
@@ -635,7 +656,6 @@ func TestImportChecksEachMessage(t *testing.T) {
 	delete(damaged, "another status") // the columns are made of the entry
 	delete(damaged, "settled")
 	damaged["of the future"] = `UPDATE message SET entry = json_set(entry, '$.times[0]', 99999999999999) WHERE seq = 2`
-	damaged["an id"] = `UPDATE message SET id = 'x' WHERE seq = 2`
 	keys := map[string]string{
 		"another's key": `UPDATE message SET key = '15550002@c.us 2', status = 'cancelled', entry = json_set(entry, '$.status', 'cancelled', '$.times[8]', 1) WHERE seq = 2`,
 	}
@@ -654,9 +674,19 @@ func TestImportChecksEachMessage(t *testing.T) {
 				b, stop := start(t, Options{Path: to})
 				defer stop()
 				got, err := b.Message(bad.ID)
-				status := map[Imported]Status{{Invalid: 1}: Failed, {Keyless: 1}: Cancelled, {}: Queued}[want]
-				if got.Status != status || got.Code != map[Status]Code{Failed: Code(rpc.SendInvalid)}[status] || (status == "") != errors.Is(err, ErrUnknownMessage) {
+				if lost := strings.Contains(name, "id"); lost && want.Damaged > 0 { // only its key is left
+					got, _, err = b.Accept(t.Context(), request("2", "two"))
+				}
+				status := map[Imported]Status{{Invalid: 1}: Failed, {Damaged: 1}: Failed, {Keyless: 1}: Cancelled, {}: Queued}[want]
+				if name == "no time of it" {
+					status = Sent
+				}
+				code := map[Imported]Code{{Invalid: 1}: Code(rpc.SendInvalid), {Damaged: 1}: CodeDamaged}[want]
+				if err != nil || got.Status != status || got.Code != code && status == Failed {
 					t.Errorf("got %+v, %v", got, err)
+				}
+				if again, replayed, err := b.Accept(t.Context(), request("2", "two")); want.Damaged > 0 && (err != nil || !replayed || again.ID != got.ID) {
+					t.Errorf("repeated: %+v, %t, %v", again, replayed, err)
 				}
 				if got, err := b.Message(last.ID); err != nil || got.Status != Queued {
 					t.Errorf("the next one: %+v, %v", got, err)

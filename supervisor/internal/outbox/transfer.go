@@ -32,7 +32,7 @@ type Imported struct {
 	Keyless int
 	// Invalid were to be sent, which can't be done, and have failed.
 	Invalid int
-	// Damaged can't be read, and were set aside.
+	// Damaged can't be read: they were set aside, and their ids and keys are kept.
 	Damaged int
 }
 
@@ -98,9 +98,9 @@ func (db messages) link() (link, error) {
 
 // exported is a message of an export as it was found there.
 type exported struct {
-	seq                     int64
-	id, key, entry, content string
-	hash                    []byte
+	remains
+	content string
+	hash    []byte
 }
 
 // adopt adds the messages of from that are not here, in their order.
@@ -110,10 +110,10 @@ func (t *transaction) adopt(from messages, n *Imported, now time.Time) error {
 		var all []exported
 		err := from.Query(func(r *sql.Rows) error {
 			var m exported
-			err := r.Scan(&m.seq, &m.id, &m.key, &m.hash, &m.entry, &m.content)
+			err := r.Scan(&m.seq, &m.id, &m.key, &m.status, &m.hash, &m.entry, &m.content)
 			all = append(all, m)
 			return err
-		}, "SELECT seq, substr(id, 1, ?1), substr(ifnull(key, ''), 1, ?1), substr(hash, 1, ?1), substr(entry, 1, ?1), substr(ifnull(body, ''), 1, ?1) "+
+		}, "SELECT seq, substr(id, 1, ?1), substr(ifnull(key, ''), 1, ?1), substr(status, 1, ?1), substr(hash, 1, ?1), substr(entry, 1, ?1), substr(ifnull(body, ''), 1, ?1) "+
 			"FROM message LEFT JOIN content USING (seq) WHERE seq > ?2 ORDER BY seq LIMIT ?3", most, last, some)
 		for _, m := range all {
 			if err == nil {
@@ -137,7 +137,10 @@ func (t *transaction) adoptOne(m exported, n *Imported, now time.Time) error {
 	case unreadable:
 		n.Damaged++
 		found, _ := json.Marshal([]string{m.id, m.entry, m.content}) // texts have a JSON form
-		return database.SetAside(t.DB, []string{string(found)}, "SELECT ?1")
+		if err := database.SetAside(t.DB, []string{string(found)}, "SELECT ?1"); err != nil {
+			return err
+		}
+		e = m.end(now)
 	case unsendable:
 		n.Invalid++
 	}
