@@ -66,7 +66,22 @@ type DB struct {
 
 // Open opens the database at path, brings it up to the newest version, or makes it. Errors
 // that mean that it can't be used satisfy Damaged, or match ErrNewer.
-func Open(path string, format Format) (db *DB, err error) {
+func Open(path string, format Format) (*DB, error) {
+	db, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err = db.adopt(format); err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// openFile opens a database, whatever it holds.
+func openFile(path string) (db *DB, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open database: %w", err)
 	}
@@ -106,10 +121,7 @@ func Open(path string, format Format) (db *DB, err error) {
 			return nil, fmt.Errorf("cannot open database: %w", err)
 		}
 	}
-	if err := db.adopt(format); err != nil {
-		return nil, err
-	}
-	return db, syncFolder(filepath.Dir(path))
+	return db, nil
 }
 
 // prepare makes a private file, and refuses what is not one.
@@ -147,29 +159,12 @@ func syncFolder(path string) error {
 
 // adopt checks the file, and makes the tables that it lacks.
 func (db *DB) adopt(format Format) error {
-	ids, err := Values[int](db, "SELECT application_id FROM pragma_application_id UNION ALL SELECT user_version FROM pragma_user_version")
+	version, err := db.version(format)
 	if err != nil {
-		return fmt.Errorf("cannot check database: %w", err)
+		return err
 	}
-	found, err := Values[string](db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
-	if err != nil {
-		return fmt.Errorf("cannot check database: %w", err)
-	}
-	newest := len(format.Versions)
-	if slices.Equal(ids, []int{0, 0}) && len(found) == 0 {
+	if version == 0 {
 		return db.upgrade(format, 0)
-	}
-	if len(ids) != 2 || ids[0] != format.Application || ids[1] < 1 {
-		return fmt.Errorf("%w: it is of another kind", ErrDamaged)
-	}
-	if ids[1] > newest {
-		return ErrNewer
-	}
-	wanted := slices.Concat(format.Versions[:ids[1]]...)
-	slices.Sort(wanted)
-	slices.Sort(found) // VACUUM writes tables before indexes
-	if !slices.Equal(found, wanted) {
-		return fmt.Errorf("%w: it has other tables", ErrDamaged)
 	}
 	problems, err := Values[string](db, "PRAGMA quick_check(1)")
 	if err != nil {
@@ -178,10 +173,51 @@ func (db *DB) adopt(format Format) error {
 	if !slices.Equal(problems, []string{"ok"}) {
 		return fmt.Errorf("%w: %.200s", ErrDamaged, strings.Join(problems, "; "))
 	}
-	if ids[1] < newest {
-		return db.upgrade(format, ids[1])
+	if version < len(format.Versions) {
+		return db.upgrade(format, version)
 	}
 	return nil
+}
+
+// version returns which one of the format the file has, 0 for an empty one.
+func (db *DB) version(format Format) (int, error) {
+	ids, err := Values[int](db, "SELECT application_id FROM pragma_application_id UNION ALL SELECT user_version FROM pragma_user_version")
+	if err != nil {
+		return 0, fmt.Errorf("cannot check database: %w", err)
+	}
+	found, err := Values[string](db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
+	if err != nil {
+		return 0, fmt.Errorf("cannot check database: %w", err)
+	}
+	if slices.Equal(ids, []int{0, 0}) && len(found) == 0 {
+		return 0, nil
+	}
+	if len(ids) != 2 || ids[0] != format.Application || ids[1] < 1 {
+		return 0, fmt.Errorf("%w: it is of another kind", ErrDamaged)
+	}
+	if ids[1] > len(format.Versions) {
+		return 0, ErrNewer
+	}
+	wanted := slices.Concat(format.Versions[:ids[1]]...)
+	slices.Sort(wanted)
+	slices.Sort(found) // VACUUM writes tables before indexes
+	if !slices.Equal(found, wanted) {
+		return 0, fmt.Errorf("%w: it has other tables", ErrDamaged)
+	}
+	return ids[1], nil
+}
+
+// Salvage calls f with the database that was moved aside from path, of which any part may be unreadable.
+func Salvage(path string, format Format, f func(*DB) error) error {
+	db, err := openFile(path + AsideSuffix)
+	if err != nil {
+		return err
+	}
+	version, err := db.version(format)
+	if err == nil && version > 0 {
+		err = f(db)
+	}
+	return errors.Join(err, db.Close())
 }
 
 // upgrade makes the tables that came after version.

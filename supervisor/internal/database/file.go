@@ -95,32 +95,37 @@ const AsideSuffix = ".damaged"
 // MoveAside renames the database at path, and returns where it is.
 func MoveAside(path string) (string, error) {
 	aside := path + AsideSuffix
-	if err := os.RemoveAll(aside); err != nil {
-		return path, fmt.Errorf("cannot move database aside: %w", err)
+	if err := remove(files(aside)); err != nil {
+		return path, err
 	}
 	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return path, fmt.Errorf("cannot move database aside: %w", err)
 	}
 	_ = os.Chtimes(aside, time.Time{}, time.Now()) // its age counts from now
+	if info, err := os.Lstat(path + walSuffix); err == nil && info.Mode().IsRegular() {
+		_ = os.Rename(path+walSuffix, aside+walSuffix) // which has what was written last
+	}
 	return aside, remove(files(path))
 }
+
+const walSuffix = "-wal"
 
 // ExpireAside removes what was moved aside before then.
 func ExpireAside(path string, then time.Time) error {
 	if info, err := os.Lstat(path + AsideSuffix); err != nil || info.ModTime().After(then) {
 		return nil
 	}
-	return remove([]string{path + AsideSuffix})
+	return remove(files(path + AsideSuffix))
 }
 
 // Remove removes the database at path, which must not be open, and what was moved aside.
 func Remove(path string) error {
-	return remove(append(files(path), path+AsideSuffix))
+	return remove(append(files(path), files(path+AsideSuffix)...))
 }
 
 // files are those of which a database consists.
 func files(path string) []string {
-	return []string{path, path + "-wal", path + "-journal", path + "-shm"}
+	return []string{path, path + walSuffix, path + "-journal", path + "-shm"}
 }
 
 func remove(names []string) error {

@@ -114,7 +114,7 @@ const (
 
 // Messages.
 const (
-	OutboxDamaged          = "outbox_damaged"           // ERROR: The database of messages can't be read and was moved aside; those that were to be sent are lost.
+	OutboxDamaged          = "outbox_damaged"           // ERROR: The database of messages is damaged and was moved aside; what can be read of it was taken over.
 	RowsDamaged            = "rows_damaged"             // ERROR: So many entries of a database can't be read; they were moved to its table aside, and are kept there for a week. All others are whole.
 	OutboxWriteFailed      = "outbox_write_failed"      // WARN: The database of messages can't be opened, read or written; it is tried again.
 	OutboxReportFailed     = "outbox_report_failed"     // WARN: The webhook's queue did not take what became of messages; it is tried again.

@@ -342,7 +342,7 @@ func (t *transaction) same(column, value string, r Request, s settings, taken er
 		case foreign:
 			continue
 		}
-		same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE id = ? AND hash = ?", e.ID, r.Hash[:])
+		same, err := database.Values[int](t.DB, "SELECT 1 FROM message WHERE id = ? AND hash IN (?, x'')", e.ID, r.Hash[:]) // nothing is left of some
 		if err != nil || len(same) > 0 {
 			return e, err == nil, nil, err
 		}
@@ -353,6 +353,7 @@ func (t *transaction) same(column, value string, r Request, s settings, taken er
 
 // insert adds a message. key may be empty, and c nil, for a text that was erased.
 func (t *transaction) insert(e entry, key string, hash []byte, c *content) error {
+	hash = append([]byte{}, hash...) // NULL is none
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err

@@ -79,7 +79,8 @@
 // map, where a file that was cut kills the process. With 10,000 messages the supervisor holds 9 MB more
 // than without.
 //
-// A file that can't be used is moved aside as <path>.damaged, where the last one stays for a week.
+// A file that can't be used is moved aside as <path>.damaged, where the last one stays for a week. What can be read of it is taken
+// over: messages or, as they have indexes of their own, at least their ids and keys.
 // That of a newer version is left alone instead, and nothing is accepted meanwhile. The
 // file is bounded by Limits. Texts are erased from it a day after a message was sent or has ended,
 // the rest a week after its last change; then the log is emptied, too.

@@ -2,8 +2,10 @@ package outbox
 
 import (
 	"cmp"
+	"database/sql"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -93,4 +95,50 @@ func (db messages) repair(m remains, now time.Time) (e entry, err error) {
 func idIn(text string) string {
 	e, _ := parse(text)
 	return string(e.ID)
+}
+
+// recover takes over what can be read of a database that was moved aside: each message by the table
+// or, where that is damaged, its id and its key by their indexes.
+func (t *transaction) recover(from messages, now time.Time) error {
+	if s, err := from.settings(); err == nil {
+		if err := t.save(s, now); err != nil {
+			return err
+		}
+	}
+	all := map[int64]remains{}
+	for _, order := range []string{"", " DESC"} { // from both ends to what can't be read
+		_ = from.Query(func(r *sql.Rows) error {
+			var seq int64
+			err := r.Scan(&seq)
+			if _, ok := all[seq]; !ok && err == nil {
+				all[seq] = remains{seq: seq}
+			}
+			return err
+		}, "SELECT seq FROM message ORDER BY seq"+order)
+		for column, note := range map[string]func(*remains, string){
+			"id": func(m *remains, s string) { m.id = s }, "key": func(m *remains, s string) { m.key = s },
+		} {
+			_ = from.Query(func(r *sql.Rows) error {
+				var m remains
+				var text string
+				err := r.Scan(&m.seq, &text)
+				if err == nil {
+					m.id, m.key = all[m.seq].id, all[m.seq].key
+					note(&m, text)
+					all[m.seq] = m
+				}
+				return err
+			}, "SELECT seq, substr("+column+", 1, 1000) FROM message WHERE "+column+" > '' ORDER BY "+column+order)
+		}
+	}
+	for _, seq := range slices.Sorted(maps.Keys(all)) {
+		found, err := from.exported("seq = ?", seq)
+		if err != nil || len(found) == 0 {
+			found = []exported{{remains: all[seq]}}
+		}
+		if err := t.adoptOne(found[0], new(Imported), now); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -46,6 +46,7 @@ type store struct {
 	file    database.File
 	db      messages // file's, while a batch is done
 	failing bool     // the last transaction failed
+	aside   bool     // a file was moved aside, and nothing was taken over of it
 }
 
 // job is something to be done with the database.
@@ -127,6 +128,7 @@ const (
 func newStore(o Options) *store {
 	s := &store{limits: o.Limits, media: o.Media, log: o.Logger, wake: make(chan struct{}, 1)}
 	s.file = database.File{Path: o.Path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
+		s.aside = true
 		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
 	}, RowsAside: func(n int) {
 		s.log.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path)
@@ -374,7 +376,10 @@ func (s *store) load(opened *database.DB) error {
 	db := messages{opened}
 	var c counts
 	var l loaded
-	var err error
+	err := s.salvage(db)
+	if err != nil {
+		return err
+	}
 	if l.waiting, err = db.waiting(); err != nil {
 		return err
 	}
@@ -389,6 +394,23 @@ func (s *store) load(opened *database.DB) error {
 		s.opened(l)
 	}
 	return err
+}
+
+// salvage takes over what can be read of a database that was moved aside.
+func (s *store) salvage(db messages) error {
+	if !s.aside {
+		return nil
+	}
+	var failure error
+	err := database.Salvage(s.file.Path, format, func(from *database.DB) error {
+		_, failure = db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
+		return nil
+	})
+	if err != nil {
+		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
+	}
+	s.aside = failure != nil
+	return failure
 }
 
 // loaded is what the loop begins with.

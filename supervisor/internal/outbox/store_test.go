@@ -347,10 +347,7 @@ func beginAgain(t *testing.T, path string) {
 	t.Helper()
 	var log bytes.Buffer
 	b, stop := start(t, Options{Path: path, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
-	m := accept(t, b, request("1", "a"))
-	if got := b.Stats().ByStatus[Queued]; got != 1 {
-		t.Errorf("%d are queued", got)
-	}
+	m := accept(t, b, request("another", "a"))
 	stop()
 	if !strings.Contains(log.String(), `"outbox_damaged"`) || strings.Contains(log.String(), "xxx") {
 		t.Errorf("got %s", log.String())
@@ -428,6 +425,46 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 	}
 	if now, err := os.ReadFile(whole); err != nil || !bytes.Equal(now, good) {
 		t.Errorf("what a link leads to was changed: %v", err)
+	}
+}
+
+// Whichever page of the file is damaged, no request is accepted a second time, and what can be read is still sent.
+func TestMessagesOfADamagedFileAreSalvaged(t *testing.T) {
+	const n, size = 100, 4096
+	folder := t.TempDir()
+	path := filepath.Join(folder, "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	for i := range n {
+		accept(t, b, request(fmt.Sprint("key", i), strings.Repeat("x", 500)))
+	}
+	stop()
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := size * 7
+	if *thorough {
+		step = size
+	}
+	for at := size; at < len(good); at += step {
+		spoiled := bytes.Clone(good)
+		for i := range size {
+			spoiled[at+i] = 0xA5
+		}
+		if err := errors.Join(database.Remove(path), os.WriteFile(path, spoiled, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		b, stop := start(t, Options{Path: path})
+		states := map[Status]int{}
+		for i := range n {
+			m, replayed, err := b.Accept(t.Context(), request(fmt.Sprint("key", i), strings.Repeat("x", 500)))
+			if err != nil || !replayed {
+				t.Errorf("page %d, key %d: %t, %v", at/size, i, replayed, err)
+			}
+			states[m.Status]++
+		}
+		t.Log(at/size, states)
+		stop()
 	}
 }
 

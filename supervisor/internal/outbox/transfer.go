@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,18 +104,24 @@ type exported struct {
 	hash    []byte
 }
 
+// exported returns the messages for which a condition holds.
+func (db messages) exported(condition string, args ...any) (all []exported, err error) {
+	const most = 1 << 20 // no text is longer that was accepted
+	err = db.Query(func(r *sql.Rows) error {
+		var m exported
+		err := r.Scan(&m.seq, &m.id, &m.key, &m.status, &m.hash, &m.entry, &m.content)
+		all = append(all, m)
+		return err
+	}, strings.ReplaceAll("SELECT seq, substr(id, 1, #), substr(ifnull(key, ''), 1, #), substr(status, 1, #), substr(hash, 1, #), substr(entry, 1, #), "+
+		"substr(ifnull((SELECT body FROM content WHERE content.seq = message.seq), ''), 1, #) FROM message WHERE "+condition, "#", strconv.Itoa(most)), args...)
+	return all, err
+}
+
 // adopt adds the messages of from that are not here, in their order.
 func (t *transaction) adopt(from messages, n *Imported, now time.Time) error {
-	const some, most = 50, 1 << 20 // and no text that is longer than any that was accepted
+	const some = 50
 	for last := int64(-1 << 63); ; {
-		var all []exported
-		err := from.Query(func(r *sql.Rows) error {
-			var m exported
-			err := r.Scan(&m.seq, &m.id, &m.key, &m.status, &m.hash, &m.entry, &m.content)
-			all = append(all, m)
-			return err
-		}, "SELECT seq, substr(id, 1, ?1), substr(ifnull(key, ''), 1, ?1), substr(status, 1, ?1), substr(hash, 1, ?1), substr(entry, 1, ?1), substr(ifnull(body, ''), 1, ?1) "+
-			"FROM message LEFT JOIN content USING (seq) WHERE seq > ?2 ORDER BY seq LIMIT ?3", most, last, some)
+		all, err := from.exported("seq > ? ORDER BY seq LIMIT ?", last, some)
 		for _, m := range all {
 			if err == nil {
 				err = t.adoptOne(m, n, now)
@@ -140,7 +147,9 @@ func (t *transaction) adoptOne(m exported, n *Imported, now time.Time) error {
 		if err := database.SetAside(t.DB, []string{string(found)}, "SELECT ?1"); err != nil {
 			return err
 		}
-		e = m.end(now)
+		if e = m.end(now); string(e.ID) != m.id && m.key == "" {
+			return nil // nobody can ask for it
+		}
 	case unsendable:
 		n.Invalid++
 	}
