@@ -214,8 +214,8 @@ func (a Account) With(b Account) Account {
 // Address is the number or, where that is unknown, the LID.
 func (a Account) Address() string { return string(cmp.Or(a.Phone, a.LID)) }
 
-// Beside returns the other address of the account, empty while unknown.
-func (a Account) Beside(address string) string {
+// Alias returns the other address of the account, empty while unknown.
+func (a Account) Alias(address string) string {
 	if address == string(a.LID) {
 		return string(a.Phone)
 	}

@@ -184,7 +184,7 @@ func TestAccountsAreTheSameByAnyAddress(t *testing.T) {
 			}
 		}
 	}
-	if a := AccountAt("9@lid", "", "1@c.us"); a != (Account{"1@c.us", "9@lid"}) || a.Address() != "1@c.us" || a.Beside("1@c.us") != "9@lid" || a.Beside("9@lid") != "1@c.us" || AccountNamed(a.Names()) != a {
+	if a := AccountAt("9@lid", "", "1@c.us"); a != (Account{"1@c.us", "9@lid"}) || a.Address() != "1@c.us" || a.Alias("1@c.us") != "9@lid" || a.Alias("9@lid") != "1@c.us" || AccountNamed(a.Names()) != a {
 		t.Errorf("got %q", a)
 	}
 }

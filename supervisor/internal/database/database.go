@@ -80,7 +80,7 @@ func Open(path string, format Format) (*DB, error) {
 	return db, nil
 }
 
-// openFile opens a database, whatever it holds.
+// openFile opens a database without looking at what it holds.
 func openFile(path string) (db *DB, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open database: %w", err)

@@ -79,10 +79,10 @@ func DefaultLimits() Limits {
 type settings struct {
 	// Boot is part of all cursors, so that those of a file that was lost are recognised.
 	Boot string `json:"boot"`
-	// Account is an address of the account whose table Marks are of, and Beside the other one if it
+	// Account is an address of the account whose table Marks are of, and Alias the other one if it
 	// is known.
 	Account string     `json:"account,omitempty"`
-	Beside  string     `json:"beside,omitempty"`
+	Alias   string     `json:"alias,omitempty"`
 	Marks   []rpc.Mark `json:"marks,omitempty"`
 	// Since is when messages may have been written at the earliest, and Last when the last
 	// one was.
@@ -98,7 +98,7 @@ type settings struct {
 }
 
 // owner is the account whose table Marks are of.
-func (s *settings) owner() rpc.Account { return rpc.AccountAt(s.Account, s.Beside) }
+func (s *settings) owner() rpc.Account { return rpc.AccountAt(s.Account, s.Alias) }
 
 // store is the file. Its methods may be called from any goroutine; they give up on a disk
 // that hangs.
@@ -300,14 +300,14 @@ func (s *store) take(ctx context.Context, got rpc.Reception, ours map[rpc.Secret
 		linked := next.owner()
 		if linked.Other(got.Account) {
 			next.Account, next.Marks = got.Account.Address(), nil
-			next.Beside = got.Account.Beside(next.Account)
+			next.Alias = got.Account.Alias(next.Account)
 			t.again = true
 			return t, s.gap(db, next, "account_changed", &t.events)
 		}
 		if next.Account == "" {
 			next.Account = got.Account.Address()
 		}
-		next.Beside = linked.With(got.Account).Beside(next.Account)
+		next.Alias = linked.With(got.Account).Alias(next.Account)
 		if !got.Known && len(next.Marks) > 0 {
 			next.Marks = nil
 			if !next.Last.IsZero() {

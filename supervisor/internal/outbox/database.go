@@ -289,8 +289,8 @@ func (t *transaction) own(l link) error {
 	if l.Account == "" {
 		return nil
 	}
-	return t.Exec("UPDATE message SET entry = json_set(entry, '$.account', ?, '$.beside', ?) "+
-		"WHERE settled > 0 AND json_valid(entry) AND ifnull(entry ->> '$.account', '') = ''", l.Account, l.Beside)
+	return t.Exec("UPDATE message SET entry = json_set(entry, '$.account', ?, '$.alias', ?) "+
+		"WHERE settled > 0 AND json_valid(entry) AND ifnull(entry ->> '$.account', '') = ''", l.Account, l.Alias)
 }
 
 // scoped is how an idempotency key is kept: with the account, since another one's keys have
@@ -353,7 +353,7 @@ func (t *transaction) same(column, value string, r Request, s settings, taken er
 
 // insert adds a message. key may be empty, and c nil, for a text that was erased.
 func (t *transaction) insert(e entry, key string, hash []byte, c *content) error {
-	hash = append([]byte{}, hash...) // NULL is none
+	hash = append([]byte{}, hash...) // a BLOB is not NULL
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err

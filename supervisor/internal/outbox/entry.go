@@ -16,14 +16,11 @@ type entry struct {
 	ID     rpc.MessageID `json:"id"`
 	Status Status        `json:"status"`
 	form
-	// Account is an address of the account that it belongs to, empty while unknown, and Beside the
-	// other one if it is known.
-	Account string `json:"account,omitempty"`
-	Beside  string `json:"beside,omitempty"`
-	To      string `json:"to"`
-	Chat    place  `json:"chat,omitzero"`
-	Code    Code   `json:"code,omitempty"`
-	Until   int64  `json:"until,omitempty"`
+	holder
+	To    string `json:"to"`
+	Chat  place  `json:"chat,omitzero"`
+	Code  Code   `json:"code,omitempty"`
+	Until int64  `json:"until,omitempty"`
 	// WhatsAppCode comes with CodeRefused.
 	WhatsAppCode int `json:"whatsapp_code,omitempty"`
 	Attempts     int `json:"attempts,omitempty"`
@@ -62,6 +59,15 @@ type byTyping struct {
 	Typed int64         `json:"typed,omitempty"`
 	Row   rpc.MessageID `json:"row,omitempty"`
 }
+
+// holder is the account that a message belongs to.
+type holder struct {
+	// Account is an address of it, empty while unknown, and Alias the other one if it is known.
+	Account string `json:"account,omitempty"`
+	Alias   string `json:"alias,omitempty"`
+}
+
+func (h holder) owner() rpc.Account { return rpc.AccountAt(h.Account, h.Alias) }
 
 // place is an rpc.Chat, whose addresses would be hidden from encoding/json.
 type place struct {
@@ -130,7 +136,7 @@ func (e entry) message() Message {
 
 // shown is e without what others are not shown.
 func (e entry) shown() entry {
-	e.Account, e.Beside, e.Touched, e.Retried, e.byTyping = "", "", false, false, byTyping{}
+	e.holder, e.Touched, e.Retried, e.byTyping = holder{}, false, false, byTyping{}
 	return e
 }
 
@@ -177,7 +183,7 @@ func acceptable(e entry, c content) bool {
 }
 
 func hasAddresses(e entry) bool {
-	return !slices.ContainsFunc([]string{e.Account, e.Beside, e.Chat.Phone, e.Chat.LID, e.Chat.Group}, func(a string) bool {
+	return !slices.ContainsFunc([]string{e.Account, e.Alias, e.Chat.Phone, e.Chat.LID, e.Chat.Group}, func(a string) bool {
 		return a != "" && !rpc.ValidAddress(rpc.Secret(a))
 	})
 }
@@ -186,7 +192,7 @@ func hasAddresses(e entry) bool {
 func (e entry) shared() entry {
 	e.Status = statuses[e.Status.rank()]
 	e.Account = unique.Make(e.Account).Value()
-	e.Beside = unique.Make(e.Beside).Value()
+	e.Alias = unique.Make(e.Alias).Value()
 	e.To = unique.Make(e.To).Value()
 	return e
 }
@@ -273,20 +279,17 @@ func (e entry) expire(now time.Time) entry {
 	return e
 }
 
-// owner is the account that the message belongs to.
-func (e entry) owner() rpc.Account { return rpc.AccountAt(e.Account, e.Beside) }
-
 // claim is e once it is known which account is linked. One that may be the account's waits until
 // that is known, too.
 func (e entry) claim(l link, now time.Time) entry {
 	switch owner, linked := e.owner(), l.linked(); {
 	case !e.Status.waiting() || l.Account == "":
 	case e.Account == "":
-		e.Account, e.Beside = l.Account, l.Beside
+		e.holder = l.holder
 	case linked.Other(owner):
 		e = e.fail(CodeAccountChanged, time.Time{}, now)
 	case linked.Is(owner):
-		e.Beside = owner.With(linked).Beside(e.Account)
+		e.Alias = owner.With(linked).Alias(e.Account)
 	}
 	return e
 }

@@ -15,7 +15,7 @@ const someID = rpc.MessageID("3EB0000102030405060708")
 
 // queued is a message that was just accepted.
 func queued() entry {
-	e := entry{ID: someID, Status: Queued, Account: "1@c.us", To: "2@c.us", Expires: millis(t0.Add(day))}
+	e := entry{ID: someID, Status: Queued, holder: holder{Account: "1@c.us"}, To: "2@c.us", Expires: millis(t0.Add(day))}
 	e.Times[0] = millis(t0)
 	return e
 }
@@ -55,7 +55,7 @@ func TestStatusOnlyMovesForward(t *testing.T) {
 	doubt := func(e entry) entry { return e.doubt(later) }
 	attempt := func(e entry) entry { return e.attempt(later) }
 	claim := func(account string) func(entry) entry {
-		return func(e entry) entry { return e.claim(link{Account: account}, later) }
+		return func(e entry) entry { return e.claim(link{holder: holder{Account: account}}, later) }
 	}
 	for _, tt := range []struct {
 		name   string

@@ -239,13 +239,13 @@ func (l *loop) account(a rpc.Account, now time.Time) {
 	}
 	for _, it := range l.queue.items {
 		if !it.busy {
-			l.claim(it, now)
+			claim(l, it, now)
 		}
 	}
 }
 
 // claim notes whose a message is.
-func (l *loop) claim(it *item, now time.Time) {
+func claim(l *loop, it *item, now time.Time) {
 	linked := l.settings.link
 	l.change(it, func(e entry) entry { return e.claim(linked, now) })
 }
@@ -386,7 +386,7 @@ func (l *loop) maySend(it *item, now time.Time, w *wake) bool {
 	e := it.entry()
 	if account := l.settings.linked(); !account.Is(e.owner()) {
 		if account != (rpc.Account{}) {
-			l.claim(it, now)
+			claim(l, it, now)
 		}
 		return false
 	}

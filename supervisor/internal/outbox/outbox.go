@@ -248,7 +248,7 @@ func (o *Outbox) entry(r Request, l link, to string, now time.Time) entry {
 		Expires: millis(now.Add(cmp.Or(r.ExpiresIn, o.o.Expiry))), Reference: r.Reference,
 	}
 	if l.Account != "" {
-		e.Account, e.Beside = l.Account, l.Beside
+		e.holder = l.holder
 	}
 	e.Typeable = m.Act == "" && r.File == nil && m.ReplyTo == "" && len(m.Mentions) == 0 && strings.HasSuffix(to, rpc.ServerPhone)
 	if e.ID == "" {

@@ -28,7 +28,7 @@ type item struct {
 type plain struct {
 	ID       rpc.MessageID
 	to       unique.Handle[string]
-	owner    unique.Handle[link]
+	holder   unique.Handle[holder]
 	code     unique.Handle[Code]
 	accepted int64
 	expires  int64
@@ -38,15 +38,14 @@ type plain struct {
 
 func plainOf(e entry) plain {
 	return plain{
-		ID: e.ID, to: unique.Make(e.To), owner: unique.Make(link{Account: e.Account, Beside: e.Beside}), code: unique.Make(e.Code),
+		ID: e.ID, to: unique.Make(e.To), holder: unique.Make(e.holder), code: unique.Make(e.Code),
 		accepted: e.Times[0], expires: e.Expires, until: e.Until, typeable: e.Typeable,
 	}
 }
 
 func (p plain) entry() entry {
-	owner := p.owner.Value()
 	return entry{
-		ID: p.ID, Status: Queued, To: p.to.Value(), Account: owner.Account, Beside: owner.Beside, Code: p.code.Value(), Until: p.until,
+		ID: p.ID, Status: Queued, To: p.to.Value(), holder: p.holder.Value(), Code: p.code.Value(), Until: p.until,
 		Expires: p.expires, Times: times{p.accepted}, form: form{byTyping: byTyping{Typeable: p.typeable}},
 	}
 }

@@ -46,7 +46,6 @@ type store struct {
 	file    database.File
 	db      messages // file's, while a batch is done
 	failing bool     // the last transaction failed
-	aside   bool     // a file was moved aside, and nothing was taken over of it
 }
 
 // job is something to be done with the database.
@@ -78,17 +77,14 @@ type settings struct {
 
 // link is whose messages are sent.
 type link struct {
-	// Account is the address by which messages of the linked account are kept, empty while it is
-	// unknown whose the page is.
-	Account string `json:"account"`
-	// Last is that of the one before, while it is unknown.
+	// Account is empty while it is unknown whose the page is. Alias may belong to Last.
+	holder
+	// Last is the address of the account before, while the present one is unknown.
 	Last string `json:"last,omitempty"`
-	// Beside is the other address of Account or Last, if it is known.
-	Beside string `json:"beside,omitempty"`
 }
 
 // owner is the account that is linked or, while it is unknown, the one before.
-func (l link) owner() rpc.Account { return rpc.AccountAt(l.Account, l.Last, l.Beside) }
+func (l link) owner() rpc.Account { return rpc.AccountAt(l.Account, l.Last, l.Alias) }
 
 // linked is the account that is linked, zero while it is unknown.
 func (l link) linked() rpc.Account {
@@ -104,13 +100,13 @@ func (l link) to(a rpc.Account) link {
 	before := l.owner()
 	switch {
 	case a == (rpc.Account{}):
-		return link{Last: cmp.Or(l.Account, l.Last), Beside: l.Beside}
+		return link{Last: cmp.Or(l.Account, l.Last), holder: holder{Alias: l.Alias}}
 	case before.Is(a), l.Account != "" && !before.Other(a):
 		l.Account, l.Last = cmp.Or(l.Account, l.Last), ""
-		l.Beside = before.With(a).Beside(l.Account)
+		l.Alias = before.With(a).Alias(l.Account)
 		return l
 	}
-	return link{Account: a.Address(), Beside: a.Beside(a.Address())}
+	return link{holder: holder{a.Address(), a.Alias(a.Address())}}
 }
 
 const (
@@ -127,8 +123,18 @@ const (
 
 func newStore(o Options) *store {
 	s := &store{limits: o.Limits, media: o.Media, log: o.Logger, wake: make(chan struct{}, 1)}
-	s.file = database.File{Path: o.Path, Format: format, Opened: s.load, MovedAside: func(aside string, err error) {
-		s.aside = true
+	moved := false // and nothing was taken over of it
+	open := func(db *database.DB) error {
+		if moved {
+			if err := s.salvage(messages{db}); err != nil {
+				return err
+			}
+		}
+		moved = false
+		return s.load(db)
+	}
+	s.file = database.File{Path: o.Path, Format: format, Opened: open, MovedAside: func(aside string, err error) {
+		moved = true
 		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
 	}, RowsAside: func(n int) {
 		s.log.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path)
@@ -376,10 +382,7 @@ func (s *store) load(opened *database.DB) error {
 	db := messages{opened}
 	var c counts
 	var l loaded
-	err := s.salvage(db)
-	if err != nil {
-		return err
-	}
+	var err error
 	if l.waiting, err = db.waiting(); err != nil {
 		return err
 	}
@@ -398,9 +401,6 @@ func (s *store) load(opened *database.DB) error {
 
 // salvage takes over what can be read of a database that was moved aside.
 func (s *store) salvage(db messages) error {
-	if !s.aside {
-		return nil
-	}
 	var failure error
 	err := database.Salvage(s.file.Path, format, func(from *database.DB) error {
 		_, failure = db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
@@ -409,7 +409,6 @@ func (s *store) salvage(db messages) error {
 	if err != nil {
 		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
 	}
-	s.aside = failure != nil
 	return failure
 }
 

@@ -210,7 +210,7 @@ func TestImportedKeysAreThoseOfItsAccount(t *testing.T) {
 	for account, path := range paths {
 		b, stop := start(t, Options{Path: path})
 		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error {
-			return tx.save(settings{link: link{Account: string(account)}}, time.Now())
+			return tx.save(settings{link: link{holder: holder{Account: string(account)}}}, time.Now())
 		}}); err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +235,9 @@ func TestImportedKeysAreThoseOfItsAccount(t *testing.T) {
 	}
 	b, stop = start(t, Options{Path: to})
 	link := func(account string) {
-		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error { return tx.save(settings{link: link{Account: account}}, time.Now()) }}); err != nil {
+		if err := b.store.ask(t.Context(), job{write: func(tx *transaction) error {
+			return tx.save(settings{link: link{holder: holder{Account: account}}}, time.Now())
+		}}); err != nil {
 			t.Fatal(err)
 		}
 	}

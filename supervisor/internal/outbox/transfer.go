@@ -90,11 +90,10 @@ func (t *transaction) merge(imported *database.DB, now time.Time) (n Imported, e
 // link returns which account is linked.
 func (db messages) link() (link, error) {
 	s, err := db.settings()
-	l := link{Account: bounded(rpc.Secret(s.Account)), Beside: bounded(rpc.Secret(s.Beside))}
-	if l.Account == "" {
-		l.Beside = ""
+	if s.Account == "" {
+		return link{}, err
 	}
-	return l, err
+	return link{holder: holder{bounded(rpc.Secret(s.Account)), bounded(rpc.Secret(s.Alias))}}, err
 }
 
 // exported is a message of an export as it was found there.
