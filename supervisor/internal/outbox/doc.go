@@ -76,7 +76,7 @@
 // SQLite writes its log with one fsync a transaction, bbolt its pages with two. Two more
 // things decided: SQLite overwrites what is deleted (secure_delete), while bbolt's file must
 // be rewritten for that; and it reports a damaged file, while bbolt reads through a memory
-// map, where a file that was cut kills the process. With 10,000 messages the supervisor holds 9 MB more
+// map, where a file that was cut kills the process. With 10,000 messages the supervisor holds 5 MB more
 // than without.
 //
 // A file that can't be used is moved aside as <path>.damaged, where the last one stays for a week. What can be read of it is taken

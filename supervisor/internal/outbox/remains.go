@@ -100,10 +100,9 @@ func idIn(text string) string {
 // recover takes over what can be read of a database that was moved aside: each message by the table
 // or, where that is damaged, its id and its key by their indexes.
 func (t *transaction) recover(from messages, now time.Time) error {
-	if s, err := from.settings(); err == nil {
-		if err := t.save(s, now); err != nil {
-			return err
-		}
+	s, _ := from.settings() // as far as they can be read
+	if err := t.save(s, now); err != nil {
+		return err
 	}
 	all := map[int64]remains{}
 	for _, order := range []string{"", " DESC"} { // from both ends to what can't be read

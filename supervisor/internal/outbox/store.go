@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,18 +124,13 @@ const (
 
 func newStore(o Options) *store {
 	s := &store{limits: o.Limits, media: o.Media, log: o.Logger, wake: make(chan struct{}, 1)}
-	moved := false // and nothing was taken over of it
 	open := func(db *database.DB) error {
-		if moved {
-			if err := s.salvage(messages{db}); err != nil {
-				return err
-			}
+		if err := s.salvage(messages{db}); err != nil {
+			return err
 		}
-		moved = false
 		return s.load(db)
 	}
 	s.file = database.File{Path: o.Path, Format: format, Opened: open, MovedAside: func(aside string, err error) {
-		moved = true
 		s.log.Error(logid.OutboxDamaged, logging.KeyPath, aside, logging.KeyError, err)
 	}, RowsAside: func(n int) {
 		s.log.Error(logid.RowsDamaged, "count", n, logging.KeyPath, o.Path)
@@ -399,9 +395,12 @@ func (s *store) load(opened *database.DB) error {
 	return err
 }
 
-// salvage takes over what can be read of a database that was moved aside.
+// salvage takes over what can be read of a database that was moved aside, if that was not done before.
 func (s *store) salvage(db messages) error {
-	var failure error
+	used, failure := database.Values[int](db.DB, "SELECT 1 FROM setting UNION ALL SELECT 1 FROM message LIMIT 1")
+	if _, err := os.Lstat(s.file.Path + database.AsideSuffix); err != nil || failure != nil || len(used) > 0 {
+		return failure
+	}
 	err := database.Salvage(s.file.Path, format, func(from *database.DB) error {
 		_, failure = db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
 		return nil
