@@ -88,7 +88,7 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test: # with the race detector a process would exit a second late
-	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 3 -shuffle=on -count=1 -timeout 30m $(LONGEST) ./... # three packages at once, for the same reason; check vets
+	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 3 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # three packages at once, for the same reason; check vets and runs deps
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
@@ -99,7 +99,7 @@ thorough: ## the tests that have many cases with all of them, of which make test
 kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
 	$(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
-test-engines: build bin/chaos ## the end-to-end tests, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (40 minutes for all)
+test-engines: build bin/chaos ## the end-to-end tests, those of the page, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (50 minutes for all)
 	@scripts/install/packages.sh chromium chromium-headless-shell
 	@scripts/engines/run.sh $(ARGS)
 

@@ -133,6 +133,7 @@ func TestWorkerKeepsTheContract(t *testing.T) {
 }
 
 func TestQRCrossesTheWire(t *testing.T) {
+	browsertest.InChrome(t)
 	p := rpctest.Start(t, command(t, false), request(t))
 	p.Stream(t.Context())
 	if qr := rpctest.Await[rpc.QRShown](t, p); qr.Payload == "" || qr.TTL <= 0 {

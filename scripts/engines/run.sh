@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the end-to-end tests, every fault of chaos, and kills at random moments with each engine:
+# Runs the end-to-end tests, those of the page, every fault of chaos, and kills at random moments with each engine:
 # Debian's chromium, its chromium-headless-shell, and the older chromium and shell of Debian main,
 # which are extracted into .cache and not installed. With the older ones it runs the end-to-end
 # tests that depend on the browser most. Prints one line for each engine.
@@ -58,6 +58,7 @@ for engine in ${*:-chromium shell old old-shell}; do
 	export PATH
 	printf '%s (%s):' "$engine" "$("$program" --version 2>/dev/null || echo '?')"
 	step e2e go test -count=1 -timeout 60m -run "$tests" -skip TestKillsAtRandom ./supervisor/e2e
+	step page go test -count=1 -timeout 60m ./worker/internal/page
 	step chaos bin/chaos --for 0
 	step kills go test -count=1 -timeout 60m -run TestKillsAtRandom -v ./supervisor/e2e -kills "$kills"
 	if [ "$failed" = 0 ]; then echo; else echo " (see $log)"; fi

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"session-manager/shared/chrome"
 )
 
 // Main runs a program with its arguments and standard output. SIGINT and SIGTERM
@@ -121,20 +119,6 @@ func Tool(ctx context.Context, name string) (path string, err error) {
 		return "", fmt.Errorf("needs %s, which make test installs: %w", name, err)
 	}
 	return path, nil
-}
-
-// LightChrome returns the path of chromium-headless-shell, which takes half of the processor time
-// that chromium takes. It is empty where that is missing, and where google-chrome-stable is
-// installed: with that, and as that with each engine of make test-engines, everything is tested.
-func LightChrome() string {
-	if _, err := exec.LookPath("google-chrome-stable"); err == nil {
-		return ""
-	}
-	found, err := chrome.Find("chromium-headless-shell")
-	if err != nil {
-		return ""
-	}
-	return found.Path
 }
 
 // Child is a process in a group of its own, so that Ctrl-C reaches it through us only.

@@ -20,6 +20,7 @@ import (
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 	"session-manager/shared/chrome"
+	"session-manager/shared/chrome/chrometest"
 )
 
 // patience bounds every wait of a test. It is far longer than anything takes.
@@ -64,7 +65,7 @@ func service(t *testing.T, args ...string) *harness.Service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	if path := harness.LightChrome(); path != "" {
+	if path := chrometest.Light(); path != "" {
 		args = append([]string{"--chrome=" + path}, args...) // the last one counts
 	}
 	s, err := harness.Start(t.Context(), harness.Options{Supervisor: binaries.Supervisor, Folder: folder, Args: args})
@@ -94,7 +95,7 @@ var shared = sync.OnceValues(func() (b *rod.Browser, err error) {
 // startChrome returns a Chrome with unpacked extensions, and what ends it, which is never nil.
 func startChrome(extensions ...string) (b *rod.Browser, end func(), err error) {
 	end = func() {}
-	setting := harness.LightChrome()
+	setting := chrometest.Light()
 	if len(extensions) > 0 {
 		setting = "" // which that engine does not have
 	}

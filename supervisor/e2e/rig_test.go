@@ -20,6 +20,7 @@ import (
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
 	"session-manager/shared/chrome"
+	"session-manager/shared/chrome/chrometest"
 )
 
 // binaries are built once, by TestMain, with the race detector if the tests have it.
@@ -70,7 +71,7 @@ func needBrowser(t *testing.T) {
 
 // light are the flags for the engine that costs least, for tests of what does not depend on it.
 var light = func() []string {
-	if path := harness.LightChrome(); path != "" {
+	if path := chrometest.Light(); path != "" {
 		return []string{"--chrome", path}
 	}
 	return nil

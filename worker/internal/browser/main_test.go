@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"session-manager/worker/internal/browser"
+	"session-manager/worker/internal/browser/browsertest"
 )
 
 // asWorker makes the test binary a worker that starts Chrome and dies with it;
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 	if product, ok := os.LookupEnv(asChrome); ok {
 		os.Exit(runAsChrome(product, os.Args[1]))
 	}
+	browsertest.AllInChrome()
 	goleak.VerifyTestMain(m)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/go-rod/rod/lib/proto"
 
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
 	"session-manager/worker/internal/page/target"
 )
 
@@ -126,6 +127,7 @@ func TestHostilePageIsObservedInTime(t *testing.T) {
 // which it shows.
 func TestStorageIsBoundedWhateverTheDisk(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := openPlain(t, "<!doctype html><body>")
 	for origin, want := range map[string]float64{r.url: target.MaxStorage, "https://example.org": 4.5 * (1 << 30)} {
 		quota, err := proto.StorageGetUsageAndQuota{Origin: origin}.Call(r.page.target.Page.Context(r.context()))

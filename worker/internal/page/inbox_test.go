@@ -10,6 +10,7 @@ import (
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
 )
 
 // reader reads what a page has received, from where it is.
@@ -82,6 +83,7 @@ const phoneOfAda = "15550101001"
 // TestReceivedMessagesAreReadByCursor follows one page.
 func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := openReceiver(t)
 	if got := r.receive(10); got.Known || len(got.Messages) > 0 || got.Account != ownAccount {
 		t.Errorf("of a page that has only the history: %+v", got)

@@ -13,6 +13,7 @@ import (
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
 	"session-manager/worker/internal/page/observe"
 )
 
@@ -166,6 +167,7 @@ func (r *rig) lookup(id rpc.MessageID, to rpc.Secret) rpc.MessageState {
 
 func TestMessageIsSentOnceAndFollowed(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := openSender(t)
 	if seen, _ := r.awaitSending(0, true); seen != (rpc.SendingObserved{Possible: true, Account: ownAccount}) {
 		t.Errorf("reported %+v", seen)

@@ -57,6 +57,7 @@ func refusal(t *testing.T) string {
 
 func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(untrusted.Close)
 	// It answers with an error, then not at all, and then well.
@@ -132,6 +133,7 @@ func TestOpenRefusesWhatIsMissing(t *testing.T) {
 
 func TestRunEndsWhenChromeDies(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
 	r.open()
 	r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
@@ -143,6 +145,7 @@ func TestRunEndsWhenChromeDies(t *testing.T) {
 
 func TestCrashIsSeenWithoutZygotes(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
 	r.open(func(o *Options) { o.Timings.Deadline = patience })
 	r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
@@ -157,6 +160,7 @@ func TestCrashIsSeenWithoutZygotes(t *testing.T) {
 
 func TestDialogsDoNotStopThePage(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := &rig{t: t, browser: chromes.take(t)}
 	r.url = plain(t, `<body><script>setTimeout(() => { alert("one"); confirm("two"); document.body.innerHTML = '`+codeOf(t, payloadOf("AfterTheDialog"))+`' }, 200)</script>`)
 	r.open()
@@ -167,6 +171,7 @@ func TestDialogsDoNotStopThePage(t *testing.T) {
 
 func TestPageCannotDetectTheObserver(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := &rig{t: t, browser: chromes.take(t)}
 	// The page shows a code when it finds a trace of the worker, and another when it
 	// has found none for a while.

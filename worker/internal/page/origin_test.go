@@ -18,6 +18,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/browser/browsertest"
 	"session-manager/worker/internal/page/classify"
 	"session-manager/worker/internal/page/command"
 	"session-manager/worker/internal/page/observe"
@@ -496,6 +497,7 @@ func (r *rig) awaitSearches(n int) {
 // TestOwnCodeIsReadNextToForeignFrames has its picture in the page's own pixels.
 func TestOwnCodeIsReadNextToForeignFrames(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	own := payloadOf("InOurOwnPixels")
 	other := newSite(t, `<img width=264 height=264 src="`+imageOf(t, payloadOf("WithinAFrame"))+`">`)
 	r := openSite(t, newSite(t, `<img width=264 height=264 src="`+imageOf(t, own)+`">

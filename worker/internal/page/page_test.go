@@ -13,6 +13,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/browser/browsertest"
 	"session-manager/worker/internal/page/observe"
 	"session-manager/worker/internal/page/target"
 )
@@ -20,6 +21,7 @@ import (
 // TestCodeOnTheScreenIsFollowed has one page for all that happens to a code.
 func TestCodeOnTheScreenIsFollowed(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := open(t, simulator.Options{})
 	shown, mark := r.awaitCode(0)
 	// The simulator hears of what was drawn a moment after the worker has seen it.
@@ -145,6 +147,7 @@ func (r *rig) link() int {
 // TestLinkedPageIsFollowed has one page for all that happens to a linked one.
 func TestLinkedPageIsFollowed(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := open(t, simulator.Options{Speed: 20})
 	mark := r.link()
 	r.hidesItsChats()
@@ -218,6 +221,7 @@ func once(o *Options) { o.Timings.CureLimit = 1 }
 
 func TestHangingPageIsCured(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := open(t, simulator.Options{Speed: 5}, quick, func(o *Options) { o.Timings.Deadline = 4 * time.Second }) // as a page that loads on a busy machine must not hang again
 	_, mark := r.awaitCode(0)
 	if err := r.sim.Order(simulator.Hang); err != nil {
@@ -244,6 +248,7 @@ func crash(r *rig) {
 
 func TestCrashedPageIsRevivedOnceAndGivenUp(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := open(t, simulator.Options{Speed: 5}, once)
 	_, mark := r.awaitCode(0)
 	crash(r)
@@ -296,6 +301,7 @@ func TestNewSelectorsNeedNoReload(t *testing.T) {
 
 func TestOtherTabsAreClosed(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := open(t, simulator.Options{Speed: 5}, eager)
 	_, mark := r.awaitCode(0)
 	for _, url := range []string{"about:blank", r.url} {

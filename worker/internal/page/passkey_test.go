@@ -10,6 +10,7 @@ import (
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/shared/selectors"
+	"session-manager/worker/internal/browser/browsertest"
 )
 
 // passkey carries out an action.
@@ -79,6 +80,7 @@ func check(t *testing.T, err error) {
 
 func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := open(t, simulator.Options{Speed: 4, Faults: []string{"passkey=compare"}}, named)
 	origin := strings.Replace(r.url, "127.0.0.1", "localhost", 1)
 	_, mark := r.awaitCode(0)

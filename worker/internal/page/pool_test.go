@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 // pool lends Chromes to the tests of this package, one test after the other, since
-// starting one takes longer than most tests do. What a Chrome keeps of an
+// starting one takes longer than most tests do. Each test gets the engine that it asked for. What a Chrome keeps of an
 // origin outlives a test; a server on a port of its own is a fresh one. It is
 // safe for concurrent use.
 type pool struct {
@@ -26,15 +27,16 @@ type pool struct {
 
 // lent is a Chrome and its folder.
 type lent struct {
-	browser *browser.Browser
-	dir     string
+	browser  *browser.Browser
+	dir      string
+	isChrome bool // and not the lighter engine
 }
 
 // take lends a Chrome until the test ends; one that is free, or a new one. A
 // Chrome that died in the hands of a test isn't lent again.
 func (p *pool) take(t testing.TB) *browser.Browser {
 	t.Helper()
-	chrome, ok := p.takeFree()
+	chrome, ok := p.takeFree(browsertest.IsInChrome(t))
 	if !ok {
 		chrome = p.start(t)
 	}
@@ -46,16 +48,18 @@ func (p *pool) take(t testing.TB) *browser.Browser {
 	return chrome.browser
 }
 
-func (p *pool) takeFree() (lent, bool) {
+func (p *pool) takeFree(isChrome bool) (lent, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.free) > 0 {
-		last := p.free[len(p.free)-1]
-		p.free = p.free[:len(p.free)-1]
+	for i, free := range slices.Backward(p.free) {
+		if free.isChrome != isChrome {
+			continue
+		}
+		p.free = slices.Delete(p.free, i, i+1)
 		select {
-		case <-last.browser.Done():
+		case <-free.browser.Done():
 		default:
-			return last, true
+			return free, true
 		}
 	}
 	return lent{}, false
@@ -73,7 +77,7 @@ func (p *pool) start(t testing.TB) lent {
 	if err != nil {
 		t.Fatal(errors.Join(err, os.RemoveAll(dir)))
 	}
-	started := lent{browser: b, dir: dir}
+	started := lent{browser: b, dir: dir, isChrome: browsertest.IsInChrome(t)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all = append(p.all, started)

@@ -6,6 +6,7 @@ import (
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/browser/browsertest"
 )
 
 // typeText has a text typed, as the supervisor does where a function of sending is gone.
@@ -42,6 +43,7 @@ func (r *rig) received(text string) (n int) {
 // TestTextIsTypedWhereFunctionsAreGone has one Chrome for all that may happen then.
 func TestTextIsTypedWhereFunctionsAreGone(t *testing.T) {
 	t.Parallel()
+	browsertest.InChrome(t)
 	r := openSender(t)
 	r.isTyped()
 	r.isNotTypedUnlessSure(t)

@@ -69,6 +69,7 @@ func awaitStored(t *testing.T, o browser.Options, url string, keys ...string) {
 }
 
 func TestStoredKeysSurviveAKillOfChrome(t *testing.T) {
+	browsertest.InChrome(t)
 	o := browsertest.Options(t)
 	url := serve(t)
 	b := start(t, o)
@@ -95,6 +96,7 @@ func TestStoredKeysSurviveAKillOfChrome(t *testing.T) {
 // Chrome's own limit is one write a minute, so that the second one shows whether it was
 // lifted.
 func TestChromeWritesWithoutWaitingForAMinute(t *testing.T) {
+	browsertest.InChrome(t)
 	o := browsertest.Options(t)
 	url := serve(t)
 	b := start(t, o)

@@ -38,6 +38,7 @@ func newPartsRig(t *testing.T) (r *rig, stopped <-chan func() bool) {
 }
 
 func TestStoppedPartOfChromeIsNamed(t *testing.T) {
+	browsertest.InChrome(t)
 	for kind, want := range map[string]reason.Code{
 		"--type=renderer":              reason.PageHung,
 		"--type=gpu-process":           reason.PaintingHung,

@@ -15,13 +15,15 @@ import (
 	"github.com/prometheus/procfs"
 
 	"session-manager/shared/chrome"
+	"session-manager/shared/chrome/chrometest"
 	"session-manager/worker/internal/browser"
 )
 
 type installed struct{ path, version string }
 
-var find = sync.OnceValues(func() (installed, error) {
-	binary, err := chrome.Find("")
+// find returns the browser that setting names, as chrome.Find does, and its version.
+func find(setting string) (installed, error) {
+	binary, err := chrome.Find(setting)
 	if err != nil {
 		return installed{}, err
 	}
@@ -29,9 +31,36 @@ var find = sync.OnceValues(func() (installed, error) {
 	defer cancel()
 	version, err := new(chrome.Versions).Of(ctx, binary)
 	return installed{binary.Path, version}, err
-})
+}
 
-// Options returns what starts this machine's Chrome on a fresh profile. The test
+var (
+	findChrome = sync.OnceValues(func() (installed, error) { return find("") })
+	findLight  = sync.OnceValues(func() (installed, error) { return find(chrometest.Light()) })
+)
+
+// inChrome has the names of the tests that asked for Chrome; the empty one stands for all.
+var inChrome sync.Map
+
+// InChrome makes t and its subtests run in the browser that the product would take. Other tests
+// run in chrometest.Light's, which costs half as much: name those that cover what may differ
+// between the two.
+func InChrome(t testing.TB) { inChrome.Store(t.Name(), true) }
+
+// AllInChrome is as InChrome, for all tests of a package. Call it in TestMain.
+func AllInChrome() { inChrome.Store("", true) }
+
+// IsInChrome reports whether InChrome was called for t or a test that it is part of.
+func IsInChrome(t testing.TB) bool {
+	name := t.Name()
+	for {
+		if _, named := inChrome.Load(name); named || name == "" {
+			return named
+		}
+		name = name[:max(0, strings.LastIndex(name, "/"))]
+	}
+}
+
+// Options returns what starts this machine's browser on a fresh profile: see InChrome. The test
 // is skipped on a machine without one.
 func Options(t testing.TB) browser.Options {
 	t.Helper()
@@ -41,12 +70,15 @@ func Options(t testing.TB) browser.Options {
 // OptionsIn is as Options, with all that Chrome writes below dir.
 func OptionsIn(t testing.TB, dir string) browser.Options {
 	t.Helper()
-	chrome, err := find()
+	found, err := findLight()
+	if IsInChrome(t) {
+		found, err = findChrome()
+	}
 	if err != nil {
 		t.Skip(err)
 	}
 	o := browser.Options{
-		Path: chrome.path, Version: chrome.version, StartTimeout: browser.StartTimeout,
+		Path: found.path, Version: found.version, StartTimeout: browser.StartTimeout,
 		ProfileDir: filepath.Join(dir, "p"), LeaseFile: filepath.Join(dir, "lease"), ScratchDir: filepath.Join(dir, "s"),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
