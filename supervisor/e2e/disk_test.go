@@ -75,7 +75,7 @@ func TestFullDiskIsReportedAndLosesNothing(t *testing.T) {
 		reports <- string(body)
 	}))
 	defer receiver.Close()
-	s := linked(t, p, tokens, "--webhook", receiver.URL, "--webhook-key-file", secret)
+	s := linked(t, p, tokens, append(light, "--webhook", receiver.URL, "--webhook-key-file", secret)...)
 
 	empty := fill(t, disk, 0)
 	s.warned("disk_full", "secret_file_exposed")
