@@ -210,9 +210,9 @@ var growers = []struct {
 	speed  float64
 	repeat repetition
 }{
-	{"rotations", 200, 360, rotate},
-	{"restarts", 20, 1, restart},
-	{"requests", 50_000, 1, request},
+	{"rotations", 100, 360, rotate},
+	{"restarts", 12, 1, restart},
+	{"requests", 20_000, 1, request},
 }
 
 // measureGrowth compares what the supervisor and, where it lives on, the worker hold at

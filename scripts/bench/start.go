@@ -162,7 +162,7 @@ func linkFloor(ctx context.Context, b *bench, p *harness.Phone, folder string) e
 
 const (
 	// links is how many accounts are linked.
-	links = 3
+	links = 2
 	// handling is how long a person takes to scan: the page's first writes to its
 	// storage are on disk by then, and Chrome would make the next ones wait.
 	handling = 10 * time.Second
