@@ -90,7 +90,7 @@ func (c *codes) any(r *http.Request) http.Handler {
 	case textType:
 		return c.terminal(q)
 	default:
-		return tagged{c.tag(q, jsonSuffix), content{jsonType, []byte(`{"status":"QR_AVAILABLE","qr":"` + q.Code.Base64 + `"}`)}}
+		return tagged{c.tag(q, jsonSuffix), content{jsonType, q.Code.JSON}}
 	}
 }
 

@@ -26,8 +26,8 @@ var ErrUnreadable = errors.New("the drawn QR does not decode to its payload")
 type Code struct {
 	// PNG is black on white, with a quiet zone of four modules.
 	PNG []byte
-	// Base64 is PNG in standard base64, without a data: prefix.
-	Base64 string
+	// JSON is the answer of GET /qr: PNG in standard base64, without a data: prefix.
+	JSON []byte
 	// Text is drawn with half blocks, two modules a character, for a terminal. Escape
 	// sequences make it black on white on a dark terminal, too.
 	Text string
@@ -64,7 +64,8 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Code{drawn, base64.StdEncoding.EncodeToString(drawn), m.text()}, nil
+	answer := `{"status":"QR_AVAILABLE","qr":"` + base64.StdEncoding.EncodeToString(drawn) + `"}`
+	return &Code{drawn, []byte(answer), m.text()}, nil
 }
 
 // encoder makes 2 KB of a code, in a fifth of the time in which it could make 1 KB.

@@ -119,17 +119,13 @@ func scaled(img image.Image, side int) image.Image {
 	return to
 }
 
-func TestBase64IsThePNG(t *testing.T) {
+func TestJSONHasThePNG(t *testing.T) {
 	code, err := Draw(login(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := base64.StdEncoding.DecodeString(code.Base64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, code.PNG) {
-		t.Fatal("base64 holds another image")
+	if want := `{"status":"QR_AVAILABLE","qr":"` + base64.StdEncoding.EncodeToString(code.PNG) + `"}`; string(code.JSON) != want {
+		t.Errorf("got %s, not %s", code.JSON, want)
 	}
 }
 

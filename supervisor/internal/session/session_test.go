@@ -79,7 +79,7 @@ func TestQRIsServedUntilItExpires(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q == nil || q.Code.Base64 != drawn.Base64 || q.Reader != "dom" || q.Generation != 1 {
+		if q == nil || !bytes.Equal(q.Code.JSON, drawn.JSON) || q.Reader != "dom" || q.Generation != 1 {
 			t.Fatalf("got %+v", q)
 		}
 		if r.Snapshot().FreshQR(shown.Add(20*time.Second)) != nil {
