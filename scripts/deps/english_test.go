@@ -13,12 +13,16 @@ import (
 	"testing"
 )
 
-// oddPhrases are phrases for which there is a plainer one.
-var oddPhrases = regexp.MustCompile(`(?i)\b(?:(?:is|are|was) told|tells?|told (?:of|by|to|on|that)` +
-	`|says (?:whether|that|why|what|so)|is none|is no [a-z]+ that|that is no|whatever` +
-	`|beside|by itself|any more|anew|mends?|goes on|go on by|takes? up` +
-	`|lies in|of ours|dearest|brings? upon|since when|until when|for good` +
-	`|came to|what comes of)\b`)
+// phrases are those for which there is a plainer one. Each stands between boundaries of words, so that
+// this file has none of them.
+const phrases = `\b(is|are|was) told\b|\btells?\b|\btold (of|by|to|on|that)\b` +
+	`|\bsays (whether|that|why|what|so)\b|\bis none\b|\bis no [a-z]+ that\b|\bthat is no\b|\bwhatever\b` +
+	`|\bbeside\b|\bby itself\b|\bany more\b|\banew\b|\bmends?\b|\bgoes on\b|\bgo on by\b|\btakes? up\b` +
+	`|\blies in\b|\bof ours\b|\bdearest\b|\bbrings? upon\b|\bsince when\b|\buntil when\b|\bfor good\b` +
+	`|\bcame to\b|\bwhat comes of\b`
+
+// oddPhrases has one boundary for all phrases, with which most positions cost nothing.
+var oddPhrases = regexp.MustCompile(`(?i)\b(` + strings.ReplaceAll(phrases, `\b`, "") + `)\b`)
 
 // rightAsTheyStand are lines that may hold an odd phrase: the file, a part of the line, and the reason.
 var rightAsTheyStand = []struct{ path, part, because string }{}
@@ -29,7 +33,7 @@ func TestTextsAvoidOddPhrases(t *testing.T) {
 	files := filesBelow(t, func(path string) bool {
 		name := filepath.Base(path)
 		return name == "Makefile" || slices.Contains(kinds, filepath.Ext(name)) &&
-			!strings.HasSuffix(name, ".pb.go") && name != "package-lock.json" && name != "english_test.go"
+			!strings.HasSuffix(name, ".pb.go") && name != "package-lock.json"
 	})
 	for _, path := range files {
 		text, err := os.ReadFile(filepath.Join(root, path))
