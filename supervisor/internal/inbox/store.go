@@ -597,10 +597,8 @@ func (s *store) list(ctx context.Context, cursor string, n int) (page, error) {
 		if err != nil {
 			return p, err
 		}
-		last := position
-		p.events, last, p.more, err = s.after(db, position, n)
-		p.next = s.cursor(last)
-		return p, err
+		list, last, more, err := s.after(db, position, n)
+		return page{list, s.cursor(last), more}, err
 	})
 }
 
