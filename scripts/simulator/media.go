@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -150,9 +151,11 @@ func (m *Media) take(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "forbidden", http.StatusForbidden)
 			return
 		case "slow":
-			if !pause(r.Context(), time.Duration(fault.number())*time.Millisecond) {
+			content, err := io.ReadAll(r.Body) // A server that has not read it does not notice that the page has gone.
+			if err != nil || !pause(r.Context(), time.Duration(fault.number())*time.Millisecond) {
 				return
 			}
+			r.Body = io.NopCloser(bytes.NewReader(content))
 		case "lost":
 			_, _ = io.CopyN(io.Discard, r.Body, 1<<10) // as far as it has come
 			hangUp(w)

@@ -169,6 +169,32 @@ func TestCloseEndsConnectionsAndWaits(t *testing.T) {
 	goleak.VerifyNone(t, leaks)
 }
 
+func TestSlowUploadEndsWithItsConnection(t *testing.T) {
+	sim, err := simulator.New(simulator.Options{Faults: []string{"upload=slow:600000"}})
+	check(t, err)
+	ctx, leave := context.WithCancel(t.Context())
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leave()
+		sim.ServeHTTP(w, r)
+	}))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL+"/mms/document", strings.NewReader("content"))
+	check(t, err)
+	if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.Canceled) { //nolint:bodyclose // there is no answer
+		t.Errorf("the upload ends with %v", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		sim.Close()
+		web.Close()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(rowLimit / 2):
+		t.Error("its handler did not end")
+	}
+}
+
 func TestAwaitEndsWithItsContext(t *testing.T) {
 	sim, _ := serve(t, simulator.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
