@@ -233,7 +233,9 @@ func withoutScript(t *testing.T, b *rod.Browser, url string) {
 	if err := (proto.EmulationSetScriptExecutionDisabled{Value: true}).Call(bare.Page); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(bare.Navigate(url), bare.WaitLoad()); err != nil {
+	// Once it is there, a renewed page waits for an answer that is never given.
+	hold := proto.FetchEnable{Patterns: []*proto.FetchRequestPattern{{ResourceType: proto.NetworkResourceTypeDocument}}}
+	if err := errors.Join(bare.Navigate(url), bare.WaitLoad(), hold.Call(bare.Page)); err != nil {
 		t.Fatal(err)
 	}
 	bare.visit("without-script")

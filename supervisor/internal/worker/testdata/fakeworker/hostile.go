@@ -197,7 +197,7 @@ func (w *worker) Lookup(_ context.Context, refs []rpc.MessageRef) (states []rpc.
 
 // Receive answers as notLinked explains.
 func (w *worker) Receive(context.Context, rpc.ReceiveQuery) (rpc.Reception, error) {
-	return rpc.Reception{Account: someone()}, w.notLinked()
+	return rpc.Reception{Account: rpc.Account{Phone: someone(), LID: someone()}}, w.notLinked()
 }
 
 // Contact answers as notLinked explains.
