@@ -32,7 +32,7 @@ func ourID(n int) rpc.MessageID { return rpc.MessageID(fmt.Sprintf("3EB0%018X", 
 // openSender opens a page that is linked and can send.
 func openSender(t *testing.T, change ...func(*Options)) *rig {
 	t.Helper()
-	r := open(t, simulator.Options{Speed: 20}, append([]func(*Options){func(o *Options) { o.Timings.Interval = 500 * time.Millisecond }}, change...)...)
+	r := open(t, simulator.Options{Speed: 20}, append([]func(*Options){func(o *Options) { o.Timings.Interval, o.Timings.Settle = 500*time.Millisecond, time.Millisecond }}, change...)...)
 	r.awaitSending(r.link()-1, true)
 	return r
 }
@@ -42,7 +42,7 @@ func (r *rig) awaitSending(mark int, possible bool) (rpc.SendingObserved, int) {
 	r.t.Helper()
 	e, next := r.await(mark, fmt.Sprintf("sending possible: %t", possible), func(b rpc.EventBody) bool {
 		o, ok := b.(rpc.SendingObserved)
-		return ok && o.Possible == possible && o.Why != "the page is not ready" && o.Why != "the page does not answer"
+		return ok && o.Possible == possible && !slices.Contains([]string{"the page is not ready", "the page does not answer", "the page is still loading"}, o.Why)
 	})
 	return e.body.(rpc.SendingObserved), next
 }

@@ -112,7 +112,8 @@ func Open(ctx context.Context, o Options) (*Page, error) {
 	if o.Browser == nil || o.Emit == nil || o.URL == "" || o.Logger == nil {
 		return nil, errors.New("cannot open page: browser, address, emit and logger are needed")
 	}
-	p := &Page{o: o, log: o.Logger, t: o.Timings.withDefaults().stretched(o.DeadlineFactor), views: observe.NewLatest()}
+	timings := o.Timings.withDefaults().stretched(o.DeadlineFactor)
+	p := &Page{o: o, log: o.Logger, t: timings, views: observe.NewLatest(timings.Settle)}
 	scripts, err := target.Compile(o.Selectors)
 	if err != nil {
 		p.log.Warn(logid.SelectorsRejected, logging.KeyError, err)
@@ -299,6 +300,9 @@ type Timings struct {
 	// Answer is how long the page may take for what a person asks of it, with its
 	// server.
 	Answer time.Duration
+	// Settle is how long a page that is ready may lack functions for messages, as some of its modules
+	// come late.
+	Settle time.Duration
 	// Unreadable is for how long a page that is ready may fail to read its own messages before it
 	// is loaded again, doubled after each time without success.
 	Unreadable time.Duration
@@ -325,6 +329,7 @@ func (t Timings) withDefaults() Timings {
 	t.CureLimit = cmp.Or(t.CureLimit, 3)
 	t.Call = cmp.Or(t.Call, 5*time.Second)
 	t.Answer = cmp.Or(t.Answer, 25*time.Second)
+	t.Settle = cmp.Or(t.Settle, 5*time.Second)
 	t.Unreadable = cmp.Or(t.Unreadable, 20*time.Second)
 	t.SearchAgain = cmp.Or(t.SearchAgain, time.Second)
 	t.SearchAgainMax = cmp.Or(t.SearchAgainMax, 8*time.Second)

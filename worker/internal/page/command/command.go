@@ -146,27 +146,29 @@ func (c *Commands) Return(ctx context.Context) error {
 // reach acts in the current document, if that is the page's. What follows when it is
 // left fails with target.ErrStale.
 func (c *Commands) reach(ctx context.Context, act func(*input) error) error {
-	return reachBy(ctx, c, c.target.Scripts.Load().Act, act)
-}
-
-// reachBy is reach with the object that another script makes.
-func reachBy(ctx context.Context, c *Commands, script string, act func(*input) error) error {
-	release := func(release func(context.Context)) {
-		ctx, cancel := context.WithTimeout(c.target.Life, c.call)
-		defer cancel()
-		release(ctx)
-	}
 	document, err := c.target.Document(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot reach into page: %w", err)
 	}
-	defer release(document.Release)
+	defer release(c, document.Release)
+	return reachBy(ctx, c, document, c.target.Scripts.Load().Act, act)
+}
+
+// reachBy is reach with the object that another script makes in a document.
+func reachBy(ctx context.Context, c *Commands, document *target.Document, script string, act func(*input) error) error {
 	object, err := document.New(ctx, script)
 	if err != nil {
 		return fmt.Errorf("cannot reach into page: %w", err)
 	}
-	defer release(object.Release)
+	defer release(c, object.Release)
 	return act(&input{document, object})
+}
+
+// release lets go of something in the page.
+func release(c *Commands, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(c.target.Life, c.call)
+	defer cancel()
+	f(ctx)
 }
 
 // LogOut ends the link through the page, and returns when the page has wiped its

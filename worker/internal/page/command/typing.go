@@ -48,13 +48,14 @@ func Type(ctx context.Context, c *Commands, m rpc.Message) (rpc.MessageState, er
 	var sent *row
 	pressed := m.Again
 	err := c.do(ctx, func(ctx context.Context, v observe.View) error {
-		if v.Reported.Condition != rpc.PageReady {
+		if !v.Ready() {
 			return errNotReady
 		}
-		return reachBy(ctx, c, c.target.Scripts.Load().Typing, func(in *input) (err error) {
+		err := reachBy(ctx, c, v.Page, c.target.Scripts.Load().Typing, func(in *input) (err error) {
 			sent, err = in.write(ctx, m, &pressed)
 			return err
 		})
+		return c.views.Confirm(ctx, v, err)
 	})
 	_, definite := errors.AsType[*rpc.SendError](err)
 	switch {

@@ -123,11 +123,14 @@ func (i *Inbox) listen(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, i.o.Call)
 	defer cancel()
 	var heard heard
-	object, err := i.tool.Object(ctx, v.Document)
+	object, err := i.tool.Object(ctx, v.Document, v.Page)
 	if err == nil {
 		err = object.Invoke(ctx, &heard, "listen")
 	}
 	seen := heard.observed(i.o.Messages.Function)
+	if err == nil && heard.Missing != "" && !i.o.Views.Still(ctx, v) {
+		seen = rpc.ReceivingObserved{Why: "the page is still loading"}
+	}
 	if err != nil {
 		seen = rpc.ReceivingObserved{Why: "the page does not answer"}
 	}
@@ -317,14 +320,17 @@ func (i *Inbox) ask(ctx context.Context, method string, arg any) (a answer, err 
 		return a, rpc.ErrNotReceiving
 	}
 	v := i.o.Views.Get()
-	if !message.Ready(v) {
+	if !v.Ready() {
 		return a, message.NotReady("the page is not ready")
 	}
 	const slow = 4 // a page of many rows takes longer than a call
 	ctx, cancel := context.WithTimeout(ctx, slow*i.o.Call)
 	defer cancel()
 	defer context.AfterFunc(i.o.Target.Life, cancel)()
-	object, err := i.tool.Object(ctx, v.Document)
+	object, err := i.tool.Object(ctx, v.Document, v.Page)
+	if errors.Is(err, target.ErrStale) {
+		return a, message.NotReady("the document was replaced")
+	}
 	if err == nil {
 		deadline, _ := ctx.Deadline()
 		err = object.Invoke(ctx, &a, method, arg, max(0, time.Until(deadline)-i.o.Call/2).Milliseconds())
@@ -333,5 +339,5 @@ func (i *Inbox) ask(ctx context.Context, method string, arg any) (a answer, err 
 		return a, i.o.Target.Explain(err)
 	}
 	a.Name = cmp.Or(a.Name, a.Last)
-	return a, i.o.Messages.Explain(a.Stopped)
+	return a, i.o.Views.Confirm(ctx, v, i.o.Messages.Explain(a.Stopped))
 }

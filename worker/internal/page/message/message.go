@@ -155,10 +155,11 @@ func (m *Messages) upload(ctx context.Context, msg rpc.Message) error {
 
 // handOver gives the page the file of a message, in an element that is in no document.
 func (m *Messages) handOver(ctx context.Context, msg rpc.Message) error {
-	if !Ready(m.o.Views.Get()) {
+	v := m.o.Views.Get()
+	if !v.Ready() {
 		return NotReady("the page is not ready")
 	}
-	object, err := m.object(ctx)
+	object, err := m.object(ctx, v)
 	if err != nil {
 		return err
 	}
@@ -261,10 +262,14 @@ func (m *Messages) bound(ctx context.Context, answer time.Duration) (context.Con
 // ask calls a method of our object with arg and the time that the page may take, if the
 // page is ready. An error that is not a *rpc.SendError proves nothing.
 func (m *Messages) ask(ctx context.Context, method string, arg any) (a answer, err error) {
-	if v := m.o.Views.Get(); !Ready(v) {
+	v := m.o.Views.Get()
+	if !v.Ready() {
 		return a, NotReady("the page is not ready")
 	}
-	object, err := m.object(ctx)
+	object, err := m.object(ctx, v)
+	if errors.Is(err, target.ErrStale) {
+		return a, NotReady("the document was replaced")
+	}
 	if err != nil {
 		return a, m.o.Target.Explain(err)
 	}
@@ -276,12 +281,7 @@ func (m *Messages) ask(ctx context.Context, method string, arg any) (a answer, e
 	if err := object.Invoke(ctx, &a, method, arg, left.Milliseconds()); err != nil {
 		return a, m.o.Target.Explain(err)
 	}
-	return a, m.Explain(a.Stopped)
-}
-
-// Ready reports whether the page can be asked.
-func Ready(v observe.View) bool {
-	return v.Observed && v.Page != nil && v.Reported.Condition == rpc.PageReady
+	return a, m.o.Views.Confirm(ctx, v, m.Explain(a.Stopped))
 }
 
 // Explain returns the error for what has stopped a command in the page.
@@ -318,12 +318,12 @@ func (m *Messages) Function(name string) string {
 	return strings.TrimSuffix(source.From[0].Module+"."+source.From[0].Path, ".")
 }
 
-// object returns our object in the present document, after it has been put there if need
+// object returns our object in the document of a view, after it has been put there if need
 // be.
-func (m *Messages) object(ctx context.Context) (*target.Object, error) {
+func (m *Messages) object(ctx context.Context, v observe.View) (*target.Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.o.Call)
 	defer cancel()
-	return m.tool.Object(ctx, m.o.Views.Get().Document)
+	return m.tool.Object(ctx, v.Document, v.Page)
 }
 
 // Stopped is why a command was stopped in the page: Code, at the function Name or Last of the

@@ -83,7 +83,7 @@ type Subject struct {
 
 // SubjectOf returns that of a view of the page.
 func SubjectOf(v observe.View, t *target.Target) Subject {
-	return Subject{Ready(v), v.Document, t.Scripts.Load()}
+	return Subject{v.Ready(), v.Document, t.Scripts.Load()}
 }
 
 // Observed is called when there is another view of the page. It never blocks.
@@ -129,7 +129,7 @@ func (m *Messages) observe(ctx context.Context) {
 	seen := rpc.SendingObserved{Why: "the page is not ready"}
 	r.next = now.Add(every)
 	if current.Ready {
-		seen = m.ability(ctx, r.patience(m.o.Call-margin, m.o.Answer))
+		seen = m.ability(ctx, v, r.patience(m.o.Call-margin, m.o.Answer))
 		m.notice(seen.Why != whyUnreadable, now)
 		r.next = now.Add(pauseAfter(seen))
 	}
@@ -186,13 +186,16 @@ func (o Own) Account() rpc.Account { return rpc.AccountAt(valid(o.Phone), valid(
 const whyUnreadable = "the page's messages can't be read"
 
 // ability asks a page that is ready, which may take so long.
-func (m *Messages) ability(ctx context.Context, patience time.Duration) rpc.SendingObserved {
+func (m *Messages) ability(ctx context.Context, v observe.View, patience time.Duration) rpc.SendingObserved {
 	ctx, cancel := context.WithTimeout(ctx, patience+margin)
 	defer cancel()
 	var s seen
-	object, err := m.object(ctx)
+	object, err := m.object(ctx, v)
 	if err == nil {
 		err = object.Invoke(ctx, &s, "observe", patience.Milliseconds())
+	}
+	if err == nil && s.Missing != "" && !m.o.Views.Still(ctx, v) {
+		return rpc.SendingObserved{Why: "the page is still loading"}
 	}
 	if err != nil {
 		return rpc.SendingObserved{Why: "the page does not answer"}
@@ -241,7 +244,7 @@ func (m *Messages) fetch(ctx context.Context) {
 			}
 			More bool
 		}
-		object, err := m.object(ctx)
+		object, err := m.object(ctx, m.o.Views.Get())
 		if err == nil {
 			err = object.Invoke(ctx, &taken, "take")
 		}

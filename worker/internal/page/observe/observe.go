@@ -69,11 +69,21 @@ type View struct {
 	Reported rpc.PageObserved
 	// Readers is what each reader has found, in words, without the payload.
 	Readers map[selectors.Reader]string
+	// since is when the document became ready, if it is.
+	since time.Time
+}
+
+// Ready reports whether the page can be asked.
+func (v View) Ready() bool {
+	return v.Observed && v.Page != nil && v.Reported.Condition == rpc.PageReady
 }
 
 // Latest keeps the latest view, and wakes those who wait for another. It is safe
 // for concurrent use.
-type Latest struct{ current atomic.Pointer[kept] }
+type Latest struct {
+	current atomic.Pointer[kept]
+	settle  time.Duration
+}
 
 // kept is a view, and what is closed when there is another.
 type kept struct {
@@ -81,18 +91,42 @@ type kept struct {
 	changed chan struct{}
 }
 
-// NewLatest returns a Latest without a view.
-func NewLatest() *Latest {
-	l := new(Latest)
+// NewLatest returns a Latest without a view. What a document lacks that has been ready for less
+// than settle proves nothing: some of its modules come late.
+func NewLatest(settle time.Duration) *Latest {
+	l := &Latest{settle: settle}
 	l.current.Store(&kept{changed: make(chan struct{})})
 	return l
 }
 
 // Set replaces the view.
-func (l *Latest) Set(v View) { close(l.current.Swap(&kept{v, make(chan struct{})}).changed) }
+func (l *Latest) Set(v View) {
+	if before := l.Get(); before.Ready() && before.Document == v.Document {
+		v.since = before.since
+	} else {
+		v.since = time.Now()
+	}
+	close(l.current.Swap(&kept{v, make(chan struct{})}).changed)
+}
 
 // Get returns the view.
 func (l *Latest) Get() View { return l.current.Load().View }
+
+// Still reports whether the document of a view is still there, and has been ready for some time. Otherwise
+// what it lacks proves nothing: a document that is loading, or goes away, lacks names without having lost them.
+func (l *Latest) Still(ctx context.Context, v View) bool {
+	now := l.Get()
+	return now.Ready() && now.Document == v.Document && time.Since(now.since) >= l.settle && v.Page.Check(ctx) == nil
+}
+
+// Confirm returns err, unless it means that the document of a view lacks something, and that
+// proves nothing.
+func (l *Latest) Confirm(ctx context.Context, v View, err error) error {
+	if e, ok := errors.AsType[*rpc.SendError](err); !ok || e.Code != rpc.SendPagePathGone || l.Still(ctx, v) {
+		return err
+	}
+	return &rpc.SendError{Code: rpc.SendNotReady, Detail: "the document was replaced, or is still loading"}
+}
 
 // Await returns the first view that want accepts, or the latest with ctx's error.
 func (l *Latest) Await(ctx context.Context, want func(View) bool) (View, error) {

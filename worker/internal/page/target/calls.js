@@ -71,7 +71,9 @@
     return Promise.race([promise, late]).finally(() => clearTimeout(timer));
   }
 
-  const isTypeError = (error) => error instanceof TypeError;
+  // isTypeError reports whether an error means that a function has changed. Those of fetch are about
+  // the connection, also when a navigation ends it.
+  const isTypeError = (error) => error instanceof TypeError && error.message !== "Failed to fetch";
 
   // carry returns what do returns, or what it was stopped by.
   async function carry(ms, act) {

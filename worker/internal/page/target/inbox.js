@@ -8,7 +8,7 @@
 (function (k, t, calls, ledger, ping, files) {
   "use strict";
 
-  const { Stop, resolve, gone, callable, task, within, carry, text, maybe, identify, addresses, named, own } = calls(k, t);
+  const { Stop, resolve, gone, callable, task, within, carry, text, identify, addresses, named, own } = calls(k, t);
   const r = k.receiving;
   const n = { ...k.sending.names, ...r.names };
   const MOST_ROWS = 500; // of the table at once

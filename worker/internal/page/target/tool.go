@@ -2,7 +2,6 @@ package target
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -31,13 +30,17 @@ func NewTool(t *Target, ledger string, script func(*Scripts) string) *Tool {
 	return &Tool{target: t, ledger: ledger, script: script, turn: make(chan struct{}, 1)}
 }
 
-// Object returns the object in the present document, which is the number-th.
-func (t *Tool) Object(ctx context.Context, number int) (*Object, error) {
+// Object returns the object in the document that was observed, which is the number-th. The error
+// matches ErrStale if there is another one, which proves nothing about this one.
+func (t *Tool) Object(ctx context.Context, number int, observed *Document) (*Object, error) {
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	if observed == nil {
+		return nil, ErrStale
 	}
 	scripts, c := t.target.Scripts.Load(), &t.current
 	if c.object != nil && c.number == number {
@@ -45,11 +48,9 @@ func (t *Tool) Object(ctx context.Context, number int) (*Object, error) {
 		if err == nil && c.scripts != scripts {
 			err = t.derive(ctx, c, scripts)
 		}
-		if err == nil || !errors.Is(err, ErrStale) {
-			return c.object, err
-		}
+		return c.object, err
 	}
-	made, err := t.install(ctx, number)
+	made, err := t.install(ctx, number, observed)
 	if err == nil {
 		err = t.derive(ctx, &made, scripts)
 	}
@@ -60,14 +61,9 @@ func (t *Tool) Object(ctx context.Context, number int) (*Object, error) {
 	return c.object, nil
 }
 
-func (t *Tool) install(ctx context.Context, number int) (installed, error) {
-	document, err := t.target.Document(ctx)
-	if err != nil {
-		return installed{}, err
-	}
+func (t *Tool) install(ctx context.Context, number int, document *Document) (installed, error) {
 	ledger, err := document.New(ctx, t.ledger)
 	if err != nil {
-		document.Release(ctx)
 		return installed{}, err
 	}
 	return installed{number: number, document: document, ledger: ledger}, nil
