@@ -193,14 +193,17 @@ func (s *store) run(ctx context.Context) {
 	defer clean.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	retain := job{write: func(t *transaction) error { return t.retain(s.limits, time.Now()) }, keep: true, done: s.sweep}
+	var age clock
+	begun := time.Now()
+	now := func() time.Time { return age.now(time.Now(), time.Since(begun)) }
+	retain := job{write: func(t *transaction) error { return t.retain(s.limits, now()) }, keep: true, done: s.sweep}
 	s.do(retain)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-clean.C:
-			if err := database.ExpireAside(s.file.Path, time.Now().Add(-s.limits.Keep)); err != nil {
+			if err := database.ExpireAside(s.file.Path, now().Add(-s.limits.Keep)); err != nil {
 				s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
 			}
 			retain.keep = false
@@ -217,6 +220,26 @@ func (s *store) run(ctx context.Context) {
 			retry.Reset(storePause)
 		}
 	}
+}
+
+// clock is the time by which messages are old enough to be erased. One that is set forward counts
+// once it has stayed so for a day: a message whose key is erased too early could be sent twice.
+type clock struct {
+	wall time.Time
+	at   time.Duration // when it was wall
+	// jumped is how long it has been ahead.
+	jumped time.Duration
+}
+
+// now returns the time when the machine's clock is at wall, so long after the start.
+func (c *clock) now(wall time.Time, at time.Duration) time.Time {
+	steady, passed := c.wall.Add(at-c.at), at-c.at
+	ahead := !c.wall.IsZero() && wall.Sub(steady) > time.Hour
+	if c.jumped += passed; !ahead || c.jumped >= day {
+		steady, c.jumped = wall, 0
+	}
+	c.wall, c.at = steady, at
+	return steady
 }
 
 // close does what is left, once, and closes the database.

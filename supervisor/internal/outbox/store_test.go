@@ -831,6 +831,21 @@ func (o *Outbox) erase(t *testing.T, now time.Time) {
 }
 
 // What is erased is in no file, although SQLite leaves deleted rows in its pages.
+// What is erased because of a clock that was set forward could be sent again.
+func TestClockSetForwardErasesNothing(t *testing.T) {
+	var c clock
+	for _, step := range []struct{ after, ahead, want time.Duration }{
+		{0, 0, 0}, {time.Hour, 0, 0}, {time.Hour, 10 * day, 0}, {time.Hour, 10 * day, 0}, {time.Hour, 0, 0}, // for two hours
+		{time.Hour, 10 * day, 0}, {12 * time.Hour, 10 * day, 0}, {12 * time.Hour, 10 * day, 10 * day}, {time.Hour, 10 * day, 10 * day}, // for ever
+		{time.Hour, 0, 0}, {time.Hour, -day, -day}, {time.Hour, 0, -day},
+	} {
+		at := c.at + step.after
+		if got := c.now(t0.Add(at+step.ahead), at); !got.Equal(t0.Add(at + step.want)) {
+			t.Errorf("%v after the start, %v ahead: it is %v ahead", at, step.ahead, got.Sub(t0.Add(at)))
+		}
+	}
+}
+
 func TestErasedTextIsGoneFromDisk(t *testing.T) {
 	const count, waits = 300, 0 // more than the journal holds before it is written back
 	path := filepath.Join(t.TempDir(), "admin.outbox")
