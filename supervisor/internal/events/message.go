@@ -55,7 +55,7 @@ type Report struct {
 // knows that. That the account has changed is reported by the next one.
 func ReportOf(m outbox.Message) (r Report, ok bool) {
 	data, _ := json.Marshal(MessageStatus{EventID: eventID(m), Message: NewMessage(m)}) // it has a JSON form
-	r = Report{ID: eventID(m), Type: MessageChanged, Chat: string(m.To), Account: m.Account.Names(), Data: data}
+	r = Report{ID: eventID(m), Type: MessageChanged, Chat: cmp.Or(string(m.To), string(m.ID)), Account: m.Account.Names(), Data: data}
 	for _, at := range m.Times {
 		if at.After(r.At) {
 			r.At = at

@@ -45,7 +45,7 @@ func (m remains) end(now time.Time) entry {
 		Times                      []int64
 	}
 	_ = json.Unmarshal([]byte(m.entry), &left) // as far as it goes
-	e := entry{ID: rpc.MessageID(m.id), Status: m.status}
+	e := entry{ID: rpc.MessageID(m.id), Status: m.status, Expires: millis(now)}
 	if !e.ID.Valid() {
 		e.ID = newID()
 	}

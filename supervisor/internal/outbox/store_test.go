@@ -638,7 +638,7 @@ func secondIs(t *testing.T, o Options, all []Message, want Status, renamed bool)
 	b, stop := start(t, o)
 	defer stop()
 	m, replayed, err := b.Accept(t.Context(), request("2", "secret two"))
-	if err != nil || !replayed || m.Status != want || (m.ID == all[1].ID) == renamed || (m.Code == CodeDamaged) != (want == Failed) {
+	if err != nil || !replayed || m.Status != want || (m.ID == all[1].ID) == renamed || (m.Code == CodeDamaged) != (want == Failed) || m.ExpiresAt.IsZero() {
 		t.Errorf("repeated: %+v, %t, %v", m, replayed, err)
 	}
 	if _, _, err := b.Accept(t.Context(), request("2", "other")); !errors.Is(err, ErrConflict) {
