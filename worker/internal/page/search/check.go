@@ -23,8 +23,9 @@ import (
 const (
 	// drawing is how long a page may take to draw a payload that it already holds.
 	drawing = 300 * time.Millisecond
-	// checkAgain is how long a check counts while nothing seems to change.
-	checkAgain = 5 * time.Second
+	// checkAgain is how long a check counts while nothing seems to change. It ends with an
+	// observation that is made anyway.
+	checkAgain = 2 * rpc.QREvidence
 	// retry is how soon a picture is checked again that does not show the payload, doubled
 	// after each failure up to retryMax.
 	retry, retryMax = 25 * time.Millisecond, 2 * time.Second
