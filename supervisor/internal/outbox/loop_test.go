@@ -716,11 +716,10 @@ func TestAccountIsKnownByEachOfItsNames(t *testing.T) {
 				inBubble(t, func(r *rig) {
 					var m Message
 					for i, names := range tc.linked {
-						switch last := i == len(tc.linked)-1; {
-						case names == unlinked:
+						if names == unlinked {
 							r.event(rpc.PageObserved{Condition: rpc.PageUnlinked})
-						default:
-							r.event(rpc.SendingObserved{Possible: last, Account: rpc.AccountAt(strings.Fields(names)...)})
+						} else {
+							r.event(rpc.SendingObserved{Possible: i == len(tc.linked)-1, Account: rpc.AccountAt(strings.Fields(names)...)})
 						}
 						synctest.Wait()
 						if i == 0 {

@@ -430,6 +430,20 @@ func TestDamagedDatabaseIsMovedAside(t *testing.T) {
 	}
 }
 
+// repeated repeats n requests, and counts the answers of those that are not accepted again.
+func repeated(t *testing.T, path string, n int) map[Status]int {
+	t.Helper()
+	b, stop := start(t, Options{Path: path})
+	defer stop()
+	states := map[Status]int{}
+	for i := range n {
+		if m, replayed, err := b.Accept(t.Context(), request(fmt.Sprint("key", i), strings.Repeat("x", 500))); err == nil && replayed {
+			states[m.Status]++
+		}
+	}
+	return states
+}
+
 // Whichever page of the file is damaged, no request is accepted a second time, and what can be read is still sent.
 func TestMessagesOfADamagedFileAreSalvaged(t *testing.T) {
 	const n, size = 100, 4096
@@ -456,19 +470,10 @@ func TestMessagesOfADamagedFileAreSalvaged(t *testing.T) {
 		if err := errors.Join(database.Remove(path), os.WriteFile(path, spoiled, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		b, stop := start(t, Options{Path: path})
-		states := map[Status]int{}
-		for i := range n {
-			m, replayed, err := b.Accept(t.Context(), request(fmt.Sprint("key", i), strings.Repeat("x", 500)))
-			if err != nil || !replayed {
-				t.Errorf("page %d, key %d: %t, %v", at/size, i, replayed, err)
-			}
-			states[m.Status]++
+		states := repeated(t, path, n)
+		if failed := states[Failed]; states[Queued]+failed != n || failed == n && at > size {
+			t.Errorf("page %d: %v", at/size, states)
 		}
-		if states[Failed] == n && at > size {
-			t.Errorf("page %d: none is sent", at/size)
-		}
-		stop()
 	}
 	// The service was killed before it had taken over anything.
 	if err := errors.Join(database.Remove(path), os.WriteFile(path+database.AsideSuffix, good, 0o600)); err != nil {
@@ -644,9 +649,19 @@ func secondIs(t *testing.T, o Options, all []Message, want Status, renamed bool)
 	if _, _, err := b.Accept(t.Context(), request("2", "other")); !errors.Is(err, ErrConflict) {
 		t.Errorf("its key was used for another message: %v", err)
 	}
+	all = []Message{all[0], m, all[2]}
+	b.keeps(t, all)
+	if got := b.Stats().ByStatus; got[Queued]+got[want] < len(all) {
+		t.Errorf("counted: %v", got)
+	}
+}
+
+// keeps checks that messages are as they were, and that no other one is queued.
+func (o *Outbox) keeps(t *testing.T, all []Message) {
+	t.Helper()
 	queued := 0
-	for i, m := range []Message{all[0], m, all[2]} {
-		got, err := b.Message(m.ID)
+	for i, m := range all {
+		got, err := o.Message(m.ID)
 		if err != nil || got.Status != m.Status {
 			t.Errorf("message %d: %s, %v", i+1, got.Status, err)
 		}
@@ -654,7 +669,7 @@ func secondIs(t *testing.T, o Options, all []Message, want Status, renamed bool)
 			queued++
 		}
 	}
-	if got := b.Stats().ByStatus; got[Queued] != queued || queued+got[want] < len(all) {
+	if got := o.Stats().ByStatus; got[Queued] != queued {
 		t.Errorf("counted: %v", got)
 	}
 }
@@ -677,6 +692,26 @@ func TestDamagedSettingsAndReportsCostNoMessage(t *testing.T) {
 	r.await(t, string(bad.ID)+" failed", string(m.ID)+" cancelled")
 	if n := strings.Count(log.String(), `"rows_damaged"`); n == 0 || strings.Contains(log.String(), "_failed") {
 		t.Errorf("logged: %s", log.String())
+	}
+}
+
+// imported checks what has become of a message that was bad in an export.
+func (o *Outbox) imported(t *testing.T, name string, id rpc.MessageID, want Imported) {
+	t.Helper()
+	got, err := o.Message(id)
+	if lost := strings.Contains(name, "id"); lost && want.Damaged > 0 { // only its key is left
+		got, _, err = o.Accept(t.Context(), request("2", "two"))
+	}
+	status := map[Imported]Status{{Invalid: 1}: Failed, {Damaged: 1}: Failed, {Keyless: 1}: Cancelled, {}: Queued}[want]
+	if name == "no time of it" {
+		status = Sent
+	}
+	code := map[Imported]Code{{Invalid: 1}: Code(rpc.SendInvalid), {Damaged: 1}: CodeDamaged}[want]
+	if err != nil || got.Status != status || got.Code != code && status == Failed {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if again, replayed, err := o.Accept(t.Context(), request("2", "two")); want.Damaged > 0 && (err != nil || !replayed || again.ID != got.ID) {
+		t.Errorf("repeated: %+v, %t, %v", again, replayed, err)
 	}
 }
 
@@ -724,21 +759,7 @@ func TestImportChecksEachMessage(t *testing.T) {
 				}
 				b, stop := start(t, Options{Path: to})
 				defer stop()
-				got, err := b.Message(bad.ID)
-				if lost := strings.Contains(name, "id"); lost && want.Damaged > 0 { // only its key is left
-					got, _, err = b.Accept(t.Context(), request("2", "two"))
-				}
-				status := map[Imported]Status{{Invalid: 1}: Failed, {Damaged: 1}: Failed, {Keyless: 1}: Cancelled, {}: Queued}[want]
-				if name == "no time of it" {
-					status = Sent
-				}
-				code := map[Imported]Code{{Invalid: 1}: Code(rpc.SendInvalid), {Damaged: 1}: CodeDamaged}[want]
-				if err != nil || got.Status != status || got.Code != code && status == Failed {
-					t.Errorf("got %+v, %v", got, err)
-				}
-				if again, replayed, err := b.Accept(t.Context(), request("2", "two")); want.Damaged > 0 && (err != nil || !replayed || again.ID != got.ID) {
-					t.Errorf("repeated: %+v, %t, %v", again, replayed, err)
-				}
+				b.imported(t, name, bad.ID, want)
 				if got, err := b.Message(last.ID); err != nil || got.Status != Queued {
 					t.Errorf("the next one: %+v, %v", got, err)
 				}

@@ -128,16 +128,21 @@ func (i *Inbox) listen(ctx context.Context) {
 		err = object.Invoke(ctx, &heard, "listen")
 	}
 	seen := heard.observed(i.o.Messages.Function)
-	if err == nil && heard.Missing != "" && !i.o.Views.Still(ctx, v) {
+	switch {
+	case err != nil:
+		seen = rpc.ReceivingObserved{Why: "the page does not answer"}
+	case heard.Missing != "" && !i.o.Views.Still(ctx, v):
 		seen = rpc.ReceivingObserved{Why: "the page is still loading"}
 	}
-	if err != nil {
-		seen = rpc.ReceivingObserved{Why: "the page does not answer"}
-	}
+	i.report(ctx, seen, now, fresh, errors.Is(err, target.ErrStale))
+}
+
+// report reports what the page can be read for, unless its document went away.
+func (i *Inbox) report(ctx context.Context, seen rpc.ReceivingObserved, now time.Time, fresh, stale bool) {
 	if !seen.Possible {
 		i.next = now.Add(retry)
 	}
-	if errors.Is(err, target.ErrStale) || ctx.Err() != nil {
+	if stale || ctx.Err() != nil {
 		return
 	}
 	if seen != i.last {
