@@ -166,7 +166,7 @@ func TestBackupAndExportRestoreALostLogin(t *testing.T) {
 		t.Fatalf("import: exit code %d, %s", code, out)
 	}
 	asFromADesktop(t, target)
-	imported := start(t, p.URL, elsewhere, light...)
+	imported := start(t, p.URL, elsewhere)
 	imported.await("READY")
 	if strings.Contains(imported.Log(), `"to":"QR_REQUIRED"`) {
 		t.Error("a scan was asked for")
