@@ -83,8 +83,9 @@ func (r *rig) isOnlyLookedFor(began time.Time) {
 		t.Errorf("looked for after a reload: %+v, %v", s, err)
 	}
 	// Rows that are drawn later are not the one that was typed.
-	if s, err := r.typeText(rpc.Message{ID: ourID(8), To: ada, Text: secret + " again"}); err != nil || string(s.Row) != r.latest(6).ID || r.received(secret+" again") != 3 {
-		t.Errorf("typed like another one: %+v, %v", s, err)
+	s, err := r.typeText(rpc.Message{ID: ourID(8), To: ada, Text: secret + " again"})
+	if last, n := r.latest(6), r.received(secret+" again"); err != nil || string(s.Row) != last.ID || n != 3 {
+		t.Errorf("typed like another one: %+v, %v; the server has %+v of %d", s, err, r.sim.Sent(), n)
 	}
 	m := rpc.Message{ID: ourID(2), To: stranger, Text: secret, Typed: time.Now().Add(time.Minute), Again: true}
 	if s, err := r.typeText(m); err == nil || sendCode(err) != "" || r.received(secret) != 1 {

@@ -107,10 +107,7 @@ func (i *input) write(ctx context.Context, m rpc.Message, pressed *bool) (*row, 
 		return nil, err
 	}
 	var last string
-	if err := i.object.Invoke(ctx, &last, "last"); err != nil {
-		return nil, err
-	}
-	if err := i.sendTyped(ctx, m.To, text, pressed); err != nil {
+	if err := i.sendTyped(ctx, m.To, text, &last, pressed); err != nil {
 		if *pressed {
 			return nil, err
 		}
@@ -119,9 +116,13 @@ func (i *input) write(ctx context.Context, m rpc.Message, pressed *bool) (*row, 
 	return i.find(ctx, m, text, "sent", string(m.To), text, last, m.Typed.Unix(), rowAppears.Milliseconds())
 }
 
-// sendTyped types a text, and presses Send once if that sends this text in this chat.
-func (i *input) sendTyped(ctx context.Context, to rpc.Secret, text string, pressed *bool) error {
+// sendTyped types a text, and presses Send once if that sends this text in this chat. Just before
+// that, last becomes the name of the last own row.
+func (i *input) sendTyped(ctx context.Context, to rpc.Secret, text string, last *string, pressed *bool) error {
 	if err := i.fill(ctx, composer, text); err != nil {
+		return err
+	}
+	if err := i.object.Invoke(ctx, last, "last"); err != nil {
 		return err
 	}
 	if _, err := i.appears(ctx, sendIt, press); err != nil {

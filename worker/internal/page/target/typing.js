@@ -10,6 +10,7 @@
   const y = k.typing;
   const MOST_ROWS = 50;
   const EARLY = 5; // seconds by which clocks may differ
+  const DRAWN = 1000; // ms that a chat takes to draw its rows
 
   const first = (name, within) => {
     for (const selector of y[name]) {
@@ -118,8 +119,11 @@
     // left reports whether the field for messages holds something of these words or, in this chat, anything.
     left: async (to, words, anything) => content() !== "" && (words.includes(content()) || (anything && isOpen(to))),
 
-    // last is the name of the last own row.
-    last: () => (list().filter(({ own }) => own).pop() || { name: "" }).name,
+    // last is the name of the last own row, once the chat has drawn its rows, if there are any.
+    async last() {
+      await until(() => list().length > 0, DRAWN);
+      return (list().filter(({ own }) => own).pop() || { name: "" }).name;
+    },
 
     // sent waits for an own row with these words below the row that was the last one, younger than a time in seconds.
     async sent(to, words, last, since, ms) {
@@ -129,6 +133,7 @@
         return last && at < 0 ? undefined : own.slice(at + 1).reverse().find((r) => r.words === words);
       };
       await until(() => look() && look().level !== "pending", ms);
+      if (!last) await until(() => false, DRAWN); // the first one may be of a history that is drawn late
       const row = look();
       const at = row && (await dated(idOf(row.name), to));
       return row && !(at < since - EARLY) ? answer(row) : null;
