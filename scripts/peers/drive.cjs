@@ -69,7 +69,7 @@ const programs = {
     return () => client.pupBrowser.close();
   },
 
-  // Sends a text under an id of its own, twice, and reports what it receives.
+  // Sends a text under an id of its own, twice.
   async 'wppconnect sends'() {
     const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
     defaultLogger.level = 'error';
@@ -79,7 +79,6 @@ const programs = {
       catchQR: (image, text, attempt, code) => tell('qr', code),
     });
     const { page } = client;
-    client.onMessage((message) => tell('message', message.body));
     await page.waitForFunction(() => window.WPP?.isReady && WPP.chat.get('15550101001@c.us'), { timeout: 90000, polling: 200 });
     for (let turn = 0; turn < 2; turn++) {
       tell('sent', await page.evaluate(() => {

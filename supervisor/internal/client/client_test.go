@@ -251,6 +251,19 @@ func TestLostStreamContinuesWhereItEnded(t *testing.T) {
 	}
 }
 
+func TestTerminalWithTheQRLeadsNowhereElse(t *testing.T) {
+	const state = "event: state\ndata: {\"status\":\"%s\",\"reason\":{\"code\":\"%s\",\"message\":\"M.\",\"action\":\"Scan /qr.\",\"detail\":\"none yet\"}}\n\n"
+	var out bytes.Buffer
+	stream := events(fmt.Sprintf(state+state+state, "QR_REQUIRED", "scan_qr", "QR_REQUIRED", "qr_unreadable", "READY", ""))
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { stream(w) })
+	if err := c.ShowQR(t.Context(), NewView(Output{Writer: &out}, "")); err != nil {
+		t.Error(err)
+	}
+	if got, want := out.String(), "QR_REQUIRED: M. (none yet)\nQR_REQUIRED: M. (none yet)\n→ Scan /qr.\nREADY: M. (none yet)\n→ Scan /qr.\n"+nextHint+"\n"; got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestAbsentServiceIsAnErrorAtOnce(t *testing.T) {
 	c, err := New(Options{Address: "unix:/nonexistent/socket"})
 	if err != nil {

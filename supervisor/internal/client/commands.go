@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"session-manager/shared/reason"
 	"session-manager/supervisor/internal/apikey"
 	"session-manager/supervisor/internal/outbox"
 	"session-manager/supervisor/internal/session"
@@ -30,7 +31,7 @@ type reasonBody struct {
 func (r reasonBody) words() string {
 	text := cmp.Or(printable(r.Message), printable(r.Code))
 	if r.Detail != "" {
-		text += " " + printable(r.Detail)
+		text += " (" + printable(r.Detail) + ")"
 	}
 	if r.Action != "" {
 		text += "\n→ " + printable(r.Action)
@@ -182,6 +183,9 @@ func (c *Client) ShowQR(ctx context.Context, v *View) error {
 		}
 		if state.Status == "" {
 			return nil
+		}
+		if wantsScan := state.Reason.Code == string(reason.ScanQR) || state.Reason.Code == string(reason.LoggedOut); wantsScan {
+			state.Reason.Action = "" // the QR is here, and the hint below it
 		}
 		shown, text := "", state.words()+"\n"
 		switch {
