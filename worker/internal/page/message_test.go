@@ -68,15 +68,25 @@ func (r *rig) send(id rpc.MessageID, to rpc.Secret) (rpc.MessageState, error) {
 	return r.sendWhole(rpc.Message{ID: id, To: to, Text: secret})
 }
 
-func (r *rig) sendWhole(m rpc.Message) (rpc.MessageState, error) {
+func (r *rig) sendWhole(m rpc.Message) (s rpc.MessageState, err error) {
+	r.t.Helper()
+	err = r.whenReady(func(ctx context.Context) error {
+		s, err = r.page.Send(ctx, m)
+		return err
+	})
+	return s, err
+}
+
+// whenReady makes a call again for as long as the page is not ready.
+func (r *rig) whenReady(call func(context.Context) error) error {
 	r.t.Helper()
 	for ctx := r.context(); ; {
 		if _, err := r.page.views.Await(ctx, func(v observe.View) bool { return v.Reported.Condition == rpc.PageReady }); err != nil {
 			r.t.Fatal(err)
 		}
-		s, err := r.page.Send(ctx, m)
+		err := call(ctx)
 		if e, ok := errors.AsType[*rpc.SendError](err); !ok || e.Detail != "the page is not ready" {
-			return s, err
+			return err
 		}
 	}
 }
@@ -158,7 +168,11 @@ func (r *rig) awaitAck(mark int, id rpc.MessageID, ack int) rpc.MessageChanged {
 // lookup returns the state of one message.
 func (r *rig) lookup(id rpc.MessageID, to rpc.Secret) rpc.MessageState {
 	r.t.Helper()
-	states, err := r.page.Lookup(r.context(), []rpc.MessageRef{{ID: ourID(0xFFFF), Chat: rpc.ChatAt(to)}, {ID: id, Chat: rpc.ChatAt(to)}})
+	var states []rpc.MessageState
+	err := r.whenReady(func(ctx context.Context) (err error) {
+		states, err = r.page.Lookup(ctx, []rpc.MessageRef{{ID: ourID(0xFFFF), Chat: rpc.ChatAt(to)}, {ID: id, Chat: rpc.ChatAt(to)}})
+		return err
+	})
 	if err != nil || len(states) != 2 || states[0] != (rpc.MessageState{ID: ourID(0xFFFF)}) || states[1].ID != id {
 		r.t.Fatalf("Lookup() = %+v, %v", states, err)
 	}
