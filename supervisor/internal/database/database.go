@@ -67,6 +67,11 @@ type DB struct {
 // Open opens the database at path, brings it up to the newest version, or makes it. Errors
 // that mean that it can't be used satisfy Damaged, or match ErrNewer.
 func Open(path string, format Format) (*DB, error) {
+	for _, name := range files(path) {
+		if info, err := os.Lstat(name); err == nil && info.Size() > MaxFile {
+			return nil, fmt.Errorf("%w: %s is too large", ErrDamaged, name)
+		}
+	}
 	db, err := openFile(path)
 	if err != nil {
 		return nil, err
@@ -133,8 +138,8 @@ func prepare(path string) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("cannot open database: %w", err)
-		case !info.Mode().IsRegular(), info.Size() > MaxFile:
-			return fmt.Errorf("%w: %s is too large, or is not a regular file", ErrDamaged, name)
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("%w: %s is not a regular file", ErrDamaged, name)
 		case info.Mode().Perm()&0o077 != 0:
 			if err := os.Chmod(name, 0o600); err != nil {
 				return fmt.Errorf("cannot make database private: %w", err)
@@ -207,13 +212,18 @@ func (db *DB) version(format Format) (int, error) {
 	return ids[1], nil
 }
 
-// Salvage calls f with the database that was moved aside from path, of which any part may be unreadable.
+// Salvage calls f with the database that was moved aside from path, of which any part may be unreadable, and
+// which nothing changes.
 func Salvage(path string, format Format, f func(*DB) error) error {
 	db, err := openFile(path + AsideSuffix)
 	if err != nil {
 		return err
 	}
-	version, err := db.version(format)
+	err = db.Exec("PRAGMA query_only = ON")
+	version := 0
+	if err == nil {
+		version, err = db.version(format)
+	}
 	if err == nil && version > 0 {
 		err = f(db)
 	}

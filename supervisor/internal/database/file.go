@@ -92,19 +92,22 @@ func (f *File) Remove() error { return errors.Join(f.Close(), Remove(f.Path)) }
 // AsideSuffix is for a database that is damaged. Only the last one is kept.
 const AsideSuffix = ".damaged"
 
-// MoveAside renames the database at path, and returns where it is.
+// MoveAside renames the database at path, and returns where it is. Its log, which has what was written last, is
+// at both places before the file is moved, so that a kill separates no file from its log.
 func MoveAside(path string) (string, error) {
 	aside := path + AsideSuffix
 	if err := remove(files(aside)); err != nil {
 		return path, err
 	}
+	if info, err := os.Lstat(path + walSuffix); err == nil && info.Mode().IsRegular() {
+		if err := os.Link(path+walSuffix, aside+walSuffix); err != nil {
+			return path, fmt.Errorf("cannot move database aside: %w", err)
+		}
+	}
 	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return path, fmt.Errorf("cannot move database aside: %w", err)
 	}
 	_ = os.Chtimes(aside, time.Time{}, time.Now()) // its age counts from now
-	if info, err := os.Lstat(path + walSuffix); err == nil && info.Mode().IsRegular() {
-		_ = os.Rename(path+walSuffix, aside+walSuffix) // which has what was written last
-	}
 	return aside, remove(files(path))
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ func (m remains) salvage(owned func(rpc.MessageID) bool, now time.Time) (e entry
 	e, whole = parse(m.entry)
 	if whole = whole && (e.ID == id || !id.Valid() && !owned(e.ID)); whole {
 		if m.status.rank() > e.Status.rank() {
-			e.Status = m.status
+			e.Status, e.Touched = m.status, true
 			e.Times[m.status.rank()] = cmp.Or(e.Times[m.status.rank()], millis(now))
 		}
 		return e, true
@@ -52,7 +53,9 @@ func (m remains) end(now time.Time) entry {
 	if e.Status.rank() < Sent.rank() {
 		e.Status, e.Code = Failed, CodeDamaged
 	}
-	e.Account, _, _ = strings.Cut(m.key, " ")
+	if account, _, scoped := strings.Cut(m.key, " "); scoped {
+		e.Account = account
+	}
 	if left.ID == m.id {
 		e.To, e.Account, e.Reference = bounded(rpc.Secret(left.To)), cmp.Or(bounded(rpc.Secret(e.Account)), left.Account), left.Reference
 		if len(left.Times) > 0 && left.Times[0] > 0 && left.Times[0] < millis(now) {
@@ -86,7 +89,7 @@ func (db messages) repair(m remains, now time.Time) (e entry, err error) {
 		return errors.Join(err,
 			db.Exec("UPDATE message SET id = ?, status = ?, settled = ?, latest = ?, entry = ? WHERE seq = ?",
 				e.ID, e.Status, millis(e.settled()), millis(e.latest()), string(text), m.seq),
-			db.Exec("INSERT INTO report (entry) VALUES (?)", string(text)))
+			db.keepReport(e))
 	})
 	return e.shared(), err
 }
@@ -97,47 +100,116 @@ func idIn(text string) string {
 	return string(e.ID)
 }
 
+// salvage takes over what can be read of a database that was moved aside from path to db, if that was not done
+// before. lost means that nothing can be read; after another error it is to be tried again.
+func salvage(path string, db messages) (lost, err error) {
+	used, err := database.Values[int](db.DB, "SELECT 1 FROM setting UNION ALL SELECT 1 FROM message LIMIT 1")
+	if _, missing := os.Lstat(path + database.AsideSuffix); missing != nil || err != nil || len(used) > 0 {
+		return nil, err
+	}
+	lost = database.Salvage(path, format, func(from *database.DB) error {
+		_, err = db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
+		return nil
+	})
+	if err == nil && !database.Damaged(lost) && !errors.Is(lost, database.ErrNewer) {
+		return nil, lost
+	}
+	return lost, err
+}
+
 // recover takes over what can be read of a database that was moved aside: each message by the table
 // or, where that is damaged, its id and its key by their indexes.
 func (t *transaction) recover(from messages, now time.Time) error {
 	s, _ := from.settings() // as far as they can be read
-	if err := t.save(s, now); err != nil {
+	if err := errors.Join(t.save(s, now), t.recoverReports(from)); err != nil {
 		return err
 	}
-	all := map[int64]remains{}
-	for _, order := range []string{"", " DESC"} { // from both ends to what can't be read
-		_ = from.Query(func(r *sql.Rows) error {
-			var seq int64
-			err := r.Scan(&seq)
-			if _, ok := all[seq]; !ok && err == nil {
-				all[seq] = remains{seq: seq}
-			}
+	all := from.remains()
+	var unreadable []remains
+	for _, seq := range slices.Sorted(maps.Keys(all)) {
+		m := remaining(from, all[seq])
+		if e, ok := parse(m.entry); !ok || string(e.ID) != m.id {
+			unreadable = append(unreadable, all[seq]) // after the others, one of which may have its id
+		} else if err := t.recoverOne(m, e.Status, now); err != nil {
 			return err
-		}, "SELECT seq FROM message ORDER BY seq"+order)
-		for column, note := range map[string]func(*remains, string){
-			"id": func(m *remains, s string) { m.id = s }, "key": func(m *remains, s string) { m.key = s },
-		} {
-			_ = from.Query(func(r *sql.Rows) error {
-				var m remains
-				var text string
-				err := r.Scan(&m.seq, &text)
-				if err == nil {
-					m.id, m.key = all[m.seq].id, all[m.seq].key
-					note(&m, text)
-					all[m.seq] = m
-				}
-				return err
-			}, "SELECT seq, substr("+column+", 1, 1000) FROM message WHERE "+column+" > '' ORDER BY "+column+order)
 		}
 	}
-	for _, seq := range slices.Sorted(maps.Keys(all)) {
-		found, err := from.exported("seq = ?", seq)
-		if err != nil || len(found) == 0 {
-			found = []exported{{remains: all[seq]}}
-		}
-		if err := t.adoptOne(found[0], new(Imported), now); err != nil {
+	for _, r := range unreadable {
+		if err := t.recoverOne(remaining(from, r), "", now); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// recoverOne adds a message that had a status, and has another one reported.
+func (t *transaction) recoverOne(m exported, before Status, now time.Time) error {
+	t.changed = nil // nobody waits for so many
+	err := t.adoptOne(m, new(Imported), now)
+	for _, c := range t.changed {
+		if err == nil && c.after.Status != before {
+			err = t.keepReport(c.after)
+		}
+	}
+	return err
+}
+
+// recoverReports takes over what was not reported, in its order.
+func (t *transaction) recoverReports(from messages) error {
+	var failure error
+	for _, order := range []string{"", " DESC"} {
+		_ = from.Query(func(r *sql.Rows) error {
+			var seq int64
+			var text string
+			if err := r.Scan(&seq, &text); err != nil {
+				return err
+			}
+			if _, ok := parse(text); ok && failure == nil {
+				failure = t.Exec("INSERT OR IGNORE INTO report (seq, entry) VALUES (?, ?)", seq, text)
+			}
+			return failure
+		}, "SELECT seq, entry FROM report WHERE seq BETWEEN 1 AND 1 << 40 ORDER BY seq"+order)
+	}
+	return failure
+}
+
+// remains returns which messages there are, with their ids and keys as the indexes have them.
+func (db messages) remains() map[int64]remains {
+	all := map[int64]remains{}
+	for _, order := range []string{"", " DESC"} { // from both ends to what can't be read
+		for column, note := range map[string]func(*remains, string){
+			"seq": func(*remains, string) {},
+			"id":  func(m *remains, s string) { m.id = s },
+			"key": func(m *remains, s string) { m.key = s },
+		} {
+			_ = db.Query(func(r *sql.Rows) error {
+				var seq int64
+				var text string
+				err := r.Scan(&seq, &text)
+				if err == nil {
+					m := all[seq]
+					m.seq = seq
+					note(&m, text)
+					all[seq] = m
+				}
+				return err
+			}, "SELECT seq, substr("+column+", 1, 1000) FROM message WHERE "+column+" IS NOT NULL ORDER BY "+column+order)
+		}
+	}
+	return all
+}
+
+// remaining returns a message as it is in the table, with its id and key by the indexes where they can't be.
+func remaining(db messages, indexed remains) exported {
+	m := exported{remains: indexed}
+	if found, err := db.exported("seq = ?", indexed.seq); err == nil && len(found) > 0 {
+		m = found[0]
+	}
+	if !rpc.MessageID(m.id).Valid() {
+		m.id = indexed.id
+	}
+	if _, key, scoped := strings.Cut(m.key, " "); !ValidKey(key) && (scoped || !ValidKey(m.key)) {
+		m.key = indexed.key
+	}
+	return m
 }

@@ -26,11 +26,16 @@ func (t *transaction) note(c change) error {
 	if !t.reporting || c.before.shown() == c.after.shown() {
 		return nil
 	}
-	text, err := json.Marshal(c.after)
+	return t.keepReport(c.after)
+}
+
+// keepReport keeps that a message has changed until it was reported.
+func (db messages) keepReport(e entry) error {
+	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	return t.Exec("INSERT INTO report (entry) VALUES (?)", string(text))
+	return db.Exec("INSERT INTO report (entry) VALUES (?)", string(text))
 }
 
 // forgetReports erases what nobody will be told.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -125,7 +124,11 @@ const (
 func newStore(o Options) *store {
 	s := &store{limits: o.Limits, media: o.Media, log: o.Logger, wake: make(chan struct{}, 1)}
 	open := func(db *database.DB) error {
-		if err := s.salvage(messages{db}); err != nil {
+		lost, err := salvage(o.Path, messages{db})
+		if lost != nil {
+			o.Logger.Warn(logid.OutboxWriteFailed, logging.KeyError, lost)
+		}
+		if err != nil {
 			return err
 		}
 		return s.load(db)
@@ -416,22 +419,6 @@ func (s *store) load(opened *database.DB) error {
 		s.opened(l)
 	}
 	return err
-}
-
-// salvage takes over what can be read of a database that was moved aside, if that was not done before.
-func (s *store) salvage(db messages) error {
-	used, failure := database.Values[int](db.DB, "SELECT 1 FROM setting UNION ALL SELECT 1 FROM message LIMIT 1")
-	if _, err := os.Lstat(s.file.Path + database.AsideSuffix); err != nil || failure != nil || len(used) > 0 {
-		return failure
-	}
-	err := database.Salvage(s.file.Path, format, func(from *database.DB) error {
-		_, failure = db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
-		return nil
-	})
-	if err != nil {
-		s.log.Warn(logid.OutboxWriteFailed, logging.KeyError, err)
-	}
-	return failure
 }
 
 // loaded is what the loop begins with.

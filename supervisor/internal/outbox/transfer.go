@@ -55,7 +55,10 @@ func Import(from, path string) (n Imported, err error) {
 	} else if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return n, nil
 	}
-	file := database.File{Path: path, Format: format, MovedAside: func(string, error) {}}
+	file := database.File{Path: path, Format: format, MovedAside: func(string, error) {}, Opened: func(db *database.DB) error {
+		_, err := salvage(path, messages{db}) // one of which nothing can be read is left where it is
+		return err
+	}}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	db, err := file.Open()
 	if err == nil {
