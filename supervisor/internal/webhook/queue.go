@@ -163,7 +163,10 @@ func newQueue(path string, l Limits, log *slog.Logger) *queue {
 // load reads what is known of a file that was opened.
 func (q *queue) load(db *database.DB) error {
 	m := memory{}
-	_, forgotten, err := database.Setting(db, &m)
+	found, forgotten, err := database.Setting(db, &m)
+	if err == nil && !found && !forgotten {
+		err = q.salvage(db, &m)
+	}
 	if err != nil {
 		return err
 	}
@@ -180,6 +183,45 @@ func (q *queue) load(db *database.DB) error {
 		q.memory = m
 	}
 	return err
+}
+
+// salvage takes over what can be read of a file that was moved aside, with what is known of it. That there was
+// such a file is counted as one event that was lost.
+func (q *queue) salvage(db *database.DB, m *memory) error {
+	if _, err := os.Lstat(q.file.Path + database.AsideSuffix); err != nil {
+		return nil
+	}
+	var failure error
+	lost := database.Salvage(q.file.Path, format, func(from *database.DB) error {
+		_, _, _ = database.Setting(from, m) // if it can be read
+		failure = db.Transact(func() error { return errors.Join(takeOver(from, db), db.Set(*m)) })
+		return nil
+	})
+	if database.Damaged(lost) || errors.Is(lost, database.ErrNewer) {
+		q.log.Warn(logid.WebhookWriteFailed, logging.KeyError, lost)
+		lost = nil
+	}
+	q.aside = true
+	return errors.Join(failure, lost)
+}
+
+// takeOver copies the events that can be read, from both ends to what can't be.
+func takeOver(from, to *database.DB) (failure error) {
+	for _, order := range []string{"", " DESC"} {
+		_ = from.Query(func(rows *sql.Rows) error {
+			var seq, kept int64
+			var r row
+			if err := rows.Scan(&seq, &r.id, &r.kind, &r.chat, &r.account, &kept, &r.body); err != nil {
+				return err
+			}
+			if failure == nil {
+				failure = to.Exec("INSERT OR IGNORE INTO event (seq, id, type, chat, account, kept, bytes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+					seq, r.id, r.kind, r.chat, r.account, kept, len(r.body), string(r.body))
+			}
+			return failure
+		}, "SELECT seq, id, type, chat, account, kept, body FROM event WHERE abs(seq) < 1 << 40 ORDER BY seq"+order)
+	}
+	return failure
 }
 
 // use returns what f does with the open database, while nobody else uses it. A call that was

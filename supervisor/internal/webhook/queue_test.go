@@ -290,6 +290,46 @@ func TestDamagedQueueIsMovedAside(t *testing.T) {
 }
 
 // An event that can't be delivered costs no other anything, and the receiver learns of it.
+// Of a damaged file all is delivered that can be read, also after a kill, and once.
+func TestEventsOfADamagedQueueAreSalvaged(t *testing.T) {
+	const n, size, least = 300, 4096, 40
+	path := filepath.Join(t.TempDir(), "admin.webhook")
+	q := waiting(t, path, DefaultLimits())
+	var ids []string
+	var rows []row
+	for i := range n {
+		ids = append(ids, fmt.Sprint("e", i))
+		rows = append(rows, row{id: ids[i], kind: "message", chat: "x", account: "1@c.us", body: []byte(strconv.Quote("body of " + ids[i]))})
+	}
+	if err := errors.Join(q.keep(t.Context(), rpc.AccountAt("1@c.us"), rows, nil, 0), q.close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(whole, []byte("body of e150")) / size * size // of some rows
+	spoiled := slices.Concat(whole[:at], bytes.Repeat([]byte{0xA5}, size), whole[at+size:])
+	for name, content := range map[string][]byte{path: spoiled, path + database.AsideSuffix: whole} {
+		if err := errors.Join(database.Remove(path), os.WriteFile(name, content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		q := waiting(t, path, DefaultLimits())
+		got := q.drain(t)
+		if len(got) == 0 || got[0] != "1 map[damaged:1]" {
+			t.Fatalf("got %v", got)
+		}
+		missing := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(got[1:], id) })
+		if name == path && (len(missing) == 0 || len(missing) > size/least) || name != path && len(missing) > 0 {
+			t.Errorf("%d are missing of %s", len(missing), filepath.Base(name))
+		}
+		if err := q.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, waiting(t, path, DefaultLimits()).drain(t))
+	}
+}
+
 func TestDamagedEventIsSetAsideAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q")
 	q := waiting(t, path, DefaultLimits())
