@@ -4,15 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -401,8 +405,45 @@ func (c *consumer) check(written map[string][]string) {
 	c.t.Logf("%d messages, %d were listed again", len(seen), repeated)
 }
 
+// spoiler passes requests on to the service, and spoils the first ones: what followed the cursor is
+// lost, an answer is cut, empty or lost, or the service is busy.
+func (s *service) spoiler() string {
+	base, err := url.Parse(s.Base)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var reads, sends atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy := httputil.NewSingleHostReverseProxy(base)
+		if r.Method == http.MethodPost && sends.Add(1)%3 == 1 && sends.Load() < 8 {
+			proxy.ModifyResponse = func(*http.Response) error { panic(http.ErrAbortHandler) }
+		} else if r.Method == http.MethodGet {
+			switch reads.Add(1) {
+			case 1:
+				r.URL.RawQuery += "lost-0"
+			case 2:
+				proxy.ModifyResponse = func(a *http.Response) error {
+					a.Body = struct {
+						io.Reader
+						io.Closer
+					}{io.LimitReader(a.Body, 100), a.Body}
+					return nil
+				}
+			case 3:
+				return
+			case 4:
+				http.Error(w, `{"code":"busy"}`, http.StatusServiceUnavailable)
+				return
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	s.t.Cleanup(server.Close)
+	return server.URL
+}
+
 // consumersAnswerOnce runs the consumers of the documents, which are killed and forget where
-// they were.
+// they were. The first message of each can't be answered.
 func consumersAnswerOnce(t *testing.T, s *service, p *phone) {
 	document, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -414,36 +455,61 @@ func consumersAnswerOnce(t *testing.T, s *service, p *phone) {
 		}
 		_, code, _ := strings.Cut(string(document), "```"+language+"\n")
 		code, _, _ = strings.Cut(code, "```")
-		code = strings.ReplaceAll(code, "http://localhost:3001", s.Base)
-		id := p.Receive(people[1][1:], "a question in "+language)
-		for range 2 {
+		code = strings.ReplaceAll(code, "http://localhost:3001", s.spoiler())
+		p.Receive("12345", "from a number that nobody can write to")
+		want := map[string]int{}
+		for _, text := range []string{"in " + language + "\n\t\"'\\ 👍 $(touch pwned) `touch pwned`", `{"code":"cursor_lost"} 410`} {
+			want[p.Receive(people[1][1:], text)] = 1
+			want[p.Deliver(simulator.Incoming{From: people[1][1:], Group: simulator.Group, Text: text})] = 1
+		}
+		folder := t.TempDir()
+		for _, run := range []struct {
+			folder string
+			killed bool
+		}{{folder, true}, {folder, false}, {t.TempDir(), false}} {
 			consumer := exec.Command(program[0], program[1], code)
-			consumer.Dir = t.TempDir()
+			consumer.Dir = run.folder
 			consumer.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			if err := consumer.Start(); err != nil {
 				t.Fatal(err)
 			}
-			answered := func(all []simulator.Sent) bool {
-				cursor, err := os.ReadFile(filepath.Join(consumer.Dir, "cursor"))
-				return err == nil && len(cursor) > 0 && slices.ContainsFunc(all, func(m simulator.Sent) bool { return m.Quoted == id })
-			}
-			for ctx := within(t); !answered(p.Sent()); {
-				if harness.Pause(ctx, 50*time.Millisecond) != nil {
-					t.Errorf("%s: the server has %+v", language, p.Sent())
-					break
-				}
+			if run.killed {
+				_ = harness.Pause(t.Context(), rand.N(3*time.Second))
+			} else {
+				s.awaitCursor(filepath.Join(run.folder, "cursor"))
 			}
 			_ = syscall.Kill(-consumer.Process.Pid, syscall.SIGKILL)
 			_ = consumer.Wait()
 		}
-		answers := 0
-		for _, m := range p.Sent() {
-			if m.Quoted == id {
-				answers++
+		for ctx := within(t); ; {
+			got := map[string]int{}
+			for _, m := range p.Sent() {
+				if _, asked := want[m.Quoted]; asked {
+					got[m.Quoted]++
+				}
+			}
+			if maps.Equal(got, want) {
+				break
+			}
+			if harness.Pause(ctx, 50*time.Millisecond) != nil {
+				t.Fatalf("%s: the numbers of answers are %v", language, got)
 			}
 		}
-		if answers != 1 {
-			t.Errorf("%s has answered %d times", language, answers)
+	}
+}
+
+// awaitCursor waits until a consumer has dealt with all messages.
+func (s *service) awaitCursor(file string) {
+	s.t.Helper()
+	for ctx := within(s.t); ; {
+		cursor, err := os.ReadFile(file)
+		if err == nil && len(cursor) > 0 {
+			if left, _, err := s.tryList(ctx, strings.TrimSpace(string(cursor))); err == nil && len(left) == 0 {
+				return
+			}
+		}
+		if harness.Pause(ctx, 50*time.Millisecond) != nil {
+			s.t.Fatalf("the cursor stays at %q, %v", cursor, err)
 		}
 	}
 }
