@@ -404,16 +404,20 @@ func (s *store) note(db *database.DB, next *settings, m rpc.Received, inOrder bo
 // shrink drops the oldest events as far as there are too many, and forgets as many messages.
 func (s *store) shrink(db *database.DB, next *settings) error {
 	const some = 1000
-	oldest := func(which string, n int) error {
-		return s.drop(db, next, which, "seq IN (SELECT seq FROM event WHERE "+which+" ORDER BY seq LIMIT ?)", max(1, min(some, n/10)))
+	oldest := func(which, counted string, n int) error {
+		return s.drop(db, next, which, "seq IN (SELECT seq FROM event WHERE "+counted+" ORDER BY seq LIMIT ?)", max(1, min(some, n/10)))
 	}
 	for s.minor > s.limits.Minor {
-		if err := oldest(minorEvents, s.minor); err != nil {
+		if err := oldest(minorEvents, minorEvents, s.minor); err != nil {
 			return err
 		}
 	}
 	for s.events > s.limits.Events || s.bytes > s.limits.Bytes {
-		if err := oldest(allEvents, s.events); err != nil {
+		counted := "NOT " + minorEvents
+		if s.events == 0 { // damaged ones have a size
+			counted = allEvents
+		}
+		if err := oldest(allEvents, counted, s.events); err != nil {
 			return err
 		}
 	}
