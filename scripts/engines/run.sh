@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the end-to-end tests, those of the page, every fault of chaos, and kills at random moments with each engine:
+# Runs the end-to-end tests, those of the worker (of its page alone with a shell), every fault of chaos, and kills at random moments with each engine:
 # Debian's chromium, its chromium-headless-shell, and the older chromium and shell of Debian main,
 # which are extracted into .cache and not installed. With the older ones it runs the end-to-end
 # tests that depend on the browser most. Prints one line for each engine.
@@ -40,16 +40,17 @@ step() {
 	fi
 }
 
-failed=0
+outcome=0
 for engine in ${*:-chromium shell old old-shell}; do
 	program=$(binary "$engine")
-	tests=. kills=20
+	tests=. kills=20 worker=./worker/...
 	case $engine in old*)
 		extract
 		tests='Login|Logout|Reader|Pairing|Page|Crashes|QR|Payload|Conflict|Proxy' kills=10
 		;;
 	esac
-	log=$cache/$engine.log
+	case $engine in *shell) worker=./worker/internal/page ;; esac # the rest of the worker's tests looks at Chrome's locks
+	log=$cache/$engine.log failed=0
 	: >"$log"
 	# The tests and chaos take the first browser of the PATH.
 	mkdir -p "$cache/path-$engine"
@@ -58,9 +59,9 @@ for engine in ${*:-chromium shell old old-shell}; do
 	export PATH
 	printf '%s (%s):' "$engine" "$("$program" --version 2>/dev/null || echo '?')"
 	step e2e go test -count=1 -timeout 60m -run "$tests" -skip TestKillsAtRandom ./supervisor/e2e
-	step page go test -count=1 -timeout 60m ./worker/internal/page
+	step worker go test -p 1 -count=1 -timeout 60m "$worker"
 	step chaos bin/chaos --for 0
 	step kills go test -count=1 -timeout 60m -run TestKillsAtRandom -v ./supervisor/e2e -kills "$kills"
-	if [ "$failed" = 0 ]; then echo; else echo " (see $log)"; fi
+	if [ "$failed" = 0 ]; then echo; else outcome=1; echo " (see $log)"; fi
 done
-exit "$failed"
+exit "$outcome"
