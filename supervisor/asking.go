@@ -152,10 +152,14 @@ func readAll(path string, limit int64) ([]byte, error) {
 	return content, err
 }
 
-// given returns an argument, or standard input in place of - or nothing, without the end of its
-// last line.
+// given returns an argument, or standard input in place of -, without the end of its last line. An empty
+// argument is a script's mistake: what is on standard input then is not meant.
 func given(ctx context.Context, argument string) (string, error) {
-	if argument != "" && argument != config.Standard {
+	switch argument {
+	case "":
+		return "", fmt.Errorf("%w: <text> is empty", config.ErrUsage)
+	case config.Standard:
+	default:
 		return argument, nil
 	}
 	if term.IsTerminal(unix.Stdin) {

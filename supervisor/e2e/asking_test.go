@@ -167,6 +167,7 @@ func (a asking) sends() {
 	a.says(0, id, "send", "--json", "--idempotency-key=one", ada, "from standard input")
 	a.says(65, "idempotency_conflict", "send", "--idempotency-key=one", ada, "another text")
 	a.run(64, "", "send", ada)
+	a.run(64, "the rest of a script's input", "send", ada, "") // of a variable that is not set
 	a.run(64, "\xff", "send", ada)
 	a.run(65, "", "send", "--idempotency-key=", ada, "x") // of a variable that is not set
 	a.run(64, strings.Repeat("x", 70_000), "send", ada)

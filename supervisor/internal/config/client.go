@@ -47,7 +47,7 @@ type Client struct {
 	} `cmd:"" help:"Close Chrome cleanly, and start it again."`
 	Send struct {
 		To             string  `arg:"" help:"Phone number in international form, or address of a chat."`
-		Text           string  `arg:"" optional:"" help:"Text of the message. Default: standard input, which - stands for, too."`
+		Text           string  `arg:"" optional:"" default:"-" help:"Text of the message. Default: standard input, which - stands for, too."`
 		IdempotencyKey *string `placeholder:"KEY" help:"Name of this message: with the same one nothing is sent twice. Default: one is drawn."`
 		printing
 		Wait bool `help:"Wait until the message was sent. The exit code is 1 if it never will be."`

@@ -52,6 +52,15 @@ func TestBadClientCommandsRepeatNoSecret(t *testing.T) {
 	}
 }
 
+func TestEmptyTextIsNotStandardInput(t *testing.T) {
+	for want, text := range map[string][]string{"": {""}, Standard: nil} {
+		c, err := ParseClient(append([]string{"send", "+5491123456789"}, text...), &bytes.Buffer{})
+		if err != nil || c.Send.Text != want {
+			t.Errorf("got %q instead of %q, %v", c.Send.Text, want, err)
+		}
+	}
+}
+
 func TestTextThatIsNotUTF8IsRefused(t *testing.T) {
 	_, ofClient := ParseClient([]string{"send", "+5491123456789", "\xff"}, &bytes.Buffer{})
 	_, _, ofService := Load(t.Context(), []string{"--tokens=/x/\xff"}, nil, &bytes.Buffer{}, "")
