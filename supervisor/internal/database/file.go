@@ -22,6 +22,8 @@ type File struct {
 	RowsAside func(n int)
 
 	db *DB // nil while it is not open
+	// damage was found in use, perhaps where a check finds none.
+	damage error
 }
 
 // Open returns the database, open and at its place.
@@ -30,11 +32,15 @@ func (f *File) Open() (*DB, error) {
 		return f.db, nil
 	}
 	_ = f.Close() // It was removed or replaced, and what is written to it is lost.
-	err := f.open()
+	err := f.damage
+	if err == nil {
+		err = f.open()
+	}
 	if Damaged(err) {
 		aside, moveErr := MoveAside(f.Path)
 		f.MovedAside(aside, errors.Join(err, moveErr))
 		if moveErr == nil {
+			f.damage = nil
 			err = f.open()
 		}
 	}
@@ -60,7 +66,8 @@ func (f *File) Failed(err error) bool {
 	if !Damaged(err) {
 		return false
 	}
-	_ = f.Close() // Open moves it aside.
+	_ = f.Close()
+	f.damage = err // so that Open moves it aside
 	return true
 }
 
@@ -87,7 +94,10 @@ func (f *File) Close() error {
 }
 
 // Remove closes the database and erases it, and what was moved aside.
-func (f *File) Remove() error { return errors.Join(f.Close(), Remove(f.Path)) }
+func (f *File) Remove() error {
+	f.damage = nil
+	return errors.Join(f.Close(), Remove(f.Path))
+}
 
 // AsideSuffix is for a database that is damaged. Only the last one is kept.
 const AsideSuffix = ".damaged"
@@ -99,12 +109,16 @@ func MoveAside(path string) (string, error) {
 	if err := remove(files(aside)); err != nil {
 		return path, err
 	}
-	if info, err := os.Lstat(path + walSuffix); err == nil && info.Mode().IsRegular() {
-		if err := os.Link(path+walSuffix, aside+walSuffix); err != nil {
-			return path, fmt.Errorf("cannot move database aside: %w", err)
-		}
+	info, err := os.Lstat(path + walSuffix)
+	logged := err == nil && info.Mode().IsRegular()
+	linked := logged && os.Link(path+walSuffix, aside+walSuffix) == nil
+	if err = os.Rename(path, aside); errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err == nil && logged && !linked { // the file system has no links
+		err = os.Rename(path+walSuffix, aside+walSuffix)
+	}
+	if err != nil {
 		return path, fmt.Errorf("cannot move database aside: %w", err)
 	}
 	_ = os.Chtimes(aside, time.Time{}, time.Now()) // its age counts from now

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/database"
 )
 
@@ -169,5 +171,43 @@ func TestHugeFileIsSalvaged(t *testing.T) {
 	b, _ := start(t, Options{Path: path})
 	if _, replayed, err := b.Accept(t.Context(), request("key0", strings.Repeat("x", 500))); err != nil || !replayed {
 		t.Errorf("%t, %v", replayed, err)
+	}
+}
+
+// Damage of an index that is found only when a message changes stops nothing for long.
+func TestDamagedIndexIsMadeAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	m, other := accept(t, b, request("1", "one")), accept(t, b, request("2", "two"))
+	stop()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest := binary.BigEndian.AppendUint64(nil, uint64(m.Times[Queued].UnixMilli()))[2:] // as SQLite writes it
+	row := bytes.Index(text, []byte(string(m.ID)+"1"))
+	for at := 0; ; at++ {
+		next := bytes.Index(text[at:], latest)
+		if next < 0 {
+			break
+		}
+		if at += next; at < row || at > row+500 {
+			text[at+5] ^= 0xFF
+		}
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _ = start(t, Options{Path: path})
+	for _, id := range []rpc.MessageID{m.ID, other.ID} {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(storePause / 4) {
+			got, err := b.Cancel(t.Context(), id)
+			if err == nil && got.Status == Cancelled {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("got %s, %v", got.Status, err)
+			}
+		}
 	}
 }
