@@ -90,6 +90,24 @@ const programs = {
     return () => client.close();
   },
 
+  // Reports what it receives.
+  async 'wppconnect receives'() {
+    const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
+    defaultLogger.level = 'error';
+    const client = await create({
+      session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
+      whatsappVersion: null, waitForLogin: false, autoClose: 0, browserArgs: args, puppeteerOptions: { executablePath },
+      catchQR: (image, text, attempt, code) => tell('qr', code),
+    });
+    await client.page.exposeFunction('heard', (body) => tell('message', body));
+    await client.page.waitForFunction(() => window.WPP?.on, { timeout: 90000, polling: 50 });
+    await client.page.evaluate(() => WPP.on('chat.new_message', (message) => window.heard(message.body)));
+    // A condition that throws the first time is never asked again.
+    await client.page.waitForFunction(() => WPP.isReady && WPP.conn.getStreamData().mode === 'MAIN', { timeout: 90000, polling: 200 });
+    tell('ready');
+    return () => client.close();
+  },
+
   async wppconnect() {
     const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
     defaultLogger.level = 'error';

@@ -85,6 +85,8 @@ var unlinkedRows = []faultRow{
 	{faults: "probe=fail", after: func(c screen) bool { return c.State == "UNPAIRED" && c.Overlay == "offline" }},
 	{faults: "modules=late:1500", before: func(c screen) bool { return c.State == "UNPAIRED" },
 		after: visible, isTrue: `!!require('WABase64')`},
+	{faults: "modules=late:600000", after: func(c screen) bool { return c.State == "UNPAIRED" },
+		isTrue: `require('WAWebMsgCollection').MsgCollection.length === 0 && ` + throws(`require('WABase64')`, `Requiring unknown module "WABase64"`)},
 	{faults: "modules=missing:WABase64", after: visible, isTrue: throws(`require('WABase64')`, `Requiring unknown module "WABase64"`)},
 	{faults: "modules=throw-not-initialized:60000", after: visible,
 		isTrue: throws(`require('WAWebUserPrefsMultiDevice').getADVSecretKey()`, `Storage must be initialized before accessing a table!`)},

@@ -70,7 +70,23 @@ Cmd.openChatBottom = async ({ chat }) => {
   return true;
 };
 
-/** All of them; stored wraps what can't be read while the page starts. */
+/** The collections, and the models in them. */
+export function collectionModules() {
+  return {
+    WAWebCollections: { Msg: Msgs, Chat: Chats, Contact: Contacts, Blocklist, Reactions: reactions.AllReactions },
+    WAWebReactionsCollection: { ReactionsCollection: reactions.AllReactions },
+    WAWebMsgCollection: { MsgCollection: Msgs, MsgCollectionImpl: MsgCollection },
+    WAWebChatCollection: { ChatCollection: Chats, ChatCollectionImpl: ChatCollection },
+    WAWebContactCollection: { ContactCollection: Contacts, ContactCollectionImpl: ContactCollection },
+    WAWebBlocklistCollection: { BlocklistCollection: Blocklist, BlocklistCollectionImpl: BlocklistCollection },
+    WAWebBaseCollection: { BaseCollection: Collection },
+    WAWebMsgModel: { Msg },
+    WAWebChatModel: { Chat },
+    WAWebContactModel: { Contact },
+  };
+}
+
+/** All others; stored wraps what can't be read while the page starts. */
 export function messageModules(stored) {
   const again = profile.era === '2026-08'
     ? { WAWebResendMsgAction: { resendMsg: async (model) => resend(model) } }
@@ -108,16 +124,6 @@ function addresses(stored) {
 
 function chats() {
   return {
-    WAWebCollections: { Msg: Msgs, Chat: Chats, Contact: Contacts, Blocklist, Reactions: reactions.AllReactions },
-    WAWebReactionsCollection: { ReactionsCollection: reactions.AllReactions },
-    WAWebMsgCollection: { MsgCollection: Msgs, MsgCollectionImpl: MsgCollection },
-    WAWebChatCollection: { ChatCollection: Chats, ChatCollectionImpl: ChatCollection },
-    WAWebContactCollection: { ContactCollection: Contacts, ContactCollectionImpl: ContactCollection },
-    WAWebBlocklistCollection: { BlocklistCollection: Blocklist, BlocklistCollectionImpl: BlocklistCollection },
-    WAWebBaseCollection: { BaseCollection: Collection },
-    WAWebMsgModel: { Msg },
-    WAWebChatModel: { Chat },
-    WAWebContactModel: { Contact },
     WAWebFindChatAction: { findOrCreateLatestChat: people.findOrCreateLatestChat, findExistingChat: people.findOrCreateLatestChat },
     WAWebChatGetters: {
       getIsNewsletter: ({ id }) => id.isNewsletter(), getIsBroadcast: ({ id }) => id.isBroadcast(), getIsGroup: ({ id }) => id.isGroup(),

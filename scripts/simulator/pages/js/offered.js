@@ -7,7 +7,7 @@ import {
   advSecretEventEmitter, BackendEvent, BackendEventBus, Cmd, Conn, NetworkStatus, Socket, SOCKET_STATE, SOCKET_STREAM, Stream,
   StreamInfo, StreamMode, Ui,
 } from './models.js';
-import { messageModules } from './messagemodules.js';
+import { collectionModules, messageModules } from './messagemodules.js';
 import * as pairing from './pairing.js';
 import { profile } from './config.js';
 import { offer } from './registry.js';
@@ -74,6 +74,9 @@ export function defineFirstWave() {
     // more modules come, and never gets ready without it.
     WAWebUserPrefsLogin: { isLoggedIn },
     WAWebUpdaterVersion: { SANITIZED_VERSION_STR: build },
+    // It looks for the collections at that moment, too, once, and on the real page finds
+    // them; without them it would never hear of a message.
+    ...collectionModules(),
   });
 }
 
