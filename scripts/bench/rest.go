@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,15 +119,29 @@ func (b *bench) withOwnBinaries() (*bench, error) {
 	}
 	own.supervisor = filepath.Join(folder, filepath.Base(b.supervisor))
 	for _, from := range []string{b.supervisor, filepath.Join(filepath.Dir(b.supervisor), "worker")} {
-		program, err := os.ReadFile(from)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(folder, filepath.Base(from)), program, 0o700) //nolint:gosec // it is to be run
-		}
-		if err != nil {
+		if err := copyProgram(from, filepath.Join(folder, filepath.Base(from))); err != nil {
 			return nil, fmt.Errorf("cannot copy program: %w", err)
 		}
 	}
 	return &own, nil
+}
+
+// copyProgram writes a page at a time. Linux 6.18 maps all that was written at once when some of
+// it is used, which an older kernel does not.
+func copyProgram(from, to string) error {
+	program, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o700) //nolint:gosec // it is to be run
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(program, os.Getpagesize()) {
+		_, writeErr := f.Write(part)
+		err = errors.Join(err, writeErr)
+	}
+	return errors.Join(err, f.Close())
 }
 
 func megabytes[T int64 | uint64](bytes T) float64 { return float64(bytes) / (1 << 20) }
