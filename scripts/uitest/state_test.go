@@ -233,9 +233,19 @@ func withoutScript(t *testing.T, b *rod.Browser, url string) {
 	if err := (proto.EmulationSetScriptExecutionDisabled{Value: true}).Call(bare.Page); err != nil {
 		t.Fatal(err)
 	}
-	// Once it is there, a renewed page waits for an answer that is never given.
-	hold := proto.FetchEnable{Patterns: []*proto.FetchRequestPattern{{ResourceType: proto.NetworkResourceTypeDocument}}}
-	if err := errors.Join(bare.Navigate(url), bare.WaitLoad(), hold.Call(bare.Page)); err != nil {
+	once := bare.HijackRequests() // the page renews itself, which no look at it survives
+	defer func() { _ = once.Stop() }()
+	err := once.Add(url+"/", proto.NetworkResourceTypeDocument, func(h *rod.Hijack) {
+		if err := h.LoadResponse(http.DefaultClient, true); err != nil {
+			t.Error(err)
+		}
+		h.Response.SetBody(strings.Replace(h.Response.Body(), `http-equiv="refresh"`, "", 1))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go once.Run()
+	if err := errors.Join(bare.Navigate(url+"/"), bare.WaitLoad()); err != nil {
 		t.Fatal(err)
 	}
 	bare.visit("without-script")
