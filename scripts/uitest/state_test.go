@@ -245,7 +245,9 @@ func withoutScript(t *testing.T, b *rod.Browser, url string) {
 		t.Fatal(err)
 	}
 	go once.Run()
-	if err := errors.Join(bare.Navigate(url+"/"), bare.WaitLoad()); err != nil {
+	// No timer of axe-core's would end while scripts are disabled. The page's own have been passed over by then.
+	enable := proto.EmulationSetScriptExecutionDisabled{Value: false}
+	if err := errors.Join(bare.Navigate(url+"/"), bare.WaitLoad(), enable.Call(bare.Page)); err != nil {
 		t.Fatal(err)
 	}
 	bare.visit("without-script")
