@@ -203,10 +203,13 @@ func TestPersonScansTheQRAfterACode(t *testing.T) {
 	b := browser(t)
 	sim := simulated(t, "sync=stuck:50")
 	s := service(t, "--url="+sim.URL)
+	if _, _, err := s.NextQR(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	withoutScript(t, b, s.Base)
 	page := open(t, b, s.Base, desktop)
 	page.await(shown("qr"))
 	page.visit("qr-es")
-	withoutScript(t, b, s.Base)
 	page.losesItsCode(s, sim)
 	err := sim.ScanPayload(t.Context(), page.decode())
 	for errors.Is(err, simulator.ErrExpired) { // the page has drawn the next one meanwhile
@@ -252,7 +255,7 @@ func withoutScript(t *testing.T, b *rod.Browser, url string) {
 	}
 	bare.visit("without-script")
 	got, err := bare.Eval(`() => [document.querySelector("noscript img").naturalWidth > 0, document.querySelector("h1").innerText].join(" ")`)
-	if err != nil || got.Value.Str() != "true Conecte seu celular" {
+	if err = errors.Join(err, bare.Close()); err != nil || got.Value.Str() != "true Conecte seu celular" { // else it keeps the focus
 		t.Errorf("got %v, %v", got, err)
 	}
 }
