@@ -49,6 +49,10 @@ func TestProgramUnderPM2IsLeftAsDocumented(t *testing.T) {
 	}
 	defer run(0, "pm2 kill")
 	run(0, "pm2 start venom.js --name NAME --wait-ready && pm2 save")
+	eventually(t, "a profile of venom's", func() bool {
+		_, err := os.Stat(filepath.Join(folder, "tokens", "ADMIN"))
+		return err == nil
+	})
 	left := command(t, "pgrep -af tokens/ADMIN")
 	if out := run(0, left); !strings.Contains(out, browser.Path) {
 		t.Errorf("no Chrome is listed: %s", out)
