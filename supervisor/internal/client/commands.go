@@ -375,44 +375,47 @@ func (c *Client) Send(ctx context.Context, out Output, m Message) error {
 	if err != nil {
 		return err
 	}
-	report := func() error {
-		text := now.words()
-		if out.JSON {
-			text = line(raw)
-		}
-		_, err := io.WriteString(out, text)
-		return err
-	}
-	if err := report(); err != nil {
-		return err
-	}
-	if m.Wait {
-		err = persist(ctx, func(alive func()) error {
-			alive()
-			for slices.Contains(pending, now.Status) {
-				seen, asked := now.words(), time.Now()
-				path := "/messages/" + url.PathEscape(now.ID) + "?" + url.Values{"wait": {hold.String()}, "not": {string(now.Status)}}.Encode()
-				if raw, err = c.object(ctx, request{method: http.MethodGet, path: path, needs: apikey.Send, timeout: hold + answerTimeout}, &now); err != nil {
-					return err
-				}
-				alive()
-				if now.words() == seen {
-					if time.Since(asked) < hold {
-						return errHurried
-					}
-					continue
-				}
-				if err := report(); err != nil {
-					return err
-				}
-			}
-			return final{}
-		})
+	if err = now.print(out, raw); err == nil && m.Wait {
+		err = persist(ctx, func(alive func()) error { return c.followMessage(ctx, out, &now, alive) })
 	}
 	if err == nil && slices.Contains(unsent, now.Status) {
 		err = fmt.Errorf("%w: the message will not be sent", ErrFailed)
 	}
 	return err
+}
+
+// print writes a message, of which raw is the JSON.
+func (m messageBody) print(out Output, raw []byte) error {
+	text := m.words()
+	if out.JSON {
+		text = line(raw)
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// followMessage prints what becomes of a message until nothing more will, which is final.
+func (c *Client) followMessage(ctx context.Context, out Output, now *messageBody, alive func()) error {
+	alive()
+	for slices.Contains(pending, now.Status) {
+		seen, asked := now.words(), time.Now()
+		path := "/messages/" + url.PathEscape(now.ID) + "?" + url.Values{"wait": {hold.String()}, "not": {string(now.Status)}}.Encode()
+		raw, err := c.object(ctx, request{method: http.MethodGet, path: path, needs: apikey.Send, timeout: hold + answerTimeout}, now)
+		if err != nil {
+			return err
+		}
+		alive()
+		if now.words() == seen {
+			if time.Since(asked) < hold {
+				return errHurried
+			}
+			continue
+		}
+		if err := now.print(out, raw); err != nil {
+			return err
+		}
+	}
+	return final{}
 }
 
 // line returns JSON as one harmless line.
