@@ -230,6 +230,15 @@ func Salvage(path string, format Format, f func(*DB) error) error {
 	return errors.Join(err, db.Close())
 }
 
+// FromBothEnds calls f for the rows of a query, which has no order of its own, in the order of a column and
+// then in the opposite one: each time until one can't be read, or f returns an error. So f gets a row
+// twice if all can be read.
+func (db *DB) FromBothEnds(f func(*sql.Rows) error, query, column string) {
+	for _, direction := range []string{"", " DESC"} {
+		_ = db.Query(f, query+" ORDER BY "+column+direction)
+	}
+}
+
 // upgrade makes the tables that came after version.
 func (db *DB) upgrade(format Format, version int) error {
 	statements := append(slices.Concat(format.Versions[version:]...),

@@ -157,44 +157,40 @@ func (t *transaction) recoverOne(m exported, before Status, now time.Time) error
 // recoverReports takes over what was not reported, in its order.
 func (t *transaction) recoverReports(from messages) error {
 	var failure error
-	for _, order := range []string{"", " DESC"} {
-		_ = from.Query(func(r *sql.Rows) error {
-			var seq int64
-			var text string
-			if err := r.Scan(&seq, &text); err != nil {
-				return err
-			}
-			if _, ok := parse(text); ok && failure == nil {
-				failure = t.Exec("INSERT OR IGNORE INTO report (seq, entry) VALUES (?, ?)", seq, text)
-			}
-			return failure
-		}, "SELECT seq, entry FROM report WHERE seq BETWEEN 1 AND 1 << 40 ORDER BY seq"+order)
-	}
+	from.FromBothEnds(func(r *sql.Rows) error {
+		var seq int64
+		var text string
+		if err := r.Scan(&seq, &text); err != nil {
+			return err
+		}
+		if _, ok := parse(text); ok && failure == nil {
+			failure = t.Exec("INSERT OR IGNORE INTO report (seq, entry) VALUES (?, ?)", seq, text)
+		}
+		return failure
+	}, "SELECT seq, entry FROM report WHERE seq BETWEEN 1 AND 1 << 40", "seq")
 	return failure
 }
 
 // remains returns which messages there are, with their ids and keys as the indexes have them.
 func (db messages) remains() map[int64]remains {
 	all := map[int64]remains{}
-	for _, order := range []string{"", " DESC"} { // from both ends to what can't be read
-		for column, note := range map[string]func(*remains, string){
-			"seq": func(*remains, string) {},
-			"id":  func(m *remains, s string) { m.id = s },
-			"key": func(m *remains, s string) { m.key = s },
-		} {
-			_ = db.Query(func(r *sql.Rows) error {
-				var seq int64
-				var text string
-				err := r.Scan(&seq, &text)
-				if err == nil {
-					m := all[seq]
-					m.seq = seq
-					note(&m, text)
-					all[seq] = m
-				}
-				return err
-			}, "SELECT seq, substr("+column+", 1, 1000) FROM message WHERE "+column+" IS NOT NULL ORDER BY "+column+order)
-		}
+	for column, note := range map[string]func(*remains, string){
+		"seq": func(*remains, string) {},
+		"id":  func(m *remains, s string) { m.id = s },
+		"key": func(m *remains, s string) { m.key = s },
+	} {
+		db.FromBothEnds(func(r *sql.Rows) error {
+			var seq int64
+			var text string
+			err := r.Scan(&seq, &text)
+			if err == nil {
+				m := all[seq]
+				m.seq = seq
+				note(&m, text)
+				all[seq] = m
+			}
+			return err
+		}, "SELECT seq, substr("+column+", 1, 1000) FROM message WHERE "+column+" IS NOT NULL", column)
 	}
 	return all
 }

@@ -205,22 +205,20 @@ func (q *queue) salvage(db *database.DB, m *memory) error {
 	return errors.Join(failure, lost)
 }
 
-// takeOver copies the events that can be read, from both ends to what can't be.
+// takeOver copies the events that can be read.
 func takeOver(from, to *database.DB) (failure error) {
-	for _, order := range []string{"", " DESC"} {
-		_ = from.Query(func(rows *sql.Rows) error {
-			var seq, kept int64
-			var r row
-			if err := rows.Scan(&seq, &r.id, &r.kind, &r.chat, &r.account, &kept, &r.body); err != nil {
-				return err
-			}
-			if failure == nil {
-				failure = to.Exec("INSERT OR IGNORE INTO event (seq, id, type, chat, account, kept, bytes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-					seq, r.id, r.kind, r.chat, r.account, kept, len(r.body), string(r.body))
-			}
-			return failure
-		}, "SELECT seq, id, type, chat, account, kept, body FROM event WHERE abs(seq) < 1 << 40 ORDER BY seq"+order)
-	}
+	from.FromBothEnds(func(rows *sql.Rows) error {
+		var seq, kept int64
+		var r row
+		if err := rows.Scan(&seq, &r.id, &r.kind, &r.chat, &r.account, &kept, &r.body); err != nil {
+			return err
+		}
+		if failure == nil {
+			failure = to.Exec("INSERT OR IGNORE INTO event (seq, id, type, chat, account, kept, bytes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+				seq, r.id, r.kind, r.chat, r.account, kept, len(r.body), string(r.body))
+		}
+		return failure
+	}, "SELECT seq, id, type, chat, account, kept, body FROM event WHERE abs(seq) < 1 << 40", "seq")
 	return failure
 }
 
