@@ -22,6 +22,20 @@ function tell(event, value) {
 // An error that a program leaves unhandled ends it for its users as well.
 process.on('unhandledRejection', (reason) => tell('unhandled', String(reason?.message ?? reason)));
 
+// Starts wppconnect with some options more.
+function wppconnect(options) {
+  const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
+  defaultLogger.level = 'error';
+  return create({
+    session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
+    // Otherwise the page is replaced by an archived copy of the real one.
+    whatsappVersion: null, waitForLogin: false,
+    browserArgs: args, puppeteerOptions: { executablePath },
+    catchQR: (image, text, attempt, code) => tell('qr', code),
+    ...options,
+  });
+}
+
 const programs = {
   async 'whatsapp-web.js'() {
     const { Client } = load('whatsapp-web.js');
@@ -71,13 +85,7 @@ const programs = {
 
   // Sends a text under an id of its own, twice.
   async 'wppconnect sends'() {
-    const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
-    defaultLogger.level = 'error';
-    const client = await create({
-      session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
-      whatsappVersion: null, waitForLogin: false, autoClose: 0, browserArgs: args, puppeteerOptions: { executablePath },
-      catchQR: (image, text, attempt, code) => tell('qr', code),
-    });
+    const client = await wppconnect({ autoClose: 0 });
     const { page } = client;
     await page.waitForFunction(() => window.WPP?.isReady && WPP.chat.get('15550101001@c.us'), { timeout: 90000, polling: 200 });
     for (let turn = 0; turn < 2; turn++) {
@@ -92,13 +100,7 @@ const programs = {
 
   // Reports what it receives.
   async 'wppconnect receives'() {
-    const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
-    defaultLogger.level = 'error';
-    const client = await create({
-      session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
-      whatsappVersion: null, waitForLogin: false, autoClose: 0, browserArgs: args, puppeteerOptions: { executablePath },
-      catchQR: (image, text, attempt, code) => tell('qr', code),
-    });
+    const client = await wppconnect({ autoClose: 0 });
     await client.page.exposeFunction('heard', (body) => tell('message', body));
     await client.page.waitForFunction(() => window.WPP?.on, { timeout: 90000, polling: 50 });
     await client.page.evaluate(() => WPP.on('chat.new_message', (message) => window.heard(message.body)));
@@ -109,16 +111,7 @@ const programs = {
   },
 
   async wppconnect() {
-    const { create, defaultLogger } = load('@wppconnect-team/wppconnect');
-    defaultLogger.level = 'error';
-    const client = await create({
-      session: 'peer', headless: true, useChrome: false, updatesLog: false, disableWelcome: true, logQR: false,
-      // Otherwise the page is replaced by an archived copy of the real one.
-      whatsappVersion: null, waitForLogin: false,
-      browserArgs: args, puppeteerOptions: { executablePath },
-      catchQR: (image, text, attempt, code) => tell('qr', code),
-      statusFind: (status) => tell('status', status),
-    });
+    const client = await wppconnect({ statusFind: (status) => tell('status', status) });
     await client.page.waitForFunction(() => window.WPP?.isReady, { timeout: 40000 }).catch(async () => {
       throw new Error(`wa-js isn't ready: ${await client.page.evaluate(() => JSON.stringify({
         address: location.href, injected: window.WPP?.isInjected, loader: window.WPP?.loader.loaderType, version: window.Debug?.VERSION,

@@ -232,9 +232,6 @@ func (a Account) bounded() Account {
 	return Account{addressAt(a.Phone, ServerPhone), addressAt(a.LID, ServerLID)}
 }
 
-// IsLID reports whether an address is a LID.
-func IsLID(address Secret) bool { return ChatAt(address).LID != "" }
-
 // ChatAt returns the Chat that is known by an address.
 func ChatAt(address Secret) (c Chat) {
 	switch s := string(address); {

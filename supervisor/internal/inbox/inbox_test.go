@@ -262,22 +262,21 @@ func TestMessagesAreKeptOnceInOrder(t *testing.T) {
 
 func TestLostCursorsAreReported(t *testing.T) {
 	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	become := func(table string, account rpc.Secret, text string) {
+		r.page.mu.Lock()
+		r.page.name, r.page.rows, r.page.account = table, nil, account
+		r.page.mu.Unlock()
+		r.page.write(text)
+		r.hint()
+	}
 	r.start()
 	r.page.write("1")
 	r.hint()
 	_, cursor := r.await("", 1)
-	r.page.mu.Lock()
-	r.page.name, r.page.rows = "two", nil
-	r.page.mu.Unlock()
-	r.page.write("in another table")
-	r.hint()
+	become("two", r.page.account, "in another table")
 	list, cursor := r.await(cursor, 2)
 	r.expect(list, "messages.gap cursor_lost, in another table")
-	r.page.mu.Lock()
-	r.page.name, r.page.rows, r.page.account = "three", nil, "2@c.us"
-	r.page.mu.Unlock()
-	r.page.write("of another account")
-	r.hint()
+	become("three", "2@c.us", "of another account")
 	list, cursor = r.await(cursor, 2)
 	r.expect(list, "messages.gap account_changed, of another account")
 	for _, same := range []rpc.Secret{"2@c.us 9@lid", "9@lid"} {
@@ -289,11 +288,7 @@ func TestLostCursorsAreReported(t *testing.T) {
 		list, cursor = r.await(cursor, 1)
 		r.expect(list, "of the same")
 	}
-	r.page.mu.Lock()
-	r.page.name, r.page.rows, r.page.account = "four", nil, "8@lid"
-	r.page.mu.Unlock()
-	r.page.write("of a third")
-	r.hint()
+	become("four", "8@lid", "of a third")
 	list, cursor = r.await(cursor, 2)
 	r.expect(list, "messages.gap account_changed, of a third")
 	boot, _, _ := strings.Cut(cursor, "-") // the file may be replaced by an older one

@@ -133,7 +133,7 @@
         return last && at < 0 ? undefined : own.slice(at + 1).reverse().find((r) => r.words === words);
       };
       await until(() => look() && look().level !== "pending", ms);
-      if (!last) await until(() => false, DRAWN); // the first one may be of a history that is drawn late
+      if (!last) await pause(DRAWN); // the first one may be of a history that is drawn late
       const row = look();
       const at = row && (await dated(idOf(row.name), to));
       return row && !(at < since - EARLY) ? answer(row) : null;
