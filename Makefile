@@ -79,7 +79,7 @@ bin/chaos: FORCE
 test: ## everything that CI runs: the checks, and all tests with the race detector
 	@scripts/install/browser.sh
 	-@scripts/install/packages.sh chromium-headless-shell # which Ubuntu lacks
-	@scripts/install/packages.sh zbar-tools zxing-cpp-tools openssl libpcre2-8-0
+	@scripts/install/packages.sh zbar-tools zxing-cpp-tools openssl libpcre2-8-0 curl jq python3
 	@scripts/install/tool.sh nginx /usr/sbin/nginx
 	@scripts/install/tool.sh tinyproxy-bin /usr/bin/tinyproxy
 	@scripts/install/tool.sh prometheus /usr/bin/promtool
