@@ -211,11 +211,22 @@ func (r *rig) shown() simulator.Screen {
 	return r.until(func(c simulator.Screen) bool { return c.Visible })
 }
 
+// scan scans the code that is shown, and the next one if the page was about to draw it.
+func (r *rig) scan() {
+	r.t.Helper()
+	r.shown()
+	err := r.Scan(r.ctx)
+	for errors.Is(err, simulator.ErrExpired) || errors.Is(err, simulator.ErrNothingToScan) {
+		r.shown()
+		err = r.Scan(r.ctx)
+	}
+	check(r.t, err)
+}
+
 // link scans the code and waits for the end of the first sync.
 func (r *rig) link() {
 	r.t.Helper()
-	r.shown()
-	check(r.t, r.Scan(r.ctx))
+	r.scan()
 	r.untilNamed("MAIN")
 }
 

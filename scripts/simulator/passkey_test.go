@@ -39,8 +39,7 @@ func (r *rig) card(id string) {
 
 func TestPasskeyLinksWithProofOrCode(t *testing.T) {
 	r := gated(t, simulator.Options{Speed: 10, Faults: []string{"passkey=gate"}})
-	r.shown()
-	check(t, r.Scan(r.ctx))
+	r.scan()
 	r.card("passkey_prompt_card")
 	r.press("Continue")
 	check(t, r.AwaitPasskey(r.ctx, 1))
@@ -51,10 +50,9 @@ func TestPasskeyLinksWithProofOrCode(t *testing.T) {
 		t.Error("the prompt does not explain why it is back")
 	}
 	r.press("Cancel")
-	r.shown()
 
 	// Within 300 s the page has a proof, so that there is nothing to compare.
-	check(t, r.Scan(r.ctx))
+	r.scan()
 	r.card("passkey_prompt_card")
 	r.eval(`{ window.seen = []; require('WAWebLinkDeviceEvents').LinkDeviceEvents.on(
 		'link_device_events:shortcake_verification_code_ready', (code, skip) => seen.push(String(skip))); return ''; }`)
