@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -38,6 +39,7 @@ type Media struct {
 
 	mu        sync.Mutex
 	uploads   []Upload   // guarded by mu
+	uploading int        // guarded by mu; how many wait
 	offered   []*offered // guarded by mu
 	downloads []string   // guarded by mu; the ids of messages
 }
@@ -143,6 +145,25 @@ func (m *Media) Uploads() []Upload {
 	return slices.Clone(m.uploads)
 }
 
+// Uploading returns how many uploads wait because of the switch upload=slow.
+func (m *Media) Uploading() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.uploading
+}
+
+// wait delays an upload, and reports whether its page waits for so long.
+func (m *Media) wait(ctx context.Context, d time.Duration) bool {
+	add := func(n int) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.uploading += n
+	}
+	add(1)
+	defer add(-1)
+	return pause(ctx, d)
+}
+
 // take takes a file, unless a switch keeps it from that.
 func (m *Media) take(w http.ResponseWriter, r *http.Request) {
 	if fault, on := m.settings.fault("upload"); on {
@@ -152,7 +173,7 @@ func (m *Media) take(w http.ResponseWriter, r *http.Request) {
 			return
 		case "slow":
 			content, err := io.ReadAll(r.Body) // A server that has not read it does not notice that the page has gone.
-			if err != nil || !pause(r.Context(), time.Duration(fault.number())*time.Millisecond) {
+			if err != nil || !m.wait(r.Context(), time.Duration(fault.number())*time.Millisecond) {
 				return
 			}
 			r.Body = io.NopCloser(bytes.NewReader(content))

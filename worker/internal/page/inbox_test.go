@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func openReceiver(t *testing.T) *reader {
 // receive reads once.
 func (r *reader) receive(limit int) rpc.Reception {
 	r.t.Helper()
-	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{After: r.marks, Since: r.since, Limit: limit})
+	got, err := r.read(rpc.ReceiveQuery{After: r.marks, Since: r.since, Limit: limit})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func (r *reader) checkPlaces() {
 // reactions reads those to some messages.
 func (r *reader) reactions(keys ...rpc.Secret) []rpc.Reaction {
 	r.t.Helper()
-	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: keys, Errand: rpc.ReadReactions, Since: r.since})
+	got, err := r.read(rpc.ReceiveQuery{Keys: keys, Errand: rpc.ReadReactions, Since: r.since})
 	if err != nil || got.More {
 		r.t.Fatalf("%+v, %v", got, err)
 	}
@@ -240,7 +241,7 @@ func (r *reader) checkChanges(all []rpc.Received) {
 	if m := r.changes(1)[0]; m.Key != all[1].Key || m.Text != "" || m.Type != rpc.TypeRevoked {
 		r.t.Errorf("deleted: %+v", m)
 	}
-	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A", all[2].Key, all[0].Key}})
+	got, err := r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A", all[2].Key, all[0].Key}})
 	if err != nil || !slices.Equal(texts(got.Messages), []string{"three", "another"}) || got.More {
 		r.t.Errorf("read again: %+v, %v", got, err)
 	}
@@ -289,7 +290,7 @@ func (r *reader) checkAwayAndLost() {
 // errand runs one, and returns how it failed.
 func (r *reader) errand(which rpc.Errand, keys ...rpc.Secret) (rpc.Reception, rpc.SendCode) {
 	r.t.Helper()
-	got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: keys, Errand: which})
+	got, err := r.read(rpc.ReceiveQuery{Keys: keys, Errand: which})
 	e, ok := errors.AsType[*rpc.SendError](err)
 	if !ok && err == nil {
 		return got, ""
@@ -367,7 +368,7 @@ func (r *reader) checkErrands() {
 			r.t.Errorf("%s: %s, not %s", fault, code, want)
 		}
 	}
-	if _, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: "another"}); err == nil {
+	if _, err := r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: "another"}); err == nil {
 		r.t.Error("an unknown errand was run")
 	}
 }
@@ -384,7 +385,7 @@ func (r *reader) checkPoison() {
 	r.spoil(`m("WAWebDBMessageSerialization").messageFromDbRow = async () => { throw new TypeError("gone"); }`)
 	r.sim.Receive(phoneOfAda, secret)
 	for ctx := r.context(); ; {
-		got, err := r.page.Receive(ctx, rpc.ReceiveQuery{After: r.marks, Limit: 10})
+		got, err := r.read(rpc.ReceiveQuery{After: r.marks, Limit: 10})
 		e, ok := errors.AsType[*rpc.SendError](err)
 		if ok && e.Code == rpc.SendPagePathGone {
 			break
@@ -402,23 +403,13 @@ func (r *reader) checkPoison() {
 // checkUnreadableReactions has pages without what reactions are read by, and one that never gives them.
 func (r *reader) checkUnreadableReactions() {
 	r.t.Helper()
-	observed := func(mark int) rpc.ReceivingObserved {
-		r.t.Helper()
-		e, _ := r.await(mark, "what can be received", func(b rpc.EventBody) bool {
-			o, ok := b.(rpc.ReceivingObserved)
-			return ok && o.Why != "the page does not answer"
-		})
-		return e.body.(rpc.ReceivingObserved)
-	}
 	for fault, want := range map[string]rpc.ReceivingObserved{
 		"modules=missing:WAWebSchemaReactions": {Possible: true, Why: "reactions can't be read: the page's WAWebSchemaReactions.getReactionsTable is missing"},
 		"":                                     {Possible: true, Reactions: true},
 	} {
 		before, _ := r.events.all()
 		r.again(true, strings.Fields(fault)...)
-		if got := observed(len(before)); got != want {
-			r.t.Errorf("%s: %+v", fault, got)
-		}
+		r.await(len(before), fmt.Sprintf("%+v", want), func(b rpc.EventBody) bool { return b == want })
 		r.sim.Receive(phoneOfAda, "a text"+fault)
 		key := r.next(1)[0].Key
 		if _, code := r.errand(rpc.ReadReactions, key); (code == "") != want.Reactions {
@@ -429,12 +420,15 @@ func (r *reader) checkUnreadableReactions() {
 		r.spoil(`m("WAWebSchemaReactions").getReactionsTable = () => ({ anyOf: async (_, keys) => ` + answer + ` })`)
 		r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Text: "👍", Reacts: r.sim.Receive(phoneOfAda, name)})
 		key := r.next(1)[0].Key
-		ctx, cancel := context.WithTimeout(r.context(), r.page.t.Call/2+time.Second) // half is the page's to answer
-		got, err := r.page.Receive(ctx, rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.ReadReactions})
+		err := r.whenReady(func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, r.page.t.Call/2+time.Second) // half is the page's to answer
+			defer cancel()
+			_, err := r.page.Receive(ctx, rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.ReadReactions})
+			return err
+		})
 		if _, ok := errors.AsType[*rpc.SendError](err); !ok {
-			r.t.Errorf("%s: %+v, %v", name, got, err)
+			r.t.Errorf("%s: %v", name, err)
 		}
-		cancel()
 	}
 	r.spoil(`m("WAWebSchemaReactions").getReactionsTable = () => ({
 		anyOf: async (_, keys) => keys.flatMap((key) => Array.from({ length: 20_000 }, (_, i) =>
@@ -454,10 +448,10 @@ func (r *rig) receivesNothing() {
 	for r.sim.Undelivered() > 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Limit: 1}); !errors.Is(err, rpc.ErrNotReceiving) || len(got.Messages) > 0 {
+	if got, err := r.read(rpc.ReceiveQuery{Limit: 1}); !errors.Is(err, rpc.ErrNotReceiving) || len(got.Messages) > 0 {
 		r.t.Errorf("Receive() = %+v, %v", got, err)
 	}
-	if _, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A"}}); !errors.Is(err, rpc.ErrNotReceiving) {
+	if _, err := r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{"false_1@c.us_3A"}}); !errors.Is(err, rpc.ErrNotReceiving) {
 		r.t.Errorf("by a key: %v", err)
 	}
 	events, _ := r.events.all()

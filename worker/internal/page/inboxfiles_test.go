@@ -28,7 +28,7 @@ func (r *reader) withFile(f simulator.IncomingFile) rpc.Received {
 func (r *reader) fetch(key rpc.Secret) (content []byte, err error) {
 	r.t.Helper()
 	for ctx := r.context(); ; {
-		got, err := r.page.Receive(ctx, rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.Fetch, Offset: int64(len(content)), Most: mostFile})
+		got, err := r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.Fetch, Offset: int64(len(content)), Most: mostFile})
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +119,7 @@ func (r *reader) checkOddFiles(known rpc.Secret) {
 			r.t.Errorf("%d bytes, %v, not %s", len(got), err, want)
 		}
 	}
-	if got, err := r.page.Receive(r.context(), rpc.ReceiveQuery{Keys: []rpc.Secret{known}, Errand: rpc.Fetch, Offset: mostFile, Most: mostFile}); err != nil || len(got.Part) > 0 || got.More {
+	if got, err := r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{known}, Errand: rpc.Fetch, Offset: mostFile, Most: mostFile}); err != nil || len(got.Part) > 0 || got.More {
 		r.t.Errorf("after the end: %+v, %v", got, err)
 	}
 }

@@ -2,6 +2,8 @@ package page
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
@@ -152,10 +156,24 @@ func (r *rig) checkSlowUpload(m rpc.Message) {
 		r.t.Fatal(err)
 	}
 	done := make(chan error, 1)
+	var begun atomic.Bool
 	go func() {
-		_, err := r.page.Send(r.t.Context(), m)
-		done <- err
+		var last error
+		err := r.whenReady(func(ctx context.Context) error {
+			if _, last = r.page.Send(ctx, m); begun.Load() {
+				return nil
+			}
+			return last
+		})
+		done <- cmp.Or(last, err)
 	}()
+	for deadline := time.Now().Add(patience / 2); r.sim.Uploading() == 0; {
+		if time.Now().After(deadline) {
+			r.t.Fatal("the upload has not begun")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	begun.Store(true)
 	r.mustSend(ourID(59), ada)
 	select {
 	case err := <-done:

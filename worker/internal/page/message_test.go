@@ -56,9 +56,7 @@ func (r *rig) again(possible bool, faults ...string) rpc.SendingObserved {
 			r.t.Fatal(err)
 		}
 	}
-	before, _ := r.events.all()
-	r.load()
-	seen, _ := r.awaitSending(len(before), possible)
+	seen, _ := r.awaitSending(r.load(), possible)
 	return seen
 }
 
@@ -77,18 +75,33 @@ func (r *rig) sendWhole(m rpc.Message) (s rpc.MessageState, err error) {
 	return s, err
 }
 
-// whenReady makes a call again for as long as the page is not ready.
+// whenReady makes a call again for as long as the page could not be asked just then.
 func (r *rig) whenReady(call func(context.Context) error) error {
-	r.t.Helper()
 	for ctx := r.context(); ; {
-		if _, err := r.page.views.Await(ctx, func(v observe.View) bool { return v.Reported.Condition == rpc.PageReady }); err != nil {
-			r.t.Fatal(err)
+		if _, err := r.page.views.Await(ctx, observe.View.Ready); err != nil {
+			return err
 		}
-		err := call(ctx)
-		if e, ok := errors.AsType[*rpc.SendError](err); !ok || e.Detail != "the page is not ready" {
+		if err := call(ctx); !notNow(err) || ctx.Err() != nil {
 			return err
 		}
 	}
+}
+
+// notNow reports whether a call has reached no page, which may be loading or connecting again at any time.
+func notNow(err error) bool {
+	e, ok := errors.AsType[*rpc.SendError](err)
+	return ok && e.Code == rpc.SendNotReady && slices.ContainsFunc(
+		[]string{"the page is not ready", "the document was replaced", "nothing can be typed now"},
+		func(why string) bool { return strings.HasPrefix(e.Detail, why) })
+}
+
+// read is Page.Receive once the page is ready.
+func (r *rig) read(q rpc.ReceiveQuery) (got rpc.Reception, err error) {
+	err = r.whenReady(func(ctx context.Context) error {
+		got, err = r.page.Receive(ctx, q)
+		return err
+	})
+	return got, err
 }
 
 func (r *rig) mustSend(id rpc.MessageID, to rpc.Secret) rpc.MessageState {
@@ -256,7 +269,12 @@ func (r *rig) checkContacts() {
 		"15550101001":        {OnWhatsApp: true, KnownChat: true, Phone: ada, LID: lidOf("15550101001")},
 		lidOf("15550101001"): {OnWhatsApp: true, KnownChat: true, Phone: ada, LID: lidOf("15550101001")},
 	} {
-		if c, err := r.page.Contact(r.context(), whom); err != nil || c != want {
+		var c rpc.Contact
+		err := r.whenReady(func(ctx context.Context) (err error) {
+			c, err = r.page.Contact(ctx, whom)
+			return err
+		})
+		if err != nil || c != want {
 			r.t.Errorf("Contact() = %+v, %v, want %+v", c, err, want)
 		}
 	}
@@ -267,7 +285,7 @@ func (r *rig) checkReplies() {
 	theirs := r.sim.Receive("15550101001", "a question")
 	m := rpc.Message{ID: ourID(20), To: ada, Text: secret, ReplyTo: theirs, Mentions: []rpc.Secret{"15550101002@c.us"}, Preview: true}
 	for deadline := time.Now().Add(patience); ; {
-		_, err := r.page.Send(r.context(), m)
+		_, err := r.sendWhole(m)
 		e, waiting := errors.AsType[*rpc.SendError](err)
 		if err == nil {
 			break

@@ -270,8 +270,8 @@ func isObserved(b rpc.EventBody) bool {
 	return ok
 }
 
-// load loads the page again, as the loop does, waits until the new document was observed, and returns the mark before
-// what was reported of it. A page that is shared costs half of another one.
+// load loads the page again, as the loop does, waits until the new document was observed, and returns a mark before all
+// that was reported of it and after what was of another. A page that is shared costs half of another one.
 func (r *rig) load() int {
 	r.t.Helper()
 	before := r.page.views.Get().Document
@@ -280,10 +280,17 @@ func (r *rig) load() int {
 		r.t.Fatal(err)
 	}
 	events, _ := r.events.all()
-	if _, err := r.page.views.Await(r.context(), func(v observe.View) bool { return v.Document > before }); err != nil {
-		r.t.Fatal(err)
+	isNext := func(v observe.View) bool { return v.Document > before && v.Page != nil }
+	for ctx := r.context(); ; {
+		v, err := r.page.views.Await(ctx, isNext)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if v.Page.Check(ctx) == nil { // and not one that had replaced itself before
+			return len(events)
+		}
+		before = v.Document
 	}
-	return len(events)
 }
 
 // show has the site show another body.
