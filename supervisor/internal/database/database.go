@@ -212,30 +212,37 @@ func (db *DB) version(format Format) (int, error) {
 	return ids[1], nil
 }
 
-// Salvage calls f with the database that was moved aside from path, of which any part may be unreadable, and
-// which nothing changes.
-func Salvage(path string, format Format, f func(*DB) error) error {
+// Salvage calls f with the database that was moved aside from path, if there is one. Any part of it may be unreadable, and
+// nothing changes it. lost is why nothing of it can be read. After err, which may be that of f, it is to be tried again.
+func Salvage(path string, format Format, f func(*DB) error) (aside bool, lost, err error) {
+	if _, missing := os.Lstat(path + AsideSuffix); missing != nil {
+		return false, nil, nil
+	}
+	var failure error
 	db, err := openFile(path + AsideSuffix)
-	if err != nil {
-		return err
-	}
-	err = db.Exec("PRAGMA query_only = ON")
-	version := 0
 	if err == nil {
-		version, err = db.version(format)
+		version := 0
+		if err = db.Exec("PRAGMA query_only = ON"); err == nil {
+			version, err = db.version(format)
+		}
+		if err == nil && version > 0 {
+			failure = f(db)
+		}
+		err = errors.Join(err, db.Close())
 	}
-	if err == nil && version > 0 {
-		err = f(db)
+	if Damaged(err) || errors.Is(err, ErrNewer) {
+		lost, err = err, nil
 	}
-	return errors.Join(err, db.Close())
+	return true, lost, errors.Join(failure, err)
 }
 
-// FromBothEnds calls f for the rows of a query, which has no order of its own, in the order of a column and
-// then in the opposite one: each time until one can't be read, or f returns an error. So f gets a row
-// twice if all can be read.
+// FromBothEnds calls f for the rows of a query, which has no order of its own, in the order of a column until one
+// can't be read or f returns an error, and after that in the opposite order likewise. So f may get a row twice.
 func (db *DB) FromBothEnds(f func(*sql.Rows) error, query, column string) {
 	for _, direction := range []string{"", " DESC"} {
-		_ = db.Query(f, query+" ORDER BY "+column+direction)
+		if db.Query(f, query+" ORDER BY "+column+direction) == nil {
+			return
+		}
 	}
 }
 

@@ -310,6 +310,20 @@ func TestLostCursorsAreReported(t *testing.T) {
 	r.stop()
 }
 
+// changeFile runs statements in a file that nothing uses.
+func changeFile(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	db, err := database.Open(path, format)
+	for _, statement := range statements {
+		if err == nil {
+			err = db.Exec(statement)
+		}
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What can't be read of the file costs no other event anything, and is reported as a gap.
 func TestDamagedEventsAreSetAsideAlone(t *testing.T) {
 	var log bytes.Buffer
@@ -321,17 +335,7 @@ func TestDamagedEventsAreSetAsideAlone(t *testing.T) {
 	r.start()
 	_, cursor := r.await("", 5)
 	r.stop()
-	set := func(statements ...string) {
-		db, err := database.Open(r.o.Path, format)
-		for _, statement := range statements {
-			if err == nil {
-				err = db.Exec(statement)
-			}
-		}
-		if err := errors.Join(err, db.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	set := func(statements ...string) { changeFile(t, r.o.Path, statements...) }
 	set("UPDATE event SET body = 'x' WHERE seq = 2", "UPDATE content SET body = 'x' WHERE seq = 3", "UPDATE message SET state = 'x'")
 	r.page.again = map[rpc.Secret]rpc.Received{r.page.rows[0].Key: r.page.rows[0]}
 	r.start()

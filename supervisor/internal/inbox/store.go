@@ -127,24 +127,36 @@ func newBoot() string { return rand.Text()[:8] }
 
 func (s *store) load(db *database.DB) error {
 	kept := settings{Boot: newBoot(), Since: time.Now().Add(-tolerance).UTC().Truncate(time.Second)}
-	found, lost, err := database.Setting(db, &kept)
+	err := db.Transact(func() error {
+		found, lost, err := database.Setting(db, &kept)
+		if found || err != nil {
+			return err
+		}
+		return begin(s, db, &kept, lost)
+	})
 	if err != nil {
 		return err
 	}
-	s.settings = kept
-	if s.aside || lost {
-		kept.Since = kept.Since.Add(-overlap)
-		if err := s.gap(db, &kept, "damaged", new([]Event)); err != nil {
-			return err
-		}
-	}
-	if !found {
-		if err := db.Set(kept); err != nil {
-			return err
-		}
-	}
 	s.settings, s.aside = kept, false
 	return s.count(db)
+}
+
+// begin makes the settings of a file that has none. lost: they can't be read.
+func begin(s *store, db *database.DB, next *settings, lost bool) (err error) {
+	again, aside := *next, false
+	again.Since = next.Since.Add(-overlap)
+	since := again.Since
+	if !lost {
+		aside, _, err = database.Salvage(s.file.Path, format, func(from *database.DB) (err error) {
+			since, err = salvage(s, from, db, &again)
+			return err
+		})
+	}
+	if lost || aside || s.aside {
+		*next = again
+		err = errors.Join(err, s.add(db, next, gapSince("damaged", since), new([]Event)))
+	}
+	return errors.Join(err, db.Set(*next))
 }
 
 func (s *store) count(db *database.DB) error {

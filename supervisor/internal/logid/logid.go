@@ -119,7 +119,7 @@ const (
 	OutboxWriteFailed      = "outbox_write_failed"      // WARN: The database of messages can't be opened, read or written; it is tried again.
 	OutboxReportFailed     = "outbox_report_failed"     // WARN: The webhook's queue did not take what became of messages; it is tried again.
 	OutboxCloseFailed      = "outbox_close_failed"      // WARN: The database of messages was not closed; nothing of it is lost.
-	InboxDamaged           = "inbox_damaged"            // ERROR: The database of received messages can't be read and was moved aside; messages of the last day are reported again.
+	InboxDamaged           = "inbox_damaged"            // ERROR: The database of received messages is damaged and was moved aside; what can be read of it was taken over, and messages of the last day that are missing are reported again.
 	InboxWriteFailed       = "inbox_write_failed"       // WARN: The database of received messages can't be opened, read or written; it is tried again.
 	InboxReportFailed      = "inbox_report_failed"      // WARN: Received messages could not be handed to the webhook; it is tried again.
 	ReactionsReceiveFailed = "reactions_receive_failed" // WARN: The page's table of reactions could not be read; it is tried again every minute.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -104,16 +103,13 @@ func idIn(text string) string {
 // before. lost means that nothing can be read; after another error it is to be tried again.
 func salvage(path string, db messages) (lost, err error) {
 	used, err := database.Values[int](db.DB, "SELECT 1 FROM setting UNION ALL SELECT 1 FROM message LIMIT 1")
-	if _, missing := os.Lstat(path + database.AsideSuffix); missing != nil || err != nil || len(used) > 0 {
+	if err != nil || len(used) > 0 {
 		return nil, err
 	}
-	lost = database.Salvage(path, format, func(from *database.DB) error {
-		_, err = db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
-		return nil
+	_, lost, err = database.Salvage(path, format, func(from *database.DB) error {
+		_, err := db.transact(counts{}, func(t *transaction) error { return t.recover(messages{from}, time.Now()) })
+		return err
 	})
-	if err == nil && !database.Damaged(lost) && !errors.Is(lost, database.ErrNewer) {
-		return nil, lost
-	}
 	return lost, err
 }
 

@@ -188,21 +188,15 @@ func (q *queue) load(db *database.DB) error {
 // salvage takes over what can be read of a file that was moved aside, with what is known of it. That there was
 // such a file is counted as one event that was lost.
 func (q *queue) salvage(db *database.DB, m *memory) error {
-	if _, err := os.Lstat(q.file.Path + database.AsideSuffix); err != nil {
-		return nil
-	}
-	var failure error
-	lost := database.Salvage(q.file.Path, format, func(from *database.DB) error {
+	aside, lost, err := database.Salvage(q.file.Path, format, func(from *database.DB) error {
 		_, _, _ = database.Setting(from, m) // if it can be read
-		failure = db.Transact(func() error { return errors.Join(takeOver(from, db), db.Set(*m)) })
-		return nil
+		return db.Transact(func() error { return errors.Join(takeOver(from, db), db.Set(*m)) })
 	})
-	if database.Damaged(lost) || errors.Is(lost, database.ErrNewer) {
+	if lost != nil {
 		q.log.Warn(logid.WebhookWriteFailed, logging.KeyError, lost)
-		lost = nil
 	}
-	q.aside = true
-	return errors.Join(failure, lost)
+	q.aside = q.aside || aside
+	return err
 }
 
 // takeOver copies the events that can be read.
