@@ -63,37 +63,52 @@ func in(folder string) Binaries {
 }
 
 // Build builds the binaries for tests, and returns them. All packages under test
-// share them: the second to ask finds them up to date. With race the supervisor has
-// the race detector; in the worker it would make the search of a screenshot take
-// ten times as long.
+// share them: the second to ask finds them up to date, also after a commit. With race the
+// supervisor has the race detector; in the worker it would make the search of a screenshot
+// take ten times as long.
 func Build(ctx context.Context, race bool) (Binaries, error) {
+	programs := map[string][]string{"supervisor": nil, "worker": nil}
+	if race {
+		programs["supervisor"] = []string{"-race"}
+	}
+	folder, err := build(ctx, race, programs)
+	return in(folder), err
+}
+
+// StandIn builds the stand-in of the worker, and returns its path.
+func StandIn(ctx context.Context) (string, error) {
+	folder, err := build(ctx, false, map[string][]string{"supervisor/internal/worker/testdata/fakeworker": nil})
+	return filepath.Join(folder, "fakeworker"), err
+}
+
+// build builds programs of this module, each with its flags, and returns the folder where they are.
+func build(ctx context.Context, race bool, programs map[string][]string) (folder string, err error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
-		return Binaries{}, err
+		return "", err
 	}
-	folder := filepath.Join(root, "bin", "test")
-	supervisor := []string{}
+	folder = filepath.Join(root, "bin", "test")
 	if race {
-		folder, supervisor = filepath.Join(folder, "race"), []string{"-race"}
+		folder = filepath.Join(folder, "race")
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // as the folder bin is
-		return Binaries{}, fmt.Errorf("cannot make folder: %w", err)
+		return "", fmt.Errorf("cannot make folder: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return Binaries{}, fmt.Errorf("cannot lock the binaries: %w", err)
+		return "", fmt.Errorf("cannot lock the binaries: %w", err)
 	}
 	defer func() { _ = lock.Close() }() // which unlocks
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return Binaries{}, fmt.Errorf("cannot lock the binaries: %w", err)
+		return "", fmt.Errorf("cannot lock the binaries: %w", err)
 	}
-	for name, flags := range map[string][]string{"supervisor": supervisor, "worker": nil} {
-		args := append(append([]string{"build", "-o", filepath.Join(folder, name)}, flags...), "session-manager/"+name)
+	for name, flags := range programs {
+		args := append(append([]string{"build", "-buildvcs=false", "-o", folder + "/"}, flags...), "session-manager/"+name)
 		if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-			return Binaries{}, fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
+			return "", fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
 		}
 	}
-	return in(folder), nil
+	return folder, nil
 }
 
 // moduleRoot is the repository's top folder, above the current one.

@@ -35,6 +35,17 @@ func (p *Phone) Close() {
 	p.site.Close()
 }
 
+// Scan scans the code that the page shows, again where it was renewed meanwhile or its page has
+// lost the connection, until ctx ends.
+func (p *Phone) Scan(ctx context.Context) error {
+	for {
+		err := p.Server.Scan(ctx)
+		if err == nil || Pause(ctx, pollEvery) != nil {
+			return err
+		}
+	}
+}
+
 // Link scans the QR that the page shows to s, and waits until s is READY.
 func (p *Phone) Link(ctx context.Context, s *Service) error {
 	if _, _, err := s.NextQR(ctx, ""); err != nil {

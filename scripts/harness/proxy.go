@@ -2,11 +2,14 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -27,13 +30,8 @@ func StartProxy(ctx context.Context, folder, host, user, password string) (*Prox
 		return nil, err
 	}
 	if host == "" {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("cannot find port: %w", err)
-		}
-		host = free.Addr().String()
-		if err := free.Close(); err != nil {
-			return nil, fmt.Errorf("cannot free port: %w", err)
+		if host, err = FreeAddress(); err != nil {
+			return nil, err
 		}
 	}
 	_, port, err := net.SplitHostPort(host)
@@ -63,6 +61,19 @@ func StartProxy(ctx context.Context, folder, host, user, password string) (*Prox
 		p.KillGroup()
 		return nil, fmt.Errorf("tinyproxy does not listen: %w", err)
 	}
+}
+
+// FreeAddress returns an address of the loopback on which nobody listens. Its port is below those that the
+// kernel gives to connections (net.ipv4.ip_local_port_range), one of which could take it meanwhile.
+func FreeAddress() (string, error) {
+	const first, ports, attempts = 10_000, 20_000, 100
+	for range attempts {
+		host := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(ports)))
+		if free, err := net.Listen("tcp", host); err == nil {
+			return host, free.Close()
+		}
+	}
+	return "", errors.New("cannot find a free port")
 }
 
 // Log returns the requests that were made, one per line.

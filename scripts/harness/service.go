@@ -276,7 +276,7 @@ func (s *Service) Await(ctx context.Context, what string, ok func(Session) bool)
 			}
 			last = v
 		}
-		if Pause(ctx, min(max(pollEvery, time.Since(began)/20), 10*pollEvery)) != nil {
+		if Pause(ctx, min(max(2*pollEvery, time.Since(began)/20), 10*pollEvery)) != nil {
 			return last, errors.Join(fmt.Errorf("%s never came: %s", what, last), ctx.Err())
 		}
 	}

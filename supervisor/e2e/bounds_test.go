@@ -2,17 +2,16 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"session-manager/scripts/harness"
 	"session-manager/shared/rpc"
@@ -20,14 +19,9 @@ import (
 
 // standIn is the stand-in of the worker, built once.
 var standIn = sync.OnceValues(func() ([]byte, error) {
-	folder, err := os.MkdirTemp("", "e2e-stand-in")
+	path, err := harness.StandIn(context.Background())
 	if err != nil {
 		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(folder) }()
-	path := filepath.Join(folder, "worker")
-	if out, err := exec.Command("go", "build", "-o", path, "../internal/worker/testdata/fakeworker").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("cannot build the stand-in: %w\n%s", err, out)
 	}
 	return os.ReadFile(path)
 })
@@ -78,12 +72,7 @@ func TestFloodingWorkerIsNamedWhileTheAPIAnswers(t *testing.T) {
 			if v.LastExit.Reason != "worker_flooded" || v.LastExit.Class != "transient" {
 				t.Errorf("it ended for %s, %s", v.LastExit.Reason, v.LastExit.Class)
 			}
-			for !strings.Contains(s.get("/crashes").Body, "worker_flooded") {
-				if within(t).Err() != nil {
-					t.Fatal("there is no report")
-				}
-				time.Sleep(50 * time.Millisecond)
-			}
+			eventually(t, "a report", func() bool { return strings.Contains(s.get("/crashes").Body, "worker_flooded") })
 			asking.check(t)
 			s.checkSize()
 			if exits, lines := strings.Count(s.Log(), `"msg":"worker_exited"`), strings.Count(s.Log(), "\n"); lines > 2*rpc.EventBurst*(exits+1) {

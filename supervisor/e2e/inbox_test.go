@@ -455,7 +455,7 @@ func consumersAnswerOnce(t *testing.T, s *service, p *phone) {
 		}
 		_, code, _ := strings.Cut(string(document), "```"+language+"\n")
 		code, _, _ = strings.Cut(code, "```")
-		code = strings.ReplaceAll(code, "http://localhost:3001", s.spoiler())
+		code = strings.NewReplacer("http://localhost:3001", s.spoiler(), "sleep 1;", "sleep .1;", "sleep(1)", "sleep(.1)").Replace(code)
 		p.Receive("12345", "from a number that nobody can write to")
 		want := map[string]int{}
 		for _, text := range []string{"in " + language + "\n\t\"'\\ 👍 $(touch pwned) `touch pwned`", `{"code":"cursor_lost"} 410`} {
@@ -474,7 +474,7 @@ func consumersAnswerOnce(t *testing.T, s *service, p *phone) {
 				t.Fatal(err)
 			}
 			if run.killed {
-				_ = harness.Pause(t.Context(), rand.N(3*time.Second))
+				_ = harness.Pause(t.Context(), rand.N(time.Second))
 			} else {
 				s.awaitCursor(filepath.Join(run.folder, "cursor"))
 			}

@@ -12,7 +12,10 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-var kills = flag.Int("kills", 2, "how many processes TestKillsAtRandomLoseNoSavedLogin kills")
+// few is how many processes are killed in each run of the tests, with the engine that costs least.
+const few = 2
+
+var kills = flag.Int("kills", few, "how many processes TestKillsAtRandomLoseNoSavedLogin kills")
 
 // killer kills what belongs to a service at moments that a seed decides.
 type killer struct {
@@ -91,6 +94,9 @@ func TestKillsAtRandomLoseNoSavedLogin(t *testing.T) {
 	// At this speed the first sync takes three seconds.
 	p := newPhone(t, simulator.Options{Speed: 4})
 	k := &killer{t: t, p: p, args: []string{"--settle-time", "0s"}, random: rand.New(rand.NewPCG(seed, 0))}
+	if *kills == few {
+		k.args = append(k.args, light...)
+	}
 	kept, lost := 0, 0
 	for n := 0; n < *kills; n++ {
 		k.tokens = t.TempDir()

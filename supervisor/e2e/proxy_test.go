@@ -99,7 +99,7 @@ func TestPageAndSocketsUseAProxyWithPassword(t *testing.T) {
 	if !strings.Contains(before, "GET "+p.URL) || !strings.Contains(before, "CONNECT "+host) {
 		t.Errorf("the page or its websocket went another way:\n%s", before)
 	}
-	if got := <-via; !strings.Contains(got, "tinyproxy") {
+	if got := next(t, via); !strings.Contains(got, "tinyproxy") {
 		t.Errorf("the webhook went another way: %q", got)
 	}
 	p.misbehave(t, "socket=worker")

@@ -52,7 +52,7 @@ func variants[T any](all []T, few int) []T {
 }
 
 // patience bounds every wait. It only matters when something is broken.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 func within(t *testing.T) context.Context {
 	t.Helper()
@@ -93,14 +93,10 @@ func newPhone(t *testing.T, o simulator.Options) *phone {
 	return &phone{p}
 }
 
-// scan scans what the page shows, once more where the code was renewed meanwhile.
+// scan scans what the page shows.
 func (p *phone) scan(t *testing.T) {
 	t.Helper()
-	err := p.Scan(within(t))
-	if errors.Is(err, simulator.ErrRefused) {
-		err = p.Scan(within(t))
-	}
-	if err != nil {
+	if err := p.Scan(within(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -281,6 +277,36 @@ func (s *service) awaitNewQR() string {
 	var png []byte
 	s.lastQR, png = s.nextQR(s.lastQR)
 	return scan(s.t, png)
+}
+
+// showsScreen wants /qr to serve the code that is on the screen. The page renews it at any moment, and its report
+// and the service's take different ways.
+func (s *service) showsScreen(p *phone) {
+	s.t.Helper()
+	for ctx := within(s.t); s.awaitQR() != p.OnScreen().Payload; {
+		if harness.Pause(ctx, 50*time.Millisecond) != nil {
+			s.t.Fatalf("/qr decodes to another string than the one on the screen; session: %s", s.describe())
+		}
+	}
+}
+
+// linksWithServed scans what /qr serves, and what follows where the page has renewed it meanwhile. It wants each code
+// to have another secret than a former one.
+func (s *service) linksWithServed(p *phone, former string) {
+	s.t.Helper()
+	secret := func(payload string) string { return strings.Split(payload, ",")[3] }
+	var err error
+	for range 3 {
+		fresh := s.awaitNewQR()
+		if secret(fresh) == secret(former) {
+			s.t.Error("a dead code is served")
+		}
+		if err = p.ScanPayload(within(s.t), fresh); err == nil {
+			s.await("READY")
+			return
+		}
+	}
+	s.t.Fatalf("the phone can't link with the code that follows: %v", err)
 }
 
 func (s *service) nextQR(last string) (body string, png []byte) {

@@ -220,6 +220,7 @@ func TestSignalEndsACommand(t *testing.T) {
 		"script, stalled":     {[]string{"completion", "bash"}, stalled, syscall.SIGHUP, 129},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cmd := exec.Command(binaries.Supervisor, tt.args...)
 			if tt.stdout != nil {
 				cmd.Stdout = tt.stdout
