@@ -6,13 +6,12 @@ import (
 	"errors"
 	"image"
 	"image/color"
-	"image/draw"
 	_ "image/png"
 	"strings"
 	"testing"
 
 	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
+	"github.com/makiuchi-d/gozxing/qrcode/decoder"
 
 	"session-manager/scripts/simulator"
 )
@@ -42,8 +41,7 @@ func TestCodeOnCanvasEqualsDataRef(t *testing.T) {
 	r.until(func(c simulator.Screen) bool { return c.Visible && c.Ref != seen.Ref })
 }
 
-// decode reads the code in a data URL, with the white around it that a person's
-// screen would have.
+// decode reads the code in a data URL.
 func decode(t *testing.T, url string) string {
 	t.Helper()
 	_, text, _ := strings.Cut(url, ",")
@@ -51,31 +49,70 @@ func decode(t *testing.T, url string) string {
 	check(t, err)
 	img, _, err := image.Decode(bytes.NewReader(raw))
 	check(t, err)
-	const quiet = 20
-	size := img.Bounds().Size()
-	framed := image.NewRGBA(image.Rect(0, 0, size.X+2*quiet, size.Y+2*quiet))
-	draw.Draw(framed, framed.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
-	draw.Draw(framed, image.Rectangle{image.Pt(quiet, quiet), image.Pt(quiet, quiet).Add(size)}, img,
-		img.Bounds().Min, draw.Over)
-	payload, err := read(framed)
+	payload, err := read(img)
 	check(t, err)
 	return payload
 }
 
+var errNoCode = errors.New("the image is not a code")
+
+// read returns the text of the code that fills the image. It looks at the middle of each
+// module: detectors miss one perfect image in forty, and then a quarter of the
+// codes that differ from it in the secret alone.
 func read(img image.Image) (string, error) {
-	source := gozxing.NewLuminanceSourceFromImage(img)
-	hints := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
-	var failures []error
-	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
-		bitmap, err := gozxing.NewBinaryBitmap(binarizer)
+	dark := threshold(img)
+	side := img.Bounds().Dx()
+	failed := errNoCode
+	for modules := 21; modules <= 177; modules += 4 {
+		bits, err := gozxing.NewSquareBitMatrix(modules)
 		if err != nil {
 			return "", err
 		}
-		result, err := qrcode.NewQRCodeReader().Decode(bitmap, hints)
+		middle := func(i int) int { return (2*i + 1) * side / (2 * modules) }
+		for y := range modules {
+			for x := range modules {
+				if dark(middle(x), middle(y)) {
+					bits.Set(x, y)
+				}
+			}
+		}
+		if !hasFinders(bits, modules) {
+			continue
+		}
+		result, err := decoder.NewDecoder().DecodeWithoutHint(bits)
 		if err == nil {
 			return result.GetText(), nil
 		}
-		failures = append(failures, err)
+		failed = err
 	}
-	return "", errors.Join(failures...)
+	return "", failed
+}
+
+// threshold returns what decides whether a pixel is dark.
+func threshold(img image.Image) func(x, y int) bool {
+	b := img.Bounds()
+	gray := func(x, y int) int { return int(color.GrayModel.Convert(img.At(b.Min.X+x, b.Min.Y+y)).(color.Gray).Y) }
+	darkest, lightest := 255, 0
+	for y := range b.Dy() {
+		for x := range b.Dx() {
+			darkest, lightest = min(darkest, gray(x, y)), max(lightest, gray(x, y))
+		}
+	}
+	return func(x, y int) bool { return 2*gray(x, y) < darkest+lightest }
+}
+
+// hasFinders reports whether three corners have the pattern that detectors look for.
+func hasFinders(bits *gozxing.BitMatrix, modules int) bool {
+	far := modules - 4
+	for _, centre := range []image.Point{{3, 3}, {far, 3}, {3, far}} {
+		for y := max(centre.Y-4, 0); y <= min(centre.Y+4, modules-1); y++ {
+			for x := max(centre.X-4, 0); x <= min(centre.X+4, modules-1); x++ {
+				ring := max(x-centre.X, centre.X-x, y-centre.Y, centre.Y-y)
+				if bits.Get(x, y) != (ring != 2 && ring != 4) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
