@@ -16,6 +16,7 @@ import (
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
+	"session-manager/shared/proctree"
 )
 
 // fetched is the answer to a request for a file.
@@ -115,7 +116,7 @@ func TestReceivedFilesAreServedAsTheyWereSent(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
 	p, tokens := newPhone(t, simulator.Options{}), t.TempDir()
-	s, f := linked(t, p, tokens, receiving...), &files{p: p}
+	s, f := linked(t, p, tokens, append([]string{"--media-limit", "128M"}, receiving...)...), &files{p: p}
 	content := make([]byte, 1<<20)
 	_, _ = rand.Read(content)
 	copy(content, marker)
@@ -136,6 +137,9 @@ func TestReceivedFilesAreServedAsTheyWereSent(t *testing.T) {
 	if n := len(p.Downloads()); n != 2 {
 		t.Errorf("there were %d downloads", n)
 	}
+	if *thorough {
+		f.checkLarge(s)
+	}
 	f.checkLinks(s, content[:1000])
 	f.checkKilledWorker(s, content)
 	s = f.checkKilledService(s, tokens, document, content)
@@ -144,6 +148,49 @@ func TestReceivedFilesAreServedAsTheyWereSent(t *testing.T) {
 	s.stop()
 	if log := s.Log(); strings.Contains(log, marker) || strings.Contains(log, "the plan") {
 		t.Error("a file, its name or its caption is in the log")
+	}
+}
+
+// checkLarge has a file of 100 MB arrive, of which neither process holds much at any time.
+func (f *files) checkLarge(s *service) {
+	s.t.Helper()
+	const size, mostHeld = 100 << 20, 40 << 20
+	content := make([]byte, size)
+	_, _ = rand.Read(content)
+	_, id := f.deliver(s, "document", "application/pdf", "large.pdf", content)
+	processes := map[string]int{"supervisor": s.PID(), "worker": s.session().Worker.PID}
+	before, most := map[string]uint64{}, map[string]uint64{}
+	for name, pid := range processes {
+		before[name] = proctree.Memory(pid)
+	}
+	begun, done := time.Now(), make(chan struct{})
+	go func() {
+		defer close(done)
+		s.wantFile(id, content)
+	}()
+	for watching := true; watching; {
+		select {
+		case <-done:
+			watching = false
+		case <-time.After(10 * time.Millisecond):
+		}
+		for name, pid := range processes {
+			most[name] = max(most[name], proctree.Memory(pid))
+		}
+	}
+	s.t.Logf("it took %v; memory before %v, at most %v", time.Since(begun), before, most)
+	for name := range processes {
+		if most[name] > before[name]+mostHeld {
+			s.t.Errorf("the %s has held %d bytes more", name, most[name]-before[name])
+		}
+	}
+	for asked, want := range map[string][]byte{
+		"bytes=50000000-50999999": content[50_000_000:51_000_000], "bytes=-1000": content[size-1000:], "bytes=104857599-": content[size-1:], "bytes=104857600-": nil,
+	} {
+		got, err := s.tryFile(within(s.t), http.MethodGet, id, asked)
+		if ok := got.status == http.StatusPartialContent && bytes.Equal(got.body, want); err != nil || !ok && !(want == nil && got.status == http.StatusRequestedRangeNotSatisfiable) {
+			s.t.Errorf("%s: %d, %d bytes, %v", asked, got.status, len(got.body), err)
+		}
 	}
 }
 
@@ -194,7 +241,10 @@ func (f *files) checkKilledService(s *service, tokens, document string, content 
 	before, _ := filepath.Glob(filepath.Join(folder, ".draft-*"))
 	s = start(s.t, f.p.URL, tokens, receiving...)
 	s.wantFile(document, content)
-	const known = 4 // those of checkKilledWorker and before
+	known := 4 // those of checkKilledWorker and before
+	if *thorough {
+		known++ // the large one
+	}
 	for ctx := within(s.t); ; {
 		left, err := os.ReadDir(folder)
 		if err == nil && len(before) == 1 && len(left) == known && !strings.HasPrefix(left[0].Name(), ".") {

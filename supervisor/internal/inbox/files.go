@@ -94,7 +94,8 @@ func newDownloads(s *store, files *media.Store, w Reader) *downloads {
 	return &downloads{store: s, files: files, worker: w, turns: make(chan struct{}, mostDownloads), running: map[string]*download{}}
 }
 
-// await returns when a file is on disk. If ctx ends before, the error is ErrFilePending.
+// await returns when a file is on disk. If ctx ends before, the error is ErrFilePending, and if its time is over, whoever
+// asks again soon finds the download as far as it has got.
 func (d *downloads) await(ctx context.Context, w wanted) error {
 	one := d.join(w)
 	if one == nil {
@@ -105,6 +106,12 @@ func (d *downloads) await(ctx context.Context, w wanted) error {
 	case <-one.done:
 		return one.err
 	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			d.mu.Lock()
+			one.waiting++
+			d.mu.Unlock()
+			time.AfterFunc(lingering, func() { d.leave(w.ID, one) })
+		}
 		return ErrFilePending
 	}
 }
@@ -176,6 +183,8 @@ const (
 	// patience is how long nothing of a file may come while others wait for their turn. The page
 	// continues with it for two minutes.
 	patience = 30 * time.Second
+	// lingering is how long a download continues after somebody has given up waiting for it.
+	lingering = 30 * time.Second
 	// mostFailures is how often in a row something unknown may fail.
 	mostFailures = 3
 )

@@ -431,3 +431,37 @@ func TestFilesThatDoNotComeGiveWay(t *testing.T) {
 		r.stop()
 	})
 }
+
+// A file that takes longer than any request waits comes in the end.
+func TestSlowFilesComeAcrossRequests(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		content := someBytes(3 * aPart)
+		parts := contents(map[rpc.Secret][]byte{"one_3A0": content})
+		r.page.fetch = func(n int, q rpc.ReceiveQuery) (rpc.Reception, error) {
+			time.Sleep(20 * time.Second)
+			return parts(n, q)
+		}
+		r.start()
+		defer func() { r.stop() }()
+		id := r.withFile(content, nil).ID
+		ask := func() error {
+			ctx, cancel := r.within(30 * time.Second)
+			defer cancel()
+			f, err := r.Open(ctx, id)
+			if err == nil {
+				_ = f.Close()
+			}
+			return err
+		}
+		first := ask()
+		time.Sleep(5 * time.Second)
+		if second := ask(); !errors.Is(first, ErrFilePending) || second != nil {
+			t.Errorf("got %v, then %v", first, second)
+		}
+		if r.page.parts != 3 {
+			t.Errorf("the page was asked for %d parts", r.page.parts)
+		}
+	})
+}
