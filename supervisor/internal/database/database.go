@@ -42,8 +42,8 @@ const (
 	// MaxFile is the size from which on a file is damaged, in bytes: it would take too long
 	// to check.
 	MaxFile = 1 << 30
-	// cacheKiB bounds SQLite's cache of pages.
-	cacheKiB = 512
+	// cacheKiB bounds SQLite's cache of pages; the kernel has one, too.
+	cacheKiB = 128
 )
 
 var (

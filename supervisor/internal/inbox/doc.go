@@ -20,7 +20,7 @@
 //
 // The page has a table of the last reaction of each person to each message, without an order. It
 // announces those to the account's own messages, and of the others only some. So those that
-// it announces are read at once, those to the latest messages every minute, and after a start
+// it announces are read at once, those to the latest 100 messages every minute, to 1,000 every ten, and after a start
 // those to all messages that are known. The id of a reaction's event is made of WhatsApp's ids of the
 // message and of the reaction, so that none is reported twice.
 //

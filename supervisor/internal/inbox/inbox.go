@@ -205,6 +205,8 @@ type looks struct {
 	unannounced bool
 	// unreadable: reactions could not be read.
 	unreadable bool
+	// comparisons of reactions.
+	comparisons int
 }
 
 // look reads what there is to read, as an announcement or a comparison demands.
@@ -233,7 +235,14 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 
 // lookAtReactions reads reactions. That it fails is logged once.
 func (i *Inbox) lookAtReactions(ctx context.Context, l *looks, compared bool) {
-	err := i.react(ctx, compared)
+	most := 0
+	if compared {
+		if most = latestMessages; l.comparisons%recentEvery == 0 {
+			most = recentMessages
+		}
+		l.comparisons++
+	}
+	err := i.react(ctx, most)
 	if err != nil && !l.unreadable && !stopped(ctx, err) {
 		i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
@@ -370,20 +379,18 @@ func (i *Inbox) reread(ctx context.Context) error {
 }
 
 const (
-	// latestMessages are those whose reactions are compared every minute, and allMessages those
-	// after each start.
-	latestMessages, allMessages = 1000, 10_000
+	// latestMessages are those whose reactions are compared every minute, since the page needs some KB for each; recentMessages those
+	// in every tenth, and allMessages those after each start.
+	latestMessages, recentMessages, allMessages = 100, 1000, 10_000
+	recentEvery                                 = 10
 )
 
-// react reads the reactions to messages that the page has noted and, as it notes only some, to
-// the latest ones. Messages that arrive meanwhile come first.
-func (i *Inbox) react(ctx context.Context, compared bool) error {
-	keys, since, most := i.noted, time.Now().Add(-overlap), 0
-	switch {
-	case i.reactAll:
+// react reads the reactions to messages that the page has noted and, as it notes only some, to so many of
+// the latest day. Messages that arrive meanwhile come first.
+func (i *Inbox) react(ctx context.Context, most int) error {
+	keys, since := i.noted, time.Now().Add(-overlap)
+	if i.reactAll {
 		since, most = time.Time{}, allMessages
-	case compared:
-		most = latestMessages
 	}
 	if most > 0 && len(keys) < allMessages {
 		known, err := keysToReact(ctx, i.store, since, most)

@@ -463,6 +463,27 @@ func TestReactionsAreReportedOnceEach(t *testing.T) {
 	})
 }
 
+// Every minute the page is asked about some messages, and about many from time to time.
+func TestReactionsToOlderMessagesAreFoundLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.page.write(make([]string, latestMessages+50)...)
+		r.start()
+		_, cursor := r.await("", latestMessages+50)
+		time.Sleep(2 * compare)
+		r.page.feel(49, "1@c.us", "old", false)
+		r.page.feel(50, "1@c.us", "new", false)
+		time.Sleep(compare + time.Second)
+		list, cursor := r.await(cursor, 1)
+		r.expect(list, "3A50new")
+		time.Sleep(recentEvery * compare)
+		list, _ = r.await(cursor, 1)
+		r.expect(list, "3A49old")
+		r.stop()
+	})
+}
+
 func TestUnreadableReactionsStopNothingElse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox")
 	synctest.Test(t, func(t *testing.T) {

@@ -85,6 +85,10 @@ func Compile(file []byte) (*Scripts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode selectors: %w", err)
 	}
+	functions, err := json.Marshal(map[string]any{"loader": k.Loader, "sending": k.Sending, "receiving": k.Receiving}) // the page keeps each script
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode selectors: %w", err)
+	}
 	some, err := json.Marshal(map[string]any{ // what hint.js needs
 		"code": k.DOM.Code, "attribute": k.DOM.CodeAttribute, "overlay": k.DOM.Overlay, "image": k.DOM.Image,
 		"selectors": watched, "calm": calm,
@@ -98,7 +102,7 @@ func Compile(file []byte) (*Scripts, error) {
 	tools := fmt.Sprintf("(%s)(k)", strip(toolsJS, "(function"))
 	onLedger := func(script, name, part string) string {
 		return fmt.Sprintf("function () { const k = %s; return (%s)(k, %s, %s, this, %q, %s); }",
-			all, strip(script, "(function"), tools, strip(callsJS, "(function"), name, strip(part, "(function"))
+			functions, strip(script, "(function"), tools, strip(callsJS, "(function"), name, strip(part, "(function"))
 	}
 	return &Scripts{
 		Set:     k,
