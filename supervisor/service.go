@@ -155,7 +155,7 @@ func about(cfg *config.Config) api.About {
 // workerOptions is how workers are run on a tokens folder, but for the way to the network.
 func workerOptions(cfg *config.Config, tokens string, runtimeDir process.RuntimeDir, files *files, log *slog.Logger) worker.Options {
 	return worker.Options{
-		Tokens: tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
+		Tokens: tokens, Worker: cfg.Worker, Chrome: cfg.Chrome, Versions: &files.versions, ChromeArgs: cfg.ChromeArgs, URL: cfg.URL,
 		Receive: cfg.Messages == "both", Selectors: files.selectors.Value, RuntimeDir: runtimeDir, MemoryLimit: cfg.MemoryBytes(), Logger: log,
 		DeadlineFactor: rpc.DeadlineFactor(cfg.DeadlineFactor), Timings: worker.DefaultTimings(), Limits: restart.DefaultLimits(),
 	}
@@ -336,14 +336,14 @@ func (s *service) run(signals *signals, listeners []net.Listener, manager *syste
 	loops.Go(func() { s.files.watch(sessionCtx, s.workers, s.session.Warn) })
 	loops.Go(func() { s.restartOnHangup(workersCtx, signals.hangups) })
 	go func() {
+		defer close(outboxDone)
+		s.boxes.Run(outboxCtx)
+	}()
+	go func() { // the last to start runs first: Chrome needs longer than all others
 		defer close(workersDone)
 		if err := s.workers.Run(workersCtx, hooks{s.login, s.boxes.Hold}); err != nil {
 			failed <- err
 		}
-	}()
-	go func() {
-		defer close(outboxDone)
-		s.boxes.Run(outboxCtx)
 	}()
 
 	s.trace.Listening()

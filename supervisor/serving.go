@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
 	"session-manager/shared/reason"
 	"session-manager/shared/selectors"
@@ -34,6 +35,8 @@ type files struct {
 	certificate *watch.File[*tls.Certificate]
 	selectors   *watch.File[[]byte]
 	webhookKey  []byte
+	// versions are the browser's.
+	versions chrome.Versions
 	// route is the way to the network.
 	route proxy.Route
 	// secret are those that are for the service's user alone.

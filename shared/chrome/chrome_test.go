@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,60 @@ func TestVersionIsAskedOncePerFile(t *testing.T) {
 	}
 	if got, err := v.Of(t.Context(), b); err != nil || got != "157.0.0.1" {
 		t.Errorf("after the upgrade: got %q, %v", got, err)
+	}
+}
+
+func TestVersionIsAskedAhead(t *testing.T) {
+	dir := t.TempDir()
+	count := filepath.Join(dir, "count")
+	path := program(t, dir, "chrome", "echo x >> "+count+"; echo Chromium $(cat "+dir+"/version).0.1.2")
+	says := func(version int) {
+		if err := os.WriteFile(filepath.Join(dir, "version"), []byte(strconv.Itoa(version)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says(OldestMajor - 1)
+	var v Versions
+	stop := v.Ahead(t.Context(), path)
+	defer stop()
+	b, err := Find(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Of(t.Context(), b); reason.Of(err, "") != reason.BrowserUnsupported {
+		t.Errorf("too old: got %v", err)
+	}
+	says(OldestMajor)
+	for range 2 {
+		if got, err := v.Of(t.Context(), b); err != nil || Major(got) != strconv.Itoa(OldestMajor) {
+			t.Errorf("after that: got %q, %v", got, err)
+		}
+	}
+	if asked, err := os.ReadFile(count); err != nil || strings.Count(string(asked), "x") != 2 {
+		t.Errorf("asked %q, %v", asked, err)
+	}
+}
+
+func TestVersionAskedAheadHoldsNobodyUp(t *testing.T) {
+	dir := t.TempDir()
+	path := program(t, dir, "chrome", "echo > "+dir+"/asked; exec sleep 1000")
+	var v Versions
+	stop := v.Ahead(t.Context(), path)
+	for _, err := os.Stat(dir + "/asked"); err != nil; _, err = os.Stat(dir + "/asked") {
+		time.Sleep(time.Millisecond)
+	}
+	b, err := Find(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := v.Of(ctx, b); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	stop()
+	if _, err := v.Of(t.Context(), b); reason.Of(err, "") != reason.BrowserMissing {
+		t.Errorf("after its end: got %v", err)
 	}
 }
 

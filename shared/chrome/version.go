@@ -34,19 +34,63 @@ var (
 // Versions asks browsers for their versions, the same file only once. The zero value is
 // ready, and safe for concurrent use.
 type Versions struct {
+	ahead chan struct{} // closed when what Ahead has begun has ended; nil without it
+
 	mu          sync.Mutex
 	id, version string // of the last browser; guarded by mu
+	err         error  // why Ahead got no version, for the first who asks; guarded by mu
+}
+
+// Ahead begins to ask the browser that setting names, as for Find, so that the first call of Of has to
+// wait for less. It is called before Of. Stop ends that, and returns when nothing of it is left.
+func (v *Versions) Ahead(ctx context.Context, setting string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ahead := make(chan struct{})
+	v.ahead = ahead
+	go func() {
+		defer close(ahead)
+		if b, err := Find(setting); err == nil { // otherwise Of is not called
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.id = b.id
+			v.version, v.err = ask(ctx, b)
+		}
+	}()
+	return func() {
+		cancel()
+		<-ahead
+	}
 }
 
 // Of returns the version of b, such as "156.0.8078.79". Its errors carry
 // reason.BrowserUnsupported for a browser that is too old or that is not a Chrome, and
 // reason.BrowserMissing for a program that is not a browser.
 func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
+	if v.ahead != nil {
+		select {
+		case <-v.ahead:
+		case <-ctx.Done():
+			return "", fmt.Errorf("%s: cannot ask it for its version: %w", b.Path, ctx.Err())
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.id != "" && v.id == b.id {
-		return v.version, nil
+		err := v.err
+		if err != nil {
+			v.id, v.err = "", nil
+		}
+		return v.version, err
 	}
+	version, err := ask(ctx, b)
+	if err == nil {
+		v.id, v.version, v.err = b.id, version, nil
+	}
+	return version, err
+}
+
+// ask runs b for its version.
+func ask(ctx context.Context, b Binary) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
 	stdout, stderr, err := output(ctx, os.TempDir(), b.Path, "--version")
@@ -54,7 +98,6 @@ func (v *Versions) Of(ctx context.Context, b Binary) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", b.Path, err)
 	}
-	v.id, v.version = b.id, version
 	return version, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"session-manager/shared/chrome"
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
 	"session-manager/shared/reason"
@@ -30,6 +31,8 @@ type Options struct {
 	Worker string
 	// Chrome names the browser, as for chrome.Find. It may be empty.
 	Chrome string
+	// Versions may have been asked for Chrome's already; a nil one asks first when it is needed.
+	Versions *chrome.Versions
 	// ChromeArgs are further flags for it, each with its dashes.
 	ChromeArgs []string
 	// URL is the page to open.
@@ -91,6 +94,7 @@ func New(o Options) *Manager {
 		replaced: make(chan struct{}, 1),
 		checker: preflight.Checker{
 			Worker: o.Worker, Chrome: o.Chrome, RuntimeDir: o.RuntimeDir, Lease: o.Timings.Start.Lease, Log: o.Logger,
+			Versions: cmp.Or(o.Versions, new(chrome.Versions)),
 		},
 		memory: memory{limit: o.MemoryLimit},
 	}

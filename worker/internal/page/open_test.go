@@ -118,7 +118,8 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	b := chromes.take(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := Open(ctx, Options{Browser: b.Rod(), URL: silent, Emit: func(rpc.EventBody) {}, Logger: slog.New(slog.DiscardHandler)})
+	log := slog.New(slog.DiscardHandler)
+	_, err := Open(ctx, Options{Browser: b.Rod(), URL: silent, Emit: func(rpc.EventBody) {}, Logger: log, Scripts: Compile(nil, log)})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}

@@ -64,9 +64,8 @@ type Options struct {
 	URL string
 	// Disguise, if there is one, is applied to the page before it navigates.
 	Disguise func(context.Context, *rod.Page) error
-	// Selectors is the selectors file; empty means the built-in one, which is also
-	// used instead of one that is not valid.
-	Selectors []byte
+	// Scripts are those of the selectors file.
+	Scripts Scripts
 	// Stopped reports whether a process of the browser is stopped, so that what the page
 	// shows proves nothing. Nil stands for no.
 	Stopped func() bool
@@ -103,23 +102,38 @@ type Page struct {
 	running sync.WaitGroup
 }
 
+// Scripts waits for what Compile makes.
+type Scripts func() (*target.Scripts, error)
+
+// Compile makes the scripts of a selectors file in the background, which takes 10 ms. An empty file
+// means the built-in one, which is also used instead of one that is not valid.
+func Compile(selectors []byte, log *slog.Logger) Scripts {
+	compile := sync.OnceValues(func() (*target.Scripts, error) {
+		scripts, err := target.Compile(selectors)
+		if err == nil || len(selectors) == 0 {
+			return scripts, err
+		}
+		log.Warn(logid.SelectorsRejected, logging.KeyError, err)
+		return target.Compile(nil)
+	})
+	go func() { _, _ = compile() }()
+	return compile
+}
+
 // Open takes a blank page target of the browser or makes one, closes every
 // other, and navigates to the address. It is bounded by ctx and Timings.Open.
 // It does not fail when the address can't be reached, or answers with an error: Run
 // reports that, and loads the page again. Its errors carry a reason. After success
 // Run must be called, which also releases what Open took.
 func Open(ctx context.Context, o Options) (*Page, error) {
-	if o.Browser == nil || o.Emit == nil || o.URL == "" || o.Logger == nil {
-		return nil, errors.New("cannot open page: browser, address, emit and logger are needed")
+	if o.Browser == nil || o.Emit == nil || o.URL == "" || o.Logger == nil || o.Scripts == nil {
+		return nil, errors.New("cannot open page: browser, address, emit, scripts and logger are needed")
 	}
 	timings := o.Timings.withDefaults().stretched(o.DeadlineFactor)
 	p := &Page{o: o, log: o.Logger, t: timings, views: observe.NewLatest(timings.Settle)}
-	scripts, err := target.Compile(o.Selectors)
+	scripts, err := o.Scripts()
 	if err != nil {
-		p.log.Warn(logid.SelectorsRejected, logging.KeyError, err)
-		if scripts, err = target.Compile(nil); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.t.Open)
 	defer cancel()
@@ -172,13 +186,8 @@ func (p *Page) open(ctx, life context.Context, scripts *target.Scripts) error {
 	for _, other := range others {
 		tidier.Close(other)
 	}
-	if err := t.Prepare(ctx); err != nil {
+	if err := t.Prepare(ctx, p.o.Disguise); err != nil {
 		return err
-	}
-	if p.o.Disguise != nil {
-		if err := p.o.Disguise(ctx, t.Page.Context(ctx)); err != nil {
-			return fmt.Errorf("cannot disguise page: %w", err)
-		}
 	}
 	// An address that can't be reached, or answers with an error or not at all, is loaded
 	// again by Run: a new Chrome would find the same.

@@ -25,7 +25,7 @@ const byHand = "modules=missing:WAWebAltDeviceLinkingApi"
 func withSelectors(t *testing.T, change func(*selectors.Set)) func(*Options) {
 	t.Helper()
 	file := fileOfSelectors(t, change)
-	return func(o *Options) { o.Selectors = file }
+	return func(o *Options) { o.Scripts = Compile(file, o.Logger) }
 }
 
 // fileOfSelectors is a changed file.

@@ -174,6 +174,7 @@ func (r *rig) open(change ...func(*Options)) {
 		Emit:     r.events.emit,
 		Logger:   slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	options.Scripts = Compile(nil, options.Logger)
 	for _, c := range change {
 		c(&options)
 	}

@@ -27,6 +27,7 @@ type session struct {
 	log     *slog.Logger
 	timings Timings
 
+	scripts  page.Scripts     // nil until Chrome is started
 	browser  *browser.Browser // nil until Chrome has started
 	closed   error            // the result of closing it
 	reported bool
@@ -56,6 +57,7 @@ func (s *session) run(ctx context.Context) error {
 	if s.req.Mode == rpc.ModeVerify {
 		return s.verify(ctx)
 	}
+	s.scripts = page.Compile(s.req.Selectors, s.log) // while Chrome starts
 	if err := s.startBrowser(ctx); err != nil {
 		s.report(ctx, err)
 		return err
@@ -129,7 +131,7 @@ func (s *session) report(ctx context.Context, err error) {
 func (s *session) keepPage(ctx context.Context) error {
 	p, err := s.worker.openPage(ctx, page.Options{
 		Browser: s.browser.Rod(), URL: s.req.URL, Disguise: s.browser.Disguise,
-		Selectors: s.req.Selectors, Receive: s.req.Receive, DeadlineFactor: s.req.DeadlineFactor, Stopped: s.parts.anyStopped, Emit: s.login.put, Logger: s.log,
+		Scripts: s.scripts, Receive: s.req.Receive, DeadlineFactor: s.req.DeadlineFactor, Stopped: s.parts.anyStopped, Emit: s.login.put, Logger: s.log,
 	})
 	if err != nil {
 		return reason.Wrap(reason.Of(err, reason.PageLoadFailed), fmt.Errorf("cannot open the page: %w", err))

@@ -48,8 +48,9 @@ type Checker struct {
 	// Lease is how long a Chrome that a predecessor left may take to close.
 	Lease time.Duration
 	Log   *slog.Logger
+	// Versions knows the browser's, or asks it.
+	Versions *chrome.Versions
 
-	versions chrome.Versions
 	binaries binaries
 }
 
@@ -112,7 +113,7 @@ func (c *Checker) Plan(ctx context.Context) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	version, err := c.versions.Of(ctx, browser)
+	version, err := c.Versions.Of(ctx, browser)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -3,6 +3,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,27 +96,43 @@ func IsPage(info *proto.TargetTargetInfo) bool {
 const MaxStorage = 4 << 30
 
 // Prepare makes the page visible to itself, bounds what it can store, and turns on the
-// events that package events handles.
-func (t *Target) Prepare(ctx context.Context) error {
+// events that package events handles. Then disguise is called, if there is one. All is asked at once, since a
+// renderer that has just started may take as long for each answer.
+func (t *Target) Prepare(ctx context.Context, disguise func(context.Context, *rod.Page) error) error {
 	page := t.Page.Context(ctx)
-	if err := (proto.StorageOverrideQuotaForOrigin{Origin: t.Origin, QuotaSize: new(float64(MaxStorage))}).Call(page); err != nil {
-		return fmt.Errorf("cannot bound the page's storage: %w", err)
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"bound the page's storage", func() error {
+			return proto.StorageOverrideQuotaForOrigin{Origin: t.Origin, QuotaSize: new(float64(MaxStorage))}.Call(page)
+		}},
+		// A page that believes it is hidden waits five seconds before it connects.
+		{"emulate focus", func() error { return proto.EmulationSetFocusEmulationEnabled{Enabled: true}.Call(page) }},
+		// The Runtime domain stays off: a page can detect that it is on. Log brings
+		// the browser's own complaints.
+		{"listen to the log", func() error { return proto.LogEnable{}.Call(page) }},
+		// Only the frames of the page's connection are of interest; Chrome keeps
+		// nothing of what is loaded. The disguise needs the network's events.
+		{"listen to the network and disguise page", func() error {
+			err := proto.NetworkEnable{MaxTotalBufferSize: new(0), MaxResourceBufferSize: new(0)}.Call(page)
+			if err != nil || disguise == nil {
+				return err
+			}
+			return disguise(ctx, page)
+		}},
 	}
-	// A page that believes it is hidden waits five seconds before it connects.
-	if err := (proto.EmulationSetFocusEmulationEnabled{Enabled: true}).Call(page); err != nil {
-		return fmt.Errorf("cannot emulate focus: %w", err)
+	errs := make([]error, len(steps))
+	var calls sync.WaitGroup
+	for i, step := range steps {
+		calls.Go(func() {
+			if err := step.do(); err != nil {
+				errs[i] = fmt.Errorf("cannot %s: %w", step.what, err)
+			}
+		})
 	}
-	// The Runtime domain stays off: a page can detect that it is on. Log brings
-	// the browser's own complaints.
-	if err := (proto.LogEnable{}).Call(page); err != nil {
-		return fmt.Errorf("cannot listen to the log: %w", err)
-	}
-	// Only the frames of the page's connection are of interest; Chrome keeps
-	// nothing of what is loaded.
-	if err := (proto.NetworkEnable{MaxTotalBufferSize: new(0), MaxResourceBufferSize: new(0)}).Call(page); err != nil {
-		return fmt.Errorf("cannot listen to the network: %w", err)
-	}
-	return nil
+	calls.Wait()
+	return cmp.Or(errs...)
 }
 
 // Navigate goes to an address. Unlike a reload it revives a crashed page. The
