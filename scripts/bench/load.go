@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"session-manager/scripts/harness"
@@ -25,7 +24,7 @@ const (
 	connections = 64
 	// burst is how long each side is asked at a time; they take turns, so that
 	// what else the machine does hits both.
-	burst  = 2 * time.Second
+	burst  = time.Second
 	bursts = 4
 	// leastLoad is the part of a bare handler's throughput. The service keeps its heap so small that it
 	// collects four times as often.
@@ -328,8 +327,10 @@ func rotate(ctx context.Context, g *growing, count int) error {
 	return nil
 }
 
-// restart asks for the next generation as soon as the last has a Chrome. SIGHUP may be
-// sent as often as one likes.
+// commandPause is how often a command is accepted (openapi.yaml, limits).
+const commandPause = 2 * time.Second
+
+// restart asks for the next generation as soon as the last has a Chrome.
 func restart(ctx context.Context, g *growing, count int) error {
 	for ; g.done < count; g.done++ {
 		v, err := g.Await(ctx, "the next generation", func(v harness.Session) bool {
@@ -339,7 +340,7 @@ func restart(ctx context.Context, g *growing, count int) error {
 			return err
 		}
 		g.done = int(v.Worker.Generation) - 1
-		if err := g.Signal(syscall.SIGHUP); err != nil {
+		if err := errors.Join(g.Restart(ctx), harness.Pause(ctx, commandPause)); err != nil {
 			return err
 		}
 	}

@@ -40,15 +40,25 @@ type mailbox struct {
 // one without messages, at the same moment.
 func measureMailboxes(ctx context.Context, b *bench) (err error) {
 	var all [3]*mailbox
+	var errs [3]error
+	var linking sync.WaitGroup
 	for i, args := range [][]string{{"off"}, {"both"}, {"out", "--message-pause", "1h", "--new-chat-pause", "1h"}} {
-		if all[i], err = b.mailbox(ctx, append([]string{"--messages"}, args...)...); err != nil {
-			return err
+		linking.Go(func() { all[i], errs[i] = b.mailbox(ctx, append([]string{"--messages"}, args...)...) })
+	}
+	linking.Wait()
+	for _, m := range all {
+		if m != nil {
+			defer m.end(&err)
 		}
-		defer all[i].end(&err)
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	for i := range all {
 		if err := all[i].miss(ctx); err != nil {
 			return err
 		}
-		if args[0] == "both" {
+		if i == 1 {
 			took, err := all[i].catchUp(ctx)
 			if err != nil {
 				return err
