@@ -120,8 +120,12 @@ func (c *child) receive(e rpc.Event) bool {
 	return true
 }
 
-// lastEvents passes on what a worker that has exited, or is about to, had sent before.
+// lastEvents passes on what a worker that has exited, or is about to, had sent before. One that was
+// never connected has sent nothing.
 func (c *child) lastEvents(pass func(rpc.Event)) {
+	if c.worker == nil {
+		return
+	}
 	timer := time.NewTimer(c.timings.LastEvents)
 	defer timer.Stop()
 	for !c.streamOver {

@@ -203,9 +203,13 @@ func TestChromeThatFillsItsScratchFolderIsRestarted(t *testing.T) {
 			must(t, os.Truncate(history, 321<<20))
 		},
 		"many files": func(t *testing.T, folder string) {
-			for n := range 10_001 {
-				must(t, os.WriteFile(filepath.Join(folder, strconv.Itoa(n)), nil, 0o600))
+			full := folder + ".new" // one that is not looked at while it fills
+			must(t, os.Mkdir(full, 0o700))
+			must(t, os.WriteFile(full+"/file", nil, 0o600))
+			for n := range 10_000 {
+				must(t, os.Link(full+"/file", filepath.Join(full, strconv.Itoa(n))))
 			}
+			must(t, os.Rename(full, filepath.Join(folder, "full")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

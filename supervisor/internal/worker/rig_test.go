@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"session-manager/scripts/harness"
 	"session-manager/shared/lease"
 	"session-manager/shared/logging"
 	"session-manager/shared/proctree"
@@ -53,13 +53,24 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	fakeWorker = filepath.Join(dir, "worker")
-	build := exec.Command("go", "build", "-o", fakeWorker, "./testdata/fakeworker")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "cannot build fake worker: %v\n%s", err, out)
+	fakeWorker = filepath.Join(dir, "worker") // where it can be linked to
+	if err := installFakeWorker(); err != nil {
+		fmt.Fprintf(os.Stderr, "cannot install fake worker: %v\n", err)
 		return 1
 	}
 	return m.Run()
+}
+
+func installFakeWorker() error {
+	path, err := harness.StandIn(context.Background())
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(fakeWorker, content, 0o700)
 }
 
 // rig is a Manager with a fake worker and everything that it needs.

@@ -217,7 +217,7 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 	case "flood":
 		line := []byte(strings.Repeat("z", 99) + "\n")
 		block := bytes.Repeat(line, 10_000)
-		for range 100 {
+		for range 25 {
 			if _, err := w.stderr.Write(block); err != nil {
 				return err
 			}
