@@ -191,7 +191,11 @@ func TestBusyFolderDoesNotDelayTheReport(t *testing.T) {
 	defer func() { close(stop); <-stopped }()
 	write(t, path, "good 2")
 	begun := time.Now()
-	if s := next(t, states); s.Value != "good 2" {
+	s := next(t, states)
+	for s.Err != nil { // it was read before it was written whole
+		s = next(t, states)
+	}
+	if s.Value != "good 2" {
 		t.Errorf("got %+v", s)
 	}
 	if took := time.Since(begun); took >= recheck-busy {
