@@ -263,7 +263,7 @@ func (c *consumer) consume() {
 func TestEachReceivedMessageIsReportedInOrder(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	messages, disturbances := 40, 4
+	messages, disturbances := 30, 3
 	if *thorough {
 		messages, disturbances = 1000, 150
 	}

@@ -147,7 +147,7 @@ func (m *mailer) disturb() {
 func TestEachAcceptedMessageArrivesOnceInOrder(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	messages, disturbances := 15, 6
+	messages, disturbances := 12, 4
 	if *thorough {
 		messages, disturbances = 500, 200
 	}

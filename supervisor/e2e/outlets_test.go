@@ -89,6 +89,10 @@ func (w *webhookReceiver) does(refuses, hangs bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.refuses, w.hangs = refuses, hangs
+	select {
+	case <-w.asked: // before
+	default:
+	}
 }
 
 func (w *webhookReceiver) ServeHTTP(answer http.ResponseWriter, r *http.Request) {

@@ -100,7 +100,8 @@ type obstacle struct {
 	remove func() error
 }
 
-// TestObstaclesAreReportedAndRecover has several at once, which are removed as they are reported.
+// TestObstaclesAreReportedAndRecover has several at once, which are removed as they are reported. A selectors file is
+// then applied without a restart.
 func TestObstaclesAreReportedAndRecover(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
@@ -123,7 +124,8 @@ func TestObstaclesAreReportedAndRecover(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Unmount(temp, unix.MNT_DETACH) })
 		obstacles["runtime_unwritable"] = obstacle{temp, func() error { return unix.Mount("none", temp, "", unix.MS_REMOUNT, "") }}
 	}
-	s := launchWith(t, harness.Options{Tokens: tokens, URL: newPhone(t, simulator.Options{}).URL, Args: []string{"--chrome", browser}, Env: env})
+	p, selectors := newPhone(t, simulator.Options{Profile: "other-attribute"}), filepath.Join(t.TempDir(), "selectors.json")
+	s := launchWith(t, harness.Options{Tokens: tokens, URL: p.URL, Args: []string{"--chrome", browser, "--selectors", selectors}, Env: env})
 	s.awaitListening()
 	for len(obstacles) > 0 {
 		v := s.awaitSession("another obstacle", func(v harness.Session) bool {
@@ -140,4 +142,5 @@ func TestObstaclesAreReportedAndRecover(t *testing.T) {
 		delete(obstacles, v.Reason.Code)
 	}
 	s.await("QR_REQUIRED")
+	selectorsApply(t, s, p, selectors)
 }

@@ -2,20 +2,16 @@ package e2e
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"session-manager/scripts/harness"
-	"session-manager/scripts/simulator"
 )
 
-func TestSelectorsFileAppliesWithoutARestart(t *testing.T) {
-	t.Parallel()
-	needBrowser(t)
-	renamed, file := renamedSelectors(t), filepath.Join(t.TempDir(), "selectors.json")
-	p := newPhone(t, simulator.Options{Profile: "other-attribute"})
-	s := start(t, p.URL, t.TempDir(), append(light, "--selectors", file)...)
+// selectorsApply writes the selectors file of a service that runs, whose page has another attribute than the known one.
+func selectorsApply(t *testing.T, s *service, p *phone, file string) {
+	t.Helper()
+	renamed := renamedSelectors(t)
 	s.awaitQR()
 	before := s.session()
 	if reader := before.QR.Reader; reader == "dom" || before.Page.Selectors.Source != "built_in" {

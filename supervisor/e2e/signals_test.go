@@ -103,7 +103,7 @@ func TestHangupNeverKills(t *testing.T) {
 }
 
 // TestHangupStormIsAtMostTwoRestarts also has a proxy that nobody serves, to which the loopback is
-// not sent.
+// not sent. Two signals end the service.
 func TestHangupStormIsAtMostTwoRestarts(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
@@ -120,9 +120,7 @@ func TestHangupStormIsAtMostTwoRestarts(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	s.awaitSession("the second restart", func(v harness.Session) bool { return v.Worker.Generation == 3 && shown(v) })
-	if code := s.stop(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
+	s.endsAtOnce(syscall.SIGINT)
 	if restarts := strings.Count(s.Log(), `"reason":"restart_requested","detail"`); restarts != 2 {
 		t.Errorf("%d restarts", restarts)
 	}
@@ -152,30 +150,35 @@ func TestIgnoredHangupStaysIgnored(t *testing.T) {
 	}
 }
 
+// TestSecondSignalEndsEverythingAtOnce has SIGTERM, with -thorough: TestTwoSignalsEndTheStart has it too, and
+// TestHangupStormIsAtMostTwoRestarts the other one.
 func TestSecondSignalEndsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	// TestTwoSignalsEndTheStart has SIGTERM.
-	for _, sig := range variants([]syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, 1) {
-		t.Run(sig.String(), func(t *testing.T) {
-			s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir(), light...)
-			s.awaitQR()
-			processes := tree(t, s.PID())
-			// A stopped Chrome does not close, and the service waits for it.
-			browser := s.session().Browser.PID
-			if err := syscall.Kill(browser, syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			s.signal(sig)
-			s.awaitLog("stop_requested")
-			s.signal(sig)
-			if code := s.exitCode(); code != -1 {
-				t.Errorf("it exited with %d instead of by the signal", code)
-			}
-			_ = syscall.Kill(browser, syscall.SIGCONT) // it finds that its worker is gone
-			gone(t, processes)
-		})
+	for _, sig := range variants([]syscall.Signal{syscall.SIGTERM}, 0) {
+		s := start(t, newPhone(t, simulator.Options{}).URL, t.TempDir(), light...)
+		s.awaitQR()
+		s.endsAtOnce(sig)
 	}
+}
+
+// endsAtOnce sends a signal twice to a service that waits for its Chrome.
+func (s *service) endsAtOnce(sig syscall.Signal) {
+	s.t.Helper()
+	processes := tree(s.t, s.PID())
+	// A stopped Chrome does not close, and the service waits for it.
+	browser := s.session().Browser.PID
+	if err := syscall.Kill(browser, syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+	s.signal(sig)
+	s.awaitLog("stop_requested")
+	s.signal(sig)
+	if code := s.exitCode(); code != -1 {
+		s.t.Errorf("it exited with %d instead of by the signal", code)
+	}
+	_ = syscall.Kill(browser, syscall.SIGCONT) // it finds that its worker is gone
+	gone(s.t, processes)
 }
 
 // Whether the service is up or not.
