@@ -72,7 +72,8 @@ func TestPhoneLogoutQuarantinesProfileAndShowsNewQR(t *testing.T) {
 	v := s.awaitSession("a QR of the next generation", func(v harness.Session) bool {
 		return v.QR != nil && v.QR.Generation > before.Worker.Generation
 	})
-	if v.Status != "QR_REQUIRED" || v.Reason.Code != "logged_out" || v.Worker.AbnormalExits != 0 {
+	// The reason is another one for a while where the machine is too busy to show a QR soon.
+	if v.Status != "QR_REQUIRED" || !strings.Contains(s.Log(), `"from":"INIT","to":"QR_REQUIRED","reason":"logged_out"`) || v.Worker.AbnormalExits != 0 {
 		t.Errorf("got %+v", v)
 	}
 	s.showsScreen(p)

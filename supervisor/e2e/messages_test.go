@@ -243,6 +243,7 @@ func typed(t *testing.T, s *service, p *phone) {
 	if err := p.Order(simulator.Reload); err != nil {
 		t.Fatal(err)
 	}
+	s.awaitLog("WAWebSendTextMsgChatAction.") // what is sent before may be lost with the document, and is not typed then
 	arrived := func(text string) (all []simulator.Sent) {
 		return slices.DeleteFunc(p.Sent(), func(m simulator.Sent) bool { return m.Text != text })
 	}
