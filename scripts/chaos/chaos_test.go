@@ -51,6 +51,8 @@ var sample = []string{
 // that costs least.
 var inChrome = []string{"page floods the console", "a foreign Chrome has the profile", "supervisor killed, a lock left that is a file"}
 
+func needsChrome(f fault) bool { return slices.Contains(inChrome, f.name) }
+
 // What happened counts in the sample, not how fast: tests run next to it. A service is hit
 // in each state, side by side: most of a fault is waiting for it to be detected.
 func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
@@ -76,6 +78,9 @@ func TestFaultsCostNoRequestAndNoLogin(t *testing.T) {
 		for ; i < len(all); i += len(states) {
 			faults = append(faults, all[i])
 		}
+		light := slices.DeleteFunc(slices.Clone(faults), needsChrome)
+		heavy := slices.DeleteFunc(faults, func(f fault) bool { return !needsChrome(f) })
+		faults = append(light, heavy...) // each change of the engine costs a start
 		running.Go(func() {
 			t.Run(state, func(t *testing.T) { injectEach(t, o, state == "READY", faults) })
 		})
@@ -132,7 +137,7 @@ func injectEach(t *testing.T, o options, linked bool, faults []fault) {
 		}
 		fresh = !passed || !f.random
 	}
-	if fresh {
+	if s.service == nil {
 		from := s.logged()
 		_, err = s.fresh(t.Context(), nil)
 		must(t, from, err)
@@ -151,7 +156,7 @@ func (s *stage) mustLeaveNothing(t *testing.T) {
 // than before: the service is stopped then.
 func (s *stage) useEngineFor(f fault) (changed bool, err error) {
 	setting := chrometest.Light()
-	if slices.Contains(inChrome, f.name) {
+	if needsChrome(f) {
 		setting = ""
 	}
 	found, err := chrome.Find(setting)
