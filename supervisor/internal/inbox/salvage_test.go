@@ -86,19 +86,7 @@ func TestEventsOfADamagedInboxAreSalvaged(t *testing.T) {
 	} {
 		t.Run(damage, func(t *testing.T) {
 			r := &rig{t: t, page: r.page, o: r.o}
-			content := whole
-			if c.spoiled != nil {
-				content = c.spoiled
-			}
-			if err := errors.Join(database.Remove(r.o.Path), os.WriteFile(r.o.Path, content, 0o600)); err != nil {
-				t.Fatal(err)
-			}
-			if c.spoiled == nil {
-				changeFile(t, r.o.Path, c.change)
-				if _, err := database.MoveAside(r.o.Path); err != nil {
-					t.Fatal(err)
-				}
-			}
+			r.replaceFile(whole, c.spoiled, c.change)
 			r.start()
 			defer func() { r.stop() }()
 			r.checkSalvaged(r.everything("", texts[old:]), list, c.most)
@@ -110,6 +98,23 @@ func TestEventsOfADamagedInboxAreSalvaged(t *testing.T) {
 				t.Errorf("after the cursor: %s, %v", words(after), err)
 			}
 		})
+	}
+}
+
+// replaceFile puts a spoiled file in place of the present one or, if there is none, moves a whole one aside that has changed.
+func (r *rig) replaceFile(whole, spoiled []byte, change string) {
+	r.t.Helper()
+	content := whole
+	if spoiled != nil {
+		content = spoiled
+	}
+	err := errors.Join(database.Remove(r.o.Path), os.WriteFile(r.o.Path, content, 0o600))
+	if err == nil && spoiled == nil {
+		changeFile(r.t, r.o.Path, change)
+		_, err = database.MoveAside(r.o.Path)
+	}
+	if err != nil {
+		r.t.Fatal(err)
 	}
 }
 
