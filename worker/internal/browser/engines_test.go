@@ -58,6 +58,16 @@ var questions = []question{
 	{"navigator's members", "Object.getOwnPropertyNames(Navigator.prototype).sort().join()"},
 }
 
+// passkeyQuestion asks for a passkey that nobody has: with a list of keys and without.
+const passkeyQuestion = `Promise.all([{}, {allowCredentials: [{type: "public-key", id: new Uint8Array(16)}]}].map(async (more, i) => {
+	await new Promise(done => setTimeout(done, 3000 * i)); // one after the other
+	const end = new AbortController();
+	const asked = navigator.credentials.get({publicKey: {challenge: new Uint8Array(32), rpId: location.hostname, ...more}, signal: end.signal});
+	const got = await Promise.race([asked.then(() => "a passkey", e => e.name + " at once"), new Promise(done => setTimeout(done, 2000, "no answer"))]);
+	end.abort();
+	return got;
+})).then(a => a.join())`
+
 // named are the questions that are asked in workers and frames too.
 var named = []question{
 	{"user agent", "navigator.userAgent"},
@@ -77,6 +87,7 @@ var requests = map[string]string{
 var notes = map[string]string{
 	"Notification.permission": "Notifications are refused at once instead of after a question. Nothing: nobody would see one.",
 	"PDF viewer":              "The shell can't show a PDF. Nothing: it is part of the program.",
+	"a request for a passkey": "The shell refuses a request without a list of keys, having no dialog to choose one; Chrome waits. Linking by a passkey works in both: the product takes the page's next request before the browser sees it. A request that waits is the only sign of one where the page's events, modules and cards are unknown, and there the shell gives none.",
 	"fonts":                   "Text is wider by a fraction of a pixel. Nothing: machines differ more.",
 	"globals":                 "See window.chrome.",
 	"plugins":                 "A person's Chrome has these five. Nothing: they could only be imitated by a script, which can itself be noticed.",
@@ -131,6 +142,10 @@ func askAll(t *testing.T, name string) (answers map[string]string, version strin
 		}
 	}
 	site.describe(answers, o.Version)
+	if err := page.Navigate(strings.Replace(site.URL, "127.0.0.1", "localhost", 1)); err != nil { // an address can be no party to a passkey
+		t.Fatal(err)
+	}
+	ask(question{"a request for a passkey", passkeyQuestion}) // without a list of keys, and with one
 	return answers, o.Version
 }
 

@@ -119,6 +119,28 @@ func TestPasskeyIsRelayedForOneCall(t *testing.T) {
 	r.leavesNoTrace()
 }
 
+// TestPasskeyAskedAtOnceIsRelayed has the page ask the browser before anybody could relay that. Chrome leaves
+// it without an answer, behind a dialog of its own, and chrome-headless-shell refuses.
+func TestPasskeyAskedAtOnceIsRelayed(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"Chrome", "the lighter engine"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			if engine == "Chrome" {
+				browsertest.InChrome(t)
+			}
+			r := open(t, simulator.Options{Speed: 4, Faults: []string{"passkey=eager"}}, named)
+			_, mark := r.awaitCode(0)
+			r.scan()
+			_, mark = r.awaitStage(mark, rpc.PasskeyNeeded)
+			r.mustPasskey(rpc.PasskeyAnswer, r.sign(r.mustPasskey(rpc.PasskeyBegin, "").Options, strings.Replace(r.url, "127.0.0.1", "localhost", 1)))
+			r.awaitStage(mark, rpc.PasskeySent)
+			check(r.t, r.sim.AwaitPasskey(r.context(), 1))
+			r.leavesNoTrace()
+		})
+	}
+}
+
 // hasNoCall checks that there is nothing to answer yet.
 func (r *rig) hasNoCall() {
 	r.t.Helper()

@@ -212,7 +212,7 @@ func TestPasskeyIsReportedWithoutItsScreen(t *testing.T) {
 				tc.change(k)
 			}), named)
 			if tc.fault == "passkey=eager" && chrome.EngineOf(r.browser.Info().Product) == chrome.HeadlessShell {
-				t.Skip("chrome-headless-shell ends such a request at once")
+				t.Skip("chrome-headless-shell refuses such a request at once")
 			}
 			_, mark := r.awaitCode(0)
 			r.scan()

@@ -107,7 +107,12 @@ func (p *Passkeys) begin(ctx context.Context, v observe.View) (rpc.PasskeyCall, 
 	case v.Reported.Registered, v.Reported.Reason != reason.PasskeyRequired:
 		return rpc.PasskeyCall{}, passkeyError(rpc.PasskeyNotAsked)
 	}
-	made, err := p.intercept(ctx, v, func(ctx context.Context) error { return p.pressOr(ctx, button, calls) })
+	act := func(ctx context.Context) error { return p.pressOr(ctx, button, calls) }
+	if v.PasskeyAsked && len(calls) > 0 {
+		// While Chrome waits for a passkey, its own dialog keeps the mouse from the page (measured with 156).
+		act = func(ctx context.Context) error { return p.invoke(ctx, calls) }
+	}
+	made, err := p.intercept(ctx, v, act)
 	if err != nil {
 		return rpc.PasskeyCall{}, err
 	}
@@ -257,13 +262,17 @@ func (p *Passkeys) cancel(ctx context.Context, v observe.View) error {
 
 // pressOr presses a button, or makes the calls that stand for it.
 func (p *Passkeys) pressOr(ctx context.Context, name string, calls []selectors.Call) error {
-	c := p.commands
-	defer c.hint()
-	err := c.Press(ctx, name)
+	defer p.commands.hint()
+	err := p.commands.Press(ctx, name)
 	if !errors.Is(err, errNothingToPress) {
 		return err
 	}
-	return c.reach(ctx, func(in *input) error {
+	return p.invoke(ctx, calls)
+}
+
+// invoke calls what a button calls.
+func (p *Passkeys) invoke(ctx context.Context, calls []selectors.Call) error {
+	return p.commands.reach(ctx, func(in *input) error {
 		made, err := in.invoke(ctx, calls, "", press)
 		if err == nil && (made.Missing || len(calls) == 0) {
 			err = passkeyError(rpc.PasskeyUnavailable)
