@@ -68,7 +68,7 @@ func StartProxy(ctx context.Context, folder, host, user, password string) (*Prox
 func FreeAddress() (string, error) {
 	const first, ports, attempts = 10_000, 20_000, 100
 	for range attempts {
-		host := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(ports)))
+		host := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(ports))) //nolint:gosec // it is no secret
 		if free, err := net.Listen("tcp", host); err == nil {
 			return host, free.Close()
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"flag"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,10 +13,18 @@ import (
 	"session-manager/scripts/simulator"
 )
 
-// few is how many processes are killed in each run of the tests, with the engine that costs least.
+// few is how many processes are killed in each run of the tests.
 const few = 2
 
 var kills = flag.Int("kills", few, "how many processes TestKillsAtRandomLoseNoSavedLogin kills")
+
+// engineOfKills are the flags for the engine that costs least, unless many are killed.
+func engineOfKills() []string {
+	if *kills == few {
+		return slices.Clone(light)
+	}
+	return nil
+}
 
 // killer kills what belongs to a service at moments that a seed decides.
 type killer struct {
@@ -93,10 +102,7 @@ func TestKillsAtRandomLoseNoSavedLogin(t *testing.T) {
 	const seed = 7
 	// At this speed the first sync takes three seconds.
 	p := newPhone(t, simulator.Options{Speed: 4})
-	k := &killer{t: t, p: p, args: []string{"--settle-time", "0s"}, random: rand.New(rand.NewPCG(seed, 0))}
-	if *kills == few {
-		k.args = append(k.args, light...)
-	}
+	k := &killer{t: t, p: p, args: append(engineOfKills(), "--settle-time", "0s"), random: rand.New(rand.NewPCG(seed, 0))}
 	kept, lost := 0, 0
 	for n := 0; n < *kills; n++ {
 		k.tokens = t.TempDir()
