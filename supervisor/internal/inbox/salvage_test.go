@@ -101,7 +101,7 @@ func TestEventsOfADamagedInboxAreSalvaged(t *testing.T) {
 	}
 }
 
-// replaceFile puts a spoiled file in place of the present one or, if there is none, moves a whole one aside that has changed.
+// replaceFile puts a spoiled file in place of the present one. Without one, a whole one that has changed is moved aside.
 func (r *rig) replaceFile(whole, spoiled []byte, change string) {
 	r.t.Helper()
 	content := whole
