@@ -22,6 +22,7 @@ func (r *rig) act(m rpc.Message) (rpc.MessageState, error) {
 		if !waiting || time.Now().After(deadline) {
 			return s, err
 		}
+		r.pause()
 	}
 }
 
@@ -48,6 +49,7 @@ func (r *rig) target(n int) string {
 	r.mustSend(ourID(n), ada)
 	r.arrived(ourID(n), 1)
 	for r.lookup(ourID(n), ada).Ack < 1 {
+		r.pause()
 	}
 	return string(ourID(n))
 }
@@ -74,6 +76,7 @@ func TestActsAreDoneRefusedAndRepeated(t *testing.T) {
 	}
 	theirs := r.sim.Receive("15550101001", "a question")
 	for r.lookupReply(theirs) != nil {
+		r.pause()
 	}
 	r.mustAct(rpc.Message{ID: ourID(4), Act: rpc.ActReaction, Target: theirs, Text: "👍"})
 	r.mustAct(rpc.Message{ID: ourID(5), Act: rpc.ActReaction, Target: theirs})

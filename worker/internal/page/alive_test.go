@@ -43,7 +43,7 @@ func TestNoReaderServesADeadCode(t *testing.T) {
 		{"dom, a service worker holds the connection", "socket=worker", selectors.ReaderDOM},
 		{"modules", "", selectors.ReaderModules},
 		{"dom", "", selectors.ReaderDOM},
-	}, 3) {
+	}, 2) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Speed: 5}
@@ -308,7 +308,7 @@ func TestSocketsAtFullSpeedAreBounded(t *testing.T) {
 	r.open(hurried)
 	start := time.Now()
 	_, mark := r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
-	for time.Since(start) < 3*time.Second {
+	for time.Since(start) < lasting(4*time.Second) {
 		_, mark = r.await(mark, "more observations", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
 	}
 	took := time.Since(start)

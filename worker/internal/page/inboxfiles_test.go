@@ -143,7 +143,7 @@ func (r *reader) checkHostileFiles(content []byte) {
 	r.t.Helper()
 	r.checkUnasked(content)
 	const method = `m("WAWebCollections").Msg.modelClass.prototype.downloadMedia = `
-	for _, tc := range []struct {
+	for _, tc := range first([]struct {
 		page string
 		want rpc.SendCode
 	}{
@@ -154,7 +154,7 @@ func (r *reader) checkHostileFiles(content []byte) {
 		{method + `undefined; FileReader.prototype.readAsDataURL = function () { Object.defineProperty(this, "result", { value: "," + "A".repeat(1e7) }); this.onload(); };`, "too long"},
 		{`m("WAWebCollections").Msg.getMessagesById = async () => ({ messages: [{ id: "false_1@c.us_3A", filehash: "x", size: 1 }] })`, rpc.SendMessageNotFound},
 		{"modules=missing:WAWebDownloadManager", rpc.SendPagePathGone},
-	} {
+	}, 4) {
 		if strings.HasPrefix(tc.page, "modules=") {
 			r.again(true, tc.page)
 			r.spoil(method + "undefined")

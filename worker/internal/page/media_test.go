@@ -171,7 +171,7 @@ func (r *rig) checkSlowUpload(m rpc.Message) {
 		if time.Now().After(deadline) {
 			r.t.Fatal("the upload has not begun")
 		}
-		time.Sleep(10 * time.Millisecond)
+		r.pause()
 	}
 	begun.Store(true)
 	r.mustSend(ourID(59), ada)

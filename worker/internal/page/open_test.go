@@ -90,8 +90,7 @@ func TestUnreachablePageIsReportedAndReloaded(t *testing.T) {
 		{"server error", broken.URL, "the server answered 502", reason.HTTPError, true},
 		{"unknown host", "http://nowhere.invalid/", "(ERR_", reason.NetworkUnreachable, false}, // without a network it has another name
 	}, 4) {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tc.name, func(t *testing.T) { // one after the other in one Chrome
 			r := &rig{t: t, browser: chromes.take(t), url: tc.url}
 			r.open(func(o *Options) {
 				if tc.name == "silence" {
@@ -135,7 +134,7 @@ func TestOpenRefusesWhatIsMissing(t *testing.T) {
 func TestRunEndsWhenChromeDies(t *testing.T) {
 	t.Parallel()
 	browsertest.InChrome(t)
-	r := &rig{t: t, url: plain(t, "<body>"), browser: browsertest.Start(t, browsertest.Options(t))}
+	r := &rig{t: t, url: plain(t, "<body>"), browser: chromes.take(t)} // which lends no Chrome that has ended
 	r.open()
 	r.await(0, "an observation", func(b rpc.EventBody) bool { _, ok := b.(rpc.PageObserved); return ok })
 	if err := r.browser.Close(r.context()); err != nil {

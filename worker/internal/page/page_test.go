@@ -112,7 +112,7 @@ func TestRotationIsFollowedAtOnce(t *testing.T) {
 	t.Parallel()
 	r := open(t, simulator.Options{Speed: 10}, func(o *Options) { o.Timings.Interval = 2 * patience })
 	codes := map[rpc.Secret]bool{}
-	for mark := 0; len(codes) < 5; {
+	for mark := 0; len(codes) < 4; {
 		var e event
 		e, mark = r.await(mark, "the next code", func(b rpc.EventBody) bool { _, ok := b.(rpc.QRShown); return ok })
 		codes[e.body.(rpc.QRShown).Payload] = true

@@ -265,6 +265,16 @@ func (r *rig) await(mark int, what string, want func(rpc.EventBody) bool) (event
 	}
 }
 
+// pause waits for the next report, or for a moment: what is polled without a pause keeps a busy page from
+// getting on.
+func (r *rig) pause() {
+	_, changed := r.events.all()
+	select {
+	case <-changed:
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
 // isObserved accepts every observation.
 func isObserved(b rpc.EventBody) bool {
 	_, ok := b.(rpc.PageObserved)

@@ -17,17 +17,17 @@ import (
 func TestEveryVariantOfThePageIsRead(t *testing.T) {
 	t.Parallel()
 	for _, tc := range first([]struct{ profile, reader string }{
-		{"2022", "dom"},
 		{"2024", ""},
-		{"2026-04", "dom"},
 		{"closed-shadow", "modules"},
 		{"image-only", ""}, // from the image, or from a screenshot when that was drawn too late
+		{"2022", "dom"},
+		{"2026-04", "dom"},
 		{"ar", "dom"},
 		{"no-data-ref", "modules"},
 		{"empty-data-ref", "modules"},
 		{"sixth-field", "dom"},
 		{"two-canvases", "dom"},
-	}, 5) {
+	}, 3) {
 		t.Run(tc.profile, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Profile: tc.profile, Speed: 5}, eager, func(o *Options) {
@@ -57,10 +57,10 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 	for _, tc := range first([]failure{
 		{"", "socket=proxyblock", rpc.PageBlocked, reason.ProxyBlocked},
 		{"", "503", rpc.PageLoading, reason.ServiceUnavailable},
-		{"", "quota", rpc.PageUnlinked, reason.StorageFailed},
-		{"", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
 		{"", "autologout=iframe", rpc.PageUnlinked, reason.QRUnreadable},
 		{"", "mutex=other-tab", rpc.PageLoading, reason.Conflict},
+		{"", "offline=now", rpc.PageUnlinked, reason.NetworkUnreachable},
+		{"", "quota", rpc.PageUnlinked, reason.StorageFailed},
 		{"unsupported", "", rpc.PageBlocked, reason.UnsupportedBrowser},
 		{"", "tos", rpc.PageBlocked, reason.TermsRequired},
 		{"", "socket=never", rpc.PageUnlinked, reason.NetworkUnreachable},
@@ -71,7 +71,7 @@ func TestEveryFailureBeforeTheScanHasItsReason(t *testing.T) {
 		{"", "outdated", rpc.PageLoading, reason.PageOutdated},
 		{"extra-field", "", rpc.PageUnlinked, reason.QRUnreadable},
 		{"captive-portal", "", rpc.PageBlocked, reason.PageUnrecognised},
-	}, 6) {
+	}, 4) {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Profile: tc.profile, Speed: 20}
@@ -109,7 +109,7 @@ func TestEveryFailureAfterTheScanHasItsReason(t *testing.T) {
 		{"2022", "", rpc.PageReady, ""},
 		{"", "passkey=gate", rpc.PageBlocked, reason.PasskeyRequired},
 		{"", "modules=missing:WAWebSocketModel", rpc.PageReady, ""},
-	}, 4) {
+	}, 3) {
 		t.Run(tc.profile+" "+tc.fault, func(t *testing.T) {
 			t.Parallel()
 			o := simulator.Options{Profile: tc.profile, Speed: 40}
@@ -143,7 +143,7 @@ func TestWhatOnlyDelaysTheCodeDelaysItOnly(t *testing.T) {
 		{"modules=late:1500", 20, hasty},
 		{"debug=absent", 20, hasty},
 		{"view=phone", 20, hasty},
-	}, 3) {
+	}, 2) {
 		t.Run(tc.fault, func(t *testing.T) {
 			t.Parallel()
 			r := open(t, simulator.Options{Speed: tc.speed, Faults: []string{tc.fault}}, tc.pace)
