@@ -29,10 +29,16 @@ const (
 // ourID is the n-th id of a message.
 func ourID(n int) rpc.MessageID { return rpc.MessageID(fmt.Sprintf("3EB0%018X", n)) }
 
+// unhurried keeps the loop from loading a page again because a test or a busy machine keeps it from answering.
+func unhurried(o *Options) {
+	o.Timings.Interval, o.Timings.Settle = 500*time.Millisecond, time.Millisecond
+	o.Timings.Unreadable, o.Timings.Misses = time.Hour, 15
+}
+
 // openSender opens a page that is linked and can send.
 func openSender(t *testing.T, change ...func(*Options)) *rig {
 	t.Helper()
-	r := open(t, simulator.Options{Speed: 20}, append([]func(*Options){func(o *Options) { o.Timings.Interval, o.Timings.Settle = 500*time.Millisecond, time.Millisecond }}, change...)...)
+	r := open(t, simulator.Options{Speed: 20}, append([]func(*Options){unhurried}, change...)...)
 	r.awaitSending(r.link()-1, true)
 	return r
 }
