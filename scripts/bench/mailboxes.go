@@ -39,19 +39,13 @@ type mailbox struct {
 // was stopped. Then it compares this service, and one in whose outbox many messages wait, with
 // one without messages, at the same moment.
 func measureMailboxes(ctx context.Context, b *bench) (err error) {
-	var all [3]*mailbox
-	var errs [3]error
-	var linking sync.WaitGroup
-	for i, args := range [][]string{{"off"}, {"both"}, {"out", "--message-pause", "1h", "--new-chat-pause", "1h"}} {
-		linking.Go(func() { all[i], errs[i] = b.mailbox(ctx, append([]string{"--messages"}, args...)...) })
-	}
-	linking.Wait()
+	all, err := b.mailboxes(ctx)
 	for _, m := range all {
 		if m != nil {
 			defer m.end(&err)
 		}
 	}
-	if err := errors.Join(errs[:]...); err != nil {
+	if err != nil {
 		return err
 	}
 	for i := range all {
@@ -100,6 +94,18 @@ func measureMailboxes(ctx context.Context, b *bench) (err error) {
 func (m *mailbox) memory(ctx context.Context) (uint64, error) {
 	v, err := m.Session(ctx)
 	return proctree.Memory(m.PID()) + proctree.Memory(v.Worker.PID), err
+}
+
+// mailboxes links three services at once: without messages, receiving, and sending. Those that could be
+// linked are returned with an error, too.
+func (b *bench) mailboxes(ctx context.Context) (all [3]*mailbox, err error) {
+	var errs [3]error
+	var linking sync.WaitGroup
+	for i, args := range [][]string{{"off"}, {"both"}, {"out", "--message-pause", "1h", "--new-chat-pause", "1h"}} {
+		linking.Go(func() { all[i], errs[i] = b.mailbox(ctx, append([]string{"--messages"}, args...)...) })
+	}
+	linking.Wait()
+	return all, errors.Join(errs[:]...)
 }
 
 // mailbox links a service.
