@@ -19,35 +19,40 @@ func TestQROfAFrozenPartIsWithheld(t *testing.T) {
 	p := newPhone(t, simulator.Options{Speed: 1})
 	s := start(t, p.URL, t.TempDir())
 	for _, part := range variants([]string{"worker", "browser", "network", "renderer", "storage", "gpu-process"}, 4) {
-		s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
-		before := s.session()
-		pids := map[string][]int{"worker": {before.Worker.PID}, "browser": {before.Browser.PID}}[part]
-		if pids == nil {
-			pids = tree(t, before.Browser.PID).Of(part)
-		}
-		if part == "storage" && before.Browser.Engine == "chrome-headless-shell" {
-			continue // it stores in its main process
-		}
-		begun := time.Now()
-		if err := harness.SignalAll(syscall.SIGSTOP, pids...); err != nil {
-			t.Fatalf("%s: %v", part, err)
-		}
-		v := s.awaitSession("no QR", func(v harness.Session) bool { return v.QR == nil })
-		took := time.Since(begun)
-		_, served := s.qr()
-		if err := harness.SignalAll(syscall.SIGCONT, pids...); err != nil {
-			t.Fatalf("%s: %v", part, err)
-		}
-		if served || v.Status != "QR_REQUIRED" || v.Reason.Code != "scan_qr" || v.Phase.Name != "page" || v.Worker.Generation != before.Worker.Generation {
-			t.Errorf("%s: served is %v, session %+v", part, served, v)
-		}
-		v = s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
-		if v.Worker.Generation != before.Worker.Generation || v.Browser.PID != before.Browser.PID {
-			t.Errorf("%s: it was restarted: %+v", part, v)
-		}
-		t.Logf("%s: withheld after %v", part, took.Round(time.Millisecond))
+		withheldWhileFrozen(s, part)
 	}
 	withheldWhileThePageHangs(s, p)
+}
+
+func withheldWhileFrozen(s *service, part string) {
+	s.t.Helper()
+	s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+	before := s.session()
+	pids := map[string][]int{"worker": {before.Worker.PID}, "browser": {before.Browser.PID}}[part]
+	if pids == nil {
+		pids = tree(s.t, before.Browser.PID).Of(part)
+	}
+	if part == "storage" && before.Browser.Engine == "chrome-headless-shell" {
+		return // it stores in its main process
+	}
+	begun := time.Now()
+	if err := harness.SignalAll(syscall.SIGSTOP, pids...); err != nil {
+		s.t.Fatalf("%s: %v", part, err)
+	}
+	v := s.awaitSession("no QR", func(v harness.Session) bool { return v.QR == nil })
+	took := time.Since(begun)
+	_, served := s.qr()
+	if err := harness.SignalAll(syscall.SIGCONT, pids...); err != nil {
+		s.t.Fatalf("%s: %v", part, err)
+	}
+	if served || v.Status != "QR_REQUIRED" || v.Reason.Code != "scan_qr" || v.Phase.Name != "page" || v.Worker.Generation != before.Worker.Generation {
+		s.t.Errorf("%s: served is %v, session %+v", part, served, v)
+	}
+	v = s.awaitSession("a QR", func(v harness.Session) bool { return v.QR != nil })
+	if v.Worker.Generation != before.Worker.Generation || v.Browser.PID != before.Browser.PID {
+		s.t.Errorf("%s: it was restarted: %+v", part, v)
+	}
+	s.t.Logf("%s: withheld after %v", part, took.Round(time.Millisecond))
 }
 
 // A page in an endless loop runs, and can't link a phone either.
