@@ -58,6 +58,7 @@ func (s *session) run(ctx context.Context) error {
 		return s.verify(ctx)
 	}
 	s.scripts = page.Compile(s.req.Selectors, s.log) // while Chrome starts
+	defer func() { _, _ = s.scripts() }()
 	if err := s.startBrowser(ctx); err != nil {
 		s.report(ctx, err)
 		return err
