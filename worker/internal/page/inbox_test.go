@@ -410,10 +410,16 @@ func (r *reader) checkPoison() {
 // checkUnreadableReactions has pages without what reactions are read by, and one that never gives them.
 func (r *reader) checkUnreadableReactions() {
 	r.t.Helper()
-	for fault, want := range map[string]rpc.ReceivingObserved{
-		"modules=missing:WAWebSchemaReactions": {Possible: true, Why: "reactions can't be read: the page's WAWebSchemaReactions.getReactionsTable is missing"},
-		"":                                     {Possible: true, Reactions: true},
+	for _, tt := range []struct {
+		fault string
+		want  rpc.ReceivingObserved
+	}{
+		{"modules=missing:WAWebSchemaReactions", rpc.ReceivingObserved{
+			Possible: true, Why: "reactions can't be read: the page's WAWebSchemaReactions.getReactionsTable is missing",
+		}},
+		{"", rpc.ReceivingObserved{Possible: true, Reactions: true}}, // the last, as what follows needs the module
 	} {
+		fault, want := tt.fault, tt.want
 		before, _ := r.events.all()
 		r.again(true, strings.Fields(fault)...)
 		r.await(len(before), fmt.Sprintf("%+v", want), func(b rpc.EventBody) bool { return b == want })
