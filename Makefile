@@ -89,7 +89,7 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
 go-test: # with the race detector a process would exit a second late
-	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 3 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # three packages at once, for the same reason; check runs the linters, vet among them, and deps
+	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 4 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # four packages at once, for the same reason; check runs the linters, vet among them, and deps
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
