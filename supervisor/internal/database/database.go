@@ -62,6 +62,9 @@ type DB struct {
 	conn *sql.Conn
 	// aside is how many rows were set aside since this was last asked.
 	aside int
+	// within a transaction, ended is the error with which SQLite may have rolled it back by itself.
+	within bool
+	ended  error
 }
 
 // Open opens the database at path, brings it up to the newest version, or makes it. Errors
@@ -280,15 +283,30 @@ func (db *DB) Close() error {
 
 // Exec runs a statement.
 func (db *DB) Exec(query string, args ...any) error {
+	if db.ended != nil {
+		return db.ended
+	}
 	_, err := db.conn.ExecContext(context.Background(), query, args...)
+	return db.noted(err)
+}
+
+// noted returns err. Some errors end a transaction (lang_transaction.html, "Response To Errors Within A Transaction"): what
+// followed would be written alone.
+func (db *DB) noted(err error) error {
+	if db.within && isCode(err, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT) {
+		db.ended = err
+	}
 	return err
 }
 
 // Query calls scan for each row.
 func (db *DB) Query(scan func(*sql.Rows) error, query string, args ...any) error {
+	if db.ended != nil {
+		return db.ended
+	}
 	rows, err := db.conn.QueryContext(context.Background(), query, args...)
 	if err != nil {
-		return err
+		return db.noted(err)
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
@@ -296,7 +314,7 @@ func (db *DB) Query(scan func(*sql.Rows) error, query string, args ...any) error
 			return err
 		}
 	}
-	return rows.Err()
+	return db.noted(rows.Err())
 }
 
 // Values returns the first column of all rows.
@@ -343,12 +361,26 @@ func (db *DB) Transact(f func() error) error {
 	if err := db.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	err := f()
+	err := db.whole(f)
 	if err == nil {
 		err = db.Exec("COMMIT")
 	}
 	if err != nil {
 		_ = db.Exec("ROLLBACK")
+	}
+	return err
+}
+
+// whole calls f as a part of a transaction, and returns an error if that has ended meanwhile.
+func (db *DB) whole(f func() error) error {
+	outer := db.within
+	db.within = true
+	err := f()
+	if err == nil {
+		err = db.ended
+	}
+	if db.within = outer; !outer {
+		db.ended = nil
 	}
 	return err
 }
@@ -394,7 +426,7 @@ func (db *DB) Together(f func() error) error {
 	if err := db.Exec("SAVEPOINT together"); err != nil {
 		return err
 	}
-	err := f()
+	err := db.whole(f)
 	if err != nil {
 		_ = db.Exec("ROLLBACK TO together")
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,32 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 	}
 	if err := db.Transact(func() error { return db.Exec("INSERT INTO a VALUES ('x')") }); err != nil {
 		t.Error(err)
+	}
+}
+
+// A full disk ends a transaction, and what it would have done next isn't done alone.
+func TestFullDiskLeavesNothingOfATransaction(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "file"), first, "PRAGMA max_page_count = 20")
+	defer func() { _ = db.Close() }()
+	do := func(size int) func() error {
+		return func() error {
+			_, err := Values[int](db, "INSERT INTO a VALUES (?) RETURNING 1", strings.Repeat("x", size))
+			return errors.Join(db.Exec("INSERT INTO a VALUES ('first')"), err, db.Exec("INSERT INTO a VALUES ('last')"))
+		}
+	}
+	for name, transact := range map[string]func(func() error) error{
+		"transaction": db.Transact, "part": db.Together,
+		"part of one": func(f func() error) error { return db.Transact(func() error { return db.Together(f) }) },
+		"ignored":     func(f func() error) error { return db.Transact(func() error { _ = f(); return nil }) },
+	} {
+		err := transact(do(1 << 20))
+		if got, _ := Values[string](db, "SELECT x FROM a"); !Full(err) || len(got) != 0 {
+			t.Errorf("%s: left %d rows after %v", name, len(got), err)
+		}
+		err = errors.Join(transact(do(1)), db.Exec("DELETE FROM a"))
+		if err != nil {
+			t.Errorf("%s: afterwards %v", name, err)
+		}
 	}
 }
 

@@ -101,6 +101,31 @@ func TestEventsOfADamagedInboxAreSalvaged(t *testing.T) {
 	}
 }
 
+// As long as the disk is full nothing takes the place of what a damaged file has.
+func TestSalvageIsRepeatedAfterAFullDisk(t *testing.T) {
+	const n = 40
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	for range n {
+		r.page.write(strings.Repeat("x", 4000))
+	}
+	r.start()
+	_, cursor := r.await("", n)
+	r.stop()
+	if _, err := database.MoveAside(r.o.Path); err != nil {
+		t.Fatal(err)
+	}
+	db, err := database.Open(r.o.Path, format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(r.o.Path, r.o.Limits, nil, nil)
+	errFull := errors.Join(db.Exec("PRAGMA max_page_count = 30"), s.load(db))
+	err = errors.Join(db.Exec("PRAGMA max_page_count = 10000"), s.load(db), db.Close())
+	if !database.Full(errFull) || err != nil || s.events != n+1 || s.cursor(n) != cursor {
+		t.Errorf("%d events, %s is %s; %v, and then %v", s.events, cursor, s.cursor(n), errFull, err)
+	}
+}
+
 // replaceFile puts a spoiled file in place of the present one. Without one, a whole one that has changed is moved aside.
 func (r *rig) replaceFile(whole, spoiled []byte, change string) {
 	r.t.Helper()
