@@ -186,8 +186,8 @@ func (i *Inbox) receive(ctx context.Context) {
 		case <-i.wake:
 		case <-next.C:
 			compared = true
+			next.Reset(compare) // an announcement, of which many may come, puts this off no further
 		}
-		next.Reset(compare)
 		if i.ready.Load() {
 			if i.look(ctx, &l, compared); l.failing {
 				next.Reset(retry)

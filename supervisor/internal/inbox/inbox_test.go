@@ -484,6 +484,29 @@ func TestReactionsToOlderMessagesAreFoundLater(t *testing.T) {
 	})
 }
 
+// Announcements don't put off what only a comparison finds.
+func TestBusyAccountIsComparedEveryMinute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.page.write("1")
+		r.start()
+		_, cursor := r.await("", 1)
+		synctest.Wait()
+		r.page.feel(0, "1@c.us", "a", false)
+		for range 4 {
+			time.Sleep(compare / 3)
+			r.hint()
+			synctest.Wait()
+		}
+		list, _, _, _, err := r.List(t.Context(), cursor, MaxList)
+		if r.expect(list, "3A0a"); err != nil {
+			t.Error(err)
+		}
+		r.stop()
+	})
+}
+
 func TestUnreadableReactionsStopNothingElse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox")
 	synctest.Test(t, func(t *testing.T) {
