@@ -62,7 +62,7 @@ type DB struct {
 	conn *sql.Conn
 	// aside is how many rows were set aside since this was last asked.
 	aside int
-	// within a transaction, ended is the error with which SQLite may have rolled it back by itself.
+	// within a transaction, ended is an error for which SQLite may have rolled it back.
 	within bool
 	ended  error
 }
