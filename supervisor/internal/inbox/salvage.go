@@ -24,7 +24,8 @@ func salvage(s *store, from, db *database.DB, next *settings) (since time.Time, 
 	last, certain := lastSeq(from)
 	kept := *next
 	found, _, _ := database.Setting(from, &kept)
-	if found && certain && max(kept.Dropped, kept.Thinned, kept.Reported) <= last { // else cursors are no longer valid
+	known := found && certain && max(kept.Dropped, kept.Thinned, kept.Reported) <= last
+	if known { // else cursors are no longer valid
 		if kept.Marks = nil; !kept.Last.IsZero() {
 			kept.Since = later(kept.Since, kept.Last.Add(-overlap))
 		}
@@ -38,6 +39,13 @@ func salvage(s *store, from, db *database.DB, next *settings) (since time.Time, 
 		db.Exec("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?)", last))
 	if err != nil {
 		return since, err
+	}
+	if !known { // those of the last day are handed on again
+		handed, err := database.Values[int64](db, "SELECT ifnull(max(seq), 0) FROM event WHERE kept < ?", next.Since.UnixMilli())
+		if err != nil {
+			return since, err
+		}
+		next.Reported = handed[0]
 	}
 	// Until the last event that has all before it.
 	whole, err := database.Values[int64](db, "SELECT kept FROM event e WHERE seq >= ?1 AND EXISTS (SELECT 1 FROM event WHERE seq = ?2 + 1) "+

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -124,6 +125,32 @@ func TestSalvageIsRepeatedAfterAFullDisk(t *testing.T) {
 	if !database.Full(errFull) || err != nil || s.events != n+1 || s.cursor(n) != cursor {
 		t.Errorf("%d events, %s is %s; %v, and then %v", s.events, cursor, s.cursor(n), errFull, err)
 	}
+}
+
+// What was handed on is not known without the settings. Then only events of the last day are handed on again.
+func TestOldSalvagedEventsAreNotHandedOnAgain(t *testing.T) {
+	r := newRig(t, filepath.Join(t.TempDir(), "inbox"))
+	r.page.write("old", "new")
+	r.start()
+	r.await("", 2)
+	r.stop()
+	r.page.rows[0].At = time.Now().Add(-2 * overlap)
+	changeFile(t, r.o.Path, "DELETE FROM setting", fmt.Sprintf("UPDATE event SET kept = kept - %d WHERE seq = 1", 2*overlap.Milliseconds()))
+	if _, err := database.MoveAside(r.o.Path); err != nil {
+		t.Fatal(err)
+	}
+	handed := make(chan []Event, 10)
+	r.o.Report = func(_ context.Context, _ string, all []Event) error {
+		handed <- all
+		return nil
+	}
+	r.start()
+	defer func() { r.stop() }()
+	var got []Event
+	for len(got) < 2 {
+		got = append(got, <-handed...)
+	}
+	r.expect(got, "new, messages.gap damaged")
 }
 
 // replaceFile puts a spoiled file in place of the present one. Without one, a whole one that has changed is moved aside.
