@@ -17,13 +17,12 @@ import (
 // processor.
 const TrimPeriod = time.Minute
 
-// gcPercent lets the heap, of which 2.5 MB are in use, grow by half of what is scanned
+// GCPercent lets the heap, of which 2.5 MB are in use, grow by half of what is scanned
 // before it is collected (runtime/debug.SetGCPercent).
-const gcPercent = 25
+const GCPercent = 25
 
 // KeepTrimmed trims this process every TrimPeriod until ctx ends. Most of what a start
-// uses, code as well as memory, is not used again before the next. From the first time on its
-// heap is kept small; before, that would cost a start 10 ms.
+// uses, code as well as memory, is not used again before the next.
 func KeepTrimmed(ctx context.Context) {
 	ticker := time.NewTicker(TrimPeriod)
 	defer ticker.Stop()
@@ -32,7 +31,6 @@ func KeepTrimmed(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			debug.SetGCPercent(gcPercent)
 			_ = Trim() // what is left is only larger
 		}
 	}
