@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.supervisor, "supervisor", installed.Supervisor, "binary of the service")
 	flags.IntVar(&b.rounds, "rounds", 4, "repetitions of each start")
-	flags.DurationVar(&b.rest, "rest", 2*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
+	flags.DurationVar(&b.rest, "rest", 3*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 100 codes, 12 restarts, 20000 requests")
 	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, mailboxes, rest, growth; all when empty")
 	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")
