@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -62,6 +64,36 @@ func ClientConfig() *plugin.ClientConfig {
 		GRPCDialOptions: append(dialBounds(), grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
 		})),
+	}
+}
+
+// Conns are the connections of a go-plugin client. go-plugin v1.8.0 forgets one on which its first call fails
+// (newGRPCClient), and gRPC tries for ever to connect it again. The zero value is ready, and safe for concurrent use.
+type Conns struct {
+	mu  sync.Mutex
+	all []*grpc.ClientConn // guarded by mu
+}
+
+// Option makes a client note its connections.
+func (c *Conns) Option() grpc.DialOption {
+	return grpc.WithChainStreamInterceptor(func(
+		ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, call grpc.Streamer, opts ...grpc.CallOption,
+	) (grpc.ClientStream, error) {
+		c.mu.Lock()
+		if !slices.Contains(c.all, conn) {
+			c.all = append(c.all, conn)
+		}
+		c.mu.Unlock()
+		return call(ctx, desc, conn, method, opts...)
+	})
+}
+
+// Close closes those that are open still.
+func (c *Conns) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.all {
+		_ = conn.Close() // the only error is that it is closed
 	}
 }
 

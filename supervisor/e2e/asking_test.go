@@ -150,8 +150,9 @@ func TestPhoneIsLinkedFromATerminal(t *testing.T) {
 	shown.types(t, interrupt)
 	shown.ends(t, cmd, "interrupt signal received\n", 130)
 	t.Run("as documented", func(t *testing.T) { asking{t, a.env}.documented(address) })
+	before := s.session().Worker.Generation // the first backup may have ended others
 	a.says(0, "being restarted", "restart", "--now")
-	s.awaitSession("the next instance", func(v harness.Session) bool { return v.Worker.Generation == 2 && v.Status == "READY" })
+	s.awaitSession("the next instance", func(v harness.Session) bool { return v.Worker.Generation > before && v.Status == "READY" })
 	a.linksAgain(p, s)
 }
 

@@ -27,6 +27,7 @@ const startTimeout = 10 * time.Minute
 func (p *Process) clientConfig() *plugin.ClientConfig {
 	c := rpc.ClientConfig()
 	c.SkipHostEnv, c.StartTimeout = true, startTimeout
+	c.GRPCDialOptions = append(c.GRPCDialOptions, p.conns.Option())
 	c.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: string(p.o.Dir)}
 	c.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 		variable, err := rpc.Secure(c)
@@ -56,6 +57,7 @@ func (p *Process) Connect() (*rpc.Client, error) {
 // read and Connect has returned. go-plugin sets no time limit for its part.
 func (p *Process) Release() {
 	p.client.Kill()
+	p.conns.Close()
 	p.pipes.Wait()
 }
 

@@ -57,6 +57,7 @@ type Process struct {
 	stderr  *stderr
 	volume  *volume // of both
 	client  *plugin.Client
+	conns   rpc.Conns
 	// pipes are the goroutines that read, and the one that waits.
 	pipes sync.WaitGroup
 
