@@ -94,7 +94,8 @@ func Launch(ctx context.Context, o Options) (*Service, error) {
 	if s.logFrom, err = log.Seek(0, io.SeekEnd); err != nil {
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
-	args := append([]string{"--listen", cmp.Or(o.Listen, "127.0.0.1:0"), "--tokens", s.Tokens}, o.Args...)
+	// A backup would end the worker once if this runs between four and five in the morning.
+	args := append([]string{"--listen", cmp.Or(o.Listen, "127.0.0.1:0"), "--tokens", s.Tokens, "--backup-hour", "off"}, o.Args...)
 	if o.URL != "" {
 		args = append(args, "--url", o.URL)
 	}

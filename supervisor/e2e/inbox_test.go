@@ -132,7 +132,7 @@ func (s *service) checkFirst(id string) (cursor string) {
 func (s *service) checkPlaces(p *phone, cursor string) (next string) {
 	s.t.Helper()
 	const hers = "in a chat with " + ada + ", lid"
-	// The page tells only of edits of what it has in memory, and a backup may have loaded it again since the first message.
+	// The page reports only edits of what it has in memory, and may have been loaded again since the first message.
 	id := p.Receive(ada[1:], "to be edited")
 	cursor = s.awaitWords(cursor, map[string]string{id: "message: to be edited from " + ada + ", lid " + hers})
 	ids := make([]string, 4)
