@@ -205,7 +205,7 @@ type looks struct {
 	unannounced bool
 	// unreadable: reactions could not be read.
 	unreadable bool
-	// comparisons of reactions.
+	// comparisons since messages were last read again.
 	comparisons int
 }
 
@@ -220,28 +220,31 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	if compared || hinted {
 		l.unannounced = false
 	}
-	found, err := i.read(ctx)
+	recent := compared && l.comparisons == recentEvery-1
+	found, err := i.read(ctx, recent)
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
 	known := l.failing || stopped(ctx, err)
 	l.failing = err != nil
-	switch {
-	case !l.failing:
-		i.lookAtReactions(ctx, l, compared)
-	case !known:
-		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+	if l.failing {
+		if !known {
+			i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+		}
+		return
 	}
-}
-
-// lookAtReactions reads reactions. That it fails is logged once.
-func (i *Inbox) lookAtReactions(ctx context.Context, l *looks, compared bool) {
 	most := 0
 	if compared {
-		if most = latestMessages; l.comparisons%recentEvery == 0 {
-			most = recentMessages
-		}
-		l.comparisons++
+		l.comparisons = (l.comparisons + 1) % recentEvery
+		most = latestMessages
 	}
+	if recent {
+		most = recentMessages
+	}
+	i.lookAtReactions(ctx, l, most)
+}
+
+// lookAtReactions reads reactions to at most so many messages besides those that are noted. That it fails is logged once.
+func (i *Inbox) lookAtReactions(ctx context.Context, l *looks, most int) {
 	err := i.react(ctx, most)
 	if err != nil && !l.unreadable && !stopped(ctx, err) {
 		i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
@@ -254,13 +257,20 @@ func stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, worker.ErrNoWorker)
 }
 
-// read reads what is new, and reports whether anything follows the cursor.
-func (i *Inbox) read(ctx context.Context) (found bool, err error) {
-	if found, err = i.pull(ctx); err == nil && i.fresh.Swap(false) {
+// read reads what is new, and reports whether anything follows the cursor. What may have become of other messages is read when the page
+// has started, and of recent ones if that is due: the page announces only what becomes of those in its memory.
+func (i *Inbox) read(ctx context.Context, recent bool) (found bool, err error) {
+	begun := time.Now()
+	found, err = i.pull(ctx)
+	switch {
+	case err != nil:
+	case i.fresh.Swap(false):
 		i.reactAll = true
-		if err = i.reread(ctx); err != nil {
+		if err = i.reread(ctx, begun, allMessages); err != nil {
 			i.fresh.Store(true)
 		}
+	case recent:
+		err = i.reread(ctx, begun, recentMessages)
 	}
 	return found, err
 }
@@ -348,9 +358,9 @@ func (i *Inbox) ours(all []rpc.Received) (sent map[rpc.Secret]bool, err error) {
 	return sent, nil
 }
 
-// reread reads messages again of which something may be new.
-func (i *Inbox) reread(ctx context.Context) error {
-	keys, err := i.store.keysToReread(ctx, time.Now())
+// reread reads at most so many messages from before begun again of which something may be new, the latest first.
+func (i *Inbox) reread(ctx context.Context, begun time.Time, most int) error {
+	keys, err := i.store.keysToReread(ctx, begun, most)
 	for err == nil && len(keys) > 0 && ctx.Err() == nil {
 		some := keys[:min(len(keys), rpc.MaxReread)]
 		call, cancel := context.WithTimeout(ctx, receiveTimeout)
@@ -380,7 +390,7 @@ func (i *Inbox) reread(ctx context.Context) error {
 
 const (
 	// latestMessages are those whose reactions are compared every minute, since the page needs some KB for each; recentMessages those
-	// in every tenth, and allMessages those after each start.
+	// in every tenth, which are read again themselves, too, and allMessages those after each start.
 	latestMessages, recentMessages, allMessages = 100, 1000, 10_000
 	recentEvery                                 = 10
 )

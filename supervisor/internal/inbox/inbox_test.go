@@ -484,6 +484,29 @@ func TestReactionsToOlderMessagesAreFoundLater(t *testing.T) {
 	})
 }
 
+// The page announces nothing of what becomes of a message that is not in its memory.
+func TestUnannouncedEditIsFoundLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		r.page.write("1", "2")
+		r.start()
+		_, cursor := r.await("", 2)
+		time.Sleep(2 * compare)
+		edited := r.page.rows[0]
+		edited.Text, edited.Edit = "another", "e1"
+		r.page.mu.Lock()
+		r.page.again = map[rpc.Secret]rpc.Received{edited.Key: edited}
+		r.page.mu.Unlock()
+		time.Sleep(recentEvery * compare)
+		list, _ := r.await(cursor, 1)
+		if r.expect(list, string(Edited)); list[0].Text != "another" {
+			t.Errorf("got %s", encode(list))
+		}
+		r.stop()
+	})
+}
+
 // Announcements don't put off what only a comparison finds.
 func TestBusyAccountIsComparedEveryMinute(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox")

@@ -654,13 +654,12 @@ func keysToReact(ctx context.Context, s *store, since time.Time, most int) ([]rp
 	})
 }
 
-// keysToReread returns the keys of messages of which something may be new: those of the last
-// day, and those that could not be decrypted.
-func (s *store) keysToReread(ctx context.Context, now time.Time) ([]rpc.Secret, error) {
+// keysToReread returns the keys of messages from before now of which something may be new: those of the
+// last day, and those that could not be decrypted, the latest first.
+func (s *store) keysToReread(ctx context.Context, now time.Time, most int) ([]rpc.Secret, error) {
 	return use(ctx, s, func(db *database.DB) ([]rpc.Secret, error) {
-		const most = 10_000
-		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY kept DESC LIMIT ?",
-			now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), string(typeOurs), most)
+		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE kept < ? AND (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY kept DESC LIMIT ?",
+			now.UnixMilli(), now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), string(typeOurs), most)
 	})
 }
 
