@@ -169,10 +169,20 @@ func (p *tab) sign(own *rod.Page, script string) (result string) {
 // extension.
 func (p *tab) meetChallenge(s *harness.Service, sim *harness.Phone) {
 	p.t.Helper()
+	before, err := s.Session(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	if err := sim.SetFault("challenge=passkey"); err != nil {
 		p.t.Fatal(err)
 	}
 	if _, err := s.Ask(p.t.Context(), "POST", "/session/restart?now=true", ""); err != nil { // so that it is noticed now
+		p.t.Fatal(err)
+	}
+	// The page before the restart may show it as well.
+	if _, err := s.Await(p.t.Context(), "the challenge after a restart", func(v harness.Session) bool {
+		return v.Worker.Generation > before.Worker.Generation && v.Warned("challenge_required")
+	}); err != nil {
 		p.t.Fatal(err)
 	}
 	p.await(`!document.getElementById("passkey").hidden && document.getElementById("passkeyNow").textContent.includes("titular")`)
