@@ -11,7 +11,7 @@ RACE := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)' go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
 
-.PHONY: help test-engines go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
+.PHONY: help test-engines packages go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -77,6 +77,9 @@ bin/chaos: FORCE
 	@go build -trimpath -o $@ ./scripts/chaos
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
+	@$(MAKE) --no-print-directory -j2 check go-test # side by side: apt-get waits for the network, and tests with Chrome half of their time
+
+packages: # what the tests need besides Go
 	@scripts/install/browser.sh
 	-@scripts/install/packages.sh chromium-headless-shell # which Ubuntu lacks
 	@scripts/install/packages.sh zbar-tools zxing-cpp-tools openssl libpcre2-8-0 curl jq python3
@@ -86,10 +89,9 @@ test: ## everything that CI runs: the checks, and all tests with the race detect
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/webhook
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/uitest
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/pm2
-	@$(MAKE) --no-print-directory -j2 check go-test # side by side, as tests with Chrome wait half of their time
 
-go-test: # with the race detector a process would exit a second late
-	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 4 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # four packages at once, for the same reason; check runs the linters, vet among them, and deps
+go-test: packages # with the race detector a process would exit a second late
+	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 4 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # four packages at once, as tests with Chrome wait; check runs the linters, vet among them, and deps
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough

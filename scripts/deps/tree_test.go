@@ -26,7 +26,7 @@ func filesBelow(t *testing.T, wanted func(path string) bool) []string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (slices.Contains([]string{".git", "bin", "node_modules"}, d.Name()) || strings.HasPrefix(path, "tokens/")):
+		case d.IsDir() && (slices.Contains([]string{".git", ".cache", "bin", "node_modules"}, d.Name()) || strings.HasPrefix(path, "tokens/")):
 			return fs.SkipDir
 		case !d.IsDir() && wanted(path):
 			files = append(files, path)
