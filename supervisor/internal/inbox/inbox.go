@@ -220,31 +220,36 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	if compared || hinted {
 		l.unannounced = false
 	}
-	recent := compared && l.comparisons == recentEvery-1
-	found, err := i.read(ctx, recent)
+	most := l.depth(compared)
+	found, err := i.read(ctx, most == recentMessages)
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
 	known := l.failing || stopped(ctx, err)
 	l.failing = err != nil
-	if l.failing {
-		if !known {
-			i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
-		}
-		return
+	switch {
+	case !l.failing:
+		i.lookAtReactions(ctx, l, most)
+	case !known:
+		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
-	most := 0
-	if compared {
-		l.comparisons = (l.comparisons + 1) % recentEvery
-		most = latestMessages
+}
+
+// depth returns how many of the latest messages a look is about.
+func (l *looks) depth(compared bool) int {
+	switch {
+	case !compared:
+		return 0
+	case l.comparisons == recentEvery-1:
+		return recentMessages
 	}
-	if recent {
-		most = recentMessages
-	}
-	i.lookAtReactions(ctx, l, most)
+	return latestMessages
 }
 
 // lookAtReactions reads reactions to at most so many messages besides those that are noted. That it fails is logged once.
 func (i *Inbox) lookAtReactions(ctx context.Context, l *looks, most int) {
+	if most > 0 {
+		l.comparisons = (l.comparisons + 1) % recentEvery
+	}
 	err := i.react(ctx, most)
 	if err != nil && !l.unreadable && !stopped(ctx, err) {
 		i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
