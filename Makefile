@@ -77,7 +77,7 @@ bin/chaos: FORCE
 	@go build -trimpath -o $@ ./scripts/chaos
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
-	@$(MAKE) --no-print-directory -j2 check go-test # side by side: apt-get waits for the network, and tests with Chrome half of their time
+	@$(MAKE) --no-print-directory -k -j2 check go-test # side by side: apt-get waits for the network, and tests with Chrome half of their time
 
 packages: # what the tests need besides Go
 	@scripts/install/browser.sh

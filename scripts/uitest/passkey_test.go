@@ -2,6 +2,7 @@ package uitest
 
 import (
 	"archive/zip"
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -180,7 +181,9 @@ func (p *tab) meetChallenge(s *harness.Service, sim *harness.Phone) {
 		p.t.Fatal(err)
 	}
 	// The page before the restart may show it as well.
-	if _, err := s.Await(p.t.Context(), "the challenge after a restart", func(v harness.Session) bool {
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	if _, err := s.Await(ctx, "the challenge after a restart", func(v harness.Session) bool {
 		return v.Worker.Generation > before.Worker.Generation && v.Warned("challenge_required")
 	}); err != nil {
 		p.t.Fatal(err)

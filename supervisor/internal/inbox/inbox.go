@@ -62,8 +62,9 @@ type Inbox struct {
 	unsaid  chan struct{} // holds a token when there may be something to report
 	marking chan struct{} // held by who marks a message as read
 
-	// What receive alone uses: messages to which somebody may have reacted, and whether all
-	// reactions are to be read.
+	// What receive alone uses: messages that are to be read again, messages to which somebody may have
+	// reacted, and whether all reactions are to be read.
+	again    []rpc.Secret
 	noted    []rpc.Secret
 	reactAll bool
 
@@ -203,15 +204,15 @@ type looks struct {
 	failing bool
 	// unannounced: a comparison has found messages that the page may announce yet.
 	unannounced bool
-	// unreadable: reactions could not be read.
-	unreadable bool
-	// comparisons since messages were last read again.
+	// unread: messages could not be read again, and unreadable: reactions could not be read.
+	unread, unreadable bool
+	// comparisons since recent messages were last read again.
 	comparisons int
 }
 
 // look reads what there is to read, as an announcement or a comparison demands.
 func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
-	hinted, fresh := i.hinted.Swap(false), i.fresh.Load()
+	hinted, fresh := i.hinted.Swap(false), i.fresh.Swap(false)
 	silent := compared && !hinted && !fresh // only the table shows what is found
 	if l.unannounced && silent {
 		i.o.Logger.Warn(logid.MessagesUnannounced)
@@ -220,41 +221,44 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	if compared || hinted {
 		l.unannounced = false
 	}
-	most := l.depth(compared)
-	found, err := i.read(ctx, most == recentMessages)
+	found, last, err := i.read(ctx)
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
 	known := l.failing || stopped(ctx, err)
 	l.failing = err != nil
 	switch {
 	case !l.failing:
-		i.lookAtReactions(ctx, l, most)
+		i.lookAgain(ctx, l, last, fresh, compared)
 	case !known:
 		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
 }
 
-// depth returns how many of the latest messages a look is about.
-func (l *looks) depth(compared bool) int {
-	switch {
-	case !compared:
-		return 0
-	case l.comparisons == recentEvery-1:
-		return recentMessages
+// lookAgain reads what has become of messages up to the one with the number last: of all in a page that has started, and at some
+// comparisons of recent ones, as the page announces only what becomes of those in its memory. What fails is logged once.
+func (i *Inbox) lookAgain(ctx context.Context, l *looks, last int64, fresh, compared bool) {
+	again, reactions := 0, 0
+	if compared {
+		reactions = latestMessages
+		if l.comparisons = (l.comparisons + 1) % recentEvery; l.comparisons == 0 {
+			again, reactions = recentMessages, recentMessages
+		}
 	}
-	return latestMessages
+	if fresh {
+		again, i.reactAll = allMessages, true
+	}
+	if compared || !l.unread { // new messages must not wait for what has failed
+		l.unread = i.failed(ctx, logid.MessagesReceiveFailed, i.reread(ctx, last, again), l.unread)
+	}
+	l.unreadable = i.failed(ctx, logid.ReactionsReceiveFailed, i.react(ctx, reactions), l.unreadable)
 }
 
-// lookAtReactions reads reactions to at most so many messages besides those that are noted. That it fails is logged once.
-func (i *Inbox) lookAtReactions(ctx context.Context, l *looks, most int) {
-	if most > 0 {
-		l.comparisons = (l.comparisons + 1) % recentEvery
+// failed reports whether there is an error, and logs it unless there was one before.
+func (i *Inbox) failed(ctx context.Context, id string, err error, before bool) bool {
+	if err != nil && !before && !stopped(ctx, err) {
+		i.o.Logger.Warn(id, logging.KeyError, logging.Redact(err.Error()))
 	}
-	err := i.react(ctx, most)
-	if err != nil && !l.unreadable && !stopped(ctx, err) {
-		i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
-	}
-	l.unreadable = err != nil
+	return err != nil
 }
 
 // stopped reports whether nothing was read because the service or the worker ends.
@@ -262,22 +266,15 @@ func stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, worker.ErrNoWorker)
 }
 
-// read reads what is new, and reports whether anything follows the cursor. What may have become of other messages is read when the page
-// has started, and of recent ones if that is due: the page announces only what becomes of those in its memory.
-func (i *Inbox) read(ctx context.Context, recent bool) (found bool, err error) {
-	begun := time.Now()
-	found, err = i.pull(ctx)
-	switch {
-	case err != nil:
-	case i.fresh.Swap(false):
-		i.reactAll = true
-		if err = i.reread(ctx, begun, allMessages); err != nil {
-			i.fresh.Store(true)
-		}
-	case recent:
-		err = i.reread(ctx, begun, recentMessages)
+// read reads what is new, and returns whether anything follows the cursor, and the number of the last message from before.
+func (i *Inbox) read(ctx context.Context) (found bool, last int64, err error) {
+	if last, err = i.store.last(ctx); err == nil {
+		found, err = i.pull(ctx)
 	}
-	return found, err
+	if err != nil {
+		i.fresh.Store(true) // the answer may have had what is not told twice
+	}
+	return found, last, err
 }
 
 // open reports the present cursor once the file can be read.
@@ -324,7 +321,6 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		got, err := i.o.Worker.Receive(call, q)
 		cancel()
 		if err != nil {
-			i.fresh.Store(true) // the answer may have had what is not told twice
 			return found, err
 		}
 		ours, err := i.ours(got.Messages)
@@ -333,11 +329,11 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		}
 		kept, err := i.store.take(ctx, got, ours)
 		if err != nil {
-			i.fresh.Store(true) // what has changed is not told twice
 			return found, err
 		}
 		if got.Lost {
 			i.fresh.Store(true)
+			signal(i.wake)
 		}
 		if i.noted = append(i.noted, got.Reacted...); len(i.noted) > allMessages {
 			i.noted, i.reactAll = nil, true
@@ -363,34 +359,53 @@ func (i *Inbox) ours(all []rpc.Received) (sent map[rpc.Secret]bool, err error) {
 	return sent, nil
 }
 
-// reread reads at most so many messages from before begun again of which something may be new, the latest first.
-func (i *Inbox) reread(ctx context.Context, begun time.Time, most int) error {
-	keys, err := i.store.keysToReread(ctx, begun, most)
-	for err == nil && len(keys) > 0 && ctx.Err() == nil {
-		some := keys[:min(len(keys), rpc.MaxReread)]
-		call, cancel := context.WithTimeout(ctx, receiveTimeout)
-		var got rpc.Reception
-		got, err = i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: some})
-		cancel()
+// reread reads messages again: at most so many of the latest up to the one with the number last, and those that are left from before.
+// Messages that arrive meanwhile come first.
+func (i *Inbox) reread(ctx context.Context, last int64, most int) error {
+	if most > 0 {
+		keys, err := i.store.keysToReread(ctx, time.Now(), last, most)
 		if err != nil {
+			i.fresh.Store(true)
 			return err
 		}
-		read := len(some)
-		if got.More && len(got.Messages) > 0 {
-			last := got.Messages[len(got.Messages)-1].Key
-			for n, key := range some {
-				if key == last {
-					read = n + 1
-				}
-			}
+		listed := map[rpc.Secret]bool{}
+		for _, key := range keys {
+			listed[key] = true
 		}
-		keys = keys[read:]
-		var list []Event
-		if list, err = i.store.reread(ctx, got.Messages); err == nil {
-			i.publish(list)
+		left := slices.DeleteFunc(i.again, func(key rpc.Secret) bool { return listed[key] })
+		i.again = append(keys, left[:min(len(left), allMessages)]...)
+	}
+	for len(i.again) > 0 && ctx.Err() == nil {
+		some := i.again[:min(len(i.again), rpc.MaxReread)]
+		read, err := i.rereadSome(ctx, some)
+		if err != nil { // the others come before them next time
+			i.again = append(slices.Clone(i.again[len(some):]), some...)
+			return err
+		}
+		if i.again = i.again[read:]; i.hinted.Load() {
+			break // it continues after that
 		}
 	}
-	return err
+	return nil
+}
+
+// rereadSome reads some messages again, and returns how many.
+func (i *Inbox) rereadSome(ctx context.Context, keys []rpc.Secret) (read int, err error) {
+	call, cancel := context.WithTimeout(ctx, receiveTimeout)
+	defer cancel()
+	got, err := i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: keys})
+	if err != nil {
+		return 0, err
+	}
+	read = len(keys)
+	if n := len(got.Messages); got.More && n > 0 {
+		read = max(1, slices.Index(keys, got.Messages[n-1].Key)+1)
+	}
+	list, err := i.store.reread(ctx, got.Messages)
+	if err == nil {
+		i.publish(list)
+	}
+	return read, err
 }
 
 const (

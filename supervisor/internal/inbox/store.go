@@ -654,12 +654,23 @@ func keysToReact(ctx context.Context, s *store, since time.Time, most int) ([]rp
 	})
 }
 
-// keysToReread returns the keys of messages from before now of which something may be new: those of the
-// last day, and those that could not be decrypted, the latest first.
-func (s *store) keysToReread(ctx context.Context, now time.Time, most int) ([]rpc.Secret, error) {
+// last returns the number of the message that was kept last.
+func (s *store) last(ctx context.Context) (int64, error) {
+	return use(ctx, s, func(db *database.DB) (int64, error) {
+		found, err := database.Values[int64](db, "SELECT ifnull(max(rowid), 0) FROM message")
+		if err != nil {
+			return 0, err
+		}
+		return found[0], nil
+	})
+}
+
+// keysToReread returns the keys of messages up to the one with the number last of which something may be
+// new: those of the last day, and those that could not be decrypted, the latest first.
+func (s *store) keysToReread(ctx context.Context, now time.Time, last int64, most int) ([]rpc.Secret, error) {
 	return use(ctx, s, func(db *database.DB) ([]rpc.Secret, error) {
-		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE kept < ? AND (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY kept DESC LIMIT ?",
-			now.UnixMilli(), now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), string(typeOurs), most)
+		return database.Values[rpc.Secret](db, "SELECT key FROM message WHERE rowid <= ? AND (kept > ? OR type = ?) AND type NOT IN (?, ?) ORDER BY rowid DESC LIMIT ?",
+			last, now.Add(-overlap).UnixMilli(), string(rpc.TypeUndecrypted), string(rpc.TypeRevoked), string(typeOurs), most)
 	})
 }
 

@@ -99,7 +99,7 @@ func TestReceivedMessagesAreReadByCursor(t *testing.T) {
 	r.checkAwayAndLost()
 	r.checkHour()
 	r.checkErrands()
-	r.checkPoison()
+	r.checkPoison(all[2].Key)
 	r.checkUnreadableReactions()
 	if n := r.sim.Traps(); n > 0 {
 		t.Errorf("the page has noticed %d foreign scripts", n)
@@ -248,6 +248,11 @@ func (r *reader) checkChanges(all []rpc.Received) {
 	if err != nil || !slices.Equal(texts(got.Messages), []string{"three", "another"}) || got.More {
 		r.t.Errorf("read again: %+v, %v", got, err)
 	}
+	r.evaluate(`require("__debug").modulesMap["WAWebCollections"].exports.Msg.get("` + string(all[0].Key) + `").set({ body: "in memory" })`)
+	r.changes(1)
+	if got, err = r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{all[0].Key}}); err != nil || !slices.Equal(texts(got.Messages), []string{"in memory"}) {
+		r.t.Errorf("whose row is late: %+v, %v", got, err)
+	}
 }
 
 // checkLate has a message that is decrypted late.
@@ -379,8 +384,8 @@ func (r *reader) checkErrands() {
 	}
 }
 
-// checkPoison has a message that can't be read, and then a page where none can.
-func (r *reader) checkPoison() {
+// checkPoison has a message that can't be read, and then a page where none can. One that was read before is passed over there.
+func (r *reader) checkPoison(before rpc.Secret) {
 	r.t.Helper()
 	r.spoil(`const d = m("WAWebDBMessageSerialization"), f = d.messageFromDbRow;
 		d.messageFromDbRow = async (row) => { const data = await f(row); if (data.body === "poison") throw new TypeError("poison"); return data; }`)
@@ -400,6 +405,9 @@ func (r *reader) checkPoison() {
 			r.t.Fatalf("where nothing can be read: %+v, %v", got, err)
 		}
 		r.pause()
+	}
+	if got, err := r.read(rpc.ReceiveQuery{Keys: []rpc.Secret{before}}); err != nil || len(got.Messages) > 0 {
+		r.t.Errorf("read again where nothing can be read: %+v, %v", got, err)
 	}
 	r.again(true)
 	if m := r.next(1)[0]; m.Text != secret {

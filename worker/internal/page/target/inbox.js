@@ -224,31 +224,53 @@
     return { parsed, who, describe, row, works };
   }
 
-  // read reads rows in order, at most so many messages. One that can't be read though
-  // others can is reported without what is in it.
-  async function read(work, rows, since, limit, known) {
-    const { describe, row, works } = reader(work);
+  // gather returns what one() makes of rows in order, at most so many messages, and of how many rows.
+  async function gather(rows, limit, one) {
     const messages = [];
-    let failure;
     let length = 0;
     let done = 0;
-    for (const one of rows) {
+    for (const row of rows) {
       if (messages.length >= limit) break;
-      let message;
-      try {
-        message = await row(one, since);
-      } catch (error) {
-        if (error instanceof Stop) throw error;
-        failure ??= error;
-        message = await describe({ [n.message_id]: one[n.message_id], [n.message_time]: one[n.message_time] }, "unknown").catch(() => undefined);
-      }
+      const message = await one(row);
       length += message ? message.text.length : 0;
       if (messages.length > 0 && length > MOST_TEXT) break;
       if (message) messages.push(message);
       done++;
     }
-    if (failure && !(await works([...rows.slice(0, done), ...known]))) throw failure;
     return { messages, done };
+  }
+
+  // read reads rows in order, at most so many messages. One that can't be read though
+  // others can is reported without what is in it.
+  async function read(work, rows, since, limit, known) {
+    const { describe, row, works } = reader(work);
+    let failure;
+    const found = await gather(rows, limit, async (one) => {
+      try {
+        return await row(one, since);
+      } catch (error) {
+        if (error instanceof Stop) throw error;
+        failure ??= error;
+        return describe({ [n.message_id]: one[n.message_id], [n.message_time]: one[n.message_time] }, "unknown").catch(() => undefined);
+      }
+    });
+    if (failure && !(await works([...rows.slice(0, found.done), ...known]))) throw failure;
+    return found;
+  }
+
+  // again reads messages of which something is known, from memory where they are: their rows may be
+  // late. One that can't be read is passed over.
+  function again(work, rows) {
+    const { describe, row } = reader(work);
+    return gather(rows, rows.length, async (one) => {
+      try {
+        const model = work.model("messages", keyOf(one));
+        return await (model ? describe(model) : row(one));
+      } catch (error) {
+        if (error instanceof Stop) throw error;
+        return undefined;
+      }
+    });
   }
 
   // spread returns at most so many of a list, the last one among them.
@@ -466,7 +488,7 @@
         }
         if (errand) await ERRANDS[errand](work, await rowsOf(work, keys));
         const rows = await rowsOf(work, keys);
-        const { messages, done } = await read(work, rows, 0, keys.length, []);
+        const { messages, done } = await again(work, rows);
         return { messages, more: done < rows.length };
       }),
   };
