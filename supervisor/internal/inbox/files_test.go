@@ -394,6 +394,7 @@ func TestFilesThatDoNotComeGiveWay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox")
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, path)
+		r.o.Files = media.New(path+".files", media.Limits{File: mostFile, Bytes: 3 * mostFile, Files: 3, Replace: true}) // two drafts and one that is read
 		content := someBytes(2 * aPart)
 		parts := contents(map[rpc.Secret][]byte{"one_3A2": content})
 		r.page.fetch = func(n int, q rpc.ReceiveQuery) (rpc.Reception, error) {

@@ -248,15 +248,15 @@ func (i *Inbox) lookAgain(ctx context.Context, l *looks, last int64, fresh, comp
 		again, i.reactAll = allMessages, true
 	}
 	if compared || !l.unread { // new messages must not wait for what has failed
-		l.unread = i.failed(ctx, logid.MessagesReceiveFailed, i.reread(ctx, last, again), l.unread)
+		l.unread = failed(ctx, i.o.Logger, logid.MessagesReceiveFailed, i.reread(ctx, last, again), l.unread)
 	}
-	l.unreadable = i.failed(ctx, logid.ReactionsReceiveFailed, i.react(ctx, reactions), l.unreadable)
+	l.unreadable = failed(ctx, i.o.Logger, logid.ReactionsReceiveFailed, i.react(ctx, reactions), l.unreadable)
 }
 
 // failed reports whether there is an error, and logs it unless there was one before.
-func (i *Inbox) failed(ctx context.Context, id string, err error, before bool) bool {
+func failed(ctx context.Context, log *slog.Logger, id string, err error, before bool) bool {
 	if err != nil && !before && !stopped(ctx, err) {
-		i.o.Logger.Warn(id, logging.KeyError, logging.Redact(err.Error()))
+		log.Warn(id, logging.KeyError, logging.Redact(err.Error()))
 	}
 	return err != nil
 }
@@ -268,7 +268,7 @@ func stopped(ctx context.Context, err error) bool {
 
 // read reads what is new, and returns whether anything follows the cursor, and the number of the last message from before.
 func (i *Inbox) read(ctx context.Context) (found bool, last int64, err error) {
-	if last, err = i.store.last(ctx); err == nil {
+	if last, err = lastMessage(ctx, i.store); err == nil {
 		found, err = i.pull(ctx)
 	}
 	if err != nil {
@@ -323,7 +323,7 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 		if err != nil {
 			return found, err
 		}
-		ours, err := i.ours(got.Messages)
+		ours, err := oursAmong(got.Messages, i.o.Sent)
 		if err != nil {
 			return found, err
 		}
@@ -346,12 +346,12 @@ func (i *Inbox) pull(ctx context.Context) (found bool, err error) {
 	return found, ctx.Err()
 }
 
-// ours returns those of the messages that this service has sent.
-func (i *Inbox) ours(all []rpc.Received) (sent map[rpc.Secret]bool, err error) {
+// oursAmong returns those of the messages that this service has sent.
+func oursAmong(all []rpc.Received, isOurs func(rpc.MessageID) (bool, error)) (sent map[rpc.Secret]bool, err error) {
 	sent = map[rpc.Secret]bool{}
 	for _, m := range all {
-		if id := rpc.MessageID(m.ID); m.FromMe && id.Valid() && i.o.Sent != nil {
-			if sent[m.Key], err = i.o.Sent(id); err != nil {
+		if id := rpc.MessageID(m.ID); m.FromMe && id.Valid() && isOurs != nil {
+			if sent[m.Key], err = isOurs(id); err != nil {
 				return nil, err
 			}
 		}

@@ -31,7 +31,7 @@ type table struct {
 	again   map[rpc.Secret]rpc.Received // what has become of messages
 	reread  []rpc.Secret                // those that were read again
 	broken  bool                        // none can be read again
-	lost    bool                        // the last answer of the next read says so
+	lost    bool                        // the next read ends with changes that are lost
 	err     error
 	calls   int
 	errands []string

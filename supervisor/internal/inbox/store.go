@@ -654,8 +654,8 @@ func keysToReact(ctx context.Context, s *store, since time.Time, most int) ([]rp
 	})
 }
 
-// last returns the number of the message that was kept last.
-func (s *store) last(ctx context.Context) (int64, error) {
+// lastMessage returns the number of the message that was kept last.
+func lastMessage(ctx context.Context, s *store) (int64, error) {
 	return use(ctx, s, func(db *database.DB) (int64, error) {
 		found, err := database.Values[int64](db, "SELECT ifnull(max(rowid), 0) FROM message")
 		if err != nil {
