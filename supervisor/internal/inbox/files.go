@@ -312,7 +312,7 @@ func (d *downloads) Open(ctx context.Context, id string) (*os.File, error) {
 	if w.Size > d.files.MaxFile() {
 		return nil, media.ErrTooLarge
 	}
-	for {
+	for range mostTries {
 		f, err := wait.For(ctx, func() (*os.File, error) { return d.files.Open(id, w.Size) })
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
@@ -324,7 +324,11 @@ func (d *downloads) Open(ctx context.Context, id string) (*os.File, error) {
 			return nil, err
 		}
 	}
+	return nil, media.ErrFull
 }
+
+// mostTries is how often a file is looked for: where there is little room it can give way to another before it is read.
+const mostTries = 4
 
 // ownerless has all files removed.
 func ownerless(string) (bool, error) { return false, nil }
