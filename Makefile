@@ -107,7 +107,6 @@ test-engines: build bin/chaos ## the end-to-end tests, those of the worker, chao
 	@scripts/engines/run.sh $(ARGS)
 
 check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording
-	@test -z "$$(gofmt -l supervisor worker shared scripts)" || { gofmt -d supervisor worker shared scripts; exit 1; }
 	go test ./scripts/deps
 	nice $(LINT) run ./...
 
