@@ -247,7 +247,7 @@ func (i *Inbox) lookAgain(ctx context.Context, l *looks, last int64, fresh, comp
 	if fresh {
 		again, i.reactAll = allMessages, true
 	}
-	if compared || !l.unread { // new messages must not wait for what has failed
+	if compared || fresh || !l.unread { // new messages must not wait for what has failed
 		l.unread = failed(ctx, i.o.Logger, logid.MessagesReceiveFailed, i.reread(ctx, last, again), l.unread)
 	}
 	l.unreadable = failed(ctx, i.o.Logger, logid.ReactionsReceiveFailed, i.react(ctx, reactions), l.unreadable)

@@ -191,7 +191,18 @@ func (r *rig) start() {
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
 	r.stop = func() { cancel(); <-done }
+	r.pageIsReady()
+}
+
+func (r *rig) pageIsReady() {
 	r.Notice(worker.FromWorker{Event: rpc.Event{Body: rpc.PageObserved{Condition: rpc.PageReady}}})
+}
+
+// breakRereads has the page fail to read messages again, or no longer.
+func (p *table) breakRereads(broken bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = broken
 }
 
 func (r *rig) hint() { r.Notice(worker.FromWorker{Event: rpc.Event{Body: rpc.MessagesArrived{}}}) }
@@ -548,21 +559,28 @@ func TestFailingRereadHoldsUpNothing(t *testing.T) {
 		r.page.write("1")
 		r.start()
 		_, cursor := r.await("", 1)
-		r.page.mu.Lock()
-		r.page.broken = true
-		r.page.mu.Unlock()
+		r.page.breakRereads(true)
 		time.Sleep((recentEvery + 1) * compare)
 		r.page.feel(0, "1@c.us", "a", false)
 		r.page.edit(0, "another")
 		time.Sleep(compare + time.Second)
 		list, cursor := r.await(cursor, 1)
 		r.expect(list, "3A0a")
-		r.page.mu.Lock()
-		r.page.broken = false
-		r.page.mu.Unlock()
-		time.Sleep(compare + time.Second)
-		list, _ = r.await(cursor, 1)
+		r.page.breakRereads(false)
+		time.Sleep(compare)
+		list, cursor = r.await(cursor, 1)
 		r.expect(list, string(Edited))
+
+		r.page.breakRereads(true)
+		time.Sleep(recentEvery * compare)
+		r.page.edit(0, "a third")
+		r.page.breakRereads(false)
+		r.Notice(worker.Exiting{}) // a page that has started is read at once
+		r.pageIsReady()
+		synctest.Wait()
+		if list, _, _, _, err := r.List(t.Context(), cursor, MaxList); err != nil || words(list) != string(Edited) {
+			t.Errorf("after a restart: %s, %v", words(list), err)
+		}
 		r.stop()
 	})
 }
