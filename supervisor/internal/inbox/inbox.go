@@ -248,17 +248,22 @@ func (i *Inbox) lookAgain(ctx context.Context, l *looks, last int64, fresh, comp
 		again, i.reactAll = allMessages, true
 	}
 	if compared || fresh || !l.unread { // new messages must not wait for what has failed
-		l.unread = failed(ctx, i.o.Logger, logid.MessagesReceiveFailed, i.reread(ctx, last, again), l.unread)
+		err := i.reread(ctx, last, again)
+		if isFirst(ctx, err, l.unread) {
+			i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+		}
+		l.unread = err != nil
 	}
-	l.unreadable = failed(ctx, i.o.Logger, logid.ReactionsReceiveFailed, i.react(ctx, reactions), l.unreadable)
+	err := i.react(ctx, reactions)
+	if isFirst(ctx, err, l.unreadable) {
+		i.o.Logger.Warn(logid.ReactionsReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
+	}
+	l.unreadable = err != nil
 }
 
-// failed reports whether there is an error, and logs it unless there was one before.
-func failed(ctx context.Context, log *slog.Logger, id string, err error, before bool) bool {
-	if err != nil && !before && !stopped(ctx, err) {
-		log.Warn(id, logging.KeyError, logging.Redact(err.Error()))
-	}
-	return err != nil
+// isFirst reports whether something has failed that had not failed before.
+func isFirst(ctx context.Context, err error, before bool) bool {
+	return err != nil && !before && !stopped(ctx, err)
 }
 
 // stopped reports whether nothing was read because the service or the worker ends.
