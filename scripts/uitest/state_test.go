@@ -248,9 +248,13 @@ func withoutScript(t *testing.T, b *rod.Browser, url string) {
 		t.Fatal(err)
 	}
 	go once.Run()
+	loaded := bare.Timeout(patience).WaitEvent(&proto.PageLoadEventFired{}) // no listener in the page would be called
+	if err := bare.Navigate(url + "/"); err != nil {
+		t.Fatal(err)
+	}
+	loaded()
 	// No timer of axe-core's would end while scripts are disabled. The page's own have been passed over by then.
-	enable := proto.EmulationSetScriptExecutionDisabled{Value: false}
-	if err := errors.Join(bare.Navigate(url+"/"), bare.WaitLoad(), enable.Call(bare.Page)); err != nil {
+	if err := (proto.EmulationSetScriptExecutionDisabled{Value: false}).Call(bare.Page); err != nil {
 		t.Fatal(err)
 	}
 	bare.visit("without-script")
