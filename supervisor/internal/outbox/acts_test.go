@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,13 +22,18 @@ func (r *rig) do(kind rpc.Act, target rpc.MessageID, text string) Message {
 
 func TestActsFollowTheirMessage(t *testing.T) {
 	inBubble(t, func(r *rig) {
+		var mu sync.Mutex // a lookup and what is done next can overlap
 		var done []rpc.Message
 		refusals := map[rpc.Secret]error{"late": &rpc.SendError{Code: rpc.SendEditTooLate}, "gone": &rpc.SendError{Code: rpc.SendPagePathGone}}
 		r.before = func(_ context.Context, m rpc.Message) error {
+			mu.Lock()
+			defer mu.Unlock()
 			done = append(done, m)
 			return refusals[m.Text]
 		}
 		r.looking = func(refs []rpc.MessageRef) error {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, ref := range refs {
 				if slices.ContainsFunc(done, func(m rpc.Message) bool { return m.ID == ref.ID && m.Act != "" }) {
 					t.Errorf("an act is looked up")
