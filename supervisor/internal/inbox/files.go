@@ -312,7 +312,7 @@ func (d *downloads) Open(ctx context.Context, id string) (*os.File, error) {
 	if w.Size > d.files.MaxFile() {
 		return nil, media.ErrTooLarge
 	}
-	for range mostTries {
+	for tries := 0; ; tries++ {
 		f, err := wait.For(ctx, func() (*os.File, error) { return d.files.Open(id, w.Size) })
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
@@ -320,14 +320,16 @@ func (d *downloads) Open(ctx context.Context, id string) (*os.File, error) {
 		if w.gone {
 			return nil, &rpc.SendError{Code: rpc.SendMediaGone}
 		}
+		if tries == mostTries {
+			return nil, media.ErrFull
+		}
 		if err := d.await(ctx, w); err != nil {
 			return nil, err
 		}
 	}
-	return nil, media.ErrFull
 }
 
-// mostTries is how often a file is looked for: where there is little room it can give way to another before it is read.
+// mostTries is how often a file is downloaded: where there is little room it can give way to another before it is read.
 const mostTries = 4
 
 // ownerless has all files removed.

@@ -224,12 +224,12 @@ func (i *Inbox) look(ctx context.Context, l *looks, compared bool) {
 	found, last, err := i.read(ctx)
 	// A message that was found by a comparison may be announced a moment later.
 	l.unannounced = l.unannounced || found && silent && !l.failing
-	known := l.failing || stopped(ctx, err)
+	first := isFirst(ctx, err, l.failing)
 	l.failing = err != nil
 	switch {
 	case !l.failing:
 		i.lookAgain(ctx, l, last, fresh, compared)
-	case !known:
+	case first:
 		i.o.Logger.Warn(logid.MessagesReceiveFailed, logging.KeyError, logging.Redact(err.Error()))
 	}
 }
@@ -380,37 +380,47 @@ func (i *Inbox) reread(ctx context.Context, last int64, most int) error {
 		left := slices.DeleteFunc(i.again, func(key rpc.Secret) bool { return listed[key] })
 		i.again = append(keys, left[:min(len(left), allMessages)]...)
 	}
-	for len(i.again) > 0 && ctx.Err() == nil {
-		some := i.again[:min(len(i.again), rpc.MaxReread)]
-		read, err := i.rereadSome(ctx, some)
+	left, err := inTurns(&i.hinted, i.again, func(some []rpc.Secret) (rpc.Secret, error) { return i.rereadSome(ctx, some) })
+	i.again = left
+	return err
+}
+
+// inTurns reads what the page has of messages with these keys, some at a time, and returns the keys that are left. read returns the
+// last key that was read, "" for all. It stops once messages were announced, which come first.
+func inTurns(hinted *atomic.Bool, keys []rpc.Secret, read func(some []rpc.Secret) (last rpc.Secret, err error)) (left []rpc.Secret, err error) {
+	for len(keys) > 0 {
+		some := keys[:min(len(keys), rpc.MaxReread)]
+		last, err := read(some)
 		if err != nil { // the others come before them next time
-			i.again = append(slices.Clone(i.again[len(some):]), some...)
-			return err
+			return append(slices.Clone(keys[len(some):]), some...), err
 		}
-		if i.again = i.again[read:]; i.hinted.Load() {
+		done := len(some)
+		if last != "" {
+			done = max(1, slices.Index(some, last)+1)
+		}
+		if keys = keys[done:]; hinted.Load() {
 			break // it continues after that
 		}
 	}
-	return nil
+	return keys, nil
 }
 
-// rereadSome reads some messages again, and returns how many.
-func (i *Inbox) rereadSome(ctx context.Context, keys []rpc.Secret) (read int, err error) {
+// rereadSome reads some messages again. It is for inTurns.
+func (i *Inbox) rereadSome(ctx context.Context, keys []rpc.Secret) (last rpc.Secret, err error) {
 	call, cancel := context.WithTimeout(ctx, receiveTimeout)
 	defer cancel()
 	got, err := i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: keys})
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	read = len(keys)
 	if n := len(got.Messages); got.More && n > 0 {
-		read = max(1, slices.Index(keys, got.Messages[n-1].Key)+1)
+		last = got.Messages[n-1].Key
 	}
 	list, err := i.store.reread(ctx, got.Messages)
 	if err == nil {
 		i.publish(list)
 	}
-	return read, err
+	return last, err
 }
 
 const (
@@ -434,46 +444,36 @@ func (i *Inbox) react(ctx context.Context, most int) error {
 		}
 		keys = append(keys, known...)
 	}
-	i.noted, i.reactAll = nil, false
-	for len(keys) > 0 {
-		some := keys[:min(len(keys), rpc.MaxReread)]
-		read, err := i.reactTo(ctx, some)
-		if err != nil { // the others come before them next time
-			keys = append(slices.Clone(keys[len(some):]), some...)
-			i.noted = keys[:min(len(keys), allMessages)]
-			return err
-		}
-		keys = keys[read:]
-		if i.hinted.Load() {
-			break // it continues after that
-		}
+	i.reactAll = false
+	left, err := inTurns(&i.hinted, keys, func(some []rpc.Secret) (rpc.Secret, error) { return i.reactTo(ctx, some) })
+	if err != nil {
+		left = left[:min(len(left), allMessages)]
 	}
-	i.noted = keys
-	return nil
+	i.noted = left
+	return err
 }
 
-// reactTo reads the reactions to some messages, and returns to how many.
-func (i *Inbox) reactTo(ctx context.Context, keys []rpc.Secret) (read int, err error) {
+// reactTo reads the reactions to some messages. It is for inTurns.
+func (i *Inbox) reactTo(ctx context.Context, keys []rpc.Secret) (last rpc.Secret, err error) {
 	q, err := i.store.query(ctx)
 	if err != nil {
-		return 0, err
+		return "", err
 	}
 	call, cancel := context.WithTimeout(ctx, receiveTimeout)
 	defer cancel()
 	got, err := i.o.Worker.Receive(call, rpc.ReceiveQuery{Keys: keys, Errand: rpc.ReadReactions, Since: q.Since})
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	read = len(keys)
 	if n := len(got.Reactions); got.More && n > 0 {
-		read = max(1, slices.Index(keys, got.Reactions[n-1].Message)+1)
+		last = got.Reactions[n-1].Message
 	}
 	slices.SortStableFunc(got.Reactions, func(a, b rpc.Reaction) int { return a.At.Compare(b.At) })
 	list, err := react(ctx, i.store, got.Reactions, time.Now())
 	if err == nil {
 		i.publish(list)
 	}
-	return read, err
+	return last, err
 }
 
 // askPhone has the account's phone asked, once, for messages that could not be decrypted. One
