@@ -184,6 +184,17 @@ func newRig(t *testing.T, path string) *rig {
 	return r
 }
 
+// inBubble runs a test on a rig with a clock of its own, and stops what it has started.
+func inBubble(t *testing.T, test func(*testing.T, *rig)) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "inbox")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, path)
+		test(t, r)
+		r.stop()
+	})
+}
+
 // start runs the inbox, whose page is ready.
 func (r *rig) start() {
 	r.Inbox = New(r.o)
@@ -408,9 +419,7 @@ func TestDamagedEventIsKeptUntilItsGapIs(t *testing.T) {
 }
 
 func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		var unannounced atomic.Int32
 		r.o.Unannounced = func() { unannounced.Add(1) }
 		r.start()
@@ -431,14 +440,11 @@ func TestUnannouncedMessagesAreFoundWithinAMinute(t *testing.T) {
 		if unannounced.Load() != 1 {
 			t.Errorf("counted %d times though they were announced", unannounced.Load())
 		}
-		r.stop()
 	})
 }
 
 func TestReactionsAreReportedOnceEach(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.o.Sent = func(rpc.MessageID) (bool, error) { return true, nil }
 		r.page.feel(0, "1@c.us", "of before", false)
 		r.page.reactions[0].At = time.Now().Add(-time.Hour)
@@ -480,15 +486,12 @@ func TestReactionsAreReportedOnceEach(t *testing.T) {
 		if _, err := r.store.key(t.Context(), "3EB0000000000000000001"); !errors.Is(err, ErrUnknownMessage) {
 			t.Errorf("one of the service's own was received: %v", err)
 		}
-		r.stop()
 	})
 }
 
 // Every minute the page is asked about some messages, and about many from time to time.
 func TestReactionsToOlderMessagesAreFoundLater(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(_ *testing.T, r *rig) {
 		r.page.write(make([]string, latestMessages+50)...)
 		r.start()
 		_, cursor := r.await("", latestMessages+50)
@@ -501,7 +504,6 @@ func TestReactionsToOlderMessagesAreFoundLater(t *testing.T) {
 		time.Sleep(recentEvery * compare)
 		list, _ = r.await(cursor, 1)
 		r.expect(list, "3A49old")
-		r.stop()
 	})
 }
 
@@ -516,9 +518,7 @@ func (p *table) edit(n int, text string) {
 
 // The page announces nothing of what becomes of a message that is not in its memory.
 func TestUnannouncedEditIsFoundLater(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.page.write("1", "2")
 		r.start()
 		_, cursor := r.await("", 2)
@@ -532,30 +532,24 @@ func TestUnannouncedEditIsFoundLater(t *testing.T) {
 		if r.expect(list, string(Edited)); list[0].Text != "another" {
 			t.Errorf("got %s", encode(list))
 		}
-		r.stop()
 	})
 }
 
 // Of the messages that one read has brought, too, the page may have lost what has changed.
 func TestLostChangesOfNewMessagesAreFound(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(_ *testing.T, r *rig) {
 		r.page.write("1", "2", "3", "4")
 		r.page.edit(0, "another")
 		r.page.lost = true
 		r.start()
 		list, _ := r.await("", 5)
 		r.expect(list, "1, 2, 3, 4, message.edited")
-		r.stop()
 	})
 }
 
 // Reactions don't wait for messages that can't be read again.
 func TestFailingRereadHoldsUpNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.page.write("1")
 		r.start()
 		_, cursor := r.await("", 1)
@@ -581,15 +575,12 @@ func TestFailingRereadHoldsUpNothing(t *testing.T) {
 		if list, _, _, _, err := r.List(t.Context(), cursor, MaxList); err != nil || words(list) != string(Edited) {
 			t.Errorf("after a restart: %s, %v", words(list), err)
 		}
-		r.stop()
 	})
 }
 
 // Announcements don't put off what only a comparison finds.
 func TestBusyAccountIsComparedEveryMinute(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.page.write("1")
 		r.start()
 		_, cursor := r.await("", 1)
@@ -604,14 +595,11 @@ func TestBusyAccountIsComparedEveryMinute(t *testing.T) {
 		if r.expect(list, "3A0a"); err != nil {
 			t.Error(err)
 		}
-		r.stop()
 	})
 }
 
 func TestUnreadableReactionsStopNothingElse(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(_ *testing.T, r *rig) {
 		r.page.unreadable = true
 		r.start()
 		r.page.write("1")
@@ -628,14 +616,11 @@ func TestUnreadableReactionsStopNothingElse(t *testing.T) {
 		time.Sleep(compare + time.Second)
 		list, _ = r.await(cursor, 1)
 		r.expect(list, "3A0a")
-		r.stop()
 	})
 }
 
 func TestOneUnreadableReactionHoldsUpNoOther(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		for n := range rpc.MaxReread + 2 {
 			r.page.write(fmt.Sprint(n))
 		}
@@ -650,7 +635,6 @@ func TestOneUnreadableReactionHoldsUpNoOther(t *testing.T) {
 		if err != nil || !strings.HasSuffix(words(list.events), "3A0a") {
 			t.Errorf("got %d events, %v", len(list.events), err)
 		}
-		r.stop()
 	})
 }
 
@@ -671,9 +655,7 @@ func TestEndlessPageIsLeftAfterSomeReads(t *testing.T) {
 }
 
 func TestReactionsPushOutNoMessage(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.o.Limits.Events, r.o.Limits.Minor = 10, 5
 		r.start()
 		r.page.write("0", "1")
@@ -713,14 +695,11 @@ func TestReactionsPushOutNoMessage(t *testing.T) {
 		if after, _ = r.await(next, 2); after[0].Thinned {
 			t.Errorf("nothing was dropped before %s", encode(after[0]))
 		}
-		r.stop()
 	})
 }
 
 func TestDroppedReactionsStayDropped(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.o.Limits.Events = 10
 		r.start()
 		r.page.write("1")
@@ -742,14 +721,11 @@ func TestDroppedReactionsStayDropped(t *testing.T) {
 		if err != nil || strings.Contains(words(list), "3A0a") {
 			t.Errorf("after a comparison: %s, %v", words(list), err)
 		}
-		r.stop()
 	})
 }
 
 func TestPhoneIsAskedOnceForUndecryptedMessages(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "inbox")
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, path)
+	inBubble(t, func(t *testing.T, r *rig) {
 		r.page.write("1", "2")
 		r.page.rows[1].Type, r.page.rows[1].Text = rpc.TypeUndecrypted, ""
 		r.start()
@@ -769,7 +745,6 @@ func TestPhoneIsAskedOnceForUndecryptedMessages(t *testing.T) {
 			t.Errorf("the page was asked: %s", got)
 		}
 		r.page.mu.Unlock()
-		r.stop()
 	})
 }
 
