@@ -278,10 +278,11 @@ func TestOrderIsKeptPerChat(t *testing.T) {
 		first := r.to("1@c.us", "a1")
 		r.to("1@c.us", "a2")
 		r.to("1@c.us", "a3")
+		r.ready(me)
+		r.after(time.Second, first.ID, Sending)
 		for i := range 3 {
 			r.to("2@c.us", fmt.Sprint("b", i+1))
 		}
-		r.ready(me)
 		r.after(30*time.Second, first.ID, Sending)
 		r.server("b1", "b2", "b3")
 		r.after(30*time.Second, first.ID, Unknown)
