@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -58,7 +57,6 @@ func run(stderr io.Writer) int {
 	_ = proctree.DenyCoreDumps()
 	// As in the supervisor: half the cost at rest, and the other cores are Chrome's.
 	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(proctree.GCPercent)
 	go proctree.KeepTrimmed(context.Background())
 	// All levels are written, since the supervisor decides what is logged.
 	log := logging.New(stderr, "worker", slog.LevelDebug)

@@ -353,3 +353,44 @@ func TestTreeMemoryIsThatOfTheWholeTree(t *testing.T) {
 		t.Errorf("memory of nobody: %d bytes", gone)
 	}
 }
+
+func TestHandleFollowsOneProcess(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	await := func(state byte) {
+		t.Helper()
+		for {
+			now, err := h.Look()
+			if err != nil || now.PID != cmd.Process.Pid {
+				t.Fatalf("%+v, %v", now, err)
+			}
+			if now.State == state {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for _, step := range []struct {
+		signal syscall.Signal
+		state  byte
+	}{{syscall.SIGSTOP, Stopped}, {syscall.SIGCONT, 'S'}, {syscall.SIGKILL, Zombie}} {
+		if err := cmd.Process.Signal(step.signal); err != nil {
+			t.Fatal(err)
+		}
+		await(step.state)
+	}
+	_ = cmd.Wait() // killed
+	if now, err := h.Look(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if _, err := Open(cmd.Process.Pid); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("opened: %v", err)
+	}
+}

@@ -17,10 +17,6 @@ import (
 // processor.
 const TrimPeriod = time.Minute
 
-// GCPercent lets the heap, of which 2.5 MB are in use, grow by half of what is scanned
-// before it is collected (runtime/debug.SetGCPercent).
-const GCPercent = 25
-
 // KeepTrimmed trims this process every TrimPeriod until ctx ends. Most of what a start
 // uses, code as well as memory, is not used again before the next.
 func KeepTrimmed(ctx context.Context) {

@@ -92,11 +92,16 @@ func (b budget) spend(e Event, m *workerpb.Event, now time.Time) error {
 	return fmt.Errorf("%w: more than %d events at once and then %d a second", ErrFlooded, EventBurst, EventRate)
 }
 
+// window is how many bytes one side may send before the other has taken them. Where it is not set, gRPC adapts
+// it up to 16 MB, for which it sends a ping with every message (internal/transport/bdp_estimator.go).
+const window = 1 << 20
+
 // dialBounds bounds every call of a worker's connection, go-plugin's own included, which
 // would otherwise accept messages of 2 GB.
 func dialBounds() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), grpc.WithMaxHeaderListSize(maxHeaders),
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 	}
 }
 

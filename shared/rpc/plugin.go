@@ -128,7 +128,7 @@ func Serve(w Worker) {
 		Plugins:         plugin.PluginSet{pluginName: &glue{worker: w}},
 		TLSProvider:     serverTLS,
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			return grpc.NewServer(append(opts, grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 				MinTime: keepaliveTime / 2, PermitWithoutStream: true,
 			}))...)
 		},

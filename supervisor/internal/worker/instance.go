@@ -250,12 +250,12 @@ func (i *instance) workerEnded() *cause {
 
 // Some checks are made less often: zombies cost next to nothing, and to look where the
 // profile is, and how large folders are, costs more than the rest of a check. A page can make Chrome
-// write 8 MB a second to its caches, so they grow by about 240 MB more.
+// write 8 MB a second to its caches, so they grow by about 480 MB more.
 const (
 	checksPerReap    = 10
 	checksPerHome    = 2
-	checksPerScratch = 5
-	checksPerCaches  = 30
+	checksPerScratch = 10
+	checksPerCaches  = 60
 )
 
 // check looks for silence and for changes around the instance.

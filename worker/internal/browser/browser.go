@@ -119,6 +119,16 @@ func (b *Browser) Rod() *rod.Browser { return b.rod }
 // Probes returns the questions by which Chrome's parts prove that they respond.
 func (b *Browser) Probes() *Probes { return &b.probes }
 
+// Answered is when Chrome last answered, whoever asked. Its main process passes on all that
+// its pages are asked and answer (Chromium's devtools_session.cc), so that each answer proves that
+// it responds.
+func (b *Browser) Answered() time.Time {
+	if at := b.pipe.answered.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
 // Done is closed when Chrome's main process has been reaped and its helpers are
 // gone.
 func (b *Browser) Done() <-chan struct{} { return b.process.done }

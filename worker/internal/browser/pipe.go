@@ -26,6 +26,9 @@ type pipe struct {
 	// writeLimit is how long one Send may take.
 	writeLimit time.Duration
 
+	// answered is when Chrome's last answer to a command came, nil before the first one.
+	answered atomic.Pointer[time.Time]
+
 	mu    sync.Mutex            // serialises Send
 	cause atomic.Pointer[error] // why the connection ended, first cause first; nil while it lives
 }
@@ -57,9 +60,10 @@ func (p *pipe) Send(data []byte) error {
 // rod's client could not decode ends the connection here, because the client would
 // panic.
 func (p *pipe) Read() ([]byte, error) {
+	var answers bool
 	data, err := p.readMessage()
 	if err == nil {
-		err = checkEnvelope(data)
+		answers, err = checkEnvelope(data)
 	}
 	if err != nil {
 		// A Send that has begun must fail before the reader fails the calls that
@@ -68,6 +72,9 @@ func (p *pipe) Read() ([]byte, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return nil, fmt.Errorf("cannot read from Chrome: %w", cause)
+	}
+	if answers {
+		p.answered.Store(new(time.Now()))
 	}
 	return data, nil
 }
@@ -107,8 +114,9 @@ type anything struct{}
 // UnmarshalJSON implements json.Unmarshaler.
 func (*anything) UnmarshalJSON([]byte) error { return nil }
 
-// checkEnvelope reports whether rod's client can decode data.
-func checkEnvelope(data []byte) error {
+// checkEnvelope returns an error if rod's client can't decode data, and reports whether it
+// answers a command; otherwise it is an event.
+func checkEnvelope(data []byte) (answers bool, err error) {
 	var envelope struct {
 		ID        int      `json:"id"`
 		SessionID string   `json:"sessionId"`
@@ -121,7 +129,8 @@ func checkEnvelope(data []byte) error {
 			Data    string `json:"data"`
 		} `json:"error"`
 	}
-	return json.Unmarshal(data, &envelope)
+	err = json.Unmarshal(data, &envelope)
+	return envelope.ID != 0, err
 }
 
 // Close ends the connection in both directions, which makes a living Chrome close

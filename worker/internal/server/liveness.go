@@ -11,8 +11,7 @@ import (
 
 // browserAnswers reports whether Chrome's last answer is recent.
 func (s *session) browserAnswers() bool {
-	last := s.answered.Load()
-	return last != nil && s.fresh(time.Since(*last))
+	return s.fresh(time.Since(s.browser.Answered()))
 }
 
 // pageAnswers reports whether the last answer of the page's main thread is recent.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"session-manager/shared/logging"
@@ -20,7 +20,9 @@ import (
 // machine that is busy.
 type parts struct {
 	chrome atomic.Int64 // the pid of the main process; 0 until it runs
-	list   atomic.Pointer[[]proctree.Process]
+
+	mu    sync.Mutex
+	known []proctree.Handle // guarded by mu; those that were found last
 
 	// searches is how many of the next readings of the memory search again. It is their own.
 	searches int
@@ -39,36 +41,51 @@ func (p *parts) find() {
 	if err != nil {
 		return
 	}
-	if main, err := proctree.Find(pid); err == nil { // or it has just exited
-		list = append(list, main)
+	var found []proctree.Handle
+	for _, part := range append(list, proctree.Process{PID: pid}) {
+		if h, err := proctree.Open(part.PID); err == nil { // or it has just exited
+			found = append(found, h)
+		}
 	}
-	p.list.Store(&list)
+	p.replace(found)
 }
 
-// known returns the processes that were found last.
-func (p *parts) known() []proctree.Process {
-	if list := p.list.Load(); list != nil {
-		return *list
+// replace takes other processes for Chrome's.
+func (p *parts) replace(with []proctree.Handle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, part := range p.known {
+		part.Close()
 	}
-	return nil
+	p.known = with
+}
+
+// first returns the pid of the first process that is so, 0 if none is; err is that of looking at it.
+func (p *parts) first(is func(now proctree.Process, err error) bool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, part := range p.known {
+		if is(part.Look()) {
+			return part.PID()
+		}
+	}
+	return 0
 }
 
 // memory returns what the known processes hold, after it has looked for them again if
 // one of them has ended lately.
 func (p *parts) memory() (sum uint64) {
-	ended := func(part proctree.Process) bool {
-		now, err := proctree.Find(part.PID)
-		return err != nil || now.Start != part.Start || now.State == proctree.Zombie
-	}
-	if slices.ContainsFunc(p.known(), ended) {
+	if p.first(func(now proctree.Process, err error) bool { return err != nil || now.State == proctree.Zombie }) != 0 {
 		p.searches = searchesAfterEnd
 	}
 	if p.searches > 0 {
 		p.searches--
 		p.find()
 	}
-	for _, part := range p.known() {
-		sum += proctree.Memory(part.PID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, part := range p.known {
+		sum += proctree.Memory(part.PID())
 	}
 	return sum
 }
@@ -77,13 +94,7 @@ func (p *parts) anyStopped() bool { return p.stopped() != 0 }
 
 // stopped returns the pid of a process that is stopped, 0 if none is.
 func (p *parts) stopped() int {
-	for _, part := range p.known() {
-		now, err := proctree.Find(part.PID)
-		if err == nil && now.Start == part.Start && now.State == proctree.Stopped {
-			return part.PID
-		}
-	}
-	return 0
+	return p.first(func(now proctree.Process, err error) bool { return err == nil && now.State == proctree.Stopped })
 }
 
 // watchParts returns an error with a reason when a process was stopped at stoppedLooks

@@ -138,7 +138,8 @@ func TestProcessThatReplacesAnotherIsFound(t *testing.T) {
 	}
 	second := helpers(1)[0].PID
 	p.memory()
-	if !slices.ContainsFunc(p.known(), func(part proctree.Process) bool { return part.PID == second }) {
-		t.Errorf("found were %+v", p.known())
+	t.Cleanup(func() { p.replace(nil) })
+	if !slices.ContainsFunc(p.known, func(part proctree.Handle) bool { return part.PID() == second }) {
+		t.Errorf("found were %+v", p.known)
 	}
 }

@@ -21,6 +21,9 @@ type probe struct {
 	// ask returns context.DeadlineExceeded when there is no answer.
 	ask              func(context.Context) error
 	period, deadline time.Duration
+	// answered is when the part last proved that it responds, whoever asked: it is asked when that
+	// was a period ago. Nil means that nobody else asks.
+	answered func() time.Time
 	// ready reports whether the layer below answers: a part is not asked while that
 	// fails. Nil means that there is no layer below.
 	ready func() bool
@@ -30,13 +33,7 @@ type probe struct {
 func (s *session) browserProbe() probe {
 	return probe{
 		part: "Chrome", hung: reason.BrowserHung, period: s.timings.ProbePeriod, deadline: s.timings.ProbeDeadline,
-		ask: func(ctx context.Context) error {
-			err := s.browser.Probes().Main(ctx)
-			if err == nil {
-				s.answered.Store(new(time.Now()))
-			}
-			return err
-		},
+		ask: s.browser.Probes().Main, answered: s.browser.Answered,
 	}
 }
 
@@ -59,7 +56,13 @@ func (s *session) networkProbe() probe {
 // answers in a row have not come. It begins with a pause: Chrome has just answered, and is
 // about to load the page.
 func (s *session) watch(ctx context.Context, p probe) error {
-	for misses := 0; sleep(ctx, p.period); {
+	misses, pause := 0, p.period
+	for sleep(ctx, pause) {
+		if pause = p.unasked(time.Now()); pause > 0 {
+			misses = 0
+			continue
+		}
+		pause = p.period
 		missed, err := p.once(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -77,6 +80,14 @@ func (s *session) watch(ctx context.Context, p probe) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// unasked is for how long the part need not be asked.
+func (p probe) unasked(now time.Time) time.Duration {
+	if p.answered == nil {
+		return 0
+	}
+	return p.period - now.Sub(p.answered())
 }
 
 // once reports whether an answer was missed. Its error is fatal. When the layer below

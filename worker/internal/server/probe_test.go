@@ -80,3 +80,21 @@ func TestHungPartOfChromeIsNamed(t *testing.T) {
 		})
 	}
 }
+
+func TestPartThatAnswersOthersIsNotAsked(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		name     string
+		answered func() time.Time
+		want     time.Duration
+	}{
+		{"nobody else asks", nil, 0},
+		{"answered just now", func() time.Time { return now }, 5 * time.Second},
+		{"answered a while ago", func() time.Time { return now.Add(-4 * time.Second) }, time.Second},
+		{"answered a period ago", func() time.Time { return now.Add(-5 * time.Second) }, 0},
+	} {
+		if got := (probe{period: 5 * time.Second, answered: tt.answered}).unasked(now); got != tt.want {
+			t.Errorf("%s: not asked for %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,8 +30,6 @@ type session struct {
 	browser  *browser.Browser // nil until Chrome has started
 	closed   error            // the result of closing it
 	reported bool
-	// answered is when Chrome's main process answered last, nil before the first time.
-	answered atomic.Pointer[time.Time]
 	login    *loginWatch
 	parts    parts
 }
@@ -48,6 +45,7 @@ func newSession(w *Worker, req rpc.RunRequest, events *queue, log *slog.Logger) 
 // run starts Chrome, runs the page and the probes, and returns when the first of them
 // ends or ctx does, after Chrome has exited. Heartbeats are sent all the time.
 func (s *session) run(ctx context.Context) error {
+	defer s.parts.replace(nil)
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	var beats sync.WaitGroup
 	defer beats.Wait()
@@ -83,7 +81,6 @@ func (s *session) startBrowser(ctx context.Context) error {
 		return err
 	}
 	s.browser = b
-	s.answered.Store(new(time.Now()))
 	info := b.Info()
 	s.parts.chrome.Store(int64(info.PID))
 	s.log.Info(logid.ChromeStarted, slog.Int(logging.KeyPID, info.PID), slog.String("product", info.Product),

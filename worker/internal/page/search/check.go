@@ -56,6 +56,7 @@ type Checker struct {
 	// What follows is the running check's: the picture that was last looked at, and the
 	// bitmap that was last read as a payload.
 	picture picture
+	edges   bool // the last points were these
 	proven  struct {
 		payload rpc.QRPayload
 		bitmap  string
@@ -178,7 +179,7 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	c.busy, c.checked, c.quiet = true, s, quiet
 	c.running.Go(func() {
 		start := time.Now()
-		unseen, err := c.check(s)
+		unseen, err := c.check(s, quiet)
 		if err != nil {
 			unseen = "it could not be looked at"
 		}
@@ -190,15 +191,18 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// check returns why nobody could scan the payload, or nothing.
-func (c *Checker) check(s subject) (string, error) {
+// check returns why nobody could scan the payload, or nothing. One that is quiet follows another
+// one of the same subject, which found nothing wrong.
+func (c *Checker) check(s subject, quiet bool) (string, error) {
 	ctx, cancel := context.WithTimeout(c.searcher.target.Life, within)
 	defer cancel()
-	check := c.known
-	if s.reader != selectors.ReaderDOM {
-		check = c.anywhere
+	var unseen string
+	var err error
+	if s.reader == selectors.ReaderDOM {
+		unseen, err = c.known(ctx, s.document, s.payload, c.points(quiet))
+	} else {
+		unseen, err = c.anywhere(ctx, s.document, s.payload)
 	}
-	unseen, err := check(ctx, s.document, s.payload)
 	if err == nil {
 		err = s.document.Check(ctx)
 	}
@@ -206,6 +210,19 @@ func (c *Checker) check(s subject) (string, error) {
 		c.searcher.log.Debug(logid.ImageSearchFailed, logging.KeyReader, string(s.reader), logging.KeyError, err)
 	}
 	return unseen, err
+}
+
+// points returns where to look for what lies over the picture: its corners and its edges in turns
+// if nothing did a moment ago, since each point costs Chrome and the worker a call.
+func (c *Checker) points(quiet bool) []point {
+	if !quiet {
+		return everywhere
+	}
+	c.edges = !c.edges
+	if c.edges {
+		return edges
+	}
+	return corners
 }
 
 // anywhere looks for the picture of a payload that belongs to no known element.
@@ -224,8 +241,8 @@ func (c *Checker) anywhere(ctx context.Context, document *target.Document, paylo
 	return "no picture on the screen encodes it", nil
 }
 
-// known looks at the picture of the known element.
-func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload) (string, error) {
+// known looks at the picture of the known element, and for what lies over these points of it.
+func (c *Checker) known(ctx context.Context, document *target.Document, payload rpc.QRPayload, points []point) (string, error) {
 	seen, err := c.see(ctx, document)
 	switch {
 	case err != nil:
@@ -236,7 +253,8 @@ func (c *Checker) known(ctx context.Context, document *target.Document, payload 
 	case seen.Shown != string(payload):
 		return gone, nil
 	}
-	return c.shows(ctx, seen.sight, c.picture.node, payload)
+	seen.uncover(ctx, c.searcher.target, c.picture.node, points)
+	return c.shows(ctx, seen.sight, payload)
 }
 
 // pictureSeen is what look.js sees.
@@ -273,16 +291,14 @@ func (c *Checker) see(ctx context.Context, document *target.Document) (s picture
 }
 
 // shows returns why a picture that is in sight does not show the payload, or nothing.
-func (c *Checker) shows(ctx context.Context, seen sight, node proto.DOMBackendNodeID, payload rpc.QRPayload) (string, error) {
-	t := c.searcher.target
-	seen.uncover(ctx, t, node)
+func (c *Checker) shows(ctx context.Context, seen sight, payload rpc.QRPayload) (string, error) {
 	if seen.Bitmap != "" && c.proven.payload == payload && c.proven.bitmap == seen.Bitmap {
 		return "", nil
 	}
 	picture, err := seen.copy()
 	if err != nil || picture == nil { // Perhaps the screen shows it all the same.
 		seen.Bitmap = ""
-		picture, err = seen.onScreen(ctx, t)
+		picture, err = seen.onScreen(ctx, c.searcher.target)
 	}
 	if err != nil {
 		return "", err

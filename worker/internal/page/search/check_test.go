@@ -1,6 +1,7 @@
 package search
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -25,5 +26,23 @@ func TestCodeThatComesDuringACheckIsNext(t *testing.T) {
 		if got := c.schedule(now); !got.Equal(tc.want) {
 			t.Errorf("%s: observed again at %v, want %v", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestPictureIsLookedAtEverywhere wants two quiet checks to look at all points, and a check after
+// a change to look at them at once.
+func TestPictureIsLookedAtEverywhere(t *testing.T) {
+	var c Checker
+	if got := c.points(false); !slices.Equal(got, everywhere) {
+		t.Errorf("looked at %v", got)
+	}
+	quiet := slices.Concat(c.points(true), c.points(true))
+	for _, p := range everywhere {
+		if !slices.Contains(quiet, p) {
+			t.Errorf("%v is not looked at", p)
+		}
+	}
+	if len(quiet) != len(everywhere) {
+		t.Errorf("looked at %v", quiet)
 	}
 }

@@ -221,7 +221,7 @@ func (s *Searcher) copyOf(ctx context.Context, id proto.DOMBackendNodeID) (image
 	if err := element.Apply(ctx, &seen, s.target.Scripts.Load().Image); err != nil {
 		return nil, fmt.Errorf("cannot copy image: %w", err)
 	}
-	seen.uncover(ctx, s.target, id)
+	seen.uncover(ctx, s.target, id, everywhere)
 	return seen.copy()
 }
 

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/draw"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,27 +39,38 @@ func (s sight) copy() (image.Image, error) {
 	return decodePNG(data)
 }
 
-// uncover drops the bitmap when the screen shows something else.
-func (s *sight) uncover(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID) {
-	if s.Bitmap != "" && s.covered(ctx, t, id) {
+// point is a place in an image, in parts of its width and height.
+type point struct{ x, y float64 }
+
+// Points of an image at which something that lies over it is looked for. Its middle is not among
+// them: a code may have a logo there.
+var (
+	corners    = []point{{.15, .15}, {.85, .15}, {.15, .85}, {.85, .85}}
+	edges      = []point{{.5, .15}, {.15, .5}, {.85, .5}, {.5, .85}}
+	everywhere = slices.Concat(corners, edges)
+)
+
+// uncover drops the bitmap when the screen shows something else at one of the points.
+func (s *sight) uncover(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID, points []point) {
+	if s.Bitmap != "" && s.covered(ctx, t, id, points) {
 		s.Bitmap = ""
 	}
 }
 
-// covered reports whether something lies over the image that the mouse goes through,
+// covered reports whether something lies over the image at one of the points that the mouse goes through,
 // which the page's own functions therefore don't find.
-func (s sight) covered(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID) bool {
+func (s sight) covered(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID, points []point) bool {
 	var covered atomic.Bool
-	var points sync.WaitGroup
-	for _, p := range [][2]float64{{.15, .15}, {.5, .15}, {.85, .15}, {.15, .5}, {.85, .5}, {.15, .85}, {.5, .85}, {.85, .85}} {
-		points.Go(func() {
-			top, err := t.At(ctx, int(s.Left+s.ScrollX+p[0]*s.Width), int(s.Top+s.ScrollY+p[1]*s.Height))
+	var asked sync.WaitGroup
+	for _, p := range points {
+		asked.Go(func() {
+			top, err := t.At(ctx, int(s.Left+s.ScrollX+p.x*s.Width), int(s.Top+s.ScrollY+p.y*s.Height))
 			if err != nil || top != id && !t.Contains(ctx, id, top) {
 				covered.Store(true)
 			}
 		})
 	}
-	points.Wait()
+	asked.Wait()
 	return covered.Load()
 }
 

@@ -267,24 +267,34 @@ func (o *Object) Invoke(ctx context.Context, v any, method string, args ...any) 
 
 // Apply does the same with a function that is called on the object.
 func (o *Object) Apply(ctx context.Context, v any, function string) error {
-	res, err := proto.RuntimeCallFunctionOn{
+	call := proto.RuntimeCallFunctionOn{
 		ObjectID: o.id, FunctionDeclaration: function, ReturnByValue: true, AwaitPromise: true,
-	}.Call(o.target.Page.Context(ctx))
+	}
+	page := o.target.Page.Context(ctx)
+	res, err := page.Call(ctx, string(page.SessionID), call.ProtoReq(), call)
 	if err != nil {
 		return fmt.Errorf("cannot ask page: %w", stale(err))
 	}
-	if res.ExceptionDetails != nil {
-		return fmt.Errorf("cannot ask page: %w", exception(res.ExceptionDetails))
+	// rod's own type would decode the value twice, and encode it again in between.
+	var answer struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *proto.RuntimeExceptionDetails
 	}
-	return decode(res.Result, v)
+	if err := json.Unmarshal(res, &answer); err != nil {
+		return fmt.Errorf("cannot read Chrome's answer: %w", err)
+	}
+	if answer.ExceptionDetails != nil {
+		return fmt.Errorf("cannot ask page: %w", exception(answer.ExceptionDetails))
+	}
+	return decode(answer.Result.Value, v)
 }
 
-func decode(o *proto.RuntimeRemoteObject, v any) error {
-	raw, err := o.Value.MarshalJSON()
-	if err == nil {
-		err = json.Unmarshal(raw, v)
+// decode decodes what a script has returned, empty for nothing, into v.
+func decode(value json.RawMessage, v any) error {
+	if len(value) == 0 {
+		return nil
 	}
-	if err != nil {
+	if err := json.Unmarshal(value, v); err != nil {
 		return fmt.Errorf("cannot read the page's answer: %w", err)
 	}
 	return nil
@@ -313,7 +323,11 @@ func (t *Target) Isolated(ctx context.Context, v any, expression string) error {
 	if err != nil {
 		return err
 	}
-	return decode(res, v)
+	raw, err := res.Value.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("cannot read the page's answer: %w", err)
+	}
+	return decode(raw, v)
 }
 
 func (t *Target) isolate(ctx context.Context, frame proto.PageFrameID) (proto.RuntimeExecutionContextID, error) {
