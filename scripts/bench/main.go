@@ -74,7 +74,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.supervisor, "supervisor", installed.Supervisor, "binary of the service")
 	flags.IntVar(&b.rounds, "rounds", 4, "repetitions of each start")
-	flags.DurationVar(&b.rest, "rest", 3*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
+	// By then the page's codes have been renewed, and the GPU process has given back the 10 MB that
+	// painting all of it takes for a minute (measured).
+	flags.DurationVar(&b.rest, "rest", 4*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 100 codes, 12 restarts, 20000 requests")
 	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, mailboxes, rest, growth; all when empty")
 	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")

@@ -88,13 +88,25 @@ func measureRest(ctx context.Context, b *bench) (err error) {
 		written[i] = (megabytes(used[2][i].written) - megabytes(used[0][i].written)) / used[2][i].at.Sub(used[0][i].at).Hours()
 	}
 	b.table.add(
-		row{Name: "memory at rest, whole tree", Unit: "MB", Ours: memory[1], Floor: memory[0], Result: memory[1] - memory[0], Limit: 10},
+		row{Name: "memory at rest, whole tree", Unit: "MB", Ours: memory[1], Floor: memory[0], Result: memory[1] - memory[0], Limit: b.mostMore()},
 		row{Name: "disk written at rest, whole tree", Unit: "MB/h", Ours: written[1], Floor: written[0], Result: written[1], Limit: mostWritten},
 		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: cpu[1], Floor: cpu[0], Result: cpu[1] - cpu[0], Limit: 0.5},
 		absolute("CPU of supervisor and worker", "% of a core", cpu[1]-cpu[2], mostCPU))
 	f.close()
 	return b.measureShared(s.PID(), chrome)
 }
+
+// mostMore is how many MB of its own memory the service may need more than the bare browser. Its
+// flags switch off what is only of use to a person, of which chrome-headless-shell has
+// nothing: there supervisor and worker, with 22 MB, come on top.
+func (b *bench) mostMore() float64 {
+	if b.isShell() {
+		return 30
+	}
+	return 10
+}
+
+func (b *bench) isShell() bool { return strings.HasSuffix(b.browser, "headless-shell") }
 
 // measureShared measures the PSS of a service and of its browser, once no other runs the same binaries.
 func (b *bench) measureShared(service, browser int) error {
@@ -103,7 +115,7 @@ func (b *bench) measureShared(service, browser int) error {
 		return err
 	}
 	whole := absolute("PSS at rest, whole tree", "MB", megabytes(used[0].shared), mostShared)
-	if !strings.HasSuffix(b.browser, "headless-shell") {
+	if !b.isShell() {
 		whole.Limit = 0
 	}
 	b.table.add(whole, absolute("PSS at rest, supervisor and worker", "MB", whole.Ours-megabytes(used[1].shared), mostOurs))
