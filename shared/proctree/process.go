@@ -99,7 +99,8 @@ func read(path string, buffer []byte) (n int, err error) {
 		return 0, err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return unix.Read(fd, buffer)
+	n, err = unix.Read(fd, buffer)
+	return max(n, 0), err // unix has -1 with an error
 }
 
 // parseStat reads the four fields of 52 that are needed here. procfs reads all of them,

@@ -394,3 +394,9 @@ func TestHandleFollowsOneProcess(t *testing.T) {
 		t.Errorf("opened: %v", err)
 	}
 }
+
+func TestReadOfAProcessThatFailsIsEmpty(t *testing.T) {
+	if n, err := read("/proc/self/mem", make([]byte, 1)); n != 0 || err == nil { // nothing is mapped at 0
+		t.Errorf("%d, %v", n, err)
+	}
+}

@@ -24,7 +24,8 @@ const (
 
 // Timings are the durations that tests shorten.
 type Timings struct {
-	// ProbePeriod is the pause between probes of Chrome's main process.
+	// ProbePeriod is after how long Chrome's main process is asked that has answered nobody, and the
+	// pause between two such probes.
 	ProbePeriod time.Duration
 	// ProbeDeadline is how long one probe may take. A browser under load answers in
 	// milliseconds.
