@@ -66,13 +66,22 @@ type Handle struct {
 	stat *os.File
 }
 
-// Open returns a handle on a process. The error matches os.ErrNotExist if it does not exist.
-func Open(pid int) (Handle, error) {
-	stat, err := os.Open(statPath(pid))
+// Open returns a handle on the process. The error matches os.ErrNotExist if it has ended.
+func (p Process) Open() (Handle, error) {
+	stat, err := os.Open(statPath(p.PID))
 	if err != nil {
-		return Handle{}, fmt.Errorf("cannot open process %d: %w", pid, err)
+		return Handle{}, fmt.Errorf("cannot open process %d: %w", p.PID, err)
 	}
-	return Handle{pid, stat}, nil
+	h := Handle{p.PID, stat}
+	now, err := h.Look()
+	if err == nil && now.Start != p.Start {
+		err = fmt.Errorf("cannot open process %d: another one has its number: %w", p.PID, os.ErrNotExist)
+	}
+	if err != nil {
+		h.Close()
+		return Handle{}, err
+	}
+	return h, nil
 }
 
 // PID is that of the process.

@@ -359,11 +359,18 @@ func TestHandleFollowsOneProcess(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	h, err := Open(cmd.Process.Pid)
+	p, err := Find(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := p.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
+	if _, err := (Process{PID: p.PID, Start: p.Start + 1}).Open(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("one with its number: %v", err)
+	}
 	await := func(state byte) {
 		t.Helper()
 		for {
@@ -390,7 +397,7 @@ func TestHandleFollowsOneProcess(t *testing.T) {
 	if now, err := h.Look(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%+v, %v", now, err)
 	}
-	if _, err := Open(cmd.Process.Pid); !errors.Is(err, os.ErrNotExist) {
+	if _, err := p.Open(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("opened: %v", err)
 	}
 }

@@ -250,7 +250,7 @@ func (i *instance) workerEnded() *cause {
 
 // Some checks are made less often: zombies cost next to nothing, and to look where the
 // profile is, and how large folders are, costs more than the rest of a check. A page can make Chrome
-// write 8 MB a second to its caches, so they grow by about 480 MB more.
+// write 8 MB a second to its caches, so they grow by about 480 MB more, and its temporary files by 80.
 const (
 	checksPerReap    = 10
 	checksPerHome    = 2

@@ -62,6 +62,31 @@ func TestPipeCarriesMessagesOfAnySize(t *testing.T) {
 	}
 }
 
+func TestOnlyAnswersProveThatChromeResponds(t *testing.T) {
+	p, _, answers := pipes(t)
+	b := &Browser{pipe: p}
+	for _, tt := range []struct {
+		message string
+		want    bool
+	}{
+		{`{"method":"Page.frameNavigated","params":{}}`, false},
+		{`{"id":1,"result":{}}`, true},
+		{`{"id":2,"error":{"code":-32000,"message":"x"}}`, true},
+		{`{"method":"Page.frameNavigated","params":{}}`, false},
+	} {
+		before := b.Answered()
+		if _, err := answers.WriteString(tt.message + "\x00"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Read(); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Answered().After(before); got != tt.want {
+			t.Errorf("%s: an answer: %v", tt.message, got)
+		}
+	}
+}
+
 func TestPipeGivesUpOnAStalledReader(t *testing.T) {
 	p, _, _ := pipes(t)
 	p.writeLimit = 50 * time.Millisecond

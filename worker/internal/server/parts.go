@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -41,22 +42,34 @@ func (p *parts) find() {
 	if err != nil {
 		return
 	}
+	if main, err := proctree.Find(pid); err == nil { // or it has just exited
+		list = append(list, main)
+	}
 	var found []proctree.Handle
-	for _, part := range append(list, proctree.Process{PID: pid}) {
-		if h, err := proctree.Open(part.PID); err == nil { // or it has just exited
+	for _, part := range list {
+		h, err := part.Open()
+		switch {
+		case err == nil:
 			found = append(found, h)
+		case !errors.Is(err, os.ErrNotExist): // so those that are known stay
+			closeAll(found)
+			return
 		}
 	}
 	p.replace(found)
+}
+
+func closeAll(parts []proctree.Handle) {
+	for _, part := range parts {
+		part.Close()
+	}
 }
 
 // replace takes other processes for Chrome's.
 func (p *parts) replace(with []proctree.Handle) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, part := range p.known {
-		part.Close()
-	}
+	closeAll(p.known)
 	p.known = with
 }
 
@@ -82,12 +95,21 @@ func (p *parts) memory() (sum uint64) {
 		p.searches--
 		p.find()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, part := range p.known {
-		sum += proctree.Memory(part.PID())
+	for _, pid := range p.pids() {
+		sum += proctree.Memory(pid)
 	}
 	return sum
+}
+
+// pids are those of the known processes.
+func (p *parts) pids() (all []int) {
+	p.first(func(now proctree.Process, err error) bool {
+		if err == nil {
+			all = append(all, now.PID)
+		}
+		return false
+	})
+	return all
 }
 
 func (p *parts) anyStopped() bool { return p.stopped() != 0 }

@@ -139,7 +139,7 @@ func TestProcessThatReplacesAnotherIsFound(t *testing.T) {
 	second := helpers(1)[0].PID
 	p.memory()
 	t.Cleanup(func() { p.replace(nil) })
-	if !slices.ContainsFunc(p.known, func(part proctree.Handle) bool { return part.PID() == second }) {
-		t.Errorf("found were %+v", p.known)
+	if found := p.pids(); !slices.Contains(found, second) {
+		t.Errorf("found were %v", found)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -97,4 +99,31 @@ func TestPartThatAnswersOthersIsNotAsked(t *testing.T) {
 			t.Errorf("%s: not asked for %v, want %v", tt.name, got, tt.want)
 		}
 	}
+}
+
+// TestSilentPartIsFoundInTime has a part that others ask all the time fall silent. It is not asked
+// before.
+func TestSilentPartIsFoundInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := time.Now().Add(30 * time.Second)
+		asked := 0
+		s := &session{log: slog.New(slog.DiscardHandler)}
+		err := s.watch(t.Context(), probe{
+			hung: reason.BrowserHung, period: 5 * time.Second, deadline: 3 * time.Second,
+			answered: func() time.Time {
+				if now := time.Now(); now.Before(silent) {
+					return now
+				}
+				return silent
+			},
+			ask: func(ctx context.Context) error {
+				asked++
+				<-ctx.Done()
+				return ctx.Err()
+			},
+		})
+		if after := time.Since(silent); reason.Of(err, "") != reason.BrowserHung || after != 16*time.Second || asked != probeMisses {
+			t.Errorf("asked %d times, %v after its last answer: %v", asked, after, err)
+		}
+	})
 }

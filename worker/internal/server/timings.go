@@ -3,8 +3,8 @@ package server
 import "time"
 
 const (
-	// probeMisses in a row prove a hang. With the usual timings of Chrome's main
-	// process that takes 16 s at most.
+	// probeMisses in a row prove a hang, unless an answer comes meanwhile, late or to others. With
+	// the usual timings of Chrome's main process that takes 16 s at most.
 	probeMisses = 2
 	// stoppedLooks in a row must find a process of Chrome stopped: one that continues
 	// within ten seconds costs no restart.

@@ -24,7 +24,8 @@ const (
 	// drawing is how long a page may take to draw a payload that it already holds.
 	drawing = 300 * time.Millisecond
 	// checkAgain is how long a check counts while nothing seems to change. It ends with an
-	// observation that is made anyway.
+	// observation that is made anyway. What the mouse goes through, and covers only a part of
+	// the picture, may be noticed by the second check.
 	checkAgain = 2 * rpc.QREvidence
 	// retry is how soon a picture is checked again that does not show the payload, doubled
 	// after each failure up to retryMax.
@@ -96,6 +97,9 @@ type verdict struct {
 	at   time.Time
 	took time.Duration
 }
+
+// bare reports whether the picture of a subject was looked at, and could be scanned.
+func (v verdict) bare(s subject) bool { return v.subject == s && v.unseen == "" && !v.failed }
 
 // NewChecker returns the Checker of a page. It calls done after each check that may
 // have found something else than the last; running
@@ -175,11 +179,11 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	if now.Before(due) {
 		return due
 	}
-	s, quiet := c.current, c.last.subject == c.current && c.last.unseen == ""
+	s, quiet, bare := c.current, c.last.subject == c.current && c.last.unseen == "", c.last.bare(c.current)
 	c.busy, c.checked, c.quiet = true, s, quiet
 	c.running.Go(func() {
 		start := time.Now()
-		unseen, err := c.check(s, quiet)
+		unseen, err := c.check(s, c.points(bare))
 		if err != nil {
 			unseen = "it could not be looked at"
 		}
@@ -191,15 +195,15 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// check returns why nobody could scan the payload, or nothing. One that is quiet follows another
-// one of the same subject, which found nothing wrong.
-func (c *Checker) check(s subject, quiet bool) (string, error) {
+// check returns why nobody could scan the payload, or nothing. It looks for what lies over these
+// points of a known element.
+func (c *Checker) check(s subject, points []point) (string, error) {
 	ctx, cancel := context.WithTimeout(c.searcher.target.Life, within)
 	defer cancel()
 	var unseen string
 	var err error
 	if s.reader == selectors.ReaderDOM {
-		unseen, err = c.known(ctx, s.document, s.payload, c.points(quiet))
+		unseen, err = c.known(ctx, s.document, s.payload, points)
 	} else {
 		unseen, err = c.anywhere(ctx, s.document, s.payload)
 	}
@@ -213,9 +217,9 @@ func (c *Checker) check(s subject, quiet bool) (string, error) {
 }
 
 // points returns where to look for what lies over the picture: its corners and its edges in turns
-// if nothing did a moment ago, since each point costs Chrome and the worker a call.
-func (c *Checker) points(quiet bool) []point {
-	if !quiet {
+// if it was bare a moment ago, since each point costs Chrome and the worker a call.
+func (c *Checker) points(bare bool) []point {
+	if !bare {
 		return everywhere
 	}
 	c.edges = !c.edges

@@ -29,20 +29,35 @@ func TestCodeThatComesDuringACheckIsNext(t *testing.T) {
 	}
 }
 
-// TestPictureIsLookedAtEverywhere wants two quiet checks to look at all points, and a check after
-// a change to look at them at once.
+// TestPictureIsLookedAtEverywhere wants two checks of a picture that was bare to look at all points, and
+// any other to look at them at once.
 func TestPictureIsLookedAtEverywhere(t *testing.T) {
+	s := subject{payload: "one"}
+	for name, tc := range map[string]struct {
+		last verdict
+		want bool
+	}{
+		"it could be scanned":         {verdict{subject: s}, true},
+		"the check failed":            {verdict{subject: s, failed: true}, false},
+		"something was over it":       {verdict{subject: s, unseen: "covered"}, false},
+		"it was another one":          {verdict{subject: subject{payload: "other"}}, false},
+		"it has changed its position": {verdict{subject: subject{payload: "one", look: "elsewhere"}}, false},
+	} {
+		if got := tc.last.bare(s); got != tc.want {
+			t.Errorf("%s: bare is %v", name, got)
+		}
+	}
 	var c Checker
 	if got := c.points(false); !slices.Equal(got, everywhere) {
 		t.Errorf("looked at %v", got)
 	}
-	quiet := slices.Concat(c.points(true), c.points(true))
+	bare := slices.Concat(c.points(true), c.points(true))
 	for _, p := range everywhere {
-		if !slices.Contains(quiet, p) {
+		if !slices.Contains(bare, p) {
 			t.Errorf("%v is not looked at", p)
 		}
 	}
-	if len(quiet) != len(everywhere) {
-		t.Errorf("looked at %v", quiet)
+	if len(bare) != len(everywhere) {
+		t.Errorf("looked at %v", bare)
 	}
 }
