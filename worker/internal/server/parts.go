@@ -103,12 +103,11 @@ func (p *parts) memory() (sum uint64) {
 
 // pids are those of the known processes.
 func (p *parts) pids() (all []int) {
-	p.first(func(now proctree.Process, err error) bool {
-		if err == nil {
-			all = append(all, now.PID)
-		}
-		return false
-	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, part := range p.known {
+		all = append(all, part.PID())
+	}
 	return all
 }
 

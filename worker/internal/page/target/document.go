@@ -148,10 +148,9 @@ func (d *Document) NewIsolated(ctx context.Context, expression string) (*Object,
 // Bind adds a function to the isolated world that sends an event when it is called. A
 // binding that is added before its document would need the Runtime domain.
 func (d *Document) Bind(ctx context.Context, name string) error {
-	page := d.target.Page.Context(ctx)
 	// rod's type lacks the name of the context.
 	binding := map[string]string{"name": name, "executionContextName": world}
-	if _, err := page.Call(ctx, string(page.SessionID), proto.RuntimeAddBinding{}.ProtoReq(), binding); err != nil {
+	if _, err := call(ctx, d.target.Page, proto.RuntimeAddBinding{}.ProtoReq(), binding); err != nil {
 		return fmt.Errorf("cannot add binding: %w", stale(err))
 	}
 	return nil
@@ -159,12 +158,11 @@ func (d *Document) Bind(ctx context.Context, name string) error {
 
 // Send sends input, as long as the document is there.
 func (d *Document) Send(ctx context.Context, requests ...proto.Request) error {
-	page := d.target.Page.Context(ctx)
 	for _, r := range requests {
 		if err := d.Check(ctx); err != nil {
 			return err
 		}
-		if _, err := page.Call(ctx, string(page.SessionID), r.ProtoReq(), r); err != nil {
+		if _, err := call(ctx, d.target.Page, r.ProtoReq(), r); err != nil {
 			return fmt.Errorf("cannot press: %w", err)
 		}
 	}

@@ -267,15 +267,23 @@ func (o *Object) Invoke(ctx context.Context, v any, method string, args ...any) 
 
 // Apply does the same with a function that is called on the object.
 func (o *Object) Apply(ctx context.Context, v any, function string) error {
-	call := proto.RuntimeCallFunctionOn{
+	return o.target.ask(ctx, proto.RuntimeCallFunctionOn{
 		ObjectID: o.id, FunctionDeclaration: function, ReturnByValue: true, AwaitPromise: true,
-	}
-	page := o.target.Page.Context(ctx)
-	res, err := page.Call(ctx, string(page.SessionID), call.ProtoReq(), call)
+	}, v)
+}
+
+// call makes a call of Chrome for which no type of rod fits.
+func call(ctx context.Context, page *rod.Page, method string, params any) ([]byte, error) {
+	return page.Context(ctx).Call(ctx, string(page.SessionID), method, params)
+}
+
+// ask makes a call that runs a script, and decodes what that returns by value, if anything, into v. rod's
+// own types would decode it twice, and encode it again in between.
+func (t *Target) ask(ctx context.Context, script proto.Request, v any) error {
+	res, err := call(ctx, t.Page, script.ProtoReq(), script)
 	if err != nil {
 		return fmt.Errorf("cannot ask page: %w", stale(err))
 	}
-	// rod's own type would decode the value twice, and encode it again in between.
 	var answer struct {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails *proto.RuntimeExceptionDetails
@@ -283,18 +291,13 @@ func (o *Object) Apply(ctx context.Context, v any, function string) error {
 	if err := json.Unmarshal(res, &answer); err != nil {
 		return fmt.Errorf("cannot read Chrome's answer: %w", err)
 	}
-	if answer.ExceptionDetails != nil {
+	switch {
+	case answer.ExceptionDetails != nil:
 		return fmt.Errorf("cannot ask page: %w", exception(answer.ExceptionDetails))
-	}
-	return decode(answer.Result.Value, v)
-}
-
-// decode decodes what a script has returned, empty for nothing, into v.
-func decode(value json.RawMessage, v any) error {
-	if len(value) == 0 {
+	case len(answer.Result.Value) == 0:
 		return nil
 	}
-	if err := json.Unmarshal(value, v); err != nil {
+	if err := json.Unmarshal(answer.Result.Value, v); err != nil {
 		return fmt.Errorf("cannot read the page's answer: %w", err)
 	}
 	return nil
@@ -319,15 +322,7 @@ func (t *Target) Isolated(ctx context.Context, v any, expression string) error {
 	if err != nil {
 		return err
 	}
-	res, err := t.evaluate(ctx, proto.RuntimeEvaluate{Expression: expression, ContextID: id, AwaitPromise: true, ReturnByValue: true})
-	if err != nil {
-		return err
-	}
-	raw, err := res.Value.MarshalJSON()
-	if err != nil {
-		return fmt.Errorf("cannot read the page's answer: %w", err)
-	}
-	return decode(raw, v)
+	return t.ask(ctx, proto.RuntimeEvaluate{Expression: expression, ContextID: id, AwaitPromise: true, ReturnByValue: true}, v)
 }
 
 func (t *Target) isolate(ctx context.Context, frame proto.PageFrameID) (proto.RuntimeExecutionContextID, error) {
