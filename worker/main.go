@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -57,6 +58,7 @@ func run(stderr io.Writer) int {
 	_ = proctree.DenyCoreDumps()
 	// As in the supervisor: half the cost at rest, and the other cores are Chrome's.
 	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(proctree.GCPercent)
 	go proctree.KeepTrimmed(context.Background())
 	// All levels are written, since the supervisor decides what is logged.
 	log := logging.New(stderr, "worker", slog.LevelDebug)

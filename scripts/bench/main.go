@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -73,10 +74,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	b := &bench{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.supervisor, "supervisor", installed.Supervisor, "binary of the service")
-	flags.IntVar(&b.rounds, "rounds", 4, "repetitions of each start")
-	// By then the page's codes have been renewed, and the GPU process has given back the 10 MB that
-	// painting all of it takes for a minute (measured).
-	flags.DurationVar(&b.rest, "rest", 4*time.Minute, "how long both are watched at rest; their CPU for two minutes at most")
+	flags.IntVar(&b.rounds, "rounds", 3, "repetitions of each start")
+	// By then the page's codes have been renewed, after 160 s, and the GPU process has given back
+	// the 10 MB that painting all of it takes for a minute (measured).
+	flags.DurationVar(&b.rest, "rest", 220*time.Second, "how long both are watched at rest; their CPU for two minutes at most")
 	flags.Float64Var(&b.growth, "growth", 1, "factor of the counts of growth: 100 codes, 12 restarts, 20000 requests")
 	only := flags.String("only", "", "parts to measure, separated by commas: start (and recovery), peers, link, readers, load, sending, mailboxes, rest, growth; all when empty")
 	names := flags.String("engines", "", "browsers, separated by commas; Chrome and chrome-headless-shell, where installed, when empty")
@@ -318,13 +319,15 @@ func (r row) line(last table) string {
 }
 
 // median of durations, in milliseconds. It sorts its argument.
-func median(list []time.Duration) float64 { return quantile(list, 0.5) }
+func median(list []time.Duration) float64 { return milliseconds(quantile(list, 0.5)) }
 
-// quantile of durations, in milliseconds. It sorts its argument.
-func quantile(list []time.Duration, part float64) float64 {
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// quantile sorts its argument.
+func quantile[T cmp.Ordered](list []T, part float64) (value T) {
 	if len(list) == 0 {
-		return 0
+		return value
 	}
 	slices.Sort(list)
-	return float64(list[int(part*float64(len(list)))].Microseconds()) / 1000
+	return list[int(part*float64(len(list)))]
 }

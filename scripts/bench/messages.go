@@ -89,7 +89,7 @@ func measureSending(ctx context.Context, b *bench) (err error) {
 		part  float64
 		limit float64
 	}{{"median", 0.5, 1.3}, {"95%", 0.95, 0}} {
-		b.table.add(ratio("202 to the server's message, compared with whatsapp-web.js, "+p.name, "ms", quantile(took[0], p.part), quantile(took[1], p.part), p.limit))
+		b.table.add(ratio("202 to the server's message, compared with whatsapp-web.js, "+p.name, "ms", milliseconds(quantile(took[0], p.part)), milliseconds(quantile(took[1], p.part)), p.limit))
 	}
 	return nil
 }

@@ -52,9 +52,12 @@ func scriptAt(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	begin, err := io.ReadAll(io.LimitReader(f, maxScript))
-	if err != nil || !bytes.HasPrefix(begin, []byte("#!")) {
+	begin := make([]byte, len("#!"))
+	if n, err := f.Read(begin); string(begin[:n]) != "#!" {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
 		return nil, err
 	}
-	return begin, nil
+	return io.ReadAll(io.LimitReader(f, maxScript))
 }

@@ -3,7 +3,6 @@ package proctree
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,14 +60,11 @@ func found(pid int, stat []byte, err error) (Process, error) {
 // Handle looks at one process again and again, in half the time that Find takes. No other process
 // is ever behind it: its pid may be used again, its open file is not. It must not be used
 // after Close.
-type Handle struct {
-	pid  int
-	stat *os.File
-}
+type Handle struct{ pid, stat int }
 
 // Open returns a handle on the process. The error matches os.ErrNotExist if it has ended.
 func (p Process) Open() (Handle, error) {
-	stat, err := os.Open(statPath(p.PID))
+	stat, err := unix.Open(statPath(p.PID), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Handle{}, fmt.Errorf("cannot open process %d: %w", p.PID, err)
 	}
@@ -90,15 +86,12 @@ func (h Handle) PID() int { return h.pid }
 // Look returns the process as it is now. The error matches os.ErrNotExist once it has been reaped.
 func (h Handle) Look() (Process, error) {
 	var stat [statSize]byte
-	n, err := h.stat.ReadAt(stat[:], 0)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return found(h.pid, stat[:n], err)
+	n, err := unix.Pread(h.stat, stat[:], 0)
+	return found(h.pid, stat[:max(n, 0)], err)
 }
 
 // Close lets go of the process.
-func (h Handle) Close() { _ = h.stat.Close() }
+func (h Handle) Close() { _ = unix.Close(h.stat) }
 
 // read fills buffer with the beginning of a file of /proc, with half the system calls of
 // os.ReadFile, which takes it for one that may have to be waited for.
@@ -119,8 +112,14 @@ func parseStat(pid int, stat string) (Process, error) {
 	// (field 3 of proc_pid_stat(5)), ppid (4), …, starttime (22).
 	head, rest := stat[:strings.LastIndexByte(stat, ')')+1], stat[strings.LastIndexByte(stat, ')')+1:]
 	_, name, _ := strings.Cut(head, "(")
-	fields := strings.Fields(rest)
-	if name == "" || len(fields) < 20 {
+	const wanted = 20
+	fields := make([]string, 0, wanted)
+	for field := range strings.FieldsSeq(rest) {
+		if fields = append(fields, field); len(fields) == wanted {
+			break
+		}
+	}
+	if name == "" || len(fields) < wanted {
 		return Process{}, fmt.Errorf("cannot read process %d: unexpected format of stat", pid)
 	}
 	ppid, err1 := strconv.Atoi(fields[1])

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	"image/png"
 	"strings"
 
@@ -68,9 +67,6 @@ func Draw(payload rpc.QRPayload) (*Code, error) {
 	return &Code{drawn, []byte(answer), m.text()}, nil
 }
 
-// encoder makes 2 KB of a code, in a fifth of the time in which it could make 1 KB.
-var encoder = png.Encoder{CompressionLevel: png.BestSpeed}
-
 // draw returns a PNG that decodes to payload both as it is and when it has to be
 // found in an image, as a camera does. If no scale satisfies the second, it returns
 // the first that satisfies the first.
@@ -79,11 +75,11 @@ func draw(m modules, payload rpc.QRPayload) ([]byte, error) {
 	var unreadable error
 	tried := scales(len(m))
 	for _, scale := range tried {
-		var encoded bytes.Buffer
-		if err := encoder.Encode(&encoded, m.image(scale)); err != nil {
+		encoded, err := m.png(scale)
+		if err != nil {
 			return nil, fmt.Errorf("cannot draw QR: %w", err)
 		}
-		bitmap, err := read(encoded.Bytes())
+		bitmap, err := read(encoded)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read drawn QR: %w", err)
 		}
@@ -91,10 +87,10 @@ func draw(m modules, payload rpc.QRPayload) ([]byte, error) {
 			continue
 		}
 		if len(tried) == 1 || verify(bitmap, payload, nil) == nil {
-			return encoded.Bytes(), nil
+			return encoded, nil
 		}
 		if readable == nil {
-			readable = encoded.Bytes()
+			readable = encoded
 		}
 	}
 	if readable == nil {
@@ -110,16 +106,9 @@ func read(encoded []byte) (*gozxing.BinaryBitmap, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, ok := decoded.(*image.Paletted)
+	img, ok := decoded.(*image.Gray)
 	if !ok {
 		return nil, fmt.Errorf("unexpected %T", decoded)
-	}
-	var tones [256]byte
-	for i, c := range img.Palette {
-		tones[i] = color.GrayModel.Convert(c).(color.Gray).Y
-	}
-	for i, index := range img.Pix {
-		img.Pix[i] = tones[index]
 	}
 	side := img.Rect.Size()
 	source, err := gozxing.NewPlanarYUVLuminanceSource(img.Pix, img.Stride, side.Y, 0, 0, side.X, side.Y, false)
@@ -150,25 +139,6 @@ const (
 
 // modules are the rows of a code with its quiet zone. Those that are true are dark.
 type modules [][]bool
-
-func (m modules) image(scale int) *image.Paletted {
-	side := len(m) * scale
-	img := image.NewPaletted(image.Rect(0, 0, side, side), color.Palette{color.White, color.Black})
-	for y, row := range m {
-		line := img.Pix[y*scale*img.Stride:][:img.Stride]
-		for x, dark := range row {
-			if dark {
-				for i := range scale {
-					line[x*scale+i] = 1
-				}
-			}
-		}
-		for i := 1; i < scale; i++ {
-			copy(img.Pix[(y*scale+i)*img.Stride:], line)
-		}
-	}
-	return img
-}
 
 // text draws with half blocks.
 func (m modules) text() string {

@@ -62,10 +62,11 @@ func (p *Page) Run(ctx context.Context) error {
 		Page:       p,
 		classifier: classify.New(p.t.Classify),
 		observer:   observe.New(p.target, p.log),
-		checker:    search.NewChecker(p.target, p.log, p.signals.Hint, &p.running),
+		checker:    search.NewChecker(p.target, p.log, p.signals.Hint),
 		searcher:   search.New(p.target, p.log, p.t.SearchAgain, p.t.SearchAgainMax, p.signals.Hint, &p.running),
 		readers:    map[selectors.Reader]string{},
 	}
+	p.running.Go(func() { l.checker.Run(p.target.Life) })
 	p.running.Go(func() { p.messages.Run(p.target.Life) })
 	p.running.Go(func() { p.inbox.Run(p.target.Life) })
 	p.o.Emit(rpc.PhaseChanged{Phase: rpc.PhaseRecognise})

@@ -5,7 +5,6 @@ import (
 	"image"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/go-rod/rod/lib/proto"
@@ -42,7 +41,7 @@ const mostKept = 64 << 10
 type Checker struct {
 	searcher *Searcher // finds pictures that belong to no known element
 	done     func()
-	running  *sync.WaitGroup
+	tasks    chan task    // capacity 1
 	found    chan verdict // capacity 1
 
 	// The loop's own.
@@ -54,7 +53,7 @@ type Checker struct {
 	last    verdict
 	fails   int // of the last subject, in a row
 
-	// What follows is the running check's: the picture that was last looked at, and the
+	// What follows is Run's: the picture that was last looked at, and the
 	// bitmap that was last read as a payload.
 	picture picture
 	edges   bool // the last points were these
@@ -86,6 +85,12 @@ func (s subject) sameCode(as subject) bool {
 	return s == as
 }
 
+// task is a check to make.
+type task struct {
+	subject
+	quiet, bare bool // as the last verdict was
+}
+
 // verdict is the result of a check.
 type verdict struct {
 	subject
@@ -102,10 +107,30 @@ type verdict struct {
 func (v verdict) bare(s subject) bool { return v.subject == s && v.unseen == "" && !v.failed }
 
 // NewChecker returns the Checker of a page. It calls done after each check that may
-// have found something else than the last; running
-// counts the checks, which end with the page's life.
-func NewChecker(t *target.Target, log *slog.Logger, done func(), running *sync.WaitGroup) *Checker {
-	return &Checker{searcher: &Searcher{target: t, log: log}, done: done, running: running, found: make(chan verdict, 1)}
+// have found something else than the last.
+func NewChecker(t *target.Target, log *slog.Logger, done func()) *Checker {
+	return &Checker{searcher: &Searcher{target: t, log: log}, done: done, tasks: make(chan task, 1), found: make(chan verdict, 1)}
+}
+
+// Run makes the checks until ctx ends, at the latest with the page's life. It is one goroutine
+// for all of them, as a new one's stack would grow with each.
+func (c *Checker) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-c.tasks:
+			start := time.Now()
+			unseen, err := c.check(t.subject, c.points(t.bare))
+			if err != nil {
+				unseen = "it could not be looked at"
+			}
+			c.found <- verdict{t.subject, unseen, err != nil, start, time.Since(start)}
+			if !t.quiet || unseen != "" { // otherwise it is as before
+				c.done()
+			}
+		}
+	}
 }
 
 // Check marks the string that the page holds as seen, or as one that nobody could scan,
@@ -179,19 +204,8 @@ func (c *Checker) schedule(now time.Time) time.Time {
 	if now.Before(due) {
 		return due
 	}
-	s, quiet, bare := c.current, c.last.subject == c.current && c.last.unseen == "", c.last.bare(c.current)
-	c.busy, c.checked, c.quiet = true, s, quiet
-	c.running.Go(func() {
-		start := time.Now()
-		unseen, err := c.check(s, c.points(bare))
-		if err != nil {
-			unseen = "it could not be looked at"
-		}
-		c.found <- verdict{s, unseen, err != nil, start, time.Since(start)}
-		if !quiet || unseen != "" { // otherwise it is as before
-			c.done()
-		}
-	})
+	c.busy, c.checked, c.quiet = true, c.current, c.last.subject == c.current && c.last.unseen == ""
+	c.tasks <- task{c.current, c.quiet, c.last.bare(c.current)}
 	return time.Time{}
 }
 

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"session-manager/shared/lease"
 	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
@@ -78,7 +80,12 @@ func main() {
 		}
 		select {}
 	case "environment":
-		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(os.Environ(), "\x1f"), "\n", " "))
+		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+		if err != nil {
+			fatal(err)
+		}
+		all := append(os.Environ(), fmt.Sprintf("timer slack=%d", slack))
+		fmt.Fprintln(os.Stderr, "ENV "+strings.ReplaceAll(strings.Join(all, "\x1f"), "\n", " "))
 	}
 	rpc.Serve(w)
 }
