@@ -6,7 +6,7 @@ NFPM := scripts/tools/bin/nfpm
 # All of our code is checked for races, and what it calls but for libraries that only compute: checked,
 # pictures take ten times as long to decode. It holds for the binaries that tests build, too. Of SQLite it is the part that was C: a
 # generic function that is used without the detector in one library is without it everywhere, and races are reported that are none.
-COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... golang.org/x/crypto/... modernc.org/sqlite/lib
+COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... github.com/klauspost/compress/... golang.org/x/crypto/... modernc.org/sqlite/lib
 RACE := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)' go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
@@ -102,7 +102,7 @@ thorough: ## the tests that have many cases with all of them, of which make test
 kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
 	$(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
-test-engines: build bin/chaos ## the end-to-end tests, those of the worker, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (50 minutes for all)
+test-engines: build bin/chaos ## the end-to-end tests, those of the worker, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (30 minutes for each, or two hours)
 	@scripts/install/packages.sh chromium chromium-headless-shell
 	@scripts/engines/run.sh $(ARGS)
 

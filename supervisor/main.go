@@ -120,7 +120,9 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 		// answers 20,000 requests a second.
 		runtime.GOMAXPROCS(1)
 	}
-	debug.SetGCPercent(proctree.GCPercent)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(proctree.GCPercent)
+	}
 	// Otherwise a terminal of which this is not in the foreground could stop it for a log
 	// line (stty tostop).
 	signal.Ignore(syscall.SIGTTOU)

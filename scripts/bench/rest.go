@@ -89,29 +89,31 @@ func measureRest(ctx context.Context, b *bench) (err error) {
 		memory[i] = megabytes(used[2][i].memory)
 		written[i] = (megabytes(used[2][i].written) - megabytes(used[0][i].written)) / used[2][i].at.Sub(used[0][i].at).Hours()
 	}
+	moreMemory, moreCPU := b.mostMore()
 	b.table.add(
-		row{Name: "memory at rest, whole tree", Unit: "MB", Ours: memory[1], Floor: memory[0], Result: memory[1] - memory[0], Limit: b.mostMore()},
+		row{Name: "memory at rest, whole tree", Unit: "MB", Ours: memory[1], Floor: memory[0], Result: memory[1] - memory[0], Limit: moreMemory},
 		row{Name: "disk written at rest, whole tree", Unit: "MB/h", Ours: written[1], Floor: written[0], Result: written[1], Limit: mostWritten},
-		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: cpu[1], Floor: cpu[0], Result: cpu[1] - cpu[0], Limit: 0.5},
+		row{Name: "CPU at rest, whole tree", Unit: "% of a core", Ours: cpu[1], Floor: cpu[0], Result: cpu[1] - cpu[0], Limit: moreCPU},
 		absolute("CPU of supervisor and worker", "% of a core", cpu[1]-cpu[2], mostCPU))
 	f.close()
 	return b.measureShared(ctx, s.PID(), chrome)
 }
 
-// mostMore is how many MB of its own memory the service may need more than the bare browser. Its
-// flags switch off what is only of use to a person, of which chrome-headless-shell has
-// nothing: there supervisor and worker, with 22 MB, come on top.
-func (b *bench) mostMore() float64 {
+// mostMore is how many MB of its own memory, and percent of a core, the service may need more
+// than the bare browser. Its flags switch off what is only of use to a person, of which
+// chrome-headless-shell has nothing: there supervisor and worker, with 22 MB and 0.22 %, come on
+// top, and what Chrome does to answer them.
+func (b *bench) mostMore() (memory, cpu float64) {
 	if b.isShell() {
-		return 30
+		return 30, 0.6
 	}
-	return 10
+	return 10, 0.5
 }
 
 func (b *bench) isShell() bool { return strings.HasSuffix(b.browser, "headless-shell") }
 
 // measureShared measures the PSS of a service and of its browser, once no other runs the same
-// binaries: the median of a time in which QRs are drawn, and what that took is given back.
+// binaries. It is a median, as each QR adds 1.5 MB until the next trim.
 func (b *bench) measureShared(ctx context.Context, service, browser int) error {
 	var all, ours []float64
 	for range sharedSamples {

@@ -41,7 +41,7 @@ func checkForm(path string) error {
 	return nil
 }
 
-// scriptAt returns the beginning of a script, and nothing of any other program. One that
+// scriptAt returns the beginning of a script, without its #!, and nothing of any other program. One that
 // may be executed but not read is not a script.
 func scriptAt(path string) ([]byte, error) {
 	f, err := os.Open(path)

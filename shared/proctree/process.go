@@ -59,14 +59,17 @@ func found(pid int, stat []byte, err error) (Process, error) {
 
 // Handle looks at one process again and again, in half the time that Find takes. No other process
 // is ever behind it: its pid may be used again, its open file is not. It must not be used
-// after Close.
+// after Close, and is closed once.
 type Handle struct{ pid, stat int }
+
+// noHandle is what Close does nothing to.
+var noHandle = Handle{stat: -1}
 
 // Open returns a handle on the process. The error matches os.ErrNotExist if it has ended.
 func (p Process) Open() (Handle, error) {
 	stat, err := unix.Open(statPath(p.PID), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return Handle{}, fmt.Errorf("cannot open process %d: %w", p.PID, err)
+		return noHandle, fmt.Errorf("cannot open process %d: %w", p.PID, err)
 	}
 	h := Handle{p.PID, stat}
 	now, err := h.Look()
@@ -75,7 +78,7 @@ func (p Process) Open() (Handle, error) {
 	}
 	if err != nil {
 		h.Close()
-		return Handle{}, err
+		return noHandle, err
 	}
 	return h, nil
 }

@@ -16,37 +16,53 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TrimPeriod is how long a process keeps at most what it could return in a trim.
-const TrimPeriod = 15 * time.Second
-
-// enough is how much a process has allocated since its last trim, in bytes, when the
-// next is worth 5 ms of a processor. At rest, a QR takes 1.3 MB to draw.
-const enough = 2 << 20
+const (
+	// TrimPeriod is how often a process looks whether a trim is due.
+	TrimPeriod = 15 * time.Second
+	// trimAnyway is how long a process waits at most for its next trim.
+	trimAnyway = 2 * time.Minute
+	// enough is how much a process has allocated since its last trim, in bytes, when the next is
+	// worth 5 ms of a processor. A QR takes 1.2 to 1.6 MB to draw.
+	enough = 2 << 20
+	// busy is how much a process allocates in a TrimPeriod, in bytes, when it would need what a trim
+	// returns at once.
+	busy = 16 << 20
+)
 
 // GCPercent lets the heap, of which 2 MB are in use at rest, grow to 8 MB before it is
-// collected (runtime/debug.SetGCPercent), which at rest is only done to trim: a collection
-// looks up each function that waits, for which 4 MB of the binary's tables are mapped again.
+// collected (runtime/debug.SetGCPercent). At rest a trim comes earlier, which collects as well: a
+// collection looks up each function that waits, for which 4 MB of the binary's tables are mapped
+// again.
 const GCPercent = 200
 
-// KeepTrimmed trims this process until ctx ends, whenever that is worth it. Most of what a
+// KeepTrimmed trims this process until ctx ends, whenever that is due. Most of what a
 // start uses, code as well as memory, is not used again before the next.
 func KeepTrimmed(ctx context.Context) {
 	ticker := time.NewTicker(TrimPeriod)
 	defer ticker.Stop()
-	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	var trimmed uint64
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	var trimmed, last uint64 // allocated until then
+	at := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			metrics.Read(allocated)
-			if all := allocated[0].Value.Uint64(); all-trimmed >= enough {
-				trimmed = all
+		case now := <-ticker.C:
+			metrics.Read(sample)
+			allocated := sample[0].Value.Uint64()
+			if due(allocated-trimmed, allocated-last, now.Sub(at)) {
+				trimmed, at = allocated, now
 				_ = Trim() // what is left is only larger
 			}
+			last = allocated
 		}
 	}
+}
+
+// due reports whether to trim a process that has allocated so much since its last trim, so much
+// of it lately, and so long after that trim.
+func due(since, lately uint64, after time.Duration) bool {
+	return after >= trimAnyway || since >= enough && lately < busy
 }
 
 // Trim returns the free memory of this process to the kernel, and unmaps the pages of

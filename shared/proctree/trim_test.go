@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,6 +74,30 @@ func TestTrimUnmapsFilesAndKeepsWhatWasChanged(t *testing.T) {
 	}
 	if !bytes.Equal(untouched, content) || changed[0] != 'x' || !bytes.Equal(changed[1:], content[1:]) {
 		t.Error("the trim has changed what is in memory")
+	}
+}
+
+func TestTrimIsDue(t *testing.T) {
+	const mb = 1 << 20
+	for name, tt := range map[string]struct {
+		since, lately uint64
+		after         time.Duration
+		want          bool
+	}{
+		"nothing was allocated":             {0, 0, time.Minute, false},
+		"one QR was drawn":                  {1.5 * mb, 1.5 * mb, 30 * time.Second, false},
+		"two QRs were drawn":                {3 * mb, 1.5 * mb, 30 * time.Second, true},
+		"the start has just ended":          {20 * mb, 20 * mb, TrimPeriod, false},
+		"the start has ended a while ago":   {20 * mb, mb / 2, 2 * TrimPeriod, true},
+		"many requests":                     {400 * mb, 200 * mb, time.Minute, false},
+		"many requests for a long time":     {800 * mb, 200 * mb, trimAnyway, true},
+		"what was live then may not be now": {mb, mb / 8, trimAnyway, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := due(tt.since, tt.lately, tt.after); got != tt.want {
+				t.Errorf("due is %t", got)
+			}
+		})
 	}
 }
 

@@ -10,8 +10,7 @@ import (
 )
 
 // png returns the code as a PNG with this many pixels a module, of one bit each. Package
-// image/png would leave 1.4 MB to collect, once for each QR: more than all else that the
-// service needs while it waits for a scan.
+// image/png would leave 1.3 MB more to collect with each QR.
 func (m modules) png(scale int) ([]byte, error) {
 	side := len(m) * scale
 	lines := make([]byte, 0, side*(1+(side+7)/8))

@@ -69,6 +69,40 @@ func TestPNGDecodesWithTwoDecodersAtUsualSizes(t *testing.T) {
 	}
 }
 
+// Rows end within a byte at most of these sizes.
+func TestPNGHasThePixelsOfTheModules(t *testing.T) {
+	for side := range 30 {
+		for _, scale := range []int{1, 7, 8, 9, 10} {
+			m := make(modules, side+1)
+			for y := range m {
+				m[y] = make([]bool, len(m))
+				for x := range m[y] {
+					m[y][x] = (x*x+3*y)%5 < 2
+				}
+			}
+			encoded, err := m.png(scale)
+			if err != nil {
+				t.Fatal(err)
+			}
+			img, err := png.Decode(bytes.NewReader(encoded))
+			if err != nil || img.Bounds() != image.Rect(0, 0, len(m)*scale, len(m)*scale) {
+				t.Fatalf("%d modules of %d pixels: %v", len(m), scale, err)
+			}
+			for y := range len(m) * scale {
+				for x := range len(m) * scale {
+					want := color.Gray{255}
+					if m[y/scale][x/scale] {
+						want = color.Gray{0}
+					}
+					if got := img.At(x, y); got != want {
+						t.Fatalf("%d modules of %d pixels: %v at %d, %d", len(m), scale, got, x, y)
+					}
+				}
+			}
+		}
+	}
+}
+
 // fixed is the same payload in each run: scaled to a size that is not a multiple of
 // its modules, one image in a hundred is too hard for one of the decoders.
 func fixed(n int) rpc.QRPayload {

@@ -84,6 +84,9 @@ func TestWorkersEnvironmentIsAllowListed(t *testing.T) {
 		t.Errorf("the kernel may wake it %s ns late", slack)
 	}
 	delete(got, "timer slack")
+	if got["GODEBUG"] != "gcshrinkstackoff=1" {
+		t.Errorf("its stacks become smaller: GODEBUG is %q", got["GODEBUG"])
+	}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "DISABLE_ROD_FLAG", "GODEBUG"} {
 		if got[name] == "" {
 			t.Errorf("%s is missing", name)

@@ -181,8 +181,11 @@ const timerSlack = 250_000
 func (p *Process) live(cmd *exec.Cmd, result chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlack, 0, 0, 0) // otherwise it takes more of the processor
-	if err := p.fork(cmd); err != nil {
+	// Where the kernel refuses it, the worker only needs more of the processor.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlack, 0, 0, 0)
+	err := p.fork(cmd)
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // this thread's own again
+	if err != nil {
 		result <- err
 		return
 	}

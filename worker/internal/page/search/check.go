@@ -112,8 +112,8 @@ func NewChecker(t *target.Target, log *slog.Logger, done func()) *Checker {
 	return &Checker{searcher: &Searcher{target: t, log: log}, done: done, tasks: make(chan task, 1), found: make(chan verdict, 1)}
 }
 
-// Run makes the checks until ctx ends, at the latest with the page's life. It is one goroutine
-// for all of them, as a new one's stack would grow with each.
+// Run makes the checks until ctx ends. One goroutine makes all of them, as a new one's stack would
+// grow with each.
 func (c *Checker) Run(ctx context.Context) {
 	for {
 		select {

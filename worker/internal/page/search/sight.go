@@ -9,6 +9,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/go-rod/rod/lib/proto"
 
@@ -58,10 +60,24 @@ func (s *sight) uncover(ctx context.Context, t *target.Target, id proto.DOMBacke
 // covered reports whether something lies over the image at one of the points that the mouse goes through,
 // which the page's own functions therefore don't find.
 func (s sight) covered(ctx context.Context, t *target.Target, id proto.DOMBackendNodeID, points []point) bool {
-	return slices.ContainsFunc(points, func(p point) bool {
+	over := func(p point) bool {
 		top, err := t.At(ctx, int(s.Left+s.ScrollX+p.x*s.Width), int(s.Top+s.ScrollY+p.y*s.Height))
 		return err != nil || top != id && !t.Contains(ctx, id, top)
-	})
+	}
+	if len(points) < len(everywhere) { // nobody waits for this, and goroutines cost more
+		return slices.ContainsFunc(points, over)
+	}
+	var covered atomic.Bool
+	var asked sync.WaitGroup // a busy page answers all of them at once
+	for _, p := range points {
+		asked.Go(func() {
+			if over(p) {
+				covered.Store(true)
+			}
+		})
+	}
+	asked.Wait()
+	return covered.Load()
 }
 
 // onScreen returns what the screen shows where the image is, with nothing around it.
