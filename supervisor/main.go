@@ -111,9 +111,8 @@ func command(ctx context.Context, cfg *config.Config, stdout io.Writer) error {
 	}
 }
 
-// serve runs the service until it is asked to stop.
-func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *logging.Writer) error {
-	ctx := signals.ctx
+// setUpRuntime makes Go use little at rest, where its environment says nothing else.
+func setUpRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		// The process is woken for many small things, which cost half as much with one
 		// thread for Go: measured at rest 0.3 % of a core instead of 0.6 %. It still
@@ -123,6 +122,12 @@ func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *loggin
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(proctree.GCPercent)
 	}
+}
+
+// serve runs the service until it is asked to stop.
+func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *logging.Writer) error {
+	ctx := signals.ctx
+	setUpRuntime()
 	// Otherwise a terminal of which this is not in the foreground could stop it for a log
 	// line (stty tostop).
 	signal.Ignore(syscall.SIGTTOU)
