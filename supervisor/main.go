@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -124,10 +125,30 @@ func setUpRuntime() {
 	}
 }
 
+// spareThreads is how many threads are made at the start. Go ends a process that needs one when
+// the kernel allows no more, as when Chrome has taken all of them.
+const spareThreads = 12
+
+// reserveThreads makes n threads, which Go keeps for later.
+func reserveThreads(n int) {
+	var made, ended sync.WaitGroup
+	made.Add(n)
+	for range n {
+		ended.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			made.Done()
+			made.Wait()
+		})
+	}
+	ended.Wait()
+}
+
 // serve runs the service until it is asked to stop.
 func serve(signals *signals, cfg *config.Config, begun time.Time, stderr *logging.Writer) error {
 	ctx := signals.ctx
 	setUpRuntime()
+	reserveThreads(spareThreads)
 	// Otherwise a terminal of which this is not in the foreground could stop it for a log
 	// line (stty tostop).
 	signal.Ignore(syscall.SIGTTOU)
