@@ -33,28 +33,18 @@ type Process struct {
 	Start uint64
 }
 
-// statPath and statSize are of the file that has a process's line, of about 200 bytes.
-func statPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/stat" }
-
+// statSize is enough for a process's line, of about 200 bytes.
 const statSize = 1024
 
 // Find returns the process with this pid. The error matches os.ErrNotExist if it
 // does not exist.
 func Find(pid int) (Process, error) {
-	var stat [statSize]byte
-	n, err := read(statPath(pid), stat[:])
-	return found(pid, stat[:n], err)
-}
-
-// found returns the process of a line, or the error of reading it.
-func found(pid int, stat []byte, err error) (Process, error) {
-	if errors.Is(err, unix.ESRCH) { // it has ended since its file was opened
-		err = os.ErrNotExist
-	}
+	h, err := open(pid)
 	if err != nil {
-		return Process{}, fmt.Errorf("cannot read process %d: %w", pid, err)
+		return Process{}, err
 	}
-	return parseStat(pid, string(stat))
+	defer h.Close()
+	return h.Look()
 }
 
 // Handle looks at one process again and again, in half the time that Find takes. No other process
@@ -67,11 +57,10 @@ var noHandle = Handle{stat: -1}
 
 // Open returns a handle on the process. The error matches os.ErrNotExist if it has ended.
 func (p Process) Open() (Handle, error) {
-	stat, err := unix.Open(statPath(p.PID), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	h, err := open(p.PID)
 	if err != nil {
-		return noHandle, fmt.Errorf("cannot open process %d: %w", p.PID, err)
+		return h, err
 	}
-	h := Handle{p.PID, stat}
 	now, err := h.Look()
 	if err == nil && now.Start != p.Start {
 		err = fmt.Errorf("cannot open process %d: another one has its number: %w", p.PID, os.ErrNotExist)
@@ -83,6 +72,16 @@ func (p Process) Open() (Handle, error) {
 	return h, nil
 }
 
+// open returns a handle on the process that has the number now. It takes half the system calls of
+// os.Open, which takes the file for one that may have to be waited for.
+func open(pid int) (Handle, error) {
+	stat, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return noHandle, fmt.Errorf("cannot open process %d: %w", pid, err)
+	}
+	return Handle{pid, stat}, nil
+}
+
 // PID is that of the process.
 func (h Handle) PID() int { return h.pid }
 
@@ -90,23 +89,17 @@ func (h Handle) PID() int { return h.pid }
 func (h Handle) Look() (Process, error) {
 	var stat [statSize]byte
 	n, err := unix.Pread(h.stat, stat[:], 0)
-	return found(h.pid, stat[:max(n, 0)], err)
+	if errors.Is(err, unix.ESRCH) { // it has ended since its file was opened
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return Process{}, fmt.Errorf("cannot read process %d: %w", h.pid, err)
+	}
+	return parseStat(h.pid, string(stat[:n]))
 }
 
 // Close lets go of the process.
 func (h Handle) Close() { _ = unix.Close(h.stat) }
-
-// read fills buffer with the beginning of a file of /proc, with half the system calls of
-// os.ReadFile, which takes it for one that may have to be waited for.
-func read(path string, buffer []byte) (n int, err error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	n, err = unix.Read(fd, buffer)
-	return max(n, 0), err // unix has -1 with an error
-}
 
 // parseStat reads the four fields of 52 that are needed here. procfs reads all of them,
 // which takes twice as long, and every look at a tree reads every process.

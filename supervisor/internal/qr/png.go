@@ -13,9 +13,10 @@ import (
 // image/png would leave 1.3 MB more to collect with each QR.
 func (m modules) png(scale int) ([]byte, error) {
 	side := len(m) * scale
-	lines := make([]byte, 0, side*(1+(side+7)/8))
+	width := 1 + (side+7)/8 // in bytes: the filter, none, and the pixels
+	lines := make([]byte, 0, side*width)
 	for _, row := range m {
-		line := make([]byte, 1+(side+7)/8) // begins with the filter: none
+		line := make([]byte, width)
 		for x := range side {
 			if !row[x/scale] {
 				line[1+x/8] |= 0x80 >> (x % 8)
