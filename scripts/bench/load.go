@@ -243,8 +243,15 @@ func grow(ctx context.Context, b *bench, speed float64, count int, repeat repeti
 		return early, late, err
 	}
 	defer g.bare.KillGroup()
-	if early, err = g.after(ctx, repeat, max(1, int(float64(count)*warmUp))); err == nil {
-		late, err = g.after(ctx, repeat, count)
+	if early, err = g.after(ctx, repeat, max(1, int(float64(count)*warmUp))); err != nil {
+		return early, late, err
+	}
+	late, err = g.after(ctx, repeat, count)
+	// What was used lately is not held: the next trim returns it.
+	for begun := time.Now(); err == nil && late.exceeds(early) && time.Since(begun) < trimmed; {
+		if err = harness.Pause(ctx, time.Second); err == nil {
+			err = g.measure(ctx, &late)
+		}
 	}
 	return early, late, err
 }
@@ -254,6 +261,12 @@ type holding struct {
 	supervisor, worker harness.Size
 	workerPID          int
 	latency            float64 // median, in those of the bare handler
+}
+
+// exceeds reports whether h is of more memory than it may be after early.
+func (h holding) exceeds(early holding) bool {
+	return h.supervisor.Memory-early.supervisor.Memory > harness.MoreMemory ||
+		h.workerPID == early.workerPID && h.worker.Memory-early.worker.Memory > harness.MoreMemory
 }
 
 // after repeats until count are done, waits for a QR, and takes the sizes.
@@ -267,16 +280,22 @@ func (g *growing) after(ctx context.Context, repeat repetition, count int) (h ho
 	if h.latency, err = compareAnswers(ctx, g.Base+"/status", g.bare.url); err != nil {
 		return h, err
 	}
+	err = g.measure(ctx, &h)
+	return h, err
+}
+
+// measure takes the sizes.
+func (g *growing) measure(ctx context.Context, h *holding) (err error) {
 	if h.supervisor, err = g.Size(ctx); err != nil {
-		return h, err
+		return err
 	}
 	v, err := g.Session(ctx)
 	if err != nil {
-		return h, err
+		return err
 	}
 	h.workerPID = v.Worker.PID
 	h.worker, err = harness.SizeOf(v.Worker.PID)
-	return h, err
+	return err
 }
 
 // compareAnswers returns how long an answer of one address takes, in those of another, which are

@@ -21,11 +21,11 @@ const (
 	chats, arrivals, authors, waiting, recipients = 20_000, 500, 50, 10_000, 1000
 	// posters is how many clients fill the outbox.
 	posters = 8
-	// trimmed is how long it takes until a process has returned what it does not need, but for 2 MB.
+	// trimmed is how long it takes until a process has returned what it does not need, but for 1 MB.
 	trimmed = 2*proctree.TrimPeriod + 2*time.Second
-	// moreReceiving and moreWaiting are how many MB all that may take, with the 2 MB that the
+	// moreReceiving and moreWaiting are how many MB all that may take, with the 1 MB that the
 	// supervisor and the worker may each have kept.
-	moreReceiving, moreWaiting = 9, 10
+	moreReceiving, moreWaiting = 7, 10
 )
 
 // mailbox is a service that is linked to an account with many chats.
