@@ -18,6 +18,7 @@ import (
 
 	"session-manager/scripts/harness"
 	"session-manager/scripts/simulator"
+	"session-manager/shared/proctree"
 )
 
 const (
@@ -207,15 +208,18 @@ type repetition func(ctx context.Context, g *growing, count int) error
 
 // growers are what a service does all its life, each repeated on a service of its own
 // until count are done since it began.
-var growers = []struct {
-	name   string
-	count  int // in full
-	speed  float64
-	repeat repetition
-}{
-	{"rotations", 100, 360, rotate},
-	{"restarts", 12, 1, restart},
-	{"requests", 20_000, 1, request},
+var growers = []grower{
+	{name: "rotations", count: 100, speed: 360, repeat: rotate},
+	{name: "restarts", count: 12, speed: 1, repeat: restart, restarts: true},
+	{name: "requests", count: 20_000, speed: 1, repeat: request},
+}
+
+type grower struct {
+	name     string
+	count    int // in full
+	speed    float64
+	repeat   repetition
+	restarts bool // the worker
 }
 
 // measureGrowth compares what the supervisor and, where it lives on, the worker hold at
@@ -224,18 +228,18 @@ var growers = []struct {
 func measureGrowth(ctx context.Context, b *bench) error {
 	for _, what := range growers {
 		count := max(2, int(float64(what.count)*b.growth))
-		early, late, err := grow(ctx, b, what.speed, count, what.repeat)
+		early, late, err := grow(ctx, b, what, count)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what.name, err)
 		}
-		b.table.add(grown(fmt.Sprintf("%d %s: ", count, what.name), early, late)...)
+		b.table.add(what.grown(count, early, late)...)
 	}
 	return nil
 }
 
-func grow(ctx context.Context, b *bench, speed float64, count int, repeat repetition) (early, late holding, err error) {
+func grow(ctx context.Context, b *bench, what grower, count int) (early, late holding, err error) {
 	g := &growing{}
-	if g.side, err = b.serve(ctx, simulator.Options{Speed: speed}); err != nil {
+	if g.side, err = b.serve(ctx, simulator.Options{Speed: what.speed}); err != nil {
 		return early, late, err
 	}
 	defer g.end(&err)
@@ -243,17 +247,36 @@ func grow(ctx context.Context, b *bench, speed float64, count int, repeat repeti
 		return early, late, err
 	}
 	defer g.bare.KillGroup()
-	if early, err = g.after(ctx, repeat, max(1, int(float64(count)*warmUp))); err != nil {
+	if early, err = g.after(ctx, what.repeat, max(1, int(float64(count)*warmUp))); err != nil {
 		return early, late, err
 	}
-	late, err = g.after(ctx, repeat, count)
-	// What was used lately is not held: the next trim returns it.
-	for begun := time.Now(); err == nil && late.exceeds(early) && time.Since(begun) < trimmed; {
-		if err = harness.Pause(ctx, time.Second); err == nil {
-			err = g.measure(ctx, &late)
-		}
+	if late, err = g.after(ctx, what.repeat, count); err != nil {
+		return early, late, err
 	}
-	return early, late, err
+	if late.workerPID != early.workerPID && !what.restarts {
+		return early, late, errors.New("the worker was replaced")
+	}
+	return early, late, g.awaitTrim(ctx, early, &late)
+}
+
+// awaitTrim waits until late is of no more memory than it may be after early, but not longer than
+// a process waits for its next trim. Until that, what was used lately looks as if it was held.
+func (g *growing) awaitTrim(ctx context.Context, early holding, late *holding) error {
+	for begun := time.Now(); late.exceeds(early) && time.Since(begun) < proctree.TrimAnyway+proctree.TrimPeriod; {
+		if err := harness.Pause(ctx, time.Second); err != nil {
+			return err
+		}
+		now, err := g.measure(ctx)
+		if err != nil {
+			return err
+		}
+		if now.workerPID != late.workerPID {
+			return errors.New("the worker was replaced")
+		}
+		late.supervisor.Memory = min(late.supervisor.Memory, now.supervisor.Memory)
+		late.worker.Memory = min(late.worker.Memory, now.worker.Memory)
+	}
+	return nil
 }
 
 // holding is what is compared.
@@ -277,25 +300,27 @@ func (g *growing) after(ctx context.Context, repeat repetition, count int) (h ho
 	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
 		return h, err
 	}
-	if h.latency, err = compareAnswers(ctx, g.Base+"/status", g.bare.url); err != nil {
+	latency, err := compareAnswers(ctx, g.Base+"/status", g.bare.url)
+	if err != nil {
 		return h, err
 	}
-	err = g.measure(ctx, &h)
+	h, err = g.measure(ctx)
+	h.latency = latency
 	return h, err
 }
 
 // measure takes the sizes.
-func (g *growing) measure(ctx context.Context, h *holding) (err error) {
+func (g *growing) measure(ctx context.Context) (h holding, err error) {
 	if h.supervisor, err = g.Size(ctx); err != nil {
-		return err
+		return h, err
 	}
 	v, err := g.Session(ctx)
 	if err != nil {
-		return err
+		return h, err
 	}
 	h.workerPID = v.Worker.PID
 	h.worker, err = harness.SizeOf(v.Worker.PID)
-	return err
+	return h, err
 }
 
 // compareAnswers returns how long an answer of one address takes, in those of another, which are
@@ -316,7 +341,8 @@ func compareAnswers(ctx context.Context, one, other string) (float64, error) {
 	return median(took[0]) / median(took[1]), nil
 }
 
-func grown(name string, early, late holding) []row {
+func (w grower) grown(count int, early, late holding) []row {
+	name := fmt.Sprintf("%d %s: ", count, w.name)
 	more := func(what, unit string, from, to, limit float64) row {
 		return row{Name: name + what, Unit: unit, Ours: to, Floor: from, Result: to - from, Limit: limit}
 	}
@@ -329,7 +355,7 @@ func grown(name string, early, late holding) []row {
 	rows := append(sizes("supervisor's", early.supervisor, late.supervisor),
 		more("supervisor's goroutines", "", float64(early.supervisor.Goroutines), float64(late.supervisor.Goroutines), harness.MoreGoroutines),
 		ratio(name+"/status, in answers of a bare handler", "", late.latency, early.latency, moreLatency))
-	if early.workerPID == late.workerPID {
+	if !w.restarts {
 		rows = append(rows, sizes("worker's", early.worker, late.worker)...)
 	}
 	return rows

@@ -25,7 +25,7 @@ const (
 	trimmed = 2*proctree.TrimPeriod + 2*time.Second
 	// moreReceiving and moreWaiting are how many MB all that may take, with the 1 MB that the
 	// supervisor and the worker may each have kept.
-	moreReceiving, moreWaiting = 7, 10
+	moreReceiving, moreWaiting = 7, 8
 )
 
 // mailbox is a service that is linked to an account with many chats.

@@ -85,13 +85,13 @@ func TestTrimIsDue(t *testing.T) {
 		want          bool
 	}{
 		"nothing was allocated":             {0, 0, time.Minute, false},
-		"the same QR was looked at":         {mb / 2, mb / 4, 30 * time.Second, false},
-		"a QR was drawn":                    {1.5 * mb, 1.5 * mb, 30 * time.Second, true},
+		"the same QR was looked at":         {mb - 1, mb / 4, 30 * time.Second, false},
+		"a QR was drawn":                    {5 * mb / 4, 5 * mb / 4, 30 * time.Second, true},
 		"the start has just ended":          {20 * mb, 20 * mb, TrimPeriod, false},
 		"the start has ended a while ago":   {20 * mb, mb / 2, 2 * TrimPeriod, true},
 		"many requests":                     {400 * mb, 200 * mb, time.Minute, false},
-		"many requests for a long time":     {800 * mb, 200 * mb, trimAnyway, true},
-		"what was live then may not be now": {mb / 2, mb / 8, trimAnyway, true},
+		"many requests for a long time":     {800 * mb, 200 * mb, TrimAnyway, true},
+		"what was live then may not be now": {mb / 2, mb / 8, TrimAnyway, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := due(tt.since, tt.lately, tt.after); got != tt.want {
