@@ -47,7 +47,7 @@ func newStage(o options) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{o: o, address: "127.0.0.1:0"}
-	if s.files, err = makeFiles(o.Worker, browser.Path); err == nil {
+	if s.files, err = makeFiles(o.Worker, browser); err == nil {
 		s.phone, err = harness.NewPhone(simulator.Options{Speed: o.speed})
 	}
 	if err != nil {
@@ -115,8 +115,13 @@ func (s *stage) fresh(ctx context.Context, prepare action) (time.Duration, error
 	if err := s.stop(); err != nil {
 		return 0, err
 	}
-	if err := os.RemoveAll(s.files.restarts()); err != nil {
-		return 0, fmt.Errorf("cannot reset the restart policy: %w", err)
+	err := os.RemoveAll(s.files.restarts())
+	if err == nil && !s.linked {
+		// A login that an earlier fault has ended may wait for an hour to be moved away.
+		err = os.RemoveAll(s.files.login())
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot reset what the service remembers: %w", err)
 	}
 	if prepare != nil {
 		if err := prepare(ctx, &hit{stage: s}); err != nil {
@@ -219,18 +224,23 @@ type files struct {
 	// them.
 	worker, chrome    string
 	original, browser string
+	version           string // of browser
 }
 
-func makeFiles(worker, browser string) (files, error) {
+func makeFiles(worker string, browser chrome.Binary) (files, error) {
+	version, err := new(chrome.Versions).Of(context.Background(), browser)
+	if err != nil {
+		return files{}, err
+	}
 	root, err := os.MkdirTemp("/tmp", "chaos") // short: sockets are made below
 	if err != nil {
 		return files{}, fmt.Errorf("cannot make folder: %w", err)
 	}
 	f := files{
 		root: root, tokens: filepath.Join(root, "tokens"), runtime: filepath.Join(root, "run"), tmp: filepath.Join(root, "tmp"),
-		worker: filepath.Join(root, "worker"), chrome: filepath.Join(root, "chrome"), original: worker, browser: browser,
+		worker: filepath.Join(root, "worker"), chrome: filepath.Join(root, "chrome"), original: worker, browser: browser.Path, version: version,
 	}
-	return f, errors.Join(os.Mkdir(f.tokens, 0o700), f.placeWorker(worker, nil), os.Symlink(worker, realWorker(f.worker)), os.Symlink(browser, f.chrome))
+	return f, errors.Join(os.Mkdir(f.tokens, 0o700), f.placeWorker(worker, nil), os.Symlink(worker, realWorker(f.worker)), os.Symlink(browser.Path, f.chrome))
 }
 
 func (f files) profile() string    { return filepath.Join(f.tokens, "admin") }

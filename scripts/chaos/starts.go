@@ -24,16 +24,16 @@ func startFaults() []fault {
 	return []fault{
 		badChrome("Chrome is a folder", missing, replaceChrome(func(path string) error { return os.Mkdir(path, 0o700) })),
 		badChrome("Chrome must not be executed", missing, replaceChrome(func(path string) error { return os.WriteFile(path, nil, 0o600) })),
-		badChrome("Chrome exits at once", failed, replaceChrome(script("exit 1"))),
-		badChrome("Chrome exits at once, as if its profile was in use", failed, replaceChrome(script("exit 21"))),
-		badChrome("Chrome aborts at once", failed, replaceChrome(script("kill -ABRT $$"))),
+		badChrome("Chrome exits at once", failed, script("exit 1")),
+		badChrome("Chrome exits at once, as if its profile was in use", failed, script("exit 21")),
+		badChrome("Chrome aborts at once", failed, script("kill -ABRT $$")),
 		{name: "Chrome never answers", expect: restarts, reasons: failed, hold: 20 * time.Second,
-			inject: killed(replaceChrome(script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000"))),
+			inject: killed(script("echo 'DevTools listening on ws://127.0.0.1:1/' >&2; exec sleep 1000")),
 			// That a start has reached its deadline is no error yet.
 			fix: all(until("the end of a start", func(v harness.Session) bool {
 				return v.Reason.Code == "browser_start_failed" && v.Phase.Name == "backoff"
 			}), restoreChrome)},
-		badChrome("Chrome has no usable sandbox", one("sandbox_refused"), replaceChrome(script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$"))),
+		badChrome("Chrome has no usable sandbox", one("sandbox_refused"), script("echo 'FATAL: No usable sandbox!' >&2; kill -ABRT $$")),
 		badChrome("Chrome may open few files", failed, wrapChrome("ulimit -n 24")),
 		badChrome("Chrome dies 2 s after each start", one("crash_loop"), wrapChrome("{ sleep 2; kill -KILL $$; } &")),
 		{name: "Chrome killed whenever all is well again", expect: blocked, reasons: one("crash_loop"), hold: time.Second,
@@ -95,14 +95,18 @@ func undoReplacedChrome(_ context.Context, h *hit) error {
 // running has all of Chrome's open files.
 func wrapChrome(first string) action {
 	return func(ctx context.Context, h *hit) error {
-		return replaceChrome(script(first+"\nexec "+h.files.browser+` "$@"`))(ctx, h)
+		return script(first+"\nexec "+h.files.browser+` "$@"`)(ctx, h)
 	}
 }
 
-func script(body string) func(path string) error {
-	return func(path string) error {
-		const version = `[ "$1" = --version ] && { echo 'Chromium 156.0.1.2'; exit 0; }` + "\n"
-		return os.WriteFile(path, []byte("#!/bin/sh\n"+version+body+"\n"), 0o700) //nolint:gosec // a program must be executable
+// script puts a script in Chrome's place, which says that it is another build of that Chrome.
+func script(body string) action {
+	return func(ctx context.Context, h *hit) error {
+		major, _, _ := strings.Cut(h.files.version, ".")
+		version := `[ "$1" = --version ] && { echo 'Chromium ` + major + `.0.1.2'; exit 0; }`
+		return replaceChrome(func(path string) error {
+			return os.WriteFile(path, []byte("#!/bin/sh\n"+version+"\n"+body+"\n"), 0o700) //nolint:gosec // a program must be executable
+		})(ctx, h)
 	}
 }
 
@@ -262,7 +266,7 @@ func successorFaults() []fault {
 		{name: "supervisor terminated at each moment of its start", inject: stopEarly},
 		{name: "supervisor terminated three times at once", inject: all(terminateThrice, start)},
 		{name: "supervisor terminated while it waits to try again", inject: all(
-			killed(replaceChrome(script("exit 1"))),
+			killed(script("exit 1")),
 			awaitReason("crash_loop"),
 			stop, restoreChrome, simply(func(h *hit) error { return os.Remove(h.files.restarts()) }), start)},
 		{name: "supervisor killed", inject: all(kill, start)},
