@@ -99,7 +99,7 @@ func wrapChrome(first string) action {
 	}
 }
 
-// script puts a script in Chrome's place, which says that it is another build of that Chrome.
+// script puts a script in Chrome's place, whose --version is another build of that Chrome.
 func script(body string) action {
 	return func(ctx context.Context, h *hit) error {
 		major, _, _ := strings.Cut(h.files.version, ".")
