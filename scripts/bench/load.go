@@ -198,9 +198,11 @@ const (
 // growing is a service in the middle of a count.
 type growing struct {
 	*side
-	bare *bareHandler
-	body string // of /qr
-	done int
+	grower
+	bare   *bareHandler
+	worker int    // its PID, once measured
+	body   string // of /qr
+	done   int
 }
 
 // repetition repeats something until count are done.
@@ -238,7 +240,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 }
 
 func grow(ctx context.Context, b *bench, what grower, count int) (early, late holding, err error) {
-	g := &growing{}
+	g := &growing{grower: what}
 	if g.side, err = b.serve(ctx, simulator.Options{Speed: what.speed}); err != nil {
 		return early, late, err
 	}
@@ -247,14 +249,11 @@ func grow(ctx context.Context, b *bench, what grower, count int) (early, late ho
 		return early, late, err
 	}
 	defer g.bare.KillGroup()
-	if early, err = g.after(ctx, what.repeat, max(1, int(float64(count)*warmUp))); err != nil {
+	if early, err = g.after(ctx, max(1, int(float64(count)*warmUp))); err != nil {
 		return early, late, err
 	}
-	if late, err = g.after(ctx, what.repeat, count); err != nil {
+	if late, err = g.after(ctx, count); err != nil {
 		return early, late, err
-	}
-	if late.workerPID != early.workerPID && !what.restarts {
-		return early, late, errors.New("the worker was replaced")
 	}
 	return early, late, g.awaitTrim(ctx, early, &late)
 }
@@ -262,16 +261,13 @@ func grow(ctx context.Context, b *bench, what grower, count int) (early, late ho
 // awaitTrim waits until late is of no more memory than it may be after early, but not longer than
 // a process waits for its next trim. Until that, what was used lately looks as if it was held.
 func (g *growing) awaitTrim(ctx context.Context, early holding, late *holding) error {
-	for begun := time.Now(); late.exceeds(early) && time.Since(begun) < proctree.TrimAnyway+proctree.TrimPeriod; {
+	for begun := time.Now(); g.exceeds(early, *late) && time.Since(begun) < proctree.TrimAnyway+proctree.TrimPeriod; {
 		if err := harness.Pause(ctx, time.Second); err != nil {
 			return err
 		}
 		now, err := g.measure(ctx)
 		if err != nil {
 			return err
-		}
-		if now.workerPID != late.workerPID {
-			return errors.New("the worker was replaced")
 		}
 		late.supervisor.Memory = min(late.supervisor.Memory, now.supervisor.Memory)
 		late.worker.Memory = min(late.worker.Memory, now.worker.Memory)
@@ -282,19 +278,18 @@ func (g *growing) awaitTrim(ctx context.Context, early holding, late *holding) e
 // holding is what is compared.
 type holding struct {
 	supervisor, worker harness.Size
-	workerPID          int
 	latency            float64 // median, in those of the bare handler
 }
 
-// exceeds reports whether h is of more memory than it may be after early.
-func (h holding) exceeds(early holding) bool {
-	return h.supervisor.Memory-early.supervisor.Memory > harness.MoreMemory ||
-		h.workerPID == early.workerPID && h.worker.Memory-early.worker.Memory > harness.MoreMemory
+// exceeds reports whether late is of more memory than it may be after early.
+func (g *growing) exceeds(early, late holding) bool {
+	return late.supervisor.Memory-early.supervisor.Memory > harness.MoreMemory ||
+		!g.restarts && late.worker.Memory-early.worker.Memory > harness.MoreMemory
 }
 
 // after repeats until count are done, waits for a QR, and takes the sizes.
-func (g *growing) after(ctx context.Context, repeat repetition, count int) (h holding, err error) {
-	if err := repeat(ctx, g, count); err != nil {
+func (g *growing) after(ctx context.Context, count int) (h holding, err error) {
+	if err := g.repeat(ctx, g, count); err != nil {
 		return h, err
 	}
 	if g.body, _, err = g.NextQR(ctx, ""); err != nil {
@@ -309,7 +304,7 @@ func (g *growing) after(ctx context.Context, repeat repetition, count int) (h ho
 	return h, err
 }
 
-// measure takes the sizes.
+// measure takes the sizes. A worker that was replaced is an error, unless that is what is repeated.
 func (g *growing) measure(ctx context.Context) (h holding, err error) {
 	if h.supervisor, err = g.Size(ctx); err != nil {
 		return h, err
@@ -318,8 +313,11 @@ func (g *growing) measure(ctx context.Context) (h holding, err error) {
 	if err != nil {
 		return h, err
 	}
-	h.workerPID = v.Worker.PID
-	h.worker, err = harness.SizeOf(v.Worker.PID)
+	if g.worker != 0 && g.worker != v.Worker.PID && !g.restarts {
+		return h, errors.New("the worker was replaced")
+	}
+	g.worker = v.Worker.PID
+	h.worker, err = harness.SizeOf(g.worker)
 	return h, err
 }
 
