@@ -158,11 +158,9 @@ func flip(ctx context.Context, h *hit) error {
 		if !linked {
 			err = h.phone.Link(ctx, h.service)
 		} else if err = h.phone.LogOut(); err == nil {
-			// The first login is moved away, which a scan just before would not survive.
-			moved := until("a QR of a new worker", func(v harness.Session) bool {
-				return v.Settled(false) && v.Worker.Generation > h.before.Worker.Generation
-			})
-			err = all(moved, func(ctx context.Context, _ *hit) error { return harness.Pause(ctx, asks) }, moved)(ctx, h)
+			err = all(until("a QR", func(v harness.Session) bool { return v.Settled(false) }),
+				func(ctx context.Context, _ *hit) error { return harness.Pause(ctx, asks) },
+				until("a QR", func(v harness.Session) bool { return v.Settled(false) }))(ctx, h)
 		}
 		linked = !linked
 	}

@@ -3,7 +3,6 @@ package login
 import (
 	"time"
 
-	"session-manager/shared/reason"
 	"session-manager/shared/rpc"
 	"session-manager/supervisor/internal/worker"
 )
@@ -63,6 +62,9 @@ const (
 	backUp action = "back_up"
 )
 
+// replaces reports whether another profile, or an empty one, takes the present one's place.
+func (a action) replaces() bool { return a == quarantine || a == erase || a == restore }
+
 // Why a profile is moved away, as part of its name in quarantine.
 const (
 	whyLoggedOut     = "logged_out"
@@ -80,11 +82,43 @@ type kept struct {
 	quarantineFull bool
 }
 
+// plan is an action, and why it is done.
+type plan struct {
+	action action
+	why    string
+}
+
+// known is what decisions are based on, and the one that is to be carried out.
+type known struct {
+	record  Record
+	page    page
+	kept    kept
+	pending plan    // what BeforeStart has to do
+	logout  *logout // nil while nobody logs out
+}
+
+// replacing reports whether the profile is replaced soon, unless the page shows something
+// else. It looks ahead by the longest that a page which asks for a phone is waited for.
+func (k known) replacing(l Limits, now time.Time) bool {
+	now = now.Add(max(wipeTime, missingTime))
+	ended := !k.record.LinkedAt.IsZero() && !k.record.LoggedOutAt.IsZero()
+	switch {
+	case k.pending.action != nothing:
+		return k.pending.action.replaces()
+	case ended && k.logout != nil:
+		return true
+	case ended && !k.page.asked && !k.page.pairing():
+		return k.record.retire(k.kept, now) == quarantine
+	}
+	next, _ := decide(l, k.record, k.page, k.kept, now)
+	return next.replaces()
+}
+
 // decide returns what to do at now, and why.
 func decide(l Limits, r Record, p page, k kept, now time.Time) (action, string) {
 	canRestore := k.backup && r.canRestore(now)
 	switch {
-	case p.asked, p.reason == reason.PairingCodeShown, p.reason == reason.PairingRequested:
+	case p.asked, p.pairing():
 		return nothing, ""
 	case wiped(r, p, now):
 		return r.retire(k, now), whyLoggedOut

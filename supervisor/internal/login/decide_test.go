@@ -151,6 +151,51 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestProfileThatIsReplacedSoonIsKnown(t *testing.T) {
+	storageFailed := seen{0, rpc.PageObserved{Condition: rpc.PageBlocked, Reason: reason.StorageFailed}}
+	retired := func(ago time.Duration) Record {
+		r := held()
+		r.QuarantinedAt = at(-ago)
+		return r
+	}
+	for _, tt := range []struct {
+		name    string
+		record  Record
+		seen    []seen
+		kept    kept
+		pending action
+		want    bool
+	}{
+		{"nothing was ever linked", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, nothing, false},
+		{"it is linked", held(), []seen{linked(0, rpc.PageReady, true)}, kept{backup: true}, nothing, false},
+		{"its login has ended, which the page shows first", held(), []seen{loggedOut(0)}, kept{}, nothing, true},
+		{"its login has ended just now", held(), []seen{unlinked(0, reason.LoggedOut)}, kept{}, nothing, true},
+		{"its login has ended, and a code is being typed", held(), []seen{unlinked(-time.Second, reason.LoggedOut), unlinked(0, reason.PairingCodeShown)}, kept{}, nothing, false},
+		{"its login has ended, and a phone scans", held(), []seen{unlinked(-time.Second, reason.LoggedOut), linked(0, rpc.PageSyncing, false)}, kept{}, nothing, false},
+		{"its login has ended, but another had within the hour", retired(59 * time.Minute), []seen{unlinked(0, reason.LoggedOut)}, kept{}, nothing, false},
+		{"its login has ended, and another had almost an hour ago", retired(time.Hour - time.Second), []seen{unlinked(0, reason.LoggedOut)}, kept{}, nothing, true},
+		{"its login has ended, but the quarantine is full", held(), []seen{unlinked(0, reason.LoggedOut)}, kept{quarantineFull: true}, nothing, false},
+		{"its login is missing, with a backup", held(), []seen{unlinked(0, reason.ScanQR)}, kept{backup: true}, nothing, true},
+		{"its login is missing, without a backup", held(), []seen{unlinked(0, reason.ScanQR)}, kept{}, nothing, false},
+		{"its storage fails", held(), []seen{storageFailed}, kept{backup: true}, nothing, false},
+		{"it will be moved away", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, quarantine, true},
+		{"it will be erased", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, erase, true},
+		{"it will be restored", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, restore, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, g := follow(tt.record, page{}, tt.seen...)
+			k := known{r, g, tt.kept, plan{tt.pending, ""}, nil}
+			if got := k.replacing(defaultLimits(), t0); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+			k.logout = &logout{}
+			if got, want := k.replacing(defaultLimits(), t0), tt.want || !r.LoggedOutAt.IsZero(); got != want {
+				t.Errorf("while somebody logs out: got %v", got)
+			}
+		})
+	}
+}
+
 func TestBackupIsTriedOnceADayOrNever(t *testing.T) {
 	l := defaultLimits()
 	r, g := follow(held(), page{}, linked(0, rpc.PageReady, true))

@@ -12,9 +12,10 @@
 //
 // The phone or WhatsApp ends the link. Once the page asks for a phone again there
 // is one planned restart: the profile goes to admin.quarantine/<time>-logged_out, and
-// an empty one shows a QR. This waits while a pairing code is being typed or a phone
-// scans. POST /session/logout does the same after the page has logged out, and answers
-// when it is done.
+// an empty one shows a QR. Until then none is served (Status.Replacing): a phone that is
+// linked in the last moment might lose its link. The restart waits while a pairing code is
+// being typed or a phone scans. POST /session/logout does the same after the page has logged
+// out, and answers when it is done.
 //
 // The page alone decides what looks like a logout, so it must not be able to push a login
 // off the disk. A login that was never on disk has not ended. A page moves at most one

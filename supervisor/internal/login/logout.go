@@ -107,7 +107,7 @@ func (m *Manager) planLogout(o *logout, err error) error {
 		m.record.LoggedOutAt = m.now()
 	}
 	m.page.asked = true
-	m.journal.save(m.record)
+	m.journal.save(m.known)
 	close(o.unlinked)
 	return nil
 }
@@ -117,4 +117,5 @@ func (m *Manager) endLogout(o *logout) {
 	defer m.mu.Unlock()
 	o.done(o.soFar(context.Canceled))
 	m.logout = nil
+	m.journal.save(m.known)
 }

@@ -52,19 +52,9 @@ type Manager struct {
 
 	mu           sync.Mutex
 	journal      journal          // guarded by mu
-	record       Record           // guarded by mu
-	page         page             // guarded by mu
-	kept         kept             // guarded by mu
-	pending      plan             // guarded by mu; what BeforeStart has to do
+	known                         // guarded by mu
 	failedStarts int              // guarded by mu; starts of Chrome that failed in a row
-	logout       *logout          // guarded by mu; nil while nobody logs out
 	profile      *profile.Profile // guarded by mu; nil before the first start
-}
-
-// plan is an action, and why it is done.
-type plan struct {
-	action action
-	why    string
 }
 
 var _ worker.Hooks = (*Manager)(nil)
@@ -73,7 +63,7 @@ var _ worker.Hooks = (*Manager)(nil)
 func New(workers Workers, o Options) *Manager {
 	m := &Manager{
 		limits: o.Limits, log: o.Logger, now: o.Now, workers: workers, eraseMessages: o.EraseMessages,
-		journal: journal{limits: o.Limits, log: o.Logger, publish: o.Publish},
+		journal: journal{limits: o.Limits, log: o.Logger, now: o.Now, publish: o.Publish},
 	}
 	m.journal.status.Store(&Status{})
 	return m
@@ -92,6 +82,9 @@ func (m *Manager) Notice(n worker.Notice) {
 	switch n := n.(type) {
 	case worker.Spawning:
 		m.page = page{}
+		if m.pending.action != nothing { // It was decided on after BeforeStart.
+			m.requestRestart(worker.RestartRequest{Reason: reason.Maintenance, Detail: "the profile is to be replaced", Urgency: worker.Immediately})
+		}
 	case worker.FromWorker:
 		m.event(n.Event.Body, m.now())
 	}
@@ -106,7 +99,9 @@ func (m *Manager) event(body rpc.EventBody, now time.Time) {
 		before := m.record
 		m.record, m.page = observe(m.record, m.page, b, now)
 		m.journal.logChanges(before, m.record)
-		m.journal.save(m.record)
+		m.journal.save(m.known)
+	case rpc.Heartbeat:
+		m.journal.save(m.known)
 	}
 	if m.logout != nil || m.pending.action != nothing {
 		return
@@ -124,11 +119,11 @@ func (m *Manager) begin(p plan, now time.Time) {
 		m.log.Error(logid.LoginLost, logging.KeyDetail, "the login is missing from the profile although nobody logged out, and no backup of it can be restored")
 		m.record = m.record.withoutLogin()
 		m.record.LostAt = now
-		m.journal.save(m.record)
+		m.journal.save(m.known)
 		return
 	case keep:
 		m.keep()
-		m.journal.save(m.record)
+		m.journal.save(m.known)
 		return
 	case backUp:
 		m.record.BackupTriedAt = now
@@ -143,7 +138,7 @@ func (m *Manager) begin(p plan, now time.Time) {
 		request.Detail = "the link was ended; the old login is moved to quarantine"
 	}
 	m.page.asked = true
-	m.journal.save(m.record)
+	m.journal.save(m.known)
 	m.requestRestart(request)
 }
 
@@ -190,7 +185,7 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 		return err
 	}
 	m.pruneCaches()
-	m.journal.save(m.record)
+	m.journal.save(m.known)
 	return nil
 }
 
@@ -311,7 +306,7 @@ func (m *Manager) restore(ctx context.Context, s worker.Start, why string) error
 		return nil
 	}
 	m.record.Attempts++
-	m.journal.save(m.record)
+	m.journal.save(m.known)
 	backup, moved, err := b.restoreNewest(ctx, m.record, s, why)
 	switch {
 	case moved != "":
@@ -393,5 +388,5 @@ func (m *Manager) backUp(ctx context.Context, end worker.Closing) {
 		m.record.BackupVerifiedAt = backup.VerifiedAt
 	}
 	m.log.Info(logid.BackupCreated, slog.String(logging.KeyPath, backup.Name), logging.Millis("took_ms", took), slog.Bool("verified", backup.Verified()))
-	m.journal.save(m.record)
+	m.journal.save(m.known)
 }

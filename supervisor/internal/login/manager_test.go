@@ -25,11 +25,13 @@ func TestLogoutOnThePhoneQuarantinesTheProfileOnce(t *testing.T) {
 	r.link()
 	r.see(time.Minute, logoutShown)
 	r.see(time.Second, unlinkedAfterLogout)
+	r.wantReplacing(true)
 	r.wantNoRequest()
 	r.beat(3 * time.Second)
 	r.wantRequest(worker.WhenIdle)
 	r.beat(time.Minute)
 	r.wantNoRequest()
+	r.wantReplacing(true)
 	r.end(reason.Maintenance, true)
 	r.spawn()
 	r.holds("")
@@ -37,9 +39,11 @@ func TestLogoutOnThePhoneQuarantinesTheProfileOnce(t *testing.T) {
 	if !strings.HasSuffix(s.Quarantined, "-logged_out") || !s.LinkedAt.IsZero() || !s.BackupAt.IsZero() {
 		t.Errorf("published %+v", s)
 	}
+	r.wantReplacing(false)
 	r.see(time.Second, unlinkedAfterLogout)
 	r.beat(time.Hour)
 	r.wantNoRequest()
+	r.wantReplacing(false)
 }
 
 // A phone scans the QR in the moment before a restart in which the profile would be
@@ -332,6 +336,22 @@ func TestLogOutWithPurgeLeavesNothing(t *testing.T) {
 	if err != nil || strings.Contains(strings.Join(left, " "), "backups") || strings.Contains(strings.Join(left, " "), "quarantine") {
 		t.Errorf("left: %v, %v", left, err)
 	}
+}
+
+// The page has logged out just when the next instance is about to begin.
+func TestLogOutBetweenTwoInstancesIsCompleted(t *testing.T) {
+	r := newRig(t)
+	r.link()
+	if err := r.planLogout(&logout{unlinked: make(chan struct{})}, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.wantReplacing(true)
+	r.Notice(worker.Spawning{Generation: 2})
+	r.wantRequest(worker.Immediately)
+	r.spawn()
+	r.wantNoRequest()
+	r.holds("")
+	r.wantReplacing(false)
 }
 
 func TestFailedLogOutChangesNothing(t *testing.T) {

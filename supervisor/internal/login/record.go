@@ -130,6 +130,11 @@ func (p page) loggedOut() bool {
 	return p.condition == rpc.PageLoggedOut || !p.unlinkedSince.IsZero() && p.reason == reason.LoggedOut
 }
 
+// pairing reports whether somebody types a code, or is about to.
+func (p page) pairing() bool {
+	return p.reason == reason.PairingCodeShown || p.reason == reason.PairingRequested
+}
+
 // observe returns the record and the page after an observation.
 func observe(r Record, p page, o rpc.PageObserved, now time.Time) (Record, page) {
 	p = p.observe(o, now)
@@ -186,6 +191,9 @@ type Status struct {
 	Record
 	// HeldUntil is when planned restarts stop waiting for the login.
 	HeldUntil time.Time
+	// Replacing means that the profile is about to be replaced, so that a phone that is
+	// linked now might lose its link.
+	Replacing bool
 }
 
 // journal saves the record, logs what has happened to the login, and publishes its
@@ -193,6 +201,7 @@ type Status struct {
 type journal struct {
 	limits  Limits
 	log     *slog.Logger
+	now     func() time.Time
 	publish func(Status)
 	file    profile.JSONFile // empty while the profile is not known
 	saved   Record
@@ -211,9 +220,10 @@ func (j *journal) load(file profile.JSONFile) (r Record, err error) {
 	return r, nil
 }
 
-// save keeps r if it has changed, and publishes it. If it can't be written, the next
-// save tries again.
-func (j *journal) save(r Record) {
+// save keeps the record if it has changed, and publishes the status. If the record can't be
+// written, the next save tries again.
+func (j *journal) save(k known) {
+	r := k.record
 	if r != j.saved && j.file != "" {
 		if err := j.file.Save(r); err != nil {
 			j.log.Warn(logid.LoginRecordFailed, logging.KeyError, err)
@@ -221,7 +231,7 @@ func (j *journal) save(r Record) {
 			j.saved = r
 		}
 	}
-	status := Status{Record: r, HeldUntil: j.limits.hold(r, worker.WhenIdle)}
+	status := Status{Record: r, HeldUntil: j.limits.hold(r, worker.WhenIdle), Replacing: k.replacing(j.limits, j.now())}
 	if status != *j.status.Load() {
 		j.status.Store(&status)
 		j.publish(status)

@@ -116,6 +116,13 @@ func (r *rig) published() Status {
 	return r.status
 }
 
+func (r *rig) wantReplacing(want bool) {
+	r.t.Helper()
+	if got := r.published().Replacing; got != want {
+		r.t.Errorf("the profile is about to be replaced: %v", got)
+	}
+}
+
 func (r *rig) spawn() {
 	r.t.Helper()
 	if err := r.BeforeStart(r.t.Context(), r.folder, worker.Start{ChromeVersion: "156.0.1.2"}); err != nil {

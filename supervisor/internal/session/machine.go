@@ -128,6 +128,8 @@ type qrClock struct {
 	// withheld means that the page has not been observed lately; its QR is served again
 	// when it is.
 	withheld bool
+	// replacing is login.Status's: a phone that is linked now might lose its link.
+	replacing bool
 	// missingSince is when the page began to ask for a phone without a QR.
 	missingSince time.Time
 	// unreadable is true while the page's payload is one that can't be drawn.
@@ -135,7 +137,7 @@ type qrClock struct {
 }
 
 // served reports whether there is a QR that may be served until it expires.
-func (q qrClock) served() bool { return !q.expires.IsZero() && !q.withheld }
+func (q qrClock) served() bool { return !q.expires.IsZero() && !q.withheld && !q.replacing }
 
 // wanted starts the clock of a missing QR, or stops it.
 func (q qrClock) wanted(wanted bool, now time.Time) qrClock {
@@ -456,7 +458,7 @@ func (m machine) deadlines() []due {
 	if !m.running {
 		return list
 	}
-	if m.qr.served() {
+	if !m.qr.expires.IsZero() && !m.qr.withheld {
 		add(m.page.EvidenceAt.Time, rpc.QREvidence+m.limits.QRLate, machine.withholdQR)
 	}
 	add(m.page.EvidenceAt.Time, m.limits.Evidence, step(event{kind: EvidenceStale, generation: m.generation}))

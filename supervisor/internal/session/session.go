@@ -97,7 +97,9 @@ func (s *Session) Notify(n worker.Notice) {
 func (s *Session) SetLogin(status login.Status) {
 	s.post(func(l *loop, _ time.Time) {
 		l.next.Login = loginOf(status)
-		l.update("login", l.m)
+		m := l.m
+		m.qr.replacing = status.Replacing
+		l.update("login", m)
 	})
 }
 
@@ -388,7 +390,7 @@ func (l *loop) logChange(cause string, from, to machine) {
 	case from.reason.Code != to.reason.Code:
 		l.s.log.Info(logid.ReasonChanged, attrs...)
 	case from.qr.served() != to.qr.served():
-		l.s.log.Info(logid.QRChanged, append(attrs, "available", to.qr.served(), "withheld", to.qr.withheld)...)
+		l.s.log.Info(logid.QRChanged, append(attrs, "available", to.qr.served(), "withheld", !to.qr.expires.IsZero() && !to.qr.served())...)
 	case from.phase.Name != to.phase.Name:
 		l.s.log.Debug(logid.PhaseChanged, attrs...)
 	}

@@ -434,3 +434,24 @@ func TestWithheldQRComesBack(t *testing.T) {
 		}
 	})
 }
+
+func TestQRIsWithheldBeforeAReplacement(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.showQR()
+		r.SetLogin(login.Status{Replacing: true})
+		synctest.Wait()
+		r.worker(rpc.PageObserved{Condition: rpc.PageUnlinked, Progress: -1})
+		if s := r.Snapshot(); s.QR != nil || s.Healthy || s.State != QRRequired {
+			t.Errorf("got %+v in %s", s.QR, s.State)
+		}
+		r.worker(rpc.QRShown{Payload: payload, Reader: "dom", Seq: 2, TTL: 20 * time.Second})
+		if r.Snapshot().QR != nil {
+			t.Error("the page's next one is served")
+		}
+		r.SetLogin(login.Status{}) // somebody asks for a pairing code, so it stays
+		synctest.Wait()
+		if s := r.Snapshot(); s.QR == nil || s.QR.Seq != 2 || !s.Healthy {
+			t.Errorf("got %+v", s.QR)
+		}
+	})
+}
