@@ -34,11 +34,16 @@ var format = database.Format{
 		`CREATE INDEX message_client_key ON message (` + clientKey + `)`,
 	}, {
 		// Settings and messages may have the other address of an account.
+	}, {
+		`CREATE INDEX message_row ON message (` + rowID + `)`,
 	}},
 }
 
 // clientKey is an idempotency key as its client knows it, in SQL.
 const clientKey = `substr(key, instr(key, ' ') + 1)`
+
+// rowID is the id that the page has given a message which was typed, in SQL.
+const rowID = `iif(json_valid(entry), entry ->> '$.row', '')`
 
 // messages is an open database.
 type messages struct{ *database.DB }
@@ -202,12 +207,24 @@ func (db messages) named(id string) (string, error) {
 	return string(found.Row), err
 }
 
+// owner returns the id of the message that is this row in the page, or ErrUnknownMessage.
+func (t *transaction) owner(row rpc.MessageID) (rpc.MessageID, error) {
+	found, err := database.Values[rpc.MessageID](t.DB, "SELECT id FROM message WHERE id = ?1 OR "+rowID+" = ?1 ORDER BY id <> ?1 LIMIT 1", row)
+	if err == nil && len(found) == 0 {
+		err = ErrUnknownMessage
+	}
+	if err != nil {
+		return "", err
+	}
+	return found[0], nil
+}
+
 // errClaimed means that a row which looks like that of a message is another one's.
 var errClaimed = errors.New("the message that was found is another one with the same text")
 
 // unclaimed returns errClaimed if a row is that of another message than id.
 func (db messages) unclaimed(row, id rpc.MessageID) error {
-	found, err := database.Values[int](db.DB, "SELECT 1 FROM message WHERE iif(json_valid(entry), entry ->> '$.row', '') = ? AND id <> ? LIMIT 1", row, id)
+	found, err := database.Values[int](db.DB, "SELECT 1 FROM message WHERE "+rowID+" = ? AND id <> ? LIMIT 1", row, id)
 	if err == nil && len(found) > 0 {
 		err = errClaimed
 	}
@@ -402,7 +419,7 @@ func (t *transaction) update(id rpc.MessageID, f func(entry) entry) (entry, erro
 		return entry{}, err
 	}
 	return after, t.Exec("UPDATE message SET status = ?, settled = ?, latest = ?, entry = ? WHERE id = ?",
-		after.Status, millis(after.settled()), millis(after.latest()), string(text), id)
+		after.Status, millis(after.settled()), millis(after.latest()), string(text), before.ID)
 }
 
 // save keeps s, without the people who no longer matter for pacing.

@@ -260,7 +260,16 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 		it.see(sight{})
 		return
 	}
-	l.store.do(job{write: updater(b.ID, func(e entry) entry { return e.acked(state, now) })})
+	l.store.do(job{write: func(t *transaction) error {
+		owner, err := t.owner(b.ID)
+		if err == nil {
+			_, err = t.update(owner, func(e entry) entry { return e.acked(state, now) })
+		}
+		if errors.Is(err, ErrUnknownMessage) { // Another device of the account has sent it.
+			return nil
+		}
+		return err
+	}})
 }
 
 // step begins what is due, and returns when to look again, zero for only at the next event.
@@ -291,6 +300,9 @@ func (l *loop) step(now time.Time) time.Time {
 	}
 	for _, u := range l.turns.sends {
 		d.hold = later(d.hold, holdFrom(u.began, now))
+	}
+	if l.page.account == (rpc.Account{}) { // Its link has ended, and with it what was on its way.
+		d.hold = time.Time{}
 	}
 	l.hold.Store(millis(d.hold))
 	l.oldest.Store(d.oldest)

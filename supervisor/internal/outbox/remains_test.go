@@ -174,6 +174,34 @@ func TestHugeFileIsSalvaged(t *testing.T) {
 	}
 }
 
+// A byte that a disk flips, of which the indexes know nothing.
+func TestByteFlippedInAMessageCostsNoOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.outbox")
+	b, stop := start(t, Options{Path: path})
+	m, other := accept(t, b, request("1", "one")), accept(t, b, request("2", "two"))
+	stop()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := bytes.Index(text, []byte(`{"id":"`+string(m.ID)))
+	if entry < 0 {
+		t.Fatal("the message is not in the file")
+	}
+	text[entry] ^= 1
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _ = start(t, Options{Path: path})
+	if got, err := b.Message(m.ID); err != nil || got.Status != Failed {
+		t.Errorf("got %s, %v", got.Status, err)
+	}
+	if got, err := b.Cancel(t.Context(), other.ID); err != nil || got.Status != Cancelled {
+		t.Errorf("the other: %s, %v", got.Status, err)
+	}
+	accept(t, b, request("3", "three"))
+}
+
 // Damage of an index that is found only when a message changes stops nothing for long.
 func TestDamagedIndexIsMadeAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.outbox")

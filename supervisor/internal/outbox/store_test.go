@@ -311,7 +311,7 @@ func TestOutboxIsBounded(t *testing.T) {
 // Nothing is accepted on a full disk, and everything that was is there afterwards.
 func TestFullDisk(t *testing.T) {
 	folder := t.TempDir()
-	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NODEV, "size=480k,mode=0700"); err != nil {
+	if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NODEV, "size=512k,mode=0700"); err != nil {
 		t.Skipf("needs root: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })

@@ -102,7 +102,11 @@ func TestRowOfAnotherMessageIsNotTaken(t *testing.T) {
 		if !slices.Equal(names, []rpc.MessageID{one.ID, other.ID, other.ID}) {
 			t.Errorf("typed %v", names)
 		}
-		// What is done to it is done to what the page knows.
+		// The page reports on what it knows, and so does what is done to it.
+		r.event(rpc.MessageChanged{ID: "3EB0FFFFFFFFFFFFFFFFF2", Ack: 3, At: time.Now()})
+		r.event(rpc.MessageChanged{ID: "3EB0FFFFFFFFFFFFFFFFF3", Ack: 3, At: time.Now()})
+		r.after(0, other.ID, Read)
+		r.after(0, one.ID, Sent)
 		if err := r.store.ask(context.Background(), job{read: func(db messages) error {
 			got, err := db.named(string(other.ID))
 			if got != "3EB0FFFFFFFFFFFFFFFFF2" {

@@ -69,6 +69,9 @@ func (r *rig) isTyped() {
 			t.Errorf("the server has %+v", last)
 		}
 	}
+	last := r.latest(5).ID
+	check(t, r.sim.Ack(last, 3))
+	r.awaitAck(0, rpc.MessageID(last), 3)
 	r.isOnlyLookedFor(began)
 }
 

@@ -438,8 +438,10 @@
     const lacks = FUNCTIONS.find((name) => !callable(name));
     if (lacks) return lacks;
     if (typeof (resolve("chats").value || {})[n.get] !== "function") return "chats";
-    return typeof (resolve("messages").value || {})[n.on] === "function" ? "" : "messages";
+    return observable() ? "" : "messages";
   }
+
+  const observable = () => typeof (resolve("messages").value || {})[n.on] === "function";
 
   const act = acts(n, ledger, { Stop, addresses, callable, gone, identify, isKey, isTypeError, remember, report, resolve, rows, state, task });
 
@@ -503,7 +505,11 @@
       const work = task(ms);
       const seen = { missing: missing(), unchecked: ACCOUNT.find((name) => !callable(name)) || "", undoable: ACTS.find((name) => !callable(name)) || "", arriving: resolve("offline_ended").value === false };
       try {
-        if (!seen.missing) listen();
+        if (observable()) listen();
+      } catch {
+        // Nothing is reported: it is looked up.
+      }
+      try {
         seen.own = await own(work).catch(() => ({}));
         const me = seen.own.phone || seen.own.lid;
         seen.answers = Boolean(!seen.missing && me && (await rows(work, [NOBODY], work.call("wid", me))));
