@@ -139,6 +139,16 @@ const (
 // another is what remains in another document.
 func (t trust) another(document int) trust { return trust{document: document, lost: t.lost} }
 
+// count notes an observation of a login.
+func (t *trust) count(o Observation, now time.Time) {
+	if t.since.IsZero() {
+		t.since = now
+	}
+	if !o.Repeated {
+		t.seen++
+	}
+}
+
 // believe returns the kind of a page that seems to be k: one whose login is not believed
 // yet is still connecting.
 func (s *step) believe(k kind) kind {
@@ -152,10 +162,7 @@ func (s *step) believe(k kind) kind {
 	if !in {
 		return k
 	}
-	if t.since.IsZero() {
-		t.since = now
-	}
-	t.seen++
+	t.count(s.o, now)
 	lasts, times := steadyFor, steadySeen
 	switch {
 	case t.erratic(now):

@@ -207,6 +207,23 @@ func TestErraticPageIsNotReady(t *testing.T) {
 	}
 }
 
+// On a busy machine the page may be observed again and again before anything in it can change.
+func TestRepeatedObservationsProveNoLogin(t *testing.T) {
+	c, in := New(Timings{}), observed(registered, socket(selectors.SocketConnected), on(selectors.ScreenMain))
+	repeated := in
+	repeated.Repeated = true
+	now := epoch.Add(time.Minute)
+	h := steadily(c, History{}, repeated, now)
+	if h, _ = c.Next(h, at(repeated, now), now); h.reported.Condition == rpc.PageReady {
+		t.Error("one observation is enough")
+	}
+	now = now.Add(steadyFor)
+	h = steadily(c, h, in, now)
+	if h, _ = c.Next(h, at(in, now), now); h.reported.Condition != rpc.PageReady {
+		t.Errorf("got %s (%s)", h.reported.Condition, h.reported.Reason)
+	}
+}
+
 func TestChangesAtSpeedAreReportedSlowly(t *testing.T) {
 	c, h := New(Timings{}), History{}
 	states := []Observation{

@@ -36,6 +36,9 @@ type Observation struct {
 	PairingUntil time.Time
 	// Busy is true while a person's command is being carried out in the page.
 	Busy bool
+	// Repeated is true when no timer of the page could run since the observation before,
+	// as on a machine that is too busy: then it is the same one, seen again.
+	Repeated bool
 }
 
 // Connection is what Chrome reports of the document's websockets to the page's

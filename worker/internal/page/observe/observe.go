@@ -223,7 +223,8 @@ type answer struct {
 		Progress float64
 		Uncaught []string
 	}
-	Modules modulesAnswer
+	Modules  modulesAnswer
+	Repeated bool
 }
 
 // modulesAnswer is what the page's modules answer, in their own words.
@@ -248,7 +249,7 @@ func (o *Observer) translate(a answer, document int, now time.Time) classify.Obs
 			Status:         d.Status,
 		},
 		Drawn: d.Drawn, Modules: m.Modules, Storage: d.Storage,
-		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline),
+		Online: d.Online && (m.NetworkOnline == nil || *m.NetworkOnline), Repeated: a.Repeated,
 	}
 	seen.Drawn.Progress = percent(d.Progress)
 	seen.Modules.Socket, seen.Modules.Stream = set.Words.SocketStates[m.Socket], set.Words.SocketStreams[m.Stream]

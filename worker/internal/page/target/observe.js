@@ -10,6 +10,8 @@
   const listening = new Set(); // indexes of k.events
   let passkey = { event: "", word: "", skip: false }; // the last event about linking by one
   const uncaught = []; // the last errors that nobody has caught
+  const TURN = 20; // ms, less than there are between two observations that count
+  let turned = true; // a timer ran since the last observation
 
   // No CDP domain reports the page's own errors without the page noticing.
   const keep = (text) => {
@@ -228,6 +230,11 @@
   return {
     // observe never throws for what the page lacks.
     async observe() {
+      const repeated = !turned;
+      if (turned) {
+        turned = false;
+        setTimeout(() => { turned = true; }, TURN);
+      }
       const known = registry();
       listen(known);
       const before = k.words.socket_states[word(peek("socket_state", known))];
@@ -241,7 +248,7 @@
       if (seen.progress < 0 && before === "connected" && !found.hasSynced) {
         seen.progress = Number(await ask("progress", known, 200)) || -1;
       }
-      return { document: seen, modules: found };
+      return { document: seen, modules: found, repeated };
     },
   };
 })
