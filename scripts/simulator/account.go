@@ -24,6 +24,12 @@ var (
 	ErrNotLinked = errors.New("no linked device is connected")
 )
 
+// MayScanAgain reports whether a scan failed with err because the page has no code, or draws
+// the next one, as a person sees who then scans it again.
+func MayScanAgain(err error) bool {
+	return errors.Is(err, ErrExpired) || errors.Is(err, ErrNothingToScan) || errors.Is(err, ErrRefused)
+}
+
 // Account is the imitated WhatsApp account: its phone, the devices that are linked
 // to it, and the connections of the pages to its server.
 type Account struct {

@@ -216,7 +216,7 @@ func (r *rig) scan() {
 	r.t.Helper()
 	r.shown()
 	err := r.Scan(r.ctx)
-	for errors.Is(err, simulator.ErrExpired) || errors.Is(err, simulator.ErrNothingToScan) {
+	for simulator.MayScanAgain(err) {
 		r.shown()
 		err = r.Scan(r.ctx)
 	}

@@ -370,7 +370,7 @@ func plain(t *testing.T, body string) string {
 func (r *rig) scan() {
 	r.t.Helper()
 	err := simulator.ErrNothingToScan
-	for errors.Is(err, simulator.ErrNothingToScan) { // it may go again at once
+	for simulator.MayScanAgain(err) { // it may go again at once
 		_, shown := r.sim.Shown(r.context())
 		check(r.t, shown)
 		err = r.sim.Scan(r.context())
