@@ -104,7 +104,7 @@ func (k known) replacing(l Limits, now time.Time) bool {
 	ended := !k.record.LinkedAt.IsZero() && !k.record.LoggedOutAt.IsZero()
 	switch {
 	case k.pending.action != nothing:
-		return k.pending.action.replaces()
+		return k.pending.action.replaces() && !k.overtaken(k.pending)
 	case ended && k.logout != nil:
 		return true
 	case ended && !k.page.asked && !k.page.pairing():
@@ -112,6 +112,18 @@ func (k known) replacing(l Limits, now time.Time) bool {
 	}
 	next, _ := decide(l, k.record, k.page, k.kept, now)
 	return next.replaces()
+}
+
+// overtaken reports whether a phone was linked after it was decided that the profile
+// has no login: its new one must stay.
+func (k known) overtaken(p plan) bool {
+	switch p.action {
+	case quarantine:
+		return k.logout == nil && k.record.LoggedOutAt.IsZero()
+	case restore:
+		return p.why == whyMissing && k.page.linked
+	}
+	return false
 }
 
 // decide returns what to do at now, and why.

@@ -178,7 +178,8 @@ func TestProfileThatIsReplacedSoonIsKnown(t *testing.T) {
 		{"its login is missing, with a backup", held(), []seen{unlinked(0, reason.ScanQR)}, kept{backup: true}, nothing, true},
 		{"its login is missing, without a backup", held(), []seen{unlinked(0, reason.ScanQR)}, kept{}, nothing, false},
 		{"its storage fails", held(), []seen{storageFailed}, kept{backup: true}, nothing, false},
-		{"it will be moved away", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, quarantine, true},
+		{"it will be moved away", held(), []seen{unlinked(0, reason.LoggedOut)}, kept{}, quarantine, true},
+		{"it would be moved away, but was linked again", held(), []seen{linked(0, rpc.PageSyncing, true)}, kept{}, quarantine, false},
 		{"it will be erased", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, erase, true},
 		{"it will be restored", Record{}, []seen{unlinked(0, reason.ScanQR)}, kept{}, restore, true},
 	} {
@@ -189,7 +190,7 @@ func TestProfileThatIsReplacedSoonIsKnown(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			k.logout = &logout{}
-			if got, want := k.replacing(defaultLimits(), t0), tt.want || !r.LoggedOutAt.IsZero(); got != want {
+			if got, want := k.replacing(defaultLimits(), t0), tt.want || !r.LoggedOutAt.IsZero() || tt.pending == quarantine; got != want {
 				t.Errorf("while somebody logs out: got %v", got)
 			}
 		})

@@ -101,7 +101,7 @@ func (m *Manager) event(body rpc.EventBody, now time.Time) {
 		m.journal.logChanges(before, m.record)
 		m.journal.save(m.known)
 	case rpc.Heartbeat:
-		m.journal.save(m.known)
+		m.journal.report(m.known)
 	}
 	if m.logout != nil || m.pending.action != nothing {
 		return
@@ -187,18 +187,6 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 	m.pruneCaches()
 	m.journal.save(m.known)
 	return nil
-}
-
-// overtaken reports whether a phone was linked after it was decided that the profile
-// has no login: its new one must stay. It is called with mu held.
-func (m *Manager) overtaken(p plan) bool {
-	switch p.action {
-	case quarantine:
-		return m.logout == nil && m.record.LoggedOutAt.IsZero()
-	case restore:
-		return p.why == whyMissing && m.page.linked
-	}
-	return false
 }
 
 // identify finds out whether the profile is the one in the record, and which backups

@@ -220,8 +220,8 @@ func (j *journal) load(file profile.JSONFile) (r Record, err error) {
 	return r, nil
 }
 
-// save keeps the record if it has changed, and publishes the status. If the record can't be
-// written, the next save tries again.
+// save keeps the record if it has changed, and reports. If the record can't be written, the
+// next save tries again.
 func (j *journal) save(k known) {
 	r := k.record
 	if r != j.saved && j.file != "" {
@@ -231,7 +231,12 @@ func (j *journal) save(k known) {
 			j.saved = r
 		}
 	}
-	status := Status{Record: r, HeldUntil: j.limits.hold(r, worker.WhenIdle), Replacing: k.replacing(j.limits, j.now())}
+	j.report(k)
+}
+
+// report publishes the status if it has changed.
+func (j *journal) report(k known) {
+	status := Status{Record: k.record, HeldUntil: j.limits.hold(k.record, worker.WhenIdle), Replacing: k.replacing(j.limits, j.now())}
 	if status != *j.status.Load() {
 		j.status.Store(&status)
 		j.publish(status)
