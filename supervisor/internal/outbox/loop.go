@@ -301,7 +301,7 @@ func (l *loop) step(now time.Time) time.Time {
 	for _, u := range l.turns.sends {
 		d.hold = later(d.hold, holdFrom(u.began, now))
 	}
-	if l.page.account == (rpc.Account{}) { // Its link has ended, and with it what was on its way.
+	if l.settings.linked() == (rpc.Account{}) { // The link has ended, and with it what was on its way.
 		d.hold = time.Time{}
 	}
 	l.hold.Store(millis(d.hold))
@@ -691,6 +691,9 @@ func (l *loop) sent(it *item, wasTouched bool, state rpc.MessageState, err error
 		return
 	}
 	l.saw(it, state, now)
+	if soon := now.Add(settling); state.Row != "" && l.turns.round.After(soon) {
+		l.turns.round = soon // what was reported of the row before it was known to be ours
+	}
 	c.failures++
 	c.retry = now.Add(pause(c.failures - 1)) // for when the page does not get it sent
 	if state.Ack > 0 {

@@ -393,6 +393,23 @@ func TestRestartWaitsForWhatIsBeingSent(t *testing.T) {
 	})
 }
 
+func TestRestartWaitsForNothingOfAnEndedLink(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.mute = true
+		m := r.to("5491111@c.us", "secret")
+		r.ready(me)
+		r.after(time.Second, m.ID, Sending)
+		if r.Hold().IsZero() {
+			t.Error("not held while it is sent")
+		}
+		r.event(rpc.PageObserved{Condition: rpc.PageLoggedOut})
+		synctest.Wait()
+		if !r.Hold().IsZero() {
+			t.Errorf("held until %v", r.Hold())
+		}
+	})
+}
+
 func TestFailuresAreFinal(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.contacts["1"] = rpc.Contact{}

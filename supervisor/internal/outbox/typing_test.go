@@ -119,6 +119,27 @@ func TestRowOfAnotherMessageIsNotTaken(t *testing.T) {
 	})
 }
 
+// The page may have lost what says whose it is.
+func TestRestartWaitsForWhatIsTyped(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.o.Typing = true
+		typing := make(chan struct{})
+		r.before = func(context.Context, rpc.Message) error { <-typing; return nil }
+		r.ready(me)
+		r.gone()
+		r.Notice(worker.Spawning{})
+		r.event(rpc.PageObserved{Condition: rpc.PageReady, Registered: true, Persisted: true})
+		r.event(rpc.SendingObserved{Typing: true, Why: "x is missing"})
+		m := r.to("1@c.us", "secret")
+		r.after(time.Second, m.ID, Sending)
+		if r.Hold().IsZero() {
+			t.Error("a restart would not wait for it")
+		}
+		close(typing)
+		r.after(time.Second, m.ID, Sent)
+	})
+}
+
 // What the page has given an id is sent again by that, once its functions are there.
 func TestTypedRowIsRepeatedByItsOwnID(t *testing.T) {
 	e := typedAt(typeable(through(Sending)))

@@ -131,7 +131,7 @@
 
   // own returns the account's addresses, of which either may be missing.
   async function own(work) {
-    const [phone, lid] = [await work.ask("own_phone"), await maybe(work, "own_lid")].map((wid) => text(wid).replace(/:\d+@/, "@"));
+    const [phone, lid] = [await maybe(work, "own_phone"), await maybe(work, "own_lid")].map((wid) => text(wid).replace(/:\d+@/, "@"));
     return { phone, lid };
   }
 

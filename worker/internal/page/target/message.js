@@ -441,7 +441,7 @@
     return observable() ? "" : "messages";
   }
 
-  const observable = () => typeof (resolve("messages").value || {})[n.on] === "function";
+  const observable = () => [n.on, n.off].every((name) => typeof (resolve("messages").value || {})[name] === "function");
 
   const act = acts(n, ledger, { Stop, addresses, callable, gone, identify, isKey, isTypeError, remember, report, resolve, rows, state, task });
 
