@@ -10,7 +10,7 @@
   const listening = new Set(); // indexes of k.events
   let passkey = { event: "", word: "", skip: false }; // the last event about linking by one
   const uncaught = []; // the last errors that nobody has caught
-  const TURN = 20; // ms, less than there are between two observations that count
+  const TURN = 20; // ms, less than there usually are between two observations
   let turned = true; // a timer ran since the last observation
 
   // No CDP domain reports the page's own errors without the page noticing.
@@ -231,9 +231,11 @@
     // observe never throws for what the page lacks.
     async observe() {
       const repeated = !turned;
-      if (turned) {
-        turned = false;
+      turned = false;
+      try {
         setTimeout(() => { turned = true; }, TURN);
+      } catch {
+        turned = true; // The page has replaced it.
       }
       const known = registry();
       listen(known);
