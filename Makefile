@@ -102,7 +102,7 @@ thorough: ## the tests that have many cases with all of them, of which make test
 kills: ## kill the service at 200 random moments, most of them in the five seconds after a scan; no login that was on disk may be lost (30 minutes)
 	$(RACE) -count=1 -timeout 90m -run TestKillsAtRandom -v ./supervisor/e2e -kills 200
 
-test-engines: build bin/chaos ## the end-to-end tests, those of the worker, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (30 minutes for each, or two hours)
+test-engines: build bin/chaos ## the end-to-end tests, those of the worker, chaos and random kills with chromium, chromium-headless-shell and Debian main's older ones; ARGS="shell old" (45 minutes for each, or three hours)
 	@scripts/install/packages.sh chromium chromium-headless-shell
 	@scripts/engines/run.sh $(ARGS)
 
