@@ -129,9 +129,9 @@
     return found.slice(0, MOST_ROWS);
   }
 
-  // own returns the account's addresses, of which either may be missing.
+  // own returns the account's addresses. Without its number it throws: the LID alone would look like another account.
   async function own(work) {
-    const [phone, lid] = [await maybe(work, "own_phone"), await maybe(work, "own_lid")].map((wid) => text(wid).replace(/:\d+@/, "@"));
+    const [phone, lid] = [await work.ask("own_phone"), await maybe(work, "own_lid")].map((wid) => text(wid).replace(/:\d+@/, "@"));
     return { phone, lid };
   }
 
