@@ -101,27 +101,26 @@ type known struct {
 // else. It looks ahead by the longest that a page which asks for a phone is waited for.
 func (k known) replacing(l Limits, now time.Time) bool {
 	now = now.Add(max(wipeTime, missingTime))
-	ended := !k.record.LinkedAt.IsZero() && !k.record.LoggedOutAt.IsZero()
 	switch {
 	case k.pending.action != nothing:
-		return k.pending.action.replaces() && !k.overtaken(k.pending)
-	case ended && k.logout != nil:
+		return k.pending.action.replaces() && !k.overtaken()
+	case k.record.ended() && k.logout != nil:
 		return true
-	case ended && !k.page.asked && !k.page.pairing():
+	case k.record.ended() && !k.page.asked && !k.page.pairing():
 		return k.record.retire(k.kept, now) == quarantine
 	}
 	next, _ := decide(l, k.record, k.page, k.kept, now)
 	return next.replaces()
 }
 
-// overtaken reports whether a phone was linked after it was decided that the profile
-// has no login: its new one must stay.
-func (k known) overtaken(p plan) bool {
-	switch p.action {
+// overtaken reports whether a phone was linked after the pending plan was made because the
+// profile has no login: its new one must stay.
+func (k known) overtaken() bool {
+	switch k.pending.action {
 	case quarantine:
 		return k.logout == nil && k.record.LoggedOutAt.IsZero()
 	case restore:
-		return p.why == whyMissing && k.page.linked
+		return k.pending.why == whyMissing && k.page.linked
 	}
 	return false
 }
@@ -150,7 +149,7 @@ func decide(l Limits, r Record, p page, k kept, now time.Time) (action, string) 
 // wiped reports whether the page has had the time to delete what a logout leaves, or
 // will not: then it neither asks for a phone nor is it being linked again.
 func wiped(r Record, p page, now time.Time) bool {
-	if r.LinkedAt.IsZero() || r.LoggedOutAt.IsZero() {
+	if !r.ended() {
 		return false
 	}
 	switch p.condition {

@@ -166,10 +166,10 @@ func (m *Manager) BeforeStart(ctx context.Context, p *profile.Profile, s worker.
 		return err
 	}
 	todo := m.pending
-	m.pending = plan{}
-	if m.overtaken(todo) {
+	if m.overtaken() {
 		todo = plan{}
 	}
+	m.pending = plan{}
 	switch todo.action {
 	case quarantine:
 		m.logout.done(m.quarantine(ctx, todo.why))

@@ -97,6 +97,9 @@ func (r Record) former(why string, now time.Time) profile.Former {
 	}
 }
 
+// ended reports whether the profile has what is left of a login whose link was ended.
+func (r Record) ended() bool { return !r.LinkedAt.IsZero() && !r.LoggedOutAt.IsZero() }
+
 // expected reports whether there should be a login on disk.
 func (r Record) expected() bool { return !r.PersistedAt.IsZero() && r.LoggedOutAt.IsZero() }
 
