@@ -207,14 +207,11 @@ func (db messages) named(id string) (string, error) {
 	return string(found.Row), err
 }
 
-// owner returns the id of the message that is this row in the page, or ErrUnknownMessage.
+// owner is the reverse of named: it returns the id of the message that is this row in the page.
 func (t *transaction) owner(row rpc.MessageID) (rpc.MessageID, error) {
 	found, err := database.Values[rpc.MessageID](t.DB, "SELECT id FROM message WHERE id = ?1 OR "+rowID+" = ?1 ORDER BY id <> ?1 LIMIT 1", row)
-	if err == nil && len(found) == 0 {
-		err = ErrUnknownMessage
-	}
-	if err != nil {
-		return "", err
+	if err != nil || len(found) == 0 {
+		return row, err
 	}
 	return found[0], nil
 }

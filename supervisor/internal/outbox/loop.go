@@ -173,7 +173,7 @@ func (l *loop) change(it *item, f func(entry) entry) {
 	}})
 }
 
-// updater changes a message, unless it was erased meanwhile.
+// updater changes a message, unless it was erased meanwhile or another device has sent it.
 func updater(id rpc.MessageID, f func(entry) entry) func(*transaction) error {
 	return func(t *transaction) error {
 		_, err := t.update(id, f)
@@ -262,13 +262,10 @@ func (l *loop) hint(b rpc.MessageChanged, now time.Time) {
 	}
 	l.store.do(job{write: func(t *transaction) error {
 		owner, err := t.owner(b.ID)
-		if err == nil {
-			_, err = t.update(owner, func(e entry) entry { return e.acked(state, now) })
+		if err != nil {
+			return err
 		}
-		if errors.Is(err, ErrUnknownMessage) { // Another device of the account has sent it.
-			return nil
-		}
-		return err
+		return updater(owner, func(e entry) entry { return e.acked(state, now) })(t)
 	}})
 }
 

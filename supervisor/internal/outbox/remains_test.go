@@ -15,6 +15,19 @@ import (
 	"session-manager/supervisor/internal/database"
 )
 
+// edit changes the bytes of a file in place.
+func edit(t *testing.T, path string, change func(text []byte)) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(text)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // kept makes a database with n messages that wait, and returns its bytes.
 func kept(t *testing.T, path string, n int) []byte {
 	t.Helper()
@@ -36,15 +49,13 @@ func TestKeySurvivesInItsIndex(t *testing.T) {
 	b, stop := start(t, Options{Path: path})
 	m := accept(t, b, request("key", "x"))
 	stop()
-	text, err := os.ReadFile(path)
-	row := []byte(string(m.ID) + "key")
-	if err != nil || bytes.Count(text, row) != 1 {
-		t.Fatalf("%d rows, %v", bytes.Count(text, row), err)
-	}
-	text = bytes.Replace(text, row, bytes.Repeat([]byte{0xA5}, len(row)), 1)
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	edit(t, path, func(text []byte) {
+		row := []byte(string(m.ID) + "key")
+		if n := bytes.Count(text, row); n != 1 {
+			t.Fatalf("%d rows", n)
+		}
+		copy(text[bytes.Index(text, row):], bytes.Repeat([]byte{0xA5}, len(row)))
+	})
 	b, _ = start(t, Options{Path: path})
 	if again, replayed, err := b.Accept(t.Context(), request("key", "x")); err != nil || !replayed || again.ID != m.ID || again.Status != Queued {
 		t.Errorf("got %+v, %t, %v", again, replayed, err)
@@ -180,18 +191,13 @@ func TestByteFlippedInAMessageCostsNoOther(t *testing.T) {
 	b, stop := start(t, Options{Path: path})
 	m, other := accept(t, b, request("1", "one")), accept(t, b, request("2", "two"))
 	stop()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	entry := bytes.Index(text, []byte(`{"id":"`+string(m.ID)))
-	if entry < 0 {
-		t.Fatal("the message is not in the file")
-	}
-	text[entry] ^= 1
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	edit(t, path, func(text []byte) {
+		entry := bytes.Index(text, []byte(`{"id":"`+string(m.ID)))
+		if entry < 0 {
+			t.Fatal("the message is not in the file")
+		}
+		text[entry] ^= 1
+	})
 	b, _ = start(t, Options{Path: path})
 	if got, err := b.Message(m.ID); err != nil || got.Status != Failed {
 		t.Errorf("got %s, %v", got.Status, err)
@@ -208,24 +214,19 @@ func TestDamagedIndexIsMadeAgain(t *testing.T) {
 	b, stop := start(t, Options{Path: path})
 	m, other := accept(t, b, request("1", "one")), accept(t, b, request("2", "two"))
 	stop()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	latest := binary.BigEndian.AppendUint64(nil, uint64(m.Times[Queued].UnixMilli()))[2:] // as SQLite writes it
-	row := bytes.Index(text, []byte(string(m.ID)+"1"))
-	for at := 0; ; at++ {
-		next := bytes.Index(text[at:], latest)
-		if next < 0 {
-			break
+	edit(t, path, func(text []byte) {
+		latest := binary.BigEndian.AppendUint64(nil, uint64(m.Times[Queued].UnixMilli()))[2:] // as SQLite writes it
+		row := bytes.Index(text, []byte(string(m.ID)+"1"))
+		for at := 0; ; at++ {
+			next := bytes.Index(text[at:], latest)
+			if next < 0 {
+				return
+			}
+			if at += next; at < row || at > row+500 {
+				text[at+5] ^= 0xFF
+			}
 		}
-		if at += next; at < row || at > row+500 {
-			text[at+5] ^= 0xFF
-		}
-	}
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	})
 	b, _ = start(t, Options{Path: path})
 	for _, id := range []rpc.MessageID{m.ID, other.ID} {
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(storePause / 4) {
