@@ -111,14 +111,15 @@
     }
   }
 
-  // listen listens again: the page can lose its listeners.
+  // listen listens again: the page can lose its listeners. What can't be left is listened to once.
   function listen() {
+    const messages = resolve("messages").value;
+    if (ledger.leave && typeof messages[n.off] !== "function") return;
     try {
       ledger.leave?.();
     } catch {
       // What listened has gone.
     }
-    const messages = resolve("messages").value;
     messages[n.on](n.ack_event, listener);
     ledger.leave = () => messages[n.off](n.ack_event, listener);
   }
@@ -441,7 +442,7 @@
     return observable() ? "" : "messages";
   }
 
-  const observable = () => [n.on, n.off].every((name) => typeof (resolve("messages").value || {})[name] === "function");
+  const observable = () => typeof (resolve("messages").value || {})[n.on] === "function";
 
   const act = acts(n, ledger, { Stop, addresses, callable, gone, identify, isKey, isTypeError, remember, report, resolve, rows, state, task });
 
