@@ -7,11 +7,12 @@ NFPM := scripts/tools/bin/nfpm
 # pictures take ten times as long to decode. It holds for the binaries that tests build, too. Of SQLite it is the part that was C: a
 # generic function that is used without the detector in one library is without it everywhere, and races are reported that are none.
 COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... github.com/klauspost/compress/... golang.org/x/crypto/... modernc.org/sqlite/lib
-RACE := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)' go test -race
+CHECKED := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)'
+RACE := $(CHECKED) go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
 
-.PHONY: help test-engines packages go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
+.PHONY: help test-engines packages compiled go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -77,7 +78,12 @@ bin/chaos: FORCE
 	@go build -trimpath -o $@ ./scripts/chaos
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
-	@$(MAKE) --no-print-directory -k -j2 check go-test # side by side: apt-get waits for the network, and tests with Chrome half of their time
+	@$(MAKE) --no-print-directory -k -j3 packages check compiled # before the tests, whose time they would take
+	@$(MAKE) --no-print-directory go-test
+
+compiled: # the tests and what they start, of which they build the programs
+	$(CHECKED) go list -export ./worker >/dev/null
+	$(CHECKED) go list -race -test -export ./... >/dev/null
 
 packages: # what the tests need besides Go
 	@scripts/install/browser.sh
@@ -91,7 +97,7 @@ packages: # what the tests need besides Go
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/pm2
 
 go-test: packages # with the race detector a process would exit a second late
-	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 4 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # four packages at once, as tests with Chrome wait; check runs the linters, vet among them, and deps
+	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 2 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # two packages at once: each runs two tests with Chrome, and more would wait for each other; check runs vet and deps
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough

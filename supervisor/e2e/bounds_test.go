@@ -87,7 +87,7 @@ func TestFloodingWorkerIsNamedWhileTheAPIAnswers(t *testing.T) {
 func TestLargeScreenshotIsRefused(t *testing.T) {
 	t.Parallel()
 	needBrowser(t)
-	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--worker", hostileWorker(t, "large answers"))
+	s := start(t, "http://127.0.0.1:1/", t.TempDir(), "--worker", hostileWorker(t, "large screenshot"))
 	s.await("QR_REQUIRED")
 	var a harness.Answer
 	eventually(t, "an answer in time", func() bool { // the deadline is short for a busy machine

@@ -29,7 +29,7 @@ import (
 )
 
 // patience bounds every wait of the tests; it is reached only by failures.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // thorough is for a machine that has time.
 var thorough = flag.Bool("thorough", false, "run every case of each test, not only those that differ most")

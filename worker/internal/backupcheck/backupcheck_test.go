@@ -30,7 +30,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait; it only matters when something is broken.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // rig is a profile that was linked and closed, and what to open it with.
 type rig struct {

@@ -124,7 +124,7 @@ func TestHostileOriginsAreLeft(t *testing.T) {
 			}
 			s := newSite(t, "")
 			s.redirectTo(tc.at)
-			r := openSite(t, s, eager, quick, func(o *Options) { o.Timings.Classify.Pace = cmp.Or(tc.pace, 5) })
+			r := openSite(t, s, eager, impatient, func(o *Options) { o.Timings.Classify.Pace = cmp.Or(tc.pace, 5) })
 			mark := 0
 			if !tc.unseen {
 				mark = r.awaitElsewhere(0, tc.at, isCode(stolen))

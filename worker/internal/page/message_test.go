@@ -32,7 +32,7 @@ func ourID(n int) rpc.MessageID { return rpc.MessageID(fmt.Sprintf("3EB0%018X", 
 // unhurried keeps the loop from loading a page again because a test or a busy machine keeps it from answering.
 func unhurried(o *Options) {
 	o.Timings.Interval, o.Timings.Settle = 500*time.Millisecond, time.Millisecond
-	o.Timings.Unreadable, o.Timings.Misses = time.Hour, 15
+	o.Timings.Unreadable = time.Hour
 }
 
 // openSender opens a page that is linked and can send.

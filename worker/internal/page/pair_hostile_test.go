@@ -62,7 +62,7 @@ func TestHostileAnswersToPairingAreReadSafely(t *testing.T) {
 // TestGetterThatNeverEndsIsCured has the page's error hold the main thread for ever.
 func TestGetterThatNeverEndsIsCured(t *testing.T) {
 	t.Parallel()
-	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), hurried, answering(3*time.Second))
+	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), impatient, answering(3*time.Second))
 	_, mark := r.awaitCondition(0, rpc.PageUnlinked)
 	if _, err := r.page.Pair(r.context(), somePhone); err == nil {
 		t.Error("no error")

@@ -99,7 +99,7 @@ func TestUnscannableImagesAreIgnored(t *testing.T) {
 
 func TestRenamedPageIsReadFromImages(t *testing.T) {
 	t.Parallel()
-	r := open(t, simulator.Options{Profile: "renamed", Speed: 20})
+	r := open(t, simulator.Options{Profile: "renamed", Speed: 8})
 	first, mark := r.awaitCode(0)
 	if first.Reader != "image" && first.Reader != "screenshot" {
 		t.Fatalf("got %+v", first)

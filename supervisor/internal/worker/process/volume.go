@@ -12,8 +12,8 @@ import (
 // much at once. All but the first lines of a second is dropped, but even that keeps a
 // processor busy.
 const (
-	volumeRate  = 8 << 20
-	volumeBurst = 256 << 20
+	volumeRate  = 1 << 20
+	volumeBurst = 64 << 20
 )
 
 // volume notices a worker that writes without end.
