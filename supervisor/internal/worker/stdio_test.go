@@ -55,10 +55,10 @@ func TestFloodOnStderrIsCountedAndBlocksNobody(t *testing.T) {
 }
 
 func TestStdoutAfterTheHandshakeIsCountedAndDropped(t *testing.T) {
-	r := newRig(t, "stdout flood", patient).start() // 100 MB
+	r := newRig(t, "stdout flood", patient).start()
 	awaitEvent[rpc.PageObserved](r)
 	r.stop()
-	if got := r.exitLine()["stdout_bytes_dropped"]; got != float64(100<<20) {
+	if got := r.exitLine()["stdout_bytes_dropped"]; got != float64(32<<20) {
 		t.Errorf("dropped %v bytes", got)
 	}
 }

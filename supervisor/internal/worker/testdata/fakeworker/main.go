@@ -230,7 +230,7 @@ func (w *worker) misbehave(req rpc.RunRequest, say func(rpc.EventBody) error, em
 			}
 		}
 	case "stdout flood":
-		for range 100 {
+		for range 32 {
 			if _, err := w.stdout.Write(bytes.Repeat([]byte("q"), 1<<20)); err != nil {
 				return err
 			}
