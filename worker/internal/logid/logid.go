@@ -57,7 +57,7 @@ const (
 	SelectorsRejected      = "selectors_rejected"       // WARN: The selectors file can't be used; the built-in selectors are in use.
 	SelectorsApplyFailed   = "selectors_apply_failed"   // WARN: The page did not take the newest selectors file.
 	EventDecodeFailed      = "event_decode_failed"      // WARN: An event of Chrome could not be decoded, and is ignored.
-	ConsoleMessageReceived = "console_message_received" // DEBUG: The page wrote a warning or an error to its console.
+	ConsoleMessageReceived = "console_message_received" // DEBUG: Chrome has an error of the page in its console; at most five a second are logged.
 	TabClosed              = "tab_closed"               // INFO: Another page of the browser was closed.
 	TidyFailed             = "tidy_failed"              // WARN: A dialog, a download or another page of the browser may be left open.
 	TidyDropped            = "tidy_dropped"             // WARN: There was too much to tidy up in the browser; something is left open.

@@ -1,12 +1,16 @@
 package page
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"session-manager/scripts/simulator"
 	"session-manager/shared/rpc"
+	"session-manager/worker/internal/logid"
 )
 
 func TestDiagnosisShowsThePageWithoutSecrets(t *testing.T) {
@@ -79,6 +83,27 @@ func (r *rig) hidesItsChats() {
 		if strings.Contains(d.Outline, name) {
 			r.t.Errorf("the outline holds %q", name)
 		}
+	}
+}
+
+func TestComplaintsWithoutEndAreLoggedAtARate(t *testing.T) {
+	t.Parallel()
+	lines, begun := new(atomic.Int64), time.Now()
+	r := openPlain(t, `<!doctype html><meta http-equiv="Content-Security-Policy" content="img-src 'none'"><body><script>
+		for (let i = 0; i < 2000; i++) new Image().src = "/" + i;
+		new Image().src = "/last"</script>`, func(o *Options) {
+		o.Logger = slog.New(counted{o.Logger.Handler(), lines, logid.ConsoleMessageReceived})
+	})
+	r.await(0, "an observation", isObserved)
+	for last := false; !last; {
+		d, err := r.page.Diagnose(r.context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = slices.ContainsFunc(d.Console, func(line string) bool { return strings.Contains(line, "/last") })
+	}
+	if n, took := lines.Load(), time.Since(begun); n == 0 || n > 100+5*int64(took/time.Second) {
+		t.Errorf("%d of 2001 complaints were logged in %v", n, took)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/go-rod/rod"
 	"github.com/go-rod/rod/lib/proto"
+	"golang.org/x/time/rate"
 
 	"session-manager/shared/logging"
 	"session-manager/shared/rpc"
@@ -42,6 +43,7 @@ type Diagnoser struct {
 	target *target.Target
 	log    *slog.Logger
 	turn   chan struct{} // holds one token
+	lines  *rate.Limiter // of the log
 
 	mu            sync.Mutex
 	page, browser []string
@@ -52,7 +54,7 @@ type Diagnoser struct {
 
 // New returns the Diagnoser of a page.
 func New(t *target.Target, log *slog.Logger) *Diagnoser {
-	return &Diagnoser{target: t, log: log, turn: make(chan struct{}, 1)}
+	return &Diagnoser{target: t, log: log, turn: make(chan struct{}, 1), lines: rate.NewLimiter(complaintsPerSecond, mostComplaints)}
 }
 
 // Diagnose describes the page, one caller at a time. What it can't find out is
@@ -104,10 +106,11 @@ func (d *Diagnoser) owner(ctx context.Context) string {
 	return ""
 }
 
-// Bounds of what is kept of the console.
+// Bounds of what is kept of the console, and logged: a page may make thousands in a second.
 const (
-	mostComplaints   = 50
-	longestComplaint = 300
+	mostComplaints      = 50
+	longestComplaint    = 300
+	complaintsPerSecond = 5
 )
 
 // Handle is a handler for events.Listen.
@@ -132,7 +135,7 @@ func (d *Diagnoser) Handle(msg *rod.Message) {
 	case msg.Load(&entry) && entry.Entry != nil:
 		e := entry.Entry
 		d.browser = keep(d.browser, string(e.Level), string(e.Source)+": "+e.Text, e.URL, e.LineNumber)
-		if e.Level == proto.LogLogEntryLevelError {
+		if e.Level == proto.LogLogEntryLevelError && d.lines.Allow() {
 			d.log.Debug(logid.ConsoleMessageReceived, slog.String(logging.KeyLine, logging.Redact(logging.Truncate(e.Text, longestComplaint))),
 				slog.String("source", string(e.Source)))
 		}
