@@ -7,12 +7,12 @@ NFPM := scripts/tools/bin/nfpm
 # pictures take ten times as long to decode. It holds for the binaries that tests build, too. Of SQLite it is the part that was C: a
 # generic function that is used without the detector in one library is without it everywhere, and races are reported that are none.
 COMPUTE := image/... regexp/... compress/... hash/... github.com/makiuchi-d/gozxing/... github.com/skip2/go-qrcode/... github.com/klauspost/compress/... golang.org/x/crypto/... modernc.org/sqlite/lib
-CHECKED := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)'
-RACE := $(CHECKED) go test -race
+FLAGS := GOFLAGS='$(COMPUTE:%=-gcflags=%=-race=false)'
+RACE := $(FLAGS) go test -race
 # What takes longest starts first, so that nothing is left to run alone.
 LONGEST := ./worker/internal/page ./supervisor/e2e ./supervisor/internal/worker ./scripts/simulator
 
-.PHONY: help test-engines packages compiled go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
+.PHONY: help test-engines prepared packages compiled go-test kills readers thorough run demo bench chaos soak peers openapi deb test-systemd test-container build test check lint fmt gen clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -78,12 +78,14 @@ bin/chaos: FORCE
 	@go build -trimpath -o $@ ./scripts/chaos
 
 test: ## everything that CI runs: the checks, and all tests with the race detector
-	@$(MAKE) --no-print-directory -k -j3 packages check compiled # before the tests, whose time they would take
-	@$(MAKE) --no-print-directory go-test
+	@$(MAKE) --no-print-directory -k -j1 prepared go-test # the tests run where a check fails, too
 
-compiled: # the tests and what they start, of which they build the programs
-	$(CHECKED) go list -export ./worker >/dev/null
-	$(CHECKED) go list -race -test -export ./... >/dev/null
+prepared: # before the tests, whose time it would take
+	@$(MAKE) --no-print-directory -k -j3 packages check compiled
+
+compiled: # the tests, and the programs that they build
+	$(FLAGS) go list -export ./supervisor ./worker ./supervisor/internal/worker/testdata/fakeworker >/dev/null
+	$(FLAGS) go list -race -test -export ./... >/dev/null
 
 packages: # what the tests need besides Go
 	@scripts/install/browser.sh
@@ -96,8 +98,8 @@ packages: # what the tests need besides Go
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/uitest
 	@! command -v npm >/dev/null || scripts/install/npm.sh scripts/pm2
 
-go-test: packages # with the race detector a process would exit a second late
-	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 2 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # two packages at once: each runs two tests with Chrome, and more would wait for each other; check runs vet and deps
+go-test: # with the race detector a process would exit a second late
+	GORACE=atexit_sleep_ms=0 $(RACE) -vet=off -p 2 -shuffle=on -count=1 -timeout 30m $(LONGEST) $$(go list ./... | grep -v /scripts/deps$$) # two packages at once, each with four tests at most; check runs vet and deps
 
 readers: ## test each reader alone on every variant of the page (4 minutes)
 	go test -count=1 -timeout 30m -run TestEachReader -v ./supervisor/e2e -thorough
@@ -114,10 +116,10 @@ test-engines: build bin/chaos ## the end-to-end tests, those of the worker, chao
 
 check: $(LINT) ## formatting, vet, linters, dependency rules, sizes and wording
 	go test ./scripts/deps
-	nice $(LINT) run ./...
+	$(LINT) run ./...
 
 $(LINT): scripts/tools/golangci-lint/go.mod scripts/tools/golangci-lint/go.sum
-	cd scripts/tools/golangci-lint && nice go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd scripts/tools/golangci-lint && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(NFPM): scripts/tools/nfpm/go.mod scripts/tools/nfpm/go.sum
 	cd scripts/tools/nfpm && go build -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
