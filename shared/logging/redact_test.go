@@ -274,11 +274,8 @@ func TestCostOfRedactionIsLinear(t *testing.T) {
 	}
 	for _, unit := range []string{"2@ABCDEFGH", "+4917", "A1B2 ", "1A, ", "%2525", "://a", `\\u00`, "ABCDEFGHIJ=", "0123456789", "2@,", "://@"} {
 		once, many := time.Hour, time.Hour
-		for range 10 { // What is collected meanwhile counts as well.
+		for range 5 { // The garbage collector's work counts as well, so the least is compared.
 			once, many = min(once, cost(unit, size)), min(many, cost(unit, times*size))
-			if many <= slack*times*max(once, 200*time.Microsecond) {
-				break
-			}
 		}
 		if many > slack*times*max(once, 200*time.Microsecond) {
 			t.Errorf("%q: %s, and %s for %d times as much", unit, once, many, times)

@@ -71,7 +71,7 @@ func slow(t *testing.T) *httptest.Server {
 	t.Helper()
 	h := made(t, Options{Session: newFakeSession(session.Snapshot{State: session.Init}), Workers: fakeCommands{}, Login: fakeCommands{}}).router()
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ReadHeaderTimeout, s.Config.ReadTimeout = 500*time.Millisecond, time.Second
+	s.Config.ReadHeaderTimeout, s.Config.ReadTimeout = 2*time.Second, 4*time.Second
 	s.Config.MaxHeaderBytes = 16 << 10
 	s.Start()
 	t.Cleanup(s.Close)

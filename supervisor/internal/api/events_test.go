@@ -466,7 +466,7 @@ const presentEvents = 6
 func TestListenerThatReadsNothingIsDropped(t *testing.T) {
 	var a *api
 	s := serveEvents(t, func(made *api) {
-		made.streams.limits.take = 2 * time.Second
+		made.streams.limits.take = 5 * time.Second
 		a = made
 	})
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
@@ -494,7 +494,7 @@ func TestFiveHundredListenersGetEverything(t *testing.T) {
 	const listeners, steps = 500, 50
 	var ready, done sync.WaitGroup
 	ready.Add(listeners)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

@@ -136,7 +136,7 @@ func TestProcessesThatChromeLeavesAreKilled(t *testing.T) {
 }
 
 func TestStoppedChromeIsNotWaitedFor(t *testing.T) {
-	r := newRig(t, "runs", func(o *Options) { o.Timings.Stop.Drain = patience }).start()
+	r := newRig(t, "runs", func(o *Options) { o.Timings.Stop.Drain = 2 * patience }).start()
 	started := await[WorkerStarted](r)
 	browser := awaitEvent[rpc.BrowserStarted](r)
 	awaitEvent[rpc.PageObserved](r)

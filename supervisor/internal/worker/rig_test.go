@@ -94,8 +94,8 @@ func testTimings() Timings {
 	t := DefaultTimings()
 	t.Start.Browser, t.Start.Lease, t.Start.Retry = 10*time.Second, 200*time.Millisecond, time.Minute
 	t.Run.Silence, t.Run.Check, t.Run.Lock = 5*time.Second, 20*time.Millisecond, 2*time.Second
-	t.Stop.Close, t.Stop.LastEvents, t.Stop.Dump = time.Second, time.Second, 200*time.Millisecond
-	t.Stop.Drain, t.Stop.Stuck = 2*time.Second, time.Second
+	t.Stop.Close, t.Stop.LastEvents, t.Stop.Dump = 3*time.Second, time.Second, 200*time.Millisecond
+	t.Stop.Drain, t.Stop.Stuck = 5*time.Second, time.Second
 	return t
 }
 

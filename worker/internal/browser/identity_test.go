@@ -144,7 +144,7 @@ func visit(t *testing.T, b *browser.Browser, url, first string) seen {
 	if err := b.Disguise(t.Context(), page); err != nil {
 		t.Fatal(err)
 	}
-	page = page.Timeout(20 * time.Second)
+	page = page.Timeout(2 * time.Minute)
 	if err := page.Navigate(url); err != nil {
 		t.Fatal(err)
 	}

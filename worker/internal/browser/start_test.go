@@ -112,7 +112,7 @@ func TestChromeClosesCleanlyWhenTheWorkerIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = worker.Wait()
-	if !ended(pid, 5*time.Second) {
+	if !ended(pid, 30*time.Second) {
 		_ = unix.Kill(-pid, unix.SIGKILL)
 		t.Fatal("Chrome outlives its worker")
 	}

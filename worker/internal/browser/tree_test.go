@@ -43,7 +43,7 @@ func tree(t *testing.T, pid int, scratchDir string) []int {
 func mustBeGone(t *testing.T, pid int, scratchDir string) {
 	t.Helper()
 	for _, p := range tree(t, pid, scratchDir) {
-		if !ended(p, 2*time.Second) {
+		if !ended(p, 30*time.Second) {
 			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
 			t.Errorf("process %d is left: %.80s", p, bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
 		}

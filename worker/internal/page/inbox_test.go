@@ -442,7 +442,7 @@ func (r *reader) checkUnreadableReactions() {
 		r.sim.Deliver(simulator.Incoming{From: phoneOfAda, Text: "👍", Reacts: r.sim.Receive(phoneOfAda, name)})
 		key := r.next(1)[0].Key
 		err := r.whenReady(func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, r.page.t.Call/2+time.Second) // half is the page's to answer
+			ctx, cancel := context.WithTimeout(ctx, r.page.t.Call/2+30*time.Second) // half is the page's to answer
 			defer cancel()
 			_, err := r.page.Receive(ctx, rpc.ReceiveQuery{Keys: []rpc.Secret{key}, Errand: rpc.ReadReactions})
 			return err

@@ -502,7 +502,7 @@ func (r *rig) spoil(script string) {
 // A page that is slow gets the time that it needs, and one whose database was closed another life.
 func TestUnreadableMessagesAreReadAgain(t *testing.T) {
 	t.Parallel()
-	r := openSender(t, func(o *Options) { o.Timings.Call, o.Timings.Unreadable = 2*time.Second, 4*time.Second })
+	r := openSender(t, func(o *Options) { o.Timings.Call, o.Timings.Unreadable = 2*time.Second, 10*time.Second })
 	before, _ := r.events.all()
 	document := r.page.views.Get().Document
 	r.spoil(`const u = m("WAWebDBMsgUtils"), rows = u.getMsgsByMsgIdsAndChatId;
@@ -546,14 +546,14 @@ func TestHostilePageHoldsUpNoCommand(t *testing.T) {
 			begun := time.Now()
 			to := rpc.Secret(fmt.Sprintf("54911222233%02d@c.us", i))
 			s, err := r.send(ourID(i), to)
-			if took := time.Since(begun); took > patience/2 {
+			if took := time.Since(begun); took > 30*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			if !isAnswer(err, tc.want) || s.Ack < 0 || s.Ack > 4 || s.Refusal != 0 {
 				t.Errorf("Send() = %+v, %v", s, err)
 			}
 			r.keeps(err)
-			if age := r.page.MainThreadAge(); age < 0 || age > patience/3 {
+			if age := r.page.MainThreadAge(); age < 0 || age > inTime {
 				t.Errorf("the page was last observed %v ago", age)
 			}
 			if _, again := r.send(ourID(i), to); err != nil && again == nil {

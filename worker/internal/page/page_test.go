@@ -41,7 +41,7 @@ func TestCodeOnTheScreenIsFollowed(t *testing.T) {
 	if want := []rpc.Phase{rpc.PhaseNavigate, rpc.PhaseRecognise, rpc.PhasePage}; !slices.Equal(phases, want) {
 		t.Fatalf("phases were %v, want %v", phases, want)
 	}
-	if age := r.page.MainThreadAge(); age < 0 || age > patience/3 {
+	if age := r.page.MainThreadAge(); age < 0 || age > inTime {
 		t.Fatalf("main thread's age is %v", age)
 	}
 	mark = r.renewsItsSecret(shown, mark)
@@ -211,9 +211,9 @@ func (r *rig) reloadsWithoutDisconnecting(mark int) int {
 	return len(events)
 }
 
-// impatient cures a page that hangs soon, but not one that is slow on a busy machine.
+// impatient has a page cured that does not answer twice.
 func impatient(o *Options) {
-	o.Timings.Interval, o.Timings.Misses = 200*time.Millisecond, 2
+	o.Timings.Interval, o.Timings.Deadline, o.Timings.Misses = 200*time.Millisecond, 4*time.Second, 2
 }
 
 // once allows one cure of a kind.

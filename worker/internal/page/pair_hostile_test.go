@@ -62,7 +62,7 @@ func TestHostileAnswersToPairingAreReadSafely(t *testing.T) {
 // TestGetterThatNeverEndsIsCured has the page's error hold the main thread for ever.
 func TestGetterThatNeverEndsIsCured(t *testing.T) {
 	t.Parallel()
-	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), impatient, answering(3*time.Second))
+	r := openPlain(t, offering(`return Promise.reject({ get type() { for (;;); } })`), answering(3*time.Second), impatient)
 	_, mark := r.awaitCondition(0, rpc.PageUnlinked)
 	if _, err := r.page.Pair(r.context(), somePhone); err == nil {
 		t.Error("no error")
@@ -134,7 +134,7 @@ func TestCodesThatChangeAtSpeedAreBounded(t *testing.T) {
 	if err == nil && (len(made.Code) != 8 || made.Code[:4] != "CODE") {
 		t.Error("what was given is not one of the codes")
 	}
-	if age := r.page.MainThreadAge(); age > patience/3 {
+	if age := r.page.MainThreadAge(); age > inTime {
 		t.Errorf("the page was last observed %v ago", age)
 	}
 }

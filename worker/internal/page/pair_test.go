@@ -128,7 +128,7 @@ func (r *rig) pair() int {
 func (r *rig) enter(mark int, made rpc.Pairing) int {
 	r.t.Helper()
 	r.awaitScreen(func(s simulator.Screen) bool { return s.Code == string(made.Code) && s.Code != "" })
-	if made.TTL < 180*time.Second-patience || made.TTL > 180*time.Second {
+	if made.TTL < 120*time.Second || made.TTL > 180*time.Second {
 		r.t.Errorf("the code's life is %v", made.TTL)
 	}
 	shown, mark := r.awaitReason(mark, reason.PairingCodeShown)

@@ -63,6 +63,9 @@ func first[T any](cases []T, n int) []T {
 // patience bounds every wait of a test. It is far longer than anything takes.
 const patience = 2 * time.Minute
 
+// inTime is how old an observation may be.
+const inTime = 20 * time.Second
+
 // rig is a Chrome, a simulator and what the page reported.
 type rig struct {
 	t       *testing.T

@@ -126,7 +126,7 @@ func varied(body rpc.EventBody, n int) rpc.EventBody {
 	return body
 }
 
-// large is what a method answers in the mode "large answers".
+// large is what a method answers in the modes "large answers" and "large screenshot".
 func large(size int) []byte { return bytes.Repeat([]byte("2@AB"), size/4) }
 
 func (w *worker) largeAnswers() bool { return w.mode == "large answers" }

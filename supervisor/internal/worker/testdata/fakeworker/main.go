@@ -288,7 +288,7 @@ func (w *worker) leak(say func(rpc.EventBody) error) error {
 	observed := say(rpc.PageObserved{Condition: rpc.PageUnlinked, Detail: told, Progress: -1})
 	shown := say(rpc.QRShown{Payload: rpc.QRPayload(secrets[0]), Reader: "dom", Seq: 1, TTL: time.Minute})
 	failed := say(rpc.Failure{Reason: reason.BrowserCrashed, Detail: told, ChromeStderr: all})
-	time.AfterFunc(50*time.Millisecond, func() { panic(told) })
+	time.AfterFunc(4*beat, func() { panic(told) })
 	return errors.Join(observed, shown, failed, errors.New(told))
 }
 
