@@ -29,7 +29,7 @@ const (
 // ourID is the n-th id of a message.
 func ourID(n int) rpc.MessageID { return rpc.MessageID(fmt.Sprintf("3EB0%018X", n)) }
 
-// unhurried keeps the loop from loading a page again because a test or a busy machine keeps it from answering.
+// unhurried keeps the loop from loading a page again because a test keeps it from reading its messages.
 func unhurried(o *Options) {
 	o.Timings.Interval, o.Timings.Settle = 500*time.Millisecond, time.Millisecond
 	o.Timings.Unreadable = time.Hour

@@ -94,8 +94,7 @@ func newRig(t *testing.T, run func(context.Context) error) *rig {
 	o := browsertest.Options(t)
 	w := New(slog.New(slog.NewTextHandler(t.Output(), nil)))
 	w.openPage = func(context.Context, page.Options) (Page, error) { return &fakePage{run: run}, nil }
-	w.timings.ProbePeriod, w.timings.ProbeDeadline = 50*time.Millisecond, 3*time.Second
-	w.timings.Heartbeat = 20 * time.Millisecond
+	w.timings.ProbePeriod, w.timings.Heartbeat = 50*time.Millisecond, 20*time.Millisecond
 	return &rig{
 		Worker: w, t: t, events: make(chan rpc.Event, 1000), ended: make(chan error, 1),
 		req: rpc.RunRequest{
